@@ -1,0 +1,127 @@
+"""The data types of stage one.
+
+One array order, (M, T, V, C): persons, frames, joints, channels. Coordinates are pixels of the upright original frame,
+origin at its top-left corner, x to the right; sizes are (height, width); times are seconds since the stream's first
+frame. A joint that was not seen is NaN with score 0; what a step invented is marked `imputed`.
+"""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from pose_extraction.skeleton import COCO17
+
+
+@dataclass(slots=True)
+class FramePoses:
+    """What an estimator saw in one frame, before anybody has an identity.
+
+    Args:
+        frame_index: Number of the frame in the source, counted from 0.
+        time: Seconds since the stream's first frame.
+        box: float32 (M, 4), x1 y1 x2 y2 in pixels.
+        box_score: float32 (M,), in [0, 1].
+        keypoint: float32 (M, V, 2) in pixels, NaN where a joint was not seen.
+        keypoint_score: float32 (M, V), in [0, 1], 0 where a joint was not seen.
+    """
+
+    frame_index: int
+    time: float
+    box: np.ndarray
+    box_score: np.ndarray
+    keypoint: np.ndarray
+    keypoint_score: np.ndarray
+
+    @property
+    def num_persons(self) -> int:
+        return len(self.box)
+
+    @classmethod
+    def empty(cls, frame_index: int, time: float, num_joints: int = COCO17.num_joints) -> "FramePoses":
+        return cls(
+            frame_index,
+            time,
+            np.zeros((0, 4), np.float32),
+            np.zeros(0, np.float32),
+            np.zeros((0, num_joints, 2), np.float32),
+            np.zeros((0, num_joints), np.float32),
+        )
+
+
+@dataclass(slots=True)
+class PoseTrack:
+    """One person over a contiguous stretch of a video's sampled frames.
+
+    Args:
+        track_id: Identity, unique within the video.
+        start: Position of the first row in the video's sampled frames (not the source's frame number).
+        keypoint: float32 (T, V, 2) in pixels, NaN where not seen.
+        keypoint_score: float32 (T, V), 0 where not seen.
+        box: float32 (T, 4), x1 y1 x2 y2; NaN in frames in which the person was not found.
+        box_score: float32 (T,), 0 in frames in which the person was not found.
+        imputed: bool (T, V), True for a joint that a step filled in.
+    """
+
+    track_id: int
+    start: int
+    keypoint: np.ndarray
+    keypoint_score: np.ndarray
+    box: np.ndarray
+    box_score: np.ndarray
+    imputed: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.keypoint)
+
+    @property
+    def stop(self) -> int:
+        """One past the position of the last row."""
+        return self.start + len(self)
+
+    @property
+    def seen(self) -> np.ndarray:
+        """bool (T,): frames in which the person was found (not only filled in)."""
+        return ~np.isnan(self.box[:, 0])
+
+
+@dataclass(slots=True)
+class VideoPoses:
+    """All tracks of one video with its clock and its history.
+
+    Args:
+        frame_index: int64 (T,), source frame number of each sampled frame.
+        time: float64 (T,), seconds since the stream's first frame.
+        size: (height, width) of the upright frame in pixels.
+        tracks: Persons; in order of relevance once `cleaning` has ranked them.
+        history: One entry a step, {"step": name, "parameters": {...}, "counts": {...}}, oldest first.
+    """
+
+    frame_index: np.ndarray
+    time: np.ndarray
+    size: tuple[int, int]
+    tracks: list[PoseTrack]
+    history: list[dict[str, Any]] = field(default_factory=list)
+
+    @property
+    def num_frames(self) -> int:
+        return len(self.time)
+
+    def dense(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Stacks the tracks over all T frames.
+
+        Returns:
+            keypoint float32 (M, T, V, 2) with NaN where not seen, keypoint_score float32 (M, T, V), imputed bool
+            (M, T, V).
+        """
+        num_joints = self.tracks[0].keypoint.shape[1] if self.tracks else COCO17.num_joints
+        shape = (len(self.tracks), self.num_frames, num_joints)
+        keypoint = np.full((*shape, 2), np.nan, np.float32)
+        score = np.zeros(shape, np.float32)
+        imputed = np.zeros(shape, bool)
+        for person, track in enumerate(self.tracks):
+            rows = slice(track.start, track.stop)
+            keypoint[person, rows] = track.keypoint
+            score[person, rows] = track.keypoint_score
+            imputed[person, rows] = track.imputed
+        return keypoint, score, imputed
