@@ -76,7 +76,7 @@ class MadeMotion:
 
 @dataclass
 class _Walk:
-    """Way points of one person: times (s), feet (x, y) in pixels, body height in pixels, hidden and present spans (s)."""
+    """Way points of one person: times (s), feet (x, y) in pixels, body height, hidden and present spans (s)."""
 
     times: list[float]
     feet: list[tuple[float, float]]
@@ -101,7 +101,7 @@ def _choreography(random: np.random.Generator, length: float) -> tuple[list[_Wal
             times = [0.0, meeting - 0.6, meeting, meeting + 0.5, length]
             xs = [-speed * meeting, -speed * 0.6, 0.0, speed * 0.5, speed * 0.5 + after * (length - meeting - 0.5)]
             feet = [(x + side * value, ground + offset) for value in xs]
-            walks.append(_Walk(times, feet, height * random.uniform(0.985, 1.015), whole, in_step_at=meeting))
+            walks.append(_Walk(times, feet, height * random.uniform(0.995, 1.005), whole, in_step_at=meeting))
         crossings.append((2 * pair, 2 * pair + 1, meeting))
 
     side = random.choice((-1, 1))
