@@ -1,0 +1,176 @@
+"""Frames with their times from any video, upright, in bounded memory."""
+
+import stat
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import chain
+from pathlib import Path
+from types import TracebackType
+
+import cv2
+import numpy as np
+
+from pose_extraction.errors import VideoError
+from pose_extraction.image_folder import IMAGE_SUFFIXES, ImageFolder
+from pose_extraction.video_stream import Picture, VideoStream, explain_unreadable
+
+# Stills that FFmpeg's demuxer for mp4 opens as well.
+STILL_SUFFIXES = IMAGE_SUFFIXES | {".heic", ".heif", ".avif"}
+
+
+@dataclass(slots=True)
+class Frame:
+    """One frame.
+
+    Args:
+        index: Number of the frame in the source, counted from 0.
+        time: Seconds since the stream's first frame.
+        image: uint8 (H, W, 3), BGR, upright.
+    """
+
+    index: int
+    time: float
+    image: np.ndarray
+
+
+@dataclass(frozen=True, slots=True)
+class VideoInfo:
+    """What is known of a video once its first frame is decoded.
+
+    Args:
+        size: (height, width) of the upright frames in pixels.
+        fps: Nominal frames per second; the frames' own times may vary about it.
+        codec: Name of the codec, "images" for a folder of images.
+        rotation: Degrees counterclockwise by which the stored frames were turned to stand upright.
+        pixel_format: FFmpeg's name of the stored layout.
+        claimed_frames: The header's number of frames, 0 where it has none. Not to be relied on.
+    """
+
+    size: tuple[int, int]
+    fps: float
+    codec: str
+    rotation: int
+    pixel_format: str
+    claimed_frames: int
+
+
+class VideoReader:
+    """Iterates once over the frames of a video file or a folder of images; a context manager.
+
+    Memory does not grow with the length. Damage is skipped and told in `problems`, complete when the iteration ends.
+
+    Args:
+        source: Video file, or folder of images in the natural order of their names.
+        start: Seconds from the stream's first frame; earlier frames are left out.
+        end: Seconds from the stream's first frame; frames at or after it are left out.
+        stride: Keeps every N-th frame, counted from the first one at or after `start`.
+        fps: Frames per second of a folder of images; a video file has its own times.
+        threads: Decoder threads; 0 chooses by the number of processors.
+
+    Raises:
+        VideoError: The source gives no frame; the message names the file, the cause and the remedy.
+        ValueError: `stride`, `fps`, `start` or `end` is out of range.
+    """
+
+    def __init__(
+        self,
+        source: Path,
+        *,
+        start: float | None = None,
+        end: float | None = None,
+        stride: int = 1,
+        fps: float = 30.0,
+        threads: int = 0,
+    ) -> None:
+        if stride < 1 or fps <= 0 or (start or 0) < 0 or (end is not None and end <= (start or 0)):
+            raise ValueError(
+                f"stride {stride}, fps {fps}, start {start}, end {end}: stride and fps above 0, start < end"
+            )
+        self.source = Path(source)
+        self.problems: list[str] = []
+        self._start = start or 0.0
+        self._end = end
+        self._stride = stride
+        self._stream = self._open(fps, threads)
+        try:
+            self._pictures, first = self._peek()
+            image = first.image()
+        except BaseException:
+            self._stream.close()
+            raise
+        self.info = VideoInfo(
+            size=(image.shape[0], image.shape[1]),
+            fps=self._stream.fps,
+            codec=self._stream.codec,
+            rotation=self._stream.rotation,
+            pixel_format=self._stream.pixel_format,
+            claimed_frames=self._stream.claimed_frames,
+        )
+
+    def _open(self, fps: float, threads: int) -> VideoStream | ImageFolder:
+        try:
+            mode = self.source.stat().st_mode
+        except OSError as error:
+            raise VideoError(f"{self.source}: {error.strerror}; check the path and its permissions") from error
+        if stat.S_ISDIR(mode):
+            return ImageFolder(self.source, fps, self.problems)
+        if not stat.S_ISREG(mode):
+            # Opening a pipe that nobody writes to would wait for ever.
+            raise VideoError(f"{self.source}: a pipe or device, not a file; save the video to a file first")
+        if self.source.suffix.lower() in STILL_SUFFIXES:
+            raise VideoError(f"{self.source}: a still image, not a video; put images into a folder and name the folder")
+        try:
+            with self.source.open("rb"):
+                pass
+        except OSError as error:
+            raise VideoError(f"{self.source}: {explain_unreadable(self.source, error)}") from error
+        return VideoStream(self.source, self.problems, threads)
+
+    def _peek(self) -> tuple[Iterator[Picture], Picture]:
+        """Decodes up to the first wanted frame, so that a source without any fails here and not later."""
+        pictures = self._stream.pictures(self._start)
+        last = None
+        for last in pictures:
+            if last.time >= self._start:
+                return chain([last], pictures), last
+        if last is not None:
+            raise VideoError(f"{self.source}: start {self._start} s is past the last frame at {last.time:.2f} s")
+        cause = self._stream.last_error or "it ends before its first picture"
+        if self.problems:
+            cause = "; ".join(self.problems)
+        raise VideoError(f"{self.source}: no frame could be decoded ({cause}); copy it again or leave it out")
+
+    def __enter__(self) -> "VideoReader":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Lets go of the file and the decoder; the iteration ends."""
+        self._stream.note_damage()
+        self._pictures = iter(())
+        self._stream.close()
+
+    def __iter__(self) -> Iterator[Frame]:
+        origin: int | None = None
+        for picture in self._pictures:
+            if self._end is not None and picture.time >= self._end:
+                self._stream.note_damage()
+                return
+            origin = picture.index if origin is None else origin
+            if (picture.index - origin) % self._stride == 0:
+                yield Frame(picture.index, picture.time, self._at_first_size(picture))
+
+    def _at_first_size(self, picture: Picture) -> np.ndarray:
+        """The image at the size of the first frame, since one video's coordinates have one frame of reference."""
+        image = picture.image()
+        height, width = self.info.size
+        if image.shape[:2] == (height, width):
+            return image
+        note = f"the frame size changes from {width}x{height} in mid-stream; such frames were scaled back to it"
+        if note not in self.problems:
+            self.problems.append(note)
+        return cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)

@@ -1,0 +1,280 @@
+"""The frames of one video file as FFmpeg decodes them: opened with care, numbered, timed, past damage.
+
+The reader of `video.py` stands on this. A file is data from anywhere: only demuxers of video files are admitted (no
+playlists, which open further files and addresses), sizes are bounded, and no number in a header decides how long
+reading goes on.
+"""
+
+import os
+from bisect import bisect_left
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from fractions import Fraction
+from functools import partial
+from itertools import chain
+from pathlib import Path
+
+import av
+import av.error
+import numpy as np
+from av.stream import Disposition
+
+from pose_extraction.errors import VideoError
+from pose_extraction.video_clock import FrameClock
+from pose_extraction.video_colour import FrameConverter, display_matrix, rotation_of
+
+# What may be opened. The audio formats are here so that such a file is told apart from one that is no media at all.
+FORMATS = (
+    "mov,matroska,avi,mpegts,mpeg,mpegvideo,m4v,h264,hevc,av1,obu,ivf,flv,asf,ogg,gif,apng,mxf,nut,dv,rm,wtv,"
+    "yuv4mpegpipe,mjpeg,vc1,swf,nsv,gxf,mp3,wav,flac,aac,aiff,amr"
+)
+# Twice 8K: a damaged header may ask for more memory than the machine has.
+MAX_PIXELS = 2 * 7680 * 4320
+# A clip may lose a long stretch and go on; one that yields nothing for this many packets has ended.
+MAX_CONSECUTIVE_ERRORS = 1000
+MAX_READ_ERRORS = 16
+# Beyond this many threads decoding gains little, while each one holds back a frame that an error at the end can lose.
+MAX_THREADS = 8
+# In these, every packet is one frame with its own presentation time, so that frames can be numbered without decoding.
+INDEXED_FORMATS = frozenset({"mov", "matroska"})
+INDEXED_CODECS = frozenset({"h264", "hevc", "vp8", "vp9", "av1", "libdav1d"})
+# Seconds by which a file may end before its promised length without a word; rounding and sound account for them.
+MISSING_TAIL = 0.5
+
+
+@dataclass(slots=True)
+class Picture:
+    """A frame not yet converted: `image()` gives uint8 (H, W, 3) BGR, upright; unwanted frames cost nothing."""
+
+    index: int
+    time: float
+    image: Callable[[], np.ndarray]
+
+
+@dataclass(frozen=True, slots=True)
+class Landing:
+    """Where a jump ends: the stamp of the stream's first frame, and stamp and number of the frame that comes next."""
+
+    origin: int
+    stamp: int
+    index: int
+
+
+class VideoStream:
+    """One video file's main video stream.
+
+    Args:
+        path: A regular file.
+        problems: List that takes one sentence for everything that went wrong without ending the reading.
+        threads: Decoder threads; 0 chooses by the number of processors.
+
+    Raises:
+        VideoError: Nothing here can be decoded; the message says why.
+    """
+
+    def __init__(self, path: Path, problems: list[str], threads: int = 0) -> None:
+        self._path = path
+        self._problems = problems
+        self._threads = threads or min(os.cpu_count() or 1, MAX_THREADS)
+        self._converter = FrameConverter()
+        self._clock: FrameClock | None = None
+        self._skipped = self._damaged = 0
+        self.last_error = ""
+        self.rotation = 0
+        self._open()
+        rate = next((rate for rate in (self._stream.average_rate, self._stream.guessed_rate) if rate), None)
+        self.fps = float(rate) if rate and 0.01 <= rate <= 1000 else 25.0
+        self.codec: str = self._stream.codec_context.codec.canonical_name
+        self.pixel_format: str = self._stream.codec_context.pix_fmt or "unknown"
+        self.claimed_frames: int = self._stream.frames
+
+    def _open(self) -> None:
+        name = str(self._path.absolute())
+        # A name that is no UTF-8 cannot be handed to FFmpeg; the open file can.
+        try:
+            name.encode()
+            source = name
+        except UnicodeEncodeError:
+            source = self._path.open("rb")  # type: ignore[assignment]
+        try:
+            self._container = av.open(
+                source,
+                options={"format_whitelist": FORMATS, "protocol_whitelist": "file", "max_pixels": str(MAX_PIXELS)},
+                metadata_errors="replace",
+            )
+        except (av.error.FFmpegError, ValueError) as error:
+            raise VideoError(f"{self._path}: {explain_unreadable(self._path, error)}") from error
+        try:
+            self._stream = self._choose_stream()
+        except VideoError:
+            self._container.close()
+            raise
+        self._stream.thread_type = "AUTO"
+        self._stream.codec_context.thread_count = self._threads
+        self._stream.codec_context.options = {"max_pixels": str(MAX_PIXELS)}
+        for other in self._container.streams:
+            if other is not self._stream:
+                other.discard = "all"
+
+    def _choose_stream(self) -> av.VideoStream:
+        streams = [s for s in self._container.streams.video if not s.disposition & Disposition.attached_pic]
+        if not streams:
+            kinds = sorted({stream.type for stream in self._container.streams}) or ["nothing"]
+            raise VideoError(f"{self._path}: holds no video stream (only {', '.join(kinds)}); leave this file out")
+        usable = [stream for stream in streams if stream.codec_context is not None]
+        if not usable:
+            tag = next((stream.codec_tag for stream in streams if hasattr(stream, "codec_tag")), "")
+            raise VideoError(f"{self._path}: no decoder for this video's codec {tag}; convert it to h264 first".strip())
+        return max(usable, key=lambda stream: stream.codec_context.width * stream.codec_context.height)
+
+    def close(self) -> None:
+        self._container.close()
+
+    def pictures(self, start: float) -> Iterator[Picture]:
+        """Frames in order of display from the last key frame before `start` seconds, or from an earlier one, on.
+
+        Frames are numbered from the first one of the stream: a jump ahead is made only where the numbers stay certain.
+        """
+        landing = self._jump(start) if start > 0 else None
+        frames = self._decoded()
+        if landing is not None:
+            first = next(frames, None)
+            if first is not None and first.pts == landing.stamp:
+                frames = chain([first], frames)
+            else:
+                landing = None
+                self._reopen()
+                frames = self._decoded()
+        step = 1 / self.fps
+        self._clock = FrameClock(self._stream.time_base or Fraction(1, 1000), step, landing.origin if landing else None)
+        index = landing.index if landing else 0
+        by_decode_order = self._container.format.name == "avi"
+        time = None
+        for index, frame in enumerate(frames, index):  # noqa: B020
+            # AVI stores no presentation times; those that FFmpeg invents for it follow the order of storage.
+            time = self._clock.time(frame.dts if by_decode_order and frame.dts is not None else frame.pts)
+            self._damaged += frame.is_corrupt
+            self.rotation = rotation_of(display_matrix(frame))
+            yield Picture(index, time, partial(self._converter.convert, frame))
+        promised = self._promised_seconds()
+        if time is not None and promised is not None and promised - time - step > max(MISSING_TAIL, promised / 50):
+            self._problems.append(
+                f"the file promises {promised:.1f} s but ends after frame {index} at {time:.1f} s: cut off or damaged"
+            )
+        self.note_damage()
+
+    def note_damage(self) -> None:
+        """Writes down, once, the damage met so far."""
+        if self._skipped:
+            self._problems.append(f"{self._skipped} packets could not be decoded, left out: {self.last_error}")
+        if self._damaged:
+            self._problems.append(f"{self._damaged} frames are damaged and were patched up by the decoder")
+        if self._clock is not None and self._clock.repaired:
+            count = self._clock.repaired
+            self._problems.append(f"{count} frames had missing, repeated or backward time stamps, which were mended")
+            self._clock.repaired = 0
+        self._skipped = self._damaged = 0
+
+    def _promised_seconds(self) -> float | None:
+        if self._stream.duration is not None and self._stream.time_base is not None:
+            return float(self._stream.duration * self._stream.time_base)
+        # Of a container's length it is not known whose it is: sound is often longer than the picture.
+        if self._container.duration is not None and len(self._container.streams) == 1:
+            return self._container.duration / av.time_base
+        return None
+
+    def _packets(self) -> Iterator[av.Packet]:
+        """Packets to the end of the file, past places that cannot be read."""
+        for _ in range(MAX_READ_ERRORS):
+            try:
+                # A packet without data would tell the decoder that the stream is over.
+                yield from (packet for packet in self._container.demux(self._stream) if packet.size)
+                return
+            except av.error.FFmpegError as error:
+                self.last_error = error.strerror or str(error)
+        self._problems.append(f"reading stopped after {MAX_READ_ERRORS} errors: {self.last_error}")
+
+    def _decoded(self) -> Iterator[av.VideoFrame]:
+        consecutive = 0
+        for packet in self._packets():
+            try:
+                frames = self._stream.decode(packet)
+            except av.error.FFmpegError as error:
+                self.last_error = error.strerror or str(error)
+                self._skipped, consecutive = self._skipped + 1, consecutive + 1
+                if consecutive >= MAX_CONSECUTIVE_ERRORS:
+                    self._problems.append(f"decoding stopped after {consecutive} errors in a row: {self.last_error}")
+                    return
+                continue
+            if frames:
+                consecutive = 0
+            yield from frames
+        try:
+            yield from self._stream.decode(None)
+        except av.error.FFmpegError as error:
+            self.last_error = error.strerror or str(error)
+            self._skipped += 1
+
+    def _jump(self, start: float) -> Landing | None:
+        """Moves to the key frame before `start` if its number is certain, else stays at the beginning (None).
+
+        The packets before `start` are read, which is cheap, but not decoded.
+        """
+        stamps, keys = self._stamps_until(start)
+        self._reopen()
+        if not stamps or self._stream.time_base is None:
+            return None
+        target = stamps[0] + int(start / self._stream.time_base)
+        key = max((key for key in keys if key <= target), default=stamps[0])
+        if key == stamps[0]:
+            return None
+        try:
+            self._container.seek(key, stream=self._stream, backward=True)
+        except av.error.FFmpegError as error:
+            self.last_error = error.strerror or str(error)
+            self._reopen()
+            return None
+        return Landing(origin=stamps[0], stamp=key, index=bisect_left(stamps, key))
+
+    def _stamps_until(self, start: float) -> tuple[list[int], set[int]]:
+        """Sorted stamps of all frames up to `start`, and the key frames among them; empty where they prove nothing."""
+        formats = set(self._container.format.name.split(","))
+        if not formats & INDEXED_FORMATS or self.codec not in INDEXED_CODECS or self._stream.time_base is None:
+            return [], set()
+        stamps: list[int] = []
+        keys: set[int] = set()
+        for packet in self._packets():
+            if packet.pts is None or packet.dts is None or packet.is_corrupt or packet.is_discard:
+                return [], set()
+            if not stamps and not packet.is_keyframe:
+                return [], set()
+            stamps.append(packet.pts)
+            if packet.is_keyframe:
+                keys.add(packet.pts)
+            # Later packets are shown no earlier than they are decoded.
+            if (packet.dts - stamps[0]) * self._stream.time_base > start:
+                break
+        # Frames shown before the first key frame cannot be decoded, and equal stamps leave the order open.
+        certain = bool(stamps) and min(stamps) == stamps[0] and len(set(stamps)) == len(stamps) and not self.last_error
+        return (sorted(stamps), keys) if certain else ([], set())
+
+    def _reopen(self) -> None:
+        self._container.close()
+        self._open()
+
+
+def explain_unreadable(path: Path, error: Exception) -> str:
+    """One sentence on why a file cannot be opened as a video, and what to do."""
+    if isinstance(error, PermissionError | av.error.PermissionError):
+        return "no permission to read this file; change its mode or owner"
+    with path.open("rb") as file:
+        head = file.read(4096)
+    if not head:
+        return "the file is empty (0 bytes); copy it again from its source"
+    text = getattr(error, "strerror", None) or str(error)
+    # A character may be cut in two at the end of what was read.
+    with suppress(UnicodeDecodeError):
+        if b"\0" not in head and head[:-4].decode():
+            return "a text file, not a video; leave it out"
+    return f"not a video that can be opened ({text}); if others play it, convert it to h264 in mp4"
