@@ -14,6 +14,7 @@ Writing. Equal data give equal bytes, so that a file merged twice is the same fi
 import io
 import math
 import pickle
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -172,8 +173,8 @@ class _RestrictedUnpickler(pickle.Unpickler):
         except KeyError:
             raise AnnotationError(
                 f"{self._place}: refused to load {module}.{name}, for a skeleton file holds arrays and plain "
-                "containers only and this one carries code; nothing of it was run. Get the file from a source you trust, or save "
-                "it again without Python objects"
+                "containers only and this one carries code; nothing of it was run. Get the file from a source "
+                "you trust, or save it again without Python objects"
             ) from None
 
 
@@ -234,7 +235,7 @@ def read_pickle(path: Path) -> Any:
 class _PortablePickler(pickle.Pickler):
     def reducer_override(self, value: Any) -> Any:
         if isinstance(value, np.ndarray):
-            return np.ndarray, (value.shape, value.dtype.str, bytearray(value.tobytes()))
+            return np.ndarray, (value.shape, sys.intern(value.dtype.str), bytearray(value.tobytes()))
         return NotImplemented
 
 

@@ -1,0 +1,243 @@
+"""Skeleton data sets in PYSKL's format: {"split": {name: [frame_dir]}, "annotations": [...], "label_names": [...]}.
+
+In the file, as its readers expect, a joint that was not seen is at (0, 0) with score 0, and a clip without a label has
+label -1. What the readers do not ask for (time stamps, track ids, history and the like) lies beside what they do.
+
+A label is kept by name in each annotation ("label_name"); its number depends on which other clips are in the data set,
+so numbers are given whenever annotations are put together.
+"""
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pose_extraction.errors import AnnotationError
+from pose_extraction.pickles import read_pickle, write_pickle
+from pose_extraction.poses import FramePoses, VideoPoses
+from pose_extraction.validation import read_data_set, validate_dataset
+
+__all__ = [
+    "annotation_from",
+    "data_set",
+    "label_name_of",
+    "merge_files",
+    "number_labels",
+    "pack_raw",
+    "read_data_set",
+    "read_pickle",
+    "unpack_raw",
+    "validate_dataset",
+    "write_pickle",
+]
+
+UNLABELLED = -1
+
+# NTU RGB+D's action codes carry their own numbers, whichever of them are there; 60 actions, or 120.
+_NTU_ACTION = re.compile(r"A(\d{3})")
+_NTU_SIZES = (60, 120)
+# More classes than any data set has: a number above is a slip, and would make a list of that length.
+_MOST_CLASSES = 10_000
+
+
+def annotation_from(
+    video: VideoPoses,
+    *,
+    frame_dir: str,
+    estimator: str,
+    fps: float,
+    source: str,
+    label_name: str | None = None,
+    group: str | None = None,
+    problems: Sequence[str] = (),
+    quality: Mapping[str, Mapping[str, float]] | None = None,
+) -> dict[str, Any]:
+    """One clip as PYSKL's readers take it, with the extras that only we read.
+
+    Args:
+        video: M persons over T sampled frames; a clip with no person has M = 0.
+        frame_dir: The clip's id in the data set.
+        estimator: Name of the pose estimator.
+        fps: Frames per second of the source.
+        source: Path of the video relative to the folder that was given, with "/" between folders.
+        label_name: Name of the action; None when the clip has no label.
+        group: Clips of one group must not be on both sides of a split; None when it stands alone.
+        problems: What is missing from the clip, one sentence each.
+        quality: {"raw": counts, "clean": counts}, before and after cleaning.
+    """
+    keypoint, keypoint_score, imputed = video.dense()
+    keypoint, keypoint_score = _with_zeros(keypoint, keypoint_score)
+    size = (int(video.size[0]), int(video.size[1]))
+    return {
+        "frame_dir": frame_dir,
+        "label": UNLABELLED,
+        "total_frames": video.num_frames,
+        "img_shape": size,
+        "original_shape": size,
+        "keypoint": keypoint,
+        "keypoint_score": keypoint_score,
+        "label_name": label_name,
+        "group": group,
+        "imputed": imputed,
+        "track_id": np.array([track.track_id for track in video.tracks], np.int64),
+        "frame_index": np.asarray(video.frame_index, np.int64),
+        "time": np.asarray(video.time, np.float64),
+        "fps": float(fps),
+        "estimator": estimator,
+        "source": source,
+        "history": list(video.history),
+        "problems": list(problems),
+        "quality": {stage: dict(counts) for stage, counts in (quality or {}).items()},
+    }
+
+
+def _with_zeros(keypoint: np.ndarray, keypoint_score: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """float32 copies (..., V, 2) and (..., V) with zeros for every joint that has no place."""
+    seen = np.isfinite(keypoint).all(axis=-1)
+    zeroed = np.where(seen[..., None], keypoint, 0).astype(np.float32)
+    return zeroed, np.where(seen, keypoint_score, 0).astype(np.float32)
+
+
+def pack_raw(frames: Sequence[FramePoses]) -> dict[str, np.ndarray]:
+    """Stacks what the estimator saw, all P persons of all frames one after the other, in their order.
+
+    Returns:
+        frame_index int64 (P,), time float64 (P,), box float32 (P, 4), box_score float32 (P,), keypoint float32
+        (P, V, 2) and keypoint_score float32 (P, V), with zeros for a joint that was not seen; and, so that frames
+        without a person are not forgotten, sampled_frame_index int64 (T,) and sampled_time float64 (T,).
+    """
+    stacked = frames or [FramePoses.empty(0, 0.0)]
+    counts = [frame.num_persons for frame in stacked]
+    keypoint, keypoint_score = _with_zeros(
+        np.concatenate([frame.keypoint for frame in stacked]),
+        np.concatenate([frame.keypoint_score for frame in stacked]),
+    )
+    return {
+        "frame_index": np.repeat(np.array([frame.frame_index for frame in stacked], np.int64), counts),
+        "time": np.repeat(np.array([frame.time for frame in stacked], np.float64), counts),
+        "box": np.concatenate([frame.box for frame in stacked]).astype(np.float32),
+        "box_score": np.concatenate([frame.box_score for frame in stacked]).astype(np.float32),
+        "keypoint": keypoint,
+        "keypoint_score": keypoint_score,
+        "sampled_frame_index": np.array([frame.frame_index for frame in frames], np.int64),
+        "sampled_time": np.array([frame.time for frame in frames], np.float64),
+    }
+
+
+def unpack_raw(raw: Mapping[str, np.ndarray]) -> list[FramePoses]:
+    """The frames that `pack_raw` packed; joints with score 0 are NaN again."""
+    unseen = raw["keypoint_score"] == 0
+    keypoint = np.where(unseen[..., None], np.float32(np.nan), raw["keypoint"])
+    # A frame's persons lie together and frames are in order, so two searches find where each frame's begin and end.
+    first = np.searchsorted(raw["frame_index"], raw["sampled_frame_index"], "left")
+    last = np.searchsorted(raw["frame_index"], raw["sampled_frame_index"], "right")
+    return [
+        FramePoses(
+            int(index),
+            float(time),
+            raw["box"][start:stop],
+            raw["box_score"][start:stop],
+            keypoint[start:stop],
+            raw["keypoint_score"][start:stop],
+        )
+        for index, time, start, stop in zip(raw["sampled_frame_index"], raw["sampled_time"], first, last, strict=True)
+    ]
+
+
+def number_labels(names: Iterable[str]) -> list[str]:
+    """The names of all classes in the order of their numbers, given the names that occur.
+
+    NTU's action codes and plain numbers keep the number that they say (A001 is 0, "7" is 7), whichever of them occur;
+    other names are numbered in alphabetical order.
+
+    Raises:
+        AnnotationError: A label that is a number is too large to be one.
+    """
+    present = sorted(set(names))
+    actions = [_NTU_ACTION.fullmatch(name) for name in present]
+    if present and all(actions):
+        largest = max(int(action[1]) for action in actions if action)
+        size = next((size for size in _NTU_SIZES if largest <= size), largest)
+        return [f"A{number:03d}" for number in range(1, size + 1)]
+    if present and all(name.isascii() and name.isdigit() and name == str(int(name)) for name in present):
+        largest = max(map(int, present))
+        if largest >= _MOST_CLASSES:
+            raise AnnotationError(f"label {largest} is too large: number the classes from 0, below {_MOST_CLASSES}")
+        return [str(number) for number in range(largest + 1)]
+    return present
+
+
+def label_name_of(annotation: Mapping[str, Any], label_names: Sequence[str]) -> str | None:
+    """The name of a clip's action, also in a foreign file that has only its number; None when it has no label."""
+    if "label_name" in annotation:
+        return annotation["label_name"]
+    label = int(annotation["label"])
+    if label < 0:
+        return None
+    return label_names[label] if label < len(label_names) else str(label)
+
+
+def data_set(
+    annotations: Iterable[dict[str, Any]],
+    split: Mapping[str, Iterable[str]],
+    label_names: Sequence[str] | None = None,
+    **extra: Any,
+) -> dict[str, Any]:
+    """Puts annotations together: sorts them by `frame_dir` and numbers their labels.
+
+    The result depends on the clips alone, not on the order in which they come.
+
+    Args:
+        annotations: Clips with "label_name"; their "label" is set here.
+        split: Name -> ids of the clips in it.
+        label_names: Order of the classes to keep, as long as it has all names that occur; None numbers them anew.
+        extra: Further entries of the file ("raw", "digest").
+    """
+    clips = sorted(annotations, key=lambda annotation: annotation["frame_dir"])
+    names = {clip["label_name"] for clip in clips} - {None}
+    ordered = list(label_names) if label_names is not None and names <= set(label_names) else number_labels(names)
+    numbers = {name: number for number, name in enumerate(ordered)}
+    for clip in clips:
+        clip["label"] = numbers.get(clip["label_name"], UNLABELLED)
+    return {
+        "split": {name: sorted(set(split[name])) for name in sorted(split)},
+        "annotations": clips,
+        "label_names": ordered,
+        **extra,
+    }
+
+
+def merge_files(paths: Iterable[Path]) -> dict[str, Any]:
+    """Puts several skeleton files together, holding one file at a time besides the result, and leaves their raw poses.
+
+    Args:
+        paths: Skeleton files in any order.
+
+    Raises:
+        AnnotationError: A file is damaged or malformed, or a clip is in two files.
+    """
+    annotations: list[dict[str, Any]] = []
+    split: dict[str, list[str]] = {}
+    origin: dict[str, Path] = {}
+    orders: set[tuple[str, ...]] = set()
+    for path in sorted(paths):
+        data = read_data_set(path)
+        label_names = data.get("label_names", [])
+        orders.add(tuple(label_names))
+        for annotation in data["annotations"]:
+            annotation["label_name"] = label_name_of(annotation, label_names)
+            annotation.setdefault("frame_dir", annotation.get("filename"))
+            clip = annotation["frame_dir"]
+            if clip in origin:
+                raise AnnotationError(
+                    f"clip {clip!r} is in both {origin[clip]} and {path}: delete one of the two, or extract the videos "
+                    "from the folder that holds both so that their ids differ"
+                )
+            origin[clip] = path
+            annotations.append(annotation)
+        for name, clips in data["split"].items():
+            split.setdefault(name, []).extend(clips)
+    # Files that agree on the classes keep their order, which may be an official one.
+    return data_set(annotations, split, orders.pop() if len(orders) == 1 else None)

@@ -1,0 +1,82 @@
+"""Whether a skeleton file is one that PYSKL's readers take, said in one sentence when it is not."""
+
+from pathlib import Path
+from typing import Any
+
+from pose_extraction.errors import AnnotationError
+from pose_extraction.pickles import read_pickle
+
+
+def read_data_set(path: Path) -> dict[str, Any]:
+    """Reads and validates a skeleton file, our own or another's.
+
+    Raises:
+        AnnotationError: The file is damaged, carries code or is not a skeleton data set.
+    """
+    data = read_pickle(path)
+    validate_dataset(data, path)
+    return data
+
+
+def validate_dataset(data: Any, path: Path) -> None:
+    """Checks that `data` is a data set that PYSKL's readers take.
+
+    Raises:
+        AnnotationError: One sentence that names file, clip, value and remedy.
+    """
+    if not isinstance(data, dict) or not isinstance(data.get("annotations"), list):
+        raise AnnotationError(
+            f"{path}: not a skeleton data set but a {type(data).__name__} without a list of annotations; it must be "
+            '{"split": {name: [frame_dir]}, "annotations": [...]}'
+        )
+    split = data.get("split")
+    if not isinstance(split, dict) or not all(isinstance(clips, list | tuple | set) for clips in split.values()):
+        raise AnnotationError(f'{path}: "split" must map names to lists of clip ids, and is {split!r:.80}')
+    identifiers = set()
+    for position, annotation in enumerate(data["annotations"]):
+        identifier = _validated_clip(annotation, position, path)
+        if identifier in identifiers:
+            raise AnnotationError(f"{path}: clip {identifier!r} occurs twice; give each clip its own frame_dir")
+        identifiers.add(identifier)
+    for name, clips in split.items():
+        for clip in clips:
+            if clip not in identifiers:
+                raise AnnotationError(
+                    f"{path}: split {name!r} names clip {clip!r}, which has no annotation; take it out of the split or "
+                    "extract its video"
+                )
+
+
+def _validated_clip(annotation: Any, position: int, path: Path) -> str:
+    """The id of a clip whose fields have the types and shapes that PYSKL's readers rely on."""
+    if not isinstance(annotation, dict):
+        raise AnnotationError(f"{path}: annotation {position} is a {type(annotation).__name__} and must be a dict")
+    identifier = annotation.get("frame_dir", annotation.get("filename"))
+    if not isinstance(identifier, str):
+        raise AnnotationError(f'{path}: annotation {position} lacks "frame_dir", the id of its clip; add it')
+    clip = f"{path}: clip {identifier!r}"
+    for key in ("label", "total_frames", "keypoint"):
+        if key not in annotation:
+            raise AnnotationError(f"{clip} lacks {key!r}; add it or leave the clip out")
+    keypoint, frames = annotation["keypoint"], annotation["total_frames"]
+    if not isinstance(annotation["label"], int) or not isinstance(frames, int):
+        raise AnnotationError(
+            f"{clip}: label {annotation['label']!r} and total_frames {frames!r} must be whole numbers"
+        )
+    shape = getattr(keypoint, "shape", None)
+    if shape is None or len(shape) != 4 or shape[1] != frames or shape[3] not in (2, 3) or keypoint.dtype.kind != "f":
+        raise AnnotationError(
+            f"{clip}: keypoint is {type(keypoint).__name__ if shape is None else f'of shape {shape}'} and must be "
+            f"floats (persons, {frames} frames, joints, 2 or 3 coordinates); extract the clip again"
+        )
+    score_shape = getattr(annotation.get("keypoint_score"), "shape", None)
+    if "keypoint_score" in annotation and score_shape != shape[:3]:
+        raise AnnotationError(f"{clip}: keypoint_score has shape {score_shape} and must have {shape[:3]}")
+    size = annotation.get("img_shape")
+    if size is not None and not (
+        isinstance(size, list | tuple) and len(size) == 2 and all(isinstance(side, int) and side > 0 for side in size)
+    ):
+        raise AnnotationError(f"{clip}: img_shape is {size!r} and must be (height, width) in pixels")
+    if size is None and shape[3] == 2:
+        raise AnnotationError(f"{clip} lacks 'img_shape', the frame's (height, width) in pixels; add it")
+    return identifier
