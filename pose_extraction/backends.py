@@ -1,0 +1,339 @@
+"""A network as a function of a batch of pictures, on torch, OpenVINO or ONNX Runtime.
+
+All three take uint8 pictures (N, H, W, 3) in BGR, as they come from a video, and put the normalisation into the network,
+so that a quarter of the bytes travel to a GPU. A batch has one fixed size: a smaller one is padded. Kernels are chosen
+by shape, so a crop's result does not depend, to the last bit, on which other crops it shared a batch with; a run that
+was killed and resumed gives the same files as one that was not.
+"""
+
+import importlib.util
+import logging
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+
+from pose_extraction.errors import BackendError
+
+if TYPE_CHECKING:
+    import torch
+
+BACKENDS = ("auto", "torch", "openvino", "onnxruntime")
+PRECISIONS = ("auto", "fp32", "bf16", "fp16")
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Placement:
+    """Where and how a network runs; every field resolved, nothing "auto".
+
+    Args:
+        device: "cpu" or "cuda:N".
+        backend: "torch", "openvino" or "onnxruntime".
+        precision: "fp32", "bf16" or "fp16".
+    """
+
+    device: str
+    backend: str
+    precision: str
+
+
+@dataclass(frozen=True)
+class Normalisation:
+    """Per-channel mean and standard deviation of values 0 to 255, in the order that the network reads."""
+
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+    to_rgb: bool
+
+
+class Network(Protocol):
+    """uint8 (N, H, W, 3) BGR in, one float32 array of length N per output out; N is at most `batch_size`."""
+
+    batch_size: int
+
+    def __call__(self, images: np.ndarray) -> list[np.ndarray]: ...
+
+
+def has_module(name: str) -> bool:
+    return importlib.util.find_spec(name) is not None
+
+
+def cpu_has_bf16() -> bool:
+    """Whether this processor multiplies bf16 in hardware (AVX512-BF16 or AMX); elsewhere bf16 is slower than fp32."""
+    try:
+        flags = Path("/proc/cpuinfo").read_text(encoding="ascii", errors="replace")
+    except OSError:
+        return False
+    return "avx512_bf16" in flags or "amx_bf16" in flags
+
+
+def resolve_placement(device: str, backend: str, precision: str, *, onnx: bool) -> Placement:
+    """Turns what the user asked for, "auto" included, into what will be used.
+
+    Args:
+        device: "auto", "cpu", "cuda" or "cuda:N".
+        backend: One of `BACKENDS`.
+        precision: One of `PRECISIONS`.
+        onnx: Whether the network is an ONNX file (then torch cannot run it).
+
+    Raises:
+        BackendError: The combination cannot work on this machine.
+    """
+    import torch
+
+    if device == "auto":
+        device = "cuda:0" if torch.cuda.is_available() else "cpu"
+    if device == "cuda":
+        device = "cuda:0"
+    if device.startswith("cuda"):
+        count = torch.cuda.device_count()
+        number = device.removeprefix("cuda:")
+        if not number.isdecimal() or int(number) >= count:
+            raise BackendError(
+                f"device {device} is not on this machine, which has {count} CUDA devices; try --device cpu"
+            )
+    elif device != "cpu":
+        raise BackendError(f"unknown device {device!r}; known are auto, cpu, cuda:0, cuda:0,1")
+
+    if backend == "auto":
+        backend = _best_backend(device, onnx=onnx)
+    if backend in ("openvino", "onnxruntime") and not has_module(backend):
+        raise BackendError(f"backend {backend} is not installed; install skelpipe[{backend}] or use --backend auto")
+    if backend == "openvino" and device != "cpu":
+        raise BackendError("backend openvino runs on the CPU only; use --backend torch on a GPU")
+    if backend == "torch" and onnx:
+        raise BackendError("backend torch cannot run an ONNX file; use --backend openvino or onnxruntime")
+    if backend == "onnxruntime" and not onnx:
+        raise BackendError("backend onnxruntime runs ONNX files only; use --backend torch or openvino for this network")
+
+    if precision == "auto":
+        precision = _best_precision(device, backend)
+    if backend == "onnxruntime" and precision != "fp32":
+        raise BackendError(
+            f"backend onnxruntime runs a file as it is; {precision} needs openvino, or a {precision} file"
+        )
+    if device == "cpu" and precision == "fp16":
+        raise BackendError("fp16 needs a GPU; on a CPU use --precision bf16 or fp32")
+    return Placement(device, backend, precision)
+
+
+def _best_backend(device: str, *, onnx: bool) -> str:
+    if device != "cpu":
+        return "onnxruntime" if onnx else "torch"
+    if has_module("openvino"):
+        return "openvino"
+    return "onnxruntime" if onnx else "torch"
+
+
+def _best_precision(device: str, backend: str) -> str:
+    if backend == "onnxruntime":
+        return "fp32"
+    if device == "cpu":
+        return "bf16" if cpu_has_bf16() else "fp32"
+    import torch
+
+    return "bf16" if torch.cuda.get_device_capability(device)[0] >= 8 else "fp16"
+
+
+def from_torch(
+    module: "torch.nn.Module",
+    normalisation: Normalisation,
+    placement: Placement,
+    *,
+    input_size: tuple[int, int],
+    batch_size: int,
+) -> Network:
+    """Wraps a torch network.
+
+    Args:
+        module: Takes float32 (N, 3, H, W), normalised, gives a tensor or a flat tuple of tensors.
+        normalisation: Put in front of the network.
+        placement: Where it runs.
+        input_size: (height, width) in pixels.
+        batch_size: The one batch size that it will run.
+    """
+    import torch
+
+    class Normalised(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.module = module
+            self.register_buffer("mean", torch.tensor(normalisation.mean).view(1, 3, 1, 1))
+            self.register_buffer("std", torch.tensor(normalisation.std).view(1, 3, 1, 1))
+            self.dtype = torch.float32
+
+        def forward(self, images: torch.Tensor) -> tuple[torch.Tensor, ...]:
+            planes = images.permute(0, 3, 1, 2)
+            planes = planes.flip(1) if normalisation.to_rgb else planes
+            outputs = self.module(((planes.float() - self.mean) / self.std).to(self.dtype))
+            return tuple(outputs) if isinstance(outputs, tuple | list) else (outputs,)
+
+    network = Normalised().eval()
+    if placement.backend == "openvino":
+        return _OpenVinoNetwork(_openvino_from_torch(network, input_size, batch_size), placement, batch_size)
+    return _TorchNetwork(network, placement, batch_size)
+
+
+def from_onnx(
+    path: Path,
+    normalisation: Normalisation,
+    placement: Placement,
+    *,
+    input_size: tuple[int, int],
+    batch_size: int,
+    model_bytes: bytes | None = None,
+) -> Network:
+    """Wraps an ONNX network with one input (N, 3, H, W).
+
+    Args:
+        path: The file, for messages, and the model itself unless `model_bytes` is given.
+        normalisation: Put in front of the network.
+        placement: Where it runs.
+        input_size: (height, width) in pixels.
+        batch_size: The one batch size that it will run; the model must admit it.
+        model_bytes: A rewritten model, for example with a dynamic batch.
+
+    Raises:
+        BackendError: The runtime cannot load the file.
+    """
+    content = model_bytes if model_bytes is not None else path.read_bytes()
+    build: Callable[..., Network] = _onnx_on_openvino if placement.backend == "openvino" else _OnnxRuntimeNetwork
+    try:
+        return build(content, normalisation, placement, input_size, batch_size)
+    except (RuntimeError, ValueError) as error:
+        reason = str(error).strip().splitlines()[-1]
+        raise BackendError(
+            f"{path}: {placement.backend} cannot load this ONNX file ({reason}); try another --backend"
+        ) from error
+
+
+def _padded(images: np.ndarray, batch_size: int) -> np.ndarray:
+    if len(images) > batch_size:
+        raise ValueError(f"a batch of {len(images)} pictures was given to a network built for {batch_size}")
+    if len(images) == batch_size:
+        return images
+    padding = np.zeros((batch_size - len(images), *images.shape[1:]), images.dtype)
+    return np.concatenate([images, padding])
+
+
+class _TorchNetwork:
+    def __init__(self, network: "torch.nn.Module", placement: Placement, batch_size: int) -> None:
+        import torch
+
+        self.batch_size = batch_size
+        self._device = torch.device(placement.device)
+        dtype = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[placement.precision]
+        # Only the layers change their type: normalisation stays in fp32, or means like 123.675 would be rounded.
+        network.module.to(dtype)  # type: ignore[union-attr, operator]
+        network.dtype = dtype  # type: ignore[assignment]
+        self._network = network.to(self._device, memory_format=torch.channels_last)
+        if self._device.type == "cuda":
+            torch.backends.cuda.matmul.allow_tf32 = placement.precision != "fp32"
+            torch.backends.cudnn.allow_tf32 = placement.precision != "fp32"
+
+    def __call__(self, images: np.ndarray) -> list[np.ndarray]:
+        import torch
+
+        count = len(images)
+        batch = torch.from_numpy(np.ascontiguousarray(_padded(images, self.batch_size)))
+        with torch.inference_mode():
+            if self._device.type == "cuda":
+                batch = batch.pin_memory().to(self._device, non_blocking=True)
+            return [output[:count].float().cpu().numpy() for output in self._network(batch)]
+
+
+class _OpenVinoNetwork:
+    def __init__(self, model: Any, placement: Placement, batch_size: int) -> None:
+        import openvino
+
+        self.batch_size = batch_size
+        properties = {
+            # Left to itself OpenVINO takes bf16 wherever the processor has it, also when fp32 was asked for.
+            "INFERENCE_PRECISION_HINT": {"fp32": "f32", "bf16": "bf16"}[placement.precision],
+            "PERFORMANCE_HINT": "LATENCY",
+            "INFERENCE_NUM_THREADS": len(os.sched_getaffinity(0)),
+        }
+        self._compiled = openvino.Core().compile_model(model, "CPU", properties)
+
+    def __call__(self, images: np.ndarray) -> list[np.ndarray]:
+        count = len(images)
+        outputs = self._compiled(np.ascontiguousarray(_padded(images, self.batch_size)))
+        return [np.array(outputs[port][:count], np.float32) for port in self._compiled.outputs]
+
+
+def _openvino_from_torch(network: "torch.nn.Module", input_size: tuple[int, int], batch_size: int) -> Any:
+    import warnings
+
+    import openvino
+    import torch
+
+    example = torch.zeros((batch_size, *input_size, 3), dtype=torch.uint8)
+    with warnings.catch_warnings(), torch.inference_mode():
+        # Tracing warns of every Python branch on a shape; shapes are fixed here.
+        warnings.simplefilter("ignore")
+        return openvino.convert_model(network, example_input=example, input=[openvino.PartialShape(example.shape)])
+
+
+def _onnx_on_openvino(
+    content: bytes, normalisation: Normalisation, placement: Placement, input_size: tuple[int, int], batch_size: int
+) -> Network:
+    import openvino
+    from openvino.preprocess import ColorFormat, PrePostProcessor
+
+    model = openvino.Core().read_model(content)
+    model.reshape([batch_size, 3, *input_size])
+    processor = PrePostProcessor(model)
+    source = processor.input(0)
+    source.tensor().set_element_type(openvino.Type.u8).set_layout(openvino.Layout("NHWC"))
+    source.tensor().set_color_format(ColorFormat.BGR)
+    source.model().set_layout(openvino.Layout("NCHW"))
+    steps = source.preprocess().convert_element_type(openvino.Type.f32)
+    if normalisation.to_rgb:
+        steps = steps.convert_color(ColorFormat.RGB)
+    steps.mean(list(normalisation.mean)).scale(list(normalisation.std))
+    return _OpenVinoNetwork(processor.build(), placement, batch_size)
+
+
+class _OnnxRuntimeNetwork:
+    def __init__(
+        self,
+        content: bytes,
+        normalisation: Normalisation,
+        placement: Placement,
+        input_size: tuple[int, int],
+        batch_size: int,
+    ) -> None:
+        import onnxruntime
+
+        self.batch_size = batch_size
+        self._normalisation = normalisation
+        self._mean = np.asarray(normalisation.mean, np.float32)
+        self._std = np.asarray(normalisation.std, np.float32)
+        providers: Sequence[Any] = ["CPUExecutionProvider"]
+        if placement.device != "cpu":
+            if "CUDAExecutionProvider" in onnxruntime.get_available_providers():
+                cuda = ("CUDAExecutionProvider", {"device_id": int(placement.device.removeprefix("cuda:"))})
+                providers = [cuda, "CPUExecutionProvider"]
+            else:
+                log.warning(
+                    "this onnxruntime has no CUDA support, so the ONNX network runs on the CPU; "
+                    "install onnxruntime-gpu in its place to use %s",
+                    placement.device,
+                )
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = len(os.sched_getaffinity(0))
+        self._session = onnxruntime.InferenceSession(content, options, providers=providers)
+        self._input = self._session.get_inputs()[0].name
+
+    def __call__(self, images: np.ndarray) -> list[np.ndarray]:
+        count = len(images)
+        batch = _padded(images, self.batch_size)
+        batch = batch[..., ::-1] if self._normalisation.to_rgb else batch
+        planes = ((batch.astype(np.float32) - self._mean) / self._std).transpose(0, 3, 1, 2)
+        outputs = self._session.run(None, {self._input: np.ascontiguousarray(planes)})
+        return [np.asarray(output[:count], np.float32) for output in outputs]
