@@ -1,0 +1,250 @@
+"""Which videos a command was given, and the id that each has in the data set (`frame_dir`).
+
+The id is the NTU id in the file's name, or else the path below the given folder without its suffix. It depends on the
+file and its folder alone, never on which other files are worked on, so that shards and later runs agree.
+"""
+
+import glob
+import itertools
+import logging
+import os
+from collections import Counter
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Literal
+
+from pipeline.ntu import ntu_name
+from pose_extraction.errors import UsageError
+from pose_extraction.image_folder import IMAGE_SUFFIXES
+
+logger = logging.getLogger(__name__)
+
+# fmt: off
+VIDEO_SUFFIXES = frozenset({
+    ".3g2", ".3gp", ".amv", ".asf", ".avi", ".divx", ".dv", ".f4v", ".flv", ".gif", ".h264", ".h265", ".hevc", ".ivf",
+    ".m1v", ".m2t", ".m2ts", ".m2v", ".m4v", ".mjpeg", ".mjpg", ".mkv", ".mov", ".mp4", ".mpe", ".mpeg", ".mpg", ".mts",
+    ".mxf", ".nut", ".ogg", ".ogm", ".ogv", ".qt", ".rm", ".rmvb", ".ts", ".vob", ".webm", ".wmv", ".y4m",
+})
+# fmt: on
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """One video to extract.
+
+    Args:
+        path: Where it is.
+        frame_dir: Its id in the data set, and the path of its files below the output folder.
+        relative: Its path below the given folder, with "/" between folders; the file's name if a file was given.
+        folder_label: Name of the folder above it where folders are classes; None where they are not.
+        kind: "images" for a folder of images.
+    """
+
+    path: Path
+    frame_dir: str
+    relative: str
+    folder_label: str | None = None
+    kind: Literal["video", "images"] = "video"
+
+
+@dataclass(slots=True)
+class Inputs:
+    """What was found.
+
+    Args:
+        sources: The videos, in the order of the given paths and sorted within a folder.
+        skipped: Number of files left out, by suffix ("" for none).
+        unreadable: Folders that could not be listed, each with the reason.
+    """
+
+    sources: list[Source] = field(default_factory=list)
+    skipped: Counter[str] = field(default_factory=Counter)
+    unreadable: list[tuple[Path, str]] = field(default_factory=list)
+
+
+def find_videos(paths: Sequence[str | Path]) -> list[Source]:
+    """The videos that `paths` name, as `survey` finds them; what was left out is logged."""
+    inputs = survey(paths)
+    if inputs.skipped:
+        kinds = ", ".join(f"{count} {suffix or 'without suffix'}" for suffix, count in sorted(inputs.skipped.items()))
+        logger.info("left out files that are not videos: %s", kinds)
+    for folder, reason in inputs.unreadable:
+        logger.error("%s: the folder cannot be listed (%s)", folder, reason)
+    return inputs.sources
+
+
+def survey(paths: Sequence[str | Path]) -> Inputs:
+    """Finds the videos in files, folders and patterns.
+
+    A file that is named is taken whatever its suffix. In a folder and all folders below it, files with a video's suffix
+    are taken, and each folder that holds images and no video is one video. Hidden files are left out, and so are videos
+    that lie beside a skeleton file of the same name, for those are our own overlays.
+
+    Raises:
+        UsageError: A path does not exist, nothing was found, or two videos would have the same id.
+    """
+    inputs = Inputs()
+    roots = []
+    for given in paths:
+        roots.extend(_roots(given))
+    namer = _Namer()
+    for root, path in roots:
+        if root is not None and path.is_dir():
+            inputs.sources.extend(_in_folder(path, root, namer, inputs))
+        else:
+            inputs.sources.append(namer.source(path, root, "video"))
+    inputs.sources = _without_repeats(inputs.sources)
+    if not inputs.sources and not inputs.unreadable:
+        suffixes = ", ".join(sorted(suffix for suffix in inputs.skipped if suffix)) or "nothing"
+        raise UsageError(
+            f"no video in {', '.join(map(str, paths)) or 'an empty list of paths'} (found {suffixes}); name a file to "
+            "have it taken whatever its suffix"
+        )
+    _refuse_equal_ids(inputs.sources)
+    inputs.sources = _with_class_folders(inputs.sources, {root for root, _ in roots if root is not None})
+    return inputs
+
+
+def _roots(given: str | Path) -> list[tuple[Path | None, Path]]:
+    """(folder that ids are counted from, path) for all that one argument names; None for a file named by itself."""
+    path = Path(given)
+    text = str(given)
+    # os.path answers False where a folder above may not be entered; pathlib would raise.
+    if os.path.isdir(path):
+        return [(path, path)]
+    if os.path.exists(path):
+        return [(None, path)]
+    if not glob.has_magic(text):
+        raise UsageError(
+            f"{text}: no such file or folder, or no right to enter the folder it is in; check the name and the rights"
+        )
+    root = Path(*itertools.takewhile(lambda part: not glob.has_magic(part), path.parts))
+    found = [Path(match) for match in sorted(glob.glob(text, recursive=True))]
+    wanted = [match for match in found if match.suffix.lower() in VIDEO_SUFFIXES or match.is_dir()]
+    if not wanted:
+        raise UsageError(f"{text}: no video fits this pattern; check it, or give the folder")
+    return [(root, match) for match in wanted]
+
+
+def _in_folder(folder: Path, root: Path, namer: "_Namer", inputs: Inputs) -> list[Source]:
+    """All videos in a folder and below it, in a stable order."""
+
+    def unreadable(error: OSError) -> None:
+        inputs.unreadable.append((Path(error.filename), error.strerror or str(error)))
+
+    videos: list[Source] = []
+    image_folders: list[Path] = []
+    for name, folders, files in os.walk(folder, onerror=unreadable, followlinks=True):
+        here = Path(name)
+        if _leads_back(here):
+            folders.clear()
+            continue
+        folders[:] = sorted(entry for entry in folders if not entry.startswith("."))
+        images = 0
+        for entry in sorted(files):
+            suffix = Path(entry).suffix.lower()
+            if entry.startswith("."):
+                continue
+            if suffix in VIDEO_SUFFIXES and not _is_overlay(entry, files):
+                videos.append(namer.source(here / entry, root, "video"))
+            elif suffix in IMAGE_SUFFIXES:
+                images += 1
+            else:
+                inputs.skipped[suffix] += 1
+        if images:
+            image_folders.append(here)
+    # Images above or beside videos are covers and thumbnails, not a video.
+    holding_videos = {parent for video in videos for parent in video.path.parents}
+    sequences = [namer.source(path, root, "images") for path in image_folders if path not in holding_videos]
+    return sorted(videos + sequences, key=lambda source: source.relative)
+
+
+def _leads_back(folder: Path) -> bool:
+    """Whether a linked folder is one of those that it lies in: links are followed, but not round in circles."""
+    return folder.is_symlink() and os.path.realpath(folder) in map(os.path.realpath, folder.parents)
+
+
+def _is_overlay(name: str, neighbours: Sequence[str]) -> bool:
+    stem = Path(name).stem
+    return stem.endswith(".overlay") or f"{stem}.pkl" in neighbours
+
+
+class _Namer:
+    """Gives a video its id; remembers each folder's names, for a folder may hold fifty thousand videos."""
+
+    def __init__(self) -> None:
+        self._stems: dict[Path, Counter[str]] = {}
+
+    def source(self, path: Path, root: Path | None, kind: Literal["video", "images"]) -> Source:
+        """The video at `path`, its id counted from `root` (None for a file named by itself)."""
+        named_itself = root is None or root == path
+        relative = Path(os.path.abspath(path)).name if named_itself else path.relative_to(root or path).as_posix()
+        # Names that are not UTF-8 cannot be printed or stored as text; their odd bytes are written out.
+        relative = os.fsencode(relative).decode("utf-8", "backslashreplace")
+        published = ntu_name(relative.rsplit("/", 1)[-1])
+        if published is not None:
+            return Source(path, published.text, relative, kind=kind)
+        keeps_suffix = kind == "images" or self._stems_beside(path)[path.stem] > 1
+        frame_dir = relative if keeps_suffix else relative.removesuffix(path.suffix)
+        return Source(path, frame_dir, relative, kind=kind)
+
+    def _stems_beside(self, path: Path) -> Counter[str]:
+        """How many videos of each name, suffixes aside, lie in the folder of `path`, folders of images included."""
+        folder = path.parent
+        if folder not in self._stems:
+            self._stems[folder] = Counter()
+            try:
+                for entry in os.scandir(folder):
+                    if not entry.is_dir() and Path(entry.name).suffix.lower() in VIDEO_SUFFIXES:
+                        self._stems[folder][Path(entry.name).stem] += 1
+                    elif entry.is_dir() and _holds_images(Path(entry.path)):
+                        self._stems[folder][entry.name] += 1
+            except OSError as error:
+                logger.debug("%s: cannot be listed (%s), so ids there leave out suffixes", folder, error.strerror)
+        return self._stems[folder]
+
+
+def _holds_images(folder: Path) -> bool:
+    try:
+        return any(Path(entry.name).suffix.lower() in IMAGE_SUFFIXES for entry in os.scandir(folder))
+    except OSError:
+        # The walk reports a folder that cannot be listed.
+        return False
+
+
+def _without_repeats(sources: Sequence[Source]) -> list[Source]:
+    """Leaves out a video that was named before, as in `videos videos/a.mp4`."""
+    return list({os.path.abspath(source.path): source for source in reversed(sources)}.values())[::-1]
+
+
+def _refuse_equal_ids(sources: Sequence[Source]) -> None:
+    first: dict[str, Source] = {}
+    for source in sources:
+        other = first.setdefault(source.frame_dir, source)
+        if other is not source:
+            raise UsageError(
+                f"{other.path} and {source.path} would both have the id {source.frame_dir!r}; give the folder that "
+                "holds both (their ids are then the paths below it), or rename one"
+            )
+
+
+def _with_class_folders(sources: Sequence[Source], folders: Collection[Path]) -> list[Source]:
+    """Sets `folder_label` where the videos lie in two folders or more, for then folders can be classes.
+
+    Args:
+        folders: The folders that were given. Files that were named by themselves have no class.
+    """
+    labels = [_folder_above(source, folders) for source in sources]
+    if len(set(labels) - {None}) < 2:
+        return list(sources)
+    return [replace(source, folder_label=label) for source, label in zip(sources, labels, strict=True)]
+
+
+def _folder_above(source: Source, folders: Collection[Path]) -> str | None:
+    below = source.relative.split("/")[:-1]
+    if below:
+        return below[-1]
+    if len(folders) > 1 and source.path.parent in folders:
+        return Path(os.path.abspath(source.path.parent)).name
+    return None

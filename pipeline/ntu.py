@@ -1,0 +1,89 @@
+"""What a file name of NTU RGB+D says: action, person, camera, setup, and the official splits.
+
+The rules are those published with NTU RGB+D (60 actions, setups 1 to 17) and NTU RGB+D 120: cross-subject trains on a
+list of persons, cross-view (60 only) on cameras 2 and 3, cross-setup (120 only) on even setups. The person list of 120
+contains that of 60 and adds persons that 60 does not have, so one list serves both.
+"""
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+_ID = re.compile(r"(?<![A-Za-z0-9])S(\d{3})C(\d{3})P(\d{3})R(\d{3})A(\d{3})(?![A-Za-z0-9])")
+
+# fmt: off
+_TRAINING_PERSONS = frozenset({
+    1, 2, 4, 5, 8, 9, 13, 14, 15, 16, 17, 18, 19, 25, 27, 28, 31, 34, 35, 38,
+    45, 46, 47, 49, 50, 52, 53, 54, 55, 56, 57, 58, 59, 70, 74, 78, 80, 81, 82, 83, 84, 85, 86, 89, 91, 92, 93, 94, 95,
+    97, 98, 100, 103,
+})
+# fmt: on
+_TRAINING_CAMERAS = frozenset({2, 3})
+_LAST_ACTION_OF_60 = 60
+_LAST_SETUP_OF_60 = 17
+
+
+@dataclass(frozen=True, slots=True)
+class NtuName:
+    """An id as published, S001C001P001R001A001: all numbers count from 1."""
+
+    text: str
+    setup: int
+    camera: int
+    person: int
+    repetition: int
+    action: int
+
+    @property
+    def label_name(self) -> str:
+        """The action's code; the number of the label is one less than the code's."""
+        return f"A{self.action:03d}"
+
+    @property
+    def splits(self) -> tuple[str, ...]:
+        """The clip's side in cross-subject, cross-view and cross-setup; `applicable_splits` leaves out what is not."""
+        return (
+            "xsub_train" if self.person in _TRAINING_PERSONS else "xsub_val",
+            "xview_train" if self.camera in _TRAINING_CAMERAS else "xview_val",
+            "xset_train" if self.setup % 2 == 0 else "xset_val",
+        )
+
+    @property
+    def beyond_60(self) -> bool:
+        """Whether only NTU RGB+D 120 has this clip."""
+        return self.action > _LAST_ACTION_OF_60 or self.setup > _LAST_SETUP_OF_60
+
+
+def ntu_name(text: str) -> NtuName | None:
+    """The NTU id in a file name or `frame_dir`; None when there is none.
+
+    >>> ntu_name("S001C002P003R002A013_rgb").action
+    13
+    """
+    match = _ID.search(text)
+    return NtuName(match[0], *map(int, match.groups())) if match else None
+
+
+def applicable_splits(split: Mapping[str, list[str]]) -> dict[str, list[str]]:
+    """Leaves out xset when all NTU clips are from NTU RGB+D 60, and xview when one is not.
+
+    Which of the two data sets it is can be known only once all clips are together. A split that stands alone, without
+    the other kind beside it, was somebody's choice and stays.
+
+    Args:
+        split: Name -> ids of the clips in it.
+    """
+    if not (_has(split, "xview") and _has(split, "xset")):
+        return dict(split)
+    clips = {clip for name in split for clip in split[name]}
+    superfluous = "xview" if _any_beyond_60(clips) else "xset"
+    return {name: ids for name, ids in split.items() if name not in (f"{superfluous}_train", f"{superfluous}_val")}
+
+
+def _has(split: Mapping[str, list[str]], kind: str) -> bool:
+    return f"{kind}_train" in split or f"{kind}_val" in split
+
+
+def _any_beyond_60(clips: Iterable[str]) -> bool:
+    names = (ntu_name(clip) for clip in clips)
+    return any(name is not None and name.beyond_60 for name in names)
