@@ -109,21 +109,21 @@ def survey(paths: Sequence[str | Path]) -> Inputs:
 def _roots(given: str | Path) -> list[tuple[Path | None, Path]]:
     """(folder that ids are counted from, path) for all that one argument names; None for a file named by itself."""
     path = Path(given)
-    text = str(given)
-    # os.path answers False where a folder above may not be entered; pathlib would raise.
-    if os.path.isdir(path):
-        return [(path, path)]
-    if os.path.exists(path):
-        return [(None, path)]
-    if not glob.has_magic(text):
-        raise UsageError(
-            f"{text}: no such file or folder, or no right to enter the folder it is in; check the name and the rights"
-        )
-    root = Path(*itertools.takewhile(lambda part: not glob.has_magic(part), path.parts))
-    found = [Path(match) for match in sorted(glob.glob(text, recursive=True))]
-    wanted = [match for match in found if match.suffix.lower() in VIDEO_SUFFIXES or match.is_dir()]
+    try:
+        if path.is_dir():
+            return [(path, path)]
+        if path.exists():
+            return [(None, path)]
+    except OSError as error:
+        raise UsageError(f"{given}: cannot be looked at ({error.strerror}); check the rights of its folder") from error
+    fixed = list(itertools.takewhile(lambda part: not glob.has_magic(part), path.parts))
+    if len(fixed) == len(path.parts):
+        raise UsageError(f"{given}: no such file or folder; check the name, or quote a pattern such as 'videos/*.mp4'")
+    root = Path(*fixed)
+    found = sorted(root.glob(str(Path(*path.parts[len(fixed) :]))))
+    wanted = [match for match in found if match.name[0] != "." and (_is_video_name(match.name) or match.is_dir())]
     if not wanted:
-        raise UsageError(f"{text}: no video fits this pattern; check it, or give the folder")
+        raise UsageError(f"{given}: no video fits this pattern; check it, or give the folder")
     return [(root, match) for match in wanted]
 
 
@@ -146,7 +146,7 @@ def _in_folder(folder: Path, root: Path, namer: "_Namer", inputs: Inputs) -> lis
             suffix = Path(entry).suffix.lower()
             if entry.startswith("."):
                 continue
-            if suffix in VIDEO_SUFFIXES and not _is_overlay(entry, files):
+            if _is_video_name(entry) and not _is_overlay(entry, files):
                 videos.append(namer.source(here / entry, root, "video"))
             elif suffix in IMAGE_SUFFIXES:
                 images += 1
@@ -158,6 +158,10 @@ def _in_folder(folder: Path, root: Path, namer: "_Namer", inputs: Inputs) -> lis
     holding_videos = {parent for video in videos for parent in video.path.parents}
     sequences = [namer.source(path, root, "images") for path in image_folders if path not in holding_videos]
     return sorted(videos + sequences, key=lambda source: source.relative)
+
+
+def _is_video_name(name: str) -> bool:
+    return Path(name).suffix.lower() in VIDEO_SUFFIXES
 
 
 def _leads_back(folder: Path) -> bool:
@@ -179,7 +183,7 @@ class _Namer:
     def source(self, path: Path, root: Path | None, kind: Literal["video", "images"]) -> Source:
         """The video at `path`, its id counted from `root` (None for a file named by itself)."""
         named_itself = root is None or root == path
-        relative = Path(os.path.abspath(path)).name if named_itself else path.relative_to(root or path).as_posix()
+        relative = _absolute(path).name if named_itself else path.relative_to(root or path).as_posix()
         # Names that are not UTF-8 cannot be printed or stored as text; their odd bytes are written out.
         relative = os.fsencode(relative).decode("utf-8", "backslashreplace")
         published = ntu_name(relative.rsplit("/", 1)[-1])
@@ -196,7 +200,7 @@ class _Namer:
             self._stems[folder] = Counter()
             try:
                 for entry in os.scandir(folder):
-                    if not entry.is_dir() and Path(entry.name).suffix.lower() in VIDEO_SUFFIXES:
+                    if not entry.is_dir() and _is_video_name(entry.name):
                         self._stems[folder][Path(entry.name).stem] += 1
                     elif entry.is_dir() and _holds_images(Path(entry.path)):
                         self._stems[folder][entry.name] += 1
@@ -213,9 +217,14 @@ def _holds_images(folder: Path) -> bool:
         return False
 
 
+def _absolute(path: Path) -> Path:
+    # Not `resolve`: a link has a name and a folder of its own.
+    return Path(os.path.normpath(path.absolute()))
+
+
 def _without_repeats(sources: Sequence[Source]) -> list[Source]:
     """Leaves out a video that was named before, as in `videos videos/a.mp4`."""
-    return list({os.path.abspath(source.path): source for source in reversed(sources)}.values())[::-1]
+    return list({_absolute(source.path): source for source in reversed(sources)}.values())[::-1]
 
 
 def _refuse_equal_ids(sources: Sequence[Source]) -> None:
@@ -232,8 +241,7 @@ def _refuse_equal_ids(sources: Sequence[Source]) -> None:
 def _with_class_folders(sources: Sequence[Source], folders: Collection[Path]) -> list[Source]:
     """Sets `folder_label` where the videos lie in two folders or more, for then folders can be classes.
 
-    Args:
-        folders: The folders that were given. Files that were named by themselves have no class.
+    Files that were named by themselves, in none of the given folders, have no class.
     """
     labels = [_folder_above(source, folders) for source in sources]
     if len(set(labels) - {None}) < 2:
@@ -246,5 +254,5 @@ def _folder_above(source: Source, folders: Collection[Path]) -> str | None:
     if below:
         return below[-1]
     if len(folders) > 1 and source.path.parent in folders:
-        return Path(os.path.abspath(source.path.parent)).name
+        return _absolute(source.path.parent).name
     return None
