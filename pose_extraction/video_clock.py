@@ -33,16 +33,19 @@ class FrameClock:
             # Frames without a stamp may have come before this one; it follows them.
             self._origin = stamp
             self._offset = 0.0 if self._last is None else self._last + self.step
-        if stamp is None:
-            seconds = 0.0 if self._last is None else self._last + self.step
+        if stamp is None or self._origin is None:
             self.repaired += 1
-        else:
-            assert self._origin is not None
-            seconds = float((stamp - self._origin) * self.time_base) + self._offset
-            if self._last is not None and seconds <= self._last:
-                seconds = self._mend(seconds, self._last)
+            return self.tick()
+        seconds = float((stamp - self._origin) * self.time_base) + self._offset
+        if self._last is not None and seconds <= self._last:
+            seconds = self._mend(seconds, self._last)
         self._last = seconds
         return seconds
+
+    def tick(self) -> float:
+        """Seconds of the next frame where it is known to follow by one step."""
+        self._last = 0.0 if self._last is None else self._last + self.step
+        return self._last
 
     def _mend(self, seconds: float, last: float) -> float:
         self.repaired += 1

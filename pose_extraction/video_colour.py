@@ -44,7 +44,8 @@ class FrameConverter:
             image = self._tone_mapped(frame)
         else:
             image = self._reformat(frame, "bgr24")
-        return upright(image, display_matrix(frame))
+        # FFmpeg pads its rows; OpenCV and the networks want them without.
+        return np.ascontiguousarray(upright(image, display_matrix(frame)))
 
     def _reformat(self, frame: av.VideoFrame, pixel_format: str, default_matrix: int = MATRIX_BT601) -> np.ndarray:
         if frame.format.is_rgb:

@@ -113,9 +113,6 @@ class VideoStream:
         self._stream.thread_type = "AUTO"
         self._stream.codec_context.thread_count = self._threads
         self._stream.codec_context.options = {"max_pixels": str(MAX_PIXELS)}
-        for other in self._container.streams:
-            if other is not self._stream:
-                other.discard = "all"
 
     def _choose_stream(self) -> av.VideoStream:
         streams = [s for s in self._container.streams.video if not s.disposition & Disposition.attached_pic]
@@ -152,8 +149,14 @@ class VideoStream:
         by_decode_order = self._container.format.name == "avi"
         time = None
         for index, frame in enumerate(frames, index):  # noqa: B020
-            # AVI stores no presentation times; those that FFmpeg invents for it follow the order of storage.
-            time = self._clock.time(frame.dts if by_decode_order and frame.dts is not None else frame.pts)
+            if not by_decode_order:
+                time = self._clock.time(frame.pts)
+            elif frame.dts is not None:
+                # AVI stores no presentation times; those that FFmpeg invents for it follow the order of storage.
+                time = self._clock.time(frame.dts)
+            else:
+                # The last few, which the decoder hands out once the packets have run out.
+                time = self._clock.tick()
             self._damaged += frame.is_corrupt
             self.rotation = rotation_of(display_matrix(frame))
             yield Picture(index, time, partial(self._converter.convert, frame))

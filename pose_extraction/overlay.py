@@ -1,0 +1,220 @@
+"""Poses drawn on their frames: bones, joints faded by score, box and track id."""
+
+import colorsys
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from pose_extraction.poses import VideoPoses
+from pose_extraction.skeleton import COCO17, Skeleton
+from pose_extraction.video import VideoReader
+from pose_extraction.video_writer import VideoWriter
+
+# Opacity of a joint or bone by its score: drawn in as many passes as there are levels.
+OPACITY_LEVELS = (0.25, 0.55, 1.0)
+# Below this score a joint is a guess that only clutters the picture.
+MIN_SCORE = 0.05
+# An edge between two neighbouring golden-ratio hues is never narrow, however many ids there are.
+GOLDEN_RATIO = 0.6180339887498949
+BORDER = (20, 20, 20)
+
+
+def track_colour(track_id: int) -> tuple[int, int, int]:
+    """BGR colour of an identity: the same in every frame and video, far from those of the ids next to it."""
+    hue = (0.11 + track_id * GOLDEN_RATIO) % 1.0
+    # Every other round of hues is paler, so that ids whose hues come close still differ.
+    saturation = (0.95, 0.6)[(track_id // 5) % 2]
+    red, green, blue = colorsys.hsv_to_rgb(hue, saturation, 1.0)
+    return round(blue * 255), round(green * 255), round(red * 255)
+
+
+def draw_poses(
+    image: np.ndarray,
+    keypoint: np.ndarray,
+    keypoint_score: np.ndarray,
+    track_id: np.ndarray,
+    box: np.ndarray,
+    imputed: np.ndarray | None = None,
+    skeleton: Skeleton = COCO17,
+) -> np.ndarray:
+    """Draws persons on a copy of a frame.
+
+    Left limbs are lighter than right ones; a joint that a step filled in is a ring.
+
+    Args:
+        image: uint8 (H, W, 3) BGR.
+        keypoint: (M, V, 2) pixels, NaN where not seen.
+        keypoint_score: (M, V) in [0, 1].
+        track_id: (M,) integers.
+        box: (M, 4) x1 y1 x2 y2 pixels, NaN where the person was not found.
+        imputed: bool (M, V), True for a joint that a step filled in.
+        skeleton: Layout of the V joints.
+
+    Returns:
+        uint8 (H, W, 3) BGR.
+    """
+    canvas = image.copy()
+    if imputed is None:
+        imputed = np.zeros(keypoint_score.shape, bool)
+    thickness = line_thickness(image.shape[:2])
+    for person in range(len(keypoint)):
+        colour = track_colour(int(track_id[person]))
+        _draw_skeleton(canvas, keypoint[person], keypoint_score[person], imputed[person], colour, thickness, skeleton)
+    # Boxes and ids last: a number under somebody's arm cannot be read.
+    for person in range(len(keypoint)):
+        corners = _corners(box[person], keypoint[person])
+        if corners is not None:
+            label = str(int(track_id[person]))
+            _draw_box(canvas, corners, label, track_colour(int(track_id[person])), thickness)
+    return canvas
+
+
+def line_thickness(size: tuple[int, int]) -> int:
+    """Pixels of a bone's line in a frame of (height, width): 1 at 240 lines, 4 at 1080."""
+    return max(1, round(min(size) / 270))
+
+
+def _draw_skeleton(
+    canvas: np.ndarray,
+    keypoint: np.ndarray,
+    score: np.ndarray,
+    imputed: np.ndarray,
+    colour: tuple[int, int, int],
+    thickness: int,
+    skeleton: Skeleton,
+) -> None:
+    height, width = canvas.shape[:2]
+    # Far outside the frame there is nothing to draw, and OpenCV's fixed-point coordinates overflow.
+    near = np.abs(np.nan_to_num(keypoint, nan=np.inf) - (width / 2, height / 2)).max(1) < 2 * max(height, width)
+    visible = near & (score >= MIN_SCORE)
+    if not visible.any():
+        return
+    margin = 4 * thickness + 2
+    left, top = np.maximum(np.floor(keypoint[visible].min(0)).astype(int) - margin, 0)
+    right, bottom = np.minimum(np.ceil(keypoint[visible].max(0)).astype(int) + margin, (width, height))
+    if left >= right or top >= bottom:
+        return
+    region = canvas[top:bottom, left:right]
+    points = _fixed_point(np.where(visible[:, None], keypoint, 0) - (left, top))
+    shades = _joint_colours(colour, skeleton)
+    level = np.minimum((np.clip(score, 0, 1) * len(OPACITY_LEVELS)).astype(int), len(OPACITY_LEVELS) - 1)
+    for step, opacity in enumerate(OPACITY_LEVELS):
+        # Blending the person's surroundings once a level costs less than each line for itself, and looks the same.
+        layer = region if opacity == 1 else region.copy()
+        for parent, child in skeleton.bones:
+            if visible[parent] and visible[child] and min(level[parent], level[child]) == step:
+                _line(layer, points[parent], points[child], shades[child], thickness)
+        for joint in np.flatnonzero(visible & (level == step)):
+            _joint(layer, points[joint], shades[joint], thickness, bool(imputed[joint]))
+        if opacity < 1:
+            cv2.addWeighted(layer, opacity, region, 1 - opacity, 0, dst=region)
+
+
+def _joint_colours(colour: tuple[int, int, int], skeleton: Skeleton) -> list[tuple[int, int, int]]:
+    """The person's colour for every joint, lighter on the left side of the body."""
+    light = tuple(round(channel + (255 - channel) * 0.55) for channel in colour)
+    left = {pair[0] for pair in skeleton.flip_pairs}
+    return [(light[0], light[1], light[2]) if joint in left else colour for joint in range(skeleton.num_joints)]
+
+
+def _fixed_point(points: np.ndarray) -> list[tuple[int, int]]:
+    """Points with four binary digits after the point, as OpenCV takes them: no jumping from pixel to pixel."""
+    return [(int(x), int(y)) for x, y in np.round(points * 16)]
+
+
+def _line(
+    image: np.ndarray, start: tuple[int, int], end: tuple[int, int], colour: tuple[int, int, int], thickness: int
+) -> None:
+    # The dark border keeps a bright line legible on a bright background.
+    cv2.line(image, start, end, BORDER, thickness + max(1, thickness // 2) + 1, cv2.LINE_AA, shift=4)
+    cv2.line(image, start, end, colour, thickness, cv2.LINE_AA, shift=4)
+
+
+def _joint(
+    image: np.ndarray, centre: tuple[int, int], colour: tuple[int, int, int], thickness: int, hollow: bool
+) -> None:
+    radius = round((thickness + 1) * 16)
+    if hollow:
+        cv2.circle(image, centre, radius + 16, colour, max(1, thickness // 2), cv2.LINE_AA, shift=4)
+        return
+    cv2.circle(image, centre, radius + 12, BORDER, cv2.FILLED, cv2.LINE_AA, shift=4)
+    cv2.circle(image, centre, radius, colour, cv2.FILLED, cv2.LINE_AA, shift=4)
+
+
+def _corners(box: np.ndarray, keypoint: np.ndarray) -> np.ndarray | None:
+    """The box, or that of the joints where the person was only filled in; None where there is neither."""
+    if np.isfinite(box).all():
+        return box
+    seen = keypoint[np.isfinite(keypoint).all(1)]
+    return np.concatenate([seen.min(0), seen.max(0)]) if len(seen) else None
+
+
+def _draw_box(
+    canvas: np.ndarray, corners: np.ndarray, label: str, colour: tuple[int, int, int], thickness: int
+) -> None:
+    height, width = canvas.shape[:2]
+    x1, y1, x2, y2 = np.clip(np.round(corners), -1, [width, height, width, height]).astype(int).tolist()
+    cv2.rectangle(canvas, (x1, y1), (x2, y2), colour, max(1, thickness // 2), cv2.LINE_AA)
+    scale = max(0.4, min(height, width) / 900)
+    weight = max(1, round(scale * 1.5))
+    (text_width, text_height), _ = cv2.getTextSize(label, cv2.FONT_HERSHEY_SIMPLEX, scale, weight)
+    pad = 2 + thickness
+    # Above the box where there is room, inside it otherwise; never beyond the frame.
+    left = min(max(x1, 0), max(width - text_width - 2 * pad, 0))
+    bottom = y1 if y1 - text_height - 2 * pad >= 0 else min(y1 + text_height + 2 * pad, height)
+    cv2.rectangle(canvas, (left, bottom - text_height - 2 * pad), (left + text_width + 2 * pad, bottom), colour, -1)
+    origin = (left + pad, bottom - pad)
+    cv2.putText(canvas, label, origin, cv2.FONT_HERSHEY_SIMPLEX, scale, BORDER, weight, cv2.LINE_AA)
+
+
+def write_overlay(source: Path, video: VideoPoses, path: Path, *, image_fps: float = 30.0) -> list[str]:
+    """Writes the source's frames with the poses drawn on them, at the source's own times.
+
+    The stretch from the first sampled frame to the last is written, every frame of it; between two sampled frames the
+    last known poses stay. A video without sampled frames is written whole and undrawn.
+
+    Args:
+        source: The video, or folder of images, that the poses come from.
+        video: Its poses.
+        path: File to write, .mp4.
+        image_fps: Frames per second of a folder of images.
+
+    Returns:
+        What went wrong in reading, one sentence each.
+
+    Raises:
+        VideoError: The source cannot be read or the video cannot be written.
+    """
+    keypoint, score, imputed = video.dense()
+    track_id = np.array([track.track_id for track in video.tracks], np.int64)
+    box = np.full((len(video.tracks), video.num_frames, 4), np.nan, np.float32)
+    for person, track in enumerate(video.tracks):
+        box[person, track.start : track.stop] = track.box
+    start, end = (float(video.time[0]), _end(video.time)) if video.num_frames else (None, None)
+    with VideoReader(source, start=start, end=end, fps=image_fps) as reader:
+        info = reader.info
+        with VideoWriter(path, info.fps, info.size) as writer:
+            for frame in reader:
+                row = int(np.searchsorted(video.frame_index, frame.index, side="right")) - 1
+                image = frame.image
+                if row >= 0:
+                    shown = np.isfinite(keypoint[:, row]).any((1, 2)) | np.isfinite(box[:, row]).all(1)
+                    image = draw_poses(
+                        image,
+                        keypoint[shown, row],
+                        score[shown, row],
+                        track_id[shown],
+                        box[shown, row],
+                        imputed[shown, row],
+                    )
+                writer.write(image, frame.time - (start or 0.0))
+        return list(reader.problems)
+
+
+def _end(time: np.ndarray) -> float:
+    """Seconds after which nothing is written: one step between sampled frames after the last of them."""
+    step = float(np.median(np.diff(time))) if len(time) > 1 else 0.0
+    # A hair less than the whole step, so that the frame which would have been sampled next stays out; and at least the
+    # last sampled frame itself.
+    return float(time[-1]) + max(step * 0.99, 1e-3)
