@@ -1,0 +1,306 @@
+"""Checkpoints read without running anything that they hold.
+
+All reading goes through `torch.load(weights_only=True)`, whose unpickler knows tensors and plain containers and refuses
+every other name. What official checkpoints hold beside tensors (the history of a training, whole pickled networks) is
+admitted name by name, and even then not as the class of that name: an inert record stands in for it, which keeps what
+it is given and can do nothing. So no code of numpy, mmengine, openpifpaf or torch.nn runs on what a file says, and none
+of them has to be installed.
+"""
+
+import importlib
+import importlib.util
+import pickle
+import re
+import struct
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from pose_extraction.errors import WeightsError
+
+# Beside tensors, in the checkpoints of mmengine: its log (whose buffers name their own methods through getattr), the
+# arguments and the time of the training, and statistics of the data set as numpy values.
+_OPENMMLAB_NAMES = (
+    "argparse.Namespace",
+    "builtins.getattr",
+    "datetime.datetime",
+    "datetime.timedelta",
+    "mmengine.logging.history_buffer.HistoryBuffer",
+    "numpy._core.multiarray._reconstruct",
+    "numpy._core.multiarray.scalar",
+    "numpy.core.multiarray._reconstruct",
+    "numpy.core.multiarray.scalar",
+    "numpy.dtype",
+    "numpy.ndarray",
+)
+# The modules of which OpenPifPaf's ShuffleNetV2K networks with composite fields consist.
+_OPENPIFPAF_NAMES = (
+    "openpifpaf.headmeta.Caf",
+    "openpifpaf.headmeta.Cif",
+    "openpifpaf.network.basenetworks.InvertedResidualK",
+    "openpifpaf.network.basenetworks.ShuffleNetV2K",
+    "openpifpaf.network.heads.CompositeField3",
+    "openpifpaf.network.heads.CompositeField4",
+    "openpifpaf.network.nets.Shell",
+    "torch.nn.modules.activation.ReLU",
+    "torch.nn.modules.batchnorm.BatchNorm2d",
+    "torch.nn.modules.container.ModuleList",
+    "torch.nn.modules.container.Sequential",
+    "torch.nn.modules.conv.Conv2d",
+    "torch.nn.modules.dropout.Dropout",
+    "torch.nn.modules.dropout.Dropout2d",
+    "torch.nn.modules.pixelshuffle.PixelShuffle",
+    *_OPENMMLAB_NAMES,
+)
+# Buffers that mmdet and mmpose save with some networks and fill from the configuration with all.
+_HARMLESS_EXTRAS = ("data_preprocessor.mean", "data_preprocessor.std")
+_DEEPEST_MODULE = 64
+_REFUSED_NAME = re.compile(r"GLOBAL (\S+)")
+# torch keeps one list of admitted names for the whole process; two threads must not take away each other's.
+_ADMISSION = threading.Lock()
+# What torch takes: a class or function, or, as here always, one with the name in the file that it stands for.
+_Admitted = Callable[..., Any] | tuple[Callable[..., Any], str]
+
+
+class _Record:
+    """Stands in for an admitted class or function: keeps its arguments and its state, and does nothing with them."""
+
+    def __init__(self, *arguments: Any) -> None:
+        self.state: Mapping[str, Any] = {}
+
+    def __new__(cls, *arguments: Any) -> "_Record":
+        return super().__new__(cls)
+
+    def __setstate__(self, state: Any) -> None:
+        self.state = state if isinstance(state, dict) else {}
+
+
+def _records(names: Sequence[str]) -> list[_Admitted]:
+    # One class a name: torch's unpickler fills only objects whose exact class is on its list.
+    return [(type(name.rpartition(".")[2], (_Record,), {}), name) for name in names]
+
+
+_OPENMMLAB = _records(_OPENMMLAB_NAMES)
+_OPENPIFPAF = _records(_OPENPIFPAF_NAMES)
+
+
+@dataclass(frozen=True)
+class OpenPifPafCheckpoint:
+    """What a pickled OpenPifPaf network says.
+
+    Args:
+        state_dict: Tensors by dotted name, as `state_dict()` of the network would give them.
+        head_metas: One dictionary a head, in order: its "class" ("Cif", "Caf") and the plain fields of its description
+            ("name", "dataset", "keypoints", "skeleton", "base_stride", "upsample_stride", ...).
+        base_name: Name of the base network, for example "shufflenetv2k16"; None if the file does not say.
+    """
+
+    state_dict: dict[str, torch.Tensor]
+    head_metas: list[dict[str, Any]]
+    base_name: str | None
+
+
+@dataclass(frozen=True)
+class LoadReport:
+    """What `apply_state_dict` did.
+
+    Args:
+        loaded: How many tensors went into the network.
+        ignored: Names in the file that were allowed to be left out.
+        absent: Names of the network that were allowed to be missing from the file.
+    """
+
+    loaded: int
+    ignored: list[str] = field(default_factory=list)
+    absent: list[str] = field(default_factory=list)
+
+
+def load_state_dict(path: Path, *, strip_prefix: str = "") -> dict[str, torch.Tensor]:
+    """Tensors by name from a PyTorch checkpoint (bare, or under "state_dict" or "model") or a safetensors file.
+
+    Args:
+        path: The file.
+        strip_prefix: Keep only the names that begin so, without it ("backbone.", "module.").
+
+    Raises:
+        WeightsError: Damaged, hostile, no state dictionary, or no name with the prefix.
+    """
+    is_safetensors = path.suffix == ".safetensors"
+    state = _load_safetensors(path) if is_safetensors else _state_dict_in(_load(path, _OPENMMLAB), path)
+    if not strip_prefix:
+        return state
+    stripped = {
+        name.removeprefix(strip_prefix): value for name, value in state.items() if name.startswith(strip_prefix)
+    }
+    if not stripped:
+        raise WeightsError(f"{path}: no tensor's name begins with {strip_prefix!r}; the first is {next(iter(state))!r}")
+    return stripped
+
+
+def load_openpifpaf_state_dict(path: Path) -> OpenPifPafCheckpoint:
+    """Tensors and head descriptions from one of OpenPifPaf's checkpoints, which are pickled whole networks.
+
+    Neither openpifpaf nor torch.nn is run: the network is read as a tree of inert records.
+
+    Raises:
+        WeightsError: Damaged, hostile, or not such a network.
+    """
+    content = _load(path, _OPENPIFPAF)
+    network = content.get("model") if isinstance(content, dict) else None
+    if not isinstance(network, _Record):
+        raise WeightsError(f"{path}: not a checkpoint of OpenPifPaf, which holds a network under 'model'")
+    state = dict(_tensors(network, "", path))
+    if not state:
+        raise WeightsError(f"{path}: the network under 'model' holds no tensors")
+    modules = _children(network)
+    base = modules.get("base_net")
+    base_name = base.state.get("name") if base is not None else None
+    heads = modules.get("head_nets") or modules.get("_head_nets")
+    metas = [head.state.get("meta") for head in _children(heads).values()] if heads is not None else []
+    return OpenPifPafCheckpoint(
+        state_dict=state,
+        head_metas=[
+            {"class": type(meta).__name__, **{key: value for key, value in meta.state.items() if _is_plain(value)}}
+            for meta in metas
+            if isinstance(meta, _Record)
+        ],
+        base_name=base_name if isinstance(base_name, str) else None,
+    )
+
+
+def apply_state_dict(
+    module: torch.nn.Module,
+    state: Mapping[str, torch.Tensor],
+    *,
+    source: Path | str,
+    ignore: Sequence[str] = _HARMLESS_EXTRAS,
+) -> LoadReport:
+    """Puts tensors into a network, all of them or none.
+
+    Args:
+        module: The network.
+        state: Tensors by name.
+        source: Where they come from, for the message.
+        ignore: Patterns (`*`, `?`) of names that the file may hold and the network need not have.
+
+    Raises:
+        WeightsError: Tensors are missing, left over or of another shape; the network is unchanged.
+    """
+    wanted = module.state_dict()
+    extra = [name for name in state if name not in wanted]
+    ignored = [name for name in extra if any(fnmatchcase(name, pattern) for pattern in ignore)]
+    lacking = [name for name in wanted if name not in state]
+    # A count of training steps, which files from before 2018 lack and inference never reads.
+    absent = [name for name in lacking if name.endswith("num_batches_tracked") or name in ignore]
+    problems = {
+        "missing": [name for name in lacking if name not in absent],
+        "unexpected": [name for name in extra if name not in ignored],
+        "of another shape": [
+            f"{name} {tuple(state[name].shape)} instead of {tuple(tensor.shape)}"
+            for name, tensor in wanted.items()
+            if name in state and state[name].shape != tensor.shape
+        ],
+    }
+    if any(problems.values()):
+        told = "; ".join(f"{len(names)} {kind} ({_some(names)})" for kind, names in problems.items() if names)
+        raise WeightsError(
+            f"{source}: does not fit {type(module).__name__}: {told}. The file belongs to another network: choose the "
+            "model that it was trained as"
+        )
+    # Not module.load_state_dict(): names and shapes agree by now, and mmpose's hooks there rename those of old files.
+    with torch.no_grad():
+        for name in state.keys() & wanted.keys():
+            wanted[name].copy_(state[name])
+    return LoadReport(loaded=len(wanted) - len(lacking), ignored=ignored, absent=absent)
+
+
+def _load(path: Path, admitted: list[_Admitted]) -> Any:
+    if not path.is_file():
+        raise WeightsError(f"{path}: there is no such file")
+    try:
+        with _ADMISSION, torch.serialization.safe_globals(admitted):
+            return torch.load(path, map_location="cpu", weights_only=True)
+    except OSError as error:
+        raise WeightsError(f"{path}: cannot be read ({error.strerror or error})") from error
+    # What a damaged or hostile pickle makes the unpickler stumble over; each of these was seen.
+    except (
+        pickle.UnpicklingError,
+        RuntimeError,
+        LookupError,
+        ArithmeticError,
+        AssertionError,
+        AttributeError,
+        EOFError,
+        MemoryError,
+        TypeError,
+        ValueError,
+        struct.error,
+    ) as error:
+        refused = _REFUSED_NAME.search(str(error))
+        if refused is not None:
+            raise WeightsError(
+                f"{path}: refused, because it asks for {refused[1]}, which no checkpoint of these networks needs. Nothing of "
+                "the file was run; get the official file, or save the bare state_dict() again"
+            ) from error
+        reason = str(error).strip().partition("\n")[0] or type(error).__name__
+        raise WeightsError(f"{path}: not a checkpoint that can be read safely ({reason}); it may be damaged") from error
+
+
+def _load_safetensors(path: Path) -> dict[str, torch.Tensor]:
+    if importlib.util.find_spec("safetensors") is None:
+        raise WeightsError(f"{path}: reading it needs the package safetensors: `pip install safetensors`")
+    safetensors = importlib.import_module("safetensors")
+    try:
+        return dict(importlib.import_module("safetensors.torch").load_file(path))
+    except (OSError, safetensors.SafetensorError) as error:
+        raise WeightsError(f"{path}: not a safetensors file that can be read ({error})") from error
+
+
+def _state_dict_in(content: Any, path: Path) -> dict[str, torch.Tensor]:
+    if isinstance(content, dict):
+        for key in ("state_dict", "model"):
+            if isinstance(content.get(key), dict):
+                content = content[key]
+                break
+        if content and all(isinstance(k, str) and isinstance(v, torch.Tensor) for k, v in content.items()):
+            # A new dictionary: the one from the file carries attributes of the file's choosing.
+            return dict(content.items())
+    found = ", ".join(map(repr, list(content)[:6])) if isinstance(content, dict) else type(content).__name__
+    raise WeightsError(f"{path}: holds no dictionary of tensors by name (found {found or 'nothing'})")
+
+
+def _tensors(module: _Record, prefix: str, path: Path) -> Iterator[tuple[str, torch.Tensor]]:
+    """Walks a pickled network as `state_dict()` would: parameters and lasting buffers, then the children."""
+    if prefix.count(".") > _DEEPEST_MODULE:
+        raise WeightsError(f"{path}: modules are nested more than {_DEEPEST_MODULE} deep; the file is damaged")
+    fleeting = module.state.get("_non_persistent_buffers_set") or ()
+    for kind in ("_parameters", "_buffers"):
+        for name, tensor in _dictionary(module, kind).items():
+            if isinstance(tensor, torch.Tensor) and not (kind == "_buffers" and name in fleeting):
+                yield f"{prefix}{name}", tensor.detach()
+    for name, child in _children(module).items():
+        yield from _tensors(child, f"{prefix}{name}.", path)
+
+
+def _children(module: _Record) -> dict[str, _Record]:
+    return {name: child for name, child in _dictionary(module, "_modules").items() if isinstance(child, _Record)}
+
+
+def _dictionary(module: _Record, key: str) -> dict[str, Any]:
+    value = module.state.get(key)
+    return value if isinstance(value, dict) else {}
+
+
+def _is_plain(value: Any) -> bool:
+    if isinstance(value, list | tuple):
+        return all(_is_plain(item) for item in value)
+    return value is None or isinstance(value, str | int | float | bool)
+
+
+def _some(names: list[str]) -> str:
+    return ", ".join(names[:4]) + (", ..." if len(names) > 4 else "")
