@@ -38,8 +38,8 @@ UNLABELLED = -1
 # NTU RGB+D's action codes carry their own numbers, whichever of them are there; 60 actions, or 120.
 _NTU_ACTION = re.compile(r"A(\d{3})")
 _NTU_SIZES = (60, 120)
-# More classes than any data set has: a number above is a slip, and would make a list of that length.
-_MOST_CLASSES = 10_000
+# More classes than any data set has. A larger number is no class's (a date, say), and would make a list of that length.
+MOST_CLASSES = 10_000
 
 
 def annotation_from(
@@ -151,9 +151,6 @@ def number_labels(names: Iterable[str]) -> list[str]:
 
     NTU's action codes and plain numbers keep the number that they say (A001 is 0, "7" is 7), whichever of them occur;
     other names are numbered in alphabetical order.
-
-    Raises:
-        AnnotationError: A label that is a number is too large to be one.
     """
     present = sorted(set(names))
     actions = [_NTU_ACTION.fullmatch(name) for name in present]
@@ -161,11 +158,9 @@ def number_labels(names: Iterable[str]) -> list[str]:
         largest = max(int(action[1]) for action in actions if action)
         size = next((size for size in _NTU_SIZES if largest <= size), largest)
         return [f"A{number:03d}" for number in range(1, size + 1)]
-    if present and all(name.isascii() and name.isdigit() and name == str(int(name)) for name in present):
-        largest = max(map(int, present))
-        if largest >= _MOST_CLASSES:
-            raise AnnotationError(f"label {largest} is too large: number the classes from 0, below {_MOST_CLASSES}")
-        return [str(number) for number in range(largest + 1)]
+    numbers = [int(name) for name in present if name.isascii() and name.isdigit() and name == str(int(name))]
+    if present and len(numbers) == len(present) and max(numbers) < MOST_CLASSES:
+        return [str(number) for number in range(max(numbers) + 1)]
     return present
 
 
@@ -209,11 +204,13 @@ def data_set(
     }
 
 
-def merge_files(paths: Iterable[Path]) -> dict[str, Any]:
+def merge_files(paths: Iterable[Path], damaged: list[tuple[Path, str]] | None = None) -> dict[str, Any]:
     """Puts several skeleton files together, holding one file at a time besides the result, and leaves their raw poses.
 
     Args:
         paths: Skeleton files in any order.
+        damaged: List that takes files that are left out because they are damaged or malformed, with the reason; None
+            to raise instead.
 
     Raises:
         AnnotationError: A file is damaged or malformed, or a clip is in two files.
@@ -223,7 +220,13 @@ def merge_files(paths: Iterable[Path]) -> dict[str, Any]:
     origin: dict[str, Path] = {}
     orders: set[tuple[str, ...]] = set()
     for path in sorted(paths):
-        data = read_data_set(path)
+        try:
+            data = read_data_set(path)
+        except AnnotationError as error:
+            if damaged is None:
+                raise
+            damaged.append((path, str(error)))
+            continue
         label_names = data.get("label_names", [])
         orders.add(tuple(label_names))
         for annotation in data["annotations"]:

@@ -1,0 +1,195 @@
+"""`skelpipe label`: new labels, splits and groups for skeletons that are extracted already."""
+
+import unicodedata
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from pipeline.label_table import LabelTable, TableRow, read_label_table
+from pipeline.ntu import ntu_name
+from pose_extraction.annotations import data_set, label_name_of
+from pose_extraction.errors import AnnotationError
+from pose_extraction.pickles import write_pickle
+from pose_extraction.validation import read_data_set
+
+Parts = tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Relabelled:
+    """What was changed.
+
+    Args:
+        path: The data set that was written.
+        matched: Number of clips that the table lists.
+        unmatched: Ids of the clips that it does not list; they keep what they had.
+        unused: Lines of the table that fit no clip, as `line N: file`.
+        warnings: Sentences for the user.
+        video_files: Number of single videos' skeleton files that were changed as well.
+    """
+
+    path: Path
+    matched: int
+    unmatched: list[str]
+    unused: list[str]
+    warnings: list[str]
+    video_files: int
+
+
+def relabel(pickle: Path, csv: Path, out: Path | None = None) -> Relabelled:
+    """Gives the clips of a data set the labels, splits and groups of a table.
+
+    A line fits a clip when its file is the clip's source or id, suffix aside; where one is counted from a folder above
+    the other's, when one path ends in the other. A table without splits, or without groups, leaves those as they are.
+
+    Args:
+        pickle: The data set.
+        csv: The table.
+        out: Where to write; None to change `pickle` itself, and with it the files of single videos in the folder of
+            the same name, so that the next merge keeps the labels.
+
+    Raises:
+        AnnotationError: Data set or table is malformed, or a line fits several clips (or a clip several lines) equally.
+    """
+    table = read_label_table(csv)
+    data = read_data_set(pickle)
+    rows = match_rows(data["annotations"], table)
+    clips = [_identifier(annotation) for annotation in data["annotations"]]
+    used = {row.line for row in rows.values()}
+    video_files = 0
+    if out is None:
+        # The single files first: cut off between the two, a second run finds what is left to do.
+        video_files = _relabel_video_files(pickle.with_suffix(""), table, rows)
+    write_pickle(out or pickle, _relabelled(data, table, rows))
+    return Relabelled(
+        out or pickle,
+        len(rows),
+        sorted(set(clips) - set(rows)),
+        [f"line {row.line}: {row.file}" for row in table.rows if row.line not in used],
+        [f"{csv}: group {group!r} is on both sides of a split" for group in table.crossing_groups()],
+        video_files,
+    )
+
+
+def _identifier(annotation: Mapping[str, Any]) -> str:
+    return annotation["frame_dir"] if "frame_dir" in annotation else annotation["filename"]
+
+
+def _relabel_video_files(folder: Path, table: LabelTable, rows: Mapping[str, TableRow]) -> int:
+    """Changes the files of single videos that hold matched clips, raw poses and all; returns how many."""
+    changed = 0
+    for path in sorted(folder.rglob("*.pkl")) if folder.is_dir() else []:
+        if path.name.startswith("."):
+            continue
+        data = read_data_set(path)
+        if any(_identifier(annotation) in rows for annotation in data["annotations"]):
+            write_pickle(path, _relabelled(data, table, rows))
+            changed += 1
+    return changed
+
+
+def _relabelled(data: dict[str, Any], table: LabelTable, rows: Mapping[str, TableRow]) -> dict[str, Any]:
+    label_names = data.get("label_names", [])
+    has_groups = any(row.group is not None for row in table.rows)
+    split = {name: list(clips) for name, clips in data["split"].items()}
+    for annotation in data["annotations"]:
+        clip = annotation.setdefault("frame_dir", _identifier(annotation))
+        row = rows.get(clip)
+        annotation["label_name"] = label_name_of(annotation, label_names) if row is None else row.label_name
+        if row is None:
+            continue
+        if has_groups:
+            annotation["group"] = row.group
+        if table.has_splits:
+            split = {name: [other for other in clips if other != clip] for name, clips in split.items()}
+            for name in row.splits:
+                split.setdefault(name, []).append(clip)
+    names = {annotation["label_name"] for annotation in data["annotations"]} - {None}
+    extra = {key: value for key, value in data.items() if key not in ("split", "annotations", "label_names")}
+    # The same classes keep their order, which may be an official one; others are numbered anew.
+    kept = label_names if names == set(label_names) else None
+    return data_set(data["annotations"], {name: clips for name, clips in split.items() if clips}, kept, **extra)
+
+
+def match_rows(annotations: Sequence[Mapping[str, Any]], table: LabelTable) -> dict[str, TableRow]:
+    """The line of the table for each clip that it lists, by the clip's id.
+
+    Raises:
+        AnnotationError: A line fits several clips equally, or a clip several lines.
+    """
+    by_name: dict[str, list[tuple[Parts, TableRow]]] = {}
+    for row in table.rows:
+        for parts in _row_keys(row):
+            by_name.setdefault(parts[-1], []).append((parts, row))
+    found: dict[str, tuple[bool, TableRow]] = {}
+    for annotation in annotations:
+        best = _best_rows(annotation, by_name)
+        if not best:
+            continue
+        lines = {row.line for _, row in best}
+        if len(lines) > 1:
+            raise AnnotationError(
+                f"{table.path}: lines {', '.join(map(str, sorted(lines)))} fit clip {_identifier(annotation)!r} equally "
+                "well; write the path that the clip has in the data set"
+            )
+        found[_identifier(annotation)] = best[0]
+    _refuse_shared_rows(annotations, found, table)
+    return {clip: row for clip, (_, row) in found.items()}
+
+
+def _best_rows(
+    annotation: Mapping[str, Any], by_name: Mapping[str, list[tuple[Parts, TableRow]]]
+) -> list[tuple[bool, TableRow]]:
+    """The lines that share most with a clip's paths, each with whether the paths are the same."""
+    ranked: list[tuple[bool, int, TableRow]] = []
+    for clip_parts, takes_segments in _clip_keys(annotation):
+        for parts, row in by_name.get(clip_parts[-1], []):
+            shared = min(len(parts), len(clip_parts))
+            if parts[-shared:] == clip_parts[-shared:] and (takes_segments or not row.segment):
+                ranked.append((parts == clip_parts, shared, row))
+    best = max(((exact, shared) for exact, shared, _ in ranked), default=None)
+    return [(exact, row) for exact, shared, row in ranked if (exact, shared) == best]
+
+
+def _refuse_shared_rows(
+    annotations: Sequence[Mapping[str, Any]], found: dict[str, tuple[bool, TableRow]], table: LabelTable
+) -> None:
+    """A line for `1.mp4` may mean fight/1 or noFight/1; only segments of one video may share a line."""
+    sources = {
+        _identifier(annotation): annotation.get("source") or _identifier(annotation) for annotation in annotations
+    }
+    by_line: dict[int, list[str]] = {}
+    for clip, (_, row) in found.items():
+        by_line.setdefault(row.line, []).append(clip)
+    for line, clips in by_line.items():
+        exact = [clip for clip in clips if found[clip][0]]
+        if exact:
+            for clip in clips:
+                if clip not in exact and sources[clip] != sources[exact[0]]:
+                    del found[clip]
+        elif len({sources[clip] for clip in clips}) > 1:
+            raise AnnotationError(
+                f"{table.path}, line {line}: {found[clips[0]][1].file} fits clips {clips[0]!r} and {clips[1]!r} equally "
+                "well; write the path that the clip has in the data set"
+            )
+
+
+def _row_keys(row: TableRow) -> list[Parts]:
+    whole = _parts(f"{row.file}{row.segment}")
+    stem = _parts(f"{row.file.with_suffix('')}{row.segment}")
+    published = ntu_name(row.file.name)
+    return list(dict.fromkeys([whole, stem, *([(published.text + row.segment,)] if published else [])]))
+
+
+def _clip_keys(annotation: Mapping[str, Any]) -> list[tuple[Parts, bool]]:
+    """The paths that a clip is known by; its source stands for the whole video, so lines for segments do not fit it."""
+    keys = [(_parts(_identifier(annotation)), True)]
+    if annotation.get("source"):
+        keys.append((_parts(annotation["source"]), False))
+        keys.append((_parts(str(PurePosixPath(annotation["source"]).with_suffix(""))), False))
+    return keys
+
+
+def _parts(path: str) -> Parts:
+    return PurePosixPath(unicodedata.normalize("NFC", path)).parts
