@@ -3,7 +3,7 @@
 All reading goes through `torch.load(weights_only=True)`, whose unpickler knows tensors and plain containers and refuses
 every other name. What official checkpoints hold beside tensors (the history of a training, whole pickled networks) is
 admitted name by name, and even then not as the class of that name: an inert record stands in for it, which keeps what
-it is given and can do nothing. So no code of numpy, mmengine, openpifpaf or torch.nn runs on what a file says, and none
+it is given and does nothing. So no code of numpy, mmengine, openpifpaf or torch.nn runs on what a file says, and none
 of them has to be installed.
 """
 
@@ -68,16 +68,18 @@ _Admitted = Callable[..., Any] | tuple[Callable[..., Any], str]
 
 
 class _Record:
-    """Stands in for an admitted class or function: keeps its arguments and its state, and does nothing with them."""
+    """Stands in for an admitted class or function: keeps the state it is given, and does nothing with it."""
 
-    def __init__(self, *arguments: Any) -> None:
-        self.state: Mapping[str, Any] = {}
+    state: Mapping[str, Any]
 
     def __new__(cls, *arguments: Any) -> "_Record":
-        return super().__new__(cls)
+        record = super().__new__(cls)
+        record.state = {}
+        return record
 
     def __setstate__(self, state: Any) -> None:
-        self.state = state if isinstance(state, dict) else {}
+        if isinstance(state, dict):
+            self.state = state
 
 
 def _records(names: Sequence[str]) -> list[_Admitted]:
@@ -134,9 +136,8 @@ def load_state_dict(path: Path, *, strip_prefix: str = "") -> dict[str, torch.Te
     state = _load_safetensors(path) if is_safetensors else _state_dict_in(_load(path, _OPENMMLAB), path)
     if not strip_prefix:
         return state
-    stripped = {
-        name.removeprefix(strip_prefix): value for name, value in state.items() if name.startswith(strip_prefix)
-    }
+    chosen = [name for name in state if name.startswith(strip_prefix)]
+    stripped = {name.removeprefix(strip_prefix): state[name] for name in chosen}
     if not stripped:
         raise WeightsError(f"{path}: no tensor's name begins with {strip_prefix!r}; the first is {next(iter(state))!r}")
     return stripped
@@ -244,7 +245,7 @@ def _load(path: Path, admitted: list[_Admitted]) -> Any:
         refused = _REFUSED_NAME.search(str(error))
         if refused is not None:
             raise WeightsError(
-                f"{path}: refused, because it asks for {refused[1]}, which no checkpoint of these networks needs. Nothing of "
+                f"{path}: refused, because it asks for {refused[1]}, which none of these networks needs. Nothing of "
                 "the file was run; get the official file, or save the bare state_dict() again"
             ) from error
         reason = str(error).strip().partition("\n")[0] or type(error).__name__
