@@ -165,7 +165,9 @@ def _draw_box(
     bottom = y1 if y1 - text_height - 2 * pad >= 0 else min(y1 + text_height + 2 * pad, height)
     cv2.rectangle(canvas, (left, bottom - text_height - 2 * pad), (left + text_width + 2 * pad, bottom), colour, -1)
     origin = (left + pad, bottom - pad)
-    cv2.putText(canvas, label, origin, cv2.FONT_HERSHEY_SIMPLEX, scale, BORDER, weight, cv2.LINE_AA)
+    dark = np.dot(colour, (0.114, 0.587, 0.299)) < 110
+    ink = (255, 255, 255) if dark else BORDER
+    cv2.putText(canvas, label, origin, cv2.FONT_HERSHEY_SIMPLEX, scale, ink, weight, cv2.LINE_AA)
 
 
 def write_overlay(source: Path, video: VideoPoses, path: Path, *, image_fps: float = 30.0) -> list[str]:

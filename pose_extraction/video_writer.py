@@ -62,7 +62,7 @@ class VideoWriter:
             # only at the end of the download, opens the file a second time.
             part = str(part_path(self.path).absolute())
             self._container = av.open(part, "w", format="mp4", options={"movflags": "+faststart"})
-            stack.callback(self._container.close)
+            stack.callback(self._finish)
             self._stream = self._add_stream()
             self._stack = stack.pop_all()
         return self
@@ -115,8 +115,17 @@ class VideoWriter:
     def _encode(self, frame: av.VideoFrame | None) -> None:
         try:
             self._container.mux(self._stream.encode(frame))
-        except (av.error.FFmpegError, OSError) as error:
-            raise VideoError(f"{self.path}: cannot write the video ({error.strerror}); is the disk full?") from error
+        except av.error.FFmpegError as error:
+            raise self._refused(error) from error
+
+    def _finish(self) -> None:
+        try:
+            self._container.close()
+        except av.error.FFmpegError as error:
+            raise self._refused(error) from error
+
+    def _refused(self, error: av.error.FFmpegError) -> VideoError:
+        return VideoError(f"{self.path}: cannot write the video ({error.strerror}); is the disk full?")
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
