@@ -19,7 +19,6 @@ from pose_extraction.errors import UsageError
 from pose_extraction.oks import OUTLINE_SHARE, box_area, box_centre, box_iou, oks
 from pose_extraction.poses import FramePoses, PoseTrack
 
-
 # How fast somebody new may be moving, in body sizes a second: one standard deviation.
 FIRST_SPEED = 1.5
 
@@ -32,12 +31,13 @@ class TrackerSettings:
         high_score: Box score from which a detection may start a track and is matched first.
         low_score: Box score below which a detection is ignored.
         patience: How long a track is kept after it was last seen.
-        first_patience: The same for a track that is younger than `trial`: most false alarms never come back.
+        first_patience: The same for a track that is younger than `trial` (most false alarms never come back), but no
+            less than two frames and a half.
         trial: Age from which a track is trusted.
         oks_share: Weight of OKS against IoU in the affinity, in [0, 1].
         gate: Affinity below which a detection is never matched in the first round.
         low_gate: The same in the second round.
-        age_cost: Affinity that a track loses between being just seen and being given up, so that the one seen last wins.
+        age_cost: Affinity that a track loses between being just seen and being given up, so that the last seen wins.
         decay: Time constant of the velocity.
         agility: Spectral density of the acceleration, body sizes^2 / s^3: how quickly people change their mind.
         place_noise: Standard deviation of a body's measured place.
@@ -51,15 +51,15 @@ class TrackerSettings:
     patience: float = 1.5
     first_patience: float = 0.3
     trial: float = 0.1
-    oks_share: float = 0.7
-    gate: float = 0.15
+    oks_share: float = 0.8
+    gate: float = 0.1
     low_gate: float = 0.3
     age_cost: float = 0.2
-    decay: float = 2.0
+    decay: float = 4.0
     agility: float = 1.0
     place_noise: float = 0.05
-    widest: float = 0.5
-    cut_share: float = 0.34
+    widest: float = 0.7
+    cut_share: float = 0.25
     cut_affinity: float = 0.3
 
     def __post_init__(self) -> None:
@@ -106,6 +106,8 @@ class Tracker:
         self._tracks: _Tracks | None = None
         self._next_id = 0
         self._time = -np.inf
+        self._interval = np.inf
+        self._first_patience = settings.first_patience
 
     def forget(self) -> None:
         """Gives up every track, as after a camera cut: whoever comes next is somebody new."""
@@ -131,8 +133,14 @@ class Tracker:
             raise UsageError(
                 f"frame {poses.frame_index} at {poses.time} s is not after {self._time} s: sort the frames"
             )
-        self._time = poses.time
         settings = self._settings
+        # Where frames are far apart a new track must still be allowed to miss a frame or two. A single hole in the stream
+        # says nothing about that, hence the shorter of the last two intervals.
+        interval = poses.time - self._time
+        if np.isfinite(interval):
+            self._first_patience = max(settings.first_patience, 2.5 * min(interval, self._interval))
+            self._interval = interval
+        self._time = poses.time
         ids = np.full(poses.num_persons, -1, np.int64)
         free = poses.box_score >= settings.low_score
         high = poses.box_score >= settings.high_score
@@ -158,7 +166,11 @@ class Tracker:
     def _give_up_old(self) -> None:
         tracks, settings = self._tracks, self._settings
         assert tracks is not None
-        patience = np.where(tracks.seen - tracks.born >= settings.trial, settings.patience, settings.first_patience)
+        patience = np.where(
+            tracks.seen - tracks.born >= settings.trial,
+            max(settings.patience, self._first_patience),
+            self._first_patience,
+        )
         kept = self._time - tracks.seen <= patience
         if not kept.all():
             self._tracks = tracks.rows(kept) if kept.any() else None
@@ -200,7 +212,7 @@ class Tracker:
         """Whether the picture has changed under the tracks: people there before, people there now, not the same."""
         tracks, settings = self._tracks, self._settings
         assert tracks is not None
-        recent = (tracks.seen - tracks.born >= settings.trial) & (self._time - tracks.seen <= settings.first_patience)
+        recent = (tracks.seen - tracks.born >= settings.trial) & (self._time - tracks.seen <= self._first_patience)
         possible = min(int(recent.sum()), int(high.sum()))
         if possible < 2:
             return False
