@@ -141,7 +141,7 @@ def _row(place: str, line: int, columns: list[str], values: list[str]) -> TableR
             f"{place}: {len(values)} values for {len(columns)} columns; put a value that holds the separator in quotes"
         )
     cell = dict.fromkeys(OPTIONAL, "") | dict(zip(columns, values + [""] * (len(columns) - len(values)), strict=True))
-    if not cell["file"]:
+    if PurePosixPath(cell["file"]).name in ("", ".."):
         raise AnnotationError(f"{place}: no file is named; name a video relative to the table's folder")
     start, end = _time(place, "start", cell["start"]), _time(place, "end", cell["end"])
     if end is not None and end <= (start or 0.0):

@@ -67,8 +67,8 @@ def merge(paths: Sequence[Path], out: Path | None = None) -> Merged:
     if out is None:
         if len(paths) != 1 or not paths[0].is_dir():
             raise UsageError(
-                f"cannot tell where to write what is merged from {', '.join(map(str, paths)) or 'nothing'}; name a file "
-                "with --out"
+                f"cannot tell where to write what is merged from {', '.join(map(str, paths)) or 'nothing'}; name "
+                "a file with --out"
             )
         out = merged_path(paths[0])
     files = list(

@@ -92,19 +92,19 @@ def _relabel_video_files(folder: Path, table: LabelTable, rows: Mapping[str, Tab
 def _relabelled(data: dict[str, Any], table: LabelTable, rows: Mapping[str, TableRow]) -> dict[str, Any]:
     label_names = data.get("label_names", [])
     has_groups = any(row.group is not None for row in table.rows)
-    split = {name: list(clips) for name, clips in data["split"].items()}
+    moved: dict[str, TableRow] = {}
     for annotation in data["annotations"]:
         clip = annotation.setdefault("frame_dir", _identifier(annotation))
         row = rows.get(clip)
         annotation["label_name"] = label_name_of(annotation, label_names) if row is None else row.label_name
-        if row is None:
-            continue
-        if has_groups:
+        if row is not None and has_groups:
             annotation["group"] = row.group
-        if table.has_splits:
-            split = {name: [other for other in clips if other != clip] for name, clips in split.items()}
-            for name in row.splits:
-                split.setdefault(name, []).append(clip)
+        if row is not None and table.has_splits:
+            moved[clip] = row
+    split = {name: [clip for clip in clips if clip not in moved] for name, clips in data["split"].items()}
+    for clip, row in moved.items():
+        for name in row.splits:
+            split.setdefault(name, []).append(clip)
     names = {annotation["label_name"] for annotation in data["annotations"]} - {None}
     extra = {key: value for key, value in data.items() if key not in ("split", "annotations", "label_names")}
     # The same classes keep their order, which may be an official one; others are numbered anew.
@@ -118,10 +118,10 @@ def match_rows(annotations: Sequence[Mapping[str, Any]], table: LabelTable) -> d
     Raises:
         AnnotationError: A line fits several clips equally, or a clip several lines.
     """
-    by_name: dict[str, list[tuple[Parts, TableRow]]] = {}
+    by_name: dict[str, list[tuple[Parts, bool, TableRow]]] = {}
     for row in table.rows:
-        for parts in _row_keys(row):
-            by_name.setdefault(parts[-1], []).append((parts, row))
+        for parts, is_shortened in _row_keys(row):
+            by_name.setdefault(parts[-1], []).append((parts, is_shortened, row))
     found: dict[str, tuple[bool, TableRow]] = {}
     for annotation in annotations:
         best = _best_rows(annotation, by_name)
@@ -130,8 +130,8 @@ def match_rows(annotations: Sequence[Mapping[str, Any]], table: LabelTable) -> d
         lines = {row.line for _, row in best}
         if len(lines) > 1:
             raise AnnotationError(
-                f"{table.path}: lines {', '.join(map(str, sorted(lines)))} fit clip {_identifier(annotation)!r} equally "
-                "well; write the path that the clip has in the data set"
+                f"{table.path}: lines {', '.join(map(str, sorted(lines)))} fit clip {_identifier(annotation)!r} "
+                "equally well; write the path that the clip has in the data set"
             )
         found[_identifier(annotation)] = best[0]
     _refuse_shared_rows(annotations, found, table)
@@ -139,17 +139,18 @@ def match_rows(annotations: Sequence[Mapping[str, Any]], table: LabelTable) -> d
 
 
 def _best_rows(
-    annotation: Mapping[str, Any], by_name: Mapping[str, list[tuple[Parts, TableRow]]]
+    annotation: Mapping[str, Any], by_name: Mapping[str, list[tuple[Parts, bool, TableRow]]]
 ) -> list[tuple[bool, TableRow]]:
     """The lines that share most with a clip's paths, each with whether the paths are the same."""
-    ranked: list[tuple[bool, int, TableRow]] = []
-    for clip_parts, takes_segments in _clip_keys(annotation):
-        for parts, row in by_name.get(clip_parts[-1], []):
+    ranked: list[tuple[tuple[bool, int, bool], TableRow]] = []
+    for clip_parts, is_id in _clip_keys(annotation):
+        for parts, is_shortened, row in by_name.get(clip_parts[-1], []):
             shared = min(len(parts), len(clip_parts))
-            if parts[-shared:] == clip_parts[-shared:] and (takes_segments or not row.segment):
-                ranked.append((parts == clip_parts, shared, row))
-    best = max(((exact, shared) for exact, shared, _ in ranked), default=None)
-    return [(exact, row) for exact, shared, row in ranked if (exact, shared) == best]
+            # A source names the whole video, and its suffix counts: a.avi is not a.mp4.
+            if parts[-shared:] == clip_parts[-shared:] and (is_id or not (row.segment or is_shortened)):
+                ranked.append(((parts == clip_parts, shared, is_id), row))
+    best = max((rank for rank, _ in ranked), default=None)
+    return [(rank[0], row) for rank, row in ranked if rank == best]
 
 
 def _refuse_shared_rows(
@@ -170,20 +171,23 @@ def _refuse_shared_rows(
                     del found[clip]
         elif len({sources[clip] for clip in clips}) > 1:
             raise AnnotationError(
-                f"{table.path}, line {line}: {found[clips[0]][1].file} fits clips {clips[0]!r} and {clips[1]!r} equally "
-                "well; write the path that the clip has in the data set"
+                f"{table.path}, line {line}: {found[clips[0]][1].file} fits clips {clips[0]!r} and {clips[1]!r} "
+                "equally well; write the path that the clip has in the data set"
             )
 
 
-def _row_keys(row: TableRow) -> list[Parts]:
-    whole = _parts(f"{row.file}{row.segment}")
-    stem = _parts(f"{row.file.with_suffix('')}{row.segment}")
+def _row_keys(row: TableRow) -> list[tuple[Parts, bool]]:
+    """The paths that a line may mean, each with whether it is shortened to what ids are made of."""
     published = ntu_name(row.file.name)
-    return list(dict.fromkeys([whole, stem, *([(published.text + row.segment,)] if published else [])]))
+    return [
+        (_parts(f"{row.file}{row.segment}"), False),
+        (_parts(f"{row.file.with_suffix('')}{row.segment}"), True),
+        *([(_parts(published.text + row.segment), True)] if published else []),
+    ]
 
 
 def _clip_keys(annotation: Mapping[str, Any]) -> list[tuple[Parts, bool]]:
-    """The paths that a clip is known by; its source stands for the whole video, so lines for segments do not fit it."""
+    """The paths that a clip is known by, each with whether it is its id (otherwise its source)."""
     keys = [(_parts(_identifier(annotation)), True)]
     if annotation.get("source"):
         keys.append((_parts(annotation["source"]), False))
