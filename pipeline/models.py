@@ -7,7 +7,6 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from rich import box
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 from rich.table import Table
@@ -31,18 +30,19 @@ def models(*, as_json: bool = False, cache_dir: Path | None = None, console: Con
         # Not through rich, which would wrap long lines to the width of the terminal.
         console.file.write(json.dumps(rows, indent=2) + "\n")
         return
-    table = Table(box=box.SIMPLE, padding=(0, 1, 0, 0))
-    # A name is there to be copied: never cut, whatever the width of the terminal.
-    table.add_column("name", no_wrap=True)
-    for title in ("also", "input", "AP %", "on", "licence", "size", "here"):
-        table.add_column(title, overflow="fold")
+    table = Table(box=None, padding=(0, 1, 0, 0), header_style="bold")
+    for title in ("name", "input", "AP %", "on", "licence", "size", "here"):
+        # In one piece, whatever the width of the terminal: names are there to be copied.
+        table.add_column(title, no_wrap=True)
     for kind in ("estimator", "detector"):
+        table.add_row(f"[italic]{kind}s[/italic]")
         for entry in all_models():
             if entry.kind == kind:
                 table.add_row(*_table_row(entry, cache_dir))
-        table.add_section()
     console.print(table)
-    console.print("Input is height x width; - is unknown. Any ONNX file serves as estimator or detector, too.")
+    short = ", ".join(f"{alias} = {entry.name}" for entry in all_models() for alias in entry.aliases)
+    console.print(f"Short names: {short}.", highlight=False)
+    console.print("Input is height x width; - is unknown. A file in ONNX serves as estimator or detector, too.")
 
 
 @contextmanager
@@ -73,8 +73,7 @@ def _table_row(entry: ModelEntry, cache_dir: Path | None) -> tuple[str, ...]:
     precision = f"{entry.ap * 100:.1f}" if entry.ap is not None else "-"
     megabytes = f"{entry.size / 1e6:.0f} MB" if entry.size is not None else "-"
     here = "yes" if cached_path(entry, cache_dir).exists() else "no"
-    also = " ".join(entry.aliases)
-    return entry.name, also, size, precision, entry.ap_set or "-", entry.licence, megabytes, here
+    return entry.name, size, precision, entry.ap_set or "-", entry.licence, megabytes, here
 
 
 def _json_row(entry: ModelEntry, cache_dir: Path | None) -> dict[str, Any]:

@@ -221,14 +221,12 @@ def apply_state_dict(
 
 
 def _load(path: Path, admitted: list[_Admitted]) -> Any:
-    if not path.is_file():
-        raise WeightsError(f"{path}: there is no such file")
     try:
         with _ADMISSION, torch.serialization.safe_globals(admitted):
             return torch.load(path, map_location="cpu", weights_only=True)
     except OSError as error:
         raise WeightsError(f"{path}: cannot be read ({error.strerror or error})") from error
-    # What a damaged or hostile pickle makes the unpickler stumble over; each of these was seen.
+    # What a damaged or hostile pickle makes the unpickler stumble over.
     except (
         pickle.UnpicklingError,
         RuntimeError,
