@@ -1,9 +1,9 @@
 """A network as a function of a batch of pictures, on torch, OpenVINO or ONNX Runtime.
 
-All three take uint8 pictures (N, H, W, 3) in BGR, as they come from a video, and put the normalisation into the network,
-so that a quarter of the bytes travel to a GPU. A batch has one fixed size: a smaller one is padded. Kernels are chosen
-by shape, so a crop's result does not depend, to the last bit, on which other crops it shared a batch with; a run that
-was killed and resumed gives the same files as one that was not.
+All three take uint8 pictures (N, H, W, 3) in BGR, as they come from a video, and put the normalisation into the
+network, so that a quarter of the bytes travel to a GPU. A batch has one fixed size: a smaller one is padded.
+Kernels are chosen by shape, so a crop's result does not depend, to the last bit, on which other crops it shared a batch
+with; a run that was killed and resumed gives the same files as one that was not.
 """
 
 import importlib.util
@@ -160,6 +160,9 @@ def from_torch(
     import torch
 
     class Normalised(torch.nn.Module):
+        mean: torch.Tensor
+        std: torch.Tensor
+
         def __init__(self) -> None:
             super().__init__()
             self.module = module
@@ -175,8 +178,48 @@ def from_torch(
 
     network = Normalised().eval()
     if placement.backend == "openvino":
-        return _OpenVinoNetwork(_openvino_from_torch(network, input_size, batch_size), placement, batch_size)
+        example = torch.zeros((batch_size, *input_size, 3), dtype=torch.uint8)
+        return _OpenVinoNetwork(_openvino_from_torch(network, example), placement, batch_size)
     return _TorchNetwork(network, placement, batch_size)
+
+
+def plane_function(
+    module: "torch.nn.Module", placement: Placement, *, batch_size: int
+) -> Callable[[np.ndarray], list[np.ndarray]]:
+    """Wraps a torch network that takes whole frames of changing size, already normalised.
+
+    Args:
+        module: Takes float32 (N, 3, H, W), gives a flat tuple of tensors.
+        placement: Where it runs. OpenVINO compiles the network anew for each H x W, some seconds each.
+        batch_size: Batches are padded to this.
+
+    Returns:
+        A function float32 (N, 3, H, W) -> one float32 array of length N per output; N at most `batch_size`.
+    """
+    import torch
+
+    class FromPlanes(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.module = module
+            self.dtype = torch.float32
+
+        def forward(self, planes: torch.Tensor) -> tuple[torch.Tensor, ...]:
+            return tuple(self.module(planes.to(self.dtype)))
+
+    network = FromPlanes().eval()
+    if placement.backend == "torch":
+        return _TorchNetwork(network, placement, batch_size)
+    compiled: dict[tuple[int, ...], Network] = {}
+
+    def run(planes: np.ndarray) -> list[np.ndarray]:
+        shape = (batch_size, *planes.shape[1:])
+        if shape not in compiled:
+            example = torch.zeros(shape)
+            compiled[shape] = _OpenVinoNetwork(_openvino_from_torch(network, example), placement, batch_size)
+        return compiled[shape](planes)
+
+    return run
 
 
 def from_onnx(
@@ -222,16 +265,16 @@ def _padded(images: np.ndarray, batch_size: int) -> np.ndarray:
 
 
 class _TorchNetwork:
-    def __init__(self, network: "torch.nn.Module", placement: Placement, batch_size: int) -> None:
+    def __init__(self, network: Any, placement: Placement, batch_size: int) -> None:
         import torch
 
         self.batch_size = batch_size
         self._device = torch.device(placement.device)
         dtype = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[placement.precision]
         # Only the layers change their type: normalisation stays in fp32, or means like 123.675 would be rounded.
-        network.module.to(dtype)  # type: ignore[union-attr, operator]
-        network.dtype = dtype  # type: ignore[assignment]
-        self._network = network.to(self._device, memory_format=torch.channels_last)
+        network.module.to(dtype)
+        network.dtype = dtype
+        self._network = network.to(self._device).to(memory_format=torch.channels_last)
         if self._device.type == "cuda":
             torch.backends.cuda.matmul.allow_tf32 = placement.precision != "fp32"
             torch.backends.cudnn.allow_tf32 = placement.precision != "fp32"
@@ -266,13 +309,12 @@ class _OpenVinoNetwork:
         return [np.array(outputs[port][:count], np.float32) for port in self._compiled.outputs]
 
 
-def _openvino_from_torch(network: "torch.nn.Module", input_size: tuple[int, int], batch_size: int) -> Any:
+def _openvino_from_torch(network: "torch.nn.Module", example: "torch.Tensor") -> Any:
     import warnings
 
     import openvino
     import torch
 
-    example = torch.zeros((batch_size, *input_size, 3), dtype=torch.uint8)
     with warnings.catch_warnings(), torch.inference_mode():
         # Tracing warns of every Python branch on a shape; shapes are fixed here.
         warnings.simplefilter("ignore")

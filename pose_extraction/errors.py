@@ -1,4 +1,7 @@
-"""The project's own errors. Each message names the value, the place and the remedy; the CLI turns them into exit codes."""
+"""The project's own errors.
+
+Each message names the value, the place and the remedy; the CLI turns them into exit codes.
+"""
 
 
 class SkelpipeError(Exception):

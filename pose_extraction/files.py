@@ -29,7 +29,7 @@ def locked_part(path: Path) -> Iterator[BinaryIO]:
             fcntl.flock(file, fcntl.LOCK_EX)
             # The one that held the lock may have renamed this very file into place: then it is no longer ours to write.
             with suppress(FileNotFoundError):
-                if os.path.samestat(os.fstat(file.fileno()), os.stat(part)):
+                if os.path.samestat(os.fstat(file.fileno()), part.stat()):
                     yield file
                     return
 
@@ -46,10 +46,9 @@ def atomic_write(path: Path) -> Iterator[BinaryIO]:
             yield file
             file.flush()
             os.fsync(file.fileno())
-            os.replace(part_path(path), path)
+            part_path(path).replace(path)
         except BaseException:
-            with suppress(FileNotFoundError):
-                os.unlink(part_path(path))
+            part_path(path).unlink(missing_ok=True)
             raise
 
 

@@ -78,7 +78,6 @@ def missing_packages() -> list[str]:
 
 def _operators_from_torchvision() -> ModuleType:
     """A stand-in for mmcv's compiled extension module."""
-    import torch
     import torchvision
 
     def nms(boxes: "torch.Tensor", scores: "torch.Tensor", iou_threshold: float, offset: int) -> "torch.Tensor":
@@ -159,7 +158,7 @@ def _scope(name: str) -> Iterator[None]:
 
 
 def load_config(package: str, config: str) -> Any:
-    """Reads a config file that `package` ("mmpose" or "mmdet") ships, for example "rtmdet/rtmdet_m_8xb32-300e_coco.py"."""
+    """Reads a config that `package` ("mmpose" or "mmdet") ships, such as "rtmdet/rtmdet_m_8xb32-300e_coco.py"."""
     prepare()
     import mmengine
 
@@ -278,12 +277,14 @@ def heatmap_function(network: "torch.nn.Module") -> "torch.nn.Module":
     import torch
 
     class Heatmaps(torch.nn.Module):
+        network: Any
+
         def __init__(self) -> None:
             super().__init__()
             self.network = network
 
         def forward(self, pictures: torch.Tensor) -> torch.Tensor:
-            return self.network.head.forward(self.network.extract_feat(pictures))  # type: ignore[union-attr, operator]
+            return self.network.head.forward(self.network.extract_feat(pictures))
 
     return Heatmaps().eval()
 
@@ -296,13 +297,15 @@ def raw_detection_function(network: "torch.nn.Module") -> "torch.nn.Module":
     import torch
 
     class RawDetections(torch.nn.Module):
+        network: Any
+
         def __init__(self) -> None:
             super().__init__()
             self.network = network
 
         def forward(self, pictures: torch.Tensor) -> tuple[torch.Tensor, ...]:
-            features = self.network.extract_feat(pictures)  # type: ignore[union-attr, operator]
-            scores, distances = self.network.bbox_head.forward(features)  # type: ignore[union-attr, operator]
+            features = self.network.extract_feat(pictures)
+            scores, distances = self.network.bbox_head.forward(features)
             return (*scores, *distances)
 
     return RawDetections().eval()

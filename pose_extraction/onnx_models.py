@@ -1,0 +1,274 @@
+"""Networks given as ONNX files, with a YAML beside a file for what ONNX cannot say.
+
+`model.onnx` may have a `model.yaml` next to it; every key has the common value as its default. Estimators are top-down
+networks for COCO-17 that write heat maps (N, K, h, w) or SimCC vectors (N, K, w'), (N, K, h'), such as RTMPose.
+Detectors are YOLOX exports.
+"""
+
+import logging
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+import numpy as np
+import yaml
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from pose_extraction.backends import Network, Normalisation, Placement, from_onnx
+from pose_extraction.detection import DetectorSpec, OneStageDetector
+from pose_extraction.errors import UsageError, WeightsError
+from pose_extraction.skeleton import COCO17
+from pose_extraction.topdown import TopdownEstimator, TopdownSpec
+
+log = logging.getLogger(__name__)
+
+IMAGENET_MEAN = (123.675, 116.28, 103.53)
+IMAGENET_STD = (58.395, 57.12, 57.375)
+
+
+class EstimatorNotes(BaseModel):
+    """Keys of an estimator's YAML."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    colour: Literal["rgb", "bgr"] = "rgb"
+    mean: tuple[float, float, float] = IMAGENET_MEAN
+    std: tuple[float, float, float] = IMAGENET_STD
+    box_scale: float = 1.25
+    codec: Literal["auto", "msra", "udp", "simcc"] = "auto"
+    shift_flipped: bool | None = None
+    blur_kernel: int = 11
+    split_ratio: float | None = None
+    # For each joint of COCO-17, in its order, the channel that holds it.
+    joints: list[int] | None = None
+    # For the table of models; nothing depends on them.
+    ap: float | None = None
+    licence: str | None = None
+
+
+class DetectorNotes(BaseModel):
+    """Keys of a detector's YAML."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    colour: Literal["rgb", "bgr"] = "bgr"
+    mean: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    std: tuple[float, float, float] = (1.0, 1.0, 1.0)
+    pad_value: float = 114.0
+    letterbox: Literal["corner", "centre", "stretch"] = "corner"
+    nms_iou: float = 0.65
+    strides: tuple[int, ...] = (8, 16, 32)
+    person_class: int = 0
+    ap: float | None = None
+    licence: str | None = None
+
+
+Notes = TypeVar("Notes", bound=BaseModel)
+
+
+def _read_notes(path: Path, kind: type[Notes]) -> Notes:
+    notes = path.with_suffix(".yaml")
+    if not notes.is_file():
+        return kind()
+    try:
+        return kind.model_validate(yaml.safe_load(notes.read_text(encoding="utf-8")) or {})
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(str(part) for part in first["loc"])
+        known = ", ".join(kind.model_fields)
+        raise UsageError(f"{notes}: {place}: {first['msg']}; known keys are {known}") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UsageError(f"{notes}: not valid YAML ({error})") from error
+
+
+def _load(path: Path) -> Any:
+    """Reads and checks the file; the graph is data, loading it runs nothing."""
+    import onnx
+
+    if not path.is_file():
+        raise WeightsError(f"no ONNX file at {path}; give the path of one, or a name that `skelpipe models` lists")
+    try:
+        model = onnx.load(str(path))
+        onnx.checker.check_model(model)
+    except Exception as error:
+        raise WeightsError(f"{path}: not a readable ONNX network ({error}); export or download it again") from error
+    return model
+
+
+def _shape(value: Any) -> list[int | None]:
+    """Dimensions of an ONNX input or output; None where dynamic."""
+    return [dim.dim_value if dim.HasField("dim_value") else None for dim in value.type.tensor_type.shape.dim]
+
+
+def _picture_input(model: Any, path: Path) -> tuple[int | None, tuple[int, int]]:
+    """Batch (None: dynamic) and (height, width) of the one input."""
+    initialisers = {tensor.name for tensor in model.graph.initializer}
+    inputs = [value for value in model.graph.input if value.name not in initialisers]
+    shape = _shape(inputs[0]) if inputs else []
+    if len(inputs) != 1 or len(shape) != 4 or shape[1] != 3 or shape[2] is None or shape[3] is None:
+        shapes = [_shape(value) for value in inputs]
+        raise WeightsError(
+            f"{path}: has inputs {shapes}, but one of shape [N, 3, height, width] is needed; "
+            "export the network with a fixed picture size"
+        )
+    return shape[0], (shape[2], shape[3])
+
+
+def _with_dynamic_batch(model: Any, path: Path) -> bytes | None:
+    """Rewrites a network exported for one picture so that it takes any number; None when that changes its result."""
+    import onnx
+    import onnxruntime
+    from onnx import numpy_helper
+
+    rewritten = onnx.ModelProto()
+    rewritten.CopyFrom(model)
+    graph = rewritten.graph
+    constants = {tensor.name: tensor for tensor in graph.initializer}
+    for node in graph.node:
+        if node.op_type == "Constant" and node.attribute and node.attribute[0].HasField("t"):
+            constants[node.output[0]] = node.attribute[0].t
+    for node in graph.node:
+        if node.op_type == "Reshape" and node.input[1] in constants:
+            tensor = constants[node.input[1]]
+            target = numpy_helper.to_array(tensor).copy()
+            if len(target) and target[0] == 1:
+                # 0 copies the dimension from the input: the batch stays what it is.
+                target[0] = 0
+                tensor.CopyFrom(numpy_helper.from_array(target, tensor.name))
+    for value in (*graph.input, *graph.output):
+        value.type.tensor_type.shape.dim[0].dim_param = "batch"
+    del graph.value_info[:]
+
+    _, size = _picture_input(model, path)
+    pictures = np.random.default_rng(0).normal(size=(2, 3, *size)).astype(np.float32)
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 4
+    name = graph.input[0].name
+    try:
+        content = rewritten.SerializeToString()
+        together = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+        one_by_one = onnxruntime.InferenceSession(
+            model.SerializeToString(), options, providers=["CPUExecutionProvider"]
+        )
+        joint = together.run(None, {name: pictures})
+        alone = [one_by_one.run(None, {name: pictures[row : row + 1]}) for row in range(2)]
+    except Exception as error:  # noqa: BLE001  (onnxruntime's exceptions share no public base)
+        log.debug("%s: the rewritten network does not run: %s", path, error)
+        return None
+    for output, parts in zip(joint, zip(*alone, strict=True), strict=True):
+        single = np.concatenate(parts)
+        if output.shape != single.shape or not np.allclose(output, single, rtol=1e-3, atol=1e-4 * np.abs(single).max()):
+            return None
+    return content
+
+
+def _batchable(model: Any, path: Path, batch_size: int) -> tuple[int, bytes]:
+    """The batch size that the file can be run with, and its bytes."""
+    batch, _ = _picture_input(model, path)
+    if batch is None or batch == batch_size:
+        return batch_size, model.SerializeToString()
+    if batch == 1 and (content := _with_dynamic_batch(model, path)) is not None:
+        return batch_size, content
+    log.warning(
+        "%s was exported for a batch of %d and cannot be widened, so it runs %d at a time; "
+        "export it with a dynamic batch for more speed",
+        path,
+        batch,
+        batch,
+    )
+    return batch, model.SerializeToString()
+
+
+def estimator_from_onnx(path: Path, placement: Placement, *, batch_size: int, flip_test: bool) -> TopdownEstimator:
+    """Loads a top-down COCO-17 network.
+
+    Args:
+        path: The ONNX file.
+        placement: Where it runs.
+        batch_size: Crops at once; fewer when the file admits fewer.
+        flip_test: See `TopdownEstimator`.
+
+    Raises:
+        WeightsError: The file is missing, damaged, or not such a network.
+        UsageError: Its YAML is malformed.
+    """
+    model = _load(path)
+    notes = _read_notes(path, EstimatorNotes)
+    _, size = _picture_input(model, path)
+    outputs = [_shape(value) for value in model.graph.output]
+    codec = notes.codec
+    if codec == "auto":
+        codec = "simcc" if len(outputs) == 2 and all(len(shape) == 3 for shape in outputs) else "msra"
+    wanted = 3 if codec == "simcc" else 4
+    if any(len(shape) != wanted for shape in outputs[: 2 if codec == "simcc" else 1]):
+        raise WeightsError(
+            f"{path}: outputs {outputs} are neither heat maps [N, K, h, w] nor SimCC vectors "
+            "[N, K, w], [N, K, h]; give a top-down COCO-17 network"
+        )
+    channels = outputs[0][1]
+    joints = notes.joints or list(range(COCO17.num_joints))
+    if notes.joints is None and channels != COCO17.num_joints:
+        raise WeightsError(
+            f"{path}: writes {channels} joints, not {COCO17.num_joints}; name the channels of COCO-17 "
+            f"under `joints:` in {path.with_suffix('.yaml').name}"
+        )
+    if len(joints) != COCO17.num_joints or not all(0 <= joint < (channels or 1 << 30) for joint in joints):
+        raise UsageError(
+            f"{path.with_suffix('.yaml')}: joints: {joints} is not {COCO17.num_joints} channels below {channels}"
+        )
+    split_ratio = notes.split_ratio or (outputs[0][2] / size[1] if codec == "simcc" and outputs[0][2] else 2.0)
+    spec = TopdownSpec(
+        input_size=size,
+        codec=codec,
+        box_scale=notes.box_scale,
+        shift_flipped=notes.shift_flipped if notes.shift_flipped is not None else codec == "msra",
+        blur_kernel=notes.blur_kernel,
+        split_ratio=split_ratio,
+        joints=tuple(joints),
+    )
+    normalisation = Normalisation(notes.mean, notes.std, to_rgb=notes.colour == "rgb")
+    batch, content = _batchable(model, path, batch_size)
+    network = from_onnx(path, normalisation, placement, input_size=size, batch_size=batch, model_bytes=content)
+    return TopdownEstimator(network, spec, flip_test=flip_test)
+
+
+def detector_from_onnx(
+    path: Path, placement: Placement, *, batch_size: int, score_threshold: float
+) -> OneStageDetector:
+    """Loads a YOLOX export: one output (N, cells, 5 + classes), grid decoded or not.
+
+    Args:
+        path: The ONNX file.
+        placement: Where it runs.
+        batch_size: Frames at once; fewer when the file admits fewer.
+        score_threshold: Boxes below are not persons.
+
+    Raises:
+        WeightsError: The file is missing, damaged, or not such a network.
+        UsageError: Its YAML is malformed.
+    """
+    model = _load(path)
+    notes = _read_notes(path, DetectorNotes)
+    _, size = _picture_input(model, path)
+    outputs = [_shape(value) for value in model.graph.output]
+    cells = sum((size[0] // stride) * (size[1] // stride) for stride in notes.strides)
+    if len(outputs) != 1 or len(outputs[0]) != 3 or outputs[0][1] not in (cells, None):
+        raise WeightsError(
+            f"{path}: output {outputs} is not YOLOX's [N, {cells}, 5 + classes] for an input of "
+            f"{size[0]}x{size[1]}; give a YOLOX export, or its strides in {path.with_suffix('.yaml').name}"
+        )
+    spec = DetectorSpec(
+        input_size=size,
+        decoder="yolox",
+        pad_value=notes.pad_value,
+        nms_iou=notes.nms_iou,
+        strides=notes.strides,
+        person_class=notes.person_class,
+        letterbox=notes.letterbox,
+    )
+    normalisation = Normalisation(notes.mean, notes.std, to_rgb=notes.colour == "rgb")
+    batch, content = _batchable(model, path, batch_size)
+
+    def make_network(input_size: tuple[int, int]) -> Network:
+        return from_onnx(path, normalisation, placement, input_size=input_size, batch_size=batch, model_bytes=content)
+
+    return OneStageDetector(make_network, spec, score_threshold=score_threshold, batch_size=batch)
