@@ -1,7 +1,7 @@
 """OpenPifPaf, bottom-up: every person of a frame from one pass of one network, without boxes.
 
 Kreiss et al., "OpenPifPaf: Composite Fields for Semantic Keypoint Detection and Spatio-Temporal Association", 2021.
-This file holds the network and the way into it; `composite_fields` reads persons out of what it predicts.
+`openpifpaf_network` holds the network, `composite_fields` reads persons out of what it predicts.
 
 openpifpaf is licensed AGPL-3.0, unlike this package. It is therefore imported only inside functions, when this
 estimator has been chosen (`composite_fields.load_library`), and nothing of it is contained here. Whoever ships or
@@ -10,28 +10,21 @@ serves a program that runs it has that licence's duties towards its users.
 
 import os
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any
 
 import cv2
 import numpy as np
 import torch
 
-from pose_extraction.composite_fields import CIF_CHANNELS, CompositeFieldDecoder, load_library
-from pose_extraction.errors import UsageError, WeightsError
+from pose_extraction.backends import Placement
+from pose_extraction.composite_fields import CompositeFieldDecoder
+from pose_extraction.errors import UsageError
+from pose_extraction.openpifpaf_network import BASE_STRIDE, Forward, build_network, network_forward
 
-NETWORKS = ("shufflenetv2k16", "shufflenetv2k30")
-
-Forward = Callable[[np.ndarray], Sequence[np.ndarray]]
 # box (M, 4), box_score (M,), keypoint (M, 17, 2), keypoint_score (M, 17), as in `FramePoses`.
 Persons = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
-
-# The networks' stride; an input of 16k + 1 pixels puts the first and last cell on the first and last pixel.
-BASE_STRIDE = 16
-# Cells a stride, in each direction, of the published COCO networks (trained with `--cocokp-upsample=2`).
-PUBLISHED_UPSAMPLE = 2
 
 RGB_MEAN = np.array([0.485, 0.456, 0.406], np.float32) * 255
 RGB_STD = np.array([0.229, 0.224, 0.225], np.float32) * 255
@@ -39,7 +32,7 @@ RGB_PADDING = (124, 116, 104)
 
 
 @dataclass(frozen=True, slots=True)
-class Placement:
+class Letterbox:
     """Where a frame lies within its network input: input = (frame + 0.5) * scale - 0.5 + offset, for x and y alike.
 
     Args:
@@ -59,7 +52,7 @@ class Placement:
         return (point - self.offset + 0.5) / self.scale - 0.5
 
 
-def prepare(image: np.ndarray, long_edge: int) -> tuple[np.ndarray, Placement]:
+def prepare(image: np.ndarray, long_edge: int) -> tuple[np.ndarray, Letterbox]:
     """Makes one network input of one frame.
 
     Args:
@@ -77,7 +70,7 @@ def prepare(image: np.ndarray, long_edge: int) -> tuple[np.ndarray, Placement]:
     if height >= width:
         new_height = long_edge
     # The library's own scaling is this one too (`fast_rescaling`), though it maps points as if corner pixels stayed
-    # corner pixels; OpenCV keeps the borders of pixels instead, and `Placement` follows what OpenCV does.
+    # corner pixels; OpenCV keeps the borders of pixels instead, and `Letterbox` follows what OpenCV does.
     scaled = cv2.resize(image, (new_width, new_height), interpolation=cv2.INTER_LINEAR)
     pad_x, pad_y = -(new_width - 1) % BASE_STRIDE, -(new_height - 1) % BASE_STRIDE
     left, top = pad_x // 2, pad_y // 2
@@ -86,91 +79,8 @@ def prepare(image: np.ndarray, long_edge: int) -> tuple[np.ndarray, Placement]:
     )
     normalised = (padded[..., ::-1] - RGB_MEAN) / RGB_STD
     scale = np.array([new_width / width, new_height / height])
-    placement = Placement(scale, np.array([left, top], np.float64))
-    return np.ascontiguousarray(normalised.transpose(2, 0, 1)), placement
-
-
-def build_network(
-    name: str = "shufflenetv2k16", *, state_dict: Mapping[str, torch.Tensor] | None = None, seed: int = 0
-) -> torch.nn.Module:
-    """Builds a network with openpifpaf's own parts and COCO heads; downloads nothing, leaves torch's generator alone.
-
-    Args:
-        name: One of `NETWORKS`.
-        state_dict: Weights of the whole network, every name and shape as here; None draws random ones.
-        seed: Of the random weights.
-
-    Returns:
-        A network in evaluation mode, float32 (N, 3, 16a + 1, 16b + 1) -> CIF (N, 17, 5, h, w), CAF (N, 19, 8, h, w),
-        with h = ua + 1, w = ub + 1 and u cells a stride: as `state_dict` has it, else `PUBLISHED_UPSAMPLE`. The
-        values are raw, without the heads' activations: `activate` says why.
-
-    Raises:
-        UsageError: The name is none of `NETWORKS`.
-        BackendError: openpifpaf is not installed or does not load.
-        WeightsError: `state_dict` does not fit.
-    """
-    if name not in NETWORKS:
-        raise UsageError(f"openpifpaf network {name!r}: choose one of {', '.join(NETWORKS)}")
-    library = load_library()
-    upsample = PUBLISHED_UPSAMPLE if state_dict is None else _upsample(name, state_dict)
-    head_metas = library.plugins.coco.CocoKp(upsample_stride=upsample, with_dense=False).head_metas
-    # Only the CPU's generator: `torch.manual_seed` would reseed those of the accelerators, which this does not restore.
-    state = torch.default_generator.get_state()
-    try:
-        torch.default_generator.manual_seed(seed)
-        shell, _ = library.network.Factory(base_name=name, checkpoint=None).factory(head_metas=head_metas)
-    finally:
-        torch.default_generator.set_state(state)
-    if state_dict is not None:
-        try:
-            shell.load_state_dict(state_dict, strict=True)
-        except RuntimeError as error:
-            raise WeightsError(f"the checkpoint does not fit openpifpaf's {name} with COCO heads: {error}") from error
-    return RawFields(shell).eval()
-
-
-def _upsample(name: str, state_dict: Mapping[str, torch.Tensor]) -> int:
-    weight = state_dict.get("head_nets.0.conv.weight")
-    if weight is None:
-        raise WeightsError(
-            f"the checkpoint is no openpifpaf {name}: it has no 'head_nets.0.conv.weight' "
-            f"among its {len(state_dict)} tensors"
-        )
-    cells, rest = divmod(weight.shape[0], 17 * CIF_CHANNELS)
-    upsample = round(cells**0.5)
-    if rest or upsample < 1 or upsample**2 != cells:
-        raise WeightsError(
-            f"the checkpoint's first head has {weight.shape[0]} channels; 17 joints need 85 or 85 times a square: "
-            "take one that was trained on cocokp"
-        )
-    return upsample
-
-
-class RawFields(torch.nn.Module):
-    """The network up to its heads' last convolution, free of the shapes of its input, for any backend to run.
-
-    Args:
-        shell: openpifpaf's `Shell` of a base network and two heads.
-    """
-
-    def __init__(self, shell: Any) -> None:
-        super().__init__()
-        self.shell = shell
-
-    def forward(self, image: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        feature = self.shell.base_net(image)
-        fields = []
-        for head in self.shell.head_nets:
-            field = head.conv(feature)
-            if head.upsample_op is not None:
-                # k + 1 strided cells become u(k + 1), of which the uk + 1 between the first and last pixel are wanted.
-                field = head.upsample_op(field)
-                before = (head.upsample_stride - 1) // 2
-                after = head.upsample_stride - 1 - before
-                field = field[:, :, before : field.shape[2] - after, before : field.shape[3] - after]
-            fields.append(field.unflatten(1, (head.n_fields, head.n_components)))
-        return tuple(fields)
+    letterbox = Letterbox(scale, np.array([left, top], np.float64))
+    return np.ascontiguousarray(normalised.transpose(2, 0, 1)), letterbox
 
 
 class OpenPifPafEstimator:
@@ -182,10 +92,10 @@ class OpenPifPafEstimator:
         seed: Of the random weights.
         long_edge: Pixels that a frame's longer edge is scaled to; people far smaller or larger in the input than the
             network was trained on (about 30 to 500 pixels) are missed.
-        batch_size: Frames a run of the network; equal shapes only, so a mixed batch takes several.
-        forward: The network in another backend, float32 (N, 3, h, w) -> [CIF, CAF] as `build_network` describes; it
-            takes the place of `name`, `state_dict`, `seed` and `device`.
-        device: Where torch runs the network.
+        batch_size: Frames a run of the network, all of one shape; a smaller rest is padded and costs as much.
+        placement: Where and how the network runs; None is torch on the CPU in float32.
+        forward: Another way to run a network, float32 (N, 3, h, w) -> [CIF, CAF] as `build_network` describes; it takes
+            the place of `name`, `state_dict`, `seed` and `placement`.
         decoder_threads: Decoders that work beside the network; 0 takes one for every two cores, at most 8.
 
     Raises:
@@ -201,8 +111,8 @@ class OpenPifPafEstimator:
         seed: int = 0,
         long_edge: int = 641,
         batch_size: int = 4,
+        placement: Placement | None = None,
         forward: Forward | None = None,
-        device: str = "cpu",
         decoder_threads: int = 0,
     ) -> None:
         if long_edge <= BASE_STRIDE:
@@ -212,7 +122,9 @@ class OpenPifPafEstimator:
         self.long_edge = long_edge
         self.batch_size = batch_size
         self._decoder = CompositeFieldDecoder()
-        self._forward = forward or _torch_forward(build_network(name, state_dict=state_dict, seed=seed), device)
+        self._forward = forward or network_forward(
+            build_network(name, state_dict=state_dict, seed=seed), placement or Placement("cpu", "torch", "fp32")
+        )
         threads = decoder_threads or min(8, max(1, (os.cpu_count() or 1) // 2))
         self._threads = ThreadPoolExecutor(threads, thread_name_prefix="openpifpaf-decoder")
 
@@ -229,44 +141,37 @@ class OpenPifPafEstimator:
             pixels of the frame, NaN where a joint was missed; keypoint score float32 (M, 17) in [0, 1], 0 there.
         """
         pending: dict[int, Future[Persons]] = {}
-        for rows, inputs, placements in self._batches(images):
-            cif, caf = self._forward(inputs)
+        for rows, inputs, letterboxes in self._batches(images):
+            # Kernels are chosen by shape: with a batch of one size, a frame's result is the same, to the last bit,
+            # whichever frames it came with, and a run that was resumed ends like one that was not.
+            padding = np.zeros((self.batch_size - len(rows), *inputs.shape[1:]), np.float32)
+            cif, caf = self._forward(np.concatenate([inputs, padding]))
             # An edge of one pixel has one cell and tells nothing of the stride; the longer one always has more.
             stride = (max(inputs.shape[2:]) - 1) // (max(cif.shape[3:]) - 1)
             for place, row in enumerate(rows):
-                pending[row] = self._threads.submit(self._decode, cif[place], caf[place], stride, placements[place])
+                pending[row] = self._threads.submit(self._decode, cif[place], caf[place], stride, letterboxes[place])
         return [pending[row].result() for row in range(len(images))]
 
-    def _decode(self, cif: np.ndarray, caf: np.ndarray, stride: int, placement: Placement) -> Persons:
+    def _decode(self, cif: np.ndarray, caf: np.ndarray, stride: int, letterbox: Letterbox) -> Persons:
         decoded = self._decoder(cif, caf, stride)
-        keypoint = placement.to_frame(decoded.point)  # (M, 17, 2)
-        radius = decoded.radius[..., None] / placement.scale
+        keypoint = letterbox.to_frame(decoded.point)  # (M, 17, 2)
+        radius = decoded.radius[..., None] / letterbox.scale
         box = np.concatenate([np.nanmin(keypoint - radius, 1), np.nanmax(keypoint + radius, 1)], 1)
         return box.astype(np.float32), decoded.person_score, keypoint.astype(np.float32), decoded.score
 
-    def _batches(self, images: Sequence[np.ndarray]) -> Iterator[tuple[list[int], np.ndarray, list[Placement]]]:
+    def _batches(self, images: Sequence[np.ndarray]) -> Iterator[tuple[list[int], np.ndarray, list[Letterbox]]]:
         """Yields the numbers of the frames, their inputs (N, 3, h, w) and their places in them."""
-        waiting: dict[tuple[int, ...], list[tuple[int, np.ndarray, Placement]]] = defaultdict(list)
+        waiting: dict[tuple[int, ...], list[tuple[int, np.ndarray, Letterbox]]] = defaultdict(list)
         for row, image in enumerate(images):
-            prepared, placement = prepare(image, self.long_edge)
+            prepared, letterbox = prepare(image, self.long_edge)
             group = waiting[prepared.shape]
-            group.append((row, prepared, placement))
+            group.append((row, prepared, letterbox))
             if len(group) == self.batch_size:
                 yield _stack(waiting.pop(prepared.shape))
         for group in waiting.values():
             yield _stack(group)
 
 
-def _stack(group: list[tuple[int, np.ndarray, Placement]]) -> tuple[list[int], np.ndarray, list[Placement]]:
-    rows, inputs, placements = zip(*group, strict=True)
-    return list(rows), np.stack(inputs), list(placements)
-
-
-def _torch_forward(network: torch.nn.Module, device: str) -> Forward:
-    network = network.to(device)
-
-    def forward(inputs: np.ndarray) -> list[np.ndarray]:
-        with torch.inference_mode():
-            return [field.float().cpu().numpy() for field in network(torch.from_numpy(inputs).to(device))]
-
-    return forward
+def _stack(group: list[tuple[int, np.ndarray, Letterbox]]) -> tuple[list[int], np.ndarray, list[Letterbox]]:
+    rows, inputs, letterboxes = zip(*group, strict=True)
+    return list(rows), np.stack(inputs), list(letterboxes)

@@ -1,0 +1,158 @@
+"""OpenPifPaf's networks: built without its checkpoint loader, run on torch or OpenVINO."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+
+from pose_extraction.backends import Placement
+from pose_extraction.composite_fields import CIF_CHANNELS, load_library
+from pose_extraction.errors import BackendError, UsageError, WeightsError
+
+NETWORKS = ("shufflenetv2k16", "shufflenetv2k30")
+# The networks' stride; an input of 16k + 1 pixels puts the first and last cell on the first and last pixel.
+BASE_STRIDE = 16
+# Cells a stride, in each direction, of the published COCO networks (trained with `--cocokp-upsample=2`).
+PUBLISHED_UPSAMPLE = 2
+
+Forward = Callable[[np.ndarray], Sequence[np.ndarray]]
+
+
+def build_network(
+    name: str = "shufflenetv2k16", *, state_dict: Mapping[str, torch.Tensor] | None = None, seed: int = 0
+) -> torch.nn.Module:
+    """Builds a network with openpifpaf's own parts and COCO heads; downloads nothing, leaves torch's generator alone.
+
+    Args:
+        name: One of `NETWORKS`.
+        state_dict: Weights of the whole network, every name and shape as here; None draws random ones.
+        seed: Of the random weights.
+
+    Returns:
+        A network in evaluation mode, float32 (N, 3, 16a + 1, 16b + 1) -> CIF (N, 17, 5, h, w), CAF (N, 19, 8, h, w),
+        with h = ua + 1, w = ub + 1 and u cells a stride: as `state_dict` has it, else `PUBLISHED_UPSAMPLE`. The
+        values are raw, without the heads' activations: `activate` says why.
+
+    Raises:
+        UsageError: The name is none of `NETWORKS`.
+        BackendError: openpifpaf is not installed or does not load.
+        WeightsError: `state_dict` does not fit.
+    """
+    if name not in NETWORKS:
+        raise UsageError(f"openpifpaf network {name!r}: choose one of {', '.join(NETWORKS)}")
+    library = load_library()
+    upsample = PUBLISHED_UPSAMPLE if state_dict is None else _upsample(name, state_dict)
+    head_metas = library.plugins.coco.CocoKp(upsample_stride=upsample, with_dense=False).head_metas
+    # Only the CPU's generator: `torch.manual_seed` would reseed those of the accelerators, which this does not restore.
+    state = torch.default_generator.get_state()
+    try:
+        torch.default_generator.manual_seed(seed)
+        shell, _ = library.network.Factory(base_name=name, checkpoint=None).factory(head_metas=head_metas)
+    finally:
+        torch.default_generator.set_state(state)
+    if state_dict is not None:
+        try:
+            shell.load_state_dict(state_dict, strict=True)
+        except RuntimeError as error:
+            raise WeightsError(f"the checkpoint does not fit openpifpaf's {name} with COCO heads: {error}") from error
+    return RawFields(shell).eval()
+
+
+def _upsample(name: str, state_dict: Mapping[str, torch.Tensor]) -> int:
+    weight = state_dict.get("head_nets.0.conv.weight")
+    if weight is None:
+        raise WeightsError(
+            f"the checkpoint is no openpifpaf {name}: it has no 'head_nets.0.conv.weight' "
+            f"among its {len(state_dict)} tensors"
+        )
+    cells, rest = divmod(weight.shape[0], 17 * CIF_CHANNELS)
+    upsample = round(cells**0.5)
+    if rest or upsample < 1 or upsample**2 != cells:
+        raise WeightsError(
+            f"the checkpoint's first head has {weight.shape[0]} channels; 17 joints need 85 or 85 times a square: "
+            "take one that was trained on cocokp"
+        )
+    return upsample
+
+
+class RawFields(torch.nn.Module):
+    """The network up to its heads' last convolution, free of the shapes of its input, for any backend to run.
+
+    Args:
+        shell: openpifpaf's `Shell` of a base network and two heads.
+    """
+
+    def __init__(self, shell: Any) -> None:
+        super().__init__()
+        self.shell = shell
+
+    def forward(self, image: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        feature = self.shell.base_net(image)
+        fields = []
+        for head in self.shell.head_nets:
+            field = head.conv(feature)
+            if head.upsample_op is not None:
+                # k + 1 strided cells become u(k + 1), of which the uk + 1 between the first and last pixel are wanted.
+                field = head.upsample_op(field)
+                before = (head.upsample_stride - 1) // 2
+                after = head.upsample_stride - 1 - before
+                field = field[:, :, before : field.shape[2] - after, before : field.shape[3] - after]
+            fields.append(field.unflatten(1, (head.n_fields, head.n_components)))
+        return tuple(fields)
+
+
+def network_forward(network: torch.nn.Module, placement: Placement) -> Forward:
+    """Makes a network a function of a batch, float32 (N, 3, h, w) -> raw fields in float32, for inputs of any size.
+
+    One network serves all sizes, since frames of different shapes make inputs of different shapes.
+
+    Args:
+        network: As `build_network` returns it.
+        placement: Where and how it runs. bf16 moves the far ends of long bones by up to 0.4 % of their length.
+
+    Raises:
+        BackendError: The backend cannot run it, or openvino is asked for and not installed.
+    """
+    if placement.backend == "torch":
+        return _torch_forward(network, placement)
+    if placement.backend == "openvino":
+        return _openvino_forward(network, placement)
+    raise BackendError(f"backend {placement.backend} cannot run openpifpaf: use --backend torch or openvino")
+
+
+def _torch_forward(network: torch.nn.Module, placement: Placement) -> Forward:
+    dtype = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[placement.precision]
+    network = network.to(placement.device, dtype)
+
+    def forward(inputs: np.ndarray) -> list[np.ndarray]:
+        with torch.inference_mode():
+            fields = network(torch.from_numpy(inputs).to(placement.device, dtype))
+            return [field.float().cpu().numpy() for field in fields]
+
+    return forward
+
+
+def _openvino_forward(network: torch.nn.Module, placement: Placement) -> Forward:
+    try:
+        import openvino
+    except ImportError as error:
+        raise BackendError(
+            f"backend openvino is not installed ({error}): install skelpipe[openvino] or use --backend torch"
+        ) from error
+
+    # Traced on a small picture: nothing in `RawFields` depends on the size.
+    model = openvino.convert_model(network, example_input=torch.zeros(1, 3, 2 * BASE_STRIDE + 1, 3 * BASE_STRIDE + 1))
+    properties = {
+        # Left to itself it takes bf16 wherever the processor has it.
+        "INFERENCE_PRECISION_HINT": {"fp32": "f32", "bf16": "bf16", "fp16": "f16"}[placement.precision],
+        "PERFORMANCE_HINT": "LATENCY",
+    }
+    compiled = openvino.Core().compile_model(model, "CPU", properties)
+
+    def forward(inputs: np.ndarray) -> list[np.ndarray]:
+        fields = compiled(inputs)
+        # Copied: the next run overwrites them, and they are decoded meanwhile.
+        return [np.array(fields[output], np.float32) for output in compiled.outputs]
+
+    return forward
