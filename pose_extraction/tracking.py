@@ -134,8 +134,8 @@ class Tracker:
                 f"frame {poses.frame_index} at {poses.time} s is not after {self._time} s: sort the frames"
             )
         settings = self._settings
-        # Where frames are far apart a new track must still be allowed to miss a frame or two. A single hole in the stream
-        # says nothing about that, hence the shorter of the last two intervals.
+        # Where frames are far apart a new track must still be allowed to miss a frame or two. A single hole in the
+        # stream says nothing about that, hence the shorter of the last two intervals.
         interval = poses.time - self._time
         if np.isfinite(interval):
             self._first_patience = max(settings.first_patience, 2.5 * min(interval, self._interval))

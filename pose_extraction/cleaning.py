@@ -1,0 +1,232 @@
+"""Cleaning person by person, the order of all steps, and their settings: the same for every estimator.
+
+Duplicates go before there are tracks, everything else works on tracks. `clean` runs, in this order: low scores, jumps,
+persons that are no persons, gaps, smoothing, ranking. Each step is a pure function that adds to the history what it did.
+"""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, fields, replace
+from typing import Any
+
+import numpy as np
+
+from pose_extraction.errors import UsageError
+from pose_extraction.joint_cleaning import body_size, fill_gaps, mask_low_scores, remove_jumps, smooth, with_step
+from pose_extraction.oks import OUTLINE_SHARE, box_area, box_inside, median_seen, oks_matrix
+from pose_extraction.poses import FramePoses, PoseTrack, VideoPoses
+
+__all__ = [
+    "CleaningSettings",
+    "clean",
+    "drop_tracks",
+    "fill_gaps",
+    "mask_low_scores",
+    "rank_persons",
+    "remove_duplicates",
+    "remove_jumps",
+    "smooth",
+]
+
+
+@dataclass(frozen=True)
+class CleaningSettings:
+    """What `clean` takes for noise. Lengths in body sizes (square root of the box's area), times in seconds.
+
+    Args:
+        min_joint_score: Score in [0, 1] below which a joint counts as not seen.
+        deviations: How many of the track's own standard deviations, by its median absolute deviation, make an outlier.
+        min_speed: Speed of a joint against the body that is never a jump, body sizes a second.
+        min_stretch: Excess of a bone's length that is never an outlier, body sizes.
+        min_seconds: Tracks shorter than this go.
+        min_frames: Tracks seen in fewer frames than this go.
+        min_area_share: Tracks whose mean box covers less of the frame than this go; 5000 of 960x540 pixels, as in
+            MMAction2's extraction of NTU RGB+D.
+        max_gap_seconds: Longest gap that is filled, from the last seen place to the next.
+        smooth: Whether to smooth.
+        smooth_seconds: Width of the smoothing window.
+        max_persons: How many persons to keep; None keeps all.
+    """
+
+    min_joint_score: float = 0.2
+    deviations: float = 6.0
+    min_speed: float = 5.0
+    min_stretch: float = 0.25
+    min_seconds: float = 0.2
+    min_frames: int = 3
+    min_area_share: float = 5000 / (960 * 540)
+    max_gap_seconds: float = 0.5
+    smooth: bool = True
+    smooth_seconds: float = 0.25
+    max_persons: int | None = None
+
+    def __post_init__(self) -> None:
+        for item in fields(self):
+            value = getattr(self, item.name)
+            if value is not None and (not np.isfinite(value) or value < 0):
+                raise UsageError(f"cleaning setting {item.name} is {value}: give a number of at least 0")
+        if self.max_persons == 0:
+            raise UsageError("cleaning setting max_persons is 0: give at least 1, or none to keep everybody")
+        if self.smooth and self.smooth_seconds == 0:
+            raise UsageError("cleaning setting smooth_seconds is 0: give a width above 0, or turn smoothing off")
+
+
+def clean(video: VideoPoses, settings: CleaningSettings) -> VideoPoses:
+    """Runs all steps on a tracked video; `video` itself is left as it was."""
+    video = mask_low_scores(video, threshold=settings.min_joint_score)
+    video = remove_jumps(
+        video, deviations=settings.deviations, min_speed=settings.min_speed, min_stretch=settings.min_stretch
+    )
+    video = drop_tracks(
+        video,
+        min_seconds=settings.min_seconds,
+        min_frames=settings.min_frames,
+        min_area_share=settings.min_area_share,
+    )
+    video = fill_gaps(video, max_seconds=settings.max_gap_seconds)
+    if settings.smooth:
+        video = smooth(video, window_seconds=settings.smooth_seconds)
+    return rank_persons(video, max_persons=settings.max_persons)
+
+
+def remove_duplicates(
+    frames: Sequence[FramePoses], *, inside: float = 0.8, alike: float = 0.5
+) -> tuple[list[FramePoses], dict[str, Any]]:
+    """Drops the second box on one and the same person, before tracking.
+
+    A person goes whose box lies to more than `inside` in another box of at least the same score (of two equal ones the
+    later goes), if the two poses are alike, too: two people one behind the other have boxes like that, but not poses.
+    A pose without any joint is judged by its box alone.
+
+    Args:
+        frames: What the estimator found.
+        inside: Share of a box's area, in [0, 1].
+        alike: OKS in [0, 1], by the larger box's area, above which two poses are one person's.
+
+    Returns:
+        The frames and the entry for the history of the video that is made from them.
+    """
+    kept_frames, removed = [], 0
+    for frame in frames:
+        keep = _distinct(frame, inside, alike) if frame.num_persons > 1 else None
+        if keep is None or keep.all():
+            kept_frames.append(frame)
+            continue
+        removed += int((~keep).sum())
+        parts = (frame.box, frame.box_score, frame.keypoint, frame.keypoint_score)
+        kept_frames.append(FramePoses(frame.frame_index, frame.time, *(part[keep] for part in parts)))
+    parameters = {"inside": inside, "alike": alike}
+    return kept_frames, {
+        "step": "remove_duplicates",
+        "parameters": parameters,
+        "counts": {"persons_removed": removed},
+    }
+
+
+def _distinct(frame: FramePoses, inside: float, alike: float) -> np.ndarray:
+    """bool (M,): persons to keep."""
+    box, order = frame.box.astype(float), np.arange(frame.num_persons)
+    score = frame.box_score
+    ahead = (score[None] > score[:, None]) | ((score[None] == score[:, None]) & (order[None] < order[:, None]))
+    suspect = (box_inside(box, box) > inside) & ahead
+    if not suspect.any():
+        return ~suspect.any(1)
+    keypoint = frame.keypoint.astype(float)
+    area = OUTLINE_SHARE * np.maximum(box_area(box), 1.0)
+    # Symmetric and by the larger of the two, so that it does not matter which of them is the outer one.
+    similarity = oks_matrix(keypoint, keypoint, area)
+    similarity = np.maximum(similarity, similarity.T)
+    blind = np.isnan(keypoint[..., 0]).all(1)
+    return ~(suspect & ((similarity > alike) | blind[:, None])).any(1)
+
+
+def drop_tracks(video: VideoPoses, *, min_seconds: float, min_frames: int, min_area_share: float) -> VideoPoses:
+    """Drops tracks that are too short, too small or empty.
+
+    Limits give way where they would empty the video: a track that spans half of the sampled frames is never too short,
+    and one at least half as large as the largest that is long enough never too small.
+
+    Args:
+        video: What to clean.
+        min_seconds: Least length, the last frame's own duration included.
+        min_frames: Least number of frames in which the person was found.
+        min_area_share: Least mean area of the boxes, as a share of the frame's.
+    """
+    interval = float(np.median(np.diff(video.time))) if video.num_frames > 1 else 0.0
+    lasting, empty, short = [], 0, 0
+    for track in video.tracks:
+        seconds = float(video.time[track.stop - 1] - video.time[track.start]) + interval
+        brief = seconds < min_seconds - 1e-6 or int(track.seen.sum()) < min_frames
+        if np.isnan(track.keypoint[..., 0]).all():
+            empty += 1
+        elif brief and len(track) < 0.5 * video.num_frames:
+            short += 1
+        else:
+            lasting.append(track)
+    share = [_area(track) / (video.size[0] * video.size[1]) for track in lasting]
+    least = min(min_area_share, 0.5 * max(share, default=0.0))
+    tracks = [track for track, part in zip(lasting, share, strict=True) if part >= least]
+    counts = {
+        "tracks_empty": empty,
+        "tracks_too_short": short,
+        "tracks_too_small": len(lasting) - len(tracks),
+        "tracks_kept": len(tracks),
+    }
+    parameters = {"min_seconds": min_seconds, "min_frames": min_frames, "min_area_share": min_area_share}
+    return with_step(video, tracks, "drop_tracks", parameters, counts)
+
+
+def _area(track: PoseTrack) -> float:
+    """Mean area of a track's boxes in square pixels; 0 if it has none."""
+    area = box_area(track.box[track.seen].astype(float))
+    return float(area.mean()) if len(area) else 0.0
+
+
+def rank_persons(video: VideoPoses, *, max_persons: int | None) -> VideoPoses:
+    """Puts those first who matter, and keeps the first `max_persons` (None: all).
+
+    Importance is the product of presence (share of the video in which the person was found), mean joint score, body
+    size against the frame and motion; motion saturates, so that a mover beats a bystander but the wildest does not beat
+    the nearest. The order depends on the tracks alone, not on the order they come in.
+    """
+    importance = [_importance(video, track) for track in video.tracks]
+    order = sorted(range(len(video.tracks)), key=lambda i: (-importance[i], *_whereabouts(video.tracks[i])))
+    kept = order[:max_persons]
+    counts = {"persons_kept": len(kept), "persons_dropped": len(order) - len(kept)}
+    tracks = [video.tracks[i] for i in kept]
+    return with_step(video, tracks, "rank_persons", {"max_persons": max_persons}, counts)
+
+
+def _importance(video: VideoPoses, track: PoseTrack) -> float:
+    size = body_size(track)
+    seen = track.keypoint_score > 0
+    presence = float(track.seen.sum()) / max(video.num_frames, 1)
+    score = float(track.keypoint_score[seen].mean()) if seen.any() else 0.0
+    relative_size = size / np.sqrt(video.size[0] * video.size[1])
+    motion = _motion(track.keypoint.astype(float) / size, video.time[track.start : track.stop])
+    return round(float(presence * score * np.sqrt(relative_size) * (0.1 + 0.9 * motion / (motion + 0.3))), 9)
+
+
+def _motion(keypoint: np.ndarray, time: np.ndarray) -> float:
+    """How much a body moves, body sizes a second, steps of a fifth of a second: shorter ones would measure the noise.
+
+    The limbs' motion against the body counts whole, the body's own path a quarter: a moving camera makes a poster
+    travel, but does not make it wave.
+    """
+    if len(time) < 2:
+        return 0.0
+    stride = int(np.clip(np.round(0.2 / np.median(np.diff(time))), 1, len(time) - 1))
+    elapsed = (time[stride:] - time[:-stride])[:, None]
+    step = (keypoint[stride:] - keypoint[:-stride]) / elapsed[..., None]
+    path = median_seen(step, axis=1)
+    limbs = np.linalg.norm(step - path[:, None], axis=-1)
+    travel = np.linalg.norm(path, axis=-1)
+    known = ~np.isnan(limbs)
+    if not known.any():
+        return 0.0
+    return float(limbs[known].mean() + 0.25 * travel[~np.isnan(travel)].mean())
+
+
+def _whereabouts(track: PoseTrack) -> tuple[float, ...]:
+    """Tells tracks of equal importance apart by what they hold."""
+    first = np.nan_to_num(track.box[np.argmax(track.seen)]) if track.seen.any() else np.zeros(4)
+    return (track.start, -len(track), *(float(value) for value in first), track.track_id)
