@@ -138,7 +138,7 @@ class VideoReader:
         cause = self._stream.last_error or "it ends before its first picture"
         if self.problems:
             cause = "; ".join(self.problems)
-        raise VideoError(f"{self.source}: no frame could be decoded ({cause}); copy it again or leave it out")
+        raise VideoError(f"{self.source}: not one {self._stream.codec} frame could be decoded ({cause}); copy it again")
 
     def __enter__(self) -> "VideoReader":
         return self

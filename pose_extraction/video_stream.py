@@ -117,8 +117,8 @@ class VideoStream:
     def _choose_stream(self) -> av.VideoStream:
         streams = [s for s in self._container.streams.video if not s.disposition & Disposition.attached_pic]
         if not streams:
-            kinds = sorted({stream.type for stream in self._container.streams}) or ["nothing"]
-            raise VideoError(f"{self._path}: holds no video stream (only {', '.join(kinds)}); leave this file out")
+            kinds = ", ".join(sorted({stream.type for stream in self._container.streams})) or "no stream"
+            raise VideoError(f"{self._path}: holds {kinds} but no video; leave this file out")
         usable = [stream for stream in streams if stream.codec_context is not None]
         if not usable:
             tag = next((stream.codec_tag for stream in streams if hasattr(stream, "codec_tag")), "")
@@ -280,4 +280,8 @@ def explain_unreadable(path: Path, error: Exception) -> str:
     with suppress(UnicodeDecodeError):
         if b"\0" not in head and head[:-4].decode():
             return "a text file, not a video; leave it out"
+    if head[4:8] in (b"ftyp", b"mdat", b"free", b"wide"):
+        return (
+            f"the mp4's index is missing or damaged ({text}), so it was cut off in recording or copying; copy it again"
+        )
     return f"not a video that can be opened ({text}); if others play it, convert it to h264 in mp4"
