@@ -145,6 +145,9 @@ def test_high_dynamic_range_looks_ordinary(tmp_path: Path) -> None:
     assert 80 < grey[1] < 130
     assert 225 < grey[2] < 245
     assert 250 <= grey[3] <= 255
+    (frame,) = read(flat_clip(tmp_path / "red.mp4", (394, 480, 600), 10, **tags))
+    blue, green, red = frame.image[16, 24].astype(int)
+    assert red > green + 30 and red > blue + 30
 
 
 def test_a_broken_stretch_is_skipped_and_told(clips: dict[str, Path], tmp_path: Path) -> None:
