@@ -245,22 +245,24 @@ def _canonical(value: Any, strings: dict[str, str], place: str) -> Any:
     A pickle refers back to objects that it has seen, by identity; so without this the bytes would depend on which
     strings happen to be shared in memory.
     """
-    if value is None or isinstance(value, bool | int | float | bytes):
-        return value
-    if isinstance(value, str):
-        return strings.setdefault(value, value)
     if isinstance(value, np.generic):
+        # Before the next line: a NumPy float is a float as well.
         return _canonical(value.item(), strings, place)
+    # Exact types: a member of an enumeration is an int or str, too, and would be written as a reference to its class.
+    if value is None or type(value) in (bool, int, float, bytes):
+        return value
+    if type(value) is str:
+        return strings.setdefault(value, value)
     if isinstance(value, np.ndarray) and value.dtype.kind in "biufcSU":
         return value
-    if isinstance(value, dict):
+    if type(value) is dict:
         return {
             _canonical(key, strings, place): _canonical(item, strings, f"{place}[{key!r}]")
             for key, item in value.items()
         }
-    if isinstance(value, list):
+    if type(value) is list:
         return [_canonical(item, strings, f"{place}[{index}]") for index, item in enumerate(value)]
-    if isinstance(value, tuple):
+    if type(value) is tuple:
         return tuple([_canonical(item, strings, f"{place}[{index}]") for index, item in enumerate(value)])
     raise AnnotationError(
         f"{place} is of type {type(value).__name__}: a skeleton file holds arrays and plain data only"
