@@ -73,7 +73,6 @@ def download(url: str, path: Path, *, digests: tuple[str, ...], progress: Progre
             part_path(path).unlink(missing_ok=True)
         else:
             _Download(url, path, digests, progress, part).run()
-        _note_path(path).unlink(missing_ok=True)
 
 
 class _SafeRedirects(urllib.request.HTTPRedirectHandler):
@@ -100,25 +99,29 @@ class _Download:
         self.part = part
 
     def run(self) -> None:
-        continued = self._size() > 0
-        self._fill()
-        actual = sha256_of(part_path(self.path))
-        if continued and not actual.startswith(self.digests):
-            # The bytes that were found may have been the bad ones: once more, without them.
-            self._restart()
+        # A run that was killed just before the rename has left the whole file.
+        if not self._matches():
+            continued = self._size() > 0
             self._fill()
-            actual = sha256_of(part_path(self.path))
-        if not actual.startswith(self.digests):
-            length = self._size()
+            if continued and not self._matches():
+                # The bytes that were found may have been the bad ones: once more, without them.
+                self._restart()
+                self._fill()
+        if not self._matches():
+            length, actual = self._size(), sha256_of(part_path(self.path))
+            self._restart()
             part_path(self.path).unlink()
-            _note_path(self.path).unlink(missing_ok=True)
             raise WeightsError(
                 f"{self.url}: SHA-256 of the {length} bytes received begins with {actual[:8]}, expected "
                 f"{' or '.join(self.digests)}; they were deleted. Try again, or name a file that you trust with "
                 "--checkpoint"
             )
         os.fsync(self.part.fileno())
+        _note_path(self.path).unlink(missing_ok=True)
         part_path(self.path).replace(self.path)
+
+    def _matches(self) -> bool:
+        return self._size() > 0 and sha256_of(part_path(self.path)).startswith(self.digests)
 
     def _fill(self) -> None:
         """Tries until the part file is complete or no try brings more; every try goes on where the last one stopped."""
@@ -150,8 +153,6 @@ class _Download:
         """
         offset = self._size()
         note = self._read_note() if offset else None
-        if note is not None and note.length == offset:
-            return
         headers = {"User-Agent": "skelpipe", "Accept-Encoding": "identity"}
         if note is not None:
             headers["Range"] = f"bytes={offset}-"
