@@ -1,11 +1,11 @@
 """Cleaning person by person, the order of all steps, and their settings: the same for every estimator.
 
 Duplicates go before there are tracks, everything else works on tracks. `clean` runs, in this order: low scores, jumps,
-persons that are no persons, gaps, smoothing, ranking. Each step is a pure function that adds to the history what it did.
+persons that are no persons, gaps, smoothing, ranking. Each step is pure and adds to the history what it did.
 """
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
@@ -35,7 +35,7 @@ class CleaningSettings:
     Args:
         min_joint_score: Score in [0, 1] below which a joint counts as not seen.
         deviations: How many of the track's own standard deviations, by its median absolute deviation, make an outlier.
-        min_speed: Speed of a joint against the body that is never a jump, body sizes a second.
+        min_speed: Speed of a joint against the body that is never a jump, body sizes a second; the default is about 7 m/s.
         min_stretch: Excess of a bone's length that is never an outlier, body sizes.
         min_seconds: Tracks shorter than this go.
         min_frames: Tracks seen in fewer frames than this go.
@@ -49,7 +49,7 @@ class CleaningSettings:
 
     min_joint_score: float = 0.2
     deviations: float = 6.0
-    min_speed: float = 5.0
+    min_speed: float = 8.0
     min_stretch: float = 0.25
     min_seconds: float = 0.2
     min_frames: int = 3

@@ -165,7 +165,7 @@ def _stretches(still: np.ndarray, score: np.ndarray, deviations: float, min_stre
 
 
 def fill_gaps(video: VideoPoses, *, max_seconds: float) -> VideoPoses:
-    """Fills a joint's gaps between two seen places, up to `max_seconds` from one to the other, and marks them `imputed`.
+    """Fills gaps between two seen places of a joint, up to `max_seconds` apart, and marks them `imputed`.
 
     Places are interpolated over time, not frame number. A filled joint has half the lower score of the two ends: it is
     there, but nobody saw it. Nothing is added before a joint was first seen or after it was last seen.

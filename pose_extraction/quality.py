@@ -1,0 +1,212 @@
+"""How good the poses are, in counts that add up over videos, estimators and splits.
+
+`frame_counts` looks at what the estimator found, before cleaning, `clean_counts` at what cleaning made of it; both give
+a flat mapping of names to numbers. Sum such mappings name by name and `summarise` turns the sum into the measures:
+missing keypoints and missing people as in table 3 of MaskCLR's supplementary, and what the tracks are like.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+
+import numpy as np
+
+from pose_extraction.joint_cleaning import body_size
+from pose_extraction.oks import OUTLINE_SHARE, box_centre, median_seen, oks
+from pose_extraction.poses import FramePoses, PoseTrack, VideoPoses
+from pose_extraction.tracking import build_tracks
+
+# Lengths are counted in bins, which is what lets medians be taken of sums: exact in frames, to a tenth in seconds.
+FRAMES_BIN = "tracks_of_frames/"
+SECONDS_BIN = "tracks_of_seconds/"
+
+# Two poses of one track that are further apart in time than this say nothing about a switch.
+SWITCH_SECONDS = 0.5
+
+
+def frame_counts(
+    frames: Sequence[FramePoses], ids: Sequence[np.ndarray], *, persons: int | None = None
+) -> dict[str, float]:
+    """Counts on the raw output of an estimator.
+
+    Args:
+        frames: T frames, as found.
+        ids: Identities (M,) of each frame's poses by `Tracker`, -1 for none.
+        persons: People who are in every frame, where that is known. Without it a person is expected in every frame
+            from the first to the last of a track; people whom no track knows, or who come late, are then not missed.
+
+    Returns:
+        Counts for `summarise`.
+    """
+    found = np.array([frame.num_persons for frame in frames], float)
+    joints = sum(frame.keypoint_score.size for frame in frames)
+    missing = sum(int(np.isnan(frame.keypoint[..., 0]).sum()) for frame in frames)
+    times = np.array([frame.time for frame in frames])
+    return _counts(build_tracks(frames, ids), times, found, joints, missing, persons)
+
+
+def clean_counts(video: VideoPoses, *, persons: int | None = None) -> dict[str, float]:
+    """Counts on cleaned tracks; a person is there in a frame who has any joint in it, seen or filled in.
+
+    Args:
+        video: What cleaning returned.
+        persons: As for `frame_counts`.
+
+    Returns:
+        Counts for `summarise`.
+    """
+    found = np.zeros(video.num_frames)
+    joints = missing = 0
+    for track in video.tracks:
+        here = _present(track)
+        found[track.start : track.stop] += here
+        unseen = np.isnan(track.keypoint[here, :, 0])
+        joints, missing = joints + unseen.size, missing + int(unseen.sum())
+    return _counts(video.tracks, video.time, found, joints, missing, persons)
+
+
+def _present(track: PoseTrack) -> np.ndarray:
+    """bool (T,): frames in which the person has a box or any joint."""
+    here: np.ndarray = track.seen | ~np.isnan(track.keypoint[..., 0]).all(1)
+    return here
+
+
+def _counts(
+    tracks: Sequence[PoseTrack], times: np.ndarray, found: np.ndarray, joints: int, missing: int, persons: int | None
+) -> dict[str, float]:
+    counts: Counter[str] = Counter()
+    interval = float(np.median(np.diff(times))) if len(times) > 1 else 0.0
+    if persons is None:
+        expected = float(sum(len(track) for track in tracks))
+        absent = float(sum((~_present(track)).sum() for track in tracks))
+    else:
+        expected = float(persons * len(found))
+        absent = float(np.maximum(persons - found, 0).sum())
+    for track in tracks:
+        seconds = float(times[track.stop - 1] - times[track.start]) + interval
+        counts[f"{FRAMES_BIN}{len(track)}"] += 1
+        counts[f"{SECONDS_BIN}{seconds:.1f}"] += 1
+        counts["track_frames"] += len(track)
+        counts["track_seconds"] += seconds
+        unrest, samples = _jitter(track, times[track.start : track.stop])
+        counts["jitter_weighted"] += unrest * samples
+        counts["jitter_samples"] += samples
+    totals = {
+        "videos": 1.0,
+        "frames": float(len(found)),
+        "frames_without_people": float((found == 0).sum()),
+        "poses": float(found.sum()),
+        "joints": float(joints),
+        "joints_missing": float(missing),
+        "people_expected": expected,
+        "people_missing": absent,
+        "tracks": float(len(tracks)),
+        "suspected_switches": float(_switches(tracks, times)),
+    }
+    return {**totals, **{name: float(value) for name, value in counts.items()}}
+
+
+def _jitter(track: PoseTrack, times: np.ndarray) -> tuple[float, int]:
+    """Median distance of a joint from the straight way between the frames before and after, body sizes; its samples.
+
+    Half the second difference, with uneven times taken into account. Noise counts whole, steady motion not at all.
+    """
+    if len(track) < 3:
+        return 0.0, 0
+    part = ((times[1:-1] - times[:-2]) / (times[2:] - times[:-2]))[:, None, None]
+    keypoint = track.keypoint.astype(float)
+    distance = np.linalg.norm(keypoint[1:-1] - (1 - part) * keypoint[:-2] - part * keypoint[2:], axis=-1)
+    distance = distance[~np.isnan(distance)]
+    return (float(np.median(distance)) / body_size(track), len(distance)) if len(distance) else (0.0, 0)
+
+
+def _switches(tracks: Sequence[PoseTrack], times: np.ndarray) -> int:
+    """Places where an identity may have gone from one person to another.
+
+    Either a track leaps: between two frames in which it was found, at most `SWITCH_SECONDS` apart, it moves by more than
+    its body size to a pose with no likeness (OKS below 0.05), and another track is within a body size of where it came
+    from or went to. Or a track ends, and within `SWITCH_SECONDS` and a body size another begins: then one person had two
+    identities.
+    """
+    if len(tracks) < 2:
+        return 0
+    centres = np.full((len(tracks), len(times), 2), np.nan)
+    sizes = np.array([body_size(track) for track in tracks])
+    for centre, track in zip(centres, tracks, strict=True):
+        joints = median_seen(track.keypoint.astype(float), axis=1)
+        centre[track.start : track.stop] = np.where(np.isnan(joints), box_centre(track.box), joints)
+    count = sum(
+        _leaps_to_another(number, tracks[number], centres, sizes[number], times) for number in range(len(tracks))
+    )
+    continued: set[int] = set()
+    for number, track in enumerate(tracks):
+        last, moment = centres[number, track.stop - 1], times[track.stop - 1]
+        for other, next_track in enumerate(tracks):
+            wait = times[next_track.start] - moment
+            if other == number or other in continued or not 0 < wait <= SWITCH_SECONDS:
+                continue
+            if np.linalg.norm(centres[other, next_track.start] - last) <= sizes[number]:
+                continued.add(other)
+                break
+    return count + len(continued)
+
+
+def _leaps_to_another(number: int, track: PoseTrack, centres: np.ndarray, size: float, times: np.ndarray) -> int:
+    rows = np.flatnonzero(_present(track))
+    if len(rows) < 2:
+        return 0
+    before, after = rows[:-1], rows[1:]
+    path = centres[number, track.start : track.stop]
+    leap = np.linalg.norm(path[after] - path[before], axis=-1) > size
+    leap &= times[track.start + after] - times[track.start + before] <= SWITCH_SECONDS
+    leap &= oks(track.keypoint[before], track.keypoint[after], OUTLINE_SHARE * size**2) < 0.05
+    count = 0
+    for one, two in zip(before[leap], after[leap], strict=True):
+        others = np.delete(centres[:, [track.start + one, track.start + two]], number, axis=0)
+        near = np.linalg.norm(others[:, :, None] - path[[one, two]], axis=-1) <= size
+        count += bool(near.any())
+    return count
+
+
+def summarise(counts: Iterable[Mapping[str, float]]) -> dict[str, float | int | None]:
+    """Turns counts of one or many videos into measures.
+
+    Args:
+        counts: Mappings from `frame_counts` or `clean_counts`, or sums of such mappings.
+
+    Returns:
+        videos, frames, frames_without_people, tracks, suspected_switches (numbers);
+        missing_keypoints_percent: missed joints within detected poses, of all joints of these poses;
+        missing_people_percent: undetected people, of all people expected;
+        track_frames_mean, track_frames_median, track_seconds_mean, track_seconds_median (to 0.1 s);
+        jitter_percent: typical distance of a joint from the way between its neighbours in time, of the body size.
+        None where there is nothing to divide by.
+    """
+    total: Counter[str] = Counter()
+    for item in counts:
+        for name, value in item.items():
+            total[name] += value  # type: ignore[assignment]
+
+    def share(part: str, whole: str, scale: float = 1.0) -> float | None:
+        return scale * total[part] / total[whole] if total[whole] else None
+
+    numbers = ("videos", "frames", "frames_without_people", "poses", "tracks", "suspected_switches")
+    return {
+        **{name: round(total[name]) for name in numbers},
+        "missing_keypoints_percent": share("joints_missing", "joints", 100),
+        "missing_people_percent": share("people_missing", "people_expected", 100),
+        "track_frames_mean": share("track_frames", "tracks"),
+        "track_frames_median": _median_of_bins(total, FRAMES_BIN),
+        "track_seconds_mean": share("track_seconds", "tracks"),
+        "track_seconds_median": _median_of_bins(total, SECONDS_BIN),
+        "jitter_percent": share("jitter_weighted", "jitter_samples", 100),
+    }
+
+
+def _median_of_bins(total: Mapping[str, float], prefix: str) -> float | None:
+    bins = sorted(
+        (float(name[len(prefix) :]), round(value)) for name, value in total.items() if name.startswith(prefix)
+    )
+    if not bins:
+        return None
+    values, numbers = np.array(bins).T
+    return float(np.median(np.repeat(values, numbers.astype(int))))
