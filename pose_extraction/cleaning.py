@@ -35,7 +35,7 @@ class CleaningSettings:
     Args:
         min_joint_score: Score in [0, 1] below which a joint counts as not seen.
         deviations: How many of the track's own standard deviations, by its median absolute deviation, make an outlier.
-        min_speed: Speed of a joint against the body that is never a jump, body sizes a second; the default is about 7 m/s.
+        min_speed: Speed of a joint against the body that is never a jump, body sizes a second; 8 is about 7 m/s.
         min_stretch: Excess of a bone's length that is never an outlier, body sizes.
         min_seconds: Tracks shorter than this go.
         min_frames: Tracks seen in fewer frames than this go.

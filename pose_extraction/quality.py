@@ -5,7 +5,7 @@ a flat mapping of names to numbers. Sum such mappings name by name and `summaris
 missing keypoints and missing people as in table 3 of MaskCLR's supplementary, and what the tracks are like.
 """
 
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
@@ -73,7 +73,7 @@ def _present(track: PoseTrack) -> np.ndarray:
 def _counts(
     tracks: Sequence[PoseTrack], times: np.ndarray, found: np.ndarray, joints: int, missing: int, persons: int | None
 ) -> dict[str, float]:
-    counts: Counter[str] = Counter()
+    counts: defaultdict[str, float] = defaultdict(float)
     interval = float(np.median(np.diff(times))) if len(times) > 1 else 0.0
     if persons is None:
         expected = float(sum(len(track) for track in tracks))
@@ -102,7 +102,7 @@ def _counts(
         "tracks": float(len(tracks)),
         "suspected_switches": float(_switches(tracks, times)),
     }
-    return {**totals, **{name: float(value) for name, value in counts.items()}}
+    return {**totals, **counts}
 
 
 def _jitter(track: PoseTrack, times: np.ndarray) -> tuple[float, int]:
@@ -122,10 +122,10 @@ def _jitter(track: PoseTrack, times: np.ndarray) -> tuple[float, int]:
 def _switches(tracks: Sequence[PoseTrack], times: np.ndarray) -> int:
     """Places where an identity may have gone from one person to another.
 
-    Either a track leaps: between two frames in which it was found, at most `SWITCH_SECONDS` apart, it moves by more than
-    its body size to a pose with no likeness (OKS below 0.05), and another track is within a body size of where it came
-    from or went to. Or a track ends, and within `SWITCH_SECONDS` and a body size another begins: then one person had two
-    identities.
+    Either a track leaps: between two frames in which it was found, at most `SWITCH_SECONDS` apart, it moves by more
+    than its body size to a pose with no likeness (OKS below 0.05), and another track is within a body size of where it
+    came from or went to. Or a track ends, and within `SWITCH_SECONDS` and a body size another begins: then one person
+    had two identities.
     """
     if len(tracks) < 2:
         return 0
@@ -181,10 +181,10 @@ def summarise(counts: Iterable[Mapping[str, float]]) -> dict[str, float | int | 
         jitter_percent: typical distance of a joint from the way between its neighbours in time, of the body size.
         None where there is nothing to divide by.
     """
-    total: Counter[str] = Counter()
+    total: defaultdict[str, float] = defaultdict(float)
     for item in counts:
         for name, value in item.items():
-            total[name] += value  # type: ignore[assignment]
+            total[name] += value
 
     def share(part: str, whole: str, scale: float = 1.0) -> float | None:
         return scale * total[part] / total[whole] if total[whole] else None
