@@ -1,0 +1,158 @@
+"""`skelpipe stats`: what the estimators missed, per estimator and split, before cleaning and after it."""
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from pipeline.merging import skeleton_files
+from pipeline.ntu import applicable_splits
+from pose_extraction.quality import summarise
+from pose_extraction.validation import read_data_set
+
+# The order of the rows of a split: before cleaning, after it, and files that others made, where it cannot be known.
+AS_STORED = "as stored"
+STAGES = ("raw", "clean", AS_STORED)
+ALL_CLIPS = "all clips"
+# The measures that a file's arrays tell by themselves. Who was missed, and where tracks begin and end, they do not.
+TOLD_BY_ARRAYS = frozenset({"videos", "frames", "frames_without_people", "poses", "missing_keypoints_percent"})
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """The statistics of one estimator on one split at one stage.
+
+    Args:
+        estimator: Its name; the file's where the file does not say.
+        split: Name of the split; `all clips` for the sum over an estimator with several splits.
+        stage: `raw` before cleaning, `clean` after it, `as stored` for a file that says nothing of it.
+        clips: Number of clips.
+        values: Name -> value; None where it is not known.
+    """
+
+    estimator: str
+    split: str
+    stage: str
+    clips: int
+    values: dict[str, float | None]
+
+
+@dataclass(slots=True)
+class _Estimator:
+    """What is kept of the clips of one estimator: counts, no arrays."""
+
+    counts: dict[str, dict[str, Mapping[str, float]]] = field(default_factory=dict)
+    split: dict[str, list[str]] = field(default_factory=dict)
+
+
+def statistics_of(paths: Sequence[Path]) -> list[Row]:
+    """Statistics of skeleton files, our own or others'.
+
+    Args:
+        paths: Data sets (`skeletons/vitpose.pkl`), or folders of single videos' skeleton files. A clip that is in
+            several of them counts once for each estimator.
+
+    Raises:
+        UsageError: A path does not exist or holds no skeleton file.
+        AnnotationError: A file is damaged, carries code or is no skeleton data set.
+    """
+    estimators: dict[str, _Estimator] = {}
+    for path in paths:
+        for file in skeleton_files(path):
+            _take(read_data_set(file), file.stem, estimators)
+    return [row for name in sorted(estimators) for row in _rows(name, estimators[name])]
+
+
+def _take(data: Mapping[str, Any], file_name: str, estimators: dict[str, _Estimator]) -> None:
+    """Adds the counts of a file's clips to those of their estimators."""
+    taken: dict[str, _Estimator] = {}
+    for annotation in data["annotations"]:
+        clip = annotation["frame_dir"] if "frame_dir" in annotation else annotation["filename"]
+        estimator = estimators.setdefault(annotation.get("estimator", file_name), _Estimator())
+        if clip not in estimator.counts:
+            estimator.counts[clip] = annotation.get("quality") or {AS_STORED: _stored_counts(annotation)}
+            taken[clip] = estimator
+    for name, clips in data["split"].items():
+        for clip in clips:
+            if clip in taken:
+                taken[clip].split.setdefault(name, []).append(clip)
+
+
+def _stored_counts(annotation: Mapping[str, Any]) -> dict[str, float]:
+    """What the arrays alone tell: the persons that are there, and which of their joints are missing."""
+    keypoint = annotation["keypoint"]
+    score = annotation.get("keypoint_score")
+    seen = np.any(keypoint != 0, axis=-1) if score is None else np.asarray(score) > 0
+    present = seen.any(axis=-1)
+    return {
+        "videos": 1.0,
+        "frames": float(keypoint.shape[1]),
+        "frames_without_people": float((~present.any(axis=0)).sum()),
+        "poses": float(present.sum()),
+        "joints": float(present.sum() * keypoint.shape[2]),
+        "joints_missing": float((~seen[present]).sum()),
+    }
+
+
+def _rows(name: str, estimator: _Estimator) -> list[Row]:
+    split = applicable_splits(estimator.split)
+    if not any(len(clips) == len(estimator.counts) for clips in split.values()):
+        split[ALL_CLIPS] = list(estimator.counts)
+    rows = []
+    for split_name in sorted(split, key=lambda key: (key == ALL_CLIPS, key)):
+        clips = [estimator.counts[clip] for clip in split[split_name]]
+        for stage in STAGES:
+            counts = [clip[stage] for clip in clips if stage in clip]
+            if counts:
+                values = summarise(counts)
+                if stage == AS_STORED:
+                    values = {key: value if key in TOLD_BY_ARRAYS else None for key, value in values.items()}
+                rows.append(Row(name, split_name, stage, len(counts), values))
+    return rows
+
+
+def _known(value: float | None) -> float | None:
+    return None if value is None or not math.isfinite(value) else value
+
+
+def as_json(rows: Sequence[Row]) -> str:
+    """The rows as a JSON list of objects; null where a value is not known."""
+    return json.dumps(
+        [
+            {"estimator": row.estimator, "split": row.split, "stage": row.stage, "clips": row.clips}
+            | {name: _known(value) for name, value in row.values.items()}
+            for row in rows
+        ],
+        indent=2,
+        ensure_ascii=False,
+        allow_nan=False,
+    )
+
+
+def print_table(rows: Sequence[Row], console: Console) -> None:
+    """Prints a table for each estimator, with a line for each measure; n/a where a value is not known."""
+    for estimator in dict.fromkeys(row.estimator for row in rows):
+        columns = [row for row in rows if row.estimator == estimator]
+        # Names are other people's text: not to be read as markup.
+        table = Table("measure", title=Text(estimator), title_justify="left")
+        for row in columns:
+            table.add_column(Text(f"{row.split}\n{row.stage}"), justify="right")
+        table.add_row("clips", *(str(row.clips) for row in columns))
+        for name in dict.fromkeys(name for row in columns for name in row.values):
+            title = name.replace("_percent", " %").replace("_", " ")
+            table.add_row(title, *(_cell(row.values.get(name)) for row in columns))
+        console.print(table)
+
+
+def _cell(value: float | None) -> str:
+    known = _known(value)
+    if known is None:
+        return "n/a"
+    return str(known) if isinstance(known, int) else f"{known:.2f}"
