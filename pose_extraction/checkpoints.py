@@ -266,11 +266,16 @@ def _state_dict_in(content: Any, path: Path) -> dict[str, torch.Tensor]:
             if isinstance(content.get(key), dict):
                 content = content[key]
                 break
-        if content and all(isinstance(k, str) and isinstance(v, torch.Tensor) for k, v in content.items()):
+        if content and all(isinstance(name, str) and _is_dense(value) for name, value in content.items()):
             # A new dictionary: the one from the file carries attributes of the file's choosing.
             return dict(content.items())
     found = ", ".join(map(repr, list(content)[:6])) if isinstance(content, dict) else type(content).__name__
     raise WeightsError(f"{path}: holds no dictionary of tensors by name (found {found or 'nothing'})")
+
+
+def _is_dense(value: Any) -> bool:
+    # A meta tensor claims a shape and holds no numbers.
+    return isinstance(value, torch.Tensor) and value.layout == torch.strided and value.device.type == "cpu"
 
 
 def _tensors(module: _Record, prefix: str, path: Path) -> Iterator[tuple[str, torch.Tensor]]:
@@ -280,7 +285,7 @@ def _tensors(module: _Record, prefix: str, path: Path) -> Iterator[tuple[str, to
     fleeting = module.state.get("_non_persistent_buffers_set") or ()
     for kind in ("_parameters", "_buffers"):
         for name, tensor in _dictionary(module, kind).items():
-            if isinstance(tensor, torch.Tensor) and not (kind == "_buffers" and name in fleeting):
+            if _is_dense(tensor) and not (kind == "_buffers" and name in fleeting):
                 yield f"{prefix}{name}", tensor.detach()
     for name, child in _children(module).items():
         yield from _tensors(child, f"{prefix}{name}.", path)

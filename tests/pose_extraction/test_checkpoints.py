@@ -147,7 +147,15 @@ def test_damaged_files_are_refused_wherever_they_are_cut_or_changed(tmp_path: Pa
 
 
 @pytest.mark.parametrize(
-    "content", [[1, 2], {"state_dict": {}}, {"state_dict": {"w": 3}}, {"optimizer": 1}, torch.ones(2)]
+    "content",
+    [
+        [1, 2],
+        {"state_dict": {}},
+        {"state_dict": {"w": 3}},
+        {"optimizer": 1},
+        torch.ones(2),
+        {"w": torch.ones(2, device="meta")},
+    ],
 )
 def test_a_file_without_tensors_by_name_is_refused(tmp_path: Path, content: Any) -> None:
     path = tmp_path / "weights.pth"
