@@ -299,7 +299,7 @@ class _OpenVinoNetwork:
             # Left to itself OpenVINO takes bf16 wherever the processor has it, also when fp32 was asked for.
             "INFERENCE_PRECISION_HINT": {"fp32": "f32", "bf16": "bf16"}[placement.precision],
             "PERFORMANCE_HINT": "LATENCY",
-            "INFERENCE_NUM_THREADS": len(os.sched_getaffinity(0)),
+            "INFERENCE_NUM_THREADS": cpu_count(),
         }
         self._compiled = openvino.Core().compile_model(model, "CPU", properties)
 
@@ -368,7 +368,7 @@ class _OnnxRuntimeNetwork:
                     placement.device,
                 )
         options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = len(os.sched_getaffinity(0))
+        options.intra_op_num_threads = cpu_count()
         self._session = onnxruntime.InferenceSession(content, options, providers=providers)
         self._input = self._session.get_inputs()[0].name
 
@@ -379,3 +379,8 @@ class _OnnxRuntimeNetwork:
         planes = ((batch.astype(np.float32) - self._mean) / self._std).transpose(0, 3, 1, 2)
         outputs = self._session.run(None, {self._input: np.ascontiguousarray(planes)})
         return [np.asarray(output[:count], np.float32) for output in outputs]
+
+
+def cpu_count() -> int:
+    """Processors that this process may use; a container or a cluster's scheduler may allow fewer than there are."""
+    return len(os.sched_getaffinity(0))

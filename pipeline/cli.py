@@ -1,0 +1,263 @@
+"""The `skelpipe` command. Every function here is thin: it checks words, and calls the use case that bears its name.
+
+Nothing heavy is imported until a command runs: `skelpipe --help` loads neither torch nor OpenMMLab.
+"""
+
+import importlib.metadata
+import logging
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import click
+import typer
+
+from pose_extraction.errors import SkelpipeError, UsageError
+
+FAILED, WRONG_USAGE, INTERRUPTED = 1, 2, 130
+
+app = typer.Typer(
+    name="skelpipe",
+    help="From RGB video to tracked COCO-17 skeletons, and from skeletons to actions.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120},
+)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"skelpipe {importlib.metadata.version('skelpipe')}")
+        raise typer.Exit
+
+
+@app.callback()
+def main_options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and end.")
+    ] = False,
+    verbose: Annotated[
+        bool, typer.Option("--verbose", help="Say more; with a traceback when something fails.")
+    ] = False,
+) -> None:
+    logging.basicConfig(
+        level=logging.INFO if verbose else logging.WARNING,
+        format="%(levelname)s %(name)s: %(message)s" if verbose else "%(levelname)s: %(message)s",
+    )
+
+
+def _use_config(context: click.Context, name: str | None) -> str | None:
+    """Makes a config's values the defaults of the other options, so that the command line still has the last word."""
+    if name is not None:
+        from pipeline.settings import read_config
+
+        context.default_map = {**(context.default_map or {}), **read_config(name)}
+    return name
+
+
+@app.command()
+def extract(
+    context: typer.Context,
+    videos: Annotated[
+        list[str], typer.Argument(metavar="VIDEO|FOLDER|GLOB...", help="A folder of images is a video, too.")
+    ],
+    estimator: Annotated[
+        str, typer.Option(metavar="NAME|FILE.onnx", help="Pose estimator; see `skelpipe models`.")
+    ] = "vitpose",
+    detector: Annotated[
+        str, typer.Option(metavar="NAME|FILE.onnx", help="Person detector; see `skelpipe models`.")
+    ] = "rtmdet",
+    out: Annotated[Path, typer.Option(metavar="FOLDER", help="Folder of results.")] = Path("skeletons"),
+    labels: Annotated[
+        str,
+        typer.Option(
+            metavar="auto|none|FILE.csv",
+            help="Labels: auto takes NTU names, or else the folder above a clip; a CSV has file, label, and, if "
+            "wanted, split, group, start, end.",
+        ),
+    ] = "auto",
+    checkpoint: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE", help="Weights in place of the official ones; seed:N for random ones, to try things."
+        ),
+    ] = None,
+    detector_checkpoint: Annotated[str | None, typer.Option(metavar="FILE", help="The same for the detector.")] = None,
+    device: Annotated[str, typer.Option(metavar="auto|cpu|cuda:0,1", help="Several GPUs share the videos.")] = "auto",
+    backend: Annotated[str, typer.Option(metavar="auto|torch|openvino|onnxruntime", help="What runs the networks.")] = (
+        "auto"
+    ),
+    precision: Annotated[
+        str, typer.Option(metavar="auto|fp32|bf16|fp16", help="Auto is bf16 where the processor has it.")
+    ] = "auto",
+    batch_size: Annotated[
+        str, typer.Option(metavar="auto|N", help="Persons, or frames of openpifpaf, at once.")
+    ] = "auto",
+    detect_every: Annotated[
+        str, typer.Option(metavar="auto|N", help="Detect in every N-th frame; auto: about every 0.14 s.")
+    ] = "auto",
+    detection_threshold: Annotated[float, typer.Option(help="Boxes with a lower score are not persons.")] = 0.3,
+    square_input: Annotated[
+        bool, typer.Option("--square-input/--oblong-input", help="Detect on the published square input, or on less.")
+    ] = False,
+    flip_test: Annotated[
+        bool, typer.Option("--flip-test/--no-flip-test", help="Average with the mirrored picture: half as fast.")
+    ] = False,
+    max_persons: Annotated[int, typer.Option(min=1, help="Persons of a clip to keep, the most relevant first.")] = 10,
+    persons: Annotated[
+        int | None,
+        typer.Option(min=1, help="Persons expected in each frame, for the statistics.", show_default="unknown"),
+    ] = None,
+    smooth: Annotated[bool, typer.Option("--smooth/--no-smooth", help="Smooth the tracks (Savitzky-Golay).")] = False,
+    stride: Annotated[int, typer.Option(min=1, help="Take every N-th frame.")] = 1,
+    start: Annotated[
+        float | None, typer.Option(metavar="SECONDS", help="Begin there.", show_default="beginning")
+    ] = None,
+    end: Annotated[float | None, typer.Option(metavar="SECONDS", help="End there.", show_default="end")] = None,
+    overlay: Annotated[bool, typer.Option("--overlay", help="Write a video with the skeletons drawn on it.")] = False,
+    shard: Annotated[
+        str | None, typer.Option(metavar="I/N", help="Do the I-th of N shares only.", show_default="all")
+    ] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="Do at most so many videos.", show_default="all")] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Do again what is done.")] = False,
+    workers: Annotated[
+        str, typer.Option(metavar="auto|N", help="Videos decoded at the same time on a device.")
+    ] = "auto",
+    config: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME|FILE.yaml",
+            is_eager=True,
+            callback=_use_config,
+            help="Defaults for these options, such as extract/accurate.",
+            show_default="none",
+        ),
+    ] = None,
+) -> None:
+    """Extract tracked, cleaned COCO-17 skeletons from videos."""
+    from rich.console import Console
+
+    from pipeline.extract import Share, parse_shard
+    from pipeline.extract import extract as extract_videos
+    from pipeline.settings import ExtractSettings, parse_settings
+
+    given: dict[str, Any] = {name: context.params[name] for name in ExtractSettings.model_fields}
+    for name in ("batch_size", "detect_every", "workers"):
+        given[name] = int(given[name]) if str(given[name]).lstrip("-").isdecimal() else given[name]
+    settings = parse_settings(given, place="the command line")
+    console = Console(stderr=True)
+    report = extract_videos(
+        videos,
+        out,
+        settings=settings,
+        labels=labels,
+        share=Share(parse_shard(shard) if shard is not None else None, limit, overwrite),
+        console=console,
+    )
+    rate = f", {report.frames_per_second:.1f} frames/s" if report.done else ""
+    console.print(f"{report.done} extracted, {report.skipped} done before, {len(report.failed)} failed{rate}")
+    typer.echo(str(report.data_set or report.folder))
+    if report.failed:
+        raise typer.Exit(FAILED)
+
+
+@app.command()
+def merge(
+    paths: Annotated[list[Path], typer.Argument(help="Folders of skeleton files, such as skeletons/vitpose.")],
+    out: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="The data set to write.", show_default="FOLDER.pkl")
+    ] = None,
+) -> None:
+    """Merge skeleton files, of all shards of a run, into one data set."""
+    from pipeline.merging import merge as merge_files
+
+    merged = merge_files(paths, out)
+    for _path, reason in merged.damaged:
+        typer.echo(f"left out: {reason}", err=True)
+    typer.echo(f"{merged.clips} clips of {merged.files} files", err=True)
+    typer.echo(str(merged.path))
+    if merged.damaged:
+        raise typer.Exit(FAILED)
+
+
+@app.command()
+def label(
+    skeletons: Annotated[Path, typer.Argument(metavar="SKELETONS.pkl")],
+    labels: Annotated[Path, typer.Option(metavar="FILE.csv", help="file, label, and if wanted split, group.")],
+    out: Annotated[Path | None, typer.Option(metavar="FILE", help="Write there.", show_default="in place")] = None,
+) -> None:
+    """Change labels, splits and groups of a data set without extracting again."""
+    from pipeline.relabel import relabel
+
+    report = relabel(skeletons, labels, out)
+    for line in (*report.warnings, *(f"the table lists no clip for {clip}" for clip in report.unmatched)):
+        typer.echo(f"warning: {line}", err=True)
+    for line in report.unused:
+        typer.echo(f"warning: {labels}, {line}: fits no clip", err=True)
+    typer.echo(f"{report.matched} clips changed, {len(report.unmatched)} left as they were", err=True)
+    typer.echo(str(report.path))
+
+
+@app.command()
+def stats(
+    paths: Annotated[list[Path], typer.Argument(metavar="SKELETONS.pkl...")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Missing keypoints and people, tracks, identity switches and jitter, before and after cleaning."""
+    from rich.console import Console
+
+    from pipeline import statistics
+
+    rows = statistics.statistics_of(paths)
+    if as_json:
+        typer.echo(statistics.as_json(rows))
+    else:
+        statistics.print_table(rows, Console())
+
+
+@app.command()
+def models(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
+    """List the networks that can be named, how good they are, and which weights are on this machine."""
+    from pipeline.models import models as list_models
+
+    list_models(as_json=as_json)
+
+
+@app.command()
+def info(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
+    """Print versions, devices, and what is usable here and why not: what a bug report needs."""
+    from pipeline.info import info as print_info
+
+    print_info(as_json=as_json)
+
+
+def main() -> None:
+    """Runs the command and turns errors into one line and an exit status: 1 failed, 2 wrong usage, 130 interrupted."""
+    verbose = "--verbose" in sys.argv
+    try:
+        app(standalone_mode=False)
+    except click.exceptions.Exit as stop:
+        sys.exit(stop.exit_code)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(WRONG_USAGE)
+    except UsageError as error:
+        _tell(error, verbose)
+        sys.exit(WRONG_USAGE)
+    except SkelpipeError as error:
+        _tell(error, verbose)
+        sys.exit(FAILED)
+    except (KeyboardInterrupt, click.Abort):
+        typer.echo("interrupted; the same command goes on where this one stopped", err=True)
+        sys.exit(INTERRUPTED)
+
+
+def _tell(error: SkelpipeError, verbose: bool) -> None:
+    if verbose:
+        logging.getLogger("skelpipe").exception("failed")
+    typer.echo(f"error: {error}", err=True)
+
+
+if __name__ == "__main__":
+    main()

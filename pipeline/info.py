@@ -1,0 +1,126 @@
+"""`skelpipe info`: what a bug report needs."""
+
+import importlib.metadata
+import importlib.util
+import json
+import os
+import platform
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from pose_extraction import mmlab
+from pose_extraction.backends import cpu_count, cpu_has_bf16
+from pose_extraction.weights import default_cache_dir
+
+PACKAGES = (
+    "skelpipe",
+    "torch",
+    "torchvision",
+    "numpy",
+    "opencv-python-headless",
+    "av",
+    "onnx",
+    "onnxruntime",
+    "openvino",
+    "mmpose",
+    "mmdet",
+    "mmpretrain",
+    "onedl-mmengine",
+    "mmcv-lite",
+    "openpifpaf",
+)
+
+
+def collect() -> dict[str, Any]:
+    """Versions by package (None: not installed), devices, and each backend and extra with "usable" or the reason."""
+    return {
+        "python": platform.python_version(),
+        "system": platform.platform(),
+        "processor": {"name": _processor(), "usable_cores": cpu_count(), "bf16": cpu_has_bf16()},
+        "gpus": _gpus(),
+        "versions": {name: _version(name) for name in PACKAGES},
+        "backends": {"torch": "usable", "openvino": _openvino(), "onnxruntime": _onnxruntime()},
+        "extras": {"mmlab": _mmlab(), "openpifpaf": _openpifpaf()},
+        "cache": str(default_cache_dir()),
+        "environment": {key: value for key, value in sorted(os.environ.items()) if key.startswith("SKELPIPE_")},
+    }
+
+
+def info(*, as_json: bool = False, console: Console | None = None) -> None:
+    """Prints what `collect` finds, as a table or as JSON."""
+    facts = collect()
+    console = console or Console()
+    if as_json:
+        console.file.write(json.dumps(facts, indent=2) + "\n")
+        return
+    table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
+    processor = facts["processor"]
+    table.add_row("python", f"{facts['python']} on {facts['system']}")
+    bf16 = "with bf16" if processor["bf16"] else "without bf16"
+    table.add_row("processor", f"{processor['name']}, {processor['usable_cores']} usable cores, {bf16}")
+    table.add_row("GPUs", "\n".join(facts["gpus"]) or "none that torch sees")
+    for section in ("versions", "backends", "extras"):
+        for name, value in facts[section].items():
+            kind = "" if section == "versions" else f"{section.removesuffix('s')} "
+            table.add_row(f"{kind}{name}", value or "not installed")
+    table.add_row("cache", facts["cache"])
+    for name, value in facts["environment"].items():
+        table.add_row(name, value)
+    console.print(table)
+
+
+def _version(package: str) -> str | None:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def _processor() -> str:
+    try:
+        with open("/proc/cpuinfo", encoding="ascii", errors="replace") as lines:  # noqa: PTH123  (not a file of ours)
+            return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), "unknown")
+    except OSError:
+        return platform.processor() or "unknown"
+
+
+def _gpus() -> list[str]:
+    import torch
+
+    return [f"cuda:{number} {torch.cuda.get_device_name(number)}" for number in range(torch.cuda.device_count())]
+
+
+def _openvino() -> str:
+    if importlib.util.find_spec("openvino") is None:
+        return "not installed: install the extra openvino for faster networks on a CPU"
+    import openvino
+
+    devices = ", ".join(openvino.Core().available_devices)
+    return f"usable on {devices}" if devices else "installed, but it finds no device"
+
+
+def _onnxruntime() -> str:
+    import onnxruntime
+
+    providers = [name.removesuffix("ExecutionProvider") for name in onnxruntime.get_available_providers()]
+    return f"usable with {', '.join(providers)}"
+
+
+def _mmlab() -> str:
+    missing = mmlab.missing_packages()
+    if missing:
+        return f"not usable: {', '.join(missing)} not installed ({mmlab.INSTALL_HINT})"
+    try:
+        mmlab.prepare()
+    except ImportError as error:
+        return f"not usable: {error}"
+    return "usable: vitpose, hrnet, rtmdet, faster-rcnn"
+
+
+def _openpifpaf() -> str:
+    # AGPL-3.0: looked for, never imported, unless it is chosen as estimator.
+    if importlib.util.find_spec("openpifpaf") is None:
+        return "not installed: install the extra openpifpaf (AGPL-3.0) for the estimator of that name"
+    return "installed (AGPL-3.0), loaded only when chosen"

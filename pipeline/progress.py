@@ -1,0 +1,83 @@
+"""How long work is told: a progress bar on a terminal, plain lines elsewhere."""
+
+from time import monotonic
+from types import TracebackType
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+# Seconds between two plain lines, for logs of runs that last days.
+LINE_INTERVAL = 10.0
+
+
+class RunProgress:
+    """Videos done, frames a second and time left; a context manager.
+
+    Args:
+        total: Number of videos to do.
+        console: Where it is shown.
+    """
+
+    def __init__(self, total: int, console: Console) -> None:
+        self._total = total
+        self._console = console
+        self._started = monotonic()
+        self._last_line = self._started
+        self._videos = 0
+        self._frames = 0
+        self._bar = Progress(
+            TextColumn("[bold]videos"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[rate]}"),
+            TimeElapsedColumn(),
+            TextColumn("{task.fields[left]}"),
+            console=console,
+            disable=not console.is_terminal,
+        )
+        self._task = self._bar.add_task("videos", total=total, rate="", left="")
+
+    def __enter__(self) -> "RunProgress":
+        self._bar.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._bar.stop()
+
+    def frame(self) -> None:
+        """One more frame is done."""
+        self._frames += 1
+        if self._frames % 16 == 0:
+            self._show()
+
+    def video(self) -> None:
+        """One more video is done, well or not."""
+        self._videos += 1
+        self._show()
+
+    def say(self, text: str, style: str | None = None) -> None:
+        """A line that stays."""
+        self._console.print(text, style=style, highlight=False, markup=False, soft_wrap=True)
+
+    def rate(self) -> float:
+        """Frames a second since the beginning."""
+        return self._frames / max(monotonic() - self._started, 1e-9)
+
+    def _show(self) -> None:
+        elapsed = monotonic() - self._started
+        left = elapsed / self._videos * (self._total - self._videos) if self._videos else None
+        left_text = f"{_clock(left)} left" if left is not None else ""
+        rate = f"{self.rate():.1f} frames/s"
+        if self._console.is_terminal:
+            self._bar.update(self._task, completed=self._videos, rate=rate, left=left_text)
+        elif monotonic() - self._last_line >= LINE_INTERVAL:
+            self._last_line = monotonic()
+            self.say(f"{self._videos} of {self._total} videos, {rate}{', ' + left_text if left_text else ''}")
+
+
+def _clock(seconds: float) -> str:
+    minutes, second = divmod(int(seconds), 60)
+    hours, minute = divmod(minutes, 60)
+    return f"{hours}:{minute:02d}:{second:02d}"

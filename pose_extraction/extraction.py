@@ -1,0 +1,188 @@
+"""The order of the steps: frames of many videos become tracked, cleaned persons."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+
+from pose_extraction.cleaning import CleaningSettings, clean, rank_persons, remove_duplicates
+from pose_extraction.decoding import VideoJob, decode_ahead
+from pose_extraction.detection import Detector
+from pose_extraction.poses import FramePoses, PoseTrack, VideoPoses
+from pose_extraction.quality import clean_counts, frame_counts
+from pose_extraction.streaming import (
+    BottomUpEstimator,
+    StageTimes,
+    detect_persons,
+    estimate_bottomup,
+    estimate_topdown,
+)
+from pose_extraction.topdown import TopdownEstimator
+from pose_extraction.tracking import Tracker, TrackerSettings, build_tracks
+
+# People hardly move in this many seconds, so that boxes between two detections can be drawn as a straight line.
+DETECTION_INTERVAL = 0.14
+
+
+@dataclass(frozen=True)
+class ExtractionSettings:
+    """What decides the result besides the networks.
+
+    Args:
+        detect_every: The detector sees every N-th frame; None: as many as `DETECTION_INTERVAL` allows.
+        max_persons: How many persons of a clip are kept, the most relevant ones.
+        persons: How many are expected in each frame, for the statistics; None when unknown.
+        tracker: See `Tracker`.
+        cleaning: See `clean`.
+    """
+
+    detect_every: int | None = None
+    max_persons: int = 10
+    persons: int | None = None
+    tracker: TrackerSettings = field(default_factory=TrackerSettings)
+    cleaning: CleaningSettings = field(default_factory=CleaningSettings)
+
+
+@dataclass(frozen=True)
+class ExtractedClip:
+    """One clip of a video.
+
+    Args:
+        poses: Its persons, the most relevant first.
+        quality: {"raw": counts, "clean": counts}, see `quality`.
+    """
+
+    poses: VideoPoses
+    quality: dict[str, dict[str, float]]
+
+
+class PoseExtractor:
+    """Reads videos and estimates the poses in their frames.
+
+    Args:
+        estimator: Top-down (then with a detector) or bottom-up.
+        detector: Finds persons for a top-down estimator.
+        settings: See `ExtractionSettings`.
+        workers: Videos that are read at the same time.
+    """
+
+    def __init__(
+        self,
+        estimator: TopdownEstimator | BottomUpEstimator,
+        detector: Detector | None,
+        settings: ExtractionSettings | None = None,
+        *,
+        workers: int = 1,
+    ) -> None:
+        self.estimator = estimator
+        self.detector = detector
+        self.settings = settings or ExtractionSettings()
+        self.workers = workers
+        self.times = StageTimes()
+
+    def detection_interval(self, job: VideoJob) -> int:
+        """N, when the detector sees every N-th of a video's sampled frames."""
+        if self.settings.detect_every is not None:
+            return self.settings.detect_every
+        assert job.info is not None
+        return max(1, round(DETECTION_INTERVAL * job.info.fps / job.stride))
+
+    def frames(self, jobs: Iterable[VideoJob]) -> Iterator[tuple[VideoJob, FramePoses | None]]:
+        """Poses of each frame as they come, videos interleaved; (job, None) at the end of a video."""
+        frames = decode_ahead(jobs, workers=self.workers)
+        if isinstance(self.estimator, TopdownEstimator):
+            if self.detector is None:
+                raise ValueError("a top-down estimator needs a detector")
+            found = detect_persons(frames, self.detector, self.detection_interval, self.times)
+            yield from estimate_topdown(found, self.estimator, self.times)
+        else:
+            yield from estimate_bottomup(frames, self.estimator, self.times)
+
+    def videos(self, jobs: Iterable[VideoJob]) -> Iterator[tuple[VideoJob, list[FramePoses]]]:
+        """Poses of all frames of one video after the other, as they are finished."""
+        open_videos: dict[VideoJob, list[FramePoses]] = {}
+        for job, poses in self.frames(jobs):
+            if poses is None:
+                yield job, open_videos.pop(job, [])
+            else:
+                open_videos.setdefault(job, []).append(poses)
+
+
+def follow(
+    frames: Sequence[FramePoses],
+    size: tuple[int, int],
+    settings: ExtractionSettings,
+    spans: Sequence[tuple[float | None, float | None]] = ((None, None),),
+) -> list[ExtractedClip]:
+    """Gives persons their identities and cleans their tracks.
+
+    Args:
+        frames: Raw poses of all sampled frames.
+        size: (height, width) of the upright frame in pixels.
+        settings: See `ExtractionSettings`.
+        spans: (start, end) in seconds of each clip to cut from the video; None for its own beginning or end.
+
+    Returns:
+        One clip a span. Identities hold across the clips of a video.
+    """
+    single, duplicates = remove_duplicates(frames)
+    tracker = Tracker(settings.tracker, size)
+    ids = [tracker.update(poses) for poses in single]
+    video = VideoPoses(
+        frame_index=np.array([poses.frame_index for poses in frames], np.int64),
+        time=np.array([poses.time for poses in frames], np.float64),
+        size=size,
+        tracks=build_tracks(single, ids),
+        history=[duplicates, _tracking_entry(settings.tracker, ids)],
+    )
+    cleaned = clean(video, settings.cleaning)
+    clips = []
+    for start, end in spans:
+        first, last = _rows(video.time, start, end)
+        poses = rank_persons(cut(cleaned, first, last), max_persons=settings.max_persons)
+        quality = {
+            # Before cleaning, but each person once: a second box on somebody is not a second person.
+            "raw": frame_counts(single[first:last], ids[first:last], persons=settings.persons),
+            "clean": clean_counts(poses, persons=settings.persons),
+        }
+        clips.append(ExtractedClip(poses, quality))
+    return clips
+
+
+def _tracking_entry(settings: TrackerSettings, ids: Sequence[np.ndarray]) -> dict[str, Any]:
+    every = np.concatenate(ids) if ids else np.zeros(0, np.int64)
+    counts = {
+        "detections": len(every),
+        "without_track": int((every < 0).sum()),
+        "tracks": len(np.unique(every[every >= 0])),
+    }
+    return {"step": "track", "parameters": {"patience": settings.patience, "gate": settings.gate}, "counts": counts}
+
+
+def _rows(time: np.ndarray, start: float | None, end: float | None) -> tuple[int, int]:
+    first = 0 if start is None else int(np.searchsorted(time, start, side="left"))
+    last = len(time) if end is None else int(np.searchsorted(time, end, side="left"))
+    return first, last
+
+
+def cut(video: VideoPoses, first: int, last: int) -> VideoPoses:
+    """The sampled frames `first` to `last` - 1 of a video, with the parts of its tracks that lie there."""
+    if first == 0 and last == video.num_frames:
+        return video
+    tracks = []
+    for track in video.tracks:
+        begin, stop = max(track.start, first), min(track.stop, last)
+        if begin < stop:
+            rows = slice(begin - track.start, stop - track.start)
+            part = PoseTrack(
+                track.track_id,
+                begin - first,
+                track.keypoint[rows],
+                track.keypoint_score[rows],
+                track.box[rows],
+                track.box_score[rows],
+                track.imputed[rows],
+            )
+            tracks.append(part)
+    return replace(video, frame_index=video.frame_index[first:last], time=video.time[first:last], tracks=tracks)
