@@ -43,7 +43,7 @@ class CleaningSettings:
             MMAction2's extraction of NTU RGB+D.
         max_gap_seconds: Longest gap that is filled, from the last seen place to the next.
         smooth: Whether to smooth.
-        smooth_seconds: Width of the smoothing window.
+        smooth_seconds: Width of the smoothing window; one that holds fewer than four frames smooths nothing.
         max_persons: How many persons to keep; None keeps all.
     """
 

@@ -135,6 +135,18 @@ def test_punches_are_no_jumps(rate, metres_per_second):
     assert remove_jumps(video, **JUMPS).history[-1]["counts"] == {"joints_leapt": 0, "joints_stretched": 0}
 
 
+def test_an_arm_thrown_up_once_is_no_jump():
+    """From hanging to overhead in a sixth of a second, by one who else stands still: faster than the speed limit."""
+    poses = standing(60, noise=0.004)
+    angle = np.clip((np.arange(60) - 30) / 5, 0, 1) * np.pi
+    away = np.stack((np.sin(angle), np.cos(angle)), -1) * HEIGHT
+    poses[:, 7] = poses[:, 5] + 0.17 * away
+    poses[:, 9] = poses[:, 5] + 0.33 * away
+    video = video_of(track_of(poses), rate=30.0)
+    assert np.linalg.norm(np.diff(poses[:, 9], axis=0), axis=-1).max() * 30.0 > 5 * HEIGHT
+    assert remove_jumps(video, **JUMPS).history[-1]["counts"] == {"joints_leapt": 0, "joints_stretched": 0}
+
+
 def test_smoothing_keeps_the_reach_of_a_punch():
     poses = boxer(3 / 1.7, 30.0)
     result = smooth(video_of(track_of(poses), rate=30.0), window_seconds=0.25).tracks[0].keypoint
