@@ -8,6 +8,8 @@ from fractions import Fraction
 
 # Stamps that run back by less than this are jitter; by more, the stream has started a new count (a splice).
 NEW_COUNT_SECONDS = 1.0
+# A step longer than both, in seconds and in nominal steps, is a hole: even a variable rate shows a picture sooner.
+HOLE_SECONDS, HOLE_STEPS = 0.5, 10
 
 
 class FrameClock:
@@ -23,12 +25,16 @@ class FrameClock:
         self.time_base = time_base
         self.step = step
         self.repaired = 0
+        self.holes: list[tuple[float, float]] = []
         self._origin = origin
         self._offset = 0.0
         self._last: float | None = None
 
     def time(self, stamp: int | None) -> float:
-        """Seconds of the next frame, always later than the frame before it; counts in `repaired` what it mended."""
+        """Seconds of the next frame, always later than the frame before it.
+
+        Counts in `repaired` the stamps that it mended, and keeps in `holes` the (from, to) of stretches without frames.
+        """
         if stamp is not None and self._origin is None:
             # Frames without a stamp may have come before this one; it follows them.
             self._origin = stamp
@@ -39,6 +45,8 @@ class FrameClock:
         seconds = float((stamp - self._origin) * self.time_base) + self._offset
         if self._last is not None and seconds <= self._last:
             seconds = self._mend(seconds, self._last)
+        if self._last is not None and seconds - self._last > max(HOLE_SECONDS, HOLE_STEPS * self.step):
+            self.holes.append((self._last, seconds))
         self._last = seconds
         return seconds
 

@@ -41,6 +41,7 @@ INDEXED_FORMATS = frozenset({"mov", "matroska"})
 INDEXED_CODECS = frozenset({"h264", "hevc", "vp8", "vp9", "av1", "libdav1d"})
 # Seconds by which a file may end before its promised length without a word; rounding and sound account for them.
 MISSING_TAIL = 0.5
+MISSING_SHARE = 0.02
 
 
 @dataclass(slots=True)
@@ -160,12 +161,19 @@ class VideoStream:
             self._damaged += frame.is_corrupt
             self.rotation = rotation_of(display_matrix(frame))
             yield Picture(index, time, partial(self._converter.convert, frame))
-        promised = self._promised_seconds()
-        if time is not None and promised is not None and promised - time - step > max(MISSING_TAIL, promised / 50):
-            self._problems.append(
-                f"the file promises {promised:.1f} s but ends after frame {index} at {time:.1f} s: cut off or damaged"
-            )
+        if time is not None:
+            self._note_shortfall(index + 1, time + step)
         self.note_damage()
+
+    def _note_shortfall(self, frames: int, seconds: float) -> None:
+        promised = self._promised_seconds()
+        if promised is not None and promised - seconds > max(MISSING_TAIL, promised * MISSING_SHARE):
+            text = f"the file promises {promised:.1f} s but ends at {seconds:.1f} s, after {frames} frames"
+        elif self.claimed_frames - frames > max(1, self.claimed_frames * MISSING_SHARE):
+            text = f"the file promises {self.claimed_frames} frames but holds {frames} that can be read"
+        else:
+            return
+        self._problems.append(f"{text}: cut off or damaged")
 
     def note_damage(self) -> None:
         """Writes down, once, the damage met so far."""
@@ -177,6 +185,11 @@ class VideoStream:
             count = self._clock.repaired
             self._problems.append(f"{count} frames had missing, repeated or backward time stamps, which were mended")
             self._clock.repaired = 0
+        if self._clock is not None and self._clock.holes:
+            first, last = self._clock.holes[0]
+            count = len(self._clock.holes)
+            self._problems.append(f"no pictures from {first:.2f} s to {last:.2f} s ({count} such holes)")
+            self._clock.holes.clear()
         self._skipped = self._damaged = 0
 
     def _promised_seconds(self) -> float | None:

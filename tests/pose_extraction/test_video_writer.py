@@ -33,6 +33,15 @@ def test_frames_come_back_with_their_times_and_colours(tmp_path: Path) -> None:
         assert np.abs(frame.image.astype(int) - made_frame(frame.index / 25, (90, 120))).mean() < 8
 
 
+def test_a_plain_colour_is_the_same_colour(tmp_path: Path) -> None:
+    image = np.full((64, 96, 3), (40, 70, 220), np.uint8)
+    with VideoWriter(tmp_path / "red.mp4", 25, (64, 96)) as writer:
+        writer.write(image)
+    with VideoReader(tmp_path / "red.mp4") as reader:
+        (frame,) = reader
+    np.testing.assert_allclose(frame.image[20:40, 20:40].mean((0, 1)), (40, 70, 220), atol=4)
+
+
 @pytest.mark.parametrize("encoder", ENCODERS)
 def test_browsers_can_play_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, encoder: str) -> None:
     if encoder not in av.codecs_available:
