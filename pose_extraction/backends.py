@@ -183,45 +183,6 @@ def from_torch(
     return _TorchNetwork(network, placement, batch_size)
 
 
-def plane_function(
-    module: "torch.nn.Module", placement: Placement, *, batch_size: int
-) -> Callable[[np.ndarray], list[np.ndarray]]:
-    """Wraps a torch network that takes whole frames of changing size, already normalised.
-
-    Args:
-        module: Takes float32 (N, 3, H, W), gives a flat tuple of tensors.
-        placement: Where it runs. OpenVINO compiles the network anew for each H x W, some seconds each.
-        batch_size: Batches are padded to this.
-
-    Returns:
-        A function float32 (N, 3, H, W) -> one float32 array of length N per output; N at most `batch_size`.
-    """
-    import torch
-
-    class FromPlanes(torch.nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.module = module
-            self.dtype = torch.float32
-
-        def forward(self, planes: torch.Tensor) -> tuple[torch.Tensor, ...]:
-            return tuple(self.module(planes.to(self.dtype)))
-
-    network = FromPlanes().eval()
-    if placement.backend == "torch":
-        return _TorchNetwork(network, placement, batch_size)
-    compiled: dict[tuple[int, ...], Network] = {}
-
-    def run(planes: np.ndarray) -> list[np.ndarray]:
-        shape = (batch_size, *planes.shape[1:])
-        if shape not in compiled:
-            example = torch.zeros(shape)
-            compiled[shape] = _OpenVinoNetwork(_openvino_from_torch(network, example), placement, batch_size)
-        return compiled[shape](planes)
-
-    return run
-
-
 def from_onnx(
     path: Path,
     normalisation: Normalisation,

@@ -12,7 +12,6 @@ from pose_extraction.backends import (
     Normalisation,
     Placement,
     from_torch,
-    plane_function,
     resolve_placement,
 )
 from pose_extraction.checkpoints import apply_state_dict, load_openpifpaf_state_dict, load_state_dict
@@ -226,7 +225,11 @@ def _load_openpifpaf(identity: Identity, request: Request) -> "OpenPifPafEstimat
 
     assert identity.entry is not None
     state_dict = load_openpifpaf_state_dict(identity.file).state_dict if identity.file is not None else None
-    network = openpifpaf.build_network(identity.entry.config, state_dict=state_dict, seed=identity.seed)
     batch_size = request.batch_size or _frame_batch(identity.placement)
-    forward = plane_function(network, identity.placement, batch_size=batch_size)
-    return openpifpaf.OpenPifPafEstimator(identity.entry.config, batch_size=batch_size, forward=forward)
+    return openpifpaf.OpenPifPafEstimator(
+        identity.entry.config,
+        state_dict=state_dict,
+        seed=identity.seed,
+        batch_size=batch_size,
+        placement=identity.placement,
+    )

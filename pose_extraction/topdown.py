@@ -105,7 +105,8 @@ class TopdownEstimator:
         # The box has the crop's shape by now, so its width alone fixes the scale. Three points and OpenCV's solver,
         # as in the published pipelines, for the same reason.
         left = center + np.array([scale[0] * np.float32(-0.5), 0], np.float32)
-        source = np.array([center, left, left + [0, center[0] - left[0]]], np.float32)
+        below = np.array([left[0], left[1] + (center[0] - left[0])], np.float32)
+        source = np.array([center, left, below], np.float32)
         target = np.array([[width / 2, height / 2], [0, height / 2], [0, height / 2 + width / 2]], np.float32)
         return cv2.getAffineTransform(source, target)
 

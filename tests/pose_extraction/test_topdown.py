@@ -5,15 +5,12 @@ import pytest
 
 from pose_extraction import mmlab
 from pose_extraction.backends import Normalisation, Placement, from_torch
+from pose_extraction.model_zoo import lookup
 from pose_extraction.topdown import TopdownEstimator, TopdownSpec
 
 pytestmark = pytest.mark.skipif(bool(mmlab.missing_packages()), reason="the OpenMMLab extra is not installed")
 
-CONFIGS = {
-    "vitpose-s": "td-hm_ViTPose-small_8xb64-210e_coco-256x192.py",
-    "hrnet-w32": "td-hm_hrnet-w32_8xb64-210e_coco-256x192.py",
-}
-FOLDER = "body_2d_keypoint/topdown_heatmap/coco"
+NAMES = ("vitpose-s", "hrnet-w32")
 BATCH = 4
 
 
@@ -53,9 +50,9 @@ def published(network, config: str, picture: np.ndarray, *, flip_test: bool):
 
 
 @pytest.mark.parametrize("flip_test", [False, True], ids=["plain", "flip"])
-@pytest.mark.parametrize("name", CONFIGS)
+@pytest.mark.parametrize("name", NAMES)
 def test_equals_inference_topdown(name: str, flip_test: bool, frames: list[np.ndarray]) -> None:
-    config = f"{FOLDER}/{CONFIGS[name]}"
+    config = lookup(name, "estimator").config
     network, facts = mmlab.build_topdown(config, seed=3)
     ours = TopdownEstimator(
         from_torch(
