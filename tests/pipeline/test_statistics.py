@@ -75,6 +75,13 @@ def test_estimators_stand_beside_each_other_and_no_clip_counts_twice(tmp_path: P
     ]
 
 
+def test_the_splits_of_single_ntu_files_are_those_that_apply_to_all(tmp_path: Path) -> None:
+    name = "S001C001P001R001A001"
+    splits = {"xsub_train": [name], "xview_val": [name], "xset_val": [name]}
+    stored(tmp_path / "made" / f"{name}.pkl", [extracted(name, 0)], splits)
+    assert {row.split for row in statistics_of([tmp_path / "made"])} == {"xsub_train", "xview_val"}
+
+
 def test_a_foreign_file_tells_what_its_arrays_tell(tmp_path: Path) -> None:
     keypoint, score = np.ones((2, 4, 17, 2), np.float16), np.ones((2, 4, 17), np.float16)
     # The second person is there in two frames of four, once without ten joints; nobody is in the last frame.

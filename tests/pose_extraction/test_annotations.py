@@ -296,6 +296,13 @@ def reconstruct(*, state: Any) -> Calls:
         Calls(np.dtype, "f8", False, True, state=(3, "<", None, ("x",), {"x": (np.dtype("f8"), 0)}, 8, 8, 63)),
         Calls(np.dtype, "f8", False, True, state=(3, "<", (np.dtype("f8"), (9,)), None, None, -1, -1, 63)),
         Calls(np.dtype, "O"),
+        # The same, put to use in an array.
+        reconstruct(
+            state=(1, (1,), Calls(np.dtype, "f8", state=(3, "<", None, ("x",), {"x": 0}, 8, 8, 63)), False, b"12345678")
+        ),
+        reconstruct(state=(1, (1,), Calls(np.dtype, "V8"), False, b"12345678")),
+        # An array of a gigabyte out of nothing.
+        reconstruct(state=(1, (10**9,), np.dtype("i1"), False, b"")),
         # More elements than bytes, and a shape that is none.
         reconstruct(state=(1, (10**9,), np.dtype("f8"), False, b"12345678")),
         reconstruct(state=(1, (-1,), np.dtype("f8"), False, b"12345678")),
@@ -324,6 +331,7 @@ def test_functions_that_are_admitted_cannot_be_changed_or_kept(tmp_path: Path, t
         target + b"(N}S'_function'\nI1\nstb.",
         b"](" + target + b"e.",
         target + b".",
+        target + b"}S'a'\nI1\nsb0I1\n.",
     ):
         path.write_bytes(blob)
         with pytest.raises(AnnotationError):
@@ -408,8 +416,8 @@ def test_only_plain_data_is_written_and_the_old_file_stays_otherwise(tmp_path: P
 
 def test_equal_data_give_equal_bytes() -> None:
     shared = "".join(["sha", "red"])
-    one = [shared, shared, (1, 2), (1, 2)]
-    pair = (1, 2)
+    pair, another = (tuple([1, 2]) for _ in range(2))
+    one = [shared, shared, pair, another]
     other = ["".join(["sha", "red"]), "".join(["shar", "ed"]), pair, pair]
     assert pickle_bytes(one) == pickle_bytes(other)
 
@@ -417,10 +425,10 @@ def test_equal_data_give_equal_bytes() -> None:
 def test_a_merge_does_not_depend_on_the_order_of_work(tmp_path: Path) -> None:
     clips = [("b/1", "wave", "test"), ("a/2", "fall", "train"), ("a/10", None, "train")]
     paths = []
-    for name, label, split in clips:
+    for number, (name, label, split) in enumerate(clips):
         raw = pack_raw([FramePoses.empty(0, 0.0)])
         data = data_set([made_clip(name, label)], {split: [name]}, raw=raw, digest=name)
-        paths.append(stored(tmp_path / f"{name}.pkl", data))
+        paths.append(stored(tmp_path / f"{number}.pkl", data))
     merged = merge_files(paths)
     assert [clip["frame_dir"] for clip in merged["annotations"]] == ["a/10", "a/2", "b/1"]
     assert [clip["label"] for clip in merged["annotations"]] == [-1, 0, 1]
