@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 BACKENDS = ("auto", "torch", "openvino", "onnxruntime")
 PRECISIONS = ("auto", "fp32", "bf16", "fp16")
+# Of NVIDIA's driver, in a container and under Windows too, and of AMD's.
+GPU_DRIVER_TRACES = ("/proc/driver/nvidia", "/dev/nvidiactl", "/dev/dxg", "/dev/kfd")
 
 log = logging.getLogger(__name__)
 
@@ -84,14 +86,12 @@ def resolve_placement(device: str, backend: str, precision: str, *, onnx: bool) 
     Raises:
         BackendError: The combination cannot work on this machine.
     """
-    import torch
-
     if device == "auto":
-        device = "cuda:0" if torch.cuda.is_available() else "cpu"
+        device = "cuda:0" if _cuda_devices() else "cpu"
     if device == "cuda":
         device = "cuda:0"
     if device.startswith("cuda"):
-        count = torch.cuda.device_count()
+        count = _cuda_devices()
         number = device.removeprefix("cuda:")
         if not number.isdecimal() or int(number) >= count:
             raise BackendError(
@@ -120,6 +120,15 @@ def resolve_placement(device: str, backend: str, precision: str, *, onnx: bool) 
     if device == "cpu" and precision == "fp16":
         raise BackendError("fp16 needs a GPU; on a CPU use --precision bf16 or fp32")
     return Placement(device, backend, precision)
+
+
+def _cuda_devices() -> int:
+    # Where there is no driver there is no device, and torch, which takes seconds to import, need not be asked.
+    if not any(Path(trace).exists() for trace in GPU_DRIVER_TRACES):
+        return 0
+    import torch
+
+    return torch.cuda.device_count()
 
 
 def _best_backend(device: str, *, onnx: bool) -> str:

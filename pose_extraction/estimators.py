@@ -14,7 +14,6 @@ from pose_extraction.backends import (
     from_torch,
     resolve_placement,
 )
-from pose_extraction.checkpoints import apply_state_dict, load_openpifpaf_state_dict, load_state_dict
 from pose_extraction.detection import Detector, DetectorSpec, OneStageDetector, TwoStageDetector
 from pose_extraction.errors import UsageError, WeightsError
 from pose_extraction.files import sha256_of
@@ -22,6 +21,8 @@ from pose_extraction.onnx_models import detector_from_onnx, estimator_from_onnx
 from pose_extraction.topdown import TopdownEstimator, TopdownSpec
 
 if TYPE_CHECKING:
+    import torch
+
     from pose_extraction.openpifpaf import OpenPifPafEstimator
 
 SEED_PREFIX = "seed:"
@@ -168,8 +169,7 @@ def load_estimator(identity: Identity, request: Request | None = None) -> "Topdo
     if identity.entry.family == "openpifpaf":
         return _load_openpifpaf(identity, request)
     network, facts = mmlab.build_topdown(identity.entry.config, seed=identity.seed)
-    if identity.file is not None:
-        apply_state_dict(network, load_state_dict(identity.file), source=identity.file)
+    _load_weights(network, identity)
     runner = from_torch(
         mmlab.heatmap_function(network),
         Normalisation(facts.mean, facts.std, to_rgb=True),
@@ -190,8 +190,7 @@ def load_detector(identity: Identity, request: Request | None = None) -> Detecto
         assert identity.file is not None
         return detector_from_onnx(identity.file, placement, batch_size=batch_size, score_threshold=threshold)
     network, config = mmlab.build_detector(identity.entry.package, identity.entry.config, seed=identity.seed)
-    if identity.file is not None:
-        apply_state_dict(network, load_state_dict(identity.file), source=identity.file)
+    _load_weights(network, identity)
     if config.two_stage:
         return TwoStageDetector(network, config, placement, score_threshold=threshold, batch_size=batch_size)
     raw = mmlab.raw_detection_function(network)
@@ -211,6 +210,14 @@ def load_detector(identity: Identity, request: Request | None = None) -> Detecto
     return OneStageDetector(make_network, spec, score_threshold=threshold, batch_size=batch_size)
 
 
+def _load_weights(network: "torch.nn.Module", identity: Identity) -> None:
+    if identity.file is not None:
+        # Imported here because it imports torch, which takes seconds and which an ONNX file does not need.
+        from pose_extraction.checkpoints import apply_state_dict, load_state_dict
+
+        apply_state_dict(network, load_state_dict(identity.file), source=identity.file)
+
+
 def _pose_batch(request: Request, placement: Placement) -> int:
     return request.batch_size or (CPU_POSE_BATCH if placement.device == "cpu" else GPU_POSE_BATCH)
 
@@ -222,6 +229,7 @@ def _frame_batch(placement: Placement) -> int:
 def _load_openpifpaf(identity: Identity, request: Request) -> "OpenPifPafEstimator":
     # AGPL-3.0, so imported only here, when somebody has chosen it.
     from pose_extraction import openpifpaf
+    from pose_extraction.checkpoints import load_openpifpaf_state_dict
 
     assert identity.entry is not None
     state_dict = load_openpifpaf_state_dict(identity.file).state_dict if identity.file is not None else None
