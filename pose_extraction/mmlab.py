@@ -148,7 +148,7 @@ def prepare() -> None:
 
 
 @contextlib.contextmanager
-def _scope(name: str) -> Iterator[None]:
+def scope(name: str) -> Iterator[None]:
     """Looks registry names up in one package while the block runs, and in the former one afterwards."""
     from mmengine.registry import DefaultScope
 
@@ -201,7 +201,7 @@ def _build(package: str, model_config: Any, seed: int) -> "torch.nn.Module":
         from mmpose.registry import MODELS
     else:
         from mmdet.registry import MODELS
-    with _scope(package), torch.random.fork_rng(devices=[]):
+    with scope(package), torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         network = MODELS.build(model_config)
         network.init_weights()

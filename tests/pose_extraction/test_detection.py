@@ -1,0 +1,179 @@
+"""Detectors against mmdet's own inference, and the reading of their output against plain loops."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from pose_extraction import mmlab
+from pose_extraction.backends import Placement
+from pose_extraction.detection import (
+    DetectorSpec,
+    OneStageDetector,
+    decode_rtmdet,
+    decode_yolox,
+    oblong_size,
+    suppress_overlaps,
+)
+from pose_extraction.estimators import Request, identify, load_detector
+from pose_extraction.model_zoo import lookup
+
+with_mmlab = pytest.mark.skipif(bool(mmlab.missing_packages()), reason="the OpenMMLab extra is not installed")
+
+
+def picture(height: int, width: int) -> np.ndarray:
+    generator = np.random.default_rng(height)
+    coarse = generator.integers(0, 255, (height // 16 + 1, width // 16 + 1, 3), np.uint8)
+    return np.kron(coarse, np.ones((16, 16, 1), np.uint8))[:height, :width]
+
+
+def _spread_scores(network: torch.nn.Module, config: mmlab.DetectorConfig) -> None:
+    """Makes some places persons and some not; untrained, all score alike and features fade from layer to layer."""
+    pictures = torch.randn(2, 3, 320, 320, generator=torch.Generator().manual_seed(0))
+    if config.two_stage:
+        layer = network.roi_head.bbox_head.fc_cls
+        layer.weight.data[1:] = 0
+        layer.weight.data[0] *= 40
+        layer.bias.data.fill_(0)
+        layer.bias.data[0] = 4
+        return
+    for module in network.modules():
+        if isinstance(module, torch.nn.BatchNorm2d | torch.nn.SyncBatchNorm):
+            module.momentum = 1.0
+    with torch.no_grad():
+        network.train()
+        mmlab.raw_detection_function(network).train()(pictures)
+        network.eval()
+        scores = mmlab.raw_detection_function(network)(pictures)[0]
+    for layer in network.bbox_head.rtm_cls:
+        layer.weight.data *= 2 / scores.std()
+        layer.bias.data.fill_(0)
+
+
+@with_mmlab
+@pytest.mark.parametrize("name", ["rtmdet-tiny", "rtmdet-nano", "faster-rcnn"])
+def test_finds_what_mmdet_finds(name: str, tmp_path: Path) -> None:
+    """The same boxes for persons as mmdet's inference_detector: seeded weights, frames of two sizes, fp32."""
+    mmlab.prepare()
+    from mmdet.apis import inference_detector
+
+    entry = lookup(name, "detector")
+    network, config = mmlab.build_detector(entry.package, entry.config, seed=1)
+    _spread_scores(network, config)
+    checkpoint = tmp_path / "weights.pth"
+    torch.save({"state_dict": network.state_dict()}, checkpoint)
+
+    threshold = 0.1 if config.two_stage else 0.9
+    request = Request(device="cpu", backend="torch", precision="fp32", score_threshold=threshold, oblong=False)
+    ours = load_detector(identify("detector", name, checkpoint=str(checkpoint), request=request), request)
+    network.cfg = mmlab.load_config(entry.package, entry.config)
+    # Their limits on the number of boxes count other classes, too, so the comparison is of the best ones.
+    compared = 0
+    for frame in (picture(270, 480), picture(301, 211)):
+        box, score = ours.detect([frame])[0]
+        with mmlab.scope("mmdet"):
+            theirs = inference_detector(network, frame).pred_instances.numpy()
+        persons = (theirs.labels == 0) & (theirs.scores > threshold)
+        order = np.argsort(-theirs.scores[persons], kind="stable")
+        count = min(20, len(score), len(order))
+        np.testing.assert_allclose(score[:count], theirs.scores[persons][order][:count], atol=1e-4)
+        np.testing.assert_allclose(box[:count], theirs.bboxes[persons][order][:count], atol=0.05)
+        compared += count
+    assert compared >= 10, "too few boxes pass the threshold for the comparison to mean anything"
+
+
+def test_rtmdet_levels_are_read_as_the_paper_says() -> None:
+    generator = np.random.default_rng(0)
+    spec = DetectorSpec((64, 96), "rtmdet", strides=(8, 16), person_class=1)
+    outputs = [generator.normal(size=(3, 64 // stride, 96 // stride)).astype(np.float32) for stride in (8, 16)]
+    outputs += [generator.random((4, 64 // stride, 96 // stride)).astype(np.float32) * 30 for stride in (8, 16)]
+    expected = []
+    for level, stride in enumerate((8, 16)):
+        for row in range(64 // stride):
+            for column in range(96 // stride):
+                score = 1 / (1 + np.exp(-float(outputs[level][1, row, column])))
+                left, top, right, bottom = outputs[2 + level][:, row, column]
+                if score > 0.6:
+                    x, y = column * stride, row * stride
+                    expected.append((x - left, y - top, x + right, y + bottom, score))
+    box, score = decode_rtmdet(outputs, (64, 96), spec, 0.6)
+    np.testing.assert_allclose(np.concatenate([box, score[:, None]], 1), np.array(expected), rtol=1e-5)
+
+
+@pytest.mark.parametrize("decoded", [False, True], ids=["raw grid", "decoded grid"])
+def test_yolox_cells_are_read_as_the_paper_says(decoded: bool) -> None:
+    generator = np.random.default_rng(0)
+    spec = DetectorSpec((64, 96), "yolox", strides=(8, 16))
+    cells, expected = [], []
+    for stride in (8, 16):
+        for row in range(64 // stride):
+            for column in range(96 // stride):
+                raw = generator.normal(size=4)
+                objectness, person = generator.random(2)
+                x, y = (raw[0] + column) * stride, (raw[1] + row) * stride
+                w, h = np.exp(raw[2]) * stride, np.exp(raw[3]) * stride
+                cells.append([*((x, y, w, h) if decoded else raw), objectness, person, 0.9])
+                if objectness * person > 0.5:
+                    expected.append((x - w / 2, y - h / 2, x + w / 2, y + h / 2, objectness * person))
+    box, score = decode_yolox([np.array(cells, np.float32)], (64, 96), spec, 0.5)
+    np.testing.assert_allclose(np.concatenate([box, score[:, None]], 1), np.array(expected), rtol=1e-4, atol=1e-3)
+
+
+def test_suppression_keeps_the_best_of_each_heap_and_no_empty_box() -> None:
+    box = np.array([[0, 0, 10, 10], [1, 0, 11, 10], [30, 0, 40, 10], [5, 5, 5, 9]], np.float32)
+    kept, score = suppress_overlaps(box, np.array([0.5, 0.9, 0.4, 0.99], np.float32), 0.6)
+    np.testing.assert_array_equal(kept, box[[1, 2]])
+    np.testing.assert_array_equal(score, np.array([0.9, 0.4], np.float32))
+
+
+@pytest.mark.parametrize(
+    ("frame", "expected"),
+    [((1080, 1920), (384, 640)), ((480, 640), (480, 640)), ((1920, 1080), (640, 384)), ((500, 500), (640, 640))],
+)
+def test_oblong_input_holds_the_frame_at_the_scale_of_the_square(
+    frame: tuple[int, int], expected: tuple[int, int]
+) -> None:
+    assert oblong_size(frame, (640, 640)) == expected
+    scale = 640 / max(frame)
+    assert expected[0] >= round(frame[0] * scale)
+    assert expected[1] >= round(frame[1] * scale)
+
+
+class _SeesOneSquare:
+    """A network that answers with one fixed YOLOX cell, and keeps what it was shown."""
+
+    batch_size = 2
+
+    def __init__(self) -> None:
+        self.shown: list[np.ndarray] = []
+
+    def __call__(self, images: np.ndarray) -> list[np.ndarray]:
+        self.shown.extend(images)
+        cell = np.array([48, 32, 16, 32, 0.9, 1.0], np.float32)
+        return [np.broadcast_to(cell, (len(images), 1, 6)).copy()]
+
+
+@pytest.mark.parametrize("letterbox", ["corner", "centre", "stretch"])
+def test_boxes_come_back_in_pixels_of_the_frame(letterbox: str) -> None:
+    network = _SeesOneSquare()
+    spec = DetectorSpec((64, 96), "yolox", strides=(16,), letterbox=letterbox)
+    detector = OneStageDetector(lambda _size: network, spec, score_threshold=0.3, batch_size=2)
+    frames = [np.full((32, 32, 3), 200, np.uint8), np.full((128, 192, 3), 200, np.uint8)]
+    found = detector.detect(frames)
+    left = {"corner": 0, "centre": 16, "stretch": 0}[letterbox]
+    scale = np.array([3.0, 2.0]) if letterbox == "stretch" else np.array([2.0, 2.0])
+    corners = (np.array([[40, 16], [56, 48]]) - [left, 0]) / scale
+    np.testing.assert_allclose(found[0][0][0], np.clip(corners, 0, 32).ravel())
+    np.testing.assert_allclose(found[1][0][0], [80, 32, 112, 96])
+    padding = network.shown[0][:, 95]
+    assert (padding == (200 if letterbox == "stretch" else 114)).all()
+
+
+def test_cuda_is_refused_where_there_is_none() -> None:
+    from pose_extraction.backends import resolve_placement
+    from pose_extraction.errors import BackendError
+
+    with pytest.raises(BackendError, match="cuda:7"):
+        resolve_placement("cuda:7", "auto", "auto", onnx=True)
+    assert resolve_placement("cpu", "onnxruntime", "auto", onnx=True) == Placement("cpu", "onnxruntime", "fp32")
