@@ -1,25 +1,26 @@
 """`skelpipe extract`: which videos are to be done, on which devices, and what is said of it."""
 
 import logging
-import multiprocessing
-import queue
-from collections.abc import Callable, Iterator, Sequence
+import os
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from rich.console import Console
 
-from pipeline.extract_device import Outcome, Plan, is_done, plan_clips, run_device
+from pipeline.extract_device import Outcome, run_device
+from pipeline.extract_plan import Plan, plan_clips, why_open
+from pipeline.extract_processes import run_devices
 from pipeline.inputs import Source, survey
 from pipeline.labels import load_labels
 from pipeline.ledger import ErrorLog
-from pipeline.merging import merge, skeleton_files
+from pipeline.merging import merge, merged_path
 from pipeline.models import download_progress
 from pipeline.progress import RunProgress
 from pipeline.settings import ExtractSettings
 from pose_extraction import model_zoo
-from pose_extraction.backends import Placement
+from pose_extraction.backends import Placement, resolve_placement
 from pose_extraction.detection import Detector
 from pose_extraction.errors import SkelpipeError, UsageError
 from pose_extraction.estimators import Identity, Request, display_name, identify, is_bottom_up, is_onnx
@@ -64,13 +65,22 @@ class Report:
 
 
 def parse_devices(text: str) -> list[str]:
-    """`cuda:0,1` -> ["cuda:0", "cuda:1"]; everything else is one device or a list of whole names."""
+    """`cuda:0,1` -> ["cuda:0", "cuda:1"]; everything else is one device or a list of whole names.
+
+    Raises:
+        UsageError: A name is empty, or several devices are not of one kind.
+    """
     names: list[str] = []
     for part in text.split(","):
         part = part.strip()
         names.append(f"cuda:{part}" if part.isdecimal() and names and names[0].startswith("cuda") else part)
     if not all(names):
         raise UsageError(f"device {text!r}: give auto, cpu, cuda:0, or several as cuda:0,1")
+    if len(names) > 1 and ("auto" in names or len({name.partition(":")[0] for name in names}) > 1):
+        raise UsageError(
+            f"device {text!r}: several must be of one kind, such as cuda:0,1, or the same clip would "
+            "come out differently on each"
+        )
     return names
 
 
@@ -114,62 +124,97 @@ def extract(
     settings, share = settings or ExtractSettings(), share or Share()
     console = console or Console(stderr=True)
     inputs = survey(videos)
-    for folder, reason in inputs.unreadable:
-        console.print(f"{folder}: cannot be listed ({reason})", style="red", highlight=False, markup=False)
-    if not inputs.sources and not inputs.unreadable:
-        raise UsageError(f"no videos in {', '.join(map(str, videos))}; name files, folders or patterns that hold some")
     known = load_labels(labels, inputs.sources)
     for warning in known.warnings:
         console.print(f"warning: {warning}", style="yellow", highlight=False, markup=False)
 
     devices = parse_devices(settings.device)
-    estimator, detector_identity = _identities(settings, devices[0], detector, console)
+    if detector is not None and len(devices) > 1:
+        raise UsageError(f"a detector of one's own works on one device, not on {settings.device}")
+    estimator, detector_identity = _identities(settings, devices, detector, console)
     folder = out / display_name(settings.estimator)
+    _refuse_unwritable(folder)
     plan = Plan(settings, estimator, detector_identity, folder, plan_clips(inputs.sources, known))
 
     chosen = inputs.sources
     if share.shard is not None:
         # By place in the sorted list: every machine that sees the same folder splits it alike.
         chosen = sorted(chosen, key=lambda source: source.frame_dir)[share.shard[0] - 1 :: share.shard[1]]
-    errors = ErrorLog(folder / _error_file(share.shard))
-    failed = {str(place): reason for place, reason in inputs.unreadable}
-    for place, reason in failed.items():
-        errors.add(place, reason)
-    work, skipped = _open_work(plan, chosen, share, errors, failed, console)
-
-    rate = 0.0
-    if work:
-        rate = _run(plan, work, devices, errors, failed, console, detector)
-    errors.settle({source.relative for source in chosen})
-    data_set = None
-    if share.shard is None and skeleton_files_exist(folder):
-        merged = merge([folder])
-        data_set = merged.path
-        for path, reason in merged.damaged:
-            failed[str(path)] = reason
-            console.print(reason, style="red", highlight=False, markup=False)
-    tried = {source.relative for source, _ in work}
-    done = len(work) - len(tried & failed.keys())
-    return Report(folder, data_set, done, skipped, failed, rate)
+    failures = _Failures(ErrorLog(folder, share.shard), console)
+    for place, reason in inputs.unreadable:
+        failures.add(str(place), f"{place}: the folder cannot be listed ({reason}); check its rights")
+    work, skipped = _open_work(plan, chosen, share, failures, console)
+    rate = _run(plan, work, devices, failures, console, detector) if work else 0.0
+    tried = {source.relative for source in (*work, *skipped)}
+    failed_work = len(tried & failures.failed.keys())
+    # A folder that could not be listed once, and in which videos are found now, has been tried as well.
+    failures.settle(tried | {str(folder) for source in chosen for folder in source.path.parents})
+    data_set = _merge(folder, failures) if share.shard is None else None
+    return Report(folder, data_set, len(work) - failed_work, len(skipped), failures.failed, rate)
 
 
-def skeleton_files_exist(folder: Path) -> bool:
-    """Whether a folder holds anything to merge."""
+def _refuse_unwritable(folder: Path) -> None:
+    """Hours of work should not end in a folder that takes no file."""
     try:
-        return bool(skeleton_files(folder))
-    except UsageError:
-        return False
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise SkelpipeError(f"{folder}: cannot be made ({error.strerror}); choose another folder with --out") from error
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise SkelpipeError(f"{folder}: no permission to write there; choose another folder with --out")
 
 
-def _error_file(shard: tuple[int, int] | None) -> str:
-    return "errors.jsonl" if shard is None else f"errors.{shard[0]}-of-{shard[1]}.jsonl"
+def _merge(folder: Path, failures: "_Failures") -> Path | None:
+    """Writes the data set of all clips in the folder; None where there is none, or no room for it."""
+    if not any(folder.rglob("*.pkl")):
+        return None
+    try:
+        merged = merge([folder])
+    except OSError as error:
+        path = merged_path(folder)
+        failures.add(str(path), f"{path}: cannot be written ({error.strerror or error}); run `skelpipe merge {folder}`")
+        return None
+    for path, reason in merged.damaged:
+        failures.add(str(path), reason)
+    return merged.path
+
+
+class _Failures:
+    """What failed, told on the screen and in the log at once.
+
+    Args:
+        log: The file.
+        console: The screen.
+    """
+
+    def __init__(self, log: ErrorLog, console: Console) -> None:
+        self.failed: dict[str, str] = {}
+        self._log = log
+        self._console = console
+
+    def add(self, file: str, cause: str) -> None:
+        self.failed[file] = cause
+        self._say(f"failed: {cause}")
+        try:
+            self._log.add(file, cause)
+        except OSError as error:
+            # A full disk must not end the run: the others may need less room.
+            self._say(f"{self._log.path}: cannot be written ({error.strerror})")
+
+    def settle(self, tried: set[str]) -> None:
+        try:
+            self._log.settle(tried)
+        except OSError as error:
+            self._say(f"{self._log.path}: cannot be written ({error.strerror})")
+
+    def _say(self, text: str) -> None:
+        self._console.print(text, style="red", highlight=False, markup=False, soft_wrap=True)
 
 
 def _identities(
-    settings: ExtractSettings, device: str, detector: Detector | None, console: Console
+    settings: ExtractSettings, devices: Sequence[str], detector: Detector | None, console: Console
 ) -> tuple[Identity, Identity | None]:
     def find(kind: str, name: str, checkpoint: str | None) -> Identity:
-        request = Request(device=device, backend=settings.backend, precision=settings.precision)
+        request = Request(device=devices[0], backend=settings.backend, precision=settings.precision)
         if is_onnx(name):
             if settings.backend == "torch":
                 request = replace(request, backend="auto")
@@ -180,6 +225,9 @@ def _identities(
             return identify(kind, name, checkpoint=checkpoint, request=replace(request, progress=progress))
 
     estimator = find("estimator", settings.estimator, settings.checkpoint)
+    for device in devices[1:]:
+        placement = estimator.placement
+        resolve_placement(device, placement.backend, placement.precision, onnx=estimator.entry is None)
     if is_bottom_up(settings.estimator):
         return estimator, None
     if detector is not None:
@@ -189,62 +237,49 @@ def _identities(
 
 
 def _open_work(
-    plan: Plan,
-    chosen: Sequence[Source],
-    share: Share,
-    errors: ErrorLog,
-    failed: dict[str, str],
-    console: Console,
-) -> tuple[list[tuple[Source, str]], int]:
-    """The videos still to be done, with their digests, and how many are done already."""
-    work: list[tuple[Source, str]] = []
-    skipped = 0
+    plan: Plan, chosen: Sequence[Source], share: Share, failures: _Failures, console: Console
+) -> tuple[list[Source], list[Source]]:
+    """The videos still to be done, and those that are done already."""
+    work: list[Source] = []
+    skipped: list[Source] = []
+    reasons: Counter[str] = Counter()
     for source in chosen:
-        if share.limit is not None and len(work) + skipped >= share.limit:
+        if share.limit is not None and len(work) + len(skipped) >= share.limit:
             break
         try:
-            digest = plan.digest_of(source)
-            if not share.overwrite and is_done(plan, source, digest):
-                skipped += 1
-                continue
+            reason = "overwrite" if share.overwrite else why_open(plan, source)
         except OSError as error:
-            cause = (
-                f"{source.path}: cannot be read ({error.strerror or error}); check that it exists and its permissions"
-            )
-            _tell_failure(source, cause, errors, failed, console)
+            place = error.filename or source.path
+            failures.add(source.relative, f"{source.path}: {error.strerror or error} ({place}); check its rights")
             continue
-        work.append((source, digest))
+        if reason is None:
+            skipped.append(source)
+            continue
+        work.append(source)
+        reasons[reason] += 1
+        log.info("%s: to be extracted (%s)", source.relative, reason)
     if skipped:
-        console.print(f"{skipped} of {len(chosen)} videos were done before", highlight=False)
+        console.print(f"{len(skipped)} of {len(chosen)} videos were done before", highlight=False)
+    for reason, count in sorted(reasons.items()):
+        if reason not in ("new", "overwrite"):
+            console.print(f"{count} of {len(chosen)} videos are done again: {reason}", highlight=False, markup=False)
     return work, skipped
-
-
-def _tell_failure(source: Source, cause: str, errors: ErrorLog, failed: dict[str, str], console: Console) -> None:
-    failed[source.relative] = cause
-    console.print(f"failed: {cause}", style="red", highlight=False, markup=False, soft_wrap=True)
-    try:
-        errors.add(source.relative, cause)
-    except OSError as error:
-        # A full disk must not end the run: the others may need less room.
-        console.print(
-            f"{errors.path}: cannot be written ({error.strerror})", style="red", highlight=False, markup=False
-        )
 
 
 def _run(
     plan: Plan,
-    work: Sequence[tuple[Source, str]],
+    work: Sequence[Source],
     devices: Sequence[str],
-    errors: ErrorLog,
-    failed: dict[str, str],
+    failures: _Failures,
     console: Console,
     detector: Detector | None,
 ) -> float:
+    """Extracts the videos; returns the frames extracted a second."""
     with RunProgress(len(work), console) as progress:
 
         def on_video(outcome: Outcome) -> None:
             if outcome.error is not None:
-                _tell_failure(outcome.source, outcome.error, errors, failed, console)
+                failures.add(outcome.source.relative, outcome.error)
             elif outcome.problems:
                 progress.say(f"note: {outcome.source.relative}: {'; '.join(outcome.problems)}", style="yellow")
             progress.video()
@@ -252,88 +287,5 @@ def _run(
         if len(devices) == 1:
             run_device(plan, work, on_video=on_video, on_frame=progress.frame, detector=detector)
         else:
-            _run_devices(plan, work, devices, on_video, progress.frame)
+            run_devices(plan, work, devices, on_video=on_video, on_frame=progress.frame)
         return progress.rate()
-
-
-def _run_devices(
-    plan: Plan,
-    work: Sequence[tuple[Source, str]],
-    devices: Sequence[str],
-    on_video: Callable[[Outcome], None],
-    on_frame: Callable[[], None],
-) -> None:
-    """One process a device; each takes the next video when it is free."""
-    context = multiprocessing.get_context("spawn")
-    supply: Any = context.Queue()
-    for item in work:
-        supply.put(item)
-    for _ in devices:
-        supply.put(None)
-    results: Any = context.Queue()
-    processes = [
-        context.Process(target=_device_process, args=(_on_device(plan, device), supply, results), daemon=True)
-        for device in devices
-    ]
-    for process in processes:
-        process.start()
-    open_videos = {source.relative: source for source, _ in work}
-    running = len(processes)
-    try:
-        while running:
-            try:
-                kind, value = results.get(timeout=1.0)
-            except queue.Empty:
-                crashed = [process for process in processes if process.exitcode not in (None, 0)]
-                if len(crashed) == len(processes) or (crashed and all(p.exitcode is not None for p in processes)):
-                    break
-                continue
-            if kind == "frames":
-                for _ in range(value):
-                    on_frame()
-            elif kind == "video":
-                open_videos.pop(value.source.relative, None)
-                on_video(value)
-            elif kind == "error":
-                raise value
-            else:
-                running -= 1
-    finally:
-        for process in processes:
-            if process.is_alive() and running:
-                process.terminate()
-            process.join()
-    for source in open_videos.values():
-        codes = ", ".join(str(process.exitcode) for process in processes)
-        on_video(
-            Outcome(source, error=f"{source.path}: the process of its device ended (exit codes {codes}); run again")
-        )
-
-
-def _on_device(plan: Plan, device: str) -> Plan:
-    def moved(identity: Identity) -> Identity:
-        return replace(identity, placement=replace(identity.placement, device=device))
-
-    return replace(plan, estimator=moved(plan.estimator), detector=moved(plan.detector) if plan.detector else None)
-
-
-def _device_process(plan: Plan, supply: Any, results: Any) -> None:
-    frames = 0
-
-    def on_frame() -> None:
-        nonlocal frames
-        frames += 1
-        if frames == 64:
-            results.put(("frames", frames))
-            frames = 0
-
-    def work() -> Iterator[tuple[Source, str]]:
-        while (item := supply.get()) is not None:
-            yield item
-
-    try:
-        run_device(plan, work(), on_video=lambda outcome: results.put(("video", outcome)), on_frame=on_frame)
-        results.put(("frames", frames))
-        results.put(("end", None))
-    except SkelpipeError as error:
-        results.put(("error", error))

@@ -1,30 +1,26 @@
 """One device's share of `skelpipe extract`: videos become skeleton files, whole or not at all."""
 
-import dataclasses
-import importlib.metadata
 import logging
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass
-from pathlib import Path
+from threading import Event
 from typing import Any
 
+from pipeline.extract_plan import Plan, split_of
 from pipeline.inputs import Source
-from pipeline.labels import ClipLabel, Labels
-from pipeline.ledger import clip_digest, stored_clip
-from pipeline.settings import ExtractSettings
 from pose_extraction.annotations import annotation_from, data_set, pack_raw
 from pose_extraction.backends import cpu_count
-from pose_extraction.cleaning import CleaningSettings
 from pose_extraction.decoding import VideoJob
 from pose_extraction.detection import Detector
 from pose_extraction.errors import SkelpipeError
-from pose_extraction.estimators import Identity, Request, load_detector, load_estimator
-from pose_extraction.extraction import ExtractionSettings, PoseExtractor, follow
+from pose_extraction.estimators import load_detector, load_estimator
+from pose_extraction.extraction import PoseExtractor, follow
 from pose_extraction.overlay import write_overlay
 from pose_extraction.pickles import write_pickle
-from pose_extraction.poses import FramePoses
+from pose_extraction.poses import FramePoses, VideoPoses
 
 log = logging.getLogger(__name__)
 
@@ -51,118 +47,9 @@ class Outcome:
     frames: int = 0
 
 
-@dataclass(frozen=True)
-class Plan:
-    """Everything that one device needs to know to do its share; sent to other processes as it is.
-
-    Args:
-        settings: What was asked for.
-        estimator: Which network.
-        detector: Which network; None for a bottom-up estimator.
-        folder: Where the skeleton files go, `skeletons/<estimator>`.
-        clips: The clips that each video makes, by `frame_dir` of the video.
-    """
-
-    settings: ExtractSettings
-    estimator: Identity
-    detector: Identity | None
-    folder: Path
-    clips: Mapping[str, Sequence[ClipLabel]]
-
-    def request(self) -> Request:
-        settings = self.settings
-        return Request(
-            device=self.estimator.placement.device,
-            backend=settings.backend,
-            precision=settings.precision,
-            batch_size=None if settings.batch_size == "auto" else settings.batch_size,
-            flip_test=settings.flip_test,
-            score_threshold=settings.detection_threshold,
-            oblong=not settings.square_input,
-        )
-
-    def extraction(self) -> ExtractionSettings:
-        settings = self.settings
-        return ExtractionSettings(
-            detect_every=None if settings.detect_every == "auto" else settings.detect_every,
-            max_persons=settings.max_persons,
-            persons=settings.persons,
-            cleaning=CleaningSettings(smooth=settings.smooth),
-        )
-
-    def file_of(self, source: Source) -> Path:
-        # Not with_suffix: an id may hold a dot of its own.
-        return self.folder / f"{source.frame_dir}.pkl"
-
-    def overlay_of(self, source: Source) -> Path:
-        return self.folder / f"{source.frame_dir}.mp4"
-
-    def digest_of(self, source: Source) -> str:
-        """See `ledger.clip_digest`."""
-        facts = {
-            "version": importlib.metadata.version("skelpipe"),
-            "settings": self.settings.shaping(),
-            "extraction": dataclasses.asdict(self.extraction()),
-            "estimator": self.estimator.facts(),
-            "detector": self.detector.facts() if self.detector else None,
-            "spans": [(clip.frame_dir, clip.start, clip.end) for clip in self.clips[source.frame_dir]],
-        }
-        return clip_digest(source, facts)
-
-    def span_of(self, source: Source) -> tuple[float | None, float | None]:
-        """The part of the video that has to be read: from its first clip's start to its last one's end."""
-        clips = self.clips[source.frame_dir]
-        starts = [clip.start if clip.start is not None else self.settings.start for clip in clips]
-        ends = [clip.end if clip.end is not None else self.settings.end for clip in clips]
-        known_starts = [start for start in starts if start is not None]
-        known_ends = [end for end in ends if end is not None]
-        return (
-            min(known_starts) if len(known_starts) == len(starts) else None,
-            max(known_ends) if len(known_ends) == len(ends) else None,
-        )
-
-
-def is_done(plan: Plan, source: Source, digest: str) -> bool:
-    """Whether an earlier run left this very result; its labels are brought up to date if they changed."""
-    path = plan.file_of(source)
-    data = stored_clip(path)
-    if data is None or data.get("digest") != digest:
-        if data is not None:
-            log.info(
-                "%s: settings, weights or the video changed since the last run, so it is done again", source.relative
-            )
-        return False
-    if plan.settings.overlay and not plan.overlay_of(source).exists():
-        return False
-    _update_labels(path, data, plan.clips[source.frame_dir])
-    return True
-
-
-def _update_labels(path: Path, data: dict[str, Any], clips: Sequence[ClipLabel]) -> None:
-    labels = {clip.frame_dir: clip for clip in clips}
-    split = _split_of(clips)
-    changed = data["split"] != {name: sorted(ids) for name, ids in split.items()}
-    for annotation in data["annotations"]:
-        clip = labels[annotation["frame_dir"]]
-        if (annotation["label_name"], annotation["group"]) != (clip.label_name, clip.group):
-            annotation["label_name"], annotation["group"] = clip.label_name, clip.group
-            changed = True
-    if changed:
-        extra = {name: data[name] for name in ("raw", "digest")}
-        write_pickle(path, data_set(data["annotations"], split, **extra))
-
-
-def _split_of(clips: Sequence[ClipLabel]) -> dict[str, list[str]]:
-    split: dict[str, list[str]] = {}
-    for clip in clips:
-        for name in clip.splits:
-            split.setdefault(name, []).append(clip.frame_dir)
-    return split
-
-
 def run_device(
     plan: Plan,
-    work: Iterable[tuple[Source, str]],
+    work: Iterable[Source],
     *,
     on_video: Callable[[Outcome], None],
     on_frame: Callable[[], None] = lambda: None,
@@ -172,7 +59,7 @@ def run_device(
 
     Args:
         plan: See `Plan`.
-        work: Videos with their digests.
+        work: The videos.
         on_video: Called when a video is done, well or not.
         on_frame: Called for every frame.
         detector: Used in place of the plan's.
@@ -191,53 +78,87 @@ def run_device(
     extractor = PoseExtractor(estimator, detector, plan.extraction(), workers=workers)
 
     def jobs() -> Iterator[VideoJob]:
-        for source, digest in work:
+        for source in work:
             start, end = plan.span_of(source)
-            yield VideoJob(source.path, start, end, plan.settings.stride, payload=(source, digest))
+            payload = source, _digest_or_none(plan, source)
+            yield VideoJob(source.path, start, end, plan.settings.stride, payload)
 
     open_videos: dict[VideoJob, list[FramePoses]] = {}
     finishing: deque[Future[Outcome]] = deque()
-    with ThreadPoolExecutor(1, thread_name_prefix="finish") as pool:
+    interrupted = Event()
+    with ThreadPoolExecutor(1, thread_name_prefix="finish") as pool, closing(extractor.frames(jobs())) as frames:
         try:
-            for job, poses in extractor.frames(jobs()):
+            for job, poses in frames:
                 if poses is not None:
                     open_videos.setdefault(job, []).append(poses)
                     on_frame()
                     continue
-                finishing.append(pool.submit(_finish, plan, job, open_videos.pop(job, [])))
+                finishing.append(pool.submit(_finish, plan, job, open_videos.pop(job, []), interrupted))
                 while finishing and (finishing[0].done() or len(finishing) > FINISHING_AHEAD):
                     on_video(finishing.popleft().result())
             while finishing:
                 on_video(finishing.popleft().result())
         except BaseException:
-            # Interrupted: what has not begun is not begun.
+            # Interrupted: what has not begun is not begun, and drawing, which may take minutes, stops.
+            interrupted.set()
             pool.shutdown(wait=True, cancel_futures=True)
             raise
     return extractor
 
 
-def _finish(plan: Plan, job: VideoJob, frames: list[FramePoses]) -> Outcome:
+def _digest_or_none(plan: Plan, source: Source) -> str | None:
+    # Taken when the video's turn comes, not for all videos at the start: what is read here will be decoded next.
+    try:
+        return plan.digest_of(source)
+    except OSError as error:
+        # The reader meets the same obstacle and tells it better; if it does not, the result does not count as done.
+        log.info("%s: cannot be read (%s)", source.path, error)
+        return None
+
+
+class _Interrupted(Exception):
+    """Ends the drawing of an overlay in mid-video."""
+
+
+def _finish(plan: Plan, job: VideoJob, frames: list[FramePoses], interrupted: Event) -> Outcome:
     """Tracks, cleans and writes one video, or says why not."""
     source, digest = job.payload
     if job.error is not None or job.info is None:
         return Outcome(source, error=job.error or f"{source.path}: gave no frame")
     try:
-        return _write(plan, job, frames, source, digest)
+        return _write(plan, job, frames, source, digest, interrupted)
     except (SkelpipeError, OSError) as error:
-        return Outcome(source, error=f"{source.path}: {error}")
+        return Outcome(source, error=_naming(source, error))
+    except _Interrupted:
+        return Outcome(source, error=f"{source.path}: interrupted")
+    except Exception as error:
+        log.warning("%s", source.path, exc_info=True)
+        return Outcome(source, error=f"{source.path}: {type(error).__name__}: {error}; please report this as a bug")
 
 
-def _write(plan: Plan, job: VideoJob, frames: list[FramePoses], source: Source, digest: str) -> Outcome:
+def _naming(source: Source, error: Exception) -> str:
+    """An error as one line that begins with the video's path."""
+    text = str(error)
+    return text if text.startswith(str(source.path)) else f"{source.path}: {text}"
+
+
+def _write(
+    plan: Plan, job: VideoJob, frames: list[FramePoses], source: Source, digest: str | None, interrupted: Event
+) -> Outcome:
     assert job.info is not None
-    labels = plan.clips[source.frame_dir]
+    problems = list(dict.fromkeys(job.problems))
     extraction = plan.extraction()
-    clips = follow(frames, job.info.size, extraction, [(clip.start, clip.end) for clip in labels])
+    clips = follow(frames, job.info.size, extraction, plan.spans_of(source))
     parameters: dict[str, Any] = {"estimator": plan.estimator.facts(), **plan.settings.shaping()}
     if plan.detector is not None:
         parameters["detector"] = plan.detector.facts()
     counts = {"frames": len(frames), "persons": sum(poses.num_persons for poses in frames)}
-    annotations, problems = [], list(dict.fromkeys(job.problems))
-    for label, clip in zip(labels, clips, strict=True):
+    annotations, written, empty = [], [], []
+    for label, clip in zip(plan.clips[source.frame_dir], clips, strict=True):
+        if not clip.poses.num_frames:
+            # Readers of the data set divide by the number of frames.
+            empty.append(f"{label.frame_dir}: there is no frame between its start and its end")
+            continue
         clip.poses.history.insert(0, {"step": "estimate", "parameters": parameters, "counts": counts})
         missing = [] if clip.poses.tracks else ["no person found"]
         annotations.append(
@@ -253,16 +174,32 @@ def _write(plan: Plan, job: VideoJob, frames: list[FramePoses], source: Source, 
                 quality=clip.quality,
             )
         )
+        written.append(label)
+    if not written:
+        return Outcome(source, error=f"{source.path}: {'; '.join(empty)}")
+    overlay_error = None
     if plan.settings.overlay:
         shown = clips[0].poses if len(clips) == 1 else follow(frames, job.info.size, extraction)[0].poses
-        write_overlay(source.path, shown, plan.overlay_of(source))
-    write_pickle(plan.file_of(source), data_set(annotations, _split_of(labels), raw=pack_raw(frames), digest=digest))
-    persons = max((len(clip.poses.tracks) for clip in clips), default=0)
+        overlay_error = _write_overlay(plan, source, shown, interrupted)
+    write_pickle(plan.file_of(source), data_set(annotations, split_of(written), raw=pack_raw(frames), digest=digest))
+    persons = max(len(clip.poses.tracks) for clip in clips)
     if not persons:
         problems.append("no person found")
-    return Outcome(source, problems=tuple(problems), persons=persons, frames=len(frames))
+    return Outcome(source, overlay_error, tuple(problems + empty), persons, len(frames))
 
 
-def plan_clips(sources: Sequence[Source], labels: Labels) -> dict[str, list[ClipLabel]]:
-    """The clips that each video makes, by the video's `frame_dir`."""
-    return {source.frame_dir: labels.clips_of(source) for source in sources}
+def _write_overlay(plan: Plan, source: Source, poses: VideoPoses, interrupted: Event) -> str | None:
+    """Draws the overlay; returns why it could not be, which must not cost the poses."""
+
+    def on_frame() -> None:
+        if interrupted.is_set():
+            raise _Interrupted
+
+    path = plan.overlay_of(source)
+    try:
+        write_overlay(source.path, poses, path, on_frame=on_frame)
+    except (SkelpipeError, OSError) as error:
+        # One of an earlier run would pass for this one.
+        path.unlink(missing_ok=True)
+        return f"{_naming(source, error)} (the skeletons were written, the overlay was not)"
+    return None

@@ -10,7 +10,7 @@ from typing import Any
 
 from pipeline.inputs import Source
 from pose_extraction.errors import AnnotationError
-from pose_extraction.files import atomic_write
+from pose_extraction.files import atomic_write, part_path
 from pose_extraction.pickles import read_pickle
 
 # Files up to this size are hashed whole, larger ones in samples spread over their length.
@@ -44,9 +44,21 @@ def source_digest(path: Path) -> str:
 
 
 def clip_digest(source: Source, facts: Mapping[str, Any]) -> str:
-    """One digest of a video and of everything that decides its poses: settings, networks, weights, segments."""
+    """A digest of a video, "-", and one of everything else that decides its poses: settings, weights, segments.
+
+    Raises:
+        OSError: The video cannot be read.
+    """
     text = json.dumps(facts, sort_keys=True, default=str)
-    return hashlib.sha256(f"{source_digest(source.path)}\n{text}".encode()).hexdigest()
+    return f"{source_digest(source.path)}-{hashlib.sha256(text.encode()).hexdigest()}"
+
+
+def what_changed(stored: str | None, current: str) -> str | None:
+    """What of `clip_digest` is not as it was, in words; None when all of it is."""
+    if stored == current:
+        return None
+    video, _, _ = (stored or "").partition("-")
+    return "settings or weights changed" if video == current.partition("-")[0] else "the video changed"
 
 
 def stored_clip(path: Path) -> dict[str, Any] | None:
@@ -65,11 +77,14 @@ class ErrorLog:
     """`errors.jsonl`: one line for every video that failed, until it succeeds.
 
     Args:
-        path: The file.
+        folder: Where it lies.
+        shard: (I, N) for a run that shares the folder with others, which then have files of their own.
     """
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, folder: Path, shard: tuple[int, int] | None = None) -> None:
+        self.path = folder / ("errors.jsonl" if shard is None else f"errors.{shard[0]}-of-{shard[1]}.jsonl")
+        # A run over everything takes over what the shards left.
+        self._older = sorted(folder.glob("errors.*-of-*.jsonl")) if shard is None else []
         self._errors: dict[str, str] = {}
 
     def add(self, file: str, cause: str) -> None:
@@ -83,28 +98,37 @@ class ErrorLog:
 
     def settle(self, tried: Collection[str]) -> None:
         """Rewrites the file: failures of this run, and earlier ones of videos that this run did not try."""
-        kept = {file: cause for file, cause in self._read().items() if file not in tried} | self._errors
-        if not kept:
+        earlier: dict[str, str] = {}
+        for path in (*self._older, self.path):
+            earlier |= _read(path)
+        kept = {file: cause for file, cause in earlier.items() if file not in tried} | self._errors
+        if kept:
+            with atomic_write(self.path) as file:
+                file.write("".join(_line(name, kept[name]) for name in sorted(kept)).encode())
+        else:
             self.path.unlink(missing_ok=True)
-            return
-        with atomic_write(self.path) as file:
-            file.write("".join(_line(name, kept[name]) for name in sorted(kept)).encode())
+            part_path(self.path).unlink(missing_ok=True)
+        for path in self._older:
+            path.unlink(missing_ok=True)
 
-    def _read(self) -> dict[str, str]:
+
+def _read(path: Path) -> dict[str, str]:
+    try:
+        lines = path.read_text(encoding="utf-8", errors="replace").split("\n")
+    except FileNotFoundError:
+        return {}
+    errors = {}
+    for line in filter(None, lines):
         try:
-            lines = self.path.read_text(encoding="utf-8").splitlines()
-        except FileNotFoundError:
-            return {}
-        errors = {}
-        for line in lines:
-            try:
-                entry = json.loads(line)
-                errors[entry["file"]] = entry["cause"]
-            except (ValueError, KeyError, TypeError):
-                # The one line that a kill can leave half-written: its video is tried again anyway.
-                log.warning("%s: left out a damaged line", self.path)
-        return errors
+            entry = json.loads(line)
+            errors[entry["file"]] = entry["cause"]
+        except (ValueError, KeyError, TypeError):
+            # The one line that a kill can leave half-written: its video is tried again anyway.
+            log.warning("%s: left out a damaged line", path)
+    return errors
 
 
 def _line(file: str, cause: str) -> str:
-    return json.dumps({"file": file, "cause": cause}, ensure_ascii=False) + "\n"
+    # Names that are not UTF-8 have stray halves of characters in them, which cannot be written; they are spelled out.
+    text = json.dumps({"file": file, "cause": cause}, ensure_ascii=False)
+    return text.encode("utf-8", "backslashreplace").decode() + "\n"

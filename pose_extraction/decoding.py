@@ -7,11 +7,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import av.error
+import cv2
+
 from pose_extraction.errors import VideoError
 from pose_extraction.video import Frame, VideoInfo, VideoReader
 
 # Frames that wait for the networks. A 1080p frame has 6 MB, so this is the larger part of a run's memory.
 FRAMES_AHEAD = 16
+# What a damaged video can bring forth besides `VideoError`: sizes and times out of range, frames beyond all memory.
+READ_ERRORS = (VideoError, OSError, ValueError, OverflowError, MemoryError, av.error.FFmpegError, cv2.error)
 
 
 @dataclass(eq=False)
@@ -108,10 +113,11 @@ def _read(job: VideoJob, put: Any) -> bool:
             for frame in reader:
                 if not put(job, frame):
                     return False
-    except (VideoError, OSError) as error:
+    except READ_ERRORS as error:
+        text = str(error) if isinstance(error, VideoError) else f"{job.source}: {type(error).__name__}: {error}"
         # Frames already handed on stay; only a video that gave none has failed.
         if job.info is None:
-            job.error = str(error)
+            job.error = text
         else:
-            job.problems.append(str(error))
+            job.problems.append(text)
     return bool(put(job, None))

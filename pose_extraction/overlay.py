@@ -1,6 +1,7 @@
 """Poses drawn on their frames: bones, joints faded by score, box and track id."""
 
 import colorsys
+from collections.abc import Callable
 from pathlib import Path
 
 import cv2
@@ -170,7 +171,14 @@ def _draw_box(
     cv2.putText(canvas, label, origin, cv2.FONT_HERSHEY_SIMPLEX, scale, ink, weight, cv2.LINE_AA)
 
 
-def write_overlay(source: Path, video: VideoPoses, path: Path, *, image_fps: float = 30.0) -> list[str]:
+def write_overlay(
+    source: Path,
+    video: VideoPoses,
+    path: Path,
+    *,
+    image_fps: float = 30.0,
+    on_frame: Callable[[], None] = lambda: None,
+) -> list[str]:
     """Writes the source's frames with the poses drawn on them, at the source's own times.
 
     The stretch from the first sampled frame to the last is written, every frame of it; between two sampled frames the
@@ -181,6 +189,7 @@ def write_overlay(source: Path, video: VideoPoses, path: Path, *, image_fps: flo
         video: Its poses.
         path: File to write, .mp4.
         image_fps: Frames per second of a folder of images.
+        on_frame: Called before each frame; what it raises ends the drawing, and no file is left.
 
     Returns:
         What went wrong in reading, one sentence each.
@@ -198,6 +207,7 @@ def write_overlay(source: Path, video: VideoPoses, path: Path, *, image_fps: flo
         info = reader.info
         with VideoWriter(path, info.fps, info.size) as writer:
             for frame in reader:
+                on_frame()
                 row = int(np.searchsorted(video.frame_index, frame.index, side="right")) - 1
                 image = frame.image
                 if row >= 0:

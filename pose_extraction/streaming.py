@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Callable, Hashable, Iterable, Iterator
 from dataclasses import dataclass, field
 from time import perf_counter
-from typing import Generic, Protocol, TypeVar
+from typing import Protocol, TypeVar
 
 import numpy as np
 from scipy.optimize import linear_sum_assignment
@@ -45,15 +45,30 @@ class StageTimes:
     decode: float = 0.0
 
 
-@dataclass
-class _Pending(Generic[Video]):
-    """A frame on its way; `box` is None until a detector, or its neighbours, said where the persons are."""
+@dataclass(eq=False)
+class _Waiting:
+    """A frame on its way; `box` is None until the detector, or its neighbours, said where the persons are."""
 
-    video: Video
     frame: Frame
-    is_key: bool
     box: np.ndarray | None = None
     score: np.ndarray | None = None
+
+
+@dataclass(eq=False)
+class _OpenVideo:
+    """What is held of one video.
+
+    Args:
+        line: Frames that are not handed on yet, in order.
+        since_key: Those that wait for the next key frame, begun by the last one.
+        position: Number of frames that came.
+        ended: Whether the last one has come.
+    """
+
+    line: deque[_Waiting] = field(default_factory=deque)
+    since_key: list[_Waiting] = field(default_factory=list)
+    position: int = 0
+    ended: bool = False
 
 
 def between(first: Detections, last: Detections, weight: float) -> Detections:
@@ -79,14 +94,6 @@ def between(first: Detections, last: Detections, weight: float) -> Detections:
     return np.concatenate(box).astype(np.float32), np.concatenate(score).astype(np.float32)
 
 
-@dataclass
-class _Segment(Generic[Video]):
-    """The frames of one video since, and with, its last key frame that has its boxes."""
-
-    frames: list[_Pending[Video]] = field(default_factory=list)
-    position: int = 0
-
-
 def detect_persons(
     frames: Iterable[tuple[Video, Frame | None]],
     detector: Detector,
@@ -104,76 +111,68 @@ def detect_persons(
     Yields:
         (video, frame, detections) in order within a video, then (video, None, None).
     """
-    open_videos: dict[Video, _Segment[Video]] = {}
-    waiting: list[_Pending[Video]] = []
-    # What is handed on, in order: an entry stands there until it has its boxes.
-    line: deque[_Pending[Video] | Video] = deque()
+    open_videos: dict[Video, _OpenVideo] = {}
+    keys: list[_Waiting] = []
+    # Stretches from key frame to key frame whose frames between get their boxes when both ends have theirs.
+    stretches: list[list[_Waiting]] = []
 
     def run_detector() -> None:
         started = perf_counter()
-        for entry, (box, score) in zip(waiting, detector.detect([e.frame.image for e in waiting]), strict=True):
+        for entry, (box, score) in zip(keys, detector.detect([key.frame.image for key in keys]), strict=True):
             entry.box, entry.score = box, score
         times.detect += perf_counter() - started
-        waiting.clear()
+        keys.clear()
+        for stretch in stretches:
+            _fill(stretch)
+        stretches.clear()
 
-    def fill(segment: _Segment[Video]) -> None:
-        """Gives boxes to the frames between the first and the last of a segment, which both have theirs."""
-        first, last = segment.frames[0], segment.frames[-1]
-        assert first.box is not None and first.score is not None and last.box is not None and last.score is not None
-        span = last.frame.time - first.frame.time or 1.0
-        for entry in segment.frames[1:-1]:
-            weight = (entry.frame.time - first.frame.time) / span
-            entry.box, entry.score = between((first.box, first.score), (last.box, last.score), weight)
-
-    complete: list[_Segment[Video]] = []
+    def make_key(opened: _OpenVideo) -> None:
+        """Has the detector see the last frame that came."""
+        keys.append(opened.since_key[-1])
+        stretches.append(opened.since_key)
+        opened.since_key = opened.since_key[-1:]
 
     def release() -> Iterator[tuple[Video, Frame | None, Detections | None]]:
-        for segment in complete:
-            fill(segment)
-        complete.clear()
-        while line:
-            entry = line[0]
-            if not isinstance(entry, _Pending):
-                yield entry, None, None
-            elif entry.box is not None and entry.score is not None:
-                yield entry.video, entry.frame, (entry.box, entry.score)
-            else:
-                break
-            line.popleft()
-
-    def close_segment(segment: _Segment[Video]) -> _Segment[Video]:
-        """Makes the last frame of a segment a key frame; the next segment begins with it."""
-        last = segment.frames[-1]
-        if not last.is_key:
-            last.is_key = True
-            waiting.append(last)
-        complete.append(_Segment(segment.frames))
-        return _Segment([last], segment.position)
+        # Each video by itself: one that comes slowly must not hold up, and pile up, the frames of the others.
+        for video, opened in list(open_videos.items()):
+            while opened.line and (entry := opened.line[0]).box is not None and entry.score is not None:
+                yield video, entry.frame, (entry.box, entry.score)
+                opened.line.popleft()
+            if opened.ended and not opened.line:
+                del open_videos[video]
+                yield video, None, None
 
     for video, frame in frames:
+        opened = open_videos.setdefault(video, _OpenVideo())
         if frame is None:
-            ended = open_videos.pop(video, None)
-            if ended is not None:
-                close_segment(ended)
-            line.append(video)
+            opened.ended = True
+            # More than one: the last of them is no key frame yet.
+            if len(opened.since_key) > 1:
+                make_key(opened)
         else:
-            segment = open_videos.setdefault(video, _Segment())
-            entry = _Pending(video, frame, is_key=False)
-            line.append(entry)
-            segment.frames.append(entry)
-            if segment.position % detect_every(video) == 0:
-                open_videos[video] = close_segment(segment)
-            open_videos[video].position += 1
-        if len(waiting) >= detector.batch_size:
+            entry = _Waiting(frame)
+            opened.line.append(entry)
+            opened.since_key.append(entry)
+            if opened.position % detect_every(video) == 0:
+                make_key(opened)
+            opened.position += 1
+        if len(keys) >= detector.batch_size:
             run_detector()
+        if not keys:
             yield from release()
-        elif not waiting:
-            yield from release()
-    for segment in open_videos.values():
-        close_segment(segment)
-    if waiting:
+    if keys:
         run_detector()
     yield from release()
+
+
+def _fill(stretch: list[_Waiting]) -> None:
+    """Gives boxes to the frames between the first and the last of a stretch, which both have theirs."""
+    first, last = stretch[0], stretch[-1]
+    assert first.box is not None and first.score is not None and last.box is not None and last.score is not None
+    span = last.frame.time - first.frame.time or 1.0
+    for entry in stretch[1:-1]:
+        weight = (entry.frame.time - first.frame.time) / span
+        entry.box, entry.score = between((first.box, first.score), (last.box, last.score), weight)
 
 
 def estimate_topdown(

@@ -1,0 +1,162 @@
+"""Several devices of one machine: a process for each, which takes the next video when it is free.
+
+Every process has a pipe of its own to this one, which hands out the videos. Nothing is shared, so that a process that
+is killed, whatever it was doing, leaves no lock behind that the others would wait for.
+"""
+
+import logging
+import multiprocessing
+import signal
+import threading
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from multiprocessing.connection import Connection, wait
+from multiprocessing.process import BaseProcess
+from typing import Any
+
+from pipeline.extract_device import Outcome, run_device
+from pipeline.extract_plan import Plan
+from pipeline.inputs import Source
+from pose_extraction.errors import SkelpipeError
+from pose_extraction.estimators import Identity
+
+# A process tells of its frames so many at a time.
+FRAMES_TOLD = 32
+
+log = logging.getLogger(__name__)
+
+
+@dataclass
+class _Child:
+    """A device's process and the videos that it was given and has not finished, by their path."""
+
+    device: str
+    process: BaseProcess
+    in_hand: dict[str, Source] = field(default_factory=dict)
+
+    def last_words(self) -> str:
+        code = self.process.exitcode
+        how = f"was killed by signal {-code}" if code is not None and code < 0 else f"ended with status {code}"
+        return f"the process of device {self.device} {how}; run again to try this video once more"
+
+
+def run_devices(
+    plan: Plan,
+    work: Sequence[Source],
+    devices: Sequence[str],
+    *,
+    on_video: Callable[[Outcome], None],
+    on_frame: Callable[[], None],
+) -> None:
+    """Extracts videos on several devices at the same time; arguments as for `run_device`.
+
+    When a process dies, the videos that it had in hand are reported as failed and the others go on.
+
+    Raises:
+        SkelpipeError: A device cannot load its networks.
+    """
+    supply = deque(work)
+    children = _start(plan, devices)
+    try:
+        while children:
+            for connection in wait(list(children)):
+                assert isinstance(connection, Connection)
+                child = children[connection]
+                try:
+                    kind, value = connection.recv()
+                except (EOFError, OSError):
+                    del children[connection]
+                    child.process.join()
+                    for source in child.in_hand.values():
+                        on_video(Outcome(source, error=f"{source.path}: {child.last_words()}"))
+                    continue
+                if kind == "next":
+                    following = supply.popleft() if supply else None
+                    if following is not None:
+                        child.in_hand[following.relative] = following
+                    # To one that has just died nothing can be sent; that is noticed above, in the next round.
+                    with suppress(OSError):
+                        connection.send(following)
+                elif kind == "frames":
+                    for _ in range(value):
+                        on_frame()
+                elif kind == "video":
+                    del child.in_hand[value.source.relative]
+                    on_video(value)
+                else:
+                    raise value
+    finally:
+        for child in children.values():
+            child.process.terminate()
+            child.process.join()
+    for source in supply:
+        on_video(Outcome(source, error=f"{source.path}: not tried, because the processes of all devices have ended"))
+
+
+def _start(plan: Plan, devices: Sequence[str]) -> dict[Connection, _Child]:
+    context = multiprocessing.get_context("spawn")
+    children: dict[Connection, _Child] = {}
+    # Ctrl-C reaches the whole group of processes. Blocked here, it is inherited as blocked, so that this process alone
+    # answers to it and ends the others.
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        for device in devices:
+            ours, theirs = context.Pipe()
+            process = context.Process(target=_device_process, args=(_on_device(plan, device), theirs), daemon=True)
+            process.start()
+            # The end of the other process must be the only one, or its death would not close the pipe.
+            theirs.close()
+            children[ours] = _Child(device, process)
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    return children
+
+
+def _on_device(plan: Plan, device: str) -> Plan:
+    def moved(identity: Identity) -> Identity:
+        return replace(identity, placement=replace(identity.placement, device=device))
+
+    return replace(plan, estimator=moved(plan.estimator), detector=moved(plan.detector) if plan.detector else None)
+
+
+def _device_process(plan: Plan, connection: Connection) -> None:
+    """What runs in a device's process, until there is nothing more to do or the process that started it has gone."""
+    sending, asking = threading.Lock(), threading.Lock()
+    frames = 0
+
+    def send(kind: str, value: Any) -> None:
+        with sending:
+            connection.send((kind, value))
+
+    def tell_frames() -> None:
+        nonlocal frames
+        send("frames", frames)
+        frames = 0
+
+    def on_frame() -> None:
+        nonlocal frames
+        frames += 1
+        if frames == FRAMES_TOLD:
+            tell_frames()
+
+    def on_video(outcome: Outcome) -> None:
+        tell_frames()
+        send("video", outcome)
+
+    def work() -> Iterator[Source]:
+        while True:
+            with asking:
+                send("next", None)
+                source = connection.recv()
+            if source is None:
+                return
+            yield source
+
+    try:
+        run_device(plan, work(), on_video=on_video, on_frame=on_frame)
+    except SkelpipeError as error:
+        send("error", error)
+    except (EOFError, ConnectionError):
+        log.info("the run that this process belonged to has ended")
