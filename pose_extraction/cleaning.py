@@ -39,8 +39,8 @@ class CleaningSettings:
         min_stretch: Excess of a bone's length that is never an outlier, body sizes.
         min_seconds: Tracks shorter than this go.
         min_frames: Tracks seen in fewer frames than this go.
-        min_area_share: Tracks whose mean box covers less of the frame than this go; 5000 of 960x540 pixels, as in
-            MMAction2's extraction of NTU RGB+D.
+        min_area_share: Tracks whose mean box covers less of the frame than this go; 1600 of 1920x1080 pixels, as in
+            PYSKL's extraction: MMAction2's 5000 of 960x540 would drop people whom surveillance cameras show.
         max_gap_seconds: Longest gap that is filled, from the last seen place to the next.
         smooth: Whether to smooth.
         smooth_seconds: Width of the smoothing window; one that holds fewer than four frames smooths nothing.
@@ -53,7 +53,7 @@ class CleaningSettings:
     min_stretch: float = 0.25
     min_seconds: float = 0.2
     min_frames: int = 3
-    min_area_share: float = 5000 / (960 * 540)
+    min_area_share: float = 1600 / (1920 * 1080)
     max_gap_seconds: float = 0.5
     smooth: bool = True
     smooth_seconds: float = 0.25
