@@ -5,19 +5,38 @@ Nothing heavy is imported until a command runs: `skelpipe --help` loads neither 
 
 import importlib.metadata
 import logging
-import sys
 from pathlib import Path
 from typing import Annotated, Any
 
-import click
 import typer
+from typer.core import TyperGroup
 
 from pose_extraction.errors import SkelpipeError, UsageError
 
 FAILED, WRONG_USAGE, INTERRUPTED = 1, 2, 130
 
+
+class _Commands(TyperGroup):
+    """All commands; turns errors into one line and an exit status."""
+
+    def invoke(self, ctx: Any) -> Any:
+        # Wrong options are the library's to tell, with status 2. What is caught here is ours.
+        try:
+            return super().invoke(ctx)
+        except UsageError as error:
+            _tell(error)
+            raise typer.Exit(WRONG_USAGE) from error
+        except (SkelpipeError, OSError) as error:
+            _tell(error)
+            raise typer.Exit(FAILED) from error
+        except KeyboardInterrupt:
+            typer.echo("interrupted; the same command goes on where this one stopped", err=True)
+            raise typer.Exit(INTERRUPTED) from None
+
+
 app = typer.Typer(
     name="skelpipe",
+    cls=_Commands,
     help="From RGB video to tracked COCO-17 skeletons, and from skeletons to actions.",
     no_args_is_help=True,
     add_completion=False,
@@ -38,7 +57,7 @@ def main_options(
         bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and end.")
     ] = False,
     verbose: Annotated[
-        bool, typer.Option("--verbose", help="Say more; with a traceback when something fails.")
+        bool, typer.Option("--verbose", help="Say more; with a traceback when something fails.", show_default="no")
     ] = False,
 ) -> None:
     logging.basicConfig(
@@ -47,7 +66,7 @@ def main_options(
     )
 
 
-def _use_config(context: click.Context, name: str | None) -> str | None:
+def _use_config(context: typer.Context, name: str | None) -> str | None:
     """Makes a config's values the defaults of the other options, so that the command line still has the last word."""
     if name is not None:
         from pipeline.settings import read_config
@@ -80,10 +99,14 @@ def extract(
     checkpoint: Annotated[
         str | None,
         typer.Option(
-            metavar="FILE", help="Weights in place of the official ones; seed:N for random ones, to try things."
+            metavar="FILE",
+            help="Weights in place of the official ones; seed:N for random ones, to try things.",
+            show_default="official",
         ),
     ] = None,
-    detector_checkpoint: Annotated[str | None, typer.Option(metavar="FILE", help="The same for the detector.")] = None,
+    detector_checkpoint: Annotated[
+        str | None, typer.Option(metavar="FILE", help="The same for the detector.", show_default="official")
+    ] = None,
     device: Annotated[str, typer.Option(metavar="auto|cpu|cuda:0,1", help="Several GPUs share the videos.")] = "auto",
     backend: Annotated[str, typer.Option(metavar="auto|torch|openvino|onnxruntime", help="What runs the networks.")] = (
         "auto"
@@ -115,12 +138,14 @@ def extract(
         float | None, typer.Option(metavar="SECONDS", help="Begin there.", show_default="beginning")
     ] = None,
     end: Annotated[float | None, typer.Option(metavar="SECONDS", help="End there.", show_default="end")] = None,
-    overlay: Annotated[bool, typer.Option("--overlay", help="Write a video with the skeletons drawn on it.")] = False,
+    overlay: Annotated[
+        bool, typer.Option("--overlay", help="Write a video with the skeletons drawn on it.", show_default="no")
+    ] = False,
     shard: Annotated[
         str | None, typer.Option(metavar="I/N", help="Do the I-th of N shares only.", show_default="all")
     ] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="Do at most so many videos.", show_default="all")] = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Do again what is done.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Do again what is done.", show_default="no")] = False,
     workers: Annotated[
         str, typer.Option(metavar="auto|N", help="Videos decoded at the same time on a device.")
     ] = "auto",
@@ -202,7 +227,7 @@ def label(
 @app.command()
 def stats(
     paths: Annotated[list[Path], typer.Argument(metavar="SKELETONS.pkl...")],
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.", show_default="no")] = False,
 ) -> None:
     """Missing keypoints and people, tracks, identity switches and jitter, before and after cleaning."""
     from rich.console import Console
@@ -217,7 +242,7 @@ def stats(
 
 
 @app.command()
-def models(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
+def models(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.", show_default="no")] = False) -> None:
     """List the networks that can be named, how good they are, and which weights are on this machine."""
     from pipeline.models import models as list_models
 
@@ -225,7 +250,7 @@ def models(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] 
 
 
 @app.command()
-def info(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
+def info(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.", show_default="no")] = False) -> None:
     """Print versions, devices, and what is usable here and why not: what a bug report needs."""
     from pipeline.info import info as print_info
 
@@ -233,29 +258,12 @@ def info(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = 
 
 
 def main() -> None:
-    """Runs the command and turns errors into one line and an exit status: 1 failed, 2 wrong usage, 130 interrupted."""
-    verbose = "--verbose" in sys.argv
-    try:
-        app(standalone_mode=False)
-    except click.exceptions.Exit as stop:
-        sys.exit(stop.exit_code)
-    except click.ClickException as error:
-        error.show()
-        sys.exit(WRONG_USAGE)
-    except UsageError as error:
-        _tell(error, verbose)
-        sys.exit(WRONG_USAGE)
-    except SkelpipeError as error:
-        _tell(error, verbose)
-        sys.exit(FAILED)
-    except (KeyboardInterrupt, click.Abort):
-        typer.echo("interrupted; the same command goes on where this one stopped", err=True)
-        sys.exit(INTERRUPTED)
+    """Runs the command; the exit status is 1 if anything failed, 2 for wrong usage, 130 when interrupted."""
+    app()
 
 
-def _tell(error: SkelpipeError, verbose: bool) -> None:
-    if verbose:
-        logging.getLogger("skelpipe").exception("failed")
+def _tell(error: Exception) -> None:
+    logging.getLogger("skelpipe").info("failed", exc_info=error)
     typer.echo(f"error: {error}", err=True)
 
 
