@@ -187,8 +187,10 @@ def from_torch(
 
     network = Normalised().eval()
     if placement.backend == "openvino":
+        from pose_extraction.openvino_cache import converted
+
         example = torch.zeros((batch_size, *input_size, 3), dtype=torch.uint8)
-        return _OpenVinoNetwork(_openvino_from_torch(network, example), placement, batch_size)
+        return _OpenVinoNetwork(converted(network, example), placement, batch_size)
     return _TorchNetwork(network, placement, batch_size)
 
 
@@ -277,18 +279,6 @@ class _OpenVinoNetwork:
         count = len(images)
         outputs = self._compiled(np.ascontiguousarray(_padded(images, self.batch_size)))
         return [np.array(outputs[port][:count], np.float32) for port in self._compiled.outputs]
-
-
-def _openvino_from_torch(network: "torch.nn.Module", example: "torch.Tensor") -> Any:
-    import warnings
-
-    import openvino
-    import torch
-
-    with warnings.catch_warnings(), torch.inference_mode():
-        # Tracing warns of every Python branch on a shape; shapes are fixed here.
-        warnings.simplefilter("ignore")
-        return openvino.convert_model(network, example_input=example, input=[openvino.PartialShape(example.shape)])
 
 
 def _onnx_on_openvino(
