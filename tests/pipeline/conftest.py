@@ -1,0 +1,51 @@
+"""Whole runs in milliseconds: tiny networks and made clips."""
+
+import io
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+from made_runs import SIZE, Run
+from tiny_networks import write_tiny_networks
+
+from pipeline.extract import Share, extract
+from pipeline.settings import ExtractSettings
+from pose_extraction.made_video import write_made_clip
+
+
+@pytest.fixture(scope="session")
+def networks(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """An estimator and a detector."""
+    return write_tiny_networks(tmp_path_factory.mktemp("networks"))
+
+
+@pytest.fixture(scope="session")
+def clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Four clips in two class folders, with nobody to three persons in them; not to be written to."""
+    folder = tmp_path_factory.mktemp("made") / "videos"
+    for number, (place, frames, persons) in enumerate(
+        [("run", 20, 1), ("run", 12, 0), ("wave", 31, 2), ("wave", 9, 3)]
+    ):
+        write_made_clip(folder / place / f"clip {number} ü.mp4", size=SIZE, frames=frames, persons=persons)
+    return folder
+
+
+@pytest.fixture
+def run(networks: tuple[Path, Path]) -> Callable[..., Run]:
+    """Extracts with the tiny networks: `run(videos, out, labels=..., share=..., **settings)`."""
+
+    def call(videos: Any, out: Path, *, labels: str = "auto", share: Share | None = None, **settings: Any) -> Run:
+        estimator, detector = networks
+        # fp32 on one processor everywhere, so that results do not depend on the machine.
+        chosen = {"estimator": str(estimator), "detector": str(detector), "device": "cpu", "backend": "onnxruntime"}
+        said = io.StringIO()
+        console = Console(file=said, width=400)
+        given = [videos] if isinstance(videos, str | Path) else videos
+        report = extract(
+            given, out, settings=ExtractSettings(**(chosen | settings)), labels=labels, share=share, console=console
+        )
+        return Run(report, said.getvalue())
+
+    return call

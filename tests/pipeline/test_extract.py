@@ -1,0 +1,240 @@
+"""Whole runs: what is found, what is done again and what is not, shards, segments, batches."""
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from made_runs import SIZE, all_files, identities
+from tiny_networks import write_tiny_estimator
+
+from pipeline import extract_videos, read_skeletons
+from pipeline.extract import Share
+from pipeline.merging import merge
+from pose_extraction.errors import SkelpipeError, UsageError
+from pose_extraction.made_video import made_keypoint, write_made_clip
+
+
+def annotations(data_set: Path) -> dict[str, dict]:
+    return {clip["frame_dir"]: clip for clip in read_skeletons(data_set)["annotations"]}
+
+
+def test_people_are_found_where_they_are_and_nobody_where_nobody_is(run, clips, tmp_path):
+    report = run(clips, tmp_path).report
+    assert (report.done, report.skipped, report.failed) == (4, 0, {})
+    found = annotations(report.data_set)
+    assert {name: clip["keypoint"].shape[0] for name, clip in found.items()} == {
+        "run/clip 0 ü": 1,
+        "run/clip 1 ü": 0,
+        "wave/clip 2 ü": 2,
+        "wave/clip 3 ü": 3,
+    }
+    empty = found["run/clip 1 ü"]
+    assert empty["keypoint"].shape == (0, 12, 17, 2)
+    assert empty["problems"] == ["no person found"]
+    pair = found["wave/clip 2 ü"]
+    for frame, time in enumerate(pair["time"]):
+        truth = made_keypoint(time, SIZE, 2)
+        near = np.abs(pair["keypoint"][:, None, frame] - truth[None]).mean((2, 3))
+        assert sorted(near.argmin(1)) == [0, 1]
+        # A cell of the tiny heat maps is eight pixels of the frame.
+        assert near.min(1).max() < 8
+    assert {clip["label_name"] for clip in found.values()} == {"run", "wave"}
+
+
+def test_a_second_run_does_nothing_again(run, clips, tmp_path):
+    run(clips, tmp_path)
+    before, bytes_before = identities(tmp_path), all_files(tmp_path)
+    again = run(clips, tmp_path)
+    assert (again.report.done, again.report.skipped) == (0, 4)
+    assert identities(tmp_path) == before
+    assert all_files(tmp_path) == bytes_before
+
+
+@pytest.mark.parametrize("change", ["settings", "weights", "video"])
+def test_what_changed_is_done_again_and_the_run_says_so(run, clips, tmp_path, change):
+    videos = tmp_path / "videos"
+    shutil.copytree(clips, videos)
+    estimator = write_tiny_estimator(tmp_path / "mine.onnx")
+    run(videos, tmp_path / "out", estimator=str(estimator))
+    before = identities(tmp_path / "out")
+    settings, redone = {}, 4
+    if change == "settings":
+        settings = {"max_persons": 1}
+    elif change == "weights":
+        write_tiny_estimator(estimator, seed=1)
+    else:
+        write_made_clip(videos / "wave" / "clip 3 ü.mp4", size=SIZE, frames=10, persons=3)
+        redone = 1
+    again = run(videos, tmp_path / "out", estimator=str(estimator), **settings)
+    assert (again.report.done, again.report.skipped) == (redone, 4 - redone)
+    cause = "the video changed" if change == "video" else "settings or weights changed"
+    assert f"{redone} of 4 videos are done again: {cause}" in again.said
+    after = identities(tmp_path / "out")
+    assert sum(after[name] != before[name] for name in before) == redone
+
+
+def test_what_does_not_shape_the_poses_makes_nothing_be_done_again(run, clips, tmp_path):
+    run(clips, tmp_path)
+    assert run(clips, tmp_path, workers=3).report.done == 0
+
+
+def test_new_labels_are_written_without_extracting_again(run, clips, tmp_path):
+    run(clips, tmp_path)
+    before = annotations(tmp_path / "tiny_pose.pkl")
+    rows = [
+        f"{clip.relative_to(clips)},{'up' if number % 2 else 'down'},test,g{number}"
+        for number, clip in enumerate(sorted(clips.rglob("*.mp4")))
+    ]
+    table = clips.parent / "labels.csv"
+    table.write_text("file,label,split,group\n" + "\n".join(f"{clips.name}/{row}" for row in rows))
+    again = run(clips, tmp_path, labels=str(table))
+    assert (again.report.done, again.report.skipped) == (0, 4)
+    data = read_skeletons(tmp_path / "tiny_pose.pkl")
+    assert data["label_names"] == ["down", "up"]
+    assert data["split"] == {"test": sorted(before)}
+    for name, clip in annotations(tmp_path / "tiny_pose.pkl").items():
+        own = read_skeletons(tmp_path / "tiny_pose" / f"{name}.pkl")
+        assert own["split"] == {"test": [name]}
+        assert (own["annotations"][0]["label_name"], own["annotations"][0]["group"]) == (
+            clip["label_name"],
+            clip["group"],
+        )
+        np.testing.assert_array_equal(clip["keypoint"], before[name]["keypoint"])
+    # And back: the file is the one that a run with these labels alone would have written.
+    run(clips, tmp_path, labels="auto")
+    run(clips, tmp_path / "fresh")
+    assert all_files(tmp_path / "fresh" / "tiny_pose") == all_files(tmp_path / "tiny_pose")
+
+
+def test_shards_in_any_order_and_a_merge_give_the_same_bytes_as_one_run(run, clips, tmp_path):
+    run(clips, tmp_path / "whole")
+    for share in (2, 3, 1):
+        report = run(clips, tmp_path / "shared", share=Share(shard=(share, 3))).report
+        assert report.data_set is None
+    merge([tmp_path / "shared" / "tiny_pose"])
+    assert all_files(tmp_path / "shared") == all_files(tmp_path / "whole")
+
+
+def test_limit_and_overwrite(run, clips, tmp_path):
+    assert run(clips, tmp_path, share=Share(limit=2)).report.done == 2
+    before = identities(tmp_path)
+    assert len(before) == 2
+    assert run(clips, tmp_path, share=Share(limit=3)).report.done == 1
+    report = run(clips, tmp_path, share=Share(limit=2, overwrite=True)).report
+    assert (report.done, report.skipped) == (2, 0)
+    after = identities(tmp_path)
+    assert all(after[name] != before[name] for name in before)
+
+
+def test_a_further_run_into_the_same_folder_adds_to_it(run, clips, tmp_path):
+    run(clips / "run", tmp_path)
+    run(clips / "wave", tmp_path)
+    assert set(annotations(tmp_path / "tiny_pose.pkl")) == {"clip 0 ü", "clip 1 ü", "clip 2 ü", "clip 3 ü"}
+
+
+def test_start_end_and_stride_choose_frames_by_the_videos_own_clock(run, clips, tmp_path):
+    clip = clips / "wave" / "clip 2 ü.mp4"
+    report = run(clip, tmp_path, start=0.2, end=0.8, stride=4).report
+    (cut,) = annotations(report.data_set).values()
+    assert cut["frame_index"].tolist() == [5, 9, 13, 17]
+    np.testing.assert_allclose(cut["time"], [0.2, 0.36, 0.52, 0.68], atol=1e-3)
+    assert cut["keypoint"].shape[1] == cut["total_frames"] == 4
+
+
+def test_segments_of_a_table_become_clips(run, clips, tmp_path):
+    videos = tmp_path / "videos"
+    shutil.copytree(clips / "wave", videos)
+    table = videos / "segments.csv"
+    table.write_text(
+        "file,label,start,end\nclip 2 ü.mp4,a,0,0.4\nclip 2 ü.mp4,b,0.4,0.8\nclip 2 ü.mp4,a,7,8\nclip 3 ü.mp4,c,9,10\n"
+    )
+    outcome = run(videos, tmp_path / "out", labels=str(table))
+    found = annotations(outcome.report.data_set)
+    assert {name: clip["frame_index"].tolist() for name, clip in found.items()} == {
+        "clip 2 ü_0_0.4": list(range(10)),
+        "clip 2 ü_0.4_0.8": list(range(10, 20)),
+    }
+    assert set(found["clip 2 ü_0_0.4"]["track_id"]) == set(found["clip 2 ü_0.4_0.8"]["track_id"])
+    # One segment of the first video, and the only one of the second, lie past the end.
+    assert "clip 2 ü_7_8: there is no frame between its start and its end" in outcome.said
+    assert list(outcome.report.failed) == ["clip 3 ü.mp4"]
+    again = run(videos, tmp_path / "out", labels=str(table)).report
+    assert (again.done, again.skipped, len(again.failed)) == (0, 1, 1)
+
+
+def test_start_and_end_hold_for_clips_that_have_none_of_their_own(run, clips, tmp_path):
+    videos = tmp_path / "videos"
+    shutil.copytree(clips / "wave", videos)
+    (videos / "t.csv").write_text("file,label,start,end\nclip 2 ü.mp4,a,,0.2\nclip 2 ü.mp4,b,0.8,\n")
+    found = annotations(
+        run(videos / "clip 2 ü.mp4", tmp_path, labels=str(videos / "t.csv"), start=0.1, end=1).report.data_set
+    )
+    assert [clip["frame_index"].tolist() for clip in found.values()] == [list(range(20, 25)), [3, 4]]
+
+
+@pytest.mark.parametrize("backend", ["onnxruntime", "openvino"])
+def test_a_clip_comes_out_the_same_whatever_shares_its_batches(run, clips, tmp_path, backend):
+    if backend == "openvino":
+        pytest.importorskip("openvino")
+    # Another frame size among them, and three videos read at once.
+    videos = tmp_path / "videos"
+    shutil.copytree(clips, videos)
+    write_made_clip(videos / "wave" / "tall.mp4", size=(160, 90), frames=17, persons=1)
+    run(videos, tmp_path / "together", backend=backend, workers=3, labels="none")
+    for clip in sorted(videos.rglob("*.mp4")):
+        folder = tmp_path / "alone" / clip.parent.name
+        run(clip, folder, backend=backend, labels="none", batch_size=8)
+        alone = read_skeletons(folder / "tiny_pose" / f"{clip.stem}.pkl")
+        among = read_skeletons(tmp_path / "together" / "tiny_pose" / clip.parent.name / f"{clip.stem}.pkl")
+        for name, array in alone["raw"].items():
+            assert array.tobytes() == among["raw"][name].tobytes(), name
+        assert alone["annotations"][0]["keypoint"].tobytes() == among["annotations"][0]["keypoint"].tobytes()
+
+
+def test_an_overlay_lies_beside_its_skeletons_and_is_drawn_again_when_it_is_gone(run, clips, tmp_path):
+    clip = clips / "wave" / "clip 3 ü.mp4"
+    run(clip, tmp_path, overlay=True)
+    overlay = tmp_path / "tiny_pose" / "clip 3 ü.mp4"
+    drawn = overlay.read_bytes()
+    assert run(clip, tmp_path, overlay=True).report.skipped == 1
+    overlay.unlink()
+    again = run(clip, tmp_path, overlay=True)
+    assert "1 of 1 videos are done again: the overlay is missing" in again.said
+    assert overlay.read_bytes() == drawn
+
+
+def test_an_overlay_that_cannot_be_written_costs_no_poses(run, clips, tmp_path):
+    clip = clips / "wave" / "clip 3 ü.mp4"
+    (tmp_path / "tiny_pose" / ".clip 3 ü.mp4.part").mkdir(parents=True)
+    outcome = run(clip, tmp_path, overlay=True)
+    assert "the skeletons were written, the overlay was not" in outcome.report.failed["clip 3 ü.mp4"]
+    assert annotations(outcome.report.data_set)["clip 3 ü"]["keypoint"].shape[0] == 3
+
+
+def test_three_lines_of_python(networks, clips, tmp_path):
+    estimator, detector = networks
+    report = extract_videos(clips, tmp_path, estimator=str(estimator), detector=str(detector), device="cpu")
+    assert len(read_skeletons(report.data_set)["annotations"]) == 4
+    with pytest.raises(UsageError, match=r"detect_evry.*did you mean 'detect_every'"):
+        extract_videos(clips, tmp_path, detect_evry=1)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"device": "cpu,cuda:0"}, "of one kind"),
+        ({"device": "auto,cpu"}, "of one kind"),
+        ({"device": "cpu,"}, "give auto, cpu"),
+        ({"device": "tpu"}, "unknown device 'tpu'"),
+    ],
+)
+def test_devices_that_make_no_sense_are_refused(run, clips, tmp_path, settings, message):
+    with pytest.raises(SkelpipeError, match=message):
+        run(clips, tmp_path, **settings)
+
+
+def test_a_folder_that_takes_no_files_is_refused_before_the_work(run, clips, tmp_path):
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(SkelpipeError, match=r"cannot be made .*choose another folder with --out"):
+        run(clips, tmp_path / "file")
