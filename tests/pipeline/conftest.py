@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from rich.console import Console
 from made_runs import SIZE, Run
+from rich.console import Console
 from tiny_networks import write_tiny_networks
 
 from pipeline.extract import Share, extract
