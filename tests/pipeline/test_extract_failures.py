@@ -1,0 +1,338 @@
+"""What goes wrong with one video costs that video alone, and is told; what ends a run leaves nothing half-written."""
+
+import json
+import os
+import pickle
+import resource
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+import av
+import cv2
+import numpy as np
+import pytest
+from made_runs import SIZE, all_files, identities
+
+from pipeline import read_skeletons
+from pipeline.extract import Share
+from pipeline.ledger import ErrorLog
+from pipeline.merging import merge
+from pipeline.relabel import relabel
+from pipeline.statistics import statistics_of
+from pose_extraction.errors import AnnotationError
+from pose_extraction.made_video import made_frame, write_made_clip
+
+PRELUDE = """
+import os, signal, sys, threading
+from pipeline import cli, progress
+from pose_extraction import overlay, video
+
+def at(place, name, n, act):
+    function, calls = getattr(place, name), []
+    def counting(*arguments, **options):
+        calls.append(1)
+        if len(calls) == n:
+            act()
+        return function(*arguments, **options)
+    setattr(place, name, counting)
+    return calls
+"""
+
+
+def command(networks: tuple[Path, Path], out: Path, *arguments: object) -> list[str]:
+    given = ["--estimator", networks[0], "--detector", networks[1], "--device", "cpu", "--backend", "onnxruntime"]
+    return ["extract", "--out", *map(str, (out, *given, *arguments))]
+
+
+def call_cli(arguments: list[str], prelude: str = "from pipeline import cli", **options) -> subprocess.CompletedProcess:
+    """Runs the command in a process of its own, after lines of Python."""
+    program = f"{prelude}\nif __name__ == '__main__':\n    cli.main()"
+    return subprocess.run(
+        [sys.executable, "-c", program, *arguments],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+        env=os.environ | {"COLUMNS": "400"},
+        **options,
+    )
+
+
+NOBODY = 65534
+
+
+def write_sound(path: Path) -> None:
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("aac", rate=44100)
+        frame = av.AudioFrame.from_ndarray(np.zeros((1, 1024), np.float32), format="fltp", layout="mono")
+        frame.rate, frame.pts = 44100, 0
+        container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+
+
+@pytest.fixture(scope="module")
+def odd_videos(tmp_path_factory) -> Path:
+    """A folder with one good clip and one of each kind that is not."""
+    folder = tmp_path_factory.mktemp("odd")
+    good = write_made_clip(folder / "good.mp4", size=SIZE, frames=20).read_bytes()
+    write_made_clip(folder / "two frames.mp4", size=SIZE, frames=2)
+    write_made_clip(folder / "one pixel.mkv", size=(1, 1), frames=5, codec="ffv1", pixel_format="yuv444p")
+    whole = write_made_clip(folder / "cut short.mkv", size=SIZE, frames=40).read_bytes()
+    (folder / "cut short.mkv").write_bytes(whole[: len(whole) // 2])
+    (folder / "without index.mp4").write_bytes(good[: len(good) // 2])
+    (folder / "empty.mp4").write_bytes(b"")
+    (folder / "text.avi").write_text("not a video\n" * 50)
+    (folder / "unknown codec.mp4").write_bytes(good.replace(b"avc1", b"xyz1"))
+    (folder / "noise.webm").write_bytes(np.random.default_rng(0).bytes(5000))
+    write_sound(folder / "sound.mp4")
+    (folder / "picture.mp4").write_bytes(cv2.imencode(".png", made_frame(0, SIZE))[1].tobytes())
+    (folder / os.fsdecode(b"not utf8 \xff.mp4")).write_bytes(good)
+    (folder / os.fsdecode(b"neither \xff.mp4")).write_bytes(b"")
+    (folder / "一.mp4").write_bytes(good)
+    for place in ("left", "right"):
+        (folder / place).mkdir()
+        (folder / place / "same.mp4").write_bytes(good)
+    return folder
+
+
+def test_each_odd_file_gives_a_result_or_a_line_and_the_others_go_on(networks, odd_videos, tmp_path):
+    done = call_cli(command(networks, tmp_path, odd_videos))
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    said = done.stderr.splitlines()
+    lines = [json.loads(line) for line in (tmp_path / "tiny_pose" / "errors.jsonl").read_text().splitlines()]
+    causes = {line["file"]: line["cause"] for line in lines}
+    assert sorted(causes) == [
+        "empty.mp4",
+        "neither \\xff.mp4",
+        "noise.webm",
+        "picture.mp4",
+        "sound.mp4",
+        "text.avi",
+        "unknown codec.mp4",
+        "without index.mp4",
+    ]
+    for file, cause in causes.items():
+        stem = file.split(" ")[0]
+        assert stem in cause
+        assert sum(line.startswith("failed: ") and stem in line for line in said) == 1, file
+    for file, word in {
+        "empty.mp4": "0 bytes",
+        "sound.mp4": "no video",
+        "text.avi": "text",
+        "unknown codec.mp4": "codec",
+    }.items():
+        assert word in causes[file]
+    data = read_skeletons(tmp_path / "tiny_pose.pkl")
+    problems = {clip["frame_dir"]: clip["problems"] for clip in data["annotations"]}
+    assert set(problems) == {
+        "good",
+        "two frames",
+        "one pixel",
+        "cut short",
+        "not utf8 \\xff",
+        "一",
+        "left/same",
+        "right/same",
+    }
+    assert "cut off" in problems["cut short"][0]
+    assert any("cut short.mkv" in line and "cut off" in line for line in said)
+    assert problems["good"] == problems["一"] == []
+    assert "8 extracted, 0 done before, 8 failed" in done.stderr
+
+
+def test_a_mended_video_leaves_the_list_of_errors_and_one_that_was_not_tried_stays(run, odd_videos, tmp_path):
+    videos = tmp_path / "videos"
+    videos.mkdir()
+    for name in ("empty.mp4", "text.avi", "good.mp4"):
+        shutil.copy(odd_videos / name, videos)
+    errors = tmp_path / "out" / "tiny_pose" / "errors.jsonl"
+    run(videos, tmp_path / "out")
+    assert [json.loads(line)["file"] for line in errors.read_text().splitlines()] == ["empty.mp4", "text.avi"]
+    shutil.copy(odd_videos / "good.mp4", videos / "empty.mp4")
+    run(videos, tmp_path / "out", share=Share(limit=1))
+    assert [json.loads(line)["file"] for line in errors.read_text().splitlines()] == ["text.avi"]
+    (videos / "text.avi").unlink()
+    shutil.copy(odd_videos / "good.mp4", videos / "text.avi")
+    run(videos, tmp_path / "out")
+    assert not errors.exists()
+
+
+def test_a_run_over_everything_takes_over_the_errors_of_shards(run, odd_videos, tmp_path):
+    videos = tmp_path / "videos"
+    videos.mkdir()
+    for name in ("empty.mp4", "text.avi", "good.mp4"):
+        shutil.copy(odd_videos / name, videos)
+    for share in (1, 2):
+        run(videos, tmp_path / "out", share=Share(shard=(share, 2)))
+    shutil.copy(odd_videos / "good.mp4", videos / "empty.mp4")
+    run(videos, tmp_path / "out")
+    (errors,) = (tmp_path / "out" / "tiny_pose").glob("errors*")
+    assert [json.loads(line)["file"] for line in errors.read_text().splitlines()] == ["text.avi"]
+
+
+def test_a_line_that_a_kill_left_half_written_does_not_hide_the_others(tmp_path):
+    whole = ErrorLog(tmp_path)
+    whole.add("a.mp4", "broken\u2028in two")
+    with whole.path.open("a") as file:
+        file.write('{"file": "b.mp4", "cau')
+    ErrorLog(tmp_path).settle(set())
+    assert [json.loads(line)["file"] for line in whole.path.read_text().split("\n")[:-1]] == ["a.mp4"]
+
+
+def test_a_video_that_may_not_be_read_is_told_of_and_the_others_go_on(networks, clips, tmp_path):
+    if os.geteuid() != 0:
+        pytest.skip("needs root, to become a user who may read less")
+    # Not in pytest's own folders, which are for root alone.
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        folder.chmod(0o755)
+        videos = folder / "videos"
+        shutil.copytree(clips / "wave", videos)
+        shutil.copytree(networks[0].parent, folder / "networks")
+        (folder / "networks").chmod(0o755)
+        networks = folder / "networks" / networks[0].name, folder / "networks" / networks[1].name
+        (videos / "clip 2 ü.mp4").chmod(0)
+        (videos / "locked").mkdir(mode=0)
+        out = folder / "out"
+        out.mkdir()
+        os.chown(out, NOBODY, -1)
+        # A first run as root imports all that it takes: nobody else may be able to read Python's own folders.
+        become = (
+            f"import os\nfrom pipeline import cli, extract_videos\nextract_videos({str(clips)!r}, {str(tmp_path)!r}, "
+        )
+        become += f"estimator={str(networks[0])!r}, detector={str(networks[1])!r}, device='cpu')\nos.seteuid({NOBODY})"
+        done = call_cli(command(networks, out, videos), become)
+        assert done.returncode == 1, done.stderr
+        assert "Traceback" not in done.stderr
+        lines = [json.loads(line) for line in (out / "tiny_pose" / "errors.jsonl").read_text().splitlines()]
+        causes = {line["file"]: line["cause"] for line in lines}
+        assert sorted(causes) == [str(videos / "locked"), "clip 2 ü.mp4"]
+        assert "no permission to read" in causes["clip 2 ü.mp4"]
+        assert "Permission denied" in causes[str(videos / "locked")]
+        clips_read = read_skeletons(out / "tiny_pose.pkl")["annotations"]
+        assert [clip["frame_dir"] for clip in clips_read] == ["clip 3 ü"]
+
+
+def test_a_full_disk_costs_the_files_that_do_not_fit_and_a_second_run_makes_up_for_them(networks, run, clips, tmp_path):
+    run(clips, tmp_path / "whole")
+    sizes = sorted(len(content) for content in all_files(tmp_path / "whole" / "tiny_pose").values())
+    # No file may grow beyond this: two of the four clips fit.
+    done = call_cli(command(networks, tmp_path / "out", clips), preexec_fn=room((sizes[1] + sizes[2]) // 2))
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    failed = [line for line in done.stderr.splitlines() if line.startswith("failed: ")]
+    assert sum("File too large" in line and ".mp4" in line for line in failed) == len(failed) == 2
+    left = all_files(tmp_path / "out")
+    assert sorted(Path(name).suffix for name in left) == [".jsonl", ".pkl", ".pkl", ".pkl"]
+    run(clips, tmp_path / "out")
+    assert all_files(tmp_path / "out") == all_files(tmp_path / "whole")
+
+
+def test_a_full_disk_at_the_end_leaves_the_old_data_set_whole(networks, run, clips, tmp_path):
+    run(clips, tmp_path)
+    before = all_files(tmp_path)
+    done = call_cli(command(networks, tmp_path, clips), preexec_fn=room(1000))
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    (told,) = [line for line in done.stderr.splitlines() if line.startswith("failed: ")]
+    assert "tiny_pose.pkl: cannot be written (File too large); run `skelpipe merge" in told
+    after = all_files(tmp_path)
+    after.pop("tiny_pose/errors.jsonl", None)
+    assert after == before
+    # Not even an empty file can be put anywhere: the run ends in words all the same.
+    done = call_cli(command(networks, tmp_path / "none", clips), preexec_fn=room(0))
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    assert "errors.jsonl: cannot be written (File too large)" in done.stderr
+
+
+def room(size: int) -> Callable[[], None]:
+    """Lets no file of the process grow beyond so many bytes, as if the disk were full."""
+    return lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
+
+
+@pytest.mark.parametrize("moment", ["decoding", "drawing", "two processes"])
+def test_an_interrupt_ends_the_run_at_once_and_cleanly(networks, run, clips, tmp_path, moment):
+    videos = tmp_path / "videos"
+    shutil.copytree(clips, videos)
+    write_made_clip(videos / "run" / "a long one.mp4", size=SIZE, frames=400)
+    arguments = command(networks, tmp_path / "out", videos)
+    # The signal comes from within, at a known frame, to the whole group as from a terminal. It tells how many frames
+    # there were when all was over.
+    where = {
+        "decoding": "calls = at(video.VideoReader, '_at_first_size', 60, interrupt)",
+        "drawing": "calls = at(overlay, 'draw_poses', 60, interrupt)",
+        "two processes": "calls = at(progress.RunProgress, 'frame', 1, interrupt)",
+    }[moment]
+    if moment == "drawing":
+        arguments.append("--overlay")
+    if moment == "two processes":
+        arguments += ["--device", "cpu,cpu"]
+    prelude = (
+        f"{PRELUDE}\ndef interrupt():\n    os.killpg(0, signal.SIGINT)\nif __name__ == '__main__':\n    import atexit\n"
+        f"    {where}\n    atexit.register(lambda: print('frames', len(calls)))"
+    )
+    done = call_cli(arguments, prelude, start_new_session=True)
+    assert done.returncode == 130, done.stderr
+    assert "Traceback" not in done.stderr
+    assert "interrupted; the same command goes on where this one stopped" in done.stderr
+    frames = int(done.stdout.split()[-1])
+    assert frames < 200
+    left = all_files(tmp_path / "out") if (tmp_path / "out").exists() else {}
+    if moment != "two processes":
+        assert not [name for name in left if name.endswith(".part")]
+    for name in left:
+        if name.endswith(".pkl") and "/." not in name:
+            read_skeletons(tmp_path / "out" / name)
+    before = identities(tmp_path / "out")
+    overlay = moment == "drawing"
+    run(videos, tmp_path / "out", overlay=overlay)
+    run(videos, tmp_path / "fresh", overlay=overlay)
+    assert all_files(tmp_path / "out") == all_files(tmp_path / "fresh")
+    after = identities(tmp_path / "out")
+    assert all(after[name] == before[name] for name in before if "/." not in name)
+
+
+class _Hostile:
+    """What a pickle of this would run when it is read."""
+
+    def __init__(self, trace: Path) -> None:
+        self.trace = trace
+
+    def __reduce__(self):
+        return os.system, (f"touch '{self.trace}'",)
+
+
+def test_a_pickle_that_carries_code_runs_nothing_whoever_reads_it(run, clips, tmp_path, capsys):
+    run(clips, tmp_path / "fresh")
+    run(clips, tmp_path / "out")
+    trace = tmp_path / "it ran"
+    content = pickle.dumps({"split": {}, "annotations": [], "digest": _Hostile(trace)})
+    hostile = tmp_path / "out" / "tiny_pose" / "wave" / "clip 2 ü.pkl"
+    hostile.write_bytes(content)
+    again = run(clips, tmp_path / "out")
+    assert again.report.done == 1
+    assert "1 of 4 videos are done again: the stored result is damaged" in again.said
+    assert all_files(tmp_path / "out") == all_files(tmp_path / "fresh")
+    foreign = tmp_path / "out" / "tiny_pose" / "foreign.pkl"
+    foreign.write_bytes(content)
+    third = run(clips, tmp_path / "out")
+    assert list(third.report.failed) == [str(foreign)]
+    assert "posix.system" in third.report.failed[str(foreign)]
+    assert (tmp_path / "out" / "tiny_pose.pkl").read_bytes() == (tmp_path / "fresh" / "tiny_pose.pkl").read_bytes()
+    assert [path for path, _ in merge([foreign.parent]).damaged] == [foreign]
+    table = tmp_path / "labels.csv"
+    table.write_text("file,label\na.mp4,b\n")
+    with pytest.raises(AnnotationError):
+        statistics_of([foreign])
+    with pytest.raises(AnnotationError):
+        relabel(foreign, table, None)
+    assert not trace.exists()
+    # The pickle is hostile indeed.
+    pickle.loads(content)
+    assert trace.exists()
