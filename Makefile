@@ -7,6 +7,10 @@ BIN := .venv/bin
 # Written when .venv holds what the lock file says, so that the next `make` need not look again.
 STAMP := .venv/.installed
 
+# Real clips and small networks for the benchmarks, where there are any.
+DATA ?= ../shared/data
+CLIP ?= runs/bench/two_walkers.mp4
+
 help: ## Say what can be made
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
@@ -25,8 +29,19 @@ test: setup ## Check style, types and behaviour
 demo: setup ## Extract a clip made on the spot, to see all of it at work
 	$(BIN)/python -m pipeline.demo
 
-bench: setup ## Measure speed and robustness; see benchmarks/
-	@set -e; for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python "$$script"; done
+bench: setup $(CLIP) ## Measure speed and robustness; CLIP=FILE measures on a video of your own
+	$(BIN)/python benchmarks/extract_vs_mmpose.py $(CLIP)
+ifneq ($(wildcard $(DATA)/videos),)
+	$(BIN)/python benchmarks/default_vs_accurate.py $(DATA)/videos/fight \
+		--estimator $(DATA)/weights/simplepose_coco17_256x192.onnx --detector $(DATA)/weights/yolox_nano.onnx
+	$(BIN)/python benchmarks/damaged_clips.py $(DATA)/videos/clips
+else
+	@echo "bench: no real clips in $(DATA), so the scripts that need them were left out"
+endif
+
+runs/bench/two_walkers.mp4: | $(STAMP)
+	$(BIN)/python -c "from pathlib import Path; from pose_extraction.made_video import write_made_clip; \
+		write_made_clip(Path('$@'), size=(1080, 1920), persons=2)"
 
 format: setup ## Put the code into shape
 	$(BIN)/ruff check --fix
