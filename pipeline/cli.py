@@ -259,7 +259,7 @@ def info(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.", sho
 
 def main() -> None:
     """Runs the command; the exit status is 1 if anything failed, 2 for wrong usage, 130 when interrupted."""
-    app()
+    app(prog_name="skelpipe")
 
 
 def _tell(error: Exception) -> None:

@@ -1,0 +1,118 @@
+"""The command as it is typed: what it answers, at what cost, and its exit statuses."""
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import typer.main
+
+from pipeline import cli, read_skeletons
+
+HEAVY = ("torch", "mmpose", "mmengine", "mmdet", "mmcv", "openpifpaf", "cv2", "numpy", "av", "onnxruntime", "openvino")
+
+
+def skelpipe(*arguments: object, folder: Path | None = None) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "pipeline.cli", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+        cwd=folder,
+    )
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["extract", "--help"], ["--version"]])
+def test_help_imports_nothing_heavy(arguments):
+    program = (
+        "import sys\nfrom pipeline import cli\ntry:\n    cli.main()\nfinally:\n"
+        f"    print('loaded', [name for name in {HEAVY} if name in sys.modules])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program, *arguments], capture_output=True, text=True, check=False, timeout=60
+    )
+    assert done.returncode == 0
+    assert done.stdout.rstrip().endswith("loaded []")
+
+
+def test_version():
+    assert re.fullmatch(r"skelpipe \d+\.\d+\.\d+\S*\n", skelpipe("--version").stdout)
+
+
+@pytest.mark.parametrize("name", ["extract", "merge", "label", "stats", "models", "info"])
+def test_every_option_says_its_default(name, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "200")
+    command = typer.main.get_command(cli.app).commands[name]
+    options = [option for option in command.params if option.param_type_name == "option" and option.name != "help"]
+    with command.make_context(name, ["x"], resilient_parsing=True) as context:
+        for option in options:
+            _, text = option.get_help_record(context)
+            assert "default: " in text or "required" in text, option.name
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "words"),
+    [
+        (["extract"], 2, "Missing argument"),
+        (["extract", "x", "--bogus"], 2, "No such option"),
+        (["extract", "no such folder"], 2, "no such folder: no such file or folder"),
+        (["extract", ".", "--stride", "0"], 2, "Invalid value for '--stride'"),
+        (["extract", ".", "--shard", "4/3"], 2, "give I/N with I from 1 to N"),
+        (["extract", ".", "--batch-size", "many"], 2, "batch_size"),
+        (["extract", ".", "--detect-every", "0"], 2, "detect_every is 0, but must be auto or at least 1"),
+        (["extract", ".", "--start", "3", "--end", "2"], 2, "end 2.0 s is not after start 3.0 s"),
+        (["extract", ".", "--backend", "tpu"], 2, "backend"),
+        (["extract", ".", "--labels", "nowhere.csv"], 2, "nowhere.csv"),
+        (["extract", ".", "--config", "extract/fast"], 2, "extract/accurate"),
+        (["merge", "nowhere"], 2, "nowhere"),
+        (["stats", "nowhere.pkl"], 2, "nowhere.pkl"),
+    ],
+)
+def test_wrong_usage_is_told_in_words_with_status_2(arguments, status, words, tmp_path, monkeypatch, capfd, clips):
+    # In this process, to spare the start of thirteen others.
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "200")
+    (tmp_path / "a.mp4").write_bytes(b"")
+    monkeypatch.setattr(sys, "argv", ["skelpipe", *arguments])
+    with pytest.raises(SystemExit) as stop:
+        cli.main()
+    assert stop.value.code == status
+    said = capfd.readouterr()
+    assert words in said.err
+    assert "Traceback" not in said.err
+    assert said.out == ""
+
+
+def test_a_shipped_config_is_found_from_any_folder_and_the_command_line_overrides_it(networks, clips, tmp_path):
+    estimator, detector = networks
+    clip = clips / "wave" / "clip 3 ü.mp4"
+    given = ["extract", clip, "--estimator", estimator, "--detector", detector, "--device", "cpu"]
+    done = skelpipe(*given, "--config", "extract/accurate", "--no-flip-test", "--detect-every", 3, folder=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.endswith("skeletons/tiny_pose.pkl\n")
+    (annotation,) = read_skeletons(tmp_path / "skeletons" / "tiny_pose.pkl")["annotations"]
+    parameters = annotation["history"][0]["parameters"]
+    assert (parameters["square_input"], parameters["flip_test"], parameters["detect_every"]) == (True, False, 3)
+    assert parameters["estimator"]["precision"] == "fp32"
+
+
+def test_an_unknown_key_in_a_config_names_the_nearest(clips, tmp_path, monkeypatch, capfd):
+    config = tmp_path / "mine.yaml"
+    config.write_text("detect_evry: 2\n")
+    monkeypatch.setattr(sys, "argv", ["skelpipe", "extract", str(clips), "--config", str(config)])
+    with pytest.raises(SystemExit) as stop:
+        cli.main()
+    assert stop.value.code == 2
+    assert capfd.readouterr().err.endswith("mine.yaml: unknown setting 'detect_evry'; did you mean 'detect_every'?\n")
+
+
+def test_info_says_what_a_bug_report_needs():
+    facts = json.loads(skelpipe("info", "--json").stdout)
+    assert facts["versions"]["skelpipe"]
+    assert facts["versions"]["torch"]
+    assert set(facts["backends"]) == {"torch", "openvino", "onnxruntime"}
+    assert all(isinstance(said, str) and said for said in (facts["backends"] | facts["extras"]).values())
+    assert facts["processor"]["usable_cores"] >= 1

@@ -1,0 +1,220 @@
+"""Frames of many videos through detector and estimator: order, key frames, the boxes between them, memory."""
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import pytest
+
+from pose_extraction.detection import Detections
+from pose_extraction.streaming import StageTimes, between, detect_persons, estimate_bottomup, estimate_topdown
+from pose_extraction.topdown import TopdownEstimator, TopdownSpec
+from pose_extraction.video import Frame
+
+FPS = 10.0
+
+
+def frame(number: int, value: int = 0) -> Frame:
+    """A black frame whose first pixel says its number and its video."""
+    image = np.zeros((64, 64, 3), np.uint8)
+    image[0, 0, :2] = number, value
+    return Frame(number, number / FPS, image)
+
+
+class NumberDetector:
+    """One person at x = ten times the frame's number, and nobody in frames of video 9; remembers what it saw."""
+
+    def __init__(self, batch_size: int) -> None:
+        self.batch_size = batch_size
+        self.seen: list[tuple[int, int]] = []
+
+    def detect(self, images: Sequence[np.ndarray]) -> list[Detections]:
+        assert len(images) <= self.batch_size + 1
+        found = []
+        for image in images:
+            number, video = int(image[0, 0, 0]), int(image[0, 0, 1])
+            self.seen.append((video, number))
+            people = 0 if video == 9 else 1
+            box = np.array([[10 * number, 0, 10 * number + 40, 60]], np.float32)[:people]
+            found.append((box, np.full(people, 0.9, np.float32)))
+        return found
+
+
+def source(*lengths: int, chunk: int = 3) -> Iterator[tuple[int, Frame | None]]:
+    """Videos 0, 1, ... of these lengths, in turns of a few frames."""
+    position = [0] * len(lengths)
+    ended: set[int] = set()
+    while len(ended) < len(lengths):
+        for video, length in enumerate(lengths):
+            if video in ended:
+                continue
+            for _ in range(chunk):
+                if position[video] == length:
+                    ended.add(video)
+                    yield video, None
+                    break
+                yield video, frame(position[video], video)
+                position[video] += 1
+
+
+def collect(stream) -> dict[int, list]:
+    """What came of each video, in order; every video must have been ended once, at its end."""
+    got: dict[int, list] = {}
+    ended = set()
+    for video, *rest in stream:
+        assert video not in ended
+        if rest[0] is None:
+            ended.add(video)
+            got.setdefault(video, [])
+        else:
+            got.setdefault(video, []).append(rest if len(rest) > 1 else rest[0])
+    assert ended == set(got)
+    return got
+
+
+@pytest.mark.parametrize("batch_size", [1, 2, 5])
+@pytest.mark.parametrize("every", [1, 3, 4])
+def test_every_nth_frame_and_the_last_are_detected_and_all_come_out_in_order(batch_size, every):
+    lengths = (10, 1, 0, 7, 13)
+    detector = NumberDetector(batch_size)
+    got = collect(detect_persons(source(*lengths), detector, lambda _: every, StageTimes()))
+    assert {video: [item[0].index for item in items] for video, items in got.items()} == {
+        video: list(range(length)) for video, length in enumerate(lengths)
+    }
+    keys = {
+        (video, number)
+        for video, length in enumerate(lengths)
+        for number in range(length)
+        if number % every == 0 or number == length - 1
+    }
+    assert sorted(detector.seen) == sorted(keys)
+
+
+def test_between_key_frames_boxes_move_on_a_straight_line():
+    got = collect(detect_persons(source(9), NumberDetector(2), lambda _: 2, StageTimes()))
+    for item, (box, score) in got[0]:
+        np.testing.assert_allclose(box, [[10 * item.index, 0, 10 * item.index + 40, 60]], atol=1e-4)
+        np.testing.assert_allclose(score, [0.9])
+
+
+def test_the_line_follows_time_and_not_the_number_of_frames():
+    frames = [frame(0), frame(1), frame(2)]
+    frames[1].time = 0.15
+    frames[2].time = 0.2
+    stream = [(0, item) for item in frames] + [(0, None)]
+    got = collect(detect_persons(iter(stream), NumberDetector(1), lambda _: 2, StageTimes()))
+    np.testing.assert_allclose(got[0][1][1][0][0, 0], 15, atol=1e-4)
+
+
+def test_a_person_without_a_partner_stays_on_his_side():
+    left = np.array([[0, 0, 10, 20], [100, 0, 110, 20]], np.float32)
+    right = np.array([[2, 0, 12, 20]], np.float32)
+    first, last = (left, np.array([0.8, 0.6], np.float32)), (right, np.array([0.4], np.float32))
+    box, score = between(first, last, 0.25)
+    np.testing.assert_allclose(box, [[0.5, 0, 10.5, 20], [100, 0, 110, 20]])
+    np.testing.assert_allclose(score, [0.7, 0.6])
+    box, _ = between(first, last, 0.75)
+    np.testing.assert_allclose(box, [[1.5, 0, 11.5, 20]])
+
+
+def test_a_video_that_comes_slowly_holds_up_no_other():
+    def slow_first() -> Iterator[tuple[int, Frame | None]]:
+        yield 0, frame(0, 0)
+        yield 0, frame(1, 0)
+        for number in range(40):
+            yield 1, frame(number, 1)
+            consumed.append(number)
+        yield 1, None
+        yield 0, None
+
+    consumed: list[int] = []
+    for video, item, _ in detect_persons(slow_first(), NumberDetector(2), lambda _: 4, StageTimes()):
+        if video == 1 and item is not None:
+            # Two key frames and what lies between them, and no more, are held back.
+            assert len(consumed) - item.index <= 9
+
+
+class PositionNetwork:
+    """Heat maps whose peak is at the brightest pixel of the crop, batch by batch; remembers the batches' sizes."""
+
+    def __init__(self, batch_size: int) -> None:
+        self.batch_size = batch_size
+        self.batches: list[int] = []
+
+    def __call__(self, images: np.ndarray) -> list[np.ndarray]:
+        assert len(images) <= self.batch_size
+        self.batches.append(len(images))
+        maps = images[:, ::4, ::4, 2].astype(np.float32) / 255
+        return [np.repeat(maps[:, None], 17, 1)]
+
+
+def topdown(batch_size: int) -> TopdownEstimator:
+    return TopdownEstimator(PositionNetwork(batch_size), TopdownSpec((64, 48)))
+
+
+def lit(number: int) -> Frame:
+    """A frame with a bright square at x = 20 + 2 * number."""
+    image = np.zeros((120, 160, 3), np.uint8)
+    image[50:60, 15 + 2 * number : 25 + 2 * number] = 255
+    return Frame(number, number / FPS, image)
+
+
+def boxes(number: int, people: int) -> Detections:
+    box = np.tile(np.array([[2 * number, 20, 2 * number + 40, 90]], np.float32), (people, 1))
+    return box, np.full(people, 0.5, np.float32)
+
+
+@pytest.mark.parametrize("batch_size", [1, 4, 7])
+def test_poses_come_back_to_their_frames_however_batches_fall(batch_size):
+    estimator = topdown(batch_size)
+    people = {0: [1, 0, 3, 2, 0], 1: [0, 0], 2: [5, 1, 1]}
+    stream = [
+        (video, lit(number), boxes(number, count))
+        for video, counts in people.items()
+        for number, count in enumerate(counts)
+    ]
+    # The videos take turns, and end after their last frames.
+    stream.sort(key=lambda entry: (entry[1].index, entry[0]))
+    ends = [(video, None, None) for video in people]
+    got = collect(estimate_topdown(iter(stream + ends), estimator, StageTimes()))
+    assert {video: [poses.num_persons for poses in items] for video, items in got.items()} == people
+    for items in got.values():
+        for number, poses in enumerate(items):
+            assert (poses.frame_index, poses.time) == (number, number / FPS)
+            np.testing.assert_array_equal(poses.box, boxes(number, poses.num_persons)[0])
+            if poses.num_persons:
+                assert np.abs(poses.keypoint[..., 0] - (20 + 2 * number)).max() < 8
+    # Every batch but the last is full.
+    assert set(estimator.network.batches[:-1]) <= {batch_size}
+    assert sum(estimator.network.batches) == 13
+
+
+def test_nobody_detected_is_nobody_and_never_the_whole_image():
+    estimator = topdown(4)
+    stream = ((9, item) if item is None else (9, frame(item.index, 9)) for _, item in source(6))
+    found = detect_persons(stream, NumberDetector(2), lambda _: 2, StageTimes())
+    (items,) = collect(estimate_topdown(found, estimator, StageTimes())).values()
+    assert [poses.num_persons for poses in items] == [0] * 6
+    assert all(poses.keypoint.shape == (0, 17, 2) for poses in items)
+    assert estimator.network.batches == []
+
+
+class FrameEstimator:
+    """Finds as many persons as the first pixel says."""
+
+    batch_size = 2
+
+    def estimate(self, images: list[np.ndarray]) -> list[tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]]:
+        assert len(images) <= 2 * self.batch_size
+        counts = [int(image[0, 0, 0]) for image in images]
+        return [
+            (np.zeros((n, 4), np.float32), np.zeros(n, np.float32), np.zeros((n, 17, 2)), np.zeros((n, 17)))
+            for n in counts
+        ]
+
+
+def test_bottom_up_poses_come_back_to_their_frames():
+    lengths = (7, 0, 4)
+    got = collect(estimate_bottomup(source(*lengths), FrameEstimator(), StageTimes()))
+    assert {video: [poses.num_persons for poses in items] for video, items in got.items()} == {
+        video: list(range(length)) for video, length in enumerate(lengths)
+    }
