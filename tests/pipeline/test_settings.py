@@ -1,0 +1,70 @@
+"""Settings: what is refused, in which words, and where configs are found."""
+
+from pathlib import Path
+
+import pytest
+
+from pipeline.settings import ExtractSettings, find_config, parse_settings, read_config, shipped_configs
+from pose_extraction.errors import UsageError
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ({"estimater": "hrnet"}, "unknown setting 'estimater'; did you mean 'estimator'?"),
+        ({"zzz": 1}, "unknown setting 'zzz'"),
+        ({"stride": 0}, "stride: Input should be greater than or equal to 1 (got 0)"),
+        ({"precision": "int8"}, "precision: "),
+        ({"batch_size": "few"}, "batch_size: "),
+        ({"workers": 0}, "workers is 0, but must be auto or at least 1"),
+        ({"start": 2, "end": 2}, "end 2.0 s is not after start 2.0 s"),
+        ({"detection_threshold": 1.0}, "detection_threshold: "),
+    ],
+)
+def test_what_cannot_be_is_refused_with_the_place_named(values, words):
+    with pytest.raises(UsageError) as refusal:
+        parse_settings(values, place="here")
+    assert str(refusal.value).startswith("here: ")
+    assert words in str(refusal.value)
+
+
+@pytest.mark.parametrize("path", sorted(shipped_configs().rglob("*.yaml")), ids=lambda path: path.stem)
+def test_every_shipped_config_is_valid_and_says_how_to_use_it(path):
+    name = path.relative_to(shipped_configs()).with_suffix("").as_posix()
+    assert find_config(name) == path
+    assert read_config(name)
+    assert path.read_text().startswith(f"# skelpipe extract --config {name} ")
+
+
+def test_a_config_by_path_comes_before_a_shipped_one(tmp_path, monkeypatch):
+    (tmp_path / "extract").mkdir()
+    (tmp_path / "extract" / "accurate").write_text("stride: 2\n")
+    monkeypatch.chdir(tmp_path)
+    assert read_config("extract/accurate") == {"stride": 2}
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ("- stride\n", "holds list, not settings"),
+        ("stride: [1\n", "cannot be read as YAML"),
+        (b"\xff\xfe\x00", "cannot be read as YAML"),
+        ("!!python/object/apply:os.system ['touch ran']\n", "cannot be read as YAML"),
+    ],
+)
+def test_a_file_that_is_no_config_is_refused(tmp_path, monkeypatch, content, words):
+    monkeypatch.chdir(tmp_path)
+    path = Path("mine.yaml")
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    with pytest.raises(UsageError, match=words) as refusal:
+        read_config("mine.yaml")
+    assert "mine.yaml" in str(refusal.value)
+    assert not Path("ran").exists()
+
+
+def test_only_what_shapes_the_poses_makes_them_be_made_anew():
+    of_networks = {"estimator", "detector", "checkpoint", "detector_checkpoint", "device", "backend", "precision"}
+    of_speed_and_place = {"batch_size", "overlay", "workers"}
+    # What the first ones decide is part of the networks' identities; the others change no number.
+    shaping = set(ExtractSettings.model_fields) - of_networks - of_speed_and_place
+    assert set(ExtractSettings().shaping()) == shaping
