@@ -1,8 +1,14 @@
 """Several devices, each with a process of its own, and the memory that a run takes."""
 
 import multiprocessing
+import os
+import shutil
+import signal
 import subprocess
 import sys
+from collections.abc import Callable
+from multiprocessing.process import BaseProcess
+from pathlib import Path
 
 from made_runs import SIZE, all_files
 
@@ -17,42 +23,80 @@ def test_two_processes_write_the_same_files_as_one(run, clips, tmp_path):
     assert all_files(tmp_path / "two") == all_files(tmp_path / "one")
 
 
-def kill_at_the_first_frame(monkeypatch, how_many: int) -> None:
-    """Has so many of the devices' processes killed as soon as one tells of its work."""
+def at_the_first_frame(monkeypatch, act: Callable[[], bool]) -> None:
+    """Has `act` called as soon as one of the devices' processes tells of its work, and again until it is true."""
     told = RunProgress.frame
-    doomed: list = []
+    acted: list[bool] = []
 
     def frame(progress: RunProgress) -> None:
-        if not doomed:
-            doomed.extend(sorted(multiprocessing.active_children(), key=lambda process: process.pid)[:how_many])
-            for process in doomed:
-                process.kill()
+        if not acted and act():
+            acted.append(True)
         told(progress)
 
     monkeypatch.setattr(RunProgress, "frame", frame)
 
 
+def is_reading(process: BaseProcess, folder: Path) -> bool:
+    """Whether a process has a file in a folder open."""
+    try:
+        opened = [descriptor.resolve() for descriptor in Path(f"/proc/{process.pid}/fd").iterdir()]
+    except OSError:
+        return False
+    return any(path.is_relative_to(folder) for path in opened)
+
+
 def test_a_process_that_dies_costs_the_videos_in_its_hands_and_holds_up_nobody(run, clips, tmp_path, monkeypatch):
+    # Long enough to be still in somebody's hands when its first frames are told.
+    videos = tmp_path / "videos"
+    shutil.copytree(clips, videos)
+    write_made_clip(videos / "a long one.mp4", size=SIZE, frames=300)
+
+    def kill_one() -> bool:
+        reading = [process for process in multiprocessing.active_children() if is_reading(process, videos)]
+        for process in reading[:1]:
+            process.kill()
+        return bool(reading)
+
     with monkeypatch.context() as patched:
-        kill_at_the_first_frame(patched, 1)
-        outcome = run(clips, tmp_path / "out", device="cpu,cpu")
+        at_the_first_frame(patched, kill_one)
+        outcome = run(videos, tmp_path / "out", device="cpu,cpu")
     failed = outcome.report.failed
-    assert outcome.report.done + len(failed) == 4
+    assert outcome.report.done + len(failed) == 5
+    assert failed
     assert outcome.report.done >= 1
     assert all("the process of device cpu was killed by signal 9; run again" in cause for cause in failed.values())
     assert all(cause in outcome.said for cause in failed.values())
-    run(clips, tmp_path / "out")
-    run(clips, tmp_path / "one")
+    run(videos, tmp_path / "out")
+    run(videos, tmp_path / "one")
     assert all_files(tmp_path / "out") == all_files(tmp_path / "one")
 
 
-def test_when_all_processes_die_every_video_is_accounted_for(run, clips, tmp_path, monkeypatch):
-    for number in range(6):
-        write_made_clip(tmp_path / "videos" / f"{number}.mp4", size=SIZE, frames=80)
-    kill_at_the_first_frame(monkeypatch, 2)
+def test_when_all_processes_die_every_video_is_accounted_for(run, tmp_path, monkeypatch):
+    clip = write_made_clip(tmp_path / "videos" / "0.mp4", size=SIZE, frames=80)
+    for number in range(1, 20):
+        shutil.copy(clip, clip.with_stem(str(number)))
+
+    def kill_all() -> bool:
+        for process in multiprocessing.active_children():
+            process.kill()
+        return True
+
+    at_the_first_frame(monkeypatch, kill_all)
     outcome = run(tmp_path / "videos", tmp_path / "out", device="cpu,cpu")
-    assert outcome.report.done + len(outcome.report.failed) == 6
+    assert outcome.report.done + len(outcome.report.failed) == 20
+    assert any("killed by signal 9" in cause for cause in outcome.report.failed.values())
     assert any("not tried" in cause for cause in outcome.report.failed.values())
+
+
+def test_an_interrupt_from_the_terminal_is_not_for_the_devices_processes_to_answer(run, clips, tmp_path, monkeypatch):
+    def interrupt() -> bool:
+        for process in multiprocessing.active_children():
+            os.kill(process.pid, signal.SIGINT)
+        return True
+
+    at_the_first_frame(monkeypatch, interrupt)
+    outcome = run(clips, tmp_path, device="cpu,cpu")
+    assert (outcome.report.done, outcome.report.failed) == (4, {})
 
 
 PEAK = """
