@@ -112,13 +112,16 @@ def extract(
         "auto"
     ),
     precision: Annotated[
-        str, typer.Option(metavar="auto|fp32|bf16|fp16", help="Auto is bf16 where the processor has it.")
+        str,
+        typer.Option(
+            metavar="auto|fp32|bf16|fp16", help="Auto is bf16 where the processor has it, fp32 for detectors."
+        ),
     ] = "auto",
     batch_size: Annotated[
         str, typer.Option(metavar="auto|N", help="Persons, or frames of openpifpaf, at once.")
     ] = "auto",
     detect_every: Annotated[
-        str, typer.Option(metavar="auto|N", help="Detect in every N-th frame; auto: about every 0.14 s.")
+        str, typer.Option(metavar="auto|N", help="Detect in every N-th frame; auto: about every 0.1 s.")
     ] = "auto",
     detection_threshold: Annotated[float, typer.Option(help="Boxes with a lower score are not persons.")] = 0.3,
     square_input: Annotated[

@@ -119,7 +119,7 @@ class OneStageDetector:
         score_threshold: float,
         batch_size: int,
     ) -> None:
-        self._make_network = make_network
+        self.make_network = make_network
         self._networks: dict[tuple[int, int], Network] = {}
         self.spec = spec
         self.score_threshold = score_threshold
@@ -127,7 +127,7 @@ class OneStageDetector:
 
     def _network(self, input_size: tuple[int, int]) -> Network:
         if input_size not in self._networks:
-            self._networks[input_size] = self._make_network(input_size)
+            self._networks[input_size] = self.make_network(input_size)
         return self._networks[input_size]
 
     def detect(self, images: Sequence[np.ndarray]) -> list[Detections]:

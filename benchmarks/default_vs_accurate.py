@@ -1,0 +1,96 @@
+"""How near the poses of the default settings are to those of `--config extract/accurate`, on real clips.
+
+    python benchmarks/default_vs_accurate.py VIDEO|FOLDER... --estimator FILE.onnx --detector FILE.onnx [--clips 40]
+
+The same frames are extracted with the same networks: accurately, with each single saving of the defaults, and with the
+defaults. In each frame persons are paired by the overlap of their boxes, and each pair's raw poses, before tracking
+and cleaning, are compared by OKS on the area of the accurate box. "Sure" are the persons whose joints have a mean score
+above 0.6 in the accurate setting: a network that guesses does not guess the same twice.
+"""
+
+import argparse
+import tempfile
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+from scipy.optimize import linear_sum_assignment
+
+from pipeline.extract import Share, extract
+from pipeline.settings import ExtractSettings, read_config
+from pose_extraction.oks import box_area, box_iou, oks
+from pose_extraction.pickles import read_pickle
+
+SAME_PERSON_IOU = 0.3
+SURE = 0.6
+
+
+@dataclass
+class Agreement:
+    """OKS of all pairs, and of those whose accurate pose is sure; persons found by both settings."""
+
+    pairs: list[float] = field(default_factory=list)
+    sure: list[float] = field(default_factory=list)
+    persons: int = 0
+    persons_accurate: int = 0
+
+    def add(self, accurate: dict[str, Any], other: dict[str, Any]) -> None:
+        """Compares the raw poses of one clip."""
+        self.persons_accurate += len(accurate["box"])
+        self.persons += len(other["box"])
+        for frame in np.intersect1d(accurate["frame_index"], other["frame_index"]):
+            first, second = accurate["frame_index"] == frame, other["frame_index"] == frame
+            box = accurate["box"][first]
+            overlap = box_iou(box, other["box"][second])
+            rows, columns = linear_sum_assignment(-overlap)
+            rows, columns = (index[overlap[rows, columns] > SAME_PERSON_IOU] for index in (rows, columns))
+            values = oks(accurate["keypoint"][first][rows], other["keypoint"][second][columns], box_area(box[rows]))
+            score = accurate["keypoint_score"][first][rows].mean(1)
+            self.pairs += list(values)
+            self.sure += list(values[score > SURE])
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("videos", nargs="+")
+    parser.add_argument("--estimator", required=True)
+    parser.add_argument("--detector", required=True)
+    parser.add_argument("--clips", type=int, default=40)
+    arguments = parser.parse_args()
+    accurate = {**read_config("extract/accurate"), "estimator": arguments.estimator, "detector": arguments.detector}
+    variants: dict[str, dict[str, Any]] = {
+        "accurate": accurate,
+        "no flip test": {**accurate, "flip_test": False},
+        "bf16 for both": {**accurate, "precision": "bf16"},
+        "detect_every auto": {**accurate, "detect_every": "auto"},
+        "defaults": {"estimator": arguments.estimator, "detector": arguments.detector},
+    }
+    print("| setting | frames/s | persons | pairs | mean OKS | median | sure pairs | mean OKS, sure |")
+    print("|---|---|---|---|---|---|---|---|")
+    with tempfile.TemporaryDirectory() as folder:
+        reference: Path | None = None
+        for name, values in variants.items():
+            report = extract(
+                arguments.videos,
+                Path(folder) / name.replace(" ", "-"),
+                settings=ExtractSettings(**values),
+                share=Share(limit=arguments.clips),
+                console=Console(quiet=True),
+            )
+            reference = reference or report.folder
+            agreement = Agreement()
+            for path in sorted(reference.rglob("*.pkl")):
+                other = report.folder / path.relative_to(reference)
+                agreement.add(read_pickle(path)["raw"], read_pickle(other)["raw"])
+            print(
+                f"| {name} | {report.frames_per_second:.1f} | {agreement.persons} | {len(agreement.pairs)} "
+                f"| {np.mean(agreement.pairs):.4f} | {np.median(agreement.pairs):.4f} "
+                f"| {len(agreement.sure)} | {np.mean(agreement.sure):.4f} |",
+                flush=True,
+            )
+
+
+if __name__ == "__main__":
+    main()

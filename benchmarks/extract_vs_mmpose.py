@@ -1,0 +1,257 @@
+"""Frames a second of our extraction against mmpose.apis.MMPoseInferencer, at equal work and at our defaults.
+
+    python benchmarks/extract_vs_mmpose.py CLIP [--estimator hrnet-w32] [--persons 2] [--frames 24] [--repeats 3]
+
+Both run the same networks with the same seeded weights on the same clip. The detector runs on every frame (by default
+ours on every key frame), and then the same scripted boxes are taken, so that both crop the same persons. Variants
+alternate in one process; medians are printed. Ours includes decoding, tracking, cleaning and writing. Peak memory is
+that of one process a variant.
+"""
+
+import argparse
+import json
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+import warnings
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pose_extraction import mmlab
+from pose_extraction.annotations import annotation_from, data_set, pack_raw
+from pose_extraction.backends import Network
+from pose_extraction.decoding import VideoJob
+from pose_extraction.detection import Detections
+from pose_extraction.estimators import Request, identify, load_detector, load_estimator
+from pose_extraction.extraction import ExtractionSettings, PoseExtractor, follow
+from pose_extraction.pickles import write_pickle
+from pose_extraction.video import VideoReader
+from pose_extraction.video_writer import VideoWriter
+
+SEED = "seed:0"
+BASELINE = "MMPoseInferencer"
+# Precision, flip test, square input of the detector, detection on every N-th frame (None: the default).
+VARIANTS: dict[str, tuple[str, bool, bool, int | None]] = {
+    "fp32, equal work": ("fp32", True, True, 1),
+    "fastest precision, equal work": ("auto", True, True, 1),
+    "and no flip": ("auto", False, True, 1),
+    "and oblong input": ("auto", False, False, 1),
+    "defaults": ("auto", False, False, None),
+}
+Run = Callable[[], dict[str, float]]
+
+
+class Timed:
+    """A network whose time is counted."""
+
+    def __init__(self, network: Network) -> None:
+        self.batch_size = network.batch_size
+        self.seconds = 0.0
+        self._network = network
+
+    def __call__(self, images: np.ndarray) -> list[np.ndarray]:
+        started = time.perf_counter()
+        try:
+            return self._network(images)
+        finally:
+            self.seconds += time.perf_counter() - started
+
+
+class Scripted:
+    """Runs a detector, and answers with the scripted boxes."""
+
+    def __init__(self, detector: Any, boxes: np.ndarray) -> None:
+        self._detector = detector
+        self._boxes = boxes
+        self.batch_size = detector.batch_size
+
+    def detect(self, images: Sequence[np.ndarray]) -> list[Detections]:
+        self._detector.detect(images)
+        return [(self._boxes.copy(), np.full(len(self._boxes), 0.9, np.float32)) for _ in images]
+
+
+def scripted_boxes(size: tuple[int, int], persons: int) -> np.ndarray:
+    """Standing persons side by side, as a camera in a room sees them."""
+    height, width = size
+    centres = (np.arange(persons) + 1) * width / (persons + 1)
+    half = 0.055 * width
+    return np.array([[x - half, 0.22 * height, x + half, 0.84 * height] for x in centres], np.float32)
+
+
+def prepare_ours(name: str, arguments: argparse.Namespace, clip: Path, boxes: np.ndarray) -> Run:
+    """A function that extracts the clip once and tells the seconds of each part."""
+    precision, flip_test, square, detect_every = VARIANTS[name]
+    request = Request(precision=precision, flip_test=flip_test, oblong=not square)
+    estimator = load_estimator(identify("estimator", arguments.estimator, checkpoint=SEED, request=request), request)
+    detector: Any = load_detector(identify("detector", arguments.detector, checkpoint=SEED, request=request), request)
+    timed: list[Timed] = []
+
+    def count(network: Network) -> Timed:
+        timed.append(Timed(network))
+        return timed[-1]
+
+    estimator.network = count(estimator.network)  # type: ignore[union-attr]
+    make_network = detector.make_network
+    detector.make_network = lambda size: count(make_network(size))
+    settings = ExtractionSettings(detect_every=detect_every)
+    out = Path(tempfile.mkdtemp()) / "clip.pkl"
+
+    def run() -> dict[str, float]:
+        for network in timed:
+            network.seconds = 0.0
+        extractor = PoseExtractor(estimator, Scripted(detector, boxes), settings)
+        started = time.perf_counter()
+        (job, frames), *_ = extractor.videos([VideoJob(clip)])
+        seen = time.perf_counter()
+        assert job.info is not None
+        poses = follow(frames, job.info.size, settings)[0].poses
+        followed = time.perf_counter()
+        annotation = annotation_from(
+            poses, frame_dir="clip", estimator=arguments.estimator, fps=job.info.fps, source="clip"
+        )
+        write_pickle(out, data_set([annotation], {"all": ["clip"]}, raw=pack_raw(frames)))
+        ended = time.perf_counter()
+        times = extractor.times
+        networks = sum(network.seconds for network in timed)
+        inside = times.detect + times.crop + times.network + times.decode
+        return {
+            "total": ended - started,
+            "networks": networks,
+            "detector's input and boxes": times.detect + times.network - networks,
+            "crops": times.crop,
+            "heat maps": times.decode,
+            "waiting for frames": (seen - started) - inside,
+            "tracking and cleaning": followed - seen,
+            "writing": ended - followed,
+        }
+
+    return run
+
+
+def prepare_baseline(arguments: argparse.Namespace, clip: Path, boxes: np.ndarray) -> Run:
+    """A function that runs MMPoseInferencer over the clip once."""
+    mmlab.prepare()
+    from mmpose.apis import MMPoseInferencer
+
+    request = Request(device="cpu", backend="torch", precision="fp32")
+    pose_entry = identify("estimator", arguments.estimator, checkpoint=SEED, request=request).entry
+    detector_entry = identify("detector", arguments.detector, checkpoint=SEED, request=request).entry
+    assert pose_entry is not None and detector_entry is not None
+    inferencer = MMPoseInferencer(
+        pose2d=mmlab.load_config("mmpose", pose_entry.config).filename,
+        det_model=mmlab.load_config(detector_entry.package, detector_entry.config).filename,
+        det_cat_ids=[0],
+        device="cpu",
+    ).inferencer
+    inferencer.model.load_state_dict(mmlab.build_topdown(pose_entry.config)[0].state_dict())
+    network, _ = mmlab.build_detector(detector_entry.package, detector_entry.config)
+    inferencer.detector.model.load_state_dict(network.state_dict())
+    detect = inferencer.detector
+
+    def scripted(image: Any, **keywords: Any) -> dict[str, Any]:
+        import torch
+        from mmengine.structures import InstanceData
+
+        results = detect(image, **keywords)
+        results["predictions"][0].pred_instances = InstanceData(
+            bboxes=torch.from_numpy(boxes),
+            scores=torch.full((len(boxes),), 0.9),
+            labels=torch.zeros(len(boxes), dtype=torch.long),
+        )
+        return results
+
+    inferencer.detector = scripted
+
+    def run() -> dict[str, float]:
+        started = time.perf_counter()
+        for _ in inferencer(str(clip), return_datasamples=False):
+            pass
+        return {"total": time.perf_counter() - started}
+
+    return run
+
+
+def prepare(name: str, arguments: argparse.Namespace, clip: Path, boxes: np.ndarray) -> Run:
+    """The variant of that name, ready to run."""
+    if name == BASELINE:
+        return prepare_baseline(arguments, clip, boxes)
+    return prepare_ours(name, arguments, clip, boxes)
+
+
+def cut_clip(source: Path, frames: int, folder: Path) -> tuple[Path, tuple[int, int]]:
+    """The first frames of a clip in a file of its own, because MMPoseInferencer always reads to the end."""
+    path = folder / "clip.mp4"
+    with VideoReader(source) as reader, VideoWriter(path, reader.info.fps, reader.info.size) as writer:
+        for frame in reader:
+            if frame.index >= frames:
+                break
+            writer.write(frame.image, frame.time)
+        return path, reader.info.size
+
+
+def peak_memory(name: str) -> float:
+    """Peak resident memory in MiB of a process of its own that runs one variant once."""
+    command = [sys.executable, __file__, *sys.argv[1:], "--only", name]
+    output = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    return float(json.loads(output.splitlines()[-1])["peak_mib"])
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("clip", type=Path)
+    parser.add_argument("--estimator", default="hrnet-w32")
+    parser.add_argument("--detector", default="rtmdet")
+    parser.add_argument("--persons", type=int, default=2)
+    parser.add_argument("--frames", type=int, default=24)
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--only", help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    warnings.simplefilter("ignore")
+
+    with tempfile.TemporaryDirectory() as folder:
+        clip, size = cut_clip(arguments.clip, arguments.frames, Path(folder))
+        boxes = scripted_boxes(size, arguments.persons)
+        if arguments.only:
+            prepare(arguments.only, arguments, clip, boxes)()
+            # Not getrusage(): its maximum includes what the parent held when it forked.
+            status = Path("/proc/self/status").read_text(encoding="ascii")
+            print(json.dumps({"peak_mib": int(status.split("VmHWM:")[1].split()[0]) / 1024}))
+            return
+        names = [BASELINE, *VARIANTS]
+        runs = {name: prepare(name, arguments, clip, boxes) for name in names}
+        parts: dict[str, list[dict[str, float]]] = {name: [] for name in names}
+        for repeat in range(arguments.repeats + 1):
+            for name in names:
+                measured = runs[name]()
+                # The first round warms up.
+                if repeat:
+                    parts[name].append(measured)
+    report(arguments, parts)
+
+
+def report(arguments: argparse.Namespace, parts: dict[str, list[dict[str, float]]]) -> None:
+    seconds = {name: statistics.median(part["total"] for part in rounds) for name, rounds in parts.items()}
+    what = f"{arguments.estimator}, {arguments.detector}, {arguments.persons} persons, {arguments.frames} frames"
+    print(f"\n{what}, median of {arguments.repeats}\n")
+    print("| variant | frames/s | ratio | networks alone, frames/s | besides networks | peak MiB |")
+    print("|---|---|---|---|---|---|")
+    for name, rounds in parts.items():
+        rate, ratio = arguments.frames / seconds[name], seconds[BASELINE] / seconds[name]
+        networks = statistics.median(part.get("networks", float("nan")) for part in rounds)
+        floor, rest = arguments.frames / networks, 1 - networks / seconds[name]
+        print(f"| {name} | {rate:.2f} | {ratio:.2f} | {floor:.2f} | {rest:.1%} | {peak_memory(name):.0f} |")
+    print("\n| ms a frame | " + " | ".join(parts["defaults"][0]) + " |")
+    print("|---" * (1 + len(parts["defaults"][0])) + "|")
+    for name in VARIANTS:
+        keys = parts[name][0]
+        cells = [1e3 * statistics.median(part[key] for part in parts[name]) / arguments.frames for key in keys]
+        print(f"| {name} | " + " | ".join(f"{cell:.2f}" for cell in cells) + " |")
+
+
+if __name__ == "__main__":
+    main()
