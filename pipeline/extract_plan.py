@@ -14,7 +14,7 @@ from pipeline.settings import ExtractSettings
 from pose_extraction.annotations import data_set
 from pose_extraction.cleaning import CleaningSettings
 from pose_extraction.estimators import Identity, Request
-from pose_extraction.extraction import ExtractionSettings
+from pose_extraction.extraction import DETECTION_INTERVAL, ExtractionSettings
 from pose_extraction.pickles import write_pickle
 
 
@@ -84,6 +84,7 @@ class Plan:
             "version": importlib.metadata.version("skelpipe"),
             "settings": self.settings.shaping(),
             "extraction": dataclasses.asdict(self.extraction()),
+            "detection_interval": DETECTION_INTERVAL,
             "estimator": self.estimator.facts(),
             "detector": self.detector.facts() if self.detector else None,
             "spans": [(clip.frame_dir, clip.start, clip.end) for clip in self.clips[source.frame_dir]],

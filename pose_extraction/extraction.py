@@ -1,6 +1,6 @@
 """The order of the steps: frames of many videos become tracked, cleaned persons."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -22,8 +22,8 @@ from pose_extraction.topdown import TopdownEstimator
 from pose_extraction.tracking import Tracker, TrackerSettings, build_tracks
 
 # People move almost on straight lines for this many seconds, so that boxes between two detections can be drawn in. On
-# real clips at 30 frames a second, mean OKS to detection in every frame was 0.99 with every 2nd and 0.98 with every 4th,
-# where the network is sure (benchmarks/default_vs_accurate.py).
+# real clips at 30 frames a second, mean OKS to detection in every frame was 0.99 with every 2nd and 0.98 with every
+# 4th, where the network is sure (benchmarks/default_vs_accurate.py).
 DETECTION_INTERVAL = 0.1
 
 
@@ -90,7 +90,7 @@ class PoseExtractor:
         assert job.info is not None
         return max(1, round(DETECTION_INTERVAL * job.info.fps / job.stride))
 
-    def frames(self, jobs: Iterable[VideoJob]) -> Iterator[tuple[VideoJob, FramePoses | None]]:
+    def frames(self, jobs: Iterable[VideoJob]) -> Generator[tuple[VideoJob, FramePoses | None], None, None]:
         """Poses of each frame as they come, videos interleaved; (job, None) at the end of a video."""
         frames = decode_ahead(jobs, workers=self.workers)
         if isinstance(self.estimator, TopdownEstimator):
