@@ -1,0 +1,81 @@
+"""What README tells a newcomer to type exists."""
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+import typer.main
+import yaml
+
+import pipeline
+from pipeline.cli import app
+from pipeline.settings import find_config
+from pose_extraction.annotations import annotation_from
+from pose_extraction.model_zoo import lookup
+from pose_extraction.onnx_models import DetectorNotes, EstimatorNotes
+from pose_extraction.poses import VideoPoses
+
+ROOT = Path(__file__).resolve().parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+# Said to be still to come.
+TO_COME = {"train", "predict"}
+
+
+def section(title: str) -> str:
+    """The text below a heading, down to the next one."""
+    found = re.search(rf"^#+ {re.escape(title)}\n(.*?)(?=^#|\Z)", README, re.MULTILINE | re.DOTALL)
+    assert found is not None, f"README has no section {title!r}"
+    return found[1]
+
+
+def test_every_command_and_option_exists() -> None:
+    commands = typer.main.get_command(app).commands  # type: ignore[attr-defined]
+    lines = re.findall(r"(?:^    |`)skelpipe (\w+)([^\n`#]*)", README, re.MULTILINE)
+    assert len(lines) > 10
+    assert {name for name, _ in lines} - TO_COME <= set(commands)
+    for name, rest in lines:
+        if name not in TO_COME:
+            known = {option for parameter in commands[name].params for option in parameter.opts} | {"--help"}
+            assert set(re.findall(r"--[a-z-]+", rest)) <= known, f"skelpipe {name}{rest}"
+    for name in re.findall(r"--config (\S+)", README):
+        assert find_config(name.strip("`"))
+
+
+def test_every_make_target_exists() -> None:
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    for target in re.findall(r"`?make ([a-z]+)`?(?:\s+#|`)", README):
+        assert re.search(rf"^{target}:", makefile, re.MULTILINE), target
+
+
+def test_every_network_in_the_table_exists() -> None:
+    names: list[str] = []
+    for row in re.findall(r"^\| (`.*?) \|", section("Estimators and detectors"), re.MULTILINE):
+        for name in re.findall(r"`([\w-]+)`", row):
+            # `-s` after `vitpose-b` is short for `vitpose-s`.
+            names.append(names[-1].rsplit("-", 1)[0] + name if name.startswith("-") else name)
+    assert len(names) > 15
+    for name in names:
+        lookup(name)
+
+
+def test_the_yaml_beside_an_onnx_file_has_these_keys_and_defaults() -> None:
+    block = re.findall(r"^    (.*)$", section("Networks in ONNX files"), re.MULTILINE)
+    split = block[0].index("# detector")
+    columns = ([line[:split] for line in block], [line[split:] for line in block])
+    for column, notes in zip(columns, (EstimatorNotes, DetectorNotes), strict=True):
+        values = yaml.safe_load("\n".join(column))
+        assert set(values) == set(notes.model_fields)
+        assert notes.model_validate(values) == notes()
+
+
+def test_every_field_of_a_clip_is_told() -> None:
+    video = VideoPoses(np.arange(2), np.arange(2) / 25, (10, 20), [])
+    clip = annotation_from(video, frame_dir="a", estimator="b", fps=25.0, source="a.mp4")
+    told = set(re.findall(r"`(\w+)`", "".join(re.findall(r"^\| (`.*?) \|", section("What is written"), re.MULTILINE))))
+    assert told == set(clip)
+
+
+@pytest.mark.parametrize("name", ["extract_videos", "read_skeletons"])
+def test_the_three_lines_of_python_use_what_is_there(name: str) -> None:
+    assert name in section("In Python") and callable(getattr(pipeline, name))
