@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from typing import Any
@@ -98,6 +99,8 @@ def run_devices(
 def _start(plan: Plan, devices: Sequence[str]) -> dict[Connection, _Child]:
     context = multiprocessing.get_context("spawn")
     children: dict[Connection, _Child] = {}
+    # The first process would start this helper, which lifts what is blocked next.
+    resource_tracker.ensure_running()
     # Ctrl-C reaches the whole group of processes. Blocked here, it is inherited as blocked, so that this process alone
     # answers to it and ends the others.
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
