@@ -40,14 +40,15 @@ def converted(network: "torch.nn.Module", example: "torch.Tensor") -> Any:
             log.info("%s: cannot be read (%s), so the network is converted again", place, error)
             shutil.rmtree(place, ignore_errors=True)
     model = _convert(network, example)
-    # A cache that cannot be written costs time, nothing else.
+    # A cache that cannot be written costs time, nothing else; another process may have been first.
     with contextlib.suppress(OSError, RuntimeError):
         place.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=place.parent, prefix=".") as folder:
             openvino.save_model(model, Path(folder) / "new" / "model.xml", compress_to_fp16=False)
             # Model and weights are two files: the folder that holds both appears at once.
             (Path(folder) / "new").rename(place)
-    return model
+    # What is read back is compiled a little differently: the first run must not differ from later ones.
+    return openvino.Core().read_model(place / "model.xml") if (place / "model.xml").is_file() else model
 
 
 def _key(network: "torch.nn.Module", example: "torch.Tensor") -> str:
