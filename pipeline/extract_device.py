@@ -160,7 +160,7 @@ def _write(
             empty.append(f"{label.frame_dir}: there is no frame between its start and its end")
             continue
         clip.poses.history.insert(0, {"step": "estimate", "parameters": parameters, "counts": counts})
-        missing = [] if clip.poses.tracks else ["no person found"]
+        missing = [] if clip.poses.tracks else [_nobody(counts["persons"])]
         annotations.append(
             annotation_from(
                 clip.poses,
@@ -184,8 +184,13 @@ def _write(
     write_pickle(plan.file_of(source), data_set(annotations, split_of(written), raw=pack_raw(frames), digest=digest))
     persons = max(len(clip.poses.tracks) for clip in clips)
     if not persons:
-        problems.append("no person found")
+        problems.append(_nobody(counts["persons"]))
     return Outcome(source, overlay_error, tuple(problems + empty), persons, len(frames))
+
+
+def _nobody(poses: int) -> str:
+    """Why a clip has no person: nobody was seen, or cleaning kept nobody of those who were."""
+    return f"no person left of {poses} raw poses after cleaning" if poses else "no person found"
 
 
 def _write_overlay(plan: Plan, source: Source, poses: VideoPoses, interrupted: Event) -> str | None:

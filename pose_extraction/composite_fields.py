@@ -51,7 +51,7 @@ def load_library() -> ModuleType:
         import openpifpaf.plugins.coco
     except (ImportError, OSError) as error:
         raise BackendError(
-            f"the estimator openpifpaf cannot be loaded ({error}): install it with pip install 'skelpipe[openpifpaf]', "
+            f"the estimator openpifpaf cannot be loaded ({error}): install it as README's section OpenPifPaf says, "
             "again after every change of torch, which it is compiled against"
         ) from error
     return openpifpaf

@@ -7,6 +7,7 @@ networks used here need two, `nms` and `roi_align`, and torchvision has both; ev
 import contextlib
 import importlib.util
 import sys
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.machinery import ModuleSpec
@@ -131,6 +132,8 @@ def _operators_from_torchvision() -> ModuleType:
 def prepare() -> None:
     """Makes mmdet, mmpose and mmpretrain importable and their modules known to mmengine's registries.
 
+    Their warnings of what future versions of torch will drop are not for the user of this project: silenced.
+
     Raises:
         BackendError: An OpenMMLab package is not installed.
     """
@@ -139,6 +142,7 @@ def prepare() -> None:
         raise BackendError(f"the packages {', '.join(missing)} are not installed; {INSTALL_HINT}")
     if "mmcv._ext" not in sys.modules and importlib.util.find_spec("mmcv._ext") is None:
         sys.modules["mmcv._ext"] = _operators_from_torchvision()
+    warnings.filterwarnings("ignore", category=FutureWarning, module=r"mm(cv|det|engine|pose|pretrain)\b")
     import mmdet.utils
     import mmpose.utils
     import mmpretrain.models  # noqa: F401  (registers ViTPose's backbone)
@@ -157,20 +161,27 @@ def scope(name: str) -> Iterator[None]:
         yield
 
 
-def load_config(package: str, config: str) -> Any:
-    """Reads a config that `package` ("mmpose" or "mmdet") ships, such as "rtmdet/rtmdet_m_8xb32-300e_coco.py"."""
-    prepare()
-    import mmengine
+def shipped_config(package: str, config: str) -> Path:
+    """Where `package` ("mmpose" or "mmdet") keeps a config, such as "configs/rtmdet/rtmdet_m_8xb32-300e_coco.py".
 
+    Raises:
+        BackendError: The package is not installed, or does not ship the file.
+    """
     spec = importlib.util.find_spec(package)
     if spec is None or spec.origin is None:
         raise BackendError(f"the package {package} is not installed; {INSTALL_HINT}")
-    folder = Path(spec.origin).parent / ".mim"
-    candidates = [folder / "configs" / config, folder / config]
-    path = next((candidate for candidate in candidates if candidate.is_file()), None)
-    if path is None:
-        raise BackendError(f"{package} ships no config {config} (looked below {folder.name}/configs)")
-    return mmengine.Config.fromfile(str(path))
+    path = Path(spec.origin).parent / ".mim" / config
+    if not path.is_file():
+        raise BackendError(f"{package} ships no config {config}; install the version that README names")
+    return path
+
+
+def load_config(package: str, config: str) -> Any:
+    """Reads a config that `shipped_config` finds."""
+    prepare()
+    import mmengine
+
+    return mmengine.Config.fromfile(str(shipped_config(package, config)))
 
 
 def _without_pretrained(node: Any) -> Any:
@@ -212,7 +223,7 @@ def build_topdown(config: str, *, seed: int = 0) -> tuple["torch.nn.Module", Top
     """Builds a top-down pose network with weights drawn from `seed`.
 
     Args:
-        config: Path of the config below mmpose's `configs` folder.
+        config: Path of the config below mmpose's `.mim` folder.
         seed: For the random weights; the global random state is left as it was.
 
     Returns:
@@ -245,7 +256,7 @@ def build_detector(package: str, config: str, *, seed: int = 0) -> tuple["torch.
 
     Args:
         package: "mmdet", or "mmpose" for the person-trained configs in its demo folder.
-        config: Path of the config below the package's `configs` folder (mmdet) or its `.mim` folder (mmpose).
+        config: Path of the config below the package's `.mim` folder.
         seed: For the random weights; the global random state is left as it was.
 
     Returns:

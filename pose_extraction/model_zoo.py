@@ -2,7 +2,8 @@
 
 Addresses, configurations and AP come from the indexes that mmpose, mmdet and openpifpaf ship; `model_zoo.yaml` fills in
 what those leave out and stands in for them where the packages are not installed. Nothing is imported to read an index:
-a package is located and its index read as text, so that listing models loads no network code and OpenPifPaf stays untouched.
+a package is located and its index read as text, so that listing models loads no network code and leaves OpenPifPaf
+untouched.
 """
 
 import ast
@@ -18,12 +19,11 @@ from urllib.parse import urlsplit
 
 import yaml
 
-from pose_extraction.errors import BackendError, UsageError, WeightsError
+from pose_extraction.errors import UsageError, WeightsError
 
 # Compiled into most builds of PyYAML, and ten times as fast as the loader written in Python.
 _YamlLoader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _DIGEST_IN_NAME = re.compile(r"-([0-9a-f]{8})(?:_\d{8})?\.(?:pth|pkl)$")
-_EXTRA_OF_FAMILY = {"mmpose": "mmlab", "mmdet": "mmlab", "openpifpaf": "openpifpaf"}
 
 
 @dataclass(frozen=True)
@@ -68,11 +68,6 @@ class ModelEntry:
     def filename(self) -> str:
         return self.url.rsplit("/", 1)[-1]
 
-    @property
-    def extra(self) -> str:
-        """Name of skelpipe's optional dependencies that the network needs."""
-        return _EXTRA_OF_FAMILY[self.family]
-
 
 def all_models() -> tuple[ModelEntry, ...]:
     """Every model, estimators first, in the order of the table."""
@@ -98,24 +93,6 @@ def lookup(name: str, kind: str | None = None) -> ModelEntry:
         hint = f"; did you mean {near[0]!r}" if near else ""
         raise UsageError(f"there is no {kind or 'model'} {name!r}{hint}; `skelpipe models` lists all of them")
     return found
-
-
-def config_path(entry: ModelEntry) -> Path:
-    """The configuration from which mmpose or mmdet builds the network.
-
-    Raises:
-        BackendError: The package is not installed, or does not ship the file.
-    """
-    root = _package_folder(entry.package)
-    if root is None:
-        raise BackendError(
-            f"{entry.name} needs the package {entry.package}, which is not installed: "
-            f"`pip install 'skelpipe[{entry.extra}]'`"
-        )
-    path = root / ".mim" / entry.config
-    if not path.is_file():
-        raise BackendError(f"{entry.package} does not ship {entry.config}, from which {entry.name} is built")
-    return path
 
 
 def digest_in_name(url: str) -> str:

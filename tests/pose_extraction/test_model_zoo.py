@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from pose_extraction import model_zoo
-from pose_extraction.errors import BackendError, UsageError, WeightsError
-from pose_extraction.model_zoo import ModelEntry, all_models, config_path, digest_in_name, lookup
+from pose_extraction import mmlab, model_zoo
+from pose_extraction.errors import UsageError, WeightsError
+from pose_extraction.model_zoo import ModelEntry, all_models, digest_in_name, lookup
 
 
 @pytest.fixture
@@ -86,8 +86,6 @@ def test_our_table_says_the_same_as_the_installed_indexes(request: pytest.Fixtur
 @pytest.mark.usefixtures("without_packages")
 def test_models_are_known_without_the_packages_that_build_them() -> None:
     assert lookup("vitpose-s").ap == 0.736
-    with pytest.raises(BackendError, match=r"mmpose.*not installed.*skelpipe\[mmlab\]"):
-        config_path(lookup("vitpose-s"))
 
 
 def test_the_index_wins_over_our_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -111,7 +109,7 @@ def test_the_index_wins_over_our_table(tmp_path: Path, monkeypatch: pytest.Monke
 
 def test_listing_models_imports_neither_torch_nor_any_network_package() -> None:
     code = (
-        "import sys; from pose_extraction.model_zoo import all_models, config_path; all_models();"
+        "import sys; from pose_extraction.model_zoo import all_models; all_models();"
         "print([m for m in ('torch', 'mmpose', 'mmdet', 'mmengine', 'openpifpaf') if m in sys.modules])"
     )
     answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
@@ -123,4 +121,4 @@ def test_configurations_are_found_in_the_installed_packages() -> None:
         pytest.skip("mmpose and mmdet are not installed")
     for entry in all_models():
         if entry.family != "openpifpaf":
-            assert config_path(entry).suffix == ".py"
+            assert mmlab.shipped_config(entry.package, entry.config).suffix == ".py"
