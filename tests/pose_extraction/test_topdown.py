@@ -7,6 +7,7 @@ from pose_extraction import mmlab
 from pose_extraction.backends import Normalisation, Placement, from_torch
 from pose_extraction.model_zoo import lookup
 from pose_extraction.topdown import TopdownEstimator, TopdownSpec
+from pose_extraction.video import VideoReader
 
 pytestmark = pytest.mark.skipif(bool(mmlab.missing_packages()), reason="the OpenMMLab extra is not installed")
 
@@ -15,8 +16,8 @@ BATCH = 4
 
 
 @pytest.fixture(scope="module")
-def frames() -> list[np.ndarray]:
-    """Two pictures with structure at every scale, so that a shift of half a pixel shows."""
+def frames(request: pytest.FixtureRequest) -> list[np.ndarray]:
+    """Pictures with structure at every scale, so that a shift of half a pixel shows; and a real one where there is one."""
     generator = np.random.default_rng(0)
     pictures = []
     for height, width in ((360, 640), (257, 401)):
@@ -25,6 +26,10 @@ def frames() -> list[np.ndarray]:
             coarse = generator.random((height // octave + 2, width // octave + 2, 3))
             picture += np.kron(coarse, np.ones((octave, octave, 1)))[:height, :width] * octave
         pictures.append((picture / picture.max() * 255).astype(np.uint8))
+    clip = request.config.rootpath.parent / "shared/data/videos/clips/torchvision/v_SoccerJuggling_g23_c01.avi"
+    if clip.is_file():
+        with VideoReader(clip, end=0.04) as reader:
+            pictures += [frame.image for frame in reader][:1]
     return pictures
 
 
