@@ -17,7 +17,7 @@ BATCH = 4
 
 @pytest.fixture(scope="module")
 def frames(request: pytest.FixtureRequest) -> list[np.ndarray]:
-    """Pictures with structure at every scale, so that a shift of half a pixel shows; and a real one where there is one."""
+    """Pictures with structure at every scale, so that half a pixel shows; and a real one where there is one."""
     generator = np.random.default_rng(0)
     pictures = []
     for height, width in ((360, 640), (257, 401)):
