@@ -90,7 +90,7 @@ KINDS: dict[str, Damage] = {
 def read_clip(path: Path) -> dict[str, object]:
     """Reads a clip to its end: its codec and number of frames, or the error."""
     try:
-        with VideoReader(path, threads=1) as reader:
+        with VideoReader(path, threads=0) as reader:
             frames = sum(1 for _ in reader)
         return {"codec": reader.info.codec, "frames": frames, "problems": len(reader.problems)}
     except VideoError as error:

@@ -119,6 +119,9 @@ def _start(plan: Plan, devices: Sequence[str]) -> dict[Connection, _Child]:
 
 def _on_device(plan: Plan, device: str) -> Plan:
     def moved(identity: Identity) -> Identity:
+        if identity.placement.device == "cpu":
+            # An ONNX network stays there where its runtime has no CUDA.
+            return identity
         return replace(identity, placement=replace(identity.placement, device=device))
 
     return replace(plan, estimator=moved(plan.estimator), detector=moved(plan.detector) if plan.detector else None)

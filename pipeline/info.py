@@ -23,6 +23,7 @@ PACKAGES = (
     "av",
     "onnx",
     "onnxruntime",
+    "onnxruntime-gpu",
     "openvino",
     "mmpose",
     "mmdet",
@@ -122,5 +123,5 @@ def _mmlab() -> str:
 def _openpifpaf() -> str:
     # AGPL-3.0: looked for, never imported, unless it is chosen as estimator.
     if importlib.util.find_spec("openpifpaf") is None:
-        return "not installed: install the extra openpifpaf (AGPL-3.0) for the estimator of that name"
+        return "not installed: README says how under OpenPifPaf (AGPL-3.0)"
     return "installed (AGPL-3.0), loaded only when chosen"

@@ -9,7 +9,7 @@ with; a run that was killed and resumed gives the same files as one that was not
 import importlib.util
 import logging
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -87,7 +87,7 @@ def resolve_placement(device: str, backend: str, precision: str, *, onnx: bool) 
         BackendError: The combination cannot work on this machine.
     """
     if device == "auto":
-        device = "cuda:0" if _cuda_devices() else "cpu"
+        device = "cuda:0" if backend != "openvino" and _cuda_devices() else "cpu"
     if device == "cuda":
         device = "cuda:0"
     if device.startswith("cuda"):
@@ -100,6 +100,13 @@ def resolve_placement(device: str, backend: str, precision: str, *, onnx: bool) 
     elif device != "cpu":
         raise BackendError(f"unknown device {device!r}; known are auto, cpu, cuda:0, cuda:0,1")
 
+    if onnx and device != "cpu" and backend in ("auto", "onnxruntime") and not _onnxruntime_has_cuda():
+        log.warning(
+            "this onnxruntime has no CUDA support, so the ONNX network runs on the CPU; install onnxruntime-gpu in its "
+            "place to use %s",
+            device,
+        )
+        device = "cpu"
     if backend == "auto":
         backend = _best_backend(device, onnx=onnx)
     if backend in ("openvino", "onnxruntime") and not has_module(backend):
@@ -128,7 +135,16 @@ def _cuda_devices() -> int:
         return 0
     import torch
 
+    # fp32 shall mean fp32: TF32 keeps ten bits of a factor, and is on by default in convolutions.
+    torch.backends.cuda.matmul.allow_tf32 = False
+    torch.backends.cudnn.allow_tf32 = False
     return torch.cuda.device_count()
+
+
+def _onnxruntime_has_cuda() -> bool:
+    import onnxruntime
+
+    return "CUDAExecutionProvider" in onnxruntime.get_available_providers()
 
 
 def _best_backend(device: str, *, onnx: bool) -> str:
@@ -248,8 +264,8 @@ class _TorchNetwork:
         network.dtype = dtype
         self._network = network.to(self._device).to(memory_format=torch.channels_last)
         if self._device.type == "cuda":
-            torch.backends.cuda.matmul.allow_tf32 = placement.precision != "fp32"
-            torch.backends.cudnn.allow_tf32 = placement.precision != "fp32"
+            # Pinned memory belongs to the current device; without this every process would open a context on the first.
+            torch.cuda.set_device(self._device)
 
     def __call__(self, images: np.ndarray) -> list[np.ndarray]:
         import torch
@@ -316,17 +332,10 @@ class _OnnxRuntimeNetwork:
         self._normalisation = normalisation
         self._mean = np.asarray(normalisation.mean, np.float32)
         self._std = np.asarray(normalisation.std, np.float32)
-        providers: Sequence[Any] = ["CPUExecutionProvider"]
+        providers: list[Any] = ["CPUExecutionProvider"]
         if placement.device != "cpu":
-            if "CUDAExecutionProvider" in onnxruntime.get_available_providers():
-                cuda = ("CUDAExecutionProvider", {"device_id": int(placement.device.removeprefix("cuda:"))})
-                providers = [cuda, "CPUExecutionProvider"]
-            else:
-                log.warning(
-                    "this onnxruntime has no CUDA support, so the ONNX network runs on the CPU; "
-                    "install onnxruntime-gpu in its place to use %s",
-                    placement.device,
-                )
+            number = int(placement.device.removeprefix("cuda:"))
+            providers.insert(0, ("CUDAExecutionProvider", {"device_id": number}))
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = cpu_count()
         self._session = onnxruntime.InferenceSession(content, options, providers=providers)

@@ -55,7 +55,7 @@ class CleaningSettings:
     min_frames: int = 3
     min_area_share: float = 1600 / (1920 * 1080)
     max_gap_seconds: float = 0.5
-    smooth: bool = True
+    smooth: bool = False
     smooth_seconds: float = 0.25
     max_persons: int | None = None
 

@@ -1,5 +1,6 @@
 """Videos decoded in threads of their own, ahead of the networks, in bounded memory."""
 
+import logging
 import queue
 import threading
 from collections.abc import Iterable, Iterator
@@ -12,6 +13,8 @@ import cv2
 
 from pose_extraction.errors import VideoError
 from pose_extraction.video import Frame, VideoInfo, VideoReader
+
+log = logging.getLogger(__name__)
 
 # Frames that wait for the networks. A 1080p frame has 6 MB, so this is the larger part of a run's memory.
 FRAMES_AHEAD = 16
@@ -113,8 +116,12 @@ def _read(job: VideoJob, put: Any) -> bool:
             for frame in reader:
                 if not put(job, frame):
                     return False
-    except READ_ERRORS as error:
+    except Exception as error:
+        # Whatever a damaged video brings forth costs that video alone, never the run.
         text = str(error) if isinstance(error, VideoError) else f"{job.source}: {type(error).__name__}: {error}"
+        if not isinstance(error, READ_ERRORS):
+            text += "; please report this as a bug"
+            log.warning("%s", job.source, exc_info=True)
         # Frames already handed on stay; only a video that gave none has failed.
         if job.info is None:
             job.error = text

@@ -1,5 +1,7 @@
 """From what a user types for `--estimator` and `--detector` to networks that are ready to run."""
 
+import hashlib
+import importlib
 import importlib.metadata
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -17,7 +19,7 @@ from pose_extraction.backends import (
 from pose_extraction.detection import Detector, DetectorSpec, OneStageDetector, TwoStageDetector
 from pose_extraction.errors import UsageError, WeightsError
 from pose_extraction.files import sha256_of
-from pose_extraction.onnx_models import detector_from_onnx, estimator_from_onnx
+from pose_extraction.onnx_models import detector_from_onnx, estimator_from_onnx, onnx_files
 from pose_extraction.topdown import TopdownEstimator, TopdownSpec
 
 if TYPE_CHECKING:
@@ -26,7 +28,7 @@ if TYPE_CHECKING:
     from pose_extraction.openpifpaf import OpenPifPafEstimator
 
 SEED_PREFIX = "seed:"
-# Measured on two cores: larger batches bring nothing there. A GPU wants as many crops as fit a fraction of its memory.
+# Measured on two cores: larger batches bring nothing there. Those for a GPU are a guess, far below any GPU's memory.
 CPU_POSE_BATCH, CPU_FRAME_BATCH = 8, 2
 GPU_POSE_BATCH, GPU_FRAME_BATCH = 64, 16
 # R-CNN's second stage depends on what the first one found, which a compiled graph of fixed shape cannot follow.
@@ -65,7 +67,8 @@ class Identity:
     Args:
         name: Its name in results: the name that was asked for, or an ONNX file's stem.
         kind: "estimator" or "detector".
-        digest: Beginning of the SHA-256 of its weights' file, or "seed:N" for random ones.
+        digest: Beginning of the SHA-256 of its weights' file, for ONNX with the notes beside it; "seed:N" for random
+            weights.
         placement: Where and how it will run.
         entry: Its row in the table of models; None for an ONNX file.
         file: Its weights, or the ONNX file; None for random weights.
@@ -81,15 +84,24 @@ class Identity:
     seed: int
 
     def facts(self) -> dict[str, str]:
-        """What of the network decides its results: name, weights, backend with its version, device kind, precision."""
+        """What of the network decides its results: weights, precision, and the versions of what builds and runs it."""
         backend = self.placement.backend
         return {
             "name": self.entry.name if self.entry else self.name,
             "weights": self.digest,
-            "backend": f"{backend} {importlib.metadata.version(backend)}",
+            "built_by": f"{self.entry.package} {_version(self.entry.package)}" if self.entry else "ONNX",
+            "backend": f"{backend} {_version(backend)}",
             "device": self.placement.device.partition(":")[0],
             "precision": self.placement.precision,
         }
+
+
+def _version(module: str) -> str:
+    try:
+        return importlib.metadata.version(module)
+    except importlib.metadata.PackageNotFoundError:
+        # A variant under another name, such as onnxruntime-gpu.
+        return str(getattr(importlib.import_module(module), "__version__", "unknown"))
 
 
 def is_onnx(name: str) -> bool:
@@ -135,7 +147,7 @@ def identify(kind: str, name: str, *, checkpoint: str | None = None, request: Re
                 f"there is no ONNX file {name}; check the path, or use a name that `skelpipe models` lists"
             )
         placement = resolve_placement(request.device, request.backend, request.precision, onnx=True)
-        return Identity(display_name(name), kind, _digest(file), placement, None, file, 0)
+        return Identity(display_name(name), kind, _digest(*onnx_files(file)), placement, None, file, 0)
     entry = model_zoo.lookup(name, kind)
     backend = request.backend
     if entry.name in TORCH_ONLY:
@@ -153,8 +165,9 @@ def identify(kind: str, name: str, *, checkpoint: str | None = None, request: Re
     return Identity(display_name(name), kind, _digest(file), placement, entry, file, 0)
 
 
-def _digest(path: Path) -> str:
-    return sha256_of(path)[:16]
+def _digest(*paths: Path) -> str:
+    digests = [sha256_of(path) for path in paths]
+    return (digests[0] if len(digests) == 1 else hashlib.sha256("".join(digests).encode()).hexdigest())[:16]
 
 
 def load_estimator(identity: Identity, request: Request | None = None) -> "TopdownEstimator | OpenPifPafEstimator":

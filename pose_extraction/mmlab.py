@@ -58,7 +58,6 @@ class DetectorConfig:
         to_rgb: Whether the network reads RGB instead of BGR.
         pad_value: Grey level around the scaled image.
         nms_iou: Boxes that overlap a better one by more than this are dropped.
-        num_classes: 80 (COCO, person first) or 1 (person).
         two_stage: Whether it is of the R-CNN family, which runs through mmdet's own code from image to boxes.
     """
 
@@ -68,7 +67,6 @@ class DetectorConfig:
     to_rgb: bool
     pad_value: float
     nms_iou: float
-    num_classes: int
     two_stage: bool
 
 
@@ -269,7 +267,6 @@ def build_detector(package: str, config: str, *, seed: int = 0) -> tuple["torch.
     width, height = resize["scale"]
     two_stage = "rpn_head" in model
     test = model.test_cfg.rcnn if two_stage else model.test_cfg
-    head = model.roi_head.bbox_head if two_stage else model.bbox_head
     facts = DetectorConfig(
         input_size=(height, width),
         mean=tuple(preprocessor.mean),
@@ -277,7 +274,6 @@ def build_detector(package: str, config: str, *, seed: int = 0) -> tuple["torch.
         to_rgb=bool(preprocessor.get("bgr_to_rgb", False)),
         pad_value=0.0 if two_stage else 114.0,
         nms_iou=float(test.nms.iou_threshold),
-        num_classes=int(head.num_classes),
         two_stage=two_stage,
     )
     return _build("mmdet", model, seed), facts

@@ -40,9 +40,6 @@ class EstimatorNotes(BaseModel):
     split_ratio: float | None = None
     # For each joint of COCO-17, in its order, the channel that holds it.
     joints: list[int] | None = None
-    # For the table of models; nothing depends on them.
-    ap: float | None = None
-    licence: str | None = None
 
 
 class DetectorNotes(BaseModel):
@@ -58,8 +55,6 @@ class DetectorNotes(BaseModel):
     nms_iou: float = 0.65
     strides: tuple[int, ...] = (8, 16, 32)
     person_class: int = 0
-    ap: float | None = None
-    licence: str | None = None
 
 
 Notes = TypeVar("Notes", bound=BaseModel)
@@ -78,6 +73,23 @@ def _read_notes(path: Path, kind: type[Notes]) -> Notes:
         raise UsageError(f"{notes}: {place}: {first['msg']}; known keys are {known}") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise UsageError(f"{notes}: not valid YAML ({error})") from error
+
+
+def onnx_files(path: Path) -> list[Path]:
+    """All files that decide what an ONNX network does: itself, weights that it keeps outside, the YAML beside it."""
+    import onnx
+    from onnx.external_data_helper import uses_external_data
+
+    files = [path]
+    try:
+        graph = onnx.load(str(path), load_external_data=False).graph
+    except Exception as error:
+        raise WeightsError(f"{path}: not a readable ONNX network ({error}); export or download it again") from error
+    for tensor in graph.initializer:
+        if uses_external_data(tensor):
+            files += [path.parent / entry.value for entry in tensor.external_data if entry.key == "location"]
+    notes = path.with_suffix(".yaml")
+    return [*dict.fromkeys(file for file in files if file.is_file()), *([notes] if notes.is_file() else [])]
 
 
 def _load(path: Path) -> Any:

@@ -8,7 +8,6 @@ estimator has been chosen (`composite_fields.load_library`), and nothing of it i
 serves a program that runs it has that licence's duties towards its users.
 """
 
-import os
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -18,7 +17,7 @@ import cv2
 import numpy as np
 import torch
 
-from pose_extraction.backends import Placement
+from pose_extraction.backends import Placement, cpu_count
 from pose_extraction.composite_fields import CompositeFieldDecoder
 from pose_extraction.errors import UsageError
 from pose_extraction.openpifpaf_network import BASE_STRIDE, Forward, build_network, network_forward
@@ -125,7 +124,7 @@ class OpenPifPafEstimator:
         self._forward = forward or network_forward(
             build_network(name, state_dict=state_dict, seed=seed), placement or Placement("cpu", "torch", "fp32")
         )
-        threads = decoder_threads or min(8, max(1, (os.cpu_count() or 1) // 2))
+        threads = decoder_threads or min(8, max(1, cpu_count() // 2))
         self._threads = ThreadPoolExecutor(threads, thread_name_prefix="openpifpaf-decoder")
 
     def estimate(self, images: Sequence[np.ndarray]) -> list[Persons]:

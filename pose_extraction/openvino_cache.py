@@ -3,21 +3,23 @@
 import contextlib
 import hashlib
 import importlib.metadata
-import logging
 import shutil
 import tempfile
+import time
 import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from pose_extraction.files import sha256_of
 from pose_extraction.weights import default_cache_dir
 
 if TYPE_CHECKING:
     import torch
 
-log = logging.getLogger(__name__)
+MODEL, WEIGHTS, DIGESTS = "model.xml", "model.bin", "sha256"
+UNFINISHED, UNFINISHED_SECONDS = ".unfinished-", 3600
 
 
 def converted(network: "torch.nn.Module", example: "torch.Tensor") -> Any:
@@ -33,22 +35,41 @@ def converted(network: "torch.nn.Module", example: "torch.Tensor") -> Any:
     import openvino
 
     place = default_cache_dir() / "openvino" / _key(network, example)
-    if (place / "model.xml").is_file():
-        try:
-            return openvino.Core().read_model(place / "model.xml")
-        except RuntimeError as error:
-            log.info("%s: cannot be read (%s), so the network is converted again", place, error)
-            shutil.rmtree(place, ignore_errors=True)
+    if _is_whole(place):
+        return openvino.Core().read_model(place / MODEL)
+    shutil.rmtree(place, ignore_errors=True)
     model = _convert(network, example)
     # A cache that cannot be written costs time, nothing else; another process may have been first.
     with contextlib.suppress(OSError, RuntimeError):
         place.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=place.parent, prefix=".") as folder:
-            openvino.save_model(model, Path(folder) / "new" / "model.xml", compress_to_fp16=False)
+        _sweep(place.parent)
+        with tempfile.TemporaryDirectory(dir=place.parent, prefix=UNFINISHED) as folder:
+            new = Path(folder) / "new"
+            openvino.save_model(model, new / MODEL, compress_to_fp16=False)
+            (new / DIGESTS).write_text(_digests(new))
             # Model and weights are two files: the folder that holds both appears at once.
-            (Path(folder) / "new").rename(place)
+            new.rename(place)
     # What is read back is compiled a little differently: the first run must not differ from later ones.
-    return openvino.Core().read_model(place / "model.xml") if (place / "model.xml").is_file() else model
+    return openvino.Core().read_model(place / MODEL) if _is_whole(place) else model
+
+
+def _digests(place: Path) -> str:
+    return "\n".join(sha256_of(place / name) for name in (MODEL, WEIGHTS))
+
+
+def _is_whole(place: Path) -> bool:
+    """Whether both files are there as they were written; a flipped bit would silently move every joint."""
+    try:
+        return (place / DIGESTS).read_text() == _digests(place)
+    except (OSError, UnicodeDecodeError):
+        return False
+
+
+def _sweep(folder: Path) -> None:
+    """Removes what killed runs left unfinished; what another process may still be writing is younger than that."""
+    for left in folder.glob(f"{UNFINISHED}*"):
+        if time.time() - left.stat().st_mtime > UNFINISHED_SECONDS:
+            shutil.rmtree(left, ignore_errors=True)
 
 
 def _key(network: "torch.nn.Module", example: "torch.Tensor") -> str:

@@ -292,7 +292,7 @@ def test_the_order_does_not_depend_on_the_order_of_the_input():
 def test_cleaning_touches_nothing_it_was_given_and_says_what_it_did(damaged):
     video, _ = damaged
     before = copy.deepcopy(video)
-    result = clean(video, CleaningSettings())
+    result = clean(video, CleaningSettings(smooth=True))
     steps = ["mask_low_scores", "remove_jumps", "drop_tracks", "fill_gaps", "smooth", "rank_persons"]
     assert [entry["step"] for entry in result.history] == steps
     assert video.history == []
@@ -302,12 +302,12 @@ def test_cleaning_touches_nothing_it_was_given_and_says_what_it_did(damaged):
 
 @pytest.mark.parametrize("count", [1, 2, 3])
 def test_the_shortest_videos_survive(count):
-    result = clean(video_of(track_of(standing(count))), CleaningSettings())
+    result = clean(video_of(track_of(standing(count))), CleaningSettings(smooth=True))
     assert len(result.tracks[0]) == count
 
 
 def test_a_video_without_people_stays_empty():
-    result = clean(VideoPoses(np.arange(3), np.arange(3) / 25, SIZE, []), CleaningSettings())
+    result = clean(VideoPoses(np.arange(3), np.arange(3) / 25, SIZE, []), CleaningSettings(smooth=True))
     assert result.tracks == []
     assert len(result.history) == 6
 
