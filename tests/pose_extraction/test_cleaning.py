@@ -315,4 +315,4 @@ def test_a_video_without_people_stays_empty():
 @pytest.mark.parametrize(("name", "value"), [("min_seconds", -1), ("max_persons", 0), ("smooth_seconds", 0)])
 def test_a_setting_out_of_range_is_refused_by_name(name, value):
     with pytest.raises(UsageError, match=name):
-        CleaningSettings(**{name: value})
+        CleaningSettings(**{"smooth": True, name: value})
