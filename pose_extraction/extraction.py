@@ -10,7 +10,7 @@ from pose_extraction.cleaning import CleaningSettings, clean, rank_persons, remo
 from pose_extraction.decoding import VideoJob, decode_ahead
 from pose_extraction.detection import Detector
 from pose_extraction.poses import FramePoses, PoseTrack, VideoPoses
-from pose_extraction.quality import clean_counts, frame_counts
+from pose_extraction.quality import clean_counts, frame_counts, present
 from pose_extraction.streaming import (
     BottomUpEstimator,
     StageTimes,
@@ -169,13 +169,18 @@ def _rows(time: np.ndarray, start: float | None, end: float | None) -> tuple[int
 
 
 def cut(video: VideoPoses, first: int, last: int) -> VideoPoses:
-    """The sampled frames `first` to `last` - 1 of a video, with the parts of its tracks that lie there."""
+    """The sampled frames `first` to `last` - 1 of a video, with the parts of its tracks that lie there.
+
+    A part begins and ends with a frame in which the person is there; who is away all the time has none.
+    """
     if first == 0 and last == video.num_frames:
         return video
     tracks = []
     for track in video.tracks:
-        begin, stop = max(track.start, first), min(track.stop, last)
-        if begin < stop:
+        here = track.start + np.flatnonzero(present(track))
+        here = here[(first <= here) & (here < last)]
+        if len(here):
+            begin, stop = int(here[0]), int(here[-1]) + 1
             rows = slice(begin - track.start, stop - track.start)
             part = PoseTrack(
                 track.track_id,

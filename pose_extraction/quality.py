@@ -57,14 +57,14 @@ def clean_counts(video: VideoPoses, *, persons: int | None = None) -> dict[str, 
     found = np.zeros(video.num_frames)
     joints = missing = 0
     for track in video.tracks:
-        here = _present(track)
+        here = present(track)
         found[track.start : track.stop] += here
         unseen = np.isnan(track.keypoint[here, :, 0])
         joints, missing = joints + unseen.size, missing + int(unseen.sum())
     return _counts(video.tracks, video.time, found, joints, missing, persons)
 
 
-def _present(track: PoseTrack) -> np.ndarray:
+def present(track: PoseTrack) -> np.ndarray:
     """bool (T,): frames in which the person has a box or any joint."""
     here: np.ndarray = track.seen | ~np.isnan(track.keypoint[..., 0]).all(1)
     return here
@@ -77,7 +77,7 @@ def _counts(
     interval = float(np.median(np.diff(times))) if len(times) > 1 else 0.0
     if persons is None:
         expected = float(sum(len(track) for track in tracks))
-        absent = float(sum((~_present(track)).sum() for track in tracks))
+        absent = float(sum((~present(track)).sum() for track in tracks))
     else:
         expected = float(persons * len(found))
         absent = float(np.maximum(persons - found, 0).sum())
@@ -151,7 +151,7 @@ def _switches(tracks: Sequence[PoseTrack], times: np.ndarray) -> int:
 
 
 def _leaps_to_another(number: int, track: PoseTrack, centres: np.ndarray, size: float, times: np.ndarray) -> int:
-    rows = np.flatnonzero(_present(track))
+    rows = np.flatnonzero(present(track))
     if len(rows) < 2:
         return 0
     before, after = rows[:-1], rows[1:]
