@@ -42,7 +42,9 @@ def models(*, as_json: bool = False, cache_dir: Path | None = None, console: Con
     console.print(table)
     short = ", ".join(f"{alias} = {entry.name}" for entry in all_models() for alias in entry.aliases)
     console.print(f"Short names: {short}.", highlight=False)
-    console.print("Input is height x width; - is unknown. A file in ONNX serves as estimator or detector, too.")
+    console.print(
+        "Input is height x width; ~ is reckoned from the number of weights. A file in ONNX serves as estimator or detector, too."
+    )
 
 
 @contextmanager
@@ -71,7 +73,7 @@ def download_progress(entry: ModelEntry, console: Console | None = None) -> Iter
 def _table_row(entry: ModelEntry, cache_dir: Path | None) -> tuple[str, ...]:
     size = f"{entry.input_size[0]}x{entry.input_size[1]}" if entry.input_size else "any"
     precision = f"{entry.ap * 100:.1f}" if entry.ap is not None else "-"
-    megabytes = f"{entry.size / 1e6:.0f} MB" if entry.size is not None else "-"
+    megabytes = f"{entry.size / 1e6:.0f} MB" if entry.size is not None else f"~{4 * entry.parameters / 1e6:.0f} MB"
     here = "yes" if cached_path(entry, cache_dir).exists() else "no"
     return entry.name, size, precision, entry.ap_set or "-", entry.licence, megabytes, here
 

@@ -44,6 +44,7 @@ class ModelEntry:
         ap_set: What `ap` was measured on.
         licence: SPDX identifier.
         size: Bytes of the file, None where unknown.
+        parameters: Number of weights; a file in fp32 has about four bytes for each.
         person_class: Index of the class "person" in a detector's output, None for an estimator.
         aliases: Other names for the same entry.
     """
@@ -61,6 +62,7 @@ class ModelEntry:
     ap_set: str | None
     licence: str
     size: int | None
+    parameters: int
     person_class: int | None
     aliases: tuple[str, ...]
 
@@ -134,6 +136,7 @@ def _entry(name: str, row: dict[str, Any]) -> ModelEntry:
         ap_set=row.get("ap_set"),
         licence=row["licence"],
         size=row.get("size"),
+        parameters=row["parameters"],
         person_class=row.get("person_class"),
         aliases=tuple(row.get("aliases", ())),
     )
