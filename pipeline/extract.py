@@ -10,7 +10,7 @@ from pathlib import Path
 from rich.console import Console
 
 from pipeline.extract_device import Outcome, run_device
-from pipeline.extract_plan import Plan, plan_clips, why_open
+from pipeline.extract_plan import Plan, Standing, plan_clips, standing_of
 from pipeline.extract_processes import run_devices
 from pipeline.inputs import Source, survey
 from pipeline.labels import load_labels
@@ -134,7 +134,7 @@ def extract(
     estimator, detector_identity = _identities(settings, devices, detector, console)
     folder = out / display_name(settings.estimator)
     _refuse_unwritable(folder)
-    plan = Plan(settings, estimator, detector_identity, folder, plan_clips(inputs.sources, known))
+    plan = Plan(settings, estimator, detector_identity, folder, plan_clips(inputs.sources, known), known.origin)
 
     chosen = inputs.sources
     if share.shard is not None:
@@ -243,23 +243,30 @@ def _open_work(
     work: list[Source] = []
     skipped: list[Source] = []
     reasons: Counter[str] = Counter()
+    relabelled = 0
     for source in chosen:
         if share.limit is not None and len(work) + len(skipped) >= share.limit:
             break
         try:
-            reason = "overwrite" if share.overwrite else why_open(plan, source)
+            standing = Standing("overwrite") if share.overwrite else standing_of(plan, source)
+        except SkelpipeError as error:
+            failures.add(source.relative, str(error))
+            continue
         except OSError as error:
             place = error.filename or source.path
             failures.add(source.relative, f"{source.path}: {error.strerror or error} ({place}); check its rights")
             continue
-        if reason is None:
+        if standing.reason is None:
             skipped.append(source)
+            relabelled += standing.relabelled
             continue
         work.append(source)
-        reasons[reason] += 1
-        log.info("%s: to be extracted (%s)", source.relative, reason)
+        reasons[standing.reason] += 1
+        log.info("%s: to be extracted (%s)", source.relative, standing.reason)
     if skipped:
         console.print(f"{len(skipped)} of {len(chosen)} videos were done before", highlight=False)
+    if relabelled:
+        console.print(f"{relabelled} clips have other labels, splits or groups than before", highlight=False)
     for reason, count in sorted(reasons.items()):
         if reason not in ("new", "overwrite"):
             console.print(f"{count} of {len(chosen)} videos are done again: {reason}", highlight=False, markup=False)

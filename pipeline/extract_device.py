@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from threading import Event
 from typing import Any
 
-from pipeline.extract_plan import Plan, split_of
+from pipeline.extract_plan import Plan, labels_that_hold, split_of
 from pipeline.inputs import Source
+from pipeline.ledger import stored_clip
 from pose_extraction.annotations import annotation_from, data_set, pack_raw
 from pose_extraction.backends import cpu_count
 from pose_extraction.decoding import VideoJob
@@ -154,7 +155,8 @@ def _write(
         parameters["detector"] = plan.detector.facts()
     counts = {"frames": len(frames), "persons": sum(poses.num_persons for poses in frames)}
     annotations, written, empty = [], [], []
-    for label, clip in zip(plan.clips[source.frame_dir], clips, strict=True):
+    labels, origin = labels_that_hold(plan, source, stored_clip(plan.file_of(source)))
+    for label, clip in zip(labels, clips, strict=True):
         if not clip.poses.num_frames:
             # Readers of the data set divide by the number of frames.
             empty.append(f"{label.frame_dir}: there is no frame between its start and its end")
@@ -181,7 +183,8 @@ def _write(
     if plan.settings.overlay:
         shown = clips[0].poses if len(clips) == 1 else follow(frames, job.info.size, extraction)[0].poses
         overlay_error = _write_overlay(plan, source, shown, interrupted)
-    write_pickle(plan.file_of(source), data_set(annotations, split_of(written), raw=pack_raw(frames), digest=digest))
+    extra = {"raw": pack_raw(frames), "digest": digest, "labels_from": origin}
+    write_pickle(plan.file_of(source), data_set(annotations, split_of(written), **extra))
     persons = max(len(clip.poses.tracks) for clip in clips)
     if not persons:
         problems.append(_nobody(counts["persons"]))

@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.inputs import Source
-from pipeline.labels import ClipLabel, Labels
+from pipeline.labels import ClipLabel, Labels, Origin, settle_labels
 from pipeline.ledger import clip_digest, stored_clip, what_changed
 from pipeline.settings import ExtractSettings
-from pose_extraction.annotations import data_set
+from pose_extraction.annotations import data_set, label_name_of
 from pose_extraction.cleaning import CleaningSettings
+from pose_extraction.errors import SkelpipeError
 from pose_extraction.estimators import Identity, Request
 from pose_extraction.extraction import DETECTION_INTERVAL, ExtractionSettings
 from pose_extraction.pickles import write_pickle
@@ -28,6 +29,7 @@ class Plan:
         detector: Which network; None for a bottom-up estimator.
         folder: Where the skeleton files go, `skeletons/<estimator>`.
         clips: The clips that each video makes, by `frame_dir` of the video.
+        labels_from: Where their labels come from.
     """
 
     settings: ExtractSettings
@@ -35,6 +37,7 @@ class Plan:
     detector: Identity | None
     folder: Path
     clips: Mapping[str, Sequence[ClipLabel]]
+    labels_from: Origin = "names"
 
     def request(self) -> Request:
         settings = self.settings
@@ -97,42 +100,85 @@ class Plan:
         return None if None in starts else min(starts), None if None in ends else max(ends)
 
 
-def why_open(plan: Plan, source: Source) -> str | None:
-    """Why a video has to be extracted; None if an earlier run left this very result.
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """How far a video is.
 
-    The labels of a result that stays are brought up to date.
+    Args:
+        reason: Why it has to be extracted; None if an earlier run left this very result.
+        relabelled: Number of its clips whose label, splits or group were brought up to date in a result that stays.
+    """
+
+    reason: str | None
+    relabelled: int = 0
+
+
+def standing_of(plan: Plan, source: Source) -> Standing:
+    """Whether a video has to be extracted; the labels of a result that stays are brought up to date.
 
     Raises:
-        OSError: The video, or its result, cannot be read, or the labels cannot be written.
+        OSError: The video, or its result, cannot be read.
+        SkelpipeError: The labels cannot be written.
     """
     path = plan.file_of(source)
     if not path.exists():
-        return "new"
+        return Standing("new")
     data = stored_clip(path)
     if data is None:
-        return "the stored result is damaged"
+        return Standing("the stored result is damaged")
     change = what_changed(data.get("digest"), plan.digest_of(source))
     if change is not None:
-        return change
+        return Standing(change)
     if plan.settings.overlay and not plan.overlay_of(source).exists():
-        return "the overlay is missing"
-    _update_labels(path, data, plan.clips[source.frame_dir])
-    return None
+        return Standing("the overlay is missing")
+    try:
+        return Standing(None, _update_labels(plan, source, data))
+    except OSError as error:
+        raise SkelpipeError(
+            f"{source.path}: its labels cannot be written to {path} ({error.strerror or error}); make room there, or "
+            "check the rights of the folder, and run again"
+        ) from error
 
 
-def _update_labels(path: Path, data: dict[str, Any], clips: Sequence[ClipLabel]) -> None:
-    labels = {clip.frame_dir: clip for clip in clips}
+def labels_that_hold(plan: Plan, source: Source, stored: dict[str, Any] | None) -> tuple[list[ClipLabel], Origin]:
+    """See `settle_labels`; `stored` is the result of an earlier run, None where there is none."""
+    clips = plan.clips[source.frame_dir]
+    if stored is None:
+        return list(clips), plan.labels_from
+    return settle_labels(clips, plan.labels_from, _stored_labels(stored), stored.get("labels_from", "table"))
+
+
+def _stored_labels(data: dict[str, Any]) -> dict[str, ClipLabel]:
+    names = data.get("label_names", [])
+    return {
+        clip["frame_dir"]: ClipLabel(
+            clip["frame_dir"],
+            label_name_of(clip, names),
+            tuple(name for name, ids in data["split"].items() if clip["frame_dir"] in ids),
+            clip.get("group"),
+        )
+        for clip in data["annotations"]
+        if "frame_dir" in clip
+    }
+
+
+def _update_labels(plan: Plan, source: Source, data: dict[str, Any]) -> int:
+    """Writes the labels that hold into a result; returns how many clips got others."""
+    before = _stored_labels(data)
+    clips, origin = labels_that_hold(plan, source, data)
     # Segments without a frame are in the table, but not in the file.
-    split = split_of([labels[annotation["frame_dir"]] for annotation in data["annotations"]])
-    changed = data["split"] != {name: sorted(ids) for name, ids in split.items()}
+    labels = {clip.frame_dir: clip for clip in clips if clip.frame_dir in before}
+    changed = 0
     for annotation in data["annotations"]:
-        clip = labels[annotation["frame_dir"]]
-        if (annotation["label_name"], annotation["group"]) != (clip.label_name, clip.group):
-            annotation["label_name"], annotation["group"] = clip.label_name, clip.group
-            changed = True
-    if changed:
-        extra = {name: data[name] for name in ("raw", "digest")}
-        write_pickle(path, data_set(data["annotations"], split, **extra))
+        old, new = before[annotation["frame_dir"]], labels[annotation["frame_dir"]]
+        if (old.label_name, set(old.splits), old.group) != (new.label_name, set(new.splits), new.group):
+            annotation["label_name"], annotation["group"] = new.label_name, new.group
+            changed += 1
+    if changed or data.get("labels_from") != origin:
+        extra = {name: value for name, value in data.items() if name not in ("split", "annotations", "label_names")}
+        extra["labels_from"] = origin
+        write_pickle(plan.file_of(source), data_set(data["annotations"], split_of(list(labels.values())), **extra))
+    return changed
 
 
 def split_of(clips: Sequence[ClipLabel]) -> dict[str, list[str]]:

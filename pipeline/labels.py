@@ -6,10 +6,10 @@ otherwise the name of the folder above a clip, where folders are classes.
 
 import os
 import unicodedata
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Protocol
+from typing import Literal, Protocol
 
 from pipeline.inputs import Source
 from pipeline.label_table import LabelTable, TableRow, read_label_table
@@ -17,6 +17,8 @@ from pipeline.ntu import ntu_name
 from pose_extraction.errors import AnnotationError, UsageError
 
 WITHOUT_SPLIT = ("all",)
+
+Origin = Literal["names", "none", "table"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +43,10 @@ class ClipLabel:
 
 
 class Labels(Protocol):
-    """A source of labels; `warnings` holds sentences for the user."""
+    """A source of labels; `origin` says which, and `warnings` holds sentences for the user."""
+
+    @property
+    def origin(self) -> Origin: ...
 
     @property
     def warnings(self) -> list[str]: ...
@@ -56,6 +61,7 @@ class NoLabels:
     """Every video is one clip without a label, in the split `all`."""
 
     warnings: list[str] = field(default_factory=list)
+    origin: Origin = "none"
 
     def clips_of(self, source: Source) -> list[ClipLabel]:
         return [ClipLabel(source.frame_dir)]
@@ -70,6 +76,7 @@ class LabelsFromNames:
     """
 
     warnings: list[str] = field(default_factory=list)
+    origin: Origin = "names"
 
     def clips_of(self, source: Source) -> list[ClipLabel]:
         published = ntu_name(source.frame_dir)
@@ -88,6 +95,8 @@ class LabelsFromTable:
     Raises:
         AnnotationError: The table names a file that does not exist.
     """
+
+    origin: Origin = "table"
 
     def __init__(self, table: LabelTable, sources: Sequence[Source]) -> None:
         self._table = table
@@ -138,6 +147,39 @@ class LabelsFromTable:
             )
             for row in rows
         ]
+
+
+def settle_labels(
+    given: Sequence[ClipLabel], origin: Origin, stored: Mapping[str, ClipLabel], stored_origin: Origin
+) -> tuple[list[ClipLabel], Origin]:
+    """What a run's labels and the stored ones come to: names are a guess, which takes nothing from a clip.
+
+    Args:
+        given: The clips of one video, as this run labels them.
+        origin: Where this run's labels come from; `table` and `none` were asked for, and have the last word.
+        stored: Labels of earlier runs, by the clip's id.
+        stored_origin: Where those came from; what a table said, a name does not change.
+
+    Returns:
+        The clips with the labels that hold, and where those come from.
+    """
+    if origin != "names":
+        return list(given), origin
+    return (
+        [_kept(clip, stored[clip.frame_dir], stored_origin) if clip.frame_dir in stored else clip for clip in given],
+        "table" if stored_origin == "table" and any(clip.frame_dir in stored for clip in given) else "names",
+    )
+
+
+def _kept(clip: ClipLabel, stored: ClipLabel, stored_origin: Origin) -> ClipLabel:
+    if stored_origin == "table":
+        return replace(clip, label_name=stored.label_name, splits=stored.splits, group=stored.group)
+    return replace(
+        clip,
+        label_name=stored.label_name if clip.label_name is None else clip.label_name,
+        splits=stored.splits if clip.splits == WITHOUT_SPLIT else clip.splits,
+        group=stored.group if clip.group is None else clip.group,
+    )
 
 
 def _file_key(path: Path) -> str:

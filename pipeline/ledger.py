@@ -11,7 +11,7 @@ from typing import Any
 from pipeline.inputs import Source
 from pose_extraction.errors import AnnotationError
 from pose_extraction.files import atomic_write, part_path
-from pose_extraction.pickles import read_pickle
+from pose_extraction.validation import read_data_set
 
 # Files up to this size are hashed whole, larger ones in samples spread over their length.
 WHOLE_BELOW = 32 << 20
@@ -66,11 +66,10 @@ def stored_clip(path: Path) -> dict[str, Any] | None:
     if not path.exists():
         return None
     try:
-        data = read_pickle(path)
+        return read_data_set(path)
     except AnnotationError as error:
         log.warning("%s; the clip is extracted again", error)
         return None
-    return data if isinstance(data, dict) else None
 
 
 class ErrorLog:

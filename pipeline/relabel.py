@@ -107,6 +107,9 @@ def _relabelled(data: dict[str, Any], table: LabelTable, rows: Mapping[str, Tabl
             split.setdefault(name, []).append(clip)
     names = {annotation["label_name"] for annotation in data["annotations"]} - {None}
     extra = {key: value for key, value in data.items() if key not in ("split", "annotations", "label_names")}
+    if "digest" in extra:
+        # A video's own file: a later run that guesses labels from names must not undo these.
+        extra["labels_from"] = "table"
     # The same classes keep their order, which may be an official one; others are numbered anew.
     kept = label_names if names == set(label_names) else None
     return data_set(data["annotations"], {name: clips for name, clips in split.items() if clips}, kept, **extra)

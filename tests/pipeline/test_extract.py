@@ -11,6 +11,7 @@ from tiny_networks import write_tiny_estimator
 from pipeline import extract_videos, read_skeletons
 from pipeline.extract import Share
 from pipeline.merging import merge
+from pipeline.relabel import relabel
 from pose_extraction.errors import SkelpipeError, UsageError
 from pose_extraction.made_video import made_keypoint, write_made_clip
 
@@ -101,10 +102,43 @@ def test_new_labels_are_written_without_extracting_again(run, clips, tmp_path):
             clip["group"],
         )
         np.testing.assert_array_equal(clip["keypoint"], before[name]["keypoint"])
+    assert "4 clips have other labels, splits or groups than before" in again.said
     # And back: the file is the one that a run with these labels alone would have written.
+    run(clips, tmp_path, labels="none")
     run(clips, tmp_path, labels="auto")
     run(clips, tmp_path / "fresh")
     assert all_files(tmp_path / "fresh" / "tiny_pose") == all_files(tmp_path / "tiny_pose")
+
+
+def test_labels_stay_until_a_table_or_none_takes_them(run, clips, tmp_path):
+    def labels() -> dict[str, tuple]:
+        data = read_skeletons(tmp_path / "tiny_pose.pkl")
+        named = [[name for name, ids in data["split"].items() if c["frame_dir"] in ids] for c in data["annotations"]]
+        return {
+            c["frame_dir"]: (c["label_name"], c["group"], *s) for c, s in zip(data["annotations"], named, strict=True)
+        }
+
+    run(clips, tmp_path)
+    guessed = labels()
+    # In one folder only, folders are no classes; the ids are those of before.
+    pattern = f"{clips}/w*/*.mp4"
+    again = run(pattern, tmp_path)
+    assert again.report.skipped == 2 and "other labels" not in again.said
+    assert labels() == guessed
+    run(pattern, tmp_path, max_persons=1)
+    assert labels() == guessed
+    table = tmp_path / "labels.csv"
+    table.write_text("file,label,split,group\nwave/clip 2 ü.mp4,hello,train,g\nwave/clip 3 ü.mp4,,test,\n")
+    relabel(tmp_path / "tiny_pose.pkl", table)
+    told = labels()
+    assert told["wave/clip 2 ü"] == ("hello", "g", "train") and told["wave/clip 3 ü"] == (None, None, "test")
+    run(clips, tmp_path, max_persons=1)
+    assert labels() == told
+    run(clips, tmp_path)
+    assert labels() == told
+    erased = run(pattern, tmp_path, labels="none")
+    assert "2 clips have other labels" in erased.said
+    assert labels()["wave/clip 2 ü"] == (None, None, "all") and labels()["run/clip 0 ü"] == told["run/clip 0 ü"]
 
 
 def test_shards_in_any_order_and_a_merge_give_the_same_bytes_as_one_run(run, clips, tmp_path):
