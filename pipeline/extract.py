@@ -166,6 +166,9 @@ def _refuse_unwritable(folder: Path) -> None:
 def _merge(folder: Path, failures: "_Failures") -> Path | None:
     """Writes the data set of all clips in the folder; None where there is none, or no room for it."""
     if not any(folder.rglob("*.pkl")):
+        if failures.withdrawn:
+            # All that it held has just been removed.
+            merged_path(folder).unlink(missing_ok=True)
         return None
     try:
         merged = merge([folder])
@@ -188,6 +191,7 @@ class _Failures:
 
     def __init__(self, log: ErrorLog, console: Console) -> None:
         self.failed: dict[str, str] = {}
+        self.withdrawn = False
         self._log = log
         self._console = console
 
@@ -285,6 +289,7 @@ def _run(
     with RunProgress(len(work), console) as progress:
 
         def on_video(outcome: Outcome) -> None:
+            failures.withdrawn |= outcome.withdrawn
             if outcome.error is not None:
                 failures.add(outcome.source.relative, outcome.error)
             elif outcome.problems:

@@ -5,13 +5,13 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from threading import Event
 from typing import Any
 
 from pipeline.extract_plan import Plan, labels_that_hold, split_of
 from pipeline.inputs import Source
-from pipeline.ledger import stored_clip
+from pipeline.ledger import other_source, stored_clip, what_changed
 from pose_extraction.annotations import annotation_from, data_set, pack_raw
 from pose_extraction.backends import cpu_count
 from pose_extraction.decoding import VideoJob
@@ -39,6 +39,7 @@ class Outcome:
         problems: What is missing from the result, one sentence each.
         persons: Number of persons in its clips, at the most.
         frames: Number of sampled frames.
+        withdrawn: Whether the skeletons of an earlier run were removed, because the video is no longer theirs.
     """
 
     source: Source
@@ -46,6 +47,7 @@ class Outcome:
     problems: tuple[str, ...] = ()
     persons: int = 0
     frames: int = 0
+    withdrawn: bool = False
 
 
 def run_device(
@@ -122,7 +124,46 @@ class _Interrupted(Exception):
 
 
 def _finish(plan: Plan, job: VideoJob, frames: list[FramePoses], interrupted: Event) -> Outcome:
-    """Tracks, cleans and writes one video, or says why not."""
+    """Tracks, cleans and writes one video, or says why not; then skeletons of what it was before must not stay."""
+    source, digest = job.payload
+    if interrupted.is_set():
+        return Outcome(source, error=f"{source.path}: interrupted")
+    outcome = _attempt(plan, job, frames, interrupted)
+    if outcome.error is None or digest is None or interrupted.is_set() or not _withdraw(plan, source, digest):
+        return outcome
+    return replace(
+        outcome,
+        error=f"{outcome.error} (the video has changed, so its skeletons of an earlier run were removed)",
+        withdrawn=True,
+    )
+
+
+def _withdraw(plan: Plan, source: Source, digest: str) -> bool:
+    """Removes the result of an earlier run if the video has changed since; returns whether it did."""
+    stored = stored_clip(plan.file_of(source))
+    if (
+        stored is None
+        or what_changed(stored.get("digest"), digest) != "the video changed"
+        or other_source(stored, source, digest) is not None
+    ):
+        return False
+    try:
+        _remove_overlay(plan, source)
+        plan.file_of(source).unlink()
+    except OSError as error:
+        log.warning("%s: cannot be removed, and is out of date (%s)", plan.file_of(source), error.strerror)
+        return False
+    return True
+
+
+def _remove_overlay(plan: Plan, source: Source) -> None:
+    """Removes what an earlier run drew, which would pass for this one's; never the video itself."""
+    path = plan.overlay_of(source)
+    if path.exists() and not path.samefile(source.path):
+        path.unlink()
+
+
+def _attempt(plan: Plan, job: VideoJob, frames: list[FramePoses], interrupted: Event) -> Outcome:
     source, digest = job.payload
     if job.error is not None or job.info is None:
         return Outcome(source, error=job.error or f"{source.path}: gave no frame")
@@ -178,12 +219,16 @@ def _write(
         )
         written.append(label)
     if not written:
-        return Outcome(source, error=f"{source.path}: {'; '.join(empty)}")
+        # What went wrong with the video is why nothing is left of it.
+        return Outcome(source, error=f"{source.path}: {'; '.join(problems + empty)}")
     overlay_error = None
-    if plan.settings.overlay:
+    if not plan.settings.overlay:
+        # Before the skeletons are put in place: cut off between the two, a later run draws it again.
+        _remove_overlay(plan, source)
+    else:
         shown = clips[0].poses if len(clips) == 1 else follow(frames, job.info.size, extraction)[0].poses
         overlay_error = _write_overlay(plan, source, shown, interrupted)
-    extra = {"raw": pack_raw(frames), "digest": digest, "labels_from": origin}
+    extra = {"raw": pack_raw(frames), "digest": digest, "labels_from": origin, "place": source.place}
     write_pickle(plan.file_of(source), data_set(annotations, split_of(written), **extra))
     persons = max(len(clip.poses.tracks) for clip in clips)
     if not persons:
@@ -207,7 +252,6 @@ def _write_overlay(plan: Plan, source: Source, poses: VideoPoses, interrupted: E
     try:
         write_overlay(source.path, poses, path, on_frame=on_frame)
     except (SkelpipeError, OSError) as error:
-        # One of an earlier run would pass for this one.
-        path.unlink(missing_ok=True)
+        _remove_overlay(plan, source)
         return f"{_naming(source, error)} (the skeletons were written, the overlay was not)"
     return None

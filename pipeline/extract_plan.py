@@ -9,7 +9,7 @@ from typing import Any
 
 from pipeline.inputs import Source
 from pipeline.labels import ClipLabel, Labels, Origin, settle_labels
-from pipeline.ledger import clip_digest, stored_clip, what_changed
+from pipeline.ledger import clip_digest, other_source, stored_clip, what_changed
 from pipeline.settings import ExtractSettings
 from pose_extraction.annotations import data_set, label_name_of
 from pose_extraction.cleaning import CleaningSettings
@@ -118,7 +118,7 @@ def standing_of(plan: Plan, source: Source) -> Standing:
 
     Raises:
         OSError: The video, or its result, cannot be read.
-        SkelpipeError: The labels cannot be written.
+        SkelpipeError: The result is another video's, or the labels cannot be written.
     """
     path = plan.file_of(source)
     if not path.exists():
@@ -126,7 +126,15 @@ def standing_of(plan: Plan, source: Source) -> Standing:
     data = stored_clip(path)
     if data is None:
         return Standing("the stored result is damaged")
-    change = what_changed(data.get("digest"), plan.digest_of(source))
+    digest = plan.digest_of(source)
+    other = other_source(data, source, digest)
+    if other is not None:
+        raise SkelpipeError(
+            f"{source.path}: its id {source.frame_dir!r} is that of {other}, whose skeletons it would replace; extract "
+            "both from a folder that holds both (their ids are then the paths below it), rename one, choose another "
+            "--out, or replace them with --overwrite"
+        )
+    change = what_changed(data.get("digest"), digest)
     if change is not None:
         return Standing(change)
     if plan.settings.overlay and not plan.overlay_of(source).exists():

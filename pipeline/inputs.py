@@ -47,6 +47,11 @@ class Source:
     folder_label: str | None = None
     kind: Literal["video", "images"] = "video"
 
+    @property
+    def place(self) -> str:
+        """Its absolute path, links and all: what tells it from another video with the same id."""
+        return str(_absolute(self.path))
+
 
 @dataclass(slots=True)
 class Inputs:

@@ -61,6 +61,25 @@ def what_changed(stored: str | None, current: str) -> str | None:
     return "settings or weights changed" if video == current.partition("-")[0] else "the video changed"
 
 
+def other_source(data: Mapping[str, Any], source: Source, current: str) -> str | None:
+    """Where the video of a stored result is, if that is another than `source`: elsewhere, there, and not the same.
+
+    Args:
+        data: The stored result.
+        source: The video that would take its place.
+        current: `clip_digest` of `source`.
+    """
+    place = data.get("place")
+    video = current.partition("-")[0]
+    if not isinstance(place, str) or place == source.place or (data.get("digest") or "").partition("-")[0] == video:
+        return None
+    try:
+        return place if source_digest(Path(place)) != video else None
+    except OSError:
+        # It was moved or deleted, or lies on another machine: nothing says that it is another.
+        return None
+
+
 def stored_clip(path: Path) -> dict[str, Any] | None:
     """The result of an earlier run, or None when there is none that can be read."""
     if not path.exists():

@@ -238,6 +238,38 @@ def test_an_overlay_lies_beside_its_skeletons_and_is_drawn_again_when_it_is_gone
     assert overlay.read_bytes() == drawn
 
 
+def test_an_overlay_of_other_settings_does_not_pass_for_this_ones(run, clips, tmp_path):
+    clip = clips / "wave" / "clip 3 ü.mp4"
+    run(clip, tmp_path / "out", overlay=True)
+    run(clip, tmp_path / "out", max_persons=1)
+    again = run(clip, tmp_path / "out", max_persons=1, overlay=True)
+    assert "the overlay is missing" in again.said
+    run(clip, tmp_path / "fresh", max_persons=1, overlay=True)
+    assert all_files(tmp_path / "out") == all_files(tmp_path / "fresh")
+
+
+def test_another_video_of_the_same_id_does_not_replace_the_first(run, tmp_path):
+    for place, frames in (("a", 9), ("b", 10)):
+        write_made_clip(tmp_path / place / "1.mp4", size=SIZE, frames=frames)
+    write_made_clip(tmp_path / "b" / "2.mp4", size=SIZE, frames=9)
+    out = tmp_path / "out"
+    run(tmp_path / "a", out)
+    second = run(tmp_path / "b", out)
+    cause = second.report.failed["1.mp4"]
+    assert str(tmp_path / "a" / "1.mp4") in cause and str(tmp_path / "b" / "1.mp4") in cause and "--out" in cause
+    assert second.report.done == 1
+    assert {name: clip["total_frames"] for name, clip in annotations(out / "tiny_pose.pkl").items()} == {"1": 9, "2": 9}
+    assert run(tmp_path / "b", out, share=Share(overwrite=True)).report.failed == {}
+    assert annotations(out / "tiny_pose.pkl")["1"]["total_frames"] == 10
+    # Moved, with other content: it is the same video, changed.
+    (tmp_path / "b").rename(tmp_path / "c")
+    write_made_clip(tmp_path / "c" / "1.mp4", size=SIZE, frames=11)
+    assert run(tmp_path / "c", out).report.done == 1
+    # The same content in two places is the same video.
+    shutil.copytree(tmp_path / "c", tmp_path / "d")
+    assert run(tmp_path / "d", out).report.skipped == 2
+
+
 def test_an_overlay_that_cannot_be_written_costs_no_poses(run, clips, tmp_path):
     clip = clips / "wave" / "clip 3 ü.mp4"
     (tmp_path / "tiny_pose" / ".clip 3 ü.mp4.part").mkdir(parents=True)

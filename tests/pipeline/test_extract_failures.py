@@ -162,6 +162,26 @@ def test_a_mended_video_leaves_the_list_of_errors_and_one_that_was_not_tried_sta
     assert not errors.exists()
 
 
+@pytest.mark.parametrize("alone", [False, True])
+def test_a_video_that_became_a_broken_one_leaves_nothing_of_what_it_was(run, tmp_path, alone):
+    videos, out = tmp_path / "videos", tmp_path / "out"
+    broken = write_made_clip(videos / "a.mp4", size=SIZE, frames=9)
+    if not alone:
+        write_made_clip(videos / "b.mp4", size=SIZE, frames=9)
+    run(videos, out, overlay=True)
+    whole = broken.read_bytes()
+    broken.write_bytes(b"")
+    again = run(videos, out, overlay=True)
+    assert "skeletons of an earlier run were removed" in again.report.failed["a.mp4"]
+    assert not [name for name in all_files(out) if Path(name).stem == "a"]
+    if alone:
+        assert again.report.data_set is None and not (out / "tiny_pose.pkl").exists()
+    else:
+        assert [clip["frame_dir"] for clip in read_skeletons(out / "tiny_pose.pkl")["annotations"]] == ["b"]
+    broken.write_bytes(whole)
+    assert run(videos, out, overlay=True).report.done == 1
+
+
 def test_a_run_over_everything_takes_over_the_errors_of_shards(run, odd_videos, tmp_path):
     videos = tmp_path / "videos"
     videos.mkdir()
