@@ -25,6 +25,10 @@ from pose_extraction.tracking import Tracker, TrackerSettings, build_tracks
 # real clips at 30 frames a second, mean OKS to detection in every frame was 0.99 with every 2nd and 0.98 with every
 # 4th, where the network is sure (benchmarks/default_vs_accurate.py).
 DETECTION_INTERVAL = 0.1
+# Time stamps are often rounded to milliseconds.
+STAMP_NOISE = 0.001
+# Frame rates that differ by less than this share are one rate, measured more or less well.
+RATE_TOLERANCE = 0.2
 
 
 @dataclass(frozen=True)
@@ -32,7 +36,8 @@ class ExtractionSettings:
     """What decides the result besides the networks.
 
     Args:
-        detect_every: The detector sees every N-th frame; None: as many as `DETECTION_INTERVAL` allows.
+        detect_every: The detector sees every N-th sampled frame (but see `detect_persons`); None: one frame in each
+            `DETECTION_INTERVAL` of the frames' own times.
         max_persons: How many persons of a clip are kept, the most relevant ones.
         persons: How many are expected in each frame, for the statistics; None when unknown.
         tracker: See `Tracker`.
@@ -83,12 +88,13 @@ class PoseExtractor:
         self.workers = workers
         self.times = StageTimes()
 
-    def detection_interval(self, job: VideoJob) -> int:
-        """N, when the detector sees every N-th of a video's sampled frames."""
+    def is_key(self, times: Sequence[float]) -> bool:
+        """Whether the detector sees a frame; arguments as for `detect_persons`."""
         if self.settings.detect_every is not None:
-            return self.settings.detect_every
-        assert job.info is not None
-        return max(1, round(DETECTION_INTERVAL * job.info.fps / job.stride))
+            return len(times) > self.settings.detect_every
+        # The frame nearest to the moment that is due: the next one, a step later, would be further from it.
+        half_a_step = (times[-1] - times[-2]) / 2
+        return times[-1] - times[0] + half_a_step >= DETECTION_INTERVAL - STAMP_NOISE
 
     def frames(self, jobs: Iterable[VideoJob]) -> Generator[tuple[VideoJob, FramePoses | None], None, None]:
         """Poses of each frame as they come, videos interleaved; (job, None) at the end of a video."""
@@ -96,7 +102,7 @@ class PoseExtractor:
         if isinstance(self.estimator, TopdownEstimator):
             if self.detector is None:
                 raise ValueError("a top-down estimator needs a detector")
-            found = detect_persons(frames, self.detector, self.detection_interval, self.times)
+            found = detect_persons(frames, self.detector, self.is_key, self.times)
             yield from estimate_topdown(found, self.estimator, self.times)
         else:
             yield from estimate_bottomup(frames, self.estimator, self.times)
@@ -109,6 +115,22 @@ class PoseExtractor:
                 yield job, open_videos.pop(job, [])
             else:
                 open_videos.setdefault(job, []).append(poses)
+
+
+def frame_rate(frames: Sequence[FramePoses], claimed: float) -> float:
+    """Frames per second of a source: what its header claims, unless the frames' own times say otherwise.
+
+    Some recorders write their clock's ticks as the rate, 1000 for a video of 25 frames a second.
+
+    Args:
+        frames: Sampled frames, in order.
+        claimed: The header's rate, above 0.
+    """
+    if len(frames) < 2:
+        return claimed
+    steps = np.diff([poses.time for poses in frames]) / np.diff([poses.frame_index for poses in frames])
+    measured = 1 / float(np.median(steps))
+    return claimed if abs(measured - claimed) <= RATE_TOLERANCE * claimed else measured
 
 
 def follow(

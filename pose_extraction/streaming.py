@@ -5,7 +5,7 @@ order within each video, and holds no more frames than the batches need. Nothing
 """
 
 from collections import deque
-from collections.abc import Callable, Hashable, Iterable, Iterator
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from time import perf_counter
 from typing import Protocol, TypeVar
@@ -20,9 +20,14 @@ from pose_extraction.topdown import TopdownEstimator
 from pose_extraction.video import Frame
 
 Video = TypeVar("Video", bound=Hashable)
+# See `detect_persons`.
+KeyRule = Callable[[Sequence[float]], bool]
 
 # Boxes of the same person a few frames apart; below, they are held apart rather than glued together.
 SAME_PERSON_IOU = 0.3
+
+# Frames of a video that may wait for its next key frame. They are held with all their pixels: 32 of 1080p are 200 MB.
+MOST_BETWEEN = 32
 
 
 class BottomUpEstimator(Protocol):
@@ -61,13 +66,11 @@ class _OpenVideo:
     Args:
         line: Frames that are not handed on yet, in order.
         since_key: Those that wait for the next key frame, begun by the last one.
-        position: Number of frames that came.
         ended: Whether the last one has come.
     """
 
     line: deque[_Waiting] = field(default_factory=deque)
     since_key: list[_Waiting] = field(default_factory=list)
-    position: int = 0
     ended: bool = False
 
 
@@ -97,15 +100,19 @@ def between(first: Detections, last: Detections, weight: float) -> Detections:
 def detect_persons(
     frames: Iterable[tuple[Video, Frame | None]],
     detector: Detector,
-    detect_every: Callable[[Video], int],
+    is_key: KeyRule,
     times: StageTimes,
 ) -> Iterator[tuple[Video, Frame | None, Detections | None]]:
-    """Finds persons in every N-th frame of each video and in its last one, and fills in the frames between.
+    """Finds persons in the key frames of each video, and fills in the frames between.
+
+    Key frames are a video's first and last frame, those that `is_key` chooses and, lest the frames held grow with the
+    distance that it asks for, each that finds `MOST_BETWEEN` frames waiting since the last one.
 
     Args:
         frames: (video, frame) pairs; a frame of None ends the video. Videos may be interleaved.
         detector: Sees several key frames at once, of one video or many.
-        detect_every: N of a video.
+        is_key: Given the times of the frames since a video's last key frame (that one first, the frame in question
+            last, so two or more), in seconds, says whether the frame is the next one.
         times: Where the time spent is added.
 
     Yields:
@@ -153,9 +160,9 @@ def detect_persons(
             entry = _Waiting(frame)
             opened.line.append(entry)
             opened.since_key.append(entry)
-            if opened.position % detect_every(video) == 0:
+            between_keys = len(opened.since_key) - 2
+            if between_keys < 0 or between_keys >= MOST_BETWEEN or is_key([one.frame.time for one in opened.since_key]):
                 make_key(opened)
-            opened.position += 1
         if len(keys) >= detector.batch_size:
             run_detector()
         if not keys:

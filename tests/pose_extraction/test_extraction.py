@@ -1,12 +1,19 @@
 """From raw poses to cleaned clips: what is cut from a video and what is said of it."""
 
+from collections.abc import Sequence
+from fractions import Fraction
+from pathlib import Path
+
+import av
 import numpy as np
 import pytest
 from made_motion import STANDING
 
-from pose_extraction.extraction import ExtractedClip, ExtractionSettings, follow
+from pose_extraction.decoding import VideoJob
+from pose_extraction.extraction import ExtractedClip, ExtractionSettings, PoseExtractor, follow, frame_rate
 from pose_extraction.oks import pose_bounds
 from pose_extraction.poses import FramePoses
+from pose_extraction.topdown import TopdownEstimator, TopdownSpec
 
 SIZE = (1080, 1920)
 STEP = 0.1
@@ -52,3 +59,76 @@ def test_a_clip_at_the_edge_of_a_gap_has_the_person_while_he_is_there(gap, start
 def test_a_gap_in_the_middle_of_a_clip_stays_a_gap(gap):
     (track,) = one_clip(gap, 1.45, 3.45).poses.tracks
     assert (track.start, len(track), int(track.seen.sum())) == (0, 20, 10)
+
+
+class Nobody:
+    """A detector that finds nobody and says how many frames it was shown."""
+
+    batch_size = 2
+
+    def __init__(self) -> None:
+        self.shown = 0
+
+    def detect(self, images: Sequence[np.ndarray]) -> list[tuple[np.ndarray, np.ndarray]]:
+        self.shown += len(images)
+        return [(np.zeros((0, 4), np.float32), np.zeros(0, np.float32)) for _ in images]
+
+
+class NeverRun:
+    """A network for frames without persons."""
+
+    batch_size = 2
+
+    def __call__(self, images: np.ndarray) -> list[np.ndarray]:
+        raise AssertionError("there is nobody to look at")
+
+
+def webm(path: Path, stamps: Sequence[int], rate: int) -> Path:
+    """A video whose frames have these stamps in milliseconds, and whose header claims `rate` frames a second."""
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libvpx", rate=rate)
+        stream.width, stream.height = 64, 48
+        stream.codec_context.time_base = Fraction(1, 1000)
+        for stamp in stamps:
+            image = av.VideoFrame.from_ndarray(np.full((48, 64, 3), stamp % 250, np.uint8), "bgr24")
+            image.pts, image.time_base = stamp, Fraction(1, 1000)
+            container.mux(stream.encode(image))
+        container.mux(stream.encode())
+    return path
+
+
+def extract(path: Path, every: int | None, stride: int = 1) -> tuple[VideoJob, list[FramePoses], int]:
+    detector = Nobody()
+    estimator = TopdownEstimator(NeverRun(), TopdownSpec((64, 48)))
+    extractor = PoseExtractor(estimator, detector, ExtractionSettings(detect_every=every))
+    ((job, frames),) = extractor.videos([VideoJob(path, stride=stride)])
+    return job, frames, detector.shown
+
+
+@pytest.mark.parametrize(
+    ("fps", "stride", "every"), [(10, 1, 1), (25, 1, 2), (30, 1, 3), (60, 1, 6), (30, 3, 1), (60, 2, 3)]
+)
+def test_key_frames_follow_the_frames_own_times_whatever_the_header_claims(tmp_path, fps, stride, every):
+    path = webm(tmp_path / "clip.webm", [round(1000 * i / fps) for i in range(61)], rate=1000)
+    job, frames, shown = extract(path, None, stride)
+    assert (len(frames), job.info.fps) == (len(range(0, 61, stride)), 1000), "the clip's header was to be wrong"
+    assert shown == len(frames[::every]) + ((len(frames) - 1) % every > 0)
+    assert frame_rate(frames, job.info.fps) == pytest.approx(fps, rel=0.03)
+
+
+def test_a_number_of_frames_is_kept_at_any_frame_rate(tmp_path):
+    path = webm(tmp_path / "clip.webm", [0, 5, 300, 310, 900, 905, 1000, 1010, 1020], rate=1000)
+    assert extract(path, 4)[2] == 3
+
+
+def test_after_a_hole_in_the_stream_the_detector_looks_at_once(tmp_path):
+    """0, 99, then a second later 1065, 1164 and the last at 1197 are seen."""
+    stamps = [0, 33, 66, 99, 1065, 1098, 1131, 1164, 1197]
+    assert extract(webm(tmp_path / "clip.webm", stamps, rate=30), None)[2] == 5
+
+
+def test_a_header_that_is_about_right_is_believed():
+    frames = [standing(i) for i in range(0, 20, 2)]
+    assert frame_rate(frames, 9.99) == 9.99
+    assert frame_rate(frames[:1], 1000.0) == 1000.0
+    assert frame_rate(frames, 1000.0) == pytest.approx(10)

@@ -6,7 +6,15 @@ import numpy as np
 import pytest
 
 from pose_extraction.detection import Detections
-from pose_extraction.streaming import StageTimes, between, detect_persons, estimate_bottomup, estimate_topdown
+from pose_extraction.streaming import (
+    MOST_BETWEEN,
+    KeyRule,
+    StageTimes,
+    between,
+    detect_persons,
+    estimate_bottomup,
+    estimate_topdown,
+)
 from pose_extraction.topdown import TopdownEstimator, TopdownSpec
 from pose_extraction.video import Frame
 
@@ -18,6 +26,11 @@ def frame(number: int, value: int = 0) -> Frame:
     image = np.zeros((64, 64, 3), np.uint8)
     image[0, 0, :2] = number, value
     return Frame(number, number / FPS, image)
+
+
+def nth(every: int) -> KeyRule:
+    """Every N-th frame is a key frame."""
+    return lambda times: len(times) > every
 
 
 class NumberDetector:
@@ -76,7 +89,7 @@ def collect(stream) -> dict[int, list]:
 def test_every_nth_frame_and_the_last_are_detected_and_all_come_out_in_order(batch_size, every):
     lengths = (10, 1, 0, 7, 13)
     detector = NumberDetector(batch_size)
-    got = collect(detect_persons(source(*lengths), detector, lambda _: every, StageTimes()))
+    got = collect(detect_persons(source(*lengths), detector, nth(every), StageTimes()))
     assert {video: [item[0].index for item in items] for video, items in got.items()} == {
         video: list(range(length)) for video, length in enumerate(lengths)
     }
@@ -90,7 +103,7 @@ def test_every_nth_frame_and_the_last_are_detected_and_all_come_out_in_order(bat
 
 
 def test_between_key_frames_boxes_move_on_a_straight_line():
-    got = collect(detect_persons(source(9), NumberDetector(2), lambda _: 2, StageTimes()))
+    got = collect(detect_persons(source(9), NumberDetector(2), nth(2), StageTimes()))
     for item, (box, score) in got[0]:
         np.testing.assert_allclose(box, [[10 * item.index, 0, 10 * item.index + 40, 60]], atol=1e-4)
         np.testing.assert_allclose(score, [0.9])
@@ -101,7 +114,7 @@ def test_the_line_follows_time_and_not_the_number_of_frames():
     frames[1].time = 0.15
     frames[2].time = 0.2
     stream = [(0, item) for item in frames] + [(0, None)]
-    got = collect(detect_persons(iter(stream), NumberDetector(1), lambda _: 2, StageTimes()))
+    got = collect(detect_persons(iter(stream), NumberDetector(1), nth(2), StageTimes()))
     np.testing.assert_allclose(got[0][1][1][0][0, 0], 15, atol=1e-4)
 
 
@@ -127,10 +140,27 @@ def test_a_video_that_comes_slowly_holds_up_no_other():
         yield 0, None
 
     consumed: list[int] = []
-    for video, item, _ in detect_persons(slow_first(), NumberDetector(2), lambda _: 4, StageTimes()):
+    for video, item, _ in detect_persons(slow_first(), NumberDetector(2), nth(4), StageTimes()):
         if video == 1 and item is not None:
             # Two key frames and what lies between them, and no more, are held back.
             assert len(consumed) - item.index <= 9
+
+
+@pytest.mark.parametrize("batch_size", [1, 2])
+def test_frames_held_do_not_grow_with_the_distance_of_key_frames(batch_size):
+    came: list[int] = []
+
+    def long() -> Iterator[tuple[int, Frame | None]]:
+        for number in range(200):
+            came.append(number)
+            yield 0, frame(number)
+        yield 0, None
+
+    detector = NumberDetector(batch_size)
+    for _, item, _ in detect_persons(long(), detector, nth(1000), StageTimes()):
+        if item is not None:
+            assert len(came) - item.index <= batch_size * (MOST_BETWEEN + 1) + 1
+    assert [number for _, number in detector.seen] == [*range(0, 200, MOST_BETWEEN + 1), 199]
 
 
 class PositionNetwork:
@@ -191,7 +221,7 @@ def test_poses_come_back_to_their_frames_however_batches_fall(batch_size):
 def test_nobody_detected_is_nobody_and_never_the_whole_image():
     estimator = topdown(4)
     stream = ((9, item) if item is None else (9, frame(item.index, 9)) for _, item in source(6))
-    found = detect_persons(stream, NumberDetector(2), lambda _: 2, StageTimes())
+    found = detect_persons(stream, NumberDetector(2), nth(2), StageTimes())
     (items,) = collect(estimate_topdown(found, estimator, StageTimes())).values()
     assert [poses.num_persons for poses in items] == [0] * 6
     assert all(poses.keypoint.shape == (0, 17, 2) for poses in items)
