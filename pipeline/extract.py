@@ -148,7 +148,12 @@ def extract(
     tried = {source.relative for source in (*work, *skipped)}
     failed_work = len(tried & failures.failed.keys())
     # A folder that could not be listed once, and in which videos are found now, has been tried as well.
-    failures.settle(tried | {str(folder) for source in chosen for folder in source.path.parents})
+    tried |= {str(folder) for source in chosen for folder in source.path.parents}
+    if share.shard is None:
+        # The merge that follows reads every skeleton file, and tells anew which of them are damaged.
+        failures.settle(tried | {str(merged_path(folder))}, below=folder.absolute())
+    else:
+        failures.settle(tried)
     data_set = _merge(folder, failures) if share.shard is None else None
     return Report(folder, data_set, len(work) - failed_work, len(skipped), failures.failed, rate)
 
@@ -177,7 +182,8 @@ def _merge(folder: Path, failures: "_Failures") -> Path | None:
         failures.add(str(path), f"{path}: cannot be written ({error.strerror or error}); run `skelpipe merge {folder}`")
         return None
     for path, reason in merged.damaged:
-        failures.add(str(path), reason)
+        # The same name whichever folder the command was given in.
+        failures.add(str(path.absolute()), reason)
     return merged.path
 
 
@@ -204,9 +210,9 @@ class _Failures:
             # A full disk must not end the run: the others may need less room.
             self._say(f"{self._log.path}: cannot be written ({error.strerror})")
 
-    def settle(self, tried: set[str]) -> None:
+    def settle(self, tried: set[str], below: Path | None = None) -> None:
         try:
-            self._log.settle(tried)
+            self._log.settle(tried, below)
         except OSError as error:
             self._say(f"{self._log.path}: cannot be written ({error.strerror})")
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from pipeline.inputs import Source
 from pose_extraction.errors import AnnotationError
-from pose_extraction.files import atomic_write, part_path
+from pose_extraction.files import atomic_write, held
 from pose_extraction.validation import read_data_set
 
 # Files up to this size are hashed whole, larger ones in samples spread over their length.
@@ -109,25 +109,37 @@ class ErrorLog:
         """Appends a line at once, so that it survives a kill."""
         self._errors[file] = cause
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        with self.path.open("a", encoding="utf-8") as lines:
+        with held(self.path), self.path.open("a", encoding="utf-8") as lines:
             lines.write(_line(file, cause))
             lines.flush()
             os.fsync(lines.fileno())
 
-    def settle(self, tried: Collection[str]) -> None:
-        """Rewrites the file: failures of this run, and earlier ones of videos that this run did not try."""
+    def settle(self, tried: Collection[str], below: Path | None = None) -> None:
+        """Rewrites the file: failures of this run, and earlier ones of files that this run did not try.
+
+        Args:
+            tried: The files, as they are named in the log.
+            below: A folder of which every file was tried.
+        """
+        with held(self.path):
+            self._settle(tried, below)
+        for path in self._older:
+            path.unlink(missing_ok=True)
+
+    def _settle(self, tried: Collection[str], below: Path | None) -> None:
         earlier: dict[str, str] = {}
         for path in (*self._older, self.path):
             earlier |= _read(path)
-        kept = {file: cause for file, cause in earlier.items() if file not in tried} | self._errors
+        kept = {
+            file: cause
+            for file, cause in earlier.items()
+            if file not in tried and not (below is not None and Path(file).is_relative_to(below))
+        } | self._errors
         if kept:
             with atomic_write(self.path) as file:
                 file.write("".join(_line(name, kept[name]) for name in sorted(kept)).encode())
         else:
             self.path.unlink(missing_ok=True)
-            part_path(self.path).unlink(missing_ok=True)
-        for path in self._older:
-            path.unlink(missing_ok=True)
 
 
 def _read(path: Path) -> dict[str, str]:

@@ -7,6 +7,7 @@ from pathlib import Path
 from pipeline.ntu import applicable_splits
 from pose_extraction.annotations import merge_files
 from pose_extraction.errors import AnnotationError, UsageError
+from pose_extraction.files import held
 from pose_extraction.pickles import write_pickle
 
 
@@ -71,6 +72,12 @@ def merge(paths: Sequence[Path], out: Path | None = None) -> Merged:
                 "a file with --out"
             )
         out = merged_path(paths[0])
+    # Held from the listing on: of two that merge at once, the later one finds all that the earlier one found.
+    with held(out):
+        return _merge(paths, out)
+
+
+def _merge(paths: Sequence[Path], out: Path) -> Merged:
     files = list(
         dict.fromkeys(file for path in paths for file in skeleton_files(path) if file.absolute() != out.absolute())
     )

@@ -5,8 +5,12 @@ import hashlib
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from contextvars import ContextVar
 from pathlib import Path
 from typing import BinaryIO
+
+# What this thread holds through `held`.
+_held: ContextVar[dict[Path, BinaryIO]] = ContextVar("_held")
 
 
 def part_path(path: Path) -> Path:
@@ -20,6 +24,10 @@ def part_path(path: Path) -> Path:
 @contextmanager
 def locked_part(path: Path) -> Iterator[BinaryIO]:
     """Opens `part_path(path)` for reading and writing, kept as it was found, waiting while another process holds it."""
+    own = _held.get({}).get(path)
+    if own is not None:
+        yield own
+        return
     part = part_path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     while True:
@@ -32,6 +40,24 @@ def locked_part(path: Path) -> Iterator[BinaryIO]:
                 if os.path.samestat(os.fstat(file.fileno()), part.stat()):
                     yield file
                     return
+
+
+@contextmanager
+def held(path: Path) -> Iterator[None]:
+    """Keeps others from writing `path` while what goes into it is gathered; `atomic_write` within it does not wait.
+
+    Without it, one who read before another wrote, and writes after, would undo what the other did.
+    """
+    with locked_part(path) as file:
+        token = _held.set({**_held.get({}), path: file})
+        try:
+            yield
+        finally:
+            _held.reset(token)
+            # Nothing was written: no litter. Once it was, the name may be another's already.
+            with suppress(FileNotFoundError):
+                if os.path.samestat(os.fstat(file.fileno()), part_path(path).stat()):
+                    part_path(path).unlink()
 
 
 @contextmanager

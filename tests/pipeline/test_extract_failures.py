@@ -9,6 +9,8 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 
 import av
@@ -17,7 +19,7 @@ import numpy as np
 import pytest
 from made_runs import SIZE, all_files, identities
 
-from pipeline import read_skeletons
+from pipeline import ledger, read_skeletons
 from pipeline.extract import Share
 from pipeline.ledger import ErrorLog
 from pipeline.merging import merge
@@ -204,6 +206,29 @@ def test_a_line_that_a_kill_left_half_written_does_not_hide_the_others(tmp_path)
     assert [json.loads(line)["file"] for line in whole.path.read_text().split("\n")[:-1]] == ["a.mp4"]
 
 
+def test_two_runs_that_settle_their_errors_at_once_keep_each_others(tmp_path, monkeypatch):
+    with ThreadPoolExecutor(1) as other:
+        first, second = ErrorLog(tmp_path), ErrorLog(tmp_path)
+        reading = ledger._read
+
+        def read_while_the_other_comes(path: Path) -> dict[str, str]:
+            read = reading(path)
+            if not coming:
+                coming.append(other.submit(second.add, "b.mp4", "broken"))
+                # Long enough for one that does not wait; one that does wait is not done.
+                with suppress(TimeoutError):
+                    coming[0].result(timeout=0.3)
+            return read
+
+        coming: list[Future[None]] = []
+        monkeypatch.setattr(ledger, "_read", read_while_the_other_comes)
+        first.add("a.mp4", "broken")
+        first.settle(set())
+        coming[0].result()
+    assert [json.loads(line)["file"] for line in first.path.read_text().splitlines()] == ["a.mp4", "b.mp4"]
+    assert [path.name for path in tmp_path.iterdir()] == ["errors.jsonl"]
+
+
 def test_a_video_that_may_not_be_read_is_told_of_and_the_others_go_on(networks, clips, tmp_path):
     if os.geteuid() != 0:
         pytest.skip("needs root, to become a user who may read less")
@@ -343,6 +368,8 @@ def test_a_pickle_that_carries_code_runs_nothing_whoever_reads_it(run, clips, tm
     foreign.write_bytes(content)
     third = run(clips, tmp_path / "out")
     assert list(third.report.failed) == [str(foreign)]
+    errors = tmp_path / "out" / "tiny_pose" / "errors.jsonl"
+    assert str(foreign) in errors.read_text()
     assert "posix.system" in third.report.failed[str(foreign)]
     assert (tmp_path / "out" / "tiny_pose.pkl").read_bytes() == (tmp_path / "fresh" / "tiny_pose.pkl").read_bytes()
     assert [path for path, _ in merge([foreign.parent]).damaged] == [foreign]
@@ -353,6 +380,10 @@ def test_a_pickle_that_carries_code_runs_nothing_whoever_reads_it(run, clips, tm
     with pytest.raises(AnnotationError):
         relabel(foreign, table, None)
     assert not trace.exists()
+    # Once it is gone, it is in no list any more.
+    foreign.unlink()
+    run(clips, tmp_path / "out")
+    assert not errors.exists()
     # The pickle is hostile indeed.
     pickle.loads(content)
     assert trace.exists()

@@ -1,10 +1,14 @@
 """Single videos' files become one data set, the same every time."""
 
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
+from pipeline import merging
 from pipeline.merging import merge, merged_path
 from pose_extraction.annotations import annotation_from, data_set, read_data_set, write_pickle
 from pose_extraction.errors import AnnotationError, UsageError
@@ -34,6 +38,29 @@ def test_a_folder_is_merged_beside_it_and_twice_gives_the_same_bytes(tmp_path: P
     before = merged.path.read_bytes()
     merge([folder])
     assert merged.path.read_bytes() == before
+
+
+def test_of_two_that_merge_at_once_the_later_one_loses_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / "made"
+    store(folder, "a", None, "all")
+    reading, others = merging.merge_files, []
+
+    def read_while_another_comes(*arguments: Any) -> dict[str, Any]:
+        data = reading(*arguments)
+        if not others:
+            store(folder, "b", None, "all")
+            others.append(other.submit(merge, [folder]))
+            # Long enough for one that does not wait; one that does wait is not done.
+            with suppress(TimeoutError):
+                others[0].result(timeout=0.3)
+        return data
+
+    monkeypatch.setattr(merging, "merge_files", read_while_another_comes)
+    with ThreadPoolExecutor(1) as other:
+        merge([folder])
+        others[0].result()
+    assert len(read_data_set(merged_path(folder))["annotations"]) == 2
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["made", "made.pkl"]
 
 
 def test_a_damaged_file_does_not_hold_up_the_others(tmp_path: Path) -> None:
