@@ -129,41 +129,51 @@ def _switches(tracks: Sequence[PoseTrack], times: np.ndarray) -> int:
     """
     if len(tracks) < 2:
         return 0
-    centres = np.full((len(tracks), len(times), 2), np.nan)
-    sizes = np.array([body_size(track) for track in tracks])
-    for centre, track in zip(centres, tracks, strict=True):
-        joints = median_seen(track.keypoint.astype(float), axis=1)
-        centre[track.start : track.stop] = np.where(np.isnan(joints), box_centre(track.box), joints)
-    count = sum(
-        _leaps_to_another(number, tracks[number], centres, sizes[number], times) for number in range(len(tracks))
-    )
+    # Only tracks whose times come near each other are compared: those of a long video are many, and mostly far apart.
+    centres = [_centres(track) for track in tracks]
+    sizes = [body_size(track) for track in tracks]
+    leaps = sum(_leaps_to_another(number, tracks, centres, sizes[number], times) for number in range(len(tracks)))
+    by_start = sorted(range(len(tracks)), key=lambda number: (times[tracks[number].start], number))
+    starts = np.array([times[tracks[number].start] for number in by_start])
     continued: set[int] = set()
     for number, track in enumerate(tracks):
-        last, moment = centres[number, track.stop - 1], times[track.stop - 1]
-        for other, next_track in enumerate(tracks):
-            wait = times[next_track.start] - moment
-            if other == number or other in continued or not 0 < wait <= SWITCH_SECONDS:
-                continue
-            if np.linalg.norm(centres[other, next_track.start] - last) <= sizes[number]:
+        moment = times[track.stop - 1]
+        soon = slice(*np.searchsorted(starts, (moment, moment + SWITCH_SECONDS), side="right"))
+        for other in sorted(by_start[soon]):
+            if other not in continued and np.linalg.norm(centres[other][0] - centres[number][-1]) <= sizes[number]:
                 continued.add(other)
                 break
-    return count + len(continued)
+    return leaps + len(continued)
 
 
-def _leaps_to_another(number: int, track: PoseTrack, centres: np.ndarray, size: float, times: np.ndarray) -> int:
+def _centres(track: PoseTrack) -> np.ndarray:
+    """The body's place (T, 2) in each frame of a track: the median joint, without joints the box's middle."""
+    joints = median_seen(track.keypoint.astype(float), axis=1)
+    return np.where(np.isnan(joints), box_centre(track.box), joints)
+
+
+def _leaps_to_another(
+    number: int, tracks: Sequence[PoseTrack], centres: Sequence[np.ndarray], size: float, times: np.ndarray
+) -> int:
+    track, path = tracks[number], centres[number]
     rows = np.flatnonzero(present(track))
     if len(rows) < 2:
         return 0
     before, after = rows[:-1], rows[1:]
-    path = centres[number, track.start : track.stop]
     leap = np.linalg.norm(path[after] - path[before], axis=-1) > size
     leap &= times[track.start + after] - times[track.start + before] <= SWITCH_SECONDS
     leap &= oks(track.keypoint[before], track.keypoint[after], OUTLINE_SHARE * size**2) < 0.05
     count = 0
-    for one, two in zip(before[leap], after[leap], strict=True):
-        others = np.delete(centres[:, [track.start + one, track.start + two]], number, axis=0)
-        near = np.linalg.norm(others[:, :, None] - path[[one, two]], axis=-1) <= size
-        count += bool(near.any())
+    for ends in zip(before[leap], after[leap], strict=True):
+        # Where the others were at the two moments, as far as they were there.
+        others = [
+            centre[track.start + row - other.start]
+            for place, (other, centre) in enumerate(zip(tracks, centres, strict=True))
+            for row in ends
+            if place != number and other.start <= track.start + row < other.stop
+        ]
+        if others:
+            count += bool((np.linalg.norm(np.array(others)[:, None] - path[list(ends)], axis=-1) <= size).any())
     return count
 
 

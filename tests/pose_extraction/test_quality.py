@@ -1,3 +1,5 @@
+import itertools
+import tracemalloc
 from collections import Counter
 
 import numpy as np
@@ -5,8 +7,9 @@ import pytest
 from made_motion import SIZE, STANDING
 
 from pose_extraction.cleaning import fill_gaps
-from pose_extraction.oks import pose_bounds
-from pose_extraction.poses import FramePoses, VideoPoses
+from pose_extraction.joint_cleaning import body_size
+from pose_extraction.oks import OUTLINE_SHARE, oks, pose_bounds
+from pose_extraction.poses import FramePoses, PoseTrack, VideoPoses
 from pose_extraction.quality import clean_counts, frame_counts, summarise
 from pose_extraction.tracking import build_tracks
 
@@ -118,3 +121,68 @@ def test_a_video_without_people_divides_by_nothing():
     assert result["missing_keypoints_percent"] is result["missing_people_percent"] is result["jitter_percent"] is None
     assert summarise([frame_counts(frames, [np.zeros(0, int)] * 3, persons=2)])["missing_people_percent"] == 100
     assert summarise([])["videos"] == 0
+
+
+def plain_switches(tracks: list[PoseTrack], times: np.ndarray) -> int:
+    """What `suspected_switches` is defined as, every track compared with every other in every frame."""
+
+    def centre(track: PoseTrack, position: int) -> np.ndarray:
+        return np.nanmedian(track.keypoint[position - track.start].astype(float), axis=0)
+
+    count, continued = 0, set()
+    for track in tracks:
+        size = body_size(track)
+        rows = track.start + np.flatnonzero(track.seen)
+        for one, two in itertools.pairwise(rows.tolist()):
+            ends = [centre(track, one), centre(track, two)]
+            poses = track.keypoint[one - track.start], track.keypoint[two - track.start]
+            if np.linalg.norm(ends[1] - ends[0]) <= size or times[two] - times[one] > 0.5:
+                continue
+            if oks(*poses, OUTLINE_SHARE * size**2) < 0.05:
+                count += any(
+                    np.linalg.norm(centre(other, moment) - end) <= size
+                    for other in tracks
+                    for moment in (one, two)
+                    for end in ends
+                    if other is not track and moment in other.start + np.flatnonzero(other.seen)
+                )
+        for other in tracks:
+            wait = times[other.start] - times[track.stop - 1]
+            if other is track or other.track_id in continued or not 0 < wait <= 0.5:
+                continue
+            if np.linalg.norm(centre(other, other.start) - centre(track, track.stop - 1)) <= size:
+                continued.add(other.track_id)
+                break
+    return count + len(continued)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_switches_are_those_of_the_plain_definition(seed):
+    """Five people, some away in some frames, whose identities change hands or begin anew at random."""
+    random = np.random.default_rng(seed)
+    frames, ids, names = [], [], np.arange(5)
+    for index in range(60):
+        if random.random() < 0.2:
+            random.shuffle(names)
+        names = np.where(random.random(5) < 0.03, names.max() + 1 + np.arange(5), names)
+        here = random.random(5) < 0.8
+        frames.append(frame(index, *(300 + 150 * np.flatnonzero(here))))
+        ids.append(names[here])
+    times = np.array([item.time for item in frames])
+    expected = plain_switches(build_tracks(frames, ids), times)
+    assert expected > 10
+    assert frame_counts(frames, ids)["suspected_switches"] == expected
+
+
+def test_memory_does_not_grow_with_tracks_times_frames():
+    """2000 tracks of three frames, one after the other, in 6000 frames: tracks times frames would be 190 MB."""
+    frames = [frame(index, 300 + 40 * (index // 3 % 30)) for index in range(6000)]
+    ids = [np.array([index // 3]) for index in range(6000)]
+    tracemalloc.start()
+    try:
+        counts = frame_counts(frames, ids)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert counts["tracks"] == 2000
+    assert peak < 20e6
