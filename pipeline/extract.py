@@ -257,6 +257,10 @@ def _open_work(
     for source in chosen:
         if share.limit is not None and len(work) + len(skipped) >= share.limit:
             break
+        empty_spans = plan.empty_spans_of(source)
+        if len(empty_spans) == len(plan.clips[source.frame_dir]):
+            failures.add(source.relative, f"{source.path}: {'; '.join(empty_spans.values())}")
+            continue
         try:
             standing = Standing("overwrite") if share.overwrite else standing_of(plan, source)
         except SkelpipeError as error:

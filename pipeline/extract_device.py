@@ -196,11 +196,13 @@ def _write(
         parameters["detector"] = plan.detector.facts()
     counts = {"frames": len(frames), "persons": sum(poses.num_persons for poses in frames)}
     annotations, written, empty = [], [], []
+    empty_spans = plan.empty_spans_of(source)
     labels, origin = labels_that_hold(plan, source, stored_clip(plan.file_of(source)))
     for label, clip in zip(labels, clips, strict=True):
         if not clip.poses.num_frames:
             # Readers of the data set divide by the number of frames.
-            empty.append(f"{label.frame_dir}: there is no frame between its start and its end")
+            no_frame = f"{label.frame_dir}: there is no frame between its start and its end"
+            empty.append(empty_spans.get(label.frame_dir, no_frame))
             continue
         clip.poses.history.insert(0, {"step": "estimate", "parameters": parameters, "counts": counts})
         missing = [] if clip.poses.tracks else [_nobody(counts["persons"])]

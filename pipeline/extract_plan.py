@@ -77,6 +77,15 @@ class Plan:
             for clip in self.clips[source.frame_dir]
         ]
 
+    def empty_spans_of(self, source: Source) -> dict[str, str]:
+        """Why clips of a video can hold no frame, by the clip's id: they end before they start."""
+        return {
+            clip.frame_dir: f"{clip.frame_dir}: start {start:g} s is not before end {end:g} s; give the clip both in "
+            "the table, or change --start and --end"
+            for clip, (start, end) in zip(self.clips[source.frame_dir], self.spans_of(source), strict=True)
+            if start is not None and end is not None and start >= end
+        }
+
     def digest_of(self, source: Source) -> str:
         """See `ledger.clip_digest`.
 

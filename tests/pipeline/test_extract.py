@@ -141,6 +141,16 @@ def test_labels_stay_until_a_table_or_none_takes_them(run, clips, tmp_path):
     assert labels()["wave/clip 2 ü"] == (None, None, "all") and labels()["run/clip 0 ü"] == told["run/clip 0 ü"]
 
 
+def test_labels_that_cannot_be_written_are_told_as_such(run, clips, tmp_path):
+    clip = clips / "wave" / "clip 3 ü.mp4"
+    run(clip, tmp_path)
+    (tmp_path / "tiny_pose" / ".clip 3 ü.pkl.part").mkdir()
+    table = tmp_path / "t.csv"
+    table.write_text(f"file,label\n{clip},hello\n")
+    cause = run(clip, tmp_path, labels=str(table)).report.failed["clip 3 ü.mp4"]
+    assert "its labels cannot be written to" in cause and "make room" in cause
+
+
 def test_shards_in_any_order_and_a_merge_give_the_same_bytes_as_one_run(run, clips, tmp_path):
     run(clips, tmp_path / "whole")
     for share in (2, 3, 1):
@@ -205,6 +215,22 @@ def test_start_and_end_hold_for_clips_that_have_none_of_their_own(run, clips, tm
         run(videos / "clip 2 ü.mp4", tmp_path, labels=str(videos / "t.csv"), start=0.1, end=1).report.data_set
     )
     assert [clip["frame_index"].tolist() for clip in found.values()] == [list(range(20, 25)), [3, 4]]
+
+
+def test_a_clip_that_would_end_before_it_starts_is_told_and_the_others_go_on(run, clips, tmp_path):
+    videos = tmp_path / "videos"
+    shutil.copytree(clips / "wave", videos)
+    table = videos / "t.csv"
+    table.write_text("file,label,start,end\nclip 2 ü.mp4,a,0.8,\nclip 3 ü.mp4,b,0,0.1\n")
+    report = run(videos, tmp_path, labels=str(table), end=0.5).report
+    (cause,) = report.failed.values()
+    assert cause.startswith(str(videos / "clip 2 ü.mp4"))
+    assert "start 0.8 s is not before end 0.5 s" in cause and "--end" in cause
+    assert list(annotations(report.data_set)) == ["clip 3 ü_0_0.1"]
+    # Beside a segment that can be cut, it is a note.
+    table.write_text("file,label,start,end\nclip 2 ü.mp4,a,0.8,\nclip 2 ü.mp4,b,0,0.1\n")
+    noted = run(videos / "clip 2 ü.mp4", tmp_path / "noted", labels=str(table), end=0.5)
+    assert noted.report.failed == {} and "start 0.8 s is not before end 0.5 s" in noted.said
 
 
 @pytest.mark.parametrize("backend", ["onnxruntime", "openvino"])

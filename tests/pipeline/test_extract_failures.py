@@ -184,6 +184,13 @@ def test_a_video_that_became_a_broken_one_leaves_nothing_of_what_it_was(run, tmp
     assert run(videos, out, overlay=True).report.done == 1
 
 
+def test_when_no_frame_is_left_the_damage_is_named(run, odd_videos, tmp_path):
+    video = shutil.copy(odd_videos / "cut short.mkv", tmp_path / "v.mkv")
+    (tmp_path / "t.csv").write_text("file,label,start,end\nv.mkv,a,0.01,0.03\nv.mkv,b,1.4,1.5\n")
+    cause = run(video, tmp_path / "out", labels=str(tmp_path / "t.csv")).report.failed["v.mkv"]
+    assert "cut off" in cause and "no frame between" in cause
+
+
 def test_a_run_over_everything_takes_over_the_errors_of_shards(run, odd_videos, tmp_path):
     videos = tmp_path / "videos"
     videos.mkdir()
