@@ -269,39 +269,50 @@ class TwoStageDetector:
 
     def detect(self, images: Sequence[np.ndarray]) -> list[Detections]:
         """See `Detector.detect`."""
-        found: list[Detections] = []
-        for first in range(0, len(images), self.batch_size):
-            found += self._detect(images[first : first + self.batch_size])
+        found: list[Detections] = [_nothing() for _ in images]
+        fitted = [self._fit(image) for image in images]
+        by_shape: dict[tuple[int, int], list[int]] = {}
+        for index, (plane, _) in enumerate(fitted):
+            tall, wide = (-(-side // 32) * 32 for side in plane.shape[1:])
+            by_shape.setdefault((tall, wide), []).append(index)
+        for shape, indices in by_shape.items():
+            for first in range(0, len(indices), self.batch_size):
+                chosen = indices[first : first + self.batch_size]
+                for index, persons in zip(chosen, self._detect([fitted[i] for i in chosen], shape), strict=True):
+                    found[index] = persons
         return found
 
-    def _detect(self, images: Sequence[np.ndarray]) -> list[Detections]:
+    def _fit(self, image: np.ndarray) -> tuple[np.ndarray, dict[str, Any]]:
+        """The scaled and normalised frame (3, h, w), and what mmdet has to know of it."""
+        mean, std = np.asarray(self._config.mean, np.float32), np.asarray(self._config.std, np.float32)
+        height, width = image.shape[:2]
+        short, long = min(self._config.input_size), max(self._config.input_size)
+        ratio = min(long / max(height, width), short / min(height, width))
+        size = max(1, int(width * ratio + 0.5)), max(1, int(height * ratio + 0.5))
+        picture = cv2.resize(image, size, interpolation=cv2.INTER_LINEAR)
+        picture = picture[..., ::-1] if self._config.to_rgb else picture
+        scale = (size[0] / width, size[1] / height)
+        facts = {"img_shape": (size[1], size[0]), "ori_shape": (height, width), "scale_factor": scale}
+        return ((picture - mean) / std).transpose(2, 0, 1), facts
+
+    def _detect(self, fitted: Sequence[tuple[np.ndarray, dict[str, Any]]], shape: tuple[int, int]) -> list[Detections]:
         import torch
         from mmdet.structures import DetDataSample
 
-        planes, samples = [], []
-        mean, std = np.asarray(self._config.mean, np.float32), np.asarray(self._config.std, np.float32)
-        for image in images:
-            height, width = image.shape[:2]
-            short, long = min(self._config.input_size), max(self._config.input_size)
-            ratio = min(long / max(height, width), short / min(height, width))
-            size = max(1, int(width * ratio + 0.5)), max(1, int(height * ratio + 0.5))
-            picture = cv2.resize(image, size, interpolation=cv2.INTER_LINEAR)
-            picture = picture[..., ::-1] if self._config.to_rgb else picture
-            planes.append(((picture - mean) / std).transpose(2, 0, 1))
-            scale = (size[0] / width, size[1] / height)
-            shape = (size[1], size[0])
-            sample = DetDataSample(metainfo={"img_shape": shape, "ori_shape": (height, width), "scale_factor": scale})
-            samples.append(sample)
-        tall, wide = (-(-max(plane.shape[axis] for plane in planes) // 32) * 32 for axis in (1, 2))
-        batch = torch.zeros((len(planes), 3, tall, wide))
-        for row, (plane, sample) in enumerate(zip(planes, samples, strict=True)):
-            batch[row, :, : plane.shape[1], : plane.shape[2]] = torch.from_numpy(plane)
-            sample.set_metainfo({"pad_shape": (tall, wide), "batch_input_shape": (tall, wide)})
+        # Always a full batch of the frame's own shape: sums are rounded differently in batches of another shape, and
+        # a frame's persons must not depend on its company.
+        batch = torch.zeros((self.batch_size, 3, *shape))
+        samples = []
+        for row in range(self.batch_size):
+            plane, facts = fitted[min(row, len(fitted) - 1)]
+            samples.append(DetDataSample(metainfo={**facts, "pad_shape": shape, "batch_input_shape": shape}))
+            if row < len(fitted):
+                batch[row, :, : plane.shape[1], : plane.shape[2]] = torch.from_numpy(plane)
         device = torch.device(self._placement.device)
         half = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(self._placement.precision)
         with torch.inference_mode(), torch.autocast(device.type, half, enabled=half is not None):
             results = self._network.predict(batch.to(device), samples, rescale=True)  # type: ignore[operator]
-        return [self._persons(result.pred_instances) for result in results]
+        return [self._persons(result.pred_instances) for result in results[: len(fitted)]]
 
     def _persons(self, instances: Any) -> Detections:
         persons = (instances.labels == 0) & (instances.scores > self.score_threshold)

@@ -1,5 +1,6 @@
 """Detectors against mmdet's own inference, and the reading of their output against plain loops."""
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ from pose_extraction.backends import Placement
 from pose_extraction.detection import (
     DetectorSpec,
     OneStageDetector,
+    TwoStageDetector,
     decode_rtmdet,
     decode_yolox,
     oblong_size,
@@ -93,6 +95,23 @@ def test_finds_what_mmdet_finds(name: str, tmp_path: Path) -> None:
         assert abs(len(box) - len(their_box)) <= 1 + 0.05 * len(their_box)
         compared += len(their_box)
     assert compared >= 10, "too few boxes pass the threshold for the comparison to mean anything"
+
+
+@with_mmlab
+def test_a_frame_alone_gives_what_it_gives_in_company() -> None:
+    """Bit for bit, also beside a frame of another shape, and in a batch that is not full."""
+    mmlab.prepare()
+    entry = lookup("faster-rcnn", "detector")
+    network, config = mmlab.build_detector(entry.package, entry.config, seed=1)
+    _spread_scores(network, config)
+    small = dataclasses.replace(config, input_size=(128, 224))
+    detector = TwoStageDetector(network, small, Placement("cpu", "torch", "fp32"), score_threshold=0.1, batch_size=2)
+    frames = [picture(120, 200), picture(200, 120), picture(121, 200)]
+    for frame, (box, score) in zip(frames, detector.detect(frames), strict=True):
+        ((alone_box, alone_score),) = detector.detect([frame])
+        assert len(box)
+        np.testing.assert_array_equal(box, alone_box)
+        np.testing.assert_array_equal(score, alone_score)
 
 
 def test_rtmdet_levels_are_read_as_the_paper_says() -> None:
