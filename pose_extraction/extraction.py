@@ -1,7 +1,7 @@
 """The order of the steps: frames of many videos become tracked, cleaned persons."""
 
 from collections.abc import Generator, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -57,7 +57,8 @@ class ExtractedClip:
 
     Args:
         poses: Its persons, the most relevant first.
-        quality: {"raw": counts, "clean": counts}, see `quality`.
+        quality: {"raw": counts, "clean": counts}, see `quality`. The raw ones are made after `remove_duplicates`: a
+            second box on somebody is not a second person.
     """
 
     poses: VideoPoses
@@ -166,7 +167,6 @@ def follow(
         first, last = _rows(video.time, start, end)
         poses = rank_persons(cut(cleaned, first, last), max_persons=settings.max_persons)
         quality = {
-            # Before cleaning, but each person once: a second box on somebody is not a second person.
             "raw": frame_counts(single[first:last], ids[first:last], persons=settings.persons),
             "clean": clean_counts(poses, persons=settings.persons),
         }
@@ -181,7 +181,7 @@ def _tracking_entry(settings: TrackerSettings, ids: Sequence[np.ndarray]) -> dic
         "without_track": int((every < 0).sum()),
         "tracks": len(np.unique(every[every >= 0])),
     }
-    return {"step": "track", "parameters": {"patience": settings.patience, "gate": settings.gate}, "counts": counts}
+    return {"step": "track", "parameters": asdict(settings), "counts": counts}
 
 
 def _rows(time: np.ndarray, start: float | None, end: float | None) -> tuple[int, int]:

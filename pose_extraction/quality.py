@@ -29,7 +29,7 @@ def frame_counts(
     """Counts on the raw output of an estimator.
 
     Args:
-        frames: T frames, as found.
+        frames: T frames, as found, but without duplicate persons (`remove_duplicates`), who would count twice.
         ids: Identities (M,) of each frame's poses by `Tracker`, -1 for none.
         persons: People who are in every frame, where that is known. Without it a person is expected in every frame
             from the first to the last of a track; people whom no track knows, or who come late, are then not missed.

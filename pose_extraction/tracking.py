@@ -27,6 +27,9 @@ FIRST_SPEED = 1.5
 class TrackerSettings:
     """How a `Tracker` decides. Lengths are in body sizes (square root of the box's area), times in seconds.
 
+    The second round sees only scores from `low_score` to `high_score`, and a detector that drops boxes below its own
+    threshold (0.3 by default) leaves it the narrow band above that: lower the threshold to give it more.
+
     Args:
         high_score: Box score from which a detection may start a track and is matched first.
         low_score: Box score below which a detection is ignored.

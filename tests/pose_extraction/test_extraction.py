@@ -14,6 +14,7 @@ from pose_extraction.extraction import ExtractedClip, ExtractionSettings, PoseEx
 from pose_extraction.oks import pose_bounds
 from pose_extraction.poses import FramePoses
 from pose_extraction.topdown import TopdownEstimator, TopdownSpec
+from pose_extraction.tracking import TrackerSettings
 
 SIZE = (1080, 1920)
 STEP = 0.1
@@ -132,3 +133,10 @@ def test_a_header_that_is_about_right_is_believed():
     assert frame_rate(frames, 9.99) == 9.99
     assert frame_rate(frames[:1], 1000.0) == 1000.0
     assert frame_rate(frames, 1000.0) == pytest.approx(10)
+
+
+def test_the_history_says_all_that_the_tracker_was_told():
+    settings = ExtractionSettings(tracker=TrackerSettings(decay=3.0))
+    history = follow([standing(0, 900)], SIZE, settings)[0].poses.history
+    (entry,) = [entry for entry in history if entry["step"] == "track"]
+    assert TrackerSettings(**entry["parameters"]) == settings.tracker
