@@ -6,9 +6,12 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from threading import Timer
+from time import monotonic
 
 from rich.console import Console
 
+from pipeline import progress
 from pipeline.extract_device import Outcome, run_device
 from pipeline.extract_plan import Plan, Standing, plan_clips, standing_of
 from pipeline.extract_processes import run_devices
@@ -24,6 +27,9 @@ from pose_extraction.backends import Placement, resolve_placement
 from pose_extraction.detection import Detector
 from pose_extraction.errors import SkelpipeError, UsageError
 from pose_extraction.estimators import Identity, Request, display_name, identify, is_bottom_up, is_onnx
+
+# Seconds after which a merge that is still going on is told of.
+MERGE_NOTICE = 3.0
 
 log = logging.getLogger(__name__)
 
@@ -175,12 +181,18 @@ def _merge(folder: Path, failures: "_Failures") -> Path | None:
             # All that it held has just been removed.
             merged_path(folder).unlink(missing_ok=True)
         return None
+    # Tens of thousands of files take minutes to read; a few are not worth a word.
+    notice = Timer(MERGE_NOTICE, failures.say, [f"merging the skeleton files in {folder}", None])
+    notice.daemon = True
+    notice.start()
     try:
         merged = merge([folder])
     except OSError as error:
         path = merged_path(folder)
         failures.add(str(path), f"{path}: cannot be written ({error.strerror or error}); run `skelpipe merge {folder}`")
         return None
+    finally:
+        notice.cancel()
     for path, reason in merged.damaged:
         # The same name whichever folder the command was given in.
         failures.add(str(path.absolute()), reason)
@@ -203,21 +215,21 @@ class _Failures:
 
     def add(self, file: str, cause: str) -> None:
         self.failed[file] = cause
-        self._say(f"failed: {cause}")
+        self.say(f"failed: {cause}")
         try:
             self._log.add(file, cause)
         except OSError as error:
             # A full disk must not end the run: the others may need less room.
-            self._say(f"{self._log.path}: cannot be written ({error.strerror})")
+            self.say(f"{self._log.path}: cannot be written ({error.strerror})")
 
     def settle(self, tried: set[str], below: Path | None = None) -> None:
         try:
             self._log.settle(tried, below)
         except OSError as error:
-            self._say(f"{self._log.path}: cannot be written ({error.strerror})")
+            self.say(f"{self._log.path}: cannot be written ({error.strerror})")
 
-    def _say(self, text: str) -> None:
-        self._console.print(text, style="red", highlight=False, markup=False, soft_wrap=True)
+    def say(self, text: str, style: str | None = "red") -> None:
+        self._console.print(text, style=style, highlight=False, markup=False, soft_wrap=True)
 
 
 def _identities(
@@ -254,7 +266,11 @@ def _open_work(
     skipped: list[Source] = []
     reasons: Counter[str] = Counter()
     relabelled = 0
-    for source in chosen:
+    told = monotonic()
+    for checked, source in enumerate(chosen):
+        if monotonic() - told >= progress.LINE_INTERVAL:
+            told = monotonic()
+            console.print(f"{checked} of {len(chosen)} videos looked at for what is done", highlight=False)
         if share.limit is not None and len(work) + len(skipped) >= share.limit:
             break
         empty_spans = plan.empty_spans_of(source)
@@ -296,18 +312,18 @@ def _run(
     detector: Detector | None,
 ) -> float:
     """Extracts the videos; returns the frames extracted a second."""
-    with RunProgress(len(work), console) as progress:
+    with RunProgress(len(work), console) as shown:
 
         def on_video(outcome: Outcome) -> None:
             failures.withdrawn |= outcome.withdrawn
             if outcome.error is not None:
                 failures.add(outcome.source.relative, outcome.error)
             elif outcome.problems:
-                progress.say(f"note: {outcome.source.relative}: {'; '.join(outcome.problems)}", style="yellow")
-            progress.video()
+                shown.say(f"note: {outcome.source.relative}: {'; '.join(outcome.problems)}", style="yellow")
+            shown.video()
 
         if len(devices) == 1:
-            run_device(plan, work, on_video=on_video, on_frame=progress.frame, detector=detector)
+            run_device(plan, work, on_video=on_video, on_frame=shown.frame, detector=detector)
         else:
-            run_devices(plan, work, devices, on_video=on_video, on_frame=progress.frame)
-        return progress.rate()
+            run_devices(plan, work, devices, on_video=on_video, on_frame=shown.frame)
+        return shown.rate()

@@ -230,7 +230,7 @@ def _write(
     else:
         shown = clips[0].poses if len(clips) == 1 else follow(frames, job.info.size, extraction)[0].poses
         overlay_error = _write_overlay(plan, source, shown, interrupted)
-    extra = {"raw": pack_raw(frames), "digest": digest, "labels_from": origin, "place": source.place}
+    extra: dict[str, Any] = {"raw": pack_raw(frames), "digest": digest, "labels_from": origin, "place": source.place}
     write_pickle(plan.file_of(source), data_set(annotations, split_of(written), **extra))
     persons = max(len(clip.poses.tracks) for clip in clips)
     if not persons:

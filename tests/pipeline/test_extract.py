@@ -141,6 +141,15 @@ def test_labels_stay_until_a_table_or_none_takes_them(run, clips, tmp_path):
     assert labels()["wave/clip 2 ü"] == (None, None, "all") and labels()["run/clip 0 ü"] == told["run/clip 0 ü"]
 
 
+def test_looking_at_many_videos_and_merging_them_is_told_when_it_takes_long(run, clips, tmp_path, monkeypatch):
+    quick = run(clips, tmp_path)
+    assert "looked at" not in quick.said and "merging" not in quick.said
+    monkeypatch.setattr("pipeline.progress.LINE_INTERVAL", 0)
+    monkeypatch.setattr("pipeline.extract.MERGE_NOTICE", 0)
+    slow = run(clips, tmp_path)
+    assert "3 of 4 videos looked at" in slow.said and "merging the skeleton files in" in slow.said
+
+
 def test_labels_that_cannot_be_written_are_told_as_such(run, clips, tmp_path):
     clip = clips / "wave" / "clip 3 ü.mp4"
     run(clip, tmp_path)
