@@ -18,7 +18,7 @@ from pose_extraction.decoding import VideoJob
 from pose_extraction.detection import Detector
 from pose_extraction.errors import SkelpipeError
 from pose_extraction.estimators import load_detector, load_estimator
-from pose_extraction.extraction import PoseExtractor, follow
+from pose_extraction.extraction import PoseExtractor, follow, frame_rate
 from pose_extraction.overlay import write_overlay
 from pose_extraction.pickles import write_pickle
 from pose_extraction.poses import FramePoses, VideoPoses
@@ -211,7 +211,7 @@ def _write(
                 clip.poses,
                 frame_dir=label.frame_dir,
                 estimator=plan.estimator.name,
-                fps=job.info.fps,
+                fps=frame_rate(frames, job.info.fps),
                 source=source.relative,
                 label_name=label.label_name,
                 group=label.group,
