@@ -43,7 +43,7 @@ def models(*, as_json: bool = False, cache_dir: Path | None = None, console: Con
     short = ", ".join(f"{alias} = {entry.name}" for entry in all_models() for alias in entry.aliases)
     console.print(f"Short names: {short}.", highlight=False)
     console.print(
-        "Input is height x width; ~ is reckoned from the number of weights. A file in ONNX serves as estimator or detector, too."
+        "Input is height x width; ~ is reckoned from the number of weights. An ONNX file serves as either, too."
     )
 
 
