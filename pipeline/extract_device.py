@@ -76,8 +76,9 @@ def run_device(
         detector = load_detector(plan.detector, request)
     on_cpu = plan.estimator.placement.device == "cpu"
     chosen = plan.settings.workers
-    # On a CPU the networks take all there is; on a GPU decoding is what limits.
-    workers = chosen if chosen != "auto" else 1 if on_cpu else min(8, max(1, cpu_count() - 1))
+    # On a CPU the networks take all there is; on a GPU decoding is what limits, and several share the processors.
+    share = cpu_count() // (1 + plan.settings.device.count(","))
+    workers = chosen if chosen != "auto" else 1 if on_cpu else min(8, max(1, share - 1))
     extractor = PoseExtractor(estimator, detector, plan.extraction(), workers=workers)
 
     def jobs() -> Iterator[VideoJob]:
