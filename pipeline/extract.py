@@ -130,6 +130,9 @@ def extract(
     settings, share = settings or ExtractSettings(), share or Share()
     console = console or Console(stderr=True)
     inputs = survey(videos)
+    if inputs.skipped:
+        kinds = ", ".join(f"{count} {suffix or 'without suffix'}" for suffix, count in sorted(inputs.skipped.items()))
+        log.info("left out files that are not videos: %s", kinds)
     known = load_labels(labels, inputs.sources)
     for warning in known.warnings:
         console.print(f"warning: {warning}", style="yellow", highlight=False, markup=False)

@@ -68,17 +68,6 @@ class Inputs:
     unreadable: list[tuple[Path, str]] = field(default_factory=list)
 
 
-def find_videos(paths: Sequence[str | Path]) -> list[Source]:
-    """The videos that `paths` name, as `survey` finds them; what was left out is logged."""
-    inputs = survey(paths)
-    if inputs.skipped:
-        kinds = ", ".join(f"{count} {suffix or 'without suffix'}" for suffix, count in sorted(inputs.skipped.items()))
-        logger.info("left out files that are not videos: %s", kinds)
-    for folder, reason in inputs.unreadable:
-        logger.error("%s: the folder cannot be listed (%s)", folder, reason)
-    return inputs.sources
-
-
 def survey(paths: Sequence[str | Path]) -> Inputs:
     """Finds the videos in files, folders and patterns.
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.inputs import find_videos, survey
+from pipeline.inputs import survey
 from pose_extraction.errors import UsageError
 
 
@@ -17,13 +17,13 @@ def made(folder: Path, *names: str) -> Path:
 
 
 def ids(*paths: str | Path) -> list[str]:
-    return [source.frame_dir for source in find_videos(paths)]
+    return [source.frame_dir for source in survey(paths).sources]
 
 
 def test_ids_are_paths_below_the_folder_without_suffix(tmp_path: Path) -> None:
     folder = made(tmp_path, "b/1.mp4", "a/1.mp4", "a/Zürich am See.MOV", "a/v1.2.mkv", "top.webm")
     assert ids(folder) == ["a/1", "a/Zürich am See", "a/v1.2", "b/1", "top"]
-    assert [source.relative for source in find_videos([folder])][:2] == ["a/1.mp4", "a/Zürich am See.MOV"]
+    assert [source.relative for source in survey([folder]).sources][:2] == ["a/1.mp4", "a/Zürich am See.MOV"]
 
 
 def test_an_ntu_name_is_the_id_as_published(tmp_path: Path) -> None:
@@ -41,7 +41,7 @@ def test_videos_that_differ_in_suffix_keep_it_whichever_of_them_are_asked_for(tm
 def test_two_videos_with_the_same_id_are_an_error_that_names_both(tmp_path: Path) -> None:
     folder = made(tmp_path, "x/1.mp4", "y/1.mp4")
     with pytest.raises(UsageError, match=r"x/1\.mp4.*y/1\.mp4.*'1'"):
-        find_videos([folder / "x", folder / "y"])
+        survey([folder / "x", folder / "y"])
     assert ids(folder) == ["x/1", "y/1"]
 
 
@@ -52,9 +52,9 @@ def test_a_video_named_twice_is_taken_once(tmp_path: Path) -> None:
 
 def test_a_folder_of_images_is_a_video_but_a_cover_is_not(tmp_path: Path) -> None:
     folder = made(tmp_path, "wave/clip1/0001.jpg", "wave/clip1/0002.jpg", "fall/clip2/1.png", "cover.jpg", "v.mp4")
-    found = {source.frame_dir: source.kind for source in find_videos([folder])}
+    found = {source.frame_dir: source.kind for source in survey([folder]).sources}
     assert found == {"fall/clip2": "images", "v": "video", "wave/clip1": "images"}
-    only = find_videos([folder / "wave" / "clip1"])
+    only = survey([folder / "wave" / "clip1"]).sources
     assert [(source.frame_dir, source.kind) for source in only] == [("clip1", "images")]
 
 
@@ -87,9 +87,9 @@ def test_nothing_found_says_what_to_do(tmp_path: Path, name: str) -> None:
     (tmp_path / "empty").mkdir()
     made(tmp_path, "texts/a.txt")
     with pytest.raises(UsageError, match=r"check|name a file"):
-        find_videos([tmp_path / name])
+        survey([tmp_path / name])
     with pytest.raises(UsageError):
-        find_videos([])
+        survey([])
 
 
 def test_names_that_are_not_utf8_can_be_written_as_text(tmp_path: Path) -> None:
@@ -120,7 +120,7 @@ def test_folders_are_classes_where_there_are_two(tmp_path: Path) -> None:
     folder = made(tmp_path, "two/train/wave/1.mp4", "two/test/fall/2.mp4", "two/3.mp4", "flat/1.mp4", "flat/2.mp4")
 
     def labels(*paths: Path) -> list[str | None]:
-        return [source.folder_label for source in find_videos(paths)]
+        return [source.folder_label for source in survey(paths).sources]
 
     assert labels(folder / "two") == [None, "fall", "wave"]
     assert labels(folder / "flat") == [None, None]

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.inputs import Source, find_videos
+from pipeline.inputs import Source, survey
 from pipeline.labels import ClipLabel, load_labels
 from pipeline.ntu import applicable_splits, ntu_name
 from pose_extraction.errors import AnnotationError, UsageError
@@ -26,7 +26,7 @@ def table(folder: Path, text: str | bytes) -> Path:
 
 
 def clips(folder: Path, text: str | bytes) -> dict[str, ClipLabel]:
-    sources = find_videos([folder])
+    sources = survey([folder]).sources
     labels = load_labels(table(folder, text), sources)
     return {clip.frame_dir: clip for source in sources for clip in labels.clips_of(source)}
 
@@ -76,7 +76,7 @@ def test_xview_belongs_to_ntu_60_and_xset_to_ntu_120(other: str, kept: set[str])
 
 
 def test_folders_are_labels_and_the_one_split_is_all(videos: Path) -> None:
-    sources = find_videos([videos])
+    sources = survey([videos]).sources
     found = [clip for source in sources for clip in load_labels("auto", sources).clips_of(source)]
     assert [(clip.frame_dir, clip.label_name, clip.splits) for clip in found] == [
         ("calm/1", "calm", ("all",)),
@@ -157,7 +157,7 @@ def test_what_is_wrong_in_a_table_is_said_with_its_line(videos: Path, text: str 
 
 def test_a_group_on_both_sides_and_unlisted_videos_are_warned_of(videos: Path) -> None:
     path = table(videos, "file,label,split,group\nfight/1.mp4,a,train,g7\ncalm/1.mp4,b,test,g7\n")
-    warnings = load_labels(path, find_videos([videos])).warnings
+    warnings = load_labels(path, survey([videos]).sources).warnings
     assert len(warnings) == 2 and "'g7'" in warnings[0] and "1 of 3 videos (long recording.mp4)" in warnings[1]
 
 
@@ -175,7 +175,7 @@ def test_an_unknown_choice_of_labels_is_named(tmp_path: Path) -> None:
 
 
 def test_the_real_table_labels_every_clip(shared_data: Path) -> None:
-    sources = find_videos([shared_data / "videos" / "fight"])
+    sources = survey([shared_data / "videos" / "fight"]).sources
     labels = load_labels(shared_data / "videos" / "fight" / "split.csv", sources)
     found = [clip for source in sources for clip in labels.clips_of(source)]
     assert len(found) == 160 and labels.warnings == []
