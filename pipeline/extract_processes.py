@@ -107,7 +107,8 @@ def _start(plan: Plan, devices: Sequence[str]) -> dict[Connection, _Child]:
     try:
         for device in devices:
             ours, theirs = context.Pipe()
-            process = context.Process(target=_device_process, args=(_on_device(plan, device), theirs), daemon=True)
+            arguments = _on_device(plan, device), theirs, logging.getLogger().getEffectiveLevel()
+            process = context.Process(target=_device_process, args=arguments, daemon=True)
             process.start()
             # The end of the other process must be the only one, or its death would not close the pipe.
             theirs.close()
@@ -127,8 +128,12 @@ def _on_device(plan: Plan, device: str) -> Plan:
     return replace(plan, estimator=moved(plan.estimator), detector=moved(plan.detector) if plan.detector else None)
 
 
-def _device_process(plan: Plan, connection: Connection) -> None:
+def _device_process(plan: Plan, connection: Connection, log_level: int) -> None:
     """What runs in a device's process, until there is nothing more to do or the process that started it has gone."""
+    # A spawned process starts with logging as it is by default, whatever the command was told.
+    logging.basicConfig(
+        level=log_level, format=f"{plan.estimator.placement.device}: %(levelname)s %(name)s: %(message)s"
+    )
     sending, asking = threading.Lock(), threading.Lock()
     frames = 0
 
