@@ -191,7 +191,12 @@ def _write(
     assert job.info is not None
     problems = list(dict.fromkeys(job.problems))
     extraction = plan.extraction()
-    clips = follow(frames, job.info.size, extraction, plan.spans_of(source))
+    spans = plan.spans_of(source)
+    draws_all = plan.settings.overlay and len(spans) > 1
+    # The overlay of a video that makes several clips shows all of it: one more span of the same tracks.
+    clips = follow(frames, job.info.size, extraction, [*spans, (None, None)] if draws_all else spans)
+    shown = (clips.pop() if draws_all else clips[0]).poses
+    fps = frame_rate(frames, job.info.fps)
     parameters: dict[str, Any] = {"estimator": plan.estimator.facts(), **plan.settings.shaping()}
     if plan.detector is not None:
         parameters["detector"] = plan.detector.facts()
@@ -212,7 +217,7 @@ def _write(
                 clip.poses,
                 frame_dir=label.frame_dir,
                 estimator=plan.estimator.name,
-                fps=frame_rate(frames, job.info.fps),
+                fps=fps,
                 source=source.relative,
                 label_name=label.label_name,
                 group=label.group,
@@ -229,7 +234,6 @@ def _write(
         # Before the skeletons are put in place: cut off between the two, a later run draws it again.
         _remove_overlay(plan, source)
     else:
-        shown = clips[0].poses if len(clips) == 1 else follow(frames, job.info.size, extraction)[0].poses
         overlay_error = _write_overlay(plan, source, shown, interrupted)
     extra: dict[str, Any] = {"raw": pack_raw(frames), "digest": digest, "labels_from": origin, "place": source.place}
     write_pickle(plan.file_of(source), data_set(annotations, split_of(written), **extra))

@@ -212,27 +212,26 @@ def from_torch(
 
 def from_onnx(
     path: Path,
+    content: bytes,
     normalisation: Normalisation,
     placement: Placement,
     *,
     input_size: tuple[int, int],
     batch_size: int,
-    model_bytes: bytes | None = None,
 ) -> Network:
     """Wraps an ONNX network with one input (N, 3, H, W).
 
     Args:
-        path: The file, for messages, and the model itself unless `model_bytes` is given.
+        path: The file that it comes from, for messages.
+        content: The network, perhaps rewritten, for example with a dynamic batch.
         normalisation: Put in front of the network.
         placement: Where it runs.
         input_size: (height, width) in pixels.
-        batch_size: The one batch size that it will run; the model must admit it.
-        model_bytes: A rewritten model, for example with a dynamic batch.
+        batch_size: The one batch size that it will run; the network must admit it.
 
     Raises:
         BackendError: The runtime cannot load the file.
     """
-    content = model_bytes if model_bytes is not None else path.read_bytes()
     build: Callable[..., Network] = _onnx_on_openvino if placement.backend == "openvino" else _OnnxRuntimeNetwork
     try:
         return build(content, normalisation, placement, input_size, batch_size)

@@ -239,7 +239,7 @@ def estimator_from_onnx(path: Path, placement: Placement, *, batch_size: int, fl
     )
     normalisation = Normalisation(notes.mean, notes.std, to_rgb=notes.colour == "rgb")
     batch, content = _batchable(model, path, batch_size)
-    network = from_onnx(path, normalisation, placement, input_size=size, batch_size=batch, model_bytes=content)
+    network = from_onnx(path, content, normalisation, placement, input_size=size, batch_size=batch)
     return TopdownEstimator(network, spec, flip_test=flip_test)
 
 
@@ -281,6 +281,6 @@ def detector_from_onnx(
     batch, content = _batchable(model, path, batch_size)
 
     def make_network(input_size: tuple[int, int]) -> Network:
-        return from_onnx(path, normalisation, placement, input_size=input_size, batch_size=batch, model_bytes=content)
+        return from_onnx(path, content, normalisation, placement, input_size=input_size, batch_size=batch)
 
     return OneStageDetector(make_network, spec, score_threshold=score_threshold, batch_size=batch)
