@@ -1,0 +1,92 @@
+"""What every backbone is: a sequence of one person's joints in, a representation R of every joint and frame out."""
+
+from abc import ABC, abstractmethod
+
+import torch
+from torch import nn
+
+
+class Backbone(nn.Module, ABC):
+    """Encodes persons one by one; absent persons cost nothing.
+
+    Args:
+        num_joints: V.
+        max_frames: Longest sequence that the temporal embedding covers.
+        dim: C_f, width of the embedded joints F.
+        dim_representation: C_r, width of R.
+    """
+
+    def __init__(self, *, num_joints: int, max_frames: int, dim: int, dim_representation: int) -> None:
+        super().__init__()
+        self.num_joints = num_joints
+        self.max_frames = max_frames
+        self.dim = dim
+        self.dim_representation = dim_representation
+        # Takes the place of an embedded joint in the masked pathway, before the positional embeddings (Fig. 2).
+        self.mask_token = nn.Parameter(torch.empty(dim))
+        nn.init.trunc_normal_(self.mask_token, std=0.02)
+
+    @abstractmethod
+    def encode(
+        self,
+        x: torch.Tensor,
+        *,
+        frame_mask: torch.Tensor | None = None,
+        masked: torch.Tensor | None = None,
+        return_attention: bool = False,
+    ) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """R and, if wanted, the last block's attention scores, of S persons that are there.
+
+        Args:
+            x: float (S, T, V, C), joints as the network takes them.
+            frame_mask: bool (S, T), True for the sequence's own frames; None when all are. Every sequence has at least
+                one. What stands in padded frames has no influence on the others.
+            masked: bool (S, T, V), True where the mask token takes the place of the embedded joint.
+            return_attention: Whether A is wanted.
+
+        Returns:
+            R (S, T, V, C_r), and A (S, T, V), detached, or None: attention that each joint of each frame receives,
+            mean over heads and sum over queries (eq. 2). In padded frames both are zero.
+
+        Raises:
+            ValueError: T is longer than `max_frames`, or V is not `num_joints`.
+        """
+
+    def forward(
+        self,
+        keypoint: torch.Tensor,
+        *,
+        person_mask: torch.Tensor | None = None,
+        frame_mask: torch.Tensor | None = None,
+        masked: torch.Tensor | None = None,
+        return_attention: bool = False,
+    ) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """The same for clips of M persons.
+
+        Args:
+            keypoint: float (N, M, T, V, C).
+            person_mask: bool (N, M), True for a person that is there; None when all are.
+            frame_mask: bool (N, T); None when all frames are the clip's.
+            masked: bool (N, M, T, V).
+            return_attention: Whether A is wanted.
+
+        Returns:
+            R (N, M, T, V, C_r) and A (N, M, T, V) or None; both zero for absent persons and in padded frames.
+        """
+        clips, persons, frames, joints, _ = keypoint.shape
+        if person_mask is None:
+            person_mask = torch.ones(clips, persons, dtype=torch.bool, device=keypoint.device)
+        clip_of = person_mask.nonzero()[:, 0]
+        packed, attention = self.encode(
+            keypoint[person_mask],
+            frame_mask=None if frame_mask is None else frame_mask[clip_of],
+            masked=None if masked is None else masked[person_mask],
+            return_attention=return_attention,
+        )
+        representation = packed.new_zeros(clips, persons, frames, joints, self.dim_representation)
+        representation[person_mask] = packed
+        if attention is None:
+            return representation, None
+        scores = attention.new_zeros(clips, persons, frames, joints)
+        scores[person_mask] = attention
+        return representation, scores

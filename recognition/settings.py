@@ -1,0 +1,116 @@
+"""Settings of a recognizer and of its training, as they stand in a config, on the command line and in a run directory.
+
+They are stored beside every result, and are all that is needed to build the same network again. The defaults are the
+paper's; where the paper is silent, those of MotionBERT's fine-tuning recipe, on which MaskCLR is built.
+"""
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Auto = Literal["auto"]
+
+
+class Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class DataSettings(Strict):
+    """What is read, and what becomes of a clip on its way to the network."""
+
+    file: str = Field("auto", description="skeleton pickle; auto: the newest merged file skeletons/*.pkl")
+    keypoint_files: str | None = Field(None, description="folder of Kinetics-400's separate keypoint files")
+    train_split: str = Field("auto", description="split to train on; auto: the file's only split named like *train")
+    holdout_split: str | None = Field(None, description="split to choose the model on; never the one to report on")
+    holdout: float = Field(0.1, ge=0, lt=1, description="share of train_split held out to choose the model on")
+    group_pattern: str | None = Field(
+        None, description="regular expression; its first group, found in frame_dir, is the clip's group (a person, say)"
+    )
+    layout: str = Field("auto", description="joint layout of the file; auto: by the number of joints")
+    model_layout: str = Field("auto", description="layout that the network sees; h36m17 maps COCO-17 onto it")
+    max_persons: int = Field(2, ge=1)
+    num_frames: int | Literal["own"] = Field(243, description="frames of every clip; own: as many as the clip has")
+    max_frames: int = Field(243, ge=1, description="longest clip that own lengths leave as it is")
+    score_threshold: float = Field(0.0, ge=0, le=1, description="a joint is seen when its score is above this")
+    legacy: bool = Field(False, description="read as the published code does, step by step")
+    random_move: bool = True
+    scale_range_train: tuple[float, float] = (1.0, 3.0)
+    scale_range_test: tuple[float, float] = (2.0, 2.0)
+    flip: float = Field(0.0, ge=0, le=1, description="probability of a mirror image, left and right exchanged")
+    sampler: Literal["shuffle", "balanced"] = "shuffle"
+    skip_bad: bool = False
+    workers: int | Auto = "auto"
+
+
+class ModelSettings(Strict):
+    """A backbone and its head; None is the paper's size of that backbone."""
+
+    backbone: Literal["dstformer", "transformer", "sttformer"] = "dstformer"
+    dim: int | None = Field(None, ge=8, description="C_f, width of the backbone")
+    depth: int | None = Field(None, ge=1, description="N, number of blocks")
+    heads: int | None = Field(None, ge=1, description="h")
+    mlp_ratio: float | None = Field(None, gt=0, description="width of the feed-forward network over C_f")
+    dim_representation: int | None = Field(None, ge=8, description="C_r")
+    tuple_length: int | None = Field(None, ge=1, description="STTFormer's l, frames of a tuple")
+    max_frames: int = Field(243, ge=1, description="length of the temporal embedding")
+    attention: Literal["spatial", "average", "spatiotemporal"] = Field(
+        "spatial", description="DSTFormer: which maps of the last block A is taken from"
+    )
+    hidden: int = Field(2048, ge=8, description="hidden width of the head")
+    dropout: float = Field(0.5, ge=0, lt=1)
+
+
+class MaskCLRSettings(Strict):
+    """Section 3 of the MaskCLR paper."""
+
+    mask: Literal["attention", "random"] = "attention"
+    ratio: float = Field(0.7, ge=0, le=1, description="delta, share of valid cells to mask")
+    mask_temperature: float = Field(0.7, gt=0, description="tau_prop")
+    attention_scale: Literal["none", "frame_max", "seq_max"] = "none"
+    representation: Literal["joints", "mean", "hidden"] = Field(
+        "joints", description="R^i: joints flattened (V * C_r), their mean (C_r), or the head's hidden layer"
+    )
+    similarity_temperature: float = Field(0.7, gt=0, description="tau_sim")
+    alpha: float = Field(0.9, ge=0, description="weight of the sample contrastive loss")
+    beta: float = Field(0.1, ge=0, description="weight of the class contrastive loss")
+    momentum: float = Field(0.9, ge=0, le=1, description="gamma of the class prototypes")
+    confidence: float = Field(0.0, ge=0, lt=1, description="probability above which a true positive is confident")
+
+
+class TrainingSettings(Strict):
+    """The loop."""
+
+    objective: Literal["maskclr", "cross_entropy"] = "maskclr"
+    phase1_epochs: int | Auto = Field(300, description="epochs with cross-entropy alone")
+    phase2_epochs: int | Auto = Field(300, description="epochs with both pathways")
+    batch_size: int = Field(32, ge=1, description="clips a step, over all processes")
+    accumulate: int = Field(1, ge=1, description="micro-batches a step")
+    backbone_lr: float = Field(1e-4, gt=0)
+    head_lr: float = Field(1e-3, gt=0)
+    weight_decay: float = Field(0.01, ge=0)
+    schedule: Literal["exponential", "cosine"] = "exponential"
+    lr_decay: float = Field(0.99, gt=0, le=1, description="factor of the exponential schedule, once an epoch")
+    warmup_epochs: int = Field(0, ge=0)
+    restart_lr_at_phase2: bool = False
+    clip_gradient: float | None = Field(None, gt=0)
+    label_smoothing: float = Field(0.0, ge=0, lt=1)
+    class_weights: Literal["none", "balanced"] = "none"
+    early_stopping: int | None = Field(None, ge=1, description="epochs without gain on the held-out part")
+    seed: int = Field(0, ge=0)
+    device: str = "auto"
+    devices: int | Auto = "auto"
+    nodes: int = Field(1, ge=1)
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    compile: bool = False
+    checkpoint_minutes: float = Field(10.0, gt=0, description="besides one at the end of each epoch")
+
+
+class RunSettings(Strict):
+    """Everything that `skelpipe train` can be told."""
+
+    out: str = Field("auto", description="run directory; auto: runs/ and the name of the data and the backbone")
+    init: str | None = Field(None, description="weights to start from: a run, or a file of MotionBERT's")
+    data: DataSettings = DataSettings()
+    model: ModelSettings | Auto = ModelSettings()
+    maskclr: MaskCLRSettings = MaskCLRSettings()
+    training: TrainingSettings = TrainingSettings()
