@@ -1,0 +1,224 @@
+"""MaskCLR's training objective: a standard and a masked pathway with the same weights, and the losses between them.
+
+Follows Fig. 2: standard pathway, mask by its attention, masked pathway, losses of eq. 12. At test time the standard
+pathway works alone, so a trained network is just its `Recognizer`.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import nn
+from torch.nn import functional
+
+from recognition.batches import Batch
+from recognition.contrastive import (
+    Outcomes,
+    class_contrastive_loss,
+    join,
+    outcomes,
+    sample_contrastive_loss,
+    update_prototypes,
+)
+from recognition.gathering import find_shares, gather
+from recognition.masking import attention_guided_mask, gumbel_noise, masking_contrast
+from recognition.recognizer import Encoded, Recognizer
+from recognition.settings import MaskCLRSettings
+
+
+@dataclass
+class Losses:
+    """Losses of a step, over the clips of all processes; only `total` carries a gradient.
+
+    A term that took no part is 0. Not frozen: Fabric rebuilds what a wrapped module returns.
+
+    Args:
+        total: Scalar, eq. 12 in phase two, the cross-entropy before.
+        cross_entropy: Scalar, mean of the pathways.
+        sample: Scalar, L_sc.
+        klass: Scalar, L_cc.
+        logits: float32 (n, K), this process's clips by the standard pathway.
+        masked_contrast: Scalar in [-1, 1], share of masked cells among the 5 % most attended less that among the 20 %
+            least attended, of this process's clips; 0 when masking is random.
+    """
+
+    total: torch.Tensor
+    cross_entropy: torch.Tensor
+    sample: torch.Tensor
+    klass: torch.Tensor
+    logits: torch.Tensor
+    masked_contrast: torch.Tensor
+
+
+class MaskCLR(nn.Module):
+    """A recognizer in training.
+
+    Args:
+        recognizer: The network; both pathways use it.
+        settings: Section 3's choices.
+        num_classes: K.
+        seed: Seed of the masks.
+        label_smoothing: Of the cross-entropy, in [0, 1).
+        class_weights: float (K,), weights of the cross-entropy, or None.
+    """
+
+    prototypes: torch.Tensor
+    known: torch.Tensor
+    class_weights: torch.Tensor | None
+
+    def __init__(
+        self,
+        recognizer: Recognizer,
+        settings: MaskCLRSettings,
+        *,
+        num_classes: int,
+        seed: int = 0,
+        label_smoothing: float = 0.0,
+        class_weights: torch.Tensor | None = None,
+    ) -> None:
+        super().__init__()
+        self.recognizer = recognizer
+        self.settings = settings
+        self.seed = seed
+        self.label_smoothing = label_smoothing
+        joints, channels = recognizer.backbone.num_joints, recognizer.backbone.dim_representation
+        hidden = recognizer.head.fc1.out_features
+        width = {"joints": joints * channels, "mean": channels, "hidden": hidden}[settings.representation]
+        self.register_buffer("prototypes", torch.zeros(num_classes, width))
+        self.register_buffer("known", torch.zeros(num_classes, dtype=torch.bool))
+        # The data's, not the network's: a run that goes on computes them again.
+        self.register_buffer("class_weights", class_weights, persistent=False)
+
+    def forward(self, batch: Batch, *, phase: Literal[1, 2], epoch: int, warm_prototypes: bool = False) -> Losses:
+        """Losses of a batch; in training, the prototypes move too.
+
+        Args:
+            batch: This process's clips.
+            phase: 1, cross-entropy of the standard pathway; 2, eq. 12. In evaluation mode always the former, of this
+                process's clips alone.
+            epoch: Number of the epoch, which the masks depend on.
+            warm_prototypes: Whether the prototypes move in phase 1.
+
+        Returns:
+            The losses.
+        """
+        if not self.training:
+            logits = _precise(self.recognizer(batch))
+            return _cross_entropy_only(self._cross_entropy(logits, batch.label), logits)
+        if phase == 1:
+            return self._standard_step(batch, warm_prototypes)
+        return self._contrastive_step(batch, epoch)
+
+    def _standard_step(self, batch: Batch, warm_prototypes: bool) -> Losses:
+        standard = self.recognizer.encode(batch)
+        shares = find_shares(len(batch), batch.label.device)
+        label = gather(batch.label, shares)
+        pooled, dropped = gather(torch.stack([standard.pooled.detach(), standard.dropped], 1), shares).unbind(1)
+        hidden, logits = self._head(dropped)
+        with torch.autocast(label.device.type, enabled=False):
+            # DDP waits for a gradient of every parameter, and the mask token has no other: nothing is masked yet.
+            unused = 0 * self.recognizer.backbone.mask_token.sum()
+            cross_entropy = self._cross_entropy(logits, label) + unused
+            if warm_prototypes:
+                sets = outcomes(logits, label, confidence=self.settings.confidence)
+                self._move_prototypes(self._represent(pooled, hidden), sets)
+        return _cross_entropy_only(cross_entropy, logits[shares.own])
+
+    def _contrastive_step(self, batch: Batch, epoch: int) -> Losses:
+        standard = self.recognizer.encode(batch, return_attention=self.settings.mask == "attention")
+        mask, contrast = self._draw_mask(batch, standard, epoch)
+        masked = self.recognizer.encode(batch, masked=mask)
+
+        shares = find_shares(len(batch), batch.label.device)
+        label = gather(batch.label, shares)
+        parts = torch.stack([standard.pooled, standard.dropped, masked.pooled, masked.dropped], 1)
+        standard_pooled, standard_dropped, masked_pooled, masked_dropped = gather(parts, shares).unbind(1)
+        standard_hidden, standard_logits = self._head(standard_dropped)
+        masked_hidden, masked_logits = self._head(masked_dropped, keep_statistics=False)
+
+        settings = self.settings
+        standard_sets = outcomes(standard_logits, label, confidence=settings.confidence)
+        masked_sets = outcomes(masked_logits, label, confidence=settings.confidence)
+        standard_r = self._represent(standard_pooled, standard_hidden)
+        masked_r = self._represent(masked_pooled, masked_hidden)
+        with torch.autocast(label.device.type, enabled=False):
+            cross_entropy = self._cross_entropy(standard_logits, label) + self._cross_entropy(masked_logits, label)
+            cross_entropy = cross_entropy / 2
+            sample = sample_contrastive_loss(standard_r, masked_r, settings.similarity_temperature)
+            klass = class_contrastive_loss(
+                torch.cat([standard_r, masked_r]),
+                join(standard_sets, masked_sets),
+                self.prototypes,
+                self.known,
+                temperature=settings.similarity_temperature,
+            )
+            total = cross_entropy + settings.alpha * sample + settings.beta * klass
+            # After the loss: a step is judged by the prototypes that it found (eq. 6).
+            self._move_prototypes(standard_r, standard_sets)
+        return Losses(
+            total,
+            cross_entropy.detach(),
+            sample.detach(),
+            klass.detach(),
+            standard_logits[shares.own].detach(),
+            contrast,
+        )
+
+    def _draw_mask(self, batch: Batch, standard: Encoded, epoch: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """Cells to mask (P, T, V), by the standard pathway's attention or by chance, and the contrast of the mask."""
+        clip, person = batch.person_mask.nonzero().unbind(1)
+        _, _, num_frames, num_joints, _ = batch.keypoint.shape
+        noise = gumbel_noise(batch.index[clip], person, num_frames, num_joints, seed=self.seed, epoch=epoch)
+        valid = batch.frame_mask[clip][:, :, None].expand(-1, -1, num_joints)
+        attention = torch.zeros_like(noise) if standard.attention is None else standard.attention
+        mask = attention_guided_mask(
+            attention,
+            valid,
+            ratio=self.settings.ratio,
+            temperature=self.settings.mask_temperature,
+            scale=self.settings.attention_scale,
+            noise=noise,
+        )
+        if standard.attention is None:
+            return mask, noise.new_zeros(())
+        top, bottom = masking_contrast(attention, mask, valid)
+        return mask, top - bottom
+
+    def _head(self, dropped: torch.Tensor, *, keep_statistics: bool = True) -> tuple[torch.Tensor, torch.Tensor]:
+        """The head's hidden layer (N, hidden) and the logits (N, K), in float32 at least."""
+        head = self.recognizer.head
+        hidden = head.hidden(dropped, keep_statistics=keep_statistics)
+        return _precise(hidden), _precise(head.fc2(hidden))
+
+    def _represent(self, pooled: torch.Tensor, hidden: torch.Tensor) -> torch.Tensor:
+        """R^i of the losses (N, D)."""
+        if self.settings.representation == "hidden":
+            return hidden
+        if self.settings.representation == "mean":
+            return pooled.unflatten(1, (self.recognizer.backbone.num_joints, -1)).mean(1)
+        return pooled
+
+    def _cross_entropy(self, logits: torch.Tensor, label: torch.Tensor) -> torch.Tensor:
+        return functional.cross_entropy(logits, label, self.class_weights, label_smoothing=self.label_smoothing)
+
+    @torch.no_grad()
+    def _move_prototypes(self, standard: torch.Tensor, sets: Outcomes) -> None:
+        prototypes, known = update_prototypes(
+            self.prototypes,
+            self.known,
+            standard.to(self.prototypes.dtype),
+            sets.true_positive.to(self.prototypes.dtype),
+            momentum=self.settings.momentum,
+        )
+        self.prototypes.copy_(prototypes)
+        self.known.copy_(known)
+
+
+def _cross_entropy_only(cross_entropy: torch.Tensor, logits: torch.Tensor) -> Losses:
+    nothing = cross_entropy.new_zeros(())
+    return Losses(cross_entropy, cross_entropy.detach(), nothing, nothing, logits.detach(), nothing)
+
+
+def _precise(tensor: torch.Tensor) -> torch.Tensor:
+    """What autocast made of a tensor, in float32; float64 stays."""
+    return tensor.to(torch.promote_types(tensor.dtype, torch.float32))
