@@ -90,3 +90,36 @@ class Backbone(nn.Module, ABC):
         scores = attention.new_zeros(clips, persons, frames, joints)
         scores[person_mask] = attention
         return representation, scores
+
+    def check_size(self, x: torch.Tensor) -> None:
+        """Refuses sequences that the embeddings do not cover."""
+        _, frames, joints, _ = x.shape
+        if frames > self.max_frames:
+            raise ValueError(
+                f"a sequence of {frames} frames is longer than this network's max_frames, {self.max_frames}"
+            )
+        if joints != self.num_joints:
+            raise ValueError(f"a sequence of {joints} joints in a network built for {self.num_joints}")
+
+    @staticmethod
+    def without_padding(x: torch.Tensor, frame_mask: torch.Tensor | None) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """The joints with zeros in padded frames, and the mask, or None where there is no padding.
+
+        Without a mask the fastest attention kernels apply. Zeros, because attention weights of zero do not silence NaN.
+        """
+        if frame_mask is None or bool(frame_mask.all()):
+            return x, None
+        return x.masked_fill(~frame_mask[:, :, None, None], 0), frame_mask
+
+    def with_mask_token(self, features: torch.Tensor, masked: torch.Tensor | None) -> torch.Tensor:
+        """Embedded joints (S, T, V, C_f) with the mask token in place of those that are masked."""
+        if masked is None:
+            return features
+        return torch.where(masked[..., None], self.mask_token.to(features.dtype), features)
+
+    @staticmethod
+    def zero_padding(values: torch.Tensor, frame_mask: torch.Tensor | None) -> torch.Tensor:
+        """R (S, T, V, C_r) or A (S, T, V) with zeros in padded frames."""
+        if frame_mask is None:
+            return values
+        return values.masked_fill(~frame_mask.view(*frame_mask.shape, *[1] * (values.dim() - 2)), 0)

@@ -1,0 +1,114 @@
+"""What the transformers have in common: multi-head self-attention, the feed-forward network, how weights begin.
+
+Pre-norm blocks, LayerNorm with epsilon 1e-6 and biases everywhere, as in ViT and DSTFormer.
+"""
+
+from typing import NamedTuple
+
+import torch
+from torch import nn
+from torch.nn import functional
+
+NORM_EPSILON = 1e-6
+# Numbers of an attention map that `received_attention` holds at once: 128 MiB in float32.
+MAP_LIMIT = 2**25
+
+
+class Projected(NamedTuple):
+    """Queries, keys and values (B, h, L, C / h): B sequences of L tokens, h heads."""
+
+    query: torch.Tensor
+    key: torch.Tensor
+    value: torch.Tensor
+
+
+class SelfAttention(nn.Module):
+    """Multi-head self-attention over B sequences of L tokens.
+
+    Args:
+        dim: C, a multiple of `heads`.
+        heads: h.
+    """
+
+    def __init__(self, dim: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.qkv = nn.Linear(dim, 3 * dim)
+        self.proj = nn.Linear(dim, dim)
+
+    def project(self, x: torch.Tensor) -> Projected:
+        sequences, tokens, dim = x.shape
+        # (B, L, 3C) -> three views (B, h, L, C / h) of the one result; the fused kernels take them as they lie.
+        qkv = self.qkv(x).view(sequences, tokens, 3, self.heads, dim // self.heads)
+        query, key, value = qkv.permute(2, 0, 3, 1, 4).unbind(0)
+        return Projected(query, key, value)
+
+    def attend(self, projected: Projected, key_mask: torch.Tensor | None = None) -> torch.Tensor:
+        """Attention of every token to those that `key_mask` (B, 1, 1, L) admits, projected: (B, L, C)."""
+        query, key, value = projected
+        mixed = functional.scaled_dot_product_attention(query, key, value, attn_mask=key_mask)
+        return self.proj(mixed.transpose(1, 2).flatten(2))
+
+    def forward(self, x: torch.Tensor, key_mask: torch.Tensor | None = None) -> torch.Tensor:
+        return self.attend(self.project(x), key_mask)
+
+
+class FeedForward(nn.Module):
+    """Two linear layers with GELU between them."""
+
+    def __init__(self, dim: int, hidden: int) -> None:
+        super().__init__()
+        self.fc1 = nn.Linear(dim, hidden)
+        self.fc2 = nn.Linear(hidden, dim)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.fc2(functional.gelu(self.fc1(x)))
+
+
+@torch.no_grad()
+def received_attention(projected: Projected, key_mask: torch.Tensor | None = None) -> torch.Tensor:
+    """Attention that each token receives: mean over heads, sum over queries (the column sums of eq. 2's map).
+
+    Queries are taken in chunks, so that of all sequences and heads together no more than `MAP_LIMIT` numbers of the
+    L x L map are held at once (twice, scores and softmax), or one query's row where that is already more.
+
+    Args:
+        projected: What the block's `project` gave.
+        key_mask: bool (B, 1, 1, L), True for tokens that are there; None when all are.
+
+    Returns:
+        (B, L) float32, or float64 where the queries are; its mean over the tokens that are there is 1. Zero at others.
+    """
+    query, key = projected.query, projected.key
+    sequences, heads, tokens, width = query.shape
+    # Autocast would take the products back to bfloat16, in which 0.7 of 4131 tokens cannot be told apart.
+    with torch.autocast(query.device.type, enabled=False):
+        if query.dtype != torch.float64:
+            query, key = query.float(), key.float()
+        query = query * width**-0.5
+        keys = key.transpose(2, 3)
+        received = query.new_zeros(sequences, tokens)
+        chunk = max(1, MAP_LIMIT // (sequences * heads * tokens))
+        for start in range(0, tokens, chunk):
+            scores = query[:, :, start : start + chunk] @ keys
+            if key_mask is not None:
+                scores.masked_fill_(~key_mask, -torch.inf)
+            attention = scores.softmax(dim=-1)
+            if key_mask is not None:
+                attention *= key_mask[:, :, 0, start : start + chunk, None]
+            received += attention.sum(dim=(1, 2))
+        return received / heads
+
+
+def begin(module: nn.Module) -> None:
+    """For `Module.apply`: linear layers from a truncated normal distribution with deviation 0.02, biases zero."""
+    if isinstance(module, nn.Linear):
+        nn.init.trunc_normal_(module.weight, std=0.02)
+        nn.init.zeros_(module.bias)
+
+
+def embedding(*shape: int) -> nn.Parameter:
+    """A learnable positional embedding."""
+    values = nn.Parameter(torch.empty(shape))
+    nn.init.trunc_normal_(values, std=0.02)
+    return values
