@@ -75,14 +75,16 @@ class BiLSTM(nn.Module):
         return self.classifier(self.dropout(clips / batch.person_mask.sum(dim=1, keepdim=True)))
 
 
-def _batches(dataset: SkeletonDataset, labels: np.ndarray, batch_size: int, *, train: bool, seed: int) -> ClipBatches:
-    return ClipBatches(dataset.lengths, labels, batch_size=batch_size, train=train, seed=seed, own_lengths=False)
+def _batches(dataset: SkeletonDataset, batch_size: int, *, train: bool, seed: int) -> ClipBatches:
+    return ClipBatches(
+        dataset.lengths, dataset.labels, batch_size=batch_size, train=train, seed=seed, own_lengths=False
+    )
 
 
 def bilstm_scores(model: BiLSTM, dataset: SkeletonDataset, *, batch_size: int = 128) -> np.ndarray:
     """Probabilities float32 (N, K) of a data set's clips, in its order."""
     model.eval()
-    batches = _batches(dataset, np.zeros(len(dataset), np.int64), batch_size, train=False, seed=0).batches(0)
+    batches = _batches(dataset, batch_size, train=False, seed=0).batches(0)
     device = model.classifier.weight.device
     scores = np.zeros((len(dataset), model.classifier.out_features), np.float32)
     with torch.inference_mode():
@@ -94,7 +96,6 @@ def bilstm_scores(model: BiLSTM, dataset: SkeletonDataset, *, batch_size: int = 
 def fit_bilstm(
     train: SkeletonDataset,
     held_out: SkeletonDataset,
-    labels: tuple[np.ndarray, np.ndarray],
     settings: BiLSTMSettings,
     *,
     num_classes: int,
@@ -107,7 +108,6 @@ def fit_bilstm(
     Args:
         train: Clips to train on, `NUM_FRAMES` long each.
         held_out: Clips to choose the epoch on.
-        labels: int64 labels of both.
         settings: Size and training.
         num_classes: K.
         seed: Of the weights, the order of the clips and the dropout.
@@ -121,7 +121,7 @@ def fit_bilstm(
     num_joints = train[0].keypoint.shape[2]
     model = BiLSTM(num_joints=num_joints, num_classes=num_classes, width=settings.width, dropout=settings.dropout)
     model.to(device)
-    order = _batches(train, labels[0], settings.batch_size, train=True, seed=seed)
+    order = _batches(train, settings.batch_size, train=True, seed=seed)
     optimizer = torch.optim.AdamW(model.parameters(), lr=settings.lr, weight_decay=settings.weight_decay)
     steps = settings.epochs * len(order.batches(0))
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
@@ -137,8 +137,8 @@ def fit_bilstm(
             optimizer.step()
             schedule.step()
         scores = bilstm_scores(model, held_out)
-        accuracy = float((scores.argmax(axis=1) == labels[1]).mean())
-        likelihood = float(np.log(scores[np.arange(len(scores)), labels[1]] + 1e-9).mean())
+        accuracy = float((scores.argmax(axis=1) == held_out.labels).mean())
+        likelihood = float(np.log(scores[np.arange(len(scores)), held_out.labels] + 1e-9).mean())
         say(f"epoch {epoch + 1}: held-out accuracy {accuracy:.3f}, log-likelihood {likelihood:.3f}")
         if (accuracy, likelihood) >= best or epoch == 0:
             best, kept = (accuracy, likelihood), {name: value.clone() for name, value in model.state_dict().items()}
@@ -155,7 +155,6 @@ def grid_settings(base: BiLSTMSettings) -> Iterable[BiLSTMSettings]:
 def tune_bilstm(
     train: SkeletonDataset,
     held_out: SkeletonDataset,
-    labels: tuple[np.ndarray, np.ndarray],
     base: BiLSTMSettings,
     *,
     num_classes: int,
@@ -166,7 +165,7 @@ def tune_bilstm(
     """The settings of the grid with the highest accuracy on the held-out clips; arguments as of `fit_bilstm`."""
     best, chosen = -1.0, base
     for settings in grid_settings(base):
-        _, accuracy = fit_bilstm(train, held_out, labels, settings, num_classes=num_classes, seed=seed, device=device)
+        _, accuracy = fit_bilstm(train, held_out, settings, num_classes=num_classes, seed=seed, device=device)
         say(f"width {settings.width}, dropout {settings.dropout}, lr {settings.lr}: held-out accuracy {accuracy:.3f}")
         if accuracy > best:
             best, chosen = accuracy, settings

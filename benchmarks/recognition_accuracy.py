@@ -1,0 +1,234 @@
+"""Accuracy and robustness of MaskCLR against the same network with cross-entropy alone, and against a BiLSTM.
+
+    python benchmarks/recognition_accuracy.py FILE.pkl [key=value]... --out FOLDER [--config NAME] [--seeds 3]
+        [--split test] [--methods maskclr cross_entropy bilstm] [--variant NAME key=value,key=value]...
+    python benchmarks/recognition_accuracy.py FILE.pkl --out FOLDER --tables
+
+Settings are those of `skelpipe train`. Every method trains on the same clips, chooses its epoch on the same held-out
+clips, and is tested on `--split`: clean, under Gaussian noise and under joint occlusion, with the same draws for all.
+Phase one is the same for MaskCLR, for its variants and for cross-entropy alone, so it is trained once a seed, and each
+goes on from a copy. `--variant` adds MaskCLR with other settings: `--variant random maskclr.mask=random`.
+
+The folder holds the runs and `results.jsonl`. Interrupted or killed, the same command goes on where it stopped.
+"""
+
+import argparse
+import json
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from accuracy_tables import CLEAN, Condition, line_of, read_results, report
+from bilstm import NUM_FRAMES, BiLSTMSettings, bilstm_scores, fit_bilstm, tune_bilstm
+
+from pipeline.settings import override, parse_settings, read_config
+from recognition import runs
+from recognition.clips import ClipSet, open_clips
+from recognition.dataset import SkeletonDataset
+from recognition.inference import scores_of
+from recognition.perturbations import GaussianNoise, JointOcclusion, Perturbation
+from recognition.preparation import prepare, resolve_device
+from recognition.settings import DataSettings, RunSettings
+from recognition.training import train
+
+NOISE = (0.002, 0.005, 0.01, 0.02, 0.05, 0.1)
+OCCLUSION = (0.15, 0.3, 0.45, 0.6, 0.75, 0.9)
+CONDITIONS = (
+    Condition(CLEAN),
+    *(Condition("noise", sigma) for sigma in NOISE),
+    *(Condition("occlusion", share) for share in OCCLUSION),
+)
+CROSS_ENTROPY, MASKCLR, BILSTM = "cross_entropy", "maskclr", "bilstm"
+Scorer = Callable[[SkeletonDataset], np.ndarray]
+
+
+def perturbation_of(condition: Condition) -> Perturbation | None:
+    if condition.kind == "noise":
+        return GaussianNoise(condition.level)
+    return JointOcclusion(condition.level) if condition.kind == "occlusion" else None
+
+
+def at_phase_two(shared: Path, folder: Path) -> None:
+    """Makes `folder` a copy of a run that has ended phase one, so that several go on from there."""
+    if (folder / runs.LAST).exists():
+        return
+    part = folder.with_name(f".{folder.name}.part")
+    shutil.rmtree(part, ignore_errors=True)
+    shutil.copytree(shared, part)
+    part.rename(folder)
+
+
+def trained_run(words: Sequence[str], settings: RunSettings, folder: Path, shared: Path) -> Path:
+    """Trains, or ends, one method's run.
+
+    Args:
+        words: What the method changes, as `key=value`.
+        settings: What all methods have in common.
+        folder: Of the run.
+        shared: Of the run of phase one that methods go on from.
+    """
+    own = parse_settings(
+        override(settings.model_dump(mode="json"), words, kind=RunSettings), place=str(folder), kind=RunSettings
+    )
+    own = own.model_copy(update={"out": str(folder)})
+    phase1 = settings.training.phase1_epochs
+    # What phase one depends on: all but the objective and MaskCLR's own settings. The width of the prototypes is of it.
+    same_phase1 = (
+        isinstance(phase1, int)
+        and phase1 > 0
+        and own.data == settings.data
+        and own.model == settings.model
+        and own.maskclr.representation == settings.maskclr.representation
+        and own.training.model_copy(update={"objective": settings.training.objective}) == settings.training
+    )
+    if same_phase1 and not (folder / runs.LAST).exists():
+        assert isinstance(phase1, int)
+        begun = shared if (shared / runs.LAST).exists() else None
+        train(settings.model_copy(update={"out": str(shared)}), resume=begun, show=True, stop_after=phase1)
+        at_phase_two(shared, folder)
+    return train(own, resume=folder if (folder / runs.LAST).exists() else None, show=True)
+
+
+def recognizer_scorer(folder: Path, settings: RunSettings, batch_size: int) -> Scorer:
+    trained, device = runs.load_run(folder), device_of(settings)
+    return lambda dataset: (
+        scores_of(
+            trained, dataset, device=device, batch_size=batch_size, precision="fp32", backend="torch"
+        ).probabilities
+    )
+
+
+def bilstm_datasets(settings: RunSettings) -> tuple[SkeletonDataset, SkeletonDataset]:
+    """Clips to train the baseline on, and to choose its epoch: the same as the recognizers'."""
+    prepared, data, seed = prepare(settings), bilstm_data(settings), settings.training.seed
+    return (
+        SkeletonDataset(prepared.clips, prepared.training, data, train=True, seed=seed),
+        SkeletonDataset(prepared.clips, prepared.held_out, data, train=False, seed=seed),
+    )
+
+
+def bilstm_data(settings: RunSettings) -> DataSettings:
+    return settings.data.model_copy(update={"num_frames": NUM_FRAMES})
+
+
+def tuned_bilstm(settings: RunSettings, file: Path, epochs: int) -> BiLSTMSettings:
+    """The baseline's settings, chosen once for all seeds, on the held-out clips of the first; kept in `file`."""
+    if not file.exists():
+        first = settings.model_copy(update={"training": settings.training.model_copy(update={"seed": 0})})
+        train_part, held_out = bilstm_datasets(first)
+        chosen = tune_bilstm(
+            train_part,
+            held_out,
+            BiLSTMSettings(epochs=epochs),
+            num_classes=len(train_part.clips.label_names),
+            seed=0,
+            device=device_of(settings),
+            say=say,
+        )
+        file.write_text(json.dumps(asdict(chosen)), encoding="utf-8")
+    return BiLSTMSettings(**json.loads(file.read_text(encoding="utf-8")))
+
+
+def bilstm_scorer(settings: RunSettings, chosen: BiLSTMSettings) -> Scorer:
+    """The baseline of one seed. It is not kept: it trains in minutes."""
+    train_part, held_out = bilstm_datasets(settings)
+    model, accuracy = fit_bilstm(
+        train_part,
+        held_out,
+        chosen,
+        num_classes=len(train_part.clips.label_names),
+        seed=settings.training.seed,
+        device=device_of(settings),
+        say=say,
+    )
+    say(f"{BILSTM}, seed {settings.training.seed}: held-out accuracy {accuracy:.3f}")
+    return lambda dataset: bilstm_scores(model, dataset)
+
+
+def device_of(settings: RunSettings) -> str:
+    """The first device of a run."""
+    return resolve_device(settings.training.device).split(",")[0]
+
+
+def say(text: str) -> None:
+    print(text, flush=True)
+
+
+def measure(
+    method: str, seed: int, score: Scorer, clips: ClipSet, indices: np.ndarray, data: DataSettings, results: Path
+) -> None:
+    """Adds a line of results for each condition that has none yet."""
+    done = read_results(results)
+    for condition in CONDITIONS:
+        if seed in done.get(method, {}).get(condition, {}):
+            continue
+        # The same seed for all methods and seeds of training: keyed to it and to the clip, all see the same draw.
+        dataset = SkeletonDataset(clips, indices, data, train=False, seed=0, perturbation=perturbation_of(condition))
+        correct = score(dataset).argmax(axis=1) == clips.labels[indices]
+        with results.open("a", encoding="utf-8") as lines:
+            lines.write(line_of(method, seed, condition, correct) + "\n")
+        say(f"{method}, seed {seed}, {condition}: {100 * correct.mean():.2f} %")
+
+
+def is_measured(method: str, seed: int, results: Path) -> bool:
+    done = read_results(results).get(method, {})
+    return all(seed in done.get(condition, {}) for condition in CONDITIONS)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("file", type=Path)
+    parser.add_argument("settings", nargs="*", metavar="key=value")
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--config", help="config to start from; the paper's settings without one")
+    parser.add_argument("--split", default="test")
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--methods", nargs="*", default=[CROSS_ENTROPY, MASKCLR, BILSTM])
+    parser.add_argument("--variant", nargs=2, action="append", default=[], metavar=("NAME", "KEY=VALUE,..."))
+    parser.add_argument("--bilstm-epochs", type=int, default=60)
+    parser.add_argument("--tune-epochs", type=int, default=30, help="of each point of the BiLSTM's grid")
+    parser.add_argument("--batch-size", type=int, default=32, help="clips at a time when testing")
+    parser.add_argument("--tables", action="store_true", help="only print the tables of what is done")
+    arguments = parser.parse_intermixed_args()
+
+    results = arguments.out / "results.jsonl"
+    methods = {CROSS_ENTROPY: [f"training.objective={CROSS_ENTROPY}"], MASKCLR: []}
+    chosen: dict[str, list[str]] = {name: methods.get(name, []) for name in arguments.methods}
+    chosen |= {name: words.split(",") for name, words in arguments.variant}
+    if not arguments.tables:
+        arguments.out.mkdir(parents=True, exist_ok=True)
+        values: dict[str, Any] = read_config(arguments.config, RunSettings) if arguments.config else {}
+        values = override(values, [*arguments.settings, f"data.file={arguments.file}"], kind=RunSettings)
+        settings = parse_settings(values, place="the command line", kind=RunSettings)
+        for seed in range(arguments.seeds):
+            training = settings.training.model_copy(update={"seed": seed, "objective": MASKCLR})
+            of_seed = settings.model_copy(update={"training": training})
+            for method, words in chosen.items():
+                if not is_measured(method, seed, results):
+                    run_method(method, words, of_seed, arguments, results)
+    print(report(read_results(results), list(chosen), CROSS_ENTROPY))
+
+
+def run_method(
+    method: str, words: Sequence[str], settings: RunSettings, arguments: argparse.Namespace, results: Path
+) -> None:
+    """Trains one method with one seed, and measures it."""
+    seed = settings.training.seed
+    name = f"{method}-seed{seed}"
+    if method == BILSTM:
+        data = bilstm_data(settings)
+        chosen = tuned_bilstm(settings, arguments.out / "bilstm_settings.json", arguments.tune_epochs)
+        score = bilstm_scorer(settings, replace(chosen, epochs=arguments.bilstm_epochs))
+    else:
+        folder = trained_run(words, settings, arguments.out / name, arguments.out / f"phase1-seed{seed}")
+        data = runs.load_run(folder).settings.data
+        score = recognizer_scorer(folder, settings, arguments.batch_size)
+    clips = open_clips(arguments.file, data)
+    measure(method, seed, score, clips, clips.splits[arguments.split], data, results)
+
+
+if __name__ == "__main__":
+    main()
