@@ -1,9 +1,10 @@
 """Typed settings: unknown keys and wrong types are refused with the nearest known key named."""
 
 import difflib
+from collections.abc import Mapping, Sequence
 from importlib import resources
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar, get_args
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -11,6 +12,10 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from pose_extraction.errors import UsageError
 
 CONFIG_FOLDER = "configs"
+# A key of a config: the config that it changes, beside it or by name.
+EXTENDS = "extends"
+
+Settings = TypeVar("Settings", bound=BaseModel)
 
 
 class ExtractSettings(BaseModel):
@@ -66,28 +71,104 @@ class ExtractSettings(BaseModel):
         return {name: getattr(self, name) for name in names}
 
 
-def parse_settings(values: dict[str, Any], *, place: str) -> ExtractSettings:
+def parse_settings(values: Mapping[str, Any], *, place: str) -> ExtractSettings:
+    """Settings of `skelpipe extract`; see `parse`."""
+    return parse(values, ExtractSettings, place=place)
+
+
+def parse(values: Mapping[str, Any], kind: type[Settings], *, place: str) -> Settings:
     """Checks values and fills in defaults.
 
     Args:
-        values: By name.
+        values: By name; those of a section are a mapping of their own.
+        kind: Which settings they are.
         place: Where they come from, for the message.
 
     Raises:
         UsageError: A key is unknown, or a value is of the wrong type or out of range.
     """
     try:
-        return ExtractSettings.model_validate(values)
+        return kind.model_validate(values)
     except ValidationError as error:
-        first = error.errors()[0]
-        key = str(first["loc"][0]) if first["loc"] else ""
+        # Of a section that may also be a word ("auto"), what is wrong within it says more than that it is no such word.
+        first = max(error.errors(), key=lambda one: len(one["loc"]))
+        path = [str(part) for part in first["loc"] if not _is_type_name(part)]
+        key = ".".join(path)
         if first["type"] == "extra_forbidden":
-            near = difflib.get_close_matches(key, ExtractSettings.model_fields, n=1)
-            hint = f"; did you mean {near[0]!r}?" if near else ""
+            section: type[BaseModel] = kind
+            for part in path[:-1]:
+                section = sections_of(section)[part]
+            near = difflib.get_close_matches(path[-1], section.model_fields, n=1)
+            hint = f"; did you mean {'.'.join([*path[:-1], near[0]])!r}?" if near else ""
             raise UsageError(f"{place}: unknown setting {key!r}{hint}") from error
         message = first["msg"].removeprefix("Value error, ")
         got = f" (got {first['input']!r})" if key else ""
         raise UsageError(f"{place}: {key + ': ' if key else ''}{message}{got}") from error
+
+
+def sections_of(kind: type[BaseModel]) -> dict[str, type[BaseModel]]:
+    """The sections of nested settings, by name."""
+    found = {}
+    for name, field in kind.model_fields.items():
+        for choice in (field.annotation, *get_args(field.annotation)):
+            if isinstance(choice, type) and issubclass(choice, BaseModel):
+                found[name] = choice
+    return found
+
+
+def _is_type_name(part: Any) -> bool:
+    # Pydantic names the alternative of a union within a place: ("model", "ModelSettings", "dim").
+    return (isinstance(part, str) and not part.isidentifier()) or str(part)[:1].isupper()
+
+
+def override(values: Mapping[str, Any], words: Sequence[str], *, kind: type[BaseModel]) -> dict[str, Any]:
+    """Settings with `key=value` words of the command line put over them.
+
+    Args:
+        values: Nested, as a config has them.
+        words: `training.seed=3`, or `seed=3` where one section alone has that key. Values are YAML.
+        kind: Which settings they are.
+
+    Raises:
+        UsageError: No such key, or several sections have it.
+    """
+    result = {name: dict(value) if isinstance(value, Mapping) else value for name, value in values.items()}
+    for word in words:
+        key, equals, text = word.partition("=")
+        if not equals:
+            raise UsageError(f"{word!r} is no setting; write key=value, such as training.seed=3")
+        section, name = _place_of(key, kind)
+        try:
+            value = yaml.safe_load(text)
+        except yaml.YAMLError as error:
+            raise UsageError(f"{word}: cannot be read as YAML ({error})") from error
+        if section is None:
+            result[name] = value
+        else:
+            # A word such as "auto" gives way to a section of which one setting is given.
+            there = result.get(section)
+            result[section] = {**(there if isinstance(there, dict) else {}), name: value}
+    return result
+
+
+def _place_of(key: str, kind: type[BaseModel]) -> tuple[str | None, str]:
+    """Section and name of a key, which may come without its section."""
+    sections = sections_of(kind)
+    places = [(None, name) for name in kind.model_fields] + [
+        (section, name) for section, within in sections.items() for name in within.model_fields
+    ]
+    full = {f"{section}.{name}" if section else name: (section, name) for section, name in places}
+    if key in full:
+        return full[key]
+    bare = [dotted for dotted in full if dotted.rpartition(".")[2] == key]
+    if len(bare) == 1:
+        return full[bare[0]]
+    if bare:
+        raise UsageError(f"{key!r} could be {' or '.join(bare)}; write which")
+    names = {**{dotted.rpartition(".")[2]: dotted for dotted in full}, **{dotted: dotted for dotted in full}}
+    near = difflib.get_close_matches(key, names, n=1)
+    hint = f"; did you mean {names[near[0]]!r}?" if near else ""
+    raise UsageError(f"unknown setting {key!r}{hint}")
 
 
 def find_config(name: str) -> Path:
@@ -113,18 +194,37 @@ def shipped_configs() -> Path:
     return inside if inside.is_dir() else inside.parents[1] / CONFIG_FOLDER
 
 
-def read_config(name: str) -> dict[str, Any]:
-    """The values in a config file.
+def read_config(name: str, kind: type[BaseModel] = ExtractSettings) -> dict[str, Any]:
+    """The values in a config file, over those of the file that its `extends` names, if it has one.
+
+    Args:
+        name: A path, or the name of a config that comes with the package.
+        kind: Which settings they are.
 
     Raises:
         UsageError: There is no such file, or it is not a YAML mapping of known settings.
     """
+    values = _read_chain(name, ())
+    parse(values, kind, place=str(find_config(name)))
+    return values
+
+
+def _read_chain(name: str, seen: tuple[Path, ...]) -> dict[str, Any]:
     path = find_config(name)
+    if path in seen:
+        raise UsageError(f"{path}: extends itself, by way of {' and '.join(map(str, seen))}")
     try:
         values = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
     except (yaml.YAMLError, UnicodeDecodeError, OSError) as error:
         raise UsageError(f"{path}: cannot be read as YAML ({error})") from error
     if not isinstance(values, dict):
         raise UsageError(f"{path}: holds {type(values).__name__}, not settings as `name: value` lines")
-    parse_settings(values, place=str(path))
-    return values
+    base = values.pop(EXTENDS, None)
+    if base is None:
+        return values
+    beside = path.with_name(str(base))
+    under = _read_chain(str(beside) if beside.is_file() else str(base), (*seen, path))
+    for key, value in values.items():
+        there = under.get(key)
+        under[key] = {**there, **value} if isinstance(there, dict) and isinstance(value, dict) else value
+    return under

@@ -143,6 +143,18 @@ def load_state_dict(path: Path, *, strip_prefix: str = "") -> dict[str, torch.Te
     return stripped
 
 
+def load_plain(path: Path) -> dict[str, Any]:
+    """A dictionary of tensors, numbers, text and containers of them, as our own run files are; no class is admitted.
+
+    Raises:
+        WeightsError: Damaged, hostile, or not a dictionary.
+    """
+    content = _load(path, [])
+    if not isinstance(content, dict):
+        raise WeightsError(f"{path}: holds {type(content).__name__} in place of a dictionary")
+    return dict(content.items())
+
+
 def load_openpifpaf_state_dict(path: Path) -> OpenPifPafCheckpoint:
     """Tensors and head descriptions from one of OpenPifPaf's checkpoints, which are pickled whole networks.
 

@@ -26,3 +26,7 @@ class AnnotationError(SkelpipeError):
 
 class BackendError(SkelpipeError):
     """A device, backend or optional dependency that was asked for cannot be used here."""
+
+
+class TrainingError(SkelpipeError):
+    """A training run cannot go on, or not from where it was left."""

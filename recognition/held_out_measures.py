@@ -1,0 +1,43 @@
+"""Measures on the part that chooses the model, shared out among the processes of a run."""
+
+from collections.abc import Iterable
+
+import torch
+from lightning_fabric import Fabric
+from torch import nn
+
+from recognition.batches import Batch
+from recognition.recognizer import Recognizer
+
+
+def measure(recognizer: Recognizer, batches: Iterable[Batch], fabric: Fabric) -> dict[str, float]:
+    """How good a recognizer is; a collective call.
+
+    Args:
+        recognizer: In evaluation mode.
+        batches: This process's share of the clips, each clip once over all processes.
+        fabric: Of the run.
+
+    Returns:
+        top1 and mean_class in [0, 1] (mean over the classes that have clips), loss (mean cross-entropy, without weights
+        or smoothing), and the number of clips.
+    """
+    classes, device = recognizer.num_classes, fabric.device
+    confusion = torch.zeros(classes, classes, dtype=torch.float64, device=device)
+    loss = torch.zeros((), dtype=torch.float64, device=device)
+    for part in batches:
+        batch = part.to(device)
+        logits = recognizer(batch).float()
+        loss += nn.functional.cross_entropy(logits, batch.label, reduction="sum")
+        pairs = batch.label * classes + logits.argmax(1)
+        confusion += torch.bincount(pairs, minlength=classes**2).reshape(classes, classes)
+    told = torch.cat([confusion.flatten(), loss[None]])
+    everyone: torch.Tensor = fabric.all_reduce(told, reduce_op="sum")  # type: ignore[assignment]
+    confusion, loss = everyone[:-1].reshape(classes, classes), everyone[-1]
+    clips, hits, there = confusion.sum(), confusion.diag(), confusion.sum(1)
+    return {
+        "top1": float(hits.sum() / clips),
+        "mean_class": float((hits[there > 0] / there[there > 0]).mean()),
+        "loss": float(loss / clips),
+        "clips": float(clips),
+    }

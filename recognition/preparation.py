@@ -1,0 +1,152 @@
+"""From settings to what is trained on: the clips, their split, and the settings with nothing left to be found out."""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from pose_extraction.errors import BackendError, UsageError
+from recognition.clips import ClipSet, hold_out, newest_skeleton_file, open_clips, training_indices
+from recognition.dataset import layout_of_model
+from recognition.settings import ModelSettings, RunSettings, TrainingSettings
+from recognition.sizing import choose_model
+
+RUNS = Path("runs")
+CHANNELS = 3
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A run before its first step.
+
+    Args:
+        settings: Resolved, but for numbers of epochs that may still be "auto".
+        clips: The skeleton file.
+        training: Indices of the clips that are trained on.
+        held_out: Indices of those that choose the model.
+        layout: Name of the joint layout that the network sees.
+        num_joints: V of that layout.
+        channels: C of the network's input.
+    """
+
+    settings: RunSettings
+    clips: ClipSet
+    training: np.ndarray
+    held_out: np.ndarray
+    layout: str
+    num_joints: int
+    channels: int
+
+    @property
+    def num_classes(self) -> int:
+        return len(self.clips.label_names)
+
+    def class_weights(self) -> torch.Tensor:
+        """float32 (K,), each class's weight inverse to its training clips; their mean over the clips is 1."""
+        labels = torch.as_tensor(self.clips.labels[self.training])
+        counts = torch.bincount(labels, minlength=self.num_classes)
+        present = counts > 0
+        weights = torch.zeros(self.num_classes)
+        weights[present] = len(labels) / (present.sum() * counts[present])
+        return weights
+
+    def at(self, folder: Path) -> "Prepared":
+        """The same run in another directory."""
+        return replace(self, settings=self.settings.model_copy(update={"out": str(folder)}))
+
+    def split(self) -> dict[str, list[str]]:
+        """Names of the clips of both parts."""
+        parts = {"training": self.training, "held_out": self.held_out}
+        return {name: [self.clips.names[index] for index in indices] for name, indices in parts.items()}
+
+
+def prepare(settings: RunSettings) -> Prepared:
+    """Opens the skeleton file, splits it, and resolves what the data and the machine decide.
+
+    Raises:
+        UsageError: Settings do not go together, with each other or with the file.
+        AnnotationError: The file is malformed.
+        BackendError: The device is not on this machine.
+    """
+    data, training = settings.data, settings.training
+    check_together(settings)
+    path = Path(data.file) if data.file != "auto" else newest_skeleton_file()
+    clips = open_clips(path, data)
+    chosen, held_out = hold_out(clips, training_indices(clips, data), data, training.seed)
+    if len(chosen) < 2:
+        raise UsageError(f"{path}: {len(chosen)} clips are left to train on, but at least 2 are needed")
+    if training.early_stopping is not None and not len(held_out):
+        raise UsageError("training.early_stopping needs a held-out part; set data.holdout or data.holdout_split")
+    device = resolve_device(training.device)
+    model = choose_model(len(chosen), cuda=device.startswith("cuda")) if settings.model == "auto" else settings.model
+    precision = resolve_precision(training, device)
+    layout = layout_of_model(clips, data)
+    resolved = settings.model_copy(
+        update={
+            "out": str(RUNS / f"{path.stem}-{model.backbone}") if settings.out == "auto" else settings.out,
+            "data": data.model_copy(update={"file": str(path.resolve())}),
+            "model": model,
+            "training": training.model_copy(update={"device": device, "precision": precision}),
+        }
+    )
+    return Prepared(
+        settings=resolved,
+        clips=clips,
+        training=chosen,
+        held_out=held_out,
+        layout=layout.name,
+        num_joints=layout.num_joints,
+        channels=CHANNELS,
+    )
+
+
+def check_together(settings: RunSettings) -> None:
+    """Refuses settings that contradict each other.
+
+    Raises:
+        UsageError: They do; the message names both.
+    """
+    data, training = settings.data, settings.training
+    if training.batch_size % training.accumulate:
+        raise UsageError(
+            f"training.batch_size {training.batch_size} cannot be cut into training.accumulate {training.accumulate} "
+            "equal micro-batches"
+        )
+    if training.phase1_epochs == 0 and training.phase2_epochs == 0:
+        raise UsageError("training.phase1_epochs and training.phase2_epochs are both 0, so there is nothing to train")
+    if isinstance(settings.model, ModelSettings):
+        longest = data.max_frames if data.num_frames == "own" else data.num_frames
+        if longest > settings.model.max_frames:
+            raise UsageError(
+                f"clips have up to {longest} frames (data.num_frames, data.max_frames), but the network's temporal "
+                f"embedding ends at {settings.model.max_frames}; set model.max_frames={longest}"
+            )
+
+
+def resolve_device(device: str) -> str:
+    """ "cpu", "cuda:0" or "cuda:0,1" for a device by its name, "auto" included.
+
+    Raises:
+        BackendError: It is not on this machine.
+    """
+    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if device == "auto":
+        return "cuda:0" if count else "cpu"
+    if device == "cpu":
+        return device
+    if device == "cuda":
+        device = "cuda:0"
+    numbers = device.removeprefix("cuda:").split(",")
+    if not device.startswith("cuda:") or not all(number.isdecimal() for number in numbers):
+        raise BackendError(f"unknown device {device!r}; known are auto, cpu, cuda:0, cuda:0,1")
+    if max(map(int, numbers)) >= count:
+        raise BackendError(f"device {device} is not on this machine, which has {count} CUDA devices; try --device cpu")
+    return device
+
+
+def resolve_precision(training: TrainingSettings, device: str) -> str:
+    """ "fp32" or "bf16"."""
+    if training.precision != "auto":
+        return training.precision
+    return "bf16" if device.startswith("cuda") else "fp32"

@@ -1,0 +1,212 @@
+"""Run directories: what a training leaves behind, and how a recognizer comes back from it.
+
+    settings.yaml   all settings, resolved          metrics.jsonl   losses of each step, accuracy of each epoch
+    labels.json     names of the classes            events/         the same for TensorBoard
+    split.json      clips trained on and held out   last.pt         weights, and the state of the training
+                                                    best.pt         weights that were best on the held-out part
+
+`last.pt` and `best.pt` are whole in themselves: one of them, copied anywhere, is a recognizer.
+"""
+
+import importlib.metadata
+import json
+import subprocess
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+import yaml
+from pydantic import ValidationError
+
+from pose_extraction.checkpoints import apply_state_dict, load_plain
+from pose_extraction.errors import UsageError, WeightsError
+from pose_extraction.files import atomic_write
+from recognition.recognizer import Recognizer, build_recognizer
+from recognition.settings import ModelSettings, RunSettings
+
+LAST, BEST = "last.pt", "best.pt"
+SETTINGS_NAME, LABELS_NAME, SPLIT_NAME = "settings.yaml", "labels.json", "split.json"
+# The first number of a run file; another one means that an older or newer program wrote it.
+FORMAT = 1
+_RECOGNIZER = "recognizer."
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A recognizer that is ready to be asked.
+
+    Args:
+        recognizer: In evaluation mode, on the CPU, in float32.
+        settings: Of the run, resolved.
+        label_names: K names, in the order of the logits.
+        layout: Name of the joint layout that the network sees.
+        channels: C of its input.
+        estimator: Pose estimator of the skeletons that it was trained on; None where their file did not say.
+        held_out: Measures on the held-out part: top1, mean_class, loss, clips; empty where nothing was held out.
+        epoch: Epochs that were trained.
+        path: The file.
+    """
+
+    recognizer: Recognizer
+    settings: RunSettings
+    label_names: tuple[str, ...]
+    layout: str
+    channels: int
+    estimator: str | None
+    held_out: dict[str, float]
+    epoch: int
+    path: Path
+
+
+def begin_run(
+    folder: Path, settings: RunSettings, *, label_names: Sequence[str], split: Mapping[str, Sequence[str]]
+) -> None:
+    """Makes the directory with what is known before the first step.
+
+    Args:
+        folder: The run directory.
+        settings: Resolved.
+        label_names: In the order of the logits.
+        split: Names of the clips, "training" and "held_out".
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with atomic_write(folder / LABELS_NAME) as file:
+        file.write(json.dumps(list(label_names), indent=1, ensure_ascii=False).encode())
+    with atomic_write(folder / SPLIT_NAME) as file:
+        file.write(json.dumps({name: list(clips) for name, clips in split.items()}, indent=1).encode())
+    with atomic_write(folder / SETTINGS_NAME) as file:
+        file.write(yaml.safe_dump(settings.model_dump(mode="json"), sort_keys=False).encode())
+
+
+def identity_of(
+    settings: RunSettings,
+    *,
+    label_names: Sequence[str],
+    layout: str,
+    num_joints: int,
+    channels: int,
+    estimator: str | None,
+) -> dict[str, Any]:
+    """What a run file says beside its weights, so that it needs no other file."""
+    return {
+        "skelpipe_run": FORMAT,
+        "settings": settings.model_dump(mode="json"),
+        "label_names": list(label_names),
+        "layout": layout,
+        "num_joints": num_joints,
+        "channels": channels,
+        "estimator": estimator,
+        "version": importlib.metadata.version("skelpipe"),
+        "commit": _commit(),
+    }
+
+
+def save(path: Path, content: Mapping[str, Any]) -> None:
+    """Writes a run file, whole or not at all."""
+    with atomic_write(path) as file:
+        torch.save(dict(content), file)
+
+
+def load(path: Path) -> dict[str, Any]:
+    """Reads a run file without running anything in it.
+
+    Raises:
+        WeightsError: It is missing, damaged, or none of ours.
+    """
+    content = load_plain(path)
+    if content.get("skelpipe_run") != FORMAT:
+        raise WeightsError(
+            f"{path}: is no run file of this version of skelpipe; give a run directory of `skelpipe train`, or its "
+            f"{BEST}"
+        )
+    return content
+
+
+def load_run(run: str | Path, which: Literal["best", "last"] = "best") -> Trained:
+    """A trained recognizer.
+
+    Args:
+        run: A run directory, or one of its .pt files.
+        which: Of a directory: the weights that were best on the held-out part, or the last ones.
+
+    Raises:
+        WeightsError: There is no such run, or its file is damaged.
+    """
+    path = run_file(run, which)
+    content = load(path)
+    try:
+        settings = RunSettings.model_validate(content["settings"])
+        if not isinstance(settings.model, ModelSettings):
+            raise WeightsError(f"{path}: does not say which network it is of")
+        recognizer = build_recognizer(
+            settings.model,
+            num_joints=content["num_joints"],
+            channels=content["channels"],
+            num_classes=len(content["label_names"]),
+        )
+        weights = {
+            name.removeprefix(_RECOGNIZER): tensor
+            for name, tensor in content["model"].items()
+            if name.startswith(_RECOGNIZER)
+        }
+        apply_state_dict(recognizer, weights, source=path, ignore=())
+        return Trained(
+            recognizer=recognizer.eval(),
+            settings=settings,
+            label_names=tuple(content["label_names"]),
+            layout=content["layout"],
+            channels=content["channels"],
+            estimator=content["estimator"],
+            held_out=dict(content["held_out"] or {}),
+            epoch=content["epoch"],
+            path=path,
+        )
+    except (KeyError, TypeError, ValidationError) as error:
+        raise WeightsError(f"{path}: is incomplete ({error}); train again, or take another of the run's files") from (
+            error
+        )
+
+
+def run_file(run: str | Path, which: Literal["best", "last"] = "best") -> Path:
+    """The .pt file of a run.
+
+    Raises:
+        WeightsError: There is none.
+    """
+    path = Path(run)
+    if path.is_file():
+        return path
+    if not path.is_dir():
+        raise WeightsError(f"{path}: there is no such run; give a directory of `skelpipe train`, or a .pt file")
+    file = path / (BEST if which == "best" else LAST)
+    if not file.is_file():
+        there = sorted(found.name for found in path.glob("*.pt"))
+        hint = f"give {path / there[0]}" if there else "nothing was saved yet: train it with `skelpipe train`"
+        raise WeightsError(f"{path}: holds no {file.name}; {hint}")
+    return file
+
+
+def newest_run(folder: Path = Path("runs")) -> Path:
+    """The run directory that was saved last.
+
+    Raises:
+        UsageError: There is none.
+    """
+    saved = [path for path in folder.glob(f"*/{LAST}") if path.is_file()]
+    if not saved:
+        raise UsageError(f"there is no run in {folder}/; train one with `skelpipe train`, or name one")
+    return max(saved, key=lambda path: path.stat().st_mtime_ns).parent
+
+
+def _commit() -> str | None:
+    """The commit of the code where it runs from a checkout; None where it is installed."""
+    checkout = Path(__file__).resolve().parents[1]
+    if not (checkout / ".git").exists():
+        return None
+    try:
+        answer = subprocess.run(["git", "rev-parse", "HEAD"], cwd=checkout, capture_output=True, text=True, timeout=10)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return answer.stdout.strip() or None

@@ -1,0 +1,98 @@
+"""The training of a recognizer: cross-entropy alone in phase one, both pathways in phase two (section 3.5).
+
+One loop for all machines, through Lightning Fabric: a processor, a GPU, or many GPUs that share each batch. A run that
+is stopped at any step, and resumed, gives the losses and weights of one that was not.
+"""
+
+from contextlib import nullcontext
+from functools import partial
+from pathlib import Path
+
+import torch
+from lightning_fabric import Fabric
+
+from pose_extraction.errors import SkelpipeError, TrainingError, UsageError
+from recognition import runs
+from recognition.interruption import StopSignals
+from recognition.preparation import Prepared, prepare
+from recognition.processes import build_fabric, launched_from_outside
+from recognition.resuming import check_same_run
+from recognition.settings import RunSettings
+from recognition.training_loop import Training, TrainingStopped
+
+__all__ = ["TrainingStopped", "train"]
+
+
+def train(
+    settings: RunSettings, *, resume: Path | None = None, show: bool = False, stop_after: int | None = None
+) -> Path:
+    """Trains a recognizer, or goes on with one.
+
+    Args:
+        settings: All of them; "auto" is resolved here.
+        resume: Run directory to go on with; `settings` must be the run's own, but for what may change.
+        show: Whether progress is told on standard error.
+        stop_after: Epochs after which to stop, as if killed there; None for all.
+
+    Returns:
+        The run directory.
+
+    Raises:
+        UsageError: Settings do not go together, or a run is in the way.
+        AnnotationError: The skeleton file is malformed.
+        TrainingError: The loss is not a number any more, or memory ran out.
+        TrainingStopped: A signal came; the run was saved.
+    """
+    prepared = prepare(settings)
+    folder = resume or Path(prepared.settings.out)
+    prepared = prepared.at(folder)
+    if resume is None and (folder / runs.LAST).exists():
+        raise UsageError(f"{folder}: holds a run already; go on with --resume {folder}, or give another --out")
+    fabric = build_fabric(prepared.settings.training)
+    spawns = fabric.world_size > 1 and not launched_from_outside()
+    # Processes that are spawned open the file themselves: that is faster than to send them its content.
+    process = partial(
+        _train,
+        settings=prepared.settings,
+        prepared=None if spawns else prepared,
+        resume=resume is not None,
+        show=show,
+        stop_after=stop_after,
+    )
+    # Around processes, which ask the question themselves, a signal has only to be passed on.
+    with StopSignals() if spawns else nullcontext():
+        failure = fabric.launch(process)
+    if failure is not None:
+        raise failure
+    return folder
+
+
+def _train(
+    fabric: Fabric,
+    *,
+    settings: RunSettings,
+    prepared: Prepared | None,
+    resume: bool,
+    show: bool,
+    stop_after: int | None,
+) -> SkelpipeError | None:
+    """One process of a run. What stops all of them alike comes back as a value, which passes between processes."""
+    prepared = prepared or prepare(settings)
+    folder = Path(settings.out)
+    checkpoint = runs.load(folder / runs.LAST) if resume else None
+    if checkpoint is not None:
+        check_same_run(checkpoint, prepared, run=str(folder))
+    elif fabric.is_global_zero:
+        runs.begin_run(folder, settings, label_names=prepared.clips.label_names, split=prepared.split())
+    training = Training(fabric, prepared, checkpoint, show=show and fabric.is_global_zero)
+    try:
+        return training.run(stop_after)
+    except torch.OutOfMemoryError as error:
+        raise TrainingError(
+            f"{folder}: the GPU's memory ran out at step {training.position.step + 1} with batches of "
+            f"{settings.training.batch_size} clips; go on with --resume, and training.accumulate="
+            f"{2 * settings.training.accumulate} for the same steps in smaller parts, or begin with a smaller "
+            "--batch-size"
+        ) from error
+    finally:
+        training.close()

@@ -1,0 +1,77 @@
+"""How a training is told on standard error: a bar on a terminal, plain lines elsewhere."""
+
+from time import monotonic
+from types import TracebackType
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+# Seconds between two plain lines within an epoch, for logs of runs that last days.
+LINE_INTERVAL = 30.0
+
+
+class TrainingProgress:
+    """Epoch, loss, learning rate, clips a second and time left; a context manager.
+
+    Args:
+        work: Steps of the run, in units of one of phase one.
+        done: Of these, what an earlier part of the run has made.
+        show: Whether anything is printed at all.
+    """
+
+    def __init__(self, work: float, *, done: float, show: bool) -> None:
+        self._console = Console(stderr=True, quiet=not show)
+        self._work, self._done, self._before = work, done, done
+        self._started = self._last_line = monotonic()
+        self._clips = 0
+        self._bar = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            TextColumn("{task.fields[told]}"),
+            TimeElapsedColumn(),
+            console=self._console,
+            disable=not (show and self._console.is_terminal),
+        )
+        self._task = self._bar.add_task("", total=work, told="")
+
+    def __enter__(self) -> "TrainingProgress":
+        self._bar.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._bar.stop()
+
+    def step(self, heading: str, *, work: float, clips: int, loss: float, learning_rate: float) -> None:
+        """One more step is made.
+
+        Args:
+            heading: Which epoch it is of.
+            work: What it cost, in units of a step of phase one.
+            clips: Clips that it saw.
+            loss: The total.
+            learning_rate: Of the backbone.
+        """
+        self._done += work
+        self._clips += clips
+        told = f"loss {loss:.4f}, lr {learning_rate:.2e}, {self.rate():.1f} clips/s, {self._left()} left"
+        self._bar.update(self._task, description=heading, completed=self._done, told=told)
+        if not self._console.is_terminal and monotonic() - self._last_line >= LINE_INTERVAL:
+            self.say(f"{heading}: {told}")
+
+    def say(self, text: str) -> None:
+        """A line that stays."""
+        self._last_line = monotonic()
+        self._console.print(text, highlight=False, markup=False, soft_wrap=True)
+
+    def rate(self) -> float:
+        """Clips a second since the beginning."""
+        return self._clips / max(monotonic() - self._started, 1e-9)
+
+    def _left(self) -> str:
+        made = self._done - self._before
+        seconds = (monotonic() - self._started) / made * (self._work - self._done) if made else 0.0
+        minutes, second = divmod(int(seconds), 60)
+        hours, minute = divmod(minutes, 60)
+        return f"{hours}:{minute:02d}:{second:02d}"
