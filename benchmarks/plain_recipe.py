@@ -35,38 +35,44 @@ class PlainAttention(nn.Module):
         return self.proj((attention @ value).transpose(-2, -3).flatten(-2)), attention
 
 
-class PlainBlock(nn.Module):
-    """Spatial and temporal attention, each followed by an MLP; the temporal one goes first where `temporal_first`."""
+class PlainHalf(nn.Module):
+    """Attention over the second to last axis, then an MLP, each added to what came in."""
+
+    def __init__(self, dim: int, heads: int, hidden: int) -> None:
+        super().__init__()
+        self.norm1 = nn.LayerNorm(dim, eps=1e-6)
+        self.attention = PlainAttention(dim, heads)
+        self.norm2 = nn.LayerNorm(dim, eps=1e-6)
+        self.feed_forward = nn.ModuleDict({"fc1": nn.Linear(dim, hidden), "fc2": nn.Linear(hidden, dim)})
+
+    def forward(self, x: torch.Tensor, valid: torch.Tensor | None = None) -> tuple[torch.Tensor, torch.Tensor]:
+        attended, attention = self.attention(self.norm1(x), valid)
+        x = x + attended
+        hidden = nn.functional.gelu(self.feed_forward["fc1"](self.norm2(x)))
+        return x + self.feed_forward["fc2"](hidden), attention
+
+
+class PlainStream(nn.Module):
+    """A half among joints and one among frames; the latter goes first where `temporal_first`."""
 
     def __init__(self, dim: int, heads: int, hidden: int, *, temporal_first: bool) -> None:
         super().__init__()
         self.temporal_first = temporal_first
-        self.norms = nn.ModuleList(nn.LayerNorm(dim, eps=1e-6) for _ in range(4))
-        self.spatial, self.temporal = PlainAttention(dim, heads), PlainAttention(dim, heads)
-        self.mlps = nn.ModuleList(
-            nn.Sequential(nn.Linear(dim, hidden), nn.GELU(), nn.Linear(hidden, dim)) for _ in range(2)
-        )
+        self.spatial, self.temporal = PlainHalf(dim, heads, hidden), PlainHalf(dim, heads, hidden)
 
     def forward(self, x: torch.Tensor, valid: torch.Tensor | None) -> tuple[torch.Tensor, torch.Tensor]:
         """(S, T, V, C), and the spatial map (S, T, h, V, V)."""
         if self.temporal_first:
-            return self._across_joints(self._across_frames(x, valid))
-        x, attention = self._across_joints(x)
+            return self.spatial(self._across_frames(x, valid))
+        x, attention = self.spatial(x)
         return self._across_frames(x, valid), attention
 
-    def _across_joints(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        attended, attention = self.spatial(self.norms[0](x))
-        x = x + attended
-        return x + self.mlps[0](self.norms[1](x)), attention
-
     def _across_frames(self, x: torch.Tensor, valid: torch.Tensor | None) -> torch.Tensor:
-        attended, _ = self.temporal(self.norms[2](x).transpose(1, 2), valid)  # (S, V, T, C)
-        x = x + attended.transpose(1, 2)
-        return x + self.mlps[1](self.norms[3](x))
+        return self.temporal(x.transpose(1, 2), valid)[0].transpose(1, 2)
 
 
 class PlainDSTFormer(Backbone):
-    """DSTFormer as its paper draws it.
+    """DSTFormer as its paper draws it; parameters have the names that they have in the project's.
 
     Args:
         num_joints: V.
@@ -82,12 +88,14 @@ class PlainDSTFormer(Backbone):
         self, *, num_joints: int, channels: int, dim: int, depth: int, heads: int, mlp_ratio: float, max_frames: int
     ) -> None:
         super().__init__(num_joints=num_joints, max_frames=max_frames, dim=dim, dim_representation=dim)
-        hidden = round(dim * mlp_ratio)
-        self.embed = nn.Linear(channels, dim)
-        self.spatial_embedding = nn.Parameter(0.02 * torch.randn(1, 1, num_joints, dim))
+        hidden = int(dim * mlp_ratio)
+        self.joint_embedding = nn.Linear(channels, dim)
+        self.spatial_embedding = nn.Parameter(0.02 * torch.randn(1, num_joints, dim))
         self.temporal_embedding = nn.Parameter(0.02 * torch.randn(1, max_frames, 1, dim))
-        self.spatial_first = nn.ModuleList(PlainBlock(dim, heads, hidden, temporal_first=False) for _ in range(depth))
-        self.temporal_first = nn.ModuleList(PlainBlock(dim, heads, hidden, temporal_first=True) for _ in range(depth))
+        self.streams_st, self.streams_ts = (
+            nn.ModuleList(PlainStream(dim, heads, hidden, temporal_first=first) for _ in range(depth))
+            for first in (False, True)
+        )
         self.fusions = nn.ModuleList(nn.Linear(2 * dim, 2) for _ in range(depth))
         self.norm = nn.LayerNorm(dim, eps=1e-6)
         self.representation = nn.Linear(dim, dim)
@@ -103,14 +111,14 @@ class PlainDSTFormer(Backbone):
         """R and A as of any backbone."""
         # Frames that the temporal attention may look at: a sequence's own (S, 1, 1, 1, T).
         valid = None if frame_mask is None or bool(frame_mask.all()) else frame_mask[:, None, None, None]
-        x = self.embed(x)  # (S, T, V, C_f)
+        x = self.joint_embedding(x)  # (S, T, V, C_f)
         if masked is not None:
             x = torch.where(masked[..., None], self.mask_token.to(x.dtype), x)
         x = x + self.spatial_embedding + self.temporal_embedding[:, : x.shape[1]]
         attention = x
-        for one, other, fusion in zip(self.spatial_first, self.temporal_first, self.fusions, strict=True):
-            first, attention = one(x, valid)
-            second, _ = other(x, valid)
+        for stream_st, stream_ts, fusion in zip(self.streams_st, self.streams_ts, self.fusions, strict=True):
+            first, attention = stream_st(x, valid)
+            second, _ = stream_ts(x, valid)
             weights = fusion(torch.cat([first, second], dim=-1)).softmax(dim=-1)
             x = first * weights[..., :1] + second * weights[..., 1:]
         representation = torch.tanh(self.representation(self.norm(x)))

@@ -201,7 +201,7 @@ def measure_training(task: dict[str, Any]) -> dict[str, float]:
 
 
 def measure_inference(task: dict[str, Any]) -> dict[str, float]:
-    """Clips a second from an open pickle to probabilities: one at a time and plainly, or as `skelpipe evaluate` does."""
+    """Clips a second from an open file to probabilities: plainly, one at a time, or as `skelpipe evaluate` does."""
     from recognition.inference import scores_of
     from recognition.runs import Trained
 
