@@ -1,0 +1,120 @@
+"""Two processes with a part of the batch each do what one does with the whole: losses, gradients, statistics."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from test_maskclr import made_objective
+from tiny_recognizer import made_batch, part_of
+from torch import distributed, multiprocessing, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from recognition.gathering import Shares, find_shares, gather, sum_over_processes
+from recognition.maskclr import MaskCLR
+
+# What each step is: phase, and whether prototypes are warmed. The last is judged by prototypes of the ones before.
+STEPS = [(1, False), (1, True), (1, True), (2, False), (2, False)]
+CASES = {
+    f"{representation}, {first} + {8 - first}": (first, representation)
+    for representation in ("joints", "hidden")
+    for first in (4, 3)
+}
+
+
+def train(objective: MaskCLR, module: nn.Module, clips: slice) -> dict[str, torch.Tensor]:
+    """A few steps on this process's clips; all that is left behind by them."""
+    optimizer = torch.optim.SGD(objective.parameters(), lr=0.3)
+    result = {}
+    for number, (phase, warming) in enumerate(STEPS):
+        batch = part_of(made_batch(seed=20), clips)
+        optimizer.zero_grad()
+        losses = module(batch, phase=phase, epoch=number, warm_prototypes=warming)
+        losses.total.backward()
+        for name in ("total", "cross_entropy", "sample", "klass"):
+            result[f"{number} {name}"] = getattr(losses, name).detach()
+        assert len(losses.logits) == len(batch)
+        result |= {f"{number} {name}": weight.grad.clone() for name, weight in objective.named_parameters()}
+        optimizer.step()
+    return result | objective.state_dict()
+
+
+def work(rank: int, folder: str) -> None:
+    torch.set_num_threads(1)
+    distributed.init_process_group("gloo", init_method=f"file://{folder}/meeting", rank=rank, world_size=2)
+    results: dict[str, Any] = {}
+    for name, (first, representation) in CASES.items():
+        objective = made_objective(representation=representation, confidence=0.26)
+        clips = slice(0, first) if rank == 0 else slice(first, 8)
+        results[name] = train(objective, DistributedDataParallel(objective), clips)
+        objective.eval()
+        results[name + " evaluation"] = objective(part_of(made_batch(seed=1), clips), phase=2, epoch=0).total.detach()
+    results["sum"] = gradient_of_sum(rank)
+    results["unequal use"] = gradient_of_unequal_use(rank)
+    torch.save(results, Path(folder) / f"{rank}.pt")
+    distributed.destroy_process_group()
+
+
+def gradient_of_sum(rank: int) -> tuple[torch.Tensor, torch.Tensor]:
+    value = torch.tensor([1.0 + rank, 2.0], requires_grad=True)
+    summed = sum_over_processes(value)
+    (summed.square() * (1 + rank)).sum().backward()
+    return summed.detach(), value.grad
+
+
+def gradient_of_unequal_use(rank: int) -> torch.Tensor:
+    """Gradient of one's own rows when the processes weigh all rows differently."""
+    rows = torch.ones(1 + rank, 2, requires_grad=True)
+    gathered = gather(rows, find_shares(len(rows), rows.device))
+    (gathered * torch.tensor([[1.0], [2.0], [3.0]]) * 10**rank).sum().backward()
+    return rows.grad
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
+    folder = tmp_path_factory.mktemp("gathering")
+    multiprocessing.spawn(work, (str(folder),), nprocs=2)
+    return [torch.load(folder / f"{rank}.pt", weights_only=True) for rank in range(2)]
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_two_processes_are_one(results: list[dict[str, Any]], name: str) -> None:
+    _, representation = CASES[name]
+    alone = made_objective(representation=representation, confidence=0.26)
+    expected = train(alone, alone, slice(0, 8))
+    assert float(expected["4 klass"]) > 0
+    assert float(expected["4 sample"]) > 0
+    for result in results:
+        assert set(result[name]) == set(expected)
+        for key, value in expected.items():
+            torch.testing.assert_close(
+                result[name][key], value, rtol=0, atol=1e-9, msg=lambda text, key=key: key + text
+            )
+
+
+def test_evaluation_is_each_process_s_own(results: list[dict[str, Any]]) -> None:
+    losses = [float(result["joints, 3 + 5 evaluation"]) for result in results]
+    assert losses[0] != losses[1]
+
+
+def test_gradient_is_the_sum_over_processes(results: list[dict[str, Any]]) -> None:
+    assert results[0]["unequal use"].tolist() == [[11, 11]]
+    assert results[1]["unequal use"].tolist() == [[22, 22], [33, 33]]
+    for result in results:
+        summed, gradient = result["sum"]
+        assert summed.tolist() == [3, 4]
+        # 2 * sum * (1 + 2), for both places.
+        assert gradient.tolist() == [18, 24]
+
+
+def test_alone_nothing_is_exchanged() -> None:
+    tensor = torch.randn(3, 2)
+    shares = find_shares(3, tensor.device)
+    assert shares == Shares((3,), 0)
+    assert gather(tensor, shares) is tensor
+    assert sum_over_processes(tensor) is tensor
+    assert shares.own == slice(0, 3)
+
+
+def test_place_of_own_clips() -> None:
+    assert [Shares((3, 5, 2), rank).own for rank in range(3)] == [slice(0, 3), slice(3, 8), slice(8, 10)]
