@@ -24,17 +24,11 @@ def validate_dataset(data: Any, path: Path) -> None:
     Raises:
         AnnotationError: One sentence that names file, clip, value and remedy.
     """
-    if not isinstance(data, dict) or not isinstance(data.get("annotations"), list):
-        raise AnnotationError(
-            f"{path}: not a skeleton data set but a {type(data).__name__} without a list of annotations; it must be "
-            '{"split": {name: [frame_dir]}, "annotations": [...]}'
-        )
-    split = data.get("split")
-    if not isinstance(split, dict) or not all(isinstance(clips, list | tuple | set) for clips in split.values()):
-        raise AnnotationError(f'{path}: "split" must map names to lists of clip ids, and is {split!r:.80}')
+    validate_container(data, path)
+    split = data["split"]
     identifiers = set()
     for position, annotation in enumerate(data["annotations"]):
-        identifier = _validated_clip(annotation, position, path)
+        identifier = validated_clip(annotation, position, path)
         if identifier in identifiers:
             raise AnnotationError(f"{path}: clip {identifier!r} occurs twice; give each clip its own frame_dir")
         identifiers.add(identifier)
@@ -47,13 +41,43 @@ def validate_dataset(data: Any, path: Path) -> None:
                 )
 
 
-def _validated_clip(annotation: Any, position: int, path: Path) -> str:
-    """The id of a clip whose fields have the types and shapes that PYSKL's readers rely on."""
+def validate_container(data: Any, path: Path) -> None:
+    """Checks that `data` has a list of annotations and splits that are lists of ids, and looks at no clip.
+
+    Raises:
+        AnnotationError: One sentence that names file, value and remedy.
+    """
+    if not isinstance(data, dict) or not isinstance(data.get("annotations"), list):
+        raise AnnotationError(
+            f"{path}: not a skeleton data set but a {type(data).__name__} without a list of annotations; it must be "
+            '{"split": {name: [frame_dir]}, "annotations": [...]}'
+        )
+    split = data.get("split")
+    if not isinstance(split, dict) or not all(isinstance(clips, list | tuple | set) for clips in split.values()):
+        raise AnnotationError(f'{path}: "split" must map names to lists of clip ids, and is {split!r:.80}')
+
+
+def clip_identifier(annotation: Any, position: int, path: Path) -> str:
+    """The id of the clip at `position` of a file.
+
+    Raises:
+        AnnotationError: It has none, or is no clip.
+    """
     if not isinstance(annotation, dict):
         raise AnnotationError(f"{path}: annotation {position} is a {type(annotation).__name__} and must be a dict")
     identifier = annotation.get("frame_dir", annotation.get("filename"))
     if not isinstance(identifier, str):
         raise AnnotationError(f'{path}: annotation {position} lacks "frame_dir", the id of its clip; add it')
+    return identifier
+
+
+def validated_clip(annotation: Any, position: int, path: Path) -> str:
+    """The id of a clip whose fields have the types and shapes that PYSKL's readers rely on.
+
+    Raises:
+        AnnotationError: They do not; one sentence that names file, clip, value and remedy.
+    """
+    identifier = clip_identifier(annotation, position, path)
     clip = f"{path}: clip {identifier!r}"
     for key in ("label", "total_frames", "keypoint"):
         if key not in annotation:

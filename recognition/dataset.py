@@ -1,0 +1,193 @@
+"""Clips as the network takes them: the transforms in order, drawn anew at every access, and batches of the result."""
+
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch.utils.data import Dataset
+
+from pose_extraction.errors import UsageError
+from pose_extraction.skeleton import COCO17, H36M17, Skeleton
+from recognition.batches import Batch
+from recognition.clips import Clip, ClipSet
+from recognition.legacy_reader import LegacyReader
+from recognition.perturbations import Perturbation
+from recognition.settings import DataSettings
+from recognition.transforms import (
+    coco_to_h36m,
+    crop_scale,
+    flip,
+    follow_two,
+    random_move,
+    sample_frames,
+    to_body,
+    to_camera,
+)
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One clip as the network takes it.
+
+    Args:
+        keypoint: float32 (M, T, V, 3) of the persons that are there: x, y after `crop_scale` and the score, or x, y, z.
+            Zero where a joint was not seen.
+        label: Class number, -1 for none.
+        index: Place of the clip in its file.
+        name: Its id.
+    """
+
+    keypoint: np.ndarray
+    label: int
+    index: int
+    name: str
+
+
+def layout_of_model(clips: ClipSet, settings: DataSettings) -> Skeleton:
+    """The joint layout that the network sees.
+
+    Raises:
+        UsageError: The file's joints cannot be turned into what `model_layout` asks for.
+    """
+    wanted = "h36m17" if settings.legacy and settings.model_layout == "auto" else settings.model_layout
+    if wanted in ("auto", clips.layout.name):
+        if settings.legacy:
+            raise UsageError(
+                f"{clips.path}: data.legacy reads COCO-17 as H36M-17, and not {clips.layout.name}; set it to false"
+            )
+        return clips.layout
+    if wanted == H36M17.name and clips.layout.name == COCO17.name and clips.dimensions == 2:
+        return H36M17
+    raise UsageError(
+        f"{clips.path}: data.model_layout={wanted!r} cannot be made of {clips.layout.name} in {clips.dimensions}D; "
+        "h36m17 is made of coco17 in 2D, and every other layout stays as it is (auto)"
+    )
+
+
+class SkeletonDataset(Dataset[Sample]):
+    """Clips of a file under the transforms of a run.
+
+    Args:
+        clips: The file.
+        indices: int64 (N,) which of its clips.
+        settings: What becomes of them.
+        train: Whether transforms are drawn at random.
+        seed: Of what is drawn.
+        perturbation: Disturbance to measure robustness with.
+
+    Raises:
+        UsageError: The settings ask for what cannot be had of the file's joints.
+    """
+
+    def __init__(
+        self,
+        clips: ClipSet,
+        indices: np.ndarray,
+        settings: DataSettings,
+        *,
+        train: bool,
+        seed: int = 0,
+        perturbation: Perturbation | None = None,
+    ) -> None:
+        self.clips = clips
+        self.indices = np.asarray(indices, np.int64)
+        self.settings = settings
+        self.train = train
+        self.seed = seed
+        self.perturbation = perturbation
+        self.layout = layout_of_model(clips, settings)
+        if settings.flip > 0 and not self.layout.flip_pairs:
+            raise UsageError(
+                f"data.flip={settings.flip}: which joints of {self.layout.name} are left and right is not known; set "
+                "data.flip=0, or name the layout with data.layout"
+            )
+        if settings.legacy and perturbation is not None:
+            raise UsageError("data.legacy: clips read the published way cannot be perturbed; set it to false")
+        # Frames of every item; with own lengths, the most that one has.
+        self._frames = settings.max_frames if settings.num_frames == "own" else settings.num_frames
+        self.lengths = np.full(len(self.indices), self._frames)
+        if settings.num_frames == "own":
+            self.lengths = np.minimum(clips.lengths[self.indices], self._frames)
+        self._legacy = LegacyReader(clips, self.indices, settings, train=train) if settings.legacy else None
+
+    @property
+    def labels(self) -> np.ndarray:
+        """int64 (N,) class of each clip, -1 for none."""
+        return self.clips.labels[self.indices]
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    def __getitem__(self, key: int | tuple[int, int]) -> Sample:
+        """A clip by its position, or by (epoch, position).
+
+        What is drawn depends on the seed, the epoch and the clip alone: not on the process that reads it, nor on what
+        was read before.
+        """
+        epoch, position = key if isinstance(key, tuple) else (0, key)
+        index = int(self.indices[position])
+        clip = self.clips[index]
+        rng = np.random.default_rng([self.seed, epoch, index]) if self.train else None
+        keypoint = self._read(clip, rng) if self._legacy is None else self._legacy.read(clip, position, rng)
+        return Sample(keypoint, clip.label, index, clip.name)
+
+    def _read(self, clip: Clip, rng: np.random.Generator | None) -> np.ndarray:
+        settings = self.settings
+        there = np.flatnonzero((clip.score > 0).any(axis=(1, 2)))[: settings.max_persons]
+        keypoint, score = clip.keypoint[there], clip.score[there]
+        keypoint = to_camera(keypoint, clip.size) if clip.size is not None else to_body(keypoint)
+        keypoint, score = self._perturb("camera", keypoint, score, clip)
+        if len(there) == 2 and not clip.tracked:
+            keypoint, score = follow_two(keypoint, score)
+        if self.layout.name != self.clips.layout.name:
+            keypoint, score = coco_to_h36m(keypoint, score)
+        if settings.num_frames != "own" or clip.score.shape[1] > self._frames:
+            frames = sample_frames(clip.score.shape[1], self._frames, rng)
+            keypoint, score = keypoint[:, frames], score[:, frames]
+        ratio = float(np.mean(settings.scale_range_test))
+        if rng is not None:
+            if settings.flip > 0 and rng.random() < settings.flip:
+                keypoint, score = flip(keypoint, score, self.layout.flip_indices)
+            if settings.random_move:
+                keypoint = random_move(keypoint, rng)
+            ratio = rng.uniform(*settings.scale_range_train)
+        placed = crop_scale(keypoint, score, ratio)
+        placed, score = self._perturb("model", placed, score, clip)
+        # Someone who is in none of the frames that were drawn is not there; but a clip is never without anybody.
+        kept = np.flatnonzero((score > 0).any(axis=(1, 2)))
+        if not len(kept):
+            kept = np.zeros(1, np.int64)
+        placed, score = placed[kept], score[kept]
+        return placed if clip.size is None else np.concatenate([placed, np.clip(score, 0, 1)[..., None]], axis=-1)
+
+    def _perturb(
+        self, space: str, keypoint: np.ndarray, score: np.ndarray, clip: Clip
+    ) -> tuple[np.ndarray, np.ndarray]:
+        if self.perturbation is None or self.perturbation.space != space:
+            return keypoint, score
+        # By the clip's name: the draw stays when the file gains clips or loses them.
+        return self.perturbation(keypoint, score, np.random.default_rng([self.seed, zlib.crc32(clip.name.encode())]))
+
+
+def collate(samples: Sequence[Sample]) -> Batch:
+    """Puts clips together, with persons and frames padded to the most that one of them has."""
+    persons = max(sample.keypoint.shape[0] for sample in samples)
+    frames = max(sample.keypoint.shape[1] for sample in samples)
+    keypoint = torch.zeros(len(samples), persons, frames, *samples[0].keypoint.shape[2:])
+    person_mask = torch.zeros(len(samples), persons, dtype=torch.bool)
+    frame_mask = torch.zeros(len(samples), frames, dtype=torch.bool)
+    for row, sample in enumerate(samples):
+        own_persons, own_frames = sample.keypoint.shape[:2]
+        keypoint[row, :own_persons, :own_frames] = torch.from_numpy(sample.keypoint)
+        person_mask[row, :own_persons] = True
+        frame_mask[row, :own_frames] = True
+    return Batch(
+        keypoint=keypoint,
+        person_mask=person_mask,
+        frame_mask=frame_mask,
+        label=torch.tensor([sample.label for sample in samples], dtype=torch.int64),
+        index=torch.tensor([sample.index for sample in samples], dtype=torch.int64),
+        names=tuple(sample.name for sample in samples),
+    )

@@ -1,0 +1,126 @@
+"""Clips as the published MotionBERT and MaskCLR code reads them, step by step, to compare with.
+
+What it does otherwise than the transforms here: half-precision arithmetic up to H36M, frames drawn once for all epochs,
+missing joints that take part at (-1, -1), persons that are exchanged without their scores, confidences of COCO's joints
+beside H36M's, an all-zero second person that is moved and scaled along with the first.
+"""
+
+import numpy as np
+
+from pose_extraction.errors import UsageError
+from recognition.clips import Clip, ClipSet
+from recognition.settings import DataSettings
+from recognition.transforms import FEWEST_JOINTS, ROTATION, SCALE, TRANSLATION
+
+# The published reader takes two persons, always.
+PERSONS = 2
+# The seed of the published constructor, whatever the run's.
+SEED = 0
+
+
+class LegacyReader:
+    """Reads clips of one data set the published way.
+
+    Frames are drawn in the order of `indices` with the published seed. (With clips held out of the split, the draws
+    differ from those of the published run, which holds out none.) `random_move` and `crop_scale` are drawn from the
+    generator that each access hands over, where the published code goes on with the process's own.
+
+    Raises:
+        UsageError: The settings ask for more than the published reader can do.
+    """
+
+    def __init__(self, clips: ClipSet, indices: np.ndarray, settings: DataSettings, *, train: bool) -> None:
+        if settings.num_frames == "own" or settings.flip > 0 or clips.dimensions != 2:
+            raise UsageError(
+                f"{clips.path}: legacy reading knows a fixed data.num_frames, no data.flip and joints in 2D only; set "
+                "data.legacy=false, or the others accordingly"
+            )
+        self.settings = settings
+        self.train = train
+        drawn = np.random.RandomState(SEED)
+        self.frames = [
+            frozen_frames(int(length), settings.num_frames, drawn if train and settings.random_move else None)
+            for length in clips.lengths[indices]
+        ]
+
+    def read(self, clip: Clip, position: int, rng: np.random.Generator | None) -> np.ndarray:
+        """float32 (2, T, 17, 3), the clip at `position` of the data set."""
+        keypoint, score = (np.nan_to_num(values, nan=0).astype(np.float16) for values in (clip.keypoint, clip.score))
+        assert clip.size is not None  # 2D, as the constructor has seen to.
+        keypoint = _human_tracking(_make_cam(keypoint, clip.size))[:PERSONS]
+        frames = self.frames[position]
+        motion = np.concatenate([_coco2h36m(keypoint)[:, frames], score[:PERSONS, frames, :, None]], axis=-1)
+        motion = motion.astype(np.float32)
+        if len(motion) < PERSONS:
+            motion = np.concatenate([motion, np.zeros_like(motion)])
+        if rng is not None and self.settings.random_move:
+            motion = _random_move(motion, rng)
+        low, high = self.settings.scale_range_train if rng is not None else self.settings.scale_range_test
+        return _crop_scale(motion, float(rng.uniform(low, high)) if rng is not None else (low + high) / 2)
+
+
+def frozen_frames(length: int, target: int, drawn: np.random.RandomState | None) -> np.ndarray:
+    """Indices of `target` frames of a clip, int64 (target,): step 1."""
+    even = np.linspace(0, length, num=target, endpoint=False)
+    if drawn is None:
+        return even.astype(np.int64)
+    if length < target:
+        down = drawn.randint(2, size=target)
+        chosen = np.sort(down * np.floor(even) + (1 - down) * np.ceil(even))
+    else:
+        chosen = drawn.random_sample(target) * (even[1] - even[0]) + even
+    return np.clip(chosen, 0, length - 1).astype(np.int64)
+
+
+def _make_cam(keypoint: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Step 2, in half precision: a missing joint, at pixel (0, 0), becomes (-1, -1)."""
+    return keypoint / np.float16(max(size)) * np.float16(2) - np.float16(1)
+
+
+def _human_tracking(keypoint: np.ndarray) -> np.ndarray:
+    """Step 3: persons exchanged where the first is nearer to where the second was; their scores stay."""
+    if len(keypoint) < PERSONS:
+        return keypoint
+    moved = np.abs(keypoint[0, 1:] - keypoint[0, :-1]).sum(axis=(1, 2))
+    crossed = np.abs(keypoint[0, 1:] - keypoint[1, :-1]).sum(axis=(1, 2))
+    swapped = np.concatenate([[False], np.logical_xor.accumulate(moved > crossed)])
+    return np.where(swapped[:, None, None], keypoint[1::-1], keypoint[:2])
+
+
+def _coco2h36m(keypoint: np.ndarray) -> np.ndarray:
+    """Step 4, in half precision; joints that were not seen count in middles."""
+    half = np.float16(0.5)
+    mapped = np.empty_like(keypoint)
+    mapped[..., (1, 2, 3, 4, 5, 6), :] = keypoint[..., (12, 14, 16, 11, 13, 15), :]
+    mapped[..., (9, 11, 12, 13, 14, 15, 16), :] = keypoint[..., (0, 5, 7, 9, 6, 8, 10), :]
+    mapped[..., 0, :] = (keypoint[..., 11, :] + keypoint[..., 12, :]) * half
+    mapped[..., 8, :] = (keypoint[..., 5, :] + keypoint[..., 6, :]) * half
+    mapped[..., 7, :] = (mapped[..., 0, :] + mapped[..., 8, :]) * half
+    mapped[..., 10, :] = (keypoint[..., 1, :] + keypoint[..., 2, :]) * half
+    return mapped
+
+
+def _random_move(motion: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Step 6: also the person who is not there is moved."""
+    ends = [rng.uniform(-ROTATION, ROTATION, 2), rng.uniform(*SCALE, 2)]
+    ends += [rng.uniform(-TRANSLATION, TRANSLATION, 2) for _ in range(2)]
+    angle, scale, shift_x, shift_y = (np.linspace(first, last, motion.shape[1])[:, None] for first, last in ends)
+    moved = motion.copy()
+    x, y = motion[..., 0], motion[..., 1]
+    moved[..., 0] = np.cos(angle) * scale * x - np.sin(angle) * scale * y + shift_x
+    moved[..., 1] = np.sin(angle) * scale * x + np.cos(angle) * scale * y + shift_y
+    return moved
+
+
+def _crop_scale(motion: np.ndarray, ratio: float) -> np.ndarray:
+    """Step 7: the box is of joints with confidence, but every joint is placed by it, seen or not."""
+    valid = motion[motion[..., 2] != 0][:, :2]
+    if len(valid) < FEWEST_JOINTS:
+        return np.zeros_like(motion)
+    low, high = valid.min(axis=0), valid.max(axis=0)
+    scale = float((high - low).max()) * ratio
+    if scale == 0:
+        return np.zeros_like(motion)
+    placed = motion.copy()
+    placed[..., :2] = ((motion[..., :2] - (low + high - scale) / 2) / scale - 0.5) * 2
+    return np.clip(placed, -1, 1)

@@ -1,0 +1,151 @@
+"""What becomes of a clip's joints on the way to the network, one pure function a step, in the order of use.
+
+Shapes are (M, T, V, D), D = 2 or 3 coordinates, float32. A joint that was not seen is NaN with score 0 and takes no
+part in any step; `crop_scale`, the last, puts zeros in its place. In 2D the unit after `to_camera` is half the frame's
+longer side; in 3D, which has no frame, `to_body` gives about the same.
+"""
+
+import numpy as np
+
+# Ranges of `random_move` at the first and the last frame, as in MotionBERT's recipe.
+ROTATION = np.pi / 18
+SCALE = (0.9, 1.1)
+TRANSLATION = 0.1
+# With fewer joints seen in a whole clip, there is no size to speak of.
+FEWEST_JOINTS = 4
+
+# H36M-17 out of COCO-17: the parents of each joint, whose mean it is.
+H36M_PARENTS: tuple[tuple[int, ...], ...] = (
+    (11, 12), (12,), (14,), (16,), (11,), (13,), (15,), (5, 6, 11, 12), (5, 6), (0,), (1, 2), (5,), (7,), (9,), (6,),
+    (8,), (10,),
+)  # fmt: skip
+H36M_HEAD = 10
+
+
+def sample_frames(length: int, target: int, rng: np.random.Generator | None = None) -> np.ndarray:
+    """Indices of `target` frames, evenly over a clip of `length`, int64 (target,), rising.
+
+    A short clip repeats frames. With `rng`, positions jitter as in MotionBERT's recipe: in a short clip each is rounded
+    down or up, in a long one it moves within its interval; without, they are rounded down.
+    """
+    even = np.linspace(0, length, target, endpoint=False)
+    if rng is None:
+        return even.astype(np.int64)
+    if length < target:
+        chosen = np.sort(np.where(rng.random(target) < 0.5, np.floor(even), np.ceil(even)))
+    else:
+        chosen = even + rng.random(target) * (length / target)
+    return np.minimum(chosen, length - 1).astype(np.int64)
+
+
+def to_camera(keypoint: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Pixels to [-1, 1] over the longer side of a frame of `size` (h, w); the shorter starts at -1 too."""
+    return keypoint * np.float32(2 / max(size)) - np.float32(1)
+
+
+def to_body(keypoint: np.ndarray) -> np.ndarray:
+    """3D coordinates to units of the clip's extent: its box's longest side becomes 1.
+
+    The origin is the mean of the first person's joints in the first frame that it is seen in.
+    """
+    seen = np.isfinite(keypoint).all(axis=-1)
+    if not seen.any():
+        return keypoint
+    person, frame = np.argwhere(seen.any(axis=-1))[0]
+    origin = keypoint[person, frame][seen[person, frame]].mean(axis=0)
+    points = keypoint[seen]
+    extent = np.ptp(points, axis=0).max()
+    return (keypoint - origin) / (extent if extent > 0 else np.float32(1))
+
+
+def follow_two(keypoint: np.ndarray, score: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Two persons whose order was exchanged between frames, put back in order, scores with them.
+
+    From each frame to the next, the first person is the nearer of the two to where the first stood, by the sum of
+    absolute differences over the joints that all three poses have; where they have none, the order stays.
+    """
+    now, before = keypoint[0, 1:], keypoint[:, :-1]
+    difference = np.abs(now - before).sum(axis=-1)
+    common = np.isfinite(difference).all(axis=0)
+    stays, changes = np.where(common, difference, 0).sum(axis=-1)
+    swapped = np.concatenate([[False], np.logical_xor.accumulate(stays > changes)])
+    if not swapped.any():
+        return keypoint, score
+    return (
+        np.where(swapped[:, None, None], keypoint[::-1], keypoint),
+        np.where(swapped[:, None], score[::-1], score),
+    )
+
+
+def coco_to_h36m(keypoint: np.ndarray, score: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """COCO-17 to H36M-17 as MotionBERT defines it, with scores that mean what they say.
+
+    A derived joint (root, belly, neck) is there when all its parents are, and its score is their least. The head is the
+    middle of the eyes, or the one eye that was seen. The belly is midway between root and neck.
+    """
+    parts, scores = [], []
+    for parents in H36M_PARENTS:
+        parts.append(keypoint[..., parents, :].mean(axis=-2))
+        scores.append(score[..., parents].min(axis=-1))
+    eyes, eye_score = keypoint[..., (1, 2), :], score[..., (1, 2)]
+    one_eye = (eye_score > 0).sum(axis=-1) == 1
+    better = np.take_along_axis(eyes, eye_score.argmax(axis=-1)[..., None, None], axis=-2)[..., 0, :]
+    parts[H36M_HEAD] = np.where(one_eye[..., None], better, parts[H36M_HEAD])
+    scores[H36M_HEAD] = np.where(one_eye, eye_score.max(axis=-1), scores[H36M_HEAD])
+    return np.stack(parts, axis=-2), np.stack(scores, axis=-1)
+
+
+def flip(keypoint: np.ndarray, score: np.ndarray, flip_indices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The mirror image: x changes its sign, and left joints take the place of right ones, with their scores."""
+    mirrored = keypoint[..., flip_indices, :]
+    mirrored[..., 0] *= -1
+    return mirrored, score[..., flip_indices]
+
+
+def random_move(keypoint: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """All persons turned, scaled and shifted about the origin by amounts that change linearly over the clip.
+
+    The amounts at the first and the last frame are drawn: rotation in [-10, 10] degrees, scale in [0.9, 1.1] and shift
+    of each axis in [-0.1, 0.1]. In 3D the rotation is about the vertical axis y.
+    """
+    frames, dimensions = keypoint.shape[1], keypoint.shape[-1]
+    along = np.linspace(0, 1, frames)
+    angle = _between(rng.uniform(-ROTATION, ROTATION, 2), along)
+    scale = _between(rng.uniform(*SCALE, 2), along)
+    shift = np.stack([_between(rng.uniform(-TRANSLATION, TRANSLATION, 2), along) for _ in range(dimensions)], axis=-1)
+    first, second = (0, 1) if dimensions == 2 else (2, 0)
+    turn = np.zeros((frames, dimensions, dimensions))
+    turn[:, range(dimensions), range(dimensions)] = scale[:, None]
+    turn[:, first, first] = turn[:, second, second] = np.cos(angle) * scale
+    turn[:, second, first] = np.sin(angle) * scale
+    turn[:, first, second] = -turn[:, second, first]
+    return keypoint @ turn.transpose(0, 2, 1).astype(np.float32) + shift[:, None].astype(np.float32)
+
+
+def _between(ends: np.ndarray, along: np.ndarray) -> np.ndarray:
+    return ends[0] + (ends[1] - ends[0]) * along
+
+
+def crop_scale(keypoint: np.ndarray, score: np.ndarray, ratio: float) -> np.ndarray:
+    """Joints in a square (cube) about the box of all that was seen, `ratio` times its longest side, which is [-1, 1].
+
+    Args:
+        keypoint: float32 (M, T, V, D), NaN where not seen.
+        score: float32 (M, T, V), 0 where not seen.
+        ratio: Side of the square over the box's longest side; the box spans +-1/ratio.
+
+    Returns:
+        float32 (M, T, V, D), clipped to [-1, 1], zeros where not seen. When fewer than four joints were seen in the
+        whole clip, or all in one point, there is no size to scale by, and all are put at zero; their scores say which
+        were there.
+    """
+    seen = score > 0
+    points = keypoint[seen]
+    if len(points) < FEWEST_JOINTS:
+        return np.zeros_like(keypoint)
+    low, high = points.min(axis=0), points.max(axis=0)
+    extent = float((high - low).max())
+    if extent == 0:
+        return np.zeros_like(keypoint)
+    placed = (keypoint - (low + high) / 2) * np.float32(2 / (extent * ratio))
+    return np.where(seen[..., None], np.clip(placed, -1, 1), np.float32(0))
