@@ -1,0 +1,244 @@
+"""Figures of a recognizer and of its training, as matplotlib figures without a window or a global state.
+
+Colours are Okabe and Ito's, which people with any common colour blindness can tell apart.
+"""
+
+import io
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.colors import PowerNorm
+from matplotlib.figure import Figure
+from matplotlib.patheffects import withStroke
+from matplotlib.ticker import PercentFormatter
+
+from pose_extraction.files import atomic_write
+from recognition.evaluation import Metrics, wilson_interval
+
+BLUE, VERMILION, GREEN, ORANGE, SKY, PINK, GREY = (
+    "#0072B2",
+    "#D55E00",
+    "#009E73",
+    "#E69F00",
+    "#56B4E9",
+    "#CC79A7",
+    "#7F7F7F",
+)
+PALETTE = (BLUE, VERMILION, GREEN, ORANGE, PINK, SKY, "#000000")
+MARKERS = "o^sDvP"
+# Up to here a matrix's cells are wide enough for their numbers, and a legend is short enough to be looked up in.
+FEW_CLASSES = 20
+# Rows of bars that one column of a figure holds.
+BARS_A_COLUMN = 60
+# t-SNE's cost grows faster than its clips; more dots than this hide each other anyway.
+MOST_DOTS = 5000
+LONGEST_NAME = 24
+DPI = 150
+
+
+def save_figure(figure: Figure, path: Path) -> None:
+    """Writes a figure as PNG, whole or not at all."""
+    content = io.BytesIO()
+    FigureCanvasAgg(figure)
+    # Tight: a long name beside a square matrix would else push the axis labels off the page.
+    figure.savefig(content, format="png", dpi=DPI, bbox_inches="tight", pad_inches=0.15)
+    with atomic_write(path) as file:
+        file.write(content.getvalue())
+
+
+def confusion_figure(metrics: Metrics, label_names: Sequence[str], title: str) -> Figure:
+    """The confusion matrix, each row divided by its number of clips.
+
+    Args:
+        metrics: Of K classes.
+        label_names: K names.
+        title: First line; says the data, the split and the run.
+    """
+    confusion, classes = metrics.confusion, len(label_names)
+    counts = confusion.sum(axis=1, keepdims=True)
+    shares = np.divide(confusion, counts, out=np.zeros(confusion.shape), where=counts > 0)
+    few = classes <= FEW_CLASSES
+    side = max(6.5, 2.5 + 0.62 * classes) if few else 4 + 0.165 * classes
+    font = 9 if few else max(5.0, 8 - classes / 40)
+    figure = Figure(figsize=(side + 0.7, side), layout="constrained")
+    axes = figure.add_subplot()
+    # The square root lets a class that takes a few clips of another be seen beside a diagonal near 1.
+    image = axes.imshow(shares, cmap="Blues", norm=PowerNorm(0.5, 0, 1))
+    names = [_short(name) for name in label_names]
+    axes.set_xticks(range(classes), names, rotation=90 if classes > 8 else 35, fontsize=font)
+    if classes <= 8:
+        for tick in axes.get_xticklabels():
+            tick.set_horizontalalignment("right")
+            tick.set_rotation_mode("anchor")
+    axes.set_yticks(range(classes), names, fontsize=font)
+    axes.set_xlabel("recognized as")
+    axes.set_ylabel("true class")
+    for row, column in np.argwhere(confusion > 0):
+        share = shares[row, column]
+        colour = "white" if share > 0.4 else "black"
+        if few:
+            text = f"{share:.0%}\n{confusion[row, column]}"
+            size = 9 if classes <= 8 else 7
+            axes.text(column, row, text, ha="center", va="center", fontsize=size, color=colour)
+        elif row != column and share >= 0.1:
+            axes.text(column, row, f"{100 * share:.0f}", ha="center", va="center", fontsize=font - 1.5, color=colour)
+    if not few:
+        axes.set_xticks(np.arange(classes + 1) - 0.5, minor=True)
+        axes.set_yticks(np.arange(classes + 1) - 0.5, minor=True)
+        axes.grid(which="minor", color="#E4E4E4", linewidth=0.3)
+        axes.tick_params(which="minor", length=0)
+    bar = figure.colorbar(image, ax=axes, fraction=0.04, pad=0.02, ticks=[0, 0.01, 0.05, 0.1, 0.25, 0.5, 0.75, 1])
+    bar.ax.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+    bar.set_label("share of the true class's clips" + ("" if few else "; numbers: per cent, from 10 on"))
+    axes.set_title(_titled(title, metrics), fontsize=11)
+    return figure
+
+
+def per_class_figure(metrics: Metrics, label_names: Sequence[str], title: str) -> Figure:
+    """Accuracy of each class, the best first, with its 95 % interval and number of clips."""
+    counts = metrics.confusion.sum(axis=1)
+    known = np.flatnonzero(counts)
+    order = known[np.argsort(-metrics.per_class[known], kind="stable")]
+    columns = -(-len(order) // BARS_A_COLUMN)
+    rows = -(-len(order) // columns)
+    figure = Figure(figsize=(8.5 if columns == 1 else 6.5 * columns, 1.8 + 0.21 * max(rows, 6)), layout="constrained")
+    for number, axes in enumerate(figure.subplots(1, columns, squeeze=False, sharex=True)[0]):
+        shown = order[number * rows : (number + 1) * rows]
+        places = np.arange(len(shown))
+        accuracy = metrics.per_class[shown]
+        ends = np.array([wilson_interval(int(metrics.confusion[k, k]), int(counts[k])) for k in shown])
+        colours = [BLUE if value >= metrics.mean_class else ORANGE for value in accuracy]
+        axes.barh(places, accuracy, color=colours, height=0.72)
+        axes.errorbar(
+            accuracy,
+            places,
+            xerr=np.abs(ends.T - accuracy),
+            fmt="none",
+            ecolor="#444444",
+            elinewidth=0.9,
+            capsize=1.5,
+        )
+        axes.axvline(metrics.mean_class, color="black", linewidth=1, linestyle="--")
+        axes.set_yticks(places, [f"{_short(label_names[k])}  ({counts[k]})" for k in shown], fontsize=8)
+        # Both columns at one scale, also when the last one is shorter.
+        axes.set_ylim(rows - 0.4, -0.6)
+        axes.set_xlim(0, 1)
+        axes.xaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+        axes.grid(axis="x", color="#DDDDDD", linewidth=0.6)
+        axes.set_axisbelow(True)
+        axes.spines[["top", "right"]].set_visible(False)
+    note = f"dashed, and where the colour changes: the mean of the classes, {metrics.mean_class:.1%}"
+    figure.supxlabel(f"accuracy with its 95 % interval; in brackets, the number of clips\n{note}", fontsize=9)
+    figure.suptitle(_titled(title, metrics), fontsize=11)
+    return figure
+
+
+def embedding_figure(
+    features: np.ndarray, labels: np.ndarray, label_names: Sequence[str], title: str, *, seed: int = 0
+) -> Figure:
+    """t-SNE of the head's hidden features (section 4.4 of the paper shows such maps).
+
+    Args:
+        features: float (N, D).
+        labels: int (N,), the true classes.
+        label_names: K names.
+        title: First line.
+        seed: Of the choice of clips, where there are more than `MOST_DOTS`, and of t-SNE.
+    """
+    rng = np.random.default_rng(seed)
+    chosen = np.arange(len(labels))
+    if len(labels) > MOST_DOTS:
+        chosen = np.sort(rng.choice(len(labels), MOST_DOTS, replace=False))
+    places, shown = embed(features[chosen], seed=seed), labels[chosen]
+    present = np.unique(shown)
+    few = len(present) <= FEW_CLASSES
+    figure = Figure(figsize=(9.5 if few else 13, 7 if few else 12), layout="constrained")
+    axes = figure.add_subplot()
+    size = float(np.clip(20000 / len(shown), 9, 45))
+    for number, label in enumerate(present):
+        dots = places[shown == label]
+        axes.scatter(
+            dots[:, 0],
+            dots[:, 1],
+            s=size,
+            color=PALETTE[number % len(PALETTE)],
+            marker=MARKERS[number // len(PALETTE) % len(MARKERS)],
+            alpha=0.7,
+            linewidths=0,
+            label=f"{_short(label_names[label])} ({len(dots)})",
+        )
+    _name_clusters(axes, places, shown, [_short(label_names[label], LONGEST_NAME if few else 14) for label in present])
+    if few:
+        figure.legend(
+            loc="outside right upper", fontsize=8, title="true class (clips)", title_fontsize=8, markerscale=1.5
+        )
+    axes.set_xticks([])
+    axes.set_yticks([])
+    axes.set_aspect("equal", adjustable="datalim")
+    part = "all" if len(chosen) == len(labels) else f"{len(chosen)} of"
+    axes.set_title(
+        f"{title}\nt-SNE of the {features.shape[1]} hidden features, {part} {len(labels)} clips", fontsize=11
+    )
+    return figure
+
+
+def embed(features: np.ndarray, *, seed: int = 0) -> np.ndarray:
+    """Places (N, 2) of features (N, D) by t-SNE, the same for the same seed; distances between clusters mean little."""
+    from sklearn.decomposition import PCA
+    from sklearn.manifold import TSNE
+
+    clips = len(features)
+    if clips < 4:
+        # Too few for neighbourhoods; side by side is all that can be shown.
+        return np.stack([np.arange(clips, dtype=np.float64), np.zeros(clips)], axis=1)
+    components = min(50, clips - 1, features.shape[1])
+    reduced = PCA(components, random_state=seed).fit_transform(np.asarray(features, np.float64))
+    # Perplexity is a number of neighbours: it must stay well below the number of clips.
+    return TSNE(perplexity=min(30.0, (clips - 1) / 3), init="pca", random_state=seed).fit_transform(reduced)
+
+
+def training_figure(records: Sequence[Mapping[str, Any]], title: str) -> Figure:
+    raise NotImplementedError
+
+
+def _name_clusters(axes: Axes, places: np.ndarray, labels: np.ndarray, names: Sequence[str]) -> None:
+    """Writes each class's name where most of its dots are, and below another's name where that place is taken."""
+    extent = np.ptp(places, axis=0)
+    # About what a name of this size takes of the figure.
+    width, height = 0.075 * max(extent[0], extent[1]), 0.012 * max(extent[0], extent[1])
+    taken: list[tuple[float, float]] = []
+    for number, (label, name) in enumerate(zip(np.unique(labels), names, strict=True)):
+        dots = places[labels == label]
+        # The dot nearest to the median: a class in two clusters is not named in the void between them.
+        x, y = dots[np.square(dots - np.median(dots, axis=0)).sum(axis=1).argmin()]
+        while any(abs(x - other_x) < width and abs(y - other_y) < height for other_x, other_y in taken):
+            y -= height / 2
+        taken.append((x, y))
+        axes.annotate(
+            name,
+            (x, y),
+            ha="center",
+            va="center",
+            fontsize=7.5,
+            fontweight="bold",
+            color=PALETTE[number % len(PALETTE)],
+            path_effects=[withStroke(linewidth=2.4, foreground="white")],
+        )
+
+
+def _titled(title: str, metrics: Metrics) -> str:
+    low, high = metrics.top1_interval
+    return (
+        f"{title}\ntop-1 {metrics.top1:.1%} (95 % interval {low:.1%} to {high:.1%}), "
+        f"mean of classes {metrics.mean_class:.1%}, {metrics.clips} clips"
+    )
+
+
+def _short(name: str, longest: int = LONGEST_NAME) -> str:
+    # A dollar sign would begin mathematics.
+    cut = name if len(name) <= longest else name[: longest - 1] + "…"
+    return cut.replace("$", r"\$")
