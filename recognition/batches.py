@@ -5,11 +5,9 @@ from dataclasses import dataclass, replace
 import torch
 
 
-@dataclass
+@dataclass(frozen=True)
 class Batch:
     """N clips of up to M persons and T frames.
-
-    Not frozen: Fabric rebuilds what it gives to a wrapped module under mixed precision.
 
     Args:
         keypoint: float32 (N, M, T, V, C) as the network takes it: x, y after `crop_scale` and the score, or x, y, z.

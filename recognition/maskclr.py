@@ -26,11 +26,11 @@ from recognition.recognizer import Encoded, Recognizer
 from recognition.settings import MaskCLRSettings
 
 
-@dataclass
+@dataclass(frozen=True)
 class Losses:
     """Losses of a step, over the clips of all processes; only `total` carries a gradient.
 
-    A term that took no part is 0. Not frozen: Fabric rebuilds what a wrapped module returns.
+    A term that took no part is 0.
 
     Args:
         total: Scalar, eq. 12 in phase two, the cross-entropy before.

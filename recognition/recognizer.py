@@ -12,7 +12,7 @@ from recognition.batches import Batch
 from recognition.settings import ModelSettings
 
 
-@dataclass
+@dataclass(frozen=True)
 class Encoded:
     """What one pathway makes of a batch of N clips with P persons in all.
 
