@@ -121,27 +121,38 @@ def _is_type_name(part: Any) -> bool:
     return (isinstance(part, str) and not part.isidentifier()) or str(part)[:1].isupper()
 
 
-def override(values: Mapping[str, Any], words: Sequence[str], *, kind: type[BaseModel]) -> dict[str, Any]:
-    """Settings with `key=value` words of the command line put over them.
+def read_words(words: Sequence[str]) -> dict[str, Any]:
+    """`key=value` words of the command line; values are YAML, so that 3 is a number and null is nothing.
+
+    Raises:
+        UsageError: A word is no such pair.
+    """
+    values = {}
+    for word in words:
+        key, equals, text = word.partition("=")
+        if not equals:
+            raise UsageError(f"{word!r} is no setting; write key=value, such as training.seed=3")
+        try:
+            values[key] = yaml.safe_load(text)
+        except yaml.YAMLError as error:
+            raise UsageError(f"{word}: cannot be read as YAML ({error})") from error
+    return values
+
+
+def override(values: Mapping[str, Any], changes: Mapping[str, Any], kind: type[BaseModel]) -> dict[str, Any]:
+    """Nested settings with single ones put over them.
 
     Args:
         values: Nested, as a config has them.
-        words: `training.seed=3`, or `seed=3` where one section alone has that key. Values are YAML.
+        changes: By `training.seed`, or by `seed` where one section alone has that key.
         kind: Which settings they are.
 
     Raises:
         UsageError: No such key, or several sections have it.
     """
     result = {name: dict(value) if isinstance(value, Mapping) else value for name, value in values.items()}
-    for word in words:
-        key, equals, text = word.partition("=")
-        if not equals:
-            raise UsageError(f"{word!r} is no setting; write key=value, such as training.seed=3")
+    for key, value in changes.items():
         section, name = _place_of(key, kind)
-        try:
-            value = yaml.safe_load(text)
-        except yaml.YAMLError as error:
-            raise UsageError(f"{word}: cannot be read as YAML ({error})") from error
         if section is None:
             result[name] = value
         else:

@@ -10,9 +10,13 @@ from pose_extraction.errors import BackendError, UsageError
 from recognition.clips import ClipSet, hold_out, newest_skeleton_file, open_clips, training_indices
 from recognition.dataset import layout_of_model
 from recognition.settings import ModelSettings, RunSettings, TrainingSettings
-from recognition.sizing import choose_model
 
 RUNS = Path("runs")
+# For "auto". Small enough to learn from hundreds of clips, and to train on a processor in minutes.
+SMALL = ModelSettings(backbone="dstformer", dim=64, depth=3, heads=4, dim_representation=64, hidden=256)
+PAPER = ModelSettings(backbone="dstformer")
+# From so many clips on, and on a GPU, the paper's size pays.
+CLIPS_FOR_PAPER_SIZE = 5000
 CHANNELS = 3
 
 
@@ -54,6 +58,11 @@ class Prepared:
     def at(self, folder: Path) -> "Prepared":
         """The same run in another directory."""
         return replace(self, settings=self.settings.model_copy(update={"out": str(folder)}))
+
+    def with_epochs(self, phase1: int, phase2: int) -> "Prepared":
+        """The same run with so many epochs of each phase."""
+        training = self.settings.training.model_copy(update={"phase1_epochs": phase1, "phase2_epochs": phase2})
+        return replace(self, settings=self.settings.model_copy(update={"training": training}))
 
     def split(self) -> dict[str, list[str]]:
         """Names of the clips of both parts."""
@@ -99,6 +108,11 @@ def prepare(settings: RunSettings) -> Prepared:
         num_joints=layout.num_joints,
         channels=CHANNELS,
     )
+
+
+def choose_model(clips: int, *, cuda: bool) -> ModelSettings:
+    """The model for a number of training clips, on a processor or a GPU."""
+    return PAPER if cuda and clips >= CLIPS_FOR_PAPER_SIZE else SMALL
 
 
 def check_together(settings: RunSettings) -> None:

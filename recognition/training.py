@@ -5,6 +5,7 @@ is stopped at any step, and resumed, gives the losses and weights of one that wa
 """
 
 from contextlib import nullcontext
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from recognition.preparation import Prepared, prepare
 from recognition.processes import build_fabric, launched_from_outside
 from recognition.resuming import check_same_run
 from recognition.settings import RunSettings
+from recognition.sizing import choose_epochs, measure_cost
 from recognition.training_loop import Training, TrainingStopped
 
 __all__ = ["TrainingStopped", "train"]
@@ -46,6 +48,8 @@ def train(
     prepared = prepare(settings)
     folder = resume or Path(prepared.settings.out)
     prepared = prepared.at(folder)
+    if "auto" in (prepared.settings.training.phase1_epochs, prepared.settings.training.phase2_epochs):
+        prepared = choose_epochs(prepared, measure_cost(prepared))
     if resume is None and (folder / runs.LAST).exists():
         raise UsageError(f"{folder}: holds a run already; go on with --resume {folder}, or give another --out")
     fabric = build_fabric(prepared.settings.training)
@@ -77,7 +81,9 @@ def _train(
     stop_after: int | None,
 ) -> SkelpipeError | None:
     """One process of a run. What stops all of them alike comes back as a value, which passes between processes."""
-    prepared = prepared or prepare(settings)
+    # Numbers of epochs by measurement differ between processes that torchrun or srun started: the first one's count.
+    settings = fabric.broadcast(settings)
+    prepared = replace(prepared or prepare(settings), settings=settings)
     folder = Path(settings.out)
     checkpoint = runs.load(folder / runs.LAST) if resume else None
     if checkpoint is not None:
