@@ -6,7 +6,7 @@ clips take 1.5 GB) and become float32 when a clip is asked for. Kinetics-400's j
 
 import hashlib
 import re
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -79,6 +79,21 @@ class StoredJoints:
         return [self.keypoint] if self.score is None else [self.keypoint, self.score]
 
 
+@dataclass(frozen=True, slots=True)
+class LeftOut:
+    """A clip that was left out under `skip_bad`.
+
+    Args:
+        name: Its id in the file.
+        reason: What is wrong with it, one sentence.
+        splits: Names of the splits that it is in.
+    """
+
+    name: str
+    reason: str
+    splits: frozenset[str]
+
+
 class ClipSet:
     """A skeleton file.
 
@@ -94,6 +109,7 @@ class ClipSet:
         lengths: int64 (N,) frames of each clip.
         estimator: What the skeletons were made with; None where the file does not say.
         skipped: What was left out under `skip_bad`, a sentence each.
+        left_out: The clips among it that have an id of their own.
     """
 
     def __init__(
@@ -107,6 +123,7 @@ class ClipSet:
         dimensions: int,
         score_threshold: float,
         skipped: list[str],
+        left_out: Sequence[LeftOut] = (),
     ) -> None:
         self.path = path
         self.names = [name_of(annotation) for annotation in annotations]
@@ -120,6 +137,7 @@ class ClipSet:
         estimators = {annotation["estimator"] for annotation in annotations if annotation.get("estimator")}
         self.estimator = ", ".join(sorted(estimators)) or None
         self.skipped = skipped
+        self.left_out = tuple(left_out)
         self._joints = list(joints)
         self._sizes = [tuple(annotation["img_shape"]) if dimensions == 2 else None for annotation in annotations]
         self._tracked = ["track_id" in annotation for annotation in annotations]
@@ -193,22 +211,28 @@ def open_clips(path: Path, settings: DataSettings) -> ClipSet:
     joints: list[Joints] = []
     annotations: list[dict[str, Any]] = []
     skipped: list[str] = []
-    left_out: set[str] = set()
+    left_out: dict[str, str] = {}
     places: dict[str, int] = {}
     for position, annotation in enumerate(data["annotations"]):
         try:
             name = clip_identifier(annotation, position, path)
             if name in places:
                 raise AnnotationError(f"{path}: clip {name!r} occurs twice; give each clip its own frame_dir")
-            left_out.add(name)
+        except AnnotationError as error:
+            if not settings.skip_bad:
+                raise
+            skipped.append(str(error))
+            continue
+        try:
             check_clip(annotation, position, path, shape, len(label_names))
             clip = _joints_of(annotation, name, files)
         except AnnotationError as error:
             if not settings.skip_bad:
                 raise
             skipped.append(str(error))
+            left_out[name] = str(error)
             continue
-        left_out.discard(name)
+        left_out.pop(name, None)
         places[name] = len(joints)
         joints.append(clip)
         annotations.append(annotation)
@@ -217,7 +241,13 @@ def open_clips(path: Path, settings: DataSettings) -> ClipSet:
         raise AnnotationError(f"{path}: holds no clip that can be used{reason}")
     splits = _splits(data["split"], places, left_out, path, skipped if settings.skip_bad else None)
     layout = LAYOUTS[settings.layout] if settings.layout != "auto" else layout_by_shape(*shape)
-    clips = ClipSet(path, joints, annotations, splits, label_names, layout, shape[1], settings.score_threshold, skipped)
+    without = [
+        LeftOut(name, reason, frozenset(split for split, names in data["split"].items() if name in names))
+        for name, reason in left_out.items()
+    ]
+    clips = ClipSet(
+        path, joints, annotations, splits, label_names, layout, shape[1], settings.score_threshold, skipped, without
+    )
     if settings.group_pattern is not None:
         clips.groups = _groups_by(settings.group_pattern, clips)
     return clips
@@ -232,7 +262,7 @@ def _joints_of(annotation: dict[str, Any], name: str, files: KeypointFiles) -> J
 def _splits(
     listed: dict[str, Sequence[str]],
     places: dict[str, int],
-    left_out: set[str],
+    left_out: Container[str],
     path: Path,
     skipped: list[str] | None,
 ) -> dict[str, np.ndarray]:
