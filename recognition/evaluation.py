@@ -175,10 +175,10 @@ def paired_difference(
     share_a, share_b = (both + only_a) / total, (both + only_b) / total
     low_a, high_a = wilson_interval(both + only_a, total, z)
     low_b, high_b = wilson_interval(both + only_b, total, z)
-    product = both * neither - only_a * only_b
+    product: float = both * neither - only_a * only_b
     spread = math.sqrt((both + only_a) * (only_b + neither)) * math.sqrt((both + only_b) * (only_a + neither))
     if product > 0:
-        product = max(product - total / 2, 0)
+        product = max(product - total / 2, 0.0)
     correlation = product / spread if spread else 0.0
     difference = share_a - share_b
     below = _together(share_a - low_a, high_b - share_b, correlation)

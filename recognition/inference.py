@@ -202,7 +202,7 @@ def export(recognizer: Recognizer) -> bytes:
         torch.onnx.export(
             PackedRecognizer(recognizer).eval(),
             example,
-            content,
+            content,  # type: ignore[arg-type]
             input_names=list(INPUTS),
             output_names=list(OUTPUTS),
             dynamic_axes={

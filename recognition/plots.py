@@ -4,7 +4,7 @@ Colours are Okabe and Ito's, which people with any common colour blindness can t
 """
 
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -32,11 +32,20 @@ PALETTE = (BLUE, VERMILION, GREEN, ORANGE, PINK, SKY, "#000000")
 MARKERS = "o^sDvP"
 # Up to here a matrix's cells are wide enough for their numbers, and a legend is short enough to be looked up in.
 FEW_CLASSES = 20
+# Up to here colours alone tell the dots of a legend's classes apart.
+LEGEND_ALONE = len(PALETTE)
 # Rows of bars that one column of a figure holds.
 BARS_A_COLUMN = 60
 # t-SNE's cost grows faster than its clips; more dots than this hide each other anyway.
 MOST_DOTS = 5000
 LONGEST_NAME = 24
+# Terms of eq. 12 as `metrics.jsonl` names them.
+LOSS_CURVES = {
+    "total": "total (eq. 12)",
+    "cross_entropy": "cross-entropy",
+    "sample": "sample contrastive (eq. 5)",
+    "klass": "class contrastive (eq. 11)",
+}
 DPI = 150
 
 
@@ -63,7 +72,7 @@ def confusion_figure(metrics: Metrics, label_names: Sequence[str], title: str) -
     shares = np.divide(confusion, counts, out=np.zeros(confusion.shape), where=counts > 0)
     few = classes <= FEW_CLASSES
     side = max(6.5, 2.5 + 0.62 * classes) if few else 4 + 0.165 * classes
-    font = 9 if few else max(5.0, 8 - classes / 40)
+    font = 9 if few else 7
     figure = Figure(figsize=(side + 0.7, side), layout="constrained")
     axes = figure.add_subplot()
     # The square root lets a class that takes a few clips of another be seen beside a diagonal near 1.
@@ -171,7 +180,10 @@ def embedding_figure(
             linewidths=0,
             label=f"{_short(label_names[label])} ({len(dots)})",
         )
-    _name_clusters(axes, places, shown, [_short(label_names[label], LONGEST_NAME if few else 14) for label in present])
+    if len(present) > LEGEND_ALONE:
+        _name_clusters(
+            axes, places, shown, [_short(label_names[label], LONGEST_NAME if few else 14) for label in present]
+        )
     if few:
         figure.legend(
             loc="outside right upper", fontsize=8, title="true class (clips)", title_fontsize=8, markerscale=1.5
@@ -188,8 +200,8 @@ def embedding_figure(
 
 def embed(features: np.ndarray, *, seed: int = 0) -> np.ndarray:
     """Places (N, 2) of features (N, D) by t-SNE, the same for the same seed; distances between clusters mean little."""
-    from sklearn.decomposition import PCA
-    from sklearn.manifold import TSNE
+    from sklearn.decomposition import PCA  # type: ignore[import-untyped]
+    from sklearn.manifold import TSNE  # type: ignore[import-untyped]
 
     clips = len(features)
     if clips < 4:
@@ -201,8 +213,75 @@ def embed(features: np.ndarray, *, seed: int = 0) -> np.ndarray:
     return TSNE(perplexity=min(30.0, (clips - 1) / 3), init="pca", random_state=seed).fit_transform(reduced)
 
 
-def training_figure(records: Sequence[Mapping[str, Any]], title: str) -> Figure:
-    raise NotImplementedError
+def training_figure(records: Iterable[Mapping[str, Any]], title: str) -> Figure:
+    """Losses, accuracies and learning rates of a run over its steps, with its phases.
+
+    Args:
+        records: Lines of `metrics.jsonl`, of kind "step" and "epoch".
+        title: First line.
+    """
+    lines = list(records)
+    steps = [line for line in lines if line["kind"] == "step"]
+    epochs = [line for line in lines if line["kind"] == "epoch"]
+    figure = Figure(figsize=(10, 9), layout="constrained")
+    losses, accuracy, rates = figure.subplots(3, 1, sharex=True, height_ratios=(3, 3, 1.6))
+    for (name, label), colour in zip(LOSS_CURVES.items(), PALETTE, strict=False):
+        found = [(line["step"], line[name]) for line in steps if name in line]
+        # A line for a term that one phase alone has; the total is no other than its only term in phase one.
+        if found:
+            places, values = np.array(found).T
+            losses.plot(places, values, color=colour, alpha=0.18, linewidth=0.6)
+            losses.plot(places, _smoothed(values), color=colour, linewidth=1.6, label=label)
+    _epoch_curve(losses, epochs, "held_out_loss", "held out, cross-entropy", GREY, "--")
+    _epoch_curve(accuracy, epochs, "train_top1", "training (as drawn, with dropout)", BLUE, "-")
+    _epoch_curve(accuracy, epochs, "held_out_top1", "held out", VERMILION, "-")
+    _epoch_curve(accuracy, epochs, "held_out_mean_class", "held out, mean of classes", GREEN, "--")
+    scored = [line for line in epochs if "held_out_top1" in line]
+    if scored:
+        best = max(scored, key=lambda line: line["held_out_top1"])
+        note = f"best held out: {best['held_out_top1']:.1%} in epoch {best['epoch'] + 1}"
+        accuracy.axhline(best["held_out_top1"], color=VERMILION, linewidth=0.8, linestyle=":", label=note)
+    for name, label, colour, style in (("lr_backbone", "backbone", BLUE, "-"), ("lr_head", "head", VERMILION, "--")):
+        found = [(line["step"], line[name]) for line in steps if name in line]
+        if found:
+            rates.plot(*np.array(found).T, color=colour, linestyle=style, label=label)
+    losses.set_ylabel("loss")
+    accuracy.set_ylabel("accuracy")
+    accuracy.set_ylim(0, 1.02)
+    accuracy.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+    rates.set_ylabel("learning rate")
+    rates.set_yscale("log")
+    rates.set_xlabel("step")
+    change = next((line["step"] for line in steps if line["phase"] == 2), None)
+    for axes in (losses, accuracy, rates):
+        if change is not None:
+            axes.axvspan(change, max(line["step"] for line in steps), color="#F2F2F2", zorder=0)
+        axes.grid(color="#DDDDDD", linewidth=0.5)
+        axes.set_axisbelow(True)
+        axes.spines[["top", "right"]].set_visible(False)
+        if axes.get_legend_handles_labels()[0]:
+            axes.legend(fontsize=8, loc="center left", bbox_to_anchor=(1.01, 0.5), frameon=False)
+    shaded = "" if change is None else "; shaded: phase two, with the masked pathway"
+    figure.suptitle(f"{title}\n{len(epochs)} epochs, {steps[-1]['step'] if steps else 0} steps{shaded}", fontsize=11)
+    return figure
+
+
+def _epoch_curve(
+    axes: Axes, epochs: Sequence[Mapping[str, Any]], name: str, label: str, colour: str, style: str
+) -> None:
+    found = [(line["step"], line[name]) for line in epochs if name in line]
+    if found:
+        marker = "." if len(found) < 60 else ""
+        axes.plot(*np.array(found).T, color=colour, linestyle=style, marker=marker, linewidth=1.3, label=label)
+
+
+def _smoothed(values: np.ndarray) -> np.ndarray:
+    """Mean over the neighbours within about a fiftieth of the run, fewer at its ends."""
+    reach = max(1, len(values) // 100)
+    sums = np.concatenate([[0.0], np.cumsum(values)])
+    place = np.arange(len(values))
+    first, last = np.maximum(place - reach, 0), np.minimum(place + reach + 1, len(values))
+    return (sums[last] - sums[first]) / (last - first)
 
 
 def _name_clusters(axes: Axes, places: np.ndarray, labels: np.ndarray, names: Sequence[str]) -> None:

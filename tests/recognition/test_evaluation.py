@@ -32,8 +32,8 @@ def test_accuracies_and_confusions_are_those_of_plain_counting() -> None:
     assert result.top5 == right5 / 200
     predicted = scores.argmax(1)
     assert result.top1 == reference.accuracy_score(labels, predicted)
-    assert result.mean_class == pytest.approx(reference.balanced_accuracy_score(labels, predicted), abs=1e-12)
     recall = reference.recall_score(labels, predicted, labels=range(6), average=None)
+    assert result.mean_class == pytest.approx(recall.mean(), abs=1e-12)
     np.testing.assert_allclose(result.per_class[:6], recall)
     assert np.isnan(result.per_class[6])
     assert result.top5 == reference.top_k_accuracy_score(labels, scores, k=5, labels=range(7))
