@@ -7,6 +7,7 @@ hyper-parameters from the same held-out clips. `recognition_accuracy.py` trains 
 import itertools
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
+from typing import Literal
 
 import numpy as np
 import torch
@@ -17,7 +18,8 @@ from recognition.batching import ClipBatches, make_loader
 from recognition.dataset import SkeletonDataset
 
 NUM_FRAMES = 64
-GRID = {"width": (96, 192), "dropout": (0.3, 0.6), "lr": (1e-3, 4e-3)}
+# What is tuned, every combination.
+WIDTHS, DROPOUTS, LEARNING_RATES = (96, 192), (0.3, 0.6), (1e-3, 4e-3)
 
 
 @dataclass(frozen=True)
@@ -101,9 +103,10 @@ def fit_bilstm(
     num_classes: int,
     seed: int,
     device: str = "cpu",
+    keep: Literal["best", "last"] = "best",
     say: Callable[[str], None] = lambda _: None,
 ) -> tuple[BiLSTM, float]:
-    """Trains the baseline, and keeps the epoch that is best on the held-out clips.
+    """Trains the baseline.
 
     Args:
         train: Clips to train on, `NUM_FRAMES` long each.
@@ -112,10 +115,11 @@ def fit_bilstm(
         num_classes: K.
         seed: Of the weights, the order of the clips and the dropout.
         device: Where it runs.
+        keep: Which epoch's weights: the best on the held-out clips (higher accuracy, then likelihood), or the last.
         say: Is told how each epoch went.
 
     Returns:
-        The network at its best epoch (higher accuracy, then lower loss), and its accuracy on the held-out clips.
+        The network at that epoch, and its accuracy on the held-out clips.
     """
     torch.manual_seed(seed)
     num_joints = train[0].keypoint.shape[2]
@@ -140,7 +144,7 @@ def fit_bilstm(
         accuracy = float((scores.argmax(axis=1) == held_out.labels).mean())
         likelihood = float(np.log(scores[np.arange(len(scores)), held_out.labels] + 1e-9).mean())
         say(f"epoch {epoch + 1}: held-out accuracy {accuracy:.3f}, log-likelihood {likelihood:.3f}")
-        if (accuracy, likelihood) >= best or epoch == 0:
+        if keep == "last" or (accuracy, likelihood) >= best:
             best, kept = (accuracy, likelihood), {name: value.clone() for name, value in model.state_dict().items()}
     model.load_state_dict(kept)
     return model.eval(), best[0]
@@ -148,8 +152,8 @@ def fit_bilstm(
 
 def grid_settings(base: BiLSTMSettings) -> Iterable[BiLSTMSettings]:
     """All settings of the grid, with the rest as in `base`."""
-    for values in itertools.product(*GRID.values()):
-        yield replace(base, **dict(zip(GRID, values, strict=True)))
+    for width, dropout, lr in itertools.product(WIDTHS, DROPOUTS, LEARNING_RATES):
+        yield replace(base, width=width, dropout=dropout, lr=lr)
 
 
 def tune_bilstm(
@@ -160,12 +164,15 @@ def tune_bilstm(
     num_classes: int,
     seed: int,
     device: str = "cpu",
+    keep: Literal["best", "last"] = "best",
     say: Callable[[str], None] = lambda _: None,
 ) -> BiLSTMSettings:
     """The settings of the grid with the highest accuracy on the held-out clips; arguments as of `fit_bilstm`."""
     best, chosen = -1.0, base
     for settings in grid_settings(base):
-        _, accuracy = fit_bilstm(train, held_out, settings, num_classes=num_classes, seed=seed, device=device)
+        _, accuracy = fit_bilstm(
+            train, held_out, settings, num_classes=num_classes, seed=seed, device=device, keep=keep
+        )
         say(f"width {settings.width}, dropout {settings.dropout}, lr {settings.lr}: held-out accuracy {accuracy:.3f}")
         if accuracy > best:
             best, chosen = accuracy, settings

@@ -18,13 +18,13 @@ import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from accuracy_tables import CLEAN, Condition, line_of, read_results, report
 from bilstm import NUM_FRAMES, BiLSTMSettings, bilstm_scores, fit_bilstm, tune_bilstm
 
-from pipeline.settings import override, parse_settings, read_config
+from pipeline.settings import override, parse, read_config, read_words
 from recognition import runs
 from recognition.clips import ClipSet, open_clips
 from recognition.dataset import SkeletonDataset
@@ -43,6 +43,7 @@ CONDITIONS = (
 )
 CROSS_ENTROPY, MASKCLR, BILSTM = "cross_entropy", "maskclr", "bilstm"
 Scorer = Callable[[SkeletonDataset], np.ndarray]
+Which = Literal["best", "last"]
 
 
 def perturbation_of(condition: Condition) -> Perturbation | None:
@@ -70,9 +71,8 @@ def trained_run(words: Sequence[str], settings: RunSettings, folder: Path, share
         folder: Of the run.
         shared: Of the run of phase one that methods go on from.
     """
-    own = parse_settings(
-        override(settings.model_dump(mode="json"), words, kind=RunSettings), place=str(folder), kind=RunSettings
-    )
+    values = override(settings.model_dump(mode="json"), read_words(words), RunSettings)
+    own = parse(values, RunSettings, place=str(folder))
     own = own.model_copy(update={"out": str(folder)})
     phase1 = settings.training.phase1_epochs
     # What phase one depends on: all but the objective and MaskCLR's own settings. The width of the prototypes is of it.
@@ -92,8 +92,8 @@ def trained_run(words: Sequence[str], settings: RunSettings, folder: Path, share
     return train(own, resume=folder if (folder / runs.LAST).exists() else None, show=True)
 
 
-def recognizer_scorer(folder: Path, settings: RunSettings, batch_size: int) -> Scorer:
-    trained, device = runs.load_run(folder), device_of(settings)
+def recognizer_scorer(folder: Path, which: Which, settings: RunSettings, batch_size: int) -> Scorer:
+    trained, device = runs.load_run(folder, which), device_of(settings)
     return lambda dataset: (
         scores_of(
             trained, dataset, device=device, batch_size=batch_size, precision="fp32", backend="torch"
@@ -114,7 +114,7 @@ def bilstm_data(settings: RunSettings) -> DataSettings:
     return settings.data.model_copy(update={"num_frames": NUM_FRAMES})
 
 
-def tuned_bilstm(settings: RunSettings, file: Path, epochs: int) -> BiLSTMSettings:
+def tuned_bilstm(settings: RunSettings, file: Path, epochs: int, which: Which) -> BiLSTMSettings:
     """The baseline's settings, chosen once for all seeds, on the held-out clips of the first; kept in `file`."""
     if not file.exists():
         first = settings.model_copy(update={"training": settings.training.model_copy(update={"seed": 0})})
@@ -126,13 +126,14 @@ def tuned_bilstm(settings: RunSettings, file: Path, epochs: int) -> BiLSTMSettin
             num_classes=len(train_part.clips.label_names),
             seed=0,
             device=device_of(settings),
+            keep=which,
             say=say,
         )
         file.write_text(json.dumps(asdict(chosen)), encoding="utf-8")
     return BiLSTMSettings(**json.loads(file.read_text(encoding="utf-8")))
 
 
-def bilstm_scorer(settings: RunSettings, chosen: BiLSTMSettings) -> Scorer:
+def bilstm_scorer(settings: RunSettings, chosen: BiLSTMSettings, which: Which) -> Scorer:
     """The baseline of one seed. It is not kept: it trains in minutes."""
     train_part, held_out = bilstm_datasets(settings)
     model, accuracy = fit_bilstm(
@@ -142,6 +143,7 @@ def bilstm_scorer(settings: RunSettings, chosen: BiLSTMSettings) -> Scorer:
         num_classes=len(train_part.clips.label_names),
         seed=settings.training.seed,
         device=device_of(settings),
+        keep=which,
         say=say,
     )
     say(f"{BILSTM}, seed {settings.training.seed}: held-out accuracy {accuracy:.3f}")
@@ -190,6 +192,7 @@ def main() -> None:
     parser.add_argument("--variant", nargs=2, action="append", default=[], metavar=("NAME", "KEY=VALUE,..."))
     parser.add_argument("--bilstm-epochs", type=int, default=60)
     parser.add_argument("--tune-epochs", type=int, default=30, help="of each point of the BiLSTM's grid")
+    parser.add_argument("--which", choices=["best", "last"], default="best", help="which epoch's weights are tested")
     parser.add_argument("--batch-size", type=int, default=32, help="clips at a time when testing")
     parser.add_argument("--tables", action="store_true", help="only print the tables of what is done")
     arguments = parser.parse_intermixed_args()
@@ -201,8 +204,8 @@ def main() -> None:
     if not arguments.tables:
         arguments.out.mkdir(parents=True, exist_ok=True)
         values: dict[str, Any] = read_config(arguments.config, RunSettings) if arguments.config else {}
-        values = override(values, [*arguments.settings, f"data.file={arguments.file}"], kind=RunSettings)
-        settings = parse_settings(values, place="the command line", kind=RunSettings)
+        values = override(values, {**read_words(arguments.settings), "data.file": str(arguments.file)}, RunSettings)
+        settings = parse(values, RunSettings, place="the command line")
         for seed in range(arguments.seeds):
             training = settings.training.model_copy(update={"seed": seed, "objective": MASKCLR})
             of_seed = settings.model_copy(update={"training": training})
@@ -220,12 +223,12 @@ def run_method(
     name = f"{method}-seed{seed}"
     if method == BILSTM:
         data = bilstm_data(settings)
-        chosen = tuned_bilstm(settings, arguments.out / "bilstm_settings.json", arguments.tune_epochs)
-        score = bilstm_scorer(settings, replace(chosen, epochs=arguments.bilstm_epochs))
+        chosen = tuned_bilstm(settings, arguments.out / "bilstm_settings.json", arguments.tune_epochs, arguments.which)
+        score = bilstm_scorer(settings, replace(chosen, epochs=arguments.bilstm_epochs), arguments.which)
     else:
         folder = trained_run(words, settings, arguments.out / name, arguments.out / f"phase1-seed{seed}")
         data = runs.load_run(folder).settings.data
-        score = recognizer_scorer(folder, settings, arguments.batch_size)
+        score = recognizer_scorer(folder, arguments.which, settings, arguments.batch_size)
     clips = open_clips(arguments.file, data)
     measure(method, seed, score, clips, clips.splits[arguments.split], data, results)
 

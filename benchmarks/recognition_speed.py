@@ -215,10 +215,12 @@ def measure_inference(task: dict[str, Any]) -> dict[str, float]:
     trained = Trained(
         recognizer=network,
         settings=RunSettings(data=settings, model=model),
-        label_names=[str(number) for number in range(NUM_CLASSES)],
+        label_names=tuple(str(number) for number in range(NUM_CLASSES)),
         layout="coco17",
         channels=3,
         estimator=None,
+        held_out={},
+        epoch=0,
         path=Path("seeded"),
     )
 
@@ -299,6 +301,7 @@ def main() -> None:
         print(json.dumps((measure_training if task["part"] == "training" else measure_inference)(task)))
         return
 
+    tasks: dict[str, dict[str, Any]]
     if arguments.part == "training":
         tasks = {name: {"variant": asdict(one)} for name, one in variants(compiled=arguments.compile).items()}
     else:
