@@ -32,7 +32,7 @@ class KineticsJoints:
     Args:
         files: Where the joints are.
         name: The clip's id.
-        raw_file: File that its annotation names, without folders; empty when it names none.
+        raw_file: File of many clips that has them; empty when the clip has a file of its own.
         frame: int (N,) frame of each skeleton, squeezed: frames without anybody are left out.
         total: Skeletons that the file has for the clip, the unused ones included.
         used: int (N,) which of them are used.
@@ -50,13 +50,7 @@ class KineticsJoints:
         return int(self.frame[-1]) + 1
 
     def read(self) -> tuple[np.ndarray, np.ndarray | None]:
-        stored = self.files.skeletons(self.name, self.raw_file)
-        if stored.shape[0] != self.total:
-            raise AnnotationError(
-                f"{self.files.annotations}: clip {self.name!r} has {self.total} skeletons by its annotation and "
-                f"{stored.shape[0]} in its keypoint file; get both from one source"
-            )
-        return stack_persons(np.asarray(stored[self.used], np.float32), self.frame)
+        return stack_persons(np.asarray(self.files.skeletons(self), np.float32), self.frame)
 
     def digest_parts(self) -> list[np.ndarray]:
         return [self.frame, self.used]
@@ -99,12 +93,14 @@ class KeypointFiles:
     def __init__(self, annotations: Path, folder: str | None) -> None:
         self.annotations = annotations
         self.folder = None if folder is None else Path(folder)
+        # File name -> id -> its rows. All of Kinetics-400's take 60 MB.
+        self._places: dict[str, dict[str, tuple[int, int]]] = {}
 
     def joints_of(self, annotation: dict[str, Any], name: str) -> KineticsJoints:
-        """The joints of one clip, whose fields have been checked, not read yet.
+        """The joints of one clip, whose fields have been checked; found, and not read yet.
 
         Raises:
-            AnnotationError: No folder was named, or nobody was detected in the clip.
+            AnnotationError: No folder was named, nobody was detected in the clip, or the folder lacks its joints.
         """
         if self.folder is None:
             raise AnnotationError(
@@ -120,63 +116,87 @@ class KeypointFiles:
             )
         used = used[np.argsort(frame_of[used], kind="stable")].astype(np.int32)
         frame = np.unique(frame_of[used], return_inverse=True)[1].astype(np.int32)
-        raw_file = Path(str(annotation.get("raw_file") or "")).name
+        raw_file = self._file_of(name, Path(str(annotation.get("raw_file") or "")).name)
+        if raw_file:
+            first, last = self._places[raw_file][name]
+            self._check_count(name, len(frame_of), last - first)
         return KineticsJoints(self, name, raw_file, frame, len(frame_of), used)
 
-    def skeletons(self, name: str, raw_file: str) -> np.ndarray:
-        """All skeletons of a clip, (N, V, 3) as stored.
+    def skeletons(self, joints: KineticsJoints) -> np.ndarray:
+        """The skeletons of a clip that are used, (N, V, 3) as stored.
 
         Raises:
-            AnnotationError: Its file is missing or holds no such clip.
+            AnnotationError: The clip's own file cannot be read.
         """
         assert self.folder is not None  # `joints_of` has seen to it.
-        own = self.folder / f"{name}.pkl"
-        if raw_file and (self.folder / raw_file).is_file():
-            path = self.folder / raw_file
-            array, places = mapped(path, path.stat().st_mtime_ns)
-            if name in places:
-                first, last = places[name]
-                return array[first:last]
-        elif own.is_file():
-            content = read_pickle(own)
-            return _checked_skeletons(content.get(name, content), name, own)
-        else:
-            path = own
+        if joints.raw_file:
+            first, _ = self._places[joints.raw_file][joints.name]
+            return mapped(_array_path(self.folder / joints.raw_file))[first + joints.used]
+        path = self.folder / f"{joints.name}.pkl"
+        content = read_pickle(path)
+        stored = _checked_skeletons(content.get(joints.name, content), joints.name, path)
+        self._check_count(joints.name, joints.total, len(stored))
+        return stored[joints.used]
+
+    def _file_of(self, name: str, raw_file: str) -> str:
+        """The file of many clips that has this one, or "" when it has a file of its own."""
+        assert self.folder is not None
+        if raw_file and (raw_file in self._places or (self.folder / raw_file).is_file()):
+            if raw_file not in self._places:
+                self._places[raw_file] = rewritten(self.folder / raw_file)
+            if name in self._places[raw_file]:
+                return raw_file
+        elif (self.folder / f"{name}.pkl").is_file():
+            return ""
         raise AnnotationError(
-            f"{self.annotations}: the joints of clip {name!r} are not in {path}; get the file again, or name the right "
-            "folder with data.keypoint_files"
+            f"{self.annotations}: the joints of clip {name!r} are not in {self.folder / (raw_file or f'{name}.pkl')}; "
+            "get the file again, or name the right folder with data.keypoint_files"
         )
+
+    def _check_count(self, name: str, annotated: int, stored: int) -> None:
+        if annotated != stored:
+            raise AnnotationError(
+                f"{self.annotations}: clip {name!r} has {annotated} skeletons by its annotation and {stored} in its "
+                "keypoint file; get both from one source"
+            )
 
 
 @lru_cache(OPEN_FILES)
-def mapped(path: Path, modified: int) -> tuple[np.ndarray, dict[str, tuple[int, int]]]:
-    """A keypoint file as one array (N, V, 3) mapped into memory, and the first and last-plus-one row of each clip.
+def mapped(array_path: Path) -> np.ndarray:
+    """An array on the disk, mapped into memory."""
+    return np.load(array_path, mmap_mode="r")
 
-    The first call rewrites the file into a folder beside it; a file that has changed since is rewritten again.
+
+def _array_path(path: Path) -> Path:
+    return path.parent / CACHE / f"{path.stem}.npy"
+
+
+def rewritten(path: Path) -> dict[str, tuple[int, int]]:
+    """Rewrites a keypoint file as one array (N, V, 3), unless that was done since it last changed.
 
     Args:
         path: A pickle {id: {"keypoint": (N, V, 3)}}.
-        modified: Time of its last change in nanoseconds.
+
+    Returns:
+        The first and last-plus-one row of each clip.
 
     Raises:
         AnnotationError: The file is damaged, or its folder cannot be written to.
     """
-    array_path = path.parent / CACHE / f"{path.stem}.npy"
-    index_path = array_path.with_suffix(".json")
-    stamp = [modified, path.stat().st_size]
+    index_path = _array_path(path).with_suffix(".json")
+    stamp = [path.stat().st_mtime_ns, path.stat().st_size]
     index = _fresh_index(index_path, stamp)
     if index is None:
         try:
             # One process writes; the others wait, and then find it done.
             with held(index_path):
-                index = _fresh_index(index_path, stamp) or _rewrite(path, array_path, index_path, stamp)
+                index = _fresh_index(index_path, stamp) or _rewrite(path, index_path, stamp)
         except OSError as error:
             raise AnnotationError(
-                f"{path}: cannot be rewritten for quick reading into {array_path.parent} ({error.strerror or error}); "
+                f"{path}: cannot be rewritten for quick reading into {index_path.parent} ({error.strerror or error}); "
                 "make the folder writable, or copy the files to one that is"
             ) from error
-    places = {name: (first, last) for name, (first, last) in index["clips"].items()}
-    return np.load(array_path, mmap_mode="r"), places
+    return {name: (first, last) for name, (first, last) in index["clips"].items()}
 
 
 def _fresh_index(index_path: Path, stamp: list[int]) -> dict[str, Any] | None:
@@ -186,14 +206,14 @@ def _fresh_index(index_path: Path, stamp: list[int]) -> dict[str, Any] | None:
     return index if index["stamp"] == stamp else None
 
 
-def _rewrite(path: Path, array_path: Path, index_path: Path, stamp: list[int]) -> dict[str, Any]:
+def _rewrite(path: Path, index_path: Path, stamp: list[int]) -> dict[str, Any]:
     content = read_pickle(path)
     if not isinstance(content, dict) or not content:
         raise AnnotationError(f"{path}: must map ids of clips to their joints, and is a {type(content).__name__}")
     skeletons = [_checked_skeletons(clip, name, path) for name, clip in content.items()]
     last = np.cumsum([len(clip) for clip in skeletons]).tolist()
     places = {name: [end - len(clip), end] for name, clip, end in zip(content, skeletons, last, strict=True)}
-    with atomic_write(array_path) as file:
+    with atomic_write(_array_path(path)) as file:
         np.save(file, np.concatenate(skeletons))
     # The index comes last and says that the array is whole.
     index = {"stamp": stamp, "clips": places}

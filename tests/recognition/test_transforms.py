@@ -1,0 +1,208 @@
+"""Each transform against a plain loop in float64, and what joints that were not seen must not do."""
+
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pose_extraction.skeleton import COCO17
+from recognition.clips import open_clips
+from recognition.settings import DataSettings
+from recognition.transforms import (
+    coco_to_h36m,
+    crop_scale,
+    flip,
+    follow_two,
+    random_move,
+    sample_frames,
+    to_body,
+    to_camera,
+)
+
+
+def raw(seed: int, persons: int = 2, frames: int = 12, joints: int = 17, dimensions: int = 2) -> tuple:
+    rng = np.random.default_rng(seed)
+    keypoint = rng.uniform(-1, 1, (persons, frames, joints, dimensions)).astype(np.float32)
+    score = rng.uniform(0.1, 1, (persons, frames, joints)).astype(np.float32)
+    hidden = rng.random(score.shape) < 0.2
+    keypoint[hidden] = np.nan
+    score[hidden] = 0
+    return keypoint, score
+
+
+def test_frames_at_test_are_rounded_down() -> None:
+    assert sample_frames(10, 4).tolist() == [0, 2, 5, 7]
+    assert sample_frames(3, 7).tolist() == [math.floor(3 * k / 7) for k in range(7)]
+    assert sample_frames(1, 5).tolist() == [0] * 5
+
+
+@pytest.mark.parametrize(("length", "target"), [(7, 24), (24, 24), (100, 24), (1, 24)])
+def test_frames_in_training_jitter_around_their_place(length: int, target: int) -> None:
+    rng = np.random.default_rng(0)
+    draws = np.array([sample_frames(length, target, rng) for _ in range(400)])
+    assert (np.diff(draws, axis=1) >= 0).all() and draws.min() >= 0 and draws.max() <= length - 1
+    for place in range(target):
+        even = length * place / target
+        if length < target:
+            # Sorting exchanges neighbours at most.
+            assert set(draws[:, place]) <= set(range(math.floor(even) - 1, math.ceil(even) + 2))
+        else:
+            assert draws[:, place].min() >= math.floor(even) and draws[:, place].max() <= even + length / target
+    if length not in (1, target):
+        assert len({tuple(draw) for draw in draws}) > 300
+
+
+def test_camera_units_keep_the_aspect_and_the_unseen() -> None:
+    keypoint = np.array([[[[0, 0], [1920, 1080], [np.nan, np.nan]]]], np.float32)
+    camera = to_camera(keypoint, (1080, 1920))
+    np.testing.assert_allclose(camera[0, 0, :2], [[-1, -1], [1, 0.125]], atol=1e-6)
+    assert np.isnan(camera[0, 0, 2]).all()
+    np.testing.assert_allclose(to_camera(keypoint, (1920, 1080))[0, 0, 1], [1, 0.125], atol=1e-6)
+
+
+def test_body_units_have_extent_one_and_start_at_the_first_person() -> None:
+    keypoint, _ = raw(0, dimensions=3)
+    keypoint[0, :3] = np.nan
+    body = to_body(keypoint * 1000 + 5000)
+    seen = np.isfinite(body).all(-1)
+    assert np.ptp(body[seen], axis=0).max() == pytest.approx(1, abs=1e-5)
+    np.testing.assert_allclose(np.nanmean(body[0, 3], axis=0), 0, atol=1e-5)
+
+
+def plain_follow(keypoint: np.ndarray, score: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    keypoint_out, score_out = keypoint.astype(float).copy(), score.copy()
+    swapped = False
+    for t in range(1, keypoint.shape[1]):
+        stays = changes = 0.0
+        for v in range(keypoint.shape[2]):
+            poses = (keypoint[0, t, v], keypoint[0, t - 1, v], keypoint[1, t - 1, v])
+            if all(np.isfinite(pose).all() for pose in poses):
+                now, own, other = (pose.astype(float) for pose in poses)
+                stays += sum(abs(now - own))
+                changes += sum(abs(now - other))
+        swapped ^= stays > changes
+        if swapped:
+            keypoint_out[:, t], score_out[:, t] = keypoint[::-1, t], score[::-1, t]
+    return keypoint_out, score_out
+
+
+def test_following_two_persons_equals_the_loop_and_takes_scores_along() -> None:
+    for seed in range(5):
+        keypoint, score = raw(seed)
+        wanted = plain_follow(keypoint, score)
+        got = follow_two(keypoint, score)
+        np.testing.assert_allclose(got[0], wanted[0], atol=1e-6)
+        np.testing.assert_array_equal(got[1], wanted[1])
+
+
+def test_two_persons_who_change_places_in_the_file_are_put_back() -> None:
+    keypoint, score = raw(3)
+    keypoint[:, 1:] = keypoint[:, :1]
+    score[:, 1:] = score[:, :1]
+    mixed, mixed_score = keypoint.copy(), score.copy()
+    for frame in (2, 3, 7):
+        mixed[:, frame], mixed_score[:, frame] = keypoint[::-1, frame], score[::-1, frame]
+    got = follow_two(mixed, mixed_score)
+    np.testing.assert_array_equal(got[0], keypoint)
+    np.testing.assert_array_equal(got[1], score)
+
+
+def test_h36m_joints_know_how_far_they_are_to_be_trusted() -> None:
+    keypoint, score = raw(1, persons=1)
+    mapped, mapped_score = coco_to_h36m(keypoint, score)
+    copies = {1: 12, 2: 14, 3: 16, 4: 11, 5: 13, 6: 15, 9: 0, 11: 5, 12: 7, 13: 9, 14: 6, 15: 8, 16: 10}
+    for t in range(keypoint.shape[1]):
+        pose, trust = keypoint[0, t].astype(float), score[0, t]
+        for h36m, coco in copies.items():
+            np.testing.assert_array_equal(mapped[0, t, h36m], keypoint[0, t, coco])
+            assert mapped_score[0, t, h36m] == trust[coco]
+        root, neck = (pose[11] + pose[12]) / 2, (pose[5] + pose[6]) / 2
+        for joint, place, parents in ((0, root, (11, 12)), (8, neck, (5, 6)), (7, (root + neck) / 2, (5, 6, 11, 12))):
+            np.testing.assert_allclose(mapped[0, t, joint], place, atol=1e-6)
+            assert mapped_score[0, t, joint] == min(trust[parent] for parent in parents)
+            assert np.isnan(mapped[0, t, joint]).any() == (mapped_score[0, t, joint] == 0)
+        eyes = [eye for eye in (1, 2) if trust[eye] > 0]
+        if eyes:
+            np.testing.assert_allclose(mapped[0, t, 10], pose[eyes].mean(0), atol=1e-6)
+            assert mapped_score[0, t, 10] == min(trust[eyes])
+        else:
+            assert np.isnan(mapped[0, t, 10]).all() and mapped_score[0, t, 10] == 0
+
+
+@pytest.mark.parametrize("dimensions", [2, 3])
+def test_random_move_equals_the_loop(dimensions: int) -> None:
+    keypoint, _ = raw(2, dimensions=dimensions)
+    moved = random_move(keypoint, np.random.default_rng(7))
+    rng = np.random.default_rng(7)
+    angle, scale = rng.uniform(-math.pi / 18, math.pi / 18, 2), rng.uniform(0.9, 1.1, 2)
+    shift = [rng.uniform(-0.1, 0.1, 2) for _ in range(dimensions)]
+    frames = keypoint.shape[1]
+    for t in range(frames):
+        share = t / (frames - 1)
+        a, s, *d = (ends[0] * (1 - share) + ends[1] * share for ends in (angle, scale, *shift))
+        for m in range(2):
+            for v in range(17):
+                point = keypoint[m, t, v].astype(float)
+                if dimensions == 2:
+                    x, y = point
+                    wanted = [s * (math.cos(a) * x - math.sin(a) * y), s * (math.sin(a) * x + math.cos(a) * y)]
+                else:
+                    x, y, z = point
+                    wanted = [s * (math.cos(a) * x + math.sin(a) * z), s * y, s * (math.cos(a) * z - math.sin(a) * x)]
+                np.testing.assert_allclose(moved[m, t, v], np.add(wanted, d), atol=2e-6)
+
+
+@pytest.mark.parametrize("dimensions", [2, 3])
+def test_crop_scale_equals_the_loop(dimensions: int) -> None:
+    keypoint, score = raw(4, dimensions=dimensions)
+    ratio = 1.3
+    seen = [keypoint[place].astype(float) for place in np.ndindex(score.shape) if score[place] > 0]
+    low = [min(point[axis] for point in seen) for axis in range(dimensions)]
+    high = [max(point[axis] for point in seen) for axis in range(dimensions)]
+    side = max(b - a for a, b in zip(low, high, strict=True)) * ratio
+    placed = crop_scale(keypoint, score, ratio)
+    for place in np.ndindex(score.shape):
+        if score[place] == 0:
+            assert (placed[place] == 0).all()
+            continue
+        for axis in range(dimensions):
+            corner = (low[axis] + high[axis]) / 2 - side / 2
+            wanted = 2 * (float(keypoint[place][axis]) - corner) / side - 1
+            assert placed[place][axis] == pytest.approx(min(1, max(-1, wanted)), abs=2e-6)
+
+
+def test_a_box_below_one_is_clipped_and_a_clip_without_size_is_put_at_zero() -> None:
+    keypoint, score = raw(5)
+    assert np.abs(crop_scale(keypoint, score, 0.5)).max() == 1
+    assert not crop_scale(np.ones_like(keypoint), np.ones_like(score), 2).any()
+    few = np.zeros_like(score)
+    few[0, 0, :3] = 1
+    assert not crop_scale(np.where(few[..., None] > 0, keypoint, np.nan), few, 2).any()
+
+
+def test_a_mirror_image_exchanges_left_and_right_with_their_scores() -> None:
+    keypoint, score = raw(6)
+    mirrored, mirrored_score = flip(keypoint, score, COCO17.flip_indices)
+    np.testing.assert_array_equal(mirrored[..., 5, 0], -keypoint[..., 6, 0])
+    np.testing.assert_array_equal(mirrored[..., 5, 1], keypoint[..., 6, 1])
+    np.testing.assert_array_equal(mirrored_score[..., 5], score[..., 6])
+    np.testing.assert_array_equal(mirrored_score[..., 0], score[..., 0])
+    again, _ = flip(mirrored, mirrored_score, COCO17.flip_indices)
+    np.testing.assert_array_equal(again, keypoint)
+
+
+def test_joints_that_penn_never_has_change_nothing(shared_data: Path) -> None:
+    """Its clips lack eyes and ears: the box must be that of the 13 joints that are there."""
+    path = shared_data / "skeletons" / "penn_action.pkl"
+    clips = open_clips(path, DataSettings(skip_bad=True))
+    for index in range(0, len(clips), 200):
+        clip = clips[index]
+        there = [0, *range(5, 17)]
+        assert clip.size is not None and not clip.score[..., 1:5].any()
+        whole = crop_scale(to_camera(clip.keypoint, clip.size), clip.score, 2)
+        part = crop_scale(to_camera(clip.keypoint[:, :, there], clip.size), clip.score[:, :, there], 2)
+        np.testing.assert_array_equal(whole[:, :, there], part)
+        assert not whole[:, :, 1:5].any()
+        longest = np.ptp(part[clip.score[:, :, there] > 0], axis=0).max()
+        assert longest == pytest.approx(1, abs=1e-5)
