@@ -11,6 +11,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
+from pipeline.train_command import TrainCommand, train
 from pose_extraction.errors import SkelpipeError, UsageError
 
 FAILED, WRONG_USAGE, INTERRUPTED = 1, 2, 130
@@ -242,6 +243,9 @@ def stats(
         typer.echo(statistics.as_json(rows))
     else:
         statistics.print_table(rows, Console())
+
+
+app.command(cls=TrainCommand)(train)
 
 
 @app.command()

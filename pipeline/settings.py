@@ -221,7 +221,7 @@ def read_config(name: str, kind: type[BaseModel] = ExtractSettings) -> dict[str,
 
 
 def _read_chain(name: str, seen: tuple[Path, ...]) -> dict[str, Any]:
-    path = find_config(name)
+    path = find_config(name).resolve()
     if path in seen:
         raise UsageError(f"{path}: extends itself, by way of {' and '.join(map(str, seen))}")
     try:
@@ -233,7 +233,7 @@ def _read_chain(name: str, seen: tuple[Path, ...]) -> dict[str, Any]:
     base = values.pop(EXTENDS, None)
     if base is None:
         return values
-    beside = path.with_name(str(base))
+    beside = (path.parent / str(base)).resolve()
     under = _read_chain(str(beside) if beside.is_file() else str(base), (*seen, path))
     for key, value in values.items():
         there = under.get(key)

@@ -6,6 +6,7 @@ import pytest
 
 from pipeline.settings import ExtractSettings, find_config, parse_settings, read_config, shipped_configs
 from pose_extraction.errors import UsageError
+from recognition.settings import RunSettings
 
 
 @pytest.mark.parametrize(
@@ -32,8 +33,10 @@ def test_what_cannot_be_is_refused_with_the_place_named(values, words):
 def test_every_shipped_config_is_valid_and_says_how_to_use_it(path):
     name = path.relative_to(shipped_configs()).with_suffix("").as_posix()
     assert find_config(name) == path
-    assert read_config(name)
-    assert path.read_text().startswith(f"# skelpipe extract --config {name} ")
+    extracts = name.startswith("extract/")
+    assert read_config(name, ExtractSettings if extracts else RunSettings)
+    command = f"# skelpipe extract --config {name} " if extracts else f"# skelpipe train {name} "
+    assert path.read_text().startswith(command)
 
 
 def test_a_config_by_path_comes_before_a_shipped_one(tmp_path, monkeypatch):
