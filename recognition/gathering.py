@@ -66,14 +66,6 @@ def gather(tensor: torch.Tensor, shares: Shares) -> torch.Tensor:
     return gathered
 
 
-def sum_over_processes(tensor: torch.Tensor) -> torch.Tensor:
-    """Sum of a tensor over all processes, differentiable: for statistics of a layer inside a backbone."""
-    if not is_distributed():
-        return tensor
-    summed: torch.Tensor = _Sum.apply(tensor)
-    return summed
-
-
 class _Gather(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, tensor: torch.Tensor, shares: Shares) -> torch.Tensor:
@@ -90,17 +82,3 @@ class _Gather(torch.autograd.Function):
         total = gradient.clone(memory_format=torch.contiguous_format)
         distributed.all_reduce(total)
         return total[ctx.shares.own], None
-
-
-class _Sum(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, tensor: torch.Tensor) -> torch.Tensor:
-        total = tensor.clone(memory_format=torch.contiguous_format)
-        distributed.all_reduce(total)
-        return total
-
-    @staticmethod
-    def backward(ctx: Any, gradient: torch.Tensor) -> torch.Tensor:
-        total = gradient.clone(memory_format=torch.contiguous_format)
-        distributed.all_reduce(total)
-        return total

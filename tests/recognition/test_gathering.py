@@ -10,7 +10,7 @@ from tiny_recognizer import made_batch, part_of
 from torch import distributed, multiprocessing, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from recognition.gathering import Shares, find_shares, gather, sum_over_processes
+from recognition.gathering import Shares, find_shares, gather
 from recognition.maskclr import MaskCLR
 
 # What each step is: phase, and whether prototypes are warmed. The last is judged by prototypes of the ones before.
@@ -49,17 +49,9 @@ def work(rank: int, folder: str) -> None:
         results[name] = train(objective, DistributedDataParallel(objective), clips)
         objective.eval()
         results[name + " evaluation"] = objective(part_of(made_batch(seed=1), clips), phase=2, epoch=0).total.detach()
-    results["sum"] = gradient_of_sum(rank)
     results["unequal use"] = gradient_of_unequal_use(rank)
     torch.save(results, Path(folder) / f"{rank}.pt")
     distributed.destroy_process_group()
-
-
-def gradient_of_sum(rank: int) -> tuple[torch.Tensor, torch.Tensor]:
-    value = torch.tensor([1.0 + rank, 2.0], requires_grad=True)
-    summed = sum_over_processes(value)
-    (summed.square() * (1 + rank)).sum().backward()
-    return summed.detach(), value.grad
 
 
 def gradient_of_unequal_use(rank: int) -> torch.Tensor:
@@ -100,11 +92,6 @@ def test_evaluation_is_each_process_s_own(results: list[dict[str, Any]]) -> None
 def test_gradient_is_the_sum_over_processes(results: list[dict[str, Any]]) -> None:
     assert results[0]["unequal use"].tolist() == [[11, 11]]
     assert results[1]["unequal use"].tolist() == [[22, 22], [33, 33]]
-    for result in results:
-        summed, gradient = result["sum"]
-        assert summed.tolist() == [3, 4]
-        # 2 * sum * (1 + 2), for both places.
-        assert gradient.tolist() == [18, 24]
 
 
 def test_alone_nothing_is_exchanged() -> None:
@@ -112,7 +99,6 @@ def test_alone_nothing_is_exchanged() -> None:
     shares = find_shares(3, tensor.device)
     assert shares == Shares((3,), 0)
     assert gather(tensor, shares) is tensor
-    assert sum_over_processes(tensor) is tensor
     assert shares.own == slice(0, 3)
 
 

@@ -123,6 +123,15 @@ def test_every_weight_gets_a_gradient(phase: int) -> None:
     assert bool(token.abs().sum() > 0) == (phase == 2)
 
 
+def test_running_statistics_are_those_of_the_standard_pathway() -> None:
+    """It works alone at test time."""
+    one, two = made_objective(), made_objective()
+    one(made_batch(), phase=1, epoch=0)
+    two(made_batch(), phase=2, epoch=0)
+    for first, second in zip(one.recognizer.head.buffers(), two.recognizer.head.buffers(), strict=True):
+        assert torch.equal(first, second)
+
+
 def test_gradients_of_a_step_are_those_of_its_loss() -> None:
     """Numerical derivatives along a random direction of all weights: masks, sets and prototypes are constants."""
     objective = made_objective(mask="random")

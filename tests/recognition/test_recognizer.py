@@ -78,6 +78,15 @@ def test_dropout_works_on_the_representation_and_in_training_only() -> None:
     assert encoded.dropped is encoded.pooled
 
 
+def test_share_of_the_representation_that_is_dropped() -> None:
+    batch = made_batch(600, num_frames=3)
+    # Clips of one person and one frame, whose elements are not averaged with others.
+    single = (batch.person_mask.sum(1) == 1) & (batch.frame_mask.sum(1) == 1)
+    for share in (0.3, 0.5):
+        dropped = tiny_recognizer(dropout=share).encode(batch).dropped[single]
+        assert float((dropped == 0).double().mean()) == pytest.approx(share, abs=0.04)
+
+
 def test_mean_of_many_dropouts_is_the_representation() -> None:
     recognizer, batch = tiny_recognizer(dropout=0.5), made_batch(4)
     torch.manual_seed(1)
