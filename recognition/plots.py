@@ -224,7 +224,7 @@ def training_figure(records: Iterable[Mapping[str, Any]], title: str) -> Figure:
     steps = [line for line in lines if line["kind"] == "step"]
     epochs = [line for line in lines if line["kind"] == "epoch"]
     figure = Figure(figsize=(10, 9), layout="constrained")
-    losses, accuracy, rates = figure.subplots(3, 1, sharex=True, height_ratios=(3, 3, 1.6))
+    losses, accuracy, rates = figure.subplots(3, 1, squeeze=False, sharex=True, height_ratios=(3, 3, 1.6))[:, 0]
     for (name, label), colour in zip(LOSS_CURVES.items(), PALETTE, strict=False):
         found = [(line["step"], line[name]) for line in steps if name in line]
         # A line for a term that one phase alone has; the total is no other than its only term in phase one.

@@ -1,0 +1,334 @@
+"""`skelpipe evaluate`: how good a run is on a split, as a table, as files and as figures in the run directory."""
+
+import importlib.metadata
+import io
+import json
+import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+from rich.text import Text
+
+from pose_extraction.errors import UsageError
+from pose_extraction.files import atomic_write
+from recognition.clips import ClipSet, split_indices, training_indices
+from recognition.dataset import SkeletonDataset
+from recognition.evaluation import Metrics, measure
+from recognition.inference import Scores, scores_of
+from recognition.prediction import clips_for
+from recognition.run_log import read_metrics
+from recognition.runs import SPLIT_NAME, Trained, load_run, newest_run
+
+FOLDER, JSON_NAME, SCORES_NAME = "evaluation", "evaluation.json", "scores.npz"
+# What the other side of a split is called, the likeliest first.
+TEST_WORDS = ("test", "val", "valid", "validation", "eval")
+ALL_CLIPS = "all"
+
+
+@dataclass(frozen=True)
+class Engine:
+    """How a network is run; see `recognition.inference.scores_of`."""
+
+    device: str = "auto"
+    batch_size: int | None = None
+    precision: str = "auto"
+    backend: str = "auto"
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """A finished evaluation.
+
+    Args:
+        trained: The recognizer.
+        clips: The skeleton file.
+        split: Name of the split.
+        metrics: The measures.
+        scores: What they were made of, labels by the recognizer's numbers.
+        unlabelled: Clips of the split without a label, which no measure counts.
+        left_out: Clips of the split that cannot be used, for the same.
+        trained_on: Clips of the split that bear the name of one that the recognizer was trained on.
+        chosen_on: Clips of the split that bear the name of one that it was chosen on.
+        folder: Where the files are.
+    """
+
+    trained: Trained
+    clips: ClipSet
+    split: str
+    metrics: Metrics
+    scores: Scores
+    unlabelled: int
+    left_out: int
+    trained_on: int
+    chosen_on: int
+    folder: Path
+
+
+def evaluate(
+    run: Path | None,
+    data: Path | None,
+    split: str | None,
+    *,
+    engine: Engine,
+    skip_bad: bool = False,
+    figures: bool = True,
+    console: Console,
+) -> Evaluation:
+    """Evaluates a run on a split, and writes what it finds below the run directory.
+
+    Args:
+        run: Run directory, or one of its .pt files; None for the newest run.
+        data: Skeleton file; None for the one that the run was trained on.
+        split: None for the one that goes with the split that the run was trained on.
+        engine: How the network is run.
+        skip_bad: Whether to go on without clips that cannot be used.
+        figures: Whether to draw.
+        console: Where progress and warnings are told.
+
+    Raises:
+        UsageError: There is no run, no such split, or labels or joints do not fit the run.
+        AnnotationError: The skeleton file is malformed.
+        WeightsError: The run cannot be read.
+        BackendError: It cannot run as asked on this machine.
+    """
+    trained = load_run(run if run is not None else newest_run())
+    path = data if data is not None else Path(trained.settings.data.file)
+    if data is None and not path.is_file():
+        raise UsageError(f"{path}, which {trained.path} was trained on, is not there any more; name a file with --data")
+    clips = clips_for(trained, path, skip_bad=skip_bad)
+    if split is None:
+        split = split_to_test(clips, trained)
+        console.print(Text(f"split {split} of {path}"))
+    indices = np.arange(len(clips)) if split == ALL_CLIPS and split not in clips.splits else split_indices(clips, split)
+    labels = matched_labels(clips, indices, trained)
+    labelled = labels >= 0
+    if not labelled.any():
+        raise UsageError(f"{path}: no clip of split {split!r} has a label; add some with `skelpipe label`")
+    dataset = SkeletonDataset(clips, indices[labelled], trained.settings.data, train=False)
+    with progress_bar(console, len(dataset)) as advance:
+        scores = scores_of(trained, dataset, **vars(engine), progress=advance)
+    scores = Scores(scores.probabilities, scores.features, labels[labelled], scores.names, scores.placement)
+    parts = _names_of_run(trained)
+    left_out = [clip for clip in clips.left_out if split == ALL_CLIPS or split in clip.splits]
+    result = Evaluation(
+        trained=trained,
+        clips=clips,
+        split=split,
+        metrics=measure(scores.probabilities, scores.labels),
+        scores=scores,
+        unlabelled=int((~labelled).sum()),
+        left_out=len(left_out),
+        trained_on=len(set(scores.names) & parts["training"]),
+        chosen_on=len(set(scores.names) & parts["held_out"]),
+        folder=trained.path.parent / FOLDER / re.sub(r"[^\w.-]", "_", f"{path.stem}-{split}"),
+    )
+    for line in warnings_of(result):
+        console.print(Text(f"warning: {line}"))
+    _write(result)
+    if figures:
+        _draw(result)
+    return result
+
+
+def split_to_test(clips: ClipSet, trained: Trained) -> str:
+    """The split to test on that goes with the one trained on: xsub_val for xsub_train.
+
+    Raises:
+        UsageError: The file does not say which one that is.
+    """
+    if not clips.splits:
+        return ALL_CLIPS
+    settings = trained.settings.data
+    known = ", ".join(repr(name) for name in clips.splits)
+    try:
+        trained_indices = training_indices(clips, settings)
+    except UsageError as error:
+        # Another file than the run's, perhaps with one split alone.
+        if len(clips.splits) == 1:
+            return next(iter(clips.splits))
+        raise UsageError(f"{clips.path}: which split is to be evaluated, {known}? Say so with --split") from error
+    # The training split by its clips, since the setting may be "auto".
+    training = [name for name, indices in clips.splits.items() if np.isin(trained_indices, indices).all()]
+    named = [name for name in training if "train" in name.lower()] or training
+    for word in TEST_WORDS:
+        for name in named:
+            other = re.sub("train", word, name, flags=re.IGNORECASE)
+            if other != name and other in clips.splits and other != settings.holdout_split:
+                return other
+    rest = [name for name in clips.splits if name not in (*training, settings.holdout_split)]
+    if len(rest) == 1:
+        return rest[0]
+    raise UsageError(f"{clips.path}: which split is to be evaluated, {known}? Say so with --split")
+
+
+def matched_labels(clips: ClipSet, indices: np.ndarray, trained: Trained) -> np.ndarray:
+    """Labels of clips by the recognizer's numbers, int64, -1 for none: by name, where the file has names.
+
+    Raises:
+        UsageError: A clip's class is none of the recognizer's.
+    """
+    labels = clips.labels[indices]
+    numbers = {name: number for number, name in enumerate(trained.label_names)}
+    own = clips.label_names
+    unnamed = own == [str(number) for number in range(len(own))]
+    translated = np.array(
+        [number if unnamed and number < len(numbers) else numbers.get(name, -1) for number, name in enumerate(own)],
+        np.int64,
+    )
+    present = np.unique(labels[labels >= 0])
+    unknown = [own[label] for label in present if translated[label] < 0]
+    if unknown:
+        raise UsageError(
+            f"{clips.path}: has clips of class {unknown[0]!r}{' and others' if unknown[1:] else ''}, which "
+            f"{trained.path} does not know; it knows {_some(trained.label_names)}. Train it on them (`skelpipe train "
+            "--init`), or give the clips its names with `skelpipe label`"
+        )
+    return np.where(labels >= 0, translated[labels], -1) if len(own) else labels
+
+
+def warnings_of(result: Evaluation) -> list[str]:
+    """What has to be known before the numbers are believed, a sentence each."""
+    lines = []
+    if result.trained_on:
+        lines.append(
+            f"{result.trained_on} of {result.metrics.clips} clips bear the names of clips that the run was trained on: "
+            "this is no test"
+        )
+    if result.chosen_on:
+        lines.append(
+            f"{result.chosen_on} of {result.metrics.clips} clips bear the names of clips that the run was chosen on: "
+            "its accuracy on them is flattering"
+        )
+    if result.unlabelled:
+        lines.append(f"{result.unlabelled} clips of the split have no label and are not counted")
+    if result.left_out:
+        lines.append(f"{result.left_out} clips of the split cannot be used and are not counted")
+    return lines
+
+
+def as_dictionary(result: Evaluation) -> dict[str, Any]:
+    """Everything but the scores, for JSON; null where a class has no clips."""
+    metrics, names = result.metrics, result.trained.label_names
+    counts = metrics.confusion.sum(axis=1)
+    return {
+        "run": str(result.trained.path),
+        "epoch": result.trained.epoch,
+        "data": str(result.clips.path),
+        "split": result.split,
+        "estimator": result.clips.estimator,
+        "trained_estimator": result.trained.estimator,
+        "version": importlib.metadata.version("skelpipe"),
+        "engine": vars(result.scores.placement),
+        "clips": metrics.clips,
+        "unlabelled": result.unlabelled,
+        "left_out": result.left_out,
+        "trained_on": result.trained_on,
+        "chosen_on": result.chosen_on,
+        "correct": metrics.correct,
+        "top1": metrics.top1,
+        "top1_interval": list(metrics.top1_interval),
+        "top5": metrics.top5,
+        "mean_class": metrics.mean_class,
+        "confused_pairs": [
+            {
+                "classes": [names[pair.first], names[pair.second]],
+                "clips": pair.count,
+                "share_of_failures": pair.share,
+            }
+            for pair in metrics.confused_pairs
+        ],
+        "per_class": [
+            {"class": name, "clips": int(count), "accuracy": None if np.isnan(accuracy) else float(accuracy)}
+            for name, count, accuracy in zip(names, counts, metrics.per_class, strict=True)
+        ],
+        "confusion": metrics.confusion.tolist(),
+    }
+
+
+def print_table(result: Evaluation, console: Console) -> None:
+    """The measures, the most confused pairs and each class's accuracy, the worst first."""
+    metrics, names = result.metrics, result.trained.label_names
+    low, high = metrics.top1_interval
+    # Names are other people's text: not to be read as markup.
+    table = Table("measure", "value", title=Text(_title(result)), title_justify="left")
+    table.add_row("clips", str(metrics.clips))
+    table.add_row("top-1", f"{metrics.top1:.2%}  (95 % interval {low:.2%} to {high:.2%})")
+    table.add_row("top-5", f"{metrics.top5:.2%}")
+    table.add_row("mean class accuracy", f"{metrics.mean_class:.2%}")
+    console.print(table)
+    pairs = Table("most confused", "clips", "of all failures", title_justify="left")
+    for pair in metrics.confused_pairs:
+        pairs.add_row(Text(f"{names[pair.first]} / {names[pair.second]}"), str(pair.count), f"{pair.share:.1%}")
+    if metrics.confused_pairs:
+        console.print(pairs)
+    counts = metrics.confusion.sum(axis=1)
+    classes = Table("class", "clips", "accuracy")
+    for number in np.argsort(metrics.per_class, kind="stable"):
+        accuracy = f"{metrics.per_class[number]:.1%}" if counts[number] else "n/a"
+        classes.add_row(Text(names[number]), str(counts[number]), accuracy)
+    console.print(classes)
+
+
+@contextmanager
+def progress_bar(console: Console, clips: int) -> Iterator[Callable[[int], None]]:
+    """A bar on a terminal, to be told of every clip that is done; nothing elsewhere."""
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
+        task = progress.add_task("clips", total=clips)
+        yield lambda done: progress.advance(task, done)
+
+
+def _names_of_run(trained: Trained) -> dict[str, set[str]]:
+    """Names of the clips that a run was trained and chosen on; none for a .pt file that was copied elsewhere."""
+    path = trained.path.parent / SPLIT_NAME
+    if not path.is_file():
+        return {"training": set(), "held_out": set()}
+    return {name: set(clips) for name, clips in json.loads(path.read_text(encoding="utf-8")).items()}
+
+
+def _write(result: Evaluation) -> None:
+    result.folder.mkdir(parents=True, exist_ok=True)
+    with atomic_write(result.folder / JSON_NAME) as file:
+        file.write(json.dumps(as_dictionary(result), indent=1, ensure_ascii=False, allow_nan=False).encode())
+    content = io.BytesIO()
+    scores = result.scores
+    np.savez(
+        content,
+        names=np.array(scores.names, np.str_),
+        labels=scores.labels,
+        probabilities=scores.probabilities,
+        label_names=np.array(result.trained.label_names, np.str_),
+    )
+    with atomic_write(result.folder / SCORES_NAME) as file:
+        file.write(content.getvalue())
+
+
+def _draw(result: Evaluation) -> None:
+    from recognition import plots
+
+    title, names, scores = _title(result), result.trained.label_names, result.scores
+    figures = {
+        "confusion": plots.confusion_figure(result.metrics, names, title),
+        "per_class": plots.per_class_figure(result.metrics, names, title),
+        "tsne": plots.embedding_figure(scores.features, scores.labels, names, title),
+    }
+    records = list(read_metrics(result.trained.path.parent))
+    if records:
+        figures["training"] = plots.training_figure(records, f"training of {result.trained.path.parent.name}")
+    for name, figure in figures.items():
+        plots.save_figure(figure, result.folder / f"{name}.png")
+
+
+def _title(result: Evaluation) -> str:
+    return f"{result.clips.path.name}, {result.split}, by {result.trained.path.parent.name}"
+
+
+def _some(names: tuple[str, ...]) -> str:
+    return ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")

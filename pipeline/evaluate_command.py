@@ -1,0 +1,113 @@
+"""`skelpipe evaluate` and `skelpipe predict`: words into the use cases of the same names."""
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from pose_extraction.errors import UsageError
+
+if TYPE_CHECKING:
+    from pipeline.evaluate import Engine
+
+Device = Annotated[str, typer.Option(metavar="auto|cpu|cuda:0", help="Where the network runs.")]
+BatchSize = Annotated[str, typer.Option(metavar="auto|N", help="Clips at once; auto: 16 on a processor, 128 on a GPU.")]
+Precision = Annotated[
+    str, typer.Option(metavar="auto|fp32|bf16|fp16", help="Auto is bf16 where the processor or GPU has it.")
+]
+Backend = Annotated[str, typer.Option(metavar="auto|torch|openvino|onnxruntime", help="What runs the network.")]
+
+
+def evaluate(
+    run: Annotated[
+        Path | None, typer.Argument(metavar="[RUN]", help="Run directory, or a .pt file.", show_default="newest run")
+    ] = None,
+    data: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Skeleton pickle.", show_default="that of the run")
+    ] = None,
+    split: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="Split to evaluate; all: every clip.",
+            show_default="the one beside that trained on, such as xsub_val",
+        ),
+    ] = None,
+    device: Device = "auto",
+    batch_size: BatchSize = "auto",
+    precision: Precision = "auto",
+    backend: Backend = "auto",
+    skip_bad: Annotated[
+        bool, typer.Option("--skip-bad", help="Leave out malformed clips, and say how many.", show_default="no")
+    ] = False,
+    figures: Annotated[bool, typer.Option("--figures/--no-figures", help="Draw figures beside the numbers.")] = True,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.", show_default="no")] = False,
+) -> None:
+    """Measure how good a run is: accuracies, confusions, figures."""
+    from rich.console import Console
+
+    from pipeline import evaluate as use_case
+
+    result = use_case.evaluate(
+        run,
+        data,
+        split,
+        engine=_engine(device, batch_size, precision, backend),
+        skip_bad=skip_bad,
+        figures=figures,
+        console=Console(stderr=True),
+    )
+    if as_json:
+        typer.echo(json.dumps(use_case.as_dictionary(result), indent=1, ensure_ascii=False, allow_nan=False))
+    else:
+        use_case.print_table(result, Console())
+        typer.echo(str(result.folder))
+
+
+def predict(
+    skeletons: Annotated[Path, typer.Argument(metavar="SKELETONS.pkl")],
+    run: Annotated[
+        Path | None, typer.Option(metavar="RUN", help="Run directory, or a .pt file.", show_default="newest run")
+    ] = None,
+    split: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Clips of this split only.", show_default="all clips")
+    ] = None,
+    device: Device = "auto",
+    batch_size: BatchSize = "auto",
+    precision: Precision = "auto",
+    backend: Backend = "auto",
+    as_json: Annotated[bool, typer.Option("--json", help="Print a JSON object a line.", show_default="no")] = False,
+    out: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write JSON lines there.", show_default="print")
+    ] = None,
+) -> None:
+    """Tell the five likeliest actions of each clip, with their probabilities."""
+    from rich.console import Console
+
+    from pipeline import predict as use_case
+
+    engine = _engine(device, batch_size, precision, backend)
+    predictions = use_case.predict(skeletons, run, split, engine=engine, console=Console(stderr=True))
+    if out is not None:
+        use_case.write_json_lines(predictions, out)
+        typer.echo(str(out))
+    elif as_json:
+        typer.echo(use_case.as_json_lines(predictions), nl=False)
+    else:
+        use_case.print_table(predictions, Console())
+    without = sum(prediction.reason is not None for prediction in predictions)
+    if without:
+        typer.echo(f"warning: nothing can be said of {without} of {len(predictions)} clips", err=True)
+
+
+def _engine(device: str, batch_size: str, precision: str, backend: str) -> "Engine":
+    from pipeline.evaluate import Engine
+    from pose_extraction.backends import BACKENDS, PRECISIONS
+
+    for name, value, known in (("--precision", precision, PRECISIONS), ("--backend", backend, BACKENDS)):
+        if value not in known:
+            raise UsageError(f"{name} {value}: there are {', '.join(known)}")
+    if batch_size != "auto" and not (batch_size.isdecimal() and int(batch_size) > 0):
+        raise UsageError(f"--batch-size {batch_size}: must be auto or a whole number from 1 on")
+    return Engine(device, None if batch_size == "auto" else int(batch_size), precision, backend)
