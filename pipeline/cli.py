@@ -11,6 +11,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
+from pipeline.evaluate_command import evaluate, predict
 from pipeline.train_command import TrainCommand, train
 from pose_extraction.errors import SkelpipeError, UsageError
 
@@ -246,6 +247,8 @@ def stats(
 
 
 app.command(cls=TrainCommand)(train)
+app.command()(evaluate)
+app.command()(predict)
 
 
 @app.command()
