@@ -85,7 +85,8 @@ def validated_clip(annotation: Any, position: int, path: Path) -> str:
     keypoint, frames = annotation["keypoint"], annotation["total_frames"]
     if not isinstance(annotation["label"], int) or not isinstance(frames, int):
         raise AnnotationError(
-            f"{clip}: label {annotation['label']!r} and total_frames {frames!r} must be whole numbers"
+            f"{clip}: label {annotation['label']!r} and total_frames {frames!r} must be whole numbers; "
+            "mend them, or leave the clip out"
         )
     shape = getattr(keypoint, "shape", None)
     if shape is None or len(shape) != 4 or shape[1] != frames or shape[3] not in (2, 3) or keypoint.dtype.kind != "f":
@@ -95,12 +96,14 @@ def validated_clip(annotation: Any, position: int, path: Path) -> str:
         )
     score_shape = getattr(annotation.get("keypoint_score"), "shape", None)
     if "keypoint_score" in annotation and score_shape != shape[:3]:
-        raise AnnotationError(f"{clip}: keypoint_score has shape {score_shape} and must have {shape[:3]}")
+        raise AnnotationError(
+            f"{clip}: keypoint_score has shape {score_shape} and must have {shape[:3]}; extract the clip again"
+        )
     size = annotation.get("img_shape")
     if size is not None and not (
         isinstance(size, list | tuple) and len(size) == 2 and all(isinstance(side, int) and side > 0 for side in size)
     ):
-        raise AnnotationError(f"{clip}: img_shape is {size!r} and must be (height, width) in pixels")
+        raise AnnotationError(f"{clip}: img_shape is {size!r} and must be (height, width) in pixels; mend it")
     if size is None and shape[3] == 2:
         raise AnnotationError(f"{clip} lacks 'img_shape', the frame's (height, width) in pixels; add it")
     return identifier

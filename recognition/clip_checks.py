@@ -102,13 +102,13 @@ def _checked_kinetics(annotation: dict[str, Any], path: Path) -> str:
             raise AnnotationError(f"{clip} lacks {key!r}; get the file again, or leave the clip out (--skip-bad)")
     frame_of, box_score = np.asarray(annotation["frame_inds"]), np.asarray(annotation["box_score"])
     if not isinstance(annotation["label"], int):
-        raise AnnotationError(f"{clip}: label {annotation['label']!r} must be a whole number")
+        raise AnnotationError(f"{clip}: label {annotation['label']!r} must be a whole number; mend it")
     if frame_of.ndim != 1 or frame_of.dtype.kind not in "iu" or box_score.shape != frame_of.shape:
         raise AnnotationError(
             f"{clip}: frame_inds of shape {frame_of.shape} and box_score of shape {box_score.shape} must be one frame "
-            "number and one score for each skeleton"
+            "number and one score for each skeleton; get the file again"
         )
     size = annotation["img_shape"]
     if not (isinstance(size, list | tuple) and len(size) == 2 and all(isinstance(n, int) and n > 0 for n in size)):
-        raise AnnotationError(f"{clip}: img_shape is {size!r} and must be (height, width) in pixels")
+        raise AnnotationError(f"{clip}: img_shape is {size!r} and must be (height, width) in pixels; mend it")
     return str(name)

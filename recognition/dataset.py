@@ -51,14 +51,18 @@ def layout_of_model(clips: ClipSet, settings: DataSettings) -> Skeleton:
     Raises:
         UsageError: The file's joints cannot be turned into what `model_layout` asks for.
     """
-    wanted = "h36m17" if settings.legacy and settings.model_layout == "auto" else settings.model_layout
-    if wanted in ("auto", clips.layout.name):
-        if settings.legacy:
+    is_coco = clips.layout.name == COCO17.name and clips.dimensions == 2
+    if settings.legacy:
+        if not is_coco or settings.model_layout not in ("auto", H36M17.name):
             raise UsageError(
-                f"{clips.path}: data.legacy reads COCO-17 as H36M-17, and not {clips.layout.name}; set it to false"
+                f"{clips.path}: data.legacy reads coco17 in 2D as h36m17, and not {clips.layout.name} in "
+                f"{clips.dimensions}D as {settings.model_layout}; set data.legacy=false"
             )
+        return H36M17
+    wanted = settings.model_layout
+    if wanted in ("auto", clips.layout.name):
         return clips.layout
-    if wanted == H36M17.name and clips.layout.name == COCO17.name and clips.dimensions == 2:
+    if wanted == H36M17.name and is_coco:
         return H36M17
     raise UsageError(
         f"{clips.path}: data.model_layout={wanted!r} cannot be made of {clips.layout.name} in {clips.dimensions}D; "

@@ -131,7 +131,8 @@ class KeypointFiles:
         assert self.folder is not None  # `joints_of` has seen to it.
         if joints.raw_file:
             first, _ = self._places[joints.raw_file][joints.name]
-            return mapped(_array_path(self.folder / joints.raw_file))[first + joints.used]
+            array_path = _array_path(self.folder / joints.raw_file)
+            return mapped(array_path, array_path.stat().st_mtime_ns)[first + joints.used]
         path = self.folder / f"{joints.name}.pkl"
         content = read_pickle(path)
         stored = _checked_skeletons(content.get(joints.name, content), joints.name, path)
@@ -162,8 +163,8 @@ class KeypointFiles:
 
 
 @lru_cache(OPEN_FILES)
-def mapped(array_path: Path) -> np.ndarray:
-    """An array on the disk, mapped into memory."""
+def mapped(array_path: Path, modified: int) -> np.ndarray:
+    """An array on the disk, mapped into memory; `modified` is there to tell it from what it was before."""
     return np.load(array_path, mmap_mode="r")
 
 

@@ -1,0 +1,168 @@
+"""Clips as the network gets them: who is there, what was drawn, and that nothing else decides it."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from made_clips import annotation, write_clips
+
+from pose_extraction.errors import UsageError
+from recognition.clips import open_clips
+from recognition.dataset import Sample, SkeletonDataset, collate
+from recognition.perturbations import GaussianNoise, JointOcclusion, Perturbation
+from recognition.settings import DataSettings
+from recognition.transforms import crop_scale, to_camera
+
+
+def made(
+    tmp_path: Path,
+    clips: list[dict[str, Any]],
+    *,
+    train: bool = False,
+    seed: int = 0,
+    perturbation: Perturbation | None = None,
+    **settings: Any,
+) -> SkeletonDataset:
+    data = DataSettings(**settings)
+    opened = open_clips(write_clips(tmp_path / "a.pkl", clips), data)
+    return SkeletonDataset(opened, np.arange(len(opened)), data, train=train, seed=seed, perturbation=perturbation)
+
+
+def walk(**extra: Any) -> dict[str, Any]:
+    return annotation("walk", np.random.default_rng(1), **extra)
+
+
+def test_the_test_input_is_the_middle_of_the_recipe(tmp_path: Path) -> None:
+    clip = walk(unseen=0.2)
+    sample = made(tmp_path, [clip], num_frames=50)[0]
+    assert sample.keypoint.shape == (1, 50, 17, 3) and sample.keypoint.dtype == np.float32
+    frames = [20 * k // 50 for k in range(50)]
+    score = clip["keypoint_score"].astype(np.float32)
+    keypoint = np.where(score[..., None] > 0, clip["keypoint"].astype(np.float32), np.nan)
+    wanted = crop_scale(to_camera(keypoint, (480, 640))[:, frames], score[:, frames], 2)
+    np.testing.assert_allclose(sample.keypoint[..., :2], wanted, atol=1e-6)
+    np.testing.assert_array_equal(sample.keypoint[..., 2], score[:, frames])
+    assert not sample.keypoint[sample.keypoint[..., 2] == 0].any()
+
+
+def test_own_lengths_keep_short_clips_and_sample_long_ones(tmp_path: Path) -> None:
+    clips = [annotation(f"c{n}", np.random.default_rng(n), frames=n) for n in (5, 60, 90)]
+    for train in (False, True):
+        data = made(tmp_path, clips, train=train, num_frames="own", max_frames=60)
+        assert data.lengths.tolist() == [5, 60, 60]
+        assert [data[n].keypoint.shape[1] for n in range(3)] == [5, 60, 60]
+
+
+@pytest.mark.parametrize("legacy", [False, True])
+def test_what_is_drawn_depends_on_seed_epoch_and_clip_alone(tmp_path: Path, legacy: bool) -> None:
+    clips = [annotation(f"c{n}", np.random.default_rng(n)) for n in range(4)]
+    data = made(tmp_path, clips, train=True, seed=2, legacy=legacy, flip=0.0 if legacy else 0.5)
+    first = data[(7, 3)].keypoint
+    data[(7, 1)], data[(8, 3)]
+    np.testing.assert_array_equal(data[(7, 3)].keypoint, first)
+    np.testing.assert_array_equal(
+        made(tmp_path, clips, train=True, seed=2, legacy=legacy, flip=data.settings.flip)[(7, 3)].keypoint, first
+    )
+    part = SkeletonDataset(data.clips, np.array([3]), data.settings, train=True, seed=2)
+    if not legacy:
+        np.testing.assert_array_equal(part[(7, 0)].keypoint, first)
+    assert not np.array_equal(data[(8, 3)].keypoint, first)
+    assert not np.array_equal(made(tmp_path, clips, train=True, seed=3, legacy=legacy)[(7, 3)].keypoint, first)
+    test = made(tmp_path, clips, legacy=legacy)
+    np.testing.assert_array_equal(test[(0, 3)].keypoint, test[(5, 3)].keypoint)
+
+
+def test_persons_who_are_never_seen_are_not_there(tmp_path: Path) -> None:
+    clip = walk(persons=4)
+    clip["keypoint"][1] = clip["keypoint_score"][1] = 0
+    data = made(tmp_path, [clip], max_persons=2)
+    sample = data[0]
+    assert len(sample.keypoint) == 2
+    # The third takes the place of the second, and the fourth is one too many; scores tell them apart.
+    np.testing.assert_array_equal(sample.keypoint[1, 0, :, 2], clip["keypoint_score"][2, 0].astype(np.float32))
+    batch = collate([sample, made(tmp_path, [walk()])[0]])
+    assert batch.person_mask.tolist() == [[True, True], [True, False]]
+    assert not batch.keypoint[1, 1].any()
+
+
+def test_someone_in_no_frame_that_is_taken_is_not_there(tmp_path: Path) -> None:
+    clip = walk(persons=2)
+    clip["keypoint_score"][1, [t for t in range(20) if t != 7]] = 0
+    assert len(made(tmp_path, [clip], num_frames=2)[0].keypoint) == 1
+    assert len(made(tmp_path, [clip], num_frames=20)[0].keypoint) == 2
+
+
+def test_exchanged_persons_are_put_back_unless_they_were_tracked(tmp_path: Path) -> None:
+    clip = walk(persons=2)
+    clip["keypoint"][0] -= 90
+    straight = made(tmp_path, [clip], num_frames=20)[0].keypoint
+    mixed = {**clip}
+    for key in ("keypoint", "keypoint_score"):
+        mixed[key] = clip[key].copy()
+        mixed[key][:, 8:12] = clip[key][::-1, 8:12]
+    np.testing.assert_array_equal(made(tmp_path, [mixed], num_frames=20)[0].keypoint, straight)
+    tracked = {**mixed, "track_id": np.arange(2)}
+    assert not np.array_equal(made(tmp_path, [tracked], num_frames=20)[0].keypoint, straight)
+
+
+@pytest.mark.parametrize(("joints", "dimensions"), [(13, 2), (20, 3), (25, 2), (25, 3)])
+@pytest.mark.parametrize("train", [False, True])
+def test_other_layouts_work_in_two_and_three_dimensions(
+    tmp_path: Path, joints: int, dimensions: int, train: bool
+) -> None:
+    clip = walk(joints=joints, dimensions=dimensions, persons=2, unseen=0.1)
+    sample = made(tmp_path, [clip], train=train, num_frames=30, flip=0.5)[0]
+    assert sample.keypoint.shape == (2, 30, joints, 3)
+    assert np.isfinite(sample.keypoint).all() and np.abs(sample.keypoint).max() <= 1
+    if dimensions == 3 and not train:
+        longest = np.ptp(sample.keypoint.reshape(-1, 3)[sample.keypoint.any(-1).ravel()], axis=0).max()
+        assert longest == pytest.approx(1, abs=1e-4)
+
+
+def test_h36m_is_made_of_coco_alone(tmp_path: Path) -> None:
+    data = made(tmp_path, [walk()], model_layout="h36m17")
+    assert data.layout.name == "h36m17" and data[0].keypoint.shape[2] == 17
+    for wrong in ({"joints": 13}, {"joints": 25, "dimensions": 3}):
+        with pytest.raises(UsageError, match="h36m17"):
+            made(tmp_path, [walk(**wrong)], model_layout="h36m17")
+    with pytest.raises(UsageError, match=r"flip.*joints9"):
+        made(tmp_path, [walk(joints=9)], flip=0.5)
+    with pytest.raises(UsageError, match="legacy"):
+        made(tmp_path, [walk(joints=13)], legacy=True)
+
+
+def test_padding_is_marked_and_zero() -> None:
+    rng = np.random.default_rng(0)
+    samples = [
+        Sample(rng.uniform(0.1, 1, (persons, frames, 5, 3)).astype(np.float32), 1, index, f"c{index}")
+        for index, (persons, frames) in enumerate([(1, 4), (2, 7)])
+    ]
+    batch = collate(samples)
+    assert batch.keypoint.shape == (2, 2, 7, 5, 3) and batch.frame_mask.sum(1).tolist() == [4, 7]
+    there = batch.person_mask[:, :, None] & batch.frame_mask[:, None]
+    assert torch.equal(batch.keypoint.flatten(3).any(-1), there)
+    assert batch.names == ("c0", "c1") and batch.index.tolist() == [0, 1]
+
+
+def test_disturbances_are_the_same_for_two_models_and_touch_nothing_unseen(tmp_path: Path) -> None:
+    clips = [annotation(f"c{n}", np.random.default_rng(n), unseen=0.2, persons=2) for n in range(3)]
+    plain = made(tmp_path, clips, num_frames=20)
+    for disturbance in (GaussianNoise(0.01), GaussianNoise(0.01, space="model"), JointOcclusion(0.6)):
+        one = made(tmp_path, clips, num_frames=20, perturbation=disturbance)
+        other = made(tmp_path, clips[1:], num_frames=20, perturbation=disturbance)
+        np.testing.assert_array_equal(one[2].keypoint, other[1].keypoint)
+        assert not np.array_equal(one[2].keypoint, plain[2].keypoint)
+        assert not one[2].keypoint[plain[2].keypoint[..., 2] == 0].any()
+        changed = made(tmp_path, clips, num_frames=20, perturbation=disturbance, seed=1)
+        assert not np.array_equal(one[2].keypoint, changed[2].keypoint)
+
+
+def test_noise_is_added_to_the_clips_own_frames(tmp_path: Path) -> None:
+    """A frame that is repeated to fill 60 repeats its noise, whose size is that of the camera's unit."""
+    clip = walk()
+    noisy = made(tmp_path, [clip], num_frames=60, perturbation=GaussianNoise(0.01))[0].keypoint
+    np.testing.assert_array_equal(noisy[:, 0], noisy[:, 1])
+    np.testing.assert_array_equal(noisy[:, 0], noisy[:, 2])
+    assert not np.array_equal(noisy[:, 2], noisy[:, 3])

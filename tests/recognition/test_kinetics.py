@@ -1,0 +1,101 @@
+"""Kinetics-400's layout: skeletons in a row, in files of their own, put into persons and frames."""
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from made_data_sets import write_kinetics400
+
+from pose_extraction.errors import AnnotationError
+from pose_extraction.pickles import read_pickle, write_pickle
+from recognition.clips import open_clips
+from recognition.dataset import SkeletonDataset
+from recognition.kinetics import stack_persons
+from recognition.settings import DataSettings
+
+
+def plain_stack(skeletons: np.ndarray, frame_inds: np.ndarray, box_score: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    by_frame: dict[int, list[np.ndarray]] = {}
+    for skeleton, frame, box in zip(skeletons, frame_inds, box_score, strict=True):
+        if box >= 0.5:
+            by_frame.setdefault(int(frame), []).append(skeleton.astype(float))
+    persons = min(10, max(len(found) for found in by_frame.values()))
+    keypoint, score = np.zeros((persons, len(by_frame), 17, 2)), np.zeros((persons, len(by_frame), 17))
+    for t, frame in enumerate(sorted(by_frame)):
+        found = by_frame[frame]
+        if len(found) > 10:
+            found = sorted(found, key=lambda skeleton: -skeleton[:, 2].sum())[:10]
+        for m, skeleton in enumerate(found):
+            keypoint[m, t], score[m, t] = skeleton[:, :2], skeleton[:, 2]
+    return keypoint, score
+
+
+def settings(folder: Path, **more: Any) -> DataSettings:
+    return DataSettings(keypoint_files=str(folder), num_frames=30, **more)
+
+
+def test_clips_equal_the_loop_and_are_read_again_from_the_rewritten_files(tmp_path: Path) -> None:
+    path, folder = write_kinetics400(tmp_path, 12, classes=4, files=3)
+    annotations = read_pickle(path)["annotations"]
+    for _ in range(2):
+        clips = open_clips(path, settings(folder))
+        for index, annotation in enumerate(annotations):
+            stored = read_pickle(folder / Path(annotation["raw_file"]).name)[annotation["frame_dir"]]["keypoint"]
+            keypoint, score = plain_stack(stored, annotation["frame_inds"], annotation["box_score"])
+            clip = clips[index]
+            np.testing.assert_array_equal(clip.score, score.astype(np.float32))
+            np.testing.assert_array_equal(np.nan_to_num(clip.keypoint), keypoint.astype(np.float32))
+            assert clips.lengths[index] == clip.score.shape[1]
+    data = SkeletonDataset(clips, clips.splits["train"], settings(folder), train=True)
+    assert data[0].keypoint.shape[1:] == (30, 17, 3) and clips.layout.name == "coco17"
+
+
+def test_a_crowd_keeps_the_ten_with_the_best_joints() -> None:
+    rng = np.random.default_rng(0)
+    frames = np.sort(rng.integers(0, 4, 50))
+    skeletons = rng.uniform(0, 1, (50, 17, 3)).astype(np.float32)
+    wanted = plain_stack(skeletons, frames, np.ones(50))
+    got = stack_persons(skeletons, frames)
+    np.testing.assert_array_equal(got[0], wanted[0].astype(np.float32))
+    np.testing.assert_array_equal(got[1], wanted[1].astype(np.float32))
+
+
+def test_a_clip_may_have_a_file_of_its_own(tmp_path: Path) -> None:
+    path, folder = write_kinetics400(tmp_path, 4, classes=4, files=1)
+    wanted = open_clips(path, settings(folder))[2]
+    single = tmp_path / "single"
+    for name, content in read_pickle(folder / "part_0.pkl").items():
+        write_pickle(single / f"{name}.pkl", {name: content})
+    got = open_clips(path, settings(single))[2]
+    np.testing.assert_array_equal(got.keypoint, wanted.keypoint)
+
+
+def test_a_keypoint_file_that_changed_is_rewritten(tmp_path: Path) -> None:
+    path, folder = write_kinetics400(tmp_path, 4, classes=4, files=1)
+    before = open_clips(path, settings(folder))[0].keypoint
+    content = read_pickle(folder / "part_0.pkl")
+    for clip in content.values():
+        clip["keypoint"][..., :2] += 64
+    write_pickle(folder / "part_0.pkl", content)
+    after = open_clips(path, settings(folder))[0].keypoint
+    assert np.nanmin(after - before) > 60
+
+
+def test_what_is_missing_is_named(tmp_path: Path) -> None:
+    path, folder = write_kinetics400(tmp_path, 8, classes=4, files=2)
+    with pytest.raises(AnnotationError, match=r"clip000000.*keypoint_files"):
+        open_clips(path, DataSettings())
+    (folder / "part_1.pkl").unlink()
+    with pytest.raises(AnnotationError, match=r"clip000001.*part_1"):
+        open_clips(path, settings(folder))
+    assert len(open_clips(path, settings(folder, skip_bad=True))) == 4
+    content = read_pickle(folder / "part_0.pkl")
+    content["clip000002"]["keypoint"] = content["clip000002"]["keypoint"][1:]
+    write_pickle(folder / "part_0.pkl", content)
+    opened = open_clips(path, settings(folder, skip_bad=True))
+    assert len(opened) == 3 and any("clip000002" in reason and "one source" in reason for reason in opened.skipped)
+    shutil.rmtree(folder)
+    with pytest.raises(AnnotationError, match="no clip that can be used"):
+        open_clips(path, settings(folder, skip_bad=True))
