@@ -21,7 +21,7 @@ Backend = Annotated[str, typer.Option(metavar="auto|torch|openvino|onnxruntime",
 
 def evaluate(
     run: Annotated[
-        Path | None, typer.Argument(metavar="[RUN]", help="Run directory, or a .pt file.", show_default="newest run")
+        Path | None, typer.Argument(metavar="RUN", help="Run directory, or a .pt file.", show_default="newest run")
     ] = None,
     data: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Skeleton pickle.", show_default="that of the run")
