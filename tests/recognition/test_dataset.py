@@ -166,3 +166,10 @@ def test_noise_is_added_to_the_clips_own_frames(tmp_path: Path) -> None:
     np.testing.assert_array_equal(noisy[:, 0], noisy[:, 1])
     np.testing.assert_array_equal(noisy[:, 0], noisy[:, 2])
     assert not np.array_equal(noisy[:, 2], noisy[:, 3])
+
+
+def test_every_clip_has_a_disturbance_of_its_own(tmp_path: Path) -> None:
+    clips = [walk(), {**walk(), "frame_dir": "the same again"}]
+    for disturbance in (GaussianNoise(0.01), JointOcclusion(0.6)):
+        data = made(tmp_path, clips, num_frames=20, perturbation=disturbance)
+        assert not np.array_equal(data[0].keypoint, data[1].keypoint)
