@@ -1,0 +1,106 @@
+"""The three networks that MaskCLR is combined with, chosen by name."""
+
+from collections.abc import Callable
+
+from pose_extraction.errors import UsageError
+from recognition.backbones.base import Backbone
+from recognition.backbones.dstformer import DSTFormer
+from recognition.backbones.sttformer import STTFormer, channel_plan
+from recognition.backbones.transformer import Transformer
+from recognition.settings import ModelSettings
+
+
+def build_backbone(settings: ModelSettings, *, num_joints: int, channels: int) -> Backbone:
+    """The network that settings ask for, with weights as they begin.
+
+    What is None takes the paper's size: `dim` 512, `depth` 5, `heads` 8 (STTFormer 3), `mlp_ratio` 2 (transformer 4),
+    `dim_representation` 512 (STTFormer `dim`, the channels of its last block), `tuple_length` 3. STTFormer's blocks
+    widen from `dim` / 4 to `dim` (`channel_plan`).
+
+    Args:
+        settings: Name and sizes.
+        num_joints: V of the layout that the network sees.
+        channels: C of its input.
+
+    Raises:
+        UsageError: Sizes that do not go together, or that this backbone does not have.
+    """
+    return _BUILDERS[settings.backbone](settings, num_joints, channels)
+
+
+def _build_dstformer(settings: ModelSettings, num_joints: int, channels: int) -> Backbone:
+    _refuse(settings, tuple_length="sttformer")
+    dim, heads = _width_and_heads(settings)
+    return DSTFormer(
+        num_joints=num_joints,
+        channels=channels,
+        max_frames=settings.max_frames,
+        dim=dim,
+        depth=settings.depth or 5,
+        heads=heads,
+        mlp_ratio=settings.mlp_ratio or 2.0,
+        dim_representation=settings.dim_representation or 512,
+        attention_source=settings.attention,
+    )
+
+
+def _build_transformer(settings: ModelSettings, num_joints: int, channels: int) -> Backbone:
+    _refuse(settings, tuple_length="sttformer", attention="dstformer")
+    dim, heads = _width_and_heads(settings)
+    return Transformer(
+        num_joints=num_joints,
+        channels=channels,
+        max_frames=settings.max_frames,
+        dim=dim,
+        depth=settings.depth or 5,
+        heads=heads,
+        mlp_ratio=settings.mlp_ratio or 4.0,
+        dim_representation=settings.dim_representation or 512,
+    )
+
+
+def _build_sttformer(settings: ModelSettings, num_joints: int, channels: int) -> Backbone:
+    _refuse(settings, mlp_ratio="dstformer or transformer", attention="dstformer")
+    dim = settings.dim or 512
+    if dim % 16:
+        raise UsageError(f"model.dim={dim}: STTFormer needs a multiple of 16, such as {max(16, round(dim / 16) * 16)}")
+    if settings.dim_representation not in (None, dim):
+        raise UsageError(
+            f"model.dim_representation={settings.dim_representation}: STTFormer's representation has the channels of "
+            f"its last block, model.dim={dim}; leave it out or make them equal"
+        )
+    return STTFormer(
+        num_joints=num_joints,
+        channels=channels,
+        max_frames=settings.max_frames,
+        plan=channel_plan(dim, settings.depth or 5),
+        heads=settings.heads or 3,
+        tuple_length=settings.tuple_length or 3,
+    )
+
+
+_BUILDERS: dict[str, Callable[[ModelSettings, int, int], Backbone]] = {
+    "dstformer": _build_dstformer,
+    "transformer": _build_transformer,
+    "sttformer": _build_sttformer,
+}
+
+
+def _width_and_heads(settings: ModelSettings) -> tuple[int, int]:
+    dim, heads = settings.dim or 512, settings.heads or 8
+    if dim % heads:
+        raise UsageError(
+            f"model.dim={dim} is not divisible by model.heads={heads}: choose a multiple, such as "
+            f"model.dim={max(1, round(dim / heads)) * heads}"
+        )
+    return dim, heads
+
+
+def _refuse(settings: ModelSettings, **owners: str) -> None:
+    """Settings that the chosen backbone has no use for, each with the backbone that has one."""
+    for name, owner in owners.items():
+        value = getattr(settings, name)
+        if value != ModelSettings.model_fields[name].default:
+            raise UsageError(
+                f"model.{name}={value} says nothing to {settings.backbone}: leave it out, or set model.backbone={owner}"
+            )

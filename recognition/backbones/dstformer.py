@@ -124,9 +124,8 @@ class DSTFormer(Backbone):
         self.representation = nn.Linear(dim, dim_representation)
         self.apply(begin)
         # Both streams count the same until training says otherwise.
-        for fusion in self.fusions:
-            nn.init.zeros_(fusion.weight)
-            nn.init.constant_(fusion.bias, 0.5)
+        for name, weight in self.fusions.named_parameters():
+            nn.init.constant_(weight, 0.5 if name.endswith("bias") else 0.0)
 
     def encode(
         self,

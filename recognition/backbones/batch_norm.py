@@ -1,0 +1,65 @@
+"""Batch normalisation over what is there: padded cells take no part, and all processes count as one batch."""
+
+from typing import Any
+
+import torch
+from torch import distributed, nn
+
+from recognition.gathering import is_distributed
+
+
+class CellNorm(nn.BatchNorm1d):
+    """Normalises each channel of the last axis over all cells that are there, of all processes of a training.
+
+    In float32 even under autocast, or in float64 where the cells are. In evaluation it is `torch.nn.BatchNorm1d`.
+    """
+
+    def forward(self, cells: torch.Tensor, there: torch.Tensor | None = None) -> torch.Tensor:
+        """The cells, normalised.
+
+        Args:
+            cells: (..., C).
+            there: bool (..., 1), True for cells that take part, False for padding; None when all do.
+        """
+        flat = cells.flatten(0, -2)
+        if not self.training or (there is None and not is_distributed()):
+            return super().forward(flat).view(cells.shape)
+        assert self.running_mean is not None and self.running_var is not None and self.num_batches_tracked is not None
+        with torch.autocast(cells.device.type, enabled=False):
+            flat = flat.to(torch.promote_types(flat.dtype, torch.float32))
+            weight = flat.new_ones(len(flat), 1) if there is None else there.flatten(0, -2).to(flat.dtype)
+            count = sum_over_processes(weight.sum(dim=0))
+            mean = sum_over_processes((flat * weight).sum(dim=0)) / count
+            centred = flat - mean
+            variance = sum_over_processes((centred.square() * weight).sum(dim=0)) / count
+            with torch.no_grad():
+                self.num_batches_tracked += 1
+                share = 0.1 if self.momentum is None else self.momentum
+                self.running_mean.lerp_(mean.to(self.running_mean), share)
+                # The running variance is the unbiased one, as torch keeps it.
+                unbiased = variance * count / (count - 1).clamp(min=1)
+                self.running_var.lerp_(unbiased.to(self.running_var), share)
+            normalised = centred * (variance + self.eps).rsqrt() * self.weight + self.bias
+        return normalised.to(cells.dtype).view(cells.shape)
+
+
+def sum_over_processes(values: torch.Tensor) -> torch.Tensor:
+    """The sum of all processes' values, the same in each; a gradient goes back to all of them."""
+    if not is_distributed():
+        return values
+    summed: torch.Tensor = _Sum.apply(values)
+    return summed
+
+
+class _Sum(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, values: torch.Tensor) -> torch.Tensor:
+        total = values.clone(memory_format=torch.contiguous_format)
+        distributed.all_reduce(total)
+        return total
+
+    @staticmethod
+    def backward(ctx: Any, gradient: torch.Tensor) -> torch.Tensor:
+        total = gradient.clone(memory_format=torch.contiguous_format)
+        distributed.all_reduce(total)
+        return total
