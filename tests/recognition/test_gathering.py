@@ -6,12 +6,14 @@ from typing import Any
 import pytest
 import torch
 from test_maskclr import made_objective
-from tiny_recognizer import made_batch, part_of
+from tiny_recognizer import NUM_CLASSES, NUM_JOINTS, made_batch, part_of
 from torch import distributed, multiprocessing, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from recognition.gathering import Shares, find_shares, gather
 from recognition.maskclr import MaskCLR
+from recognition.recognizer import build_recognizer
+from recognition.settings import MaskCLRSettings, ModelSettings
 
 # What each step is: phase, and whether prototypes are warmed. The last is judged by prototypes of the ones before.
 STEPS = [(1, False), (1, True), (1, True), (2, False), (2, False)]
@@ -20,6 +22,17 @@ CASES = {
     for representation in ("joints", "hidden")
     for first in (4, 3)
 }
+# STTFormer has batch normalisation in its blocks as well.
+CASES["STTFormer, 3 + 5"] = (3, "sttformer")
+
+
+def objective_of(representation: str) -> MaskCLR:
+    if representation != "sttformer":
+        return made_objective(representation=representation, confidence=0.26)
+    torch.manual_seed(0)
+    settings = ModelSettings(backbone="sttformer", dim=32, depth=2, hidden=8, dropout=0, max_frames=6)
+    recognizer = build_recognizer(settings, num_joints=NUM_JOINTS, channels=3, num_classes=NUM_CLASSES)
+    return MaskCLR(recognizer, MaskCLRSettings(), num_classes=NUM_CLASSES).double()
 
 
 def train(objective: MaskCLR, module: nn.Module, clips: slice) -> dict[str, torch.Tensor]:
@@ -44,7 +57,7 @@ def work(rank: int, folder: str) -> None:
     distributed.init_process_group("gloo", init_method=f"file://{folder}/meeting", rank=rank, world_size=2)
     results: dict[str, Any] = {}
     for name, (first, representation) in CASES.items():
-        objective = made_objective(representation=representation, confidence=0.26)
+        objective = objective_of(representation)
         clips = slice(0, first) if rank == 0 else slice(first, 8)
         results[name] = train(objective, DistributedDataParallel(objective), clips)
         objective.eval()
@@ -72,7 +85,7 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
 @pytest.mark.parametrize("name", CASES)
 def test_two_processes_are_one(results: list[dict[str, Any]], name: str) -> None:
     _, representation = CASES[name]
-    alone = made_objective(representation=representation, confidence=0.26)
+    alone = objective_of(representation)
     expected = train(alone, alone, slice(0, 8))
     assert float(expected["4 klass"]) > 0
     assert float(expected["4 sample"]) > 0
