@@ -226,8 +226,8 @@ def training_figure(records: Iterable[Mapping[str, Any]], title: str) -> Figure:
     figure = Figure(figsize=(10, 9), layout="constrained")
     losses, accuracy, rates = figure.subplots(3, 1, squeeze=False, sharex=True, height_ratios=(3, 3, 1.6))[:, 0]
     for (name, label), colour in zip(LOSS_CURVES.items(), PALETTE, strict=False):
-        found = [(line["step"], line[name]) for line in steps if name in line]
-        # A line for a term that one phase alone has; the total is no other than its only term in phase one.
+        # In phase one the total is its only term, cross-entropy.
+        found = [(line["step"], line[name]) for line in steps if name in line and (name != "total" or "sample" in line)]
         if found:
             places, values = np.array(found).T
             losses.plot(places, values, color=colour, alpha=0.18, linewidth=0.6)

@@ -32,6 +32,14 @@ def clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """The directory and the skeleton file of a small training run; not to be written to, but for evaluations."""
+    from trained_run import made_run
+
+    return made_run(tmp_path_factory.mktemp("trained"))
+
+
 @pytest.fixture
 def run(networks: tuple[Path, Path]) -> Callable[..., Run]:
     """Extracts with the tiny networks: `run(videos, out, labels=..., share=..., **settings)`."""

@@ -100,7 +100,8 @@ def test_training_curves_show_each_term_of_its_phase() -> None:
     assert "best held out: 80.0% in epoch 10" in text
     curves = {line.get_label(): line for line in figure.axes[0].lines}
     assert min(curves["sample contrastive (eq. 5)"].get_xdata()) == 21
-    assert len(curves["total (eq. 12)"].get_xdata()) == 40
+    assert len(curves["total (eq. 12)"].get_xdata()) == 20
+    assert len(curves["cross-entropy"].get_xdata()) == 40
 
 
 def test_a_run_without_a_held_out_part_or_steps_still_has_a_figure() -> None:

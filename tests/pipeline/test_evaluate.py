@@ -1,0 +1,183 @@
+"""`skelpipe evaluate` on a run of a few seconds' training."""
+
+import io
+import json
+import shutil
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from rich.console import Console
+from trained_run import LABEL_NAMES, made_clip, nobody, write_data
+from typer.testing import CliRunner
+
+from pipeline.cli import app
+from pipeline.evaluate import Engine, Evaluation, evaluate, print_table
+from pose_extraction.annotations import read_pickle
+from pose_extraction.errors import AnnotationError, UsageError
+from recognition.runs import load_run
+
+ENGINE = Engine(device="cpu", backend="torch", precision="fp32")
+
+
+def evaluated(
+    run: Path | None, data: Path | None = None, split: str | None = None, *, skip_bad: bool = False
+) -> tuple[Evaluation, str]:
+    """The evaluation without figures, and what was said."""
+    said = io.StringIO()
+    console = Console(file=said, width=400)
+    return evaluate(run, data, split, engine=ENGINE, skip_bad=skip_bad, figures=False, console=console), said.getvalue()
+
+
+def some_clips(count: int = 6, seed: int = 5) -> list[dict]:
+    rng = np.random.default_rng(seed)
+    return [made_clip(f"other{n}", LABEL_NAMES[n % 3], rng) for n in range(count)]
+
+
+def test_the_split_beside_that_trained_on_is_the_default(trained: tuple[Path, Path]) -> None:
+    result, said = evaluated(trained[0])
+    assert (result.split, result.metrics.clips) == ("one_test", 12)
+    assert "split one_test" in said and "warning" not in said
+    assert result.metrics.top1 > 0.8
+    assert result.folder == trained[0] / "evaluation" / "made-one_test"
+
+
+def test_files_hold_what_is_needed_to_compute_everything_again(trained: tuple[Path, Path]) -> None:
+    result, _ = evaluated(trained[0])
+    with np.load(result.folder / "scores.npz", allow_pickle=False) as stored:
+        probabilities, labels = stored["probabilities"], stored["labels"]
+        assert stored["names"].tolist() == [f"clip{n}" for n in range(36, 48)]
+        assert stored["label_names"].tolist() == LABEL_NAMES
+    assert labels.tolist() == [n % 3 for n in range(36, 48)]
+    told = json.loads((result.folder / "evaluation.json").read_text(encoding="utf-8"))
+    assert told["top1"] == pytest.approx((probabilities.argmax(1) == labels).mean())
+    assert told["clips"] == np.sum(told["confusion"]) == 12
+    assert [row["class"] for row in told["per_class"]] == LABEL_NAMES
+    assert told["engine"] == {"device": "cpu", "backend": "torch", "precision": "fp32"}
+    assert (told["split"], told["trained_on"], told["estimator"]) == ("one_test", 0, "made")
+    assert told["top1_interval"][0] <= told["top1"] <= told["top1_interval"][1]
+
+
+def test_clips_that_were_trained_or_chosen_on_are_counted_and_told(trained: tuple[Path, Path]) -> None:
+    result, said = evaluated(trained[0], split="one_train")
+    assert result.trained_on + result.chosen_on == 36 and result.chosen_on > 0
+    assert f"warning: {result.trained_on} of 36 clips bear the names of clips that the run was trained on" in said
+    assert f"warning: {result.chosen_on} of 36" in said
+    whole, _ = evaluated(trained[0], split="all")
+    assert (whole.metrics.clips, whole.trained_on + whole.chosen_on) == (48, 36)
+
+
+def test_another_files_labels_are_matched_by_name(trained: tuple[Path, Path], tmp_path: Path) -> None:
+    """The same clips, with the classes numbered in another order and one more class that no clip has."""
+    original = read_pickle(trained[1])
+    order = ["squat", "crawl", "wave", "jump"]
+    for clip in original["annotations"]:
+        clip["label"] = order.index(clip["label_name"])
+    other = write_data(tmp_path / "b.pkl", original["annotations"], original["split"], label_names=order)
+    first, _ = evaluated(trained[0])
+    second, _ = evaluated(trained[0], other)
+    assert second.metrics.confusion.tolist() == first.metrics.confusion.tolist()
+    assert second.scores.labels.tolist() == first.scores.labels.tolist()
+
+
+def test_a_class_that_the_run_does_not_know_is_refused(trained: tuple[Path, Path], tmp_path: Path) -> None:
+    clips = some_clips()
+    data = write_data(tmp_path / "b.pkl", clips, {"test": ["other0"]}, label_names=["crawl", "jump", "squat"])
+    with pytest.raises(UsageError, match=r"b\.pkl: has clips of class 'crawl', which .* it knows wave, jump, squat"):
+        evaluated(trained[0], data)
+
+
+def test_a_file_without_names_is_matched_by_number(trained: tuple[Path, Path], tmp_path: Path) -> None:
+    clips = some_clips()
+    data = write_data(tmp_path / "b.pkl", clips, {}, label_names=[])
+    result, said = evaluated(trained[0], data)
+    assert result.split == "all" and "split all" in said
+    assert result.scores.labels.tolist() == [0, 1, 2, 0, 1, 2]
+
+
+def test_unlabelled_clips_are_left_out_and_counted(trained: tuple[Path, Path], tmp_path: Path) -> None:
+    clips = [*some_clips(), made_clip("silent", None, np.random.default_rng(0))]
+    data = write_data(tmp_path / "b.pkl", clips, {"test": [clip["frame_dir"] for clip in clips]})
+    result, said = evaluated(trained[0], data)
+    assert (result.metrics.clips, result.unlabelled) == (6, 1)
+    assert "warning: 1 clips of the split have no label" in said
+    bare = write_data(tmp_path / "c.pkl", clips[-1:], {"test": ["silent"]})
+    with pytest.raises(UsageError, match="no clip of split 'test' has a label"):
+        evaluated(trained[0], bare)
+
+
+def test_bad_clips_are_told_and_left_out_only_when_asked(trained: tuple[Path, Path], tmp_path: Path) -> None:
+    clips = some_clips()
+    clips[1] = nobody(clips[1])
+    data = write_data(tmp_path / "b.pkl", clips, {"test": [clip["frame_dir"] for clip in clips]})
+    with pytest.raises(AnnotationError, match=r"other1.*no person"):
+        evaluated(trained[0], data)
+    result, said = evaluated(trained[0], data, skip_bad=True)
+    assert (result.metrics.clips, result.left_out) == (5, 1)
+    assert "warning: 1 clips of the split cannot be used" in said
+
+
+def test_what_cannot_be_evaluated_is_told_with_the_remedy(trained: tuple[Path, Path], tmp_path: Path) -> None:
+    clips = some_clips()
+    names = [clip["frame_dir"] for clip in clips]
+    two = write_data(tmp_path / "two.pkl", clips, {"a": names[:3], "b": names[3:]})
+    with pytest.raises(UsageError, match="which split is to be evaluated, 'a', 'b'"):
+        evaluated(trained[0], two)
+    with pytest.raises(UsageError, match="there is no split 'val'; the file has 'a', 'b'"):
+        evaluated(trained[0], two, "val")
+    for clip in clips:
+        clip["keypoint"], clip["keypoint_score"] = clip["keypoint"][:, :, :13], clip["keypoint_score"][:, :, :13]
+    fewer = write_data(tmp_path / "fewer.pkl", clips, {"test": names})
+    with pytest.raises(UsageError, match=r"fewer\.pkl: has joints as in penn13, but .* was trained on coco17"):
+        evaluated(trained[0], fewer)
+
+
+def test_a_copied_checkpoint_is_a_run_of_its_own(trained: tuple[Path, Path], tmp_path: Path) -> None:
+    copy = tmp_path / "elsewhere" / "mine.pt"
+    copy.parent.mkdir()
+    shutil.copy(trained[0] / "best.pt", copy)
+    result, _ = evaluated(copy)
+    assert result.metrics.clips == 12
+    assert result.folder == tmp_path / "elsewhere" / "evaluation" / "made-one_test"
+    assert load_run(copy).label_names == tuple(LABEL_NAMES)
+
+
+def test_names_are_not_read_as_markup(trained: tuple[Path, Path]) -> None:
+    result, _ = evaluated(trained[0])
+    output = io.StringIO()
+    print_table(result, Console(file=output, width=120))
+    text = output.getvalue()
+    assert "made.pkl, one_test, by made" in text and "95 % interval" in text and "mean class accuracy" in text
+    assert all(name in text for name in LABEL_NAMES)
+
+
+def test_the_command_prints_json_and_draws(trained: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(trained[0].parents[1])
+    result = CliRunner().invoke(app, ["evaluate", "--json", "--device", "cpu", "--batch-size", "5"])
+    assert result.exit_code == 0, result.output
+    told = json.loads(result.stdout)
+    folder = trained[0] / "evaluation" / "made-one_test"
+    assert told == json.loads((folder / "evaluation.json").read_text(encoding="utf-8"))
+    for name in ("confusion", "per_class", "tsne", "training"):
+        assert cv2.imread(str(folder / f"{name}.png")).std() > 5
+    assert not list(folder.glob(".*"))
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["evaluate", "nowhere"], "nowhere"),
+        (["evaluate", "--backend", "tensorrt"], "--backend tensorrt: there are auto, torch"),
+        (["evaluate", "--precision", "int8"], "--precision int8: there are auto, fp32"),
+        (["evaluate", "--batch-size", "0"], "must be auto or a whole number from 1 on"),
+        (["evaluate"], "there is no run in"),
+    ],
+)
+def test_wrong_words_end_in_one_sentence(
+    words: list[str], told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    result = CliRunner().invoke(app, words)
+    assert result.exit_code in (1, 2) and told in result.output
+    assert "Traceback" not in result.output
