@@ -85,7 +85,7 @@ def _train(
     settings = fabric.broadcast(settings)
     prepared = replace(prepared or prepare(settings), settings=settings)
     folder = Path(settings.out)
-    checkpoint = runs.load(folder / runs.LAST) if resume else None
+    checkpoint = runs.load(runs.run_file(folder, "last")) if resume else None
     if checkpoint is not None:
         check_same_run(checkpoint, prepared, run=str(folder))
     elif fabric.is_global_zero:

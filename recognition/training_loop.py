@@ -371,6 +371,7 @@ class Training:
             ),
             "model": self.objective.state_dict(),
             "epoch": self.position.epoch,
+            "step": self.position.step,
             "held_out": self.position.held_out,
             "content_digest": prepared.clips.content_digest(),
         }

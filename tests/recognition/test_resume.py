@@ -1,0 +1,153 @@
+"""A run that was stopped and goes on is the run that was not, to the last bit."""
+
+import json
+import multiprocessing
+import random
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+from time import monotonic, sleep
+
+import pytest
+import torch
+from made_motions import write_motions
+from training_driver import run_to_end, small_settings
+
+from pose_extraction.checkpoints import load_plain
+from pose_extraction.errors import TrainingError, UsageError, WeightsError
+from recognition.training import train
+
+# Dropout, masks, warm prototypes, a step of two micro-batches, checkpoints in the middle of epochs: all must come back.
+WORDS = ("accumulate=2", "checkpoint_minutes=1e-6")
+WALL_CLOCK = {"clips_per_second"}
+
+
+def told(run: Path) -> list[dict[str, object]]:
+    """What a run tells, without what depends on the clock."""
+    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    return [{name: value for name, value in line.items() if name not in WALL_CLOCK} for line in lines]
+
+
+def assert_same_run(first: Path, second: Path) -> None:
+    assert told(first) == told(second)
+    for name in ("last.pt", "best.pt"):
+        one, other = load_plain(first / name), load_plain(second / name)
+        assert one["model"].keys() == other["model"].keys()
+        for key, tensor in one["model"].items():
+            assert torch.equal(tensor, other["model"][key]), key
+        assert one["held_out"] == other["held_out"]
+
+
+# A real process, but forked from one that has imported torch already.
+CONTEXT = multiprocessing.get_context("forkserver")
+CONTEXT.set_forkserver_preload(["training_driver"])
+
+
+def start(file: Path, run: Path, *words: str, resume: bool = False) -> BaseProcess:
+    process = CONTEXT.Process(target=run_to_end, args=(file, run, (*WORDS, *words), resume))
+    process.start()
+    return process
+
+
+def finish(process: BaseProcess, run: Path) -> None:
+    process.join(120)
+    words = run.with_suffix(".txt")
+    assert process.exitcode == 0, words.read_text() if words.exists() else process.exitcode
+
+
+def wait_for_steps(run: Path, steps: int, process: BaseProcess) -> None:
+    """Until so many steps have been told, or the run is over."""
+    limit = monotonic() + 120
+    while process.is_alive():
+        assert monotonic() < limit, "the run takes too long"
+        path = run / "metrics.jsonl"
+        if path.is_file() and path.read_bytes().count(b'"kind": "step"') >= steps:
+            return
+        sleep(0.002)
+
+
+@pytest.fixture(scope="module")
+def motions(tmp_path_factory):
+    return write_motions(tmp_path_factory.mktemp("data") / "motions.pkl")
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(motions, tmp_path_factory):
+    run = tmp_path_factory.mktemp("runs") / "whole"
+    finish(start(motions, run), run)
+    return run
+
+
+def test_killed_at_any_step_and_resumed_it_is_the_same_run(motions, uninterrupted, tmp_path):
+    run = tmp_path / "killed"
+    total = sum(line["kind"] == "step" for line in told(uninterrupted))
+    # Where it is killed is told by the seed, but not when within a step: that is the machine's choice.
+    steps = sorted(random.Random(5).sample(range(1, total), 2))
+    process = start(motions, run)
+    for step in steps:
+        wait_for_steps(run, step, process)
+        process.kill()
+        process.join()
+        process = start(motions, run, resume=True)
+    finish(process, run)
+    assert_same_run(uninterrupted, run)
+
+
+def test_a_signal_ends_it_saved_with_the_command_that_goes_on(motions, uninterrupted, tmp_path):
+    run = tmp_path / "stopped"
+    process = start(motions, run, "checkpoint_minutes=1000")
+    wait_for_steps(run, 3, process)
+    process.terminate()
+    process.join(60)
+    words = run.with_suffix(".txt").read_text()
+    assert words.startswith("stopped by SIGTERM after step ")
+    assert f"skelpipe train --resume {run}" in words
+    assert load_plain(run / "last.pt")["step"] >= 3
+    finish(start(motions, run, "checkpoint_minutes=1000", resume=True), run)
+    assert_same_run(uninterrupted, run)
+
+
+@pytest.fixture(scope="module")
+def half_done(motions, tmp_path_factory):
+    run = tmp_path_factory.mktemp("runs") / "half"
+    train(small_settings(motions, run), stop_after=1)
+    return run
+
+
+def test_a_run_stopped_after_an_epoch_goes_on_where_it_was(motions, half_done, tmp_path):
+    whole = tmp_path / "whole"
+    train(small_settings(motions, whole))
+    train(small_settings(motions, half_done), resume=half_done)
+    assert_same_run(whole, half_done)
+    before = (half_done / "last.pt").read_bytes()
+    train(small_settings(motions, half_done), resume=half_done)
+    assert (half_done / "last.pt").read_bytes() == before
+
+
+def test_other_clips_are_refused(motions, half_done, tmp_path):
+    other = write_motions(tmp_path / "other.pkl", seed=1)
+    with pytest.raises(UsageError, match="was trained on other clips"):
+        train(small_settings(other, half_done), resume=half_done)
+
+
+def test_settings_that_would_make_it_another_run_are_refused(motions, half_done):
+    for word, words in (("batch_size=4", "training.batch_size=8, not 4"), ("dim=32", "model.dim=16, not 32")):
+        with pytest.raises(UsageError, match=words):
+            train(small_settings(motions, half_done, word), resume=half_done)
+
+
+def test_a_run_in_the_way_is_refused(motions, half_done):
+    with pytest.raises(UsageError, match="holds a run already; go on with --resume"):
+        train(small_settings(motions, half_done))
+
+
+def test_what_is_not_there_to_resume_is_named(motions, tmp_path):
+    with pytest.raises(WeightsError, match="there is no such run"):
+        train(small_settings(motions, tmp_path / "none"), resume=tmp_path / "none")
+
+
+def test_metrics_that_were_cut_short_are_refused(motions, tmp_path):
+    run = tmp_path / "run"
+    train(small_settings(motions, run), stop_after=1)
+    (run / "metrics.jsonl").write_text("")
+    with pytest.raises(TrainingError, match="has 0 bytes"):
+        train(small_settings(motions, run), resume=run)
