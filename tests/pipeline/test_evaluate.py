@@ -1,5 +1,6 @@
 """`skelpipe evaluate` on a run of a few seconds' training."""
 
+import dataclasses
 import io
 import json
 import shutil
@@ -13,9 +14,10 @@ from trained_run import LABEL_NAMES, made_clip, nobody, write_data
 from typer.testing import CliRunner
 
 from pipeline.cli import app
-from pipeline.evaluate import Engine, Evaluation, evaluate, print_table
+from pipeline.evaluate import Engine, Evaluation, evaluate, print_table, split_to_test
 from pose_extraction.annotations import read_pickle
 from pose_extraction.errors import AnnotationError, UsageError
+from recognition.prediction import clips_for
 from recognition.runs import load_run
 
 ENGINE = Engine(device="cpu", backend="torch", precision="fp32")
@@ -116,6 +118,30 @@ def test_bad_clips_are_told_and_left_out_only_when_asked(trained: tuple[Path, Pa
     result, said = evaluated(trained[0], data, skip_bad=True)
     assert (result.metrics.clips, result.left_out) == (5, 1)
     assert "warning: 1 clips of the split cannot be used" in said
+
+
+@pytest.mark.parametrize(
+    ("splits", "settings", "chosen"),
+    [
+        (("xsub_train", "xsub_val", "xview_train", "xview_val"), {"train_split": "xview_train"}, "xview_val"),
+        (("train1", "test1", "train2", "test2"), {"train_split": "train2"}, "test2"),
+        (("train", "val", "test"), {}, "test"),
+        # What chose the model is not what it is reported on.
+        (("train", "test", "val"), {"holdout_split": "test"}, "val"),
+        (("fit", "rest"), {"train_split": "fit"}, "rest"),
+        (("only",), {}, "only"),
+    ],
+)
+def test_the_split_to_test_on_goes_with_that_trained_on(
+    splits: tuple[str, ...], settings: dict[str, str], chosen: str, trained: tuple[Path, Path], tmp_path: Path
+) -> None:
+    run = load_run(trained[0])
+    data = run.settings.data.model_copy(update=settings)
+    run = dataclasses.replace(run, settings=run.settings.model_copy(update={"data": data}))
+    clips = some_clips(2 * len(splits))
+    names = [clip["frame_dir"] for clip in clips]
+    path = write_data(tmp_path / "b.pkl", clips, {name: names[2 * n : 2 * n + 2] for n, name in enumerate(splits)})
+    assert split_to_test(clips_for(run, path), run) == chosen
 
 
 def test_what_cannot_be_evaluated_is_told_with_the_remedy(trained: tuple[Path, Path], tmp_path: Path) -> None:
