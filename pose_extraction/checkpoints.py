@@ -123,7 +123,7 @@ class LoadReport:
 
 
 def load_state_dict(path: Path, *, strip_prefix: str = "") -> dict[str, torch.Tensor]:
-    """Tensors by name from a PyTorch checkpoint (bare, or under "state_dict" or "model") or a safetensors file.
+    """Tensors by name from a PyTorch checkpoint (bare, or under "state_dict", "model_pos" or "model") or safetensors.
 
     Args:
         path: The file.
@@ -144,12 +144,14 @@ def load_state_dict(path: Path, *, strip_prefix: str = "") -> dict[str, torch.Te
 
 
 def load_plain(path: Path) -> dict[str, Any]:
-    """A dictionary of tensors, numbers, text and containers of them, as our own run files are; no class is admitted.
+    """A dictionary of tensors, numbers, text and containers of them, as our own run files are.
+
+    What other programs' checkpoints hold beside these comes as inert records.
 
     Raises:
         WeightsError: Damaged, hostile, or not a dictionary.
     """
-    content = _load(path, [])
+    content = _load(path, _OPENMMLAB)
     if not isinstance(content, dict):
         raise WeightsError(f"{path}: holds {type(content).__name__} in place of a dictionary")
     return dict(content.items())
@@ -274,7 +276,7 @@ def _load_safetensors(path: Path) -> dict[str, torch.Tensor]:
 
 def _state_dict_in(content: Any, path: Path) -> dict[str, torch.Tensor]:
     if isinstance(content, dict):
-        for key in ("state_dict", "model"):
+        for key in ("state_dict", "model_pos", "model"):
             if isinstance(content.get(key), dict):
                 content = content[key]
                 break

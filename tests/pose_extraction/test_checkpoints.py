@@ -42,7 +42,10 @@ class Calls:
 
 
 @pytest.mark.parametrize("zipped", [True, False], ids=["zip", "legacy"])
-@pytest.mark.parametrize("wrap", [lambda s: s, lambda s: {"state_dict": s}, lambda s: {"model": s, "epoch": 3}])
+@pytest.mark.parametrize(
+    "wrap",
+    [lambda s: s, lambda s: {"state_dict": s}, lambda s: {"model": s, "epoch": 3}, lambda s: {"model_pos": s, "lr": 1}],
+)
 def test_bare_and_wrapped_tensors_come_back(tmp_path: Path, wrap: Callable, zipped: bool) -> None:
     path = tmp_path / "weights.pth"
     torch.save(wrap(collections.OrderedDict(STATE)), path, _use_new_zipfile_serialization=zipped)

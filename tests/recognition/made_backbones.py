@@ -1,0 +1,33 @@
+"""Backbones of a few thousand weights, none of them zero, and joints for them."""
+
+import torch
+
+from recognition.backbones import build_backbone
+from recognition.backbones.base import Backbone
+from recognition.settings import ModelSettings
+
+NAMES = ("dstformer", "transformer", "sttformer")
+JOINTS, HEADS, DEPTH = 5, 2, 3
+
+
+def made_backbone(name: str, **settings: object) -> Backbone:
+    """A small float64 backbone in evaluation, always the same: biases, fusions and statistics as if it was trained."""
+    sizes = {"dim": 16, "depth": DEPTH, "heads": HEADS, "dim_representation": 16, "max_frames": 12} | settings
+    with torch.random.fork_rng():
+        torch.manual_seed(1)
+        backbone = build_backbone(ModelSettings(backbone=name, **sizes), num_joints=JOINTS, channels=3).double()
+        with torch.no_grad():
+            for weight in backbone.parameters():
+                weight += 0.1 * torch.randn_like(weight)
+            # Running statistics come to rest, each layer's with those before it.
+            for step in range(20):
+                backbone.encode(made_joints(4, 6, JOINTS, 3, seed=step))
+    return backbone.eval()
+
+
+def made_joints(*shape: int, seed: int = 0) -> torch.Tensor:
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+def parameters(backbone: Backbone) -> int:
+    return sum(weight.numel() for weight in backbone.parameters())
