@@ -92,8 +92,12 @@ def loaded_by(statement: str) -> set[str]:
         "try:\n    pipeline.cli.main()\nexcept SystemExit:\n    pass",
         "import sys\nsys.argv = ['skelpipe', 'train', '--help']\nimport pipeline.cli\n"
         "try:\n    pipeline.cli.main()\nexcept SystemExit:\n    pass",
+        "import sys\nsys.argv = ['skelpipe', 'evaluate', '--help']\nimport pipeline.cli\n"
+        "try:\n    pipeline.cli.main()\nexcept SystemExit:\n    pass",
+        "import sys\nsys.argv = ['skelpipe', 'predict', '--help']\nimport pipeline.cli\n"
+        "try:\n    pipeline.cli.main()\nexcept SystemExit:\n    pass",
     ],
-    ids=["import", "help", "extract help", "train help"],
+    ids=["import", "help", "extract help", "train help", "evaluate help", "predict help"],
 )
 def test_the_command_asks_for_nothing_heavy_before_it_works(statement: str) -> None:
     heavy = {
