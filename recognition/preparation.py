@@ -9,6 +9,7 @@ import torch
 from pose_extraction.errors import BackendError, UsageError
 from recognition.clips import ClipSet, hold_out, newest_skeleton_file, open_clips, training_indices
 from recognition.dataset import layout_of_model
+from recognition.initialising import fitting_settings
 from recognition.settings import ModelSettings, RunSettings, TrainingSettings
 
 RUNS = Path("runs")
@@ -80,6 +81,11 @@ def prepare(settings: RunSettings) -> Prepared:
     """
     data, training = settings.data, settings.training
     check_together(settings)
+    model = settings.model
+    if settings.init is not None and (model == "auto" or data.model_layout == "auto"):
+        fitting, layout_name = fitting_settings(settings.init)
+        model = (fitting or PAPER) if model == "auto" else model
+        data = data.model_copy(update={"model_layout": layout_name}) if data.model_layout == "auto" else data
     path = Path(data.file) if data.file != "auto" else newest_skeleton_file()
     clips = open_clips(path, data)
     chosen, held_out = hold_out(clips, training_indices(clips, data), data, training.seed)
@@ -88,13 +94,13 @@ def prepare(settings: RunSettings) -> Prepared:
     if training.early_stopping is not None and not len(held_out):
         raise UsageError("training.early_stopping needs a held-out part; set data.holdout or data.holdout_split")
     device = resolve_device(training.device)
-    model = choose_model(len(chosen), cuda=device.startswith("cuda")) if settings.model == "auto" else settings.model
+    model = choose_model(len(chosen), cuda=device.startswith("cuda")) if model == "auto" else model
     precision = resolve_precision(training, device)
     layout = layout_of_model(clips, data)
     resolved = settings.model_copy(
         update={
             "out": str(RUNS / f"{path.stem}-{model.backbone}") if settings.out == "auto" else settings.out,
-            "data": data.model_copy(update={"file": str(path.resolve())}),
+            "data": data.model_copy(update={"file": str(path.resolve()), "model_layout": layout.name}),
             "model": model,
             "training": training.model_copy(update={"device": device, "precision": precision}),
         }

@@ -24,12 +24,7 @@ def build_fabric(training: TrainingSettings) -> Fabric:
         raise UsageError("training.nodes is more than 1: start the command on every node with torchrun or srun")
     strategy: str | Strategy = "auto"
     if several:
-        # Prototypes and BatchNorm's statistics are computed from the whole batch by every process, so none has to be
-        # sent.
-        strategy = DDPStrategy(
-            start_method="popen" if launched_from_outside() else "spawn",
-            broadcast_buffers=False,
-        )
+        strategy = DDPStrategy(start_method="popen" if launched_from_outside() else "spawn")
     return Fabric(
         accelerator="cuda" if cuda else "cpu",
         devices=devices,

@@ -35,8 +35,11 @@ def random_state(fabric: Fabric) -> dict[str, Any]:
         own["cuda"] = torch.cuda.get_rng_state(fabric.device)
     everyone = {}
     for name, state in own.items():
-        gathered: torch.Tensor = fabric.all_gather(state.to(fabric.device))  # type: ignore[assignment]
-        everyone[name] = gathered.reshape(fabric.world_size, -1).cpu()
+        # Each process fills in its own row; together the rows are a sum.
+        rows = torch.zeros(fabric.world_size, len(state), dtype=state.dtype, device=fabric.device)
+        rows[fabric.global_rank] = state.to(fabric.device)
+        gathered: torch.Tensor = fabric.all_reduce(rows, reduce_op="sum")  # type: ignore[assignment]
+        everyone[name] = gathered.cpu()
     version, keys, position, has_gauss, cached = np.random.get_state(legacy=True)
     return {
         "torch": everyone,

@@ -35,7 +35,8 @@ class RunLog:
                 f"{path}: has {found} bytes, but had {size} when the run was last saved; put the whole file back, or "
                 "begin a new run with --init"
             )
-        self._file = path.open("ab")
+        # Unbuffered: a line is a step, and whoever follows the file sees it at once.
+        self._file = path.open("ab", buffering=0)
         self._file.truncate(size)
         self._file.seek(size)
         shutil.rmtree(folder / EVENTS_NAME, ignore_errors=True)
@@ -57,7 +58,6 @@ class RunLog:
 
     def size(self) -> int:
         """Bytes so far, all of them on the disk: what a checkpoint has to remember."""
-        self._file.flush()
         os.fsync(self._file.fileno())
         self._events.flush()
         return self._file.tell()

@@ -124,6 +124,15 @@ def load(path: Path) -> dict[str, Any]:
     return content
 
 
+def is_run_file(path: Path) -> bool:
+    """Whether a file of weights is one of a run, and not somebody else's.
+
+    Raises:
+        WeightsError: It is damaged.
+    """
+    return path.suffix != ".safetensors" and "skelpipe_run" in load_plain(path)
+
+
 def load_run(run: str | Path, which: Literal["best", "last"] = "best") -> Trained:
     """A trained recognizer.
 

@@ -18,6 +18,7 @@ from recognition.batches import Batch
 from recognition.batching import ClipBatches, make_loader
 from recognition.dataset import SkeletonDataset
 from recognition.held_out_measures import measure
+from recognition.initialising import initialise
 from recognition.interruption import StopSignals
 from recognition.maskclr import MaskCLR
 from recognition.preparation import Prepared
@@ -115,8 +116,11 @@ class Training:
             label_smoothing=self.settings.label_smoothing,
             class_weights=prepared.class_weights() if self.settings.class_weights == "balanced" else None,
         )
+        self.begun_with: str | None = None
         if checkpoint is not None:
             self.objective.load_state_dict(checkpoint["model"])
+        elif settings.init is not None:
+            self.begun_with = initialise(recognizer, settings.init, label_names=prepared.clips.label_names)
         self.module, self.optimizer = self._set_up()
         # From here on processes differ: each draws dropout for clips of its own.
         torch.manual_seed(self.settings.seed + 1 + fabric.global_rank)
@@ -189,6 +193,8 @@ class Training:
         """
         last = self.epochs if stop_after is None else min(stop_after, self.epochs)
         with StopSignals() as self.signals, self._progress() as self.progress:
+            if self.begun_with is not None:
+                self.progress.say(self.begun_with)
             if self.position.step == 0 and self.position.epoch == 0:
                 self._save()
                 self._warm_prototypes_first()

@@ -39,7 +39,7 @@ def assert_same_run(first: Path, second: Path) -> None:
 
 # A real process, but forked from one that has imported torch already.
 CONTEXT = multiprocessing.get_context("forkserver")
-CONTEXT.set_forkserver_preload(["training_driver"])
+CONTEXT.set_forkserver_preload(["recognition.training", "pipeline.settings", "torch._dynamo"])
 
 
 def start(file: Path, run: Path, *words: str, resume: bool = False) -> BaseProcess:
@@ -81,7 +81,7 @@ def test_killed_at_any_step_and_resumed_it_is_the_same_run(motions, uninterrupte
     run = tmp_path / "killed"
     total = sum(line["kind"] == "step" for line in told(uninterrupted))
     # Where it is killed is told by the seed, but not when within a step: that is the machine's choice.
-    steps = sorted(random.Random(5).sample(range(1, total), 2))
+    steps = sorted(random.Random(5).sample(range(1, total), 4))
     process = start(motions, run)
     for step in steps:
         wait_for_steps(run, step, process)

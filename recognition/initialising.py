@@ -1,0 +1,76 @@
+"""Where a run's weights begin when not at random: an earlier run, on other classes perhaps, or MotionBERT's files."""
+
+from pathlib import Path
+
+from pose_extraction.checkpoints import apply_state_dict
+from pose_extraction.errors import UsageError, WeightsError
+from pose_extraction.skeleton import H36M17
+from recognition import runs
+from recognition.backbones.dstformer import DSTFormer
+from recognition.motionbert import load_motionbert
+from recognition.recognizer import Recognizer
+from recognition.settings import ModelSettings
+
+# The head's last layer, one row a class.
+_CLASSES = "head.fc2."
+
+
+def earlier_run(init: str) -> runs.Trained | None:
+    """The run that `init` names; None where it is a file of somebody else's weights.
+
+    Raises:
+        WeightsError: There is no such run or file, or it is damaged.
+    """
+    path = runs.run_file(init)
+    return runs.load_run(path) if runs.is_run_file(path) else None
+
+
+def fitting_settings(init: str) -> tuple[ModelSettings | None, str]:
+    """What weights ask of a run whose settings leave it open: the model, where they say which, and the joint layout."""
+    earlier = earlier_run(init)
+    if earlier is None:
+        return None, H36M17.name
+    return (earlier.settings.model if isinstance(earlier.settings.model, ModelSettings) else None), earlier.layout
+
+
+def initialise(recognizer: Recognizer, init: str, *, label_names: list[str]) -> str:
+    """Puts weights into a network; the head's last layer stays fresh where the classes are others.
+
+    Prototypes are of the old classes and of the old weights, so they are not taken.
+
+    Args:
+        recognizer: The network.
+        init: A run directory, one of its .pt files, or a checkpoint of MotionBERT.
+        label_names: Classes of the new run, in order.
+
+    Returns:
+        What was taken, in a sentence.
+
+    Raises:
+        WeightsError: Missing, damaged, or of a network of another size.
+        UsageError: Weights of MotionBERT for another backbone.
+    """
+    earlier = earlier_run(init)
+    if earlier is None:
+        if not isinstance(recognizer.backbone, DSTFormer):
+            raise UsageError(f"{init}: weights of MotionBERT are for model.backbone=dstformer alone")
+        report = load_motionbert(recognizer.backbone, Path(init))
+        left = f"; left in the file: {', '.join(report.ignored)}" if report.ignored else ""
+        fresh = f"; begins at random: {', '.join(report.absent)} and the head" if report.absent else ""
+        return f"{init}: {report.loaded} tensors of the backbone taken{fresh}{left}"
+    weights = dict(earlier.recognizer.state_dict())
+    same_classes = earlier.label_names == tuple(label_names)
+    if not same_classes:
+        own = recognizer.state_dict()
+        weights |= {name: tensor for name, tensor in own.items() if name.startswith(_CLASSES)}
+    try:
+        loaded = apply_state_dict(recognizer, weights, source=earlier.path, ignore=()).loaded
+    except WeightsError as error:
+        raise WeightsError(f"{error}; leave the model to the run with model=auto") from error
+    if same_classes:
+        return f"{earlier.path}: all {loaded} tensors taken"
+    fresh_count = sum(name.startswith(_CLASSES) for name in weights)
+    return (
+        f"{earlier.path}: {loaded - fresh_count} tensors taken; the head's last layer begins at random, for "
+        f"{len(label_names)} classes in place of {len(earlier.label_names)}"
+    )

@@ -1,0 +1,87 @@
+"""Run directories: what a recognizer needs to come back, and what is said where it cannot."""
+
+import json
+import os
+
+import pytest
+import torch
+import yaml
+from made_motions import CLASSES, write_motions
+from training_driver import small_settings
+
+from pose_extraction.checkpoints import load_plain
+from pose_extraction.errors import UsageError, WeightsError
+from recognition import runs
+from recognition.settings import RunSettings
+from recognition.training import train
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("runs")
+    file = write_motions(folder / "motions.pkl", clips=24)
+    return train(small_settings(file, folder / "one", "phase1_epochs=1", "phase2_epochs=1"))
+
+
+def test_a_run_directory_says_all_that_a_recognizer_needs(run):
+    settings = RunSettings.model_validate(yaml.safe_load((run / "settings.yaml").read_text()))
+    assert settings.model.dim == 16 and settings.data.model_layout == "coco17"
+    assert json.loads((run / "labels.json").read_text()) == list(CLASSES)
+    split = json.loads((run / "split.json").read_text())
+    assert len(split["training"]) + len(split["held_out"]) == 18
+    assert not set(split["training"]) & set(split["held_out"])
+    kinds = [json.loads(line)["kind"] for line in (run / "metrics.jsonl").read_text().splitlines()]
+    assert kinds.count("epoch") == 2 and kinds.count("step") > 2
+    assert list((run / "events").glob("events.out.tfevents.*"))
+
+
+def test_the_file_alone_is_a_recognizer(run, tmp_path):
+    copy = tmp_path / "anything.pt"
+    copy.write_bytes((run / "best.pt").read_bytes())
+    trained = runs.load_run(copy)
+    assert trained.label_names == CLASSES
+    assert (trained.layout, trained.channels, trained.estimator) == ("coco17", 3, "made")
+    assert not trained.recognizer.training
+    assert set(trained.held_out) == {"top1", "mean_class", "loss", "clips"}
+    content = load_plain(copy)
+    assert "training" not in content and content["version"]
+    for name, tensor in trained.recognizer.state_dict().items():
+        assert torch.equal(tensor, content["model"][f"recognizer.{name}"])
+
+
+def test_the_last_weights_can_be_asked_for(run):
+    assert runs.load_run(run, "last").epoch == 2
+    assert runs.load_run(str(run)).path == run / "best.pt"
+
+
+def test_the_run_that_was_saved_last_is_the_newest(tmp_path):
+    for age, name in enumerate(("new", "old")):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "last.pt").touch()
+        os.utime(tmp_path / name / "last.pt", (1000 - age, 1000 - age))
+    (tmp_path / "unsaved").mkdir()
+    assert runs.newest_run(tmp_path) == tmp_path / "new"
+    with pytest.raises(UsageError, match="train one with `skelpipe train`"):
+        runs.newest_run(tmp_path / "none")
+
+
+def test_what_is_no_run_is_refused_with_the_remedy(run, tmp_path):
+    with pytest.raises(WeightsError, match="there is no such run; give a directory"):
+        runs.load_run(tmp_path / "none")
+    with pytest.raises(WeightsError, match=r"holds no best\.pt; nothing was saved yet"):
+        runs.load_run(tmp_path)
+    torch.save({"weights": torch.zeros(1)}, tmp_path / "other.pt")
+    with pytest.raises(WeightsError, match="is no run file of this version"):
+        runs.load_run(tmp_path / "other.pt")
+    (tmp_path / "cut.pt").write_bytes((run / "best.pt").read_bytes()[:2000])
+    with pytest.raises(WeightsError, match="may be damaged"):
+        runs.load_run(tmp_path / "cut.pt")
+    content = load_plain(run / "best.pt")
+    del content["label_names"]
+    torch.save(content, tmp_path / "less.pt")
+    with pytest.raises(WeightsError, match="is incomplete"):
+        runs.load_run(tmp_path / "less.pt")
+    (tmp_path / "list.pt").unlink(missing_ok=True)
+    torch.save([1], tmp_path / "list.pt")
+    with pytest.raises(WeightsError, match="holds list in place of a dictionary"):
+        runs.load_run(tmp_path / "list.pt")
