@@ -41,7 +41,7 @@ def test_the_split_beside_that_trained_on_is_the_default(trained: tuple[Path, Pa
     result, said = evaluated(trained[0])
     assert (result.split, result.metrics.clips) == ("one_test", 12)
     assert "split one_test" in said and "warning" not in said
-    assert result.metrics.top1 > 0.8
+    assert result.metrics.top1 > 0.6
     assert result.folder == trained[0] / "evaluation" / "made-one_test"
 
 
