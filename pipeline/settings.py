@@ -135,7 +135,7 @@ def read_words(words: Sequence[str]) -> dict[str, Any]:
         try:
             values[key] = yaml.safe_load(text)
         except yaml.YAMLError as error:
-            raise UsageError(f"{word}: cannot be read as YAML ({error})") from error
+            raise UsageError(f"{word}: cannot be read as YAML ({' '.join(str(error).split())})") from error
     return values
 
 

@@ -1,7 +1,6 @@
-"""A skeleton file of motions that anyone tells apart: which arm goes up and down, or whether the whole body sways.
+"""A skeleton file of motions that anyone tells apart: the left arm waves overhead, the right one does, or neither.
 
-Everybody stands somewhere else, is of another size and starts at another moment; nothing but the motion gives the class
-away.
+Everybody stands somewhere else, is of another size and starts at another moment.
 """
 
 from pathlib import Path
@@ -29,7 +28,7 @@ def made_clip(label: int, rng: np.random.Generator, *, frames: int) -> np.ndarra
         body[:, :, 0] += 2 * phase[:, None]
     else:
         arm = LEFT_ARM if label == 0 else RIGHT_ARM
-        body[:, arm, 1] += 3 * phase[:, None]
+        body[:, arm] += np.stack([3 * phase, np.full(frames, -8.0)], axis=-1)[:, None]
     body = body * rng.uniform(15, 25) + rng.uniform(300, 600, 2) + rng.normal(0, 1, body.shape)
     return body[None]
 

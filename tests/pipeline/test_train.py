@@ -1,0 +1,148 @@
+"""`skelpipe train`: words, configs and options become a run, or one sentence."""
+
+import sys
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from pipeline.cli import app
+from pipeline.settings import override, read_config, read_words
+from pipeline.train import run_to_resume, train_settings
+from pose_extraction.errors import UsageError
+from recognition.settings import RunSettings
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "recognition"))
+
+from made_motions import write_motions
+
+TINY = (
+    "dim=16",
+    "depth=1",
+    "heads=2",
+    "dim_representation=16",
+    "hidden=32",
+    "phase1_epochs=1",
+    "phase2_epochs=1",
+    "holdout=0.25",
+    "--batch-size",
+    "8",
+    "--device",
+    "cpu",
+)
+
+
+@pytest.fixture
+def skelpipe(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+    def run(*words: str):
+        return CliRunner().invoke(app, list(words))
+
+    return run
+
+
+def test_a_bare_train_takes_the_newest_file_and_resume_goes_on_with_the_newest_run(skelpipe, tmp_path):
+    (tmp_path / "skeletons").mkdir()
+    write_motions(tmp_path / "skeletons" / "mine.pkl", clips=24)
+    result = skelpipe("train", *TINY)
+    assert result.exit_code == 0, result.output
+    assert result.stdout.strip() == "runs/mine-dstformer"
+    assert (tmp_path / "runs" / "mine-dstformer" / "best.pt").is_file()
+    assert "epoch 2/2: loss" in result.stderr
+    again = skelpipe("train", *TINY)
+    assert again.exit_code == 2 and "go on with --resume runs/mine-dstformer" in again.stderr
+    resumed = skelpipe("train", "--resume", "phase2_epochs=2")
+    assert resumed.exit_code == 0, resumed.output
+    assert "epoch 3/3: loss" in resumed.stderr and "epoch 2/3: loss" not in resumed.stderr
+    changed = skelpipe("train", "--resume", "runs/mine-dstformer", "--batch-size", "4")
+    assert changed.exit_code == 2 and "training.batch_size=8, not 4" in changed.stderr
+
+
+def test_a_dry_run_says_what_it_would_take_and_writes_nothing(skelpipe, tmp_path):
+    file = write_motions(tmp_path / "mine.pkl", clips=24)
+    result = skelpipe("train", "--data", str(file), "--dry-run", "holdout=0.25")
+    assert result.exit_code == 0, result.output
+    for words in ("phase1_epochs: 300", "dim: 64", "parameters", "held out", "computed", "counted", "measured"):
+        assert words in result.stdout, words
+    assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["dmi=3"], "unknown setting 'dmi'; did you mean 'model.dim'?"),
+        (
+            ["training.phase1_epoch=3"],
+            "unknown setting 'training.phase1_epoch'; did you mean 'training.phase1_epochs'?",
+        ),
+        (["max_frames=9"], "'max_frames' could be data.max_frames or model.max_frames; write which"),
+        (["batch_size=0"], "training.batch_size: Input should be greater than or equal to 1 (got 0)"),
+        (["backbone=resnet"], "model.backbone: "),
+        (["dim=[1"], "dim=[1: cannot be read as YAML"),
+        (["custom", "maskclr/ntu60_xsub_dstformer"], "one config at a time"),
+        (["costum"], "there is no config costum"),
+        (["--resume"], "there is no run in runs/"),
+        (["--resume", "custom"], "there is no such run"),
+        (["--data", "none.pkl"], "none.pkl"),
+        ([], "skelpipe extract"),
+        (["--precision", "int8"], "training.precision: "),
+        (["--device", "cuda:7", "--data", "FILE"], "cuda:7"),
+        (["--data", "FILE", "accumulate=3"], "training.accumulate 3"),
+        (["--data", "FILE", "--split", "nope"], "nope"),
+        (["--data", "FILE", "model.max_frames=9", "backbone=dstformer"], "set model.max_frames="),
+        (["--data", "FILE", "phase1_epochs=0", "phase2_epochs=0"], "nothing to train"),
+        (["--data", "FILE", "--nodes", "2"], "torchrun or srun"),
+    ],
+)
+def test_what_cannot_be_is_refused_in_one_sentence(skelpipe, tmp_path, arguments, words):
+    file = write_motions(tmp_path / "made.pkl", clips=12)
+    result = skelpipe("train", *(str(file) if word == "FILE" else word for word in arguments))
+    assert result.exit_code in (1, 2), result.output
+    assert words in result.stderr
+    assert len(result.stderr.splitlines()) == 1 and result.stderr.startswith("error: ")
+    assert not (tmp_path / "runs").exists()
+
+
+def test_the_command_line_has_the_last_word_over_a_config(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("base.yaml").write_text("training: {seed: 5, batch_size: 16}\nmodel: {dim: 64}\n")
+    Path("mine.yaml").write_text("extends: base.yaml\ntraining: {batch_size: 4}\n")
+    settings = train_settings(["mine.yaml", "head_lr=1e-4"], {"training.seed": 9, "data.file": None})
+    assert (settings.training.seed, settings.training.batch_size, settings.training.head_lr) == (9, 4, 1e-4)
+    assert settings.model.dim == 64 and settings.data.file == "auto"
+
+
+def test_a_config_that_extends_itself_is_refused(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("one.yaml").write_text("extends: two.yaml\n")
+    Path("two.yaml").write_text("extends: one.yaml\n")
+    with pytest.raises(UsageError, match="extends itself"):
+        read_config("one.yaml", RunSettings)
+
+
+def test_a_setting_of_an_automatic_model_fixes_the_model():
+    values = override({"model": "auto"}, read_words(["dim=32"]), RunSettings)
+    assert values["model"] == {"dim": 32}
+
+
+def test_what_resume_means(tmp_path):
+    assert run_to_resume("newest", tmp_path / "here") == tmp_path / "here"
+    assert run_to_resume("runs/mine", None) == Path("runs/mine")
+    (tmp_path / "last.pt").touch()
+    assert run_to_resume(str(tmp_path / "last.pt"), None) == tmp_path
+
+
+def test_the_paper_is_what_its_config_says():
+    settings = train_settings(["maskclr/ntu60_xsub_dstformer"], {})
+    training = settings.training
+    assert (training.phase1_epochs, training.phase2_epochs, training.batch_size) == (300, 300, 32)
+    assert (training.backbone_lr, training.head_lr, training.weight_decay, training.lr_decay) == (
+        1e-4,
+        1e-3,
+        0.01,
+        0.99,
+    )
+    assert settings.data.num_frames == 243
+    baseline = train_settings(["cross_entropy/ntu60_xsub_dstformer"], {})
+    assert baseline.training.objective == "cross_entropy" and baseline.data == settings.data

@@ -1,0 +1,169 @@
+"""Training: it learns, says what it did, stops where it must, and does the same on several processes."""
+
+import json
+
+import pytest
+import torch
+from made_motions import write_motions
+from training_driver import small_settings
+
+from pose_extraction.checkpoints import load_plain
+from pose_extraction.errors import TrainingError, UsageError, WeightsError
+from recognition import runs
+from recognition.preparation import prepare
+from recognition.training import train
+
+
+@pytest.fixture(scope="module")
+def motions(tmp_path_factory):
+    return write_motions(tmp_path_factory.mktemp("data") / "motions.pkl", clips=96)
+
+
+@pytest.fixture(scope="module")
+def learned(motions, tmp_path_factory):
+    out = tmp_path_factory.mktemp("runs") / "learned"
+    return train(small_settings(motions, out, "phase1_epochs=12", "phase2_epochs=6"))
+
+
+def metrics(run, kind):
+    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    return [line for line in lines if line["kind"] == kind]
+
+
+def test_it_learns_motions_that_anyone_tells_apart(learned):
+    last = metrics(learned, "epoch")[-1]
+    assert last["held_out_top1"] > 0.9
+    assert last["train_top1"] > 0.9
+
+
+def test_phase_two_brings_the_contrastive_losses_and_full_prototypes(learned):
+    steps = metrics(learned, "step")
+    assert {step["phase"] for step in steps if step["epoch"] < 12} == {1}
+    assert {step["phase"] for step in steps if step["epoch"] >= 12} == {2}
+    first = next(step for step in steps if step["phase"] == 2)
+    # Warmed in the last epoch of phase one, so that the first step already has a class loss.
+    assert first["klass"] > 0 and first["sample"] > 0
+    expected = first["cross_entropy"] + 0.9 * first["sample"] + 0.1 * first["klass"]
+    assert first["total"] == pytest.approx(expected, rel=1e-5)
+    assert bool(load_plain(learned / "last.pt")["model"]["known"].all())
+
+
+def test_best_is_the_epoch_with_the_highest_accuracy_then_the_lowest_loss(learned):
+    epochs = metrics(learned, "epoch")
+    best = max(epochs, key=lambda line: (line["held_out_top1"], -line["held_out_loss"]))
+    content = load_plain(learned / "best.pt")
+    assert content["epoch"] == best["epoch"] + 1
+    assert content["held_out"]["top1"] == best["held_out_top1"]
+
+
+def test_the_learning_rates_are_those_of_backbone_and_head(motions, tmp_path):
+    run = train(small_settings(motions, tmp_path / "run", "backbone_lr=1e-3", "head_lr=2e-3", "phase2_epochs=0"))
+    rates = {(step["epoch"], step["lr_backbone"], step["lr_head"]) for step in metrics(run, "step")}
+    assert rates == {(0, 1e-3, 2e-3), (1, 1e-3 * 0.99, 2e-3 * 0.99)}
+    optimizer = load_plain(run / "last.pt")["training"]["optimizer"]["param_groups"]
+    assert [len(group["params"]) > 0 for group in optimizer] == [True, True]
+
+
+def test_cross_entropy_alone_is_phase_one_for_all_epochs(motions, tmp_path):
+    run = train(small_settings(motions, tmp_path / "run", "objective=cross_entropy", "phase1_epochs=1"))
+    steps = metrics(run, "step")
+    assert {step["phase"] for step in steps} == {1}
+    assert {step["epoch"] for step in steps} == {0, 1, 2}
+    assert not load_plain(run / "last.pt")["model"]["known"].any()
+
+
+def test_an_objective_can_branch_off_after_phase_one(motions, tmp_path):
+    """Phase one is the same for both, so a comparison needs it only once."""
+    trunk = train(small_settings(motions, tmp_path / "trunk"), stop_after=2)
+    steps_before = metrics(trunk, "step")
+    train(small_settings(motions, trunk, "objective=cross_entropy"), resume=trunk)
+    whole = train(small_settings(motions, tmp_path / "whole", "objective=cross_entropy"))
+    assert metrics(trunk, "step")[: len(steps_before)] == steps_before
+    assert metrics(trunk, "step") == metrics(whole, "step")
+
+
+def test_without_a_phase_one_the_prototypes_are_warmed_first(motions, tmp_path):
+    run = train(small_settings(motions, tmp_path / "run", "phase1_epochs=0", "phase2_epochs=1"))
+    assert metrics(run, "step")[0]["klass"] > 0
+
+
+def test_the_options_of_the_loop_train_too(motions, tmp_path):
+    words = (
+        "accumulate=2",
+        "clip_gradient=1",
+        "label_smoothing=0.1",
+        "class_weights=balanced",
+        "sampler=balanced",
+        "schedule=cosine",
+        "warmup_epochs=1",
+        "precision=bf16",
+        "flip=0.5",
+        "num_frames=12",
+    )
+    run = train(small_settings(motions, tmp_path / "run", *words))
+    assert metrics(run, "epoch")[-1]["epoch"] == 3
+
+
+def test_early_stopping_ends_a_run_that_gains_nothing(motions, tmp_path):
+    words = ("early_stopping=2", "backbone_lr=1e-12", "head_lr=1e-12", "phase1_epochs=1", "phase2_epochs=50")
+    run = train(small_settings(motions, tmp_path / "run", *words))
+    assert len(metrics(run, "epoch")) < 20
+    with pytest.raises(UsageError, match="early_stopping needs a held-out part"):
+        prepare(small_settings(motions, tmp_path / "other", *words, "holdout=0"))
+
+
+def test_without_a_held_out_part_the_last_is_the_best(motions, tmp_path):
+    run = train(small_settings(motions, tmp_path / "run", "holdout=0", "phase1_epochs=1", "phase2_epochs=1"))
+    last, best = load_plain(run / "last.pt"), load_plain(run / "best.pt")
+    assert all(torch.equal(tensor, best["model"][name]) for name, tensor in last["model"].items())
+    assert best["held_out"] is None and runs.load_run(run).held_out == {}
+
+
+def test_a_loss_that_is_no_number_stops_the_run_with_step_and_clips(motions, tmp_path):
+    run = tmp_path / "run"
+    words = ("backbone_lr=1e30", "head_lr=1e30")
+    with pytest.raises(
+        TrainingError, match=r"the loss is (nan|inf) at step 2 of epoch 1, in the clips clip\d+"
+    ) as stop:
+        train(small_settings(motions, run, *words))
+    assert "lower training.backbone_lr" in str(stop.value)
+    last = load_plain(run / "last.pt")
+    assert last["step"] == 0
+    assert all(bool(torch.isfinite(tensor).all()) for tensor in last["model"].values())
+
+
+def test_two_processes_do_what_one_does(motions, tmp_path):
+    words = ("dropout=0", "phase1_epochs=1", "phase2_epochs=1")
+    one = train(small_settings(motions, tmp_path / "one", *words))
+    two = train(small_settings(motions, tmp_path / "two", *words, "devices=2"))
+    for kind in ("step", "epoch"):
+        for alone, shared in zip(metrics(one, kind), metrics(two, kind), strict=True):
+            for name in alone.keys() - {"kind", "clips_per_second", "masked_contrast"}:
+                # Rounding may tip one clip's decision, of 24 held out.
+                near = 0.05 if name.endswith(("top1", "mean_class")) else 2e-4
+                assert shared[name] == pytest.approx(alone[name], rel=2e-3, abs=near), name
+
+
+def test_what_stops_two_processes_is_told_in_the_same_words(motions, tmp_path):
+    words = ("backbone_lr=1e30", "head_lr=1e30", "devices=2")
+    with pytest.raises(TrainingError, match=r"the loss is (nan|inf) at step 2"):
+        train(small_settings(motions, tmp_path / "run", *words))
+
+
+def test_an_earlier_run_can_learn_other_classes(learned, tmp_path):
+    other = write_motions(tmp_path / "other.pkl", seed=3, classes=("left arm", "right arm"))
+    words = (f"init={learned}", "phase1_epochs=1", "phase2_epochs=0", "backbone_lr=1e-9", "head_lr=1e-9")
+    run = train(small_settings(other, tmp_path / "tuned", *words))
+    before, after = runs.load_run(learned), runs.load_run(run)
+    assert after.label_names == ("left arm", "right arm")
+    assert after.recognizer.num_classes == 2
+    for name, tensor in before.recognizer.backbone.state_dict().items():
+        assert torch.allclose(tensor, after.recognizer.backbone.state_dict()[name], atol=1e-6), name
+    assert torch.allclose(before.recognizer.head.fc1.weight, after.recognizer.head.fc1.weight, atol=1e-6)
+
+
+def test_weights_to_begin_with_decide_a_model_that_is_left_open(learned, motions, tmp_path):
+    settings = small_settings(motions, tmp_path / "run", f"init={learned}").model_copy(update={"model": "auto"})
+    assert prepare(settings).settings.model.dim == 16
+    with pytest.raises(WeightsError, match="leave the model to the run with model=auto"):
+        train(small_settings(motions, tmp_path / "other", f"init={learned}", "dim=32"))
