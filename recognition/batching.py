@@ -1,6 +1,7 @@
 """Which clips make a batch, in which order: a function of the seed and the epoch alone, so that runs resume exactly."""
 
 import os
+import signal
 from collections.abc import Sequence
 from typing import Literal, cast
 
@@ -141,3 +142,6 @@ def make_loader(
 
 def _start_worker(_: int) -> None:
     torch.set_num_threads(1)
+    # Ctrl-C and a cluster's SIGTERM reach workers too, but the run still needs their clips while it saves.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)

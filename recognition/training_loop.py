@@ -10,7 +10,6 @@ from typing import Any, Literal
 
 import torch
 from lightning_fabric import Fabric
-from torch import nn
 
 from pose_extraction.errors import SkelpipeError, TrainingError
 from recognition import runs
@@ -28,11 +27,10 @@ from recognition.run_log import RunLog
 from recognition.schedule import epochs_of, learning_rate_factor
 from recognition.settings import ModelSettings
 from recognition.training_progress import TrainingProgress
+from recognition.training_step import LOSSES, TrainingStep
 
 # A step of phase two over one of phase one: two forward passes in place of one, and their gradients.
 PHASE2_WORK = 2.2
-# Names of a step's losses, in the order in which processes exchange them.
-LOSSES = ("total", "cross_entropy", "sample", "klass", "masked_contrast")
 
 log = logging.getLogger(__name__)
 
@@ -57,29 +55,6 @@ class Position:
     held_out: dict[str, float] | None = None
     epochs_without_gain: int = 0
     finished: bool = False
-
-
-class _Step(nn.Module):
-    """What a step computes, under autocast; the one module that Fabric wraps, and whose forward DDP watches.
-
-    Not Fabric's own mixed precision, because that rounds the input too: bf16 has 8 bits, less than a joint's place.
-    """
-
-    def __init__(self, objective: MaskCLR, *, device_type: str, bf16: bool) -> None:
-        super().__init__()
-        self.objective = objective
-        self.device_type = device_type
-        self.bf16 = bf16
-
-    def forward(
-        self, batch: Batch, *, phase: Literal[1, 2], epoch: int, warm_prototypes: bool
-    ) -> dict[str, torch.Tensor]:
-        with self.autocast():
-            losses = self.objective(batch, phase=phase, epoch=epoch, warm_prototypes=warm_prototypes)
-        return dict(vars(losses))
-
-    def autocast(self) -> torch.autocast:
-        return torch.autocast(self.device_type, dtype=torch.bfloat16, enabled=self.bf16)
 
 
 class Training:
@@ -172,7 +147,12 @@ class Training:
             weight_decay=settings.weight_decay,
             fused=True,
         )
-        step = _Step(self.objective, device_type=self.fabric.device.type, bf16=settings.precision == "bf16")
+        step = TrainingStep(
+            self.objective,
+            device_type=self.fabric.device.type,
+            bf16=settings.precision == "bf16",
+            compiled=settings.compile,
+        )
         return self.fabric.setup(step, optimizer)
 
     def _restore(self, checkpoint: dict[str, Any]) -> None:
