@@ -51,8 +51,11 @@ def published_names() -> dict[str, torch.Tensor]:
     return {name: torch.randn(shape, generator=random) for name, shape in shapes.items()}
 
 
-def saved(path: Path, key: str, prefix: str, state: dict[str, torch.Tensor]) -> Path:
-    content = {key: {prefix + name: value for name, value in state.items()}, "epoch": 90, "lr": 2e-4}
+def saved(
+    path: Path, key: str, prefix: str, state: dict[str, torch.Tensor], extra: dict[str, torch.Tensor] | None = None
+) -> Path:
+    tensors = {prefix + name: value for name, value in state.items()} | (extra or {})
+    content = {key: tensors, "epoch": 90, "lr": 2e-4}
     content["optimizer"] = {"state": {0: {"step": 3, "exp_avg": torch.ones(2)}}, "param_groups": [{"lr": 1e-3}]}
     content["args"] = argparse.Namespace(config="configs/pretrain.yaml")
     torch.save(content, path)
@@ -70,11 +73,7 @@ def saved(path: Path, key: str, prefix: str, state: dict[str, torch.Tensor]) -> 
 )
 def test_every_published_tensor_finds_its_place(tmp_path: Path, key: str, prefix: str, extra: dict) -> None:
     state = published_names()
-    path = saved(tmp_path / "best_epoch.bin", key, prefix, state)
-    if extra:
-        content = torch.load(path, weights_only=False)
-        content[key] |= extra
-        torch.save(content, path)
+    path = saved(tmp_path / "best_epoch.bin", key, prefix, state, extra)
     network = made_network()
     token = network.mask_token.detach().clone()
     report = load_motionbert(network, path)
