@@ -56,6 +56,9 @@ class ModelSettings(Strict):
     attention: Literal["spatial", "average", "spatiotemporal"] = Field(
         "spatial", description="DSTFormer: which maps of the last block A is taken from"
     )
+    unseen: Literal["mask_token", "embed"] = Field(
+        "mask_token", description="what a joint that was not seen becomes: the mask token, or the embedding of (0, 0, 0)"
+    )
     hidden: int = Field(2048, ge=8, description="hidden width of the head")
     dropout: float = Field(0.5, ge=0, lt=1)
 

@@ -25,7 +25,9 @@ def build_backbone(settings: ModelSettings, *, num_joints: int, channels: int) -
     Raises:
         UsageError: Sizes that do not go together, or that this backbone does not have.
     """
-    return _BUILDERS[settings.backbone](settings, num_joints, channels)
+    backbone = _BUILDERS[settings.backbone](settings, num_joints, channels)
+    backbone.unseen_as_masked = settings.unseen == "mask_token"
+    return backbone
 
 
 def _build_dstformer(settings: ModelSettings, num_joints: int, channels: int) -> Backbone:

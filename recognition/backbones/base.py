@@ -25,6 +25,8 @@ class Backbone(nn.Module, ABC):
         # Takes the place of an embedded joint in the masked pathway, before the positional embeddings (Fig. 2).
         self.mask_token = nn.Parameter(torch.empty(dim))
         nn.init.trunc_normal_(self.mask_token, std=0.02)
+        # Whether it stands for joints that were not seen, too, instead of the embedding of (0, 0, 0).
+        self.unseen_as_masked = False
 
     @abstractmethod
     def encode(
@@ -110,6 +112,24 @@ class Backbone(nn.Module, ABC):
         if frame_mask is None or bool(frame_mask.all()):
             return x, None
         return x.masked_fill(~frame_mask[:, :, None, None], 0), frame_mask
+
+    def hidden_cells(self, x: torch.Tensor, masked: torch.Tensor | None) -> torch.Tensor | None:
+        """Cells whose embedding the mask token replaces: the masked ones, and those not seen if they count as such.
+
+        A joint that the estimator missed then looks as one that the masked pathway learned to do without. With the
+        embedding of (0, 0, 0), which lies in the middle of the picture, an occluded skeleton is unlike all of training.
+
+        Args:
+            x: float (S, T, V, C), zero in all channels where a joint was not seen.
+            masked: bool (S, T, V) or None.
+
+        Returns:
+            bool (S, T, V), or None if there are none.
+        """
+        if not self.unseen_as_masked:
+            return masked
+        unseen = (x == 0).all(dim=-1)
+        return unseen if masked is None else masked | unseen
 
     def with_mask_token(self, features: torch.Tensor, masked: torch.Tensor | None) -> torch.Tensor:
         """Embedded joints (S, T, V, C_f) with the mask token in place of those that are masked."""

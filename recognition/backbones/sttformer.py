@@ -156,7 +156,7 @@ class STTFormer(Backbone):
             masked = None if masked is None else functional.pad(masked, (0, 0, 0, extra))
         there = None if frame_mask is None else frame_mask[:, :, None, None].expand(-1, -1, joints, 1)
         features = leaky(self.joint_embedding_norm(self.joint_embedding(x), there))
-        features = silence(self.with_mask_token(features, masked), there)  # F: (S, T, V, C_f)
+        features = silence(self.with_mask_token(features, self.hidden_cells(x, masked)), there)  # F: (S, T, V, C_f)
         tuples = features.view(sequences, -1, self.tuple_length * joints, self.dim)  # (S, T / l, l * V, C_f)
         if there is not None:
             there = there.reshape(*tuples.shape[:3], 1)

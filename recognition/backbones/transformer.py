@@ -81,7 +81,7 @@ class Transformer(Backbone):
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
         self.check_size(x)
         x, frame_mask = self.without_padding(x, frame_mask)
-        features = self.with_mask_token(self.joint_embedding(x), masked)  # F: (S, T, V, C_f)
+        features = self.with_mask_token(self.joint_embedding(x), self.hidden_cells(x, masked))  # F: (S, T, V, C_f)
         features = features + self.spatial_embedding + self.temporal_embedding[:, : x.shape[1]]
         tokens = features.flatten(1, 2)  # (S, T * V, C_f)
         key_mask = None

@@ -214,3 +214,15 @@ class _Encoder(torch.nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return self.encode(x)[0]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_joint_not_seen_is_to_the_network_what_a_masked_one_is(name: str) -> None:
+    x = made_joints(2, 6, JOINTS, 3)
+    hidden = torch.rand(2, 6, JOINTS, generator=torch.Generator().manual_seed(5)) < 0.4
+    occluded = x.masked_fill(hidden[..., None], 0)
+    as_token = made_backbone(name)
+    assert torch.equal(as_token.encode(occluded)[0], as_token.encode(x, masked=hidden)[0])
+    # As published: the embedding of the middle of the picture.
+    embedded = made_backbone(name, unseen="embed")
+    assert not torch.allclose(embedded.encode(occluded)[0], embedded.encode(x, masked=hidden)[0])
