@@ -26,10 +26,11 @@ def earlier_run(init: str) -> runs.Trained | None:
 
 
 def fitting_settings(init: str) -> tuple[ModelSettings | None, str]:
-    """What weights ask of a run whose settings leave it open: the model, where they say which, and the joint layout."""
+    """What weights ask of a run whose settings leave it open: the model, if they say which, and the joint layout."""
     earlier = earlier_run(init)
     if earlier is None:
-        return None, H36M17.name
+        # MotionBERT was trained with zeros in the place of joints that were not seen.
+        return ModelSettings(unseen="embed"), H36M17.name
     return (earlier.settings.model if isinstance(earlier.settings.model, ModelSettings) else None), earlier.layout
 
 

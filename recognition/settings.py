@@ -6,7 +6,7 @@ paper's; where the paper is silent, those of MotionBERT's fine-tuning recipe, on
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 Auto = Literal["auto"]
 
@@ -57,7 +57,8 @@ class ModelSettings(Strict):
         "spatial", description="DSTFormer: which maps of the last block A is taken from"
     )
     unseen: Literal["mask_token", "embed"] = Field(
-        "mask_token", description="what a joint that was not seen becomes: the mask token, or the embedding of (0, 0, 0)"
+        "mask_token",
+        description="what a joint that was not seen becomes: the mask token, or the embedding of (0, 0, 0)",
     )
     hidden: int = Field(2048, ge=8, description="hidden width of the head")
     dropout: float = Field(0.5, ge=0, lt=1)
@@ -88,14 +89,14 @@ class TrainingSettings(Strict):
     phase2_epochs: int | Auto = Field(300, description="epochs with both pathways")
     batch_size: int = Field(32, ge=1, description="clips a step, over all processes")
     accumulate: int = Field(1, ge=1, description="micro-batches a step")
-    backbone_lr: float = Field(1e-4, gt=0)
+    backbone_lr: float | Auto = Field(1e-4, description="auto: 1e-4 at the paper's width, higher for narrower ones")
     head_lr: float = Field(1e-3, gt=0)
     weight_decay: float = Field(0.01, ge=0)
     schedule: Literal["exponential", "cosine"] = "exponential"
     lr_decay: float = Field(0.99, gt=0, le=1, description="factor of the exponential schedule, once an epoch")
     warmup_epochs: int = Field(0, ge=0)
     restart_lr_at_phase2: bool = False
-    clip_gradient: float | None = Field(None, gt=0)
+    clip_gradient: float | None = Field(None, gt=0, description="largest norm of a step's gradient")
     label_smoothing: float = Field(0.0, ge=0, lt=1)
     class_weights: Literal["none", "balanced"] = "none"
     early_stopping: int | None = Field(None, ge=1, description="epochs without gain on the held-out part")
@@ -106,6 +107,13 @@ class TrainingSettings(Strict):
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     compile: bool = False
     checkpoint_minutes: float = Field(10.0, gt=0, description="besides one at the end of each epoch")
+
+    @field_validator("backbone_lr")
+    @classmethod
+    def _positive(cls, value: float | str) -> float | str:
+        if not isinstance(value, str) and value <= 0:
+            raise ValueError("must be auto or above 0")
+        return value
 
 
 class RunSettings(Strict):

@@ -69,8 +69,9 @@ class Training:
 
     def __init__(self, fabric: Fabric, prepared: Prepared, checkpoint: dict[str, Any] | None, *, show: bool) -> None:
         settings = prepared.settings
-        if not isinstance(settings.model, ModelSettings):
-            raise ValueError("the model is still auto")
+        if not isinstance(settings.model, ModelSettings) or settings.training.backbone_lr == "auto":
+            raise ValueError("the model or its learning rate is still auto")
+        self.rates = (float(settings.training.backbone_lr), settings.training.head_lr)
         self.fabric, self.prepared, self.settings, self.show = fabric, prepared, settings.training, show
         self.folder = Path(settings.out)
         self.phase1, phase2 = epochs_of(self.settings)
@@ -141,8 +142,8 @@ class Training:
         head = [parameter for name, parameter in recognizer.named_parameters() if not name.startswith("backbone.")]
         optimizer = torch.optim.AdamW(
             [
-                {"params": list(recognizer.backbone.parameters()), "lr": settings.backbone_lr},
-                {"params": head, "lr": settings.head_lr},
+                {"params": list(recognizer.backbone.parameters()), "lr": self.rates[0]},
+                {"params": head, "lr": self.rates[1]},
             ],
             weight_decay=settings.weight_decay,
             fused=True,
@@ -230,7 +231,7 @@ class Training:
         phase = self.phase_of(epoch)
         warm = self.settings.objective == "maskclr" and epoch == self.phase1 - 1
         factor = learning_rate_factor(self.settings, epoch, (position.step_in_epoch + 1) / steps)
-        rates = (self.settings.backbone_lr * factor, self.settings.head_lr * factor)
+        rates = (self.rates[0] * factor, self.rates[1] * factor)
         for group, rate in zip(self.optimizer.param_groups, rates, strict=True):
             group["lr"] = rate
         self.optimizer.zero_grad()

@@ -22,6 +22,8 @@ SMALL = {
         "backbone_lr": 3e-3,
         "head_lr": 3e-3,
         "device": "cpu",
+        # The same on every processor.
+        "precision": "fp32",
         "seed": 1,
     },
 }
