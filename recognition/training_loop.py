@@ -178,7 +178,6 @@ class Training:
                 self.progress.say(self.begun_with)
             if self.position.step == 0 and self.position.epoch == 0:
                 self._save()
-                self._warm_prototypes_first()
             while self.position.epoch < last and not self.position.finished:
                 failure = self._epoch()
                 if failure is not None:
@@ -197,12 +196,17 @@ class Training:
     def steps_in_epoch(self) -> int:
         return math.ceil(len(self.batches) / self.settings.accumulate)
 
-    def _warm_prototypes_first(self) -> None:
-        """Without a phase one there was no epoch to fill the prototypes in; one pass without a step does it."""
-        if self.phase1 == 0 and self.settings.objective == "maskclr":
+    def _warm_prototypes(self) -> None:
+        """One pass over the clips without a step, where no epoch of phase one has filled the prototypes.
+
+        So it is without a phase one, and where phase one was trained as cross-entropy alone. At the beginning of an
+        epoch only: what is saved there makes the same pass again.
+        """
+        position = self.position
+        if self.phase_of(position.epoch) == 2 and not position.step_in_epoch and not self.objective.known.any():
             with torch.no_grad():
-                for batch in self._load(self.batches.batches(0)):
-                    self.module(batch.to(self.fabric.device), phase=1, epoch=0, warm_prototypes=True)
+                for batch in self._load(self.batches.batches(position.epoch)):
+                    self.module(batch.to(self.fabric.device), phase=1, epoch=position.epoch, warm_prototypes=True)
 
     def _load(self, batches: list[list[tuple[int, int]]], *, dataset: SkeletonDataset | None = None) -> Iterator[Batch]:
         workers = self.prepared.settings.data.workers
@@ -214,6 +218,7 @@ class Training:
         steps = self.steps_in_epoch
         loaded = self._load(batches[position.step_in_epoch * accumulate :])
         self.module.train()
+        self._warm_prototypes()
         started, clips_before = monotonic(), position.clips
         while position.step_in_epoch < steps:
             first = position.step_in_epoch * accumulate

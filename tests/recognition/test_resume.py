@@ -123,6 +123,14 @@ def test_a_run_stopped_after_an_epoch_goes_on_where_it_was(motions, half_done, t
     assert (half_done / "last.pt").read_bytes() == before
 
 
+def test_a_pass_that_fills_the_prototypes_is_made_again(motions, tmp_path):
+    words = ("phase1_epochs=0", "phase2_epochs=1")
+    whole = train(small_settings(motions, tmp_path / "whole", *words))
+    halted = train(small_settings(motions, tmp_path / "halted", *words), stop_after=0)
+    train(small_settings(motions, halted, *words), resume=halted)
+    assert_same_run(whole, halted)
+
+
 def test_other_clips_are_refused(motions, half_done, tmp_path):
     other = write_motions(tmp_path / "other.pkl", seed=1)
     with pytest.raises(UsageError, match="was trained on other clips"):

@@ -87,6 +87,16 @@ def test_without_a_phase_one_the_prototypes_are_warmed_first(motions, tmp_path):
     assert metrics(run, "step")[0]["klass"] > 0
 
 
+def test_a_phase_one_of_cross_entropy_alone_goes_on_with_full_prototypes(motions, tmp_path):
+    alone = ("objective=cross_entropy", "phase1_epochs=2", "phase2_epochs=0")
+    run = train(small_settings(motions, tmp_path / "run", *alone))
+    assert not load_plain(run / "last.pt")["model"]["known"].any()
+    train(small_settings(motions, run, "phase1_epochs=2", "phase2_epochs=1"), resume=run)
+    first = next(step for step in metrics(run, "step") if step["phase"] == 2)
+    assert first["klass"] > 0
+    assert bool(load_plain(run / "last.pt")["model"]["known"].any())
+
+
 def test_the_options_of_the_loop_train_too(motions, tmp_path):
     words = (
         "accumulate=2",
