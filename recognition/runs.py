@@ -121,6 +121,10 @@ def load(path: Path) -> dict[str, Any]:
             f"{path}: is no run file of this version of skelpipe; give a run directory of `skelpipe train`, or its "
             f"{BEST}"
         )
+    model = content.get("settings", {}).get("model")
+    if isinstance(model, dict):
+        # What a run did before it could say so.
+        model.setdefault("unseen", "embed")
     return content
 
 

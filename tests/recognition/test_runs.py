@@ -49,6 +49,14 @@ def test_the_file_alone_is_a_recognizer(run, tmp_path):
         assert torch.equal(tensor, content["model"][f"recognizer.{name}"])
 
 
+def test_a_run_file_that_does_not_say_what_unseen_joints_become_embeds_them(run, tmp_path):
+    content = load_plain(run / "best.pt")
+    assert content["settings"]["model"].pop("unseen") == "mask_token"
+    torch.save(content, tmp_path / "before.pt")
+    assert not runs.load_run(tmp_path / "before.pt").recognizer.backbone.unseen_as_masked
+    assert runs.load_run(run).recognizer.backbone.unseen_as_masked
+
+
 def test_the_last_weights_can_be_asked_for(run):
     assert runs.load_run(run, "last").epoch == 2
     assert runs.load_run(str(run)).path == run / "best.pt"
