@@ -4,6 +4,7 @@ from typing import Any
 
 import torch
 from torch import distributed, nn
+from torch.nn import functional
 
 from recognition.gathering import is_distributed
 
@@ -14,17 +15,22 @@ class CellNorm(nn.BatchNorm1d):
     In float32 even under autocast, or in float64 where the cells are. In evaluation it is `torch.nn.BatchNorm1d`.
     """
 
-    def forward(self, cells: torch.Tensor, there: torch.Tensor | None = None) -> torch.Tensor:
+    def forward(
+        self, cells: torch.Tensor, there: torch.Tensor | None = None, *, keep_statistics: bool = True
+    ) -> torch.Tensor:
         """The cells, normalised.
 
         Args:
             cells: (..., C).
             there: bool (..., 1), True for cells that take part, False for padding; None when all do.
+            keep_statistics: Whether a training batch counts in the running statistics.
         """
         flat = cells.flatten(0, -2)
         if not self.training or (there is None and not is_distributed()):
-            return super().forward(flat).view(cells.shape)
-        assert self.running_mean is not None and self.running_var is not None and self.num_batches_tracked is not None
+            if keep_statistics or not self.training:
+                return super().forward(flat).view(cells.shape)
+            normalised = functional.batch_norm(flat, None, None, self.weight, self.bias, training=True, eps=self.eps)
+            return normalised.view(cells.shape)
         with torch.autocast(cells.device.type, enabled=False):
             flat = flat.to(torch.promote_types(flat.dtype, torch.float32))
             weight = flat.new_ones(len(flat), 1) if there is None else there.flatten(0, -2).to(flat.dtype)
@@ -32,15 +38,20 @@ class CellNorm(nn.BatchNorm1d):
             mean = sum_over_processes((flat * weight).sum(dim=0)) / count
             centred = flat - mean
             variance = sum_over_processes((centred.square() * weight).sum(dim=0)) / count
-            with torch.no_grad():
-                self.num_batches_tracked += 1
-                share = 0.1 if self.momentum is None else self.momentum
-                self.running_mean.lerp_(mean.to(self.running_mean), share)
-                # The running variance is the unbiased one, as torch keeps it.
-                unbiased = variance * count / (count - 1).clamp(min=1)
-                self.running_var.lerp_(unbiased.to(self.running_var), share)
+            if keep_statistics:
+                self._keep(mean, variance, count)
             normalised = centred * (variance + self.eps).rsqrt() * self.weight + self.bias
         return normalised.to(cells.dtype).view(cells.shape)
+
+    @torch.no_grad()
+    def _keep(self, mean: torch.Tensor, variance: torch.Tensor, count: torch.Tensor) -> None:
+        assert self.running_mean is not None and self.running_var is not None and self.num_batches_tracked is not None
+        self.num_batches_tracked += 1
+        share = 0.1 if self.momentum is None else self.momentum
+        self.running_mean.lerp_(mean.to(self.running_mean), share)
+        # The running variance is the unbiased one, as torch keeps it.
+        unbiased = variance * count / (count - 1).clamp(min=1)
+        self.running_var.lerp_(unbiased.to(self.running_var), share)
 
 
 def sum_over_processes(values: torch.Tensor) -> torch.Tensor:

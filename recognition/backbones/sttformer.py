@@ -72,8 +72,15 @@ class TupleBlock(nn.Module):
             self.across_residual = nn.Linear(out_channels, out_channels)
             self.across_residual_norm = CellNorm(out_channels)
 
-    def forward(self, x: torch.Tensor, there: torch.Tensor | None) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    def forward(
+        self, x: torch.Tensor, there: torch.Tensor | None, *, keep_statistics: bool = True
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """The block's output, and its queries and keys (S, n, U, h, C_qk); `there` is bool (S, n, U, 1) or None."""
+
+        def norm(layer: nn.Module, cells: torch.Tensor) -> torch.Tensor:
+            normalised: torch.Tensor = layer(cells, there, keep_statistics=keep_statistics)
+            return normalised
+
         query_key = silence(self.query_key(x + self.position.to(x.dtype)), there).unflatten(-1, (2, self.heads, -1))
         query, key = query_key.unbind(dim=3)
         attention = self.attention_map(
@@ -82,21 +89,21 @@ class TupleBlock(nn.Module):
         by_output = attention.permute(0, 3, 1, 2).flatten(1, 2)[:, None]  # (S, 1, U * h, U)
         # The values are the features themselves: (S, n, U * h, C), which lies as (S, n, U, h * C).
         mixed = (by_output.to(x.dtype) @ x).view(*x.shape[:3], -1)
-        residual = self.residual_norm(self.residual(x), there) if self.widens else x
-        y = leaky(self.mix_norm(convolve(self.mix, silence(mixed, there)), there) + residual)
-        y = silence(leaky(self.feed_forward_norm(self.feed_forward(y), there) + residual), there)
-        residual = self.across_residual_norm(self.across_residual(y), there) if self.widens else y
-        out = leaky(self.across_norm(convolve(self.across, y), there) + residual)
+        residual = norm(self.residual_norm, self.residual(x)) if self.widens else x
+        y = leaky(norm(self.mix_norm, convolve(self.mix, silence(mixed, there))) + residual)
+        y = silence(leaky(norm(self.feed_forward_norm, self.feed_forward(y)) + residual), there)
+        residual = norm(self.across_residual_norm, self.across_residual(y)) if self.widens else y
+        out = leaky(norm(self.across_norm, convolve(self.across, y)) + residual)
         return silence(out, there), query, key
 
     def attention_map(self, query: torch.Tensor, key: torch.Tensor, there: torch.Tensor | None) -> torch.Tensor:
         """tanh of the mean product over tuples and channels, scaled by head, and the learned map: (S, h, U, U)."""
-        product = torch.einsum("snuhc,snvhc->shuv", query, key)
-        if there is None:
-            mean = product / (self.width * query.shape[1])
-        else:
-            tuples = there.any(dim=2).sum(dim=1).view(-1, 1, 1, 1)  # those that have a frame
-            mean = product / (self.width * tuples)
+        tuples: int | torch.Tensor = query.shape[1]
+        if there is not None:
+            # Those that have a frame: (S, 1, 1, 1, 1).
+            tuples = there.any(dim=2).sum(dim=1).view(-1, 1, 1, 1, 1).to(query.dtype)
+        # Divided before the product: OpenVINO divides a product by the first sequence's number, whichever it is of.
+        mean = torch.einsum("snuhc,snvhc->shuv", query / (self.width * tuples), key)
         return mean.tanh() * self.scale + self.base_attention
 
 
@@ -148,20 +155,23 @@ class STTFormer(Backbone):
         x, frame_mask = self.without_padding(x, frame_mask)
         sequences, frames, joints, _ = x.shape
         extra = -frames % self.tuple_length
-        if extra:
+        # An exported network takes any number of frames, so it must have the padding even if its example needed none.
+        if torch.jit.is_tracing() or extra:
             if frame_mask is None:
                 frame_mask = x.new_ones(sequences, frames, dtype=torch.bool)
             x = functional.pad(x, (0, 0, 0, 0, 0, extra))
             frame_mask = functional.pad(frame_mask, (0, extra))
             masked = None if masked is None else functional.pad(masked, (0, 0, 0, extra))
         there = None if frame_mask is None else frame_mask[:, :, None, None].expand(-1, -1, joints, 1)
-        features = leaky(self.joint_embedding_norm(self.joint_embedding(x), there))
+        # Running statistics serve at test time, where there is the standard pathway only.
+        keep = masked is None
+        features = leaky(self.joint_embedding_norm(self.joint_embedding(x), there, keep_statistics=keep))
         features = silence(self.with_mask_token(features, self.hidden_cells(x, masked)), there)  # F: (S, T, V, C_f)
         tuples = features.view(sequences, -1, self.tuple_length * joints, self.dim)  # (S, T / l, l * V, C_f)
         if there is not None:
             there = there.reshape(*tuples.shape[:3], 1)
         for block in self.blocks:
-            tuples, query, key = block(tuples, there)
+            tuples, query, key = block(tuples, there, keep_statistics=keep)
         representation = tuples.view(sequences, -1, joints, self.dim_representation)[:, :frames]  # R: (S, T, V, C_r)
         if not return_attention:
             return representation, None

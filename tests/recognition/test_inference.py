@@ -33,10 +33,10 @@ def clips(tmp_path_factory: pytest.TempPathFactory) -> ClipSet:
     return open_clips(write_clips(tmp_path_factory.mktemp("clips") / "made.pkl", made), OWN)
 
 
-def recognizer_of(backbone: str = "dstformer") -> Recognizer:
+def recognizer_of(backbone: str = "dstformer", **sizes: int) -> Recognizer:
     """Random weights, large enough for classes to differ, and batch normalisation that has seen something."""
     torch.manual_seed(0)
-    settings = SMALL.model_copy(update={"backbone": backbone})
+    settings = SMALL.model_copy(update={"backbone": backbone, **sizes})
     if backbone == "sttformer":
         settings = settings.model_copy(update={"dim_representation": None})
     recognizer = build_recognizer(settings, num_joints=17, channels=3, num_classes=7)
@@ -96,6 +96,21 @@ def test_every_engine_gives_what_each_clip_gives_alone(clips: ClipSet, backbone:
     # Had the weights nothing to tell, all of this would hold for any network.
     assert np.ptp(probabilities, axis=0).max() > 0.05
     assert scores.placement == Placement("cpu", backend, "fp32")
+
+
+@pytest.mark.parametrize("backend", ["openvino", "onnxruntime"])
+@pytest.mark.parametrize("depth", [1, 2])
+@pytest.mark.parametrize("length", [3, 4])
+def test_tuples_of_any_length_in_networks_of_any_depth(clips: ClipSet, length: int, depth: int, backend: str) -> None:
+    """Sequences of one batch have different numbers of tuples, and not all of them fill their last one."""
+    pytest.importorskip(backend)
+    recognizer = recognizer_of("sttformer", depth=depth, tuple_length=length)
+    dataset = SkeletonDataset(clips, np.arange(len(clips)), OWN, train=False)
+    probabilities = one_by_one(recognizer, dataset)[1]
+    for size in (1, 3):
+        scores = scores_of(trained_with(recognizer), dataset, backend=backend, batch_size=size, **CPU)
+        np.testing.assert_allclose(scores.probabilities, probabilities, atol=1e-4)
+    assert np.ptp(probabilities, axis=0).max() > 0.05
 
 
 def test_one_length_for_all_goes_the_same_way(clips: ClipSet) -> None:

@@ -10,7 +10,8 @@ from reference_losses import class_contrastive, cross_entropy, moved_prototypes,
 from tiny_recognizer import NUM_CLASSES, NUM_JOINTS, made_batch, tiny_recognizer
 
 from recognition.maskclr import Losses, MaskCLR
-from recognition.settings import MaskCLRSettings
+from recognition.recognizer import build_recognizer
+from recognition.settings import MaskCLRSettings, ModelSettings
 
 
 def made_objective(*, dropout: float = 0.0, seed: int = 3, **settings: object) -> MaskCLR:
@@ -130,6 +131,24 @@ def test_running_statistics_are_those_of_the_standard_pathway() -> None:
     two(made_batch(), phase=2, epoch=0)
     for first, second in zip(one.recognizer.head.buffers(), two.recognizer.head.buffers(), strict=True):
         assert torch.equal(first, second)
+
+
+@pytest.mark.parametrize("padded", [False, True])
+def test_a_backbones_running_statistics_are_those_of_the_standard_pathway_too(padded: bool) -> None:
+    torch.manual_seed(0)
+    settings = ModelSettings(backbone="sttformer", dim=16, depth=2, heads=2, hidden=8, dropout=0.0)
+    recognizer = build_recognizer(settings, num_joints=NUM_JOINTS, channels=3, num_classes=NUM_CLASSES)
+    one = MaskCLR(recognizer, MaskCLRSettings(), num_classes=NUM_CLASSES).double()
+    two, fresh, batch = copy.deepcopy(one), copy.deepcopy(one), made_batch()
+    if not padded:
+        batch = replace(batch, frame_mask=torch.ones_like(batch.frame_mask))
+    one(batch, phase=1, epoch=0)
+    two(batch, phase=2, epoch=0)
+    statistics = zip(one.named_buffers(), two.buffers(), fresh.buffers(), strict=True)
+    running = [(name, a, b, c) for (name, a), b, c in statistics if "running" in name or "tracked" in name]
+    assert len(running) > 20
+    for name, first, second, before in running:
+        assert torch.equal(first, second) and not torch.equal(first, before), name
 
 
 def test_gradients_of_a_step_are_those_of_its_loss() -> None:
