@@ -90,7 +90,7 @@ def parse(values: Mapping[str, Any], kind: type[Settings], *, place: str) -> Set
     try:
         return kind.model_validate(values)
     except ValidationError as error:
-        # Of a section that may also be a word ("auto"), what is wrong within it says more than that it is no such word.
+        # Of several that a value may be, what is wrong within one says more than that it is not the other.
         first = max(error.errors(), key=lambda one: len(one["loc"]))
         path = [str(part) for part in first["loc"] if not _is_type_name(part)]
         key = ".".join(path)
@@ -156,9 +156,11 @@ def override(values: Mapping[str, Any], changes: Mapping[str, Any], kind: type[B
         if section is None:
             result[name] = value
         else:
-            # A word such as "auto" gives way to a section of which one setting is given.
             there = result.get(section)
-            result[section] = {**(there if isinstance(there, dict) else {}), name: value}
+            if isinstance(there, str):
+                # A word in place of a section, `model: auto`, is its size, and stays so beside one setting of it.
+                there = {"size": there}
+            result[section] = {**(there or {}), name: value}
     return result
 
 

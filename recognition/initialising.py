@@ -7,7 +7,7 @@ from pose_extraction.errors import UsageError, WeightsError
 from pose_extraction.skeleton import H36M17
 from recognition import runs
 from recognition.backbones.dstformer import DSTFormer
-from recognition.motionbert import load_motionbert
+from recognition.motionbert import load_motionbert, motionbert_sizes
 from recognition.recognizer import Recognizer
 from recognition.settings import ModelSettings
 
@@ -25,13 +25,17 @@ def earlier_run(init: str) -> runs.Trained | None:
     return runs.load_run(path) if runs.is_run_file(path) else None
 
 
-def fitting_settings(init: str) -> tuple[ModelSettings | None, str]:
-    """What weights ask of a run whose settings leave it open: the model, if they say which, and the joint layout."""
+def fitting_settings(init: str) -> tuple[ModelSettings, str]:
+    """The model and the joint layout that weights ask for.
+
+    Raises:
+        WeightsError: They are missing, damaged, or neither a run's nor MotionBERT's.
+    """
     earlier = earlier_run(init)
     if earlier is None:
         # MotionBERT was trained with zeros in the place of joints that were not seen.
-        return ModelSettings(unseen="embed"), H36M17.name
-    return (earlier.settings.model if isinstance(earlier.settings.model, ModelSettings) else None), earlier.layout
+        return ModelSettings(backbone="dstformer", unseen="embed", **motionbert_sizes(Path(init))), H36M17.name
+    return earlier.settings.model, earlier.layout
 
 
 def initialise(recognizer: Recognizer, init: str, *, label_names: list[str]) -> str:

@@ -6,6 +6,7 @@ of a larger one), each name with DataParallel's `module.` before it. The heads f
 
 import re
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -25,13 +26,10 @@ _RENAMED = (
     (r"^ts_attn\.", "fusions."),
     (r"^pre_logits\.fc\.", "representation."),
 )
+HEADS = 8
 _WRAPPERS = ("module.", "backbone.")
-# Settings that decide a tensor's shape beside `dim`, for the message.
-_DECIDED_BY = {
-    "joint_embedding.weight": "the number of input channels",
-    "spatial_embedding": "the number of joints",
-    "representation.weight": "model.dim_representation",
-}
+# What decides a tensor's shape beside `dim`, for the message.
+_DECIDED_BY = {"spatial_embedding": "number of joints"}
 
 
 def load_motionbert(backbone: DSTFormer, path: Path) -> LoadReport:
@@ -49,14 +47,11 @@ def load_motionbert(backbone: DSTFormer, path: Path) -> LoadReport:
     Raises:
         WeightsError: Damaged, hostile, not MotionBERT's, or of another size; the network is unchanged.
     """
-    state = load_state_dict(path)
-    names = {_unwrapped(name): name for name in state}
-    if "joints_embed.weight" not in names:
-        raise WeightsError(
-            f"{path}: no checkpoint of MotionBERT, which holds 'joints_embed.weight' (the first here is "
-            f"{next(iter(state))!r}): give --init a file of MotionBERT's or a run"
-        )
+    state, names = _read(path)
     wanted = backbone.state_dict()
+    depth = len(backbone.streams_st)
+    if (theirs := motionbert_sizes(path)["depth"]) != depth:
+        raise WeightsError(f"{path}: has {theirs} blocks where the network has {depth}; set model.depth={theirs}")
     renamed = {}
     for name, original in names.items():
         ours = _renamed(name)
@@ -68,6 +63,43 @@ def load_motionbert(backbone: DSTFormer, path: Path) -> LoadReport:
             )
         renamed[ours] = tensor
     return apply_state_dict(backbone, renamed, source=path, ignore=("head.*", "mask_token"))
+
+
+def motionbert_sizes(path: Path) -> dict[str, Any]:
+    """Settings of the network that a published checkpoint is of, read from the shapes of its tensors.
+
+    The number of heads leaves no trace in them; both networks that are published, the full and the lite one, have 8.
+
+    Raises:
+        WeightsError: Damaged, hostile, or not MotionBERT's.
+    """
+    state, names = _read(path)
+    shape = {name: tuple(state[original].shape) for name, original in names.items()}
+    blocks = [re.match(r"blocks_st\.(\d+)\.", name) for name in names]
+    try:
+        width = shape["joints_embed.weight"][0]
+        return {
+            "dim": width,
+            "depth": 1 + max(int(match[1]) for match in blocks if match),
+            "heads": HEADS,
+            "mlp_ratio": shape["blocks_st.0.mlp_s.fc1.weight"][0] / width,
+            "dim_representation": shape["pre_logits.fc.weight"][0],
+            "max_frames": shape["temp_embed"][1],
+        }
+    except (KeyError, IndexError, ValueError) as error:
+        raise WeightsError(f"{path}: lacks tensors of MotionBERT ({error}); download it again") from error
+
+
+def _read(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
+    """The tensors, and where each one's name without wrappers is found among them."""
+    state = load_state_dict(path)
+    names = {_unwrapped(name): name for name in state}
+    if "joints_embed.weight" not in names:
+        raise WeightsError(
+            f"{path}: no checkpoint of MotionBERT, which holds 'joints_embed.weight' (the first here is "
+            f"{next(iter(state))!r}): give --init a file of MotionBERT's or a run"
+        )
+    return state, names
 
 
 def _unwrapped(name: str) -> str:
@@ -85,5 +117,13 @@ def _renamed(name: str) -> str:
 def _remedy(name: str, tensor: torch.Tensor, wanted: torch.Tensor) -> str:
     if name == "temporal_embedding" and tensor.shape[-1] == wanted.shape[-1]:
         return f"set model.max_frames={tensor.shape[1]} for this file, whose temporal embedding has that length"
+    if name == "representation.weight" and tensor.shape[1] == wanted.shape[1]:
+        return f"set model.dim_representation={tensor.shape[0]}"
+    if name.endswith("feed_forward.fc1.weight") and tensor.shape[1] == wanted.shape[1]:
+        return f"set model.mlp_ratio={tensor.shape[0] / tensor.shape[1]:g}"
     decided = _DECIDED_BY.get(name)
-    return f"build it with the file's model.dim and model.mlp_ratio{f', and {decided}' if decided else ''}"
+    if decided is not None and tensor.shape[-1] == wanted.shape[-1]:
+        return f"it was trained with another {decided}"
+    if name == "joint_embedding.weight" or name.endswith("_embedding"):
+        return f"set model.dim={tensor.shape[0] if name.startswith('joint_') else tensor.shape[-1]}"
+    return "leave the model to the file with model=auto"

@@ -11,12 +11,11 @@ from pose_extraction.errors import BackendError, UsageError
 from recognition.clips import ClipSet, hold_out, newest_skeleton_file, open_clips, training_indices
 from recognition.dataset import layout_of_model
 from recognition.initialising import fitting_settings
-from recognition.settings import ModelSettings, RunSettings, TrainingSettings
+from recognition.settings import DataSettings, ModelSettings, RunSettings, TrainingSettings
 
 RUNS = Path("runs")
 # For "auto". Small enough to learn from hundreds of clips, and to train on a processor in minutes.
-SMALL = ModelSettings(backbone="dstformer", dim=64, depth=2, heads=4, dim_representation=64, hidden=256)
-PAPER = ModelSettings(backbone="dstformer")
+SMALL = {"dim": 64, "depth": 2, "heads": 4, "dim_representation": 64, "hidden": 256}
 # What a backbone of the paper's width learns at, and that width.
 PAPER_LR, PAPER_DIM = 1e-4, 512
 # From so many clips on, and on a GPU, the paper's size pays.
@@ -84,10 +83,9 @@ def prepare(settings: RunSettings) -> Prepared:
     """
     data, training = settings.data, settings.training
     check_together(settings)
-    model = settings.model
-    if settings.init is not None and (model == "auto" or data.model_layout == "auto"):
+    fitting: ModelSettings | None = None
+    if settings.init is not None:
         fitting, layout_name = fitting_settings(settings.init)
-        model = (fitting or PAPER) if model == "auto" else model
         data = data.model_copy(update={"model_layout": layout_name}) if data.model_layout == "auto" else data
     path = Path(data.file) if data.file != "auto" else newest_skeleton_file()
     clips = open_clips(path, data)
@@ -97,7 +95,8 @@ def prepare(settings: RunSettings) -> Prepared:
     if training.early_stopping is not None and not len(held_out):
         raise UsageError("training.early_stopping needs a held-out part; set data.holdout or data.holdout_split")
     device = resolve_device(training.device)
-    model = choose_model(len(chosen), cuda=device.startswith("cuda")) if model == "auto" else model
+    model = choose_model(settings.model, fitting, clips=len(chosen), cuda=device.startswith("cuda"))
+    check_lengths(data, model)
     rate = PAPER_LR * PAPER_DIM / (model.dim or PAPER_DIM)
     choices = {
         "device": device,
@@ -124,9 +123,42 @@ def prepare(settings: RunSettings) -> Prepared:
     )
 
 
-def choose_model(clips: int, *, cuda: bool) -> ModelSettings:
-    """The model for a number of training clips, on a processor or a GPU."""
-    return PAPER if cuda and clips >= CLIPS_FOR_PAPER_SIZE else SMALL
+def choose_model(wanted: ModelSettings, fitting: ModelSettings | None, *, clips: int, cuda: bool) -> ModelSettings:
+    """The model with nothing left to be chosen; every setting that was given stays.
+
+    Args:
+        wanted: As the run's settings have it.
+        fitting: What weights to start from ask for; None without such.
+        clips: Number of training clips.
+        cuda: Whether there is a GPU.
+    """
+    given = {name: getattr(wanted, name) for name in wanted.model_fields_set}
+    given = {name: value for name, value in given.items() if value is not None and name not in ("size", "unseen")}
+    unseen = wanted.unseen if wanted.unseen != "auto" else fitting.unseen if fitting else "mask_token"
+    if wanted.size == "auto" and fitting is not None:
+        return fitting.model_copy(update=given | {"unseen": unseen})
+    size = wanted.size
+    if size == "auto":
+        size = "paper" if cuda and clips >= CLIPS_FOR_PAPER_SIZE else "small"
+    sizes = dict(SMALL) if size == "small" else {}
+    if wanted.backbone == "sttformer":
+        # Its representation is as wide as its last block.
+        sizes.pop("dim_representation", None)
+    return wanted.model_copy(update=sizes | given | {"size": size, "unseen": unseen})
+
+
+def check_lengths(data: DataSettings, model: ModelSettings) -> None:
+    """Refuses clips that are longer than the network's temporal embedding.
+
+    Raises:
+        UsageError: They are.
+    """
+    longest = data.max_frames if data.num_frames == "own" else data.num_frames
+    if longest > model.max_frames:
+        raise UsageError(
+            f"clips have up to {longest} frames (data.num_frames, data.max_frames), but the network's temporal "
+            f"embedding ends at {model.max_frames}; set model.max_frames={longest}"
+        )
 
 
 def check_together(settings: RunSettings) -> None:
@@ -135,7 +167,7 @@ def check_together(settings: RunSettings) -> None:
     Raises:
         UsageError: They do; the message names both.
     """
-    data, training = settings.data, settings.training
+    training = settings.training
     if training.batch_size % training.accumulate:
         raise UsageError(
             f"training.batch_size {training.batch_size} cannot be cut into training.accumulate {training.accumulate} "
@@ -143,13 +175,6 @@ def check_together(settings: RunSettings) -> None:
         )
     if training.phase1_epochs == 0 and training.phase2_epochs == 0:
         raise UsageError("training.phase1_epochs and training.phase2_epochs are both 0, so there is nothing to train")
-    if isinstance(settings.model, ModelSettings):
-        longest = data.max_frames if data.num_frames == "own" else data.num_frames
-        if longest > settings.model.max_frames:
-            raise UsageError(
-                f"clips have up to {longest} frames (data.num_frames, data.max_frames), but the network's temporal "
-                f"embedding ends at {settings.model.max_frames}; set model.max_frames={longest}"
-            )
 
 
 def resolve_device(device: str) -> str:

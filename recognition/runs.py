@@ -24,7 +24,7 @@ from pose_extraction.checkpoints import apply_state_dict, load_plain
 from pose_extraction.errors import UsageError, WeightsError
 from pose_extraction.files import atomic_write
 from recognition.recognizer import Recognizer, build_recognizer
-from recognition.settings import ModelSettings, RunSettings
+from recognition.settings import RunSettings
 
 LAST, BEST = "last.pt", "best.pt"
 SETTINGS_NAME, LABELS_NAME, SPLIT_NAME = "settings.yaml", "labels.json", "split.json"
@@ -151,8 +151,6 @@ def load_run(run: str | Path, which: Literal["best", "last"] = "best") -> Traine
     content = load(path)
     try:
         settings = RunSettings.model_validate(content["settings"])
-        if not isinstance(settings.model, ModelSettings):
-            raise WeightsError(f"{path}: does not say which network it is of")
         recognizer = build_recognizer(
             settings.model,
             num_joints=content["num_joints"],

@@ -4,7 +4,7 @@ They are stored beside every result, and are all that is needed to build the sam
 paper's; where the paper is silent, those of MotionBERT's fine-tuning recipe, on which MaskCLR is built.
 """
 
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
@@ -43,8 +43,13 @@ class DataSettings(Strict):
 
 
 class ModelSettings(Strict):
-    """A backbone and its head; None is the paper's size of that backbone."""
+    """A backbone and its head; what is given counts over what `size` stands for."""
 
+    size: Literal["paper", "small"] | Auto = Field(
+        "paper",
+        description="sizes that are not given: the paper's of that backbone, or small ones; auto: those of the weights "
+        "to start from, or by the number of clips and the machine",
+    )
     backbone: Literal["dstformer", "transformer", "sttformer"] = "dstformer"
     dim: int | None = Field(None, ge=8, description="C_f, width of the backbone")
     depth: int | None = Field(None, ge=1, description="N, number of blocks")
@@ -56,9 +61,10 @@ class ModelSettings(Strict):
     attention: Literal["spatial", "average", "spatiotemporal"] = Field(
         "spatial", description="DSTFormer: which maps of the last block A is taken from"
     )
-    unseen: Literal["mask_token", "embed"] = Field(
-        "mask_token",
-        description="what a joint that was not seen becomes: the mask token, or the embedding of (0, 0, 0)",
+    unseen: Literal["mask_token", "embed"] | Auto = Field(
+        "auto",
+        description="what a joint that was not seen becomes: the mask token, or the embedding of (0, 0, 0); auto: as "
+        "the weights to start from were trained, otherwise the mask token",
     )
     hidden: int = Field(2048, ge=8, description="hidden width of the head")
     dropout: float = Field(0.5, ge=0, lt=1)
@@ -122,6 +128,11 @@ class RunSettings(Strict):
     out: str = Field("auto", description="run directory; auto: runs/ and the name of the data and the backbone")
     init: str | None = Field(None, description="weights to start from: a run, or a file of MotionBERT's")
     data: DataSettings = DataSettings()
-    model: ModelSettings | Auto = ModelSettings()
+    model: ModelSettings = Field(ModelSettings(), description="a word alone is its size: `model: auto`")
     maskclr: MaskCLRSettings = MaskCLRSettings()
     training: TrainingSettings = TrainingSettings()
+
+    @field_validator("model", mode="before")
+    @classmethod
+    def _size(cls, value: Any) -> Any:
+        return {"size": value} if isinstance(value, str) else value

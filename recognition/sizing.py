@@ -17,7 +17,6 @@ from recognition.dataset import SkeletonDataset
 from recognition.maskclr import MaskCLR
 from recognition.preparation import Prepared
 from recognition.recognizer import build_recognizer
-from recognition.settings import ModelSettings
 
 # Minutes that a run of automatic length takes about.
 CPU_BUDGET, CUDA_BUDGET = 30.0, 120.0
@@ -52,7 +51,7 @@ class Cost:
 def measure_cost(prepared: Prepared) -> Cost:
     """Runs a few steps of both phases on batches from all over an epoch, without keeping what they learn."""
     settings, training = prepared.settings, prepared.settings.training
-    if not isinstance(settings.model, ModelSettings):
+    if settings.model.size == "auto":
         raise ValueError("the model is still auto")
     device = torch.device(training.device.partition(",")[0])
     recognizer = build_recognizer(

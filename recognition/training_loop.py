@@ -25,7 +25,6 @@ from recognition.recognizer import build_recognizer
 from recognition.resuming import random_state, restore_random_state
 from recognition.run_log import RunLog
 from recognition.schedule import epochs_of, learning_rate_factor
-from recognition.settings import ModelSettings
 from recognition.training_progress import TrainingProgress
 from recognition.training_step import LOSSES, TrainingStep
 
@@ -69,7 +68,7 @@ class Training:
 
     def __init__(self, fabric: Fabric, prepared: Prepared, checkpoint: dict[str, Any] | None, *, show: bool) -> None:
         settings = prepared.settings
-        if not isinstance(settings.model, ModelSettings) or settings.training.backbone_lr == "auto":
+        if settings.model.size == "auto" or settings.training.backbone_lr == "auto":
             raise ValueError("the model or its learning rate is still auto")
         self.rates = (float(settings.training.backbone_lr), settings.training.head_lr)
         self.fabric, self.prepared, self.settings, self.show = fabric, prepared, settings.training, show

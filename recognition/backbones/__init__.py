@@ -26,7 +26,7 @@ def build_backbone(settings: ModelSettings, *, num_joints: int, channels: int) -
         UsageError: Sizes that do not go together, or that this backbone does not have.
     """
     backbone = _BUILDERS[settings.backbone](settings, num_joints, channels)
-    backbone.unseen_as_masked = settings.unseen == "mask_token"
+    backbone.unseen_as_masked = settings.unseen != "embed"
     return backbone
 
 

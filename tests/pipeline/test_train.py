@@ -125,9 +125,11 @@ def test_a_config_that_extends_itself_is_refused(tmp_path, monkeypatch):
         read_config("one.yaml", RunSettings)
 
 
-def test_a_setting_of_an_automatic_model_fixes_the_model():
+def test_a_setting_beside_an_automatic_model_leaves_the_rest_automatic():
     values = override({"model": "auto"}, read_words(["dim=32"]), RunSettings)
-    assert values["model"] == {"dim": 32}
+    assert values["model"] == {"size": "auto", "dim": 32}
+    settings = train_settings(["dropout=0.3"], {})
+    assert (settings.model.size, settings.model.dropout, settings.model.dim) == ("auto", 0.3, None)
 
 
 def test_what_resume_means(tmp_path):

@@ -15,8 +15,8 @@ DIM, FRAMES, HIDDEN, OUT = 16, 9, 32, 8
 
 
 def made_network(**sizes: int) -> DSTFormer:
-    sizes = {"num_joints": JOINTS, "dim": DIM, "max_frames": FRAMES, "dim_representation": OUT} | sizes
-    return DSTFormer(channels=3, depth=DEPTH, heads=HEADS, **sizes)
+    sizes = {"num_joints": JOINTS, "dim": DIM, "max_frames": FRAMES, "dim_representation": OUT, "depth": DEPTH} | sizes
+    return DSTFormer(channels=3, heads=HEADS, **sizes)
 
 
 def published_names() -> dict[str, torch.Tensor]:
@@ -108,8 +108,10 @@ def test_every_published_tensor_finds_its_place(tmp_path: Path, key: str, prefix
     [
         ({"max_frames": 12}, r"module\.temp_embed is \(1, 9, 1, 16\) .* \(1, 12, 1, 16\).*max_frames=9 for"),
         ({"num_joints": 7}, r"module\.pos_embed is \(1, 5, 16\) .* \(1, 7, 16\).*number of joints"),
-        ({"dim_representation": 32}, r"pre_logits\.fc\.weight is \(8, 16\) .* \(32, 16\).*dim_representation"),
-        ({"dim": 32}, r"\(1, 9, 1, 16\) .* \(1, 9, 1, 32\).*model\.dim"),
+        ({"dim_representation": 32}, r"pre_logits\.fc\.weight is \(8, 16\) .* \(32, 16\).*dim_representation=8"),
+        ({"dim": 32}, r"\(1, 9, 1, 16\) .* \(1, 9, 1, 32\).*model\.dim=16"),
+        ({"depth": 1}, r"has 3 blocks where the network has 1; set model\.depth=3"),
+        ({"mlp_ratio": 4.0}, r"\(32, 16\) .* \(64, 16\).*model\.mlp_ratio=2$"),
     ],
 )
 def test_shapes_that_do_not_fit_are_refused_and_nothing_changes(tmp_path: Path, sizes: dict, message: str) -> None:

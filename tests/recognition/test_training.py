@@ -173,7 +173,8 @@ def test_an_earlier_run_can_learn_other_classes(learned, tmp_path):
 
 
 def test_weights_to_begin_with_decide_a_model_that_is_left_open(learned, motions, tmp_path):
-    settings = small_settings(motions, tmp_path / "run", f"init={learned}").model_copy(update={"model": "auto"})
-    assert prepare(settings).settings.model.dim == 16
+    settings = small_settings(motions, tmp_path / "run", f"init={learned}", "model=auto", "dropout=0.25")
+    model = prepare(settings).settings.model
+    assert (model.dim, model.dropout) == (16, 0.25)
     with pytest.raises(WeightsError, match="leave the model to the run with model=auto"):
         train(small_settings(motions, tmp_path / "other", f"init={learned}", "dim=32"))

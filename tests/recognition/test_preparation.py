@@ -1,0 +1,84 @@
+"""What is left open before a run is resolved by its data, its machine and the weights that it starts from."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from made_motions import write_motions
+from training_driver import small_settings
+
+from recognition.backbones.dstformer import DSTFormer
+from recognition.preparation import choose_model, prepare
+from recognition.recognizer import build_recognizer
+from recognition.settings import ModelSettings, RunSettings
+
+
+@pytest.fixture(scope="module")
+def motions(tmp_path_factory):
+    return write_motions(tmp_path_factory.mktemp("data") / "motions.pkl", clips=24)
+
+
+def write_motionbert(path: Path, **sizes: int) -> Path:
+    """A file with the names of MotionBERT's, of a network of any size."""
+    network = DSTFormer(num_joints=17, channels=3, heads=8, **sizes)
+    state = {}
+    for name, tensor in network.state_dict().items():
+        theirs = name.replace("joint_embedding", "joints_embed").replace("representation.", "pre_logits.fc.")
+        theirs = theirs.replace("spatial_embedding", "pos_embed").replace("temporal_embedding", "temp_embed")
+        theirs = theirs.replace("fusions.", "ts_attn.")
+        for half in ("spatial", "temporal"):
+            if f".{half}." in theirs:
+                theirs = (
+                    theirs.replace(f".{half}.", ".").replace("attention.", "attn.").replace("feed_forward.", "mlp.")
+                )
+                parts = theirs.replace("streams_", "blocks_").split(".")
+                theirs = ".".join([*parts[:2], f"{parts[2]}_{half[0]}", *parts[3:]])
+        if name != "mask_token":
+            state[f"module.{theirs}"] = tensor
+    torch.save({"model_pos": state}, path)
+    return path
+
+
+@pytest.mark.parametrize("size", ["small", "paper"])
+def test_what_is_given_counts_over_the_chosen_size(size):
+    cuda = size == "paper"
+    plain = choose_model(ModelSettings(size="auto"), None, clips=9000, cuda=cuda)
+    given = choose_model(ModelSettings(size="auto", dropout=0.3, depth=3), None, clips=9000, cuda=cuda)
+    assert (plain.size, plain.dim) == ((size, None) if cuda else (size, 64))
+    assert given == plain.model_copy(update={"dropout": 0.3, "depth": 3})
+
+
+@pytest.mark.parametrize("backbone", ["dstformer", "transformer", "sttformer"])
+def test_every_backbone_can_be_small(backbone):
+    model = choose_model(ModelSettings(size="auto", backbone=backbone), None, clips=100, cuda=False)
+    recognizer = build_recognizer(model, num_joints=17, channels=3, num_classes=3)
+    assert recognizer.backbone.dim_representation == 64 and recognizer.head.fc1.out_features == 256
+
+
+def test_a_word_in_place_of_a_model_is_its_size():
+    assert RunSettings.model_validate({"model": "auto"}).model.size == "auto"
+    assert RunSettings.model_validate({"model": "small"}).model.size == "small"
+
+
+def test_the_sizes_of_a_published_file_are_read_from_it(motions, tmp_path):
+    sizes = {"dim": 32, "depth": 3, "mlp_ratio": 4.0, "dim_representation": 24, "max_frames": 30}
+    file = write_motionbert(tmp_path / "lite.bin", **sizes)
+    words = (f"init={file}", "data.max_frames=16", "model=auto", "hidden=32")
+    settings = small_settings(motions, tmp_path / "run", *words)
+    prepared = prepare(settings)
+    model = prepared.settings.model
+    assert {name: getattr(model, name) for name in sizes} == sizes
+    assert (model.heads, model.hidden, prepared.layout) == (8, 32, "h36m17")
+
+
+def test_what_unseen_joints_become_follows_the_weights(motions, tmp_path):
+    sizes = {"dim": 16, "depth": 1, "mlp_ratio": 2.0, "dim_representation": 16, "max_frames": 243}
+    file = write_motionbert(tmp_path / "tiny.bin", **sizes)
+    for words, expected in (
+        ((), "mask_token"),
+        (("unseen=embed",), "embed"),
+        ((f"init={file}",), "embed"),
+        ((f"init={file}", "model=auto"), "embed"),
+        ((f"init={file}", "unseen=mask_token"), "mask_token"),
+    ):
+        assert prepare(small_settings(motions, tmp_path / "run", *words)).settings.model.unseen == expected, words
