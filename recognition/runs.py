@@ -47,6 +47,7 @@ class Trained:
         held_out: Measures on the held-out part: top1, mean_class, loss, clips; empty where nothing was held out.
         epoch: Epochs that were trained.
         path: The file.
+        phase: Of the last epoch: 1, cross-entropy alone; 2, both pathways; None where the file does not say.
     """
 
     recognizer: Recognizer
@@ -58,6 +59,7 @@ class Trained:
     held_out: dict[str, float]
     epoch: int
     path: Path
+    phase: int | None = None
 
 
 def begin_run(
@@ -173,6 +175,7 @@ def load_run(run: str | Path, which: Literal["best", "last"] = "best") -> Traine
             held_out=dict(content["held_out"] or {}),
             epoch=content["epoch"],
             path=path,
+            phase=content.get("phase"),
         )
     except (KeyError, TypeError, ValidationError) as error:
         raise WeightsError(f"{path}: is incomplete ({error}); train again, or take another of the run's files") from (

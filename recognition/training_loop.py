@@ -105,6 +105,8 @@ class Training:
         size = checkpoint["training"]["metrics_size"] if checkpoint is not None else 0
         self.log = RunLog(self.folder, size) if fabric.is_global_zero else None
         self.saved_at = monotonic()
+        # Whether one of the processes has had a signal, as all know after a step.
+        self.stop = False
 
     def _prepare_batches(self) -> None:
         prepared, data, settings = self.prepared, self.prepared.settings.data, self.settings
@@ -227,7 +229,8 @@ class Training:
                 return failure
         seconds = monotonic() - started
         self._end_epoch((position.clips - clips_before) / seconds if seconds else 0.0)
-        return None
+        ended = position.finished or position.epoch == self.epochs
+        return self._stopped() if self.stop and not ended else None
 
     def _step(self, parts: list[Batch], steps: int) -> SkelpipeError | None:
         """One step of the optimiser over one or more micro-batches."""
@@ -271,11 +274,11 @@ class Training:
             loss=values[0],
             learning_rate=rates[0],
         )
+        # After an epoch's last step its measures come first, and then it is saved, and stopped, in any case.
+        self.stop = bool(stop)
         if position.step_in_epoch < steps and (stop or due):
             self._save()
-        if stop and position.step_in_epoch < steps:
-            return self._stopped()
-        return None
+        return self._stopped() if stop and position.step_in_epoch < steps else None
 
     def _agree(self, told: torch.Tensor, clips: int) -> list[float]:
         """Values of a step over all processes: mean losses; sums of correct clips and of clips; two decisions.
@@ -307,7 +310,11 @@ class Training:
         position, epoch = self.position, self.position.epoch
         held_out = self._evaluate()
         train_values = {"train_loss": position.loss / position.clips, "train_top1": position.correct / position.clips}
-        gained = held_out is None or position.best is None or _rank_of(held_out) > _rank_of(position.best)
+        best = position.best
+        gained = held_out is None or best is None or _rank_of(held_out) > _rank_of(best)
+        if best is not None and self.phase_of(epoch) > self.phase_of(int(best["epoch"])):
+            # An epoch of cross-entropy alone is no MaskCLR, however well it did: the best begins anew.
+            gained = True
         position.held_out = held_out
         if gained:
             position.best = {"epoch": epoch, **(held_out or {})}
@@ -363,6 +370,7 @@ class Training:
             "model": self.objective.state_dict(),
             "epoch": self.position.epoch,
             "step": self.position.step,
+            "phase": self.phase_of(self.position.epoch - (not self.position.step_in_epoch and self.position.epoch > 0)),
             "held_out": self.position.held_out,
             "content_digest": prepared.clips.content_digest(),
         }

@@ -106,6 +106,19 @@ def test_a_signal_ends_it_saved_with_the_command_that_goes_on(motions, uninterru
     assert_same_run(uninterrupted, run)
 
 
+def test_a_signal_ends_it_after_an_epoch_of_one_step(motions, tmp_path):
+    run = tmp_path / "stopped"
+    words = ("accumulate=1", "batch_size=64", "checkpoint_minutes=1000", "phase1_epochs=2000")
+    process = start(motions, run, *words)
+    wait_for_steps(run, 3, process)
+    process.terminate()
+    process.join(60)
+    assert process.exitcode == 1
+    assert run.with_suffix(".txt").read_text().startswith("stopped by SIGTERM after step ")
+    last = load_plain(run / "last.pt")
+    assert 3 <= last["epoch"] == last["step"] < 2000
+
+
 @pytest.fixture(scope="module")
 def half_done(motions, tmp_path_factory):
     run = tmp_path_factory.mktemp("runs") / "half"
