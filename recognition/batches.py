@@ -11,7 +11,7 @@ class Batch:
 
     Args:
         keypoint: float32 (N, M, T, V, C) as the network takes it: x, y after `crop_scale` and the score, or x, y, z.
-            Zero where a joint was not seen, where a person is absent and where a clip has ended.
+            All zero where a joint was not seen (and for none that was), a person is absent or a clip has ended.
         person_mask: bool (N, M), True where there is a person. Every clip has at least one.
         frame_mask: bool (N, T), True where the clip has a frame.
         label: int64 (N,).

@@ -33,7 +33,7 @@ class Clip:
         name: Its id in the file.
         label: Class number, -1 for none.
         keypoint: float32 (M, T, V, D), pixels in 2D and the file's unit in 3D; NaN where a joint was not seen.
-        score: float32 (M, T, V), 0 where a joint was not seen; 1 where the file has no scores.
+        score: float32 (M, T, V), 0 where a joint was not seen; where the file has no scores, 1 as `seen_of` says.
         size: (height, width) of the frame in pixels; None in 3D.
         tracked: Whether a person is the same one in all frames, as in files of `skelpipe extract`.
     """
@@ -154,10 +154,7 @@ class ClipSet:
         """
         stored, stored_score = self._joints[index].read()
         keypoint = stored.astype(np.float32)
-        if stored_score is None:
-            score = (keypoint != 0).any(axis=-1).astype(np.float32)
-        else:
-            score = stored_score.astype(np.float32)
+        score = (seen_of(keypoint) if stored_score is None else stored_score).astype(np.float32)
         unseen = ~(score > self._score_threshold)
         keypoint[unseen] = np.nan
         score[unseen] = 0
@@ -177,6 +174,18 @@ class ClipSet:
                 digest.update(repr((array.shape, array.dtype.str)).encode())
                 digest.update(np.ascontiguousarray(array).data)
         return digest.hexdigest()
+
+
+def seen_of(keypoint: np.ndarray) -> np.ndarray:
+    """Which joints were seen, where a file has no scores: bool (M, T, V).
+
+    In 2D, (0, 0) is the picture's corner, and stands for a joint that was not seen. In 3D it is a place like others:
+    the root of every skeleton whose origin is its root. There a person is absent from a frame when all joints are zero.
+    """
+    seen: np.ndarray = (keypoint != 0).any(axis=-1) & np.isfinite(keypoint).all(axis=-1)
+    if keypoint.shape[-1] == 3:
+        return np.isfinite(keypoint).all(axis=-1) & seen.any(axis=-1, keepdims=True)
+    return seen
 
 
 def name_of(annotation: dict[str, Any]) -> str:

@@ -26,6 +26,10 @@ from recognition.transforms import (
     to_camera,
 )
 
+AUTO_FLIP = 0.5
+# Where a joint that was seen is put that falls on (0, 0, 0), which the network takes for one that was not.
+BESIDE_ORIGIN = np.float32(1e-6)
+
 
 @dataclass(frozen=True)
 class Sample:
@@ -33,7 +37,7 @@ class Sample:
 
     Args:
         keypoint: float32 (M, T, V, 3) of the persons that are there: x, y after `crop_scale` and the score, or x, y, z.
-            Zero where a joint was not seen.
+            All zero where a joint was not seen, and nowhere else.
         label: Class number, -1 for none.
         index: Place of the clip in its file.
         name: Its id.
@@ -70,6 +74,22 @@ def layout_of_model(clips: ClipSet, settings: DataSettings) -> Skeleton:
     )
 
 
+def flip_probability(settings: DataSettings, layout: Skeleton) -> float:
+    """How often a clip of a layout is mirrored in training.
+
+    Raises:
+        UsageError: It is asked for, and which joints are left and which right is not known.
+    """
+    if settings.flip == "auto":
+        return AUTO_FLIP if layout.flip_pairs and not settings.legacy else 0.0
+    if settings.flip > 0 and not layout.flip_pairs:
+        raise UsageError(
+            f"data.flip={settings.flip}: which joints of {layout.name} are left and right is not known; set "
+            "data.flip=0, or name the layout with data.layout"
+        )
+    return settings.flip
+
+
 class SkeletonDataset(Dataset[Sample]):
     """Clips of a file under the transforms of a run.
 
@@ -102,11 +122,7 @@ class SkeletonDataset(Dataset[Sample]):
         self.seed = seed
         self.perturbation = perturbation
         self.layout = layout_of_model(clips, settings)
-        if settings.flip > 0 and not self.layout.flip_pairs:
-            raise UsageError(
-                f"data.flip={settings.flip}: which joints of {self.layout.name} are left and right is not known; set "
-                "data.flip=0, or name the layout with data.layout"
-            )
+        self._flip = flip_probability(settings, self.layout)
         if settings.legacy and perturbation is not None:
             raise UsageError("data.legacy: clips read the published way cannot be perturbed; set it to false")
         # Frames of every item; with own lengths, the most that one has.
@@ -140,6 +156,9 @@ class SkeletonDataset(Dataset[Sample]):
     def _read(self, clip: Clip, rng: np.random.Generator | None) -> np.ndarray:
         settings = self.settings
         there = np.flatnonzero((clip.score > 0).any(axis=(1, 2)))[: settings.max_persons]
+        if not len(there):
+            # Nobody scores above the threshold. The network still needs someone: a person of whom nothing was seen.
+            there = np.zeros(1, np.int64)
         keypoint, score = clip.keypoint[there], clip.score[there]
         keypoint = to_camera(keypoint, clip.size) if clip.size is not None else to_body(keypoint)
         keypoint, score = self._perturb("camera", keypoint, score, clip)
@@ -152,7 +171,7 @@ class SkeletonDataset(Dataset[Sample]):
             keypoint, score = keypoint[:, frames], score[:, frames]
         ratio = float(np.mean(settings.scale_range_test))
         if rng is not None:
-            if settings.flip > 0 and rng.random() < settings.flip:
+            if self._flip > 0 and rng.random() < self._flip:
                 keypoint, score = flip(keypoint, score, self.layout.flip_indices)
             if settings.random_move:
                 keypoint = random_move(keypoint, rng)
@@ -164,6 +183,8 @@ class SkeletonDataset(Dataset[Sample]):
         if not len(kept):
             kept = np.zeros(1, np.int64)
         placed, score = placed[kept], score[kept]
+        if clip.size is None:
+            placed[(score > 0) & (placed == 0).all(axis=-1), 0] = BESIDE_ORIGIN
         return placed if clip.size is None else np.concatenate([placed, np.clip(score, 0, 1)[..., None]], axis=-1)
 
     def _perturb(

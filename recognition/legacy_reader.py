@@ -30,7 +30,7 @@ class LegacyReader:
     """
 
     def __init__(self, clips: ClipSet, indices: np.ndarray, settings: DataSettings, *, train: bool) -> None:
-        if settings.num_frames == "own" or settings.flip > 0 or clips.dimensions != 2:
+        if settings.num_frames == "own" or settings.flip not in (0, "auto") or clips.dimensions != 2:
             raise UsageError(
                 f"{clips.path}: legacy reading knows a fixed data.num_frames, no data.flip and joints in 2D only; set "
                 "data.legacy=false, or the others accordingly"

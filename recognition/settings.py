@@ -4,7 +4,7 @@ They are stored beside every result, and are all that is needed to build the sam
 paper's; where the paper is silent, those of MotionBERT's fine-tuning recipe, on which MaskCLR is built.
 """
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
@@ -36,7 +36,9 @@ class DataSettings(Strict):
     random_move: bool = True
     scale_range_train: tuple[float, float] = (1.0, 3.0)
     scale_range_test: tuple[float, float] = (2.0, 2.0)
-    flip: float = Field(0.0, ge=0, le=1, description="probability of a mirror image, left and right exchanged")
+    flip: Annotated[float, Field(ge=0, le=1)] | Auto = Field(
+        0.0, description="probability of a mirror image; auto: 0.5 where left and right of the layout are known, else 0"
+    )
     sampler: Literal["shuffle", "balanced"] = "shuffle"
     skip_bad: bool = False
     workers: int | Auto = "auto"

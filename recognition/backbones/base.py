@@ -120,7 +120,7 @@ class Backbone(nn.Module, ABC):
         embedding of (0, 0, 0), which lies in the middle of the picture, an occluded skeleton is unlike all of training.
 
         Args:
-            x: float (S, T, V, C), zero in all channels where a joint was not seen.
+            x: float (S, T, V, C), zero in all channels where a joint was not seen, and nowhere else.
             masked: bool (S, T, V) or None.
 
         Returns:

@@ -133,6 +133,57 @@ def test_h36m_is_made_of_coco_alone(tmp_path: Path) -> None:
         made(tmp_path, [walk(joints=13)], legacy=True)
 
 
+def test_flip_is_auto_where_left_and_right_are_known(tmp_path: Path) -> None:
+    def mirrored(**extra: Any) -> list[bool]:
+        clip = {**walk(**extra)}
+        settings = {"train": True, "random_move": False, "scale_range_train": (2.0, 2.0), "num_frames": "own"}
+        plain, drawn = (made(tmp_path, [clip], flip=flip, **settings) for flip in (0.0, "auto"))
+        # What a mirror image leaves as it is: heights. It exchanges the joints, though.
+        return [not np.allclose(plain[(epoch, 0)].keypoint, drawn[(epoch, 0)].keypoint) for epoch in range(20)]
+
+    assert 4 < sum(mirrored()) < 16
+    assert sum(mirrored(joints=9)) == 0
+    assert len(made(tmp_path, [walk()], flip="auto", legacy=True)) == 1
+
+
+@pytest.mark.parametrize("wrong", [-0.1, 1.5, "often"])
+def test_flip_is_a_probability(wrong: object) -> None:
+    with pytest.raises(ValueError, match="flip"):
+        DataSettings.model_validate({"flip": wrong})
+
+
+@pytest.mark.parametrize("scores", [False, True])
+def test_a_root_at_the_origin_is_seen(tmp_path: Path, scores: bool) -> None:
+    """In 3D (0, 0, 0) is a place; only someone who is zero from head to foot is not there."""
+    clip = walk(joints=25, dimensions=3, persons=2)
+    clip["keypoint"] = clip["keypoint"] - clip["keypoint"][:, :, :1]
+    clip["keypoint"][0, 3:6] = 0
+    if scores:
+        clip["keypoint_score"] = clip["keypoint"].any(-1) | np.eye(25, dtype=bool)[0]
+        clip["keypoint_score"] = (clip["keypoint_score"] & clip["keypoint"].any((-1, -2))[..., None]).astype(np.float32)
+        clip["keypoint_score"][1, 9, 4] = 0
+    data = made(tmp_path, [clip], num_frames="own")
+    seen = data[0].keypoint.any(-1)
+    wanted = np.ones((2, 20, 25), bool)
+    wanted[0, 3:6] = False
+    wanted[1, 9, 4] = not scores
+    np.testing.assert_array_equal(seen, wanted)
+
+
+def test_a_seen_joint_never_falls_on_the_origin(tmp_path: Path) -> None:
+    """A middle joint lies at the centre of the box, which is (0, 0, 0) to the network, as one that was not seen."""
+    corners = np.array([[x, y, z] for x in (1, 3) for y in (1, 3) for z in (1, 3)] + [[2, 2, 2]], np.float32)
+    clip = walk(joints=9, dimensions=3) | {"keypoint": np.tile(corners, (1, 20, 1, 1))}
+    keypoint = made(tmp_path, [clip], num_frames="own")[0].keypoint
+    assert keypoint.any(-1).all() and np.abs(keypoint[..., 8, :]).max() < 1e-5
+
+
+@pytest.mark.parametrize("train", [False, True])
+def test_a_clip_in_which_nobody_scores_enough_is_one_of_whom_nothing_was_seen(tmp_path: Path, train: bool) -> None:
+    sample = made(tmp_path, [walk()], train=train, num_frames=10, score_threshold=1.0)[0]
+    assert sample.keypoint.shape == (1, 10, 17, 3) and not sample.keypoint.any()
+
+
 def test_padding_is_marked_and_zero() -> None:
     rng = np.random.default_rng(0)
     samples = [
