@@ -16,7 +16,7 @@ from recognition.preparation import Prepared, prepare
 from recognition.resuming import check_same_run
 from recognition.schedule import epochs_of
 from recognition.settings import RunSettings
-from recognition.sizing import Cost, choose_epochs, measure_cost
+from recognition.sizing import Cost, Size, choose_epochs, measure_cost, size_of
 
 DEFAULT_CONFIG = "custom"
 COMMAND_LINE = "the command line"
@@ -66,6 +66,9 @@ def run_to_resume(resume: str, out: Path | None) -> Path:
 
 def _split(words: Sequence[str]) -> tuple[str | None, list[str]]:
     configs = [word for word in words if "=" not in word]
+    for word in configs:
+        if Path(word).suffix in (".pkl", ".pickle"):
+            raise UsageError(f"{word} is no config; did you mean --data {word}?")
     if len(configs) > 1:
         raise UsageError(f"one config at a time: {' or '.join(configs)}; a config can say `extends: OTHER`")
     return (configs[0] if configs else None), [word for word in words if "=" in word]
@@ -85,33 +88,50 @@ def dry_run(settings: RunSettings, *, resume: Path | None = None, console: Conso
     prepared = prepare(settings)
     if resume is not None:
         check_same_run(runs.load(runs.run_file(resume, "last")), prepared, run=str(resume))
-    cost = measure_cost(prepared)
-    prepared = choose_epochs(prepared, cost)
     console = console or Console()
     console.print(
         yaml.safe_dump(prepared.settings.model_dump(mode="json"), sort_keys=False), highlight=False, markup=False
     )
+    _print(console, facts_of(prepared, size_of(prepared)))
+    for note in prepared.notes:
+        console.print(f"note: {note}", highlight=False, markup=False, soft_wrap=True)
+    cost = measure_cost(prepared)
+    _print(console, costs_of(choose_epochs(prepared, cost), cost))
+
+
+def _print(console: Console, facts: Mapping[str, str]) -> None:
     table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
-    for name, value in facts_of(prepared, cost).items():
-        table.add_row(name, value)
+    for name, value in facts.items():
+        table.add_row(f"{name:10}", value)
     console.print(table)
 
 
-def facts_of(prepared: Prepared, cost: Cost) -> dict[str, str]:
-    """What a run would take, in words."""
-    phase1, phase2 = epochs_of(prepared.settings.training)
-    second = cost.phase2 if prepared.settings.training.objective == "maskclr" else cost.phase1
-    seconds = cost.steps * (phase1 * cost.phase1 + phase2 * second)
+def facts_of(prepared: Prepared, size: Size) -> dict[str, str]:
+    """What is known of a run before its first step, in words."""
     return {
         "data": f"{prepared.settings.data.file}, {prepared.layout}, {prepared.num_classes} classes",
         "clips": f"{len(prepared.training)} to train on, {len(prepared.held_out)} held out",
-        "parameters": f"{cost.parameters:,}",
-        "steps": f"{cost.steps} an epoch, {phase1} + {phase2} epochs",
-        "memory": f"{_size(cost.state_bytes)} for weights, gradients and AdamW (computed), and "
-        f"{_size(cost.activation_bytes)} that a step of phase two keeps for its gradients (counted in a real one); the "
-        "framework's own comes on top",
-        "time": f"about {_clock(seconds)} on one {prepared.settings.training.device} (measured: {cost.phase1:.3f} s a "
-        f"step of phase one, {cost.phase2:.3f} s of phase two; held-out part not counted)",
+        "parameters": f"{size.parameters:,}; {_size(size.state_bytes)} for weights, gradients and AdamW (computed)",
+    }
+
+
+def costs_of(prepared: Prepared, cost: Cost) -> dict[str, str]:
+    """What a run would take, measured, in words."""
+    training = prepared.settings.training
+    phase1, phase2 = epochs_of(prepared.settings.training)
+    second = cost.phase2 if training.objective == "maskclr" else cost.phase1
+    seconds = cost.steps * (phase1 * cost.phase1 + phase2 * second)
+    device = training.device.partition(",")[0]
+    scaled = (
+        "" if cost.clips == cost.micro_batch else f", scaled to {cost.micro_batch} from steps of {cost.clips} clips"
+    )
+    return {
+        "epochs": f"phase1_epochs: {phase1}, phase2_epochs: {phase2}, of {cost.steps} steps each",
+        "memory": f"{_size(cost.activation_bytes)} that a step of phase two keeps for its gradients (counted in real "
+        f"ones{scaled}); the framework's own comes on top",
+        "time": f"about {_clock(seconds)} on {device} alone (measured: {cost.phase1:.3f} s a "
+        f"step of phase one, {cost.phase2:.3f} s of phase two{scaled}; held-out part not counted), and less where "
+        "several devices share the batch",
     }
 
 

@@ -6,17 +6,23 @@
 | a GPU, and more clips | `PAPER` | into the budget, within `EPOCHS` |
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from statistics import median
 from time import perf_counter
+from typing import Literal
 
 import torch
 
+from pose_extraction.errors import TrainingError
+from recognition.batches import Batch
 from recognition.batching import ClipBatches, make_loader
 from recognition.dataset import SkeletonDataset
 from recognition.maskclr import MaskCLR
 from recognition.preparation import Prepared
-from recognition.recognizer import build_recognizer
+from recognition.recognizer import Recognizer, build_recognizer
+from recognition.settings import TrainingSettings
 
 # Minutes that a run of automatic length takes about.
 CPU_BUDGET, CUDA_BUDGET = 30.0, 120.0
@@ -24,6 +30,24 @@ CPU_BUDGET, CUDA_BUDGET = 30.0, 120.0
 EPOCHS = (10, 300)
 # Batches that are measured, after one that warms up.
 MEASURED = 3
+# Clips that a first step is made of, to see what they take: two, because one has no other to contrast it with.
+FIRST_CLIPS = 2
+# Bytes that the steps measured after it may keep for their backward passes, and seconds that they may take together.
+MOST_KEPT = {"cpu": 2**30, "cuda": 8 * 2**30}
+MOST_SECONDS = 60.0
+
+
+@dataclass(frozen=True)
+class Size:
+    """What is known of a run without a step.
+
+    Args:
+        parameters: Of the network.
+        state_bytes: Weights, gradients and the optimiser's two moments, counted.
+    """
+
+    parameters: int
+    state_bytes: int
 
 
 @dataclass(frozen=True)
@@ -31,33 +55,43 @@ class Cost:
     """What a step takes, measured with the run's own network and clips on its own device.
 
     Args:
-        parameters: Of the network.
         phase1: Seconds of a step.
         phase2: Seconds of a step.
         steps: Steps of an epoch.
-        state_bytes: Weights, gradients and the optimiser's two moments, counted.
-        activation_bytes: What a step of phase two keeps for its backward pass, counted in a real step; the most of the
-            measured batches.
+        activation_bytes: What a micro-batch in phase two keeps for its backward pass, counted in a real one; the most
+            of the measured ones.
+        clips: Clips of the steps that were measured; seconds and bytes are scaled from them to the batch.
+        micro_batch: Clips of a micro-batch.
     """
 
-    parameters: int
     phase1: float
     phase2: float
     steps: int
-    state_bytes: int
     activation_bytes: int
+    clips: int
+    micro_batch: int
+
+
+def size_of(prepared: Prepared) -> Size:
+    """Counts a run's network; makes no tensors."""
+    with torch.device("meta"):
+        recognizer = _recognizer(prepared)
+    parameters = sum(parameter.numel() for parameter in recognizer.parameters())
+    return Size(parameters, 4 * 4 * parameters)
 
 
 def measure_cost(prepared: Prepared) -> Cost:
-    """Runs a few steps of both phases on batches from all over an epoch, without keeping what they learn."""
+    """Runs a few steps of both phases on clips from all over an epoch, without keeping what they learn.
+
+    A step of two clips comes first. What it keeps and takes says how many clips the others may have, so that neither
+    memory nor patience has to be enough for a whole batch.
+
+    Raises:
+        TrainingError: Memory is too small even for two clips.
+    """
     settings, training = prepared.settings, prepared.settings.training
-    if settings.model.size == "auto":
-        raise ValueError("the model is still auto")
     device = torch.device(training.device.partition(",")[0])
-    recognizer = build_recognizer(
-        settings.model, num_joints=prepared.num_joints, channels=prepared.channels, num_classes=prepared.num_classes
-    )
-    objective = MaskCLR(recognizer, settings.maskclr, num_classes=prepared.num_classes).to(device)
+    objective = MaskCLR(_recognizer(prepared), settings.maskclr, num_classes=prepared.num_classes).to(device)
     dataset = SkeletonDataset(prepared.clips, prepared.training, settings.data, train=True, seed=training.seed)
     batches = ClipBatches(
         dataset.lengths,
@@ -67,32 +101,83 @@ def measure_cost(prepared: Prepared) -> Cost:
         seed=training.seed,
         own_lengths=settings.data.num_frames == "own",
     ).batches(0)
+    whole = max(map(len, batches))
     chosen = [batches[int(place * (len(batches) - 1) / MEASURED)] for place in range(MEASURED + 1)]
-    seconds: dict[int, list[float]] = {1: [], 2: []}
-    kept = 0
-    for batch in make_loader(dataset, chosen, workers=0):
-        moved = batch.to(device)
-        for phase in (1, 2):
-            counter = _Kept(objective)
-            _synchronise(device)
-            started = perf_counter()
-            with torch.autograd.graph.saved_tensors_hooks(counter.pack, lambda tensor: tensor):
-                autocast = torch.autocast(device.type, dtype=torch.bfloat16, enabled=training.precision == "bf16")
-                with autocast:
-                    losses = objective(moved, phase=phase, epoch=0)
-            losses.total.backward()
-            objective.zero_grad()
-            _synchronise(device)
-            seconds[phase].append(perf_counter() - started)
-            kept = max(kept, counter.bytes)
-    parameters = sum(parameter.numel() for parameter in recognizer.parameters())
+
+    def steps(of: list[list[tuple[int, int]]], clips: int) -> list[_Step]:
+        parts = [batch[:clips] for batch in of]
+        return [_measure(objective, batch.to(device), training) for batch in make_loader(dataset, parts, workers=0)]
+
+    with out_of_memory_told(
+        f"{settings.data.file}: memory ran out with {FIRST_CLIPS} clips; choose fewer frames with data.num_frames, or "
+        "a smaller model, such as model=small"
+    ):
+        first = steps(chosen[:1], FIRST_CLIPS)[0]
+        kept_fit = MOST_KEPT[device.type] * first.clips / max(1, first.kept)
+        time_fit = MOST_SECONDS / MEASURED * first.clips / (first.phase1 + first.phase2)
+        clips = int(min(whole, max(FIRST_CLIPS, kept_fit if kept_fit < time_fit else time_fit)))
+        slow = (first.phase1 + first.phase2) * MEASURED > MOST_SECONDS
+        measured = [first] if slow else steps(chosen[1:], clips)
     return Cost(
-        parameters=parameters,
-        phase1=training.accumulate * median(seconds[1][1:]),
-        phase2=training.accumulate * median(seconds[2][1:]),
+        phase1=training.accumulate * whole * median(step.phase1 / step.clips for step in measured),
+        phase2=training.accumulate * whole * median(step.phase2 / step.clips for step in measured),
         steps=-(-len(batches) // training.accumulate),
-        state_bytes=4 * 4 * parameters,
-        activation_bytes=kept,
+        activation_bytes=max(step.kept * whole // step.clips for step in measured),
+        clips=max(step.clips for step in measured),
+        micro_batch=whole,
+    )
+
+
+@contextmanager
+def out_of_memory_told(message: str) -> Iterator[None]:
+    """Where memory runs out, on a GPU or on a processor, says so in one sentence.
+
+    Raises:
+        TrainingError: It did.
+    """
+    try:
+        yield
+    except (RuntimeError, MemoryError) as error:
+        # On a processor torch has no class of its own for it.
+        plain = isinstance(error, torch.OutOfMemoryError | MemoryError)
+        if not plain and "DefaultCPUAllocator" not in str(error) and "not enough memory" not in str(error):
+            raise
+        raise TrainingError(message) from error
+
+
+@dataclass(frozen=True)
+class _Step:
+    clips: int
+    phase1: float
+    phase2: float
+    kept: int
+
+
+def _measure(objective: MaskCLR, batch: Batch, training: TrainingSettings) -> _Step:
+    device = batch.label.device
+    seconds, kept = [], 0
+    phases: tuple[Literal[1, 2], ...] = (1, 2)
+    for phase in phases:
+        counter = _Kept(objective)
+        _synchronise(device)
+        started = perf_counter()
+        autocast = torch.autocast(device.type, dtype=torch.bfloat16, enabled=training.precision == "bf16")
+        with torch.autograd.graph.saved_tensors_hooks(counter.pack, lambda tensor: tensor), autocast:
+            losses = objective(batch, phase=phase, epoch=0)
+        losses.total.backward()
+        objective.zero_grad()
+        _synchronise(device)
+        seconds.append(perf_counter() - started)
+        kept = max(kept, counter.bytes)
+    return _Step(len(batch), seconds[0], seconds[1], kept)
+
+
+def _recognizer(prepared: Prepared) -> Recognizer:
+    return build_recognizer(
+        prepared.settings.model,
+        num_joints=prepared.num_joints,
+        channels=prepared.channels,
+        num_classes=prepared.num_classes,
     )
 
 

@@ -9,17 +9,16 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-import torch
 from lightning_fabric import Fabric
 
-from pose_extraction.errors import SkelpipeError, TrainingError, UsageError
+from pose_extraction.errors import SkelpipeError, UsageError
 from recognition import runs
 from recognition.interruption import StopSignals
 from recognition.preparation import Prepared, prepare
 from recognition.processes import build_fabric, launched_from_outside
 from recognition.resuming import check_same_run
 from recognition.settings import RunSettings
-from recognition.sizing import choose_epochs, measure_cost
+from recognition.sizing import choose_epochs, measure_cost, out_of_memory_told
 from recognition.training_loop import Training, TrainingStopped
 
 __all__ = ["TrainingStopped", "train"]
@@ -45,13 +44,16 @@ def train(
         TrainingError: The loss is not a number any more, or memory ran out.
         TrainingStopped: A signal came; the run was saved.
     """
+    if resume is None and settings.out != "auto":
+        # Before anything that takes time.
+        _refuse_run_in(Path(settings.out))
     prepared = prepare(settings)
     folder = resume or Path(prepared.settings.out)
     prepared = prepared.at(folder)
+    if resume is None:
+        _refuse_run_in(folder)
     if "auto" in (prepared.settings.training.phase1_epochs, prepared.settings.training.phase2_epochs):
         prepared = choose_epochs(prepared, measure_cost(prepared))
-    if resume is None and (folder / runs.LAST).exists():
-        raise UsageError(f"{folder}: holds a run already; go on with --resume {folder}, or give another --out")
     fabric = build_fabric(prepared.settings.training)
     spawns = fabric.world_size > 1 and not launched_from_outside()
     # Processes that are spawned open the file themselves: that is faster than to send them its content.
@@ -69,6 +71,11 @@ def train(
     if failure is not None:
         raise failure
     return folder
+
+
+def _refuse_run_in(folder: Path) -> None:
+    if runs.is_begun(folder):
+        raise UsageError(f"{folder}: holds a run already; go on with --resume {folder}, or give another --out")
 
 
 def _train(
@@ -91,14 +98,12 @@ def _train(
     elif fabric.is_global_zero:
         runs.begin_run(folder, settings, label_names=prepared.clips.label_names, split=prepared.split())
     training = Training(fabric, prepared, checkpoint, show=show and fabric.is_global_zero)
+    parts = 2 * settings.training.accumulate
     try:
-        return training.run(stop_after)
-    except torch.OutOfMemoryError as error:
-        raise TrainingError(
-            f"{folder}: the GPU's memory ran out at step {training.position.step + 1} with batches of "
-            f"{settings.training.batch_size} clips; go on with --resume, and training.accumulate="
-            f"{2 * settings.training.accumulate} for the same steps in smaller parts, or begin with a smaller "
-            "--batch-size"
-        ) from error
+        with out_of_memory_told(
+            f"{folder}: memory ran out with batches of {settings.training.batch_size} clips; begin again with "
+            f"training.accumulate={parts}, which makes a step of {parts} parts, or with a smaller --batch-size"
+        ):
+            return training.run(stop_after)
     finally:
         training.close()

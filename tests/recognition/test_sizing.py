@@ -1,0 +1,44 @@
+"""What a run would cost, without the memory and the time of a whole batch."""
+
+import pytest
+import torch
+from made_motions import write_motions
+from training_driver import small_settings
+
+from pose_extraction.errors import TrainingError
+from recognition import sizing
+from recognition.preparation import prepare
+from recognition.recognizer import build_recognizer
+from recognition.sizing import measure_cost, out_of_memory_told, size_of
+
+
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("data")
+    file = write_motions(folder / "motions.pkl", clips=32)
+    return prepare(small_settings(file, folder / "run", "num_frames=16", "batch_size=16"))
+
+
+def test_the_size_is_that_of_the_network(prepared):
+    recognizer = build_recognizer(prepared.settings.model, num_joints=17, channels=3, num_classes=3)
+    parameters = sum(parameter.numel() for parameter in recognizer.parameters())
+    assert (size_of(prepared).parameters, size_of(prepared).state_bytes) == (parameters, 16 * parameters)
+
+
+def test_where_a_batch_is_too_large_it_is_measured_in_part_and_scaled(prepared, monkeypatch):
+    whole = measure_cost(prepared)
+    assert whole.clips == whole.micro_batch == 16
+    monkeypatch.setattr(sizing, "MOST_KEPT", {"cpu": 1})
+    part = measure_cost(prepared)
+    assert (part.clips, part.micro_batch, part.steps) == (2, 16, whole.steps)
+    # Nearly all that is kept is per clip, and all clips have one person and 16 frames.
+    assert part.activation_bytes == pytest.approx(whole.activation_bytes, rel=0.2)
+    monkeypatch.setattr(sizing, "MOST_SECONDS", 0.0)
+    assert measure_cost(prepared).clips == 2
+
+
+def test_a_processor_without_memory_is_told_as_a_gpu_is():
+    with pytest.raises(TrainingError, match=r"^too large$"), out_of_memory_told("too large"):
+        torch.empty(2**60)
+    with pytest.raises(RuntimeError, match="shape"), out_of_memory_told("too large"):
+        torch.ones(2) @ torch.ones(3, 3).reshape(2, 5)
