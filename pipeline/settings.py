@@ -117,8 +117,8 @@ def sections_of(kind: type[BaseModel]) -> dict[str, type[BaseModel]]:
 
 
 def _is_type_name(part: Any) -> bool:
-    # Pydantic names the alternative of a union within a place: ("model", "ModelSettings", "dim").
-    return (isinstance(part, str) and not part.isidentifier()) or str(part)[:1].isupper()
+    # Pydantic names the alternative of a union within a place: ("data", "num_frames", "constrained-int").
+    return isinstance(part, str) and (not part.isidentifier() or part in ("int", "float", "str"))
 
 
 def read_words(words: Sequence[str]) -> dict[str, Any]:

@@ -35,6 +35,8 @@ class Prepared:
         layout: Name of the joint layout that the network sees.
         num_joints: V of that layout.
         channels: C of the network's input.
+        left_out: Clips of the file that are not used, a sentence each.
+        notes: What whoever trains should know, a sentence each.
     """
 
     settings: RunSettings
@@ -44,6 +46,8 @@ class Prepared:
     layout: str
     num_joints: int
     channels: int
+    left_out: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
     @property
     def num_classes(self) -> int:
@@ -68,9 +72,10 @@ class Prepared:
         return replace(self, settings=self.settings.model_copy(update={"training": training}))
 
     def split(self) -> dict[str, list[str]]:
-        """Names of the clips of both parts."""
+        """Names of the clips of both parts, and what was left out, with the reasons."""
         parts = {"training": self.training, "held_out": self.held_out}
-        return {name: [self.clips.names[index] for index in indices] for name, indices in parts.items()}
+        names = {name: [self.clips.names[index] for index in indices] for name, indices in parts.items()}
+        return names | {"left_out": list(self.left_out)}
 
 
 def prepare(settings: RunSettings) -> Prepared:
@@ -84,12 +89,37 @@ def prepare(settings: RunSettings) -> Prepared:
     data, training = settings.data, settings.training
     check_together(settings)
     fitting: ModelSettings | None = None
+    notes: list[str] = []
     if settings.init is not None:
         fitting, layout_name = fitting_settings(settings.init)
-        data = data.model_copy(update={"model_layout": layout_name}) if data.model_layout == "auto" else data
+        if data.model_layout == "auto":
+            data = data.model_copy(update={"model_layout": layout_name})
+        elif data.model_layout != layout_name:
+            notes.append(
+                f"{settings.init}: was trained on {layout_name}, and data.model_layout={data.model_layout} puts other "
+                "joints in their places; leave data.model_layout out"
+            )
     path = Path(data.file) if data.file != "auto" else newest_skeleton_file()
     clips = open_clips(path, data)
     chosen, held_out = hold_out(clips, training_indices(clips, data), data, training.seed)
+    empty = {int(index) for index in (*chosen, *held_out) if not (clips[int(index)].score > 0).any()}
+    reasons = [
+        f"{path}: no joint of clip {clips.names[index]!r} has a score above data.score_threshold={data.score_threshold}"
+        for index in sorted(empty)
+    ]
+    if reasons and not data.skip_bad:
+        raise UsageError(f"{reasons[0]}; lower it, or leave such clips out with --skip-bad")
+    chosen, held_out = (indices[~np.isin(indices, list(empty))] for indices in (chosen, held_out))
+    left_out = (*clips.skipped, *reasons)
+    if left_out:
+        notes.append(f"{len(left_out)} clips are left out (data.skip_bad); the first: {left_out[0]}")
+    if data.train_split != "auto" and any(word in data.train_split.lower() for word in ("test", "val")):
+        other = [name for name in clips.splits if name.lower().endswith("train")]
+        if other and data.train_split not in other:
+            notes.append(
+                f"split {data.train_split!r} is trained on, which looks like one to report on, while the file has "
+                f"{other[0]!r}"
+            )
     if len(chosen) < 2:
         raise UsageError(f"{path}: {len(chosen)} clips are left to train on, but at least 2 are needed")
     if training.early_stopping is not None and not len(held_out):
@@ -103,11 +133,26 @@ def prepare(settings: RunSettings) -> Prepared:
         "precision": resolve_precision(training, device),
         "backbone_lr": rate if training.backbone_lr == "auto" else training.backbone_lr,
     }
-    layout = layout_of_model(clips, data)
+    try:
+        layout = layout_of_model(clips, data)
+    except UsageError as error:
+        if settings.init is None or settings.data.model_layout != "auto":
+            raise
+        raise UsageError(
+            f"{settings.init}: was trained on {data.model_layout}, which cannot be made of {clips.layout.name} in "
+            f"{clips.dimensions}D, the joints of {path}; start from other weights, or without --init"
+        ) from error
+    folder = data.keypoint_files
     resolved = settings.model_copy(
         update={
             "out": str(RUNS / f"{path.stem}-{model.backbone}") if settings.out == "auto" else settings.out,
-            "data": data.model_copy(update={"file": str(path.resolve()), "model_layout": layout.name}),
+            "data": data.model_copy(
+                update={
+                    "file": str(path.resolve()),
+                    "keypoint_files": str(Path(folder).resolve()) if folder is not None else None,
+                    "model_layout": layout.name,
+                }
+            ),
             "model": model,
             "training": training.model_copy(update=choices),
         }
@@ -120,6 +165,8 @@ def prepare(settings: RunSettings) -> Prepared:
         layout=layout.name,
         num_joints=layout.num_joints,
         channels=CHANNELS,
+        left_out=left_out,
+        notes=tuple(notes),
     )
 
 
@@ -175,6 +222,13 @@ def check_together(settings: RunSettings) -> None:
         )
     if training.phase1_epochs == 0 and training.phase2_epochs == 0:
         raise UsageError("training.phase1_epochs and training.phase2_epochs are both 0, so there is nothing to train")
+    phases = (training.phase1_epochs, training.phase2_epochs)
+    epochs = sum(number for number in phases if number != "auto")
+    if "auto" not in phases and training.warmup_epochs > epochs:
+        raise UsageError(
+            f"training.warmup_epochs {training.warmup_epochs} is more than the {epochs} epochs that there are, so the "
+            "full learning rate is never reached; set it lower"
+        )
 
 
 def resolve_device(device: str) -> str:

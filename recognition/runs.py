@@ -48,6 +48,7 @@ class Trained:
         epoch: Epochs that were trained.
         path: The file.
         phase: Of the last epoch: 1, cross-entropy alone; 2, both pathways; None where the file does not say.
+        dimensions: Coordinates of a joint, 2 or 3, in the skeletons that it was trained on; None as with `phase`.
     """
 
     recognizer: Recognizer
@@ -60,6 +61,7 @@ class Trained:
     epoch: int
     path: Path
     phase: int | None = None
+    dimensions: int | None = None
 
 
 def begin_run(
@@ -71,7 +73,7 @@ def begin_run(
         folder: The run directory.
         settings: Resolved.
         label_names: In the order of the logits.
-        split: Names of the clips, "training" and "held_out".
+        split: Names of the clips, "training" and "held_out"; sentences about those "left_out".
     """
     folder.mkdir(parents=True, exist_ok=True)
     with atomic_write(folder / LABELS_NAME) as file:
@@ -89,6 +91,7 @@ def identity_of(
     layout: str,
     num_joints: int,
     channels: int,
+    dimensions: int,
     estimator: str | None,
 ) -> dict[str, Any]:
     """What a run file says beside its weights, so that it needs no other file."""
@@ -99,6 +102,7 @@ def identity_of(
         "layout": layout,
         "num_joints": num_joints,
         "channels": channels,
+        "dimensions": dimensions,
         "estimator": estimator,
         "version": importlib.metadata.version("skelpipe"),
         "commit": _commit(),
@@ -109,6 +113,16 @@ def save(path: Path, content: Mapping[str, Any]) -> None:
     """Writes a run file, whole or not at all."""
     with atomic_write(path) as file:
         torch.save(dict(content), file)
+
+
+def is_begun(folder: Path) -> bool:
+    """Whether a directory holds a run that has made a step: one that failed before is in nobody's way.
+
+    Raises:
+        WeightsError: Its last checkpoint is damaged.
+    """
+    last = folder / LAST
+    return last.is_file() and load(last)["step"] > 0
 
 
 def load(path: Path) -> dict[str, Any]:
@@ -176,6 +190,7 @@ def load_run(run: str | Path, which: Literal["best", "last"] = "best") -> Traine
             epoch=content["epoch"],
             path=path,
             phase=content.get("phase"),
+            dimensions=content.get("dimensions"),
         )
     except (KeyError, TypeError, ValidationError) as error:
         raise WeightsError(f"{path}: is incomplete ({error}); train again, or take another of the run's files") from (

@@ -29,7 +29,9 @@ class DataSettings(Strict):
     layout: str = Field("auto", description="joint layout of the file; auto: by the number of joints")
     model_layout: str = Field("auto", description="layout that the network sees; h36m17 maps COCO-17 onto it")
     max_persons: int = Field(2, ge=1)
-    num_frames: int | Literal["own"] = Field(243, description="frames of every clip; own: as many as the clip has")
+    num_frames: Annotated[int, Field(ge=1)] | Literal["own"] = Field(
+        243, description="frames of every clip; own: as many as the clip has"
+    )
     max_frames: int = Field(243, ge=1, description="longest clip that own lengths leave as it is")
     score_threshold: float = Field(0.0, ge=0, le=1, description="a joint is seen when its score is above this")
     legacy: bool = Field(False, description="read as the published code does, step by step")
@@ -41,7 +43,14 @@ class DataSettings(Strict):
     )
     sampler: Literal["shuffle", "balanced"] = "shuffle"
     skip_bad: bool = False
-    workers: int | Auto = "auto"
+    workers: Annotated[int, Field(ge=0)] | Auto = "auto"
+
+    @field_validator("scale_range_train", "scale_range_test")
+    @classmethod
+    def _range(cls, value: tuple[float, float]) -> tuple[float, float]:
+        if not 0 < value[0] <= value[1]:
+            raise ValueError("must be two numbers above 0, the smaller first")
+        return value
 
 
 class ModelSettings(Strict):
@@ -93,8 +102,8 @@ class TrainingSettings(Strict):
     """The loop."""
 
     objective: Literal["maskclr", "cross_entropy"] = "maskclr"
-    phase1_epochs: int | Auto = Field(300, description="epochs with cross-entropy alone")
-    phase2_epochs: int | Auto = Field(300, description="epochs with both pathways")
+    phase1_epochs: Annotated[int, Field(ge=0)] | Auto = Field(300, description="epochs with cross-entropy alone")
+    phase2_epochs: Annotated[int, Field(ge=0)] | Auto = Field(300, description="epochs with both pathways")
     batch_size: int = Field(32, ge=1, description="clips a step, over all processes")
     accumulate: int = Field(1, ge=1, description="micro-batches a step")
     backbone_lr: float | Auto = Field(1e-4, description="auto: 1e-4 at the paper's width, higher for narrower ones")
@@ -110,7 +119,7 @@ class TrainingSettings(Strict):
     early_stopping: int | None = Field(None, ge=1, description="epochs without gain on the held-out part")
     seed: int = Field(0, ge=0)
     device: str = "auto"
-    devices: int | Auto = "auto"
+    devices: Annotated[int, Field(ge=1)] | Auto = "auto"
     nodes: int = Field(1, ge=1)
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     compile: bool = False

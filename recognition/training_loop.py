@@ -175,6 +175,8 @@ class Training:
         """
         last = self.epochs if stop_after is None else min(stop_after, self.epochs)
         with StopSignals() as self.signals, self._progress() as self.progress:
+            for note in self.prepared.notes:
+                self.progress.say(f"note: {note}")
             if self.begun_with is not None:
                 self.progress.say(self.begun_with)
             if self.position.step == 0 and self.position.epoch == 0:
@@ -365,6 +367,7 @@ class Training:
                 layout=prepared.layout,
                 num_joints=prepared.num_joints,
                 channels=prepared.channels,
+                dimensions=prepared.clips.dimensions,
                 estimator=prepared.clips.estimator,
             ),
             "model": self.objective.state_dict(),

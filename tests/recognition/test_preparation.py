@@ -7,6 +7,8 @@ import torch
 from made_motions import write_motions
 from training_driver import small_settings
 
+from pose_extraction.annotations import read_pickle, write_pickle
+from pose_extraction.errors import UsageError
 from recognition.backbones.dstformer import DSTFormer
 from recognition.preparation import choose_model, prepare
 from recognition.recognizer import build_recognizer
@@ -82,3 +84,41 @@ def test_what_unseen_joints_become_follows_the_weights(motions, tmp_path):
         ((f"init={file}", "unseen=mask_token"), "mask_token"),
     ):
         assert prepare(small_settings(motions, tmp_path / "run", *words)).settings.model.unseen == expected, words
+
+
+def with_an_empty_clip(path: Path) -> Path:
+    """The first training clip's scores are so low that a threshold leaves none of its joints."""
+    data = read_pickle(write_motions(path, clips=24))
+    for annotation in data["annotations"]:
+        if annotation["frame_dir"] == data["split"]["train"][0]:
+            annotation["keypoint_score"][:] = 0.2
+    write_pickle(path, data)
+    return path
+
+
+def test_a_clip_whose_joints_are_all_below_the_threshold_is_named_or_left_out(tmp_path):
+    file = with_an_empty_clip(tmp_path / "motions.pkl")
+    words = ("score_threshold=0.5", "holdout=0.25")
+    with pytest.raises(UsageError, match=r"no joint of clip 'clip006_s2_' has a score above .*=0\.5; lower it"):
+        prepare(small_settings(file, tmp_path / "run", *words))
+    prepared = prepare(small_settings(file, tmp_path / "run", *words, "skip_bad=true"))
+    split = prepared.split()
+    assert len(split["training"]) + len(split["held_out"]) == 17 and len(split["left_out"]) == 1
+    assert "clip006_s2_" not in split["training"] + split["held_out"]
+    assert prepared.notes[0].startswith("1 clips are left out (data.skip_bad); the first: ")
+
+
+def test_what_looks_wrong_is_noted(motions, tmp_path):
+    assert prepare(small_settings(motions, tmp_path / "run")).notes == ()
+    (note,) = prepare(small_settings(motions, tmp_path / "run", "train_split=test", "holdout=0")).notes
+    assert note.startswith("split 'test' is trained on") and "'train'" in note
+    sizes = {"dim": 16, "depth": 1, "mlp_ratio": 2.0, "dim_representation": 16, "max_frames": 243}
+    file = write_motionbert(tmp_path / "tiny.bin", **sizes)
+    (note,) = prepare(small_settings(motions, tmp_path / "run", f"init={file}", "model_layout=coco17")).notes
+    assert "was trained on h36m17" in note
+
+
+def test_places_are_whole_in_the_settings_of_a_run(motions, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    data = prepare(small_settings(motions, tmp_path / "run", "keypoint_files=joints")).settings.data
+    assert data.keypoint_files == str(tmp_path / "joints") and Path(data.file).is_absolute()

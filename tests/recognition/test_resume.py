@@ -161,6 +161,14 @@ def test_a_run_in_the_way_is_refused(motions, half_done):
         train(small_settings(motions, half_done))
 
 
+def test_a_run_that_failed_before_its_first_step_is_not_in_the_way(motions, tmp_path):
+    run = tmp_path / "run"
+    train(small_settings(motions, run, "dim=32"), stop_after=0)
+    assert load_plain(run / "last.pt")["step"] == 0
+    train(small_settings(motions, run, "phase1_epochs=1", "phase2_epochs=0"))
+    assert load_plain(run / "last.pt")["settings"]["model"]["dim"] == 16
+
+
 def test_what_is_not_there_to_resume_is_named(motions, tmp_path):
     with pytest.raises(WeightsError, match="there is no such run"):
         train(small_settings(motions, tmp_path / "none"), resume=tmp_path / "none")
