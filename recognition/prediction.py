@@ -73,6 +73,11 @@ def check_layout(trained: "Trained", clips: ClipSet) -> None:
         fits = layout_of_model(clips, settings).name == trained.layout
     except UsageError:
         fits = False
+    if fits and trained.dimensions not in (None, clips.dimensions):
+        raise UsageError(
+            f"{clips.path}: has joints in {clips.dimensions}D, but {trained.path} was trained on joints in "
+            f"{trained.dimensions}D; give it skeletons of that kind, or train a recognizer on skeletons like these"
+        )
     if not fits:
         raise UsageError(
             f"{clips.path}: has joints as in {clips.layout.name}, but {trained.path} was trained on {trained.layout}; "

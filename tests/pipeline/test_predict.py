@@ -16,6 +16,7 @@ from pipeline.evaluate import Engine
 from pipeline.predict import predict, print_table
 from pose_extraction.errors import UsageError
 from recognition.prediction import Prediction
+from recognition.runs import load_run
 
 ENGINE = Engine(device="cpu", backend="torch", precision="fp32")
 
@@ -64,6 +65,10 @@ def test_skeletons_of_another_estimator_are_told(run: Path, tmp_path: Path, capl
     with caplog.at_level(logging.WARNING):
         predicted(path, run)
     assert "holds skeletons of hrnet" in caplog.text and "on those of made" in caplog.text
+
+
+def test_a_run_knows_whether_its_joints_were_in_2d_or_3d(run: Path) -> None:
+    assert load_run(run).dimensions == 2
 
 
 def test_what_is_no_skeleton_file_is_told_what_to_do(run: Path, tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """Predictions for clips of every kind, and which files a recognizer takes."""
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -62,6 +63,19 @@ def test_other_joints_are_refused(trained: Trained, tmp_path: Path) -> None:
         path = written(tmp_path, joints=joints, dimensions=dimensions)
         with pytest.raises(UsageError, match=f"has joints as in {name}, but .*best.pt was trained on coco17"):
             clips_for(trained, path)
+
+
+@pytest.mark.parametrize(("layout", "joints"), [("ntu25", 25), ("h36m17", 17)])
+@pytest.mark.parametrize("own", [2, 3])
+def test_the_same_joints_in_other_dimensions_are_refused(
+    trained: Trained, tmp_path: Path, layout: str, joints: int, own: int
+) -> None:
+    data = SETTINGS.data.model_copy(update={"layout": layout, "model_layout": layout})
+    settings = SETTINGS.model_copy(update={"data": data})
+    run = dataclasses.replace(trained, layout=layout, dimensions=own, settings=settings)
+    with pytest.raises(UsageError, match=f"has joints in {5 - own}D, but .*best.pt was trained on joints in {own}D"):
+        clips_for(run, written(tmp_path, joints=joints, dimensions=5 - own))
+    assert len(clips_for(run, written(tmp_path, joints=joints, dimensions=own))) == 5
 
 
 def test_a_warning_only_where_estimators_are_known_and_differ(
