@@ -22,7 +22,7 @@ from recognition.clips import ClipSet, split_indices, training_indices
 from recognition.dataset import SkeletonDataset
 from recognition.evaluation import Metrics, measure
 from recognition.inference import Scores, scores_of
-from recognition.prediction import clips_for
+from recognition.prediction import clips_for, with_someone
 from recognition.run_log import read_metrics
 from recognition.runs import SPLIT_NAME, Trained, load_run, newest_run
 
@@ -52,8 +52,10 @@ class Evaluation:
         split: Name of the split.
         metrics: The measures.
         scores: What they were made of, labels by the recognizer's numbers.
+        unanswered: Names of the clips in which nobody is seen, which count as failures.
+        unanswered_labels: int64, their classes by the recognizer's numbers.
         unlabelled: Clips of the split without a label, which no measure counts.
-        left_out: Clips of the split that cannot be used, for the same.
+        left_out: Malformed clips of the split, for the same.
         trained_on: Clips of the split that bear the name of one that the recognizer was trained on.
         chosen_on: Clips of the split that bear the name of one that it was chosen on.
         folder: Where the files are.
@@ -64,6 +66,8 @@ class Evaluation:
     split: str
     metrics: Metrics
     scores: Scores
+    unanswered: list[str]
+    unanswered_labels: np.ndarray
     unlabelled: int
     left_out: int
     trained_on: int
@@ -78,6 +82,7 @@ def evaluate(
     *,
     engine: Engine,
     skip_bad: bool = False,
+    keypoint_files: Path | None = None,
     figures: bool = True,
     console: Console,
 ) -> Evaluation:
@@ -88,7 +93,8 @@ def evaluate(
         data: Skeleton file; None for the one that the run was trained on.
         split: None for the one that goes with the split that the run was trained on.
         engine: How the network is run.
-        skip_bad: Whether to go on without clips that cannot be used.
+        skip_bad: Whether to go on without malformed clips.
+        keypoint_files: Folder of Kinetics-400's keypoint files; None for that of the run.
         figures: Whether to draw.
         console: Where progress and warnings are told.
 
@@ -102,31 +108,42 @@ def evaluate(
     path = data if data is not None else Path(trained.settings.data.file)
     if data is None and not path.is_file():
         raise UsageError(f"{path}, which {trained.path} was trained on, is not there any more; name a file with --data")
-    clips = clips_for(trained, path, skip_bad=skip_bad)
+    clips = clips_for(trained, path, skip_bad=skip_bad, keypoint_files=keypoint_files)
     if split is None:
         split = split_to_test(clips, trained)
         console.print(Text(f"split {split} of {path}"))
     indices = np.arange(len(clips)) if split == ALL_CLIPS and split not in clips.splits else split_indices(clips, split)
-    labels = matched_labels(clips, indices, trained)
-    labelled = labels >= 0
+    left_out = [clip for clip in clips.left_out if split == ALL_CLIPS or split in clip.splits]
+    empty = [clip for clip in left_out if clip.empty]
+    labels = matched_labels(clips, clips.labels[indices], trained)
+    empty_labels = matched_labels(clips, np.array([clip.label for clip in empty], np.int64), trained)
+    labelled, someone = labels >= 0, with_someone(clips, indices)
+    asked, silent = labelled & someone, labelled & ~someone
     if not labelled.any():
         raise UsageError(f"{path}: no clip of split {split!r} has a label; add some with `skelpipe label`")
-    dataset = SkeletonDataset(clips, indices[labelled], trained.settings.data, train=False)
+    if not asked.any():
+        raise UsageError(f"{path}: nobody is seen in any labelled clip of split {split!r}; choose another")
+    dataset = SkeletonDataset(clips, indices[asked], trained.settings.data, train=False)
     with progress_bar(console, len(dataset)) as advance:
         scores = scores_of(trained, dataset, **vars(engine), progress=advance)
-    scores = Scores(scores.probabilities, scores.features, labels[labelled], scores.names, scores.placement)
+    scores = Scores(scores.probabilities, scores.features, labels[asked], scores.names, scores.placement)
     parts = _names_of_run(trained)
-    left_out = [clip for clip in clips.left_out if split == ALL_CLIPS or split in clip.splits]
+    unanswered = [clips.names[index] for index in indices[silent]]
+    unanswered += [clip.name for clip, label in zip(empty, empty_labels, strict=True) if label >= 0]
+    unanswered_labels = np.concatenate([labels[silent], empty_labels[empty_labels >= 0]])
+    counted = {*scores.names, *unanswered}
     result = Evaluation(
         trained=trained,
         clips=clips,
         split=split,
-        metrics=measure(scores.probabilities, scores.labels),
+        metrics=measure(scores.probabilities, scores.labels, unanswered=unanswered_labels),
         scores=scores,
-        unlabelled=int((~labelled).sum()),
-        left_out=len(left_out),
-        trained_on=len(set(scores.names) & parts["training"]),
-        chosen_on=len(set(scores.names) & parts["held_out"]),
+        unanswered=unanswered,
+        unanswered_labels=unanswered_labels,
+        unlabelled=int((~labelled).sum() + (empty_labels < 0).sum()),
+        left_out=len(left_out) - len(empty),
+        trained_on=len(counted & parts["training"]),
+        chosen_on=len(counted & parts["held_out"]),
         folder=trained.path.parent / FOLDER / re.sub(r"[^\w.-]", "_", f"{path.stem}-{split}"),
     )
     for line in warnings_of(result):
@@ -168,13 +185,12 @@ def split_to_test(clips: ClipSet, trained: Trained) -> str:
     raise UsageError(f"{clips.path}: which split is to be evaluated, {known}? Say so with --split")
 
 
-def matched_labels(clips: ClipSet, indices: np.ndarray, trained: Trained) -> np.ndarray:
-    """Labels of clips by the recognizer's numbers, int64, -1 for none: by name, where the file has names.
+def matched_labels(clips: ClipSet, labels: np.ndarray, trained: Trained) -> np.ndarray:
+    """Labels of the file's clips by the recognizer's numbers, int64, -1 for none: by name, where the file has names.
 
     Raises:
         UsageError: A clip's class is none of the recognizer's.
     """
-    labels = clips.labels[indices]
     numbers = {name: number for number, name in enumerate(trained.label_names)}
     own = clips.label_names
     unnamed = own == [str(number) for number in range(len(own))]
@@ -208,18 +224,28 @@ def warnings_of(result: Evaluation) -> list[str]:
         )
     if result.unlabelled:
         lines.append(f"{result.unlabelled} clips of the split have no label and are not counted")
+    if result.unanswered:
+        lines.append(f"in {len(result.unanswered)} clips of the split nobody is seen; they count as failures")
     if result.left_out:
-        lines.append(f"{result.left_out} clips of the split cannot be used and are not counted")
+        lines.append(f"{result.left_out} clips of the split are malformed and are not counted")
+    if result.clips.nameless():
+        lines.append(told_of_nameless(result.clips))
     return lines
+
+
+def told_of_nameless(clips: ClipSet) -> str:
+    """How many entries of a file stand for no clip of their own, and what the first one is."""
+    sentences = clips.nameless()
+    return f"{len(sentences)} entries of the file are left out; the first: {sentences[0]}"
 
 
 def as_dictionary(result: Evaluation) -> dict[str, Any]:
     """Everything but the scores, for JSON; null where a class has no clips."""
     metrics, names = result.metrics, result.trained.label_names
-    counts = metrics.confusion.sum(axis=1)
     return {
         "run": str(result.trained.path),
         "epoch": result.trained.epoch,
+        "phase": result.trained.phase,
         "data": str(result.clips.path),
         "split": result.split,
         "estimator": result.clips.estimator,
@@ -227,8 +253,10 @@ def as_dictionary(result: Evaluation) -> dict[str, Any]:
         "version": importlib.metadata.version("skelpipe"),
         "engine": vars(result.scores.placement),
         "clips": metrics.clips,
+        "unanswered": metrics.unanswered,
         "unlabelled": result.unlabelled,
         "left_out": result.left_out,
+        "nameless": len(result.clips.nameless()),
         "trained_on": result.trained_on,
         "chosen_on": result.chosen_on,
         "correct": metrics.correct,
@@ -246,7 +274,7 @@ def as_dictionary(result: Evaluation) -> dict[str, Any]:
         ],
         "per_class": [
             {"class": name, "clips": int(count), "accuracy": None if np.isnan(accuracy) else float(accuracy)}
-            for name, count, accuracy in zip(names, counts, metrics.per_class, strict=True)
+            for name, count, accuracy in zip(names, metrics.counts, metrics.per_class, strict=True)
         ],
         "confusion": metrics.confusion.tolist(),
     }
@@ -258,7 +286,9 @@ def print_table(result: Evaluation, console: Console) -> None:
     low, high = metrics.top1_interval
     # Names are other people's text: not to be read as markup.
     table = Table("measure", "value", title=Text(_title(result)), title_justify="left")
-    table.add_row("clips", str(metrics.clips))
+    table.add_row("weights", _weights(result.trained))
+    missing = f"  ({metrics.unanswered} of them without anybody: failures)" if metrics.unanswered else ""
+    table.add_row("clips", f"{metrics.clips}{missing}")
     table.add_row("top-1", f"{metrics.top1:.2%}  (95 % interval {low:.2%} to {high:.2%})")
     table.add_row("top-5", f"{metrics.top5:.2%}")
     table.add_row("mean class accuracy", f"{metrics.mean_class:.2%}")
@@ -268,7 +298,7 @@ def print_table(result: Evaluation, console: Console) -> None:
         pairs.add_row(Text(f"{names[pair.first]} / {names[pair.second]}"), str(pair.count), f"{pair.share:.1%}")
     if metrics.confused_pairs:
         console.print(pairs)
-    counts = metrics.confusion.sum(axis=1)
+    counts = metrics.counts
     classes = Table("class", "clips", "accuracy")
     for number in np.argsort(metrics.per_class, kind="stable"):
         accuracy = f"{metrics.per_class[number]:.1%}" if counts[number] else "n/a"
@@ -304,6 +334,8 @@ def _write(result: Evaluation) -> None:
         names=np.array(scores.names, np.str_),
         labels=scores.labels,
         probabilities=scores.probabilities,
+        unanswered_names=np.array(result.unanswered, np.str_),
+        unanswered_labels=result.unanswered_labels,
         label_names=np.array(result.trained.label_names, np.str_),
     )
     with atomic_write(result.folder / SCORES_NAME) as file:
@@ -328,6 +360,12 @@ def _draw(result: Evaluation) -> None:
 
 def _title(result: Evaluation) -> str:
     return f"{result.clips.path.name}, {result.split}, by {result.trained.path.parent.name}"
+
+
+def _weights(trained: Trained) -> str:
+    """Which file, of which epoch and phase."""
+    phase = {1: ", of phase one (cross-entropy)", 2: ", of phase two (both pathways)", None: ""}[trained.phase]
+    return f"{trained.path.name}, after epoch {trained.epoch}{phase}"
 
 
 def _some(names: tuple[str, ...]) -> str:

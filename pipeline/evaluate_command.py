@@ -16,6 +16,10 @@ BatchSize = Annotated[str, typer.Option(metavar="auto|N", help="Clips at once; a
 Precision = Annotated[
     str, typer.Option(metavar="auto|fp32|bf16|fp16", help="Auto is bf16 where the processor or GPU has it.")
 ]
+KeypointFiles = Annotated[
+    Path | None,
+    typer.Option(metavar="FOLDER", help="Kinetics-400's keypoint files.", show_default="those of the run"),
+]
 Backend = Annotated[str, typer.Option(metavar="auto|torch|openvino|onnxruntime", help="What runs the network.")]
 
 
@@ -41,6 +45,7 @@ def evaluate(
     skip_bad: Annotated[
         bool, typer.Option("--skip-bad", help="Leave out malformed clips, and say how many.", show_default="no")
     ] = False,
+    keypoint_files: KeypointFiles = None,
     figures: Annotated[bool, typer.Option("--figures/--no-figures", help="Draw figures beside the numbers.")] = True,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.", show_default="no")] = False,
 ) -> None:
@@ -55,6 +60,7 @@ def evaluate(
         split,
         engine=_engine(device, batch_size, precision, backend),
         skip_bad=skip_bad,
+        keypoint_files=keypoint_files,
         figures=figures,
         console=Console(stderr=True),
     )
@@ -77,6 +83,7 @@ def predict(
     batch_size: BatchSize = "auto",
     precision: Precision = "auto",
     backend: Backend = "auto",
+    keypoint_files: KeypointFiles = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print a JSON object a line.", show_default="no")] = False,
     out: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Write JSON lines there.", show_default="print")
@@ -88,7 +95,9 @@ def predict(
     from pipeline import predict as use_case
 
     engine = _engine(device, batch_size, precision, backend)
-    predictions = use_case.predict(skeletons, run, split, engine=engine, console=Console(stderr=True))
+    predictions = use_case.predict(
+        skeletons, run, split, engine=engine, keypoint_files=keypoint_files, console=Console(stderr=True)
+    )
     if out is not None:
         use_case.write_json_lines(predictions, out)
         typer.echo(str(out))

@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from pipeline.evaluate import Engine, progress_bar
+from pipeline.evaluate import Engine, progress_bar, told_of_nameless
 from pose_extraction.errors import UsageError
 from pose_extraction.files import atomic_write
 from recognition.clips import split_indices
@@ -20,7 +20,15 @@ BEST = 5
 SKELETONS = ".pkl"
 
 
-def predict(given: Path, run: Path | None, split: str | None, *, engine: Engine, console: Console) -> list[Prediction]:
+def predict(
+    given: Path,
+    run: Path | None,
+    split: str | None,
+    *,
+    engine: Engine,
+    keypoint_files: Path | None = None,
+    console: Console,
+) -> list[Prediction]:
     """The five likeliest classes of each clip of what is given.
 
     Args:
@@ -28,7 +36,8 @@ def predict(given: Path, run: Path | None, split: str | None, *, engine: Engine,
         run: Run directory, or one of its .pt files; None for the newest run.
         split: Only the clips of this split; None for all.
         engine: How the network is run.
-        console: Where progress is told.
+        keypoint_files: Folder of Kinetics-400's keypoint files; None for that of the run.
+        console: Where progress and warnings are told.
 
     Returns:
         One for each clip: those that can be used in the file's order, then those that cannot, with the reason.
@@ -41,7 +50,9 @@ def predict(given: Path, run: Path | None, split: str | None, *, engine: Engine,
     """
     path = skeletons_of(given)
     trained = load_run(run if run is not None else newest_run())
-    clips = clips_for(trained, path, skip_bad=True)
+    clips = clips_for(trained, path, skip_bad=True, keypoint_files=keypoint_files)
+    if clips.nameless():
+        console.print(Text(f"warning: {told_of_nameless(clips)}"))
     indices = np.arange(len(clips)) if split is None else split_indices(clips, split)
     with progress_bar(console, len(indices)) as advance:
         result = predict_clips(trained, clips, indices, count=BEST, **vars(engine), progress=advance)

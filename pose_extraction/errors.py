@@ -24,6 +24,10 @@ class AnnotationError(SkelpipeError):
     """A skeleton pickle or a table of labels is malformed."""
 
 
+class EmptyClipError(AnnotationError):
+    """Nobody was found in a clip, which is otherwise as it should be."""
+
+
 class BackendError(SkelpipeError):
     """A device, backend or optional dependency that was asked for cannot be used here."""
 

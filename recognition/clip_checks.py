@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from pose_extraction.annotations import MOST_CLASSES, UNLABELLED, number_labels
-from pose_extraction.errors import AnnotationError
+from pose_extraction.errors import AnnotationError, EmptyClipError
 from pose_extraction.validation import validated_clip
 
 _NTU_ACTION = re.compile(r"A(\d{3})")
@@ -67,7 +67,7 @@ def check_clip(annotation: Any, position: int, path: Path, shape: tuple[int, int
     if not UNLABELLED <= annotation["label"] < num_classes:
         raise AnnotationError(
             f"{clip} has label {annotation['label']}, and the file's {num_classes} classes are numbered from 0 (-1: no "
-            "label); mend the label or the list of names, or leave the clip out (--skip-bad)"
+            "label); mend the label or the list of names"
         )
     if is_kinetics:
         if shape != KINETICS_SHAPE:
@@ -77,20 +77,18 @@ def check_clip(annotation: Any, position: int, path: Path, shape: tuple[int, int
     if keypoint.shape[2:] != shape:
         raise AnnotationError(
             f"{clip} has {keypoint.shape[2]} joints in {keypoint.shape[3]}D, and most clips {shape[0]} in {shape[1]}D; "
-            "keep layouts in separate files, or leave the clip out (--skip-bad)"
+            "keep layouts in separate files"
         )
     if keypoint.shape[1] == 0:
-        raise AnnotationError(f"{clip} has no frames; extract its video again, or leave it out (--skip-bad)")
+        raise AnnotationError(f"{clip} has no frames; extract its video again")
     for values, field in ((keypoint, "keypoint"), (score, "keypoint_score")):
         if values is not None and not np.isfinite(values).all():
             raise AnnotationError(
                 f"{clip} has NaN or infinite values in {field!r}; write joints that were not seen as (0, 0) with score "
-                "0, or leave the clip out (--skip-bad)"
+                "0"
             )
     if not (keypoint if score is None else score).any():
-        raise AnnotationError(
-            f"{clip} has no person in any frame; look at its video, or leave the clip out (--skip-bad)"
-        )
+        raise EmptyClipError(f"{clip} has no person in any frame; look at its video")
 
 
 def _checked_kinetics(annotation: dict[str, Any], path: Path) -> str:
@@ -99,7 +97,7 @@ def _checked_kinetics(annotation: dict[str, Any], path: Path) -> str:
     clip = f"{path}: clip {name!r}"
     for key in ("label", "total_frames", "img_shape", "box_score"):
         if key not in annotation:
-            raise AnnotationError(f"{clip} lacks {key!r}; get the file again, or leave the clip out (--skip-bad)")
+            raise AnnotationError(f"{clip} lacks {key!r}; get the file again")
     frame_of, box_score = np.asarray(annotation["frame_inds"]), np.asarray(annotation["box_score"])
     if not isinstance(annotation["label"], int):
         raise AnnotationError(f"{clip}: label {annotation['label']!r} must be a whole number; mend it")

@@ -9,18 +9,19 @@ import re
 from collections.abc import Container, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
 from pose_extraction.annotations import UNLABELLED, read_pickle
-from pose_extraction.errors import AnnotationError, UsageError
+from pose_extraction.errors import AnnotationError, EmptyClipError, UsageError
 from pose_extraction.skeleton import LAYOUTS, Skeleton, layout_by_shape
 from pose_extraction.validation import clip_identifier, validate_container
 from recognition.clip_checks import check_clip, names_of_labels, usual_shape
 from recognition.holdout import held_out_clips, held_out_groups
 from recognition.kinetics import KeypointFiles
 from recognition.settings import DataSettings
+from recognition.stored_joints import Joints, StoredJoints, seen_of
 
 NEWEST_IN = Path("skeletons")
 
@@ -46,52 +47,23 @@ class Clip:
     tracked: bool = False
 
 
-class Joints(Protocol):
-    """Where a clip's joints come from when they are asked for."""
-
-    @property
-    def num_frames(self) -> int: ...
-
-    def read(self) -> tuple[np.ndarray, np.ndarray | None]:
-        """Joints (M, T, V, D) and scores (M, T, V) or None, of any float type."""
-        ...
-
-    def digest_parts(self) -> Sequence[np.ndarray]:
-        """Arrays that tell this clip from others."""
-        ...
-
-
-@dataclass(frozen=True, slots=True)
-class StoredJoints:
-    """Joints that lie in the file itself."""
-
-    keypoint: np.ndarray
-    score: np.ndarray | None
-
-    @property
-    def num_frames(self) -> int:
-        return self.keypoint.shape[1]
-
-    def read(self) -> tuple[np.ndarray, np.ndarray | None]:
-        return self.keypoint, self.score
-
-    def digest_parts(self) -> Sequence[np.ndarray]:
-        return [self.keypoint] if self.score is None else [self.keypoint, self.score]
-
-
 @dataclass(frozen=True, slots=True)
 class LeftOut:
-    """A clip that was left out under `skip_bad`.
+    """A clip that was left out.
 
     Args:
         name: Its id in the file.
         reason: What is wrong with it, one sentence.
         splits: Names of the splits that it is in.
+        label: Class number of one that is `empty`; else -1, as what is wrong may be the label.
+        empty: Whether nothing is wrong but that nobody was found in it.
     """
 
     name: str
     reason: str
     splits: frozenset[str]
+    label: int
+    empty: bool
 
 
 class ClipSet:
@@ -108,7 +80,7 @@ class ClipSet:
         dimensions: 2 or 3 coordinates of a joint.
         lengths: int64 (N,) frames of each clip.
         estimator: What the skeletons were made with; None where the file does not say.
-        skipped: What was left out under `skip_bad`, a sentence each.
+        skipped: What was left out, a sentence each.
         left_out: The clips among it that have an id of their own.
     """
 
@@ -162,6 +134,11 @@ class ClipSet:
             self.names[index], int(self.labels[index]), keypoint, score, self._sizes[index], self._tracked[index]
         )
 
+    def nameless(self) -> list[str]:
+        """The sentences of `skipped` on what is no clip of its own: without an id, of one seen before, or not there."""
+        named = {clip.reason for clip in self.left_out}
+        return [sentence for sentence in self.skipped if sentence not in named]
+
     def content_digest(self) -> str:
         """SHA-256 of names, labels, splits and joints, so that a resumed run can refuse another file.
 
@@ -176,29 +153,18 @@ class ClipSet:
         return digest.hexdigest()
 
 
-def seen_of(keypoint: np.ndarray) -> np.ndarray:
-    """Which joints were seen, where a file has no scores: bool (M, T, V).
-
-    In 2D, (0, 0) is the picture's corner, and stands for a joint that was not seen. In 3D it is a place like others:
-    the root of every skeleton whose origin is its root. There a person is absent from a frame when all joints are zero.
-    """
-    seen: np.ndarray = (keypoint != 0).any(axis=-1) & np.isfinite(keypoint).all(axis=-1)
-    if keypoint.shape[-1] == 3:
-        return np.isfinite(keypoint).all(axis=-1) & seen.any(axis=-1, keepdims=True)
-    return seen
-
-
 def name_of(annotation: dict[str, Any]) -> str:
     """The id of a clip that has been checked."""
     return annotation["frame_dir"] if "frame_dir" in annotation else annotation["filename"]
 
 
-def open_clips(path: Path, settings: DataSettings) -> ClipSet:
+def open_clips(path: Path, settings: DataSettings, *, leave_out_empty: bool = False) -> ClipSet:
     """Reads and checks a skeleton file.
 
     Args:
         path: A file of `skelpipe extract` or of PYSKL.
         settings: `layout`, `score_threshold`, `keypoint_files`, `group_pattern` and `skip_bad` count here.
+        leave_out_empty: Whether clips in which nobody was found are left out, and no error, without `skip_bad` too.
 
     Raises:
         AnnotationError: The file or one of its clips is bad; one sentence naming file, clip and remedy. With
@@ -220,7 +186,7 @@ def open_clips(path: Path, settings: DataSettings) -> ClipSet:
     joints: list[Joints] = []
     annotations: list[dict[str, Any]] = []
     skipped: list[str] = []
-    left_out: dict[str, str] = {}
+    left_out: dict[str, tuple[AnnotationError, int]] = {}
     places: dict[str, int] = {}
     for position, annotation in enumerate(data["annotations"]):
         try:
@@ -229,17 +195,18 @@ def open_clips(path: Path, settings: DataSettings) -> ClipSet:
                 raise AnnotationError(f"{path}: clip {name!r} occurs twice; give each clip its own frame_dir")
         except AnnotationError as error:
             if not settings.skip_bad:
-                raise
+                raise _with_way_out(error) from error
             skipped.append(str(error))
             continue
         try:
             check_clip(annotation, position, path, shape, len(label_names))
             clip = _joints_of(annotation, name, files)
         except AnnotationError as error:
-            if not settings.skip_bad:
-                raise
+            empty = isinstance(error, EmptyClipError)
+            if not (settings.skip_bad or (empty and leave_out_empty)):
+                raise _with_way_out(error) from error
             skipped.append(str(error))
-            left_out[name] = str(error)
+            left_out[name] = (error, annotation["label"] if empty else UNLABELLED)
             continue
         left_out.pop(name, None)
         places[name] = len(joints)
@@ -251,8 +218,8 @@ def open_clips(path: Path, settings: DataSettings) -> ClipSet:
     splits = _splits(data["split"], places, left_out, path, skipped if settings.skip_bad else None)
     layout = LAYOUTS[settings.layout] if settings.layout != "auto" else layout_by_shape(*shape)
     without = [
-        LeftOut(name, reason, frozenset(split for split, names in data["split"].items() if name in names))
-        for name, reason in left_out.items()
+        LeftOut(name, str(error), _splits_of(name, data["split"]), label, isinstance(error, EmptyClipError))
+        for name, (error, label) in left_out.items()
     ]
     clips = ClipSet(
         path, joints, annotations, splits, label_names, layout, shape[1], settings.score_threshold, skipped, without
@@ -260,6 +227,17 @@ def open_clips(path: Path, settings: DataSettings) -> ClipSet:
     if settings.group_pattern is not None:
         clips.groups = _groups_by(settings.group_pattern, clips)
     return clips
+
+
+def _with_way_out(error: AnnotationError) -> AnnotationError:
+    """The error with the option that goes on without the clip; commands that have no such option take it as it was."""
+    message = str(error)
+    way_out = "" if message.endswith("leave the clip out") else ", or leave the clip out"
+    return AnnotationError(f"{message}{way_out} (--skip-bad)")
+
+
+def _splits_of(name: str, listed: dict[str, Sequence[str]]) -> frozenset[str]:
+    return frozenset(split for split, names in listed.items() if name in names)
 
 
 def _joints_of(annotation: dict[str, Any], name: str, files: KeypointFiles) -> Joints:

@@ -36,18 +36,21 @@ class Metrics:
     """What is said of a recognizer on one set of clips; shares are 0 to 1.
 
     Args:
-        clips: Number of clips, N.
+        clips: Number of clips, answered or not.
+        unanswered: How many of them the recognizer was not asked about, since nobody is seen in them: failures, all.
         correct: Number of clips whose best class is the true one.
         top1: correct / clips.
         top1_interval: Wilson's 95 % interval of `top1`.
         top5: Share of clips whose true class is among the five best.
         mean_class: Mean of `per_class` over the classes that have clips.
         per_class: float64 (K,), share of each class's clips that are right; NaN for a class without clips.
-        confusion: int64 (K, K), clips of the row's class taken for the column's.
+        confusion: int64 (K, K), answered clips of the row's class taken for the column's.
+        counts: int64 (K,), clips of each class, answered or not.
         confused_pairs: The most confused pairs, the worst first; none with S_ij = 0.
     """
 
     clips: int
+    unanswered: int
     correct: int
     top1: float
     top1_interval: tuple[float, float]
@@ -55,15 +58,19 @@ class Metrics:
     mean_class: float
     per_class: np.ndarray
     confusion: np.ndarray
+    counts: np.ndarray
     confused_pairs: tuple[ConfusedPair, ...]
 
 
-def measure(scores: np.ndarray, labels: np.ndarray, *, pairs: int = 5) -> Metrics:
+def measure(
+    scores: np.ndarray, labels: np.ndarray, *, unanswered: np.ndarray | Sequence[int] = (), pairs: int = 5
+) -> Metrics:
     """All measures of one set of clips.
 
     Args:
         scores: (N, K), larger is likelier; probabilities or logits. N is at least 1.
         labels: int (N,), 0 to K - 1.
+        unanswered: int (F,), labels of clips without scores, which count as failures.
         pairs: How many confused pairs to tell.
 
     Raises:
@@ -78,17 +85,21 @@ def measure(scores: np.ndarray, labels: np.ndarray, *, pairs: int = 5) -> Metric
         raise ValueError(f"{int(np.isnan(scores).any(axis=1).sum())} clips have scores that are not numbers")
     confusion = confusion_matrix(labels, scores.argmax(axis=1), scores.shape[1])
     correct = int(np.trace(confusion))
-    per_class = per_class_accuracy(confusion)
+    counts = confusion.sum(axis=1) + np.bincount(np.asarray(unanswered, np.int64), minlength=len(confusion))
+    total = len(labels) + len(unanswered)
+    per_class = per_class_accuracy(confusion, counts)
     return Metrics(
-        clips=len(labels),
+        clips=total,
+        unanswered=len(unanswered),
         correct=correct,
-        top1=correct / len(labels),
-        top1_interval=wilson_interval(correct, len(labels)),
-        top5=top_k_accuracy(scores, labels, 5),
+        top1=correct / total,
+        top1_interval=wilson_interval(correct, total),
+        top5=top_k_accuracy(scores, labels, 5) * len(labels) / total,
         mean_class=float(np.nanmean(per_class)),
         per_class=per_class,
         confusion=confusion,
-        confused_pairs=most_confused_pairs(confusion, pairs),
+        counts=counts,
+        confused_pairs=most_confused_pairs(confusion, pairs, unanswered=len(unanswered)),
     )
 
 
@@ -104,23 +115,23 @@ def confusion_matrix(labels: np.ndarray, predicted: np.ndarray, num_classes: int
     return cells.reshape(num_classes, num_classes)
 
 
-def per_class_accuracy(confusion: np.ndarray) -> np.ndarray:
-    """float64 (K,): share of each class's clips that are right; NaN for a class without clips."""
-    counts = confusion.sum(axis=1)
+def per_class_accuracy(confusion: np.ndarray, counts: np.ndarray) -> np.ndarray:
+    """float64 (K,): share of each class's `counts` clips that are right; NaN for a class without clips."""
     return np.divide(np.diag(confusion), counts, out=np.full(len(counts), np.nan), where=counts > 0)
 
 
-def most_confused_pairs(confusion: np.ndarray, count: int) -> tuple[ConfusedPair, ...]:
+def most_confused_pairs(confusion: np.ndarray, count: int, *, unanswered: int = 0) -> tuple[ConfusedPair, ...]:
     """Pairs by the confusion score S_ij = n_ij + n_ji (MaskCLR, supplementary material, section 6).
 
     Args:
         confusion: int (K, K), rows are the truth.
         count: At most so many pairs.
+        unanswered: Failures that are not in the matrix.
 
     Returns:
         The pairs with the largest S_ij, the largest first; pairs that are never confused are left out.
     """
-    failures = int(confusion.sum() - np.trace(confusion))
+    failures = int(confusion.sum() - np.trace(confusion)) + unanswered
     first, second = np.triu_indices(len(confusion), k=1)
     sums = (confusion + confusion.T)[first, second]
     order = np.argsort(-sums, kind="stable")[:count]

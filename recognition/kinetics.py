@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from pose_extraction.errors import AnnotationError
+from pose_extraction.errors import AnnotationError, EmptyClipError
 from pose_extraction.files import atomic_write, held
 from pose_extraction.pickles import read_pickle
 
@@ -105,14 +105,14 @@ class KeypointFiles:
         if self.folder is None:
             raise AnnotationError(
                 f"{self.annotations}: clip {name!r} has its joints in another file; name their folder with "
-                "data.keypoint_files"
+                "data.keypoint_files, or --keypoint-files of evaluate and predict"
             )
         frame_of = np.asarray(annotation["frame_inds"])
         used = np.flatnonzero(np.asarray(annotation["box_score"]) >= BOX_SCORE)
         if not len(used):
-            raise AnnotationError(
-                f"{self.annotations}: clip {name!r} has no person whose box score is {BOX_SCORE} or more; leave the "
-                "clip out (--skip-bad)"
+            raise EmptyClipError(
+                f"{self.annotations}: clip {name!r} has no person whose box score is {BOX_SCORE} or more; look at its "
+                "video"
             )
         used = used[np.argsort(frame_of[used], kind="stable")].astype(np.int32)
         frame = np.unique(frame_of[used], return_inverse=True)[1].astype(np.int32)

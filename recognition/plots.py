@@ -68,7 +68,7 @@ def confusion_figure(metrics: Metrics, label_names: Sequence[str], title: str) -
         title: First line; says the data, the split and the run.
     """
     confusion, classes = metrics.confusion, len(label_names)
-    counts = confusion.sum(axis=1, keepdims=True)
+    counts = metrics.counts[:, None]
     shares = np.divide(confusion, counts, out=np.zeros(confusion.shape), where=counts > 0)
     few = classes <= FEW_CLASSES
     side = max(6.5, 2.5 + 0.62 * classes) if few else 4 + 0.165 * classes
@@ -109,7 +109,7 @@ def confusion_figure(metrics: Metrics, label_names: Sequence[str], title: str) -
 
 def per_class_figure(metrics: Metrics, label_names: Sequence[str], title: str) -> Figure:
     """Accuracy of each class, the best first, with its 95 % interval and number of clips."""
-    counts = metrics.confusion.sum(axis=1)
+    counts = metrics.counts
     known = np.flatnonzero(counts)
     order = known[np.argsort(-metrics.per_class[known], kind="stable")]
     columns = -(-len(order) // BARS_A_COLUMN)

@@ -36,20 +36,23 @@ class Prediction:
     reason: str | None = None
 
 
-def clips_for(trained: "Trained", path: Path, *, skip_bad: bool = False) -> ClipSet:
+def clips_for(trained: "Trained", path: Path, *, skip_bad: bool = False, keypoint_files: Path | None = None) -> ClipSet:
     """Opens a skeleton file for a recognizer, and warns where its skeletons come from another estimator.
 
     Args:
         trained: The recognizer.
         path: A file of `skelpipe extract` or of PYSKL.
-        skip_bad: Whether clips that cannot be used are left out, and named in `left_out`.
+        skip_bad: Whether malformed clips are left out, and named in `left_out`. Clips in which nobody was found are so
+            always.
+        keypoint_files: Folder of Kinetics-400's keypoint files; None for that of the run.
 
     Raises:
         AnnotationError: The file is malformed, or without `skip_bad` a clip.
         UsageError: Its joints are not those that the recognizer was trained on.
     """
-    settings = trained.settings.data.model_copy(update={"skip_bad": skip_bad, "group_pattern": None})
-    clips = open_clips(path, settings)
+    folder = str(keypoint_files) if keypoint_files is not None else trained.settings.data.keypoint_files
+    changes = {"skip_bad": skip_bad, "group_pattern": None, "keypoint_files": folder}
+    clips = open_clips(path, trained.settings.data.model_copy(update=changes), leave_out_empty=True)
     check_layout(trained, clips)
     if trained.estimator and clips.estimator and trained.estimator != clips.estimator:
         log.warning(
@@ -117,8 +120,7 @@ def predict_clips(
         BackendError: Device, backend and precision do not go together on this machine.
     """
     chosen = np.asarray(indices, np.int64)
-    # A threshold on scores can leave nobody in a clip that the file's own check passes.
-    seen = np.array([_has_person(clips, int(index)) for index in chosen], bool)
+    seen = with_someone(clips, chosen)
     result = [Prediction(clips.names[index], (), "nobody is seen in any frame") for index in chosen]
     if not seen.any():
         return result
@@ -139,5 +141,9 @@ def predict_clips(
     return result
 
 
-def _has_person(clips: ClipSet, index: int) -> bool:
-    return bool((clips[index].score > 0).any())
+def with_someone(clips: ClipSet, indices: np.ndarray) -> np.ndarray:
+    """bool (N,), which clips have a joint that was seen.
+
+    A threshold on scores can leave nobody in a clip that the file's own check passes.
+    """
+    return np.array([(clips[int(index)].score > 0).any() for index in indices], bool)

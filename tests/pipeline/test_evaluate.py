@@ -3,12 +3,14 @@
 import dataclasses
 import io
 import json
+import re
 import shutil
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
+import torch
 from rich.console import Console
 from trained_run import LABEL_NAMES, made_clip, nobody, write_data
 from typer.testing import CliRunner
@@ -111,13 +113,44 @@ def test_unlabelled_clips_are_left_out_and_counted(trained: tuple[Path, Path], t
 
 def test_bad_clips_are_told_and_left_out_only_when_asked(trained: tuple[Path, Path], tmp_path: Path) -> None:
     clips = some_clips()
-    clips[1] = nobody(clips[1])
-    data = write_data(tmp_path / "b.pkl", clips, {"test": [clip["frame_dir"] for clip in clips]})
-    with pytest.raises(AnnotationError, match=r"other1.*no person"):
+    clips[1]["keypoint"][0, 0, 0, 0] = np.nan
+    data = write_data(tmp_path / "b.pkl", [*clips, clips[2]], {"test": [clip["frame_dir"] for clip in clips]})
+    with pytest.raises(AnnotationError, match=r"other1.*NaN.*--skip-bad"):
         evaluated(trained[0], data)
     result, said = evaluated(trained[0], data, skip_bad=True)
     assert (result.metrics.clips, result.left_out) == (5, 1)
-    assert "warning: 1 clips of the split cannot be used" in said
+    assert "warning: 1 clips of the split are malformed and are not counted" in said
+    assert "warning: 1 entries of the file are left out; the first: " in said and "'other2' occurs twice" in said
+
+
+def test_clips_with_nobody_count_as_failures(trained: tuple[Path, Path], tmp_path: Path) -> None:
+    clips = some_clips(12)
+    names = [clip["frame_dir"] for clip in clips]
+    whole, _ = evaluated(trained[0], write_data(tmp_path / "a.pkl", clips[2:], {"test": names[2:]}))
+    clips[1] = nobody(clips[1])
+    # Of the other one the file has joints, but none of them scores enough.
+    run = tmp_path / "run" / "best.pt"
+    run.parent.mkdir()
+    content = torch.load(trained[0] / "best.pt", weights_only=True)
+    content["settings"]["data"]["score_threshold"] = 0.5
+    torch.save(content, run)
+    clips[0]["keypoint_score"] = clips[0]["keypoint_score"] * np.float32(0.1)
+    result, said = evaluated(run, write_data(tmp_path / "b.pkl", clips, {"test": names}))
+    metrics = result.metrics
+    assert (metrics.clips, metrics.unanswered, metrics.confusion.sum()) == (12, 2, 10)
+    assert metrics.correct == whole.metrics.correct and metrics.top1 == metrics.correct / 12
+    # Three classes: whoever is answered has the true one among the five best.
+    assert metrics.top5 == pytest.approx(10 / 12)
+    assert metrics.counts.tolist() == [4, 4, 4]
+    assert metrics.per_class.tolist() == pytest.approx((np.diag(metrics.confusion) / 4).tolist())
+    assert "in 2 clips of the split nobody is seen; they count as failures" in said
+    told = json.loads((result.folder / "evaluation.json").read_text(encoding="utf-8"))
+    assert (told["clips"], told["unanswered"], told["left_out"]) == (12, 2, 0)
+    with np.load(result.folder / "scores.npz", allow_pickle=False) as stored:
+        assert sorted(stored["unanswered_names"].tolist()) == ["other0", "other1"]
+    only = write_data(tmp_path / "c.pkl", clips[:2], {"test": names[:2]})
+    with pytest.raises(UsageError, match="nobody is seen in any labelled clip of split 'test'"):
+        evaluated(run, only)
 
 
 @pytest.mark.parametrize(
@@ -174,6 +207,7 @@ def test_names_are_not_read_as_markup(trained: tuple[Path, Path]) -> None:
     output = io.StringIO()
     print_table(result, Console(file=output, width=120))
     text = output.getvalue()
+    assert re.search(r"best\.pt, after epoch \d+, of phase (one|two)", text)
     assert "made.pkl, one_test, by made" in text and "95 % interval" in text and "mean class accuracy" in text
     assert all(name in text for name in LABEL_NAMES)
 

@@ -53,6 +53,19 @@ def test_every_clip_has_an_answer_or_a_reason(run: Path, skeletons: Path) -> Non
     assert right >= 3
 
 
+def test_what_is_left_out_is_told_without_options_that_there_are_not(run: Path, tmp_path: Path) -> None:
+    clips = [made_clip(f"new{n}", None, np.random.default_rng(n)) for n in range(4)]
+    clips[1] = nobody(clips[1])
+    clips[2]["keypoint"][0, 0, 0, 0] = np.nan
+    said = io.StringIO()
+    data = write_data(tmp_path / "new.pkl", [*clips, clips[3]], {})
+    found = predict(data, run, None, engine=ENGINE, console=Console(file=said, width=400))
+    reasons = {prediction.name: prediction.reason for prediction in found if prediction.reason}
+    assert sorted(reasons) == ["new1", "new2"] and not any("--skip" in reason for reason in reasons.values())
+    assert "warning: 1 entries of the file are left out; the first: " in said.getvalue()
+    assert "'new3' occurs twice" in said.getvalue() and "--skip" not in said.getvalue()
+
+
 def test_a_splits_clips_alone(run: Path, skeletons: Path) -> None:
     assert [p.name for p in predicted(skeletons, run, "late")] == ["new3", "new4", "new5"]
     with pytest.raises(UsageError, match="there is no split 'noon'"):
