@@ -47,9 +47,13 @@ def resumed_settings(run: Path, words: Sequence[str], options: Mapping[str, Any]
     config, pairs = _split(words)
     if config is not None:
         raise UsageError(f"a run goes on with its own settings, so leave out {config!r}")
+    if options.get("init") is not None or any(pair.startswith(("init=", "out=")) for pair in pairs):
+        raise UsageError(
+            f"{run}: a run that goes on has weights and a directory already; leave out --init and out, or begin a new "
+            "run without --resume"
+        )
     values = runs.load(runs.run_file(run, "last"))["settings"]
-    own = {**options, "out": None, "init": None}
-    return parse(_changed(values, pairs, own), RunSettings, place=COMMAND_LINE)
+    return parse(_changed(values, pairs, {**options, "out": None}), RunSettings, place=COMMAND_LINE)
 
 
 def run_to_resume(resume: str, out: Path | None) -> Path:
@@ -60,6 +64,8 @@ def run_to_resume(resume: str, out: Path | None) -> Path:
     """
     if resume != NEWEST:
         path = Path(resume)
+        if out is not None:
+            raise UsageError(f"a run goes on in its own directory: give --resume {resume}, or --out {out}, not both")
         return path.parent if path.is_file() else path
     return out if out is not None else runs.newest_run()
 

@@ -1,6 +1,7 @@
 """From settings to what is trained on: the clips, their split, and the settings with nothing left to be found out."""
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -52,6 +53,11 @@ class Prepared:
     @property
     def num_classes(self) -> int:
         return len(self.clips.label_names)
+
+    @cached_property
+    def content_digest(self) -> str:
+        """SHA-256 of the skeleton file's content."""
+        return self.clips.content_digest()
 
     def class_weights(self) -> torch.Tensor:
         """float32 (K,), each class's weight inverse to its training clips; their mean over the clips is 1."""

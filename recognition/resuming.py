@@ -81,7 +81,7 @@ def check_same_run(checkpoint: dict[str, Any], prepared: Prepared, *, run: str) 
     Raises:
         UsageError: Something differs; the message names it.
     """
-    if checkpoint["content_digest"] != prepared.clips.content_digest():
+    if checkpoint["content_digest"] != prepared.content_digest:
         raise UsageError(
             f"{run}: was trained on other clips than those of {prepared.settings.data.file}; resume it with the same "
             "file, or begin a new run with --init"

@@ -3,7 +3,7 @@
     settings.yaml   all settings, resolved          metrics.jsonl   losses of each step, accuracy of each epoch
     labels.json     names of the classes            events/         the same for TensorBoard
     split.json      clips trained on and held out   last.pt         weights, and the state of the training
-                                                    best.pt         weights that were best on the held-out part
+    about.json      data, code and network          best.pt         weights that were best on the held-out part
 
 `last.pt` and `best.pt` are whole in themselves: one of them, copied anywhere, is a recognizer.
 """
@@ -27,7 +27,7 @@ from recognition.recognizer import Recognizer, build_recognizer
 from recognition.settings import RunSettings
 
 LAST, BEST = "last.pt", "best.pt"
-SETTINGS_NAME, LABELS_NAME, SPLIT_NAME = "settings.yaml", "labels.json", "split.json"
+SETTINGS_NAME, LABELS_NAME, SPLIT_NAME, ABOUT_NAME = "settings.yaml", "labels.json", "split.json", "about.json"
 # The first number of a run file; another one means that an older or newer program wrote it.
 FORMAT = 1
 _RECOGNIZER = "recognizer."
@@ -65,7 +65,12 @@ class Trained:
 
 
 def begin_run(
-    folder: Path, settings: RunSettings, *, label_names: Sequence[str], split: Mapping[str, Sequence[str]]
+    folder: Path,
+    settings: RunSettings,
+    *,
+    label_names: Sequence[str],
+    split: Mapping[str, Sequence[str]],
+    about: Mapping[str, Any],
 ) -> None:
     """Makes the directory with what is known before the first step.
 
@@ -74,12 +79,15 @@ def begin_run(
         settings: Resolved.
         label_names: In the order of the logits.
         split: Names of the clips, "training" and "held_out"; sentences about those "left_out".
+        about: What data, code and network the run is of.
     """
     folder.mkdir(parents=True, exist_ok=True)
     with atomic_write(folder / LABELS_NAME) as file:
         file.write(json.dumps(list(label_names), indent=1, ensure_ascii=False).encode())
     with atomic_write(folder / SPLIT_NAME) as file:
         file.write(json.dumps({name: list(clips) for name, clips in split.items()}, indent=1).encode())
+    with atomic_write(folder / ABOUT_NAME) as file:
+        file.write(json.dumps(about, indent=1, ensure_ascii=False).encode())
     with atomic_write(folder / SETTINGS_NAME) as file:
         file.write(yaml.safe_dump(settings.model_dump(mode="json"), sort_keys=False).encode())
 
@@ -230,12 +238,18 @@ def newest_run(folder: Path = Path("runs")) -> Path:
 
 
 def _commit() -> str | None:
-    """The commit of the code where it runs from a checkout; None where it is installed."""
+    """The commit of the code where it runs from a checkout, `-dirty` if files differ; None where it is installed."""
     checkout = Path(__file__).resolve().parents[1]
     if not (checkout / ".git").exists():
         return None
     try:
-        answer = subprocess.run(["git", "rev-parse", "HEAD"], cwd=checkout, capture_output=True, text=True, timeout=10)
+        answer = subprocess.run(
+            ["git", "describe", "--always", "--abbrev=40", "--dirty", "--exclude=*"],
+            cwd=checkout,
+            capture_output=True,
+            text=True,
+            timeout=10,
+        )
     except (OSError, subprocess.TimeoutExpired):
         return None
     return answer.stdout.strip() or None

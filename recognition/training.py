@@ -8,6 +8,7 @@ from contextlib import nullcontext
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from lightning_fabric import Fabric
 
@@ -18,7 +19,7 @@ from recognition.preparation import Prepared, prepare
 from recognition.processes import build_fabric, launched_from_outside
 from recognition.resuming import check_same_run
 from recognition.settings import RunSettings
-from recognition.sizing import choose_epochs, measure_cost, out_of_memory_told
+from recognition.sizing import choose_epochs, measure_cost, out_of_memory_told, size_of
 from recognition.training_loop import Training, TrainingStopped
 
 __all__ = ["TrainingStopped", "train"]
@@ -78,6 +79,16 @@ def _refuse_run_in(folder: Path) -> None:
         raise UsageError(f"{folder}: holds a run already; go on with --resume {folder}, or give another --out")
 
 
+def _about(prepared: Prepared, identity: dict[str, Any]) -> dict[str, Any]:
+    names = ("layout", "num_joints", "estimator", "version", "commit", "content_digest")
+    return {
+        "data": prepared.settings.data.file,
+        **{name: identity[name] for name in names},
+        "classes": prepared.num_classes,
+        "parameters": size_of(prepared).parameters,
+    }
+
+
 def _train(
     fabric: Fabric,
     *,
@@ -93,11 +104,26 @@ def _train(
     prepared = replace(prepared or prepare(settings), settings=settings)
     folder = Path(settings.out)
     checkpoint = runs.load(runs.run_file(folder, "last")) if resume else None
+    identity = runs.identity_of(
+        settings,
+        label_names=prepared.clips.label_names,
+        layout=prepared.layout,
+        num_joints=prepared.num_joints,
+        channels=prepared.channels,
+        dimensions=prepared.clips.dimensions,
+        estimator=prepared.clips.estimator,
+    ) | {"content_digest": prepared.content_digest}
     if checkpoint is not None:
         check_same_run(checkpoint, prepared, run=str(folder))
     elif fabric.is_global_zero:
-        runs.begin_run(folder, settings, label_names=prepared.clips.label_names, split=prepared.split())
-    training = Training(fabric, prepared, checkpoint, show=show and fabric.is_global_zero)
+        runs.begin_run(
+            folder,
+            settings,
+            label_names=prepared.clips.label_names,
+            split=prepared.split(),
+            about=_about(prepared, identity),
+        )
+    training = Training(fabric, prepared, checkpoint, identity=identity, show=show and fabric.is_global_zero)
     parts = 2 * settings.training.accumulate
     try:
         with out_of_memory_told(

@@ -3,7 +3,7 @@
 import logging
 import math
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from time import monotonic
 from typing import Any, Literal
@@ -20,11 +20,13 @@ from recognition.held_out_measures import measure
 from recognition.initialising import initialise
 from recognition.interruption import StopSignals
 from recognition.maskclr import MaskCLR
+from recognition.position import Position
 from recognition.preparation import Prepared
 from recognition.recognizer import build_recognizer
 from recognition.resuming import random_state, restore_random_state
 from recognition.run_log import RunLog
 from recognition.schedule import epochs_of, learning_rate_factor
+from recognition.settings import RunSettings
 from recognition.training_progress import TrainingProgress
 from recognition.training_step import LOSSES, TrainingStep
 
@@ -38,24 +40,6 @@ class TrainingStopped(SkelpipeError):
     """A signal ended the run, after it was saved."""
 
 
-@dataclass
-class Position:
-    """Where a run is: all that the loop remembers beside weights, optimiser and random states."""
-
-    epoch: int = 0
-    step_in_epoch: int = 0
-    step: int = 0
-    # Of the epoch so far.
-    clips: float = 0
-    correct: float = 0
-    loss: float = 0
-    # Of the best epoch so far, and of the last one.
-    best: dict[str, float] | None = None
-    held_out: dict[str, float] | None = None
-    epochs_without_gain: int = 0
-    finished: bool = False
-
-
 class Training:
     """A run in one process.
 
@@ -63,14 +47,24 @@ class Training:
         fabric: Launched.
         prepared: Data and settings.
         checkpoint: Of the run, to go on with.
+        identity: What every run file says beside its weights.
         show: Whether progress is told.
     """
 
-    def __init__(self, fabric: Fabric, prepared: Prepared, checkpoint: dict[str, Any] | None, *, show: bool) -> None:
+    def __init__(
+        self,
+        fabric: Fabric,
+        prepared: Prepared,
+        checkpoint: dict[str, Any] | None,
+        *,
+        identity: dict[str, Any],
+        show: bool,
+    ) -> None:
         settings = prepared.settings
         if settings.model.size == "auto" or settings.training.backbone_lr == "auto":
             raise ValueError("the model or its learning rate is still auto")
         self.rates = (float(settings.training.backbone_lr), settings.training.head_lr)
+        self.identity = identity
         self.fabric, self.prepared, self.settings, self.show = fabric, prepared, settings.training, show
         self.folder = Path(settings.out)
         self.phase1, phase2 = epochs_of(self.settings)
@@ -161,6 +155,20 @@ class Training:
         state = checkpoint["training"]
         self.optimizer.load_state_dict(state["optimizer"])
         self.position = Position(**state["position"])
+        before = epochs_of(RunSettings.model_validate(checkpoint["settings"]).training)
+        if self.epochs > sum(before):
+            # More epochs are asked for: patience begins anew.
+            self.position.epochs_without_gain = 0
+        patience = self.settings.early_stopping
+        self.position.finished = patience is not None and self.position.epochs_without_gain >= patience
+        for name in ("version", "commit"):
+            if checkpoint.get(name) != self.identity[name]:
+                log.warning(
+                    "the run was trained by code of %s %s so far, and goes on with %s",
+                    name,
+                    checkpoint.get(name),
+                    self.identity[name],
+                )
         if not restore_random_state(state["random"], self.fabric):
             log.warning("the run had other devices before, so dropout draws other numbers than it would have there")
 
@@ -181,6 +189,11 @@ class Training:
                 self.progress.say(self.begun_with)
             if self.position.step == 0 and self.position.epoch == 0:
                 self._save()
+            if self.position.finished or self.position.epoch >= self.epochs:
+                self.progress.say(
+                    f"{self.folder}: already finished, after {self.position.epoch} epochs; set more of them with "
+                    "training.phase2_epochs, or training.early_stopping=null, to go on"
+                )
             while self.position.epoch < last and not self.position.finished:
                 failure = self._epoch()
                 if failure is not None:
@@ -359,30 +372,16 @@ class Training:
         self.saved_at = monotonic()
         if self.log is None:
             return
-        prepared = self.prepared
-        content = {
-            **runs.identity_of(
-                prepared.settings,
-                label_names=prepared.clips.label_names,
-                layout=prepared.layout,
-                num_joints=prepared.num_joints,
-                channels=prepared.channels,
-                dimensions=prepared.clips.dimensions,
-                estimator=prepared.clips.estimator,
-            ),
-            "model": self.objective.state_dict(),
-            "epoch": self.position.epoch,
-            "step": self.position.step,
-            "phase": self.phase_of(self.position.epoch - (not self.position.step_in_epoch and self.position.epoch > 0)),
-            "held_out": self.position.held_out,
-            "content_digest": prepared.clips.content_digest(),
-        }
+        position = self.position
+        # Of the last step: at an epoch's beginning, that of the epoch before.
+        phase = self.phase_of(position.epoch - (not position.step_in_epoch and position.epoch > 0))
+        content = {**self.identity, "model": self.objective.state_dict(), **position.told(), "phase": phase}
         if best:
             runs.save(self.folder / runs.BEST, content)
         state = {
             "optimizer": self.optimizer.state_dict(),
-            "position": asdict(self.position),
-            "step_in_epoch": self.position.step_in_epoch,
+            "position": asdict(position),
+            "step_in_epoch": position.step_in_epoch,
             "random": random,
             "metrics_size": self.log.size(),
         }

@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 
 from pipeline.cli import app
 from pipeline.settings import override, read_config, read_words
-from pipeline.train import run_to_resume, train_settings
+from pipeline.train import resumed_settings, run_to_resume, train_settings
 from pose_extraction.errors import UsageError
 from recognition.settings import RunSettings
 
@@ -144,6 +144,10 @@ def test_what_resume_means(tmp_path):
     assert run_to_resume("runs/mine", None) == Path("runs/mine")
     (tmp_path / "last.pt").touch()
     assert run_to_resume(str(tmp_path / "last.pt"), None) == tmp_path
+    with pytest.raises(UsageError, match="not both"):
+        run_to_resume("runs/mine", tmp_path)
+    with pytest.raises(UsageError, match="leave out --init"):
+        resumed_settings(tmp_path, [], {"init": "runs/mine"})
 
 
 def test_the_paper_is_what_its_config_says():

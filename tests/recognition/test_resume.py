@@ -169,6 +169,18 @@ def test_a_run_that_failed_before_its_first_step_is_not_in_the_way(motions, tmp_
     assert load_plain(run / "last.pt")["settings"]["model"]["dim"] == 16
 
 
+def test_a_run_that_stopped_early_goes_on_when_told_to(motions, tmp_path, capsys):
+    words = ("early_stopping=1", "backbone_lr=1e-12", "head_lr=1e-12", "phase1_epochs=0", "phase2_epochs=30")
+    run = train(small_settings(motions, tmp_path / "run", *words))
+    epochs = load_plain(run / "last.pt")["epoch"]
+    assert epochs < 30
+    train(small_settings(motions, run, *words), resume=run, show=True)
+    assert "already finished" in capsys.readouterr().err
+    assert load_plain(run / "last.pt")["epoch"] == epochs
+    train(small_settings(motions, run, *words, "early_stopping=null"), resume=run)
+    assert load_plain(run / "last.pt")["epoch"] == 30
+
+
 def test_what_is_not_there_to_resume_is_named(motions, tmp_path):
     with pytest.raises(WeightsError, match="there is no such run"):
         train(small_settings(motions, tmp_path / "none"), resume=tmp_path / "none")

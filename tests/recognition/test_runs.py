@@ -32,6 +32,10 @@ def test_a_run_directory_says_all_that_a_recognizer_needs(run):
     assert not set(split["training"]) & set(split["held_out"])
     kinds = [json.loads(line)["kind"] for line in (run / "metrics.jsonl").read_text().splitlines()]
     assert kinds.count("epoch") == 2 and kinds.count("step") > 2
+    about = json.loads((run / "about.json").read_text())
+    assert (about["layout"], about["estimator"], about["classes"]) == ("coco17", "made", 3)
+    assert about["parameters"] == sum(weight.numel() for weight in runs.load_run(run).recognizer.parameters())
+    assert about["content_digest"] == load_plain(run / "last.pt")["content_digest"]
     assert list((run / "events").glob("events.out.tfevents.*"))
 
 
