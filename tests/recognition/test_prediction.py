@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 import torch
 from made_clips import annotation, write_clips
+from made_data_sets import write_kinetics400
 
-from pose_extraction.errors import UsageError
+from pose_extraction.errors import AnnotationError, UsageError
 from recognition.prediction import clips_for, predict_clips
 from recognition.recognizer import build_recognizer
 from recognition.runs import Trained
@@ -76,6 +77,14 @@ def test_the_same_joints_in_other_dimensions_are_refused(
     with pytest.raises(UsageError, match=f"has joints in {5 - own}D, but .*best.pt was trained on joints in {own}D"):
         clips_for(run, written(tmp_path, joints=joints, dimensions=5 - own))
     assert len(clips_for(run, written(tmp_path, joints=joints, dimensions=own))) == 5
+
+
+def test_keypoint_files_may_lie_elsewhere_than_in_training(trained: Trained, tmp_path: Path) -> None:
+    path, folder = write_kinetics400(tmp_path, 8, classes=4, files=2)
+    with pytest.raises(AnnotationError, match="--keypoint-files of evaluate and predict"):
+        clips_for(trained, path)
+    clips = clips_for(trained, path, keypoint_files=folder)
+    assert len(clips) == 8 and np.isfinite(clips[0].keypoint).any()
 
 
 def test_a_warning_only_where_estimators_are_known_and_differ(
