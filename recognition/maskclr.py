@@ -40,6 +40,7 @@ class Losses:
         logits: float32 (n, K), this process's clips by the standard pathway.
         masked_contrast: Scalar in [-1, 1], share of masked cells among the 5 % most attended less that among the 20 %
             least attended, of this process's clips; 0 when masking is random.
+        clips: Scalar, number of clips that the losses are means over.
     """
 
     total: torch.Tensor
@@ -48,6 +49,7 @@ class Losses:
     klass: torch.Tensor
     logits: torch.Tensor
     masked_contrast: torch.Tensor
+    clips: torch.Tensor
 
 
 class MaskCLR(nn.Module):
@@ -104,7 +106,7 @@ class MaskCLR(nn.Module):
         """
         if not self.training:
             logits = _precise(self.recognizer(batch))
-            return _cross_entropy_only(self._cross_entropy(logits, batch.label), logits)
+            return _cross_entropy_only(self._cross_entropy(logits, batch.label), logits, clips=len(batch))
         if phase == 1:
             return self._standard_step(batch, warm_prototypes)
         return self._contrastive_step(batch, epoch)
@@ -122,7 +124,7 @@ class MaskCLR(nn.Module):
             if warm_prototypes:
                 sets = outcomes(logits, label, confidence=self.settings.confidence)
                 self._move_prototypes(self._represent(pooled, hidden), sets)
-        return _cross_entropy_only(cross_entropy, logits[shares.own])
+        return _cross_entropy_only(cross_entropy, logits[shares.own], clips=len(label))
 
     def _contrastive_step(self, batch: Batch, epoch: int) -> Losses:
         standard = self.recognizer.encode(batch, return_attention=self.settings.mask == "attention")
@@ -162,6 +164,7 @@ class MaskCLR(nn.Module):
             klass.detach(),
             standard_logits[shares.own].detach(),
             contrast,
+            total.new_tensor(len(label)).detach(),
         )
 
     def _draw_mask(self, batch: Batch, standard: Encoded, epoch: int) -> tuple[torch.Tensor, torch.Tensor]:
@@ -214,9 +217,9 @@ class MaskCLR(nn.Module):
         self.known.copy_(known)
 
 
-def _cross_entropy_only(cross_entropy: torch.Tensor, logits: torch.Tensor) -> Losses:
-    nothing = cross_entropy.new_zeros(())
-    return Losses(cross_entropy, cross_entropy.detach(), nothing, nothing, logits.detach(), nothing)
+def _cross_entropy_only(cross_entropy: torch.Tensor, logits: torch.Tensor, *, clips: int) -> Losses:
+    nothing, count = cross_entropy.new_zeros(()), cross_entropy.new_tensor(clips).detach()
+    return Losses(cross_entropy, cross_entropy.detach(), nothing, nothing, logits.detach(), nothing, count)
 
 
 def _precise(tensor: torch.Tensor) -> torch.Tensor:

@@ -108,7 +108,9 @@ def prepare(settings: RunSettings) -> Prepared:
     path = Path(data.file) if data.file != "auto" else newest_skeleton_file()
     clips = open_clips(path, data)
     chosen, held_out = hold_out(clips, training_indices(clips, data), data, training.seed)
-    empty = {int(index) for index in (*chosen, *held_out) if not (clips[int(index)].score > 0).any()}
+    # Without a threshold, nobody's clips were found when the file was opened; reading all joints again takes minutes.
+    looked_at = (*chosen, *held_out) if data.score_threshold > 0 else ()
+    empty = {int(index) for index in looked_at if not (clips[int(index)].score > 0).any()}
     reasons = [
         f"{path}: no joint of clip {clips.names[index]!r} has a score above data.score_threshold={data.score_threshold}"
         for index in sorted(empty)

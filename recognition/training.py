@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import torch
 from lightning_fabric import Fabric
 
 from pose_extraction.errors import SkelpipeError, UsageError
@@ -133,3 +134,6 @@ def _train(
             return training.run(stop_after)
     finally:
         training.close()
+        if torch.distributed.is_initialized():
+            # A spawned process that ends with its group's threads still running is aborted now and then.
+            torch.distributed.destroy_process_group()

@@ -28,7 +28,7 @@ from recognition.run_log import RunLog
 from recognition.schedule import epochs_of, learning_rate_factor
 from recognition.settings import RunSettings
 from recognition.training_progress import TrainingProgress
-from recognition.training_step import LOSSES, TrainingStep
+from recognition.training_step import LOSSES, TrainingStep, agree
 
 # A step of phase two over one of phase one: two forward passes in place of one, and their gradients.
 PHASE2_WORK = 2.2
@@ -262,10 +262,19 @@ class Training:
             batch = part.to(self.fabric.device)
             with self.fabric.no_backward_sync(self.module, enabled=number < len(parts)):
                 losses = self.module(batch, phase=phase, epoch=epoch, warm_prototypes=warm)
-                self.fabric.backward(losses["total"] / len(parts))
+                # A part counts by its clips: the last one of an epoch may be smaller.
+                self.fabric.backward(losses["total"] * losses["clips"])
             correct = (losses["logits"].argmax(1) == batch.label).sum()
-            told.append(torch.stack([*(losses[name].detach().double() for name in LOSSES), correct.double()]))
-        *values, correct_clips, clips, stop, due = self._agree(torch.stack(told), sum(map(len, parts)))
+            told.append(
+                torch.stack([*(losses[name].detach().double() for name in (*LOSSES, "clips")), correct.double()])
+            )
+        all_clips = sum(float(part[-2]) for part in told)
+        for parameter in self.objective.parameters():
+            if parameter.grad is not None:
+                parameter.grad /= all_clips
+        due = monotonic() - self.saved_at > 60 * self.settings.checkpoint_minutes and self.fabric.is_global_zero
+        flags = (sum(map(len, parts)), self.signals.received is not None, due)
+        *values, correct_clips, clips, stop, due_somewhere = agree(torch.stack(told), flags, self.fabric)
         if not all(map(math.isfinite, values)):
             return self._not_a_number(parts, values[0])
         if self.settings.clip_gradient is not None:
@@ -291,21 +300,9 @@ class Training:
         )
         # After an epoch's last step its measures come first, and then it is saved, and stopped, in any case.
         self.stop = bool(stop)
-        if position.step_in_epoch < steps and (stop or due):
+        if position.step_in_epoch < steps and (stop or due_somewhere):
             self._save()
         return self._stopped() if stop and position.step_in_epoch < steps else None
-
-    def _agree(self, told: torch.Tensor, clips: int) -> list[float]:
-        """Values of a step over all processes: mean losses; sums of correct clips and of clips; two decisions.
-
-        One exchange for everything, so that no process stops, or saves, without the others.
-        """
-        due = monotonic() - self.saved_at > 60 * self.settings.checkpoint_minutes and self.fabric.is_global_zero
-        flags = told.new_tensor([clips, self.signals.received is not None, due])
-        values = torch.cat([told[:, :-1].mean(0), told[:, -1:].sum(0), flags])
-        total: torch.Tensor = self.fabric.all_reduce(values, reduce_op="sum")  # type: ignore[assignment]
-        agreed = total.tolist()
-        return [value / self.fabric.world_size for value in agreed[: len(LOSSES)]] + agreed[len(LOSSES) :]
 
     def _not_a_number(self, parts: list[Batch], value: float) -> TrainingError:
         names = ", ".join(name for part in parts for name in part.names)

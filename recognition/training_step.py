@@ -1,8 +1,10 @@
 """What a step computes: the one module that Fabric wraps."""
 
+from collections.abc import Sequence
 from typing import Literal
 
 import torch
+from lightning_fabric import Fabric
 from torch import nn
 
 from recognition.batches import Batch
@@ -38,3 +40,22 @@ class TrainingStep(nn.Module):
 
     def autocast(self) -> torch.autocast:
         return torch.autocast(self.device_type, dtype=torch.bfloat16, enabled=self.bf16)
+
+
+def agree(told: torch.Tensor, flags: Sequence[float], fabric: Fabric) -> list[float]:
+    """What all processes know of a step in the end: one exchange, so that none stops, or saves, without the others.
+
+    Args:
+        told: float64 (parts, len(LOSSES) + 2), of each micro-batch its losses, the clips that they are means over, and
+            how many clips of this process were right.
+        flags: Numbers of this process to add up over all.
+        fabric: Between the processes.
+
+    Returns:
+        The losses, means over all clips; how many clips were right; the sums of the flags.
+    """
+    weights = told[:, -2:-1] / told[:, -2].sum()
+    values = torch.cat([(told[:, :-2] * weights).sum(0), told[:, -1:].sum(0), told.new_tensor(flags)])
+    total: torch.Tensor = fabric.all_reduce(values, reduce_op="sum")  # type: ignore[assignment]
+    agreed = total.tolist()
+    return [value / fabric.world_size for value in agreed[: len(LOSSES)]] + agreed[len(LOSSES) :]

@@ -4,14 +4,17 @@ import json
 
 import pytest
 import torch
+from lightning_fabric import Fabric
 from made_motions import write_motions
 from training_driver import small_settings
 
 from pose_extraction.checkpoints import load_plain
 from pose_extraction.errors import TrainingError, UsageError, WeightsError
 from recognition import runs
+from recognition.interruption import StopSignals
 from recognition.preparation import prepare
 from recognition.training import train
+from recognition.training_loop import Training
 
 
 @pytest.fixture(scope="module")
@@ -34,6 +37,27 @@ def test_it_learns_motions_that_anyone_tells_apart(learned):
     last = metrics(learned, "epoch")[-1]
     assert last["held_out_top1"] > 0.9
     assert last["train_top1"] > 0.9
+
+
+def test_parts_of_a_step_count_by_their_clips(motions, tmp_path):
+    settings = small_settings(motions, tmp_path, "accumulate=2")
+    (tmp_path / "metrics.jsonl").touch()
+    training = Training(Fabric(accelerator="cpu", devices=1), prepare(settings), None, identity={}, show=False)
+    # In evaluation mode a clip's loss does not depend on the others, so that it can be told by hand.
+    training.module.eval()
+    training.phase1, training.signals = 10, StopSignals()
+    first, second = (next(training._load([[(0, place) for place in places]])) for places in ((0, 1, 2, 3, 4), (5, 6)))
+    with training._progress() as training.progress:
+        assert training._step([first, second], 5) is None
+    given = training.objective.recognizer.head.fc2.weight.grad.clone()
+    training.close()
+    training.optimizer.zero_grad()
+    fresh = Training(Fabric(accelerator="cpu", devices=1), prepare(settings), None, identity={}, show=False)
+    fresh.module.eval()
+    losses = [fresh.module(part, phase=1, epoch=0, warm_prototypes=False)["total"] for part in (first, second)]
+    ((5 * losses[0] + 2 * losses[1]) / 7).backward()
+    fresh.close()
+    torch.testing.assert_close(given, fresh.objective.recognizer.head.fc2.weight.grad)
 
 
 def test_phase_two_brings_the_contrastive_losses_and_full_prototypes(learned):
