@@ -68,13 +68,13 @@ class Comparison:
         drop: Accuracy that the method loses from clean clips to the condition, mean over seeds.
         baseline_drop: The same of the baseline.
         difference: `baseline_drop - drop`, with its interval.
-        ratio: `drop / baseline_drop`, with its interval; NaN where the baseline loses nothing.
+        ratio: `drop / baseline_drop`, with its interval; None where the baseline may as well lose nothing.
     """
 
     drop: float
     baseline_drop: float
     difference: tuple[float, float, float]
-    ratio: tuple[float, float, float]
+    ratio: tuple[float, float, float] | None
 
 
 def mean_over_seeds(of_seeds: Mapping[int, np.ndarray], seeds: Iterable[int]) -> np.ndarray:
@@ -100,10 +100,7 @@ def resampled_means(values: np.ndarray, seed: int = 0) -> np.ndarray:
 
 def with_interval(value: float, draws: np.ndarray) -> tuple[float, float, float]:
     """A value with the 2.5 and 97.5 percentiles of its bootstrap draws."""
-    known = draws[np.isfinite(draws)]
-    if not len(known):
-        return value, float("nan"), float("nan")
-    low, high = np.percentile(known, [2.5, 97.5])
+    low, high = np.percentile(draws, [2.5, 97.5])
     return value, float(low), float(high)
 
 
@@ -117,14 +114,16 @@ def compare(results: Results, method: str, baseline: str, condition: Condition) 
     losses = np.stack([clean - disturbed, base_clean - base_disturbed])
     drop, baseline_drop = losses.mean(axis=1)
     draws = resampled_means(losses)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        ratios = draws[:, 0] / draws[:, 1]
-        ratio = float(drop / baseline_drop) if baseline_drop else float("nan")
+    ratio = None
+    if np.percentile(draws[:, 1], 2.5) > 0:
+        # Of the draws in which the baseline loses something: all, but for a few.
+        some = draws[draws[:, 1] > 0]
+        ratio = with_interval(float(drop / baseline_drop), some[:, 0] / some[:, 1])
     return Comparison(
         drop=float(drop),
         baseline_drop=float(baseline_drop),
         difference=with_interval(float(baseline_drop - drop), draws[:, 1] - draws[:, 0]),
-        ratio=with_interval(ratio, ratios),
+        ratio=ratio,
     )
 
 
@@ -183,7 +182,7 @@ def drop_table(results: Results, methods: Sequence[str], baseline: str) -> str:
                 if name == baseline or compared is None:
                     continue
                 difference = "{} ({} to {})".format(*map(percent, compared.difference))
-                ratio = "{:.2f} ({:.2f} to {:.2f})".format(*compared.ratio)
+                ratio = "" if compared.ratio is None else "{:.2f} ({:.2f} to {:.2f})".format(*compared.ratio)
                 mark = "**" if condition == decisive else ""
                 lines.append(
                     f"| {mark}{condition}{mark} | {name} | {percent(compared.drop)} | "

@@ -40,7 +40,7 @@ def test_drops_are_compared_clip_by_clip_over_all_seeds() -> None:
     assert compared.drop == pytest.approx(0.1) and compared.baseline_drop == pytest.approx(0.3)
     value, low, high = compared.difference
     assert low < value < high and value == pytest.approx(0.2)
-    assert compared.ratio[0] == pytest.approx(1 / 3)
+    assert compared.ratio is not None and compared.ratio[0] == pytest.approx(1 / 3)
     # The interval is that of a mean of 200 clips' differences: its normal approximation is near.
     results = made_results()
     losses = {
@@ -49,6 +49,15 @@ def test_drops_are_compared_clip_by_clip_over_all_seeds() -> None:
     }
     half = 1.96 * (losses["baseline"] - losses["method"]).std() / np.sqrt(200)
     assert (high - low) / 2 == pytest.approx(half, rel=0.1)
+
+
+def test_there_is_no_ratio_to_a_baseline_that_may_lose_nothing() -> None:
+    results = made_results()
+    # One clip more, one less: the drop of half a point is within the draw of the clips.
+    results["baseline"][NOISE] = {seed: right(0.895) for seed in (0, 1)}
+    compared = tables.compare(results, "method", "baseline", NOISE)
+    assert compared is not None and compared.ratio is None
+    assert "nan" not in tables.drop_table(results, ["method"], "baseline")
 
 
 def test_a_method_is_never_better_than_itself() -> None:
