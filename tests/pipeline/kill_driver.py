@@ -33,12 +33,12 @@ WATCHED: dict[str, Any] = {
     "reducer_override": pickles._PortablePickler,
     "fsync": os,
     "replace": os,
-    "_validated_clip": validation,
+    "validated_clip": validation,
 }
 DECODING = [("before", "_at_first_size")]
 PLACING = [("before", "fsync"), ("after", "fsync"), ("before", "replace"), ("after", "replace")]
 WRITING = [("before", "draw_poses"), ("before", "reducer_override"), *PLACING]
-MERGING = [("before", "_validated_clip"), ("before", "reducer_override"), *PLACING]
+MERGING = [("before", "validated_clip"), ("before", "reducer_override"), *PLACING]
 
 
 def watch(on_event: Callable[[Event], None]) -> None:
