@@ -1,5 +1,7 @@
 """Two processes with a part of the batch each do what one does with the whole: losses, gradients, statistics."""
 
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -78,7 +80,8 @@ def gradient_of_unequal_use(rank: int) -> torch.Tensor:
 @pytest.fixture(scope="module")
 def results(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
     folder = tmp_path_factory.mktemp("gathering")
-    multiprocessing.spawn(work, (str(folder),), nprocs=2)
+    # Not from this process: it has loaded every engine there is by now, and has died here of what they leave behind.
+    subprocess.run([sys.executable, __file__, str(folder)], check=True)
     return [torch.load(folder / f"{rank}.pt", weights_only=True) for rank in range(2)]
 
 
@@ -117,3 +120,7 @@ def test_alone_nothing_is_exchanged() -> None:
 
 def test_place_of_own_clips() -> None:
     assert [Shares((3, 5, 2), rank).own for rank in range(3)] == [slice(0, 3), slice(3, 8), slice(8, 10)]
+
+
+if __name__ == "__main__":
+    multiprocessing.spawn(work, (sys.argv[1],), nprocs=2)
