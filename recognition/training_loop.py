@@ -268,13 +268,15 @@ class Training:
             told.append(
                 torch.stack([*(losses[name].detach().double() for name in (*LOSSES, "clips")), correct.double()])
             )
-        all_clips = sum(float(part[-2]) for part in told)
+        of_parts = torch.stack(told)
+        # Not as a number: to read it, a GPU would have to be waited for.
+        all_clips = of_parts[:, -2].sum()
         for parameter in self.objective.parameters():
             if parameter.grad is not None:
                 parameter.grad /= all_clips
         due = monotonic() - self.saved_at > 60 * self.settings.checkpoint_minutes and self.fabric.is_global_zero
         flags = (sum(map(len, parts)), self.signals.received is not None, due)
-        *values, correct_clips, clips, stop, due_somewhere = agree(torch.stack(told), flags, self.fabric)
+        *values, correct_clips, clips, stop, due_somewhere = agree(of_parts, flags, self.fabric)
         if not all(map(math.isfinite, values)):
             return self._not_a_number(parts, values[0])
         if self.settings.clip_gradient is not None:

@@ -1,6 +1,7 @@
 """The three networks that MaskCLR is combined with, chosen by name."""
 
 from collections.abc import Callable
+from typing import Any
 
 from pose_extraction.errors import UsageError
 from recognition.backbones.base import Backbone
@@ -32,33 +33,28 @@ def build_backbone(settings: ModelSettings, *, num_joints: int, channels: int) -
 
 def _build_dstformer(settings: ModelSettings, num_joints: int, channels: int) -> Backbone:
     _refuse(settings, tuple_length="sttformer")
-    dim, heads = _width_and_heads(settings)
-    return DSTFormer(
-        num_joints=num_joints,
-        channels=channels,
-        max_frames=settings.max_frames,
-        dim=dim,
-        depth=settings.depth or 5,
-        heads=heads,
-        mlp_ratio=settings.mlp_ratio or 2.0,
-        dim_representation=settings.dim_representation or 512,
-        attention_source=settings.attention,
-    )
+    sizes = _token_sizes(settings, num_joints, channels, mlp_ratio=2.0)
+    return DSTFormer(**sizes, attention_source=settings.attention)
 
 
 def _build_transformer(settings: ModelSettings, num_joints: int, channels: int) -> Backbone:
     _refuse(settings, tuple_length="sttformer", attention="dstformer")
+    return Transformer(**_token_sizes(settings, num_joints, channels, mlp_ratio=4.0))
+
+
+def _token_sizes(settings: ModelSettings, num_joints: int, channels: int, *, mlp_ratio: float) -> dict[str, Any]:
+    """What the two backbones with one token a joint and frame have in common; they differ in `mlp_ratio`'s default."""
     dim, heads = _width_and_heads(settings)
-    return Transformer(
-        num_joints=num_joints,
-        channels=channels,
-        max_frames=settings.max_frames,
-        dim=dim,
-        depth=settings.depth or 5,
-        heads=heads,
-        mlp_ratio=settings.mlp_ratio or 4.0,
-        dim_representation=settings.dim_representation or 512,
-    )
+    return {
+        "num_joints": num_joints,
+        "channels": channels,
+        "max_frames": settings.max_frames,
+        "dim": dim,
+        "depth": settings.depth or 5,
+        "heads": heads,
+        "mlp_ratio": settings.mlp_ratio or mlp_ratio,
+        "dim_representation": settings.dim_representation or 512,
+    }
 
 
 def _build_sttformer(settings: ModelSettings, num_joints: int, channels: int) -> Backbone:
