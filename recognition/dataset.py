@@ -21,6 +21,8 @@ from recognition.transforms import (
     flip,
     follow_two,
     random_move,
+    random_part,
+    random_shear,
     sample_frames,
     to_body,
     to_camera,
@@ -166,8 +168,13 @@ class SkeletonDataset(Dataset[Sample]):
             keypoint, score = follow_two(keypoint, score)
         if self.layout.name != self.clips.layout.name:
             keypoint, score = coco_to_h36m(keypoint, score)
-        if settings.num_frames != "own" or clip.score.shape[1] > self._frames:
-            frames = sample_frames(clip.score.shape[1], self._frames, rng)
+        if rng is not None and settings.part_range_train[0] < 1:
+            part = random_part(score.shape[1], settings.part_range_train, rng)
+            # A part in which nobody is seen shows nothing to learn from.
+            if (score[:, part] > 0).any():
+                keypoint, score = keypoint[:, part], score[:, part]
+        if settings.num_frames != "own" or score.shape[1] > self._frames:
+            frames = sample_frames(score.shape[1], self._frames, rng)
             keypoint, score = keypoint[:, frames], score[:, frames]
         ratio = float(np.mean(settings.scale_range_test))
         if rng is not None:
@@ -175,6 +182,8 @@ class SkeletonDataset(Dataset[Sample]):
                 keypoint, score = flip(keypoint, score, self.layout.flip_indices)
             if settings.random_move:
                 keypoint = random_move(keypoint, rng)
+            if settings.shear > 0:
+                keypoint = random_shear(keypoint, settings.shear, rng)
             ratio = rng.uniform(*settings.scale_range_train)
         placed = crop_scale(keypoint, score, ratio)
         placed, score = self._perturb("model", placed, score, clip)

@@ -36,6 +36,10 @@ class DataSettings(Strict):
     score_threshold: float = Field(0.0, ge=0, le=1, description="a joint is seen when its score is above this")
     legacy: bool = Field(False, description="read as the published code does, step by step")
     random_move: bool = True
+    part_range_train: tuple[float, float] = Field(
+        (1.0, 1.0), description="shares of a clip between which the length of the contiguous part to train on is drawn"
+    )
+    shear: float = Field(0.0, ge=0, lt=1, description="training clips are sheared by up to this, as other views would")
     scale_range_train: tuple[float, float] = (1.0, 3.0)
     scale_range_test: tuple[float, float] = (2.0, 2.0)
     flip: Annotated[float, Field(ge=0, le=1)] | Auto = Field(
@@ -50,6 +54,13 @@ class DataSettings(Strict):
     def _range(cls, value: tuple[float, float]) -> tuple[float, float]:
         if not 0 < value[0] <= value[1]:
             raise ValueError("must be two numbers above 0, the smaller first")
+        return value
+
+    @field_validator("part_range_train")
+    @classmethod
+    def _shares(cls, value: tuple[float, float]) -> tuple[float, float]:
+        if not 0 < value[0] <= value[1] <= 1:
+            raise ValueError("must be two shares above 0 and up to 1, the smaller first")
         return value
 
 

@@ -38,6 +38,13 @@ def sample_frames(length: int, target: int, rng: np.random.Generator | None = No
     return np.minimum(chosen, length - 1).astype(np.int64)
 
 
+def random_part(length: int, shares: tuple[float, float], rng: np.random.Generator) -> slice:
+    """A contiguous part of a clip of `length` frames: its share of them is drawn from a range, then its place."""
+    kept = max(1, round(length * rng.uniform(*shares)))
+    start = int(rng.integers(length - kept + 1))
+    return slice(start, start + kept)
+
+
 def to_camera(keypoint: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     """Pixels to [-1, 1] over the longer side of a frame of `size` (h, w); the shorter starts at -1 too."""
     return keypoint * np.float32(2 / max(size)) - np.float32(1)
@@ -120,6 +127,14 @@ def random_move(keypoint: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     turn[:, second, first] = np.sin(angle) * scale
     turn[:, first, second] = -turn[:, second, first]
     return keypoint @ turn.transpose(0, 2, 1).astype(np.float32) + shift[:, None].astype(np.float32)
+
+
+def random_shear(keypoint: np.ndarray, amount: float, rng: np.random.Generator) -> np.ndarray:
+    """All coordinates times one matrix with ones on its diagonal and U(-amount, amount) beside it (PCM3's shear)."""
+    dimensions = keypoint.shape[-1]
+    matrix = rng.uniform(-amount, amount, (dimensions, dimensions))
+    np.fill_diagonal(matrix, 1)
+    return keypoint @ matrix.T.astype(np.float32)
 
 
 def _between(ends: np.ndarray, along: np.ndarray) -> np.ndarray:

@@ -55,6 +55,30 @@ def test_own_lengths_keep_short_clips_and_sample_long_ones(tmp_path: Path) -> No
         assert [data[n].keypoint.shape[1] for n in range(3)] == [5, 60, 60]
 
 
+def test_training_parts_are_parts_and_tests_see_the_whole(tmp_path: Path) -> None:
+    # A clip whose joints tell the frame: x grows by a pixel a frame.
+    clip = walk(frames=60)
+    clip["keypoint"] = np.zeros((1, 60, 17, 2), np.float32)
+    clip["keypoint"][..., 0] = 100 + np.arange(60)[:, None] + np.arange(17)
+    clip["keypoint"][..., 1] = 200 + np.arange(17)
+    clip["keypoint_score"] = np.ones((1, 60, 17), np.float32)
+    fixed = {"random_move": False, "scale_range_train": (2.0, 2.0), "num_frames": "own"}
+    lengths = [
+        made(tmp_path, [clip], train=True, seed=seed, part_range_train=(0.3, 0.9), **fixed)[0].keypoint.shape[1]
+        for seed in range(30)
+    ]
+    assert 18 <= min(lengths) < 30 < max(lengths) <= 54
+    assert made(tmp_path, [clip], part_range_train=(0.3, 0.9), **fixed)[0].keypoint.shape[1] == 60
+
+
+def test_a_part_in_which_nobody_is_seen_is_not_taken(tmp_path: Path) -> None:
+    clip = walk(frames=60)
+    clip["keypoint_score"][:, 3:] = 0
+    for seed in range(20):
+        data = made(tmp_path, [clip], train=True, seed=seed, part_range_train=(0.2, 0.3), num_frames="own")
+        assert data[0].keypoint.any()
+
+
 @pytest.mark.parametrize("legacy", [False, True])
 def test_what_is_drawn_depends_on_seed_epoch_and_clip_alone(tmp_path: Path, legacy: bool) -> None:
     clips = [annotation(f"c{n}", np.random.default_rng(n)) for n in range(4)]

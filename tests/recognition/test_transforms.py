@@ -15,6 +15,8 @@ from recognition.transforms import (
     flip,
     follow_two,
     random_move,
+    random_part,
+    random_shear,
     sample_frames,
     to_body,
     to_camera,
@@ -206,3 +208,26 @@ def test_joints_that_penn_never_has_change_nothing(shared_data: Path) -> None:
         assert not whole[:, :, 1:5].any()
         longest = np.ptp(part[clip.score[:, :, there] > 0], axis=0).max()
         assert longest == pytest.approx(1, abs=1e-5)
+
+
+@pytest.mark.parametrize("dimensions", [2, 3])
+def test_shear_is_one_matrix_with_ones_on_its_diagonal(dimensions: int) -> None:
+    keypoint, _ = raw(0, dimensions=dimensions)
+    sheared = random_shear(keypoint, 0.4, np.random.default_rng(3))
+    # The matrix is found again from what it did to the joints that were seen.
+    seen = np.isfinite(keypoint).all(axis=-1)
+    matrix, *_ = np.linalg.lstsq(keypoint[seen].astype(np.float64), sheared[seen].astype(np.float64), rcond=None)
+    np.testing.assert_allclose(keypoint[seen] @ matrix, sheared[seen], atol=1e-5)
+    np.testing.assert_allclose(np.diag(matrix), 1, atol=1e-5)
+    beside = matrix[~np.eye(dimensions, dtype=bool)]
+    assert (np.abs(beside) <= 0.4).all() and (np.abs(beside) > 0.001).all()
+    assert np.isnan(sheared[~seen]).all()
+
+
+def test_parts_are_contiguous_within_the_clip_and_as_long_as_asked() -> None:
+    rng = np.random.default_rng(0)
+    parts = [random_part(40, (0.25, 0.75), rng) for _ in range(500)]
+    lengths = {part.stop - part.start for part in parts}
+    assert min(lengths) == 10 and max(lengths) == 30
+    assert min(part.start for part in parts) == 0 and max(part.stop for part in parts) == 40
+    assert random_part(1, (0.1, 0.2), rng) == slice(0, 1)
