@@ -9,7 +9,7 @@ import torch
 from torch.utils.data import Dataset
 
 from pose_extraction.errors import UsageError
-from pose_extraction.skeleton import COCO17, H36M17, Skeleton
+from pose_extraction.skeleton import COCO17, H36M17, NTU25, Skeleton
 from recognition.batches import Batch
 from recognition.clips import Clip, ClipSet
 from recognition.legacy_reader import LegacyReader
@@ -20,15 +20,22 @@ from recognition.transforms import (
     crop_scale,
     flip,
     follow_two,
+    middle_part,
     random_move,
     random_part,
     random_shear,
+    random_turn,
+    resample_linear,
     sample_frames,
+    to_aligned,
     to_body,
     to_camera,
+    to_first_frame,
 )
 
 AUTO_FLIP = 0.5
+# Joints of NTU25 by which skeletons in 3D are placed: spine_middle; spine_base to it; right to left shoulder.
+MIDDLE, UPWARDS, ACROSS = 1, (0, 1), (8, 4)
 # Where a joint that was seen is put that falls on (0, 0, 0), which the network takes for one that was not.
 BESIDE_ORIGIN = np.float32(1e-6)
 
@@ -92,6 +99,24 @@ def flip_probability(settings: DataSettings, layout: Skeleton) -> float:
     return settings.flip
 
 
+def check_placement(clips: ClipSet, settings: DataSettings) -> None:
+    """Refuses ways to place and turn persons that a file's joints do not know.
+
+    Raises:
+        UsageError: They are asked for.
+    """
+    if settings.placement != "box" and (clips.dimensions != 3 or clips.layout.name != NTU25.name):
+        raise UsageError(
+            f"{clips.path}: data.placement={settings.placement} is for {NTU25.name} in 3D, and this file has "
+            f"{clips.layout.name} in {clips.dimensions}D; set data.placement=box"
+        )
+    if settings.rotation > 0 and clips.dimensions != 3:
+        raise UsageError(
+            f"{clips.path}: data.rotation={settings.rotation} turns joints in 3D, and this file's are in 2D; set "
+            "data.rotation=0, and data.shear for the variety"
+        )
+
+
 class SkeletonDataset(Dataset[Sample]):
     """Clips of a file under the transforms of a run.
 
@@ -125,6 +150,7 @@ class SkeletonDataset(Dataset[Sample]):
         self.perturbation = perturbation
         self.layout = layout_of_model(clips, settings)
         self._flip = flip_probability(settings, self.layout)
+        check_placement(clips, settings)
         if settings.legacy and perturbation is not None:
             raise UsageError("data.legacy: clips read the published way cannot be perturbed; set it to false")
         # Frames of every item; with own lengths, the most that one has.
@@ -162,20 +188,22 @@ class SkeletonDataset(Dataset[Sample]):
             # Nobody scores above the threshold. The network still needs someone: a person of whom nothing was seen.
             there = np.zeros(1, np.int64)
         keypoint, score = clip.keypoint[there], clip.score[there]
-        keypoint = to_camera(keypoint, clip.size) if clip.size is not None else to_body(keypoint)
+        keypoint, score = self._place(keypoint, score, clip)
         keypoint, score = self._perturb("camera", keypoint, score, clip)
         if len(there) == 2 and not clip.tracked:
             keypoint, score = follow_two(keypoint, score)
         if self.layout.name != self.clips.layout.name:
             keypoint, score = coco_to_h36m(keypoint, score)
-        if rng is not None and settings.part_range_train[0] < 1:
-            part = random_part(score.shape[1], settings.part_range_train, rng)
-            # A part in which nobody is seen shows nothing to learn from.
-            if (score[:, part] > 0).any():
-                keypoint, score = keypoint[:, part], score[:, part]
+        part = self._part(score.shape[1], rng)
+        # A part in which nobody is seen shows nothing to learn from.
+        if part is not None and (score[:, part] > 0).any():
+            keypoint, score = keypoint[:, part], score[:, part]
         if settings.num_frames != "own" or score.shape[1] > self._frames:
-            frames = sample_frames(score.shape[1], self._frames, rng)
-            keypoint, score = keypoint[:, frames], score[:, frames]
+            if settings.resample == "linear":
+                keypoint, score = resample_linear(keypoint, score, self._frames)
+            else:
+                frames = sample_frames(score.shape[1], self._frames, rng)
+                keypoint, score = keypoint[:, frames], score[:, frames]
         ratio = float(np.mean(settings.scale_range_test))
         if rng is not None:
             if self._flip > 0 and rng.random() < self._flip:
@@ -184,8 +212,13 @@ class SkeletonDataset(Dataset[Sample]):
                 keypoint = random_move(keypoint, rng)
             if settings.shear > 0:
                 keypoint = random_shear(keypoint, settings.shear, rng)
+            if settings.rotation > 0:
+                keypoint = random_turn(keypoint, settings.rotation, rng)
             ratio = rng.uniform(*settings.scale_range_train)
-        placed = crop_scale(keypoint, score, ratio)
+        if settings.placement == "box":
+            placed = crop_scale(keypoint, score, ratio)
+        else:
+            placed = np.where((score > 0)[..., None], keypoint, np.float32(0))
         placed, score = self._perturb("model", placed, score, clip)
         # Someone who is in none of the frames that were drawn is not there; but a clip is never without anybody.
         kept = np.flatnonzero((score > 0).any(axis=(1, 2)))
@@ -195,6 +228,29 @@ class SkeletonDataset(Dataset[Sample]):
         if clip.size is None:
             placed[(score > 0) & (placed == 0).all(axis=-1), 0] = BESIDE_ORIGIN
         return placed if clip.size is None else np.concatenate([placed, np.clip(score, 0, 1)[..., None]], axis=-1)
+
+    def _place(self, keypoint: np.ndarray, score: np.ndarray, clip: Clip) -> tuple[np.ndarray, np.ndarray]:
+        """Where the persons lie before anything is drawn, by `data.placement`."""
+        if clip.size is not None:
+            return to_camera(keypoint, clip.size), score
+        if self.settings.placement == "first_frame":
+            return to_first_frame(keypoint, MIDDLE), score
+        if self.settings.placement == "aligned":
+            return to_aligned(keypoint, score, joint=MIDDLE, upwards=UPWARDS, across=ACROSS)
+        return to_body(keypoint), score
+
+    def _part(self, length: int, rng: np.random.Generator | None) -> slice | None:
+        """The frames that are looked at; None for all."""
+        settings = self.settings
+        if rng is None:
+            return (
+                middle_part(length, settings.part_test, fewest=settings.part_min_frames)
+                if settings.part_test < 1
+                else None
+            )
+        if settings.part_range_train[0] == 1:
+            return None
+        return random_part(length, settings.part_range_train, rng, fewest=settings.part_min_frames)
 
     def _perturb(
         self, space: str, keypoint: np.ndarray, score: np.ndarray, clip: Clip

@@ -39,7 +39,18 @@ class DataSettings(Strict):
     part_range_train: tuple[float, float] = Field(
         (1.0, 1.0), description="shares of a clip between which the length of the contiguous part to train on is drawn"
     )
+    part_min_frames: int = Field(1, ge=1, description="frames that such a part has at least, where the clip has them")
+    part_test: float = Field(1.0, gt=0, le=1, description="share of a clip, from its middle, that tests look at")
+    resample: Literal["nearest", "linear"] = Field(
+        "nearest", description="how num_frames are made of a clip's: by choosing frames, or between neighbouring ones"
+    )
+    placement: Literal["box", "first_frame", "aligned"] = Field(
+        "box",
+        description="where a person lies: in a square about the clip's box; or, in 3D and in the file's unit, from the "
+        "first person's spine in its first frame (MAMP), or in every frame, upright and facing the same way (2s-AGCN)",
+    )
     shear: float = Field(0.0, ge=0, lt=1, description="training clips are sheared by up to this, as other views would")
+    rotation: float = Field(0.0, ge=0, description="training clips in 3D are turned by up to this, in radians an axis")
     scale_range_train: tuple[float, float] = (1.0, 3.0)
     scale_range_test: tuple[float, float] = (2.0, 2.0)
     flip: Annotated[float, Field(ge=0, le=1)] | Auto = Field(

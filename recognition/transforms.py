@@ -38,10 +38,48 @@ def sample_frames(length: int, target: int, rng: np.random.Generator | None = No
     return np.minimum(chosen, length - 1).astype(np.int64)
 
 
-def random_part(length: int, shares: tuple[float, float], rng: np.random.Generator) -> slice:
-    """A contiguous part of a clip of `length` frames: its share of them is drawn from a range, then its place."""
-    kept = max(1, round(length * rng.uniform(*shares)))
+def resample_linear(keypoint: np.ndarray, score: np.ndarray, target: int) -> tuple[np.ndarray, np.ndarray]:
+    """`target` frames, evenly over the clip, between neighbouring ones (bilinear resizing along time).
+
+    Where one neighbour alone has seen a joint, its place stands; where none has, the joint is not seen.
+
+    Args:
+        keypoint: float32 (M, T, V, D), NaN where not seen.
+        score: float32 (M, T, V).
+        target: Frames of the result.
+
+    Returns:
+        float32 (M, target, V, D) and (M, target, V).
+    """
+    frames = score.shape[1]
+    place = np.clip((np.arange(target) + 0.5) * (frames / target) - 0.5, 0, frames - 1)
+    before = np.floor(place).astype(np.int64)
+    after = np.minimum(before + 1, frames - 1)
+    share = (place - before).astype(np.float32)[:, None]
+    weights = np.stack([(1 - share) * (score[:, before] > 0), share * (score[:, after] > 0)])  # (2, M, target, V)
+    total = weights.sum(axis=0)
+    parts = np.nan_to_num(np.stack([keypoint[:, before], keypoint[:, after]]))
+    scores = np.stack([score[:, before], score[:, after]])
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return (parts * weights[..., None]).sum(axis=0) / total[..., None], np.where(
+            total > 0, (scores * weights).sum(axis=0) / total, 0
+        ).astype(np.float32)
+
+
+def random_part(length: int, shares: tuple[float, float], rng: np.random.Generator, *, fewest: int = 1) -> slice:
+    """A contiguous part of a clip of `length` frames: its share of them is drawn from a range, then its place.
+
+    It has at least `fewest` frames, or all, where the clip has no more.
+    """
+    kept = min(max(fewest, round(length * rng.uniform(*shares))), length)
     start = int(rng.integers(length - kept + 1))
+    return slice(start, start + kept)
+
+
+def middle_part(length: int, share: float, *, fewest: int = 1) -> slice:
+    """The part of a clip that tests look at: `share` of its frames, from the middle."""
+    kept = min(max(fewest, int(length * share)), length)
+    start = (length - kept) // 2
     return slice(start, start + kept)
 
 
@@ -63,6 +101,87 @@ def to_body(keypoint: np.ndarray) -> np.ndarray:
     points = keypoint[seen]
     extent = np.ptp(points, axis=0).max()
     return (keypoint - origin) / (extent if extent > 0 else np.float32(1))
+
+
+def to_first_frame(keypoint: np.ndarray, joint: int) -> np.ndarray:
+    """3D coordinates, in their unit, from where the first person's `joint` is in the first frame that has it."""
+    seen = np.isfinite(keypoint[:, :, joint]).all(axis=-1)
+    if not seen.any():
+        return keypoint
+    person, frame = np.argwhere(seen)[0]
+    return keypoint - keypoint[person, frame, joint]
+
+
+def to_aligned(
+    keypoint: np.ndarray, score: np.ndarray, *, joint: int, upwards: tuple[int, int], across: tuple[int, int]
+) -> tuple[np.ndarray, np.ndarray]:
+    """3D coordinates as 2s-AGCN has them: centred in every frame, upright and facing the same way.
+
+    A frame without anybody repeats the one before it. Every frame is moved so that the first person's `joint` is the
+    origin, and the whole clip turned so that in the first frame the bone `upwards` points along z, and then so that
+    `across` points along x as far as its turn about z allows.
+
+    Args:
+        keypoint: float32 (M, T, V, 3), NaN where not seen.
+        score: float32 (M, T, V).
+        joint: Becomes the origin.
+        upwards: From the lower to the upper joint of a vertical bone.
+        across: From the right to the left joint of a horizontal line.
+
+    Returns:
+        The same shapes.
+    """
+    empty = ~(score > 0).any(axis=(0, 2))
+    if empty.all():
+        return keypoint, score
+    source = np.where(empty, 0, np.arange(len(empty)))
+    source = np.maximum.accumulate(source)
+    # Before the first person there is no frame to repeat: the first that has someone comes in its place.
+    source[: int(np.argmin(empty))] = int(np.argmin(empty))
+    keypoint, score = keypoint[:, source], score[:, source]
+    centre = keypoint[0, :, joint][:, None]
+    keypoint = keypoint - np.where(np.isfinite(centre), centre, np.float32(0))
+    first = keypoint[0, 0]
+    turn = _turn_onto(first[upwards[1]] - first[upwards[0]], np.array([0.0, 0.0, 1.0]))
+    keypoint = keypoint @ turn.T.astype(np.float32)
+    first = keypoint[0, 0]
+    line = first[across[1]] - first[across[0]]
+    line[2] = 0
+    turn = _turn_onto(line, np.array([1.0, 0.0, 0.0]))
+    return keypoint @ turn.T.astype(np.float32), score
+
+
+def _turn_onto(vector: np.ndarray, axis: np.ndarray) -> np.ndarray:
+    """The rotation (3, 3) about the normal of both that takes a vector's direction to an axis; none where it has none.
+
+    Rodrigues' formula.
+    """
+    length = float(np.linalg.norm(vector))
+    if not np.isfinite(length) or length == 0:
+        return np.eye(3)
+    unit = vector.astype(np.float64) / length
+    normal = np.cross(unit, axis)
+    sine, cosine = float(np.linalg.norm(normal)), float(unit @ axis)
+    if sine < 1e-9:
+        # Opposite directions have no normal of their own; any turn by half a circle about one across does.
+        side = np.roll(axis, 1)
+        return np.eye(3) if cosine > 0 else 2 * np.outer(side, side) - np.eye(3)
+    normal /= sine
+    skew = np.array([[0, -normal[2], normal[1]], [normal[2], 0, -normal[0]], [-normal[1], normal[0], 0]])
+    return np.eye(3) + sine * skew + (1 - cosine) * skew @ skew
+
+
+def random_turn(keypoint: np.ndarray, amount: float, rng: np.random.Generator) -> np.ndarray:
+    """3D coordinates turned about x, then y, then z, by angles drawn from U(-amount, amount) radians."""
+    result = keypoint
+    for first, second in ((1, 2), (2, 0), (0, 1)):
+        angle = rng.uniform(-amount, amount)
+        turn = np.eye(3)
+        turn[first, first] = turn[second, second] = np.cos(angle)
+        turn[second, first] = np.sin(angle)
+        turn[first, second] = -np.sin(angle)
+        result = result @ turn.T.astype(np.float32)
+    return result
 
 
 def follow_two(keypoint: np.ndarray, score: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
