@@ -258,7 +258,8 @@ class SkeletonDataset(Dataset[Sample]):
         if self.perturbation is None or self.perturbation.space != space:
             return keypoint, score
         # By the clip's name: the draw stays when the file gains clips or loses them.
-        return self.perturbation(keypoint, score, np.random.default_rng([self.seed, zlib.crc32(clip.name.encode())]))
+        rng = np.random.default_rng([self.seed, zlib.crc32(clip.name.encode())])
+        return self.perturbation(keypoint, score, rng, clip.size)
 
 
 def collate(samples: Sequence[Sample]) -> Batch:

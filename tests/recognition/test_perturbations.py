@@ -1,17 +1,137 @@
-"""What the disturbances of robustness do, and to what they do nothing."""
+"""What the disturbances of robustness do, and to what they do nothing, against plain definitions."""
 
 import numpy as np
 import pytest
 
-from recognition.perturbations import GaussianNoise, JointOcclusion
+from pose_extraction.skeleton import COCO17
+from recognition.clips import Clip
+from recognition.perturbations import (
+    DroppedPeople,
+    EstimatorErrors,
+    FrameCrop,
+    FrameMasking,
+    GaussianNoise,
+    IdentitySwitches,
+    JointOcclusion,
+    LeftRightSwaps,
+    LowerConfidence,
+    LowerFrameRate,
+    PartOcclusion,
+    Perturbation,
+    ShiftedJoints,
+    SpatialOcclusion,
+    TemporalOcclusion,
+    measure_errors,
+)
+from recognition.transforms import to_camera
+
+SIZE = (1080, 1920)
+PARTS = tuple(COCO17.parts.values())
+MIRROR = tuple(int(joint) for joint in COCO17.flip_indices)
 
 
 def clip(persons: int = 2, frames: int = 40, joints: int = 17) -> tuple[np.ndarray, np.ndarray]:
+    """Persons somewhere in a frame of SIZE, joint 3 never seen and zero, as at the network's input."""
     rng = np.random.default_rng(0)
-    keypoint = rng.uniform(-0.9, 0.9, (persons, frames, joints, 2)).astype(np.float32)
-    score = np.ones((persons, frames, joints), np.float32)
-    score[:, :, 3] = 0
+    keypoint = rng.uniform(-0.9, 0.1, (persons, frames, joints, 2)).astype(np.float32)
+    score = rng.uniform(0.3, 1, (persons, frames, joints)).astype(np.float32)
+    keypoint[:, :, 3], score[:, :, 3] = 0, 0
     return keypoint, score
+
+
+def given_to(perturbation: Perturbation, **sizes: int) -> tuple[np.ndarray, np.ndarray]:
+    """A clip as it comes in the perturbation's space."""
+    keypoint, score = clip(**sizes)
+    if perturbation.space == "camera":
+        keypoint[score == 0] = np.nan
+    return keypoint, score
+
+
+def errors(**changes: float) -> EstimatorErrors:
+    """Those of an estimator that is 3 sigma of a box's side off and misses a fifth."""
+    rng = np.random.default_rng(5)
+    walk = rng.uniform(200, 700, (1, 300, 17, 2)).astype(np.float32)
+    other = walk + rng.normal(0, 5, walk.shape).astype(np.float32)
+    score = np.full(walk.shape[:3], 0.9, np.float32)
+    missed = rng.random(score.shape) < 0.2
+    other[missed] = np.nan
+    first = Clip("a", 0, walk, score, SIZE)
+    second = Clip("a", 0, other, np.where(missed, 0, 0.5).astype(np.float32), SIZE)
+    statistics = measure_errors([(first, second)])
+    assert statistics is not None
+    return EstimatorErrors(statistics, **changes)
+
+
+AT_LEVEL_ZERO = [
+    GaussianNoise(0),
+    GaussianNoise(0, constant=True),
+    GaussianNoise(0, space="model"),
+    ShiftedJoints(0),
+    PartOcclusion(()),
+    JointOcclusion(0),
+    JointOcclusion(0, whole=True),
+    FrameMasking(0),
+    FrameMasking(0, by="zeros"),
+    SpatialOcclusion(PARTS, 0, 0),
+    TemporalOcclusion(0, 0),
+    IdentitySwitches(0),
+    LeftRightSwaps(0, MIRROR),
+    DroppedPeople(0),
+    LowerFrameRate(1),
+    LowerConfidence(0),
+    FrameCrop(0),
+    errors(strength=0),
+]
+AT_SOME_LEVEL = [
+    GaussianNoise(0.01),
+    GaussianNoise(0.01, constant=True),
+    GaussianNoise(0.5, space="model"),
+    ShiftedJoints(3),
+    ShiftedJoints(3, constant=True),
+    PartOcclusion(COCO17.parts["left_arm"]),
+    JointOcclusion(0.3),
+    JointOcclusion(0.3, whole=True),
+    FrameMasking(0.5),
+    FrameMasking(0.5, by="zeros"),
+    SpatialOcclusion(PARTS),
+    TemporalOcclusion(),
+    IdentitySwitches(0.2),
+    LeftRightSwaps(0.3, MIRROR),
+    DroppedPeople(0.3),
+    LowerFrameRate(3),
+    LowerConfidence(0.5),
+    FrameCrop(0.4),
+    errors(),
+]
+
+
+@pytest.mark.parametrize("perturbation", AT_LEVEL_ZERO, ids=str)
+def test_level_zero_changes_nothing(perturbation: Perturbation) -> None:
+    keypoint, score = given_to(perturbation)
+    disturbed, disturbed_score = perturbation(keypoint, score, np.random.default_rng(1), SIZE)
+    np.testing.assert_array_equal(disturbed, keypoint)
+    np.testing.assert_array_equal(disturbed_score, score)
+
+
+@pytest.mark.parametrize("perturbation", AT_SOME_LEVEL, ids=str)
+def test_scores_say_what_is_there_nothing_appears_and_the_input_stays(perturbation: Perturbation) -> None:
+    keypoint, score = given_to(perturbation)
+    before, before_score = keypoint.copy(), score.copy()
+    disturbed, disturbed_score = perturbation(keypoint, score, np.random.default_rng(1), SIZE)
+    np.testing.assert_array_equal(keypoint, before)
+    np.testing.assert_array_equal(score, before_score)
+    assert disturbed.dtype == disturbed_score.dtype == np.float32
+    assert disturbed.shape[:3] == disturbed_score.shape and len(disturbed) == 2
+    assert not np.array_equal(disturbed, keypoint, equal_nan=True) or not np.array_equal(disturbed_score, score)
+    absent = np.isnan(disturbed).all(axis=-1) if perturbation.space == "camera" else (disturbed == 0).all(axis=-1)
+    np.testing.assert_array_equal(absent, disturbed_score == 0)
+    assert np.isfinite(disturbed[~absent]).all()
+    # Joint 3, which nobody saw, does not appear, nor where left and right change places does more than its mirror.
+    unseen = 4 if isinstance(perturbation, LeftRightSwaps) else 3
+    assert not disturbed_score[:, :, (3, unseen)].all(axis=-1).any()
+    again, again_score = perturbation(keypoint, score, np.random.default_rng(1), SIZE)
+    np.testing.assert_array_equal(disturbed, again)
+    np.testing.assert_array_equal(disturbed_score, again_score)
 
 
 def test_noise_has_its_deviation_and_differs_between_persons_frames_and_axes() -> None:
@@ -23,16 +143,61 @@ def test_noise_has_its_deviation_and_differs_between_persons_frames_and_axes() -
     assert abs(np.corrcoef(added.T)[0, 1]) < 0.03
     difference = noisy - keypoint
     assert abs(np.corrcoef(difference[0, :, 0, 0], difference[1, :, 0, 0])[0, 1]) < 0.2
-    assert noisy.dtype == np.float32 and np.isnan(noisy[score == 0]).all()
     np.testing.assert_array_equal(same, score)
+
+
+@pytest.mark.parametrize(("size", "sigma", "pixels"), [((1080, 1920), 0.002, 1.92), ((480, 640), 0.01, 3.2)])
+def test_noise_is_so_many_pixels_of_the_frame(size: tuple[int, int], sigma: float, pixels: float) -> None:
+    place = np.random.default_rng(2).uniform(0, 400, (1, 3000, 17, 2)).astype(np.float32)
+    camera = to_camera(place, size)
+    noisy, _ = GaussianNoise(sigma)(camera, np.ones((1, 3000, 17), np.float32), np.random.default_rng(1))
+    assert ((noisy + 1) * max(size) / 2 - place).std() == pytest.approx(pixels, rel=0.02)
+
+
+def test_constant_noise_is_one_offset_a_joint_and_person() -> None:
+    keypoint, score = clip(persons=300)
+    noisy, _ = GaussianNoise(0.01, constant=True)(keypoint, score, np.random.default_rng(1))
+    offset = (noisy - keypoint)[:, :, :3]
+    np.testing.assert_allclose(offset, np.broadcast_to(offset[:, :1], offset.shape), atol=1e-6)
+    assert offset[:, 0].std() == pytest.approx(0.01, rel=0.05)
 
 
 def test_noise_at_the_input_leaves_absent_joints_at_zero_and_stays_in_range() -> None:
     keypoint, score = clip()
-    keypoint[score == 0] = 0
     noisy, _ = GaussianNoise(0.5, space="model")(keypoint, score, np.random.default_rng(1))
     assert not noisy[score == 0].any()
     assert np.abs(noisy).max() == 1
+
+
+@pytest.mark.parametrize("count", [1, 3, 5, 10, 99])
+@pytest.mark.parametrize("constant", [False, True])
+def test_shifted_joints_are_the_same_in_all_frames_and_land_in_the_persons_box(count: int, constant: bool) -> None:
+    perturbation = ShiftedJoints(count, constant)
+    keypoint, score = given_to(perturbation, frames=200)
+    # The second person is not where the first is.
+    keypoint[1] += 0.5
+    moved, _ = perturbation(keypoint, score, np.random.default_rng(3))
+    changed = (moved != keypoint).any(axis=-1) & (score > 0)
+    joints = np.flatnonzero(changed.any(axis=(0, 1)))
+    assert len(joints) == min(count, 16) and changed[:, :, joints].all()
+    low, high = np.nanmin(keypoint, axis=2), np.nanmax(keypoint, axis=2)
+    within = (moved[:, :, joints] - low[:, :, None]) / (high - low)[:, :, None]
+    assert within.min() > -1e-5 and within.max() < 1 + 1e-5
+    if constant:
+        np.testing.assert_allclose(within, np.broadcast_to(within[:, :1], within.shape), atol=1e-4)
+    else:
+        # Evenly over the box: mean 1/2, variance 1/12.
+        assert within.mean() == pytest.approx(0.5, abs=0.05) and within.var() == pytest.approx(1 / 12, abs=0.02)
+
+
+@pytest.mark.parametrize("part", COCO17.parts)
+def test_a_part_is_gone_in_all_frames_and_nothing_else(part: str) -> None:
+    keypoint, score = clip()
+    hidden, hidden_score = PartOcclusion(COCO17.parts[part])(keypoint, score, np.random.default_rng(0))
+    for joint in range(17):
+        kept = joint not in COCO17.parts[part]
+        np.testing.assert_array_equal(hidden[:, :, joint], keypoint[:, :, joint] * kept)
+        np.testing.assert_array_equal(hidden_score[:, :, joint], score[:, :, joint] * kept)
 
 
 @pytest.mark.parametrize("share", [0, 0.15, 0.6, 1])
@@ -48,3 +213,182 @@ def test_occlusion_takes_exactly_its_share_of_each_person(share: float) -> None:
     if share == 0.6:
         # Cells of the person, not whole joints or frames, and not the same ones for both.
         assert (gone[0] != gone[1]).any() and gone[0].all(axis=0).sum() == gone[0].all(axis=1).sum() == 0
+
+
+def test_occlusion_of_whole_joints_takes_them_in_all_frames() -> None:
+    keypoint, score = clip(persons=5)
+    score[:] = 1
+    _, hidden_score = JointOcclusion(0.3, whole=True)(keypoint, score, np.random.default_rng(2))
+    gone = hidden_score == 0
+    np.testing.assert_array_equal(gone, np.broadcast_to(gone[:, :1], gone.shape))
+    assert gone[:, 0].sum(axis=1).tolist() == [5] * 5 and len(np.unique(gone[:, 0], axis=0)) > 1
+
+
+def test_frames_are_deleted_in_order_or_left_empty() -> None:
+    keypoint, score = clip(frames=243)
+    keypoint[:, :, 0, 0] = np.arange(243)
+    deleted, deleted_score = FrameMasking(0.5)(keypoint, score, np.random.default_rng(4))
+    left = deleted[0, :, 0, 0].astype(int)
+    assert len(left) == 243 - 122 and (np.diff(left) > 0).all()
+    np.testing.assert_array_equal(deleted, keypoint[:, left])
+    np.testing.assert_array_equal(deleted_score, score[:, left])
+    empty, empty_score = FrameMasking(0.5, by="zeros")(keypoint, score, np.random.default_rng(4))
+    there = (empty_score > 0).any(axis=(0, 2))
+    assert empty.shape == keypoint.shape and np.flatnonzero(there).tolist() == left.tolist()
+    assert FrameMasking(1)(keypoint, score, np.random.default_rng(4))[1].shape[1] == 1
+
+
+def test_pcm3_takes_whole_parts_or_one_block_of_frames_within_its_range() -> None:
+    keypoint, score = clip(persons=1, frames=100)
+    score[:] = 1
+    parts, lengths = [], []
+    for seed in range(200):
+        rng = np.random.default_rng(seed)
+        _, spatial = SpatialOcclusion(PARTS)(keypoint, score, rng)
+        gone = (spatial == 0).all(axis=1)[0]
+        whole = [gone[list(part)] for part in PARTS]
+        assert all(part.all() or not part.any() for part in whole)
+        parts.append(sum(bool(part.all()) for part in whole))
+        _, temporal = TemporalOcclusion()(keypoint, score, rng)
+        frames = np.flatnonzero((temporal == 0).all(axis=2)[0])
+        lengths.append(len(frames))
+        assert frames[-1] - frames[0] == len(frames) - 1
+    assert set(parts) == {2, 3}
+    assert min(lengths) >= 30 and max(lengths) <= 70 and np.ptp(lengths) > 30
+
+
+def test_identities_are_exchanged_from_a_frame_on_and_no_pose_is_lost() -> None:
+    perturbation = IdentitySwitches(0.1)
+    keypoint, score = given_to(perturbation, frames=2000)
+    switched, switched_score = perturbation(keypoint, score, np.random.default_rng(1))
+    first = np.array([np.array_equal(switched[0, t], keypoint[0, t], equal_nan=True) for t in range(2000)])
+    for t in range(2000):
+        order = [0, 1] if first[t] else [1, 0]
+        np.testing.assert_array_equal(switched[:, t], keypoint[order, t])
+        np.testing.assert_array_equal(switched_score[:, t], score[order, t])
+    assert first[0] and np.abs(np.diff(first.astype(int))).mean() == pytest.approx(0.1, abs=0.02)
+    alone = given_to(perturbation, persons=1)
+    np.testing.assert_array_equal(perturbation(*alone, np.random.default_rng(1))[0], alone[0])
+
+
+def test_left_and_right_change_places_in_exactly_the_share_of_frames() -> None:
+    perturbation = LeftRightSwaps(0.3, MIRROR)
+    keypoint, score = given_to(perturbation)
+    swapped, swapped_score = perturbation(keypoint, score, np.random.default_rng(1))
+    for person in range(2):
+        wrong = 0
+        for t in range(40):
+            mirrored = not np.array_equal(swapped_score[person, t], score[person, t])
+            joints = list(MIRROR) if mirrored else list(range(17))
+            np.testing.assert_array_equal(swapped[person, t], keypoint[person, t, joints])
+            np.testing.assert_array_equal(swapped_score[person, t], score[person, t, joints])
+            wrong += mirrored
+        assert wrong == 12
+
+
+@pytest.mark.parametrize("share", [0.1, 0.5, 1])
+def test_people_are_lost_in_exactly_the_share_of_frames_and_for_some_in_a_row(share: float) -> None:
+    perturbation = DroppedPeople(share)
+    keypoint, score = given_to(perturbation, frames=200)
+    _, left = perturbation(keypoint, score, np.random.default_rng(1))
+    lost = (left == 0).all(axis=2)
+    assert lost.sum(axis=1).tolist() == [round(share * 200)] * 2
+    if share == 0.1:
+        begins = (np.diff(lost.astype(int), prepend=0, axis=1) == 1).sum(axis=1)
+        assert (begins <= 4).all()
+
+
+def test_a_lower_frame_rate_keeps_every_nth_frame() -> None:
+    keypoint, score = given_to(LowerFrameRate(4), frames=41)
+    starts = set()
+    for seed in range(30):
+        kept, kept_score = LowerFrameRate(4)(keypoint, score, np.random.default_rng(seed))
+        start = next(s for s in range(4) if np.array_equal(keypoint[:, s::4], kept, equal_nan=True))
+        np.testing.assert_array_equal(kept_score, score[:, start::4])
+        starts.add(start)
+    assert starts == {0, 1, 2, 3}
+    assert LowerFrameRate(99)(keypoint, score, np.random.default_rng(0))[1].shape[1] == 1
+
+
+def test_lower_confidence_moves_nothing() -> None:
+    keypoint, score = given_to(LowerConfidence(0.25))
+    same, lower = LowerConfidence(0.25)(keypoint, score, np.random.default_rng(0))
+    np.testing.assert_array_equal(same, keypoint)
+    np.testing.assert_allclose(lower, 0.75 * score, rtol=1e-6)
+
+
+def test_a_crop_hides_what_lies_outside_its_window_in_pixels() -> None:
+    rng = np.random.default_rng(0)
+    pixels = rng.uniform((0, 0), (1920, 1080), (1, 50, 200, 2)).astype(np.float32)
+    score = np.ones(pixels.shape[:3], np.float32)
+    for seed in range(20):
+        draws = np.random.default_rng(seed).uniform(0, 0.4, 2)
+        low = draws * (1920, 1080)
+        inside = ((pixels >= low) & (pixels <= low + 0.6 * np.array([1920, 1080]))).all(axis=-1)
+        _, kept = FrameCrop(0.4)(to_camera(pixels, SIZE), score, np.random.default_rng(seed), SIZE)
+        assert ((kept > 0) != inside).sum() <= 2  # rounding at the very edge
+    with pytest.raises(ValueError, match="3D"):
+        FrameCrop(0.4)(pixels, score, rng, None)
+
+
+def test_measured_errors_are_those_that_were_made_and_replayed_ones_are_like_them() -> None:
+    """An estimator that is 2 % of the box to the right, trembles slowly, and misses the left wrist in stretches."""
+    rng = np.random.default_rng(7)
+    frames, wrist = 6000, 9
+    first = rng.uniform(100, 300, (1, frames, 17, 2)).astype(np.float32)
+    first[:, :, 0], first[:, :, 1] = (0, 0), (400, 200)  # a box 400 wide
+    tremble = rng.normal(0, 1, (1, frames, 17, 2))
+    for t in range(1, frames):
+        tremble[:, t] = 0.8 * tremble[:, t - 1] + 0.6 * tremble[:, t]
+    second = (first + 4 * tremble + (8, 0)).astype(np.float32)
+    score = np.full((1, frames, 17), 0.8, np.float32)
+    other_score = np.full((1, frames, 17), 0.4, np.float32)
+    missed = np.zeros(frames, bool)
+    for start in range(0, frames, 50):
+        missed[start : start + 10] = True
+    second[0, missed, wrist], other_score[0, missed, wrist] = np.nan, 0
+    stranger = np.full((1, frames, 17, 2), 2000, np.float32)
+    found = measure_errors(
+        [
+            (
+                Clip("a", 0, first, score, SIZE),
+                Clip("a", 0, np.concatenate([stranger, second]), np.concatenate([score, other_score]), SIZE),
+            )
+        ]
+    )
+    assert found is not None and found.clips == 1 and found.pairs == frames * 17 - missed.sum()
+    middle = found.displacement[:, :, 50]
+    np.testing.assert_allclose(middle, np.broadcast_to((0.02, 0), middle.shape), atol=1.5e-3)
+    assert found.displacement[5, 0, 84] - found.displacement[5, 0, 16] == pytest.approx(2 * 0.01, rel=0.1)
+    assert found.correlation == pytest.approx(0.8, abs=0.05)
+    assert found.missed[wrist] == pytest.approx(0.2) and found.missed.sum() == found.missed[wrist]
+    assert found.still_missed[wrist] == pytest.approx(0.9, abs=0.01)
+
+    replayed, replayed_score = EstimatorErrors(found)(to_camera(first, SIZE), score, np.random.default_rng(1), SIZE)
+    again = measure_errors(
+        [
+            (
+                Clip("a", 0, first, score, SIZE),
+                Clip("a", 0, ((replayed + 1) * 960).astype(np.float32), replayed_score, SIZE),
+            )
+        ]
+    )
+    assert again is not None
+    np.testing.assert_allclose(again.displacement[..., 10:91:10], found.displacement[..., 10:91:10], atol=4e-3)
+    np.testing.assert_allclose(again.correlation, found.correlation, atol=0.06)
+    assert again.missed[wrist] == pytest.approx(0.2, abs=0.05)
+    assert again.still_missed[wrist] == pytest.approx(0.9, abs=0.03)
+    assert np.median(replayed_score) == pytest.approx(0.4)
+    twice, _ = EstimatorErrors(found, 2)(to_camera(first, SIZE), score, np.random.default_rng(1), SIZE)
+    both = np.isfinite(replayed) & np.isfinite(twice)
+    np.testing.assert_allclose(
+        (twice - to_camera(first, SIZE))[both], 2 * (replayed - to_camera(first, SIZE))[both], atol=1e-4
+    )
+
+
+def test_clips_that_no_two_persons_share_tell_nothing() -> None:
+    keypoint = np.random.default_rng(0).uniform(0, 100, (1, 30, 17, 2)).astype(np.float32)
+    score = np.ones((1, 30, 17), np.float32)
+    here, far = Clip("a", 0, keypoint, score, SIZE), Clip("a", 0, keypoint + 900, score, SIZE)
+    shorter = Clip("a", 0, keypoint[:, :20], score[:, :20], SIZE)
+    assert measure_errors([(here, far)]) is None and measure_errors([(here, shorter)]) is None

@@ -1,0 +1,44 @@
+"""Disturbances of skeletons that robustness is measured with (section 4.3 of the MaskCLR paper, and beyond it).
+
+Each is drawn from a generator that is keyed to the seed and the clip, so that two models see the same one.
+"""
+
+from recognition.perturbations.base import Perturbation, Space
+from recognition.perturbations.estimator_errors import ErrorStatistics, EstimatorErrors, measure_errors
+from recognition.perturbations.noise import GaussianNoise, ShiftedJoints
+from recognition.perturbations.occlusion import (
+    FrameMasking,
+    JointOcclusion,
+    PartOcclusion,
+    SpatialOcclusion,
+    TemporalOcclusion,
+)
+from recognition.perturbations.pipeline_damage import (
+    DroppedPeople,
+    FrameCrop,
+    IdentitySwitches,
+    LeftRightSwaps,
+    LowerConfidence,
+    LowerFrameRate,
+)
+
+__all__ = [
+    "DroppedPeople",
+    "ErrorStatistics",
+    "EstimatorErrors",
+    "FrameCrop",
+    "FrameMasking",
+    "GaussianNoise",
+    "IdentitySwitches",
+    "JointOcclusion",
+    "LeftRightSwaps",
+    "LowerConfidence",
+    "LowerFrameRate",
+    "PartOcclusion",
+    "Perturbation",
+    "ShiftedJoints",
+    "Space",
+    "SpatialOcclusion",
+    "TemporalOcclusion",
+    "measure_errors",
+]

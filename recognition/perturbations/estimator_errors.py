@@ -1,0 +1,206 @@
+"""How two pose estimators differ on the same clips, as statistics, and these statistics replayed as noise.
+
+Of each joint: the distribution of its displacement from the first estimator to the second along x and y, in units of
+the longer side of the person's box in that frame; how displacements of neighbouring frames hang together; how often and
+for how long the second misses what the first sees; and the scores of both.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.optimize import linear_sum_assignment
+from scipy.special import ndtr
+
+from recognition.clips import Clip
+from recognition.perturbations.base import Space, without
+
+# A distribution is kept as its values at so many even steps of probability.
+QUANTILES = 101
+# Of a joint that both estimators saw in fewer frames than this, no distribution is told.
+FEWEST = 20
+# Persons whose joints lie on average further apart than this, in sides of the box, are not the same.
+FARTHEST = 0.5
+
+
+@dataclass(frozen=True)
+class ErrorStatistics:
+    """What `measure_errors` found.
+
+    Args:
+        displacement: float64 (V, 2, QUANTILES), quantiles along x and y, zeros for a joint that is hardly ever seen.
+        correlation: float64 (V,), of the displacements of neighbouring frames, mean of x and y, 0 to 1.
+        missed: float64 (V,), share of the frames in which the first sees the joint and the second does not.
+        still_missed: float64 (V,), of those that are followed by a frame in which the first sees it, the share in which
+            the second goes on missing it.
+        score_from: float64 (QUANTILES,), quantiles of the first's scores where both see a joint.
+        score_to: float64 (QUANTILES,), of the second's.
+        clips: Clips that were compared.
+        pairs: Joints in frames that both saw.
+    """
+
+    displacement: np.ndarray
+    correlation: np.ndarray
+    missed: np.ndarray
+    still_missed: np.ndarray
+    score_from: np.ndarray
+    score_to: np.ndarray
+    clips: int
+    pairs: int
+
+
+def measure_errors(pairs: Iterable[tuple[Clip, Clip]]) -> ErrorStatistics | None:
+    """The statistics over clips of two estimators; None where no two persons could be matched.
+
+    Args:
+        pairs: The same clips by the first and by the second estimator. Clips with different numbers of frames or of
+            joints are left out. Persons are matched by the distance of their joints over the clip.
+    """
+    displacements, seen_pairs, first_scores, second_scores = [], [], [], []
+    clips = 0
+    for first, second in pairs:
+        if first.score.shape[1:] != second.score.shape[1:]:
+            continue
+        matched = _matched_persons(first.keypoint, second.keypoint)
+        clips += bool(matched)
+        for a, b in matched:
+            side = _box_side(first.keypoint[a])  # (T,)
+            displacements.append((second.keypoint[b] - first.keypoint[a]) / side[:, None, None])  # NaN unless both saw
+            sees, sees_too = first.score[a] > 0, second.score[b] > 0
+            seen_pairs.append((sees, sees & ~sees_too))
+            first_scores.append(first.score[a][sees & sees_too])
+            second_scores.append(second.score[b][sees & sees_too])
+    if not displacements:
+        return None
+    together = np.concatenate(displacements).astype(np.float64)  # (all T, V, 2)
+    steps = np.linspace(0, 1, QUANTILES)
+    joints = together.shape[1]
+    displacement, correlation = np.zeros((joints, 2, QUANTILES)), np.zeros(joints)
+    for joint in range(joints):
+        known = together[np.isfinite(together[:, joint]).all(axis=-1), joint]
+        if len(known) >= FEWEST:
+            displacement[joint] = np.quantile(known, steps, axis=0).T
+            correlation[joint] = _neighbour_correlation([clip[:, joint] for clip in displacements], known.mean(axis=0))
+    sees = np.concatenate([one for one, _ in seen_pairs])
+    misses = np.concatenate([one for _, one in seen_pairs])
+    goes_on = [(misses[:-1] & sees[1:], misses[:-1] & misses[1:]) for sees, misses in seen_pairs]
+    followed = np.sum([one.sum(axis=0) for one, _ in goes_on], axis=0)
+    still = np.sum([one.sum(axis=0) for _, one in goes_on], axis=0)
+    scores = [np.concatenate(parts).astype(np.float64) for parts in (first_scores, second_scores)]
+    known_scores = len(scores[0]) > 0
+    return ErrorStatistics(
+        displacement=displacement,
+        correlation=correlation,
+        missed=misses.sum(axis=0) / np.maximum(sees.sum(axis=0), 1),
+        still_missed=still / np.maximum(followed, 1),
+        score_from=np.quantile(scores[0], steps) if known_scores else steps,
+        score_to=np.quantile(scores[1], steps) if known_scores else steps,
+        clips=clips,
+        pairs=len(scores[0]),
+    )
+
+
+@dataclass(frozen=True)
+class EstimatorErrors:
+    """The differences between two estimators, replayed on skeletons of the first.
+
+    Displacements have the measured distribution of each joint, and are as alike in neighbouring frames as was measured;
+    what is missed comes in stretches as long as measured; a score becomes the one of the same rank among the second's.
+
+    Args:
+        statistics: What was measured.
+        strength: Factor of displacements and of the share that is missed, and how far scores go towards the second's;
+            1 replays what was measured, 0 nothing.
+    """
+
+    statistics: ErrorStatistics
+    strength: float = 1.0
+
+    @property
+    def space(self) -> Space:
+        return "camera"
+
+    def __call__(
+        self,
+        keypoint: np.ndarray,
+        score: np.ndarray,
+        rng: np.random.Generator,
+        size: tuple[int, int] | None = None,
+    ) -> tuple[np.ndarray, np.ndarray]:
+        found, strength = self.statistics, self.strength
+        persons, frames, joints, _ = keypoint.shape
+        normal = _correlated_normal(rng, (persons, frames, joints, 2), found.correlation[:, None])
+        steps = np.linspace(0, 1, QUANTILES)
+        share = ndtr(normal)
+        moved = np.empty_like(keypoint)
+        side = np.stack([_box_side(person) for person in keypoint])
+        for joint in range(joints):
+            for axis in range(2):
+                error = np.interp(share[:, :, joint, axis], steps, found.displacement[joint, axis])
+                moved[:, :, joint, axis] = keypoint[:, :, joint, axis] + (strength * error * side).astype(np.float32)
+        gone = _stretches(rng, score.shape, np.clip(found.missed * strength, 0, 1), found.still_missed)
+        likened = score
+        if strength:
+            target = np.interp(score, found.score_from, found.score_to)
+            mixed = score + min(strength, 1.0) * (target - score)
+            # Seen is seen: only `gone` takes joints away.
+            likened = np.where(score > 0, np.maximum(mixed, np.finfo(np.float32).tiny), 0).astype(np.float32)
+        return without(moved, likened, gone, np.nan)
+
+
+def _box_side(person: np.ndarray) -> np.ndarray:
+    """Longer side (T,) of the box of the joints (T, V, 2) that are seen in each frame; NaN without any."""
+    seen = np.isfinite(person)
+    low = np.where(seen, person, np.inf).min(axis=1)
+    high = np.where(seen, person, -np.inf).max(axis=1)
+    side = (high - low).max(axis=-1)
+    return np.where(side > 0, side, np.nan)
+
+
+def _matched_persons(first: np.ndarray, second: np.ndarray) -> list[tuple[int, int]]:
+    """Pairs of persons (M, T, V, 2) of two estimators that are the same one."""
+    distance = np.full((len(first), len(second)), np.inf)
+    for a, person in enumerate(first):
+        side = _box_side(person)[:, None]
+        for b, other in enumerate(second):
+            apart = np.linalg.norm(other - person, axis=-1) / side
+            if np.isfinite(apart).any():
+                distance[a, b] = np.nanmean(apart)
+    rows, columns = linear_sum_assignment(np.where(np.isfinite(distance), distance, 1e6))
+    return [(int(a), int(b)) for a, b in zip(rows, columns, strict=True) if distance[a, b] <= FARTHEST]
+
+
+def _neighbour_correlation(clips: list[np.ndarray], mean: np.ndarray) -> float:
+    """Correlation of displacements (T, 2) with those of the next frame, mean of both axes, not below 0."""
+    before = np.concatenate([clip[:-1] for clip in clips]) - mean
+    after = np.concatenate([clip[1:] for clip in clips]) - mean
+    both = np.isfinite(before).all(axis=-1) & np.isfinite(after).all(axis=-1)
+    before, after = before[both], after[both]
+    spread = np.sqrt((before**2).sum(axis=0) * (after**2).sum(axis=0))
+    if not len(before) or not spread.all():
+        return 0.0
+    return float(np.clip(((before * after).sum(axis=0) / spread).mean(), 0, 1))
+
+
+def _correlated_normal(rng: np.random.Generator, shape: tuple[int, ...], correlation: np.ndarray) -> np.ndarray:
+    """Standard normal numbers (M, T, V, 2), each frame's correlated with those of the frame before."""
+    normal = rng.standard_normal(shape)
+    rest = np.sqrt(1 - correlation**2)
+    for frame in range(1, shape[1]):
+        normal[:, frame] = correlation * normal[:, frame - 1] + rest * normal[:, frame]
+    return normal
+
+
+def _stretches(
+    rng: np.random.Generator, shape: tuple[int, int, int], share: np.ndarray, stays: np.ndarray
+) -> np.ndarray:
+    """bool (M, T, V), True in a share (V,) of the frames; what is True stays so with a probability (V,)."""
+    # What makes `share` the mean of a chain that stays with this probability; a chain cannot stay more rarely.
+    stays = np.maximum(stays, np.where(share > 0, 2 - 1 / np.maximum(share, 1e-12), 0))
+    begins = np.where(share < 1, share * (1 - stays) / np.maximum(1 - share, 1e-12), 1)
+    drawn = rng.random(shape)
+    state = np.zeros(shape, bool)
+    state[:, 0] = drawn[:, 0] < share
+    for frame in range(1, shape[1]):
+        state[:, frame] = drawn[:, frame] < np.where(state[:, frame - 1], stays, begins)
+    return state

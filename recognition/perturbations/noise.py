@@ -1,0 +1,76 @@
+"""Joints that are not where they were: Gaussian noise, and single joints somewhere else."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from recognition.perturbations.base import Space
+
+
+@dataclass(frozen=True)
+class GaussianNoise:
+    """Normal noise on every coordinate of every joint that was seen, each person by itself.
+
+    Args:
+        sigma: Standard deviation in the unit of the space; 0.01 in camera space is 9.6 pixels of a 1920-pixel frame.
+        space: In camera space a frame that is repeated to fill a longer clip repeats its noise.
+        constant: Whether a joint's noise is the same in all frames (supplementary, section 7.1).
+    """
+
+    sigma: float
+    space: Space = "camera"
+    constant: bool = False
+
+    def __call__(
+        self,
+        keypoint: np.ndarray,
+        score: np.ndarray,
+        rng: np.random.Generator,
+        size: tuple[int, int] | None = None,
+    ) -> tuple[np.ndarray, np.ndarray]:
+        persons, frames, joints, dimensions = keypoint.shape
+        noise = rng.standard_normal((persons, 1 if self.constant else frames, joints, dimensions), np.float32)
+        disturbed = keypoint + np.where(score[..., None] > 0, noise * np.float32(self.sigma), np.float32(0))
+        return (np.clip(disturbed, -1, 1) if self.space == "model" else disturbed), score
+
+
+@dataclass(frozen=True)
+class ShiftedJoints:
+    """Some joints of every person, the same in all frames of the clip, moved into its box at random.
+
+    A joint goes to a point drawn evenly from the box of what was seen of that person in that frame. Only joints are
+    chosen that someone shows in some frame, and a joint that was not seen stays unseen.
+
+    Args:
+        count: How many joints; all of them where a clip shows fewer.
+        constant: Whether a joint keeps its place in the box over the clip, and is not drawn anew in each frame.
+    """
+
+    count: int
+    constant: bool = False
+
+    @property
+    def space(self) -> Space:
+        return "camera"
+
+    def __call__(
+        self,
+        keypoint: np.ndarray,
+        score: np.ndarray,
+        rng: np.random.Generator,
+        size: tuple[int, int] | None = None,
+    ) -> tuple[np.ndarray, np.ndarray]:
+        persons, frames, _, dimensions = keypoint.shape
+        seen = score > 0
+        shown = np.flatnonzero(seen.any(axis=(0, 1)))
+        chosen = rng.permutation(shown)[: self.count]
+        place = rng.random((persons, 1 if self.constant else frames, len(chosen), dimensions), np.float32)
+        points = np.where(seen[..., None], keypoint, np.float32(np.inf))
+        low = points.min(axis=2, keepdims=True)
+        high = np.where(seen[..., None], keypoint, np.float32(-np.inf)).max(axis=2, keepdims=True)
+        there = seen[:, :, chosen, None]
+        with np.errstate(invalid="ignore"):
+            moved = low + place * (high - low)
+        disturbed = keypoint.copy()
+        disturbed[:, :, chosen] = np.where(there, moved, keypoint[:, :, chosen])
+        return disturbed, score
