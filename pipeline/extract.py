@@ -140,7 +140,7 @@ def extract(
     devices = parse_devices(settings.device)
     if detector is not None and len(devices) > 1:
         raise UsageError(f"a detector of one's own works on one device, not on {settings.device}")
-    estimator, detector_identity = _identities(settings, devices, detector, console)
+    estimator, detector_identity = identities(settings, devices, detector, console)
     folder = out / display_name(settings.estimator)
     _refuse_unwritable(folder)
     plan = Plan(settings, estimator, detector_identity, folder, plan_clips(inputs.sources, known), known.origin)
@@ -235,9 +235,10 @@ class _Failures:
         self._console.print(text, style=style, highlight=False, markup=False, soft_wrap=True)
 
 
-def _identities(
+def identities(
     settings: ExtractSettings, devices: Sequence[str], detector: Detector | None, console: Console
 ) -> tuple[Identity, Identity | None]:
+    """The networks that settings name, on the first of the devices; their weights are downloaded if need be."""
     def find(kind: str, name: str, checkpoint: str | None) -> Identity:
         request = Request(device=devices[0], backend=settings.backend, precision=settings.precision)
         if is_onnx(name):

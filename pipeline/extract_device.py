@@ -70,16 +70,7 @@ def run_device(
     Returns:
         The extractor, with the times of its stages.
     """
-    request = plan.request()
-    estimator = load_estimator(plan.estimator, request)
-    if detector is None and plan.detector is not None:
-        detector = load_detector(plan.detector, request)
-    on_cpu = plan.estimator.placement.device == "cpu"
-    chosen = plan.settings.workers
-    # On a CPU the networks take all there is; on a GPU decoding is what limits, and several share the processors.
-    share = cpu_count() // (1 + plan.settings.device.count(","))
-    workers = chosen if chosen != "auto" else 1 if on_cpu else min(8, max(1, share - 1))
-    extractor = PoseExtractor(estimator, detector, plan.extraction(), workers=workers)
+    extractor = open_extractor(plan, detector=detector)
 
     def jobs() -> Iterator[VideoJob]:
         for source in work:
@@ -118,6 +109,28 @@ def _digest_or_none(plan: Plan, source: Source) -> str | None:
         # The reader meets the same obstacle and tells it better; if it does not, the result does not count as done.
         log.info("%s: cannot be read (%s)", source.path, error)
         return None
+
+
+def open_extractor(plan: Plan, *, detector: Detector | None = None, at_once: bool = False) -> PoseExtractor:
+    """Loads a plan's networks.
+
+    Args:
+        plan: See `Plan`.
+        detector: Used in place of the plan's.
+        at_once: Whether each frame is to be answered as soon as it comes, at the cost of speed: no batches.
+    """
+    request = plan.request()
+    if at_once:
+        request = replace(request, batch_size=1, frame_batch=1)
+    estimator = load_estimator(plan.estimator, request)
+    if detector is None and plan.detector is not None:
+        detector = load_detector(plan.detector, request)
+    on_cpu = plan.estimator.placement.device == "cpu"
+    chosen = plan.settings.workers
+    # On a CPU the networks take all there is; on a GPU decoding is what limits, and several share the processors.
+    share = cpu_count() // (1 + plan.settings.device.count(","))
+    workers = chosen if chosen != "auto" else 1 if on_cpu else min(8, max(1, share - 1))
+    return PoseExtractor(estimator, detector, plan.extraction(), workers=workers)
 
 
 class _Interrupted(Exception):

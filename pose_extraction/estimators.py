@@ -44,6 +44,7 @@ class Request:
         backend: One of `backends.BACKENDS`.
         precision: One of `backends.PRECISIONS`; "auto" leaves detectors at fp32.
         batch_size: Crops at once (top-down) or frames at once (bottom-up); None chooses by device.
+        frame_batch: Frames that a detector sees at once; None chooses by device.
         flip_test: See `TopdownEstimator`.
         score_threshold: Boxes of a detector below are not persons.
         oblong: Lets a detector of RTMDet's kind run on as much of its square input as a frame needs.
@@ -54,6 +55,7 @@ class Request:
     backend: str = "auto"
     precision: str = "auto"
     batch_size: int | None = None
+    frame_batch: int | None = None
     flip_test: bool = False
     score_threshold: float = 0.3
     oblong: bool = True
@@ -203,7 +205,7 @@ def load_detector(identity: Identity, request: Request | None = None) -> Detecto
     """Builds the detector that `identify` found; errors as for `load_estimator`."""
     request = request or Request()
     placement, threshold = identity.placement, request.score_threshold
-    batch_size = _frame_batch(placement)
+    batch_size = request.frame_batch or _frame_batch(placement)
     if identity.entry is None:
         assert identity.file is not None
         return detector_from_onnx(identity.file, placement, batch_size=batch_size, score_threshold=threshold)

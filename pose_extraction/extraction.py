@@ -1,8 +1,8 @@
 """The order of the steps: frames of many videos become tracked, cleaned persons."""
 
-from collections.abc import Generator, Iterable, Iterator, Sequence
+from collections.abc import Generator, Hashable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -20,7 +20,9 @@ from pose_extraction.streaming import (
 )
 from pose_extraction.topdown import TopdownEstimator
 from pose_extraction.tracking import Tracker, TrackerSettings, build_tracks
+from pose_extraction.video import Frame
 
+Source = TypeVar("Source", bound=Hashable)
 # People move almost on straight lines for this many seconds, so that boxes between two detections can be drawn in. On
 # real clips at 30 frames a second, mean OKS to detection in every frame was 0.99 with every 2nd and 0.98 with every
 # 4th, where the network is sure (benchmarks/default_vs_accurate.py).
@@ -99,7 +101,12 @@ class PoseExtractor:
 
     def frames(self, jobs: Iterable[VideoJob]) -> Generator[tuple[VideoJob, FramePoses | None], None, None]:
         """Poses of each frame as they come, videos interleaved; (job, None) at the end of a video."""
-        frames = decode_ahead(jobs, workers=self.workers)
+        yield from self.poses(decode_ahead(jobs, workers=self.workers))
+
+    def poses(
+        self, frames: Iterable[tuple[Source, Frame | None]]
+    ) -> Generator[tuple[Source, FramePoses | None], None, None]:
+        """The same for frames from anywhere: (source, frame) pairs, (source, None) at the end of a source."""
         if isinstance(self.estimator, TopdownEstimator):
             if self.detector is None:
                 raise ValueError("a top-down estimator needs a detector")

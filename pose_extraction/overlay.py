@@ -1,12 +1,14 @@
-"""Poses drawn on their frames: bones, joints faded by score, box and track id."""
+"""Poses drawn on their frames: bones, joints faded by score, box and track id; captions and heat where there are any."""
 
 import colorsys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import cv2
 import numpy as np
 
+from pose_extraction.lettering import draw_text, text_size
 from pose_extraction.poses import VideoPoses
 from pose_extraction.skeleton import COCO17, Skeleton
 from pose_extraction.video import VideoReader
@@ -19,6 +21,23 @@ MIN_SCORE = 0.05
 # An edge between two neighbouring golden-ratio hues is never narrow, however many ids there are.
 GOLDEN_RATIO = 0.6180339887498949
 BORDER = (20, 20, 20)
+# Heat that is drawn in the brightest colour.
+FULL_HEAT = 2.5
+
+
+@dataclass(frozen=True)
+class Stretch:
+    """Poses of consecutive sampled frames of a video, and what is told of them.
+
+    Args:
+        video: The poses.
+        captions: What is written over a person's head after the id, by id.
+        heat: Float (T, V) over the video's frames, 1 for an ordinary joint, NaN for none; by id.
+    """
+
+    video: VideoPoses
+    captions: Mapping[int, str] = field(default_factory=dict)
+    heat: Mapping[int, np.ndarray] = field(default_factory=dict)
 
 
 def track_colour(track_id: int) -> tuple[int, int, int]:
@@ -38,6 +57,9 @@ def draw_poses(
     box: np.ndarray,
     imputed: np.ndarray | None = None,
     skeleton: Skeleton = COCO17,
+    *,
+    captions: Sequence[str] | None = None,
+    heat: np.ndarray | None = None,
 ) -> np.ndarray:
     """Draws persons on a copy of a frame.
 
@@ -51,6 +73,8 @@ def draw_poses(
         box: (M, 4) x1 y1 x2 y2 pixels, NaN where the person was not found.
         imputed: bool (M, V), True for a joint that a step filled in.
         skeleton: Layout of the V joints.
+        captions: M texts to write over the heads, after the ids.
+        heat: (M, V), 1 for an ordinary joint, NaN for none; drawn as glowing joints.
 
     Returns:
         uint8 (H, W, 3) BGR.
@@ -62,11 +86,15 @@ def draw_poses(
     for person in range(len(keypoint)):
         colour = track_colour(int(track_id[person]))
         _draw_skeleton(canvas, keypoint[person], keypoint_score[person], imputed[person], colour, thickness, skeleton)
+        if heat is not None:
+            _draw_heat(canvas, keypoint[person], keypoint_score[person], heat[person], thickness)
     # Boxes and ids last: a number under somebody's arm cannot be read.
     for person in range(len(keypoint)):
         corners = _corners(box[person], keypoint[person])
         if corners is not None:
             label = str(int(track_id[person]))
+            if captions is not None and captions[person]:
+                label = f"{label} {captions[person]}"
             _draw_box(canvas, corners, label, track_colour(int(track_id[person])), thickness)
     return canvas
 
@@ -110,6 +138,24 @@ def _draw_skeleton(
             _joint(layer, points[joint], shades[joint], thickness, bool(imputed[joint]))
         if opacity < 1:
             cv2.addWeighted(layer, opacity, region, 1 - opacity, 0, dst=region)
+
+
+def _draw_heat(
+    canvas: np.ndarray, keypoint: np.ndarray, score: np.ndarray, heat: np.ndarray, thickness: int
+) -> None:
+    height, width = canvas.shape[:2]
+    known = np.isfinite(keypoint).all(1) & (score >= MIN_SCORE) & np.isfinite(heat)
+    # Hottest last: what counted most is never hidden.
+    for joint in sorted(np.flatnonzero(known), key=lambda one: float(heat[one])):
+        x, y = keypoint[joint]
+        if not (-width < x < 2 * width and -height < y < 2 * height):
+            continue
+        share = float(np.clip(heat[joint] / FULL_HEAT, 0, 1))
+        shade = cv2.applyColorMap(np.uint8([[round(255 * share)]]), cv2.COLORMAP_INFERNO)[0, 0].tolist()
+        radius = round(16 * thickness * (1.5 + 3 * share))
+        centre = (round(float(x) * 16), round(float(y) * 16))
+        cv2.circle(canvas, centre, radius, shade, cv2.FILLED, cv2.LINE_AA, shift=4)
+        cv2.circle(canvas, centre, radius, (255, 255, 255), max(1, thickness // 2), cv2.LINE_AA, shift=4)
 
 
 def _joint_colours(colour: tuple[int, int, int], skeleton: Skeleton) -> list[tuple[int, int, int]]:
@@ -159,7 +205,7 @@ def _draw_box(
     cv2.rectangle(canvas, (x1, y1), (x2, y2), colour, max(1, thickness // 2), cv2.LINE_AA)
     scale = max(0.4, min(height, width) / 900)
     weight = max(1, round(scale * 1.5))
-    (text_width, text_height), _ = cv2.getTextSize(label, cv2.FONT_HERSHEY_SIMPLEX, scale, weight)
+    text_width, text_height = text_size(label, scale, weight)
     pad = 2 + thickness
     # Above the box where there is room, inside it otherwise; never beyond the frame.
     left = min(max(x1, 0), max(width - text_width - 2 * pad, 0))
@@ -168,7 +214,7 @@ def _draw_box(
     origin = (left + pad, bottom - pad)
     dark = np.dot(colour, (0.114, 0.587, 0.299)) < 110
     ink = (255, 255, 255) if dark else BORDER
-    cv2.putText(canvas, label, origin, cv2.FONT_HERSHEY_SIMPLEX, scale, ink, weight, cv2.LINE_AA)
+    draw_text(canvas, label, origin, scale, weight, ink)
 
 
 def write_overlay(
@@ -197,31 +243,104 @@ def write_overlay(
     Raises:
         VideoError: The source cannot be read or the video cannot be written.
     """
-    keypoint, score, imputed = video.dense()
-    track_id = np.array([track.track_id for track in video.tracks], np.int64)
-    box = np.full((len(video.tracks), video.num_frames, 4), np.nan, np.float32)
-    for person, track in enumerate(video.tracks):
-        box[person, track.start : track.stop] = track.box
     start, end = (float(video.time[0]), _end(video.time)) if video.num_frames else (None, None)
+    return write_stretches(
+        source, [Stretch(video)], path, start=start, end=end, image_fps=image_fps, on_frame=on_frame
+    )
+
+
+def write_stretches(
+    source: Path,
+    stretches: Iterable[Stretch],
+    path: Path,
+    *,
+    start: float | None = None,
+    end: float | None = None,
+    image_fps: float = 30.0,
+    on_frame: Callable[[], None] = lambda: None,
+) -> list[str]:
+    """The same as `write_overlay` for poses that become known piece by piece, in the memory that one piece takes.
+
+    Args:
+        source: The video, or folder of images.
+        stretches: In order, taken one by one as the drawing comes to them.
+        path: File to write, .mp4.
+        start: Seconds at which it begins; None for the source's beginning.
+        end: Seconds before which it ends; None for the source's end.
+        image_fps: Frames per second of a folder of images.
+        on_frame: Called before each frame; what it raises ends the drawing, and no file is left.
+
+    Returns:
+        What went wrong in reading, one sentence each.
+
+    Raises:
+        VideoError: The source cannot be read or the video cannot be written.
+    """
+    supply = iter(stretches)
+    shown: _Shown | None = None
+    upcoming = _next_shown(supply)
     with VideoReader(source, start=start, end=end, fps=image_fps) as reader:
         info = reader.info
         with VideoWriter(path, info.fps, info.size) as writer:
             for frame in reader:
                 on_frame()
-                row = int(np.searchsorted(video.frame_index, frame.index, side="right")) - 1
-                image = frame.image
-                if row >= 0:
-                    shown = np.isfinite(keypoint[:, row]).any((1, 2)) | np.isfinite(box[:, row]).all(1)
-                    image = draw_poses(
-                        image,
-                        keypoint[shown, row],
-                        score[shown, row],
-                        track_id[shown],
-                        box[shown, row],
-                        imputed[shown, row],
-                    )
+                if upcoming is None and shown is not None and frame.index > shown.last:
+                    upcoming = _next_shown(supply)
+                while upcoming is not None and frame.index >= upcoming.first:
+                    shown, upcoming = upcoming, None
+                    if frame.index > shown.last:
+                        upcoming = _next_shown(supply)
+                image = frame.image if shown is None else shown.drawn(frame.image, frame.index)
                 writer.write(image, frame.time - (start or 0.0))
         return list(reader.problems)
+
+
+def _next_shown(supply: Iterable[Stretch]) -> "_Shown | None":
+    """The next stretch with a frame; None at the end."""
+    return next((_Shown(stretch) for stretch in supply if stretch.video.num_frames), None)
+
+
+class _Shown:
+    """A stretch as it is drawn, frame by frame."""
+
+    def __init__(self, stretch: Stretch) -> None:
+        video = stretch.video
+        self._frame_index = video.frame_index
+        self.first, self.last = int(video.frame_index[0]), int(video.frame_index[-1])
+        self._keypoint, self._score, self._imputed = video.dense()
+        ids = [track.track_id for track in video.tracks]
+        self._track_id = np.array(ids, np.int64)
+        self._captions = [stretch.captions.get(name, "") for name in ids]
+        self._box = np.full((len(ids), video.num_frames, 4), np.nan, np.float32)
+        self._heat: np.ndarray | None = None
+        if stretch.heat:
+            self._heat = np.full(self._score.shape, np.nan, np.float32)
+        for person, track in enumerate(video.tracks):
+            self._box[person, track.start : track.stop] = track.box
+            if self._heat is not None and track.track_id in stretch.heat:
+                self._heat[person] = stretch.heat[track.track_id]
+
+    def drawn(self, image: np.ndarray, frame_index: int) -> np.ndarray:
+        """A frame with the poses of the last sampled frame up to it."""
+        row = int(np.searchsorted(self._frame_index, frame_index, side="right")) - 1
+        if row < 0:
+            return image
+        shown = np.isfinite(self._keypoint[:, row]).any((1, 2)) | np.isfinite(self._box[:, row]).all(1)
+        return draw_poses(
+            image,
+            self._keypoint[shown, row],
+            self._score[shown, row],
+            self._track_id[shown],
+            self._box[shown, row],
+            self._imputed[shown, row],
+            captions=[caption for caption, there in zip(self._captions, shown, strict=True) if there],
+            heat=None if self._heat is None else self._heat[shown, row],
+        )
+
+
+def draw_row(image: np.ndarray, stretch: Stretch, frame_index: int) -> np.ndarray:
+    """One frame with what a stretch knows of it, as of the last sampled frame up to it."""
+    return _Shown(stretch).drawn(image, frame_index)
 
 
 def _end(time: np.ndarray) -> float:

@@ -1,0 +1,74 @@
+"""Text on pictures: OpenCV's own letters for ASCII, and DejaVu Sans for all others, which OpenCV cannot draw."""
+
+from functools import lru_cache
+from typing import Any
+
+import cv2
+import numpy as np
+
+# Pixels of the height of a capital letter in OpenCV's font at scale 1.
+CAPITAL = 21
+# Height of DejaVu's letters for which its capitals are as high, over that of the capitals.
+FONT_HEIGHT = 1.37
+
+
+def text_size(text: str, scale: float, weight: int) -> tuple[int, int]:
+    """(width, height above the baseline) in pixels."""
+    if text.isascii():
+        (width, height), _ = cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, scale, weight)
+        return width, height
+    return _mask(text, scale).shape[1], round(CAPITAL * scale)
+
+
+def draw_text(
+    canvas: np.ndarray, text: str, origin: tuple[int, int], scale: float, weight: int, ink: tuple[int, int, int]
+) -> None:
+    """Writes a line of text onto a picture.
+
+    Args:
+        canvas: uint8 (H, W, 3) BGR, changed in place.
+        text: Any characters.
+        origin: (x, y) of the left end of the baseline.
+        scale: As OpenCV's; 1 makes capitals of 21 pixels.
+        weight: Thickness of the lines, ASCII only.
+        ink: BGR.
+    """
+    if text.isascii():
+        cv2.putText(canvas, text, origin, cv2.FONT_HERSHEY_SIMPLEX, scale, ink, weight, cv2.LINE_AA)
+        return
+    mask, descent = _mask(text, scale), _descent(text, scale)
+    height, width = mask.shape
+    left, top = origin[0], origin[1] + descent - height
+    x1, y1 = max(left, 0), max(top, 0)
+    x2, y2 = min(left + width, canvas.shape[1]), min(top + height, canvas.shape[0])
+    if x1 >= x2 or y1 >= y2:
+        return
+    cover = mask[y1 - top : y2 - top, x1 - left : x2 - left, None].astype(np.float32) / 255
+    region = canvas[y1:y2, x1:x2]
+    region[:] = np.round(region * (1 - cover) + np.array(ink, np.float32) * cover)
+
+
+@lru_cache(maxsize=4)
+def _font(scale: float) -> Any:
+    # Comes with Matplotlib; imported here, as most texts are ASCII and most pictures have none.
+    from matplotlib.font_manager import findfont
+    from matplotlib.ft2font import FT2Font
+
+    font = FT2Font(findfont("DejaVu Sans"))
+    font.set_size(CAPITAL * FONT_HEIGHT * scale, 72)
+    return font
+
+
+def _mask(text: str, scale: float) -> np.ndarray:
+    """uint8 (h, w), how much of each pixel is covered."""
+    font = _font(scale)
+    font.set_text(text)
+    font.draw_glyphs_to_bitmap()
+    return np.asarray(font.get_image())
+
+
+def _descent(text: str, scale: float) -> int:
+    """Pixels below the baseline."""
+    font = _font(scale)
+    font.set_text(text)
+    return round(font.get_descent() / 64)
