@@ -36,6 +36,12 @@ class DataSettings(Strict):
     score_threshold: float = Field(0.0, ge=0, le=1, description="a joint is seen when its score is above this")
     legacy: bool = Field(False, description="read as the published code does, step by step")
     random_move: bool = True
+    move_nodes: int = Field(
+        2, ge=2, description="times in a clip at which rotation, scale and shift of random_move are drawn"
+    )
+    move_translation: float = Field(
+        0.1, ge=0, description="largest shift of random_move, in halves of the picture's longer side"
+    )
     part_range_train: tuple[float, float] = Field(
         (1.0, 1.0), description="shares of a clip between which the length of the contiguous part to train on is drawn"
     )
@@ -83,13 +89,15 @@ class ModelSettings(Strict):
         description="sizes that are not given: the paper's of that backbone, or small ones; auto: those of the weights "
         "to start from, or by the number of clips and the machine",
     )
-    backbone: Literal["dstformer", "transformer", "sttformer"] = "dstformer"
+    backbone: Literal["dstformer", "transformer", "sttformer", "segments"] = "dstformer"
     dim: int | None = Field(None, ge=8, description="C_f, width of the backbone")
     depth: int | None = Field(None, ge=1, description="N, number of blocks")
     heads: int | None = Field(None, ge=1, description="h")
     mlp_ratio: float | None = Field(None, gt=0, description="width of the feed-forward network over C_f")
     dim_representation: int | None = Field(None, ge=8, description="C_r")
     tuple_length: int | None = Field(None, ge=1, description="STTFormer's l, frames of a tuple")
+    segment_frames: int | None = Field(None, ge=1, description="MAMP's l, frames of a segment (backbone segments)")
+    drop_path: float = Field(0.0, ge=0, lt=1, description="rate of stochastic depth at the last block (segments)")
     max_frames: int = Field(243, ge=1, description="length of the temporal embedding")
     attention: Literal["spatial", "average", "spatiotemporal"] = Field(
         "spatial", description="DSTFormer: which maps of the last block A is taken from"

@@ -1,4 +1,4 @@
-"""The three networks that MaskCLR is combined with, chosen by name."""
+"""The three networks that MaskCLR is combined with, and MAMP's, chosen by name."""
 
 from collections.abc import Callable
 from typing import Any
@@ -6,6 +6,7 @@ from typing import Any
 from pose_extraction.errors import UsageError
 from recognition.backbones.base import Backbone
 from recognition.backbones.dstformer import DSTFormer
+from recognition.backbones.segments import SegmentTransformer
 from recognition.backbones.sttformer import STTFormer, channel_plan
 from recognition.backbones.transformer import Transformer
 from recognition.settings import ModelSettings
@@ -16,7 +17,8 @@ def build_backbone(settings: ModelSettings, *, num_joints: int, channels: int) -
 
     What is None takes the paper's size: `dim` 512, `depth` 5, `heads` 8 (STTFormer 3), `mlp_ratio` 2 (transformer 4),
     `dim_representation` 512 (STTFormer `dim`, the channels of its last block), `tuple_length` 3. STTFormer's blocks
-    widen from `dim` / 4 to `dim` (`channel_plan`).
+    widen from `dim` / 4 to `dim` (`channel_plan`). The transformer over segments takes MAMP's: `dim` 256, `depth` 8,
+    `heads` 8, `mlp_ratio` 4, `segment_frames` 4.
 
     Args:
         settings: Name and sizes.
@@ -32,13 +34,15 @@ def build_backbone(settings: ModelSettings, *, num_joints: int, channels: int) -
 
 
 def _build_dstformer(settings: ModelSettings, num_joints: int, channels: int) -> Backbone:
-    _refuse(settings, tuple_length="sttformer")
+    _refuse(settings, tuple_length="sttformer", segment_frames="segments", drop_path="segments")
     sizes = _token_sizes(settings, num_joints, channels, mlp_ratio=2.0)
     return DSTFormer(**sizes, attention_source=settings.attention)
 
 
 def _build_transformer(settings: ModelSettings, num_joints: int, channels: int) -> Backbone:
-    _refuse(settings, tuple_length="sttformer", attention="dstformer")
+    _refuse(
+        settings, tuple_length="sttformer", attention="dstformer", segment_frames="segments", drop_path="segments"
+    )
     return Transformer(**_token_sizes(settings, num_joints, channels, mlp_ratio=4.0))
 
 
@@ -58,7 +62,13 @@ def _token_sizes(settings: ModelSettings, num_joints: int, channels: int, *, mlp
 
 
 def _build_sttformer(settings: ModelSettings, num_joints: int, channels: int) -> Backbone:
-    _refuse(settings, mlp_ratio="dstformer or transformer", attention="dstformer")
+    _refuse(
+        settings,
+        mlp_ratio="dstformer or transformer",
+        attention="dstformer",
+        segment_frames="segments",
+        drop_path="segments",
+    )
     dim = settings.dim or 512
     if dim % 16:
         raise UsageError(f"model.dim={dim}: STTFormer needs a multiple of 16, such as {max(16, round(dim / 16) * 16)}")
@@ -77,15 +87,44 @@ def _build_sttformer(settings: ModelSettings, num_joints: int, channels: int) ->
     )
 
 
+def build_segments(settings: ModelSettings, num_joints: int, channels: int) -> SegmentTransformer:
+    """MAMP's encoder.
+
+    Raises:
+        UsageError: As `build_backbone`.
+    """
+    _refuse(settings, tuple_length="sttformer", attention="dstformer")
+    dim, heads = _width_and_heads(settings, dim=256)
+    if settings.dim_representation not in (None, dim):
+        raise UsageError(
+            f"model.dim_representation={settings.dim_representation}: the representation of segments is as wide as "
+            f"model.dim={dim}; leave it out or make them equal"
+        )
+    backbone = SegmentTransformer(
+        num_joints=num_joints,
+        channels=channels,
+        max_frames=settings.max_frames,
+        segment_frames=settings.segment_frames or 4,
+        dim=dim,
+        depth=settings.depth or 8,
+        heads=heads,
+        mlp_ratio=settings.mlp_ratio or 4.0,
+        drop_path=settings.drop_path,
+    )
+    backbone.unseen_as_masked = settings.unseen != "embed"
+    return backbone
+
+
 _BUILDERS: dict[str, Callable[[ModelSettings, int, int], Backbone]] = {
     "dstformer": _build_dstformer,
     "transformer": _build_transformer,
     "sttformer": _build_sttformer,
+    "segments": build_segments,
 }
 
 
-def _width_and_heads(settings: ModelSettings) -> tuple[int, int]:
-    dim, heads = settings.dim or 512, settings.heads or 8
+def _width_and_heads(settings: ModelSettings, *, dim: int = 512) -> tuple[int, int]:
+    dim, heads = settings.dim or dim, settings.heads or 8
     if dim % heads:
         raise UsageError(
             f"model.dim={dim} is not divisible by model.heads={heads}: choose a multiple, such as "
