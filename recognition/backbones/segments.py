@@ -1,0 +1,163 @@
+"""MAMP's backbone: a vanilla transformer with one token for each joint of each segment of l frames (section 3.2).
+
+With 256 channels, 8 blocks, 8 heads, a feed-forward width of 1024, 120 frames in segments of 4, and 25 joints in 3D it
+has 6,336,000 parameters; the mask token's 256 are not counted.
+"""
+
+import torch
+from torch import nn
+from torch.nn import functional
+
+from recognition.backbones.base import Backbone
+from recognition.backbones.layers import FeedForward, Projected, SelfAttention, embedding, received_attention
+
+# As in the published code, and unlike the other backbones' 1e-6.
+EPSILON = 1e-5
+
+
+class DropPath(nn.Module):
+    """Leaves out a block's contribution for a random share of the sequences in training (stochastic depth)."""
+
+    def __init__(self, probability: float) -> None:
+        super().__init__()
+        self.probability = probability
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if not (self.training and self.probability):
+            return x
+        kept = 1 - self.probability
+        drawn = torch.rand(len(x), *[1] * (x.dim() - 1), device=x.device) < kept
+        return x * drawn.to(x.dtype) / kept
+
+
+class Block(nn.Module):
+    """Attention among all tokens, then the feed-forward network, each added to what came in (eq. 8)."""
+
+    def __init__(self, dim: int, heads: int, hidden: int, *, drop_path: float = 0.0) -> None:
+        super().__init__()
+        self.norm1 = nn.LayerNorm(dim, eps=EPSILON)
+        self.attention = SelfAttention(dim, heads)
+        self.norm2 = nn.LayerNorm(dim, eps=EPSILON)
+        self.feed_forward = FeedForward(dim, hidden)
+        self.drop_path = DropPath(drop_path)
+
+    def forward(self, x: torch.Tensor, key_mask: torch.Tensor | None = None) -> tuple[torch.Tensor, Projected]:
+        """The block's output (S, L, C), and its queries and keys."""
+        projected = self.attention.project(self.norm1(x))
+        x = x + self.drop_path(self.attention.attend(projected, key_mask))
+        return x + self.drop_path(self.feed_forward(self.norm2(x))), projected
+
+
+def begin_xavier(module: nn.Module) -> None:
+    """For `Module.apply`: linear layers from Xavier's uniform distribution, biases zero, as MAE and MAMP begin."""
+    if isinstance(module, nn.Linear):
+        nn.init.xavier_uniform_(module.weight)
+        nn.init.zeros_(module.bias)
+
+
+class SegmentTransformer(Backbone):
+    """A vanilla transformer over segments.
+
+    Args:
+        num_joints: V.
+        channels: C of the input.
+        max_frames: Longest sequence; shorter ones use the beginning of the temporal embedding.
+        segment_frames: l.
+        dim: C_e, a multiple of `heads`; R is as wide.
+        depth: L_e, number of blocks.
+        heads: h.
+        mlp_ratio: Width of the feed-forward networks over `dim`.
+        drop_path: Probability of leaving out the last block for a sequence; it grows linearly from 0 at the first.
+    """
+
+    def __init__(
+        self,
+        *,
+        num_joints: int,
+        channels: int,
+        max_frames: int = 120,
+        segment_frames: int = 4,
+        dim: int = 256,
+        depth: int = 8,
+        heads: int = 8,
+        mlp_ratio: float = 4.0,
+        drop_path: float = 0.0,
+    ) -> None:
+        super().__init__(num_joints=num_joints, max_frames=max_frames, dim=dim, dim_representation=dim)
+        self.segment_frames = segment_frames
+        # l * C numbers of a joint's segment -> C_e, frames first.
+        self.joint_embedding = nn.Linear(segment_frames * channels, dim)
+        self.spatial_embedding = embedding(1, 1, num_joints, dim)
+        self.temporal_embedding = embedding(1, -(-max_frames // segment_frames), 1, dim)
+        rates = [drop_path * place / max(1, depth - 1) for place in range(depth)]
+        self.blocks = nn.ModuleList(Block(dim, heads, int(dim * mlp_ratio), drop_path=rate) for rate in rates)
+        self.norm = nn.LayerNorm(dim, eps=EPSILON)
+        self.apply(begin_xavier)
+
+    def embed(self, x: torch.Tensor, masked: torch.Tensor | None = None) -> torch.Tensor:
+        """Embedded segments with their places (eq. 7): (S, T, V, C) to (S, T_e, V, C_e).
+
+        A segment's embedding is a sum with one share for each frame. Where a joint was not seen in a frame, or is
+        masked in it, the mask token's share takes the place of that frame's, so that a segment of which nothing is seen
+        is the mask token.
+
+        Args:
+            x: float (S, T, V, C), T a multiple of l.
+            masked: bool (S, T, V) or None.
+        """
+        sequences, frames, joints, channels = x.shape
+        parts = frames // self.segment_frames
+        cells = x.view(sequences, parts, self.segment_frames, joints, channels).transpose(2, 3)  # (S, T_e, V, l, C)
+        hidden = self.hidden_cells(x, masked)
+        if hidden is None:
+            features = self.joint_embedding(cells.flatten(3))
+        else:
+            off = hidden.view(sequences, parts, self.segment_frames, joints).transpose(2, 3)  # (S, T_e, V, l)
+            features = self.joint_embedding(cells.masked_fill(off[..., None], 0).flatten(3))
+            share = off.to(features.dtype).mean(dim=3)[..., None]
+            bias = self.joint_embedding.bias.to(features.dtype)
+            features = features + share * (self.mask_token.to(features.dtype) - bias)
+        return features + self.spatial_embedding + self.temporal_embedding[:, :parts]
+
+    def through_blocks(
+        self, tokens: torch.Tensor, key_mask: torch.Tensor | None = None
+    ) -> tuple[torch.Tensor, Projected]:
+        """Tokens (S, L, C_e) through all blocks and the last normalisation, and the last block's queries and keys."""
+        for block in self.blocks:
+            tokens, projected = block(tokens, key_mask)
+        return self.norm(tokens), projected
+
+    def encode(
+        self,
+        x: torch.Tensor,
+        *,
+        frame_mask: torch.Tensor | None = None,
+        masked: torch.Tensor | None = None,
+        return_attention: bool = False,
+    ) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """R of every frame is that of its segment; so is the attention that a cell receives."""
+        self.check_size(x)
+        x, frame_mask = self.without_padding(x, frame_mask)
+        frames = x.shape[1]
+        short = -frames % self.segment_frames
+        if short:
+            # The last segment is filled up with frames in which nothing is seen.
+            x = functional.pad(x, (0, 0, 0, 0, 0, short))
+            if masked is not None:
+                masked = functional.pad(masked, (0, 0, 0, short), value=True)
+        features = self.embed(x, masked)  # (S, T_e, V, C_e)
+        parts = features.shape[1]
+        key_mask = None
+        if frame_mask is not None:
+            present = functional.pad(frame_mask, (0, short)).view(len(x), parts, self.segment_frames).any(dim=2)
+            key_mask = present.repeat_interleave(self.num_joints, dim=1)[:, None, None]  # (S, 1, 1, T_e * V)
+        tokens, projected = self.through_blocks(features.flatten(1, 2), key_mask)
+        whole = tokens.unflatten(1, (parts, self.num_joints))
+        representation = whole.repeat_interleave(self.segment_frames, dim=1)[:, :frames]  # R: (S, T, V, C_r)
+        representation = self.zero_padding(representation, frame_mask)
+        if not return_attention:
+            return representation, None
+        scores = received_attention(projected, key_mask).unflatten(1, (parts, self.num_joints))
+        return representation, self.zero_padding(
+            scores.repeat_interleave(self.segment_frames, dim=1)[:, :frames], frame_mask
+        )
