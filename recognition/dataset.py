@@ -209,7 +209,7 @@ class SkeletonDataset(Dataset[Sample]):
             if self._flip > 0 and rng.random() < self._flip:
                 keypoint, score = flip(keypoint, score, self.layout.flip_indices)
             if settings.random_move:
-                keypoint = random_move(keypoint, rng)
+                keypoint = random_move(keypoint, rng, nodes=settings.move_nodes, translation=settings.move_translation)
             if settings.shear > 0:
                 keypoint = random_shear(keypoint, settings.shear, rng)
             if settings.rotation > 0:

@@ -7,7 +7,7 @@ longer side; in 3D, which has no frame, `to_body` gives about the same.
 
 import numpy as np
 
-# Ranges of `random_move` at the first and the last frame, as in MotionBERT's recipe.
+# Ranges of `random_move`, as in MotionBERT's recipe.
 ROTATION = np.pi / 18
 SCALE = (0.9, 1.1)
 TRANSLATION = 0.1
@@ -228,17 +228,23 @@ def flip(keypoint: np.ndarray, score: np.ndarray, flip_indices: np.ndarray) -> t
     return mirrored, score[..., flip_indices]
 
 
-def random_move(keypoint: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """All persons turned, scaled and shifted about the origin by amounts that change linearly over the clip.
+def random_move(
+    keypoint: np.ndarray, rng: np.random.Generator, *, nodes: int = 2, translation: float = TRANSLATION
+) -> np.ndarray:
+    """All persons turned, scaled and shifted about the origin by amounts that change over the clip.
 
-    The amounts at the first and the last frame are drawn: rotation in [-10, 10] degrees, scale in [0.9, 1.1] and shift
-    of each axis in [-0.1, 0.1]. In 3D the rotation is about the vertical axis y.
+    The amounts at `nodes` evenly spaced times, the first and the last frame among them, are drawn: rotation in
+    [-10, 10] degrees, scale in [0.9, 1.1] and shift of each axis in [-translation, translation]. Between them they are
+    linear. Two nodes are MotionBERT's recipe; with more, people sway. In 3D the rotation is about the vertical axis y.
     """
     frames, dimensions = keypoint.shape[1], keypoint.shape[-1]
-    along = np.linspace(0, 1, frames)
-    angle = _between(rng.uniform(-ROTATION, ROTATION, 2), along)
-    scale = _between(rng.uniform(*SCALE, 2), along)
-    shift = np.stack([_between(rng.uniform(-TRANSLATION, TRANSLATION, 2), along) for _ in range(dimensions)], axis=-1)
+
+    def amounts(low: float, high: float) -> np.ndarray:
+        return np.interp(np.linspace(0, 1, frames), np.linspace(0, 1, nodes), rng.uniform(low, high, nodes))
+
+    angle = amounts(-ROTATION, ROTATION)
+    scale = amounts(*SCALE)
+    shift = np.stack([amounts(-translation, translation) for _ in range(dimensions)], axis=-1)
     first, second = (0, 1) if dimensions == 2 else (2, 0)
     turn = np.zeros((frames, dimensions, dimensions))
     turn[:, range(dimensions), range(dimensions)] = scale[:, None]
@@ -254,10 +260,6 @@ def random_shear(keypoint: np.ndarray, amount: float, rng: np.random.Generator) 
     matrix = rng.uniform(-amount, amount, (dimensions, dimensions))
     np.fill_diagonal(matrix, 1)
     return keypoint @ matrix.T.astype(np.float32)
-
-
-def _between(ends: np.ndarray, along: np.ndarray) -> np.ndarray:
-    return ends[0] + (ends[1] - ends[0]) * along
 
 
 def crop_scale(keypoint: np.ndarray, score: np.ndarray, ratio: float) -> np.ndarray:

@@ -132,17 +132,22 @@ def test_h36m_joints_know_how_far_they_are_to_be_trusted() -> None:
             assert np.isnan(mapped[0, t, 10]).all() and mapped_score[0, t, 10] == 0
 
 
+@pytest.mark.parametrize(("nodes", "translation"), [(2, 0.1), (5, 0.3)])
 @pytest.mark.parametrize("dimensions", [2, 3])
-def test_random_move_equals_the_loop(dimensions: int) -> None:
+def test_random_move_equals_the_loop(dimensions: int, nodes: int, translation: float) -> None:
     keypoint, _ = raw(2, dimensions=dimensions)
-    moved = random_move(keypoint, np.random.default_rng(7))
+    moved = random_move(keypoint, np.random.default_rng(7), nodes=nodes, translation=translation)
+    if (nodes, translation) == (2, 0.1):
+        np.testing.assert_array_equal(random_move(keypoint, np.random.default_rng(7)), moved)
     rng = np.random.default_rng(7)
-    angle, scale = rng.uniform(-math.pi / 18, math.pi / 18, 2), rng.uniform(0.9, 1.1, 2)
-    shift = [rng.uniform(-0.1, 0.1, 2) for _ in range(dimensions)]
+    angle, scale = rng.uniform(-math.pi / 18, math.pi / 18, nodes), rng.uniform(0.9, 1.1, nodes)
+    shift = [rng.uniform(-translation, translation, nodes) for _ in range(dimensions)]
     frames = keypoint.shape[1]
     for t in range(frames):
-        share = t / (frames - 1)
-        a, s, *d = (ends[0] * (1 - share) + ends[1] * share for ends in (angle, scale, *shift))
+        place = t / (frames - 1) * (nodes - 1)
+        before = min(int(place), nodes - 2)
+        share = place - before
+        a, s, *d = (at[before] * (1 - share) + at[before + 1] * share for at in (angle, scale, *shift))
         for m in range(2):
             for v in range(17):
                 point = keypoint[m, t, v].astype(float)
