@@ -1,0 +1,252 @@
+"""Prompted contrast with masked motion modelling (PCM3): two tasks that feed each other (section 3).
+
+Follows Fig. 2. Of three views of a clip, one is the query, one the key, and one is masked and predicted. The query, its
+mixture with another clip, the masked view and the predicted one are contrasted with the key. Prompts tell the encoder
+which view it looks at, and decoder and projector which task it is for; they end with the pre-training.
+"""
+
+import copy
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+from torch.nn import functional
+
+from recognition.batches import Batch
+from recognition.gathering import find_shares, gather
+from recognition.pretraining.gru_encoder import GRUDecoder, GRUEncoder, Projector
+from recognition.pretraining.momentum import KeyQueue, follow
+from recognition.pretraining.settings import PCM3Settings
+from recognition.pretraining.streams import to_stream
+from recognition.pretraining.views import VIEWS, draw_mixture, draw_visible, mix
+
+VIEW_NAMES = ("intra", "inter", "mask", "predict")
+
+
+@dataclass(frozen=True)
+class PCM3Losses:
+    """What a step gives, over the clips of all processes; only `total` carries a gradient.
+
+    Args:
+        total: Scalar, eq. 7.
+        contrast: Scalar, L_Con.
+        distillation: Scalar, L_KL.
+        prediction: Scalar, L_Mask.
+        clips: Scalar, number of clips.
+    """
+
+    total: torch.Tensor
+    contrast: torch.Tensor
+    distillation: torch.Tensor
+    prediction: torch.Tensor
+    clips: torch.Tensor
+
+
+class PCM3(nn.Module):
+    """An encoder in pre-training.
+
+    Args:
+        encoder: What is kept afterwards.
+        settings: The paper's choices, and those that it ablates.
+        max_persons: M.
+        num_joints: V.
+        channels: C.
+        dimensions: D, how many of the channels are coordinates.
+        parts: Joints of the body's parts.
+        parents: int64 (V,), for the stream of bones.
+    """
+
+    parents: torch.Tensor
+
+    def __init__(
+        self,
+        encoder: GRUEncoder,
+        settings: PCM3Settings,
+        *,
+        max_persons: int,
+        num_joints: int,
+        channels: int,
+        dimensions: int,
+        parts: tuple[tuple[int, ...], ...],
+        parents: torch.Tensor,
+    ) -> None:
+        super().__init__()
+        values = max_persons * num_joints * channels
+        self.settings = settings
+        self.max_persons = max_persons
+        self.dimensions = dimensions
+        self.parts = parts
+        self.encoder = encoder
+        self.projector = Projector(encoder.width, settings.embedding)
+        self.decoder = GRUDecoder(encoder.width, settings.decoder_hidden, values)
+        self.key_encoder, self.key_projector = copy.deepcopy(encoder), copy.deepcopy(self.projector)
+        for parameter in (*self.key_encoder.parameters(), *self.key_projector.parameters()):
+            parameter.requires_grad_(False)
+        self.domain_prompts = nn.ParameterDict({name: torch.zeros(values) for name in VIEW_NAMES})
+        size = min(settings.prompt_size, encoder.width // 2)
+        self.task_prompts = nn.ParameterDict({name: torch.zeros(2 * size) for name in ("contrast", "predict")})
+        self.queue = KeyQueue(settings.queue, settings.embedding)
+        self.register_buffer("parents", parents, persistent=False)
+
+    def forward(self, batch: Batch, *, epoch: int) -> PCM3Losses:
+        """The losses of a batch, after which the queue holds its keys.
+
+        Args:
+            batch: This process's clips, of `ViewDataset`.
+            epoch: Number of the epoch, on which nothing here depends.
+        """
+        views = batch.keypoint.unflatten(2, (VIEWS, -1))
+        query, key, whole = (self._stream(views[:, :, view]) for view in range(VIEWS))
+        settings, wanted = self.settings, self.settings.positives
+        frames, joints = query.shape[2], query.shape[3]
+        mixture = draw_mixture(frames, joints, self.parts)
+        visible = draw_visible(
+            frames,
+            joints,
+            self.parts,
+            strategy=settings.masking,
+            ratio=settings.ratio,
+            chunk=settings.mask_frames,
+        ).to(query.device)
+        # (M, T, V, 1): the second person is never masked.
+        kept = torch.cat([visible[None], visible.new_ones(self.max_persons - 1, frames, joints)])[..., None]
+        given = {"intra": query, "inter": mix(query, mixture), "mask": whole * kept}
+        predicts = "predict" in wanted or settings.prediction > 0
+        encoded = [name for name in given if name in wanted or (name == "mask" and predicts)]
+        # Each view has batch statistics of its own; the recurrence then takes them all at once.
+        normed = [self.encoder.normalise(self._prompted(given[name], name)) for name in encoded]
+        features = dict(zip(encoded, self.encoder.recur(torch.cat(normed)).split(len(batch)), strict=True))
+        prediction = query.new_zeros(())
+        if predicts:
+            decoded = self._decode(features["mask"])
+            prediction = self._prediction_loss(decoded, whole, ~kept)
+            if "predict" in wanted:
+                # What contrast has to say of it goes to the decoder, but not past it into the encoder.
+                again = self._decode(features["mask"].detach()) if settings.guidance else decoded.detach()
+                seen = torch.where(kept, whole, self._unflatten(again.to(whole.dtype), whole))
+                features["predict"] = self.encoder(self._prompted(seen, "predict"))
+        contrast, distillation, clips = self._contrast(features, key, mixture.share)
+        with torch.autocast(query.device.type, enabled=False):
+            unused = 0 * sum(prompt.sum() for prompt in (*self.domain_prompts.values(), *self.task_prompts.values()))
+            total = contrast + settings.distillation * distillation + settings.prediction * prediction + unused
+        return PCM3Losses(total, contrast.detach(), distillation.detach(), prediction.detach(), clips)
+
+    def _stream(self, keypoint: torch.Tensor) -> torch.Tensor:
+        return to_stream(keypoint, self.settings.stream, dimensions=self.dimensions, parents=self.parents)
+
+    def _prompted(self, keypoint: torch.Tensor, domain: str) -> torch.Tensor:
+        """Joints (N, M, T, V, C) flattened frame by frame, V before C before M, with the domain's prompt (eq. 6)."""
+        x = flatten_frames(keypoint)
+        return x + self.domain_prompts[domain] if self.settings.domain_prompts else x
+
+    def _tasked(self, features: torch.Tensor, task: str) -> torch.Tensor:
+        """Features (..., 2H) with the task's prompt on some neighbouring channels, the same in both halves.
+
+        Where they begin is drawn anew for every use, from torch's generator.
+        """
+        if not self.settings.task_prompts:
+            return features
+        prompt = self.task_prompts[task]
+        half, size = features.shape[-1] // 2, len(prompt) // 2
+        start = int(torch.randint(half - size + 1, ()))
+        added = functional.pad(prompt.view(2, size), (start, half - size - start)).flatten()
+        return features + added
+
+    def _decode(self, features: torch.Tensor) -> torch.Tensor:
+        return self.decoder(self._tasked(features, "predict"))
+
+    def _unflatten(self, values: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
+        """Frames (N, T, V * C * M) as joints (N, M, T, V, C)."""
+        joints, channels = like.shape[3:]
+        return values.unflatten(2, (joints, channels, self.max_persons)).permute(0, 4, 1, 2, 3)
+
+    def _prediction_loss(self, decoded: torch.Tensor, whole: torch.Tensor, hidden: torch.Tensor) -> torch.Tensor:
+        """L_Mask: mean squared error over what was masked and is known (eq. 4)."""
+        with torch.autocast(whole.device.type, enabled=False):
+            counted = hidden.expand_as(whole)
+            if whole.shape[-1] > self.dimensions:
+                # In 2D a joint may not have been seen, and then there is nothing to compare with.
+                counted = counted & (whole != 0).any(dim=-1, keepdim=True)
+            error = (self._unflatten(decoded.to(whole.dtype), whole) - whole).square() * counted
+            parts = torch.stack([error.sum((1, 2, 3, 4)), counted.sum((1, 2, 3, 4)).to(error.dtype)], 1)
+            total, count = gather(parts, find_shares(len(parts), parts.device)).sum(0).unbind()
+            return total / count.clamp_min(1)
+
+    def _contrast(
+        self, features: dict[str, torch.Tensor], key: torch.Tensor, share: float
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """L_Con and L_KL over all wanted pairs, and the clips that they are means over."""
+        settings = self.settings
+        shares = find_shares(len(key), key.device)
+        clips = key.new_tensor(sum(shares.sizes))
+        if not settings.positives:
+            return key.new_zeros(()), key.new_zeros(()), clips
+        if self.training:
+            follow(self.key_encoder, self.encoder, settings.momentum)
+            follow(self.key_projector, self.projector, settings.momentum)
+        with torch.no_grad():
+            encoded = self.key_encoder(self._prompted(key, "intra"))[:, -1]
+            k = _direction(self.key_projector(self._tasked(encoded, "contrast")))
+            mixed = _direction((1 - share) * k + share * k.roll(1, dims=0))
+        terms = []
+        # A copy: on the way back the losses still need the keys that they saw.
+        queue = self.queue.keys.clone()
+        for name in settings.positives:
+            q = _direction(self.projector(self._tasked(features[name][:, -1], "contrast")))
+            with torch.autocast(key.device.type, enabled=False):
+                terms.append(
+                    torch.stack(
+                        [
+                            info_nce(q, mixed if name == "inter" else k, queue, settings.temperature),
+                            relation_distance(
+                                q,
+                                mixed if name == "inter" else k,
+                                queue,
+                                query_temperature=settings.query_temperature,
+                                key_temperature=settings.key_temperature,
+                            ),
+                        ],
+                        1,
+                    )
+                )
+        with torch.autocast(key.device.type, enabled=False):
+            contrast, distillation = gather(torch.stack(terms).sum(0), shares).mean(0).unbind()
+            if self.training:
+                self.queue.put(gather(k, shares))
+        return contrast, distillation, clips
+
+
+def flatten_frames(keypoint: torch.Tensor) -> torch.Tensor:
+    """Joints (N, M, T, V, C) frame by frame, (N, T, V * C * M)."""
+    return keypoint.permute(0, 2, 3, 4, 1).flatten(2)
+
+
+def info_nce(query: torch.Tensor, key: torch.Tensor, queue: torch.Tensor, temperature: float) -> torch.Tensor:
+    """Eq. 1 for each clip, (N,): of directions (N, E), with the queue (Q, E) as negatives."""
+    positive = (query * key).sum(1, keepdim=True)
+    logits = torch.cat([positive, query @ queue.to(query.dtype).T], 1) / temperature
+    return logits.logsumexp(1) - logits[:, 0]
+
+
+def relation_distance(
+    query: torch.Tensor,
+    key: torch.Tensor,
+    queue: torch.Tensor,
+    *,
+    query_temperature: float,
+    key_temperature: float,
+) -> torch.Tensor:
+    """KL divergence of the query's likenesses to the queue from the key's, for each clip, (N,).
+
+    Eq. 3 is the cross-entropy, which has the same gradient and does not end at 0.
+    """
+    anchors = queue.to(query.dtype).T
+    of_query = (query @ anchors / query_temperature).log_softmax(1)
+    of_key = (key @ anchors / key_temperature).log_softmax(1)
+    return (of_key.exp() * (of_key - of_query)).sum(1)
+
+
+def _direction(values: torch.Tensor) -> torch.Tensor:
+    """Of length 1, in float32 at least."""
+    precise = torch.promote_types(values.dtype, torch.float32)
+    return functional.normalize(values.to(precise), dim=1)

@@ -1,0 +1,100 @@
+"""A GRU layer whose products are as few and as large as they can be.
+
+A step of a GRU needs only its recurrent product to wait for the step before. The product with the inputs is done for
+all steps at once, and so is, on the way back, that which gives the weights' gradients; torch's own GRU for processors
+adds the latter up step by step. Under autocast the products are in bfloat16 while the state stays in float32.
+"""
+
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn import functional
+
+
+class GRULayer(nn.GRU):
+    """One GRU layer in one direction, time first; weights by the names of `nn.GRU`.
+
+    Args:
+        inputs: Width of a step's input.
+        hidden: H, width of the state.
+    """
+
+    def __init__(self, inputs: int, hidden: int) -> None:
+        super().__init__(inputs, hidden)
+
+    def forward(  # type: ignore[override]
+        self, x: torch.Tensor, state: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        """States after each step, (T, N, H).
+
+        Args:
+            x: float (T, N, inputs).
+            state: float (N, H) before the first step; zeros where not given.
+        """
+        if x.device.type == "cuda":
+            return super().forward(x, None if state is None else state[None])[0]
+        from_inputs = functional.linear(x, self.weight_ih_l0, self.bias_ih_l0)
+        if state is None:
+            state = self.weight_hh_l0.new_zeros(x.shape[1], self.hidden_size)
+        states: torch.Tensor = _Recurrence.apply(from_inputs, state, self.weight_hh_l0, self.bias_hh_l0)
+        return states
+
+
+class _Recurrence(torch.autograd.Function):
+    """The recurrence alone, with torch's order of gates (r, z, n) and its equations:
+
+    r = s(a_r + b_r), z = s(a_z + b_z), n = tanh(a_n + r * b_n), h' = (1 - z) * n + z * h, b = W_hh h + b_hh.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any, from_inputs: torch.Tensor, state: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor
+    ) -> torch.Tensor:
+        steps, batch, _ = from_inputs.shape
+        hidden = state.shape[1]
+        product = from_inputs.dtype
+        weight_, bias_ = weight.to(product), bias.to(product)
+        states = state.new_empty(steps + 1, batch, hidden)
+        states[0] = state
+        # r, z, n and b_n of each step: all that the way back needs.
+        gates = from_inputs.new_empty(steps, 4, batch, hidden)
+        for step in range(steps):
+            now = states[step]
+            recurrent = functional.linear(now.to(product), weight_, bias_)
+            both = torch.sigmoid((from_inputs[step, :, : 2 * hidden] + recurrent[:, : 2 * hidden]).to(state.dtype))
+            r, z = both[:, :hidden], both[:, hidden:]
+            b_n = recurrent[:, 2 * hidden :]
+            n = torch.tanh(torch.addcmul(from_inputs[step, :, 2 * hidden :].to(state.dtype), r, b_n.to(state.dtype)))
+            torch.lerp(n, now, z, out=states[step + 1])
+            for place, gate in enumerate((r, z, n, b_n)):
+                gates[step, place] = gate
+        ctx.save_for_backward(states, gates, weight_)
+        ctx.precise = weight.dtype
+        return states[1:]
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+        states, gates, weight = ctx.saved_tensors
+        (gradient,) = gradients
+        steps, _, batch, hidden = gates.shape
+        product, precise = gates.dtype, states.dtype
+        back = weight.t().contiguous()
+        # Of a (what the inputs give) and b (what the state gives), whose first two thirds are alike.
+        d_a = gates.new_empty(steps, batch, 3 * hidden)
+        d_b = gates.new_empty(steps, batch, 3 * hidden)
+        d_state = torch.zeros_like(states[0])
+        for step in range(steps - 1, -1, -1):
+            r, z, n, b_n = gates[step].to(precise).unbind(0)
+            d_state = d_state + gradient[step]
+            d_n = d_state * (1 - z) * (1 - n * n)
+            d_z = d_state * (states[step] - n) * z * (1 - z)
+            d_r = d_n * b_n * r * (1 - r)
+            d_a[step, :, :hidden] = d_b[step, :, :hidden] = d_r
+            d_a[step, :, hidden : 2 * hidden] = d_b[step, :, hidden : 2 * hidden] = d_z
+            d_a[step, :, 2 * hidden :] = d_n
+            d_b[step, :, 2 * hidden :] = d_n * r
+            d_state = torch.addcmul(functional.linear(d_b[step], back).to(precise), d_state, z)
+        flat = d_b.flatten(0, 1)
+        d_weight = flat.t() @ states[:-1].flatten(0, 1).to(product)
+        return d_a, d_state, d_weight.to(ctx.precise), flat.sum(0, dtype=ctx.precise)
