@@ -1,4 +1,4 @@
-"""`skelpipe evaluate` and `skelpipe predict`: words into the use cases of the same names."""
+"""`skelpipe evaluate`: words into the use case of the same name; and the words that it shares with `predict`."""
 
 import json
 from pathlib import Path
@@ -58,7 +58,7 @@ def evaluate(
         run,
         data,
         split,
-        engine=_engine(device, batch_size, precision, backend),
+        engine=engine_of(device, batch_size, precision, backend),
         skip_bad=skip_bad,
         keypoint_files=keypoint_files,
         figures=figures,
@@ -71,46 +71,12 @@ def evaluate(
         typer.echo(str(result.folder))
 
 
-def predict(
-    skeletons: Annotated[Path, typer.Argument(metavar="SKELETONS.pkl")],
-    run: Annotated[
-        Path | None, typer.Option(metavar="RUN", help="Run directory, or a .pt file.", show_default="newest run")
-    ] = None,
-    split: Annotated[
-        str | None, typer.Option(metavar="NAME", help="Clips of this split only.", show_default="all clips")
-    ] = None,
-    device: Device = "auto",
-    batch_size: BatchSize = "auto",
-    precision: Precision = "auto",
-    backend: Backend = "auto",
-    keypoint_files: KeypointFiles = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print a JSON object a line.", show_default="no")] = False,
-    out: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Write JSON lines there.", show_default="print")
-    ] = None,
-) -> None:
-    """Tell the five likeliest actions of each clip, with their probabilities."""
-    from rich.console import Console
+def engine_of(device: str, batch_size: str, precision: str, backend: str) -> "Engine":
+    """How a network is run, of the words for it.
 
-    from pipeline import predict as use_case
-
-    engine = _engine(device, batch_size, precision, backend)
-    predictions = use_case.predict(
-        skeletons, run, split, engine=engine, keypoint_files=keypoint_files, console=Console(stderr=True)
-    )
-    if out is not None:
-        use_case.write_json_lines(predictions, out)
-        typer.echo(str(out))
-    elif as_json:
-        typer.echo(use_case.as_json_lines(predictions), nl=False)
-    else:
-        use_case.print_table(predictions, Console())
-    without = sum(prediction.reason is not None for prediction in predictions)
-    if without:
-        typer.echo(f"warning: nothing can be said of {without} of {len(predictions)} clips", err=True)
-
-
-def _engine(device: str, batch_size: str, precision: str, backend: str) -> "Engine":
+    Raises:
+        UsageError: A word is none of those that there are.
+    """
     from pipeline.evaluate import Engine
     from pose_extraction.backends import BACKENDS, PRECISIONS
 

@@ -224,7 +224,7 @@ def _write(
             empty.append(empty_spans.get(label.frame_dir, no_frame))
             continue
         clip.poses.history.insert(0, {"step": "estimate", "parameters": parameters, "counts": counts})
-        missing = [] if clip.poses.tracks else [_nobody(counts["persons"])]
+        missing = [] if clip.poses.tracks else [nobody_found(counts["persons"])]
         annotations.append(
             annotation_from(
                 clip.poses,
@@ -252,11 +252,11 @@ def _write(
     write_pickle(plan.file_of(source), data_set(annotations, split_of(written), **extra))
     persons = max(len(clip.poses.tracks) for clip in clips)
     if not persons:
-        problems.append(_nobody(counts["persons"]))
+        problems.append(nobody_found(counts["persons"]))
     return Outcome(source, overlay_error, tuple(problems + empty), persons, len(frames))
 
 
-def _nobody(poses: int) -> str:
+def nobody_found(poses: int) -> str:
     """Why a clip has no person: nobody was seen, or cleaning kept nobody of those who were."""
     return f"no person left of {poses} raw poses after cleaning" if poses else "no person found"
 

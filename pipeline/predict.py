@@ -1,112 +1,231 @@
-"""`skelpipe predict`: what a recognizer takes each clip for."""
+"""`skelpipe predict`: from videos, skeletons, a camera or a stream to actions."""
 
-import json
-from collections.abc import Sequence
+import logging
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import numpy as np
 from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
-from pipeline.evaluate import Engine, progress_bar, told_of_nameless
+from pipeline.answers import Answer
+from pipeline.evaluate import Engine
+from pipeline.extract import identities, parse_devices
+from pipeline.extract_device import open_extractor
+from pipeline.extract_plan import Plan
+from pipeline.inputs import VIDEO_SUFFIXES, Source, survey
+from pipeline.predict_live import predict_live
+from pipeline.predict_skeletons import Part, predict_skeletons
+from pipeline.predict_video import Wanted, predict_videos
+from pipeline.settings import parse_settings
+from pipeline.sliding import Scope
+from pose_extraction import model_zoo
 from pose_extraction.errors import UsageError
-from pose_extraction.files import atomic_write
-from recognition.clips import split_indices
-from recognition.prediction import Prediction, clips_for, predict_clips
-from recognition.runs import load_run, newest_run
+from pose_extraction.estimators import display_name, is_onnx
+from pose_extraction.live_source import is_live
+from recognition.asking import Asker, clips_in_memory
+from recognition.prediction import check_layout
+from recognition.runs import Trained, load_run, newest_run
 
-BEST = 5
+if TYPE_CHECKING:
+    from pose_extraction.extraction import PoseExtractor
+
 SKELETONS = ".pkl"
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Networks:
+    """Stage one's networks; None where the run, or `skelpipe extract`, says which.
+
+    Args:
+        estimator: Name or ONNX file; None for the one that the run was trained on.
+        detector: Name or ONNX file.
+        checkpoint: Weights in place of the official ones.
+        detector_checkpoint: The same for the detector.
+    """
+
+    estimator: str | None = None
+    detector: str = "rtmdet"
+    checkpoint: str | None = None
+    detector_checkpoint: str | None = None
+
+
+def scope_of(
+    *,
+    per_person: bool | None,
+    windows: float | None,
+    overlay: Path | None,
+    explain: bool,
+    threshold: float,
+) -> Scope:
+    """Of whom is asked, given what was asked for.
+
+    A clip is answered as a whole, and its persons besides if they are wanted or drawn. Windows are answered person by
+    person, or else for all together.
+
+    Raises:
+        UsageError: A number is out of range.
+    """
+    if windows is not None and not (math.isfinite(windows) and windows > 0):
+        raise UsageError(f"windows of {windows} s: give a number of seconds above 0, such as --windows 3")
+    if not 0 <= threshold <= 1:
+        raise UsageError(f"a threshold of {threshold}: give a probability from 0 to 1, such as --threshold 0.5")
+    if windows is not None:
+        return Scope(per_person is False, per_person is not False, explain, threshold)
+    return Scope(True, bool(per_person) or (overlay is not None and per_person is None), explain, threshold)
 
 
 def predict(
-    given: Path,
+    given: Sequence[str | Path],
     run: Path | None,
-    split: str | None,
+    wanted: Wanted,
     *,
-    engine: Engine,
-    keypoint_files: Path | None = None,
+    networks: Networks | None = None,
+    engine: Engine | None = None,
+    part: Part | None = None,
     console: Console,
-) -> list[Prediction]:
-    """The five likeliest classes of each clip of what is given.
+) -> Iterator[Answer]:
+    """What clips are taken for, each answer as soon as it is certain.
 
     Args:
-        given: A skeleton file.
+        given: Videos, folders and patterns of them, and skeleton files; or one camera or stream.
         run: Run directory, or one of its .pt files; None for the newest run.
-        split: Only the clips of this split; None for all.
-        engine: How the network is run.
-        keypoint_files: Folder of Kinetics-400's keypoint files; None for that of the run.
+        wanted: What is wanted of each clip.
+        networks: Of stage one.
+        engine: How stage two's network is run; its device, backend and precision are stage one's, too.
+        part: Which clips of skeleton files.
         console: Where progress and warnings are told.
 
-    Returns:
-        One for each clip: those that can be used in the file's order, then those that cannot, with the reason.
-
     Raises:
-        UsageError: There is no run, no such split, the joints do not fit the run, or no skeletons were given.
-        AnnotationError: The skeleton file is malformed.
-        WeightsError: The run cannot be read.
+        UsageError: There is no run, nothing to answer for, or what was asked for contradicts itself or the run.
+        WeightsError: The run, or a network of stage one, cannot be read.
         BackendError: It cannot run as asked on this machine.
+        AnnotationError: A skeleton file is malformed.
+        VideoError: A camera or a stream cannot be read.
     """
-    path = skeletons_of(given)
+    networks, engine, part = networks or Networks(), engine or Engine(), part or Part()
+    live = [str(word) for word in given if is_live(str(word))]
+    skeletons = [Path(word) for word in given if str(word) not in live and Path(word).suffix == SKELETONS]
+    videos = [word for word in given if str(word) not in live and Path(word) not in skeletons]
+    _refuse_contradictions(live, skeletons, videos, wanted, part)
+    sources = survey(videos).sources if videos else []
+    _refuse_overlay(sources, wanted)
     trained = load_run(run if run is not None else newest_run())
-    clips = clips_for(trained, path, skip_bad=True, keypoint_files=keypoint_files)
-    if clips.nameless():
-        console.print(Text(f"warning: {told_of_nameless(clips)}"))
-    indices = np.arange(len(clips)) if split is None else split_indices(clips, split)
-    with progress_bar(console, len(indices)) as advance:
-        result = predict_clips(trained, clips, indices, count=BEST, **vars(engine), progress=advance)
-    left_out = [clip for clip in clips.left_out if split is None or split in clip.splits]
-    return result + [Prediction(clip.name, (), clip.reason) for clip in left_out]
+    for path in skeletons:
+        yield from predict_skeletons(path, trained, engine, part, wanted, console)
+    if not sources and not live:
+        return
+    place = Path(live[0] if live else sources[0].path)
+    check_layout(trained, clips_in_memory([], path=place, score_threshold=0))
+    extractor = _extractor(trained, networks, engine, console, at_once=bool(live))
+    asker = Asker(trained, **vars(engine))
+    if live:
+        yield from predict_live(live[0], extractor, asker, wanted, console)
+    else:
+        yield from predict_videos(sources, extractor, asker, wanted, console)
 
 
-def skeletons_of(given: Path) -> Path:
-    """The skeleton file of what was given.
+def estimator_for(trained: Trained, wanted: str | None) -> str:
+    """The estimator of a run, unless another one is wanted, which is warned of.
 
     Raises:
-        UsageError: It is not there, or is no skeleton file.
+        UsageError: The run does not say which one it was trained on, or no network is known by that name.
     """
-    if not given.exists():
-        raise UsageError(f"{given}: there is no such file; make one with `skelpipe extract VIDEOS`")
-    if given.is_dir() or given.suffix != SKELETONS:
+    known = trained.estimator
+    if wanted is not None:
+        if known is None:
+            log.warning("%s does not say which estimator's skeletons it was trained on", trained.path)
+        elif not _are_one(display_name(wanted), known):
+            log.warning(
+                "%s was trained on skeletons of %s, not of %s; expect it to be less accurate",
+                trained.path,
+                known,
+                display_name(wanted),
+            )
+        return wanted
+    if known is None:
         raise UsageError(
-            f"{given}: predict takes skeleton files (*{SKELETONS}); run `skelpipe extract {given}` first, and give it "
-            "the file that this makes"
+            f"{trained.path} does not say which estimator its skeletons came from; name one with --estimator, the one "
+            "that made them if you know it"
         )
-    return given
+    try:
+        model_zoo.lookup(known, "estimator")
+    except UsageError as error:
+        raise UsageError(
+            f"{trained.path} was trained on skeletons of {known}, and skelpipe has no network of that name; give its "
+            f"file, as --estimator {known}.onnx, with the detector that goes with it (--detector), or another estimator"
+        ) from error
+    return known
 
 
-def as_json_lines(predictions: Sequence[Prediction]) -> str:
-    """A JSON object a line, with a line break at the end of each."""
-    return "".join(
-        json.dumps(
-            {
-                "clip": prediction.name,
-                "predictions": [{"label": name, "probability": share} for name, share in prediction.best] or None,
-                "reason": prediction.reason,
-            },
-            ensure_ascii=False,
-        )
-        + "\n"
-        for prediction in predictions
+def _are_one(one: str, other: str) -> bool:
+    """Whether two names are one network's."""
+    try:
+        return model_zoo.lookup(one, "estimator").name == model_zoo.lookup(other, "estimator").name
+    except UsageError:
+        # An ONNX file's stem is its own name.
+        return one == other
+
+
+def _extractor(
+    trained: Trained, networks: Networks, engine: Engine, console: Console, *, at_once: bool
+) -> "PoseExtractor":
+    devices = parse_devices(engine.device)
+    if len(devices) > 1:
+        raise UsageError(f"--device {engine.device}: predict runs on one device; name one")
+    estimator = estimator_for(trained, networks.estimator)
+    if not is_onnx(estimator):
+        # The name as the table spells it, for its message if there is none.
+        model_zoo.lookup(estimator, "estimator")
+    settings = parse_settings(
+        {
+            "estimator": estimator,
+            "detector": networks.detector,
+            "checkpoint": networks.checkpoint,
+            "detector_checkpoint": networks.detector_checkpoint,
+            "device": engine.device,
+            "backend": engine.backend,
+            "precision": engine.precision,
+        },
+        place="the command line",
     )
+    found, detector = identities(settings, devices, None, console)
+    return open_extractor(Plan(settings, found, detector, Path(), {}), at_once=at_once)
 
 
-def write_json_lines(predictions: Sequence[Prediction], path: Path) -> None:
-    with atomic_write(path) as file:
-        file.write(as_json_lines(predictions).encode())
+def _refuse_contradictions(
+    live: Sequence[str], skeletons: Sequence[Path], videos: Sequence[str | Path], wanted: Wanted, part: Part
+) -> None:
+    if not (live or skeletons or videos):
+        raise UsageError("nothing to answer for: give videos, a folder, a skeleton file, a camera (0) or an address")
+    if live and (len(live) > 1 or skeletons or videos):
+        raise UsageError(f"{live[0]}: a camera or a stream is watched alone; give the others to a command of their own")
+    for path in skeletons:
+        if not path.is_file():
+            raise UsageError(f"{path}: there is no such file; make one with `skelpipe extract VIDEOS`")
+    if skeletons and wanted.overlay is not None:
+        raise UsageError(f"--overlay {wanted.overlay}: {skeletons[0]} has no pictures; give predict the video itself")
+    if not skeletons and (part.split is not None or part.keypoint_files is not None):
+        raise UsageError("--split and --keypoint-files are for skeleton files (*.pkl), and none was given")
+    if live and wanted.scope.explain:
+        raise UsageError(f"--explain: is for files, and {live[0]} is watched as it comes; record it first")
+    if live and wanted.overlay is not None and wanted.overlay.suffix.lower() != ".mp4":
+        raise UsageError(f"--overlay {wanted.overlay}: give a file *.mp4 for the overlay of a stream")
 
 
-def print_table(predictions: Sequence[Prediction], console: Console) -> None:
-    """A row a clip: its likeliest class first, or why nothing can be said of it."""
-    longest = max((len(prediction.best) for prediction in predictions), default=0)
-    # Names are other people's text: not to be read as markup.
-    table = Table("clip")
-    for place in range(max(longest, 1)):
-        table.add_column(str(place + 1))
-    for prediction in predictions:
-        cells = [Text(f"{name} {share:.1%}") for name, share in prediction.best]
-        if prediction.reason is not None:
-            cells = [Text(f"none: {prediction.reason}", style="italic")]
-        table.add_row(Text(prediction.name), *cells)
-    console.print(table)
+def _refuse_overlay(sources: Sequence[Source], wanted: Wanted) -> None:
+    overlay = wanted.overlay
+    if overlay is None:
+        return
+    suffix = overlay.suffix.lower()
+    if suffix in VIDEO_SUFFIXES - {".mp4"}:
+        raise UsageError(f"--overlay {overlay}: overlays are written as *.mp4; name it {overlay.with_suffix('.mp4')}")
+    if suffix == ".mp4" and len(sources) > 1:
+        raise UsageError(f"--overlay {overlay}: is one file, and {len(sources)} videos were given; name a folder")
+    for source in sources:
+        path = wanted.overlay_of(source)
+        if path is not None and path.exists() and path.samefile(source.path):
+            raise UsageError(f"--overlay {path}: would take the place of the video itself; name another file or folder")

@@ -10,7 +10,7 @@ from itertools import takewhile
 
 import numpy as np
 
-from pose_extraction.cleaning import clean, rank_persons, remove_duplicates
+from pose_extraction.cleaning import clean, mask_low_scores, rank_persons, remove_duplicates
 from pose_extraction.extraction import ExtractionSettings, cut
 from pose_extraction.poses import FramePoses, VideoPoses
 from pose_extraction.tracking import Tracker, build_tracks
@@ -41,6 +41,17 @@ class Follower:
         (single,), _ = remove_duplicates([poses])
         self._held.append((single, self._tracker.update(single)))
 
+    def now(self) -> VideoPoses:
+        """The persons of the newest frame alone, with their identities; joints of too low a score are not there."""
+        frame, ids = self._held[-1]
+        video = VideoPoses(
+            frame_index=np.array([frame.frame_index], np.int64),
+            time=np.array([frame.time], np.float64),
+            size=self.size,
+            tracks=build_tracks([frame], [ids]),
+        )
+        return mask_low_scores(video, threshold=self._settings.cleaning.min_joint_score)
+
     def forget(self, before: float) -> None:
         """Lets go of all frames before a time in seconds, but for the context of those that stay."""
         while self._held and self._held[0][0].time < before - self.context:
@@ -52,7 +63,8 @@ class Follower:
         Identities are those of the whole video. What was forgotten is not there, nor what has not come yet.
         """
         near = [
-            pair for pair in takewhile(lambda pair: pair[0].time < end + self.context, self._held)
+            pair
+            for pair in takewhile(lambda pair: pair[0].time < end + self.context, self._held)
             if pair[0].time >= start - self.context
         ]
         frames, ids = [pair[0] for pair in near], [pair[1] for pair in near]

@@ -1,4 +1,4 @@
-"""Poses drawn on their frames: bones, joints faded by score, box and track id; captions and heat where there are any."""
+"""Poses drawn on their frames: bones, joints faded by score, box and track id; captions and heat where there are."""
 
 import colorsys
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -140,9 +140,7 @@ def _draw_skeleton(
             cv2.addWeighted(layer, opacity, region, 1 - opacity, 0, dst=region)
 
 
-def _draw_heat(
-    canvas: np.ndarray, keypoint: np.ndarray, score: np.ndarray, heat: np.ndarray, thickness: int
-) -> None:
+def _draw_heat(canvas: np.ndarray, keypoint: np.ndarray, score: np.ndarray, heat: np.ndarray, thickness: int) -> None:
     height, width = canvas.shape[:2]
     known = np.isfinite(keypoint).all(1) & (score >= MIN_SCORE) & np.isfinite(heat)
     # Hottest last: what counted most is never hidden.
@@ -151,7 +149,7 @@ def _draw_heat(
         if not (-width < x < 2 * width and -height < y < 2 * height):
             continue
         share = float(np.clip(heat[joint] / FULL_HEAT, 0, 1))
-        shade = cv2.applyColorMap(np.uint8([[round(255 * share)]]), cv2.COLORMAP_INFERNO)[0, 0].tolist()
+        shade = cv2.applyColorMap(np.full((1, 1), round(255 * share), np.uint8), cv2.COLORMAP_INFERNO)[0, 0].tolist()
         radius = round(16 * thickness * (1.5 + 3 * share))
         centre = (round(float(x) * 16), round(float(y) * 16))
         cv2.circle(canvas, centre, radius, shade, cv2.FILLED, cv2.LINE_AA, shift=4)
@@ -244,9 +242,7 @@ def write_overlay(
         VideoError: The source cannot be read or the video cannot be written.
     """
     start, end = (float(video.time[0]), _end(video.time)) if video.num_frames else (None, None)
-    return write_stretches(
-        source, [Stretch(video)], path, start=start, end=end, image_fps=image_fps, on_frame=on_frame
-    )
+    return write_stretches(source, [Stretch(video)], path, start=start, end=end, image_fps=image_fps, on_frame=on_frame)
 
 
 def write_stretches(

@@ -58,6 +58,7 @@ class Asker:
 
     Args:
         trained: The recognizer; stays as it is.
+        layout: Of the joints of the clips.
         device: As for `scores_of`, like the three that follow.
         batch_size: Clips at once.
         precision: Of the arithmetic.
@@ -71,12 +72,14 @@ class Asker:
         self,
         trained: "Trained",
         *,
+        layout: Skeleton = COCO17,
         device: str = "auto",
         batch_size: int | None = None,
         precision: str = "auto",
         backend: str = "auto",
     ) -> None:
         self.trained = trained
+        self.layout = layout
         self.placement = place(device, backend, precision)
         self._batch_size = batch_size or (CPU_BATCH if self.placement.device == "cpu" else GPU_BATCH)
         self._network: Network | None = None
@@ -91,19 +94,18 @@ class Asker:
         if self._network is None:
             self._network = network_for(self.trained.recognizer, self.placement)
 
-    def probabilities(self, annotations: Sequence[Mapping[str, Any]], layout: Skeleton = COCO17) -> np.ndarray:
+    def probabilities(self, annotations: Sequence[Mapping[str, Any]]) -> np.ndarray:
         """float32 (N, K) of N clips in which somebody is seen.
 
         Args:
             annotations: See `clips_in_memory`.
-            layout: Of their joints.
 
         Raises:
             WeightsError: The network's output is not a number.
         """
         self.prepare()
         assert self._network is not None
-        dataset = self._dataset(annotations, layout)
+        dataset = self._dataset(annotations)
         result = np.zeros((len(dataset), len(self.trained.label_names)), np.float32)
         # Clips of like length together: little padding.
         order = np.argsort(dataset.lengths, kind="stable")
@@ -120,9 +122,9 @@ class Asker:
             result[rows] = softmax(logits)
         return result
 
-    def explanations(self, annotations: Sequence[Mapping[str, Any]], layout: Skeleton = COCO17) -> list[Explanation]:
+    def explanations(self, annotations: Sequence[Mapping[str, Any]]) -> list[Explanation]:
         """How much each joint of each clip counted; see `explain`."""
-        dataset = self._dataset(annotations, layout)
+        dataset = self._dataset(annotations)
         return [explain(self.trained.recognizer, dataset, position) for position in range(len(dataset))]
 
     def best(self, probabilities: np.ndarray, count: int = 5) -> tuple[tuple[str, float], ...]:
@@ -130,13 +132,13 @@ class Asker:
         order = np.argsort(-probabilities, kind="stable")[:count]
         return tuple((self.trained.label_names[k], float(probabilities[k])) for k in order)
 
-    def _dataset(self, annotations: Sequence[Mapping[str, Any]], layout: Skeleton) -> SkeletonDataset:
+    def _dataset(self, annotations: Sequence[Mapping[str, Any]]) -> SkeletonDataset:
         clips = clips_in_memory(
             annotations,
             path=self.trained.path,
             score_threshold=self.threshold,
             label_names=self.trained.label_names,
-            layout=layout,
+            layout=self.layout,
         )
         return SkeletonDataset(clips, np.arange(len(clips)), self.trained.settings.data, train=False)
 

@@ -1,7 +1,7 @@
-"""How much each joint counted in an answer: the attention of the last block (eq. 2), by the joints and frames of a clip.
+"""How much each joint counted in an answer: the attention of the last block (eq. 2), by joint and frame of a clip.
 
-The network sees a clip's persons, frames and joints through the run's transforms: the first persons, some of the frames,
-perhaps other joints. Here its attention is brought back to where it came from.
+The network sees a clip through the run's transforms: the first persons, some of the frames, perhaps other joints. Here
+its attention is brought back to where it came from.
 """
 
 from dataclasses import dataclass

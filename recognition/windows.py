@@ -14,6 +14,8 @@ import numpy as np
 CELLS = 4
 # Somebody who is seen in a smaller share of a window's frames is not asked of in it.
 LEAST_SEEN = 0.5
+# Share of a cell by which a time may miss its border: it is a multiple of a frame's duration but for rounding.
+ROUNDING = 1e-6
 # In place of an action that is not likely enough.
 UNKNOWN = "unknown"
 
@@ -37,12 +39,15 @@ class Grid:
 
     def cell_of(self, time: np.ndarray | float) -> np.ndarray:
         """int64, the cells that times lie in."""
-        # Times are multiples of a frame's duration, and often of a cell's, but for rounding.
-        return np.floor(np.asarray(time, np.float64) / self.step + 1e-9).astype(np.int64)
+        return np.floor(np.asarray(time, np.float64) / self.step + ROUNDING).astype(np.int64)
 
     def start_of(self, cell: int) -> float:
         """Seconds at which a cell, and the window that begins with it, starts."""
         return cell * self.step
+
+    def bounds(self, cell: int) -> tuple[float, float]:
+        """Seconds from which on, and before which, frames lie in the window that begins with a cell."""
+        return (cell - ROUNDING) * self.step, (cell + CELLS - ROUNDING) * self.step
 
     def rows_of(self, time: np.ndarray, cell: int) -> slice:
         """Which of rising times (T,) lie in the window that begins with a cell."""

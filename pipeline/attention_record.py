@@ -1,0 +1,109 @@
+"""How much each joint counted over time: collected window by window, told as numbers and as a figure."""
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from pipeline.answers import Answer
+from recognition.plots import save_figure
+
+# Persons that a figure shows, those seen longest first: it is to be read, not scrolled.
+MOST_PERSONS = 6
+# Attention that is drawn in the brightest colour.
+BRIGHTEST = 2.5
+
+
+class AttentionRecord:
+    """The attention that joints received, by person and stretch of time.
+
+    Args:
+        joints: Names of the V joints.
+    """
+
+    def __init__(self, joints: Sequence[str]) -> None:
+        self.joints = tuple(joints)
+        self._rows: defaultdict[int | None, list[tuple[float, float, np.ndarray]]] = defaultdict(list)
+
+    def add(self, person: int | None, start: float, end: float, attention: np.ndarray) -> None:
+        """Notes a stretch from `start` to `end` in seconds, in which joints received (V,), 1 the mean."""
+        self._rows[person].append((start, end, attention.astype(np.float32)))
+
+    def mean(self, person: int | None, start: float, end: float) -> dict[str, float]:
+        """What each joint received, by name, mean over a stretch of time weighted by duration; empty of none."""
+        rows = [row for row in self._rows[person] if row[1] > start and row[0] < end]
+        if not rows:
+            return {}
+        weights = np.array([max(last - first, 1e-9) for first, last, _ in rows])
+        mean = np.average([row for _, _, row in rows], axis=0, weights=weights)
+        return {name: round(float(value), 4) for name, value in zip(self.joints, mean, strict=True)}
+
+    def figure(self, title: str, answers: Sequence[Answer]) -> Figure:
+        """Joints over time, a panel a person, brighter what counted more; above it what the answers were.
+
+        Args:
+            title: Names the clip.
+            answers: Of the clip; those of a person stand above that person's panel.
+        """
+        seconds = {person: sum(last - first for first, last, _ in rows) for person, rows in self._rows.items() if rows}
+        shown = sorted(seconds, key=lambda person: (-seconds[person], person is not None, person or 0))[:MOST_PERSONS]
+        figure = Figure(figsize=(11, 0.9 + 3.6 * max(1, len(shown))), layout="constrained")
+        left_out = len(seconds) - len(shown)
+        figure.suptitle(title + (f"   ({left_out} persons seen for less time are left out)" if left_out else ""))
+        if not shown:
+            return figure
+        panels = figure.subplots(len(shown), 2, squeeze=False, width_ratios=[5, 1])
+        for (over_time, mean), person in zip(panels, shown, strict=True):
+            image = self._over_time(over_time, person)
+            self._mean(mean, person)
+            who = "all persons together" if person is None else f"person {person}"
+            over_time.set_title(f"{who}: {_told(answers, person)}", fontsize=10, loc="left")
+        panels[-1][0].set_xlabel("seconds")
+        figure.colorbar(image, ax=[row[1] for row in panels], label="attention, 1: mean of the frame", shrink=0.8)
+        return figure
+
+    def write(self, path: Path, title: str, answers: Sequence[Answer]) -> None:
+        """Writes the figure as PNG."""
+        save_figure(self.figure(title, answers), path)
+
+    def _over_time(self, axes, person: int | None):  # type: ignore[no-untyped-def]
+        rows = sorted(self._rows[person], key=lambda row: row[0])
+        edges, columns = [rows[0][0]], []
+        for start, end, attention in rows:
+            if start > edges[-1] + 1e-6:
+                # Nobody was seen meanwhile.
+                columns.append(np.full(len(self.joints), np.nan))
+                edges.append(start)
+            columns.append(attention)
+            edges.append(max(end, edges[-1] + 1e-6))
+        borders = np.arange(len(self.joints) + 1) - 0.5
+        image = axes.pcolormesh(edges, borders, np.array(columns).T, cmap="inferno", vmin=0, vmax=BRIGHTEST)
+        axes.set_yticks(range(len(self.joints)), [name.replace("_", " ") for name in self.joints], fontsize=7)
+        axes.invert_yaxis()
+        return image
+
+    def _mean(self, axes, person: int | None) -> None:  # type: ignore[no-untyped-def]
+        rows = self._rows[person]
+        values: Mapping[str, float] = self.mean(person, -np.inf, np.inf)
+        assert rows
+        axes.barh(range(len(values)), list(values.values()), color="#D55E00")
+        axes.axvline(1, color="0.5", linewidth=0.8)
+        axes.set_yticks([])
+        axes.invert_yaxis()
+        axes.set_ylim(len(values) - 0.5, -0.5)
+        axes.set_title("mean", fontsize=9)
+
+
+def _told(answers: Sequence[Answer], person: int | None) -> str:
+    """The answers of a person in one line, as many as fit."""
+    told = [
+        f"{answer.label} {answer.probability:.0%}"
+        + ("" if answer.start is None or len(answers) == 1 else f" ({answer.start:.1f} to {answer.end:.1f} s)")
+        for answer in answers
+        if answer.person == person and answer.label is not None and answer.probability is not None
+    ]
+    text, most = ", ".join(told[:4]), 110
+    more = f", and {len(told) - 4} more" if len(told) > 4 else ""
+    return (text if len(text) <= most else f"{text[: most - 3]}...") + more

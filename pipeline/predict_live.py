@@ -1,0 +1,210 @@
+"""Cameras and streams to actions while they run: each window is answered as soon as its last frame has come."""
+
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack, closing
+from pathlib import Path
+from statistics import median
+from time import monotonic
+
+import numpy as np
+from rich.console import Console
+
+from pipeline.ahead import Feed, ahead
+from pipeline.answers import BEST, Answer, label_of
+from pipeline.predict_video import Wanted
+from pipeline.sliding import Scope, Sliding, Who
+from pose_extraction.extraction import PoseExtractor
+from pose_extraction.following import Follower
+from pose_extraction.live_source import LiveSource
+from pose_extraction.overlay import Stretch, draw_row
+from pose_extraction.poses import FramePoses
+from pose_extraction.video import Frame, VideoInfo
+from pose_extraction.video_writer import VideoWriter
+from recognition.asking import Asker
+from recognition.interruption import StopSignals
+from recognition.windows import CELLS, Grid
+
+# Seconds of a window where none were asked for.
+LIVE_WINDOW = 3.0
+# Frames' poses, and drawn frames, that may wait: more would only be older.
+AHEAD = 4
+# Delays that the summary is made of, so that a stream of days takes no more memory than one of minutes.
+MOST_DELAYS = 10_000
+
+
+def predict_live(
+    address: str, extractor: PoseExtractor, asker: Asker, wanted: Wanted, console: Console
+) -> Iterator[Answer]:
+    """Answers for a camera or a stream, window after window, until it ends or Ctrl-C is pressed.
+
+    Args:
+        address: See `LiveSource`.
+        extractor: Networks of stage one that take frames one by one.
+        asker: The recognizer.
+        wanted: What is wanted; `overlay` is a file.
+        console: Where notes and the summary are told.
+
+    Yields:
+        One answer for each person and window, with its delay.
+
+    Raises:
+        VideoError: There is no such source, it gives no frame, or the overlay cannot be written.
+    """
+    seconds = wanted.windows or LIVE_WINDOW
+    asker.prepare()
+    with ExitStack() as stack:
+        signals = stack.enter_context(StopSignals())
+        source = stack.enter_context(LiveSource(address, is_unwanted=lambda: signals.received is not None))
+        size = source.info.size
+        console.print(
+            f"{address}: {size[1]}x{size[0]}, {source.info.fps:g} frames/s, windows of {seconds:g} s; Ctrl-C ends it",
+            highlight=False,
+            markup=False,
+            soft_wrap=True,
+        )
+        drawing = None
+        if wanted.overlay is not None:
+            drawing = stack.enter_context(_LiveDrawing(wanted.overlay, source.info))
+        watch = _Watch(address, asker, wanted.scope, Grid(seconds), Follower(size, extractor.settings))
+        arrivals: dict[int, tuple[float, np.ndarray | None]] = {}
+
+        def frames() -> Iterator[tuple[str, Frame | None]]:
+            for live in source:
+                arrivals[live.frame.index] = live.arrived, live.frame.image if drawing is not None else None
+                yield address, live.frame
+            yield address, None
+
+        poses = stack.enter_context(closing(ahead(extractor.poses(frames()), AHEAD, name="networks")))
+        for _, frame in poses:
+            if frame is None:
+                continue
+            arrived, image = arrivals.pop(frame.frame_index)
+            yield from watch.add(frame, arrived)
+            if drawing is not None and image is not None:
+                drawing.give(image, frame.time, watch.stretch())
+        if drawing is not None:
+            drawing.finish()
+            console.print(str(wanted.overlay), highlight=False, markup=False, soft_wrap=True)
+        reason = f"ended by {signals.received}" if signals.received is not None else "the stream ended"
+        for line in (*dict.fromkeys(source.problems), watch.summary(reason, source.dropped)):
+            console.print(f"{address}: {line}", highlight=False, markup=False, soft_wrap=True)
+        if not watch.is_answered:
+            yield Answer(address, reason=watch.why_nothing())
+
+
+class _Watch:
+    """Follows one stream and asks of each window when it is complete."""
+
+    def __init__(self, name: str, asker: Asker, scope: Scope, grid: Grid, follower: Follower) -> None:
+        self.is_answered = False
+        self._name, self._asker, self._scope, self._grid, self._follower = name, asker, scope, grid, follower
+        self._sliding = Sliding(asker, scope, grid, name)
+        self._cell: int | None = None
+        self._captions: dict[Who, str] = {}
+        self._delays: list[float] = []
+        self._frames = self._poses = 0
+        self._first_time = self._time = 0.0
+
+    def add(self, poses: FramePoses, arrived: float) -> Iterator[Answer]:
+        """Takes the next frame; gives the answers of the window that it completes."""
+        grid = self._grid
+        if self._cell is None:
+            self._cell, self._first_time = int(grid.cell_of(poses.time)), poses.time
+        self._follower.add(poses)
+        self._frames += 1
+        self._poses += poses.num_persons
+        self._time = poses.time
+        # Of windows that are complete at once, as after a hole, the last is news.
+        newest = int(grid.cell_of(poses.time + 0.5 * self._step())) - CELLS
+        if newest < self._cell:
+            return
+        self._cell = newest + 1
+        window = self._follower.stretch(*grid.bounds(newest))
+        found = self._sliding.ask(window) if window.num_frames else []
+        self._sliding.settle(newest, window)
+        self._follower.forget(grid.start_of(self._cell))
+        self._captions = {answer.person: self._sliding.caption(answer.probabilities) for answer in found}
+        delay = monotonic() - arrived
+        if found:
+            self._delays = [*self._delays[-MOST_DELAYS:], delay]
+        for one in found:
+            self.is_answered = True
+            best = self._asker.best(one.probabilities, BEST)
+            label, share = label_of(best, self._scope.threshold)
+            yield Answer(self._name, one.person, one.start, one.end, label, share, best, delay=delay)
+
+    def _step(self) -> float:
+        """Seconds from frame to frame so far."""
+        return (self._time - self._first_time) / max(self._frames - 1, 1)
+
+    def stretch(self) -> Stretch:
+        """The newest frame's poses, with what was last said of each person."""
+        now = self._follower.now()
+        captions = {
+            track.track_id: self._captions[who]
+            for track in now.tracks
+            if (who := track.track_id if self._scope.persons else None) in self._captions
+        }
+        return Stretch(now, captions)
+
+    def summary(self, reason: str, dropped: int) -> str:
+        """What is told at the end."""
+        left_out = f", {dropped} more left out to keep up" if dropped else ""
+        delay = ""
+        if self._delays:
+            middle, most = median(self._delays), max(self._delays)
+            delay = f"; answers came {middle:.2f} s after the last frame that they are of, {most:.2f} s at most"
+        return f"{reason} after {self._time - self._first_time:.1f} s and {self._frames} frames{left_out}{delay}"
+
+    def why_nothing(self) -> str:
+        """Why there was no answer."""
+        if not self._poses:
+            return "no person found"
+        return f"nobody was seen for half of a window of {self._grid.seconds:g} s"
+
+
+class _LiveDrawing:
+    """Draws and writes frames in a thread of its own; the file appears when the block ends well."""
+
+    def __init__(self, path: Path, info: VideoInfo) -> None:
+        self._path, self._info = path, info
+        self._feed: Feed[tuple[np.ndarray, float, Stretch]] = Feed(AHEAD)
+        self._pool = ThreadPoolExecutor(1, thread_name_prefix="draw")
+        self._failed = False
+        self._done: Future[None]
+
+    def __enter__(self) -> "_LiveDrawing":
+        self._done = self._pool.submit(self._draw)
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        # Cut short by an error, what was drawn up to then is no overlay of the stream.
+        self._failed = kind is not None
+        self._feed.end()
+        self._pool.shutdown(wait=True)
+
+    def give(self, image: np.ndarray, time: float, stretch: Stretch) -> None:
+        """Hands on the next frame."""
+        self._feed.give((image, time, stretch))
+
+    def finish(self) -> None:
+        """Waits for the file; raises what went wrong in writing it."""
+        self._feed.end()
+        self._done.result()
+
+    def _draw(self) -> None:
+        try:
+            with VideoWriter(self._path, self._info.fps, self._info.size) as writer:
+                first: float | None = None
+                for image, time, stretch in self._feed:
+                    first = time if first is None else first
+                    writer.write(draw_row(image, stretch, int(stretch.video.frame_index[0])), time - first)
+                if self._failed:
+                    raise _CutShort
+        finally:
+            self._feed.leave()
+
+
+class _CutShort(Exception):
+    """Takes the unfinished file away."""

@@ -1,0 +1,73 @@
+"""An overlay that is drawn in a thread of its own while the poses still come in."""
+
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+
+from pipeline.ahead import Feed
+from pose_extraction.errors import SkelpipeError
+from pose_extraction.overlay import Stretch, write_stretches
+
+# Stretches that may wait to be drawn; whoever gives them waits beyond that.
+STRETCHES_AHEAD = 8
+
+
+class _Abandoned(Exception):
+    """Ends the drawing in mid-video."""
+
+
+class Drawing:
+    """Reads a video a second time, behind the networks, and draws on it what is known of each frame.
+
+    Args:
+        source: The video, or folder of images.
+        path: File to write.
+    """
+
+    def __init__(self, source: Path, path: Path) -> None:
+        self.path = path
+        self._source = source
+        self._feed: Feed[Stretch] = Feed(STRETCHES_AHEAD)
+        self._abandoned = False
+        self._pool = ThreadPoolExecutor(1, thread_name_prefix="draw")
+        self._done: Future[None] = self._pool.submit(self._draw)
+
+    def give(self, stretch: Stretch) -> None:
+        """Hands on the next stretch."""
+        self._feed.give(stretch)
+
+    def end(self) -> None:
+        """Says that no more will come."""
+        self._feed.end()
+
+    def result(self) -> str | None:
+        """Waits for the file; returns why there is none, where there is none."""
+        try:
+            self._done.result()
+        except (SkelpipeError, OSError) as error:
+            text = str(error)
+            return text if text.startswith(str(self.path)) else f"{self.path}: cannot be written ({text})"
+        finally:
+            self._pool.shutdown(wait=True)
+        return None
+
+    def abandon(self) -> None:
+        """Ends the drawing at the next frame, and leaves no file."""
+        self._abandoned = True
+        self._feed.end()
+        self._pool.shutdown(wait=True)
+
+    def _draw(self) -> None:
+        try:
+            write_stretches(self._source, self._stretches(), self.path, on_frame=self._check)
+        finally:
+            self._feed.leave()
+
+    def _stretches(self) -> Iterator[Stretch]:
+        for stretch in self._feed:
+            self._check()
+            yield stretch
+
+    def _check(self) -> None:
+        if self._abandoned:
+            raise _Abandoned

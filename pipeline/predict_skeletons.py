@@ -1,0 +1,149 @@
+"""Skeleton files to actions: stage two alone."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from rich.console import Console
+from rich.text import Text
+
+from pipeline.answers import Answer, label_of
+from pipeline.attention_record import AttentionRecord
+from pipeline.evaluate import Engine, progress_bar, told_of_nameless
+from pipeline.predict_video import Wanted
+from pipeline.sliding import Sliding, is_long_enough, slide_over
+from pipeline.subjects import video_of
+from pipeline.whole_clip import answer_whole, too_few
+from pose_extraction.annotations import read_data_set
+from pose_extraction.errors import UsageError
+from pose_extraction.poses import VideoPoses
+from recognition.asking import Asker, frames_seen
+from recognition.clips import ClipSet, split_indices
+from recognition.prediction import clips_for, predict_clips
+from recognition.runs import Trained
+from recognition.windows import UNKNOWN, Grid
+
+
+@dataclass(frozen=True)
+class Part:
+    """Which clips of a skeleton file are wanted, and where their joints are.
+
+    Args:
+        split: Only the clips of this split; None for all.
+        keypoint_files: Folder of Kinetics-400's keypoint files; None for that of the run.
+    """
+
+    split: str | None = None
+    keypoint_files: Path | None = None
+
+
+def predict_skeletons(
+    path: Path, trained: Trained, engine: Engine, part: Part, wanted: Wanted, console: Console
+) -> Iterator[Answer]:
+    """Answers for the clips of a skeleton file: those that can be used in the file's order, then the others.
+
+    Args:
+        path: The file.
+        trained: The recognizer.
+        engine: How it is run.
+        part: Which of its clips.
+        wanted: What is wanted of each.
+        console: Where progress and warnings are told.
+
+    Raises:
+        UsageError: There is no such split, the joints do not fit the run, or what is wanted needs what the file lacks.
+        AnnotationError: The file is malformed.
+        BackendError: The network cannot run as asked on this machine.
+    """
+    clips = clips_for(trained, path, skip_bad=True, keypoint_files=part.keypoint_files)
+    if clips.nameless():
+        console.print(Text(f"warning: {told_of_nameless(clips)}"))
+    indices = np.arange(len(clips)) if part.split is None else split_indices(clips, part.split)
+    if wanted.windows is None and not wanted.scope.persons and not wanted.scope.explain:
+        yield from _whole(trained, clips, indices, engine, wanted.scope.threshold, console)
+    else:
+        yield from _one_by_one(trained, clips, indices, engine, wanted, console)
+    for clip in clips.left_out:
+        if part.split is None or part.split in clip.splits:
+            yield Answer(clip.name, reason=clip.reason)
+
+
+def _whole(
+    trained: Trained, clips: ClipSet, indices: np.ndarray, engine: Engine, threshold: float, console: Console
+) -> Iterator[Answer]:
+    """One answer a clip, clips of like length together."""
+    reasons = {int(index): too_few(frames_seen(clips[int(index)].score, 0.0)) for index in indices}
+    asked = np.array([index for index in indices if reasons[int(index)] is None], np.int64)
+    with progress_bar(console, len(asked)) as advance:
+        found = iter(predict_clips(trained, clips, asked, **vars(engine), progress=advance) if len(asked) else ())
+    for index in indices:
+        reason = reasons[int(index)]
+        best = next(found).best if reason is None else ()
+        yield Answer(clips.names[int(index)], None, None, None, *label_of(best, threshold), best, reason)
+
+
+def _one_by_one(
+    trained: Trained, clips: ClipSet, indices: np.ndarray, engine: Engine, wanted: Wanted, console: Console
+) -> Iterator[Answer]:
+    """Answers for persons, for windows, or with explanations."""
+    if clips.dimensions != 2:
+        raise UsageError(
+            f"{clips.path}: --per-person, --windows and --explain are for joints in 2D, and this file's are in "
+            f"{clips.dimensions}D; leave them out"
+        )
+    asker = Asker(trained, layout=clips.layout, **vars(engine))
+    stored = {annotation.get("frame_dir", annotation.get("filename")): annotation for annotation in _read(clips.path)}
+    with progress_bar(console, len(indices)) as advance:
+        for index in indices:
+            name = clips.names[int(index)]
+            annotation = stored[name]
+            if "keypoint" not in annotation:
+                raise UsageError(
+                    f"{clips.path}: clip {name!r} has its joints in a file of its own, which --per-person, --windows "
+                    "and --explain do not read; leave them out"
+                )
+            timed = wanted.windows is not None or annotation.get("fps") or "time" in annotation
+            # Without times a clip is as long as it has frames, and nothing is told in seconds.
+            video = video_of(annotation if timed else {**annotation, "fps": 1.0}, f"{clips.path}: clip {name!r}")
+            tracked = "track_id" in annotation
+            record = AttentionRecord(clips.layout.joints) if wanted.scope.explain else None
+            if wanted.windows is None:
+                answers, _ = answer_whole(asker, wanted.scope, video, name, tracked=tracked, record=record)
+            else:
+                sliding = Sliding(asker, wanted.scope, Grid(wanted.windows), name, tracked=tracked, record=record)
+                answers = _windows(sliding, video, name, asker, record)
+            yield from answers
+            if record is not None:
+                figure = wanted.figures / f"{name}.png"
+                record.write(figure, name, answers)
+                console.print(Text(str(figure)), soft_wrap=True)
+            advance(1)
+
+
+def _read(path: Path) -> list[dict]:
+    annotations: list[dict] = read_data_set(path)["annotations"]
+    return annotations
+
+
+def _windows(
+    sliding: Sliding, video: VideoPoses, name: str, asker: Asker, record: AttentionRecord | None
+) -> list[Answer]:
+    """The segments of a clip, or why there is none."""
+    segments = []
+    first: int | None = None
+    for cell, window in slide_over(video, sliding):
+        first = cell if first is None else first
+        if is_long_enough(sliding.grid, cell, first, window):
+            sliding.ask(window)
+        segments += sliding.settle(cell, window).segments
+    segments += sliding.end()
+    answers = []
+    for segment in sorted(segments, key=lambda one: (one.start, one.person or 0)):
+        best = asker.best(segment.probabilities)
+        label = UNKNOWN if segment.number is None else best[0][0]
+        attention = record.mean(segment.person, segment.start, segment.end) if record is not None else {}
+        answers.append(
+            Answer(name, segment.person, segment.start, segment.end, label, best[0][1], best, attention=attention)
+        )
+    return answers or [Answer(name, reason="nobody is seen in half of the frames of any window")]

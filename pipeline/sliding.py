@@ -1,0 +1,241 @@
+"""Windows that slide over one video while it runs: answers, segments, and stretches that are ready to be drawn."""
+
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from pipeline.attention_record import AttentionRecord
+from pipeline.subjects import Subject, each_person, everybody, frame_interval
+from pose_extraction.extraction import cut
+from pose_extraction.overlay import Stretch
+from pose_extraction.poses import VideoPoses
+from recognition.asking import FEWEST_FRAMES, Asker
+from recognition.windows import LEAST_SEEN, UNKNOWN, Cell, Grid, Joiner, Segment, Timeline
+
+Who = int | None
+
+
+@dataclass(frozen=True)
+class Scope:
+    """Of whom is asked.
+
+    Args:
+        together: Of all persons together.
+        persons: Of each person alone.
+        explain: Whether it is told how much each joint counted.
+        threshold: Least probability of an answer; below it is "unknown".
+    """
+
+    together: bool
+    persons: bool
+    explain: bool = False
+    threshold: float = 0.0
+
+
+@dataclass(frozen=True)
+class WindowAnswer:
+    """One window's answer.
+
+    Args:
+        person: Whose; None for all persons together.
+        probabilities: float (K,).
+        start: Seconds of the first frame in which the person was seen.
+        end: Seconds of the end of the last one.
+    """
+
+    person: Who
+    probabilities: np.ndarray
+    start: float
+    end: float
+
+
+@dataclass(frozen=True)
+class Settled:
+    """What is known for good once a window has been asked of.
+
+    Args:
+        segments: Stretches of one action that have ended.
+        cells: What was done in the window's first cell.
+        stretch: The poses of that cell with captions and heat.
+    """
+
+    segments: list[Segment[Who]]
+    cells: list[Cell[Who]]
+    stretch: Stretch
+
+
+@dataclass
+class _Heat:
+    """Sum and number of the windows' attention, by person and frame."""
+
+    held: dict[int, dict[int, tuple[np.ndarray, int]]] = field(default_factory=lambda: defaultdict(dict))
+
+    def add(self, person: int, frame_index: np.ndarray, attention: np.ndarray) -> None:
+        frames = self.held[person]
+        for index, row in zip(frame_index.tolist(), attention, strict=True):
+            if np.isfinite(row).all():
+                total, count = frames.get(index, (np.zeros(len(row)), 0))
+                frames[index] = total + row, count + 1
+
+    def rows(self, person: int, frame_index: np.ndarray, joints: int) -> np.ndarray:
+        """(T, V), NaN where there is none; what lies up to the last frame is let go."""
+        frames = self.held.get(person, {})
+        nothing = np.full(joints, np.nan), 1
+        means = [total / count for total, count in (frames.get(index, nothing) for index in frame_index.tolist())]
+        return np.array(means, np.float32).reshape(len(frame_index), joints)
+
+    def forget(self, before: int) -> None:
+        for person in list(self.held):
+            kept = {index: held for index, held in self.held[person].items() if index >= before}
+            if kept:
+                self.held[person] = kept
+            else:
+                del self.held[person]
+
+
+class Sliding:
+    """Asks a recognizer of the windows of one video, in their order.
+
+    Args:
+        asker: The recognizer.
+        scope: Of whom it is asked.
+        grid: The windows.
+        name: Of the clip, for messages.
+        tracked: Whether a person is the same one in all frames.
+        record: Takes what each joint received, where that is asked for.
+    """
+
+    def __init__(
+        self,
+        asker: Asker,
+        scope: Scope,
+        grid: Grid,
+        name: str,
+        *,
+        tracked: bool = True,
+        record: AttentionRecord | None = None,
+    ) -> None:
+        self.grid = grid
+        self._asker = asker
+        self._scope = scope
+        self._name = name
+        self._tracked = tracked
+        self._record = record
+        self._timeline: Timeline[Who] = Timeline()
+        self._joiner: Joiner[Who] = Joiner(scope.threshold)
+        self._heat = _Heat()
+
+    def ask(self, window: VideoPoses) -> list[WindowAnswer]:
+        """The answers of one window, kept for what they make together.
+
+        Somebody who is seen in too few of its frames is not asked of.
+
+        Args:
+            window: The persons in the window's frames.
+        """
+        subjects = [subject for subject in self._subjects(window) if self._is_enough(subject, window)]
+        if not subjects:
+            return []
+        answers = []
+        probabilities = self._asker.probabilities([subject.annotation for subject in subjects])
+        interval = frame_interval(window.time)
+        for subject, shares in zip(subjects, probabilities, strict=True):
+            time = window.time[subject.seen]
+            cells, first = np.unique(self.grid.cell_of(time), return_index=True)
+            last = np.append(first[1:], len(time)) - 1
+            self._timeline.add(subject.person, shares.astype(np.float64), cells, time[first], time[last] + interval)
+            answers.append(WindowAnswer(subject.person, shares, float(time[0]), float(time[-1]) + interval))
+        if self._scope.explain:
+            self._explain(subjects, window)
+        return answers
+
+    def settle(self, cell: int, window: VideoPoses) -> Settled:
+        """What is known for good once the window that begins with a cell has been asked of.
+
+        Args:
+            cell: Its number.
+            window: The persons in the window's frames.
+        """
+        cells = list(self._timeline.settled(cell + 1))
+        segments = []
+        captions: dict[Who, str] = {}
+        for one in cells:
+            ended = self._joiner.add(one)
+            if ended is not None:
+                segments.append(ended)
+            if one.cell == cell:
+                captions[one.person] = self.caption(one.probabilities)
+        segments += self._joiner.ended(cell + 1)
+        last = int(np.searchsorted(self.grid.cell_of(window.time), cell, side="right"))
+        shown = cut(window, 0, last)
+        return Settled(segments, cells, self._drawn(shown, captions, cells))
+
+    def end(self) -> list[Segment[Who]]:
+        """The segments that are still open at the video's end."""
+        return list(self._joiner.ended())
+
+    def caption(self, probabilities: np.ndarray) -> str:
+        """What is written over a person's head."""
+        number = self._joiner.answer(probabilities)
+        name = UNKNOWN if number is None else self._asker.trained.label_names[number]
+        return f"{name} {float(probabilities.max()):.0%}"
+
+    def _subjects(self, window: VideoPoses) -> Iterator[Subject]:
+        if not window.tracks:
+            return
+        threshold = self._asker.threshold
+        if self._scope.together:
+            yield everybody(window, self._name, threshold, tracked=self._tracked)
+        if self._scope.persons:
+            yield from each_person(window, self._name, threshold)
+
+    @staticmethod
+    def _is_enough(subject: Subject, window: VideoPoses) -> bool:
+        return len(subject.seen) >= max(FEWEST_FRAMES, LEAST_SEEN * window.num_frames)
+
+    def _explain(self, subjects: list[Subject], window: VideoPoses) -> None:
+        alone = [subject for subject in subjects if subject.person is not None or not self._scope.persons]
+        explanations = self._asker.explanations([subject.annotation for subject in alone])
+        for subject, explanation in zip(alone, explanations, strict=True):
+            frames = window.frame_index[subject.first : subject.first + explanation.attention.shape[1]]
+            for person, attention in zip(explanation.persons.tolist(), explanation.attention, strict=True):
+                self._heat.add(subject.track_ids[person], frames, attention)
+
+    def _drawn(self, shown: VideoPoses, captions: dict[Who, str], cells: list[Cell[Who]]) -> Stretch:
+        ids = [track.track_id for track in shown.tracks]
+        texts = {name: captions[who] for name in ids if (who := name if self._scope.persons else None) in captions}
+        if not self._scope.explain or not shown.num_frames:
+            return Stretch(shown, texts)
+        joints = shown.tracks[0].keypoint.shape[1] if shown.tracks else 0
+        heat = {name: self._heat.rows(name, shown.frame_index, joints) for name in ids}
+        spans = {one.person: (one.start, one.end) for one in cells}
+        if self._record is not None:
+            for name, rows in heat.items():
+                known = np.isfinite(rows).all(axis=1)
+                if known.any():
+                    time = shown.time[known]
+                    span = spans.get(name, (float(time[0]), float(time[-1]) + frame_interval(shown.time)))
+                    self._record.add(name, *span, rows[known].mean(axis=0))
+        self._heat.forget(int(shown.frame_index[-1]) + 1)
+        return Stretch(shown, texts, heat)
+
+
+def slide_over(video: VideoPoses, sliding: Sliding) -> Iterator[tuple[int, VideoPoses]]:
+    """The windows of a video that is known whole: number of the first cell, and the persons in the window's frames."""
+    if not video.num_frames:
+        return
+    grid = sliding.grid
+    first, last = (int(cell) for cell in grid.cell_of(video.time[[0, -1]]))
+    for cell in range(first, last + 1):
+        rows = grid.rows_of(video.time, cell)
+        yield cell, cut(video, rows.start, rows.stop)
+
+
+def is_long_enough(grid: Grid, cell: int, first_cell: int, window: VideoPoses) -> bool:
+    """Whether a window at a video's end is asked of: half of it lies in the video, or it is the first one."""
+    if not window.num_frames:
+        return False
+    covered = float(window.time[-1]) + frame_interval(window.time) - grid.start_of(cell)
+    return cell == first_cell or covered >= LEAST_SEEN * grid.seconds

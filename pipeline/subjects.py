@@ -1,0 +1,114 @@
+"""Of whom a recognizer is asked: the persons of a clip together, or each of them alone."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from pose_extraction.errors import UsageError
+from pose_extraction.extraction import cut
+from pose_extraction.poses import PoseTrack, VideoPoses
+
+
+@dataclass(frozen=True)
+class Subject:
+    """Somebody, or everybody, over some frames of a video.
+
+    Args:
+        person: Track id; None for all persons together.
+        annotation: The skeletons as a recognizer is given them.
+        track_ids: Ids of the annotation's persons.
+        first: Row of the video's frames at which the annotation begins.
+        seen: int64 rows of the video's frames in which a joint of somebody was seen, rising.
+    """
+
+    person: int | None
+    annotation: Mapping[str, Any]
+    track_ids: tuple[int, ...]
+    first: int
+    seen: np.ndarray
+
+
+def everybody(video: VideoPoses, name: str, threshold: float, *, tracked: bool = True) -> Subject:
+    """All persons of a video together.
+
+    Args:
+        video: The tracks, the most relevant first.
+        name: For messages.
+        threshold: Score above which a joint counts as seen.
+        tracked: Whether a person is the same one in all frames.
+    """
+    return _subject(video, None, name, threshold, 0, tracked)
+
+
+def each_person(video: VideoPoses, name: str, threshold: float) -> Iterator[Subject]:
+    """Each person alone, over the frames from the first to the last in which something of them was seen."""
+    for track in video.tracks:
+        rows = np.flatnonzero((track.keypoint_score > threshold).any(axis=1)) + track.start
+        first, last = (int(rows[0]), int(rows[-1]) + 1) if len(rows) else (track.start, track.stop)
+        alone = cut(replace(video, tracks=[track]), first, last)
+        yield _subject(alone, track.track_id, f"{name}, person {track.track_id}", threshold, first, True)
+
+
+def _subject(video: VideoPoses, person: int | None, name: str, threshold: float, first: int, tracked: bool) -> Subject:
+    keypoint, score, _ = video.dense()
+    seen = np.isfinite(keypoint).all(axis=-1)
+    score = np.where(seen, score, 0)
+    annotation = {
+        "frame_dir": name,
+        "img_shape": video.size,
+        "keypoint": np.where(seen[..., None], keypoint, 0),
+        "keypoint_score": score,
+    }
+    if tracked:
+        annotation["track_id"] = np.array([track.track_id for track in video.tracks], np.int64)
+    rows = np.flatnonzero((score > threshold).any(axis=(0, 2))) + first
+    return Subject(person, annotation, tuple(track.track_id for track in video.tracks), first, rows)
+
+
+def frame_interval(time: np.ndarray) -> float:
+    """Seconds that a frame lasts, of the rising times (T,) of frames; 0 of a single one."""
+    return float(np.median(np.diff(time))) if len(time) > 1 else 0.0
+
+
+def video_of(annotation: Mapping[str, Any], place: str) -> VideoPoses:
+    """The persons of a clip that lies in a skeleton file, with the times of its frames.
+
+    Args:
+        annotation: A clip in 2D that has been checked; its persons bear their track ids, or their places without.
+        place: Of the clip, for the message.
+
+    Raises:
+        UsageError: The file says neither the times of the frames nor how many come in a second.
+    """
+    keypoint = np.asarray(annotation["keypoint"], np.float32)
+    persons, frames = keypoint.shape[:2]
+    score = annotation.get("keypoint_score")
+    seen_score = (keypoint != 0).any(axis=-1).astype(np.float32) if score is None else np.asarray(score, np.float32)
+    keypoint = np.where((seen_score > 0)[..., None], keypoint, np.nan)
+    if "time" in annotation:
+        time = np.asarray(annotation["time"], np.float64)
+    elif annotation.get("fps"):
+        time = np.arange(frames) / float(annotation["fps"])
+    else:
+        raise UsageError(
+            f"{place}: says neither the times of its frames (time) nor how many come in a second (fps), so that "
+            "--windows cannot be cut from it; extract the video with skelpipe, or leave --windows out"
+        )
+    ids = [int(name) for name in annotation.get("track_id", range(persons))]
+    tracks = [
+        PoseTrack(
+            ids[person],
+            0,
+            keypoint[person],
+            seen_score[person],
+            np.full((frames, 4), np.nan, np.float32),
+            np.zeros(frames, np.float32),
+            np.zeros(seen_score.shape[1:], bool),
+        )
+        for person in range(persons)
+    ]
+    index = np.asarray(annotation.get("frame_index", np.arange(frames)), np.int64)
+    height, width = annotation["img_shape"]
+    return VideoPoses(index, time, (int(height), int(width)), tracks)

@@ -1,0 +1,105 @@
+"""One answer for a clip as a whole, and one for each of its persons."""
+
+import numpy as np
+
+from pipeline.answers import BEST, Answer, label_of
+from pipeline.attention_record import AttentionRecord
+from pipeline.sliding import Scope
+from pipeline.subjects import Subject, each_person, everybody, frame_interval
+from pose_extraction.overlay import Stretch
+from pose_extraction.poses import VideoPoses
+from recognition.asking import FEWEST_FRAMES, Asker
+from recognition.explanation import Explanation
+
+
+def too_few(frames: int) -> str | None:
+    """Why nothing is said of somebody who is seen in so many frames; None where they are enough."""
+    if frames >= FEWEST_FRAMES:
+        return None
+    if not frames:
+        return "nobody is seen in any frame"
+    return f"somebody is seen in {frames} frames only, and a movement takes {FEWEST_FRAMES} or more"
+
+
+def answer_whole(
+    asker: Asker,
+    scope: Scope,
+    video: VideoPoses,
+    name: str,
+    *,
+    nobody: str = "no person found",
+    tracked: bool = True,
+    record: AttentionRecord | None = None,
+) -> tuple[list[Answer], Stretch]:
+    """What a clip and its persons are taken for.
+
+    Args:
+        asker: The recognizer.
+        scope: Of whom it is asked.
+        video: The persons of the whole clip.
+        name: Its id.
+        nobody: Why there is no person, for a clip without any.
+        tracked: Whether a person is the same one in all frames.
+        record: Takes what each joint received, where that is asked for.
+
+    Returns:
+        The answers, that of the clip first, and the poses with captions and heat.
+    """
+    if not video.tracks:
+        return [Answer(name, reason=nobody)], Stretch(video)
+    subjects: list[Subject] = []
+    if scope.together:
+        subjects.append(everybody(video, name, asker.threshold, tracked=tracked))
+    if scope.persons:
+        subjects.extend(each_person(video, name, asker.threshold))
+    reasons = [too_few(len(subject.seen)) for subject in subjects]
+    asked = [subject for subject, reason in zip(subjects, reasons, strict=True) if reason is None]
+    annotations = [subject.annotation for subject in asked]
+    probabilities = iter(asker.probabilities(annotations) if asked else ())
+    explanations = iter(asker.explanations(annotations) if asked and scope.explain else ())
+    answers, captions, heat = [], {}, {}
+    for subject, reason in zip(subjects, reasons, strict=True):
+        if reason is not None:
+            answers.append(Answer(name, subject.person, reason=reason))
+            continue
+        best = asker.best(next(probabilities), BEST)
+        label, share = label_of(best, scope.threshold)
+        span = _span(video, subject.seen)
+        attention: dict[str, float] = {}
+        if scope.explain:
+            rows = _by_track(subject, next(explanations), video.num_frames)
+            attention = _recorded(record, subject, rows, video) if record is not None else {}
+            if subject.person is not None or not scope.persons:
+                heat.update(rows)
+        answers.append(Answer(name, subject.person, *span, label, share, best, attention=attention))
+        for person in subject.track_ids if subject.person is None else [subject.person]:
+            # A person's own answer comes later, and takes the place of that of all together.
+            captions[person] = f"{label} {share:.0%}"
+    return answers, Stretch(video, captions, heat)
+
+
+def _span(video: VideoPoses, seen: np.ndarray) -> tuple[float, float]:
+    """Seconds from the first of some rising rows of a video's frames to the end of the last."""
+    return float(video.time[seen[0]]), float(video.time[seen[-1]]) + frame_interval(video.time)
+
+
+def _by_track(subject: Subject, explanation: Explanation, frames: int) -> dict[int, np.ndarray]:
+    """Attention (T, V) over all frames of the video, NaN where there is none, by track id."""
+    rows = {}
+    for person, attention in zip(explanation.persons.tolist(), explanation.attention, strict=True):
+        whole = np.full((frames, attention.shape[1]), np.nan, np.float32)
+        whole[subject.first : subject.first + len(attention)] = attention
+        rows[subject.track_ids[person]] = whole
+    return rows
+
+
+def _recorded(
+    record: AttentionRecord, subject: Subject, rows: dict[int, np.ndarray], video: VideoPoses
+) -> dict[str, float]:
+    """Notes each frame's attention, mean over the persons that the network saw; returns the clip's mean."""
+    interval = frame_interval(video.time) or 1.0
+    stacked = np.stack(list(rows.values()))
+    for row in np.flatnonzero(np.isfinite(stacked).all(axis=-1).any(axis=0)):
+        time = float(video.time[row])
+        record.add(subject.person, time, time + interval, np.nanmean(stacked[:, row], axis=0))
+    return record.mean(subject.person, -np.inf, np.inf)
