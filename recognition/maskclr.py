@@ -4,7 +4,7 @@ Follows Fig. 2: standard pathway, mask by its attention, masked pathway, losses 
 pathway works alone, so a trained network is just its `Recognizer`.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
@@ -21,7 +21,7 @@ from recognition.contrastive import (
     update_prototypes,
 )
 from recognition.gathering import find_shares, gather
-from recognition.masking import attention_guided_mask, gumbel_noise, masking_contrast
+from recognition.masking import attention_guided_mask, gumbel_noise, jittered, masking_contrast
 from recognition.recognizer import Encoded, Recognizer
 from recognition.settings import MaskCLRSettings
 
@@ -129,7 +129,7 @@ class MaskCLR(nn.Module):
     def _contrastive_step(self, batch: Batch, epoch: int) -> Losses:
         standard = self.recognizer.encode(batch, return_attention=self.settings.mask == "attention")
         mask, contrast = self._draw_mask(batch, standard, epoch)
-        masked = self.recognizer.encode(batch, masked=mask)
+        masked = self.recognizer.encode(self._disturbed(batch, epoch), masked=mask)
 
         shares = find_shares(len(batch), batch.label.device)
         label = gather(batch.label, shares)
@@ -186,6 +186,17 @@ class MaskCLR(nn.Module):
             return mask, noise.new_zeros(())
         top, bottom = masking_contrast(attention, mask, valid)
         return mask, top - bottom
+
+    def _disturbed(self, batch: Batch, epoch: int) -> Batch:
+        """What the masked pathway sees before the mask."""
+        if self.settings.jitter == 0:
+            return batch
+        clip, person = batch.person_mask.nonzero().unbind(1)
+        keypoint = batch.keypoint.clone()
+        keypoint[clip, person] = jittered(
+            keypoint[clip, person], batch.index[clip], person, self.settings.jitter, seed=self.seed, epoch=epoch
+        )
+        return replace(batch, keypoint=keypoint)
 
     def _head(self, dropped: torch.Tensor, *, keep_statistics: bool = True) -> tuple[torch.Tensor, torch.Tensor]:
         """The head's hidden layer (N, hidden) and the logits (N, K), in float32 at least."""

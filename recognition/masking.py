@@ -69,14 +69,52 @@ def gumbel_noise(
     Returns:
         float64 (P, T, V).
     """
-    cell = torch.arange(num_frames * num_joints, device=clip.device)
+    uniform = _uniform(clip, person, num_frames * num_joints, seed=seed, epoch=epoch)
+    return -torch.log(-torch.log(uniform)).view(len(clip), num_frames, num_joints)
+
+
+def jittered(
+    keypoint: torch.Tensor, clip: torch.Tensor, person: torch.Tensor, sigma: float, *, seed: int, epoch: int
+) -> torch.Tensor:
+    """Joints moved by Gaussian noise, which depends on seed, epoch, clip and person alone.
+
+    A clip's standard deviation is drawn from U(0, sigma), so that the network meets slight noise as often as strong.
+
+    Args:
+        keypoint: float (P, T, V, C), persons of a batch; the first two channels are x and y, the third is the score, or
+            z in 3D. Only x and y move. Joints that were not seen, zero in all channels, stay.
+        clip: int64 (P,), place of each person's clip in its data set.
+        person: int64 (P,), place of the person in its clip.
+        sigma: Largest standard deviation, in units of the network's input, whose square is [-1, 1].
+        seed: Seed of the run.
+        epoch: Number of the epoch.
+
+    Returns:
+        float (P, T, V, C).
+    """
+    persons, num_frames, num_joints, _ = keypoint.shape
+    cells = num_frames * num_joints
+    # Epochs of masks are counted from 0, so that negative ones draw what masks never do: by Box and Muller, a radius
+    # and an angle make both coordinates.
+    first, second = -1 - 2 * epoch, -2 - 2 * epoch
+    radius = torch.sqrt(-2 * torch.log(_uniform(clip, person, cells, seed=seed, epoch=first)))
+    angle = 2 * torch.pi * _uniform(clip, person, cells, seed=seed, epoch=second)
+    strength = sigma * _uniform(clip, torch.full_like(person, -1), 1, seed=seed, epoch=first)
+    moved = (strength * radius)[..., None] * torch.stack([angle.cos(), angle.sin()], dim=-1)
+    seen = (keypoint != 0).any(dim=-1, keepdim=True)
+    result = keypoint.clone()
+    result[..., :2] += (moved.view(persons, num_frames, num_joints, 2) * seen).to(keypoint.dtype)
+    return result
+
+
+def _uniform(clip: torch.Tensor, person: torch.Tensor, count: int, *, seed: int, epoch: int) -> torch.Tensor:
+    """float64 (P, count) in (0, 1), which depend on seed, epoch, clip and person alone."""
     key = _mix(torch.full_like(clip, seed))
     for part in (torch.full_like(clip, epoch), clip, person):
         key = _mix(key ^ (part * _STEP + _STEP))
-    bits = _mix(key[:, None] + (cell + 1) * _STEP)
+    bits = _mix(key[:, None] + (torch.arange(count, device=clip.device) + 1) * _STEP)
     # The upper 53 bits, in the middle of their steps, so that neither 0 nor 1 comes up.
-    uniform = (_shift(bits, 11).double() + 0.5) * 2.0**-53
-    return -torch.log(-torch.log(uniform)).view(len(clip), num_frames, num_joints)
+    return (_shift(bits, 11).double() + 0.5) * 2.0**-53
 
 
 def _mix(value: torch.Tensor) -> torch.Tensor:

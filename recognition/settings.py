@@ -118,6 +118,12 @@ class MaskCLRSettings(Strict):
     ratio: float = Field(0.7, ge=0, le=1, description="delta, share of valid cells to mask")
     mask_temperature: float = Field(0.7, gt=0, description="tau_prop")
     attention_scale: Literal["none", "frame_max", "seq_max"] = "none"
+    jitter: float = Field(
+        0.0,
+        ge=0,
+        description="largest standard deviation of noise on the joints of the masked pathway, in units of its input; "
+        "not of the paper",
+    )
     representation: Literal["joints", "mean", "hidden"] = Field(
         "joints", description="R^i: joints flattened (V * C_r), their mean (C_r), or the head's hidden layer"
     )

@@ -202,6 +202,21 @@ def test_masks_are_drawn_anew_each_epoch_and_again_the_same() -> None:
     assert not torch.equal(mask(0, 1), mask(1, 1))
 
 
+def test_jitter_reaches_the_masked_pathway_alone() -> None:
+    batch = made_batch(seed=2)
+    calls = []
+    for jitter in (0.0, 0.1):
+        objective = made_objective(jitter=jitter)
+        logits = objective(batch, phase=2, epoch=1).logits
+        calls.append((logits, objective.recognizer.backbone.calls[-1]["keypoint"]))
+    (plain, unmoved), (jittery, moved) = calls
+    assert torch.equal(plain, jittery)
+    there = batch.person_mask.nonzero().unbind(1)
+    assert torch.equal(unmoved, batch.keypoint[there].to(unmoved.dtype))
+    assert not torch.equal(unmoved, moved)
+    assert torch.equal(moved[..., 2], unmoved[..., 2])
+
+
 def test_order_of_the_clips_does_not_matter() -> None:
     batch, order = made_batch(), torch.tensor([3, 1, 7, 0, 2, 6, 5, 4])
     shuffled = replace(

@@ -8,7 +8,7 @@ import torch
 from reference_losses import masked_cells
 from scipy import stats
 
-from recognition.masking import Scale, attention_guided_mask, gumbel_noise, masking_contrast
+from recognition.masking import Scale, attention_guided_mask, gumbel_noise, jittered, masking_contrast
 
 
 def made_attention(persons: int, frames: int, joints: int, seed: int = 0) -> torch.Tensor:
@@ -95,6 +95,36 @@ def test_noise_of_a_clip_depends_neither_on_its_batch_nor_on_padding() -> None:
     batch = gumbel_noise(clips, persons, 30, 17, seed=1, epoch=2)
     alone = gumbel_noise(clips[2:3], persons[2:3], 12, 17, seed=1, epoch=2)
     assert torch.equal(batch[2, :12], alone[0])
+
+
+def test_jitter_is_gaussian_of_one_strength_a_clip_and_leaves_the_unseen_and_scores_alone() -> None:
+    keypoint = torch.rand(40, 60, 17, 3, dtype=torch.float64) + 0.1
+    keypoint[:, :, 3] = 0
+    clips = torch.arange(40) // 2
+    persons = torch.arange(40) % 2
+    moved = jittered(keypoint, clips, persons, 0.2, seed=1, epoch=0) - keypoint
+    assert not moved[:, :, 3].any() and not moved[..., 2].any()
+    seen = torch.arange(17) != 3
+    offsets = moved[:, :, seen, :2]
+    strength = offsets.flatten(1).std(dim=1)
+    # Both persons of a clip are moved by the same strength, and strengths are uniform up to the largest.
+    assert torch.allclose(strength[::2], strength[1::2], rtol=0.1)
+    assert stats.kstest((strength[::2] / 0.2).numpy(), stats.uniform.cdf).pvalue > 1e-3 and strength.max() < 0.21
+    standard = offsets / strength[:, None, None, None]
+    assert stats.kstest(standard.flatten().numpy(), stats.norm.cdf).pvalue > 1e-3
+    x_and_y = torch.corrcoef(standard.reshape(-1, 2).T)
+    neighbours = torch.corrcoef(torch.stack([standard[:, 1:].flatten(), standard[:, :-1].flatten()]))
+    assert x_and_y[0, 1].abs() < 0.03 and neighbours[0, 1].abs() < 0.03
+
+
+def test_jitter_of_a_clip_is_its_own_and_another_in_each_epoch() -> None:
+    keypoint = torch.rand(3, 30, 17, 3, dtype=torch.float64) + 0.1
+    clips, persons = torch.tensor([90, 7, 7]), torch.tensor([0, 0, 1])
+    batch = jittered(keypoint, clips, persons, 0.1, seed=1, epoch=2)
+    alone = jittered(keypoint[2:, :12], clips[2:], persons[2:], 0.1, seed=1, epoch=2)
+    assert torch.equal(batch[2, :12], alone[0])
+    assert not torch.equal(batch, jittered(keypoint, clips, persons, 0.1, seed=1, epoch=3))
+    assert torch.equal(keypoint, jittered(keypoint, clips, persons, 0.0, seed=1, epoch=2))
 
 
 @pytest.mark.parametrize(

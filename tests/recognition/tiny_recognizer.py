@@ -27,7 +27,7 @@ class TinyBackbone(Backbone):
         masked: torch.Tensor | None = None,
         return_attention: bool = False,
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
-        self.calls.append({"persons": len(x), "masked": masked, "return_attention": return_attention})
+        self.calls.append({"keypoint": x, "persons": len(x), "masked": masked, "return_attention": return_attention})
         embedded = self.embed(x)
         if masked is not None:
             embedded = torch.where(masked[..., None], self.mask_token.to(embedded.dtype), embedded)
