@@ -239,6 +239,7 @@ def identities(
     settings: ExtractSettings, devices: Sequence[str], detector: Detector | None, console: Console
 ) -> tuple[Identity, Identity | None]:
     """The networks that settings name, on the first of the devices; their weights are downloaded if need be."""
+
     def find(kind: str, name: str, checkpoint: str | None) -> Identity:
         request = Request(device=devices[0], backend=settings.backend, precision=settings.precision)
         if is_onnx(name):
