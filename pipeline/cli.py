@@ -11,7 +11,8 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from pipeline.evaluate_command import evaluate, predict
+from pipeline.evaluate_command import evaluate
+from pipeline.predict_command import predict
 from pipeline.train_command import TrainCommand, train
 from pose_extraction.errors import SkelpipeError, UsageError
 
