@@ -41,7 +41,9 @@ def wave(motion: Motion, body: Body, style: Style, time: np.ndarray) -> None:
     side, hand = SIDES[style.lead], motion.hand[:, style.lead]
     swing = wave_of(time, 1.7 * style.tempo, style.phase)
     height = 0.35 + 0.5 * style.variant
-    raised = np.stack([side * (0.32 + 0.24 * style.size * swing), height - 0.06 * swing**2, np.full_like(time, 0.22)], -1)
+    raised = np.stack(
+        [side * (0.32 + 0.24 * style.size * swing), height - 0.06 * swing**2, np.full_like(time, 0.22)], -1
+    )
     blend(hand, raised, ramp(time, -0.3, 0.5))
     motion.flare[:, style.lead] = 0.75
     motion.spine[:, 1] -= 0.05 * side
@@ -101,7 +103,12 @@ def kick(motion: Motion, body: Body, style: Style, time: np.ndarray) -> None:
     high = 0.35 + 0.55 * style.size * style.variant
     rest = (0.12 * side, 0.0, 0.0)
     path = keys(
-        cycle, (0, rest), (0.25, (0.1 * side, 0.16, -0.4)), (0.5, (0.0, high, away)), (0.62, (0.0, high, away)), (1, rest)
+        cycle,
+        (0, rest),
+        (0.25, (0.1 * side, 0.16, -0.4)),
+        (0.5, (0.0, high, away)),
+        (0.62, (0.0, high, away)),
+        (1, rest),
     )
     motion.foot[:, lead] = path
     forward = np.clip(path[:, 2], -0.5, 1)

@@ -267,7 +267,7 @@ def _draw_head(random: np.random.Generator, tone: np.ndarray, hair: np.ndarray, 
         angle = np.abs(np.arange(columns) / columns - 0.5) * 360
         brow = random.uniform(26, 46)
         nape = {"short": -35.0, "cap": 12.0}.get(hairdo, -75.0)
-        burn = random.uniform(62, 85)
+        burn = random.uniform(84, 104)
         line = np.where(angle < burn, brow, brow + (nape - brow) * np.clip((angle - burn) / 35, 0, 1))
         line += random.normal(size=columns) * 2
         covered = np.arange(rows)[:, None] < rows * (0.5 - line / 180)

@@ -68,7 +68,9 @@ def _park(random: np.random.Generator, family: Family, height: int, width: int) 
         for _ in range(9):
             offset = random.normal(size=2) * radius * 0.45
             centre = (int(x + offset[0]), int(y - radius / 2 + offset[1]))
-            cv2.circle(view, centre, max(radius // 2, 1), tuple(v * random.uniform(0.7, 1.3) for v in green), cv2.FILLED)
+            cv2.circle(
+                view, centre, max(radius // 2, 1), tuple(v * random.uniform(0.7, 1.3) for v in green), cv2.FILLED
+            )
     return view * (1 + 0.1 * _noise(random, height, width, 5, 12)[..., None])
 
 
@@ -110,7 +112,8 @@ def _tiles(random: np.random.Generator, family: Family, height: int, width: int)
     y, x = np.mgrid[:height, :width] // side
     other = ((x + y) % 2)[..., None] * random.uniform(0.1, 1)
     wall = (1 - other) * np.array(any_colour(random, family)) + other * np.array(any_colour(random, family))
-    gap = (np.mgrid[:height, :width] % side < 1).any(0)[..., None]
+    rows, columns = np.mgrid[:height, :width] % side
+    gap = ((rows < 1) | (columns < 1))[..., None]
     return (np.where(gap, wall * 0.6, wall) * (1 + 0.06 * _noise(random, height, width)[..., None])).astype(np.float32)
 
 
@@ -121,7 +124,9 @@ def _shelves(random: np.random.Generator, family: Family, height: int, width: in
         x = 0
         while x < width:
             wide, high = int(random.integers(4, 26)), int(tall * random.uniform(0.4, 0.9))
-            cv2.rectangle(wall, (x, y + tall - high), (x + wide - 1, y + tall - 4), any_colour(random, family), cv2.FILLED)
+            cv2.rectangle(
+                wall, (x, y + tall - high), (x + wide - 1, y + tall - 4), any_colour(random, family), cv2.FILLED
+            )
             x += wide
         cv2.rectangle(wall, (0, y + tall - 4), (width, y + tall - 1), (50, 70, 95), cv2.FILLED)
     return wall
@@ -214,9 +219,7 @@ def _furnish(random: np.random.Generator, family: Family, picture: np.ndarray, g
             cv2.rectangle(picture, (x, int(ground) - high), (x + wide, int(ground)), colour, cv2.FILLED)
 
 
-def _floor(
-    random: np.random.Generator, family: Family, height: int, width: int, horizon: float
-) -> np.ndarray:
+def _floor(random: np.random.Generator, family: Family, height: int, width: int, horizon: float) -> np.ndarray:
     """float32 (H, W, 3): ground that recedes to the horizon, with boards, flags or grass."""
     base = _tinted(any_colour(random, family), 0.08 * _noise(random, height, width, 5, 6))
     kind = random.random()

@@ -96,7 +96,7 @@ def draw_body(family: Family, random: np.random.Generator) -> Body:
         upper_arm=share(0.18),
         forearm=share(0.15),
         hand=share(0.09),
-        neck=share(0.108, 0.1),
+        neck=share(0.1, 0.1),
         head=share(0.062 if child else 0.053, 0.07),
         girth=family.uniform(random, 0.78, 1.42),
         waistline=family.uniform(random, 0.8, 1.15),

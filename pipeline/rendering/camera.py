@@ -80,12 +80,12 @@ def draw_camera(
     """
     height, width = size
     focal = height / (2 * np.tan(np.radians(family.uniform(random, 28, 62)) / 2))
-    share = family.uniform(random, 0.38, 0.92)
+    share = family.uniform(random, 0.48, 0.94)
     if random.random() < 0.08:
         share = family.uniform(random, 1.0, 1.6)
     away = focal * tall / (share * height)
     stands = family.uniform(random, 0.7, 2.3)
-    centre = aim + (0.0, 0.0, away)
+    centre = aim + np.array([0.0, 0.0, away])
     centre[1] = min(stands, aim[1] + 0.8 * away)
     aside, over = random.uniform(-0.22, 0.22) * width / focal, random.uniform(-0.06, 0.06) * height / focal
     pitch = -np.arctan2(centre[1] - aim[1], away) + over

@@ -147,7 +147,9 @@ def _limbs_of(body: Body, look: Look, posture: Posture, camera: Camera, seen: np
 
     pelvis, chest, head = axes_of(posture.pelvis), axes_of(posture.chest), axes_of(posture.head)
 
-    def tube(start: int, stop: int, wide: tuple[float, ...], axes: np.ndarray, texture: np.ndarray, **more: object) -> Limb:
+    def tube(
+        start: int, stop: int, wide: tuple[float, ...], axes: np.ndarray, texture: np.ndarray, **more: object
+    ) -> Limb:
         return Limb(
             seen[:, start],
             seen[:, stop],
@@ -185,19 +187,46 @@ def _limbs_of(body: Body, look: Look, posture: Posture, camera: Camera, seen: np
         arm = look.loose * girth
         upper, lower = look.sleeve, look.sleeve - 1
         sleeve = 1 + 0.3 * (look.loose - 1)
-        yield tube(SHOULDERS[number], ELBOWS[number], (0.058 * arm * sleeve, 0.052 * arm, 0.04 * arm), chest, look.top,
-                   cut=upper if upper < 1 else 2.0, other=look.skin)  # fmt: skip
-        yield tube(ELBOWS[number], WRISTS[number], (0.041 * arm, 0.043 * arm, 0.03 * thin), chest,
-                   look.top if lower > 0 else look.skin, cut=lower if 0 < lower < 1 else 2.0, other=look.skin)  # fmt: skip
+        yield tube(
+            SHOULDERS[number],
+            ELBOWS[number],
+            (0.058 * arm * sleeve, 0.052 * arm, 0.04 * arm),
+            chest,
+            look.top,
+            cut=upper if upper < 1 else 2.0,
+            other=look.skin,
+        )
+        yield tube(
+            ELBOWS[number],
+            WRISTS[number],
+            (0.041 * arm, 0.043 * arm, 0.03 * thin),
+            chest,
+            look.top if lower > 0 else look.skin,
+            cut=lower if 0 < lower < 1 else 2.0,
+            other=look.skin,
+        )
         yield tube(WRISTS[number], HANDS[number], (0.029 * thin, 0.038 * thin, 0.026 * thin), chest, look.skin)
         leg = (0.4 + 0.6 * look.loose) * girth
         cloth = 0.0 if look.skirt else look.leg
-        yield tube(HIPS[number], KNEES[number], (0.088 * leg, 0.08 * leg, 0.057 * leg), pelvis,
-                   look.bottom if cloth > 0 else look.skin, cut=cloth if 0 < cloth < 1 else 2.0, other=look.skin)  # fmt: skip
+        yield tube(
+            HIPS[number],
+            KNEES[number],
+            (0.088 * leg, 0.08 * leg, 0.057 * leg),
+            pelvis,
+            look.bottom if cloth > 0 else look.skin,
+            cut=cloth if 0 < cloth < 1 else 2.0,
+            other=look.skin,
+        )
         shin = cloth - 1
-        yield tube(KNEES[number], ANKLES[number], (0.056 * leg, 0.057 * leg, 0.036 * thin * (1 + (shin > 0.8) * 0.3)),
-                   pelvis, look.bottom if shin > 0 else look.skin, cut=shin if 0 < shin < 1 else 2.0,
-                   other=look.skin)  # fmt: skip
+        yield tube(
+            KNEES[number],
+            ANKLES[number],
+            (0.056 * leg, 0.057 * leg, 0.036 * thin * (1 + (shin > 0.8) * 0.3)),
+            pelvis,
+            look.bottom if shin > 0 else look.skin,
+            cut=shin if 0 < shin < 1 else 2.0,
+            other=look.skin,
+        )
         heel = camera.seen(point[:, ANKLES[number]] - (0.0, 0.45 * body.ankle, 0.0))
         yield Limb(heel, seen[:, TOES[number]], np.array([0.045, 0.047, 0.034]) * size, 1.0, look.shoe,
                    pelvis[:, :, 0], pelvis[:, :, 2])  # fmt: skip

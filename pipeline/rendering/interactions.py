@@ -39,7 +39,7 @@ def _approach(motions: Motions, bodies: Bodies, styles: Styles, time: np.ndarray
         before = motion.foot.copy()
         steps(motion, walked / 0.7 + style.phase, 1.0)
         motion.foot[..., 2] = before[..., 2] + (motion.foot[..., 2] - before[..., 2]) * stride[:, None]
-        motion.foot[..., 1] = before[..., 1] + (motion.foot[..., 1] - before[..., 1]) * (stride > 0.01)[:, None]
+        motion.foot[..., 1] = before[..., 1] + (motion.foot[..., 1] - before[..., 1]) * (2.5 * stride)[:, None]
         motion.pelvis[:, 1] = 0.975
 
 

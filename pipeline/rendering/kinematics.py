@@ -206,7 +206,7 @@ def _foot_direction(body: Body, knee: np.ndarray, ankle: np.ndarray, heading: np
     ahead = _turned(heading, np.tile(np.array([0.25 * side, 0.0, 1.0]), (len(ankle), 1)))
     shin = (ankle - knee) / body.shin
     square = ahead - (ahead * shin).sum(-1, keepdims=True) * shin + 0.3 * shin
-    flat = ahead + (0.0, -0.8 * body.ankle / body.foot, 0.0)
+    flat = ahead + np.array([0.0, -0.8 * body.ankle / body.foot, 0.0])
     in_air = np.clip((ankle[:, 1:2] - 1.3 * body.ankle) / (0.25 * body.leg), 0, 1)
     direction = (1 - in_air) * flat + in_air * square
     return direction / np.maximum(np.linalg.norm(direction, axis=-1, keepdims=True), 1e-9)

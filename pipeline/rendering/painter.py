@@ -91,7 +91,7 @@ class Canvas:
             round_ends: How far the ends bulge, in radii.
         """
         reach = float(radius.max()) + 1
-        height, width = self.depth.shape
+        height, width = self.picture.shape[:2]
         x0 = max(int(min(start[0], stop[0]) - reach), 0)
         y0 = max(int(min(start[1], stop[1]) - reach), 0)
         x1 = min(int(max(start[0], stop[0]) + reach) + 2, width)
@@ -166,7 +166,7 @@ class Canvas:
             texture: float32 (64, 64, 3), a tile; already lit.
             tiles: Tiles along its first and second edge.
         """
-        height, width = self.depth.shape
+        height, width = self.picture.shape[:2]
         low, high = np.floor(corner.min(0)).astype(int), np.ceil(corner.max(0)).astype(int) + 1
         x0, y0, x1, y1 = max(low[0], 0), max(low[1], 0), min(high[0], width), min(high[1], height)
         if x1 <= x0 or y1 <= y0 or depth.min() <= 0.05:

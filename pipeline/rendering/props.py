@@ -49,7 +49,7 @@ class Block:
             brightness = np.float32(0.85 * canvas.light.ambient + canvas.light.diffuse * lit)
             height, width = camera.size
             pixels = seen[:, :2] / np.maximum(seen[:, 2:], 0.05) * camera.focal[frame]
-            pixels = pixels + ((width - 1) / 2, (height - 1) / 2)
+            pixels += ((width - 1) / 2, (height - 1) / 2)
             tiles = (float(self.half[first] * 3), float(self.half[second] * 3))
             canvas.face(pixels, seen[:, 2], self.texture * brightness, tiles)
 
@@ -103,9 +103,7 @@ def held_by(
         yield Block((1 - taken) * rest + taken * (hand - (0, 0.6 * half[1], 0)), half, posture.pelvis, texture)
 
 
-def obstacle(
-    family: Family, random: np.random.Generator, camera: Camera, aim: np.ndarray, frames: int
-) -> Block:
+def obstacle(family: Family, random: np.random.Generator, camera: Camera, aim: np.ndarray, frames: int) -> Block:
     """Something that stands between the camera and the people: a post, a table, a counter."""
     share = random.uniform(0.25, 0.75)
     middle = camera.centre + share * (aim - camera.centre)

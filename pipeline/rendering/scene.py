@@ -10,7 +10,7 @@ from pipeline.rendering.actions import ACTIONS, NEED_SEAT, act
 from pipeline.rendering.appearance import draw_look
 from pipeline.rendering.background import draw_background
 from pipeline.rendering.body import PELVIS, Body, draw_body
-from pipeline.rendering.camera import Camera, draw_camera
+from pipeline.rendering.camera import draw_camera
 from pipeline.rendering.family import Family, chosen
 from pipeline.rendering.figure import Figure
 from pipeline.rendering.imaging import Darkroom, draw_imaging
@@ -209,9 +209,7 @@ class Scene:
         return FrameTruth(point.astype(np.float32), visibility, box.astype(np.float32))
 
 
-def _check(
-    action: str | None, persons: int | None, frames: int, fps: float, size: tuple[int, int]
-) -> None:
+def _check(action: str | None, persons: int | None, frames: int, fps: float, size: tuple[int, int]) -> None:
     known = (*ACTIONS, *INTERACTIONS)
     if action is not None and action not in known:
         raise UsageError(f"there is no action {action!r} to draw; choose one of {', '.join(known)}")
