@@ -11,7 +11,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from pose_extraction.errors import UsageError
 from recognition.batches import Batch
-from recognition.dataset import SkeletonDataset, collate
+from recognition.dataset import Sample, collate
 
 # Clips of own lengths are sorted within this many batches: little padding, and still another mixture every epoch.
 BATCHES_SORTED_TOGETHER = 32
@@ -115,7 +115,7 @@ class ClipBatches:
 
 
 def make_loader(
-    dataset: SkeletonDataset, batches: Sequence[list[tuple[int, int]]], *, workers: int | Literal["auto"]
+    dataset: "Dataset[Sample]", batches: Sequence[list[tuple[int, int]]], *, workers: int | Literal["auto"]
 ) -> "DataLoader[Batch]":
     """Reads the given batches in their order; to go on within an epoch, hand over `batches[k:]`.
 

@@ -145,7 +145,9 @@ class MAMP(nn.Module):
         with torch.autocast(x.device.type, enabled=False):
             target, weight = self._target(coordinates, seen)
             loss, count = masked_squares(
-                predicted.to(target.dtype), target.gather(1, _each(hidden, target)), weight.gather(1, _each(hidden, weight))
+                predicted.to(target.dtype),
+                target.gather(1, _each(hidden, target)),
+                weight.gather(1, _each(hidden, weight)),
             )
             parts = loss.new_zeros(len(batch), 2).index_add(0, clip, torch.stack([loss, count.to(loss.dtype)], 1))
             shares = find_shares(len(batch), x.device)

@@ -31,7 +31,9 @@ def body_parts(layout: Skeleton) -> tuple[tuple[int, ...], ...]:
         UsageError: The layout's parts are not known.
     """
     if not layout.parts:
-        raise UsageError(f"the body parts of {layout.name} are not known; pre-train with method=mamp, or name data.layout")
+        raise UsageError(
+            f"the body parts of {layout.name} are not known; pre-train with method=mamp, or name data.layout"
+        )
     first, *limbs = layout.parts.values()
     loose = set(range(layout.num_joints)) - {joint for limb in (first, *limbs) for joint in limb}
     return (tuple(sorted({*first, *loose})), *limbs)
