@@ -12,8 +12,8 @@ from recognition.plots import save_figure
 
 # Persons that a figure shows, those seen longest first: it is to be read, not scrolled.
 MOST_PERSONS = 6
-# Attention that is drawn in the brightest colour.
-BRIGHTEST = 2.5
+# Share of the attention that the colours tell apart, and the least that the brightest one stands for.
+BRIGHTEST_SHARE, BRIGHTEST_LEAST = 0.99, 1.25
 
 
 class AttentionRecord:
@@ -55,8 +55,10 @@ class AttentionRecord:
         if not shown:
             return figure
         panels = figure.subplots(len(shown), 2, squeeze=False, width_ratios=[5, 1])
+        values = np.concatenate([row for person in shown for _, _, row in self._rows[person]])
+        brightest = max(float(np.quantile(values, BRIGHTEST_SHARE)), BRIGHTEST_LEAST)
         for (over_time, mean), person in zip(panels, shown, strict=True):
-            image = self._over_time(over_time, person)
+            image = self._over_time(over_time, person, brightest)
             self._mean(mean, person)
             who = "all persons together" if person is None else f"person {person}"
             over_time.set_title(f"{who}: {_told(answers, person)}", fontsize=10, loc="left")
@@ -68,7 +70,7 @@ class AttentionRecord:
         """Writes the figure as PNG."""
         save_figure(self.figure(title, answers), path)
 
-    def _over_time(self, axes, person: int | None):  # type: ignore[no-untyped-def]
+    def _over_time(self, axes, person: int | None, brightest: float):  # type: ignore[no-untyped-def]
         rows = sorted(self._rows[person], key=lambda row: row[0])
         edges, columns = [rows[0][0]], []
         for start, end, attention in rows:
@@ -79,7 +81,7 @@ class AttentionRecord:
             columns.append(attention)
             edges.append(max(end, edges[-1] + 1e-6))
         borders = np.arange(len(self.joints) + 1) - 0.5
-        image = axes.pcolormesh(edges, borders, np.array(columns).T, cmap="inferno", vmin=0, vmax=BRIGHTEST)
+        image = axes.pcolormesh(edges, borders, np.array(columns).T, cmap="inferno", vmin=0, vmax=brightest)
         axes.set_yticks(range(len(self.joints)), [name.replace("_", " ") for name in self.joints], fontsize=7)
         axes.invert_yaxis()
         return image

@@ -22,7 +22,7 @@ MIN_SCORE = 0.05
 GOLDEN_RATIO = 0.6180339887498949
 BORDER = (20, 20, 20)
 # Heat that is drawn in the brightest colour.
-FULL_HEAT = 2.5
+FULL_HEAT = 2.0
 
 
 @dataclass(frozen=True)

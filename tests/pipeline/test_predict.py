@@ -1,6 +1,8 @@
-"""`skelpipe predict` on a run of a few seconds' training."""
+"""`skelpipe predict` of skeletons, by a run of a few seconds' training."""
 
+import csv
 import io
+import itertools
 import json
 import logging
 from pathlib import Path
@@ -11,11 +13,14 @@ from rich.console import Console
 from trained_run import LABEL_NAMES, made_clip, nobody, write_data
 from typer.testing import CliRunner
 
+from pipeline.answers import Answer, print_table
 from pipeline.cli import app
 from pipeline.evaluate import Engine
-from pipeline.predict import predict, print_table
+from pipeline.predict import predict, scope_of
+from pipeline.predict_skeletons import Part
+from pipeline.predict_video import Wanted
 from pose_extraction.errors import UsageError
-from recognition.prediction import Prediction
+from pose_extraction.skeleton import COCO17
 from recognition.runs import load_run
 
 ENGINE = Engine(device="cpu", backend="torch", precision="fp32")
@@ -35,21 +40,36 @@ def skeletons(tmp_path: Path) -> Path:
     return write_data(tmp_path / "new.pkl", clips, {"early": ["new2"], "late": ["new3", "new4", "new5"]})
 
 
-def predicted(given: Path, run: Path | None, split: str | None = None) -> list[Prediction]:
-    return predict(given, run, split, engine=ENGINE, console=Console(file=io.StringIO()))
+def predicted(
+    given: Path,
+    run: Path | None,
+    split: str | None = None,
+    *,
+    per_person: bool | None = None,
+    windows: float | None = None,
+    explain: bool = False,
+    threshold: float = 0.0,
+    figures: Path = Path("unused"),
+    said: io.StringIO | None = None,
+) -> list[Answer]:
+    scope = scope_of(per_person=per_person, windows=windows, overlay=None, explain=explain, threshold=threshold)
+    wanted = Wanted(scope, windows, figures=figures)
+    console = Console(file=said or io.StringIO(), width=400)
+    return list(predict([given], run, wanted, engine=ENGINE, part=Part(split), console=console))
 
 
 def test_every_clip_has_an_answer_or_a_reason(run: Path, skeletons: Path) -> None:
-    found = {prediction.name: prediction for prediction in predicted(skeletons, run)}
+    found = {answer.clip: answer for answer in predicted(skeletons, run)}
     assert sorted(found) == [f"new{n}" for n in range(6)]
     assert not found["new2"].best and "no person" in str(found["new2"].reason)
     answered = [found[f"new{n}"] for n in (0, 1, 3, 4, 5)]
-    for prediction in answered:
-        shares = [share for _, share in prediction.best]
+    for answer in answered:
+        shares = [share for _, share in answer.best]
         # Three classes: all of them are among the five best.
-        assert sorted(name for name, _ in prediction.best) == sorted(LABEL_NAMES)
+        assert sorted(name for name, _ in answer.best) == sorted(LABEL_NAMES)
+        assert (answer.label, answer.probability) == answer.best[0]
         assert shares == sorted(shares, reverse=True) and sum(shares) == pytest.approx(1, abs=1e-5)
-    right = sum(p.best[0][0] == LABEL_NAMES[int(p.name[-1]) % 3] for p in answered)
+    right = sum(answer.label == LABEL_NAMES[int(answer.clip[-1]) % 3] for answer in answered)
     assert right >= 3
 
 
@@ -59,15 +79,14 @@ def test_what_is_left_out_is_told_without_options_that_there_are_not(run: Path, 
     clips[2]["keypoint"][0, 0, 0, 0] = np.nan
     said = io.StringIO()
     data = write_data(tmp_path / "new.pkl", [*clips, clips[3]], {})
-    found = predict(data, run, None, engine=ENGINE, console=Console(file=said, width=400))
-    reasons = {prediction.name: prediction.reason for prediction in found if prediction.reason}
+    reasons = {answer.clip: answer.reason for answer in predicted(data, run, said=said) if answer.reason}
     assert sorted(reasons) == ["new1", "new2"] and not any("--skip" in reason for reason in reasons.values())
     assert "warning: 1 entries of the file are left out; the first: " in said.getvalue()
     assert "'new3' occurs twice" in said.getvalue() and "--skip" not in said.getvalue()
 
 
 def test_a_splits_clips_alone(run: Path, skeletons: Path) -> None:
-    assert [p.name for p in predicted(skeletons, run, "late")] == ["new3", "new4", "new5"]
+    assert [answer.clip for answer in predicted(skeletons, run, "late")] == ["new3", "new4", "new5"]
     with pytest.raises(UsageError, match="there is no split 'noon'"):
         predicted(skeletons, run, "noon")
 
@@ -84,14 +103,92 @@ def test_a_run_knows_whether_its_joints_were_in_2d_or_3d(run: Path) -> None:
     assert load_run(run).dimensions == 2
 
 
-def test_what_is_no_skeleton_file_is_told_what_to_do(run: Path, tmp_path: Path) -> None:
-    video = tmp_path / "clip.mp4"
-    video.write_bytes(b"")
-    for given in (video, tmp_path):
-        with pytest.raises(UsageError, match=r"predict takes skeleton files.*skelpipe extract"):
-            predicted(given, run)
-    with pytest.raises(UsageError, match="there is no such file"):
+def test_what_is_not_there_is_told_what_to_do(run: Path, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="there is no such file; make one with `skelpipe extract"):
         predicted(tmp_path / "none.pkl", run)
+    with pytest.raises(UsageError, match="no such file or folder"):
+        predicted(tmp_path / "none.mp4", run)
+    with pytest.raises(UsageError, match="there is no run in runs/; train one"):
+        predicted(write_data(tmp_path / "a.pkl", [made_clip("a", None, np.random.default_rng(0))], {}), None)
+
+
+def test_too_few_frames_tell_no_movement(run: Path, tmp_path: Path) -> None:
+    short = made_clip("short", None, np.random.default_rng(0), frames=4)
+    enough = made_clip("enough", None, np.random.default_rng(0), frames=5)
+    found = {answer.clip: answer for answer in predicted(write_data(tmp_path / "a.pkl", [short, enough], {}), run)}
+    assert "in 4 frames only" in str(found["short"].reason) and found["short"].label is None
+    assert found["enough"].label in LABEL_NAMES
+
+
+def test_an_answer_below_the_threshold_is_unknown(run: Path, skeletons: Path) -> None:
+    sure = {answer.clip: answer for answer in predicted(skeletons, run)}
+    limit = sorted(answer.probability for answer in sure.values() if answer.probability)[2]
+    for answer in predicted(skeletons, run, threshold=limit):
+        before = sure[answer.clip]
+        assert answer.best == before.best and answer.probability == before.probability
+        expected = "unknown" if before.probability is not None and before.probability < limit else before.label
+        assert answer.label == expected
+    for wrong in (-0.1, 1.5):
+        with pytest.raises(UsageError, match="give a probability from 0 to 1"):
+            predicted(skeletons, run, threshold=wrong)
+
+
+def two_people(first: str, second: str, **extra: object) -> dict:
+    """A clip in which two people do different things."""
+    one, two = (
+        made_clip("both", label, np.random.default_rng(n), frames=24) for n, label in enumerate((first, second))
+    )
+    both = {name: np.concatenate([one[name], two[name]]) for name in ("keypoint", "keypoint_score")}
+    return one | both | {"label": -1, "label_name": None, **extra}
+
+
+def test_each_person_is_answered_as_if_alone(run: Path, tmp_path: Path) -> None:
+    both = two_people("jump", "wave", track_id=np.array([7, 3]))
+    data = write_data(tmp_path / "both.pkl", [both], {})
+    together, *persons = predicted(data, run, per_person=True)
+    assert together.person is None and [answer.person for answer in persons] == [7, 3]
+    for row, answer in enumerate(persons):
+        alone = {name: both[name][row : row + 1] for name in ("keypoint", "keypoint_score")}
+        (expected,) = predicted(write_data(tmp_path / f"{row}.pkl", [both | alone | {"track_id": [7]}], {}), run)
+        assert dict(answer.best) == pytest.approx(dict(expected.best), abs=1e-5)
+
+
+def test_windows_need_times_and_joints_in_2d(run: Path, tmp_path: Path) -> None:
+    data = write_data(tmp_path / "a.pkl", [two_people("jump", "wave")], {})
+    with pytest.raises(UsageError, match=r"says neither the times of its frames .* leave --windows out"):
+        predicted(data, run, windows=1)
+    for wrong in (0.0, -1.0, float("nan")):
+        with pytest.raises(UsageError, match="give a number of seconds above 0"):
+            predicted(data, run, windows=wrong)
+
+
+def test_windows_find_when_a_person_changes_what_they_do(run: Path, tmp_path: Path) -> None:
+    rng = np.random.default_rng(2)
+    # 48 frames of each at 16 a second: three seconds of waving, then three of jumping, by one person.
+    parts = [made_clip("long", label, rng, frames=16) for label in ("wave",) * 3 + ("jump",) * 3]
+    for part in parts:
+        part["keypoint"] -= part["keypoint"][:, :1, :1] - 150
+    long = parts[0] | {
+        name: np.concatenate([part[name] for part in parts], axis=1) for name in ("keypoint", "keypoint_score")
+    }
+    long |= {"total_frames": 96, "label": -1, "label_name": None, "fps": 16.0, "track_id": np.array([4])}
+    found = predicted(write_data(tmp_path / "long.pkl", [long], {}), run, windows=1.0)
+    assert all(answer.person == 4 for answer in found)
+    assert found[0].start == 0.0 and found[-1].end == pytest.approx(6.0)
+    for before, after in itertools.pairwise(found):
+        assert before.end == pytest.approx(after.start) and before.label != after.label
+    said = [next(answer.label for answer in found if answer.start <= t < answer.end) for t in (1.0, 2.0, 4.5, 5.5)]
+    assert said == ["wave", "wave", "jump", "jump"]
+
+
+def test_explanations_are_numbers_and_a_figure(run: Path, tmp_path: Path) -> None:
+    data = write_data(tmp_path / "both.pkl", [two_people("jump", "wave", track_id=np.array([0, 1]))], {})
+    answers = predicted(data, run, per_person=True, explain=True, figures=tmp_path / "figures")
+    assert len(answers) == 3
+    for answer in answers:
+        assert set(answer.attention) == set(COCO17.joints)
+        assert np.mean(list(answer.attention.values())) == pytest.approx(1, abs=1e-3)
+    assert (tmp_path / "figures" / "both.png").read_bytes().startswith(b"\x89PNG")
 
 
 def test_the_command_prints_json_lines_or_a_table_or_writes(run: Path, skeletons: Path, tmp_path: Path) -> None:
@@ -102,15 +199,22 @@ def test_the_command_prints_json_lines_or_a_table_or_writes(run: Path, skeletons
     assert len(lines) == 6
     assert [line["clip"] for line in lines if line["predictions"] is None] == ["new2"]
     assert all((line["reason"] is None) == (line["predictions"] is not None) for line in lines)
-    assert "nothing can be said of 1 of 6 clips" in result.stderr
+    assert "1 of 6 answers say only why there is none" in result.stderr
     out = tmp_path / "answers.jsonl"
     written = CliRunner().invoke(app, [*words, "--out", str(out)])
     assert written.stdout.strip() == str(out) and len(out.read_text(encoding="utf-8").splitlines()) == 6
+    rows = list(csv.DictReader(CliRunner().invoke(app, [*words, "--csv"]).stdout.splitlines()))
+    assert [row["clip"] for row in rows] == [line["clip"] for line in lines]
+    assert [row["label"] or None for row in rows] == [line["label"] for line in lines]
+    assert [row["clip"] for row in rows if row["reason"]] == ["new2"]
+    best = [(row["label_2"], float(row["probability_2"])) for row in rows if row["label_2"]]
+    expected = [line["predictions"][1] for line in lines if line["predictions"]]
+    assert best == [(one["label"], pytest.approx(one["probability"], abs=1e-5)) for one in expected]
     table = CliRunner().invoke(app, words)
     assert table.exit_code == 0 and "new2" in table.stdout and "none:" in table.stdout
 
 
 def test_a_clips_name_is_not_read_as_markup() -> None:
     output = io.StringIO()
-    print_table([Prediction("[bold]odd", (("[red]wave", 0.5),))], Console(file=output, width=100))
+    print_table([Answer("[bold]odd", best=(("[red]wave", 0.5),))], Console(file=output, width=100))
     assert "[bold]odd" in output.getvalue() and "[red]wave 50.0%" in output.getvalue()
