@@ -13,6 +13,7 @@ from typer.core import TyperGroup
 
 from pipeline.evaluate_command import evaluate
 from pipeline.predict_command import predict
+from pipeline.robustness_command import robustness
 from pipeline.train_command import TrainCommand, train
 from pose_extraction.errors import SkelpipeError, UsageError
 
@@ -250,6 +251,7 @@ def stats(
 app.command(cls=TrainCommand)(train)
 app.command()(evaluate)
 app.command()(predict)
+app.command()(robustness)
 
 
 @app.command()

@@ -65,6 +65,7 @@ def scores_of(
     batch_size: int | None = None,
     precision: str = "auto",
     backend: str = "auto",
+    network: Network | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> Scores:
     """Runs a recognizer over a data set.
@@ -76,6 +77,8 @@ def scores_of(
         batch_size: Clips at once; None: 16 on a CPU, 128 on a GPU.
         precision: "auto", "fp32", "bf16" or "fp16".
         backend: "auto", "torch", "openvino" or "onnxruntime".
+        network: The recognizer as `network_for` gave it for this device, backend and precision, so that many data sets
+            need not make it anew; None to make it.
         progress: Told the number of clips of every batch that is done.
 
     Raises:
@@ -83,7 +86,7 @@ def scores_of(
         WeightsError: The network's output is not a number.
     """
     placement = place(device, backend, precision)
-    network = network_for(trained.recognizer, placement)
+    network = network or network_for(trained.recognizer, placement)
     own_lengths = bool(len(dataset)) and int(np.ptp(dataset.lengths)) > 0
     batches = ClipBatches(
         dataset.lengths,

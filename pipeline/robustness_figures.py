@@ -1,0 +1,201 @@
+"""The figures of a robustness bench, by name, out of its answers."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from pipeline.robustness_results import Results, confusing_condition, title_of
+from pipeline.robustness_tasks import Task
+from recognition import robustness_plots as plots
+from recognition.clips import Clip
+from recognition.perturbations import GaussianNoise, Perturbation
+from recognition.robustness_conditions import (
+    BY_NAME,
+    CLEAN,
+    CONSTANT_NOISE,
+    ESTIMATOR_ERRORS,
+    NOISE,
+    NOISE_OF_CONFUSIONS,
+    NOISE_OF_TABLES,
+    Condition,
+    perturbation_of,
+)
+from recognition.robustness_statistics import metrics_of
+from recognition.runs import load_run
+from recognition.transforms import to_camera
+
+if TYPE_CHECKING:
+    from pipeline.robustness import Bench
+
+# Families of a figure; those that were not measured are left out.
+OCCLUSION = ("part", "joints", "shifted", "frames_deleted", "frames_empty", "spatial", "temporal")
+PIPELINE = (
+    "identity_switches",
+    "left_right_swaps",
+    "dropped_people",
+    "lower_frame_rate",
+    "lower_confidence",
+    "frame_crop",
+)
+NOISE_SHOWN = (0.0, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1)
+
+
+def draw_all(bench: "Bench", results: Results) -> dict[str, tuple[str, Figure]]:
+    """Every figure that the bench's answers admit: name -> (what it shows, the figure)."""
+    title = f"{bench.sources[0].path.name}, {bench.split}, {len(bench.sources[0].names)} clips"
+    measured = {condition.family for condition in bench.conditions}
+    drawn: dict[str, tuple[str, Figure]] = {}
+    noises = [family for family in (NOISE, CONSTANT_NOISE) if family in measured]
+    if noises:
+        curves = {BY_NAME[family].title: _curves(bench, results, family) for family in noises}
+        drawn["noise"] = ("Accuracy under Gaussian noise (figure 5 of the paper)", plots.noise_figure(curves, title))
+    for name, families, words in (
+        ("occlusion", OCCLUSION, "Accuracy under occlusion and shifted joints (figure 6 of the paper)"),
+        ("pipeline", PIPELINE, "Accuracy under damage that detectors, trackers and recorders do"),
+    ):
+        panels = {
+            BY_NAME[family].title: (BY_NAME[family].unit, _curves(bench, results, family))
+            for family in families
+            if family in measured
+        }
+        if panels:
+            drawn[name] = (words, plots.levels_figure(panels, title))
+    if ESTIMATOR_ERRORS in measured:
+        panels = {
+            f"errors of {other}": ("strength; 1 is as measured", _curves(bench, results, ESTIMATOR_ERRORS, other))
+            for other in bench.cache.statistics
+        }
+        drawn["estimator_errors"] = (
+            "Accuracy under the measured errors of other estimators",
+            plots.levels_figure(panels, title),
+        )
+    drawn["targeted"] = (
+        "Deletion and insertion of joints in the order of attention",
+        plots.targeted_figure(results.curves, title),
+    )
+    drawn |= _of_classes(bench, results, title)
+    drawn |= _of_clips(bench, results, title)
+    return drawn
+
+
+def _curves(bench: "Bench", results: Results, family: str, other: str = "") -> dict[str, plots.Curve]:
+    """Of each method: levels with clean first, accuracies and spreads."""
+    conditions = [one for one in bench.conditions if one.family == family and one.other == other]
+    numeric = family in (NOISE, CONSTANT_NOISE)
+    levels = [0.0 if numeric else CLEAN, *(one.level for one in conditions)]
+    curves = {}
+    for method in results.methods:
+        found = [results.accuracies[method, 0, one] for one in (Condition(CLEAN), *conditions)]
+        curves[method] = (levels, [one.mean for one in found], [one.spread or 0.0 for one in found])
+    return curves  # type: ignore[return-value]
+
+
+def _of_classes(bench: "Bench", results: Results, title: str) -> dict[str, tuple[str, Figure]]:
+    labels, names = bench.sources[0].labels, bench.label_names
+    drawn: dict[str, tuple[str, Figure]] = {}
+    gains: dict[str, dict[str, float]] = {}
+    for row in results.tables["class_gains"]:
+        gains.setdefault(row["against"], {})[row["class"]] = row["gain"]
+    if gains:
+        condition = confusing_condition(bench, NOISE_OF_TABLES)
+        drawn["class_gains"] = (
+            "What the first method gains on each class",
+            plots.gains_figure(gains, results.methods[0], f"{title}, {_named(condition)}"),
+        )
+    condition = confusing_condition(bench, NOISE_OF_CONFUSIONS)
+    matrices = {
+        method: metrics_of(results.answers[method, 0, condition], labels, len(names)) for method in results.methods
+    }
+    drawn["confusions"] = ("Confusions", plots.confusions_figure(matrices, names, f"{title}, {_named(condition)}"))
+    return drawn
+
+
+def _named(condition: Condition) -> str:
+    level = "" if condition.level is None else f" {condition.level}"
+    return f"{title_of(condition)}{level}"
+
+
+def _of_clips(bench: "Bench", results: Results, title: str) -> dict[str, tuple[str, Figure]]:
+    """t-SNE of one run a method, attention in the chosen clip, and that clip as it is damaged."""
+    firsts = {method: next(one for one in bench.subjects if one.method == method) for method in results.methods}
+    stored = {method: bench.cache.read(one, Task("answers", 0)) for method, one in firsts.items()}
+    rows = set.intersection(*(set(one["rows"].tolist()) for one in stored.values()))
+    shared = np.array(sorted(rows))
+    features = {
+        method: one["features"][np.searchsorted(one["rows"], shared)].astype(np.float32)
+        for method, one in stored.items()
+    }
+    main = bench.sources[0]
+    drawn = {
+        "tsne": (
+            "Features of one run of each method",
+            plots.features_figure(features, main.labels[shared], bench.label_names, title, seed=bench.settings.seed),
+        )
+    }
+    first = load_run(bench.subjects[0].path)
+    clips = main.clips_of(first, skip_bad=bench.skip_bad)
+    attention = {}
+    for method, subject in firsts.items():
+        found = bench.cache.read(subject, Task("attention", 0, clip=bench.clip))
+        if len(found["layers"]):
+            attention[method] = found["attention"][-1]
+    joints = clips.layout.joints
+    if attention and all(values.shape[1] == len(joints) for values in attention.values()):
+        drawn["attention"] = (
+            "Attention over time",
+            plots.attention_figure(attention, joints, f"clip {bench.clip}, its first person"),
+        )
+    if clips.dimensions == 2:
+        clip = clips[clips.names.index(bench.clip)]
+        assert clip.size is not None
+        damages: dict[str, Perturbation | None] = {
+            f"sigma {sigma:g} ({sigma * max(clip.size) / 2:.1f} pixels)": GaussianNoise(sigma) for sigma in NOISE_SHOWN
+        }
+        drawn["noisy_skeletons"] = (
+            "Noisy skeletons",
+            plots.skeletons_figure(_damaged(bench, clip, damages), clips.layout, clip.size, f"clip {bench.clip}"),
+        )
+        others = _strongest(bench.conditions)
+        shown = {
+            f"{title_of(one)}: {one.level}": perturbation_of(
+                one,
+                bench.settings,
+                layout=clips.layout,
+                model_layout=clips.layout,
+                statistics=bench.cache.statistics,
+            )
+            for one in others
+        }
+        if shown:
+            drawn["damaged_skeletons"] = (
+                "Other damage, at the highest level measured",
+                plots.skeletons_figure(
+                    _damaged(bench, clip, {"as it is": None, **shown}), clips.layout, clip.size, f"clip {bench.clip}"
+                ),
+            )
+    return drawn
+
+
+def _strongest(conditions: Sequence[Condition]) -> list[Condition]:
+    """The highest level of each family of which one frame shows something."""
+    shown = ("part", "joints", "shifted", "spatial", "left_right_swaps", "frame_crop", ESTIMATOR_ERRORS)
+    last = {(one.family, one.other): one for one in conditions if one.family in shown}
+    return list(last.values())
+
+
+def _damaged(
+    bench: "Bench", clip: Clip, damages: dict[str, Perturbation | None]
+) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """The frame of a clip in which most is seen, under damages, in pixels."""
+    assert clip.size is not None
+    frame = int((clip.score > 0).sum(axis=(0, 2)).argmax())
+    found = {}
+    for name, damage in damages.items():
+        keypoint, score = to_camera(clip.keypoint, clip.size), clip.score
+        if damage is not None:
+            keypoint, score = damage(keypoint, score, np.random.default_rng(bench.settings.seed), clip.size)
+        pixels = (keypoint[:, frame] + 1) * max(clip.size) / 2
+        found[name] = np.where((score[:, frame] > 0)[..., None], pixels, np.nan), score[:, frame]
+    return found

@@ -1,0 +1,261 @@
+"""What a robustness bench leaves behind: a page that stands alone, figures as PNG and SVG, numbers as JSON and CSV."""
+
+import base64
+import io
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from html import escape
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from pipeline.robustness_figures import draw_all
+from pipeline.robustness_results import Results, as_csv, title_of
+from pose_extraction.files import atomic_write
+from recognition.plots import DPI
+from recognition.robustness_conditions import BY_NAME, CLEAN, Condition
+
+if TYPE_CHECKING:
+    from pipeline.robustness import Bench
+
+PAGE, NUMBERS, FIGURES = "robustness.html", "robustness.json", "figures"
+STYLE = """
+body { font: 15px/1.5 system-ui, sans-serif; max-width: 1100px; margin: 2em auto; padding: 0 1em; color: #222; }
+h1 { font-size: 1.5em; } h2 { font-size: 1.2em; margin-top: 2em; border-bottom: 1px solid #ccc; }
+table { border-collapse: collapse; margin: 1em 0; font-size: 13px; }
+th, td { padding: 3px 10px; border-bottom: 1px solid #e4e4e4; text-align: right; }
+th:first-child, td:first-child, td.word { text-align: left; } th { background: #f4f4f4; position: sticky; top: 0; }
+td.better { color: #00683f; font-weight: 600; } td.worse { color: #b23c00; font-weight: 600; }
+img { max-width: 100%; } figure { margin: 1.5em 0; } figcaption { color: #555; }
+details { margin: 1em 0; } code { background: #f4f4f4; padding: 0 3px; }
+"""
+
+
+def write_report(bench: "Bench", results: Results, out: Path) -> None:
+    """Writes everything below a folder; each file appears whole or not at all."""
+    out.mkdir(parents=True, exist_ok=True)
+    pictures: dict[str, tuple[str, bytes]] = {}
+    for name, (words, figure) in draw_all(bench, results).items():
+        png, svg = _rendered(figure, "png"), _rendered(figure, "svg")
+        pictures[name] = (words, png)
+        _write(out / FIGURES / f"{name}.png", png)
+        _write(out / FIGURES / f"{name}.svg", svg)
+    for name, rows in results.tables.items():
+        if rows:
+            _write(out / f"{name}.csv", as_csv(rows).encode())
+    text = json.dumps(results.summary, indent=1, ensure_ascii=False, allow_nan=False)
+    _write(out / NUMBERS, text.encode())
+    _write(out / PAGE, page(bench, results, pictures).encode())
+
+
+def page(bench: "Bench", results: Results, pictures: Mapping[str, tuple[str, bytes]]) -> str:
+    """The page, with its figures in it."""
+    main = bench.sources[0]
+    title = f"Robustness on {main.path.name}, split {bench.split}"
+    parts = [
+        f"<h1>{escape(title)}</h1>",
+        f"<p>{len(main.names)} clips, {len(bench.label_names)} classes; {bench.settings.repeats} draws of every damage "
+        "that is drawn, keyed to the clip, so that all runs see the same one. Accuracy is top-1 in per cent; &plusmn; "
+        "is the standard deviation over runs and draws. A clip in which nobody is seen counts as a failure.</p>",
+        _runs(bench),
+        "<h2>All conditions</h2>",
+        _conditions(bench, results),
+    ]
+    if results.tables["estimators"]:
+        parts += ["<h2>Change of pose estimator (tables 2 and 3)</h2>", _estimators(bench, results)]
+    parts += ["<h2>Targeted masking: areas under deletion and insertion curves</h2>", _targeted(results)]
+    parts += ["<h2>Most confused pairs</h2>", _confused(bench, results)]
+    for name, (words, png) in pictures.items():
+        source = base64.b64encode(png).decode()
+        parts.append(
+            f'<h2>{escape(words)}</h2><figure><img alt="{escape(words)}" src="data:image/png;base64,{source}">'
+            f"<figcaption>{FIGURES}/{escape(name)}.svg has it without pixels.</figcaption></figure>"
+        )
+    choices = [(name, str(value)) for name, value in bench.settings.model_dump(mode="json").items()]
+    parts += ["<h2>Settings</h2>", _table(("setting", "value"), choices)]
+    body = "\n".join(parts)
+    return (
+        f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{escape(title)}</title>'
+        f"<style>{STYLE}</style></head>\n<body>\n{body}\n</body></html>\n"
+    )
+
+
+def _runs(bench: "Bench") -> str:
+    rows = [(one.method, str(one.path), one.digest[:12]) for one in bench.subjects]
+    files = [(one.name, str(one.path), one.estimator or "not said", str(len(one.names))) for one in bench.sources]
+    compared = "".join(
+        f"<p>The errors of {escape(name)} were measured on {escape(words)}.</p>"
+        for name, words in bench.compared.items()
+        if name in bench.cache.statistics
+    )
+    return (
+        _table(("method", "weights", "SHA-256"), rows)
+        + _table(("skeletons", "file", "estimator", "clips"), files)
+        + compared
+    )
+
+
+def _conditions(bench: "Bench", results: Results) -> str:
+    """Accuracy of all methods, and the first one's lead over each other with its interval."""
+    first, *others = results.methods
+    found = {(row["family"], row["other"], row["level"], row["against"]): row for row in results.tables["differences"]}
+    head = ["damage", "level", *results.methods, *(f"{first} less {other}" for other in others)]
+    rows: list[list[str]] = []
+    for condition in bench.conditions:
+        row = [escape(title_of(condition)), escape("" if condition.level is None else f"{condition.level}")]
+        for method in results.methods:
+            accuracy = results.accuracies[method, 0, condition]
+            row.append(_per_cent(accuracy.mean, accuracy.spread))
+        for other in others:
+            one = found[condition.family, condition.other, condition.level, other]
+            row.append(_interval(one["difference"], one["low"], one["high"]))
+        rows.append(row)
+    body = "".join("<tr>" + "".join(_cell(text) for text in row) + "</tr>" for row in rows)
+    note = (
+        "<p>The differences carry the 95 % interval of a bootstrap over clips, the same clips for both; in colour "
+        "where it does not hold 0.</p>"
+        if others
+        else ""
+    )
+    heads = "".join(f"<th>{escape(one)}</th>" for one in head)
+    return f"{note}<table><thead><tr>{heads}</tr></thead><tbody>{body}</tbody></table>"
+
+
+def _estimators(bench: "Bench", results: Results) -> str:
+    rows = [
+        (
+            f"{row['from']} &rarr; {row['to']}",
+            row["method"],
+            title_of(Condition(row["family"], row["level"])) + ("" if row["family"] == CLEAN else f" {row['level']}"),
+            _per_cent(row["top1_from"]),
+            _per_cent(row["top1_to"]),
+            _interval(row["change"], row["low"], row["high"]),
+            _points(row["drop_from"]),
+            _points(row["drop_to"]),
+        )
+        for row in results.tables["estimators"]
+    ]
+    head = (
+        "trained on, tested on",
+        "method",
+        "damage",
+        "on the first",
+        "on the other",
+        "change",
+        "drop, first",
+        "drop, other",
+    )
+    body = "".join("<tr>" + "".join(_cell(text) for text in row) + "</tr>" for row in rows)
+    heads = "".join(f"<th>{escape(one)}</th>" for one in head)
+    return (
+        "<p>The same clips by both estimators. The drop is against the same estimator's clean skeletons.</p>"
+        f"<table><thead><tr>{heads}</tr></thead><tbody>{body}</tbody></table>"
+    )
+
+
+def _targeted(results: Results) -> str:
+    rows = [
+        (row["method"], row["order"], f"{row['deletion_area']:.3f}", f"{row['insertion_area']:.3f}")
+        for row in results.tables["targeted"]
+    ]
+    note = (
+        "<p>Joints leave, or come, in the order of the attention that they receive in the clip as it is, or by chance; "
+        "a joint that is gone is zero at the network's input. Less is better for deletion, more for insertion.</p>"
+    )
+    return note + _table(("method", "order", "deletion", "insertion"), rows)
+
+
+def _confused(bench: "Bench", results: Results) -> str:
+    """Of each condition, folded but for the clean one."""
+    rows: dict[Condition, list[Sequence[str]]] = {}
+    for row in results.tables["confused_pairs"]:
+        condition = Condition(row["family"], row["level"], row["other"])
+        pair = f"{row['first']} / {row['second']}"
+        rows.setdefault(condition, []).append(
+            (row["method"], pair, f"{row['clips']:.1f}", f"{100 * row['share_of_failures']:.1f}")
+        )
+    parts = []
+    for condition, listed in rows.items():
+        level = "" if condition.level is None else f" {condition.level}"
+        state = " open" if condition.family == CLEAN else ""
+        table = _table(("method", "pair", "clips", "% of failures"), listed)
+        parts.append(
+            f"<details{state}><summary>{escape(title_of(condition))}{escape(level)}</summary>{table}</details>"
+        )
+    return "".join(parts)
+
+
+def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    heads = "".join(f"<th>{escape(one)}</th>" for one in head)
+    body = "".join("<tr>" + "".join(f'<td class="word">{escape(text)}</td>' for text in row) + "</tr>" for row in rows)
+    return f"<table><thead><tr>{heads}</tr></thead><tbody>{body}</tbody></table>"
+
+
+def _cell(text: str) -> str:
+    return text if text.startswith("<td") else f"<td>{text}</td>"
+
+
+def _per_cent(share: float, spread: float | None = None) -> str:
+    return f"{100 * share:.1f}" + (f" &plusmn; {100 * spread:.1f}" if spread is not None else "")
+
+
+def _points(share: float) -> str:
+    return f"{100 * share:.1f}"
+
+
+def _interval(difference: float, low: float, high: float) -> str:
+    kind = "better" if low > 0 else "worse" if high < 0 else ""
+    return f'<td class="{kind}">{100 * difference:+.1f} ({100 * low:+.1f} to {100 * high:+.1f})</td>'
+
+
+def _rendered(figure: Figure, kind: str) -> bytes:
+    content = io.BytesIO()
+    FigureCanvasAgg(figure)
+    # Without a date, so that the same numbers give the same file.
+    figure.savefig(
+        content,
+        format=kind,
+        dpi=DPI,
+        bbox_inches="tight",
+        pad_inches=0.15,
+        metadata={"Date": None} if kind == "svg" else None,
+    )
+    return content.getvalue()
+
+
+def _write(path: Path, content: bytes) -> None:
+    with atomic_write(path) as file:
+        file.write(content)
+
+
+def summary_rows(results: Results) -> list[dict[str, Any]]:
+    """The headline: clean, and the highest level of each family, of every method."""
+    last: dict[tuple[str, str], list[dict[str, Any]]] = {}
+    for row in results.tables["conditions"]:
+        key = (row["family"], row["other"])
+        if last.get(key) and last[key][0]["level"] != row["level"]:
+            last[key] = []
+        last.setdefault(key, []).append(row)
+    return [
+        {
+            "damage": title_of(Condition(family, rows[0]["level"], other)),
+            "level": rows[0]["level"],
+            "unit": BY_NAME[family].unit if family in BY_NAME else "",
+            **{row["method"]: row["top1"] for row in rows},
+        }
+        for (family, other), rows in last.items()
+    ]
+
+
+def print_table(results: Results, console: Console) -> None:
+    """The headline as a table."""
+    table = Table("damage", "level", *results.methods, title="top-1, clean and at the highest level of each damage")
+    for row in summary_rows(results):
+        cells = (f"{row[method]:.1%}" for method in results.methods)
+        table.add_row(Text(row["damage"]), "" if row["level"] is None else str(row["level"]), *cells)
+    console.print(table)

@@ -1,0 +1,210 @@
+"""What the robustness bench is about: the runs, by method, and the clips that all of them are asked about."""
+
+import hashlib
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from pipeline.evaluate import ALL_CLIPS, matched_labels, split_to_test
+from pose_extraction.annotations import UNLABELLED
+from pose_extraction.errors import UsageError
+from pose_extraction.files import sha256_of
+from recognition.clips import Clip, ClipSet, split_indices
+from recognition.perturbations import ErrorStatistics, measure_errors
+from recognition.prediction import clips_for, with_someone
+from recognition.runs import Trained, load_run, run_file
+
+# Clips that two estimators are compared on at most, and how few would be too few.
+MOST_COMPARED, FEWEST_COMPARED = 500, 20
+LEFT_OUT = -1
+
+
+@dataclass(frozen=True)
+class Subject:
+    """One run in the bench.
+
+    Args:
+        name: As tables call it.
+        method: Runs of one method, trained with different seeds, count together.
+        path: Its weights.
+        digest: SHA-256 of them.
+    """
+
+    name: str
+    method: str
+    path: Path
+    digest: str
+
+
+@dataclass
+class Source:
+    """One skeleton file in the bench, with the clips that are asked about.
+
+    Args:
+        name: The file's stem.
+        path: The file.
+        names: N ids, the same for all files of a bench that have them.
+        labels: int64 (N,), by the first run's numbers.
+        estimator: What the file says that it was made with.
+        digest: Of the file's content.
+    """
+
+    name: str
+    path: Path
+    names: list[str]
+    labels: np.ndarray
+    estimator: str | None
+    digest: str
+    opened: dict[tuple[object, ...], ClipSet] = field(default_factory=dict)
+
+    def clips_of(self, trained: Trained, *, skip_bad: bool) -> ClipSet:
+        """The file as a run reads it; opened once for all runs that read it alike."""
+        data = trained.settings.data
+        key = (data.layout, data.score_threshold, data.keypoint_files, trained.layout, trained.dimensions)
+        if key not in self.opened:
+            self.opened[key] = clips_for(trained, self.path, skip_bad=skip_bad)
+        return self.opened[key]
+
+    def asked(self, clips: ClipSet) -> tuple[np.ndarray, np.ndarray]:
+        """Which of the clips can be asked about, as places in `names` and in the file; nobody is seen in the others."""
+        places = {name: number for number, name in enumerate(clips.names)}
+        indices = np.array([places.get(name, LEFT_OUT) for name in self.names], np.int64)
+        there = np.flatnonzero(indices != LEFT_OUT)
+        there = there[with_someone(clips, indices[there])]
+        return there, indices[there]
+
+
+def read_subjects(words: Sequence[str]) -> list[Subject]:
+    """Runs as the command line has them: a directory or .pt file, or `METHOD=RUN`.
+
+    Raises:
+        WeightsError: There is no such run.
+        UsageError: The same run is given twice.
+    """
+    subjects: list[Subject] = []
+    for word in words:
+        method, equals, rest = word.partition("=")
+        given = Path(rest if equals and not Path(word).exists() else word)
+        path = run_file(given)
+        own = given.name if given.is_dir() else f"{given.parent.name}-{given.stem}"
+        if not (equals and not Path(word).exists()):
+            method = own
+        name = method if own == method else f"{method} ({own})"
+        if any(subject.path.resolve() == path.resolve() for subject in subjects):
+            raise UsageError(f"{word}: this run is given twice; name each run once")
+        while any(subject.name == name for subject in subjects):
+            name += "'"
+        subjects.append(Subject(name, method, path, sha256_of(path)))
+    return subjects
+
+
+def methods_of(subjects: Sequence[Subject]) -> list[str]:
+    """The methods, in the order in which they come."""
+    return list(dict.fromkeys(subject.method for subject in subjects))
+
+
+def open_sources(
+    subject: Subject, files: Sequence[Path], split: str | None, *, limit: int | None, skip_bad: bool
+) -> tuple[list[Source], str]:
+    """The skeleton files with the clips to ask about: a split of the first, and of the others those of the same ids.
+
+    Args:
+        subject: The first run, whose numbers of classes count.
+        files: The first is what all conditions are measured on; the others are of other estimators.
+        split: Of the first file; None for the one beside that trained on.
+        limit: Clips at most, evenly over the split; None for all.
+        skip_bad: Whether to go on without malformed clips.
+
+    Returns:
+        The files, and the split's name.
+
+    Raises:
+        UsageError: There is no such split, labels do not fit, or two files share no clip of it.
+    """
+    trained = load_run(subject.path)
+    clips = clips_for(trained, files[0], skip_bad=skip_bad)
+    if split is None:
+        split = split_to_test(clips, trained)
+    indices = np.arange(len(clips)) if split == ALL_CLIPS and split not in clips.splits else split_indices(clips, split)
+    empty = [clip for clip in clips.left_out if clip.empty and (split == ALL_CLIPS or split in clip.splits)]
+    labels = matched_labels(
+        clips, np.concatenate([clips.labels[indices], np.array([clip.label for clip in empty], np.int64)]), trained
+    )
+    names = [*(clips.names[index] for index in indices), *(clip.name for clip in empty)]
+    counted = labels != UNLABELLED
+    if not counted.any():
+        raise UsageError(f"{files[0]}: no clip of split {split!r} has a label; add some with `skelpipe label`")
+    chosen = np.flatnonzero(counted)
+    if limit is not None and limit < len(chosen):
+        chosen = chosen[np.linspace(0, len(chosen) - 1, limit).round().astype(np.int64)]
+    names, labels = [names[place] for place in chosen], labels[chosen]
+    sources = [Source(_stem(files[0]), files[0], names, labels, clips.estimator, clips.content_digest())]
+    for path in files[1:]:
+        other = clips_for(trained, path, skip_bad=skip_bad)
+        known = {*other.names, *(clip.name for clip in other.left_out if clip.empty)}
+        shared = np.array([name in known for name in names])
+        if not shared.any():
+            raise UsageError(
+                f"{path}: has none of the clips of split {split!r} of {files[0]}, such as {names[0]!r}; give "
+                "files that were extracted from the same videos"
+            )
+        name = _stem(path)
+        while any(source.name == name for source in sources):
+            name += "'"
+        common = [one for one, there in zip(names, shared, strict=True) if there]
+        sources.append(Source(name, path, common, labels[shared], other.estimator, other.content_digest()))
+    return sources, split
+
+
+def _stem(path: Path) -> str:
+    return re.sub(r"[^\w.+-]", "_", path.stem)
+
+
+def estimator_statistics(
+    main: Source, other: Source, first: ClipSet, second: ClipSet
+) -> tuple[ErrorStatistics | None, str]:
+    """How an estimator differs from the first, and on which clips that was measured, in words.
+
+    On clips that are in both files and not asked about, where there are enough; else on those that are.
+    """
+    places = {name: number for number, name in enumerate(second.names)}
+    shared = [(number, places[name]) for number, name in enumerate(first.names) if name in places]
+    asked = set(main.names)
+    apart = [pair for pair in shared if first.names[pair[0]] not in asked]
+    chosen = apart if len(apart) >= FEWEST_COMPARED else shared
+    # Evenly over the file, so that no class is left out.
+    chosen = chosen[:: max(1, -(-len(chosen) // MOST_COMPARED))]
+
+    def pairs() -> "list[tuple[Clip, Clip]]":
+        return [(first[a], second[b]) for a, b in chosen]
+
+    where = (
+        "clips that are not tested on"
+        if chosen and chosen[0] in apart and len(apart) >= FEWEST_COMPARED
+        else ("the tested clips themselves, as there are too few others")
+    )
+    return measure_errors(pairs()), f"{len(chosen)} of {where}"
+
+
+def translation_of(trained: Trained, label_names: Sequence[str]) -> np.ndarray:
+    """int64 (K,), the first run's number of each class of a run.
+
+    Raises:
+        UsageError: The runs do not know the same classes.
+    """
+    numbers = {name: number for number, name in enumerate(label_names)}
+    if set(trained.label_names) != set(numbers):
+        apart = sorted(set(trained.label_names) ^ set(numbers))
+        raise UsageError(
+            f"{trained.path}: does not know the same classes as the first run; one of them has no {apart[0]!r}. "
+            "Compare runs that were trained on the same classes"
+        )
+    return np.array([numbers[name] for name in trained.label_names], np.int64)
+
+
+def digest_of_names(names: Sequence[str]) -> str:
+    """SHA-256 of ids in their order."""
+    return hashlib.sha256("\0".join(names).encode()).hexdigest()

@@ -1,0 +1,252 @@
+"""What the robustness bench has to compute, run by run, and the files in which it is kept, so that a kill costs little.
+
+A task is one pass of a run over the clips under one draw of one damage, or its deletion and insertion curves, or its
+attention in one clip. Its file is named after a digest of all that its result depends on.
+"""
+
+import hashlib
+import io
+import json
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from time import perf_counter
+from typing import Any, Literal
+
+import numpy as np
+import torch
+
+from pipeline.evaluate import Engine
+from pipeline.robustness_subjects import Source, Subject, digest_of_names
+from pose_extraction.files import atomic_write
+from pose_extraction.skeleton import LAYOUTS, layout_by_shape
+from recognition.batches import Batch
+from recognition.batching import ClipBatches, make_loader
+from recognition.clips import ClipSet
+from recognition.dataset import SkeletonDataset
+from recognition.inference import CPU_BATCH, GPU_BATCH, Network, network_for, place, scores_of
+from recognition.perturbations import ErrorStatistics
+from recognition.robustness_conditions import CLEAN, BenchSettings, Condition, perturbation_of
+from recognition.robustness_statistics import UNANSWERED
+from recognition.robustness_targeted import layer_attention, orders_of, targeted_curves
+from recognition.runs import Trained
+
+FORMAT = 1
+# Clips that a run's speed is measured on.
+MEASURED = 64
+AS_IT_IS = Condition(CLEAN)
+Kind = Literal["answers", "targeted", "attention"]
+
+
+@dataclass(frozen=True)
+class Task:
+    """One result to have.
+
+    Args:
+        kind: What it is.
+        source: Place of the skeleton file in the bench.
+        condition: What is done to the clips.
+        seed: Of what is drawn.
+        clip: Of attention, the clip's id.
+    """
+
+    kind: Kind
+    source: int
+    condition: Condition = AS_IT_IS
+    seed: int = 0
+    clip: str = ""
+
+
+@dataclass(frozen=True)
+class Cache:
+    """Results by all that they depend on.
+
+    Args:
+        folder: Where they lie.
+        settings: The bench's.
+        engine: How networks are run.
+        sources: The skeleton files.
+        statistics: Of other estimators, by their name.
+    """
+
+    folder: Path
+    settings: BenchSettings
+    engine: Engine
+    sources: list[Source]
+    statistics: Mapping[str, ErrorStatistics]
+
+    def path_of(self, subject: Subject, task: Task) -> Path:
+        source = self.sources[task.source]
+        placement = place(self.engine.device, self.engine.backend, self.engine.precision)
+        choices = self.settings.model_dump(include={"noise_space", "occluded", "shifted"})
+        parts: dict[str, Any] = {
+            "format": FORMAT,
+            "run": subject.digest,
+            "data": source.digest,
+            "clips": digest_of_names(source.names),
+            "kind": task.kind,
+            "condition": asdict(task.condition),
+            "seed": task.seed,
+            "placement": asdict(placement),
+            "choices": choices if task.condition.family != CLEAN else None,
+            "steps": self.settings.steps if task.kind == "targeted" else None,
+            "clip": task.clip,
+        }
+        if task.condition.other:
+            found = self.statistics[task.condition.other]
+            parts["statistics"] = hashlib.sha256(
+                b"".join(np.ascontiguousarray(value).tobytes() for value in vars(found).values())
+            ).hexdigest()
+        digest = hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+        return self.folder / f"{digest[:32]}.npz"
+
+    def has(self, subject: Subject, task: Task) -> bool:
+        return self.path_of(subject, task).is_file()
+
+    def read(self, subject: Subject, task: Task) -> dict[str, np.ndarray]:
+        with np.load(self.path_of(subject, task), allow_pickle=False) as stored:
+            return {name: stored[name] for name in stored.files}
+
+    def write(self, subject: Subject, task: Task, result: Mapping[str, np.ndarray]) -> None:
+        content = io.BytesIO()
+        np.savez_compressed(content, **dict(result))  # type: ignore[arg-type]
+        with atomic_write(self.path_of(subject, task)) as file:
+            file.write(content.getvalue())
+
+
+class Worker:
+    """One run, ready to do its tasks.
+
+    Args:
+        trained: The run.
+        translation: int64 (K,), the bench's number of each of its classes.
+        cache: Where files and settings are.
+        skip_bad: Whether malformed clips are left out.
+    """
+
+    def __init__(self, trained: Trained, translation: np.ndarray, cache: Cache, *, skip_bad: bool) -> None:
+        self.trained = trained
+        self.translation = translation
+        self.cache = cache
+        self.skip_bad = skip_bad
+        engine = cache.engine
+        self.placement = place(engine.device, engine.backend, engine.precision)
+        self.network: Network = network_for(trained.recognizer, self.placement)
+        self.batch_size = engine.batch_size or (CPU_BATCH if self.placement.device == "cpu" else GPU_BATCH)
+
+    def passes(self, task: Task) -> int:
+        """How often a task sends the clips through the network."""
+        if task.kind == "targeted":
+            return 2 * self.cache.settings.steps * len(orders_of(self.trained.recognizer.backbone))
+        return 1
+
+    def do(self, task: Task, progress: Callable[[int], None]) -> dict[str, np.ndarray]:
+        """A task's result, as arrays by name."""
+        if task.kind == "answers":
+            return self._answers(task, progress)
+        return self._targeted(task, progress) if task.kind == "targeted" else self._attention(task)
+
+    def seconds_a_clip(self, source: Source) -> float:
+        """Measured on some clips as they are, after some that warm up."""
+        clips = source.clips_of(self.trained, skip_bad=self.skip_bad)
+        _, indices = source.asked(clips)
+        chosen = indices[:: max(1, len(indices) // MEASURED)][:MEASURED]
+        dataset = SkeletonDataset(clips, chosen, self.trained.settings.data, train=False)
+        self._scores(SkeletonDataset(clips, chosen[: self.batch_size], self.trained.settings.data, train=False), None)
+        started = perf_counter()
+        self._scores(dataset, None)
+        return (perf_counter() - started) / len(chosen)
+
+    def _dataset(self, task: Task) -> tuple[np.ndarray, SkeletonDataset]:
+        """Places among the asked clips, and the clips under the task's damage."""
+        source = self.cache.sources[task.source]
+        clips = source.clips_of(self.trained, skip_bad=self.skip_bad)
+        rows, indices = source.asked(clips)
+        perturbation = perturbation_of(
+            task.condition,
+            self.cache.settings,
+            layout=clips.layout,
+            model_layout=self._model_layout(clips),
+            statistics=self.cache.statistics,
+        )
+        data = self.trained.settings.data
+        return rows, SkeletonDataset(clips, indices, data, train=False, seed=task.seed, perturbation=perturbation)
+
+    def _model_layout(self, clips: ClipSet) -> Any:
+        name = self.trained.layout
+        return LAYOUTS[name] if name in LAYOUTS else layout_by_shape(clips.layout.num_joints, clips.dimensions)
+
+    def _scores(self, dataset: SkeletonDataset, progress: Callable[[int], None] | None) -> Any:
+        return scores_of(self.trained, dataset, **vars(self.cache.engine), network=self.network, progress=progress)
+
+    def _answers(self, task: Task, progress: Callable[[int], None]) -> dict[str, np.ndarray]:
+        source = self.cache.sources[task.source]
+        rows, dataset = self._dataset(task)
+        scores = self._scores(dataset, progress)
+        predicted = np.full(len(source.names), UNANSWERED, np.int32)
+        predicted[rows] = self.translation[scores.probabilities.argmax(axis=1)]
+        result = {"predicted": predicted}
+        if task.condition.family == CLEAN and task.source == 0:
+            result |= {"features": scores.features.astype(np.float16), "rows": rows}
+        return result
+
+    def _batches(self, dataset: SkeletonDataset) -> tuple[list[int], Iterator[Batch]]:
+        """Positions in the data set, in the order in which the batches come, and the batches."""
+        batches = ClipBatches(
+            dataset.lengths,
+            dataset.labels,
+            batch_size=self.batch_size,
+            train=False,
+            seed=0,
+            own_lengths=int(np.ptp(dataset.lengths)) > 0,
+        ).batches(0)
+        return [position for batch in batches for _, position in batch], iter(
+            make_loader(dataset, batches, workers="auto")
+        )
+
+    def _targeted(self, task: Task, progress: Callable[[int], None]) -> dict[str, np.ndarray]:
+        source = self.cache.sources[task.source]
+        rows, dataset = self._dataset(task)
+        places, batches = self._batches(dataset)
+        # Labels by the run's own numbers, which its answers have.
+        own = np.argsort(self.translation)[source.labels[rows]]
+
+        def labelled() -> Iterator[Batch]:
+            start = 0
+            for batch in batches:
+                here = places[start : start + len(batch)]
+                start += len(batch)
+                label = torch.from_numpy(own[here])
+                yield Batch(batch.keypoint, batch.person_mask, batch.frame_mask, label, batch.index, batch.names)
+
+        recognizer = self.trained.recognizer
+        orders = orders_of(recognizer.backbone)
+        curves = targeted_curves(
+            recognizer,
+            self.network,
+            labelled(),
+            orders,
+            steps=self.cache.settings.steps,
+            seed=task.seed,
+            progress=progress,
+        )
+        back = np.argsort(places)
+        result = {"orders": np.array(orders, np.str_)}
+        for number, order in enumerate(orders):
+            result[f"deleted_{number}"] = curves[order].deleted[:, back]
+            result[f"inserted_{number}"] = curves[order].inserted[:, back]
+        return result
+
+    def _attention(self, task: Task) -> dict[str, np.ndarray]:
+        rows, dataset = self._dataset(task)
+        source = self.cache.sources[task.source]
+        layers = [order for order in orders_of(self.trained.recognizer.backbone) if order.startswith("layer ")]
+        position = [source.names[row] for row in rows].index(task.clip)
+        batch = next(iter(make_loader(dataset, [[(0, position)]], workers=0)))
+        if not layers:
+            return {"layers": np.array([], np.str_)}
+        found = layer_attention(self.trained.recognizer, batch, [int(layer.split()[1]) for layer in layers])
+        return {
+            "layers": np.array(layers, np.str_),
+            "attention": np.stack([one[0].float().numpy() for one in found]),
+        }

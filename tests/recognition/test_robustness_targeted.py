@@ -1,0 +1,85 @@
+"""Deletion and insertion curves: the attention of layers, the order of joints, and what a plain loop says."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from made_backbones import DEPTH, JOINTS, made_backbone
+from tiny_recognizer import NUM_CLASSES, made_batch, tiny_recognizer
+
+from recognition.batches import Batch
+from recognition.recognizer import Recognizer
+from recognition.robustness_targeted import RANDOM, layer_attention, orders_of, ranks, targeted_curves
+
+
+def recognizer_of(name: str, **sizes: int) -> Recognizer:
+    torch.manual_seed(0)
+    return Recognizer(made_backbone(name, **sizes), NUM_CLASSES, hidden=8).float().eval()
+
+
+def batch_of(frames: int = 7) -> Batch:
+    made = made_batch(6, num_frames=frames)
+    return replace(made, keypoint=made.keypoint.float())
+
+
+@pytest.mark.parametrize("backbone", ["dstformer", "transformer", "sttformer"])
+def test_attention_of_the_last_layer_is_what_the_network_tells(backbone: str) -> None:
+    recognizer, batch = recognizer_of(backbone), batch_of()
+    first, last = layer_attention(recognizer, batch, [1, DEPTH])
+    persons = batch.person_mask.nonzero()[:, 0]
+    _, told = recognizer.backbone.encode(
+        batch.keypoint[batch.person_mask], frame_mask=batch.frame_mask[persons], return_attention=True
+    )
+    torch.testing.assert_close(last, told, rtol=1e-4, atol=1e-5)
+    assert first.shape == last.shape and not torch.allclose(first, last, rtol=1e-2)
+    assert not last[~batch.frame_mask[persons]].any()
+
+
+def test_three_layers_are_asked_and_chance() -> None:
+    assert orders_of(recognizer_of("dstformer", depth=5).backbone) == ["layer 1", "layer 3", "layer 5", RANDOM]
+    assert orders_of(recognizer_of("transformer", depth=2).backbone) == ["layer 1", "layer 2", RANDOM]
+    assert orders_of(tiny_recognizer().backbone) == [RANDOM]
+
+
+def test_ranks_go_from_the_largest_value_over_a_persons_own_cells() -> None:
+    value = torch.tensor([[[5.0, 1.0], [9.0, 5.0], [7.0, 7.0]]])
+    frame_mask = torch.tensor([[True, True, False]])
+    assert ranks(value, frame_mask).tolist() == [[[0.25, 0.75], [0.0, 0.5], [1.0, 1.0]]]
+
+
+@pytest.mark.parametrize("backbone", ["dstformer", "tiny"])
+def test_curves_are_those_of_a_plain_loop_over_clips(backbone: str) -> None:
+    recognizer = tiny_recognizer().eval().float() if backbone == "tiny" else recognizer_of(backbone)
+    batch, steps = batch_of(), 4
+
+    def network(given: Batch) -> tuple[np.ndarray, np.ndarray]:
+        with torch.inference_mode():
+            features, logits = recognizer.features(given)
+        return features.numpy(), logits.numpy()
+
+    orders = orders_of(recognizer.backbone)
+    done: list[int] = []
+    curves = targeted_curves(recognizer, network, iter([batch]), orders, steps=steps, seed=0, progress=done.append)
+    assert list(curves) == orders and sum(done) == 2 * steps * len(orders) * len(batch)
+    for order in orders:
+        found = curves[order]
+        assert found.deleted.shape == found.inserted.shape == (steps + 1, len(batch))
+        np.testing.assert_array_equal(found.deleted[0], found.inserted[-1])
+        np.testing.assert_array_equal(found.deleted[-1], found.inserted[0])
+        np.testing.assert_array_equal(found.deleted[0], network(batch)[1].argmax(1) == batch.label.numpy())
+        if order == RANDOM:
+            continue
+        (attention,) = layer_attention(recognizer, batch, [int(order.split()[1])])
+        persons = batch.person_mask.nonzero()
+        for step in range(1, steps):
+            keypoint = batch.keypoint.clone()
+            for (clip, person), values in zip(persons.tolist(), attention, strict=True):
+                own = values[batch.frame_mask[clip]]
+                cells = sorted(range(own.numel()), key=lambda cell: -float(own.flatten()[cell]))
+                gone = cells[: int(np.ceil(step / steps * len(cells) - 1e-6))]
+                frames = batch.frame_mask[clip].nonzero()[:, 0].tolist()
+                for cell in gone:
+                    keypoint[clip, person, frames[cell // JOINTS], cell % JOINTS] = 0
+            expected = network(replace(batch, keypoint=keypoint))[1].argmax(1) == batch.label.numpy()
+            np.testing.assert_array_equal(found.deleted[step], expected)
