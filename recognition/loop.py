@@ -162,6 +162,7 @@ class Loop(ABC):
 
     def _begin_epoch(self) -> None:
         """What comes before an epoch's first step."""
+        return
 
     def work_of(self, epoch: int) -> float:
         """What one of an epoch's steps costs, in any unit."""

@@ -12,7 +12,7 @@ from pose_extraction.errors import BackendError, UsageError
 from recognition.clips import ClipSet, hold_out, newest_skeleton_file, open_clips, training_indices
 from recognition.dataset import layout_of_model
 from recognition.initialising import fitting_settings
-from recognition.settings import DataSettings, ModelSettings, RunSettings, TrainingSettings
+from recognition.settings import DataSettings, ModelSettings, RunSettings
 
 RUNS = Path("runs")
 # For "auto". Small enough to learn from hundreds of clips, and to train on a processor in minutes.
@@ -138,7 +138,7 @@ def prepare(settings: RunSettings) -> Prepared:
     rate = PAPER_LR * PAPER_DIM / (model.dim or PAPER_DIM)
     choices = {
         "device": device,
-        "precision": resolve_precision(training, device),
+        "precision": resolve_precision(training.precision, device),
         "backbone_lr": rate if training.backbone_lr == "auto" else training.backbone_lr,
     }
     try:
@@ -260,8 +260,8 @@ def resolve_device(device: str) -> str:
     return device
 
 
-def resolve_precision(training: TrainingSettings, device: str) -> str:
+def resolve_precision(precision: str, device: str) -> str:
     """ "fp32" or "bf16": the latter wherever the hardware multiplies it, where it takes half the time or less."""
-    if training.precision != "auto":
-        return training.precision
+    if precision != "auto":
+        return precision
     return "bf16" if device.startswith("cuda") or cpu_has_bf16() else "fp32"

@@ -1,14 +1,28 @@
 """Where a training runs: a processor, a GPU, or a process for each of many."""
 
+from typing import Literal, Protocol
+
 from lightning_fabric import Fabric
 from lightning_fabric.plugins.environments import SLURMEnvironment, TorchElasticEnvironment
 from lightning_fabric.strategies import DDPStrategy, Strategy
 
 from pose_extraction.errors import UsageError
-from recognition.settings import TrainingSettings
 
 
-def build_fabric(training: TrainingSettings) -> Fabric:
+class Machines(Protocol):
+    """What settings of a training say of where it runs."""
+
+    @property
+    def device(self) -> str: ...
+
+    @property
+    def devices(self) -> int | Literal["auto"]: ...
+
+    @property
+    def nodes(self) -> int: ...
+
+
+def build_fabric(training: Machines) -> Fabric:
     """Fabric for the device, the number of processes and nodes; precision is the step's own matter.
 
     Raises:

@@ -1,6 +1,7 @@
 """What a checkpoint holds so that a resumed run is the same run: random states, and a check that it is the same."""
 
 import random
+from collections.abc import Container
 from typing import Any
 
 import numpy as np
@@ -86,8 +87,8 @@ def check_same_run(checkpoint: dict[str, Any], prepared: Prepared, *, run: str) 
             f"{run}: was trained on other clips than those of {prepared.settings.data.file}; resume it with the same "
             "file, or begin a new run with --init"
         )
-    before = _flat(RunSettings.model_validate(checkpoint["settings"]).model_dump(mode="json"))
-    now = _flat(prepared.settings.model_dump(mode="json"))
+    before = dotted(RunSettings.model_validate(checkpoint["settings"]).model_dump(mode="json"))
+    now = dotted(prepared.settings.model_dump(mode="json"))
     free = set(_FREE)
     phase1 = before["training.phase1_epochs"]
     if checkpoint["epoch"] < phase1 or (checkpoint["epoch"] == phase1 and not checkpoint["training"]["step_in_epoch"]):
@@ -95,6 +96,15 @@ def check_same_run(checkpoint: dict[str, Any], prepared: Prepared, *, run: str) 
         free.add("training.objective")
     if before["training.schedule"] == "exponential":
         free.add("training.phase2_epochs")
+    refuse_changed(before, now, free, run=run)
+
+
+def refuse_changed(before: dict[str, Any], now: dict[str, Any], free: Container[str], *, run: str) -> None:
+    """Refuses settings by dotted name that differ, but for those that are free to.
+
+    Raises:
+        UsageError: One does; the message names it.
+    """
     for name in sorted(before.keys() | now.keys()):
         if name not in free and before.get(name) != now.get(name):
             raise UsageError(
@@ -103,12 +113,12 @@ def check_same_run(checkpoint: dict[str, Any], prepared: Prepared, *, run: str) 
             )
 
 
-def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+def dotted(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     """Nested settings by dotted name."""
     flat: dict[str, Any] = {}
     for name, value in values.items():
         if isinstance(value, dict):
-            flat |= _flat(value, f"{prefix}{name}.")
+            flat |= dotted(value, f"{prefix}{name}.")
         else:
             flat[f"{prefix}{name}"] = value
     return flat

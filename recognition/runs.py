@@ -18,7 +18,7 @@ from typing import Any, Literal
 
 import torch
 import yaml
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from pose_extraction.checkpoints import apply_state_dict, load_plain
 from pose_extraction.errors import UsageError, WeightsError
@@ -66,7 +66,7 @@ class Trained:
 
 def begin_run(
     folder: Path,
-    settings: RunSettings,
+    settings: BaseModel,
     *,
     label_names: Sequence[str],
     split: Mapping[str, Sequence[str]],
@@ -93,7 +93,7 @@ def begin_run(
 
 
 def identity_of(
-    settings: RunSettings,
+    settings: BaseModel,
     *,
     label_names: Sequence[str],
     layout: str,
@@ -173,6 +173,11 @@ def load_run(run: str | Path, which: Literal["best", "last"] = "best") -> Traine
     """
     path = run_file(run, which)
     content = load(path)
+    if "method" in content:
+        raise WeightsError(
+            f"{path}: holds an encoder that was pre-trained by {content['method']}, and no recognizer; make one of it "
+            f"with `skelpipe train --init {run}`, or measure it with `skelpipe evaluate {run} --protocol linear`"
+        )
     try:
         settings = RunSettings.model_validate(content["settings"])
         recognizer = build_recognizer(

@@ -27,9 +27,8 @@ class GRUEncoder(nn.Module):
         super().__init__()
         self.norm = nn.BatchNorm1d(values)
         widths = [values] + [2 * hidden] * (layers - 1)
-        self.layers = nn.ModuleList(
-            nn.ModuleList(GRULayer(width, hidden) for _ in ("first", "second")) for width in widths
-        )
+        self.first = nn.ModuleList(GRULayer(width, hidden) for width in widths)
+        self.second = nn.ModuleList(GRULayer(width, hidden) for width in widths)
         self.width = 2 * hidden
 
     def normalise(self, x: torch.Tensor) -> torch.Tensor:
@@ -39,8 +38,8 @@ class GRUEncoder(nn.Module):
     def recur(self, x: torch.Tensor) -> torch.Tensor:
         """Features of each frame of normalised clips, (N, T, values) to (N, T, 2 * hidden)."""
         steps = x.transpose(0, 1)  # (T, N, values)
-        for pair in self.layers:
-            steps = torch.cat([layer(steps) for layer in pair], dim=2)  # type: ignore[union-attr]
+        for first, second in zip(self.first, self.second, strict=True):
+            steps = torch.cat([first(steps), second(steps)], dim=2)
         return steps.transpose(0, 1)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:

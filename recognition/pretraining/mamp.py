@@ -165,7 +165,7 @@ class MAMP(nn.Module):
         the unit of length to decide how much motion counts.
         """
         encoder, settings = self.encoder, self.settings
-        sequences, frames, joints, _ = coordinates.shape
+        frames, joints = coordinates.shape[1:3]
         parts = frames // encoder.segment_frames
         noise = gumbel_noise(clip, person, parts, joints, seed=self.seed, epoch=epoch).flatten(1)
         if settings.masking == "motion":
@@ -204,7 +204,7 @@ class MAMP(nn.Module):
 
 
 def kept_tokens(tokens: int, ratio: float) -> int:
-    """Tokens that are not masked: 74 of 750 at 0.9, since 1 - 0.9 falls short of 0.1 in floating point, as published."""
+    """Tokens that are not masked; 74 of 750 at 0.9, as published, since 1 - 0.9 is below 0.1 in floating point."""
     return max(1, int(tokens * (1 - ratio)))
 
 

@@ -23,6 +23,11 @@ class GRULayer(nn.GRU):
     def __init__(self, inputs: int, hidden: int) -> None:
         super().__init__(inputs, hidden)
 
+    weight_ih_l0: torch.Tensor
+    weight_hh_l0: torch.Tensor
+    bias_ih_l0: torch.Tensor
+    bias_hh_l0: torch.Tensor
+
     def forward(  # type: ignore[override]
         self, x: torch.Tensor, state: torch.Tensor | None = None
     ) -> torch.Tensor:

@@ -41,7 +41,7 @@ def to_stream(keypoint: torch.Tensor, stream: Stream, *, dimensions: int, parent
 
     Args:
         keypoint: float (..., T, V, C), zero in all channels where a joint was not seen.
-        stream: joint, as they are; bone, from each joint's parent to it; motion, to the next frame, and zero in the last.
+        stream: joint, as they are; bone, from each joint's parent to it; motion, to the next frame, zero in the last.
         dimensions: D, how many of the channels are coordinates; the others stay.
         parents: int64 (V,), of `bone_parents`.
 

@@ -66,10 +66,9 @@ class ViewDataset(Dataset[Sample]):
         return len(self.views[0])
 
     def __getitem__(self, key: tuple[int, int]) -> Sample:
-        epoch, position = key
         samples = [view[key] for view in self.views]
         index = samples[0].index
-        rng = np.random.default_rng([self.views[0].seed, epoch, index, VIEWS])
+        rng = np.random.default_rng([self.views[0].seed, key[0], index, VIEWS])
         parts = []
         for view, sample in enumerate(samples):
             changed = disturbed(sample.keypoint, self.dimensions, rng, corrupt=view < VIEWS - 1)

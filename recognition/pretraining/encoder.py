@@ -1,0 +1,159 @@
+"""A pre-trained encoder as downstream tasks use it: clips in, features of clips or of their frames out."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from pydantic import ValidationError
+from torch import nn
+
+from pose_extraction.checkpoints import apply_state_dict
+from pose_extraction.errors import WeightsError
+from pose_extraction.skeleton import LAYOUTS, Skeleton, layout_by_shape
+from recognition import runs
+from recognition.backbones.segments import SegmentTransformer
+from recognition.batches import Batch
+from recognition.pretraining.gru_encoder import GRUEncoder
+from recognition.pretraining.pcm3 import flatten_frames
+from recognition.pretraining.preparation import build_encoder
+from recognition.pretraining.settings import PretrainSettings
+from recognition.pretraining.streams import bone_parents, to_stream
+from recognition.pretraining.training_loop import KEPT
+
+
+class Encoder(nn.Module):
+    """Either method's network behind one interface.
+
+    Args:
+        network: MAMP's or PCM3's encoder.
+        settings: It was pre-trained with.
+        layout: The joints that it sees.
+        dimensions: 2 or 3 coordinates of a joint.
+    """
+
+    parents: torch.Tensor
+
+    def __init__(self, network: nn.Module, settings: PretrainSettings, layout: Skeleton, dimensions: int) -> None:
+        super().__init__()
+        self.network = network
+        self.stream = settings.pcm3.stream if settings.method == "pcm3" else "joint"
+        self.max_persons = settings.data.max_persons
+        self.dimensions = dimensions
+        parents = bone_parents(layout) if self.stream == "bone" else np.arange(layout.num_joints)
+        self.register_buffer("parents", torch.as_tensor(parents), persistent=False)
+
+    @property
+    def width(self) -> int:
+        """Numbers of a feature."""
+        if isinstance(self.network, GRUEncoder):
+            return self.network.width
+        assert isinstance(self.network, SegmentTransformer)
+        return self.network.dim
+
+    def frames(self, batch: Batch) -> torch.Tensor:
+        """Features of each frame, (N, T, width); MAMP's are the mean over persons and joints."""
+        if isinstance(self.network, GRUEncoder):
+            keypoint = to_stream(batch.keypoint, self.stream, dimensions=self.dimensions, parents=self.parents)
+            absent = self.max_persons - keypoint.shape[1]
+            if absent > 0:
+                keypoint = nn.functional.pad(keypoint, (0, 0, 0, 0, 0, 0, 0, absent))
+            return self.network(flatten_frames(keypoint))
+        assert isinstance(self.network, SegmentTransformer)
+        representation, _ = self.network.encode(batch.keypoint[batch.person_mask])
+        persons = representation.mean(dim=2)  # (P, T, C)
+        placed = persons.new_zeros(*batch.person_mask.shape, *persons.shape[1:])
+        placed[batch.person_mask] = persons
+        return placed.sum(dim=1) / batch.person_mask.sum(dim=1)[:, None, None].to(placed.dtype)
+
+    def forward(self, batch: Batch) -> torch.Tensor:
+        """Features of each clip, (N, width): MAMP's mean over persons, frames and joints, PCM3's last frame."""
+        frames = self.frames(batch)
+        return frames[:, -1] if isinstance(self.network, GRUEncoder) else frames.mean(dim=1)
+
+    def depth_of(self, name: str) -> int:
+        """Which layer a parameter is of, by its name here: 0 for embeddings, then the blocks from 1 on."""
+        parts = name.split(".")
+        if "blocks" in parts:
+            return int(parts[parts.index("blocks") + 1]) + 1
+        if parts[-1].startswith(("weight_", "bias_")):
+            return int(parts[2]) + 1
+        return self.depth if parts[1] == "norm" and isinstance(self.network, SegmentTransformer) else 0
+
+    @property
+    def depth(self) -> int:
+        """Blocks or layers."""
+        if isinstance(self.network, GRUEncoder):
+            return len(self.network.first)
+        assert isinstance(self.network, SegmentTransformer)
+        return len(self.network.blocks)
+
+
+@dataclass(frozen=True)
+class Pretrained:
+    """An encoder from a run.
+
+    Args:
+        encoder: In evaluation mode, on the CPU.
+        settings: Of the run, resolved.
+        layout: Name of the joint layout that the network sees.
+        dimensions: 2 or 3 coordinates of a joint.
+        epoch: Epochs that were trained.
+        path: The file.
+    """
+
+    encoder: Encoder
+    settings: PretrainSettings
+    layout: str
+    dimensions: int
+    epoch: int
+    path: Path
+
+
+def is_pretrained(run: str | Path) -> bool:
+    """Whether a run is one of `skelpipe pretrain`.
+
+    Raises:
+        WeightsError: There is no such run, or its file is damaged.
+    """
+    path = pretrained_file(run)
+    return runs.is_run_file(path) and "method" in runs.load(path)
+
+
+def pretrained_file(run: str | Path) -> Path:
+    """The finished encoder of a run, or, while there is none, its last checkpoint."""
+    path = Path(run)
+    unfinished = path.is_dir() and not (path / runs.BEST).is_file()
+    return runs.run_file(path, "last" if unfinished else "best")
+
+
+def load_pretrained(run: str | Path, *, scratch: bool = False) -> Pretrained:
+    """The encoder of a run.
+
+    Args:
+        run: A directory of `skelpipe pretrain`, or one of its .pt files.
+        scratch: Whether to give it fresh weights, to compare with.
+
+    Raises:
+        WeightsError: There is no such run, or it is none of a pre-training, or its file is damaged.
+    """
+    path = pretrained_file(run)
+    content = runs.load(path)
+    if "method" not in content:
+        raise WeightsError(f"{path}: holds a recognizer, and no pre-trained encoder; give a run of `skelpipe pretrain`")
+    try:
+        settings = PretrainSettings.model_validate(content["settings"])
+        joints, dimensions = content["num_joints"], content["dimensions"]
+        layout = LAYOUTS.get(content["layout"]) or layout_by_shape(joints, dimensions)
+        network = build_encoder(settings, layout)
+        if not scratch:
+            weights = {
+                name.removeprefix(KEPT): tensor for name, tensor in content["model"].items() if name.startswith(KEPT)
+            }
+            apply_state_dict(network, weights, source=path, ignore=())
+        encoder = Encoder(network, settings, layout, dimensions).eval()
+        return Pretrained(encoder, settings, content["layout"], dimensions, content["epoch"], path)
+    except (KeyError, TypeError, ValidationError) as error:
+        raise WeightsError(
+            f"{path}: is incomplete ({error}); pre-train again, or take another of the run's files"
+        ) from (error)

@@ -1,0 +1,197 @@
+"""From settings to what is pre-trained on: clips, labelled or not, and an objective of their joints' size."""
+
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+
+from pose_extraction.errors import UsageError
+from pose_extraction.skeleton import Skeleton
+from recognition.backbones import build_segments
+from recognition.backbones.segments import SegmentTransformer
+from recognition.clips import ClipSet, newest_skeleton_file, open_clips, split_indices
+from recognition.dataset import layout_of_model
+from recognition.preparation import CHANNELS, RUNS, resolve_device, resolve_precision
+from recognition.pretraining.gru_encoder import GRUEncoder
+from recognition.pretraining.mamp import MAMP
+from recognition.pretraining.pcm3 import PCM3
+from recognition.pretraining.settings import PretrainSettings
+from recognition.pretraining.streams import bone_parents
+from recognition.pretraining.views import body_parts
+from recognition.settings import ModelSettings
+
+ALL_CLIPS = "all"
+
+
+@dataclass(frozen=True)
+class Pretraining:
+    """A pre-training before its first step.
+
+    Args:
+        settings: Resolved.
+        clips: The skeleton file.
+        training: Indices of the clips that are trained on.
+        layout: The joints that the network sees.
+        notes: What whoever trains should know, a sentence each.
+    """
+
+    settings: PretrainSettings
+    clips: ClipSet
+    training: np.ndarray
+    layout: Skeleton
+    notes: tuple[str, ...] = ()
+
+    @cached_property
+    def content_digest(self) -> str:
+        """SHA-256 of the skeleton file's content."""
+        return self.clips.content_digest()
+
+    def at(self, folder: Path) -> "Pretraining":
+        """The same run in another directory."""
+        return replace(self, settings=self.settings.model_copy(update={"out": str(folder)}))
+
+    def build_objective(self) -> nn.Module:
+        """What is trained, with fresh weights."""
+        return build_objective(self.settings, self.layout, self.clips.dimensions)
+
+
+def prepare_pretraining(settings: PretrainSettings) -> Pretraining:
+    """Opens the skeleton file, and resolves what it and the machine decide.
+
+    Raises:
+        UsageError: Settings do not go together, with each other or with the file.
+        AnnotationError: The file is malformed.
+        BackendError: The device is not on this machine.
+    """
+    data, training = settings.data, settings.training
+    if training.batch_size % training.accumulate:
+        raise UsageError(
+            f"training.batch_size {training.batch_size} cannot be cut into training.accumulate {training.accumulate} "
+            "equal micro-batches"
+        )
+    if training.warmup_epochs >= training.epochs:
+        raise UsageError(
+            f"training.warmup_epochs {training.warmup_epochs} leaves none of the {training.epochs} epochs at the full "
+            "learning rate; set it lower"
+        )
+    if data.num_frames == "own" or data.legacy:
+        raise UsageError(
+            "pre-training needs clips of one length: set data.num_frames to a number, and data.legacy=false"
+        )
+    path = Path(data.file) if data.file != "auto" else newest_skeleton_file()
+    clips = open_clips(path, data, leave_out_empty=True)
+    layout = layout_of_model(clips, data)
+    chosen = _training_clips(clips, data.train_split)
+    if len(chosen) < 2:
+        raise UsageError(f"{path}: {len(chosen)} clips are left to train on, but at least 2 are needed")
+    device = resolve_device(training.device)
+    model = settings.model
+    if settings.method == "mamp":
+        model = _fitting_model(settings)
+    elif data.shear > 0:
+        raise UsageError("data.shear and method=pcm3 both shear clips, and PCM3 does it by itself; set data.shear=0")
+    notes = []
+    if clips.skipped:
+        notes.append(f"{len(clips.skipped)} clips are left out; the first: {clips.skipped[0]}")
+    folder = data.keypoint_files
+    resolved = settings.model_copy(
+        update={
+            "out": str(RUNS / f"{path.stem}-{settings.method}") if settings.out == "auto" else settings.out,
+            "data": data.model_copy(
+                update={
+                    "file": str(path.resolve()),
+                    "keypoint_files": str(Path(folder).resolve()) if folder is not None else None,
+                    "model_layout": layout.name,
+                    "max_frames": data.num_frames,
+                }
+            ),
+            "model": model,
+            "training": training.model_copy(
+                update={"device": device, "precision": resolve_precision(training.precision, device)}
+            ),
+        }
+    )
+    prepared = Pretraining(resolved, clips, chosen, layout, tuple(notes))
+    # What the layout lacks is said before anything is written.
+    with torch.device("meta"):
+        prepared.build_objective()
+    return prepared
+
+
+def _training_clips(clips: ClipSet, split: str) -> np.ndarray:
+    """Indices of all clips of a split, labelled or not.
+
+    Raises:
+        UsageError: There is no such split, or "auto" does not say which one.
+    """
+    if split == ALL_CLIPS and split not in clips.splits:
+        return np.arange(len(clips))
+    if split != "auto":
+        return split_indices(clips, split)
+    ending = [name for name in clips.splits if name.lower().endswith("train")]
+    if clips.splits and len(ending) != 1:
+        choice = ", ".join(repr(name) for name in (ending or clips.splits))
+        raise UsageError(
+            f"{clips.path}: which split is for training, {choice}? Say so with --split; all takes every clip"
+        )
+    return split_indices(clips, ending[0]) if ending else np.arange(len(clips))
+
+
+def _fitting_model(settings: PretrainSettings) -> ModelSettings:
+    frames, model = settings.data.num_frames, settings.model
+    if model.backbone != "segments":
+        raise UsageError(f"model.backbone={model.backbone}: MAMP trains model.backbone=segments")
+    length = model.segment_frames or 4
+    if isinstance(frames, int) and frames % length:
+        raise UsageError(
+            f"data.num_frames={frames} is no multiple of model.segment_frames={length}; set it to "
+            f"{-(-frames // length) * length}"
+        )
+    unseen = "mask_token" if model.unseen == "auto" else model.unseen
+    return model.model_copy(update={"max_frames": frames, "unseen": unseen})
+
+
+def build_encoder(settings: PretrainSettings, layout: Skeleton) -> nn.Module:
+    """The network that is kept after the pre-training, with fresh weights."""
+    if settings.method == "mamp":
+        return build_segments(settings.model, layout.num_joints, CHANNELS)
+    values = settings.data.max_persons * layout.num_joints * CHANNELS
+    return GRUEncoder(values, hidden=settings.pcm3.hidden, layers=settings.pcm3.layers)
+
+
+def build_objective(settings: PretrainSettings, layout: Skeleton, dimensions: int) -> nn.Module:
+    """A method's network with its losses, with fresh weights.
+
+    Args:
+        settings: Resolved.
+        layout: The joints that the network sees.
+        dimensions: 2 or 3 coordinates of a joint.
+
+    Raises:
+        UsageError: The sizes do not fit together, or the layout lacks what the method needs.
+    """
+    encoder = build_encoder(settings, layout)
+    if isinstance(encoder, SegmentTransformer):
+        return MAMP(
+            encoder,
+            settings.mamp,
+            dimensions=dimensions,
+            heads=settings.model.heads or 8,
+            mlp_ratio=settings.model.mlp_ratio or 4.0,
+            seed=settings.training.seed,
+        )
+    assert isinstance(encoder, GRUEncoder)
+    parents = bone_parents(layout) if settings.pcm3.stream == "bone" else np.arange(layout.num_joints)
+    return PCM3(
+        encoder,
+        settings.pcm3,
+        max_persons=settings.data.max_persons,
+        num_joints=layout.num_joints,
+        channels=CHANNELS,
+        dimensions=dimensions,
+        parts=body_parts(layout),
+        parents=torch.as_tensor(parents, device="cpu"),
+    )
