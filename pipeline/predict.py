@@ -151,6 +151,10 @@ def estimator_for(trained: Trained, wanted: str | None) -> str:
             f"{trained.path} does not say which estimator its skeletons came from; name one with --estimator, the one "
             "that made them if you know it"
         )
+    if ", " in known:
+        raise UsageError(
+            f"{trained.path} was trained on skeletons of several estimators, {known}; choose one with --estimator"
+        )
     try:
         model_zoo.lookup(known, "estimator")
     except UsageError as error:

@@ -1,0 +1,235 @@
+"""`skelpipe predict` of videos: with networks of a few numbers, and a run of a few seconds' training."""
+
+import io
+import itertools
+import json
+import shutil
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+from made_runs import SIZE, Run
+from rich.console import Console
+from trained_run import LABEL_NAMES
+from typer.testing import CliRunner
+
+from pipeline import predict_actions
+from pipeline.answers import Answer
+from pipeline.cli import app
+from pipeline.evaluate import Engine
+from pipeline.predict import Networks, estimator_for, predict, scope_of
+from pipeline.predict_video import LONG_WINDOW, Wanted
+from pose_extraction.errors import UsageError
+from pose_extraction.made_video import write_made_clip
+from recognition.runs import load_run
+
+ENGINE = Engine(device="cpu", backend="onnxruntime", precision="fp32")
+Ask = Callable[..., list[Answer]]
+
+
+@pytest.fixture
+def ask(trained: tuple[Path, Path], networks: tuple[Path, Path]) -> Ask:
+    """Predicts with the tiny networks: `ask(videos, windows=..., overlay=..., said=..., ...)`."""
+
+    def call(
+        *videos: Path,
+        overlay: Path | None = None,
+        windows: float | None = None,
+        per_person: bool | None = None,
+        explain: bool = False,
+        threshold: float = 0.0,
+        said: io.StringIO | None = None,
+    ) -> list[Answer]:
+        scope = scope_of(per_person=per_person, windows=windows, overlay=overlay, explain=explain, threshold=threshold)
+        estimator, detector = networks
+        return list(
+            predict(
+                videos,
+                trained[0],
+                Wanted(scope, windows, overlay, figures=overlay.parent if overlay else Path("unused")),
+                networks=Networks(str(estimator), str(detector)),
+                engine=ENGINE,
+                console=Console(file=said or io.StringIO(), width=400),
+            )
+        )
+
+    return call
+
+
+@pytest.fixture(scope="module")
+def walkers(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two seconds and a half of two people."""
+    return write_made_clip(tmp_path_factory.mktemp("walkers") / "walkers.mp4", size=SIZE, frames=60, persons=2)
+
+
+def frames_of(path: Path) -> tuple[list[np.ndarray], float, str]:
+    """The frames of a video, their rate and its codec."""
+    with av.open(str(path)) as container:
+        stream = container.streams.video[0]
+        frames = [frame.to_ndarray(format="bgr24") for frame in container.decode(stream)]
+        assert stream.average_rate is not None
+        return frames, float(stream.average_rate), stream.codec_context.name
+
+
+def test_one_command_says_what_extract_and_predict_say(
+    ask: Ask, run: Callable[..., Run], clips: Path, trained: tuple[Path, Path], tmp_path: Path
+) -> None:
+    report = run(clips, tmp_path / "skeletons").report
+    scope = scope_of(per_person=True, windows=None, overlay=None, explain=False, threshold=0)
+    expected = list(
+        predict([report.data_set], trained[0], Wanted(scope), engine=ENGINE, console=Console(file=io.StringIO()))
+    )
+    found = ask(clips, per_person=True)
+    key = lambda answer: (answer.clip, answer.person is not None, answer.person or 0)  # noqa: E731
+    assert len(found) == len(expected) > 4
+    for one, other in zip(sorted(found, key=key), sorted(expected, key=key), strict=True):
+        assert (one.clip, one.person, one.label) == (other.clip, other.person, other.label)
+        assert (one.start, one.end) == (other.start, other.end)
+        assert dict(one.best) == pytest.approx(dict(other.best), abs=1e-5)
+    (nobody,) = [answer for answer in found if answer.clip.startswith("run/clip 1")]
+    assert nobody.reason == "no person found" and not nobody.failed
+
+
+def test_a_damaged_clip_costs_itself_alone(ask: Ask, clips: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "videos"
+    shutil.copytree(clips, folder)
+    (folder / "run" / "broken.mp4").write_bytes(b"\0" * 5000)
+    found = {answer.clip: answer for answer in ask(folder)}
+    broken = found.pop("run/broken")
+    assert broken.failed and "not a video that can be opened" in str(broken.reason)
+    assert found == {answer.clip: answer for answer in ask(clips)}
+
+
+def test_windows_become_segments_of_each_person(ask: Ask, walkers: Path) -> None:
+    found = ask(walkers, windows=1.0)
+    assert {answer.person for answer in found} == {0, 1}
+    for person in (0, 1):
+        own = [answer for answer in found if answer.person == person]
+        assert own[0].start == pytest.approx(0, abs=0.3) and own[-1].end == pytest.approx(2.4, abs=0.3)
+        for before, after in itertools.pairwise(own):
+            assert before.end == pytest.approx(after.start, abs=0.05) and before.label != after.label
+        assert all(answer.label in LABEL_NAMES and answer.best[0][0] == answer.label for answer in own)
+    together = ask(walkers, windows=1.0, per_person=False)
+    assert {answer.person for answer in together} == {None}
+    unknown = ask(walkers, windows=1.0, threshold=1.0)
+    assert {answer.label for answer in unknown} == {"unknown"} and len(unknown) == 2
+
+
+@pytest.mark.parametrize("windows", [None, 1.0])
+def test_the_overlay_shows_actions_at_the_sources_rate(
+    ask: Ask, walkers: Path, tmp_path: Path, windows: float | None
+) -> None:
+    plain, path = tmp_path / "plain.mp4", tmp_path / "told.mp4"
+    ask(walkers, overlay=path, windows=windows)
+    frames, rate, codec = frames_of(path)
+    original, original_rate, _ = frames_of(walkers)
+    assert len(frames) == len(original) and rate == original_rate and codec in ("h264", "libx264")
+    ask(walkers, overlay=plain, windows=windows, threshold=1.0)
+    other, _, _ = frames_of(plain)
+    middle = len(frames) // 2
+    assert np.abs(frames[middle].astype(int) - original[middle]).mean() > 3
+    changed = np.abs(frames[middle].astype(int) - other[middle]).max(axis=-1) > 60
+    # "unknown" stands where the action stood, over the heads; the rest is what compression makes of that.
+    assert changed[: SIZE[0] // 3].sum() > 50 and changed[SIZE[0] // 3 :].sum() < 0.1 * changed.sum()
+
+
+def test_explanations_glow_and_leave_a_figure_beside_the_overlay(ask: Ask, walkers: Path, tmp_path: Path) -> None:
+    for windows in (None, 1.0):
+        plain = tmp_path / f"plain{windows}.mp4"
+        glowing = tmp_path / f"glowing{windows}.mp4"
+        ask(walkers, overlay=plain, windows=windows)
+        answers = ask(walkers, overlay=glowing, windows=windows, explain=True)
+        for answer in answers:
+            assert np.mean(list(answer.attention.values())) == pytest.approx(1, abs=1e-3)
+        assert glowing.with_suffix(".png").read_bytes().startswith(b"\x89PNG")
+        assert not plain.with_suffix(".png").exists()
+        difference = np.abs(frames_of(plain)[0][25].astype(int) - frames_of(glowing)[0][25])
+        assert difference.max() > 80
+
+
+def test_several_videos_have_a_folder_of_overlays(ask: Ask, clips: Path, tmp_path: Path) -> None:
+    ask(clips, overlay=tmp_path / "overlays")
+    drawn = {path.relative_to(tmp_path / "overlays").with_suffix("").as_posix() for path in tmp_path.rglob("*.mp4")}
+    assert drawn == {path.relative_to(clips).with_suffix("").as_posix() for path in clips.rglob("*.mp4")}
+    with pytest.raises(UsageError, match="is one file, and 4 videos were given; name a folder"):
+        ask(clips, overlay=tmp_path / "one.mp4")
+
+
+def test_an_overlay_never_takes_the_place_of_the_video(ask: Ask, walkers: Path, tmp_path: Path) -> None:
+    content = walkers.read_bytes()
+    with pytest.raises(UsageError, match="would take the place of the video itself"):
+        ask(walkers, overlay=walkers)
+    assert walkers.read_bytes() == content
+    with pytest.raises(UsageError, match=r"written as \*.mp4; name it .*told.mp4"):
+        ask(walkers, overlay=tmp_path / "told.avi")
+
+
+def test_a_video_too_long_for_one_look_is_answered_by_windows(ask: Ask, tmp_path: Path) -> None:
+    long = write_made_clip(tmp_path / "long.mp4", size=SIZE, fps=2, times=[n / 2 for n in range(270)], persons=1)
+    said = io.StringIO()
+    (answer,) = ask(long, said=said)
+    assert f"means over windows of {LONG_WINDOW:g} s; --windows tells them apart" in said.getvalue()
+    assert answer.person is None and answer.start == 0.0 and answer.end == pytest.approx(135, abs=1)
+    segments = ask(long, windows=LONG_WINDOW, per_person=False)
+    lengths = np.array([one.end - one.start for one in segments])
+    for name in LABEL_NAMES:
+        shares = [dict(one.best)[name] for one in segments]
+        assert dict(answer.best)[name] == pytest.approx(np.average(shares, weights=lengths), abs=0.02)
+
+
+def test_leaving_early_ends_the_threads_and_leaves_no_overlay(
+    trained: tuple[Path, Path], networks: tuple[Path, Path], clips: Path, tmp_path: Path
+) -> None:
+    answers = predict_actions(
+        clips, trained[0], estimator=networks[0], detector=networks[1], overlay=tmp_path / "out", device="cpu"
+    )
+    next(answers)
+    answers.close()
+    names = {thread.name.partition("_")[0].partition("-")[0] for thread in threading.enumerate()}
+    assert not names & {"networks", "draw", "decoder"}
+    assert len(list(tmp_path.rglob("*.mp4"))) < 4 and not list(tmp_path.rglob("*.part"))
+
+
+def test_the_estimator_is_the_runs_unless_told_otherwise(
+    trained: tuple[Path, Path], caplog: pytest.LogCaptureFixture
+) -> None:
+    made = load_run(trained[0])
+    with pytest.raises(UsageError, match=r"skeletons of made, and skelpipe has no network .* --estimator made.onnx"):
+        estimator_for(made, None)
+    assert estimator_for(made, "folder/made.onnx") == "folder/made.onnx" and not caplog.text
+    known, silent, mixed = (
+        type(made)(**{**vars(made), "estimator": name}) for name in ("vitpose", None, "hrnet, vitpose")
+    )
+    assert estimator_for(known, None) == "vitpose"
+    assert estimator_for(known, "vitpose-b") == "vitpose-b" and not caplog.text
+    assert estimator_for(known, "hrnet") == "hrnet" and "not of hrnet; expect it to be less accurate" in caplog.text
+    with pytest.raises(UsageError, match="does not say which estimator"):
+        estimator_for(silent, None)
+    with pytest.raises(UsageError, match="skeletons of several estimators, hrnet, vitpose; choose one"):
+        estimator_for(mixed, None)
+
+
+def test_the_command_and_the_call_say_the_same(
+    trained: tuple[Path, Path], networks: tuple[Path, Path], clips: Path
+) -> None:
+    estimator, detector = networks
+    words = ["predict", str(clips / "wave"), "--run", str(trained[0]), "--device", "cpu"]
+    words += ["--estimator", str(estimator), "--detector", str(detector)]
+    lines = [json.loads(line) for line in CliRunner().invoke(app, [*words, "--json"]).stdout.splitlines()]
+    answers = list(predict_actions(clips / "wave", trained[0], estimator=estimator, detector=detector, device="cpu"))
+    assert [(line["clip"], line["label"]) for line in lines] == [(one.clip, one.label) for one in answers]
+    table = CliRunner().invoke(app, words)
+    assert table.exit_code == 0 and all(one.clip.rpartition("/")[2][:6] in table.stdout for one in answers)
+
+
+def test_a_video_that_fails_makes_the_command_fail(
+    trained: tuple[Path, Path], networks: tuple[Path, Path], tmp_path: Path
+) -> None:
+    (tmp_path / "bad.mp4").write_bytes(b"\0" * 5000)
+    words = ["predict", str(tmp_path / "bad.mp4"), "--run", str(trained[0]), "--device", "cpu"]
+    words += ["--estimator", str(networks[0]), "--detector", str(networks[1])]
+    result = CliRunner().invoke(app, words)
+    assert result.exit_code == 1 and "none:" in result.stdout
