@@ -13,6 +13,7 @@ from typer.core import TyperGroup
 
 from pipeline.evaluate_command import evaluate
 from pipeline.predict_command import predict
+from pipeline.pretrain_command import pretrain
 from pipeline.robustness_command import robustness
 from pipeline.train_command import TrainCommand, train
 from pose_extraction.errors import SkelpipeError, UsageError
@@ -248,6 +249,7 @@ def stats(
         statistics.print_table(rows, Console())
 
 
+app.command(cls=TrainCommand)(pretrain)
 app.command(cls=TrainCommand)(train)
 app.command()(evaluate)
 app.command()(predict)

@@ -164,6 +164,29 @@ def override(values: Mapping[str, Any], changes: Mapping[str, Any], kind: type[B
     return result
 
 
+def split_words(words: Sequence[str]) -> tuple[str | None, list[str]]:
+    """The config among the words of a command line, if there is one, and its `key=value` pairs.
+
+    Raises:
+        UsageError: There are several, or it is a skeleton file.
+    """
+    configs = [word for word in words if "=" not in word]
+    for word in configs:
+        if Path(word).suffix in (".pkl", ".pickle"):
+            raise UsageError(f"{word} is no config; did you mean --data {word}?")
+    if len(configs) > 1:
+        raise UsageError(f"one config at a time: {' or '.join(configs)}; a config can say `extends: OTHER`")
+    return (configs[0] if configs else None), [word for word in words if "=" in word]
+
+
+def changed(
+    values: Mapping[str, Any], pairs: Sequence[str], options: Mapping[str, Any], kind: type[BaseModel]
+) -> dict[str, Any]:
+    """Nested settings with those of a command line put over them: its pairs, then its options that were given."""
+    given = {name: value for name, value in options.items() if value is not None}
+    return override(override(values, read_words(pairs), kind), given, kind)
+
+
 def _place_of(key: str, kind: type[BaseModel]) -> tuple[str | None, str]:
     """Section and name of a key, which may come without its section."""
     sections = sections_of(kind)

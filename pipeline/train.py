@@ -8,7 +8,7 @@ import yaml
 from rich.console import Console
 from rich.table import Table
 
-from pipeline.settings import override, parse, read_config, read_words
+from pipeline.settings import changed, parse, read_config, split_words
 from pipeline.train_command import NEWEST
 from pose_extraction.errors import UsageError
 from recognition import runs
@@ -32,9 +32,9 @@ def train_settings(words: Sequence[str], options: Mapping[str, Any]) -> RunSetti
     Raises:
         UsageError: There is no such config, or a setting is unknown or wrong.
     """
-    config, pairs = _split(words)
+    config, pairs = split_words(words)
     values = read_config(config or DEFAULT_CONFIG, RunSettings)
-    return parse(_changed(values, pairs, options), RunSettings, place=COMMAND_LINE)
+    return parse(changed(values, pairs, options, RunSettings), RunSettings, place=COMMAND_LINE)
 
 
 def resumed_settings(run: Path, words: Sequence[str], options: Mapping[str, Any]) -> RunSettings:
@@ -44,7 +44,7 @@ def resumed_settings(run: Path, words: Sequence[str], options: Mapping[str, Any]
         UsageError: A config was named, or a setting is unknown or wrong.
         WeightsError: The run cannot be read.
     """
-    config, pairs = _split(words)
+    config, pairs = split_words(words)
     if config is not None:
         raise UsageError(f"a run goes on with its own settings, so leave out {config!r}")
     if options.get("init") is not None or any(pair.startswith(("init=", "out=")) for pair in pairs):
@@ -53,7 +53,7 @@ def resumed_settings(run: Path, words: Sequence[str], options: Mapping[str, Any]
             "run without --resume"
         )
     values = runs.load(runs.run_file(run, "last"))["settings"]
-    return parse(_changed(values, pairs, {**options, "out": None}), RunSettings, place=COMMAND_LINE)
+    return parse(changed(values, pairs, {**options, "out": None}, RunSettings), RunSettings, place=COMMAND_LINE)
 
 
 def run_to_resume(resume: str, out: Path | None) -> Path:
@@ -68,21 +68,6 @@ def run_to_resume(resume: str, out: Path | None) -> Path:
             raise UsageError(f"a run goes on in its own directory: give --resume {resume}, or --out {out}, not both")
         return path.parent if path.is_file() else path
     return out if out is not None else runs.newest_run()
-
-
-def _split(words: Sequence[str]) -> tuple[str | None, list[str]]:
-    configs = [word for word in words if "=" not in word]
-    for word in configs:
-        if Path(word).suffix in (".pkl", ".pickle"):
-            raise UsageError(f"{word} is no config; did you mean --data {word}?")
-    if len(configs) > 1:
-        raise UsageError(f"one config at a time: {' or '.join(configs)}; a config can say `extends: OTHER`")
-    return (configs[0] if configs else None), [word for word in words if "=" in word]
-
-
-def _changed(values: Mapping[str, Any], pairs: Sequence[str], options: Mapping[str, Any]) -> dict[str, Any]:
-    given = {name: value for name, value in options.items() if value is not None}
-    return override(override(values, read_words(pairs), RunSettings), given, RunSettings)
 
 
 def dry_run(settings: RunSettings, *, resume: Path | None = None, console: Console | None = None) -> None:

@@ -1,0 +1,135 @@
+"""`skelpipe pretrain`: where settings come from, and what a run would be without running it."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import yaml
+from rich.console import Console
+
+from pipeline.settings import changed, parse, read_config, split_words
+from pose_extraction.errors import UsageError, WeightsError
+from recognition import runs
+from recognition.batching import make_loader
+from recognition.pretraining.preparation import Pretraining, prepare_pretraining
+from recognition.pretraining.settings import PretrainSettings
+from recognition.pretraining.training import check_same_pretraining
+from recognition.pretraining.training_loop import KEPT, build_optimizer, dataset_and_batches
+from recognition.training_step import TrainingStep
+
+DEFAULT_CONFIG = "mamp/custom"
+COMMAND_LINE = "the command line"
+# Clips of the steps that a dry run measures: enough to fill the machine, few enough to wait for.
+MEASURED_CLIPS = 16
+
+
+def pretrain_settings(words: Sequence[str], options: Mapping[str, Any]) -> PretrainSettings:
+    """Settings of a new run.
+
+    Args:
+        words: A config, if any, and `key=value` pairs, as the command line has them.
+        options: By dotted name; None where an option was not given.
+
+    Raises:
+        UsageError: There is no such config, or a setting is unknown or wrong.
+    """
+    config, pairs = split_words(words)
+    values = read_config(config or DEFAULT_CONFIG, PretrainSettings)
+    return parse(changed(values, pairs, options, PretrainSettings), PretrainSettings, place=COMMAND_LINE)
+
+
+def resumed_pretraining(run: Path, words: Sequence[str], options: Mapping[str, Any]) -> PretrainSettings:
+    """Settings of a run that goes on: its own, and what the command line changes.
+
+    Raises:
+        UsageError: A config was named, or a setting is unknown or wrong.
+        WeightsError: The run cannot be read, or is none of a pre-training.
+    """
+    config, pairs = split_words(words)
+    if config is not None:
+        raise UsageError(f"a run goes on with its own settings, so leave out {config!r}")
+    content = runs.load(runs.run_file(run, "last"))
+    if "method" not in content:
+        raise WeightsError(f"{run}: is a run of `skelpipe train`; go on with `skelpipe train --resume {run}`")
+    values = changed(content["settings"], pairs, {**options, "out": None}, PretrainSettings)
+    return parse(values, PretrainSettings, place=COMMAND_LINE)
+
+
+@dataclass(frozen=True)
+class StepCost:
+    """What a step takes.
+
+    Args:
+        parameters: Weights that are trained.
+        kept: Of these, those of the encoder.
+        seconds: Of one step, measured with `clips` clips and scaled to the batch.
+        clips: Of the measured steps.
+        steps: Of an epoch.
+    """
+
+    parameters: int
+    kept: int
+    seconds: float
+    clips: int
+    steps: int
+
+
+def measure_step(prepared: Pretraining) -> StepCost:
+    """Takes two steps on the run's device and times the second; nothing is kept of them."""
+    training = prepared.settings.training
+    dataset, batches = dataset_and_batches(prepared)
+    device = training.device.partition(",")[0]
+    objective = prepared.build_objective().to(device).train()
+    optimizer = build_optimizer(objective, training)
+    step = TrainingStep(objective, device_type=device.partition(":")[0], bf16=training.precision == "bf16")
+    clips = min(MEASURED_CLIPS, training.batch_size, len(prepared.training))
+    loader = make_loader(dataset, [[(0, place) for place in range(clips)]] * 2, workers=0)
+    seconds = 0.0
+    for batch in loader:
+        started = perf_counter()
+        optimizer.zero_grad()
+        losses = step(batch.to(device), epoch=0)
+        losses["total"].backward()
+        optimizer.step()
+        losses["total"].item()
+        seconds = perf_counter() - started
+    trained = {name: value.numel() for name, value in objective.named_parameters() if value.requires_grad}
+    return StepCost(
+        parameters=sum(trained.values()),
+        kept=sum(count for name, count in trained.items() if name.startswith(KEPT)),
+        seconds=seconds * min(training.batch_size, len(prepared.training)) / clips,
+        clips=clips,
+        steps=-(-len(batches) // training.accumulate),
+    )
+
+
+def dry_run(settings: PretrainSettings, *, resume: Path | None = None, console: Console | None = None) -> None:
+    """Prints the resolved settings and what the run would take; writes nothing.
+
+    Raises:
+        SkelpipeError: The run would be refused.
+    """
+    prepared = prepare_pretraining(settings)
+    if resume is not None:
+        check_same_pretraining(runs.load(runs.run_file(resume, "last")), prepared, run=str(resume))
+    console = console or Console()
+    values = prepared.settings.model_dump(mode="json")
+    unused = {"mamp": ("pcm3",), "pcm3": ("mamp", "model")}[prepared.settings.method]
+    shown = {name: value for name, value in values.items() if name not in unused}
+    console.print(yaml.safe_dump(shown, sort_keys=False), highlight=False, markup=False)
+    for note in prepared.notes:
+        console.print(f"note: {note}", highlight=False, markup=False, soft_wrap=True)
+    cost = measure_step(prepared)
+    training = prepared.settings.training
+    hours = cost.seconds * cost.steps * training.epochs / 3600
+    lines = (
+        f"data        {prepared.settings.data.file}, {prepared.layout.name}",
+        f"clips       {len(prepared.training)}, labelled or not",
+        f"parameters  {cost.parameters:,}, of which {cost.kept:,} stay as the encoder",
+        f"epochs      {training.epochs} of {cost.steps} steps each",
+        f"time        about {hours:.1f} h on {training.device.partition(',')[0]} alone (measured: "
+        f"{cost.seconds:.2f} s a step, scaled from one of {cost.clips} clips)",
+    )
+    console.print("\n".join(lines), highlight=False, markup=False, soft_wrap=True)
