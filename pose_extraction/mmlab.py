@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     import torch
 
 PACKAGES = ("mmengine", "mmcv", "mmdet", "mmpose", "mmpretrain")
+# Where the configs of networks that come with this project lie.
+OWN_PACKAGE = "pose_extraction"
 INSTALL_HINT = "see the section on OpenMMLab networks in README, or give an ONNX file instead"
 
 
@@ -162,9 +164,13 @@ def scope(name: str) -> Iterator[None]:
 def shipped_config(package: str, config: str) -> Path:
     """Where `package` ("mmpose" or "mmdet") keeps a config, such as "configs/rtmdet/rtmdet_m_8xb32-300e_coco.py".
 
+    Those of `OWN_PACKAGE` lie in this package itself ("tiny/hrnet-tiny.yaml") and build on those of the others.
+
     Raises:
         BackendError: The package is not installed, or does not ship the file.
     """
+    if package == OWN_PACKAGE:
+        return Path(__file__).parent / config
     spec = importlib.util.find_spec(package)
     if spec is None or spec.origin is None:
         raise BackendError(f"the package {package} is not installed; {INSTALL_HINT}")
@@ -217,17 +223,18 @@ def _build(package: str, model_config: Any, seed: int) -> "torch.nn.Module":
     return network.eval().requires_grad_(False)
 
 
-def build_topdown(config: str, *, seed: int = 0) -> tuple["torch.nn.Module", TopdownConfig]:
+def build_topdown(config: str, *, package: str = "mmpose", seed: int = 0) -> tuple["torch.nn.Module", TopdownConfig]:
     """Builds a top-down pose network with weights drawn from `seed`.
 
     Args:
-        config: Path of the config below mmpose's `.mim` folder.
+        config: Path of the config below the package's `.mim` folder.
+        package: "mmpose", or `OWN_PACKAGE`.
         seed: For the random weights; the global random state is left as it was.
 
     Returns:
         mmpose's TopdownPoseEstimator in evaluation mode, and what its config says of input and codec.
     """
-    settings = load_config("mmpose", config)
+    settings = load_config(package, config)
     model = settings.model
     codec = settings.codec
     kinds = {"MSRAHeatmap": "msra", "UDPHeatmap": "udp"}
@@ -253,7 +260,7 @@ def build_detector(package: str, config: str, *, seed: int = 0) -> tuple["torch.
     """Builds a detector with weights drawn from `seed`.
 
     Args:
-        package: "mmdet", or "mmpose" for the person-trained configs in its demo folder.
+        package: "mmdet", "mmpose" for the person-trained configs in its demo folder, or `OWN_PACKAGE`.
         config: Path of the config below the package's `.mim` folder.
         seed: For the random weights; the global random state is left as it was.
 

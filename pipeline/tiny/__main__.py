@@ -1,0 +1,74 @@
+"""`python -m pipeline.tiny train NAME`: trains a small network on drawn people; `measure` says how good it is."""
+
+import argparse
+import sys
+from pathlib import Path
+
+import torch
+from rich.console import Console
+
+from pipeline.tiny.measuring import measure_topdown
+from pipeline.tiny.packing import pack
+from pipeline.tiny.recipes import RECIPES, recipe_named
+from pipeline.tiny.training import train
+from pose_extraction.errors import SkelpipeError
+from pose_extraction.estimators import Request, identify, load_estimator
+from pose_extraction.topdown import TopdownEstimator
+
+
+def main() -> None:
+    """Reads the command line."""
+    parser = argparse.ArgumentParser(prog="python -m pipeline.tiny", description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True)
+    training = commands.add_parser("train", help="train, or go on where it was left")
+    training.add_argument("name", help=f"one of {', '.join(RECIPES)}")
+    training.add_argument("--out", type=Path, default=Path("runs/tiny"), help="folder (default: %(default)s)")
+    training.add_argument("--seed", type=int, default=0, help="of weights and pictures (default: %(default)s)")
+    training.add_argument("--workers", type=int, default=1, help="processes that draw (default: %(default)s)")
+    training.add_argument("--threads", type=int, default=1, help="threads that train (default: %(default)s)")
+    training.add_argument("--stop-at", type=int, default=None, help="leave it after so many steps")
+    measuring = commands.add_parser("measure", help="PCK on people that no training has seen, given their boxes")
+    measuring.add_argument("name", help="an estimator of `skelpipe models`")
+    measuring.add_argument("--checkpoint", type=Path, default=None, help="weights of it, in place of its own")
+    measuring.add_argument("--scenes", type=int, default=100, help="how many (default: %(default)s)")
+    arguments = parser.parse_args()
+    console = Console()
+    try:
+        if arguments.command == "train":
+            _train(arguments, console)
+        else:
+            _measure(arguments, console)
+    except SkelpipeError as error:
+        sys.exit(f"{parser.prog}: {error}")
+
+
+def _train(arguments: argparse.Namespace, console: Console) -> None:
+    recipe = recipe_named(arguments.name)
+    torch.set_num_threads(arguments.threads)
+    network = train(
+        recipe,
+        arguments.out / f"{recipe.name}.state.pt",
+        seed=arguments.seed,
+        workers=arguments.workers,
+        stop_at=arguments.stop_at,
+        progress=lambda step, loss: console.print(f"step {step} of {recipe.steps}  loss {loss:.4f}", highlight=False),
+    )
+    path = arguments.out / f"{recipe.name}.pth"
+    pack(network, path)
+    console.print(f"{path}  {path.stat().st_size / 1e6:.2f} MB", highlight=False, soft_wrap=True)
+
+
+def _measure(arguments: argparse.Namespace, console: Console) -> None:
+    request = Request(backend="torch", precision="fp32")
+    own = None if arguments.checkpoint is None else str(arguments.checkpoint)
+    estimator = load_estimator(identify("estimator", arguments.name, checkpoint=own, request=request), request)
+    if not isinstance(estimator, TopdownEstimator):
+        raise SkelpipeError(f"{arguments.name} finds persons by itself; this measures estimators that are given boxes")
+    counts = measure_topdown(estimator, arguments.scenes)
+    for joint, share in counts.by_joint.items():
+        console.print(f"{joint:15} {share:.3f}", highlight=False)
+    console.print(f"PCK@0.1 {counts.pck:.3f} over {counts.total.sum()} joints in sight", highlight=False)
+
+
+if __name__ == "__main__":
+    main()

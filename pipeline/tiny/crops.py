@@ -1,0 +1,160 @@
+"""Drawn people as a top-down network is trained on them: crops, turned and mirrored and half hidden, with their joints.
+
+A batch follows from (seed, step) alone, so that a training that was interrupted goes on with the batch that it would
+have seen.
+"""
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from pipeline.rendering.family import Family
+from pipeline.rendering.scene import HIDDEN, SEEN, Scene
+from pose_extraction.mmlab import TopdownConfig
+from pose_extraction.skeleton import COCO17
+
+# Scenes a batch, and frames of each: drawing a scene costs as much as two of its frames.
+SCENES, FRAMES = 3, 4
+# How much a joint that is hidden counts in the loss, beside one that is seen.
+HIDDEN_WEIGHT = 0.3
+# Persons with fewer joints in sight, or a smaller box in pixels, teach nothing.
+FEWEST_SEEN, SMALLEST = 5, 24.0
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Crops with their joints.
+
+    Args:
+        picture: uint8 (N, H, W, 3) BGR.
+        keypoint: float32 (N, 17, 2), pixels of the crop, as the network's codec counts them.
+        weight: float32 (N, 17), 0 for a joint outside of the crop or the frame.
+    """
+
+    picture: np.ndarray
+    keypoint: np.ndarray
+    weight: np.ndarray
+
+
+@dataclass(frozen=True)
+class Jitter:
+    """How a crop differs from the one that its box asks for.
+
+    Args:
+        shift: (x, y), of its centre, in box widths and heights.
+        zoom: Factor on its size.
+        turn: Degrees counterclockwise.
+        mirror: Whether left and right change places.
+    """
+
+    shift: tuple[float, float] = (0.0, 0.0)
+    zoom: float = 1.0
+    turn: float = 0.0
+    mirror: bool = False
+
+
+def draw_jitter(random: np.random.Generator) -> Jitter:
+    """Boxes as detectors err, and people at all angles."""
+    return Jitter(
+        shift=(float(random.normal() * 0.06), float(random.normal() * 0.05)),
+        zoom=float(np.exp(np.clip(random.normal() * 0.16, -0.35, 0.4))),
+        turn=float(np.clip(random.normal() * 22, -60, 60)) if random.random() < 0.6 else 0.0,
+        mirror=bool(random.random() < 0.5),
+    )
+
+
+def crop_map(box: np.ndarray, config: TopdownConfig, jitter: Jitter) -> np.ndarray:
+    """The affine map (2, 3) from pixels of the frame to those of the crop; without jitter that of `TopdownEstimator`.
+
+    Args:
+        box: (4,), x1 y1 x2 y2 in pixels.
+        config: Of the network.
+        jitter: How it is varied.
+    """
+    height, width = config.input_size
+    centre = np.array([(box[0] + box[2]) / 2, (box[1] + box[3]) / 2])
+    extent = np.array([box[2] - box[0], box[3] - box[1]])
+    centre = centre + np.array(jitter.shift) * extent
+    wide = max(extent[0], extent[1] * width / height) * config.box_scale * jitter.zoom
+    # Unbiased data processing counts from pixel centre to pixel centre, of which there are w - 1 steps.
+    less = 1 if config.codec == "udp" else 0
+    scale = np.array([(width - less) / wide, (height - less) / (wide * height / width)])
+    angle = np.radians(jitter.turn)
+    turned = np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]])
+    if jitter.mirror:
+        turned = np.diag([-1.0, 1.0]) @ turned
+    linear = scale[:, None] * turned
+    middle = np.array([width - less, height - less]) / 2
+    if jitter.mirror and not less:
+        # A mirrored picture begins with the pixel that was the last.
+        middle[0] -= 1
+    return np.column_stack([linear, middle - linear @ centre])
+
+
+def cut(
+    picture: np.ndarray,
+    keypoint: np.ndarray,
+    visibility: np.ndarray,
+    box: np.ndarray,
+    config: TopdownConfig,
+    jitter: Jitter,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """One crop with its joints: uint8 (H, W, 3), float32 (17, 2) and weights float32 (17,)."""
+    height, width = config.input_size
+    matrix = crop_map(box, config, jitter)
+    crop = cv2.warpAffine(picture, matrix, (width, height), flags=cv2.INTER_LINEAR)
+    moved = keypoint @ matrix[:, :2].T + matrix[:, 2]
+    weight = np.where(visibility == SEEN, 1.0, np.where(visibility == HIDDEN, HIDDEN_WEIGHT, 0.0))
+    if jitter.mirror:
+        order = COCO17.flip_indices
+        moved, weight = moved[order], weight[order]
+    inside = ((moved >= 0) & (moved <= (width - 1, height - 1))).all(-1)
+    return crop, moved.astype(np.float32), (weight * inside).astype(np.float32)
+
+
+def _spoil(random: np.random.Generator, crop: np.ndarray, keypoint: np.ndarray, weight: np.ndarray) -> None:
+    """Hides a patch of a crop, and shifts its colours, in place."""
+    height, width = crop.shape[:2]
+    if random.random() < 0.35:
+        wide, high = int(width * random.uniform(0.1, 0.4)), int(height * random.uniform(0.1, 0.35))
+        x, y = int(random.integers(0, width - wide)), int(random.integers(0, height - high))
+        crop[y : y + high, x : x + wide] = random.integers(0, 256, 3)
+        under = ((keypoint >= (x, y)) & (keypoint < (x + wide, y + high))).all(-1)
+        weight[under] = np.minimum(weight[under], HIDDEN_WEIGHT)
+    if random.random() < 0.5:
+        table = (
+            np.arange(256)[:, None] * random.uniform(0.7, 1.3) * random.uniform(0.85, 1.15, 3) + random.normal() * 14
+        )
+        crop[:] = cv2.LUT(crop, np.clip(table, 0, 255).astype(np.uint8)[None])
+
+
+def draw_batch(family: Family, seed: int, step: int, size: int, config: TopdownConfig) -> Batch:
+    """The crops of one step.
+
+    Args:
+        family: Whose people.
+        seed: Of the training.
+        step: Which one.
+        size: Crops N.
+        config: Of the network.
+    """
+    random = family.generator(seed, step, 7)
+    persons: list[tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]] = []
+    while len(persons) < size / 4:
+        for _ in range(SCENES):
+            scene = Scene(family, int(random.integers(2**40)), frames=40)
+            for index in random.choice(len(scene), FRAMES, replace=False):
+                picture, truth = scene.frame(int(index))
+                for keypoint, visibility, box in zip(truth.keypoint, truth.visibility, truth.box, strict=True):
+                    if (visibility == SEEN).sum() >= FEWEST_SEEN and (box[2:] - box[:2]).max() >= SMALLEST:
+                        persons.append((picture, keypoint, visibility, box))
+    crops, keypoints, weights = [], [], []
+    for number in range(size):
+        picture, keypoint, visibility, box = persons[number % len(persons)]
+        crop, moved, weight = cut(picture, keypoint, visibility, box, config, draw_jitter(random))
+        _spoil(random, crop, moved, weight)
+        crops.append(crop)
+        keypoints.append(moved)
+        weights.append(weight)
+    return Batch(np.stack(crops), np.stack(keypoints), np.stack(weights))

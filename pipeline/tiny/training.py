@@ -1,0 +1,163 @@
+"""The training of a small network: one loop for all kinds, which can be interrupted and go on as if it had not been.
+
+python -m pipeline.tiny train hrnet-tiny
+"""
+
+import copy
+import math
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+from torch.utils.data import DataLoader, Dataset
+
+from pipeline.tiny.objectives import Objective, objective_of
+from pipeline.tiny.recipes import Recipe
+from pose_extraction.backends import cpu_has_bf16
+from pose_extraction.checkpoints import load_plain
+from pose_extraction.errors import TrainingError
+from pose_extraction.files import atomic_write
+
+# Called with the number of steps taken, and the mean loss since the last call.
+Progress = Callable[[int, float], None]
+TOLD_EVERY, SAVED_EVERY = 50, 250
+
+
+class _Steps(Dataset[tuple[np.ndarray, ...]]):
+    """The batches of all steps, by number."""
+
+    def __init__(self, objective: Objective, seed: int, steps: int) -> None:
+        self._objective, self._seed, self._steps = objective, seed, steps
+
+    def __len__(self) -> int:
+        return self._steps
+
+    def __getitem__(self, step: int) -> tuple[np.ndarray, ...]:
+        cv2.setNumThreads(1)
+        return self._objective.batch(self._seed, step)
+
+
+def rate_at(recipe: Recipe, step: int) -> float:
+    """The learning rate of a step: a rise, then a cosine down to a hundredth."""
+    if step < recipe.warmup:
+        return recipe.rate * (step + 1) / recipe.warmup
+    share = (step - recipe.warmup) / max(recipe.steps - recipe.warmup, 1)
+    return recipe.rate * (0.01 + 0.99 * (0.5 + 0.5 * math.cos(math.pi * share)))
+
+
+def train(
+    recipe: Recipe,
+    state_file: Path,
+    *,
+    seed: int = 0,
+    workers: int = 1,
+    stop_at: int | None = None,
+    progress: Progress | None = None,
+) -> torch.nn.Module:
+    """Trains a network, or goes on where `state_file` says that it was left.
+
+    Args:
+        recipe: Which, and how.
+        state_file: Where weights and optimiser are kept every `SAVED_EVERY` steps and at the end.
+        seed: Of weights and pictures.
+        workers: Processes that draw; 0 draws in this one.
+        stop_at: Leave it after so many steps, for a later call to go on.
+        progress: Called every `TOLD_EVERY` steps.
+
+    Returns:
+        The network with averaged weights, in evaluation mode.
+
+    Raises:
+        TrainingError: The state is of another recipe or seed, or the loss is not a number.
+    """
+    objective = objective_of(recipe, seed)
+    network: Any = objective.network.train().requires_grad_(True)
+    network.to(memory_format=torch.channels_last)
+    average = copy.deepcopy(network).eval().requires_grad_(False)
+    # Neither biases nor norms nor positions are pulled towards zero.
+    groups: list[dict[str, Any]] = [
+        {"params": [one for one in network.parameters() if one.ndim > 1 and one.shape[0] > 1]},
+        {"params": [one for one in network.parameters() if one.ndim <= 1 or one.shape[0] == 1], "weight_decay": 0.0},
+    ]
+    optimiser = torch.optim.AdamW(groups, lr=recipe.rate, weight_decay=recipe.decay)
+    about = {"seed": seed, **asdict(recipe)}
+    done = _resume(state_file, about, network, average, optimiser)
+    last = min(recipe.steps, stop_at if stop_at is not None else recipe.steps)
+    losses = []
+    loader = DataLoader(
+        _Steps(objective, seed, recipe.steps), batch_size=None, sampler=range(done, last), num_workers=workers
+    )
+    for step, batch in enumerate(loader, done):
+        for group in optimiser.param_groups:
+            group["lr"] = rate_at(recipe, step)
+        with torch.autocast("cpu", torch.bfloat16, enabled=cpu_has_bf16()):
+            loss = objective.loss(tuple(batch))
+        if not torch.isfinite(loss):
+            raise TrainingError(f"the loss of {recipe.name} is {float(loss)} in step {step}; try a lower rate")
+        optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(network.parameters(), recipe.clip)
+        optimiser.step()
+        _follow(average, network, min(recipe.average, (step + 1) / (step + 10)))
+        losses.append(float(loss.detach()))
+        if (step + 1) % SAVED_EVERY == 0 or step + 1 == last:
+            _save(state_file, about, step + 1, network, average, optimiser)
+        if progress is not None and ((step + 1) % TOLD_EVERY == 0 or step + 1 == last):
+            progress(step + 1, float(np.mean(losses)))
+            losses.clear()
+    return average
+
+
+def _follow(average: torch.nn.Module, network: torch.nn.Module, keep: float) -> None:
+    """Moves averaged weights and statistics towards the network's."""
+    with torch.no_grad():
+        for kept, now in zip(average.state_dict().values(), network.state_dict().values(), strict=True):
+            if kept.dtype.is_floating_point:
+                kept.lerp_(now, 1 - keep)
+            else:
+                kept.copy_(now)
+
+
+def _save(
+    path: Path,
+    about: dict[str, Any],
+    step: int,
+    network: torch.nn.Module,
+    average: torch.nn.Module,
+    optimiser: torch.optim.Optimizer,
+) -> None:
+    content = {
+        "about": about,
+        "step": step,
+        "network": network.state_dict(),
+        "average": average.state_dict(),
+        "optimiser": optimiser.state_dict(),
+    }
+    with atomic_write(path) as file:
+        torch.save(content, file)
+
+
+def _resume(
+    path: Path,
+    about: dict[str, Any],
+    network: torch.nn.Module,
+    average: torch.nn.Module,
+    optimiser: torch.optim.Optimizer,
+) -> int:
+    """Puts back what `_save` kept, and says how many steps had been taken; 0 where nothing was kept."""
+    if not path.exists():
+        return 0
+    content = load_plain(path)
+    if content["about"] != about:
+        changed = [key for key in about if content["about"].get(key) != about[key]]
+        raise TrainingError(
+            f"{path} is of a training with other settings ({', '.join(changed)}); delete it, or name another folder"
+        )
+    network.load_state_dict(content["network"])
+    average.load_state_dict(content["average"])
+    optimiser.load_state_dict(content["optimiser"])
+    return int(content["step"])
