@@ -15,6 +15,7 @@ from pipeline.evaluate_command import evaluate
 from pipeline.predict_command import predict
 from pipeline.pretrain_command import pretrain
 from pipeline.robustness_command import robustness
+from pipeline.sweep_command import sweep
 from pipeline.train_command import TrainCommand, train
 from pose_extraction.errors import SkelpipeError, UsageError
 
@@ -254,6 +255,7 @@ app.command(cls=TrainCommand)(train)
 app.command()(evaluate)
 app.command()(predict)
 app.command()(robustness)
+app.command()(sweep)
 
 
 @app.command()

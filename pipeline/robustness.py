@@ -100,6 +100,7 @@ def robustness(
     out: Path = OUT,
     clip: str | None = None,
     skip_bad: bool = False,
+    figures: bool = True,
     dry_run: bool = False,
     console: Console,
 ) -> "Results | None":
@@ -115,6 +116,7 @@ def robustness(
         out: Folder of the results, and of what is kept to go on with.
         clip: Id of the clip whose attention is shown; None for the first of the split.
         skip_bad: Whether to go on without malformed clips.
+        figures: Whether to draw.
         dry_run: Whether to tell the plan alone.
         console: Where plan and progress are told.
 
@@ -138,7 +140,7 @@ def robustness(
     from pipeline.robustness_results import gather
 
     results = gather(bench)
-    write_report(bench, results, out)
+    write_report(bench, results, out, figures=figures)
     return results
 
 

@@ -61,6 +61,7 @@ def robustness(
     precision: Precision = "auto",
     backend: Backend = "auto",
     skip_bad: Annotated[bool, typer.Option("--skip-bad", help="Leave out malformed clips.", show_default="no")] = False,
+    figures: Annotated[bool, typer.Option("--figures/--no-figures", help="Draw figures beside the numbers.")] = True,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Tell the plan and the time that it takes, and end.", show_default="no")
     ] = False,
@@ -92,6 +93,7 @@ def robustness(
         out=out,
         clip=clip,
         skip_bad=skip_bad,
+        figures=figures,
         dry_run=dry_run,
         console=Console(stderr=True),
     )

@@ -180,7 +180,7 @@ def _of_clips(bench: "Bench", results: Results, title: str) -> dict[str, tuple[s
 
 def _strongest(conditions: Sequence[Condition]) -> list[Condition]:
     """The highest level of each family of which one frame shows something."""
-    shown = ("part", "joints", "shifted", "spatial", "left_right_swaps", "frame_crop", ESTIMATOR_ERRORS)
+    shown = ("part", "joints", "shifted", "spatial", "frame_crop", ESTIMATOR_ERRORS)
     last = {(one.family, one.other): one for one in conditions if one.family in shown}
     return list(last.values())
 

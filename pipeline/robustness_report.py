@@ -36,12 +36,12 @@ details { margin: 1em 0; } code { background: #f4f4f4; padding: 0 3px; }
 """
 
 
-def write_report(bench: "Bench", results: Results, out: Path) -> None:
+def write_report(bench: "Bench", results: Results, out: Path, *, figures: bool = True) -> None:
     """Writes everything below a folder; each file appears whole or not at all."""
     out.mkdir(parents=True, exist_ok=True)
     pictures: dict[str, tuple[str, bytes]] = {}
-    for name, (words, figure) in draw_all(bench, results).items():
-        png, svg = _rendered(figure, "png"), _rendered(figure, "svg")
+    for name, (words, figure) in (draw_all(bench, results) if figures else {}).items():
+        png, svg = figure_bytes(figure, "png"), figure_bytes(figure, "svg")
         pictures[name] = (words, png)
         _write(out / FIGURES / f"{name}.png", png)
         _write(out / FIGURES / f"{name}.svg", svg)
@@ -213,7 +213,8 @@ def _interval(difference: float, low: float, high: float) -> str:
     return f'<td class="{kind}">{100 * difference:+.1f} ({100 * low:+.1f} to {100 * high:+.1f})</td>'
 
 
-def _rendered(figure: Figure, kind: str) -> bytes:
+def figure_bytes(figure: Figure, kind: str) -> bytes:
+    """A figure as PNG or SVG."""
     content = io.BytesIO()
     FigureCanvasAgg(figure)
     # Without a date, so that the same numbers give the same file.

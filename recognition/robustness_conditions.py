@@ -148,10 +148,10 @@ def conditions_of(families: Sequence[Family], *, others: Sequence[str] = ()) -> 
 
 
 def seeds_of(condition: Condition, settings: BenchSettings) -> list[int]:
-    """The seeds that a condition is drawn with; one where nothing is drawn."""
+    """The seeds that a condition is drawn with; 0 alone where nothing is drawn."""
     family = BY_NAME.get(condition.family)
     once = condition.family == CLEAN or (family is not None and not family.drawn)
-    return [settings.seed + number for number in range(1 if once else settings.repeats)]
+    return [0] if once else [settings.seed + number for number in range(settings.repeats)]
 
 
 def perturbation_of(

@@ -15,8 +15,6 @@ from recognition.robustness_targeted import RANDOM, TargetedCurves
 
 # Up to here figure 5 of the paper goes.
 LAST_OF_PAPER = 0.01
-# Attention is shown up to this share of its largest value in the clip, above which its colour stays the same.
-SATURATED = 1 / 3
 # A method's values, their spread (0 where there is none), by level.
 Curve = tuple[Sequence[float], Sequence[float], Sequence[float]]
 
@@ -58,7 +56,7 @@ def levels_figure(families: Mapping[str, tuple[str, Mapping[str, Curve]]], title
     for axes, (name, (unit, methods)) in zip(grid, families.items(), strict=False):
         for number, (method, (levels, values, spreads)) in enumerate(methods.items()):
             places = np.arange(len(levels))
-            _line(axes, number, method, places, values, spreads)
+            _line(axes, number, method, places, values, spreads, joined=not any(isinstance(x, str) for x in levels[1:]))
             words = [str(level).replace("_", " ") for level in levels]
             axes.set_xticks(places, words, rotation=25 if max(map(len, words)) > 6 else 0, fontsize=8)
         axes.set_title(name, fontsize=10)
@@ -233,17 +231,18 @@ def attention_figure(attention: Mapping[str, np.ndarray], joints: Sequence[str],
         figure.subplots(len(attention), 1, squeeze=False)[:, 0], attention.items(), strict=True
     ):
         largest = float(values.max()) or 1.0
+        # From the least on: of small networks it is near the largest, and from zero on all would be of one colour.
+        least = float(values.min()) / largest
         image = axes.imshow(
-            (values / largest).T, aspect="auto", cmap="viridis", vmin=0, vmax=SATURATED, interpolation="nearest"
+            (values / largest).T, aspect="auto", cmap="viridis", vmin=least, vmax=1, interpolation="nearest"
         )
         axes.set_yticks(range(len(joints)), [joint.replace("_", " ") for joint in joints], fontsize=7)
         axes.set_title(name, fontsize=10)
         axes.set_xlabel("frame of the network's input")
-        bar = figure.colorbar(image, ax=axes, fraction=0.03, pad=0.01, extend="max")
+        bar = figure.colorbar(image, ax=axes, fraction=0.03, pad=0.01)
         bar.ax.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
     figure.suptitle(
-        f"{title}\nattention received in the last layer, of its largest value in the clip; one colour from a third on",
-        fontsize=11,
+        f"{title}\nattention received in the last layer, as a share of its largest value in the clip", fontsize=11
     )
     return figure
 
@@ -255,10 +254,18 @@ def _line(
     levels: Sequence[float] | np.ndarray,
     values: Sequence[float] | np.ndarray,
     spreads: Sequence[float] | np.ndarray,
+    *,
+    joined: bool = True,
 ) -> None:
     colour = PALETTE[number % len(PALETTE)]
     marker = MARKERS[number % len(MARKERS)]
     levels, values, spreads = (np.asarray(part, float) for part in (levels, values, spreads))
+    if not joined:
+        # Levels without an order: side by side, so that equal ones are seen.
+        axes.errorbar(
+            levels + 0.08 * number, values, yerr=spreads, color=colour, fmt=marker, markersize=5, label=method
+        )
+        return
     axes.plot(levels, values, color=colour, marker=marker, markersize=4, linewidth=1.5, label=method)
     axes.fill_between(levels, values - spreads, values + spreads, color=colour, alpha=0.15, linewidth=0)
 

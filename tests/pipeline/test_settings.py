@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.settings import ExtractSettings, find_config, parse_settings, read_config, shipped_configs
+from pipeline.sweep_settings import read_sweep
 from pose_extraction.errors import UsageError
 from recognition.settings import RunSettings
 
@@ -33,6 +34,10 @@ def test_what_cannot_be_is_refused_with_the_place_named(values, words):
 def test_every_shipped_config_is_valid_and_says_how_to_use_it(path):
     name = path.relative_to(shipped_configs()).with_suffix("").as_posix()
     assert find_config(name) == path
+    if name.startswith("ablations/"):
+        assert read_sweep(name).rows
+        assert path.read_text().startswith(f"# skelpipe sweep {name} ")
+        return
     extracts = name.startswith("extract/")
     assert read_config(name, ExtractSettings if extracts else RunSettings)
     command = f"# skelpipe extract --config {name} " if extracts else f"# skelpipe train {name} "

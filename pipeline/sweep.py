@@ -1,0 +1,292 @@
+"""`skelpipe sweep`: many runs that differ in a few settings, trained and measured into one table."""
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from pipeline.evaluate import Engine
+from pipeline.robustness_report import figure_bytes
+from pipeline.robustness_results import as_csv, title_of
+from pipeline.robustness_subjects import Source, Subject, open_sources, read_subjects, translation_of
+from pipeline.robustness_tasks import Cache, Task, Worker
+from pipeline.sweep_jobs import Job, is_done, phase_one_of, train_all
+from pipeline.sweep_settings import SweepSettings, folder_name, settings_of
+from pose_extraction.errors import TrainingError
+from pose_extraction.files import atomic_write
+from recognition.robustness_conditions import CLEAN, NOISE, BenchSettings, Condition, seeds_of
+from recognition.robustness_statistics import Accuracy, accuracy, bootstrap_difference
+from recognition.runs import load_run
+
+RUNS, CACHE = "runs", "cache"
+AUTO = "auto"
+
+
+@dataclass(frozen=True)
+class Swept:
+    """A finished sweep.
+
+    Args:
+        rows: The table, a dictionary for each row and condition.
+        accuracies: (row, condition) -> accuracy over seeds and draws.
+        failed: Runs that could not be trained, with the reasons.
+        out: Folder of the files.
+    """
+
+    rows: list[dict[str, Any]]
+    accuracies: dict[tuple[str, Condition], Accuracy]
+    failed: dict[str, str]
+    out: Path
+
+
+def sweep(
+    plan: SweepSettings,
+    data: Path | None,
+    changes: Mapping[str, Any],
+    *,
+    split: str | None,
+    seeds: Sequence[int] | None,
+    jobs: int | None,
+    out: Path,
+    engine: Engine,
+    skip_bad: bool = False,
+    dry_run: bool = False,
+    console: Console,
+) -> Swept | None:
+    """Trains every row with every seed, measures the runs on the test split, and writes a table and a figure.
+
+    A run that is done is not trained again, one that was stopped goes on, and what was measured is kept.
+
+    Args:
+        plan: Rows and what they are measured under.
+        data: Skeleton file; None for the newest.
+        changes: Settings of all rows, by dotted name, over the plan's.
+        split: To test on; None for the one beside that trained on.
+        seeds: None for the plan's.
+        jobs: Runs at a time; None for one a GPU, or one a core.
+        out: Folder of runs and results.
+        engine: How the networks are measured.
+        skip_bad: Whether to go on without malformed clips.
+        dry_run: Whether to list the runs alone.
+        console: Where progress is told.
+
+    Returns:
+        The table; None of a dry run.
+
+    Raises:
+        UsageError: A setting is unknown or wrong, or there is no such file or split.
+        TrainingError: No row has a run of every seed.
+    """
+    given = {**changes, **({"data.file": str(data)} if data is not None else {}), "data.skip_bad": skip_bad}
+    wanted = tuple(seeds) if seeds else plan.seeds
+    listed: dict[str, list[Job]] = {}
+    for row in plan.rows:
+        listed[row.name] = []
+        for seed in wanted:
+            folder = out / RUNS / folder_name(row) / f"seed{seed}"
+            own = {**given, "training.seed": seed, "out": str(folder)}
+            settings = settings_of(plan, row, own, place=plan.title)
+            listed[row.name].append(Job(f"{row.name}, seed {seed}", settings, phase_one_of(settings, out)))
+    every = [job for row_jobs in listed.values() for job in row_jobs]
+    left = [job for job in every if not is_done(job.settings)]
+    devices, at_once = _machine(jobs, len(left))
+    shared = len({job.shared for job in left if job.shared is not None})
+    console.print(
+        Text(
+            f"{len(every)} runs, {len(every) - len(left)} of them done; {at_once} at a time, and phase one "
+            f"{shared} times for all that are left"
+        )
+    )
+    if dry_run:
+        for job in left:
+            console.print(Text(f"  {job.name}: {job.folder}"))
+        return None
+    failed: dict[str, str] = {}
+    ended: list[str] = []
+
+    def done(job: Job, reason: str | None) -> None:
+        ended.append(job.name)
+        if reason is not None:
+            failed[job.name] = reason
+        state = f"failed: {reason}" if reason is not None else "trained"
+        console.print(Text(f"{len(ended)} of {len(left)}: {job.name}: {state}"))
+
+    train_all(left, at_once=at_once, devices=devices, done=done)
+    whole = {name: jobs_ for name, jobs_ in listed.items() if all(job.name not in failed for job in jobs_)}
+    if not whole:
+        name, reason = next(iter(failed.items()))
+        raise TrainingError(f"no row of the sweep could be trained with every seed; {name}: {reason}")
+    accuracies, source, split = _measured(plan, whole, split, out, engine, skip_bad=skip_bad)
+    rows = _rows(plan, list(whole), accuracies)
+    result = Swept(rows, accuracies, failed, out)
+    _write(plan, result, source, split, wanted)
+    return result
+
+
+def print_table(plan: SweepSettings, result: Swept, console: Console) -> None:
+    """A line for each row: top-1 with its spread, under each condition."""
+    conditions = plan.measured()
+    table = Table("row", "paper", *(_titled(condition) for condition in conditions), title=Text(plan.title))
+    for row in plan.rows:
+        if (row.name, conditions[0]) in result.accuracies:
+            found = [result.accuracies[row.name, condition] for condition in conditions]
+            table.add_row(Text(row.name), "" if row.paper is None else f"{row.paper:.1f}", *map(_shown, found))
+    console.print(table)
+
+
+def _machine(jobs: int | None, left: int) -> tuple[list[str], int]:
+    """Devices that take turns, and runs at a time."""
+    import torch
+
+    gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    devices = [f"cuda:{number}" for number in range(gpus)] or [AUTO]
+    most = jobs or gpus or len(os.sched_getaffinity(0))
+    return devices, max(1, min(most, max(left, 1)))
+
+
+def _measured(
+    plan: SweepSettings,
+    listed: Mapping[str, Sequence[Job]],
+    split: str | None,
+    out: Path,
+    engine: Engine,
+    *,
+    skip_bad: bool,
+) -> tuple[dict[tuple[str, Condition], Accuracy], Source, str]:
+    """Accuracy of every row under every condition, over seeds and draws."""
+    bench = BenchSettings()
+    subjects: dict[str, list[Subject]] = {
+        name: read_subjects([f"{name.replace('=', ' ')}={job.folder}" for job in jobs]) for name, jobs in listed.items()
+    }
+    first = next(iter(subjects.values()))[0]
+    trained = load_run(first.path)
+    files = [Path(trained.settings.data.file)]
+    (source,), split = open_sources(first, files, split, limit=None, skip_bad=skip_bad)
+    cache = Cache(out / CACHE, bench, engine, [source], {})
+    accuracies: dict[tuple[str, Condition], Accuracy] = {}
+    answers: dict[tuple[str, Condition], list[np.ndarray]] = {}
+    for name, own in subjects.items():
+        for subject in own:
+            tasks = [
+                Task("answers", 0, condition, seed)
+                for condition in plan.measured()
+                for seed in seeds_of(condition, bench)
+            ]
+            left = [task for task in tasks if not cache.has(subject, task)]
+            if left:
+                run = load_run(subject.path)
+                worker = Worker(run, translation_of(run, trained.label_names), cache, skip_bad=skip_bad)
+                for task in left:
+                    cache.write(subject, task, worker.do(task, lambda _: None))
+            for task in tasks:
+                answers.setdefault((name, task.condition), []).append(cache.read(subject, task)["predicted"])
+    for key, found in answers.items():
+        accuracies[key] = accuracy(np.stack(found), source.labels)
+    return accuracies, source, split
+
+
+def _rows(
+    plan: SweepSettings, names: Sequence[str], accuracies: Mapping[tuple[str, Condition], Accuracy]
+) -> list[dict[str, Any]]:
+    """The table; differences are against its first row, with the interval of a bootstrap over clips."""
+    by_name = {row.name: row for row in plan.rows}
+    table = []
+    for name in names:
+        for condition in plan.measured():
+            found, first = accuracies[name, condition], accuracies[names[0], condition]
+            difference, low, high = bootstrap_difference(
+                found.of_clips, first.of_clips, resamples=BenchSettings().resamples
+            )
+            table.append(
+                {
+                    "row": name,
+                    "value": by_name[name].value,
+                    "paper": by_name[name].paper,
+                    "family": condition.family,
+                    "level": condition.level,
+                    "top1": found.mean,
+                    "spread": found.spread,
+                    "draws": len(found.each),
+                    "against": names[0],
+                    "difference": difference,
+                    "low": low,
+                    "high": high,
+                }
+            )
+    return table
+
+
+def _write(plan: SweepSettings, result: Swept, source: Source, split: str, seeds: Sequence[int]) -> None:
+    from recognition import robustness_plots as plots
+
+    summary = {
+        "sweep": plan.model_dump(mode="json"),
+        "seeds": list(seeds),
+        "data": str(source.path),
+        "split": split,
+        "clips": len(source.names),
+        "failed": result.failed,
+        "table": result.rows,
+    }
+    files = {
+        "sweep.json": json.dumps(summary, indent=1, ensure_ascii=False, allow_nan=False).encode(),
+        "sweep.csv": as_csv(result.rows).encode(),
+        "sweep.md": _markdown(plan, result).encode(),
+    }
+    names = list(dict.fromkeys(row["row"] for row in result.rows))
+    title = f"{plan.title}\n{source.path.name}, {split}, {len(source.names)} clips, {len(seeds)} seeds"
+    figure = None
+    noises = [Condition(CLEAN), *(one for one in plan.measured() if one.family == NOISE)]
+    if plan.axis is not None:
+        values = {row.name: row.value for row in plan.rows}
+        curves = {
+            _titled(condition): (
+                [values[name] for name in names],
+                [result.accuracies[name, condition].mean for name in names],
+                [result.accuracies[name, condition].spread or 0.0 for name in names],
+            )
+            for condition in plan.measured()
+        }
+        figure = plots.levels_figure({plan.axis: (plan.axis, curves)}, title)  # type: ignore[dict-item]
+    elif len(noises) > 4:
+        found = {
+            name: (
+                [float(one.level or 0) for one in noises],
+                [result.accuracies[name, one].mean for one in noises],
+                [result.accuracies[name, one].spread or 0.0 for one in noises],
+            )
+            for name in names
+        }
+        figure = plots.noise_figure({"Gaussian noise in space and time": found}, title)
+    if figure is not None:
+        files |= {f"sweep.{kind}": figure_bytes(figure, kind) for kind in ("png", "svg")}
+    for name, content in files.items():
+        with atomic_write(result.out / name) as file:
+            file.write(content)
+
+
+def _markdown(plan: SweepSettings, result: Swept) -> str:
+    conditions = plan.measured()
+    heads = ["top-1 in per cent", "paper, NTU60 xsub", *(_titled(condition) for condition in conditions)]
+    lines = ["| " + " | ".join(heads) + " |", "|" + "---|" * len(heads)]
+    for row in plan.rows:
+        if (row.name, conditions[0]) in result.accuracies:
+            cells = [_shown(result.accuracies[row.name, condition]) for condition in conditions]
+            paper = "" if row.paper is None else f"{row.paper:.1f}"
+            lines.append("| " + " | ".join([row.name, paper, *cells]) + " |")
+    return "\n".join([f"{plan.title}", "", *lines, ""])
+
+
+def _titled(condition: Condition) -> str:
+    return title_of(condition) if condition.level is None else f"{title_of(condition)}, {condition.level}"
+
+
+def _shown(found: Accuracy) -> str:
+    return f"{100 * found.mean:.1f}" + (f" ± {100 * found.spread:.1f}" if found.spread is not None else "")

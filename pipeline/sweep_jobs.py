@@ -1,0 +1,149 @@
+"""The trainings of a sweep: each a process of its own, several at a time; phase one once for rows that share it."""
+
+import hashlib
+import json
+import multiprocessing
+import os
+import shutil
+from collections.abc import Callable, Iterable
+from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from dataclasses import dataclass
+from pathlib import Path
+
+from pose_extraction.errors import SkelpipeError
+from recognition import runs
+from recognition.settings import RunSettings
+
+SHARED = "phase_one"
+
+
+@dataclass(frozen=True)
+class Job:
+    """One run to train.
+
+    Args:
+        name: For messages.
+        settings: Of the run; its directory is `out`.
+        shared: Run that ends with phase one, which this one goes on from; None to begin at the beginning.
+    """
+
+    name: str
+    settings: RunSettings
+    shared: Path | None = None
+
+    @property
+    def folder(self) -> Path:
+        return Path(self.settings.out)
+
+
+def phase_one_of(settings: RunSettings, folder: Path) -> Path | None:
+    """Where the run lies that has the same phase one as these settings: by all that phase one depends on.
+
+    None where phase one has no fixed length above 0, or there is no phase two to part the rows.
+    """
+    training = settings.training
+    if not isinstance(training.phase1_epochs, int) or training.phase1_epochs < 1 or not training.phase2_epochs:
+        return None
+    parts = {
+        "data": settings.data.model_dump(mode="json"),
+        "model": settings.model.model_dump(mode="json"),
+        "init": settings.init,
+        "representation": settings.maskclr.representation,
+        "momentum": settings.maskclr.momentum,
+        "confidence": settings.maskclr.confidence,
+        "training": training.model_copy(update={"objective": "maskclr", "device": "auto"}).model_dump(mode="json"),
+    }
+    digest = hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+    return folder / SHARED / digest[:16]
+
+
+def train_all(
+    jobs: Iterable[Job], *, at_once: int, devices: list[str], done: Callable[[Job, str | None], None]
+) -> None:
+    """Trains runs, or ends those that were begun; those that are done are left as they are.
+
+    Args:
+        jobs: The runs.
+        at_once: Processes at a time.
+        devices: Which take turns, such as "cuda:0" and "cuda:1"; "auto" leaves each run its own.
+        done: Told of every run that ends, with the reason if it failed: the others go on.
+    """
+    listed = list(jobs)
+    threads = max(1, len(os.sched_getaffinity(0)) // at_once)
+    shared = {job.shared: job for job in listed if job.shared is not None and not is_begun(job.folder)}
+    # A process that forks from one in which a network has run may hang.
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(at_once, mp_context=context, max_tasks_per_child=1) as pool:
+
+        def submitted(job: Job, number: int, until_phase_two: bool) -> Future[str | None]:
+            device = devices[number % len(devices)]
+            return pool.submit(_train, job, device, threads, until_phase_two)
+
+        firsts = {submitted(job, number, True): job for number, job in enumerate(shared.values())}
+        for future in as_completed(firsts):
+            reason = future.result()
+            if reason is not None:
+                done(firsts[future], f"phase one: {reason}")
+        rest = {submitted(job, number, False): job for number, job in enumerate(listed)}
+        for future in as_completed(rest):
+            done(rest[future], future.result())
+
+
+def is_begun(folder: Path) -> bool:
+    """Whether a run directory holds a checkpoint to go on from."""
+    return (folder / runs.LAST).is_file()
+
+
+def is_done(settings: RunSettings) -> bool:
+    """Whether a run has been trained to its end."""
+    folder = Path(settings.out)
+    training = settings.training
+    if not is_begun(folder):
+        return False
+    content = runs.load(folder / runs.LAST)
+    resolved = content["settings"]["training"]
+    epochs = [
+        resolved[name] if isinstance(resolved[name], int) else getattr(training, name)
+        for name in ("phase1_epochs", "phase2_epochs")
+    ]
+    return bool(content["epoch"] >= sum(epochs))
+
+
+def _train(job: Job, device: str, threads: int, until_phase_two: bool) -> str | None:
+    """In a process of its own; gives the reason of a failure."""
+    import torch
+
+    from recognition.training import train
+
+    torch.set_num_threads(threads)
+    settings = job.settings
+    if device != "auto":
+        training = settings.training.model_copy(update={"device": device})
+        settings = settings.model_copy(update={"training": training})
+    try:
+        if until_phase_two:
+            assert job.shared is not None
+            ours = settings.model_copy(update={"out": str(job.shared)})
+            epochs = settings.training.phase1_epochs
+            assert isinstance(epochs, int)
+            if not (is_begun(job.shared) and runs.load(job.shared / runs.LAST)["epoch"] >= epochs):
+                train(ours, resume=job.shared if is_begun(job.shared) else None, stop_after=epochs)
+            return None
+        if is_done(settings):
+            return None
+        if not is_begun(job.folder) and job.shared is not None:
+            _copy(job.shared, job.folder)
+        train(settings, resume=job.folder if is_begun(job.folder) else None)
+    except SkelpipeError as error:
+        return str(error)
+    return None
+
+
+def _copy(shared: Path, folder: Path) -> None:
+    """A run that has ended phase one, to go on from elsewhere: whole or not at all."""
+    part = folder.with_name(f".{folder.name}.part")
+    shutil.rmtree(part, ignore_errors=True)
+    shutil.copytree(shared, part)
+    # What a start that failed may have left.
+    shutil.rmtree(folder, ignore_errors=True)
+    part.rename(folder)

@@ -1,0 +1,109 @@
+"""What a sweep is: one config, and rows that each change some settings of it, trained with several seeds."""
+
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import Field, field_validator
+
+from pipeline.settings import find_config, override, parse, read_config
+from pose_extraction.errors import UsageError
+from recognition.robustness_conditions import BY_NAME, CLEAN, Condition
+from recognition.settings import RunSettings, Strict
+
+
+class Row(Strict):
+    """One row of the table.
+
+    Args:
+        name: As the table calls it.
+        set: Settings by dotted name, over those of the base.
+        value: Place on the figure's axis, where the sweep has one.
+        paper: Top-1 in per cent that the paper reports for it.
+    """
+
+    name: str
+    set: dict[str, Any] = Field(default_factory=dict)
+    value: float | None = None
+    paper: float | None = None
+
+
+class SweepSettings(Strict):
+    """A sweep, as its config has it.
+
+    Args:
+        title: What it shows, a line.
+        base: Config that all rows start from.
+        set: Settings of all rows, over the base's.
+        seeds: Of the training; every row is trained once with each.
+        rows: At least one, with names of their own; differences are against the first.
+        axis: Name of the setting that the rows differ in, for a figure over it.
+        conditions: Family of damage -> levels that every run is measured under, beside clean clips.
+    """
+
+    title: str
+    base: str = "small"
+    set: dict[str, Any] = Field(default_factory=dict)
+    seeds: tuple[int, ...] = Field((0, 1, 2), min_length=1)
+    rows: tuple[Row, ...] = Field(min_length=1)
+    axis: str | None = None
+    conditions: dict[str, tuple[float | str, ...]] = Field(default_factory=dict)
+
+    @field_validator("rows")
+    @classmethod
+    def _named(cls, rows: tuple[Row, ...]) -> tuple[Row, ...]:
+        names = [row.name for row in rows]
+        if len(set(names)) < len(names):
+            raise ValueError("two rows have the same name")
+        return rows
+
+    @field_validator("conditions")
+    @classmethod
+    def _known(cls, conditions: dict[str, tuple[float | str, ...]]) -> dict[str, tuple[float | str, ...]]:
+        for family in conditions:
+            if family not in BY_NAME:
+                raise ValueError(f"{family!r} is no family of damage; there are {', '.join(BY_NAME)}")
+        return conditions
+
+    def measured(self) -> list[Condition]:
+        """Clean, and all levels of `conditions`."""
+        return [Condition(CLEAN)] + [
+            Condition(family, level) for family, levels in self.conditions.items() for level in levels
+        ]
+
+
+def read_sweep(name: str) -> SweepSettings:
+    """A sweep by the path of its config, or by the name of one that comes with the package.
+
+    Raises:
+        UsageError: There is no such file, it is no YAML mapping, or a row's settings are unknown or wrong.
+    """
+    path = find_config(name)
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError, OSError) as error:
+        raise UsageError(f"{path}: cannot be read as YAML ({error})") from error
+    if not isinstance(values, dict):
+        raise UsageError(f"{path}: holds {type(values).__name__}, not a sweep with `rows`")
+    sweep = parse(values, SweepSettings, place=str(path))
+    for row in sweep.rows:
+        settings_of(sweep, row, {}, place=str(path))
+    return sweep
+
+
+def settings_of(sweep: SweepSettings, row: Row, changes: dict[str, Any], *, place: str) -> RunSettings:
+    """Settings of a row: the base's, the sweep's, the row's, and those of the command line over all.
+
+    Raises:
+        UsageError: A setting is unknown or wrong.
+    """
+    values = read_config(sweep.base, RunSettings)
+    for given in (sweep.set, row.set, changes):
+        values = override(values, given, RunSettings)
+    return parse(values, RunSettings, place=f"{place}, {row.name}")
+
+
+def folder_name(row: Row) -> str:
+    """A row's name as a folder."""
+    kept = "".join(letter if letter.isalnum() or letter in "-._=" else "_" for letter in row.name.replace("%", "pct"))
+    return Path(kept).name

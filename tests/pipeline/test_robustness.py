@@ -1,0 +1,234 @@
+"""`skelpipe robustness` on a run of a few seconds' training, beside one that has learned less."""
+
+import csv
+import io
+import json
+import re
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from rich.console import Console
+from trained_run import LABEL_NAMES, made_data, nobody
+from typer.testing import CliRunner
+
+from pipeline import robustness_tasks
+from pipeline.cli import app
+from pipeline.evaluate import Engine
+from pipeline.robustness import robustness
+from pipeline.robustness_results import Results
+from pose_extraction.annotations import read_pickle, write_pickle
+from pose_extraction.errors import UsageError
+from recognition import runs
+from recognition.dataset import SkeletonDataset
+from recognition.inference import scores_of
+from recognition.perturbations import GaussianNoise
+from recognition.prediction import clips_for
+from recognition.robustness_conditions import CLEAN, NOISE, BenchSettings, Condition
+
+ENGINE = Engine(device="cpu", backend="torch", precision="fp32")
+FEW = BenchSettings(repeats=2, steps=2, resamples=200, families=("noise", "part", "frames_deleted"))
+
+
+@pytest.fixture(scope="module")
+def worse(trained: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same run with noise on the weights of its last layer."""
+    folder = tmp_path_factory.mktemp("worse") / "worse"
+    shutil.copytree(trained[0], folder)
+    content = runs.load(folder / runs.BEST)
+    weight = content["model"]["recognizer.head.fc2.weight"]
+    weight += 5 * weight.std() * torch.randn(weight.shape, generator=torch.Generator().manual_seed(0))
+    runs.save(folder / runs.BEST, content)
+    return folder
+
+
+def measured(
+    given: list[str], data: list[Path], out: Path, settings: BenchSettings = FEW, **options: Any
+) -> tuple[Results | None, str]:
+    said = io.StringIO()
+    console = Console(file=said, width=400)
+    options = {"figures": False, "console": console} | options
+    found = robustness(given, data, "one_test", settings=settings, engine=ENGINE, out=out, **options)
+    return found, said.getvalue()
+
+
+@pytest.fixture(scope="module")
+def report(trained: tuple[Path, Path], worse: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Results, Path]:
+    out = tmp_path_factory.mktemp("report")
+    found, _ = measured([f"good={trained[0]}", f"bad={worse}"], [trained[1]], out, figures=True)
+    assert found is not None
+    return found, out
+
+
+def test_answers_are_those_of_the_network_under_the_same_damage(
+    report: tuple[Results, Path], trained: tuple[Path, Path]
+) -> None:
+    run = runs.load_run(trained[0])
+    clips = clips_for(run, trained[1])
+    for repeat in range(2):
+        dataset = SkeletonDataset(
+            clips,
+            clips.splits["one_test"],
+            run.settings.data,
+            train=False,
+            seed=repeat,
+            perturbation=GaussianNoise(0.05),
+        )
+        scores = scores_of(run, dataset, device="cpu", backend="torch", precision="fp32")
+        told = report[0].answers["good", 0, Condition(NOISE, 0.05)][repeat]
+        assert told.tolist() == scores.probabilities.argmax(axis=1).tolist()
+
+
+def test_numbers_are_written_as_tables_and_as_one_file(report: tuple[Results, Path]) -> None:
+    _, out = report
+    told = json.loads((out / "robustness.json").read_text(encoding="utf-8"))
+    assert told["clips"] == 12 and told["settings"]["repeats"] == 2 and told["classes"] == LABEL_NAMES
+    assert [run["method"] for run in told["runs"]] == ["good", "bad"]
+    with (out / "conditions.csv").open(encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 2 * (1 + 19 + 5 + 1) == len(told["conditions"])
+    for row, same in zip(rows, told["conditions"], strict=True):
+        assert float(row["top1"]) == same["top1"]
+    clean = {row["method"]: row["top1"] for row in told["conditions"] if row["family"] == CLEAN}
+    assert clean["good"] > 0.6 and clean["good"] > clean["bad"]
+    first = next(row for row in told["differences"] if row["family"] == CLEAN)
+    assert first["difference"] == pytest.approx(clean["good"] - clean["bad"])
+    assert first["low"] <= first["difference"] <= first["high"]
+    assert {row["order"] for row in told["targeted"]} == {"layer 1", "random"}
+    drops = [row for row in told["conditions"] if row["method"] == "good" and row["level"] == 0.1]
+    assert drops[0]["drop"] == pytest.approx(clean["good"] - drops[0]["top1"]) and drops[0]["draws"] == 2
+
+
+def test_the_page_stands_alone_and_figures_are_there_in_both_kinds(report: tuple[Results, Path]) -> None:
+    page = (report[1] / "robustness.html").read_text(encoding="utf-8")
+    addresses = re.findall(r'(?:src|href)="([^"]*)"', page)
+    assert addresses and all(address.startswith("data:image/png;base64,") for address in addresses)
+    assert "good less bad" in page and "wave / " in page
+    names = {"noise", "occlusion", "targeted", "class_gains", "confusions", "tsne", "attention", "noisy_skeletons"}
+    for name in names:
+        assert (report[1] / "figures" / f"{name}.png").read_bytes()[:4] == b"\x89PNG"
+        assert b"<svg" in (report[1] / "figures" / f"{name}.svg").read_bytes()
+
+
+def test_a_bench_that_was_stopped_goes_on_and_computes_nothing_twice(
+    trained: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    few = FEW.model_copy(update={"families": ("part",)})
+    given, data = [str(trained[0])], [trained[1]]
+    done: list[str] = []
+    do = robustness_tasks.Worker.do
+
+    def stops_at_the_third(self: Any, task: Any, progress: Any) -> Any:
+        if len(done) == 3:
+            raise KeyboardInterrupt
+        done.append(task.condition.name)
+        return do(self, task, progress)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(robustness_tasks.Worker, "do", stops_at_the_third)
+        with pytest.raises(KeyboardInterrupt):
+            measured(given, data, tmp_path / "stopped", few)
+    assert len(list((tmp_path / "stopped" / "cache").glob("*.npz"))) == 3
+    again: list[str] = []
+
+    def counted(self: Any, task: Any, progress: Any) -> Any:
+        again.append(task.condition.name)
+        return do(self, task, progress)
+
+    monkeypatch.setattr(robustness_tasks.Worker, "do", counted)
+    resumed, said = measured(given, data, tmp_path / "stopped", few)
+    # Clean and five parts; curves and attention, which are of the clean clips.
+    assert len(again) == 8 - 3 and not set(done) & (set(again) - {CLEAN})
+    assert re.search(r"│ 8 +│ 3 ", said)
+    again.clear()
+    whole, _ = measured(given, data, tmp_path / "whole", few)
+    assert len(again) == 8 and resumed is not None and whole is not None
+    without = {"runs", "data"}
+    assert {k: v for k, v in resumed.summary.items() if k not in without} == {
+        k: v for k, v in whole.summary.items() if k not in without
+    }
+    again.clear()
+    # Another seed draws another order by chance, for the curves, and nothing else: parts are not drawn.
+    measured(given, data, tmp_path / "whole", few.model_copy(update={"seed": 9}))
+    assert again == [CLEAN]
+
+
+def test_a_dry_run_tells_the_time_and_writes_nothing(trained: tuple[Path, Path], tmp_path: Path) -> None:
+    found, said = measured([str(trained[0])], [trained[1]], tmp_path / "dry", dry_run=True)
+    assert found is None and not (tmp_path / "dry").exists()
+    assert re.search(r"in all about \d+ (s|min|h)", said)
+
+
+def other_estimator(path: Path, source: Path) -> Path:
+    """The same clips, a little to the right, trembling, as by an estimator called other; clip40 shows nobody."""
+    data = read_pickle(source)
+    rng = np.random.default_rng(0)
+    for clip in data["annotations"]:
+        clip["keypoint"] = clip["keypoint"] + rng.normal((4, 0), 2, clip["keypoint"].shape).astype(np.float32)
+        clip["estimator"] = "other"
+    data["annotations"] = [nobody(clip) if clip["frame_dir"] == "clip40" else clip for clip in data["annotations"][:47]]
+    data["split"]["one_test"].remove("clip47")
+    write_pickle(path, data)
+    return path
+
+
+def test_other_estimators_are_matched_clip_by_clip_and_their_errors_replayed(
+    trained: tuple[Path, Path], tmp_path: Path
+) -> None:
+    other = other_estimator(tmp_path / "other.pkl", trained[1])
+    few = FEW.model_copy(update={"families": ("part",)})
+    found, _ = measured([str(trained[0])], [trained[1], other], tmp_path / "out", few)
+    assert found is not None
+    rows = found.tables["estimators"]
+    assert [row["clips"] for row in rows] == [11] * 3
+    assert [(row["family"], row["level"]) for row in rows] == [
+        (CLEAN, None),
+        (NOISE, 0.002),
+        ("frames_deleted", 0.5),
+    ]
+    # The clip that shows nobody there is a failure there, and counts.
+    there = found.answers[trained[0].name, 1, Condition(CLEAN)][0]
+    assert there[4] == -1 and (there == -1).sum() == 1
+    (errors,) = found.summary["estimator_errors"]
+    assert errors["measured_on"].startswith("36 of clips that are not tested on")
+    # Tremble of 2 pixels of boxes about 250 high: the middle 68 % are 4 pixels wide.
+    assert np.mean(errors["spread_of_displacement"]) == pytest.approx(4 / 260, rel=0.2)
+    assert [row["level"] for row in found.tables["conditions"] if row["family"] == "estimator_errors"] == [0.5, 1, 2]
+    assert "other" in (tmp_path / "out" / "estimators.csv").read_text(encoding="utf-8")
+
+
+def test_what_cannot_be_measured_is_refused(trained: tuple[Path, Path], tmp_path: Path) -> None:
+    def refused(message: str, given: list[str] | None = None, data: Path | None = None, **options: Any) -> None:
+        settings = options.pop("settings", FEW)
+        with pytest.raises(UsageError, match=message):
+            measured(given or [str(trained[0])], [data or trained[1]], tmp_path / "out", settings, **options)
+
+    refused("nonsense.*there is no such family", settings=BenchSettings(families=("nonsense",)))
+    refused("identity_switches: the skeletons of", settings=BenchSettings(families=("identity_switches",)))
+    refused("given twice", [str(trained[0]), f"again={trained[0]}"])
+    refused("is no clip of split", clip="nobody")
+    refused("no such file", data=tmp_path / "none.pkl")
+    renamed = read_pickle(made_data(tmp_path / "renamed.pkl"))
+    for clip in renamed["annotations"]:
+        clip["frame_dir"] = f"x{clip['frame_dir']}"
+    renamed["split"] = {}
+    write_pickle(tmp_path / "renamed.pkl", renamed)
+    with pytest.raises(UsageError, match="has none of the clips"):
+        measured([str(trained[0])], [trained[1], tmp_path / "renamed.pkl"], tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_command_prints_a_table_and_json(trained: tuple[Path, Path], tmp_path: Path) -> None:
+    words = ["robustness", f"mine={trained[0]}", "--data", str(trained[1]), "--out", str(tmp_path / "out")]
+    words += ["--only", "part", "--repeats", "1", "--steps", "2", "--limit", "6", "--device", "cpu"]
+    words += ["--backend", "torch", "--precision", "fp32", "--no-figures"]
+    result = CliRunner().invoke(app, words)
+    assert result.exit_code == 0, result.output
+    assert "mine" in result.stdout and result.stdout.strip().endswith("robustness.html")
+    told = json.loads(CliRunner().invoke(app, [*words, "--json"]).stdout)
+    assert told["clips"] == 6 and told["split"] == "one_test"
+    wrong = CliRunner().invoke(app, [*words, "--noise-space", "nowhere"])
+    assert wrong.exit_code == 2 and "noise_space" in wrong.output

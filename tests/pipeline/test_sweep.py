@@ -1,0 +1,160 @@
+"""`skelpipe sweep`: rows that share phase one, runs that go on, one table."""
+
+import csv
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from trained_run import made_data
+from typer.testing import CliRunner
+
+from pipeline.cli import app
+from pipeline.sweep_jobs import is_done, phase_one_of
+from pipeline.sweep_settings import SweepSettings, folder_name, read_sweep, settings_of
+from pose_extraction.errors import UsageError
+from recognition import runs
+from recognition.robustness_conditions import CLEAN, NOISE, Condition
+
+BASE = """
+data: {num_frames: own, max_frames: 16, holdout: 0.2, random_move: false}
+model: {dim: 16, depth: 1, heads: 2, dim_representation: 16, hidden: 32, max_frames: 16, dropout: 0.1}
+training: {phase1_epochs: 3, phase2_epochs: 1, batch_size: 8, backbone_lr: 0.003, head_lr: 0.003, device: cpu,
+  precision: fp32}
+"""
+
+
+def write_sweep(folder: Path, **changes: Any) -> Path:
+    (folder / "base.yaml").write_text(BASE)
+    values = {
+        "title": "made",
+        "base": str(folder / "base.yaml"),
+        "seeds": [0, 1],
+        "conditions": {"noise": [0.05]},
+        "rows": [
+            {"name": "none", "set": {"objective": "cross_entropy"}, "paper": 88.7},
+            {"name": "random 15 %", "set": {"mask": "random", "maskclr.ratio": 0.15}},
+        ],
+    } | changes
+    path = folder / "mine.yaml"
+    path.write_text(yaml.safe_dump(values))
+    return path
+
+
+def command(folder: Path, *words: str) -> Any:
+    given = ["sweep", str(folder / "mine.yaml"), "--data", str(folder / "made.pkl"), "--out", str(folder / "out")]
+    return CliRunner().invoke(app, [*given, "--jobs", "2", "--device", "cpu", "--backend", "torch", *words])
+
+
+@pytest.fixture(scope="module")
+def swept(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Any]:
+    folder = tmp_path_factory.mktemp("sweep")
+    made_data(folder / "made.pkl")
+    write_sweep(folder)
+    return folder, command(folder)
+
+
+def test_every_row_is_trained_with_every_seed_and_phase_one_once_a_seed(swept: tuple[Path, Any]) -> None:
+    folder, result = swept
+    assert result.exit_code == 0, result.output
+    assert "4 runs, 0 of them done; 2 at a time, and phase one 2 times" in " ".join(result.stderr.split())
+    for row in ("none", "random_15_pct"):
+        for seed in (0, 1):
+            content = runs.load(folder / "out" / "runs" / row / f"seed{seed}" / runs.LAST)
+            assert content["epoch"] == 4
+            assert content["settings"]["training"]["seed"] == seed
+            objective = content["settings"]["training"]["objective"]
+            assert objective == ("cross_entropy" if row == "none" else "maskclr")
+    shared = sorted((folder / "out" / "phase_one").iterdir())
+    assert [runs.load(one / runs.LAST)["epoch"] for one in shared] == [3, 3]
+
+
+def test_the_table_holds_means_over_seeds_and_draws_and_differences(swept: tuple[Path, Any]) -> None:
+    folder, result = swept
+    told = json.loads((folder / "out" / "sweep.json").read_text(encoding="utf-8"))
+    assert told["clips"] == 12 and told["split"] == "one_test" and told["failed"] == {}
+    with (folder / "out" / "sweep.csv").open(encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    assert [(row["row"], row["family"]) for row in rows] == [
+        ("none", CLEAN),
+        ("none", NOISE),
+        ("random 15 %", CLEAN),
+        ("random 15 %", NOISE),
+    ]
+    # Two seeds of clean clips; noise is drawn three times for each.
+    assert [row["draws"] for row in rows] == ["2", "6", "2", "6"]
+    assert float(rows[2]["difference"]) == pytest.approx(float(rows[2]["top1"]) - float(rows[0]["top1"]))
+    text = (folder / "out" / "sweep.md").read_text(encoding="utf-8")
+    assert "| none | 88.7 | " in text and "random 15 %" in result.stdout
+
+
+def test_what_is_done_is_done_and_what_is_missing_is_trained(swept: tuple[Path, Any]) -> None:
+    folder, _ = swept
+    run = folder / "out" / "runs" / "none" / "seed1" / runs.LAST
+    before = run.stat().st_mtime_ns
+    kept = {path: path.stat().st_mtime_ns for path in (folder / "out" / "cache").iterdir()}
+    plan = read_sweep(str(write_sweep(folder, seeds=[0, 1])))
+    again = command(folder)
+    assert again.exit_code == 0 and "4 runs, 4 of them done" in " ".join(again.stderr.split())
+    assert run.stat().st_mtime_ns == before
+    assert {path: path.stat().st_mtime_ns for path in kept} == kept
+    assert is_done(settings_of(plan, plan.rows[0], {"out": str(run.parent), "training.seed": 1}, place="here"))
+
+
+def test_a_row_that_fails_is_told_and_the_others_go_on(tmp_path: Path) -> None:
+    made_data(tmp_path / "made.pkl")
+    bad = {"name": "bad", "set": {"model.heads": 3}}
+    write_sweep(tmp_path, seeds=[0], rows=[{"name": "none", "set": {"objective": "cross_entropy"}}, bad])
+    result = command(tmp_path)
+    assert result.exit_code == 1
+    assert "failed: bad, seed 0" in result.stderr and "not divisible" in result.stderr
+    assert "none" in result.stdout and (tmp_path / "out" / "sweep.csv").is_file()
+
+
+def test_rows_share_phase_one_only_where_it_is_the_same() -> None:
+    plan = SweepSettings(
+        title="t",
+        rows=(
+            {"name": "a", "set": {"alpha": 0}},  # type: ignore[arg-type]
+            {"name": "b", "set": {"objective": "cross_entropy"}},  # type: ignore[arg-type]
+            {"name": "c", "set": {"backbone_lr": 0.5}},  # type: ignore[arg-type]
+            {"name": "d", "set": {"model.dim": 32}},  # type: ignore[arg-type]
+        ),
+    )
+    places = [phase_one_of(settings_of(plan, row, {}, place="t"), Path("out")) for row in plan.rows]
+    assert places[0] == places[1] is not None and len(set(places)) == 3
+    seeds = {phase_one_of(settings_of(plan, plan.rows[0], {"training.seed": n}, place="t"), Path()) for n in (0, 1)}
+    assert len(seeds) == 2
+    single = settings_of(plan, plan.rows[0], {"phase2_epochs": 0}, place="t")
+    assert phase_one_of(single, Path("out")) is None
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"rows": []}, "rows"),
+        ({"rows": [{"name": "a"}, {"name": "a"}]}, "two rows have the same name"),
+        ({"rows": [{"name": "a", "set": {"alhpa": 1}}]}, "did you mean 'alpha'"),
+        ({"conditions": {"fog": [1]}}, "'fog' is no family of damage"),
+        ({"sedes": [1]}, "unknown setting 'sedes'"),
+    ],
+)
+def test_a_sweep_that_cannot_be_is_refused(tmp_path: Path, changes: dict[str, Any], words: str) -> None:
+    with pytest.raises(UsageError, match=words):
+        read_sweep(str(write_sweep(tmp_path, **changes)))
+
+
+def test_the_command_refuses_wrong_words_and_tells_a_plan(tmp_path: Path) -> None:
+    made_data(tmp_path / "made.pkl")
+    write_sweep(tmp_path)
+    assert command(tmp_path, "--seeds", "0,0").exit_code == 2
+    assert CliRunner().invoke(app, ["sweep", str(tmp_path / "mine.yaml"), "--jobs", "0"]).exit_code == 2
+    plan = command(tmp_path, "--dry-run", "--seeds", "7")
+    assert plan.exit_code == 0 and "random 15 %, seed 7" in plan.stderr and not (tmp_path / "out").exists()
+
+
+def test_names_of_rows_make_folders_of_their_own() -> None:
+    plan = read_sweep("ablations/table4")
+    assert len({folder_name(row) for row in plan.rows}) == len(plan.rows) == 13
+    assert plan.measured()[0] == Condition(CLEAN)
