@@ -8,7 +8,7 @@ import contextlib
 import importlib.util
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from importlib.machinery import ModuleSpec
 from pathlib import Path
@@ -323,3 +323,33 @@ def raw_detection_function(network: "torch.nn.Module") -> "torch.nn.Module":
             return (*scores, *distances)
 
     return RawDetections().eval()
+
+
+def normalised(pictures: "torch.Tensor", config: TopdownConfig | DetectorConfig) -> "torch.Tensor":
+    """float32 (N, 3, H, W) as a network of `config` reads it, of uint8 (N, H, W, 3) BGR, for its training."""
+    import torch
+
+    to_rgb = config.to_rgb if isinstance(config, DetectorConfig) else True
+    ordered = pictures.flip(-1) if to_rgb else pictures
+    planes = (ordered.float() - torch.tensor(config.mean)) / torch.tensor(config.std)
+    return planes.permute(0, 3, 1, 2).contiguous(memory_format=torch.channels_last)
+
+
+def detection_loss(network: Any, pictures: "torch.Tensor", boxes: Sequence["torch.Tensor"]) -> "torch.Tensor":
+    """The loss of a one-stage detector's own head, for its training.
+
+    Args:
+        network: As `build_detector` makes it.
+        pictures: As `normalised` makes them.
+        boxes: For each picture float32 (K, 4), x1 y1 x2 y2 in pixels, of the class 0.
+    """
+    import torch
+    from mmengine.structures import InstanceData
+
+    size = tuple(pictures.shape[2:])
+    levels = [[level.float() for level in kind] for kind in network.bbox_head.forward(network.extract_feat(pictures))]
+    truth = [InstanceData(bboxes=box, labels=torch.zeros(len(box), dtype=torch.long)) for box in boxes]
+    facts = [{"img_shape": size, "pad_shape": size, "batch_input_shape": size} for _ in boxes]
+    with scope("mmdet"):
+        losses = network.bbox_head.loss_by_feat(*levels, truth, facts)
+    return torch.stack([part for value in losses.values() for part in value]).sum()

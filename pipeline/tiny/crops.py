@@ -15,7 +15,7 @@ from pose_extraction.mmlab import TopdownConfig
 from pose_extraction.skeleton import COCO17
 
 # Scenes a batch, and frames of each: drawing a scene costs as much as two of its frames.
-SCENES, FRAMES = 3, 4
+SCENES, FRAMES = 2, 4
 # How much a joint that is hidden counts in the loss, beside one that is seen.
 HIDDEN_WEIGHT = 0.3
 # Persons with fewer joints in sight, or a smaller box in pixels, teach nothing.
@@ -141,7 +141,7 @@ def draw_batch(family: Family, seed: int, step: int, size: int, config: TopdownC
     """
     random = family.generator(seed, step, 7)
     persons: list[tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]] = []
-    while len(persons) < size / 4:
+    while len(persons) < size / 3:
         for _ in range(SCENES):
             scene = Scene(family, int(random.integers(2**40)), frames=40)
             for index in random.choice(len(scene), FRAMES, replace=False):

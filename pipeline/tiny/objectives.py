@@ -1,11 +1,13 @@
 """What each kind of small network is trained for: batches drawn on the fly, and the losses of their own heads."""
 
+from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 import numpy as np
 import torch
 
 from pipeline.rendering.family import TRAIN
+from pipeline.tiny.boxes import DetectorObjective
 from pipeline.tiny.crops import draw_batch
 from pipeline.tiny.recipes import Recipe
 from pose_extraction import mmlab
@@ -53,21 +55,15 @@ class TopdownObjective:
     def loss(self, batch: tuple[torch.Tensor, ...]) -> torch.Tensor:
         """See `Objective`."""
         picture, maps, weight = batch
-        predicted = self.network.head.forward(self.network.extract_feat(normalised(picture, self.config, to_rgb=True)))
+        predicted = self.network.head.forward(self.network.extract_feat(mmlab.normalised(picture, self.config)))
         # Heat maps are mostly zero: without the factor the gradients are, too.
         return 1000 * self.network.head.loss_module(predicted.float(), maps, weight)
 
 
-def normalised(
-    picture: torch.Tensor, config: "mmlab.TopdownConfig | mmlab.DetectorConfig", *, to_rgb: bool
-) -> torch.Tensor:
-    """float32 (N, 3, H, W) as a network reads it, of uint8 (N, H, W, 3) BGR."""
-    ordered = picture.flip(-1) if to_rgb else picture
-    planes = (ordered.float() - torch.tensor(config.mean)) / torch.tensor(config.std)
-    return planes.permute(0, 3, 1, 2).contiguous(memory_format=torch.channels_last)
-
-
 def objective_of(recipe: Recipe, seed: int) -> Objective:
     """The objective of a recipe's kind, with a network whose weights are drawn from `seed`."""
-    kinds = {"topdown": TopdownObjective}
+    kinds: Mapping[str, Callable[[Recipe, int], Objective]] = {
+        "topdown": TopdownObjective,
+        "detector": DetectorObjective,
+    }
     return kinds[recipe.kind](recipe, seed)
