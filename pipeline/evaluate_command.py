@@ -48,10 +48,60 @@ def evaluate(
     keypoint_files: KeypointFiles = None,
     figures: Annotated[bool, typer.Option("--figures/--no-figures", help="Draw figures beside the numbers.")] = True,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.", show_default="no")] = False,
+    protocol: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="Measure a pre-trained encoder: linear, finetune, semi:10%, transfer, knn, occlusion:spatial, "
+            "occlusion:temporal, detection, motion.",
+            show_default="none",
+        ),
+    ] = None,
+    fuse: Annotated[
+        list[Path] | None,
+        typer.Option(metavar="RUN", help="With --protocol: average with this encoder too; may be repeated."),
+    ] = None,
+    scratch: Annotated[
+        bool, typer.Option("--scratch", help="With --protocol: fresh weights, to compare with.", show_default="no")
+    ] = False,
+    train_split: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="With --protocol: train on this split.", show_default="as pre-trained"),
+    ] = None,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="With --protocol: a setting, such as linear.epochs=50."),
+    ] = None,
 ) -> None:
     """Measure how good a run is: accuracies, confusions, figures."""
     from rich.console import Console
 
+    if protocol is not None:
+        from pipeline import protocols
+        from recognition.runs import newest_run
+
+        found = protocols.run_protocol(
+            protocol,
+            [run if run is not None else newest_run(), *(fuse or [])],
+            data,
+            split,
+            train_split=train_split,
+            pairs=settings or [],
+            scratch=scratch,
+            skip_bad=skip_bad,
+            device=device,
+            precision=precision,
+            console=Console(stderr=True),
+        )
+        if as_json:
+            typer.echo(json.dumps(found, indent=1, ensure_ascii=False))
+        else:
+            protocols.print_protocol(found, Console())
+            typer.echo(found["folder"])
+        return
+    for name, value in (("--fuse", fuse), ("--scratch", scratch), ("--train-split", train_split), ("--set", settings)):
+        if value:
+            raise UsageError(f"{name} is for pre-trained encoders; name a --protocol with it")
     from pipeline import evaluate as use_case
 
     result = use_case.evaluate(

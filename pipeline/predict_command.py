@@ -12,7 +12,7 @@ from pipeline.evaluate_command import Backend, BatchSize, Device, KeypointFiles,
 if TYPE_CHECKING:
     from pipeline.answers import Answer
 
-FAILED = 1
+FAILED, INTERRUPTED = 1, 130
 
 
 def predict(
@@ -112,10 +112,14 @@ def predict(
     )
     counted = _Counted(answers)
     as_csv = as_csv or (out is not None and out.suffix.lower() == ".csv" and not as_json)
-    if out is not None or as_json or as_csv:
-        _write_lines(counted, out, as_csv=as_csv)
-    else:
-        print_table(list(_told_at_once(counted)), Console())
+    try:
+        if out is not None or as_json or as_csv:
+            _write_lines(counted, out, as_csv=as_csv)
+        else:
+            print_table(list(_told_at_once(counted)), Console())
+    except KeyboardInterrupt:
+        typer.echo("interrupted; the same command begins anew", err=True)
+        raise typer.Exit(INTERRUPTED) from None
     if counted.without:
         typer.echo(f"warning: {counted.without} of {counted.all} answers say only why there is none", err=True)
     if counted.failed:

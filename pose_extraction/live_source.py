@@ -123,7 +123,7 @@ class LiveSource:
 
     def _open(self) -> "av.container.InputContainer":
         camera = _camera_of(self.address)
-        options = {"max_pixels": str(MAX_PIXELS), "fflags": "nobuffer"}
+        options = {"max_pixels": str(MAX_PIXELS)}
         try:
             if camera is not None:
                 return av.open(camera, format=CAMERA_FORMAT, options=options, timeout=self._silence)
@@ -195,7 +195,7 @@ class LiveSource:
             with self._changed:
                 wanted = not self._stopped
             if wanted:
-                self.problems.append(f"the stream broke off ({error.strerror or error})")
+                self.problems.append(f"the source ended or broke off ({error.strerror or error})")
         except (ValueError, OverflowError, MemoryError, cv2.error) as error:
             self.problems.append(f"the stream cannot be read on ({type(error).__name__}: {error})")
         finally:

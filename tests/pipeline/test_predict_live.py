@@ -1,0 +1,205 @@
+"""`skelpipe predict` of streams, from a server on this machine."""
+
+import io
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import av
+import pytest
+from made_runs import SIZE
+from rich.console import Console
+from trained_run import LABEL_NAMES
+from typer.testing import CliRunner
+
+from pipeline.answers import Answer
+from pipeline.cli import app
+from pipeline.evaluate import Engine
+from pipeline.predict import Networks, predict, scope_of
+from pipeline.predict_video import Wanted
+from pose_extraction.errors import UsageError, VideoError
+from pose_extraction.live_source import LiveSource, is_live
+from pose_extraction.made_video import made_frame, write_made_clip
+from pose_extraction.video_writer import VideoWriter
+
+FPS, FRAMES = 25.0, 75
+ENGINE = Engine(device="cpu", backend="onnxruntime", precision="fp32")
+
+
+class Served:
+    """What the server sends.
+
+    Args:
+        content: Bytes by path; with their length for *.mp4, else to the connection's end.
+        pause_after: Bytes after which it stops, calls `on_pause` and waits for `resume`.
+    """
+
+    def __init__(self, content: dict[str, bytes]) -> None:
+        self.content = content
+        self.pause_after: int | None = None
+        self.on_pause: Callable[[], None] = lambda: None
+        self.resume = threading.Event()
+        self.address = ""
+
+    def send(self, handler: BaseHTTPRequestHandler) -> None:
+        content = self.content[handler.path]
+        handler.send_response(200)
+        if handler.path.endswith(".mp4"):
+            handler.send_header("Content-Length", str(len(content)))
+        handler.end_headers()
+        try:
+            if self.pause_after is not None:
+                handler.wfile.write(content[: self.pause_after])
+                handler.wfile.flush()
+                self.on_pause()
+                self.resume.wait()
+                content = content[self.pause_after :]
+            handler.wfile.write(content)
+        except OSError:
+            # Whoever listened has left.
+            handler.close_connection = True
+
+
+@pytest.fixture(scope="module")
+def recorded(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+    """Three seconds of one person, as a file whose index comes first, and as a stream."""
+    folder = tmp_path_factory.mktemp("served")
+    with VideoWriter(folder / "clip.mp4", FPS, SIZE) as writer:
+        for index in range(FRAMES):
+            writer.write(made_frame(index / FPS, SIZE))
+    write_made_clip(folder / "clip.ts", size=SIZE, fps=FPS, frames=FRAMES)
+    return {f"/{name}": (folder / name).read_bytes() for name in ("clip.mp4", "clip.ts")}
+
+
+@pytest.fixture
+def served(recorded: dict[str, bytes]) -> Iterator[Served]:
+    what = Served(recorded)
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            what.send(self)
+
+        def log_message(self, *_: object) -> None:
+            """Says nothing."""
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    what.address = f"http://127.0.0.1:{server.server_port}"
+    yield what
+    what.resume.set()
+    server.shutdown()
+    server.server_close()
+    thread.join()
+
+
+@pytest.fixture
+def watch(trained: tuple[Path, Path], networks: tuple[Path, Path]) -> Callable[..., list[Answer]]:
+    """Watches an address with the tiny networks: `watch(address, said, windows=..., overlay=...)`."""
+
+    def call(
+        address: str,
+        said: io.StringIO,
+        windows: float | None = 1.0,
+        overlay: Path | None = None,
+        more: Sequence[Path] = (),
+    ) -> list[Answer]:
+        scope = scope_of(per_person=None, windows=windows, overlay=overlay, explain=False, threshold=0.0)
+        return list(
+            predict(
+                [address, *more],
+                trained[0],
+                Wanted(scope, windows, overlay),
+                networks=Networks(*map(str, networks)),
+                engine=ENGINE,
+                console=Console(file=said, width=400),
+            )
+        )
+
+    return call
+
+
+def frames_in(path: Path) -> int:
+    with av.open(str(path)) as container:
+        return sum(1 for _ in container.decode(video=0))
+
+
+def test_a_recording_behind_an_address_is_watched_whole(
+    served: Served, watch: Callable[..., list[Answer]], tmp_path: Path
+) -> None:
+    said, overlay = io.StringIO(), tmp_path / "seen.mp4"
+    answers = watch(f"{served.address}/clip.mp4", said, overlay=overlay)
+    # A window of a second ends every quarter of one, from the first second to the third.
+    assert [answer.end for answer in answers] == pytest.approx([1 + n / 4 for n in range(9)], abs=1 / FPS)
+    for answer in answers:
+        assert answer.label in LABEL_NAMES and answer.person == 0
+        assert answer.delay is not None and answer.delay > 0
+    assert frames_in(overlay) == FRAMES
+    assert f"the stream ended after {(FRAMES - 1) / FPS:.1f} s and {FRAMES} frames; answers came" in said.getvalue()
+
+
+def test_a_live_stream_leaves_out_frames_and_never_falls_behind(served: Served) -> None:
+    with LiveSource(f"{served.address}/clip.ts") as source:
+        frames = list(source)
+    assert not source.is_recording
+    times = [live.frame.time for live in frames]
+    assert times == sorted(set(times)) and len(frames) + source.dropped == FRAMES
+    # What was left out is missing from the numbers of those that were not.
+    assert frames[-1].frame.index == FRAMES - 1
+
+
+def test_the_interrupt_key_ends_it_cleanly(served: Served, watch: Callable[..., list[Answer]], tmp_path: Path) -> None:
+    served.pause_after = len(served.content["/clip.mp4"]) * 2 // 3
+    served.on_pause = lambda: os.kill(os.getpid(), signal.SIGINT)
+    before = signal.getsignal(signal.SIGINT)
+    said, overlay = io.StringIO(), tmp_path / "seen.mp4"
+    watch(f"{served.address}/clip.mp4", said, overlay=overlay)
+    assert "ended by SIGINT after" in said.getvalue()
+    assert 0 < frames_in(overlay) < FRAMES
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_nobody_in_a_stream_is_said(served: Served, watch: Callable[..., list[Answer]], tmp_path: Path) -> None:
+    with VideoWriter(tmp_path / "empty.mp4", FPS, SIZE) as writer:
+        for index in range(30):
+            writer.write(made_frame(index / FPS, SIZE, persons=0))
+    served.content["/empty.mp4"] = (tmp_path / "empty.mp4").read_bytes()
+    (answer,) = watch(f"{served.address}/empty.mp4", io.StringIO())
+    assert answer.reason == "no person found" and answer.label is None
+
+
+def test_what_cannot_be_watched_is_told(served: Served, watch: Callable[..., list[Answer]], tmp_path: Path) -> None:
+    served.content["/list.m3u8"] = b"#EXTM3U\n#EXT-X-TARGETDURATION:2\n#EXTINF:2,\nclip.ts\n#EXT-X-ENDLIST\n"
+    with pytest.raises(VideoError, match=r"cannot be opened .* playlists \(.m3u8\) are not followed"):
+        watch(f"{served.address}/list.m3u8", io.StringIO())
+    # A port that nobody listens at, and a camera that no machine has.
+    with pytest.raises(VideoError, match=r"cannot be opened .*check the address with a player"):
+        watch("rtsp://127.0.0.1:1/stream", io.StringIO())
+    with pytest.raises(VideoError, match=r"cannot be opened .*is a camera attached there"):
+        watch("97", io.StringIO())
+    with pytest.raises(UsageError, match="is watched alone"):
+        watch(served.address, io.StringIO(), more=[tmp_path])
+
+
+def test_which_words_are_cameras_and_addresses(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for word in ("0", "12", "/dev/video3", "rtsp://10.0.0.2/a", "RTSPS://h/x", "http://h:80/v.mp4", "https://h/v"):
+        assert is_live(word), word
+    for word in ("clip.mp4", "videos/", "0.mp4", "ftp://h/v.mp4", "file:///v.mp4", "-1", "concat:a|b"):
+        assert not is_live(word), word
+    monkeypatch.chdir(tmp_path)
+    Path("7").write_bytes(b"")
+    assert not is_live("7")
+
+
+def test_the_command_prints_each_answer_as_it_comes(
+    served: Served, trained: tuple[Path, Path], networks: tuple[Path, Path]
+) -> None:
+    words = ["predict", f"{served.address}/clip.mp4", "--run", str(trained[0]), "--device", "cpu"]
+    words += ["--backend", "onnxruntime", "--estimator", str(networks[0]), "--detector", str(networks[1])]
+    result = CliRunner().invoke(app, [*words, "--windows", "1"])
+    assert result.exit_code == 0, result.output
+    lines = result.stdout.splitlines()
+    assert len(lines) == 9 and all("person 0" in line and "s later)" in line for line in lines)
