@@ -16,7 +16,7 @@ from recognition.settings import DataSettings, ModelSettings, RunSettings
 
 RUNS = Path("runs")
 # For "auto". Small enough to learn from hundreds of clips, and to train on a processor in minutes.
-SMALL = {"dim": 64, "depth": 2, "heads": 4, "dim_representation": 64, "hidden": 256}
+SMALL = {"dim": 64, "depth": 2, "heads": 4, "dim_representation": 64, "hidden": 256, "motion": True}
 # What a backbone of the paper's width learns at, and that width.
 PAPER_LR, PAPER_DIM = 1e-4, 512
 # From so many clips on, and on a GPU, the paper's size pays.
@@ -199,6 +199,9 @@ def choose_model(wanted: ModelSettings, fitting: ModelSettings | None, *, clips:
     if wanted.backbone == "sttformer":
         # Its representation is as wide as its last block.
         sizes.pop("dim_representation", None)
+    if wanted.backbone == "segments":
+        # A segment already holds the frames before.
+        sizes.pop("motion", None)
     return wanted.model_copy(update=sizes | given | {"size": size, "unseen": unseen})
 
 

@@ -102,6 +102,11 @@ class ModelSettings(Strict):
     attention: Literal["spatial", "average", "spatiotemporal"] = Field(
         "spatial", description="DSTFormer: which maps of the last block A is taken from"
     )
+    motion: bool = Field(
+        False,
+        description="whether the network is also told how far each joint moved since the frame before; not of the "
+        "paper. model.size=small has it",
+    )
     unseen: Literal["mask_token", "embed"] | Auto = Field(
         "auto",
         description="what a joint that was not seen becomes: the mask token, or the embedding of (0, 0, 0); auto: as "

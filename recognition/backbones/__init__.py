@@ -40,9 +40,7 @@ def _build_dstformer(settings: ModelSettings, num_joints: int, channels: int) ->
 
 
 def _build_transformer(settings: ModelSettings, num_joints: int, channels: int) -> Backbone:
-    _refuse(
-        settings, tuple_length="sttformer", attention="dstformer", segment_frames="segments", drop_path="segments"
-    )
+    _refuse(settings, tuple_length="sttformer", attention="dstformer", segment_frames="segments", drop_path="segments")
     return Transformer(**_token_sizes(settings, num_joints, channels, mlp_ratio=4.0))
 
 
@@ -58,6 +56,7 @@ def _token_sizes(settings: ModelSettings, num_joints: int, channels: int, *, mlp
         "heads": heads,
         "mlp_ratio": settings.mlp_ratio or mlp_ratio,
         "dim_representation": settings.dim_representation or 512,
+        "motion": settings.motion,
     }
 
 
@@ -84,6 +83,7 @@ def _build_sttformer(settings: ModelSettings, num_joints: int, channels: int) ->
         plan=channel_plan(dim, settings.depth or 5),
         heads=settings.heads or 3,
         tuple_length=settings.tuple_length or 3,
+        motion=settings.motion,
     )
 
 
@@ -93,7 +93,7 @@ def build_segments(settings: ModelSettings, num_joints: int, channels: int) -> S
     Raises:
         UsageError: As `build_backbone`.
     """
-    _refuse(settings, tuple_length="sttformer", attention="dstformer")
+    _refuse(settings, tuple_length="sttformer", attention="dstformer", motion="dstformer, transformer or sttformer")
     dim, heads = _width_and_heads(settings, dim=256)
     if settings.dim_representation not in (None, dim):
         raise UsageError(

@@ -5,6 +5,9 @@ from abc import ABC, abstractmethod
 import torch
 from torch import nn
 
+# From frame to frame joints move by hundredths of the picture; this brings motion to the size of positions.
+MOTION_SCALE = 10
+
 
 class Backbone(nn.Module, ABC):
     """Encodes persons one by one; absent persons cost nothing.
@@ -14,9 +17,12 @@ class Backbone(nn.Module, ABC):
         max_frames: Longest sequence that the temporal embedding covers.
         dim: C_f, width of the embedded joints F.
         dim_representation: C_r, width of R.
+        motion_channels: C, when the network is also told how far each joint moved (`motion`); 0 when it is not.
     """
 
-    def __init__(self, *, num_joints: int, max_frames: int, dim: int, dim_representation: int) -> None:
+    def __init__(
+        self, *, num_joints: int, max_frames: int, dim: int, dim_representation: int, motion_channels: int = 0
+    ) -> None:
         super().__init__()
         self.num_joints = num_joints
         self.max_frames = max_frames
@@ -25,6 +31,8 @@ class Backbone(nn.Module, ABC):
         # Takes the place of an embedded joint in the masked pathway, before the positional embeddings (Fig. 2).
         self.mask_token = nn.Parameter(torch.empty(dim))
         nn.init.trunc_normal_(self.mask_token, std=0.02)
+        # A layer of its own beside the joints', so that weights that were trained without motion still fit.
+        self.motion_embedding = nn.Linear(motion_channels, dim, bias=False) if motion_channels else None
         # Whether it stands for joints that were not seen, too, instead of the embedding of (0, 0, 0).
         self.unseen_as_masked = False
 
@@ -131,6 +139,13 @@ class Backbone(nn.Module, ABC):
         unseen = (x == 0).all(dim=-1)
         return unseen if masked is None else masked | unseen
 
+    def with_motion(self, features: torch.Tensor, x: torch.Tensor, hidden: torch.Tensor | None) -> torch.Tensor:
+        """Embedded joints (S, T, V, C_f), and with them the embedding of their motion if the network has one."""
+        if self.motion_embedding is None:
+            return features
+        embedded: torch.Tensor = self.motion_embedding(motion(x, hidden))
+        return features + embedded
+
     def with_mask_token(self, features: torch.Tensor, masked: torch.Tensor | None) -> torch.Tensor:
         """Embedded joints (S, T, V, C_f) with the mask token in place of those that are masked."""
         if masked is None:
@@ -143,3 +158,23 @@ class Backbone(nn.Module, ABC):
         if frame_mask is None:
             return values
         return values.masked_fill(~frame_mask.view(*frame_mask.shape, *[1] * (values.dim() - 2)), 0)
+
+
+def motion(x: torch.Tensor, hidden: torch.Tensor | None) -> torch.Tensor:
+    """How far each joint moved since the frame before, times `MOTION_SCALE`.
+
+    Zero in the first frame, and where the joint was not seen, or is hidden, in either of the two: where a masked joint
+    was must not show in its neighbours.
+
+    Args:
+        x: float (S, T, V, C), zero in all channels where a joint was not seen, and nowhere else.
+        hidden: bool (S, T, V), cells that the mask token stands for, or None.
+
+    Returns:
+        float (S, T, V, C).
+    """
+    known = (x != 0).any(dim=-1)
+    if hidden is not None:
+        known = known & ~hidden
+    moved = (x[:, 1:] - x[:, :-1]) * (known[:, 1:] & known[:, :-1])[..., None]
+    return MOTION_SCALE * torch.cat([torch.zeros_like(x[:, :1]), moved], dim=1)

@@ -96,6 +96,7 @@ class DSTFormer(Backbone):
             so that A sums to V in every frame. "average": the mean of both streams' attention among joints.
             "spatiotemporal": what a joint receives within its frame, times what it receives of its own other frames,
             in the ST stream, so that frames are ranked too; brought to the same mean, 1, over a sequence's own cells.
+        motion: Whether the network is also told how far each joint moved since the frame before.
     """
 
     def __init__(
@@ -110,8 +111,15 @@ class DSTFormer(Backbone):
         mlp_ratio: float = 2.0,
         dim_representation: int = 512,
         attention_source: AttentionSource = "spatial",
+        motion: bool = False,
     ) -> None:
-        super().__init__(num_joints=num_joints, max_frames=max_frames, dim=dim, dim_representation=dim_representation)
+        super().__init__(
+            num_joints=num_joints,
+            max_frames=max_frames,
+            dim=dim,
+            dim_representation=dim_representation,
+            motion_channels=channels if motion else 0,
+        )
         self.attention_source = attention_source
         hidden = int(dim * mlp_ratio)
         self.joint_embedding = nn.Linear(channels, dim)
@@ -137,7 +145,10 @@ class DSTFormer(Backbone):
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
         self.check_size(x)
         x, frame_mask = self.without_padding(x, frame_mask)
-        features = self.with_mask_token(self.joint_embedding(x), self.hidden_cells(x, masked))  # F: (S, T, V, C_f)
+        hidden = self.hidden_cells(x, masked)
+        features = self.with_mask_token(
+            self.with_motion(self.joint_embedding(x), x, hidden), hidden
+        )  # F: (S, T, V, C_f)
         features = features + self.spatial_embedding + self.temporal_embedding[:, : x.shape[1]]
         # The same mask for all joints of a sequence: (S * V, 1, 1, T).
         key_mask = None

@@ -131,7 +131,8 @@ def begin(module: nn.Module) -> None:
     """For `Module.apply`: linear layers from a truncated normal distribution with deviation 0.02, biases zero."""
     if isinstance(module, nn.Linear):
         nn.init.trunc_normal_(module.weight, std=0.02)
-        nn.init.zeros_(module.bias)
+        if module.bias is not None:
+            nn.init.zeros_(module.bias)
 
 
 def embedding(*shape: int) -> nn.Parameter:

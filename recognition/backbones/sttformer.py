@@ -117,6 +117,7 @@ class STTFormer(Backbone):
         plan: Channels in, channels out and query width of each block; the first is C_f, the last block's output C_r.
         heads: h.
         tuple_length: l, frames of a tuple.
+        motion: Whether the network is also told how far each joint moved since the frame before.
     """
 
     def __init__(
@@ -128,8 +129,15 @@ class STTFormer(Backbone):
         plan: Sequence[tuple[int, int, int]] = (*channel_plan(512, 5),),
         heads: int = 3,
         tuple_length: int = 3,
+        motion: bool = False,
     ) -> None:
-        super().__init__(num_joints=num_joints, max_frames=max_frames, dim=plan[0][0], dim_representation=plan[-1][1])
+        super().__init__(
+            num_joints=num_joints,
+            max_frames=max_frames,
+            dim=plan[0][0],
+            dim_representation=plan[-1][1],
+            motion_channels=channels if motion else 0,
+        )
         self.tuple_length = tuple_length
         self.joint_embedding = nn.Linear(channels, self.dim)
         self.joint_embedding_norm = CellNorm(self.dim)
@@ -165,8 +173,10 @@ class STTFormer(Backbone):
         there = None if frame_mask is None else frame_mask[:, :, None, None].expand(-1, -1, joints, 1)
         # Running statistics serve at test time, where there is the standard pathway only.
         keep = masked is None
-        features = leaky(self.joint_embedding_norm(self.joint_embedding(x), there, keep_statistics=keep))
-        features = silence(self.with_mask_token(features, self.hidden_cells(x, masked)), there)  # F: (S, T, V, C_f)
+        hidden = self.hidden_cells(x, masked)
+        features = self.with_motion(self.joint_embedding(x), x, hidden)
+        features = leaky(self.joint_embedding_norm(features, there, keep_statistics=keep))
+        features = silence(self.with_mask_token(features, hidden), there)  # F: (S, T, V, C_f)
         tuples = features.view(sequences, -1, self.tuple_length * joints, self.dim)  # (S, T / l, l * V, C_f)
         if there is not None:
             there = there.reshape(*tuples.shape[:3], 1)

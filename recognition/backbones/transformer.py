@@ -48,6 +48,7 @@ class Transformer(Backbone):
         heads: h.
         mlp_ratio: Width of the feed-forward networks over `dim`.
         dim_representation: C_r.
+        motion: Whether the network is also told how far each joint moved since the frame before.
     """
 
     def __init__(
@@ -61,8 +62,15 @@ class Transformer(Backbone):
         heads: int = 8,
         mlp_ratio: float = 4.0,
         dim_representation: int = 512,
+        motion: bool = False,
     ) -> None:
-        super().__init__(num_joints=num_joints, max_frames=max_frames, dim=dim, dim_representation=dim_representation)
+        super().__init__(
+            num_joints=num_joints,
+            max_frames=max_frames,
+            dim=dim,
+            dim_representation=dim_representation,
+            motion_channels=channels if motion else 0,
+        )
         self.joint_embedding = nn.Linear(channels, dim)
         self.spatial_embedding = embedding(1, num_joints, dim)
         self.temporal_embedding = embedding(1, max_frames, 1, dim)
@@ -81,7 +89,10 @@ class Transformer(Backbone):
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
         self.check_size(x)
         x, frame_mask = self.without_padding(x, frame_mask)
-        features = self.with_mask_token(self.joint_embedding(x), self.hidden_cells(x, masked))  # F: (S, T, V, C_f)
+        hidden = self.hidden_cells(x, masked)
+        features = self.with_mask_token(
+            self.with_motion(self.joint_embedding(x), x, hidden), hidden
+        )  # F: (S, T, V, C_f)
         features = features + self.spatial_embedding + self.temporal_embedding[:, : x.shape[1]]
         tokens = features.flatten(1, 2)  # (S, T * V, C_f)
         key_mask = None

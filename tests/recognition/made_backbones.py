@@ -6,13 +6,22 @@ from recognition.backbones import build_backbone
 from recognition.backbones.base import Backbone
 from recognition.settings import ModelSettings
 
-NAMES = ("dstformer", "transformer", "sttformer")
+# With "+motion", the network is also told how far joints moved.
+NAMES = ("dstformer", "transformer", "sttformer", "dstformer+motion", "transformer+motion", "sttformer+motion")
 JOINTS, HEADS, DEPTH = 5, 2, 3
 
 
 def made_backbone(name: str, **settings: object) -> Backbone:
     """A small float64 backbone in evaluation, always the same: biases, fusions and statistics as if it was trained."""
-    sizes = {"dim": 16, "depth": DEPTH, "heads": HEADS, "dim_representation": 16, "max_frames": 12} | settings
+    name, _, motion = name.partition("+")
+    sizes = {
+        "motion": bool(motion),
+        "dim": 16,
+        "depth": DEPTH,
+        "heads": HEADS,
+        "dim_representation": 16,
+        "max_frames": 12,
+    } | settings
     with torch.random.fork_rng():
         torch.manual_seed(1)
         backbone = build_backbone(ModelSettings(backbone=name, **sizes), num_joints=JOINTS, channels=3).double()

@@ -1,5 +1,6 @@
 """What holds for all three backbones: sizes, clips of persons, padding, gradients, precision, export."""
 
+import itertools
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,7 +10,7 @@ from made_backbones import JOINTS, NAMES, made_backbone, made_joints, parameters
 
 from pose_extraction.errors import UsageError
 from recognition.backbones import build_backbone, layers
-from recognition.backbones.base import Backbone
+from recognition.backbones.base import Backbone, motion
 from recognition.backbones.batch_norm import CellNorm
 from recognition.backbones.sttformer import STTFormer, channel_plan
 from recognition.settings import ModelSettings
@@ -118,9 +119,33 @@ def test_a_masked_joint_says_nothing_but_that_it_is_masked(name: str) -> None:
     assert backbone.mask_token.grad.abs().sum() > 0
 
 
+def test_motion_is_the_change_since_the_frame_before_where_both_are_known() -> None:
+    joints = made_joints(2, 6, JOINTS, 3)
+    joints[0, 2, 1] = 0
+    hidden = torch.rand(2, 6, JOINTS, generator=torch.Generator().manual_seed(3)) < 0.3
+    moved = motion(joints, hidden)
+    for s, t, v in itertools.product(range(2), range(6), range(JOINTS)):
+        known = t > 0 and not any(hidden[s, at, v] or not joints[s, at, v].any() for at in (t - 1, t))
+        wanted = 10 * (joints[s, t, v] - joints[s, t - 1, v]) if known else torch.zeros(3, dtype=torch.float64)
+        assert moved[s, t, v].tolist() == pytest.approx(wanted.tolist(), abs=1e-12)
+    assert torch.equal(motion(joints, None)[1, 1:], 10 * (joints[1, 1:] - joints[1, :-1]))
+
+
+@pytest.mark.parametrize("name", ["dstformer", "transformer", "sttformer"])
+def test_weights_without_motion_fit_a_network_with_it(name: str) -> None:
+    """Told of motion by weights of zero, it answers as it did."""
+    plain, told = made_backbone(name), made_backbone(f"{name}+motion")
+    missing, unexpected = told.load_state_dict(plain.state_dict(), strict=False)
+    assert (missing, unexpected) == (["motion_embedding.weight"], [])
+    joints = made_joints(2, 6, JOINTS, 3)
+    assert not torch.allclose(told.encode(joints)[0], plain.encode(joints)[0])
+    torch.nn.init.zeros_(told.motion_embedding.weight)
+    assert torch.equal(told.encode(joints)[0], plain.encode(joints)[0])
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_attention_scores_carry_no_gradient_and_stay_float32_in_bfloat16(name: str) -> None:
-    backbone, joints = made_backbone(name).float(), made_joints(2, 6, JOINTS, 3).float()
+    backbone, joints = made_backbone(name).float(), 0.2 * made_joints(2, 6, JOINTS, 3).float()
     exact, scores = backbone.encode(joints, return_attention=True)
     masked = torch.rand(2, 6, JOINTS) < 0.5
     with torch.autocast("cpu", torch.bfloat16):
@@ -174,7 +199,8 @@ def test_sizes_that_do_not_go_together_are_refused(settings: dict, message: str)
 @pytest.mark.parametrize("name", NAMES)
 def test_other_layouts_and_channels_work(name: str) -> None:
     for joints, channels in ((13, 2), (25, 3)):
-        settings = ModelSettings(backbone=name, dim=32, depth=2, heads=2)
+        backbone_name, _, motion_too = name.partition("+")
+        settings = ModelSettings(backbone=backbone_name, dim=32, depth=2, heads=2, motion=bool(motion_too))
         backbone: Backbone = build_backbone(settings, num_joints=joints, channels=channels)
         assert backbone.encode(torch.zeros(1, 4, joints, channels))[0].shape[:3] == (1, 4, joints)
 
