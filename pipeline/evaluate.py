@@ -25,6 +25,7 @@ from recognition.inference import Scores, scores_of
 from recognition.prediction import clips_for, with_someone
 from recognition.run_log import read_metrics
 from recognition.runs import SPLIT_NAME, Trained, load_run, newest_run
+from recognition.settings import DataSettings
 
 FOLDER, JSON_NAME, SCORES_NAME = "evaluation", "evaluation.json", "scores.npz"
 # What the other side of a split is called, the likeliest first.
@@ -110,7 +111,7 @@ def evaluate(
         raise UsageError(f"{path}, which {trained.path} was trained on, is not there any more; name a file with --data")
     clips = clips_for(trained, path, skip_bad=skip_bad, keypoint_files=keypoint_files)
     if split is None:
-        split = split_to_test(clips, trained)
+        split = split_to_test(clips, trained.settings.data)
         console.print(Text(f"split {split} of {path}"))
     indices = np.arange(len(clips)) if split == ALL_CLIPS and split not in clips.splits else split_indices(clips, split)
     left_out = [clip for clip in clips.left_out if split == ALL_CLIPS or split in clip.splits]
@@ -154,7 +155,7 @@ def evaluate(
     return result
 
 
-def split_to_test(clips: ClipSet, trained: Trained) -> str:
+def split_to_test(clips: ClipSet, settings: DataSettings) -> str:
     """The split to test on that goes with the one trained on: xsub_val for xsub_train.
 
     Raises:
@@ -162,7 +163,6 @@ def split_to_test(clips: ClipSet, trained: Trained) -> str:
     """
     if not clips.splits:
         return ALL_CLIPS
-    settings = trained.settings.data
     known = ", ".join(repr(name) for name in clips.splits)
     try:
         trained_indices = training_indices(clips, settings)

@@ -174,7 +174,7 @@ def test_the_split_to_test_on_goes_with_that_trained_on(
     clips = some_clips(2 * len(splits))
     names = [clip["frame_dir"] for clip in clips]
     path = write_data(tmp_path / "b.pkl", clips, {name: names[2 * n : 2 * n + 2] for n, name in enumerate(splits)})
-    assert split_to_test(clips_for(run, path), run) == chosen
+    assert split_to_test(clips_for(run, path), run.settings.data) == chosen
 
 
 def test_what_cannot_be_evaluated_is_told_with_the_remedy(trained: tuple[Path, Path], tmp_path: Path) -> None:

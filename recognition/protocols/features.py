@@ -1,0 +1,46 @@
+"""Features of clips by a fixed encoder."""
+
+from collections.abc import Callable
+
+import torch
+from torch.utils.data import Dataset
+
+from recognition.batching import make_loader
+from recognition.dataset import Sample
+from recognition.pretraining.encoder import Encoder
+
+
+@torch.no_grad()
+def features_of(
+    encoder: Encoder,
+    dataset: "Dataset[Sample]",
+    count: int,
+    *,
+    epoch: int = 0,
+    batch_size: int = 128,
+    device: str = "cpu",
+    bf16: bool = False,
+    progress: Callable[[int], None] = lambda _: None,
+) -> torch.Tensor:
+    """Features of all clips of a set, float32 (N, width), on the processor.
+
+    Args:
+        encoder: On `device`, in evaluation mode.
+        dataset: Of clips of one length.
+        count: N.
+        epoch: Which draw of the clips, where there is one.
+        batch_size: Clips at once.
+        device: "cpu" or a GPU.
+        bf16: Whether products are in bfloat16.
+        progress: Told how many clips are done.
+    """
+    batches = [
+        [(epoch, place) for place in range(start, min(start + batch_size, count))]
+        for start in range(0, count, batch_size)
+    ]
+    found = []
+    for batch in make_loader(dataset, batches, workers="auto"):
+        with torch.autocast(device.partition(":")[0], dtype=torch.bfloat16, enabled=bf16):
+            found.append(encoder(batch.to(device)).float().cpu())
+        progress(len(batch))
+    return torch.cat(found)
