@@ -14,6 +14,7 @@ from pipeline.ahead import Feed, ahead
 from pipeline.answers import BEST, Answer, label_of
 from pipeline.predict_video import Wanted
 from pipeline.sliding import Scope, Sliding, Who
+from pose_extraction.errors import VideoError
 from pose_extraction.extraction import PoseExtractor
 from pose_extraction.following import Follower
 from pose_extraction.live_source import LiveSource
@@ -55,7 +56,13 @@ def predict_live(
     asker.prepare()
     with ExitStack() as stack:
         signals = stack.enter_context(StopSignals())
-        source = stack.enter_context(LiveSource(address, is_unwanted=lambda: signals.received is not None))
+        try:
+            source = stack.enter_context(LiveSource(address, is_unwanted=lambda: signals.received is not None))
+        except VideoError:
+            if signals.received is None:
+                raise
+            yield Answer(address, reason=f"ended by {signals.received} before its first picture")
+            return
         size = source.info.size
         console.print(
             f"{address}: {size[1]}x{size[0]}, {source.info.fps:g} frames/s, windows of {seconds:g} s; Ctrl-C ends it",
@@ -115,8 +122,8 @@ class _Watch:
         self._frames += 1
         self._poses += poses.num_persons
         self._time = poses.time
-        # Of windows that are complete at once, as after a hole, the last is news.
-        newest = int(grid.cell_of(poses.time + 0.5 * self._step())) - CELLS
+        # Complete, if the next frame lies beyond; of windows that are so at once, as after a hole, the last is news.
+        newest = int(grid.cell_of(poses.time + self._step())) - CELLS
         if newest < self._cell:
             return
         self._cell = newest + 1

@@ -191,12 +191,7 @@ class LiveSource:
         """The thread: decodes to the end, and puts frames where they wait."""
         try:
             self._decode()
-        except av.error.FFmpegError as error:
-            with self._changed:
-                wanted = not self._stopped
-            if wanted:
-                self.problems.append(f"the source ended or broke off ({error.strerror or error})")
-        except (ValueError, OverflowError, MemoryError, cv2.error) as error:
+        except (av.error.FFmpegError, ValueError, OverflowError, MemoryError) as error:
             self.problems.append(f"the stream cannot be read on ({type(error).__name__}: {error})")
         finally:
             self._container.close()
@@ -204,12 +199,24 @@ class LiveSource:
                 self._ended = True
                 self._changed.notify_all()
 
+    def _packets(self) -> Iterator[av.Packet | None]:
+        """Packets, and None at the end, at which the decoder hands out what it holds back."""
+        try:
+            yield from (packet for packet in self._container.demux(self._stream) if packet.size)
+        except av.error.FFmpegError as error:
+            # Many servers end a stream like that: by closing the connection without a word.
+            with self._changed:
+                wanted = not self._stopped
+            if wanted:
+                self.problems.append(f"the source ended or broke off ({error.strerror or error})")
+        yield None
+
     def _decode(self) -> None:
         clock = FrameClock(self._stream.time_base or Fraction(1, 1000), 1 / self._fps)
         index, errors = 0, 0
-        for packet in self._container.demux(self._stream):
+        for packet in self._packets():
             try:
-                frames = packet.decode()
+                frames = self._stream.decode(packet)
             except av.error.InvalidDataError as error:
                 # The first pictures of a stream that was joined midway often cannot be decoded.
                 errors += 1

@@ -34,13 +34,12 @@ class Served:
 
     Args:
         content: Bytes by path; with their length for *.mp4, else to the connection's end.
-        pause_after: Bytes after which it stops, calls `on_pause` and waits for `resume`.
+        pause_after: Bytes after which it stops and waits for `resume`.
     """
 
     def __init__(self, content: dict[str, bytes]) -> None:
         self.content = content
         self.pause_after: int | None = None
-        self.on_pause: Callable[[], None] = lambda: None
         self.resume = threading.Event()
         self.address = ""
 
@@ -54,7 +53,6 @@ class Served:
             if self.pause_after is not None:
                 handler.wfile.write(content[: self.pause_after])
                 handler.wfile.flush()
-                self.on_pause()
                 self.resume.wait()
                 content = content[self.pause_after :]
             handler.wfile.write(content)
@@ -98,26 +96,28 @@ def served(recorded: dict[str, bytes]) -> Iterator[Served]:
 
 @pytest.fixture
 def watch(trained: tuple[Path, Path], networks: tuple[Path, Path]) -> Callable[..., list[Answer]]:
-    """Watches an address with the tiny networks: `watch(address, said, windows=..., overlay=...)`."""
+    """Watches an address with the tiny networks in windows of a second: `watch(address, said, overlay=...)`."""
 
     def call(
         address: str,
         said: io.StringIO,
-        windows: float | None = 1.0,
         overlay: Path | None = None,
         more: Sequence[Path] = (),
+        on_answer: Callable[[], None] = lambda: None,
     ) -> list[Answer]:
-        scope = scope_of(per_person=None, windows=windows, overlay=overlay, explain=False, threshold=0.0)
-        return list(
-            predict(
-                [address, *more],
-                trained[0],
-                Wanted(scope, windows, overlay),
-                networks=Networks(*map(str, networks)),
-                engine=ENGINE,
-                console=Console(file=said, width=400),
-            )
-        )
+        scope = scope_of(per_person=None, windows=1.0, overlay=overlay, explain=False, threshold=0.0)
+        answers = []
+        for answer in predict(
+            [address, *more],
+            trained[0],
+            Wanted(scope, 1.0, overlay),
+            networks=Networks(*map(str, networks)),
+            engine=ENGINE,
+            console=Console(file=said, width=400),
+        ):
+            answers.append(answer)
+            on_answer()
+        return answers
 
     return call
 
@@ -153,10 +153,11 @@ def test_a_live_stream_leaves_out_frames_and_never_falls_behind(served: Served) 
 
 def test_the_interrupt_key_ends_it_cleanly(served: Served, watch: Callable[..., list[Answer]], tmp_path: Path) -> None:
     served.pause_after = len(served.content["/clip.mp4"]) * 2 // 3
-    served.on_pause = lambda: os.kill(os.getpid(), signal.SIGINT)
     before = signal.getsignal(signal.SIGINT)
     said, overlay = io.StringIO(), tmp_path / "seen.mp4"
-    watch(f"{served.address}/clip.mp4", said, overlay=overlay)
+    interrupt = lambda: os.kill(os.getpid(), signal.SIGINT)  # noqa: E731
+    answers = watch(f"{served.address}/clip.mp4", said, overlay=overlay, on_answer=interrupt)
+    assert len(answers) == 1
     assert "ended by SIGINT after" in said.getvalue()
     assert 0 < frames_in(overlay) < FRAMES
     assert signal.getsignal(signal.SIGINT) is before
