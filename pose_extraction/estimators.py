@@ -91,11 +91,16 @@ class Identity:
         return {
             "name": self.entry.name if self.entry else self.name,
             "weights": self.digest,
-            "built_by": f"{self.entry.package} {_version(self.entry.package)}" if self.entry else "ONNX",
+            "built_by": _builder(self.entry) if self.entry else "ONNX",
             "backend": f"{backend} {_version(backend)}",
             "device": self.placement.device.partition(":")[0],
             "precision": self.placement.precision,
         }
+
+
+def _builder(entry: model_zoo.ModelEntry) -> str:
+    package = entry.family if entry.package == mmlab.OWN_PACKAGE else entry.package
+    return f"{package} {_version(package)}"
 
 
 def _version(module: str) -> str:
@@ -188,7 +193,7 @@ def load_estimator(identity: Identity, request: Request | None = None) -> "Topdo
         )
     if identity.entry.family == "openpifpaf":
         return _load_openpifpaf(identity, request)
-    network, facts = mmlab.build_topdown(identity.entry.config, seed=identity.seed)
+    network, facts = mmlab.build_topdown(identity.entry.config, package=identity.entry.package, seed=identity.seed)
     _load_weights(network, identity)
     runner = from_torch(
         mmlab.heatmap_function(network),
@@ -249,15 +254,23 @@ def _frame_batch(placement: Placement) -> int:
 def _load_openpifpaf(identity: Identity, request: Request) -> "OpenPifPafEstimator":
     # AGPL-3.0, so imported only here, when somebody has chosen it.
     from pose_extraction import openpifpaf
-    from pose_extraction.checkpoints import load_openpifpaf_state_dict
+    from pose_extraction.checkpoints import load_openpifpaf_state_dict, load_state_dict
 
     assert identity.entry is not None
-    state_dict = load_openpifpaf_state_dict(identity.file).state_dict if identity.file is not None else None
+    if identity.file is None:
+        state_dict = None
+    elif identity.entry.shipped is not None:
+        state_dict = load_state_dict(identity.file)
+    else:
+        state_dict = load_openpifpaf_state_dict(identity.file).state_dict
+    # Ours sees frames as small as it was trained on; the published ones take any size.
+    size = identity.entry.input_size
     batch_size = request.batch_size or _frame_batch(identity.placement)
     return openpifpaf.OpenPifPafEstimator(
         identity.entry.config,
         state_dict=state_dict,
         seed=identity.seed,
+        long_edge=max(size) if size is not None else openpifpaf.LONG_EDGE,
         batch_size=batch_size,
         placement=identity.placement,
     )

@@ -35,9 +35,9 @@ class ModelEntry:
         kind: "estimator" or "detector".
         family: Whose code builds the network: "mmpose", "mmdet" or "openpifpaf".
         package: The package that ships `config`; differs from `family` for mmpose's own detectors.
-        config: Path below the package's `.mim` folder; for openpifpaf the name of its base network.
-        url: Address of the official file, always https.
-        digest: First 8 hexadecimal digits of the file's SHA-256, as the file's name carries them.
+        config: Path below the package's `.mim` folder, or below our own; for openpifpaf the name of its base network.
+        url: Address of the official file, always https; empty for weights that come with this project.
+        digest: First 8 hexadecimal digits of the file's SHA-256, as the file's name carries them; empty likewise.
         other_digests: Further beginnings of a SHA-256 under which the same model is in circulation.
         input_size: (height, width) in pixels; None where any size will do.
         ap: Published average precision in [0, 1], None if nobody published one.
@@ -47,6 +47,7 @@ class ModelEntry:
         parameters: Number of weights; a file in fp32 has about four bytes for each.
         person_class: Index of the class "person" in a detector's output, None for an estimator.
         aliases: Other names for the same entry.
+        shipped: Weights that come with this project, below `pose_extraction`; None where they are downloaded.
     """
 
     name: str
@@ -65,10 +66,11 @@ class ModelEntry:
     parameters: int
     person_class: int | None
     aliases: tuple[str, ...]
+    shipped: str | None = None
 
     @property
     def filename(self) -> str:
-        return self.url.rsplit("/", 1)[-1]
+        return (self.shipped or self.url).rsplit("/", 1)[-1]
 
 
 def all_models() -> tuple[ModelEntry, ...]:
@@ -120,7 +122,8 @@ def _entry(name: str, row: dict[str, Any]) -> ModelEntry:
     package = row.setdefault("package", row["family"])
     if index_name is not None:
         row |= _from_index(package, row["config"], index_name)
-    row["url"] = urlsplit(row["url"])._replace(scheme="https").geturl()
+    shipped = row.get("shipped")
+    row["url"] = "" if shipped else urlsplit(row["url"])._replace(scheme="https").geturl()
     size = row.get("input_size")
     return ModelEntry(
         name=name,
@@ -129,7 +132,7 @@ def _entry(name: str, row: dict[str, Any]) -> ModelEntry:
         package=package,
         config=row["config"],
         url=row["url"],
-        digest=digest_in_name(row["url"]),
+        digest="" if shipped else digest_in_name(row["url"]),
         other_digests=tuple(row.get("other_digests", ())),
         input_size=(size[0], size[1]) if size else None,
         ap=row.get("ap"),
@@ -139,6 +142,7 @@ def _entry(name: str, row: dict[str, Any]) -> ModelEntry:
         parameters=row["parameters"],
         person_class=row.get("person_class"),
         aliases=tuple(row.get("aliases", ())),
+        shipped=shipped,
     )
 
 

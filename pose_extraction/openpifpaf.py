@@ -28,6 +28,8 @@ Persons = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
 RGB_MEAN = np.array([0.485, 0.456, 0.406], np.float32) * 255
 RGB_STD = np.array([0.229, 0.224, 0.225], np.float32) * 255
 RGB_PADDING = (124, 116, 104)
+# Of the published networks.
+LONG_EDGE = 641
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +110,7 @@ class OpenPifPafEstimator:
         *,
         state_dict: Mapping[str, torch.Tensor] | None = None,
         seed: int = 0,
-        long_edge: int = 641,
+        long_edge: int = LONG_EDGE,
         batch_size: int = 4,
         placement: Placement | None = None,
         forward: Forward | None = None,

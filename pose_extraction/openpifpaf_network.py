@@ -10,7 +10,9 @@ from pose_extraction.backends import Placement
 from pose_extraction.composite_fields import CIF_CHANNELS, load_library
 from pose_extraction.errors import BackendError, UsageError, WeightsError
 
-NETWORKS = ("shufflenetv2k16", "shufflenetv2k30")
+NETWORKS = ("shufflenetv2k16", "shufflenetv2k30", "shufflenetv2k-tiny")
+# Of the network that comes with this project: blocks of each stage, and channels from the first layer to the last.
+TINY_BLOCKS, TINY_CHANNELS = (2, 4, 2), (24, 116, 232, 464, 464)
 # The networks' stride; an input of 16k + 1 pixels puts the first and last cell on the first and last pixel.
 BASE_STRIDE = 16
 # Cells a stride, in each direction, of the published COCO networks (trained with `--cocokp-upsample=2`).
@@ -44,6 +46,7 @@ def build_network(
     library = load_library()
     upsample = PUBLISHED_UPSAMPLE if state_dict is None else _upsample(name, state_dict)
     head_metas = library.plugins.coco.CocoKp(upsample_stride=upsample, with_dense=False).head_metas
+    library.network.factory.BASE_FACTORIES.setdefault("shufflenetv2k-tiny", lambda: _tiny_base(library))
     # Only the CPU's generator: `torch.manual_seed` would reseed those of the accelerators, which this does not restore.
     state = torch.default_generator.get_state()
     try:
@@ -57,6 +60,10 @@ def build_network(
         except RuntimeError as error:
             raise WeightsError(f"the checkpoint does not fit openpifpaf's {name} with COCO heads: {error}") from error
     return RawFields(shell).eval()
+
+
+def _tiny_base(library: Any) -> torch.nn.Module:
+    return library.network.basenetworks.ShuffleNetV2K("shufflenetv2k-tiny", list(TINY_BLOCKS), list(TINY_CHANNELS))
 
 
 def _upsample(name: str, state_dict: Mapping[str, torch.Tensor]) -> int:

@@ -18,7 +18,9 @@ def default_cache_dir() -> Path:
 
 
 def cached_path(entry: ModelEntry, cache_dir: Path | None = None) -> Path:
-    """Where the weights lie, or will lie once downloaded."""
+    """Where the weights lie, or will lie once downloaded or trained."""
+    if entry.shipped is not None:
+        return Path(__file__).parent / entry.shipped
     return (cache_dir or default_cache_dir()) / "checkpoints" / entry.filename
 
 
@@ -49,6 +51,14 @@ def resolve(
             raise WeightsError(f"{checkpoint}: there is no such file of weights for {entry.name}")
         return checkpoint
     path = cached_path(entry, cache_dir)
+    if entry.shipped is not None:
+        if not path.is_file():
+            raise WeightsError(
+                f"{path}: the weights of {entry.name}, which come with this project once they are trained, are not "
+                f"there; train it with `python -m pipeline.tiny train {entry.name}`, and pass the file that this "
+                "writes with --checkpoint"
+            )
+        return path
     digests = (entry.digest, *entry.other_digests)
     try:
         if not path.exists():

@@ -1,4 +1,7 @@
-"""`python -m pipeline.tiny train NAME`: trains a small network on drawn people; `measure` says how good it is."""
+"""`python -m pipeline.tiny train NAME` trains a small network on drawn people.
+
+`measure NAME` says how good it is, `ship NAME` puts it into the package.
+"""
 
 import argparse
 import sys
@@ -7,12 +10,12 @@ from pathlib import Path
 import torch
 from rich.console import Console
 
-from pipeline.tiny.measuring import measure_topdown
-from pipeline.tiny.packing import pack
+from pipeline.tiny.measuring import BoxCounts, JointCounts, measure_bottomup, measure_detector, measure_topdown
+from pipeline.tiny.packing import numbers_of, pack, ship
 from pipeline.tiny.recipes import RECIPES, recipe_named
 from pipeline.tiny.training import train
-from pose_extraction.errors import SkelpipeError
-from pose_extraction.estimators import Request, identify, load_estimator
+from pose_extraction.errors import SkelpipeError, UsageError
+from pose_extraction.estimators import Request, identify, load_detector, load_estimator
 from pose_extraction.topdown import TopdownEstimator
 
 
@@ -27,10 +30,14 @@ def main() -> None:
     training.add_argument("--workers", type=int, default=1, help="processes that draw (default: %(default)s)")
     training.add_argument("--threads", type=int, default=1, help="threads that train (default: %(default)s)")
     training.add_argument("--stop-at", type=int, default=None, help="leave it after so many steps")
-    measuring = commands.add_parser("measure", help="PCK on people that no training has seen, given their boxes")
-    measuring.add_argument("name", help="an estimator of `skelpipe models`")
-    measuring.add_argument("--checkpoint", type=Path, default=None, help="weights of it, in place of its own")
-    measuring.add_argument("--scenes", type=int, default=100, help="how many (default: %(default)s)")
+    for name, what in (
+        ("measure", "how well a small network does on people that no training has seen"),
+        ("ship", "the same, and puts its weights into the package if they are good enough"),
+    ):
+        measuring = commands.add_parser(name, help=what)
+        measuring.add_argument("name", help=f"one of {', '.join(RECIPES)}")
+        measuring.add_argument("--checkpoint", type=Path, default=None, help="weights in place of the package's own")
+        measuring.add_argument("--scenes", type=int, default=100, help="how many (default: %(default)s)")
     arguments = parser.parse_args()
     console = Console()
     try:
@@ -59,15 +66,26 @@ def _train(arguments: argparse.Namespace, console: Console) -> None:
 
 
 def _measure(arguments: argparse.Namespace, console: Console) -> None:
+    recipe = recipe_named(arguments.name)
     request = Request(backend="torch", precision="fp32")
     own = None if arguments.checkpoint is None else str(arguments.checkpoint)
-    estimator = load_estimator(identify("estimator", arguments.name, checkpoint=own, request=request), request)
-    if not isinstance(estimator, TopdownEstimator):
-        raise SkelpipeError(f"{arguments.name} finds persons by itself; this measures estimators that are given boxes")
-    counts = measure_topdown(estimator, arguments.scenes)
-    for joint, share in counts.by_joint.items():
-        console.print(f"{joint:15} {share:.3f}", highlight=False)
-    console.print(f"PCK@0.1 {counts.pck:.3f} over {counts.total.sum()} joints in sight", highlight=False)
+    counts: JointCounts | BoxCounts
+    if recipe.kind == "detector":
+        identity = identify("detector", recipe.name, checkpoint=own, request=request)
+        counts = measure_detector(load_detector(identity, request), arguments.scenes)
+    else:
+        identity = identify("estimator", recipe.name, checkpoint=own, request=request)
+        estimator = load_estimator(identity, request)
+        if isinstance(estimator, TopdownEstimator):
+            counts = measure_topdown(estimator, arguments.scenes)
+        else:
+            counts = measure_bottomup(estimator, arguments.scenes)
+    for name, value in numbers_of(counts).items():
+        console.print(f"{name:15} {value:.3f}", highlight=False)
+    if arguments.command == "ship":
+        if arguments.checkpoint is None:
+            raise UsageError("ship needs --checkpoint FILE, the weights that `train` wrote")
+        console.print(str(ship(recipe, arguments.checkpoint, counts, arguments.scenes)), soft_wrap=True)
 
 
 if __name__ == "__main__":

@@ -13,8 +13,9 @@ from pose_extraction import mmlab
 
 # Frames of each scene: drawing a scene costs as much as two of its frames.
 FRAMES = 4
-# Persons with fewer joints in sight are not to be found, nor boxes of which less lies inside the picture.
-FEWEST_SEEN, LEAST_INSIDE = 4, 0.35
+# Persons with fewer joints in sight are not to be found, nor boxes of which less lies inside the picture, or that
+# are smaller, in pixels.
+FEWEST_SEEN, LEAST_INSIDE, SMALLEST = 4, 0.35, 4.0
 # More persons than this are never in one picture: four frames of three.
 MOST = 12
 
@@ -31,39 +32,48 @@ def draw_frames(family: Family, random: np.random.Generator, count: int) -> list
 
 
 def place(
-    canvas: np.ndarray,
-    corner: tuple[int, int, int, int],
-    frame: tuple[np.ndarray, np.ndarray],
-    random: np.random.Generator,
-) -> np.ndarray:
+    canvas: np.ndarray, corner: tuple[int, int, int, int], picture: np.ndarray, random: np.random.Generator
+) -> tuple[np.ndarray, bool]:
     """Puts a frame, scaled, shifted and perhaps mirrored, into a part of a canvas.
 
     Args:
         canvas: uint8 (H, W, 3), changed in place.
         corner: The part, as x1, y1, x2, y2.
-        frame: uint8 (h, w, 3), and boxes (K, 4), x1 y1 x2 y2 in its pixels.
+        picture: uint8 (h, w, 3).
         random: For scale, shift and mirroring.
 
     Returns:
-        The boxes of those of whom enough is inside, in pixels of the canvas.
+        The map (2, 3) from pixels of the frame to those of the canvas, and whether it mirrors.
     """
-    (x0, y0, x1, y1), (picture, box) = corner, frame
+    x0, y0, x1, y1 = corner
     height, width = picture.shape[:2]
-    if random.random() < 0.5:
-        picture, box = picture[:, ::-1], (width, 0, width, 0) + box[:, [2, 1, 0, 3]] * (-1, 1, -1, 1)
+    mirrored = bool(random.random() < 0.5)
     zoom = (x1 - x0) / width * float(np.exp(random.uniform(-0.5, 0.35)))
     # Of what is larger than the part, any piece; of what is smaller, any place.
-    x = x0 + random.uniform(min(0, x1 - x0 - zoom * width), max(0, x1 - x0 - zoom * width))
-    y = y0 + random.uniform(min(0, y1 - y0 - zoom * height), max(0, y1 - y0 - zoom * height))
-    matrix = np.array([[zoom, 0, x - x0], [0, zoom, y - y0]])
-    flags = cv2.INTER_AREA if zoom < 1 else cv2.INTER_LINEAR
+    x = random.uniform(min(0, x1 - x0 - zoom * width), max(0, x1 - x0 - zoom * width))
+    y = random.uniform(min(0, y1 - y0 - zoom * height), max(0, y1 - y0 - zoom * height))
+    matrix = np.array([[zoom, 0, x], [0, zoom, y]])
+    if mirrored:
+        matrix = np.array([[-zoom, 0, x + zoom * (width - 1)], [0, zoom, y]])
     canvas[y0:y1, x0:x1] = cv2.warpAffine(
-        np.ascontiguousarray(picture), matrix, (x1 - x0, y1 - y0), flags=flags, borderValue=(114, 114, 114)
+        picture, matrix, (x1 - x0, y1 - y0), flags=cv2.INTER_LINEAR, borderValue=(114, 114, 114)
     )
-    moved = box * zoom + (x, y, x, y)
-    clipped = np.clip(moved, (x0, y0, x0, y0), (x1, y1, x1, y1))
-    share = np.prod(clipped[:, 2:] - clipped[:, :2], -1) / np.maximum(np.prod(moved[:, 2:] - moved[:, :2], -1), 1e-6)
-    return clipped[(share >= LEAST_INSIDE) & ((clipped[:, 2:] - clipped[:, :2]).min(-1) >= 4)]
+    matrix[:, 2] += (x0, y0)
+    return matrix, mirrored
+
+
+def moved_boxes(box: np.ndarray, matrix: np.ndarray) -> np.ndarray:
+    """Boxes (K, 4) under a map (2, 3) that scales, shifts or mirrors."""
+    corners = box.reshape(-1, 2, 2) @ matrix[:, :2].T + matrix[:, 2]
+    return np.concatenate([corners.min(1), corners.max(1)], -1)
+
+
+def boxes_inside(box: np.ndarray, corner: tuple[int, int, int, int]) -> np.ndarray:
+    """Of boxes (K, 4), the parts inside of a corner of the picture, where they are large enough to be found."""
+    x0, y0, x1, y1 = corner
+    clipped = np.clip(box, (x0, y0, x0, y0), (x1, y1, x1, y1))
+    share = np.prod(clipped[:, 2:] - clipped[:, :2], -1) / np.maximum(np.prod(box[:, 2:] - box[:, :2], -1), 1e-6)
+    return clipped[(share >= LEAST_INSIDE) & ((clipped[:, 2:] - clipped[:, :2]).min(-1) >= SMALLEST)]
 
 
 def draw_pictures(
@@ -75,13 +85,16 @@ def draw_pictures(
     height, width = size
     for number in range(count):
         canvas = np.full((height, width, 3), 114, np.uint8)
-        if random.random() < 0.6:
-            boxes = [place(canvas, (0, 0, width, height), frames[number], random)]
-        else:
+        parts, chosen = [(0, 0, width, height)], [number]
+        if random.random() < 0.4:
             x, y = int(width * random.uniform(0.35, 0.65)), int(height * random.uniform(0.35, 0.65))
             parts = [(0, 0, x, y), (x, 0, width, y), (0, y, x, height), (x, y, width, height)]
-            chosen = random.integers(count, size=4)
-            boxes = [place(canvas, part, frames[other], random) for part, other in zip(parts, chosen, strict=True)]
+            chosen = random.integers(count, size=4).tolist()
+        boxes = []
+        for part, other in zip(parts, chosen, strict=True):
+            picture, box = frames[other]
+            matrix, _ = place(canvas, part, picture, random)
+            boxes.append(boxes_inside(moved_boxes(box, matrix), part))
         yield canvas, np.concatenate(boxes)[:MOST]
 
 

@@ -1,22 +1,32 @@
 """How well small networks do on people that they have never seen: those of the testing family."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from pipeline.rendering.family import TEST, Family
 from pipeline.rendering.scene import SEEN, FrameTruth, Scene
+from pose_extraction.detection import Detector
+from pose_extraction.oks import box_iou
 from pose_extraction.skeleton import COCO17
 from pose_extraction.topdown import TopdownEstimator
+
+if TYPE_CHECKING:
+    from pose_extraction.openpifpaf import OpenPifPafEstimator
 
 # A joint is found when it is nearer to its place than this share of the longer side of the person's true box.
 PCK_SHARE = 0.1
 # Frames of each scene that are looked at.
 FRAMES = 4
+# Persons of whom fewer joints are in sight need not be found, and count neither for nor against.
+FEWEST_SEEN = 5
+# A box is a person's when both overlap by this much.
+SAME_BOX = 0.5
 
 
-@dataclass
+@dataclass(frozen=True)
 class JointCounts:
     """Joints in sight, and how many of them were found.
 
@@ -28,29 +38,33 @@ class JointCounts:
     total: np.ndarray
     found: np.ndarray
 
-    @classmethod
-    def none(cls) -> "JointCounts":
-        return cls(np.zeros(COCO17.num_joints, np.int64), np.zeros(COCO17.num_joints, np.int64))
-
-    def add(self, found: np.ndarray, truth: FrameTruth, person: int) -> None:
-        """Counts one person's joints; an estimate (17, 2) of NaN is a joint, or a person, that was missed."""
-        box, seen = truth.box[person], truth.visibility[person] == SEEN
-        near = PCK_SHARE * float((box[2:] - box[:2]).max())
-        distance = np.linalg.norm(found - truth.keypoint[person], axis=-1)
-        self.total += seen
-        self.found += seen & (distance <= near)
-
     @property
     def pck(self) -> float:
-        """The share of the joints in sight that were found."""
+        """The share of the joints in sight that were found; those of a person who was missed were not."""
         return float(self.found.sum() / max(self.total.sum(), 1))
 
     @property
     def by_joint(self) -> dict[str, float]:
-        return {
-            name: float(found / max(total, 1))
-            for name, found, total in zip(COCO17.joints, self.found, self.total, strict=True)
-        }
+        """The same, joint by joint."""
+        share = self.found / np.maximum(self.total, 1)
+        return dict(zip(COCO17.joints, share.tolist(), strict=True))
+
+
+@dataclass(frozen=True)
+class BoxCounts:
+    """Persons to be found, how many of them were, and boxes that are nobody's."""
+
+    total: int
+    found: int
+    false: int
+
+    @property
+    def recall(self) -> float:
+        return self.found / max(self.total, 1)
+
+    @property
+    def precision(self) -> float:
+        return self.found / max(self.found + self.false, 1)
 
 
 def unseen_frames(
@@ -70,17 +84,67 @@ def unseen_frames(
             yield scene.frame(int(index))
 
 
+def shown_persons(truth: FrameTruth) -> np.ndarray:
+    """Numbers (K,) of the persons of whom enough is in sight to ask for them."""
+    return np.flatnonzero((truth.visibility == SEEN).sum(-1) >= FEWEST_SEEN)
+
+
+def joint_counts(estimates: Sequence[np.ndarray], truths: Sequence[FrameTruth]) -> JointCounts:
+    """PCK of estimates, over persons and joints in sight.
+
+    Each person is given, best first, the estimate of the frame that has most joints right; no estimate serves two.
+
+    Args:
+        estimates: For each frame (M, 17, 2) in pixels, NaN where a joint was missed.
+        truths: The frames' truths.
+    """
+    total, found = np.zeros(COCO17.num_joints, np.int64), np.zeros(COCO17.num_joints, np.int64)
+    for keypoint, truth in zip(estimates, truths, strict=True):
+        shown = shown_persons(truth)
+        seen = truth.visibility[shown] == SEEN
+        total += seen.sum(0)
+        near = PCK_SHARE * (truth.box[shown, 2:] - truth.box[shown, :2]).max(-1)
+        distance = np.linalg.norm(truth.keypoint[shown, None] - keypoint[None], axis=-1)
+        right = seen[:, None] & (distance <= near[:, None, None])  # (K, M, 17)
+        score = right.sum(-1)
+        while score.size and score.max() > 0:
+            person, estimate = np.unravel_index(score.argmax(), score.shape)
+            found += right[person, estimate]
+            score[person], score[:, estimate] = 0, 0
+    return JointCounts(total, found)
+
+
 def measure_topdown(estimator: TopdownEstimator, scenes: int, *, seed: int = 0) -> JointCounts:
-    """PCK of an estimator that is given the true boxes, over persons of whom five joints or more are in sight."""
-    counts = JointCounts.none()
+    """PCK of an estimator that is given the true boxes."""
+    estimates, truths = [], []
+    batch = estimator.network.batch_size
     for picture, truth in unseen_frames(scenes, seed=seed):
-        shown = [person for person in range(len(truth.box)) if (truth.visibility[person] == SEEN).sum() >= 5]
-        if not shown:
-            continue
-        batch = estimator.network.batch_size
-        for first in range(0, len(shown), batch):
-            group = shown[first : first + batch]
-            keypoint, _ = estimator.estimate(estimator.crop(picture, truth.box[group]))
-            for found, person in zip(keypoint, group, strict=True):
-                counts.add(found, truth, person)
-    return counts
+        box = truth.box[shown_persons(truth)]
+        crops = [estimator.crop(picture, box[first : first + batch]) for first in range(0, len(box), batch)]
+        found = [estimator.estimate(one)[0] for one in crops]
+        estimates.append(np.concatenate([np.zeros((0, COCO17.num_joints, 2)), *found]))
+        truths.append(truth)
+    return joint_counts(estimates, truths)
+
+
+def measure_bottomup(estimator: "OpenPifPafEstimator", scenes: int, *, seed: int = 0) -> JointCounts:
+    """PCK of an estimator that finds persons by itself."""
+    estimates, truths = [], []
+    for picture, truth in unseen_frames(scenes, seed=seed):
+        estimates.append(estimator.estimate([picture])[0][2])
+        truths.append(truth)
+    return joint_counts(estimates, truths)
+
+
+def measure_detector(detector: Detector, scenes: int, *, seed: int = 0) -> BoxCounts:
+    """How many persons a detector finds, and how many more it believes to."""
+    total = found = false = 0
+    for picture, truth in unseen_frames(scenes, seed=seed):
+        box, _ = detector.detect([picture])[0]
+        overlap = box_iou(truth.box[:, None], box[None])
+        shown = shown_persons(truth)
+        total += len(shown)
+        found += int((overlap[shown].max(1, initial=0) >= SAME_BOX).sum())
+        # A box around somebody of whom little is in sight is no mistake.
+        false += int((overlap.max(0, initial=0) < SAME_BOX).sum())
+    return BoxCounts(total, found, false)

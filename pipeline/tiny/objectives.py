@@ -9,6 +9,7 @@ import torch
 from pipeline.rendering.family import TRAIN
 from pipeline.tiny.boxes import DetectorObjective
 from pipeline.tiny.crops import draw_batch
+from pipeline.tiny.fields import FieldsObjective
 from pipeline.tiny.recipes import Recipe
 from pose_extraction import mmlab
 
@@ -65,5 +66,6 @@ def objective_of(recipe: Recipe, seed: int) -> Objective:
     kinds: Mapping[str, Callable[[Recipe, int], Objective]] = {
         "topdown": TopdownObjective,
         "detector": DetectorObjective,
+        "fields": FieldsObjective,
     }
     return kinds[recipe.kind](recipe, seed)

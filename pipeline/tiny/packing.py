@@ -1,10 +1,20 @@
-"""Weights of half precision, as they are shipped."""
+"""Weights of half precision as a file, and the card that says what they are for and how good they are."""
 
+from dataclasses import asdict
 from pathlib import Path
 
 import torch
 
-from pose_extraction.files import atomic_write
+from pipeline.tiny.measuring import BoxCounts, JointCounts
+from pipeline.tiny.recipes import Recipe
+from pose_extraction.errors import UsageError
+from pose_extraction.files import atomic_write, sha256_of
+from pose_extraction.model_zoo import lookup
+from pose_extraction.weights import cached_path
+
+# What a network must reach on people that it has never seen, before it goes into the package.
+LEAST_PCK, LEAST_RECALL, LEAST_PRECISION = 0.9, 0.95, 0.95
+MOST_BYTES = 4_000_000
 
 
 def pack(network: torch.nn.Module, path: Path) -> None:
@@ -21,3 +31,65 @@ def pack(network: torch.nn.Module, path: Path) -> None:
     }
     with atomic_write(path) as file:
         torch.save(state, file)
+
+
+def numbers_of(counts: JointCounts | BoxCounts) -> dict[str, float]:
+    """What was measured, by name."""
+    if isinstance(counts, JointCounts):
+        return {"PCK@0.1": counts.pck, **counts.by_joint}
+    return {"recall": counts.recall, "precision": counts.precision}
+
+
+def ship(recipe: Recipe, weights: Path, counts: JointCounts | BoxCounts, scenes: int) -> Path:
+    """Puts weights into the package, with their card beside them.
+
+    Args:
+        recipe: How they were trained.
+        weights: As `pack` wrote them.
+        counts: How well they do on `scenes` scenes of the testing family.
+        scenes: How many.
+
+    Returns:
+        Where the weights lie now.
+
+    Raises:
+        UsageError: They are too poor, or too large, to be shipped.
+    """
+    numbers = numbers_of(counts)
+    least = {"PCK@0.1": LEAST_PCK, "recall": LEAST_RECALL, "precision": LEAST_PRECISION}
+    poor = [f"{name} {numbers[name]:.3f} < {limit}" for name, limit in least.items() if numbers.get(name, 1.0) < limit]
+    if poor:
+        raise UsageError(
+            f"{weights}: {recipe.name} is too poor to be shipped ({', '.join(poor)} on unseen drawn people); raise its "
+            "steps in pipeline/tiny/recipes.py and train it again"
+        )
+    content = weights.read_bytes()
+    if len(content) > MOST_BYTES:
+        raise UsageError(f"{weights}: {len(content)} bytes are more than the {MOST_BYTES} that may be shipped")
+    target = cached_path(lookup(recipe.name))
+    with atomic_write(target) as file:
+        file.write(content)
+    with atomic_write(target.with_suffix(".md")) as file:
+        file.write(card_of(recipe, target, numbers, scenes).encode())
+    return target
+
+
+def card_of(recipe: Recipe, weights: Path, numbers: dict[str, float], scenes: int) -> str:
+    """The card of a network, Markdown."""
+    settings = ", ".join(f"{key} {value}" for key, value in asdict(recipe).items() if key not in ("name", "package"))
+    rows = "\n".join(f"| {name} | {value:.3f} |" for name, value in numbers.items())
+    return f"""# {recipe.name}
+
+A small network for demonstrations and tests on machines that have no others. It was trained on drawn people alone
+(`pipeline/rendering`) and is no substitute for one that was trained on photographs.
+
+- Trained with `python -m pipeline.tiny train {recipe.name}` (seed 0): {settings}.
+- Weights: half precision, {weights.stat().st_size / 1e6:.2f} MB, SHA-256 {sha256_of(weights)}, Apache-2.0.
+
+On {scenes} scenes of bodies, clothes, movements, places and cameras that training never draws from, four frames each,
+over persons of whom five joints or more are in sight (`python -m pipeline.tiny measure {recipe.name}`):
+
+| measure | value |
+|---|---|
+{rows}
+"""

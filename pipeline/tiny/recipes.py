@@ -1,5 +1,6 @@
 """How each small network is trained: one row each."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -13,8 +14,8 @@ class Recipe:
 
     Args:
         name: The network's.
-        kind: "topdown" or "detector".
-        config: Below `pose_extraction`.
+        kind: "topdown", "detector" or "fields".
+        config: Below `pose_extraction`; of openpifpaf its base network's name.
         steps: Of the optimiser.
         batch: Crops or frames a step.
         rate: Highest learning rate, of AdamW.
@@ -41,8 +42,9 @@ RECIPES: Mapping[str, Recipe] = {
     recipe.name: recipe
     for recipe in (
         Recipe("hrnet-tiny", "topdown", "tiny/hrnet-tiny.yaml", steps=2500, batch=16, rate=1.5e-3),
-        Recipe("vitpose-tiny", "topdown", "tiny/vitpose-tiny.yaml", steps=12000, batch=32, rate=1e-3),
-        Recipe("rtmdet-nano-rendered", "detector", "tiny/rtmdet-nano-rendered.yaml", steps=6000, batch=16, rate=2e-3),
+        Recipe("vitpose-tiny", "topdown", "tiny/vitpose-tiny.yaml", steps=12000, batch=16, rate=7e-4),
+        Recipe("rtmdet-nano-rendered", "detector", "tiny/rtmdet-nano-rendered.yaml", steps=4000, batch=8, rate=2e-3),
+        Recipe("openpifpaf-tiny", "fields", "shufflenetv2k-tiny", steps=8000, batch=8, rate=1e-3),
     )
 }
 
@@ -56,3 +58,11 @@ def recipe_named(name: str) -> Recipe:
     if name not in RECIPES:
         raise UsageError(f"there is no small network {name!r}; choose one of {', '.join(RECIPES)}")
     return RECIPES[name]
+
+
+def rate_at(recipe: Recipe, step: int) -> float:
+    """The learning rate of a step: a rise, then a cosine down to a hundredth."""
+    if step < recipe.warmup:
+        return recipe.rate * (step + 1) / recipe.warmup
+    share = (step - recipe.warmup) / max(recipe.steps - recipe.warmup, 1)
+    return recipe.rate * (0.01 + 0.99 * (0.5 + 0.5 * math.cos(math.pi * share)))

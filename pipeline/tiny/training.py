@@ -4,7 +4,6 @@ python -m pipeline.tiny train hrnet-tiny
 """
 
 import copy
-import math
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
@@ -16,7 +15,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from pipeline.tiny.objectives import Objective, objective_of
-from pipeline.tiny.recipes import Recipe
+from pipeline.tiny.recipes import Recipe, rate_at
 from pose_extraction.backends import cpu_has_bf16
 from pose_extraction.checkpoints import load_plain
 from pose_extraction.errors import TrainingError
@@ -39,14 +38,6 @@ class _Steps(Dataset[tuple[np.ndarray, ...]]):
     def __getitem__(self, step: int) -> tuple[np.ndarray, ...]:
         cv2.setNumThreads(1)
         return self._objective.batch(self._seed, step)
-
-
-def rate_at(recipe: Recipe, step: int) -> float:
-    """The learning rate of a step: a rise, then a cosine down to a hundredth."""
-    if step < recipe.warmup:
-        return recipe.rate * (step + 1) / recipe.warmup
-    share = (step - recipe.warmup) / max(recipe.steps - recipe.warmup, 1)
-    return recipe.rate * (0.01 + 0.99 * (0.5 + 0.5 * math.cos(math.pi * share)))
 
 
 def train(
