@@ -1,6 +1,7 @@
 """Where a run's weights begin when not at random: an earlier run, on other classes perhaps, or MotionBERT's files."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from pose_extraction.checkpoints import apply_state_dict
 from pose_extraction.errors import UsageError, WeightsError
@@ -11,6 +12,14 @@ from recognition.motionbert import load_motionbert, motionbert_sizes
 from recognition.recognizer import Recognizer
 from recognition.settings import ModelSettings
 
+if TYPE_CHECKING:
+    from recognition.pretraining.encoder import Pretrained
+
+# What a network has to be shown as it was in its pre-training, where a config does not say otherwise.
+_READING = (
+    "num_frames", "max_frames", "max_persons", "resample", "placement", "part_range_train", "part_min_frames",
+    "part_test", "rotation", "random_move",
+)  # fmt: skip
 # The head's last layer, one row a class.
 _CLASSES = "head.fc2."
 
@@ -25,17 +34,44 @@ def earlier_run(init: str) -> runs.Trained | None:
     return runs.load_run(path) if runs.is_run_file(path) else None
 
 
-def fitting_settings(init: str) -> tuple[ModelSettings, str]:
-    """The model and the joint layout that weights ask for.
+def pretrained_encoder(init: str) -> "Pretrained | None":
+    """The pre-trained encoder that `init` names; None where it is something else.
+
+    Raises:
+        WeightsError: It is damaged.
+        UsageError: It is a recurrent one.
+    """
+    # Pre-training is built on what this file is a part of.
+    from recognition.pretraining.encoder import is_pretrained, load_pretrained
+
+    path = Path(init)
+    if not is_pretrained(path):
+        return None
+    found = load_pretrained(path)
+    if found.settings.method != "mamp":
+        raise UsageError(
+            f"{init}: {found.settings.method}'s encoder is recurrent, and no backbone of a recognizer; fine-tune it "
+            f"with `skelpipe evaluate {init} --protocol finetune`, or start from an encoder of method=mamp"
+        )
+    return found
+
+
+def fitting_settings(init: str) -> tuple[ModelSettings, str, dict[str, Any]]:
+    """The model and the joint layout that weights ask for, and settings of data that they were pre-trained with.
 
     Raises:
         WeightsError: They are missing, damaged, or neither a run's nor MotionBERT's.
+        UsageError: They are of an encoder that no recognizer has.
     """
+    pretrained = pretrained_encoder(init)
+    if pretrained is not None:
+        data = pretrained.settings.data
+        return pretrained.settings.model, pretrained.layout, {name: getattr(data, name) for name in _READING}
     earlier = earlier_run(init)
     if earlier is None:
         # MotionBERT was trained with zeros in the place of joints that were not seen.
-        return ModelSettings(backbone="dstformer", unseen="embed", **motionbert_sizes(Path(init))), H36M17.name
-    return earlier.settings.model, earlier.layout
+        return ModelSettings(backbone="dstformer", unseen="embed", **motionbert_sizes(Path(init))), H36M17.name, {}
+    return earlier.settings.model, earlier.layout, {}
 
 
 def initialise(recognizer: Recognizer, init: str, *, label_names: list[str]) -> str:
@@ -55,6 +91,15 @@ def initialise(recognizer: Recognizer, init: str, *, label_names: list[str]) -> 
         WeightsError: Missing, damaged, or of a network of another size.
         UsageError: Weights of MotionBERT for another backbone.
     """
+    pretrained = pretrained_encoder(init)
+    if pretrained is not None:
+        try:
+            taken = apply_state_dict(
+                recognizer.backbone, pretrained.encoder.network.state_dict(), source=pretrained.path, ignore=()
+            ).loaded
+        except WeightsError as error:
+            raise WeightsError(f"{error}; leave the model to the run with model=auto") from error
+        return f"{pretrained.path}: {taken} tensors of the pre-trained encoder taken; the head begins at random"
     earlier = earlier_run(init)
     if earlier is None:
         if not isinstance(recognizer.backbone, DSTFormer):

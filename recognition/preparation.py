@@ -9,6 +9,7 @@ import torch
 
 from pose_extraction.backends import cpu_has_bf16
 from pose_extraction.errors import BackendError, UsageError
+from recognition.backbones import baselines
 from recognition.clips import ClipSet, hold_out, newest_skeleton_file, open_clips, training_indices
 from recognition.dataset import layout_of_model
 from recognition.initialising import fitting_settings
@@ -97,7 +98,10 @@ def prepare(settings: RunSettings) -> Prepared:
     fitting: ModelSettings | None = None
     notes: list[str] = []
     if settings.init is not None:
-        fitting, layout_name = fitting_settings(settings.init)
+        fitting, layout_name, reading = fitting_settings(settings.init)
+        data = data.model_copy(
+            update={name: value for name, value in reading.items() if name not in data.model_fields_set}
+        )
         if data.model_layout == "auto":
             data = data.model_copy(update={"model_layout": layout_name})
         elif data.model_layout != layout_name:
@@ -135,6 +139,11 @@ def prepare(settings: RunSettings) -> Prepared:
     device = resolve_device(training.device)
     model = choose_model(settings.model, fitting, clips=len(chosen), cuda=device.startswith("cuda"))
     check_lengths(data, model)
+    if training.layer_decay < 1 and model.backbone != "segments":
+        raise UsageError(
+            f"training.layer_decay={training.layer_decay} is for model.backbone=segments, not for "
+            f"{model.backbone}; leave it out"
+        )
     rate = PAPER_LR * PAPER_DIM / (model.dim or PAPER_DIM)
     choices = {
         "device": device,
@@ -150,6 +159,7 @@ def prepare(settings: RunSettings) -> Prepared:
             f"{settings.init}: was trained on {data.model_layout}, which cannot be made of {clips.layout.name} in "
             f"{clips.dimensions}D, the joints of {path}; start from other weights, or without --init"
         ) from error
+    baselines.check_baseline(settings, layout=layout.name, dimensions=clips.dimensions)
     folder = data.keypoint_files
     resolved = settings.model_copy(
         update={
@@ -202,6 +212,8 @@ def choose_model(wanted: ModelSettings, fitting: ModelSettings | None, *, clips:
     if wanted.backbone == "segments":
         # A segment already holds the frames before.
         sizes.pop("motion", None)
+    if wanted.backbone in baselines.NAMES and size == "small":
+        sizes = dict(baselines.SMALL[wanted.backbone])
     return wanted.model_copy(update=sizes | given | {"size": size, "unseen": unseen})
 
 

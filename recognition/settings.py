@@ -50,10 +50,11 @@ class DataSettings(Strict):
     resample: Literal["nearest", "linear"] = Field(
         "nearest", description="how num_frames are made of a clip's: by choosing frames, or between neighbouring ones"
     )
-    placement: Literal["box", "first_frame", "aligned"] = Field(
+    placement: Literal["box", "frame", "first_frame", "aligned"] = Field(
         "box",
-        description="where a person lies: in a square about the clip's box; or, in 3D and in the file's unit, from the "
-        "first person's spine in its first frame (MAMP), or in every frame, upright and facing the same way (2s-AGCN)",
+        description="where a person lies: in a square about the clip's box; in the frame, whose sides are [-1, 1]; or, "
+        "in 3D and in the file's unit, from the first person's spine in its first frame (MAMP), or in every frame, "
+        "upright and facing the same way (2s-AGCN)",
     )
     shear: float = Field(0.0, ge=0, lt=1, description="training clips are sheared by up to this, as other views would")
     rotation: float = Field(0.0, ge=0, description="training clips in 3D are turned by up to this, in radians an axis")
@@ -89,7 +90,9 @@ class ModelSettings(Strict):
         description="sizes that are not given: the paper's of that backbone, or small ones; auto: those of the weights "
         "to start from, or by the number of clips and the machine",
     )
-    backbone: Literal["dstformer", "transformer", "sttformer", "segments"] = "dstformer"
+    backbone: Literal[
+        "dstformer", "transformer", "sttformer", "segments", "stgcnpp", "aagcn", "ctrgcn", "poseconv3d"
+    ] = "dstformer"
     dim: int | None = Field(None, ge=8, description="C_f, width of the backbone")
     depth: int | None = Field(None, ge=1, description="N, number of blocks")
     heads: int | None = Field(None, ge=1, description="h")
@@ -150,6 +153,9 @@ class TrainingSettings(Strict):
     backbone_lr: float | Auto = Field(1e-4, description="auto: 1e-4 at the paper's width, higher for narrower ones")
     head_lr: float = Field(1e-3, gt=0)
     weight_decay: float = Field(0.01, ge=0)
+    layer_decay: float = Field(
+        1.0, gt=0, le=1, description="learning rate of a block over that of the next one (backbone segments)"
+    )
     schedule: Literal["exponential", "cosine"] = "exponential"
     lr_decay: float = Field(0.99, gt=0, le=1, description="factor of the exponential schedule, once an epoch")
     warmup_epochs: int = Field(0, ge=0)

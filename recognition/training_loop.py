@@ -5,7 +5,9 @@ from typing import Any, Literal
 
 import torch
 from lightning_fabric import Fabric
+from torch import nn
 
+from recognition.backbones.segments import SegmentTransformer
 from recognition.batches import Batch
 from recognition.batching import ClipBatches
 from recognition.dataset import SkeletonDataset
@@ -134,14 +136,29 @@ class Training(Loop):
     def _build_optimizer(self) -> torch.optim.Optimizer:
         recognizer = self.objective.recognizer
         head = [parameter for name, parameter in recognizer.named_parameters() if not name.startswith("backbone.")]
+        layers = self._layers()
+        # Of the learning rate of each group of parameters: a layer's is `layer_decay` of the next one's.
+        self.scales = [self.settings.layer_decay ** (len(layers) - place) for place in range(len(layers))]
+        if len(layers) == 1:
+            self.scales = [1.0]
         return torch.optim.AdamW(
             [
-                {"params": list(recognizer.backbone.parameters()), "lr": self.rates[0]},
+                *({"params": layer, "lr": self.rates[0]} for layer in layers),
                 {"params": head, "lr": self.rates[1]},
             ],
             weight_decay=self.settings.weight_decay,
             fused=True,
         )
+
+    def _layers(self) -> list[list[nn.Parameter]]:
+        """The backbone's parameters, by layer where learning rates differ between them."""
+        backbone = self.objective.recognizer.backbone
+        if self.settings.layer_decay == 1 or not isinstance(backbone, SegmentTransformer):
+            return [list(backbone.parameters())]
+        layers: list[list[nn.Parameter]] = [[] for _ in range(len(backbone.blocks) + 1)]
+        for name, parameter in backbone.named_parameters():
+            layers[backbone.layer_of(name)].append(parameter)
+        return layers
 
     def _restore(self, checkpoint: dict[str, Any]) -> None:
         super()._restore(checkpoint)
@@ -173,7 +190,8 @@ class Training(Loop):
     def _set_rates(self, progress: float) -> dict[str, float]:
         factor = learning_rate_factor(self.settings, self.position.epoch, progress)
         rates = (self.rates[0] * factor, self.rates[1] * factor)
-        for group, rate in zip(self.optimizer.param_groups, rates, strict=True):
+        of_groups = (*(rates[0] * scale for scale in self.scales), rates[1])
+        for group, rate in zip(self.optimizer.param_groups, of_groups, strict=True):
             group["lr"] = rate
         return {"lr_backbone": rates[0], "lr_head": rates[1]}
 

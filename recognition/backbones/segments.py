@@ -94,6 +94,13 @@ class SegmentTransformer(Backbone):
         self.norm = nn.LayerNorm(dim, eps=EPSILON)
         self.apply(begin_xavier)
 
+    def layer_of(self, name: str) -> int:
+        """Which layer a parameter is of: 0 for the embeddings, then the blocks from 1 on."""
+        first, _, rest = name.partition(".")
+        if first == "blocks":
+            return int(rest.partition(".")[0]) + 1
+        return len(self.blocks) if first == "norm" else 0
+
     def embed(self, x: torch.Tensor, masked: torch.Tensor | None = None) -> torch.Tensor:
         """Embedded segments with their places (eq. 7): (S, T, V, C) to (S, T_e, V, C_e).
 

@@ -73,12 +73,10 @@ class Encoder(nn.Module):
 
     def depth_of(self, name: str) -> int:
         """Which layer a parameter is of, by its name here: 0 for embeddings, then the blocks from 1 on."""
-        parts = name.split(".")
-        if "blocks" in parts:
-            return int(parts[parts.index("blocks") + 1]) + 1
-        if parts[-1].startswith(("weight_", "bias_")):
-            return int(parts[2]) + 1
-        return self.depth if parts[1] == "norm" and isinstance(self.network, SegmentTransformer) else 0
+        own = name.removeprefix("network.")
+        if isinstance(self.network, SegmentTransformer):
+            return self.network.layer_of(own)
+        return 0 if own.startswith("norm.") else int(own.split(".")[1]) + 1
 
     @property
     def depth(self) -> int:

@@ -4,9 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.settings import ExtractSettings, find_config, parse_settings, read_config, shipped_configs
+from pipeline.settings import ExtractSettings, find_config, parse, parse_settings, read_config, shipped_configs
 from pipeline.sweep_settings import read_sweep
 from pose_extraction.errors import UsageError
+from recognition.pretraining.settings import PretrainSettings
 from recognition.settings import RunSettings
 
 
@@ -37,6 +38,10 @@ def test_every_shipped_config_is_valid_and_says_how_to_use_it(path):
     if name.startswith("ablations/"):
         assert read_sweep(name).rows
         assert path.read_text().startswith(f"# skelpipe sweep {name} ")
+        return
+    if name.startswith(("mamp/", "pcm3/")) and name != "mamp/finetune":
+        assert parse(read_config(name, PretrainSettings), PretrainSettings, place=name)
+        assert path.read_text().startswith(f"# skelpipe pretrain {name} ")
         return
     extracts = name.startswith("extract/")
     assert read_config(name, ExtractSettings if extracts else RunSettings)
