@@ -150,6 +150,13 @@ def test_explanations_glow_and_leave_a_figure_beside_the_overlay(ask: Ask, walke
         assert difference.max() > 80
 
 
+def test_an_overlay_that_cannot_be_written_costs_itself_alone(ask: Ask, walkers: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"")
+    answer, *persons, failed = ask(walkers, overlay=tmp_path / "file" / "told.mp4")
+    assert answer.label in LABEL_NAMES and all(one.label in LABEL_NAMES for one in persons)
+    assert failed.failed and "the overlay was not written: " in str(failed.reason)
+
+
 def test_several_videos_have_a_folder_of_overlays(ask: Ask, clips: Path, tmp_path: Path) -> None:
     ask(clips, overlay=tmp_path / "overlays")
     drawn = {path.relative_to(tmp_path / "overlays").with_suffix("").as_posix() for path in tmp_path.rglob("*.mp4")}
