@@ -127,7 +127,7 @@ def open_sources(
     trained = load_run(subject.path)
     clips = clips_for(trained, files[0], skip_bad=skip_bad)
     if split is None:
-        split = split_to_test(clips, trained)
+        split = split_to_test(clips, trained.settings.data)
     indices = np.arange(len(clips)) if split == ALL_CLIPS and split not in clips.splits else split_indices(clips, split)
     empty = [clip for clip in clips.left_out if clip.empty and (split == ALL_CLIPS or split in clip.splits)]
     labels = matched_labels(

@@ -5,8 +5,8 @@ import json
 import multiprocessing
 import os
 import shutil
-from collections.abc import Callable, Iterable
-from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -64,29 +64,45 @@ def train_all(
 
     Args:
         jobs: The runs.
-        at_once: Processes at a time.
+        at_once: Processes at a time; one alone is this one.
         devices: Which take turns, such as "cuda:0" and "cuda:1"; "auto" leaves each run its own.
         done: Told of every run that ends, with the reason if it failed: the others go on.
+
+    Raises:
+        KeyboardInterrupt: A signal came; what was trained is saved.
     """
     listed = list(jobs)
-    threads = max(1, len(os.sched_getaffinity(0)) // at_once)
     shared = {job.shared: job for job in listed if job.shared is not None and not is_begun(job.folder)}
+    for wave, until_phase_two in ((list(shared.values()), True), (listed, False)):
+        given = [(job, devices[number % len(devices)], until_phase_two) for number, job in enumerate(wave)]
+        for job, end in _together(given, at_once) if at_once > 1 else ((one[0], _train(*one)) for one in given):
+            if end.stopped:
+                raise KeyboardInterrupt
+            if not until_phase_two:
+                done(job, end.reason)
+
+
+def _together(given: list[tuple[Job, str, bool]], at_once: int) -> Iterator[tuple[Job, "_End"]]:
+    """Runs as they end, several at a time, each in a process of its own."""
+    threads = max(1, len(os.sched_getaffinity(0)) // at_once)
     # A process that forks from one in which a network has run may hang.
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(at_once, mp_context=context, max_tasks_per_child=1) as pool:
+    pool = ProcessPoolExecutor(at_once, mp_context=context, max_tasks_per_child=1)
+    try:
+        futures = {pool.submit(_train, *one, threads=threads): one[0] for one in given}
+        for future in as_completed(futures):
+            yield futures[future], future.result()
+    finally:
+        # Those that have begun end, or save and stop where the signal reached them; the others do not begin.
+        pool.shutdown(cancel_futures=True)
 
-        def submitted(job: Job, number: int, until_phase_two: bool) -> Future[str | None]:
-            device = devices[number % len(devices)]
-            return pool.submit(_train, job, device, threads, until_phase_two)
 
-        firsts = {submitted(job, number, True): job for number, job in enumerate(shared.values())}
-        for future in as_completed(firsts):
-            reason = future.result()
-            if reason is not None:
-                done(firsts[future], f"phase one: {reason}")
-        rest = {submitted(job, number, False): job for number, job in enumerate(listed)}
-        for future in as_completed(rest):
-            done(rest[future], future.result())
+@dataclass(frozen=True)
+class _End:
+    """How a training ended: well, with a reason, or stopped by a signal."""
+
+    reason: str | None = None
+    stopped: bool = False
 
 
 def is_begun(folder: Path) -> bool:
@@ -109,34 +125,42 @@ def is_done(settings: RunSettings) -> bool:
     return bool(content["epoch"] >= sum(epochs))
 
 
-def _train(job: Job, device: str, threads: int, until_phase_two: bool) -> str | None:
-    """In a process of its own; gives the reason of a failure."""
+def _train(job: Job, device: str, until_phase_two: bool, *, threads: int | None = None) -> _End:
     import torch
 
-    from recognition.training import train
+    from recognition.training import TrainingStopped, train
 
-    torch.set_num_threads(threads)
+    if threads is not None:
+        torch.set_num_threads(threads)
     settings = job.settings
     if device != "auto":
         training = settings.training.model_copy(update={"device": device})
         settings = settings.model_copy(update={"training": training})
     try:
         if until_phase_two:
-            assert job.shared is not None
-            ours = settings.model_copy(update={"out": str(job.shared)})
-            epochs = settings.training.phase1_epochs
-            assert isinstance(epochs, int)
-            if not (is_begun(job.shared) and runs.load(job.shared / runs.LAST)["epoch"] >= epochs):
-                train(ours, resume=job.shared if is_begun(job.shared) else None, stop_after=epochs)
-            return None
-        if is_done(settings):
-            return None
-        if not is_begun(job.folder) and job.shared is not None:
-            _copy(job.shared, job.folder)
-        train(settings, resume=job.folder if is_begun(job.folder) else None)
+            _train_phase_one(settings, job.shared)
+        elif not is_done(settings):
+            if not is_begun(job.folder) and job.shared is not None and is_begun(job.shared):
+                _copy(job.shared, job.folder)
+            train(settings, resume=job.folder if is_begun(job.folder) else None)
+    except TrainingStopped:
+        return _End(stopped=True)
     except SkelpipeError as error:
-        return str(error)
-    return None
+        return _End(str(error))
+    return _End()
+
+
+def _train_phase_one(settings: RunSettings, shared: Path | None) -> None:
+    """Trains a run that rows have in common up to phase two, or ends it."""
+    from recognition.training import train
+
+    epochs = settings.training.phase1_epochs
+    assert shared is not None and isinstance(epochs, int)
+    if not is_begun(shared) or runs.load(shared / runs.LAST)["epoch"] < epochs:
+        # With MaskCLR's objective even if no row that shares it has another: the prototypes are filled in its last epoch.
+        training = settings.training.model_copy(update={"objective": "maskclr"})
+        ours = settings.model_copy(update={"out": str(shared), "training": training})
+        train(ours, resume=shared if is_begun(shared) else None, stop_after=epochs)
 
 
 def _copy(shared: Path, folder: Path) -> None:

@@ -31,6 +31,7 @@ from recognition.transforms import (
     to_body,
     to_camera,
     to_first_frame,
+    to_frame,
 )
 
 AUTO_FLIP = 0.5
@@ -105,7 +106,10 @@ def check_placement(clips: ClipSet, settings: DataSettings) -> None:
     Raises:
         UsageError: They are asked for.
     """
-    if settings.placement != "box" and (clips.dimensions != 3 or clips.layout.name != NTU25.name):
+    if settings.placement == "frame":
+        if clips.dimensions != 2:
+            raise UsageError(f"{clips.path}: data.placement=frame is for joints in 2D; set data.placement=box")
+    elif settings.placement != "box" and (clips.dimensions != 3 or clips.layout.name != NTU25.name):
         raise UsageError(
             f"{clips.path}: data.placement={settings.placement} is for {NTU25.name} in 3D, and this file has "
             f"{clips.layout.name} in {clips.dimensions}D; set data.placement=box"
@@ -217,6 +221,8 @@ class SkeletonDataset(Dataset[Sample]):
             ratio = rng.uniform(*settings.scale_range_train)
         if settings.placement == "box":
             placed = crop_scale(keypoint, score, ratio)
+        elif settings.placement == "frame" and clip.size is not None:
+            placed = to_frame(keypoint, score, clip.size)
         else:
             placed = np.where((score > 0)[..., None], keypoint, np.float32(0))
         placed, score = self._perturb("model", placed, score, clip)

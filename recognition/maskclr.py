@@ -84,7 +84,7 @@ class MaskCLR(nn.Module):
         self.seed = seed
         self.label_smoothing = label_smoothing
         joints, channels = recognizer.backbone.num_joints, recognizer.backbone.dim_representation
-        hidden = recognizer.head.fc1.out_features
+        hidden = recognizer.head.fc2.in_features
         width = {"joints": joints * channels, "mean": channels, "hidden": hidden}[settings.representation]
         self.register_buffer("prototypes", torch.zeros(num_classes, width))
         self.register_buffer("known", torch.zeros(num_classes, dtype=torch.bool))

@@ -73,6 +73,32 @@ class Head(nn.Module):
         return self.fc2(self.hidden(pooled, keep_statistics=keep_statistics))
 
 
+class PlainHead(nn.Module):
+    """The mean over joints and one linear layer, as the convolutional baselines have it.
+
+    Args:
+        num_joints: V.
+        channels: C_r.
+        num_classes: K.
+    """
+
+    def __init__(self, num_joints: int, channels: int, num_classes: int) -> None:
+        super().__init__()
+        self.num_joints = num_joints
+        self.fc2 = nn.Linear(channels, num_classes)
+        nn.init.normal_(self.fc2.weight, std=0.01)
+        nn.init.zeros_(self.fc2.bias)
+
+    def hidden(self, pooled: torch.Tensor, *, keep_statistics: bool = True) -> torch.Tensor:
+        """(N, C_r) of (N, V * C_r); there are no statistics to keep."""
+        return pooled.unflatten(1, (self.num_joints, -1)).mean(dim=1)
+
+    def forward(self, pooled: torch.Tensor, *, keep_statistics: bool = True) -> torch.Tensor:
+        """Logits (N, K) of pooled representations (N, V * C_r)."""
+        logits: torch.Tensor = self.fc2(self.hidden(pooled))
+        return logits
+
+
 class Recognizer(nn.Module):
     """Backbone and head.
 
@@ -86,7 +112,12 @@ class Recognizer(nn.Module):
     def __init__(self, backbone: Backbone, num_classes: int, *, hidden: int = 2048, dropout: float = 0.5) -> None:
         super().__init__()
         self.backbone = backbone
-        self.head = Head(backbone.num_joints * backbone.dim_representation, num_classes, hidden)
+        joints, channels = backbone.num_joints, backbone.dim_representation
+        self.head: Head | PlainHead = (
+            PlainHead(joints, channels, num_classes)
+            if backbone.plain_head
+            else Head(joints * channels, num_classes, hidden)
+        )
         self.dropout = dropout
 
     @property

@@ -88,6 +88,13 @@ def to_camera(keypoint: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     return keypoint * np.float32(2 / max(size)) - np.float32(1)
 
 
+def to_frame(keypoint: np.ndarray, score: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """What `to_camera` made of pixels, to [-1, 1] over width and height each, zeros where not seen (PYSKL's way)."""
+    height, width = size
+    scale = np.array([max(size) / width, max(size) / height], np.float32)
+    return np.where((score > 0)[..., None], (keypoint + 1) * scale - 1, np.float32(0))
+
+
 def to_body(keypoint: np.ndarray) -> np.ndarray:
     """3D coordinates to units of the clip's extent: its box's longest side becomes 1.
 

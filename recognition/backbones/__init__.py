@@ -1,10 +1,11 @@
-"""The three networks that MaskCLR is combined with, and MAMP's, chosen by name."""
+"""The three networks that MaskCLR is combined with, MAMP's, and the baselines, chosen by name."""
 
 from collections.abc import Callable
 from typing import Any
 
 from pose_extraction.errors import UsageError
 from recognition.backbones.base import Backbone
+from recognition.backbones.baselines import NAMES, build_baseline
 from recognition.backbones.dstformer import DSTFormer
 from recognition.backbones.segments import SegmentTransformer
 from recognition.backbones.sttformer import STTFormer, channel_plan
@@ -18,7 +19,7 @@ def build_backbone(settings: ModelSettings, *, num_joints: int, channels: int) -
     What is None takes the paper's size: `dim` 512, `depth` 5, `heads` 8 (STTFormer 3), `mlp_ratio` 2 (transformer 4),
     `dim_representation` 512 (STTFormer `dim`, the channels of its last block), `tuple_length` 3. STTFormer's blocks
     widen from `dim` / 4 to `dim` (`channel_plan`). The transformer over segments takes MAMP's: `dim` 256, `depth` 8,
-    `heads` 8, `mlp_ratio` 4, `segment_frames` 4.
+    `heads` 8, `mlp_ratio` 4, `segment_frames` 4. Baselines are in `baselines`.
 
     Args:
         settings: Name and sizes.
@@ -120,6 +121,7 @@ _BUILDERS: dict[str, Callable[[ModelSettings, int, int], Backbone]] = {
     "transformer": _build_transformer,
     "sttformer": _build_sttformer,
     "segments": build_segments,
+    **{name: build_baseline for name in NAMES},
 }
 
 

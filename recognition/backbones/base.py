@@ -20,6 +20,9 @@ class Backbone(nn.Module, ABC):
         motion_channels: C, when the network is also told how far each joint moved (`motion`); 0 when it is not.
     """
 
+    # Whether a recognizer has one linear layer to the classes, and not the paper's head.
+    plain_head = False
+
     def __init__(
         self, *, num_joints: int, max_frames: int, dim: int, dim_representation: int, motion_channels: int = 0
     ) -> None:

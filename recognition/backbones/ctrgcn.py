@@ -1,0 +1,114 @@
+"""CTR-GCN: a graph of its own for every channel, refined from a shared one by what each clip's joints differ in.
+
+Ten blocks of 64 to 256 channels. With 17 joints, 3 input channels and a linear layer to 60 classes it has 1,436,394
+parameters, the mask token's not counted. As published it has 102 more: the normalisation of its input knows the first
+person from the second there, while here all persons are encoded alike.
+"""
+
+import torch
+from torch import nn
+
+from recognition.backbones.graph import GraphBackbone, TemporalConvolution, residual_path, spatial_graph, stage_plan
+
+WIDTH, DEPTH = 64, 10
+KERNEL, DILATIONS = 5, (1, 2)
+
+
+class RefinedGraph(nn.Module):
+    """Joints mixed by a shared graph that each channel refines by the differences of joints (eq. 3 of CTR-GCN)."""
+
+    def __init__(self, channels: int, out_channels: int) -> None:
+        super().__init__()
+        reduced = 8 if channels <= 16 else channels // 8
+        self.from_joint = nn.Conv2d(channels, reduced, 1)
+        self.to_joint = nn.Conv2d(channels, reduced, 1)
+        self.values = nn.Conv2d(channels, out_channels, 1)
+        self.refine = nn.Conv2d(reduced, out_channels, 1)
+
+    def forward(self, x: torch.Tensor, graph: torch.Tensor, share: torch.Tensor) -> torch.Tensor:
+        """(S, C', T, V) of (S, C, T, V); entry [u, v] of the graph (V, V) weighs what joint u takes from joint v."""
+        here, there = self.from_joint(x).mean(dim=2), self.to_joint(x).mean(dim=2)  # (S, C_r, V)
+        difference = torch.tanh(here[..., :, None] - there[..., None, :])
+        graphs = self.refine(difference) * share + graph  # (S, C', V, V)
+        return torch.einsum("scuv,sctv->sctu", graphs, self.values(x))
+
+
+class RefinedGraphConvolution(nn.Module):
+    """The sum over three graphs, added to what came in."""
+
+    def __init__(self, channels: int, out_channels: int) -> None:
+        super().__init__()
+        graph = spatial_graph()
+        self.graph = nn.Parameter(graph)
+        self.share = nn.Parameter(torch.zeros(1))
+        self.parts = nn.ModuleList(RefinedGraph(channels, out_channels) for _ in graph)
+        self.norm = nn.BatchNorm2d(out_channels)
+        # Small, so that a block begins as little more than what goes around it.
+        nn.init.constant_(self.norm.weight, 1e-6)
+        self.down: nn.Module = nn.Identity()
+        if channels != out_channels:
+            self.down = nn.Sequential(nn.Conv2d(channels, out_channels, 1), nn.BatchNorm2d(out_channels))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        mixed = torch.stack(
+            [part(x, graph, self.share) for part, graph in zip(self.parts, self.graph, strict=True)]
+        ).sum(dim=0)
+        return torch.relu(self.norm(mixed) + self.down(x))
+
+
+class TemporalBranches(nn.Module):
+    """Four branches side by side: two dilations, the largest of three frames, and each frame alone."""
+
+    def __init__(self, channels: int, stride: int) -> None:
+        super().__init__()
+        width = channels // (len(DILATIONS) + 2)
+
+        def narrowed() -> list[nn.Module]:
+            return [nn.Conv2d(channels, width, 1), nn.BatchNorm2d(width), nn.ReLU()]
+
+        self.branches = nn.ModuleList(
+            nn.Sequential(*narrowed(), TemporalConvolution(width, width, KERNEL, stride=stride, dilation=dilation))
+            for dilation in DILATIONS
+        )
+        largest = nn.MaxPool2d((3, 1), (stride, 1), (1, 0))
+        self.branches.append(nn.Sequential(*narrowed(), largest, nn.BatchNorm2d(width)))
+        alone = nn.Conv2d(channels, width, 1, stride=(stride, 1))
+        self.branches.append(nn.Sequential(alone, nn.BatchNorm2d(width)))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.cat([branch(x) for branch in self.branches], dim=1)
+
+
+class Block(nn.Module):
+    """Joints, then time, added to what came in."""
+
+    def __init__(self, channels: int, out_channels: int, stride: int, *, first: bool = False) -> None:
+        super().__init__()
+        self.joints = RefinedGraphConvolution(channels, out_channels)
+        self.time = TemporalBranches(out_channels, stride)
+        self.residual = residual_path(channels, out_channels, stride, first=first)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        mixed = self.time(self.joints(x))
+        return torch.relu(mixed if self.residual is None else mixed + self.residual(x))
+
+
+class CTRGCN(GraphBackbone):
+    """The network.
+
+    Args:
+        channels: C of the input.
+        width: Channels of the first block.
+        depth: Number of blocks.
+        max_frames: Longest sequence.
+    """
+
+    def __init__(self, *, channels: int, width: int = WIDTH, depth: int = DEPTH, max_frames: int = 300) -> None:
+        plan = stage_plan(width, depth)
+        blocks = [Block(channels, width, 1, first=True), *(Block(*sizes) for sizes in plan)]
+        super().__init__(
+            channels=channels,
+            blocks=blocks,
+            dim_representation=plan[-1][1] if plan else width,
+            max_frames=max_frames,
+        )

@@ -1,0 +1,127 @@
+"""What all baselines have in common: they train by cross-entropy, run on every engine, and refuse what they lack."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from made_motions import write_motions
+
+from pose_extraction.errors import UsageError
+from recognition.backbones import build_backbone
+from recognition.backbones.baselines import NAMES, SMALL
+from recognition.batches import Batch
+from recognition.inference import network_for, place
+from recognition.preparation import prepare
+from recognition.recognizer import PlainHead, Recognizer
+from recognition.settings import DataSettings, ModelSettings, RunSettings, TrainingSettings
+from recognition.training import train
+
+SIZES = {"poseconv3d": {"dim": 4}}
+
+
+def small(name: str) -> Recognizer:
+    torch.manual_seed(0)
+    settings = ModelSettings(backbone=name, max_frames=100, **SIZES.get(name, {"dim": 12}))  # type: ignore[arg-type]
+    return Recognizer(build_backbone(settings, num_joints=17, channels=3), 4, dropout=0.0)
+
+
+def batch_of(frames: int = 10) -> Batch:
+    generator = torch.Generator().manual_seed(1)
+    person_mask = torch.tensor([[True, True], [True, False], [True, True]])
+    keypoint = torch.rand(3, 2, frames, 17, 3, generator=generator) * person_mask[:, :, None, None, None]
+    ones = torch.ones(3, frames, dtype=torch.bool)
+    return Batch(keypoint, person_mask, ones, torch.tensor([0, 1, 2]), torch.arange(3), ("a", "b", "c"))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_clip_s_answer_does_not_depend_on_its_batch_nor_on_who_is_absent(name: str) -> None:
+    recognizer, batch = small(name).eval(), batch_of()
+    with torch.inference_mode():
+        whole = recognizer(batch)
+        alone = recognizer(
+            Batch(
+                batch.keypoint[1:2, :1],
+                batch.person_mask[1:2, :1],
+                batch.frame_mask[1:2],
+                batch.label[1:2],
+                batch.index[1:2],
+                ("b",),
+            )
+        )
+    torch.testing.assert_close(whole[1:2], alone, rtol=1e-4, atol=1e-5)
+    assert isinstance(recognizer.head, PlainHead)
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("frames", [10, 7])
+def test_onnx_gives_what_torch_gives_for_any_number_of_frames(name: str, frames: int) -> None:
+    recognizer, batch = small(name).eval(), batch_of(frames)
+    features, logits = network_for(recognizer, place("cpu", "onnxruntime", "fp32"))(batch)
+    with torch.inference_mode():
+        expected_features, expected = recognizer.features(batch)
+    np.testing.assert_allclose(logits, expected, rtol=1e-3, atol=1e-4)
+    np.testing.assert_allclose(features, expected_features, rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_they_know_neither_masks_nor_attention(name: str) -> None:
+    backbone = small(name).backbone
+    for asked in ({"masked": torch.zeros(1, 4, 17, dtype=torch.bool)}, {"return_attention": True}):
+        with pytest.raises(ValueError, match="cross-entropy"):
+            backbone.encode(torch.zeros(1, 4, 17, 3), **asked)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("name", ["stgcnpp", "poseconv3d"])
+def test_they_learn_motions_that_anyone_tells_apart(name: str, tmp_path: Path) -> None:
+    placement = {"placement": "frame"} if name != "poseconv3d" else {"scale_range_train": (1.0, 1.5)}
+    settings = RunSettings(
+        out=str(tmp_path / "run"),
+        data=DataSettings(
+            file=str(write_motions(tmp_path / "made.pkl", clips=32, classes=("left arm", "right arm"))),
+            num_frames=12,
+            random_move=False,
+            holdout=0.3,
+            **placement,  # type: ignore[arg-type]
+        ),
+        model=ModelSettings(backbone=name, size="small", dim=8, max_frames=12, dropout=0.0),  # type: ignore[arg-type]
+        training=TrainingSettings(
+            objective="cross_entropy",
+            phase1_epochs=8,
+            phase2_epochs=0,
+            batch_size=8,
+            backbone_lr=3e-3,
+            head_lr=3e-3,
+            device="cpu",
+            precision="fp32",
+        ),
+    )
+    from recognition.runs import load_run
+
+    trained = load_run(train(settings))
+    assert trained.held_out["top1"] > 0.8
+
+
+def test_what_they_lack_is_refused(tmp_path: Path) -> None:
+    data = write_motions(tmp_path / "made.pkl", clips=12)
+    good = RunSettings(
+        data=DataSettings(file=str(data), num_frames=12),
+        model=ModelSettings(backbone="aagcn", size="small", max_frames=12),
+        training=TrainingSettings(objective="cross_entropy", phase2_epochs=0),
+    )
+    assert prepare(good).settings.model.dim == SMALL["aagcn"]["dim"]
+
+    def refused(words: str, **sections: dict[str, object]) -> None:
+        parts = {name: getattr(good, name).model_copy(update=changes) for name, changes in sections.items()}
+        with pytest.raises(UsageError, match=words):
+            prepare(good.model_copy(update=parts))
+
+    refused("has no attention to mask by", training={"objective": "maskclr"})
+    refused("clips of one length", data={"num_frames": "own", "max_frames": 12})
+    refused("knows coco17 in 2D alone", data={"model_layout": "h36m17"})
+    with pytest.raises(UsageError, match=r"model\.heads=4 says nothing to ctrgcn"):
+        build_backbone(ModelSettings(backbone="ctrgcn", heads=4), num_joints=17, channels=3)
+    with pytest.raises(UsageError, match=r"model\.depth=3 says nothing to poseconv3d"):
+        build_backbone(ModelSettings(backbone="poseconv3d", depth=3), num_joints=17, channels=3)
+    with pytest.raises(UsageError, match="not for 25 joints"):
+        build_backbone(ModelSettings(backbone="stgcnpp"), num_joints=25, channels=3)
