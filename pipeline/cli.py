@@ -234,6 +234,31 @@ def label(
 
 
 @app.command()
+def convert(
+    kind: Annotated[str, typer.Argument(metavar="ntu|pkummd")],
+    folder: Annotated[Path, typer.Argument(help="Folder with the data set's text files.")],
+    out: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="The skeleton file.", show_default="skeletons/KIND.pkl")
+    ] = None,
+    untrimmed: Annotated[
+        bool, typer.Option("--untrimmed", help="Whole videos of PKU-MMD, with their actions.", show_default="no")
+    ] = False,
+    skip_bad: Annotated[
+        bool, typer.Option("--skip-bad", help="Leave out malformed files, and say how many.", show_default="no")
+    ] = False,
+) -> None:
+    """Make a skeleton file of NTU RGB+D's or PKU-MMD's 3D text files."""
+    from pipeline.kinect import convert as convert_files
+
+    converted = convert_files(
+        kind, folder, out or Path("skeletons") / f"{kind}.pkl", untrimmed=untrimmed, skip_bad=skip_bad
+    )
+    first = f"; the first: {converted.left_out[0]}" if converted.left_out else ""
+    typer.echo(f"{converted.clips} clips, {len(converted.left_out)} left out{first}", err=True)
+    typer.echo(str(converted.path))
+
+
+@app.command()
 def stats(
     paths: Annotated[list[Path], typer.Argument(metavar="SKELETONS.pkl...")],
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.", show_default="no")] = False,

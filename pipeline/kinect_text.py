@@ -1,0 +1,184 @@
+"""Skeletons of the second Kinect as NTU RGB+D and PKU-MMD publish them, in text files, and NTU's published cleaning."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from pose_extraction.errors import AnnotationError
+
+JOINTS, COORDINATES = 25, 3
+# Numbers of a line about a body, and of one about a joint, in NTU's files.
+BODY_NUMBERS, JOINT_NUMBERS = 10, 12
+# NTU's published cleaning: a body that is shorter is noise; a frame is bad where a body is wider than this share of its
+# height; a body with so many bad frames is no person.
+SHORTEST_BODY, WIDEST, BAD_SHARE = 11, 0.8, 0.69754
+MOST_PERSONS = 2
+
+
+@dataclass(frozen=True)
+class Body:
+    """What the Kinect followed under one number.
+
+    Args:
+        frames: int64 (L,) frames that it is in, rising.
+        keypoint: float32 (L, 25, 3), metres from the camera.
+    """
+
+    frames: np.ndarray
+    keypoint: np.ndarray
+
+    @property
+    def motion(self) -> float:
+        """Variance of its joints over time, summed up: the most moving body acts."""
+        return float(self.keypoint.var(axis=0).sum())
+
+    @property
+    def bad_share(self) -> float:
+        """Share of its frames in which it is wider than a person."""
+        low, high = self.keypoint.min(axis=1), self.keypoint.max(axis=1)
+        width, height = (high - low)[:, 0], (high - low)[:, 1]
+        return float((width > WIDEST * height).mean())
+
+
+def read_ntu_text(path: Path) -> tuple[int, list[Body]]:
+    """Frames and bodies of one of NTU's `.skeleton` files, bodies in the order in which they appear.
+
+    Raises:
+        AnnotationError: It is not of that format; the message names the line.
+    """
+    try:
+        lines = path.read_text(encoding="ascii").split("\n")
+    except (OSError, UnicodeDecodeError) as error:
+        raise AnnotationError(f"{path}: cannot be read as text ({error}); fetch the file again") from error
+    place = 0
+
+    def numbers(count: int) -> list[float]:
+        nonlocal place
+        words = lines[place].split() if place < len(lines) else []
+        place += 1
+        try:
+            values = [float(word) for word in words]
+        except ValueError:
+            values = []
+        if len(values) != count:
+            raise AnnotationError(
+                f"{path}: line {place} should hold {count} numbers of a .skeleton file, and holds "
+                f"{' '.join(words)!r:.60}; "
+                "fetch the file again, or take it out of the folder"
+            )
+        return values
+
+    found: dict[float, tuple[list[int], list[np.ndarray]]] = {}
+    num_frames = int(numbers(1)[0])
+    for frame in range(num_frames):
+        for _ in range(int(numbers(1)[0])):
+            frames, joints = found.setdefault(numbers(BODY_NUMBERS)[0], ([], []))
+            if int(numbers(1)[0]) != JOINTS:
+                raise AnnotationError(f"{path}: line {place}: a body has {JOINTS} joints; fetch the file again")
+            joint = np.array([numbers(JOINT_NUMBERS)[:COORDINATES] for _ in range(JOINTS)], np.float32)
+            if not frames or frames[-1] != frame:
+                frames.append(frame)
+                joints.append(joint)
+    return num_frames, [Body(np.array(frames), np.stack(joints)) for frames, joints in found.values()]
+
+
+def clean(num_frames: int, bodies: list[Body]) -> np.ndarray:
+    """At most two persons out of what the Kinect followed, float32 (M, T, 25, 3), zeros where one is absent.
+
+    Bodies of few frames, and those that are mostly wider than high, are noise. The others go, the most moving one
+    first, to the first person who is absent from all of their frames. Where all are noise, the longest is kept.
+
+    Args:
+        num_frames: T.
+        bodies: All of them; without any, nobody: M is 0.
+    """
+    if not bodies:
+        return np.zeros((0, num_frames, JOINTS, COORDINATES), np.float32)
+    good = [body for body in bodies if len(body.frames) > SHORTEST_BODY and body.bad_share < BAD_SHARE]
+    good = good or [max(bodies, key=lambda body: len(body.frames))]
+    persons = np.zeros((MOST_PERSONS, num_frames, JOINTS, COORDINATES), np.float32)
+    there = np.zeros((MOST_PERSONS, num_frames), bool)
+    for body in sorted(good, key=lambda body: -body.motion):
+        for person in range(MOST_PERSONS):
+            if not there[person, body.frames].any():
+                persons[person, body.frames] = body.keypoint
+                there[person, body.frames] = True
+                break
+    return persons[: 2 if there[1].any() else 1]
+
+
+def read_pku_text(path: Path) -> np.ndarray:
+    """One of PKU-MMD's skeleton files: a line a frame, two persons of 25 joints, float32 (M, T, 25, 3).
+
+    Raises:
+        AnnotationError: It is not of that format.
+    """
+    rows = []
+    for number, line in enumerate(_lines(path), 1):
+        try:
+            row = np.array(line.split(), np.float32)
+        except ValueError:
+            row = np.zeros(0, np.float32)
+        if len(row) != MOST_PERSONS * JOINTS * COORDINATES or not np.isfinite(row).all():
+            raise AnnotationError(
+                f"{path}: line {number} should hold the {MOST_PERSONS * JOINTS * COORDINATES} coordinates of two "
+                f"persons, and holds {line.strip()!r:.60}; fetch the file again, or take it out of the folder"
+            )
+        rows.append(row)
+    if not rows:
+        raise AnnotationError(f"{path}: holds no frame; fetch the file again, or take it out of the folder")
+    persons = np.stack(rows).reshape(-1, MOST_PERSONS, JOINTS, COORDINATES).transpose(1, 0, 2, 3)
+    return np.ascontiguousarray(persons[: 2 if persons[1].any() else 1])
+
+
+def read_pku_labels(path: Path, *, classes: int, num_frames: int) -> list[tuple[int, int, int]]:
+    """The actions of one of PKU-MMD's label files: lines of class (from 1 on), first frame, end, confidence.
+
+    Returns:
+        Class number from 0 on, first frame, and the frame after the last, within the video.
+
+    Raises:
+        AnnotationError: A line is something else.
+    """
+    actions = []
+    for number, line in enumerate(_lines(path), 1):
+        try:
+            label, start, end, *_ = (int(float(word)) for word in line.split(","))
+        except ValueError:
+            label, start, end = 0, 0, 0
+        if not 1 <= label <= classes or not 0 <= start < end or start >= num_frames:
+            raise AnnotationError(
+                f"{path}: line {number} should hold a class from 1 to {classes}, a first and a last frame within the "
+                f"{num_frames} of the video, and holds {line.strip()!r:.60}; mend it, or take the file out"
+            )
+        actions.append((label - 1, start, min(end, num_frames)))
+    return actions
+
+
+def read_pku_split(path: Path) -> dict[str, list[str]]:
+    """Names of the videos to train on and to test on, of one of PKU-MMD's split files.
+
+    Raises:
+        AnnotationError: It has no such two lists.
+    """
+    found: dict[str, list[str]] = {}
+    current: list[str] | None = None
+    for line in _lines(path):
+        heading = line.strip().lower()
+        if heading.startswith("training"):
+            current = found.setdefault("train", [])
+        elif heading.startswith(("validation", "test")):
+            current = found.setdefault("val", [])
+        elif current is not None:
+            current.extend(word.strip() for word in line.split(",") if word.strip())
+    if not found.get("train") or not found.get("val"):
+        raise AnnotationError(f"{path}: has no lists under 'Training videos' and 'Validation videos'; fetch it again")
+    return found
+
+
+def _lines(path: Path) -> list[str]:
+    try:
+        return [line for line in path.read_text(encoding="ascii").splitlines() if line.strip()]
+    except (OSError, UnicodeDecodeError) as error:
+        raise AnnotationError(f"{path}: cannot be read as text ({error}); fetch the file again") from error
