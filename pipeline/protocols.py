@@ -341,7 +341,7 @@ def print_protocol(result: dict[str, Any], console: Console) -> None:
     ):
         if result.get(name) is not None:
             value = result[name]
-            shown = f"{value:.2%}" if unit == "%" else f"{value:.1f} {unit}" if unit else str(value)
+            shown = f"{value:.2%}" if unit == "%" else f"{value:.1f} {result['unit']}" if unit else str(value)
             if name == "top1" and result.get("top1_interval"):
                 low, high = result["top1_interval"]
                 shown += f"  (95 % interval {low:.2%} to {high:.2%})"

@@ -1,0 +1,221 @@
+"""Protocols of frames: actions found in long sequences, and motion told beforehand."""
+
+import copy
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from pipeline.evaluate import split_to_test
+from pose_extraction.annotations import read_pickle
+from pose_extraction.errors import UsageError
+from recognition.clips import ClipSet, open_clips, split_indices
+from recognition.dataset import SkeletonDataset, collate
+from recognition.pretraining.encoder import Pretrained
+from recognition.pretraining.preparation import ALL_CLIPS
+from recognition.protocols.detection import Action, actions_of, frame_labels, mean_average_precisions
+from recognition.protocols.frame_classifier import fit_frames, score_sequence
+from recognition.protocols.motion import MotionDecoder, centred, fit_decoder, mean_joint_error
+from recognition.protocols.settings import ProtocolSettings
+from recognition.protocols.windows import window_clips, window_settings, window_starts
+from recognition.transforms import FEWEST_JOINTS
+
+if TYPE_CHECKING:
+    from pipeline.protocols import Place
+
+# Of NTU's and PKU-MMD's metres.
+MILLIMETRES = 1000.0
+
+
+def run_dense_protocol(
+    name: str,
+    pretrained: Pretrained,
+    path: Path,
+    split: str | None,
+    settings: ProtocolSettings,
+    *,
+    train_split: str | None,
+    place: "Place",
+    scratch: bool,
+    tell: Callable[[str], None],
+) -> dict[str, Any]:
+    """Detection or motion prediction; arguments as those of `pipeline.protocols.run_protocol`.
+
+    Raises:
+        UsageError: The file has not what the protocol needs.
+    """
+    data = pretrained.settings.data.model_copy(update={"file": str(path.resolve())})
+    own = str(path.resolve()) == pretrained.settings.data.file
+    chosen = train_split or (data.train_split if own and data.train_split != ALL_CLIPS else "auto")
+    data = data.model_copy(update={"train_split": chosen})
+    clips = open_clips(path, data, leave_out_empty=True)
+    if clips.dimensions != pretrained.dimensions or clips.layout.name != pretrained.layout:
+        raise UsageError(
+            f"{path}: has {clips.layout.name} in {clips.dimensions}D, and {pretrained.path} was pre-trained on "
+            f"{pretrained.layout} in {pretrained.dimensions}D; choose a file of the same kind"
+        )
+    training = split_indices(clips, _train_split(clips, chosen))
+    test_split = split if split is not None else split_to_test(clips, data)
+    test = split_indices(clips, test_split)
+    run = _detect if name == "detection" else _predict
+    return {"split": test_split, **run(pretrained, clips, training, test, settings, place, scratch, tell)}
+
+
+def _train_split(clips: ClipSet, wanted: str) -> str:
+    if wanted != "auto":
+        return wanted
+    ending = [name for name in clips.splits if name.lower().endswith("train")]
+    if len(ending) != 1:
+        known = ", ".join(map(repr, clips.splits)) or "none"
+        raise UsageError(f"{clips.path}: which split is for training, {known}? Say so with --train-split")
+    return ending[0]
+
+
+def _detect(
+    pretrained: Pretrained,
+    clips: ClipSet,
+    training: np.ndarray,
+    test: np.ndarray,
+    settings: ProtocolSettings,
+    place: "Place",
+    scratch: bool,
+    tell: Callable[[str], None],
+) -> dict[str, Any]:
+    truths = _truths(clips)
+    length = int(pretrained.settings.data.num_frames)
+    chosen, classes = settings.detection, len(clips.label_names)
+    data = window_settings(pretrained.settings.data, length)
+    windows = {index: window_starts(int(clips.lengths[index]), length, chosen.stride) for index in (*training, *test)}
+
+    def set_of(indices: np.ndarray, *, train: bool) -> tuple[SkeletonDataset, list[tuple[int, int]]]:
+        listed = [(int(index), start) for index in indices for start in windows[index]]
+        made = window_clips(clips, listed, length=length, score_threshold=data.score_threshold)
+        return SkeletonDataset(made, np.arange(len(listed)), data, train=train, seed=settings.seed), listed
+
+    train_set, listed = set_of(training, train=True)
+    labels = np.full((len(listed), length), classes, np.int64)
+    for row, (index, start) in enumerate(listed):
+        of_video = frame_labels(truths[clips.names[index]], int(clips.lengths[index]), classes)[start : start + length]
+        labels[row, : len(of_video)] = of_video
+    recipe = chosen.finetune.model_copy(update={"layer_decay": 1.0}) if scratch else chosen.finetune
+    where = {"device": place.device, "bf16": place.bf16}
+    tell(f"{len(listed)} windows of {length} frames to train on")
+    classifier = fit_frames(
+        copy.deepcopy(pretrained.encoder).to(place.device),
+        train_set,
+        labels,
+        classes,
+        recipe,
+        seed=settings.seed,
+        tell=tell,
+        **where,
+    )
+    test_set, listed = set_of(test, train=False)
+    found: list[Action] = []
+    for index in test:
+        places = [row for row, (owner, _) in enumerate(listed) if owner == index]
+        starts = [listed[row][1] for row in places]
+        scores = score_sequence(classifier, test_set, places, starts, int(clips.lengths[index]), **where)
+        found += actions_of(clips.names[index], scores, smooth=chosen.smooth, fewest=chosen.fewest)
+    wanted = [truth for index in test for truth in truths[clips.names[index]]]
+    by_action, by_video = mean_average_precisions(found, wanted, classes, overlap=chosen.overlap)
+    return {"clips": len(test), "actions": len(wanted), "proposals": len(found), "mAP_a": by_action, "mAP_v": by_video}
+
+
+def _truths(clips: ClipSet) -> dict[str, list[Action]]:
+    """The actions of each sequence of a file.
+
+    Raises:
+        UsageError: It says nothing of actions.
+    """
+    stored = {clip["frame_dir"]: clip.get("actions", []) for clip in read_pickle(clips.path)["annotations"]}
+    truths = {
+        name: [Action(name, int(label), int(start), int(end)) for label, start, end in stored.get(name, [])]
+        for name in clips.names
+    }
+    if not any(truths.values()):
+        raise UsageError(
+            f"{clips.path}: says nothing of actions within its clips; make such a file with `skelpipe convert pkummd "
+            "FOLDER --untrimmed`"
+        )
+    return truths
+
+
+def _predict(
+    pretrained: Pretrained,
+    clips: ClipSet,
+    training: np.ndarray,
+    test: np.ndarray,
+    settings: ProtocolSettings,
+    place: "Place",
+    scratch: bool,
+    tell: Callable[[str], None],
+) -> dict[str, Any]:
+    chosen = settings.motion
+    whole = chosen.seen + chosen.predicted
+    starts = {int(index): _starts(clips, int(index), chosen.seen, whole) for index in (*training, *test)}
+    usable = [np.array([index for index in indices if starts[int(index)]], np.int64) for indices in (training, test)]
+    if min(map(len, usable)) == 0:
+        raise UsageError(
+            f"{clips.path}: no clips of both splits have {whole} frames and a pose to go on from; set "
+            "motion.seen lower with --set"
+        )
+    data = window_settings(pretrained.settings.data, int(pretrained.settings.data.num_frames))
+    encoder = copy.deepcopy(pretrained.encoder).to(place.device)
+
+    def sequences(listed: list[tuple[int, int]]) -> tuple[Any, np.ndarray, np.ndarray]:
+        seen = window_clips(clips, listed, length=chosen.seen, score_threshold=data.score_threshold)
+        dataset = SkeletonDataset(seen, np.arange(len(listed)), data, train=False)
+        poses, extents = [], []
+        for index, start in listed:
+            keypoint = clips[index].keypoint[0, start : start + whole]
+            moved, _, extent = centred(keypoint, chosen.seen)
+            poses.append(moved[chosen.seen - 1 :])
+            extents.append(extent)
+        return (
+            collate([dataset[row] for row in range(len(listed))]).to(place.device),
+            np.stack(poses),
+            np.array(extents),
+        )
+
+    def drawn(indices: np.ndarray, rng: np.random.Generator, count: int) -> list[tuple[int, int]]:
+        owners = [int(index) for index in rng.choice(indices, count)]
+        return [(index, int(rng.choice(starts[index]))) for index in owners]
+
+    def draw(rng: np.random.Generator, count: int) -> tuple[Any, torch.Tensor]:
+        batch, poses, _ = sequences(drawn(usable[0], rng, count))
+        return batch, torch.as_tensor(poses).flatten(2).to(place.device)
+
+    torch.manual_seed(settings.seed)
+    values = clips.layout.num_joints * clips.dimensions
+    decoder = MotionDecoder(encoder.width, values, chosen.hidden).to(place.device)
+    fit_decoder(encoder, draw, decoder, chosen, seed=settings.seed, tell=tell)
+    # One stretch of each test clip, the same for all encoders.
+    rng = np.random.default_rng(settings.seed)
+    told, truth, units, still = [], [], [], []
+    for index in usable[1]:
+        batch, poses, extents = sequences(drawn(np.array([index]), rng, 1))
+        first = torch.as_tensor(poses).flatten(2).to(place.device)
+        with torch.no_grad():
+            answer = decoder(encoder(batch), torch.nan_to_num(first[:, 0]), chosen.predicted)
+        told.append(answer.cpu().numpy().reshape(1, chosen.predicted, *poses.shape[2:]))
+        truth.append(poses[:, 1:])
+        still.append(np.repeat(np.nan_to_num(poses[:, :1]), chosen.predicted, axis=1))
+        units.append(extents)
+    unit = np.concatenate(units) * (MILLIMETRES if clips.dimensions == 3 else 1.0)
+    joined = np.concatenate(truth)
+    return {
+        "clips": len(joined),
+        "unit": "mm" if clips.dimensions == 3 else "pixels",
+        "MPJPE": mean_joint_error(np.concatenate(told), joined, unit),
+        "MPJPE_of_standing_still": mean_joint_error(np.concatenate(still), joined, unit),
+    }
+
+
+def _starts(clips: ClipSet, index: int, seen: int, whole: int) -> list[int]:
+    """Where a clip has that many frames, and in the last one seen enough of the first person to have a size."""
+    keypoint = clips[index].keypoint[0]
+    known = np.isfinite(keypoint).all(axis=-1).sum(axis=1) >= FEWEST_JOINTS
+    return [start for start in range(len(known) - whole + 1) if known[start + seen - 1]]

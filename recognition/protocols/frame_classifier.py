@@ -1,0 +1,127 @@
+"""A classifier of frames for detection: an encoder with one linear layer, trained together (section 4.3 of PCM3)."""
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn import functional
+
+from recognition.batches import Batch
+from recognition.batching import ClipBatches, make_loader
+from recognition.dataset import SkeletonDataset
+from recognition.pretraining.encoder import Encoder
+from recognition.protocols.finetune import layer_groups, optimizer_of, set_rates
+from recognition.protocols.settings import FinetuneSettings
+
+
+class FrameClassifier(nn.Module):
+    """Scores of every frame.
+
+    Args:
+        encoder: Becomes a part of it.
+        num_classes: K; one more, the last, is the background's.
+    """
+
+    def __init__(self, encoder: Encoder, num_classes: int) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.head = nn.Linear(encoder.width, num_classes + 1)
+        nn.init.normal_(self.head.weight, std=0.01)
+        nn.init.zeros_(self.head.bias)
+
+    def forward(self, batch: Batch) -> torch.Tensor:
+        """Logits (N, T, K + 1)."""
+        return self.head(self.encoder.frames(batch))
+
+
+def fit_frames(
+    encoder: Encoder,
+    dataset: SkeletonDataset,
+    labels: np.ndarray,
+    num_classes: int,
+    settings: FinetuneSettings,
+    *,
+    seed: int,
+    device: str = "cpu",
+    bf16: bool = False,
+    tell: Callable[[str], None] = lambda _: None,
+) -> FrameClassifier:
+    """Trains it on windows.
+
+    Args:
+        encoder: Where it begins.
+        dataset: The windows.
+        labels: int64 (W, T), class of each frame, K for the background.
+        num_classes: K.
+        settings: The recipe.
+        seed: Of the order of the windows and of the first weights.
+        device: "cpu" or a GPU.
+        bf16: Whether products are in bfloat16.
+        tell: Told a line now and then.
+
+    Returns:
+        The classifier after the last epoch, in evaluation mode.
+    """
+    torch.manual_seed(seed)
+    classifier = FrameClassifier(encoder, num_classes).to(device).train()
+    optimizer = optimizer_of(layer_groups(classifier, encoder, settings), settings)
+    wanted = torch.as_tensor(labels)
+    batches = ClipBatches(
+        dataset.lengths, dataset.labels, batch_size=settings.batch_size, train=True, seed=seed, own_lengths=False
+    )
+    for epoch in range(settings.epochs):
+        total = 0.0
+        for number, batch in enumerate(make_loader(dataset, batches.batches(epoch), workers="auto"), 1):
+            set_rates(optimizer, settings, epoch, number / len(batches))
+            optimizer.zero_grad()
+            with torch.autocast(device.partition(":")[0], dtype=torch.bfloat16, enabled=bf16):
+                logits = classifier(batch.to(device))
+            loss = functional.cross_entropy(
+                logits.float().flatten(0, 1),
+                wanted[batch.index].flatten().to(device),
+                label_smoothing=settings.label_smoothing,
+            )
+            loss.backward()
+            optimizer.step()
+            total += float(loss.detach())
+        if (epoch + 1) % max(1, settings.epochs // 5) == 0:
+            tell(f"epoch {epoch + 1}/{settings.epochs}: loss {total / len(batches):.4f}")
+    return classifier.eval()
+
+
+@torch.no_grad()
+def score_sequence(
+    classifier: FrameClassifier,
+    dataset: SkeletonDataset,
+    places: Sequence[int],
+    starts: Sequence[int],
+    num_frames: int,
+    *,
+    device: str = "cpu",
+    bf16: bool = False,
+) -> np.ndarray:
+    """Probabilities of each frame of a sequence, means over the windows that it is in, float64 (T, K + 1).
+
+    Args:
+        classifier: In evaluation mode.
+        dataset: Windows of one length.
+        places: Of the sequence's windows in the data set.
+        starts: Their first frames.
+        num_frames: T.
+        device: "cpu" or a GPU.
+        bf16: Whether products are in bfloat16.
+    """
+    total = np.zeros((num_frames, classifier.head.out_features))
+    count = np.zeros((num_frames, 1))
+    batches = [[(0, place) for place in places[start : start + 64]] for start in range(0, len(places), 64)]
+    first = iter(starts)
+    for batch in make_loader(dataset, batches, workers=0):
+        with torch.autocast(device.partition(":")[0], dtype=torch.bfloat16, enabled=bf16):
+            scores = classifier(batch.to(device)).double().softmax(2).cpu().numpy()
+        for one in scores:
+            start = next(first)
+            length = min(len(one), num_frames - start)
+            total[start : start + length] += one[:length]
+            count[start : start + length] += 1
+    return total / count

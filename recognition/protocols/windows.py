@@ -1,0 +1,54 @@
+"""Windows of long sequences as a set of clips of their own, so that encoders see them as they see clips."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from recognition.clips import ClipSet
+from recognition.settings import DataSettings
+from recognition.stored_joints import StoredJoints
+
+
+def window_starts(num_frames: int, length: int, stride: int) -> list[int]:
+    """First frames of windows that cover a sequence; the last one ends where it ends."""
+    last = max(0, num_frames - length)
+    return [*range(0, last, stride), last]
+
+
+def window_clips(clips: ClipSet, windows: Sequence[tuple[int, int]], *, length: int, score_threshold: float) -> ClipSet:
+    """Windows of a set's clips as clips.
+
+    Args:
+        clips: The sequences.
+        windows: Index of a sequence, and the window's first frame.
+        length: Frames of a window; a sequence that is shorter stays as it is in the end.
+        score_threshold: A joint is seen when its score is above this.
+    """
+    joints, annotations = [], []
+    for index, start in windows:
+        clip = clips[index]
+        part = slice(start, start + length)
+        short = max(0, length - clip.score.shape[1])
+        edges = ((0, 0), (0, short), (0, 0))
+        score = np.pad(clip.score[:, part], edges, mode="edge")
+        keypoint = np.nan_to_num(np.pad(clip.keypoint[:, part], (*edges, (0, 0)), mode="edge"))
+        joints.append(StoredJoints(keypoint, score))
+        annotations.append({"frame_dir": f"{clip.name}@{start}", "label": clip.label, "img_shape": clip.size})
+    return ClipSet(
+        clips.path,
+        joints,
+        annotations,
+        {},
+        clips.label_names,
+        clips.layout,
+        clips.dimensions,
+        score_threshold,
+        [],
+    )
+
+
+def window_settings(data: DataSettings, length: int) -> DataSettings:
+    """How windows are shown: whole, and as they are."""
+    return data.model_copy(
+        update={"num_frames": length, "part_range_train": (1.0, 1.0), "part_test": 1.0, "resample": "linear"}
+    )

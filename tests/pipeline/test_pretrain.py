@@ -1,0 +1,189 @@
+"""`skelpipe pretrain` and what follows it: a run, one that goes on, its encoder measured, and trained on."""
+
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from typer.testing import CliRunner
+
+from pipeline.cli import app
+from pose_extraction.annotations import write_pickle
+from pose_extraction.checkpoints import load_plain
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "recognition"))
+
+from made_motions import write_motions
+
+SMALL = {
+    "mamp": ("mamp/custom", "model.dim=16", "model.depth=2", "model.heads=2", "decoder_depth=1", "warmup_epochs=1"),
+    "pcm3": ("pcm3/custom", "pcm3.hidden=8", "decoder_hidden=8", "queue=32", "prompt_size=4", "lr_steps=[2]"),
+}
+LOOP = ("num_frames=16", "part_min_frames=8", "max_persons=1", "epochs=3", "batch_size=16", "--device", "cpu")
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    return write_motions(tmp_path_factory.mktemp("data") / "motions.pkl")
+
+
+def skelpipe(*words: object):
+    return CliRunner().invoke(app, [str(word) for word in words])
+
+
+def pretrain(method: str, data: Path, out: Path, *words: object):
+    loop = (*LOOP, "--precision", "fp32")
+    return skelpipe("pretrain", *SMALL[method], "--data", data, "--out", out, *loop, *words)
+
+
+@pytest.fixture(scope="module", params=["mamp", "pcm3"])
+def run(request, data, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("runs") / request.param
+    result = pretrain(request.param, data, folder)
+    assert result.exit_code == 0, result.output
+    assert "epoch 3/3: loss" in result.stderr
+    return folder
+
+
+def test_a_run_that_was_stopped_goes_on_as_if_it_had_not(run, data, tmp_path):
+    """Weights, the queue, slow encoders, prompts and the optimiser's memory, to the last bit."""
+    from pipeline.pretrain import resumed_pretraining
+    from recognition.pretraining.settings import PretrainSettings
+    from recognition.pretraining.training import pretrain as pretrain_encoder
+
+    whole = load_plain(run / "last.pt")
+    settings = PretrainSettings.model_validate({**whole["settings"], "out": str(tmp_path / "halted")})
+    halted = pretrain_encoder(settings, stop_after=1)
+    assert load_plain(halted / "last.pt")["epoch"] == 1
+    pretrain_encoder(resumed_pretraining(halted, (), {}), resume=halted)
+    again = load_plain(halted / "last.pt")
+    assert whole["model"].keys() == again["model"].keys()
+    for name, tensor in whole["model"].items():
+        assert torch.equal(tensor, again["model"][name]), name
+    lines = [[json.loads(line) for line in (r / "metrics.jsonl").read_text().splitlines()] for r in (run, halted)]
+    assert [line.get("total") for line in lines[0]] == [line.get("total") for line in lines[1]]
+
+
+def test_only_the_encoder_is_left_in_the_end(run):
+    best, last = load_plain(run / "best.pt"), load_plain(run / "last.pt")
+    assert best["method"] == run.name and all(name.startswith("encoder.") for name in best["model"])
+    assert not any("prompt" in name or "queue" in name for name in best["model"])
+    if run.name == "pcm3":
+        assert any("domain_prompts" in name for name in last["model"]) and "queue.keys" in last["model"]
+
+
+@pytest.mark.parametrize("protocol", ["linear", "knn", "semi:50%", "occlusion:spatial", "finetune"])
+def test_protocols_measure_an_encoder(run, protocol):
+    words = ("--set", "linear.views=1", "--set", "runs=2", "--set", "finetune.epochs=1", "--set", "finetune.hidden=16")
+    words += ("--set", "finetune.warmup_epochs=0", "--set", "finetune.lr_steps=[]")
+    result = skelpipe("evaluate", run, "--protocol", protocol, *words, "--device", "cpu", "--json")
+    assert result.exit_code == 0, result.output
+    found = json.loads(result.stdout)
+    assert found["clips"] == 12 and 0 <= found["top1"] <= 1 and found["split"] == "test"
+    if protocol == "linear":
+        assert found["top1"] >= 0.5
+    assert len(found.get("top1_runs", [])) == (2 if protocol.startswith("semi") else 0)
+    stored = json.loads((Path(found["folder"]) / "evaluation.json").read_text())
+    assert stored["top1"] == found["top1"] and stored["settings"]["runs"] == 2
+
+
+def test_encoders_are_fused_by_their_probabilities(run):
+    words = ("--protocol", "linear", "--set", "linear.views=1", "--device", "cpu", "--json")
+    alone = json.loads(skelpipe("evaluate", run, *words).stdout)
+    twice = json.loads(skelpipe("evaluate", run, "--fuse", run, *words).stdout)
+    assert len(twice["runs"]) == 2 and twice["top1"] == alone["top1"]
+
+
+def test_a_recognizer_begins_from_mamps_encoder_and_not_from_pcm3s(run, data, tmp_path):
+    out = tmp_path / "tuned"
+    words = (
+        "phase1_epochs=1",
+        "warmup_epochs=0",
+        "holdout=0.25",
+        "batch_size=16",
+        "model.hidden=16",
+        "--device",
+        "cpu",
+    )
+    maskclr = ("objective=maskclr", "phase2_epochs=1")
+    result = skelpipe("train", "mamp/finetune", "--init", run, "--data", data, "--out", out, *words, *maskclr)
+    if run.name == "pcm3":
+        assert result.exit_code == 2 and "--protocol finetune" in result.stderr
+        return
+    assert result.exit_code == 0, result.output
+    assert "tensors of the pre-trained encoder taken" in result.stderr
+    settings = load_plain(out / "last.pt")["settings"]
+    assert settings["data"]["num_frames"] == 16 and settings["data"]["resample"] == "linear"
+    assert settings["model"]["backbone"] == "segments" and settings["training"]["layer_decay"] == 0.8
+    measured = skelpipe("evaluate", out, "--no-figures", "--device", "cpu", "--json")
+    assert measured.exit_code == 0, measured.output
+
+
+def test_clips_without_labels_are_trained_on(data, tmp_path):
+    from pose_extraction.annotations import read_pickle
+
+    content = read_pickle(data)
+    for clip in content["annotations"]:
+        clip["label"] = -1
+        clip.pop("label_name", None)
+    write_pickle(tmp_path / "none.pkl", {**content, "label_names": []})
+    result = pretrain("mamp", tmp_path / "none.pkl", tmp_path / "run", "epochs=2", "--split", "all")
+    assert result.exit_code == 0, result.output
+    assert len(json.loads((tmp_path / "run" / "split.json").read_text())["training"]) == 48
+
+
+def test_a_dry_run_tells_and_writes_nothing(data, tmp_path):
+    result = pretrain("mamp", data, tmp_path / "run", "--dry-run")
+    assert result.exit_code == 0, result.output
+    assert "36, labelled or not" in result.stdout and "stay as the encoder" in result.stdout
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("num_frames=18",), "data.num_frames=18 is no multiple of model.segment_frames=4; set it to 20"),
+        (("num_frames=own",), "pre-training needs clips of one length"),
+        (("mamp.rato=0.5",), "did you mean 'mamp.ratio'?"),
+        (("placement=first_frame",), "data.placement=first_frame is for ntu25 in 3D"),
+        (("warmup_epochs=3",), "training.warmup_epochs 3 leaves none of the 3 epochs"),
+        (("--split", "dev"), "there is no split 'dev'"),
+    ],
+)
+def test_what_cannot_be_is_refused_in_one_sentence(data, tmp_path, words, said):
+    result = pretrain("mamp", data, tmp_path / "run", *words)
+    assert result.exit_code == 2 and said in result.stderr
+    assert not (tmp_path / "run").exists()
+
+
+def test_runs_of_one_kind_are_not_taken_for_the_other(run):
+    result = skelpipe("evaluate", run, "--device", "cpu")
+    assert result.exit_code == 1 and "no recognizer; make one of it with `skelpipe train --init" in result.stderr
+    result = skelpipe("evaluate", run, "--protocol", "linaer")
+    assert result.exit_code == 2 and "there is no protocol 'linaer'" in result.stderr
+    result = skelpipe("evaluate", run, "--scratch")
+    assert result.exit_code == 2 and "name a --protocol with it" in result.stderr
+
+
+def test_both_methods_take_3d_joints(tmp_path):
+    rng = np.random.default_rng(0)
+    clips = []
+    for number in range(12):
+        keypoint = rng.normal(size=(2, 30, 25, 3)).astype(np.float32)
+        keypoint[1] = 0 if number % 2 else keypoint[1]
+        name = f"S001C001P00{1 + number % 2}R00{number % 9}A00{1 + number % 3}"
+        clips.append({"frame_dir": f"{name}{number}", "label": number % 3, "total_frames": 30, "keypoint": keypoint})
+    write_pickle(tmp_path / "ntu.pkl", {"split": {"xsub_train": [c["frame_dir"] for c in clips]}, "annotations": clips})
+    for method in ("mamp", "pcm3"):
+        words = [word for word in SMALL[method][1:] if not word.startswith("warmup")]
+        result = skelpipe(
+            "pretrain",
+            f"{method}/ntu60_xsub",
+            *words,
+            *("num_frames=16", "epochs=2", "batch_size=4", "warmup_epochs=0", "--device", "cpu"),
+            *("--data", tmp_path / "ntu.pkl", "--out", tmp_path / method),
+        )
+        assert result.exit_code == 0, result.output
+        assert load_plain(tmp_path / method / "best.pt")["dimensions"] == 3

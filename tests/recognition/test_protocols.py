@@ -1,0 +1,156 @@
+"""What measures encoders: detection's precision worked by hand, subsets, retrieval, occlusion, motion."""
+
+import numpy as np
+import pytest
+import torch
+from made_motions import write_motions
+
+from recognition.clips import open_clips
+from recognition.dataset import SkeletonDataset
+from recognition.protocols.detection import (
+    Action,
+    actions_of,
+    average_precision,
+    frame_labels,
+    mean_average_precisions,
+    temporal_iou,
+)
+from recognition.protocols.finetune import labelled_share
+from recognition.protocols.linear import fit_linear, nearest_labels
+from recognition.protocols.motion import MotionDecoder, centred, mean_joint_error
+from recognition.protocols.occlusion import OccludedDataset
+from recognition.protocols.settings import LinearSettings
+from recognition.protocols.windows import window_clips, window_settings, window_starts
+from recognition.settings import DataSettings
+
+
+def test_overlap_is_over_the_span_of_both():
+    assert temporal_iou(Action("a", 0, 0, 10), Action("a", 0, 5, 20)) == 0.25
+    assert temporal_iou(Action("a", 0, 0, 10), Action("a", 0, 15, 20)) < 0
+
+
+def test_average_precision_of_a_case_worked_by_hand():
+    """Right, wrong, right, and a third one that takes what is taken already: of four truths, two are found.
+
+    Precision at each: 1, 1/2, 2/3, 2/4; recall: 1/4, 1/4, 1/2, 1/2. The best from there on: 1, 2/3, 2/3, 1/2.
+    Area: 1/4 * 1 + 0 + 1/4 * 2/3 + 0 = 5/12.
+    """
+    truths = [Action("a", 0, 0, 10), Action("a", 0, 20, 30), Action("b", 0, 0, 10), Action("b", 0, 50, 60)]
+    proposals = [
+        Action("a", 0, 0, 9, 0.9),
+        Action("b", 0, 30, 40, 0.8),
+        Action("b", 0, 1, 10, 0.7),
+        Action("a", 0, 0, 10, 0.6),
+    ]
+    assert average_precision(proposals, truths) == pytest.approx(5 / 12)
+    assert average_precision(proposals[::-1], truths) == pytest.approx(5 / 12)
+    assert average_precision([], truths) == average_precision(proposals, []) == 0
+
+
+def test_means_are_over_all_classes_and_over_videos():
+    truths = [Action("a", 0, 0, 10), Action("b", 1, 0, 10)]
+    proposals = [Action("a", 0, 0, 10, 0.9), Action("b", 0, 0, 10, 0.8)]
+    # Class 0 is found at once, class 1 never, class 2 is nowhere.
+    by_action, by_video = mean_average_precisions(proposals, truths, 3)
+    assert by_action == pytest.approx(1 / 3) and by_video == pytest.approx(1 / 2)
+
+
+def test_scores_of_frames_become_runs_of_one_class():
+    scores = np.full((60, 3), 0.1)
+    scores[:, 2] = 0.8
+    scores[10:30] = (0.7, 0.2, 0.1)
+    scores[40:44] = (0.1, 0.8, 0.1)
+    found = actions_of("v", scores, smooth=1, fewest=10)
+    assert [(one.label, one.start, one.end) for one in found] == [(0, 10, 30)]
+    assert found[0].confidence == pytest.approx(0.7)
+    # Fewer frames are enough, but averages over more of them take such a short run away.
+    assert len(actions_of("v", scores, smooth=1, fewest=4)) == 2
+    assert len(actions_of("v", scores, smooth=15, fewest=4)) == 1
+
+
+def test_frames_outside_of_actions_are_background():
+    labels = frame_labels([Action("v", 1, 2, 4), Action("v", 0, 3, 9)], 6, 5)
+    assert labels.tolist() == [5, 5, 1, 0, 0, 0]
+
+
+def test_a_share_of_the_labels_has_all_classes_and_its_seed_says_which():
+    labels = np.repeat([0, 1, 2], [100, 50, 3])
+    chosen = labelled_share(labels, 0.1, seed=3)
+    assert np.bincount(labels[chosen]).tolist() == [10, 5, 1]
+    assert np.array_equal(chosen, labelled_share(labels, 0.1, seed=3))
+    assert not np.array_equal(chosen, labelled_share(labels, 0.1, seed=4))
+
+
+def test_retrieval_goes_by_direction():
+    gallery = torch.tensor([[1.0, 0], [0, 10], [-1, -1]])
+    found = nearest_labels(gallery, torch.tensor([7, 8, 9]), torch.tensor([[0.1, 1.0], [5, 1], [-3, -2]]))
+    assert found.tolist() == [8, 7, 9]
+
+
+@pytest.mark.parametrize("normalise", [True, False])
+def test_a_linear_classifier_learns_what_a_line_tells_apart(normalise):
+    generator = torch.Generator().manual_seed(0)
+    features = torch.randn(200, 4, generator=generator)
+    labels = (features[:, 0] + features[:, 1] > 0).long()
+    settings = LinearSettings(epochs=40, batch_size=32, lr=0.1, normalise=normalise)
+    network = fit_linear([features, features * 1.01], labels, 2, settings, seed=0)
+    assert (network(features).argmax(1) == labels).float().mean() > 0.95
+
+
+@pytest.mark.parametrize("kind", ["spatial", "temporal"])
+def test_an_occlusion_is_of_the_clip_and_of_the_published_extent(kind, tmp_path):
+    clips = open_clips(write_motions(tmp_path / "m.pkl"), DataSettings())
+    dataset = SkeletonDataset(clips, np.arange(20), DataSettings(num_frames=16), train=False)
+    occluded, again = (OccludedDataset(dataset, kind, seed=1) for _ in range(2))
+    shares = set()
+    for place in range(20):
+        hidden = (occluded[place].keypoint == 0).all(axis=-1)[0] & (dataset[place].keypoint != 0).any(axis=-1)[0]
+        assert np.array_equal(occluded[place].keypoint, again[place].keypoint)
+        if kind == "temporal":
+            gone = hidden.all(axis=1)
+            assert np.diff(np.flatnonzero(gone)).max(initial=1) == 1 and not hidden[~gone].any()
+        else:
+            gone = hidden.all(axis=0)
+            assert not hidden[:, ~gone].any()
+        assert 0.2 <= gone.mean() <= 0.75
+        shares.add(gone.mean())
+    assert len(shares) > 2
+
+
+def test_windows_cover_a_sequence_and_short_ones_are_filled_up(tmp_path):
+    assert window_starts(100, 64, 32) == [0, 32, 36] and window_starts(10, 64, 32) == [0]
+    clips = open_clips(write_motions(tmp_path / "m.pkl"), DataSettings())
+    long = int(clips.lengths.argmax())
+    made = window_clips(clips, [(long, 2), (0, 0)], length=12, score_threshold=0.0)
+    dataset = SkeletonDataset(made, np.arange(2), window_settings(DataSettings(), 12), train=False)
+    np.testing.assert_array_equal(made[0].keypoint, clips[long].keypoint[:, 2:14])
+    assert dataset[1].keypoint.shape[1] == 12 and made.names[0].endswith("@2")
+
+
+def test_the_decoder_adds_up_changes_from_the_last_pose():
+    torch.manual_seed(0)
+    decoder = MotionDecoder(5, 6, 8).double()
+    features, pose = torch.randn(2, 5, dtype=torch.float64), torch.randn(2, 6, dtype=torch.float64)
+    told = decoder(features, pose, 3)
+    state, expected = decoder.begin(features), pose
+    for step in range(3):
+        state = decoder.cell(expected, state)
+        expected = expected + decoder.change(state)
+        torch.testing.assert_close(told[:, step], expected)
+    with torch.no_grad():
+        decoder.change.weight.zero_()
+        decoder.change.bias.zero_()
+    assert torch.equal(decoder(features, pose, 3)[:, 2], pose)
+
+
+def test_the_error_is_the_mean_distance_of_joints_in_their_unit():
+    rng = np.random.default_rng(0)
+    keypoint = rng.normal(size=(6, 5, 3)) * 7 + 100
+    moved, middle, extent = centred(keypoint, 4)
+    np.testing.assert_allclose(moved * extent + middle, keypoint)
+    assert np.ptp(moved[3], axis=0).max() == pytest.approx(1)
+    told, truth = np.zeros((1, 2, 2, 3)), np.zeros((1, 2, 2, 3))
+    truth[0, 0, 0] = (3, 4, 0)
+    truth[0, 1, 1] = np.nan
+    # One joint is 5 off, two are right, and one is not known.
+    assert mean_joint_error(told, truth, np.array([2.0])) == pytest.approx(10 / 3)
