@@ -91,7 +91,7 @@ class ModelSettings(Strict):
         "to start from, or by the number of clips and the machine",
     )
     backbone: Literal[
-        "dstformer", "transformer", "sttformer", "segments", "stgcnpp", "aagcn", "ctrgcn", "poseconv3d"
+        "dstformer", "transformer", "sttformer", "segments", "stgcnpp", "aagcn", "ctrgcn", "msg3d", "poseconv3d"
     ] = "dstformer"
     dim: int | None = Field(None, ge=8, description="C_f, width of the backbone")
     depth: int | None = Field(None, ge=1, description="N, number of blocks")

@@ -156,7 +156,8 @@ class _Step:
 def _measure(objective: MaskCLR, batch: Batch, training: TrainingSettings) -> _Step:
     device = batch.label.device
     seconds, kept = [], 0
-    phases: tuple[Literal[1, 2], ...] = (1, 2)
+    # Cross-entropy alone has phase one's steps throughout, and its networks may know no attention to mask by.
+    phases: tuple[Literal[1, 2], ...] = (1, 2) if training.objective == "maskclr" else (1, 1)
     for phase in phases:
         counter = _Kept(objective)
         _synchronise(device)

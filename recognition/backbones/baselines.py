@@ -5,14 +5,21 @@ from pose_extraction.skeleton import COCO17
 from recognition.backbones.aagcn import AAGCN
 from recognition.backbones.base import Backbone
 from recognition.backbones.ctrgcn import CTRGCN
+from recognition.backbones.msg3d import MSG3D
 from recognition.backbones.poseconv3d import PoseConv3D
 from recognition.backbones.stgcnpp import STGCNPP
 from recognition.settings import ModelSettings, RunSettings
 
 GRAPHS: dict[str, type[STGCNPP] | type[AAGCN] | type[CTRGCN]] = {"stgcnpp": STGCNPP, "aagcn": AAGCN, "ctrgcn": CTRGCN}
-NAMES = (*GRAPHS, "poseconv3d")
-# Widths of the first blocks for hundreds of clips and a processor; as published 64, and 32 of PoseConv3D.
-SMALL = {"stgcnpp": {"dim": 16}, "aagcn": {"dim": 16}, "ctrgcn": {"dim": 16}, "poseconv3d": {"dim": 8}}
+NAMES = (*GRAPHS, "msg3d", "poseconv3d")
+# Widths of the first blocks for hundreds of clips and a processor; as published 64, 96 of MS-G3D, 32 of PoseConv3D.
+SMALL = {
+    "stgcnpp": {"dim": 16},
+    "aagcn": {"dim": 16},
+    "ctrgcn": {"dim": 16},
+    "msg3d": {"dim": 24},
+    "poseconv3d": {"dim": 8},
+}
 # Settings of transformers; a baseline has its width, `dim`, and graphs their `depth`.
 NOT_THEIRS = (
     "heads",
@@ -42,6 +49,12 @@ def build_baseline(settings: ModelSettings, num_joints: int, channels: int) -> B
         raise UsageError(f"model.backbone={name} is for {COCO17.name} in 2D, and not for {num_joints} joints")
     if name == "poseconv3d":
         return PoseConv3D(num_joints=num_joints, max_frames=settings.max_frames, **_width(settings))
+    if name == "msg3d":
+        if settings.dim is not None and settings.dim % 6:
+            raise UsageError(
+                f"model.dim={settings.dim}: MS-G3D needs a multiple of 6, such as {max(6, round(settings.dim / 6) * 6)}"
+            )
+        return MSG3D(channels=channels, max_frames=settings.max_frames, **_width(settings))
     depth = {} if settings.depth is None else {"depth": settings.depth}
     return GRAPHS[name](channels=channels, max_frames=settings.max_frames, **_width(settings), **depth)
 

@@ -33,13 +33,6 @@ def spatial_graph() -> torch.Tensor:
     return torch.stack([torch.eye(JOINTS), _by_columns(inward), _by_columns(outward)])
 
 
-def multi_scale_graph(scales: int) -> torch.Tensor:
-    """Adjacency (scales, V, V): joints exactly k steps apart, k from 0 on, and each joint itself; columns sum to 1."""
-    distance = joint_distances()
-    graphs = [torch.eye(JOINTS), *(((distance == k).float() + torch.eye(JOINTS)) for k in range(1, scales))]
-    return torch.stack([_by_columns(graph) for graph in graphs])
-
-
 def joint_distances() -> torch.Tensor:
     """Steps between joints (V, V) along the bones."""
     distance = torch.full((JOINTS, JOINTS), math.inf).fill_diagonal_(0)

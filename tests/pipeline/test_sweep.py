@@ -135,7 +135,7 @@ def test_rows_share_phase_one_only_where_it_is_the_same() -> None:
     [
         ({"rows": []}, "rows"),
         ({"rows": [{"name": "a"}, {"name": "a"}]}, "two rows have the same name"),
-        ({"rows": [{"name": "a", "set": {"alhpa": 1}}]}, "did you mean 'alpha'"),
+        ({"rows": [{"name": "a", "set": {"alhpa": 1}}]}, "did you mean 'maskclr.alpha'"),
         ({"conditions": {"fog": [1]}}, "'fog' is no family of damage"),
         ({"sedes": [1]}, "unknown setting 'sedes'"),
     ],
