@@ -100,7 +100,7 @@ def _detect(
         of_video = frame_labels(truths[clips.names[index]], int(clips.lengths[index]), classes)[start : start + length]
         labels[row, : len(of_video)] = of_video
     recipe = chosen.finetune.model_copy(update={"layer_decay": 1.0}) if scratch else chosen.finetune
-    where = {"device": place.device, "bf16": place.bf16}
+    where: dict[str, Any] = {"device": place.device, "bf16": place.bf16}
     tell(f"{len(listed)} windows of {length} frames to train on")
     classifier = fit_frames(
         copy.deepcopy(pretrained.encoder).to(place.device),

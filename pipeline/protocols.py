@@ -290,7 +290,7 @@ def _probabilities(
 ) -> np.ndarray:
     """Of all classes for all clips to count, float64 (N, K)."""
     encoder = copy.deepcopy(task.pretrained.encoder).to(place.device)
-    where = {"device": place.device, "bf16": place.bf16}
+    where: dict[str, Any] = {"device": place.device, "bf16": place.bf16}
     labels = task.clips.labels
     if protocol.name in ("finetune", "semi", "transfer"):
         chosen = task.training
