@@ -18,6 +18,7 @@ from recognition.recognizer import PlainHead, Recognizer
 from recognition.runs import load_run
 from recognition.settings import DataSettings, MaskCLRSettings, ModelSettings, RunSettings, TrainingSettings
 from recognition.training import train
+from recognition.transforms import to_camera, to_frame
 
 SIZES = {"poseconv3d": {"dim": 8}}
 
@@ -106,6 +107,18 @@ def test_they_learn_motions_that_anyone_tells_apart(tmp_path: Path) -> None:
         ),
     )
     assert load_run(train(settings)).held_out["top1"] > 0.8
+
+
+@pytest.mark.parametrize("size", [(480, 640), (900, 300)])
+def test_each_axis_of_the_frame_goes_from_minus_one_to_one(size: tuple[int, int]) -> None:
+    pixels = np.random.default_rng(0).uniform(0, 300, (1, 4, 17, 2)).astype(np.float32)
+    score = np.ones((1, 4, 17), np.float32)
+    score[0, 2, 5], pixels[0, 2, 5] = 0, np.nan
+    found = to_frame(to_camera(pixels, size), score, size)
+    height, width = size
+    expected = np.nan_to_num((pixels - (width / 2, height / 2)) / (width / 2, height / 2))
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+    assert not found[0, 2, 5].any()
 
 
 def test_what_they_lack_is_refused(tmp_path: Path) -> None:
