@@ -157,7 +157,7 @@ def _train_phase_one(settings: RunSettings, shared: Path | None) -> None:
     epochs = settings.training.phase1_epochs
     assert shared is not None and isinstance(epochs, int)
     if not is_begun(shared) or runs.load(shared / runs.LAST)["epoch"] < epochs:
-        # With MaskCLR's objective even if no row that shares it has another: the prototypes are filled in its last epoch.
+        # With MaskCLR's objective, whatever the rows have: the prototypes are filled in its last epoch.
         training = settings.training.model_copy(update={"objective": "maskclr"})
         ours = settings.model_copy(update={"out": str(shared), "training": training})
         train(ours, resume=shared if is_begun(shared) else None, stop_after=epochs)
