@@ -99,7 +99,7 @@ def _detect(
     for row, (index, start) in enumerate(listed):
         of_video = frame_labels(truths[clips.names[index]], int(clips.lengths[index]), classes)[start : start + length]
         labels[row, : len(of_video)] = of_video
-    recipe = chosen.finetune.model_copy(update={"layer_decay": 1.0}) if scratch else chosen.finetune
+    recipe = settings.finetune.model_copy(update={"layer_decay": 1.0}) if scratch else settings.finetune
     where: dict[str, Any] = {"device": place.device, "bf16": place.bf16}
     tell(f"{len(listed)} windows of {length} frames to train on")
     classifier = fit_frames(

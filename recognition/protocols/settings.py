@@ -43,9 +43,8 @@ class FinetuneSettings(Strict):
 
 
 class DetectionSettings(Strict):
-    """Actions found in long sequences, by a classifier of frames (the papers leave all but the metric open)."""
+    """Actions found in long sequences, by a classifier of frames, trained as `finetune` says (the papers leave the rest open)."""
 
-    finetune: FinetuneSettings = FinetuneSettings()
     stride: int = Field(32, ge=1, description="frames between the windows that a test sequence is cut into")
     smooth: int = Field(15, ge=1, description="frames over which scores are averaged")
     fewest: int = Field(10, ge=1, description="frames of the shortest action")
@@ -99,5 +98,4 @@ def published(method: str) -> dict[str, Any]:
     return {
         "linear": {"batch_size": 1024, "schedule": "step", "lr_steps": (20, 50, 80), "normalise": False},
         "finetune": supervised,
-        "detection": {"finetune": supervised},
     }
