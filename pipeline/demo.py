@@ -7,51 +7,57 @@ with the joints that the clip was drawn with.
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from rich.console import Console
 
 from pipeline.extract import Share, extract
+from pipeline.rendering.clips import Clip, write_clips
+from pipeline.rendering.family import TEST
+from pipeline.rendering.scene import Scene
 from pipeline.settings import ExtractSettings
 from pipeline.statistics import print_table, statistics_of
 from pose_extraction.annotations import read_data_set
 from pose_extraction.detection import Detections
 from pose_extraction.extraction import ExtractionSettings, follow
-from pose_extraction.made_video import made_box, made_keypoint, write_made_clip
 from pose_extraction.overlay import write_overlay
 from pose_extraction.poses import FramePoses
-from pose_extraction.skeleton import COCO17
 
-SIZE, FPS, FRAMES, PERSONS = (360, 640), 25.0, 75, 2
+SIZE, FPS, FRAMES = (360, 640), 25.0, 75
+# Of a clip in which both persons can be seen well.
+ACTION, PERSONS, SCENE = "wave", 2, 11
 ESTIMATOR, SEED = "vitpose-s", 0
 
 
 class ScriptedDetector:
-    """Gives the boxes of a made clip's figures, frame after frame, instead of looking at the picture.
+    """Gives the boxes that a clip's persons were drawn with, frame after frame, instead of looking at the picture.
 
     Args:
-        times: Seconds of the frames that will be shown, in their order.
+        boxes: (K, 4) in pixels of each frame that will be shown, in their order.
     """
 
     batch_size = 4
 
-    def __init__(self, times: Sequence[float]) -> None:
-        self._times = iter(times)
+    def __init__(self, boxes: Iterable[np.ndarray]) -> None:
+        self._boxes = iter(boxes)
 
     def detect(self, images: Sequence[np.ndarray]) -> list[Detections]:
         """See `Detector.detect`."""
-        score = np.ones(PERSONS, np.float32)
-        return [(made_box(next(self._times), image.shape[:2], PERSONS), score) for image in images]
+        found = [next(self._boxes) for _ in images]
+        return [(box, np.ones(len(box), np.float32)) for box in found]
 
 
-def known_poses(times: Sequence[float]) -> list[FramePoses]:
-    """The joints that a made clip's figures were drawn with, as an estimator that never errs would find them."""
-    sure, joints = np.ones(PERSONS, np.float32), np.ones((PERSONS, COCO17.num_joints), np.float32)
+def known_poses(truth: dict[str, Any]) -> list[FramePoses]:
+    """The joints that a clip's persons were drawn with, as an estimator that never errs would find them."""
+    score = truth["keypoint_score"]
+    keypoint = np.where(score[..., None] > 0, truth["keypoint"], np.nan)
+    sure = np.ones(len(score), np.float32)
     return [
-        FramePoses(index, time, made_box(time, SIZE, PERSONS), sure, made_keypoint(time, SIZE, PERSONS), joints)
-        for index, time in enumerate(times)
+        FramePoses(frame, float(time), truth["box"][:, frame], sure, keypoint[:, frame], score[:, frame])
+        for frame, time in enumerate(truth["time"])
     ]
 
 
@@ -69,14 +75,17 @@ def demo(folder: Path, console: Console) -> None:
     def say(text: str) -> None:
         console.print(text, highlight=False, soft_wrap=True)
 
-    video = folder / "videos" / "two_walkers.mp4"
-    say(f"\n1. Making a clip: {PERSONS} drawn figures that walk, {FRAMES} frames.")
-    write_made_clip(video, size=SIZE, fps=FPS, frames=FRAMES, persons=PERSONS)
+    videos = folder / "videos"
+    say(f"\n1. Making a clip: {PERSONS} drawn people, {FRAMES} frames.")
+    scene = Scene(TEST, SCENE, size=SIZE, frames=FRAMES, fps=FPS, action=ACTION, persons=PERSONS)
+    truth_file = write_clips([Clip("two_people", scene)], videos)
+    video = videos / "two_people.mp4"
     say(f"   {video}")
+    say(f"   {truth_file}  what is true of it: joints, visibility, boxes, identities, actions")
+    truth = read_data_set(truth_file)["annotations"][0]
 
     say(f"\n2. Extracting poses with {ESTIMATOR}. Its weights are RANDOM (seed {SEED}): the joints mean nothing.")
-    say("   The boxes around the persons are those that the figures were drawn with; no detector looks for them.")
-    times = [index / FPS for index in range(FRAMES)]
+    say("   The boxes around the persons are those that the people were drawn with; no detector looks for them.")
     settings = ExtractSettings(estimator=ESTIMATOR, checkpoint=f"seed:{SEED}", detect_every=1, overlay=True)
     report = extract(
         [video],
@@ -84,7 +93,7 @@ def demo(folder: Path, console: Console) -> None:
         settings=settings,
         share=Share(overwrite=True),
         console=console,
-        detector=ScriptedDetector(times),
+        detector=ScriptedDetector(truth["box"].transpose(1, 0, 2)),
     )
     if report.data_set is None or report.failed:
         raise SystemExit("the demo failed; what went wrong is said above")
@@ -98,9 +107,9 @@ def demo(folder: Path, console: Console) -> None:
     say("   A network with random weights is unsure of every joint, so that cleaning leaves little or nothing.")
     print_table(statistics_of([report.data_set]), console)
 
-    say("\n4. What results look like: the joints that the figures were DRAWN with, through the same tracking and")
+    say("\n4. What results look like: the joints that the people were DRAWN with, through the same tracking and")
     say("   cleaning. No network found these.")
-    known = follow(known_poses(times), SIZE, ExtractionSettings())[0].poses
+    known = follow(known_poses(truth), SIZE, ExtractionSettings())[0].poses
     write_overlay(video, known, folder / "known_joints.mp4")
     say(f"   {folder / 'known_joints.mp4'}  for any player or browser")
 

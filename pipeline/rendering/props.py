@@ -114,7 +114,7 @@ def obstacle(family: Family, random: np.random.Generator, camera: Camera, aim: n
         height = 1.5
     else:
         half = np.array([random.uniform(0.06, 0.22) * reach, random.uniform(0.15, 0.35) * aim[1], 0.1])
-        height = half[1] if random.random() < 0.8 else aim[1] * 1.8
+        height = half[1]
     centre = np.array([middle[0] + random.uniform(-0.35, 0.35) * reach, height, middle[2]])
     axes = np.repeat(turn_y(np.array([random.uniform(-0.6, 0.6)])), frames, 0)
     return Block(_along(frames, centre), half, axes, draw_cloth(family, random))

@@ -127,9 +127,12 @@ def test_a_face_is_seen_from_the_front_alone_and_nothing_behind_a_wall() -> None
 
 
 def test_the_background_moves_as_what_is_far_away_does() -> None:
-    random = TEST.generator(9)
     time = np.arange(30) / 10
-    camera = draw_camera(TEST, random, size=SIZE, time=time, tall=1.7, aim=np.array([0.0, 0.85, 0.0]))
+    cameras = (
+        draw_camera(TEST, TEST.generator(seed), size=SIZE, time=time, tall=1.7, aim=np.array([0.0, 0.85, 0.0]))
+        for seed in range(99)
+    )
+    camera = next(one for one in cameras if np.abs(one.turn[7] - one.level).max() > 0.01)
     still = Camera(SIZE, np.full(30, camera.focal[0]), camera.centre, np.tile(camera.level, (30, 1, 1)), camera.level)
     far = camera.centre + 1e7 * (camera.level.T @ np.array([0.1, -0.05, 1.0]))
     for frame in (0, 7, 29):

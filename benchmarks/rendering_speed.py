@@ -1,0 +1,37 @@
+"""How many frames of drawn people a processor makes in a second of its own time, one thread.
+
+python benchmarks/rendering_speed.py
+"""
+
+import argparse
+import time
+
+import cv2
+
+from pipeline.rendering.family import FAMILIES
+from pipeline.rendering.scene import Scene
+
+
+def main() -> None:
+    """Reads the command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--scenes", type=int, default=12, help="of each family (default: %(default)s)")
+    parser.add_argument("--size", type=int, nargs=2, default=[240, 320], help="height and width (default: 240 320)")
+    arguments = parser.parse_args()
+    cv2.setNumThreads(1)
+    for family in FAMILIES.values():
+        frames = persons = 0
+        # Of the processor, not of the clock: others may be at work.
+        start = time.process_time()
+        for seed in range(arguments.scenes):
+            scene = Scene(family, seed, size=tuple(arguments.size))
+            persons += len(scene.figures)
+            for index in range(len(scene)):
+                scene.frame(index)
+                frames += 1
+        rate = frames / (time.process_time() - start)
+        print(f"{family.name}: {rate:.0f} frames a second, {persons / arguments.scenes:.1f} persons in each")
+
+
+if __name__ == "__main__":
+    main()
