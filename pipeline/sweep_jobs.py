@@ -6,8 +6,9 @@ import multiprocessing
 import os
 import shutil
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
+from multiprocessing.connection import Connection
 from pathlib import Path
 
 from pose_extraction.errors import SkelpipeError
@@ -85,16 +86,36 @@ def train_all(
 def _together(given: list[tuple[Job, str, bool]], at_once: int) -> Iterator[tuple[Job, "_End"]]:
     """Runs as they end, several at a time, each in a process of its own."""
     threads = max(1, len(os.sched_getaffinity(0)) // at_once)
-    # A process that forks from one in which a network has run may hang.
-    context = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(at_once, mp_context=context, max_tasks_per_child=1)
+    pool = ThreadPoolExecutor(at_once)
     try:
-        futures = {pool.submit(_train, *one, threads=threads): one[0] for one in given}
+        futures = {pool.submit(_in_process, *one, threads): one[0] for one in given}
         for future in as_completed(futures):
             yield futures[future], future.result()
     finally:
         # Those that have begun end, or save and stop where the signal reached them; the others do not begin.
         pool.shutdown(cancel_futures=True)
+
+
+def _in_process(job: Job, device: str, until_phase_two: bool, threads: int) -> "_End":
+    """One training in a process of its own, waited for."""
+    # A process that forks from one in which a network has run may hang.
+    context = multiprocessing.get_context("spawn")
+    reader, writer = context.Pipe(duplex=False)
+    process = context.Process(target=_tell, args=(writer, job, device, until_phase_two, threads))
+    process.start()
+    # Open here it would stay open when the process dies, and be waited for.
+    writer.close()
+    try:
+        end: _End = reader.recv()
+    except EOFError:
+        process.join()
+        return _End(f"its process ended with status {process.exitcode}; look at what it printed")
+    process.join()
+    return end
+
+
+def _tell(writer: Connection, job: Job, device: str, until_phase_two: bool, threads: int) -> None:
+    writer.send(_train(job, device, until_phase_two, threads=threads))
 
 
 @dataclass(frozen=True)

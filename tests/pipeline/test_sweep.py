@@ -105,7 +105,8 @@ def test_what_is_done_is_done_and_what_is_missing_is_trained(swept: tuple[Path, 
 def test_a_row_that_fails_is_told_and_the_others_go_on_beside_it(tmp_path: Path) -> None:
     made_data(tmp_path / "made.pkl")
     bad = {"name": "bad", "set": {"model.heads": 3}}
-    write_sweep(tmp_path, seeds=[0], rows=[{"name": "none", "set": {"objective": "cross_entropy"}}, bad])
+    rows = [{"name": "none", "set": {"objective": "cross_entropy"}}, bad]
+    write_sweep(tmp_path, seeds=[0], set={"phase2_epochs": 0}, rows=rows)
     result = command(tmp_path, "--jobs", "2")
     assert result.exit_code == 1 and "2 at a time" in result.stderr
     assert "failed: bad, seed 0" in result.stderr and "not divisible" in result.stderr
