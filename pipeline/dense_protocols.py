@@ -1,6 +1,7 @@
 """Protocols of frames: actions found in long sequences, and motion told beforehand."""
 
 import copy
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -8,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from pipeline.evaluate import split_to_test
+from pipeline.evaluate import TEST_WORDS
 from pose_extraction.annotations import read_pickle
 from pose_extraction.errors import UsageError
 from recognition.clips import ClipSet, open_clips, split_indices
@@ -56,8 +57,9 @@ def run_dense_protocol(
             f"{path}: has {clips.layout.name} in {clips.dimensions}D, and {pretrained.path} was pre-trained on "
             f"{pretrained.layout} in {pretrained.dimensions}D; choose a file of the same kind"
         )
-    training = split_indices(clips, _train_split(clips, chosen))
-    test_split = split if split is not None else split_to_test(clips, data)
+    trained_on = _train_split(clips, chosen)
+    training = split_indices(clips, trained_on)
+    test_split = split if split is not None else _test_split(clips, trained_on)
     test = split_indices(clips, test_split)
     run = _detect if name == "detection" else _predict
     return {"split": test_split, **run(pretrained, clips, training, test, settings, place, scratch, tell)}
@@ -71,6 +73,17 @@ def _train_split(clips: ClipSet, wanted: str) -> str:
         known = ", ".join(map(repr, clips.splits)) or "none"
         raise UsageError(f"{clips.path}: which split is for training, {known}? Say so with --train-split")
     return ending[0]
+
+
+def _test_split(clips: ClipSet, trained_on: str) -> str:
+    """The split beside that trained on; labels of whole sequences, which there are none of, do not matter."""
+    named = [re.sub("train", word, trained_on, flags=re.IGNORECASE) for word in TEST_WORDS]
+    rest = [name for name in clips.splits if name != trained_on]
+    found = [name for name in named if name in rest] or (rest if len(rest) == 1 else [])
+    if not found:
+        known = ", ".join(map(repr, clips.splits))
+        raise UsageError(f"{clips.path}: which split is to be evaluated, {known}? Say so with --split")
+    return found[0]
 
 
 def _detect(
