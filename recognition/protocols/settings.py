@@ -43,7 +43,7 @@ class FinetuneSettings(Strict):
 
 
 class DetectionSettings(Strict):
-    """Actions found in long sequences by a classifier of frames, trained as `finetune` says; the paper leaves it open."""
+    """Actions found in long sequences by a classifier of frames, which is trained as `finetune` says."""
 
     stride: int = Field(32, ge=1, description="frames between the windows that a test sequence is cut into")
     smooth: int = Field(15, ge=1, description="frames over which scores are averaged")
