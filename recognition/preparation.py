@@ -11,7 +11,7 @@ from pose_extraction.backends import cpu_has_bf16
 from pose_extraction.errors import BackendError, UsageError
 from recognition.backbones import baselines
 from recognition.clips import ClipSet, hold_out, newest_skeleton_file, open_clips, training_indices
-from recognition.dataset import layout_of_model
+from recognition.dataset import check_placement, flip_probability, layout_of_model
 from recognition.initialising import fitting_settings
 from recognition.settings import DataSettings, ModelSettings, RunSettings
 
@@ -159,6 +159,8 @@ def prepare(settings: RunSettings) -> Prepared:
             f"{settings.init}: was trained on {data.model_layout}, which cannot be made of {clips.layout.name} in "
             f"{clips.dimensions}D, the joints of {path}; start from other weights, or without --init"
         ) from error
+    check_placement(clips, data)
+    flip_probability(data, layout)
     baselines.check_baseline(settings, layout=layout.name, dimensions=clips.dimensions)
     folder = data.keypoint_files
     resolved = settings.model_copy(

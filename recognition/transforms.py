@@ -138,7 +138,7 @@ def to_aligned(
     Returns:
         The same shapes.
     """
-    empty: np.ndarray = ~(score > 0).any(axis=(0, 2))
+    empty = np.asarray(~(score > 0).any(axis=(0, 2)))
     if empty.all():
         return keypoint, score
     source = np.where(empty, 0, np.arange(len(empty)))

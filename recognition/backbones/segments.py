@@ -147,7 +147,8 @@ class SegmentTransformer(Backbone):
         x, frame_mask = self.without_padding(x, frame_mask)
         frames = x.shape[1]
         short = -frames % self.segment_frames
-        if short:
+        # An exported network takes any number of frames, so it must have the padding even if its example needed none.
+        if torch.jit.is_tracing() or short:
             # The last segment is filled up with frames in which nothing is seen.
             x = functional.pad(x, (0, 0, 0, 0, 0, short))
             if masked is not None:
@@ -156,15 +157,22 @@ class SegmentTransformer(Backbone):
         parts = features.shape[1]
         key_mask = None
         if frame_mask is not None:
-            present = functional.pad(frame_mask, (0, short)).view(len(x), parts, self.segment_frames).any(dim=2)
-            key_mask = present.repeat_interleave(self.num_joints, dim=1)[:, None, None]  # (S, 1, 1, T_e * V)
+            present = functional.pad(frame_mask, (0, short)).unflatten(1, (parts, self.segment_frames)).any(dim=2)
+            # (S, 1, 1, T_e * V)
+            key_mask = present[..., None].expand(-1, -1, self.num_joints).flatten(1)[:, None, None]
         tokens, projected = self.through_blocks(features.flatten(1, 2), key_mask)
         whole = tokens.unflatten(1, (parts, self.num_joints))
-        representation = whole.repeat_interleave(self.segment_frames, dim=1)[:, :frames]  # R: (S, T, V, C_r)
+        representation = self._frames_of(whole)[:, :frames]  # R: (S, T, V, C_r)
         representation = self.zero_padding(representation, frame_mask)
         if not return_attention:
             return representation, None
         scores = received_attention(projected, key_mask).unflatten(1, (parts, self.num_joints))
-        return representation, self.zero_padding(
-            scores.repeat_interleave(self.segment_frames, dim=1)[:, :frames], frame_mask
-        )
+        return representation, self.zero_padding(self._frames_of(scores)[:, :frames], frame_mask)
+
+    def _frames_of(self, segments: torch.Tensor) -> torch.Tensor:
+        """Values of segments (S, T_e, ...) for each of their frames, (S, T_e * l, ...).
+
+        Exporters write `repeat_interleave` for the example's sizes alone, and this for any.
+        """
+        whole = segments[:, :, None].expand(-1, -1, self.segment_frames, *segments.shape[2:])
+        return whole.flatten(1, 2)

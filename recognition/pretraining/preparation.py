@@ -13,7 +13,7 @@ from pose_extraction.skeleton import Skeleton
 from recognition.backbones import build_segments
 from recognition.backbones.segments import SegmentTransformer
 from recognition.clips import ClipSet, newest_skeleton_file, open_clips, split_indices
-from recognition.dataset import layout_of_model
+from recognition.dataset import check_placement, flip_probability, layout_of_model
 from recognition.preparation import CHANNELS, RUNS, resolve_device, resolve_precision
 from recognition.pretraining.gru_encoder import GRUEncoder
 from recognition.pretraining.mamp import MAMP
@@ -84,6 +84,8 @@ def prepare_pretraining(settings: PretrainSettings) -> Pretraining:
     path = Path(data.file) if data.file != "auto" else newest_skeleton_file()
     clips = open_clips(path, data, leave_out_empty=True)
     layout = layout_of_model(clips, data)
+    check_placement(clips, data)
+    flip_probability(data, layout)
     chosen = _training_clips(clips, data.train_split)
     if len(chosen) < 2:
         raise UsageError(f"{path}: {len(chosen)} clips are left to train on, but at least 2 are needed")

@@ -19,7 +19,7 @@ from made_motions import write_motions
 
 SMALL = {
     "mamp": ("mamp/custom", "model.dim=16", "model.depth=2", "model.heads=2", "decoder_depth=1", "warmup_epochs=1"),
-    "pcm3": ("pcm3/custom", "pcm3.hidden=8", "decoder_hidden=8", "queue=32", "prompt_size=4", "lr_steps=[2]"),
+    "pcm3": ("pcm3/custom", "pcm3.hidden=32", "decoder_hidden=8", "queue=32", "prompt_size=4", "lr_steps=[2]"),
 }
 LOOP = ("num_frames=16", "part_min_frames=8", "max_persons=1", "epochs=3", "batch_size=16", "--device", "cpu")
 

@@ -37,7 +37,7 @@ def recognizer_of(backbone: str = "dstformer", **sizes: int) -> Recognizer:
     """Random weights, large enough for classes to differ, and batch normalisation that has seen something."""
     torch.manual_seed(0)
     settings = SMALL.model_copy(update={"backbone": backbone, **sizes})
-    if backbone == "sttformer":
+    if backbone in ("sttformer", "segments"):
         settings = settings.model_copy(update={"dim_representation": None})
     recognizer = build_recognizer(settings, num_joints=17, channels=3, num_classes=7)
     with torch.no_grad():
@@ -79,7 +79,7 @@ def one_by_one(recognizer: Recognizer, dataset: SkeletonDataset) -> tuple[np.nda
 
 
 @pytest.mark.parametrize("backend", ["torch", "openvino", "onnxruntime"])
-@pytest.mark.parametrize("backbone", ["dstformer", "transformer", "sttformer"])
+@pytest.mark.parametrize("backbone", ["dstformer", "transformer", "sttformer", "segments"])
 def test_every_engine_gives_what_each_clip_gives_alone(clips: ClipSet, backbone: str, backend: str) -> None:
     if backend == "openvino":
         pytest.importorskip("openvino")
