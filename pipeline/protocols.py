@@ -335,9 +335,12 @@ def print_protocol(result: dict[str, Any], console: Console) -> None:
         ("clips", ""),
         ("top1", "%"),
         ("mean_class", "%"),
+        ("actions", ""),
+        ("proposals", ""),
         ("mAP_a", "%"),
         ("mAP_v", "%"),
         ("MPJPE", "mm"),
+        ("MPJPE_of_standing_still", "mm"),
     ):
         if result.get(name) is not None:
             value = result[name]

@@ -39,9 +39,7 @@ class Classifier(nn.Module):
         if isinstance(network, SegmentTransformer):
             self.head = Recognizer(network, num_classes, hidden=settings.hidden, dropout=settings.dropout).head
             self.dropout = settings.dropout
-            paths = [part for part in network.modules() if isinstance(part, DropPath)]
-            for place, part in enumerate(paths):
-                part.probability = settings.drop_path * place / max(1, len(paths) - 1)
+            set_drop_path(network, settings.drop_path)
         else:
             self.head = nn.Linear(encoder.width, num_classes)
             nn.init.normal_(self.head.weight, std=0.01)
@@ -57,6 +55,13 @@ class Classifier(nn.Module):
         placed = person.new_zeros(*batch.person_mask.shape, person.shape[1])
         placed[batch.person_mask] = person
         return self.head(placed.sum(dim=1) / batch.person_mask.sum(dim=1, keepdim=True).to(placed.dtype))
+
+
+def set_drop_path(network: nn.Module, probability: float) -> None:
+    """Stochastic depth: from 0 at the first block to `probability` at the last; of no account without such blocks."""
+    paths = [part for part in network.modules() if isinstance(part, DropPath)]
+    for place, part in enumerate(paths):
+        part.probability = probability * place / max(1, len(paths) - 1)
 
 
 def layer_groups(classifier: nn.Module, encoder: Encoder, settings: FinetuneSettings) -> list[dict[str, object]]:

@@ -11,7 +11,7 @@ from recognition.batches import Batch
 from recognition.batching import ClipBatches, make_loader
 from recognition.dataset import SkeletonDataset
 from recognition.pretraining.encoder import Encoder
-from recognition.protocols.finetune import layer_groups, optimizer_of, set_rates
+from recognition.protocols.finetune import layer_groups, optimizer_of, set_drop_path, set_rates
 from recognition.protocols.settings import FinetuneSettings
 
 
@@ -65,6 +65,7 @@ def fit_frames(
     """
     torch.manual_seed(seed)
     classifier = FrameClassifier(encoder, num_classes).to(device).train()
+    set_drop_path(encoder, settings.drop_path)
     optimizer = optimizer_of(layer_groups(classifier, encoder, settings), settings)
     wanted = torch.as_tensor(labels)
     batches = ClipBatches(

@@ -5,6 +5,7 @@ import pytest
 import torch
 from made_motions import write_motions
 
+from recognition.backbones.segments import DropPath
 from recognition.clips import open_clips
 from recognition.dataset import SkeletonDataset
 from recognition.protocols.detection import (
@@ -15,7 +16,7 @@ from recognition.protocols.detection import (
     mean_average_precisions,
     temporal_iou,
 )
-from recognition.protocols.finetune import labelled_share
+from recognition.protocols.finetune import labelled_share, set_drop_path
 from recognition.protocols.linear import fit_linear, nearest_labels
 from recognition.protocols.motion import MotionDecoder, centred, mean_joint_error
 from recognition.protocols.occlusion import OccludedDataset
@@ -125,6 +126,12 @@ def test_windows_cover_a_sequence_and_short_ones_are_filled_up(tmp_path):
     dataset = SkeletonDataset(made, np.arange(2), window_settings(DataSettings(), 12), train=False)
     np.testing.assert_array_equal(made[0].keypoint, clips[long].keypoint[:, 2:14])
     assert dataset[1].keypoint.shape[1] == 12 and made.names[0].endswith("@2")
+
+
+def test_blocks_are_left_out_more_often_the_deeper_they_lie():
+    blocks = torch.nn.ModuleList(DropPath(0.0) for _ in range(4))
+    set_drop_path(blocks, 0.3)
+    assert [block.probability for block in blocks] == pytest.approx([0, 0.1, 0.2, 0.3])
 
 
 def test_the_decoder_adds_up_changes_from_the_last_pose():

@@ -17,9 +17,14 @@ from recognition.transforms import (
     random_move,
     random_part,
     random_shear,
+    random_turn,
+    resample_linear,
     sample_frames,
+    to_aligned,
     to_body,
     to_camera,
+    to_first_frame,
+    to_frame,
 )
 
 
@@ -236,3 +241,125 @@ def test_parts_are_contiguous_within_the_clip_and_as_long_as_asked() -> None:
     assert min(lengths) == 10 and max(lengths) == 30
     assert min(part.start for part in parts) == 0 and max(part.stop for part in parts) == 40
     assert random_part(1, (0.1, 0.2), rng) == slice(0, 1)
+
+
+@pytest.mark.parametrize("target", [1, 5, 12, 31])
+def test_frames_between_frames_equal_the_loop(target: int) -> None:
+    """As images are resized: a frame's middle lies half a frame from its edge, and beyond the last there is no more."""
+    keypoint, score = raw(7)
+    got, got_score = resample_linear(keypoint, score, target)
+    assert got.shape == (2, target, 17, 2) and got.dtype == got_score.dtype == np.float32
+    for m in range(2):
+        for t in range(target):
+            place = min(max((t + 0.5) * 12 / target - 0.5, 0.0), 11.0)
+            early = math.floor(place)
+            late = min(early + 1, 11)
+            for v in range(17):
+                parts = [(early, 1 - (place - early)), (late, place - early)]
+                parts = [(frame, share) for frame, share in parts if score[m, frame, v] > 0 and share > 1e-6]
+                total = sum(share for _, share in parts)
+                if not parts:
+                    assert np.isnan(got[m, t, v]).all() and got_score[m, t, v] == 0
+                    continue
+                wanted = sum(share * keypoint[m, frame, v].astype(float) for frame, share in parts) / total
+                wanted_score = sum(share * float(score[m, frame, v]) for frame, share in parts) / total
+                np.testing.assert_allclose(got[m, t, v], wanted, atol=1e-5)
+                assert got_score[m, t, v] == pytest.approx(wanted_score, abs=1e-5)
+
+
+def test_as_many_frames_as_there_are_stay_as_they_are() -> None:
+    keypoint, score = raw(8)
+    got, got_score = resample_linear(keypoint, score, 12)
+    np.testing.assert_allclose(got, keypoint, atol=1e-6)
+    np.testing.assert_allclose(got_score, score, atol=1e-6)
+
+
+def test_frame_units_reach_from_edge_to_edge() -> None:
+    """PYSKL's: [-1, 1] over the width and over the height, whichever is longer."""
+    rng = np.random.default_rng(0)
+    for height, width in ((1080, 1920), (640, 360)):
+        pixels = rng.uniform(0, 1, (2, 4, 5, 2)) * (width, height)
+        score = np.ones((2, 4, 5), np.float32)
+        score[0, 1, 2] = 0
+        got = to_frame(to_camera(pixels.astype(np.float32), (height, width)), score, (height, width))
+        for m, t, v in np.ndindex(2, 4, 5):
+            x, y = pixels[m, t, v]
+            wanted = (0, 0) if score[m, t, v] == 0 else (2 * x / width - 1, 2 * y / height - 1)
+            np.testing.assert_allclose(got[m, t, v], wanted, atol=1e-5)
+
+
+def test_the_first_frame_that_has_the_joint_is_where_all_is_measured_from() -> None:
+    keypoint, _ = raw(2, joints=25, dimensions=3)
+    keypoint[0, :3, 1] = np.nan
+    keypoint[0, 3, 1] = (1, 2, 3)
+    np.testing.assert_allclose(to_first_frame(keypoint, 1), keypoint.astype(float) - (1, 2, 3), atol=1e-6)
+    keypoint[:, :, 1] = np.nan
+    np.testing.assert_array_equal(to_first_frame(keypoint, 1), keypoint)
+
+
+def plain_turn(points: np.ndarray, vector: np.ndarray, axis: np.ndarray) -> np.ndarray:
+    """Points (..., 3) by the quaternion of the shortest turn from one direction to another."""
+    vector = vector / np.sqrt(sum(v * v for v in vector))
+    w = 1 + sum(a * b for a, b in zip(vector, axis, strict=True))
+    x, y, z = np.cross(vector, axis)
+    norm = math.sqrt(w * w + x * x + y * y + z * z)
+    w, x, y, z = w / norm, x / norm, y / norm, z / norm
+    turned = np.empty_like(points)
+    for place in np.ndindex(points.shape[:-1]):
+        p = points[place]
+        q = np.array([x, y, z])
+        turned[place] = p + 2 * w * np.cross(q, p) + 2 * np.cross(q, np.cross(q, p))
+    return turned
+
+
+def test_bodies_are_aligned_as_the_loop_aligns_them() -> None:
+    rng = np.random.default_rng(4)
+    keypoint = rng.normal(size=(2, 6, 25, 3)).astype(np.float32) + np.float32(3)
+    score = np.ones((2, 6, 25), np.float32)
+    keypoint[1, 2, 7], score[1, 2, 7] = np.nan, 0
+    keypoint[:, 3], score[:, 3] = np.nan, 0
+    got, got_score = to_aligned(keypoint, score, joint=1, upwards=(0, 1), across=(8, 4))
+    wanted = keypoint.astype(float)
+    wanted[:, 3] = wanted[:, 2]
+    for t in range(6):
+        wanted[:, t] -= wanted[0, t, 1].copy()
+    wanted = plain_turn(wanted, wanted[0, 0, 1] - wanted[0, 0, 0], np.array([0.0, 0, 1]))
+    line = wanted[0, 0, 4] - wanted[0, 0, 8]
+    line[2] = 0
+    wanted = plain_turn(wanted, line, np.array([1.0, 0, 0]))
+    np.testing.assert_allclose(got, wanted, atol=1e-4)
+    np.testing.assert_array_equal(got_score[:, 3], score[:, 2])
+    # The spine stands upright, and the shoulders lie along x.
+    spine = got[0, 0, 1] - got[0, 0, 0]
+    np.testing.assert_allclose(spine, [0, 0, np.linalg.norm(spine)], atol=1e-4)
+    shoulders = got[0, 0, 4] - got[0, 0, 8]
+    assert shoulders[0] > 0 and abs(shoulders[1]) < 1e-4
+
+
+def test_bodies_upside_down_are_turned_and_empty_beginnings_take_the_first_that_is_there() -> None:
+    keypoint = np.zeros((1, 4, 25, 3), np.float32)
+    keypoint[0, :, 0] = (0, 0, 1)
+    keypoint[0, :, 4] = (1, 0, 0)
+    keypoint[0, :, 8] = (-1, 0, 0)
+    score = np.ones((1, 4, 25), np.float32)
+    keypoint[:, :2], score[:, :2] = np.nan, 0
+    got, got_score = to_aligned(keypoint, score, joint=1, upwards=(0, 1), across=(8, 4))
+    assert (got_score == 1).all() and np.isfinite(got).all()
+    np.testing.assert_allclose(got[0, :, 0], [[0, 0, -1]] * 4, atol=1e-6)
+    np.testing.assert_allclose(got[0, :, 4], [[1, 0, 0]] * 4, atol=1e-6)
+    nobody = np.full_like(keypoint, np.nan)
+    assert np.isnan(to_aligned(nobody, np.zeros_like(score), joint=1, upwards=(0, 1), across=(8, 4))[0]).all()
+
+
+def test_turns_are_about_x_then_y_then_z() -> None:
+    keypoint, _ = raw(6, joints=25, dimensions=3)
+    got = random_turn(keypoint, 0.5, np.random.default_rng(9))
+    a, b, c = np.random.default_rng(9).uniform(-0.5, 0.5, 3)
+    for m, t, v in np.ndindex(2, 12, 25):
+        x, y, z = keypoint[m, t, v].astype(float)
+        y, z = math.cos(a) * y - math.sin(a) * z, math.sin(a) * y + math.cos(a) * z
+        z, x = math.cos(b) * z - math.sin(b) * x, math.sin(b) * z + math.cos(b) * x
+        x, y = math.cos(c) * x - math.sin(c) * y, math.sin(c) * x + math.cos(c) * y
+        np.testing.assert_allclose(got[m, t, v], (x, y, z), atol=1e-5)
+    # A draw takes different angles about the three axes, and none where none are wanted.
+    np.testing.assert_allclose(random_turn(keypoint, 0.0, np.random.default_rng(9)), keypoint, atol=1e-6)
