@@ -15,7 +15,7 @@ from pose_extraction.checkpoints import load_plain
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "recognition"))
 
-from made_motions import write_motions
+from made_motions import made_clip, write_motions
 
 SMALL = {
     "mamp": ("mamp/custom", "model.dim=16", "model.depth=2", "model.heads=2", "decoder_depth=1", "warmup_epochs=1"),
@@ -74,7 +74,9 @@ def test_only_the_encoder_is_left_in_the_end(run):
         assert any("domain_prompts" in name for name in last["model"]) and "queue.keys" in last["model"]
 
 
-@pytest.mark.parametrize("protocol", ["linear", "knn", "semi:50%", "occlusion:spatial", "finetune"])
+@pytest.mark.parametrize(
+    "protocol", ["linear", "knn", "semi:50%", "occlusion:spatial", "occlusion:temporal", "finetune"]
+)
 def test_protocols_measure_an_encoder(run, protocol):
     words = ("--set", "linear.views=1", "--set", "runs=2", "--set", "finetune.epochs=1", "--set", "finetune.hidden=16")
     words += ("--set", "finetune.warmup_epochs=0", "--set", "finetune.lr_steps=[]")
@@ -87,6 +89,93 @@ def test_protocols_measure_an_encoder(run, protocol):
     assert len(found.get("top1_runs", [])) == (2 if protocol.startswith("semi") else 0)
     stored = json.loads((Path(found["folder"]) / "evaluation.json").read_text())
     assert stored["top1"] == found["top1"] and stored["settings"]["runs"] == 2
+
+
+def test_an_encoder_goes_over_to_another_file_or_begins_anew(run, data, tmp_path):
+    other = write_motions(tmp_path / "other.pkl", clips=24, seed=5)
+    words = ("--protocol", "transfer", "--set", "finetune.epochs=1", "--set", "finetune.hidden=16")
+    words += ("--set", "finetune.warmup_epochs=0", "--set", "finetune.lr_steps=[]", "--device", "cpu", "--json")
+    result = skelpipe("evaluate", run, "--data", other, *words)
+    assert result.exit_code == 0, result.output
+    found = json.loads(result.stdout)
+    assert found["clips"] == 6 and found["data"] == str(other) and not found["scratch"]
+    anew = json.loads(skelpipe("evaluate", run, "--data", other, "--scratch", *words).stdout)
+    assert anew["scratch"] and anew["folder"] == found["folder"] + "-scratch"
+    for given in ((), ("--data", data)):
+        refused = skelpipe("evaluate", run, *given, *words)
+        assert refused.exit_code == 2 and "that the encoder was not pre-trained on" in refused.stderr
+
+
+def test_fresh_weights_are_not_those_of_the_run(run):
+    from recognition.pretraining.encoder import load_pretrained
+
+    own, fresh = (load_pretrained(run, scratch=scratch).encoder.state_dict() for scratch in (False, True))
+    stored = load_plain(run / "best.pt")["model"]
+    for name, tensor in own.items():
+        assert torch.equal(tensor, stored["encoder." + name.removeprefix("network.")]), name
+    assert any(not torch.equal(tensor, fresh[name]) for name, tensor in own.items())
+
+
+def write_long(path: Path, *, splits: tuple[str, str], actions: bool = True) -> Path:
+    """Eight sequences in which arms wave for a while, the left one or the right one; two of them are for tests."""
+    rng = np.random.default_rng(0)
+    clips = []
+    for number in range(8):
+        parts = [made_clip(label, rng, frames=20) for label in (2, number % 2, 2)]
+        keypoint = np.concatenate(parts, axis=1).astype(np.float32)
+        clip = {"frame_dir": f"long{number}", "label": -1, "total_frames": 60, "img_shape": (900, 900)}
+        clip |= {"keypoint": keypoint, "keypoint_score": np.full(keypoint.shape[:3], 0.9, np.float32)}
+        clips.append(clip | ({"actions": [[number % 2, 20, 40]]} if actions else {}))
+    names = [clip["frame_dir"] for clip in clips]
+    split = dict(zip(splits, (names[2:], names[:2]), strict=True))
+    write_pickle(path, {"split": split, "annotations": clips, "label_names": ["left arm", "right arm"]})
+    return path
+
+
+@pytest.mark.parametrize("splits", [("train", "test"), ("xsub_train", "xsub_val")])
+def test_actions_are_found_in_long_sequences(run, tmp_path, splits):
+    words = ("finetune.epochs=2", "finetune.batch_size=8", "finetune.warmup_epochs=0", "finetune.lr_steps=[]")
+    words += ("detection.stride=8", "detection.smooth=3", "detection.fewest=1", "detection.overlap=0.1")
+    pairs = [word for pair in words for word in ("--set", pair)]
+    file = write_long(tmp_path / "long.pkl", splits=splits)
+    result = skelpipe("evaluate", run, "--protocol", "detection", "--data", file, *pairs, "--device", "cpu", "--json")
+    assert result.exit_code == 0, result.output
+    found = json.loads(result.stdout)
+    assert found["split"] == splits[1] and found["clips"] == found["actions"] == 2
+    assert found["settings"]["detection"] == {"stride": 8, "smooth": 3, "fewest": 1, "overlap": 0.1}
+    assert 0 <= found["mAP_a"] <= 1 and 0 <= found["mAP_v"] <= 1
+    # 60 frames by 8: from 0, 8, 16, 24, 32, 40 and 44 on, of six sequences.
+    assert "42 windows of 16 frames to train on" in result.stderr
+
+
+def test_the_next_poses_are_told(run, tmp_path):
+    words = ("motion.seen=12", "motion.predicted=3", "motion.steps=2", "motion.hidden=8", "motion.batch_size=4")
+    pairs = [word for pair in words for word in ("--set", pair)]
+    file = write_long(tmp_path / "long.pkl", splits=("train", "test"), actions=False)
+    result = skelpipe("evaluate", run, "--protocol", "motion", "--data", file, *pairs, "--device", "cpu", "--json")
+    assert result.exit_code == 0, result.output
+    found = json.loads(result.stdout)
+    assert (found["split"], found["clips"], found["unit"]) == ("test", 2, "pixels")
+    # Persons are some 300 pixels high, and in three frames an arm moves by a part of that.
+    assert 0.5 < found["MPJPE_of_standing_still"] < 100 and 0 < found["MPJPE"] < 300
+    shown = skelpipe("evaluate", run, "--protocol", "motion", "--data", file, *pairs, "--device", "cpu")
+    assert f"{found['MPJPE']:.1f} pixels" in shown.stdout
+
+
+def test_what_long_sequences_lack_is_said(run, tmp_path):
+    file = write_long(tmp_path / "long.pkl", splits=("train", "test"), actions=False)
+    words = ("--data", file, "--device", "cpu")
+    result = skelpipe("evaluate", run, "--protocol", "detection", *words)
+    assert result.exit_code == 2 and "says nothing of actions within its clips" in result.stderr
+    result = skelpipe("evaluate", run, "--protocol", "motion", *words, "--set", "motion.seen=70")
+    assert result.exit_code == 2 and "no clips of both splits have 80 frames" in result.stderr
+    result = skelpipe("evaluate", run, "--protocol", "motion", *words, "--fuse", run)
+    assert result.exit_code == 2 and "leave --fuse out" in result.stderr
+    result = skelpipe("evaluate", run, "--protocol", "motion", *words, "--set", "motion.sene=5")
+    assert result.exit_code == 2 and "did you mean 'motion.seen'?" in result.stderr
+    file = write_long(tmp_path / "odd.pkl", splits=("first_half", "rest"))
+    result = skelpipe("evaluate", run, "--protocol", "detection", "--data", file, "--device", "cpu")
+    assert result.exit_code == 2 and "Say so with --train-split" in result.stderr
 
 
 def test_encoders_are_fused_by_their_probabilities(run):
