@@ -131,7 +131,11 @@ def _train(
             f"{folder}: memory ran out with batches of {settings.training.batch_size} clips; begin again with "
             f"training.accumulate={parts}, which makes a step of {parts} parts, or with a smaller --batch-size"
         ):
-            return training.run(stop_after)
+            failure = training.run(stop_after)
+        # Threads of the group still let go of their last tensors, for which they need the interpreter; a process that
+        # took the group down meanwhile would wait for them for ever.
+        fabric.barrier()
+        return failure
     finally:
         training.close()
         if torch.distributed.is_initialized():
