@@ -24,9 +24,7 @@ test: setup ## Check style, types and behaviour
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
-# Each stage in a process of its own: all of them in one end in a segmentation fault, of which library is not known.
-	$(BIN)/pytest --ignore tests/recognition
-	$(BIN)/pytest tests/recognition
+	$(BIN)/pytest
 
 demo: setup ## Extract a clip made on the spot, to see all of it at work
 	$(BIN)/python -m pipeline.demo

@@ -12,6 +12,7 @@ from rich.table import Table
 
 from pose_extraction import mmlab
 from pose_extraction.backends import cpu_count, cpu_has_bf16
+from pose_extraction.openvino_core import openvino_core
 from pose_extraction.weights import default_cache_dir
 
 PACKAGES = (
@@ -96,9 +97,7 @@ def _gpus() -> list[str]:
 def _openvino() -> str:
     if importlib.util.find_spec("openvino") is None:
         return "not installed: install the extra openvino for faster networks on a CPU"
-    import openvino
-
-    devices = ", ".join(openvino.Core().available_devices)
+    devices = ", ".join(openvino_core().available_devices)
     return f"usable on {devices}" if devices else "installed, but it finds no device"
 
 

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from pose_extraction.errors import BackendError
+from pose_extraction.openvino_core import openvino_core
 
 if TYPE_CHECKING:
     import torch
@@ -279,8 +280,6 @@ class _TorchNetwork:
 
 class _OpenVinoNetwork:
     def __init__(self, model: Any, placement: Placement, batch_size: int) -> None:
-        import openvino
-
         self.batch_size = batch_size
         properties = {
             # Left to itself OpenVINO takes bf16 wherever the processor has it, also when fp32 was asked for.
@@ -288,7 +287,7 @@ class _OpenVinoNetwork:
             "PERFORMANCE_HINT": "LATENCY",
             "INFERENCE_NUM_THREADS": cpu_count(),
         }
-        self._compiled = openvino.Core().compile_model(model, "CPU", properties)
+        self._compiled = openvino_core().compile_model(model, "CPU", properties)
 
     def __call__(self, images: np.ndarray) -> list[np.ndarray]:
         count = len(images)
@@ -302,7 +301,7 @@ def _onnx_on_openvino(
     import openvino
     from openvino.preprocess import ColorFormat, PrePostProcessor
 
-    model = openvino.Core().read_model(content)
+    model = openvino_core().read_model(content)
     model.reshape([batch_size, 3, *input_size])
     processor = PrePostProcessor(model)
     source = processor.input(0)

@@ -9,6 +9,7 @@ import torch
 from pose_extraction.backends import Placement
 from pose_extraction.composite_fields import CIF_CHANNELS, load_library
 from pose_extraction.errors import BackendError, UsageError, WeightsError
+from pose_extraction.openvino_core import openvino_core
 
 NETWORKS = ("shufflenetv2k16", "shufflenetv2k30", "shufflenetv2k-tiny")
 # Of the network that comes with this project: blocks of each stage, and channels from the first layer to the last.
@@ -155,7 +156,7 @@ def _openvino_forward(network: torch.nn.Module, placement: Placement) -> Forward
         "INFERENCE_PRECISION_HINT": {"fp32": "f32", "bf16": "bf16", "fp16": "f16"}[placement.precision],
         "PERFORMANCE_HINT": "LATENCY",
     }
-    compiled = openvino.Core().compile_model(model, "CPU", properties)
+    compiled = openvino_core().compile_model(model, "CPU", properties)
 
     def forward(inputs: np.ndarray) -> list[np.ndarray]:
         fields = compiled(inputs)

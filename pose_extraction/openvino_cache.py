@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pose_extraction.files import sha256_of
+from pose_extraction.openvino_core import openvino_core
 from pose_extraction.weights import default_cache_dir
 
 if TYPE_CHECKING:
@@ -36,7 +37,7 @@ def converted(network: "torch.nn.Module", example: "torch.Tensor") -> Any:
 
     place = default_cache_dir() / "openvino" / _key(network, example)
     if _is_whole(place):
-        return openvino.Core().read_model(place / MODEL)
+        return openvino_core().read_model(place / MODEL)
     shutil.rmtree(place, ignore_errors=True)
     model = _convert(network, example)
     # A cache that cannot be written costs time, nothing else; another process may have been first.
@@ -50,7 +51,7 @@ def converted(network: "torch.nn.Module", example: "torch.Tensor") -> Any:
             # Model and weights are two files: the folder that holds both appears at once.
             new.rename(place)
     # What is read back is compiled a little differently: the first run must not differ from later ones.
-    return openvino.Core().read_model(place / MODEL) if _is_whole(place) else model
+    return openvino_core().read_model(place / MODEL) if _is_whole(place) else model
 
 
 def _digests(place: Path) -> str:

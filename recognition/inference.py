@@ -17,6 +17,7 @@ from torch import nn
 
 from pose_extraction.backends import Placement, cpu_count, resolve_placement
 from pose_extraction.errors import WeightsError
+from pose_extraction.openvino_core import openvino_core
 from recognition.batches import Batch
 from recognition.batching import ClipBatches, make_loader
 from recognition.dataset import SkeletonDataset
@@ -221,15 +222,13 @@ def export(recognizer: Recognizer) -> bytes:
 
 class _OpenVinoNetwork:
     def __init__(self, content: bytes, placement: Placement) -> None:
-        import openvino
-
         properties = {
             # Left to itself OpenVINO takes bf16 wherever the processor has it, also when fp32 was asked for.
             "INFERENCE_PRECISION_HINT": {"fp32": "f32", "bf16": "bf16"}[placement.precision],
             "PERFORMANCE_HINT": "LATENCY",
             "INFERENCE_NUM_THREADS": cpu_count(),
         }
-        core = openvino.Core()
+        core = openvino_core()
         self._compiled: Any = core.compile_model(core.read_model(content), "CPU", properties)
 
     def __call__(self, batch: Batch) -> tuple[np.ndarray, np.ndarray]:

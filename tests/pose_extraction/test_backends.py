@@ -1,5 +1,7 @@
 """Backends: the same numbers from each, whatever the batch, and converted networks kept on disk."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +11,7 @@ import torch
 from pose_extraction.backends import Network, Normalisation, Placement, from_torch, resolve_placement
 from pose_extraction.errors import BackendError
 
+ROOT = Path(__file__).resolve().parents[2]
 IMAGENET = Normalisation((123.675, 116.28, 103.53), (58.395, 57.12, 57.375), to_rgb=True)
 
 
@@ -97,3 +100,28 @@ def test_what_cannot_work_is_refused_with_a_remedy(arguments: tuple[str, str, st
 def test_a_batch_larger_than_the_network_was_built_for_is_refused() -> None:
     with pytest.raises(ValueError, match="5 pictures"):
         build("torch")(pictures(5))
+
+
+LET_GO_ELSEWHERE = """
+import signal, threading
+import numpy as np, openvino
+from openvino import opset13
+from pose_extraction.openvino_core import openvino_core
+
+x = opset13.parameter([2, 3], np.float32)
+held = [openvino_core().compile_model(openvino.Model([opset13.relu(x)], [x]), "CPU")]
+last = threading.Thread(target=held.clear)
+last.start()
+last.join()
+signal.signal(signal.SIGINT, lambda *_: print("handled"))
+signal.raise_signal(signal.SIGINT)
+"""
+
+
+def test_a_signal_finds_its_stack_after_another_thread_let_go_of_a_network() -> None:
+    """Ctrl-C was a segmentation fault once the CPU plugin had been unloaded by another thread."""
+    pytest.importorskip("openvino", reason="the OpenVINO extra is not installed")
+    ended = subprocess.run(
+        [sys.executable, "-c", LET_GO_ELSEWHERE], cwd=ROOT, capture_output=True, text=True, timeout=120, check=False
+    )
+    assert (ended.returncode, ended.stdout) == (0, "handled\n"), ended.stderr
