@@ -1,12 +1,16 @@
 """Where a training runs: a processor, a GPU, or a process for each of many."""
 
-from typing import Literal, Protocol
+from collections.abc import Callable
+from contextlib import nullcontext
+from functools import partial
+from typing import Any, Literal, Protocol
 
 from lightning_fabric import Fabric
 from lightning_fabric.plugins.environments import SLURMEnvironment, TorchElasticEnvironment
 from lightning_fabric.strategies import DDPStrategy, Strategy
 
-from pose_extraction.errors import UsageError
+from pose_extraction.errors import SkelpipeError, UsageError
+from recognition.interruption import StopSignals
 
 
 class Machines(Protocol):
@@ -51,3 +55,29 @@ def build_fabric(training: Machines) -> Fabric:
 def launched_from_outside() -> bool:
     """Whether torchrun or SLURM has started the processes already."""
     return TorchElasticEnvironment.detect() or SLURMEnvironment.detect()
+
+
+def launch(
+    process: Callable[..., SkelpipeError | None], training: Machines, *, prepared: Any, **arguments: Any
+) -> None:
+    """Runs a training's processes to their end.
+
+    Args:
+        process: One process: takes its Fabric, `prepared` and the arguments, and gives back what stopped it. That is a
+            value, because exceptions do not pass between processes.
+        training: Where it runs.
+        prepared: The data. None for processes that are spawned, which open the file themselves: that is faster than to
+            send them its content.
+        arguments: The same for every process.
+
+    Raises:
+        SkelpipeError: What stopped it.
+    """
+    fabric = build_fabric(training)
+    spawns = fabric.world_size > 1 and not launched_from_outside()
+    own = partial(process, prepared=None if spawns else prepared, **arguments)
+    # Around processes, which ask the question themselves, a signal has only to be passed on.
+    with StopSignals() if spawns else nullcontext():
+        failure = fabric.launch(own)
+    if failure is not None:
+        raise failure

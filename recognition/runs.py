@@ -133,6 +133,17 @@ def is_begun(folder: Path) -> bool:
     return last.is_file() and load(last)["step"] > 0
 
 
+def refuse_begun(folder: Path) -> None:
+    """Refuses to begin a run where there is one.
+
+    Raises:
+        UsageError: It has made a step.
+        WeightsError: Its last checkpoint is damaged.
+    """
+    if is_begun(folder):
+        raise UsageError(f"{folder}: holds a run already; go on with --resume {folder}, or give another --out")
+
+
 def load(path: Path) -> dict[str, Any]:
     """Reads a run file without running anything in it.
 

@@ -4,20 +4,17 @@ One loop for all machines, through Lightning Fabric: a processor, a GPU, or many
 is stopped at any step, and resumed, gives the losses and weights of one that was not.
 """
 
-from contextlib import nullcontext
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 from lightning_fabric import Fabric
 
-from pose_extraction.errors import SkelpipeError, UsageError
+from pose_extraction.errors import SkelpipeError
 from recognition import runs
-from recognition.interruption import StopSignals
 from recognition.preparation import Prepared, prepare
-from recognition.processes import build_fabric, launched_from_outside
+from recognition.processes import launch
 from recognition.resuming import check_same_run
 from recognition.settings import RunSettings
 from recognition.sizing import choose_epochs, measure_cost, out_of_memory_told, size_of
@@ -48,36 +45,24 @@ def train(
     """
     if resume is None and settings.out != "auto":
         # Before anything that takes time.
-        _refuse_run_in(Path(settings.out))
+        runs.refuse_begun(Path(settings.out))
     prepared = prepare(settings)
     folder = resume or Path(prepared.settings.out)
     prepared = prepared.at(folder)
     if resume is None:
-        _refuse_run_in(folder)
+        runs.refuse_begun(folder)
     if "auto" in (prepared.settings.training.phase1_epochs, prepared.settings.training.phase2_epochs):
         prepared = choose_epochs(prepared, measure_cost(prepared))
-    fabric = build_fabric(prepared.settings.training)
-    spawns = fabric.world_size > 1 and not launched_from_outside()
-    # Processes that are spawned open the file themselves: that is faster than to send them its content.
-    process = partial(
+    launch(
         _train,
+        prepared.settings.training,
+        prepared=prepared,
         settings=prepared.settings,
-        prepared=None if spawns else prepared,
         resume=resume is not None,
         show=show,
         stop_after=stop_after,
     )
-    # Around processes, which ask the question themselves, a signal has only to be passed on.
-    with StopSignals() if spawns else nullcontext():
-        failure = fabric.launch(process)
-    if failure is not None:
-        raise failure
     return folder
-
-
-def _refuse_run_in(folder: Path) -> None:
-    if runs.is_begun(folder):
-        raise UsageError(f"{folder}: holds a run already; go on with --resume {folder}, or give another --out")
 
 
 def _about(prepared: Prepared, identity: dict[str, Any]) -> dict[str, Any]:

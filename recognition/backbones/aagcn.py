@@ -12,14 +12,11 @@ from torch import nn
 
 from recognition.backbones.graph import (
     JOINTS,
-    GraphBackbone,
+    StagedBackbone,
     TemporalConvolution,
-    residual_path,
     spatial_graph,
-    stage_plan,
 )
 
-WIDTH, DEPTH = 64, 10
 KERNEL = 9
 
 
@@ -76,36 +73,11 @@ class AdaptiveGraphConvolution(nn.Module):
         return y * torch.sigmoid(self.channel_attention(y.mean(dim=(2, 3))))[:, :, None, None] + y
 
 
-class Block(nn.Module):
-    """Joints, then time, added to what came in."""
+class AAGCN(StagedBackbone):
+    """The network; its arguments are those of `StagedBackbone`."""
 
-    def __init__(self, channels: int, out_channels: int, stride: int, *, first: bool = False) -> None:
-        super().__init__()
-        self.joints = AdaptiveGraphConvolution(channels, out_channels)
-        self.time = TemporalConvolution(out_channels, out_channels, KERNEL, stride=stride)
-        self.residual = residual_path(channels, out_channels, stride, first=first)
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        mixed = self.time(self.joints(x))
-        return torch.relu(mixed if self.residual is None else mixed + self.residual(x))
-
-
-class AAGCN(GraphBackbone):
-    """The network.
-
-    Args:
-        channels: C of the input.
-        width: Channels of the first block.
-        depth: Number of blocks.
-        max_frames: Longest sequence.
-    """
-
-    def __init__(self, *, channels: int, width: int = WIDTH, depth: int = DEPTH, max_frames: int = 300) -> None:
-        plan = stage_plan(width, depth)
-        blocks = [Block(channels, width, 1, first=True), *(Block(*sizes) for sizes in plan)]
-        super().__init__(
-            channels=channels,
-            blocks=blocks,
-            dim_representation=plan[-1][1] if plan else width,
-            max_frames=max_frames,
+    @staticmethod
+    def parts(channels: int, out_channels: int, stride: int) -> tuple[nn.Module, nn.Module]:
+        return AdaptiveGraphConvolution(channels, out_channels), TemporalConvolution(
+            out_channels, out_channels, KERNEL, stride=stride
         )

@@ -8,9 +8,8 @@ person from the second there, while here all persons are encoded alike.
 import torch
 from torch import nn
 
-from recognition.backbones.graph import GraphBackbone, TemporalConvolution, residual_path, spatial_graph, stage_plan
+from recognition.backbones.graph import StagedBackbone, TemporalConvolution, spatial_graph
 
-WIDTH, DEPTH = 64, 10
 KERNEL, DILATIONS = 5, (1, 2)
 
 
@@ -79,36 +78,9 @@ class TemporalBranches(nn.Module):
         return torch.cat([branch(x) for branch in self.branches], dim=1)
 
 
-class Block(nn.Module):
-    """Joints, then time, added to what came in."""
+class CTRGCN(StagedBackbone):
+    """The network; its arguments are those of `StagedBackbone`."""
 
-    def __init__(self, channels: int, out_channels: int, stride: int, *, first: bool = False) -> None:
-        super().__init__()
-        self.joints = RefinedGraphConvolution(channels, out_channels)
-        self.time = TemporalBranches(out_channels, stride)
-        self.residual = residual_path(channels, out_channels, stride, first=first)
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        mixed = self.time(self.joints(x))
-        return torch.relu(mixed if self.residual is None else mixed + self.residual(x))
-
-
-class CTRGCN(GraphBackbone):
-    """The network.
-
-    Args:
-        channels: C of the input.
-        width: Channels of the first block.
-        depth: Number of blocks.
-        max_frames: Longest sequence.
-    """
-
-    def __init__(self, *, channels: int, width: int = WIDTH, depth: int = DEPTH, max_frames: int = 300) -> None:
-        plan = stage_plan(width, depth)
-        blocks = [Block(channels, width, 1, first=True), *(Block(*sizes) for sizes in plan)]
-        super().__init__(
-            channels=channels,
-            blocks=blocks,
-            dim_representation=plan[-1][1] if plan else width,
-            max_frames=max_frames,
-        )
+    @staticmethod
+    def parts(channels: int, out_channels: int, stride: int) -> tuple[nn.Module, nn.Module]:
+        return RefinedGraphConvolution(channels, out_channels), TemporalBranches(out_channels, stride)

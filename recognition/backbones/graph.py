@@ -5,6 +5,7 @@ feature of the frames that it was made of. Weights begin as PYSKL's do, whose va
 """
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Iterable
 
 import torch
@@ -18,6 +19,8 @@ INWARD = (
     (3, 1), (2, 0), (4, 2),
 )  # fmt: skip
 JOINTS = 17
+# Channels of the first block, and number of blocks, of three of the four networks.
+WIDTH, DEPTH = 64, 10
 
 
 def spatial_graph() -> torch.Tensor:
@@ -118,6 +121,26 @@ def stage_plan(width: int, depth: int) -> list[tuple[int, int, int]]:
     return plan
 
 
+class GraphBlock(nn.Module):
+    """Joints, then time, added to what came in.
+
+    Args:
+        joints: (S, C, T, V) to (S, C', T, V).
+        time: (S, C', T, V) to (S, C', T', V).
+        residual: What goes around both, or None.
+    """
+
+    def __init__(self, joints: nn.Module, time: nn.Module, residual: nn.Module | None) -> None:
+        super().__init__()
+        self.joints = joints
+        self.time = time
+        self.residual = residual
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        mixed = self.time(self.joints(x))
+        return torch.relu(mixed if self.residual is None else mixed + self.residual(x))
+
+
 class GraphBackbone(Backbone):
     """A person's joints through normalisation and blocks.
 
@@ -158,3 +181,30 @@ class GraphBackbone(Backbone):
         place = torch.arange(frames, device=x.device) * features.shape[2] // frames
         representation = features[:, :, place].permute(0, 2, 3, 1)  # R: (S, T, V, C_r)
         return self.zero_padding(representation, frame_mask), None
+
+
+class StagedBackbone(GraphBackbone, ABC):
+    """Blocks of one kind, by `stage_plan`.
+
+    Args:
+        channels: C of the input.
+        width: Channels of the first block.
+        depth: Number of blocks.
+        max_frames: Longest sequence.
+    """
+
+    def __init__(self, *, channels: int, width: int = WIDTH, depth: int = DEPTH, max_frames: int = 300) -> None:
+        plan = stage_plan(width, depth)
+        first = GraphBlock(*self.parts(channels, width, 1), residual_path(channels, width, 1, first=True))
+        others = [GraphBlock(*self.parts(*sizes), residual_path(*sizes, first=False)) for sizes in plan]
+        super().__init__(
+            channels=channels,
+            blocks=[first, *others],
+            dim_representation=plan[-1][1] if plan else width,
+            max_frames=max_frames,
+        )
+
+    @staticmethod
+    @abstractmethod
+    def parts(channels: int, out_channels: int, stride: int) -> tuple[nn.Module, nn.Module]:
+        """What a block does among joints, and over time."""

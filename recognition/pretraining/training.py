@@ -1,8 +1,6 @@
 """Pre-training from beginning to end: run directories, processes, and going on with a run."""
 
-from contextlib import nullcontext
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +9,10 @@ from lightning_fabric import Fabric
 
 from pose_extraction.errors import SkelpipeError, UsageError
 from recognition import runs
-from recognition.interruption import StopSignals
 from recognition.pretraining.preparation import Pretraining, prepare_pretraining
 from recognition.pretraining.settings import PretrainSettings
 from recognition.pretraining.training_loop import PretrainingRun
-from recognition.processes import build_fabric, launched_from_outside
+from recognition.processes import launch
 from recognition.resuming import dotted, refuse_changed
 from recognition.sizing import out_of_memory_told
 
@@ -58,23 +55,17 @@ def pretrain(
     prepared = prepare_pretraining(settings)
     folder = resume or Path(prepared.settings.out)
     prepared = prepared.at(folder)
-    if resume is None and runs.is_begun(folder):
-        raise UsageError(f"{folder}: holds a run already; go on with --resume {folder}, or give another --out")
-    fabric = build_fabric(prepared.settings.training)
-    spawns = fabric.world_size > 1 and not launched_from_outside()
-    # Processes that are spawned open the file themselves: that is faster than to send them its content.
-    process = partial(
+    if resume is None:
+        runs.refuse_begun(folder)
+    launch(
         _pretrain,
+        prepared.settings.training,
+        prepared=prepared,
         settings=prepared.settings,
-        prepared=None if spawns else prepared,
         resume=resume is not None,
         show=show,
         stop_after=stop_after,
     )
-    with StopSignals() if spawns else nullcontext():
-        failure = fabric.launch(process)
-    if failure is not None:
-        raise failure
     return folder
 
 
