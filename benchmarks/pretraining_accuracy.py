@@ -1,0 +1,195 @@
+"""What pre-training without labels is worth on a skeleton file: each method, what its paper ablates, fresh weights.
+
+    python benchmarks/pretraining_accuracy.py FILE.pkl [key=value]... --out FOLDER [--seeds 3] [--variants mamp pcm3 ...]
+        [--method-settings pcm3 key=value,key=value]... [--set key=value]... [--split test] [--train-split train]
+    python benchmarks/pretraining_accuracy.py --out FOLDER --tables
+
+Every variant is pre-trained on the training split without its labels, and measured by `skelpipe evaluate --protocol`:
+on features of the fixed encoder, and fine-tuned with a tenth of the labels. The same is done with fresh weights. What
+a variant changes stands in its config, `configs/mamp/ablations/` and `configs/pcm3/ablations/`; sizes and epochs are
+those of `SMALL`, which two processor cores can do, and of the command line.
+
+The folder holds the runs and `results.jsonl`, a line for each result. Interrupted or killed, the same command goes on
+where it stopped.
+"""
+
+import argparse
+import json
+from collections import defaultdict
+from collections.abc import Sequence
+from pathlib import Path
+from statistics import fmean
+from time import perf_counter
+from typing import Any
+
+import yaml
+from rich.console import Console
+
+from pipeline.pretrain import pretrain_settings
+from pipeline.protocols import run_protocol
+from recognition import runs
+from recognition.pretraining.training import pretrain
+
+CONFIGS = Path(__file__).resolve().parents[1] / "configs"
+# The method of each variant, and the config of what it changes.
+VARIANTS: dict[str, tuple[str, str | None]] = {
+    "mamp": ("mamp", None),
+    "mamp, joint target": ("mamp", "joint_to_joint"),
+    "mamp, random masks": ("mamp", "random_masking"),
+    "pcm3": ("pcm3", None),
+    "pcm3, contrast alone": ("pcm3", "contrast"),
+    "pcm3, prediction alone": ("pcm3", "masked_prediction"),
+    "pcm3, side by side": ("pcm3", "multi_task"),
+}
+# Sizes for a processor, over `mamp/custom` and `pcm3/custom`.
+SMALL: dict[str, tuple[str, ...]] = {
+    "mamp": (
+        "data.num_frames=32",
+        "data.part_min_frames=16",
+        "data.max_persons=1",
+        "model.dim=64",
+        "model.depth=3",
+        "mamp.decoder_depth=1",
+        "training.epochs=40",
+        "training.warmup_epochs=4",
+        "training.batch_size=32",
+        "training.precision=fp32",
+    ),
+    "pcm3": (
+        "data.num_frames=32",
+        "data.part_min_frames=16",
+        "data.max_persons=1",
+        "pcm3.hidden=64",
+        "pcm3.layers=2",
+        "pcm3.decoder_hidden=64",
+        "training.epochs=40",
+        "training.lr_steps=[30]",
+        "training.precision=fp32",
+    ),
+}
+PROTOCOLS = ("linear", "semi:10%")
+# One result: variant, whether the weights were fresh, seed, protocol.
+Row = tuple[str, bool, int, str]
+
+
+def changes_of(method: str, config: str | None) -> list[str]:
+    """What a config of `ablations/` changes of its method, as words."""
+    if config is None:
+        return []
+    text = (CONFIGS / method / "ablations" / f"{config}.yaml").read_text(encoding="utf-8")
+    return [f"{method}.{name}={json.dumps(value)}" for name, value in yaml.safe_load(text)[method].items()]
+
+
+def read_rows(path: Path) -> dict[Row, dict[str, Any]]:
+    """All results; a line that a kill cut short is left out, as if it had not been written."""
+    rows = {}
+    for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else ():
+        try:
+            entry = json.loads(line)
+        except json.JSONDecodeError:
+            continue
+        rows[(entry["variant"], entry["scratch"], entry["seed"], entry["protocol"])] = entry
+    return rows
+
+
+def pretrained_run(name: str, words: Sequence[str], file: Path, folder: Path, *, train_split: str, seed: int) -> Path:
+    """Pre-trains a variant, or ends it."""
+    method, config = VARIANTS[name]
+    options = {
+        "data.file": str(file),
+        "data.train_split": train_split,
+        "training.seed": seed,
+        "training.device": "cpu",
+        "out": str(folder),
+    }
+    settings = pretrain_settings([f"{method}/custom", *SMALL[method], *words, *changes_of(method, config)], options)
+    if (folder / runs.BEST).exists():
+        return folder
+    begun = folder if (folder / runs.LAST).exists() else None
+    return pretrain(settings, resume=begun, show=True)
+
+
+def report(rows: dict[Row, dict[str, Any]]) -> str:
+    """A table in Markdown: mean over seeds, and each of them."""
+    found: dict[tuple[str, bool], dict[str, dict[int, float]]] = defaultdict(lambda: defaultdict(dict))
+    for (variant, scratch, seed, protocol), entry in rows.items():
+        found[(variant, scratch)][protocol][seed] = entry["top1"]
+    lines = ["| | " + " | ".join(PROTOCOLS) + " |", "|---|" + "---|" * len(PROTOCOLS)]
+    for (variant, scratch), protocols in found.items():
+        cells = []
+        for protocol in PROTOCOLS:
+            values = [100 * protocols[protocol][seed] for seed in sorted(protocols[protocol])]
+            cells.append(f"{fmean(values):.1f} ({', '.join(f'{value:.1f}' for value in values)})" if values else "")
+        lines.append(f"| {variant}{', fresh weights' if scratch else ''} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("file", type=Path, nargs="?")
+    parser.add_argument("settings", nargs="*", metavar="key=value", help="of `skelpipe pretrain`, for all variants")
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--split", default="test", help="that counts")
+    parser.add_argument("--train-split", default="train")
+    parser.add_argument("--seeds", type=int, nargs="*", default=[0, 1, 2])
+    parser.add_argument("--variants", nargs="*", choices=list(VARIANTS), default=list(VARIANTS))
+    parser.add_argument("--method-settings", nargs=2, action="append", default=[], metavar=("METHOD", "KEY=VALUE,..."))
+    parser.add_argument("--set", nargs=2, action="append", default=[], metavar=("METHOD", "KEY=VALUE,..."))
+    parser.add_argument("--tables", action="store_true", help="only print the table of what is done")
+    arguments = parser.parse_intermixed_args()
+    results = arguments.out / "results.jsonl"
+    if not arguments.tables:
+        if arguments.file is None:
+            parser.error("name a skeleton file")
+        arguments.out.mkdir(parents=True, exist_ok=True)
+        for seed in arguments.seeds:
+            for name in arguments.variants:
+                run_variant(name, seed, arguments, results)
+    print(report(read_rows(results)))
+
+
+def run_variant(name: str, seed: int, arguments: argparse.Namespace, results: Path) -> None:
+    """Pre-trains one variant with one seed, and measures what has not been measured yet.
+
+    Fresh weights are measured beside the method as published, since they are the same for all of its variants.
+    """
+    method, config = VARIANTS[name]
+    wanted = [(name, scratch, seed, protocol) for scratch in (False, True) for protocol in PROTOCOLS]
+    done = read_rows(results)
+    left = [row for row in wanted if row not in done and (config is None or not row[1])]
+    if not left:
+        return
+    extra = [word for of, words in arguments.method_settings if of == method for word in words.split(",")]
+    recipe = [word for of, words in arguments.set if of == method for word in words.split(",")]
+    folder = arguments.out / f"{name.replace(', ', '-').replace(' ', '_')}-seed{seed}"
+    started = perf_counter()
+    pretrained_run(
+        name, [*arguments.settings, *extra], arguments.file, folder, train_split=arguments.train_split, seed=seed
+    )
+    say(f"{name}, seed {seed}: pre-trained after {perf_counter() - started:.0f} s")
+    for _, scratch, _, protocol in left:
+        started = perf_counter()
+        found = run_protocol(
+            protocol,
+            [folder],
+            None,
+            arguments.split,
+            pairs=[f"seed={seed}", "runs=1", *recipe],
+            scratch=scratch,
+            device="cpu",
+            precision="fp32",
+            console=Console(stderr=True),
+        )
+        entry = {"variant": name, "scratch": scratch, "seed": seed, "protocol": protocol, "top1": found["top1"]}
+        with results.open("a", encoding="utf-8") as lines:
+            lines.write(json.dumps(entry) + "\n")
+        fresh = ", fresh weights" if scratch else ""
+        say(f"{name}{fresh}, seed {seed}, {protocol}: {found['top1']:.2%}, {perf_counter() - started:.0f} s")
+
+
+def say(text: str) -> None:
+    print(text, flush=True)
+
+
+if __name__ == "__main__":
+    main()
