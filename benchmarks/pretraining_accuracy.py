@@ -1,6 +1,6 @@
 """What pre-training without labels is worth on a skeleton file: each method, what its paper ablates, fresh weights.
 
-    python benchmarks/pretraining_accuracy.py FILE.pkl [key=value]... --out FOLDER [--seeds 3] [--variants mamp pcm3 ...]
+    python benchmarks/pretraining_accuracy.py FILE.pkl [key=value]... --out FOLDER [--seeds 0 1 2] [--variants NAME...]
         [--method-settings pcm3 key=value,key=value]... [--set key=value]... [--split test] [--train-split train]
     python benchmarks/pretraining_accuracy.py --out FOLDER --tables
 

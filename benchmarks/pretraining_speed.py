@@ -16,9 +16,9 @@ from time import perf_counter
 import torch
 
 from pose_extraction.skeleton import NTU25
+from recognition.backbones.gru import GRUEncoder
 from recognition.backbones.segments import SegmentTransformer
 from recognition.batches import Batch
-from recognition.pretraining.gru_encoder import GRUEncoder
 from recognition.pretraining.mamp import MAMP
 from recognition.pretraining.pcm3 import PCM3
 from recognition.pretraining.settings import MAMPSettings, PCM3Settings, PretrainingLoop

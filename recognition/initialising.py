@@ -8,12 +8,14 @@ from pose_extraction.errors import UsageError, WeightsError
 from pose_extraction.skeleton import H36M17
 from recognition import runs
 from recognition.backbones.dstformer import DSTFormer
+from recognition.backbones.gru import RecurrentBackbone
 from recognition.motionbert import load_motionbert, motionbert_sizes
 from recognition.recognizer import Recognizer
 from recognition.settings import ModelSettings
 
 if TYPE_CHECKING:
     from recognition.pretraining.encoder import Pretrained
+    from recognition.pretraining.settings import PretrainSettings
 
 # What a network has to be shown as it was in its pre-training, where a config does not say otherwise.
 _READING = (
@@ -39,7 +41,7 @@ def pretrained_encoder(init: str) -> "Pretrained | None":
 
     Raises:
         WeightsError: It is damaged.
-        UsageError: It is a recurrent one.
+        UsageError: It sees bones or motion, which recognizers are not shown.
     """
     # Pre-training is built on what this file is a part of.
     from recognition.pretraining.encoder import is_pretrained, load_pretrained
@@ -48,10 +50,10 @@ def pretrained_encoder(init: str) -> "Pretrained | None":
     if not is_pretrained(path):
         return None
     found = load_pretrained(path)
-    if found.settings.method != "mamp":
+    if found.settings.method == "pcm3" and found.settings.pcm3.stream != "joint":
         raise UsageError(
-            f"{init}: {found.settings.method}'s encoder is recurrent, and no backbone of a recognizer; fine-tune it "
-            f"with `skelpipe evaluate {init} --protocol finetune`, or start from an encoder of method=mamp"
+            f"{init}: was pre-trained on the stream {found.settings.pcm3.stream}, and recognizers are shown joints; "
+            f"measure it with `skelpipe evaluate {init} --protocol finetune`, or start from pcm3.stream=joint"
         )
     return found
 
@@ -66,12 +68,30 @@ def fitting_settings(init: str) -> tuple[ModelSettings, str, dict[str, Any]]:
     pretrained = pretrained_encoder(init)
     if pretrained is not None:
         data = pretrained.settings.data
-        return pretrained.settings.model, pretrained.layout, {name: getattr(data, name) for name in _READING}
+        return _model_of(pretrained.settings), pretrained.layout, {name: getattr(data, name) for name in _READING}
     earlier = earlier_run(init)
     if earlier is None:
         # MotionBERT was trained with zeros in the place of joints that were not seen.
         return ModelSettings(backbone="dstformer", unseen="embed", **motionbert_sizes(Path(init))), H36M17.name, {}
     return earlier.settings.model, earlier.layout, {}
+
+
+def _model_of(settings: "PretrainSettings") -> ModelSettings:
+    """The backbone that a pre-trained encoder is."""
+    if settings.method == "mamp":
+        return settings.model
+    frames = settings.data.num_frames
+    assert isinstance(frames, int)
+    # Joints that were not seen were zeros to it.
+    return ModelSettings(
+        backbone="gru",
+        dim=settings.pcm3.hidden,
+        depth=settings.pcm3.layers,
+        persons=settings.data.max_persons,
+        max_frames=frames,
+        unseen="embed",
+        dropout=0.0,
+    )
 
 
 def initialise(recognizer: Recognizer, init: str, *, label_names: list[str]) -> str:
@@ -93,9 +113,11 @@ def initialise(recognizer: Recognizer, init: str, *, label_names: list[str]) -> 
     """
     pretrained = pretrained_encoder(init)
     if pretrained is not None:
+        backbone = recognizer.backbone
+        network = backbone.encoder if isinstance(backbone, RecurrentBackbone) else backbone
         try:
             taken = apply_state_dict(
-                recognizer.backbone, pretrained.encoder.network.state_dict(), source=pretrained.path, ignore=()
+                network, pretrained.encoder.network.state_dict(), source=pretrained.path, ignore=()
             ).loaded
         except WeightsError as error:
             raise WeightsError(f"{error}; leave the model to the run with model=auto") from error

@@ -9,7 +9,7 @@ import torch
 
 from pose_extraction.backends import cpu_has_bf16
 from pose_extraction.errors import BackendError, UsageError
-from recognition.backbones import baselines
+from recognition.backbones import baselines, gru
 from recognition.clips import ClipSet, hold_out, newest_skeleton_file, open_clips, training_indices
 from recognition.dataset import check_placement, flip_probability, layout_of_model
 from recognition.initialising import fitting_settings
@@ -161,6 +161,7 @@ def prepare(settings: RunSettings) -> Prepared:
         ) from error
     check_placement(clips, data)
     flip_probability(data, layout)
+    gru.check_recurrent(model, data, training.objective)
     baselines.check_baseline(settings, layout=layout.name, dimensions=clips.dimensions)
     folder = data.keypoint_files
     resolved = settings.model_copy(
@@ -216,6 +217,8 @@ def choose_model(wanted: ModelSettings, fitting: ModelSettings | None, *, clips:
         sizes.pop("motion", None)
     if wanted.backbone in baselines.NAMES and size == "small":
         sizes = dict(baselines.SMALL[wanted.backbone])
+    if wanted.backbone == gru.NAME and size == "small":
+        sizes = dict(gru.SMALL)
     return wanted.model_copy(update=sizes | given | {"size": size, "unseen": unseen})
 
 

@@ -91,7 +91,7 @@ class ModelSettings(Strict):
         "to start from, or by the number of clips and the machine",
     )
     backbone: Literal[
-        "dstformer", "transformer", "sttformer", "segments", "stgcnpp", "aagcn", "ctrgcn", "msg3d", "poseconv3d"
+        "dstformer", "transformer", "sttformer", "segments", "gru", "stgcnpp", "aagcn", "ctrgcn", "msg3d", "poseconv3d"
     ] = "dstformer"
     dim: int | None = Field(None, ge=8, description="C_f, width of the backbone")
     depth: int | None = Field(None, ge=1, description="N, number of blocks")
@@ -101,6 +101,7 @@ class ModelSettings(Strict):
     tuple_length: int | None = Field(None, ge=1, description="STTFormer's l, frames of a tuple")
     segment_frames: int | None = Field(None, ge=1, description="MAMP's l, frames of a segment (backbone segments)")
     drop_path: float = Field(0.0, ge=0, lt=1, description="rate of stochastic depth at the last block (segments)")
+    persons: int | None = Field(None, ge=1, description="places for persons in a frame of PCM3's encoder (gru)")
     max_frames: int = Field(243, ge=1, description="length of the temporal embedding")
     attention: Literal["spatial", "average", "spatiotemporal"] = Field(
         "spatial", description="DSTFormer: which maps of the last block A is taken from"

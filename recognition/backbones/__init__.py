@@ -1,4 +1,4 @@
-"""The three networks that MaskCLR is combined with, MAMP's, and the baselines, chosen by name."""
+"""The three networks that MaskCLR is combined with, MAMP's, PCM3's, and the baselines, chosen by name."""
 
 from collections.abc import Callable
 from typing import Any
@@ -7,6 +7,7 @@ from pose_extraction.errors import UsageError
 from recognition.backbones.base import Backbone
 from recognition.backbones.baselines import NAMES, build_baseline
 from recognition.backbones.dstformer import DSTFormer
+from recognition.backbones.gru import build_recurrent
 from recognition.backbones.segments import SegmentTransformer
 from recognition.backbones.sttformer import STTFormer, channel_plan
 from recognition.backbones.transformer import Transformer
@@ -19,7 +20,7 @@ def build_backbone(settings: ModelSettings, *, num_joints: int, channels: int) -
     What is None takes the paper's size: `dim` 512, `depth` 5, `heads` 8 (STTFormer 3), `mlp_ratio` 2 (transformer 4),
     `dim_representation` 512 (STTFormer `dim`, the channels of its last block), `tuple_length` 3. STTFormer's blocks
     widen from `dim` / 4 to `dim` (`channel_plan`). The transformer over segments takes MAMP's: `dim` 256, `depth` 8,
-    `heads` 8, `mlp_ratio` 4, `segment_frames` 4. Baselines are in `baselines`.
+    `heads` 8, `mlp_ratio` 4, `segment_frames` 4, and the recurrent one PCM3's. Baselines are in `baselines`.
 
     Args:
         settings: Name and sizes.
@@ -35,13 +36,20 @@ def build_backbone(settings: ModelSettings, *, num_joints: int, channels: int) -
 
 
 def _build_dstformer(settings: ModelSettings, num_joints: int, channels: int) -> Backbone:
-    _refuse(settings, tuple_length="sttformer", segment_frames="segments", drop_path="segments")
+    _refuse(settings, tuple_length="sttformer", segment_frames="segments", drop_path="segments", persons="gru")
     sizes = _token_sizes(settings, num_joints, channels, mlp_ratio=2.0)
     return DSTFormer(**sizes, attention_source=settings.attention)
 
 
 def _build_transformer(settings: ModelSettings, num_joints: int, channels: int) -> Backbone:
-    _refuse(settings, tuple_length="sttformer", attention="dstformer", segment_frames="segments", drop_path="segments")
+    _refuse(
+        settings,
+        tuple_length="sttformer",
+        attention="dstformer",
+        segment_frames="segments",
+        drop_path="segments",
+        persons="gru",
+    )
     return Transformer(**_token_sizes(settings, num_joints, channels, mlp_ratio=4.0))
 
 
@@ -68,6 +76,7 @@ def _build_sttformer(settings: ModelSettings, num_joints: int, channels: int) ->
         attention="dstformer",
         segment_frames="segments",
         drop_path="segments",
+        persons="gru",
     )
     dim = settings.dim or 512
     if dim % 16:
@@ -94,7 +103,13 @@ def build_segments(settings: ModelSettings, num_joints: int, channels: int) -> S
     Raises:
         UsageError: As `build_backbone`.
     """
-    _refuse(settings, tuple_length="sttformer", attention="dstformer", motion="dstformer, transformer or sttformer")
+    _refuse(
+        settings,
+        tuple_length="sttformer",
+        attention="dstformer",
+        motion="dstformer, transformer or sttformer",
+        persons="gru",
+    )
     dim, heads = _width_and_heads(settings, dim=256)
     if settings.dim_representation not in (None, dim):
         raise UsageError(
@@ -121,6 +136,7 @@ _BUILDERS: dict[str, Callable[[ModelSettings, int, int], Backbone]] = {
     "transformer": _build_transformer,
     "sttformer": _build_sttformer,
     "segments": build_segments,
+    "gru": build_recurrent,
     **{name: build_baseline for name in NAMES},
 }
 

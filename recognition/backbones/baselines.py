@@ -30,6 +30,7 @@ NOT_THEIRS = (
     "drop_path",
     "attention",
     "motion",
+    "persons",
 )
 
 

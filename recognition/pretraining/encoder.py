@@ -12,9 +12,9 @@ from pose_extraction.checkpoints import apply_state_dict
 from pose_extraction.errors import WeightsError
 from pose_extraction.skeleton import LAYOUTS, Skeleton, layout_by_shape
 from recognition import runs
+from recognition.backbones.gru import GRUEncoder
 from recognition.backbones.segments import SegmentTransformer
 from recognition.batches import Batch
-from recognition.pretraining.gru_encoder import GRUEncoder
 from recognition.pretraining.pcm3 import flatten_frames
 from recognition.pretraining.preparation import build_encoder
 from recognition.pretraining.settings import PretrainSettings

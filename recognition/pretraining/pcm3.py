@@ -12,9 +12,10 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from recognition.backbones.gru import GRUEncoder
 from recognition.batches import Batch
 from recognition.gathering import find_shares, gather
-from recognition.pretraining.gru_encoder import GRUDecoder, GRUEncoder, Projector
+from recognition.pretraining.gru_decoder import GRUDecoder, Projector
 from recognition.pretraining.momentum import KeyQueue, follow
 from recognition.pretraining.settings import PCM3Settings
 from recognition.pretraining.streams import to_stream

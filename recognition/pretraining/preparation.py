@@ -11,11 +11,11 @@ from torch import nn
 from pose_extraction.errors import UsageError
 from pose_extraction.skeleton import Skeleton
 from recognition.backbones import build_segments
+from recognition.backbones.gru import GRUEncoder
 from recognition.backbones.segments import SegmentTransformer
 from recognition.clips import ClipSet, newest_skeleton_file, open_clips, split_indices
 from recognition.dataset import check_placement, flip_probability, layout_of_model
 from recognition.preparation import CHANNELS, RUNS, resolve_device, resolve_precision
-from recognition.pretraining.gru_encoder import GRUEncoder
 from recognition.pretraining.mamp import MAMP
 from recognition.pretraining.pcm3 import PCM3
 from recognition.pretraining.settings import PretrainSettings

@@ -186,29 +186,33 @@ def test_encoders_are_fused_by_their_probabilities(run):
     assert len(twice["runs"]) == 2 and twice["top1"] == alone["top1"]
 
 
-def test_a_recognizer_begins_from_mamps_encoder_and_not_from_pcm3s(run, data, tmp_path):
+def test_a_recognizer_begins_from_an_encoder(run, data, tmp_path):
     out = tmp_path / "tuned"
-    words = (
-        "phase1_epochs=1",
-        "warmup_epochs=0",
-        "holdout=0.25",
-        "batch_size=16",
-        "model.hidden=16",
-        "--device",
-        "cpu",
-    )
+    words = ("phase1_epochs=1", "warmup_epochs=0", "holdout=0.25", "batch_size=16", "model.hidden=16")
+    words += ("--init", run, "--data", data, "--out", out, "--device", "cpu")
     maskclr = ("objective=maskclr", "phase2_epochs=1")
-    result = skelpipe("train", "mamp/finetune", "--init", run, "--data", data, "--out", out, *words, *maskclr)
     if run.name == "pcm3":
-        assert result.exit_code == 2 and "--protocol finetune" in result.stderr
-        return
+        result = skelpipe("train", "pcm3/finetune", *words, *maskclr)
+        assert result.exit_code == 2 and "set training.objective=cross_entropy" in result.stderr
+        result = skelpipe("train", "pcm3/finetune", *words)
+    else:
+        result = skelpipe("train", "mamp/finetune", *words, *maskclr)
     assert result.exit_code == 0, result.output
     assert "tensors of the pre-trained encoder taken" in result.stderr
     settings = load_plain(out / "last.pt")["settings"]
     assert settings["data"]["num_frames"] == 16 and settings["data"]["resample"] == "linear"
-    assert settings["model"]["backbone"] == "segments" and settings["training"]["layer_decay"] == 0.8
+    assert settings["model"]["backbone"] == {"mamp": "segments", "pcm3": "gru"}[run.name]
+    assert settings["training"]["layer_decay"] == {"mamp": 0.8, "pcm3": 1.0}[run.name]
     measured = skelpipe("evaluate", out, "--no-figures", "--device", "cpu", "--json")
     assert measured.exit_code == 0, measured.output
+
+
+def test_a_stream_of_bones_is_measured_but_begins_no_recognizer(data, tmp_path):
+    result = pretrain("pcm3", data, tmp_path / "bones", "pcm3.stream=bone", "epochs=1", "lr_steps=[]")
+    assert result.exit_code == 0, result.output
+    result = skelpipe("train", "pcm3/finetune", "--init", tmp_path / "bones", "--data", data, "--out", tmp_path / "t")
+    assert result.exit_code == 2 and "was pre-trained on the stream bone" in result.stderr
+    assert not (tmp_path / "t").exists()
 
 
 def test_clips_without_labels_are_trained_on(data, tmp_path):

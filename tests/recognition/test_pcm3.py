@@ -8,11 +8,12 @@ import torch
 
 from pose_extraction.errors import UsageError
 from pose_extraction.skeleton import COCO17, H36M17, NTU25, layout_by_shape
+from recognition.backbones.gru import GRUEncoder
+from recognition.backbones.recurrence import GRULayer
 from recognition.batches import Batch
-from recognition.pretraining.gru_encoder import GRUDecoder, GRUEncoder
+from recognition.pretraining.gru_decoder import GRUDecoder
 from recognition.pretraining.momentum import KeyQueue, follow
 from recognition.pretraining.pcm3 import PCM3, flatten_frames, info_nce, relation_distance
-from recognition.pretraining.recurrence import GRULayer
 from recognition.pretraining.settings import PCM3Settings
 from recognition.pretraining.streams import bone_parents, to_stream
 from recognition.pretraining.views import Mixture, body_parts, disturbed, draw_mixture, draw_visible, mix

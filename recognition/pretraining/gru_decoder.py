@@ -1,0 +1,43 @@
+"""What PCM3's encoder has in pre-training alone: the projection head and the decoder (section 4.2).
+
+At the paper's size, with 25 joints in 3D of two persons, the decoder has 4,541,590 parameters.
+"""
+
+import torch
+from torch import nn
+
+from recognition.backbones.batch_norm import CellNorm
+from recognition.backbones.recurrence import GRULayer
+
+
+class Projector(nn.Sequential):
+    """From features to what is contrasted."""
+
+    def __init__(self, width: int, embedding: int) -> None:
+        super().__init__(nn.Linear(width, width), nn.ReLU(), nn.Linear(width, embedding))
+
+
+class GRUDecoder(nn.Module):
+    """From features of each frame to its joints.
+
+    Args:
+        width: Of the features.
+        hidden: Of the decoder.
+        values: Numbers of a frame.
+    """
+
+    def __init__(self, width: int, hidden: int, values: int) -> None:
+        super().__init__()
+        self.fc1 = nn.Linear(width, hidden)
+        self.norm = CellNorm(hidden)
+        self.fc2 = nn.Linear(hidden, hidden)
+        self.layers = nn.ModuleList(GRULayer(hidden, hidden) for _ in range(2))
+        self.out = nn.Linear(hidden, values)
+
+    def forward(self, features: torch.Tensor) -> torch.Tensor:
+        """(N, T, width) to (N, T, values)."""
+        frames = self.norm(self.fc1(features))
+        steps = self.fc2(frames.relu()).transpose(0, 1)
+        for layer in self.layers:
+            steps = layer(steps)
+        return self.out(steps).transpose(0, 1)
