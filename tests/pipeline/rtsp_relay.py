@@ -16,8 +16,8 @@ from pathlib import Path
 
 import av
 
-# Seconds until a connection that says nothing is given up.
-PATIENCE = 30.0
+# Seconds until a connection that says nothing is given up: on a busy machine, networks take a minute to be ready.
+PATIENCE = 240.0
 
 
 class Relay:
