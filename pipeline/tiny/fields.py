@@ -15,7 +15,7 @@ from pipeline.tiny.recipes import Recipe
 from pose_extraction.skeleton import COCO17
 
 # (height, width) of the pictures: of the form 16k + 1, as its networks need.
-SIZE = (241, 321)
+SIZE = (193, 257)
 # As COCO writes them: joints that are seen, and those whose place is known though something hides them.
 COCO_SEEN, COCO_HIDDEN = 2.0, 1.0
 

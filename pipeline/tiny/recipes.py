@@ -42,9 +42,9 @@ RECIPES: Mapping[str, Recipe] = {
     recipe.name: recipe
     for recipe in (
         Recipe("hrnet-tiny", "topdown", "tiny/hrnet-tiny.yaml", steps=2500, batch=16, rate=1.5e-3),
-        Recipe("vitpose-tiny", "topdown", "tiny/vitpose-tiny.yaml", steps=12000, batch=16, rate=7e-4),
-        Recipe("rtmdet-nano-rendered", "detector", "tiny/rtmdet-nano-rendered.yaml", steps=4000, batch=8, rate=2e-3),
-        Recipe("openpifpaf-tiny", "fields", "shufflenetv2k-tiny", steps=8000, batch=8, rate=1e-3),
+        Recipe("vitpose-tiny", "topdown", "tiny/vitpose-tiny.yaml", steps=6000, batch=16, rate=7e-4),
+        Recipe("rtmdet-nano-rendered", "detector", "tiny/rtmdet-nano-rendered.yaml", steps=2000, batch=8, rate=2e-3),
+        Recipe("openpifpaf-tiny", "fields", "shufflenetv2k-tiny", steps=3500, batch=8, rate=1e-3),
     )
 }
 

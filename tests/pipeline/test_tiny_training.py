@@ -164,7 +164,7 @@ def test_openpifpaf_learns_what_it_is_shown() -> None:
     objective = objective_of(short("openpifpaf-tiny"), 0)
     network = objective.network.train().requires_grad_(True)
     batch = tuple(torch.from_numpy(array) for array in objective.batch(0, 0))
-    assert batch[1].shape == (2, 17, 5, 31, 41) and batch[2].shape == (2, 19, 9, 31, 41)
+    assert batch[1].shape == (2, 17, 5, 25, 33) and batch[2].shape == (2, 19, 9, 25, 33)
     optimiser = torch.optim.AdamW(network.parameters(), 1e-3)
     losses = []
     for _ in range(5):
