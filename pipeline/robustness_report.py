@@ -1,9 +1,8 @@
 """What a robustness bench leaves behind: a page that stands alone, figures as PNG and SVG, numbers as JSON and CSV."""
 
-import base64
 import io
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,6 +13,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from pipeline.html_page import document, html_table, html_table_of, picture
 from pipeline.robustness_figures import draw_all
 from pipeline.robustness_results import Results, as_csv, title_of
 from pose_extraction.files import atomic_write
@@ -24,16 +24,6 @@ if TYPE_CHECKING:
     from pipeline.robustness import Bench
 
 PAGE, NUMBERS, FIGURES = "robustness.html", "robustness.json", "figures"
-STYLE = """
-body { font: 15px/1.5 system-ui, sans-serif; max-width: 1100px; margin: 2em auto; padding: 0 1em; color: #222; }
-h1 { font-size: 1.5em; } h2 { font-size: 1.2em; margin-top: 2em; border-bottom: 1px solid #ccc; }
-table { border-collapse: collapse; margin: 1em 0; font-size: 13px; }
-th, td { padding: 3px 10px; border-bottom: 1px solid #e4e4e4; text-align: right; }
-th:first-child, td:first-child, td.word { text-align: left; } th { background: #f4f4f4; position: sticky; top: 0; }
-td.better { color: #00683f; font-weight: 600; } td.worse { color: #b23c00; font-weight: 600; }
-img { max-width: 100%; } figure { margin: 1.5em 0; } figcaption { color: #555; }
-details { margin: 1em 0; } code { background: #f4f4f4; padding: 0 3px; }
-"""
 
 
 def write_report(bench: "Bench", results: Results, out: Path, *, figures: bool = True) -> None:
@@ -71,18 +61,11 @@ def page(bench: "Bench", results: Results, pictures: Mapping[str, tuple[str, byt
     parts += ["<h2>Targeted masking: areas under deletion and insertion curves</h2>", _targeted(results)]
     parts += ["<h2>Most confused pairs</h2>", _confused(bench, results)]
     for name, (words, png) in pictures.items():
-        source = base64.b64encode(png).decode()
-        parts.append(
-            f'<h2>{escape(words)}</h2><figure><img alt="{escape(words)}" src="data:image/png;base64,{source}">'
-            f"<figcaption>{FIGURES}/{escape(name)}.svg has it without pixels.</figcaption></figure>"
-        )
+        below = f"{FIGURES}/{escape(name)}.svg has it without pixels."
+        parts.append(f"<h2>{escape(words)}</h2>{picture(words, png, caption=below)}")
     choices = [(name, str(value)) for name, value in bench.settings.model_dump(mode="json").items()]
-    parts += ["<h2>Settings</h2>", _table(("setting", "value"), choices)]
-    body = "\n".join(parts)
-    return (
-        f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{escape(title)}</title>'
-        f"<style>{STYLE}</style></head>\n<body>\n{body}\n</body></html>\n"
-    )
+    parts += ["<h2>Settings</h2>", html_table(("setting", "value"), choices)]
+    return document(title, parts)
 
 
 def _runs(bench: "Bench") -> str:
@@ -94,8 +77,8 @@ def _runs(bench: "Bench") -> str:
         if name in bench.cache.statistics
     )
     return (
-        _table(("method", "weights", "SHA-256"), rows)
-        + _table(("skeletons", "file", "estimator", "clips"), files)
+        html_table(("method", "weights", "SHA-256"), rows)
+        + html_table(("skeletons", "file", "estimator", "clips"), files)
         + compared
     )
 
@@ -122,8 +105,7 @@ def _conditions(bench: "Bench", results: Results) -> str:
         if others
         else ""
     )
-    heads = "".join(f"<th>{escape(one)}</th>" for one in head)
-    return f"{note}<table><thead><tr>{heads}</tr></thead><tbody>{body}</tbody></table>"
+    return note + html_table_of(head, body)
 
 
 def _estimators(bench: "Bench", results: Results) -> str:
@@ -151,11 +133,8 @@ def _estimators(bench: "Bench", results: Results) -> str:
         "drop, other",
     )
     body = "".join("<tr>" + "".join(_cell(text) for text in row) + "</tr>" for row in rows)
-    heads = "".join(f"<th>{escape(one)}</th>" for one in head)
-    return (
-        "<p>The same clips by both estimators. The drop is against the same estimator's clean skeletons.</p>"
-        f"<table><thead><tr>{heads}</tr></thead><tbody>{body}</tbody></table>"
-    )
+    note = "<p>The same clips by both estimators. The drop is against the same estimator's clean skeletons.</p>"
+    return note + html_table_of(head, body)
 
 
 def _targeted(results: Results) -> str:
@@ -167,7 +146,7 @@ def _targeted(results: Results) -> str:
         "<p>Joints leave, or come, in the order of the attention that they receive in the clip as it is, or by chance; "
         "a joint that is gone is zero at the network's input. Less is better for deletion, more for insertion.</p>"
     )
-    return note + _table(("method", "order", "deletion", "insertion"), rows)
+    return note + html_table(("method", "order", "deletion", "insertion"), rows)
 
 
 def _confused(bench: "Bench", results: Results) -> str:
@@ -183,17 +162,11 @@ def _confused(bench: "Bench", results: Results) -> str:
     for condition, listed in rows.items():
         level = "" if condition.level is None else f" {condition.level}"
         state = " open" if condition.family == CLEAN else ""
-        table = _table(("method", "pair", "clips", "% of failures"), listed)
+        table = html_table(("method", "pair", "clips", "% of failures"), listed)
         parts.append(
             f"<details{state}><summary>{escape(title_of(condition))}{escape(level)}</summary>{table}</details>"
         )
     return "".join(parts)
-
-
-def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    heads = "".join(f"<th>{escape(one)}</th>" for one in head)
-    body = "".join("<tr>" + "".join(f'<td class="word">{escape(text)}</td>' for text in row) + "</tr>" for row in rows)
-    return f"<table><thead><tr>{heads}</tr></thead><tbody>{body}</tbody></table>"
 
 
 def _cell(text: str) -> str:

@@ -144,11 +144,18 @@ def print_table(rows: Sequence[Row], console: Console) -> None:
         table = Table("measure", title=Text(estimator), title_justify="left")
         for row in columns:
             table.add_column(Text(f"{row.split}\n{row.stage}"), justify="right")
-        table.add_row("clips", *(str(row.clips) for row in columns))
-        for name in dict.fromkeys(name for row in columns for name in row.values):
-            title = name.replace("_percent", " %").replace("_", " ")
-            table.add_row(title, *(_cell(row.values.get(name)) for row in columns))
+        for cells in as_cells(columns):
+            table.add_row(*cells)
         console.print(table)
+
+
+def as_cells(columns: Sequence[Row]) -> list[list[str]]:
+    """A line for each measure: its name, then its value in each of some columns; n/a where a value is not known."""
+    lines = [["clips", *(str(row.clips) for row in columns)]]
+    for name in dict.fromkeys(name for row in columns for name in row.values):
+        title = name.replace("_percent", " %").replace("_", " ")
+        lines.append([title, *(_cell(row.values.get(name)) for row in columns)])
+    return lines
 
 
 def _cell(value: float | None) -> str:

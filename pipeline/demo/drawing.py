@@ -1,0 +1,94 @@
+"""The demonstration's clips on the disk: drawn by as many processes as there are processors."""
+
+import csv
+import io
+import multiprocessing
+import os
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import cv2
+from rich.console import Console
+
+from pipeline.demo.plan import CLIPS, NEW_CLIP, Order, Plan, orders, two_people
+from pipeline.progress import RunProgress
+from pipeline.rendering.clips import TRUTH, Clip, write_clip, write_clips
+from pose_extraction.annotations import data_set, write_pickle
+from pose_extraction.files import atomic_write
+
+LABELS_NAME = "labels.csv"
+
+
+def draw_clips(plan: Plan, folder: Path, console: Console) -> bool:
+    """Draws the clips that have a label, their truth and their table of labels, unless they are there.
+
+    Args:
+        plan: Which clips.
+        folder: Where; it holds this plan's clips or none.
+        console: Where progress is shown.
+
+    Returns:
+        Whether anything was drawn.
+
+    Raises:
+        VideoError, AnnotationError, OSError: Something cannot be written.
+    """
+    truth_file = folder / CLIPS / f"{TRUTH}.pkl"
+    wanted = list(orders(plan))
+    # The truth is written when all clips are.
+    if truth_file.is_file() and all((folder / CLIPS / f"{one.identifier}.mp4").is_file() for one in wanted):
+        return False
+    annotations: list[dict[str, Any]] = []
+    with _processes() as pool, RunProgress(len(wanted), console) as shown:
+        parts = [(one, plan, folder / CLIPS) for one in wanted]
+        for annotation in pool.map(_draw, parts, chunksize=4):
+            annotations.append(annotation)
+            shown.video()
+    _write_labels(wanted, folder / CLIPS / LABELS_NAME)
+    split: dict[str, list[str]] = {}
+    for one in wanted:
+        split.setdefault(one.family, []).append(one.identifier)
+    write_pickle(truth_file, data_set(annotations, split))
+    return True
+
+
+def draw_new_clip(plan: Plan, folder: Path) -> Path:
+    """Draws the clip of two people, with its truth beside it, unless it is there; returns its path."""
+    video, truth_file = folder / f"{NEW_CLIP}.mp4", folder / f"{TRUTH}.pkl"
+    if not (video.is_file() and truth_file.is_file()):
+        write_clips([Clip(NEW_CLIP, two_people(plan))], folder)
+    return video
+
+
+def _write_labels(wanted: list[Order], path: Path) -> None:
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["file", "label", "split"])
+    writer.writerows([f"{one.identifier}.mp4", one.action, one.family] for one in wanted)
+    with atomic_write(path) as file:
+        file.write(text.getvalue().encode())
+
+
+@contextmanager
+def _processes() -> Iterator[ProcessPoolExecutor]:
+    """Processes that draw; what was not begun is dropped when something goes wrong, or somebody interrupts."""
+    pool = ProcessPoolExecutor(
+        len(os.sched_getaffinity(0)), mp_context=multiprocessing.get_context("spawn"), initializer=_begin
+    )
+    try:
+        yield pool
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _begin() -> None:
+    # Each process has a processor to itself.
+    cv2.setNumThreads(1)
+
+
+def _draw(part: tuple[Order, Plan, Path]) -> dict[str, Any]:
+    order, plan, folder = part
+    return write_clip(Clip(order.identifier, order.scene(plan), order.family), folder)
