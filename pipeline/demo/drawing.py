@@ -46,6 +46,8 @@ def draw_clips(plan: Plan, folder: Path, console: Console) -> bool:
         parts = [(one, plan, folder / CLIPS) for one in wanted]
         for annotation in pool.map(_draw, parts, chunksize=4):
             annotations.append(annotation)
+            for _ in range(annotation["total_frames"]):
+                shown.frame()
             shown.video()
     _write_labels(wanted, folder / CLIPS / LABELS_NAME)
     split: dict[str, list[str]] = {}

@@ -15,8 +15,8 @@ from pose_extraction.oks import box_iou
 
 # Folder of the clips that have a label, and stem of the one that is predicted.
 CLIPS, NEW_CLIP = "clips", "two_people"
-# Seeds of the two families' people: far from those that small networks are trained and measured on.
-FIRST_SEED = 40_000_000
+# Beyond the seeds that small networks are trained on (below 2**40) and measured on.
+FIRST_SEED = 2**41
 # Of the two in the clip to predict: joints that are in sight in each, and how much their boxes may overlap, so that
 # somebody who looks at it can tell who does what.
 CLEAR_JOINTS, CLEAR_OVERLAP = 13, 0.05

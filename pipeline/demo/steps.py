@@ -198,14 +198,21 @@ def _new_clip(folder: Path, plan: Plan, teller: Teller) -> tuple[Path, Path]:
 
 def _answers(video: Path, run: Path, overlay: Path, networks: Networks, teller: Teller) -> tuple[predicted.Answer, ...]:
     """Step seven: who does what in it."""
-    # The estimator is the one of the skeletons that the run was trained on.
-    chosen = _chosen(networks)[2:]
-    words = ["predict", *chosen, "--run", str(run), "--per-person", "--explain", "--overlay", str(overlay), str(video)]
+    words = [
+        "predict",
+        *_chosen(networks),
+        "--run",
+        str(run),
+        "--per-person",
+        "--explain",
+        "--overlay",
+        str(overlay),
+        str(video),
+    ]
     with teller.step("Asking what each of them does, and which joints tell", skelpipe(*words)) as told:
         scope = scope_of(per_person=True, windows=None, overlay=overlay, explain=True, threshold=0.0)
-        own = Networks(None, networks.detector, networks.checkpoint, networks.detector_checkpoint)
         wanted = Wanted(scope, None, overlay)
-        answers = tuple(predict([video], run, wanted, networks=own, console=teller.console))
+        answers = tuple(predict([video], run, wanted, networks=networks, console=teller.console))
         failed = [answer.reason for answer in answers if answer.failed]
         if failed:
             raise SkelpipeError(f"{video}: {failed[0]}; run the demonstration again")
@@ -224,7 +231,7 @@ def _doings(video: Path) -> list[str]:
 
 
 def _chosen(networks: Networks) -> list[str]:
-    """Networks as options; the estimator's name comes first."""
+    """Networks as options."""
     options = {
         "--estimator": networks.estimator,
         "--detector": networks.detector,

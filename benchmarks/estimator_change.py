@@ -1,0 +1,131 @@
+"""MaskCLR and cross-entropy when the pose estimator changes: trained on one's skeletons, tested on those of three.
+
+    python benchmarks/estimator_change.py --out runs/estimator_change
+        [--train-each 24] [--test-each 10] [--seeds 3] [--epochs 20 20]
+
+Drawn people do all actions, one person a clip; those to test on are of people, places and movements that training never
+draws from. The same clips are extracted by `hrnet-tiny`, `vitpose-tiny` and `openpifpaf-tiny`, as `skelpipe extract`
+does it. Both methods train on the skeletons of the first, with the settings of `skelpipe train small`. Phase one is
+trained once a seed, and both go on from a copy; for cross-entropy alone phase two is more of phase one. Both are tested
+on the same clips by all three, and on the true joints.
+
+Interrupted or killed, the same command goes on where it stopped. With other numbers of clips or epochs, name another
+folder.
+"""
+
+import argparse
+import json
+import sys
+from collections import defaultdict
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from recognition_accuracy import trained_run
+from rich.console import Console
+
+from pipeline.demo.drawing import LABELS_NAME, draw_clips
+from pipeline.demo.plan import CLIPS, Plan
+from pipeline.evaluate import Engine, evaluate
+from pipeline.extract import extract
+from pipeline.rendering.actions import ACTIONS
+from pipeline.rendering.clips import TRUTH
+from pipeline.rendering.family import TEST, TRAIN
+from pipeline.settings import ExtractSettings
+from pipeline.train import train_settings
+from pose_extraction.errors import SkelpipeError
+from pose_extraction.files import atomic_write
+
+ESTIMATORS = ("hrnet-tiny", "vitpose-tiny", "openpifpaf-tiny")
+DETECTOR = "rtmdet-nano-rendered"
+METHODS = {"MaskCLR": "maskclr", "cross-entropy": "cross_entropy"}
+RESULTS, TABLE = "results.jsonl", "table.md"
+
+
+def skeletons(folder: Path, plan: Plan, console: Console) -> dict[str, Path]:
+    """The clips' skeleton file by each estimator, and their true joints; what is there is kept."""
+    draw_clips(plan, folder, console)
+    files = {}
+    for name in ESTIMATORS:
+        console.print(f"extracting with {name}", highlight=False)
+        report = extract(
+            [folder / CLIPS],
+            folder / "skeletons",
+            settings=ExtractSettings(estimator=name, detector=DETECTOR),
+            labels=str(folder / CLIPS / LABELS_NAME),
+            console=console,
+        )
+        if report.data_set is None or report.failed:
+            raise SkelpipeError(f"{report.folder}: clips failed, as said above; delete {folder} and begin anew")
+        files[name] = report.data_set
+    return files | {TRUTH: folder / CLIPS / f"{TRUTH}.pkl"}
+
+
+def trained(folder: Path, data: Path, seed: int, epochs: Sequence[int]) -> dict[str, Path]:
+    """The run of each method."""
+    pairs = [f"phase1_epochs={epochs[0]}", f"phase2_epochs={epochs[1]}"]
+    options = {"data.file": str(data), "data.train_split": TRAIN.name, "training.seed": seed}
+    settings = train_settings(["small", *pairs], options)
+    shared = folder / "runs" / f"phase_one_{seed}"
+    return {
+        method: trained_run([f"objective={objective}"], settings, folder / "runs" / f"{objective}_{seed}", shared)
+        for method, objective in METHODS.items()
+    }
+
+
+def table(results: Sequence[dict]) -> str:
+    """Accuracy by method and estimator, Markdown: mean over seeds, and what is lost against the first estimator."""
+    accuracy = defaultdict(list)
+    for line in results:
+        accuracy[line["method"], line["tested_on"]].append(100 * line["top1"])
+    columns = [*ESTIMATORS, TRUTH]
+    seeds, clips = {line["seed"] for line in results}, results[0]["clips"]
+    lines = [
+        f"Top-1 in per cent on {clips} clips, mean and standard deviation of {len(seeds)} seeds; in brackets, the "
+        f"change from {ESTIMATORS[0]}.",
+        "",
+        "| trained on " + ESTIMATORS[0] + ", tested on | " + " | ".join(columns) + " |",
+        "|---|" + "---|" * len(columns),
+    ]
+    for method in METHODS:
+        first = np.array(accuracy[method, ESTIMATORS[0]])
+        cells = []
+        for name in columns:
+            own = np.array(accuracy[method, name])
+            change = "" if name == ESTIMATORS[0] else f" ({(own - first).mean():+.1f})"
+            cells.append(f"{own.mean():.1f} ± {own.std(ddof=min(1, len(own) - 1)):.1f}{change}")
+        lines.append(f"| {method} | " + " | ".join(cells) + " |")
+    return "\n".join([*lines, ""])
+
+
+def main() -> None:
+    """Reads the command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, required=True, help="folder of clips, skeletons, runs and results")
+    parser.add_argument("--train-each", type=int, default=24, help="clips of each action (default: %(default)s)")
+    parser.add_argument("--test-each", type=int, default=10, help="likewise, to test on (default: %(default)s)")
+    parser.add_argument("--seeds", type=int, default=3, help="how many (default: %(default)s)")
+    parser.add_argument("--epochs", type=int, nargs=2, default=[20, 20], help="of each phase (default: 20 20)")
+    arguments = parser.parse_args()
+    console = Console(width=120)
+    plan = Plan(tuple(ACTIONS), train_each=arguments.train_each, test_each=arguments.test_each)
+    results = []
+    try:
+        files = skeletons(arguments.out, plan, console)
+        for seed in range(arguments.seeds):
+            for method, run in trained(arguments.out, files[ESTIMATORS[0]], seed, arguments.epochs).items():
+                for name, data in files.items():
+                    found = evaluate(run, data, TEST.name, engine=Engine(), figures=False, console=console).metrics
+                    line = {"method": method, "seed": seed, "tested_on": name, "top1": found.top1, "clips": found.clips}
+                    results.append(line)
+                    console.print(json.dumps(line), highlight=False, soft_wrap=True)
+    except SkelpipeError as error:
+        sys.exit(f"{parser.prog}: {error}")
+    for name, text in ((RESULTS, "".join(f"{json.dumps(line)}\n" for line in results)), (TABLE, table(results))):
+        with atomic_write(arguments.out / name) as file:
+            file.write(text.encode())
+    console.print(table(results), highlight=False, markup=False, soft_wrap=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,114 @@
+"""Clips of drawn people whom no network has seen, with their truth, and what extraction makes of them."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from scipy.optimize import linear_sum_assignment
+
+from pipeline.rendering.clips import Clip, write_clips
+from pipeline.rendering.family import TEST
+from pipeline.rendering.scene import OUTSIDE, FrameTruth, Scene
+from pipeline.tiny.measuring import shown_persons
+from pose_extraction.annotations import read_data_set, unpack_raw
+from pose_extraction.model_zoo import lookup
+from pose_extraction.poses import FramePoses
+from pose_extraction.weights import cached_path
+
+DETECTOR = "rtmdet-nano-rendered"
+# How many people each clip shows; seeds follow from the place in this list, which was written before any was looked at.
+PERSONS = (1, 2, 1, 3, 2, 1, 2, 1, 3, 1, 2, 1, 2, 1)
+# Seeds beyond those of trainings (below 2**40), of the demonstration and of measuring.
+FIRST_SEED = 2**43
+FRAMES, FPS = 24, 16.0
+# Two poses are one person's when half of their joints are nearer to each other than this share of the longer side of
+# the true box.
+SAME_PERSON = 0.2
+
+Truths = Mapping[str, Sequence[FrameTruth]]
+
+
+def needs(*names: str) -> pytest.MarkDecorator:
+    """Skips a test where small networks have no weights."""
+    missing = [name for name in names if not cached_path(lookup(name)).is_file()]
+    return pytest.mark.skipif(bool(missing), reason=f"the weights of {', '.join(missing)} are not in the package")
+
+
+def draw_world(folder: Path) -> Truths:
+    """Draws the clips into a folder; returns what is true of each of their frames."""
+    scenes = (
+        Scene(TEST, FIRST_SEED + number, frames=FRAMES, fps=FPS, persons=persons)
+        for number, persons in enumerate(PERSONS)
+    )
+    truth = write_clips((Clip(f"clip_{number:02d}", scene) for number, scene in enumerate(scenes)), folder)
+    return {clip["frame_dir"]: frame_truths(clip) for clip in read_data_set(truth)["annotations"]}
+
+
+def frame_truths(clip: Mapping[str, Any]) -> list[FrameTruth]:
+    """The truth of each frame of a drawn clip."""
+    return [
+        FrameTruth(clip["keypoint"][:, frame], clip["visibility"][:, frame], clip["box"][:, frame])
+        for frame in range(clip["total_frames"])
+    ]
+
+
+def raw_frames(folder: Path, name: str) -> list[FramePoses]:
+    """What the estimator said of each frame, before tracking and cleaning."""
+    (clip,) = read_data_set(folder / f"{name}.pkl")["annotations"]
+    return unpack_raw(clip["raw"])
+
+
+def cleaned_clip(folder: Path, name: str) -> dict[str, Any]:
+    """The tracked, cleaned clip."""
+    (clip,) = read_data_set(folder / f"{name}.pkl")["annotations"]
+    return clip
+
+
+def cleaned_frames(keypoint: np.ndarray, keypoint_score: np.ndarray) -> Iterator[np.ndarray]:
+    """Each frame's poses (M, 17, 2) of arrays (M, T, 17, 2) and (M, T, 17), NaN where a joint was not seen."""
+    yield from np.where(keypoint_score[..., None] > 0, keypoint, np.nan).swapaxes(0, 1)
+
+
+def same_persons(keypoint: np.ndarray, truth: FrameTruth) -> tuple[np.ndarray, np.ndarray]:
+    """Which pose is which true person's: numbers of the persons, and of the poses, that are one and the same.
+
+    Args:
+        keypoint: (M, 17, 2), NaN where a joint was not seen.
+        truth: Of the frame.
+    """
+    size = (truth.box[:, 2:] - truth.box[:, :2]).max(-1)
+    inside = np.where((truth.visibility != OUTSIDE)[..., None], truth.keypoint, np.nan)
+    distance = np.linalg.norm(inside[:, None] - keypoint[None], axis=-1)
+    # The median of no joint at all is as far as can be.
+    none = np.isnan(distance).all(-1)
+    cost = np.nanmedian(np.where(none[..., None], np.inf, distance), axis=-1) / np.maximum(size, 1)[:, None]
+    persons, poses = linear_sum_assignment(np.minimum(cost, 1.0))
+    near = cost[persons, poses] <= SAME_PERSON
+    return persons[near], poses[near]
+
+
+def identities(clip: Mapping[str, Any], truths: Sequence[FrameTruth], offset: int) -> tuple[list, list]:
+    """True and found identities of a clip's frames, as `idf1` takes them: persons who were missed count as well.
+
+    Args:
+        clip: Tracked and cleaned.
+        truths: Of its frames.
+        offset: Added to all identities, so that those of several clips differ.
+    """
+    true, found = [], []
+    frames = list(cleaned_frames(clip["keypoint"], clip["keypoint_score"]))
+    for keypoint, truth in zip(frames, truths, strict=True):
+        there = np.flatnonzero(np.isfinite(keypoint).any((1, 2)))
+        persons, poses = same_persons(keypoint[there], truth)
+        shown = shown_persons(truth)
+        # Somebody of whom little is in sight need not be found, and is no mistake.
+        counted = np.isin(persons, shown)
+        missed = np.setdiff1d(shown, persons)
+        spurious = np.setdiff1d(np.arange(len(there)), poses)
+        ids = np.asarray(clip["track_id"])[there]
+        nobody = -1 - offset
+        true.append(offset + np.concatenate([persons[counted], missed, np.full(len(spurious), nobody)]))
+        found.append(offset + np.concatenate([ids[poses[counted]], np.full(len(missed), nobody), ids[spurious]]))
+    return true, found

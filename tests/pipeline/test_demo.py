@@ -1,0 +1,142 @@
+"""The demonstration, small, with networks that find somebody in every picture: what it writes, keeps and refuses."""
+
+import csv
+import io
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+from tiny_networks import write_blind_detector, write_tiny_estimator
+
+from pipeline.demo.drawing import LABELS_NAME
+from pipeline.demo.plan import CLIPS, FIRST_SEED, NEW_CLIP, Plan, orders, two_people
+from pipeline.demo.report import Found
+from pipeline.demo.steps import ANSWERS, MARK, PAGE, demo
+from pipeline.predict import Networks
+from pipeline.rendering.clips import TRUTH
+from pose_extraction.annotations import read_data_set
+from pose_extraction.errors import UsageError
+from pose_extraction.video import VideoReader
+
+PLAN = Plan(
+    actions=("bow", "squat"),
+    train_each=5,
+    test_each=2,
+    size=(72, 96),
+    frames=6,
+    fps=6.0,
+    phase1_epochs=1,
+    phase2_epochs=1,
+    new_size=(96, 128),
+    new_frames=8,
+)
+
+
+class Demonstration:
+    """One that was run: its folder, what it found and what it said."""
+
+    def __init__(self, folder: Path, networks: Networks) -> None:
+        self.folder, self.networks = folder, networks
+
+    def run(self, plan: Plan = PLAN) -> tuple[Found, str]:
+        said = io.StringIO()
+        found = demo(self.folder, Console(file=said, width=200), plan=plan, networks=self.networks)
+        return found, said.getvalue()
+
+
+@pytest.fixture(scope="module")
+def demonstration(tmp_path_factory: pytest.TempPathFactory) -> tuple[Demonstration, Found, str]:
+    folder = tmp_path_factory.mktemp("demo")
+    networks = Networks(str(write_tiny_estimator(folder / "tiny.onnx")), str(write_blind_detector(folder / "b.onnx")))
+    one = Demonstration(folder / "out", networks)
+    return one, *one.run()
+
+
+def identities(folder: Path) -> dict[str, int]:
+    """Inodes of what takes long to make: a file that is written anew has another one."""
+    patterns = (f"{CLIPS}/**/*.mp4", "new/*.mp4", "skeletons/*/**/*.pkl", "run/last.pt")
+    return {str(path.relative_to(folder)): path.stat().st_ino for one in patterns for path in folder.glob(one)}
+
+
+def test_it_tells_each_step_and_leaves_a_page_that_stands_alone(demonstration) -> None:
+    one, found, said = demonstration
+    titles = re.findall(r"^\d+\. (.*?),? ?", said, re.MULTILINE)
+    assert len(titles) == 8
+    page = (one.folder / PAGE).read_text(encoding="utf-8")
+    # Nothing is fetched: pictures and the video are in the page.
+    sources = re.findall(r'(?:src|href)="([^"]*)"', page)
+    assert len(sources) >= 6 and all(re.match(r"data:(image/(png|jpeg)|video/mp4);base64,", one) for one in sources)
+    for command in ("extract", "stats", "train", "evaluate", "predict"):
+        assert re.search(rf"^\S*skelpipe {command} ", said.replace("   $ ", ""), re.MULTILINE)
+        assert re.search(rf"\S*skelpipe {command} ", page)
+    metrics = found.evaluation.metrics
+    assert metrics.clips == len(PLAN.actions) * PLAN.test_each
+    assert f"{metrics.top1:.1%}" in page and f"{metrics.top1_interval[0]:.1%} to {metrics.top1_interval[1]:.1%}" in page
+    assert "skelpipe extract videos/" in said and "skelpipe predict new_videos/" in said.splitlines()[-1]
+    assert (one.folder / ANSWERS).read_text(encoding="utf-8").count("\n") == len(found.answers) > 0
+    with VideoReader(found.overlay) as reader:
+        assert sum(1 for _ in reader) == PLAN.new_frames
+
+
+def test_the_second_time_it_keeps_what_is_done_and_goes_on_with_what_is_missing(demonstration) -> None:
+    one, found, _ = demonstration
+    before = identities(one.folder)
+    assert len(before) > 2 * PLAN.clips
+    lost = next(one.folder.glob("skeletons/*/bow/*.pkl"))
+    lost.unlink()
+    again, said = one.run()
+    after = identities(one.folder)
+    assert {name for name in after if after[name] != before[name]} == {str(lost.relative_to(one.folder))}
+    assert "1 clips done" in said and "drawn before" in said
+    assert again.evaluation.metrics.top1 == found.evaluation.metrics.top1
+
+
+def test_another_plan_takes_the_place_of_the_one_before(demonstration, tmp_path: Path) -> None:
+    one = Demonstration(tmp_path / "out", demonstration[0].networks)
+    one.folder.mkdir()
+    (one.folder / MARK).write_text('{"digest": "of another plan"}')
+    stale = one.folder / CLIPS / "kick" / "train_000.mp4"
+    stale.parent.mkdir(parents=True)
+    stale.write_bytes(b"old")
+    one.run(replace(PLAN, phase2_epochs=0))
+    assert not stale.exists() and (one.folder / PAGE).is_file()
+
+
+def test_a_folder_with_other_things_in_it_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "thesis.txt").write_text("precious")
+    with pytest.raises(UsageError, match=r"no demonstration wrote.*--out"):
+        demo(tmp_path, Console(file=io.StringIO()), plan=PLAN)
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
+
+
+def test_clips_are_labelled_and_split_by_family(demonstration) -> None:
+    one, _, _ = demonstration
+    rows = list(csv.DictReader((one.folder / CLIPS / LABELS_NAME).open(encoding="utf-8")))
+    truth = {clip["frame_dir"]: clip for clip in read_data_set(one.folder / CLIPS / f"{TRUTH}.pkl")["annotations"]}
+    assert len(rows) == PLAN.clips
+    for row in rows:
+        clip = truth[row["file"].removesuffix(".mp4")]
+        assert (row["label"], row["split"]) == (clip["label_name"], clip["family"])
+        assert clip["person_action"] == [row["label"]]
+
+
+def test_no_two_clips_show_the_same_person_and_none_is_of_the_seeds_that_networks_saw() -> None:
+    seeds = [one.seed for one in orders(Plan())]
+    assert len(set(seeds)) == len(seeds) == Plan().clips and min(seeds) == FIRST_SEED > 2**40
+
+
+def test_the_two_people_of_the_new_clip_do_two_things_that_are_taught() -> None:
+    scene = two_people(PLAN)
+    assert set(scene.actions) == set(PLAN.actions) and scene.family.name == "test"
+
+
+def test_the_plan_says_when_other_clips_would_be_drawn() -> None:
+    assert PLAN.digest() == replace(PLAN).digest() != replace(PLAN, frames=7).digest()
+
+
+def test_the_new_clip_has_its_truth_beside_it(demonstration) -> None:
+    one, found, _ = demonstration
+    (clip,) = read_data_set(one.folder / "new" / f"{TRUTH}.pkl")["annotations"]
+    assert clip["frame_dir"] == NEW_CLIP and sorted(found.doings) == sorted(clip["person_action"])
