@@ -26,7 +26,7 @@ test: setup ## Check style, types and behaviour
 	$(BIN)/mypy
 	$(BIN)/pytest
 
-demo: setup ## Extract a clip made on the spot, to see all of it at work
+demo: setup ## Go the whole way on drawn people, without a network: extract, train, predict; minutes
 	$(BIN)/python -m pipeline.demo
 
 bench: setup $(CLIP) ## Measure speed and robustness; CLIP=FILE measures on a video of your own
