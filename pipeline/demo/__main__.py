@@ -16,6 +16,8 @@ def main() -> None:
     parser.add_argument("--checkpoint", help="weights of the estimator (default: those that come with the package)")
     parser.add_argument("--detector-checkpoint", help="weights of the detector (default: likewise)")
     arguments = parser.parse_args()
+    sys.stdout.write(f"The whole way, from video to action, on drawn people. Everything goes to {arguments.out}.\n")
+    sys.stdout.flush()
     # The processes that draw read this file, too, and need nothing of what follows.
     from dataclasses import replace
 

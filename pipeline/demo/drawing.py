@@ -4,6 +4,8 @@ import csv
 import io
 import multiprocessing
 import os
+import signal
+import threading
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
@@ -20,6 +22,8 @@ from pose_extraction.annotations import data_set, write_pickle
 from pose_extraction.files import atomic_write
 
 LABELS_NAME = "labels.csv"
+# More take longer to begin than they save.
+MOST_PROCESSES = 8
 
 
 def draw_clips(plan: Plan, folder: Path, console: Console) -> bool:
@@ -78,7 +82,9 @@ def _write_labels(wanted: list[Order], path: Path) -> None:
 def _processes() -> Iterator[ProcessPoolExecutor]:
     """Processes that draw; what was not begun is dropped when something goes wrong, or somebody interrupts."""
     pool = ProcessPoolExecutor(
-        len(os.sched_getaffinity(0)), mp_context=multiprocessing.get_context("spawn"), initializer=_begin
+        min(len(os.sched_getaffinity(0)), MOST_PROCESSES),
+        mp_context=multiprocessing.get_context("spawn"),
+        initializer=_begin,
     )
     try:
         yield pool
@@ -87,8 +93,18 @@ def _processes() -> Iterator[ProcessPoolExecutor]:
 
 
 def _begin() -> None:
-    # Each process has a processor to itself.
+    # Each process has a processor to itself. An interruption is the first process's to deal with.
     cv2.setNumThreads(1)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    """Waits for the first process to end, however it does: nobody would take what is drawn after that."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)
 
 
 def _draw(part: tuple[Order, Plan, Path]) -> dict[str, Any]:

@@ -121,8 +121,10 @@ def _claim(folder: Path, plan: Plan) -> None:
         if json.loads(mark.read_text(encoding="utf-8")).get("digest") == digest:
             return
         for path in folder.iterdir():
-            if path != mark:
-                shutil.rmtree(path) if path.is_dir() else path.unlink()
+            if path.is_dir():
+                shutil.rmtree(path)
+            elif path != mark:
+                path.unlink()
     elif folder.is_dir() and any(folder.iterdir()):
         raise UsageError(f"{folder}: holds files that no demonstration wrote; delete it, or name another with --out")
     folder.mkdir(parents=True, exist_ok=True)
@@ -168,11 +170,10 @@ def _trained(run: Path, data: Path, plan: Plan, teller: Teller) -> Path:
         train(settings, resume=run if resume else None, show=True)
         trained = runs.load_run(run)
         parameters = sum(weights.numel() for weights in trained.recognizer.parameters())
-        held_out = trained.held_out
-        told.result = (
-            f"{run}: {parameters:,} weights; {held_out['top1']:.1%} of {held_out['clips']:.0f} held-out clips right "
-            f"after epoch {trained.epoch}"
-        )
+        told.result = f"{run}: {parameters:,} weights, after epoch {trained.epoch}"
+        if trained.held_out:
+            top1, clips = trained.held_out["top1"], trained.held_out["clips"]
+            told.result += f"; {top1:.1%} of {clips:.0f} held-out clips right"
     return run
 
 
