@@ -3,7 +3,6 @@
 import re
 from pathlib import Path
 
-import numpy as np
 import pytest
 import typer.main
 import yaml
@@ -11,10 +10,8 @@ import yaml
 import pipeline
 from pipeline.cli import app
 from pipeline.settings import find_config
-from pose_extraction.annotations import annotation_from
 from pose_extraction.model_zoo import lookup
 from pose_extraction.onnx_models import DetectorNotes, EstimatorNotes
-from pose_extraction.poses import VideoPoses
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -64,13 +61,6 @@ def test_the_yaml_beside_an_onnx_file_has_these_keys_and_defaults() -> None:
         values = yaml.safe_load("\n".join(column))
         assert set(values) == set(notes.model_fields)
         assert notes.model_validate(values) == notes()
-
-
-def test_every_field_of_a_clip_is_told() -> None:
-    video = VideoPoses(np.arange(2), np.arange(2) / 25, (10, 20), [])
-    clip = annotation_from(video, frame_dir="a", estimator="b", fps=25.0, source="a.mp4")
-    told = set(re.findall(r"`(\w+)`", "".join(re.findall(r"^\| (`.*?) \|", section("What is written"), re.MULTILINE))))
-    assert told == set(clip)
 
 
 @pytest.mark.parametrize("name", ["extract_videos", "read_skeletons"])
