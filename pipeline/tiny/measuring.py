@@ -141,7 +141,7 @@ def measure_detector(detector: Detector, scenes: int, *, seed: int = 0) -> BoxCo
     total = found = false = 0
     for picture, truth in unseen_frames(scenes, seed=seed):
         box, _ = detector.detect([picture])[0]
-        overlap = box_iou(truth.box[:, None], box[None])
+        overlap = box_iou(truth.box, box)
         shown = shown_persons(truth)
         total += len(shown)
         found += int((overlap[shown].max(1, initial=0) >= SAME_BOX).sum())

@@ -212,6 +212,26 @@ def test_a_detector_of_random_weights_is_measured_as_poor() -> None:
     assert counts.total > 0 and counts.found == 0
 
 
+class KnowsBoxes:
+    """A detector that gives the true boxes of the frames that are measured on, and one more that is nobody's."""
+
+    batch_size = 1
+
+    def __init__(self, scenes: int) -> None:
+        self._truths = (truth for _, truth in unseen_frames(scenes))
+
+    def detect(self, images: list[np.ndarray]) -> list[tuple[np.ndarray, np.ndarray]]:
+        box = np.concatenate([next(self._truths).box, [[0, 0, 3, 3]]]).astype(np.float32)
+        return [(box, np.ones(len(box), np.float32))]
+
+
+def test_a_detector_that_finds_everybody_and_one_more_is_measured_so() -> None:
+    scenes = 2
+    counts = measure_detector(KnowsBoxes(scenes), scenes)
+    assert counts.recall == 1.0 and counts.total > 0
+    assert counts.false == sum(1 for _ in unseen_frames(scenes))
+
+
 def test_openpifpaf_of_our_own_weights_runs_at_the_size_it_was_trained_at(tmp_path: Path) -> None:
     pytest.importorskip("openpifpaf")
     pack(objective_of(short("openpifpaf-tiny"), 0).network, tmp_path / "fields.pth")
