@@ -125,6 +125,6 @@ def _is_plain(scene: Scene) -> bool:
         _, truth = scene.frame(int(index))
         if (truth.visibility == SEEN).sum(-1).min() < CLEAR_JOINTS:
             return False
-        if box_iou(truth.box[0], truth.box[1]) > CLEAR_OVERLAP:
+        if box_iou(truth.box[:1], truth.box[1:]).item() > CLEAR_OVERLAP:
             return False
     return True
