@@ -17,6 +17,7 @@ from recognition.dataset import SkeletonDataset, collate
 from recognition.pretraining.encoder import Pretrained
 from recognition.pretraining.preparation import ALL_CLIPS
 from recognition.protocols.detection import Action, actions_of, frame_labels, mean_average_precisions
+from recognition.protocols.detector import save_detector
 from recognition.protocols.frame_classifier import fit_frames, score_sequence
 from recognition.protocols.motion import MotionDecoder, centred, fit_decoder, mean_joint_error
 from recognition.protocols.settings import ProtocolSettings
@@ -125,6 +126,18 @@ def _detect(
         tell=tell,
         **where,
     )
+    kept: dict[str, Any] = {}
+    if not scratch:
+        seconds = _frame_seconds(clips)
+        kept["detector"] = str(
+            save_detector(
+                pretrained,
+                classifier,
+                clips.label_names,
+                estimator=clips.estimator,
+                seconds=None if seconds is None else length * seconds,
+            )
+        )
     test_set, listed = set_of(test, train=False)
     found: list[Action] = []
     for index in test:
@@ -134,7 +147,14 @@ def _detect(
         found += actions_of(clips.names[index], scores, smooth=chosen.smooth, fewest=chosen.fewest)
     wanted = [truth for index in test for truth in truths[clips.names[index]]]
     by_action, by_video = mean_average_precisions(found, wanted, classes, overlap=chosen.overlap)
-    return {"clips": len(test), "actions": len(wanted), "proposals": len(found), "mAP_a": by_action, "mAP_v": by_video}
+    counts = {"clips": len(test), "actions": len(wanted), "proposals": len(found)}
+    return {**counts, "mAP_a": by_action, "mAP_v": by_video, **kept}
+
+
+def _frame_seconds(clips: ClipSet) -> float | None:
+    """How long a frame of a file's clips lasts, if they say so alike."""
+    rates = {clip.get("fps") for clip in read_pickle(clips.path)["annotations"] if clip.get("fps")}
+    return 1 / float(rates.pop()) if len(rates) == 1 else None
 
 
 def _truths(clips: ClipSet) -> dict[str, list[Action]]:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.console import Console
+from rich.text import Text
 
 from pipeline.answers import Answer
 from pipeline.evaluate import Engine
@@ -16,7 +17,7 @@ from pipeline.extract_device import open_extractor
 from pipeline.extract_plan import Plan
 from pipeline.inputs import VIDEO_SUFFIXES, Source, survey
 from pipeline.predict_live import predict_live
-from pipeline.predict_skeletons import Part, predict_skeletons
+from pipeline.predict_skeletons import Part, asker_of, predict_skeletons
 from pipeline.predict_video import Wanted, predict_videos
 from pipeline.settings import parse_settings
 from pipeline.sliding import Scope
@@ -24,8 +25,9 @@ from pose_extraction import model_zoo
 from pose_extraction.errors import UsageError
 from pose_extraction.estimators import display_name, is_onnx
 from pose_extraction.live_source import is_live
-from recognition.asking import Asker, clips_in_memory
+from recognition.asking import clips_in_memory
 from recognition.prediction import check_layout
+from recognition.protocols.detector import Detector, detector_file, load_detector
 from recognition.runs import Trained, load_run, newest_run
 
 if TYPE_CHECKING:
@@ -113,7 +115,7 @@ def predict(
     _refuse_contradictions(live, skeletons, videos, wanted, part)
     sources = survey(videos).sources if videos else []
     _refuse_overlay(sources, wanted)
-    trained = load_run(run if run is not None else newest_run())
+    trained = _network(run if run is not None else newest_run(), wanted, console)
     for path in skeletons:
         yield from predict_skeletons(path, trained, engine, part, wanted, console)
     if not sources and not live:
@@ -121,14 +123,35 @@ def predict(
     place = Path(live[0] if live else sources[0].path)
     check_layout(trained, clips_in_memory([], path=place, score_threshold=0))
     extractor = _extractor(trained, networks, engine, console, at_once=bool(live))
-    asker = Asker(trained, **vars(engine))
+    asker = asker_of(trained, engine)
     if live:
         yield from predict_live(live[0], extractor, asker, wanted, console)
     else:
         yield from predict_videos(sources, extractor, asker, wanted, console)
 
 
-def estimator_for(trained: Trained, wanted: str | None) -> str:
+def _network(run: Path, wanted: Wanted, console: Console) -> Trained | Detector:
+    """A run's recognizer; of a pre-trained encoder, the detector that was made of it.
+
+    Raises:
+        UsageError: It is a detector, and asked for what is no window.
+        WeightsError: There is none, or it is damaged.
+    """
+    found = detector_file(run)
+    if found is None:
+        return load_run(run)
+    detector = load_detector(found)
+    if wanted.windows is None:
+        raise UsageError(f"{found}: tells what is done when; say with --windows how many seconds it is to see at once")
+    if wanted.scope.explain:
+        raise UsageError(f"--explain: {found} classifies frames, and has no attention to tell; leave it out")
+    note = detector.told_of_length(wanted.windows)
+    if note is not None:
+        console.print(Text(f"warning: {note}"))
+    return detector
+
+
+def estimator_for(trained: Trained | Detector, wanted: str | None) -> str:
     """The estimator of a run, unless another one is wanted, which is warned of.
 
     Raises:
@@ -175,7 +198,7 @@ def _are_one(one: str, other: str) -> bool:
 
 
 def _extractor(
-    trained: Trained, networks: Networks, engine: Engine, console: Console, *, at_once: bool
+    trained: Trained | Detector, networks: Networks, engine: Engine, console: Console, *, at_once: bool
 ) -> "PoseExtractor":
     devices = parse_devices(engine.device)
     if len(devices) > 1:

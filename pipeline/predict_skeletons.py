@@ -18,9 +18,11 @@ from pipeline.whole_clip import answer_whole, too_few
 from pose_extraction.annotations import read_data_set
 from pose_extraction.errors import UsageError
 from pose_extraction.poses import VideoPoses
+from pose_extraction.skeleton import COCO17, Skeleton
 from recognition.asking import Asker, frames_seen
 from recognition.clips import ClipSet, split_indices
 from recognition.prediction import clips_for, predict_clips
+from recognition.protocols.detector import Detector, FrameAsker
 from recognition.runs import Trained
 from recognition.windows import UNKNOWN, Grid
 
@@ -39,7 +41,7 @@ class Part:
 
 
 def predict_skeletons(
-    path: Path, trained: Trained, engine: Engine, part: Part, wanted: Wanted, console: Console
+    path: Path, trained: Trained | Detector, engine: Engine, part: Part, wanted: Wanted, console: Console
 ) -> Iterator[Answer]:
     """Answers for the clips of a skeleton file: those that can be used in the file's order, then the others.
 
@@ -60,7 +62,12 @@ def predict_skeletons(
     if clips.nameless():
         console.print(Text(f"warning: {told_of_nameless(clips)}"))
     indices = np.arange(len(clips)) if part.split is None else split_indices(clips, part.split)
-    if wanted.windows is None and not wanted.scope.persons and not wanted.scope.explain:
+    if (
+        isinstance(trained, Trained)
+        and wanted.windows is None
+        and not wanted.scope.persons
+        and not wanted.scope.explain
+    ):
         yield from _whole(trained, clips, indices, engine, wanted.scope.threshold, console)
     else:
         yield from _one_by_one(trained, clips, indices, engine, wanted, console)
@@ -84,7 +91,12 @@ def _whole(
 
 
 def _one_by_one(
-    trained: Trained, clips: ClipSet, indices: np.ndarray, engine: Engine, wanted: Wanted, console: Console
+    trained: Trained | Detector,
+    clips: ClipSet,
+    indices: np.ndarray,
+    engine: Engine,
+    wanted: Wanted,
+    console: Console,
 ) -> Iterator[Answer]:
     """Answers for persons, for windows, or with explanations."""
     if clips.dimensions != 2:
@@ -92,7 +104,7 @@ def _one_by_one(
             f"{clips.path}: --per-person, --windows and --explain are for joints in 2D, and this file's are in "
             f"{clips.dimensions}D; leave them out"
         )
-    asker = Asker(trained, layout=clips.layout, **vars(engine))
+    asker = asker_of(trained, engine, layout=clips.layout)
     stored = {annotation.get("frame_dir", annotation.get("filename")): annotation for annotation in _read(clips.path)}
     with progress_bar(console, len(indices)) as advance:
         for index in indices:
@@ -119,6 +131,17 @@ def _one_by_one(
                 record.write(figure, name, answers)
                 console.print(Text(str(figure)), soft_wrap=True)
             advance(1)
+
+
+def asker_of(trained: Trained | Detector, engine: Engine, *, layout: Skeleton = COCO17) -> Asker:
+    """A network that is ready to be asked of clips with joints of a layout.
+
+    Raises:
+        BackendError: It cannot run as asked on this machine.
+    """
+    if isinstance(trained, Trained):
+        return Asker(trained, layout=layout, **vars(engine))
+    return FrameAsker(trained, layout=layout, **vars(engine))
 
 
 def _read(path: Path) -> list[dict]:

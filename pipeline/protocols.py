@@ -30,8 +30,6 @@ from recognition.protocols.occlusion import OccludedDataset
 from recognition.protocols.settings import FinetuneSettings, ProtocolSettings, published
 
 PROTOCOLS = ("linear", "finetune", "semi", "transfer", "knn", "occlusion", "detection", "motion")
-# Parts of clips that classifiers are trained on, whatever the encoder was.
-CLASSIFIED_PARTS = (0.5, 1.0)
 
 
 @dataclass(frozen=True)
@@ -182,7 +180,7 @@ def run_protocol(
         )
     else:
         tasks = [
-            _task(pretrained, path, split, train_split=train_split, skip_bad=skip_bad, seed=settings.seed)
+            _task(pretrained, path, split, settings, train_split=train_split, skip_bad=skip_bad)
             for pretrained in loaded
         ]
         tell(
@@ -210,7 +208,13 @@ def run_protocol(
 
 
 def _task(
-    pretrained: Pretrained, path: Path, split: str | None, *, train_split: str | None, skip_bad: bool, seed: int
+    pretrained: Pretrained,
+    path: Path,
+    split: str | None,
+    settings: ProtocolSettings,
+    *,
+    train_split: str | None,
+    skip_bad: bool,
 ) -> Task:
     data = pretrained.settings.data
     own = str(path.resolve()) == data.file
@@ -218,7 +222,8 @@ def _task(
         update={
             "file": str(path.resolve()),
             "train_split": train_split or (data.train_split if own and data.train_split != ALL_CLIPS else "auto"),
-            "part_range_train": CLASSIFIED_PARTS,
+            "part_range_train": settings.parts,
+            "part_test": data.part_test if settings.part_test is None else settings.part_test,
             "skip_bad": skip_bad or data.skip_bad,
         }
     )
@@ -234,7 +239,7 @@ def _task(
     test = test[clips.labels[test] >= 0]
     if not len(test):
         raise UsageError(f"{path}: no clip of split {test_split!r} has a label; add some with `skelpipe label`")
-    train_set = SkeletonDataset(clips, training, data, train=True, seed=seed)
+    train_set = SkeletonDataset(clips, training, data, train=True, seed=settings.seed)
     if train_set.layout.name != pretrained.layout:
         raise UsageError(
             f"{path}: has the joints of {train_set.layout.name}, and {pretrained.path} was pre-trained on "

@@ -139,14 +139,18 @@ class Sliding:
         if not subjects:
             return []
         answers = []
-        probabilities = self._asker.probabilities([subject.annotation for subject in subjects])
+        probabilities = self._asker.shares([subject.annotation for subject in subjects])
         interval = frame_interval(window.time)
         for subject, shares in zip(subjects, probabilities, strict=True):
             time = window.time[subject.seen]
             cells, first = np.unique(self.grid.cell_of(time), return_index=True)
             last = np.append(first[1:], len(time)) - 1
-            self._timeline.add(subject.person, shares.astype(np.float64), cells, time[first], time[last] + interval)
-            answers.append(WindowAnswer(subject.person, shares, float(time[0]), float(time[-1]) + interval))
+            # One row for all frames, or one for each.
+            rows = shares.astype(np.float64)
+            rows = rows[np.minimum(subject.seen - subject.first, len(rows) - 1)]
+            of_cells = np.add.reduceat(rows, first) / (last + 1 - first)[:, None]
+            self._timeline.add(subject.person, of_cells, cells, time[first], time[last] + interval)
+            answers.append(WindowAnswer(subject.person, rows.mean(axis=0), float(time[0]), float(time[-1]) + interval))
         if self._scope.explain:
             self._explain(subjects, window)
         return answers

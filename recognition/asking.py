@@ -16,9 +16,11 @@ from recognition.clips import ClipSet, name_of
 from recognition.dataset import SkeletonDataset, collate
 from recognition.explanation import Explanation, explain
 from recognition.inference import CPU_BATCH, GPU_BATCH, Network, network_for, place, softmax
+from recognition.recognizer import Recognizer
 from recognition.stored_joints import StoredJoints
 
 if TYPE_CHECKING:
+    from recognition.protocols.detector import Detector
     from recognition.runs import Trained
 
 # Frames in which somebody must be seen before anything is said of what they do: fewer show a pose, not a movement.
@@ -70,7 +72,7 @@ class Asker:
 
     def __init__(
         self,
-        trained: "Trained",
+        trained: "Trained | Detector",
         *,
         layout: Skeleton = COCO17,
         device: str = "auto",
@@ -78,11 +80,16 @@ class Asker:
         precision: str = "auto",
         backend: str = "auto",
     ) -> None:
-        self.trained = trained
+        self.trained: Trained | Detector = trained
         self.layout = layout
         self.placement = place(device, backend, precision)
         self._batch_size = batch_size or (CPU_BATCH if self.placement.device == "cpu" else GPU_BATCH)
         self._network: Network | None = None
+
+    @property
+    def _recognizer(self) -> Recognizer:
+        assert isinstance(self.trained.recognizer, Recognizer)
+        return self.trained.recognizer
 
     @property
     def threshold(self) -> float:
@@ -92,7 +99,7 @@ class Asker:
     def prepare(self) -> None:
         """Makes the network ready now, not at the first question."""
         if self._network is None:
-            self._network = network_for(self.trained.recognizer, self.placement)
+            self._network = network_for(self._recognizer, self.placement)
 
     def probabilities(self, annotations: Sequence[Mapping[str, Any]]) -> np.ndarray:
         """float32 (N, K) of N clips in which somebody is seen.
@@ -122,10 +129,14 @@ class Asker:
             result[rows] = softmax(logits)
         return result
 
+    def shares(self, annotations: Sequence[Mapping[str, Any]]) -> list[np.ndarray]:
+        """Probabilities of each clip: of its frames, (T, K), or of all of them together, (1, K)."""
+        return list(self.probabilities(annotations)[:, None])
+
     def explanations(self, annotations: Sequence[Mapping[str, Any]]) -> list[Explanation]:
         """How much each joint of each clip counted; see `explain`."""
         dataset = self._dataset(annotations)
-        return [explain(self.trained.recognizer, dataset, position) for position in range(len(dataset))]
+        return [explain(self._recognizer, dataset, position) for position in range(len(dataset))]
 
     def best(self, probabilities: np.ndarray, count: int = 5) -> tuple[tuple[str, float], ...]:
         """Names and probabilities of the likeliest classes of one clip (K,), the likeliest first."""

@@ -15,6 +15,7 @@ from recognition.inference import scores_of
 from recognition.settings import DataSettings
 
 if TYPE_CHECKING:
+    from recognition.protocols.detector import Detector
     from recognition.runs import Trained
 
 log = logging.getLogger(__name__)
@@ -36,7 +37,9 @@ class Prediction:
     reason: str | None = None
 
 
-def clips_for(trained: "Trained", path: Path, *, skip_bad: bool = False, keypoint_files: Path | None = None) -> ClipSet:
+def clips_for(
+    trained: "Trained | Detector", path: Path, *, skip_bad: bool = False, keypoint_files: Path | None = None
+) -> ClipSet:
     """Opens a skeleton file for a recognizer, and warns where its skeletons come from another estimator.
 
     Args:
@@ -65,7 +68,7 @@ def clips_for(trained: "Trained", path: Path, *, skip_bad: bool = False, keypoin
     return clips
 
 
-def check_layout(trained: "Trained", clips: ClipSet) -> None:
+def check_layout(trained: "Trained | Detector", clips: ClipSet) -> None:
     """Refuses skeletons whose joints are not those that a recognizer was trained on.
 
     Raises:

@@ -106,14 +106,15 @@ class Timeline(Generic[Person]):
 
         Args:
             person: Who was asked of.
-            probabilities: (K,).
+            probabilities: (K,) of the window, or (C, K) of each of its cells.
             cells: int64 (C,), the window's cells in which the person was seen.
             start: (C,) seconds of the first frame of each of them in which the person was seen.
             end: (C,) seconds of the end of the last one.
         """
-        for cell, first, last in zip(cells.tolist(), start.tolist(), end.tolist(), strict=True):
-            total, count, _, _ = self._open.get((cell, person), (np.zeros(len(probabilities)), 0, first, last))
-            self._open[cell, person] = (total + probabilities, count + 1, first, last)
+        of_cells = np.broadcast_to(probabilities, (len(cells), probabilities.shape[-1]))
+        for cell, first, last, own in zip(cells.tolist(), start.tolist(), end.tolist(), of_cells, strict=True):
+            total, count, _, _ = self._open.get((cell, person), (np.zeros(len(own)), 0, first, last))
+            self._open[cell, person] = (total + own, count + 1, first, last)
 
     def settled(self, before: int) -> Iterator[Cell[Person]]:
         """The cells below a number, in their order; call it when no further window covers them."""

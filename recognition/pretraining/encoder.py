@@ -59,12 +59,28 @@ class Encoder(nn.Module):
             if absent > 0:
                 keypoint = nn.functional.pad(keypoint, (0, 0, 0, 0, 0, 0, 0, absent))
             return self.network(flatten_frames(keypoint))
+        return self._mean_person(batch).mean(dim=2)
+
+    def frames_by_joints(self, batch: Batch) -> torch.Tensor:
+        """Features of each frame that say of which joint they are, (N, T, frame_width): MAMP's joints side by side."""
+        if isinstance(self.network, GRUEncoder):
+            return self.frames(batch)
+        return self._mean_person(batch).flatten(2)
+
+    @property
+    def frame_width(self) -> int:
+        """Numbers of a frame's feature with its joints side by side."""
+        if isinstance(self.network, GRUEncoder):
+            return self.width
+        return len(self.parents) * self.width
+
+    def _mean_person(self, batch: Batch) -> torch.Tensor:
+        """MAMP's representation, mean over the persons that are there, (N, T, V, C)."""
         assert isinstance(self.network, SegmentTransformer)
-        representation, _ = self.network.encode(batch.keypoint[batch.person_mask])
-        persons = representation.mean(dim=2)  # (P, T, C)
+        persons, _ = self.network.encode(batch.keypoint[batch.person_mask])
         placed = persons.new_zeros(*batch.person_mask.shape, *persons.shape[1:])
         placed[batch.person_mask] = persons
-        return placed.sum(dim=1) / batch.person_mask.sum(dim=1)[:, None, None].to(placed.dtype)
+        return placed.sum(dim=1) / batch.person_mask.sum(dim=1)[:, None, None, None].to(placed.dtype)
 
     def forward(self, batch: Batch) -> torch.Tensor:
         """Features of each clip, (N, width): MAMP's mean over persons, frames and joints, PCM3's last frame."""

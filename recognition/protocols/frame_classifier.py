@@ -18,6 +18,8 @@ from recognition.protocols.settings import FinetuneSettings
 class FrameClassifier(nn.Module):
     """Scores of every frame.
 
+    MAMP's joints come side by side, as in its fine-tuning: of their mean a linear layer cannot tell which one moved.
+
     Args:
         encoder: Becomes a part of it.
         num_classes: K; one more, the last, is the background's.
@@ -26,13 +28,13 @@ class FrameClassifier(nn.Module):
     def __init__(self, encoder: Encoder, num_classes: int) -> None:
         super().__init__()
         self.encoder = encoder
-        self.head = nn.Linear(encoder.width, num_classes + 1)
+        self.head = nn.Linear(encoder.frame_width, num_classes + 1)
         nn.init.normal_(self.head.weight, std=0.01)
         nn.init.zeros_(self.head.bias)
 
     def forward(self, batch: Batch) -> torch.Tensor:
         """Logits (N, T, K + 1)."""
-        return self.head(self.encoder.frames(batch))
+        return self.head(self.encoder.frames_by_joints(batch))
 
 
 def fit_frames(

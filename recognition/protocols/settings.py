@@ -70,6 +70,12 @@ class ProtocolSettings(Strict):
 
     seed: int = Field(0, ge=0)
     runs: int = Field(5, ge=1, description="seeded subsets of the semi-supervised protocol")
+    parts: tuple[Annotated[float, Field(gt=0, le=1)], Annotated[float, Field(gt=0, le=1)]] = Field(
+        (0.5, 1.0), description="shares of a clip, from and to, that classifiers are shown in training"
+    )
+    part_test: float | None = Field(
+        None, gt=0, le=1, description="share that they are shown in tests, from the middle; as pre-trained if not given"
+    )
     occluded_training: bool = Field(True, description="whether the classifier of occluded clips trains on such, too")
     linear: LinearSettings = LinearSettings()
     finetune: FinetuneSettings = FinetuneSettings()

@@ -1,6 +1,7 @@
 """`skelpipe pretrain` and what follows it: a run, one that goes on, its encoder measured, and trained on."""
 
 import json
+import shutil
 import sys
 from pathlib import Path
 
@@ -21,7 +22,8 @@ SMALL = {
     "mamp": ("mamp/custom", "model.dim=16", "model.depth=2", "model.heads=2", "decoder_depth=1", "warmup_epochs=1"),
     "pcm3": ("pcm3/custom", "pcm3.hidden=32", "decoder_hidden=8", "queue=32", "prompt_size=4", "lr_steps=[2]"),
 }
-LOOP = ("num_frames=16", "part_min_frames=8", "max_persons=1", "epochs=3", "batch_size=16", "--device", "cpu")
+# Nothing is mirrored: the classes differ by the side that moves.
+LOOP = ("num_frames=16", "part_min_frames=8", "max_persons=1", "flip=0", "epochs=3", "batch_size=16", "--device", "cpu")
 
 
 @pytest.fixture(scope="module")
@@ -281,3 +283,46 @@ def test_both_methods_take_3d_joints(tmp_path):
         )
         assert result.exit_code == 0, result.output
         assert load_plain(tmp_path / method / "best.pt")["dimensions"] == 3
+
+
+def test_a_detector_tells_who_does_what_when(run, tmp_path):
+    """The left arm waves from 20 to 40 of 60 frames, at 20 a second, in one long sequence, the right one in another."""
+    file = write_long(tmp_path / "long.pkl", splits=("train", "test"))
+    from pose_extraction.annotations import read_pickle
+
+    content = read_pickle(file)
+    for clip in content["annotations"]:
+        clip["fps"] = 20.0
+    write_pickle(file, content)
+    mine = tmp_path / run.name
+    mine.mkdir()
+    shutil.copy(run / "best.pt", mine)
+    refused = skelpipe("predict", "--run", mine, "--windows", "0.8", file, "--device", "cpu")
+    assert refused.exit_code == 1 and "--protocol linear" in refused.stderr
+    words = ("finetune.epochs=20", "finetune.batch_size=8", "finetune.warmup_epochs=0", "finetune.lr_steps=[]")
+    words += (
+        "detection.stride=4",
+        "finetune.lr=0.003",
+        "finetune.optimizer=adamw",
+        "finetune.drop_path=0",
+        "finetune.layer_decay=1",
+    )
+    pairs = [word for pair in words for word in ("--set", pair)]
+    result = skelpipe("evaluate", mine, "--protocol", "detection", "--data", file, *pairs, "--device", "cpu", "--json")
+    assert result.exit_code == 0, result.output
+    assert json.loads(result.stdout)["detector"] == str(mine / "detector.pt")
+    told = skelpipe("predict", "--run", mine, "--windows", "0.8", file, "--split", "test", "--device", "cpu", "--json")
+    assert told.exit_code == 0, told.output
+    answers = [json.loads(line) for line in told.stdout.splitlines()]
+    assert {answer["clip"] for answer in answers} == {"long0", "long1"}
+    for clip, arm in (("long0", "left arm"), ("long1", "right arm")):
+        waving = [a for a in answers if a["clip"] == clip and a["label"] == arm]
+        assert waving, answers
+        seconds = sum(min(a["end"], 2.0) - max(a["start"], 1.0) for a in waving if a["end"] > 1 and a["start"] < 2)
+        assert seconds > 0.5, answers
+    far = skelpipe("predict", "--run", mine, "--windows", "3", file, "--split", "test", "--device", "cpu", "--json")
+    assert far.exit_code == 0 and "was trained on windows of 0.8 s" in far.stderr
+    refused = skelpipe("predict", "--run", mine, file, "--device", "cpu")
+    assert refused.exit_code == 2 and "say with --windows" in refused.stderr
+    refused = skelpipe("predict", "--run", mine, "--windows", "0.8", "--explain", file, "--device", "cpu")
+    assert refused.exit_code == 2 and "has no attention to tell" in refused.stderr

@@ -1,0 +1,196 @@
+"""A detector of actions as it is kept beside the encoder that it was made of, and asked again and again."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from pydantic import ValidationError
+
+from pose_extraction.checkpoints import apply_state_dict, load_plain
+from pose_extraction.errors import UsageError, WeightsError
+from pose_extraction.skeleton import COCO17, LAYOUTS, Skeleton, layout_by_shape
+from recognition import runs
+from recognition.asking import Asker
+from recognition.explanation import Explanation
+from recognition.pretraining.encoder import Encoder, Pretrained
+from recognition.pretraining.preparation import build_encoder
+from recognition.pretraining.settings import PretrainSettings
+from recognition.protocols.frame_classifier import FrameClassifier
+from recognition.protocols.windows import window_settings
+
+FILE = "detector.pt"
+# Nothing that the classifier knows, as its last class is told.
+BACKGROUND = "no action"
+# Windows may be this much longer or shorter than those of the training before it is told.
+FAR = 1.5
+
+
+@dataclass(frozen=True)
+class Detector:
+    """A classifier of frames that is ready to be asked.
+
+    Args:
+        recognizer: In evaluation mode, on the CPU, in float32.
+        settings: Of the encoder's pre-training; its clips are windows, shown whole.
+        label_names: K names and `BACKGROUND`, in the order of the logits.
+        layout: Name of the joint layout that the network sees.
+        dimensions: 2 or 3 coordinates of a joint.
+        estimator: Pose estimator of the skeletons that it was trained on; None where their file did not say.
+        seconds: Length of the windows that it was trained on; None where their file did not say.
+        path: The file.
+    """
+
+    recognizer: FrameClassifier
+    settings: PretrainSettings
+    label_names: tuple[str, ...]
+    layout: str
+    dimensions: int
+    estimator: str | None
+    seconds: float | None
+    path: Path
+
+    def told_of_length(self, seconds: float) -> str | None:
+        """What to know of windows of a length, where it is far from that of the training."""
+        if self.seconds is None or max(seconds / self.seconds, self.seconds / seconds) < FAR:
+            return None
+        return (
+            f"{self.path}: was trained on windows of {self.seconds:.2g} s, and in those of {seconds:.2g} s movements "
+            f"look faster or slower; --windows {self.seconds:.2g} shows it what it knows"
+        )
+
+
+def save_detector(
+    pretrained: Pretrained,
+    classifier: FrameClassifier,
+    label_names: Sequence[str],
+    *,
+    estimator: str | None,
+    seconds: float | None,
+) -> Path:
+    """Writes a detector beside its encoder, in the place of the one before."""
+    path = pretrained.path.parent / FILE
+    identity = runs.identity_of(
+        pretrained.settings,
+        label_names=[*label_names, BACKGROUND],
+        layout=pretrained.layout,
+        num_joints=len(classifier.encoder.parents),
+        channels=3,
+        dimensions=pretrained.dimensions,
+        estimator=estimator,
+    )
+    weights = {name: tensor.cpu() for name, tensor in classifier.state_dict().items()}
+    runs.save(path, identity | {"detector": pretrained.settings.method, "seconds": seconds, "model": weights})
+    return path
+
+
+def detector_file(run: Path) -> Path | None:
+    """The detector of a run, where it has one; or the file itself.
+
+    Raises:
+        WeightsError: The file is damaged.
+    """
+    path = run / FILE if run.is_dir() else run
+    if not path.is_file() or path.suffix != ".pt":
+        return None
+    return path if path.name == FILE or "detector" in load_plain(path) else None
+
+
+def load_detector(path: Path) -> Detector:
+    """A detector from its file.
+
+    Raises:
+        WeightsError: It is missing, damaged, or none.
+    """
+    content = runs.load(path)
+    if "detector" not in content:
+        raise WeightsError(f"{path}: holds no detector; make one with `skelpipe evaluate RUN --protocol detection`")
+    try:
+        settings = PretrainSettings.model_validate(content["settings"])
+        layout = LAYOUTS.get(content["layout"]) or layout_by_shape(content["num_joints"], content["dimensions"])
+        encoder = Encoder(build_encoder(settings, layout), settings, layout, content["dimensions"])
+        classifier = FrameClassifier(encoder, len(content["label_names"]) - 1)
+        apply_state_dict(classifier, content["model"], source=path, ignore=())
+        frames = int(settings.data.num_frames)
+        return Detector(
+            classifier.eval(),
+            settings.model_copy(update={"data": window_settings(settings.data, frames)}),
+            tuple(content["label_names"]),
+            content["layout"],
+            content["dimensions"],
+            content["estimator"],
+            content["seconds"],
+            path,
+        )
+    except (KeyError, TypeError, ValidationError) as error:
+        raise WeightsError(
+            f"{path}: is incomplete ({error}); make it anew with `skelpipe evaluate {path.parent} --protocol detection`"
+        ) from error
+
+
+class FrameAsker(Asker):
+    """A detector that is asked of the frames of clips in memory; arguments as those of `Asker`."""
+
+    trained: Detector
+
+    def __init__(
+        self,
+        trained: Detector,
+        *,
+        layout: Skeleton = COCO17,
+        device: str = "auto",
+        batch_size: int | None = None,
+        precision: str = "auto",
+        backend: str = "auto",
+    ) -> None:
+        if backend not in ("auto", "torch"):
+            raise UsageError(f"--backend {backend}: {trained.path} runs on torch; leave --backend out")
+        super().__init__(
+            trained, layout=layout, device=device, batch_size=batch_size, precision=precision, backend="torch"
+        )
+
+    def prepare(self) -> None:
+        """Puts the network where it runs."""
+        self.trained.recognizer.to(self.placement.device)
+
+    def shares(self, annotations: Sequence[Mapping[str, Any]]) -> list[np.ndarray]:
+        """Probabilities of each frame of each clip, float32 (T, K + 1)."""
+        self.prepare()
+        dataset = self._dataset(annotations)
+        dtype = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}[self.placement.precision]
+        autocast = torch.autocast(self.placement.device.partition(":")[0], dtype, enabled=dtype is not None)
+        found = []
+        for first in range(0, len(dataset), self._batch_size):
+            batch = self._batch(dataset, np.arange(first, min(first + self._batch_size, len(dataset))))
+            with torch.inference_mode(), autocast:
+                logits = self.trained.recognizer(batch.to(torch.device(self.placement.device)))
+            found.append(logits.float().softmax(2).cpu().numpy())
+        whole = np.concatenate(found)
+        wrong = ~np.isfinite(whole).all(axis=(1, 2))
+        if wrong.any():
+            name = annotations[int(wrong.argmax())]["frame_dir"]
+            raise WeightsError(
+                f"{self.trained.path}: its output for {name} is not a number; make it anew with `skelpipe evaluate "
+                f"{self.trained.path.parent} --protocol detection`, or try --precision fp32"
+            )
+        return [
+            rows[_places(annotation["keypoint_score"].shape[1], len(rows))]
+            for rows, annotation in zip(whole, annotations, strict=True)
+        ]
+
+    def probabilities(self, annotations: Sequence[Mapping[str, Any]]) -> np.ndarray:
+        """float32 (N, K + 1), means over the frames of N clips."""
+        return np.stack([frames.mean(axis=0) for frames in self.shares(annotations)])
+
+    def explanations(self, annotations: Sequence[Mapping[str, Any]]) -> list[Explanation]:
+        raise UsageError(
+            f"--explain: {self.trained.path} classifies frames, and has no attention to tell; leave it out"
+        )
+
+
+def _places(frames: int, shown: int) -> np.ndarray:
+    """For each frame of a clip the nearest of those that were shown, evenly over it, int64 (frames,)."""
+    place = (np.arange(frames) + 0.5) * (shown / frames) - 0.5
+    return np.clip(np.round(place), 0, shown - 1).astype(np.int64)
