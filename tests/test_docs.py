@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import typer.main
-from doc_pages import PAGES, ROOT, anchors, blocks
+from doc_pages import PAGES, ROOT, anchors, blocks, section
 
 from pipeline.cli import app
 from pipeline.settings import find_config
@@ -17,10 +17,14 @@ COMMANDS = typer.main.get_command(app).commands  # type: ignore[attr-defined]
 by_page = pytest.mark.parametrize("path", PAGES, ids=lambda path: path.name)
 
 
+def _text(path: Path) -> str:
+    return path.read_text(encoding="utf-8")
+
+
 def commands_of(path: Path) -> list[str]:
     """Lines of a page's code that call a program, continued ones as one, without what they say of themselves."""
-    text = "\n".join(blocks(path.read_text(encoding="utf-8"))).replace("\\\n", " ")
-    inline = re.findall(r"`((?:skelpipe|python) [^`\n]+)`", path.read_text(encoding="utf-8"))
+    text = "\n".join(blocks(_text(path))).replace("\\\n", " ")
+    inline = re.findall(r"`((?:skelpipe|python) [^`\n]+)`", _text(path))
     return [re.split(r"\s#\s", line)[0].strip() for line in [*text.splitlines(), *inline]]
 
 
@@ -40,7 +44,7 @@ def test_every_command_and_option_exists(path: Path) -> None:
 
 @by_page
 def test_every_config_exists(path: Path) -> None:
-    text = path.read_text(encoding="utf-8")
+    text = _text(path)
     named = re.findall(r"--config ((?:extract|small|custom)[\w/]*)", text)
     named += re.findall(r"skelpipe (?:train|pretrain|sweep) ([a-z]\w*(?:/\w+)+)", text)
     named += re.findall(r"`((?:maskclr|cross_entropy|baselines|ablations|mamp|pcm3|extract)/[a-z0-9_]+)`", text)
@@ -76,8 +80,26 @@ def test_every_script_and_module_exists(path: Path) -> None:
 
 
 @by_page
+def test_every_file_of_the_project_that_is_named_exists(path: Path) -> None:
+    named = re.findall(
+        r"`((?:pose_extraction|recognition|pipeline|benchmarks|tests|configs)/[\w/]+\.\w+)`", _text(path)
+    )
+    for name in named:
+        # The page on backbones has its reader make one.
+        assert (ROOT / name).is_file() or name.endswith("/gated.py"), name
+
+
+def test_defaults_that_are_told_are_those_of_the_settings() -> None:
+    text = section(_text(ROOT / "docs" / "methods.md"), "MaskCLR: numbers")
+    rows = re.findall(r"^\| `(\w+)\.(\w+)` \| (\S+) \|", text, re.MULTILINE)
+    assert len(rows) > 15
+    for part, key, told in rows:
+        assert float(told) == getattr(getattr(RunSettings(), part), key), key
+
+
+@by_page
 def test_every_link_leads_somewhere(path: Path) -> None:
-    for target in re.findall(r"\]\(([^)\s]+)\)", path.read_text(encoding="utf-8")):
+    for target in re.findall(r"\]\(([^)\s]+)\)", _text(path)):
         if re.match(r"https?://", target):
             continue
         file, _, anchor = target.partition("#")
@@ -89,7 +111,7 @@ def test_every_link_leads_somewhere(path: Path) -> None:
 
 @by_page
 def test_every_python_block_can_be_read(path: Path) -> None:
-    for block in blocks(path.read_text(encoding="utf-8")):
+    for block in blocks(_text(path)):
         if re.match(r"(?:from|import) ", block):
             compile(block, str(path), "exec")
 

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from doc_pages import page, section
 from rich.console import Console
 from trained_run import LABEL_NAMES, made_data, nobody
 from typer.testing import CliRunner
@@ -98,6 +99,10 @@ def test_numbers_are_written_as_tables_and_as_one_file(report: tuple[Results, Pa
     assert first["difference"] == pytest.approx(clean["good"] - clean["bad"])
     assert first["low"] <= first["difference"] <= first["high"]
     assert {row["order"] for row in told["targeted"]} == {"layer 1", "random"}
+    text = section(page("file_formats.md"), "Robustness")
+    for name, rows in ((name, rows) for name, rows in told.items() if (out / f"{name}.csv").is_file()):
+        assert f"| `{name}` | " + ", ".join(f"`{column}`" for column in rows[0]) + " |" in text
+    assert {name for name in told if f"`{name}`" not in text} == set()
     drops = [row for row in told["conditions"] if row["method"] == "good" and row["level"] == 0.1]
     assert drops[0]["drop"] == pytest.approx(clean["good"] - drops[0]["top1"]) and drops[0]["draws"] == 2
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import yaml
+from doc_pages import page, section
 from trained_run import made_data
 from typer.testing import CliRunner
 
@@ -76,6 +77,8 @@ def test_the_table_holds_means_over_seeds_and_draws_and_differences(swept: tuple
     assert told["clips"] == 12 and told["split"] == "one_test" and told["failed"] == {}
     with (folder / "out" / "sweep.csv").open(encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
+    text = " ".join(section(page("file_formats.md"), "Robustness").split())
+    assert ", ".join(f"`{column}`" for column in rows[0]) in text and all(f"`{name}`" in text for name in told)
     assert [(row["row"], row["family"]) for row in rows] == [
         ("none", CLEAN),
         ("none", NOISE),

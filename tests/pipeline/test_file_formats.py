@@ -1,0 +1,133 @@
+"""docs/file_formats.md tells every field of what is written, and no other."""
+
+import csv
+import io
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+from doc_pages import page, section, table_names
+from made_runs import SIZE, Run
+from rich.console import Console
+from trained_run import LABEL_NAMES
+
+from pipeline.answers import Answer, as_csv, as_json_lines
+from pipeline.evaluate import Engine, evaluate
+from pipeline.label_table import OPTIONAL, REQUIRED, read_label_table
+from pipeline.rendering.clips import Clip, write_clips
+from pipeline.rendering.family import family_named
+from pipeline.rendering.scene import Scene
+from pose_extraction.annotations import read_data_set
+from recognition import runs
+from recognition.run_log import read_metrics
+from recognition.settings import RunSettings
+
+PAGE = page("file_formats.md")
+
+
+def told(title: str, heading: str = "") -> set[str]:
+    return table_names(section(PAGE, title), heading)
+
+
+def check_arrays(values: dict[str, Any], text: str, sizes: dict[str, int]) -> None:
+    """Arrays have the types and shapes that rows such as `| `time` | float64 (T,) |` tell."""
+    rows = re.findall(r"^\| `(\w+)` \| (\w+) \(([^)]*)\)", text, re.MULTILINE)
+    arrays = {name: value for name, value in values.items() if isinstance(value, np.ndarray)}
+    assert {name for name, _, _ in rows} & set(arrays)
+    for name, kind, shape in rows:
+        if name in arrays:
+            sides = [side.strip() for side in shape.split(",") if side.strip()]
+            assert arrays[name].dtype == kind, name
+            assert arrays[name].shape == tuple(sizes.get(side) or int(side) for side in sides), name
+
+
+def test_every_field_of_a_skeleton_file_and_of_its_clips(clips: Path, run: Callable[..., Run], tmp_path: Path) -> None:
+    broken = tmp_path / "videos" / "broken.mp4"
+    broken.parent.mkdir()
+    broken.write_bytes(b"no video")
+    (tmp_path / "videos" / "whole.mp4").write_bytes(next((clips / "wave").glob("clip 2*")).read_bytes())
+    report = run(tmp_path / "videos", tmp_path / "skeletons").report
+    data = read_data_set(report.data_set)
+    assert set(data) == told("Skeleton file", "field")
+    (clip,) = data["annotations"]
+    assert set(clip) == told("Skeleton file", "field of a clip")
+    assert (clip["total_frames"], clip["img_shape"]) == (31, SIZE)
+    check_arrays(clip, section(PAGE, "Skeleton file"), {"M": len(clip["track_id"]), "T": 31, "V": 17})
+    (single,) = (tmp_path / "skeletons" / report.data_set.stem).glob("*.pkl")
+    stored = read_data_set(single)
+    assert set(stored) - set(data) == told("File of one video", "field of a video's file")
+    assert set(stored["raw"]) == told("File of one video", "field of `raw`")
+    for name, array in stored["raw"].items():
+        assert array.dtype.name in section(PAGE, "File of one video"), name
+    line = json.loads((single.parent / "errors.jsonl").read_text(encoding="utf-8"))
+    assert set(line) == {"file", "cause"} and all(f"`{name}`" in section(PAGE, "Failures") for name in line)
+
+
+def test_every_column_of_a_table_of_labels(tmp_path: Path) -> None:
+    assert told("Table of labels") - {"train\\|all"} == {*REQUIRED, *OPTIONAL}
+    table = tmp_path / "labels.csv"
+    table.write_text("file,label,split\na.mp4,wave,train|all\n", encoding="utf-8")
+    assert read_label_table(table).rows[0].splits == ("train", "all")
+
+
+def test_every_field_of_a_drawn_clip(tmp_path: Path) -> None:
+    scene = Scene(family_named("test"), 3, size=(96, 128), frames=2, fps=10.0, action="wave", persons=1)
+    data = read_data_set(write_clips([Clip("wave/a", scene)], tmp_path))
+    (clip,) = data["annotations"]
+    assert set(clip) - told("Skeleton file", "field of a clip") == told("Truth of drawn clips")
+    check_arrays(clip, section(PAGE, "Truth of drawn clips"), {"M": len(clip["track_id"]), "T": 2})
+
+
+def test_every_file_of_a_run_and_what_is_in_it(trained: tuple[Path, Path]) -> None:
+    folder = trained[0]
+    named = told("Run directory", "file")
+    assert {name.rstrip("/") for name in named} >= {path.name for path in folder.iterdir()}
+    assert set(json.loads((folder / "split.json").read_text())) == {"training", "held_out", "left_out"}
+    assert yaml.safe_load((folder / "settings.yaml").read_text()).keys() == RunSettings.model_fields.keys()
+    about = json.loads((folder / "about.json").read_text())
+    of_pretraining = {"method", "dimensions"}
+    assert set(about) == told("Run directory", "field of `about.json`") - of_pretraining
+    fields = {name for line in read_metrics(folder) for name in line}
+    assert fields - {"kind", "step"} == told("Run directory", "field of a line")
+    content = {name: runs.load(folder / name) for name in ("best.pt", "last.pt")}
+    assert set(content["last.pt"]) == told("Run directory", "field of a `.pt` file")
+    assert set(content["last.pt"]) - set(content["best.pt"]) == {"training"}
+    assert set(content["best.pt"]["held_out"]) == {"top1", "mean_class", "loss", "clips"}
+
+
+def test_every_field_of_an_evaluation(trained: tuple[Path, Path]) -> None:
+    engine = Engine(device="cpu", backend="torch", precision="fp32")
+    result = evaluate(
+        trained[0], trained[1], "one_test", engine=engine, figures=False, console=Console(file=io.StringIO())
+    )
+    assert result.folder.name == f"{trained[1].stem}-one_test" and result.folder.parent.name == "evaluation"
+    found = json.loads((result.folder / "evaluation.json").read_text(encoding="utf-8"))
+    assert set(found) == told("Evaluation")
+    text = section(PAGE, "Evaluation")
+    for name in ("confused_pairs", "per_class"):
+        row = next(line for line in text.splitlines() if line.startswith(f"| `{name}`"))
+        assert all(f"`{key}`" in row for entry in found[name] for key in entry)
+    with np.load(result.folder / "scores.npz") as scores:
+        assert all(f"`{name}`" in text for name in scores.files)
+        assert scores["probabilities"].shape == (found["clips"], len(LABEL_NAMES))
+
+
+def test_every_field_of_an_answer() -> None:
+    best = tuple((f"action {n}", 0.2) for n in range(5))
+    answer = Answer("a", 0, 0.0, 1.0, "action 0", 0.2, best, attention={"nose": 1.0}, delay=0.1)
+    rows = [line.split(" | ") for line in section(PAGE, "Predictions").splitlines() if line.startswith("| `")]
+    of_json = {name for row in rows if not row[1].startswith("CSV") for name in table_names_of(row[0])}
+    of_csv = {name for row in rows if not row[1].startswith("JSON") for name in table_names_of(row[0])}
+    assert set(json.loads(as_json_lines([answer]))) == of_json
+    header = next(csv.reader(io.StringIO(as_csv([answer]))))
+    # The ranks between the second and the fifth are not spelled out.
+    between = {f"{name}_{rank}" for name in ("label", "probability") for rank in (3, 4)}
+    assert set(header) - between == of_csv
+
+
+def table_names_of(cell: str) -> set[str]:
+    return set(cell.replace("| ", "").replace("`", "").replace(" to ", ", ").split(", "))

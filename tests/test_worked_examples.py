@@ -1,0 +1,102 @@
+"""The pages on adding an estimator and a backbone, with their code run as it stands."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from doc_pages import ROOT, blocks, page, section
+
+from pipeline import extract_videos
+from pose_extraction.annotations import read_data_set
+from pose_extraction.made_video import write_made_clip
+from pose_extraction.model_zoo import lookup
+
+sys.path.insert(0, str(ROOT / "tests" / "pipeline"))
+
+from tiny_networks import write_tiny_detector
+from trained_run import made_data
+
+ESTIMATOR, BACKBONE = page("adding_an_estimator.md"), page("adding_a_backbone.md")
+
+
+def python(folder: Path, *words: str) -> str:
+    """What a fresh interpreter in a folder says; it must end well."""
+    answer = subprocess.run(
+        [sys.executable, *words], cwd=folder, capture_output=True, text=True, env={**os.environ, "COLUMNS": "200"}
+    )
+    assert answer.returncode == 0, answer.stderr
+    return answer.stdout + answer.stderr
+
+
+def test_the_exported_estimator_extracts(tmp_path: Path) -> None:
+    code, notes, command = blocks(section(ESTIMATOR, "A network in an ONNX file"))
+    (tmp_path / "export.py").write_text(code, encoding="utf-8")
+    python(tmp_path, "export.py")
+    (tmp_path / "small_pose.yaml").write_text(notes, encoding="utf-8")
+    assert "--estimator small_pose.onnx" in command and "`skeletons/small_pose.pkl`" in ESTIMATOR
+    write_made_clip(tmp_path / "videos" / "a.mp4", size=(96, 128), frames=9)
+    report = extract_videos(
+        tmp_path / "videos",
+        tmp_path / "skeletons",
+        estimator=str(tmp_path / "small_pose.onnx"),
+        detector=str(write_tiny_detector(tmp_path / "boxes.onnx")),
+        device="cpu",
+    )
+    assert report.data_set == tmp_path / "skeletons" / "small_pose.pkl"
+    (clip,) = read_data_set(report.data_set)["annotations"]
+    assert clip["estimator"] == "small_pose" and clip["keypoint"].shape == (1, 9, 17, 2)
+
+
+def test_the_estimator_in_python_writes_a_skeleton_file(tmp_path: Path) -> None:
+    (code,) = blocks(section(ESTIMATOR, "Anything else, in Python"))
+    (tmp_path / "middle.py").write_text(code, encoding="utf-8")
+    clip = write_made_clip(tmp_path / "a.mp4", size=(96, 128), frames=9)
+    python(tmp_path, "middle.py", str(clip))
+    (found,) = read_data_set(tmp_path / "middle.pkl")["annotations"]
+    assert found["frame_dir"] == "a" and found["keypoint"].shape == (1, 9, 17, 2)
+    assert (found["keypoint"][..., 0] == 64).all()
+
+
+def test_the_row_of_a_named_network_has_the_keys_of_those_that_are_there() -> None:
+    (row,) = blocks(section(ESTIMATOR, "A name of its own"))
+    entry = lookup("vitpose-s")
+    for key in (line.partition(":")[0] for line in row.splitlines()):
+        assert getattr(entry, key) is not None, key
+
+
+@pytest.fixture
+def copy(tmp_path: Path) -> Path:
+    """The project's packages, to be changed."""
+    for name in ("pose_extraction", "recognition", "pipeline", "configs"):
+        shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
+    return tmp_path
+
+
+def put_after(path: Path, place: str, text: str) -> None:
+    content = path.read_text(encoding="utf-8")
+    assert content.count(place) == 1, place
+    path.write_text(content.replace(place, place + text), encoding="utf-8")
+
+
+def test_the_backbone_trains_and_is_evaluated(copy: Path) -> None:
+    (network,) = blocks(section(BACKBONE, "The network"))
+    imported, line = blocks(section(BACKBONE, "Its builder"))
+    name, commands = blocks(section(BACKBONE, "Its name"))
+    assert "`recognition/backbones/gated.py`" in BACKBONE
+    (copy / "recognition" / "backbones" / "gated.py").write_text(network, encoding="utf-8")
+    table = copy / "recognition" / "backbones" / "__init__.py"
+    put_after(table, '    "dstformer": _build_dstformer,\n', f"    {line}")
+    # Before the table, which names it.
+    content = table.read_text(encoding="utf-8")
+    table.write_text(content.replace("_BUILDERS: dict[", f"{imported}\n\n_BUILDERS: dict["), encoding="utf-8")
+    put_after(copy / "recognition" / "settings.py", "    backbone: Literal[", name.strip())
+    made_data(copy / "mine.pkl")
+    train, evaluate = commands.splitlines()
+    # As it stands, but for the machine's own choice of a device.
+    python(copy, "-m", "pipeline.cli", *train.split()[1:], "--device", "cpu")
+    told = python(copy, "-m", "pipeline.cli", *evaluate.split()[1:], "--device", "cpu", "--backend", "torch")
+    assert "top-1" in told
+    assert "backbone: gated" in (copy / "runs" / "gated" / "settings.yaml").read_text(encoding="utf-8")
