@@ -59,7 +59,7 @@ def draw_jitter(random: np.random.Generator) -> Jitter:
     return Jitter(
         shift=(float(random.normal() * 0.06), float(random.normal() * 0.05)),
         zoom=float(np.exp(np.clip(random.normal() * 0.16, -0.35, 0.4))),
-        turn=float(np.clip(random.normal() * 22, -60, 60)) if random.random() < 0.6 else 0.0,
+        turn=float(np.clip(random.normal() * 18, -50, 50)) if random.random() < 0.35 else 0.0,
         mirror=bool(random.random() < 0.5),
     )
 
@@ -116,7 +116,7 @@ def cut(
 def _spoil(random: np.random.Generator, crop: np.ndarray, keypoint: np.ndarray, weight: np.ndarray) -> None:
     """Hides a patch of a crop, and shifts its colours, in place."""
     height, width = crop.shape[:2]
-    if random.random() < 0.35:
+    if random.random() < 0.2:
         wide, high = int(width * random.uniform(0.1, 0.4)), int(height * random.uniform(0.1, 0.35))
         x, y = int(random.integers(0, width - wide)), int(random.integers(0, height - high))
         crop[y : y + high, x : x + wide] = random.integers(0, 256, 3)

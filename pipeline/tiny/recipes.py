@@ -41,7 +41,7 @@ class Recipe:
 RECIPES: Mapping[str, Recipe] = {
     recipe.name: recipe
     for recipe in (
-        Recipe("hrnet-tiny", "topdown", "tiny/hrnet-tiny.yaml", steps=2500, batch=16, rate=1.5e-3),
+        Recipe("hrnet-tiny", "topdown", "tiny/hrnet-tiny.yaml", steps=9000, batch=16, rate=1.5e-3),
         Recipe("vitpose-tiny", "topdown", "tiny/vitpose-tiny.yaml", steps=6000, batch=16, rate=7e-4),
         Recipe("rtmdet-nano-rendered", "detector", "tiny/rtmdet-nano-rendered.yaml", steps=2000, batch=8, rate=2e-3),
         Recipe("openpifpaf-tiny", "fields", "shufflenetv2k-tiny", steps=3500, batch=8, rate=1e-3),
