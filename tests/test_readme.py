@@ -68,6 +68,25 @@ def test_the_three_lines_of_python_use_what_is_there(name: str) -> None:
     assert name in section("In Python") and callable(getattr(pipeline, name))
 
 
+def first_numbers(row: str) -> list[str]:
+    """The first number of each cell of a table's row but the first; none for a cell without."""
+    cells = [re.match(r"[\d.]+", cell.strip()) for cell in row.strip("|").split("|")[1:]]
+    return [cell[0] for cell in cells if cell is not None]
+
+
+def test_the_numbers_of_readme_are_those_of_the_pages_that_tell_how_they_were_measured() -> None:
+    rows = [row for row in section("Speed and accuracy").splitlines() if first_numbers(row)]
+    assert len(rows) == 7
+    measured = set()
+    for name in ("performance.md", "recognition.md"):
+        for row in (ROOT / "docs" / name).read_text(encoding="utf-8").splitlines():
+            numbers = first_numbers(row)
+            # Of speed, every other column is of the networks alone.
+            measured |= {tuple(numbers), tuple(numbers[::2])}
+    for row in rows:
+        assert tuple(first_numbers(row)) in measured, row
+
+
 def test_every_file_of_stage_two_has_its_line() -> None:
     text = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
     table = text[text.index("Within stage two") : text.index("In `pipeline/`")]
