@@ -150,11 +150,14 @@ def run_protocol(
     protocol = parse_protocol(word)
     where = resolve_device(device)
     place = Place(where, resolve_precision(precision, where) == "bf16")
-    loaded = [load_pretrained(run, scratch=scratch) for run in runs]
+    loaded = [load_pretrained(run) for run in runs]
     first = loaded[0]
     if protocol.name == "transfer" and (data is None or str(data.resolve()) == first.settings.data.file):
         raise UsageError("--protocol transfer: name a file with --data that the encoder was not pre-trained on")
     settings = protocol_settings(first.settings.method, pairs)
+    if scratch:
+        loaded = [load_pretrained(run, scratch=True, seed=settings.seed) for run in runs]
+        first = loaded[0]
     path = data if data is not None else Path(first.settings.data.file)
     if not path.is_file():
         raise UsageError(f"{path}: there is no such file; name a skeleton file with --data")

@@ -141,12 +141,13 @@ def pretrained_file(run: str | Path) -> Path:
     return runs.run_file(path, "last" if unfinished else "best")
 
 
-def load_pretrained(run: str | Path, *, scratch: bool = False) -> Pretrained:
+def load_pretrained(run: str | Path, *, scratch: bool = False, seed: int = 0) -> Pretrained:
     """The encoder of a run.
 
     Args:
         run: A directory of `skelpipe pretrain`, or one of its .pt files.
         scratch: Whether to give it fresh weights, to compare with.
+        seed: Of the fresh weights.
 
     Raises:
         WeightsError: There is no such run, or it is none of a pre-training, or its file is damaged.
@@ -159,7 +160,9 @@ def load_pretrained(run: str | Path, *, scratch: bool = False) -> Pretrained:
         settings = PretrainSettings.model_validate(content["settings"])
         joints, dimensions = content["num_joints"], content["dimensions"]
         layout = LAYOUTS.get(content["layout"]) or layout_by_shape(joints, dimensions)
-        network = build_encoder(settings, layout)
+        with torch.random.fork_rng(devices=()):
+            torch.manual_seed(seed)
+            network = build_encoder(settings, layout)
         if not scratch:
             weights = {
                 name.removeprefix(KEPT): tensor for name, tensor in content["model"].items() if name.startswith(KEPT)
