@@ -1,5 +1,6 @@
 """What the benchmarks conclude from their measurements, and the baselines that they compare with."""
 
+import json
 import sys
 from pathlib import Path
 
@@ -8,6 +9,8 @@ import pytest
 import torch
 from made_data_sets import made_ntu60, ntu_like_lengths, write_kinetics400
 
+from pipeline.pretrain import pretrain_settings
+from pipeline.protocols import protocol_settings
 from pose_extraction.annotations import read_pickle
 from recognition.backbones.dstformer import DSTFormer
 from recognition.batches import Batch
@@ -15,6 +18,7 @@ from recognition.batches import Batch
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "benchmarks"))
 
 import accuracy_tables as tables
+import pretraining_accuracy as pretraining
 from bilstm import BiLSTM
 from plain_recipe import PlainDSTFormer, with_two_persons
 
@@ -162,3 +166,26 @@ def test_the_made_kinetics400_keeps_its_skeletons_in_files_of_their_own(tmp_path
         assert "keypoint" not in clip
         assert stored.shape == (len(clip["frame_inds"]), 17, 3) == (len(clip["box_score"]), 17, 3)
         assert clip["frame_inds"].max() < clip["total_frames"]
+
+
+def test_what_a_variant_changes_is_what_its_config_says() -> None:
+    assert pretraining.changes_of("mamp", None) == []
+    assert pretraining.changes_of("mamp", "random_masking") == ['mamp.masking="random"']
+    assert pretraining.changes_of("pcm3", "contrast") == ['pcm3.positives=["intra", "inter"]', "pcm3.prediction=0"]
+    for method, config in pretraining.VARIANTS.values():
+        words = pretraining.changes_of(method, config)
+        pretrain_settings([f"{method}/custom", *pretraining.SMALL[method], *words], {})
+        protocol_settings(method, pretraining.RECIPES[method])
+
+
+def test_a_line_of_results_that_was_cut_short_is_measured_again(tmp_path: Path) -> None:
+    lines = [
+        {"variant": "mamp", "scratch": scratch, "seed": seed, "protocol": "linear", "top1": top1}
+        for scratch, seed, top1 in ((False, 0, 0.5), (False, 1, 0.7), (True, 0, 0.25))
+    ]
+    file = tmp_path / "results.jsonl"
+    file.write_text("\n".join(map(json.dumps, lines)) + '\n{"variant": "mamp", "scra')
+    rows = pretraining.read_rows(file)
+    assert set(rows) == {("mamp", False, 0, "linear"), ("mamp", False, 1, "linear"), ("mamp", True, 0, "linear")}
+    table = pretraining.report(rows).splitlines()
+    assert table[2].startswith("| mamp | 60.0 (50.0, 70.0) |") and table[3].startswith("| mamp, fresh weights | 25.0")
