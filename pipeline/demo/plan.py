@@ -17,9 +17,9 @@ from pose_extraction.oks import box_iou
 CLIPS, NEW_CLIP = "clips", "two_people"
 # Beyond the seeds that small networks are trained on (below 2**40) and measured on.
 FIRST_SEED = 2**41
-# Of the two in the clip to predict: joints that are in sight in each, and how much their boxes may overlap, so that
-# somebody who looks at it can tell who does what.
-CLEAR_JOINTS, CLEAR_OVERLAP = 13, 0.05
+# Of the two in the clip to predict, so that somebody who looks at it can tell who does what: joints in sight of each,
+# how much their boxes may overlap, and the least share of the picture's height that each takes.
+CLEAR_JOINTS, CLEAR_OVERLAP, CLEAR_HEIGHT = 13, 0.05, 0.35
 LOOKED_AT = 5
 
 
@@ -126,5 +126,7 @@ def _is_plain(scene: Scene) -> bool:
         if (truth.visibility == SEEN).sum(-1).min() < CLEAR_JOINTS:
             return False
         if box_iou(truth.box[:1], truth.box[1:]).item() > CLEAR_OVERLAP:
+            return False
+        if (truth.box[:, 3] - truth.box[:, 1]).min() < CLEAR_HEIGHT * scene.size[0]:
             return False
     return True

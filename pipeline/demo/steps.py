@@ -92,7 +92,7 @@ def demo(folder: Path, console: Console, *, plan: Plan | None = None, networks: 
     with teller.step("Asking what was missed, before cleaning and after it", skelpipe("stats", str(data))) as told:
         rows = statistics.statistics_of([data])
         statistics.print_table(rows, console)
-        told.result = "the table above"
+        told.result = f"joints that are missing: {_missing(rows)}"
     run = _trained(folder / "run", data, plan, teller)
     words = skelpipe("evaluate", str(run), "--data", str(data), "--split", TEST.name)
     with teller.step("Testing it on people whom it has never seen", words) as told:
@@ -222,6 +222,12 @@ def _answers(video: Path, run: Path, overlay: Path, networks: Networks, teller: 
             file.write(predicted.as_json_lines(answers).encode())
         told.result = f"{overlay}, and {overlay.with_suffix('.png').name} beside it"
     return answers
+
+
+def _missing(rows: Sequence[statistics.Row]) -> str:
+    """Share of the joints that were missed, before cleaning and after it, over all splits."""
+    last = {row.stage: row.values["missing_keypoints_percent"] for row in rows}
+    return ", ".join(f"{value:.1f} % {stage}" for stage, value in last.items() if value is not None)
 
 
 def _doings(video: Path) -> list[str]:
