@@ -60,8 +60,8 @@ def ship(recipe: Recipe, weights: Path, counts: JointCounts | BoxCounts, scenes:
     poor = [f"{name} {numbers[name]:.3f} < {limit}" for name, limit in least.items() if numbers.get(name, 1.0) < limit]
     if poor:
         raise UsageError(
-            f"{weights}: {recipe.name} is too poor to be shipped ({', '.join(poor)} on unseen drawn people); raise its "
-            "steps in pipeline/tiny/recipes.py and train it again"
+            f"{weights}: {recipe.name} is too poor to be shipped ({', '.join(poor)} on unseen drawn people); give it "
+            "another cycle in pipeline/tiny/recipes.py and train it on"
         )
     content = weights.read_bytes()
     if len(content) > MOST_BYTES:

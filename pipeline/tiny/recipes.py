@@ -16,11 +16,12 @@ class Recipe:
         name: The network's.
         kind: "topdown", "detector" or "fields".
         config: Below `pose_extraction`; of openpifpaf its base network's name.
-        steps: Of the optimiser.
+        cycles: Steps of the optimiser: over each of these the rate falls along a cosine, to begin at its highest again
+            with the next (warm restarts). A network that is not good enough yet is given another cycle.
         batch: Crops or frames a step.
         rate: Highest learning rate, of AdamW.
         decay: Weight decay.
-        warmup: Steps over which the rate rises; it falls along a cosine afterwards.
+        warmup: Steps at the beginning over which the rate rises.
         average: How much of the averaged weights stays in each step; these are the ones that are kept.
         clip: Largest norm of the gradient.
     """
@@ -28,7 +29,7 @@ class Recipe:
     name: str
     kind: str
     config: str
-    steps: int
+    cycles: tuple[int, ...]
     batch: int
     rate: float
     decay: float = 0.05
@@ -37,14 +38,26 @@ class Recipe:
     clip: float = 1.0
     package: str = OWN_PACKAGE
 
+    @property
+    def steps(self) -> int:
+        """Of all cycles."""
+        return sum(self.cycles)
+
 
 RECIPES: Mapping[str, Recipe] = {
     recipe.name: recipe
     for recipe in (
-        Recipe("hrnet-tiny", "topdown", "tiny/hrnet-tiny.yaml", steps=9000, batch=16, rate=1.5e-3),
-        Recipe("vitpose-tiny", "topdown", "tiny/vitpose-tiny.yaml", steps=6000, batch=16, rate=7e-4),
-        Recipe("rtmdet-nano-rendered", "detector", "tiny/rtmdet-nano-rendered.yaml", steps=2000, batch=8, rate=2e-3),
-        Recipe("openpifpaf-tiny", "fields", "shufflenetv2k-tiny", steps=3500, batch=8, rate=1e-3),
+        Recipe("hrnet-tiny", "topdown", "tiny/hrnet-tiny.yaml", cycles=(9000,), batch=16, rate=1.5e-3),
+        Recipe("vitpose-tiny", "topdown", "tiny/vitpose-tiny.yaml", cycles=(6000,), batch=16, rate=7e-4),
+        Recipe(
+            "rtmdet-nano-rendered",
+            "detector",
+            "tiny/rtmdet-nano-rendered.yaml",
+            cycles=(2000, 4000),
+            batch=8,
+            rate=2e-3,
+        ),
+        Recipe("openpifpaf-tiny", "fields", "shufflenetv2k-tiny", cycles=(3500,), batch=8, rate=1e-3),
     )
 }
 
@@ -61,8 +74,12 @@ def recipe_named(name: str) -> Recipe:
 
 
 def rate_at(recipe: Recipe, step: int) -> float:
-    """The learning rate of a step: a rise, then a cosine down to a hundredth."""
+    """The learning rate of a step: a rise, then in each cycle a cosine down to a hundredth."""
     if step < recipe.warmup:
         return recipe.rate * (step + 1) / recipe.warmup
-    share = (step - recipe.warmup) / max(recipe.steps - recipe.warmup, 1)
+    first, last = recipe.warmup, recipe.cycles[0]
+    for length in recipe.cycles[1:]:
+        if step >= last:
+            first, last = last, last + length
+    share = (step - first) / max(last - first, 1)
     return recipe.rate * (0.01 + 0.99 * (0.5 + 0.5 * math.cos(math.pi * share)))

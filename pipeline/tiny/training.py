@@ -154,8 +154,12 @@ def _resume(
     if not path.exists():
         return 0
     content = load_plain(path)
-    if content["about"] != about:
-        changed = [key for key in about if content["about"].get(key) != about[key]]
+    # A training whose cycles have all been gone through may be given more.
+    known = len(content["about"]["cycles"])
+    gone_through = content["step"] == sum(content["about"]["cycles"])
+    earlier = {**about, "cycles": about["cycles"][:known]} if gone_through else about
+    if content["about"] != earlier:
+        changed = [key for key in about if content["about"].get(key) != earlier[key]]
         raise TrainingError(
             f"{path} is of a training with other settings ({', '.join(changed)}); delete it, or name another folder"
         )

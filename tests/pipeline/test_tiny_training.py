@@ -37,7 +37,7 @@ def config_of(codec: str) -> TopdownConfig:
 
 
 def short(name: str, **changes: object) -> Recipe:
-    return replace(RECIPES[name], steps=4, batch=2, warmup=2, **changes)
+    return replace(RECIPES[name], cycles=(4,), batch=2, warmup=2, **changes)
 
 
 @pytest.mark.parametrize("codec", ["msra", "udp"])
@@ -122,10 +122,13 @@ def test_joints_in_fields_are_written_as_coco_writes_them() -> None:
 
 
 def test_rates_rise_and_then_fall() -> None:
-    recipe = replace(RECIPES["hrnet-tiny"], steps=100, warmup=10, rate=1.0)
+    recipe = replace(RECIPES["hrnet-tiny"], cycles=(100,), warmup=10, rate=1.0)
     rates = np.array([rate_at(recipe, step) for step in range(100)])
     assert rates.argmax() in (9, 10) and rates.max() == 1.0 and rates[-1] < 0.02
     assert (np.diff(rates[:10]) > 0).all() and (np.diff(rates[10:]) < 0).all()
+    restarted = np.array([rate_at(replace(recipe, cycles=(100, 50)), step) for step in range(150)])
+    np.testing.assert_array_equal(restarted[:100], rates)
+    assert restarted[100] == 1.0 and (np.diff(restarted[100:]) < 0).all() and restarted[-1] < 0.02
 
 
 @needs_mmlab
@@ -136,6 +139,14 @@ def test_a_training_that_was_left_ends_like_one_that_was_not(tmp_path: Path) -> 
     parts = train(recipe, tmp_path / "parts.pt", workers=0)
     for name, tensor in whole.state_dict().items():
         assert torch.equal(tensor, parts.state_dict()[name]), name
+    longer = replace(recipe, cycles=(4, 2))
+    at_once = train(longer, tmp_path / "longer.pt", workers=0)
+    later = train(longer, tmp_path / "parts.pt", workers=0)
+    for name, tensor in at_once.state_dict().items():
+        assert torch.equal(tensor, later.state_dict()[name]), name
+    with pytest.raises(TrainingError, match=r"other settings \(cycles\)"):
+        train(replace(longer, cycles=(6,)), tmp_path / "parts.pt", workers=0)
+    recipe = longer
     with pytest.raises(TrainingError, match=r"other settings \(rate\)"):
         train(replace(recipe, rate=1.0), tmp_path / "parts.pt", workers=0)
 
