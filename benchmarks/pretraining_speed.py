@@ -4,8 +4,9 @@
     python benchmarks/pretraining_speed.py pcm3 --batch 16
 
 Both have the paper's sizes, NTU's 25 joints in 3D, and clips of which one in five has a second person: 11 of NTU60's
-60 classes do. The plain form computes in float32; MAMP's encodes absent persons as well, and PCM3's GRU is called frame
-by frame with the state carried over, view by view. A step is forward, backward and the optimiser.
+60 classes do. The plain form computes in float32. MAMP's encodes absent persons as well and holds attention's whole
+map; PCM3's GRU is called frame by frame with the state carried over, view by view. A step is forward, backward and the
+optimiser.
 """
 
 import argparse
@@ -17,7 +18,8 @@ import torch
 
 from pose_extraction.skeleton import NTU25
 from recognition.backbones.gru import GRUEncoder
-from recognition.backbones.segments import SegmentTransformer
+from recognition.backbones.layers import Projected, SelfAttention
+from recognition.backbones.segments import Block, SegmentTransformer
 from recognition.batches import Batch
 from recognition.pretraining.mamp import MAMP
 from recognition.pretraining.pcm3 import PCM3
@@ -26,6 +28,16 @@ from recognition.pretraining.streams import bone_parents
 from recognition.pretraining.training_loop import build_optimizer
 from recognition.pretraining.views import VIEWS, body_parts
 from recognition.training_step import TrainingStep
+
+
+class PlainAttention(SelfAttention):
+    """Attention as it is written down: the whole map of tokens by tokens, then its softmax, then the values."""
+
+    def attend(self, projected: Projected, key_mask: torch.Tensor | None = None) -> torch.Tensor:
+        query, key, value = projected
+        shares = (query @ key.transpose(-2, -1) * query.shape[-1] ** -0.5).softmax(-1)
+        mixed: torch.Tensor = self.proj((shares @ value).transpose(1, 2).flatten(2))
+        return mixed
 
 
 class PlainEncoder(GRUEncoder):
@@ -82,6 +94,10 @@ def mamp_steps(clips: int) -> dict[str, Callable[[], None]]:
     for name in ("plain", "here"):
         torch.manual_seed(0)
         model = MAMP(SegmentTransformer(num_joints=25, channels=3), MAMPSettings(decoder_depth=3), dimensions=3)
+        if name == "plain":
+            for block in (*model.encoder.blocks, *model.decoder.blocks):
+                assert isinstance(block, Block)
+                block.attention.__class__ = PlainAttention
         batch = made_batch(clips, 120, second=name == "plain")
         steps[name] = stepper(model, PretrainingLoop(), batch, bf16=name == "here")
     return steps
