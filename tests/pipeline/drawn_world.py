@@ -56,8 +56,7 @@ def frame_truths(clip: Mapping[str, Any]) -> list[FrameTruth]:
 
 def raw_frames(folder: Path, name: str) -> list[FramePoses]:
     """What the estimator said of each frame, before tracking and cleaning."""
-    (clip,) = read_data_set(folder / f"{name}.pkl")["annotations"]
-    return unpack_raw(clip["raw"])
+    return unpack_raw(read_data_set(folder / f"{name}.pkl")["raw"])
 
 
 def cleaned_clip(folder: Path, name: str) -> dict[str, Any]:
