@@ -10,8 +10,16 @@ from pathlib import Path
 import torch
 from rich.console import Console
 
+from pipeline.inputs import survey
 from pipeline.tiny.measuring import BoxCounts, JointCounts, measure_bottomup, measure_detector, measure_topdown
-from pipeline.tiny.packing import numbers_of, pack, ship
+from pipeline.tiny.packing import Comparison, numbers_of, pack, ship
+from pipeline.tiny.real_clips import (
+    ReferenceFrame,
+    Similarity,
+    compare_detector,
+    compare_estimator,
+    reference_frames,
+)
 from pipeline.tiny.recipes import RECIPES, recipe_named
 from pipeline.tiny.training import train
 from pose_extraction.errors import SkelpipeError, UsageError
@@ -38,6 +46,9 @@ def main() -> None:
         measuring.add_argument("name", help=f"one of {', '.join(RECIPES)}")
         measuring.add_argument("--checkpoint", type=Path, default=None, help="weights in place of the package's own")
         measuring.add_argument("--scenes", type=int, default=100, help="how many (default: %(default)s)")
+        measuring.add_argument("--videos", type=Path, default=None, help="folder of real clips to compare on, too")
+        measuring.add_argument("--estimator", default="vitpose-b", help="what to compare with on real clips")
+        measuring.add_argument("--detector", default="rtmdet-m", help="likewise (default: %(default)s)")
     arguments = parser.parse_args()
     console = Console()
     try:
@@ -69,23 +80,41 @@ def _measure(arguments: argparse.Namespace, console: Console) -> None:
     recipe = recipe_named(arguments.name)
     request = Request(backend="torch", precision="fp32")
     own = None if arguments.checkpoint is None else str(arguments.checkpoint)
+    frames = _real_frames(arguments)
     counts: JointCounts | BoxCounts
+    real: Similarity | BoxCounts
     if recipe.kind == "detector":
         identity = identify("detector", recipe.name, checkpoint=own, request=request)
-        counts = measure_detector(load_detector(identity, request), arguments.scenes)
+        detector = load_detector(identity, request)
+        counts, real = measure_detector(detector, arguments.scenes), compare_detector(detector, frames)
     else:
         identity = identify("estimator", recipe.name, checkpoint=own, request=request)
         estimator = load_estimator(identity, request)
-        if isinstance(estimator, TopdownEstimator):
-            counts = measure_topdown(estimator, arguments.scenes)
-        else:
-            counts = measure_bottomup(estimator, arguments.scenes)
-    for name, value in numbers_of(counts).items():
-        console.print(f"{name:15} {value:.3f}", highlight=False)
+        measured = measure_topdown if isinstance(estimator, TopdownEstimator) else measure_bottomup
+        counts, real = measured(estimator, arguments.scenes), compare_estimator(estimator, frames)  # type: ignore[arg-type]
+    tables = {f"{arguments.scenes} scenes of unseen drawn people": numbers_of(counts)}
+    if frames:
+        tables[f"{len(frames)} frames of real clips"] = numbers_of(real)
+    for title, numbers in tables.items():
+        console.print(title, highlight=False)
+        for name, value in numbers.items():
+            console.print(f"  {name:15} {value:.3f}", highlight=False)
     if arguments.command == "ship":
         if arguments.checkpoint is None:
             raise UsageError("ship needs --checkpoint FILE, the weights that `train` wrote")
-        console.print(str(ship(recipe, arguments.checkpoint, counts, arguments.scenes)), soft_wrap=True)
+        compared = Comparison(real, len(frames), _compared_with(arguments)) if frames else None
+        console.print(str(ship(recipe, arguments.checkpoint, counts, arguments.scenes, compared)), soft_wrap=True)
+
+
+def _real_frames(arguments: argparse.Namespace) -> list[ReferenceFrame]:
+    if arguments.videos is None:
+        return []
+    videos = [source.path for source in survey([arguments.videos]).sources]
+    return reference_frames(videos, arguments.estimator, arguments.detector)
+
+
+def _compared_with(arguments: argparse.Namespace) -> str:
+    return f"{Path(arguments.estimator).stem} and {Path(arguments.detector).stem}"
 
 
 if __name__ == "__main__":

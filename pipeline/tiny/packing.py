@@ -1,11 +1,12 @@
 """Weights of half precision as a file, and the card that says what they are for and how good they are."""
 
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
 
 from pipeline.tiny.measuring import BoxCounts, JointCounts
+from pipeline.tiny.real_clips import Similarity
 from pipeline.tiny.recipes import Recipe
 from pose_extraction.errors import UsageError
 from pose_extraction.files import atomic_write, sha256_of
@@ -33,14 +34,37 @@ def pack(network: torch.nn.Module, path: Path) -> None:
         torch.save(state, file)
 
 
-def numbers_of(counts: JointCounts | BoxCounts) -> dict[str, float]:
+@dataclass(frozen=True)
+class Comparison:
+    """How a network does beside larger ones on real clips.
+
+    Args:
+        result: What was counted.
+        frames: On how many frames.
+        against: The larger networks, named.
+    """
+
+    result: Similarity | BoxCounts
+    frames: int
+    against: str
+
+
+def numbers_of(counts: JointCounts | BoxCounts | Similarity) -> dict[str, float]:
     """What was measured, by name."""
+    if isinstance(counts, Similarity):
+        return {"OKS": counts.mean, **counts.by_joint}
     if isinstance(counts, JointCounts):
         return {"PCK@0.1": counts.pck, **counts.by_joint}
     return {"recall": counts.recall, "precision": counts.precision}
 
 
-def ship(recipe: Recipe, weights: Path, counts: JointCounts | BoxCounts, scenes: int) -> Path:
+def ship(
+    recipe: Recipe,
+    weights: Path,
+    counts: JointCounts | BoxCounts,
+    scenes: int,
+    compared: Comparison | None = None,
+) -> Path:
     """Puts weights into the package, with their card beside them.
 
     Args:
@@ -48,6 +72,7 @@ def ship(recipe: Recipe, weights: Path, counts: JointCounts | BoxCounts, scenes:
         weights: As `pack` wrote them.
         counts: How well they do on `scenes` scenes of the testing family.
         scenes: How many.
+        compared: How they do on real clips, where there were any.
 
     Returns:
         Where the weights lie now.
@@ -70,14 +95,15 @@ def ship(recipe: Recipe, weights: Path, counts: JointCounts | BoxCounts, scenes:
     with atomic_write(target) as file:
         file.write(content)
     with atomic_write(target.with_suffix(".md")) as file:
-        file.write(card_of(recipe, target, numbers, scenes).encode())
+        file.write(card_of(recipe, target, numbers, scenes, compared).encode())
     return target
 
 
-def card_of(recipe: Recipe, weights: Path, numbers: dict[str, float], scenes: int) -> str:
+def card_of(
+    recipe: Recipe, weights: Path, numbers: dict[str, float], scenes: int, compared: Comparison | None = None
+) -> str:
     """The card of a network, Markdown."""
     settings = ", ".join(f"{key} {value}" for key, value in asdict(recipe).items() if key not in ("name", "package"))
-    rows = "\n".join(f"| {name} | {value:.3f} |" for name, value in numbers.items())
     return f"""# {recipe.name}
 
 A small network for demonstrations and tests on machines that have no others. It was trained on drawn people alone
@@ -89,7 +115,27 @@ A small network for demonstrations and tests on machines that have no others. It
 On {scenes} scenes of bodies, clothes, movements, places and cameras that training never draws from, four frames each,
 over persons of whom five joints or more are in sight (`python -m pipeline.tiny measure {recipe.name}`):
 
-| measure | value |
-|---|---|
-{rows}
-"""
+{_table(numbers)}
+{"" if compared is None else _on_real_clips(compared)}"""
+
+
+def _table(numbers: dict[str, float]) -> str:
+    rows = "".join(f"| {name} | {value:.3f} |\n" for name, value in numbers.items())
+    return f"| measure | value |\n|---|---|\n{rows}"
+
+
+def _on_real_clips(compared: Comparison) -> str:
+    if isinstance(compared.result, Similarity):
+        what = (
+            f"over {compared.result.persons} persons, in their boxes, how like its joints are to those that the larger "
+            "network is\nsure of: exp(-d^2 / (2 A k^2)) as in COCO's OKS, joint by joint"
+        )
+    else:
+        what = (
+            f"which of the {compared.result.total} persons of the larger detector it finds, and how many of its boxes "
+            "are\ntheirs"
+        )
+    return f"""
+On {compared.frames} frames of real clips, against {compared.against} (`--videos`), {what}:
+
+{_table(numbers_of(compared.result))}"""

@@ -1,0 +1,158 @@
+"""How near small networks come to larger ones on real clips, of which nobody knows the truth."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from pipeline.tiny.measuring import SAME_BOX, BoxCounts
+from pose_extraction.detection import Detector
+from pose_extraction.errors import UsageError
+from pose_extraction.estimators import Request, identify, load_detector, load_estimator
+from pose_extraction.oks import COCO_SPREAD, OUTLINE_SHARE, box_area, box_iou
+from pose_extraction.skeleton import COCO17
+from pose_extraction.topdown import TopdownEstimator
+from pose_extraction.video import VideoReader
+
+if TYPE_CHECKING:
+    from pose_extraction.openpifpaf import OpenPifPafEstimator
+
+# Joints that the larger network is less sure of tell nothing; nor do persons with fewer sure ones.
+SURE, FEWEST_SURE = 0.6, 8
+# Frames of each video that are looked at, and how many of its frames lie between them.
+FRAMES, STRIDE = 3, 20
+
+
+@dataclass(frozen=True)
+class ReferenceFrame:
+    """A frame with what larger networks see in it.
+
+    Args:
+        picture: uint8 (H, W, 3), BGR.
+        box: (M, 4), of all persons.
+        keypoint: (M, 17, 2) in pixels, NaN where the network was not sure.
+    """
+
+    picture: np.ndarray
+    box: np.ndarray
+    keypoint: np.ndarray
+
+    @property
+    def sure_persons(self) -> np.ndarray:
+        """Numbers (K,) of the persons with enough sure joints."""
+        return np.flatnonzero((~np.isnan(self.keypoint[..., 0])).sum(-1) >= FEWEST_SURE)
+
+
+@dataclass(frozen=True)
+class Similarity:
+    """Likeness of each joint to the larger network's, exp(-d^2 / (2 A k^2)) as in COCO's OKS; 0 for a missed one.
+
+    Args:
+        total: int64 (17,), how many joints were compared.
+        alike: float64 (17,), the sum of their likeness.
+        persons: How many persons they belong to.
+    """
+
+    total: np.ndarray
+    alike: np.ndarray
+    persons: int
+
+    @property
+    def by_joint(self) -> dict[str, float]:
+        """Mean likeness of each joint that was compared at all."""
+        return {
+            name: float(alike / total)
+            for name, total, alike in zip(COCO17.joints, self.total, self.alike, strict=True)
+            if total
+        }
+
+    @property
+    def mean(self) -> float:
+        return float(self.alike.sum() / max(self.total.sum(), 1))
+
+
+def reference_frames(videos: Sequence[Path], estimator: str, detector: str) -> list[ReferenceFrame]:
+    """What larger networks see in some frames of videos.
+
+    Args:
+        videos: Files.
+        estimator: A top-down network's name or ONNX file.
+        detector: Likewise.
+
+    Raises:
+        UsageError: The estimator is not a top-down one.
+        VideoError: A video cannot be read.
+    """
+    request = Request(precision="fp32")
+    poses = load_estimator(identify("estimator", estimator, request=request), request)
+    boxes = load_detector(identify("detector", detector, request=request), request)
+    if not isinstance(poses, TopdownEstimator):
+        raise UsageError(f"{estimator} finds persons by itself; name a top-down network to compare with")
+    found = []
+    for video in videos:
+        for picture in _some_frames(video):
+            box, _ = boxes.detect([picture])[0]
+            keypoint, score = _estimated(poses, picture, box)
+            found.append(ReferenceFrame(picture, box, np.where(score[..., None] >= SURE, keypoint, np.nan)))
+    return found
+
+
+def _some_frames(video: Path) -> Iterator[np.ndarray]:
+    with VideoReader(video, stride=STRIDE) as reader:
+        for number, frame in enumerate(reader):
+            if number == FRAMES:
+                return
+            yield frame.image
+
+
+def _estimated(estimator: TopdownEstimator, picture: np.ndarray, box: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    batch = estimator.network.batch_size
+    parts = [estimator.estimate(estimator.crop(picture, box[at : at + batch])) for at in range(0, len(box), batch)]
+    keypoint, score = np.zeros((0, COCO17.num_joints, 2)), np.zeros((0, COCO17.num_joints))
+    return np.concatenate([keypoint, *(part[0] for part in parts)]), np.concatenate(
+        [score, *(part[1] for part in parts)]
+    )
+
+
+def likeness(keypoint: np.ndarray, reference: np.ndarray, box: np.ndarray) -> np.ndarray:
+    """Likeness (K, 17) of poses (K, 17, 2) to sure ones; 0 where either has no joint."""
+    squared = ((keypoint - reference) ** 2).sum(-1)
+    return np.nan_to_num(np.exp(-squared / (2 * OUTLINE_SHARE * box_area(box)[:, None] * COCO_SPREAD)), nan=0.0)
+
+
+def compare_estimator(
+    estimator: "TopdownEstimator | OpenPifPafEstimator", frames: Sequence[ReferenceFrame]
+) -> Similarity:
+    """How like an estimator's joints are to those of the larger network.
+
+    A top-down one is given the same boxes; of one that finds persons by itself, the pose nearest to each person counts.
+    """
+    total, alike, persons = np.zeros(COCO17.num_joints, np.int64), np.zeros(COCO17.num_joints), 0
+    for frame in frames:
+        sure = frame.sure_persons
+        box, reference = frame.box[sure], frame.keypoint[sure]
+        if isinstance(estimator, TopdownEstimator):
+            values = likeness(_estimated(estimator, frame.picture, box)[0], reference, box)
+        else:
+            found = estimator.estimate([frame.picture])[0][2]
+            each = [likeness(np.broadcast_to(pose, reference.shape), reference, box) for pose in found]
+            pairs = np.stack([np.zeros(reference.shape[:2]), *each])
+            values = pairs[pairs.sum(-1).argmax(0), np.arange(len(sure))]
+        alike += values.sum(0)
+        total += (~np.isnan(reference[..., 0])).sum(0)
+        persons += len(sure)
+    return Similarity(total, alike, persons)
+
+
+def compare_detector(detector: Detector, frames: Sequence[ReferenceFrame]) -> BoxCounts:
+    """How many of the larger detector's persons a detector finds, and how many more it believes to."""
+    total = found = false = 0
+    for frame in frames:
+        box, _ = detector.detect([frame.picture])[0]
+        overlap = box_iou(frame.box, box)
+        total += len(frame.box)
+        found += int((overlap.max(1, initial=0) >= SAME_BOX).sum())
+        false += int((overlap.max(0, initial=0) < SAME_BOX).sum())
+    return BoxCounts(total, found, false)
