@@ -57,7 +57,11 @@ def test_the_wheel_holds_the_packages_and_what_they_read_and_nothing_else(wheel:
     assert configs and configs <= set(names)
     assert "pose_extraction/model_zoo.yaml" in names
     assert f"{metadata}/licenses/LICENSE" in names
-    assert not [name for name in names if "test" in name or name.endswith((".pyc", ".pkl", ".onnx", ".pth"))]
+    assert not [name for name in names if "test" in name or name.endswith((".pyc", ".pkl", ".onnx"))]
+    # The only weights are those that the project has trained itself, each with the card that says how.
+    weights = {name for name in names if name.endswith(".pth")}
+    assert weights == {path.relative_to(ROOT).as_posix() for path in (ROOT / "pose_extraction/tiny").glob("*.pth")}
+    assert {name.replace(".pth", ".md") for name in weights} <= set(names)
 
 
 def test_the_wheel_gives_the_command_its_name_and_licence(wheel: Path) -> None:

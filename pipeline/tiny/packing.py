@@ -103,13 +103,15 @@ def card_of(
     recipe: Recipe, weights: Path, numbers: dict[str, float], scenes: int, compared: Comparison | None = None
 ) -> str:
     """The card of a network, Markdown."""
-    settings = ", ".join(f"{key} {value}" for key, value in asdict(recipe).items() if key not in ("name", "package"))
+    told = {key: value for key, value in asdict(recipe).items() if key not in ("name", "kind", "config", "package")}
+    settings = ", ".join(f"{key} {value}" for key, value in (told | {"cycles": _joined(recipe.cycles)}).items())
     return f"""# {recipe.name}
 
 A small network for demonstrations and tests on machines that have no others. It was trained on drawn people alone
 (`pipeline/rendering`) and is no substitute for one that was trained on photographs.
 
-- Trained with `python -m pipeline.tiny train {recipe.name}` (seed 0): {settings}.
+- Trained with `python -m pipeline.tiny train {recipe.name}` (seed 0):
+  {settings}.
 - Weights: half precision, {weights.stat().st_size / 1e6:.2f} MB, SHA-256 {sha256_of(weights)}, Apache-2.0.
 
 On {scenes} scenes of bodies, clothes, movements, places and cameras that training never draws from, four frames each,
@@ -117,6 +119,10 @@ over persons of whom five joints or more are in sight (`python -m pipeline.tiny 
 
 {_table(numbers)}
 {"" if compared is None else _on_real_clips(compared)}"""
+
+
+def _joined(numbers: tuple[int, ...]) -> str:
+    return " + ".join(map(str, numbers)) + " steps"
 
 
 def _table(numbers: dict[str, float]) -> str:
