@@ -20,7 +20,7 @@ from pipeline.tiny.real_clips import (
     compare_estimator,
     reference_frames,
 )
-from pipeline.tiny.recipes import RECIPES, recipe_named
+from pipeline.tiny.recipes import RECIPES, Recipe, recipe_named
 from pipeline.tiny.training import train
 from pose_extraction.errors import SkelpipeError, UsageError
 from pose_extraction.estimators import Request, identify, load_detector, load_estimator
@@ -49,6 +49,8 @@ def main() -> None:
         measuring.add_argument("--videos", type=Path, default=None, help="folder of real clips to compare on, too")
         measuring.add_argument("--estimator", default="vitpose-b", help="what to compare with on real clips")
         measuring.add_argument("--detector", default="rtmdet-m", help="likewise (default: %(default)s)")
+        if name == "ship":
+            measuring.add_argument("--even-short", action="store_true", help="though poor; the card says so")
     arguments = parser.parse_args()
     console = Console()
     try:
@@ -102,8 +104,15 @@ def _measure(arguments: argparse.Namespace, console: Console) -> None:
     if arguments.command == "ship":
         if arguments.checkpoint is None:
             raise UsageError("ship needs --checkpoint FILE, the weights that `train` wrote")
-        compared = Comparison(real, len(frames), _compared_with(arguments)) if frames else None
-        console.print(str(ship(recipe, arguments.checkpoint, counts, arguments.scenes, compared)), soft_wrap=True)
+        larger = Path(arguments.detector if recipe.kind == "detector" else arguments.estimator).stem
+        compared = Comparison(real, len(frames), larger) if frames else None
+        console.print(str(_shipped(arguments, recipe, counts, compared)), soft_wrap=True)
+
+
+def _shipped(
+    arguments: argparse.Namespace, recipe: Recipe, counts: JointCounts | BoxCounts, compared: Comparison | None
+) -> Path:
+    return ship(recipe, arguments.checkpoint, counts, arguments.scenes, compared, even_short=arguments.even_short)
 
 
 def _real_frames(arguments: argparse.Namespace) -> list[ReferenceFrame]:
@@ -111,10 +120,6 @@ def _real_frames(arguments: argparse.Namespace) -> list[ReferenceFrame]:
         return []
     videos = [source.path for source in survey([arguments.videos]).sources]
     return reference_frames(videos, arguments.estimator, arguments.detector)
-
-
-def _compared_with(arguments: argparse.Namespace) -> str:
-    return f"{Path(arguments.estimator).stem} and {Path(arguments.detector).stem}"
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ from pipeline.rendering.clips import Clip, write_clips
 from pipeline.rendering.family import TEST
 from pipeline.rendering.scene import OUTSIDE, FrameTruth, Scene
 from pipeline.tiny.measuring import shown_persons
+from pipeline.tiny.packing import SHORT
 from pose_extraction.annotations import read_data_set, unpack_raw
 from pose_extraction.model_zoo import lookup
 from pose_extraction.poses import FramePoses
@@ -30,10 +31,18 @@ SAME_PERSON = 0.2
 Truths = Mapping[str, Sequence[FrameTruth]]
 
 
-def needs(*names: str) -> pytest.MarkDecorator:
-    """Skips a test where small networks have no weights."""
-    missing = [name for name in names if not cached_path(lookup(name)).is_file()]
-    return pytest.mark.skipif(bool(missing), reason=f"the weights of {', '.join(missing)} are not in the package")
+def needs(*names: str, good: bool = True) -> pytest.MarkDecorator:
+    """Skips a test where small networks have no weights or, if they are to be `good`, are short of their mark."""
+    files = {name: cached_path(lookup(name)) for name in names}
+    missing = [name for name, file in files.items() if not file.is_file()]
+    short = [
+        name
+        for name, file in files.items()
+        if good and name not in missing and SHORT in file.with_suffix(".md").read_text(encoding="utf-8")
+    ]
+    reasons = [f"the weights of {', '.join(missing)} are not in the package"] if missing else []
+    reasons += [f"{', '.join(short)}: short of what is asked of it, as its card says"] if short else []
+    return pytest.mark.skipif(bool(reasons), reason="; ".join(reasons))
 
 
 def draw_world(folder: Path) -> Truths:

@@ -155,7 +155,7 @@ def held(keypoint: np.ndarray) -> np.ndarray:
     return filled
 
 
-@needs("hrnet-tiny", DETECTOR)
+@needs("hrnet-tiny", DETECTOR, good=False)
 def test_cleaning_lowers_the_error_of_damaged_tracks(world, extracted) -> None:
     """Root mean square error of the joints in sight, in shares of the person's size, before and after cleaning."""
     random = np.random.default_rng(0)
@@ -183,11 +183,13 @@ def test_cleaning_lowers_the_error_of_damaged_tracks(world, extracted) -> None:
             squared[kind].append(np.square(error[there]))
     error = {kind: float(np.sqrt(np.nanmean(np.concatenate(parts)))) for kind, parts in squared.items()}
     missing = {kind: float(np.isnan(np.concatenate(parts)).mean()) for kind, parts in squared.items()}
-    assert error["cleaned"] <= 0.6 * error["damaged"], error
-    assert error["cleaned"] <= 1.5 * error["whole"] and missing["cleaned"] <= 0.02, (error, missing)
+    # Of the error that the damage added, next to nothing is left: the network's own stays.
+    assert error["damaged"] >= 1.3 * error["whole"], error
+    assert error["cleaned"] - error["whole"] <= 0.25 * (error["damaged"] - error["whole"]), error
+    assert missing["cleaned"] <= 0.02, missing
 
 
-@needs("hrnet-tiny", DETECTOR)
+@needs("hrnet-tiny", DETECTOR, good=False)
 def test_a_damaged_clip_changes_no_other_clips_result(world, tmp_path: Path) -> None:
     videos = tmp_path / "videos"
     videos.mkdir()
@@ -205,7 +207,7 @@ def test_a_damaged_clip_changes_no_other_clips_result(world, tmp_path: Path) -> 
     assert {name: among[name] for name in alone} == alone
 
 
-@needs("hrnet-tiny", DETECTOR)
+@needs("hrnet-tiny", DETECTOR, good=False)
 @pytest.mark.timeout(600)
 def test_actions_of_people_never_seen_are_recognised_the_whole_way(tmp_path: Path) -> None:
     """What `make demo` does, smaller: drawn, extracted, trained, tested, and two people told apart in a new clip."""

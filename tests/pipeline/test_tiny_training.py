@@ -289,8 +289,15 @@ def test_poor_or_large_weights_are_not_shipped(tmp_path: Path, monkeypatch: pyte
     with pytest.raises(UsageError, match=r"recall 0.900 < 0.95"):
         ship(recipe_named("rtmdet-nano-rendered"), weights, BoxCounts(100, 90, 0), 10)
     assert not (tmp_path / "package").exists()
+    poor = ship(recipe, weights, JointCounts(many, np.full(17, 89)), 10, even_short=True)
+    assert (
+        poor.with_suffix(".md")
+        .read_text()
+        .startswith("# hrnet-tiny\n\n**Short of its mark:** PCK@0.1 0.890 < 0.9.\n\nA ")
+    )
     target = ship(recipe, weights, JointCounts(many, np.full(17, 95)), 10)
     card = target.with_suffix(".md").read_text()
+    assert "Short" not in card
     assert target.read_bytes() == weights.read_bytes() and "| PCK@0.1 | 0.950 |" in card
     assert all(f"| {joint} | 0.950 |" in card for joint in COCO17.joints)
     weights.write_bytes(bytes(packing.MOST_BYTES + 1))
