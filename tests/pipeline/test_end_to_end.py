@@ -207,7 +207,7 @@ def test_a_damaged_clip_changes_no_other_clips_result(world, tmp_path: Path) -> 
     assert {name: among[name] for name in alone} == alone
 
 
-@needs("hrnet-tiny", DETECTOR, good=False)
+@needs("hrnet-tiny", DETECTOR)
 @pytest.mark.timeout(600)
 def test_actions_of_people_never_seen_are_recognised_the_whole_way(tmp_path: Path) -> None:
     """What `make demo` does, smaller: drawn, extracted, trained, tested, and two people told apart in a new clip."""
