@@ -172,7 +172,9 @@ class MaskCLR(nn.Module):
         clip, person = batch.person_mask.nonzero().unbind(1)
         _, _, num_frames, num_joints, _ = batch.keypoint.shape
         noise = gumbel_noise(batch.index[clip], person, num_frames, num_joints, seed=self.seed, epoch=epoch)
-        valid = batch.frame_mask[clip][:, :, None].expand(-1, -1, num_joints)
+        # Of a person who comes late or leaves early, the frames in which anything of that person is seen.
+        present = batch.frame_mask[clip] & (batch.keypoint[clip, person] != 0).any(dim=-1).any(dim=-1)
+        valid = present[:, :, None].expand(-1, -1, num_joints)
         attention = torch.zeros_like(noise) if standard.attention is None else standard.attention
         mask = attention_guided_mask(
             attention,

@@ -284,4 +284,8 @@ def resolve_precision(precision: str, device: str) -> str:
     """ "fp32" or "bf16": the latter wherever the hardware multiplies it, where it takes half the time or less."""
     if precision != "auto":
         return precision
-    return "bf16" if device.startswith("cuda") or cpu_has_bf16() else "fp32"
+    if device.startswith("cuda"):
+        # Older ones emulate it, slowly.
+        first = int(device.partition(":")[2].split(",")[0] or 0)
+        return "bf16" if torch.cuda.get_device_capability(first) >= (8, 0) else "fp32"
+    return "bf16" if cpu_has_bf16() else "fp32"

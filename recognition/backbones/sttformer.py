@@ -190,6 +190,8 @@ class STTFormer(Backbone):
             if query.dtype != torch.float64:
                 query, key = query.float(), key.float()
             received = last.attention_map(query, key, there).abs().mean(dim=1).sum(dim=-1)  # (S, l * V)
+            # Its maps are no distributions; brought to the mean of those that are, A is on one scale in all backbones.
+            received = received / received.mean(dim=-1, keepdim=True).clamp_min(torch.finfo(received.dtype).tiny)
         scores = received.view(sequences, self.tuple_length, joints).repeat(1, tuples.shape[1], 1)[:, :frames]
         return representation, self.zero_padding(scores, None if frame_mask is None else frame_mask[:, :frames])
 

@@ -157,6 +157,7 @@ def sttformer(
         attention = torch.tanh(product / (width * len(tuples))) * block["scale"] + block["base_attention"]
         tuples = across_tuples(block, [within_tuple(block, cells_, attention) for cells_ in tuples])
     received = attention.abs().mean(0).sum(-1)
+    received = received / received.mean()
     representation = torch.stack([cell for tuple_cells in tuples for cell in tuple_cells])
     scores = torch.cat([received[: len(tuple_cells)] for tuple_cells in tuples])
     return representation.reshape(frames, joints, -1), scores.reshape(frames, joints)

@@ -189,6 +189,17 @@ def test_share_of_own_cells_that_is_masked(mask: str) -> None:
     assert not masked[~batch.frame_mask[clip]].any()
 
 
+@pytest.mark.parametrize("mask", ["attention", "random"])
+def test_frames_without_a_person_are_no_cells_of_that_person(mask: str) -> None:
+    objective, batch = made_objective(mask=mask, ratio=0.7), made_batch()
+    clip, person = batch.person_mask.nonzero().unbind(1)
+    batch.keypoint[clip[0], person[0], 2:] = 0
+    objective(batch, phase=2, epoch=1)
+    masked = objective.recognizer.backbone.calls[-1]["masked"]
+    assert not masked[0, 2:].any()
+    assert int(masked[0].sum()) == math.floor(0.7 * 2 * NUM_JOINTS + 1e-9)
+
+
 def test_masks_are_drawn_anew_each_epoch_and_again_the_same() -> None:
     batch = made_batch()
 
