@@ -15,6 +15,8 @@ from pose_extraction.validation import validated_clip
 _NTU_ACTION = re.compile(r"A(\d{3})")
 # What Kinetics-400's files hold in place of joints.
 KINETICS_SHAPE = (17, 2)
+# Kinds of arrays, as NumPy names them, that scores may be of.
+NUMBERS = "fiub"
 
 
 def usual_shape(annotations: Sequence[Any]) -> tuple[int, int]:
@@ -38,7 +40,7 @@ def names_of_labels(data: dict[str, Any], path: Path) -> list[str]:
             raise AnnotationError(f'{path}: "label_names" must be a list of the classes\' names, and is {names!r:.80}')
         if names:
             return list(names)
-    clips = [clip for clip in data["annotations"] if isinstance(clip, dict) and isinstance(clip.get("label"), int)]
+    clips = [clip for clip in data["annotations"] if isinstance(clip, dict) and _is_whole(clip.get("label"))]
     labels = [clip["label"] for clip in clips if 0 <= clip["label"] < MOST_CLASSES]
     actions = [_NTU_ACTION.search(str(clip.get("frame_dir", clip.get("filename")))) for clip in clips]
     if clips and all(
@@ -64,10 +66,17 @@ def check_clip(annotation: Any, position: int, path: Path, shape: tuple[int, int
     is_kinetics = "keypoint" not in annotation and "frame_inds" in annotation
     name = _checked_kinetics(annotation, path) if is_kinetics else validated_clip(annotation, position, path)
     clip = f"{path}: clip {name!r}"
+    if not _is_whole(annotation["label"]):
+        raise AnnotationError(f"{clip}: label {annotation['label']!r} must be a whole number; mend it")
     if not UNLABELLED <= annotation["label"] < num_classes:
         raise AnnotationError(
             f"{clip} has label {annotation['label']}, and the file's {num_classes} classes are numbered from 0 (-1: no "
             "label); mend the label or the list of names"
+        )
+    group = annotation.get("group")
+    if not (group is None or isinstance(group, str) or _is_whole(group)):
+        raise AnnotationError(
+            f"{clip}: group {group!r:.80} must be a text or a whole number; mend it, or leave it away"
         )
     if is_kinetics:
         if shape != KINETICS_SHAPE:
@@ -81,14 +90,22 @@ def check_clip(annotation: Any, position: int, path: Path, shape: tuple[int, int
         )
     if keypoint.shape[1] == 0:
         raise AnnotationError(f"{clip} has no frames; extract its video again")
+    if score is not None and score.dtype.kind not in NUMBERS:
+        raise AnnotationError(
+            f"{clip}: keypoint_score is of type {score.dtype} and must be of numbers; extract the clip again"
+        )
     for values, field in ((keypoint, "keypoint"), (score, "keypoint_score")):
         if values is not None and not np.isfinite(values).all():
             raise AnnotationError(
                 f"{clip} has NaN or infinite values in {field!r}; write joints that were not seen as (0, 0) with score "
                 "0"
             )
-    if not (keypoint if score is None else score).any():
+    if not (keypoint if score is None else score > 0).any():
         raise EmptyClipError(f"{clip} has no person in any frame; look at its video")
+
+
+def _is_whole(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
 
 
 def _checked_kinetics(annotation: dict[str, Any], path: Path) -> str:
@@ -99,12 +116,14 @@ def _checked_kinetics(annotation: dict[str, Any], path: Path) -> str:
         if key not in annotation:
             raise AnnotationError(f"{clip} lacks {key!r}; get the file again")
     frame_of, box_score = np.asarray(annotation["frame_inds"]), np.asarray(annotation["box_score"])
-    if not isinstance(annotation["label"], int):
-        raise AnnotationError(f"{clip}: label {annotation['label']!r} must be a whole number; mend it")
     if frame_of.ndim != 1 or frame_of.dtype.kind not in "iu" or box_score.shape != frame_of.shape:
         raise AnnotationError(
             f"{clip}: frame_inds of shape {frame_of.shape} and box_score of shape {box_score.shape} must be one frame "
             "number and one score for each skeleton; get the file again"
+        )
+    if box_score.dtype.kind not in NUMBERS:
+        raise AnnotationError(
+            f"{clip}: box_score is of type {box_score.dtype} and must be of numbers; get the file again"
         )
     size = annotation["img_shape"]
     if not (isinstance(size, list | tuple) and len(size) == 2 and all(isinstance(n, int) and n > 0 for n in size)):

@@ -81,6 +81,10 @@ def test_files_of_the_extractor_bring_groups_estimator_and_tracks(tmp_path: Path
     assert opened.groups == ["anna"] * 6 and opened.estimator == "rtmpose" and opened[0].tracked
 
 
+def test_groups_may_be_numbers(tmp_path: Path) -> None:
+    assert open_clips(write_clips(tmp_path / "a.pkl", some(group=7)), AUTO).groups == [7] * 6
+
+
 def test_ntu_files_without_names_get_the_action_codes(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     clips = [annotation(f"S001C001P001R001A{n + 1:03d}", rng, label=n) for n in (0, 7)]
@@ -123,6 +127,10 @@ BAD: dict[str, tuple[Callable[[list[dict[str, Any]]], Any], str]] = {
         "no person",
     ),
     "a person who is never seen": (lambda clips: spoil(clips, "keypoint_score", lambda s: s * 0), "no person"),
+    "scores below zero only": (lambda clips: spoil(clips, "keypoint_score", lambda s: -s), "no person"),
+    "scores of text": (lambda clips: spoil(clips, "keypoint_score", lambda s: s.astype("U8")), "keypoint_score"),
+    "a truth in place of a label": (lambda clips: spoil(clips, "label", True), "label True"),
+    "a list in place of a group": (lambda clips: spoil(clips, "group", ["anna"]), "group ['anna']"),
     "mixed joint counts": (
         lambda clips: clips[2].update(
             keypoint=np.ones((1, 20, 13, 2), np.float16), keypoint_score=np.ones((1, 20, 13))

@@ -83,6 +83,18 @@ def test_a_keypoint_file_that_changed_is_rewritten(tmp_path: Path) -> None:
     assert np.nanmin(after - before) > 60
 
 
+@pytest.mark.parametrize(("field", "value"), [("label", True), ("group", ["a"]), ("box_score", None)])
+def test_fields_of_another_type_get_one_sentence(tmp_path: Path, field: str, value: Any) -> None:
+    path, folder = write_kinetics400(tmp_path, 4, classes=2, files=1)
+    data = read_pickle(path)
+    clip = data["annotations"][1]
+    clip[field] = clip["box_score"].astype("U8") if value is None else value
+    write_pickle(path, data)
+    with pytest.raises(AnnotationError, match=rf"clip000001.*{field}"):
+        open_clips(path, settings(folder))
+    assert len(open_clips(path, settings(folder, skip_bad=True))) == 3
+
+
 def test_what_is_missing_is_named(tmp_path: Path) -> None:
     path, folder = write_kinetics400(tmp_path, 8, classes=4, files=2)
     with pytest.raises(AnnotationError, match=r"clip000000.*keypoint_files"):
