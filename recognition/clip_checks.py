@@ -47,7 +47,12 @@ def names_of_labels(data: dict[str, Any], path: Path) -> list[str]:
         action is not None and int(action[1]) == clip["label"] + 1 for action, clip in zip(actions, clips, strict=True)
     ):
         return number_labels(action[0] for action in actions if action is not None)
-    return [str(number) for number in range(max(labels, default=-1) + 1)]
+    return numbers_as_names(max(labels, default=-1) + 1)
+
+
+def numbers_as_names(num_classes: int) -> list[str]:
+    """What classes are called of which only the number is known."""
+    return [str(number) for number in range(num_classes)]
 
 
 def check_clip(annotation: Any, position: int, path: Path, shape: tuple[int, int], num_classes: int) -> None:

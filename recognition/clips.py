@@ -17,7 +17,7 @@ from pose_extraction.annotations import UNLABELLED, read_pickle
 from pose_extraction.errors import AnnotationError, EmptyClipError, UsageError
 from pose_extraction.skeleton import LAYOUTS, Skeleton, layout_by_shape
 from pose_extraction.validation import clip_identifier, validate_container
-from recognition.clip_checks import check_clip, names_of_labels, usual_shape
+from recognition.clip_checks import check_clip, names_of_labels, numbers_as_names, usual_shape
 from recognition.holdout import held_out_clips, held_out_groups
 from recognition.kinetics import KeypointFiles
 from recognition.settings import DataSettings
@@ -82,6 +82,7 @@ class ClipSet:
         estimator: What the skeletons were made with; None where the file does not say.
         skipped: What was left out, a sentence each.
         left_out: The clips among it that have an id of their own.
+        names_given: Whether `label_names` are more than the numbers of the labels that occur.
     """
 
     def __init__(
@@ -96,6 +97,8 @@ class ClipSet:
         score_threshold: float,
         skipped: list[str],
         left_out: Sequence[LeftOut] = (),
+        *,
+        names_given: bool = True,
     ) -> None:
         self.path = path
         self.names = [name_of(annotation) for annotation in annotations]
@@ -110,6 +113,7 @@ class ClipSet:
         self.estimator = ", ".join(sorted(estimators)) or None
         self.skipped = skipped
         self.left_out = tuple(left_out)
+        self.names_given = names_given
         self._joints = list(joints)
         self._sizes = [tuple(annotation["img_shape"]) if dimensions == 2 else None for annotation in annotations]
         self._tracked = ["track_id" in annotation for annotation in annotations]
@@ -222,7 +226,17 @@ def open_clips(path: Path, settings: DataSettings, *, leave_out_empty: bool = Fa
         for name, (error, label) in left_out.items()
     ]
     clips = ClipSet(
-        path, joints, annotations, splits, label_names, layout, shape[1], settings.score_threshold, skipped, without
+        path,
+        joints,
+        annotations,
+        splits,
+        label_names,
+        layout,
+        shape[1],
+        settings.score_threshold,
+        skipped,
+        without,
+        names_given=bool(data.get("label_names")) or label_names != numbers_as_names(len(label_names)),
     )
     if settings.group_pattern is not None:
         clips.groups = _groups_by(settings.group_pattern, clips)

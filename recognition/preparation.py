@@ -11,6 +11,7 @@ from pose_extraction.backends import cpu_has_bf16
 from pose_extraction.errors import BackendError, UsageError
 from recognition.backbones import baselines, gru
 from recognition.clips import ClipSet, hold_out, newest_skeleton_file, open_clips, training_indices
+from recognition.data_notes import check_classes, notes_on_classes, notes_on_splits
 from recognition.dataset import check_placement, flip_probability, layout_of_model
 from recognition.initialising import fitting_settings
 from recognition.settings import DataSettings, ModelSettings, RunSettings
@@ -111,6 +112,7 @@ def prepare(settings: RunSettings) -> Prepared:
             )
     path = Path(data.file) if data.file != "auto" else newest_skeleton_file()
     clips = open_clips(path, data)
+    check_classes(clips)
     chosen, held_out = hold_out(clips, training_indices(clips, data), data, training.seed)
     # Without a threshold, nobody's clips were found when the file was opened; reading all joints again takes minutes.
     looked_at = (*chosen, *held_out) if data.score_threshold > 0 else ()
@@ -125,13 +127,8 @@ def prepare(settings: RunSettings) -> Prepared:
     left_out = (*clips.skipped, *reasons)
     if left_out:
         notes.append(f"{len(left_out)} clips are left out (data.skip_bad); the first: {left_out[0]}")
-    if data.train_split != "auto" and any(word in data.train_split.lower() for word in ("test", "val")):
-        other = [name for name in clips.splits if name.lower().endswith("train")]
-        if other and data.train_split not in other:
-            notes.append(
-                f"split {data.train_split!r} is trained on, which looks like one to report on, while the file has "
-                f"{other[0]!r}"
-            )
+    notes += notes_on_splits(clips, data, chosen)
+    notes += notes_on_classes(clips, chosen)
     if len(chosen) < 2:
         raise UsageError(f"{path}: {len(chosen)} clips are left to train on, but at least 2 are needed")
     if training.early_stopping is not None and not len(held_out):

@@ -2,13 +2,15 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from made_clips import annotation, write_clips
 from made_motions import write_motions
 from training_driver import small_settings
 
 from pose_extraction.annotations import read_pickle, write_pickle
-from pose_extraction.errors import UsageError
+from pose_extraction.errors import AnnotationError, UsageError
 from recognition.backbones.dstformer import DSTFormer
 from recognition.preparation import choose_model, prepare
 from recognition.recognizer import build_recognizer
@@ -89,9 +91,9 @@ def test_what_unseen_joints_become_follows_the_weights(motions, tmp_path):
 def with_an_empty_clip(path: Path) -> Path:
     """The first training clip's scores are so low that a threshold leaves none of its joints."""
     data = read_pickle(write_motions(path, clips=24))
-    for annotation in data["annotations"]:
-        if annotation["frame_dir"] == data["split"]["train"][0]:
-            annotation["keypoint_score"][:] = 0.2
+    for clip in data["annotations"]:
+        if clip["frame_dir"] == data["split"]["train"][0]:
+            clip["keypoint_score"][:] = 0.2
     write_pickle(path, data)
     return path
 
@@ -116,6 +118,63 @@ def test_what_looks_wrong_is_noted(motions, tmp_path):
     file = write_motionbert(tmp_path / "tiny.bin", **sizes)
     (note,) = prepare(small_settings(motions, tmp_path / "run", f"init={file}", "model_layout=coco17")).notes
     assert "was trained on h36m17" in note
+
+
+def changed(file: Path, out: Path, label: int, **content: object) -> Path:
+    """The made motions without names of classes, one clip with another label."""
+    data = read_pickle(file)
+    del data["label_names"]
+    data["annotations"][20]["label"] = label
+    write_pickle(out, data | content)
+    return out
+
+
+def test_a_label_that_makes_classes_of_nothing_is_refused(motions, tmp_path):
+    file = changed(motions, tmp_path / "a.pkl", 900)
+    with pytest.raises(
+        AnnotationError, match=r"'clip020_s0_' with label 900 makes 901 classes, 897 .*; correct .*label"
+    ):
+        prepare(small_settings(file, tmp_path / "run"))
+    # A part of a larger set: its classes have names, or more than half of them have clips.
+    for label, content in ((900, {"label_names": [f"{n}" for n in range(1000)]}), (5, {})):
+        prepared = prepare(small_settings(changed(motions, tmp_path / "b.pkl", label, **content), tmp_path / "run"))
+        (note,) = prepared.notes
+        missing = prepared.num_classes - len(set(prepared.clips.labels[prepared.training]))
+        assert note.startswith(f"{missing} of {prepared.num_classes} classes have no clip to train on")
+        assert note.endswith(f"the largest label is {label}, of clip 'clip020_s0_'")
+
+
+def test_a_part_of_ntu_keeps_its_classes(tmp_path):
+    rng = np.random.default_rng(0)
+    clips = [annotation(f"S001C001P001R{r:03d}A{n + 1:03d}", rng, label=n) for n in (3, 57) for r in range(4)]
+    settings = small_settings(write_clips(tmp_path / "ntu.pkl", clips), tmp_path / "run")
+    assert [note.partition(",")[0] for note in prepare(settings).notes] == ["58 of 60 classes have no clip to train on"]
+
+
+def with_splits(motions: Path, out: Path, split: dict[str, slice]) -> Path:
+    data = read_pickle(motions)
+    names = [clip["frame_dir"] for clip in data["annotations"]]
+    write_pickle(out, data | {"split": {name: names[part] for name, part in split.items()}})
+    return out
+
+
+def test_clips_of_two_splits_are_noted(motions, tmp_path):
+    file = with_splits(
+        motions,
+        tmp_path / "a.pkl",
+        {"xsub_train": slice(18), "xsub_val": slice(16, 24), "xview_val": slice(24), "test": slice(15, 24)},
+    )
+    run = tmp_path / "run"
+    (note,) = prepare(small_settings(file, run, "holdout=0")).notes
+    assert note.startswith(
+        "2 clips, the first 'clip016_s5_', are in both split 'xsub_train' and split 'xsub_val', and tr"
+    )
+    (note,) = prepare(small_settings(file, run, "holdout_split=xsub_val")).notes
+    assert note.startswith("2 clips, the first 'clip016_s5_', are in both") and note.endswith("held out of training")
+    chosen_by, both = prepare(small_settings(file, run, "holdout_split=test")).notes
+    assert chosen_by.startswith("split 'test' chooses the model") and both.startswith(
+        "3 clips, the first 'clip015_s5_'"
+    )
 
 
 def test_places_are_whole_in_the_settings_of_a_run(motions, tmp_path, monkeypatch):
