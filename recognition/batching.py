@@ -2,6 +2,7 @@
 
 import os
 import signal
+from collections import Counter
 from collections.abc import Sequence
 from typing import Literal, cast
 
@@ -11,7 +12,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from pose_extraction.errors import UsageError
 from recognition.batches import Batch
-from recognition.dataset import Sample, collate
+from recognition.dataset import Sample, collate, repeated
 
 # Clips of own lengths are sorted within this many batches: little padding, and still another mixture every epoch.
 BATCHES_SORTED_TOGETHER = 32
@@ -71,15 +72,28 @@ class ClipBatches:
         return len(self._cut(np.arange(len(self.lengths))))
 
     def batches(self, epoch: int) -> list[list[tuple[int, int]]]:
-        """This process's part of every batch of an epoch."""
+        """This process's part of every batch of an epoch, as keys (draw, position) of the data set.
+
+        The draw is the epoch; a clip that comes again in an epoch is drawn anew, as `repeated` numbers it.
+        """
         rng = np.random.default_rng([self.seed, epoch])
         order = self._order(rng)
         whole = self._cut(order)
         if self.train and self.own_lengths:
             # Sorted clips would come shortest first; the order of batches must not tell their length.
             whole = [whole[place] for place in rng.permutation(len(whole))]
-        parts = (np.array_split(batch, self.world_size)[self.rank] for batch in whole)
-        return [[(epoch, int(position)) for position in part] for part in parts]
+        times: Counter[int] = Counter()
+        keys: list[list[tuple[int, int]]] = []
+        for batch in whole:
+            keys.append([])
+            for position in batch.tolist():
+                keys[-1].append((repeated(epoch, times[position]), position))
+                times[position] += 1
+        return [self._own(batch) for batch in keys]
+
+    def _own(self, batch: list[tuple[int, int]]) -> list[tuple[int, int]]:
+        places = np.array_split(np.arange(len(batch)), self.world_size)[self.rank]
+        return [batch[place] for place in places]
 
     def _order(self, rng: np.random.Generator) -> np.ndarray:
         count = len(self.lengths)

@@ -39,6 +39,13 @@ AUTO_FLIP = 0.5
 MIDDLE, UPWARDS, ACROSS = 1, (0, 1), (8, 4)
 # Where a joint that was seen is put that falls on (0, 0, 0), which the network takes for one that was not.
 BESIDE_ORIGIN = np.float32(1e-6)
+# Bits of a draw's number that hold the epoch.
+REPEAT_BITS = 32
+
+
+def repeated(epoch: int, times: int) -> int:
+    """The number of the draw of a clip that came `times` times before in an epoch: no other epoch's."""
+    return epoch + (times << REPEAT_BITS)
 
 
 @dataclass(frozen=True)
@@ -49,7 +56,7 @@ class Sample:
         keypoint: float32 (M, T, V, 3) of the persons that are there: x, y after `crop_scale` and the score, or x, y, z.
             All zero where a joint was not seen, and nowhere else.
         label: Class number, -1 for none.
-        index: Place of the clip in its file.
+        index: Place of the clip in its file; behind the last one's where it comes again in an epoch (`repeated`).
         name: Its id.
     """
 
@@ -173,7 +180,7 @@ class SkeletonDataset(Dataset[Sample]):
         return len(self.indices)
 
     def __getitem__(self, key: int | tuple[int, int]) -> Sample:
-        """A clip by its position, or by (epoch, position).
+        """A clip by its position, or by (draw, position), the draw being the epoch or what `repeated` makes of it.
 
         What is drawn depends on the seed, the epoch and the clip alone: not on the process that reads it, nor on what
         was read before.
@@ -183,7 +190,9 @@ class SkeletonDataset(Dataset[Sample]):
         clip = self.clips[index]
         rng = np.random.default_rng([self.seed, epoch, index]) if self.train else None
         keypoint = self._read(clip, rng) if self._legacy is None else self._legacy.read(clip, position, rng)
-        return Sample(keypoint, clip.label, index, clip.name)
+        # Masks are keyed to the index, so that a clip that comes again is masked in other places, too.
+        again = epoch >> REPEAT_BITS
+        return Sample(keypoint, clip.label, index + again * len(self.clips), clip.name)
 
     def _read(self, clip: Clip, rng: np.random.Generator | None) -> np.ndarray:
         settings = self.settings

@@ -10,7 +10,7 @@ from made_clips import annotation, write_clips
 from pose_extraction.errors import UsageError
 from recognition.batching import ClipBatches, make_loader
 from recognition.clips import open_clips
-from recognition.dataset import SkeletonDataset
+from recognition.dataset import SkeletonDataset, repeated
 from recognition.settings import DataSettings
 
 
@@ -79,7 +79,13 @@ def test_a_balanced_epoch_shows_every_class_equally_often() -> None:
     batches = ClipBatches(
         np.full(90, 5), labels, batch_size=9, train=True, seed=0, own_lengths=False, sampler="balanced"
     )
-    drawn = [position for batch in batches.batches(0) for _, position in batch]
+    keys = [key for batch in batches.batches(3) for key in batch]
+    drawn = [position for _, position in keys]
+    # A clip that comes again is drawn anew, and not as in another epoch.
+    assert len(set(keys)) == len(keys) > len(set(drawn))
+    assert {draw for draw, _ in keys} == {
+        repeated(3, times) for times in range(drawn.count(max(drawn, key=drawn.count)))
+    }
     assert np.bincount(labels[drawn]).tolist() == [30, 30, 30]
     assert len(set(drawn) & set(range(80))) > 20
 

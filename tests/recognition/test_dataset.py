@@ -10,7 +10,7 @@ from made_clips import annotation, write_clips
 
 from pose_extraction.errors import UsageError
 from recognition.clips import open_clips
-from recognition.dataset import Sample, SkeletonDataset, collate
+from recognition.dataset import Sample, SkeletonDataset, collate, repeated
 from recognition.perturbations import GaussianNoise, JointOcclusion, Perturbation
 from recognition.settings import DataSettings
 from recognition.transforms import crop_scale, to_camera
@@ -96,6 +96,13 @@ def test_what_is_drawn_depends_on_seed_epoch_and_clip_alone(tmp_path: Path, lega
     assert not np.array_equal(made(tmp_path, clips, train=True, seed=3, legacy=legacy)[(7, 3)].keypoint, first)
     test = made(tmp_path, clips, legacy=legacy)
     np.testing.assert_array_equal(test[(0, 3)].keypoint, test[(5, 3)].keypoint)
+
+
+def test_a_clip_that_comes_again_is_drawn_anew_and_masked_in_other_places(tmp_path: Path) -> None:
+    data = made(tmp_path, [annotation(f"c{n}", np.random.default_rng(n)) for n in range(4)], train=True)
+    first, again = data[(7, 3)], data[(repeated(7, 1), 3)]
+    assert not np.array_equal(first.keypoint, again.keypoint) and first.name == again.name
+    assert first.index == 3 and again.index == 3 + len(data.clips)
 
 
 def test_persons_who_are_never_seen_are_not_there(tmp_path: Path) -> None:
