@@ -13,7 +13,7 @@ from pipeline.train_command import NEWEST
 from pose_extraction.errors import UsageError
 from recognition import runs
 from recognition.preparation import Prepared, prepare
-from recognition.resuming import check_same_run
+from recognition.resuming import check_same_run, settings_before
 from recognition.schedule import epochs_of
 from recognition.settings import RunSettings
 from recognition.sizing import Cost, Size, choose_epochs, measure_cost, size_of
@@ -76,9 +76,10 @@ def dry_run(settings: RunSettings, *, resume: Path | None = None, console: Conso
     Raises:
         SkelpipeError: The run would be refused.
     """
-    prepared = prepare(settings)
-    if resume is not None:
-        check_same_run(runs.load(runs.run_file(resume, "last")), prepared, run=str(resume))
+    checkpoint = runs.load(runs.run_file(resume, "last")) if resume is not None else None
+    prepared = prepare(settings, begun=settings_before(checkpoint))
+    if checkpoint is not None:
+        check_same_run(checkpoint, prepared, run=str(resume))
     console = console or Console()
     console.print(
         yaml.safe_dump(prepared.settings.model_dump(mode="json"), sort_keys=False), highlight=False, markup=False

@@ -11,7 +11,7 @@ from recognition.backbones.dstformer import DSTFormer
 from recognition.backbones.gru import RecurrentBackbone
 from recognition.motionbert import load_motionbert, motionbert_sizes
 from recognition.recognizer import Recognizer
-from recognition.settings import ModelSettings
+from recognition.settings import ModelSettings, RunSettings
 
 if TYPE_CHECKING:
     from recognition.pretraining.encoder import Pretrained
@@ -74,6 +74,11 @@ def fitting_settings(init: str) -> tuple[ModelSettings, str, dict[str, Any]]:
         # MotionBERT was trained with zeros in the place of joints that were not seen.
         return ModelSettings(backbone="dstformer", unseen="embed", **motionbert_sizes(Path(init))), H36M17.name, {}
     return earlier.settings.model, earlier.layout, {}
+
+
+def settings_of(begun: RunSettings) -> tuple[ModelSettings, str, dict[str, Any]]:
+    """What `fitting_settings` told of a run that has begun, out of its resolved settings."""
+    return begun.model, begun.data.model_layout, {name: getattr(begun.data, name) for name in _READING}
 
 
 def _model_of(settings: "PretrainSettings") -> ModelSettings:

@@ -13,7 +13,7 @@ from recognition.backbones import baselines, gru
 from recognition.clips import ClipSet, hold_out, newest_skeleton_file, open_clips, training_indices
 from recognition.data_notes import check_classes, notes_on_classes, notes_on_splits
 from recognition.dataset import check_placement, flip_probability, layout_of_model
-from recognition.initialising import fitting_settings
+from recognition.initialising import fitting_settings, settings_of
 from recognition.settings import DataSettings, ModelSettings, RunSettings
 
 RUNS = Path("runs")
@@ -86,8 +86,13 @@ class Prepared:
         return names | {"left_out": list(self.left_out)}
 
 
-def prepare(settings: RunSettings) -> Prepared:
+def prepare(settings: RunSettings, *, begun: RunSettings | None = None) -> Prepared:
     """Opens the skeleton file, splits it, and resolves what the data and the machine decide.
+
+    Args:
+        settings: As they were given.
+        begun: Resolved settings of the run that goes on; None for a new one. What its weights began from is not opened
+            again, and need not be there any more.
 
     Raises:
         UsageError: Settings do not go together, with each other or with the file.
@@ -98,8 +103,10 @@ def prepare(settings: RunSettings) -> Prepared:
     check_together(settings)
     fitting: ModelSettings | None = None
     notes: list[str] = []
+    if begun is not None:
+        settings = settings.model_copy(update={"init": begun.init})
     if settings.init is not None:
-        fitting, layout_name, reading = fitting_settings(settings.init)
+        fitting, layout_name, reading = fitting_settings(settings.init) if begun is None else settings_of(begun)
         data = data.model_copy(
             update={name: value for name, value in reading.items() if name not in data.model_fields_set}
         )
@@ -164,10 +171,11 @@ def prepare(settings: RunSettings) -> Prepared:
     resolved = settings.model_copy(
         update={
             "out": str(RUNS / f"{path.stem}-{model.backbone}") if settings.out == "auto" else settings.out,
+            "init": _whole(settings.init) if begun is None else begun.init,
             "data": data.model_copy(
                 update={
                     "file": str(path.resolve()),
-                    "keypoint_files": str(Path(folder).resolve()) if folder is not None else None,
+                    "keypoint_files": _whole(folder),
                     "model_layout": layout.name,
                 }
             ),
@@ -186,6 +194,11 @@ def prepare(settings: RunSettings) -> Prepared:
         left_out=left_out,
         notes=tuple(notes),
     )
+
+
+def _whole(path: str | None) -> str | None:
+    """A path that means the same from everywhere."""
+    return str(Path(path).resolve()) if path is not None else None
 
 
 def choose_model(wanted: ModelSettings, fitting: ModelSettings | None, *, clips: int, cuda: bool) -> ModelSettings:

@@ -68,6 +68,11 @@ def restore_random_state(state: dict[str, Any], fabric: Fabric) -> bool:
     return True
 
 
+def settings_before(checkpoint: dict[str, Any] | None) -> RunSettings | None:
+    """Settings that a run had when it was saved, resolved."""
+    return RunSettings.model_validate(checkpoint["settings"]) if checkpoint is not None else None
+
+
 def check_same_run(checkpoint: dict[str, Any], prepared: Prepared, *, run: str) -> None:
     """Refuses to go on with other clips, or with settings that would make it another run.
 

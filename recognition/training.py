@@ -15,7 +15,7 @@ from pose_extraction.errors import SkelpipeError
 from recognition import runs
 from recognition.preparation import Prepared, prepare
 from recognition.processes import launch
-from recognition.resuming import check_same_run
+from recognition.resuming import check_same_run, settings_before
 from recognition.settings import RunSettings
 from recognition.sizing import choose_epochs, measure_cost, out_of_memory_told, size_of
 from recognition.training_loop import Training, TrainingStopped
@@ -46,7 +46,10 @@ def train(
     if resume is None and settings.out != "auto":
         # Before anything that takes time.
         runs.refuse_begun(Path(settings.out))
-    prepared = prepare(settings)
+    checkpoint = runs.load(runs.run_file(resume, "last")) if resume is not None else None
+    prepared = prepare(settings, begun=settings_before(checkpoint))
+    # Each process reads its own.
+    del checkpoint
     folder = resume or Path(prepared.settings.out)
     prepared = prepared.at(folder)
     if resume is None:
@@ -87,9 +90,9 @@ def _train(
     """One process of a run. What stops all of them alike comes back as a value, which passes between processes."""
     # Numbers of epochs by measurement differ between processes that torchrun or srun started: the first one's count.
     settings = fabric.broadcast(settings)
-    prepared = replace(prepared or prepare(settings), settings=settings)
     folder = Path(settings.out)
     checkpoint = runs.load(runs.run_file(folder, "last")) if resume else None
+    prepared = replace(prepared or prepare(settings, begun=settings_before(checkpoint)), settings=settings)
     identity = runs.identity_of(
         settings,
         label_names=prepared.clips.label_names,

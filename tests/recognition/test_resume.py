@@ -3,6 +3,7 @@
 import json
 import multiprocessing
 import random
+import shutil
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from time import monotonic, sleep
@@ -192,3 +193,17 @@ def test_metrics_that_were_cut_short_are_refused(motions, tmp_path):
     (run / "metrics.jsonl").write_text("")
     with pytest.raises(TrainingError, match="has 0 bytes"):
         train(small_settings(motions, run), resume=run)
+
+
+def test_what_a_run_began_from_is_not_needed_to_go_on(motions, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    train(small_settings(motions, tmp_path / "first", "phase2_epochs=0", "unseen=embed"), stop_after=1)
+    # What is left open is resolved by the weights to begin with, as it is again when the same is asked for anew.
+    words = ("init=first", "model=auto", "phase1_epochs=2", "phase2_epochs=0")
+    run = train(small_settings(motions, tmp_path / "tuned", *words), stop_after=1)
+    before = load_plain(run / "last.pt")["settings"]
+    assert (before["init"], before["model"]["unseen"]) == (str(tmp_path / "first"), "embed")
+    shutil.rmtree(tmp_path / "first")
+    train(small_settings(motions, run, *words), resume=run)
+    after = load_plain(run / "last.pt")
+    assert (after["epoch"], after["settings"]["init"]) == (2, before["init"])
