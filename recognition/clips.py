@@ -180,7 +180,7 @@ def open_clips(path: Path, settings: DataSettings, *, leave_out_empty: bool = Fa
     data = read_pickle(path)
     validate_container(data, path)
     label_names = names_of_labels(data, path)
-    files = KeypointFiles(path, settings.keypoint_files)
+    files = KeypointFiles(path, settings.keypoint_files, look_inside=settings.skip_bad)
     shape = usual_shape(data["annotations"])
     if settings.layout != "auto" and LAYOUTS[settings.layout].num_joints != shape[0]:
         raise AnnotationError(

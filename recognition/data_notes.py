@@ -29,8 +29,9 @@ def check_classes(clips: ClipSet) -> None:
     names += [clip.name for clip in clips.left_out if clip.label == largest]
     culprit = f"clip {names[0]!r}" if names else "a clip that is left out,"
     raise AnnotationError(
-        f"{clips.path}: {culprit} with label {largest} makes {num_classes} classes, {num_classes - present} of them without "
-        'clips; correct the label with `skelpipe relabel`, or give the file the names of all classes as "label_names"'
+        f"{clips.path}: {culprit} with label {largest} makes {num_classes} classes, {num_classes - present} of them "
+        "without clips; correct the label with `skelpipe relabel`, or give the file the names of all classes as "
+        '"label_names"'
     )
 
 

@@ -23,6 +23,21 @@ MOST_PERSONS = 10
 # Mapped files that stay open; each costs a file handle only.
 OPEN_FILES = 64
 CACHE = "skelpipe_cache"
+# Joints, and x, y and score of each.
+KEYPOINTS = (17, 3)
+
+
+@dataclass(frozen=True, slots=True)
+class Rewritten:
+    """A keypoint file that has been rewritten.
+
+    Args:
+        places: The first and last-plus-one row of each clip.
+        bad: What is wrong with the clips that were left away, a sentence each.
+    """
+
+    places: dict[str, tuple[int, int]]
+    bad: dict[str, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,19 +103,25 @@ class KeypointFiles:
     Args:
         annotations: The pickle of annotations, for messages.
         folder: Where the files are; None where none were named.
+        look_inside: Whether a clip's own file is read when the clip is opened, too, so that what is wrong with it is
+            known before it is asked for: all of Kinetics-400's would take minutes.
     """
 
-    def __init__(self, annotations: Path, folder: str | None) -> None:
+    def __init__(self, annotations: Path, folder: str | None, *, look_inside: bool = False) -> None:
         self.annotations = annotations
         self.folder = None if folder is None else Path(folder)
-        # File name -> id -> its rows. All of Kinetics-400's take 60 MB.
-        self._places: dict[str, dict[str, tuple[int, int]]] = {}
+        self._look_inside = look_inside
+        # By the file's name. All of Kinetics-400's take 60 MB.
+        self._rewritten: dict[str, Rewritten] = {}
+        # What is wrong with whole files, so that they are not read anew for each of their clips.
+        self._unreadable: dict[str, AnnotationError] = {}
 
     def joints_of(self, annotation: dict[str, Any], name: str) -> KineticsJoints:
-        """The joints of one clip, whose fields have been checked; found, and not read yet.
+        """The joints of one clip, whose fields have been checked; found, and not kept.
 
         Raises:
-            AnnotationError: No folder was named, nobody was detected in the clip, or the folder lacks its joints.
+            AnnotationError: No folder was named, nobody was detected in the clip, or the folder lacks its joints or has
+                them wrong.
         """
         if self.folder is None:
             raise AnnotationError(
@@ -118,9 +139,12 @@ class KeypointFiles:
         frame = np.unique(frame_of[used], return_inverse=True)[1].astype(np.int32)
         raw_file = self._file_of(name, Path(str(annotation.get("raw_file") or "")).name)
         if raw_file:
-            first, last = self._places[raw_file][name]
+            first, last = self._rewritten[raw_file].places[name]
             self._check_count(name, len(frame_of), last - first)
-        return KineticsJoints(self, name, raw_file, frame, len(frame_of), used)
+        joints = KineticsJoints(self, name, raw_file, frame, len(frame_of), used)
+        if self._look_inside and not raw_file:
+            self.skeletons(joints)
+        return joints
 
     def skeletons(self, joints: KineticsJoints) -> np.ndarray:
         """The skeletons of a clip that are used, (N, V, 3) as stored.
@@ -130,22 +154,24 @@ class KeypointFiles:
         """
         assert self.folder is not None  # `joints_of` has seen to it.
         if joints.raw_file:
-            first, _ = self._places[joints.raw_file][joints.name]
+            first, _ = self._rewritten[joints.raw_file].places[joints.name]
             array_path = _array_path(self.folder / joints.raw_file)
             return mapped(array_path, array_path.stat().st_mtime_ns)[first + joints.used]
         path = self.folder / f"{joints.name}.pkl"
         content = read_pickle(path)
-        stored = _checked_skeletons(content.get(joints.name, content), joints.name, path)
+        clip = content.get(joints.name, content) if isinstance(content, dict) else content
+        stored = _checked_skeletons(clip, joints.name, path)
         self._check_count(joints.name, joints.total, len(stored))
         return stored[joints.used]
 
     def _file_of(self, name: str, raw_file: str) -> str:
         """The file of many clips that has this one, or "" when it has a file of its own."""
         assert self.folder is not None
-        if raw_file and (raw_file in self._places or (self.folder / raw_file).is_file()):
-            if raw_file not in self._places:
-                self._places[raw_file] = rewritten(self.folder / raw_file)
-            if name in self._places[raw_file]:
+        if raw_file and (raw_file in self._rewritten or (self.folder / raw_file).is_file()):
+            file = self._read_once(raw_file)
+            if name in file.bad:
+                raise AnnotationError(file.bad[name])
+            if name in file.places:
                 return raw_file
         elif (self.folder / f"{name}.pkl").is_file():
             return ""
@@ -153,6 +179,18 @@ class KeypointFiles:
             f"{self.annotations}: the joints of clip {name!r} are not in {self.folder / (raw_file or f'{name}.pkl')}; "
             "get the file again, or name the right folder with data.keypoint_files"
         )
+
+    def _read_once(self, raw_file: str) -> Rewritten:
+        assert self.folder is not None
+        if raw_file in self._unreadable:
+            raise self._unreadable[raw_file]
+        if raw_file not in self._rewritten:
+            try:
+                self._rewritten[raw_file] = rewritten(self.folder / raw_file)
+            except AnnotationError as error:
+                self._unreadable[raw_file] = error
+                raise
+        return self._rewritten[raw_file]
 
     def _check_count(self, name: str, annotated: int, stored: int) -> None:
         if annotated != stored:
@@ -172,17 +210,14 @@ def _array_path(path: Path) -> Path:
     return path.parent / CACHE / f"{path.stem}.npy"
 
 
-def rewritten(path: Path) -> dict[str, tuple[int, int]]:
+def rewritten(path: Path) -> Rewritten:
     """Rewrites a keypoint file as one array (N, V, 3), unless that was done since it last changed.
 
     Args:
         path: A pickle {id: {"keypoint": (N, V, 3)}}.
 
-    Returns:
-        The first and last-plus-one row of each clip.
-
     Raises:
-        AnnotationError: The file is damaged, or its folder cannot be written to.
+        AnnotationError: The file is damaged as a whole, or its folder cannot be written to.
     """
     index_path = _array_path(path).with_suffix(".json")
     stamp = [path.stat().st_mtime_ns, path.stat().st_size]
@@ -197,7 +232,9 @@ def rewritten(path: Path) -> dict[str, tuple[int, int]]:
                 f"{path}: cannot be rewritten for quick reading into {index_path.parent} ({error.strerror or error}); "
                 "make the folder writable, or copy the files to one that is"
             ) from error
-    return {name: (first, last) for name, (first, last) in index["clips"].items()}
+    places = {name: (first, last) for name, (first, last) in index["clips"].items()}
+    # Files that were rewritten by an earlier version have good clips only.
+    return Rewritten(places, index.get("bad", {}))
 
 
 def _fresh_index(index_path: Path, stamp: list[int]) -> dict[str, Any] | None:
@@ -211,13 +248,21 @@ def _rewrite(path: Path, index_path: Path, stamp: list[int]) -> dict[str, Any]:
     content = read_pickle(path)
     if not isinstance(content, dict) or not content:
         raise AnnotationError(f"{path}: must map ids of clips to their joints, and is a {type(content).__name__}")
-    skeletons = [_checked_skeletons(clip, name, path) for name, clip in content.items()]
-    last = np.cumsum([len(clip) for clip in skeletons]).tolist()
-    places = {name: [end - len(clip), end] for name, clip, end in zip(content, skeletons, last, strict=True)}
+    # Of a file with bad clips only, the array has no rows.
+    skeletons: list[np.ndarray] = [np.zeros((0, *KEYPOINTS), np.float16)]
+    places, bad, rows = {}, {}, 0
+    for name, clip in content.items():
+        try:
+            skeletons.append(_checked_skeletons(clip, name, path))
+        except AnnotationError as error:
+            bad[name] = str(error)
+            continue
+        places[name] = [rows, rows + len(skeletons[-1])]
+        rows += len(skeletons[-1])
     with atomic_write(_array_path(path)) as file:
         np.save(file, np.concatenate(skeletons))
     # The index comes last and says that the array is whole.
-    index = {"stamp": stamp, "clips": places}
+    index = {"stamp": stamp, "clips": places, "bad": bad}
     with atomic_write(index_path) as file:
         file.write(json.dumps(index).encode())
     return index
@@ -225,10 +270,14 @@ def _rewrite(path: Path, index_path: Path, stamp: list[int]) -> dict[str, Any]:
 
 def _checked_skeletons(clip: Any, name: str, path: Path) -> np.ndarray:
     skeletons = clip.get("keypoint") if isinstance(clip, dict) else clip
-    if not isinstance(skeletons, np.ndarray) or skeletons.ndim != 3 or skeletons.shape[1:] != (17, 3):
+    if not isinstance(skeletons, np.ndarray) or skeletons.ndim != 3 or skeletons.shape[1:] != KEYPOINTS:
         raise AnnotationError(
             f"{path}: clip {name!r} must have joints of shape (skeletons, 17, 3), and has "
             f"{getattr(skeletons, 'shape', type(skeletons).__name__)}; get the file again"
+        )
+    if skeletons.dtype.kind not in "fiu":
+        raise AnnotationError(
+            f"{path}: clip {name!r} has joints of type {skeletons.dtype}, and they must be numbers; get the file again"
         )
     if not np.isfinite(skeletons).all():
         raise AnnotationError(f"{path}: clip {name!r} has NaN or infinite joints; get the file again")

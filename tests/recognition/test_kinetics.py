@@ -1,6 +1,7 @@
 """Kinetics-400's layout: skeletons in a row, in files of their own, put into persons and frames."""
 
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from pose_extraction.errors import AnnotationError
 from pose_extraction.pickles import read_pickle, write_pickle
 from recognition.clips import open_clips
 from recognition.dataset import SkeletonDataset
-from recognition.kinetics import stack_persons
+from recognition.kinetics import KeypointFiles, stack_persons
 from recognition.settings import DataSettings
 
 
@@ -93,6 +94,68 @@ def test_fields_of_another_type_get_one_sentence(tmp_path: Path, field: str, val
     with pytest.raises(AnnotationError, match=rf"clip000001.*{field}"):
         open_clips(path, settings(folder))
     assert len(open_clips(path, settings(folder, skip_bad=True))) == 3
+
+
+def with_nan(keypoint: np.ndarray) -> np.ndarray:
+    keypoint = keypoint.copy()
+    keypoint[1, 2, 0] = np.nan
+    return keypoint
+
+
+SPOILT: dict[str, tuple[Callable[[np.ndarray], np.ndarray], str]] = {
+    "NaN": (with_nan, "NaN"),
+    "without scores": (lambda keypoint: keypoint[..., :2], "shape"),
+    "of text": (lambda keypoint: keypoint.astype("U8"), "numbers"),
+    "a skeleton too few": (lambda keypoint: keypoint[1:], "one source"),
+}
+
+
+@pytest.mark.parametrize("own_files", [False, True])
+@pytest.mark.parametrize("what", SPOILT)
+def test_of_joints_that_are_wrong_only_their_clip_is_left_out(tmp_path: Path, what: str, own_files: bool) -> None:
+    path, folder = write_kinetics400(tmp_path, 4, classes=2, files=1)
+    content = read_pickle(folder / "part_0.pkl")
+    whole = {clip.name: clip.keypoint for clip in open_clips(path, settings(folder))}
+    spoil, word = SPOILT[what]
+    content["clip000001"]["keypoint"] = spoil(content["clip000001"]["keypoint"])
+    if own_files:
+        (folder / "part_0.pkl").unlink()
+        for name, clip in content.items():
+            write_pickle(folder / f"{name}.pkl", clip["keypoint"] if name == "clip000002" else {name: clip})
+        data = read_pickle(path)
+        for annotation in data["annotations"]:
+            del annotation["raw_file"]
+        write_pickle(path, data)
+    else:
+        write_pickle(folder / "part_0.pkl", content)
+    with pytest.raises(AnnotationError, match=rf"clip000001.*{word}"):
+        list(open_clips(path, settings(folder)))
+    for _ in range(2):
+        opened = open_clips(path, settings(folder, skip_bad=True))
+        assert opened.names == ["clip000000", "clip000002", "clip000003"] and len(opened.skipped) == 1
+        assert "clip000001" in opened.skipped[0] and word in opened.skipped[0]
+        for clip in opened:
+            np.testing.assert_array_equal(clip.keypoint, whole[clip.name])
+
+
+def test_a_file_of_bad_clips_only_is_rewritten_too(tmp_path: Path) -> None:
+    path, folder = write_kinetics400(tmp_path, 4, classes=2, files=2)
+    content = read_pickle(folder / "part_0.pkl")
+    write_pickle(folder / "part_0.pkl", {name: {"keypoint": None} for name in content})
+    assert open_clips(path, settings(folder, skip_bad=True)).names == ["clip000001", "clip000003"]
+
+
+def test_a_damaged_keypoint_file_is_read_once(tmp_path: Path) -> None:
+    path, folder = write_kinetics400(tmp_path, 8, classes=2, files=2)
+    good = (folder / "part_0.pkl").read_bytes()
+    (folder / "part_0.pkl").write_bytes(b"no pickle")
+    files = KeypointFiles(path, str(folder))
+    first, other = read_pickle(path)["annotations"][:3:2]
+    with pytest.raises(AnnotationError, match="part_0"):
+        files.joints_of(first, first["frame_dir"])
+    (folder / "part_0.pkl").write_bytes(good)
+    with pytest.raises(AnnotationError, match=r"part_0"):
+        files.joints_of(other, other["frame_dir"])
 
 
 def test_what_is_missing_is_named(tmp_path: Path) -> None:
