@@ -265,15 +265,12 @@ class Loop(ABC):
                 parameter.grad /= all_clips
         due = monotonic() - self.saved_at > 60 * self.loop.checkpoint_minutes and self.fabric.is_global_zero
         flags = (sum(map(len, parts)), self.signals.received is not None, due)
-        *values, correct_clips, clips, stop, due_somewhere = agree(of_parts, flags, self.fabric)
+        agreed = agree(of_parts, flags, self.fabric, norm=self._norm_of_gradient())
+        *values, norm, correct_clips, clips, stop, due_somewhere = agreed
         if not all(map(math.isfinite, values)):
-            return self._not_a_number(parts, values[0])
-        if self.loop.clip_gradient is not None:
-            norm = self.fabric.clip_gradients(
-                self.module, self.optimizer, max_norm=self.loop.clip_gradient, error_if_nonfinite=False
-            )
-            if not math.isfinite(float(norm)):  # type: ignore[arg-type]
-                return self._not_a_number(parts, float(norm))  # type: ignore[arg-type]
+            return self._not_a_number("loss", values[0], parts)
+        if not math.isfinite(norm):
+            return self._not_a_number("norm of the gradient", norm, parts)
         self.optimizer.step()
         position.step += 1
         position.step_in_epoch += 1
@@ -294,10 +291,21 @@ class Loop(ABC):
             self._save()
         return self._stopped() if stop and position.step_in_epoch < steps else None
 
-    def _not_a_number(self, parts: list[Batch], value: float) -> TrainingError:
+    def _norm_of_gradient(self) -> torch.Tensor:
+        """Of the step, before it is clipped, where that is asked for."""
+        if self.loop.clip_gradient is None:
+            gradients = [parameter.grad for parameter in self.objective.parameters() if parameter.grad is not None]
+            return nn.utils.get_total_norm(gradients)
+        norm = self.fabric.clip_gradients(
+            self.module, self.optimizer, max_norm=self.loop.clip_gradient, error_if_nonfinite=False
+        )
+        assert norm is not None
+        return norm
+
+    def _not_a_number(self, what: str, value: float, parts: list[Batch]) -> TrainingError:
         names = ", ".join(name for part in parts for name in part.names)
         return TrainingError(
-            f"{self.folder}: the loss is {value} at step {self.position.step + 1} of epoch {self.position.epoch + 1}, "
+            f"{self.folder}: the {what} is {value} at step {self.position.step + 1} of epoch {self.position.epoch + 1}, "
             f"in the clips {names}. {runs.LAST} is as it was before; look at these clips, or begin again with a lower "
             f"{self.remedy}, or with training.clip_gradient=1"
         )

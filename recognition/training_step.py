@@ -40,7 +40,7 @@ class TrainingStep(nn.Module):
         return torch.autocast(self.device_type, dtype=torch.bfloat16, enabled=self.bf16)
 
 
-def agree(told: torch.Tensor, flags: Sequence[float], fabric: Fabric) -> list[float]:
+def agree(told: torch.Tensor, flags: Sequence[float], fabric: Fabric, *, norm: torch.Tensor) -> list[float]:
     """What all processes know of a step in the end: one exchange, so that none stops, or saves, without the others.
 
     Args:
@@ -48,13 +48,17 @@ def agree(told: torch.Tensor, flags: Sequence[float], fabric: Fabric) -> list[fl
             clips of this process were right.
         flags: Numbers of this process to add up over all.
         fabric: Between the processes.
+        norm: (), of this process's gradient.
 
     Returns:
-        The losses, means over all clips; how many clips were right; the sums of the flags.
+        The losses, means over all clips; the gradient's norm, mean over the processes; how many clips were right; the sums of the flags.
     """
     losses = told.shape[1] - 2
     weights = told[:, -2:-1] / told[:, -2].sum()
-    values = torch.cat([(told[:, :-2] * weights).sum(0), told[:, -1:].sum(0), told.new_tensor(flags)])
+    values = torch.cat(
+        [(told[:, :-2] * weights).sum(0), norm.to(told)[None], told[:, -1:].sum(0), told.new_tensor(flags)]
+    )
     total: torch.Tensor = fabric.all_reduce(values, reduce_op="sum")  # type: ignore[assignment]
     agreed = total.tolist()
-    return [value / fabric.world_size for value in agreed[:losses]] + agreed[losses:]
+    means = losses + 1
+    return [value / fabric.world_size for value in agreed[:means]] + agreed[means:]

@@ -183,6 +183,36 @@ def test_a_loss_that_is_no_number_stops_the_run_with_step_and_clips(motions, tmp
     assert all(bool(torch.isfinite(tensor).all()) for tensor in last["model"].values())
 
 
+class RootOfWhatIsNothing(torch.autograd.Function):
+    """Zero, and its gradient no number: so it is where a root is taken of squares that vanish."""
+
+    @staticmethod
+    def forward(ctx, value):
+        return value * 0
+
+    @staticmethod
+    def backward(ctx, gradient):
+        return gradient * torch.nan
+
+
+@pytest.mark.parametrize("words", [(), ("clip_gradient=1",)])
+def test_a_gradient_that_is_no_number_stops_the_run_before_it_reaches_the_weights(motions, tmp_path, words):
+    settings = small_settings(motions, tmp_path, *words)
+    (tmp_path / "metrics.jsonl").touch()
+    training = Training(Fabric(accelerator="cpu", devices=1), prepare(settings), None, identity={}, show=False)
+    classes = training.objective.recognizer.head.fc2
+    classes.register_forward_hook(lambda _, __, logits: logits + RootOfWhatIsNothing.apply(logits))
+    before = {name: tensor.clone() for name, tensor in training.objective.recognizer.named_parameters()}
+    failure = training.run(1)
+    training.close()
+    assert isinstance(failure, TrainingError)
+    assert re.search(r"the norm of the gradient is nan at step 1 of epoch 1, in the clips clip\d+", str(failure))
+    for name, tensor in training.objective.recognizer.named_parameters():
+        assert torch.equal(tensor, before[name]), name
+    last = load_plain(tmp_path / "last.pt")
+    assert last["step"] == 0 and all(bool(tensor.isfinite().all()) for tensor in last["model"].values())
+
+
 def train_apart(file, out, *words) -> int:
     """Trains in an interpreter of its own, which has loaded nothing else before it starts processes."""
     code = "import sys; from pathlib import Path; from training_driver import run_to_end; "
