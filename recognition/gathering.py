@@ -66,6 +66,15 @@ def gather(tensor: torch.Tensor, shares: Shares) -> torch.Tensor:
     return gathered
 
 
+def gather_names(names: list[str]) -> list[str]:
+    """Names of all processes, in the order of the processes."""
+    if not is_distributed():
+        return names
+    of_all: list[list[str]] = [[] for _ in range(distributed.get_world_size())]
+    distributed.all_gather_object(of_all, names)
+    return [name for of_one in of_all for name in of_one]
+
+
 class _Gather(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, tensor: torch.Tensor, shares: Shares) -> torch.Tensor:

@@ -19,6 +19,7 @@ from recognition import runs
 from recognition.batches import Batch
 from recognition.batching import ClipBatches, make_loader
 from recognition.dataset import Sample
+from recognition.gathering import gather_names
 from recognition.interruption import StopSignals
 from recognition.position import Position
 from recognition.resuming import random_state, restore_random_state
@@ -268,9 +269,9 @@ class Loop(ABC):
         agreed = agree(of_parts, flags, self.fabric, norm=self._norm_of_gradient())
         *values, norm, correct_clips, clips, stop, due_somewhere = agreed
         if not all(map(math.isfinite, values)):
-            return self._not_a_number("loss", values[0], parts)
+            return self._not_a_number("loss", values[0], _suspects(parts, of_parts))
         if not math.isfinite(norm):
-            return self._not_a_number("norm of the gradient", norm, parts)
+            return self._not_a_number("norm of the gradient", norm, _suspects(parts, of_parts))
         self.optimizer.step()
         position.step += 1
         position.step_in_epoch += 1
@@ -302,12 +303,11 @@ class Loop(ABC):
         assert norm is not None
         return norm
 
-    def _not_a_number(self, what: str, value: float, parts: list[Batch]) -> TrainingError:
-        names = ", ".join(name for part in parts for name in part.names)
+    def _not_a_number(self, what: str, value: float, clips: list[str]) -> TrainingError:
         return TrainingError(
-            f"{self.folder}: the {what} is {value} at step {self.position.step + 1} of epoch {self.position.epoch + 1}, "
-            f"in the clips {names}. {runs.LAST} is as it was before; look at these clips, or begin again with a lower "
-            f"{self.remedy}, or with training.clip_gradient=1"
+            f"{self.folder}: the {what} is {value} at step {self.position.step + 1} of epoch "
+            f"{self.position.epoch + 1}, in the clips {', '.join(clips)}. {runs.LAST} is as it was before; look at "
+            f"these clips, or begin again with a lower {self.remedy}, or with training.clip_gradient=1"
         )
 
     def _stopped(self) -> TrainingStopped:
@@ -352,3 +352,15 @@ class Loop(ABC):
     def close(self) -> None:
         if self.log is not None:
             self.log.close()
+
+
+def _suspects(parts: list[Batch], of_parts: torch.Tensor) -> list[str]:
+    """Clips of the micro-batches of all processes whose own losses are no numbers; all of the step where none's are.
+
+    Args:
+        parts: Micro-batches of this process.
+        of_parts: (parts, L), what they told.
+    """
+    finite = of_parts.isfinite().all(1).tolist()
+    of_bad = [name for part, fine in zip(parts, finite, strict=True) if not fine for name in part.names]
+    return gather_names(of_bad) or gather_names([name for part in parts for name in part.names])

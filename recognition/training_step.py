@@ -51,7 +51,8 @@ def agree(told: torch.Tensor, flags: Sequence[float], fabric: Fabric, *, norm: t
         norm: (), of this process's gradient.
 
     Returns:
-        The losses, means over all clips; the gradient's norm, mean over the processes; how many clips were right; the sums of the flags.
+        The losses, means over all clips; the gradient's norm, mean over the processes; how many clips were right; the
+        sums of the flags.
     """
     losses = told.shape[1] - 2
     weights = told[:, -2:-1] / told[:, -2].sum()

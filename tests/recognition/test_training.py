@@ -183,6 +183,20 @@ def test_a_loss_that_is_no_number_stops_the_run_with_step_and_clips(motions, tmp
     assert all(bool(torch.isfinite(tensor).all()) for tensor in last["model"].values())
 
 
+def test_only_the_part_of_a_step_whose_loss_is_no_number_is_named(motions, tmp_path):
+    settings = small_settings(motions, tmp_path, "accumulate=2")
+    (tmp_path / "metrics.jsonl").touch()
+    training = Training(Fabric(accelerator="cpu", devices=1), prepare(settings), None, identity={}, show=False)
+    training.signals = StopSignals()
+    first, second = (next(training._load([[(0, place) for place in places]])) for places in ((0, 1, 2), (3, 4)))
+    calls = iter((1.0, torch.inf))
+    training.objective.recognizer.head.fc2.register_forward_hook(lambda _, __, logits: logits * next(calls))
+    failure = training._step([first, second], 5)
+    training.close()
+    assert isinstance(failure, TrainingError)
+    assert f"in the clips {', '.join(second.names)}. " in str(failure)
+
+
 class RootOfWhatIsNothing(torch.autograd.Function):
     """Zero, and its gradient no number: so it is where a root is taken of squares that vanish."""
 
@@ -237,7 +251,10 @@ def test_two_processes_do_what_one_does(motions, tmp_path):
 def test_what_stops_two_processes_is_told_in_the_same_words(motions, tmp_path):
     words = ("backbone_lr=1e30", "head_lr=1e30", "devices=2")
     assert train_apart(motions, tmp_path / "run", *words) == 1
-    assert re.search(r"the loss is (nan|inf) at step 2", (tmp_path / "run.txt").read_text())
+    told = (tmp_path / "run.txt").read_text()
+    assert re.search(r"the loss is (nan|inf) at step 2", told)
+    # The loss is of the clips of both.
+    assert len(set(re.findall(r"clip\d+", told))) == 8
 
 
 def test_an_earlier_run_can_learn_other_classes(learned, tmp_path):
