@@ -16,7 +16,7 @@ from torch import nn
 from recognition.backbones.base import Backbone
 from recognition.backbones.dstformer import DSTFormer
 from recognition.backbones.layers import received_attention
-from recognition.backbones.sttformer import STTFormer, TupleBlock
+from recognition.backbones.sttformer import STTFormer, TupleBlock, received_of
 from recognition.backbones.transformer import Transformer
 from recognition.batches import Batch
 from recognition.inference import Network
@@ -191,6 +191,6 @@ def _received(
         padded = nn.functional.pad(frame_mask, (0, extra))
         there = padded[:, :, None, None].expand(-1, -1, joints, 1).reshape(*query.shape[:3], 1)
         attention = block.attention_map(query.float(), key.float(), there)
-        of_tuple = attention.abs().mean(dim=1).sum(dim=-1).view(persons, -1, joints)
+        of_tuple = received_of(attention).view(persons, -1, joints)
         value = of_tuple.repeat(1, query.shape[1], 1)[:, :frames]
     return value.masked_fill(~frame_mask[:, :, None], 0)

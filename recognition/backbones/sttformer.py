@@ -189,11 +189,18 @@ class STTFormer(Backbone):
         with torch.no_grad(), torch.autocast(x.device.type, enabled=False):
             if query.dtype != torch.float64:
                 query, key = query.float(), key.float()
-            received = last.attention_map(query, key, there).abs().mean(dim=1).sum(dim=-1)  # (S, l * V)
-            # Its maps are no distributions; brought to the mean of those that are, A is on one scale in all backbones.
-            received = received / received.mean(dim=-1, keepdim=True).clamp_min(torch.finfo(received.dtype).tiny)
+            received = received_of(last.attention_map(query, key, there))
         scores = received.view(sequences, self.tuple_length, joints).repeat(1, tuples.shape[1], 1)[:, :frames]
         return representation, self.zero_padding(scores, None if frame_mask is None else frame_mask[:, :frames])
+
+
+def received_of(attention: torch.Tensor) -> torch.Tensor:
+    """What each cell of a tuple receives, (S, l * V) with mean 1, of a block's maps (S, h, l * V, l * V).
+
+    The maps are no distributions. Brought to the mean of those that are, A is on one scale in all backbones.
+    """
+    received = attention.abs().mean(dim=1).sum(dim=-1)
+    return received / received.mean(dim=-1, keepdim=True).clamp_min(torch.finfo(received.dtype).tiny)
 
 
 def sinusoid(positions: int, channels: int) -> torch.Tensor:

@@ -54,10 +54,11 @@ def demonstration(tmp_path_factory: pytest.TempPathFactory) -> tuple[Demonstrati
     return one, *one.run()
 
 
-def identities(folder: Path) -> dict[str, int]:
-    """Inodes of what takes long to make: a file that is written anew has another one."""
+def identities(folder: Path) -> dict[str, tuple[int, int]]:
+    """Inodes and times of what takes long to make: a file that is written anew has others."""
     patterns = (f"{CLIPS}/**/*.mp4", "new/*.mp4", "skeletons/*/**/*.pkl", "run/last.pt")
-    return {str(path.relative_to(folder)): path.stat().st_ino for one in patterns for path in folder.glob(one)}
+    files = [path for one in patterns for path in folder.glob(one)]
+    return {str(path.relative_to(folder)): (path.stat().st_ino, path.stat().st_mtime_ns) for path in files}
 
 
 def test_it_tells_each_step_and_leaves_a_page_that_stands_alone(demonstration) -> None:

@@ -39,7 +39,7 @@ def test_every_shipped_config_is_valid_and_says_how_to_use_it(path):
         assert read_sweep(name).rows
         assert path.read_text().startswith(f"# skelpipe sweep {name} ")
         return
-    if name.startswith(("mamp/", "pcm3/")) and name != "mamp/finetune":
+    if name.startswith(("mamp/", "pcm3/")) and not name.endswith("/finetune"):
         assert parse(read_config(name, PretrainSettings), PretrainSettings, place=name)
         assert path.read_text().startswith(f"# skelpipe pretrain {name} ")
         return

@@ -160,7 +160,7 @@ def test_networks_learn_what_they_are_shown(name: str) -> None:
     batch = tuple(torch.from_numpy(array) for array in objective.batch(0, 0))
     optimiser = torch.optim.AdamW(network.parameters(), 1e-3)
     losses = []
-    for _ in range(26):
+    for _ in range(40):
         loss = objective.loss(batch)
         optimiser.zero_grad()
         loss.backward()
