@@ -40,12 +40,28 @@ def oks(
     Returns:
         (...) in [0, 1]; 0 where the poses have no joint in common.
     """
+    alike, shared = _alike(first, second, area, slack, spread)
+    return alike.sum(-1) / np.maximum(shared.sum(-1), 1)
+
+
+def joint_likeness(first: np.ndarray, second: np.ndarray, area: np.ndarray | float) -> np.ndarray:
+    """What `oks` is the mean of, joint by joint: (..., V) in [0, 1]; 0 for a joint that either pose has not."""
+    return _alike(first, second, area, 0.0, COCO_SPREAD)[0]
+
+
+def _alike(
+    first: np.ndarray,
+    second: np.ndarray,
+    area: np.ndarray | float,
+    slack: np.ndarray | float,
+    spread: np.ndarray,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Likeness of each joint, 0 where it is not shared, and whether it is."""
     difference = first - second
     distance = np.einsum("...c,...c->...", difference, difference)
     shared = distance == distance
     width = 2.0 * np.expand_dims(np.asarray(area), -1) * (spread + np.expand_dims(np.asarray(slack), -1))
-    similarity = np.exp(-np.where(shared, distance, np.inf) / width)
-    return similarity.sum(-1) / np.maximum(shared.sum(-1), 1)
+    return np.exp(-np.where(shared, distance, np.inf) / width), shared
 
 
 def oks_matrix(first: np.ndarray, second: np.ndarray, area: np.ndarray) -> np.ndarray:

@@ -19,6 +19,7 @@ from pipeline.demo.plan import CLIPS, NEW_CLIP, Order, Plan, orders, two_people
 from pipeline.progress import RunProgress
 from pipeline.rendering.clips import TRUTH, Clip, write_clip, write_clips
 from pose_extraction.annotations import data_set, write_pickle
+from pose_extraction.backends import cpu_count
 from pose_extraction.files import atomic_write
 
 LABELS_NAME = "labels.csv"
@@ -82,7 +83,7 @@ def _write_labels(wanted: list[Order], path: Path) -> None:
 def _processes() -> Iterator[ProcessPoolExecutor]:
     """Processes that draw; what was not begun is dropped when something goes wrong, or somebody interrupts."""
     pool = ProcessPoolExecutor(
-        min(len(os.sched_getaffinity(0)), MOST_PROCESSES),
+        min(cpu_count(), MOST_PROCESSES),
         mp_context=multiprocessing.get_context("spawn"),
         initializer=_begin,
     )

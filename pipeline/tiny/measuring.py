@@ -1,6 +1,6 @@
 """How well small networks do on people that they have never seen: those of the testing family."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -114,15 +114,20 @@ def joint_counts(estimates: Sequence[np.ndarray], truths: Sequence[FrameTruth]) 
     return JointCounts(total, found)
 
 
+def poses_in(estimator: TopdownEstimator, picture: np.ndarray, box: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Keypoints (M, 17, 2) in pixels and scores (M, 17) of the persons in boxes (M, 4), however many there are."""
+    batch = estimator.network.batch_size
+    parts = [estimator.estimate(estimator.crop(picture, box[at : at + batch])) for at in range(0, len(box), batch)]
+    keypoint, score = np.zeros((0, COCO17.num_joints, 2)), np.zeros((0, COCO17.num_joints))
+    keypoints, scores = [part[0] for part in parts], [part[1] for part in parts]
+    return np.concatenate([keypoint, *keypoints]), np.concatenate([score, *scores])
+
+
 def measure_topdown(estimator: TopdownEstimator, scenes: int, *, seed: int = 0) -> JointCounts:
     """PCK of an estimator that is given the true boxes."""
     estimates, truths = [], []
-    batch = estimator.network.batch_size
     for picture, truth in unseen_frames(scenes, seed=seed):
-        box = truth.box[shown_persons(truth)]
-        crops = [estimator.crop(picture, box[first : first + batch]) for first in range(0, len(box), batch)]
-        found = [estimator.estimate(one)[0] for one in crops]
-        estimates.append(np.concatenate([np.zeros((0, COCO17.num_joints, 2)), *found]))
+        estimates.append(poses_in(estimator, picture, truth.box[shown_persons(truth)])[0])
         truths.append(truth)
     return joint_counts(estimates, truths)
 
@@ -138,13 +143,23 @@ def measure_bottomup(estimator: "OpenPifPafEstimator", scenes: int, *, seed: int
 
 def measure_detector(detector: Detector, scenes: int, *, seed: int = 0) -> BoxCounts:
     """How many persons a detector finds, and how many more it believes to."""
+    frames = unseen_frames(scenes, seed=seed)
+    # A box around somebody of whom little is in sight is no mistake.
+    return box_counts(detector, ((picture, truth.box, shown_persons(truth)) for picture, truth in frames))
+
+
+def box_counts(detector: Detector, frames: Iterable[tuple[np.ndarray, np.ndarray, np.ndarray]]) -> BoxCounts:
+    """Persons that a detector finds, and boxes of its that are nobody's.
+
+    Args:
+        detector: The detector.
+        frames: Picture, boxes (M, 4) of all persons, and numbers (K,) of those that are to be found.
+    """
     total = found = false = 0
-    for picture, truth in unseen_frames(scenes, seed=seed):
+    for picture, persons, wanted in frames:
         box, _ = detector.detect([picture])[0]
-        overlap = box_iou(truth.box, box)
-        shown = shown_persons(truth)
-        total += len(shown)
-        found += int((overlap[shown].max(1, initial=0) >= SAME_BOX).sum())
-        # A box around somebody of whom little is in sight is no mistake.
+        overlap = box_iou(persons, box)
+        total += len(wanted)
+        found += int((overlap[wanted].max(1, initial=0) >= SAME_BOX).sum())
         false += int((overlap.max(0, initial=0) < SAME_BOX).sum())
     return BoxCounts(total, found, false)

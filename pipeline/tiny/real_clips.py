@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pipeline.tiny.measuring import SAME_BOX, BoxCounts
+from pipeline.tiny.measuring import BoxCounts, box_counts, poses_in
 from pose_extraction.detection import Detector
 from pose_extraction.errors import UsageError
 from pose_extraction.estimators import Request, identify, load_detector, load_estimator
-from pose_extraction.oks import COCO_SPREAD, OUTLINE_SHARE, box_area, box_iou
+from pose_extraction.oks import OUTLINE_SHARE, box_area, joint_likeness
 from pose_extraction.skeleton import COCO17
 from pose_extraction.topdown import TopdownEstimator
 from pose_extraction.video import VideoReader
@@ -94,7 +94,7 @@ def reference_frames(videos: Sequence[Path], estimator: str, detector: str) -> l
     for video in videos:
         for picture in _some_frames(video):
             box, _ = boxes.detect([picture])[0]
-            keypoint, score = _estimated(poses, picture, box)
+            keypoint, score = poses_in(poses, picture, box)
             found.append(ReferenceFrame(picture, box, np.where(score[..., None] >= SURE, keypoint, np.nan)))
     return found
 
@@ -105,21 +105,6 @@ def _some_frames(video: Path) -> Iterator[np.ndarray]:
             if number == FRAMES:
                 return
             yield frame.image
-
-
-def _estimated(estimator: TopdownEstimator, picture: np.ndarray, box: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    batch = estimator.network.batch_size
-    parts = [estimator.estimate(estimator.crop(picture, box[at : at + batch])) for at in range(0, len(box), batch)]
-    keypoint, score = np.zeros((0, COCO17.num_joints, 2)), np.zeros((0, COCO17.num_joints))
-    return np.concatenate([keypoint, *(part[0] for part in parts)]), np.concatenate(
-        [score, *(part[1] for part in parts)]
-    )
-
-
-def likeness(keypoint: np.ndarray, reference: np.ndarray, box: np.ndarray) -> np.ndarray:
-    """Likeness (K, 17) of poses (K, 17, 2) to sure ones; 0 where either has no joint."""
-    squared = ((keypoint - reference) ** 2).sum(-1)
-    return np.nan_to_num(np.exp(-squared / (2 * OUTLINE_SHARE * box_area(box)[:, None] * COCO_SPREAD)), nan=0.0)
 
 
 def compare_estimator(
@@ -133,11 +118,12 @@ def compare_estimator(
     for frame in frames:
         sure = frame.sure_persons
         box, reference = frame.box[sure], frame.keypoint[sure]
+        area = OUTLINE_SHARE * box_area(box)
         if isinstance(estimator, TopdownEstimator):
-            values = likeness(_estimated(estimator, frame.picture, box)[0], reference, box)
+            values = joint_likeness(poses_in(estimator, frame.picture, box)[0], reference, area)
         else:
             found = estimator.estimate([frame.picture])[0][2]
-            each = [likeness(np.broadcast_to(pose, reference.shape), reference, box) for pose in found]
+            each = [joint_likeness(pose, reference, area) for pose in found]
             pairs = np.stack([np.zeros(reference.shape[:2]), *each])
             values = pairs[pairs.sum(-1).argmax(0), np.arange(len(sure))]
         alike += values.sum(0)
@@ -148,11 +134,4 @@ def compare_estimator(
 
 def compare_detector(detector: Detector, frames: Sequence[ReferenceFrame]) -> BoxCounts:
     """How many of the larger detector's persons a detector finds, and how many more it believes to."""
-    total = found = false = 0
-    for frame in frames:
-        box, _ = detector.detect([frame.picture])[0]
-        overlap = box_iou(frame.box, box)
-        total += len(frame.box)
-        found += int((overlap.max(1, initial=0) >= SAME_BOX).sum())
-        false += int((overlap.max(0, initial=0) < SAME_BOX).sum())
-    return BoxCounts(total, found, false)
+    return box_counts(detector, ((frame.picture, frame.box, np.arange(len(frame.box))) for frame in frames))

@@ -7,6 +7,7 @@ from pose_extraction.errors import UsageError
 from recognition.backbones.base import Backbone
 from recognition.backbones.baselines import NAMES, build_baseline
 from recognition.backbones.dstformer import DSTFormer
+from recognition.backbones.foreign_settings import refuse_foreign
 from recognition.backbones.gru import build_recurrent
 from recognition.backbones.segments import SegmentTransformer
 from recognition.backbones.sttformer import STTFormer, channel_plan
@@ -36,20 +37,13 @@ def build_backbone(settings: ModelSettings, *, num_joints: int, channels: int) -
 
 
 def _build_dstformer(settings: ModelSettings, num_joints: int, channels: int) -> Backbone:
-    _refuse(settings, tuple_length="sttformer", segment_frames="segments", drop_path="segments", persons="gru")
+    refuse_foreign(settings, own=("attention", "motion", "mlp_ratio"))
     sizes = _token_sizes(settings, num_joints, channels, mlp_ratio=2.0)
     return DSTFormer(**sizes, attention_source=settings.attention)
 
 
 def _build_transformer(settings: ModelSettings, num_joints: int, channels: int) -> Backbone:
-    _refuse(
-        settings,
-        tuple_length="sttformer",
-        attention="dstformer",
-        segment_frames="segments",
-        drop_path="segments",
-        persons="gru",
-    )
+    refuse_foreign(settings, own=("motion", "mlp_ratio"))
     return Transformer(**_token_sizes(settings, num_joints, channels, mlp_ratio=4.0))
 
 
@@ -70,14 +64,7 @@ def _token_sizes(settings: ModelSettings, num_joints: int, channels: int, *, mlp
 
 
 def _build_sttformer(settings: ModelSettings, num_joints: int, channels: int) -> Backbone:
-    _refuse(
-        settings,
-        mlp_ratio="dstformer or transformer",
-        attention="dstformer",
-        segment_frames="segments",
-        drop_path="segments",
-        persons="gru",
-    )
+    refuse_foreign(settings, own=("tuple_length", "motion"))
     dim = settings.dim or 512
     if dim % 16:
         raise UsageError(f"model.dim={dim}: STTFormer needs a multiple of 16, such as {max(16, round(dim / 16) * 16)}")
@@ -103,13 +90,7 @@ def build_segments(settings: ModelSettings, num_joints: int, channels: int) -> S
     Raises:
         UsageError: As `build_backbone`.
     """
-    _refuse(
-        settings,
-        tuple_length="sttformer",
-        attention="dstformer",
-        motion="dstformer, transformer or sttformer",
-        persons="gru",
-    )
+    refuse_foreign(settings, own=("segment_frames", "drop_path", "mlp_ratio"))
     dim, heads = _width_and_heads(settings, dim=256)
     if settings.dim_representation not in (None, dim):
         raise UsageError(
@@ -149,13 +130,3 @@ def _width_and_heads(settings: ModelSettings, *, dim: int = 512) -> tuple[int, i
             f"model.dim={max(1, round(dim / heads)) * heads}"
         )
     return dim, heads
-
-
-def _refuse(settings: ModelSettings, **owners: str) -> None:
-    """Settings that the chosen backbone has no use for, each with the backbone that has one."""
-    for name, owner in owners.items():
-        value = getattr(settings, name)
-        if value != ModelSettings.model_fields[name].default:
-            raise UsageError(
-                f"model.{name}={value} says nothing to {settings.backbone}: leave it out, or set model.backbone={owner}"
-            )

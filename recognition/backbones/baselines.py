@@ -5,6 +5,7 @@ from pose_extraction.skeleton import COCO17
 from recognition.backbones.aagcn import AAGCN
 from recognition.backbones.base import Backbone
 from recognition.backbones.ctrgcn import CTRGCN
+from recognition.backbones.foreign_settings import refuse_foreign
 from recognition.backbones.msg3d import MSG3D
 from recognition.backbones.poseconv3d import PoseConv3D
 from recognition.backbones.stgcnpp import STGCNPP
@@ -20,18 +21,8 @@ SMALL = {
     "msg3d": {"dim": 24},
     "poseconv3d": {"dim": 8},
 }
-# Settings of transformers; a baseline has its width, `dim`, and graphs their `depth`.
-NOT_THEIRS = (
-    "heads",
-    "mlp_ratio",
-    "dim_representation",
-    "tuple_length",
-    "segment_frames",
-    "drop_path",
-    "attention",
-    "motion",
-    "persons",
-)
+# A baseline has its width, `dim`, and graphs their `depth`.
+NOT_THEIRS = ("heads", "dim_representation")
 
 
 def build_baseline(settings: ModelSettings, num_joints: int, channels: int) -> Backbone:
@@ -41,11 +32,7 @@ def build_baseline(settings: ModelSettings, num_joints: int, channels: int) -> B
         UsageError: Sizes that it does not have, or joints that it does not know.
     """
     name = settings.backbone
-    theirs = NOT_THEIRS if name in GRAPHS else (*NOT_THEIRS, "depth")
-    for other in theirs:
-        value = getattr(settings, other)
-        if value != ModelSettings.model_fields[other].default:
-            raise UsageError(f"model.{other}={value} says nothing to {name}: leave it out")
+    refuse_foreign(settings, besides=NOT_THEIRS if name in GRAPHS else (*NOT_THEIRS, "depth"))
     if num_joints != COCO17.num_joints or channels != 3:
         raise UsageError(f"model.backbone={name} is for {COCO17.name} in 2D, and not for {num_joints} joints")
     if name == "poseconv3d":

@@ -10,6 +10,7 @@ from torch.nn import functional
 from pose_extraction.errors import UsageError
 from recognition.backbones.base import Backbone
 from recognition.backbones.batch_norm import CellNorm
+from recognition.backbones.foreign_settings import refuse_foreign
 from recognition.backbones.recurrence import GRULayer
 from recognition.settings import DataSettings, ModelSettings
 
@@ -110,11 +111,7 @@ def build_recurrent(settings: ModelSettings, num_joints: int, channels: int) -> 
     Raises:
         UsageError: Sizes that it does not have.
     """
-    theirs = ("backbone", "size", "dim", "depth", "persons", "max_frames", "unseen", "hidden", "dropout")
-    for name, field in ModelSettings.model_fields.items():
-        value = getattr(settings, name)
-        if name not in theirs and value != field.default:
-            raise UsageError(f"model.{name}={value} says nothing to {NAME}: leave it out")
+    refuse_foreign(settings, own=("persons",), besides=("heads", "dim_representation"))
     return RecurrentBackbone(
         num_joints=num_joints,
         channels=channels,

@@ -13,13 +13,12 @@ from pipeline.tiny.real_clips import (
     Similarity,
     compare_detector,
     compare_estimator,
-    likeness,
     reference_frames,
 )
 from pipeline.tiny.recipes import recipe_named
 from pose_extraction.estimators import Request, identify, load_detector, load_estimator
 from pose_extraction.made_video import write_made_clip
-from pose_extraction.oks import OUTLINE_SHARE, box_area, oks
+from pose_extraction.oks import OUTLINE_SHARE, box_area, joint_likeness, oks
 from pose_extraction.topdown import TopdownEstimator
 
 
@@ -28,10 +27,11 @@ def test_likeness_is_oks_joint_by_joint() -> None:
     reference = random.uniform(20, 80, (3, 17, 2))
     keypoint = reference + random.normal(0, 4, reference.shape)
     box = np.array([[10.0, 10, 90, 90], [0, 0, 50, 100], [20, 20, 60, 60]])
-    values = likeness(keypoint, reference, box)
-    np.testing.assert_allclose(values.mean(1), oks(keypoint, reference, OUTLINE_SHARE * box_area(box)))
+    area = OUTLINE_SHARE * box_area(box)
+    values = joint_likeness(keypoint, reference, area)
+    np.testing.assert_allclose(values.mean(1), oks(keypoint, reference, area))
     keypoint[0, 3] = np.nan
-    assert likeness(keypoint, reference, box)[0, 3] == 0.0
+    assert joint_likeness(keypoint, reference, area)[0, 3] == 0.0
 
 
 def test_a_network_is_like_itself_and_an_empty_frame_is_no_mistake(tmp_path: Path) -> None:
