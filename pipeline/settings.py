@@ -10,6 +10,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from pose_extraction.errors import UsageError
+from recognition.settings import SIZES
 
 CONFIG_FOLDER = "configs"
 # A key of a config: the config that it changes, beside it or by name.
@@ -144,7 +145,9 @@ def override(values: Mapping[str, Any], changes: Mapping[str, Any], kind: type[B
 
     Args:
         values: Nested, as a config has them.
-        changes: By `training.seed`, or by `seed` where one section alone has that key.
+        changes: By `training.seed`, or by `seed` where one section alone has that key. `model: small` or `paper` in
+            place of the section takes that size, and leaves what is no size as it is; `auto` leaves the whole model
+            to the data, or to the weights to start from.
         kind: Which settings they are.
 
     Raises:
@@ -154,6 +157,9 @@ def override(values: Mapping[str, Any], changes: Mapping[str, Any], kind: type[B
     for key, value in changes.items():
         section, name = _place_of(key, kind)
         if section is None:
+            there = result.get(name)
+            if isinstance(there, Mapping) and isinstance(value, str) and value != "auto":
+                value = {word: there[word] for word in there if word not in SIZES} | {"size": value}
             result[name] = value
         else:
             there = result.get(section)

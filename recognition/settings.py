@@ -82,6 +82,10 @@ class DataSettings(Strict):
         return value
 
 
+# Settings of a model that a size stands for; the others stay as a config has them where a word names another size.
+SIZES = ("dim", "depth", "heads", "mlp_ratio", "dim_representation", "hidden", "motion")
+
+
 class ModelSettings(Strict):
     """A backbone and its head; what is given counts over what `size` stands for."""
 

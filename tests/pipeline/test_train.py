@@ -11,7 +11,7 @@ from pipeline.cli import app
 from pipeline.settings import override, read_config, read_words
 from pipeline.train import resumed_settings, run_to_resume, train_settings
 from pose_extraction.errors import UsageError
-from recognition.settings import RunSettings
+from recognition.settings import ModelSettings, RunSettings
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "recognition"))
 
@@ -137,6 +137,14 @@ def test_a_setting_beside_an_automatic_model_leaves_the_rest_automatic():
     assert values["model"] == {"size": "auto", "dim": 32}
     settings = train_settings(["dropout=0.3"], {})
     assert (settings.model.size, settings.model.dropout, settings.model.dim) == ("auto", 0.3, None)
+
+
+def test_a_size_in_place_of_the_model_keeps_the_backbone_of_the_config():
+    small = train_settings(["baselines/ctrgcn", "model=small"], {})
+    assert (small.model.backbone, small.model.size, small.model.dropout) == ("ctrgcn", "small", 0.0)
+    paper = train_settings(["small", "model=paper"], {})
+    assert (paper.model.size, paper.model.dim, paper.model.max_frames) == ("paper", None, 32)
+    assert train_settings(["maskclr/ntu60_xsub_sttformer", "model=auto"], {}).model == ModelSettings(size="auto")
 
 
 def test_what_resume_means(tmp_path):
