@@ -4,22 +4,23 @@ A batch follows from (seed, step) alone, so that a training that was interrupted
 have seen.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import cv2
 import numpy as np
 
+from pipeline.rendering.appearance import draw_cloth
 from pipeline.rendering.family import Family
-from pipeline.rendering.scene import HIDDEN, SEEN, Scene
+from pipeline.rendering.scene import HIDDEN, SEEN
+from pipeline.tiny.people import Shown, draw_people
 from pose_extraction.mmlab import TopdownConfig
 from pose_extraction.skeleton import COCO17
 
-# Scenes a batch, and frames of each: drawing a scene costs as much as two of its frames.
-SCENES, FRAMES = 2, 4
 # How much a joint that is hidden counts in the loss, beside one that is seen.
 HIDDEN_WEIGHT = 0.3
-# Persons with fewer joints in sight, or a smaller box in pixels, teach nothing.
-FEWEST_SEEN, SMALLEST = 5, 24.0
+# A step draws a third as many people as it has crops, or a few more, each of which is cut several times.
+CUTS = 3
 
 
 @dataclass(frozen=True)
@@ -129,8 +130,25 @@ def _spoil(random: np.random.Generator, crop: np.ndarray, keypoint: np.ndarray, 
         crop[:] = cv2.LUT(crop, np.clip(table, 0, 255).astype(np.uint8)[None])
 
 
+def _recolour(random: np.random.Generator, crop: np.ndarray, family: Family) -> None:
+    """Gives a crop colours, shadows and a pattern that nothing in its scene has, in place."""
+    height, width = crop.shape[:2]
+    if random.random() < 0.3:
+        crop[:] = crop[..., random.permutation(3)]
+    share = np.float32(random.uniform(0.15, 0.4)) if random.random() < 0.3 else np.float32(0)
+    shade = np.ones((height, width, 1), np.float32)
+    if random.random() < 0.3:
+        rough = random.uniform(0.55, 1.3, (4, 3)).astype(np.float32)
+        shade = cv2.resize(rough, (width, height), interpolation=cv2.INTER_CUBIC)[..., None]
+    pattern = np.float32(0)
+    if share:
+        tile = np.tile(draw_cloth(family, random), (2, 2, 1))
+        pattern = cv2.resize(tile, (width, height), interpolation=cv2.INTER_LINEAR)
+    crop[:] = np.clip(((1 - share) * crop + share * pattern) * shade, 0, 255).astype(np.uint8)
+
+
 def draw_batch(family: Family, seed: int, step: int, size: int, config: TopdownConfig) -> Batch:
-    """The crops of one step.
+    """The crops of a step that draws people of its own.
 
     Args:
         family: Whose people.
@@ -140,19 +158,42 @@ def draw_batch(family: Family, seed: int, step: int, size: int, config: TopdownC
         config: Of the network.
     """
     random = family.generator(seed, step, 7)
-    persons: list[tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]] = []
-    while len(persons) < size / 3:
-        for _ in range(SCENES):
-            scene = Scene(family, int(random.integers(2**40)), frames=40)
-            for index in random.choice(len(scene), FRAMES, replace=False):
-                picture, truth = scene.frame(int(index))
-                for keypoint, visibility, box in zip(truth.keypoint, truth.visibility, truth.box, strict=True):
-                    if (visibility == SEEN).sum() >= FEWEST_SEEN and (box[2:] - box[:2]).max() >= SMALLEST:
-                        persons.append((picture, keypoint, visibility, box))
+    return _batch(draw_people(family, random, size / CUTS), random, size, config)
+
+
+def draw_batch_of(
+    people: Sequence[Shown], family: Family, seed: int, step: int, size: int, config: TopdownConfig
+) -> Batch:
+    """The crops of a step that shows people of an earlier one again: cut anew, and in other colours.
+
+    Args:
+        people: Whom, at least one.
+        family: Theirs.
+        seed: As for `draw_batch`, like the rest.
+        step: Which one.
+        size: Crops N.
+        config: Of the network.
+    """
+    random = family.generator(seed, step, 17)
+    return _batch(people, random, size, config, recoloured=family)
+
+
+def _batch(
+    people: Sequence[Shown],
+    random: np.random.Generator,
+    size: int,
+    config: TopdownConfig,
+    *,
+    recoloured: Family | None = None,
+) -> Batch:
     crops, keypoints, weights = [], [], []
     for number in range(size):
-        picture, keypoint, visibility, box = persons[number % len(persons)]
-        crop, moved, weight = cut(picture, keypoint, visibility, box, config, draw_jitter(random))
+        shown = people[number % len(people)]
+        crop, moved, weight = cut(
+            shown.picture, shown.keypoint, shown.visibility, shown.box, config, draw_jitter(random)
+        )
+        if recoloured is not None:
+            _recolour(random, crop, recoloured)
         _spoil(random, crop, moved, weight)
         crops.append(crop)
         keypoints.append(moved)

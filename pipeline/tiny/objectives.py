@@ -1,6 +1,7 @@
 """What each kind of small network is trained for: batches drawn on the fly, and the losses of their own heads."""
 
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
@@ -8,8 +9,9 @@ import torch
 
 from pipeline.rendering.family import TRAIN
 from pipeline.tiny.boxes import DetectorObjective
-from pipeline.tiny.crops import draw_batch
+from pipeline.tiny.crops import CUTS, draw_batch, draw_batch_of
 from pipeline.tiny.fields import FieldsObjective
+from pipeline.tiny.people import kept_people
 from pipeline.tiny.recipes import Recipe
 from pose_extraction import mmlab
 
@@ -36,16 +38,22 @@ class TopdownObjective:
     Args:
         recipe: Whose network.
         seed: Of the weights it begins with.
+        kept: Folder of people that are shown again.
     """
 
-    def __init__(self, recipe: Recipe, seed: int) -> None:
+    def __init__(self, recipe: Recipe, seed: int, kept: Path) -> None:
         network, self.config = mmlab.build_topdown(recipe.config, package=recipe.package, seed=seed)
         self.network: Any = network
-        self._size = recipe.batch
+        self._recipe, self._kept = recipe, kept
 
     def batch(self, seed: int, step: int) -> tuple[np.ndarray, ...]:
         """See `Objective`: pictures uint8 (N, H, W, 3), heat maps float32 (N, 17, h, w), weights float32 (N, 17)."""
-        drawn = draw_batch(TRAIN, seed, step, self._size, self.config)
+        size, before = self._recipe.batch, self._recipe.shown_again(step)
+        if before is None:
+            drawn = draw_batch(TRAIN, seed, step, size, self.config)
+        else:
+            people = kept_people(self._kept, TRAIN, seed, before, size / CUTS)
+            drawn = draw_batch_of(people, TRAIN, seed, step, size, self.config)
         codec = self.network.head.decoder
         maps = [
             codec.encode(keypoint[None], (weight[None] > 0).astype(np.float32))["heatmaps"]
@@ -61,11 +69,15 @@ class TopdownObjective:
         return 1000 * self.network.head.loss_module(predicted.float(), maps, weight)
 
 
-def objective_of(recipe: Recipe, seed: int) -> Objective:
-    """The objective of a recipe's kind, with a network whose weights are drawn from `seed`."""
-    kinds: Mapping[str, Callable[[Recipe, int], Objective]] = {
-        "topdown": TopdownObjective,
-        "detector": DetectorObjective,
-        "fields": FieldsObjective,
-    }
+def objective_of(recipe: Recipe, seed: int, kept: Path) -> Objective:
+    """The objective of a recipe's kind, with a network whose weights are drawn from `seed`.
+
+    Args:
+        recipe: Which network, and how.
+        seed: Of its weights.
+        kept: Folder of people that are shown again.
+    """
+    if recipe.kind == "topdown":
+        return TopdownObjective(recipe, seed, kept)
+    kinds: Mapping[str, Callable[[Recipe, int], Objective]] = {"detector": DetectorObjective, "fields": FieldsObjective}
     return kinds[recipe.kind](recipe, seed)

@@ -24,6 +24,8 @@ from pose_extraction.files import atomic_write
 # Called with the number of steps taken, and the mean loss since the last call.
 Progress = Callable[[int, float], None]
 TOLD_EVERY, SAVED_EVERY = 50, 250
+# Folder beside the state of people that are shown again, for all networks of a seed.
+PEOPLE = "people"
 
 
 class _Steps(Dataset[tuple[np.ndarray, ...]]):
@@ -73,7 +75,7 @@ def train(
     Raises:
         TrainingError: The state is of another recipe or seed, or the loss is not a number.
     """
-    objective = objective_of(recipe, seed)
+    objective = objective_of(recipe, seed, state_file.parent / PEOPLE)
     network: Any = objective.network.train().requires_grad_(True)
     network.to(memory_format=torch.channels_last)
     for module in network.modules():
@@ -154,10 +156,12 @@ def _resume(
     if not path.exists():
         return 0
     content = load_plain(path)
-    # A training whose cycles have all been gone through may be given more.
-    known = len(content["about"]["cycles"])
-    gone_through = content["step"] == sum(content["about"]["cycles"])
-    earlier = {**about, "cycles": about["cycles"][:known]} if gone_through else about
+    # A training whose cycles have all been gone through may be given more; its first one shows nobody again.
+    known = content["about"]["cycles"]
+    gone_through = content["step"] == sum(known)
+    earlier = {**about, "cycles": about["cycles"][: len(known)]} if gone_through else about
+    if gone_through and len(known) == 1:
+        earlier["revisit"] = content["about"]["revisit"]
     if content["about"] != earlier:
         changed = [key for key in about if content["about"].get(key) != earlier[key]]
         raise TrainingError(

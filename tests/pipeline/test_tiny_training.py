@@ -12,11 +12,12 @@ from pipeline.rendering.family import TRAIN
 from pipeline.rendering.scene import HIDDEN, OUTSIDE, SEEN, FrameTruth
 from pipeline.tiny import packing
 from pipeline.tiny.boxes import boxes_inside, draw_pictures, moved_boxes, place
-from pipeline.tiny.crops import Jitter, crop_map, cut, draw_batch
+from pipeline.tiny.crops import Jitter, crop_map, cut, draw_batch, draw_batch_of
 from pipeline.tiny.fields import COCO_HIDDEN, COCO_SEEN, SIZE, place_persons
 from pipeline.tiny.measuring import BoxCounts, JointCounts, joint_counts, measure_detector, unseen_frames
 from pipeline.tiny.objectives import objective_of
 from pipeline.tiny.packing import pack, ship
+from pipeline.tiny.people import draw_people, kept_people
 from pipeline.tiny.recipes import RECIPES, Recipe, rate_at, recipe_named
 from pipeline.tiny.training import train
 from pose_extraction import mmlab
@@ -37,7 +38,8 @@ def config_of(codec: str) -> TopdownConfig:
 
 
 def short(name: str, **changes: object) -> Recipe:
-    return replace(RECIPES[name], cycles=(4,), batch=2, warmup=2, **changes)
+    changes = {"cycles": (4,), "batch": 2, "warmup": 2, "revisit": 2, **changes}
+    return replace(RECIPES[name], **changes)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("codec", ["msra", "udp"])
@@ -82,6 +84,27 @@ def test_batches_follow_from_seed_and_step() -> None:
     assert not np.array_equal(first.picture, other.picture)
     inside = first.keypoint[first.weight > 0]
     assert len(inside) > 20 and ((inside >= 0) & (inside <= (95, 127))).all()
+
+
+def test_people_who_are_shown_again_are_those_of_an_earlier_step_cut_anew(tmp_path: Path) -> None:
+    drawn = draw_people(TRAIN, TRAIN.generator(1, 3, 7), 3)
+    kept, again = (kept_people(tmp_path, TRAIN, 1, 3, 3) for _ in range(2))
+    assert len(list(tmp_path.iterdir())) == 1, "drawn once"
+    assert len(drawn) == len(kept) == len(again) >= 3
+    for own, one, other in zip(drawn, kept, again, strict=True):
+        for name in ("keypoint", "visibility", "box"):
+            np.testing.assert_array_equal(getattr(one, name), getattr(own, name))
+        np.testing.assert_array_equal(one.picture, other.picture)
+        assert np.abs(one.picture.astype(int) - own.picture).mean() < 6, "a JPEG of the same picture"
+    first, same, later = (draw_batch_of(kept, TRAIN, 1, step, 4, config_of("udp")) for step in (10, 10, 13))
+    np.testing.assert_array_equal(first.picture, same.picture)
+    assert not np.array_equal(first.keypoint, later.keypoint)
+
+
+def test_steps_after_the_first_cycle_show_people_again() -> None:
+    recipe = short("hrnet-tiny", cycles=(4, 6), revisit=3)
+    assert [recipe.shown_again(step) for step in range(10)] == [None, None, None, None, 1, 2, 0, 1, 2, 0]
+    assert short("hrnet-tiny", revisit=0).shown_again(9) is None
 
 
 def test_boxes_move_with_the_frames_they_are_in() -> None:
@@ -153,9 +176,9 @@ def test_a_training_that_was_left_ends_like_one_that_was_not(tmp_path: Path) -> 
 
 @needs_mmlab
 @pytest.mark.parametrize("name", ["vitpose-tiny", "rtmdet-nano-rendered"])
-def test_networks_learn_what_they_are_shown(name: str) -> None:
+def test_networks_learn_what_they_are_shown(name: str, tmp_path: Path) -> None:
     recipe = short(name)
-    objective = objective_of(recipe, 0)
+    objective = objective_of(recipe, 0, tmp_path)
     network = objective.network.train().requires_grad_(True)
     batch = tuple(torch.from_numpy(array) for array in objective.batch(0, 0))
     optimiser = torch.optim.AdamW(network.parameters(), 1e-3)
@@ -170,9 +193,9 @@ def test_networks_learn_what_they_are_shown(name: str) -> None:
     assert losses[-1] < 0.8 * max(losses)
 
 
-def test_openpifpaf_learns_what_it_is_shown() -> None:
+def test_openpifpaf_learns_what_it_is_shown(tmp_path: Path) -> None:
     pytest.importorskip("openpifpaf")
-    objective = objective_of(short("openpifpaf-tiny"), 0)
+    objective = objective_of(short("openpifpaf-tiny"), 0, tmp_path)
     network = objective.network.train().requires_grad_(True)
     batch = tuple(torch.from_numpy(array) for array in objective.batch(0, 0))
     assert batch[1].shape == (2, 17, 5, 25, 33) and batch[2].shape == (2, 19, 9, 25, 33)
@@ -189,7 +212,7 @@ def test_openpifpaf_learns_what_it_is_shown() -> None:
 
 @pytest.fixture
 def packed(tmp_path: Path) -> Iterator[Path]:
-    network = objective_of(short("hrnet-tiny"), 0).network
+    network = objective_of(short("hrnet-tiny"), 0, tmp_path).network
     pack(network, tmp_path / "hrnet-tiny.pth")
     return tmp_path / "hrnet-tiny.pth"
 
@@ -210,7 +233,7 @@ def test_every_small_network_is_below_four_megabytes_and_as_large_as_the_table_s
     for recipe in RECIPES.values():
         if recipe.kind == "fields":
             pytest.importorskip("openpifpaf")
-        network = objective_of(recipe, 0).network
+        network = objective_of(recipe, 0, tmp_path).network
         assert sum(one.numel() for one in network.parameters()) == lookup(recipe.name).parameters
         pack(network, tmp_path / "weights.pth")
         assert (tmp_path / "weights.pth").stat().st_size < packing.MOST_BYTES, recipe.name
@@ -245,7 +268,7 @@ def test_a_detector_that_finds_everybody_and_one_more_is_measured_so() -> None:
 
 def test_openpifpaf_of_our_own_weights_runs_at_the_size_it_was_trained_at(tmp_path: Path) -> None:
     pytest.importorskip("openpifpaf")
-    pack(objective_of(short("openpifpaf-tiny"), 0).network, tmp_path / "fields.pth")
+    pack(objective_of(short("openpifpaf-tiny"), 0, tmp_path).network, tmp_path / "fields.pth")
     identity = identify("estimator", "openpifpaf-tiny", checkpoint=str(tmp_path / "fields.pth"), request=REQUEST)
     assert load_estimator(identity, REQUEST).long_edge == 321
 
