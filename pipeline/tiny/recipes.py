@@ -58,7 +58,7 @@ RECIPES: Mapping[str, Recipe] = {
             "hrnet-tiny", "topdown", "tiny/hrnet-tiny.yaml", cycles=(9000, 6000), batch=16, rate=1.5e-3, revisit=3000
         ),
         Recipe(
-            "vitpose-tiny", "topdown", "tiny/vitpose-tiny.yaml", cycles=(6000, 12000), batch=16, rate=7e-4, revisit=3000
+            "vitpose-tiny", "topdown", "tiny/vitpose-tiny.yaml", cycles=(6000, 6000), batch=16, rate=7e-4, revisit=3000
         ),
         Recipe(
             "rtmdet-nano-rendered",
