@@ -12,11 +12,12 @@ from pipeline.settings import changed, parse, read_config, split_words
 from pipeline.train_command import NEWEST
 from pose_extraction.errors import UsageError
 from recognition import runs
+from recognition.initialising import initialise
 from recognition.preparation import Prepared, prepare
 from recognition.resuming import check_same_run, settings_before
 from recognition.schedule import epochs_of
 from recognition.settings import RunSettings
-from recognition.sizing import Cost, Size, choose_epochs, measure_cost, size_of
+from recognition.sizing import Cost, Size, choose_epochs, measure_cost, recognizer_of, size_of
 
 DEFAULT_CONFIG = "custom"
 COMMAND_LINE = "the command line"
@@ -78,17 +79,24 @@ def dry_run(settings: RunSettings, *, resume: Path | None = None, console: Conso
     """
     checkpoint = runs.load(runs.run_file(resume, "last")) if resume is not None else None
     prepared = prepare(settings, begun=settings_before(checkpoint))
+    notes = list(prepared.notes)
     if checkpoint is not None:
         check_same_run(checkpoint, prepared, run=str(resume))
+    else:
+        runs.refuse_begun(Path(prepared.settings.out))
+        if prepared.settings.init is not None:
+            classes = prepared.clips.label_names
+            notes.append(initialise(recognizer_of(prepared), prepared.settings.init, label_names=classes))
+    cost = measure_cost(prepared)
+    prepared = choose_epochs(prepared, cost)
     console = console or Console()
     console.print(
         yaml.safe_dump(prepared.settings.model_dump(mode="json"), sort_keys=False), highlight=False, markup=False
     )
     _print(console, facts_of(prepared, size_of(prepared)))
-    for note in prepared.notes:
+    for note in notes:
         console.print(f"note: {note}", highlight=False, markup=False, soft_wrap=True)
-    cost = measure_cost(prepared)
-    _print(console, costs_of(choose_epochs(prepared, cost), cost))
+    _print(console, costs_of(prepared, cost))
 
 
 def _print(console: Console, facts: Mapping[str, str]) -> None:

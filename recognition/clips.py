@@ -128,9 +128,7 @@ class ClipSet:
         Raises:
             AnnotationError: Its joints lie in a file of their own, and cannot be read from there.
         """
-        stored, stored_score = self._joints[index].read()
-        keypoint = stored.astype(np.float32)
-        score = (seen_of(keypoint) if stored_score is None else stored_score).astype(np.float32)
+        keypoint, score = (values.astype(np.float32) for values in self.stored(index))
         unseen = ~(score > self._score_threshold)
         keypoint[unseen] = np.nan
         score[unseen] = 0
@@ -138,18 +136,28 @@ class ClipSet:
             self.names[index], int(self.labels[index]), keypoint, score, self._sizes[index], self._tracked[index]
         )
 
+    def stored(self, index: int) -> tuple[np.ndarray, np.ndarray]:
+        """A clip's joints (M, T, V, D) and scores (M, T, V) as its file has them, in the file's precision.
+
+        Raises:
+            AnnotationError: Its joints lie in a file of their own, and cannot be read from there.
+        """
+        keypoint, score = self._joints[index].read()
+        return keypoint, seen_of(keypoint).astype(keypoint.dtype) if score is None else score
+
     def nameless(self) -> list[str]:
         """The sentences of `skipped` on what is no clip of its own: without an id, of one seen before, or not there."""
         named = {clip.reason for clip in self.left_out}
         return [sentence for sentence in self.skipped if sentence not in named]
 
     def content_digest(self) -> str:
-        """SHA-256 of names, labels, splits and joints, so that a resumed run can refuse another file.
+        """SHA-256 of all that a run reads of the file, so that a resumed run can refuse another one.
 
         Of joints that lie in files of their own, it covers what the annotation says of them.
         """
         digest = hashlib.sha256(repr((self.names, self.labels.tolist(), self.label_names)).encode())
         digest.update(repr({name: indices.tolist() for name, indices in sorted(self.splits.items())}).encode())
+        digest.update(repr((self.groups, self._sizes, self._tracked)).encode())
         for joints in self._joints:
             for array in joints.digest_parts():
                 digest.update(repr((array.shape, array.dtype.str)).encode())

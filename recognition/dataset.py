@@ -189,7 +189,10 @@ class SkeletonDataset(Dataset[Sample]):
         index = int(self.indices[position])
         clip = self.clips[index]
         rng = np.random.default_rng([self.seed, epoch, index]) if self.train else None
-        keypoint = self._read(clip, rng) if self._legacy is None else self._legacy.read(clip, position, rng)
+        if self._legacy is None:
+            keypoint = self._read(clip, rng)
+        else:
+            keypoint = self._legacy.read(*self.clips.stored(index), clip.size, position, rng)
         # Masks are keyed to the index, so that a clip that comes again is masked in other places, too.
         again = epoch >> REPEAT_BITS
         return Sample(keypoint, clip.label, index + again * len(self.clips), clip.name)

@@ -1,14 +1,14 @@
 """Clips as the published MotionBERT and MaskCLR code reads them, step by step, to compare with.
 
-What it does otherwise than the transforms here: half-precision arithmetic up to H36M, frames drawn once for all epochs,
-missing joints that take part at (-1, -1), persons that are exchanged without their scores, confidences of COCO's joints
-beside H36M's, an all-zero second person that is moved and scaled along with the first.
+What it does otherwise than the transforms here: the file's precision up to H36M (PYSKL's is half), frames drawn once
+for all epochs, missing joints that take part at (-1, -1), persons that are exchanged without their scores, confidences
+of COCO's joints beside H36M's, an all-zero second person that is moved and scaled along with the first.
 """
 
 import numpy as np
 
 from pose_extraction.errors import UsageError
-from recognition.clips import Clip, ClipSet
+from recognition.clips import ClipSet
 from recognition.settings import DataSettings
 from recognition.transforms import FEWEST_JOINTS, ROTATION, SCALE, TRANSLATION
 
@@ -43,11 +43,27 @@ class LegacyReader:
             for length in clips.lengths[indices]
         ]
 
-    def read(self, clip: Clip, position: int, rng: np.random.Generator | None) -> np.ndarray:
-        """float32 (2, T, 17, 3), the clip at `position` of the data set."""
-        keypoint, score = (np.nan_to_num(values, nan=0).astype(np.float16) for values in (clip.keypoint, clip.score))
-        assert clip.size is not None  # 2D, as the constructor has seen to.
-        keypoint = _human_tracking(_make_cam(keypoint, clip.size))[:PERSONS]
+    def read(
+        self,
+        keypoint: np.ndarray,
+        score: np.ndarray,
+        size: tuple[int, int] | None,
+        position: int,
+        rng: np.random.Generator | None,
+    ) -> np.ndarray:
+        """float32 (2, T, 17, 3), one clip.
+
+        Args:
+            keypoint: (M, T, 17, 2) in pixels as its file has it; up to H36M the arithmetic is in this precision.
+            score: (M, T, 17) as its file has it. A joint without confidence takes part where it lies.
+            size: (height, width) of the frame in pixels.
+            position: Its place in the data set.
+            rng: What augmentation is drawn from; None for none.
+        """
+        assert size is not None  # 2D, as the constructor has seen to.
+        # The published code never met a NaN: there, a joint that was not seen is at (0, 0).
+        keypoint, score = np.nan_to_num(keypoint, nan=0), np.nan_to_num(score, nan=0)
+        keypoint = _human_tracking(_make_cam(keypoint, size))[:PERSONS]
         frames = self.frames[position]
         motion = np.concatenate([_coco2h36m(keypoint)[:, frames], score[:PERSONS, frames, :, None]], axis=-1)
         motion = motion.astype(np.float32)
@@ -73,7 +89,7 @@ def frozen_frames(length: int, target: int, drawn: np.random.RandomState | None)
 
 
 def _make_cam(keypoint: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Step 2, in half precision: a missing joint, at pixel (0, 0), becomes (-1, -1)."""
+    """Step 2: a missing joint, at pixel (0, 0), becomes (-1, -1)."""
     return keypoint / np.float16(max(size)) * np.float16(2) - np.float16(1)
 
 
@@ -88,7 +104,7 @@ def _human_tracking(keypoint: np.ndarray) -> np.ndarray:
 
 
 def _coco2h36m(keypoint: np.ndarray) -> np.ndarray:
-    """Step 4, in half precision; joints that were not seen count in middles."""
+    """Step 4; joints that were not seen count in middles."""
     half = np.float16(0.5)
     mapped = np.empty_like(keypoint)
     mapped[..., (1, 2, 3, 4, 5, 6), :] = keypoint[..., (12, 14, 16, 11, 13, 15), :]

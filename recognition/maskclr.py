@@ -61,7 +61,7 @@ class MaskCLR(nn.Module):
         num_classes: K.
         seed: Seed of the masks.
         label_smoothing: Of the cross-entropy, in [0, 1).
-        class_weights: float (K,), weights of the cross-entropy, or None.
+        class_weights: float (K,), what a clip of each class counts in the mean of the cross-entropy; None for 1.
     """
 
     prototypes: torch.Tensor
@@ -215,7 +215,10 @@ class MaskCLR(nn.Module):
         return pooled
 
     def _cross_entropy(self, logits: torch.Tensor, label: torch.Tensor) -> torch.Tensor:
-        return functional.cross_entropy(logits, label, self.class_weights, label_smoothing=self.label_smoothing)
+        # The mean over clips, not over weights: so that parts of a batch add up to the whole.
+        return functional.cross_entropy(
+            logits, label, self.class_weights, reduction="none", label_smoothing=self.label_smoothing
+        ).mean()
 
     @torch.no_grad()
     def _move_prototypes(self, standard: torch.Tensor, sets: Outcomes) -> None:

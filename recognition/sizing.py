@@ -75,7 +75,7 @@ class Cost:
 def size_of(prepared: Prepared) -> Size:
     """Counts a run's network; makes no tensors."""
     with torch.device("meta"):
-        recognizer = _recognizer(prepared)
+        recognizer = recognizer_of(prepared)
     parameters = sum(parameter.numel() for parameter in recognizer.parameters())
     return Size(parameters, 4 * 4 * parameters)
 
@@ -91,7 +91,7 @@ def measure_cost(prepared: Prepared) -> Cost:
     """
     settings, training = prepared.settings, prepared.settings.training
     device = torch.device(training.device.partition(",")[0])
-    objective = MaskCLR(_recognizer(prepared), settings.maskclr, num_classes=prepared.num_classes).to(device)
+    objective = MaskCLR(recognizer_of(prepared), settings.maskclr, num_classes=prepared.num_classes).to(device)
     dataset = SkeletonDataset(prepared.clips, prepared.training, settings.data, train=True, seed=training.seed)
     batches = ClipBatches(
         dataset.lengths,
@@ -173,7 +173,8 @@ def _measure(objective: MaskCLR, batch: Batch, training: TrainingSettings) -> _S
     return _Step(len(batch), seconds[0], seconds[1], kept)
 
 
-def _recognizer(prepared: Prepared) -> Recognizer:
+def recognizer_of(prepared: Prepared) -> Recognizer:
+    """A run's network, with fresh weights."""
     return build_recognizer(
         prepared.settings.model,
         num_joints=prepared.num_joints,

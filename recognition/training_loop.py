@@ -16,9 +16,9 @@ from recognition.initialising import initialise
 from recognition.loop import Loop, TrainingStopped
 from recognition.maskclr import MaskCLR
 from recognition.preparation import Prepared
-from recognition.recognizer import build_recognizer
 from recognition.schedule import epochs_of, learning_rate_factor
 from recognition.settings import RunSettings
+from recognition.sizing import recognizer_of
 from recognition.training_step import LOSSES, TrainingStep
 
 __all__ = ["Training", "TrainingStopped"]
@@ -104,14 +104,8 @@ class Training(Loop):
 
     def _build_objective(self) -> MaskCLR:
         prepared, settings = self.prepared, self.prepared.settings
-        recognizer = build_recognizer(
-            settings.model,
-            num_joints=prepared.num_joints,
-            channels=prepared.channels,
-            num_classes=prepared.num_classes,
-        )
         return MaskCLR(
-            recognizer,
+            recognizer_of(prepared),
             settings.maskclr,
             num_classes=prepared.num_classes,
             seed=self.settings.seed,

@@ -30,7 +30,7 @@ from pose_extraction.errors import SkelpipeError, UsageError
 from pose_extraction.files import atomic_write
 from recognition import runs
 from recognition.preparation import prepare
-from recognition.resuming import check_same_run
+from recognition.resuming import check_same_run, settings_before
 from recognition.settings import RunSettings
 from recognition.training import train
 
@@ -185,7 +185,8 @@ def _is_same(run: Path, settings: RunSettings, teller: Teller) -> bool:
     if not (run / runs.LAST).is_file() or not runs.is_begun(run):
         return False
     try:
-        check_same_run(runs.load(run / runs.LAST), prepare(settings), run=str(run))
+        last = runs.load(run / runs.LAST)
+        check_same_run(last, prepare(settings, begun=settings_before(last)), run=str(run))
     except UsageError as error:
         teller.say(f"replacing an earlier one: {error}")
         return False

@@ -68,8 +68,22 @@ def test_a_dry_run_says_what_it_would_take_and_writes_nothing(skelpipe, tmp_path
     for words in ("dim: 64", "parameters", "held out", "computed", "counted", "measured"):
         assert words in result.stdout, words
     phases = re.findall(r"phase[12]_epochs: (\d+)", result.stdout)
-    assert len(phases) == 2 and phases[0] == phases[1]  # both alike, however fast this machine is
+    # Both alike, however fast this machine is; among the settings and where the time is told.
+    assert len(phases) == 4 and len(set(phases)) == 1
     assert not (tmp_path / "runs").exists()
+
+
+def test_a_dry_run_refuses_what_the_run_would(skelpipe, tmp_path):
+    (tmp_path / "skeletons").mkdir()
+    write_motions(tmp_path / "skeletons" / "mine.pkl", clips=24)
+    trained = skelpipe("train", *TINY)
+    assert trained.exit_code == 0, trained.output
+    begun = skelpipe("train", *TINY, "--dry-run")
+    assert begun.exit_code == 2 and "go on with --resume runs/mine-dstformer" in begun.stderr
+    wider = skelpipe("train", *TINY, "--init", "runs/mine-dstformer", "--out", "runs/other", "dim=24", "--dry-run")
+    assert wider.exit_code == 1 and "leave the model to the run" in wider.stderr
+    same = skelpipe("train", *TINY, "--init", "runs/mine-dstformer", "--out", "runs/other", "--dry-run")
+    assert same.exit_code == 0 and "tensors taken" in same.stdout and not (tmp_path / "runs/other").exists()
 
 
 @pytest.mark.parametrize(

@@ -263,8 +263,16 @@ def test_the_digest_is_of_the_clips_and_not_of_the_file(tmp_path: Path) -> None:
     clips = some()
     first = open_clips(write_clips(tmp_path / "a.pkl", clips), AUTO).content_digest()
     assert open_clips(write_clips(tmp_path / "b.pkl", clips), AUTO).content_digest() == first
-    clips[3]["keypoint"][0, 0, 0, 0] += 1
-    assert open_clips(write_clips(tmp_path / "b.pkl", clips), AUTO).content_digest() != first
+    changes = [
+        lambda clip: clip["keypoint"].__setitem__((0, 0, 0, 0), 3),
+        lambda clip: clip.update(img_shape=(7, 9)),
+        lambda clip: clip.update(group="another"),
+        lambda clip: clip.update(track_id=np.arange(len(clip["keypoint"]))),
+    ]
+    for change in changes:
+        changed = some()
+        change(changed[3])
+        assert open_clips(write_clips(tmp_path / "b.pkl", changed), AUTO).content_digest() != first
 
 
 def test_the_newest_file_is_found(tmp_path: Path) -> None:

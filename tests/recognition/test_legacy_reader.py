@@ -32,10 +32,10 @@ def published_frames(lengths: list[int]) -> list[list[int]]:
 
 
 def published_pose(clip: dict[str, Any]) -> np.ndarray:
-    """Steps 2 to 5 before frames are taken: (2, T, 17, 3), rounded to half precision after each operation."""
-    half = np.float16
+    """Steps 2 to 5 before frames are taken: (2, T, 17, 3), rounded to the file's precision after each operation."""
     height, width = clip["img_shape"]
     stored, score = clip["keypoint"], clip["keypoint_score"]
+    half = stored.dtype.type
     persons, frames = stored.shape[:2]
     camera = np.zeros(stored.shape, half)
     for place in np.ndindex(stored.shape):
@@ -99,7 +99,10 @@ def clips() -> list[dict[str, Any]]:
         annotation("two", rng, frames=40, persons=2),
         annotation("three", rng, frames=24, persons=3),
         annotation("short", rng, frames=5, persons=2, unseen=0.2),
+        annotation("precise", rng, frames=9, dtype=np.float32),
     ]
+    # Joints that have a place and no confidence.
+    made[2]["keypoint_score"][0, 3:8, 5:9] = 0
     made[1]["keypoint"][:, 10:20] = made[1]["keypoint"][::-1, 10:20].copy()
     return made
 

@@ -43,13 +43,16 @@ def test_it_learns_motions_that_anyone_tells_apart(learned):
     assert last["train_top1"] > 0.9
 
 
-def test_parts_of_a_step_count_by_their_clips(motions, tmp_path):
+@pytest.mark.parametrize("weighted", [False, True])
+def test_parts_of_a_step_add_up_to_the_whole(motions, tmp_path, weighted):
     settings = small_settings(motions, tmp_path, "accumulate=2")
     (tmp_path / "metrics.jsonl").touch()
     training = Training(Fabric(accelerator="cpu", devices=1), prepare(settings), None, identity={}, show=False)
     # In evaluation mode a clip's loss does not depend on the others, so that it can be told by hand.
     training.module.eval()
     training.phase1, training.signals = 10, StopSignals()
+    weights = torch.linspace(0.3, 1.7, training.prepared.num_classes) if weighted else None
+    training.objective.class_weights = weights
     first, second = (next(training._load([[(0, place) for place in places]])) for places in ((0, 1, 2, 3, 4), (5, 6)))
     with training._progress() as training.progress:
         assert training._step([first, second], 5) is None
@@ -58,8 +61,9 @@ def test_parts_of_a_step_count_by_their_clips(motions, tmp_path):
     training.optimizer.zero_grad()
     fresh = Training(Fabric(accelerator="cpu", devices=1), prepare(settings), None, identity={}, show=False)
     fresh.module.eval()
-    losses = [fresh.module(part, phase=1, epoch=0, warm_prototypes=False)["total"] for part in (first, second)]
-    ((5 * losses[0] + 2 * losses[1]) / 7).backward()
+    fresh.objective.class_weights = weights
+    whole = next(fresh._load([[(0, place) for place in range(7)]]))
+    fresh.module(whole, phase=1, epoch=0, warm_prototypes=False)["total"].backward()
     fresh.close()
     torch.testing.assert_close(given, fresh.objective.recognizer.head.fc2.weight.grad)
 
