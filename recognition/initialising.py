@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from recognition.pretraining.encoder import Pretrained
     from recognition.pretraining.settings import PretrainSettings
 
-# What a network has to be shown as it was in its pre-training, where a config does not say otherwise.
+# What a network has to be shown as it was before, where a config does not say otherwise.
 _READING = (
     "num_frames", "max_frames", "max_persons", "resample", "placement", "part_range_train", "part_min_frames",
     "part_test", "rotation", "random_move",
@@ -59,7 +59,7 @@ def pretrained_encoder(init: str) -> "Pretrained | None":
 
 
 def fitting_settings(init: str) -> tuple[ModelSettings, str, dict[str, Any]]:
-    """The model and the joint layout that weights ask for, and settings of data that they were pre-trained with.
+    """The model and the joint layout that weights ask for, and settings of data that they were trained with.
 
     Raises:
         WeightsError: They are missing, damaged, or neither a run's nor MotionBERT's.
@@ -73,7 +73,8 @@ def fitting_settings(init: str) -> tuple[ModelSettings, str, dict[str, Any]]:
     if earlier is None:
         # MotionBERT was trained with zeros in the place of joints that were not seen.
         return ModelSettings(backbone="dstformer", unseen="embed", **motionbert_sizes(Path(init))), H36M17.name, {}
-    return earlier.settings.model, earlier.layout, {}
+    data = earlier.settings.data
+    return earlier.settings.model, earlier.layout, {name: getattr(data, name) for name in _READING}
 
 
 def settings_of(begun: RunSettings) -> tuple[ModelSettings, str, dict[str, Any]]:

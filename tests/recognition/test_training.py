@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -159,6 +160,17 @@ def test_the_options_of_the_loop_train_too(motions, tmp_path):
     assert metrics(run, "epoch")[-1]["epoch"] == 3
 
 
+@pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile makes C++ of a network, and there is no g++")
+def test_a_compiled_network_learns_the_same(motions, tmp_path):
+    words = ("phase1_epochs=1", "phase2_epochs=0", "dropout=0")
+    plain = train(small_settings(motions, tmp_path / "plain", *words))
+    compiled = train(small_settings(motions, tmp_path / "compiled", *words, "compile=true"))
+    losses = [[step["total"] for step in metrics(run, "step")] for run in (plain, compiled)]
+    assert losses[0] and losses[1] == pytest.approx(losses[0], rel=1e-4)
+    names = [set(load_plain(run / "last.pt")["model"]) for run in (plain, compiled)]
+    assert names[0] == names[1]
+
+
 def test_early_stopping_ends_a_run_that_gains_nothing(motions, tmp_path):
     words = ("early_stopping=2", "backbone_lr=1e-12", "head_lr=1e-12", "phase1_epochs=1", "phase2_epochs=50")
     run = train(small_settings(motions, tmp_path / "run", *words))
@@ -279,3 +291,13 @@ def test_weights_to_begin_with_decide_a_model_that_is_left_open(learned, motions
     assert (model.dim, model.dropout) == (16, 0.25)
     with pytest.raises(WeightsError, match="leave the model to the run with model=auto"):
         train(small_settings(motions, tmp_path / "other", f"init={learned}", "dim=32"))
+
+
+def test_a_network_is_shown_clips_as_it_was_before(motions, tmp_path):
+    short = ("phase1_epochs=1", "phase2_epochs=0")
+    framed = train(small_settings(motions, tmp_path / "framed", "placement=frame", "max_persons=1", *short))
+    begins = (f"init={framed}", *short)
+    data = prepare(small_settings(motions, tmp_path / "run", *begins)).settings.data
+    assert (data.placement, data.max_persons) == ("frame", 1)
+    data = prepare(small_settings(motions, tmp_path / "run", *begins, "placement=box")).settings.data
+    assert (data.placement, data.max_persons) == ("box", 1)
