@@ -8,7 +8,7 @@ import copy
 import io
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -125,13 +125,16 @@ def softmax(logits: np.ndarray) -> np.ndarray:
 
 
 def place(device: str, backend: str, precision: str) -> Placement:
-    """Where a recognizer runs; "auto" is OpenVINO on a CPU, where it is installed, and torch on a GPU.
+    """Where a recognizer runs; "auto" is torch, but OpenVINO for fp32 on a CPU, where it is installed.
+
+    On a CPU each is the faster one there (docs/recognition.md, "Speed").
 
     Raises:
         BackendError: It cannot be so on this machine.
     """
     # A recognizer is exported when it is needed, so that ONNX Runtime can be had, which runs nothing else.
-    return resolve_placement(device, backend, precision, onnx=backend == "onnxruntime")
+    found = resolve_placement(device, backend, precision, onnx=backend == "onnxruntime")
+    return replace(found, backend="torch") if backend == "auto" and found.precision == "bf16" else found
 
 
 def network_for(recognizer: Recognizer, placement: Placement) -> Network:

@@ -78,6 +78,13 @@ def one_by_one(recognizer: Recognizer, dataset: SkeletonDataset) -> tuple[np.nda
     return np.stack(features), np.stack(probabilities)
 
 
+@pytest.mark.parametrize(("precision", "backend"), [("fp32", "openvino"), ("bf16", "torch")])
+def test_of_itself_a_processor_takes_the_engine_that_is_faster_there(precision: str, backend: str) -> None:
+    pytest.importorskip("openvino")
+    assert place("cpu", "auto", precision) == Placement("cpu", backend, precision)
+    assert place("cpu", "openvino", precision).backend == "openvino"
+
+
 @pytest.mark.parametrize("backend", ["torch", "openvino", "onnxruntime"])
 @pytest.mark.parametrize("backbone", ["dstformer", "transformer", "sttformer", "segments"])
 def test_every_engine_gives_what_each_clip_gives_alone(clips: ClipSet, backbone: str, backend: str) -> None:
