@@ -134,12 +134,18 @@ def _network(run: Path, wanted: Wanted, console: Console) -> Trained | Detector:
     """A run's recognizer; of a pre-trained encoder, the detector that was made of it.
 
     Raises:
-        UsageError: It is a detector, and asked for what is no window.
+        UsageError: It is a detector, and asked for what is no window; or it has no attention to explain by.
         WeightsError: There is none, or it is damaged.
     """
     found = detector_file(run)
     if found is None:
-        return load_run(run)
+        trained = load_run(run)
+        if wanted.scope.explain and not trained.recognizer.backbone.knows_attention:
+            raise UsageError(
+                f"--explain: {trained.path} is of {trained.settings.model.backbone}, which has no attention to tell; "
+                "leave it out, or ask a run of dstformer, transformer or sttformer"
+            )
+        return trained
     detector = load_detector(found)
     if wanted.windows is None:
         raise UsageError(f"{found}: tells what is done when; say with --windows how many seconds it is to see at once")

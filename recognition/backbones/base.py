@@ -22,6 +22,8 @@ class Backbone(nn.Module, ABC):
 
     # Whether a recognizer has one linear layer to the classes, and not the paper's head.
     plain_head = False
+    # Whether it can tell A; without, it is neither masked by attention nor asked how much joints counted.
+    knows_attention = True
 
     def __init__(
         self, *, num_joints: int, max_frames: int, dim: int, dim_representation: int, motion_channels: int = 0
@@ -62,7 +64,7 @@ class Backbone(nn.Module, ABC):
             mean over heads and sum over queries (eq. 2). In padded frames both are zero.
 
         Raises:
-            ValueError: T is longer than `max_frames`, or V is not `num_joints`.
+            ValueError: T is longer than `max_frames`, V is not `num_joints`, or A is wanted of a network without.
         """
 
     def forward(

@@ -21,6 +21,8 @@ SMALL = {
     "msg3d": {"dim": 24},
     "poseconv3d": {"dim": 8},
 }
+# Fewer leave two frames to the last stage, where torch's gradients in bf16 on a processor are not numbers.
+FEWEST_FRAMES = {"poseconv3d": 5}
 # A baseline has its width, `dim`, and graphs their `depth`.
 NOT_THEIRS = ("heads", "dim_representation")
 
@@ -72,3 +74,8 @@ def check_baseline(settings: RunSettings, *, layout: str, dimensions: int) -> No
         )
     if data.num_frames == "own":
         raise UsageError(f"model.backbone={name} takes clips of one length: set data.num_frames, such as 100")
+    if data.num_frames < FEWEST_FRAMES.get(name, 1):
+        raise UsageError(
+            f"data.num_frames={data.num_frames}: model.backbone={name} halves them, and needs {FEWEST_FRAMES[name]} or "
+            "more; its config has 48"
+        )

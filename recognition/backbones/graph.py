@@ -152,6 +152,7 @@ class GraphBackbone(Backbone):
     """
 
     plain_head = True
+    knows_attention = False
 
     def __init__(
         self, *, channels: int, blocks: Iterable[nn.Module], dim_representation: int, max_frames: int = 300

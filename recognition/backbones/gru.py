@@ -74,6 +74,7 @@ class RecurrentBackbone(Backbone):
     """
 
     plain_head = True
+    knows_attention = False
 
     def __init__(
         self, *, num_joints: int, channels: int, max_frames: int, persons: int, hidden: int, layers: int

@@ -77,6 +77,7 @@ class PoseConv3D(Backbone):
     """
 
     plain_head = True
+    knows_attention = False
 
     def __init__(self, *, num_joints: int, width: int = WIDTH, max_frames: int = 48) -> None:
         widths = [width * 2**stage for stage in range(len(BLOCKS))]

@@ -19,9 +19,11 @@ from pipeline.evaluate import Engine
 from pipeline.predict import predict, scope_of
 from pipeline.predict_skeletons import Part
 from pipeline.predict_video import Wanted
+from pipeline.train import train_settings
 from pose_extraction.errors import UsageError
 from pose_extraction.skeleton import COCO17
 from recognition.runs import load_run
+from recognition.training import train
 
 ENGINE = Engine(device="cpu", backend="torch", precision="fp32")
 
@@ -189,6 +191,17 @@ def test_explanations_are_numbers_and_a_figure(run: Path, tmp_path: Path) -> Non
         assert set(answer.attention) == set(COCO17.joints)
         assert np.mean(list(answer.attention.values())) == pytest.approx(1, abs=1e-3)
     assert (tmp_path / "figures" / "both.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_network_without_attention_is_not_asked_for_it(
+    trained: tuple[Path, Path], skeletons: Path, tmp_path: Path
+) -> None:
+    given = ["baselines/stgcnpp", "dim=8", "depth=1", "num_frames=8", "phase1_epochs=1", "warmup_epochs=0"]
+    options = {"data.file": str(trained[1]), "out": str(tmp_path / "graph"), "training.device": "cpu"}
+    graph = train(train_settings(given, options))
+    assert len(predicted(skeletons, graph, "late")) == 3
+    with pytest.raises(UsageError, match=r"--explain: .*graph/best\.pt is of stgcnpp, which has no attention to tell"):
+        predicted(skeletons, graph, "late", explain=True)
 
 
 def test_the_command_prints_json_lines_or_a_table_or_writes(run: Path, skeletons: Path, tmp_path: Path) -> None:

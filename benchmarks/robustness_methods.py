@@ -1,0 +1,147 @@
+"""MaskCLR against all that it is held against, trained on the same clips and measured under the same damage.
+
+    python benchmarks/robustness_methods.py penn_action.pkl --out runs/penn [--methods NAME...] [--seeds 3]
+        [--train-only] [--limit 200] [--repeats 1] [--steps 5] [KEY=VALUE...]
+
+Methods: MaskCLR, MotionBERT (the same network with cross-entropy alone) and MotionBERT-R (with random masking of 15 %),
+which share phase one, a run a seed; ST-GCN++, AAGCN, CTR-GCN, MS-G3D and PoseConv3D from their configs. All are small:
+`SETS` below has what was chosen for the two files that it knows, for a processor; other files take those of the first.
+KEY=VALUE changes all of them. Settings were chosen on held-out parts of the training clips.
+
+The folder holds the runs and `robustness/`, as `skelpipe robustness` writes it. Interrupted or killed, the same command
+goes on where it stopped.
+"""
+
+import argparse
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from pipeline.evaluate import Engine
+from pipeline.robustness import robustness
+from pipeline.robustness_report import print_table
+from pipeline.settings import read_words
+from pipeline.sweep_jobs import Job, is_done, phase_one_of, train_all
+from pipeline.train import train_settings
+from pose_extraction.errors import SkelpipeError
+from recognition.robustness_conditions import BenchSettings
+from recognition.runs import run_file
+
+SAME_NETWORK: dict[str, dict[str, Any]] = {
+    "MaskCLR": {},
+    "MotionBERT": {"training.objective": "cross_entropy"},
+    "MotionBERT-R": {"maskclr.mask": "random", "maskclr.ratio": 0.15, "alpha": 0, "beta": 0},
+}
+BASELINES = {
+    "ST-GCN++": "stgcnpp",
+    "AAGCN": "aagcn",
+    "CTR-GCN": "ctrgcn",
+    "MS-G3D": "msg3d",
+    "PoseConv3D": "poseconv3d",
+}
+METHODS = (*SAME_NETWORK, *BASELINES)
+
+
+def of_length(frames: int) -> dict[str, Any]:
+    return {"data.num_frames": frames, "data.max_frames": frames, "model.max_frames": frames}
+
+
+# By the file's stem: for all methods, for the transformer, for graphs, and for PoseConv3D.
+SETS: dict[str, tuple[dict[str, Any], ...]] = {
+    "penn_action": (
+        {"data.skip_bad": True},
+        {"phase1_epochs": 12, "phase2_epochs": 12},
+        {**of_length(12), "phase1_epochs": 8},
+        {**of_length(6), "phase1_epochs": 4},
+    ),
+    "motions5": (
+        {"data.group_pattern": r"_s(\d+)_", "label_smoothing": 0.1, "weight_decay": 0.05},
+        {**of_length(64), "depth": 1, "phase1_epochs": 10, "phase2_epochs": 10},
+        {**of_length(12), "phase1_epochs": 6},
+        {**of_length(6), "phase1_epochs": 3},
+    ),
+}
+# What all baselines have in common beside their configs, whose recipes are for ten times as many clips. MS-G3D's small
+# width would cost twice as much as the others.
+SHORT = {"model": "small", "batch_size": 32, "backbone_lr": 4e-3, "head_lr": 4e-3, "warmup_epochs": 1, "flip": "auto"}
+OWN: dict[str, dict[str, Any]] = {"msg3d": {"dim": 12}, "poseconv3d": {"batch_size": 16}}
+
+
+def job_of(method: str, seed: int, file: Path, out: Path, changes: Mapping[str, Any]) -> Job:
+    """One method's run with one seed."""
+    common, transformer, graph, volume = SETS.get(file.stem, next(iter(SETS.values())))
+    folder = out / f"{method}-seed{seed}"
+    last = {**changes, "data.file": str(file), "training.seed": seed, "out": str(folder), "precision": "bf16"}
+    if method in SAME_NETWORK:
+        settings = train_settings(["small"], {**common, **transformer, **SAME_NETWORK[method], **last})
+        return Job(f"{method}, seed {seed}", settings, phase_one_of(settings, out))
+    name = BASELINES[method]
+    own = volume if name == "poseconv3d" else graph
+    settings = train_settings([f"baselines/{name}"], {**SHORT, **common, **own, **OWN.get(name, {}), **last})
+    return Job(f"{method}, seed {seed}", settings)
+
+
+def train(jobs: Sequence[Job], console: Console) -> None:
+    """Trains what is not trained.
+
+    Raises:
+        SkelpipeError: A run failed.
+    """
+    failed: list[str] = []
+
+    def told(job: Job, reason: str | None) -> None:
+        console.print(f"{job.name}: {reason or 'trained'}", highlight=False, markup=False)
+        if reason is not None:
+            failed.append(f"{job.name}: {reason}")
+
+    train_all([job for job in jobs if not is_done(job.settings)], at_once=1, devices=["auto"], done=told)
+    if failed:
+        raise SkelpipeError("; ".join(failed))
+
+
+def main() -> None:
+    """Reads the command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("file", type=Path)
+    parser.add_argument("settings", nargs="*", metavar="KEY=VALUE")
+    parser.add_argument("--out", type=Path, required=True, help="folder of runs and results")
+    parser.add_argument("--methods", nargs="*", default=list(METHODS), choices=METHODS)
+    parser.add_argument("--seeds", type=int, nargs="*", default=[0, 1, 2])
+    parser.add_argument("--split", default="test")
+    parser.add_argument("--limit", type=int, help="clips at most, evenly over the split (default: all)")
+    parser.add_argument("--repeats", type=int, default=3, help="draws of each damage (default: %(default)s)")
+    parser.add_argument("--steps", type=int, default=20, help="of targeted masking (default: %(default)s)")
+    parser.add_argument("--train-only", action="store_true", help="measure nothing")
+    arguments = parser.parse_intermixed_args()
+    console = Console()
+    try:
+        changes = read_words(arguments.settings)
+        jobs = {
+            method: [job_of(method, seed, arguments.file, arguments.out, changes) for seed in arguments.seeds]
+            for method in arguments.methods
+        }
+        train([job for own in jobs.values() for job in own], console)
+        if arguments.train_only:
+            return
+        results = robustness(
+            # The last epoch's weights: the best of few held-out clips would be a draw.
+            [f"{method}={run_file(job.folder, 'last')}" for method, own in jobs.items() for job in own],
+            [arguments.file],
+            arguments.split,
+            settings=BenchSettings(repeats=arguments.repeats, steps=arguments.steps, limit=arguments.limit),
+            engine=Engine(),
+            out=arguments.out / "robustness",
+            skip_bad=bool(SETS.get(arguments.file.stem, ({},))[0].get("data.skip_bad")),
+            console=console,
+        )
+        assert results is not None
+        print_table(results, console)
+    except SkelpipeError as error:
+        sys.exit(f"{parser.prog}: {error}")
+
+
+if __name__ == "__main__":
+    main()
