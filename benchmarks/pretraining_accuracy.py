@@ -1,7 +1,8 @@
 """What pre-training without labels is worth on a skeleton file: each method, what its paper ablates, fresh weights.
 
     python benchmarks/pretraining_accuracy.py FILE.pkl [key=value]... --out FOLDER [--seeds 0 1 2] [--variants NAME...]
-        [--method-settings pcm3 key=value,key=value]... [--set key=value]... [--split test] [--train-split train]
+        [--protocols NAME...] [--method-settings METHOD key=value...]... [--set METHOD key=value...]...
+        [--split test] [--train-split train]
     python benchmarks/pretraining_accuracy.py --out FOLDER --tables
 
 Every variant is pre-trained on the training split without its labels, and measured by `skelpipe evaluate --protocol`:
@@ -46,17 +47,15 @@ SMALL: dict[str, tuple[str, ...]] = {
     "mamp": (
         "data.num_frames=32",
         "data.part_min_frames=16",
-        "data.part_range_train=[0.15,0.3]",
-        "data.part_test=0.5",
         "data.max_persons=1",
         "model.dim=64",
         "model.depth=3",
         "mamp.decoder_depth=1",
         "mamp.ratio=0.75",
-        "training.epochs=40",
+        "training.epochs=30",
         "training.warmup_epochs=2",
-        "training.batch_size=64",
-        "training.lr=0.002",
+        "training.batch_size=16",
+        "training.lr=0.001",
         "training.precision=fp32",
     ),
     "pcm3": (
@@ -80,15 +79,16 @@ SMALL: dict[str, tuple[str, ...]] = {
 # What follows is the same with fresh weights: a rate for all layers, and enough steps for a hundred clips.
 RECIPES: dict[str, tuple[str, ...]] = {
     "mamp": (
-        "parts=[0.3,0.6]",
+        "linear.views=3",
         "finetune.hidden=128",
-        "finetune.epochs=40",
+        "finetune.epochs=60",
         "finetune.batch_size=16",
         "finetune.lr=0.002",
         "finetune.layer_decay=1",
         "finetune.drop_path=0",
     ),
     "pcm3": (
+        "linear.views=3",
         "linear.batch_size=256",
         "linear.schedule=cosine",
         "linear.lr_steps=[]",
@@ -101,7 +101,7 @@ RECIPES: dict[str, tuple[str, ...]] = {
         "finetune.lr_steps=[]",
     ),
 }
-PROTOCOLS = ("linear", "semi:1%", "semi:10%")
+PROTOCOLS = ("linear", "knn", "semi:1%", "semi:10%")
 # One result: variant, whether the weights were fresh, seed, protocol.
 Row = tuple[str, bool, int, str]
 
@@ -167,8 +167,13 @@ def main() -> None:
     parser.add_argument("--train-split", default="train")
     parser.add_argument("--seeds", type=int, nargs="*", default=[0, 1, 2])
     parser.add_argument("--variants", nargs="*", choices=list(VARIANTS), default=list(VARIANTS))
-    parser.add_argument("--method-settings", nargs=2, action="append", default=[], metavar=("METHOD", "KEY=VALUE,..."))
-    parser.add_argument("--set", nargs=2, action="append", default=[], metavar=("METHOD", "KEY=VALUE,..."))
+    parser.add_argument("--protocols", nargs="*", choices=PROTOCOLS, default=PROTOCOLS)
+    parser.add_argument(
+        "--method-settings", nargs="+", action="append", default=[], metavar="WORD", help="METHOD key=value..."
+    )
+    parser.add_argument(
+        "--set", nargs="+", action="append", default=[], metavar="WORD", help="METHOD key=value..., of the protocols"
+    )
     parser.add_argument("--tables", action="store_true", help="only print the table of what is done")
     arguments = parser.parse_intermixed_args()
     results = arguments.out / "results.jsonl"
@@ -188,13 +193,13 @@ def run_variant(name: str, seed: int, arguments: argparse.Namespace, results: Pa
     Fresh weights are measured beside the method as published, since they are the same for all of its variants.
     """
     method, config = VARIANTS[name]
-    wanted = [(name, scratch, seed, protocol) for scratch in (False, True) for protocol in PROTOCOLS]
+    wanted = [(name, scratch, seed, protocol) for scratch in (False, True) for protocol in arguments.protocols]
     done = read_rows(results)
     left = [row for row in wanted if row not in done and (config is None or not row[1])]
     if not left:
         return
-    extra = [word for of, words in arguments.method_settings if of == method for word in words.split(",")]
-    recipe = [word for of, words in arguments.set if of == method for word in words.split(",")]
+    extra = [word for of, *words in arguments.method_settings if of == method for word in words]
+    recipe = [word for of, *words in arguments.set if of == method for word in words]
     folder = arguments.out / f"{name.replace(', ', '-').replace(' ', '_')}-seed{seed}"
     started = perf_counter()
     pretrained_run(
