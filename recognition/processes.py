@@ -1,10 +1,13 @@
 """Where a training runs: a processor, a GPU, or a process for each of many."""
 
+import gc
+import traceback
 from collections.abc import Callable
 from contextlib import nullcontext
 from functools import partial
 from typing import Any, Literal, Protocol
 
+import torch
 from lightning_fabric import Fabric
 from lightning_fabric.plugins.environments import SLURMEnvironment, TorchElasticEnvironment
 from lightning_fabric.strategies import DDPStrategy, Strategy
@@ -75,9 +78,32 @@ def launch(
     """
     fabric = build_fabric(training)
     spawns = fabric.world_size > 1 and not launched_from_outside()
-    own = partial(process, prepared=None if spawns else prepared, **arguments)
+    own = partial(_to_its_end, process=process, prepared=None if spawns else prepared, **arguments)
     # Around processes, which ask the question themselves, a signal has only to be passed on.
     with StopSignals() if spawns else nullcontext():
         failure = fabric.launch(own)
     if failure is not None:
         raise failure
+
+
+def _to_its_end(
+    fabric: Fabric, *, process: Callable[..., SkelpipeError | None], **arguments: Any
+) -> SkelpipeError | None:
+    """Runs one process, and takes its group down: one that ends with the group's threads running is aborted at times.
+
+    A wrapped network keeps the group, too, and must be gone before. Were it the last to let go of it, it would wait for
+    the group's threads while holding the interpreter, for which these wait to let go of their tensors; the group's own
+    object gives the interpreter up while it waits.
+    """
+    try:
+        failure = process(fabric, **arguments)
+        # The first one holds what the others meet at.
+        fabric.barrier()
+        return failure
+    except BaseException as error:
+        traceback.clear_frames(error.__traceback__)
+        raise
+    finally:
+        gc.collect()
+        if torch.distributed.is_initialized():
+            torch.distributed.destroy_process_group()

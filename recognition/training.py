@@ -8,7 +8,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import torch
 from lightning_fabric import Fabric
 
 from pose_extraction.errors import SkelpipeError
@@ -119,13 +118,6 @@ def _train(
             f"{folder}: memory ran out with batches of {settings.training.batch_size} clips; begin again with "
             f"training.accumulate={parts}, which makes a step of {parts} parts, or with a smaller --batch-size"
         ):
-            failure = training.run(stop_after)
-        # Threads of the group still let go of their last tensors, for which they need the interpreter; a process that
-        # took the group down meanwhile would wait for them for ever.
-        fabric.barrier()
-        return failure
+            return training.run(stop_after)
     finally:
         training.close()
-        if torch.distributed.is_initialized():
-            # A spawned process that ends with its group's threads still running is aborted now and then.
-            torch.distributed.destroy_process_group()

@@ -161,6 +161,7 @@ def test_the_options_of_the_loop_train_too(motions, tmp_path):
 
 
 @pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile makes C++ of a network, and there is no g++")
+@pytest.mark.timeout(600)
 def test_a_compiled_network_learns_the_same(motions, tmp_path):
     words = ("phase1_epochs=1", "phase2_epochs=0", "dropout=0")
     plain = train(small_settings(motions, tmp_path / "plain", *words))
