@@ -60,14 +60,14 @@ SETS: dict[str, tuple[dict[str, Any], ...]] = {
     "motions5": (
         {"data.group_pattern": r"_s(\d+)_", "label_smoothing": 0.1, "weight_decay": 0.05},
         {**of_length(64), "depth": 1, "phase1_epochs": 10, "phase2_epochs": 10},
-        {**of_length(12), "phase1_epochs": 6},
-        {**of_length(6), "phase1_epochs": 3},
+        {**of_length(12), "phase1_epochs": 4},
+        {**of_length(6), "phase1_epochs": 2},
     ),
 }
 # What all baselines have in common beside their configs, whose recipes are for ten times as many clips. MS-G3D's small
 # width would cost twice as much as the others.
-SHORT = {"model": "small", "batch_size": 32, "backbone_lr": 4e-3, "head_lr": 4e-3, "warmup_epochs": 1, "flip": "auto"}
-OWN: dict[str, dict[str, Any]] = {"msg3d": {"dim": 12}, "poseconv3d": {"batch_size": 16}}
+SHORT = {"model": "small", "batch_size": 16, "backbone_lr": 4e-3, "head_lr": 4e-3, "warmup_epochs": 1, "flip": "auto"}
+OWN: dict[str, dict[str, Any]] = {"msg3d": {"dim": 12}}
 
 
 def job_of(method: str, seed: int, file: Path, out: Path, changes: Mapping[str, Any]) -> Job:

@@ -132,10 +132,10 @@ def robustness(
     todo = {
         subject: [task for task in bench.tasks() if not bench.cache.has(subject, task)] for subject in bench.subjects
     }
-    seconds = _plan(bench, todo, console)
+    _plan(bench, todo, console)
     if dry_run:
         return None
-    _work(bench, todo, seconds, console)
+    _work(bench, todo, console)
     from pipeline.robustness_report import write_report
     from pipeline.robustness_results import gather
 
@@ -213,9 +213,11 @@ def _worker(bench: Bench, subject: Subject) -> Worker:
     return Worker(trained, translation_of(trained, bench.label_names), bench.cache, skip_bad=bench.skip_bad)
 
 
-def _plan(bench: Bench, todo: dict[Subject, list[Task]], console: Console) -> dict[Subject, float]:
-    """Tells what is to be done and how long that takes; gives the seconds of each run."""
+def _plan(bench: Bench, todo: dict[Subject, list[Task]], console: Console) -> None:
+    """Tells what is to be done and how long that takes."""
     seconds: dict[Subject, float] = {}
+    # Runs with the same network and input take the same time, which is measured once.
+    measured: dict[str, float] = {}
     table = Table(
         "run", "results to have", "kept from before", "clips", "passes left", "time, about", title_justify="left"
     )
@@ -223,12 +225,14 @@ def _plan(bench: Bench, todo: dict[Subject, list[Task]], console: Console) -> di
         seconds[subject], passes = 0.0, 0
         if tasks:
             worker = _worker(bench, subject)
-            a_clip = worker.seconds_a_clip(bench.sources[0])
+            kind = f"{worker.trained.settings.model} {worker.trained.settings.data}"
+            if kind not in measured:
+                measured[kind] = worker.seconds_a_clip(bench.sources[0])
             for task in tasks:
                 own = worker.passes(task)
                 passes += own
                 clips = 1 if task.kind == "attention" else len(bench.sources[task.source].names)
-                seconds[subject] += own * clips * a_clip
+                seconds[subject] += own * clips * measured[kind]
         total = len(bench.tasks())
         table.add_row(
             Text(subject.name),
@@ -240,10 +244,9 @@ def _plan(bench: Bench, todo: dict[Subject, list[Task]], console: Console) -> di
         )
     console.print(table)
     console.print(Text(f"in all about {_clock(sum(seconds.values()))}; the same command goes on where it was stopped"))
-    return seconds
 
 
-def _work(bench: Bench, todo: dict[Subject, list[Task]], seconds: dict[Subject, float], console: Console) -> None:
+def _work(bench: Bench, todo: dict[Subject, list[Task]], console: Console) -> None:
     columns = (TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
         for subject, tasks in todo.items():

@@ -9,6 +9,7 @@ import io
 import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
 from time import perf_counter
 from typing import Any, Literal
@@ -28,7 +29,7 @@ from recognition.inference import CPU_BATCH, GPU_BATCH, Network, network_for, pl
 from recognition.perturbations import ErrorStatistics
 from recognition.robustness_conditions import CLEAN, BenchSettings, Condition, perturbation_of
 from recognition.robustness_statistics import UNANSWERED
-from recognition.robustness_targeted import layer_attention, orders_of, targeted_curves
+from recognition.robustness_targeted import layer_attention, orders_of, passes_of, targeted_curves
 from recognition.runs import Trained
 
 FORMAT = 1
@@ -131,13 +132,18 @@ class Worker:
         self.skip_bad = skip_bad
         engine = cache.engine
         self.placement = place(engine.device, engine.backend, engine.precision)
-        self.network: Network = network_for(trained.recognizer, self.placement)
         self.batch_size = engine.batch_size or (CPU_BATCH if self.placement.device == "cpu" else GPU_BATCH)
+
+    @cached_property
+    def network(self) -> Network:
+        """The run's network, made when it is needed: the plan of runs that are alike needs one of them."""
+        return network_for(self.trained.recognizer, self.placement)
 
     def passes(self, task: Task) -> int:
         """How often a task sends the clips through the network."""
         if task.kind == "targeted":
-            return 2 * self.cache.settings.steps * len(orders_of(self.trained.recognizer.backbone))
+            orders = len(orders_of(self.trained.recognizer.backbone))
+            return passes_of(orders, self.cache.settings.steps)
         return 1
 
     def do(self, task: Task, progress: Callable[[int], None]) -> dict[str, np.ndarray]:

@@ -139,8 +139,11 @@ def skeletons_figure(
 def gains_figure(gains: Mapping[str, Mapping[str, float]], first: str, title: str) -> Figure:
     """What the first method gains on each class over each other, a panel each, the largest gain on top."""
     most = max(len(classes) for classes in gains.values())
-    figure = Figure(figsize=(5.2 * len(gains), 1.6 + 0.2 * max(most, 6)), layout="constrained")
-    for axes, (other, classes) in zip(figure.subplots(1, len(gains), squeeze=False)[0], gains.items(), strict=True):
+    columns = min(3, len(gains))
+    rows = -(-len(gains) // columns)
+    figure = Figure(figsize=(5.2 * columns, 0.6 + rows * (1 + 0.2 * max(most, 6))), layout="constrained")
+    grid = figure.subplots(rows, columns, squeeze=False).ravel()
+    for axes, (other, classes) in zip(grid, gains.items(), strict=False):
         names = sorted(classes, key=lambda name: -classes[name])
         values = [classes[name] for name in names]
         places = np.arange(len(names))
@@ -153,6 +156,8 @@ def gains_figure(gains: Mapping[str, Mapping[str, float]], first: str, title: st
         axes.grid(axis="x", color="#DDDDDD", linewidth=0.6)
         axes.set_axisbelow(True)
         axes.spines[["top", "right"]].set_visible(False)
+    for axes in grid[len(gains) :]:
+        axes.set_visible(False)
     figure.suptitle(title, fontsize=11)
     return figure
 
@@ -192,9 +197,11 @@ def features_figure(
     features: Mapping[str, np.ndarray], labels: np.ndarray, label_names: Sequence[str], title: str, *, seed: int = 0
 ) -> Figure:
     """t-SNE of the hidden features of several runs, side by side, in the same colours."""
-    figure = Figure(figsize=(4.6 * len(features) + 2, 5.2), layout="constrained")
-    grid = figure.subplots(1, len(features), squeeze=False)[0]
-    for axes, (name, values) in zip(grid, features.items(), strict=True):
+    columns = min(4, len(features))
+    rows = -(-len(features) // columns)
+    figure = Figure(figsize=(4.6 * columns + 2, 0.6 + 4.6 * rows), layout="constrained")
+    grid = figure.subplots(rows, columns, squeeze=False).ravel()
+    for axes, (name, values) in zip(grid, features.items(), strict=False):
         places = embed(values, seed=seed)
         for number, label in enumerate(np.unique(labels)):
             dots = places[labels == label]
@@ -211,6 +218,8 @@ def features_figure(
         axes.set_xticks([])
         axes.set_yticks([])
         axes.set_title(name, fontsize=10)
+    for axes in grid[len(features) :]:
+        axes.set_visible(False)
     handles, names = grid[0].get_legend_handles_labels()
     if len(names) <= 40:
         figure.legend(handles, names, loc="outside right center", fontsize=8, frameon=False, markerscale=1.5)

@@ -56,6 +56,11 @@ def orders_of(backbone: Backbone) -> list[str]:
     return [*(f"layer {place}" for place in places), RANDOM]
 
 
+def passes_of(orders: int, steps: int) -> int:
+    """How often `targeted_curves` asks about each clip: all orders begin and end with nothing and everything gone."""
+    return 2 + 2 * (steps - 1) * orders
+
+
 def layer_attention(recognizer: Recognizer, batch: Batch, layers: Sequence[int]) -> list[torch.Tensor]:
     """Attention that each joint of each frame receives in some layers, numbered from 1, of P persons: (P, T, V) each.
 
@@ -100,10 +105,13 @@ def targeted_curves(
     results: dict[str, list[tuple[np.ndarray, np.ndarray]]] = {order: [] for order in orders}
     for batch in batches:
         found = iter(layer_attention(recognizer, batch.to(device), layers) if layers else [])
+        right = _answers(network, batch, progress)
+        cells = torch.ones(batch.keypoint.shape[:-1], dtype=torch.bool)
+        ends = right(~cells), right(cells)
         for order in orders:
             value = _chance(batch, seed) if order == RANDOM else next(found).cpu()
             rank = ranks(value, batch.frame_mask[batch.person_mask.nonzero()[:, 0]])
-            results[order].append(_curves(network, batch, rank, steps, progress))
+            results[order].append(_curves(right, ends, batch, rank, steps))
     return {
         order: TargetedCurves(
             np.concatenate([deleted for deleted, _ in parts], axis=1),
@@ -122,11 +130,8 @@ def ranks(value: torch.Tensor, frame_mask: torch.Tensor) -> torch.Tensor:
     return share.view(value.shape).masked_fill(~valid, 1)
 
 
-def _curves(
-    network: Network, batch: Batch, rank: torch.Tensor, steps: int, progress: Callable[[int], None]
-) -> tuple[np.ndarray, np.ndarray]:
-    placed = torch.ones(batch.keypoint.shape[:-1], dtype=torch.float64)
-    placed[batch.person_mask] = rank
+def _answers(network: Network, batch: Batch, progress: Callable[[int], None]) -> Callable[[torch.Tensor], np.ndarray]:
+    """Whether each clip is answered rightly, bool (N,), as a function of the cells that are gone, bool (N, M, T, V)."""
     labels = batch.label.numpy()
 
     def right(gone: torch.Tensor) -> np.ndarray:
@@ -135,7 +140,20 @@ def _curves(
         answer: np.ndarray = network(left)[1].argmax(axis=1) == labels
         return answer
 
-    nothing, all_gone = right(placed < 0), right(placed >= 0)
+    return right
+
+
+def _curves(
+    right: Callable[[torch.Tensor], np.ndarray],
+    ends: tuple[np.ndarray, np.ndarray],
+    batch: Batch,
+    rank: torch.Tensor,
+    steps: int,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Deletion and insertion, with the answers of the ends: nothing gone, and all gone."""
+    placed = torch.ones(batch.keypoint.shape[:-1], dtype=torch.float64)
+    placed[batch.person_mask] = rank
+    nothing, all_gone = ends
     between = [step / steps - 1e-9 for step in range(1, steps)]
     deleted = [nothing, *(right(placed < share) for share in between), all_gone]
     inserted = [all_gone, *(right(placed >= share) for share in between), nothing]

@@ -10,7 +10,7 @@ from tiny_recognizer import NUM_CLASSES, made_batch, tiny_recognizer
 
 from recognition.batches import Batch
 from recognition.recognizer import Recognizer
-from recognition.robustness_targeted import RANDOM, layer_attention, orders_of, ranks, targeted_curves
+from recognition.robustness_targeted import RANDOM, layer_attention, orders_of, passes_of, ranks, targeted_curves
 
 
 def recognizer_of(name: str, **sizes: int) -> Recognizer:
@@ -61,7 +61,7 @@ def test_curves_are_those_of_a_plain_loop_over_clips(backbone: str) -> None:
     orders = orders_of(recognizer.backbone)
     done: list[int] = []
     curves = targeted_curves(recognizer, network, iter([batch]), orders, steps=steps, seed=0, progress=done.append)
-    assert list(curves) == orders and sum(done) == 2 * steps * len(orders) * len(batch)
+    assert list(curves) == orders and sum(done) == passes_of(len(orders), steps) * len(batch)
     for order in orders:
         found = curves[order]
         assert found.deleted.shape == found.inserted.shape == (steps + 1, len(batch))
