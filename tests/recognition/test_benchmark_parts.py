@@ -19,6 +19,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "benchmarks"))
 
 import accuracy_tables as tables
 import pretraining_accuracy as pretraining
+import robustness_methods as methods
 from bilstm import BiLSTM
 from plain_recipe import PlainDSTFormer, with_two_persons
 
@@ -189,3 +190,19 @@ def test_a_line_of_results_that_was_cut_short_is_measured_again(tmp_path: Path) 
     assert set(rows) == {("mamp", False, 0, "linear"), ("mamp", False, 1, "linear"), ("mamp", True, 0, "linear")}
     table = pretraining.report(rows).splitlines()
     assert table[2].startswith("| mamp | 60.0 (50.0, 70.0) |") and table[3].startswith("| mamp, fresh weights | 25.0")
+
+
+@pytest.mark.parametrize("stem", ["penn_action", "motions5", "mine"])
+def test_methods_of_the_bench_train_on_the_same_clips_and_share_what_they_can(stem: str, tmp_path: Path) -> None:
+    file = tmp_path / f"{stem}.pkl"
+    jobs = {name: methods.job_of(name, 1, file, tmp_path, {"batch_size": 8}) for name in methods.METHODS}
+    assert {job.settings.model.backbone for job in jobs.values()} == {"dstformer", *methods.BASELINES.values()}
+    assert len({job.folder for job in jobs.values()}) == len(jobs)
+    clips = ("file", "train_split", "holdout", "group_pattern", "skip_bad")
+    assert len({tuple(getattr(job.settings.data, name) for name in clips) for job in jobs.values()}) == 1
+    assert all(job.settings.training.seed == 1 and job.settings.training.batch_size == 8 for job in jobs.values())
+    # One phase one for the three of the same network; no method of the others has two phases.
+    assert len({jobs[name].shared for name in methods.SAME_NETWORK}) == 1 and jobs["MaskCLR"].shared is not None
+    assert all(jobs[name].shared is None for name in methods.BASELINES)
+    ways = [(job.settings.training.objective, job.settings.maskclr.mask) for job in jobs.values()]
+    assert ways[:3] == [("maskclr", "attention"), ("cross_entropy", "attention"), ("maskclr", "random")]
