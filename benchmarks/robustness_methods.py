@@ -8,8 +8,8 @@ which share phase one, a run a seed; ST-GCN++, AAGCN, CTR-GCN, MS-G3D and PoseCo
 `SETS` below has what was chosen for the two files that it knows, for a processor; other files take those of the first.
 KEY=VALUE changes all of them. Settings were chosen on held-out parts of the training clips.
 
-The folder holds the runs and `robustness/`, as `skelpipe robustness` writes it. Interrupted or killed, the same command
-goes on where it stopped.
+The folder holds the runs, `robustness/` as `skelpipe robustness` writes it, and `table.md` with some of it.
+Interrupted or killed, the same command goes on where it stopped.
 """
 
 import argparse
@@ -27,6 +27,7 @@ from pipeline.settings import read_words
 from pipeline.sweep_jobs import Job, is_done, phase_one_of, train_all
 from pipeline.train import train_settings
 from pose_extraction.errors import SkelpipeError
+from pose_extraction.files import atomic_write
 from recognition.robustness_conditions import BenchSettings
 from recognition.runs import run_file
 
@@ -43,6 +44,25 @@ BASELINES = {
     "PoseConv3D": "poseconv3d",
 }
 METHODS = (*SAME_NETWORK, *BASELINES)
+
+# What `table.md` shows of the conditions.
+SHOWN: tuple[tuple[str, Sequence[Any]], ...] = (
+    ("clean", (None,)),
+    ("noise", (0.002, 0.01, 0.02, 0.05)),
+    ("constant_noise", (0.05,)),
+    ("part", ("head", "left_arm")),
+    ("joints", (0.3, 0.6)),
+    ("frames_deleted", (0.5,)),
+    ("frames_empty", (0.5,)),
+    ("shifted", (3, 10)),
+    ("spatial", ("0.3-0.7",)),
+    ("temporal", ("0.3-0.7",)),
+    ("left_right_swaps", (0.3,)),
+    ("dropped_people", (0.3,)),
+    ("lower_frame_rate", (8,)),
+    ("lower_confidence", (0.5,)),
+    ("frame_crop", (0.25,)),
+)
 
 
 def of_length(frames: int) -> dict[str, Any]:
@@ -102,6 +122,36 @@ def train(jobs: Sequence[Job], console: Console) -> None:
         raise SkelpipeError("; ".join(failed))
 
 
+def table(conditions: Sequence[Mapping[str, Any]], differences: Sequence[Mapping[str, Any]]) -> str:
+    """Accuracy of all methods under some conditions, and the first one's lead over the second, as Markdown.
+
+    Args:
+        conditions: Rows of `conditions.csv`.
+        differences: Rows of `differences.csv`.
+    """
+    methods = list(dict.fromkeys(row["method"] for row in conditions))
+    top1 = {(row["family"], row["level"], row["method"]): row for row in conditions}
+    leads = {(row["family"], row["level"], row["against"]): row for row in differences}
+    head = ["top-1 in per cent", *methods]
+    if len(methods) > 1:
+        head.append(f"{methods[0]} less {methods[1]}")
+    lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
+    for family, levels in SHOWN:
+        for level in levels:
+            if (family, level, methods[0]) not in top1:
+                continue
+            found = [top1[family, level, method] for method in methods]
+            cells = [f"{family.replace('_', ' ')}" + ("" if level is None else f" {str(level).replace('_', ' ')}")]
+            cells += [f"{100 * row['top1']:.1f}" for row in found]
+            if len(methods) > 1:
+                lead = leads[family, level, methods[1]]
+                cells.append(
+                    "{:+.1f} ({:+.1f} to {:+.1f})".format(*(100 * lead[k] for k in ("difference", "low", "high")))
+                )
+            lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join([*lines, ""])
+
+
 def main() -> None:
     """Reads the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -138,6 +188,8 @@ def main() -> None:
             console=console,
         )
         assert results is not None
+        with atomic_write(arguments.out / "table.md") as file:
+            file.write(table(results.tables["conditions"], results.tables["differences"]).encode())
         print_table(results, console)
     except SkelpipeError as error:
         sys.exit(f"{parser.prog}: {error}")

@@ -206,3 +206,20 @@ def test_methods_of_the_bench_train_on_the_same_clips_and_share_what_they_can(st
     assert all(jobs[name].shared is None for name in methods.BASELINES)
     ways = [(job.settings.training.objective, job.settings.maskclr.mask) for job in jobs.values()]
     assert ways[:3] == [("maskclr", "attention"), ("cross_entropy", "attention"), ("maskclr", "random")]
+
+
+def test_the_table_of_methods_has_what_was_measured_and_the_lead_with_its_interval() -> None:
+    measured = [("clean", None, 0.9, 0.8), ("part", "left_arm", 0.5, 0.6), ("noise", 0.003, 0.7, 0.7)]
+    conditions = [
+        {"family": family, "level": level, "method": method, "top1": top1}
+        for family, level, *both in measured
+        for method, top1 in zip(("ours", "theirs"), both, strict=True)
+    ]
+    differences = [
+        {"family": family, "level": level, "against": "theirs", "difference": a - b, "low": a - b - 0.05, "high": 0.25}
+        for family, level, a, b in measured
+    ]
+    assert methods.table(conditions, differences).splitlines()[2:] == [
+        "| clean | 90.0 | 80.0 | +10.0 (+5.0 to +25.0) |",
+        "| part left arm | 50.0 | 60.0 | -10.0 (-15.0 to +25.0) |",
+    ]
