@@ -20,6 +20,8 @@ from pipeline.train_command import TrainCommand, train
 from pose_extraction.errors import SkelpipeError, UsageError
 
 FAILED, WRONG_USAGE, INTERRUPTED = 1, 2, 130
+# Commands that keep what is done. (Training tells for itself, from its first step on.)
+RESUMING = ("extract", "robustness", "sweep")
 
 
 class _Commands(TyperGroup):
@@ -36,7 +38,8 @@ class _Commands(TyperGroup):
             _tell(error)
             raise typer.Exit(FAILED) from error
         except KeyboardInterrupt:
-            typer.echo("interrupted; the same command goes on where this one stopped", err=True)
+            then = "goes on where this one stopped" if ctx.invoked_subcommand in RESUMING else "begins anew"
+            typer.echo(f"interrupted; the same command {then}", err=True)
             raise typer.Exit(INTERRUPTED) from None
 
 

@@ -10,12 +10,11 @@ import numpy as np
 import torch
 
 from pipeline.evaluate import TEST_WORDS
-from pose_extraction.annotations import read_pickle
+from pose_extraction.annotations import ALL_CLIPS, read_pickle
 from pose_extraction.errors import UsageError
 from recognition.clips import ClipSet, open_clips, split_indices
 from recognition.dataset import SkeletonDataset, collate
 from recognition.pretraining.encoder import Pretrained
-from recognition.pretraining.preparation import ALL_CLIPS
 from recognition.protocols.detection import Action, actions_of, frame_labels, mean_average_precisions
 from recognition.protocols.detector import save_detector
 from recognition.protocols.frame_classifier import fit_frames, score_sequence

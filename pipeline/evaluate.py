@@ -2,7 +2,9 @@
 
 import importlib.metadata
 import io
+import itertools
 import json
+import os
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -16,6 +18,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 from rich.text import Text
 
+from pose_extraction.annotations import ALL_CLIPS
 from pose_extraction.errors import UsageError
 from pose_extraction.files import atomic_write
 from recognition.clips import ClipSet, split_indices, training_indices
@@ -24,13 +27,12 @@ from recognition.evaluation import Metrics, measure
 from recognition.inference import Scores, scores_of
 from recognition.prediction import clips_for, with_someone
 from recognition.run_log import read_metrics
-from recognition.runs import SPLIT_NAME, Trained, load_run, newest_run
+from recognition.runs import BEST, SPLIT_NAME, Trained, load_run, newest_run
 from recognition.settings import DataSettings
 
 FOLDER, JSON_NAME, SCORES_NAME = "evaluation", "evaluation.json", "scores.npz"
 # What the other side of a split is called, the likeliest first.
 TEST_WORDS = ("test", "val", "valid", "validation", "eval")
-ALL_CLIPS = "all"
 
 
 @dataclass(frozen=True)
@@ -57,8 +59,9 @@ class Evaluation:
         unanswered_labels: int64, their classes by the recognizer's numbers.
         unlabelled: Clips of the split without a label, which no measure counts.
         left_out: Malformed clips of the split, for the same.
-        trained_on: Clips of the split that bear the name of one that the recognizer was trained on.
-        chosen_on: Clips of the split that bear the name of one that it was chosen on.
+        trained_on: Clips of the split that bear the name of one that the recognizer was trained on; None where that is
+            not known, because its weights were copied out of their run.
+        chosen_on: Clips of the split that bear the name of one that it was chosen on, likewise.
         folder: Where the files are.
     """
 
@@ -71,8 +74,8 @@ class Evaluation:
     unanswered_labels: np.ndarray
     unlabelled: int
     left_out: int
-    trained_on: int
-    chosen_on: int
+    trained_on: int | None
+    chosen_on: int | None
     folder: Path
 
 
@@ -125,14 +128,16 @@ def evaluate(
     if not asked.any():
         raise UsageError(f"{path}: nobody is seen in any labelled clip of split {split!r}; choose another")
     dataset = SkeletonDataset(clips, indices[asked], trained.settings.data, train=False)
+    # Before what takes time.
+    folder = _folder_for(trained, path, split)
     with progress_bar(console, len(dataset)) as advance:
         scores = scores_of(trained, dataset, **vars(engine), progress=advance)
     scores = Scores(scores.probabilities, scores.features, labels[asked], scores.names, scores.placement)
-    parts = _names_of_run(trained)
     unanswered = [clips.names[index] for index in indices[silent]]
     unanswered += [clip.name for clip, label in zip(empty, empty_labels, strict=True) if label >= 0]
     unanswered_labels = np.concatenate([labels[silent], empty_labels[empty_labels >= 0]])
     counted = {*scores.names, *unanswered}
+    parts = _names_of_run(trained)
     result = Evaluation(
         trained=trained,
         clips=clips,
@@ -143,9 +148,9 @@ def evaluate(
         unanswered_labels=unanswered_labels,
         unlabelled=int((~labelled).sum() + (empty_labels < 0).sum()),
         left_out=len(left_out) - len(empty),
-        trained_on=len(counted & parts["training"]),
-        chosen_on=len(counted & parts["held_out"]),
-        folder=trained.path.parent / FOLDER / re.sub(r"[^\w.-]", "_", f"{path.stem}-{split}"),
+        trained_on=len(counted & parts["training"]) if parts is not None else None,
+        chosen_on=len(counted & parts["held_out"]) if parts is not None else None,
+        folder=folder,
     )
     for line in warnings_of(result):
         console.print(Text(f"warning: {line}"))
@@ -161,7 +166,7 @@ def split_to_test(clips: ClipSet, settings: DataSettings) -> str:
     Raises:
         UsageError: The file does not say which one that is.
     """
-    if not clips.splits:
+    if not clips.splits or set(clips.splits) == {ALL_CLIPS}:
         return ALL_CLIPS
     known = ", ".join(repr(name) for name in clips.splits)
     try:
@@ -212,6 +217,11 @@ def matched_labels(clips: ClipSet, labels: np.ndarray, trained: Trained) -> np.n
 def warnings_of(result: Evaluation) -> list[str]:
     """What has to be known before the numbers are believed, a sentence each."""
     lines = []
+    if result.trained_on is None:
+        lines.append(
+            f"{result.trained.path} has no {SPLIT_NAME} beside it, so it is not known which clips it was trained on, "
+            "nor whether these are among them"
+        )
     if result.trained_on:
         lines.append(
             f"{result.trained_on} of {result.metrics.clips} clips bear the names of clips that the run was trained on: "
@@ -315,16 +325,51 @@ def progress_bar(console: Console, clips: int) -> Iterator[Callable[[int], None]
         yield lambda done: progress.advance(task, done)
 
 
-def _names_of_run(trained: Trained) -> dict[str, set[str]]:
-    """Names of the clips that a run was trained and chosen on; none for a .pt file that was copied elsewhere."""
+def _folder_for(trained: Trained, data: Path, split: str) -> Path:
+    """Makes the folder of an evaluation below its run: one of its own for other weights, and for a file's namesake.
+
+    Raises:
+        UsageError: Nothing can be written there.
+    """
+    weights = "" if trained.path.name == BEST else f"-{trained.path.stem}"
+    name = re.sub(r"[^\w.-]", "_", f"{data.stem}-{split}{weights}")
+    for number in itertools.count(1):
+        folder = trained.path.parent / FOLDER / (name if number == 1 else f"{name}-{number}")
+        if not (folder / JSON_NAME).is_file() or _is_of(folder / JSON_NAME, data):
+            break
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        writable = os.access(folder, os.W_OK)
+        reason = "it is read-only"
+    except OSError as error:
+        writable, reason = False, str(error.strerror)
+    if not writable:
+        raise UsageError(
+            f"{folder}: results are written there, and cannot be ({reason}); copy {trained.path.parent} to a place "
+            "that can be written to, and evaluate the copy"
+        )
+    return folder
+
+
+def _is_of(evaluation: Path, data: Path) -> bool:
+    """Whether an evaluation is of a skeleton file."""
+    try:
+        before = json.loads(evaluation.read_text(encoding="utf-8"))["data"]
+    except (ValueError, KeyError, TypeError):
+        # Nothing that was written here: it makes way.
+        return True
+    return Path(before).resolve() == data.resolve()
+
+
+def _names_of_run(trained: Trained) -> dict[str, set[str]] | None:
+    """Names of the clips that a run was trained and chosen on; None for a .pt file that was copied elsewhere."""
     path = trained.path.parent / SPLIT_NAME
     if not path.is_file():
-        return {"training": set(), "held_out": set()}
+        return None
     return {name: set(clips) for name, clips in json.loads(path.read_text(encoding="utf-8")).items()}
 
 
 def _write(result: Evaluation) -> None:
-    result.folder.mkdir(parents=True, exist_ok=True)
     with atomic_write(result.folder / JSON_NAME) as file:
         file.write(json.dumps(as_dictionary(result), indent=1, ensure_ascii=False, allow_nan=False).encode())
     content = io.BytesIO()

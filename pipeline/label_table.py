@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from pose_extraction.annotations import MOST_CLASSES
+from pose_extraction.annotations import ALL_CLIPS, MOST_CLASSES
 from pose_extraction.errors import AnnotationError
 
 REQUIRED = ("file", "label")
@@ -66,7 +66,7 @@ class LabelTable:
 
     def splits_of(self, row: TableRow) -> tuple[str, ...]:
         """The splits of a row; `all` in a table that names none."""
-        return row.splits if self.has_splits else ("all",)
+        return row.splits if self.has_splits else (ALL_CLIPS,)
 
     def crossing_groups(self) -> list[str]:
         """Groups with clips in different splits: what a network learns from one clip it would meet again in a test."""

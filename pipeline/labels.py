@@ -14,9 +14,10 @@ from typing import Literal, Protocol
 from pipeline.inputs import Source
 from pipeline.label_table import LabelTable, TableRow, read_label_table
 from pipeline.ntu import ntu_name
+from pose_extraction.annotations import ALL_CLIPS
 from pose_extraction.errors import AnnotationError, UsageError
 
-WITHOUT_SPLIT = ("all",)
+WITHOUT_SPLIT = (ALL_CLIPS,)
 
 Origin = Literal["names", "none", "table"]
 

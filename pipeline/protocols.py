@@ -14,8 +14,9 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from pipeline.evaluate import ALL_CLIPS, FOLDER, split_to_test
+from pipeline.evaluate import FOLDER, split_to_test
 from pipeline.settings import changed, override, parse
+from pose_extraction.annotations import ALL_CLIPS
 from pose_extraction.errors import UsageError
 from pose_extraction.files import atomic_write
 from recognition.clips import ClipSet, open_clips, split_indices, training_indices

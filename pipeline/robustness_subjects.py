@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from pipeline.evaluate import ALL_CLIPS, matched_labels, split_to_test
-from pose_extraction.annotations import UNLABELLED
+from pipeline.evaluate import matched_labels, split_to_test
+from pose_extraction.annotations import ALL_CLIPS, UNLABELLED
 from pose_extraction.errors import UsageError
 from pose_extraction.files import sha256_of
 from recognition.clips import Clip, ClipSet, split_indices

@@ -85,8 +85,11 @@ def dry_run(settings: RunSettings, *, resume: Path | None = None, console: Conso
     else:
         runs.refuse_begun(Path(prepared.settings.out))
         if prepared.settings.init is not None:
-            classes = prepared.clips.label_names
-            notes.append(initialise(recognizer_of(prepared), prepared.settings.init, label_names=classes))
+            clips, init = prepared.clips, prepared.settings.init
+            taken = initialise(
+                recognizer_of(prepared), init, label_names=clips.label_names, dimensions=clips.dimensions
+            )
+            notes.append(taken)
     cost = measure_cost(prepared)
     prepared = choose_epochs(prepared, cost)
     console = console or Console()

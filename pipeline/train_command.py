@@ -19,7 +19,8 @@ class TrainCommand(TyperCommand):
         for place, word in enumerate(args):
             words.append(word)
             following = args[place + 1] if place + 1 < len(args) else "-"
-            if word == "--resume" and (following.startswith("-") or "=" in following):
+            is_setting = "=" in following and not Path(following).exists()
+            if word == "--resume" and (following.startswith("-") or is_setting):
                 words.append(NEWEST)
         return super().parse_args(ctx, words)
 

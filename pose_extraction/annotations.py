@@ -34,6 +34,8 @@ __all__ = [
 ]
 
 UNLABELLED = -1
+# The split of a data set that is not split, and what commands call all clips where a split can be named.
+ALL_CLIPS = "all"
 
 # NTU RGB+D's action codes carry their own numbers, whichever of them are there; 60 actions, or 120.
 _NTU_ACTION = re.compile(r"A(\d{3})")

@@ -55,6 +55,10 @@ def validate_container(data: Any, path: Path) -> None:
     split = data.get("split")
     if not isinstance(split, dict) or not all(isinstance(clips, list | tuple | set) for clips in split.values()):
         raise AnnotationError(f'{path}: "split" must map names to lists of clip ids, and is {split!r:.80}')
+    for name, clips in split.items():
+        for clip in clips:
+            if not isinstance(clip, str):
+                raise AnnotationError(f"{path}: split {name!r} must list ids of clips, and lists {clip!r:.80}; mend it")
 
 
 def clip_identifier(annotation: Any, position: int, path: Path) -> str:

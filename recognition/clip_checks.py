@@ -32,12 +32,18 @@ def names_of_labels(data: dict[str, Any], path: Path) -> list[str]:
     """Names of the classes by their numbers: the file's own, NTU's action codes, or else the numbers themselves.
 
     Raises:
-        AnnotationError: The file's names are no list of texts.
+        AnnotationError: The file's names are no list of texts, or two of them are the same.
     """
     names = data.get("label_names")
     if names is not None:
         if not isinstance(names, list | tuple) or not all(isinstance(name, str) for name in names):
             raise AnnotationError(f'{path}: "label_names" must be a list of the classes\' names, and is {names!r:.80}')
+        twice = [name for name, count in Counter(names).items() if count > 1]
+        if twice:
+            raise AnnotationError(
+                f'{path}: two classes of "label_names" are called {twice[0]!r}; give each class a name of its own, or '
+                "its clips one label"
+            )
         if names:
             return list(names)
     clips = [clip for clip in data["annotations"] if isinstance(clip, dict) and _is_whole(clip.get("label"))]

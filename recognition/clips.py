@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from pose_extraction.annotations import UNLABELLED, read_pickle
+from pose_extraction.annotations import ALL_CLIPS, UNLABELLED, read_pickle
 from pose_extraction.errors import AnnotationError, EmptyClipError, UsageError
 from pose_extraction.skeleton import LAYOUTS, Skeleton, layout_by_shape
 from pose_extraction.validation import clip_identifier, validate_container
@@ -335,23 +335,34 @@ def split_indices(clips: ClipSet, name: str) -> np.ndarray:
     return clips.splits[name]
 
 
+def training_split(clips: ClipSet, settings: DataSettings) -> str | None:
+    """Name of the split to train on; None for all clips of a file without splits.
+
+    Raises:
+        UsageError: "auto" does not say which one: neither does one alone end in "train", nor are all clips in one.
+    """
+    if settings.train_split != "auto":
+        return settings.train_split
+    if not clips.splits:
+        return None
+    ending = [split for split in clips.splits if split.lower().endswith("train")] or list(clips.splits)
+    if len(ending) == 1 and (ending[0] == ALL_CLIPS or ending[0].lower().endswith("train")):
+        return ending[0]
+    choice = ", ".join(map(repr, ending))
+    raise UsageError(f"{clips.path}: which split is for training, {choice}? Say so with --split")
+
+
 def training_indices(clips: ClipSet, settings: DataSettings) -> np.ndarray:
     """Indices of the labelled clips to train on, int64, rising.
 
     Raises:
         UsageError: `train_split` is none of the file's, "auto" does not say which one, or no clip of it has a label.
     """
-    name = settings.train_split
-    if name == "auto" and clips.splits:
-        ending = [split for split in clips.splits if split.lower().endswith("train")]
-        if len(ending) != 1:
-            choice = ", ".join(repr(split) for split in (ending or clips.splits))
-            raise UsageError(f"{clips.path}: which split is for training, {choice}? Say so with --split")
-        name = ending[0]
-    indices = np.arange(len(clips)) if name == "auto" else split_indices(clips, name)
+    name = training_split(clips, settings)
+    indices = np.arange(len(clips)) if name is None else split_indices(clips, name)
     labelled = indices[clips.labels[indices] != UNLABELLED]
     if not len(labelled):
-        raise UsageError(f"{clips.path}: no clip to train on has a label; add labels with `skelpipe relabel`")
+        raise UsageError(f"{clips.path}: no clip to train on has a label; add labels with `skelpipe label`")
     return labelled
 
 

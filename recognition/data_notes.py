@@ -4,7 +4,7 @@ import numpy as np
 
 from pose_extraction.annotations import UNLABELLED
 from pose_extraction.errors import AnnotationError
-from recognition.clips import ClipSet
+from recognition.clips import ClipSet, training_split
 from recognition.settings import DataSettings
 
 # What stands in a split's name where its partner for training has "train".
@@ -30,7 +30,7 @@ def check_classes(clips: ClipSet) -> None:
     culprit = f"clip {names[0]!r}" if names else "a clip that is left out,"
     raise AnnotationError(
         f"{clips.path}: {culprit} with label {largest} makes {num_classes} classes, {num_classes - present} of them "
-        "without clips; correct the label with `skelpipe relabel`, or give the file the names of all classes as "
+        "without clips; correct the label with `skelpipe label`, or give the file the names of all classes as "
         '"label_names"'
     )
 
@@ -68,21 +68,20 @@ def notes_on_splits(clips: ClipSet, settings: DataSettings, training: np.ndarray
             f"split {held!r} chooses the model, which looks like one to report on; what is measured on it will be too "
             "good: leave data.holdout_split out, or name another"
         )
-    if trained == "auto" and clips.splits:
-        (trained,) = ending
-    if trained not in clips.splits:
+    split = training_split(clips, settings)
+    if split is None:
         return notes
     if held is not None:
-        both = np.intersect1d(clips.splits[trained], clips.splits[held])
+        both = np.intersect1d(clips.splits[split], clips.splits[held])
         if len(both):
             notes.append(
-                f"{_clips_of(clips, both)} in both split {trained!r} and split {held!r}, and held out of training"
+                f"{_clips_of(clips, both)} in both split {split!r} and split {held!r}, and held out of training"
             )
-    for name in _partners(trained, clips):
+    for name in _partners(split, clips):
         both = np.intersect1d(training, clips.splits[name])
         if len(both):
             notes.append(
-                f"{_clips_of(clips, both)} in both split {trained!r} and split {name!r}, and trained on, so what is "
+                f"{_clips_of(clips, both)} in both split {split!r} and split {name!r}, and trained on, so what is "
                 f"measured on {name!r} will be too good; take them out of one of the two"
             )
     return notes

@@ -223,7 +223,9 @@ class SkeletonDataset(Dataset[Sample]):
         ratio = float(np.mean(settings.scale_range_test))
         if rng is not None:
             if self._flip > 0 and rng.random() < self._flip:
-                keypoint, score = flip(keypoint, score, self.layout.flip_indices)
+                # After `to_camera` an upright frame's middle is left of 0; skeletons in 3D turn about their own.
+                middle = 0.0 if clip.size is None else clip.size[1] / max(clip.size) - 1
+                keypoint, score = flip(keypoint, score, self.layout.flip_indices, middle=middle)
             if settings.random_move:
                 keypoint = random_move(keypoint, rng, nodes=settings.move_nodes, translation=settings.move_translation)
             if settings.shear > 0:

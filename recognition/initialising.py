@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 # What a network has to be shown as it was before, where a config does not say otherwise.
 _READING = (
     "num_frames", "max_frames", "max_persons", "resample", "placement", "part_range_train", "part_min_frames",
-    "part_test", "rotation", "random_move",
+    "part_test", "rotation", "random_move", "score_threshold", "scale_range_train", "scale_range_test",
 )  # fmt: skip
 # The head's last layer, one row a class.
 _CLASSES = "head.fc2."
@@ -100,7 +100,7 @@ def _model_of(settings: "PretrainSettings") -> ModelSettings:
     )
 
 
-def initialise(recognizer: Recognizer, init: str, *, label_names: list[str]) -> str:
+def initialise(recognizer: Recognizer, init: str, *, label_names: list[str], dimensions: int) -> str:
     """Puts weights into a network; the head's last layer stays fresh where the classes are others.
 
     Prototypes are of the old classes and of the old weights, so they are not taken.
@@ -109,16 +109,19 @@ def initialise(recognizer: Recognizer, init: str, *, label_names: list[str]) -> 
         recognizer: The network.
         init: A run directory, one of its .pt files, or a checkpoint of MotionBERT.
         label_names: Classes of the new run, in order.
+        dimensions: Coordinates of a joint in its skeletons, 2 or 3.
 
     Returns:
         What was taken, in a sentence.
 
     Raises:
         WeightsError: Missing, damaged, or of a network of another size.
-        UsageError: Weights of MotionBERT for another backbone.
+        UsageError: Weights of MotionBERT for another backbone, or weights for joints in 3D that are in 2D here, or the
+            other way about.
     """
     pretrained = pretrained_encoder(init)
     if pretrained is not None:
+        _check_dimensions(init, pretrained.dimensions, dimensions)
         backbone = recognizer.backbone
         network = backbone.encoder if isinstance(backbone, RecurrentBackbone) else backbone
         try:
@@ -132,10 +135,12 @@ def initialise(recognizer: Recognizer, init: str, *, label_names: list[str]) -> 
     if earlier is None:
         if not isinstance(recognizer.backbone, DSTFormer):
             raise UsageError(f"{init}: weights of MotionBERT are for model.backbone=dstformer alone")
+        _check_dimensions(init, 2, dimensions)
         report = load_motionbert(recognizer.backbone, Path(init))
         left = f"; left in the file: {', '.join(report.ignored)}" if report.ignored else ""
         fresh = f"; begins at random: {', '.join(report.absent)} and the head" if report.absent else ""
         return f"{init}: {report.loaded} tensors of the backbone taken{fresh}{left}"
+    _check_dimensions(init, earlier.dimensions, dimensions)
     weights = dict(earlier.recognizer.state_dict())
     same_classes = earlier.label_names == tuple(label_names)
     if not same_classes:
@@ -152,3 +157,16 @@ def initialise(recognizer: Recognizer, init: str, *, label_names: list[str]) -> 
         f"{earlier.path}: {loaded - fresh_count} tensors taken; the head's last layer begins at random, for "
         f"{len(label_names)} classes in place of {len(earlier.label_names)}"
     )
+
+
+def _check_dimensions(init: str, before: int | None, now: int) -> None:
+    """Refuses weights whose third number of a joint means another thing: a score in 2D, z in 3D.
+
+    Raises:
+        UsageError: It does.
+    """
+    if before not in (None, now):
+        raise UsageError(
+            f"{init}: was trained on joints in {before}D, and these are in {now}D; start from weights for such joints, "
+            "or without --init"
+        )

@@ -134,14 +134,21 @@ def masking_contrast(
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Shares of masked cells among the most and among the least attended of each sequence, mean over sequences.
 
+    A sequence without valid cells, of somebody seen in none of the frames that were drawn, does not count.
+
     Args:
         attention: float (P, T, V).
         mask: bool (P, T, V).
         valid: bool (P, T, V).
 
     Returns:
-        Scalars: the share among the top 5 %, and among the bottom 20 %. Equal when attention does not matter.
+        Scalars: the share among the top 5 %, and among the bottom 20 %. Equal when attention does not matter; 0 where
+        no sequence counts.
     """
+    some = valid.flatten(1).any(1)
+    if not some.any():
+        return attention.new_zeros((), dtype=torch.float64), attention.new_zeros((), dtype=torch.float64)
+    attention, mask, valid = attention[some], mask[some], valid[some]
     excluded = ~valid.flatten(1)
     order = attention.double().flatten(1).masked_fill(excluded, -torch.inf).argsort(dim=1, descending=True)
     masked = mask.flatten(1).gather(1, order)

@@ -236,9 +236,10 @@ def training_figure(records: Iterable[Mapping[str, Any]], title: str) -> Figure:
     _epoch_curve(accuracy, epochs, "train_top1", "training (as drawn, with dropout)", BLUE, "-")
     _epoch_curve(accuracy, epochs, "held_out_top1", "held out", VERMILION, "-")
     _epoch_curve(accuracy, epochs, "held_out_mean_class", "held out, mean of classes", GREEN, "--")
-    scored = [line for line in epochs if "held_out_top1" in line]
+    # As best.pt is chosen: of the last phase there is, and of equal accuracies the lower loss.
+    scored = [line for line in epochs if "held_out_top1" in line and line["phase"] == epochs[-1]["phase"]]
     if scored:
-        best = max(scored, key=lambda line: line["held_out_top1"])
+        best = max(scored, key=lambda line: (line["held_out_top1"], -line["held_out_loss"]))
         note = f"best held out: {best['held_out_top1']:.1%} in epoch {best['epoch'] + 1}"
         accuracy.axhline(best["held_out_top1"], color=VERMILION, linewidth=0.8, linestyle=":", label=note)
     for name, label, colour, style in (("lr_backbone", "backbone", BLUE, "-"), ("lr_head", "head", VERMILION, "--")):

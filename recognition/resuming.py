@@ -29,6 +29,10 @@ _FREE = (
 )
 
 
+# What prototypes are made with, from the last epoch of phase one on.
+_OF_PROTOTYPES = {"maskclr.representation", "maskclr.confidence", "maskclr.momentum"}
+
+
 def random_state(fabric: Fabric) -> dict[str, Any]:
     """States of all random generators: torch's of every process, and those of Python and NumPy. A collective call."""
     own = {"cpu": torch.get_rng_state()}
@@ -97,7 +101,7 @@ def check_same_run(checkpoint: dict[str, Any], prepared: Prepared, *, run: str) 
     free = set(_FREE)
     phase1 = before["training.phase1_epochs"]
     if checkpoint["epoch"] < phase1 or (checkpoint["epoch"] == phase1 and not checkpoint["training"]["step_in_epoch"]):
-        free |= {name for name in before if name.startswith("maskclr.")} - {"maskclr.representation"}
+        free |= {name for name in before if name.startswith("maskclr.")} - _OF_PROTOTYPES
         free.add("training.objective")
     if before["training.schedule"] == "exponential":
         free.add("training.phase2_epochs")

@@ -9,6 +9,7 @@
 """
 
 import importlib.metadata
+import io
 import json
 import subprocess
 from collections.abc import Mapping, Sequence
@@ -118,9 +119,16 @@ def identity_of(
 
 
 def save(path: Path, content: Mapping[str, Any]) -> None:
-    """Writes a run file, whole or not at all."""
+    """Writes a run file, whole or not at all.
+
+    Raises:
+        OSError: The disk is full, or the file cannot be written for another reason.
+    """
+    written = io.BytesIO()
+    # Not to the file: torch makes something of its own of the disk's errors.
+    torch.save(dict(content), written)
     with atomic_write(path) as file:
-        torch.save(dict(content), file)
+        file.write(written.getbuffer())
 
 
 def is_begun(folder: Path) -> bool:

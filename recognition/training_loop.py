@@ -117,7 +117,8 @@ class Training(Loop):
         init = self.prepared.settings.init
         if init is None:
             return None
-        return initialise(self.objective.recognizer, init, label_names=self.prepared.clips.label_names)
+        clips = self.prepared.clips
+        return initialise(self.objective.recognizer, init, label_names=clips.label_names, dimensions=clips.dimensions)
 
     def _build_step(self) -> TrainingStep:
         if self.settings.compile:

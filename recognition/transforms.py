@@ -228,10 +228,12 @@ def coco_to_h36m(keypoint: np.ndarray, score: np.ndarray) -> tuple[np.ndarray, n
     return np.stack(parts, axis=-2), np.stack(scores, axis=-1)
 
 
-def flip(keypoint: np.ndarray, score: np.ndarray, flip_indices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The mirror image: x changes its sign, and left joints take the place of right ones, with their scores."""
+def flip(
+    keypoint: np.ndarray, score: np.ndarray, flip_indices: np.ndarray, *, middle: float = 0.0
+) -> tuple[np.ndarray, np.ndarray]:
+    """The mirror image about x = `middle`: left joints take the place of right ones, with their scores."""
     mirrored = keypoint[..., flip_indices, :]
-    mirrored[..., 0] *= -1
+    mirrored[..., 0] = np.float32(2 * middle) - mirrored[..., 0]
     return mirrored, score[..., flip_indices]
 
 

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from pose_extraction.annotations import ALL_CLIPS
 from pose_extraction.errors import UsageError
 from pose_extraction.skeleton import Skeleton
 from recognition.backbones import build_segments
@@ -22,8 +23,6 @@ from recognition.pretraining.settings import PretrainSettings
 from recognition.pretraining.streams import bone_parents
 from recognition.pretraining.views import body_parts
 from recognition.settings import ModelSettings
-
-ALL_CLIPS = "all"
 
 
 @dataclass(frozen=True)

@@ -196,10 +196,42 @@ def test_a_copied_checkpoint_is_a_run_of_its_own(trained: tuple[Path, Path], tmp
     copy = tmp_path / "elsewhere" / "mine.pt"
     copy.parent.mkdir()
     shutil.copy(trained[0] / "best.pt", copy)
-    result, _ = evaluated(copy)
+    result, said = evaluated(copy)
     assert result.metrics.clips == 12
-    assert result.folder == tmp_path / "elsewhere" / "evaluation" / "made-one_test"
+    assert result.folder == tmp_path / "elsewhere" / "evaluation" / "made-one_test-mine"
     assert load_run(copy).label_names == tuple(LABEL_NAMES)
+    # What it was trained on stayed behind.
+    told = json.loads((result.folder / "evaluation.json").read_text(encoding="utf-8"))
+    assert told["trained_on"] is None and told["chosen_on"] is None
+    assert "it is not known which clips it was trained on" in said
+
+
+def test_no_evaluation_takes_the_place_of_another(trained: tuple[Path, Path], tmp_path: Path) -> None:
+    run = Path(shutil.copytree(trained[0], tmp_path / "run"))
+    best, _ = evaluated(run)
+    last, _ = evaluated(run / "last.pt")
+    (tmp_path / "b").mkdir()
+    namesake = Path(shutil.copy(trained[1], tmp_path / "b" / trained[1].name))
+    other, _ = evaluated(run, namesake)
+    again, _ = evaluated(run)
+    names = [result.folder.name for result in (best, last, other, again)]
+    assert names == ["made-one_test", "made-one_test-last", "made-one_test-2", "made-one_test"]
+
+
+def test_where_nothing_can_be_written_is_told_before_the_work(trained: tuple[Path, Path], tmp_path: Path) -> None:
+    run = Path(shutil.copytree(trained[0], tmp_path / "run", ignore=shutil.ignore_patterns("evaluation")))
+    (run / "evaluation").write_text("in the way")
+    with pytest.raises(
+        UsageError, match=r"made-one_test: results are written there, and cannot .*evaluate the copy"
+    ):
+        evaluated(run)
+
+
+def test_a_file_that_is_not_split_is_evaluated_whole(trained: tuple[Path, Path], tmp_path: Path) -> None:
+    clips = some_clips()
+    path = write_data(tmp_path / "b.pkl", clips, {"all": [clip["frame_dir"] for clip in clips]})
+    result, _ = evaluated(trained[0], path)
+    assert (result.split, result.metrics.clips) == ("all", 6)
 
 
 def test_names_are_not_read_as_markup(trained: tuple[Path, Path]) -> None:

@@ -14,6 +14,8 @@ from pipeline.merging import merge
 from pipeline.relabel import relabel
 from pose_extraction.errors import SkelpipeError, UsageError
 from pose_extraction.made_video import made_keypoint, write_made_clip
+from recognition.clips import open_clips, training_indices
+from recognition.settings import DataSettings
 
 
 def annotations(data_set: Path) -> dict[str, dict]:
@@ -41,6 +43,14 @@ def test_people_are_found_where_they_are_and_nobody_where_nobody_is(run, clips, 
         # A cell of the tiny heat maps is eight pixels of the frame.
         assert near.min(1).max() < 8
     assert {clip["label_name"] for clip in found.values()} == {"run", "wave"}
+
+
+def test_what_was_extracted_is_trained_on_without_another_word(run, clips, tmp_path):
+    report = run(clips, tmp_path).report
+    settings = DataSettings(skip_bad=True)
+    found = open_clips(report.data_set, settings)
+    assert training_indices(found, settings).tolist() == [0, 1, 2]
+    assert [found.label_names[label] for label in found.labels] == ["run", "wave", "wave"]
 
 
 def test_a_second_run_does_nothing_again(run, clips, tmp_path):

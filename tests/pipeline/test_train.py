@@ -172,6 +172,14 @@ def test_what_resume_means(tmp_path):
         resumed_settings(tmp_path, [], {"init": "runs/mine"})
 
 
+def test_a_run_with_an_equals_sign_in_its_name_goes_on(skelpipe, tmp_path):
+    file = write_motions(tmp_path / "mine.pkl", clips=24)
+    assert skelpipe("train", *TINY, "--data", str(file), "--out", "runs/ratio=0.5").exit_code == 0
+    resumed = skelpipe("train", "--resume", "runs/ratio=0.5", "phase2_epochs=2")
+    assert resumed.exit_code == 0, resumed.output
+    assert resumed.stdout.strip() == "runs/ratio=0.5"
+
+
 def test_the_paper_is_what_its_config_says():
     settings = train_settings(["maskclr/ntu60_xsub_dstformer"], {})
     training = settings.training

@@ -181,6 +181,19 @@ def test_a_split_that_names_what_is_not_there(tmp_path: Path) -> None:
     assert opened.splits["train"].tolist() == [0] and len(opened.skipped) == 1 and "2 such" in opened.skipped[0]
 
 
+@pytest.mark.parametrize("entry", [["clip0"], {}, 3])
+def test_a_split_of_something_else_than_ids(tmp_path: Path, entry: object) -> None:
+    path = write_clips(tmp_path / "a.pkl", some(), {"train": ["clip0", entry]})
+    with pytest.raises(AnnotationError, match=r"a\.pkl: split 'train' must list ids of clips, and lists"):
+        open_clips(path, DataSettings(skip_bad=True))
+
+
+def test_two_classes_of_one_name(tmp_path: Path) -> None:
+    path = write_clips(tmp_path / "a.pkl", some(), label_names=["run", "jump", "run"])
+    with pytest.raises(AnnotationError, match=r"a\.pkl: two classes .* are called 'run'; give each"):
+        open_clips(path, AUTO)
+
+
 def test_the_split_to_train_on(tmp_path: Path) -> None:
     clips = some()
     clips[1]["label"] = -1
@@ -189,6 +202,8 @@ def test_the_split_to_train_on(tmp_path: Path) -> None:
         ({"xsub_train": names[:3], "xsub_val": names[3:]}, "auto", [0, 2]),
         ({"a": names[:3], "b": names[3:]}, "b", [3, 4, 5]),
         ({}, "auto", [0, 2, 3, 4, 5]),
+        # As `skelpipe extract` leaves clips that nobody has split.
+        ({"all": names}, "auto", [0, 2, 3, 4, 5]),
     ):
         opened = open_clips(write_clips(tmp_path / "a.pkl", clips, split), AUTO)
         assert training_indices(opened, DataSettings(train_split=setting)).tolist() == wanted
@@ -197,6 +212,9 @@ def test_the_split_to_train_on(tmp_path: Path) -> None:
         training_indices(opened, AUTO)
     with pytest.raises(UsageError, match=r"no split 'xsub'.*'xsub_train'"):
         split_indices(opened, "xsub")
+    # Any other name for the only split has to be said.
+    with pytest.raises(UsageError, match="which split is for training, 'test'"):
+        training_indices(open_clips(write_clips(tmp_path / "t.pkl", clips, {"test": names}), AUTO), AUTO)
     unlabelled = open_clips(write_clips(tmp_path / "c.pkl", [clips[1]]), AUTO)
     with pytest.raises(UsageError, match="label"):
         training_indices(unlabelled, AUTO)

@@ -9,6 +9,7 @@ import torch
 from made_clips import annotation, write_clips
 
 from pose_extraction.errors import UsageError
+from pose_extraction.skeleton import COCO17
 from recognition.clips import open_clips
 from recognition.dataset import Sample, SkeletonDataset, collate, repeated
 from recognition.perturbations import GaussianNoise, JointOcclusion, Perturbation
@@ -175,6 +176,15 @@ def test_flip_is_auto_where_left_and_right_are_known(tmp_path: Path) -> None:
     assert 4 < sum(mirrored()) < 16
     assert sum(mirrored(joints=9)) == 0
     assert len(made(tmp_path, [walk()], flip="auto", legacy=True)) == 1
+
+
+@pytest.mark.parametrize("size", [(480, 640), (640, 480)])
+def test_a_mirror_image_stays_in_its_frame(tmp_path: Path, size: tuple[int, int]) -> None:
+    clip = {**walk(), "img_shape": size, "original_shape": size}
+    settings = {"placement": "frame", "random_move": False, "num_frames": "own", "train": True}
+    plain, mirrored = (made(tmp_path, [clip], flip=flip, **settings)[0].keypoint for flip in (0.0, 1.0))
+    np.testing.assert_allclose(mirrored[..., 0], -plain[..., COCO17.flip_indices, 0], atol=1e-5)
+    np.testing.assert_allclose(mirrored[..., 1], plain[..., COCO17.flip_indices, 1], atol=1e-6)
 
 
 @pytest.mark.parametrize("wrong", [-0.1, 1.5, "often"])

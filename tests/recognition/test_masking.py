@@ -160,3 +160,13 @@ def test_contrast_counts_own_cells_only() -> None:
     mask = torch.tensor([[[True, False], [False, False], [False, False]]])
     assert [float(share) for share in masking_contrast(attention, mask, valid)] == [1.0, 0.0]
     assert [float(share) for share in masking_contrast(-attention, mask, valid)] == [0.0, 1.0]
+
+
+def test_a_sequence_without_cells_does_not_count() -> None:
+    attention = torch.tensor([[[4.0, 3.0], [2.0, 1.0]], [[4.0, 3.0], [2.0, 1.0]]])
+    mask = torch.tensor([[[True, False], [False, False]], [[False, False], [False, False]]])
+    valid = torch.ones_like(mask)
+    valid[1] = False
+    assert [float(share) for share in masking_contrast(attention, mask, valid)] == [1.0, 0.0]
+    nobody = torch.zeros_like(valid)
+    assert [float(share) for share in masking_contrast(attention, nobody, nobody)] == [0.0, 0.0]

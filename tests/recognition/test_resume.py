@@ -157,6 +157,15 @@ def test_settings_that_would_make_it_another_run_are_refused(motions, half_done)
             train(small_settings(motions, half_done, word), resume=half_done)
 
 
+def test_what_has_made_the_prototypes_stays_once_they_are_made(motions, tmp_path):
+    words = ("phase1_epochs=1", "phase2_epochs=1")
+    run = train(small_settings(motions, tmp_path / "run", *words), stop_after=1)
+    for word in ("momentum=0.5", "confidence=0.5", "representation=mean"):
+        with pytest.raises(UsageError, match=rf"was trained with maskclr\.{word.partition('=')[0]}="):
+            train(small_settings(motions, run, *words, word), resume=run)
+    train(small_settings(motions, run, *words, "ratio=0.5"), resume=run)
+
+
 def test_a_run_in_the_way_is_refused(motions, half_done):
     with pytest.raises(UsageError, match="holds a run already; go on with --resume"):
         train(small_settings(motions, half_done))

@@ -2,6 +2,8 @@
 
 import json
 import os
+import resource
+import signal
 
 import pytest
 import torch
@@ -75,6 +77,21 @@ def test_the_run_that_was_saved_last_is_the_newest(tmp_path):
     assert runs.newest_run(tmp_path) == tmp_path / "new"
     with pytest.raises(UsageError, match="train one with `skelpipe train`"):
         runs.newest_run(tmp_path / "none")
+
+
+def test_a_full_disk_is_told_as_the_disk_tells_it(run, tmp_path):
+    content = load_plain(run / "best.pt")
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    # A file beyond the limit also brings a signal, which ends a process that does not ask otherwise.
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (1000, before[1]))
+        with pytest.raises(OSError, match="File too large"):
+            runs.save(tmp_path / "best.pt", content)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        signal.signal(signal.SIGXFSZ, handler)
+    assert not list(tmp_path.iterdir())
 
 
 def test_what_is_no_run_is_refused_with_the_remedy(run, tmp_path):

@@ -7,14 +7,18 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from lightning_fabric import Fabric
+from made_clips import annotation, write_clips
 from made_motions import write_motions
 from training_driver import small_settings
 
+from pose_extraction.annotations import read_data_set
 from pose_extraction.checkpoints import load_plain
 from pose_extraction.errors import TrainingError, UsageError, WeightsError
+from pose_extraction.pickles import write_pickle
 from recognition import runs
 from recognition.interruption import StopSignals
 from recognition.preparation import prepare
@@ -292,6 +296,36 @@ def test_weights_to_begin_with_decide_a_model_that_is_left_open(learned, motions
     assert (model.dim, model.dropout) == (16, 0.25)
     with pytest.raises(WeightsError, match="leave the model to the run with model=auto"):
         train(small_settings(motions, tmp_path / "other", f"init={learned}", "dim=32"))
+
+
+def test_somebody_seen_in_none_of_the_frames_that_are_drawn_is_no_fault_of_the_training(motions, tmp_path):
+    data = read_data_set(motions)
+    late = data["annotations"][-1]
+    frames = 60
+    late |= {"total_frames": frames, "keypoint": np.zeros((1, frames, 17, 2), np.float32)}
+    late["keypoint_score"] = np.zeros((1, frames, 17), np.float32)
+    # Only here, between the frames that a test of 10 would look at, and seldom among those of training.
+    late["keypoint"][:, 3], late["keypoint_score"][:, 3] = np.arange(1, 35).reshape(17, 2), 0.9
+    file = tmp_path / "late.pkl"
+    write_pickle(file, data)
+    words = ("num_frames=10", "phase1_epochs=1", "phase2_epochs=4", "holdout=0", "batch_size=4")
+    run = train(small_settings(file, tmp_path / "run", *words))
+    assert metrics(run, "epoch")[-1]["epoch"] == 4
+
+
+def test_weights_for_joints_in_2d_are_not_for_joints_in_3d(tmp_path):
+    rng = np.random.default_rng(0)
+    short = ("phase1_epochs=1", "phase2_epochs=0", "holdout=0")
+    flat, deep = (
+        write_clips(
+            tmp_path / f"{count}.pkl",
+            [annotation(f"c{n}", rng, label=n % 2, joints=20, dimensions=count) for n in range(8)],
+        )
+        for count in (2, 3)
+    )
+    run = train(small_settings(flat, tmp_path / "flat", *short))
+    with pytest.raises(UsageError, match="was trained on joints in 2D, and these are in 3D"):
+        train(small_settings(deep, tmp_path / "deep", f"init={run}", *short))
 
 
 def test_a_network_is_shown_clips_as_it_was_before(motions, tmp_path):

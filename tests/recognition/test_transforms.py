@@ -202,6 +202,8 @@ def test_a_mirror_image_exchanges_left_and_right_with_their_scores() -> None:
     np.testing.assert_array_equal(mirrored_score[..., 0], score[..., 0])
     again, _ = flip(mirrored, mirrored_score, COCO17.flip_indices)
     np.testing.assert_array_equal(again, keypoint)
+    about, _ = flip(keypoint, score, COCO17.flip_indices, middle=-0.5)
+    np.testing.assert_allclose(about[..., 5, 0], -1 - keypoint[..., 6, 0], rtol=1e-6)
 
 
 def test_joints_that_penn_never_has_change_nothing(shared_data: Path) -> None:
