@@ -54,12 +54,8 @@ class Recipe:
 RECIPES: Mapping[str, Recipe] = {
     recipe.name: recipe
     for recipe in (
-        Recipe(
-            "hrnet-tiny", "topdown", "tiny/hrnet-tiny.yaml", cycles=(9000, 6000), batch=16, rate=1.5e-3, revisit=3000
-        ),
-        Recipe(
-            "vitpose-tiny", "topdown", "tiny/vitpose-tiny.yaml", cycles=(6000, 6000), batch=16, rate=7e-4, revisit=3000
-        ),
+        Recipe("hrnet-tiny", "topdown", "tiny/hrnet-tiny.yaml", cycles=(9000,), batch=16, rate=1.5e-3),
+        Recipe("vitpose-tiny", "topdown", "tiny/vitpose-tiny.yaml", cycles=(6000,), batch=16, rate=7e-4),
         Recipe(
             "rtmdet-nano-rendered",
             "detector",
