@@ -12,6 +12,9 @@ from torch import nn
 from torch.nn import functional
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from recognition.backbones.map_attention import LONGEST as LONGEST_BY_MAPS
+from recognition.backbones.map_attention import attend_by_maps
+
 NORM_EPSILON = 1e-6
 # Numbers of an attention map that `received_attention` holds at once: 128 MiB in float32.
 MAP_LIMIT = 2**25
@@ -51,8 +54,11 @@ class SelfAttention(nn.Module):
     def attend(self, projected: Projected, key_mask: torch.Tensor | None = None) -> torch.Tensor:
         """Attention of every token to those that `key_mask` (B, 1, 1, L) admits, projected: (B, L, C)."""
         query, key, value = projected
-        with kernels_for(query):
-            mixed = functional.scaled_dot_product_attention(query, key, value, attn_mask=key_mask)
+        if key_mask is None and goes_by_maps(query):
+            mixed = attend_by_maps(query, key, value)
+        else:
+            with kernels_for(query):
+                mixed = functional.scaled_dot_product_attention(query, key, value, attn_mask=key_mask)
         return self.proj(mixed.transpose(1, 2).flatten(2))
 
     def forward(self, x: torch.Tensor, key_mask: torch.Tensor | None = None) -> torch.Tensor:
@@ -71,13 +77,19 @@ class FeedForward(nn.Module):
         return self.fc2(functional.gelu(self.fc1(x)))
 
 
+def goes_by_maps(query: torch.Tensor) -> bool:
+    """Whether plain products with the maps of a few heads at a time are the faster way."""
+    bfloat16 = query.device.type == "cpu" and query.dtype == torch.bfloat16
+    return bfloat16 and LONGEST_PLAIN < query.shape[2] <= LONGEST_BY_MAPS
+
+
 @contextmanager
 def kernels_for(query: torch.Tensor) -> Iterator[None]:
     """Keeps torch's fused kernel for processors from short sequences in bfloat16.
 
     Its backward pass is slow there: of 243 sequences of 17 tokens, 8 heads and 64 channels, forward and backward took
     98 ms of one core, plain matrix products in bfloat16, which hold the map, 21 ms; of 17 sequences of 243 tokens 90 ms
-    and 54 ms. Longer ones have maps that are too large to hold, and are not slow.
+    and 54 ms. Longer ones have maps that are too large to hold (`goes_by_maps`).
     """
     if query.device.type != "cpu" or query.dtype != torch.bfloat16 or query.shape[2] > LONGEST_PLAIN:
         yield

@@ -41,9 +41,22 @@ class Block(nn.Module):
         self.feed_forward = FeedForward(dim, hidden)
         self.drop_path = DropPath(drop_path)
 
-    def forward(self, x: torch.Tensor, key_mask: torch.Tensor | None = None) -> tuple[torch.Tensor, Projected]:
-        """The block's output (S, L, C), and its queries and keys."""
+    def forward(
+        self, x: torch.Tensor, key_mask: torch.Tensor | None = None, *, places: torch.Tensor | None = None
+    ) -> tuple[torch.Tensor, Projected]:
+        """The block's output (S, L, C), and its queries and keys.
+
+        Args:
+            x: float (S, L, C).
+            key_mask: bool (S, 1, 1, L), tokens that are there.
+            places: int64 (S, Q) of the tokens that are wanted, where not all are; the others are only attended to.
+        """
         projected = self.attention.project(self.norm1(x))
+        if places is not None:
+            x = x.gather(1, places[..., None].expand(-1, -1, x.shape[2]))
+            heads, width = projected.query.shape[1], projected.query.shape[3]
+            chosen = places[:, None, :, None].expand(-1, heads, -1, width)
+            projected = projected._replace(query=projected.query.gather(2, chosen))
         x = x + self.drop_path(self.attention.attend(projected, key_mask))
         return x + self.drop_path(self.feed_forward(self.norm2(x))), projected
 

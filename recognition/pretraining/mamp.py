@@ -86,10 +86,11 @@ class Decoder(nn.Module):
         places = (self.spatial_embedding + self.temporal_embedding).flatten(1, 2)  # (1, L, C_d)
         tokens = self.mask_token.to(features.dtype).expand(len(latent), places.shape[1], -1)
         tokens = tokens.scatter(1, kept[..., None].expand(-1, -1, features.shape[2]), features) + places
-        for block in self.blocks:
+        *before, last = self.blocks
+        for block in before:
             tokens, _ = block(tokens)
-        chosen = tokens.gather(1, hidden[..., None].expand(-1, -1, tokens.shape[2]))
-        return self.predict(self.norm(chosen))
+        tokens, _ = last(tokens, places=hidden)
+        return self.predict(self.norm(tokens))
 
 
 class MAMP(nn.Module):

@@ -18,6 +18,7 @@ from recognition.dataset import Sample, SkeletonDataset
 from recognition.pretraining.encoder import Encoder
 from recognition.pretraining.schedule import learning_rate
 from recognition.pretraining.settings import PretrainingLoop
+from recognition.protocols.linear import DEVIATION, EPSILON
 from recognition.protocols.settings import FinetuneSettings
 from recognition.recognizer import Recognizer
 
@@ -41,9 +42,12 @@ class Classifier(nn.Module):
             self.dropout = settings.dropout
             set_drop_path(network, settings.drop_path)
         else:
-            self.head = nn.Linear(encoder.width, num_classes)
-            nn.init.normal_(self.head.weight, std=0.01)
-            nn.init.zeros_(self.head.bias)
+            line = nn.Linear(encoder.width, num_classes)
+            nn.init.normal_(line.weight, std=DEVIATION)
+            nn.init.zeros_(line.bias)
+            # Pre-trained features point much the same way for all clips; what tells these apart is small beside it.
+            norm = nn.BatchNorm1d(encoder.width, eps=EPSILON, affine=False)
+            self.head = nn.Sequential(norm, line) if settings.normalise else line
 
     def forward(self, batch: Batch) -> torch.Tensor:
         """Logits (N, K)."""

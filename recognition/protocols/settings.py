@@ -40,6 +40,9 @@ class FinetuneSettings(Strict):
     dropout: float = Field(0.3, ge=0, lt=1)
     hidden: int = Field(2048, ge=1, description="width of the head's hidden layer, after MAMP's encoder")
     label_smoothing: float = Field(0.1, ge=0, lt=1)
+    normalise: bool = Field(
+        False, description="after PCM3's encoder, features by the batch's mean and deviation before the linear layer"
+    )
 
 
 class DetectionSettings(Strict):

@@ -5,9 +5,13 @@ import pytest
 import torch
 from made_motions import write_motions
 
+from pose_extraction.skeleton import COCO17
 from recognition.backbones.segments import DropPath
 from recognition.clips import open_clips
 from recognition.dataset import SkeletonDataset
+from recognition.pretraining.encoder import Encoder
+from recognition.pretraining.preparation import build_encoder
+from recognition.pretraining.settings import PretrainSettings
 from recognition.protocols.detection import (
     Action,
     actions_of,
@@ -16,11 +20,11 @@ from recognition.protocols.detection import (
     mean_average_precisions,
     temporal_iou,
 )
-from recognition.protocols.finetune import labelled_share, set_drop_path
+from recognition.protocols.finetune import Classifier, labelled_share, set_drop_path
 from recognition.protocols.linear import fit_linear, nearest_labels
 from recognition.protocols.motion import MotionDecoder, centred, mean_joint_error
 from recognition.protocols.occlusion import OccludedDataset
-from recognition.protocols.settings import LinearSettings
+from recognition.protocols.settings import FinetuneSettings, LinearSettings
 from recognition.protocols.windows import window_clips, window_settings, window_starts
 from recognition.settings import DataSettings
 
@@ -132,6 +136,23 @@ def test_blocks_are_left_out_more_often_the_deeper_they_lie():
     blocks = torch.nn.ModuleList(DropPath(0.0) for _ in range(4))
     set_drop_path(blocks, 0.3)
     assert [block.probability for block in blocks] == pytest.approx([0, 0.1, 0.2, 0.3])
+
+
+@pytest.mark.parametrize("normalise", [True, False])
+def test_what_pcm3s_features_have_in_common_does_not_hide_from_the_head_what_differs(normalise):
+    """Features as pre-training leaves them: much the same for all clips, and what tells these apart is small."""
+
+    class Far(Encoder):
+        def forward(self, batch):
+            return 0.05 * batch + 40
+
+    settings = PretrainSettings(method="pcm3", pcm3={"hidden": 2, "layers": 1})
+    encoder = Far(build_encoder(settings, COCO17), settings, COCO17, 2)
+    classifier = Classifier(encoder, 2, FinetuneSettings(normalise=normalise))
+    clips = torch.tensor([[1.0, -1, 1, -1], [-1, 1, -1, 1]])
+    apart = (classifier(clips)[0] - classifier(clips)[1]).detach()
+    own = 2 * classifier.head[-1].weight @ clips[0] if normalise else 0.1 * classifier.head.weight @ clips[0]
+    torch.testing.assert_close(apart, own.detach(), rtol=1e-3, atol=1e-4)
 
 
 def test_the_decoder_adds_up_changes_from_the_last_pose():
