@@ -1,7 +1,7 @@
 """Skeleton files as sets of raw clips, and which clips are for what.
 
 A file is read once and checked whole; its arrays stay in memory as they are stored (float16 mostly: NTU120's 114,000
-clips take 1.5 GB) and become float32 when a clip is asked for. Kinetics-400's joints stay on the disk (`kinetics`).
+clips take 1.1 GB) and become float32 when a clip is asked for. Kinetics-400's joints stay on the disk (`kinetics`).
 """
 
 import hashlib

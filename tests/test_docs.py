@@ -42,6 +42,13 @@ def test_every_command_and_option_exists(path: Path) -> None:
         assert set(re.findall(r"(?<!\S)--[a-z-]+", rest)) <= known | {"--help"}, line
 
 
+def test_every_command_that_a_message_names_exists() -> None:
+    for package in ("pipeline", "pose_extraction", "recognition"):
+        for path in sorted((ROOT / package).rglob("*.py")):
+            named = re.findall(r"`skelpipe (\w+)", _text(path))
+            assert set(named) <= set(COMMANDS), path
+
+
 @by_page
 def test_every_config_exists(path: Path) -> None:
     text = _text(path)
