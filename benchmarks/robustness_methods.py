@@ -1,12 +1,13 @@
 """MaskCLR against all that it is held against, trained on the same clips and measured under the same damage.
 
-    python benchmarks/robustness_methods.py penn_action.pkl --out runs/penn [--methods NAME...] [--seeds 3]
+    python benchmarks/robustness_methods.py penn_action.pkl --out runs/penn [--methods NAME...] [--seeds 0 1 2]
         [--train-only] [--limit 200] [--repeats 1] [--steps 5] [KEY=VALUE...]
 
 Methods: MaskCLR, MotionBERT (the same network with cross-entropy alone) and MotionBERT-R (with random masking of 15 %),
 which share phase one, a run a seed; ST-GCN++, AAGCN, CTR-GCN, MS-G3D and PoseConv3D from their configs. All are small:
 `SETS` below has what was chosen for the two files that it knows, for a processor; other files take those of the first.
-KEY=VALUE changes all of them. Settings were chosen on held-out parts of the training clips.
+KEY=VALUE changes all of them. Learning rates and batches were chosen on held-out parts of the training clips, epochs
+of the last five by what a processor does in a minute or less: they are not trained to their end.
 
 The folder holds the runs, `robustness/` as `skelpipe robustness` writes it, and `table.md` with some of it.
 Interrupted or killed, the same command goes on where it stopped.
