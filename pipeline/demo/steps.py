@@ -159,7 +159,8 @@ def _skeletons(folder: Path, plan: Plan, networks: Networks, teller: Teller) -> 
 
 def _trained(run: Path, data: Path, plan: Plan, teller: Teller) -> Path:
     """Step four: a recognizer, or the rest of its training."""
-    pairs = [f"phase1_epochs={plan.phase1_epochs}", f"phase2_epochs={plan.phase2_epochs}"]
+    # Each clip shows one person: whoever else a small detector believes to see is nobody.
+    pairs = [f"phase1_epochs={plan.phase1_epochs}", f"phase2_epochs={plan.phase2_epochs}", "data.max_persons=1"]
     # A small detector overlooks somebody now and then, and a clip without a person teaches nothing.
     words = skelpipe(
         "train", CONFIG, *pairs, "--data", str(data), "--split", TRAIN.name, "--out", str(run), "--skip-bad"

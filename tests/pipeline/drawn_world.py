@@ -1,6 +1,7 @@
 """Clips of drawn people whom no network has seen, with their truth, and what extraction makes of them."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -8,8 +9,11 @@ import numpy as np
 import pytest
 from scipy.optimize import linear_sum_assignment
 
+from pipeline.demo.plan import CLEAR_JOINTS, is_plain
+from pipeline.rendering.actions import ACTIONS
 from pipeline.rendering.clips import Clip, write_clips
 from pipeline.rendering.family import TEST
+from pipeline.rendering.interactions import INTERACTIONS
 from pipeline.rendering.scene import OUTSIDE, FrameTruth, Scene
 from pipeline.tiny.measuring import shown_persons
 from pipeline.tiny.packing import SHORT
@@ -19,11 +23,15 @@ from pose_extraction.poses import FramePoses
 from pose_extraction.weights import cached_path
 
 DETECTOR = "rtmdet-nano-rendered"
-# How many people each clip shows; seeds follow from the place in this list, which was written before any was looked at.
-PERSONS = (1, 2, 1, 3, 2, 1, 2, 1, 3, 1, 2, 1, 2, 1)
+# How many people each clip shows, and what the first of them does; seeds follow from the place in this list, which was
+# written before any was looked at.
+PERSONS = (1, 2, 1, 3, 2, 1, 2, 1, 1, 2, 1, 1)
+ALONE = tuple(sorted(ACTIONS)[5 * number % len(ACTIONS)] for number in range(len(PERSONS)))
+# What people do with each other, who touch or hide one another.
+TOGETHER = tuple(sorted(INTERACTIONS))
 # Seeds beyond those of trainings (below 2**40), of the demonstration and of measuring.
 FIRST_SEED = 2**43
-FRAMES, FPS = 24, 16.0
+SIZE, FRAMES, FPS = (360, 480), 24, 16.0
 # Two poses are one person's when half of their joints are nearer to each other than this share of the longer side of
 # the true box.
 SAME_PERSON = 0.2
@@ -31,26 +39,40 @@ SAME_PERSON = 0.2
 Truths = Mapping[str, Sequence[FrameTruth]]
 
 
-def needs(*names: str, good: bool = True) -> pytest.MarkDecorator:
-    """Skips a test where small networks have no weights or, if they are to be `good`, are short of their mark."""
+def needs(*names: str, good: Sequence[str] = ()) -> pytest.MarkDecorator:
+    """Skips a test where small networks have no weights, or those that must be `good` are short of their mark."""
     files = {name: cached_path(lookup(name)) for name in names}
     missing = [name for name, file in files.items() if not file.is_file()]
     short = [
         name
         for name, file in files.items()
-        if good and name not in missing and SHORT in file.with_suffix(".md").read_text(encoding="utf-8")
+        if name in good and name not in missing and SHORT in file.with_suffix(".md").read_text(encoding="utf-8")
     ]
     reasons = [f"the weights of {', '.join(missing)} are not in the package"] if missing else []
     reasons += [f"{', '.join(short)}: short of what is asked of it, as its card says"] if short else []
     return pytest.mark.skipif(bool(reasons), reason="; ".join(reasons))
 
 
-def draw_world(folder: Path) -> Truths:
-    """Draws the clips into a folder; returns what is true of each of their frames."""
-    scenes = (
-        Scene(TEST, FIRST_SEED + number, frames=FRAMES, fps=FPS, persons=persons)
-        for number, persons in enumerate(PERSONS)
-    )
+def draw_plain(folder: Path) -> Truths:
+    """Draws clips of people who are apart and plain to see; returns what is true of each of their frames."""
+    return _draw((_first_plain(number) for number in range(len(PERSONS))), folder)
+
+
+def draw_together(folder: Path) -> Truths:
+    """The same of two people who do something with each other."""
+    return _draw((_scene(1000 * (100 + number), action, 2) for number, action in enumerate(TOGETHER)), folder)
+
+
+def _scene(seed: int, action: str, persons: int) -> Scene:
+    return Scene(TEST, FIRST_SEED + seed, size=SIZE, frames=FRAMES, fps=FPS, action=action, persons=persons)
+
+
+def _first_plain(number: int) -> Scene:
+    scenes = (_scene(1000 * number + seed, ALONE[number], PERSONS[number]) for seed in count())
+    return next(scene for scene in scenes if is_plain(scene, joints=CLEAR_JOINTS))
+
+
+def _draw(scenes: Iterator[Scene], folder: Path) -> Truths:
     truth = write_clips((Clip(f"clip_{number:02d}", scene) for number, scene in enumerate(scenes)), folder)
     return {clip["frame_dir"]: frame_truths(clip) for clip in read_data_set(truth)["annotations"]}
 
