@@ -54,7 +54,9 @@ class Recipe:
 RECIPES: Mapping[str, Recipe] = {
     recipe.name: recipe
     for recipe in (
-        Recipe("hrnet-tiny", "topdown", "tiny/hrnet-tiny.yaml", cycles=(9000,), batch=16, rate=1.5e-3),
+        Recipe(
+            "hrnet-tiny", "topdown", "tiny/hrnet-tiny.yaml", cycles=(9000, 4500), batch=16, rate=1.5e-3, revisit=1500
+        ),
         Recipe("vitpose-tiny", "topdown", "tiny/vitpose-tiny.yaml", cycles=(6000,), batch=16, rate=7e-4),
         Recipe(
             "rtmdet-nano-rendered",
