@@ -98,7 +98,8 @@ def parse(values: Mapping[str, Any], kind: type[Settings], *, place: str) -> Set
         if first["type"] == "extra_forbidden":
             section: type[BaseModel] = kind
             for part in path[:-1]:
-                section = sections_of(section)[part]
+                # A number is a place in a list, whose settings are the ones that its field names.
+                section = sections_of(section).get(part, section)
             near = difflib.get_close_matches(path[-1], section.model_fields, n=1)
             hint = f"; did you mean {'.'.join([*path[:-1], near[0]])!r}?" if near else ""
             raise UsageError(f"{place}: unknown setting {key!r}{hint}") from error

@@ -1,7 +1,6 @@
 """`skelpipe sweep`: many runs that differ in a few settings, trained and measured into one table."""
 
 import json
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +16,7 @@ from pipeline.robustness_report import figure_bytes
 from pipeline.robustness_results import as_csv, title_of
 from pipeline.robustness_subjects import Source, Subject, open_sources, read_subjects, translation_of
 from pipeline.robustness_tasks import Cache, Task, Worker
-from pipeline.sweep_jobs import Job, is_done, phase_one_of, train_all
+from pipeline.sweep_jobs import RUNS, Job, is_done, machine, phase_one_of, train_all
 from pipeline.sweep_settings import SweepSettings, folder_name, settings_of
 from pose_extraction.errors import TrainingError
 from pose_extraction.files import atomic_write
@@ -25,8 +24,7 @@ from recognition.robustness_conditions import CLEAN, NOISE, BenchSettings, Condi
 from recognition.robustness_statistics import Accuracy, accuracy, bootstrap_difference
 from recognition.runs import load_run
 
-RUNS, CACHE = "runs", "cache"
-AUTO = "auto"
+CACHE = "cache"
 
 
 @dataclass(frozen=True)
@@ -90,13 +88,13 @@ def sweep(
     for row in plan.rows:
         listed[row.name] = []
         for seed in wanted:
-            folder = out / RUNS / folder_name(row) / f"seed{seed}"
+            folder = out / RUNS / folder_name(row.name) / f"seed{seed}"
             own = {**given, "training.seed": seed, "out": str(folder)}
             settings = settings_of(plan, row, own, place=plan.title)
             listed[row.name].append(Job(f"{row.name}, seed {seed}", settings, phase_one_of(settings, out)))
     every = [job for row_jobs in listed.values() for job in row_jobs]
     left = [job for job in every if not is_done(job.settings)]
-    devices, at_once = _machine(jobs, len(left))
+    devices, at_once = machine(jobs, len(left))
     shared = len({job.shared for job in left if job.shared is not None})
     console.print(
         Text(
@@ -139,16 +137,6 @@ def print_table(plan: SweepSettings, result: Swept, console: Console) -> None:
             found = [result.accuracies[row.name, condition] for condition in conditions]
             table.add_row(Text(row.name), "" if row.paper is None else f"{row.paper:.1f}", *map(_shown, found))
     console.print(table)
-
-
-def _machine(jobs: int | None, left: int) -> tuple[list[str], int]:
-    """Devices that take turns, and runs at a time."""
-    import torch
-
-    gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
-    devices = [f"cuda:{number}" for number in range(gpus)] or [AUTO]
-    most = jobs or gpus or len(os.sched_getaffinity(0))
-    return devices, max(1, min(most, max(left, 1)))
 
 
 def _measured(

@@ -1,12 +1,16 @@
 """`skelpipe sweep`: words into the use case of the same name."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from pipeline.evaluate_command import Backend, BatchSize, Device, Precision, engine_of
 from pose_extraction.errors import UsageError
+
+if TYPE_CHECKING:
+    from pipeline.pretrain_sweep import SweptEncoders
+    from pipeline.sweep import Swept
 
 FAILED = 1
 
@@ -39,30 +43,37 @@ def sweep(
     skip_bad: Annotated[bool, typer.Option("--skip-bad", help="Leave out malformed clips.", show_default="no")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="List the runs, and end.", show_default="no")] = False,
 ) -> None:
-    """Train and measure runs that differ in a few settings, with several seeds, into one table."""
+    """Train, or pre-train, and measure runs that differ in a few settings, with several seeds, into one table."""
     from rich.console import Console
 
+    from pipeline import pretrain_sweep
     from pipeline import sweep as use_case
+    from pipeline.pretrain_sweep_settings import is_pretrain_sweep, read_pretrain_sweep
     from pipeline.settings import read_words
     from pipeline.sweep_settings import read_sweep
 
-    plan = read_sweep(config)
-    result = use_case.sweep(
-        plan,
-        data,
-        read_words(settings or []),
-        split=split,
-        seeds=_numbers(seeds),
-        jobs=_jobs(jobs),
-        out=out if out is not None else Path("sweeps") / Path(config).stem,
-        engine=engine_of(device, batch_size, precision, backend),
-        skip_bad=skip_bad,
-        dry_run=dry_run,
-        console=Console(stderr=True),
-    )
+    changes, engine = read_words(settings or []), engine_of(device, batch_size, precision, backend)
+    common: dict[str, Any] = {
+        "seeds": _numbers(seeds),
+        "jobs": _jobs(jobs),
+        "out": out if out is not None else Path("sweeps") / Path(config).stem,
+        "dry_run": dry_run,
+        "console": Console(stderr=True),
+    }
+    result: Swept | SweptEncoders | None
+    if is_pretrain_sweep(config):
+        encoders, changes = read_pretrain_sweep(config, changes)
+        measuring = pretrain_sweep.Measuring(split, engine.device, engine.precision, skip_bad)
+        result = pretrain_sweep.sweep_encoders(encoders, data, changes, measuring, **common)
+        if result is not None:
+            pretrain_sweep.print_encoders(encoders, result, Console())
+    else:
+        plan = read_sweep(config)
+        result = use_case.sweep(plan, data, changes, split=split, engine=engine, skip_bad=skip_bad, **common)
+        if result is not None:
+            use_case.print_table(plan, result, Console())
     if result is None:
         return
-    use_case.print_table(plan, result, Console())
     typer.echo(str(result.out))
     if result.failed:
         for name, reason in result.failed.items():

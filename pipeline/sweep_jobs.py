@@ -13,9 +13,11 @@ from pathlib import Path
 
 from pose_extraction.errors import SkelpipeError
 from recognition import runs
+from recognition.pretraining.settings import PretrainSettings
 from recognition.settings import RunSettings
 
-SHARED = "phase_one"
+RUNS, SHARED = "runs", "phase_one"
+AUTO = "auto"
 
 
 @dataclass(frozen=True)
@@ -24,12 +26,12 @@ class Job:
 
     Args:
         name: For messages.
-        settings: Of the run; its directory is `out`.
+        settings: Of the training or pre-training; its directory is `out`.
         shared: Run that ends with phase one, which this one goes on from; None to begin at the beginning.
     """
 
     name: str
-    settings: RunSettings
+    settings: RunSettings | PretrainSettings
     shared: Path | None = None
 
     @property
@@ -83,6 +85,16 @@ def train_all(
                 done(job, end.reason)
 
 
+def machine(jobs: int | None, left: int) -> tuple[list[str], int]:
+    """Devices that take turns, and runs at a time."""
+    import torch
+
+    gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    devices = [f"cuda:{number}" for number in range(gpus)] or [AUTO]
+    most = jobs or gpus or len(os.sched_getaffinity(0))
+    return devices, max(1, min(most, max(left, 1)))
+
+
 def _together(given: list[tuple[Job, str, bool]], at_once: int) -> Iterator[tuple[Job, "_End"]]:
     """Runs as they end, several at a time, each in a process of its own."""
     threads = max(1, len(os.sched_getaffinity(0)) // at_once)
@@ -131,9 +143,11 @@ def is_begun(folder: Path) -> bool:
     return (folder / runs.LAST).is_file()
 
 
-def is_done(settings: RunSettings) -> bool:
+def is_done(settings: RunSettings | PretrainSettings) -> bool:
     """Whether a run has been trained to its end."""
     folder = Path(settings.out)
+    if isinstance(settings, PretrainSettings):
+        return (folder / runs.BEST).is_file()
     training = settings.training
     if not is_begun(folder):
         return False
@@ -149,16 +163,19 @@ def is_done(settings: RunSettings) -> bool:
 def _train(job: Job, device: str, until_phase_two: bool, *, threads: int | None = None) -> _End:
     import torch
 
+    from recognition.pretraining.training import pretrain
     from recognition.training import TrainingStopped, train
 
     if threads is not None:
         torch.set_num_threads(threads)
     settings = job.settings
-    if device != "auto":
+    if device != AUTO:
         training = settings.training.model_copy(update={"device": device})
         settings = settings.model_copy(update={"training": training})
     try:
-        if until_phase_two:
+        if isinstance(settings, PretrainSettings):
+            pretrain(settings, resume=job.folder if is_begun(job.folder) else None)
+        elif until_phase_two:
             _train_phase_one(settings, job.shared)
         elif not is_done(settings):
             if not is_begun(job.folder) and job.shared is not None and is_begun(job.shared):

@@ -103,7 +103,7 @@ def settings_of(sweep: SweepSettings, row: Row, changes: dict[str, Any], *, plac
     return parse(values, RunSettings, place=f"{place}, {row.name}")
 
 
-def folder_name(row: Row) -> str:
+def folder_name(row: str) -> str:
     """A row's name as a folder."""
-    kept = "".join(letter if letter.isalnum() or letter in "-._=" else "_" for letter in row.name.replace("%", "pct"))
+    kept = "".join(letter if letter.isalnum() or letter in "-._=" else "_" for letter in row.replace("%", "pct"))
     return Path(kept).name

@@ -160,5 +160,5 @@ def test_the_command_refuses_wrong_words_and_tells_a_plan(tmp_path: Path) -> Non
 
 def test_names_of_rows_make_folders_of_their_own() -> None:
     plan = read_sweep("ablations/table4")
-    assert len({folder_name(row) for row in plan.rows}) == len(plan.rows) == 13
+    assert len({folder_name(row.name) for row in plan.rows}) == len(plan.rows) == 13
     assert plan.measured()[0] == Condition(CLEAN)

@@ -1,0 +1,146 @@
+"""`skelpipe sweep` of pre-trainings: rows of configs, runs that go on, one table by protocols."""
+
+import csv
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from doc_pages import page, section
+from typer.testing import CliRunner
+
+from pipeline.cli import app
+from pipeline.pretrain_sweep import MEASURED
+from pipeline.pretrain_sweep_settings import own_changes, pretrain_settings_of, read_pretrain_sweep
+from pose_extraction.errors import UsageError
+from recognition import runs
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "recognition"))
+
+from made_motions import write_motions
+
+SMALL = {
+    "data.num_frames": 16,
+    "data.part_min_frames": 8,
+    "data.max_persons": 1,
+    "data.flip": 0,
+    "model.dim": 16,
+    "model.depth": 1,
+    "model.heads": 2,
+    "mamp.decoder_depth": 1,
+    "training.epochs": 2,
+    "training.warmup_epochs": 1,
+    "training.batch_size": 16,
+    "training.device": "cpu",
+    "training.precision": "fp32",
+}
+
+
+def write_sweep(folder: Path, **changes: Any) -> Path:
+    values = {
+        "title": "made",
+        "base": "mamp/custom",
+        "set": SMALL,
+        "seeds": [0, 1],
+        "protocols": ["linear", "knn"],
+        "recipe": {"linear.epochs": 10, "linear.views": 1},
+        "rows": [
+            {"name": "90 %", "set": {"mamp.ratio": 0.9}, "value": 0.9},
+            {"name": "70 %", "config": "mamp/ablations/ratio_70", "value": 0.7},
+        ],
+        "axis": "mamp.ratio",
+    } | changes
+    path = folder / "mine.yaml"
+    path.write_text(yaml.safe_dump(values))
+    return path
+
+
+def command(folder: Path, *words: str) -> Any:
+    given = ["sweep", str(folder / "mine.yaml"), "--data", str(folder / "made.pkl"), "--out", str(folder / "out")]
+    return CliRunner().invoke(app, [*given, "--jobs", "1", "--device", "cpu", *words])
+
+
+@pytest.fixture(scope="module")
+def swept(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Any]:
+    folder = tmp_path_factory.mktemp("sweep")
+    write_motions(folder / "made.pkl")
+    write_sweep(folder)
+    return folder, command(folder)
+
+
+def test_every_row_is_pre_trained_with_every_seed_and_measured(swept: tuple[Path, Any]) -> None:
+    folder, result = swept
+    assert result.exit_code == 0, result.output
+    for row, ratio in (("90_pct", 0.9), ("70_pct", 0.7)):
+        for seed in (0, 1):
+            settings = runs.load(folder / "out" / "runs" / row / f"seed{seed}" / runs.BEST)["settings"]
+            assert (settings["mamp"]["ratio"], settings["training"]["seed"]) == (ratio, seed)
+    told = json.loads((folder / "out" / "sweep.json").read_text(encoding="utf-8"))
+    with (folder / "out" / "sweep.csv").open(encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    text = " ".join(section(page("file_formats.md"), "Robustness").split())
+    assert ", ".join(f"`{column}`" for column in rows[0]) in text and set(told) == {"sweep", "seeds", "failed", "table"}
+    names = [(row["row"], row["protocol"]) for row in rows]
+    assert names == [(name, by) for name in ("90 %", "70 %", "fresh weights") for by in ("linear", "knn")]
+    each = [
+        json.loads((folder / "out" / "runs" / "70_pct" / f"seed{seed}" / MEASURED).read_text(encoding="utf-8"))
+        for seed in (0, 1)
+    ]
+    knn = [value for one in each for key, value in one.items() if '"knn"' in key]
+    assert float(rows[3]["top1"]) == pytest.approx(sum(knn) / 2) and rows[3]["seeds"] == "2"
+    assert float(rows[3]["difference"]) == pytest.approx(float(rows[3]["top1"]) - float(rows[1]["top1"]))
+    assert "fresh weights" in result.stdout and (folder / "out" / "sweep.png").is_file()
+
+
+def test_what_is_done_is_kept_and_what_is_missing_is_made(swept: tuple[Path, Any]) -> None:
+    folder, _ = swept
+    kept, gone = (folder / "out" / "runs" / "90_pct" / f"seed{seed}" / runs.BEST for seed in (0, 1))
+    before, table = kept.stat().st_mtime_ns, (folder / "out" / "sweep.csv").read_bytes()
+    gone.unlink()
+    (gone.parent / MEASURED).unlink()
+    again = command(folder)
+    assert again.exit_code == 0 and "4 runs, 3 of them done" in " ".join(again.stderr.split())
+    assert kept.stat().st_mtime_ns == before and (folder / "out" / "sweep.csv").read_bytes() == table
+    assert again.stderr.count(": knn") == 1 + 1  # Of that run, and of its fresh weights.
+
+
+def test_runs_of_other_settings_are_not_taken_for_a_rows(swept: tuple[Path, Any]) -> None:
+    folder, _ = swept
+    result = command(folder, "training.lr=0.5")
+    assert result.exit_code == 2 and "training.lr" in result.stderr
+
+
+def test_another_base_takes_the_same_rows(tmp_path: Path) -> None:
+    plan, left = read_pretrain_sweep("ablations/mamp_ratio", {"base": "mamp/ntu60_xsub", "training.epochs": 3})
+    settings = pretrain_settings_of(plan, plan.rows[1], left, place="here")
+    assert left == {"training.epochs": 3} and settings.training.epochs == 3
+    assert (settings.model.dim, settings.mamp.ratio) == (256, 0.7)
+    assert own_changes("mamp/ablations/ratio_70") == {"mamp.ratio": 0.7} and own_changes(None) == {}
+
+
+def test_a_list_lists_and_trains_nothing(tmp_path: Path) -> None:
+    write_motions(tmp_path / "made.pkl")
+    write_sweep(tmp_path)
+    result = command(tmp_path, "--dry-run")
+    assert result.exit_code == 0 and "70 %, seed 1" in result.stderr and not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"rows": [{"name": "a"}, {"name": "a"}]}, "two rows have the same name"),
+        ({"rows": [{"name": "fresh weights"}]}, "two rows have the same name, or one is called"),
+        ({"rows": [{"name": "a", "set": {"ratoi": 1}}]}, "did you mean"),
+        ({"rows": [{"name": "a", "config": "mamp/ablations/nowhere"}]}, "there is no config"),
+        ({"protocols": ["lineal"]}, "there is no protocol 'lineal'"),
+        ({"protocols": ["motion"]}, "motion gives no accuracy"),
+        ({"recipe": {"linear.lrr": 1}}, "unknown setting"),
+        ({"rows": [{"name": "a", "confg": "mamp/custom"}]}, "did you mean 'rows.0.config'"),
+        ({"sedes": [1]}, "unknown setting 'sedes'"),
+    ],
+)
+def test_a_sweep_that_cannot_be_is_refused(tmp_path: Path, changes: dict[str, Any], words: str) -> None:
+    with pytest.raises(UsageError, match=words):
+        read_pretrain_sweep(str(write_sweep(tmp_path, **changes)))
