@@ -5,7 +5,7 @@ Clips are drawn once, and extracted once by each estimator, as `skelpipe extract
 
 import io
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -173,7 +173,7 @@ def damaged(frames: list[FramePoses], random: np.random.Generator) -> list[Frame
     return result
 
 
-def by_person(frames: list[np.ndarray], own: list[np.ndarray], truths: list[FrameTruth]) -> np.ndarray:
+def by_person(frames: list[np.ndarray], own: list[np.ndarray], truths: Sequence[FrameTruth]) -> np.ndarray:
     """Poses (P, T, 17, 2) of the true persons, NaN where there is none.
 
     Args:
@@ -260,5 +260,5 @@ def test_actions_of_people_never_seen_are_recognised_the_whole_way(tmp_path: Pat
     record_property("top-1", metrics.top1)
     assert metrics.clips == len(PLAN.actions) * PLAN.test_each
     assert metrics.top1 >= 0.95, metrics.confusion
-    persons = [answer.label for answer in found.answers if answer.person is not None]
+    persons = [str(answer.label) for answer in found.answers if answer.person is not None]
     assert sorted(persons) == sorted(found.doings)
