@@ -221,9 +221,7 @@ def test_no_evaluation_takes_the_place_of_another(trained: tuple[Path, Path], tm
 def test_where_nothing_can_be_written_is_told_before_the_work(trained: tuple[Path, Path], tmp_path: Path) -> None:
     run = Path(shutil.copytree(trained[0], tmp_path / "run", ignore=shutil.ignore_patterns("evaluation")))
     (run / "evaluation").write_text("in the way")
-    with pytest.raises(
-        UsageError, match=r"made-one_test: results are written there, and cannot .*evaluate the copy"
-    ):
+    with pytest.raises(UsageError, match=r"made-one_test: results are written there, and cannot .*evaluate the copy"):
         evaluated(run)
 
 
