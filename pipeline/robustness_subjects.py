@@ -62,8 +62,7 @@ class Source:
 
     def clips_of(self, trained: Trained, *, skip_bad: bool) -> ClipSet:
         """The file as a run reads it; opened once for all runs that read it alike."""
-        data = trained.settings.data
-        key = (data.layout, data.score_threshold, data.keypoint_files, trained.layout, trained.dimensions)
+        key = _reading_of(trained)
         if key not in self.opened:
             self.opened[key] = clips_for(trained, self.path, skip_bad=skip_bad)
         return self.opened[key]
@@ -75,6 +74,12 @@ class Source:
         there = np.flatnonzero(indices != LEFT_OUT)
         there = there[with_someone(clips, indices[there])]
         return there, indices[there]
+
+
+def _reading_of(trained: Trained) -> tuple[object, ...]:
+    """What of a run decides how it reads a file."""
+    data = trained.settings.data
+    return data.layout, data.score_threshold, data.keypoint_files, trained.layout, trained.dimensions
 
 
 def read_subjects(words: Sequence[str]) -> list[Subject]:
@@ -141,7 +146,9 @@ def open_sources(
     if limit is not None and limit < len(chosen):
         chosen = chosen[np.linspace(0, len(chosen) - 1, limit).round().astype(np.int64)]
     names, labels = [names[place] for place in chosen], labels[chosen]
-    sources = [Source(_stem(files[0]), files[0], names, labels, clips.estimator, clips.content_digest())]
+    reading = _reading_of(trained)
+    digest = clips.content_digest()
+    sources = [Source(_stem(files[0]), files[0], names, labels, clips.estimator, digest, {reading: clips})]
     for path in files[1:]:
         other = clips_for(trained, path, skip_bad=skip_bad)
         known = {*other.names, *(clip.name for clip in other.left_out if clip.empty)}
@@ -155,7 +162,8 @@ def open_sources(
         while any(source.name == name for source in sources):
             name += "'"
         common = [one for one, there in zip(names, shared, strict=True) if there]
-        sources.append(Source(name, path, common, labels[shared], other.estimator, other.content_digest()))
+        digest = other.content_digest()
+        sources.append(Source(name, path, common, labels[shared], other.estimator, digest, {reading: other}))
     return sources, split
 
 

@@ -133,7 +133,8 @@ class EstimatorErrors:
         steps = np.linspace(0, 1, QUANTILES)
         share = ndtr(normal)
         moved = np.empty_like(keypoint)
-        side = np.stack([_box_side(person) for person in keypoint])
+        # A joint that is alone in its frame has no box to measure by, and stays where it is.
+        side = np.nan_to_num(np.stack([_box_side(person) for person in keypoint]))
         for joint in range(joints):
             for axis in range(2):
                 error = np.interp(share[:, :, joint, axis], steps, found.displacement[joint, axis])

@@ -134,6 +134,16 @@ def test_scores_say_what_is_there_nothing_appears_and_the_input_stays(perturbati
     np.testing.assert_array_equal(disturbed_score, again_score)
 
 
+@pytest.mark.parametrize("perturbation", AT_SOME_LEVEL, ids=str)
+def test_a_frame_of_a_single_joint_stays_one_of_numbers(perturbation: Perturbation) -> None:
+    keypoint, score = given_to(perturbation)
+    for frame in (0, 2, 3):
+        score[:, frame, :9] = score[:, frame, 10:] = 0
+        keypoint[:, frame, :9] = keypoint[:, frame, 10:] = np.nan if perturbation.space == "camera" else 0
+    disturbed, disturbed_score = perturbation(keypoint, score, np.random.default_rng(1), SIZE)
+    assert np.isfinite(disturbed[disturbed_score > 0]).all()
+
+
 def test_noise_has_its_deviation_and_differs_between_persons_frames_and_axes() -> None:
     keypoint, score = clip(frames=400)
     keypoint[score == 0] = np.nan
