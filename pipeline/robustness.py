@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
-from rich.table import Table
+from rich.table import Column, Table
 from rich.text import Text
 
 from pipeline.evaluate import Engine
@@ -219,7 +219,13 @@ def _plan(bench: Bench, todo: dict[Subject, list[Task]], console: Console) -> No
     # Runs with the same network and input take the same time, which is measured once.
     measured: dict[str, float] = {}
     table = Table(
-        "run", "results to have", "kept from before", "clips", "passes left", "time, about", title_justify="left"
+        Column("run", overflow="fold"),
+        "results to have",
+        "kept from before",
+        "clips",
+        "passes left",
+        "time, about",
+        title_justify="left",
     )
     for subject, tasks in todo.items():
         seconds[subject], passes = 0.0, 0
