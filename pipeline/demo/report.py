@@ -129,7 +129,7 @@ def _clips(found: Found) -> Iterator[str]:
     yield (
         f"<p>{plan.train_each} clips of each action to train on, {plan.test_each} to test on, of "
         f"{plan.frames / plan.fps:g} s. Bodies, clothes, tempo, places and cameras of the people to test on come from "
-        "ranges and patterns that training never draws from.</p>"
+        "ranges and patterns that training never draws from. Everybody is plain to see: whole, and hidden little.</p>"
     )
     for family, words in zip(FAMILIES, ("to train on", "to test on"), strict=True):
         shown = {one.action: one for one in orders(plan) if one.family == family}
