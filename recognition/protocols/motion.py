@@ -9,9 +9,14 @@ from torch import nn
 from recognition.pretraining.encoder import Encoder
 from recognition.protocols.settings import MotionSettings
 
+# Sequences whose poses say what is usual.
+STANDARD = 256
+
 
 class MotionDecoder(nn.Module):
     """A GRU that is given a pose, tells how it changes, and is given the changed one.
+
+    It sees poses, and tells changes, in the deviations of the training's poses, and it begins by telling none.
 
     Args:
         width: Of the encoder's features, from which its first state comes.
@@ -19,19 +24,34 @@ class MotionDecoder(nn.Module):
         hidden: Width of its state.
     """
 
+    mean: torch.Tensor
+    deviation: torch.Tensor
+
     def __init__(self, width: int, values: int, hidden: int) -> None:
         super().__init__()
         self.begin = nn.Linear(width, hidden)
         self.cell = nn.GRUCell(values, hidden)
         self.change = nn.Linear(hidden, values)
+        nn.init.zeros_(self.change.weight)
+        nn.init.zeros_(self.change.bias)
+        self.register_buffer("mean", torch.zeros(values))
+        self.register_buffer("deviation", torch.ones(values))
+
+    def standardise(self, poses: torch.Tensor) -> None:
+        """Takes the mean and the deviation of each number of poses (..., values), NaN where not seen."""
+        flat = poses.flatten(0, -2).to(self.mean)
+        self.mean = flat.nanmean(0).nan_to_num()
+        deviation = (flat - self.mean).square().nanmean(0).sqrt()
+        # A joint that is never seen, or never moves, has none.
+        self.deviation = torch.where(deviation > 0, deviation, torch.ones_like(deviation))
 
     def forward(self, features: torch.Tensor, pose: torch.Tensor, steps: int) -> torch.Tensor:
         """Poses (N, steps, values) after the given one (N, values)."""
         state = self.begin(features)
         told = []
         for _ in range(steps):
-            state = self.cell(pose, state)
-            pose = pose + self.change(state)
+            state = self.cell((pose - self.mean) / self.deviation, state)
+            pose = pose + self.change(state) * self.deviation
             told.append(pose)
         return torch.stack(told, 1)
 
@@ -67,12 +87,13 @@ def fit_decoder(
         encoder: Encodes what is given.
         draw: Gives that many sequences: a batch of the frames that are seen, and poses float32 (N, T, V * D) from the
             last seen one on, NaN where not seen.
-        decoder: On the encoder's device.
+        decoder: On the encoder's device; takes the first sequences' mean and deviation.
         settings: The recipe.
         seed: Of the draw.
         tell: Told a line now and then.
     """
     rng = np.random.default_rng(seed)
+    decoder.standardise(draw(rng, STANDARD)[1])
     weights = [*encoder.parameters(), *decoder.parameters()]
     optimizer = torch.optim.SGD(weights, lr=settings.lr)
     encoder.train()
@@ -83,7 +104,8 @@ def fit_decoder(
         optimizer.zero_grad()
         told = decoder(encoder(batch), torch.nan_to_num(poses[:, 0]), poses.shape[1] - 1)
         known = torch.isfinite(poses[:, 1:])
-        loss = ((told - torch.nan_to_num(poses[:, 1:])).square() * known).sum() / known.sum().clamp_min(1)
+        error = (told - torch.nan_to_num(poses[:, 1:])) / decoder.deviation
+        loss = (error.square() * known).sum() / known.sum().clamp_min(1)
         loss.backward()
         nn.utils.clip_grad_norm_(weights, settings.clip_gradient)
         optimizer.step()

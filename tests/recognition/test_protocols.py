@@ -22,9 +22,9 @@ from recognition.protocols.detection import (
 )
 from recognition.protocols.finetune import Classifier, labelled_share, set_drop_path
 from recognition.protocols.linear import fit_linear, nearest_labels
-from recognition.protocols.motion import MotionDecoder, centred, mean_joint_error
+from recognition.protocols.motion import MotionDecoder, centred, fit_decoder, mean_joint_error
 from recognition.protocols.occlusion import OccludedDataset
-from recognition.protocols.settings import FinetuneSettings, LinearSettings
+from recognition.protocols.settings import FinetuneSettings, LinearSettings, MotionSettings
 from recognition.protocols.windows import window_clips, window_settings, window_starts
 from recognition.settings import DataSettings
 
@@ -155,20 +155,38 @@ def test_what_pcm3s_features_have_in_common_does_not_hide_from_the_head_what_dif
     torch.testing.assert_close(apart, own.detach(), rtol=1e-3, atol=1e-4)
 
 
-def test_the_decoder_adds_up_changes_from_the_last_pose():
+def test_the_decoder_adds_up_changes_from_the_last_pose_and_begins_by_telling_none():
     torch.manual_seed(0)
     decoder = MotionDecoder(5, 6, 8).double()
     features, pose = torch.randn(2, 5, dtype=torch.float64), torch.randn(2, 6, dtype=torch.float64)
+    assert torch.equal(decoder(features, pose, 3)[:, 2], pose)
+    usual = 3 + 0.1 * torch.randn(40, 6, dtype=torch.float64)
+    usual[0, 2] = torch.nan
+    decoder.standardise(usual[:, None])
+    torch.testing.assert_close(decoder.mean, usual.nanmean(0))
+    torch.testing.assert_close(decoder.deviation[0], usual[:, 0].std(correction=0))
+    torch.nn.init.normal_(decoder.change.weight)
     told = decoder(features, pose, 3)
     state, expected = decoder.begin(features), pose
     for step in range(3):
-        state = decoder.cell(expected, state)
-        expected = expected + decoder.change(state)
+        state = decoder.cell((expected - decoder.mean) / decoder.deviation, state)
+        expected = expected + decoder.change(state) * decoder.deviation
         torch.testing.assert_close(told[:, step], expected)
-    with torch.no_grad():
-        decoder.change.weight.zero_()
-        decoder.change.bias.zero_()
-    assert torch.equal(decoder(features, pose, 3)[:, 2], pose)
+
+
+def test_small_motions_are_learnt_at_the_published_rate():
+    """Poses that move by hundredths of their unit, in a direction that the features tell."""
+
+    def draw(rng, count):
+        speed = torch.as_tensor(rng.normal(size=(count, 1, 4)), dtype=torch.float32)
+        return speed[:, 0], 0.01 * speed * torch.arange(4)[:, None]
+
+    torch.manual_seed(0)
+    encoder, decoder = torch.nn.Linear(4, 4), MotionDecoder(4, 4, 16)
+    fit_decoder(encoder, draw, decoder, MotionSettings(steps=300), seed=0)
+    features, poses = draw(np.random.default_rng(9), 50)
+    error = (decoder(encoder(features), poses[:, 0], 3) - poses[:, 1:]).abs().mean()
+    assert error < 0.9 * (poses[:, :1] - poses[:, 1:]).abs().mean()
 
 
 def test_the_error_is_the_mean_distance_of_joints_in_their_unit():
