@@ -57,7 +57,9 @@ RECIPES: Mapping[str, Recipe] = {
         Recipe(
             "hrnet-tiny", "topdown", "tiny/hrnet-tiny.yaml", cycles=(9000, 4500), batch=16, rate=1.5e-3, revisit=1500
         ),
-        Recipe("vitpose-tiny", "topdown", "tiny/vitpose-tiny.yaml", cycles=(6000,), batch=16, rate=7e-4),
+        Recipe(
+            "vitpose-tiny", "topdown", "tiny/vitpose-tiny.yaml", cycles=(6000, 6000), batch=16, rate=7e-4, revisit=1500
+        ),
         Recipe(
             "rtmdet-nano-rendered",
             "detector",
