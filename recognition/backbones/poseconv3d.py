@@ -115,8 +115,10 @@ class PoseConv3D(Backbone):
             raise ValueError("PoseConv3D knows neither masks nor attention: train it with cross-entropy")
         frames = x.shape[1]
         x, frame_mask = self.without_padding(x, frame_mask)
-        # Channels last: so few of them are multiplied in 0.6 of the time then.
-        maps = heat_maps(x).contiguous(memory_format=torch.channels_last_3d)
+        maps = heat_maps(x)
+        if not torch.onnx.is_in_onnx_export():
+            # Channels last: so few of them are multiplied in 0.6 of the time then. ONNX has no such thing.
+            maps = maps.contiguous(memory_format=torch.channels_last_3d)
         features = self.blocks(self.pool(torch.relu(self.stem(maps))))  # (S, C_r, T / 2, 7, 7)
         of_frames = features.mean(dim=(3, 4))
         place = torch.arange(frames, device=x.device) * of_frames.shape[2] // frames
