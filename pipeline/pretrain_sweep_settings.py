@@ -1,7 +1,6 @@
 """What a sweep of pre-trainings is: one config, and rows that each change something of it, measured by protocols."""
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import yaml
@@ -9,6 +8,7 @@ from pydantic import Field, field_validator
 
 from pipeline.protocols import parse_protocol, protocol_settings
 from pipeline.settings import EXTENDS, find_config, override, parse, read_config
+from pipeline.sweep_settings import read_plan
 from pose_extraction.errors import UsageError
 from recognition.pretraining.settings import PretrainSettings
 from recognition.settings import Strict
@@ -88,7 +88,7 @@ def is_pretrain_sweep(name: str) -> bool:
     Raises:
         UsageError: There is no such file, or it is no YAML.
     """
-    return MARK in _read(find_config(name))
+    return MARK in read_plan(find_config(name))
 
 
 def read_pretrain_sweep(name: str, changes: Mapping[str, Any] | None = None) -> tuple[PretrainSweep, dict[str, Any]]:
@@ -103,7 +103,7 @@ def read_pretrain_sweep(name: str, changes: Mapping[str, Any] | None = None) -> 
     """
     path = find_config(name)
     given = dict(changes or {})
-    values = _read(path)
+    values = read_plan(path)
     if BASE in given:
         values[BASE] = str(given.pop(BASE))
     plan = parse(values, PretrainSweep, place=str(path))
@@ -134,7 +134,7 @@ def own_changes(config: str | None) -> dict[str, Any]:
         UsageError: There is no such file, or it is no YAML.
     """
     found: dict[str, Any] = {}
-    for section, value in _read(find_config(config)).items() if config else ():
+    for section, value in read_plan(find_config(config)).items() if config else ():
         if isinstance(value, dict):
             found |= {f"{section}.{name}": inner for name, inner in value.items()}
         elif section != EXTENDS:
@@ -147,13 +147,3 @@ def pairs_of(settings: Mapping[str, Any]) -> list[str]:
     return [
         f"{name}={yaml.safe_dump(value, default_flow_style=True).splitlines()[0]}" for name, value in settings.items()
     ]
-
-
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError, OSError) as error:
-        raise UsageError(f"{path}: cannot be read as YAML ({error})") from error
-    if not isinstance(values, dict):
-        raise UsageError(f"{path}: holds {type(values).__name__}, not a sweep with `rows`")
-    return values

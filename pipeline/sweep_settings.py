@@ -79,16 +79,25 @@ def read_sweep(name: str) -> SweepSettings:
         UsageError: There is no such file, it is no YAML mapping, or a row's settings are unknown or wrong.
     """
     path = find_config(name)
+    sweep = parse(read_plan(path), SweepSettings, place=str(path))
+    for row in sweep.rows:
+        settings_of(sweep, row, {}, place=str(path))
+    return sweep
+
+
+def read_plan(path: Path) -> dict[str, Any]:
+    """What the config of a sweep holds, not checked yet.
+
+    Raises:
+        UsageError: There is no such file, or it is no YAML mapping.
+    """
     try:
         values = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError, OSError) as error:
         raise UsageError(f"{path}: cannot be read as YAML ({error})") from error
     if not isinstance(values, dict):
         raise UsageError(f"{path}: holds {type(values).__name__}, not a sweep with `rows`")
-    sweep = parse(values, SweepSettings, place=str(path))
-    for row in sweep.rows:
-        settings_of(sweep, row, {}, place=str(path))
-    return sweep
+    return values
 
 
 def settings_of(sweep: SweepSettings, row: Row, changes: dict[str, Any], *, place: str) -> RunSettings:

@@ -345,10 +345,12 @@ def training_split(clips: ClipSet, settings: DataSettings) -> str | None:
         return settings.train_split
     if not clips.splits:
         return None
-    ending = [split for split in clips.splits if split.lower().endswith("train")] or list(clips.splits)
-    if len(ending) == 1 and (ending[0] == ALL_CLIPS or ending[0].lower().endswith("train")):
+    ending = [split for split in clips.splits if split.lower().endswith("train")]
+    if len(ending) == 1:
         return ending[0]
-    choice = ", ".join(map(repr, ending))
+    if list(clips.splits) == [ALL_CLIPS]:
+        return ALL_CLIPS
+    choice = ", ".join(map(repr, ending or clips.splits))
     raise UsageError(f"{clips.path}: which split is for training, {choice}? Say so with --split")
 
 
