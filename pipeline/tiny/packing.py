@@ -111,7 +111,8 @@ def card_of(
 ) -> str:
     """The card of a network, Markdown."""
     told = {key: value for key, value in asdict(recipe).items() if key not in ("name", "kind", "config", "package")}
-    settings = ", ".join(f"{key} {value}" for key, value in (told | {"cycles": _joined(recipe.cycles)}).items())
+    told |= {"cycles": f"{_joined(recipe.cycles)} steps", "revisit": _joined(recipe.revisit)}
+    settings = ", ".join(f"{key} {value}" for key, value in told.items())
     return f"""# {recipe.name}
 
 A small network for demonstrations and tests on machines that have no others. It was trained on drawn people alone
@@ -129,7 +130,7 @@ over persons of whom five joints or more are in sight (`python -m pipeline.tiny 
 
 
 def _joined(numbers: tuple[int, ...]) -> str:
-    return " + ".join(map(str, numbers)) + " steps"
+    return " + ".join(map(str, numbers))
 
 
 def _table(numbers: dict[str, float]) -> str:

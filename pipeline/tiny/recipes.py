@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import accumulate
 
 from pose_extraction.errors import UsageError
 from pose_extraction.mmlab import OWN_PACKAGE
@@ -19,8 +20,8 @@ class Recipe:
         cycles: Steps of the optimiser: over each of these the rate falls along a cosine, to begin at its highest again
             with the next (warm restarts). A network that is not good enough yet is given another cycle.
         batch: Crops or frames a step.
-        revisit: Of a top-down network: after the first cycle the people of so many first steps are shown again and
-            again, cut anew and in other colours, which takes half the time; 0 draws new ones for all steps.
+        revisit: Of a top-down network, for each cycle: the people of so many first steps are shown again and again, cut
+            anew and in other colours, which takes half the time; 0, or none given, draws new ones.
         rate: Highest learning rate, of AdamW.
         decay: Weight decay.
         warmup: Steps at the beginning over which the rate rises.
@@ -38,8 +39,12 @@ class Recipe:
     warmup: int = 300
     average: float = 0.998
     clip: float = 1.0
-    revisit: int = 0
+    revisit: tuple[int, ...] = ()
     package: str = OWN_PACKAGE
+
+    def __post_init__(self) -> None:
+        missing = len(self.cycles) - len(self.revisit)
+        object.__setattr__(self, "revisit", (*self.revisit, *[0] * missing))
 
     @property
     def steps(self) -> int:
@@ -48,17 +53,30 @@ class Recipe:
 
     def shown_again(self, step: int) -> int | None:
         """The step whose people another one shows again; None where it draws its own."""
-        return step % self.revisit if self.revisit and step >= self.cycles[0] else None
+        cycle = next(number for number, end in enumerate(accumulate(self.cycles)) if step < end)
+        return step % self.revisit[cycle] if self.revisit[cycle] else None
 
 
 RECIPES: Mapping[str, Recipe] = {
     recipe.name: recipe
     for recipe in (
         Recipe(
-            "hrnet-tiny", "topdown", "tiny/hrnet-tiny.yaml", cycles=(9000, 4500), batch=16, rate=1.5e-3, revisit=1500
+            "hrnet-tiny",
+            "topdown",
+            "tiny/hrnet-tiny.yaml",
+            cycles=(9000, 4500, 7000),
+            batch=16,
+            rate=1.5e-3,
+            revisit=(0, 1500, 0),
         ),
         Recipe(
-            "vitpose-tiny", "topdown", "tiny/vitpose-tiny.yaml", cycles=(6000, 6000), batch=16, rate=7e-4, revisit=1500
+            "vitpose-tiny",
+            "topdown",
+            "tiny/vitpose-tiny.yaml",
+            cycles=(6000, 6000),
+            batch=16,
+            rate=7e-4,
+            revisit=(0, 1500),
         ),
         Recipe(
             "rtmdet-nano-rendered",
@@ -68,7 +86,7 @@ RECIPES: Mapping[str, Recipe] = {
             batch=8,
             rate=2e-3,
         ),
-        Recipe("openpifpaf-tiny", "fields", "shufflenetv2k-tiny", cycles=(3500,), batch=8, rate=1e-3),
+        Recipe("openpifpaf-tiny", "fields", "shufflenetv2k-tiny", cycles=(3500, 9000), batch=8, rate=1e-3),
     )
 }
 

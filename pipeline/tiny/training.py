@@ -156,12 +156,11 @@ def _resume(
     if not path.exists():
         return 0
     content = load_plain(path)
-    # A training whose cycles have all been gone through may be given more; its first one shows nobody again.
+    # A training whose cycles have all been gone through may be given more.
     known = content["about"]["cycles"]
-    gone_through = content["step"] == sum(known)
-    earlier = {**about, "cycles": about["cycles"][: len(known)]} if gone_through else about
-    if gone_through and len(known) == 1:
-        earlier["revisit"] = content["about"]["revisit"]
+    earlier = about
+    if content["step"] == sum(known):
+        earlier = {**about, **{name: about[name][: len(known)] for name in ("cycles", "revisit")}}
     if content["about"] != earlier:
         changed = [key for key in about if content["about"].get(key) != earlier[key]]
         raise TrainingError(

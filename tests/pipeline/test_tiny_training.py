@@ -38,7 +38,7 @@ def config_of(codec: str) -> TopdownConfig:
 
 
 def short(name: str, **changes: object) -> Recipe:
-    changes = {"cycles": (4,), "batch": 2, "warmup": 2, "revisit": 2, **changes}
+    changes = {"cycles": (4,), "batch": 2, "warmup": 2, "revisit": (), **changes}
     return replace(RECIPES[name], **changes)  # type: ignore[arg-type]
 
 
@@ -101,10 +101,10 @@ def test_people_who_are_shown_again_are_those_of_an_earlier_step_cut_anew(tmp_pa
     assert not np.array_equal(first.keypoint, later.keypoint)
 
 
-def test_steps_after_the_first_cycle_show_people_again() -> None:
-    recipe = short("hrnet-tiny", cycles=(4, 6), revisit=3)
-    assert [recipe.shown_again(step) for step in range(10)] == [None, None, None, None, 1, 2, 0, 1, 2, 0]
-    assert short("hrnet-tiny", revisit=0).shown_again(9) is None
+def test_each_cycle_draws_new_people_or_shows_those_of_the_first_steps_again() -> None:
+    recipe = short("hrnet-tiny", cycles=(4, 6, 2), revisit=(0, 3))
+    assert [recipe.shown_again(step) for step in range(12)] == [None] * 4 + [1, 2, 0, 1, 2, 0] + [None] * 2
+    assert short("hrnet-tiny", cycles=(10,)).shown_again(9) is None
 
 
 def test_boxes_move_with_the_frames_they_are_in() -> None:
