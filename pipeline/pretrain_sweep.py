@@ -15,13 +15,10 @@ from pipeline.pretrain_sweep_settings import FRESH, PretrainSweep, pairs_of, pre
 from pipeline.protocols import run_protocol
 from pipeline.robustness_report import figure_bytes
 from pipeline.robustness_results import as_csv
-from pipeline.sweep_jobs import RUNS, Job, is_done, machine, train_all
+from pipeline.sweep_jobs import RUNS, Job, train_rows, write_results
 from pipeline.sweep_settings import folder_name
-from pose_extraction.errors import TrainingError, UsageError
+from pose_extraction.errors import UsageError
 from pose_extraction.files import atomic_write
-from recognition import runs
-from recognition.pretraining.preparation import prepare_pretraining
-from recognition.pretraining.training import check_same_pretraining
 
 # Beside each run: what was measured of it.
 MEASURED = "measured.json"
@@ -104,29 +101,10 @@ def sweep_encoders(
             own = {**given, "training.seed": seed, "out": str(folder)}
             settings = pretrain_settings_of(plan, row, own, place=plan.title)
             listed[row.name].append(Job(f"{row.name}, seed {seed}", settings))
-    every = [job for row_jobs in listed.values() for job in row_jobs]
-    left = [job for job in every if not is_done(job.settings)]
-    for job in every:
-        if job not in left:
-            _check_as_wanted(job)
-    devices, at_once = machine(jobs, len(left))
-    console.print(Text(f"{len(every)} runs, {len(every) - len(left)} of them done; {at_once} at a time"))
-    if dry_run:
-        for job in left:
-            console.print(Text(f"  {job.name}: {job.folder}"))
+    trained = train_rows(listed, jobs=jobs, dry_run=dry_run, console=console)
+    if trained is None:
         return None
-    failed: dict[str, str] = {}
-
-    def done(job: Job, reason: str | None) -> None:
-        if reason is not None:
-            failed[job.name] = reason
-        console.print(Text(f"{job.name}: {'pre-trained' if reason is None else f'failed: {reason}'}"))
-
-    train_all(left, at_once=at_once, devices=devices, done=done)
-    whole = {name: own for name, own in listed.items() if all(job.name not in failed for job in own)}
-    if not whole:
-        name, reason = next(iter(failed.items()))
-        raise TrainingError(f"no row of the sweep could be pre-trained with every seed; {name}: {reason}")
+    whole, failed = trained
     found = _measure_all(plan, whole, measuring, console)
     result = SweptEncoders(_rows(plan, found), failed, out)
     _write(plan, result, list(seeds or plan.seeds))
@@ -139,12 +117,6 @@ def print_encoders(plan: PretrainSweep, result: SweptEncoders, console: Console)
     for name, cells in _cells(plan, result).items():
         table.add_row(Text(name), *cells)
     console.print(table)
-
-
-def _check_as_wanted(job: Job) -> None:
-    """Refuses a run that lies there and was trained with other settings, or on other clips."""
-    checkpoint = runs.load(job.folder / runs.BEST)
-    check_same_pretraining(checkpoint, prepare_pretraining(job.settings), run=str(job.folder))  # type: ignore[arg-type]
 
 
 def _measure_all(
@@ -227,9 +199,7 @@ def _write(plan: PretrainSweep, result: SweptEncoders, seeds: list[int]) -> None
     }
     if plan.axis is not None:
         files |= _figure(plan, result)
-    for name, content in files.items():
-        with atomic_write(result.out / name) as file:
-            file.write(content)
+    write_results(result.out, files)
 
 
 def _figure(plan: PretrainSweep, result: SweptEncoders) -> dict[str, bytes]:

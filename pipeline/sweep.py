@@ -16,10 +16,8 @@ from pipeline.robustness_report import figure_bytes
 from pipeline.robustness_results import as_csv, title_of
 from pipeline.robustness_subjects import Source, Subject, open_sources, read_subjects, translation_of
 from pipeline.robustness_tasks import Cache, Task, Worker
-from pipeline.sweep_jobs import RUNS, Job, is_done, machine, phase_one_of, train_all
+from pipeline.sweep_jobs import RUNS, Job, phase_one_of, train_rows, write_results
 from pipeline.sweep_settings import SweepSettings, folder_name, settings_of
-from pose_extraction.errors import TrainingError
-from pose_extraction.files import atomic_write
 from recognition.robustness_conditions import CLEAN, NOISE, BenchSettings, Condition, seeds_of
 from recognition.robustness_statistics import Accuracy, accuracy, bootstrap_difference
 from recognition.runs import load_run
@@ -79,7 +77,7 @@ def sweep(
         The table; None of a dry run.
 
     Raises:
-        UsageError: A setting is unknown or wrong, or there is no such file or split.
+        UsageError: A setting is unknown or wrong, there is no such file or split, or a run in the folder had others.
         TrainingError: No row has a run of every seed.
     """
     given = {**changes, **({"data.file": str(data)} if data is not None else {}), "data.skip_bad": skip_bad}
@@ -92,35 +90,10 @@ def sweep(
             own = {**given, "training.seed": seed, "out": str(folder)}
             settings = settings_of(plan, row, own, place=plan.title)
             listed[row.name].append(Job(f"{row.name}, seed {seed}", settings, phase_one_of(settings, out)))
-    every = [job for row_jobs in listed.values() for job in row_jobs]
-    left = [job for job in every if not is_done(job.settings)]
-    devices, at_once = machine(jobs, len(left))
-    shared = len({job.shared for job in left if job.shared is not None})
-    console.print(
-        Text(
-            f"{len(every)} runs, {len(every) - len(left)} of them done; {at_once} at a time, and phase one "
-            f"{shared} times for all that are left"
-        )
-    )
-    if dry_run:
-        for job in left:
-            console.print(Text(f"  {job.name}: {job.folder}"))
+    trained = train_rows(listed, jobs=jobs, dry_run=dry_run, console=console)
+    if trained is None:
         return None
-    failed: dict[str, str] = {}
-    ended: list[str] = []
-
-    def done(job: Job, reason: str | None) -> None:
-        ended.append(job.name)
-        if reason is not None:
-            failed[job.name] = reason
-        state = f"failed: {reason}" if reason is not None else "trained"
-        console.print(Text(f"{len(ended)} of {len(left)}: {job.name}: {state}"))
-
-    train_all(left, at_once=at_once, devices=devices, done=done)
-    whole = {name: jobs_ for name, jobs_ in listed.items() if all(job.name not in failed for job in jobs_)}
-    if not whole:
-        name, reason = next(iter(failed.items()))
-        raise TrainingError(f"no row of the sweep could be trained with every seed; {name}: {reason}")
+    whole, failed = trained
     accuracies, source, split = _measured(plan, whole, split, out, engine, skip_bad=skip_bad)
     rows = _rows(plan, list(whole), accuracies)
     result = Swept(rows, accuracies, failed, out)
@@ -255,9 +228,7 @@ def _write(plan: SweepSettings, result: Swept, source: Source, split: str, seeds
         figure = plots.noise_figure({"Gaussian noise in space and time": found}, title)
     if figure is not None:
         files |= {f"sweep.{kind}": figure_bytes(figure, kind) for kind in ("png", "svg")}
-    for name, content in files.items():
-        with atomic_write(result.out / name) as file:
-            file.write(content)
+    write_results(result.out, files)
 
 
 def _markdown(plan: SweepSettings, result: Swept) -> str:

@@ -5,16 +5,27 @@ import json
 import multiprocessing
 import os
 import shutil
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
+from itertools import count
 from multiprocessing.connection import Connection
 from pathlib import Path
 
-from pose_extraction.errors import SkelpipeError
+import torch
+from rich.console import Console
+from rich.text import Text
+
+from pose_extraction.errors import SkelpipeError, TrainingError
+from pose_extraction.files import atomic_write
 from recognition import runs
+from recognition.preparation import prepare
+from recognition.pretraining.preparation import prepare_pretraining
 from recognition.pretraining.settings import PretrainSettings
+from recognition.pretraining.training import check_same_pretraining, pretrain
+from recognition.resuming import check_same_run, settings_before
 from recognition.settings import RunSettings
+from recognition.training import TrainingStopped, train
 
 RUNS, SHARED = "runs", "phase_one"
 AUTO = "auto"
@@ -60,6 +71,72 @@ def phase_one_of(settings: RunSettings, folder: Path) -> Path | None:
     return folder / SHARED / digest[:16]
 
 
+def train_rows(
+    listed: Mapping[str, Sequence[Job]], *, jobs: int | None, dry_run: bool, console: Console
+) -> tuple[dict[str, Sequence[Job]], dict[str, str]] | None:
+    """Trains the runs of all rows, but for those that are done, and tells of it.
+
+    Args:
+        listed: Runs of each row, a seed each.
+        jobs: Runs at a time; None for one a GPU, or one a core.
+        dry_run: Whether to list what is left to do alone.
+        console: Where it is told.
+
+    Returns:
+        Rows whose runs are all trained, and runs that failed with the reasons; None of a dry run.
+
+    Raises:
+        UsageError: A run that is done had other settings, or other clips.
+        TrainingError: No row has a run of every seed.
+    """
+    every = [job for own in listed.values() for job in own]
+    left = [job for job in every if not is_done(job.settings)]
+    for job in every:
+        if job not in left:
+            _check_as_wanted(job)
+    devices, at_once = machine(jobs, len(left))
+    shared = len({job.shared for job in left if job.shared is not None})
+    first = f", and phase one {shared} times for all that are left" if shared else ""
+    console.print(Text(f"{len(every)} runs, {len(every) - len(left)} of them done; {at_once} at a time{first}"))
+    if dry_run:
+        for job in left:
+            console.print(Text(f"  {job.name}: {job.folder}"))
+        return None
+    failed: dict[str, str] = {}
+    numbers = count(1)
+
+    def done(job: Job, reason: str | None) -> None:
+        if reason is not None:
+            failed[job.name] = reason
+        state = f"failed: {reason}" if reason is not None else "trained"
+        console.print(Text(f"{next(numbers)} of {len(left)}: {job.name}: {state}"))
+
+    train_all(left, at_once=at_once, devices=devices, done=done)
+    whole = {name: own for name, own in listed.items() if all(job.name not in failed for job in own)}
+    if not whole:
+        name, reason = next(iter(failed.items()))
+        raise TrainingError(f"no row of the sweep could be trained with every seed; {name}: {reason}")
+    return whole, failed
+
+
+def _check_as_wanted(job: Job) -> None:
+    """Refuses a run that lies there and was trained with other settings, or on other clips."""
+    if isinstance(job.settings, PretrainSettings):
+        checkpoint = runs.load(job.folder / runs.BEST)
+        check_same_pretraining(checkpoint, prepare_pretraining(job.settings), run=str(job.folder))
+    else:
+        checkpoint = runs.load(job.folder / runs.LAST)
+        prepared = prepare(job.settings, begun=settings_before(checkpoint))
+        check_same_run(checkpoint, prepared, run=str(job.folder))
+
+
+def write_results(folder: Path, files: Mapping[str, bytes]) -> None:
+    """Writes the files of a sweep, by name."""
+    for name, content in files.items():
+        with atomic_write(folder / name) as file:
+            file.write(content)
+
+
 def train_all(
     jobs: Iterable[Job], *, at_once: int, devices: list[str], done: Callable[[Job, str | None], None]
 ) -> None:
@@ -87,8 +164,6 @@ def train_all(
 
 def machine(jobs: int | None, left: int) -> tuple[list[str], int]:
     """Devices that take turns, and runs at a time."""
-    import torch
-
     gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
     devices = [f"cuda:{number}" for number in range(gpus)] or [AUTO]
     most = jobs or gpus or len(os.sched_getaffinity(0))
@@ -161,11 +236,6 @@ def is_done(settings: RunSettings | PretrainSettings) -> bool:
 
 
 def _train(job: Job, device: str, until_phase_two: bool, *, threads: int | None = None) -> _End:
-    import torch
-
-    from recognition.pretraining.training import pretrain
-    from recognition.training import TrainingStopped, train
-
     if threads is not None:
         torch.set_num_threads(threads)
     settings = job.settings
@@ -190,8 +260,6 @@ def _train(job: Job, device: str, until_phase_two: bool, *, threads: int | None 
 
 def _train_phase_one(settings: RunSettings, shared: Path | None) -> None:
     """Trains a run that rows have in common up to phase two, or ends it."""
-    from recognition.training import train
-
     epochs = settings.training.phase1_epochs
     assert shared is not None and isinstance(epochs, int)
     if not is_begun(shared) or runs.load(shared / runs.LAST)["epoch"] < epochs:

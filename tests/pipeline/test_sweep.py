@@ -105,6 +105,12 @@ def test_what_is_done_is_done_and_what_is_missing_is_trained(swept: tuple[Path, 
     assert is_done(settings_of(plan, plan.rows[0], {"out": str(run.parent), "training.seed": 1}, place="here"))
 
 
+def test_runs_of_other_settings_are_not_taken_for_a_rows(swept: tuple[Path, Any]) -> None:
+    folder, _ = swept
+    result = command(folder, "label_smoothing=0.2")
+    assert result.exit_code == 2 and "training.label_smoothing" in result.stderr
+
+
 def test_a_row_that_fails_is_told_and_the_others_go_on_beside_it(tmp_path: Path) -> None:
     made_data(tmp_path / "made.pkl")
     bad = {"name": "bad", "set": {"model.heads": 3}}
