@@ -104,11 +104,9 @@ def sweep(
 def print_table(plan: SweepSettings, result: Swept, console: Console) -> None:
     """A line for each row: top-1 with its spread, under each condition."""
     conditions = plan.measured()
-    table = Table("row", "paper", *(_titled(condition) for condition in conditions), title=Text(plan.title))
-    for row in plan.rows:
-        if (row.name, conditions[0]) in result.accuracies:
-            found = [result.accuracies[row.name, condition] for condition in conditions]
-            table.add_row(Text(row.name), "" if row.paper is None else f"{row.paper:.1f}", *map(_shown, found))
+    table = Table("row", *_papers(plan, "paper"), *map(_titled, conditions), title=Text(plan.title))
+    for name, cells in _cells(plan, result).items():
+        table.add_row(Text(name), *cells)
     console.print(table)
 
 
@@ -232,15 +230,28 @@ def _write(plan: SweepSettings, result: Swept, source: Source, split: str, seeds
 
 
 def _markdown(plan: SweepSettings, result: Swept) -> str:
-    conditions = plan.measured()
-    heads = ["top-1 in per cent", "paper, NTU60 xsub", *(_titled(condition) for condition in conditions)]
+    heads = ["top-1 in per cent", *_papers(plan, "paper, NTU60 xsub"), *map(_titled, plan.measured())]
     lines = ["| " + " | ".join(heads) + " |", "|" + "---|" * len(heads)]
-    for row in plan.rows:
-        if (row.name, conditions[0]) in result.accuracies:
-            cells = [_shown(result.accuracies[row.name, condition]) for condition in conditions]
-            paper = "" if row.paper is None else f"{row.paper:.1f}"
-            lines.append("| " + " | ".join([row.name, paper, *cells]) + " |")
+    lines += ["| " + " | ".join([name, *cells]) + " |" for name, cells in _cells(plan, result).items()]
     return "\n".join([f"{plan.title}", "", *lines, ""])
+
+
+def _papers(plan: SweepSettings, head: str) -> list[str]:
+    """The head of the paper's column, where the paper has numbers."""
+    return [head] if any(row.paper is not None for row in plan.rows) else []
+
+
+def _cells(plan: SweepSettings, result: Swept) -> dict[str, list[str]]:
+    """Row -> its numbers: the paper's, if it has any, and those of each condition."""
+    conditions = plan.measured()
+    return {
+        row.name: [
+            *["" if row.paper is None else f"{row.paper:.1f}" for _ in _papers(plan, "")],
+            *(_shown(result.accuracies[row.name, condition]) for condition in conditions),
+        ]
+        for row in plan.rows
+        if (row.name, conditions[0]) in result.accuracies
+    }
 
 
 def _titled(condition: Condition) -> str:

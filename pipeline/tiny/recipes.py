@@ -86,7 +86,7 @@ RECIPES: Mapping[str, Recipe] = {
             batch=8,
             rate=2e-3,
         ),
-        Recipe("openpifpaf-tiny", "fields", "shufflenetv2k-tiny", cycles=(3500, 9000), batch=8, rate=1e-3),
+        Recipe("openpifpaf-tiny", "fields", "shufflenetv2k-tiny", cycles=(3500, 5000), batch=8, rate=1e-3),
     )
 }
 

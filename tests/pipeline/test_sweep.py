@@ -119,6 +119,7 @@ def test_a_row_that_fails_is_told_and_the_others_go_on_beside_it(tmp_path: Path)
     result = command(tmp_path, "--jobs", "2")
     assert result.exit_code == 1 and "2 at a time" in result.stderr
     assert "failed: bad, seed 0" in result.stderr and "not divisible" in result.stderr
+    assert "paper" not in result.stdout, "which has no number for these rows"
     assert "none" in result.stdout and (tmp_path / "out" / "sweep.csv").is_file()
 
 
