@@ -60,7 +60,7 @@ def predict_actions(
     run: str | Path | None = None,
     *,
     estimator: str | Path | None = None,
-    detector: str | Path = "rtmdet",
+    detector: str | Path | None = None,
     per_person: bool | None = None,
     windows: float | None = None,
     threshold: float = 0.0,
@@ -74,7 +74,7 @@ def predict_actions(
         clips: A video, folder, pattern or skeleton file, or several; or a camera's number, or an address.
         run: Run directory, or one of its .pt files; None for the newest below runs/.
         estimator: Name or ONNX file; None for the one that the run was trained on.
-        detector: Name or ONNX file.
+        detector: The same, of persons.
         per_person: True for each tracked person, False for all together; None: together, but per person in windows.
         windows: Seconds of sliding windows, whose equal neighbours become segments; None for one answer a clip.
         threshold: Least probability of an answer; below it is "unknown".
@@ -102,7 +102,7 @@ def predict_actions(
         [clips] if isinstance(clips, str | Path) else list(clips),
         Path(run) if run is not None else None,
         Wanted(scope, windows, drawn),
-        networks=Networks(str(estimator) if estimator is not None else None, str(detector)),
+        networks=Networks(*(None if name is None else str(name) for name in (estimator, detector))),
         engine=Engine(device),
         console=Console(stderr=True),
     )

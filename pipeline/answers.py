@@ -88,23 +88,29 @@ def as_csv(answers: Sequence[Answer], *, header: bool = True) -> str:
     output = io.StringIO()
     writer = csv.writer(output, lineterminator="\n")
     if header:
-        ranks = [name for rank in range(2, BEST + 1) for name in (f"label_{rank}", f"probability_{rank}")]
+        ranks = [name for rank in range(1, BEST + 1) for name in (f"label_{rank}", f"probability_{rank}")]
         writer.writerow(["clip", "person", "start", "end", "label", "probability", *ranks, "delay", "reason"])
     for answer in answers:
-        rest = [value for name, share in answer.best[1:] for value in (name, f"{share:.6f}")]
-        rest += [""] * (2 * (BEST - 1) - len(rest))
+        rest = [value for name, share in answer.best for value in (name, f"{share:.6f}")]
+        rest += [""] * (2 * BEST - len(rest))
         share = "" if answer.probability is None else f"{answer.probability:.6f}"
         first = [answer.clip, answer.person, _seconds(answer.start), _seconds(answer.end), answer.label, share]
         writer.writerow([*first, *rest, _seconds(answer.delay), answer.reason])
     return output.getvalue()
 
 
-def print_table(answers: Sequence[Answer], console: Console) -> None:
-    """A row an answer: its likeliest action first, or why there is none."""
+def print_table(answers: Sequence[Answer], console: Console, *, times: bool = False) -> None:
+    """A row an answer: its likeliest action first, or why there is none.
+
+    Args:
+        answers: The answers.
+        console: Where the table goes.
+        times: Whether to tell from when to when each is, though no person of a clip has two.
+    """
     if not answers:
         return
     with_persons = any(answer.person is not None for answer in answers)
-    with_times = len({(answer.clip, answer.person) for answer in answers}) < len(answers)
+    with_times = times or len({(answer.clip, answer.person) for answer in answers}) < len(answers)
     longest = max((len(answer.best) for answer in answers), default=0)
     # Names are other people's text: not to be read as markup.
     table = Table("clip")

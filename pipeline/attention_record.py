@@ -1,11 +1,13 @@
 """How much each joint counted over time: collected window by window, told as numbers and as a figure."""
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 from matplotlib.figure import Figure
+from rich.console import Console
+from rich.text import Text
 
 from pipeline.answers import Answer
 from recognition.plots import save_figure
@@ -21,10 +23,12 @@ class AttentionRecord:
 
     Args:
         joints: Names of the V joints.
+        unit: Of the time, for the figure.
     """
 
-    def __init__(self, joints: Sequence[str]) -> None:
+    def __init__(self, joints: Sequence[str], *, unit: str = "seconds") -> None:
         self.joints = tuple(joints)
+        self.unit = unit
         self._rows: defaultdict[int | None, list[tuple[float, float, np.ndarray]]] = defaultdict(list)
 
     def add(self, person: int | None, start: float, end: float, attention: np.ndarray) -> None:
@@ -62,13 +66,19 @@ class AttentionRecord:
             self._mean(mean, person)
             who = "all persons together" if person is None else f"person {person}"
             over_time.set_title(f"{who}: {_told(answers, person)}", fontsize=10, loc="left")
-        panels[-1][0].set_xlabel("seconds")
+        panels[-1][0].set_xlabel(self.unit)
         figure.colorbar(image, ax=[row[1] for row in panels], label="attention, 1: mean of the frame", shrink=0.8)
         return figure
 
-    def write(self, path: Path, title: str, answers: Sequence[Answer]) -> None:
-        """Writes the figure as PNG."""
-        save_figure(self.figure(title, answers), path)
+    def write(self, path: Path, clip: str, answers: Sequence[Answer], console: Console) -> Iterator[Answer]:
+        """Writes the figure as PNG, and tells where; a further answer says why it could not be written."""
+        try:
+            save_figure(self.figure(clip, answers), path)
+        except OSError as error:
+            reason = f"the figure was not written: {path}: {error.strerror or error}"
+            yield Answer(clip, reason=reason, failed=True)
+        else:
+            console.print(Text(str(path)), soft_wrap=True)
 
     def _over_time(self, axes, person: int | None, brightest: float):  # type: ignore[no-untyped-def]
         rows = sorted(self._rows[person], key=lambda row: row[0])

@@ -5,7 +5,14 @@ Nothing heavy is imported until a command runs: `skelpipe --help` loads neither 
 
 import importlib.metadata
 import logging
+import os
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from types import FrameType
 from typing import Annotated, Any
 
 import typer
@@ -30,10 +37,15 @@ class _Commands(TyperGroup):
     def invoke(self, ctx: Any) -> Any:
         # Wrong options are the library's to tell, with status 2. What is caught here is ours.
         try:
-            return super().invoke(ctx)
+            with _terminated_as_interrupted():
+                return super().invoke(ctx)
         except UsageError as error:
             _tell(error)
             raise typer.Exit(WRONG_USAGE) from error
+        except BrokenPipeError:
+            # Whoever read the output has had enough of it; what is flushed at the end goes nowhere.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            raise typer.Exit(FAILED) from None
         except (SkelpipeError, OSError) as error:
             _tell(error)
             raise typer.Exit(FAILED) from error
@@ -41,6 +53,24 @@ class _Commands(TyperGroup):
             then = "goes on where this one stopped" if ctx.invoked_subcommand in RESUMING else "begins anew"
             typer.echo(f"interrupted; the same command {then}", err=True)
             raise typer.Exit(INTERRUPTED) from None
+
+
+@contextmanager
+def _terminated_as_interrupted() -> Iterator[None]:
+    """A cluster's SIGTERM ends a command as Ctrl-C does, with nothing half-written left."""
+
+    def interrupt(_number: int, _frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    # Python delivers signals to the main thread alone.
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 app = typer.Typer(
@@ -132,7 +162,12 @@ def extract(
     detect_every: Annotated[
         str, typer.Option(metavar="auto|N", help="Detect in every N-th frame; auto: about every 0.1 s.")
     ] = "auto",
-    detection_threshold: Annotated[float, typer.Option(help="Boxes with a lower score are not persons.")] = 0.3,
+    detection_threshold: Annotated[
+        str,
+        typer.Option(
+            metavar="auto|SCORE", help="Boxes with a lower score are not persons; auto: the detector's own, mostly 0.3."
+        ),
+    ] = "auto",
     square_input: Annotated[
         bool, typer.Option("--square-input/--oblong-input", help="Detect on the published square input, or on less.")
     ] = False,

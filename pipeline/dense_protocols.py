@@ -134,6 +134,7 @@ def _detect(
                 classifier,
                 clips.label_names,
                 estimator=clips.estimator,
+                extraction=clips.extraction,
                 seconds=None if seconds is None else length * seconds,
             )
         )

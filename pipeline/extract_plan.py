@@ -47,7 +47,7 @@ class Plan:
             precision=settings.precision,
             batch_size=None if settings.batch_size == "auto" else settings.batch_size,
             flip_test=settings.flip_test,
-            score_threshold=settings.detection_threshold,
+            score_threshold=settings.score_threshold,
             oblong=not settings.square_input,
         )
 

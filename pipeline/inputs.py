@@ -91,9 +91,11 @@ def survey(paths: Sequence[str | Path]) -> Inputs:
     inputs.sources = _without_repeats(inputs.sources)
     if not inputs.sources and not inputs.unreadable:
         suffixes = ", ".join(sorted(suffix for suffix in inputs.skipped if suffix)) or "nothing"
+        remedy = "name a file to have it taken whatever its suffix"
+        if ".pkl" in inputs.skipped:
+            remedy = "skeleton files are no videos: where they are wanted, name each of them"
         raise UsageError(
-            f"no video in {', '.join(map(str, paths)) or 'an empty list of paths'} (found {suffixes}); name a file to "
-            "have it taken whatever its suffix"
+            f"no video in {', '.join(map(str, paths)) or 'an empty list of paths'} (found {suffixes}); {remedy}"
         )
     _refuse_equal_ids(inputs.sources)
     inputs.sources = _with_class_folders(inputs.sources, {root for root, _ in roots if root is not None})

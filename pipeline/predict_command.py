@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from pipeline.evaluate_command import Backend, BatchSize, Device, KeypointFiles, Precision, engine_of
+from pose_extraction.errors import UsageError
 
 if TYPE_CHECKING:
     from pipeline.answers import Answer
@@ -31,8 +32,9 @@ def predict(
         typer.Option(metavar="NAME|FILE.onnx", help="Pose estimator.", show_default="that of the run's skeletons"),
     ] = None,
     detector: Annotated[
-        str, typer.Option(metavar="NAME|FILE.onnx", help="Person detector; see `skelpipe models`.")
-    ] = "rtmdet",
+        str | None,
+        typer.Option(metavar="NAME|FILE.onnx", help="Person detector.", show_default="that of the run's skeletons"),
+    ] = None,
     checkpoint: Annotated[
         str | None,
         typer.Option(metavar="FILE", help="The estimator's weights, or seed:N.", show_default="official"),
@@ -98,6 +100,8 @@ def predict(
     from pipeline.predict_skeletons import Part
     from pipeline.predict_video import Wanted
 
+    if as_json and as_csv:
+        raise UsageError("--json and --csv: are two forms of the same answers; choose one")
     scope = use_case.scope_of(
         per_person=per_person, windows=windows, overlay=overlay, explain=explain, threshold=threshold
     )
@@ -116,7 +120,7 @@ def predict(
         if out is not None or as_json or as_csv:
             _write_lines(counted, out, as_csv=as_csv)
         else:
-            print_table(list(_told_at_once(counted)), Console())
+            print_table(list(_told_at_once(counted)), Console(), times=windows is not None)
     except KeyboardInterrupt:
         typer.echo("interrupted; the same command begins anew", err=True)
         raise typer.Exit(INTERRUPTED) from None

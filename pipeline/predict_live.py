@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, closing
+from itertools import islice
 from pathlib import Path
 from statistics import median
 from time import monotonic
@@ -13,7 +14,7 @@ from rich.console import Console
 from pipeline.ahead import Feed, ahead
 from pipeline.answers import BEST, Answer, label_of
 from pipeline.predict_video import Wanted
-from pipeline.sliding import Scope, Sliding, Who
+from pipeline.sliding import Scope, Sliding, is_long_enough, nobody_asked
 from pose_extraction.errors import VideoError
 from pose_extraction.extraction import PoseExtractor
 from pose_extraction.following import Follower
@@ -35,7 +36,7 @@ MOST_DELAYS = 10_000
 
 
 def predict_live(
-    address: str, extractor: PoseExtractor, asker: Asker, wanted: Wanted, console: Console
+    address: str, extractor: PoseExtractor, asker: Asker, wanted: Wanted, console: Console, *, stride: int = 1
 ) -> Iterator[Answer]:
     """Answers for a camera or a stream, window after window, until it ends or Ctrl-C is pressed.
 
@@ -45,6 +46,7 @@ def predict_live(
         asker: The recognizer.
         wanted: What is wanted; `overlay` is a file.
         console: Where notes and the summary are told.
+        stride: Every N-th frame is looked at.
 
     Yields:
         One answer for each person and window, with its delay.
@@ -74,10 +76,11 @@ def predict_live(
         if wanted.overlay is not None:
             drawing = stack.enter_context(_LiveDrawing(wanted.overlay, source.info))
         watch = _Watch(address, asker, wanted.scope, Grid(seconds), Follower(size, extractor.settings))
+        last: float | None = None
         arrivals: dict[int, tuple[float, np.ndarray | None]] = {}
 
         def frames() -> Iterator[tuple[str, Frame | None]]:
-            for live in source:
+            for live in islice(source, 0, None, stride):
                 arrivals[live.frame.index] = live.arrived, live.frame.image if drawing is not None else None
                 yield address, live.frame
             yield address, None
@@ -90,6 +93,9 @@ def predict_live(
             yield from watch.add(frame, arrived)
             if drawing is not None and image is not None:
                 drawing.give(image, frame.time, watch.stretch())
+            last = arrived
+        if last is not None:
+            yield from watch.end(last)
         if drawing is not None:
             drawing.finish()
             console.print(str(wanted.overlay), highlight=False, markup=False, soft_wrap=True)
@@ -104,11 +110,11 @@ class _Watch:
     """Follows one stream and asks of each window when it is complete."""
 
     def __init__(self, name: str, asker: Asker, scope: Scope, grid: Grid, follower: Follower) -> None:
-        self.is_answered = False
+        self.is_answered = self._is_asked = False
         self._name, self._asker, self._scope, self._grid, self._follower = name, asker, scope, grid, follower
         self._sliding = Sliding(asker, scope, grid, name)
         self._cell: int | None = None
-        self._captions: dict[Who, str] = {}
+        self._captions: dict[int, str] = {}
         self._delays: list[float] = []
         self._frames = self._poses = 0
         self._first_time = self._time = 0.0
@@ -126,12 +132,24 @@ class _Watch:
         newest = int(grid.cell_of(poses.time + self._step())) - CELLS
         if newest < self._cell:
             return
-        self._cell = newest + 1
+        yield from self._ask(newest, arrived)
+
+    def end(self, arrived: float) -> Iterator[Answer]:
+        """Gives the answers of a stream that ended before its first window was full."""
+        if self._cell is None or self._is_asked:
+            return
+        if is_long_enough(self._grid, self._cell, self._cell, self._follower.stretch(*self._grid.bounds(self._cell))):
+            yield from self._ask(self._cell, arrived)
+
+    def _ask(self, newest: int, arrived: float) -> Iterator[Answer]:
+        grid, self._cell, self._is_asked = self._grid, newest + 1, True
         window = self._follower.stretch(*grid.bounds(newest))
         found = self._sliding.ask(window) if window.num_frames else []
         self._sliding.settle(newest, window)
         self._follower.forget(grid.start_of(self._cell))
-        self._captions = {answer.person: self._sliding.caption(answer.probabilities) for answer in found}
+        self._captions = {
+            person: self._sliding.caption(answer.probabilities) for answer in found for person in answer.looked_at
+        }
         delay = monotonic() - arrived
         if found:
             self._delays = [*self._delays[-MOST_DELAYS:], delay]
@@ -148,12 +166,8 @@ class _Watch:
     def stretch(self) -> Stretch:
         """The newest frame's poses, with what was last said of each person."""
         now = self._follower.now()
-        captions = {
-            track.track_id: self._captions[who]
-            for track in now.tracks
-            if (who := track.track_id if self._scope.persons else None) in self._captions
-        }
-        return Stretch(now, captions)
+        shown = {track.track_id for track in now.tracks}
+        return Stretch(now, {person: text for person, text in self._captions.items() if person in shown})
 
     def summary(self, reason: str, dropped: int) -> str:
         """What is told at the end."""
@@ -168,7 +182,7 @@ class _Watch:
         """Why there was no answer."""
         if not self._poses:
             return "no person found"
-        return f"nobody was seen for half of a window of {self._grid.seconds:g} s"
+        return nobody_asked()
 
 
 class _LiveDrawing:

@@ -1,7 +1,7 @@
 """Skeleton files to actions: stage two alone."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +12,7 @@ from pipeline.answers import Answer, label_of
 from pipeline.attention_record import AttentionRecord
 from pipeline.evaluate import Engine, progress_bar, told_of_nameless
 from pipeline.predict_video import Wanted
-from pipeline.sliding import Sliding, is_long_enough, slide_over
+from pipeline.sliding import Sliding, is_long_enough, nobody_asked, slide_over
 from pipeline.subjects import video_of
 from pipeline.whole_clip import answer_whole, too_few
 from pose_extraction.annotations import read_data_set
@@ -119,17 +119,19 @@ def _one_by_one(
             # Without times a clip is as long as it has frames, and nothing is told in seconds.
             video = video_of(annotation if timed else {**annotation, "fps": 1.0}, f"{clips.path}: clip {name!r}")
             tracked = "track_id" in annotation
-            record = AttentionRecord(clips.layout.joints) if wanted.scope.explain else None
+            unit = "seconds" if timed else "frames"
+            record = AttentionRecord(clips.layout.joints, unit=unit) if wanted.scope.explain else None
             if wanted.windows is None:
                 answers, _ = answer_whole(asker, wanted.scope, video, name, tracked=tracked, record=record)
+                if not timed:
+                    answers = [replace(answer, start=None, end=None) for answer in answers]
             else:
                 sliding = Sliding(asker, wanted.scope, Grid(wanted.windows), name, tracked=tracked, record=record)
                 answers = _windows(sliding, video, name, asker, record)
             yield from answers
             if record is not None:
                 figure = wanted.figures / f"{name}.png"
-                record.write(figure, name, answers)
-                console.print(Text(str(figure)), soft_wrap=True)
+                yield from record.write(figure, name, answers, console)
             advance(1)
 
 
@@ -169,4 +171,4 @@ def _windows(
         answers.append(
             Answer(name, segment.person, segment.start, segment.end, label, best[0][1], best, attention=attention)
         )
-    return answers or [Answer(name, reason="nobody is seen in half of the frames of any window")]
+    return answers or [Answer(name, reason=nobody_asked())]

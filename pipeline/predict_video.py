@@ -20,14 +20,14 @@ from pipeline.extract_device import nobody_found
 from pipeline.inputs import Source
 from pipeline.predict_overlay import Drawing
 from pipeline.progress import RunProgress
-from pipeline.sliding import Scope, Settled, Sliding, Who, is_long_enough
+from pipeline.sliding import Scope, Settled, Sliding, Who, is_long_enough, nobody_asked
 from pipeline.whole_clip import answer_whole
 from pose_extraction.decoding import VideoJob
 from pose_extraction.extraction import PoseExtractor, follow
 from pose_extraction.following import Follower
 from pose_extraction.poses import FramePoses
 from pose_extraction.skeleton import COCO17
-from recognition.asking import FEWEST_FRAMES, Asker
+from recognition.asking import Asker
 from recognition.windows import CELLS, UNKNOWN, Grid, Segment
 
 # Seconds from which a video is too long for one look: the network would see a frame every now and then.
@@ -208,8 +208,7 @@ class _OpenVideo:
             self.drawing.end()
         if self._record is not None:
             path = self.wanted.figure_of(self.source)
-            self._record.write(path, self.source.frame_dir, self._answers)
-            self._console.print(str(path), highlight=False, markup=False, soft_wrap=True)
+            yield from self._record.write(path, self.source.frame_dir, self._answers, self._console)
 
     def _end_whole(self) -> Iterator[Answer]:
         (clip,) = follow(self._frames, self._size, self._extractor.settings)
@@ -242,10 +241,7 @@ class _OpenVideo:
     def _why_nothing(self) -> str:
         if not self._poses:
             return nobody_found(0)
-        return (
-            f"nobody is seen in half of the frames of a window, and in {FEWEST_FRAMES} of them: try longer windows, or "
-            "none"
-        )
+        return nobody_asked()
 
     def _say(self, text: str) -> None:
         self._console.print(
@@ -254,7 +250,13 @@ class _OpenVideo:
 
 
 def predict_videos(
-    sources: Sequence[Source], extractor: PoseExtractor, asker: Asker, wanted: Wanted, console: Console
+    sources: Sequence[Source],
+    extractor: PoseExtractor,
+    asker: Asker,
+    wanted: Wanted,
+    console: Console,
+    *,
+    stride: int = 1,
 ) -> Iterator[Answer]:
     """Answers for videos, each as soon as it is certain.
 
@@ -264,6 +266,7 @@ def predict_videos(
         asker: The recognizer.
         wanted: What is wanted.
         console: Where progress and notes are told.
+        stride: Every N-th frame is looked at.
 
     Yields:
         One or more answers a video. A video that cannot be read has one that says why, and so has one whose overlay
@@ -282,7 +285,7 @@ def predict_videos(
             else:
                 yield Answer(source.frame_dir, reason=f"the overlay was not written: {error}", failed=True)
 
-    jobs = (VideoJob(source.path, payload=source) for source in sources)
+    jobs = (VideoJob(source.path, stride=stride, payload=source) for source in sources)
     poses = ahead(extractor.frames(jobs), POSES_AHEAD, name="networks")
     with RunProgress(len(sources), console) as shown, closing(poses):
         try:

@@ -4,12 +4,14 @@ import difflib
 from collections.abc import Mapping, Sequence
 from importlib import resources
 from pathlib import Path
-from typing import Any, Literal, TypeVar, get_args
+from typing import Annotated, Any, Literal, TypeVar, get_args
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from pose_extraction.errors import UsageError
+from pose_extraction.model_zoo import score_threshold_of
+from recognition.extraction_settings import SHAPING
 from recognition.settings import SIZES
 
 CONFIG_FOLDER = "configs"
@@ -33,7 +35,7 @@ class ExtractSettings(BaseModel):
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
     batch_size: Literal["auto"] | int = "auto"
     detect_every: Literal["auto"] | int = "auto"
-    detection_threshold: float = Field(0.3, gt=0, lt=1)
+    detection_threshold: Literal["auto"] | Annotated[float, Field(gt=0, lt=1)] = "auto"
     square_input: bool = False
     flip_test: bool = False
     max_persons: int = Field(10, ge=1)
@@ -55,21 +57,17 @@ class ExtractSettings(BaseModel):
             raise ValueError(f"end {self.end} s is not after start {self.start} s")
         return self
 
+    @property
+    def score_threshold(self) -> float:
+        """Score below which a box is no person: the detector's own, unless one was given."""
+        if self.detection_threshold != "auto":
+            return self.detection_threshold
+        return score_threshold_of(self.detector)
+
     def shaping(self) -> dict[str, Any]:
         """The settings that decide what a clip's poses are; the others decide how fast they come and where they go."""
-        names = (
-            "detect_every",
-            "detection_threshold",
-            "square_input",
-            "flip_test",
-            "max_persons",
-            "persons",
-            "smooth",
-            "stride",
-            "start",
-            "end",
-        )
-        return {name: getattr(self, name) for name in names}
+        own = {name: getattr(self, name) for name in (*SHAPING, "start", "end")}
+        return own | {"detection_threshold": self.score_threshold}
 
 
 def parse_settings(values: Mapping[str, Any], *, place: str) -> ExtractSettings:

@@ -40,12 +40,14 @@ class WindowAnswer:
 
     Args:
         person: Whose; None for all persons together.
+        looked_at: Ids of the persons that the recognizer saw.
         probabilities: float (K,).
         start: Seconds of the first frame in which the person was seen.
         end: Seconds of the end of the last one.
     """
 
     person: Who
+    looked_at: tuple[int, ...]
     probabilities: np.ndarray
     start: float
     end: float
@@ -126,6 +128,8 @@ class Sliding:
         self._timeline: Timeline[Who] = Timeline()
         self._joiner: Joiner[Who] = Joiner(scope.threshold)
         self._heat = _Heat()
+        # Whom the newest answer of all together is of.
+        self._together: tuple[int, ...] = ()
 
     def ask(self, window: VideoPoses) -> list[WindowAnswer]:
         """The answers of one window, kept for what they make together.
@@ -150,7 +154,11 @@ class Sliding:
             rows = rows[np.minimum(subject.seen - subject.first, len(rows) - 1)]
             of_cells = np.add.reduceat(rows, first) / (last + 1 - first)[:, None]
             self._timeline.add(subject.person, of_cells, cells, time[first], time[last] + interval)
-            answers.append(WindowAnswer(subject.person, rows.mean(axis=0), float(time[0]), float(time[-1]) + interval))
+            looked_at = subject.looked_at(self._asker)
+            if subject.person is None:
+                self._together = looked_at
+            mean, end = rows.mean(axis=0), float(time[-1]) + interval
+            answers.append(WindowAnswer(subject.person, looked_at, mean, float(time[0]), end))
         if self._scope.explain:
             self._explain(subjects, window)
         return answers
@@ -209,21 +217,32 @@ class Sliding:
 
     def _drawn(self, shown: VideoPoses, captions: dict[Who, str], cells: list[Cell[Who]]) -> Stretch:
         ids = [track.track_id for track in shown.tracks]
-        texts = {name: captions[who] for name in ids if (who := name if self._scope.persons else None) in captions}
+        whose: dict[int, Who] = {name: name for name in ids}
+        if not self._scope.persons:
+            whose = {name: None for name in ids if name in self._together}
+        texts = {name: captions[who] for name, who in whose.items() if who in captions}
         if not self._scope.explain or not shown.num_frames:
             return Stretch(shown, texts)
         joints = shown.tracks[0].keypoint.shape[1] if shown.tracks else 0
         heat = {name: self._heat.rows(name, shown.frame_index, joints) for name in ids}
         spans = {one.person: (one.start, one.end) for one in cells}
         if self._record is not None:
-            for name, rows in heat.items():
+            for person, rows in self._to_record(heat).items():
                 known = np.isfinite(rows).all(axis=1)
                 if known.any():
                     time = shown.time[known]
-                    span = spans.get(name, (float(time[0]), float(time[-1]) + frame_interval(shown.time)))
-                    self._record.add(name, *span, rows[known].mean(axis=0))
+                    span = spans.get(person, (float(time[0]), float(time[-1]) + frame_interval(shown.time)))
+                    self._record.add(person, *span, rows[known].mean(axis=0))
         self._heat.forget(int(shown.frame_index[-1]) + 1)
         return Stretch(shown, texts, heat)
+
+    def _to_record(self, heat: dict[int, np.ndarray]) -> dict[Who, np.ndarray]:
+        """Attention (T, V) by whose answer it explains: each person's own, or the mean of those seen together."""
+        if self._scope.persons or not heat:
+            return {person: rows for person, rows in heat.items()}
+        rows = np.stack(list(heat.values()))
+        seen = np.isfinite(rows)
+        return {None: np.where(seen.any(0), np.where(seen, rows, 0).sum(0) / np.maximum(seen.sum(0), 1), np.nan)}
 
 
 def slide_over(video: VideoPoses, sliding: Sliding) -> Iterator[tuple[int, VideoPoses]]:
@@ -235,6 +254,13 @@ def slide_over(video: VideoPoses, sliding: Sliding) -> Iterator[tuple[int, Video
     for cell in range(first, last + 1):
         rows = grid.rows_of(video.time, cell)
         yield cell, cut(video, rows.start, rows.stop)
+
+
+def nobody_asked() -> str:
+    """Why no window of a video in which people were found was asked of."""
+    return (
+        f"nobody is seen in half of the frames of a window, and in {FEWEST_FRAMES} of them: try longer windows, or none"
+    )
 
 
 def is_long_enough(grid: Grid, cell: int, first_cell: int, window: VideoPoses) -> bool:

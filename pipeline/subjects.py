@@ -9,6 +9,7 @@ import numpy as np
 from pose_extraction.errors import UsageError
 from pose_extraction.extraction import cut
 from pose_extraction.poses import PoseTrack, VideoPoses
+from recognition.asking import Asker
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,10 @@ class Subject:
     track_ids: tuple[int, ...]
     first: int
     seen: np.ndarray
+
+    def looked_at(self, asker: Asker) -> tuple[int, ...]:
+        """Ids of the persons that a recognizer sees of it."""
+        return tuple(self.track_ids[row] for row in asker.persons_seen(self.annotation))
 
 
 def everybody(video: VideoPoses, name: str, threshold: float, *, tracked: bool = True) -> Subject:

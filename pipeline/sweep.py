@@ -80,7 +80,9 @@ def sweep(
         UsageError: A setting is unknown or wrong, there is no such file or split, or a run in the folder had others.
         TrainingError: No row has a run of every seed.
     """
-    given = {**changes, **({"data.file": str(data)} if data is not None else {}), "data.skip_bad": skip_bad}
+    given = {**changes, **({"data.file": str(data)} if data is not None else {})}
+    skip_bad = skip_bad or bool(given.get("data.skip_bad"))
+    given["data.skip_bad"] = skip_bad
     wanted = tuple(seeds) if seeds else plan.seeds
     listed: dict[str, list[Job]] = {}
     for row in plan.rows:

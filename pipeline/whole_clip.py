@@ -57,10 +57,15 @@ def answer_whole(
     annotations = [subject.annotation for subject in asked]
     probabilities = iter(asker.probabilities(annotations) if asked else ())
     explanations = iter(asker.explanations(annotations) if asked and scope.explain else ())
-    answers, captions, heat = [], {}, {}
+    answers: list[Answer] = []
+    captions: dict[int, str] = {}
+    heat: dict[int, np.ndarray] = {}
     for subject, reason in zip(subjects, reasons, strict=True):
         if reason is not None:
             answers.append(Answer(name, subject.person, reason=reason))
+            if subject.person is not None:
+                # What was said of all together does not tell of this one.
+                captions.pop(subject.person, None)
             continue
         best = asker.best(next(probabilities), BEST)
         label, share = label_of(best, scope.threshold)
@@ -72,9 +77,8 @@ def answer_whole(
             if subject.person is not None or not scope.persons:
                 heat.update(rows)
         answers.append(Answer(name, subject.person, *span, label, share, best, attention=attention))
-        for person in subject.track_ids if subject.person is None else [subject.person]:
-            # A person's own answer comes later, and takes the place of that of all together.
-            captions[person] = f"{label} {share:.0%}"
+        # A person's own answer comes later, and takes the place of that of all together.
+        captions.update(dict.fromkeys(subject.looked_at(asker), f"{label} {share:.0%}"))
     return answers, Stretch(video, captions, heat)
 
 

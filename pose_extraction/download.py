@@ -114,7 +114,7 @@ class _Download:
             raise WeightsError(
                 f"{self.url}: SHA-256 of the {length} bytes received begins with {actual[:8]}, expected "
                 f"{' or '.join(self.digests)}; they were deleted. Try again, or name a file that you trust with "
-                "--checkpoint"
+                "--checkpoint (of a detector: --detector-checkpoint)"
             )
         os.fsync(self.part.fileno())
         _note_path(self.path).unlink(missing_ok=True)
@@ -141,7 +141,7 @@ class _Download:
             time.sleep(_PAUSES[idle])
         raise WeightsError(
             f"{self.path.name} is not on this machine and could not be downloaded: {reason}. Get it from {self.url} "
-            f"and put it at {self.path}, or name a copy with --checkpoint"
+            f"and put it at {self.path}, or name a copy with --checkpoint (of a detector: --detector-checkpoint)"
         )
 
     def _try_once(self) -> None:

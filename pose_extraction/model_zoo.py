@@ -23,6 +23,8 @@ from pose_extraction.errors import UsageError, WeightsError
 
 # Compiled into most builds of PyYAML, and ten times as fast as the loader written in Python.
 _YamlLoader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+# Score below which a box is no person, of detectors that have no other.
+SCORE_THRESHOLD = 0.3
 _DIGEST_IN_NAME = re.compile(r"-([0-9a-f]{8})(?:_\d{8})?\.(?:pth|pkl)$")
 
 
@@ -46,6 +48,7 @@ class ModelEntry:
         size: Bytes of the file, None where unknown.
         parameters: Number of weights; a file in fp32 has about four bytes for each.
         person_class: Index of the class "person" in a detector's output, None for an estimator.
+        score_threshold: Score below which a detector's box is no person, unless another one is given.
         aliases: Other names for the same entry.
         shipped: Weights that come with this project, below `pose_extraction`; None where they are downloaded.
     """
@@ -67,6 +70,7 @@ class ModelEntry:
     person_class: int | None
     aliases: tuple[str, ...]
     shipped: str | None = None
+    score_threshold: float = SCORE_THRESHOLD
 
     @property
     def filename(self) -> str:
@@ -97,6 +101,14 @@ def lookup(name: str, kind: str | None = None) -> ModelEntry:
         hint = f"; did you mean {near[0]!r}" if near else ""
         raise UsageError(f"there is no {kind or 'model'} {name!r}{hint}; `skelpipe models` lists all of them")
     return found
+
+
+def score_threshold_of(detector: str) -> float:
+    """Score below which a detector's box is no person; the usual one of a file that is none of the table's."""
+    try:
+        return lookup(detector, "detector").score_threshold
+    except UsageError:
+        return SCORE_THRESHOLD
 
 
 def digest_in_name(url: str) -> str:
@@ -143,6 +155,7 @@ def _entry(name: str, row: dict[str, Any]) -> ModelEntry:
         person_class=row.get("person_class"),
         aliases=tuple(row.get("aliases", ())),
         shipped=shipped,
+        score_threshold=row.get("score_threshold", SCORE_THRESHOLD),
     )
 
 

@@ -138,6 +138,11 @@ class Asker:
         dataset = self._dataset(annotations)
         return [explain(self._recognizer, dataset, position) for position in range(len(dataset))]
 
+    def persons_seen(self, annotation: Mapping[str, Any]) -> np.ndarray:
+        """int64, which of a clip's persons the network looks at: the first in whom something is seen."""
+        there = (np.asarray(annotation["keypoint_score"]) > self.threshold).any(axis=(1, 2))
+        return np.flatnonzero(there)[: self.trained.settings.data.max_persons]
+
     def best(self, probabilities: np.ndarray, count: int = 5) -> tuple[tuple[str, float], ...]:
         """Names and probabilities of the likeliest classes of one clip (K,), the likeliest first."""
         order = np.argsort(-probabilities, kind="stable")[:count]

@@ -18,6 +18,7 @@ from pose_extraction.errors import AnnotationError, EmptyClipError, UsageError
 from pose_extraction.skeleton import LAYOUTS, Skeleton, layout_by_shape
 from pose_extraction.validation import clip_identifier, validate_container
 from recognition.clip_checks import check_clip, names_of_labels, numbers_as_names, usual_shape
+from recognition.extraction_settings import extraction_of
 from recognition.holdout import held_out_clips, held_out_groups
 from recognition.kinetics import KeypointFiles
 from recognition.settings import DataSettings
@@ -80,6 +81,7 @@ class ClipSet:
         dimensions: 2 or 3 coordinates of a joint.
         lengths: int64 (N,) frames of each clip.
         estimator: What the skeletons were made with; None where the file does not say.
+        extraction: How it was set; see `extraction_of`.
         skipped: What was left out, a sentence each.
         left_out: The clips among it that have an id of their own.
         names_given: Whether `label_names` are more than the numbers of the labels that occur.
@@ -111,6 +113,7 @@ class ClipSet:
         self.lengths = np.array([clip.num_frames for clip in joints], np.int64)
         estimators = {annotation["estimator"] for annotation in annotations if annotation.get("estimator")}
         self.estimator = ", ".join(sorted(estimators)) or None
+        self.extraction = extraction_of(annotations)
         self.skipped = skipped
         self.left_out = tuple(left_out)
         self.names_given = names_given

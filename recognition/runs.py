@@ -12,8 +12,8 @@ import importlib.metadata
 import io
 import json
 import subprocess
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -50,6 +50,7 @@ class Trained:
         path: The file.
         phase: Of the last epoch: 1, cross-entropy alone; 2, both pathways; None where the file does not say.
         dimensions: Coordinates of a joint, 2 or 3, in the skeletons that it was trained on; None as with `phase`.
+        extraction: How that estimator was set, as far as the skeletons' file said; see `extraction_of`.
     """
 
     recognizer: Recognizer
@@ -63,6 +64,7 @@ class Trained:
     path: Path
     phase: int | None = None
     dimensions: int | None = None
+    extraction: dict[str, Any] = field(default_factory=dict)
 
 
 def begin_run(
@@ -102,6 +104,7 @@ def identity_of(
     channels: int,
     dimensions: int,
     estimator: str | None,
+    extraction: Mapping[str, Any],
 ) -> dict[str, Any]:
     """What a run file says beside its weights, so that it needs no other file."""
     return {
@@ -113,6 +116,7 @@ def identity_of(
         "channels": channels,
         "dimensions": dimensions,
         "estimator": estimator,
+        "extraction": dict(extraction),
         "version": importlib.metadata.version("skelpipe"),
         "commit": _commit(),
     }
@@ -223,6 +227,7 @@ def load_run(run: str | Path, which: Literal["best", "last"] = "best") -> Traine
             path=path,
             phase=content.get("phase"),
             dimensions=content.get("dimensions"),
+            extraction=content.get("extraction", {}),
         )
     except (KeyError, TypeError, ValidationError) as error:
         raise WeightsError(f"{path}: is incomplete ({error}); train again, or take another of the run's files") from (
@@ -249,16 +254,29 @@ def run_file(run: str | Path, which: Literal["best", "last"] = "best") -> Path:
     return file
 
 
-def newest_run(folder: Path = Path("runs")) -> Path:
+def newest_run(folder: Path = Path("runs"), *, wanted: Callable[[Path], bool] = lambda _: True) -> Path:
     """The run directory that was saved last.
+
+    Args:
+        folder: Of the runs.
+        wanted: Which of them count.
 
     Raises:
         UsageError: There is none.
     """
-    saved = [path for path in folder.glob(f"*/{LAST}") if path.is_file()]
+    saved = [path for path in folder.glob(f"*/{LAST}") if path.is_file() and wanted(path.parent)]
     if not saved:
         raise UsageError(f"there is no run in {folder}/; train one with `skelpipe train`, or name one")
     return max(saved, key=lambda path: path.stat().st_mtime_ns).parent
+
+
+def is_encoder(run: Path) -> bool:
+    """Whether a run directory is that of a pre-training, by what it says of itself."""
+    try:
+        about = json.loads((run / ABOUT_NAME).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return isinstance(about, dict) and "method" in about
 
 
 def _commit() -> str | None:

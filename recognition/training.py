@@ -100,6 +100,7 @@ def _train(
         channels=prepared.channels,
         dimensions=prepared.clips.dimensions,
         estimator=prepared.clips.estimator,
+        extraction=prepared.clips.extraction,
     ) | {"content_digest": prepared.content_digest}
     if checkpoint is not None:
         check_same_run(checkpoint, prepared, run=str(folder))

@@ -103,7 +103,7 @@ def _headline(found: Found) -> Iterator[str]:
     yield (
         "<p>The people are drawn, so that all of this works without a camera and without a network, and so that the "
         f"truth is known. Poses were found by {escape(str(found.networks.estimator))}, persons by "
-        f"{escape(found.networks.detector)}: small networks that know drawn people alone, no use on photographs. "
+        f"{escape(str(found.networks.detector))}: small networks that know drawn people alone, no use on photographs. "
         "Everything else is what your own videos go through.</p>"
     )
 

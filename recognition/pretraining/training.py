@@ -107,6 +107,7 @@ def _pretrain(
         channels=3,
         dimensions=clips.dimensions,
         estimator=clips.estimator,
+        extraction=clips.extraction,
     ) | {"content_digest": prepared.content_digest, "method": settings.method}
     if checkpoint is not None:
         check_same_pretraining(checkpoint, prepared, run=str(folder))

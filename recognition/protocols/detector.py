@@ -39,6 +39,7 @@ class Detector:
         layout: Name of the joint layout that the network sees.
         dimensions: 2 or 3 coordinates of a joint.
         estimator: Pose estimator of the skeletons that it was trained on; None where their file did not say.
+        extraction: How that estimator was set, as far as the skeletons' file said; see `extraction_of`.
         seconds: Length of the windows that it was trained on; None where their file did not say.
         path: The file.
     """
@@ -49,6 +50,7 @@ class Detector:
     layout: str
     dimensions: int
     estimator: str | None
+    extraction: dict[str, Any]
     seconds: float | None
     path: Path
 
@@ -68,6 +70,7 @@ def save_detector(
     label_names: Sequence[str],
     *,
     estimator: str | None,
+    extraction: Mapping[str, Any],
     seconds: float | None,
 ) -> Path:
     """Writes a detector beside its encoder, in the place of the one before."""
@@ -80,6 +83,7 @@ def save_detector(
         channels=3,
         dimensions=pretrained.dimensions,
         estimator=estimator,
+        extraction=extraction,
     )
     weights = {name: tensor.cpu() for name, tensor in classifier.state_dict().items()}
     runs.save(path, identity | {"detector": pretrained.settings.method, "seconds": seconds, "model": weights})
@@ -121,6 +125,7 @@ def load_detector(path: Path) -> Detector:
             content["layout"],
             content["dimensions"],
             content["estimator"],
+            content.get("extraction", {}),
             content["seconds"],
             path,
         )

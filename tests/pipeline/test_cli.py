@@ -109,6 +109,28 @@ def test_an_unknown_key_in_a_config_names_the_nearest(clips, tmp_path, monkeypat
     assert capfd.readouterr().err.endswith("mine.yaml: unknown setting 'detect_evry'; did you mean 'detect_every'?\n")
 
 
+def test_a_clusters_signal_ends_a_command_as_ctrl_c_does(tmp_path):
+    (tmp_path / "ends.py").write_text(
+        "import os, signal, sys\nfrom pipeline import cli\n"
+        "cli.app.command('end')(lambda: os.kill(os.getpid(), signal.SIGTERM))\n"
+        "sys.argv = ['skelpipe', 'end']\ncli.main()\n"
+    )
+    done = subprocess.run([sys.executable, tmp_path / "ends.py"], capture_output=True, text=True)
+    assert done.returncode == 130 and "interrupted; the same command" in done.stderr and "Traceback" not in done.stderr
+
+
+def test_whoever_stops_reading_ends_a_command_quietly():
+    with subprocess.Popen(
+        [sys.executable, "-c", "from pipeline.cli import main; main()", "models", "--json"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        process.stdout.close()
+        assert process.stderr.read() == ""
+        assert process.wait() == 1
+
+
 def test_info_says_what_a_bug_report_needs():
     facts = json.loads(skelpipe("info", "--json").stdout)
     assert facts["versions"]["skelpipe"]

@@ -5,6 +5,8 @@ import io
 import itertools
 import json
 import logging
+import os
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -17,9 +19,12 @@ from pipeline.answers import Answer, print_table
 from pipeline.cli import app
 from pipeline.evaluate import Engine
 from pipeline.predict import predict, scope_of
-from pipeline.predict_skeletons import Part
+from pipeline.predict_skeletons import Part, asker_of
 from pipeline.predict_video import Wanted
+from pipeline.sliding import Scope
+from pipeline.subjects import video_of
 from pipeline.train import train_settings
+from pipeline.whole_clip import answer_whole
 from pose_extraction.errors import UsageError
 from pose_extraction.skeleton import COCO17
 from recognition.runs import load_run
@@ -223,8 +228,57 @@ def test_the_command_prints_json_lines_or_a_table_or_writes(run: Path, skeletons
     best = [(row["label_2"], float(row["probability_2"])) for row in rows if row["label_2"]]
     expected = [line["predictions"][1] for line in lines if line["predictions"]]
     assert best == [(one["label"], pytest.approx(one["probability"], abs=1e-5)) for one in expected]
+    unknown = CliRunner().invoke(app, [*words, "--threshold", "1", "--csv"]).stdout.splitlines()
+    for row, line in zip(csv.DictReader(unknown), lines, strict=True):
+        assert row["label"] == ("unknown" if line["predictions"] else "")
+        assert row["label_1"] == (line["predictions"][0]["label"] if line["predictions"] else "")
+    both = CliRunner().invoke(app, [*words, "--csv", "--json"])
+    assert both.exit_code == 2 and "two forms of the same answers" in both.stderr
     table = CliRunner().invoke(app, words)
     assert table.exit_code == 0 and "new2" in table.stdout and "none:" in table.stdout
+
+
+def test_nothing_is_told_in_seconds_of_a_clip_without_times(run: Path, skeletons: Path, tmp_path: Path) -> None:
+    found = predicted(skeletons, run, "late", per_person=True, explain=True, figures=tmp_path)
+    assert len(found) == 6 and all(answer.best for answer in found)
+    assert {(answer.start, answer.end) for answer in found} == {(None, None)}
+
+
+def test_an_overlay_says_nothing_of_whom_the_network_did_not_look_at(run: Path) -> None:
+    asker = asker_of(load_run(run), ENGINE)
+    doings = ("wave", "jump", "squat", "wave")
+    people = [made_clip(f"p{n}", name, np.random.default_rng(n)) for n, name in enumerate(doings)]
+    first, short = people[0], people[-1]
+    short["keypoint_score"][:, 3:] = 0
+    clip = first | {name: np.concatenate([one[name] for one in people]) for name in ("keypoint", "keypoint_score")}
+    video = video_of(clip | {"fps": 8.0}, "here")
+    for persons, captioned in ((False, {0, 1}), (True, {0, 1, 2})):
+        answers, stretch = answer_whole(asker, Scope(True, persons), video, "clip")
+        # Two persons are what the run was shown of a clip; three frames are too few to say anything of the fourth.
+        assert set(stretch.captions) == captioned
+        assert [answer.person for answer in answers if answer.reason] == ([3] if persons else [])
+
+
+def test_the_newest_run_that_tells_actions_is_asked(
+    run: Path, skeletons: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(run, tmp_path / "runs" / "actions")
+    encoder = tmp_path / "runs" / "encoder"
+    shutil.copytree(run, encoder)
+    (encoder / "about.json").write_text('{"method": "mamp"}')
+    os.utime(encoder / "last.pt", ns=(2**62, 2**62))
+    said = io.StringIO()
+    assert len(predicted(skeletons, None, "late", said=said)) == 3
+    assert "asking runs/actions, because runs/encoder is a pre-trained encoder" in said.getvalue()
+
+
+def test_seconds_are_told_whenever_windows_were_asked_for() -> None:
+    for times in (False, True):
+        output = io.StringIO()
+        answers = [Answer("clip", 0, 0.5, 2.25, "wave", 0.5, (("wave", 0.5),))]
+        print_table(answers, Console(file=output, width=100), times=times)
+        assert ("0.50 - 2.25" in output.getvalue()) == times
 
 
 def test_a_clips_name_is_not_read_as_markup() -> None:

@@ -104,13 +104,14 @@ def watch(trained: tuple[Path, Path], networks: tuple[Path, Path]) -> Callable[.
         overlay: Path | None = None,
         more: Sequence[Path] = (),
         on_answer: Callable[[], None] = lambda: None,
+        windows: float = 1.0,
     ) -> list[Answer]:
-        scope = scope_of(per_person=None, windows=1.0, overlay=overlay, explain=False, threshold=0.0)
+        scope = scope_of(per_person=None, windows=windows, overlay=overlay, explain=False, threshold=0.0)
         answers = []
         for answer in predict(
             [address, *more],
             trained[0],
-            Wanted(scope, 1.0, overlay),
+            Wanted(scope, windows, overlay),
             networks=Networks(*map(str, networks)),
             engine=ENGINE,
             console=Console(file=said, width=400),
@@ -139,6 +140,13 @@ def test_a_recording_behind_an_address_is_watched_whole(
         assert answer.delay is not None and answer.delay > 0
     assert frames_in(overlay) == FRAMES
     assert f"the stream ended after {(FRAMES - 1) / FPS:.1f} s and {FRAMES} frames; answers came" in said.getvalue()
+
+
+def test_a_stream_that_is_shorter_than_a_window_is_answered_at_its_end(
+    served: Served, watch: Callable[..., list[Answer]]
+) -> None:
+    (answer,) = watch(f"{served.address}/clip.mp4", io.StringIO(), windows=10.0)
+    assert answer.label in LABEL_NAMES and (answer.start, answer.end) == pytest.approx((0, FRAMES / FPS), abs=1 / FPS)
 
 
 def test_a_live_stream_leaves_out_frames_and_never_falls_behind(served: Served) -> None:

@@ -157,6 +157,23 @@ def test_an_overlay_that_cannot_be_written_costs_itself_alone(ask: Ask, walkers:
     assert failed.failed and "the overlay was not written: " in str(failed.reason)
 
 
+def test_a_figure_that_cannot_be_written_costs_itself_alone(ask: Ask, walkers: Path, tmp_path: Path) -> None:
+    shutil.copy(walkers, tmp_path / "other.mp4")
+    (tmp_path / "out" / "walkers.png").mkdir(parents=True)
+    found = ask(walkers, tmp_path / "other.mp4", overlay=tmp_path / "out", explain=True)
+    (failed,) = [answer for answer in found if answer.failed]
+    assert failed.clip == "walkers" and "the figure was not written: " in str(failed.reason)
+    assert {answer.clip for answer in found if answer.label in LABEL_NAMES} == {"walkers", "other"}
+    assert (tmp_path / "out" / "other.png").is_file()
+
+
+def test_windows_of_all_together_are_explained_too(ask: Ask, walkers: Path, tmp_path: Path) -> None:
+    found = ask(walkers, windows=1.0, per_person=False, overlay=tmp_path / "told.mp4", explain=True)
+    assert found and all(answer.person is None for answer in found)
+    for answer in found:
+        assert np.mean(list(answer.attention.values())) == pytest.approx(1, abs=1e-3)
+
+
 def test_several_videos_have_a_folder_of_overlays(ask: Ask, clips: Path, tmp_path: Path) -> None:
     ask(clips, overlay=tmp_path / "overlays")
     drawn = {path.relative_to(tmp_path / "overlays").with_suffix("").as_posix() for path in tmp_path.rglob("*.mp4")}

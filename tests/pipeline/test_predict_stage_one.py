@@ -1,0 +1,62 @@
+"""`skelpipe predict` sets stage one as it was set for the skeletons that a run was trained on."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from made_runs import Run
+
+from pipeline.evaluate import Engine
+from pipeline.predict import Networks, detector_for, stage_one
+from pipeline.settings import ExtractSettings
+from pose_extraction.annotations import read_data_set
+from pose_extraction.errors import UsageError
+from recognition.extraction_settings import extraction_of
+from recognition.runs import Trained, load_run
+
+
+@pytest.fixture
+def made(trained: tuple[Path, Path]) -> Trained:
+    return load_run(trained[0])
+
+
+def test_a_file_tells_what_all_its_clips_have_in_common(run: Callable[..., Run], clips: Path, tmp_path: Path) -> None:
+    report = run(clips / "wave", tmp_path / "out", stride=2, detection_threshold=0.25, flip_test=False).report
+    annotations = read_data_set(report.data_set)["annotations"]
+    found = extraction_of(annotations)
+    assert (found["stride"], found["detection_threshold"], found["smooth"]) == (2, 0.25, False)
+    assert found["estimator"] == annotations[0]["estimator"] and len(found["detector_weights"]) >= 8
+    assert not {"start", "end"} & found.keys()
+    parameters = annotations[0]["history"][0]["parameters"]
+    other: dict[str, Any] = {
+        "history": [{"step": "estimate", "parameters": {**parameters, "stride": 1, "smooth": [1]}}, {}]
+    }
+    assert extraction_of([*annotations, other]) == {
+        name: value for name, value in found.items() if name not in ("stride", "smooth")
+    }
+    assert extraction_of([*annotations, {"history": "none"}]) == extraction_of([{}]) == {}
+
+
+def test_stage_one_is_set_as_for_the_runs_skeletons(made: Trained, caplog: pytest.LogCaptureFixture) -> None:
+    known = {"detector": "rtmdet-nano-rendered", "stride": 2, "smooth": True, "detection_threshold": 0.15}
+    drawn = replace(made, estimator="hrnet-tiny", extraction=known)
+    settings = stage_one(drawn, Networks(), Engine(device="cpu"))
+    assert (settings.estimator, settings.detector) == ("hrnet-tiny", "rtmdet-nano-rendered")
+    assert (settings.stride, settings.smooth, settings.score_threshold) == (2, True, 0.15)
+    assert not caplog.text
+    other = stage_one(drawn, Networks(detector="rtmdet-m"), Engine(device="cpu"))
+    # What one detector is sure of says nothing of another one's scores.
+    assert (other.detector, other.stride, other.score_threshold) == ("rtmdet-m", 2, 0.3)
+    assert "was trained on persons of rtmdet-nano-rendered, not of rtmdet-m" in caplog.text
+    silent = replace(drawn, extraction={})
+    assert stage_one(silent, Networks(), Engine(device="cpu")) == ExtractSettings(estimator="hrnet-tiny", device="cpu")
+    with pytest.raises(UsageError, match=r"was trained on persons of own, and .* --detector own\.onnx, or another"):
+        detector_for(replace(made, extraction={"detector": "own"}), None)
+
+
+def test_a_detector_has_the_threshold_of_its_table_unless_told_otherwise() -> None:
+    assert ExtractSettings().score_threshold == ExtractSettings(detector="mine.onnx").score_threshold == 0.3
+    assert ExtractSettings(detector="rtmdet-nano-rendered").shaping()["detection_threshold"] == 0.4
+    assert ExtractSettings(detector="rtmdet-nano-rendered", detection_threshold=0.2).score_threshold == 0.2
