@@ -21,7 +21,7 @@ from pipeline.evaluate import Engine
 from pipeline.predict import predict, scope_of
 from pipeline.predict_skeletons import Part, asker_of
 from pipeline.predict_video import Wanted
-from pipeline.sliding import Scope
+from pipeline.sliding import Scope, Sliding, slide_over
 from pipeline.subjects import video_of
 from pipeline.train import train_settings
 from pipeline.whole_clip import answer_whole
@@ -29,6 +29,7 @@ from pose_extraction.errors import UsageError
 from pose_extraction.skeleton import COCO17
 from recognition.runs import load_run
 from recognition.training import train
+from recognition.windows import Grid
 
 ENGINE = Engine(device="cpu", backend="torch", precision="fp32")
 
@@ -257,6 +258,12 @@ def test_an_overlay_says_nothing_of_whom_the_network_did_not_look_at(run: Path) 
         # Two persons are what the run was shown of a clip; three frames are too few to say anything of the fourth.
         assert set(stretch.captions) == captioned
         assert [answer.person for answer in answers if answer.reason] == ([3] if persons else [])
+    sliding = Sliding(asker, Scope(True, False), Grid(1.0), "clip")
+    captioned = set()
+    for cell, window in slide_over(video, sliding):
+        sliding.ask(window)
+        captioned |= set(sliding.settle(cell, window).stretch.captions)
+    assert captioned == {0, 1}
 
 
 def test_the_newest_run_that_tells_actions_is_asked(
@@ -271,6 +278,13 @@ def test_the_newest_run_that_tells_actions_is_asked(
     said = io.StringIO()
     assert len(predicted(skeletons, None, "late", said=said)) == 3
     assert "asking runs/actions, because runs/encoder is a pre-trained encoder" in said.getvalue()
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read every folder")
+def test_a_folder_that_cannot_be_listed_is_an_answer_that_says_so(run: Path, tmp_path: Path) -> None:
+    (tmp_path / "shut").mkdir(mode=0)
+    (answer,) = predicted(tmp_path, run)
+    assert answer.failed and "cannot be listed" in str(answer.reason) and answer.clip == str(tmp_path / "shut")
 
 
 def test_seconds_are_told_whenever_windows_were_asked_for() -> None:
