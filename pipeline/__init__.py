@@ -93,7 +93,8 @@ def predict_actions(
     from rich.console import Console
 
     from pipeline.evaluate import Engine
-    from pipeline.predict import Networks, predict, scope_of
+    from pipeline.predict import predict, scope_of
+    from pipeline.predict_networks import Networks
     from pipeline.predict_video import Wanted
 
     drawn = Path(overlay) if overlay is not None else None

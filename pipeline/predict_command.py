@@ -97,6 +97,7 @@ def predict(
 
     from pipeline import predict as use_case
     from pipeline.answers import print_table
+    from pipeline.predict_networks import Networks
     from pipeline.predict_skeletons import Part
     from pipeline.predict_video import Wanted
 
@@ -109,7 +110,7 @@ def predict(
         clips,
         run,
         Wanted(scope, windows, overlay),
-        networks=use_case.Networks(estimator, detector, checkpoint, detector_checkpoint),
+        networks=Networks(estimator, detector, checkpoint, detector_checkpoint),
         engine=engine_of(device, batch_size, precision, backend),
         part=Part(split, keypoint_files),
         console=Console(stderr=True),

@@ -13,7 +13,7 @@ from pipeline.demo.commands import own_videos
 from pipeline.demo.plan import CLIPS, Order, Plan, orders
 from pipeline.evaluate import Evaluation
 from pipeline.html_page import document, film, html_table, picture
-from pipeline.predict import Networks
+from pipeline.predict_networks import Networks
 from pipeline.rendering.family import FAMILIES
 from pipeline.statistics import Row, as_cells
 from pose_extraction.files import atomic_write

@@ -19,7 +19,8 @@ from pipeline.demo.plan import CLIPS, NEW_CLIP, Plan
 from pipeline.demo.report import Found, StepTold, write_page
 from pipeline.evaluate import Engine
 from pipeline.extract import extract
-from pipeline.predict import Networks, predict, scope_of
+from pipeline.predict import predict, scope_of
+from pipeline.predict_networks import Networks
 from pipeline.predict_video import Wanted
 from pipeline.rendering.clips import TRUTH
 from pipeline.rendering.family import TEST, TRAIN

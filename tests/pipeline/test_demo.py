@@ -14,7 +14,7 @@ from pipeline.demo.drawing import LABELS_NAME
 from pipeline.demo.plan import CLIPS, FIRST_SEED, NEW_CLIP, Plan, orders, two_people
 from pipeline.demo.report import Found
 from pipeline.demo.steps import ANSWERS, MARK, PAGE, demo
-from pipeline.predict import Networks
+from pipeline.predict_networks import Networks
 from pipeline.rendering.clips import TRUTH
 from pose_extraction.annotations import read_data_set
 from pose_extraction.errors import SkelpipeError, UsageError

@@ -18,7 +18,8 @@ from typer.testing import CliRunner
 from pipeline.answers import Answer
 from pipeline.cli import app
 from pipeline.evaluate import Engine
-from pipeline.predict import Networks, predict, scope_of
+from pipeline.predict import predict, scope_of
+from pipeline.predict_networks import Networks
 from pipeline.predict_video import Wanted
 from pose_extraction.errors import UsageError, VideoError
 from pose_extraction.live_source import LiveSource, is_live

@@ -9,7 +9,7 @@ import pytest
 from made_runs import Run
 
 from pipeline.evaluate import Engine
-from pipeline.predict import Networks, detector_for, stage_one
+from pipeline.predict_networks import Networks, detector_for, stage_one
 from pipeline.settings import ExtractSettings
 from pose_extraction.annotations import read_data_set
 from pose_extraction.errors import UsageError

@@ -20,7 +20,8 @@ from pipeline import predict_actions
 from pipeline.answers import Answer
 from pipeline.cli import app
 from pipeline.evaluate import Engine
-from pipeline.predict import Networks, estimator_for, predict, scope_of
+from pipeline.predict import predict, scope_of
+from pipeline.predict_networks import Networks, estimator_for
 from pipeline.predict_video import LONG_WINDOW, Wanted
 from pose_extraction.errors import UsageError
 from pose_extraction.made_video import write_made_clip
