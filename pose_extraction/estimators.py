@@ -46,7 +46,7 @@ class Request:
         batch_size: Crops at once (top-down) or frames at once (bottom-up); None chooses by device.
         frame_batch: Frames that a detector sees at once; None chooses by device.
         flip_test: See `TopdownEstimator`.
-        score_threshold: Boxes of a detector below are not persons.
+        score_threshold: Boxes of a detector below are not persons; None for the detector's own.
         oblong: Lets a detector of RTMDet's kind run on as much of its square input as a frame needs.
         progress: Called with (bytes so far, length or None) while weights are downloaded.
     """
@@ -57,7 +57,7 @@ class Request:
     batch_size: int | None = None
     frame_batch: int | None = None
     flip_test: bool = False
-    score_threshold: float = 0.3
+    score_threshold: float | None = None
     oblong: bool = True
     progress: Callable[[int, int | None], None] | None = None
 
@@ -210,6 +210,8 @@ def load_detector(identity: Identity, request: Request | None = None) -> Detecto
     """Builds the detector that `identify` found; errors as for `load_estimator`."""
     request = request or Request()
     placement, threshold = identity.placement, request.score_threshold
+    if threshold is None:
+        threshold = identity.entry.score_threshold if identity.entry else model_zoo.SCORE_THRESHOLD
     batch_size = request.frame_batch or _frame_batch(placement)
     if identity.entry is None:
         assert identity.file is not None
