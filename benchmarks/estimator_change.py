@@ -1,6 +1,6 @@
 """MaskCLR and cross-entropy when the pose estimator changes: trained on one's skeletons, tested on those of three.
 
-    python benchmarks/estimator_change.py --out runs/estimator_change
+    python benchmarks/estimator_change.py --out runs/estimator_change [data.scores=seen ...]
         [--train-each 24] [--test-each 10] [--seeds 3] [--epochs 20 20] [--estimators hrnet-tiny vitpose-tiny ...]
 
 Drawn people do all actions, one person a clip; those to test on are of people, places and movements that training never
@@ -9,8 +9,8 @@ named, as `skelpipe extract` does it. Both methods train on the skeletons of the
 train small`. Phase one is trained once a seed, and both go on from a copy; for cross-entropy alone phase two is more of
 phase one. Both are tested on the same clips by all of them, and on the true joints.
 
-Interrupted or killed, the same command goes on where it stopped. With other numbers of clips or epochs, name another
-folder.
+Interrupted or killed, the same command goes on where it stopped. With other numbers of clips or epochs, or other
+settings, name another folder.
 """
 
 import argparse
@@ -61,10 +61,10 @@ def skeletons(folder: Path, plan: Plan, estimators: Sequence[str], console: Cons
     return files | {TRUTH: folder / CLIPS / f"{TRUTH}.pkl"}
 
 
-def trained(folder: Path, data: Path, seed: int, epochs: Sequence[int]) -> dict[str, Path]:
+def trained(folder: Path, data: Path, seed: int, epochs: Sequence[int], words: Sequence[str]) -> dict[str, Path]:
     """The run of each method."""
     # As the demonstration trains: each clip shows one person, and one in which a network saw nobody teaches nothing.
-    pairs = [f"phase1_epochs={epochs[0]}", f"phase2_epochs={epochs[1]}", "data.max_persons=1"]
+    pairs = [f"phase1_epochs={epochs[0]}", f"phase2_epochs={epochs[1]}", "data.max_persons=1", *words]
     options = {"data.file": str(data), "data.train_split": TRAIN.name, "data.skip_bad": True, "training.seed": seed}
     settings = train_settings(["small", *pairs], options)
     shared = folder / "runs" / f"phase_one_{seed}"
@@ -103,6 +103,7 @@ def table(results: Sequence[dict]) -> str:
 def main() -> None:
     """Reads the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("settings", nargs="*", help="KEY=VALUE of the training, such as data.scores=seen")
     parser.add_argument("--out", type=Path, required=True, help="folder of clips, skeletons, runs and results")
     parser.add_argument("--train-each", type=int, default=24, help="clips of each action (default: %(default)s)")
     parser.add_argument("--test-each", type=int, default=10, help="likewise, to test on (default: %(default)s)")
@@ -118,7 +119,8 @@ def main() -> None:
     try:
         files = skeletons(arguments.out, plan, arguments.estimators, console)
         for seed in range(arguments.seeds):
-            for method, run in trained(arguments.out, files[arguments.estimators[0]], seed, arguments.epochs).items():
+            runs = trained(arguments.out, files[arguments.estimators[0]], seed, arguments.epochs, arguments.settings)
+            for method, run in runs.items():
                 for name, data in files.items():
                     found = evaluate(run, data, TEST.name, engine=Engine(), figures=False, console=console).metrics
                     line = {"method": method, "seed": seed, "tested_on": name, "top1": found.top1, "clips": found.clips}

@@ -164,6 +164,8 @@ class SkeletonDataset(Dataset[Sample]):
         check_placement(clips, settings)
         if settings.legacy and perturbation is not None:
             raise UsageError("data.legacy: clips read the published way cannot be perturbed; set it to false")
+        if settings.legacy and settings.scores != "given":
+            raise UsageError("data.legacy: the published way reads scores as they are; set data.scores=given")
         # Frames of every item; with own lengths, the most that one has.
         self._frames = settings.max_frames if settings.num_frames == "own" else settings.num_frames
         self.lengths = np.full(len(self.indices), self._frames)
@@ -247,7 +249,10 @@ class SkeletonDataset(Dataset[Sample]):
         placed, score = placed[kept], score[kept]
         if clip.size is None:
             placed[(score > 0) & (placed == 0).all(axis=-1), 0] = BESIDE_ORIGIN
-        return placed if clip.size is None else np.concatenate([placed, np.clip(score, 0, 1)[..., None]], axis=-1)
+        if clip.size is None:
+            return placed
+        told = np.clip(score, 0, 1) if settings.scores == "given" else (score > 0).astype(np.float32)
+        return np.concatenate([placed, told[..., None]], axis=-1)
 
     def _place(self, keypoint: np.ndarray, score: np.ndarray, clip: Clip) -> tuple[np.ndarray, np.ndarray]:
         """Where the persons lie before anything is drawn, by `data.placement`."""

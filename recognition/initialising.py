@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 # What a network has to be shown as it was before, where a config does not say otherwise.
 _READING = (
     "num_frames", "max_frames", "max_persons", "resample", "placement", "part_range_train", "part_min_frames",
-    "part_test", "rotation", "random_move", "score_threshold", "scale_range_train", "scale_range_test",
+    "part_test", "rotation", "random_move", "score_threshold", "scores", "scale_range_train", "scale_range_test",
 )  # fmt: skip
 # The head's last layer, one row a class.
 _CLASSES = "head.fc2."

@@ -34,6 +34,11 @@ class DataSettings(Strict):
     )
     max_frames: int = Field(243, ge=1, description="longest clip that own lengths leave as it is")
     score_threshold: float = Field(0.0, ge=0, le=1, description="a joint is seen when its score is above this")
+    scores: Literal["given", "seen"] = Field(
+        "given",
+        description="what the network is told of how sure a joint is, in 2D: its score; or 1 of each that is seen, so "
+        "that another estimator's scores change nothing",
+    )
     legacy: bool = Field(False, description="read as the published code does, step by step")
     random_move: bool = True
     move_nodes: int = Field(

@@ -48,6 +48,17 @@ def test_the_test_input_is_the_middle_of_the_recipe(tmp_path: Path) -> None:
     assert not sample.keypoint[sample.keypoint[..., 2] == 0].any()
 
 
+def test_scores_of_another_estimator_change_nothing_where_only_what_is_seen_counts(tmp_path: Path) -> None:
+    clip = walk(unseen=0.2)
+    surer = clip | {"keypoint_score": np.sqrt(clip["keypoint_score"])}
+    one, other = (made(tmp_path, [own], num_frames=50, scores="seen")[0].keypoint for own in (clip, surer))
+    np.testing.assert_array_equal(one, other)
+    given = made(tmp_path, [clip], num_frames=50)[0].keypoint
+    np.testing.assert_array_equal(one[..., :2], given[..., :2])
+    np.testing.assert_array_equal(one[..., 2], given[..., 2] > 0)
+    assert len(np.unique(given[..., 2])) > 2
+
+
 def test_own_lengths_keep_short_clips_and_sample_long_ones(tmp_path: Path) -> None:
     clips = [annotation(f"c{n}", np.random.default_rng(n), frames=n) for n in (5, 60, 90)]
     for train in (False, True):
