@@ -160,8 +160,8 @@ def _skeletons(folder: Path, plan: Plan, networks: Networks, teller: Teller) -> 
 
 def _trained(run: Path, data: Path, plan: Plan, teller: Teller) -> Path:
     """Step four: a recognizer, or the rest of its training."""
-    # Each clip shows one person: whoever else a small detector believes to see is nobody. Nor is a small network as sure
-    # of people whom it has never seen as of others.
+    # Each clip shows one person: whoever else a small detector believes to see is nobody. Nor is a small network as
+    # sure of people whom it has never seen as of others.
     pairs = [f"phase1_epochs={plan.phase1_epochs}", f"phase2_epochs={plan.phase2_epochs}"]
     pairs += ["data.max_persons=1", "data.scores=seen"]
     # A small detector overlooks somebody now and then, and a clip without a person teaches nothing.
