@@ -84,7 +84,7 @@ def stage_one(trained: Trained | Detector, networks: Networks, engine: Engine) -
         model_zoo.lookup(estimator, "estimator")
     detector = DETECTOR if is_bottom_up(estimator) else detector_for(trained, networks.detector)
     shaping = {name: trained.extraction[name] for name in SHAPING if name in trained.extraction}
-    if not _are_one("detector", display_name(detector), str(trained.extraction.get("detector"))):
+    if not _are_one("detector", display_name(detector), trained.extraction.get("detector")):
         # Scores of one detector say nothing of another's.
         shaping.pop("detection_threshold", None)
     return parse_settings(
@@ -156,20 +156,18 @@ def _known(kind: str, name: str, run: Path) -> str:
     try:
         model_zoo.lookup(name, kind)
     except UsageError as error:
-        other = (
-            "with the detector that goes with it (--detector), or another estimator"
-            if kind == "estimator"
-            else ("or another detector")
-        )
+        detector = "with the detector that goes with it (--detector), " if kind == "estimator" else ""
         raise UsageError(
             f"{run} was trained on {MADE[kind]} {name}, and skelpipe has no network of that name; give its "
-            f"file, as --{kind} {name}.onnx, {other}"
+            f"file, as --{kind} {name}.onnx, {detector}or another {kind}"
         ) from error
     return name
 
 
-def _are_one(kind: str, one: str, other: str) -> bool:
-    """Whether two names are one network's."""
+def _are_one(kind: str, one: str, other: str | None) -> bool:
+    """Whether two names are one network's; none is nobody's."""
+    if other is None:
+        return False
     try:
         return model_zoo.lookup(one, kind).name == model_zoo.lookup(other, kind).name
     except UsageError:
@@ -179,7 +177,7 @@ def _are_one(kind: str, one: str, other: str) -> bool:
 
 def _warn_of_other_weights(trained: Trained | Detector, *networks: Identity | None) -> None:
     for network in networks:
-        if network is None or not _are_one(network.kind, network.name, str(trained.extraction.get(network.kind))):
+        if network is None or not _are_one(network.kind, network.name, trained.extraction.get(network.kind)):
             continue
         known = trained.extraction.get(f"{network.kind}_weights")
         if known not in (None, network.digest):

@@ -90,10 +90,12 @@ def train_rows(
         TrainingError: No row has a run of every seed.
     """
     every = [job for own in listed.values() for job in own]
-    left = [job for job in every if not is_done(job.settings)]
+    left: list[Job] = []
     for job in every:
-        if job not in left:
+        if is_done(job.settings):
             _check_as_wanted(job)
+        else:
+            left.append(job)
     devices, at_once = machine(jobs, len(left))
     shared = len({job.shared for job in left if job.shared is not None})
     first = f", and phase one {shared} times for all that are left" if shared else ""

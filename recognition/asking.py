@@ -13,7 +13,7 @@ from pose_extraction.errors import WeightsError
 from pose_extraction.skeleton import COCO17, Skeleton
 from recognition.batches import Batch
 from recognition.clips import ClipSet, name_of
-from recognition.dataset import SkeletonDataset, collate
+from recognition.dataset import SkeletonDataset, collate, first_persons
 from recognition.explanation import Explanation, explain
 from recognition.inference import CPU_BATCH, GPU_BATCH, Network, network_for, place, softmax
 from recognition.recognizer import Recognizer
@@ -140,8 +140,8 @@ class Asker:
 
     def persons_seen(self, annotation: Mapping[str, Any]) -> np.ndarray:
         """int64, which of a clip's persons the network looks at: the first in whom something is seen."""
-        there = (np.asarray(annotation["keypoint_score"]) > self.threshold).any(axis=(1, 2))
-        return np.flatnonzero(there)[: self.trained.settings.data.max_persons]
+        score = np.asarray(annotation["keypoint_score"])
+        return first_persons(np.where(score > self.threshold, score, 0), self.trained.settings.data.max_persons)
 
     def best(self, probabilities: np.ndarray, count: int = 5) -> tuple[tuple[str, float], ...]:
         """Names and probabilities of the likeliest classes of one clip (K,), the likeliest first."""

@@ -128,6 +128,11 @@ def check_placement(clips: ClipSet, settings: DataSettings) -> None:
         )
 
 
+def first_persons(score: np.ndarray, most: int) -> np.ndarray:
+    """int64 numbers of the first persons, up to `most`, of whom something was seen, of scores (M, T, V)."""
+    return np.flatnonzero((score > 0).any(axis=(1, 2)))[:most]
+
+
 class SkeletonDataset(Dataset[Sample]):
     """Clips of a file under the transforms of a run.
 
@@ -201,7 +206,7 @@ class SkeletonDataset(Dataset[Sample]):
 
     def _read(self, clip: Clip, rng: np.random.Generator | None) -> np.ndarray:
         settings = self.settings
-        there = np.flatnonzero((clip.score > 0).any(axis=(1, 2)))[: settings.max_persons]
+        there = first_persons(clip.score, settings.max_persons)
         if not len(there):
             # Nobody scores above the threshold. The network still needs someone: a person of whom nothing was seen.
             there = np.zeros(1, np.int64)

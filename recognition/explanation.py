@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from pose_extraction.skeleton import COCO17, H36M17
-from recognition.dataset import SkeletonDataset, collate
+from recognition.dataset import SkeletonDataset, collate, first_persons
 from recognition.recognizer import Recognizer
 from recognition.transforms import H36M_HEAD, H36M_PARENTS, sample_frames
 
@@ -71,7 +71,7 @@ def to_coco(attention: np.ndarray) -> np.ndarray:
 
 def _persons_seen(score: np.ndarray, frames: np.ndarray, most: int) -> np.ndarray:
     """The persons that `SkeletonDataset` keeps, of scores (M, T, V)."""
-    there = np.flatnonzero((score > 0).any(axis=(1, 2)))[:most]
+    there = first_persons(score, most)
     kept = there[(score[there][:, frames] > 0).any(axis=(1, 2))]
     return kept if len(kept) else there[:1]
 
