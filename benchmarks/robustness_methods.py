@@ -75,14 +75,14 @@ SETS: dict[str, tuple[dict[str, Any], ...]] = {
     "penn_action": (
         {"data.skip_bad": True},
         {"phase1_epochs": 12, "phase2_epochs": 12},
-        {**of_length(12), "phase1_epochs": 8},
-        {**of_length(6), "phase1_epochs": 4},
+        {**of_length(12), "phase1_epochs": 24},
+        {**of_length(6), "phase1_epochs": 12},
     ),
     "motions5": (
         {"data.group_pattern": r"_s(\d+)_", "label_smoothing": 0.1, "weight_decay": 0.05},
         {**of_length(64), "depth": 1, "phase1_epochs": 10, "phase2_epochs": 10},
-        {**of_length(12), "phase1_epochs": 4},
-        {**of_length(6), "phase1_epochs": 2},
+        {**of_length(12), "phase1_epochs": 16},
+        {**of_length(6), "phase1_epochs": 8},
     ),
 }
 # What all baselines have in common beside their configs, whose recipes are for ten times as many clips. MS-G3D's small
