@@ -20,7 +20,7 @@ from pipeline.sweep_jobs import RUNS, Job, phase_one_of, train_rows, write_resul
 from pipeline.sweep_settings import SweepSettings, folder_name, settings_of
 from recognition.robustness_conditions import CLEAN, NOISE, BenchSettings, Condition, seeds_of
 from recognition.robustness_statistics import Accuracy, accuracy, bootstrap_difference
-from recognition.runs import load_run
+from recognition.runs import load_run, run_file
 
 CACHE = "cache"
 
@@ -124,7 +124,9 @@ def _measured(
     """Accuracy of every row under every condition, over seeds and draws."""
     bench = BenchSettings()
     subjects: dict[str, list[Subject]] = {
-        name: read_subjects([f"{name.replace('=', ' ')}={job.folder}" for job in jobs]) for name, jobs in listed.items()
+        # The last epoch's weights: the best of few held-out clips would be a draw, and rows would differ in epochs.
+        name: read_subjects([f"{name.replace('=', ' ')}={run_file(job.folder, 'last')}" for job in jobs])
+        for name, jobs in listed.items()
     }
     first = next(iter(subjects.values()))[0]
     trained = load_run(first.path)
