@@ -32,7 +32,7 @@ from recognition.robustness_statistics import UNANSWERED
 from recognition.robustness_targeted import layer_attention, orders_of, passes_of, targeted_curves
 from recognition.runs import Trained
 
-FORMAT = 1
+FORMAT = 2
 # Clips that a run's speed is measured on.
 MEASURED = 64
 AS_IT_IS = Condition(CLEAN)

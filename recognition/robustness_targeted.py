@@ -20,7 +20,7 @@ from recognition.backbones.sttformer import STTFormer, TupleBlock, received_of
 from recognition.backbones.transformer import Transformer
 from recognition.batches import Batch
 from recognition.inference import Network
-from recognition.masking import gumbel_noise
+from recognition.perturbations import GRID, generator_of, grid_rows
 from recognition.recognizer import Recognizer
 from recognition.robustness_statistics import area
 
@@ -109,7 +109,7 @@ def targeted_curves(
         cells = torch.ones(batch.keypoint.shape[:-1], dtype=torch.bool)
         ends = right(~cells), right(cells)
         for order in orders:
-            value = _chance(batch, seed) if order == RANDOM else next(found).cpu()
+            value = chance(batch, seed) if order == RANDOM else next(found).cpu()
             rank = ranks(value, batch.frame_mask[batch.person_mask.nonzero()[:, 0]])
             results[order].append(_curves(right, ends, batch, rank, steps))
     return {
@@ -160,9 +160,15 @@ def _curves(
     return np.stack(deleted), np.stack(inserted)
 
 
-def _chance(batch: Batch, seed: int) -> torch.Tensor:
-    clip, person = batch.person_mask.nonzero().unbind(1)
-    return gumbel_noise(batch.index[clip], person, *batch.keypoint.shape[2:4], seed=seed, epoch=0)
+def chance(batch: Batch, seed: int) -> torch.Tensor:
+    """Random values (P, T, V) by the clip's name, over its time, so that networks agree: joint occlusion's in order."""
+    frames, joints = batch.keypoint.shape[2:4]
+    values = []
+    for name, there, lasts in zip(batch.names, batch.person_mask, batch.frame_mask.sum(dim=1).tolist(), strict=True):
+        # Who is there stands before who is not.
+        numbers = generator_of(seed, name).random((int(there.sum()), GRID, joints))[:, grid_rows(lasts)]
+        values.append(np.pad(-numbers, ((0, 0), (0, frames - lasts), (0, 0))))
+    return torch.from_numpy(np.concatenate(values))
 
 
 def _blocks(backbone: Backbone) -> list[nn.Module]:

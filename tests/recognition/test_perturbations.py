@@ -6,6 +6,7 @@ import pytest
 from pose_extraction.skeleton import COCO17
 from recognition.clips import Clip
 from recognition.perturbations import (
+    GRID,
     DroppedPeople,
     EstimatorErrors,
     FrameCrop,
@@ -21,6 +22,7 @@ from recognition.perturbations import (
     ShiftedJoints,
     SpatialOcclusion,
     TemporalOcclusion,
+    grid_rows,
     measure_errors,
 )
 from recognition.transforms import to_camera
@@ -265,6 +267,59 @@ def test_pcm3_takes_whole_parts_or_one_block_of_frames_within_its_range() -> Non
         assert frames[-1] - frames[0] == len(frames) - 1
     assert set(parts) == {2, 3}
     assert min(lengths) >= 30 and max(lengths) <= 70 and np.ptp(lengths) > 30
+
+
+@pytest.mark.parametrize("frames", [1, 7, 12, 16, 64, 100, 243, 1024])
+def test_each_frame_takes_the_roundest_row_that_is_nearest_to_it(frames: int) -> None:
+    rows = grid_rows(frames)
+    assert len(set(rows.tolist())) == frames
+    for t, row in enumerate(rows.tolist()):
+        near = [r for r in range(GRID) if 2 * t - 1 <= 2 * r * frames / GRID < 2 * t + 1]
+        assert row == max(near, key=lambda r: r & -r or GRID)
+
+
+def test_networks_that_see_other_numbers_of_frames_lose_the_same_places() -> None:
+    """Every fourth of 64 frames is one of 16; where draws have nothing in common, half of all agree."""
+
+    def hidden(perturbation: Perturbation, frames: int, seed: int) -> np.ndarray:
+        score = np.ones((2, frames, 17), np.float32)
+        keypoint = np.ones((2, frames, 17, 2), np.float32)
+        keypoint[..., 0] = np.arange(1, frames + 1)[:, None]
+        left, kept = perturbation(keypoint, score, np.random.default_rng(seed))
+        if kept.shape == score.shape:
+            return kept == 0
+        return ~np.isin(keypoint, left[0, :, 0, 0])[..., 0]
+
+    for perturbation, least in (
+        (JointOcclusion(0.5), 0.95),
+        (JointOcclusion(0.5, whole=True), 1),
+        (FrameMasking(0.5), 0.8),
+        (FrameMasking(0.5, by="zeros"), 0.8),
+        (SpatialOcclusion(PARTS), 1),
+        (TemporalOcclusion(), 0.9),
+    ):
+        for few in (16, 12):
+            at = grid_rows(few)
+            same = [
+                hidden(perturbation, 64, seed)[:, at // 16] == hidden(perturbation, few, seed) for seed in range(20)
+            ]
+            assert np.mean(same) >= least, (perturbation, few)
+    places = np.zeros((1, 64, 17, 3), np.float32)
+    noise = GaussianNoise(0.1, space="model")
+    long, _ = noise(places, np.ones((1, 64, 17)), np.random.default_rng(1))
+    short, _ = noise(places[:, ::4], np.ones((1, 16, 17)), np.random.default_rng(1))
+    np.testing.assert_array_equal(long[:, ::4], short)
+
+
+def test_joint_occlusion_takes_the_cells_of_the_smallest_numbers_of_the_grid() -> None:
+    numbers = np.random.default_rng(3).random((2, GRID, 17))
+    _, left = JointOcclusion(0.3)(np.ones((2, 16, 17, 2)), np.ones((2, 16, 17)), np.random.default_rng(3))
+    for person in range(2):
+        cells = sorted(
+            ((t, joint) for t in range(16) for joint in range(17)),
+            key=lambda cell: numbers[person][64 * cell[0], cell[1]],
+        )
+        assert set(zip(*np.nonzero(left[person] == 0), strict=True)) == set(cells[: round(0.3 * 16 * 17)])
 
 
 def test_identities_are_exchanged_from_a_frame_on_and_no_pose_is_lost() -> None:
