@@ -451,6 +451,31 @@ def test_measured_errors_are_those_that_were_made_and_replayed_ones_are_like_the
     )
 
 
+def test_a_file_of_smaller_pictures_is_put_into_the_first_s_frame() -> None:
+    """The same skeletons at half the height and a third of the width, two persons in the other order."""
+    rng = np.random.default_rng(0)
+    keypoint = (rng.uniform(100, 400, (2, 60, 17, 2)) + np.array([0, 1000])[:, None, None, None]).astype(np.float32)
+    score = np.full((2, 60, 17), 0.7, np.float32)
+    small = (keypoint[::-1] / (3, 2)).astype(np.float32)
+    found = measure_errors([(Clip("a", 0, keypoint, score, SIZE), Clip("a", 0, small, score, (540, 640)))])
+    assert found is not None and found.pairs == score.size
+    np.testing.assert_allclose(found.displacement, 0, atol=1e-6)
+
+
+def test_errors_in_3d_are_measured_and_replayed_along_all_axes() -> None:
+    rng = np.random.default_rng(0)
+    walk = rng.uniform(0, 1, (1, 400, 25, 3)).astype(np.float32)
+    walk[:, :, 0], walk[:, :, 1] = 0, (1, 1, 2)  # a box 2 long
+    shift = np.array([0.02, -0.04, 0.06], np.float32)
+    score = np.ones((1, 400, 25), np.float32)
+    found = measure_errors([(Clip("a", 0, walk, score, None), Clip("a", 0, walk + shift, score, None))])
+    assert found is not None and found.displacement.shape == (25, 3, 101)
+    np.testing.assert_allclose(found.displacement, np.broadcast_to(shift[:, None] / 2, (25, 3, 101)), atol=1e-6)
+    replayed, replayed_score = EstimatorErrors(found, 2)(walk, score, np.random.default_rng(1))
+    np.testing.assert_allclose(replayed, walk + 2 * shift, atol=1e-5)
+    np.testing.assert_array_equal(replayed_score, score)
+
+
 def test_clips_that_no_two_persons_share_tell_nothing() -> None:
     keypoint = np.random.default_rng(0).uniform(0, 100, (1, 30, 17, 2)).astype(np.float32)
     score = np.ones((1, 30, 17), np.float32)
