@@ -29,7 +29,7 @@ from recognition.inference import CPU_BATCH, GPU_BATCH, Network, network_for, pl
 from recognition.perturbations import ErrorStatistics
 from recognition.robustness_conditions import CLEAN, BenchSettings, Condition, perturbation_of
 from recognition.robustness_statistics import UNANSWERED
-from recognition.robustness_targeted import layer_attention, orders_of, passes_of, targeted_curves
+from recognition.robustness_targeted import attention_behind, orders_of, passes_of, targeted_curves
 from recognition.runs import Trained
 
 FORMAT = 2
@@ -251,7 +251,8 @@ class Worker:
         batch = next(iter(make_loader(dataset, [[(0, position)]], workers=0)))
         if not layers:
             return {"layers": np.array([], np.str_)}
-        found = layer_attention(self.trained.recognizer, batch, [int(layer.split()[1]) for layer in layers])
+        numbers = [int(layer.split()[1]) for layer in layers]
+        found = attention_behind(self.network, self.trained.recognizer, batch, numbers)
         return {
             "layers": np.array(layers, np.str_),
             "attention": np.stack([one[0].float().numpy() for one in found]),

@@ -8,11 +8,14 @@ import torch
 from made_backbones import DEPTH, JOINTS, made_backbone
 from tiny_recognizer import NUM_CLASSES, made_batch, tiny_recognizer
 
+from pose_extraction.backends import Placement
 from recognition.batches import Batch
+from recognition.inference import network_for
 from recognition.perturbations import JointOcclusion, generator_of
 from recognition.recognizer import Recognizer
 from recognition.robustness_targeted import (
     RANDOM,
+    attention_behind,
     chance,
     layer_attention,
     orders_of,
@@ -43,6 +46,24 @@ def test_attention_of_the_last_layer_is_what_the_network_tells(backbone: str) ->
     torch.testing.assert_close(last, told, rtol=1e-4, atol=1e-5)
     assert first.shape == last.shape and not torch.allclose(first, last, rtol=1e-2)
     assert not last[~batch.frame_mask[persons]].any()
+
+
+@pytest.mark.parametrize("backbone", ["dstformer", "transformer", "sttformer"])
+def test_attention_is_of_the_network_that_answers_and_in_its_precision(backbone: str) -> None:
+    recognizer, batch = recognizer_of(backbone), batch_of()
+    # As on a GPU, where a copy answers: what answers is not what it was made of.
+    placed = recognizer_of(backbone)
+    for weight in placed.parameters():
+        weight.data *= 1.5
+    (own,) = layer_attention(placed, batch, [DEPTH])
+    (asked,) = attention_behind(network_for(placed, Placement("cpu", "torch", "fp32")), recognizer, batch, [DEPTH])
+    torch.testing.assert_close(asked, own, rtol=0, atol=0)
+    (rough,) = attention_behind(network_for(placed, Placement("cpu", "torch", "bf16")), recognizer, batch, [DEPTH])
+    torch.testing.assert_close(rough, own, rtol=0.1, atol=0.1)
+    assert not torch.equal(rough, own) and not torch.allclose(asked, layer_attention(recognizer, batch, [DEPTH])[0])
+    exported = network_for(placed, Placement("cpu", "onnxruntime", "fp32"))
+    (made_of,) = attention_behind(exported, placed, batch, [DEPTH])
+    torch.testing.assert_close(made_of, own, rtol=0, atol=0)
 
 
 def test_three_layers_are_asked_and_chance() -> None:
