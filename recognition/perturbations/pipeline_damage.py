@@ -133,7 +133,9 @@ class LowerFrameRate(_OnFrames):
 
 @dataclass(frozen=True)
 class LowerConfidence(_OnFrames):
-    """Scores are lower, as those of an estimator that is less sure; joints stay where they are, and seen.
+    """Scores are lower, as those of an estimator that is less sure; joints stay where they are.
+
+    Those that fall below a run's threshold are then not seen, which is up to who knows the run.
 
     Args:
         loss: What a score loses of itself, 0 to below 1.

@@ -12,7 +12,7 @@ from pose_extraction.errors import UsageError
 from pose_extraction.skeleton import COCO17
 from recognition.clips import open_clips
 from recognition.dataset import Sample, SkeletonDataset, collate, repeated
-from recognition.perturbations import GaussianNoise, JointOcclusion, Perturbation
+from recognition.perturbations import GaussianNoise, JointOcclusion, LowerConfidence, Perturbation
 from recognition.settings import DataSettings
 from recognition.transforms import crop_scale, to_camera
 
@@ -260,6 +260,19 @@ def test_disturbances_are_the_same_for_two_models_and_touch_nothing_unseen(tmp_p
         assert not one[2].keypoint[plain[2].keypoint[..., 2] == 0].any()
         changed = made(tmp_path, clips, num_frames=20, perturbation=disturbance, seed=1)
         assert not np.array_equal(one[2].keypoint, changed[2].keypoint)
+
+
+@pytest.mark.parametrize("threshold", [0.0, 0.25, 0.4])
+def test_joints_whose_scores_damage_takes_below_the_threshold_are_not_seen(tmp_path: Path, threshold: float) -> None:
+    """As if the file had had these scores: not seen, and out of the box that persons are placed by."""
+    clip = walk(dtype=np.float32)
+    less_sure = clip | {"keypoint_score": clip["keypoint_score"] / 2}
+    damaged, wanted = (
+        made(tmp_path, [own], num_frames=20, score_threshold=threshold, perturbation=damage)[0].keypoint
+        for own, damage in ((clip, LowerConfidence(0.5)), (less_sure, None))
+    )
+    np.testing.assert_array_equal(damaged, wanted)
+    assert (damaged[..., 2] > 0).all() == (threshold == 0) and damaged.any()
 
 
 def test_noise_is_added_to_the_clips_own_frames(tmp_path: Path) -> None:
