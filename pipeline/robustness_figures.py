@@ -10,7 +10,7 @@ from pipeline.robustness_results import Results, confusing_condition, title_of
 from pipeline.robustness_tasks import Task
 from recognition import robustness_plots as plots
 from recognition.clips import Clip
-from recognition.perturbations import GaussianNoise, Perturbation
+from recognition.perturbations import FrameCrop, GaussianNoise, Perturbation
 from recognition.robustness_conditions import (
     BY_NAME,
     CLEAN,
@@ -195,7 +195,9 @@ def _damaged(
     for name, damage in damages.items():
         keypoint, score = to_camera(clip.keypoint, clip.size), clip.score
         if damage is not None:
-            keypoint, score = damage(keypoint, score, np.random.default_rng(bench.settings.seed), clip.size)
+            damaged, score = damage(keypoint, score, np.random.default_rng(bench.settings.seed), clip.size)
+            # What is left of a smaller picture is shown where it is in the whole one.
+            keypoint = keypoint if isinstance(damage, FrameCrop) else damaged
         pixels = (keypoint[:, frame] + 1) * max(clip.size) / 2
         found[name] = np.where((score[:, frame] > 0)[..., None], pixels, np.nan), score[:, frame]
     return found

@@ -17,7 +17,8 @@ class Perturbation(Protocol):
     In space "camera" it gets the clip's own frames in units of half the frame's longer side, before anything is sampled
     or drawn, NaN where a joint was not seen. In space "model" it gets what the network is given, zero where not seen.
     A joint that was not seen stays so, and one that is taken away has score 0 and NaN or zero for its place. T may
-    become smaller. `size` is (height, width) of the frame in pixels, None in 3D.
+    become smaller, and the frame too, if its sides keep their ratio. `size` is (height, width) of the frame in pixels,
+    None in 3D.
     """
 
     @property

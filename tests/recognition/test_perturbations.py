@@ -390,8 +390,10 @@ def test_a_crop_hides_what_lies_outside_its_window_in_pixels() -> None:
         draws = np.random.default_rng(seed).uniform(0, 0.4, 2)
         low = draws * (1920, 1080)
         inside = ((pixels >= low) & (pixels <= low + 0.6 * np.array([1920, 1080]))).all(axis=-1)
-        _, kept = FrameCrop(0.4)(to_camera(pixels, SIZE), score, np.random.default_rng(seed), SIZE)
+        moved, kept = FrameCrop(0.4)(to_camera(pixels, SIZE), score, np.random.default_rng(seed), SIZE)
         assert ((kept > 0) != inside).sum() <= 2  # rounding at the very edge
+        there = inside & (kept > 0)
+        np.testing.assert_allclose(moved[there], to_camera((pixels - low)[there], (648, 1152)), atol=1e-5)
     with pytest.raises(ValueError, match="3D"):
         FrameCrop(0.4)(pixels, score, rng, None)
 
