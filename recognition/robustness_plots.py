@@ -19,6 +19,7 @@ LAST_OF_PAPER = 0.01
 Curve = tuple[Sequence[float], Sequence[float], Sequence[float]]
 # How much of the way from a level to the next methods take that stand side by side.
 BESIDE = 0.6
+FEWEST_PLACES = 4
 
 
 def words_of(level: float | str | None) -> str:
@@ -67,7 +68,9 @@ def levels_figure(families: Mapping[str, tuple[str, Mapping[str, Curve]]], title
                 # Levels without an order: methods side by side about each, so that equal ones are seen.
                 beside = BESIDE * ((number + 0.5) / len(methods) - 0.5)
                 _line(axes, number, method, places + beside, values, spreads, joined=False)
-                axes.set_xlim(-0.5, len(levels) - 0.5)
+                # Of few levels each would take half of the panel, and its methods stand far apart.
+                middle, half = (len(levels) - 1) / 2, max(len(levels), FEWEST_PLACES) / 2
+                axes.set_xlim(middle - half, middle + half)
             else:
                 _line(axes, number, method, places, values, spreads)
             words = [words_of(level) for level in levels]

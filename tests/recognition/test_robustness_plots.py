@@ -23,8 +23,8 @@ def test_methods_stand_side_by_side_about_their_level(methods: int) -> None:
     np.testing.assert_allclose(places.mean(axis=0), [0, 1, 2], atol=1e-9)
     assert np.abs(places - [0, 1, 2]).max() < 0.35 and len(np.unique(places[:, 0])) == methods
     assert [label.get_text() for label in axes.get_xticklabels()] == ["clean", "head", "left arm"]
-    # What belongs together is nearer than what does not: the last method's "clean" and the first one's "head".
-    assert places[-1, 0] - places[0, 0] < 0.6 + 1e-9 and axes.get_xlim() == (-0.5, 2.5)
+    low, high = axes.get_xlim()
+    assert np.ptp(places[:, 0]) < (high - low) / 7 and low <= -0.5 and high >= 2.5
 
 
 def test_gains_are_in_points_and_on_one_scale() -> None:
