@@ -1,10 +1,14 @@
 """What the disturbances of robustness do, and to what they do nothing, against plain definitions."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
+from made_clips import annotation, write_clips
 
 from pose_extraction.skeleton import COCO17
-from recognition.clips import Clip
+from recognition.clips import Clip, open_clips
+from recognition.dataset import SkeletonDataset
 from recognition.perturbations import (
     GRID,
     DroppedPeople,
@@ -25,6 +29,7 @@ from recognition.perturbations import (
     grid_rows,
     measure_errors,
 )
+from recognition.settings import DataSettings
 from recognition.transforms import to_camera
 
 SIZE = (1080, 1920)
@@ -134,6 +139,28 @@ def test_scores_say_what_is_there_nothing_appears_and_the_input_stays(perturbati
     again, again_score = perturbation(keypoint, score, np.random.default_rng(1), SIZE)
     np.testing.assert_array_equal(disturbed, again)
     np.testing.assert_array_equal(disturbed_score, again_score)
+
+
+@pytest.mark.parametrize("perturbation", AT_SOME_LEVEL, ids=lambda perturbation: type(perturbation).__name__)
+def test_labels_stay_and_nobody_comes_in_who_was_not_there(perturbation: Perturbation, tmp_path: Path) -> None:
+    """Of two persons the second is seen in the first half alone; in the clip behind it nobody but the first is."""
+    rng = np.random.default_rng(0)
+    clips = [annotation(f"c{label}", rng, label=label, persons=2, frames=40) for label in (2, 1)]
+    clips[0]["keypoint_score"][1, 20:] = 0
+    clips[1]["keypoint_score"][1] = 0
+    settings = DataSettings(num_frames="own", max_frames=40)
+    opened = open_clips(write_clips(tmp_path / "a.pkl", clips), settings)
+    data = SkeletonDataset(opened, np.arange(2), settings, train=False, perturbation=perturbation)
+    for sample, label in zip((data[0], data[1]), (2, 1), strict=True):
+        assert (sample.label, sample.name) == (label, f"c{label}")
+    assert data.labels.tolist() == [2, 1]
+    several, alone = (sample.keypoint.any(axis=(2, 3)) for sample in (data[0], data[1]))
+    assert len(several) == 2 and len(alone) == 1
+    both = np.flatnonzero(several.all(axis=0))
+    # Frames that are taken away bring what comes after them forward, and nothing back.
+    assert both.max(initial=0) < 20 and several.any(axis=0)[both.max(initial=0) + 1 :].any()
+    if not isinstance(perturbation, IdentitySwitches):
+        assert not several[1, 20:].any()
 
 
 @pytest.mark.parametrize("perturbation", AT_SOME_LEVEL, ids=str)
