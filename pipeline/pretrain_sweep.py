@@ -215,5 +215,5 @@ def _figure(plan: PretrainSweep, result: SweptEncoders) -> dict[str, bytes]:
         if not own:
             raise UsageError(f"the sweep has the axis {plan.axis!r}, and none of its rows a `value` on it")
         curves[protocol] = tuple([row[name] or 0.0 for row in own] for name in ("value", "top1", "spread"))
-    figure = plots.levels_figure({plan.axis: (plan.axis, curves)}, plan.title)  # type: ignore[dict-item]
+    figure = plots.levels_figure({"top-1": (plan.axis, curves)}, plan.title)  # type: ignore[dict-item]
     return {f"sweep.{kind}": figure_bytes(figure, kind) for kind in ("png", "svg")}

@@ -48,7 +48,7 @@ class PretrainSweep(Strict):
         recipe: Settings of the protocols by dotted name, over those of the method.
         fresh: Whether the first row's network is measured with fresh weights, too.
         rows: At least one, with names of their own; differences are against the first.
-        axis: Name of the setting that the rows differ in, for a figure over it.
+        axis: What the rows differ in, in words, for a figure over it.
     """
 
     title: str

@@ -7,10 +7,10 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from pipeline.robustness_results import Results, confusing_condition, title_of
-from pipeline.robustness_tasks import Task
+from pipeline.robustness_tasks import Task, model_layout_of
 from recognition import robustness_plots as plots
 from recognition.clips import Clip
-from recognition.perturbations import GaussianNoise, Perturbation
+from recognition.perturbations import FrameCrop, GaussianNoise, Perturbation
 from recognition.robustness_conditions import (
     BY_NAME,
     CLEAN,
@@ -113,7 +113,7 @@ def _of_classes(bench: "Bench", results: Results, title: str) -> dict[str, tuple
 
 
 def _named(condition: Condition) -> str:
-    level = "" if condition.level is None else f" {condition.level}"
+    level = "" if condition.level is None else f" {plots.words_of(condition.level)}"
     return f"{title_of(condition)}{level}"
 
 
@@ -136,16 +136,16 @@ def _of_clips(bench: "Bench", results: Results, title: str) -> dict[str, tuple[s
     }
     first = load_run(bench.subjects[0].path)
     clips = main.clips_of(first, skip_bad=bench.skip_bad)
-    attention = {}
+    attention: dict[str, tuple[np.ndarray, Sequence[str]]] = {}
     for method, subject in firsts.items():
         found = bench.cache.read(subject, Task("attention", 0, clip=bench.clip))
         if len(found["layers"]):
-            attention[method] = found["attention"][-1]
-    joints = clips.layout.joints
-    if attention and all(values.shape[1] == len(joints) for values in attention.values()):
+            # Networks may see other joints than the file's, each its own.
+            attention[method] = found["attention"][-1], model_layout_of(load_run(subject.path), clips).joints
+    if attention:
         drawn["attention"] = (
             "Attention over time",
-            plots.attention_figure(attention, joints, f"clip {bench.clip}, its first person"),
+            plots.attention_figure(attention, f"clip {bench.clip}, its first person"),
         )
     if clips.dimensions == 2:
         clip = clips[clips.names.index(bench.clip)]
@@ -159,7 +159,7 @@ def _of_clips(bench: "Bench", results: Results, title: str) -> dict[str, tuple[s
         )
         others = _strongest(bench.conditions)
         shown = {
-            f"{title_of(one)}: {one.level}": perturbation_of(
+            f"{title_of(one)}: {plots.words_of(one.level)}": perturbation_of(
                 one,
                 bench.settings,
                 layout=clips.layout,
@@ -195,7 +195,9 @@ def _damaged(
     for name, damage in damages.items():
         keypoint, score = to_camera(clip.keypoint, clip.size), clip.score
         if damage is not None:
-            keypoint, score = damage(keypoint, score, np.random.default_rng(bench.settings.seed), clip.size)
+            damaged, score = damage(keypoint, score, np.random.default_rng(bench.settings.seed), clip.size)
+            # What is left of a smaller picture is shown where it is in the whole one.
+            keypoint = keypoint if isinstance(damage, FrameCrop) else damaged
         pixels = (keypoint[:, frame] + 1) * max(clip.size) / 2
         found[name] = np.where((score[:, frame] > 0)[..., None], pixels, np.nan), score[:, frame]
     return found

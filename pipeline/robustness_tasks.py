@@ -20,7 +20,7 @@ import torch
 from pipeline.evaluate import Engine
 from pipeline.robustness_subjects import Source, Subject, digest_of_names
 from pose_extraction.files import atomic_write
-from pose_extraction.skeleton import LAYOUTS, layout_by_shape
+from pose_extraction.skeleton import LAYOUTS, Skeleton, layout_by_shape
 from recognition.batches import Batch
 from recognition.batching import ClipBatches, make_loader
 from recognition.clips import ClipSet
@@ -29,10 +29,10 @@ from recognition.inference import CPU_BATCH, GPU_BATCH, Network, network_for, pl
 from recognition.perturbations import ErrorStatistics
 from recognition.robustness_conditions import CLEAN, BenchSettings, Condition, perturbation_of
 from recognition.robustness_statistics import UNANSWERED
-from recognition.robustness_targeted import layer_attention, orders_of, passes_of, targeted_curves
+from recognition.robustness_targeted import attention_behind, orders_of, passes_of, targeted_curves
 from recognition.runs import Trained
 
-FORMAT = 1
+FORMAT = 2
 # Clips that a run's speed is measured on.
 MEASURED = 64
 AS_IT_IS = Condition(CLEAN)
@@ -115,6 +115,12 @@ class Cache:
             file.write(content.getvalue())
 
 
+def model_layout_of(trained: Trained, clips: ClipSet) -> Skeleton:
+    """The joints that a run's network sees of a file's."""
+    name = trained.layout
+    return LAYOUTS[name] if name in LAYOUTS else layout_by_shape(clips.layout.num_joints, clips.dimensions)
+
+
 class Worker:
     """One run, ready to do its tasks.
 
@@ -172,15 +178,11 @@ class Worker:
             task.condition,
             self.cache.settings,
             layout=clips.layout,
-            model_layout=self._model_layout(clips),
+            model_layout=model_layout_of(self.trained, clips),
             statistics=self.cache.statistics,
         )
         data = self.trained.settings.data
         return rows, SkeletonDataset(clips, indices, data, train=False, seed=task.seed, perturbation=perturbation)
-
-    def _model_layout(self, clips: ClipSet) -> Any:
-        name = self.trained.layout
-        return LAYOUTS[name] if name in LAYOUTS else layout_by_shape(clips.layout.num_joints, clips.dimensions)
 
     def _scores(self, dataset: SkeletonDataset, progress: Callable[[int], None] | None) -> Any:
         return scores_of(self.trained, dataset, **vars(self.cache.engine), network=self.network, progress=progress)
@@ -251,7 +253,8 @@ class Worker:
         batch = next(iter(make_loader(dataset, [[(0, position)]], workers=0)))
         if not layers:
             return {"layers": np.array([], np.str_)}
-        found = layer_attention(self.trained.recognizer, batch, [int(layer.split()[1]) for layer in layers])
+        numbers = [int(layer.split()[1]) for layer in layers]
+        found = attention_behind(self.network, self.trained.recognizer, batch, numbers)
         return {
             "layers": np.array(layers, np.str_),
             "attention": np.stack([one[0].float().numpy() for one in found]),

@@ -217,7 +217,7 @@ def _write(plan: SweepSettings, result: Swept, source: Source, split: str, seeds
             )
             for condition in plan.measured()
         }
-        figure = plots.levels_figure({plan.axis: (plan.axis, curves)}, title)  # type: ignore[dict-item]
+        figure = plots.levels_figure({"top-1": (plan.axis, curves)}, title)  # type: ignore[dict-item]
     elif len(noises) > 4:
         found = {
             name: (

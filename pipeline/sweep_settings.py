@@ -37,7 +37,7 @@ class SweepSettings(Strict):
         set: Settings of all rows, over the base's.
         seeds: Of the training; every row is trained once with each.
         rows: At least one, with names of their own; differences are against the first.
-        axis: Name of the setting that the rows differ in, for a figure over it.
+        axis: What the rows differ in, in words, for a figure over it.
         conditions: Family of damage -> levels that every run is measured under, beside clean clips.
     """
 

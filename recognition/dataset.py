@@ -1,6 +1,5 @@
 """Clips as the network takes them: the transforms in order, drawn anew at every access, and batches of the result."""
 
-import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -13,7 +12,7 @@ from pose_extraction.skeleton import COCO17, H36M17, NTU25, Skeleton
 from recognition.batches import Batch
 from recognition.clips import Clip, ClipSet
 from recognition.legacy_reader import LegacyReader
-from recognition.perturbations import Perturbation
+from recognition.perturbations import Perturbation, generator_of, without
 from recognition.settings import DataSettings
 from recognition.transforms import (
     coco_to_h36m,
@@ -287,9 +286,11 @@ class SkeletonDataset(Dataset[Sample]):
     ) -> tuple[np.ndarray, np.ndarray]:
         if self.perturbation is None or self.perturbation.space != space:
             return keypoint, score
-        # By the clip's name: the draw stays when the file gains clips or loses them.
-        rng = np.random.default_rng([self.seed, zlib.crc32(clip.name.encode())])
-        return self.perturbation(keypoint, score, rng, clip.size)
+        keypoint, score = self.perturbation(keypoint, score, generator_of(self.seed, clip.name), clip.size)
+        if space == "model":
+            return keypoint, score
+        # Damage may have lowered scores. As when a file is read, what is not above the threshold is not seen.
+        return without(keypoint, score, ~(score > self.settings.score_threshold), np.nan)
 
 
 def collate(samples: Sequence[Sample]) -> Batch:

@@ -140,24 +140,34 @@ def place(device: str, backend: str, precision: str) -> Placement:
 def network_for(recognizer: Recognizer, placement: Placement) -> Network:
     """The recognizer as a function of batches; the recognizer itself stays as it is."""
     if placement.backend == "torch":
-        return _TorchNetwork(recognizer, placement)
+        return TorchNetwork(recognizer, placement)
     content = export(recognizer)
     if placement.backend == "openvino":
         return _OpenVinoNetwork(content, placement)
     return _OnnxRuntimeNetwork(content, placement)
 
 
-class _TorchNetwork:
+class TorchNetwork:
+    """A recognizer on torch.
+
+    Attributes:
+        recognizer: Where it runs: itself on a CPU, a copy on a GPU.
+        device: There.
+    """
+
     def __init__(self, recognizer: Recognizer, placement: Placement) -> None:
-        self._device = torch.device(placement.device)
-        on_cpu = self._device.type == "cpu"
-        self._recognizer = (recognizer if on_cpu else copy.deepcopy(recognizer).to(self._device)).eval()
+        self.device = torch.device(placement.device)
+        on_cpu = self.device.type == "cpu"
+        self.recognizer = (recognizer if on_cpu else copy.deepcopy(recognizer).to(self.device)).eval()
         self._dtype = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}[placement.precision]
 
+    def autocast(self) -> torch.autocast:
+        """The precision that it answers in."""
+        return torch.autocast(self.device.type, self._dtype, enabled=self._dtype is not None)
+
     def __call__(self, batch: Batch) -> tuple[np.ndarray, np.ndarray]:
-        autocast = torch.autocast(self._device.type, self._dtype, enabled=self._dtype is not None)
-        with torch.inference_mode(), autocast:
-            features, logits = self._recognizer.features(batch.to(self._device))
+        with torch.inference_mode(), self.autocast():
+            features, logits = self.recognizer.features(batch.to(self.device))
         return features.float().cpu().numpy(), logits.float().cpu().numpy()
 
 

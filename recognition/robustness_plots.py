@@ -17,6 +17,14 @@ from recognition.robustness_targeted import RANDOM, TargetedCurves
 LAST_OF_PAPER = 0.01
 # A method's values, their spread (0 where there is none), by level.
 Curve = tuple[Sequence[float], Sequence[float], Sequence[float]]
+# How much of the way from a level to the next methods take that stand side by side.
+BESIDE = 0.6
+FEWEST_PLACES = 4
+
+
+def words_of(level: float | str | None) -> str:
+    """A level as figures call it."""
+    return str(level).replace("_", " ")
 
 
 def noise_figure(curves: Mapping[str, Mapping[str, Curve]], title: str) -> Figure:
@@ -56,8 +64,16 @@ def levels_figure(families: Mapping[str, tuple[str, Mapping[str, Curve]]], title
     for axes, (name, (unit, methods)) in zip(grid, families.items(), strict=False):
         for number, (method, (levels, values, spreads)) in enumerate(methods.items()):
             places = np.arange(len(levels))
-            _line(axes, number, method, places, values, spreads, joined=not any(isinstance(x, str) for x in levels[1:]))
-            words = [str(level).replace("_", " ") for level in levels]
+            if any(isinstance(level, str) for level in levels[1:]):
+                # Levels without an order: methods side by side about each, so that equal ones are seen.
+                beside = BESIDE * ((number + 0.5) / len(methods) - 0.5)
+                _line(axes, number, method, places + beside, values, spreads, joined=False)
+                # Of few levels each would take half of the panel, and its methods stand far apart.
+                middle, half = (len(levels) - 1) / 2, max(len(levels), FEWEST_PLACES) / 2
+                axes.set_xlim(middle - half, middle + half)
+            else:
+                _line(axes, number, method, places, values, spreads)
+            words = [words_of(level) for level in levels]
             axes.set_xticks(places, words, rotation=25 if max(map(len, words)) > 6 else 0, fontsize=8)
         axes.set_title(name, fontsize=10)
         axes.set_xlabel(unit, fontsize=9)
@@ -137,12 +153,18 @@ def skeletons_figure(
 
 
 def gains_figure(gains: Mapping[str, Mapping[str, float]], first: str, title: str) -> Figure:
-    """What the first method gains on each class over each other, a panel each, the largest gain on top."""
+    """What the first method gains on each class over each other, a panel each, the largest gain on top.
+
+    Args:
+        gains: Other method -> class -> difference of shares; shown in points, on one scale.
+        first: The first method.
+        title: First line.
+    """
     most = max(len(classes) for classes in gains.values())
     columns = min(3, len(gains))
     rows = -(-len(gains) // columns)
-    figure = Figure(figsize=(5.2 * columns, 0.6 + rows * (1 + 0.2 * max(most, 6))), layout="constrained")
-    grid = figure.subplots(rows, columns, squeeze=False).ravel()
+    figure = Figure(figsize=(5.2 * columns, 0.6 + rows * (1.2 + 0.2 * max(most, 6))), layout="constrained")
+    grid = figure.subplots(rows, columns, squeeze=False, sharex=True).ravel()
     for axes, (other, classes) in zip(grid, gains.items(), strict=False):
         names = sorted(classes, key=lambda name: -classes[name])
         values = [classes[name] for name in names]
@@ -151,7 +173,9 @@ def gains_figure(gains: Mapping[str, Mapping[str, float]], first: str, title: st
         axes.set_yticks(places, names, fontsize=8)
         axes.set_ylim(len(names) - 0.4, -0.6)
         axes.axvline(0, color="black", linewidth=0.8)
-        axes.xaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+        axes.xaxis.set_major_formatter(lambda value, _place: f"{100 * value:+.0f}" if value else "0")
+        axes.xaxis.set_tick_params(labelbottom=True)
+        axes.set_xlabel("gain in points", fontsize=9)
         axes.set_title(f"{first} less {other}", fontsize=10)
         axes.grid(axis="x", color="#DDDDDD", linewidth=0.6)
         axes.set_axisbelow(True)
@@ -227,32 +251,26 @@ def features_figure(
     return figure
 
 
-def attention_figure(attention: Mapping[str, np.ndarray], joints: Sequence[str], title: str) -> Figure:
-    """Attention that each joint receives over time, a panel for each run.
+def attention_figure(attention: Mapping[str, tuple[np.ndarray, Sequence[str]]], title: str) -> Figure:
+    """Attention that each joint receives over time, a panel for each run, in the same colours.
 
     Args:
-        attention: Name -> float (T, V) of the last layer.
-        joints: V names.
+        attention: Name -> float (T, V) of the last layer, and the names of its V joints.
         title: First line.
     """
     figure = Figure(figsize=(10, 0.9 + 3.1 * len(attention)), layout="constrained")
-    for axes, (name, values) in zip(
-        figure.subplots(len(attention), 1, squeeze=False)[:, 0], attention.items(), strict=True
-    ):
-        largest = float(values.max()) or 1.0
-        # From the least on: of small networks it is near the largest, and from zero on all would be of one colour.
-        least = float(values.min()) / largest
-        image = axes.imshow(
-            (values / largest).T, aspect="auto", cmap="viridis", vmin=least, vmax=1, interpolation="nearest"
-        )
+    panels = figure.subplots(len(attention), 1, squeeze=False)[:, 0]
+    # Networks differ in their units, and each has a mean.
+    told = {name: values / (float(values.mean()) or 1.0) for name, (values, _) in attention.items()}
+    least, largest = min(values.min() for values in told.values()), max(values.max() for values in told.values())
+    for axes, (name, values) in zip(panels, told.items(), strict=True):
+        joints = attention[name][1]
+        image = axes.imshow(values.T, aspect="auto", cmap="viridis", vmin=least, vmax=largest, interpolation="nearest")
         axes.set_yticks(range(len(joints)), [joint.replace("_", " ") for joint in joints], fontsize=7)
         axes.set_title(name, fontsize=10)
         axes.set_xlabel("frame of the network's input")
-        bar = figure.colorbar(image, ax=axes, fraction=0.03, pad=0.01)
-        bar.ax.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
-    figure.suptitle(
-        f"{title}\nattention received in the last layer, as a share of its largest value in the clip", fontsize=11
-    )
+    figure.colorbar(image, ax=list(panels), fraction=0.03, pad=0.01, label="times the mean of the clip")
+    figure.suptitle(f"{title}\nattention received in the last layer", fontsize=11)
     return figure
 
 
@@ -270,10 +288,7 @@ def _line(
     marker = MARKERS[number % len(MARKERS)]
     levels, values, spreads = (np.asarray(part, float) for part in (levels, values, spreads))
     if not joined:
-        # Levels without an order: side by side, so that equal ones are seen.
-        axes.errorbar(
-            levels + 0.08 * number, values, yerr=spreads, color=colour, fmt=marker, markersize=5, label=method
-        )
+        axes.errorbar(levels, values, yerr=spreads, color=colour, fmt=marker, markersize=5, label=method)
         return
     axes.plot(levels, values, color=colour, marker=marker, markersize=4, linewidth=1.5, label=method)
     axes.fill_between(levels, values - spreads, values + spreads, color=colour, alpha=0.15, linewidth=0)

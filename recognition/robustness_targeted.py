@@ -19,8 +19,8 @@ from recognition.backbones.layers import received_attention
 from recognition.backbones.sttformer import STTFormer, TupleBlock, received_of
 from recognition.backbones.transformer import Transformer
 from recognition.batches import Batch
-from recognition.inference import Network
-from recognition.masking import gumbel_noise
+from recognition.inference import Network, TorchNetwork
+from recognition.perturbations import GRID, generator_of, grid_rows
 from recognition.recognizer import Recognizer
 from recognition.robustness_statistics import area
 
@@ -79,6 +79,21 @@ def layer_attention(recognizer: Recognizer, batch: Batch, layers: Sequence[int])
         ]
 
 
+def attention_behind(
+    network: Network, recognizer: Recognizer, batch: Batch, layers: Sequence[int]
+) -> list[torch.Tensor]:
+    """`layer_attention` of what answers, where and as precisely as it answers, on the CPU.
+
+    Networks that are not on torch do not tell attention: there it is the recognizer's that they were made of.
+    """
+    if not layers:
+        return []
+    if not isinstance(network, TorchNetwork):
+        return layer_attention(recognizer, batch, layers)
+    with network.autocast():
+        return [one.cpu() for one in layer_attention(network.recognizer, batch.to(network.device), layers)]
+
+
 def targeted_curves(
     recognizer: Recognizer,
     network: Network,
@@ -92,24 +107,23 @@ def targeted_curves(
     """Curves of some orders over the clips of some batches, in the batches' order of clips.
 
     Args:
-        recognizer: Where attention is taken from, on the clip as it is.
-        network: The same recognizer, which answers.
+        recognizer: What the network was made of.
+        network: What answers, and tells its attention on the clip as it is, as `attention_behind` says.
         batches: Clips with labels by the recognizer's numbers.
         orders: Of `orders_of`.
         steps: Number of steps.
         seed: Of the random order.
         progress: Told the number of clips of every pass.
     """
-    device = next(recognizer.parameters()).device
     layers = [int(order.removeprefix("layer ")) for order in orders if order != RANDOM]
     results: dict[str, list[tuple[np.ndarray, np.ndarray]]] = {order: [] for order in orders}
     for batch in batches:
-        found = iter(layer_attention(recognizer, batch.to(device), layers) if layers else [])
+        found = iter(attention_behind(network, recognizer, batch, layers))
         right = _answers(network, batch, progress)
         cells = torch.ones(batch.keypoint.shape[:-1], dtype=torch.bool)
         ends = right(~cells), right(cells)
         for order in orders:
-            value = _chance(batch, seed) if order == RANDOM else next(found).cpu()
+            value = chance(batch, seed) if order == RANDOM else next(found)
             rank = ranks(value, batch.frame_mask[batch.person_mask.nonzero()[:, 0]])
             results[order].append(_curves(right, ends, batch, rank, steps))
     return {
@@ -160,9 +174,15 @@ def _curves(
     return np.stack(deleted), np.stack(inserted)
 
 
-def _chance(batch: Batch, seed: int) -> torch.Tensor:
-    clip, person = batch.person_mask.nonzero().unbind(1)
-    return gumbel_noise(batch.index[clip], person, *batch.keypoint.shape[2:4], seed=seed, epoch=0)
+def chance(batch: Batch, seed: int) -> torch.Tensor:
+    """Random values (P, T, V) by the clip's name, over its time, so that networks agree: joint occlusion's in order."""
+    frames, joints = batch.keypoint.shape[2:4]
+    values = []
+    for name, there, lasts in zip(batch.names, batch.person_mask, batch.frame_mask.sum(dim=1).tolist(), strict=True):
+        # Who is there stands before who is not.
+        numbers = generator_of(seed, name).random((int(there.sum()), GRID, joints))[:, grid_rows(lasts)]
+        values.append(np.pad(-numbers, ((0, 0), (0, frames - lasts), (0, 0))))
+    return torch.from_numpy(np.concatenate(values))
 
 
 def _blocks(backbone: Backbone) -> list[nn.Module]:
@@ -208,7 +228,9 @@ def _received(
         extra = query.shape[1] * backbone.tuple_length - frames
         padded = nn.functional.pad(frame_mask, (0, extra))
         there = padded[:, :, None, None].expand(-1, -1, joints, 1).reshape(*query.shape[:3], 1)
-        attention = block.attention_map(query.float(), key.float(), there)
+        # As `received_attention`, not in bfloat16.
+        with torch.autocast(query.device.type, enabled=False):
+            attention = block.attention_map(query.float(), key.float(), there)
         of_tuple = received_of(attention).view(persons, -1, joints)
         value = of_tuple.repeat(1, query.shape[1], 1)[:, :frames]
     return value.masked_fill(~frame_mask[:, :, None], 0)

@@ -3,7 +3,7 @@
 Each is drawn from a generator that is keyed to the seed and the clip, so that two models see the same one.
 """
 
-from recognition.perturbations.base import Perturbation, Space
+from recognition.perturbations.base import GRID, Perturbation, Space, generator_of, grid_rows, without
 from recognition.perturbations.estimator_errors import ErrorStatistics, EstimatorErrors, measure_errors
 from recognition.perturbations.noise import GaussianNoise, ShiftedJoints
 from recognition.perturbations.occlusion import (
@@ -23,6 +23,7 @@ from recognition.perturbations.pipeline_damage import (
 )
 
 __all__ = [
+    "GRID",
     "DroppedPeople",
     "ErrorStatistics",
     "EstimatorErrors",
@@ -40,5 +41,8 @@ __all__ = [
     "Space",
     "SpatialOcclusion",
     "TemporalOcclusion",
+    "generator_of",
+    "grid_rows",
     "measure_errors",
+    "without",
 ]

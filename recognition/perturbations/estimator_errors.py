@@ -1,8 +1,8 @@
 """How two pose estimators differ on the same clips, as statistics, and these statistics replayed as noise.
 
-Of each joint: the distribution of its displacement from the first estimator to the second along x and y, in units of
-the longer side of the person's box in that frame; how displacements of neighbouring frames hang together; how often and
-for how long the second misses what the first sees; and the scores of both.
+Of each joint: the distribution of its displacement from the first estimator to the second along each axis, in units of
+the longest side of the person's box in that frame; how displacements of neighbouring frames hang together; how often
+and for how long the second misses what the first sees; and the scores of both.
 """
 
 from collections.abc import Iterable
@@ -28,8 +28,8 @@ class ErrorStatistics:
     """What `measure_errors` found.
 
     Args:
-        displacement: float64 (V, 2, QUANTILES), quantiles along x and y, zeros for a joint that is hardly ever seen.
-        correlation: float64 (V,), of the displacements of neighbouring frames, mean of x and y, 0 to 1.
+        displacement: float64 (V, D, QUANTILES), quantiles along each axis, zeros for a joint that is hardly ever seen.
+        correlation: float64 (V,), of the displacements of neighbouring frames, mean of the axes, 0 to 1.
         missed: float64 (V,), share of the frames in which the first sees the joint and the second does not.
         still_missed: float64 (V,), of those that are followed by a frame in which the first sees it, the share in which
             the second goes on missing it.
@@ -53,29 +53,31 @@ def measure_errors(pairs: Iterable[tuple[Clip, Clip]]) -> ErrorStatistics | None
     """The statistics over clips of two estimators; None where no two persons could be matched.
 
     Args:
-        pairs: The same clips by the first and by the second estimator. Clips with different numbers of frames or of
-            joints are left out. Persons are matched by the distance of their joints over the clip.
+        pairs: The same clips by the first and by the second estimator. Clips with different numbers of frames, joints
+            or axes are left out. Pixels of the second are put into the first's frame, where theirs differ in size.
+            Persons are matched by the distance of their joints over the clip.
     """
     displacements, seen_pairs, first_scores, second_scores = [], [], [], []
     clips = 0
     for first, second in pairs:
-        if first.score.shape[1:] != second.score.shape[1:]:
+        if first.keypoint.shape[1:] != second.keypoint.shape[1:]:
             continue
-        matched = _matched_persons(first.keypoint, second.keypoint)
+        other = _in_frame_of(first, second)
+        matched = _matched_persons(first.keypoint, other)
         clips += bool(matched)
         for a, b in matched:
             side = _box_side(first.keypoint[a])  # (T,)
-            displacements.append((second.keypoint[b] - first.keypoint[a]) / side[:, None, None])  # NaN unless both saw
+            displacements.append((other[b] - first.keypoint[a]) / side[:, None, None])  # NaN unless both saw
             sees, sees_too = first.score[a] > 0, second.score[b] > 0
             seen_pairs.append((sees, sees & ~sees_too))
             first_scores.append(first.score[a][sees & sees_too])
             second_scores.append(second.score[b][sees & sees_too])
     if not displacements:
         return None
-    together = np.concatenate(displacements).astype(np.float64)  # (all T, V, 2)
+    together = np.concatenate(displacements).astype(np.float64)  # (all T, V, D)
     steps = np.linspace(0, 1, QUANTILES)
-    joints = together.shape[1]
-    displacement, correlation = np.zeros((joints, 2, QUANTILES)), np.zeros(joints)
+    joints, axes = together.shape[1:]
+    displacement, correlation = np.zeros((joints, axes, QUANTILES)), np.zeros(joints)
     for joint in range(joints):
         known = together[np.isfinite(together[:, joint]).all(axis=-1), joint]
         if len(known) >= FEWEST:
@@ -128,15 +130,15 @@ class EstimatorErrors:
         size: tuple[int, int] | None = None,
     ) -> tuple[np.ndarray, np.ndarray]:
         found, strength = self.statistics, self.strength
-        persons, frames, joints, _ = keypoint.shape
-        normal = _correlated_normal(rng, (persons, frames, joints, 2), found.correlation[:, None])
+        joints, axes = keypoint.shape[2:]
+        normal = _correlated_normal(rng, keypoint.shape, found.correlation[:, None])
         steps = np.linspace(0, 1, QUANTILES)
         share = ndtr(normal)
         moved = np.empty_like(keypoint)
         # A joint that is alone in its frame has no box to measure by, and stays where it is.
         side = np.nan_to_num(np.stack([_box_side(person) for person in keypoint]))
         for joint in range(joints):
-            for axis in range(2):
+            for axis in range(axes):
                 error = np.interp(share[:, :, joint, axis], steps, found.displacement[joint, axis])
                 moved[:, :, joint, axis] = keypoint[:, :, joint, axis] + (strength * error * side).astype(np.float32)
         gone = _stretches(rng, score.shape, np.clip(found.missed * strength, 0, 1), found.still_missed)
@@ -149,8 +151,16 @@ class EstimatorErrors:
         return without(moved, likened, gone, np.nan)
 
 
+def _in_frame_of(first: Clip, second: Clip) -> np.ndarray:
+    """The second's joints in the pixels of the first's frame; as they are in 3D, which has no frame."""
+    if first.size is None or second.size is None:
+        return second.keypoint
+    (height, width), (own_height, own_width) = first.size, second.size
+    return second.keypoint * np.array([width / own_width, height / own_height], np.float32)
+
+
 def _box_side(person: np.ndarray) -> np.ndarray:
-    """Longer side (T,) of the box of the joints (T, V, 2) that are seen in each frame; NaN without any."""
+    """Longest side (T,) of the box of the joints (T, V, D) that are seen in each frame; NaN without any."""
     seen = np.isfinite(person)
     low = np.where(seen, person, np.inf).min(axis=1)
     high = np.where(seen, person, -np.inf).max(axis=1)
@@ -159,7 +169,7 @@ def _box_side(person: np.ndarray) -> np.ndarray:
 
 
 def _matched_persons(first: np.ndarray, second: np.ndarray) -> list[tuple[int, int]]:
-    """Pairs of persons (M, T, V, 2) of two estimators that are the same one."""
+    """Pairs of persons (M, T, V, D) of two estimators that are the same one."""
     distance = np.full((len(first), len(second)), np.inf)
     for a, person in enumerate(first):
         side = _box_side(person)[:, None]
@@ -172,7 +182,7 @@ def _matched_persons(first: np.ndarray, second: np.ndarray) -> list[tuple[int, i
 
 
 def _neighbour_correlation(clips: list[np.ndarray], mean: np.ndarray) -> float:
-    """Correlation of displacements (T, 2) with those of the next frame, mean of both axes, not below 0."""
+    """Correlation of displacements (T, D) with those of the next frame, mean of the axes, not below 0."""
     before = np.concatenate([clip[:-1] for clip in clips]) - mean
     after = np.concatenate([clip[1:] for clip in clips]) - mean
     both = np.isfinite(before).all(axis=-1) & np.isfinite(after).all(axis=-1)
@@ -184,7 +194,7 @@ def _neighbour_correlation(clips: list[np.ndarray], mean: np.ndarray) -> float:
 
 
 def _correlated_normal(rng: np.random.Generator, shape: tuple[int, ...], correlation: np.ndarray) -> np.ndarray:
-    """Standard normal numbers (M, T, V, 2), each frame's correlated with those of the frame before."""
+    """Standard normal numbers (M, T, V, D), each frame's correlated with those of the frame before."""
     normal = rng.standard_normal(shape)
     rest = np.sqrt(1 - correlation**2)
     for frame in range(1, shape[1]):

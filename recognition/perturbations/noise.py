@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from recognition.perturbations.base import Space
+from recognition.perturbations.base import GRID, Space, grid_rows
 
 
 @dataclass(frozen=True)
@@ -13,7 +13,8 @@ class GaussianNoise:
 
     Args:
         sigma: Standard deviation in the unit of the space; 0.01 in camera space is 9.6 pixels of a 1920-pixel frame.
-        space: In camera space a frame that is repeated to fill a longer clip repeats its noise.
+        space: In camera space a frame that is repeated to fill a longer clip repeats its noise. In model space noise is
+            drawn over the clip's time (`grid_rows`), about the same for inputs of other lengths.
         constant: Whether a joint's noise is the same in all frames (supplementary, section 7.1).
     """
 
@@ -29,7 +30,11 @@ class GaussianNoise:
         size: tuple[int, int] | None = None,
     ) -> tuple[np.ndarray, np.ndarray]:
         persons, frames, joints, dimensions = keypoint.shape
-        noise = rng.standard_normal((persons, 1 if self.constant else frames, joints, dimensions), np.float32)
+        rows = grid_rows(frames) if self.space == "model" else np.arange(frames)
+        drawn = GRID if self.space == "model" else frames
+        noise = rng.standard_normal((persons, 1 if self.constant else drawn, joints, dimensions), np.float32)
+        if not self.constant:
+            noise = noise[:, rows]
         disturbed = keypoint + np.where(score[..., None] > 0, noise * np.float32(self.sigma), np.float32(0))
         return (np.clip(disturbed, -1, 1) if self.space == "model" else disturbed), score
 

@@ -2,6 +2,9 @@
 
 At the network's input, after `crop_scale`: what is left stays where it was. (x, y) and score become zero, as for a
 joint that was not seen.
+
+What is drawn by frames is drawn over the clip's time (`grid_rows`), so that networks that see other numbers of frames
+lose the same ones, as far as they see the same.
 """
 
 from dataclasses import dataclass
@@ -9,7 +12,7 @@ from typing import Literal
 
 import numpy as np
 
-from recognition.perturbations.base import Space, without
+from recognition.perturbations.base import GRID, Space, grid_rows, smallest, without
 
 
 class _AtInput:
@@ -62,12 +65,13 @@ class JointOcclusion(_AtInput):
         size: tuple[int, int] | None = None,
     ) -> tuple[np.ndarray, np.ndarray]:
         persons, frames, joints = score.shape
-        cells = joints if self.whole else frames * joints
-        hidden = np.zeros((persons, cells), bool)
-        for person in range(persons):
-            hidden[person, rng.permutation(cells)[: round(self.share * cells)]] = True
-        gone = np.broadcast_to(hidden.reshape(persons, -1, joints), score.shape)
-        return without(keypoint, score, gone, 0)
+        numbers = (
+            rng.random((persons, 1, joints))
+            if self.whole
+            else rng.random((persons, GRID, joints))[:, grid_rows(frames)]
+        )
+        hidden = np.stack([smallest(own, round(self.share * own.size)) for own in numbers])
+        return without(keypoint, score, np.broadcast_to(hidden, score.shape), 0)
 
 
 @dataclass(frozen=True)
@@ -92,8 +96,8 @@ class FrameMasking(_AtInput):
     ) -> tuple[np.ndarray, np.ndarray]:
         frames = score.shape[1]
         count = round(self.share * frames)
-        gone = np.zeros(frames, bool)
-        gone[rng.permutation(frames)[: min(count, frames - 1) if self.by == "deletion" else count]] = True
+        numbers = rng.random(GRID)[grid_rows(frames)]
+        gone = smallest(numbers, min(count, frames - 1) if self.by == "deletion" else count)
         if self.by == "deletion":
             return keypoint[:, ~gone], score[:, ~gone]
         return without(keypoint, score, np.broadcast_to(gone[:, None], score.shape), 0)
@@ -133,7 +137,8 @@ class TemporalOcclusion(_AtInput):
     """A contiguous block of frames in which nobody is seen (PCM3's temporal occlusion).
 
     Args:
-        low: The block's share of the frames is drawn from [low, high] for each clip, and rounded to a whole frame.
+        low: The block's share of the frames is drawn from [low, high] for each clip, and rounded to a whole frame. It
+            begins anywhere where it fits in.
         high: Up to 1.
     """
 
@@ -149,7 +154,7 @@ class TemporalOcclusion(_AtInput):
     ) -> tuple[np.ndarray, np.ndarray]:
         frames = score.shape[1]
         count = round(rng.uniform(self.low, self.high) * frames)
-        start = int(rng.integers(frames - count + 1))
+        start = int(rng.random() * (frames - count + 1))
         gone = np.zeros(score.shape, bool)
         gone[:, start : start + count] = True
         return without(keypoint, score, gone, 0)

@@ -133,7 +133,9 @@ class LowerFrameRate(_OnFrames):
 
 @dataclass(frozen=True)
 class LowerConfidence(_OnFrames):
-    """Scores are lower, as those of an estimator that is less sure; joints stay where they are, and seen.
+    """Scores are lower, as those of an estimator that is less sure; joints stay where they are.
+
+    Those that fall below a run's threshold are then not seen, which is up to who knows the run.
 
     Args:
         loss: What a score loses of itself, 0 to below 1.
@@ -154,6 +156,9 @@ class LowerConfidence(_OnFrames):
 @dataclass(frozen=True)
 class FrameCrop(_OnFrames):
     """A smaller picture: joints outside a window, the same in all frames, are not seen. For clips in 2D.
+
+    Places are told in the window, as in a video that was cropped: from its corner, in halves of its longer side. Its
+    sides have the ratio of the frame's, which is all that later steps take of the frame's size.
 
     Args:
         cut: What height and width lose of themselves, 0 to below 1. Where the window lies is drawn.
@@ -179,4 +184,4 @@ class FrameCrop(_OnFrames):
         high = low + extent * np.float32(1 - self.cut)
         with np.errstate(invalid="ignore"):
             outside = ((keypoint < low) | (keypoint > high)).any(axis=-1)
-        return without(keypoint, score, outside, np.nan)
+        return without((keypoint - low) / np.float32(1 - self.cut) - np.float32(1), score, outside, np.nan)

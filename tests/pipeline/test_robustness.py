@@ -5,6 +5,7 @@ import io
 import json
 import re
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +20,12 @@ from typer.testing import CliRunner
 from pipeline import robustness_tasks
 from pipeline.cli import app
 from pipeline.evaluate import Engine
-from pipeline.robustness import robustness
+from pipeline.robustness import prepare_bench, robustness
+from pipeline.robustness_figures import draw_all
 from pipeline.robustness_results import Results
 from pose_extraction.annotations import read_pickle, write_pickle
 from pose_extraction.errors import UsageError
+from pose_extraction.skeleton import COCO17, H36M17
 from recognition import runs
 from recognition.dataset import SkeletonDataset
 from recognition.inference import scores_of
@@ -159,6 +162,64 @@ def test_a_bench_that_was_stopped_goes_on_and_computes_nothing_twice(
     # Another seed draws another order by chance, for the curves, and nothing else: parts are not drawn.
     measured(given, data, tmp_path / "whole", few.model_copy(update={"seed": 9}))
     assert again == [CLEAN]
+
+
+def changed_run(folder: Path, run: Path, change: Callable[[dict[str, Any]], None]) -> Path:
+    """A copy of a run's best weights with something changed in it."""
+    content = runs.load(run / runs.BEST)
+    change(content)
+    folder.mkdir(parents=True)
+    runs.save(folder / runs.BEST, content)
+    return folder / runs.BEST
+
+
+def test_runs_whose_classes_come_in_another_order_are_held_against_the_same_labels(
+    trained: tuple[Path, Path], tmp_path: Path
+) -> None:
+    order = [2, 0, 1]
+
+    def reorder(content: dict[str, Any]) -> None:
+        content["label_names"] = [content["label_names"][number] for number in order]
+        for name in ("weight", "bias"):
+            content["model"][f"recognizer.head.fc2.{name}"] = content["model"][f"recognizer.head.fc2.{name}"][order]
+
+    other = changed_run(tmp_path / "other", trained[0], reorder)
+    few = FEW.model_copy(update={"families": ("part",), "repeats": 1})
+    found, _ = measured([f"one={trained[0]}", f"other={other}"], [trained[1]], tmp_path / "out", few)
+    assert found is not None
+    conditions = {key[2] for key in found.answers}
+    assert len(conditions) == 6
+    for condition in conditions:
+        one, same = (found.answers[method, 0, condition] for method in ("one", "other"))
+        np.testing.assert_array_equal(one, same)
+    # Curves are by the run's own numbers.
+    for order_name, curve in found.curves["one"].items():
+        same_curve = found.curves["other"][order_name]
+        np.testing.assert_array_equal(curve.deleted, same_curve.deleted)
+        np.testing.assert_array_equal(curve.inserted, same_curve.inserted)
+        assert curve.deleted[0].mean() == found.accuracies["one", 0, Condition(CLEAN)].mean > 0.6
+
+
+def test_attention_is_shown_by_the_joints_that_each_network_sees(trained: tuple[Path, Path], tmp_path: Path) -> None:
+    def sees_h36m(content: dict[str, Any]) -> None:
+        content["layout"] = content["settings"]["data"]["model_layout"] = H36M17.name
+
+    h36m = changed_run(tmp_path / "h36m", trained[0], sees_h36m)
+    few = FEW.model_copy(update={"families": ("part",), "repeats": 1, "limit": 6})
+    given = [f"coco={trained[0]}", f"h36m={h36m}"]
+    found, _ = measured(given, [trained[1]], tmp_path / "out", few)
+    assert found is not None
+    bench = prepare_bench(
+        given, [trained[1]], "one_test", few, ENGINE, tmp_path / "out", None, skip_bad=False, console=Console()
+    )
+    drawn = draw_all(bench, found)
+    _, figure = drawn["attention"]
+    for axes, layout in zip(figure.axes, (COCO17, H36M17), strict=False):
+        assert [label.get_text() for label in axes.get_yticklabels()] == [
+            name.replace("_", " ") for name in layout.joints
+        ]
+    titles = [axes.get_title() for axes in drawn["damaged_skeletons"][1].axes]
+    assert "occlusion of a body part: right leg" in titles and not any("_" in title for title in titles)
 
 
 def test_a_dry_run_tells_the_time_and_writes_nothing(trained: tuple[Path, Path], tmp_path: Path) -> None:

@@ -12,7 +12,14 @@ from pose_extraction.errors import UsageError
 from pose_extraction.skeleton import COCO17
 from recognition.clips import open_clips
 from recognition.dataset import Sample, SkeletonDataset, collate, repeated
-from recognition.perturbations import GaussianNoise, JointOcclusion, Perturbation
+from recognition.perturbations import (
+    FrameCrop,
+    GaussianNoise,
+    JointOcclusion,
+    LowerConfidence,
+    Perturbation,
+    generator_of,
+)
 from recognition.settings import DataSettings
 from recognition.transforms import crop_scale, to_camera
 
@@ -260,6 +267,40 @@ def test_disturbances_are_the_same_for_two_models_and_touch_nothing_unseen(tmp_p
         assert not one[2].keypoint[plain[2].keypoint[..., 2] == 0].any()
         changed = made(tmp_path, clips, num_frames=20, perturbation=disturbance, seed=1)
         assert not np.array_equal(one[2].keypoint, changed[2].keypoint)
+
+
+@pytest.mark.parametrize("threshold", [0.0, 0.25, 0.4])
+def test_joints_whose_scores_damage_takes_below_the_threshold_are_not_seen(tmp_path: Path, threshold: float) -> None:
+    """As if the file had had these scores: not seen, and out of the box that persons are placed by."""
+    clip = walk(dtype=np.float32)
+    less_sure = clip | {"keypoint_score": clip["keypoint_score"] / 2}
+    damaged, wanted = (
+        made(tmp_path, [own], num_frames=20, score_threshold=threshold, perturbation=damage)[0].keypoint
+        for own, damage in ((clip, LowerConfidence(0.5)), (less_sure, None))
+    )
+    np.testing.assert_array_equal(damaged, wanted)
+    assert (damaged[..., 2] > 0).all() == (threshold == 0) and damaged.any()
+
+
+@pytest.mark.parametrize("placement", ["box", "frame"])
+def test_a_smaller_picture_is_a_cropped_video_s(tmp_path: Path, placement: str) -> None:
+    clip = walk(dtype=np.float32)
+    clip["keypoint"] *= 1.1
+    corner = generator_of(0, "walk").uniform(0, 0.25, 2) * (640, 480)
+    place = clip["keypoint"] - corner.astype(np.float32)
+    outside = ((place < 0) | (place > (480, 360))).any(axis=-1)
+    cropped = clip | {
+        "keypoint": np.where(outside[..., None], 0, place),
+        "keypoint_score": np.where(outside, 0, clip["keypoint_score"]),
+        "img_shape": (360, 480),
+        "original_shape": (360, 480),
+    }
+    damaged, wanted = (
+        made(tmp_path, [own], num_frames=20, placement=placement, perturbation=damage)[0].keypoint
+        for own, damage in ((clip, FrameCrop(0.25)), (cropped, None))
+    )
+    np.testing.assert_allclose(damaged, wanted, atol=1e-5)
+    assert outside.any() and not outside.all()
 
 
 def test_noise_is_added_to_the_clips_own_frames(tmp_path: Path) -> None:

@@ -1,11 +1,16 @@
 """What the disturbances of robustness do, and to what they do nothing, against plain definitions."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
+from made_clips import annotation, write_clips
 
 from pose_extraction.skeleton import COCO17
-from recognition.clips import Clip
+from recognition.clips import Clip, open_clips
+from recognition.dataset import SkeletonDataset
 from recognition.perturbations import (
+    GRID,
     DroppedPeople,
     EstimatorErrors,
     FrameCrop,
@@ -21,8 +26,10 @@ from recognition.perturbations import (
     ShiftedJoints,
     SpatialOcclusion,
     TemporalOcclusion,
+    grid_rows,
     measure_errors,
 )
+from recognition.settings import DataSettings
 from recognition.transforms import to_camera
 
 SIZE = (1080, 1920)
@@ -132,6 +139,28 @@ def test_scores_say_what_is_there_nothing_appears_and_the_input_stays(perturbati
     again, again_score = perturbation(keypoint, score, np.random.default_rng(1), SIZE)
     np.testing.assert_array_equal(disturbed, again)
     np.testing.assert_array_equal(disturbed_score, again_score)
+
+
+@pytest.mark.parametrize("perturbation", AT_SOME_LEVEL, ids=lambda perturbation: type(perturbation).__name__)
+def test_labels_stay_and_nobody_comes_in_who_was_not_there(perturbation: Perturbation, tmp_path: Path) -> None:
+    """Of two persons the second is seen in the first half alone; in the clip behind it nobody but the first is."""
+    rng = np.random.default_rng(0)
+    clips = [annotation(f"c{label}", rng, label=label, persons=2, frames=40) for label in (2, 1)]
+    clips[0]["keypoint_score"][1, 20:] = 0
+    clips[1]["keypoint_score"][1] = 0
+    settings = DataSettings(num_frames="own", max_frames=40)
+    opened = open_clips(write_clips(tmp_path / "a.pkl", clips), settings)
+    data = SkeletonDataset(opened, np.arange(2), settings, train=False, perturbation=perturbation)
+    for sample, label in zip((data[0], data[1]), (2, 1), strict=True):
+        assert (sample.label, sample.name) == (label, f"c{label}")
+    assert data.labels.tolist() == [2, 1]
+    several, alone = (sample.keypoint.any(axis=(2, 3)) for sample in (data[0], data[1]))
+    assert len(several) == 2 and len(alone) == 1
+    both = np.flatnonzero(several.all(axis=0))
+    # Frames that are taken away bring what comes after them forward, and nothing back.
+    assert both.max(initial=0) < 20 and several.any(axis=0)[both.max(initial=0) + 1 :].any()
+    if not isinstance(perturbation, IdentitySwitches):
+        assert not several[1, 20:].any()
 
 
 @pytest.mark.parametrize("perturbation", AT_SOME_LEVEL, ids=str)
@@ -267,6 +296,59 @@ def test_pcm3_takes_whole_parts_or_one_block_of_frames_within_its_range() -> Non
     assert min(lengths) >= 30 and max(lengths) <= 70 and np.ptp(lengths) > 30
 
 
+@pytest.mark.parametrize("frames", [1, 7, 12, 16, 64, 100, 243, 1024])
+def test_each_frame_takes_the_roundest_row_that_is_nearest_to_it(frames: int) -> None:
+    rows = grid_rows(frames)
+    assert len(set(rows.tolist())) == frames
+    for t, row in enumerate(rows.tolist()):
+        near = [r for r in range(GRID) if 2 * t - 1 <= 2 * r * frames / GRID < 2 * t + 1]
+        assert row == max(near, key=lambda r: r & -r or GRID)
+
+
+def test_networks_that_see_other_numbers_of_frames_lose_the_same_places() -> None:
+    """Every fourth of 64 frames is one of 16; where draws have nothing in common, half of all agree."""
+
+    def hidden(perturbation: Perturbation, frames: int, seed: int) -> np.ndarray:
+        score = np.ones((2, frames, 17), np.float32)
+        keypoint = np.ones((2, frames, 17, 2), np.float32)
+        keypoint[..., 0] = np.arange(1, frames + 1)[:, None]
+        left, kept = perturbation(keypoint, score, np.random.default_rng(seed))
+        if kept.shape == score.shape:
+            return kept == 0
+        return ~np.isin(keypoint, left[0, :, 0, 0])[..., 0]
+
+    for perturbation, least in (
+        (JointOcclusion(0.5), 0.95),
+        (JointOcclusion(0.5, whole=True), 1),
+        (FrameMasking(0.5), 0.8),
+        (FrameMasking(0.5, by="zeros"), 0.8),
+        (SpatialOcclusion(PARTS), 1),
+        (TemporalOcclusion(), 0.9),
+    ):
+        for few in (16, 12):
+            at = grid_rows(few)
+            same = [
+                hidden(perturbation, 64, seed)[:, at // 16] == hidden(perturbation, few, seed) for seed in range(20)
+            ]
+            assert np.mean(same) >= least, (perturbation, few)
+    places = np.zeros((1, 64, 17, 3), np.float32)
+    noise = GaussianNoise(0.1, space="model")
+    long, _ = noise(places, np.ones((1, 64, 17)), np.random.default_rng(1))
+    short, _ = noise(places[:, ::4], np.ones((1, 16, 17)), np.random.default_rng(1))
+    np.testing.assert_array_equal(long[:, ::4], short)
+
+
+def test_joint_occlusion_takes_the_cells_of_the_smallest_numbers_of_the_grid() -> None:
+    numbers = np.random.default_rng(3).random((2, GRID, 17))
+    _, left = JointOcclusion(0.3)(np.ones((2, 16, 17, 2)), np.ones((2, 16, 17)), np.random.default_rng(3))
+    for person in range(2):
+        cells = sorted(
+            ((t, joint) for t in range(16) for joint in range(17)),
+            key=lambda cell: numbers[person][64 * cell[0], cell[1]],
+        )
+        assert set(zip(*np.nonzero(left[person] == 0), strict=True)) == set(cells[: round(0.3 * 16 * 17)])
+
+
 def test_identities_are_exchanged_from_a_frame_on_and_no_pose_is_lost() -> None:
     perturbation = IdentitySwitches(0.1)
     keypoint, score = given_to(perturbation, frames=2000)
@@ -335,8 +417,10 @@ def test_a_crop_hides_what_lies_outside_its_window_in_pixels() -> None:
         draws = np.random.default_rng(seed).uniform(0, 0.4, 2)
         low = draws * (1920, 1080)
         inside = ((pixels >= low) & (pixels <= low + 0.6 * np.array([1920, 1080]))).all(axis=-1)
-        _, kept = FrameCrop(0.4)(to_camera(pixels, SIZE), score, np.random.default_rng(seed), SIZE)
+        moved, kept = FrameCrop(0.4)(to_camera(pixels, SIZE), score, np.random.default_rng(seed), SIZE)
         assert ((kept > 0) != inside).sum() <= 2  # rounding at the very edge
+        there = inside & (kept > 0)
+        np.testing.assert_allclose(moved[there], to_camera((pixels - low)[there], (648, 1152)), atol=1e-5)
     with pytest.raises(ValueError, match="3D"):
         FrameCrop(0.4)(pixels, score, rng, None)
 
@@ -394,6 +478,31 @@ def test_measured_errors_are_those_that_were_made_and_replayed_ones_are_like_the
     np.testing.assert_allclose(
         (twice - to_camera(first, SIZE))[both], 2 * (replayed - to_camera(first, SIZE))[both], atol=1e-4
     )
+
+
+def test_a_file_of_smaller_pictures_is_put_into_the_first_s_frame() -> None:
+    """The same skeletons at half the height and a third of the width, two persons in the other order."""
+    rng = np.random.default_rng(0)
+    keypoint = (rng.uniform(100, 400, (2, 60, 17, 2)) + np.array([0, 1000])[:, None, None, None]).astype(np.float32)
+    score = np.full((2, 60, 17), 0.7, np.float32)
+    small = (keypoint[::-1] / (3, 2)).astype(np.float32)
+    found = measure_errors([(Clip("a", 0, keypoint, score, SIZE), Clip("a", 0, small, score, (540, 640)))])
+    assert found is not None and found.pairs == score.size
+    np.testing.assert_allclose(found.displacement, 0, atol=1e-6)
+
+
+def test_errors_in_3d_are_measured_and_replayed_along_all_axes() -> None:
+    rng = np.random.default_rng(0)
+    walk = rng.uniform(0, 1, (1, 400, 25, 3)).astype(np.float32)
+    walk[:, :, 0], walk[:, :, 1] = 0, (1, 1, 2)  # a box 2 long
+    shift = np.array([0.02, -0.04, 0.06], np.float32)
+    score = np.ones((1, 400, 25), np.float32)
+    found = measure_errors([(Clip("a", 0, walk, score, None), Clip("a", 0, walk + shift, score, None))])
+    assert found is not None and found.displacement.shape == (25, 3, 101)
+    np.testing.assert_allclose(found.displacement, np.broadcast_to(shift[:, None] / 2, (25, 3, 101)), atol=1e-6)
+    replayed, replayed_score = EstimatorErrors(found, 2)(walk, score, np.random.default_rng(1))
+    np.testing.assert_allclose(replayed, walk + 2 * shift, atol=1e-5)
+    np.testing.assert_array_equal(replayed_score, score)
 
 
 def test_clips_that_no_two_persons_share_tell_nothing() -> None:

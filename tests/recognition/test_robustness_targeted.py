@@ -8,9 +8,21 @@ import torch
 from made_backbones import DEPTH, JOINTS, made_backbone
 from tiny_recognizer import NUM_CLASSES, made_batch, tiny_recognizer
 
+from pose_extraction.backends import Placement
 from recognition.batches import Batch
+from recognition.inference import network_for
+from recognition.perturbations import JointOcclusion, generator_of
 from recognition.recognizer import Recognizer
-from recognition.robustness_targeted import RANDOM, layer_attention, orders_of, passes_of, ranks, targeted_curves
+from recognition.robustness_targeted import (
+    RANDOM,
+    attention_behind,
+    chance,
+    layer_attention,
+    orders_of,
+    passes_of,
+    ranks,
+    targeted_curves,
+)
 
 
 def recognizer_of(name: str, **sizes: int) -> Recognizer:
@@ -36,6 +48,24 @@ def test_attention_of_the_last_layer_is_what_the_network_tells(backbone: str) ->
     assert not last[~batch.frame_mask[persons]].any()
 
 
+@pytest.mark.parametrize("backbone", ["dstformer", "transformer", "sttformer"])
+def test_attention_is_of_the_network_that_answers_and_in_its_precision(backbone: str) -> None:
+    recognizer, batch = recognizer_of(backbone), batch_of()
+    # As on a GPU, where a copy answers: what answers is not what it was made of.
+    placed = recognizer_of(backbone)
+    for weight in placed.parameters():
+        weight.data *= 1.5
+    (own,) = layer_attention(placed, batch, [DEPTH])
+    (asked,) = attention_behind(network_for(placed, Placement("cpu", "torch", "fp32")), recognizer, batch, [DEPTH])
+    torch.testing.assert_close(asked, own, rtol=0, atol=0)
+    (rough,) = attention_behind(network_for(placed, Placement("cpu", "torch", "bf16")), recognizer, batch, [DEPTH])
+    torch.testing.assert_close(rough, own, rtol=0.1, atol=0.1)
+    assert not torch.equal(rough, own) and not torch.allclose(asked, layer_attention(recognizer, batch, [DEPTH])[0])
+    exported = network_for(placed, Placement("cpu", "onnxruntime", "fp32"))
+    (made_of,) = attention_behind(exported, placed, batch, [DEPTH])
+    torch.testing.assert_close(made_of, own, rtol=0, atol=0)
+
+
 def test_three_layers_are_asked_and_chance() -> None:
     assert orders_of(recognizer_of("dstformer", depth=5).backbone) == ["layer 1", "layer 3", "layer 5", RANDOM]
     assert orders_of(recognizer_of("transformer", depth=2).backbone) == ["layer 1", "layer 2", RANDOM]
@@ -46,6 +76,30 @@ def test_ranks_go_from_the_largest_value_over_a_persons_own_cells() -> None:
     value = torch.tensor([[[5.0, 1.0], [9.0, 5.0], [7.0, 7.0]]])
     frame_mask = torch.tensor([[True, True, False]])
     assert ranks(value, frame_mask).tolist() == [[[0.25, 0.75], [0.0, 0.5], [1.0, 1.0]]]
+
+
+def test_chance_is_by_a_clip_s_name_over_its_time() -> None:
+    """Wherever the clip stands in its file and its batch, however many frames are looked at."""
+    batch = batch_of(frames=8)
+    person = int(batch.person_mask[:2].sum())
+    alone = replace(
+        batch,
+        keypoint=batch.keypoint[2:3, :, ::2],
+        person_mask=batch.person_mask[2:3],
+        frame_mask=torch.ones(1, 4, dtype=torch.bool),
+        index=batch.index[2:3] + 99,
+        names=batch.names[2:3],
+    )
+    whole = replace(batch, frame_mask=torch.ones_like(batch.frame_mask))
+    there = int(alone.person_mask.sum())
+    torch.testing.assert_close(chance(whole, 3)[person : person + there, ::2], chance(alone, 3), rtol=0, atol=0)
+    assert not torch.equal(chance(alone, 3), chance(alone, 4))
+    assert not torch.equal(chance(alone, 3), chance(replace(alone, names=("another",)), 3))
+    # Cells leave in the order in which joint occlusion takes them.
+    _, left = JointOcclusion(0.5)(
+        np.ones((there, 4, JOINTS, 2)), np.ones((there, 4, JOINTS)), generator_of(3, alone.names[0])
+    )
+    assert torch.equal(ranks(chance(alone, 3), alone.frame_mask.expand(there, -1)) < 0.5, torch.tensor(left == 0))
 
 
 @pytest.mark.parametrize("backbone", ["dstformer", "tiny"])
