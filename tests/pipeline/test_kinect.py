@@ -9,6 +9,7 @@ from typer.testing import CliRunner
 
 from pipeline.cli import app
 from pipeline.kinect_text import Body, clean, read_ntu_text
+from pipeline.ntu import incomplete_clips, ntu_name
 from pose_extraction.annotations import read_pickle
 
 STANDING = np.random.default_rng(0).normal(size=(25, 3)) * (0.2, 0.5, 0.1) + (0, 0, 3)
@@ -194,6 +195,41 @@ def test_a_file_that_ends_early_is_named_with_its_line_and_left_out_when_told_to
     assert not (tmp_path / "ntu.pkl").exists()
     result = convert("ntu", str(tmp_path), "--out", str(tmp_path / "ntu.pkl"), "--skip-bad")
     assert result.exit_code == 0 and "1 left out" in result.stderr
+
+
+def test_clips_that_the_authors_list_as_incomplete_and_empty_ones_are_left_out_and_told(tmp_path):
+    body = [(1, range(14), standing(14))]
+    write_ntu(tmp_path / "S001C001P001R001A001.skeleton", 14, body)
+    write_ntu(tmp_path / "S001C002P005R002A008.skeleton", 14, body)
+    # Of a listed one, nothing has to be right.
+    (tmp_path / "S032C003P067R002A077.skeleton").write_text("\n")
+    for number in (2, 3):
+        (tmp_path / f"S001C001P001R001A00{number}.skeleton").write_text("2\n0\n0\n")
+    result = convert("ntu", str(tmp_path), "--out", str(tmp_path / "ntu.pkl"))
+    assert result.exit_code == 0, result.output
+    assert "2 clips are left out that NTU's authors list as missing or incomplete" in result.stderr
+    assert "2 clips are left out in which the Kinect found nobody, such as S001C001P001R001A002" in result.stderr
+    data = read_pickle(tmp_path / "ntu.pkl")
+    assert [clip["frame_dir"] for clip in data["annotations"]] == ["S001C001P001R001A001"]
+    assert data["split"]["xsub_train"] == ["S001C001P001R001A001"]
+    kept = convert("ntu", str(tmp_path), "--out", str(tmp_path / "ntu.pkl"), "--keep-incomplete", "--skip-bad")
+    assert kept.exit_code == 0 and "1 left out" in kept.stderr
+    assert [clip["label"] for clip in read_pickle(tmp_path / "ntu.pkl")["annotations"]] == [0, 7]
+    (tmp_path / "S001C001P001R001A001.skeleton").unlink()
+    result = convert("ntu", str(tmp_path), "--out", str(tmp_path / "none.pkl"))
+    assert result.exit_code == 2 and "no clip could be read; 2 clips are left out that" in result.stderr
+
+
+def test_the_list_of_incomplete_clips_leaves_the_published_numbers():
+    """The counts are those of recordings times actions, less the clips of the published splits."""
+    names = [ntu_name(text) for text in incomplete_clips()]
+    of_60 = [name for name in names if not name.beyond_60]
+    assert (len(names), len(of_60)) == (535, 302)
+    assert (56_880 - len(of_60), 114_480 - len(names)) == (56_578, 113_945)
+    sides = {part: sum(part in name.splits for name in of_60) for part in ("xsub_train", "xview_train")}
+    assert sides == {"xsub_train": 40_320 - 40_091, "xview_train": 37_920 - 37_646}
+    sides = {part: sum(part in name.splits for name in names) for part in ("xsub_train", "xset_train")}
+    assert sides == {"xsub_train": 63_360 - 63_026, "xset_train": 54_720 - 54_468}
 
 
 @pytest.fixture
