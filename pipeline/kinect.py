@@ -126,7 +126,10 @@ def _pku(folder: Path, untrimmed: bool, bad: list[str] | None) -> dict[str, Any]
     if not splits:
         raise UsageError(f"{folder}: there is no {' or '.join(PKU_SPLITS.values())} in it; name PKU-MMD's whole folder")
     texts = [path for path in sorted(folder.rglob("*.txt")) if not path.match("cross-*")]
-    labelled = {path.stem: path for path in texts if any(part.match(PKU_LABELS) for part in path.parents)}
+    # What the folder itself lies in says nothing of what is in it.
+    labelled = {
+        path.stem: path for path in texts if any(part.match(PKU_LABELS) for part in path.relative_to(folder).parents)
+    }
     skeletons = {path.stem: path for path in texts if path not in labelled.values()}
     annotations: list[dict[str, Any]] = []
     clips_of: dict[str, list[str]] = {}

@@ -262,6 +262,15 @@ def test_pku_actions_become_clips_and_its_split_is_kept(pku, tmp_path):
     assert len(data["label_names"]) == 51
 
 
+@pytest.mark.parametrize("untrimmed", [[], ["--untrimmed"]])
+def test_pku_is_read_wherever_it_lies(pku, tmp_path, untrimmed):
+    moved = tmp_path / "Labelled data" / "PKU_Label"
+    moved.parent.mkdir()
+    pku.rename(moved)
+    result = convert("pkummd", str(moved), "--out", str(tmp_path / "pku.pkl"), *untrimmed)
+    assert result.exit_code == 0, result.output
+
+
 def test_pku_videos_stay_whole_for_detection(pku, tmp_path):
     result = convert("pkummd", str(pku), "--out", str(tmp_path / "pku.pkl"), "--untrimmed")
     assert result.exit_code == 0, result.output
