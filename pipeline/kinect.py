@@ -15,6 +15,8 @@ from pose_extraction.pickles import write_pickle
 
 KINDS = ("ntu", "pkummd")
 PKU_CLASSES = 51
+# Of the Kinect.
+FRAMES_A_SECOND = 30.0
 # Folders and files of PKU-MMD, as they come, wherever below the given one they lie.
 PKU_LABELS, PKU_SPLITS = "*Label*", {"xsub": "cross-subject*.txt", "xview": "cross-view*.txt"}
 
@@ -175,6 +177,7 @@ def _annotation(name: str, label: int, keypoint: np.ndarray) -> dict[str, Any]:
         "label": label,
         "total_frames": keypoint.shape[1],
         "keypoint": keypoint.astype(np.float32),
+        "fps": FRAMES_A_SECOND,
     }
 
 

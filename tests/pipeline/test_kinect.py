@@ -50,7 +50,7 @@ def test_ntu_files_become_clips_with_labels_and_official_splits(tmp_path):
     assert data["label_names"] == ["A001", "A002", "A003"]
     assert data["split"]["xsub_train"] == ["S001C002P001R001A003"]
     assert data["split"]["xview_val"] == ["S001C001P003R001A001"]
-    assert two["keypoint"].shape == (2, 20, 25, 3)
+    assert two["keypoint"].shape == (2, 20, 25, 3) and one["fps"] == two["fps"] == 30.0
     np.testing.assert_allclose(two["keypoint"][0], first)
     np.testing.assert_allclose(two["keypoint"][1, 6:], second)
     assert not two["keypoint"][1, :6].any()
@@ -275,7 +275,7 @@ def test_pku_videos_stay_whole_for_detection(pku, tmp_path):
     result = convert("pkummd", str(pku), "--out", str(tmp_path / "pku.pkl"), "--untrimmed")
     assert result.exit_code == 0, result.output
     first = read_pickle(tmp_path / "pku.pkl")["annotations"][0]
-    assert first["total_frames"] == 60 and first["label"] == -1
+    assert first["total_frames"] == 60 and first["label"] == -1 and first["fps"] == 30.0
     assert first["actions"] == [[2, 5, 25], [50, 30, 60]]
 
 
