@@ -17,8 +17,9 @@ KINDS = ("ntu", "pkummd")
 PKU_CLASSES = 51
 # Of the Kinect.
 FRAMES_A_SECOND = 30.0
-# Folders and files of PKU-MMD, as they come, wherever below the given one they lie.
-PKU_LABELS, PKU_SPLITS = "*Label*", {"xsub": "cross-subject*.txt", "xview": "cross-view*.txt"}
+# Folders and files of PKU-MMD, as both of its phases come, wherever below the given one they lie.
+PKU_LABELS = "*[Ll]abel*"
+PKU_SPLITS = {"xsub": "cross[-_]subject*.txt", "xview": "cross[-_]view*.txt"}
 
 
 @dataclass(frozen=True)
@@ -126,8 +127,11 @@ def _pku(folder: Path, untrimmed: bool, bad: list[str] | None) -> dict[str, Any]
         for side, videos in read_pku_split(path).items()
     }
     if not splits:
-        raise UsageError(f"{folder}: there is no {' or '.join(PKU_SPLITS.values())} in it; name PKU-MMD's whole folder")
-    texts = [path for path in sorted(folder.rglob("*.txt")) if not path.match("cross-*")]
+        raise UsageError(
+            f"{folder}: there is no cross-subject.txt or cross-view.txt in it, or cross_subject_v2.txt or "
+            "cross_view_v2.txt; name PKU-MMD's whole folder"
+        )
+    texts = [path for path in sorted(folder.rglob("*.txt")) if not any(map(path.match, PKU_SPLITS.values()))]
     # What the folder itself lies in says nothing of what is in it.
     labelled = {
         path.stem: path for path in texts if any(part.match(PKU_LABELS) for part in path.relative_to(folder).parents)

@@ -271,6 +271,19 @@ def test_pku_is_read_wherever_it_lies(pku, tmp_path, untrimmed):
     assert result.exit_code == 0, result.output
 
 
+def test_the_second_phase_of_pku_is_read_as_it_comes(pku, tmp_path):
+    (pku / "Label").rename(pku / "label")
+    (pku / "Split" / "cross-subject.txt").rename(pku / "Split" / "cross_subject_v2.txt")
+    (pku / "Split" / "cross_view_v2.txt").write_text("Training videos:\n0003-M\nTesting videos:\n0002-L\n")
+    result = convert("pkummd", str(pku), "--out", str(tmp_path / "pku.pkl"), "--untrimmed")
+    assert result.exit_code == 0, result.output
+    split = read_pickle(tmp_path / "pku.pkl")["split"]
+    assert split["xsub_train"] == split["xview_val"] == ["0002-L"]
+    (pku / "Split").rename(tmp_path / "Split")
+    result = convert("pkummd", str(pku), "--out", str(tmp_path / "none.pkl"))
+    assert result.exit_code == 2 and "there is no cross-subject.txt" in result.stderr
+
+
 def test_pku_videos_stay_whole_for_detection(pku, tmp_path):
     result = convert("pkummd", str(pku), "--out", str(tmp_path / "pku.pkl"), "--untrimmed")
     assert result.exit_code == 0, result.output
