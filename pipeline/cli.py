@@ -281,6 +281,10 @@ def convert(
     untrimmed: Annotated[
         bool, typer.Option("--untrimmed", help="Whole videos of PKU-MMD, with their actions.", show_default="no")
     ] = False,
+    keep_incomplete: Annotated[
+        bool,
+        typer.Option("--keep-incomplete", help="Also clips that NTU's authors list as incomplete.", show_default="no"),
+    ] = False,
     skip_bad: Annotated[
         bool, typer.Option("--skip-bad", help="Leave out malformed files, and say how many.", show_default="no")
     ] = False,
@@ -289,10 +293,18 @@ def convert(
     from pipeline.kinect import convert as convert_files
 
     converted = convert_files(
-        kind, folder, out or Path("skeletons") / f"{kind}.pkl", untrimmed=untrimmed, skip_bad=skip_bad
+        kind,
+        folder,
+        out or Path("skeletons") / f"{kind}.pkl",
+        untrimmed=untrimmed,
+        keep_incomplete=keep_incomplete,
+        skip_bad=skip_bad,
     )
-    first = f"; the first: {converted.left_out[0]}" if converted.left_out else ""
-    typer.echo(f"{converted.clips} clips, {len(converted.left_out)} left out{first}", err=True)
+    for note in converted.notes:
+        typer.echo(note, err=True)
+    left_out = converted.left_out
+    malformed = f", {len(left_out)} left out; the first: {left_out[0]}" if left_out else ""
+    typer.echo(f"{converted.clips} clips{malformed}", err=True)
     typer.echo(str(converted.path))
 
 

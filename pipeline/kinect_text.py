@@ -1,5 +1,6 @@
 """Skeletons of the second Kinect as NTU RGB+D and PKU-MMD publish them, in text files, and NTU's published cleaning."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,8 +11,8 @@ from pose_extraction.errors import AnnotationError
 JOINTS, COORDINATES = 25, 3
 # Numbers of a line about a body, and of one about a joint, in NTU's files.
 BODY_NUMBERS, JOINT_NUMBERS = 10, 12
-# NTU's published cleaning: a body that is shorter is noise; a frame is bad where a body is wider than this share of its
-# height; a body with so many bad frames is no person.
+# NTU's published cleaning: a body of so many frames is noise; a frame is bad where a body is wider than this share of
+# its height; a body with so large a share of bad frames is no person.
 SHORTEST_BODY, WIDEST, BAD_SHARE = 11, 0.8, 0.69754
 MOST_PERSONS = 2
 
@@ -21,28 +22,31 @@ class Body:
     """What the Kinect followed under one number.
 
     Args:
-        frames: int64 (L,) frames that it is in, rising.
-        keypoint: float32 (L, 25, 3), metres from the camera.
+        first: The frame in which it appears.
+        keypoint: float32 (L, 25, 3), metres from the camera, in that frame and those that follow it.
     """
 
-    frames: np.ndarray
+    first: int
     keypoint: np.ndarray
 
     @property
-    def motion(self) -> float:
-        """Variance of its joints over time, summed up: the most moving body acts."""
-        return float(self.keypoint.var(axis=0).sum())
+    def last(self) -> int:
+        """The frame after which it is gone."""
+        return self.first + len(self.keypoint) - 1
 
     @property
-    def bad_share(self) -> float:
-        """Share of its frames in which it is wider than a person."""
-        low, high = self.keypoint.min(axis=1), self.keypoint.max(axis=1)
-        width, height = (high - low)[:, 0], (high - low)[:, 1]
-        return float((width > WIDEST * height).mean())
+    def narrow(self) -> np.ndarray:
+        """bool (L,): frames in which it is no wider than a person."""
+        low, high = (edge(self.keypoint.astype(np.float64), axis=1) for edge in (np.min, np.max))
+        narrow: np.ndarray = (high - low)[:, 0] <= WIDEST * (high - low)[:, 1]
+        return narrow
 
 
 def read_ntu_text(path: Path) -> tuple[int, list[Body]]:
     """Frames and bodies of one of NTU's `.skeleton` files, bodies in the order in which they appear.
+
+    As published, frames without a body do not count, and a body is taken to be there from its first frame on, without
+    a gap, for as many frames as it is in.
 
     Raises:
         AnnotationError: It is not of that format; the message names the line.
@@ -53,7 +57,7 @@ def read_ntu_text(path: Path) -> tuple[int, list[Body]]:
         raise AnnotationError(f"{path}: cannot be read as text ({error}); fetch the file again") from error
     place = 0
 
-    def numbers(count: int) -> list[float]:
+    def numbers(count: int) -> list[str]:
         nonlocal place
         words = lines[place].split() if place < len(lines) else []
         place += 1
@@ -67,45 +71,73 @@ def read_ntu_text(path: Path) -> tuple[int, list[Body]]:
                 f"{' '.join(words)!r:.60}; "
                 "fetch the file again, or take it out of the folder"
             )
-        return values
+        return words
 
-    found: dict[float, tuple[list[int], list[np.ndarray]]] = {}
-    num_frames = int(numbers(1)[0])
-    for frame in range(num_frames):
-        for _ in range(int(numbers(1)[0])):
+    def counted() -> int:
+        return int(float(numbers(1)[0]))
+
+    # By their names as they are written: they are too long for a float, which takes neighbouring ones for one.
+    found: dict[str, tuple[list[int], list[np.ndarray]]] = {}
+    num_frames = 0
+    for _ in range(counted()):
+        num_bodies = counted()
+        for _ in range(num_bodies):
             frames, joints = found.setdefault(numbers(BODY_NUMBERS)[0], ([], []))
-            if int(numbers(1)[0]) != JOINTS:
+            if counted() != JOINTS:
                 raise AnnotationError(f"{path}: line {place}: a body has {JOINTS} joints; fetch the file again")
             joint = np.array([numbers(JOINT_NUMBERS)[:COORDINATES] for _ in range(JOINTS)], np.float32)
-            if not frames or frames[-1] != frame:
-                frames.append(frame)
+            if not frames or frames[-1] != num_frames:
+                frames.append(num_frames)
                 joints.append(joint)
-    return num_frames, [Body(np.array(frames), np.stack(joints)) for frames, joints in found.values()]
+        num_frames += num_bodies > 0
+    return num_frames, [Body(frames[0], np.stack(joints)) for frames, joints in found.values()]
 
 
-def clean(num_frames: int, bodies: list[Body]) -> np.ndarray:
+def clean(num_frames: int, bodies: Sequence[Body]) -> np.ndarray:
     """At most two persons out of what the Kinect followed, float32 (M, T, 25, 3), zeros where one is absent.
 
-    Bodies of few frames, and those that are mostly wider than high, are noise. The others go, the most moving one
-    first, to the first person who is absent from all of their frames. Where all are noise, the longest is kept.
+    Bodies of few frames, and then those that are mostly wider than high, are noise, but for one that is left alone. The
+    others go, the most moving one first, to the first person whose frames, from the earliest to the latest so far, they
+    do not overlap by more than one; who overlaps both is left out. Frames with nobody are left out.
 
     Args:
-        num_frames: T.
+        num_frames: How many `bodies` counts; T is at most as many.
         bodies: All of them; without any, nobody: M is 0.
     """
     if not bodies:
         return np.zeros((0, num_frames, JOINTS, COORDINATES), np.float32)
-    good = [body for body in bodies if len(body.frames) > SHORTEST_BODY and body.bad_share < BAD_SHARE]
-    good = good or [max(bodies, key=lambda body: len(body.frames))]
+    long = [body for body in bodies if len(body.keypoint) > SHORTEST_BODY]
+    main, *others = _most_moving_first(long or [max(bodies, key=lambda body: len(body.keypoint))])
     persons = np.zeros((MOST_PERSONS, num_frames, JOINTS, COORDINATES), np.float32)
-    there = np.zeros((MOST_PERSONS, num_frames), bool)
-    for body in sorted(good, key=lambda body: -body.motion):
-        for person in range(MOST_PERSONS):
-            if not there[person, body.frames].any():
-                persons[person, body.frames] = body.keypoint
-                there[person, body.frames] = True
+    persons[0, main.first : main.last + 1] = main.keypoint
+    # As published, the second person counts as there in the first frame.
+    spans = [(main.first, main.last), (0, 0)]
+    for body in others:
+        for person, (first, last) in enumerate(spans):
+            if min(last, body.last) <= max(first, body.first):
+                persons[person, body.first : body.last + 1] = body.keypoint
+                spans[person] = min(first, body.first), max(last, body.last)
                 break
-    return persons[: 2 if there[1].any() else 1]
+    persons = persons[:, persons.any(axis=(0, 2, 3))]
+    return persons[: 2 if persons[1].any() else 1]
+
+
+def _most_moving_first(bodies: Sequence[Body]) -> list[Body]:
+    """Those that are no noise by their width, by the lesser of their motions in all frames and in narrow ones."""
+    kept: list[tuple[float, Body]] = []
+    for place, body in enumerate(bodies):
+        if len(kept) + len(bodies) - place == 1:
+            # Whoever is left alone is the person.
+            return [body]
+        narrow = body.narrow
+        if 1 - narrow.mean() < BAD_SHARE:
+            kept.append((min(_motion(body.keypoint), _motion(body.keypoint[narrow])), body))
+    return [body for _, body in sorted(kept, key=lambda one: -one[0])]
+
+
+def _motion(keypoint: np.ndarray) -> float:
+    """Variances of x, y and z over all joints of all frames, summed up."""
+    return float(keypoint.reshape(-1, COORDINATES).astype(np.float64).var(axis=0).sum())
 
 
 def read_pku_text(path: Path) -> np.ndarray:

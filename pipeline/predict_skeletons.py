@@ -99,11 +99,6 @@ def _one_by_one(
     console: Console,
 ) -> Iterator[Answer]:
     """Answers for persons, for windows, or with explanations."""
-    if clips.dimensions != 2:
-        raise UsageError(
-            f"{clips.path}: --per-person, --windows and --explain are for joints in 2D, and this file's are in "
-            f"{clips.dimensions}D; leave them out"
-        )
     asker = asker_of(trained, engine, layout=clips.layout)
     stored = {annotation.get("frame_dir", annotation.get("filename")): annotation for annotation in _read(clips.path)}
     with progress_bar(console, len(indices)) as advance:

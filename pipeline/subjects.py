@@ -10,6 +10,7 @@ from pose_extraction.errors import UsageError
 from pose_extraction.extraction import cut
 from pose_extraction.poses import PoseTrack, VideoPoses
 from recognition.asking import Asker
+from recognition.stored_joints import seen_of
 
 
 @dataclass(frozen=True)
@@ -81,7 +82,7 @@ def video_of(annotation: Mapping[str, Any], place: str) -> VideoPoses:
     """The persons of a clip that lies in a skeleton file, with the times of its frames.
 
     Args:
-        annotation: A clip in 2D that has been checked; its persons bear their track ids, or their places without.
+        annotation: A clip that has been checked; its persons bear their track ids, or their places without.
         place: Of the clip, for the message.
 
     Raises:
@@ -90,7 +91,7 @@ def video_of(annotation: Mapping[str, Any], place: str) -> VideoPoses:
     keypoint = np.asarray(annotation["keypoint"], np.float32)
     persons, frames = keypoint.shape[:2]
     score = annotation.get("keypoint_score")
-    seen_score = (keypoint != 0).any(axis=-1).astype(np.float32) if score is None else np.asarray(score, np.float32)
+    seen_score = seen_of(keypoint).astype(np.float32) if score is None else np.asarray(score, np.float32)
     keypoint = np.where((seen_score > 0)[..., None], keypoint, np.nan)
     if "time" in annotation:
         time = np.asarray(annotation["time"], np.float64)
@@ -99,7 +100,7 @@ def video_of(annotation: Mapping[str, Any], place: str) -> VideoPoses:
     else:
         raise UsageError(
             f"{place}: says neither the times of its frames (time) nor how many come in a second (fps), so that "
-            "--windows cannot be cut from it; extract the video with skelpipe, or leave --windows out"
+            "--windows cannot be cut from it; make the file anew with skelpipe, or leave --windows out"
         )
     ids = [int(name) for name in annotation.get("track_id", range(persons))]
     tracks = [
@@ -115,5 +116,5 @@ def video_of(annotation: Mapping[str, Any], place: str) -> VideoPoses:
         for person in range(persons)
     ]
     index = np.asarray(annotation.get("frame_index", np.arange(frames)), np.int64)
-    height, width = annotation["img_shape"]
+    height, width = annotation["img_shape"] if keypoint.shape[-1] == 2 else (0, 0)
     return VideoPoses(index, time, (int(height), int(width)), tracks)

@@ -56,7 +56,7 @@ class PoseTrack:
     Args:
         track_id: Identity, unique within the video.
         start: Position of the first row in the video's sampled frames (not the source's frame number).
-        keypoint: float32 (T, V, 2) in pixels, NaN where not seen.
+        keypoint: float32 (T, V, 2) in pixels, NaN where not seen; (T, V, 3) of skeletons in 3D from elsewhere.
         keypoint_score: float32 (T, V), 0 where not seen.
         box: float32 (T, 4), x1 y1 x2 y2; NaN in frames in which the person was not found.
         box_score: float32 (T,), 0 in frames in which the person was not found.
@@ -92,7 +92,7 @@ class VideoPoses:
     Args:
         frame_index: int64 (T,), source frame number of each sampled frame.
         time: float64 (T,), seconds since the stream's first frame.
-        size: (height, width) of the upright frame in pixels.
+        size: (height, width) of the upright frame in pixels; (0, 0) in 3D, where there is no picture.
         tracks: Persons; in order of relevance once `cleaning` has ranked them.
         history: One entry a step, {"step": name, "parameters": {...}, "counts": {...}}, oldest first.
     """
@@ -111,12 +111,12 @@ class VideoPoses:
         """Stacks the tracks over all T frames.
 
         Returns:
-            keypoint float32 (M, T, V, 2) with NaN where not seen, keypoint_score float32 (M, T, V), imputed bool
+            keypoint float32 (M, T, V, D) with NaN where not seen, keypoint_score float32 (M, T, V), imputed bool
             (M, T, V).
         """
-        num_joints = self.tracks[0].keypoint.shape[1] if self.tracks else COCO17.num_joints
+        num_joints, dimensions = self.tracks[0].keypoint.shape[1:] if self.tracks else (COCO17.num_joints, 2)
         shape = (len(self.tracks), self.num_frames, num_joints)
-        keypoint = np.full((*shape, 2), np.nan, np.float32)
+        keypoint = np.full((*shape, dimensions), np.nan, np.float32)
         score = np.zeros(shape, np.float32)
         imputed = np.zeros(shape, bool)
         for person, track in enumerate(self.tracks):

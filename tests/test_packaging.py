@@ -55,7 +55,7 @@ def test_the_wheel_holds_the_packages_and_what_they_read_and_nothing_else(wheel:
         assert sources <= set(names)
     configs = {f"pipeline/{path.relative_to(ROOT).as_posix()}" for path in (ROOT / "configs").rglob("*.yaml")}
     assert configs and configs <= set(names)
-    assert "pose_extraction/model_zoo.yaml" in names
+    assert {"pose_extraction/model_zoo.yaml", "pipeline/ntu_missing.txt"} <= set(names)
     assert f"{metadata}/licenses/LICENSE" in names
     assert not [name for name in names if "test" in name or name.endswith((".pyc", ".pkl", ".onnx"))]
     # The only weights are those that the project has trained itself, each with the card that says how.

@@ -28,8 +28,9 @@ from pipeline.train import train_settings
 from pipeline.whole_clip import answer_whole
 from pose_extraction.errors import UsageError
 from pose_extraction.poses import VideoPoses
-from pose_extraction.skeleton import COCO17
+from pose_extraction.skeleton import COCO17, NTU25
 from recognition.runs import load_run
+from recognition.settings import DataSettings, ModelSettings, RunSettings, TrainingSettings
 from recognition.training import train
 from recognition.windows import Grid
 
@@ -163,13 +164,45 @@ def test_each_person_is_answered_as_if_alone(run: Path, tmp_path: Path) -> None:
         assert dict(answer.best) == pytest.approx(dict(expected.best), abs=1e-5)
 
 
-def test_windows_need_times_and_joints_in_2d(run: Path, tmp_path: Path) -> None:
+def test_windows_need_times(run: Path, tmp_path: Path) -> None:
     data = write_data(tmp_path / "a.pkl", [two_people("jump", "wave")], {})
     with pytest.raises(UsageError, match=r"says neither the times of its frames .* leave --windows out"):
         predicted(data, run, windows=1)
     for wrong in (0.0, -1.0, float("nan")):
         with pytest.raises(UsageError, match="give a number of seconds above 0"):
             predicted(data, run, windows=wrong)
+
+
+def test_clips_in_3d_are_asked_of_by_person_and_by_windows_and_explained(tmp_path: Path) -> None:
+    """Without scores or a picture, as `skelpipe convert` writes them; who is absent from a clip is not asked of."""
+    rng = np.random.default_rng(0)
+    clips = []
+    for number in range(6):
+        keypoint = rng.normal(size=(2, 30, 25, 3)).astype(np.float32)
+        # The place of a joint, and no joint that was not seen.
+        keypoint[:, :, 0] = 0
+        keypoint[1] *= number != 5
+        clips.append(
+            {"frame_dir": f"clip{number}", "label": number % 2, "total_frames": 30, "keypoint": keypoint, "fps": 30.0}
+        )
+    names = [clip["frame_dir"] for clip in clips]
+    data = write_data(tmp_path / "ntu.pkl", clips, {"one_train": names[:4], "one_test": names[4:]})
+    settings = RunSettings(
+        out=str(tmp_path / "run"),
+        data=DataSettings(file=str(data), num_frames="own", max_frames=16, holdout=0, random_move=False),
+        model=ModelSettings(dim=16, depth=1, heads=2, dim_representation=16, hidden=32, max_frames=16),
+        training=TrainingSettings(phase1_epochs=1, phase2_epochs=0, batch_size=4, device="cpu"),
+    )
+    run = train(settings)
+    found = predicted(data, run, "one_test", windows=0.5, explain=True, figures=tmp_path / "figures")
+    assert {(answer.clip, answer.person) for answer in found} == {("clip4", 0), ("clip4", 1), ("clip5", 0)}
+    assert all(answer.end is not None and answer.end <= 1.001 for answer in found)
+    assert all(set(answer.attention) == set(NTU25.joints) for answer in found)
+    assert (tmp_path / "figures" / "clip5.png").is_file()
+    together, *persons = [one for one in predicted(data, run, "one_test", per_person=True) if one.clip == "clip4"]
+    assert together.person is None and [answer.person for answer in persons] == [0, 1]
+    whole = predicted(data, run, "one_test")[0]
+    assert dict(together.best) == pytest.approx(dict(whole.best), abs=1e-5)
 
 
 def test_windows_find_when_a_person_changes_what_they_do(run: Path, tmp_path: Path) -> None:

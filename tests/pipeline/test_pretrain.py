@@ -326,3 +326,43 @@ def test_a_detector_tells_who_does_what_when(run, tmp_path):
     assert refused.exit_code == 2 and "say with --windows" in refused.stderr
     refused = skelpipe("predict", "--run", mine, "--windows", "0.8", "--explain", file, "--device", "cpu")
     assert refused.exit_code == 2 and "has no attention to tell" in refused.stderr
+
+
+def test_a_detector_of_joints_in_3d_is_asked_of_files_in_3d(tmp_path):
+    """As `convert pkummd --untrimmed` writes them: no scores, no picture, 30 frames a second; one lacks the second."""
+    rng = np.random.default_rng(0)
+    standing = rng.normal(size=(25, 3)) * (0.2, 0.5, 0.1)
+    clips = []
+    for number in range(8):
+        keypoint = np.repeat(standing[None, None], 60, axis=1) + rng.normal(size=(2, 1, 1, 3)) + (0, 0, 3)
+        arm = range(4, 8) if number % 2 else range(8, 12)
+        keypoint[0, 20:40, arm, 1] += 0.8 + 0.3 * np.sin(np.arange(20) + rng.uniform(0, 6))
+        keypoint[1] *= number < 7
+        clip = {"frame_dir": f"long{number}", "label": -1, "total_frames": 60, "keypoint": keypoint.astype(np.float32)}
+        clips.append(clip | {"fps": 30.0, "actions": [[number % 2, 20, 40]]})
+    names = [clip["frame_dir"] for clip in clips]
+    split = {"train": names[:6], "test": names[6:]}
+    file = tmp_path / "long.pkl"
+    write_pickle(file, {"split": split, "annotations": clips, "label_names": ["right arm", "left arm"]})
+    mine = tmp_path / "mine"
+    words = ("placement=first_frame", "random_move=false", "epochs=1", "warmup_epochs=0", "max_persons=2")
+    result = pretrain("mamp", file, mine, *words)
+    assert result.exit_code == 0, result.output
+    words = ("finetune.epochs=20", "finetune.batch_size=8", "finetune.warmup_epochs=0", "finetune.lr_steps=[]")
+    words += ("detection.stride=8", "finetune.lr=0.003", "finetune.optimizer=adamw", "finetune.drop_path=0")
+    pairs = [word for pair in (*words, "finetune.layer_decay=1") for word in ("--set", pair)]
+    result = skelpipe("evaluate", mine, "--protocol", "detection", "--data", file, *pairs, "--device", "cpu")
+    assert result.exit_code == 0, result.output
+    words = ("predict", "--run", mine, file, "--split", "test", "--device", "cpu", "--json")
+    told = skelpipe(*words, "--windows", "0.55")
+    assert told.exit_code == 0, told.output
+    answers = [json.loads(line) for line in told.stdout.splitlines()]
+    assert {(answer["clip"], answer["person"]) for answer in answers} == {("long6", 0), ("long6", 1), ("long7", 0)}
+    for clip, arm in (("long6", "right arm"), ("long7", "left arm")):
+        waving = [a for a in answers if (a["clip"], a["person"], a["label"]) == (clip, 0, arm)]
+        seconds = sum(min(a["end"], 40 / 30) - max(a["start"], 20 / 30) for a in waving)
+        assert seconds > 1 / 3, answers
+    assert max(answer["end"] for answer in answers) == pytest.approx(2, abs=0.01)
+    together = skelpipe(*words, "--windows", "3", "--together")
+    assert together.exit_code == 0 and "was trained on windows of 0.53 s" in together.stderr
+    assert {json.loads(line)["person"] for line in together.stdout.splitlines()} == {None}
