@@ -21,6 +21,7 @@ from pipeline.cli import app
 from pipeline.evaluate import Engine
 from pipeline.robustness import robustness
 from pipeline.robustness_results import Results
+from pipeline.robustness_subjects import read_subjects
 from pose_extraction.annotations import read_pickle, write_pickle
 from pose_extraction.errors import UsageError
 from recognition import runs
@@ -223,6 +224,9 @@ def test_what_cannot_be_measured_is_refused(trained: tuple[Path, Path], tmp_path
     write_pickle(tmp_path / "renamed.pkl", renamed)
     with pytest.raises(UsageError, match="has none of the clips"):
         measured([str(trained[0])], [trained[1], tmp_path / "renamed.pkl"], tmp_path / "out")
+    beside = trained[1].parent / ".." / trained[1].parent.name / trained[1].name
+    with pytest.raises(UsageError, match="this file is given twice"):
+        measured([str(trained[0])], [trained[1], beside], tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 
@@ -237,3 +241,21 @@ def test_the_command_prints_a_table_and_json(trained: tuple[Path, Path], tmp_pat
     assert told["clips"] == 6 and told["split"] == "one_test"
     wrong = CliRunner().invoke(app, [*words, "--noise-space", "nowhere"])
     assert wrong.exit_code == 2 and "noise_space" in wrong.output
+
+
+def test_runs_in_folders_of_the_same_name_are_methods_of_their_own(tmp_path: Path) -> None:
+    for row in ("ratio=0.1", "ratio=0.9"):
+        (tmp_path / row / "seed0").mkdir(parents=True)
+        (tmp_path / row / "seed0" / runs.BEST).write_bytes(row.encode())
+    rows = [str(tmp_path / row / "seed0") for row in ("ratio=0.1", "ratio=0.9")]
+    assert [one.method for one in read_subjects(rows)] == ["ratio=0.1/seed0", "ratio=0.9/seed0"]
+    assert [one.method for one in read_subjects(rows[:1])] == ["seed0"]
+    files = [f"{row}/{runs.BEST}" for row in rows]
+    assert [one.method for one in read_subjects(files)] == ["ratio=0.1/seed0-best", "ratio=0.9/seed0-best"]
+    # A METHOD alone puts runs together, and takes none in that was not given it.
+    assert [one.method for one in read_subjects([f"m={row}" for row in rows])] == ["m", "m"]
+    assert [one.name for one in read_subjects([f"m={row}" for row in rows])] == [
+        "m (ratio=0.1/seed0)",
+        "m (ratio=0.9/seed0)",
+    ]
+    assert [one.method for one in read_subjects([f"seed0={rows[0]}", rows[1]])] == ["seed0", "ratio=0.9/seed0"]
