@@ -39,6 +39,20 @@ PIPELINE = (
     "lower_confidence",
     "frame_crop",
 )
+# Names of all that `draw_all` can draw.
+DRAWN = (
+    "noise",
+    "occlusion",
+    "pipeline",
+    "estimator_errors",
+    "targeted",
+    "class_gains",
+    "confusions",
+    "tsne",
+    "attention",
+    "noisy_skeletons",
+    "damaged_skeletons",
+)
 NOISE_SHOWN = (0.0, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1)
 
 
@@ -77,6 +91,7 @@ def draw_all(bench: "Bench", results: Results) -> dict[str, tuple[str, Figure]]:
     )
     drawn |= _of_classes(bench, results, title)
     drawn |= _of_clips(bench, results, title)
+    assert set(drawn) <= set(DRAWN)
     return drawn
 
 

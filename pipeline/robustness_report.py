@@ -14,7 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from pipeline.html_page import document, html_table, html_table_of, picture
-from pipeline.robustness_figures import draw_all
+from pipeline.robustness_figures import DRAWN, draw_all
 from pipeline.robustness_results import Results, as_csv, title_of
 from pose_extraction.files import atomic_write
 from recognition.plots import DPI
@@ -27,7 +27,10 @@ PAGE, NUMBERS, FIGURES = "robustness.html", "robustness.json", "figures"
 
 
 def write_report(bench: "Bench", results: Results, out: Path, *, figures: bool = True) -> None:
-    """Writes everything below a folder; each file appears whole or not at all."""
+    """Writes everything below a folder; each file appears whole or not at all.
+
+    Tables and figures that an earlier report left there, and that this one does not have, go: they are of other runs.
+    """
     out.mkdir(parents=True, exist_ok=True)
     pictures: dict[str, tuple[str, bytes]] = {}
     for name, (words, figure) in (draw_all(bench, results) if figures else {}).items():
@@ -35,9 +38,15 @@ def write_report(bench: "Bench", results: Results, out: Path, *, figures: bool =
         pictures[name] = (words, png)
         _write(out / FIGURES / f"{name}.png", png)
         _write(out / FIGURES / f"{name}.svg", svg)
+    for name in DRAWN:
+        if name not in pictures:
+            for kind in ("png", "svg"):
+                (out / FIGURES / f"{name}.{kind}").unlink(missing_ok=True)
     for name, rows in results.tables.items():
         if rows:
             _write(out / f"{name}.csv", as_csv(rows).encode())
+        else:
+            (out / f"{name}.csv").unlink(missing_ok=True)
     text = json.dumps(results.summary, indent=1, ensure_ascii=False, allow_nan=False)
     _write(out / NUMBERS, text.encode())
     _write(out / PAGE, page(bench, results, pictures).encode())

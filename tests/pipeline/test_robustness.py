@@ -119,6 +119,17 @@ def test_the_page_stands_alone_and_figures_are_there_in_both_kinds(report: tuple
         assert b"<svg" in (report[1] / "figures" / f"{name}.svg").read_bytes()
 
 
+def test_a_second_report_leaves_none_of_the_first_beside_it(trained: tuple[Path, Path], tmp_path: Path) -> None:
+    stale = [tmp_path / "differences.csv", *(tmp_path / "figures" / f"tsne.{kind}" for kind in ("png", "svg"))]
+    others = [tmp_path / "mine.csv", tmp_path / "figures" / "mine.png"]
+    (tmp_path / "figures").mkdir()
+    for path in (*stale, *others):
+        path.write_text("of another bench")
+    # One method alone has nothing that it differs from.
+    measured([str(trained[0])], [trained[1]], tmp_path, FEW.model_copy(update={"families": ("part",)}))
+    assert not any(path.exists() for path in stale) and all(path.exists() for path in others)
+
+
 def test_a_bench_that_was_stopped_goes_on_and_computes_nothing_twice(
     trained: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
