@@ -35,7 +35,12 @@ def robustness(
     ] = Path("robustness"),
     only: Annotated[
         list[str] | None,
-        typer.Option(metavar="FAMILY", help="Damage of this family; may be given again.", show_default="all families"),
+        typer.Option(
+            metavar="FAMILY",
+            help="Damage of this family, or `estimators`, the clips as other files have them, or `targeted`, masking "
+            "by attention; may be given again.",
+            show_default="all",
+        ),
     ] = None,
     repeats: Annotated[int, typer.Option(min=1, help="Times that each damage is drawn.")] = 3,
     seed: Annotated[int, typer.Option(min=0, help="Of the first draw.")] = 0,

@@ -85,10 +85,11 @@ def draw_all(bench: "Bench", results: Results) -> dict[str, tuple[str, Figure]]:
             "Accuracy under the measured errors of other estimators",
             plots.levels_figure(panels, title),
         )
-    drawn["targeted"] = (
-        "Deletion and insertion of joints in the order of attention",
-        plots.targeted_figure(results.curves, title),
-    )
+    if results.curves:
+        drawn["targeted"] = (
+            "Deletion and insertion of joints in the order of attention",
+            plots.targeted_figure(results.curves, title),
+        )
     drawn |= _of_classes(bench, results, title)
     drawn |= _of_clips(bench, results, title)
     assert set(drawn) <= set(DRAWN)
@@ -168,10 +169,11 @@ def _of_clips(bench: "Bench", results: Results, title: str) -> dict[str, tuple[s
         damages: dict[str, Perturbation | None] = {
             f"sigma {sigma:g} ({sigma * max(clip.size) / 2:.1f} pixels)": GaussianNoise(sigma) for sigma in NOISE_SHOWN
         }
-        drawn["noisy_skeletons"] = (
-            "Noisy skeletons",
-            plots.skeletons_figure(_damaged(bench, clip, damages), clips.layout, clip.size, f"clip {bench.clip}"),
-        )
+        if NOISE in {one.family for one in bench.conditions}:
+            drawn["noisy_skeletons"] = (
+                "Noisy skeletons",
+                plots.skeletons_figure(_damaged(bench, clip, damages), clips.layout, clip.size, f"clip {bench.clip}"),
+            )
         others = _strongest(bench.conditions)
         shown = {
             f"{title_of(one)}: {one.level}": perturbation_of(

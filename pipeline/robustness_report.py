@@ -67,7 +67,8 @@ def page(bench: "Bench", results: Results, pictures: Mapping[str, tuple[str, byt
     ]
     if results.tables["estimators"]:
         parts += ["<h2>Change of pose estimator (tables 2 and 3)</h2>", _estimators(bench, results)]
-    parts += ["<h2>Targeted masking: areas under deletion and insertion curves</h2>", _targeted(results)]
+    if results.tables["targeted"]:
+        parts += ["<h2>Targeted masking: areas under deletion and insertion curves</h2>", _targeted(results)]
     parts += ["<h2>Most confused pairs</h2>", _confused(bench, results)]
     for name, (words, png) in pictures.items():
         below = f"{FIGURES}/{escape(name)}.svg has it without pixels."

@@ -18,6 +18,7 @@ from recognition.robustness_conditions import (
     NOISE,
     NOISE_OF_CONFUSIONS,
     NOISE_OF_TABLES,
+    TARGETED,
     Condition,
     seeds_of,
 )
@@ -44,7 +45,8 @@ class Results:
         methods: Names, the first being what the others are held against.
         answers: (method, source, condition) -> int (runs * repeats, N).
         accuracies: The same keys.
-        curves: Method -> order -> curves of all its runs, clips of one run after those of another.
+        curves: Method -> order -> curves, of each clip the share of runs and draws that is right; empty where targeted
+            masking is not wanted.
         tables: Name -> rows, for CSV.
         summary: Everything but the answers, for JSON.
     """
@@ -64,8 +66,8 @@ def gather(bench: "Bench") -> Results:
     methods = methods_of(bench.subjects)
     subjects = {name: [one for one in bench.subjects if one.method == name] for name in methods}
     wanted = [(0, condition) for condition in bench.conditions]
-    if len(bench.sources) > 1:
-        wanted += [(number, condition) for number in range(len(bench.sources)) for condition in ON_ESTIMATORS]
+    if bench.others:
+        wanted += [(number, condition) for number in (0, *bench.others) for condition in ON_ESTIMATORS]
     answers: dict[tuple[str, int, Condition], np.ndarray] = {}
     for name in methods:
         for number, condition in dict.fromkeys(wanted):
@@ -77,7 +79,7 @@ def gather(bench: "Bench") -> Results:
                 ]
             )
     accuracies = {key: accuracy(found, bench.sources[key[1]].labels) for key, found in answers.items()}
-    curves = {name: _curves_of(bench, subjects[name]) for name in methods}
+    curves = {name: _curves_of(bench, subjects[name]) for name in methods} if bench.settings.wants(TARGETED) else {}
     tables = {
         "conditions": _conditions(bench, methods, accuracies),
         "differences": _differences(bench, methods, accuracies),
@@ -169,7 +171,8 @@ def _estimators(
     rows = []
     main = bench.sources[0]
     places = {name: number for number, name in enumerate(main.names)}
-    for number, source in enumerate(bench.sources[1:], 1):
+    for number in bench.others:
+        source = bench.sources[number]
         shared = np.array([places[name] for name in source.names])
         for name in methods:
             for condition in ON_ESTIMATORS:
@@ -205,17 +208,24 @@ def _called(source: Source) -> str:
 
 
 def _curves_of(bench: "Bench", subjects: Iterable[Subject]) -> dict[str, TargetedCurves]:
-    parts: dict[str, list[tuple[np.ndarray, np.ndarray]]] = {}
+    found: dict[str, list[dict[str, np.ndarray]]] = {}
     for subject in subjects:
-        stored = bench.cache.read(subject, Task("targeted", 0, seed=bench.settings.seed))
-        for number, order in enumerate(stored["orders"]):
-            parts.setdefault(str(order), []).append((stored[f"deleted_{number}"], stored[f"inserted_{number}"]))
+        for order in bench.orders[subject]:
+            found.setdefault(order, []).extend(bench.cache.read(subject, task) for task in bench.targeted(order))
+    clips = len(bench.sources[0].names)
     return {
-        order: TargetedCurves(
-            np.concatenate([one for one, _ in found], axis=1), np.concatenate([one for _, one in found], axis=1)
-        )
-        for order, found in parts.items()
+        order: TargetedCurves(_of_each_clip(parts, "deleted", clips), _of_each_clip(parts, "inserted", clips))
+        for order, parts in found.items()
     }
+
+
+def _of_each_clip(parts: Sequence[Mapping[str, np.ndarray]], name: str, clips: int) -> np.ndarray:
+    """float64 (steps + 1, N), mean of several curves of each clip; clips that none of them was asked about are out."""
+    total, asked = np.zeros((len(parts[0][name]), clips)), np.zeros(clips)
+    for part in parts:
+        total[:, part["rows"]] += part[name]
+        asked[part["rows"]] += 1
+    return total[:, asked > 0] / asked[asked > 0]
 
 
 def _targeted(curves: Mapping[str, Mapping[str, TargetedCurves]]) -> list[dict[str, Any]]:

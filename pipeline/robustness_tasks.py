@@ -1,7 +1,7 @@
 """What the robustness bench has to compute, run by run, and the files in which it is kept, so that a kill costs little.
 
-A task is one pass of a run over the clips under one draw of one damage, or its deletion and insertion curves, or its
-attention in one clip. Its file is named after a digest of all that its result depends on.
+A task is one pass of a run over the clips under one draw of one damage, or its deletion and insertion curves in one
+order, or its attention in one clip. Its file is named after a digest of all that its result depends on.
 """
 
 import hashlib
@@ -49,6 +49,7 @@ class Task:
         condition: What is done to the clips.
         seed: Of what is drawn.
         clip: Of attention, the clip's id.
+        order: Of targeted masking, what joints leave and come by.
     """
 
     kind: Kind
@@ -56,6 +57,7 @@ class Task:
     condition: Condition = AS_IT_IS
     seed: int = 0
     clip: str = ""
+    order: str = ""
 
 
 @dataclass(frozen=True)
@@ -92,6 +94,7 @@ class Cache:
             "choices": choices if task.condition.family != CLEAN else None,
             "steps": self.settings.steps if task.kind == "targeted" else None,
             "clip": task.clip,
+            "order": task.order,
         }
         if task.condition.other:
             found = self.statistics[task.condition.other]
@@ -141,10 +144,7 @@ class Worker:
 
     def passes(self, task: Task) -> int:
         """How often a task sends the clips through the network."""
-        if task.kind == "targeted":
-            orders = len(orders_of(self.trained.recognizer.backbone))
-            return passes_of(orders, self.cache.settings.steps)
-        return 1
+        return passes_of(1, self.cache.settings.steps) if task.kind == "targeted" else 1
 
     def do(self, task: Task, progress: Callable[[int], None]) -> dict[str, np.ndarray]:
         """A task's result, as arrays by name."""
@@ -225,23 +225,17 @@ class Worker:
                 label = torch.from_numpy(own[here])
                 yield Batch(batch.keypoint, batch.person_mask, batch.frame_mask, label, batch.index, batch.names)
 
-        recognizer = self.trained.recognizer
-        orders = orders_of(recognizer.backbone)
         curves = targeted_curves(
-            recognizer,
+            self.trained.recognizer,
             self.network,
             labelled(),
-            orders,
+            [task.order],
             steps=self.cache.settings.steps,
             seed=task.seed,
             progress=progress,
-        )
+        )[task.order]
         back = np.argsort(places)
-        result = {"orders": np.array(orders, np.str_)}
-        for number, order in enumerate(orders):
-            result[f"deleted_{number}"] = curves[order].deleted[:, back]
-            result[f"inserted_{number}"] = curves[order].inserted[:, back]
-        return result
+        return {"deleted": curves.deleted[:, back], "inserted": curves.inserted[:, back], "rows": rows}
 
     def _attention(self, task: Task) -> dict[str, np.ndarray]:
         rows, dataset = self._dataset(task)

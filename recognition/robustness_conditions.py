@@ -30,6 +30,8 @@ from recognition.settings import Strict
 CLEAN = "clean"
 NOISE, CONSTANT_NOISE = "noise", "constant_noise"
 ESTIMATOR_ERRORS = "estimator_errors"
+# What is measured beside damage: the clips as other estimators saw them, and deletion and insertion curves.
+ESTIMATORS, TARGETED = "estimators", "targeted"
 # Figure 5's levels, and on to where everybody fails.
 SIGMAS = (*(round(0.001 * step, 3) for step in range(1, 11)), *(round(0.01 * step, 2) for step in range(2, 11)))
 # The paper's levels for tables: drops (table 3), gains of classes, confusions (supplementary, section 6).
@@ -54,7 +56,13 @@ class BenchSettings(Strict):
     steps: int = Field(20, ge=2, description="of deletion and insertion curves")
     limit: int | None = Field(None, ge=1, description="clips at most, evenly over the split; none: all")
     resamples: int = Field(2000, ge=100, description="of the bootstrap over clips")
-    families: tuple[str, ...] = Field((), description="families of damage; none: all that the skeletons admit")
+    families: tuple[str, ...] = Field(
+        (), description="families of damage, and other measures; none: all that skeletons and files admit"
+    )
+
+    def wants(self, name: str) -> bool:
+        """Whether something of `MEASURES` is to be measured."""
+        return not self.families or name in self.families
 
 
 @dataclass(frozen=True, order=True)
@@ -96,6 +104,8 @@ FAMILIES = (
 )
 BY_NAME = {family.name: family for family in FAMILIES}
 STRENGTHS = (0.5, 1.0, 2.0)
+# All that a bench can be told to measure.
+MEASURES = (*BY_NAME, ESTIMATOR_ERRORS, ESTIMATORS, TARGETED)
 
 
 @dataclass(frozen=True, order=True)

@@ -32,7 +32,7 @@ from recognition.prediction import clips_for
 from recognition.robustness_conditions import CLEAN, NOISE, BenchSettings, Condition
 
 ENGINE = Engine(device="cpu", backend="torch", precision="fp32")
-FEW = BenchSettings(repeats=2, steps=2, resamples=200, families=("noise", "part", "frames_deleted"))
+FEW = BenchSettings(repeats=2, steps=2, resamples=200, families=("noise", "part", "frames_deleted", "targeted"))
 
 
 @pytest.fixture(scope="module")
@@ -133,44 +133,50 @@ def test_a_second_report_leaves_none_of_the_first_beside_it(trained: tuple[Path,
 def test_a_bench_that_was_stopped_goes_on_and_computes_nothing_twice(
     trained: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    few = FEW.model_copy(update={"families": ("part",)})
+    few = FEW.model_copy(update={"families": ("part", "targeted")})
     given, data = [str(trained[0])], [trained[1]]
-    done: list[str] = []
+    done: list[tuple[str, str, str]] = []
     do = robustness_tasks.Worker.do
 
-    def stops_at_the_third(self: Any, task: Any, progress: Any) -> Any:
-        if len(done) == 3:
+    def told(task: Any) -> tuple[str, str, str]:
+        return task.kind, task.condition.name, f"{task.order} {task.seed}".strip()
+
+    def stops_at_the_eighth(self: Any, task: Any, progress: Any) -> Any:
+        if len(done) == 7:
             raise KeyboardInterrupt
-        done.append(task.condition.name)
+        done.append(told(task))
         return do(self, task, progress)
 
     with monkeypatch.context() as patch:
-        patch.setattr(robustness_tasks.Worker, "do", stops_at_the_third)
+        patch.setattr(robustness_tasks.Worker, "do", stops_at_the_eighth)
         with pytest.raises(KeyboardInterrupt):
             measured(given, data, tmp_path / "stopped", few)
-    assert len(list((tmp_path / "stopped" / "cache").glob("*.npz"))) == 3
-    again: list[str] = []
+    # Targeted masking is kept order by order, too: what it had done is not lost.
+    assert done[-1] == ("targeted", CLEAN, "layer 1 0")
+    assert len(list((tmp_path / "stopped" / "cache").glob("*.npz"))) == 7
+    again: list[tuple[str, str, str]] = []
 
     def counted(self: Any, task: Any, progress: Any) -> Any:
-        again.append(task.condition.name)
+        again.append(told(task))
         return do(self, task, progress)
 
     monkeypatch.setattr(robustness_tasks.Worker, "do", counted)
     resumed, said = measured(given, data, tmp_path / "stopped", few)
-    # Clean and five parts; curves and attention, which are of the clean clips.
-    assert len(again) == 8 - 3 and not set(done) & (set(again) - {CLEAN})
-    assert re.search(r"│ 8 +│ 3 ", said)
+    # Clean and five parts; curves of layer 1, and of two orders by chance; attention.
+    chance = [("targeted", CLEAN, "random 0"), ("targeted", CLEAN, "random 1")]
+    assert again == [*chance, ("attention", CLEAN, "0")]
+    assert re.search(r"│ 10 +│ 7 ", said)
     again.clear()
     whole, _ = measured(given, data, tmp_path / "whole", few)
-    assert len(again) == 8 and resumed is not None and whole is not None
+    assert len(again) == 10 and resumed is not None and whole is not None
     without = {"runs", "data"}
     assert {k: v for k, v in resumed.summary.items() if k not in without} == {
         k: v for k, v in whole.summary.items() if k not in without
     }
     again.clear()
-    # Another seed draws another order by chance, for the curves, and nothing else: parts are not drawn.
+    # Another seed draws other orders by chance, for the curves, and nothing else: parts are not drawn.
     measured(given, data, tmp_path / "whole", few.model_copy(update={"seed": 9}))
-    assert again == [CLEAN]
+    assert again == [("targeted", CLEAN, "random 9"), ("targeted", CLEAN, "random 10")]
 
 
 def test_a_dry_run_tells_the_time_and_writes_nothing(trained: tuple[Path, Path], tmp_path: Path) -> None:
@@ -196,7 +202,7 @@ def test_other_estimators_are_matched_clip_by_clip_and_their_errors_replayed(
     trained: tuple[Path, Path], tmp_path: Path
 ) -> None:
     other = other_estimator(tmp_path / "other.pkl", trained[1])
-    few = FEW.model_copy(update={"families": ("part",)})
+    few = FEW.model_copy(update={"families": ("estimators", "estimator_errors")})
     found, _ = measured([str(trained[0])], [trained[1], other], tmp_path / "out", few)
     assert found is not None
     rows = found.tables["estimators"]
@@ -217,6 +223,22 @@ def test_other_estimators_are_matched_clip_by_clip_and_their_errors_replayed(
     assert "other" in (tmp_path / "out" / "estimators.csv").read_text(encoding="utf-8")
 
 
+def test_only_what_is_named_is_measured(trained: tuple[Path, Path], tmp_path: Path) -> None:
+    other = other_estimator(tmp_path / "other.pkl", trained[1])
+
+    def found(*names: str) -> set[str]:
+        settings = FEW.model_copy(update={"families": names})
+        results, _ = measured([str(trained[0])], [trained[1], other], tmp_path / "out", settings)
+        assert results is not None
+        families = {condition.family for _, _, condition in results.answers if condition != Condition(CLEAN)}
+        return families | {name for name in ("estimators", "targeted") if results.tables[name]}
+
+    assert found("part") == {"part"}
+    assert found("targeted") == {"targeted"}
+    assert found("estimator_errors") == {"estimator_errors"}
+    assert found("estimators") == {"estimators", "noise", "frames_deleted"}
+
+
 def test_what_cannot_be_measured_is_refused(trained: tuple[Path, Path], tmp_path: Path) -> None:
     def refused(message: str, given: list[str] | None = None, data: Path | None = None, **options: Any) -> None:
         settings = options.pop("settings", FEW)
@@ -224,6 +246,7 @@ def test_what_cannot_be_measured_is_refused(trained: tuple[Path, Path], tmp_path
             measured(given or [str(trained[0])], [data or trained[1]], tmp_path / "out", settings, **options)
 
     refused("nonsense.*there is no such family", settings=BenchSettings(families=("nonsense",)))
+    refused("estimators: needs a second file", settings=BenchSettings(families=("estimators",)))
     refused("identity_switches: the skeletons of", settings=BenchSettings(families=("identity_switches",)))
     refused("given twice", [str(trained[0]), f"again={trained[0]}"])
     refused("is no clip of split", clip="nobody")
