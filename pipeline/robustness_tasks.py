@@ -7,6 +7,8 @@ order, or its attention in one clip. Its file is named after a digest of all tha
 import hashlib
 import io
 import json
+import zipfile
+import zlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from functools import cached_property
@@ -32,7 +34,12 @@ from recognition.robustness_statistics import UNANSWERED
 from recognition.robustness_targeted import layer_attention, orders_of, passes_of, targeted_curves
 from recognition.runs import Trained
 
-FORMAT = 1
+# To be raised whenever the same settings give other answers than before: when damage of `perturbation_of` is drawn or
+# done otherwise, when targeted masking is, or when files hold something else. What is kept under an older number is not
+# read.
+FORMAT = 2
+# What a file raises that a kill or a full disk has cut short, or that is none of ours.
+UNREADABLE = (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error)
 # Clips that a run's speed is measured on.
 MEASURED = 64
 AS_IT_IS = Condition(CLEAN)
@@ -105,7 +112,12 @@ class Cache:
         return self.folder / f"{digest[:32]}.npz"
 
     def has(self, subject: Subject, task: Task) -> bool:
-        return self.path_of(subject, task).is_file()
+        """Whether a result is there and whole; one that cannot be read is measured anew."""
+        try:
+            self.read(subject, task)
+        except UNREADABLE:
+            return False
+        return True
 
     def read(self, subject: Subject, task: Task) -> dict[str, np.ndarray]:
         with np.load(self.path_of(subject, task), allow_pickle=False) as stored:

@@ -174,6 +174,9 @@ def perturbation_of(
 ) -> Perturbation | None:
     """The damage that a condition stands for; None for clean.
 
+    Results are kept by a condition's name and settings: where the damage behind it changes, raise
+    `pipeline.robustness_tasks.FORMAT`, so that those of the old one are not taken for it.
+
     Args:
         condition: Of `conditions_of`.
         settings: What the papers leave open.

@@ -179,6 +179,17 @@ def test_a_bench_that_was_stopped_goes_on_and_computes_nothing_twice(
     assert again == [("targeted", CLEAN, "random 9"), ("targeted", CLEAN, "random 10")]
 
 
+def test_a_kept_result_that_cannot_be_read_is_measured_anew(trained: tuple[Path, Path], tmp_path: Path) -> None:
+    few = FEW.model_copy(update={"families": ("lower_confidence",)})
+    first, _ = measured([str(trained[0])], [trained[1]], tmp_path, few)
+    kept = sorted((tmp_path / "cache").glob("*.npz"))
+    for path, content in zip(kept, (b"", b"no archive", kept[2].read_bytes()[:-40]), strict=False):
+        path.write_bytes(content)
+    again, said = measured([str(trained[0])], [trained[1]], tmp_path, few)
+    assert re.search(r"│ 5 +│ 2 ", said)
+    assert first is not None and again is not None and again.tables == first.tables
+
+
 def test_a_dry_run_tells_the_time_and_writes_nothing(trained: tuple[Path, Path], tmp_path: Path) -> None:
     found, said = measured([str(trained[0])], [trained[1]], tmp_path / "dry", dry_run=True)
     assert found is None and not (tmp_path / "dry").exists()
