@@ -11,16 +11,21 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from pipeline.evaluate import Engine
+from pipeline.evaluate import Engine, split_to_test
 from pipeline.robustness_report import figure_bytes
 from pipeline.robustness_results import as_csv, title_of
 from pipeline.robustness_subjects import Source, Subject, open_sources, read_subjects, translation_of
 from pipeline.robustness_tasks import Cache, Task, Worker
 from pipeline.sweep_jobs import RUNS, Job, phase_one_of, train_rows, write_results
 from pipeline.sweep_settings import SweepSettings, folder_name, settings_of
-from recognition.robustness_conditions import CLEAN, NOISE, BenchSettings, Condition, seeds_of
+from pose_extraction.annotations import ALL_CLIPS
+from pose_extraction.errors import UsageError
+from recognition.clips import newest_skeleton_file, open_clips, split_indices
+from recognition.preparation import prepare
+from recognition.robustness_conditions import CLEAN, NOISE, BenchSettings, Condition, families_for, seeds_of
 from recognition.robustness_statistics import Accuracy, accuracy, bootstrap_difference
 from recognition.runs import load_run, run_file
+from recognition.settings import RunSettings
 
 CACHE = "cache"
 
@@ -77,7 +82,9 @@ def sweep(
         The table; None of a dry run.
 
     Raises:
-        UsageError: A setting is unknown or wrong, there is no such file or split, or a run in the folder had others.
+        UsageError: A setting is unknown or wrong, there is no such file or split, its skeletons do not admit a
+            condition, or a run in the folder had other settings.
+        AnnotationError: The file is malformed, or without `skip_bad` a clip.
         TrainingError: No row has a run of every seed.
     """
     given = {**changes, **({"data.file": str(data)} if data is not None else {})}
@@ -92,6 +99,7 @@ def sweep(
             own = {**given, "training.seed": seed, "out": str(folder)}
             settings = settings_of(plan, row, own, place=plan.title)
             listed[row.name].append(Job(f"{row.name}, seed {seed}", settings, phase_one_of(settings, out)))
+    _check_files(plan, listed, split)
     trained = train_rows(listed, jobs=jobs, dry_run=dry_run, console=console)
     if trained is None:
         return None
@@ -110,6 +118,33 @@ def print_table(plan: SweepSettings, result: Swept, console: Console) -> None:
     for name, cells in _cells(plan, result).items():
         table.add_row(Text(name), *cells)
     console.print(table)
+
+
+def _check_files(plan: SweepSettings, listed: Mapping[str, Sequence[Job]], split: str | None) -> None:
+    """Opens the rows' skeleton files, so that what cannot be measured is told before hours of training.
+
+    Raises:
+        UsageError: There is no such file or split, or its skeletons do not admit a condition.
+        AnnotationError: The file is malformed.
+    """
+    every = [job.settings for jobs in listed.values() for job in jobs]
+    # Rows and seeds mostly read the file alike.
+    for settings in {(str(one.data), one.init): one for one in every if isinstance(one, RunSettings)}.values():
+        data = settings.data
+        if settings.init is not None:
+            # The weights to begin with say how the file is read.
+            clips = prepare(settings).clips
+        else:
+            clips = open_clips(newest_skeleton_file() if data.file == "auto" else Path(data.file), data)
+        wanted = split if split is not None else split_to_test(clips, data)
+        if wanted != ALL_CLIPS or wanted in clips.splits:
+            split_indices(clips, wanted)
+        admitted = {family.name for family in families_for(clips.layout, dimensions=clips.dimensions, several=True)}
+        for family in plan.conditions:
+            if family not in admitted:
+                raise UsageError(
+                    f"{plan.title}: conditions.{family}: the skeletons of {clips.path} do not admit it; leave it out"
+                )
 
 
 def _measured(

@@ -1,5 +1,6 @@
 """What robustness is measured under: families of damage, their levels, and the settings that papers leave open."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -75,6 +76,8 @@ class Family:
         unit: What a level is.
         levels: Rising.
         drawn: Whether something is drawn at random, so that repeats differ.
+        limits: Least and largest level, where levels are numbers; those in words are `levels` alone.
+        whole: Whether levels are whole numbers.
     """
 
     name: str
@@ -82,25 +85,51 @@ class Family:
     unit: str
     levels: tuple[float | str, ...]
     drawn: bool = True
+    limits: tuple[float, float] = (0, 1)
+    whole: bool = False
+
+    @property
+    def in_words(self) -> bool:
+        """Whether levels are words, which have no order."""
+        return isinstance(self.levels[0], str)
+
+    def check(self, level: float | str) -> None:
+        """Refuses what is no level.
+
+        Raises:
+            ValueError: With what there is.
+        """
+        least, most = self.limits
+        if self.in_words:
+            good, there = level in self.levels, " or ".join(map(str, self.levels))
+        else:
+            good = not isinstance(level, str) and math.isfinite(level) and least <= level <= most
+            good = good and not (self.whole and level != int(level))
+            kind = "a whole number" if self.whole else "a number"
+            there = f"{kind} from {least:g} " + (f"to {most:g}" if math.isfinite(most) else "on")
+        if not good:
+            raise ValueError(f"{self.name}: {level!r} is no level of it; it must be {there}")
 
 
+# Numbers from 1 on, and shares that leave something over.
+FROM_ONE, NOT_ALL = (1, math.inf), (0, 0.99)
 PARTS = ("head", "left_arm", "right_arm", "left_leg", "right_leg")
 FAMILIES = (
-    Family(NOISE, "Gaussian noise in space and time", "sigma", SIGMAS),
-    Family(CONSTANT_NOISE, "Gaussian noise constant in time", "sigma", SIGMAS),
+    Family(NOISE, "Gaussian noise in space and time", "sigma", SIGMAS, limits=(0, math.inf)),
+    Family(CONSTANT_NOISE, "Gaussian noise constant in time", "sigma", SIGMAS, limits=(0, math.inf)),
     Family("part", "occlusion of a body part", "part", PARTS, drawn=False),
     Family("joints", "joint occlusion", "share of joints", (0.15, 0.3, 0.45, 0.6)),
     Family("frames_deleted", "frames deleted", "share of frames", (MASKED_FRAMES,)),
     Family("frames_empty", "frames left empty", "share of frames", (MASKED_FRAMES,)),
-    Family("shifted", "shifted joints", "joints", (1, 3, 5, 10)),
+    Family("shifted", "shifted joints", "joints", (1, 3, 5, 10), limits=FROM_ONE, whole=True),
     Family("spatial", "occlusion of parts (PCM3, spatial)", "share of parts", ("0.3-0.7",)),
     Family("temporal", "occlusion of a block of frames (PCM3, temporal)", "share of frames", ("0.3-0.7",)),
     Family("identity_switches", "identity switches", "switches a frame", (0.01, 0.03, 0.1)),
     Family("left_right_swaps", "left taken for right", "share of frames", (0.1, 0.3, 0.5)),
     Family("dropped_people", "people lost", "share of frames", (0.1, 0.3, 0.5)),
-    Family("lower_frame_rate", "lower frame rate", "of so many frames, one", (2, 4, 8)),
-    Family("lower_confidence", "lower confidence", "loss of the score", (0.25, 0.5, 0.75), drawn=False),
-    Family("frame_crop", "smaller picture", "cut of height and width", (0.1, 0.25, 0.4)),
+    Family("lower_frame_rate", "lower frame rate", "of so many frames, one", (2, 4, 8), limits=FROM_ONE, whole=True),
+    Family("lower_confidence", "lower confidence", "loss of the score", (0.25, 0.5, 0.75), drawn=False, limits=NOT_ALL),
+    Family("frame_crop", "smaller picture", "cut of height and width", (0.1, 0.25, 0.4), limits=NOT_ALL),
 )
 BY_NAME = {family.name: family for family in FAMILIES}
 STRENGTHS = (0.5, 1.0, 2.0)
