@@ -155,7 +155,7 @@ def robustness(
     from pipeline.robustness_report import write_report
     from pipeline.robustness_results import gather
 
-    results = gather(bench)
+    results = gather(bench, figures=figures)
     write_report(bench, results, out, figures=figures)
     return results
 

@@ -1,6 +1,5 @@
 """`skelpipe robustness`: words into the use case of the same name."""
 
-import json
 from pathlib import Path
 from typing import Annotated
 
@@ -105,7 +104,9 @@ def robustness(
     if results is None:
         return
     if as_json:
-        typer.echo(json.dumps(results.summary, indent=1, ensure_ascii=False, allow_nan=False))
+        from pipeline import robustness_results
+
+        typer.echo(robustness_results.as_json(results.summary), nl=False)
     else:
         from pipeline.robustness_report import PAGE, print_table
 

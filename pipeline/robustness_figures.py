@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from matplotlib.figure import Figure
 
-from pipeline.robustness_results import Results, confusing_condition, title_of
+from pipeline.robustness_results import Results, confusing_condition, features_of, title_of
 from pipeline.robustness_tasks import Task
 from recognition import robustness_plots as plots
 from recognition.clips import Clip
@@ -136,13 +136,7 @@ def _named(condition: Condition) -> str:
 def _of_clips(bench: "Bench", results: Results, title: str) -> dict[str, tuple[str, Figure]]:
     """t-SNE of one run a method, attention in the chosen clip, and that clip as it is damaged."""
     firsts = {method: next(one for one in bench.subjects if one.method == method) for method in results.methods}
-    stored = {method: bench.cache.read(one, Task("answers", 0)) for method, one in firsts.items()}
-    rows = set.intersection(*(set(one["rows"].tolist()) for one in stored.values()))
-    shared = np.array(sorted(rows))
-    features = {
-        method: one["features"][np.searchsorted(one["rows"], shared)].astype(np.float32)
-        for method, one in stored.items()
-    }
+    shared, features = features_of(bench, results.methods)
     main = bench.sources[0]
     drawn = {
         "tsne": (

@@ -3,14 +3,18 @@
 import csv
 import importlib.metadata
 import io
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from pipeline.evaluate import Engine
 from pipeline.robustness_subjects import Source, Subject, methods_of
 from pipeline.robustness_tasks import Task
+from recognition.inference import place
+from recognition.plots import embed
 from recognition.robustness_conditions import (
     BY_NAME,
     CLEAN,
@@ -25,16 +29,19 @@ from recognition.robustness_conditions import (
 from recognition.robustness_statistics import (
     Accuracy,
     accuracy,
+    areas,
     bootstrap_difference,
     class_gains,
     metrics_of,
 )
-from recognition.robustness_targeted import TargetedCurves
+from recognition.robustness_targeted import RANDOM, TargetedCurves
 
 if TYPE_CHECKING:
     from pipeline.robustness import Bench
 
 PAIRS = 5
+# Clips that t-SNE shows: its cost grows faster than they, and there is a panel for each method.
+MOST_SHOWN = 2000
 
 
 @dataclass(frozen=True)
@@ -59,8 +66,13 @@ class Results:
     summary: dict[str, Any]
 
 
-def gather(bench: "Bench") -> Results:
-    """Reads all answers of a bench that is done, and computes what is told of them."""
+def gather(bench: "Bench", *, figures: bool = True) -> Results:
+    """Reads all answers of a bench that is done, and computes what is told of them.
+
+    Args:
+        bench: What was measured.
+        figures: Whether places of t-SNE are computed, which are the numbers of a figure.
+    """
     from pipeline.robustness import ON_ESTIMATORS
 
     methods = methods_of(bench.subjects)
@@ -84,21 +96,40 @@ def gather(bench: "Bench") -> Results:
         "conditions": _conditions(bench, methods, accuracies),
         "differences": _differences(bench, methods, accuracies),
         "estimators": _estimators(bench, methods, answers, accuracies),
-        "targeted": _targeted(curves),
+        "estimator_differences": _estimator_differences(bench, methods, answers, accuracies),
+        "targeted": _targeted(bench, curves),
         "targeted_curves": _targeted_curves(curves),
         "confused_pairs": _confused(bench, methods, answers),
-        "class_gains": _gains(bench, methods, answers),
+        "class_gains": _gains(bench, methods, answers, accuracies),
+        "tsne": _places(bench, methods) if figures else [],
     }
-    return Results(methods, answers, accuracies, curves, tables, _summary(bench, tables))
+    return Results(methods, answers, accuracies, curves, tables, _summary(bench, methods, answers, tables))
 
 
 def as_csv(rows: Sequence[Mapping[str, Any]]) -> str:
-    """Rows with the same keys as CSV."""
+    """Rows with the same keys as CSV; a list in a cell with spaces between its values."""
     text = io.StringIO()
     writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
     writer.writeheader()
-    writer.writerows(rows)
+    writer.writerows(
+        {key: " ".join(map(str, value)) if isinstance(value, list) else value for key, value in row.items()}
+        for row in rows
+    )
     return text.getvalue()
+
+
+def as_json(summary: Mapping[str, Any]) -> str:
+    """A summary as JSON, each row of a table on a line of its own: short, and still to be read."""
+
+    def written(value: Any) -> str:
+        def line(one: Any) -> str:
+            return json.dumps(one, ensure_ascii=False, allow_nan=False)
+
+        if isinstance(value, list) and value and isinstance(value[0], dict):
+            return "[\n  " + ",\n  ".join(map(line, value)) + "\n ]"
+        return line(value)
+
+    return "{\n " + ",\n ".join(f"{json.dumps(name)}: {written(value)}" for name, value in summary.items()) + "\n}\n"
 
 
 def title_of(condition: Condition) -> str:
@@ -116,7 +147,8 @@ def _conditions(
     rows = []
     for condition in bench.conditions:
         for name in methods:
-            found, clean = accuracies[name, 0, condition], accuracies[name, 0, Condition(CLEAN)]
+            found = accuracies[name, 0, condition]
+            drop, low, high = _compared(bench, accuracies[name, 0, Condition(CLEAN)], found)
             rows.append(
                 {
                     "family": condition.family,
@@ -125,11 +157,28 @@ def _conditions(
                     "method": name,
                     "top1": found.mean,
                     "spread": found.spread,
-                    "drop": clean.mean - found.mean,
+                    "drop": drop,
+                    "drop_low": low,
+                    "drop_high": high,
                     "draws": len(found.each),
+                    "each": _each(found),
                 }
             )
     return rows
+
+
+def _compared(bench: "Bench", first: Accuracy, second: Accuracy) -> tuple[float, float, float]:
+    """First less second on the same clips, with its interval."""
+    return _interval(bench, first.of_clips, second.of_clips)
+
+
+def _interval(bench: "Bench", first: np.ndarray, second: np.ndarray) -> tuple[float, float, float]:
+    return bootstrap_difference(first, second, resamples=bench.settings.resamples, seed=bench.settings.seed)
+
+
+def _each(found: Accuracy) -> list[float]:
+    """Top-1 of each draw of the first run, of each draw of the second, and so on."""
+    return [round(float(value), 6) for value in found.each]
 
 
 def _differences(
@@ -138,11 +187,8 @@ def _differences(
     rows = []
     for condition in bench.conditions:
         for name in methods[1:]:
-            difference, low, high = bootstrap_difference(
-                accuracies[methods[0], 0, condition].of_clips,
-                accuracies[name, 0, condition].of_clips,
-                resamples=bench.settings.resamples,
-                seed=bench.settings.seed,
+            difference, low, high = _compared(
+                bench, accuracies[methods[0], 0, condition], accuracies[name, 0, condition]
             )
             rows.append(
                 {
@@ -169,38 +215,78 @@ def _estimators(
     from pipeline.robustness import ON_ESTIMATORS
 
     rows = []
-    main = bench.sources[0]
-    places = {name: number for number, name in enumerate(main.names)}
     for number in bench.others:
-        source = bench.sources[number]
-        shared = np.array([places[name] for name in source.names])
         for name in methods:
+            clean = _on_both(bench, name, number, Condition(CLEAN), answers, accuracies)
             for condition in ON_ESTIMATORS:
-                own = accuracy(answers[name, 0, condition][:, shared], source.labels)
-                there = accuracies[name, number, condition]
-                own_clean = accuracy(answers[name, 0, Condition(CLEAN)][:, shared], source.labels)
-                clean = accuracies[name, number, Condition(CLEAN)]
-                change, low, high = bootstrap_difference(
-                    there.of_clips, own.of_clips, resamples=bench.settings.resamples, seed=bench.settings.seed
-                )
-                rows.append(
-                    {
-                        "from": _called(main),
-                        "to": _called(source),
-                        "clips": len(source.names),
-                        "method": name,
-                        "family": condition.family,
-                        "level": condition.level,
-                        "top1_from": own.mean,
-                        "drop_from": own_clean.mean - own.mean,
-                        "top1_to": there.mean,
-                        "drop_to": clean.mean - there.mean,
-                        "change": change,
-                        "low": low,
-                        "high": high,
+                own, there = _on_both(bench, name, number, condition, answers, accuracies)
+                row: dict[str, Any] = _of_pair(bench, number) | {
+                    "method": name,
+                    "family": condition.family,
+                    "level": condition.level,
+                }
+                for side, found, undamaged in (("from", own, clean[0]), ("to", there, clean[1])):
+                    drop, low, high = _compared(bench, undamaged, found)
+                    row |= {
+                        f"top1_{side}": found.mean,
+                        f"spread_{side}": found.spread,
+                        f"each_{side}": _each(found),
+                        f"drop_{side}": drop,
+                        f"drop_low_{side}": low,
+                        f"drop_high_{side}": high,
                     }
-                )
+                change, low, high = _compared(bench, there, own)
+                rows.append(row | {"change": change, "low": low, "high": high})
     return rows
+
+
+def _estimator_differences(
+    bench: "Bench",
+    methods: Sequence[str],
+    answers: Mapping[tuple[str, int, Condition], np.ndarray],
+    accuracies: Mapping[tuple[str, int, Condition], Accuracy],
+) -> list[dict[str, Any]]:
+    """The first method less each other one, on the clips that a further file shares with the first, in both files."""
+    from pipeline.robustness import ON_ESTIMATORS
+
+    rows = []
+    for number in bench.others:
+        for condition in ON_ESTIMATORS:
+            first = _on_both(bench, methods[0], number, condition, answers, accuracies)
+            for name in methods[1:]:
+                second = _on_both(bench, name, number, condition, answers, accuracies)
+                row: dict[str, Any] = _of_pair(bench, number) | {
+                    "family": condition.family,
+                    "level": condition.level,
+                    "method": methods[0],
+                    "against": name,
+                }
+                for side, one, other in zip(("from", "to"), first, second, strict=True):
+                    difference, low, high = _compared(bench, one, other)
+                    row |= {f"difference_{side}": difference, f"low_{side}": low, f"high_{side}": high}
+                rows.append(row)
+    return rows
+
+
+def _of_pair(bench: "Bench", number: int) -> dict[str, Any]:
+    """What rows about a further file begin with."""
+    source = bench.sources[number]
+    return {"from": _called(bench.sources[0]), "to": _called(source), "clips": len(source.names)}
+
+
+def _on_both(
+    bench: "Bench",
+    method: str,
+    number: int,
+    condition: Condition,
+    answers: Mapping[tuple[str, int, Condition], np.ndarray],
+    accuracies: Mapping[tuple[str, int, Condition], Accuracy],
+) -> tuple[Accuracy, Accuracy]:
+    """Accuracy of a method in the first file and in a further one, on the clips that both have."""
+    source = bench.sources[number]
+    places = {name: place for place, name in enumerate(bench.sources[0].names)}
+    shared = np.array([places[name] for name in source.names])
+    return accuracy(answers[method, 0, condition][:, shared], source.labels), accuracies[method, number, condition]
 
 
 def _called(source: Source) -> str:
@@ -228,12 +314,25 @@ def _of_each_clip(parts: Sequence[Mapping[str, np.ndarray]], name: str, clips: i
     return total[:, asked > 0] / asked[asked > 0]
 
 
-def _targeted(curves: Mapping[str, Mapping[str, TargetedCurves]]) -> list[dict[str, Any]]:
-    return [
-        {"method": name, "order": order, "deletion_area": found.areas[0], "insertion_area": found.areas[1]}
-        for name, orders in curves.items()
-        for order, found in orders.items()
-    ]
+def _targeted(bench: "Bench", curves: Mapping[str, Mapping[str, TargetedCurves]]) -> list[dict[str, Any]]:
+    """Areas with their intervals, and how far they are from those by chance; both over clips."""
+    rows = []
+    for name, orders in curves.items():
+        for order, found in orders.items():
+            row: dict[str, Any] = {"method": name, "order": order}
+            for kind in ("deletion", "insertion"):
+                own, chance = (_areas(one, kind) for one in (found, orders[RANDOM]))
+                mean, low, high = _interval(bench, own, np.zeros_like(own))
+                row |= {f"{kind}_area": mean, f"{kind}_low": low, f"{kind}_high": high}
+                apart = _interval(bench, own, chance) if order != RANDOM else (None, None, None)
+                less = f"{kind}_less_random"
+                row |= dict(zip((less, f"{less}_low", f"{less}_high"), apart, strict=True))
+            rows.append(row)
+    return rows
+
+
+def _areas(found: TargetedCurves, kind: str) -> np.ndarray:
+    return areas(found.deleted if kind == "deletion" else found.inserted)
 
 
 def _targeted_curves(curves: Mapping[str, Mapping[str, TargetedCurves]]) -> list[dict[str, Any]]:
@@ -257,24 +356,35 @@ def _targeted_curves(curves: Mapping[str, Mapping[str, TargetedCurves]]) -> list
 def _confused(
     bench: "Bench", methods: Sequence[str], answers: Mapping[tuple[str, int, Condition], np.ndarray]
 ) -> list[dict[str, Any]]:
-    """The five most confused pairs of each method under each condition; counts are means of a run and repeat."""
+    """The five most confused pairs of each method under each condition, and how often the other methods confuse them.
+
+    Counts are means of a run and repeat.
+    """
     rows = []
     labels, names = bench.sources[0].labels, bench.label_names
     for condition in bench.conditions:
+        found = {method: answers[method, 0, condition] for method in methods}
+        metrics = {method: metrics_of(given, labels, len(names)) for method, given in found.items()}
         for method in methods:
-            found = answers[method, 0, condition]
-            for place, pair in enumerate(metrics_of(found, labels, len(names)).confused_pairs[:PAIRS], 1):
+            for rank, pair in enumerate(metrics[method].confused_pairs[:PAIRS], 1):
+                others = {
+                    other: (one.confusion[pair.first, pair.second] + one.confusion[pair.second, pair.first])
+                    / len(found[other])
+                    for other, one in metrics.items()
+                    if other != method
+                }
                 rows.append(
                     {
                         "family": condition.family,
                         "other": condition.other,
                         "level": condition.level,
                         "method": method,
-                        "place": place,
+                        "place": rank,
                         "first": names[pair.first],
                         "second": names[pair.second],
-                        "clips": pair.count / len(found),
+                        "clips": pair.count / len(found[method]),
                         "share_of_failures": pair.share,
+                        "clips_of_others": "; ".join(f"{other}: {count:.1f}" for other, count in others.items()),
                     }
                 )
     return rows
@@ -287,9 +397,15 @@ def confusing_condition(bench: "Bench", level: float) -> Condition:
 
 
 def _gains(
-    bench: "Bench", methods: Sequence[str], answers: Mapping[tuple[str, int, Condition], np.ndarray]
+    bench: "Bench",
+    methods: Sequence[str],
+    answers: Mapping[tuple[str, int, Condition], np.ndarray],
+    accuracies: Mapping[tuple[str, int, Condition], Accuracy],
 ) -> list[dict[str, Any]]:
-    """What the first method gains on each class over each other, under the noise of the paper's table."""
+    """What the first method gains on each class over each other, under the noise of the paper's table.
+
+    Intervals are over the class's clips.
+    """
     rows = []
     labels, names = bench.sources[0].labels, bench.label_names
     condition = confusing_condition(bench, NOISE_OF_TABLES)
@@ -298,32 +414,97 @@ def _gains(
         second = metrics_of(answers[other, 0, condition], labels, len(names))
         for number, gain in enumerate(class_gains(first, second)):
             if np.isfinite(gain):
+                own = labels == number
+                _, low, high = _interval(
+                    bench, *(accuracies[name, 0, condition].of_clips[own] for name in (methods[0], other))
+                )
                 rows.append(
                     {
                         "condition": condition.name,
                         "class": names[number],
-                        "clips": int((labels == number).sum()),
+                        "clips": int(own.sum()),
                         "method": methods[0],
                         "against": other,
                         "top1": float(first.per_class[number]),
                         "top1_against": float(second.per_class[number]),
                         "gain": float(gain),
+                        "low": low,
+                        "high": high,
                     }
                 )
     return rows
 
 
-def _summary(bench: "Bench", tables: Mapping[str, list[dict[str, Any]]]) -> dict[str, Any]:
-    from recognition.inference import place
+def features_of(bench: "Bench", methods: Sequence[str]) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    """Places (N,) of clips that t-SNE shows, and the hidden features, float32 (N, D), of one run of each method.
 
-    engine = bench.cache.engine
+    At most `MOST_SHOWN`, evenly over the split, of those in which all of these runs see somebody.
+    """
+    firsts = [next(one for one in bench.subjects if one.method == method) for method in methods]
+    stored = {method: bench.cache.read(one, Task("answers", 0)) for method, one in zip(methods, firsts, strict=True)}
+    shared = np.array(sorted(set.intersection(*(set(one["rows"].tolist()) for one in stored.values()))))
+    if len(shared) > MOST_SHOWN:
+        shared = shared[np.linspace(0, len(shared) - 1, MOST_SHOWN).round().astype(np.int64)]
+    return shared, {
+        method: one["features"][np.searchsorted(one["rows"], shared)].astype(np.float32)
+        for method, one in stored.items()
+    }
+
+
+def _places(bench: "Bench", methods: Sequence[str]) -> list[dict[str, Any]]:
+    """Where t-SNE puts clips; the same as in the figure, which takes the same seed."""
+    main = bench.sources[0]
+    shown, features = features_of(bench, methods)
+    return [
+        {
+            "method": method,
+            "clip": main.names[clip],
+            "class": bench.label_names[main.labels[clip]],
+            "x": round(float(x), 1),
+            "y": round(float(y), 1),
+        }
+        for method, values in features.items()
+        for clip, (x, y) in zip(shown, embed(values, seed=bench.settings.seed), strict=True)
+    ]
+
+
+def _confusions(
+    bench: "Bench", methods: Sequence[str], answers: Mapping[tuple[str, int, Condition], np.ndarray]
+) -> list[dict[str, Any]]:
+    """Confusion matrices of clean clips, and of the condition that the figure shows."""
+    labels, classes = bench.sources[0].labels, len(bench.label_names)
+    return [
+        {
+            "condition": condition.name,
+            "method": method,
+            "draws": len(answers[method, 0, condition]),
+            "matrix": metrics_of(answers[method, 0, condition], labels, classes).confusion.tolist(),
+        }
+        for condition in dict.fromkeys((Condition(CLEAN), confusing_condition(bench, NOISE_OF_CONFUSIONS)))
+        for method in methods
+    ]
+
+
+def engine_told(engine: Engine) -> dict[str, Any]:
+    """What networks were run with: the version of this package, device, backend and precision."""
     return {
         "version": importlib.metadata.version("skelpipe"),
+        "engine": vars(place(engine.device, engine.backend, engine.precision)),
+    }
+
+
+def _summary(
+    bench: "Bench",
+    methods: Sequence[str],
+    answers: Mapping[tuple[str, int, Condition], np.ndarray],
+    tables: Mapping[str, list[dict[str, Any]]],
+) -> dict[str, Any]:
+    return {
+        **engine_told(bench.cache.engine),
         "split": bench.split,
         "clips": len(bench.sources[0].names),
         "classes": list(bench.label_names),
         "settings": bench.settings.model_dump(mode="json"),
-        "engine": vars(place(engine.device, engine.backend, engine.precision)),
         "runs": [
             {"name": one.name, "method": one.method, "weights": str(one.path), "sha256": one.digest}
             for one in bench.subjects
@@ -354,5 +535,6 @@ def _summary(bench: "Bench", tables: Mapping[str, list[dict[str, Any]]]) -> dict
             for name, found in bench.cache.statistics.items()
         ],
         "confusions_at": confusing_condition(bench, NOISE_OF_CONFUSIONS).name,
+        "confusions": _confusions(bench, methods, answers),
         **{name: rows for name, rows in tables.items()},
     }

@@ -94,17 +94,18 @@ def read_subjects(words: Sequence[str]) -> list[Subject]:
     given: list[tuple[str | None, Path, Path]] = []
     for word in words:
         method, equals, rest = word.partition("=")
-        named = bool(equals) and not Path(word).exists()
-        run = Path(rest if named else word)
+        is_named = bool(equals) and not Path(word).exists()
+        run = Path(rest if is_named else word)
         path = run_file(run)
         if any(path.resolve() == other.resolve() for _, _, other in given):
             raise UsageError(f"{word}: this run is given twice; name each run once")
-        given.append((method if named else None, run, path))
+        given.append((method if is_named else None, run, path))
     own = _told_apart([run for _, run, _ in given], [method for method, _, _ in given])
     subjects: list[Subject] = []
-    for (method, _, path), called in zip(given, own, strict=True):
-        name = called if method in (None, called) else f"{method} ({called})"
-        subjects.append(Subject(name, called if method is None else method, path, sha256_of(path)))
+    for (named_method, _, path), called in zip(given, own, strict=True):
+        method = called if named_method is None else named_method
+        name = called if method == called else f"{method} ({called})"
+        subjects.append(Subject(name, method, path, sha256_of(path)))
     return subjects
 
 

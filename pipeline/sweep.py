@@ -1,6 +1,5 @@
 """`skelpipe sweep`: many runs that differ in a few settings, trained and measured into one table."""
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +12,7 @@ from rich.text import Text
 
 from pipeline.evaluate import Engine, split_to_test
 from pipeline.robustness_report import figure_bytes
-from pipeline.robustness_results import as_csv, title_of
+from pipeline.robustness_results import as_csv, as_json, engine_told, title_of
 from pipeline.robustness_subjects import Source, Subject, open_sources, read_subjects, translation_of
 from pipeline.robustness_tasks import Cache, Task, Worker
 from pipeline.sweep_jobs import RUNS, Job, phase_one_of, train_rows, write_results
@@ -104,10 +103,29 @@ def sweep(
     if trained is None:
         return None
     whole, failed = trained
-    accuracies, source, split = _measured(plan, whole, split, out, engine, skip_bad=skip_bad)
+    subjects = {
+        # The last epoch's weights: the best of few held-out clips would be a draw, and rows would differ in epochs.
+        name: read_subjects([f"{name.replace('=', ' ')}={run_file(job.folder, 'last')}" for job in jobs])
+        for name, jobs in whole.items()
+    }
+    accuracies, source, split = _measured(plan, subjects, split, out, engine, skip_bad=skip_bad)
     rows = _rows(plan, list(whole), accuracies)
     result = Swept(rows, accuracies, failed, out)
-    _write(plan, result, source, split, wanted)
+    made_with = {
+        "settings": given,
+        "bench": BenchSettings().model_dump(mode="json"),
+        "seeds": wanted,
+        "data": str(source.path),
+        "split": split,
+        "clips": len(source.names),
+        "runs": [
+            {"row": name, "seed": seed, "weights": str(one.path), "sha256": one.digest}
+            for name, own in subjects.items()
+            for seed, one in zip(wanted, own, strict=True)
+        ],
+    }
+    title = f"{plan.title}\n{source.path.name}, {split}, {len(source.names)} clips, {len(wanted)} seeds"
+    _write(plan, result, {**engine_told(engine), "sweep": plan.model_dump(mode="json"), **made_with}, title)
     return result
 
 
@@ -149,7 +167,7 @@ def _check_files(plan: SweepSettings, listed: Mapping[str, Sequence[Job]], split
 
 def _measured(
     plan: SweepSettings,
-    listed: Mapping[str, Sequence[Job]],
+    subjects: Mapping[str, Sequence[Subject]],
     split: str | None,
     out: Path,
     engine: Engine,
@@ -158,11 +176,6 @@ def _measured(
 ) -> tuple[dict[tuple[str, Condition], Accuracy], Source, str]:
     """Accuracy of every row under every condition, over seeds and draws."""
     bench = BenchSettings()
-    subjects: dict[str, list[Subject]] = {
-        # The last epoch's weights: the best of few held-out clips would be a draw, and rows would differ in epochs.
-        name: read_subjects([f"{name.replace('=', ' ')}={run_file(job.folder, 'last')}" for job in jobs])
-        for name, jobs in listed.items()
-    }
     first = next(iter(subjects.values()))[0]
     trained = load_run(first.path)
     files = [Path(trained.settings.data.file)]
@@ -221,25 +234,15 @@ def _rows(
     return table
 
 
-def _write(plan: SweepSettings, result: Swept, source: Source, split: str, seeds: Sequence[int]) -> None:
+def _write(plan: SweepSettings, result: Swept, made_with: Mapping[str, Any], title: str) -> None:
     from recognition import robustness_plots as plots
 
-    summary = {
-        "sweep": plan.model_dump(mode="json"),
-        "seeds": list(seeds),
-        "data": str(source.path),
-        "split": split,
-        "clips": len(source.names),
-        "failed": result.failed,
-        "table": result.rows,
-    }
     files = {
-        "sweep.json": json.dumps(summary, indent=1, ensure_ascii=False, allow_nan=False).encode(),
+        "sweep.json": as_json({**made_with, "failed": result.failed, "table": result.rows}).encode(),
         "sweep.csv": as_csv(result.rows).encode(),
         "sweep.md": _markdown(plan, result).encode(),
     }
     names = list(dict.fromkeys(row["row"] for row in result.rows))
-    title = f"{plan.title}\n{source.path.name}, {split}, {len(source.names)} clips, {len(seeds)} seeds"
     figure = None
     noises = [Condition(CLEAN), *(one for one in plan.measured() if one.family == NOISE)]
     if plan.axis is not None:

@@ -20,6 +20,7 @@ from pipeline import robustness_tasks
 from pipeline.cli import app
 from pipeline.evaluate import Engine
 from pipeline.robustness import robustness
+from pipeline.robustness_report import summary_rows
 from pipeline.robustness_results import Results
 from pipeline.robustness_subjects import read_subjects
 from pose_extraction.annotations import read_pickle, write_pickle
@@ -29,7 +30,7 @@ from recognition.dataset import SkeletonDataset
 from recognition.inference import scores_of
 from recognition.perturbations import GaussianNoise
 from recognition.prediction import clips_for
-from recognition.robustness_conditions import CLEAN, NOISE, BenchSettings, Condition
+from recognition.robustness_conditions import CLEAN, NOISE, PARTS, BenchSettings, Condition
 
 ENGINE = Engine(device="cpu", backend="torch", precision="fp32")
 FEW = BenchSettings(repeats=2, steps=2, resamples=200, families=("noise", "part", "frames_deleted", "targeted"))
@@ -106,6 +107,47 @@ def test_numbers_are_written_as_tables_and_as_one_file(report: tuple[Results, Pa
     assert {name for name in told if f"`{name}`" not in text} == set()
     drops = [row for row in told["conditions"] if row["method"] == "good" and row["level"] == 0.1]
     assert drops[0]["drop"] == pytest.approx(clean["good"] - drops[0]["top1"]) and drops[0]["draws"] == 2
+    assert drops[0]["drop_low"] <= drops[0]["drop"] <= drops[0]["drop_high"]
+    assert np.mean(drops[0]["each"]) == pytest.approx(drops[0]["top1"], abs=1e-6) and len(drops[0]["each"]) == 2
+
+
+def test_confusions_places_and_intervals_are_among_the_numbers(report: tuple[Results, Path]) -> None:
+    found, out = report
+    told = json.loads((out / "robustness.json").read_text(encoding="utf-8"))
+    labels = np.array([n % 3 for n in range(36, 48)])
+    answers = found.answers["bad", 0, Condition(NOISE, 0.005)]
+    matrix = next(one for one in told["confusions"] if (one["condition"], one["method"]) == ("noise-0.005", "bad"))
+    for true in range(3):
+        for said in range(3):
+            assert matrix["matrix"][true][said] == (answers[:, labels == true] == said).sum()
+    assert [(row["method"], row["clip"]) for row in told["tsne"]] == [
+        (method, f"clip{n}") for method in ("good", "bad") for n in range(36, 48)
+    ]
+    for row in told["class_gains"]:
+        assert row["low"] <= row["gain"] + 1e-9 and row["gain"] <= row["high"] + 1e-9 and row["clips"] == 4
+    for row in told["targeted"]:
+        curves = found.curves[row["method"]][row["order"]]
+        assert (row["deletion_area"], row["insertion_area"]) == pytest.approx(curves.areas)
+        assert row["insertion_low"] <= row["insertion_area"] <= row["insertion_high"]
+        assert (row["deletion_less_random"] is None) == (row["order"] == "random")
+    areas = {(row["method"], row["order"]): row["deletion_area"] for row in told["targeted"]}
+    first = told["targeted"][0]
+    assert first["deletion_less_random"] == pytest.approx(areas["good", "layer 1"] - areas["good", "random"])
+    pair = next(row for row in told["confused_pairs"] if row["method"] == "bad" and row["place"] == 1)
+    one, other = (LABEL_NAMES.index(pair[name]) for name in ("first", "second"))
+    clean = found.answers["good", 0, Condition(CLEAN)][0]
+    taken = ((labels == one) & (clean == other)) | ((labels == other) & (clean == one))
+    assert pair["clips_of_others"] == f"good: {taken.sum():.1f}"
+    assert len((out / "robustness.json").read_text().splitlines()) < 700, "a row of a table is a line"
+
+
+def test_of_body_parts_the_headline_has_the_worst(report: tuple[Results, Path]) -> None:
+    rows = {row["damage"]: row for row in summary_rows(report[0])}
+    parts = [row for row in report[0].tables["conditions"] if row["family"] == "part"]
+    told = rows["occlusion of a body part"]
+    sums = {level: sum(row["top1"] for row in parts if row["level"] == level) for level in PARTS}
+    assert sums[told["level"]] == min(sums.values()) < sums["right_leg"]
+    assert rows["Gaussian noise in space and time"]["level"] == 0.1
 
 
 def test_the_page_stands_alone_and_figures_are_there_in_both_kinds(report: tuple[Results, Path]) -> None:
@@ -113,6 +155,7 @@ def test_the_page_stands_alone_and_figures_are_there_in_both_kinds(report: tuple
     addresses = re.findall(r'(?:src|href)="([^"]*)"', page)
     assert addresses and all(address.startswith("data:image/png;base64,") for address in addresses)
     assert "good less bad" in page and "wave / " in page
+    assert "Gains of classes" in page and ">fp32<" in page and ">version of skelpipe<" in page
     names = {"noise", "occlusion", "targeted", "class_gains", "confusions", "tsne", "attention", "noisy_skeletons"}
     for name in names:
         assert (report[1] / "figures" / f"{name}.png").read_bytes()[:4] == b"\x89PNG"
@@ -223,6 +266,8 @@ def test_other_estimators_are_matched_clip_by_clip_and_their_errors_replayed(
         (NOISE, 0.002),
         ("frames_deleted", 0.5),
     ]
+    for row in rows:
+        assert row["drop_low_to"] <= row["drop_to"] <= row["drop_high_to"] and len(row["each_to"]) in (1, 2)
     # The clip that shows nobody there is a failure there, and counts.
     there = found.answers[trained[0].name, 1, Condition(CLEAN)][0]
     assert there[4] == -1 and (there == -1).sum() == 1
@@ -232,6 +277,32 @@ def test_other_estimators_are_matched_clip_by_clip_and_their_errors_replayed(
     assert np.mean(errors["spread_of_displacement"]) == pytest.approx(4 / 260, rel=0.2)
     assert [row["level"] for row in found.tables["conditions"] if row["family"] == "estimator_errors"] == [0.5, 1, 2]
     assert "other" in (tmp_path / "out" / "estimators.csv").read_text(encoding="utf-8")
+
+
+def test_methods_are_held_against_each_other_on_every_estimator(
+    trained: tuple[Path, Path], worse: Path, tmp_path: Path
+) -> None:
+    other = other_estimator(tmp_path / "other.pkl", trained[1])
+    few = FEW.model_copy(update={"families": ("estimators",)})
+    given = [f"good={trained[0]}", f"bad={worse}"]
+    found, _ = measured(given, [trained[1], other], tmp_path / "out", few)
+    assert found is not None
+    top1 = {(row["family"], row["method"]): row for row in found.tables["estimators"]}
+    rows = found.tables["estimator_differences"]
+    assert [(row["family"], row["method"], row["against"]) for row in rows] == [
+        (family, "good", "bad") for family in (CLEAN, NOISE, "frames_deleted")
+    ]
+    for row in rows:
+        for side in ("from", "to"):
+            good, bad = (top1[row["family"], method][f"top1_{side}"] for method in ("good", "bad"))
+            assert row[f"difference_{side}"] == pytest.approx(good - bad)
+            assert row[f"low_{side}"] <= good - bad + 1e-9 and good - bad - 1e-9 <= row[f"high_{side}"]
+    assert top1[NOISE, "good"]["spread_to"] is not None
+    assert "good less bad" in (tmp_path / "out" / "robustness.html").read_text(encoding="utf-8")
+    text = section(page("file_formats.md"), "Robustness")
+    for name in ("estimators", "estimator_differences"):
+        columns = ", ".join(f"`{column}`" for column in found.tables[name][0])
+        assert f"| `{name}` | {columns} |" in text
 
 
 def test_only_what_is_named_is_measured(trained: tuple[Path, Path], tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """`skelpipe sweep`: rows that share phase one, runs that go on, one table."""
 
 import csv
+import hashlib
 import json
 from pathlib import Path
 from typing import Any
@@ -77,6 +78,13 @@ def test_the_table_holds_means_over_seeds_and_draws_and_differences(swept: tuple
     folder, result = swept
     told = json.loads((folder / "out" / "sweep.json").read_text(encoding="utf-8"))
     assert told["clips"] == 12 and told["split"] == "one_test" and told["failed"] == {}
+    assert told["settings"]["data.file"] == str(folder / "made.pkl") and told["engine"]["backend"] == "torch"
+    assert told["bench"]["repeats"] == 3 and told["version"]
+    for run in told["runs"]:
+        assert hashlib.sha256(Path(run["weights"]).read_bytes()).hexdigest() == run["sha256"]
+    assert [(run["row"], run["seed"]) for run in told["runs"]] == [
+        (row, seed) for row in ("none", "random 15 %") for seed in (0, 1)
+    ]
     with (folder / "out" / "sweep.csv").open(encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     text = " ".join(section(page("file_formats.md"), "Robustness").split())
