@@ -241,8 +241,8 @@ def _worker(bench: Bench, subject: Subject) -> Worker:
 def _plan(bench: Bench, todo: dict[Subject, list[Task]], console: Console) -> None:
     """Tells what is to be done and how long that takes."""
     seconds: dict[Subject, float] = {}
-    # Runs with the same network and input take the same time, which is measured once.
-    measured: dict[str, float] = {}
+    # Runs with the same network and input take the same time, which is measured once; so do all levels of a damage.
+    measured: dict[tuple[str, ...], float] = {}
     table = Table(
         Column("run", overflow="fold"),
         "results to have",
@@ -257,13 +257,16 @@ def _plan(bench: Bench, todo: dict[Subject, list[Task]], console: Console) -> No
         if tasks:
             worker = _worker(bench, subject)
             kind = f"{worker.trained.settings.model} {worker.trained.settings.data}"
-            if kind not in measured:
-                measured[kind] = worker.seconds_a_clip(bench.sources[0])
+            if (kind,) not in measured:
+                measured[kind,] = worker.seconds_a_clip(bench.sources[0])
             for task in tasks:
                 own = worker.passes(task)
                 passes += own
                 clips = 1 if task.kind == "attention" else len(bench.sources[task.source].names)
-                seconds[subject] += own * clips * measured[kind]
+                beside = (kind, task.condition.family, task.condition.other, task.order)
+                if beside not in measured:
+                    measured[beside] = worker.seconds_beside(task)
+                seconds[subject] += clips * (own * measured[kind,] + measured[beside])
         total = len(bench.tasks(subject))
         table.add_row(
             Text(subject.name),
@@ -274,7 +277,13 @@ def _plan(bench: Bench, todo: dict[Subject, list[Task]], console: Console) -> No
             _clock(seconds[subject]) if tasks else "none",
         )
     console.print(table)
-    console.print(Text(f"in all about {_clock(sum(seconds.values()))}; the same command goes on where it was stopped"))
+    in_all = _clock(sum(seconds.values()))
+    console.print(
+        Text(
+            f"in all about {in_all}, damage and attention with it, but not the intervals, t-SNE and figures at the "
+            "end; the same command goes on where it was stopped"
+        )
+    )
 
 
 def _work(bench: Bench, todo: dict[Subject, list[Task]], console: Console) -> None:

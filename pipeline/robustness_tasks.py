@@ -9,8 +9,8 @@ import io
 import json
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from time import perf_counter
@@ -40,8 +40,8 @@ from recognition.runs import Trained
 FORMAT = 2
 # What a file raises that a kill or a full disk has cut short, or that is none of ours.
 UNREADABLE = (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error)
-# Clips that a run's speed is measured on.
-MEASURED = 64
+# Clips that a run's speed is measured on, and what each kind of damage costs, of which there are many.
+MEASURED, DAMAGED = 64, 8
 AS_IT_IS = Condition(CLEAN)
 Kind = Literal["answers", "targeted", "attention"]
 
@@ -175,6 +175,24 @@ class Worker:
         self._scores(dataset, None)
         return (perf_counter() - started) / len(chosen)
 
+    def seconds_beside(self, task: Task) -> float:
+        """What a task costs a clip beside its passes: its damage, or the attention that joints are ordered by."""
+        _, dataset = self._dataset(task)
+        chosen = np.linspace(0, len(dataset) - 1, min(DAMAGED, len(dataset))).round().astype(int).tolist()
+        if task.order.startswith("layer "):
+            batch = next(iter(make_loader(dataset, [[(0, position) for position in chosen]], workers=0)))
+            started = perf_counter()
+            layer_attention(self.trained.recognizer, batch, [int(task.order.split()[1])])
+            return (perf_counter() - started) / len(chosen)
+        if task.condition.family == CLEAN:
+            return 0.0
+        _, clean = self._dataset(replace(task, condition=AS_IT_IS))
+        # The first reads what the other then finds read.
+        reading, damaged = (_seconds_to_read(one, chosen) for one in (clean, dataset))
+        # Beside a GPU several processes read.
+        processes = max(1, make_loader(dataset, [], workers="auto").num_workers)
+        return max(0.0, damaged - reading) / len(chosen) / processes
+
     def _dataset(self, task: Task) -> tuple[np.ndarray, SkeletonDataset]:
         """Places among the asked clips, and the clips under the task's damage."""
         source = self.cache.sources[task.source]
@@ -262,3 +280,14 @@ class Worker:
             "layers": np.array(layers, np.str_),
             "attention": np.stack([one[0].float().numpy() for one in found]),
         }
+
+
+def _seconds_to_read(dataset: SkeletonDataset, positions: Sequence[int]) -> float:
+    """The shorter of two times, as something else may run beside."""
+    times = []
+    for _ in range(2):
+        started = perf_counter()
+        for position in positions:
+            dataset[position]
+        times.append(perf_counter() - started)
+    return min(times)

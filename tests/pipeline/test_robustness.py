@@ -16,13 +16,14 @@ from rich.console import Console
 from trained_run import LABEL_NAMES, made_data, nobody
 from typer.testing import CliRunner
 
-from pipeline import robustness_tasks
+from pipeline import robustness_results, robustness_tasks
 from pipeline.cli import app
 from pipeline.evaluate import Engine
-from pipeline.robustness import robustness
+from pipeline.robustness import prepare_bench, robustness
 from pipeline.robustness_report import summary_rows
 from pipeline.robustness_results import Results
 from pipeline.robustness_subjects import read_subjects
+from pipeline.robustness_tasks import Task, Worker
 from pose_extraction.annotations import read_pickle, write_pickle
 from pose_extraction.errors import UsageError
 from recognition import runs
@@ -236,7 +237,35 @@ def test_a_kept_result_that_cannot_be_read_is_measured_anew(trained: tuple[Path,
 def test_a_dry_run_tells_the_time_and_writes_nothing(trained: tuple[Path, Path], tmp_path: Path) -> None:
     found, said = measured([str(trained[0])], [trained[1]], tmp_path / "dry", dry_run=True)
     assert found is None and not (tmp_path / "dry").exists()
-    assert re.search(r"in all about \d+ (s|min|h)", said)
+    assert re.search(r"in all about \d+ (s|min|h).* damage and attention with it, but not the intervals", said)
+
+
+def test_the_plan_counts_what_a_task_costs_beside_its_passes(trained: tuple[Path, Path], tmp_path: Path) -> None:
+    settings = FEW.model_copy(update={"families": ("shifted", "targeted")})
+    console = Console(file=io.StringIO())
+    bench = prepare_bench(
+        [str(trained[0])], [trained[1]], "one_test", settings, ENGINE, tmp_path, None, skip_bad=False, console=console
+    )
+    worker = Worker(runs.load_run(trained[0]), np.arange(3), bench.cache, skip_bad=False)
+    costs = {task: worker.seconds_beside(task) for task in bench.tasks(bench.subjects[0])}
+    of_kind = {(task.kind, task.condition.family, task.order.split(" ")[0]): cost for task, cost in costs.items()}
+    assert of_kind["targeted", CLEAN, "layer"] > 0 == of_kind["targeted", CLEAN, "random"]
+    # Of so few clips damage may take less than what else the machine does.
+    assert of_kind["answers", CLEAN, ""] == 0 <= of_kind["answers", "shifted", ""] < 0.1
+
+
+def test_t_sne_shows_no_more_clips_than_it_can_bear(
+    report: tuple[Results, Path], trained: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    console = Console(file=io.StringIO())
+    bench = prepare_bench(
+        [str(trained[0])], [trained[1]], "one_test", FEW, ENGINE, report[1], None, skip_bad=False, console=console
+    )
+    monkeypatch.setattr(robustness_results, "MOST_SHOWN", 3)
+    shown, features = robustness_results.features_of(bench, [trained[0].name])
+    every = bench.cache.read(bench.subjects[0], Task("answers", 0))["features"]
+    assert shown.tolist() == [0, 6, 11]
+    assert (features[trained[0].name] == every[shown]).all()
 
 
 def other_estimator(path: Path, source: Path) -> Path:
