@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from matplotlib.figure import Figure
 
-from pipeline.robustness_results import Results, confusing_condition, features_of, title_of
+from pipeline.robustness_results import Results, title_of
+from pipeline.robustness_tables import confusing_condition, features_of
 from pipeline.robustness_tasks import Task
 from recognition import robustness_plots as plots
 from recognition.clips import Clip

@@ -16,7 +16,7 @@ from rich.console import Console
 from trained_run import LABEL_NAMES, made_data, nobody
 from typer.testing import CliRunner
 
-from pipeline import robustness_results, robustness_tasks
+from pipeline import robustness_tables, robustness_tasks
 from pipeline.cli import app
 from pipeline.evaluate import Engine
 from pipeline.robustness import prepare_bench, robustness
@@ -261,8 +261,8 @@ def test_t_sne_shows_no_more_clips_than_it_can_bear(
     bench = prepare_bench(
         [str(trained[0])], [trained[1]], "one_test", FEW, ENGINE, report[1], None, skip_bad=False, console=console
     )
-    monkeypatch.setattr(robustness_results, "MOST_SHOWN", 3)
-    shown, features = robustness_results.features_of(bench, [trained[0].name])
+    monkeypatch.setattr(robustness_tables, "MOST_SHOWN", 3)
+    shown, features = robustness_tables.features_of(bench, [trained[0].name])
     every = bench.cache.read(bench.subjects[0], Task("answers", 0))["features"]
     assert shown.tolist() == [0, 6, 11]
     assert (features[trained[0].name] == every[shown]).all()
