@@ -382,6 +382,8 @@ def test_the_command_prints_a_table_and_json(trained: tuple[Path, Path], tmp_pat
     result = CliRunner().invoke(app, words)
     assert result.exit_code == 0, result.output
     assert "mine" in result.stdout and result.stdout.strip().endswith("robustness.html")
+    page = (tmp_path / "out" / "robustness.html").read_text(encoding="utf-8")
+    assert "every damage that is drawn is drawn once, keyed" in page
     told = json.loads(CliRunner().invoke(app, [*words, "--json"]).stdout)
     assert told["clips"] == 6 and told["split"] == "one_test"
     wrong = CliRunner().invoke(app, [*words, "--noise-space", "nowhere"])
