@@ -25,15 +25,20 @@ from recognition.perturbations import ErrorStatistics
 from recognition.robustness_conditions import (
     BY_NAME,
     CLEAN,
+    ESTIMATOR_ERRORS,
+    ESTIMATORS,
     MASKED_FRAMES,
+    MEASURES,
     NOISE,
     NOISE_OF_TABLES,
+    TARGETED,
     BenchSettings,
     Condition,
     conditions_of,
     families_for,
     seeds_of,
 )
+from recognition.robustness_targeted import RANDOM, orders_of
 from recognition.runs import load_run
 
 if TYPE_CHECKING:
@@ -58,6 +63,7 @@ class Bench:
         settings: What the papers leave open.
         cache: Where results are kept.
         compared: On which clips each other estimator was compared with the first, in words.
+        orders: What joints leave and come by in targeted masking of each run; none where that is not wanted.
         clip: Whose attention is shown.
         skip_bad: Whether malformed clips are left out.
     """
@@ -70,24 +76,33 @@ class Bench:
     settings: BenchSettings
     cache: Cache
     compared: dict[str, str]
+    orders: dict[Subject, list[str]]
     clip: str
     skip_bad: bool
 
-    def tasks(self) -> list[Task]:
-        """All that is wanted of every run."""
+    @property
+    def others(self) -> range:
+        """Places of the files that are held against the first; none where that is not wanted."""
+        return range(1, len(self.sources) if self.settings.wants(ESTIMATORS) else 1)
+
+    def tasks(self, subject: Subject) -> list[Task]:
+        """All that is wanted of a run."""
         listed = [
             Task("answers", 0, condition, seed)
             for condition in self.conditions
             for seed in seeds_of(condition, self.settings)
         ]
-        for source in range(1, len(self.sources)):
+        for source in (*self.others, *([0] if self.others else [])):
             for condition in ON_ESTIMATORS:
                 listed += [Task("answers", source, condition, seed) for seed in seeds_of(condition, self.settings)]
-        if len(self.sources) > 1:
-            for condition in ON_ESTIMATORS:
-                listed += [Task("answers", 0, condition, seed) for seed in seeds_of(condition, self.settings)]
-        listed += [Task("targeted", 0, seed=self.settings.seed), Task("attention", 0, clip=self.clip)]
+        listed += [task for order in self.orders[subject] for task in self.targeted(order)]
+        listed.append(Task("attention", 0, clip=self.clip))
         return list(dict.fromkeys(listed))
+
+    def targeted(self, order: str) -> list[Task]:
+        """Deletion and insertion in one order; that by chance is drawn as often as damage is."""
+        seeds = [self.settings.seed + number for number in range(self.settings.repeats)] if order == RANDOM else [0]
+        return [Task("targeted", 0, seed=seed, order=order) for seed in seeds]
 
 
 def robustness(
@@ -130,7 +145,8 @@ def robustness(
     """
     bench = prepare_bench(runs, data, split, settings, engine, out, clip, skip_bad=skip_bad, console=console)
     todo = {
-        subject: [task for task in bench.tasks() if not bench.cache.has(subject, task)] for subject in bench.subjects
+        subject: [task for task in bench.tasks(subject) if not bench.cache.has(subject, task)]
+        for subject in bench.subjects
     }
     _plan(bench, todo, console)
     if dry_run:
@@ -139,7 +155,7 @@ def robustness(
     from pipeline.robustness_report import write_report
     from pipeline.robustness_results import gather
 
-    results = gather(bench)
+    results = gather(bench, figures=figures)
     write_report(bench, results, out, figures=figures)
     return results
 
@@ -157,9 +173,14 @@ def prepare_bench(
     console: Console,
 ) -> Bench:
     """Opens runs and files, and lists what is measured; see `robustness`."""
-    unknown = [name for name in settings.families if name not in BY_NAME]
+    unknown = [name for name in settings.families if name not in MEASURES]
     if unknown:
-        raise UsageError(f"--only {unknown[0]}: there is no such family of damage; there are {', '.join(BY_NAME)}")
+        raise UsageError(f"--only {unknown[0]}: there is no such family of damage; there are {', '.join(MEASURES)}")
+    of_others = [name for name in settings.families if name in (ESTIMATORS, ESTIMATOR_ERRORS)]
+    if of_others and len(data) < 2:
+        raise UsageError(
+            f"--only {of_others[0]}: needs a second file, of the same clips by another estimator; give it with --data"
+        )
     subjects = read_subjects(runs)
     first = load_run(subjects[0].path)
     files = list(data) or [Path(first.settings.data.file)]
@@ -173,14 +194,14 @@ def prepare_bench(
         raise UsageError(f"{files[0]}: nobody is seen in any labelled clip of split {split!r}; choose another")
     several = any(len(clips[int(index)].score) > 1 for index in asked)
     families = families_for(clips.layout, dimensions=clips.dimensions, several=several)
-    if settings.families:
-        left_out = [name for name in settings.families if name not in {family.name for family in families}]
-        if left_out:
-            raise UsageError(f"--only {left_out[0]}: the skeletons of {files[0]} do not admit it; leave it out")
-        families = tuple(family for family in families if family.name in settings.families)
+    admitted = {family.name for family in families}
+    left_out = [name for name in settings.families if name in BY_NAME and name not in admitted]
+    if left_out:
+        raise UsageError(f"--only {left_out[0]}: the skeletons of {files[0]} do not admit it; leave it out")
+    families = tuple(family for family in families if settings.wants(family.name))
     statistics: dict[str, ErrorStatistics] = {}
     compared: dict[str, str] = {}
-    for source in sources[1:]:
+    for source in sources[1:] if settings.wants(ESTIMATOR_ERRORS) else ():
         found, compared[source.name] = estimator_statistics(
             main, source, clips, source.clips_of(first, skip_bad=skip_bad)
         )
@@ -203,6 +224,10 @@ def prepare_bench(
         settings=settings,
         cache=Cache(out / CACHE, settings, engine, sources, statistics),
         compared=compared,
+        orders={
+            subject: orders_of(load_run(subject.path).recognizer.backbone) if settings.wants(TARGETED) else []
+            for subject in subjects
+        },
         clip=chosen,
         skip_bad=skip_bad,
     )
@@ -216,8 +241,8 @@ def _worker(bench: Bench, subject: Subject) -> Worker:
 def _plan(bench: Bench, todo: dict[Subject, list[Task]], console: Console) -> None:
     """Tells what is to be done and how long that takes."""
     seconds: dict[Subject, float] = {}
-    # Runs with the same network and input take the same time, which is measured once.
-    measured: dict[str, float] = {}
+    # Runs with the same network and input take the same time, which is measured once; so do all levels of a damage.
+    measured: dict[tuple[str, ...], float] = {}
     table = Table(
         Column("run", overflow="fold"),
         "results to have",
@@ -232,14 +257,17 @@ def _plan(bench: Bench, todo: dict[Subject, list[Task]], console: Console) -> No
         if tasks:
             worker = _worker(bench, subject)
             kind = f"{worker.trained.settings.model} {worker.trained.settings.data}"
-            if kind not in measured:
-                measured[kind] = worker.seconds_a_clip(bench.sources[0])
+            if (kind,) not in measured:
+                measured[kind,] = worker.seconds_a_clip(bench.sources[0])
             for task in tasks:
                 own = worker.passes(task)
                 passes += own
                 clips = 1 if task.kind == "attention" else len(bench.sources[task.source].names)
-                seconds[subject] += own * clips * measured[kind]
-        total = len(bench.tasks())
+                beside = (kind, task.condition.family, task.condition.other, task.order)
+                if beside not in measured:
+                    measured[beside] = worker.seconds_beside(task)
+                seconds[subject] += clips * (own * measured[kind,] + measured[beside])
+        total = len(bench.tasks(subject))
         table.add_row(
             Text(subject.name),
             str(total),
@@ -249,7 +277,13 @@ def _plan(bench: Bench, todo: dict[Subject, list[Task]], console: Console) -> No
             _clock(seconds[subject]) if tasks else "none",
         )
     console.print(table)
-    console.print(Text(f"in all about {_clock(sum(seconds.values()))}; the same command goes on where it was stopped"))
+    in_all = _clock(sum(seconds.values()))
+    console.print(
+        Text(
+            f"in all about {in_all}, damage and attention with it, but not the intervals, t-SNE and figures at the "
+            "end; the same command goes on where it was stopped"
+        )
+    )
 
 
 def _work(bench: Bench, todo: dict[Subject, list[Task]], console: Console) -> None:

@@ -1,6 +1,5 @@
 """`skelpipe robustness`: words into the use case of the same name."""
 
-import json
 from pathlib import Path
 from typing import Annotated
 
@@ -35,7 +34,12 @@ def robustness(
     ] = Path("robustness"),
     only: Annotated[
         list[str] | None,
-        typer.Option(metavar="FAMILY", help="Damage of this family; may be given again.", show_default="all families"),
+        typer.Option(
+            metavar="FAMILY",
+            help="Damage of this family, or `estimators`, the clips as other files have them, or `targeted`, masking "
+            "by attention; may be given again.",
+            show_default="all",
+        ),
     ] = None,
     repeats: Annotated[int, typer.Option(min=1, help="Times that each damage is drawn.")] = 3,
     seed: Annotated[int, typer.Option(min=0, help="Of the first draw.")] = 0,
@@ -100,7 +104,9 @@ def robustness(
     if results is None:
         return
     if as_json:
-        typer.echo(json.dumps(results.summary, indent=1, ensure_ascii=False, allow_nan=False))
+        from pipeline import robustness_results
+
+        typer.echo(robustness_results.as_json(results.summary), nl=False)
     else:
         from pipeline.robustness_report import PAGE, print_table
 

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from matplotlib.figure import Figure
 
-from pipeline.robustness_results import Results, confusing_condition, title_of
+from pipeline.robustness_results import Results, title_of
+from pipeline.robustness_tables import confusing_condition, features_of
 from pipeline.robustness_tasks import Task, model_layout_of
 from recognition import robustness_plots as plots
 from recognition.clips import Clip
@@ -38,6 +39,20 @@ PIPELINE = (
     "lower_frame_rate",
     "lower_confidence",
     "frame_crop",
+)
+# Names of all that `draw_all` can draw.
+DRAWN = (
+    "noise",
+    "occlusion",
+    "pipeline",
+    "estimator_errors",
+    "targeted",
+    "class_gains",
+    "confusions",
+    "tsne",
+    "attention",
+    "noisy_skeletons",
+    "damaged_skeletons",
 )
 NOISE_SHOWN = (0.0, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1)
 
@@ -71,12 +86,14 @@ def draw_all(bench: "Bench", results: Results) -> dict[str, tuple[str, Figure]]:
             "Accuracy under the measured errors of other estimators",
             plots.levels_figure(panels, title),
         )
-    drawn["targeted"] = (
-        "Deletion and insertion of joints in the order of attention",
-        plots.targeted_figure(results.curves, title),
-    )
+    if results.curves:
+        drawn["targeted"] = (
+            "Deletion and insertion of joints in the order of attention",
+            plots.targeted_figure(results.curves, title),
+        )
     drawn |= _of_classes(bench, results, title)
     drawn |= _of_clips(bench, results, title)
+    assert set(drawn) <= set(DRAWN)
     return drawn
 
 
@@ -120,13 +137,7 @@ def _named(condition: Condition) -> str:
 def _of_clips(bench: "Bench", results: Results, title: str) -> dict[str, tuple[str, Figure]]:
     """t-SNE of one run a method, attention in the chosen clip, and that clip as it is damaged."""
     firsts = {method: next(one for one in bench.subjects if one.method == method) for method in results.methods}
-    stored = {method: bench.cache.read(one, Task("answers", 0)) for method, one in firsts.items()}
-    rows = set.intersection(*(set(one["rows"].tolist()) for one in stored.values()))
-    shared = np.array(sorted(rows))
-    features = {
-        method: one["features"][np.searchsorted(one["rows"], shared)].astype(np.float32)
-        for method, one in stored.items()
-    }
+    shared, features = features_of(bench, results.methods)
     main = bench.sources[0]
     drawn = {
         "tsne": (
@@ -153,10 +164,11 @@ def _of_clips(bench: "Bench", results: Results, title: str) -> dict[str, tuple[s
         damages: dict[str, Perturbation | None] = {
             f"sigma {sigma:g} ({sigma * max(clip.size) / 2:.1f} pixels)": GaussianNoise(sigma) for sigma in NOISE_SHOWN
         }
-        drawn["noisy_skeletons"] = (
-            "Noisy skeletons",
-            plots.skeletons_figure(_damaged(bench, clip, damages), clips.layout, clip.size, f"clip {bench.clip}"),
-        )
+        if NOISE in {one.family for one in bench.conditions}:
+            drawn["noisy_skeletons"] = (
+                "Noisy skeletons",
+                plots.skeletons_figure(_damaged(bench, clip, damages), clips.layout, clip.size, f"clip {bench.clip}"),
+            )
         others = _strongest(bench.conditions)
         shown = {
             f"{title_of(one)}: {plots.words_of(one.level)}": perturbation_of(

@@ -1,7 +1,6 @@
 """What a robustness bench leaves behind: a page that stands alone, figures as PNG and SVG, numbers as JSON and CSV."""
 
 import io
-import json
 from collections.abc import Mapping, Sequence
 from html import escape
 from pathlib import Path
@@ -14,8 +13,8 @@ from rich.table import Table
 from rich.text import Text
 
 from pipeline.html_page import document, html_table, html_table_of, picture
-from pipeline.robustness_figures import draw_all
-from pipeline.robustness_results import Results, as_csv, title_of
+from pipeline.robustness_figures import DRAWN, draw_all
+from pipeline.robustness_results import Results, as_csv, as_json, title_of
 from pose_extraction.files import atomic_write
 from recognition.plots import DPI
 from recognition.robustness_conditions import BY_NAME, CLEAN, Condition
@@ -27,7 +26,10 @@ PAGE, NUMBERS, FIGURES = "robustness.html", "robustness.json", "figures"
 
 
 def write_report(bench: "Bench", results: Results, out: Path, *, figures: bool = True) -> None:
-    """Writes everything below a folder; each file appears whole or not at all."""
+    """Writes everything below a folder; each file appears whole or not at all.
+
+    Tables and figures that an earlier report left there, and that this one does not have, go: they are of other runs.
+    """
     out.mkdir(parents=True, exist_ok=True)
     pictures: dict[str, tuple[str, bytes]] = {}
     for name, (words, figure) in (draw_all(bench, results) if figures else {}).items():
@@ -35,11 +37,16 @@ def write_report(bench: "Bench", results: Results, out: Path, *, figures: bool =
         pictures[name] = (words, png)
         _write(out / FIGURES / f"{name}.png", png)
         _write(out / FIGURES / f"{name}.svg", svg)
+    for name in DRAWN:
+        if name not in pictures:
+            for kind in ("png", "svg"):
+                (out / FIGURES / f"{name}.{kind}").unlink(missing_ok=True)
     for name, rows in results.tables.items():
         if rows:
             _write(out / f"{name}.csv", as_csv(rows).encode())
-    text = json.dumps(results.summary, indent=1, ensure_ascii=False, allow_nan=False)
-    _write(out / NUMBERS, text.encode())
+        else:
+            (out / f"{name}.csv").unlink(missing_ok=True)
+    _write(out / NUMBERS, as_json(results.summary).encode())
     _write(out / PAGE, page(bench, results, pictures).encode())
 
 
@@ -49,21 +56,29 @@ def page(bench: "Bench", results: Results, pictures: Mapping[str, tuple[str, byt
     title = f"Robustness on {main.path.name}, split {bench.split}"
     parts = [
         f"<h1>{escape(title)}</h1>",
-        f"<p>{len(main.names)} clips, {len(bench.label_names)} classes; {bench.settings.repeats} draws of every damage "
-        "that is drawn, keyed to the clip, so that all runs see the same one. Accuracy is top-1 in per cent; &plusmn; "
-        "is the standard deviation over runs and draws. A clip in which nobody is seen counts as a failure.</p>",
+        f"<p>{len(main.names)} clips, {len(bench.label_names)} classes; every damage that is drawn is drawn "
+        f"{'once' if bench.settings.repeats == 1 else f'{bench.settings.repeats} times'}, keyed to the clip, so that "
+        "all runs see the same one. Accuracy is top-1 in per cent; &plusmn; is the standard deviation over runs and "
+        "draws. A clip in which nobody is seen counts as a failure.</p>",
         _runs(bench),
         "<h2>All conditions</h2>",
         _conditions(bench, results),
     ]
     if results.tables["estimators"]:
-        parts += ["<h2>Change of pose estimator (tables 2 and 3)</h2>", _estimators(bench, results)]
-    parts += ["<h2>Targeted masking: areas under deletion and insertion curves</h2>", _targeted(results)]
-    parts += ["<h2>Most confused pairs</h2>", _confused(bench, results)]
+        parts += ["<h2>Change of pose estimator (tables 2 and 3)</h2>", _estimators(results)]
+    if results.tables["estimator_differences"]:
+        parts.append(_estimator_differences(results))
+    if results.tables["targeted"]:
+        parts += ["<h2>Targeted masking: areas under deletion and insertion curves</h2>", _targeted(results)]
+    parts += ["<h2>Most confused pairs</h2>", _confused(results)]
+    if results.tables["class_gains"]:
+        parts += ["<h2>Gains of classes</h2>", _gains(results)]
     for name, (words, png) in pictures.items():
         below = f"{FIGURES}/{escape(name)}.svg has it without pixels."
         parts.append(f"<h2>{escape(words)}</h2>{picture(words, png, caption=below)}")
     choices = [(name, str(value)) for name, value in bench.settings.model_dump(mode="json").items()]
+    choices += [(name, str(value)) for name, value in results.summary["engine"].items()]
+    choices.append(("version of skelpipe", results.summary["version"]))
     parts += ["<h2>Settings</h2>", html_table(("setting", "value"), choices)]
     return document(title, parts)
 
@@ -108,17 +123,17 @@ def _conditions(bench: "Bench", results: Results) -> str:
     return note + html_table_of(head, body)
 
 
-def _estimators(bench: "Bench", results: Results) -> str:
+def _estimators(results: Results) -> str:
     rows = [
         (
-            f"{row['from']} &rarr; {row['to']}",
-            row["method"],
-            title_of(Condition(row["family"], row["level"])) + ("" if row["family"] == CLEAN else f" {row['level']}"),
-            _per_cent(row["top1_from"]),
-            _per_cent(row["top1_to"]),
+            f"{escape(row['from'])} &rarr; {escape(row['to'])}",
+            escape(row["method"]),
+            _damage(row),
+            _per_cent(row["top1_from"], row["spread_from"]),
+            _per_cent(row["top1_to"], row["spread_to"]),
             _interval(row["change"], row["low"], row["high"]),
-            _points(row["drop_from"]),
-            _points(row["drop_to"]),
+            _points(row, "from"),
+            _points(row, "to"),
         )
         for row in results.tables["estimators"]
     ]
@@ -133,36 +148,101 @@ def _estimators(bench: "Bench", results: Results) -> str:
         "drop, other",
     )
     body = "".join("<tr>" + "".join(_cell(text) for text in row) + "</tr>" for row in rows)
-    note = "<p>The same clips by both estimators. The drop is against the same estimator's clean skeletons.</p>"
+    note = (
+        "<p>The same clips by both estimators. The drop is against the same estimator's clean skeletons; intervals are "
+        "of a bootstrap over clips.</p>"
+    )
     return note + html_table_of(head, body)
+
+
+def _estimator_differences(results: Results) -> str:
+    rows = [
+        (
+            f"{escape(row['from'])} &rarr; {escape(row['to'])}",
+            escape(f"{row['method']} less {row['against']}"),
+            _damage(row),
+            _interval(row["difference_from"], row["low_from"], row["high_from"]),
+            _interval(row["difference_to"], row["low_to"], row["high_to"]),
+        )
+        for row in results.tables["estimator_differences"]
+    ]
+    head = ("trained on, tested on", "methods", "damage", "on the first", "on the other")
+    return html_table_of(head, "".join("<tr>" + "".join(_cell(text) for text in row) + "</tr>" for row in rows))
+
+
+def _damage(row: Mapping[str, Any]) -> str:
+    level = "" if row["family"] == CLEAN else f" {row['level']}"
+    return escape(title_of(Condition(row["family"], row["level"])) + level)
 
 
 def _targeted(results: Results) -> str:
     rows = [
-        (row["method"], row["order"], f"{row['deletion_area']:.3f}", f"{row['insertion_area']:.3f}")
+        (
+            row["method"],
+            row["order"],
+            _area(row, "deletion_area"),
+            _area(row, "deletion_less_random"),
+            _area(row, "insertion_area"),
+            _area(row, "insertion_less_random"),
+        )
         for row in results.tables["targeted"]
     ]
     note = (
         "<p>Joints leave, or come, in the order of the attention that they receive in the clip as it is, or by chance; "
-        "a joint that is gone is zero at the network's input. Less is better for deletion, more for insertion.</p>"
+        "a joint that is gone is zero at the network's input. Less is better for deletion, more for insertion. "
+        "Intervals are of a bootstrap over clips.</p>"
     )
-    return note + html_table(("method", "order", "deletion", "insertion"), rows)
+    head = ("method", "order", "deletion", "less random", "insertion", "less random")
+    return note + html_table(head, rows)
 
 
-def _confused(bench: "Bench", results: Results) -> str:
+def _area(row: Mapping[str, Any], name: str) -> str:
+    """An area, or a difference of two, with its interval."""
+    stem = name.removesuffix("_area")
+    if row[name] is None:
+        return ""
+    return f"{row[name]:.3f} ({row[f'{stem}_low']:.3f} to {row[f'{stem}_high']:.3f})"
+
+
+def _gains(results: Results) -> str:
+    """Of each class, by how much the first method is better than each other one; folded, as classes are many."""
+    rows: dict[str, list[Mapping[str, Any]]] = {}
+    for row in results.tables["class_gains"]:
+        rows.setdefault(row["against"], []).append(row)
+    parts = []
+    for other, listed in rows.items():
+        body = "".join(
+            f'<tr><td class="word">{escape(row["class"])}</td><td>{row["clips"]}</td><td>{_per_cent(row["top1"])}</td>'
+            f"<td>{_per_cent(row['top1_against'])}</td>{_interval(row['gain'], row['low'], row['high'])}</tr>"
+            for row in sorted(listed, key=lambda row: -row["gain"])
+        )
+        first = results.methods[0]
+        table = html_table_of(("class", "clips", first, other, "gain"), body)
+        summary = f"{first} less {other}, {listed[0]['condition']}"
+        parts.append(f"<details><summary>{escape(summary)}</summary>{table}</details>")
+    return "".join(parts)
+
+
+def _confused(results: Results) -> str:
     """Of each condition, folded but for the clean one."""
     rows: dict[Condition, list[Sequence[str]]] = {}
     for row in results.tables["confused_pairs"]:
         condition = Condition(row["family"], row["level"], row["other"])
         pair = f"{row['first']} / {row['second']}"
         rows.setdefault(condition, []).append(
-            (row["method"], pair, f"{row['clips']:.1f}", f"{100 * row['share_of_failures']:.1f}")
+            (
+                row["method"],
+                pair,
+                f"{row['clips']:.1f}",
+                f"{100 * row['share_of_failures']:.1f}",
+                row["clips_of_others"],
+            )
         )
     parts = []
     for condition, listed in rows.items():
         level = "" if condition.level is None else f" {condition.level}"
         state = " open" if condition.family == CLEAN else ""
-        table = html_table(("method", "pair", "clips", "% of failures"), listed)
+        table = html_table(("method", "pair", "clips", "% of failures", "clips of the others"), listed)
         parts.append(
             f"<details{state}><summary>{escape(title_of(condition))}{escape(level)}</summary>{table}</details>"
         )
@@ -177,8 +257,10 @@ def _per_cent(share: float, spread: float | None = None) -> str:
     return f"{100 * share:.1f}" + (f" &plusmn; {100 * spread:.1f}" if spread is not None else "")
 
 
-def _points(share: float) -> str:
-    return f"{100 * share:.1f}"
+def _points(row: Mapping[str, Any], side: str) -> str:
+    """A drop with its interval."""
+    drop, low, high = (100 * row[f"{name}_{side}"] for name in ("drop", "drop_low", "drop_high"))
+    return f"{drop:.1f} ({low:+.1f} to {high:+.1f})"
 
 
 def _interval(difference: float, low: float, high: float) -> str:
@@ -208,13 +290,19 @@ def _write(path: Path, content: bytes) -> None:
 
 
 def summary_rows(results: Results) -> list[dict[str, Any]]:
-    """The headline: clean, and the highest level of each family, of every method."""
-    last: dict[tuple[str, str], list[dict[str, Any]]] = {}
+    """The headline: clean, and the highest level of each family, of every method.
+
+    Of a family whose levels have no order, the one that costs all methods together the most.
+    """
+    levels: dict[tuple[str, str], dict[Any, list[dict[str, Any]]]] = {}
     for row in results.tables["conditions"]:
-        key = (row["family"], row["other"])
-        if last.get(key) and last[key][0]["level"] != row["level"]:
-            last[key] = []
-        last.setdefault(key, []).append(row)
+        levels.setdefault((row["family"], row["other"]), {}).setdefault(row["level"], []).append(row)
+    shown = {
+        key: min(found.values(), key=lambda rows: sum(row["top1"] for row in rows))
+        if key[0] in BY_NAME and BY_NAME[key[0]].in_words
+        else list(found.values())[-1]
+        for key, found in levels.items()
+    }
     return [
         {
             "damage": title_of(Condition(family, rows[0]["level"], other)),
@@ -222,13 +310,14 @@ def summary_rows(results: Results) -> list[dict[str, Any]]:
             "unit": BY_NAME[family].unit if family in BY_NAME else "",
             **{row["method"]: row["top1"] for row in rows},
         }
-        for (family, other), rows in last.items()
+        for (family, other), rows in shown.items()
     ]
 
 
 def print_table(results: Results, console: Console) -> None:
     """The headline as a table."""
-    table = Table("damage", "level", *results.methods, title="top-1, clean and at the highest level of each damage")
+    title = "top-1, clean and at the highest level of each damage, or the worst where levels have no order"
+    table = Table("damage", "level", *results.methods, title=title)
     for row in summary_rows(results):
         cells = (f"{row[method]:.1%}" for method in results.methods)
         table.add_row(Text(row["damage"]), "" if row["level"] is None else str(row["level"]), *cells)

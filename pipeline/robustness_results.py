@@ -3,37 +3,32 @@
 import csv
 import importlib.metadata
 import io
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pipeline.robustness_subjects import Source, Subject, methods_of
+from pipeline.evaluate import Engine
+from pipeline.robustness_subjects import Subject, methods_of
+from pipeline.robustness_tables import Answers, confusing_condition, tables_of
 from pipeline.robustness_tasks import Task
+from recognition.inference import place
 from recognition.robustness_conditions import (
     BY_NAME,
     CLEAN,
     ESTIMATOR_ERRORS,
-    NOISE,
     NOISE_OF_CONFUSIONS,
-    NOISE_OF_TABLES,
+    TARGETED,
     Condition,
     seeds_of,
 )
-from recognition.robustness_statistics import (
-    Accuracy,
-    accuracy,
-    bootstrap_difference,
-    class_gains,
-    metrics_of,
-)
+from recognition.robustness_statistics import Accuracy, accuracy, metrics_of
 from recognition.robustness_targeted import TargetedCurves
 
 if TYPE_CHECKING:
     from pipeline.robustness import Bench
-
-PAIRS = 5
 
 
 @dataclass(frozen=True)
@@ -44,7 +39,8 @@ class Results:
         methods: Names, the first being what the others are held against.
         answers: (method, source, condition) -> int (runs * repeats, N).
         accuracies: The same keys.
-        curves: Method -> order -> curves of all its runs, clips of one run after those of another.
+        curves: Method -> order -> curves, of each clip the share of runs and draws that is right; empty where targeted
+            masking is not wanted.
         tables: Name -> rows, for CSV.
         summary: Everything but the answers, for JSON.
     """
@@ -57,15 +53,20 @@ class Results:
     summary: dict[str, Any]
 
 
-def gather(bench: "Bench") -> Results:
-    """Reads all answers of a bench that is done, and computes what is told of them."""
+def gather(bench: "Bench", *, figures: bool = True) -> Results:
+    """Reads all answers of a bench that is done, and computes what is told of them.
+
+    Args:
+        bench: What was measured.
+        figures: Whether places of t-SNE are computed, which are the numbers of a figure.
+    """
     from pipeline.robustness import ON_ESTIMATORS
 
     methods = methods_of(bench.subjects)
     subjects = {name: [one for one in bench.subjects if one.method == name] for name in methods}
     wanted = [(0, condition) for condition in bench.conditions]
-    if len(bench.sources) > 1:
-        wanted += [(number, condition) for number in range(len(bench.sources)) for condition in ON_ESTIMATORS]
+    if bench.others:
+        wanted += [(number, condition) for number in (0, *bench.others) for condition in ON_ESTIMATORS]
     answers: dict[tuple[str, int, Condition], np.ndarray] = {}
     for name in methods:
         for number, condition in dict.fromkeys(wanted):
@@ -77,26 +78,35 @@ def gather(bench: "Bench") -> Results:
                 ]
             )
     accuracies = {key: accuracy(found, bench.sources[key[1]].labels) for key, found in answers.items()}
-    curves = {name: _curves_of(bench, subjects[name]) for name in methods}
-    tables = {
-        "conditions": _conditions(bench, methods, accuracies),
-        "differences": _differences(bench, methods, accuracies),
-        "estimators": _estimators(bench, methods, answers, accuracies),
-        "targeted": _targeted(curves),
-        "targeted_curves": _targeted_curves(curves),
-        "confused_pairs": _confused(bench, methods, answers),
-        "class_gains": _gains(bench, methods, answers),
-    }
-    return Results(methods, answers, accuracies, curves, tables, _summary(bench, tables))
+    curves = {name: _curves_of(bench, subjects[name]) for name in methods} if bench.settings.wants(TARGETED) else {}
+    tables = tables_of(bench, methods, answers, accuracies, curves, places=figures)
+    return Results(methods, answers, accuracies, curves, tables, _summary(bench, methods, answers, tables))
 
 
 def as_csv(rows: Sequence[Mapping[str, Any]]) -> str:
-    """Rows with the same keys as CSV."""
+    """Rows with the same keys as CSV; a list in a cell with spaces between its values."""
     text = io.StringIO()
     writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
     writer.writeheader()
-    writer.writerows(rows)
+    writer.writerows(
+        {key: " ".join(map(str, value)) if isinstance(value, list) else value for key, value in row.items()}
+        for row in rows
+    )
     return text.getvalue()
+
+
+def as_json(summary: Mapping[str, Any]) -> str:
+    """A summary as JSON, each row of a table on a line of its own: short, and still to be read."""
+
+    def written(value: Any) -> str:
+        def line(one: Any) -> str:
+            return json.dumps(one, ensure_ascii=False, allow_nan=False)
+
+        if isinstance(value, list) and value and isinstance(value[0], dict):
+            return "[\n  " + ",\n  ".join(map(line, value)) + "\n ]"
+        return line(value)
+
+    return "{\n " + ",\n ".join(f"{json.dumps(name)}: {written(value)}" for name, value in summary.items()) + "\n}\n"
 
 
 def title_of(condition: Condition) -> str:
@@ -108,212 +118,57 @@ def title_of(condition: Condition) -> str:
     return BY_NAME[condition.family].title
 
 
-def _conditions(
-    bench: "Bench", methods: Sequence[str], accuracies: Mapping[tuple[str, int, Condition], Accuracy]
-) -> list[dict[str, Any]]:
-    rows = []
-    for condition in bench.conditions:
-        for name in methods:
-            found, clean = accuracies[name, 0, condition], accuracies[name, 0, Condition(CLEAN)]
-            rows.append(
-                {
-                    "family": condition.family,
-                    "other": condition.other,
-                    "level": condition.level,
-                    "method": name,
-                    "top1": found.mean,
-                    "spread": found.spread,
-                    "drop": clean.mean - found.mean,
-                    "draws": len(found.each),
-                }
-            )
-    return rows
-
-
-def _differences(
-    bench: "Bench", methods: Sequence[str], accuracies: Mapping[tuple[str, int, Condition], Accuracy]
-) -> list[dict[str, Any]]:
-    rows = []
-    for condition in bench.conditions:
-        for name in methods[1:]:
-            difference, low, high = bootstrap_difference(
-                accuracies[methods[0], 0, condition].of_clips,
-                accuracies[name, 0, condition].of_clips,
-                resamples=bench.settings.resamples,
-                seed=bench.settings.seed,
-            )
-            rows.append(
-                {
-                    "family": condition.family,
-                    "other": condition.other,
-                    "level": condition.level,
-                    "method": methods[0],
-                    "against": name,
-                    "difference": difference,
-                    "low": low,
-                    "high": high,
-                }
-            )
-    return rows
-
-
-def _estimators(
-    bench: "Bench",
-    methods: Sequence[str],
-    answers: Mapping[tuple[str, int, Condition], np.ndarray],
-    accuracies: Mapping[tuple[str, int, Condition], Accuracy],
-) -> list[dict[str, Any]]:
-    """Tables 2 and 3: each other file beside the first on the clips that both have."""
-    from pipeline.robustness import ON_ESTIMATORS
-
-    rows = []
-    main = bench.sources[0]
-    places = {name: number for number, name in enumerate(main.names)}
-    for number, source in enumerate(bench.sources[1:], 1):
-        shared = np.array([places[name] for name in source.names])
-        for name in methods:
-            for condition in ON_ESTIMATORS:
-                own = accuracy(answers[name, 0, condition][:, shared], source.labels)
-                there = accuracies[name, number, condition]
-                own_clean = accuracy(answers[name, 0, Condition(CLEAN)][:, shared], source.labels)
-                clean = accuracies[name, number, Condition(CLEAN)]
-                change, low, high = bootstrap_difference(
-                    there.of_clips, own.of_clips, resamples=bench.settings.resamples, seed=bench.settings.seed
-                )
-                rows.append(
-                    {
-                        "from": _called(main),
-                        "to": _called(source),
-                        "clips": len(source.names),
-                        "method": name,
-                        "family": condition.family,
-                        "level": condition.level,
-                        "top1_from": own.mean,
-                        "drop_from": own_clean.mean - own.mean,
-                        "top1_to": there.mean,
-                        "drop_to": clean.mean - there.mean,
-                        "change": change,
-                        "low": low,
-                        "high": high,
-                    }
-                )
-    return rows
-
-
-def _called(source: Source) -> str:
-    return source.name if source.estimator in (None, source.name) else f"{source.name} ({source.estimator})"
-
-
 def _curves_of(bench: "Bench", subjects: Iterable[Subject]) -> dict[str, TargetedCurves]:
-    parts: dict[str, list[tuple[np.ndarray, np.ndarray]]] = {}
+    """Order -> curves of one method, means over its runs and draws."""
+    found: dict[str, list[dict[str, np.ndarray]]] = {}
     for subject in subjects:
-        stored = bench.cache.read(subject, Task("targeted", 0, seed=bench.settings.seed))
-        for number, order in enumerate(stored["orders"]):
-            parts.setdefault(str(order), []).append((stored[f"deleted_{number}"], stored[f"inserted_{number}"]))
-    return {
-        order: TargetedCurves(
-            np.concatenate([one for one, _ in found], axis=1), np.concatenate([one for _, one in found], axis=1)
-        )
-        for order, found in parts.items()
-    }
+        for order in bench.orders[subject]:
+            found.setdefault(order, []).extend(bench.cache.read(subject, task) for task in bench.targeted(order))
+    # Clips in which every run sees somebody, so that orders can be held against each other clip by clip.
+    shared = set.intersection(*(set(part["rows"].tolist()) for parts in found.values() for part in parts))
+    clips = np.array(sorted(shared))
+
+    def mean(parts: Sequence[Mapping[str, np.ndarray]], name: str) -> np.ndarray:
+        return np.mean([part[name][:, np.searchsorted(part["rows"], clips)] for part in parts], axis=0)
+
+    return {order: TargetedCurves(mean(parts, "deleted"), mean(parts, "inserted")) for order, parts in found.items()}
 
 
-def _targeted(curves: Mapping[str, Mapping[str, TargetedCurves]]) -> list[dict[str, Any]]:
+def _confusions(bench: "Bench", methods: Sequence[str], answers: Answers) -> list[dict[str, Any]]:
+    """Confusion matrices of clean clips, and of the condition that the figure shows."""
+    labels, classes = bench.sources[0].labels, len(bench.label_names)
     return [
-        {"method": name, "order": order, "deletion_area": found.areas[0], "insertion_area": found.areas[1]}
-        for name, orders in curves.items()
-        for order, found in orders.items()
+        {
+            "condition": condition.name,
+            "method": method,
+            "draws": len(answers[method, 0, condition]),
+            "matrix": metrics_of(answers[method, 0, condition], labels, classes).confusion.tolist(),
+        }
+        for condition in dict.fromkeys((Condition(CLEAN), confusing_condition(bench, NOISE_OF_CONFUSIONS)))
+        for method in methods
     ]
 
 
-def _targeted_curves(curves: Mapping[str, Mapping[str, TargetedCurves]]) -> list[dict[str, Any]]:
-    rows = []
-    for name, orders in curves.items():
-        for order, found in orders.items():
-            steps = len(found.deleted) - 1
-            for step in range(steps + 1):
-                rows.append(
-                    {
-                        "method": name,
-                        "order": order,
-                        "share": step / steps,
-                        "top1_deleted": float(found.deleted[step].mean()),
-                        "top1_inserted": float(found.inserted[step].mean()),
-                    }
-                )
-    return rows
-
-
-def _confused(
-    bench: "Bench", methods: Sequence[str], answers: Mapping[tuple[str, int, Condition], np.ndarray]
-) -> list[dict[str, Any]]:
-    """The five most confused pairs of each method under each condition; counts are means of a run and repeat."""
-    rows = []
-    labels, names = bench.sources[0].labels, bench.label_names
-    for condition in bench.conditions:
-        for method in methods:
-            found = answers[method, 0, condition]
-            for place, pair in enumerate(metrics_of(found, labels, len(names)).confused_pairs[:PAIRS], 1):
-                rows.append(
-                    {
-                        "family": condition.family,
-                        "other": condition.other,
-                        "level": condition.level,
-                        "method": method,
-                        "place": place,
-                        "first": names[pair.first],
-                        "second": names[pair.second],
-                        "clips": pair.count / len(found),
-                        "share_of_failures": pair.share,
-                    }
-                )
-    return rows
-
-
-def confusing_condition(bench: "Bench", level: float) -> Condition:
-    """Noise of some level, where it was measured; clean otherwise."""
-    wanted = Condition(NOISE, level)
-    return wanted if wanted in bench.conditions else Condition(CLEAN)
-
-
-def _gains(
-    bench: "Bench", methods: Sequence[str], answers: Mapping[tuple[str, int, Condition], np.ndarray]
-) -> list[dict[str, Any]]:
-    """What the first method gains on each class over each other, under the noise of the paper's table."""
-    rows = []
-    labels, names = bench.sources[0].labels, bench.label_names
-    condition = confusing_condition(bench, NOISE_OF_TABLES)
-    first = metrics_of(answers[methods[0], 0, condition], labels, len(names))
-    for other in methods[1:]:
-        second = metrics_of(answers[other, 0, condition], labels, len(names))
-        for number, gain in enumerate(class_gains(first, second)):
-            if np.isfinite(gain):
-                rows.append(
-                    {
-                        "condition": condition.name,
-                        "class": names[number],
-                        "clips": int((labels == number).sum()),
-                        "method": methods[0],
-                        "against": other,
-                        "top1": float(first.per_class[number]),
-                        "top1_against": float(second.per_class[number]),
-                        "gain": float(gain),
-                    }
-                )
-    return rows
-
-
-def _summary(bench: "Bench", tables: Mapping[str, list[dict[str, Any]]]) -> dict[str, Any]:
-    from recognition.inference import place
-
-    engine = bench.cache.engine
+def engine_told(engine: Engine) -> dict[str, Any]:
+    """What networks were run with: the version of this package, device, backend and precision."""
     return {
         "version": importlib.metadata.version("skelpipe"),
+        "engine": vars(place(engine.device, engine.backend, engine.precision)),
+    }
+
+
+def _summary(
+    bench: "Bench",
+    methods: Sequence[str],
+    answers: Answers,
+    tables: Mapping[str, list[dict[str, Any]]],
+) -> dict[str, Any]:
+    return {
+        **engine_told(bench.cache.engine),
         "split": bench.split,
         "clips": len(bench.sources[0].names),
         "classes": list(bench.label_names),
         "settings": bench.settings.model_dump(mode="json"),
-        "engine": vars(place(engine.device, engine.backend, engine.precision)),
         "runs": [
             {"name": one.name, "method": one.method, "weights": str(one.path), "sha256": one.digest}
             for one in bench.subjects
@@ -344,5 +199,6 @@ def _summary(bench: "Bench", tables: Mapping[str, list[dict[str, Any]]]) -> dict
             for name, found in bench.cache.statistics.items()
         ],
         "confusions_at": confusing_condition(bench, NOISE_OF_CONFUSIONS).name,
+        "confusions": _confusions(bench, methods, answers),
         **{name: rows for name, rows in tables.items()},
     }

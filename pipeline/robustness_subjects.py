@@ -85,25 +85,57 @@ def _reading_of(trained: Trained) -> tuple[object, ...]:
 def read_subjects(words: Sequence[str]) -> list[Subject]:
     """Runs as the command line has them: a directory or .pt file, or `METHOD=RUN`.
 
+    A run without a METHOD is a method of its own, called by its folder, and by the folders above where two are alike.
+
     Raises:
         WeightsError: There is no such run.
         UsageError: The same run is given twice.
     """
-    subjects: list[Subject] = []
+    given: list[tuple[str | None, Path, Path]] = []
     for word in words:
         method, equals, rest = word.partition("=")
-        given = Path(rest if equals and not Path(word).exists() else word)
-        path = run_file(given)
-        own = given.name if given.is_dir() else f"{given.parent.name}-{given.stem}"
-        if not (equals and not Path(word).exists()):
-            method = own
-        name = method if own == method else f"{method} ({own})"
-        if any(subject.path.resolve() == path.resolve() for subject in subjects):
+        is_named = bool(equals) and not Path(word).exists()
+        run = Path(rest if is_named else word)
+        path = run_file(run)
+        if any(path.resolve() == other.resolve() for _, _, other in given):
             raise UsageError(f"{word}: this run is given twice; name each run once")
-        while any(subject.name == name for subject in subjects):
-            name += "'"
+        given.append((method if is_named else None, run, path))
+    own = _told_apart([run for _, run, _ in given], [method for method, _, _ in given])
+    subjects: list[Subject] = []
+    for (named_method, _, path), called in zip(given, own, strict=True):
+        method = called if named_method is None else named_method
+        name = called if method == called else f"{method} ({called})"
         subjects.append(Subject(name, method, path, sha256_of(path)))
     return subjects
+
+
+def _told_apart(paths: Sequence[Path], methods: Sequence[str | None]) -> list[str]:
+    """A name for each run, of as many of its folders as tell it from the others: "seed0", or "ratio=0.1/seed0".
+
+    Args:
+        paths: Run directories and .pt files.
+        methods: What runs were called; None for those that are their own method, and must not be taken for another.
+    """
+    taken = {method for method in methods if method is not None}
+    whole = [path.absolute() for path in paths]
+    parts = [path.parts if path.is_dir() else (*path.parts[:-2], f"{path.parent.name}-{path.stem}") for path in whole]
+    lengths = [1] * len(parts)
+    while True:
+        names = ["/".join(own[-length:]) for own, length in zip(parts, lengths, strict=True)]
+        unclear = [
+            number
+            for number, (name, method) in enumerate(zip(names, methods, strict=True))
+            if names.count(name) > 1 or (method is None and name in taken)
+        ]
+        longer = [number for number in unclear if lengths[number] < len(parts[number])]
+        if not longer:
+            # A directory `a-last` beside `a/last.pt` is told apart by nothing else.
+            for number in unclear:
+                while names.count(names[number]) > 1 or (methods[number] is None and names[number] in taken):
+                    names[number] += "'"
+            return names
+        for number in longer:
+            lengths[number] += 1
 
 
 def methods_of(subjects: Sequence[Subject]) -> list[str]:
@@ -127,8 +159,11 @@ def open_sources(
         The files, and the split's name.
 
     Raises:
-        UsageError: There is no such split, labels do not fit, or two files share no clip of it.
+        UsageError: There is no such split, labels do not fit, a file is given twice, or two files share no clip of it.
     """
+    for number, path in enumerate(files):
+        if any(path.resolve() == other.resolve() for other in files[:number]):
+            raise UsageError(f"--data {path}: this file is given twice; name each file once")
     trained = load_run(subject.path)
     clips = clips_for(trained, files[0], skip_bad=skip_bad)
     if split is None:

@@ -1,14 +1,16 @@
 """What the robustness bench has to compute, run by run, and the files in which it is kept, so that a kill costs little.
 
-A task is one pass of a run over the clips under one draw of one damage, or its deletion and insertion curves, or its
-attention in one clip. Its file is named after a digest of all that its result depends on.
+A task is one pass of a run over the clips under one draw of one damage, or its deletion and insertion curves in one
+order, or its attention in one clip. Its file is named after a digest of all that its result depends on.
 """
 
 import hashlib
 import io
 import json
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass
+import zipfile
+import zlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from time import perf_counter
@@ -32,9 +34,14 @@ from recognition.robustness_statistics import UNANSWERED
 from recognition.robustness_targeted import attention_behind, orders_of, passes_of, targeted_curves
 from recognition.runs import Trained
 
+# To be raised whenever the same settings give other answers than before: when damage of `perturbation_of` is drawn or
+# done otherwise, when targeted masking is, or when files hold something else. What is kept under an older number is not
+# read.
 FORMAT = 2
-# Clips that a run's speed is measured on.
-MEASURED = 64
+# What a file raises that a kill or a full disk has cut short, or that is none of ours.
+UNREADABLE = (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error)
+# Clips that a run's speed is measured on, and what each kind of damage costs, of which there are many.
+MEASURED, DAMAGED = 64, 8
 AS_IT_IS = Condition(CLEAN)
 Kind = Literal["answers", "targeted", "attention"]
 
@@ -49,6 +56,7 @@ class Task:
         condition: What is done to the clips.
         seed: Of what is drawn.
         clip: Of attention, the clip's id.
+        order: Of targeted masking, what joints leave and come by.
     """
 
     kind: Kind
@@ -56,6 +64,7 @@ class Task:
     condition: Condition = AS_IT_IS
     seed: int = 0
     clip: str = ""
+    order: str = ""
 
 
 @dataclass(frozen=True)
@@ -92,6 +101,7 @@ class Cache:
             "choices": choices if task.condition.family != CLEAN else None,
             "steps": self.settings.steps if task.kind == "targeted" else None,
             "clip": task.clip,
+            "order": task.order,
         }
         if task.condition.other:
             found = self.statistics[task.condition.other]
@@ -102,7 +112,12 @@ class Cache:
         return self.folder / f"{digest[:32]}.npz"
 
     def has(self, subject: Subject, task: Task) -> bool:
-        return self.path_of(subject, task).is_file()
+        """Whether a result is there and whole; one that cannot be read is measured anew."""
+        try:
+            self.read(subject, task)
+        except UNREADABLE:
+            return False
+        return True
 
     def read(self, subject: Subject, task: Task) -> dict[str, np.ndarray]:
         with np.load(self.path_of(subject, task), allow_pickle=False) as stored:
@@ -147,10 +162,7 @@ class Worker:
 
     def passes(self, task: Task) -> int:
         """How often a task sends the clips through the network."""
-        if task.kind == "targeted":
-            orders = len(orders_of(self.trained.recognizer.backbone))
-            return passes_of(orders, self.cache.settings.steps)
-        return 1
+        return passes_of(1, self.cache.settings.steps) if task.kind == "targeted" else 1
 
     def do(self, task: Task, progress: Callable[[int], None]) -> dict[str, np.ndarray]:
         """A task's result, as arrays by name."""
@@ -168,6 +180,24 @@ class Worker:
         started = perf_counter()
         self._scores(dataset, None)
         return (perf_counter() - started) / len(chosen)
+
+    def seconds_beside(self, task: Task) -> float:
+        """What a task costs a clip beside its passes: its damage, or the attention that joints are ordered by."""
+        _, dataset = self._dataset(task)
+        chosen = np.linspace(0, len(dataset) - 1, min(DAMAGED, len(dataset))).round().astype(int).tolist()
+        if task.order.startswith("layer "):
+            batch = next(iter(make_loader(dataset, [[(0, position) for position in chosen]], workers=0)))
+            started = perf_counter()
+            attention_behind(self.network, self.trained.recognizer, batch, [int(task.order.split()[1])])
+            return (perf_counter() - started) / len(chosen)
+        if task.condition.family == CLEAN:
+            return 0.0
+        _, clean = self._dataset(replace(task, condition=AS_IT_IS))
+        # The first reads what the other then finds read.
+        reading, damaged = (_seconds_to_read(one, chosen) for one in (clean, dataset))
+        # Beside a GPU several processes read.
+        processes = max(1, make_loader(dataset, [], workers="auto").num_workers)
+        return max(0.0, damaged - reading) / len(chosen) / processes
 
     def _dataset(self, task: Task) -> tuple[np.ndarray, SkeletonDataset]:
         """Places among the asked clips, and the clips under the task's damage."""
@@ -227,23 +257,17 @@ class Worker:
                 label = torch.from_numpy(own[here])
                 yield Batch(batch.keypoint, batch.person_mask, batch.frame_mask, label, batch.index, batch.names)
 
-        recognizer = self.trained.recognizer
-        orders = orders_of(recognizer.backbone)
         curves = targeted_curves(
-            recognizer,
+            self.trained.recognizer,
             self.network,
             labelled(),
-            orders,
+            [task.order],
             steps=self.cache.settings.steps,
             seed=task.seed,
             progress=progress,
-        )
+        )[task.order]
         back = np.argsort(places)
-        result = {"orders": np.array(orders, np.str_)}
-        for number, order in enumerate(orders):
-            result[f"deleted_{number}"] = curves[order].deleted[:, back]
-            result[f"inserted_{number}"] = curves[order].inserted[:, back]
-        return result
+        return {"deleted": curves.deleted[:, back], "inserted": curves.inserted[:, back], "rows": rows}
 
     def _attention(self, task: Task) -> dict[str, np.ndarray]:
         rows, dataset = self._dataset(task)
@@ -259,3 +283,14 @@ class Worker:
             "layers": np.array(layers, np.str_),
             "attention": np.stack([one[0].float().numpy() for one in found]),
         }
+
+
+def _seconds_to_read(dataset: SkeletonDataset, positions: Sequence[int]) -> float:
+    """The shorter of two times, as something else may run beside."""
+    times = []
+    for _ in range(2):
+        started = perf_counter()
+        for position in positions:
+            dataset[position]
+        times.append(perf_counter() - started)
+    return min(times)

@@ -1,6 +1,5 @@
 """`skelpipe sweep`: many runs that differ in a few settings, trained and measured into one table."""
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,16 +10,21 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from pipeline.evaluate import Engine
+from pipeline.evaluate import Engine, split_to_test
 from pipeline.robustness_report import figure_bytes
-from pipeline.robustness_results import as_csv, title_of
+from pipeline.robustness_results import as_csv, as_json, engine_told, title_of
 from pipeline.robustness_subjects import Source, Subject, open_sources, read_subjects, translation_of
 from pipeline.robustness_tasks import Cache, Task, Worker
 from pipeline.sweep_jobs import RUNS, Job, phase_one_of, train_rows, write_results
 from pipeline.sweep_settings import SweepSettings, folder_name, settings_of
-from recognition.robustness_conditions import CLEAN, NOISE, BenchSettings, Condition, seeds_of
+from pose_extraction.annotations import ALL_CLIPS
+from pose_extraction.errors import UsageError
+from recognition.clips import newest_skeleton_file, open_clips, split_indices
+from recognition.preparation import prepare
+from recognition.robustness_conditions import CLEAN, NOISE, BenchSettings, Condition, families_for, seeds_of
 from recognition.robustness_statistics import Accuracy, accuracy, bootstrap_difference
 from recognition.runs import load_run, run_file
+from recognition.settings import RunSettings
 
 CACHE = "cache"
 
@@ -77,7 +81,9 @@ def sweep(
         The table; None of a dry run.
 
     Raises:
-        UsageError: A setting is unknown or wrong, there is no such file or split, or a run in the folder had others.
+        UsageError: A setting is unknown or wrong, there is no such file or split, its skeletons do not admit a
+            condition, or a run in the folder had other settings.
+        AnnotationError: The file is malformed, or without `skip_bad` a clip.
         TrainingError: No row has a run of every seed.
     """
     given = {**changes, **({"data.file": str(data)} if data is not None else {})}
@@ -92,14 +98,34 @@ def sweep(
             own = {**given, "training.seed": seed, "out": str(folder)}
             settings = settings_of(plan, row, own, place=plan.title)
             listed[row.name].append(Job(f"{row.name}, seed {seed}", settings, phase_one_of(settings, out)))
+    _check_files(plan, listed, split)
     trained = train_rows(listed, jobs=jobs, dry_run=dry_run, console=console)
     if trained is None:
         return None
     whole, failed = trained
-    accuracies, source, split = _measured(plan, whole, split, out, engine, skip_bad=skip_bad)
+    subjects = {
+        # The last epoch's weights: the best of few held-out clips would be a draw, and rows would differ in epochs.
+        name: read_subjects([f"{name.replace('=', ' ')}={run_file(job.folder, 'last')}" for job in jobs])
+        for name, jobs in whole.items()
+    }
+    accuracies, source, split = _measured(plan, subjects, split, out, engine, skip_bad=skip_bad)
     rows = _rows(plan, list(whole), accuracies)
     result = Swept(rows, accuracies, failed, out)
-    _write(plan, result, source, split, wanted)
+    made_with = {
+        "settings": given,
+        "bench": BenchSettings().model_dump(mode="json"),
+        "seeds": wanted,
+        "data": str(source.path),
+        "split": split,
+        "clips": len(source.names),
+        "runs": [
+            {"row": name, "seed": seed, "weights": str(one.path), "sha256": one.digest}
+            for name, own in subjects.items()
+            for seed, one in zip(wanted, own, strict=True)
+        ],
+    }
+    title = f"{plan.title}\n{source.path.name}, {split}, {len(source.names)} clips, {len(wanted)} seeds"
+    _write(plan, result, {**engine_told(engine), "sweep": plan.model_dump(mode="json"), **made_with}, title)
     return result
 
 
@@ -112,9 +138,36 @@ def print_table(plan: SweepSettings, result: Swept, console: Console) -> None:
     console.print(table)
 
 
+def _check_files(plan: SweepSettings, listed: Mapping[str, Sequence[Job]], split: str | None) -> None:
+    """Opens the rows' skeleton files, so that what cannot be measured is told before hours of training.
+
+    Raises:
+        UsageError: There is no such file or split, or its skeletons do not admit a condition.
+        AnnotationError: The file is malformed.
+    """
+    every = [job.settings for jobs in listed.values() for job in jobs]
+    # Rows and seeds mostly read the file alike.
+    for settings in {(str(one.data), one.init): one for one in every if isinstance(one, RunSettings)}.values():
+        data = settings.data
+        if settings.init is not None:
+            # The weights to begin with say how the file is read.
+            clips = prepare(settings).clips
+        else:
+            clips = open_clips(newest_skeleton_file() if data.file == "auto" else Path(data.file), data)
+        wanted = split if split is not None else split_to_test(clips, data)
+        if wanted != ALL_CLIPS or wanted in clips.splits:
+            split_indices(clips, wanted)
+        admitted = {family.name for family in families_for(clips.layout, dimensions=clips.dimensions, several=True)}
+        for family in plan.conditions:
+            if family not in admitted:
+                raise UsageError(
+                    f"{plan.title}: conditions.{family}: the skeletons of {clips.path} do not admit it; leave it out"
+                )
+
+
 def _measured(
     plan: SweepSettings,
-    listed: Mapping[str, Sequence[Job]],
+    subjects: Mapping[str, Sequence[Subject]],
     split: str | None,
     out: Path,
     engine: Engine,
@@ -123,11 +176,6 @@ def _measured(
 ) -> tuple[dict[tuple[str, Condition], Accuracy], Source, str]:
     """Accuracy of every row under every condition, over seeds and draws."""
     bench = BenchSettings()
-    subjects: dict[str, list[Subject]] = {
-        # The last epoch's weights: the best of few held-out clips would be a draw, and rows would differ in epochs.
-        name: read_subjects([f"{name.replace('=', ' ')}={run_file(job.folder, 'last')}" for job in jobs])
-        for name, jobs in listed.items()
-    }
     first = next(iter(subjects.values()))[0]
     trained = load_run(first.path)
     files = [Path(trained.settings.data.file)]
@@ -186,25 +234,15 @@ def _rows(
     return table
 
 
-def _write(plan: SweepSettings, result: Swept, source: Source, split: str, seeds: Sequence[int]) -> None:
+def _write(plan: SweepSettings, result: Swept, made_with: Mapping[str, Any], title: str) -> None:
     from recognition import robustness_plots as plots
 
-    summary = {
-        "sweep": plan.model_dump(mode="json"),
-        "seeds": list(seeds),
-        "data": str(source.path),
-        "split": split,
-        "clips": len(source.names),
-        "failed": result.failed,
-        "table": result.rows,
-    }
     files = {
-        "sweep.json": json.dumps(summary, indent=1, ensure_ascii=False, allow_nan=False).encode(),
+        "sweep.json": as_json({**made_with, "failed": result.failed, "table": result.rows}).encode(),
         "sweep.csv": as_csv(result.rows).encode(),
         "sweep.md": _markdown(plan, result).encode(),
     }
     names = list(dict.fromkeys(row["row"] for row in result.rows))
-    title = f"{plan.title}\n{source.path.name}, {split}, {len(source.names)} clips, {len(seeds)} seeds"
     figure = None
     noises = [Condition(CLEAN), *(one for one in plan.measured() if one.family == NOISE)]
     if plan.axis is not None:

@@ -60,9 +60,11 @@ class SweepSettings(Strict):
     @field_validator("conditions")
     @classmethod
     def _known(cls, conditions: dict[str, tuple[float | str, ...]]) -> dict[str, tuple[float | str, ...]]:
-        for family in conditions:
+        for family, levels in conditions.items():
             if family not in BY_NAME:
                 raise ValueError(f"{family!r} is no family of damage; there are {', '.join(BY_NAME)}")
+            for level in levels:
+                BY_NAME[family].check(level)
         return conditions
 
     def measured(self) -> list[Condition]:

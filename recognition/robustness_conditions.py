@@ -1,5 +1,6 @@
 """What robustness is measured under: families of damage, their levels, and the settings that papers leave open."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -30,6 +31,8 @@ from recognition.settings import Strict
 CLEAN = "clean"
 NOISE, CONSTANT_NOISE = "noise", "constant_noise"
 ESTIMATOR_ERRORS = "estimator_errors"
+# What is measured beside damage: the clips as other estimators saw them, and deletion and insertion curves.
+ESTIMATORS, TARGETED = "estimators", "targeted"
 # Figure 5's levels, and on to where everybody fails.
 SIGMAS = (*(round(0.001 * step, 3) for step in range(1, 11)), *(round(0.01 * step, 2) for step in range(2, 11)))
 # The paper's levels for tables: drops (table 3), gains of classes, confusions (supplementary, section 6).
@@ -54,7 +57,13 @@ class BenchSettings(Strict):
     steps: int = Field(20, ge=2, description="of deletion and insertion curves")
     limit: int | None = Field(None, ge=1, description="clips at most, evenly over the split; none: all")
     resamples: int = Field(2000, ge=100, description="of the bootstrap over clips")
-    families: tuple[str, ...] = Field((), description="families of damage; none: all that the skeletons admit")
+    families: tuple[str, ...] = Field(
+        (), description="families of damage, and other measures; none: all that skeletons and files admit"
+    )
+
+    def wants(self, name: str) -> bool:
+        """Whether something of `MEASURES` is to be measured."""
+        return not self.families or name in self.families
 
 
 @dataclass(frozen=True, order=True)
@@ -67,6 +76,8 @@ class Family:
         unit: What a level is.
         levels: Rising.
         drawn: Whether something is drawn at random, so that repeats differ.
+        limits: Least and largest level, where levels are numbers; those in words are `levels` alone.
+        whole: Whether levels are whole numbers.
     """
 
     name: str
@@ -74,28 +85,56 @@ class Family:
     unit: str
     levels: tuple[float | str, ...]
     drawn: bool = True
+    limits: tuple[float, float] = (0, 1)
+    whole: bool = False
+
+    @property
+    def in_words(self) -> bool:
+        """Whether levels are words, which have no order."""
+        return isinstance(self.levels[0], str)
+
+    def check(self, level: float | str) -> None:
+        """Refuses what is no level.
+
+        Raises:
+            ValueError: With what there is.
+        """
+        least, most = self.limits
+        if self.in_words:
+            good, there = level in self.levels, " or ".join(map(str, self.levels))
+        else:
+            good = not isinstance(level, str) and math.isfinite(level) and least <= level <= most
+            good = good and not (self.whole and level != int(level))
+            kind = "a whole number" if self.whole else "a number"
+            there = f"{kind} from {least:g} " + (f"to {most:g}" if math.isfinite(most) else "on")
+        if not good:
+            raise ValueError(f"{self.name}: {level!r} is no level of it; it must be {there}")
 
 
+# Numbers from 1 on, and shares that leave something over.
+FROM_ONE, NOT_ALL = (1, math.inf), (0, 0.99)
 PARTS = ("head", "left_arm", "right_arm", "left_leg", "right_leg")
 FAMILIES = (
-    Family(NOISE, "Gaussian noise in space and time", "sigma", SIGMAS),
-    Family(CONSTANT_NOISE, "Gaussian noise constant in time", "sigma", SIGMAS),
+    Family(NOISE, "Gaussian noise in space and time", "sigma", SIGMAS, limits=(0, math.inf)),
+    Family(CONSTANT_NOISE, "Gaussian noise constant in time", "sigma", SIGMAS, limits=(0, math.inf)),
     Family("part", "occlusion of a body part", "part", PARTS, drawn=False),
     Family("joints", "joint occlusion", "share of joints", (0.15, 0.3, 0.45, 0.6)),
     Family("frames_deleted", "frames deleted", "share of frames", (MASKED_FRAMES,)),
     Family("frames_empty", "frames left empty", "share of frames", (MASKED_FRAMES,)),
-    Family("shifted", "shifted joints", "joints", (1, 3, 5, 10)),
+    Family("shifted", "shifted joints", "joints", (1, 3, 5, 10), limits=FROM_ONE, whole=True),
     Family("spatial", "occlusion of parts (PCM3, spatial)", "share of parts", ("0.3-0.7",)),
     Family("temporal", "occlusion of a block of frames (PCM3, temporal)", "share of frames", ("0.3-0.7",)),
     Family("identity_switches", "identity switches", "switches a frame", (0.01, 0.03, 0.1)),
     Family("left_right_swaps", "left taken for right", "share of frames", (0.1, 0.3, 0.5)),
     Family("dropped_people", "people lost", "share of frames", (0.1, 0.3, 0.5)),
-    Family("lower_frame_rate", "lower frame rate", "of so many frames, one", (2, 4, 8)),
-    Family("lower_confidence", "lower confidence", "loss of the score", (0.25, 0.5, 0.75), drawn=False),
-    Family("frame_crop", "smaller picture", "cut of height and width", (0.1, 0.25, 0.4)),
+    Family("lower_frame_rate", "lower frame rate", "of so many frames, one", (2, 4, 8), limits=FROM_ONE, whole=True),
+    Family("lower_confidence", "lower confidence", "loss of the score", (0.25, 0.5, 0.75), drawn=False, limits=NOT_ALL),
+    Family("frame_crop", "smaller picture", "cut of height and width", (0.1, 0.25, 0.4), limits=NOT_ALL),
 )
 BY_NAME = {family.name: family for family in FAMILIES}
 STRENGTHS = (0.5, 1.0, 2.0)
+# All that a bench can be told to measure.
+MEASURES = (*BY_NAME, ESTIMATOR_ERRORS, ESTIMATORS, TARGETED)
 
 
 @dataclass(frozen=True, order=True)
@@ -163,6 +202,9 @@ def perturbation_of(
     statistics: Mapping[str, ErrorStatistics] | None = None,
 ) -> Perturbation | None:
     """The damage that a condition stands for; None for clean.
+
+    Results are kept by a condition's name and settings: where the damage behind it changes, raise
+    `pipeline.robustness_tasks.FORMAT`, so that those of the old one are not taken for it.
 
     Args:
         condition: Of `conditions_of`.

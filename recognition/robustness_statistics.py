@@ -76,8 +76,13 @@ def bootstrap_difference(
 
 def area(values: Sequence[float] | np.ndarray) -> float:
     """Area under a curve of evenly spaced values over 0 to 1, by trapezoids."""
-    values = np.asarray(values, float)
-    return float((values.sum() - values[0] / 2 - values[-1] / 2) / (len(values) - 1))
+    return float(areas(np.asarray(values, float)[:, None])[0])
+
+
+def areas(values: np.ndarray) -> np.ndarray:
+    """float64 (N,), the areas under N curves, float (steps + 1, N), as `area` has that under one."""
+    inner: np.ndarray = values.sum(axis=0) - values[0] / 2 - values[-1] / 2
+    return inner / (len(values) - 1)
 
 
 def metrics_of(predicted: np.ndarray, labels: np.ndarray, num_classes: int) -> Metrics:

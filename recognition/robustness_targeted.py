@@ -33,8 +33,9 @@ class TargetedCurves:
     """What happens to the answers as joints go and come; `steps` + 1 shares from 0 to 1, evenly.
 
     Args:
-        deleted: bool (steps + 1, N), whether clips are right with that share of the first joints gone.
-        inserted: bool (steps + 1, N), with that share of the first joints alone.
+        deleted: bool (steps + 1, N), whether clips are right with that share of the first joints gone; or float, in how
+            many of several runs and draws they are.
+        inserted: The same with that share of the first joints alone.
     """
 
     deleted: np.ndarray

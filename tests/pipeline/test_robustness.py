@@ -17,12 +17,15 @@ from rich.console import Console
 from trained_run import LABEL_NAMES, made_data, nobody
 from typer.testing import CliRunner
 
-from pipeline import robustness_tasks
+from pipeline import robustness_tables, robustness_tasks
 from pipeline.cli import app
 from pipeline.evaluate import Engine
 from pipeline.robustness import prepare_bench, robustness
 from pipeline.robustness_figures import draw_all
+from pipeline.robustness_report import summary_rows
 from pipeline.robustness_results import Results
+from pipeline.robustness_subjects import read_subjects
+from pipeline.robustness_tasks import Task, Worker
 from pose_extraction.annotations import read_pickle, write_pickle
 from pose_extraction.errors import UsageError
 from pose_extraction.skeleton import COCO17, H36M17
@@ -31,10 +34,10 @@ from recognition.dataset import SkeletonDataset
 from recognition.inference import scores_of
 from recognition.perturbations import GaussianNoise
 from recognition.prediction import clips_for
-from recognition.robustness_conditions import CLEAN, NOISE, BenchSettings, Condition
+from recognition.robustness_conditions import CLEAN, NOISE, PARTS, BenchSettings, Condition
 
 ENGINE = Engine(device="cpu", backend="torch", precision="fp32")
-FEW = BenchSettings(repeats=2, steps=2, resamples=200, families=("noise", "part", "frames_deleted"))
+FEW = BenchSettings(repeats=2, steps=2, resamples=200, families=("noise", "part", "frames_deleted", "targeted"))
 
 
 @pytest.fixture(scope="module")
@@ -108,6 +111,47 @@ def test_numbers_are_written_as_tables_and_as_one_file(report: tuple[Results, Pa
     assert {name for name in told if f"`{name}`" not in text} == set()
     drops = [row for row in told["conditions"] if row["method"] == "good" and row["level"] == 0.1]
     assert drops[0]["drop"] == pytest.approx(clean["good"] - drops[0]["top1"]) and drops[0]["draws"] == 2
+    assert drops[0]["drop_low"] <= drops[0]["drop"] <= drops[0]["drop_high"]
+    assert np.mean(drops[0]["each"]) == pytest.approx(drops[0]["top1"], abs=1e-6) and len(drops[0]["each"]) == 2
+
+
+def test_confusions_places_and_intervals_are_among_the_numbers(report: tuple[Results, Path]) -> None:
+    found, out = report
+    told = json.loads((out / "robustness.json").read_text(encoding="utf-8"))
+    labels = np.array([n % 3 for n in range(36, 48)])
+    answers = found.answers["bad", 0, Condition(NOISE, 0.005)]
+    matrix = next(one for one in told["confusions"] if (one["condition"], one["method"]) == ("noise-0.005", "bad"))
+    for true in range(3):
+        for said in range(3):
+            assert matrix["matrix"][true][said] == (answers[:, labels == true] == said).sum()
+    assert [(row["method"], row["clip"]) for row in told["tsne"]] == [
+        (method, f"clip{n}") for method in ("good", "bad") for n in range(36, 48)
+    ]
+    for row in told["class_gains"]:
+        assert row["low"] <= row["gain"] + 1e-9 and row["gain"] <= row["high"] + 1e-9 and row["clips"] == 4
+    for row in told["targeted"]:
+        curves = found.curves[row["method"]][row["order"]]
+        assert (row["deletion_area"], row["insertion_area"]) == pytest.approx(curves.areas)
+        assert row["insertion_low"] <= row["insertion_area"] <= row["insertion_high"]
+        assert (row["deletion_less_random"] is None) == (row["order"] == "random")
+    areas = {(row["method"], row["order"]): row["deletion_area"] for row in told["targeted"]}
+    first = told["targeted"][0]
+    assert first["deletion_less_random"] == pytest.approx(areas["good", "layer 1"] - areas["good", "random"])
+    pair = next(row for row in told["confused_pairs"] if row["method"] == "bad" and row["place"] == 1)
+    one, other = (LABEL_NAMES.index(pair[name]) for name in ("first", "second"))
+    clean = found.answers["good", 0, Condition(CLEAN)][0]
+    taken = ((labels == one) & (clean == other)) | ((labels == other) & (clean == one))
+    assert pair["clips_of_others"] == f"good: {taken.sum():.1f}"
+    assert len((out / "robustness.json").read_text().splitlines()) < 700, "a row of a table is a line"
+
+
+def test_of_body_parts_the_headline_has_the_worst(report: tuple[Results, Path]) -> None:
+    rows = {row["damage"]: row for row in summary_rows(report[0])}
+    parts = [row for row in report[0].tables["conditions"] if row["family"] == "part"]
+    told = rows["occlusion of a body part"]
+    sums = {level: sum(row["top1"] for row in parts if row["level"] == level) for level in PARTS}
+    assert sums[told["level"]] == min(sums.values()) < sums["right_leg"]
+    assert rows["Gaussian noise in space and time"]["level"] == 0.1
 
 
 def test_the_page_stands_alone_and_figures_are_there_in_both_kinds(report: tuple[Results, Path]) -> None:
@@ -115,53 +159,82 @@ def test_the_page_stands_alone_and_figures_are_there_in_both_kinds(report: tuple
     addresses = re.findall(r'(?:src|href)="([^"]*)"', page)
     assert addresses and all(address.startswith("data:image/png;base64,") for address in addresses)
     assert "good less bad" in page and "wave / " in page
+    assert "Gains of classes" in page and ">fp32<" in page and ">version of skelpipe<" in page
     names = {"noise", "occlusion", "targeted", "class_gains", "confusions", "tsne", "attention", "noisy_skeletons"}
     for name in names:
         assert (report[1] / "figures" / f"{name}.png").read_bytes()[:4] == b"\x89PNG"
         assert b"<svg" in (report[1] / "figures" / f"{name}.svg").read_bytes()
 
 
+def test_a_second_report_leaves_none_of_the_first_beside_it(trained: tuple[Path, Path], tmp_path: Path) -> None:
+    stale = [tmp_path / "differences.csv", *(tmp_path / "figures" / f"tsne.{kind}" for kind in ("png", "svg"))]
+    others = [tmp_path / "mine.csv", tmp_path / "figures" / "mine.png"]
+    (tmp_path / "figures").mkdir()
+    for path in (*stale, *others):
+        path.write_text("of another bench")
+    # One method alone has nothing that it differs from.
+    measured([str(trained[0])], [trained[1]], tmp_path, FEW.model_copy(update={"families": ("part",)}))
+    assert not any(path.exists() for path in stale) and all(path.exists() for path in others)
+
+
 def test_a_bench_that_was_stopped_goes_on_and_computes_nothing_twice(
     trained: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    few = FEW.model_copy(update={"families": ("part",)})
+    few = FEW.model_copy(update={"families": ("part", "targeted")})
     given, data = [str(trained[0])], [trained[1]]
-    done: list[str] = []
+    done: list[tuple[str, str, str]] = []
     do = robustness_tasks.Worker.do
 
-    def stops_at_the_third(self: Any, task: Any, progress: Any) -> Any:
-        if len(done) == 3:
+    def told(task: Any) -> tuple[str, str, str]:
+        return task.kind, task.condition.name, f"{task.order} {task.seed}".strip()
+
+    def stops_at_the_eighth(self: Any, task: Any, progress: Any) -> Any:
+        if len(done) == 7:
             raise KeyboardInterrupt
-        done.append(task.condition.name)
+        done.append(told(task))
         return do(self, task, progress)
 
     with monkeypatch.context() as patch:
-        patch.setattr(robustness_tasks.Worker, "do", stops_at_the_third)
+        patch.setattr(robustness_tasks.Worker, "do", stops_at_the_eighth)
         with pytest.raises(KeyboardInterrupt):
             measured(given, data, tmp_path / "stopped", few)
-    assert len(list((tmp_path / "stopped" / "cache").glob("*.npz"))) == 3
-    again: list[str] = []
+    # Targeted masking is kept order by order, too: what it had done is not lost.
+    assert done[-1] == ("targeted", CLEAN, "layer 1 0")
+    assert len(list((tmp_path / "stopped" / "cache").glob("*.npz"))) == 7
+    again: list[tuple[str, str, str]] = []
 
     def counted(self: Any, task: Any, progress: Any) -> Any:
-        again.append(task.condition.name)
+        again.append(told(task))
         return do(self, task, progress)
 
     monkeypatch.setattr(robustness_tasks.Worker, "do", counted)
     resumed, said = measured(given, data, tmp_path / "stopped", few)
-    # Clean and five parts; curves and attention, which are of the clean clips.
-    assert len(again) == 8 - 3 and not set(done) & (set(again) - {CLEAN})
-    assert re.search(r"│ 8 +│ 3 ", said)
+    # Clean and five parts; curves of layer 1, and of two orders by chance; attention.
+    chance = [("targeted", CLEAN, "random 0"), ("targeted", CLEAN, "random 1")]
+    assert again == [*chance, ("attention", CLEAN, "0")]
+    assert re.search(r"│ 10 +│ 7 ", said)
     again.clear()
     whole, _ = measured(given, data, tmp_path / "whole", few)
-    assert len(again) == 8 and resumed is not None and whole is not None
+    assert len(again) == 10 and resumed is not None and whole is not None
     without = {"runs", "data"}
     assert {k: v for k, v in resumed.summary.items() if k not in without} == {
         k: v for k, v in whole.summary.items() if k not in without
     }
     again.clear()
-    # Another seed draws another order by chance, for the curves, and nothing else: parts are not drawn.
+    # Another seed draws other orders by chance, for the curves, and nothing else: parts are not drawn.
     measured(given, data, tmp_path / "whole", few.model_copy(update={"seed": 9}))
-    assert again == [CLEAN]
+    assert again == [("targeted", CLEAN, "random 9"), ("targeted", CLEAN, "random 10")]
+
+
+def test_a_kept_result_that_cannot_be_read_is_measured_anew(trained: tuple[Path, Path], tmp_path: Path) -> None:
+    few = FEW.model_copy(update={"families": ("lower_confidence",)})
+    first, _ = measured([str(trained[0])], [trained[1]], tmp_path, few)
+    kept = sorted((tmp_path / "cache").glob("*.npz"))
+    for path, content in zip(kept, (b"", b"no archive", kept[2].read_bytes()[:-40]), strict=False):
+        path.write_bytes(content)
+    again, said = measured([str(trained[0])], [trained[1]], tmp_path, few)
+    assert re.search(r"│ 5 +│ 2 ", said)
+    assert first is not None and again is not None and again.tables == first.tables
 
 
 def changed_run(folder: Path, run: Path, change: Callable[[dict[str, Any]], None]) -> Path:
@@ -184,7 +257,7 @@ def test_runs_whose_classes_come_in_another_order_are_held_against_the_same_labe
             content["model"][f"recognizer.head.fc2.{name}"] = content["model"][f"recognizer.head.fc2.{name}"][order]
 
     other = changed_run(tmp_path / "other", trained[0], reorder)
-    few = FEW.model_copy(update={"families": ("part",), "repeats": 1})
+    few = FEW.model_copy(update={"families": ("part", "targeted"), "repeats": 1})
     found, _ = measured([f"one={trained[0]}", f"other={other}"], [trained[1]], tmp_path / "out", few)
     assert found is not None
     conditions = {key[2] for key in found.answers}
@@ -225,7 +298,35 @@ def test_attention_is_shown_by_the_joints_that_each_network_sees(trained: tuple[
 def test_a_dry_run_tells_the_time_and_writes_nothing(trained: tuple[Path, Path], tmp_path: Path) -> None:
     found, said = measured([str(trained[0])], [trained[1]], tmp_path / "dry", dry_run=True)
     assert found is None and not (tmp_path / "dry").exists()
-    assert re.search(r"in all about \d+ (s|min|h)", said)
+    assert re.search(r"in all about \d+ (s|min|h).* damage and attention with it, but not the intervals", said)
+
+
+def test_the_plan_counts_what_a_task_costs_beside_its_passes(trained: tuple[Path, Path], tmp_path: Path) -> None:
+    settings = FEW.model_copy(update={"families": ("shifted", "targeted")})
+    console = Console(file=io.StringIO())
+    bench = prepare_bench(
+        [str(trained[0])], [trained[1]], "one_test", settings, ENGINE, tmp_path, None, skip_bad=False, console=console
+    )
+    worker = Worker(runs.load_run(trained[0]), np.arange(3), bench.cache, skip_bad=False)
+    costs = {task: worker.seconds_beside(task) for task in bench.tasks(bench.subjects[0])}
+    of_kind = {(task.kind, task.condition.family, task.order.split(" ")[0]): cost for task, cost in costs.items()}
+    assert of_kind["targeted", CLEAN, "layer"] > 0 == of_kind["targeted", CLEAN, "random"]
+    # Of so few clips damage may take less than what else the machine does.
+    assert of_kind["answers", CLEAN, ""] == 0 <= of_kind["answers", "shifted", ""] < 0.1
+
+
+def test_t_sne_shows_no_more_clips_than_it_can_bear(
+    report: tuple[Results, Path], trained: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    console = Console(file=io.StringIO())
+    bench = prepare_bench(
+        [str(trained[0])], [trained[1]], "one_test", FEW, ENGINE, report[1], None, skip_bad=False, console=console
+    )
+    monkeypatch.setattr(robustness_tables, "MOST_SHOWN", 3)
+    shown, features = robustness_tables.features_of(bench, [trained[0].name])
+    every = bench.cache.read(bench.subjects[0], Task("answers", 0))["features"]
+    assert shown.tolist() == [0, 6, 11]
+    assert (features[trained[0].name] == every[shown]).all()
 
 
 def other_estimator(path: Path, source: Path) -> Path:
@@ -245,7 +346,7 @@ def test_other_estimators_are_matched_clip_by_clip_and_their_errors_replayed(
     trained: tuple[Path, Path], tmp_path: Path
 ) -> None:
     other = other_estimator(tmp_path / "other.pkl", trained[1])
-    few = FEW.model_copy(update={"families": ("part",)})
+    few = FEW.model_copy(update={"families": ("estimators", "estimator_errors")})
     found, _ = measured([str(trained[0])], [trained[1], other], tmp_path / "out", few)
     assert found is not None
     rows = found.tables["estimators"]
@@ -255,6 +356,8 @@ def test_other_estimators_are_matched_clip_by_clip_and_their_errors_replayed(
         (NOISE, 0.002),
         ("frames_deleted", 0.5),
     ]
+    for row in rows:
+        assert row["drop_low_to"] <= row["drop_to"] <= row["drop_high_to"] and len(row["each_to"]) in (1, 2)
     # The clip that shows nobody there is a failure there, and counts.
     there = found.answers[trained[0].name, 1, Condition(CLEAN)][0]
     assert there[4] == -1 and (there == -1).sum() == 1
@@ -266,6 +369,48 @@ def test_other_estimators_are_matched_clip_by_clip_and_their_errors_replayed(
     assert "other" in (tmp_path / "out" / "estimators.csv").read_text(encoding="utf-8")
 
 
+def test_methods_are_held_against_each_other_on_every_estimator(
+    trained: tuple[Path, Path], worse: Path, tmp_path: Path
+) -> None:
+    other = other_estimator(tmp_path / "other.pkl", trained[1])
+    few = FEW.model_copy(update={"families": ("estimators",)})
+    given = [f"good={trained[0]}", f"bad={worse}"]
+    found, _ = measured(given, [trained[1], other], tmp_path / "out", few)
+    assert found is not None
+    top1 = {(row["family"], row["method"]): row for row in found.tables["estimators"]}
+    rows = found.tables["estimator_differences"]
+    assert [(row["family"], row["method"], row["against"]) for row in rows] == [
+        (family, "good", "bad") for family in (CLEAN, NOISE, "frames_deleted")
+    ]
+    for row in rows:
+        for side in ("from", "to"):
+            good, bad = (top1[row["family"], method][f"top1_{side}"] for method in ("good", "bad"))
+            assert row[f"difference_{side}"] == pytest.approx(good - bad)
+            assert row[f"low_{side}"] <= good - bad + 1e-9 and good - bad - 1e-9 <= row[f"high_{side}"]
+    assert top1[NOISE, "good"]["spread_to"] is not None
+    assert "good less bad" in (tmp_path / "out" / "robustness.html").read_text(encoding="utf-8")
+    text = section(page("file_formats.md"), "Robustness")
+    for name in ("estimators", "estimator_differences"):
+        columns = ", ".join(f"`{column}`" for column in found.tables[name][0])
+        assert f"| `{name}` | {columns} |" in text
+
+
+def test_only_what_is_named_is_measured(trained: tuple[Path, Path], tmp_path: Path) -> None:
+    other = other_estimator(tmp_path / "other.pkl", trained[1])
+
+    def found(*names: str) -> set[str]:
+        settings = FEW.model_copy(update={"families": names})
+        results, _ = measured([str(trained[0])], [trained[1], other], tmp_path / "out", settings)
+        assert results is not None
+        families = {condition.family for _, _, condition in results.answers if condition != Condition(CLEAN)}
+        return families | {name for name in ("estimators", "targeted") if results.tables[name]}
+
+    assert found("part") == {"part"}
+    assert found("targeted") == {"targeted"}
+    assert found("estimator_errors") == {"estimator_errors"}
+    assert found("estimators") == {"estimators", "noise", "frames_deleted"}
+
+
 def test_what_cannot_be_measured_is_refused(trained: tuple[Path, Path], tmp_path: Path) -> None:
     def refused(message: str, given: list[str] | None = None, data: Path | None = None, **options: Any) -> None:
         settings = options.pop("settings", FEW)
@@ -273,6 +418,7 @@ def test_what_cannot_be_measured_is_refused(trained: tuple[Path, Path], tmp_path
             measured(given or [str(trained[0])], [data or trained[1]], tmp_path / "out", settings, **options)
 
     refused("nonsense.*there is no such family", settings=BenchSettings(families=("nonsense",)))
+    refused("estimators: needs a second file", settings=BenchSettings(families=("estimators",)))
     refused("identity_switches: the skeletons of", settings=BenchSettings(families=("identity_switches",)))
     refused("given twice", [str(trained[0]), f"again={trained[0]}"])
     refused("is no clip of split", clip="nobody")
@@ -284,6 +430,9 @@ def test_what_cannot_be_measured_is_refused(trained: tuple[Path, Path], tmp_path
     write_pickle(tmp_path / "renamed.pkl", renamed)
     with pytest.raises(UsageError, match="has none of the clips"):
         measured([str(trained[0])], [trained[1], tmp_path / "renamed.pkl"], tmp_path / "out")
+    beside = trained[1].parent / ".." / trained[1].parent.name / trained[1].name
+    with pytest.raises(UsageError, match="this file is given twice"):
+        measured([str(trained[0])], [trained[1], beside], tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 
@@ -294,7 +443,27 @@ def test_the_command_prints_a_table_and_json(trained: tuple[Path, Path], tmp_pat
     result = CliRunner().invoke(app, words)
     assert result.exit_code == 0, result.output
     assert "mine" in result.stdout and result.stdout.strip().endswith("robustness.html")
+    page = (tmp_path / "out" / "robustness.html").read_text(encoding="utf-8")
+    assert "every damage that is drawn is drawn once, keyed" in page
     told = json.loads(CliRunner().invoke(app, [*words, "--json"]).stdout)
     assert told["clips"] == 6 and told["split"] == "one_test"
     wrong = CliRunner().invoke(app, [*words, "--noise-space", "nowhere"])
     assert wrong.exit_code == 2 and "noise_space" in wrong.output
+
+
+def test_runs_in_folders_of_the_same_name_are_methods_of_their_own(tmp_path: Path) -> None:
+    for row in ("ratio=0.1", "ratio=0.9"):
+        (tmp_path / row / "seed0").mkdir(parents=True)
+        (tmp_path / row / "seed0" / runs.BEST).write_bytes(row.encode())
+    rows = [str(tmp_path / row / "seed0") for row in ("ratio=0.1", "ratio=0.9")]
+    assert [one.method for one in read_subjects(rows)] == ["ratio=0.1/seed0", "ratio=0.9/seed0"]
+    assert [one.method for one in read_subjects(rows[:1])] == ["seed0"]
+    files = [f"{row}/{runs.BEST}" for row in rows]
+    assert [one.method for one in read_subjects(files)] == ["ratio=0.1/seed0-best", "ratio=0.9/seed0-best"]
+    # A METHOD alone puts runs together, and takes none in that was not given it.
+    assert [one.method for one in read_subjects([f"m={row}" for row in rows])] == ["m", "m"]
+    assert [one.name for one in read_subjects([f"m={row}" for row in rows])] == [
+        "m (ratio=0.1/seed0)",
+        "m (ratio=0.9/seed0)",
+    ]
+    assert [one.method for one in read_subjects([f"seed0={rows[0]}", rows[1]])] == ["seed0", "ratio=0.9/seed0"]

@@ -1,19 +1,22 @@
 """`skelpipe sweep`: rows that share phase one, runs that go on, one table."""
 
 import csv
+import hashlib
 import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import yaml
 from doc_pages import page, section
-from trained_run import made_data
+from trained_run import made_data, write_data
 from typer.testing import CliRunner
 
 from pipeline.cli import app
 from pipeline.sweep_jobs import is_done, phase_one_of
 from pipeline.sweep_settings import SweepSettings, folder_name, read_sweep, settings_of
+from pose_extraction.annotations import read_pickle, write_pickle
 from pose_extraction.errors import UsageError
 from recognition import runs
 from recognition.robustness_conditions import CLEAN, NOISE, Condition
@@ -75,6 +78,13 @@ def test_the_table_holds_means_over_seeds_and_draws_and_differences(swept: tuple
     folder, result = swept
     told = json.loads((folder / "out" / "sweep.json").read_text(encoding="utf-8"))
     assert told["clips"] == 12 and told["split"] == "one_test" and told["failed"] == {}
+    assert told["settings"]["data.file"] == str(folder / "made.pkl") and told["engine"]["backend"] == "torch"
+    assert told["bench"]["repeats"] == 3 and told["version"]
+    for run in told["runs"]:
+        assert hashlib.sha256(Path(run["weights"]).read_bytes()).hexdigest() == run["sha256"]
+    assert [(run["row"], run["seed"]) for run in told["runs"]] == [
+        (row, seed) for row in ("none", "random 15 %") for seed in (0, 1)
+    ]
     with (folder / "out" / "sweep.csv").open(encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     text = " ".join(section(page("file_formats.md"), "Robustness").split())
@@ -148,6 +158,11 @@ def test_rows_share_phase_one_only_where_it_is_the_same() -> None:
         ({"rows": [{"name": "a"}, {"name": "a"}]}, "two rows have the same name"),
         ({"rows": [{"name": "a", "set": {"alhpa": 1}}]}, "did you mean 'maskclr.alpha'"),
         ({"conditions": {"fog": [1]}}, "'fog' is no family of damage"),
+        ({"conditions": {"part": ["nosuchpart"]}}, "part: 'nosuchpart' is no level.*head or left_arm"),
+        ({"conditions": {"joints": [1.5]}}, "joints: 1.5 is no level.*from 0 to 1"),
+        ({"conditions": {"noise": [-0.1]}}, "noise: -0.1 is no level.*from 0 on"),
+        ({"conditions": {"lower_frame_rate": [2.5]}}, "lower_frame_rate: 2.5 is no level.*a whole number from 1 on"),
+        ({"conditions": {"spatial": [0.5]}}, "spatial: 0.5 is no level.*0.3-0.7"),
         ({"sedes": [1]}, "unknown setting 'sedes'"),
     ],
 )
@@ -163,6 +178,27 @@ def test_the_command_refuses_wrong_words_and_tells_a_plan(tmp_path: Path) -> Non
     assert CliRunner().invoke(app, ["sweep", str(tmp_path / "mine.yaml"), "--jobs", "0"]).exit_code == 2
     plan = command(tmp_path, "--dry-run", "--seeds", "7")
     assert plan.exit_code == 0 and "random 15 %, seed 7" in plan.stderr and not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("words", [["--dry-run"], []])
+def test_what_cannot_be_measured_is_told_before_anything_is_trained(tmp_path: Path, words: list[str]) -> None:
+    data = read_pickle(made_data(tmp_path / "made.pkl"))
+    write_sweep(tmp_path)
+    assert "there is no split 'val'" in " ".join(command(tmp_path, "--split", "val", *words).stderr.split())
+    data["annotations"][40]["keypoint"] = data["annotations"][40]["keypoint"][:, :, :9]
+    write_pickle(tmp_path / "made.pkl", data)
+    result = command(tmp_path, *words)
+    assert result.exit_code != 0 and "clip40" in result.stderr and "--skip-bad" in result.stderr, result.stderr
+    write_data(tmp_path / "made.pkl", [in_3d(clip) for clip in data["annotations"][:40]], {})
+    write_sweep(tmp_path, conditions={"frame_crop": [0.1]})
+    result = command(tmp_path, *words)
+    assert result.exit_code == 2 and "conditions.frame_crop: the skeletons of" in result.stderr, result.stderr
+    assert not (tmp_path / "out").exists()
+
+
+def in_3d(clip: dict[str, Any]) -> dict[str, Any]:
+    """The same clip with a third coordinate."""
+    return clip | {"keypoint": np.concatenate([clip["keypoint"], clip["keypoint"][..., :1]], axis=-1)}
 
 
 def test_names_of_rows_make_folders_of_their_own() -> None:
