@@ -7,7 +7,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from pipeline.robustness_results import Results, title_of
-from pipeline.robustness_tables import confusing_condition, features_of
+from pipeline.robustness_tables import confusing_condition
 from pipeline.robustness_tasks import Task, model_layout_of
 from recognition import robustness_plots as plots
 from recognition.clips import Clip
@@ -134,17 +134,27 @@ def _named(condition: Condition) -> str:
     return f"{title_of(condition)}{level}"
 
 
+def _features(bench: "Bench", results: Results, title: str) -> Figure:
+    places: dict[str, list[tuple[float, float]]] = {method: [] for method in results.methods}
+    labels: dict[str, int] = {}
+    for row in results.tables["tsne"]:
+        places[row["method"]].append((row["x"], row["y"]))
+        labels[row["clip"]] = bench.label_names.index(row["class"])
+    return plots.features_figure(
+        {method: np.array(found) for method, found in places.items()},
+        np.array(list(labels.values())),
+        bench.label_names,
+        title,
+    )
+
+
 def _of_clips(bench: "Bench", results: Results, title: str) -> dict[str, tuple[str, Figure]]:
     """t-SNE of one run a method, attention in the chosen clip, and that clip as it is damaged."""
     firsts = {method: next(one for one in bench.subjects if one.method == method) for method in results.methods}
-    shared, features = features_of(bench, results.methods)
     main = bench.sources[0]
-    drawn = {
-        "tsne": (
-            "Features of one run of each method",
-            plots.features_figure(features, main.labels[shared], bench.label_names, title, seed=bench.settings.seed),
-        )
-    }
+    drawn = {}
+    if results.tables["tsne"]:
+        drawn["tsne"] = ("Features of one run of each method", _features(bench, results, title))
     first = load_run(bench.subjects[0].path)
     clips = main.clips_of(first, skip_bad=bench.skip_bad)
     attention: dict[str, tuple[np.ndarray, Sequence[str]]] = {}

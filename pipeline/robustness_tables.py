@@ -339,7 +339,7 @@ def features_of(bench: "Bench", methods: Sequence[str]) -> tuple[np.ndarray, dic
 
 
 def _places(bench: "Bench", methods: Sequence[str]) -> list[dict[str, Any]]:
-    """Where t-SNE puts clips; the same as in the figure, which takes the same seed."""
+    """Where t-SNE puts clips; the figure shows these."""
     main = bench.sources[0]
     shown, features = features_of(bench, methods)
     return [

@@ -10,7 +10,7 @@ from matplotlib.ticker import PercentFormatter
 
 from pose_extraction.skeleton import Skeleton
 from recognition.evaluation import Metrics
-from recognition.plots import BLUE, GREY, MARKERS, PALETTE, VERMILION, embed
+from recognition.plots import BLUE, GREY, MARKERS, PALETTE, VERMILION
 from recognition.robustness_targeted import RANDOM, TargetedCurves
 
 # Up to here figure 5 of the paper goes.
@@ -218,17 +218,23 @@ def confusions_figure(metrics: Mapping[str, Metrics], label_names: Sequence[str]
 
 
 def features_figure(
-    features: Mapping[str, np.ndarray], labels: np.ndarray, label_names: Sequence[str], title: str, *, seed: int = 0
+    places: Mapping[str, np.ndarray], labels: np.ndarray, label_names: Sequence[str], title: str
 ) -> Figure:
-    """t-SNE of the hidden features of several runs, side by side, in the same colours."""
-    columns = min(4, len(features))
-    rows = -(-len(features) // columns)
+    """Hidden features of several runs as t-SNE places them, side by side, in the same colours.
+
+    Args:
+        places: Name -> float (N, 2).
+        labels: int (N,), the true classes.
+        label_names: K names.
+        title: First line.
+    """
+    columns = min(4, len(places))
+    rows = -(-len(places) // columns)
     figure = Figure(figsize=(4.6 * columns + 2, 0.6 + 4.6 * rows), layout="constrained")
     grid = figure.subplots(rows, columns, squeeze=False).ravel()
-    for axes, (name, values) in zip(grid, features.items(), strict=False):
-        places = embed(values, seed=seed)
+    for axes, (name, of_clips) in zip(grid, places.items(), strict=False):
         for number, label in enumerate(np.unique(labels)):
-            dots = places[labels == label]
+            dots = of_clips[labels == label]
             axes.scatter(
                 dots[:, 0],
                 dots[:, 1],
@@ -242,7 +248,7 @@ def features_figure(
         axes.set_xticks([])
         axes.set_yticks([])
         axes.set_title(name, fontsize=10)
-    for axes in grid[len(features) :]:
+    for axes in grid[len(places) :]:
         axes.set_visible(False)
     handles, names = grid[0].get_legend_handles_labels()
     if len(names) <= 40:
