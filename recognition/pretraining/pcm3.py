@@ -52,7 +52,7 @@ class PCM3(nn.Module):
         max_persons: M.
         num_joints: V.
         channels: C.
-        dimensions: D, how many of the channels are coordinates.
+        dimensions: D, how many of the channels are coordinates; further ones, scores, are seen but not predicted.
         parts: Joints of the body's parts.
         parents: int64 (V,), for the stream of bones.
     """
@@ -79,7 +79,7 @@ class PCM3(nn.Module):
         self.parts = parts
         self.encoder = encoder
         self.projector = Projector(encoder.width, settings.embedding)
-        self.decoder = GRUDecoder(encoder.width, settings.decoder_hidden, values)
+        self.decoder = GRUDecoder(encoder.width, settings.decoder_hidden, max_persons * num_joints * dimensions)
         self.key_encoder, self.key_projector = copy.deepcopy(encoder), copy.deepcopy(self.projector)
         for parameter in (*self.key_encoder.parameters(), *self.key_projector.parameters()):
             parameter.requires_grad_(False)
@@ -124,8 +124,7 @@ class PCM3(nn.Module):
             if "predict" in wanted:
                 # What contrast has to say of it goes to the decoder, but not past it into the encoder.
                 again = self._decode(features["mask"].detach()) if settings.guidance else decoded.detach()
-                seen = torch.where(kept, whole, self._unflatten(again.to(whole.dtype), whole))
-                features["predict"] = self.encoder(self._prompted(seen, "predict"))
+                features["predict"] = self.encoder(self._prompted(self._filled(whole, again, kept), "predict"))
         contrast, distillation, clips = self._contrast(features, key, mixture.share)
         with torch.autocast(query.device.type, enabled=False):
             unused = 0 * sum(prompt.sum() for prompt in (*self.domain_prompts.values(), *self.task_prompts.values()))
@@ -156,19 +155,24 @@ class PCM3(nn.Module):
     def _decode(self, features: torch.Tensor) -> torch.Tensor:
         return self.decoder(self._tasked(features, "predict"))
 
-    def _unflatten(self, values: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
-        """Frames (N, T, V * C * M) as joints (N, M, T, V, C)."""
-        joints, channels = like.shape[3:]
-        return values.unflatten(2, (joints, channels, self.max_persons)).permute(0, 4, 1, 2, 3)
+    def _unflatten(self, values: torch.Tensor) -> torch.Tensor:
+        """Decoded frames (N, T, V * D * M) as coordinates of joints (N, M, T, V, D)."""
+        return values.unflatten(2, (-1, self.dimensions, self.max_persons)).permute(0, 4, 1, 2, 3)
+
+    def _filled(self, whole: torch.Tensor, decoded: torch.Tensor, kept: torch.Tensor) -> torch.Tensor:
+        """The predicted view (N, M, T, V, C): decoded places where joints were masked; scores are the clip's own."""
+        place, rest = whole.split([self.dimensions, whole.shape[-1] - self.dimensions], dim=-1)
+        return torch.cat([torch.where(kept, place, self._unflatten(decoded.to(whole.dtype))), rest], dim=-1)
 
     def _prediction_loss(self, decoded: torch.Tensor, whole: torch.Tensor, hidden: torch.Tensor) -> torch.Tensor:
-        """L_Mask: mean squared error over what was masked and is known (eq. 4)."""
+        """L_Mask: mean squared error over the coordinates that were masked and are known (eq. 4)."""
         with torch.autocast(whole.device.type, enabled=False):
-            counted = hidden.expand_as(whole)
+            place = whole[..., : self.dimensions]
+            counted = hidden.expand_as(place)
             if whole.shape[-1] > self.dimensions:
                 # In 2D a joint may not have been seen, and then there is nothing to compare with.
                 counted = counted & (whole != 0).any(dim=-1, keepdim=True)
-            error = (self._unflatten(decoded.to(whole.dtype), whole) - whole).square() * counted
+            error = (self._unflatten(decoded.to(whole.dtype)) - place).square() * counted
             parts = torch.stack([error.sum((1, 2, 3, 4)), counted.sum((1, 2, 3, 4)).to(error.dtype)], 1)
             total, count = gather(parts, find_shares(len(parts), parts.device)).sum(0).unbind()
             return total / count.clamp_min(1)

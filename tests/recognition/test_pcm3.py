@@ -237,9 +237,9 @@ def test_each_task_can_be_trained_alone():
 
 
 def test_only_the_first_persons_masked_joints_are_predicted():
-    """Joints that stay visible have no error to learn from."""
+    """Joints that stay visible have no error to learn from, nor have scores."""
     model = small()
-    decoded = torch.randn(1, 8, 2 * 17 * 3, dtype=torch.float64)
+    decoded = torch.randn(1, 8, 2 * 17 * 2, dtype=torch.float64)
     whole = torch.randn(1, 2, 8, 17, 3, dtype=torch.float64)
     hidden = torch.zeros(2, 8, 17, 1, dtype=torch.bool)
     hidden[0, 2:4, 5:8] = True
@@ -250,10 +250,22 @@ def test_only_the_first_persons_masked_joints_are_predicted():
         for joint in range(5, 8):
             if (frame, joint) == (2, 5):
                 continue
-            # Values of a frame: joints, then channels, then persons.
-            said = decoded[0, frame].view(17, 3, 2)[joint, :, 0]
-            errors.extend(((said - whole[0, 0, frame, joint]) ** 2).tolist())
+            # Values of a frame: joints, then coordinates, then persons.
+            said = decoded[0, frame].view(17, 2, 2)[joint, :, 0]
+            errors.extend(((said - whole[0, 0, frame, joint, :2]) ** 2).tolist())
     assert math.isclose(float(found), sum(errors) / len(errors))
+
+
+def test_the_predicted_view_has_decoded_places_in_the_gaps_and_the_clips_own_scores():
+    model = small()
+    decoded = torch.randn(1, 8, 2 * 17 * 2, dtype=torch.float64)
+    whole = torch.randn(1, 2, 8, 17, 3, dtype=torch.float64)
+    kept = torch.ones(2, 8, 17, 1, dtype=torch.bool)
+    kept[0, 2, 5] = False
+    found = model._filled(whole, decoded, kept)
+    assert torch.equal(found[0, 0, 2, 5, :2], decoded[0, 2].view(17, 2, 2)[5, :, 0])
+    found[0, 0, 2, 5, :2] = whole[0, 0, 2, 5, :2]
+    assert torch.equal(found, whole)
 
 
 def test_frames_are_flattened_joints_first_persons_last():
