@@ -209,11 +209,20 @@ def test_a_recognizer_begins_from_an_encoder(run, data, tmp_path):
     assert measured.exit_code == 0, measured.output
 
 
-def test_a_stream_of_bones_is_measured_but_begins_no_recognizer(data, tmp_path):
-    result = pretrain("pcm3", data, tmp_path / "bones", "pcm3.stream=bone", "epochs=1", "lr_steps=[]")
+@pytest.mark.parametrize(
+    ("method", "words", "said"),
+    [
+        ("pcm3", ("pcm3.stream=bone", "lr_steps=[]"), ("the stream bone", "pcm3.stream=joint")),
+        ("mamp", ("mamp.input=motion", "warmup_epochs=0"), ("the stream motion", "mamp.input=joint")),
+    ],
+)
+def test_a_stream_of_bones_or_motion_begins_no_recognizer(data, tmp_path, method, words, said):
+    result = pretrain(method, data, tmp_path / "own", "epochs=1", *words)
     assert result.exit_code == 0, result.output
-    result = skelpipe("train", "pcm3/finetune", "--init", tmp_path / "bones", "--data", data, "--out", tmp_path / "t")
-    assert result.exit_code == 2 and "was pre-trained on the stream bone" in result.stderr
+    result = skelpipe(
+        "train", f"{method}/finetune", "--init", tmp_path / "own", "--data", data, "--out", tmp_path / "t"
+    )
+    assert result.exit_code == 2 and all(part in result.stderr for part in said)
     assert not (tmp_path / "t").exists()
 
 
