@@ -52,6 +52,13 @@ def test_average_precision_of_a_case_worked_by_hand():
     assert average_precision([], truths) == average_precision(proposals, []) == 0
 
 
+def test_an_overlap_of_exactly_the_threshold_is_enough():
+    """Frames 0 to 10 and 5 to 10 share 5 of 10, half of the span of both; 6 to 10 share less."""
+    truth = Action("a", 0, 0, 10)
+    assert average_precision([Action("a", 0, 5, 10)], [truth], overlap=0.5) == 1
+    assert average_precision([Action("a", 0, 6, 10)], [truth], overlap=0.5) == 0
+
+
 def test_means_are_over_all_classes_and_over_videos():
     truths = [Action("a", 0, 0, 10), Action("b", 1, 0, 10)]
     proposals = [Action("a", 0, 0, 10, 0.9), Action("b", 0, 0, 10, 0.8)]
