@@ -247,6 +247,26 @@ def test_a_dry_run_tells_and_writes_nothing(data, tmp_path):
 
 
 @pytest.mark.parametrize(
+    ("method", "words", "said"),
+    [
+        ("mamp", ("mamp.ratio=0",), "mamp.ratio=0 hides none of a sequence's 68 tokens"),
+        ("pcm3", ("pcm3.positives=[]", "pcm3.prediction=0"), "leave nothing to learn from; name pairs"),
+        ("pcm3", ("pcm3.ratio=0.1",), "masks none of the 5 body parts of coco17; set it to 0.2 or more"),
+    ],
+)
+def test_objectives_of_nothing_are_refused(data, tmp_path, method, words, said):
+    result = pretrain(method, data, tmp_path / "run", *words)
+    assert result.exit_code == 2 and said in result.stderr
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_ratio_of_masks_that_are_not_drawn_does_not_matter(data, tmp_path):
+    words = ("pcm3.ratio=0.1", "pcm3.positives=[intra]", "pcm3.prediction=0")
+    result = pretrain("pcm3", data, tmp_path / "run", "--dry-run", *words)
+    assert result.exit_code == 0, result.output
+
+
+@pytest.mark.parametrize(
     ("words", "said"),
     [
         (("num_frames=18",), "data.num_frames=18 is no multiple of model.segment_frames=4; set it to 20"),
