@@ -121,6 +121,7 @@ class Pretrained:
         layout: Name of the joint layout that the network sees.
         dimensions: 2 or 3 coordinates of a joint.
         epoch: Epochs that were trained.
+        content_digest: Of the clips that it was trained on; None where the file does not say.
         path: The file.
     """
 
@@ -129,6 +130,7 @@ class Pretrained:
     layout: str
     dimensions: int
     epoch: int
+    content_digest: str | None
     path: Path
 
 
@@ -177,7 +179,15 @@ def load_pretrained(run: str | Path, *, scratch: bool = False, seed: int = 0) ->
             }
             apply_state_dict(network, weights, source=path, ignore=())
         encoder = Encoder(network, settings, layout, dimensions).eval()
-        return Pretrained(encoder, settings, content["layout"], dimensions, content["epoch"], path)
+        return Pretrained(
+            encoder,
+            settings,
+            content["layout"],
+            dimensions,
+            content["epoch"],
+            content.get("content_digest"),
+            path,
+        )
     except (KeyError, TypeError, ValidationError) as error:
         raise WeightsError(
             f"{path}: is incomplete ({error}); pre-train again, or take another of the run's files"
