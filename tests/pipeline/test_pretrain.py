@@ -86,6 +86,17 @@ def test_a_run_that_was_stopped_within_an_epoch_goes_on_as_if_it_had_not(run, tm
         assert torch.equal(tensor, again["model"][name]), name
 
 
+def test_a_run_of_a_network_of_other_sizes_is_not_gone_on_with(run, tmp_path):
+    """As earlier versions left PCM3's decoder, which told scores, too."""
+    content = load_plain(run / "last.pt")
+    (name,) = {"decoder.out.weight", "decoder.predict.weight"} & set(content["model"])
+    content["model"][name] = torch.cat([content["model"][name]] * 2)
+    (tmp_path / "old").mkdir()
+    torch.save(content, tmp_path / "old" / "last.pt")
+    result = skelpipe("pretrain", "--resume", tmp_path / "old")
+    assert result.exit_code == 2 and f"whose {name} was of another size" in " ".join(result.stderr.split())
+
+
 def test_only_the_encoder_is_left_in_the_end(run):
     best, last = load_plain(run / "best.pt"), load_plain(run / "last.pt")
     assert best["method"] == run.name and all(name.startswith("encoder.") for name in best["model"])
