@@ -87,7 +87,8 @@ def check_same_pretraining(checkpoint: dict[str, Any], prepared: Pretraining, *,
     with torch.device("meta"):
         own = prepared.build_objective().state_dict()
     sizes = {name: tensor.shape for name, tensor in checkpoint["model"].items()}
-    other = [name for name, tensor in own.items() if sizes.get(name) != tensor.shape]
+    # A finished run's best.pt holds the encoder alone.
+    other = [name for name, tensor in own.items() if sizes.get(name, tensor.shape) != tensor.shape]
     if other:
         raise UsageError(
             f"{run}: was begun by another version of skelpipe, whose {other[0]} was of another size; begin a new run"
