@@ -3,20 +3,24 @@
 import copy
 import re
 from collections.abc import Callable
-from pathlib import Path
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
 from pipeline.evaluate import TEST_WORDS
+from pipeline.protocol_data import Asked, check_kind, data_of, told_or_none
 from pose_extraction.annotations import ALL_CLIPS, read_pickle
-from pose_extraction.errors import UsageError
+from pose_extraction.errors import AnnotationError, UsageError
+from pose_extraction.validation import clip_identifier
+from recognition.clip_checks import numbers_as_names
 from recognition.clips import ClipSet, open_clips, split_indices
 from recognition.dataset import SkeletonDataset, collate
 from recognition.pretraining.encoder import Pretrained
+from recognition.protocols.actions import read_actions
 from recognition.protocols.detection import Action, actions_of, frame_labels, mean_average_precisions
-from recognition.protocols.detector import save_detector
+from recognition.protocols.detector import FILE, save_detector
 from recognition.protocols.frame_classifier import fit_frames, score_sequence
 from recognition.protocols.motion import MotionDecoder, centred, fit_decoder, mean_joint_error
 from recognition.protocols.settings import ProtocolSettings
@@ -30,14 +34,63 @@ if TYPE_CHECKING:
 MILLIMETRES = 1000.0
 
 
+@dataclass(frozen=True)
+class Sequences:
+    """An encoder and the sequences that it is measured on.
+
+    Args:
+        pretrained: The encoder.
+        clips: The skeleton file.
+        training: int64, clips to train on.
+        test: int64, clips to count.
+        test_split: Name of the latter's split.
+        usual_split: The one that would be counted if none were named; None where the file does not say.
+        usual_training: The one that would be trained on, likewise.
+        skip_bad: Whether to go on without malformed clips.
+    """
+
+    pretrained: Pretrained
+    clips: ClipSet
+    training: np.ndarray
+    test: np.ndarray
+    test_split: str
+    usual_split: str | None
+    usual_training: str | None
+    skip_bad: bool
+
+
+def open_sequences(pretrained: Pretrained, asked: Asked, *, tell: Callable[[str], None]) -> Sequences:
+    """Reads the file; what is left out of it is told.
+
+    Raises:
+        AnnotationError: The file is malformed.
+        UsageError: Its joints are others than the encoder's, or it does not say which splits are meant.
+    """
+    data = data_of(pretrained, asked)
+    clips = open_clips(asked.path, data, leave_out_empty=True)
+    check_kind(pretrained, clips, clips.layout.name)
+    if clips.skipped:
+        tell(f"{len(clips.skipped)} clips are left out; the first: {clips.skipped[0]}")
+    trained_on = _train_split(clips, data.train_split)
+    usual = told_or_none(lambda: _test_split(clips, trained_on))
+    test_split = asked.split if asked.split is not None else _test_split(clips, trained_on)
+    return Sequences(
+        pretrained,
+        clips,
+        _clips_of(clips, trained_on),
+        _clips_of(clips, test_split),
+        test_split,
+        usual,
+        told_or_none(lambda: _train_split(clips, data_of(pretrained, Asked(asked.path)).train_split)),
+        data.skip_bad,
+    )
+
+
 def run_dense_protocol(
     name: str,
-    pretrained: Pretrained,
-    path: Path,
-    split: str | None,
+    sequences: Sequences,
     settings: ProtocolSettings,
     *,
-    train_split: str | None,
     place: "Place",
     scratch: bool,
     tell: Callable[[str], None],
@@ -46,23 +99,17 @@ def run_dense_protocol(
 
     Raises:
         UsageError: The file has not what the protocol needs.
+        AnnotationError: Its actions are malformed.
     """
-    data = pretrained.settings.data.model_copy(update={"file": str(path.resolve())})
-    own = str(path.resolve()) == pretrained.settings.data.file
-    chosen = train_split or (data.train_split if own and data.train_split != ALL_CLIPS else "auto")
-    data = data.model_copy(update={"train_split": chosen})
-    clips = open_clips(path, data, leave_out_empty=True)
-    if clips.dimensions != pretrained.dimensions or clips.layout.name != pretrained.layout:
-        raise UsageError(
-            f"{path}: has {clips.layout.name} in {clips.dimensions}D, and {pretrained.path} was pre-trained on "
-            f"{pretrained.layout} in {pretrained.dimensions}D; choose a file of the same kind"
-        )
-    trained_on = _train_split(clips, chosen)
-    training = split_indices(clips, trained_on)
-    test_split = split if split is not None else _test_split(clips, trained_on)
-    test = split_indices(clips, test_split)
     run = _detect if name == "detection" else _predict
-    return {"split": test_split, **run(pretrained, clips, training, test, settings, place, scratch, tell)}
+    return {"split": sequences.test_split, **run(sequences, settings, place, scratch, tell)}
+
+
+def _clips_of(clips: ClipSet, split: str) -> np.ndarray:
+    """Indices of a split's clips; `all`, where no split is called so, is every clip."""
+    if split == ALL_CLIPS and split not in clips.splits:
+        return np.arange(len(clips))
+    return split_indices(clips, split)
 
 
 def _train_split(clips: ClipSet, wanted: str) -> str:
@@ -87,18 +134,22 @@ def _test_split(clips: ClipSet, trained_on: str) -> str:
 
 
 def _detect(
-    pretrained: Pretrained,
-    clips: ClipSet,
-    training: np.ndarray,
-    test: np.ndarray,
+    sequences: Sequences,
     settings: ProtocolSettings,
     place: "Place",
     scratch: bool,
     tell: Callable[[str], None],
 ) -> dict[str, Any]:
-    truths = _truths(clips)
+    pretrained, clips = sequences.pretrained, sequences.clips
+    truths, label_names = _truths(clips, skip_bad=sequences.skip_bad, tell=tell)
+    training, test = (
+        np.array([index for index in part if clips.names[index] in truths], np.int64)
+        for part in (sequences.training, sequences.test)
+    )
+    if not len(training) or not len(test):
+        raise UsageError(f"{clips.path}: no clip of one of the splits is left; mend those that are left out")
     length = int(pretrained.settings.data.num_frames)
-    chosen, classes = settings.detection, len(clips.label_names)
+    chosen, classes = settings.detection, len(label_names)
     data = window_settings(pretrained.settings.data, length)
     windows = {index: window_starts(int(clips.lengths[index]), length, chosen.stride) for index in (*training, *test)}
 
@@ -128,11 +179,13 @@ def _detect(
     kept: dict[str, Any] = {}
     if not scratch:
         seconds = _frame_seconds(clips)
+        if (before := pretrained.path.parent / FILE).is_file():
+            tell(f"{before}: takes the place of an earlier detector")
         kept["detector"] = str(
             save_detector(
                 pretrained,
                 classifier,
-                clips.label_names,
+                label_names,
                 estimator=clips.estimator,
                 extraction=clips.extraction,
                 seconds=None if seconds is None else length * seconds,
@@ -157,35 +210,53 @@ def _frame_seconds(clips: ClipSet) -> float | None:
     return 1 / float(rates.pop()) if len(rates) == 1 else None
 
 
-def _truths(clips: ClipSet) -> dict[str, list[Action]]:
-    """The actions of each sequence of a file.
+def _truths(
+    clips: ClipSet, *, skip_bad: bool, tell: Callable[[str], None]
+) -> tuple[dict[str, list[Action]], list[str]]:
+    """The actions of each sequence of a file, and the names of their classes: their numbers, where it names none.
 
     Raises:
         UsageError: It says nothing of actions.
+        AnnotationError: Those of a clip are malformed; with `skip_bad` that clip is left out, and told.
     """
-    stored = {clip["frame_dir"]: clip.get("actions", []) for clip in read_pickle(clips.path)["annotations"]}
-    truths = {
-        name: [Action(name, int(label), int(start), int(end)) for label, start, end in stored.get(name, [])]
-        for name in clips.names
-    }
+    names = clips.label_names if clips.names_given else None
+    places = {name: index for index, name in enumerate(clips.names)}
+    truths: dict[str, list[Action]] = {}
+    bad: list[str] = []
+    for position, annotation in enumerate(read_pickle(clips.path)["annotations"]):
+        try:
+            name = clip_identifier(annotation, position, clips.path)
+        except AnnotationError:
+            # Left out, and told, when the file was opened.
+            continue
+        if name not in places:
+            continue
+        frames = int(clips.lengths[places[name]])
+        try:
+            truths[name] = read_actions(annotation, name, clips.path, num_frames=frames, label_names=names)
+        except AnnotationError as error:
+            if not skip_bad:
+                raise AnnotationError(f"{error}, or leave the clip out (--skip-bad)") from error
+            bad.append(str(error))
+    if bad:
+        tell(f"{len(bad)} clips are left out for their actions; the first: {bad[0]}")
     if not any(truths.values()):
         raise UsageError(
             f"{clips.path}: says nothing of actions within its clips; make such a file with `skelpipe convert pkummd "
             "FOLDER --untrimmed`"
         )
-    return truths
+    largest = max(action.label for actions in truths.values() for action in actions)
+    return truths, names or numbers_as_names(largest + 1)
 
 
 def _predict(
-    pretrained: Pretrained,
-    clips: ClipSet,
-    training: np.ndarray,
-    test: np.ndarray,
+    sequences: Sequences,
     settings: ProtocolSettings,
     place: "Place",
     scratch: bool,
     tell: Callable[[str], None],
 ) -> dict[str, Any]:
+    pretrained, clips, training, test = sequences.pretrained, sequences.clips, sequences.training, sequences.test
     chosen = settings.motion
     whole = chosen.seen + chosen.predicted
     starts = {int(index): _starts(clips, int(index), chosen.seen, whole) for index in (*training, *test)}
@@ -198,7 +269,7 @@ def _predict(
     data = window_settings(pretrained.settings.data, int(pretrained.settings.data.num_frames))
     encoder = copy.deepcopy(pretrained.encoder).to(place.device)
 
-    def sequences(listed: list[tuple[int, int]]) -> tuple[Any, np.ndarray, np.ndarray]:
+    def batch_of(listed: list[tuple[int, int]]) -> tuple[Any, np.ndarray, np.ndarray]:
         seen = window_clips(clips, listed, length=chosen.seen, score_threshold=data.score_threshold)
         dataset = SkeletonDataset(seen, np.arange(len(listed)), data, train=False)
         poses, extents = [], []
@@ -218,7 +289,7 @@ def _predict(
         return [(index, int(rng.choice(starts[index]))) for index in owners]
 
     def draw(rng: np.random.Generator, count: int) -> tuple[Any, torch.Tensor]:
-        batch, poses, _ = sequences(drawn(usable[0], rng, count))
+        batch, poses, _ = batch_of(drawn(usable[0], rng, count))
         return batch, torch.as_tensor(poses).flatten(2).to(place.device)
 
     torch.manual_seed(settings.seed)
@@ -229,7 +300,7 @@ def _predict(
     rng = np.random.default_rng(settings.seed)
     told, truth, units, still = [], [], [], []
     for index in usable[1]:
-        batch, poses, extents = sequences(drawn(np.array([index]), rng, 1))
+        batch, poses, extents = batch_of(drawn(np.array([index]), rng, 1))
         first = torch.as_tensor(poses).flatten(2).to(place.device)
         with torch.no_grad():
             answer = decoder(encoder(batch), torch.nan_to_num(first[:, 0]), chosen.predicted)

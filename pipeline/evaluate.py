@@ -129,7 +129,7 @@ def evaluate(
         raise UsageError(f"{path}: nobody is seen in any labelled clip of split {split!r}; choose another")
     dataset = SkeletonDataset(clips, indices[asked], trained.settings.data, train=False)
     # Before what takes time.
-    folder = _folder_for(trained, path, split)
+    folder = folder_for(trained.path, path, split)
     with progress_bar(console, len(dataset)) as advance:
         scores = scores_of(trained, dataset, **vars(engine), progress=advance)
     scores = Scores(scores.probabilities, scores.features, labels[asked], scores.names, scores.placement)
@@ -325,16 +325,21 @@ def progress_bar(console: Console, clips: int) -> Iterator[Callable[[int], None]
         yield lambda done: progress.advance(task, done)
 
 
-def _folder_for(trained: Trained, data: Path, split: str) -> Path:
+def folder_for(weights: Path, data: Path, what: str) -> Path:
     """Makes the folder of an evaluation below its run: one of its own for other weights, and for a file's namesake.
+
+    Args:
+        weights: The run's .pt file.
+        data: The skeleton file.
+        what: Of it is measured, such as the split.
 
     Raises:
         UsageError: Nothing can be written there.
     """
-    weights = "" if trained.path.name == BEST else f"-{trained.path.stem}"
-    name = re.sub(r"[^\w.-]", "_", f"{data.stem}-{split}{weights}")
+    other = "" if weights.name == BEST else f"-{weights.stem}"
+    name = re.sub(r"[^\w.-]", "_", f"{data.stem}-{what}{other}")
     for number in itertools.count(1):
-        folder = trained.path.parent / FOLDER / (name if number == 1 else f"{name}-{number}")
+        folder = weights.parent / FOLDER / (name if number == 1 else f"{name}-{number}")
         if not (folder / JSON_NAME).is_file() or _is_of(folder / JSON_NAME, data):
             break
     try:
@@ -345,7 +350,7 @@ def _folder_for(trained: Trained, data: Path, split: str) -> Path:
         writable, reason = False, str(error.strerror)
     if not writable:
         raise UsageError(
-            f"{folder}: results are written there, and cannot be ({reason}); copy {trained.path.parent} to a place "
+            f"{folder}: results are written there, and cannot be ({reason}); copy {weights.parent} to a place "
             "that can be written to, and evaluate the copy"
         )
     return folder

@@ -80,6 +80,7 @@ def evaluate(
         from pipeline import protocols
         from recognition.runs import newest_run
 
+        _refuse_unused(batch_size, backend, figures=figures)
         found = protocols.run_protocol(
             protocol,
             [run if run is not None else newest_run(), *(fuse or [])],
@@ -89,6 +90,7 @@ def evaluate(
             pairs=settings or [],
             scratch=scratch,
             skip_bad=skip_bad,
+            keypoint_files=keypoint_files,
             device=device,
             precision=precision,
             console=Console(stderr=True),
@@ -119,6 +121,23 @@ def evaluate(
     else:
         use_case.print_table(result, Console())
         typer.echo(str(result.folder))
+
+
+def _refuse_unused(batch_size: str, backend: str, *, figures: bool) -> None:
+    """Refuses options that no protocol has.
+
+    Raises:
+        UsageError: One is given.
+    """
+    if batch_size != "auto":
+        raise UsageError(
+            f"--batch-size {batch_size}: protocols train with batches of their own; leave it out, or --set "
+            "finetune.batch_size, linear.batch_size or motion.batch_size"
+        )
+    if backend not in ("auto", "torch"):
+        raise UsageError(f"--backend {backend}: protocols run on torch; leave it out")
+    if not figures:
+        raise UsageError("--no-figures: protocols draw none; leave it out")
 
 
 def engine_of(device: str, batch_size: str, precision: str, backend: str) -> "Engine":

@@ -50,10 +50,11 @@ def pretrained_encoder(init: str) -> "Pretrained | None":
     if not is_pretrained(path):
         return None
     found = load_pretrained(path)
-    if found.settings.method == "pcm3" and found.settings.pcm3.stream != "joint":
+    if found.settings.shown != "joint":
+        wanted = "pcm3.stream=joint" if found.settings.method == "pcm3" else "mamp.input=joint"
         raise UsageError(
-            f"{init}: was pre-trained on the stream {found.settings.pcm3.stream}, and recognizers are shown joints; "
-            f"measure it with `skelpipe evaluate {init} --protocol finetune`, or start from pcm3.stream=joint"
+            f"{init}: was pre-trained on the stream {found.settings.shown}, and recognizers are shown joints; "
+            f"measure it with `skelpipe evaluate {init} --protocol finetune`, or start from {wanted}"
         )
     return found
 

@@ -126,22 +126,25 @@ class Backbone(nn.Module, ABC):
             return x, None
         return x.masked_fill(~frame_mask[:, :, None, None], 0), frame_mask
 
-    def hidden_cells(self, x: torch.Tensor, masked: torch.Tensor | None) -> torch.Tensor | None:
+    def hidden_cells(
+        self, x: torch.Tensor, masked: torch.Tensor | None, seen: torch.Tensor | None = None
+    ) -> torch.Tensor | None:
         """Cells whose embedding the mask token replaces: the masked ones, and those not seen if they count as such.
 
         A joint that the estimator missed then looks as one that the masked pathway learned to do without. With the
         embedding of (0, 0, 0), which lies in the middle of the picture, an occluded skeleton is unlike all of training.
 
         Args:
-            x: float (S, T, V, C), zero in all channels where a joint was not seen, and nowhere else.
+            x: float (S, T, V, C), zero in all channels where a joint was not seen, and, without `seen`, nowhere else.
             masked: bool (S, T, V) or None.
+            seen: bool (S, T, V), where zeros do not tell it; or None.
 
         Returns:
             bool (S, T, V), or None if there are none.
         """
         if not self.unseen_as_masked:
             return masked
-        unseen = (x == 0).all(dim=-1)
+        unseen = (x == 0).all(dim=-1) if seen is None else ~seen
         return unseen if masked is None else masked | unseen
 
     def with_motion(self, features: torch.Tensor, x: torch.Tensor, hidden: torch.Tensor | None) -> torch.Tensor:

@@ -114,7 +114,9 @@ class SegmentTransformer(Backbone):
             return int(rest.partition(".")[0]) + 1
         return len(self.blocks) if first == "norm" else 0
 
-    def embed(self, x: torch.Tensor, masked: torch.Tensor | None = None) -> torch.Tensor:
+    def embed(
+        self, x: torch.Tensor, masked: torch.Tensor | None = None, *, seen: torch.Tensor | None = None
+    ) -> torch.Tensor:
         """Embedded segments with their places (eq. 7): (S, T, V, C) to (S, T_e, V, C_e).
 
         A segment's embedding is a sum with one share for each frame. Where a joint was not seen in a frame, or is
@@ -124,11 +126,12 @@ class SegmentTransformer(Backbone):
         Args:
             x: float (S, T, V, C), T a multiple of l.
             masked: bool (S, T, V) or None.
+            seen: bool (S, T, V), where zeros in `x` do not tell it; or None.
         """
         sequences, frames, joints, channels = x.shape
         parts = frames // self.segment_frames
         cells = x.view(sequences, parts, self.segment_frames, joints, channels).transpose(2, 3)  # (S, T_e, V, l, C)
-        hidden = self.hidden_cells(x, masked)
+        hidden = self.hidden_cells(x, masked, seen)
         if hidden is None:
             features = self.joint_embedding(cells.flatten(3))
         else:
@@ -154,8 +157,12 @@ class SegmentTransformer(Backbone):
         frame_mask: torch.Tensor | None = None,
         masked: torch.Tensor | None = None,
         return_attention: bool = False,
+        seen: torch.Tensor | None = None,
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
-        """R of every frame is that of its segment; so is the attention that a cell receives."""
+        """R of every frame is that of its segment; so is the attention that a cell receives.
+
+        `seen`, bool (S, T, V), is for sequences without padding in which zeros do not tell what was not seen.
+        """
         self.check_size(x)
         x, frame_mask = self.without_padding(x, frame_mask)
         frames = x.shape[1]
@@ -166,7 +173,9 @@ class SegmentTransformer(Backbone):
             x = functional.pad(x, (0, 0, 0, 0, 0, short))
             if masked is not None:
                 masked = functional.pad(masked, (0, 0, 0, short), value=True)
-        features = self.embed(x, masked)  # (S, T_e, V, C_e)
+            if seen is not None:
+                seen = functional.pad(seen, (0, 0, 0, short))
+        features = self.embed(x, masked, seen=seen)  # (S, T_e, V, C_e)
         parts = features.shape[1]
         key_mask = None
         if frame_mask is not None:

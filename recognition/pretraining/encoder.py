@@ -15,6 +15,7 @@ from recognition import runs
 from recognition.backbones.gru import GRUEncoder
 from recognition.backbones.segments import SegmentTransformer
 from recognition.batches import Batch
+from recognition.pretraining.motion import as_motion
 from recognition.pretraining.pcm3 import flatten_frames
 from recognition.pretraining.preparation import build_encoder
 from recognition.pretraining.settings import PretrainSettings
@@ -37,7 +38,7 @@ class Encoder(nn.Module):
     def __init__(self, network: nn.Module, settings: PretrainSettings, layout: Skeleton, dimensions: int) -> None:
         super().__init__()
         self.network = network
-        self.stream = settings.pcm3.stream if settings.method == "pcm3" else "joint"
+        self.stream = settings.shown
         self.max_persons = settings.data.max_persons
         self.dimensions = dimensions
         parents = bone_parents(layout) if self.stream == "bone" else np.arange(layout.num_joints)
@@ -74,10 +75,17 @@ class Encoder(nn.Module):
             return self.width
         return len(self.parents) * self.width
 
+    def persons(self, batch: Batch) -> torch.Tensor:
+        """MAMP's representation of each person that is there, (P, T, V, C), clip by clip."""
+        assert isinstance(self.network, SegmentTransformer)
+        x, seen = batch.keypoint[batch.person_mask], None
+        if self.stream == "motion":
+            x, seen = as_motion(x, (x != 0).any(dim=-1), dimensions=self.dimensions)
+        return self.network.encode(x, seen=seen)[0]
+
     def _mean_person(self, batch: Batch) -> torch.Tensor:
         """MAMP's representation, mean over the persons that are there, (N, T, V, C)."""
-        assert isinstance(self.network, SegmentTransformer)
-        persons, _ = self.network.encode(batch.keypoint[batch.person_mask])
+        persons = self.persons(batch)
         placed = persons.new_zeros(*batch.person_mask.shape, *persons.shape[1:])
         placed[batch.person_mask] = persons
         return placed.sum(dim=1) / batch.person_mask.sum(dim=1)[:, None, None, None].to(placed.dtype)
@@ -113,6 +121,7 @@ class Pretrained:
         layout: Name of the joint layout that the network sees.
         dimensions: 2 or 3 coordinates of a joint.
         epoch: Epochs that were trained.
+        content_digest: Of the clips that it was trained on; None where the file does not say.
         path: The file.
     """
 
@@ -121,6 +130,7 @@ class Pretrained:
     layout: str
     dimensions: int
     epoch: int
+    content_digest: str | None
     path: Path
 
 
@@ -169,7 +179,15 @@ def load_pretrained(run: str | Path, *, scratch: bool = False, seed: int = 0) ->
             }
             apply_state_dict(network, weights, source=path, ignore=())
         encoder = Encoder(network, settings, layout, dimensions).eval()
-        return Pretrained(encoder, settings, content["layout"], dimensions, content["epoch"], path)
+        return Pretrained(
+            encoder,
+            settings,
+            content["layout"],
+            dimensions,
+            content["epoch"],
+            content.get("content_digest"),
+            path,
+        )
     except (KeyError, TypeError, ValidationError) as error:
         raise WeightsError(
             f"{path}: is incomplete ({error}); pre-train again, or take another of the run's files"

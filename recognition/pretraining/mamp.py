@@ -14,7 +14,7 @@ from recognition.backbones.segments import EPSILON, Block, SegmentTransformer, b
 from recognition.batches import Batch
 from recognition.gathering import find_shares, gather
 from recognition.masking import gumbel_noise
-from recognition.pretraining.motion import motion_intensity, motion_of, segments_of
+from recognition.pretraining.motion import as_motion, motion_intensity, motion_of, segments_of
 from recognition.pretraining.settings import MAMPSettings
 
 # Added to a target's variance, as in MAE.
@@ -142,7 +142,7 @@ class MAMP(nn.Module):
         x = batch.keypoint[batch.person_mask]  # (S, T, V, C)
         coordinates, seen = x[..., : self.dimensions], (x != 0).any(dim=-1)
         kept, hidden = self.choose(coordinates, seen, batch.index[clip], person, epoch=epoch)
-        predicted = self._predict(x, coordinates, seen, kept, hidden)
+        predicted = self._predict(x, seen, kept, hidden)
         with torch.autocast(x.device.type, enabled=False):
             target, weight = self._target(coordinates, seen)
             loss, count = masked_squares(
@@ -181,15 +181,13 @@ class MAMP(nn.Module):
     def _predict(
         self,
         x: torch.Tensor,
-        coordinates: torch.Tensor,
         seen: torch.Tensor,
         kept: torch.Tensor,
         hidden: torch.Tensor,
     ) -> torch.Tensor:
         if self.settings.input == "motion":
-            motion, _ = motion_of(coordinates, seen, stride=1, padding="zeros")
-            x = torch.cat([motion, x[..., self.dimensions :]], dim=-1)
-        tokens = self.encoder.embed(x).flatten(1, 2)  # (S, L, C_e)
+            x, seen = as_motion(x, seen, dimensions=self.dimensions)
+        tokens = self.encoder.embed(x, seen=seen).flatten(1, 2)  # (S, L, C_e)
         latent, _ = self.encoder.through_blocks(tokens.gather(1, _each(kept, tokens)))
         return self.decoder(latent, kept, hidden)
 

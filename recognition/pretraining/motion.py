@@ -41,6 +41,23 @@ def motion_of(
     return torch.cat([difference, end], 1), torch.cat([known, end_known], 1)
 
 
+def as_motion(x: torch.Tensor, seen: torch.Tensor, *, dimensions: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Joints as an encoder of motion sees them (table 7): coordinates to the next frame, zeros in the last one.
+
+    A joint that stands still has zeros, too, so whoever embeds them has to be told which joints count as seen.
+
+    Args:
+        x: float (S, T, V, C).
+        seen: bool (S, T, V), joints that were seen.
+        dimensions: D, how many of the channels are coordinates; the others stay.
+
+    Returns:
+        float (S, T, V, C), and bool (S, T, V), of which the motion is known.
+    """
+    motion, known = motion_of(x[..., :dimensions], seen, stride=1, padding="zeros")
+    return torch.cat([motion, x[..., dimensions:]], dim=-1), known
+
+
 def segments_of(values: torch.Tensor, segment_frames: int) -> torch.Tensor:
     """Each joint's values of a segment side by side, frames first: (S, T, V, D) to (S, T / l, V, l * D)."""
     sequences, frames, joints, dimensions = values.shape

@@ -17,11 +17,11 @@ from recognition.backbones.segments import SegmentTransformer
 from recognition.clips import ClipSet, newest_skeleton_file, open_clips, split_indices
 from recognition.dataset import check_placement, flip_probability, layout_of_model
 from recognition.preparation import CHANNELS, RUNS, resolve_device, resolve_precision
-from recognition.pretraining.mamp import MAMP
+from recognition.pretraining.mamp import MAMP, kept_tokens
 from recognition.pretraining.pcm3 import PCM3
 from recognition.pretraining.settings import PretrainSettings
 from recognition.pretraining.streams import bone_parents
-from recognition.pretraining.views import body_parts
+from recognition.pretraining.views import body_parts, masked_parts
 from recognition.settings import ModelSettings
 
 
@@ -92,8 +92,9 @@ def prepare_pretraining(settings: PretrainSettings) -> Pretraining:
     model = settings.model
     if settings.method == "mamp":
         model = _fitting_model(settings)
-    elif data.shear > 0:
-        raise UsageError("data.shear and method=pcm3 both shear clips, and PCM3 does it by itself; set data.shear=0")
+        _check_mamp(settings, layout, model)
+    else:
+        _check_pcm3(settings, layout)
     notes = []
     if clips.skipped:
         notes.append(f"{len(clips.skipped)} clips are left out; the first: {clips.skipped[0]}")
@@ -153,6 +154,45 @@ def _fitting_model(settings: PretrainSettings) -> ModelSettings:
         )
     unseen = "mask_token" if model.unseen == "auto" else model.unseen
     return model.model_copy(update={"max_frames": frames, "unseen": unseen})
+
+
+def _check_mamp(settings: PretrainSettings, layout: Skeleton, model: ModelSettings) -> None:
+    """Refuses masks that hide nothing.
+
+    Raises:
+        UsageError: They do.
+    """
+    frames = settings.data.num_frames
+    assert isinstance(frames, int)
+    tokens = frames // (model.segment_frames or 4) * layout.num_joints
+    if kept_tokens(tokens, settings.mamp.ratio) == tokens:
+        raise UsageError(
+            f"mamp.ratio={settings.mamp.ratio:g} hides none of a sequence's {tokens} tokens, so nothing is predicted; "
+            "set it higher, such as 0.9"
+        )
+
+
+def _check_pcm3(settings: PretrainSettings, layout: Skeleton) -> None:
+    """Refuses objectives of nothing, and masks that hide nothing.
+
+    Raises:
+        UsageError: They do, the layout's parts are not known, or the data's settings do what PCM3 does by itself.
+    """
+    chosen = settings.pcm3
+    if settings.data.shear > 0:
+        raise UsageError("data.shear and method=pcm3 both shear clips, and PCM3 does it by itself; set data.shear=0")
+    if not chosen.positives and not chosen.prediction:
+        raise UsageError(
+            "pcm3.positives=[] and pcm3.prediction=0 leave nothing to learn from; name pairs, such as "
+            "pcm3.positives=[intra,inter], or set pcm3.prediction above 0"
+        )
+    masks = chosen.prediction > 0 or not {"mask", "predict"}.isdisjoint(chosen.positives)
+    parts = len(body_parts(layout))
+    if masks and chosen.masking == "topology" and not masked_parts(parts, chosen.ratio):
+        raise UsageError(
+            f"pcm3.ratio={chosen.ratio:g} masks none of the {parts} body parts of {layout.name}; set it to "
+            f"{1 / parts:.2g} or more, or pcm3.masking=random"
+        )
 
 
 def build_encoder(settings: PretrainSettings, layout: Skeleton) -> nn.Module:

@@ -96,3 +96,8 @@ class PretrainSettings(Strict):
     mamp: MAMPSettings = MAMPSettings()
     pcm3: PCM3Settings = PCM3Settings()
     training: PretrainingLoop = PretrainingLoop()
+
+    @property
+    def shown(self) -> Stream:
+        """What the encoder sees of a skeleton."""
+        return self.pcm3.stream if self.method == "pcm3" else self.mamp.input

@@ -4,6 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import torch
 from lightning_fabric import Fabric
 
 from pose_extraction.errors import SkelpipeError, UsageError
@@ -72,7 +73,7 @@ def check_same_pretraining(checkpoint: dict[str, Any], prepared: Pretraining, *,
     """Refuses to go on with other clips, or with settings that would make it another run.
 
     Raises:
-        UsageError: Something differs; the message names it.
+        UsageError: Something differs, or an earlier version's network did; the message names it.
     """
     if "method" not in checkpoint:
         raise UsageError(f"{run}: is a run of `skelpipe train`, which goes on with `skelpipe train --resume {run}`")
@@ -83,6 +84,15 @@ def check_same_pretraining(checkpoint: dict[str, Any], prepared: Pretraining, *,
         )
     before = dotted(PretrainSettings.model_validate(checkpoint["settings"]).model_dump(mode="json"))
     refuse_changed(before, dotted(prepared.settings.model_dump(mode="json")), _FREE, run=run)
+    with torch.device("meta"):
+        own = prepared.build_objective().state_dict()
+    sizes = {name: tensor.shape for name, tensor in checkpoint["model"].items()}
+    # A finished run's best.pt holds the encoder alone.
+    other = [name for name, tensor in own.items() if sizes.get(name, tensor.shape) != tensor.shape]
+    if other:
+        raise UsageError(
+            f"{run}: was begun by another version of skelpipe, whose {other[0]} was of another size; begin a new run"
+        )
 
 
 def _pretrain(

@@ -169,13 +169,18 @@ def draw_visible(
 ) -> torch.Tensor:
     """Which joints stay visible in the masked view of all clips of a batch, bool (T, V), from torch's generator.
 
-    By topology, the same int(parts * ratio) body parts are masked in all frames of a chunk; at random, every joint of
+    By topology, the same `masked_parts` body parts are masked in all frames of a chunk; at random, every joint of
     every frame with probability `ratio`.
     """
     if strategy == "random":
         return torch.rand(num_frames, num_joints) >= ratio
     visible = torch.ones(num_frames, num_joints, dtype=torch.bool)
     for start in range(0, num_frames, chunk):
-        for part in torch.randperm(len(parts))[: int(len(parts) * ratio + 1e-6)].tolist():
+        for part in torch.randperm(len(parts))[: masked_parts(len(parts), ratio)].tolist():
             visible[start : start + chunk, list(parts[part])] = False
     return visible
+
+
+def masked_parts(parts: int, ratio: float) -> int:
+    """How many of the body's parts are masked at a ratio."""
+    return int(parts * ratio + 1e-6)

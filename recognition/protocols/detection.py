@@ -35,7 +35,7 @@ def average_precision(proposals: Sequence[Action], truths: Sequence[Action], *, 
     """Area under precision over recall, precision being the best at this recall or a higher one.
 
     Proposals count from the surest on. One is right when a truth of its class and video, which no surer one has taken,
-    overlaps it by more than `overlap`. Without proposals, or without truths, it is 0.
+    overlaps it by `overlap` or more, as in PKU-MMD's own script. Without proposals, or without truths, it is 0.
     """
     if not proposals or not truths:
         return 0.0
@@ -44,7 +44,7 @@ def average_precision(proposals: Sequence[Action], truths: Sequence[Action], *, 
     for place, proposal in enumerate(sorted(proposals, key=lambda one: -one.confidence)):
         for number, truth in enumerate(truths):
             same = truth.video == proposal.video and truth.label == proposal.label
-            if same and number not in taken and temporal_iou(proposal, truth) > overlap:
+            if same and number not in taken and temporal_iou(proposal, truth) >= overlap:
                 taken.add(number)
                 right[place] = 1
                 break

@@ -51,10 +51,9 @@ class Classifier(nn.Module):
 
     def forward(self, batch: Batch) -> torch.Tensor:
         """Logits (N, K)."""
-        network = self.encoder.network
-        if not isinstance(network, SegmentTransformer):
+        if not isinstance(self.encoder.network, SegmentTransformer):
             return self.head(self.encoder(batch))
-        representation, _ = network.encode(batch.keypoint[batch.person_mask])  # (P, T, V, C_r)
+        representation = self.encoder.persons(batch)  # (P, T, V, C_r)
         person = functional.dropout(representation, self.dropout, self.training).mean(dim=1).flatten(1)
         placed = person.new_zeros(*batch.person_mask.shape, person.shape[1])
         placed[batch.person_mask] = person

@@ -60,14 +60,20 @@ def _rate(settings: LinearSettings, epoch: int, progress: float) -> float:
     return settings.lr * 0.5 * (1 + math.cos(math.pi * (epoch + progress) / settings.epochs))
 
 
-def nearest_labels(gallery: torch.Tensor, labels: torch.Tensor, queries: torch.Tensor) -> torch.Tensor:
+def nearest_labels(
+    galleries: Sequence[torch.Tensor], labels: torch.Tensor, queries: Sequence[torch.Tensor]
+) -> torch.Tensor:
     """The label of the training clip whose features point most nearly the same way (k = 1, cosine), int64 (Q,).
 
+    With several encoders it is the clip with the largest sum of their cosines: one vote of each would tie wherever
+    two disagree.
+
     Args:
-        gallery: float (N, D), features of the training clips.
+        galleries: float (N, D) of each encoder, features of the training clips.
         labels: int64 (N,).
-        queries: float (Q, D).
+        queries: float (Q, D) of each encoder.
     """
-    known = functional.normalize(gallery, dim=1)
-    found = [(functional.normalize(part, dim=1) @ known.T).argmax(1) for part in queries.split(1024)]
+    # The product of directions side by side is the sum of the cosines.
+    known, asked = (torch.cat([functional.normalize(one, dim=1) for one in each], 1) for each in (galleries, queries))
+    found = [(part @ known.T).argmax(1) for part in asked.split(1024)]
     return labels[torch.cat(found)]

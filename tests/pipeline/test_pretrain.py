@@ -2,42 +2,26 @@
 
 import json
 import shutil
+import signal
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from typer.testing import CliRunner
+from made_encoders import SMALL, pretrain, skelpipe, write_long
 
-from pipeline.cli import app
 from pose_extraction.annotations import write_pickle
 from pose_extraction.checkpoints import load_plain
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "recognition"))
 
-from made_motions import made_clip, write_motions
-
-SMALL = {
-    "mamp": ("mamp/custom", "model.dim=16", "model.depth=2", "model.heads=2", "decoder_depth=1", "warmup_epochs=1"),
-    "pcm3": ("pcm3/custom", "pcm3.hidden=32", "decoder_hidden=8", "queue=32", "prompt_size=4", "lr_steps=[2]"),
-}
-# Nothing is mirrored: the classes differ by the side that moves.
-LOOP = ("num_frames=16", "part_min_frames=8", "max_persons=1", "flip=0", "epochs=3", "batch_size=16", "--device", "cpu")
+from made_motions import write_motions
 
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
     return write_motions(tmp_path_factory.mktemp("data") / "motions.pkl")
-
-
-def skelpipe(*words: object):
-    return CliRunner().invoke(app, [str(word) for word in words])
-
-
-def pretrain(method: str, data: Path, out: Path, *words: object):
-    loop = (*LOOP, "--precision", "fp32")
-    return skelpipe("pretrain", *SMALL[method], "--data", data, "--out", out, *loop, *words)
 
 
 @pytest.fixture(scope="module", params=["mamp", "pcm3"])
@@ -66,6 +50,51 @@ def test_a_run_that_was_stopped_goes_on_as_if_it_had_not(run, data, tmp_path):
         assert torch.equal(tensor, again["model"][name]), name
     lines = [[json.loads(line) for line in (r / "metrics.jsonl").read_text().splitlines()] for r in (run, halted)]
     assert [line.get("total") for line in lines[0]] == [line.get("total") for line in lines[1]]
+
+
+def test_a_run_that_was_stopped_within_an_epoch_goes_on_as_if_it_had_not(run, tmp_path):
+    """A signal comes in the second of the second epoch's three steps; the rest is the same, to the last bit."""
+    from pipeline.pretrain import resumed_pretraining
+    from recognition.loop import TrainingStopped
+    from recognition.pretraining.mamp import MAMP
+    from recognition.pretraining.pcm3 import PCM3
+    from recognition.pretraining.settings import PretrainSettings
+    from recognition.pretraining.training import pretrain as pretrain_encoder
+
+    whole, steps = load_plain(run / "last.pt"), []
+
+    def fifth_step(module, given, losses):
+        if isinstance(module, MAMP | PCM3):
+            steps.append(module)
+            if len(steps) == 5:
+                signal.raise_signal(signal.SIGTERM)
+
+    halted = tmp_path / "halted"
+    settings = PretrainSettings.model_validate({**whole["settings"], "out": str(halted)})
+    hook = torch.nn.modules.module.register_module_forward_hook(fifth_step)
+    try:
+        with pytest.raises(TrainingStopped):
+            pretrain_encoder(settings)
+    finally:
+        hook.remove()
+    stopped = load_plain(halted / "last.pt")
+    assert (stopped["epoch"], stopped["step"], whole["step"]) == (1, 5, 9)
+    pretrain_encoder(resumed_pretraining(halted, (), {}), resume=halted)
+    again = load_plain(halted / "last.pt")
+    assert whole["model"].keys() == again["model"].keys()
+    for name, tensor in whole["model"].items():
+        assert torch.equal(tensor, again["model"][name]), name
+
+
+def test_a_run_of_a_network_of_other_sizes_is_not_gone_on_with(run, tmp_path):
+    """As earlier versions left PCM3's decoder, which told scores, too."""
+    content = load_plain(run / "last.pt")
+    (name,) = {"decoder.out.weight", "decoder.predict.weight"} & set(content["model"])
+    content["model"][name] = torch.cat([content["model"][name]] * 2)
+    (tmp_path / "old").mkdir()
+    torch.save(content, tmp_path / "old" / "last.pt")
+    result = skelpipe("pretrain", "--resume", tmp_path / "old")
+    assert result.exit_code == 2 and f"whose {name} was of another size" in " ".join(result.stderr.split())
 
 
 def test_only_the_encoder_is_left_in_the_end(run):
@@ -116,23 +145,6 @@ def test_fresh_weights_are_not_those_of_the_run(run):
     for name, tensor in own.items():
         assert torch.equal(tensor, stored["encoder." + name.removeprefix("network.")]), name
     assert any(not torch.equal(tensor, fresh[name]) for name, tensor in own.items())
-
-
-def write_long(path: Path, *, splits: tuple[str, str], actions: bool = True) -> Path:
-    """Eight sequences in which arms wave for a while, the left one or the right one; two of them are for tests."""
-    rng = np.random.default_rng(0)
-    clips = []
-    for number in range(8):
-        parts = [made_clip(label, rng, frames=20) for label in (2, number % 2, 2)]
-        keypoint = np.concatenate(parts, axis=1).astype(np.float32)
-        clip = {"frame_dir": f"long{number}", "label": -1, "total_frames": 60, "img_shape": (900, 900)}
-        clip |= {"keypoint": keypoint, "keypoint_score": np.full(keypoint.shape[:3], 0.9, np.float32)}
-        clips.append(clip | ({"actions": [[number % 2, 20, 40]]} if actions else {}))
-    names = [clip["frame_dir"] for clip in clips]
-    # A third split, which nothing is to be measured on unless it is named.
-    split = {"other": names[:1], **dict(zip(splits, (names[2:], names[:2]), strict=True))}
-    write_pickle(path, {"split": split, "annotations": clips, "label_names": ["left arm", "right arm"]})
-    return path
 
 
 @pytest.mark.parametrize("splits", [("train", "test"), ("xsub_train", "xsub_val")])
@@ -209,11 +221,20 @@ def test_a_recognizer_begins_from_an_encoder(run, data, tmp_path):
     assert measured.exit_code == 0, measured.output
 
 
-def test_a_stream_of_bones_is_measured_but_begins_no_recognizer(data, tmp_path):
-    result = pretrain("pcm3", data, tmp_path / "bones", "pcm3.stream=bone", "epochs=1", "lr_steps=[]")
+@pytest.mark.parametrize(
+    ("method", "words", "said"),
+    [
+        ("pcm3", ("pcm3.stream=bone", "lr_steps=[]"), ("the stream bone", "pcm3.stream=joint")),
+        ("mamp", ("mamp.input=motion", "warmup_epochs=0"), ("the stream motion", "mamp.input=joint")),
+    ],
+)
+def test_a_stream_of_bones_or_motion_begins_no_recognizer(data, tmp_path, method, words, said):
+    result = pretrain(method, data, tmp_path / "own", "epochs=1", *words)
     assert result.exit_code == 0, result.output
-    result = skelpipe("train", "pcm3/finetune", "--init", tmp_path / "bones", "--data", data, "--out", tmp_path / "t")
-    assert result.exit_code == 2 and "was pre-trained on the stream bone" in result.stderr
+    result = skelpipe(
+        "train", f"{method}/finetune", "--init", tmp_path / "own", "--data", data, "--out", tmp_path / "t"
+    )
+    assert result.exit_code == 2 and all(part in result.stderr for part in said)
     assert not (tmp_path / "t").exists()
 
 
@@ -235,6 +256,26 @@ def test_a_dry_run_tells_and_writes_nothing(data, tmp_path):
     assert result.exit_code == 0, result.output
     assert "36, labelled or not" in result.stdout and "stay as the encoder" in result.stdout
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("method", "words", "said"),
+    [
+        ("mamp", ("mamp.ratio=0",), "mamp.ratio=0 hides none of a sequence's 68 tokens"),
+        ("pcm3", ("pcm3.positives=[]", "pcm3.prediction=0"), "leave nothing to learn from; name pairs"),
+        ("pcm3", ("pcm3.ratio=0.1",), "masks none of the 5 body parts of coco17; set it to 0.2 or more"),
+    ],
+)
+def test_objectives_of_nothing_are_refused(data, tmp_path, method, words, said):
+    result = pretrain(method, data, tmp_path / "run", *words)
+    assert result.exit_code == 2 and said in result.stderr
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_ratio_of_masks_that_are_not_drawn_does_not_matter(data, tmp_path):
+    words = ("pcm3.ratio=0.1", "pcm3.positives=[intra]", "pcm3.prediction=0")
+    result = pretrain("pcm3", data, tmp_path / "run", "--dry-run", *words)
+    assert result.exit_code == 0, result.output
 
 
 @pytest.mark.parametrize(

@@ -172,7 +172,8 @@ def test_the_made_kinetics400_keeps_its_skeletons_in_files_of_their_own(tmp_path
 def test_what_a_variant_changes_is_what_its_config_says() -> None:
     assert pretraining.changes_of("mamp", None) == []
     assert pretraining.changes_of("mamp", "random_masking") == ['mamp.masking="random"']
-    assert pretraining.changes_of("pcm3", "contrast") == ['pcm3.positives=["intra", "inter"]', "pcm3.prediction=0"]
+    pairs = 'pcm3.positives=["intra", "inter"]'
+    assert pretraining.changes_of("pcm3", "contrast") == [pairs, "pcm3.distillation=0", "pcm3.prediction=0"]
     for method, config in pretraining.VARIANTS.values():
         words = pretraining.changes_of(method, config)
         pretrain_settings([f"{method}/custom", *pretraining.SMALL[method], *words], {})

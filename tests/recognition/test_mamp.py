@@ -1,17 +1,23 @@
 """MAMP's masks, targets and loss against plain float64 loops, and the sizes that the paper's network has."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 
+from pose_extraction.skeleton import COCO17, NTU25
 from recognition.backbones.segments import SegmentTransformer
 from recognition.batches import Batch
+from recognition.pretraining.encoder import Encoder
 from recognition.pretraining.mamp import MAMP, kept_tokens, masked_squares, normalise
-from recognition.pretraining.motion import motion_intensity, motion_of, segments_of
+from recognition.pretraining.motion import as_motion, motion_intensity, motion_of, segments_of
+from recognition.pretraining.preparation import build_encoder
 from recognition.pretraining.schedule import learning_rate
-from recognition.pretraining.settings import MAMPSettings, PretrainingLoop
+from recognition.pretraining.settings import MAMPSettings, PretrainingLoop, PretrainSettings
+from recognition.protocols.finetune import Classifier
+from recognition.protocols.settings import FinetuneSettings
 
 
 def count(module: torch.nn.Module) -> int:
@@ -51,6 +57,9 @@ def test_the_networks_have_the_published_sizes():
     assert count(encoder) - 256 == 6_336_000
     for depth, parameters in ((3, 8_789_004), (5, 10_368_524)):
         assert count(MAMP(encoder, MAMPSettings(decoder_depth=depth), dimensions=3)) - 256 == parameters
+    settings = PretrainSettings()
+    tuned = Classifier(Encoder(encoder, settings, NTU25, 3), 60, FinetuneSettings())
+    assert count(tuned) - 256 == 19_572_284
 
 
 def test_a_tenth_of_the_tokens_is_encoded():
@@ -143,7 +152,7 @@ def test_the_loss_is_that_of_a_loop_over_hidden_tokens(target, shown):
         x = batch.keypoint[clip, person][None]
         place, seen = x[..., :2], (x != 0).any(-1)
         kept, hidden = model.choose(place, seen, torch.tensor([clip]), torch.tensor([person]), epoch=1)
-        predicted = model._predict(x, place, seen, kept, hidden)[0]
+        predicted = model._predict(x, seen, kept, hidden)[0]
         values, known = (place, seen) if target == "joint" else motion_of(place, seen, stride=1, padding="zeros")
         for row, token in enumerate(hidden[0].tolist()):
             part, joint = divmod(token, 5)
@@ -166,14 +175,14 @@ def test_hidden_tokens_do_not_reach_the_encoder():
     x = batch.keypoint[0, :1]
     place, seen = x[..., :2], (x != 0).any(-1)
     kept, hidden = model.choose(place, seen, torch.zeros(1).long(), torch.zeros(1).long(), epoch=0)
-    before = model._predict(x, place, seen, kept, hidden)
+    before = model._predict(x, seen, kept, hidden)
     part, joint = divmod(int(hidden[0, 0]), 5)
     other = x.clone()
     other[0, 4 * part : 4 * part + 4, joint] += 1
-    assert torch.equal(before, model._predict(other, place, seen, kept, hidden))
+    assert torch.equal(before, model._predict(other, seen, kept, hidden))
     part, joint = divmod(int(kept[0, 0]), 5)
     other[0, 4 * part : 4 * part + 4, joint] += 1
-    assert not torch.equal(before, model._predict(other, place, seen, kept, hidden))
+    assert not torch.equal(before, model._predict(other, seen, kept, hidden))
 
 
 def test_a_segment_of_which_nothing_is_seen_is_the_mask_token():
@@ -189,6 +198,60 @@ def test_a_segment_of_which_nothing_is_seen_is_the_mask_token():
     weight, bias = encoder.joint_embedding.weight, encoder.joint_embedding.bias
     expected = weight @ x[0, 4:, 3].flatten() + (bias + encoder.mask_token) / 2
     torch.testing.assert_close(embedded[0, 1, 3], expected)
+
+
+def test_zeros_of_what_stands_still_are_seen():
+    """In 3D all channels of a motion are zero where a joint stands still, and in the last frame."""
+    x = torch.randn(1, 8, 5, 3)
+    x[0, 0:4, 2] = x[0, 0, 2]
+    x[0, 5, 3] = 0
+    motion, known = as_motion(x, (x != 0).any(-1), dimensions=3)
+    unknown = torch.zeros(1, 8, 5, dtype=torch.bool)
+    unknown[0, 4:6, 3] = True
+    assert torch.equal(known, ~unknown) and not motion[0, 7].any() and not motion[0, 0:3, 2].any()
+    torch.manual_seed(0)
+    encoder = SegmentTransformer(num_joints=5, channels=3, max_frames=8, dim=16, depth=1, heads=2)
+    encoder.unseen_as_masked = True
+    model = MAMP(encoder, MAMPSettings(decoder_depth=1, input="motion"), dimensions=3, heads=2)
+    kept, hidden = torch.arange(6)[None], torch.arange(6, 10)[None]
+    latent, _ = encoder.through_blocks(encoder.embed(motion, seen=known).flatten(1, 2)[:, :6])
+    predicted = model._predict(x, (x != 0).any(-1), kept, hidden)
+    torch.testing.assert_close(predicted, model.decoder(latent, kept, hidden))
+    places = encoder.spatial_embedding + encoder.temporal_embedding
+    embedded = encoder.embed(motion, seen=known) - places
+    # Nothing of a still segment is the mask token's; half of one of which two frames are not known is.
+    weight, bias = encoder.joint_embedding.weight, encoder.joint_embedding.bias
+    torch.testing.assert_close(embedded[0, 0, 2], weight @ motion[0, :4, 2].flatten() + bias)
+    expected = weight @ motion[0, 4:, 3].flatten() + (bias + encoder.mask_token) / 2
+    torch.testing.assert_close(embedded[0, 1, 3], expected)
+
+
+@pytest.mark.parametrize("dimensions", [2, 3])
+def test_an_encoder_of_motion_is_measured_on_motion(dimensions):
+    """Where a clip stands does not change its features."""
+    settings = PretrainSettings(
+        mamp={"input": "motion"},
+        model={"backbone": "segments", "dim": 16, "depth": 1, "heads": 2, "max_frames": 8, "unseen": "mask_token"},
+    )
+    layout = NTU25 if dimensions == 3 else COCO17
+    torch.manual_seed(0)
+    encoder = Encoder(build_encoder(settings, layout), settings, layout, dimensions).eval()
+    x = torch.randn(2, 1, 8, layout.num_joints, 3)
+    x[0, 0, 2:4, 5] = 0
+    moved = x.clone()
+    moved[..., :dimensions] += 2 * (x != 0).any(-1, keepdim=True)
+    ones = torch.ones(2, 1, dtype=torch.bool)
+    batches = [
+        Batch(joints, ones, torch.ones(2, 8, dtype=torch.bool), torch.zeros(2).long(), torch.arange(2), ("a", "b"))
+        for joints in (x, moved)
+    ]
+    classifier = Classifier(encoder, 3, FinetuneSettings(hidden=8)).eval()
+    for measure in (encoder, encoder.frames, encoder.frames_by_joints, classifier):
+        one, other = (measure(batch) for batch in batches)
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-4)
+    # And other motion does.
+    faster = replace(batches[0], keypoint=x * 1.5)
+    assert not torch.allclose(encoder(batches[0]), encoder(faster), atol=1e-3)
 
 
 def test_padding_changes_nothing_in_a_clips_own_frames():

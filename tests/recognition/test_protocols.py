@@ -52,6 +52,13 @@ def test_average_precision_of_a_case_worked_by_hand():
     assert average_precision([], truths) == average_precision(proposals, []) == 0
 
 
+def test_an_overlap_of_exactly_the_threshold_is_enough():
+    """Frames 0 to 10 and 5 to 10 share 5 of 10, half of the span of both; 6 to 10 share less."""
+    truth = Action("a", 0, 0, 10)
+    assert average_precision([Action("a", 0, 5, 10)], [truth], overlap=0.5) == 1
+    assert average_precision([Action("a", 0, 6, 10)], [truth], overlap=0.5) == 0
+
+
 def test_means_are_over_all_classes_and_over_videos():
     truths = [Action("a", 0, 0, 10), Action("b", 1, 0, 10)]
     proposals = [Action("a", 0, 0, 10, 0.9), Action("b", 0, 0, 10, 0.8)]
@@ -88,8 +95,19 @@ def test_a_share_of_the_labels_has_all_classes_and_its_seed_says_which():
 
 def test_retrieval_goes_by_direction():
     gallery = torch.tensor([[1.0, 0], [0, 10], [-1, -1]])
-    found = nearest_labels(gallery, torch.tensor([7, 8, 9]), torch.tensor([[0.1, 1.0], [5, 1], [-3, -2]]))
+    found = nearest_labels([gallery], torch.tensor([7, 8, 9]), [torch.tensor([[0.1, 1.0], [5, 1], [-3, -2]])])
     assert found.tolist() == [8, 7, 9]
+
+
+def test_retrieval_by_two_encoders_adds_up_their_cosines():
+    """The first is sure of the clip of class 9, the second prefers that of class 7 by little."""
+    first, second = torch.tensor([[1.0, 0], [0, 1]]), torch.tensor([[3.0, 4], [4, 3]])
+    queries = torch.tensor([[0.0, 2.0]]), torch.tensor([[0.0, 1.0]])
+    labels = torch.tensor([7, 9])
+    assert [int(nearest_labels([one], labels, [q])) for one, q in zip((first, second), queries, strict=True)] == [9, 7]
+    # 0 + 4/5 against 1 + 3/5, whichever length the features have.
+    for scale in (1, 100):
+        assert int(nearest_labels([first, scale * second], labels, queries)) == 9
 
 
 @pytest.mark.parametrize("normalise", [True, False])
