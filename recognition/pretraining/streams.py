@@ -42,20 +42,20 @@ def to_stream(keypoint: torch.Tensor, stream: Stream, *, dimensions: int, parent
     Args:
         keypoint: float (..., T, V, C), zero in all channels where a joint was not seen.
         stream: joint, as they are; bone, from each joint's parent to it; motion, to the next frame, zero in the last.
-        dimensions: D, how many of the channels are coordinates; the others stay.
+        dimensions: D, how many of the channels are coordinates; the others stay where both places were seen.
         parents: int64 (V,), of `bone_parents`.
 
     Returns:
-        float (..., T, V, C); coordinates are zero where one of the two places was not seen.
+        float (..., T, V, C); all channels are zero where one of the two places was not seen, as for a joint.
     """
     if stream == "joint":
         return keypoint
     place, seen = keypoint[..., :dimensions], (keypoint != 0).any(dim=-1, keepdim=True)
     if stream == "bone":
         other, known = place[..., parents, :], seen & seen[..., parents, :]
-        changed = (place - other) * known
     else:
-        changed = torch.zeros_like(place)
-        known = seen[..., 1:, :, :] & seen[..., :-1, :, :]
-        changed[..., :-1, :, :] = (place[..., 1:, :, :] - place[..., :-1, :, :]) * known
-    return torch.cat([changed, keypoint[..., dimensions:]], dim=-1)
+        # Nothing comes after the last frame.
+        following = torch.cat([seen[..., 1:, :, :], torch.zeros_like(seen[..., :1, :, :])], dim=-3)
+        other, known = place, seen & following
+        place = torch.cat([place[..., 1:, :, :], place[..., -1:, :, :]], dim=-3)
+    return torch.cat([place - other, keypoint[..., dimensions:]], dim=-1) * known

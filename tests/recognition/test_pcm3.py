@@ -202,6 +202,21 @@ def test_streams_are_differences_over_bones_and_over_time():
     assert not motion[:, :, -1].any()
 
 
+def test_a_bone_or_a_motion_in_2d_is_seen_where_both_its_ends_are():
+    parents = torch.as_tensor(bone_parents(COCO17))
+    elbow, shoulder = COCO17.joints.index("left_elbow"), COCO17.joints.index("left_shoulder")
+    assert parents[elbow] == shoulder
+    x = torch.rand(1, 1, 4, 17, 3) + 0.1
+    x[:, :, 2, shoulder] = 0
+    bones = to_stream(x, "bone", dimensions=2, parents=parents)
+    assert bones[0, 0, 1, elbow, 2] == x[0, 0, 1, elbow, 2]
+    assert not bones[0, 0, 2, elbow].any() and not bones[0, 0, 2, shoulder].any()
+    motion = to_stream(x, "motion", dimensions=2, parents=parents)
+    torch.testing.assert_close(motion[0, 0, 0, :, 2], x[0, 0, 0, :, 2])
+    assert not motion[0, 0, 1:3, shoulder].any() and not motion[0, 0, 3].any()
+    assert motion[0, 0, 1:3, elbow].all()
+
+
 def test_a_step_puts_its_keys_into_the_queue_and_moves_the_slow_encoder():
     model, batch = small(), clips()
     before, slow = model.queue.keys.clone(), model.key_encoder.first[0].weight_hh_l0.clone()
