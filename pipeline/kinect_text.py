@@ -1,5 +1,6 @@
 """Skeletons of the second Kinect as NTU RGB+D and PKU-MMD publish them, in text files, and NTU's published cleaning."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -65,7 +66,8 @@ def read_ntu_text(path: Path) -> tuple[int, list[Body]]:
             values = [float(word) for word in words]
         except ValueError:
             values = []
-        if len(values) != count:
+        # A number of bodies or of joints is one; places may be anything that the Kinect wrote.
+        if len(values) != count or (count == 1 and not math.isfinite(values[0])):
             raise AnnotationError(
                 f"{path}: line {place} should hold {count} numbers of a .skeleton file, and holds "
                 f"{' '.join(words)!r:.60}; "

@@ -192,6 +192,9 @@ def test_a_file_that_ends_early_is_named_with_its_line_and_left_out_when_told_to
     broken.write_text("\n".join(broken.read_text().split("\n")[:100]))
     result = convert("ntu", str(tmp_path), "--out", str(tmp_path / "ntu.pkl"))
     assert result.exit_code == 1 and f"{broken}: line 101 should hold" in result.stderr
+    broken.write_text("nan\n")
+    result = convert("ntu", str(tmp_path), "--out", str(tmp_path / "ntu.pkl"))
+    assert result.exit_code == 1 and f"{broken}: line 1 should hold 1 numbers" in result.stderr
     assert not (tmp_path / "ntu.pkl").exists()
     result = convert("ntu", str(tmp_path), "--out", str(tmp_path / "ntu.pkl"), "--skip-bad")
     assert result.exit_code == 0 and "1 left out" in result.stderr
