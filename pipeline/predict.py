@@ -143,7 +143,10 @@ def _network(run: Path, wanted: Wanted, console: Console) -> Trained | Detector:
         return trained
     detector = load_detector(found)
     if wanted.windows is None:
-        raise UsageError(f"{found}: tells what is done when; say with --windows how many seconds it is to see at once")
+        known = "" if detector.seconds is None else f"; it was trained on {detector.seconds:.2g}"
+        raise UsageError(
+            f"{found}: tells what is done when; say with --windows how many seconds it is to see at once{known}"
+        )
     if wanted.scope.explain:
         raise UsageError(f"--explain: {found} classifies frames, and has no attention to tell; leave it out")
     note = detector.told_of_length(wanted.windows)

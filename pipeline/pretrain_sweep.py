@@ -1,5 +1,7 @@
 """`skelpipe sweep` of pre-trainings: encoders that differ in a few settings, measured into one table."""
 
+import dataclasses
+import importlib.metadata
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -107,7 +109,15 @@ def sweep_encoders(
     whole, failed = trained
     found = _measure_all(plan, whole, measuring, console)
     result = SweptEncoders(_rows(plan, found), failed, out)
-    _write(plan, result, list(seeds or plan.seeds))
+    first = next(iter(whole.values()))[0].settings
+    made_with = {
+        "version": importlib.metadata.version("skelpipe"),
+        "settings": given,
+        "measured": dataclasses.asdict(measuring),
+        "seeds": list(seeds or plan.seeds),
+        "data": first.data.file,
+    }
+    _write(plan, result, made_with)
     return result
 
 
@@ -188,10 +198,10 @@ def _cells(plan: PretrainSweep, result: SweptEncoders) -> dict[str, list[str]]:
     return {name: [own[protocol] for protocol in plan.protocols] for name, own in cells.items()}
 
 
-def _write(plan: PretrainSweep, result: SweptEncoders, seeds: list[int]) -> None:
+def _write(plan: PretrainSweep, result: SweptEncoders, made_with: Mapping[str, Any]) -> None:
     lines = ["| top-1 in per cent | " + " | ".join(plan.protocols) + " |", "|---" * (1 + len(plan.protocols)) + "|"]
     lines += [f"| {name} | " + " | ".join(cells) + " |" for name, cells in _cells(plan, result).items()]
-    summary = {"sweep": plan.model_dump(mode="json"), "seeds": seeds, "failed": result.failed, "table": result.rows}
+    summary = {"sweep": plan.model_dump(mode="json"), **made_with, "failed": result.failed, "table": result.rows}
     files = {
         "sweep.json": json.dumps(summary, indent=1, ensure_ascii=False, allow_nan=False).encode(),
         "sweep.csv": as_csv(result.rows).encode(),

@@ -81,7 +81,10 @@ def test_every_row_is_pre_trained_with_every_seed_and_measured(swept: tuple[Path
     with (folder / "out" / "sweep.csv").open(encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     text = " ".join(section(page("file_formats.md"), "Robustness").split())
-    assert ", ".join(f"`{column}`" for column in rows[0]) in text and set(told) == {"sweep", "seeds", "failed", "table"}
+    assert ", ".join(f"`{column}`" for column in rows[0]) in text
+    keys = ["version", "sweep", "settings", "measured", "seeds", "data", "failed", "table"]
+    assert set(told) == set(keys) and ", ".join(f"`{key}`" for key in keys[:-1]) in text
+    assert told["seeds"] == [0, 1] and Path(told["data"]).is_file()
     names = [(row["row"], row["protocol"]) for row in rows]
     assert names == [(name, by) for name in ("90 %", "70 %", "fresh weights") for by in ("linear", "knn")]
     each = [
