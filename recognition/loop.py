@@ -326,16 +326,17 @@ class Loop(ABC):
         if self.log is not None:
             self.log.write(kind, self.position.step, values)
 
-    def _save(self, *, best: bool = False) -> None:
-        """Writes `last.pt`, and before it `best.pt`; a run killed between the two makes the same `best.pt` again."""
+    def _save(self, *, best: bool = False, also: Sequence[str] = ()) -> None:
+        """Writes `last.pt`, and before it `best.pt`, and `also` files like it; a run that is killed before the former
+        makes the others again."""
         random = random_state(self.fabric)
         self.saved_at = monotonic()
         if self.log is None:
             return
         position = self.position
         content = {**self.identity, "model": self.objective.state_dict(), **position.told(), **self._facts()}
-        if best:
-            runs.save(self.folder / runs.BEST, self._best(content))
+        for name in (*also, *([runs.BEST] if best else [])):
+            runs.save(self.folder / name, self._best(content))
         state = {
             "optimizer": self.optimizer.state_dict(),
             "position": asdict(position),

@@ -84,6 +84,9 @@ class PretrainingLoop(Strict):
     nodes: int = Field(1, ge=1)
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     checkpoint_minutes: float = Field(10.0, gt=0, description="besides one at the end of each epoch")
+    keep_epochs: tuple[Annotated[int, Field(ge=1)], ...] = Field(
+        (), description="epochs after which the encoder is kept as epochN.pt, to be measured beside the last one's"
+    )
 
 
 class PretrainSettings(Strict):

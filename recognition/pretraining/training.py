@@ -26,6 +26,7 @@ _FREE = frozenset(
         "training.device",
         "training.devices",
         "training.nodes",
+        "training.keep_epochs",
         "training.precision",
         "training.checkpoint_minutes",
     )

@@ -88,7 +88,8 @@ class PretrainingRun(Loop):
         loss = position.loss / position.clips
         self._next_epoch()
         self._write("epoch", {"epoch": epoch, "train_loss": loss, "clips_per_second": rate})
-        self._save(best=position.epoch == self.epochs)
+        kept = [f"epoch{position.epoch}.pt"] if position.epoch in self.settings.keep_epochs else []
+        self._save(best=position.epoch == self.epochs, also=kept)
         self.progress.say(f"epoch {epoch + 1}/{self.epochs}: loss {loss:.4f}, {rate:.1f} clips/s")
 
     def _best(self, content: dict[str, Any]) -> dict[str, Any]:

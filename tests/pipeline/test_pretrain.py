@@ -52,6 +52,18 @@ def test_a_run_that_was_stopped_goes_on_as_if_it_had_not(run, data, tmp_path):
     assert [line.get("total") for line in lines[0]] == [line.get("total") for line in lines[1]]
 
 
+def test_encoders_of_epochs_that_are_asked_for_are_kept_and_can_be_measured(data, tmp_path):
+    kept = pretrain("mamp", data, tmp_path / "kept", "training.keep_epochs=[2,3]")
+    assert kept.exit_code == 0, kept.output
+    second, third, best = (load_plain(tmp_path / "kept" / f"{name}.pt") for name in ("epoch2", "epoch3", "best"))
+    assert (second["epoch"], third["epoch"]) == (2, 3) and not (tmp_path / "kept" / "epoch1.pt").exists()
+    assert second["model"].keys() == best["model"].keys() and "training" not in second
+    for name, tensor in best["model"].items():
+        assert torch.equal(tensor, third["model"][name]), name
+    told = skelpipe("evaluate", tmp_path / "kept" / "epoch2.pt", "--protocol", "knn", "--device", "cpu", "--json")
+    assert told.exit_code == 0 and json.loads(told.stdout)["epoch"] == 2
+
+
 def test_a_run_that_was_stopped_within_an_epoch_goes_on_as_if_it_had_not(run, tmp_path):
     """A signal comes in the second of the second epoch's three steps; the rest is the same, to the last bit."""
     from pipeline.pretrain import resumed_pretraining
