@@ -7,7 +7,7 @@ Methods: MaskCLR, MotionBERT (the same network with cross-entropy alone) and Mot
 which share phase one, a run a seed; ST-GCN++, AAGCN, CTR-GCN, MS-G3D and PoseConv3D from their configs. All are small:
 `SETS` below has what was chosen for the two files that it knows, for a processor; other files take those of the first.
 KEY=VALUE changes all of them. Learning rates and batches were chosen on held-out parts of the training clips, epochs
-of the last five by what a processor does in a minute or less: they are not trained to their end.
+of the last five by what a processor does in a few minutes.
 
 The folder holds the runs, `robustness/` as `skelpipe robustness` writes it, and `table.md` with some of it.
 Interrupted or killed, the same command goes on where it stopped.
@@ -82,7 +82,7 @@ SETS: dict[str, tuple[dict[str, Any], ...]] = {
         {"data.group_pattern": r"_s(\d+)_", "label_smoothing": 0.1, "weight_decay": 0.05},
         {**of_length(64), "depth": 1, "phase1_epochs": 10, "phase2_epochs": 10},
         {**of_length(12), "phase1_epochs": 16},
-        {**of_length(6), "phase1_epochs": 8},
+        {**of_length(6), "phase1_epochs": 4},
     ),
 }
 # What all baselines have in common beside their configs, whose recipes are for ten times as many clips. MS-G3D's small
