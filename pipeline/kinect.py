@@ -87,6 +87,7 @@ def _ntu(folder: Path, keep_incomplete: bool, bad: list[str] | None, notes: list
     split: dict[str, list[str]] = {}
     incomplete: list[str] = []
     empty: list[str] = []
+    met: dict[str, Path] = {}
     for path in paths:
         name = ntu_name(path.stem)
         if name is not None and name.text in incomplete_clips() and not keep_incomplete:
@@ -97,6 +98,9 @@ def _ntu(folder: Path, keep_incomplete: bool, bad: list[str] | None, notes: list
                 raise AnnotationError(
                     f"{path}: its name is none of NTU's, such as S001C001P001R001A001.skeleton; rename it"
                 )
+            if name.text in met:
+                raise AnnotationError(f"{path}: is the clip of {met[name.text]} again; take one of the files out")
+            met[name.text] = path
             keypoint = clean(*read_ntu_text(path))
         except AnnotationError as error:
             _leave_out(error, bad)

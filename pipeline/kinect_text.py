@@ -16,6 +16,8 @@ BODY_NUMBERS, JOINT_NUMBERS = 10, 12
 # its height; a body with so large a share of bad frames is no person.
 SHORTEST_BODY, WIDEST, BAD_SHARE = 11, 0.8, 0.69754
 MOST_PERSONS = 2
+# The Kinect sees some metres; what is as far as this is no place.
+FARTHEST = 1e6
 
 
 @dataclass(frozen=True)
@@ -87,7 +89,13 @@ def read_ntu_text(path: Path) -> tuple[int, list[Body]]:
             frames, joints = found.setdefault(numbers(BODY_NUMBERS)[0], ([], []))
             if counted() != JOINTS:
                 raise AnnotationError(f"{path}: line {place}: a body has {JOINTS} joints; fetch the file again")
-            joint = np.array([numbers(JOINT_NUMBERS)[:COORDINATES] for _ in range(JOINTS)], np.float32)
+            joint = np.array([numbers(JOINT_NUMBERS)[:COORDINATES] for _ in range(JOINTS)], np.float64)
+            if not (np.abs(joint) < FARTHEST).all():
+                raise AnnotationError(
+                    f"{path}: a body that ends in line {place} has joints at {joint[np.abs(joint).argmax() // 3]}, "
+                    "which is nowhere in metres; fetch the file again, or take it out of the folder"
+                )
+            joint = joint.astype(np.float32)
             if not frames or frames[-1] != num_frames:
                 frames.append(num_frames)
                 joints.append(joint)

@@ -76,6 +76,10 @@ def prepare_pretraining(settings: PretrainSettings) -> Pretraining:
             f"training.warmup_epochs {training.warmup_epochs} leaves none of the {training.epochs} epochs at the full "
             "learning rate; set it lower"
         )
+    if late := [epoch for epoch in training.keep_epochs if epoch > training.epochs]:
+        raise UsageError(
+            f"training.keep_epochs: there is no epoch {late[0]} in a run of {training.epochs}; set it lower, or to []"
+        )
     if data.num_frames == "own" or data.legacy:
         raise UsageError(
             "pre-training needs clips of one length: set data.num_frames to a number, and data.legacy=false"

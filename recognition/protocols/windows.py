@@ -33,7 +33,10 @@ def window_clips(clips: ClipSet, windows: Sequence[tuple[int, int]], *, length: 
         score = np.pad(clip.score[:, part], edges, mode="edge")
         keypoint = np.nan_to_num(np.pad(clip.keypoint[:, part], (*edges, (0, 0)), mode="edge"))
         joints.append(StoredJoints(keypoint, score))
-        annotations.append({"frame_dir": f"{clip.name}@{start}", "label": clip.label, "img_shape": clip.size})
+        annotation = {"frame_dir": f"{clip.name}@{start}", "label": clip.label, "img_shape": clip.size}
+        if clip.tracked:
+            annotation["track_id"] = np.arange(len(keypoint))
+        annotations.append(annotation)
     return ClipSet(
         clips.path,
         joints,

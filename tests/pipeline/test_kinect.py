@@ -200,6 +200,25 @@ def test_a_file_that_ends_early_is_named_with_its_line_and_left_out_when_told_to
     assert result.exit_code == 0 and "1 left out" in result.stderr
 
 
+@pytest.mark.parametrize("place", ["nan", "1e60", "-inf"])
+def test_a_joint_that_is_nowhere_and_a_clip_that_comes_twice_are_named(tmp_path, place):
+    path = tmp_path / "one" / "S001C001P001R001A001.skeleton"
+    path.parent.mkdir()
+    write_ntu(path, 14, [(1, range(14), standing(14))])
+    again = tmp_path / "two" / path.name
+    again.parent.mkdir()
+    again.write_bytes(path.read_bytes())
+    result = convert("ntu", str(tmp_path), "--out", str(tmp_path / "ntu.pkl"))
+    assert result.exit_code == 1 and f"{again}: is the clip of {path} again" in result.stderr
+    lines = again.read_text().split("\n")
+    joint = next(number for number, line in enumerate(lines) if len(line.split()) == 12)
+    lines[joint] = " ".join([place, *lines[joint].split()[1:]])
+    path.write_text("\n".join(lines))
+    again.unlink()
+    result = convert("ntu", str(tmp_path), "--out", str(tmp_path / "ntu.pkl"))
+    assert result.exit_code == 1 and f"{path}: a body that ends in line" in result.stderr
+
+
 def test_clips_that_the_authors_list_as_incomplete_and_empty_ones_are_left_out_and_told(tmp_path):
     body = [(1, range(14), standing(14))]
     write_ntu(tmp_path / "S001C001P001R001A001.skeleton", 14, body)

@@ -60,6 +60,8 @@ def test_encoders_of_epochs_that_are_asked_for_are_kept_and_can_be_measured(data
     assert second["model"].keys() == best["model"].keys() and "training" not in second
     for name, tensor in best["model"].items():
         assert torch.equal(tensor, third["model"][name]), name
+    late = pretrain("mamp", data, tmp_path / "late", "training.keep_epochs=[4]")
+    assert late.exit_code == 2 and "there is no epoch 4 in a run of 3" in late.stderr
     told = skelpipe("evaluate", tmp_path / "kept" / "epoch2.pt", "--protocol", "knn", "--device", "cpu", "--json")
     assert told.exit_code == 0 and json.loads(told.stdout)["epoch"] == 2
 

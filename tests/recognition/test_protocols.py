@@ -5,6 +5,7 @@ import pytest
 import torch
 from made_motions import write_motions
 
+from pose_extraction.annotations import read_pickle, write_pickle
 from pose_extraction.skeleton import COCO17
 from recognition.backbones.segments import DropPath
 from recognition.clips import open_clips
@@ -148,6 +149,17 @@ def test_windows_cover_a_sequence_and_short_ones_are_filled_up(tmp_path):
     dataset = SkeletonDataset(made, np.arange(2), window_settings(DataSettings(), 12), train=False)
     np.testing.assert_array_equal(made[0].keypoint, clips[long].keypoint[:, 2:14])
     assert dataset[1].keypoint.shape[1] == 12 and made.names[0].endswith("@2")
+
+
+def test_windows_of_persons_with_identities_keep_them(tmp_path):
+    path = write_motions(tmp_path / "m.pkl")
+    data = read_pickle(path)
+    for annotation in data["annotations"][::2]:
+        annotation["track_id"] = np.arange(len(annotation["keypoint"]))
+    write_pickle(path, data)
+    clips = open_clips(path, DataSettings())
+    made = window_clips(clips, [(0, 0), (1, 0)], length=8, score_threshold=0.0)
+    assert [made[0].tracked, made[1].tracked] == [clips[0].tracked, clips[1].tracked] == [True, False]
 
 
 def test_blocks_are_left_out_more_often_the_deeper_they_lie():
