@@ -198,6 +198,22 @@ def test_what_cannot_be_measured_is_told_before_anything_is_trained(tmp_path: Pa
     assert not (tmp_path / "out").exists()
 
 
+def test_malformed_clips_are_left_out_where_the_sweep_or_the_command_line_says_so(tmp_path: Path) -> None:
+    data = read_pickle(made_data(tmp_path / "made.pkl"))
+    data["annotations"][40]["keypoint"] = data["annotations"][40]["keypoint"][:, :, :9]
+    write_pickle(tmp_path / "made.pkl", data)
+    short = {"phase1_epochs": 1, "phase2_epochs": 0, "objective": "cross_entropy"}
+    write_sweep(tmp_path, seeds=[0], conditions={}, rows=[{"name": "a"}], set=short | {"data.skip_bad": True})
+    refused = command(tmp_path, "data.skip_bad=false")
+    assert refused.exit_code == 1 and "clip40" in refused.stderr, refused.stderr
+    result = command(tmp_path)
+    assert result.exit_code == 0, result.output
+    told = json.loads((tmp_path / "out" / "sweep.json").read_text(encoding="utf-8"))
+    assert told["clips"] == 11 and "data.skip_bad" not in told["settings"]
+    flagged = command(tmp_path, "--skip-bad", "data.skip_bad=false", "--dry-run")
+    assert flagged.exit_code == 0 and "1 runs, 1 of them done" in " ".join(flagged.stderr.split()), flagged.stderr
+
+
 def in_3d(clip: dict[str, Any]) -> dict[str, Any]:
     """The same clip with a third coordinate."""
     return clip | {"keypoint": np.concatenate([clip["keypoint"], clip["keypoint"][..., :1]], axis=-1)}
