@@ -159,7 +159,7 @@ def run_protocol(
         WeightsError: A run cannot be read.
     """
     protocol = parse_protocol(word)
-    place = _place(device, precision)
+    place = place_of(device, precision)
     loaded = [load_pretrained(run) for run in runs]
     recipes = [protocol_settings(one.settings.method, pairs) for one in loaded]
     if scratch:
@@ -229,7 +229,7 @@ def run_protocol(
     return {**result, "folder": str(folder)}
 
 
-def _place(device: str, precision: str) -> Place:
+def place_of(device: str, precision: str) -> Place:
     """Where, and in what precision.
 
     Raises:

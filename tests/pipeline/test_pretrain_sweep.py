@@ -109,6 +109,24 @@ def test_what_is_done_is_kept_and_what_is_missing_is_made(swept: tuple[Path, Any
     assert again.stderr.count(": knn") == 1 + 1  # Of that run, and of its fresh weights.
 
 
+def test_what_was_measured_otherwise_or_of_other_weights_is_measured_again(tmp_path: Path) -> None:
+    write_motions(tmp_path / "made.pkl")
+    write_sweep(tmp_path, seeds=[0], protocols=["knn"], fresh=False, rows=[{"name": "a"}], axis=None)
+    run = tmp_path / "out" / "runs" / "a" / "seed0"
+    first = command(tmp_path, "--precision", "fp32")
+    assert first.exit_code == 0 and first.stderr.count(": knn") == 1, first.output
+    assert json.loads((tmp_path / "out" / "sweep.json").read_text(encoding="utf-8"))["measured"]["device"] == "cpu"
+    assert command(tmp_path, "--precision", "fp32").stderr.count(": knn") == 0
+    assert command(tmp_path, "--precision", "bf16").stderr.count(": knn") == 1
+    weights = runs.load(run / runs.BEST)
+    runs.save(run / runs.BEST, weights | {"model": {name: one * 1.1 for name, one in weights["model"].items()}})
+    assert command(tmp_path, "--precision", "fp32").stderr.count(": knn") == 1
+    (run / MEASURED).write_text('{"cut')
+    again = command(tmp_path, "--precision", "fp32")
+    assert again.exit_code == 0 and again.stderr.count(": knn") == 1, again.output
+    assert len(json.loads((run / MEASURED).read_text(encoding="utf-8"))) == 1
+
+
 def test_runs_of_other_settings_are_not_taken_for_a_rows(swept: tuple[Path, Any]) -> None:
     folder, _ = swept
     result = command(folder, "training.lr=0.5")
