@@ -85,9 +85,10 @@ def _numbers(text: str | None) -> list[int] | None:
     if text is None:
         return None
     parts = text.split(",")
-    if not all(part.strip().isdecimal() for part in parts) or len(set(parts)) < len(parts):
+    numbers = [int(part) for part in parts if part.strip().isdecimal()]
+    if len(numbers) < len(parts) or len(set(numbers)) < len(numbers):
         raise UsageError(f"--seeds {text}: must be different whole numbers with commas between them, such as 0,1,2")
-    return [int(part) for part in parts]
+    return numbers
 
 
 def _jobs(text: str) -> int | None:

@@ -152,7 +152,9 @@ def test_a_list_lists_and_trains_nothing(tmp_path: Path) -> None:
     ("changes", "words"),
     [
         ({"rows": [{"name": "a"}, {"name": "a"}]}, "two rows have the same name"),
-        ({"rows": [{"name": "fresh weights"}]}, "two rows have the same name, or one is called"),
+        ({"rows": [{"name": "fresh weights"}]}, "a row is called 'fresh weights'"),
+        ({"rows": [{"name": "a b"}, {"name": "a_b"}]}, "'a b' and 'a_b' would both be trained in the folder 'a_b'"),
+        ({"seeds": [0, 1, 0]}, "seed 0 is there twice"),
         ({"rows": [{"name": "a", "set": {"ratoi": 1}}]}, "did you mean"),
         ({"rows": [{"name": "a", "config": "mamp/ablations/nowhere"}]}, "there is no config"),
         ({"protocols": ["lineal"]}, "there is no protocol 'lineal'"),
