@@ -149,6 +149,20 @@ def test_a_list_lists_and_trains_nothing(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["--batch-size", "3"], "--batch-size 3: protocols train with batches of their own; leave it out, or set"),
+        (["--backend", "openvino"], "--backend openvino: protocols run on torch; leave it out"),
+    ],
+)
+def test_options_that_no_protocol_has_are_refused(tmp_path: Path, words: list[str], told: str) -> None:
+    write_motions(tmp_path / "made.pkl")
+    write_sweep(tmp_path)
+    result = command(tmp_path, "--dry-run", *words)
+    assert result.exit_code == 2 and told in " ".join(result.stderr.split()), result.stderr
+
+
+@pytest.mark.parametrize(
     ("changes", "words"),
     [
         ({"rows": [{"name": "a"}, {"name": "a"}]}, "two rows have the same name"),
