@@ -14,6 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from pipeline.pretrain_sweep_settings import FRESH, PretrainSweep, pairs_of, pretrain_settings_of
+from pipeline.protocol_data import Asked, labelled_clips, shown_as_in
 from pipeline.protocol_results import digest_of
 from pipeline.protocols import place_of, run_protocol
 from pipeline.robustness_report import figure_bytes
@@ -22,6 +23,7 @@ from pipeline.sweep_jobs import RUNS, Job, train_rows, write_results
 from pipeline.sweep_settings import folder_name
 from pose_extraction.errors import UsageError
 from pose_extraction.files import atomic_write
+from recognition.clips import newest_skeleton_file, open_clips
 from recognition.pretraining.encoder import pretrained_file
 
 # Beside each run: what was measured of it.
@@ -91,7 +93,9 @@ def sweep_encoders(
         The table; None of a dry run.
 
     Raises:
-        UsageError: A setting is unknown or wrong, there is no such file or split, or a run in the folder had others.
+        UsageError: A setting is unknown or wrong, there is no such file or split, none of its clips has a label, or a
+            run in the folder had other settings.
+        AnnotationError: The file is malformed.
         BackendError: The device is not on this machine.
         TrainingError: No row has a run of every seed.
     """
@@ -109,6 +113,7 @@ def sweep_encoders(
             own = {**given, "training.seed": seed, "out": str(folder)}
             settings = pretrain_settings_of(plan, row, own, place=plan.title)
             listed[row.name].append(Job(f"{row.name}, seed {seed}", settings))
+    _check_files(listed, measuring)
     trained = train_rows(listed, jobs=jobs, dry_run=dry_run, console=console)
     if trained is None:
         return None
@@ -133,6 +138,21 @@ def print_encoders(plan: PretrainSweep, result: SweptEncoders, console: Console)
     for name, cells in _cells(plan, result).items():
         table.add_row(Text(name), *cells)
     console.print(table)
+
+
+def _check_files(listed: Mapping[str, Sequence[Job]], measuring: Measuring) -> None:
+    """Opens the rows' skeleton files, so that what cannot be measured is told before hours of pre-training.
+
+    Raises:
+        UsageError: There is no such file or split, or no clip of it has a label.
+        AnnotationError: The file is malformed.
+    """
+    every = [job.settings.data for jobs in listed.values() for job in jobs]
+    # Rows and seeds mostly read the file alike.
+    for data in {str(one): one for one in every}.values():
+        path = (newest_skeleton_file() if data.file == "auto" else Path(data.file)).resolve()
+        shown = shown_as_in(data.model_copy(update={"file": str(path)}), Asked(path))
+        labelled_clips(open_clips(path, shown, leave_out_empty=True), shown, measuring.split)
 
 
 def _measure_all(

@@ -14,6 +14,7 @@ from typer.testing import CliRunner
 from pipeline.cli import app
 from pipeline.pretrain_sweep import MEASURED
 from pipeline.pretrain_sweep_settings import own_changes, pretrain_settings_of, read_pretrain_sweep
+from pose_extraction.annotations import UNLABELLED, read_pickle, write_pickle
 from pose_extraction.errors import UsageError
 from recognition import runs
 
@@ -146,6 +147,29 @@ def test_a_list_lists_and_trains_nothing(tmp_path: Path) -> None:
     write_sweep(tmp_path)
     result = command(tmp_path, "--dry-run")
     assert result.exit_code == 0 and "70 %, seed 1" in result.stderr and not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("words", [["--dry-run"], []])
+def test_what_cannot_be_measured_is_told_before_anything_is_trained(tmp_path: Path, words: list[str]) -> None:
+    data = read_pickle(write_motions(tmp_path / "made.pkl"))
+    write_sweep(tmp_path)
+
+    def refused(*more: str) -> str:
+        result = command(tmp_path, *more, *words)
+        assert result.exit_code == 2 and not (tmp_path / "out").exists(), result.output
+        return " ".join(result.stderr.split())
+
+    assert "there is no split 'nope'" in refused("--split", "nope")
+    assert "--precision fp16: with --protocol there are" in refused("--precision", "fp16")
+    tested = set(data["split"]["test"])
+    for clip in data["annotations"]:
+        clip["label"] = UNLABELLED if clip["frame_dir"] in tested else clip["label"]
+    write_pickle(tmp_path / "made.pkl", data)
+    assert "no clip of split 'test' has a label" in refused()
+    write_pickle(
+        tmp_path / "made.pkl", data | {"annotations": [clip | {"label": UNLABELLED} for clip in data["annotations"]]}
+    )
+    assert "no clip to train on has a label" in refused()
 
 
 @pytest.mark.parametrize(
