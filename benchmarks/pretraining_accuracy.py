@@ -10,14 +10,15 @@ on features of the fixed encoder, and fine-tuned with few of the labels. The sam
 a variant changes stands in its config, `configs/mamp/ablations/` and `configs/pcm3/ablations/`; sizes and epochs are
 those of `SMALL` and `RECIPES`, which a processor core does in minutes, and of the command line.
 
-The folder holds the runs and `results.jsonl`, a line for each result. Interrupted or killed, the same command goes on
-where it stopped.
+The folder holds the runs and `results.jsonl`, a line for each result with the recipe that it was measured by.
+Interrupted or killed, the same command goes on where it stopped; with another recipe it measures anew, and the last
+result counts.
 """
 
 import argparse
 import json
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import fmean
 from time import perf_counter
@@ -131,6 +132,11 @@ def read_rows(path: Path) -> dict[Row, dict[str, Any]]:
     return rows
 
 
+def is_done(rows: Mapping[Row, Mapping[str, Any]], row: Row, pairs: Sequence[str]) -> bool:
+    """Whether a result is there that was measured by this recipe; an entry that does not say by which is none."""
+    return row in rows and rows[row].get("recipe") == list(pairs)
+
+
 def pretrained_run(name: str, words: Sequence[str], file: Path, folder: Path, *, train_split: str, seed: int) -> Path:
     """Pre-trains a variant, or ends it."""
     method, config = VARIANTS[name]
@@ -200,11 +206,12 @@ def run_variant(name: str, seed: int, arguments: argparse.Namespace, results: Pa
     method, config = VARIANTS[name]
     wanted = [(name, scratch, seed, protocol) for scratch in (False, True) for protocol in arguments.protocols]
     done = read_rows(results)
-    left = [row for row in wanted if row not in done and (config is None or not row[1])]
+    recipe = [word for of, *words in arguments.set if of == method for word in words]
+    pairs = [f"seed={seed}", "runs=1", *RECIPES[method], *recipe]
+    left = [row for row in wanted if not is_done(done, row, pairs) and (config is None or not row[1])]
     if not left:
         return
     extra = [word for of, *words in arguments.method_settings if of == method for word in words]
-    recipe = [word for of, *words in arguments.set if of == method for word in words]
     folder = arguments.out / f"{name.replace(', ', '-').replace(' ', '_')}-seed{seed}"
     started = perf_counter()
     pretrained_run(
@@ -218,13 +225,20 @@ def run_variant(name: str, seed: int, arguments: argparse.Namespace, results: Pa
             [folder],
             None,
             arguments.split,
-            pairs=[f"seed={seed}", "runs=1", *RECIPES[method], *recipe],
+            pairs=pairs,
             scratch=scratch,
             device="cpu",
             precision="fp32",
             console=Console(stderr=True),
         )
-        entry = {"variant": name, "scratch": scratch, "seed": seed, "protocol": protocol, "top1": found["top1"]}
+        entry = {
+            "variant": name,
+            "scratch": scratch,
+            "seed": seed,
+            "protocol": protocol,
+            "recipe": pairs,
+            "top1": found["top1"],
+        }
         with results.open("a", encoding="utf-8") as lines:
             lines.write(json.dumps(entry) + "\n")
         fresh = ", fresh weights" if scratch else ""

@@ -22,6 +22,8 @@ KeypointFiles = Annotated[
 ]
 Backend = Annotated[str, typer.Option(metavar="auto|torch|openvino|onnxruntime", help="What runs the network.")]
 
+_BATCHES = "--set finetune.batch_size, linear.batch_size or motion.batch_size"
+
 
 def evaluate(
     run: Annotated[
@@ -80,7 +82,9 @@ def evaluate(
         from pipeline import protocols
         from recognition.runs import newest_run
 
-        _refuse_unused(batch_size, backend, figures=figures)
+        refuse_unused(batch_size, backend, instead=_BATCHES)
+        if not figures:
+            raise UsageError("--no-figures: protocols draw none; leave it out")
         found = protocols.run_protocol(
             protocol,
             [run if run is not None else newest_run(), *(fuse or [])],
@@ -123,21 +127,23 @@ def evaluate(
         typer.echo(str(result.folder))
 
 
-def _refuse_unused(batch_size: str, backend: str, *, figures: bool) -> None:
+def refuse_unused(batch_size: str, backend: str, *, instead: str) -> None:
     """Refuses options that no protocol has.
+
+    Args:
+        batch_size: As the command line has it.
+        backend: Likewise.
+        instead: How the command at hand sets a protocol's batches, for the message.
 
     Raises:
         UsageError: One is given.
     """
     if batch_size != "auto":
         raise UsageError(
-            f"--batch-size {batch_size}: protocols train with batches of their own; leave it out, or --set "
-            "finetune.batch_size, linear.batch_size or motion.batch_size"
+            f"--batch-size {batch_size}: protocols train with batches of their own; leave it out, or {instead}"
         )
     if backend not in ("auto", "torch"):
         raise UsageError(f"--backend {backend}: protocols run on torch; leave it out")
-    if not figures:
-        raise UsageError("--no-figures: protocols draw none; leave it out")
 
 
 def engine_of(device: str, batch_size: str, precision: str, backend: str) -> "Engine":

@@ -14,13 +14,17 @@ from rich.table import Table
 from rich.text import Text
 
 from pipeline.pretrain_sweep_settings import FRESH, PretrainSweep, pairs_of, pretrain_settings_of
-from pipeline.protocols import run_protocol
+from pipeline.protocol_data import Asked, labelled_clips, shown_as_in
+from pipeline.protocol_results import digest_of
+from pipeline.protocols import place_of, run_protocol
 from pipeline.robustness_report import figure_bytes
 from pipeline.robustness_results import as_csv
 from pipeline.sweep_jobs import RUNS, Job, train_rows, write_results
 from pipeline.sweep_settings import folder_name
 from pose_extraction.errors import UsageError
 from pose_extraction.files import atomic_write
+from recognition.clips import newest_skeleton_file, open_clips
+from recognition.pretraining.encoder import pretrained_file
 
 # Beside each run: what was measured of it.
 MEASURED = "measured.json"
@@ -89,9 +93,15 @@ def sweep_encoders(
         The table; None of a dry run.
 
     Raises:
-        UsageError: A setting is unknown or wrong, there is no such file or split, or a run in the folder had others.
+        UsageError: A setting is unknown or wrong, there is no such file or split, none of its clips has a label, or a
+            run in the folder had other settings.
+        AnnotationError: The file is malformed.
+        BackendError: The device is not on this machine.
         TrainingError: No row has a run of every seed.
     """
+    place = place_of(measuring.device, measuring.precision)
+    # "auto" is another precision on another machine, and another accuracy.
+    measuring = dataclasses.replace(measuring, device=place.device, precision="bf16" if place.bf16 else "fp32")
     given = {**changes, **({"data.file": str(data)} if data is not None else {})}
     if measuring.skip_bad:
         given["data.skip_bad"] = True
@@ -103,6 +113,7 @@ def sweep_encoders(
             own = {**given, "training.seed": seed, "out": str(folder)}
             settings = pretrain_settings_of(plan, row, own, place=plan.title)
             listed[row.name].append(Job(f"{row.name}, seed {seed}", settings))
+    _check_files(listed, measuring)
     trained = train_rows(listed, jobs=jobs, dry_run=dry_run, console=console)
     if trained is None:
         return None
@@ -129,19 +140,41 @@ def print_encoders(plan: PretrainSweep, result: SweptEncoders, console: Console)
     console.print(table)
 
 
+def _check_files(listed: Mapping[str, Sequence[Job]], measuring: Measuring) -> None:
+    """Opens the rows' skeleton files, so that what cannot be measured is told before hours of pre-training.
+
+    Raises:
+        UsageError: There is no such file or split, or no clip of it has a label.
+        AnnotationError: The file is malformed.
+    """
+    every = [job.settings.data for jobs in listed.values() for job in jobs]
+    # Rows and seeds mostly read the file alike.
+    for data in {str(one): one for one in every}.values():
+        path = (newest_skeleton_file() if data.file == "auto" else Path(data.file)).resolve()
+        shown = shown_as_in(data.model_copy(update={"file": str(path)}), Asked(path))
+        labelled_clips(open_clips(path, shown, leave_out_empty=True), shown, measuring.split)
+
+
 def _measure_all(
     plan: PretrainSweep, listed: Mapping[str, Sequence[Job]], measuring: Measuring, console: Console
 ) -> dict[tuple[str, str], list[float]]:
-    """(row, protocol) -> top-1 of each seed; what an earlier call measured is read."""
+    """(row, protocol) -> top-1 of each seed; what an earlier call measured of the same weights alike is read.
+
+    Args:
+        plan: Rows and what they are measured by.
+        listed: Runs of each row, trained, a seed each.
+        measuring: How; its precision is fp32 or bf16.
+        console: Where progress is told.
+    """
     subjects = [(name, job, False) for name, own in listed.items() for job in own]
     subjects += [(FRESH, job, True) for job in next(iter(listed.values()))] if plan.fresh else []
     found: dict[tuple[str, str], list[float]] = {}
     for name, job, scratch in subjects:
         path, seed = job.folder / MEASURED, job.settings.training.seed
-        known: dict[str, float] = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+        known, weights = _known(path), digest_of(pretrained_file(job.folder))
         for protocol in plan.protocols:
             pairs = [*pairs_of(plan.recipe), f"seed={seed}"]
-            key = json.dumps([protocol, pairs, measuring.split, scratch])
+            key = json.dumps([protocol, pairs, measuring.split, scratch, measuring.precision, weights])
             if key not in known:
                 console.print(Text(f"{name}, seed {seed}: {protocol}"))
                 known[key] = run_protocol(
@@ -160,6 +193,15 @@ def _measure_all(
                     file.write(json.dumps(known, indent=1).encode())
             found.setdefault((name, protocol), []).append(known[key])
     return found
+
+
+def _known(path: Path) -> dict[str, float]:
+    """What an earlier call measured of a run, by all that it depends on."""
+    try:
+        return {key: float(value) for key, value in json.loads(path.read_text(encoding="utf-8")).items()}
+    except (OSError, ValueError, TypeError, AttributeError):
+        # There is none, or it was not written here: all is measured.
+        return {}
 
 
 def _rows(plan: PretrainSweep, found: Mapping[tuple[str, str], list[float]]) -> list[dict[str, Any]]:

@@ -8,7 +8,7 @@ from pydantic import Field, field_validator
 
 from pipeline.protocols import parse_protocol, protocol_settings
 from pipeline.settings import EXTENDS, find_config, override, parse, read_config
-from pipeline.sweep_settings import read_plan
+from pipeline.sweep_settings import check_names, check_seeds, read_plan
 from pose_extraction.errors import UsageError
 from recognition.pretraining.settings import PretrainSettings
 from recognition.settings import Strict
@@ -43,11 +43,11 @@ class PretrainSweep(Strict):
         title: What it shows, a line.
         base: Config that all rows start from.
         set: Settings of all rows, over the base's.
-        seeds: Of the pre-training and of the protocols; every row is pre-trained once with each.
+        seeds: Of the pre-training and of the protocols, different ones; every row is pre-trained once with each.
         protocols: What every encoder is measured by, as `skelpipe evaluate --protocol` has them.
         recipe: Settings of the protocols by dotted name, over those of the method.
         fresh: Whether the first row's network is measured with fresh weights, too.
-        rows: At least one, with names of their own; differences are against the first.
+        rows: At least one, with names and folders of their own; differences are against the first.
         axis: What the rows differ in, in words, for a figure over it.
     """
 
@@ -65,9 +65,16 @@ class PretrainSweep(Strict):
     @classmethod
     def _named(cls, rows: tuple[PretrainRow, ...]) -> tuple[PretrainRow, ...]:
         names = [row.name for row in rows]
-        if len(set(names)) < len(names) or FRESH in names:
-            raise ValueError(f"two rows have the same name, or one is called {FRESH!r}")
+        check_names(names)
+        if FRESH in names:
+            raise ValueError(f"a row is called {FRESH!r}, as the table calls what was not pre-trained; rename it")
         return rows
+
+    @field_validator("seeds")
+    @classmethod
+    def _different(cls, seeds: tuple[int, ...]) -> tuple[int, ...]:
+        check_seeds(seeds)
+        return seeds
 
     @field_validator("protocols")
     @classmethod

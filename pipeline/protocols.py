@@ -15,14 +15,13 @@ from rich.table import Table
 from rich.text import Text
 
 from pipeline.evaluate import JSON_NAME, split_to_test
-from pipeline.protocol_data import Asked, check_kind, data_of, told_or_none
+from pipeline.protocol_data import Asked, check_kind, data_of, labelled_clips, told_or_none
 from pipeline.protocol_results import KeptSubsets, changes_of, digest_of, folder_of
 from pipeline.settings import changed, override, parse
-from pose_extraction.annotations import ALL_CLIPS
 from pose_extraction.backends import PRECISIONS
 from pose_extraction.errors import UsageError
 from pose_extraction.files import atomic_write
-from recognition.clips import ClipSet, open_clips, split_indices, training_indices, training_split
+from recognition.clips import ClipSet, open_clips, training_split
 from recognition.dataset import SkeletonDataset, layout_of_model
 from recognition.evaluation import Metrics, measure
 from recognition.preparation import resolve_device, resolve_precision
@@ -159,7 +158,7 @@ def run_protocol(
         WeightsError: A run cannot be read.
     """
     protocol = parse_protocol(word)
-    place = _place(device, precision)
+    place = place_of(device, precision)
     loaded = [load_pretrained(run) for run in runs]
     recipes = [protocol_settings(one.settings.method, pairs) for one in loaded]
     if scratch:
@@ -229,7 +228,7 @@ def run_protocol(
     return {**result, "folder": str(folder)}
 
 
-def _place(device: str, precision: str) -> Place:
+def place_of(device: str, precision: str) -> Place:
     """Where, and in what precision.
 
     Raises:
@@ -267,12 +266,7 @@ def _task(pretrained: Pretrained, settings: ProtocolSettings, asked: Asked) -> T
     )
     clips = open_clips(path, data, leave_out_empty=True)
     check_kind(pretrained, clips, told_or_none(lambda: layout_of_model(clips, data).name))
-    training = training_indices(clips, data)
-    test_split = asked.split if asked.split is not None else split_to_test(clips, data)
-    test = np.arange(len(clips)) if test_split == ALL_CLIPS else split_indices(clips, test_split)
-    test = test[clips.labels[test] >= 0]
-    if not len(test):
-        raise UsageError(f"{path}: no clip of split {test_split!r} has a label; add some with `skelpipe label`")
+    training, test, test_split = labelled_clips(clips, data, asked.split)
     return Task(
         pretrained,
         settings,

@@ -73,7 +73,7 @@ def sweep(
         jobs: Runs at a time; None for one a GPU, or one a core.
         out: Folder of runs and results.
         engine: How the networks are measured.
-        skip_bad: Whether to go on without malformed clips.
+        skip_bad: Whether to go on without malformed clips, whatever the rows' settings say.
         dry_run: Whether to list the runs alone.
         console: Where progress is told.
 
@@ -83,12 +83,12 @@ def sweep(
     Raises:
         UsageError: A setting is unknown or wrong, there is no such file or split, its skeletons do not admit a
             condition, or a run in the folder had other settings.
-        AnnotationError: The file is malformed, or without `skip_bad` a clip.
+        AnnotationError: The file is malformed, or without `data.skip_bad` a clip.
         TrainingError: No row has a run of every seed.
     """
     given = {**changes, **({"data.file": str(data)} if data is not None else {})}
-    skip_bad = skip_bad or bool(given.get("data.skip_bad"))
-    given["data.skip_bad"] = skip_bad
+    if skip_bad:
+        given["data.skip_bad"] = True
     wanted = tuple(seeds) if seeds else plan.seeds
     listed: dict[str, list[Job]] = {}
     for row in plan.rows:
@@ -108,7 +108,7 @@ def sweep(
         name: read_subjects([f"{name.replace('=', ' ')}={run_file(job.folder, 'last')}" for job in jobs])
         for name, jobs in whole.items()
     }
-    accuracies, source, split = _measured(plan, subjects, split, out, engine, skip_bad=skip_bad)
+    accuracies, source, split = _measured(plan, subjects, split, out, engine)
     rows = _rows(plan, list(whole), accuracies)
     result = Swept(rows, accuracies, failed, out)
     made_with = {
@@ -171,14 +171,15 @@ def _measured(
     split: str | None,
     out: Path,
     engine: Engine,
-    *,
-    skip_bad: bool,
 ) -> tuple[dict[tuple[str, Condition], Accuracy], Source, str]:
-    """Accuracy of every row under every condition, over seeds and draws."""
+    """Accuracy of every row under every condition, over seeds and draws; the file is that of the first row.
+
+    Malformed clips are left out where that row's settings say so: without, it could not have been trained on them.
+    """
     bench = BenchSettings()
     first = next(iter(subjects.values()))[0]
     trained = load_run(first.path)
-    files = [Path(trained.settings.data.file)]
+    files, skip_bad = [Path(trained.settings.data.file)], trained.settings.data.skip_bad
     (source,), split = open_sources(first, files, split, limit=None, skip_bad=skip_bad)
     cache = Cache(out / CACHE, bench, engine, [source], {})
     accuracies: dict[tuple[str, Condition], Accuracy] = {}

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pipeline.evaluate_command import Backend, BatchSize, Device, Precision, engine_of
+from pipeline.evaluate_command import Backend, BatchSize, Device, Precision, engine_of, refuse_unused
 from pose_extraction.errors import UsageError
 
 if TYPE_CHECKING:
@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from pipeline.sweep import Swept
 
 FAILED = 1
+_BATCHES = "set finetune.batch_size or linear.batch_size in the `recipe` of the sweep's config"
 
 
 def sweep(
@@ -62,6 +63,7 @@ def sweep(
     }
     result: Swept | SweptEncoders | None
     if is_pretrain_sweep(config):
+        refuse_unused(batch_size, backend, instead=_BATCHES)
         encoders, changes = read_pretrain_sweep(config, changes)
         measuring = pretrain_sweep.Measuring(split, engine.device, engine.precision, skip_bad)
         result = pretrain_sweep.sweep_encoders(encoders, data, changes, measuring, **common)
@@ -85,9 +87,10 @@ def _numbers(text: str | None) -> list[int] | None:
     if text is None:
         return None
     parts = text.split(",")
-    if not all(part.strip().isdecimal() for part in parts) or len(set(parts)) < len(parts):
+    numbers = [int(part) for part in parts if part.strip().isdecimal()]
+    if len(numbers) < len(parts) or len(set(numbers)) < len(numbers):
         raise UsageError(f"--seeds {text}: must be different whole numbers with commas between them, such as 0,1,2")
-    return [int(part) for part in parts]
+    return numbers
 
 
 def _jobs(text: str) -> int | None:

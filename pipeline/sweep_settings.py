@@ -1,5 +1,6 @@
 """What a sweep is: one config, and rows that each change some settings of it, trained with several seeds."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -35,8 +36,8 @@ class SweepSettings(Strict):
         title: What it shows, a line.
         base: Config that all rows start from.
         set: Settings of all rows, over the base's.
-        seeds: Of the training; every row is trained once with each.
-        rows: At least one, with names of their own; differences are against the first.
+        seeds: Of the training, different ones; every row is trained once with each.
+        rows: At least one, with names and folders of their own; differences are against the first.
         axis: What the rows differ in, in words, for a figure over it.
         conditions: Family of damage -> levels that every run is measured under, beside clean clips.
     """
@@ -52,10 +53,14 @@ class SweepSettings(Strict):
     @field_validator("rows")
     @classmethod
     def _named(cls, rows: tuple[Row, ...]) -> tuple[Row, ...]:
-        names = [row.name for row in rows]
-        if len(set(names)) < len(names):
-            raise ValueError("two rows have the same name")
+        check_names([row.name for row in rows])
         return rows
+
+    @field_validator("seeds")
+    @classmethod
+    def _different(cls, seeds: tuple[int, ...]) -> tuple[int, ...]:
+        check_seeds(seeds)
+        return seeds
 
     @field_validator("conditions")
     @classmethod
@@ -112,6 +117,34 @@ def settings_of(sweep: SweepSettings, row: Row, changes: dict[str, Any], *, plac
     for given in (sweep.set, row.set, changes):
         values = override(values, given, RunSettings)
     return parse(values, RunSettings, place=f"{place}, {row.name}")
+
+
+def check_names(rows: Sequence[str]) -> None:
+    """Refuses rows that cannot be told apart: each needs a line of the table and a folder of its own.
+
+    Raises:
+        ValueError: Two have the same name, or the same folder.
+    """
+    by_folder: dict[str, str] = {}
+    for row in rows:
+        folder = folder_name(row)
+        other = by_folder.get(folder)
+        if other == row:
+            raise ValueError(f"two rows have the same name, {row!r}")
+        if other is not None:
+            raise ValueError(f"rows {other!r} and {row!r} would both be trained in the folder {folder!r}; rename one")
+        by_folder[folder] = row
+
+
+def check_seeds(seeds: Sequence[int]) -> None:
+    """Refuses a seed that is there twice: its runs would be counted twice.
+
+    Raises:
+        ValueError: One is.
+    """
+    for place, seed in enumerate(seeds):
+        if seed in seeds[:place]:
+            raise ValueError(f"seed {seed} is there twice; name each once")
 
 
 def folder_name(row: str) -> str:

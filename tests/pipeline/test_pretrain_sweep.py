@@ -14,6 +14,7 @@ from typer.testing import CliRunner
 from pipeline.cli import app
 from pipeline.pretrain_sweep import MEASURED
 from pipeline.pretrain_sweep_settings import own_changes, pretrain_settings_of, read_pretrain_sweep
+from pose_extraction.annotations import UNLABELLED, read_pickle, write_pickle
 from pose_extraction.errors import UsageError
 from recognition import runs
 
@@ -109,6 +110,24 @@ def test_what_is_done_is_kept_and_what_is_missing_is_made(swept: tuple[Path, Any
     assert again.stderr.count(": knn") == 1 + 1  # Of that run, and of its fresh weights.
 
 
+def test_what_was_measured_otherwise_or_of_other_weights_is_measured_again(tmp_path: Path) -> None:
+    write_motions(tmp_path / "made.pkl")
+    write_sweep(tmp_path, seeds=[0], protocols=["knn"], fresh=False, rows=[{"name": "a"}], axis=None)
+    run = tmp_path / "out" / "runs" / "a" / "seed0"
+    first = command(tmp_path, "--precision", "fp32")
+    assert first.exit_code == 0 and first.stderr.count(": knn") == 1, first.output
+    assert json.loads((tmp_path / "out" / "sweep.json").read_text(encoding="utf-8"))["measured"]["device"] == "cpu"
+    assert command(tmp_path, "--precision", "fp32").stderr.count(": knn") == 0
+    assert command(tmp_path, "--precision", "bf16").stderr.count(": knn") == 1
+    weights = runs.load(run / runs.BEST)
+    runs.save(run / runs.BEST, weights | {"model": {name: one * 1.1 for name, one in weights["model"].items()}})
+    assert command(tmp_path, "--precision", "fp32").stderr.count(": knn") == 1
+    (run / MEASURED).write_text('{"cut')
+    again = command(tmp_path, "--precision", "fp32")
+    assert again.exit_code == 0 and again.stderr.count(": knn") == 1, again.output
+    assert len(json.loads((run / MEASURED).read_text(encoding="utf-8"))) == 1
+
+
 def test_runs_of_other_settings_are_not_taken_for_a_rows(swept: tuple[Path, Any]) -> None:
     folder, _ = swept
     result = command(folder, "training.lr=0.5")
@@ -130,11 +149,50 @@ def test_a_list_lists_and_trains_nothing(tmp_path: Path) -> None:
     assert result.exit_code == 0 and "70 %, seed 1" in result.stderr and not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize("words", [["--dry-run"], []])
+def test_what_cannot_be_measured_is_told_before_anything_is_trained(tmp_path: Path, words: list[str]) -> None:
+    data = read_pickle(write_motions(tmp_path / "made.pkl"))
+    write_sweep(tmp_path)
+
+    def refused(*more: str) -> str:
+        result = command(tmp_path, *more, *words)
+        assert result.exit_code == 2 and not (tmp_path / "out").exists(), result.output
+        return " ".join(result.stderr.split())
+
+    assert "there is no split 'nope'" in refused("--split", "nope")
+    assert "--precision fp16: with --protocol there are" in refused("--precision", "fp16")
+    tested = set(data["split"]["test"])
+    for clip in data["annotations"]:
+        clip["label"] = UNLABELLED if clip["frame_dir"] in tested else clip["label"]
+    write_pickle(tmp_path / "made.pkl", data)
+    assert "no clip of split 'test' has a label" in refused()
+    write_pickle(
+        tmp_path / "made.pkl", data | {"annotations": [clip | {"label": UNLABELLED} for clip in data["annotations"]]}
+    )
+    assert "no clip to train on has a label" in refused()
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["--batch-size", "3"], "--batch-size 3: protocols train with batches of their own; leave it out, or set"),
+        (["--backend", "openvino"], "--backend openvino: protocols run on torch; leave it out"),
+    ],
+)
+def test_options_that_no_protocol_has_are_refused(tmp_path: Path, words: list[str], told: str) -> None:
+    write_motions(tmp_path / "made.pkl")
+    write_sweep(tmp_path)
+    result = command(tmp_path, "--dry-run", *words)
+    assert result.exit_code == 2 and told in " ".join(result.stderr.split()), result.stderr
+
+
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
         ({"rows": [{"name": "a"}, {"name": "a"}]}, "two rows have the same name"),
-        ({"rows": [{"name": "fresh weights"}]}, "two rows have the same name, or one is called"),
+        ({"rows": [{"name": "fresh weights"}]}, "a row is called 'fresh weights'"),
+        ({"rows": [{"name": "a b"}, {"name": "a_b"}]}, "'a b' and 'a_b' would both be trained in the folder 'a_b'"),
+        ({"seeds": [0, 1, 0]}, "seed 0 is there twice"),
         ({"rows": [{"name": "a", "set": {"ratoi": 1}}]}, "did you mean"),
         ({"rows": [{"name": "a", "config": "mamp/ablations/nowhere"}]}, "there is no config"),
         ({"protocols": ["lineal"]}, "there is no protocol 'lineal'"),

@@ -157,7 +157,9 @@ def test_rows_share_phase_one_only_where_it_is_the_same() -> None:
     ("changes", "words"),
     [
         ({"rows": []}, "rows"),
-        ({"rows": [{"name": "a"}, {"name": "a"}]}, "two rows have the same name"),
+        ({"rows": [{"name": "a"}, {"name": "a"}]}, "two rows have the same name, 'a'"),
+        ({"rows": [{"name": "a b"}, {"name": "a_b"}]}, "'a b' and 'a_b' would both be trained in the folder 'a_b'"),
+        ({"seeds": [0, 1, 0]}, "seed 0 is there twice"),
         ({"rows": [{"name": "a", "set": {"alhpa": 1}}]}, "did you mean 'maskclr.alpha'"),
         ({"conditions": {"fog": [1]}}, "'fog' is no family of damage"),
         ({"conditions": {"part": ["nosuchpart"]}}, "part: 'nosuchpart' is no level.*head or left_arm"),
@@ -176,7 +178,8 @@ def test_a_sweep_that_cannot_be_is_refused(tmp_path: Path, changes: dict[str, An
 def test_the_command_refuses_wrong_words_and_tells_a_plan(tmp_path: Path) -> None:
     made_data(tmp_path / "made.pkl")
     write_sweep(tmp_path)
-    assert command(tmp_path, "--seeds", "0,0").exit_code == 2
+    for seeds in ("0,0", "0, 0", "0,00"):
+        assert "must be different whole numbers" in " ".join(command(tmp_path, "--seeds", seeds).stderr.split())
     assert CliRunner().invoke(app, ["sweep", str(tmp_path / "mine.yaml"), "--jobs", "0"]).exit_code == 2
     plan = command(tmp_path, "--dry-run", "--seeds", "7")
     assert plan.exit_code == 0 and "random 15 %, seed 7" in plan.stderr and not (tmp_path / "out").exists()
@@ -196,6 +199,22 @@ def test_what_cannot_be_measured_is_told_before_anything_is_trained(tmp_path: Pa
     result = command(tmp_path, *words)
     assert result.exit_code == 2 and "conditions.frame_crop: the skeletons of" in result.stderr, result.stderr
     assert not (tmp_path / "out").exists()
+
+
+def test_malformed_clips_are_left_out_where_the_sweep_or_the_command_line_says_so(tmp_path: Path) -> None:
+    data = read_pickle(made_data(tmp_path / "made.pkl"))
+    data["annotations"][40]["keypoint"] = data["annotations"][40]["keypoint"][:, :, :9]
+    write_pickle(tmp_path / "made.pkl", data)
+    short = {"phase1_epochs": 1, "phase2_epochs": 0, "objective": "cross_entropy"}
+    write_sweep(tmp_path, seeds=[0], conditions={}, rows=[{"name": "a"}], set=short | {"data.skip_bad": True})
+    refused = command(tmp_path, "data.skip_bad=false")
+    assert refused.exit_code == 1 and "clip40" in refused.stderr, refused.stderr
+    result = command(tmp_path)
+    assert result.exit_code == 0, result.output
+    told = json.loads((tmp_path / "out" / "sweep.json").read_text(encoding="utf-8"))
+    assert told["clips"] == 11 and "data.skip_bad" not in told["settings"]
+    flagged = command(tmp_path, "--skip-bad", "data.skip_bad=false", "--dry-run")
+    assert flagged.exit_code == 0 and "1 runs, 1 of them done" in " ".join(flagged.stderr.split()), flagged.stderr
 
 
 def in_3d(clip: dict[str, Any]) -> dict[str, Any]:

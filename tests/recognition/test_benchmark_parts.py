@@ -193,6 +193,18 @@ def test_a_line_of_results_that_was_cut_short_is_measured_again(tmp_path: Path) 
     assert table[2].startswith("| mamp | 60.0 (50.0, 70.0) |") and table[3].startswith("| mamp, fresh weights | 25.0")
 
 
+def test_a_result_of_another_recipe_is_measured_again_and_shown_until_then(tmp_path: Path) -> None:
+    entry = {"variant": "mamp", "scratch": False, "protocol": "linear", "top1": 0.5}
+    lines = [entry | {"seed": 0}, entry | {"seed": 1, "recipe": ["seed=1", "runs=1"]}]
+    file = tmp_path / "results.jsonl"
+    file.write_text("\n".join(map(json.dumps, lines)))
+    rows, before, told = pretraining.read_rows(file), ("mamp", False, 0, "linear"), ("mamp", False, 1, "linear")
+    assert pretraining.is_done(rows, told, ["seed=1", "runs=1"])
+    assert not pretraining.is_done(rows, told, ["seed=1", "runs=1", "linear.epochs=3"])
+    assert not pretraining.is_done(rows, before, ["seed=0", "runs=1"])
+    assert "50.0 (50.0, 50.0)" in pretraining.report(rows)
+
+
 @pytest.mark.parametrize("stem", ["penn_action", "motions5", "mine"])
 def test_methods_of_the_bench_train_on_the_same_clips_and_share_what_they_can(stem: str, tmp_path: Path) -> None:
     file = tmp_path / f"{stem}.pkl"
