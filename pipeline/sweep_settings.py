@@ -123,11 +123,13 @@ def check_names(rows: Sequence[str]) -> None:
     """Refuses rows that cannot be told apart: each needs a line of the table and a folder of its own.
 
     Raises:
-        ValueError: Two have the same name, or the same folder.
+        ValueError: Two have the same name, or the same folder, or one has none.
     """
     by_folder: dict[str, str] = {}
     for row in rows:
         folder = folder_name(row)
+        if not folder.strip("."):
+            raise ValueError(f"a row named {row!r} can have no folder; use letters or digits")
         other = by_folder.get(folder)
         if other == row:
             raise ValueError(f"two rows have the same name, {row!r}")

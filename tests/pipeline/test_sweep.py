@@ -158,6 +158,7 @@ def test_rows_share_phase_one_only_where_it_is_the_same() -> None:
     [
         ({"rows": []}, "rows"),
         ({"rows": [{"name": "a"}, {"name": "a"}]}, "two rows have the same name, 'a'"),
+        ({"rows": [{"name": ".."}]}, "a row named '..' can have no folder"),
         ({"rows": [{"name": "a b"}, {"name": "a_b"}]}, "'a b' and 'a_b' would both be trained in the folder 'a_b'"),
         ({"seeds": [0, 1, 0]}, "seed 0 is there twice"),
         ({"rows": [{"name": "a", "set": {"alhpa": 1}}]}, "did you mean 'maskclr.alpha'"),
