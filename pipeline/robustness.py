@@ -222,7 +222,7 @@ def prepare_bench(
         label_names=first.label_names,
         conditions=conditions,
         settings=settings,
-        cache=Cache(out / CACHE, settings, engine, sources, statistics),
+        cache=Cache(out / CACHE, settings, engine, sources, statistics, first.label_names),
         compared=compared,
         orders={
             subject: orders_of(load_run(subject.path).recognizer.backbone) if settings.wants(TARGETED) else []
