@@ -300,6 +300,42 @@ def test_attention_is_shown_by_the_joints_that_each_network_sees(trained: tuple[
     assert "occlusion of a body part: right leg" in titles and not any("_" in title for title in titles)
 
 
+def faint(path: Path, source: Path, names: set[str]) -> Path:
+    """The same clips, of which some have scores of 0.4."""
+    data = read_pickle(source)
+    data["annotations"] = [
+        clip | {"keypoint_score": np.full_like(clip["keypoint_score"], 0.4)} if clip["frame_dir"] in names else clip
+        for clip in data["annotations"]
+    ]
+    write_pickle(path, data)
+    return path
+
+
+def wary(folder: Path, run: Path) -> Path:
+    """A run that takes scores up to 0.5 for unseen."""
+    return changed_run(folder, run, lambda content: content["settings"]["data"].update(score_threshold=0.5))
+
+
+def test_attention_is_shown_in_a_clip_in_which_all_runs_see_somebody(
+    trained: tuple[Path, Path], tmp_path: Path
+) -> None:
+    data = faint(tmp_path / "faint.pkl", trained[1], {"clip36", "clip38"})
+    given = [f"one={trained[0]}", f"wary={wary(tmp_path / 'wary', trained[0])}"]
+    few = FEW.model_copy(update={"families": ("part",), "repeats": 1, "limit": 6})
+
+    def chosen(clip: str | None) -> str:
+        return prepare_bench(
+            given, [data], "one_test", few, ENGINE, tmp_path, clip, skip_bad=False, console=Console()
+        ).clip
+
+    assert chosen("clip40") == "clip40"
+    found, _ = measured(given, [data], tmp_path / "out", few)
+    assert found is not None and chosen(None) == "clip40"
+    assert [(found.answers[name, 0, Condition(CLEAN)] == -1).sum() for name in found.methods] == [0, 2]
+    with pytest.raises(UsageError, match=r"clip36: .*wary.*score_threshold=0.5\) sees nobody there.*'clip40'"):
+        chosen("clip36")
+
+
 def test_a_dry_run_tells_the_time_and_writes_nothing(trained: tuple[Path, Path], tmp_path: Path) -> None:
     found, said = measured([str(trained[0])], [trained[1]], tmp_path / "dry", dry_run=True)
     assert found is None and not (tmp_path / "dry").exists()
