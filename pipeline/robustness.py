@@ -188,22 +188,24 @@ def prepare_bench(
         raise UsageError(f"{files[0]}: there is no such file; name the skeleton file with --data")
     sources, split = open_sources(subjects[0], files, split, limit=settings.limit, skip_bad=skip_bad)
     main = sources[0]
-    clips = main.clips_of(first, skip_bad=skip_bad)
-    _, asked = main.asked(clips)
-    if not len(asked):
-        raise UsageError(f"{files[0]}: nobody is seen in any labelled clip of split {split!r}; choose another")
     if clip is not None and clip not in main.names:
         raise UsageError(f"--clip {clip}: is no clip of split {split!r} that is asked about; name another")
     orders: dict[Subject, list[str]] = {}
-    shown = main.names
+    asked_about = sources if settings.wants(ESTIMATORS) else sources[:1]
+    shown = [source.names for source in asked_about]
     for subject in subjects:
         trained = load_run(subject.path)
         orders[subject] = orders_of(trained.recognizer.backbone) if settings.wants(TARGETED) else []
-        shown = _seen(trained, main, shown, split, skip_bad=skip_bad)
-        if clip is not None and clip not in shown:
+        shown = [
+            _seen(trained, source, names, split, skip_bad=skip_bad)
+            for source, names in zip(asked_about, shown, strict=True)
+        ]
+        if clip is not None and clip not in shown[0]:
             raise UsageError(
-                f"--clip {clip}: {_told(trained)} sees nobody there; name another, such as {shown[0]!r}, or none"
+                f"--clip {clip}: {_told(trained)} sees nobody there; name another, such as {shown[0][0]!r}, or none"
             )
+    clips = main.clips_of(first, skip_bad=skip_bad)
+    _, asked = main.asked(clips)
     several = any(len(clips[int(index)].score) > 1 for index in asked)
     families = families_for(clips.layout, dimensions=clips.dimensions, several=several)
     admitted = {family.name for family in families}
@@ -234,7 +236,7 @@ def prepare_bench(
         cache=Cache(out / CACHE, settings, engine, sources, statistics, first.label_names),
         compared=compared,
         orders=orders,
-        clip=shown[0] if clip is None else clip,
+        clip=shown[0][0] if clip is None else clip,
         skip_bad=skip_bad,
     )
 
@@ -250,8 +252,8 @@ def _seen(trained: Trained, source: Source, names: list[str], split: str, *, ski
     seen = [name for name in names if name in own]
     if not seen:
         raise UsageError(
-            f"{source.path}: {_told(trained)} sees nobody in any labelled clip of split {split!r} in which the runs "
-            "before it see somebody; choose another split or file, or leave the run out"
+            f"{source.path}: no labelled clip of split {split!r} shows anybody to {_told(trained)} and the runs before "
+            "it; choose another split or file, or leave the run out"
         )
     return seen
 

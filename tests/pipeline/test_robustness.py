@@ -336,6 +336,32 @@ def test_attention_is_shown_in_a_clip_in_which_all_runs_see_somebody(
         chosen("clip36")
 
 
+def test_a_file_in_which_a_run_sees_nobody_is_refused_before_the_plan(
+    trained: tuple[Path, Path], tmp_path: Path
+) -> None:
+    tested = {f"clip{number}" for number in range(36, 48)}
+    dim = faint(tmp_path / "dim.pkl", trained[1], tested)
+    empty = read_pickle(trained[1])
+    empty["annotations"] = [nobody(one) if one["frame_dir"] in tested else one for one in empty["annotations"]]
+    write_pickle(tmp_path / "empty.pkl", empty)
+    one, other = str(trained[0]), str(wary(tmp_path / "wary", trained[0]))
+
+    def refused(given: list[str], data: list[Path], family: str, message: str) -> None:
+        with pytest.raises(UsageError, match=message):
+            measured(given, data, tmp_path / "out", FEW.model_copy(update={"families": (family,)}))
+
+    # The only run, a later one, and what is seen in a second file, by the first and by a later one.
+    refused([other], [dim], "part", r"dim.pkl: .*wary.*score_threshold=0\.5\)")
+    refused([one, other], [dim], "part", r"dim.pkl: .*wary.*score_threshold=0\.5\)")
+    refused([one], [trained[1], tmp_path / "empty.pkl"], "estimators", r"empty.pkl: .*made.*score_threshold=0\)")
+    refused([one, other], [trained[1], dim], "estimators", r"dim.pkl: .*wary.*score_threshold=0\.5\)")
+    assert not (tmp_path / "out").exists()
+    # Where no clip of the second file is asked about, they need not show anybody: its errors are measured on others.
+    few = FEW.model_copy(update={"families": ("part", "estimator_errors")})
+    found, _ = measured([one], [trained[1], tmp_path / "empty.pkl"], tmp_path / "out", few, dry_run=True)
+    assert found is None
+
+
 def test_a_dry_run_tells_the_time_and_writes_nothing(trained: tuple[Path, Path], tmp_path: Path) -> None:
     found, said = measured([str(trained[0])], [trained[1]], tmp_path / "dry", dry_run=True)
     assert found is None and not (tmp_path / "dry").exists()
