@@ -39,7 +39,7 @@ from recognition.robustness_conditions import (
     seeds_of,
 )
 from recognition.robustness_targeted import RANDOM, orders_of
-from recognition.runs import load_run
+from recognition.runs import Trained, load_run
 
 if TYPE_CHECKING:
     from pipeline.robustness_results import Results
@@ -129,7 +129,7 @@ def robustness(
         settings: What the papers leave open.
         engine: How networks are run.
         out: Folder of the results, and of what is kept to go on with.
-        clip: Id of the clip whose attention is shown; None for the first of the split.
+        clip: Id of the clip whose attention is shown; None for the first in which all runs see somebody.
         skip_bad: Whether to go on without malformed clips.
         figures: Whether to draw.
         dry_run: Whether to tell the plan alone.
@@ -188,10 +188,24 @@ def prepare_bench(
         raise UsageError(f"{files[0]}: there is no such file; name the skeleton file with --data")
     sources, split = open_sources(subjects[0], files, split, limit=settings.limit, skip_bad=skip_bad)
     main = sources[0]
+    if clip is not None and clip not in main.names:
+        raise UsageError(f"--clip {clip}: is no clip of split {split!r} that is asked about; name another")
+    orders: dict[Subject, list[str]] = {}
+    asked_about = sources if settings.wants(ESTIMATORS) else sources[:1]
+    shown = [source.names for source in asked_about]
+    for subject in subjects:
+        trained = load_run(subject.path)
+        orders[subject] = orders_of(trained.recognizer.backbone) if settings.wants(TARGETED) else []
+        shown = [
+            _seen(trained, source, names, split, skip_bad=skip_bad)
+            for source, names in zip(asked_about, shown, strict=True)
+        ]
+        if clip is not None and clip not in shown[0]:
+            raise UsageError(
+                f"--clip {clip}: {_told(trained)} sees nobody there; name another, such as {shown[0][0]!r}, or none"
+            )
     clips = main.clips_of(first, skip_bad=skip_bad)
     _, asked = main.asked(clips)
-    if not len(asked):
-        raise UsageError(f"{files[0]}: nobody is seen in any labelled clip of split {split!r}; choose another")
     several = any(len(clips[int(index)].score) > 1 for index in asked)
     families = families_for(clips.layout, dimensions=clips.dimensions, several=several)
     admitted = {family.name for family in families}
@@ -211,9 +225,6 @@ def prepare_bench(
             )
         else:
             statistics[source.name] = found
-    chosen = clip or clips.names[int(asked[0])]
-    if chosen not in {clips.names[int(index)] for index in asked}:
-        raise UsageError(f"--clip {chosen}: is no clip of split {split!r} in which somebody is seen")
     conditions = conditions_of(families, others=list(statistics))
     return Bench(
         subjects=subjects,
@@ -222,15 +233,34 @@ def prepare_bench(
         label_names=first.label_names,
         conditions=conditions,
         settings=settings,
-        cache=Cache(out / CACHE, settings, engine, sources, statistics),
+        cache=Cache(out / CACHE, settings, engine, sources, statistics, first.label_names),
         compared=compared,
-        orders={
-            subject: orders_of(load_run(subject.path).recognizer.backbone) if settings.wants(TARGETED) else []
-            for subject in subjects
-        },
-        clip=chosen,
+        orders=orders,
+        clip=shown[0][0] if clip is None else clip,
         skip_bad=skip_bad,
     )
+
+
+def _seen(trained: Trained, source: Source, names: list[str], split: str, *, skip_bad: bool) -> list[str]:
+    """Those of some clips of a file, in which the runs before see somebody, in which a run does, too.
+
+    Raises:
+        UsageError: There are none.
+    """
+    places, _ = source.asked(source.clips_of(trained, skip_bad=skip_bad))
+    own = {source.names[place] for place in places}
+    seen = [name for name in names if name in own]
+    if not seen:
+        raise UsageError(
+            f"{source.path}: no labelled clip of split {split!r} shows anybody to {_told(trained)} and the runs before "
+            "it; choose another split or file, or leave the run out"
+        )
+    return seen
+
+
+def _told(trained: Trained) -> str:
+    """A run with what it takes for unseen."""
+    return f"{trained.path} (data.score_threshold={trained.settings.data.score_threshold:g})"
 
 
 def _worker(bench: Bench, subject: Subject) -> Worker:

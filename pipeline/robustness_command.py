@@ -58,7 +58,10 @@ def robustness(
         str, typer.Option(metavar="frame|constant", help="A shifted joint moves in every frame, or keeps its place.")
     ] = "frame",
     clip: Annotated[
-        str | None, typer.Option(metavar="ID", help="Clip whose attention is shown.", show_default="the first")
+        str | None,
+        typer.Option(
+            metavar="ID", help="Clip whose attention is shown.", show_default="the first in which all see somebody"
+        ),
     ] = None,
     device: Device = "auto",
     batch_size: BatchSize = "auto",

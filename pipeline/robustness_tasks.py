@@ -77,6 +77,7 @@ class Cache:
         engine: How networks are run.
         sources: The skeleton files.
         statistics: Of other estimators, by their name.
+        label_names: Names of the classes, by the numbers that answers are kept in: those of the bench's first run.
     """
 
     folder: Path
@@ -84,6 +85,7 @@ class Cache:
     engine: Engine
     sources: list[Source]
     statistics: Mapping[str, ErrorStatistics]
+    label_names: tuple[str, ...]
 
     def path_of(self, subject: Subject, task: Task) -> Path:
         source = self.sources[task.source]
@@ -94,6 +96,8 @@ class Cache:
             "run": subject.digest,
             "data": source.digest,
             "clips": digest_of_names(source.names),
+            # Another first run may have the classes in another order, and answers are numbers.
+            "classes": self.label_names,
             "kind": task.kind,
             "condition": asdict(task.condition),
             "seed": task.seed,

@@ -181,7 +181,7 @@ def _measured(
     trained = load_run(first.path)
     files, skip_bad = [Path(trained.settings.data.file)], trained.settings.data.skip_bad
     (source,), split = open_sources(first, files, split, limit=None, skip_bad=skip_bad)
-    cache = Cache(out / CACHE, bench, engine, [source], {})
+    cache = Cache(out / CACHE, bench, engine, [source], {}, trained.label_names)
     accuracies: dict[tuple[str, Condition], Accuracy] = {}
     answers: dict[tuple[str, Condition], list[np.ndarray]] = {}
     for name, own in subjects.items():

@@ -86,7 +86,11 @@ def areas(values: np.ndarray) -> np.ndarray:
 
 
 def metrics_of(predicted: np.ndarray, labels: np.ndarray, num_classes: int) -> Metrics:
-    """Confusions and accuracies of classes of answers (R, N), all runs and repeats counted together."""
+    """Confusions and accuracies of classes of answers (R, N), all runs and repeats counted together.
+
+    Raises:
+        ValueError: None of them is an answer.
+    """
     flat, truth = predicted.ravel(), np.tile(labels, len(predicted))
     answered = flat != UNANSWERED
     if not answered.any():

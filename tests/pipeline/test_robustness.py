@@ -271,6 +271,11 @@ def test_runs_whose_classes_come_in_another_order_are_held_against_the_same_labe
         np.testing.assert_array_equal(curve.deleted, same_curve.deleted)
         np.testing.assert_array_equal(curve.inserted, same_curve.inserted)
         assert curve.deleted[0].mean() == found.accuracies["one", 0, Condition(CLEAN)].mean > 0.6
+    # In the same folder the other run may come first, and with it its numbers of the classes.
+    again, _ = measured([f"other={other}", f"one={trained[0]}"], [trained[1]], tmp_path / "out", few)
+    assert again is not None
+    for key, kept in found.accuracies.items():
+        assert again.accuracies[key].each.tolist() == kept.each.tolist()
 
 
 def test_attention_is_shown_by_the_joints_that_each_network_sees(trained: tuple[Path, Path], tmp_path: Path) -> None:
@@ -293,6 +298,68 @@ def test_attention_is_shown_by_the_joints_that_each_network_sees(trained: tuple[
         ]
     titles = [axes.get_title() for axes in drawn["damaged_skeletons"][1].axes]
     assert "occlusion of a body part: right leg" in titles and not any("_" in title for title in titles)
+
+
+def faint(path: Path, source: Path, names: set[str]) -> Path:
+    """The same clips, of which some have scores of 0.4."""
+    data = read_pickle(source)
+    data["annotations"] = [
+        clip | {"keypoint_score": np.full_like(clip["keypoint_score"], 0.4)} if clip["frame_dir"] in names else clip
+        for clip in data["annotations"]
+    ]
+    write_pickle(path, data)
+    return path
+
+
+def wary(folder: Path, run: Path) -> Path:
+    """A run that takes scores up to 0.5 for unseen."""
+    return changed_run(folder, run, lambda content: content["settings"]["data"].update(score_threshold=0.5))
+
+
+def test_attention_is_shown_in_a_clip_in_which_all_runs_see_somebody(
+    trained: tuple[Path, Path], tmp_path: Path
+) -> None:
+    data = faint(tmp_path / "faint.pkl", trained[1], {"clip36", "clip38"})
+    given = [f"one={trained[0]}", f"wary={wary(tmp_path / 'wary', trained[0])}"]
+    few = FEW.model_copy(update={"families": ("part",), "repeats": 1, "limit": 6})
+
+    def chosen(clip: str | None) -> str:
+        return prepare_bench(
+            given, [data], "one_test", few, ENGINE, tmp_path, clip, skip_bad=False, console=Console()
+        ).clip
+
+    assert chosen("clip40") == "clip40"
+    found, _ = measured(given, [data], tmp_path / "out", few)
+    assert found is not None and chosen(None) == "clip40"
+    assert [(found.answers[name, 0, Condition(CLEAN)] == -1).sum() for name in found.methods] == [0, 2]
+    with pytest.raises(UsageError, match=r"clip36: .*wary.*score_threshold=0.5\) sees nobody there.*'clip40'"):
+        chosen("clip36")
+
+
+def test_a_file_in_which_a_run_sees_nobody_is_refused_before_the_plan(
+    trained: tuple[Path, Path], tmp_path: Path
+) -> None:
+    tested = {f"clip{number}" for number in range(36, 48)}
+    dim = faint(tmp_path / "dim.pkl", trained[1], tested)
+    empty = read_pickle(trained[1])
+    empty["annotations"] = [nobody(one) if one["frame_dir"] in tested else one for one in empty["annotations"]]
+    write_pickle(tmp_path / "empty.pkl", empty)
+    one, other = str(trained[0]), str(wary(tmp_path / "wary", trained[0]))
+
+    def refused(given: list[str], data: list[Path], family: str, message: str) -> None:
+        with pytest.raises(UsageError, match=message):
+            measured(given, data, tmp_path / "out", FEW.model_copy(update={"families": (family,)}))
+
+    # The only run, a later one, and what is seen in a second file, by the first and by a later one.
+    refused([other], [dim], "part", r"dim.pkl: .*wary.*score_threshold=0\.5\)")
+    refused([one, other], [dim], "part", r"dim.pkl: .*wary.*score_threshold=0\.5\)")
+    refused([one], [trained[1], tmp_path / "empty.pkl"], "estimators", r"empty.pkl: .*made.*score_threshold=0\)")
+    refused([one, other], [trained[1], dim], "estimators", r"dim.pkl: .*wary.*score_threshold=0\.5\)")
+    assert not (tmp_path / "out").exists()
+    # Where no clip of the second file is asked about, they need not show anybody: its errors are measured on others.
+    few = FEW.model_copy(update={"families": ("part", "estimator_errors")})
+    found, _ = measured([one], [trained[1], tmp_path / "empty.pkl"], tmp_path / "out", few, dry_run=True)
+    assert found is None
 
 
 def test_a_dry_run_tells_the_time_and_writes_nothing(trained: tuple[Path, Path], tmp_path: Path) -> None:
