@@ -28,7 +28,7 @@ BLUE, VERMILION, GREEN, ORANGE, SKY, PINK, GREY = (
     "#CC79A7",
     "#7F7F7F",
 )
-PALETTE = (BLUE, VERMILION, GREEN, ORANGE, PINK, SKY, "#000000")
+PALETTE = (BLUE, VERMILION, GREEN, ORANGE, PINK, SKY, "#000000", "#6A3D9A", "#8B5A2B")
 MARKERS = "o^sDvP"
 # Up to here a matrix's cells are wide enough for their numbers, and a legend is short enough to be looked up in.
 FEW_CLASSES = 20
