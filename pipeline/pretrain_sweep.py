@@ -15,14 +15,13 @@ from rich.text import Text
 
 from pipeline.pretrain_sweep_settings import FRESH, PretrainSweep, pairs_of, pretrain_settings_of
 from pipeline.protocol_data import Asked, labelled_clips, shown_as_in
-from pipeline.protocol_results import digest_of
 from pipeline.protocols import place_of, run_protocol
 from pipeline.robustness_report import figure_bytes
 from pipeline.robustness_results import as_csv
 from pipeline.sweep_jobs import RUNS, Job, train_rows, write_results
 from pipeline.sweep_settings import folder_name
 from pose_extraction.errors import UsageError
-from pose_extraction.files import atomic_write
+from pose_extraction.files import atomic_write, sha256_of
 from recognition.clips import newest_skeleton_file, open_clips
 from recognition.pretraining.encoder import pretrained_file
 
@@ -171,7 +170,7 @@ def _measure_all(
     found: dict[tuple[str, str], list[float]] = {}
     for name, job, scratch in subjects:
         path, seed = job.folder / MEASURED, job.settings.training.seed
-        known, weights = _known(path), digest_of(pretrained_file(job.folder))
+        known, weights = _known(path), sha256_of(pretrained_file(job.folder))
         for protocol in plan.protocols:
             pairs = [*pairs_of(plan.recipe), f"seed={seed}"]
             key = json.dumps([protocol, pairs, measuring.split, scratch, measuring.precision, weights])

@@ -88,9 +88,3 @@ class KeptSubsets:
     def end(self) -> None:
         """Takes the file away: the result has it all."""
         self.path.unlink(missing_ok=True)
-
-
-def digest_of(path: Path) -> str:
-    """SHA-256 of a file."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

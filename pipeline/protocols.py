@@ -16,11 +16,11 @@ from rich.text import Text
 
 from pipeline.evaluate import JSON_NAME, split_to_test
 from pipeline.protocol_data import Asked, check_kind, data_of, labelled_clips, told_or_none
-from pipeline.protocol_results import KeptSubsets, changes_of, digest_of, folder_of
+from pipeline.protocol_results import KeptSubsets, changes_of, folder_of
 from pipeline.settings import changed, override, parse
 from pose_extraction.backends import PRECISIONS
 from pose_extraction.errors import UsageError
-from pose_extraction.files import atomic_write
+from pose_extraction.files import atomic_write, sha256_of
 from recognition.clips import ClipSet, open_clips, training_split
 from recognition.dataset import SkeletonDataset, layout_of_model
 from recognition.evaluation import Metrics, measure
@@ -347,7 +347,7 @@ def _measured_on(word: str, tasks: Sequence[Task], place: Place, *, scratch: boo
     first = tasks[0]
     return {
         "protocol": word,
-        "weights": [digest_of(task.pretrained.path) for task in tasks],
+        "weights": [sha256_of(task.pretrained.path) for task in tasks],
         "scratch": scratch,
         "clips": first.clips.content_digest(),
         "splits": [first.train_split, first.test_split],
