@@ -9,7 +9,7 @@ from recognition.backbones.baselines import NAMES, build_baseline
 from recognition.backbones.dstformer import DSTFormer
 from recognition.backbones.foreign_settings import refuse_foreign
 from recognition.backbones.gru import build_recurrent
-from recognition.backbones.segments import SegmentTransformer
+from recognition.backbones.segments import SEGMENT_FRAMES, SegmentTransformer
 from recognition.backbones.sttformer import STTFormer, channel_plan
 from recognition.backbones.transformer import Transformer
 from recognition.settings import ModelSettings
@@ -101,7 +101,7 @@ def build_segments(settings: ModelSettings, num_joints: int, channels: int) -> S
         num_joints=num_joints,
         channels=channels,
         max_frames=settings.max_frames,
-        segment_frames=settings.segment_frames or 4,
+        segment_frames=settings.segment_frames or SEGMENT_FRAMES,
         dim=dim,
         depth=settings.depth or 8,
         heads=heads,

@@ -13,6 +13,8 @@ from recognition.backbones.layers import FeedForward, Projected, SelfAttention, 
 
 # As in the published code, and unlike the other backbones' 1e-6.
 EPSILON = 1e-5
+# l, frames of a segment, where settings do not say.
+SEGMENT_FRAMES = 4
 
 
 class DropPath(nn.Module):
@@ -89,7 +91,7 @@ class SegmentTransformer(Backbone):
         num_joints: int,
         channels: int,
         max_frames: int = 120,
-        segment_frames: int = 4,
+        segment_frames: int = SEGMENT_FRAMES,
         dim: int = 256,
         depth: int = 8,
         heads: int = 8,

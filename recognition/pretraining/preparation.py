@@ -13,7 +13,7 @@ from pose_extraction.errors import UsageError
 from pose_extraction.skeleton import Skeleton
 from recognition.backbones import build_segments
 from recognition.backbones.gru import GRUEncoder
-from recognition.backbones.segments import SegmentTransformer
+from recognition.backbones.segments import SEGMENT_FRAMES, SegmentTransformer
 from recognition.clips import ClipSet, newest_skeleton_file, open_clips, split_indices
 from recognition.dataset import check_placement, flip_probability, layout_of_model
 from recognition.preparation import CHANNELS, RUNS, resolve_device, resolve_precision
@@ -150,7 +150,7 @@ def _fitting_model(settings: PretrainSettings) -> ModelSettings:
     frames, model = settings.data.num_frames, settings.model
     if model.backbone != "segments":
         raise UsageError(f"model.backbone={model.backbone}: MAMP trains model.backbone=segments")
-    length = model.segment_frames or 4
+    length = model.segment_frames or SEGMENT_FRAMES
     if isinstance(frames, int) and frames % length:
         raise UsageError(
             f"data.num_frames={frames} is no multiple of model.segment_frames={length}; set it to "
@@ -168,7 +168,7 @@ def _check_mamp(settings: PretrainSettings, layout: Skeleton, model: ModelSettin
     """
     frames = settings.data.num_frames
     assert isinstance(frames, int)
-    tokens = frames // (model.segment_frames or 4) * layout.num_joints
+    tokens = frames // (model.segment_frames or SEGMENT_FRAMES) * layout.num_joints
     if kept_tokens(tokens, settings.mamp.ratio) == tokens:
         raise UsageError(
             f"mamp.ratio={settings.mamp.ratio:g} hides none of a sequence's {tokens} tokens, so nothing is predicted; "
