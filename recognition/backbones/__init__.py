@@ -1,4 +1,4 @@
-"""The three networks that MaskCLR is combined with, MAMP's, PCM3's, and the baselines, chosen by name."""
+"""Backbones by name: those of MaskCLR, MAMP and PCM3, and the baselines."""
 
 from collections.abc import Callable
 from typing import Any
@@ -16,20 +16,21 @@ from recognition.settings import ModelSettings
 
 
 def build_backbone(settings: ModelSettings, *, num_joints: int, channels: int) -> Backbone:
-    """The network that settings ask for, with weights as they begin.
+    """Build the backbone that the settings describe, with initial weights.
 
-    What is None takes the paper's size: `dim` 512, `depth` 5, `heads` 8 (STTFormer 3), `mlp_ratio` 2 (transformer 4),
-    `dim_representation` 512 (STTFormer `dim`, the channels of its last block), `tuple_length` 3. STTFormer's blocks
-    widen from `dim` / 4 to `dim` (`channel_plan`). The transformer over segments takes MAMP's: `dim` 256, `depth` 8,
-    `heads` 8, `mlp_ratio` 4, `segment_frames` 4, and the recurrent one PCM3's. Baselines are in `baselines`.
+    A size that is None defaults to that of the backbone's paper: `dim` 512, `depth` 5, `heads` 8 (STTFormer 3),
+    `mlp_ratio` 2 (transformer 4), `dim_representation` 512 (STTFormer: `dim`, the channels of its last block),
+    `tuple_length` 3. The blocks of STTFormer widen from `dim` / 4 to `dim` (`channel_plan`). The segment transformer
+    defaults to MAMP's sizes: `dim` 256, `depth` 8, `heads` 8, `mlp_ratio` 4, `segment_frames` 4. The GRU defaults to
+    PCM3's sizes. For the baselines, see `baselines`.
 
     Args:
-        settings: Name and sizes.
-        num_joints: V of the layout that the network sees.
-        channels: C of its input.
+        settings: Name and sizes of the backbone.
+        num_joints: V, number of joints of the layout that the network receives.
+        channels: C, number of input channels.
 
     Raises:
-        UsageError: Sizes that do not go together, or that this backbone does not have.
+        UsageError: The sizes are incompatible, or the backbone does not have one of them.
     """
     backbone = _BUILDERS[settings.backbone](settings, num_joints, channels)
     backbone.unseen_as_masked = settings.unseen != "embed"
@@ -48,7 +49,7 @@ def _build_transformer(settings: ModelSettings, num_joints: int, channels: int) 
 
 
 def _token_sizes(settings: ModelSettings, num_joints: int, channels: int, *, mlp_ratio: float) -> dict[str, Any]:
-    """What the two backbones with one token a joint and frame have in common; they differ in `mlp_ratio`'s default."""
+    """Return the arguments shared by the two backbones with one token per joint and frame."""
     dim, heads = _width_and_heads(settings)
     return {
         "num_joints": num_joints,
@@ -85,10 +86,15 @@ def _build_sttformer(settings: ModelSettings, num_joints: int, channels: int) ->
 
 
 def build_segments(settings: ModelSettings, num_joints: int, channels: int) -> SegmentTransformer:
-    """MAMP's encoder.
+    """Build MAMP's encoder.
+
+    Args:
+        settings: Name and sizes of the backbone.
+        num_joints: V, number of joints.
+        channels: C, number of input channels.
 
     Raises:
-        UsageError: As `build_backbone`.
+        UsageError: See `build_backbone`.
     """
     refuse_foreign(settings, own=("segment_frames", "drop_path", "mlp_ratio"))
     dim, heads = _width_and_heads(settings, dim=256)

@@ -1,8 +1,8 @@
-"""AAGCN: graphs that each clip completes by the likeness of its joints, and attention to joints, frames and channels.
+"""AAGCN: graphs adapted to each clip by the similarity of its joints, and attention over joints, frames and channels.
 
 Ten blocks of 64 to 256 channels. With 17 joints, 3 input channels and a linear layer to 60 classes it has 3,760,126
-parameters, the mask token's not counted. As published it has 102 more: the normalisation of its input knows the first
-person from the second there, while here all persons are encoded alike.
+parameters, not counting the mask token. The published network has 102 more: its input normalisation distinguishes the
+first person from the second, whereas here all persons share one encoder.
 """
 
 import math
@@ -21,7 +21,7 @@ KERNEL = 9
 
 
 class AdaptiveGraphConvolution(nn.Module):
-    """Three graphs, each the sum of a learned one and of the clip's own likenesses between joints, then attention."""
+    """Three graphs, each a learned graph plus the similarities between a clip's joints, followed by attention."""
 
     def __init__(self, channels: int, out_channels: int) -> None:
         super().__init__()
@@ -44,7 +44,7 @@ class AdaptiveGraphConvolution(nn.Module):
         self._begin(out_channels)
 
     def _begin(self, out_channels: int) -> None:
-        # Small, so that a block begins as little more than what goes around it.
+        # A small scale, so that the residual path dominates each block at the start of training.
         nn.init.constant_(self.norm.weight, 1e-6)
         for layer in (self.frame_attention, self.channel_attention[2]):
             nn.init.zeros_(layer.weight)  # type: ignore[arg-type]
@@ -54,7 +54,7 @@ class AdaptiveGraphConvolution(nn.Module):
             nn.init.normal_(values.weight, 0, math.sqrt(2 / (out_channels * len(self.values))))  # type: ignore[arg-type]
 
     def graphs_of(self, x: torch.Tensor) -> torch.Tensor:
-        """(S, 3, V, V): entry [u, v] weighs what joint v takes from joint u."""
+        """Return the graphs (S, 3, V, V); entry [u, v] weights the contribution of joint u to joint v."""
         graphs = []
         for graph, query, key in zip(self.graph, self.queries, self.keys, strict=True):
             likeness = torch.einsum("sctu,sctv->suv", query(x), key(x)) / (query(x).shape[1] * x.shape[2])
@@ -74,7 +74,7 @@ class AdaptiveGraphConvolution(nn.Module):
 
 
 class AAGCN(StagedBackbone):
-    """The network; its arguments are those of `StagedBackbone`."""
+    """The AAGCN backbone; for its arguments, see `StagedBackbone`."""
 
     @staticmethod
     def parts(channels: int, out_channels: int, stride: int) -> tuple[nn.Module, nn.Module]:

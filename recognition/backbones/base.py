@@ -1,28 +1,28 @@
-"""What every backbone is: a sequence of one person's joints in, a representation R of every joint and frame out."""
+"""The backbone interface: joint sequences of one person in, a representation R of every joint and frame out."""
 
 from abc import ABC, abstractmethod
 
 import torch
 from torch import nn
 
-# From frame to frame joints move by hundredths of the picture; this brings motion to the size of positions.
+# From frame to frame, joints move by hundredths of the image size; this scales motion to the range of positions.
 MOTION_SCALE = 10
 
 
 class Backbone(nn.Module, ABC):
-    """Encodes persons one by one; absent persons cost nothing.
+    """Encodes each person separately; absent persons are not computed.
 
     Args:
-        num_joints: V.
-        max_frames: Longest sequence that the temporal embedding covers.
+        num_joints: V, number of joints.
+        max_frames: Longest sequence that the temporal embedding covers, in frames.
         dim: C_f, width of the embedded joints F.
         dim_representation: C_r, width of R.
-        motion_channels: C, when the network is also told how far each joint moved (`motion`); 0 when it is not.
+        motion_channels: C, if the network also receives the motion of each joint (`motion`); 0 otherwise.
     """
 
-    # Whether a recognizer has one linear layer to the classes, and not the paper's head.
+    # Whether a recognizer adds a single linear layer to the classes instead of the paper's head.
     plain_head = False
-    # Whether it can tell A; without, it is neither masked by attention nor asked how much joints counted.
+    # Whether the backbone provides A. Without it, attention-based masking and attention explanations are unavailable.
     knows_attention = True
 
     def __init__(
@@ -33,12 +33,12 @@ class Backbone(nn.Module, ABC):
         self.max_frames = max_frames
         self.dim = dim
         self.dim_representation = dim_representation
-        # Takes the place of an embedded joint in the masked pathway, before the positional embeddings (Fig. 2).
+        # Replaces an embedded joint in the masked pathway, before the positional embeddings are added (Fig. 2).
         self.mask_token = nn.Parameter(torch.empty(dim))
         nn.init.trunc_normal_(self.mask_token, std=0.02)
-        # A layer of its own beside the joints', so that weights that were trained without motion still fit.
+        # Separate from the joint embedding, so that weights trained without motion can still be loaded.
         self.motion_embedding = nn.Linear(motion_channels, dim, bias=False) if motion_channels else None
-        # Whether it stands for joints that were not seen, too, instead of the embedding of (0, 0, 0).
+        # Whether the mask token also replaces unseen joints, instead of the embedding of (0, 0, 0).
         self.unseen_as_masked = False
 
     @abstractmethod
@@ -50,21 +50,22 @@ class Backbone(nn.Module, ABC):
         masked: torch.Tensor | None = None,
         return_attention: bool = False,
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
-        """R and, if wanted, the last block's attention scores, of S persons that are there.
+        """Return R and optionally the attention scores of the last block, for S present persons.
 
         Args:
-            x: float (S, T, V, C), joints as the network takes them.
-            frame_mask: bool (S, T), True for the sequence's own frames; None when all are. Every sequence has at least
-                one. What stands in padded frames has no influence on the others.
-            masked: bool (S, T, V), True where the mask token takes the place of the embedded joint.
-            return_attention: Whether A is wanted.
+            x: float (S, T, V, C), joints in the network's input format.
+            frame_mask: bool (S, T), True for frames of the sequence, False for padding; None if there is no padding.
+                Every sequence has at least one frame. The content of padded frames does not affect the other frames.
+            masked: bool (S, T, V), True where the mask token replaces the embedded joint.
+            return_attention: Whether to return A.
 
         Returns:
-            R (S, T, V, C_r), and A (S, T, V), detached, or None: attention that each joint of each frame receives,
-            mean over heads and sum over queries (eq. 2). In padded frames both are zero.
+            R (S, T, V, C_r), and A (S, T, V), detached, or None: the attention that each joint of each frame receives,
+            averaged over heads and summed over queries (eq. 2). Both are zero in padded frames.
 
         Raises:
-            ValueError: T is longer than `max_frames`, V is not `num_joints`, or A is wanted of a network without.
+            ValueError: T exceeds `max_frames`, V is not `num_joints`, or A is requested from a network without
+                attention.
         """
 
     def forward(
@@ -76,17 +77,17 @@ class Backbone(nn.Module, ABC):
         masked: torch.Tensor | None = None,
         return_attention: bool = False,
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
-        """The same for clips of M persons.
+        """Encode clips of M persons; see `encode`.
 
         Args:
             keypoint: float (N, M, T, V, C).
-            person_mask: bool (N, M), True for a person that is there; None when all are.
-            frame_mask: bool (N, T); None when all frames are the clip's.
-            masked: bool (N, M, T, V).
-            return_attention: Whether A is wanted.
+            person_mask: bool (N, M), True for persons that are present; None if all are.
+            frame_mask: bool (N, T), True for frames of the clip, False for padding; None if there is no padding.
+            masked: bool (N, M, T, V), True where the mask token replaces the embedded joint.
+            return_attention: Whether to return A.
 
         Returns:
-            R (N, M, T, V, C_r) and A (N, M, T, V) or None; both zero for absent persons and in padded frames.
+            R (N, M, T, V, C_r) and A (N, M, T, V) or None; both are zero for absent persons and in padded frames.
         """
         clips, persons, frames, joints, _ = keypoint.shape
         if person_mask is None:
@@ -107,7 +108,7 @@ class Backbone(nn.Module, ABC):
         return representation, scores
 
     def check_size(self, x: torch.Tensor) -> None:
-        """Refuses sequences that the embeddings do not cover."""
+        """Raise ValueError for sequences that the embeddings do not cover."""
         _, frames, joints, _ = x.shape
         if frames > self.max_frames:
             raise ValueError(
@@ -118,9 +119,10 @@ class Backbone(nn.Module, ABC):
 
     @staticmethod
     def without_padding(x: torch.Tensor, frame_mask: torch.Tensor | None) -> tuple[torch.Tensor, torch.Tensor | None]:
-        """The joints with zeros in padded frames, and the mask, or None where there is no padding.
+        """Return the joints with zeros in padded frames, and the mask, or None if there is no padding.
 
-        Without a mask the fastest attention kernels apply. Zeros, because attention weights of zero do not silence NaN.
+        Without a mask the fastest attention kernels apply. Zeros are needed because NaN times an attention weight of
+        zero is NaN.
         """
         if frame_mask is None or bool(frame_mask.all()):
             return x, None
@@ -129,18 +131,21 @@ class Backbone(nn.Module, ABC):
     def hidden_cells(
         self, x: torch.Tensor, masked: torch.Tensor | None, seen: torch.Tensor | None = None
     ) -> torch.Tensor | None:
-        """Cells whose embedding the mask token replaces: the masked ones, and those not seen if they count as such.
+        """Return the cells whose embedding the mask token replaces: masked ones and, if `unseen_as_masked`, unseen
+        ones.
 
-        A joint that the estimator missed then looks as one that the masked pathway learned to do without. With the
-        embedding of (0, 0, 0), which lies in the middle of the picture, an occluded skeleton is unlike all of training.
+        A joint that the pose estimator missed then looks like one that the masked pathway has learned to do without.
+        With the embedding of (0, 0, 0), which lies in the centre of the image, an occluded skeleton would look unlike
+        any training sample.
 
         Args:
-            x: float (S, T, V, C), zero in all channels where a joint was not seen, and, without `seen`, nowhere else.
+            x: float (S, T, V, C), zero in all channels where a joint is unseen and, unless `seen` is given, nowhere
+                else.
             masked: bool (S, T, V) or None.
-            seen: bool (S, T, V), where zeros do not tell it; or None.
+            seen: bool (S, T, V), True where a joint is seen, if zeros in `x` do not indicate it; or None.
 
         Returns:
-            bool (S, T, V), or None if there are none.
+            bool (S, T, V), or None if no cell is replaced.
         """
         if not self.unseen_as_masked:
             return masked
@@ -148,35 +153,35 @@ class Backbone(nn.Module, ABC):
         return unseen if masked is None else masked | unseen
 
     def with_motion(self, features: torch.Tensor, x: torch.Tensor, hidden: torch.Tensor | None) -> torch.Tensor:
-        """Embedded joints (S, T, V, C_f), and with them the embedding of their motion if the network has one."""
+        """Return embedded joints (S, T, V, C_f), plus the embedding of their motion if the network has one."""
         if self.motion_embedding is None:
             return features
         embedded: torch.Tensor = self.motion_embedding(motion(x, hidden))
         return features + embedded
 
     def with_mask_token(self, features: torch.Tensor, masked: torch.Tensor | None) -> torch.Tensor:
-        """Embedded joints (S, T, V, C_f) with the mask token in place of those that are masked."""
+        """Return embedded joints (S, T, V, C_f) with the mask token in place of masked ones."""
         if masked is None:
             return features
         return torch.where(masked[..., None], self.mask_token.to(features.dtype), features)
 
     @staticmethod
     def zero_padding(values: torch.Tensor, frame_mask: torch.Tensor | None) -> torch.Tensor:
-        """R (S, T, V, C_r) or A (S, T, V) with zeros in padded frames."""
+        """Return R (S, T, V, C_r) or A (S, T, V) with zeros in padded frames."""
         if frame_mask is None:
             return values
         return values.masked_fill(~frame_mask.view(*frame_mask.shape, *[1] * (values.dim() - 2)), 0)
 
 
 def motion(x: torch.Tensor, hidden: torch.Tensor | None) -> torch.Tensor:
-    """How far each joint moved since the frame before, times `MOTION_SCALE`.
+    """Return the displacement of each joint since the previous frame, times `MOTION_SCALE`.
 
-    Zero in the first frame, and where the joint was not seen, or is hidden, in either of the two: where a masked joint
-    was must not show in its neighbours.
+    It is zero in the first frame, and where the joint is unseen or hidden in either of the two frames: the position of
+    a masked joint must not leak into its neighbouring frames.
 
     Args:
-        x: float (S, T, V, C), zero in all channels where a joint was not seen, and nowhere else.
-        hidden: bool (S, T, V), cells that the mask token stands for, or None.
+        x: float (S, T, V, C), zero in all channels where a joint is unseen, and nowhere else.
+        hidden: bool (S, T, V), cells that the mask token replaces, or None.
 
     Returns:
         float (S, T, V, C).

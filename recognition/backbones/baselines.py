@@ -1,4 +1,4 @@
-"""The baselines that MaskCLR is held against: by name, with their sizes, and what they can be asked for."""
+"""The baselines that MaskCLR is compared with: names, sizes and supported settings."""
 
 from pose_extraction.errors import UsageError
 from pose_extraction.skeleton import COCO17
@@ -13,7 +13,7 @@ from recognition.settings import ModelSettings, RunSettings
 
 GRAPHS: dict[str, type[STGCNPP] | type[AAGCN] | type[CTRGCN]] = {"stgcnpp": STGCNPP, "aagcn": AAGCN, "ctrgcn": CTRGCN}
 NAMES = (*GRAPHS, "msg3d", "poseconv3d")
-# Widths of the first blocks for hundreds of clips and a processor; as published 64, 96 of MS-G3D, 32 of PoseConv3D.
+# Widths of the first blocks for a few hundred clips and a CPU; published: 64, MS-G3D 96, PoseConv3D 32.
 SMALL = {
     "stgcnpp": {"dim": 16},
     "aagcn": {"dim": 16},
@@ -21,22 +21,27 @@ SMALL = {
     "msg3d": {"dim": 24},
     "poseconv3d": {"dim": 8},
 }
-# Fewer leave two frames to the last stage, where torch's gradients in bf16 on a processor are not numbers.
+# With fewer frames the last stage has two, for which torch's bf16 gradients on a CPU are NaN.
 FEWEST_FRAMES = {"poseconv3d": 5}
-# A baseline has its width, `dim`, and graphs their `depth`.
+# Baselines have a width, `dim`; graph networks also have a `depth`.
 NOT_THEIRS = ("heads", "dim_representation")
 
 
 def build_baseline(settings: ModelSettings, num_joints: int, channels: int) -> Backbone:
-    """A baseline with weights as they begin; sizes that are None are as published.
+    """Build a baseline with initial weights; sizes that are None are the published ones.
+
+    Args:
+        settings: Name and sizes of the baseline.
+        num_joints: V; must be 17, COCO's joints.
+        channels: C; must be 3, (x, y, score).
 
     Raises:
-        UsageError: Sizes that it does not have, or joints that it does not know.
+        UsageError: The baseline does not have one of the sizes, or does not support the joint layout.
     """
     name = settings.backbone
     refuse_foreign(settings, besides=NOT_THEIRS if name in GRAPHS else (*NOT_THEIRS, "depth"))
     if num_joints != COCO17.num_joints or channels != 3:
-        raise UsageError(f"model.backbone={name} is for {COCO17.name} in 2D, and not for {num_joints} joints")
+        raise UsageError(f"model.backbone={name} supports only {COCO17.name} in 2D, not {num_joints} joints")
     if name == "poseconv3d":
         return PoseConv3D(num_joints=num_joints, max_frames=settings.max_frames, **_width(settings))
     if name == "msg3d":
@@ -54,28 +59,33 @@ def _width(settings: ModelSettings) -> dict[str, int]:
 
 
 def check_baseline(settings: RunSettings, *, layout: str, dimensions: int) -> None:
-    """Refuses to train a baseline on what it does not know, or by a method that needs attention.
+    """Check that a baseline supports the data and the training objective; do nothing for other backbones.
+
+    Args:
+        settings: Settings of the run.
+        layout: Name of the joint layout.
+        dimensions: 2 or 3.
 
     Raises:
-        UsageError: It would be.
+        UsageError: The objective requires attention, or the layout, dimension or clip length is not supported.
     """
     name, data = settings.model.backbone, settings.data
     if name not in NAMES:
         return
     if settings.training.objective != "cross_entropy":
         raise UsageError(
-            f"model.backbone={name} has no attention to mask by: set training.objective=cross_entropy, or begin with "
+            f"model.backbone={name} has no attention to mask by: set training.objective=cross_entropy, or start from "
             f"its config, baselines/{name}"
         )
     if layout != COCO17.name or dimensions != 2:
         raise UsageError(
-            f"model.backbone={name} knows {COCO17.name} in 2D alone, and these are {layout} in {dimensions}D; give it "
-            "such skeletons, or choose another backbone"
+            f"model.backbone={name} supports only {COCO17.name} in 2D, but the file has {layout} in {dimensions}D; "
+            "use COCO skeletons in 2D, or choose another backbone"
         )
     if data.num_frames == "own":
-        raise UsageError(f"model.backbone={name} takes clips of one length: set data.num_frames, such as 100")
+        raise UsageError(f"model.backbone={name} requires clips of one length: set data.num_frames, such as 100")
     if data.num_frames < FEWEST_FRAMES.get(name, 1):
         raise UsageError(
-            f"data.num_frames={data.num_frames}: model.backbone={name} halves them, and needs {FEWEST_FRAMES[name]} or "
-            "more; its config has 48"
+            f"data.num_frames={data.num_frames}: model.backbone={name} halves the number of frames and needs at least "
+            f"{FEWEST_FRAMES[name]}; its config has 48"
         )

@@ -1,4 +1,4 @@
-"""Batch normalisation over what is there: padded cells take no part, and all processes count as one batch."""
+"""Batch normalisation that ignores padded cells and computes its statistics over all processes."""
 
 from typing import Any
 
@@ -10,20 +10,21 @@ from recognition.gathering import is_distributed
 
 
 class CellNorm(nn.BatchNorm1d):
-    """Normalises each channel of the last axis over all cells that are there, of all processes of a training.
+    """Normalises each channel of the last axis over all unpadded cells of all training processes.
 
-    In float32 even under autocast, or in float64 where the cells are. In evaluation it is `torch.nn.BatchNorm1d`.
+    Computes in float32 even under autocast, or in float64 if the cells are float64. In evaluation mode it is identical
+    to `torch.nn.BatchNorm1d`.
     """
 
     def forward(
         self, cells: torch.Tensor, there: torch.Tensor | None = None, *, keep_statistics: bool = True
     ) -> torch.Tensor:
-        """The cells, normalised.
+        """Return the normalised cells.
 
         Args:
-            cells: (..., C).
-            there: bool (..., 1), True for cells that take part, False for padding; None when all do.
-            keep_statistics: Whether a training batch counts in the running statistics.
+            cells: float (..., C).
+            there: bool (..., 1), True for cells that take part, False for padding; None if there is no padding.
+            keep_statistics: Whether to update the running statistics in training mode.
         """
         flat = cells.flatten(0, -2)
         if not self.training or (there is None and not is_distributed()):
@@ -49,13 +50,13 @@ class CellNorm(nn.BatchNorm1d):
         self.num_batches_tracked += 1
         share = 0.1 if self.momentum is None else self.momentum
         self.running_mean.lerp_(mean.to(self.running_mean), share)
-        # The running variance is the unbiased one, as torch keeps it.
+        # Like torch, keep the unbiased variance as the running variance.
         unbiased = variance * count / (count - 1).clamp(min=1)
         self.running_var.lerp_(unbiased.to(self.running_var), share)
 
 
 def sum_over_processes(values: torch.Tensor) -> torch.Tensor:
-    """The sum of all processes' values, the same in each; a gradient goes back to all of them."""
+    """Sum the values over all processes; differentiable, and the result is the same in every process."""
     if not is_distributed():
         return values
     summed: torch.Tensor = _Sum.apply(values)

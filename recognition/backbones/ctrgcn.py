@@ -1,8 +1,8 @@
-"""CTR-GCN: a graph of its own for every channel, refined from a shared one by what each clip's joints differ in.
+"""CTR-GCN: one graph per channel, refined from a shared graph by the differences between a clip's joints.
 
 Ten blocks of 64 to 256 channels. With 17 joints, 3 input channels and a linear layer to 60 classes it has 1,436,394
-parameters, the mask token's not counted. As published it has 102 more: the normalisation of its input knows the first
-person from the second there, while here all persons are encoded alike.
+parameters, not counting the mask token. The published network has 102 more: its input normalisation distinguishes the
+first person from the second, whereas here all persons share one encoder.
 """
 
 import torch
@@ -14,7 +14,7 @@ KERNEL, DILATIONS = 5, (1, 2)
 
 
 class RefinedGraph(nn.Module):
-    """Joints mixed by a shared graph that each channel refines by the differences of joints (eq. 3 of CTR-GCN)."""
+    """Mixes joints with a shared graph that each channel refines by joint differences (eq. 3 of CTR-GCN)."""
 
     def __init__(self, channels: int, out_channels: int) -> None:
         super().__init__()
@@ -25,7 +25,7 @@ class RefinedGraph(nn.Module):
         self.refine = nn.Conv2d(reduced, out_channels, 1)
 
     def forward(self, x: torch.Tensor, graph: torch.Tensor, share: torch.Tensor) -> torch.Tensor:
-        """(S, C', T, V) of (S, C, T, V); entry [u, v] of the graph (V, V) weighs what joint u takes from joint v."""
+        """Map (S, C, T, V) to (S, C', T, V); graph[u, v] (V, V) weights the contribution of joint v to joint u."""
         here, there = self.from_joint(x).mean(dim=2), self.to_joint(x).mean(dim=2)  # (S, C_r, V)
         difference = torch.tanh(here[..., :, None] - there[..., None, :])
         graphs = self.refine(difference) * share + graph  # (S, C', V, V)
@@ -33,7 +33,7 @@ class RefinedGraph(nn.Module):
 
 
 class RefinedGraphConvolution(nn.Module):
-    """The sum over three graphs, added to what came in."""
+    """The sum over three refined graphs, with a residual connection."""
 
     def __init__(self, channels: int, out_channels: int) -> None:
         super().__init__()
@@ -42,7 +42,7 @@ class RefinedGraphConvolution(nn.Module):
         self.share = nn.Parameter(torch.zeros(1))
         self.parts = nn.ModuleList(RefinedGraph(channels, out_channels) for _ in graph)
         self.norm = nn.BatchNorm2d(out_channels)
-        # Small, so that a block begins as little more than what goes around it.
+        # A small scale, so that the residual path dominates each block at the start of training.
         nn.init.constant_(self.norm.weight, 1e-6)
         self.down: nn.Module = nn.Identity()
         if channels != out_channels:
@@ -56,7 +56,7 @@ class RefinedGraphConvolution(nn.Module):
 
 
 class TemporalBranches(nn.Module):
-    """Four branches side by side: two dilations, the largest of three frames, and each frame alone."""
+    """Four parallel branches: two dilated convolutions, max-pooling over three frames, a pointwise convolution."""
 
     def __init__(self, channels: int, stride: int) -> None:
         super().__init__()
@@ -79,7 +79,7 @@ class TemporalBranches(nn.Module):
 
 
 class CTRGCN(StagedBackbone):
-    """The network; its arguments are those of `StagedBackbone`."""
+    """The CTR-GCN backbone; for its arguments, see `StagedBackbone`."""
 
     @staticmethod
     def parts(channels: int, out_channels: int, stride: int) -> tuple[nn.Module, nn.Module]:

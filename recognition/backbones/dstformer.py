@@ -1,9 +1,9 @@
-"""DSTFormer, the dual-stream spatio-temporal transformer of MotionBERT, read from the top of its figure to the bottom.
+"""DSTFormer, the dual-stream spatio-temporal transformer of MotionBERT, in the order of its figure.
 
-Two streams, one attending to joints before frames (ST), one to frames before joints (TS), are joined at every level by
-weights that each joint of each frame computes for itself. With 512 channels, 5 levels, 8 heads, a feed-forward width of
-1024 and 243 frames it has 42,464,778 parameters, the mask token's 512 not counted; MotionBERT's 'lite' (256 channels,
-1024, R of 512) has 16,000,010, to which its authors add the 1,539 of a head for 3D poses that is not part of R.
+Two streams, one attending to joints before frames (ST) and one to frames before joints (TS), are fused at every level
+with weights computed per joint and frame. With 512 channels, 5 levels, 8 heads, a feed-forward width of 1024 and 243
+frames it has 42,464,778 parameters, not counting the 512 of the mask token. MotionBERT's 'lite' variant (256 channels,
+1024, R of 512) has 16,000,010; its authors also count the 1,539 of a 3D pose head, which is not part of R.
 """
 
 from typing import Literal
@@ -26,7 +26,7 @@ AttentionSource = Literal["spatial", "average", "spatiotemporal"]
 
 
 class SpatialHalf(nn.Module):
-    """Attention among the joints of one frame, then the feed-forward network, each added to what came in."""
+    """Attention among the joints of one frame, then the feed-forward network, both with residual connections."""
 
     def __init__(self, dim: int, heads: int, hidden: int) -> None:
         super().__init__()
@@ -42,7 +42,7 @@ class SpatialHalf(nn.Module):
 
 
 class TemporalHalf(nn.Module):
-    """Attention among the frames of one joint, then the feed-forward network, each added to what came in."""
+    """Attention among the frames of one joint, then the feed-forward network, both with residual connections."""
 
     def __init__(self, dim: int, heads: int, hidden: int) -> None:
         super().__init__()
@@ -53,7 +53,7 @@ class TemporalHalf(nn.Module):
 
     def forward(self, x: torch.Tensor, key_mask: torch.Tensor | None) -> tuple[torch.Tensor, Projected]:
         sequences, frames, joints, dim = x.shape
-        # One transposition on the way in costs a third of one of queries, keys and values; the way out is a view.
+        # One transposition before the projection costs a third of transposing q, k and v; the one afterwards is a view.
         projected = self.attention.project(self.norm1(x).transpose(1, 2).reshape(-1, frames, dim))  # (S * V, h, T, ...)
         attended = self.attention.attend(projected, key_mask).view(sequences, joints, frames, dim)
         x = x + attended.transpose(1, 2)
@@ -70,7 +70,7 @@ class Stream(nn.Module):
         self.temporal = TemporalHalf(dim, heads, hidden)
 
     def forward(self, x: torch.Tensor, key_mask: torch.Tensor | None) -> tuple[torch.Tensor, Projected, Projected]:
-        """The block's output, and the queries and keys of its spatial and of its temporal attention."""
+        """Return the block's output, and the queries and keys of its spatial and of its temporal attention."""
         if self.spatial_first:
             x, spatial = self.spatial(x)
             x, temporal = self.temporal(x, key_mask)
@@ -84,19 +84,20 @@ class DSTFormer(Backbone):
     """The dual-stream transformer.
 
     Args:
-        num_joints: V.
-        channels: C of the input.
-        max_frames: Longest sequence; shorter ones use the beginning of the temporal embedding.
+        num_joints: V, number of joints.
+        channels: C, number of input channels.
+        max_frames: Longest sequence, in frames; shorter ones use the beginning of the temporal embedding.
         dim: C_f, a multiple of `heads`.
         depth: N, number of levels.
-        heads: h.
-        mlp_ratio: Width of the feed-forward networks over `dim`.
-        dim_representation: C_r.
-        attention_source: Where A is taken from in the last level. "spatial": the ST stream's attention among joints,
-            so that A sums to V in every frame. "average": the mean of both streams' attention among joints.
-            "spatiotemporal": what a joint receives within its frame, times what it receives of its own other frames,
-            in the ST stream, so that frames are ranked too; brought to the same mean, 1, over a sequence's own cells.
-        motion: Whether the network is also told how far each joint moved since the frame before.
+        heads: h, number of attention heads.
+        mlp_ratio: Ratio of the feed-forward networks' width to `dim`.
+        dim_representation: C_r, width of R.
+        attention_source: Which maps of the last level A is computed from. "spatial": the ST stream's attention among
+            joints, so that A sums to V in every frame. "average": the mean of both streams' attention among joints.
+            "spatiotemporal": in the ST stream, the attention that a joint receives within its frame times the attention
+            that it receives from its own other frames, so that frames are ranked too; normalised to a mean of 1 over
+            the unpadded cells of a sequence.
+        motion: Whether the network also receives the displacement of each joint since the previous frame.
     """
 
     def __init__(
@@ -131,7 +132,7 @@ class DSTFormer(Backbone):
         self.norm = nn.LayerNorm(dim, eps=NORM_EPSILON)
         self.representation = nn.Linear(dim, dim_representation)
         self.apply(begin)
-        # Both streams count the same until training says otherwise.
+        # Both streams start with equal weights.
         for name, weight in self.fusions.named_parameters():
             nn.init.constant_(weight, 0.5 if name.endswith("bias") else 0.0)
 
@@ -150,7 +151,7 @@ class DSTFormer(Backbone):
             self.with_motion(self.joint_embedding(x), x, hidden), hidden
         )  # F: (S, T, V, C_f)
         features = features + self.spatial_embedding + self.temporal_embedding[:, : x.shape[1]]
-        # The same mask for all joints of a sequence: (S * V, 1, 1, T).
+        # All joints of a sequence share one mask: (S * V, 1, 1, T).
         key_mask = None
         if frame_mask is not None:
             key_mask = frame_mask.repeat_interleave(self.num_joints, dim=0)[:, None, None]

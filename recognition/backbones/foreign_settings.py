@@ -1,11 +1,11 @@
-"""Settings of a model that the chosen backbone has no use for."""
+"""Model settings that have no effect with the chosen backbone."""
 
 from collections.abc import Collection
 
 from pose_extraction.errors import UsageError
 from recognition.settings import ModelSettings
 
-# Settings that not all backbones have, and the backbones to which they say something.
+# Settings that only some backbones have, and the backbones that have them.
 OWNERS = {
     "tuple_length": "sttformer",
     "attention": "dstformer",
@@ -18,18 +18,18 @@ OWNERS = {
 
 
 def refuse_foreign(settings: ModelSettings, *, own: Collection[str] = (), besides: Collection[str] = ()) -> None:
-    """Refuses settings that were given and say nothing to the chosen backbone.
+    """Refuse settings that differ from their default but have no effect with the chosen backbone.
 
     Args:
-        settings: As they were given.
-        own: Those of `OWNERS` that the backbone has.
-        besides: What most others have, and it has not.
+        settings: Model settings of the run.
+        own: Names in `OWNERS` that the backbone has.
+        besides: Names of common settings that the backbone does not have.
 
     Raises:
-        UsageError: There is such a setting.
+        UsageError: At least one such setting is given.
     """
     for name in (*(name for name in OWNERS if name not in own), *besides):
         value = getattr(settings, name)
         if value != ModelSettings.model_fields[name].default:
             elsewhere = f", or set model.backbone={OWNERS[name]}" if name in OWNERS else ""
-            raise UsageError(f"model.{name}={value} says nothing to {settings.backbone}: leave it out{elsewhere}")
+            raise UsageError(f"model.{name}={value} has no effect with {settings.backbone}: leave it out{elsewhere}")

@@ -1,7 +1,8 @@
-"""What the graph convolutional baselines have in common: COCO-17 as a graph, convolutions over time, the way through.
+"""Parts shared by the graph-convolutional baselines: COCO-17 as a graph, temporal convolutions, the common backbone.
 
-They see a person as channels over frames and joints, (S, C, T, V). Time is sampled down within; a frame of R is the
-feature of the frames that it was made of. Weights begin as PYSKL's do, whose variants of these networks they are.
+These networks process a person as channels over frames and joints, (S, C, T, V). They downsample time internally; R of
+a frame is the feature of the downsampled frame that it belongs to. Weights are initialised as in PYSKL, whose variants
+of these networks they follow.
 """
 
 import math
@@ -13,31 +14,31 @@ from torch import nn
 
 from recognition.backbones.base import Backbone
 
-# Child and parent of COCO-17's joints, towards the nose.
+# Edges (child, parent) of COCO-17, directed towards the nose.
 INWARD = (
     (15, 13), (13, 11), (16, 14), (14, 12), (11, 5), (12, 6), (9, 7), (7, 5), (10, 8), (8, 6), (5, 0), (6, 0), (1, 0),
     (3, 1), (2, 0), (4, 2),
 )  # fmt: skip
 JOINTS = 17
-# Channels of the first block, and number of blocks, of three of the four networks.
+# Channels of the first block and number of blocks, for three of the four networks.
 WIDTH, DEPTH = 64, 10
 
 
 def spatial_graph() -> torch.Tensor:
-    """Adjacency (3, V, V): to itself, from a child to its parent, from a parent to its children.
+    """Return the adjacency (3, V, V): self-loops, child to parent, parent to child.
 
-    Entry [k, u, v] weighs what joint v takes from joint u; what a joint takes sums to 1.
+    Entry [k, u, v] weights the contribution of joint u to joint v; the contributions to a joint sum to 1.
     """
     inward, outward = torch.zeros(JOINTS, JOINTS), torch.zeros(JOINTS, JOINTS)
     for child, parent in INWARD:
-        # A column is what a joint takes in.
+        # A column holds the contributions to one joint.
         inward[child, parent] = 1
         outward[parent, child] = 1
     return torch.stack([torch.eye(JOINTS), _by_columns(inward), _by_columns(outward)])
 
 
 def joint_distances() -> torch.Tensor:
-    """Steps between joints (V, V) along the bones."""
+    """Return the number of bones between any two joints (V, V)."""
     distance = torch.full((JOINTS, JOINTS), math.inf).fill_diagonal_(0)
     for child, parent in INWARD:
         distance[child, parent] = distance[parent, child] = 1
@@ -51,14 +52,14 @@ def _by_columns(graph: torch.Tensor) -> torch.Tensor:
 
 
 class TemporalConvolution(nn.Module):
-    """A convolution over frames, each joint by itself, and its normalisation.
+    """A convolution over frames, separate for each joint, followed by batch normalisation.
 
     Args:
-        channels: C in.
-        out_channels: C out.
-        kernel: Frames that it reaches over.
-        stride: Frames from one output to the next.
-        dilation: Frames from one tap to the next.
+        channels: Number of input channels.
+        out_channels: Number of output channels.
+        kernel: Kernel size in frames.
+        stride: Stride in frames.
+        dilation: Dilation in frames.
         normalised: Whether batch normalisation follows.
     """
 
@@ -97,7 +98,7 @@ def _bias(convolution: nn.Conv2d) -> torch.Tensor:
 
 
 def residual_path(channels: int, out_channels: int, stride: int, *, first: bool) -> nn.Module | None:
-    """What goes around a block: nothing in the first one, what came in where its shape stays, else a convolution."""
+    """Return a block's residual path: None for the first block, the identity if the shape stays, else a convolution."""
     if first:
         return None
     if channels == out_channels and stride == 1:
@@ -106,11 +107,12 @@ def residual_path(channels: int, out_channels: int, stride: int, *, first: bool)
 
 
 def stage_plan(width: int, depth: int) -> list[tuple[int, int, int]]:
-    """Channels in, out and stride of the blocks after the first: they double, and time halves, in the 5th and the 8th.
+    """Return (channels in, channels out, stride) of all blocks but the first; the 5th and the 8th double channels and
+    halve time.
 
     Args:
         width: Channels of the first block.
-        depth: Number of blocks, the first included.
+        depth: Number of blocks, including the first.
     """
     plan, channels = [], width
     for block in range(2, depth + 1):
@@ -122,12 +124,12 @@ def stage_plan(width: int, depth: int) -> list[tuple[int, int, int]]:
 
 
 class GraphBlock(nn.Module):
-    """Joints, then time, added to what came in.
+    """A spatial module, then a temporal one, with a residual path around both.
 
     Args:
-        joints: (S, C, T, V) to (S, C', T, V).
-        time: (S, C', T, V) to (S, C', T', V).
-        residual: What goes around both, or None.
+        joints: Maps (S, C, T, V) to (S, C', T, V).
+        time: Maps (S, C', T, V) to (S, C', T', V).
+        residual: Residual path around both, or None.
     """
 
     def __init__(self, joints: nn.Module, time: nn.Module, residual: nn.Module | None) -> None:
@@ -142,13 +144,13 @@ class GraphBlock(nn.Module):
 
 
 class GraphBackbone(Backbone):
-    """A person's joints through normalisation and blocks.
+    """Input normalisation followed by a sequence of blocks.
 
     Args:
-        channels: C of the input.
-        blocks: From (S, C, T, V) to (S, C', T', V), one after the other.
-        dim_representation: C' of the last block.
-        max_frames: Longest sequence; nothing in the networks depends on it.
+        channels: C, number of input channels.
+        blocks: Modules from (S, C, T, V) to (S, C', T', V), applied in order.
+        dim_representation: Output channels of the last block.
+        max_frames: Longest sequence, in frames; no parameter depends on it.
     """
 
     plain_head = True
@@ -171,10 +173,10 @@ class GraphBackbone(Backbone):
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
         self.check_size(x)
         if masked is not None or return_attention:
-            raise ValueError(f"{type(self).__name__} knows neither masks nor attention: train it with cross-entropy")
+            raise ValueError(f"{type(self).__name__} supports neither masks nor attention: train it with cross-entropy")
         sequences, frames, joints, channels = x.shape
         x, frame_mask = self.without_padding(x, frame_mask)
-        # (S, T, V, C) -> (S, V * C, T), each joint's channel normalised by itself -> (S, C, T, V)
+        # (S, T, V, C) -> (S, V * C, T), each channel of each joint normalised separately -> (S, C, T, V)
         features = self.input_norm(x.permute(0, 2, 3, 1).reshape(sequences, joints * channels, frames))
         features = features.view(sequences, joints, channels, frames).permute(0, 2, 3, 1)
         for block in self.blocks:
@@ -185,13 +187,13 @@ class GraphBackbone(Backbone):
 
 
 class StagedBackbone(GraphBackbone, ABC):
-    """Blocks of one kind, by `stage_plan`.
+    """A stack of blocks of one kind, according to `stage_plan`.
 
     Args:
-        channels: C of the input.
+        channels: C, number of input channels.
         width: Channels of the first block.
         depth: Number of blocks.
-        max_frames: Longest sequence.
+        max_frames: Longest sequence, in frames.
     """
 
     def __init__(self, *, channels: int, width: int = WIDTH, depth: int = DEPTH, max_frames: int = 300) -> None:
@@ -208,4 +210,4 @@ class StagedBackbone(GraphBackbone, ABC):
     @staticmethod
     @abstractmethod
     def parts(channels: int, out_channels: int, stride: int) -> tuple[nn.Module, nn.Module]:
-        """What a block does among joints, and over time."""
+        """Return the spatial and the temporal module of a block."""

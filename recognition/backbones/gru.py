@@ -1,4 +1,4 @@
-"""PCM3's recurrent encoder, and a recognizer's backbone made of it (section 4.2 of PCM3).
+"""PCM3's recurrent encoder, and a recognizer's backbone built on it (section 4.2 of PCM3).
 
 At the paper's size, with 25 joints in 3D of two persons, the encoder has 44,998,956 parameters.
 """
@@ -15,22 +15,22 @@ from recognition.backbones.recurrence import GRULayer
 from recognition.settings import DataSettings, ModelSettings
 
 NAME = "gru"
-# Widths for hundreds of clips and a processor, and as published.
+# Sizes for a few hundred clips and a CPU, and the published ones.
 SMALL = {"dim": 128, "depth": 3}
 HIDDEN, LAYERS = 1024, 3
 
 
 class GRUEncoder(nn.Module):
-    """Layers of pairs of GRUs over the flattened joints of a frame.
+    """A stack of pairs of GRUs over the flattened joints of a frame.
 
     The published encoder is a bidirectional GRU that is called for one frame at a time with the state carried over, so
-    that both of its directions run forward. This is that network, a layer at a time: what each pair puts out, side by
-    side, is the next pair's input.
+    that both of its directions run forward in time. This is the same network, computed layer by layer: the concatenated
+    outputs of each pair are the input of the next pair.
 
     Args:
-        values: Numbers of a frame, V * C * M.
-        hidden: Width of a GRU; features have twice as many.
-        layers: Pairs of GRUs, one after another.
+        values: Number of values per frame, V * C * M.
+        hidden: Width of one GRU; features are twice as wide.
+        layers: Number of pairs of GRUs.
     """
 
     def __init__(self, values: int, *, hidden: int = HIDDEN, layers: int = LAYERS) -> None:
@@ -42,35 +42,35 @@ class GRUEncoder(nn.Module):
         self.width = 2 * hidden
 
     def normalise(self, x: torch.Tensor) -> torch.Tensor:
-        """Batch normalisation over the clips of all processes and their frames, (N, T, values)."""
+        """Apply batch normalisation over the clips of all processes and their frames, (N, T, values)."""
         normalised: torch.Tensor = self.norm(x)
         return normalised
 
     def recur(self, x: torch.Tensor) -> torch.Tensor:
-        """Features of each frame of normalised clips, (N, T, values) to (N, T, 2 * hidden)."""
+        """Map normalised clips (N, T, values) to features of each frame (N, T, 2 * hidden)."""
         steps = x.transpose(0, 1)  # (T, N, values)
         for first, second in zip(self.first, self.second, strict=True):
             steps = torch.cat([first(steps), second(steps)], dim=2)
         return steps.transpose(0, 1)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Features of each frame, (N, T, values) to (N, T, 2 * hidden); the last frame's are the clip's."""
+        """Map clips (N, T, values) to features of each frame (N, T, 2 * hidden); the last ones represent the clip."""
         return self.recur(self.normalise(x))
 
 
 class RecurrentBackbone(Backbone):
-    """The encoder as a backbone for cross-entropy: R is the state after the last frame, in all frames and joints.
+    """The encoder as a backbone for cross-entropy: R is the state after the last frame, for all frames and joints.
 
-    Backbones take persons one by one. Each comes in the first person's place, and the places of others are empty, as
-    they were for clips of one person in the pre-training.
+    A backbone receives each person separately. Each person takes the place of the first, and the other places are
+    empty, as in pre-training for clips of one person.
 
     Args:
-        num_joints: V.
-        channels: C of the input.
-        max_frames: Longest sequence; nothing in the network depends on it.
-        persons: Places for persons in a frame, M.
-        hidden: Width of a GRU.
-        layers: Pairs of GRUs.
+        num_joints: V, number of joints.
+        channels: C, number of input channels.
+        max_frames: Longest sequence, in frames; no parameter depends on it.
+        persons: M, number of places for persons in a frame.
+        hidden: Width of one GRU.
+        layers: Number of pairs of GRUs.
     """
 
     plain_head = True
@@ -93,9 +93,9 @@ class RecurrentBackbone(Backbone):
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
         self.check_size(x)
         if masked is not None or return_attention:
-            raise ValueError("RecurrentBackbone knows neither masks nor attention: train it with cross-entropy")
+            raise ValueError("RecurrentBackbone supports neither masks nor attention: train it with cross-entropy")
         x, frame_mask = self.without_padding(x, frame_mask)
-        # (S, T, V, C) -> (S, T, V * C * M), persons innermost as in the pre-training.
+        # (S, T, V, C) -> (S, T, V * C * M), persons innermost as in pre-training.
         alone = functional.pad(x[..., None], (0, self.persons - 1)).flatten(2)
         features = self.encoder(alone)
         if frame_mask is None:
@@ -107,10 +107,15 @@ class RecurrentBackbone(Backbone):
 
 
 def build_recurrent(settings: ModelSettings, num_joints: int, channels: int) -> RecurrentBackbone:
-    """The recurrent backbone with weights as they begin; `dim` is the width of a GRU, `depth` the pairs of them.
+    """Build the recurrent backbone with initial weights; `dim` is the width of one GRU, `depth` the number of pairs.
+
+    Args:
+        settings: Name and sizes of the backbone.
+        num_joints: V, number of joints.
+        channels: C, number of input channels.
 
     Raises:
-        UsageError: Sizes that it does not have.
+        UsageError: The backbone does not have one of the sizes.
     """
     refuse_foreign(settings, own=("persons",), besides=("heads", "dim_representation"))
     return RecurrentBackbone(
@@ -124,18 +129,23 @@ def build_recurrent(settings: ModelSettings, num_joints: int, channels: int) -> 
 
 
 def check_recurrent(model: ModelSettings, data: DataSettings, objective: str) -> None:
-    """Refuses to train the recurrent backbone by a method that needs joints and attention, or on unequal clips.
+    """Check that the recurrent backbone supports the objective and the clip length; do nothing for other backbones.
+
+    Args:
+        model: Model settings.
+        data: Data settings.
+        objective: Training objective.
 
     Raises:
-        UsageError: It would be.
+        UsageError: The objective requires joints and attention, or clips have different lengths.
     """
     if model.backbone != NAME:
         return
     if objective != "cross_entropy":
         raise UsageError(
-            f"training.objective={objective}: model.backbone={NAME} sees frames as a whole, so that it has neither "
-            "attention to mask joints by nor a mask token for them; set training.objective=cross_entropy, or begin "
-            "with pcm3/finetune"
+            f"training.objective={objective}: model.backbone={NAME} encodes whole frames, so that it has neither "
+            "attention to mask joints by nor a mask token for them; set training.objective=cross_entropy, or start "
+            "from pcm3/finetune"
         )
     if data.num_frames == "own":
-        raise UsageError(f"model.backbone={NAME} takes clips of one length: set data.num_frames, such as 64")
+        raise UsageError(f"model.backbone={NAME} requires clips of one length: set data.num_frames, such as 64")

@@ -1,4 +1,4 @@
-"""What the transformers have in common: multi-head self-attention, the feed-forward network, how weights begin.
+"""Parts shared by the transformers: multi-head self-attention, the feed-forward network, weight initialisation.
 
 Pre-norm blocks, LayerNorm with epsilon 1e-6 and biases everywhere, as in ViT and DSTFormer.
 """
@@ -16,14 +16,14 @@ from recognition.backbones.map_attention import LONGEST as LONGEST_BY_MAPS
 from recognition.backbones.map_attention import attend_by_maps
 
 NORM_EPSILON = 1e-6
-# Numbers of an attention map that `received_attention` holds at once: 128 MiB in float32.
+# Largest number of attention map elements that `received_attention` keeps at once: 128 MiB in float32.
 MAP_LIMIT = 2**25
-# Longest sequence whose map is held where that is the faster way (`kernels_for`).
+# Longest sequence for which the full map is kept, where that is faster (`kernels_for`).
 LONGEST_PLAIN = 256
 
 
 class Projected(NamedTuple):
-    """Queries, keys and values (B, h, L, C / h): B sequences of L tokens, h heads."""
+    """Queries, keys and values (B, h, L, C / h) of B sequences of L tokens with h heads."""
 
     query: torch.Tensor
     key: torch.Tensor
@@ -35,7 +35,7 @@ class SelfAttention(nn.Module):
 
     Args:
         dim: C, a multiple of `heads`.
-        heads: h.
+        heads: h, number of heads.
     """
 
     def __init__(self, dim: int, heads: int) -> None:
@@ -46,13 +46,13 @@ class SelfAttention(nn.Module):
 
     def project(self, x: torch.Tensor) -> Projected:
         sequences, tokens, dim = x.shape
-        # (B, L, 3C) -> three views (B, h, L, C / h) of the one result; the fused kernels take them as they lie.
+        # (B, L, 3C) -> three views (B, h, L, C / h) of one result; the fused kernels accept these strides.
         qkv = self.qkv(x).view(sequences, tokens, 3, self.heads, dim // self.heads)
         query, key, value = qkv.permute(2, 0, 3, 1, 4).unbind(0)
         return Projected(query, key, value)
 
     def attend(self, projected: Projected, key_mask: torch.Tensor | None = None) -> torch.Tensor:
-        """Attention of every token to those that `key_mask` (B, 1, 1, L) admits, projected: (B, L, C)."""
+        """Attend to the tokens that `key_mask` (B, 1, 1, L) admits, and project the result: (B, L, C)."""
         query, key, value = projected
         if key_mask is None and goes_by_maps(query):
             mixed = attend_by_maps(query, key, value)
@@ -78,23 +78,23 @@ class FeedForward(nn.Module):
 
 
 def goes_by_maps(query: torch.Tensor) -> bool:
-    """Whether plain products with the maps of a few heads at a time are the faster way."""
+    """Whether plain matrix products with the maps of a few heads at a time are faster than the fused kernel."""
     bfloat16 = query.device.type == "cpu" and query.dtype == torch.bfloat16
     return bfloat16 and LONGEST_PLAIN < query.shape[2] <= LONGEST_BY_MAPS
 
 
 @contextmanager
 def kernels_for(query: torch.Tensor) -> Iterator[None]:
-    """Keeps torch's fused kernel for processors from short sequences in bfloat16.
+    """Disable torch's fused CPU kernel for short sequences in bfloat16.
 
-    Its backward pass is slow there: of 243 sequences of 17 tokens, 8 heads and 64 channels, forward and backward took
-    98 ms of one core, plain matrix products in bfloat16, which hold the map, 21 ms; of 17 sequences of 243 tokens 90 ms
-    and 54 ms. Longer ones have maps that are too large to hold (`goes_by_maps`).
+    Its backward pass is slow there. For 243 sequences of 17 tokens, 8 heads and 64 channels, forward and backward took
+    98 ms on one core; plain matrix products in bfloat16, which keep the map, took 21 ms. For 17 sequences of 243 tokens
+    it was 90 ms and 54 ms. The maps of longer sequences are too large to keep (`goes_by_maps`).
     """
     if query.device.type != "cpu" or query.dtype != torch.bfloat16 or query.shape[2] > LONGEST_PLAIN:
         yield
         return
-    # The switch is named after CUDA and read on every device; without it the products are done in float32.
+    # The switch is named after CUDA but applies to every device; without it the products are computed in float32.
     before = torch.backends.cuda.fp16_bf16_reduction_math_sdp_allowed()
     torch.backends.cuda.allow_fp16_bf16_reduction_math_sdp(True)
     try:
@@ -106,21 +106,22 @@ def kernels_for(query: torch.Tensor) -> Iterator[None]:
 
 @torch.no_grad()
 def received_attention(projected: Projected, key_mask: torch.Tensor | None = None) -> torch.Tensor:
-    """Attention that each token receives: mean over heads, sum over queries (the column sums of eq. 2's map).
+    """Return the attention that each token receives: mean over heads, sum over queries (the column sums of eq. 2's
+    map).
 
-    Queries are taken in chunks, so that of all sequences and heads together no more than `MAP_LIMIT` numbers of the
-    L x L map are held at once (twice, scores and softmax), or one query's row where that is already more.
+    Queries are processed in chunks, so that at most `MAP_LIMIT` elements of the L x L maps of all sequences and heads
+    are kept at once (twice: scores and softmax), or one query's row if that is larger.
 
     Args:
-        projected: What the block's `project` gave.
-        key_mask: bool (B, 1, 1, L), True for tokens that are there; None when all are.
+        projected: Output of the block's `project`.
+        key_mask: bool (B, 1, 1, L), True for tokens, False for padding; None if there is no padding.
 
     Returns:
-        (B, L) float32, or float64 where the queries are; its mean over the tokens that are there is 1. Zero at others.
+        (B, L) float32, or float64 if the queries are; its mean over the unpadded tokens is 1. Zero in padding.
     """
     query, key = projected.query, projected.key
     sequences, heads, tokens, width = query.shape
-    # Autocast would take the products back to bfloat16, in which 0.7 of 4131 tokens cannot be told apart.
+    # Autocast would use bfloat16 products, which cannot distinguish 0.7 of 4131 tokens.
     with torch.autocast(query.device.type, enabled=False):
         if query.dtype != torch.float64:
             query, key = query.float(), key.float()
@@ -140,7 +141,7 @@ def received_attention(projected: Projected, key_mask: torch.Tensor | None = Non
 
 
 def begin(module: nn.Module) -> None:
-    """For `Module.apply`: linear layers from a truncated normal distribution with deviation 0.02, biases zero."""
+    """Initialise a module, for `Module.apply`: linear weights truncated normal (deviation 0.02), biases zero."""
     if isinstance(module, nn.Linear):
         nn.init.trunc_normal_(module.weight, std=0.02)
         if module.bias is not None:
@@ -148,7 +149,7 @@ def begin(module: nn.Module) -> None:
 
 
 def embedding(*shape: int) -> nn.Parameter:
-    """A learnable positional embedding."""
+    """Return a learnable positional embedding of the given shape."""
     values = nn.Parameter(torch.empty(shape))
     nn.init.trunc_normal_(values, std=0.02)
     return values

@@ -1,9 +1,9 @@
-"""Attention in bfloat16 on a processor by plain products, with the maps of a few heads at a time.
+"""Attention in bfloat16 on a CPU by plain matrix products, with the maps of a few heads at a time.
 
-Torch's fused kernel computes in float32 inside, and its backward pass is slow in bfloat16. Plain products use the
-processor's bfloat16, and a map of two heads stays in its cache, so that computing it once more on the way back costs
-less than fetching it from memory. With 750 tokens, 8 heads and 32 channels a sequence took 13.2 ms of one core forward
-and back, and 27.7 ms by the fused kernel.
+Torch's fused kernel computes in float32 internally, and its backward pass is slow in bfloat16. Plain products use the
+CPU's bfloat16 instructions, and the map of two heads stays in the cache, so that recomputing it in the backward pass
+costs less than loading it from memory. With 750 tokens, 8 heads and 32 channels, forward and backward of one sequence
+took 13.2 ms on one core, and 27.7 ms with the fused kernel.
 """
 
 from typing import Any
@@ -11,18 +11,18 @@ from typing import Any
 import torch
 from torch.autograd.function import once_differentiable
 
-# Heads whose maps are held at once.
+# Number of heads whose maps are kept at once.
 HEADS = 2
-# Longest sequence whose map is worth it; that of two heads takes 4 MiB.
+# Longest sequence for which this is faster; the map of two heads then takes 4 MiB.
 LONGEST = 1024
 
 
 def attend_by_maps(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
-    """softmax(Q K^T / sqrt(D)) V for each sequence and head.
+    """Compute softmax(Q K^T / sqrt(D)) V for each sequence and head.
 
     Args:
-        query: (B, h, Q, D), the tokens that look.
-        key: (B, h, L, D), those that are looked at.
+        query: (B, h, Q, D).
+        key: (B, h, L, D).
         value: (B, h, L, D).
 
     Returns:
@@ -33,11 +33,11 @@ def attend_by_maps(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor) 
 
 
 class _Attention(torch.autograd.Function):
-    """Maps are made anew on the way back."""
+    """The backward pass recomputes the maps."""
 
     @staticmethod
     def forward(ctx: Any, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
-        # Products with what lies scattered would copy it, group by group.
+        # Products of non-contiguous tensors would copy them for each group.
         scaled, key, value = (query * query.shape[-1] ** -0.5).contiguous(), key.contiguous(), value.contiguous()
         mixed = torch.empty_like(scaled)
         for at in _groups(scaled):
@@ -55,7 +55,7 @@ class _Attention(torch.autograd.Function):
         for at in _groups(scaled):
             share = (scaled[at] @ key[at].transpose(1, 2)).softmax(-1)
             torch.bmm(share.transpose(1, 2), grad[at], out=of_value[at])
-            # On the way through the softmax: the gradient less its mean under the shares, times the shares.
+            # Backward through the softmax: shares times (gradient minus its mean weighted by the shares).
             of_scores = torch._softmax_backward_data(grad[at] @ value[at].transpose(1, 2), share, -1, share.dtype)
             torch.bmm(of_scores, key[at], out=of_query[at])
             torch.bmm(of_scores.transpose(1, 2), scaled[at], out=of_key[at])
@@ -63,6 +63,6 @@ class _Attention(torch.autograd.Function):
 
 
 def _groups(query: torch.Tensor) -> list[tuple[int, slice]]:
-    """Which heads of which sequence are taken at once."""
+    """Return (sequence, heads) of each group that is processed at once."""
     sequences, heads = query.shape[:2]
     return [(place, slice(head, head + HEADS)) for place in range(sequences) for head in range(0, heads, HEADS)]

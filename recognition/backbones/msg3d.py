@@ -1,8 +1,8 @@
 """MS-G3D: joints mixed with those exactly k bones away, within a frame and within windows of frames.
 
 Three stages of 96 to 384 channels. With 17 joints, 3 input channels and a linear layer to 60 classes it has 2,975,661
-parameters, the mask token's not counted. As published it has 102 more: the normalisation of its input knows the first
-person from the second there, while here all persons are encoded alike.
+parameters, not counting the mask token. The published network has 102 more: its input normalisation distinguishes the
+first person from the second, whereas here all persons share one encoder.
 """
 
 import torch
@@ -12,15 +12,19 @@ from torch.nn import functional
 from recognition.backbones.graph import JOINTS, GraphBackbone, TemporalConvolution, joint_distances
 
 WIDTH = 96
-# How many distances are told apart within a frame and within a window, and how many frames windows have.
+# Number of distances (scales) within a frame and within a window, and window lengths in frames.
 FRAME_SCALES, WINDOW_SCALES, WINDOWS = 13, 6, (3, 5)
 DILATIONS = (1, 2, 3, 4)
 
 
 def multi_scale_graph(distance: torch.Tensor, scales: int) -> torch.Tensor:
-    """Adjacency (scales, N, N) of nodes exactly k steps apart, k from 0 on, and of each with itself.
+    """Return the adjacency (scales, N, N) of nodes exactly k steps apart, k from 0, with self-loops.
 
     Normalised by the degrees of both nodes: D^-1/2 A D^-1/2.
+
+    Args:
+        distance: Steps between nodes (N, N).
+        scales: Number of distances.
     """
     own = torch.eye(len(distance))
     graphs = torch.stack([own, *((distance == k).float() + own for k in range(1, scales))])
@@ -29,27 +33,27 @@ def multi_scale_graph(distance: torch.Tensor, scales: int) -> torch.Tensor:
 
 
 def window_distances(frames: int) -> torch.Tensor:
-    """Steps between the joints (frames * V) of a window, in which each frame is a neighbour of each other one.
+    """Return the steps between the joints (frames * V) of a window, in which all frames are neighbours.
 
-    A joint is a step away from itself in another frame, and as far as within a frame from all others.
+    A joint is one step away from itself in another frame; the distance to other joints is the same as within a frame.
     """
     distance = joint_distances().repeat(frames, frames)
     return distance.clamp_min(1).fill_diagonal_(0)
 
 
 def mixed(channels: int, out: int) -> nn.Sequential:
-    """A linear layer over channels, normalisation, ReLU."""
+    """A linear layer over channels, batch normalisation, ReLU."""
     return nn.Sequential(nn.Conv2d(channels, out, 1), nn.BatchNorm2d(out), nn.ReLU())
 
 
 class MultiScaleGraph(nn.Module):
-    """Nodes mixed by graphs of several scales, each of which learns a little of its own.
+    """Mixes nodes with graphs of several scales, each with a small learned correction.
 
     Args:
         distance: Steps between nodes (N, N).
         scales: Number of graphs.
-        channels: C in.
-        out: C out.
+        channels: Number of input channels.
+        out: Number of output channels.
     """
 
     graphs: torch.Tensor
@@ -61,19 +65,19 @@ class MultiScaleGraph(nn.Module):
         self.mix = mixed(channels * scales, out)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """(S, C', T, N) of (S, C, T, N)."""
+        """Map (S, C, T, N) to (S, C', T, N)."""
         taken = torch.einsum("kvu,sctu->skctv", self.graphs + self.learned, x).flatten(1, 2)
         result: torch.Tensor = self.mix(taken)
         return result
 
 
 class WindowGraph(nn.Module):
-    """Joints of windows of neighbouring frames mixed with each other, and each window made one frame."""
+    """Mixes the joints within windows of neighbouring frames, and reduces each window to one frame."""
 
     def __init__(self, channels: int, out: int, frames: int, stride: int, *, first: bool) -> None:
         super().__init__()
         self.frames, self.stride = frames, stride
-        # The first stage widens here, the others when a window becomes a frame.
+        # The first stage widens here, the others when a window is reduced to a frame.
         inner = out if first else channels
         self.graph = MultiScaleGraph(window_distances(frames), WINDOW_SCALES, channels, inner)
         self.collapse = nn.Conv3d(inner, out, (1, frames, 1))
@@ -90,12 +94,12 @@ class WindowGraph(nn.Module):
 
 
 class TemporalBranches(nn.Module):
-    """Six branches side by side: four dilations, the largest of three frames, and each frame alone; with a way around.
+    """Six parallel branches with a residual path: four dilated convolutions, max-pooling, and a pointwise convolution.
 
     Args:
-        channels: C in.
-        out: C out, a multiple of 6.
-        stride: From one frame to the next.
+        channels: Number of input channels.
+        out: Number of output channels, a multiple of 6.
+        stride: Stride in frames.
         rectified: Whether ReLU follows.
     """
 
@@ -122,13 +126,13 @@ class TemporalBranches(nn.Module):
 
 
 class Stage(nn.Module):
-    """Both ways through joints and time side by side, added up, then time once more.
+    """The frame-wise and the windowed paths in parallel, summed, followed by another temporal module.
 
     Args:
-        channels: C in.
-        out: C out.
-        stride: From one frame to the next.
-        first: Whether this is the first stage, which widens at once.
+        channels: Number of input channels.
+        out: Number of output channels.
+        stride: Stride in frames.
+        first: Whether this is the first stage, which widens in its first layer.
     """
 
     def __init__(self, channels: int, out: int, stride: int, *, first: bool = False) -> None:
@@ -151,12 +155,12 @@ class Stage(nn.Module):
 
 
 class MSG3D(GraphBackbone):
-    """The network.
+    """The MS-G3D backbone.
 
     Args:
-        channels: C of the input.
+        channels: C, number of input channels.
         width: Channels of the first stage, a multiple of 6.
-        max_frames: Longest sequence.
+        max_frames: Longest sequence, in frames.
     """
 
     def __init__(self, *, channels: int, width: int = WIDTH, max_frames: int = 300) -> None:

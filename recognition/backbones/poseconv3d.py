@@ -1,8 +1,8 @@
-"""PoseConv3D: joints as heat maps, stacked over time, and a 3D convolutional network (SlowOnly) over them.
+"""PoseConv3D: joint heat maps stacked over time, processed by a 3D convolutional network (SlowOnly).
 
-Each person is a volume of its own, of 17 maps of 56 x 56 cells a frame: a Gaussian about each joint, as high as its
-score. PYSKL puts all persons of a clip into one volume. With the width 32 and a linear layer to 60 classes it has
-2,024,860 parameters, the mask token's not counted.
+Each person is a separate volume with 17 maps of 56 x 56 cells per frame: a Gaussian at each joint, scaled by its score.
+PYSKL puts all persons of a clip into one volume. With width 32 and a linear layer to 60 classes it has 2,024,860
+parameters, not counting the mask token.
 """
 
 import torch
@@ -11,17 +11,17 @@ from torch import nn
 from recognition.backbones.base import Backbone
 
 WIDTH, BLOCKS, EXPANSION = 32, (4, 6, 3), 4
-# Cells of a side of a map, and the deviation of its Gaussians, in cells.
+# Cells per side of a map, and the standard deviation of its Gaussians in cells.
 SIDE, SIGMA = 56, 0.6
 
 
 def heat_maps(x: torch.Tensor, *, side: int = SIDE, sigma: float = SIGMA) -> torch.Tensor:
-    """Maps (S, V, T, side, side) of joints.
+    """Return heat maps (S, V, T, side, side) of joints.
 
     Args:
-        x: float (S, T, V, 3): x and y, of which [-1, 1] is the picture, and the score, 0 where a joint was not seen.
-        side: Cells of a map's side; their centres lie within the picture, half a cell from its edges.
-        sigma: Deviation of the Gaussians in cells.
+        x: float (S, T, V, 3): x and y with [-1, 1] spanning the image, and the score, 0 for unseen joints.
+        side: Cells per side of a map; cell centres start half a cell from the image border.
+        sigma: Standard deviation of the Gaussians in cells.
     """
     centre = (x[..., :2] + 1) * (side / 2) - 0.5
     cells = torch.arange(side, device=x.device, dtype=x.dtype)
@@ -31,14 +31,14 @@ def heat_maps(x: torch.Tensor, *, side: int = SIDE, sigma: float = SIGMA) -> tor
 
 
 class Bottleneck(nn.Module):
-    """Narrow, over the picture, wide again, added to what came in.
+    """A residual bottleneck: narrow, spatial convolution, widen.
 
     Args:
-        channels: C in.
-        width: Of the narrow part; C out is four times this.
-        stride: Over the picture.
-        time_stride: Over time.
-        sees_time: Whether the first convolution reaches over three frames.
+        channels: Number of input channels.
+        width: Channels of the narrow part; the output has four times as many.
+        stride: Spatial stride.
+        time_stride: Temporal stride.
+        sees_time: Whether the first convolution spans three frames.
     """
 
     def __init__(self, channels: int, width: int, *, stride: int, time_stride: int, sees_time: bool) -> None:
@@ -60,7 +60,7 @@ class Bottleneck(nn.Module):
 def convolution(
     channels: int, out: int, kernel: tuple[int, int, int], *, stride: tuple[int, int, int] = (1, 1, 1)
 ) -> nn.Sequential:
-    """A convolution that keeps the size but for its stride, and its normalisation."""
+    """A convolution with 'same' padding, followed by batch normalisation."""
     padding = (kernel[0] // 2, kernel[1] // 2, kernel[2] // 2)
     layer = nn.Conv3d(channels, out, kernel, stride, padding, bias=False)
     nn.init.kaiming_normal_(layer.weight, mode="fan_out")
@@ -68,12 +68,12 @@ def convolution(
 
 
 class PoseConv3D(Backbone):
-    """The network. R is the same for all joints, as its features know places and no joints.
+    """The PoseConv3D backbone. R is the same for all joints, as its features refer to image positions, not to joints.
 
     Args:
-        num_joints: V, one map each.
-        width: Channels of the first stage's narrow part.
-        max_frames: Longest sequence; nothing in the network depends on it.
+        num_joints: V, number of joints, one map each.
+        width: Channels of the narrow part of the first stage.
+        max_frames: Longest sequence, in frames; no parameter depends on it.
     """
 
     plain_head = True
@@ -94,7 +94,7 @@ class PoseConv3D(Backbone):
                         channels,
                         own,
                         stride=2 if begins else 1,
-                        # Time is halved once, in the last stage; the first stage sees single frames.
+                        # Time is halved once, in the last stage; the first stage processes single frames.
                         time_stride=2 if begins and stage == len(BLOCKS) - 1 else 1,
                         sees_time=stage > 0,
                     )
@@ -112,12 +112,12 @@ class PoseConv3D(Backbone):
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
         self.check_size(x)
         if masked is not None or return_attention:
-            raise ValueError("PoseConv3D knows neither masks nor attention: train it with cross-entropy")
+            raise ValueError("PoseConv3D supports neither masks nor attention: train it with cross-entropy")
         frames = x.shape[1]
         x, frame_mask = self.without_padding(x, frame_mask)
         maps = heat_maps(x)
         if not torch.onnx.is_in_onnx_export():
-            # Channels last: so few of them are multiplied in 0.6 of the time then. ONNX has no such thing.
+            # With so few channels, channels-last takes 0.6 of the time. ONNX has no memory formats.
             maps = maps.contiguous(memory_format=torch.channels_last_3d)
         features = self.blocks(self.pool(torch.relu(self.stem(maps))))  # (S, C_r, T / 2, 7, 7)
         of_frames = features.mean(dim=(3, 4))

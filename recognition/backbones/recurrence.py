@@ -1,8 +1,8 @@
-"""A GRU layer whose products are as few and as large as they can be.
+"""A GRU layer with as few and as large matrix products as possible.
 
-A step of a GRU needs only its recurrent product to wait for the step before. The product with the inputs is done for
-all steps at once, and so is, on the way back, that which gives the weights' gradients; torch's own GRU for processors
-adds the latter up step by step. Under autocast the products are in bfloat16 while the state stays in float32.
+Only the recurrent product of a GRU step depends on the previous step. The product with the inputs is computed for all
+steps at once, and so is the product for the weight gradients in the backward pass, which torch's own CPU implementation
+accumulates step by step. Under autocast the products are in bfloat16 while the state stays in float32.
 """
 
 from typing import Any
@@ -13,10 +13,10 @@ from torch.nn import functional
 
 
 class GRULayer(nn.GRU):
-    """One GRU layer in one direction, time first; weights by the names of `nn.GRU`.
+    """One unidirectional GRU layer, time first; the parameter names are those of `nn.GRU`.
 
     Args:
-        inputs: Width of a step's input.
+        inputs: Input width.
         hidden: H, width of the state.
     """
 
@@ -31,13 +31,13 @@ class GRULayer(nn.GRU):
     def forward(  # type: ignore[override]
         self, x: torch.Tensor, state: torch.Tensor | None = None
     ) -> torch.Tensor:
-        """States after each step, (T, N, H).
+        """Return the states after each step, (T, N, H).
 
         Args:
             x: float (T, N, inputs).
-            state: float (N, H) before the first step; zeros where not given.
+            state: float (N, H), state before the first step; defaults to zeros.
         """
-        # The library's own is faster on a GPU, and the one that exporters know.
+        # torch's own GRU is faster on a GPU, and the one that exporters support.
         if x.device.type == "cuda" or torch.jit.is_tracing():
             return super().forward(x, None if state is None else state[None])[0]
         from_inputs = functional.linear(x, self.weight_ih_l0, self.bias_ih_l0)
@@ -48,7 +48,7 @@ class GRULayer(nn.GRU):
 
 
 class _Recurrence(torch.autograd.Function):
-    """The recurrence alone, with torch's order of gates (r, z, n) and its equations:
+    """The recurrence, with torch's gate order (r, z, n) and equations.
 
     r = s(a_r + b_r), z = s(a_z + b_z), n = tanh(a_n + r * b_n), h' = (1 - z) * n + z * h, b = W_hh h + b_hh.
     """
@@ -63,7 +63,7 @@ class _Recurrence(torch.autograd.Function):
         weight_, bias_ = weight.to(product), bias.to(product)
         states = state.new_empty(steps + 1, batch, hidden)
         states[0] = state
-        # r, z, n and b_n of each step: all that the way back needs.
+        # r, z, n and b_n of each step: all values that the backward pass needs.
         gates = from_inputs.new_empty(steps, 4, batch, hidden)
         for step in range(steps):
             now = states[step]
@@ -86,7 +86,7 @@ class _Recurrence(torch.autograd.Function):
         steps, _, batch, hidden = gates.shape
         product, precise = gates.dtype, states.dtype
         back = weight.t().contiguous()
-        # Of a (what the inputs give) and b (what the state gives), whose first two thirds are alike.
+        # Gradients of a (input part) and b (recurrent part); their first two thirds are equal.
         d_a = gates.new_empty(steps, batch, 3 * hidden)
         d_b = gates.new_empty(steps, batch, 3 * hidden)
         d_state = torch.zeros_like(states[0])

@@ -1,7 +1,7 @@
-"""MAMP's backbone: a vanilla transformer with one token for each joint of each segment of l frames (section 3.2).
+"""MAMP's backbone: a vanilla transformer with one token per joint and segment of l frames (section 3.2).
 
 With 256 channels, 8 blocks, 8 heads, a feed-forward width of 1024, 120 frames in segments of 4, and 25 joints in 3D it
-has 6,336,000 parameters; the mask token's 256 are not counted.
+has 6,336,000 parameters, not counting the 256 of the mask token.
 """
 
 import torch
@@ -11,14 +11,14 @@ from torch.nn import functional
 from recognition.backbones.base import Backbone
 from recognition.backbones.layers import FeedForward, Projected, SelfAttention, embedding, received_attention
 
-# As in the published code, and unlike the other backbones' 1e-6.
+# As in the published code; the other backbones use 1e-6.
 EPSILON = 1e-5
-# l, frames of a segment, where settings do not say.
+# l, default length of a segment in frames.
 SEGMENT_FRAMES = 4
 
 
 class DropPath(nn.Module):
-    """Leaves out a block's contribution for a random share of the sequences in training (stochastic depth)."""
+    """Stochastic depth: skips a block's contribution for a random share of the sequences in training."""
 
     def __init__(self, probability: float) -> None:
         super().__init__()
@@ -33,7 +33,7 @@ class DropPath(nn.Module):
 
 
 class Block(nn.Module):
-    """Attention among all tokens, then the feed-forward network, each added to what came in (eq. 8)."""
+    """Attention among all tokens, then the feed-forward network, both with residual connections (eq. 8)."""
 
     def __init__(self, dim: int, heads: int, hidden: int, *, drop_path: float = 0.0) -> None:
         super().__init__()
@@ -46,12 +46,12 @@ class Block(nn.Module):
     def forward(
         self, x: torch.Tensor, key_mask: torch.Tensor | None = None, *, places: torch.Tensor | None = None
     ) -> tuple[torch.Tensor, Projected]:
-        """The block's output (S, L, C), and its queries and keys.
+        """Return the block's output (S, L, C), and its queries and keys.
 
         Args:
             x: float (S, L, C).
-            key_mask: bool (S, 1, 1, L), tokens that are there.
-            places: int64 (S, Q) of the tokens that are wanted, where not all are; the others are only attended to.
+            key_mask: bool (S, 1, 1, L), True for tokens, False for padding.
+            places: int64 (S, Q), indices of the tokens to compute; the others only serve as keys and values. None: all.
         """
         projected = self.attention.project(self.norm1(x))
         if places is not None:
@@ -64,7 +64,7 @@ class Block(nn.Module):
 
 
 def begin_xavier(module: nn.Module) -> None:
-    """For `Module.apply`: linear layers from Xavier's uniform distribution, biases zero, as MAE and MAMP begin."""
+    """Initialise a module, for `Module.apply`: linear weights Xavier uniform, biases zero, as in MAE and MAMP."""
     if isinstance(module, nn.Linear):
         nn.init.xavier_uniform_(module.weight)
         nn.init.zeros_(module.bias)
@@ -74,15 +74,16 @@ class SegmentTransformer(Backbone):
     """A vanilla transformer over segments.
 
     Args:
-        num_joints: V.
-        channels: C of the input.
-        max_frames: Longest sequence; shorter ones use the beginning of the temporal embedding.
-        segment_frames: l.
-        dim: C_e, a multiple of `heads`; R is as wide.
+        num_joints: V, number of joints.
+        channels: C, number of input channels.
+        max_frames: Longest sequence, in frames; shorter ones use the beginning of the temporal embedding.
+        segment_frames: l, frames per segment.
+        dim: C_e, a multiple of `heads`; also the width of R.
         depth: L_e, number of blocks.
-        heads: h.
-        mlp_ratio: Width of the feed-forward networks over `dim`.
-        drop_path: Probability of leaving out the last block for a sequence; it grows linearly from 0 at the first.
+        heads: h, number of attention heads.
+        mlp_ratio: Ratio of the feed-forward networks' width to `dim`.
+        drop_path: Probability of skipping the last block for a sequence, 0 to 1; it grows linearly from 0 at the first
+            block.
     """
 
     def __init__(
@@ -100,7 +101,7 @@ class SegmentTransformer(Backbone):
     ) -> None:
         super().__init__(num_joints=num_joints, max_frames=max_frames, dim=dim, dim_representation=dim)
         self.segment_frames = segment_frames
-        # l * C numbers of a joint's segment -> C_e, frames first.
+        # l * C values of a joint's segment -> C_e, frames first.
         self.joint_embedding = nn.Linear(segment_frames * channels, dim)
         self.spatial_embedding = embedding(1, 1, num_joints, dim)
         self.temporal_embedding = embedding(1, -(-max_frames // segment_frames), 1, dim)
@@ -110,7 +111,7 @@ class SegmentTransformer(Backbone):
         self.apply(begin_xavier)
 
     def layer_of(self, name: str) -> int:
-        """Which layer a parameter is of: 0 for the embeddings, then the blocks from 1 on."""
+        """Return the layer index of a parameter: 0 for the embeddings, then the blocks from 1."""
         first, _, rest = name.partition(".")
         if first == "blocks":
             return int(rest.partition(".")[0]) + 1
@@ -119,16 +120,16 @@ class SegmentTransformer(Backbone):
     def embed(
         self, x: torch.Tensor, masked: torch.Tensor | None = None, *, seen: torch.Tensor | None = None
     ) -> torch.Tensor:
-        """Embedded segments with their places (eq. 7): (S, T, V, C) to (S, T_e, V, C_e).
+        """Embed segments and add their positional embeddings (eq. 7): (S, T, V, C) to (S, T_e, V, C_e).
 
-        A segment's embedding is a sum with one share for each frame. Where a joint was not seen in a frame, or is
-        masked in it, the mask token's share takes the place of that frame's, so that a segment of which nothing is seen
-        is the mask token.
+        The embedding of a segment is a sum with one term per frame. Where a joint is unseen or masked in a frame, that
+        frame's share of the mask token replaces its term, so that a segment without any seen frame becomes the mask
+        token.
 
         Args:
             x: float (S, T, V, C), T a multiple of l.
             masked: bool (S, T, V) or None.
-            seen: bool (S, T, V), where zeros in `x` do not tell it; or None.
+            seen: bool (S, T, V), True where a joint is seen, if zeros in `x` do not indicate it; or None.
         """
         sequences, frames, joints, channels = x.shape
         parts = frames // self.segment_frames
@@ -147,7 +148,7 @@ class SegmentTransformer(Backbone):
     def through_blocks(
         self, tokens: torch.Tensor, key_mask: torch.Tensor | None = None
     ) -> tuple[torch.Tensor, Projected]:
-        """Tokens (S, L, C_e) through all blocks and the last normalisation, and the last block's queries and keys."""
+        """Apply all blocks and the final normalisation to tokens (S, L, C_e); also return the last queries and keys."""
         for block in self.blocks:
             tokens, projected = block(tokens, key_mask)
         return self.norm(tokens), projected
@@ -161,17 +162,18 @@ class SegmentTransformer(Backbone):
         return_attention: bool = False,
         seen: torch.Tensor | None = None,
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
-        """R of every frame is that of its segment; so is the attention that a cell receives.
+        """See `Backbone.encode`. All frames of a segment share the segment's R and attention.
 
-        `seen`, bool (S, T, V), is for sequences without padding in which zeros do not tell what was not seen.
+        `seen`, bool (S, T, V), is for unpadded sequences in which zeros in `x` do not indicate unseen joints.
         """
         self.check_size(x)
         x, frame_mask = self.without_padding(x, frame_mask)
         frames = x.shape[1]
         short = -frames % self.segment_frames
-        # An exported network takes any number of frames, so it must have the padding even if its example needed none.
+        # An exported network accepts any number of frames, so the padding is traced even if the example does not need
+        # it.
         if torch.jit.is_tracing() or short:
-            # The last segment is filled up with frames in which nothing is seen.
+            # The last segment is padded with frames in which nothing is seen.
             x = functional.pad(x, (0, 0, 0, 0, 0, short))
             if masked is not None:
                 masked = functional.pad(masked, (0, 0, 0, short), value=True)
@@ -194,9 +196,9 @@ class SegmentTransformer(Backbone):
         return representation, self.zero_padding(self._frames_of(scores)[:, :frames], frame_mask)
 
     def _frames_of(self, segments: torch.Tensor) -> torch.Tensor:
-        """Values of segments (S, T_e, ...) for each of their frames, (S, T_e * l, ...).
+        """Expand values of segments (S, T_e, ...) to their frames, (S, T_e * l, ...).
 
-        Exporters write `repeat_interleave` for the example's sizes alone, and this for any.
+        Exporters fix the sizes of `repeat_interleave` to those of the example; this works for any size.
         """
         whole = segments[:, :, None].expand(-1, -1, self.segment_frames, *segments.shape[2:])
         return whole.flatten(1, 2)

@@ -1,7 +1,7 @@
-"""ST-GCN++, the graph convolutional baseline that PYSKL tuned: learned graphs, convolutions over time of many kinds.
+"""ST-GCN++, PYSKL's tuned graph-convolutional baseline: learned graphs, several kinds of temporal convolution.
 
 Ten blocks of 64 to 256 channels. With 17 joints, 3 input channels and a linear layer to 60 classes it has 1,393,016
-parameters, the mask token's not counted.
+parameters, not counting the mask token.
 """
 
 import torch
@@ -13,7 +13,7 @@ DILATIONS = (1, 2, 3, 4)
 
 
 class GraphConvolution(nn.Module):
-    """Features of joints mixed by three learned graphs that begin as the body's, added to what came in."""
+    """Mixes joints with three learned graphs, initialised with the skeleton, with a residual connection."""
 
     def __init__(self, channels: int, out_channels: int) -> None:
         super().__init__()
@@ -31,13 +31,13 @@ class GraphConvolution(nn.Module):
 
 
 class ManyTemporalConvolutions(nn.Module):
-    """Six branches side by side: four dilations, the largest of three frames, and each frame alone."""
+    """Six parallel branches: four dilated convolutions, max-pooling over three frames, a pointwise convolution."""
 
     def __init__(self, channels: int, stride: int) -> None:
         super().__init__()
         branches = len(DILATIONS) + 2
         width = channels // branches
-        # The first branch takes what does not divide.
+        # The first branch takes the remainder of the division.
         widths = [channels - width * (branches - 1), *[width] * (branches - 1)]
         self.branches = nn.ModuleList()
         for own, dilation in zip(widths, DILATIONS, strict=False):
@@ -55,7 +55,7 @@ class ManyTemporalConvolutions(nn.Module):
 
 
 class STGCNPP(StagedBackbone):
-    """The network; its arguments are those of `StagedBackbone`."""
+    """The ST-GCN++ backbone; for its arguments, see `StagedBackbone`."""
 
     @staticmethod
     def parts(channels: int, out_channels: int, stride: int) -> tuple[nn.Module, nn.Module]:

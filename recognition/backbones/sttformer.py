@@ -1,14 +1,15 @@
 """STTFormer, the spatio-temporal tuples transformer: frames in tuples of l, attention among a tuple's l * V joints.
 
-All tuples of a sequence share one attention map; a convolution over tuples then carries features through time. Of its
-attention scores the sign means nothing to masking, and there is no map of each frame: A is what a joint of the tuple
-receives in absolute value, mean over heads and sum over outputs, the same for all tuples. The noise of probabilistic
-masking chooses among them.
+All tuples of a sequence share one attention map; a convolution over tuples then propagates features through time. For
+masking, the sign of the attention scores has no meaning, and there is no map per frame: A is the absolute attention
+that a joint of the tuple receives, averaged over heads and summed over outputs, the same for all tuples. The noise of
+probabilistic masking chooses between tuples.
 
-MaskCLR says depth 5 and 512 channels where STTFormer's own plan has 8 blocks and 256 channels. `channel_plan` gives
-five blocks that widen as its eight do: with 17 joints 11,620,790 parameters at l = 3 and 11,737,835 at l = 6, the mask
-token's 128 not counted; 11,651,570 and 11,768,615 with STTFormer's own linear layer to 60 classes, which is no part of
-R. l = 3 divides the paper's 243 frames; other lengths are padded within, and what is padded is masked.
+MaskCLR specifies depth 5 and 512 channels, whereas STTFormer itself has 8 blocks and 256 channels. `channel_plan` gives
+five blocks that widen in the same way. With 17 joints there are 11,620,790 parameters at l = 3 and 11,737,835 at l = 6,
+not counting the 128 of the mask token; with STTFormer's own linear layer to 60 classes, which is not part of R,
+11,651,570 and 11,768,615. l = 3 divides the paper's 243 frames; other lengths are padded internally, and the padding is
+masked.
 """
 
 import itertools
@@ -24,15 +25,16 @@ from recognition.backbones.base import Backbone
 from recognition.backbones.batch_norm import CellNorm
 
 SLOPE = 0.1
-# Neighbours that the convolutions reach: over joints of a tuple, and over tuples.
+# Kernel sizes of the convolutions: over the joints of a tuple, and over tuples.
 JOINT_KERNEL, TUPLE_KERNEL = 5, 3
 
 
 def channel_plan(dim: int, depth: int) -> list[tuple[int, int, int]]:
-    """Channels in, channels out, and width of queries and keys of each block.
+    """Return channels in, channels out, and the width of queries and keys of each block.
 
-    Widths are `dim` / 4, `dim` / 2 and `dim`, as evenly spread over the blocks as they go, a head's queries a quarter
-    of the channels out: for (512, 5), (128,128,32), (128,256,64), (256,256,64), (256,512,128), (512,512,128).
+    Channels are `dim` / 4, `dim` / 2 and `dim`, spread over the blocks as evenly as possible; the queries of a head
+    have a quarter of the output channels. (512, 5) gives (128,128,32), (128,256,64), (256,256,64), (256,512,128),
+    (512,512,128).
 
     Args:
         dim: Channels of the last block, a multiple of 16.
@@ -44,10 +46,10 @@ def channel_plan(dim: int, depth: int) -> list[tuple[int, int, int]]:
 
 
 class TupleBlock(nn.Module):
-    """Attention within tuples, a feed-forward layer, then features of neighbouring tuples.
+    """Attention within tuples, a feed-forward layer, then a convolution over neighbouring tuples.
 
-    Tensors are (S, n, U, C): n tuples of U = l * V cells. Convolutions see them as (S, C, n, U) in channels-last
-    memory, which is the same numbers in the same places.
+    Tensors are (S, n, U, C): n tuples of U = l * V cells. Convolutions see them as (S, C, n, U) in channels-last memory
+    format, which is the same memory layout.
     """
 
     position: torch.Tensor
@@ -75,7 +77,7 @@ class TupleBlock(nn.Module):
     def forward(
         self, x: torch.Tensor, there: torch.Tensor | None, *, keep_statistics: bool = True
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """The block's output, and its queries and keys (S, n, U, h, C_qk); `there` is bool (S, n, U, 1) or None."""
+        """Return the output, queries and keys (S, n, U, h, C_qk); `there` is bool (S, n, U, 1) or None."""
 
         def norm(layer: nn.Module, cells: torch.Tensor) -> torch.Tensor:
             normalised: torch.Tensor = layer(cells, there, keep_statistics=keep_statistics)
@@ -87,7 +89,7 @@ class TupleBlock(nn.Module):
             query, key, there
         )  # (S, h, U, U), from a source (third axis) to an output (last)
         by_output = attention.permute(0, 3, 1, 2).flatten(1, 2)[:, None]  # (S, 1, U * h, U)
-        # The values are the features themselves: (S, n, U * h, C), which lies as (S, n, U, h * C).
+        # The values are the features themselves: (S, n, U * h, C), viewed as (S, n, U, h * C).
         mixed = (by_output.to(x.dtype) @ x).view(*x.shape[:3], -1)
         residual = norm(self.residual_norm, self.residual(x)) if self.widens else x
         y = leaky(norm(self.mix_norm, convolve(self.mix, silence(mixed, there))) + residual)
@@ -97,12 +99,12 @@ class TupleBlock(nn.Module):
         return silence(out, there), query, key
 
     def attention_map(self, query: torch.Tensor, key: torch.Tensor, there: torch.Tensor | None) -> torch.Tensor:
-        """tanh of the mean product over tuples and channels, scaled by head, and the learned map: (S, h, U, U)."""
+        """Return the map (S, h, U, U): scaled tanh of the mean product over tuples and channels, plus a learned map."""
         tuples: int | torch.Tensor = query.shape[1]
         if there is not None:
-            # Those that have a frame: (S, 1, 1, 1, 1).
+            # Number of tuples that contain a frame: (S, 1, 1, 1, 1).
             tuples = there.any(dim=2).sum(dim=1).view(-1, 1, 1, 1, 1).to(query.dtype)
-        # Divided before the product: OpenVINO divides a product by the first sequence's number, whichever it is of.
+        # Divide before the product: OpenVINO would divide every sequence's product by the first sequence's count.
         mean = torch.einsum("snuhc,snvhc->shuv", query / (self.width * tuples), key)
         return mean.tanh() * self.scale + self.base_attention
 
@@ -111,13 +113,13 @@ class STTFormer(Backbone):
     """The spatio-temporal tuples transformer.
 
     Args:
-        num_joints: V.
-        channels: C of the input.
-        max_frames: Longest sequence; nothing in the network depends on it.
-        plan: Channels in, channels out and query width of each block; the first is C_f, the last block's output C_r.
-        heads: h.
-        tuple_length: l, frames of a tuple.
-        motion: Whether the network is also told how far each joint moved since the frame before.
+        num_joints: V, number of joints.
+        channels: C, number of input channels.
+        max_frames: Longest sequence, in frames; no parameter depends on it.
+        plan: Channels in, channels out and query width of each block; the first input is C_f, the last output C_r.
+        heads: h, number of attention heads.
+        tuple_length: l, frames per tuple.
+        motion: Whether the network also receives the displacement of each joint since the previous frame.
     """
 
     def __init__(
@@ -163,7 +165,8 @@ class STTFormer(Backbone):
         x, frame_mask = self.without_padding(x, frame_mask)
         sequences, frames, joints, _ = x.shape
         extra = -frames % self.tuple_length
-        # An exported network takes any number of frames, so it must have the padding even if its example needed none.
+        # An exported network accepts any number of frames, so the padding is traced even if the example does not need
+        # it.
         if torch.jit.is_tracing() or extra:
             if frame_mask is None:
                 frame_mask = x.new_ones(sequences, frames, dtype=torch.bool)
@@ -171,7 +174,7 @@ class STTFormer(Backbone):
             frame_mask = functional.pad(frame_mask, (0, extra))
             masked = None if masked is None else functional.pad(masked, (0, 0, 0, extra))
         there = None if frame_mask is None else frame_mask[:, :, None, None].expand(-1, -1, joints, 1)
-        # Running statistics serve at test time, where there is the standard pathway only.
+        # Running statistics are used at test time, where only the standard pathway exists.
         keep = masked is None
         hidden = self.hidden_cells(x, masked)
         features = self.with_motion(self.joint_embedding(x), x, hidden)
@@ -195,9 +198,9 @@ class STTFormer(Backbone):
 
 
 def received_of(attention: torch.Tensor) -> torch.Tensor:
-    """What each cell of a tuple receives, (S, l * V) with mean 1, of a block's maps (S, h, l * V, l * V).
+    """Return the attention that each cell of a tuple receives, (S, l * V) with mean 1, from maps (S, h, l * V, l * V).
 
-    The maps are no distributions. Brought to the mean of those that are, A is on one scale in all backbones.
+    The maps are not distributions. Normalising to mean 1 gives A the same scale in all backbones.
     """
     received = attention.abs().mean(dim=1).sum(dim=-1)
     return received / received.mean(dim=-1, keepdim=True).clamp_min(torch.finfo(received.dtype).tiny)
@@ -215,10 +218,10 @@ def leaky(x: torch.Tensor) -> torch.Tensor:
 
 
 def convolve(convolution: nn.Conv2d, x: torch.Tensor) -> torch.Tensor:
-    """A convolution over cells (S, n, U, C) that stay channels-last."""
+    """Apply a convolution to cells (S, n, U, C), keeping them channels-last."""
     return convolution(x.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
 
 
 def silence(x: torch.Tensor, there: torch.Tensor | None) -> torch.Tensor:
-    """Zeros where there is padding, so that nothing spreads from it."""
+    """Set padding to zero, so that it does not spread."""
     return x if there is None else x.masked_fill(~there, 0)

@@ -1,7 +1,7 @@
-"""The vanilla transformer: ViT's encoder with one token for each joint of each frame (supplementary, section 1).
+"""The vanilla transformer: ViT's encoder with one token per joint and frame (supplementary, section 1).
 
-With 512 channels, 5 blocks, 8 heads and a feed-forward width of 2048 its encoder has 15,898,112 parameters for 17
-joints and 243 frames, and the layer to C_r = 512 another 262,656; the mask token's 512 are not counted.
+With 512 channels, 5 blocks, 8 heads and a feed-forward width of 2048, its encoder has 15,898,112 parameters for 17
+joints and 243 frames, and the layer to C_r = 512 has 262,656; the 512 of the mask token are not counted.
 """
 
 import torch
@@ -20,7 +20,7 @@ from recognition.backbones.layers import (
 
 
 class Block(nn.Module):
-    """Attention among all tokens, then the feed-forward network, each added to what came in."""
+    """Attention among all tokens, then the feed-forward network, both with residual connections."""
 
     def __init__(self, dim: int, heads: int, hidden: int) -> None:
         super().__init__()
@@ -30,7 +30,7 @@ class Block(nn.Module):
         self.feed_forward = FeedForward(dim, hidden)
 
     def forward(self, x: torch.Tensor, key_mask: torch.Tensor | None) -> tuple[torch.Tensor, Projected]:
-        """The block's output (S, L, C), and its queries and keys."""
+        """Return the block's output (S, L, C), and its queries and keys."""
         projected = self.attention.project(self.norm1(x))
         x = x + self.attention.attend(projected, key_mask)
         return x + self.feed_forward(self.norm2(x)), projected
@@ -40,15 +40,15 @@ class Transformer(Backbone):
     """The vanilla transformer.
 
     Args:
-        num_joints: V.
-        channels: C of the input.
-        max_frames: Longest sequence; shorter ones use the beginning of the temporal embedding.
+        num_joints: V, number of joints.
+        channels: C, number of input channels.
+        max_frames: Longest sequence, in frames; shorter ones use the beginning of the temporal embedding.
         dim: C_f, a multiple of `heads`.
         depth: N, number of blocks.
-        heads: h.
-        mlp_ratio: Width of the feed-forward networks over `dim`.
-        dim_representation: C_r.
-        motion: Whether the network is also told how far each joint moved since the frame before.
+        heads: h, number of attention heads.
+        mlp_ratio: Ratio of the feed-forward networks' width to `dim`.
+        dim_representation: C_r, width of R.
+        motion: Whether the network also receives the displacement of each joint since the previous frame.
     """
 
     def __init__(

@@ -186,8 +186,8 @@ def test_sequences_that_do_not_fit_are_refused(name: str) -> None:
         ({"backbone": "transformer", "heads": 3}, r"not divisible by model\.heads=3"),
         ({"backbone": "sttformer", "dim": 100}, r"multiple of 16, such as 96"),
         ({"backbone": "sttformer", "dim_representation": 64}, r"leave it out or make them equal"),
-        ({"backbone": "sttformer", "mlp_ratio": 2}, r"model\.mlp_ratio=2\.0 says nothing to sttformer"),
-        ({"tuple_length": 3}, r"model\.tuple_length=3 says nothing to dstformer.*backbone=sttformer"),
+        ({"backbone": "sttformer", "mlp_ratio": 2}, r"model\.mlp_ratio=2\.0 has no effect with sttformer"),
+        ({"tuple_length": 3}, r"model\.tuple_length=3 has no effect with dstformer.*backbone=sttformer"),
         ({"backbone": "transformer", "attention": "average"}, r"backbone=dstformer"),
     ],
 )

@@ -138,11 +138,11 @@ def test_what_they_lack_is_refused(tmp_path: Path) -> None:
     refused("has no attention to mask by", training={"objective": "maskclr"})
     refused("clips of one length", data={"num_frames": "own", "max_frames": 12})
     volume = {"backbone": "poseconv3d", "max_frames": 4}
-    refused("halves them, and needs 5 or more", model=volume, data={"num_frames": 4, "max_frames": 4})
-    refused("knows coco17 in 2D alone", data={"model_layout": "h36m17"})
-    with pytest.raises(UsageError, match=r"model\.heads=4 says nothing to ctrgcn"):
+    refused("halves the number of frames and needs at least 5", model=volume, data={"num_frames": 4, "max_frames": 4})
+    refused("supports only coco17 in 2D", data={"model_layout": "h36m17"})
+    with pytest.raises(UsageError, match=r"model\.heads=4 has no effect with ctrgcn"):
         build_backbone(ModelSettings(backbone="ctrgcn", heads=4), num_joints=17, channels=3)
-    with pytest.raises(UsageError, match=r"model\.depth=3 says nothing to poseconv3d"):
+    with pytest.raises(UsageError, match=r"model\.depth=3 has no effect with poseconv3d"):
         build_backbone(ModelSettings(backbone="poseconv3d", depth=3), num_joints=17, channels=3)
     with pytest.raises(UsageError, match="not for 25 joints"):
         build_backbone(ModelSettings(backbone="stgcnpp"), num_joints=25, channels=3)

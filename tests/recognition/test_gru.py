@@ -76,9 +76,9 @@ def test_what_it_does_not_know_is_refused() -> None:
     model = ModelSettings(backbone="gru")
     with pytest.raises(UsageError, match="neither attention to mask joints by nor a mask token"):
         check_recurrent(model, DataSettings(num_frames=8), "maskclr")
-    with pytest.raises(UsageError, match="takes clips of one length"):
+    with pytest.raises(UsageError, match="requires clips of one length"):
         check_recurrent(model, DataSettings(num_frames="own"), "cross_entropy")
-    with pytest.raises(UsageError, match=r"model\.heads=4 says nothing to gru"):
+    with pytest.raises(UsageError, match=r"model\.heads=4 has no effect with gru"):
         build_backbone(ModelSettings(backbone="gru", heads=4), num_joints=17, channels=3)
     with pytest.raises(UsageError, match=r"set model\.backbone=gru"):
         build_backbone(ModelSettings(backbone="dstformer", persons=2), num_joints=17, channels=3)
