@@ -1,6 +1,7 @@
-"""Disturbances of skeletons that robustness is measured with (section 4.3 of the MaskCLR paper, and beyond it).
+"""Perturbations of skeletons for robustness measurements (section 4.3 of the MaskCLR paper, and beyond it).
 
-Each is drawn from a generator that is keyed to the seed and the clip, so that two models see the same one.
+Each is drawn from a generator seeded with the seed and the clip's name, so that different models see the same
+perturbation.
 """
 
 from recognition.perturbations.base import GRID, Perturbation, Space, generator_of, grid_rows, without

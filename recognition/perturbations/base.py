@@ -1,4 +1,4 @@
-"""What every disturbance of skeletons is: a function of a clip's joints and scores and of a generator."""
+"""The interface of every perturbation: a function of a clip's joints and scores and of a random generator."""
 
 import zlib
 from functools import lru_cache
@@ -7,18 +7,18 @@ from typing import Literal, Protocol
 import numpy as np
 
 Space = Literal["camera", "model"]
-# Rows of random numbers over the time of what a network is given.
+# Number of random values drawn over the duration of a network input.
 GRID = 1024
 
 
 class Perturbation(Protocol):
-    """Takes keypoint (M, T, V, D) and score (M, T, V), gives back the same, changed; the inputs stay as they are.
+    """Takes keypoint (M, T, V, D) and score (M, T, V) and returns perturbed copies; the inputs are not modified.
 
-    In space "camera" it gets the clip's own frames in units of half the frame's longer side, before anything is sampled
-    or drawn, NaN where a joint was not seen. In space "model" it gets what the network is given, zero where not seen.
-    A joint that was not seen stays so, and one that is taken away has score 0 and NaN or zero for its place. T may
-    become smaller, and the frame too, if its sides keep their ratio. `size` is (height, width) of the frame in pixels,
-    None in 3D.
+    In "camera" space it receives the clip's own frames in units of half the frame's longer side, before any sampling or
+    augmentation, with NaN for unseen joints. In "model" space it receives the network's input, with zeros for unseen
+    joints. Unseen joints stay unseen, and removed joints get score 0 and the coordinates NaN or zero. T may decrease,
+    and so may the frame, if its aspect ratio stays the same. `size` is (height, width) of the frame in pixels, None in
+    3D.
     """
 
     @property
@@ -34,19 +34,21 @@ class Perturbation(Protocol):
 
 
 def generator_of(seed: int, name: str) -> np.random.Generator:
-    """What damage of a clip is drawn from. By its name: the draw stays when the file gains clips or loses them."""
+    """Return the generator of a clip, seeded by its name, so that adding or removing clips does not change it."""
     return np.random.default_rng([seed, zlib.crc32(name.encode())])
 
 
 @lru_cache(maxsize=64)
 def grid_rows(frames: int) -> np.ndarray:
-    """int64 (frames,), rising: which of `GRID` rows over time each frame of an input takes its numbers from.
+    """Return the row of `GRID` that each input frame takes its random numbers from, int64 (frames,), increasing.
 
-    Inputs of other lengths take the same rows where they look at about the same time, so that their numbers are the
-    same, and yet no two frames of one input share a row (up to `GRID` frames). Frame t stands at t / frames, as
-    `sample_frames` has it, and for all rows that are nearer to it than to its neighbours. Of these it takes the one
-    that a power of two divides most often: the fewer frames, the rounder the rows, and the round ones are the first
-    choice of longer inputs, too.
+    Inputs of different lengths share rows where they show about the same time, so that they get the same random
+    numbers, while no two frames of one input share a row (up to `GRID` frames). Frame t is at time t / frames, as in
+    `sample_frames`, and may use all rows that are nearer to it than to its neighbours. It takes the one divisible by
+    the largest power of two: short inputs use the roundest rows, which longer inputs also prefer.
+
+    Args:
+        frames: Number of input frames, at least 1.
     """
     edges = -(-(2 * np.arange(frames + 1) - 1) * GRID // (2 * frames))  # rounded up
     first, end = np.maximum(edges[:-1], 0), edges[1:]
@@ -61,12 +63,12 @@ def grid_rows(frames: int) -> np.ndarray:
 
 
 def smallest(numbers: np.ndarray, count: int) -> np.ndarray:
-    """bool, in the shape of random numbers: the `count` smallest ones."""
+    """Return a bool array that marks the `count` smallest numbers."""
     chosen = np.zeros(numbers.size, bool)
     chosen[numbers.argsort(axis=None, kind="stable")[:count]] = True
     return chosen.reshape(numbers.shape)
 
 
 def without(keypoint: np.ndarray, score: np.ndarray, gone: np.ndarray, nowhere: float) -> tuple[np.ndarray, np.ndarray]:
-    """Joints and scores without those that `gone` (M, T, V) says, which are put at `nowhere`: NaN, or zero."""
+    """Make the joints in `gone` (M, T, V) unseen: score 0, and coordinates `nowhere` (NaN or 0)."""
     return np.where(gone[..., None], np.float32(nowhere), keypoint), np.where(gone, np.float32(0), score)

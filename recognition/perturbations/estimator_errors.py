@@ -1,8 +1,8 @@
-"""How two pose estimators differ on the same clips, as statistics, and these statistics replayed as noise.
+"""Statistics of the differences between two pose estimators on the same clips, and their replay as noise.
 
-Of each joint: the distribution of its displacement from the first estimator to the second along each axis, in units of
-the longest side of the person's box in that frame; how displacements of neighbouring frames hang together; how often
-and for how long the second misses what the first sees; and the scores of both.
+Measured per joint: the distribution of its displacement from the first estimator to the second along each axis, in
+    units of the longest side of the person's box in that frame; the correlation of displacements in neighbouring
+    frames; how often and for how long the second misses a joint that the first sees; and the scores of both.
 """
 
 from collections.abc import Iterable
@@ -15,28 +15,28 @@ from scipy.special import ndtr
 from recognition.clips import Clip
 from recognition.perturbations.base import Space, without
 
-# A distribution is kept as its values at so many even steps of probability.
+# Number of equidistant quantiles that represent a distribution.
 QUANTILES = 101
-# Of a joint that both estimators saw in fewer frames than this, no distribution is told.
+# Fewest frames in which both estimators must see a joint for its distribution to be measured.
 FEWEST = 20
-# Persons whose joints lie on average further apart than this, in sides of the box, are not the same.
+# Largest mean joint distance, in sides of the box, at which two persons are considered the same.
 FARTHEST = 0.5
 
 
 @dataclass(frozen=True)
 class ErrorStatistics:
-    """What `measure_errors` found.
+    """Result of `measure_errors`.
 
     Args:
-        displacement: float64 (V, D, QUANTILES), quantiles along each axis, zeros for a joint that is hardly ever seen.
-        correlation: float64 (V,), of the displacements of neighbouring frames, mean of the axes, 0 to 1.
+        displacement: float64 (V, D, QUANTILES), quantiles along each axis; zeros for joints seen too rarely.
+        correlation: float64 (V,), correlation of displacements in neighbouring frames, averaged over the axes, 0 to 1.
         missed: float64 (V,), share of the frames in which the first sees the joint and the second does not.
-        still_missed: float64 (V,), of those that are followed by a frame in which the first sees it, the share in which
-            the second goes on missing it.
+        still_missed: float64 (V,), of those that are followed by a frame in which the first sees the joint, the share
+            in which the second still misses it.
         score_from: float64 (QUANTILES,), quantiles of the first's scores where both see a joint.
-        score_to: float64 (QUANTILES,), of the second's.
-        clips: Clips that were compared.
-        pairs: Joints in frames that both saw.
+        score_to: float64 (QUANTILES,), quantiles of the second's scores there.
+        clips: Number of compared clips.
+        pairs: Number of joints in frames that both see.
     """
 
     displacement: np.ndarray
@@ -50,11 +50,11 @@ class ErrorStatistics:
 
 
 def measure_errors(pairs: Iterable[tuple[Clip, Clip]]) -> ErrorStatistics | None:
-    """The statistics over clips of two estimators; None where no two persons could be matched.
+    """Measure the statistics over clips of two estimators; return None if no persons could be matched.
 
     Args:
-        pairs: The same clips by the first and by the second estimator. Clips with different numbers of frames, joints
-            or axes are left out. Pixels of the second are put into the first's frame, where theirs differ in size.
+        pairs: The same clips from the first and from the second estimator. Clips with different numbers of frames,
+            joints or axes are skipped. If frame sizes differ, the second's pixels are converted to the first's frame.
             Persons are matched by the distance of their joints over the clip.
     """
     displacements, seen_pairs, first_scores, second_scores = [], [], [], []
@@ -104,15 +104,15 @@ def measure_errors(pairs: Iterable[tuple[Clip, Clip]]) -> ErrorStatistics | None
 
 @dataclass(frozen=True)
 class EstimatorErrors:
-    """The differences between two estimators, replayed on skeletons of the first.
+    """Replays the differences between two estimators on skeletons of the first.
 
-    Displacements have the measured distribution of each joint, and are as alike in neighbouring frames as was measured;
-    what is missed comes in stretches as long as measured; a score becomes the one of the same rank among the second's.
+    Displacements have the measured distribution of each joint and the measured correlation between neighbouring frames.
+    Missed joints come in runs of the measured length. A score is replaced by the second's score of the same rank.
 
     Args:
-        statistics: What was measured.
-        strength: Factor of displacements and of the share that is missed, and how far scores go towards the second's;
-            1 replays what was measured, 0 nothing.
+        statistics: The measured statistics.
+        strength: Factor, 0 or more, of displacements and of the missed share; up to 1 it also interpolates scores
+            towards the second's. 1 replays the measurement, 0 changes nothing.
     """
 
     statistics: ErrorStatistics
@@ -135,7 +135,7 @@ class EstimatorErrors:
         steps = np.linspace(0, 1, QUANTILES)
         share = ndtr(normal)
         moved = np.empty_like(keypoint)
-        # A joint that is alone in its frame has no box to measure by, and stays where it is.
+        # A single visible joint has no box to scale by, and is not displaced.
         side = np.nan_to_num(np.stack([_box_side(person) for person in keypoint]))
         for joint in range(joints):
             for axis in range(axes):
@@ -146,13 +146,13 @@ class EstimatorErrors:
         if strength:
             target = np.interp(score, found.score_from, found.score_to)
             mixed = score + min(strength, 1.0) * (target - score)
-            # Seen is seen: only `gone` takes joints away.
+            # Keep visible joints visible: only `gone` removes joints.
             likened = np.where(score > 0, np.maximum(mixed, np.finfo(np.float32).tiny), 0).astype(np.float32)
         return without(moved, likened, gone, np.nan)
 
 
 def _in_frame_of(first: Clip, second: Clip) -> np.ndarray:
-    """The second's joints in the pixels of the first's frame; as they are in 3D, which has no frame."""
+    """Return the second clip's joints in pixels of the first's frame; unchanged in 3D, which has no frame."""
     if first.size is None or second.size is None:
         return second.keypoint
     (height, width), (own_height, own_width) = first.size, second.size
@@ -160,7 +160,7 @@ def _in_frame_of(first: Clip, second: Clip) -> np.ndarray:
 
 
 def _box_side(person: np.ndarray) -> np.ndarray:
-    """Longest side (T,) of the box of the joints (T, V, D) that are seen in each frame; NaN without any."""
+    """Return the longest side (T,) of the box around the visible joints of (T, V, D); NaN if there is no box."""
     seen = np.isfinite(person)
     low = np.where(seen, person, np.inf).min(axis=1)
     high = np.where(seen, person, -np.inf).max(axis=1)
@@ -169,7 +169,7 @@ def _box_side(person: np.ndarray) -> np.ndarray:
 
 
 def _matched_persons(first: np.ndarray, second: np.ndarray) -> list[tuple[int, int]]:
-    """Pairs of persons (M, T, V, D) of two estimators that are the same one."""
+    """Return index pairs of the same persons, (M, T, V, D) each, of two estimators."""
     distance = np.full((len(first), len(second)), np.inf)
     for a, person in enumerate(first):
         side = _box_side(person)[:, None]
@@ -182,7 +182,7 @@ def _matched_persons(first: np.ndarray, second: np.ndarray) -> list[tuple[int, i
 
 
 def _neighbour_correlation(clips: list[np.ndarray], mean: np.ndarray) -> float:
-    """Correlation of displacements (T, D) with those of the next frame, mean of the axes, not below 0."""
+    """Return the correlation of displacements (T, D) with the next frame's, averaged over the axes, at least 0."""
     before = np.concatenate([clip[:-1] for clip in clips]) - mean
     after = np.concatenate([clip[1:] for clip in clips]) - mean
     both = np.isfinite(before).all(axis=-1) & np.isfinite(after).all(axis=-1)
@@ -194,7 +194,7 @@ def _neighbour_correlation(clips: list[np.ndarray], mean: np.ndarray) -> float:
 
 
 def _correlated_normal(rng: np.random.Generator, shape: tuple[int, ...], correlation: np.ndarray) -> np.ndarray:
-    """Standard normal numbers (M, T, V, D), each frame's correlated with those of the frame before."""
+    """Return standard normal numbers (M, T, V, D), each frame correlated with the previous one."""
     normal = rng.standard_normal(shape)
     rest = np.sqrt(1 - correlation**2)
     for frame in range(1, shape[1]):
@@ -205,8 +205,8 @@ def _correlated_normal(rng: np.random.Generator, shape: tuple[int, ...], correla
 def _stretches(
     rng: np.random.Generator, shape: tuple[int, int, int], share: np.ndarray, stays: np.ndarray
 ) -> np.ndarray:
-    """bool (M, T, V), True in a share (V,) of the frames; what is True stays so with a probability (V,)."""
-    # What makes `share` the mean of a chain that stays with this probability; a chain cannot stay more rarely.
+    """Return bool (M, T, V), True in a share (V,) of the frames; True persists with probability `stays` (V,)."""
+    # The smallest persistence for which a Markov chain can have `share` as its mean.
     stays = np.maximum(stays, np.where(share > 0, 2 - 1 / np.maximum(share, 1e-12), 0))
     begins = np.where(share < 1, share * (1 - stays) / np.maximum(1 - share, 1e-12), 1)
     drawn = rng.random(shape)

@@ -1,4 +1,4 @@
-"""Joints that are not where they were: Gaussian noise, and single joints somewhere else."""
+"""Displaced joints: Gaussian noise, and random positions for single joints."""
 
 from dataclasses import dataclass
 
@@ -9,13 +9,13 @@ from recognition.perturbations.base import GRID, Space, grid_rows
 
 @dataclass(frozen=True)
 class GaussianNoise:
-    """Normal noise on every coordinate of every joint that was seen, each person by itself.
+    """Normal noise on every coordinate of every visible joint, independent for each person.
 
     Args:
-        sigma: Standard deviation in the unit of the space; 0.01 in camera space is 9.6 pixels of a 1920-pixel frame.
-        space: In camera space a frame that is repeated to fill a longer clip repeats its noise. In model space noise is
-            drawn over the clip's time (`grid_rows`), about the same for inputs of other lengths.
-        constant: Whether a joint's noise is the same in all frames (supplementary, section 7.1).
+        sigma: Standard deviation in units of the space; 0.01 in camera space is 9.6 pixels of a 1920-pixel frame.
+        space: In "camera" space a frame that is repeated to fill a longer clip repeats its noise. In "model" space
+            noise is drawn over the clip's duration (`grid_rows`), about the same for inputs of other lengths.
+        constant: Whether the noise of a joint is the same in all frames (supplementary, section 7.1).
     """
 
     sigma: float
@@ -41,14 +41,14 @@ class GaussianNoise:
 
 @dataclass(frozen=True)
 class ShiftedJoints:
-    """Some joints of every person, the same in all frames of the clip, moved into its box at random.
+    """Moves some joints of every person, the same ones in all frames of the clip, to random points of the person's box.
 
-    A joint goes to a point drawn evenly from the box of what was seen of that person in that frame. Only joints are
-    chosen that someone shows in some frame, and a joint that was not seen stays unseen.
+    The point is uniformly distributed in the box around the person's visible joints in that frame. Only joints that are
+    visible on some person in some frame are chosen, and unseen joints stay unseen.
 
     Args:
-        count: How many joints; all of them where a clip shows fewer.
-        constant: Whether a joint keeps its place in the box over the clip, and is not drawn anew in each frame.
+        count: Number of joints; all of them if a clip shows fewer.
+        constant: Whether a joint keeps its relative position in the box over the clip, instead of a new one per frame.
     """
 
     count: int

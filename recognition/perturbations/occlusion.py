@@ -1,10 +1,10 @@
-"""Joints, body parts and frames that are taken away from what the network is given.
+"""Occlusion of joints, body parts and frames in the network's input.
 
-At the network's input, after `crop_scale`: what is left stays where it was. (x, y) and score become zero, as for a
-joint that was not seen.
+Applied after `crop_scale`, so that the remaining joints keep their positions. (x, y) and score become zero, as for
+unseen joints.
 
-What is drawn by frames is drawn over the clip's time (`grid_rows`), so that networks that see other numbers of frames
-lose the same ones, as far as they see the same.
+Occlusions per frame are drawn over the clip's duration (`grid_rows`), so that networks with different numbers of input
+frames lose the same ones, as far as they see the same frames.
 """
 
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ from recognition.perturbations.base import GRID, Space, grid_rows, smallest, wit
 
 
 class _AtInput:
-    """What all of these have in common."""
+    """Base class: perturbations of the network's input."""
 
     @property
     def space(self) -> Space:
@@ -25,10 +25,10 @@ class _AtInput:
 
 @dataclass(frozen=True)
 class PartOcclusion(_AtInput):
-    """Some joints of every person, taken away in all frames.
+    """Hides some joints of every person in all frames.
 
     Args:
-        joints: Which ones, such as `COCO17.parts["left_arm"]`.
+        joints: Indices of the joints, such as `COCO17.parts["left_arm"]`.
     """
 
     joints: tuple[int, ...]
@@ -47,11 +47,11 @@ class PartOcclusion(_AtInput):
 
 @dataclass(frozen=True)
 class JointOcclusion(_AtInput):
-    """A share of each person's joints taken away at random.
+    """Hides a random share of each person's joints.
 
     Args:
         share: 0 to 1; exactly this share of the T x V cells, rounded to a whole cell.
-        whole: Whether whole joints go, in all frames alike: this share of the V joints, rounded to a whole joint.
+        whole: Whether joints are hidden in all frames: this share of the V joints, rounded to a whole joint.
     """
 
     share: float
@@ -76,11 +76,11 @@ class JointOcclusion(_AtInput):
 
 @dataclass(frozen=True)
 class FrameMasking(_AtInput):
-    """A share of the frames, drawn at random, the same for all persons.
+    """Hides a random share of the frames, the same for all persons.
 
     Args:
-        share: 0 to 1, rounded to a whole frame; of deletion, one frame is always left.
-        by: "deletion" makes the clip shorter, the network's temporal embedding with it; "zeros" keeps its length, and
+        share: 0 to 1, rounded to a whole frame; deletion always keeps at least one frame.
+        by: "deletion" shortens the clip, and with it the network's temporal embedding; "zeros" keeps its length, and
             nothing is seen in those frames.
     """
 
@@ -105,12 +105,12 @@ class FrameMasking(_AtInput):
 
 @dataclass(frozen=True)
 class SpatialOcclusion(_AtInput):
-    """Some body parts of each person, drawn at random, taken away in all frames (PCM3's spatial occlusion).
+    """Hides random body parts of each person in all frames (PCM3's spatial occlusion).
 
     Args:
-        parts: Joints of each part.
-        low: The share of the parts that goes is drawn from [low, high] for each person, and rounded to a whole part.
-        high: Up to 1.
+        parts: Joint indices of each part.
+        low: Smallest share of the parts to hide; drawn from [low, high] for each person and rounded to a whole part.
+        high: Largest share, up to 1.
     """
 
     parts: tuple[tuple[int, ...], ...]
@@ -134,12 +134,12 @@ class SpatialOcclusion(_AtInput):
 
 @dataclass(frozen=True)
 class TemporalOcclusion(_AtInput):
-    """A contiguous block of frames in which nobody is seen (PCM3's temporal occlusion).
+    """Hides all persons in a contiguous block of frames (PCM3's temporal occlusion).
 
     Args:
-        low: The block's share of the frames is drawn from [low, high] for each clip, and rounded to a whole frame. It
-            begins anywhere where it fits in.
-        high: Up to 1.
+        low: Smallest share of the frames to hide; drawn from [low, high] for each clip and rounded to a whole frame.
+            The position of the block is uniformly distributed.
+        high: Largest share, up to 1.
     """
 
     low: float = 0.3

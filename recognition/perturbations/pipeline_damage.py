@@ -1,7 +1,7 @@
-"""Damage that detectors, trackers and recorders do to skeletons, on the clip's own frames.
+"""Artefacts that detectors, trackers and recorders cause in skeletons, applied to the clip's own frames.
 
-All are in camera space. A clip whose persons come without identities is put in order afterwards by `follow_two`, as
-ever: what is measured is the damage that is left.
+All are in camera space. As usual, `follow_two` then orders the persons of clips without identities, so that
+measurements show the damage that remains after it.
 """
 
 from dataclasses import dataclass
@@ -10,12 +10,12 @@ import numpy as np
 
 from recognition.perturbations.base import Space, without
 
-# Frames that someone is lost for at a time.
+# Longest interruption of a person, in frames.
 LOST_FOR = 10
 
 
 class _OnFrames:
-    """What all of these have in common."""
+    """Base class: perturbations of the clip's own frames."""
 
     @property
     def space(self) -> Space:
@@ -24,10 +24,10 @@ class _OnFrames:
 
 @dataclass(frozen=True)
 class IdentitySwitches(_OnFrames):
-    """Two persons change places from some frame on, with their scores. Nothing happens to a clip of one person.
+    """Two persons swap places, with their scores, from some frame on. Clips of one person are unchanged.
 
     Args:
-        rate: Probability of a switch from a frame to the next, 0 to 1; which two persons is drawn.
+        rate: Probability of a swap between consecutive frames, 0 to 1; the two persons are drawn at random.
     """
 
     rate: float
@@ -42,7 +42,7 @@ class IdentitySwitches(_OnFrames):
         persons, frames = score.shape[:2]
         if persons < 2:
             return keypoint, score
-        order = np.tile(np.arange(persons)[:, None], frames)  # (M, T): whose pose stands where
+        order = np.tile(np.arange(persons)[:, None], frames)  # (M, T): index of the person at each place
         switches = np.flatnonzero(rng.random(frames - 1) < self.rate) + 1
         for frame in switches:
             pair = rng.permutation(persons)[:2]
@@ -53,11 +53,11 @@ class IdentitySwitches(_OnFrames):
 
 @dataclass(frozen=True)
 class LeftRightSwaps(_OnFrames):
-    """In some frames of each person, drawn one by one, left joints are taken for right ones, with their scores.
+    """Swaps left and right joints, with their scores, in random frames of each person.
 
     Args:
-        share: Of the frames, 0 to 1, rounded to a whole frame.
-        flip_indices: The mirrored joint of each joint.
+        share: Share of the frames, 0 to 1, rounded to a whole frame.
+        flip_indices: Index of the mirrored joint of each joint.
     """
 
     share: float
@@ -83,10 +83,10 @@ class LeftRightSwaps(_OnFrames):
 
 @dataclass(frozen=True)
 class DroppedPeople(_OnFrames):
-    """Each person is lost in some frames, up to `LOST_FOR` of them in a row.
+    """Loses each person in some frames, up to `LOST_FOR` consecutive frames at a time.
 
     Args:
-        share: Of the frames, 0 to 1, rounded to a whole frame.
+        share: Share of the frames, 0 to 1, rounded to a whole frame.
     """
 
     share: float
@@ -112,10 +112,10 @@ class DroppedPeople(_OnFrames):
 
 @dataclass(frozen=True)
 class LowerFrameRate(_OnFrames):
-    """Every `factor`-th frame alone is there; which one is the first is drawn.
+    """Keeps every `factor`-th frame, with a random offset.
 
     Args:
-        factor: From 1 on. Of a clip with fewer frames than this, one is left.
+        factor: 1 or more. Clips with fewer frames keep one.
     """
 
     factor: int
@@ -133,12 +133,12 @@ class LowerFrameRate(_OnFrames):
 
 @dataclass(frozen=True)
 class LowerConfidence(_OnFrames):
-    """Scores are lower, as those of an estimator that is less sure; joints stay where they are.
+    """Lowers scores, as if the estimator were less confident; joints keep their positions.
 
-    Those that fall below a run's threshold are then not seen, which is up to who knows the run.
+    Joints whose score falls below a run's threshold become unseen; the code that knows the run applies the threshold.
 
     Args:
-        loss: What a score loses of itself, 0 to below 1.
+        loss: Relative reduction of scores, 0 to below 1.
     """
 
     loss: float
@@ -155,13 +155,13 @@ class LowerConfidence(_OnFrames):
 
 @dataclass(frozen=True)
 class FrameCrop(_OnFrames):
-    """A smaller picture: joints outside a window, the same in all frames, are not seen. For clips in 2D.
+    """Crops the image: joints outside a window, the same in all frames, become unseen. For clips in 2D.
 
-    Places are told in the window, as in a video that was cropped: from its corner, in halves of its longer side. Its
-    sides have the ratio of the frame's, which is all that later steps take of the frame's size.
+    Coordinates are then relative to the window, as in a cropped video: from its corner, in units of half its longer
+    side. The window has the frame's aspect ratio, the only property of the frame's size that later steps use.
 
     Args:
-        cut: What height and width lose of themselves, 0 to below 1. Where the window lies is drawn.
+        cut: Relative reduction of height and width, 0 to below 1. The position of the window is drawn at random.
     """
 
     cut: float
@@ -176,7 +176,7 @@ class FrameCrop(_OnFrames):
         if size is None:
             raise ValueError("a crop of the frame needs the frame's size, which clips in 3D do not have")
         if not self.cut:
-            # An estimator may put joints outside the picture; they stay.
+            # An estimator may place joints outside the image; they stay.
             return keypoint, score
         height, width = size
         extent = np.array([width, height], np.float32) * np.float32(2 / max(size))

@@ -1,4 +1,4 @@
-"""A pre-trained encoder as downstream tasks use it: clips in, features of clips or of their frames out."""
+"""A pre-trained encoder for downstream tasks: clips in, features of clips or of their frames out."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,13 +24,13 @@ from recognition.pretraining.training_loop import KEPT
 
 
 class Encoder(nn.Module):
-    """Either method's network behind one interface.
+    """A common interface for the networks of both methods.
 
     Args:
         network: MAMP's or PCM3's encoder.
-        settings: It was pre-trained with.
-        layout: The joints that it sees.
-        dimensions: 2 or 3 coordinates of a joint.
+        settings: Settings of the pre-training.
+        layout: Joint layout that the network receives.
+        dimensions: 2 or 3, coordinates per joint.
     """
 
     parents: torch.Tensor
@@ -46,14 +46,14 @@ class Encoder(nn.Module):
 
     @property
     def width(self) -> int:
-        """Numbers of a feature."""
+        """Width of a feature."""
         if isinstance(self.network, GRUEncoder):
             return self.network.width
         assert isinstance(self.network, SegmentTransformer)
         return self.network.dim
 
     def frames(self, batch: Batch) -> torch.Tensor:
-        """Features of each frame, (N, T, width); MAMP's are the mean over persons and joints."""
+        """Return features of each frame, (N, T, width); for MAMP the mean over persons and joints."""
         if isinstance(self.network, GRUEncoder):
             keypoint = to_stream(batch.keypoint, self.stream, dimensions=self.dimensions, parents=self.parents)
             absent = self.max_persons - keypoint.shape[1]
@@ -63,20 +63,20 @@ class Encoder(nn.Module):
         return self._mean_person(batch).mean(dim=2)
 
     def frames_by_joints(self, batch: Batch) -> torch.Tensor:
-        """Features of each frame that say of which joint they are, (N, T, frame_width): MAMP's joints side by side."""
+        """Return features of each frame that distinguish joints, (N, T, frame_width): MAMP's joints concatenated."""
         if isinstance(self.network, GRUEncoder):
             return self.frames(batch)
         return self._mean_person(batch).flatten(2)
 
     @property
     def frame_width(self) -> int:
-        """Numbers of a frame's feature with its joints side by side."""
+        """Width of `frames_by_joints`."""
         if isinstance(self.network, GRUEncoder):
             return self.width
         return len(self.parents) * self.width
 
     def persons(self, batch: Batch) -> torch.Tensor:
-        """MAMP's representation of each person that is there, (P, T, V, C), clip by clip."""
+        """Return MAMP's representation of each present person, (P, T, V, C), clip by clip."""
         assert isinstance(self.network, SegmentTransformer)
         x, seen = batch.keypoint[batch.person_mask], None
         if self.stream == "motion":
@@ -84,19 +84,19 @@ class Encoder(nn.Module):
         return self.network.encode(x, seen=seen)[0]
 
     def _mean_person(self, batch: Batch) -> torch.Tensor:
-        """MAMP's representation, mean over the persons that are there, (N, T, V, C)."""
+        """Return MAMP's representation averaged over the present persons, (N, T, V, C)."""
         persons = self.persons(batch)
         placed = persons.new_zeros(*batch.person_mask.shape, *persons.shape[1:])
         placed[batch.person_mask] = persons
         return placed.sum(dim=1) / batch.person_mask.sum(dim=1)[:, None, None, None].to(placed.dtype)
 
     def forward(self, batch: Batch) -> torch.Tensor:
-        """Features of each clip, (N, width): MAMP's mean over persons, frames and joints, PCM3's last frame."""
+        """Return features of each clip, (N, width): MAMP's mean over persons, frames and joints, PCM3's last frame."""
         frames = self.frames(batch)
         return frames[:, -1] if isinstance(self.network, GRUEncoder) else frames.mean(dim=1)
 
     def depth_of(self, name: str) -> int:
-        """Which layer a parameter is of, by its name here: 0 for embeddings, then the blocks from 1 on."""
+        """Return the layer index of a parameter of this module: 0 for embeddings, then the blocks from 1."""
         own = name.removeprefix("network.")
         if isinstance(self.network, SegmentTransformer):
             return self.network.layer_of(own)
@@ -104,7 +104,7 @@ class Encoder(nn.Module):
 
     @property
     def depth(self) -> int:
-        """Blocks or layers."""
+        """Number of blocks or layers."""
         if isinstance(self.network, GRUEncoder):
             return len(self.network.first)
         assert isinstance(self.network, SegmentTransformer)
@@ -113,16 +113,16 @@ class Encoder(nn.Module):
 
 @dataclass(frozen=True)
 class Pretrained:
-    """An encoder from a run.
+    """An encoder loaded from a run.
 
     Args:
-        encoder: In evaluation mode, on the CPU.
-        settings: Of the run, resolved.
-        layout: Name of the joint layout that the network sees.
-        dimensions: 2 or 3 coordinates of a joint.
-        epoch: Epochs that were trained.
-        content_digest: Of the clips that it was trained on; None where the file does not say.
-        path: The file.
+        encoder: The encoder, in evaluation mode and on the CPU.
+        settings: Resolved settings of the run.
+        layout: Name of the joint layout that the network receives.
+        dimensions: 2 or 3, coordinates per joint.
+        epoch: Number of completed epochs.
+        content_digest: SHA-256 of the training clips; None if the file does not contain it.
+        path: The run file.
     """
 
     encoder: Encoder
@@ -135,37 +135,40 @@ class Pretrained:
 
 
 def is_pretrained(run: str | Path) -> bool:
-    """Whether a run is one of `skelpipe pretrain`.
+    """Whether a run was created by `skelpipe pretrain`.
+
+    Args:
+        run: A run directory, or one of its .pt files.
 
     Raises:
-        WeightsError: There is no such run, or its file is damaged.
+        WeightsError: The run does not exist, or its file is damaged.
     """
     path = pretrained_file(run)
     return runs.is_run_file(path) and "method" in runs.load(path)
 
 
 def pretrained_file(run: str | Path) -> Path:
-    """The finished encoder of a run, or, while there is none, its last checkpoint."""
+    """Return the file of a run's finished encoder or, if it is unfinished, its last checkpoint."""
     path = Path(run)
     unfinished = path.is_dir() and not (path / runs.BEST).is_file()
     return runs.run_file(path, "last" if unfinished else "best")
 
 
 def load_pretrained(run: str | Path, *, scratch: bool = False, seed: int = 0) -> Pretrained:
-    """The encoder of a run.
+    """Load the encoder of a run.
 
     Args:
         run: A directory of `skelpipe pretrain`, or one of its .pt files.
-        scratch: Whether to give it fresh weights, to compare with.
-        seed: Of the fresh weights.
+        scratch: Whether to return randomly initialised weights, as a baseline.
+        seed: Seed of the random weights.
 
     Raises:
-        WeightsError: There is no such run, or it is none of a pre-training, or its file is damaged.
+        WeightsError: The run does not exist, is not a pre-training run, or its file is damaged.
     """
     path = pretrained_file(run)
     content = runs.load(path)
     if "method" not in content:
-        raise WeightsError(f"{path}: holds a recognizer, and no pre-trained encoder; give a run of `skelpipe pretrain`")
+        raise WeightsError(f"{path}: is a recognizer, not a pre-trained encoder; give a run of `skelpipe pretrain`")
     try:
         settings = PretrainSettings.model_validate(content["settings"])
         joints, dimensions = content["num_joints"], content["dimensions"]
@@ -190,5 +193,5 @@ def load_pretrained(run: str | Path, *, scratch: bool = False, seed: int = 0) ->
         )
     except (KeyError, TypeError, ValidationError) as error:
         raise WeightsError(
-            f"{path}: is incomplete ({error}); pre-train again, or take another of the run's files"
+            f"{path}: is incomplete ({error}); pre-train again, or use another of the run's files"
         ) from (error)

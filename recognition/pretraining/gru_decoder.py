@@ -1,4 +1,4 @@
-"""What PCM3's encoder has in pre-training alone: the projection head and the decoder (section 4.2).
+"""The parts of PCM3 that exist only in pre-training: the projection head and the decoder (section 4.2).
 
 At the paper's size, with 25 joints in 3D of two persons, the decoder has 4,541,590 parameters.
 """
@@ -11,19 +11,19 @@ from recognition.backbones.recurrence import GRULayer
 
 
 class Projector(nn.Sequential):
-    """From features to what is contrasted."""
+    """Projects features to the space of the contrastive loss."""
 
     def __init__(self, width: int, embedding: int) -> None:
         super().__init__(nn.Linear(width, width), nn.ReLU(), nn.Linear(width, embedding))
 
 
 class GRUDecoder(nn.Module):
-    """From features of each frame to its joints.
+    """Decodes features of each frame to its joints.
 
     Args:
-        width: Of the features.
-        hidden: Of the decoder.
-        values: Numbers of a frame.
+        width: Width of the features.
+        hidden: Width of the decoder.
+        values: Number of values per frame.
     """
 
     def __init__(self, width: int, hidden: int, values: int) -> None:
@@ -35,7 +35,7 @@ class GRUDecoder(nn.Module):
         self.out = nn.Linear(hidden, values)
 
     def forward(self, features: torch.Tensor) -> torch.Tensor:
-        """(N, T, width) to (N, T, values)."""
+        """Map (N, T, width) to (N, T, values)."""
         frames = self.norm(self.fc1(features))
         steps = self.fc2(frames.relu()).transpose(0, 1)
         for layer in self.layers:

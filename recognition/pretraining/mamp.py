@@ -1,7 +1,7 @@
-"""Masked motion prediction (MAMP): a transformer sees a tenth of a sequence and predicts how the rest moves.
+"""Masked motion prediction (MAMP): a transformer sees a tenth of a sequence and predicts the motion of the rest.
 
-Follows Fig. 2: embed segments, choose what to keep by the motion, encode that, decode with mask tokens in the gaps,
-predict the motion there. With the target "joint" and masks at random it is SkeletonMAE, as the paper compares with.
+Follows Fig. 2: embed segments, choose the visible ones by motion, encode them, decode with mask tokens in the gaps,
+    predict the motion there. With target "joint" and random masks it is SkeletonMAE, the paper's comparison.
 """
 
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ VARIANCE_EPSILON = 1e-6
 
 @dataclass(frozen=True)
 class MAMPLosses:
-    """What a step gives; only `total` carries a gradient.
+    """Losses of a step; only `total` carries a gradient.
 
     Args:
         total: Scalar, eq. 11 over the clips of all processes.
@@ -35,17 +35,17 @@ class MAMPLosses:
 
 
 class Decoder(nn.Module):
-    """Vanilla transformer blocks over all tokens, with mask tokens where nothing was encoded (eq. 9 and 10).
+    """Vanilla transformer blocks over all tokens, with mask tokens for those that were not encoded (eq. 9 and 10).
 
     Args:
-        num_joints: V.
-        num_segments: T_e.
-        encoder_dim: C_e.
-        dim: C_d.
-        depth: L_d.
-        heads: h.
-        mlp_ratio: Width of the feed-forward networks over `dim`.
-        values: Numbers to predict for each token, l * D.
+        num_joints: V, number of joints.
+        num_segments: T_e, number of segments.
+        encoder_dim: C_e, width of the encoder.
+        dim: C_d, width of the decoder.
+        depth: L_d, number of blocks.
+        heads: h, number of attention heads.
+        mlp_ratio: Ratio of the feed-forward networks' width to `dim`.
+        values: Number of values to predict per token, l * D.
     """
 
     def __init__(
@@ -72,12 +72,12 @@ class Decoder(nn.Module):
         nn.init.trunc_normal_(self.mask_token, std=0.02)
 
     def forward(self, latent: torch.Tensor, kept: torch.Tensor, hidden: torch.Tensor) -> torch.Tensor:
-        """Predictions for hidden tokens.
+        """Return predictions for the hidden tokens.
 
         Args:
             latent: float (S, K, C_e), H_e^u.
-            kept: int64 (S, K), places of these among all tokens.
-            hidden: int64 (S, H), places to predict.
+            kept: int64 (S, K), indices of these among all tokens.
+            hidden: int64 (S, H), indices of the tokens to predict.
 
         Returns:
             float (S, H, l * D).
@@ -94,15 +94,15 @@ class Decoder(nn.Module):
 
 
 class MAMP(nn.Module):
-    """A backbone in pre-training.
+    """The MAMP objective around an encoder.
 
     Args:
-        encoder: What is kept afterwards.
-        settings: The paper's choices, and those that it ablates.
-        dimensions: D, coordinates of a joint; further channels, such as scores, are seen but not predicted.
-        heads: Of the decoder's blocks.
-        mlp_ratio: Of the decoder's blocks.
-        seed: Of the masks.
+        encoder: The encoder to pre-train.
+        settings: The paper's hyper-parameters, and those that it ablates.
+        dimensions: D, coordinates per joint; further channels, such as scores, are inputs but are not predicted.
+        heads: Attention heads of the decoder's blocks.
+        mlp_ratio: Ratio of feed-forward width to width of the decoder's blocks.
+        seed: Seed of the masks.
     """
 
     def __init__(
@@ -132,11 +132,11 @@ class MAMP(nn.Module):
         )
 
     def forward(self, batch: Batch, *, epoch: int) -> MAMPLosses:
-        """The loss of a batch.
+        """Compute the loss of a batch.
 
         Args:
             batch: This process's clips, all of `max_frames` frames.
-            epoch: Number of the epoch, which the masks depend on.
+            epoch: Number of the epoch; the masks depend on it.
         """
         clip, person = batch.person_mask.nonzero().unbind(1)
         x = batch.keypoint[batch.person_mask]  # (S, T, V, C)
@@ -153,17 +153,24 @@ class MAMP(nn.Module):
             parts = loss.new_zeros(len(batch), 2).index_add(0, clip, torch.stack([loss, count.to(loss.dtype)], 1))
             shares = find_shares(len(batch), x.device)
             total, tokens = gather(parts, shares).sum(0).unbind()
-            # DDP waits for a gradient of every parameter, and where all joints are seen this one has no other.
+            # DDP requires a gradient for every parameter; this one has no other if all joints are seen.
             unused = 0 * self.encoder.mask_token.sum()
             return MAMPLosses(total / tokens.clamp_min(1) + unused, total.new_tensor(sum(shares.sizes)))
 
     def choose(
         self, coordinates: torch.Tensor, seen: torch.Tensor, clip: torch.Tensor, person: torch.Tensor, *, epoch: int
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Which tokens are encoded, and which are hidden (section 3.4), int64 (S, K) and (S, L - K), each rising.
+        """Choose the tokens to encode and to hide (section 3.4): int64 (S, K) and (S, L - K), each increasing.
 
-        As in the published code, the intensity is divided by its maximum before the temperature applies; eq. 5 leaves
-        the unit of length to decide how much motion counts.
+        As in the published code, the intensity is divided by its maximum before the temperature is applied; with eq. 5
+        alone, the effect of motion would depend on the unit of length.
+
+        Args:
+            coordinates: float (S, T, V, D).
+            seen: bool (S, T, V).
+            clip: int64 (S,), index of the clip.
+            person: int64 (S,), index of the person.
+            epoch: Number of the epoch.
         """
         encoder, settings = self.encoder, self.settings
         frames, joints = coordinates.shape[1:3]
@@ -192,7 +199,7 @@ class MAMP(nn.Module):
         return self.decoder(latent, kept, hidden)
 
     def _target(self, coordinates: torch.Tensor, seen: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """What all tokens should say, (S, L, l * D), and the weight, 0 or 1, of each number."""
+        """Return the targets of all tokens, (S, L, l * D), and the weight, 0 or 1, of each value."""
         values, known = coordinates, seen
         if self.settings.target == "motion":
             values, known = motion_of(coordinates, seen, stride=self.settings.motion_stride, padding="zeros")
@@ -203,12 +210,12 @@ class MAMP(nn.Module):
 
 
 def kept_tokens(tokens: int, ratio: float) -> int:
-    """Tokens that are not masked; 74 of 750 at 0.9, as published, since 1 - 0.9 is below 0.1 in floating point."""
+    """Return the number of unmasked tokens; 74 of 750 at 0.9, as published."""
     return max(1, int(tokens * (1 - ratio)))
 
 
 def normalise(target: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
-    """Each token's target less its mean, over its deviation; only what is known counts.
+    """Standardise each token's target by its mean and deviation over the known values.
 
     Args:
         target: float (S, L, K).
@@ -224,12 +231,17 @@ def normalise(target: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
 def masked_squares(
     predicted: torch.Tensor, target: torch.Tensor, weight: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """The squared error of each hidden token, a mean over its known numbers, summed up over each sequence's tokens.
+    """Return the squared error of the hidden tokens, averaged over each token's known values and summed per sequence.
 
-    Eq. 11 sums over a token's numbers; the published code takes the mean, which only scales the loss.
+    Eq. 11 sums over a token's values; the published code averages, which only scales the loss.
+
+    Args:
+        predicted: float (S, H, K).
+        target: float (S, H, K).
+        weight: float (S, H, K), 1 where the target is known, else 0.
 
     Returns:
-        float (S,) the sums, and int64 (S,) how many tokens they are of: those of which anything is known.
+        float (S,), the sums, and int64 (S,), the number of tokens with at least one known value.
     """
     count = weight.sum(-1)
     token = ((predicted - target).square() * weight).sum(-1) / count.clamp_min(1)
@@ -237,5 +249,5 @@ def masked_squares(
 
 
 def _each(places: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
-    """Places of tokens (S, K) as an index for all their channels."""
+    """Expand token indices (S, K) to all channels."""
     return places[..., None].expand(-1, -1, values.shape[2])

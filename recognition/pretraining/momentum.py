@@ -1,15 +1,15 @@
-"""MoCo's two memories: keys of clips seen before, and an encoder that follows another slowly (section 3.1)."""
+"""MoCo's queue of previous keys, and its momentum encoder (section 3.1)."""
 
 import torch
 from torch import nn
 
 
 class KeyQueue(nn.Module):
-    """The last keys, first in, first out.
+    """A first-in, first-out queue of the most recent keys.
 
     Args:
-        size: How many.
-        width: Of a key.
+        size: Capacity.
+        width: Width of a key.
     """
 
     keys: torch.Tensor
@@ -17,13 +17,13 @@ class KeyQueue(nn.Module):
 
     def __init__(self, size: int, width: int) -> None:
         super().__init__()
-        # Directions at random to begin with, as published.
+        # Initialised with random directions, as published.
         self.register_buffer("keys", nn.functional.normalize(torch.randn(size, width), dim=1))
         self.register_buffer("next", torch.zeros((), dtype=torch.int64))
 
     @torch.no_grad()
     def put(self, keys: torch.Tensor) -> None:
-        """The newest keys (N, width) take the places of the oldest."""
+        """Replace the oldest keys with new ones (N, width)."""
         size = len(self.keys)
         keys = keys[-size:].to(self.keys.dtype)
         places = (self.next + torch.arange(len(keys), device=keys.device)) % size
@@ -33,5 +33,5 @@ class KeyQueue(nn.Module):
 
 @torch.no_grad()
 def follow(slow: nn.Module, fast: nn.Module, momentum: float) -> None:
-    """theta_k <- alpha * theta_k + (1 - alpha) * theta_q, for all parameters; statistics stay each one's own."""
+    """Update theta_k <- alpha * theta_k + (1 - alpha) * theta_q for all parameters; buffers are not updated."""
     torch._foreach_lerp_(list(slow.parameters()), list(fast.parameters()), 1 - momentum)

@@ -1,8 +1,8 @@
-"""Prompted contrast with masked motion modelling (PCM3): two tasks that feed each other (section 3).
+"""Prompted contrast with masked motion modelling (PCM3): two tasks that benefit each other (section 3).
 
 Follows Fig. 2. Of three views of a clip, one is the query, one the key, and one is masked and predicted. The query, its
-mixture with another clip, the masked view and the predicted one are contrasted with the key. Prompts tell the encoder
-which view it looks at, and decoder and projector which task it is for; they end with the pre-training.
+mixture with another clip, the masked view and the predicted view are contrasted with the key. Prompts indicate the view
+to the encoder and the task to the decoder and the projector; they are used only in pre-training.
 """
 
 import copy
@@ -26,7 +26,7 @@ VIEW_NAMES = ("intra", "inter", "mask", "predict")
 
 @dataclass(frozen=True)
 class PCM3Losses:
-    """What a step gives, over the clips of all processes; only `total` carries a gradient.
+    """Losses of a step over the clips of all processes; only `total` carries a gradient.
 
     Args:
         total: Scalar, eq. 7.
@@ -44,17 +44,17 @@ class PCM3Losses:
 
 
 class PCM3(nn.Module):
-    """An encoder in pre-training.
+    """The PCM3 objective around an encoder.
 
     Args:
-        encoder: What is kept afterwards.
-        settings: The paper's choices, and those that it ablates.
-        max_persons: M.
-        num_joints: V.
-        channels: C.
-        dimensions: D, how many of the channels are coordinates; further ones, scores, are seen but not predicted.
-        parts: Joints of the body's parts.
-        parents: int64 (V,), for the stream of bones.
+        encoder: The encoder to pre-train.
+        settings: The paper's hyper-parameters, and those that it ablates.
+        max_persons: M, persons per clip.
+        num_joints: V, number of joints.
+        channels: C, number of input channels.
+        dimensions: D, number of coordinate channels; scores are inputs but are not predicted.
+        parts: Joint indices of each body part.
+        parents: int64 (V,), see `bone_parents`; used by the bone stream.
     """
 
     parents: torch.Tensor
@@ -90,11 +90,11 @@ class PCM3(nn.Module):
         self.register_buffer("parents", parents, persistent=False)
 
     def forward(self, batch: Batch, *, epoch: int) -> PCM3Losses:
-        """The losses of a batch, after which the queue holds its keys.
+        """Compute the losses of a batch, and add its keys to the queue.
 
         Args:
-            batch: This process's clips, of `ViewDataset`.
-            epoch: Number of the epoch, on which nothing here depends.
+            batch: This process's clips from `ViewDataset`.
+            epoch: Number of the epoch; unused.
         """
         views = batch.keypoint.unflatten(2, (VIEWS, -1))
         query, key, whole = (self._stream(views[:, :, view]) for view in range(VIEWS))
@@ -114,7 +114,7 @@ class PCM3(nn.Module):
         given = {"intra": query, "inter": mix(query, mixture), "mask": whole * kept}
         predicts = "predict" in wanted or settings.prediction > 0
         encoded = [name for name in given if name in wanted or (name == "mask" and predicts)]
-        # Each view has batch statistics of its own; the recurrence then takes them all at once.
+        # Batch statistics are computed per view; the recurrence then processes all views at once.
         normed = [self.encoder.normalise(self._prompted(given[name], name)) for name in encoded]
         features = dict(zip(encoded, self.encoder.recur(torch.cat(normed)).split(len(batch)), strict=True))
         prediction = query.new_zeros(())
@@ -122,7 +122,7 @@ class PCM3(nn.Module):
             decoded = self._decode(features["mask"])
             prediction = self._prediction_loss(decoded, whole, ~kept)
             if "predict" in wanted:
-                # What contrast has to say of it goes to the decoder, but not past it into the encoder.
+                # The gradient of this view's contrastive loss reaches the decoder, but not the encoder before it.
                 again = self._decode(features["mask"].detach()) if settings.guidance else decoded.detach()
                 features["predict"] = self.encoder(self._prompted(self._filled(whole, again, kept), "predict"))
         contrast, distillation, clips = self._contrast(features, key, mixture.share)
@@ -135,14 +135,14 @@ class PCM3(nn.Module):
         return to_stream(keypoint, self.settings.stream, dimensions=self.dimensions, parents=self.parents)
 
     def _prompted(self, keypoint: torch.Tensor, domain: str) -> torch.Tensor:
-        """Joints (N, M, T, V, C) flattened frame by frame, V before C before M, with the domain's prompt (eq. 6)."""
+        """Flatten joints (N, M, T, V, C) frame by frame, V before C before M, and add the domain prompt (eq. 6)."""
         x = flatten_frames(keypoint)
         return x + self.domain_prompts[domain] if self.settings.domain_prompts else x
 
     def _tasked(self, features: torch.Tensor, task: str) -> torch.Tensor:
-        """Features (..., 2H) with the task's prompt on some neighbouring channels, the same in both halves.
+        """Add the task prompt to some consecutive channels of features (..., 2H), the same in both halves.
 
-        Where they begin is drawn anew for every use, from torch's generator.
+        The first channel is drawn for every use, from torch's generator.
         """
         if not self.settings.task_prompts:
             return features
@@ -156,21 +156,21 @@ class PCM3(nn.Module):
         return self.decoder(self._tasked(features, "predict"))
 
     def _unflatten(self, values: torch.Tensor) -> torch.Tensor:
-        """Decoded frames (N, T, V * D * M) as coordinates of joints (N, M, T, V, D)."""
+        """Reshape decoded frames (N, T, V * D * M) to joint coordinates (N, M, T, V, D)."""
         return values.unflatten(2, (-1, self.dimensions, self.max_persons)).permute(0, 4, 1, 2, 3)
 
     def _filled(self, whole: torch.Tensor, decoded: torch.Tensor, kept: torch.Tensor) -> torch.Tensor:
-        """The predicted view (N, M, T, V, C): decoded places where joints were masked; scores are the clip's own."""
+        """Return the predicted view (N, M, T, V, C): decoded coordinates for masked joints, the clip's own scores."""
         place, rest = whole.split([self.dimensions, whole.shape[-1] - self.dimensions], dim=-1)
         return torch.cat([torch.where(kept, place, self._unflatten(decoded.to(whole.dtype))), rest], dim=-1)
 
     def _prediction_loss(self, decoded: torch.Tensor, whole: torch.Tensor, hidden: torch.Tensor) -> torch.Tensor:
-        """L_Mask: mean squared error over the coordinates that were masked and are known (eq. 4)."""
+        """Return L_Mask: mean squared error over the masked and known coordinates (eq. 4)."""
         with torch.autocast(whole.device.type, enabled=False):
             place = whole[..., : self.dimensions]
             counted = hidden.expand_as(place)
             if whole.shape[-1] > self.dimensions:
-                # In 2D a joint may not have been seen, and then there is nothing to compare with.
+                # In 2D a joint may be unseen; it then has no target.
                 counted = counted & (whole != 0).any(dim=-1, keepdim=True)
             error = (self._unflatten(decoded.to(whole.dtype)) - place).square() * counted
             parts = torch.stack([error.sum((1, 2, 3, 4)), counted.sum((1, 2, 3, 4)).to(error.dtype)], 1)
@@ -180,7 +180,7 @@ class PCM3(nn.Module):
     def _contrast(
         self, features: dict[str, torch.Tensor], key: torch.Tensor, share: float
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """L_Con and L_KL over all wanted pairs, and the clips that they are means over."""
+        """Return L_Con and L_KL summed over all chosen pairs, and the number of clips that they are averaged over."""
         settings = self.settings
         shares = find_shares(len(key), key.device)
         clips = key.new_tensor(sum(shares.sizes))
@@ -194,7 +194,7 @@ class PCM3(nn.Module):
             k = _direction(self.key_projector(self._tasked(encoded, "contrast")))
             mixed = _direction((1 - share) * k + share * k.roll(1, dims=0))
         terms = []
-        # A copy: on the way back the losses still need the keys that they saw.
+        # A copy, since the backward pass needs the keys from before the update.
         queue = self.queue.keys.clone()
         for name in settings.positives:
             q = _direction(self.projector(self._tasked(features[name][:, -1], "contrast")))
@@ -222,12 +222,12 @@ class PCM3(nn.Module):
 
 
 def flatten_frames(keypoint: torch.Tensor) -> torch.Tensor:
-    """Joints (N, M, T, V, C) frame by frame, (N, T, V * C * M)."""
+    """Flatten joints (N, M, T, V, C) frame by frame, (N, T, V * C * M)."""
     return keypoint.permute(0, 2, 3, 4, 1).flatten(2)
 
 
 def info_nce(query: torch.Tensor, key: torch.Tensor, queue: torch.Tensor, temperature: float) -> torch.Tensor:
-    """Eq. 1 for each clip, (N,): of directions (N, E), with the queue (Q, E) as negatives."""
+    """Return eq. 1 for each clip, (N,), given unit vectors (N, E) and the queue (Q, E) as negatives."""
     positive = (query * key).sum(1, keepdim=True)
     logits = torch.cat([positive, query @ queue.to(query.dtype).T], 1) / temperature
     return logits.logsumexp(1) - logits[:, 0]
@@ -241,9 +241,16 @@ def relation_distance(
     query_temperature: float,
     key_temperature: float,
 ) -> torch.Tensor:
-    """KL divergence of the query's likenesses to the queue from the key's, for each clip, (N,).
+    """Return the KL divergence of the query's similarities to the queue from the key's, for each clip, (N,).
 
-    Eq. 3 is the cross-entropy, which has the same gradient and does not end at 0.
+    Eq. 3 is the cross-entropy, which has the same gradient but not a minimum of 0.
+
+    Args:
+        query: (N, E), unit vectors.
+        key: (N, E), unit vectors.
+        queue: (Q, E), unit vectors.
+        query_temperature: tau_q, above 0.
+        key_temperature: tau_k, above 0.
     """
     anchors = queue.to(query.dtype).T
     of_query = (query @ anchors / query_temperature).log_softmax(1)
@@ -252,6 +259,6 @@ def relation_distance(
 
 
 def _direction(values: torch.Tensor) -> torch.Tensor:
-    """Of length 1, in float32 at least."""
+    """Normalise to unit length, in float32 or higher precision."""
     precise = torch.promote_types(values.dtype, torch.float32)
     return functional.normalize(values.to(precise), dim=1)

@@ -1,4 +1,4 @@
-"""From settings to what is pre-trained on: clips, labelled or not, and an objective of their joints' size."""
+"""Prepares a pre-training from its settings: clips, labelled or not, and an objective for their joints."""
 
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -27,14 +27,14 @@ from recognition.settings import ModelSettings
 
 @dataclass(frozen=True)
 class Pretraining:
-    """A pre-training before its first step.
+    """A prepared pre-training, before its first step.
 
     Args:
-        settings: Resolved.
+        settings: Resolved settings.
         clips: The skeleton file.
-        training: Indices of the clips that are trained on.
-        layout: The joints that the network sees.
-        notes: What whoever trains should know, a sentence each.
+        training: Indices of the training clips.
+        layout: Joint layout that the network receives.
+        notes: Messages to the user, one sentence each.
     """
 
     settings: PretrainSettings
@@ -49,40 +49,43 @@ class Pretraining:
         return self.clips.content_digest()
 
     def at(self, folder: Path) -> "Pretraining":
-        """The same run in another directory."""
+        """Return the same run in another directory."""
         return replace(self, settings=self.settings.model_copy(update={"out": str(folder)}))
 
     def build_objective(self) -> nn.Module:
-        """What is trained, with fresh weights."""
+        """Build the objective with initial weights."""
         return build_objective(self.settings, self.layout, self.clips.dimensions)
 
 
 def prepare_pretraining(settings: PretrainSettings) -> Pretraining:
-    """Opens the skeleton file, and resolves what it and the machine decide.
+    """Open the skeleton file and resolve the settings that depend on it or on the machine.
+
+    Args:
+        settings: Settings of the pre-training; "auto" is resolved.
 
     Raises:
-        UsageError: Settings do not go together, with each other or with the file.
+        UsageError: Settings are incompatible with each other or with the file.
         AnnotationError: The file is malformed.
-        BackendError: The device is not on this machine.
+        BackendError: The device is not available.
     """
     data, training = settings.data, settings.training
     if training.batch_size % training.accumulate:
         raise UsageError(
-            f"training.batch_size {training.batch_size} cannot be cut into training.accumulate {training.accumulate} "
-            "equal micro-batches"
+            f"training.batch_size {training.batch_size} cannot be divided into training.accumulate "
+            f"{training.accumulate} equal micro-batches"
         )
     if training.warmup_epochs >= training.epochs:
         raise UsageError(
-            f"training.warmup_epochs {training.warmup_epochs} leaves none of the {training.epochs} epochs at the full "
-            "learning rate; set it lower"
+            f"training.warmup_epochs {training.warmup_epochs} must be less than training.epochs {training.epochs}; "
+            "set it lower"
         )
     if late := [epoch for epoch in training.keep_epochs if epoch > training.epochs]:
         raise UsageError(
-            f"training.keep_epochs: there is no epoch {late[0]} in a run of {training.epochs}; set it lower, or to []"
+            f"training.keep_epochs: epoch {late[0]} exceeds training.epochs {training.epochs}; set it lower, or to []"
         )
     if data.num_frames == "own" or data.legacy:
         raise UsageError(
-            "pre-training needs clips of one length: set data.num_frames to a number, and data.legacy=false"
+            "pre-training requires clips of one length: set data.num_frames to a number, and data.legacy=false"
         )
     path = Path(data.file) if data.file != "auto" else newest_skeleton_file()
     clips = open_clips(path, data, leave_out_empty=True)
@@ -91,7 +94,7 @@ def prepare_pretraining(settings: PretrainSettings) -> Pretraining:
     flip_probability(data, layout)
     chosen = _training_clips(clips, data.train_split)
     if len(chosen) < 2:
-        raise UsageError(f"{path}: {len(chosen)} clips are left to train on, but at least 2 are needed")
+        raise UsageError(f"{path}: has {len(chosen)} training clips; pre-training requires at least 2")
     device = resolve_device(training.device)
     model = settings.model
     if settings.method == "mamp":
@@ -101,7 +104,7 @@ def prepare_pretraining(settings: PretrainSettings) -> Pretraining:
         _check_pcm3(settings, layout)
     notes = []
     if clips.skipped:
-        notes.append(f"{len(clips.skipped)} clips are left out; the first: {clips.skipped[0]}")
+        notes.append(f"{len(clips.skipped)} clips were skipped; the first: {clips.skipped[0]}")
     folder = data.keypoint_files
     resolved = settings.model_copy(
         update={
@@ -121,17 +124,17 @@ def prepare_pretraining(settings: PretrainSettings) -> Pretraining:
         }
     )
     prepared = Pretraining(resolved, clips, chosen, layout, tuple(notes))
-    # What the layout lacks is said before anything is written.
+    # Report missing properties of the layout before anything is written.
     with torch.device("meta"):
         prepared.build_objective()
     return prepared
 
 
 def _training_clips(clips: ClipSet, split: str) -> np.ndarray:
-    """Indices of all clips of a split, labelled or not.
+    """Return the indices of all clips of a split, labelled or not.
 
     Raises:
-        UsageError: There is no such split, or "auto" does not say which one.
+        UsageError: The split does not exist, or "auto" is ambiguous.
     """
     if split == ALL_CLIPS and split not in clips.splits:
         return np.arange(len(clips))
@@ -141,7 +144,7 @@ def _training_clips(clips: ClipSet, split: str) -> np.ndarray:
     if clips.splits and len(ending) != 1:
         choice = ", ".join(repr(name) for name in (ending or clips.splits))
         raise UsageError(
-            f"{clips.path}: which split is for training, {choice}? Say so with --split; all takes every clip"
+            f"{clips.path}: cannot choose the training split from {choice}; give --split, or --split all for every clip"
         )
     return split_indices(clips, ending[0]) if ending else np.arange(len(clips))
 
@@ -153,7 +156,7 @@ def _fitting_model(settings: PretrainSettings) -> ModelSettings:
     length = model.segment_frames or SEGMENT_FRAMES
     if isinstance(frames, int) and frames % length:
         raise UsageError(
-            f"data.num_frames={frames} is no multiple of model.segment_frames={length}; set it to "
+            f"data.num_frames={frames} is not a multiple of model.segment_frames={length}; set it to "
             f"{-(-frames // length) * length}"
         )
     unseen = "mask_token" if model.unseen == "auto" else model.unseen
@@ -161,33 +164,33 @@ def _fitting_model(settings: PretrainSettings) -> ModelSettings:
 
 
 def _check_mamp(settings: PretrainSettings, layout: Skeleton, model: ModelSettings) -> None:
-    """Refuses masks that hide nothing.
+    """Check that masks hide at least one token.
 
     Raises:
-        UsageError: They do.
+        UsageError: They hide none.
     """
     frames = settings.data.num_frames
     assert isinstance(frames, int)
     tokens = frames // (model.segment_frames or SEGMENT_FRAMES) * layout.num_joints
     if kept_tokens(tokens, settings.mamp.ratio) == tokens:
         raise UsageError(
-            f"mamp.ratio={settings.mamp.ratio:g} hides none of a sequence's {tokens} tokens, so nothing is predicted; "
-            "set it higher, such as 0.9"
+            f"mamp.ratio={settings.mamp.ratio:g} hides none of the {tokens} tokens of a sequence, so that nothing is "
+            "predicted; set it higher, such as 0.9"
         )
 
 
 def _check_pcm3(settings: PretrainSettings, layout: Skeleton) -> None:
-    """Refuses objectives of nothing, and masks that hide nothing.
+    """Check that there is a loss and that masks hide at least one part.
 
     Raises:
-        UsageError: They do, the layout's parts are not known, or the data's settings do what PCM3 does by itself.
+        UsageError: There is none, the layout has no body parts, or the data settings duplicate PCM3's augmentation.
     """
     chosen = settings.pcm3
     if settings.data.shear > 0:
-        raise UsageError("data.shear and method=pcm3 both shear clips, and PCM3 does it by itself; set data.shear=0")
+        raise UsageError("method=pcm3 shears clips itself and cannot be combined with data.shear; set data.shear=0")
     if not chosen.positives and not chosen.prediction:
         raise UsageError(
-            "pcm3.positives=[] and pcm3.prediction=0 leave nothing to learn from; name pairs, such as "
+            "pcm3.positives=[] and pcm3.prediction=0 leave no loss to train with; name pairs, such as "
             "pcm3.positives=[intra,inter], or set pcm3.prediction above 0"
         )
     masks = chosen.prediction > 0 or not {"mask", "predict"}.isdisjoint(chosen.positives)
@@ -200,7 +203,7 @@ def _check_pcm3(settings: PretrainSettings, layout: Skeleton) -> None:
 
 
 def build_encoder(settings: PretrainSettings, layout: Skeleton) -> nn.Module:
-    """The network that is kept after the pre-training, with fresh weights."""
+    """Build the network that is kept after pre-training, with initial weights."""
     if settings.method == "mamp":
         return build_segments(settings.model, layout.num_joints, CHANNELS)
     values = settings.data.max_persons * layout.num_joints * CHANNELS
@@ -208,15 +211,15 @@ def build_encoder(settings: PretrainSettings, layout: Skeleton) -> nn.Module:
 
 
 def build_objective(settings: PretrainSettings, layout: Skeleton, dimensions: int) -> nn.Module:
-    """A method's network with its losses, with fresh weights.
+    """Build a method's objective (network and losses) with initial weights.
 
     Args:
-        settings: Resolved.
-        layout: The joints that the network sees.
-        dimensions: 2 or 3 coordinates of a joint.
+        settings: Resolved settings.
+        layout: Joint layout that the network receives.
+        dimensions: 2 or 3, coordinates per joint.
 
     Raises:
-        UsageError: The sizes do not fit together, or the layout lacks what the method needs.
+        UsageError: The sizes are incompatible, or the layout lacks properties that the method needs.
     """
     encoder = build_encoder(settings, layout)
     if isinstance(encoder, SegmentTransformer):

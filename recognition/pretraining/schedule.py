@@ -1,4 +1,4 @@
-"""Learning rates of a pre-training as a function of where it is, with no state of their own."""
+"""Learning rates of a pre-training as a stateless function of progress."""
 
 import math
 
@@ -6,15 +6,15 @@ from recognition.pretraining.settings import PretrainingLoop
 
 
 def learning_rate(settings: PretrainingLoop, epoch: int, progress: float) -> float:
-    """The learning rate of a step.
+    """Return the learning rate of a step.
 
-    It grows in a straight line while it warms up. Then a cosine takes it to `lr_end`, or each of `lr_steps` makes it a
-    tenth.
+    It increases linearly during warm-up. Then it follows a cosine to `lr_end`, or is divided by ten at each of
+    `lr_steps`.
 
     Args:
-        settings: The loop's.
-        epoch: From 0.
-        progress: Share of the epoch that is done after this step, in (0, 1].
+        settings: Settings of the loop.
+        epoch: Number of the epoch, from 0.
+        progress: Share of the epoch that is complete after this step, in (0, 1].
     """
     done, warmup = epoch + progress, settings.warmup_epochs
     if epoch < warmup:

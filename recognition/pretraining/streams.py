@@ -1,4 +1,4 @@
-"""Joints, bones and motion: three views of one skeleton, of which PCM3 trains an encoder each."""
+"""Joint, bone and motion streams of a skeleton; PCM3 trains one encoder for each."""
 
 import numpy as np
 import torch
@@ -7,12 +7,15 @@ from pose_extraction.errors import UsageError
 from pose_extraction.skeleton import Skeleton
 from recognition.pretraining.settings import Stream
 
-# Where bones begin, in layouts that have such a joint; else at the first joint.
+# Root of the bones in layouts with such a joint; otherwise the first joint.
 _ROOTS = ("spine_shoulder", "neck", "belly")
 
 
 def bone_parents(layout: Skeleton) -> np.ndarray:
-    """The joint at the other end of each joint's bone, nearer to the body's middle, int64 (V,); its own for the root.
+    """Return each joint's parent, the other end of its bone towards the root, int64 (V,); the root is its own parent.
+
+    Args:
+        layout: Joint layout.
 
     Raises:
         UsageError: The layout has no bones.
@@ -37,16 +40,17 @@ def bone_parents(layout: Skeleton) -> np.ndarray:
 
 
 def to_stream(keypoint: torch.Tensor, stream: Stream, *, dimensions: int, parents: torch.Tensor) -> torch.Tensor:
-    """Joints as a stream has them.
+    """Convert joints to a stream.
 
     Args:
-        keypoint: float (..., T, V, C), zero in all channels where a joint was not seen.
-        stream: joint, as they are; bone, from each joint's parent to it; motion, to the next frame, zero in the last.
-        dimensions: D, how many of the channels are coordinates; the others stay where both places were seen.
-        parents: int64 (V,), of `bone_parents`.
+        keypoint: float (..., T, V, C), zero in all channels where a joint is unseen.
+        stream: "joint", unchanged; "bone", from each joint's parent to it; "motion", to the next frame, zero in the
+            last.
+        dimensions: D, number of coordinate channels; the others are kept where both positions are seen.
+        parents: int64 (V,), see `bone_parents`.
 
     Returns:
-        float (..., T, V, C); all channels are zero where one of the two places was not seen, as for a joint.
+        float (..., T, V, C); all channels are zero where one of the two positions is unseen, as for unseen joints.
     """
     if stream == "joint":
         return keypoint
@@ -54,7 +58,7 @@ def to_stream(keypoint: torch.Tensor, stream: Stream, *, dimensions: int, parent
     if stream == "bone":
         other, known = place[..., parents, :], seen & seen[..., parents, :]
     else:
-        # Nothing comes after the last frame.
+        # The last frame has no successor.
         following = torch.cat([seen[..., 1:, :, :], torch.zeros_like(seen[..., :1, :, :])], dim=-3)
         other, known = place, seen & following
         place = torch.cat([place[..., 1:, :, :], place[..., -1:, :, :]], dim=-3)

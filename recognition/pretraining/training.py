@@ -1,4 +1,4 @@
-"""Pre-training from beginning to end: run directories, processes, and going on with a run."""
+"""Runs a complete pre-training: run directories, processes, and resuming."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -16,7 +16,7 @@ from recognition.processes import launch
 from recognition.resuming import dotted, refuse_changed
 from recognition.sizing import out_of_memory_told
 
-# Where and how fast, but not what is computed, up to rounding.
+# Settings that may differ on resuming: they affect location and speed, but not the result, up to rounding.
 _FREE = frozenset(
     (
         "out",
@@ -36,22 +36,22 @@ _FREE = frozenset(
 def pretrain(
     settings: PretrainSettings, *, resume: Path | None = None, show: bool = False, stop_after: int | None = None
 ) -> Path:
-    """Pre-trains an encoder, or goes on with one.
+    """Pre-train an encoder, or resume a pre-training.
 
     Args:
-        settings: All of them; "auto" is resolved here.
-        resume: Run directory to go on with; `settings` must be the run's own, but for what may change.
-        show: Whether progress is told on standard error.
-        stop_after: Epochs after which to stop, as if killed there; None for all.
+        settings: Complete settings; "auto" is resolved.
+        resume: Run directory to resume; `settings` must be those of the run, except for the ones that may change.
+        show: Whether to show progress on standard error.
+        stop_after: Number of epochs after which to stop, as if interrupted; None to run to the end.
 
     Returns:
         The run directory.
 
     Raises:
-        UsageError: Settings do not go together, or a run is in the way.
+        UsageError: Settings are incompatible, or the run directory is already in use.
         AnnotationError: The skeleton file is malformed.
-        TrainingError: The loss is not a number any more, or memory ran out.
-        TrainingStopped: A signal came; the run was saved.
+        TrainingError: The loss is no longer finite, or memory is exhausted.
+        TrainingStopped: A signal was received; the run was saved.
     """
     prepared = prepare_pretraining(settings)
     folder = resume or Path(prepared.settings.out)
@@ -71,28 +71,34 @@ def pretrain(
 
 
 def check_same_pretraining(checkpoint: dict[str, Any], prepared: Pretraining, *, run: str) -> None:
-    """Refuses to go on with other clips, or with settings that would make it another run.
+    """Check that a run can be resumed with these clips and settings.
+
+    Args:
+        checkpoint: Content of the run's last checkpoint.
+        prepared: Prepared pre-training.
+        run: Run directory, for the message.
 
     Raises:
-        UsageError: Something differs, or an earlier version's network did; the message names it.
+        UsageError: The clips or settings differ, or the run is from an incompatible version; the message names the
+            difference.
     """
     if "method" not in checkpoint:
-        raise UsageError(f"{run}: is a run of `skelpipe train`, which goes on with `skelpipe train --resume {run}`")
+        raise UsageError(f"{run}: is a run of `skelpipe train`; resume it with `skelpipe train --resume {run}`")
     if checkpoint["content_digest"] != prepared.content_digest:
         raise UsageError(
-            f"{run}: was trained on other clips than those of {prepared.settings.data.file}; resume it with the same "
-            "file, or begin a new run"
+            f"{run}: was trained on clips other than those of {prepared.settings.data.file}; resume with the same "
+            "file, or start a new run"
         )
     before = dotted(PretrainSettings.model_validate(checkpoint["settings"]).model_dump(mode="json"))
     refuse_changed(before, dotted(prepared.settings.model_dump(mode="json")), _FREE, run=run)
     with torch.device("meta"):
         own = prepared.build_objective().state_dict()
     sizes = {name: tensor.shape for name, tensor in checkpoint["model"].items()}
-    # A finished run's best.pt holds the encoder alone.
+    # best.pt of a finished run contains only the encoder.
     other = [name for name, tensor in own.items() if sizes.get(name, tensor.shape) != tensor.shape]
     if other:
         raise UsageError(
-            f"{run}: was begun by another version of skelpipe, whose {other[0]} was of another size; begin a new run"
+            f"{run}: was started by another version of skelpipe, with a different size of {other[0]}; start a new run"
         )
 
 
@@ -105,7 +111,7 @@ def _pretrain(
     show: bool,
     stop_after: int | None,
 ) -> SkelpipeError | None:
-    """One process of a run. What stops all of them alike comes back as a value, which passes between processes."""
+    """Run one process. Errors common to all processes are returned as values, which can be passed between processes."""
     prepared = replace(prepared or prepare_pretraining(settings), settings=settings)
     folder = Path(settings.out)
     checkpoint = runs.load(runs.run_file(folder, "last")) if resume else None
@@ -138,8 +144,8 @@ def _pretrain(
     parts = 2 * settings.training.accumulate
     try:
         with out_of_memory_told(
-            f"{folder}: memory ran out with batches of {settings.training.batch_size} clips; begin again with "
-            f"training.accumulate={parts}, which makes a step of {parts} parts, or with a smaller --batch-size"
+            f"{folder}: memory is exhausted with batches of {settings.training.batch_size} clips; start again with "
+            f"training.accumulate={parts}, which splits each step into {parts} parts, or with a smaller --batch-size"
         ):
             return training.run(stop_after)
     finally:

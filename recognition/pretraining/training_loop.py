@@ -1,4 +1,4 @@
-"""A pre-training in one process, in the loop that all trainings share."""
+"""One process of a pre-training, based on the loop that all trainings share."""
 
 from pathlib import Path
 from typing import Any
@@ -16,24 +16,24 @@ from recognition.pretraining.settings import PretrainingLoop
 from recognition.pretraining.views import ViewDataset
 from recognition.training_step import TrainingStep
 
-# What stays of a pre-training is the encoder; projectors, decoders, prompts and queues end with it.
+# Only the encoder is kept after pre-training; projectors, decoders, prompts and queues are discarded.
 KEPT = "encoder."
 LOSSES = {"mamp": ("total",), "pcm3": ("total", "contrast", "distillation", "prediction")}
 
 
 class PretrainingRun(Loop):
-    """A run in one process.
+    """One process of a run.
 
     Args:
-        fabric: Launched.
+        fabric: Launched Fabric.
         prepared: Data and settings.
-        checkpoint: Of the run, to go on with.
-        identity: What every run file says beside its weights.
-        show: Whether progress is told.
+        checkpoint: Checkpoint to resume from, or None.
+        identity: Metadata stored in every run file.
+        show: Whether to show progress.
     """
 
     remedy = "training.lr"
-    more_epochs = "begin a new run with more of training.epochs"
+    more_epochs = "start a new run with a larger training.epochs"
     command = "pretrain"
 
     def __init__(
@@ -100,7 +100,13 @@ class PretrainingRun(Loop):
 def dataset_and_batches(
     prepared: Pretraining, *, rank: int = 0, world_size: int = 1
 ) -> tuple[SkeletonDataset | ViewDataset, ClipBatches]:
-    """The clips as the method takes them, and which of them meet."""
+    """Build the data set in the method's format, and its batches.
+
+    Args:
+        prepared: Data and settings.
+        rank: Index of this process.
+        world_size: Number of processes.
+    """
     settings, training = prepared.settings, prepared.settings.training
     dataset: SkeletonDataset | ViewDataset
     if settings.method == "pcm3":
@@ -121,7 +127,7 @@ def dataset_and_batches(
 
 
 def build_optimizer(objective: nn.Module, settings: PretrainingLoop) -> torch.optim.Optimizer:
-    """AdamW, which lets biases and normalisation grow as they will, or SGD, which does not, as published."""
+    """Build AdamW without weight decay of biases and normalisation, or SGD with weight decay of all, as published."""
     parameters = [parameter for parameter in objective.parameters() if parameter.requires_grad]
     if settings.optimizer == "sgd":
         return torch.optim.SGD(

@@ -1,4 +1,4 @@
-"""What PCM3 makes of a clip: views that are drawn for it alone, mixtures of two clips, and masks (section 3.1, 3.2)."""
+"""PCM3's views of a clip, mixtures of two clips, and masks (sections 3.1 and 3.2)."""
 
 from dataclasses import dataclass
 
@@ -13,22 +13,25 @@ from recognition.clips import ClipSet
 from recognition.dataset import Sample, SkeletonDataset
 from recognition.settings import DataSettings
 
-# Views of a clip: for the query, for the key, and to be masked.
+# Views per clip: for the query, for the key, and for masking.
 VIEWS = 3
-# Share of the joints that are corrupted: 15 of 25.
+# Share of corrupted joints: 15 of 25.
 CORRUPTED = 0.6
-# Of a batch's mixtures, as published.
+# Shares of a batch's mixtures, as published.
 CUT, RESIZE = 0.5, 0.25
 MIXED_PARTS, MIXED_FRAMES, FRAME_STEP = (2, 3), (28, 44), 4
-# The clips of 64 frames for which these were published.
+# Clip length, in frames, for which these were published.
 PUBLISHED_FRAMES = 64
 
 
 def body_parts(layout: Skeleton) -> tuple[tuple[int, ...], ...]:
-    """Joints of the trunk (and all that belong to no limb), the arms and the legs.
+    """Return joint indices of the trunk (with all joints that belong to no limb), the arms and the legs.
+
+    Args:
+        layout: Joint layout.
 
     Raises:
-        UsageError: The layout's parts are not known.
+        UsageError: The layout has no body parts.
     """
     if not layout.parts:
         raise UsageError(
@@ -40,20 +43,20 @@ def body_parts(layout: Skeleton) -> tuple[tuple[int, ...], ...]:
 
 
 class ViewDataset(Dataset[Sample]):
-    """Clips of a file as three views each, one after another in time.
+    """Three views of each clip of a file, concatenated in time.
 
-    Each is another part of the clip. The first two are either corrupted in some joints, or sheared, the third always
-    sheared.
+    Each view is a different part of the clip. The first two are either corrupted in some joints or sheared, the third
+    is always sheared.
 
     Args:
-        clips: The file.
-        indices: int64 (N,) which of its clips.
-        settings: What becomes of them; `shear` must be 0.
-        seed: Of what is drawn.
+        clips: The skeleton file.
+        indices: int64 (N,), indices of the clips to use.
+        settings: Data settings; `shear` must be 0.
+        seed: Random seed.
     """
 
     def __init__(self, clips: ClipSet, indices: np.ndarray, settings: DataSettings, *, seed: int) -> None:
-        # Seeds of their own, so that the three parts of a clip are independent.
+        # Different seeds, so that the three parts of a clip are independent.
         self.views = [
             SkeletonDataset(clips, indices, settings, train=True, seed=seed * VIEWS + view) for view in range(VIEWS)
         ]
@@ -78,15 +81,15 @@ class ViewDataset(Dataset[Sample]):
 
 
 def disturbed(keypoint: np.ndarray, dimensions: int, rng: np.random.Generator, *, corrupt: bool) -> np.ndarray:
-    """Joints corrupted with probability 1/2, where that is wanted, and sheared otherwise.
+    """Corrupt joints with probability 1/2 if `corrupt`, and shear them otherwise.
 
-    Corruption takes three fifths of the joints and, evenly often, hides them or multiplies their coordinates by one
-    matrix drawn from U(-1, 1). Shear has ones on its diagonal and U(-1, 1) beside it.
+    Corruption chooses three fifths of the joints and, with equal probability, hides them or multiplies their
+    coordinates by one matrix drawn from U(-1, 1). The shear matrix has ones on its diagonal and U(-1, 1) elsewhere.
 
     Args:
-        keypoint: float32 (M, T, V, C), zero where not seen.
-        dimensions: D, how many of the channels are coordinates.
-        rng: Says what is done.
+        keypoint: float32 (M, T, V, C), zero where unseen.
+        dimensions: D, number of coordinate channels.
+        rng: Random generator.
         corrupt: Whether joints may be corrupted.
     """
     result = keypoint.copy()
@@ -107,13 +110,13 @@ def disturbed(keypoint: np.ndarray, dimensions: int, rng: np.random.Generator, *
 
 @dataclass(frozen=True)
 class Mixture:
-    """How the clips of a batch are mixed, each with the one before it.
+    """How each clip of a batch is mixed with the previous one.
 
     Args:
         kind: "cut", "resize" or "mixup".
-        share: lambda, how much is of the other clip.
-        frames: Which frames are exchanged, for the first two kinds.
-        joints: Which joints are.
+        share: lambda, share of the other clip, 0 to 1.
+        frames: Exchanged frames, for the first two kinds.
+        joints: Exchanged joints, for the first two kinds.
     """
 
     kind: str
@@ -123,7 +126,14 @@ class Mixture:
 
 
 def draw_mixture(num_frames: int, num_joints: int, parts: tuple[tuple[int, ...], ...]) -> Mixture:
-    """Draws how a batch is mixed, from torch's generator: CutMix at 1/2, ResizeMix and Mixup at 1/4 each."""
+    """Draw the mixture of a batch from torch's generator: CutMix with probability 1/2, ResizeMix and Mixup with 1/4
+    each.
+
+    Args:
+        num_frames: T, frames per clip.
+        num_joints: V, number of joints.
+        parts: Joint indices of each body part.
+    """
     kind, share, where, length_draw, count_draw = torch.rand(5).tolist()
     if kind >= CUT + RESIZE:
         return Mixture("mixup", share, slice(0, 0), ())
@@ -138,7 +148,7 @@ def draw_mixture(num_frames: int, num_joints: int, parts: tuple[tuple[int, ...],
 
 
 def mix(keypoint: torch.Tensor, mixture: Mixture) -> torch.Tensor:
-    """Clips (N, M, T, V, C) with parts of those before them in the batch."""
+    """Mix clips (N, M, T, V, C) with parts of the previous clip in the batch."""
     other = keypoint.roll(1, dims=0)
     if mixture.kind == "mixup":
         return (1 - mixture.share) * keypoint + mixture.share * other
@@ -167,10 +177,18 @@ def draw_visible(
     ratio: float,
     chunk: int,
 ) -> torch.Tensor:
-    """Which joints stay visible in the masked view of all clips of a batch, bool (T, V), from torch's generator.
+    """Draw the visible joints of the masked view, shared by all clips of a batch, bool (T, V), from torch's generator.
 
-    By topology, the same `masked_parts` body parts are masked in all frames of a chunk; at random, every joint of
-    every frame with probability `ratio`.
+    With the strategy "topology", the same `masked_parts` body parts are masked in all frames of a chunk; with "random",
+    every joint of every frame is masked with probability `ratio`.
+
+    Args:
+        num_frames: T, frames per clip.
+        num_joints: V, number of joints.
+        parts: Joint indices of each body part.
+        strategy: "topology" or "random".
+        ratio: Share of masked parts or joints, 0 to 1.
+        chunk: Number of consecutive frames with the same masked parts.
     """
     if strategy == "random":
         return torch.rand(num_frames, num_joints) >= ratio
@@ -182,5 +200,5 @@ def draw_visible(
 
 
 def masked_parts(parts: int, ratio: float) -> int:
-    """How many of the body's parts are masked at a ratio."""
+    """Return the number of masked body parts at a ratio."""
     return int(parts * ratio + 1e-6)

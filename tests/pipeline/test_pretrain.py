@@ -61,7 +61,7 @@ def test_encoders_of_epochs_that_are_asked_for_are_kept_and_can_be_measured(data
     for name, tensor in best["model"].items():
         assert torch.equal(tensor, third["model"][name]), name
     late = pretrain("mamp", data, tmp_path / "late", "training.keep_epochs=[4]")
-    assert late.exit_code == 2 and "there is no epoch 4 in a run of 3" in late.stderr
+    assert late.exit_code == 2 and "epoch 4 exceeds training.epochs 3" in late.stderr
     told = skelpipe("evaluate", tmp_path / "kept" / "epoch2.pt", "--protocol", "knn", "--device", "cpu", "--json")
     assert told.exit_code == 0 and json.loads(told.stdout)["epoch"] == 2
 
@@ -108,7 +108,7 @@ def test_a_run_of_a_network_of_other_sizes_is_not_gone_on_with(run, tmp_path):
     (tmp_path / "old").mkdir()
     torch.save(content, tmp_path / "old" / "last.pt")
     result = skelpipe("pretrain", "--resume", tmp_path / "old")
-    assert result.exit_code == 2 and f"whose {name} was of another size" in " ".join(result.stderr.split())
+    assert result.exit_code == 2 and f"with a different size of {name}" in " ".join(result.stderr.split())
 
 
 def test_only_the_encoder_is_left_in_the_end(run):
@@ -275,8 +275,8 @@ def test_a_dry_run_tells_and_writes_nothing(data, tmp_path):
 @pytest.mark.parametrize(
     ("method", "words", "said"),
     [
-        ("mamp", ("mamp.ratio=0",), "mamp.ratio=0 hides none of a sequence's 68 tokens"),
-        ("pcm3", ("pcm3.positives=[]", "pcm3.prediction=0"), "leave nothing to learn from; name pairs"),
+        ("mamp", ("mamp.ratio=0",), "mamp.ratio=0 hides none of the 68 tokens of a sequence"),
+        ("pcm3", ("pcm3.positives=[]", "pcm3.prediction=0"), "leave no loss to train with; name pairs"),
         ("pcm3", ("pcm3.ratio=0.1",), "masks none of the 5 body parts of coco17; set it to 0.2 or more"),
     ],
 )
@@ -295,11 +295,11 @@ def test_a_ratio_of_masks_that_are_not_drawn_does_not_matter(data, tmp_path):
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (("num_frames=18",), "data.num_frames=18 is no multiple of model.segment_frames=4; set it to 20"),
-        (("num_frames=own",), "pre-training needs clips of one length"),
+        (("num_frames=18",), "data.num_frames=18 is not a multiple of model.segment_frames=4; set it to 20"),
+        (("num_frames=own",), "pre-training requires clips of one length"),
         (("mamp.rato=0.5",), "did you mean 'mamp.ratio'?"),
         (("placement=first_frame",), "data.placement=first_frame is for ntu25 in 3D"),
-        (("warmup_epochs=3",), "training.warmup_epochs 3 leaves none of the 3 epochs"),
+        (("warmup_epochs=3",), "training.warmup_epochs 3 must be less than training.epochs 3"),
         (("--split", "dev"), "there is no split 'dev'"),
     ],
 )
