@@ -1,4 +1,4 @@
-"""Temporal action detection: actions of frames' scores, and PKU-MMD's measure of how right they are."""
+"""Temporal action detection: actions from scores of frames, and PKU-MMD's evaluation measures."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -8,14 +8,14 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Action:
-    """A stretch of a video.
+    """An action in a video.
 
     Args:
-        video: Its name.
-        label: Class number.
+        video: Name of the video.
+        label: Class index.
         start: First frame.
-        end: Frame after the last.
-        confidence: The higher, the surer; of no account in a ground truth.
+        end: Frame after the last one.
+        confidence: Score of a proposal, higher is more confident; ignored in ground truth.
     """
 
     video: str
@@ -26,16 +26,25 @@ class Action:
 
 
 def temporal_iou(one: Action, other: Action) -> float:
-    """Intersection over the span of both, as PKU-MMD measures it; below 0 where they lie apart."""
+    """Return the intersection over the joint span, as in PKU-MMD; negative if the actions do not overlap."""
     shared = min(one.end, other.end) - max(one.start, other.start)
     return shared / (max(one.end, other.end) - min(one.start, other.start))
 
 
 def average_precision(proposals: Sequence[Action], truths: Sequence[Action], *, overlap: float = 0.5) -> float:
-    """Area under precision over recall, precision being the best at this recall or a higher one.
+    """Return the area under the precision-recall curve, with precision interpolated as usual.
 
-    Proposals count from the surest on. One is right when a truth of its class and video, which no surer one has taken,
-    overlaps it by `overlap` or more, as in PKU-MMD's own script. Without proposals, or without truths, it is 0.
+    Precision is interpolated to the best value at this or a higher recall. Proposals are processed in order of
+    confidence. A proposal is correct if it overlaps a ground truth of its class and video by `overlap` or more that no
+    earlier proposal has matched, as in PKU-MMD's own script.
+
+    Args:
+        proposals: Detected actions.
+        truths: Ground truth.
+        overlap: Smallest temporal IoU of a correct proposal, 0 to 1.
+
+    Returns:
+        Average precision, 0 to 1; 0 without proposals or without ground truth.
     """
     if not proposals or not truths:
         return 0.0
@@ -57,7 +66,7 @@ def average_precision(proposals: Sequence[Action], truths: Sequence[Action], *, 
 def mean_average_precisions(
     proposals: Sequence[Action], truths: Sequence[Action], num_classes: int, *, overlap: float = 0.5
 ) -> tuple[float, float]:
-    """mAP_a, the mean over all classes, and mAP_v, the mean over the videos that have truths."""
+    """Return mAP_a, the mean over all classes, and mAP_v, the mean over the videos with ground truth."""
 
     def mean_over(key: Callable[[Action], object], values: Sequence[object]) -> float:
         return float(
@@ -78,16 +87,16 @@ def mean_average_precisions(
 
 
 def actions_of(video: str, scores: np.ndarray, *, smooth: int, fewest: int) -> list[Action]:
-    """Runs of frames with one likeliest class, the background apart.
+    """Find runs of frames with the same most likely class, except the background.
 
     Args:
-        video: Name.
-        scores: float (T, K + 1), probabilities of each frame's classes, the last that of the background.
-        smooth: Frames over which scores are averaged first.
-        fewest: Frames of the shortest run that counts.
+        video: Name of the video.
+        scores: float (T, K + 1), class probabilities of each frame, the background last.
+        smooth: Number of frames over which scores are averaged first.
+        fewest: Length of the shortest run, in frames.
 
     Returns:
-        In their order; the confidence is the class's mean score in the run.
+        Actions in temporal order; the confidence is the class's mean score in the run.
     """
     width = min(smooth, len(scores))
     kernel = np.ones(width)
@@ -104,7 +113,7 @@ def actions_of(video: str, scores: np.ndarray, *, smooth: int, fewest: int) -> l
 
 
 def frame_labels(truths: Sequence[Action], num_frames: int, num_classes: int) -> np.ndarray:
-    """Class of each frame, `num_classes` for the background, int64 (T,); where actions overlap, the later one's."""
+    """Return each frame's class, int64 (T,), `num_classes` for the background; later actions win."""
     labels = np.full(num_frames, num_classes, np.int64)
     for truth in truths:
         labels[max(0, truth.start) : truth.end] = truth.label

@@ -1,4 +1,4 @@
-"""A detector of actions as it is kept beside the encoder that it was made of, and asked again and again."""
+"""An action detector, stored next to the encoder that it is based on."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -22,26 +22,26 @@ from recognition.protocols.frame_classifier import FrameClassifier
 from recognition.protocols.windows import window_settings
 
 FILE = "detector.pt"
-# Nothing that the classifier knows, as its last class is told.
+# Name of the background, the classifier's last class.
 BACKGROUND = "no action"
-# Windows may be this much longer or shorter than those of the training before it is told.
+# Largest ratio between window lengths of inference and training without a warning.
 FAR = 1.5
 
 
 @dataclass(frozen=True)
 class Detector:
-    """A classifier of frames that is ready to be asked.
+    """A trained classifier of frames.
 
     Args:
-        recognizer: In evaluation mode, on the CPU, in float32.
-        settings: Of the encoder's pre-training; its clips are windows, shown whole.
+        recognizer: The classifier, in evaluation mode, on the CPU and in float32.
+        settings: Settings of the encoder's pre-training, with windows as clips, shown in full.
         label_names: K names and `BACKGROUND`, in the order of the logits.
-        layout: Name of the joint layout that the network sees.
-        dimensions: 2 or 3 coordinates of a joint.
-        estimator: Pose estimator of the skeletons that it was trained on; None where their file did not say.
-        extraction: How that estimator was set, as far as the skeletons' file said; see `extraction_of`.
-        seconds: Length of the windows that it was trained on; None where their file did not say.
-        path: The file.
+        layout: Name of the joint layout that the network receives.
+        dimensions: 2 or 3, coordinates per joint.
+        estimator: Pose estimator of the training skeletons; None if their file did not name it.
+        extraction: Settings of that estimator, as far as they are known; see `extraction_of`.
+        seconds: Length of the training windows in seconds; None if unknown.
+        path: The detector file.
     """
 
     recognizer: FrameClassifier
@@ -55,12 +55,12 @@ class Detector:
     path: Path
 
     def told_of_length(self, seconds: float) -> str | None:
-        """What to know of windows of a length, where it is far from that of the training."""
+        """Return a warning if windows of `seconds` differ much from the training windows, else None."""
         if self.seconds is None or max(seconds / self.seconds, self.seconds / seconds) < FAR:
             return None
         return (
-            f"{self.path}: was trained on windows of {self.seconds:.2g} s, and in those of {seconds:.2g} s movements "
-            f"look faster or slower; --windows {self.seconds:.2g} shows it what it knows"
+            f"{self.path}: was trained on windows of {self.seconds:.2g} s; in windows of {seconds:.2g} s movements "
+            f"look faster or slower; --windows {self.seconds:.2g} matches the training"
         )
 
 
@@ -73,7 +73,16 @@ def save_detector(
     extraction: Mapping[str, Any],
     seconds: float | None,
 ) -> Path:
-    """Writes a detector beside its encoder, in the place of the one before."""
+    """Save a detector next to its encoder, replacing any previous one, and return its path.
+
+    Args:
+        pretrained: The encoder's run.
+        classifier: The trained classifier.
+        label_names: K class names, without the background.
+        estimator: Pose estimator of the training skeletons, or None.
+        extraction: Settings of the estimator.
+        seconds: Length of the training windows in seconds, or None.
+    """
     path = pretrained.path.parent / FILE
     identity = runs.identity_of(
         pretrained.settings,
@@ -91,7 +100,7 @@ def save_detector(
 
 
 def detector_file(run: Path) -> Path | None:
-    """The detector of a run, where it has one; or the file itself.
+    """Return the detector file of a run directory, or the file itself if it is a detector; None otherwise.
 
     Raises:
         WeightsError: The file is damaged.
@@ -103,14 +112,14 @@ def detector_file(run: Path) -> Path | None:
 
 
 def load_detector(path: Path) -> Detector:
-    """A detector from its file.
+    """Load a detector from its file.
 
     Raises:
-        WeightsError: It is missing, damaged, or none.
+        WeightsError: The file is missing, damaged, or not a detector.
     """
     content = runs.load(path)
     if "detector" not in content:
-        raise WeightsError(f"{path}: holds no detector; make one with `skelpipe evaluate RUN --protocol detection`")
+        raise WeightsError(f"{path}: is not a detector; create one with `skelpipe evaluate RUN --protocol detection`")
     try:
         settings = PretrainSettings.model_validate(content["settings"])
         layout = LAYOUTS.get(content["layout"]) or layout_by_shape(content["num_joints"], content["dimensions"])
@@ -131,12 +140,12 @@ def load_detector(path: Path) -> Detector:
         )
     except (KeyError, TypeError, ValidationError) as error:
         raise WeightsError(
-            f"{path}: is incomplete ({error}); make it anew with `skelpipe evaluate {path.parent} --protocol detection`"
+            f"{path}: is incomplete ({error}); recreate it with `skelpipe evaluate {path.parent} --protocol detection`"
         ) from error
 
 
 class FrameAsker(Asker):
-    """A detector that is asked of the frames of clips in memory; arguments as those of `Asker`."""
+    """Predicts class probabilities of the frames of clips in memory; for the arguments, see `Asker`."""
 
     trained: Detector
 
@@ -157,11 +166,11 @@ class FrameAsker(Asker):
         )
 
     def prepare(self) -> None:
-        """Puts the network where it runs."""
+        """Move the network to its device."""
         self.trained.recognizer.to(self.placement.device)
 
     def shares(self, annotations: Sequence[Mapping[str, Any]]) -> list[np.ndarray]:
-        """Probabilities of each frame of each clip, float32 (T, K + 1)."""
+        """Return the probabilities of each frame of each clip, float32 (T, K + 1)."""
         self.prepare()
         dataset = self._dataset(annotations)
         dtype = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}[self.placement.precision]
@@ -177,7 +186,7 @@ class FrameAsker(Asker):
         if wrong.any():
             name = annotations[int(wrong.argmax())]["frame_dir"]
             raise WeightsError(
-                f"{self.trained.path}: its output for {name} is not a number; make it anew with `skelpipe evaluate "
+                f"{self.trained.path}: its output for {name} is not finite; recreate it with `skelpipe evaluate "
                 f"{self.trained.path.parent} --protocol detection`, or try --precision fp32"
             )
         return [
@@ -186,16 +195,16 @@ class FrameAsker(Asker):
         ]
 
     def probabilities(self, annotations: Sequence[Mapping[str, Any]]) -> np.ndarray:
-        """float32 (N, K + 1), means over the frames of N clips."""
+        """Return the probabilities of N clips, averaged over frames, float32 (N, K + 1)."""
         return np.stack([frames.mean(axis=0) for frames in self.shares(annotations)])
 
     def explanations(self, annotations: Sequence[Mapping[str, Any]]) -> list[Explanation]:
         raise UsageError(
-            f"--explain: {self.trained.path} classifies frames, and has no attention to tell; leave it out"
+            f"--explain: {self.trained.path} classifies frames and provides no attention; leave --explain out"
         )
 
 
 def _places(frames: int, shown: int) -> np.ndarray:
-    """For each frame of a clip the nearest of those that were shown, evenly over it, int64 (frames,)."""
+    """Return the index of the nearest of `shown` evenly spaced frames for each frame of a clip, int64 (frames,)."""
     place = (np.arange(frames) + 0.5) * (shown / frames) - 0.5
     return np.clip(np.round(place), 0, shown - 1).astype(np.int64)

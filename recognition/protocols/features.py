@@ -1,4 +1,4 @@
-"""Features of clips by a fixed encoder."""
+"""Features of clips from a frozen encoder."""
 
 from collections.abc import Callable
 
@@ -22,17 +22,17 @@ def features_of(
     bf16: bool = False,
     progress: Callable[[int], None] = lambda _: None,
 ) -> torch.Tensor:
-    """Features of all clips of a set, float32 (N, width), on the processor.
+    """Return the features of all clips of a data set, float32 (N, width), on the CPU.
 
     Args:
-        encoder: On `device`, in evaluation mode.
-        dataset: Of clips of one length.
-        count: N.
-        epoch: Which draw of the clips, where there is one.
-        batch_size: Clips at once.
+        encoder: Encoder on `device`, in evaluation mode.
+        dataset: Clips of one length.
+        count: N, number of clips.
+        epoch: Epoch that random augmentation depends on.
+        batch_size: Clips per batch.
         device: "cpu" or a GPU.
-        bf16: Whether products are in bfloat16.
-        progress: Told how many clips are done.
+        bf16: Whether to use bfloat16 autocast.
+        progress: Called with the number of clips after each batch.
     """
     batches = [
         [(epoch, place) for place in range(start, min(start + batch_size, count))]

@@ -1,6 +1,6 @@
-"""Fine-tuning for measurements: encoder and classifier together, on all labels or a few, from its weights or none.
+"""Fine-tuning for measurements: encoder and classifier together, on all or a few labels, pre-trained or from scratch.
 
-`skelpipe train --init` makes recognizers to keep; this gives both methods the recipes that their numbers come from.
+`skelpipe train --init` creates recognizers for use; this module applies the recipes of both methods' published results.
 """
 
 from collections.abc import Callable
@@ -24,12 +24,12 @@ from recognition.recognizer import Recognizer
 
 
 class Classifier(nn.Module):
-    """An encoder with the head of its paper: MAMP's recognizer, or a linear layer on PCM3's last frame.
+    """An encoder with the classification head of its paper: MAMP's, or a linear layer on PCM3's last frame.
 
     Args:
-        encoder: Becomes a part of it.
+        encoder: The encoder, which becomes a submodule.
         num_classes: K.
-        settings: Of the head, and of stochastic depth.
+        settings: Sizes of the head, dropout and stochastic depth.
     """
 
     def __init__(self, encoder: Encoder, num_classes: int, settings: FinetuneSettings) -> None:
@@ -45,12 +45,13 @@ class Classifier(nn.Module):
             line = nn.Linear(encoder.width, num_classes)
             nn.init.normal_(line.weight, std=DEVIATION)
             nn.init.zeros_(line.bias)
-            # Pre-trained features point much the same way for all clips; what tells these apart is small beside it.
+            # Pre-trained features of all clips point in similar directions; the differences that separate them are
+            # small.
             norm = nn.BatchNorm1d(encoder.width, eps=EPSILON, affine=False)
             self.head = nn.Sequential(norm, line) if settings.normalise else line
 
     def forward(self, batch: Batch) -> torch.Tensor:
-        """Logits (N, K)."""
+        """Return logits (N, K)."""
         if not isinstance(self.encoder.network, SegmentTransformer):
             return self.head(self.encoder(batch))
         representation = self.encoder.persons(batch)  # (P, T, V, C_r)
@@ -61,16 +62,22 @@ class Classifier(nn.Module):
 
 
 def set_drop_path(network: nn.Module, probability: float) -> None:
-    """Stochastic depth: from 0 at the first block to `probability` at the last; of no account without such blocks."""
+    """Set stochastic depth, increasing from 0 at the first block to `probability` at the last."""
     paths = [part for part in network.modules() if isinstance(part, DropPath)]
     for place, part in enumerate(paths):
         part.probability = probability * place / max(1, len(paths) - 1)
 
 
 def layer_groups(classifier: nn.Module, encoder: Encoder, settings: FinetuneSettings) -> list[dict[str, object]]:
-    """Parameters with their share of the learning rate: a layer's is `layer_decay` of the next one's, the head's is 1.
+    """Group parameters by their learning-rate factor: each layer has `layer_decay` times the next one's, the head has
+    1.
 
-    Biases and normalisation do not decay, as in BEiT's recipe.
+    Biases and normalisation have no weight decay, as in BEiT's recipe.
+
+    Args:
+        classifier: The network to train.
+        encoder: Its encoder.
+        settings: The recipe.
     """
     groups: dict[tuple[float, float], list[nn.Parameter]] = {}
     of_encoder = {id(value): encoder.depth_of(name) for name, value in encoder.named_parameters()}
@@ -83,14 +90,14 @@ def layer_groups(classifier: nn.Module, encoder: Encoder, settings: FinetuneSett
 
 
 def optimizer_of(groups: list[dict[str, object]], settings: FinetuneSettings) -> torch.optim.Optimizer:
-    """The recipe's optimiser."""
+    """Build the optimiser of the recipe."""
     if settings.optimizer == "sgd":
         return torch.optim.SGD(groups, lr=settings.lr, momentum=0.9)
     return torch.optim.AdamW(groups, lr=settings.lr)
 
 
 def set_rates(optimizer: torch.optim.Optimizer, settings: FinetuneSettings, epoch: int, progress: float) -> None:
-    """The learning rate of a step, by each group's share."""
+    """Set the learning rate of a step, scaled by each group's factor; see `learning_rate`."""
     schedule = PretrainingLoop(
         epochs=settings.epochs,
         lr=settings.lr,
@@ -115,17 +122,17 @@ def finetune(
     bf16: bool = False,
     tell: Callable[[str], None] = lambda _: None,
 ) -> Classifier:
-    """Trains encoder and classifier on labelled clips.
+    """Train encoder and classifier on labelled clips.
 
     Args:
-        encoder: Where it begins.
-        dataset: Labelled clips, drawn anew in every epoch.
+        encoder: Initial encoder; it is trained in place.
+        dataset: Labelled clips, augmented differently in every epoch.
         num_classes: K.
         settings: The recipe.
-        seed: Of the order of the clips and of the head's weights.
+        seed: Seed of the order of the clips and of the head's weights.
         device: "cpu" or a GPU.
-        bf16: Whether products are in bfloat16.
-        tell: Told a line now and then.
+        bf16: Whether to use bfloat16 autocast.
+        tell: Called with progress messages.
 
     Returns:
         The classifier after the last epoch, in evaluation mode.
@@ -163,7 +170,16 @@ def probabilities_of(
     device: str = "cpu",
     bf16: bool = False,
 ) -> np.ndarray:
-    """Probabilities of all classes for all clips of a set, float64 (N, K)."""
+    """Return the class probabilities of all clips of a data set, float64 (N, K).
+
+    Args:
+        classifier: Network on `device`, in evaluation mode.
+        dataset: Clips of one length.
+        count: N, number of clips.
+        batch_size: Clips per batch.
+        device: "cpu" or a GPU.
+        bf16: Whether to use bfloat16 autocast.
+    """
     batches = [
         [(0, place) for place in range(start, min(start + batch_size, count))] for start in range(0, count, batch_size)
     ]
@@ -176,12 +192,13 @@ def probabilities_of(
 
 
 def labelled_share(labels: np.ndarray, share: float, *, seed: int) -> np.ndarray:
-    """Places of about `share` of the clips, rising, every class by its size and with one clip at least.
+    """Return the increasing indices of about `share` of the clips, stratified by class, with at least one clip per
+    class.
 
     Args:
         labels: int (N,).
         share: In (0, 1].
-        seed: Says which clips; all that fine-tune with it see the same ones.
+        seed: Seed of the choice, so that all encoders are fine-tuned on the same clips.
     """
     rng = np.random.default_rng(seed)
     chosen = []

@@ -16,13 +16,14 @@ from recognition.protocols.settings import FinetuneSettings
 
 
 class FrameClassifier(nn.Module):
-    """Scores of every frame.
+    """Predicts class scores for every frame.
 
-    MAMP's joints come side by side, as in its fine-tuning: of their mean a linear layer cannot tell which one moved.
+    MAMP's joints are concatenated, as in its fine-tuning: from their mean, a linear layer could not tell which joint
+    moved.
 
     Args:
-        encoder: Becomes a part of it.
-        num_classes: K; one more, the last, is the background's.
+        encoder: The encoder, which becomes a submodule.
+        num_classes: K; the background is an additional, last class.
     """
 
     def __init__(self, encoder: Encoder, num_classes: int) -> None:
@@ -33,7 +34,7 @@ class FrameClassifier(nn.Module):
         nn.init.zeros_(self.head.bias)
 
     def forward(self, batch: Batch) -> torch.Tensor:
-        """Logits (N, T, K + 1)."""
+        """Return logits (N, T, K + 1)."""
         return self.head(self.encoder.frames_by_joints(batch))
 
 
@@ -49,18 +50,18 @@ def fit_frames(
     bf16: bool = False,
     tell: Callable[[str], None] = lambda _: None,
 ) -> FrameClassifier:
-    """Trains it on windows.
+    """Train a frame classifier on windows.
 
     Args:
-        encoder: Where it begins.
+        encoder: Initial encoder; it is trained in place.
         dataset: The windows.
         labels: int64 (W, T), class of each frame, K for the background.
         num_classes: K.
         settings: The recipe.
-        seed: Of the order of the windows and of the first weights.
+        seed: Seed of the order of the windows and of the initial weights.
         device: "cpu" or a GPU.
-        bf16: Whether products are in bfloat16.
-        tell: Told a line now and then.
+        bf16: Whether to use bfloat16 autocast.
+        tell: Called with progress messages.
 
     Returns:
         The classifier after the last epoch, in evaluation mode.
@@ -104,16 +105,16 @@ def score_sequence(
     device: str = "cpu",
     bf16: bool = False,
 ) -> np.ndarray:
-    """Probabilities of each frame of a sequence, means over the windows that it is in, float64 (T, K + 1).
+    """Return the probabilities of each frame of a sequence, averaged over its windows, float64 (T, K + 1).
 
     Args:
-        classifier: In evaluation mode.
+        classifier: Network on `device`, in evaluation mode.
         dataset: Windows of one length.
-        places: Of the sequence's windows in the data set.
-        starts: Their first frames.
+        places: Indices of the sequence's windows in the data set.
+        starts: First frame of each window.
         num_frames: T.
         device: "cpu" or a GPU.
-        bf16: Whether products are in bfloat16.
+        bf16: Whether to use bfloat16 autocast.
     """
     total = np.zeros((num_frames, classifier.head.out_features))
     count = np.zeros((num_frames, 1))

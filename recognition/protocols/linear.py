@@ -1,4 +1,4 @@
-"""Linear evaluation and retrieval: how far features of a fixed encoder tell actions apart by themselves."""
+"""Linear evaluation and retrieval: how well the features of a frozen encoder separate actions."""
 
 import math
 from collections.abc import Sequence
@@ -9,21 +9,21 @@ from torch.nn import functional
 
 from recognition.protocols.settings import LinearSettings
 
-# Of the batch normalisation before MAMP's classifier, and of the classifiers' first weights.
+# Epsilon of the batch normalisation before MAMP's classifier, and deviation of the classifiers' initial weights.
 EPSILON, DEVIATION = 1e-6, 0.01
 
 
 def fit_linear(
     views: Sequence[torch.Tensor], labels: torch.Tensor, num_classes: int, settings: LinearSettings, *, seed: int
 ) -> nn.Module:
-    """A classifier of features.
+    """Train a linear classifier of features.
 
     Args:
-        views: float32 (N, D) each, features of the training clips as they were drawn each time.
+        views: float32 (N, D) each, features of the training clips, one array per augmentation.
         labels: int64 (N,).
         num_classes: K.
-        settings: Of the training, by SGD with momentum 0.9 and without decay.
-        seed: Of the order of the clips, and of the first weights.
+        settings: Settings of the training by SGD, with momentum 0.9 and without weight decay.
+        seed: Seed of the order of the clips and of the initial weights.
 
     Returns:
         A network from (N, D) to logits (N, K), in evaluation mode.
@@ -38,7 +38,7 @@ def fit_linear(
     network = nn.Sequential(*layers, classify).train()
     optimizer = torch.optim.SGD(classify.parameters(), lr=settings.lr, momentum=0.9)
     count = len(labels)
-    # A batch of one clip has no deviation.
+    # The standard deviation of a batch of one clip is undefined.
     starts = [start for start in range(0, count, settings.batch_size) if count - start > 1]
     for epoch in range(settings.epochs):
         features = views[epoch % len(views)]
@@ -63,17 +63,17 @@ def _rate(settings: LinearSettings, epoch: int, progress: float) -> float:
 def nearest_labels(
     galleries: Sequence[torch.Tensor], labels: torch.Tensor, queries: Sequence[torch.Tensor]
 ) -> torch.Tensor:
-    """The label of the training clip whose features point most nearly the same way (k = 1, cosine), int64 (Q,).
+    """Return the label of each query's nearest training clip (k = 1, cosine similarity), int64 (Q,).
 
-    With several encoders it is the clip with the largest sum of their cosines: one vote of each would tie wherever
-    two disagree.
+    With several encoders, similarity is the sum of their cosine similarities; majority votes would tie whenever two
+    encoders disagree.
 
     Args:
-        galleries: float (N, D) of each encoder, features of the training clips.
+        galleries: float (N, D) per encoder, features of the training clips.
         labels: int64 (N,).
-        queries: float (Q, D) of each encoder.
+        queries: float (Q, D) per encoder.
     """
-    # The product of directions side by side is the sum of the cosines.
+    # The product of concatenated unit vectors is the sum of the cosines.
     known, asked = (torch.cat([functional.normalize(one, dim=1) for one in each], 1) for each in (galleries, queries))
     found = [(part @ known.T).argmax(1) for part in asked.split(1024)]
     return labels[torch.cat(found)]

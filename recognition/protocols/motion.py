@@ -1,4 +1,4 @@
-"""Motion prediction: the next poses from an encoder's features, by the residual decoder of Martinez et al. (2017)."""
+"""Motion prediction: future poses from an encoder's features, with the residual decoder of Martinez et al. (2017)."""
 
 from collections.abc import Callable
 
@@ -9,19 +9,19 @@ from torch import nn
 from recognition.pretraining.encoder import Encoder
 from recognition.protocols.settings import MotionSettings
 
-# Sequences whose poses say what is usual.
+# Number of sequences from which mean and deviation of poses are estimated.
 STANDARD = 256
 
 
 class MotionDecoder(nn.Module):
-    """A GRU that is given a pose, tells how it changes, and is given the changed one.
+    """A GRU that receives a pose, predicts its change, and receives the resulting pose as next input.
 
-    It sees poses, and tells changes, in the deviations of the training's poses, and it begins by telling none.
+    Poses and changes are standardised with the training's deviations. The initial prediction is no change.
 
     Args:
-        width: Of the encoder's features, from which its first state comes.
-        values: Numbers of a pose.
-        hidden: Width of its state.
+        width: Width of the encoder's features, which the initial state is computed from.
+        values: Number of values per pose.
+        hidden: Width of the state.
     """
 
     mean: torch.Tensor
@@ -38,15 +38,15 @@ class MotionDecoder(nn.Module):
         self.register_buffer("deviation", torch.ones(values))
 
     def standardise(self, poses: torch.Tensor) -> None:
-        """Takes the mean and the deviation of each number of poses (..., values), NaN where not seen."""
+        """Estimate mean and deviation of each value from poses (..., values), NaN where unseen."""
         flat = poses.flatten(0, -2).to(self.mean)
         self.mean = flat.nanmean(0).nan_to_num()
         deviation = (flat - self.mean).square().nanmean(0).sqrt()
-        # A joint that is never seen, or never moves, has none.
+        # A joint that is never seen or never moves has no deviation.
         self.deviation = torch.where(deviation > 0, deviation, torch.ones_like(deviation))
 
     def forward(self, features: torch.Tensor, pose: torch.Tensor, steps: int) -> torch.Tensor:
-        """Poses (N, steps, values) after the given one (N, values)."""
+        """Return the poses (N, steps, values) that follow the given one (N, values)."""
         state = self.begin(features)
         told = []
         for _ in range(steps):
@@ -57,14 +57,14 @@ class MotionDecoder(nn.Module):
 
 
 def centred(keypoint: np.ndarray, seen: int) -> tuple[np.ndarray, np.ndarray, float]:
-    """Poses from the middle of the last one seen, in units of its extent.
+    """Return poses relative to the centre of the last visible one, in units of its extent.
 
     Args:
-        keypoint: float32 (T, V, D) of one person, NaN where not seen.
-        seen: Frames that are given.
+        keypoint: float32 (T, V, D) of one person, NaN where unseen.
+        seen: Number of input frames.
 
     Returns:
-        float32 (T, V, D), that middle (D,), and the extent.
+        float32 (T, V, D), the centre (D,), and the extent, both in units of the input.
     """
     last = keypoint[seen - 1]
     middle = np.nanmean(last, axis=0)
@@ -81,16 +81,16 @@ def fit_decoder(
     seed: int,
     tell: Callable[[str], None] = lambda _: None,
 ) -> None:
-    """Trains encoder and decoder together.
+    """Train encoder and decoder together.
 
     Args:
-        encoder: Encodes what is given.
-        draw: Gives that many sequences: a batch of the frames that are seen, and poses float32 (N, T, V * D) from the
-            last seen one on, NaN where not seen.
-        decoder: On the encoder's device; takes the first sequences' mean and deviation.
+        encoder: The encoder; it is trained in place.
+        draw: Returns a given number of sequences: a batch of the input frames, and poses float32 (N, T, V * D) starting
+            with the last input frame, NaN where unseen.
+        decoder: The decoder, on the encoder's device; its mean and deviation are estimated from the first sequences.
         settings: The recipe.
-        seed: Of the draw.
-        tell: Told a line now and then.
+        seed: Seed of the sequences.
+        tell: Called with progress messages.
     """
     rng = np.random.default_rng(seed)
     decoder.standardise(draw(rng, STANDARD)[1])
@@ -115,12 +115,12 @@ def fit_decoder(
 
 
 def mean_joint_error(told: np.ndarray, truth: np.ndarray, extents: np.ndarray) -> float:
-    """MPJPE, the mean distance of joints from where they are, in the unit of the extents.
+    """Return MPJPE, the mean distance between predicted and true joints, in the unit of the extents.
 
     Args:
-        told: float (N, T, V, D).
-        truth: float (N, T, V, D), NaN where not seen.
-        extents: float (N,), the unit of each sequence.
+        told: float (N, T, V, D), predictions.
+        truth: float (N, T, V, D), NaN where unseen.
+        extents: float (N,), extent of each sequence.
     """
     distance = np.linalg.norm(told - truth, axis=-1) * extents[:, None, None]
     return float(np.nanmean(distance))

@@ -1,4 +1,4 @@
-"""Occluded clips: body parts, or a stretch of frames, of which nothing is seen (section 4.3 of PCM3)."""
+"""Occluded clips: unseen body parts, or an unseen block of frames (section 4.3 of PCM3)."""
 
 import zlib
 from typing import Literal
@@ -13,15 +13,15 @@ SHARES = (0.3, 0.7)
 
 
 class OccludedDataset(Dataset[Sample]):
-    """Clips with an occlusion that hangs on the seed and the clip's id alone.
+    """Clips with an occlusion that depends only on the seed and the clip's name.
 
     Args:
-        dataset: What is to be seen of them.
-        kind: spatial, body parts are missing throughout; temporal, all of a contiguous stretch of frames is.
-        seed: Of the draw.
+        dataset: The clips.
+        kind: "spatial": body parts are unseen in all frames; "temporal": a contiguous block of frames is unseen.
+        seed: Random seed.
 
     Raises:
-        UsageError: The body parts of the joints are not known.
+        UsageError: The layout has no body parts.
     """
 
     def __init__(self, dataset: SkeletonDataset, kind: Literal["spatial", "temporal"], *, seed: int) -> None:

@@ -1,4 +1,4 @@
-"""How an encoder is measured on what it was not pre-trained for; the defaults are each method's published recipes."""
+"""Settings of the evaluation protocols for pre-trained encoders; the defaults are each method's published recipes."""
 
 from typing import Annotated, Any, Literal
 
@@ -8,21 +8,21 @@ from recognition.settings import Strict
 
 
 class LinearSettings(Strict):
-    """A linear classifier on the features of a fixed encoder."""
+    """A linear classifier on the features of a frozen encoder."""
 
     epochs: int = Field(100, ge=1)
     views: int = Field(
-        5, ge=1, description="times that the training clips are drawn and encoded; epochs take turns with them"
+        5, ge=1, description="number of differently augmented encodings of the training clips; epochs alternate"
     )
     batch_size: int = Field(256, ge=2)
     lr: float = Field(0.1, gt=0)
     schedule: Literal["cosine", "step"] = "cosine"
-    lr_steps: tuple[Annotated[int, Field(ge=1)], ...] = Field((), description="epochs after which the rate is a tenth")
-    normalise: bool = Field(True, description="features by the batch's mean and deviation before the classifier")
+    lr_steps: tuple[Annotated[int, Field(ge=1)], ...] = Field((), description="epochs that divide the rate by ten")
+    normalise: bool = Field(True, description="standardise features by batch before the classifier")
 
 
 class FinetuneSettings(Strict):
-    """Encoder and classifier trained together."""
+    """Encoder and classifier, trained together."""
 
     epochs: int = Field(100, ge=1)
     batch_size: int = Field(48, ge=2)
@@ -34,31 +34,31 @@ class FinetuneSettings(Strict):
     warmup_epochs: int = Field(5, ge=0)
     weight_decay: float = Field(0.05, ge=0)
     layer_decay: float = Field(
-        0.8, gt=0, le=1, description="rate of a layer over that of the next; 1 from scratch, as published"
+        0.8, gt=0, le=1, description="learning rate of a layer relative to the next; 1 from scratch, as published"
     )
     drop_path: float = Field(0.3, ge=0, lt=1)
     dropout: float = Field(0.3, ge=0, lt=1)
     hidden: int = Field(2048, ge=1, description="width of the head's hidden layer, after MAMP's encoder")
     label_smoothing: float = Field(0.1, ge=0, lt=1)
     normalise: bool = Field(
-        False, description="after PCM3's encoder, features by the batch's mean and deviation before the linear layer"
+        False, description="standardise features by batch between PCM3's encoder and the linear layer"
     )
 
 
 class DetectionSettings(Strict):
-    """Actions found in long sequences by a classifier of frames, which is trained as `finetune` says."""
+    """Detection of actions in long sequences with a classifier of frames, trained with the settings of `finetune`."""
 
-    stride: int = Field(32, ge=1, description="frames between the windows that a test sequence is cut into")
+    stride: int = Field(32, ge=1, description="frames between the starts of a test sequence's windows")
     smooth: int = Field(15, ge=1, description="frames over which scores are averaged")
-    fewest: int = Field(10, ge=1, description="frames of the shortest action")
-    overlap: float = Field(0.5, gt=0, le=1, description="tIoU from which a proposal is right")
+    fewest: int = Field(10, ge=1, description="length of the shortest action, in frames")
+    overlap: float = Field(0.5, gt=0, le=1, description="smallest tIoU of a correct proposal")
 
 
 class MotionSettings(Strict):
-    """Motion prediction by the decoder of Martinez et al., short-term."""
+    """Short-term motion prediction with the decoder of Martinez et al."""
 
-    seen: int = Field(50, ge=2, description="frames that are given")
-    predicted: int = Field(10, ge=1, description="frames that are to be told")
+    seen: int = Field(50, ge=2, description="number of input frames")
+    predicted: int = Field(10, ge=1, description="number of predicted frames")
     hidden: int = Field(1024, ge=1)
     steps: int = Field(100_000, ge=1)
     batch_size: int = Field(16, ge=1)
@@ -69,17 +69,17 @@ class MotionSettings(Strict):
 
 
 class ProtocolSettings(Strict):
-    """Everything that `skelpipe evaluate --protocol` can be told with `--set`."""
+    """All settings that `skelpipe evaluate --protocol` accepts with `--set`."""
 
     seed: int = Field(0, ge=0)
-    runs: int = Field(5, ge=1, description="seeded subsets of the semi-supervised protocol")
+    runs: int = Field(5, ge=1, description="number of seeded subsets of the semi-supervised protocol")
     parts: tuple[Annotated[float, Field(gt=0, le=1)], Annotated[float, Field(gt=0, le=1)]] = Field(
-        (0.5, 1.0), description="shares of a clip, from and to, that classifiers are shown in training"
+        (0.5, 1.0), description="range of the share of a training clip that classifiers see"
     )
     part_test: float | None = Field(
-        None, gt=0, le=1, description="share that they are shown in tests, from the middle; as pre-trained if not given"
+        None, gt=0, le=1, description="share of a test clip, from its middle; default: as in the pre-training"
     )
-    occluded_training: bool = Field(True, description="whether the classifier of occluded clips trains on such, too")
+    occluded_training: bool = Field(True, description="whether to train the classifier of occluded clips on such clips")
     linear: LinearSettings = LinearSettings()
     finetune: FinetuneSettings = FinetuneSettings()
     detection: DetectionSettings = DetectionSettings()
@@ -87,7 +87,7 @@ class ProtocolSettings(Strict):
 
 
 def published(method: str) -> dict[str, Any]:
-    """A method's recipes, as values for `ProtocolSettings`; what a paper does not say is its code's, or CMD's."""
+    """Return a method's recipes as values for `ProtocolSettings`; gaps are filled from the paper's code, or CMD's."""
     if method == "mamp":
         return {}
     supervised = {

@@ -1,4 +1,4 @@
-"""Windows of long sequences as a set of clips of their own, so that encoders see them as they see clips."""
+"""Windows of long sequences as a set of clips, so that encoders can process them like clips."""
 
 from collections.abc import Sequence
 
@@ -10,19 +10,19 @@ from recognition.stored_joints import StoredJoints
 
 
 def window_starts(num_frames: int, length: int, stride: int) -> list[int]:
-    """First frames of windows that cover a sequence; the last one ends where it ends."""
+    """Return the first frames of windows that cover a sequence; the last window ends with the sequence."""
     last = max(0, num_frames - length)
     return [*range(0, last, stride), last]
 
 
 def window_clips(clips: ClipSet, windows: Sequence[tuple[int, int]], *, length: int, score_threshold: float) -> ClipSet:
-    """Windows of a set's clips as clips.
+    """Return windows of a set's clips as a set of clips.
 
     Args:
         clips: The sequences.
-        windows: Index of a sequence, and the window's first frame.
-        length: Frames of a window; a sequence that is shorter stays as it is in the end.
-        score_threshold: A joint is seen when its score is above this.
+        windows: (index of the sequence, first frame) of each window.
+        length: Frames per window; shorter sequences are padded with their last frame.
+        score_threshold: A joint is seen if its score exceeds this, 0 to 1.
     """
     joints, annotations = [], []
     for index, start in windows:
@@ -51,7 +51,7 @@ def window_clips(clips: ClipSet, windows: Sequence[tuple[int, int]], *, length: 
 
 
 def window_settings(data: DataSettings, length: int) -> DataSettings:
-    """How windows are shown: whole, and as they are."""
+    """Return data settings that show windows in full and without augmentation of their length."""
     return data.model_copy(
         update={"num_frames": length, "part_range_train": (1.0, 1.0), "part_test": 1.0, "resample": "linear"}
     )

@@ -227,13 +227,19 @@ def test_subsets_of_another_measurement_are_not_taken(tmp_path):
 @pytest.mark.parametrize(
     ("actions", "said"),
     [
-        ([["jump", 5, 25]], "has the action ['jump', 5, 25]; make it [class, first frame, frame after the last]"),
-        ([[0, 5]], "has the action [0, 5]; make it [class, first frame, frame after the last], three whole numbers"),
-        ([[7, 5, 25]], "has the action [7, 5, 25], of class 7; make it a class from 0 to 1, by the file's 2"),
-        ([[-2, 5, 25]], "has the action [-2, 5, 25], of class -2; make it a class from 0 to 1"),
-        ([[0, 25, 5]], "has the action [0, 25, 5], and 60 frames; make it"),
-        ([[0, 5, 61]], "has the action [0, 5, 61], and 60 frames; make it"),
-        (5, 'has "actions" that are 5; make it a list of'),
+        ([["jump", 5, 25]], ": the action ['jump', 5, 25] must be [class, first frame, frame after the last]"),
+        ([[0, 5]], ": the action [0, 5] must be [class, first frame, frame after the last], three integers"),
+        ([[7, 5, 25]], ": the action [7, 5, 25] has class 7, which must be from 0 to 1, the classes of the file's"),
+        ([[-2, 5, 25]], ": the action [-2, 5, 25] has class -2, which must be from 0 to 1"),
+        (
+            [[0, 25, 5]],
+            ": the action [0, 25, 5] must be [class, first frame, frame after the last], with frames from 0 to 60",
+        ),
+        (
+            [[0, 5, 61]],
+            ": the action [0, 5, 61] must be [class, first frame, frame after the last], with frames from 0 to 60",
+        ),
+        (5, ': "actions" is 5; it must be a list of'),
     ],
 )
 def test_actions_that_cannot_be_are_refused_or_left_out(own, long, tmp_path, actions, said):
@@ -242,7 +248,7 @@ def test_actions_that_cannot_be_are_refused_or_left_out(own, long, tmp_path, act
     write_pickle(tmp_path / "bad.pkl", content)
     words = ("--data", tmp_path / "bad.pkl", *sets(*SHORT, *LONG))
     told = refused(own, "detection", *words)
-    assert "bad.pkl: clip 'long3' " + said in told and told.endswith("or leave the clip out (--skip-bad)")
+    assert "bad.pkl: clip 'long3'" + said in told and told.endswith("or leave the clip out (--skip-bad)")
     result = skelpipe("evaluate", own, "--protocol", "detection", *words, "--skip-bad", *ON)
     assert result.exit_code == 0, result.output
     assert "1 clips are left out for their actions; the first:" in " ".join(result.stderr.split())
