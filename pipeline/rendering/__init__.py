@@ -1,5 +1,5 @@
-"""A world without a camera: drawn people who do things, in clips whose truth is known to the pixel.
+"""Synthetic video: rendered people who perform actions, with exact ground truth.
 
-For training small networks, and for tests and demonstrations that must run where no video can be had. NumPy and OpenCV
-alone; nothing here knows of networks.
+For training small networks, and for tests and demonstrations on machines without videos. Uses only NumPy and OpenCV;
+nothing here depends on networks.
 """

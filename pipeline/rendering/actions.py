@@ -1,7 +1,7 @@
-"""What one person does: each action turns somebody at rest into somebody who acts.
+"""Actions of a single person: each turns a motion at rest into a motion that shows the action.
 
-Every action takes (motion at rest, body, style, seconds) and changes the motion in place. `lead` is the side that acts,
-`side` the sign of x on that side.
+Every action takes (motion at rest, body, style, time in seconds) and changes the motion in place. `lead` is the side
+that acts, `side` the sign of x on that side.
 """
 
 from collections.abc import Callable, Mapping
@@ -16,13 +16,13 @@ Action = Callable[[Motion, Body, Style, np.ndarray], None]
 
 
 def _once(style: Style, time: np.ndarray, seconds: float) -> np.ndarray:
-    """(T,) in [0, 1]: how much of a movement that happens once, and takes so many seconds, is done."""
+    """Return the progress (T,) in [0, 1] of a movement that happens once and lasts `seconds`."""
     begin = time[0] + style.onset * (time[-1] - time[0])
     return np.clip((time - begin) * style.tempo / seconds, 0, 1)
 
 
 def stand(motion: Motion, body: Body, style: Style, time: np.ndarray) -> None:
-    """Does nothing in particular: arms hanging, crossed, on the hips or in front."""
+    """Stands idle: arms hanging, crossed, on the hips or in front."""
     share = np.ones_like(time)
     if style.variant < 0.2:
         for number, side in enumerate(SIDES):
@@ -50,7 +50,7 @@ def wave(motion: Motion, body: Body, style: Style, time: np.ndarray) -> None:
 
 
 def clap(motion: Motion, body: Body, style: Style, time: np.ndarray) -> None:
-    """Claps both hands before the chest, or over the head."""
+    """Claps both hands in front of the chest, or over the head."""
     gap = 0.42 * style.size * pulse_of(time, 2.1 * style.tempo, style.phase)
     height = 0.75 if style.variant < 0.2 else -0.4 + 0.5 * style.variant
     for number, side in enumerate(SIDES):
@@ -81,7 +81,7 @@ def squat(motion: Motion, body: Body, style: Style, time: np.ndarray) -> None:
 
 
 def jumping_jack(motion: Motion, body: Body, style: Style, time: np.ndarray) -> None:
-    """Jumps with legs and arms apart, and together again."""
+    """Jumps with legs and arms apart, and back together."""
     hertz = 0.95 * style.tempo
     apart = pulse_of(time, hertz, style.phase)
     hop = 0.12 * style.size * pulse_of(time, 2 * hertz, 2 * style.phase)
@@ -96,7 +96,7 @@ def jumping_jack(motion: Motion, body: Body, style: Style, time: np.ndarray) -> 
 
 
 def kick(motion: Motion, body: Body, style: Style, time: np.ndarray) -> None:
-    """Kicks one leg forward, again and again."""
+    """Kicks forward with one leg, repeatedly."""
     side, lead = SIDES[style.lead], style.lead
     cycle = (0.62 * style.tempo * time + style.phase) % 1
     away = 0.85 + 0.12 * style.size
@@ -122,7 +122,7 @@ def kick(motion: Motion, body: Body, style: Style, time: np.ndarray) -> None:
 
 
 def punch(motion: Motion, body: Body, style: Style, time: np.ndarray) -> None:
-    """Punches from a guard, with one hand or both in turn."""
+    """Punches from a guard, with one hand or with alternating hands."""
     hertz = 0.85 * style.tempo
     motion.lean[:, 2] += 0.35 * SIDES[style.lead]
     motion.head[:, 2] -= 0.3 * SIDES[style.lead]
@@ -142,7 +142,7 @@ def punch(motion: Motion, body: Body, style: Style, time: np.ndarray) -> None:
 
 
 def walk(motion: Motion, body: Body, style: Style, time: np.ndarray) -> None:
-    """Walks straight ahead; the path is centred on where it stood."""
+    """Walks straight ahead; the path is centred on the initial position."""
     hertz, stride = 0.85 * style.tempo, 0.36 * style.size
     cycle = hertz * time + style.phase
     speed = 4 * stride * hertz * body.leg
@@ -157,7 +157,13 @@ def walk(motion: Motion, body: Body, style: Style, time: np.ndarray) -> None:
 
 
 def steps(motion: Motion, cycle: np.ndarray, stride: float) -> None:
-    """Feet that step on with the pelvis: each is on the ground for half of a cycle, while the body passes over it."""
+    """Let the feet step with the pelvis: each is on the ground for half of a cycle, while the body passes over it.
+
+    Args:
+        motion: Changed in place.
+        cycle: (T,), position in the gait cycle, in turns.
+        stride: Stride length, in leg lengths.
+    """
     for number in (0, 1):
         part = (cycle + 0.5 * number) % 1
         swinging = np.clip((part - 0.5) / 0.5, 0, 1)
@@ -168,7 +174,7 @@ def steps(motion: Motion, cycle: np.ndarray, stride: float) -> None:
 
 
 def _sitting(motion: Motion, body: Body, style: Style, seated: np.ndarray) -> None:
-    """Lowers somebody onto a seat behind, by shares (T,)."""
+    """Lower a person onto a seat behind them, by shares (T,) in [0, 1]."""
     height = (body.shin * 0.98) / body.leg
     passing = np.sin(np.pi * seated)
     motion.pelvis[:, 1] += seated * (height - motion.pelvis[:, 1])
@@ -192,7 +198,7 @@ def stand_up(motion: Motion, body: Body, style: Style, time: np.ndarray) -> None
 
 
 def pick_up(motion: Motion, body: Body, style: Style, time: np.ndarray) -> None:
-    """Bends down, takes something from the ground and stands up with it."""
+    """Bends down, takes an object from the ground and stands up with it."""
     done = _once(style, time, 2.2)
     down = ramp(done, 0, 0.45) - ramp(done, 0.55, 1)
     knees = 0.15 + 0.3 * style.variant
@@ -209,7 +215,7 @@ def pick_up(motion: Motion, body: Body, style: Style, time: np.ndarray) -> None:
 
 
 def fall(motion: Motion, body: Body, style: Style, time: np.ndarray) -> None:
-    """Loses balance, falls forward, backward or to a side, and lies."""
+    """Loses balance, falls forward, backward or sideways, and stays down."""
     share = _once(style, time, 1.1) ** 2
     bounce = ramp(_once(style, time, 1.1), 0.97, 1)
     angle = 1.47 * share
@@ -231,7 +237,7 @@ def fall(motion: Motion, body: Body, style: Style, time: np.ndarray) -> None:
 
 
 def drink(motion: Motion, body: Body, style: Style, time: np.ndarray) -> None:
-    """Leads a cup to the mouth, and down again."""
+    """Raises a cup to the mouth, and lowers it."""
     side = SIDES[style.lead]
     up = np.clip(1.5 * pulse_of(time, 0.32 * style.tempo, style.phase) - 0.2, 0, 1)
     mouth = (-side * 0.82 * body.shoulder / body.arm, (0.85 * body.neck + 0.1 * body.chest) / body.arm, 0.32)
@@ -244,7 +250,7 @@ def drink(motion: Motion, body: Body, style: Style, time: np.ndarray) -> None:
 
 
 def phone(motion: Motion, body: Body, style: Style, time: np.ndarray) -> None:
-    """Holds a telephone to the ear and strolls on the spot."""
+    """Holds a telephone to the ear while shifting on the spot."""
     side = SIDES[style.lead]
     ear = (-side * (body.shoulder - 1.35 * body.head) / body.arm, (1.05 * body.neck + 0.1 * body.chest) / body.arm, 0.1)
     blend(motion.hand[:, style.lead], ear, ramp(time, -0.8, 0.3 + style.onset))
@@ -267,7 +273,7 @@ def bow(motion: Motion, body: Body, style: Style, time: np.ndarray) -> None:
 
 
 def throw(motion: Motion, body: Body, style: Style, time: np.ndarray) -> None:
-    """Throws overarm, again and again."""
+    """Throws overarm, repeatedly."""
     side = SIDES[style.lead]
     cycle = (0.5 * style.tempo * time + style.phase) % 1
     motion.hand[:, style.lead] = keys(
@@ -305,17 +311,17 @@ ACTIONS: Mapping[str, Action] = {
     "walk": walk,
     "wave": wave,
 }
-# Of these, what is needed to do them.
+# Actions that need a seat.
 NEED_SEAT = ("sit_down", "stand_up")
 
 
 def act(action: str, body: Body, style: Style, time: np.ndarray) -> Motion:
-    """The motion of a body that does one of `ACTIONS` at the world's origin, looking into the camera.
+    """Return the motion of a body that performs an action at the world's origin, facing the camera.
 
     Args:
-        action: Its name.
-        body: Whose.
-        style: In which way.
+        action: Name in `ACTIONS`.
+        body: Body of the person.
+        style: Style of the movement.
         time: (T,), seconds.
     """
     motion = at_rest(standing(len(time)), style, time)

@@ -1,4 +1,4 @@
-"""What people look like: cloth, skin, hair and faces, as small pictures that parts of a body are wrapped in.
+"""Appearance of people: textures of cloth, skin, hair and faces that wrap the parts of a body.
 
 Colours are BGR, float32, 0 to 255.
 """
@@ -12,9 +12,9 @@ import numpy as np
 
 from pipeline.rendering.family import Family, chosen
 
-# Side of a tile of cloth, which repeats; a power of two.
+# Side of a repeating cloth tile in pixels; a power of two.
 TILE = 64
-# Rows (from crown to chin) and columns (all around, the face in the middle) of the picture of a head.
+# Rows (crown to chin) and columns (all around, the face in the middle) of a head texture.
 HEAD_SHAPE = (64, 128)
 
 Colour = tuple[float, float, float]
@@ -23,21 +23,21 @@ Cloth = Callable[[np.random.Generator, Family], np.ndarray]
 
 @dataclass(frozen=True)
 class Look:
-    """One person's appearance.
+    """Appearance of one person.
 
     Args:
-        head: float32 (64, 128, 3), the head all around.
-        skin: float32 (64, 64, 3), a tile.
-        hair: float32 (64, 64, 3), a tile.
-        top: float32 (64, 64, 3), a tile of what the trunk wears.
-        bottom: float32 (64, 64, 3), a tile of what the legs wear.
-        shoe: float32 (64, 64, 3), a tile.
-        chest: float32 (64, 128, 3), the trunk's clothing all around, from neck to waist.
-        sleeve: How far down the arms the top goes: 0 none, 1 elbow, 2 wrist.
-        leg: How far down the legs the bottom goes: 1 knee, 2 ankle.
-        skirt: Whether the bottom is a skirt.
+        head: float32 (64, 128, 3), texture all around the head.
+        skin: float32 (64, 64, 3), tile.
+        hair: float32 (64, 64, 3), tile.
+        top: float32 (64, 64, 3), tile of the upper clothing.
+        bottom: float32 (64, 64, 3), tile of the lower clothing.
+        shoe: float32 (64, 64, 3), tile.
+        chest: float32 (64, 128, 3), clothing all around the trunk, from neck to waist.
+        sleeve: Length of the sleeves: 0 none, 1 elbow, 2 wrist.
+        leg: Length of the legs: 1 knee, 2 ankle.
+        skirt: Whether the lower clothing is a skirt.
         hairdo: "short", "long", "bun", "tail", "bald" or "cap".
-        loose: How far the clothes are from the body, as a factor on its thickness.
+        loose: Factor of the clothing's thickness relative to the body.
     """
 
     head: np.ndarray
@@ -55,7 +55,7 @@ class Look:
 
 
 def any_colour(random: np.random.Generator, family: Family) -> Colour:
-    """A colour that clothes come in, greys included."""
+    """Draw a random colour for clothes and objects, including greys."""
     saturation = family.uniform(random, 0.0, 0.95) * float(random.random() > 0.25)
     red, green, blue = colorsys.hsv_to_rgb(family.uniform(random, 0, 1), saturation, random.uniform(0.08, 0.97))
     return 255 * blue, 255 * green, 255 * red
@@ -66,13 +66,13 @@ def _flat(colour: Colour) -> np.ndarray:
 
 
 def _mixed(mask: np.ndarray, first: Colour, second: Colour) -> np.ndarray:
-    """(64, 64, 3): the first colour where the mask (64, 64) is 0, the second where it is 1."""
+    """Return (64, 64, 3) with the first colour where the mask (64, 64) is 0 and the second where it is 1."""
     share = np.asarray(mask, np.float32)[..., None]
     return (1 - share) * np.array(first, np.float32) + share * np.array(second, np.float32)
 
 
 def _grain(random: np.random.Generator, cells: int) -> np.ndarray:
-    """(64, 64) in about [-1, 1], smooth blotches that repeat without a seam."""
+    """Return smooth seamless noise (64, 64), about [-1, 1]."""
     rough = random.normal(size=(cells, cells)).astype(np.float32)
     tiled = cv2.resize(np.tile(rough, (3, 3)), (3 * TILE, 3 * TILE), interpolation=cv2.INTER_CUBIC)
     return tiled[TILE : 2 * TILE, TILE : 2 * TILE]
@@ -167,14 +167,14 @@ CLOTHS: Mapping[str, Cloth] = {
 
 
 def draw_cloth(family: Family, random: np.random.Generator) -> np.ndarray:
-    """A tile of cloth, float32 (64, 64, 3), with some wear."""
+    """Draw a tile of worn cloth, float32 (64, 64, 3)."""
     tile = CLOTHS[chosen(random, family.cloths)](random, family)
     wear = 1 + 0.06 * _grain(random, 6) + 0.03 * _grain(random, 32)
     return np.clip(tile * wear[..., None], 0, 255).astype(np.float32)
 
 
 def draw_look(family: Family, random: np.random.Generator) -> Look:
-    """Somebody's appearance."""
+    """Draw the appearance of a person."""
     darkness = family.uniform(random, 0, 1)
     tone = (1 - darkness) * np.array([168, 196, 240]) + darkness * np.array([32, 48, 82])
     tone = tone * random.uniform(0.9, 1.06, 3)
@@ -208,7 +208,7 @@ def draw_look(family: Family, random: np.random.Generator) -> Look:
 
 
 def _draw_chest(random: np.random.Generator, family: Family, top: np.ndarray, tone: np.ndarray) -> np.ndarray:
-    """The trunk's clothing all around: the cloth, a neckline and, at times, a print or buttons on the front alone."""
+    """Return the trunk's clothing all around: cloth, a neckline and, in some cases, a print or buttons in front."""
     rows, columns = HEAD_SHAPE
     chest = np.ascontiguousarray(np.tile(top, (1, 2, 1))[:rows, :columns])
     middle = columns // 2
@@ -228,7 +228,7 @@ def _draw_chest(random: np.random.Generator, family: Family, top: np.ndarray, to
 
 
 def _draw_head(random: np.random.Generator, tone: np.ndarray, hair: np.ndarray, hairdo: str) -> np.ndarray:
-    """A head all around: row 0 is the crown, the last row below the chin; column 64 is the middle of the face."""
+    """Return a head texture: row 0 is the crown, the last row is below the chin; column 64 is the face's middle."""
     rows, columns = HEAD_SHAPE
 
     def column(degrees: float) -> int:
@@ -241,7 +241,7 @@ def _draw_head(random: np.random.Generator, tone: np.ndarray, hair: np.ndarray, 
     dark = tuple(float(value) for value in 0.62 * tone)
     crown = tuple(float(value) for value in hair)
     head = np.tile(np.array(skin, np.float32), (rows, columns, 1))
-    # Cheeks, and shade below the brow and the chin.
+    # Cheeks, and shading below the brow and the chin.
     for side in (-1, 1):
         cv2.ellipse(head, (column(32 * side), row(-24)), (7, 5), 0, 0, 360, tuple(0.94 * v for v in skin), cv2.FILLED)
         cv2.ellipse(head, (column(21 * side), row(6)), (6, 4), 0, 0, 360, tuple(0.8 * v for v in skin), cv2.FILLED)
@@ -263,7 +263,7 @@ def _draw_head(random: np.random.Generator, tone: np.ndarray, hair: np.ndarray, 
         cv2.ellipse(cover, (column(0), row(-38)), (6, 3), 0, 0, 360, mouth, cv2.FILLED)
         head = np.ascontiguousarray(0.2 * head + 0.8 * cover)
     if hairdo != "bald":
-        # The hairline: high over the face, down to the neck behind.
+        # The hairline: high above the face, down to the neck at the back.
         angle = np.abs(np.arange(columns) / columns - 0.5) * 360
         brow = random.uniform(26, 46)
         nape = {"short": -35.0, "cap": 12.0}.get(hairdo, -75.0)

@@ -1,6 +1,6 @@
-"""Places that people are drawn in front of: a wall or a view, a ground, and things that stand about.
+"""Backgrounds: a wall or a view, a ground, and objects.
 
-Each is painted once for a clip, larger than the picture, and moves with the camera.
+Each is painted once per clip, larger than the image, and moves with the camera.
 """
 
 from collections.abc import Callable, Mapping
@@ -11,12 +11,12 @@ import numpy as np
 from pipeline.rendering.appearance import any_colour
 from pipeline.rendering.family import Family, chosen
 
-# float32 (H, W, 3) for a (height, width).
+# Function of (random, family, height, width) that returns float32 (H, W, 3).
 Surface = Callable[[np.random.Generator, Family, int, int], np.ndarray]
 
 
 def _noise(random: np.random.Generator, height: int, width: int, octaves: int = 4, base: int = 3) -> np.ndarray:
-    """(H, W) in about [-1, 1]: blotches of many sizes."""
+    """Return noise (H, W) of several scales, about [-1, 1]."""
     total = np.zeros((height, width), np.float32)
     for octave in range(octaves):
         cells = base * 2**octave
@@ -26,7 +26,7 @@ def _noise(random: np.random.Generator, height: int, width: int, octaves: int = 
 
 
 def _tinted(colour: tuple[float, float, float], shade: np.ndarray) -> np.ndarray:
-    """float32 (H, W, 3): a colour, times 1 + shade (H, W)."""
+    """Return a colour times 1 + shade (H, W), float32 (H, W, 3)."""
     return np.array(colour, np.float32) * (1 + shade[..., None])
 
 
@@ -176,14 +176,14 @@ PLACES: Mapping[str, Surface] = {
 def draw_background(
     family: Family, random: np.random.Generator, size: tuple[int, int], ground: float, horizon: float
 ) -> np.ndarray:
-    """Paints a place of a family.
+    """Paint a background of a family.
 
     Args:
-        family: Whose.
-        random: Its random numbers.
+        family: Family of the clip.
+        random: Random generator.
         size: (height, width) in pixels.
-        ground: Row at which the ground meets what is behind it.
-        horizon: Row of the horizon, above which no ground can be.
+        ground: Row at which the ground meets the wall or view.
+        horizon: Row of the horizon; the ground lies below it.
 
     Returns:
         uint8 (H, W, 3) BGR.
@@ -200,7 +200,7 @@ def draw_background(
 
 
 def _furnish(random: np.random.Generator, family: Family, picture: np.ndarray, ground: float) -> None:
-    """Pictures on the wall, doors, lamps and poles, in place."""
+    """Add pictures, doors, lamps and poles, in place."""
     height, width = picture.shape[:2]
     for _ in range(int(random.integers(1, 7))):
         x, y = int(random.integers(width)), int(random.integers(max(int(ground), 1)))
@@ -210,7 +210,7 @@ def _furnish(random: np.random.Generator, family: Family, picture: np.ndarray, g
             cv2.rectangle(picture, (x, y), (x + wide, y + high), any_colour(random, family), cv2.FILLED)
             cv2.rectangle(picture, (x, y), (x + wide, y + high), any_colour(random, family), 2)
         elif kind < 0.75:
-            # A pole with something round on it, which is not a person.
+            # A pole with a disc on it, as a distractor.
             colour = any_colour(random, family)
             cv2.line(picture, (x, y), (x, int(ground)), colour, max(wide // 6, 1))
             cv2.circle(picture, (x, y), max(wide // 3, 2), any_colour(random, family), cv2.FILLED)
@@ -220,7 +220,7 @@ def _furnish(random: np.random.Generator, family: Family, picture: np.ndarray, g
 
 
 def _floor(random: np.random.Generator, family: Family, height: int, width: int, horizon: float) -> np.ndarray:
-    """float32 (H, W, 3): ground that recedes to the horizon, with boards, flags or grass."""
+    """Return ground that recedes to the horizon, with boards, slabs or grass, float32 (H, W, 3)."""
     base = _tinted(any_colour(random, family), 0.08 * _noise(random, height, width, 5, 6))
     kind = random.random()
     if kind < 0.5:

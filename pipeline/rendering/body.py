@@ -1,4 +1,4 @@
-"""Bodies: lengths and thicknesses of a person's parts, in metres."""
+"""Bodies: lengths and thicknesses of body parts, in metres."""
 
 from dataclasses import dataclass
 
@@ -6,24 +6,24 @@ import numpy as np
 
 from pipeline.rendering.family import Family
 
-# Points of a body beside the 17 of COCO, which come first.
+# Additional points of a body, after the 17 of COCO.
 PELVIS, WAIST, NECK, HEAD = 17, 18, 19, 20
 HANDS, TOES = (21, 22), (23, 24)
 NUM_POINTS = 25
 SHOULDERS, ELBOWS, WRISTS = (5, 6), (7, 8), (9, 10)
 HIPS, KNEES, ANKLES = (11, 12), (13, 14), (15, 16)
-# x of the left side and of the right one in a body's own frame (x to its left, y up, z forward).
+# x of the left and of the right side in the body's own frame (x to its left, y up, z forward).
 SIDES = (1.0, -1.0)
 
-# Nose, eyes and ears in the head's frame, in radii of the head. Where the face is painted (`appearance`) follows them.
+# Nose, eyes and ears in the head's frame, in head radii. The face texture (`appearance`) must match them.
 FACE = np.array([[0, -0.3, 1.2], [0.34, 0.0, 0.92], [-0.34, 0.0, 0.92], [0.98, -0.1, -0.08], [-0.98, -0.1, -0.08]])
-# A head is a ball of radius 1 around (0, 0.18, 0) that tapers to one of `HEAD_TAPER` at a distance of `HEAD_LENGTH`.
+# A head is a sphere of radius 1 at (0, 0.18, 0) that tapers to radius `HEAD_TAPER` at a distance of `HEAD_LENGTH`.
 HEAD_LENGTH, HEAD_TAPER = 0.82, 0.66
 
 
 @dataclass(frozen=True)
 class Body:
-    """Lengths in metres, from joint to joint; `girth` is a factor on all thicknesses.
+    """Lengths of a body in metres, from joint to joint.
 
     Args:
         height: From sole to crown, standing.
@@ -31,17 +31,17 @@ class Body:
         shin: Knee to ankle.
         ankle: Ankle above the sole.
         foot: Ankle to toes.
-        hip: Half the distance of the hips.
+        hip: Half the distance between the hips.
         loin: Pelvis to waist.
         chest: Waist to the height of the shoulders.
-        shoulder: Half the distance of the shoulders.
+        shoulder: Half the distance between the shoulders.
         upper_arm: Shoulder to elbow.
         forearm: Elbow to wrist.
         hand: Wrist to fingertips.
         neck: Shoulders to the centre of the head.
         head: Radius of the head.
-        girth: 1 for the usual build.
-        waistline: Width of the waist, 1 for as wide as the mean of hips and chest.
+        girth: Factor of all thicknesses, 1 for an average build.
+        waistline: Width of the waist relative to the mean of hips and chest.
     """
 
     height: float
@@ -63,19 +63,19 @@ class Body:
 
     @property
     def leg(self) -> float:
-        """Hip to ankle, stretched."""
+        """Length of the extended leg, hip to ankle, in metres."""
         return self.thigh + self.shin
 
     @property
     def arm(self) -> float:
-        """Shoulder to wrist, stretched."""
+        """Length of the extended arm, shoulder to wrist, in metres."""
         return self.upper_arm + self.forearm
 
 
 def draw_body(family: Family, random: np.random.Generator) -> Body:
-    """A body of a family: from child to tall adult, from thin to stout.
+    """Draw a body of a family, from child to tall adult, from thin to stout.
 
-    Mean shares of the height are those of Drillis and Contini, "Body segment parameters" (1966).
+    The mean proportions are those of Drillis and Contini, "Body segment parameters" (1966).
     """
 
     def share(mean: float, spread: float = 0.06) -> float:

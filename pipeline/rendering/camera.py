@@ -1,4 +1,4 @@
-"""A camera that stands, pans, drifts and shakes: from the world to pixels."""
+"""A camera, static, panning, drifting or shaking, that projects the world to pixels."""
 
 from dataclasses import dataclass
 
@@ -13,11 +13,11 @@ class Camera:
     """A camera over T frames; it looks along negative z of the world.
 
     Args:
-        size: (height, width) of the picture in pixels.
+        size: (height, width) of the image in pixels.
         focal: (T,), focal length in pixels.
-        centre: (3,), where it stands in the world, metres.
-        turn: (T, 3, 3), rows are the camera's axes in the world: right, down, ahead.
-        level: (3, 3), the axes of the same camera held still, before which the background is painted.
+        centre: (3,), position in the world, metres.
+        turn: (T, 3, 3), rows are the camera's axes in the world: right, down, forward.
+        level: (3, 3), axes of the motionless camera, for which the background is painted.
     """
 
     size: tuple[int, int]
@@ -27,23 +27,23 @@ class Camera:
     level: np.ndarray
 
     def seen(self, point: np.ndarray) -> np.ndarray:
-        """World points (T, ..., 3) in the camera's axes, metres: right, down, ahead."""
+        """Transform world points (T, ..., 3) to the camera's axes (right, down, forward), metres."""
         return np.einsum("tij,t...j->t...i", self.turn, point - self.centre)
 
     def pixels(self, seen: np.ndarray) -> np.ndarray:
-        """Pixels (T, ..., 2) of points (T, ..., 3) in the camera's axes; pixel centres have whole numbers."""
+        """Project points (T, ..., 3) in the camera's axes to pixels (T, ..., 2); pixel centres are integers."""
         height, width = self.size
         focal = self.focal.reshape(-1, *[1] * (seen.ndim - 1))
         depth = np.maximum(seen[..., 2:], 0.05)
         return seen[..., :2] / depth * focal + ((width - 1) / 2, (height - 1) / 2)
 
     def background_map(self, frame: int, margin: tuple[int, int], focal: float) -> np.ndarray:
-        """The homography (3, 3) from a background to a frame.
+        """Return the homography (3, 3) from the background to a frame.
 
         Args:
-            frame: Which frame.
-            margin: Pixels (y, x) by which the background is larger than the picture, on each side.
-            focal: Focal length in pixels that the background was painted for.
+            frame: Frame index.
+            margin: Pixels (y, x) by which the background exceeds the image on each side.
+            focal: Focal length in pixels for which the background was painted.
         """
         height, width = self.size
         middle = np.array([(width - 1) / 2, (height - 1) / 2])
@@ -55,7 +55,7 @@ class Camera:
         return inner(self.focal[frame], *middle) @ self.turn[frame] @ self.level.T @ np.linalg.inv(source)
 
 
-# How the camera is held, and how likely that is.
+# Camera motion and its probability.
 HOLDS = {"tripod": 0.35, "hand": 0.4, "pan": 0.25}
 
 
@@ -68,15 +68,15 @@ def draw_camera(
     tall: float,
     aim: np.ndarray,
 ) -> Camera:
-    """A camera of a family that has its subject in the picture.
+    """Draw a camera of a family that has the subject in view.
 
     Args:
-        family: Whose.
-        random: Its random numbers.
-        size: (height, width) of the picture in pixels.
+        family: Family of the clip.
+        random: Random generator.
+        size: (height, width) of the image in pixels.
         time: (T,), seconds.
         tall: Height of the subject in metres.
-        aim: (3,), the subject's middle in the world.
+        aim: (3,), centre of the subject in the world, metres.
     """
     height, width = size
     focal = height / (2 * np.tan(np.radians(family.uniform(random, 28, 62)) / 2))
@@ -106,7 +106,7 @@ def draw_camera(
 
 
 def _axes(angles: np.ndarray) -> np.ndarray:
-    """Rows (T, 3, 3): right, down and ahead of a camera with pitch up, roll and turn to the left (T, 3)."""
+    """Return rows (T, 3, 3), right, down and forward, of a camera with angles (T, 3): pitch up, roll, turn left."""
     axes = tilted(angles)
-    # The columns are x, y, z of a frame that looks along -z: right is x, down is -y, ahead is -z.
+    # The columns are x, y, z of a frame that looks along -z: right is x, down is -y, forward is -z.
     return np.stack([axes[:, :, 0], -axes[:, :, 1], -axes[:, :, 2]], 1)

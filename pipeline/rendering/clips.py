@@ -1,4 +1,4 @@
-"""Drawn clips on the disk: an mp4 each, and one skeleton file with what is true of all of them."""
+"""Write rendered clips: one mp4 per clip, and one skeleton file with the ground truth of all."""
 
 import argparse
 import sys
@@ -24,12 +24,12 @@ TRUTH = "truth"
 
 @dataclass(frozen=True)
 class Clip:
-    """One clip to draw.
+    """A clip to render.
 
     Args:
         identifier: Its id in the data set, and its path below the folder without suffix.
-        scene: What it shows.
-        split: The split that it belongs to; None for none.
+        scene: Its content.
+        split: Name of its split, or None.
     """
 
     identifier: str
@@ -38,11 +38,11 @@ class Clip:
 
 
 def write_clip(clip: Clip, folder: Path) -> dict[str, Any]:
-    """Draws a clip into `folder`/identifier.mp4 and returns the truth of it, as an annotation in PYSKL's format.
+    """Render a clip to `folder`/identifier.mp4 and return its ground truth as an annotation in PYSKL's format.
 
-    A joint outside of the picture counts as not seen; one that something hides has its true place and score 1 like the
-    others. Beside the usual fields there are `visibility` (M, T, 17), of `scene.OUTSIDE`, `HIDDEN`, `SEEN`; `box` (M,
-    T, 4) in pixels; `person_action`, what each person does; and `family`.
+    A joint outside the image is unseen; an occluded joint has its true position and score 1. Additional fields are
+    `visibility` (M, T, 17), one of `scene.OUTSIDE`, `HIDDEN`, `SEEN`; `box` (M, T, 4) in pixels; `person_action`, the
+    action of each person; and `family`.
 
     Raises:
         VideoError: The video cannot be written.
@@ -89,18 +89,18 @@ def write_clip(clip: Clip, folder: Path) -> dict[str, Any]:
 
 
 def write_clips(clips: Iterable[Clip], folder: Path, progress: Callable[[Clip], None] | None = None) -> Path:
-    """Draws clips below `folder` and writes `folder`/truth.pkl, with their splits.
+    """Render clips below `folder` and write `folder`/truth.pkl, with their splits.
 
     Args:
-        clips: What to draw.
-        folder: Where; made if need be.
-        progress: Called with each clip when it is on the disk.
+        clips: Clips to render.
+        folder: Output folder; created if necessary.
+        progress: Called with each finished clip.
 
     Returns:
         The skeleton file.
 
     Raises:
-        VideoError, AnnotationError: Something cannot be written.
+        VideoError, AnnotationError: A file cannot be written.
     """
     annotations: list[dict[str, Any]] = []
     split: dict[str, list[str]] = {}
@@ -127,18 +127,18 @@ def clips_of(
     fps: float = 20.0,
     persons: int | None = None,
 ) -> Iterator[Clip]:
-    """Yields so many clips of each action, in folders named after the actions.
+    """Yield clips of each action, in folders named after the actions.
 
     Args:
-        family: Whose people do it, and where.
-        actions: Of `ACTIONS` and `INTERACTIONS`.
-        each: Clips of each action.
-        seed: Clips of other seeds show other people.
-        split: The split that they belong to.
-        size: As for `Scene`.
-        frames: Likewise.
-        fps: Likewise.
-        persons: As for `Scene`, in clips of actions of one person.
+        family: Family of the people and places.
+        actions: Names in `ACTIONS` and `INTERACTIONS`.
+        each: Number of clips per action.
+        seed: Random seed; different seeds show different people.
+        split: Name of the split, or None.
+        size: (height, width) of the image in pixels.
+        frames: Number of frames.
+        fps: Frames per second.
+        persons: See `Scene`; only for clips of actions of one person.
     """
     for number, action in enumerate(actions):
         for count in range(each):
@@ -155,16 +155,16 @@ def clips_of(
 
 
 def main() -> None:
-    """Reads the command line."""
+    """Run the command line."""
     known = (*ACTIONS, *INTERACTIONS)
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--out", type=Path, default=Path("runs/rendered"), help="folder (default: %(default)s)")
+    parser.add_argument("--out", type=Path, default=Path("runs/rendered"), help="output folder (default: %(default)s)")
     parser.add_argument("--family", default="test", help=f"one of {', '.join(FAMILIES)} (default: %(default)s)")
-    parser.add_argument("--actions", nargs="+", default=list(known), help="actions to draw (default: all)")
-    parser.add_argument("--each", type=int, default=1, help="clips of each action (default: %(default)s)")
-    parser.add_argument("--seed", type=int, default=0, help="other seeds show other people (default: %(default)s)")
-    parser.add_argument("--persons", type=int, default=None, help="1, 2 or 3 (default: as it comes)")
-    parser.add_argument("--frames", type=int, default=60, help="frames a clip (default: %(default)s)")
+    parser.add_argument("--actions", nargs="+", default=list(known), help="actions to render (default: all)")
+    parser.add_argument("--each", type=int, default=1, help="number of clips per action (default: %(default)s)")
+    parser.add_argument("--seed", type=int, default=0, help="random seed (default: %(default)s)")
+    parser.add_argument("--persons", type=int, default=None, help="1, 2 or 3 (default: random)")
+    parser.add_argument("--frames", type=int, default=60, help="frames per clip (default: %(default)s)")
     parser.add_argument("--size", type=int, nargs=2, default=[240, 320], help="height and width (default: 240 320)")
     arguments = parser.parse_args()
     console = Console()
@@ -174,7 +174,7 @@ def main() -> None:
 
     try:
         if arguments.each < 1:
-            raise UsageError(f"--each {arguments.each}: give at least one clip of each action")
+            raise UsageError(f"--each {arguments.each}: must be at least 1")
         clips = clips_of(
             family_named(arguments.family),
             arguments.actions,

@@ -1,7 +1,7 @@
-"""Families: what training draws its world from, and what testing does, so that nothing occurs in both.
+"""Families of rendered people: training and testing draw from disjoint sets, so that nothing occurs in both.
 
-A family owns seeds, names (patterns of cloth, kinds of places) and bands of every continuous range: bodies, motion
-styles and cameras of one family lie between those of the other.
+A family owns seeds, names (cloth patterns, kinds of places) and bands of every continuous range: bodies, motion styles
+and cameras of one family lie between those of the other.
 """
 
 from collections.abc import Mapping, Sequence
@@ -11,19 +11,19 @@ import numpy as np
 
 from pose_extraction.errors import UsageError
 
-# Bands that a range is cut into; families take turns.
+# Number of bands of a range; families alternate.
 BANDS = 8
 
 
 @dataclass(frozen=True)
 class Family:
-    """One family.
+    """A family of people, clothes, places and cameras.
 
     Args:
-        name: As options spell it.
-        number: Its place among the families, which says which bands are its own.
-        cloths: Names of `appearance.CLOTHS`.
-        places: Names of `background.PLACES`.
+        name: Name in options.
+        number: Index of the family, which determines its bands.
+        cloths: Names in `appearance.CLOTHS`.
+        places: Names in `background.PLACES`.
     """
 
     name: str
@@ -32,16 +32,16 @@ class Family:
     places: tuple[str, ...]
 
     def generator(self, *seed: int) -> np.random.Generator:
-        """Random numbers of this family; those of another family differ under the same seed."""
+        """Return a random generator of this family; other families differ for the same seed."""
         return np.random.default_rng([self.number, *seed])
 
     def uniform(self, random: np.random.Generator, low: float, high: float) -> float:
-        """A number of [low, high) from the bands that are this family's."""
+        """Draw a number in [low, high) from the bands of this family."""
         band = 2 * int(random.integers(BANDS // 2)) + self.number % 2
         return low + (high - low) * (band + float(random.random())) / BANDS
 
     def owns(self, value: float, low: float, high: float) -> bool:
-        """Whether `uniform` of this family could give `value`."""
+        """Whether `uniform` of this family can return `value`."""
         band = int((value - low) / (high - low) * BANDS)
         return 0 <= band < BANDS and band % 2 == self.number % 2
 
@@ -62,16 +62,16 @@ FAMILIES: Mapping[str, Family] = {family.name: family for family in (TRAIN, TEST
 
 
 def family_named(name: str) -> Family:
-    """The family of that name.
+    """Return the family with a name.
 
     Raises:
-        UsageError: There is none.
+        UsageError: No family has that name.
     """
     if name not in FAMILIES:
-        raise UsageError(f"there is no family {name!r} of drawn people; choose one of {', '.join(FAMILIES)}")
+        raise UsageError(f"unknown family {name!r} of rendered people; choose one of {', '.join(FAMILIES)}")
     return FAMILIES[name]
 
 
 def chosen(random: np.random.Generator, options: Sequence[str]) -> str:
-    """One of some names, each as likely as the others."""
+    """Draw one of some names with equal probability."""
     return options[int(random.integers(len(options)))]

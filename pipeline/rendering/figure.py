@@ -1,4 +1,4 @@
-"""A person as shapes for the painter: which limbs a body has, how thick they are and what they wear."""
+"""A person as shapes for the painter: limbs, their thickness and their texture."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -29,18 +29,21 @@ from pipeline.rendering.painter import Canvas, Wrap
 
 @dataclass(frozen=True)
 class Limb:
-    """One tapered shape over T frames.
+    """A tapered shape over T frames.
 
     Args:
         start: (T, 3), in the camera's axes, metres.
-        stop: (T, 3), likewise.
-        wide: (K,), half its width at K equal steps, metres.
-        deep: Half its depth as a share of its half width.
-        texture, other, cut, tiles: As `painter.Wrap` has them.
+        stop: (T, 3), in the camera's axes, metres.
+        wide: (K,), half the width at K equidistant positions, metres.
+        deep: Half the depth relative to half the width.
+        texture: See `painter.Wrap`, also for other, cut and tiles.
         side: (T, 3), direction of its left in the camera's axes.
-        front: (T, 3), likewise of its front.
+        front: (T, 3), direction of its front in the camera's axes.
+        tiles: See `painter.Wrap`.
+        cut: See `painter.Wrap`.
+        other: See `painter.Wrap`.
         up: (T, 3) for a head, else None.
-        round_ends: How far the ends bulge, in half widths.
+        round_ends: Length of the rounded ends, in half widths.
     """
 
     start: np.ndarray
@@ -62,15 +65,15 @@ class Figure:
 
     Args:
         body: Lengths and thicknesses.
-        look: Clothes, skin, hair.
-        posture: Where the points of the body are.
-        camera: Who looks.
+        look: Appearance.
+        posture: Positions of the body's points.
+        camera: The camera.
 
     Attributes:
         point: (T, 25, 2), pixels.
-        depth: (T, 25), metres from the camera.
-        thickness: (25,), metres from each point to the surface, at most.
-        box: (T, 4), x1 y1 x2 y2 around all that is drawn, pixels, not clipped.
+        depth: (T, 25), distance from the camera, metres.
+        thickness: (25,), largest distance from each point to the surface, metres.
+        box: (T, 4), x1 y1 x2 y2 around the rendered person, pixels, not clipped.
     """
 
     def __init__(self, body: Body, look: Look, posture: Posture, camera: Camera) -> None:
@@ -81,17 +84,17 @@ class Figure:
         ends = np.stack([np.stack([limb.start, limb.stop], 1) for limb in self._limbs], 1)  # (T, L, 2, 3)
         self._ends, self._end_depth = camera.pixels(ends), np.maximum(ends[..., 2], 0.05)
         self.thickness = _thickness(body)
-        # In pixels a metre at its distance, for each limb's ends.
+        # Pixels per metre at the distance of each limb's ends.
         self._scale = camera.focal[:, None, None] / self._end_depth
         width = np.array([limb.wide.max() for limb in self._limbs])[None, :, None] * self._scale
-        # Ends of trunk and skirt are flat; a third of their width is near enough.
+        # Ends of trunk and skirt are flat; this approximates their extent.
         width *= np.array([1.0 if limb.round_ends == 1 else 0.75 for limb in self._limbs])[None, :, None]
         low = (self._ends - width[..., None]).min((1, 2))
         high = (self._ends + width[..., None]).max((1, 2))
         self.box = np.concatenate([low, high], -1)
 
     def paint(self, canvas: Canvas, frame: int) -> None:
-        """Draws the person into a canvas, farthest limb first, so that soft edges lie over what is behind them."""
+        """Paint the person into a canvas, farthest limb first, so that soft edges blend with the limbs behind them."""
         depth = self._end_depth[frame]
         for index in np.argsort(-depth.mean(-1)):
             limb, ends, scale = self._limbs[index], self._ends[frame, index], self._scale[frame, index]
@@ -100,7 +103,7 @@ class Figure:
             side, front = limb.side[frame], limb.front[frame]
             span = ends[1] - ends[0]
             across = np.array([-span[1], span[0]]) / max(float(np.hypot(*span)), 1e-3)
-            # How wide an ellipse looks from here, and how far it bulges towards the camera.
+            # Apparent width of the ellipse, and how far it bulges towards the camera.
             apparent = np.hypot(side[:2] @ across, limb.deep * (front[:2] @ across))
             apparent = max(float(apparent), limb.deep)
             bulge = max(float(np.hypot(side[2], limb.deep * front[2])), limb.deep)
@@ -126,7 +129,7 @@ class Figure:
 
 
 def _thickness(body: Body) -> np.ndarray:
-    """Metres from each point of a body to its surface, at most, clothes included."""
+    """Return the largest distance from each point of a body to its surface, clothes included, metres."""
     thick = np.full(25, 0.16 * body.girth)
     # Points of the face lie on the surface.
     thick[:5] = 0.5 * body.head
@@ -139,10 +142,10 @@ def _thickness(body: Body) -> np.ndarray:
 def _limbs_of(body: Body, look: Look, posture: Posture, camera: Camera, seen: np.ndarray) -> Iterator[Limb]:
     point = posture.point
     size, girth = body.height / 1.72, body.girth
-    thin = 0.5 + 0.5 * girth  # bones keep wrists, ankles and neck from following all of the girth
+    thin = 0.5 + 0.5 * girth  # wrists, ankles and neck vary less with girth, because of the bones
 
     def axes_of(axes: np.ndarray) -> np.ndarray:
-        """Columns (T, 3, 3) in the camera's axes of a part's own axes in the world."""
+        """Convert a part's axes in the world (T, 3, 3) to the camera's axes, as columns."""
         return camera.turn @ axes
 
     pelvis, chest, head = axes_of(posture.pelvis), axes_of(posture.chest), axes_of(posture.head)
@@ -240,7 +243,7 @@ def _head_limbs(
     left, up, front = head[:, :, 0], head[:, :, 1], head[:, :, 2]
 
     def spot(x: float, y: float, z: float) -> np.ndarray:
-        """(T, 3) in the camera's axes: a place in the head's frame, in its radii."""
+        """Return a point given in head radii in the head's frame, in the camera's axes (T, 3)."""
         return camera.seen(centre + own @ np.array([x, y, z]))
 
     def blob(start: np.ndarray, stop: np.ndarray, wide: tuple[float, ...], texture: np.ndarray, **more: object) -> Limb:

@@ -1,4 +1,4 @@
-"""What a cheap camera does to a picture: exposure, colour cast, blur, noise, compression."""
+"""Imperfections of cheap cameras: exposure, colour cast, blur, noise, compression."""
 
 from dataclasses import dataclass
 
@@ -10,18 +10,18 @@ from pipeline.rendering.family import Family
 
 @dataclass(frozen=True)
 class Imaging:
-    """How a clip's pictures are spoiled.
+    """Degradation of a clip's images.
 
     Args:
-        gain: (3,), factor on each channel, BGR.
+        gain: (3,), factor per channel, BGR.
         gamma: Exponent of the tone curve.
-        vignette: How much darker the corners are, as a share.
-        blur: Sigma of the lens' blur in pixels.
-        streak: (dx, dy) in pixels over which a picture smears, from moving while it is exposed.
-        coarse: Factor by which the picture is shrunk and enlarged again; 1 leaves it.
+        vignette: Relative darkening of the corners, 0 to 1.
+        blur: Sigma of the lens blur in pixels.
+        streak: (dx, dy), motion blur in pixels.
+        coarse: Factor by which the image is shrunk and enlarged again; 1 for none.
         noise: Sigma of the noise in grey levels.
-        quality: JPEG quality, 100 for none.
-        flicker: Amplitude of the changes of brightness from frame to frame.
+        quality: JPEG quality, 100 for no compression.
+        flicker: Relative amplitude of brightness changes between frames.
     """
 
     gain: np.ndarray
@@ -36,7 +36,7 @@ class Imaging:
 
 
 def draw_imaging(family: Family, random: np.random.Generator) -> Imaging:
-    """A camera's faults, from none to severe."""
+    """Draw the degradation of a camera, from none to severe."""
     cast = 1 + random.normal(size=3) * 0.05
     return Imaging(
         gain=cast * family.uniform(random, 0.65, 1.25),
@@ -52,12 +52,12 @@ def draw_imaging(family: Family, random: np.random.Generator) -> Imaging:
 
 
 class Darkroom:
-    """Spoils the pictures of one clip alike.
+    """Applies the same degradation to all images of a clip.
 
     Args:
-        imaging: How.
+        imaging: The degradation.
         size: (height, width) in pixels.
-        random: For noise and flicker.
+        random: Random generator for noise and flicker.
     """
 
     def __init__(self, imaging: Imaging, size: tuple[int, int], random: np.random.Generator) -> None:
@@ -69,12 +69,12 @@ class Darkroom:
         self._exposure = (fall[..., None] * imaging.gain).astype(np.float32)
         tone = (np.arange(256) / 255) ** imaging.gamma * 255
         self._tone = tone.round().astype(np.uint8)
-        # Drawn once, larger than the picture; each frame takes another part of it.
+        # Drawn once, larger than the image; each frame uses a different part.
         self._noise = (random.normal(size=(height + 64, width + 64, 3)) * imaging.noise).astype(np.float32)
         self._streak = _streak_kernel(imaging.streak)
 
     def develop(self, picture: np.ndarray) -> np.ndarray:
-        """uint8 (H, W, 3) of a float32 picture, 0 to 255."""
+        """Convert a float32 image, 0 to 255, to the degraded uint8 (H, W, 3)."""
         imaging = self._imaging
         height, width = picture.shape[:2]
         exposed = picture * self._exposure

@@ -1,7 +1,7 @@
-"""What two persons do with each other: the first begins, the second answers.
+"""Interactions of two persons: the first acts, the second reacts.
 
-In the world of the pair the first stands at negative z and looks to positive z, the second opposite. Every interaction
-takes both motions at rest, bodies, styles and seconds, and changes the motions in place.
+In the pair's world the first stands at negative z and faces positive z, the second faces the first. Every interaction
+takes both motions at rest, bodies, styles and time in seconds, and changes the motions in place.
 """
 
 from collections.abc import Callable, Mapping
@@ -17,19 +17,19 @@ Motions = tuple[Motion, Motion]
 Bodies = tuple[Body, Body]
 Styles = tuple[Style, Style]
 Interaction = Callable[[Motions, Bodies, Styles, np.ndarray], None]
-# The first looks to positive z, the second to negative.
+# The first faces positive z, the second negative z.
 FACING = (1.0, -1.0)
 RIGHT = 1
 
 
 def _stand_apart(motions: Motions, metres: np.ndarray) -> None:
-    """Puts both so many metres (T,) apart."""
+    """Place both persons at a distance in metres (T,)."""
     for motion, facing in zip(motions, FACING, strict=True):
         motion.place[:, 1] = -facing * metres / 2
 
 
 def _approach(motions: Motions, bodies: Bodies, styles: Styles, time: np.ndarray, far: float, near: float) -> None:
-    """Lets both walk up to each other in the first part of the clip."""
+    """Let both walk up to each other in the first part of the clip."""
     arrive = time[0] + (0.25 + 0.5 * styles[0].onset) * (time[-1] - time[0])
     share = ramp(time, time[0] - 0.4, arrive)
     _stand_apart(motions, far + (near - far) * share)
@@ -63,7 +63,7 @@ def handshake(motions: Motions, bodies: Bodies, styles: Styles, time: np.ndarray
 
 
 def high_five(motions: Motions, bodies: Bodies, styles: Styles, time: np.ndarray) -> None:
-    """Both clap their right hands together over the shoulders, once or more."""
+    """Both clap their right hands together above the shoulders, once or repeatedly."""
     near = 0.6 * (bodies[0].arm + bodies[1].arm)
     _stand_apart(motions, np.full_like(time, near))
     strike = pulse_of(time, 0.75 * styles[0].tempo, styles[0].phase)
@@ -77,7 +77,7 @@ def high_five(motions: Motions, bodies: Bodies, styles: Styles, time: np.ndarray
 
 
 def push(motions: Motions, bodies: Bodies, styles: Styles, time: np.ndarray) -> None:
-    """The first pushes the second with both hands, who staggers back."""
+    """The first pushes the second with both hands; the second staggers back."""
     first, second = motions
     near = 0.8 * bodies[0].arm + 0.2
     hit = time[0] + (0.2 + styles[0].onset) * (time[-1] - time[0])
@@ -103,12 +103,12 @@ def push(motions: Motions, bodies: Bodies, styles: Styles, time: np.ndarray) -> 
 
 
 def first_foot(style: Style) -> int:
-    """The foot that somebody puts forward: the one on the other side of the hand that acts."""
+    """Return the foot that a person puts forward: opposite the acting hand."""
     return 1 - style.lead
 
 
 def hug(motions: Motions, bodies: Bodies, styles: Styles, time: np.ndarray) -> None:
-    """Both walk up to each other and put their arms around the other's back."""
+    """Both walk up to each other and embrace."""
     near = 0.2 + 0.09 * (bodies[0].girth + bodies[1].girth)
     _approach(motions, bodies, styles, time, near + 1.2 * styles[0].size, near)
     around = ramp(time, 0.12 * time[-1], 0.45 * time[-1])
@@ -116,7 +116,7 @@ def hug(motions: Motions, bodies: Bodies, styles: Styles, time: np.ndarray) -> N
         motion.spine[:, 0] += 0.16 * around
         motion.head[:, 1] += 0.25 * around
         for number, side in enumerate(SIDES):
-            # The right arms over the other's shoulders, the left ones below them.
+            # Right arms over the other's shoulders, left arms below them.
             height = (0.8 if number == RIGHT else 0.68) * min(other.height, 1.1 * own.height)
             across = -0.02 * side * facing
             blend(motion.hand[:, number], (side * 0.4, -0.3, 0.6), np.clip(2 * around, 0, 1))
@@ -126,7 +126,7 @@ def hug(motions: Motions, bodies: Bodies, styles: Styles, time: np.ndarray) -> N
 
 
 def hit(motions: Motions, bodies: Bodies, styles: Styles, time: np.ndarray) -> None:
-    """The first strikes at the second's head, again and again, who recoils."""
+    """The first strikes repeatedly at the second's head; the second recoils."""
     first, second = motions
     near = 0.95 * bodies[0].arm + 0.15
     _stand_apart(motions, np.full_like(time, near))
@@ -159,12 +159,12 @@ INTERACTIONS: Mapping[str, Interaction] = {
 
 
 def interact(interaction: str, bodies: Bodies, styles: Styles, time: np.ndarray) -> Motions:
-    """Motions of two bodies that do one of `INTERACTIONS`, the middle between them at the world's origin.
+    """Return the motions of two bodies that perform an interaction, with their midpoint at the world's origin.
 
     Args:
-        interaction: Its name.
-        bodies: Of the one who begins, and of the other.
-        styles: Likewise.
+        interaction: Name in `INTERACTIONS`.
+        bodies: Bodies of the acting and of the reacting person.
+        styles: Styles of the acting and of the reacting person.
         time: (T,), seconds.
     """
     motions = tuple(at_rest(standing(len(time)), style, time) for style in styles)

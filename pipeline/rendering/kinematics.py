@@ -1,7 +1,7 @@
-"""From what a body is told to do, frame by frame, to where its points are.
+"""Kinematics: from a motion, frame by frame, to the positions of the body's points.
 
-World: x to the right of the picture, y up, z towards the camera, metres; the ground is y = 0. A body's own frame has x
-to its left, y up, z forward; with heading 0 it looks into the camera.
+World: x to the right of the image, y up, z towards the camera, metres; the ground is y = 0. A body's own frame has x to
+    its left, y up, z forward; with heading 0 it faces the camera.
 """
 
 from dataclasses import dataclass, replace
@@ -30,21 +30,21 @@ from pipeline.rendering.body import (
 
 @dataclass
 class Motion:
-    """What a body does over T frames; angles in radians.
+    """The motion of a body over T frames; angles in radians.
 
     Args:
-        place: (T, 2), x and z of the point on the ground that it stands over, metres.
-        heading: (T,), turn about the vertical axis.
-        pelvis: (T, 3), of the pelvis against `place`, in the frame of the heading, in leg lengths; (0, 1, 0) stands.
-        lean: (T, 3), of the pelvis: forward, to the right, turn to the left.
-        spine: (T, 3), of the chest against the pelvis, likewise.
-        head: (T, 3), of the head against the chest, likewise.
-        hand: (T, 2, 3), left and right wrist from its shoulder, in the chest's frame, in arm lengths.
-        reach: (T, 2, 3), world point that takes the place of `hand`, metres.
-        reaching: (T, 2), how much of `reach` counts, in [0, 1].
-        foot: (T, 2, 3), left and right ankle from `place`, in the frame of the heading, in leg lengths, with y counted
-            from where the ankle is when the sole stands on the ground.
-        flare: (T, 2), how far the elbows point outwards: 0 back and down, 1 sideways.
+        place: (T, 2), x and z of the ground point below the body, metres.
+        heading: (T,), rotation about the vertical axis.
+        pelvis: (T, 3), pelvis relative to `place`, in the heading's frame, in leg lengths; (0, 1, 0) is standing.
+        lean: (T, 3), pelvis angles: forward, to the right, turn to the left.
+        spine: (T, 3), chest angles relative to the pelvis, in the same order.
+        head: (T, 3), head angles relative to the chest, in the same order.
+        hand: (T, 2, 3), left and right wrist relative to the shoulder, in the chest's frame, in arm lengths.
+        reach: (T, 2, 3), world point that replaces `hand`, metres.
+        reaching: (T, 2), weight of `reach`, in [0, 1].
+        foot: (T, 2, 3), left and right ankle relative to `place`, in the heading's frame, in leg lengths; y is 0 when
+            the sole is on the ground.
+        flare: (T, 2), direction of the elbows: 0 back and down, 1 sideways.
     """
 
     place: np.ndarray
@@ -60,7 +60,7 @@ class Motion:
     flare: np.ndarray
 
     def moved(self, place: np.ndarray, heading: float) -> "Motion":
-        """The same, begun at another place (2,) of the ground and turned by `heading` about the world's origin."""
+        """Return the motion rotated by `heading` about the world's origin and shifted to a ground position (2,)."""
         cosine, sine = np.cos(heading), np.sin(heading)
         x, z = self.place[:, 0], self.place[:, 1]
         turned = np.stack([cosine * x + sine * z, cosine * z - sine * x], -1)
@@ -70,7 +70,7 @@ class Motion:
 
 
 def standing(frames: int) -> Motion:
-    """Upright, arms hanging, looking ahead, at the origin."""
+    """Return a motion at the origin: upright, arms hanging, looking ahead."""
     hand = np.tile(np.array([[0.14, -0.97, 0.06], [-0.14, -0.97, 0.06]]), (frames, 1, 1))
     foot = np.tile(np.array([[0.13, 0.0, 0.0], [-0.13, 0.0, 0.0]]), (frames, 1, 1))
     return Motion(
@@ -90,13 +90,13 @@ def standing(frames: int) -> Motion:
 
 @dataclass(frozen=True)
 class Posture:
-    """Where a body's points are.
+    """Positions of a body's points.
 
     Args:
-        point: (T, 25, 3), world, metres: COCO's 17, then those that `body` numbers.
-        pelvis: (T, 3, 3), columns are the pelvis' own axes in the world.
-        chest: Likewise of the chest.
-        head: Likewise of the head.
+        point: (T, 25, 3), world, metres: COCO's 17, then the additional points of `body`.
+        pelvis: (T, 3, 3), columns are the pelvis' axes in the world.
+        chest: (T, 3, 3), columns are the chest's axes in the world.
+        head: (T, 3, 3), columns are the head's axes in the world.
     """
 
     point: np.ndarray
@@ -106,7 +106,7 @@ class Posture:
 
 
 def turn_y(angle: np.ndarray) -> np.ndarray:
-    """Rotations (T, 3, 3) about y by angles (T,): z turns towards x."""
+    """Return rotations (T, 3, 3) about y by angles (T,); z rotates towards x."""
     cosine, sine, zero = np.cos(angle), np.sin(angle), np.zeros_like(angle)
     one = zero + 1
     rows = [[cosine, zero, sine], [zero, one, zero], [-sine, zero, cosine]]
@@ -114,7 +114,7 @@ def turn_y(angle: np.ndarray) -> np.ndarray:
 
 
 def tilted(angles: np.ndarray) -> np.ndarray:
-    """Rotations (T, 3, 3) of forward, rightward and leftward-turn angles (T, 3): turn, then forward, then sideways."""
+    """Return rotations (T, 3, 3) for angles (T, 3), forward, right and left turn: turn, then forward, then sideways."""
     zero = np.zeros(len(angles))
     one = zero + 1
     cosine, sine = np.cos(angles[:, 0]), np.sin(angles[:, 0])
@@ -131,14 +131,14 @@ def tilted(angles: np.ndarray) -> np.ndarray:
 def two_bones(
     root: np.ndarray, target: np.ndarray, first: float, second: float, pole: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Middle and end (T, 3) of a limb of two bones that reaches for a target as far as it can.
+    """Return middle joint and end (T, 3) of a two-bone limb that reaches for a target as far as it can.
 
     Args:
-        root: (T, 3), where the limb begins.
-        target: (T, 3), where its end should be.
+        root: (T, 3), start of the limb.
+        target: (T, 3), desired position of its end.
         first: Length of the bone at the root.
-        second: Length of the other.
-        pole: (T, 3), direction to which the middle joint bends.
+        second: Length of the other bone.
+        pole: (T, 3), direction in which the middle joint bends.
     """
     offset = target - root
     distance = np.linalg.norm(offset, axis=-1, keepdims=True)
@@ -152,7 +152,7 @@ def two_bones(
 
 
 def posture_of(body: Body, motion: Motion) -> Posture:
-    """Forward kinematics of the trunk and head; arms and legs reach for where their ends should be."""
+    """Compute forward kinematics of trunk and head, and inverse kinematics of arms and legs."""
     frames = len(motion.place)
     point = np.zeros((frames, NUM_POINTS, 3))
     heading = turn_y(motion.heading)
@@ -197,12 +197,12 @@ def posture_of(body: Body, motion: Motion) -> Posture:
 
 
 def _turned(axes: np.ndarray, offset: np.ndarray) -> np.ndarray:
-    """Offsets (T, 3) of frames with axes (T, 3, 3), in the world."""
+    """Rotate offsets (T, 3) by axes (T, 3, 3) into the world."""
     return np.einsum("tij,tj->ti", axes, offset)
 
 
 def _foot_direction(body: Body, knee: np.ndarray, ankle: np.ndarray, heading: np.ndarray, side: float) -> np.ndarray:
-    """Where the toes point (T, 3): along the ground while the foot stands, at a right angle to the shin in the air."""
+    """Return the toes' direction (T, 3): along the ground for a standing foot, perpendicular to the shin in the air."""
     ahead = _turned(heading, np.tile(np.array([0.25 * side, 0.0, 1.0]), (len(ankle), 1)))
     shin = (ankle - knee) / body.shin
     square = ahead - (ahead * shin).sum(-1, keepdims=True) * shin + 0.3 * shin

@@ -1,6 +1,6 @@
-"""Solid shapes into a picture with depth: tapered limbs with round ends, and flat faces of boxes.
+"""Paints solid shapes with a depth buffer: tapered limbs with round ends, and faces of boxes.
 
-Every pixel keeps the nearest shape, so that limbs and persons hide each other as they should.
+Every pixel keeps the nearest shape, so that limbs and persons occlude each other correctly.
 """
 
 from dataclasses import dataclass
@@ -11,18 +11,18 @@ import numpy as np
 from pipeline.rendering.appearance import HEAD_SHAPE, TILE
 from pipeline.rendering.body import HEAD_LENGTH, HEAD_TAPER
 
-# Beyond this, in metres, there is nothing but the background.
+# Depth of the background, metres.
 FAR = np.float32(1e4)
 
 
 @dataclass(frozen=True)
 class Light:
-    """One lamp far away and light from all around.
+    """A distant lamp and ambient light.
 
     Args:
-        direction: (3,), to the lamp, in the camera's axes (right, down, ahead), of length 1.
+        direction: (3,), unit vector towards the lamp, in the camera's axes (right, down, forward).
         ambient: Brightness in the shade.
-        diffuse: What the lamp adds where it falls straight on.
+        diffuse: Additional brightness where the lamp shines perpendicularly.
     """
 
     direction: np.ndarray
@@ -32,16 +32,16 @@ class Light:
 
 @dataclass(frozen=True)
 class Wrap:
-    """What a shape is covered with.
+    """The surface of a shape.
 
     Args:
-        texture: float32 (64, 64, 3) tiles, or (64, 128, 3) once around.
-        side: (3,), direction of the shape's own left in the camera's axes.
-        front: (3,), likewise of its front, which the middle column of `texture` shows.
-        tiles: Tiles along the shape; 0 for a texture that goes once around and once along.
-        cut: Where along the shape, in [0, 1], `other` takes the place of `texture`; above 1 nowhere.
-        other: As `texture`.
-        up: (3,) for a head, whose texture is laid out by height from crown to chin, else None.
+        texture: float32 (64, 64, 3) for a tile, or (64, 128, 3) for once around.
+        side: (3,), direction of the shape's left in the camera's axes.
+        front: (3,), direction of its front, which shows the middle column of `texture`.
+        tiles: Number of tiles along the shape; 0 for a texture that covers it once.
+        cut: Position along the shape, in [0, 1], from which `other` replaces `texture`; above 1 for none.
+        other: Second texture, in the format of `texture`.
+        up: (3,) for a head, whose texture is mapped by height from crown to chin, else None.
     """
 
     texture: np.ndarray
@@ -54,11 +54,11 @@ class Wrap:
 
 
 class Canvas:
-    """A picture with the distance of what is seen in each pixel.
+    """An image with a depth buffer.
 
     Args:
-        picture: uint8 (H, W, 3) BGR, what is behind everything.
-        light: How shapes are lit.
+        picture: uint8 (H, W, 3) BGR, the background.
+        light: Lighting of shapes.
     """
 
     def __init__(self, picture: np.ndarray, light: Light) -> None:
@@ -79,16 +79,16 @@ class Canvas:
         wrap: Wrap,
         round_ends: float = 1.0,
     ) -> None:
-        """Draws a tapered limb.
+        """Paint a tapered limb.
 
         Args:
             start: (2,), pixels.
             stop: (2,), pixels.
-            radius: (K,), pixels, at K equal steps from start to stop.
+            radius: (K,), pixels, at K equidistant positions from start to stop.
             depth: Distance of both ends of its axis from the camera, metres.
-            bulge: How much nearer its surface is than its axis, at both ends, metres.
+            bulge: How much nearer the surface is than the axis, at both ends, metres.
             wrap: Its surface.
-            round_ends: How far the ends bulge, in radii.
+            round_ends: Length of the rounded ends, in radii.
         """
         reach = float(radius.max()) + 1
         height, width = self.picture.shape[:2]
@@ -116,7 +116,7 @@ class Canvas:
         near = np.float32(depth[0]) + part * np.float32(depth[1] - depth[0])
         near -= (np.float32(bulge[0]) + part * np.float32(bulge[1] - bulge[0])) * bulged
         behind = self.depth[y0:y1, x0:x1]
-        # One pixel beyond the outline still gets a share, which smooths the edge.
+        # Pixels just outside the outline are partly covered, which smooths the edge.
         cover = np.clip((1 - np.sqrt(squared)) * thick + np.float32(0.5), 0, 1)
         row, column = np.nonzero((cover > 0) & (near < behind))
         if not len(row):
@@ -135,11 +135,11 @@ class Canvas:
 
     def _brightness(self, normal: np.ndarray, bulged: np.ndarray) -> np.ndarray:
         lit = np.maximum(normal @ self.light.direction.astype(np.float32), 0)
-        # Edges turn away from the light that comes from all around.
+        # Edges receive less ambient light.
         return (self.light.ambient * (0.62 + 0.38 * bulged) + self.light.diffuse * lit).astype(np.float32)
 
     def _covering(self, wrap: Wrap, normal: np.ndarray, part: np.ndarray) -> np.ndarray:
-        """Colours (n, 3) of a surface at normals (n, 3) and shares (n,) of its length."""
+        """Return the colours (n, 3) of a surface at normals (n, 3) and positions (n,) along its length."""
         turn = np.arctan2(normal @ wrap.side.astype(np.float32), normal @ wrap.front.astype(np.float32))
         if wrap.tiles:
             row = (part * np.float32(TILE * wrap.tiles)).astype(np.intp) & (TILE - 1)
@@ -158,20 +158,20 @@ class Canvas:
         return colour
 
     def face(self, corner: np.ndarray, depth: np.ndarray, texture: np.ndarray, tiles: tuple[float, float]) -> None:
-        """Draws a flat parallelogram.
+        """Paint a flat parallelogram.
 
         Args:
             corner: (4, 2), pixels, in order around it.
-            depth: (4,), metres from the camera.
-            texture: float32 (64, 64, 3), a tile; already lit.
-            tiles: Tiles along its first and second edge.
+            depth: (4,), distance from the camera, metres.
+            texture: float32 (64, 64, 3), tile with lighting applied.
+            tiles: Number of tiles along its first and second edge.
         """
         height, width = self.picture.shape[:2]
         low, high = np.floor(corner.min(0)).astype(int), np.ceil(corner.max(0)).astype(int) + 1
         x0, y0, x1, y1 = max(low[0], 0), max(low[1], 0), min(high[0], width), min(high[1], height)
         if x1 <= x0 or y1 <= y0 or depth.min() <= 0.05:
             return
-        # 1 / depth and what is linear on the face, over depth, are linear in the picture.
+        # 1 / depth, and linear functions on the face divided by depth, are linear in the image.
         square = np.column_stack([corner[:3], np.ones(3)])
         if abs(np.linalg.det(square)) < 1e-3:
             return

@@ -1,4 +1,4 @@
-"""Things made of blocks: chairs, what hands hold, what stands in the way."""
+"""Objects made of blocks: chairs, hand-held objects, obstacles."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -23,9 +23,9 @@ class Block:
 
     Args:
         centre: (T, 3), metres.
-        half: (3,), half its edges, metres.
+        half: (3,), half the edge lengths, metres.
         axes: (T, 3, 3), columns are its axes.
-        texture: float32 (64, 64, 3), a tile.
+        texture: float32 (64, 64, 3), tile.
     """
 
     centre: np.ndarray
@@ -34,7 +34,7 @@ class Block:
     texture: np.ndarray
 
     def paint(self, canvas: Canvas, camera: Camera, frame: int) -> None:
-        """Draws the faces that look towards the camera."""
+        """Paint the faces that face the camera."""
         centre, axes = self.centre[frame], self.axes[frame]
         for axis, sign in _FACES:
             normal = sign * axes[:, axis]
@@ -59,7 +59,7 @@ def _along(frames: int, centre: np.ndarray) -> np.ndarray:
 
 
 def chair_of(family: Family, random: np.random.Generator, body: Body, motion: Motion) -> Iterator[Block]:
-    """A chair behind somebody who sits down or rises, as low as the knees."""
+    """Yield the blocks of a knee-high chair behind a person who sits down or stands up."""
     frames = len(motion.place)
     heading = turn_y(motion.heading[:1])
     ground = np.array([motion.place[0, 0], 0.0, motion.place[0, 1]])
@@ -87,7 +87,7 @@ def held_by(
     style: Style,
     time: np.ndarray,
 ) -> Iterator[Block]:
-    """What somebody drinks from, telephones with or picks up."""
+    """Yield the object that a person drinks from, telephones with or picks up."""
     texture = draw_cloth(family, random)
     wrist, tip = posture.point[:, WRISTS[style.lead]], posture.point[:, HANDS[style.lead]]
     hand = 0.35 * wrist + 0.65 * tip
@@ -104,7 +104,7 @@ def held_by(
 
 
 def obstacle(family: Family, random: np.random.Generator, camera: Camera, aim: np.ndarray, frames: int) -> Block:
-    """Something that stands between the camera and the people: a post, a table, a counter."""
+    """Draw an obstacle between the camera and the people: a post, a table, a counter."""
     share = random.uniform(0.25, 0.75)
     middle = camera.centre + share * (aim - camera.centre)
     away = float(np.linalg.norm(aim - camera.centre)) * share

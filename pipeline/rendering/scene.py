@@ -1,4 +1,4 @@
-"""A scene: who does what, where, in which light, before which camera, and what is true of each of its frames."""
+"""Scenes: people, actions, place, light and camera, with the ground truth of each frame."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -21,20 +21,20 @@ from pipeline.rendering.props import Block, chair_of, held_by, obstacle
 from pipeline.rendering.style import Style, draw_style
 from pose_extraction.errors import UsageError
 
-# What is known of a joint: outside of the picture, hidden by something, seen.
+# Visibility of a joint: outside the image, occluded, visible.
 OUTSIDE, HIDDEN, SEEN = 0, 1, 2
 NUM_JOINTS = 17
 
 
 @dataclass(frozen=True)
 class FrameTruth:
-    """What is true of a frame with M persons.
+    """Ground truth of a frame with M persons.
 
     Args:
-        keypoint: float32 (M, 17, 2), pixels; places of hidden joints are known as well.
+        keypoint: float32 (M, 17, 2), pixels; also valid for hidden joints.
         visibility: uint8 (M, 17), one of `OUTSIDE`, `HIDDEN`, `SEEN`.
-        box: float32 (M, 4), x1 y1 x2 y2 around all of a person that is inside the picture, whether hidden or not;
-            empty for one who is outside.
+        box: float32 (M, 4), x1 y1 x2 y2 around the part of a person inside the image, whether hidden or not; empty for
+            a person outside.
     """
 
     keypoint: np.ndarray
@@ -44,7 +44,7 @@ class FrameTruth:
 
 @dataclass(frozen=True)
 class Person:
-    """One who acts: what they do, with which body, in which way."""
+    """A person of a scene: action, body, style and motion."""
 
     action: str
     body: Body
@@ -53,24 +53,24 @@ class Person:
 
 
 class Scene:
-    """A clip that is drawn frame by frame, in any order.
+    """A clip whose frames can be rendered in any order.
 
     Args:
-        family: Whose bodies, clothes, movements, places and cameras.
-        seed: Everything else follows from it.
-        size: (height, width) of the picture in pixels.
-        frames: How many.
-        fps: Frames a second.
-        action: One of `ACTIONS` or `INTERACTIONS`; None draws one.
-        persons: How many; None draws one to three, or the two of an interaction. With an action of one person, the
-            others do something else.
+        family: Family of bodies, clothes, movements, places and cameras.
+        seed: Random seed, which determines everything else.
+        size: (height, width) of the image in pixels, at least 32 each.
+        frames: Number of frames, at least 1.
+        fps: Frames per second.
+        action: One of `ACTIONS` or `INTERACTIONS`; None for a random one.
+        persons: Number of persons, 1 to 3; None for a random number, or two for an interaction. With an action of one
+            person, the others perform random actions.
 
     Attributes:
-        label: The action that the clip shows, which is the first person's.
-        actions: What each person does.
+        label: Action of the clip, that of the first person.
+        actions: Action of each person.
 
     Raises:
-        UsageError: An action that is none, or a number of persons that does not suit it.
+        UsageError: The action is unknown, or does not match the number of persons.
     """
 
     def __init__(
@@ -115,7 +115,7 @@ class Scene:
             bodies = draw_body(self.family, random), draw_body(self.family, random)
             styles = draw_style(self.family, random), draw_style(self.family, random)
             motions = interact(action, bodies, styles, self.time)
-            # Seen from the side mostly: one behind the other shows little.
+            # Mostly seen from the side, since one person would hide the other.
             heading = np.pi / 2 * random.choice([-1, 1]) + random.normal() * 0.45
             return [
                 Person(action, body, style, motion.moved(np.zeros(2), heading))
@@ -150,7 +150,7 @@ class Scene:
         focal, level = float(self.camera.focal[0]), self.camera.level
         ahead = -level[:, 2] * 1.0
         horizon = margin[0] + (height - 1) / 2 + focal * ahead[1] / max(ahead[2], 0.1)
-        # The wall stands some metres behind the origin.
+        # The wall is some metres behind the origin.
         foot = level @ (np.array([0.0, 0.0, -random.uniform(1.2, 7)]) - self.camera.centre)
         ground = margin[0] + (height - 1) / 2 + focal * foot[1] / foot[2]
         size = (height + 2 * margin[0], width + 2 * margin[1])
@@ -160,7 +160,7 @@ class Scene:
         return len(self.time)
 
     def frame(self, index: int) -> tuple[np.ndarray, FrameTruth]:
-        """One frame, uint8 (H, W, 3) BGR, with its truth. Noise is drawn anew at each call."""
+        """Render a frame, uint8 (H, W, 3) BGR, with its ground truth. Each call draws new noise."""
         height, width = self.size
         moved = self.camera.background_map(index, self._margin, float(self.camera.focal[0]))
         picture = cv2.warpPerspective(
@@ -176,7 +176,7 @@ class Scene:
         return self._darkroom.develop(canvas.picture), self._truth(canvas.depth, index)
 
     def _shade(self, picture: np.ndarray, index: int, person: int) -> None:
-        """Darkens the ground below a person."""
+        """Darken the ground below a person."""
         x, y, away = self._grounds[index, person]
         if away < 0.5:
             return
@@ -212,15 +212,15 @@ class Scene:
 def _check(action: str | None, persons: int | None, frames: int, fps: float, size: tuple[int, int]) -> None:
     known = (*ACTIONS, *INTERACTIONS)
     if action is not None and action not in known:
-        raise UsageError(f"there is no action {action!r} to draw; choose one of {', '.join(known)}")
+        raise UsageError(f"unknown action {action!r}; choose one of {', '.join(known)}")
     if action in INTERACTIONS and persons not in (None, 2):
-        raise UsageError(f"{action} takes two persons, not {persons}; leave the number out")
+        raise UsageError(f"{action} requires two persons, not {persons}; leave the number out")
     if persons is not None and not 1 <= persons <= 3:
-        raise UsageError(f"{persons} persons cannot be drawn; choose 1, 2 or 3")
+        raise UsageError(f"cannot render {persons} persons; choose 1, 2 or 3")
     if frames < 1 or fps <= 0 or min(size) < 32:
         raise UsageError(
-            f"a clip of {frames} frames of {size[1]}x{size[0]} at {fps} a second cannot be drawn; give at least one "
-            "frame, 32 pixels a side and a rate above 0"
+            f"cannot render {frames} frames of {size[1]}x{size[0]} at {fps} per second; give at least one frame, "
+            "32 pixels per side and a rate above 0"
         )
 
 

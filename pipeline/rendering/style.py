@@ -1,4 +1,4 @@
-"""How somebody moves: pace, reach, side and habits, and the curves that movements are made of."""
+"""Styles of movement: pace, range, side and habits, and the curves that movements are composed of."""
 
 from dataclasses import dataclass
 
@@ -10,20 +10,20 @@ from pipeline.rendering.kinematics import Motion
 
 @dataclass(frozen=True)
 class Style:
-    """One person's way of moving.
+    """A person's style of movement.
 
     Args:
-        tempo: Factor on all speeds.
-        size: Factor on how far movements go.
-        phase: Where in its cycle a repeated movement begins, in turns.
-        onset: When a movement that happens once begins, as a share of the clip.
-        lead: The hand and foot that act: 0 left, 1 right.
-        variant: In [0, 1), chooses between ways to do the same.
-        stance: Factor on the distance of the feet.
+        tempo: Factor of all speeds.
+        size: Factor of the range of movements.
+        phase: Initial position in the cycle of a repeated movement, in turns.
+        onset: Start of a movement that happens once, as a share of the clip.
+        lead: Acting hand and foot: 0 left, 1 right.
+        variant: In [0, 1), chooses a variant of the action.
+        stance: Factor of the distance between the feet.
         stoop: Lean of the back at rest, radians.
-        spread: How far the hanging arms are from the trunk, in arm lengths.
-        gaze: Where the head looks at rest: left and down, radians.
-        wobble: (11, 3), sizes, rates in hertz and phases in turns of the small movements that nobody means.
+        spread: Distance of the hanging arms from the trunk, in arm lengths.
+        gaze: Direction of the head at rest: left and down, radians.
+        wobble: (11, 3), amplitudes, rates in hertz and phases in turns of small involuntary movements.
     """
 
     tempo: float
@@ -40,7 +40,7 @@ class Style:
 
 
 def draw_style(family: Family, random: np.random.Generator) -> Style:
-    """A way of moving of a family."""
+    """Draw a style of a family."""
     sizes = random.uniform(0.2, 1.0, 11) * family.uniform(random, 0.3, 1.3)
     return Style(
         tempo=family.uniform(random, 0.7, 1.4),
@@ -58,11 +58,11 @@ def draw_style(family: Family, random: np.random.Generator) -> Style:
 
 
 def at_rest(motion: Motion, style: Style, time: np.ndarray) -> Motion:
-    """Gives somebody who stands still the habits of a style; in place.
+    """Apply the habits of a style to a standing person, in place.
 
     Args:
-        motion: As `kinematics.standing` makes it.
-        style: Whose habits.
+        motion: Result of `kinematics.standing`.
+        style: The style.
         time: (T,), seconds.
     """
     wobble = style.wobble[:, 0] * np.sin(2 * np.pi * (time[:, None] * style.wobble[:, 1] + style.wobble[:, 2]))
@@ -83,27 +83,27 @@ def at_rest(motion: Motion, style: Style, time: np.ndarray) -> Motion:
 
 
 def wave_of(time: np.ndarray, hertz: float, phase: float) -> np.ndarray:
-    """(T,) in [-1, 1], a sine of so many cycles a second, `phase` in turns."""
+    """Return a sine (T,) in [-1, 1]; `phase` in turns."""
     return np.sin(2 * np.pi * (hertz * time + phase))
 
 
 def pulse_of(time: np.ndarray, hertz: float, phase: float) -> np.ndarray:
-    """(T,) in [0, 1], from rest to full and back in each cycle."""
+    """Return a pulse (T,) in [0, 1], from rest to full and back in each cycle."""
     return 0.5 - 0.5 * np.cos(2 * np.pi * (hertz * time + phase))
 
 
 def ramp(time: np.ndarray, start: float, stop: float) -> np.ndarray:
-    """(T,) in [0, 1], from 0 before `start` to 1 after `stop`, seconds, without a jerk."""
+    """Return a smooth ramp (T,) from 0 before `start` to 1 after `stop`, in seconds."""
     share = np.clip((time - start) / max(stop - start, 1e-6), 0, 1)
     return share * share * (3 - 2 * share)
 
 
 def keys(share: np.ndarray, *points: tuple[float, tuple[float, float, float]]) -> np.ndarray:
-    """(T, 3): a path through points at shares of the way, eased from each to the next.
+    """Return a path (T, 3) through key points, with smooth transitions.
 
     Args:
-        share: (T,), in [0, 1].
-        points: (share, (x, y, z)), in rising order.
+        share: (T,), position on the path, in [0, 1].
+        points: (share, (x, y, z)), in increasing order.
     """
     at = np.array([point[0] for point in points])
     value = np.array([point[1] for point in points])
@@ -114,5 +114,5 @@ def keys(share: np.ndarray, *points: tuple[float, tuple[float, float, float]]) -
 
 
 def blend(target: np.ndarray, value: np.ndarray | tuple[float, ...], share: np.ndarray) -> None:
-    """Moves (T, n) rows towards others by shares (T,), in place."""
+    """Move rows (T, n) towards others by shares (T,), in place."""
     target += share[:, None] * (np.asarray(value) - target)

@@ -184,10 +184,10 @@ def test_a_darkroom_without_faults_returns_the_picture_and_noise_is_as_strong_as
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"action": "waev"}, "no action 'waev'"),
-        ({"action": "hug", "persons": 3}, "hug takes two persons, not 3"),
-        ({"persons": 4}, "4 persons cannot be drawn"),
-        ({"frames": 0}, "clip of 0 frames"),
+        ({"action": "waev"}, "unknown action 'waev'"),
+        ({"action": "hug", "persons": 3}, "hug requires two persons, not 3"),
+        ({"persons": 4}, "4 persons; choose 1, 2 or 3"),
+        ({"frames": 0}, "cannot render 0 frames"),
     ],
 )
 def test_what_cannot_be_drawn_is_refused(options: dict, message: str) -> None:
