@@ -1,5 +1,5 @@
-"""`make demo`: the whole way, from video to action, where neither a video nor weights can be had.
+"""`make demo`: the complete pipeline, from video to action, without videos or downloaded weights.
 
-Its people are drawn (`pipeline.rendering`) and its networks are small ones that come with the package
-(`pipeline.tiny`); everything else is what users run.
+People are rendered (`pipeline.rendering`) and the networks are small ones from the package (`pipeline.tiny`);
+everything else is the code that users run.
 """

@@ -1,4 +1,4 @@
-"""`python -m pipeline.demo`: the whole way, from video to action, on drawn people; without a network, in minutes."""
+"""Run the complete pipeline, from video to action, on rendered people, offline and within minutes."""
 
 import argparse
 import sys
@@ -8,17 +8,15 @@ INTERRUPTED = 130
 
 
 def main() -> None:
-    """Reads the command line."""
+    """Run the command line."""
     parser = argparse.ArgumentParser(prog="python -m pipeline.demo", description=__doc__)
-    parser.add_argument(
-        "--out", type=Path, default=Path("runs/demo"), help="folder that is written (default: %(default)s)"
-    )
-    parser.add_argument("--checkpoint", help="weights of the estimator (default: those that come with the package)")
-    parser.add_argument("--detector-checkpoint", help="weights of the detector (default: likewise)")
+    parser.add_argument("--out", type=Path, default=Path("runs/demo"), help="output folder (default: %(default)s)")
+    parser.add_argument("--checkpoint", help="weights of the estimator (default: those of the package)")
+    parser.add_argument("--detector-checkpoint", help="weights of the detector (default: those of the package)")
     arguments = parser.parse_args()
-    sys.stdout.write(f"The whole way, from video to action, on drawn people. Everything goes to {arguments.out}.\n")
+    sys.stdout.write(f"The complete pipeline, from video to action, on rendered people. Output: {arguments.out}\n")
     sys.stdout.flush()
-    # The processes that draw read this file, too, and need nothing of what follows.
+    # Rendering processes import this file, too, but need none of the following modules.
     from dataclasses import replace
 
     from rich.console import Console
@@ -31,7 +29,7 @@ def main() -> None:
     try:
         demo(arguments.out, Console(width=100), networks=networks)
     except (KeyboardInterrupt, TrainingStopped):
-        sys.stderr.write("interrupted; the same command goes on\n")
+        sys.stderr.write("interrupted; run the same command again to continue\n")
         sys.exit(INTERRUPTED)
     except (SkelpipeError, OSError) as error:
         sys.exit(f"{parser.prog}: {error}")

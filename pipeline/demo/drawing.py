@@ -1,4 +1,4 @@
-"""The demonstration's clips on the disk: drawn by as many processes as there are processors."""
+"""Renders the demonstration's clips to disk, with one process per CPU core."""
 
 import csv
 import io
@@ -23,27 +23,27 @@ from pose_extraction.backends import cpu_count
 from pose_extraction.files import atomic_write
 
 LABELS_NAME = "labels.csv"
-# More take longer to begin than they save.
+# Starting more processes takes longer than they save.
 MOST_PROCESSES = 8
 
 
 def draw_clips(plan: Plan, folder: Path, console: Console) -> bool:
-    """Draws the clips that have a label, their truth and their table of labels, unless they are there.
+    """Render the labelled clips, their ground truth and their table of labels, unless they exist.
 
     Args:
-        plan: Which clips.
-        folder: Where; it holds this plan's clips or none.
-        console: Where progress is shown.
+        plan: Plan of the clips.
+        folder: Output folder; empty, or with clips of this plan.
+        console: Console for progress.
 
     Returns:
-        Whether anything was drawn.
+        Whether anything was rendered.
 
     Raises:
-        VideoError, AnnotationError, OSError: Something cannot be written.
+        VideoError, AnnotationError, OSError: A file cannot be written.
     """
     truth_file = folder / CLIPS / f"{TRUTH}.pkl"
     wanted = list(orders(plan))
-    # The truth is written when all clips are.
+    # The ground truth is written after all clips.
     if truth_file.is_file() and all((folder / CLIPS / f"{one.identifier}.mp4").is_file() for one in wanted):
         return False
     annotations: list[dict[str, Any]] = []
@@ -63,7 +63,7 @@ def draw_clips(plan: Plan, folder: Path, console: Console) -> bool:
 
 
 def draw_new_clip(plan: Plan, folder: Path) -> Path:
-    """Draws the clip of two people, with its truth beside it, unless it is there; returns its path."""
+    """Render the clip of two people with its ground truth, unless it exists; return its path."""
     video, truth_file = folder / f"{NEW_CLIP}.mp4", folder / f"{TRUTH}.pkl"
     if not (video.is_file() and truth_file.is_file()):
         write_clips([Clip(NEW_CLIP, two_people(plan))], folder)
@@ -81,7 +81,7 @@ def _write_labels(wanted: list[Order], path: Path) -> None:
 
 @contextmanager
 def _processes() -> Iterator[ProcessPoolExecutor]:
-    """Processes that draw; what was not begun is dropped when something goes wrong, or somebody interrupts."""
+    """Start rendering processes; on an error or interruption, cancel the clips that are not started yet."""
     pool = ProcessPoolExecutor(
         min(cpu_count(), MOST_PROCESSES),
         mp_context=multiprocessing.get_context("spawn"),
@@ -94,14 +94,14 @@ def _processes() -> Iterator[ProcessPoolExecutor]:
 
 
 def _begin() -> None:
-    # Each process has a processor to itself. An interruption is the first process's to deal with.
+    # One thread per process. The main process handles interruptions.
     cv2.setNumThreads(1)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
 
 def _end_with_parent() -> None:
-    """Waits for the first process to end, however it does: nobody would take what is drawn after that."""
+    """Exit when the main process ends for any reason, as nothing would receive further clips."""
     parent = multiprocessing.parent_process()
     assert parent is not None
     parent.join()

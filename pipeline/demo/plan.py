@@ -1,4 +1,4 @@
-"""What the demonstration draws."""
+"""The content of the demonstration."""
 
 import hashlib
 import json
@@ -13,34 +13,34 @@ from pipeline.rendering.family import TEST, TRAIN, family_named
 from pipeline.rendering.scene import OUTSIDE, SEEN, Scene
 from pose_extraction.oks import box_iou
 
-# Folder of the clips that have a label, and stem of the one that is predicted.
+# Folder of the labelled clips, and stem of the clip for prediction.
 CLIPS, NEW_CLIP = "clips", "two_people"
-# Beyond the seeds that small networks are trained on (below 2**40) and measured on.
+# Above the seeds used for training (below 2**40) and measuring the small networks.
 FIRST_SEED = 2**41
-# Beyond the seeds of all clips: what is added to one until its scene is plain to see.
+# Above the seeds of all clips: added to a seed until its scene is clearly visible.
 NEXT_SEED = 2**20
-# So that somebody who looks at a clip can tell who does what, all of everybody is inside the picture in so many frames;
-# the other numbers are: joints in sight, of one who is alone and of each of the two in the clip to predict, how much
-# their boxes may overlap, and the least share of the picture's height that each of them takes.
+# Criteria for clearly visible scenes: number of frames in which every person must be completely inside the image;
+# visible joints of a single person, and of each person in the clip for prediction; largest overlap of boxes; smallest
+# height of each person in that clip, relative to the image.
 LOOKED_AT = 5
 CLEAR_JOINTS, CLEAR_JOINTS_OF_TWO, CLEAR_OVERLAP, CLEAR_HEIGHT = 10, 13, 0.05, 0.35
 
 
 @dataclass(frozen=True)
 class Plan:
-    """The demonstration's size.
+    """Size of the demonstration.
 
     Args:
-        actions: Classes, of `rendering.actions.ACTIONS`.
-        train_each: Clips of each action to train on, by people of the family `train`.
-        test_each: Clips of each action to test on, by people of the family `test`.
+        actions: Classes, names in `rendering.actions.ACTIONS`.
+        train_each: Training clips per action, with people of the family `train`.
+        test_each: Test clips per action, with people of the family `test`.
         size: (height, width) of a clip in pixels.
-        frames: Of a clip.
-        fps: Frames a second.
-        phase1_epochs: Of the training with cross-entropy alone.
-        phase2_epochs: Of the training with both pathways.
-        new_size: (height, width) of the clip that is predicted.
-        new_frames: Its frames.
+        frames: Frames per clip.
+        fps: Frames per second.
+        phase1_epochs: Epochs of the training with cross-entropy only.
+        phase2_epochs: Epochs of the training with both pathways.
+        new_size: (height, width) of the clip for prediction.
+        new_frames: Frames of the clip for prediction.
     """
 
     actions: tuple[str, ...] = ("clap", "fall", "jumping_jack", "kick", "sit_down", "squat", "walk", "wave")
@@ -56,11 +56,11 @@ class Plan:
 
     @property
     def clips(self) -> int:
-        """How many have a label."""
+        """Number of labelled clips."""
         return len(self.actions) * (self.train_each + self.test_each)
 
     def digest(self) -> str:
-        """A digest that changes when other clips would be drawn: of this plan, and of what draws."""
+        """Return a digest of this plan and of the rendering code, which changes if clips may change."""
         digest = hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode())
         for file in sorted(resources.files("pipeline.rendering").iterdir(), key=lambda one: one.name):
             if file.name.endswith(".py"):
@@ -70,13 +70,13 @@ class Plan:
 
 @dataclass(frozen=True)
 class Order:
-    """A clip that is to be drawn.
+    """A clip to render.
 
     Args:
-        identifier: Its path below the folder, without suffix.
-        family: Name of its people's family.
-        seed: Of its scene.
-        action: What it shows.
+        identifier: Path below the folder, without suffix.
+        family: Name of the family.
+        seed: First seed of its scene.
+        action: Action of the clip.
     """
 
     identifier: str
@@ -85,7 +85,7 @@ class Order:
     action: str
 
     def scene(self, plan: Plan) -> Scene:
-        """One person who does it, plain to see."""
+        """Return the first clearly visible scene with one person who performs the action."""
         scenes = (
             Scene(
                 family_named(self.family),
@@ -102,7 +102,7 @@ class Order:
 
 
 def orders(plan: Plan) -> Iterator[Order]:
-    """All clips that have a label; each shows another person at another place."""
+    """Yield all labelled clips; each shows a different person and place."""
     seeds = count(FIRST_SEED)
     for action in plan.actions:
         for family, each in ((TRAIN, plan.train_each), (TEST, plan.test_each)):
@@ -111,7 +111,7 @@ def orders(plan: Plan) -> Iterator[Order]:
 
 
 def two_people(plan: Plan) -> Scene:
-    """The first scene in which two people of the family `test`, both plain to see, do two different of the actions."""
+    """Return the first scene of two clearly visible people of the family `test` with different actions of the plan."""
     for seed in count(2 * FIRST_SEED):
         scene = Scene(
             TEST,
@@ -125,18 +125,17 @@ def two_people(plan: Plan) -> Scene:
         different = len(set(scene.actions)) == 2 and set(scene.actions) <= set(plan.actions)
         if different and is_plain(scene, joints=CLEAR_JOINTS_OF_TWO, height=CLEAR_HEIGHT):
             return scene
-    raise AssertionError("seeds never end")
+    raise AssertionError("unreachable: seeds are infinite")
 
 
 def is_plain(scene: Scene, *, joints: int, height: float = 0.0, overlap: float = CLEAR_OVERLAP) -> bool:
-    """Whether everybody in a scene can be seen well, by what is true of it.
+    """Whether everyone in a scene is clearly visible according to the ground truth.
 
     Args:
         scene: The scene.
-        joints: How many joints of each person are in sight at least; those that are not are hidden by something, and
-            none is outside of the picture.
-        height: The least share of the picture's height that each person takes.
-        overlap: How much boxes of two persons may overlap.
+        joints: Smallest number of visible joints per person; the others may be hidden, but not outside the image.
+        height: Smallest height of each person relative to the image, 0 to 1.
+        overlap: Largest IoU of two persons' boxes, 0 to 1.
     """
     for index in np.linspace(0, len(scene) - 1, LOOKED_AT).astype(int):
         _, truth = scene.frame(int(index))

@@ -1,4 +1,4 @@
-"""The demonstration on one page, which stands alone: its pictures, and the video, are in it."""
+"""The demonstration's report: a single HTML page with embedded images and video."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -19,22 +19,22 @@ from pipeline.statistics import Row, as_cells
 from pose_extraction.files import atomic_write
 from pose_extraction.video import VideoReader
 
-# Height of a still in the row of clips, and quality of its JPEG.
+# Height of the clips' stills in pixels, and their JPEG quality.
 STILL_HEIGHT, JPEG_QUALITY = 150, 88
-# The actions that are told of each person.
+# Number of actions listed per person.
 TOLD = 3
-TITLE = "From video to action: what this machine just did"
+TITLE = "From video to action: results of the demonstration"
 
 
 @dataclass
 class StepTold:
-    """A step that was done.
+    """A completed step.
 
     Args:
-        title: What it is.
-        command: What does the same when typed; "" where nothing does.
-        result: What came of it, in words.
-        seconds: How long it took.
+        title: Title.
+        command: Equivalent command; "" if there is none.
+        result: Result, in words.
+        seconds: Duration in seconds.
     """
 
     title: str
@@ -45,19 +45,19 @@ class StepTold:
 
 @dataclass(frozen=True)
 class Found:
-    """What the page tells.
+    """Content of the page.
 
     Args:
-        plan: What was drawn.
-        networks: Of stage one.
-        folder: Of everything.
+        plan: Plan of the demonstration.
+        networks: Networks for pose extraction.
+        folder: Output folder.
         data: Skeleton file.
-        rows: Its statistics.
+        rows: Statistics of the skeleton file.
         run: Run directory.
-        evaluation: Of the run, on people whom it has never seen.
-        answers: For the new clip and its persons.
-        doings: What the people in it were drawn doing, from left to right.
-        overlay: The new clip with skeletons and answers; the figure of the attention lies beside it.
+        evaluation: Evaluation of the run on unseen people.
+        answers: Predictions for the new clip and its persons.
+        doings: True actions of the people in it, from left to right.
+        overlay: The new clip with skeletons and predictions; the attention figure is next to it.
     """
 
     plan: Plan
@@ -73,12 +73,12 @@ class Found:
 
 
 def write_page(path: Path, found: Found, steps: Sequence[StepTold]) -> None:
-    """Writes the page.
+    """Write the page.
 
     Args:
         path: The HTML file.
-        found: What it tells.
-        steps: What was done before it.
+        found: Content of the page.
+        steps: Completed steps.
 
     Raises:
         VideoError: A clip cannot be read.
@@ -95,31 +95,31 @@ def _headline(found: Found) -> Iterator[str]:
     low, high = metrics.top1_interval
     told = ", ".join(_sentence(answer) for answer in found.answers if answer.person is not None)
     yield (
-        f"<p><b>{metrics.top1:.1%}</b> of {metrics.clips} clips of people whom neither the networks nor the recognizer "
-        f"had ever seen were recognised (95 % interval {low:.1%} to {high:.1%}; chance {1 / len(plan.actions):.1%}). "
-        f"In a new clip of two people doing {escape(' and '.join(found.doings))}, the answers were: "
-        f"{escape(told) or 'none'}.</p>"
+        f"<p><b>{metrics.top1:.1%}</b> of {metrics.clips} clips of people who occurred neither in the training of the "
+        f"networks nor of the recognizer were classified correctly (95 % interval {low:.1%} to {high:.1%}; chance "
+        f"{1 / len(plan.actions):.1%}). In a new clip of two people with the actions "
+        f"{escape(' and '.join(found.doings))}, the predictions were: {escape(told) or 'none'}.</p>"
     )
     yield (
-        "<p>The people are drawn, so that all of this works without a camera and without a network, and so that the "
-        f"truth is known. Poses were found by {escape(str(found.networks.estimator))}, persons by "
-        f"{escape(str(found.networks.detector))}: small networks that know drawn people alone, no use on photographs. "
-        "Everything else is what your own videos go through.</p>"
+        "<p>The people are rendered, so that the demonstration needs neither a camera nor a download, and the ground "
+        f"truth is known. Poses were estimated by {escape(str(found.networks.estimator))}, persons were detected by "
+        f"{escape(str(found.networks.detector))}: small networks trained only on rendered people, which do not work on "
+        "photographs. Your own videos are processed by the same pipeline.</p>"
     )
 
 
 def _sentence(answer: Answer) -> str:
     if answer.label is None:
-        return f"person {answer.person}: nothing ({answer.reason})"
+        return f"person {answer.person}: no prediction ({answer.reason})"
     return f"person {answer.person} {answer.label} ({answer.probability:.0%})"
 
 
 def _done(steps: Sequence[StepTold]) -> Iterator[str]:
-    yield "<h2>What was done, and how long it took</h2>"
+    yield "<h2>Steps and their duration</h2>"
     rows = [(str(number), step.title, step.result, f"{step.seconds:.1f} s") for number, step in enumerate(steps, 1)]
     total = sum(step.seconds for step in steps)
-    yield html_table(("", "step", "what came of it", "time"), [*rows, ("", "together", "", f"{total:.0f} s")])
-    yield "<p>These commands do the same, one by one:</p>"
+    yield html_table(("", "step", "result", "time"), [*rows, ("", "total", "", f"{total:.0f} s")])
+    yield "<p>These commands perform the same steps:</p>"
     yield f"<pre>{escape(chr(10).join(step.command for step in steps if step.command))}</pre>"
 
 
@@ -127,11 +127,12 @@ def _clips(found: Found) -> Iterator[str]:
     yield "<h2>The clips</h2>"
     plan = found.plan
     yield (
-        f"<p>{plan.train_each} clips of each action to train on, {plan.test_each} to test on, of "
-        f"{plan.frames / plan.fps:g} s. Bodies, clothes, tempo, places and cameras of the people to test on come from "
-        "ranges and patterns that training never draws from. Everybody is plain to see: whole, and hidden little.</p>"
+        f"<p>{plan.train_each} training clips and {plan.test_each} test clips of each action, "
+        f"{plan.frames / plan.fps:g} s each. Bodies, clothes, tempo, places and cameras of the test clips come from "
+        "ranges and patterns that training never uses. Everyone is clearly visible: completely inside the image and "
+        "hardly occluded.</p>"
     )
-    for family, words in zip(FAMILIES, ("to train on", "to test on"), strict=True):
+    for family, words in zip(FAMILIES, ("training", "test"), strict=True):
         shown = {one.action: one for one in orders(plan) if one.family == family}
         if shown:
             stills = _jpeg(np.hstack([_still(found.folder / CLIPS, one) for one in shown.values()]))
@@ -158,8 +159,8 @@ def _jpeg(image: np.ndarray) -> bytes:
 def _quality(found: Found) -> Iterator[str]:
     yield "<h2>Quality of the skeletons</h2>"
     yield (
-        "<p>What the estimator missed: raw, as it came, and clean, after tracking and cleaning. No truth is needed for "
-        "these numbers; <code>skelpipe stats</code> prints them of any videos.</p>"
+        "<p>Joints that the estimator missed: raw, before, and clean, after tracking and cleaning. These numbers do "
+        "not need ground truth; <code>skelpipe stats</code> prints them for any skeleton file.</p>"
     )
     head = ["measure", *(f"{row.split}, {row.stage}" for row in found.rows)]
     yield html_table(head, as_cells(found.rows), word_columns=1)
@@ -168,9 +169,9 @@ def _quality(found: Found) -> Iterator[str]:
 def _training(found: Found) -> Iterator[str]:
     yield "<h2>Training</h2>"
     yield (
-        "<p>MaskCLR, small: first cross-entropy alone; then (shaded) also a masked pathway without the joints that the "
-        "network attends to most, and two contrastive losses. A tenth of the clips to train on was held out to choose "
-        "the epoch.</p>"
+        "<p>A small MaskCLR: first cross-entropy only; then (shaded) also a masked pathway without the joints that "
+        "the network attends to most, and two contrastive losses. A tenth of the training clips was held out to "
+        "choose the epoch.</p>"
     )
     yield _figure("Losses, accuracies and learning rates", found.evaluation.folder / "training.png", found.folder)
 
@@ -178,13 +179,13 @@ def _training(found: Found) -> Iterator[str]:
 def _accuracy(found: Found) -> Iterator[str]:
     metrics, names = found.evaluation.metrics, found.evaluation.trained.label_names
     low, high = metrics.top1_interval
-    yield "<h2>Accuracy on people never seen</h2>"
+    yield "<h2>Accuracy on unseen people</h2>"
     rows = [
         ("clips", str(metrics.clips)),
-        ("right", str(metrics.correct)),
+        ("correct", str(metrics.correct)),
         ("top-1", f"{metrics.top1:.1%}, 95 % interval {low:.1%} to {high:.1%}"),
-        ("mean of the classes", f"{metrics.mean_class:.1%}"),
-        ("clips in which nobody was found, which count as wrong", str(metrics.unanswered)),
+        ("mean class accuracy", f"{metrics.mean_class:.1%}"),
+        ("clips without a detected person, counted as errors", str(metrics.unanswered)),
     ]
     yield html_table(("measure", "value"), rows)
     pairs = [
@@ -192,30 +193,30 @@ def _accuracy(found: Found) -> Iterator[str]:
         for pair in metrics.confused_pairs
     ]
     if pairs:
-        yield html_table(("most confused", "clips", "of all failures"), pairs, word_columns=1)
+        yield html_table(("most confused", "clips", "share of all errors"), pairs, word_columns=1)
     yield _figure("Confusion matrix", found.evaluation.folder / "confusion.png", found.folder)
 
 
 def _prediction(found: Found) -> Iterator[str]:
-    yield "<h2>A new clip: who does what</h2>"
-    yield f"<p>From left to right, they were drawn doing this: {escape(', '.join(found.doings))}.</p>"
+    yield "<h2>Prediction for a new clip</h2>"
+    yield f"<p>True actions, from left to right: {escape(', '.join(found.doings))}.</p>"
     rows = []
     for answer in found.answers:
-        who = "all together" if answer.person is None else f"person {answer.person}"
+        who = "whole clip" if answer.person is None else f"person {answer.person}"
         told = ", ".join(f"{name} {share:.0%}" for name, share in answer.best[:TOLD])
         joints = sorted(answer.attention, key=lambda joint: -answer.attention[joint])[:TOLD]
         looked = ", ".join(joint.replace("_", " ") for joint in joints)
-        rows.append((who, told or f"nothing: {answer.reason}", looked))
-    yield html_table(("who", "taken for", "joints that counted most"), rows)
-    beside = f"The whole clip; <code>{escape(found.overlay.name)}</code> beside this page is the same."
+        rows.append((who, told or f"no prediction: {answer.reason}", looked))
+    yield html_table(("who", "predictions", "most important joints"), rows)
+    beside = f"The whole clip; the same as <code>{escape(found.overlay.name)}</code> next to this page."
     yield picture(
         "A frame of the overlay",
         _jpeg(_middle_frame(found.overlay)),
         kind="jpeg",
-        caption="Bones, boxes, track ids and answers; joints glow as much as they counted.",
+        caption="Bones, boxes, track ids and predictions; the brightness of joints shows their attention.",
     )
     yield film(found.overlay.read_bytes(), caption=beside)
-    yield "<h2>Which joints told</h2>"
+    yield "<h2>Attention by joint</h2>"
     yield (
         "<p>The attention that each joint received in the network's last block, over time; 1 is the mean of a frame."
         "</p>"
@@ -231,7 +232,7 @@ def _figure(words: str, path: Path, folder: Path) -> str:
 def _next() -> Iterator[str]:
     yield "<h2>Your own videos</h2>"
     yield (
-        "<p>Put them into a folder for each action, <code>videos/boxing/a.mp4</code>, and type this. The first command "
-        "downloads networks that know photographs.</p>"
+        "<p>Put them into one folder per action, such as <code>videos/boxing/a.mp4</code>, and run these commands. "
+        "The first command downloads networks trained on photographs.</p>"
     )
     yield f"<pre>{escape(chr(10).join(own_videos()))}</pre>"

@@ -1,1 +1,1 @@
-"""Small networks of the real architectures, trained on drawn people, for machines and tests that have no others."""
+"""Small networks of the real architectures, trained on rendered people, for tests and machines without other ones."""

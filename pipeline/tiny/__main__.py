@@ -1,6 +1,7 @@
-"""`python -m pipeline.tiny train NAME` trains a small network on drawn people.
+"""Train, measure and ship the small networks.
 
-`measure NAME` says how good it is, `ship NAME` puts it into the package.
+`python -m pipeline.tiny train NAME` trains a small network on rendered people, `measure NAME` measures its accuracy,
+and `ship NAME` adds it to the package.
 """
 
 import argparse
@@ -28,29 +29,29 @@ from pose_extraction.topdown import TopdownEstimator
 
 
 def main() -> None:
-    """Reads the command line."""
+    """Run the command line."""
     parser = argparse.ArgumentParser(prog="python -m pipeline.tiny", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
-    training = commands.add_parser("train", help="train, or go on where it was left")
+    training = commands.add_parser("train", help="train, or resume an interrupted training")
     training.add_argument("name", help=f"one of {', '.join(RECIPES)}")
-    training.add_argument("--out", type=Path, default=Path("runs/tiny"), help="folder (default: %(default)s)")
-    training.add_argument("--seed", type=int, default=0, help="of weights and pictures (default: %(default)s)")
-    training.add_argument("--workers", type=int, default=1, help="processes that draw (default: %(default)s)")
-    training.add_argument("--threads", type=int, default=1, help="threads that train (default: %(default)s)")
-    training.add_argument("--stop-at", type=int, default=None, help="leave it after so many steps")
+    training.add_argument("--out", type=Path, default=Path("runs/tiny"), help="output folder (default: %(default)s)")
+    training.add_argument("--seed", type=int, default=0, help="random seed (default: %(default)s)")
+    training.add_argument("--workers", type=int, default=1, help="rendering processes (default: %(default)s)")
+    training.add_argument("--threads", type=int, default=1, help="training threads (default: %(default)s)")
+    training.add_argument("--stop-at", type=int, default=None, help="stop after this number of steps")
     for name, what in (
-        ("measure", "how well a small network does on people that no training has seen"),
-        ("ship", "the same, and puts its weights into the package if they are good enough"),
+        ("measure", "measure accuracy on people that were not used in training"),
+        ("ship", "measure, and add the weights to the package if they are accurate enough"),
     ):
         measuring = commands.add_parser(name, help=what)
         measuring.add_argument("name", help=f"one of {', '.join(RECIPES)}")
-        measuring.add_argument("--checkpoint", type=Path, default=None, help="weights in place of the package's own")
-        measuring.add_argument("--scenes", type=int, default=100, help="how many (default: %(default)s)")
-        measuring.add_argument("--videos", type=Path, default=None, help="folder of real clips to compare on, too")
-        measuring.add_argument("--estimator", default="vitpose-b", help="what to compare with on real clips")
-        measuring.add_argument("--detector", default="rtmdet-m", help="likewise (default: %(default)s)")
+        measuring.add_argument("--checkpoint", type=Path, default=None, help="weights to use instead of the package's")
+        measuring.add_argument("--scenes", type=int, default=100, help="number of scenes (default: %(default)s)")
+        measuring.add_argument("--videos", type=Path, default=None, help="folder of real clips to compare on")
+        measuring.add_argument("--estimator", default="vitpose-b", help="reference estimator (default: %(default)s)")
+        measuring.add_argument("--detector", default="rtmdet-m", help="reference detector (default: %(default)s)")
         if name == "ship":
-            measuring.add_argument("--even-short", action="store_true", help="though poor; the card says so")
+            measuring.add_argument("--even-short", action="store_true", help="ship below the target; the card says so")
     arguments = parser.parse_args()
     console = Console()
     try:
@@ -71,7 +72,7 @@ def _train(arguments: argparse.Namespace, console: Console) -> None:
         seed=arguments.seed,
         workers=arguments.workers,
         stop_at=arguments.stop_at,
-        progress=lambda step, loss: console.print(f"step {step} of {recipe.steps}  loss {loss:.4f}", highlight=False),
+        progress=lambda step, loss: console.print(f"step {step}/{recipe.steps}: loss {loss:.4f}", highlight=False),
     )
     path = arguments.out / f"{recipe.name}.pth"
     pack(network, path)
@@ -94,7 +95,7 @@ def _measure(arguments: argparse.Namespace, console: Console) -> None:
         estimator = load_estimator(identity, request)
         measured = measure_topdown if isinstance(estimator, TopdownEstimator) else measure_bottomup
         counts, real = measured(estimator, arguments.scenes), compare_estimator(estimator, frames)  # type: ignore[arg-type]
-    tables = {f"{arguments.scenes} scenes of unseen drawn people": numbers_of(counts)}
+    tables = {f"{arguments.scenes} scenes of unseen rendered people": numbers_of(counts)}
     if frames:
         tables[f"{len(frames)} frames of real clips"] = numbers_of(real)
     for title, numbers in tables.items():
@@ -103,7 +104,7 @@ def _measure(arguments: argparse.Namespace, console: Console) -> None:
             console.print(f"  {name:15} {value:.3f}", highlight=False)
     if arguments.command == "ship":
         if arguments.checkpoint is None:
-            raise UsageError("ship needs --checkpoint FILE, the weights that `train` wrote")
+            raise UsageError("ship requires --checkpoint FILE, the weights that `train` wrote")
         larger = Path(arguments.detector if recipe.kind == "detector" else arguments.estimator).stem
         compared = Comparison(real, len(frames), larger) if frames else None
         console.print(str(_shipped(arguments, recipe, counts, compared)), soft_wrap=True)

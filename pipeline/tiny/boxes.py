@@ -1,4 +1,4 @@
-"""Drawn people as a detector is trained on them: frames at many scales, alone or four together, with their boxes."""
+"""Training data for detectors: frames of rendered people at many scales, single or as a mosaic of four, with boxes."""
 
 from collections.abc import Iterator
 
@@ -11,17 +11,16 @@ from pipeline.rendering.scene import SEEN, Scene
 from pipeline.tiny.recipes import Recipe
 from pose_extraction import mmlab
 
-# Frames of each scene: drawing a scene costs as much as two of its frames.
+# Frames per scene: creating a scene takes as long as rendering two frames.
 FRAMES = 4
-# Persons with fewer joints in sight are not to be found, nor boxes of which less lies inside the picture, or that
-# are smaller, in pixels.
+# Boxes are dropped if fewer joints are visible, a smaller share lies inside the image, or they are smaller (pixels).
 FEWEST_SEEN, LEAST_INSIDE, SMALLEST = 4, 0.35, 4.0
-# More persons than this are never in one picture: four frames of three.
+# Largest number of persons in one image: four frames of three.
 MOST = 12
 
 
 def draw_frames(family: Family, random: np.random.Generator, count: int) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Frames with the boxes (K, 4) of the persons that can be seen in them."""
+    """Render frames with the boxes (K, 4) of the visible persons."""
     frames: list[tuple[np.ndarray, np.ndarray]] = []
     while len(frames) < count:
         scene = Scene(family, int(random.integers(2**40)), frames=40)
@@ -34,22 +33,22 @@ def draw_frames(family: Family, random: np.random.Generator, count: int) -> list
 def place(
     canvas: np.ndarray, corner: tuple[int, int, int, int], picture: np.ndarray, random: np.random.Generator
 ) -> tuple[np.ndarray, bool]:
-    """Puts a frame, scaled, shifted and perhaps mirrored, into a part of a canvas.
+    """Paste a frame, scaled, shifted and possibly mirrored, into a part of a canvas.
 
     Args:
         canvas: uint8 (H, W, 3), changed in place.
         corner: The part, as x1, y1, x2, y2.
         picture: uint8 (h, w, 3).
-        random: For scale, shift and mirroring.
+        random: Random generator for scale, shift and mirroring.
 
     Returns:
-        The map (2, 3) from pixels of the frame to those of the canvas, and whether it mirrors.
+        The affine map (2, 3) from frame pixels to canvas pixels, and whether it mirrors.
     """
     x0, y0, x1, y1 = corner
     height, width = picture.shape[:2]
     mirrored = bool(random.random() < 0.5)
     zoom = (x1 - x0) / width * float(np.exp(random.uniform(-0.5, 0.35)))
-    # Of what is larger than the part, any piece; of what is smaller, any place.
+    # A random crop of frames larger than the part, a random position for smaller ones.
     x = random.uniform(min(0, x1 - x0 - zoom * width), max(0, x1 - x0 - zoom * width))
     y = random.uniform(min(0, y1 - y0 - zoom * height), max(0, y1 - y0 - zoom * height))
     matrix = np.array([[zoom, 0, x], [0, zoom, y]])
@@ -63,13 +62,13 @@ def place(
 
 
 def moved_boxes(box: np.ndarray, matrix: np.ndarray) -> np.ndarray:
-    """Boxes (K, 4) under a map (2, 3) that scales, shifts or mirrors."""
+    """Transform boxes (K, 4) by an affine map (2, 3) without rotation."""
     corners = box.reshape(-1, 2, 2) @ matrix[:, :2].T + matrix[:, 2]
     return np.concatenate([corners.min(1), corners.max(1)], -1)
 
 
 def boxes_inside(box: np.ndarray, corner: tuple[int, int, int, int]) -> np.ndarray:
-    """Of boxes (K, 4), the parts inside of a corner of the picture, where they are large enough to be found."""
+    """Clip boxes (K, 4) to a part of the image, and drop those of which too little remains."""
     x0, y0, x1, y1 = corner
     clipped = np.clip(box, (x0, y0, x0, y0), (x1, y1, x1, y1))
     share = np.prod(clipped[:, 2:] - clipped[:, :2], -1) / np.maximum(np.prod(box[:, 2:] - box[:, :2], -1), 1e-6)
@@ -79,7 +78,7 @@ def boxes_inside(box: np.ndarray, corner: tuple[int, int, int, int]) -> np.ndarr
 def draw_pictures(
     family: Family, seed: int, step: int, count: int, size: tuple[int, int]
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Yields the pictures, uint8 (H, W, 3) BGR, and boxes (K, 4) of one step."""
+    """Yield the images, uint8 (H, W, 3) BGR, and boxes (K, 4) of a step."""
     random = family.generator(seed, step, 11)
     frames = draw_frames(family, random, count)
     height, width = size
@@ -102,8 +101,8 @@ class DetectorObjective:
     """The losses of RTMDet's own head.
 
     Args:
-        recipe: Whose network.
-        seed: Of the weights it begins with.
+        recipe: Recipe of the network.
+        seed: Seed of the initial weights.
     """
 
     def __init__(self, recipe: Recipe, seed: int) -> None:
@@ -111,7 +110,7 @@ class DetectorObjective:
         self._size = recipe.batch
 
     def batch(self, seed: int, step: int) -> tuple[np.ndarray, ...]:
-        """See `Objective`: pictures uint8 (N, H, W, 3), boxes float32 (N, MOST, 4), how many of them (N,)."""
+        """See `Objective`: images uint8 (N, H, W, 3), boxes float32 (N, MOST, 4), number of boxes (N,)."""
         drawn = list(draw_pictures(TRAIN, seed, step, self._size, self.config.input_size))
         boxes = np.zeros((len(drawn), MOST, 4), np.float32)
         for row, (_, box) in enumerate(drawn):

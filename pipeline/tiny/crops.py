@@ -1,7 +1,6 @@
-"""Drawn people as a top-down network is trained on them: crops, turned and mirrored and half hidden, with their joints.
+"""Training data for top-down networks: augmented crops of rendered people with their joints.
 
-A batch follows from (seed, step) alone, so that a training that was interrupted goes on with the batch that it would
-have seen.
+A batch depends only on (seed, step), so that a resumed training continues with the same batches.
 """
 
 from collections.abc import Sequence
@@ -17,9 +16,9 @@ from pipeline.tiny.people import Shown, draw_people
 from pose_extraction.mmlab import TopdownConfig
 from pose_extraction.skeleton import COCO17
 
-# How much a joint that is hidden counts in the loss, beside one that is seen.
+# Weight of a hidden joint in the loss, relative to a visible one.
 HIDDEN_WEIGHT = 0.3
-# A step draws a third as many people as it has crops, or a few more, each of which is cut several times.
+# Each step renders at least a third as many people as it has crops, and crops each person several times.
 CUTS = 3
 
 
@@ -29,8 +28,8 @@ class Batch:
 
     Args:
         picture: uint8 (N, H, W, 3) BGR.
-        keypoint: float32 (N, 17, 2), pixels of the crop, as the network's codec counts them.
-        weight: float32 (N, 17), 0 for a joint outside of the crop or the frame.
+        keypoint: float32 (N, 17, 2), crop pixels in the convention of the network's codec.
+        weight: float32 (N, 17), 0 for a joint outside the crop or the frame.
     """
 
     picture: np.ndarray
@@ -40,13 +39,13 @@ class Batch:
 
 @dataclass(frozen=True)
 class Jitter:
-    """How a crop differs from the one that its box asks for.
+    """Deviation of a crop from its box.
 
     Args:
-        shift: (x, y), of its centre, in box widths and heights.
-        zoom: Factor on its size.
-        turn: Degrees counterclockwise.
-        mirror: Whether left and right change places.
+        shift: (x, y), shift of the centre, in box widths and heights.
+        zoom: Factor of the size.
+        turn: Rotation in degrees, counterclockwise.
+        mirror: Whether left and right are swapped.
     """
 
     shift: tuple[float, float] = (0.0, 0.0)
@@ -56,7 +55,7 @@ class Jitter:
 
 
 def draw_jitter(random: np.random.Generator) -> Jitter:
-    """Boxes as detectors err, and people at all angles."""
+    """Draw a deviation that imitates detector errors and people at all angles."""
     return Jitter(
         shift=(float(random.normal() * 0.06), float(random.normal() * 0.05)),
         zoom=float(np.exp(np.clip(random.normal() * 0.16, -0.35, 0.4))),
@@ -66,19 +65,19 @@ def draw_jitter(random: np.random.Generator) -> Jitter:
 
 
 def crop_map(box: np.ndarray, config: TopdownConfig, jitter: Jitter) -> np.ndarray:
-    """The affine map (2, 3) from pixels of the frame to those of the crop; without jitter that of `TopdownEstimator`.
+    """Return the affine map (2, 3) from frame to crop pixels; without jitter it is that of `TopdownEstimator`.
 
     Args:
         box: (4,), x1 y1 x2 y2 in pixels.
-        config: Of the network.
-        jitter: How it is varied.
+        config: Configuration of the network.
+        jitter: Deviation from the box.
     """
     height, width = config.input_size
     centre = np.array([(box[0] + box[2]) / 2, (box[1] + box[3]) / 2])
     extent = np.array([box[2] - box[0], box[3] - box[1]])
     centre = centre + np.array(jitter.shift) * extent
     wide = max(extent[0], extent[1] * width / height) * config.box_scale * jitter.zoom
-    # Unbiased data processing counts from pixel centre to pixel centre, of which there are w - 1 steps.
+    # Unbiased data processing measures between pixel centres, w - 1 steps.
     less = 1 if config.codec == "udp" else 0
     scale = np.array([(width - less) / wide, (height - less) / (wide * height / width)])
     angle = np.radians(jitter.turn)
@@ -88,7 +87,7 @@ def crop_map(box: np.ndarray, config: TopdownConfig, jitter: Jitter) -> np.ndarr
     linear = scale[:, None] * turned
     middle = np.array([width - less, height - less]) / 2
     if jitter.mirror and not less:
-        # A mirrored picture begins with the pixel that was the last.
+        # The last pixel of an image is the first of its mirror image.
         middle[0] -= 1
     return np.column_stack([linear, middle - linear @ centre])
 
@@ -101,7 +100,7 @@ def cut(
     config: TopdownConfig,
     jitter: Jitter,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """One crop with its joints: uint8 (H, W, 3), float32 (17, 2) and weights float32 (17,)."""
+    """Crop a person: returns uint8 (H, W, 3), joints float32 (17, 2) and weights float32 (17,)."""
     height, width = config.input_size
     matrix = crop_map(box, config, jitter)
     crop = cv2.warpAffine(picture, matrix, (width, height), flags=cv2.INTER_LINEAR)
@@ -115,7 +114,7 @@ def cut(
 
 
 def _spoil(random: np.random.Generator, crop: np.ndarray, keypoint: np.ndarray, weight: np.ndarray) -> None:
-    """Hides a patch of a crop, and shifts its colours, in place."""
+    """Hide a patch of a crop and shift its colours, in place."""
     height, width = crop.shape[:2]
     if random.random() < 0.2:
         wide, high = int(width * random.uniform(0.1, 0.4)), int(height * random.uniform(0.1, 0.35))
@@ -131,7 +130,7 @@ def _spoil(random: np.random.Generator, crop: np.ndarray, keypoint: np.ndarray, 
 
 
 def _recolour(random: np.random.Generator, crop: np.ndarray, family: Family) -> None:
-    """Gives a crop colours, shadows and a pattern that nothing in its scene has, in place."""
+    """Add colours, shadows and a pattern that do not occur in the scene, in place."""
     height, width = crop.shape[:2]
     if random.random() < 0.3:
         crop[:] = crop[..., random.permutation(3)]
@@ -148,14 +147,14 @@ def _recolour(random: np.random.Generator, crop: np.ndarray, family: Family) -> 
 
 
 def draw_batch(family: Family, seed: int, step: int, size: int, config: TopdownConfig) -> Batch:
-    """The crops of a step that draws people of its own.
+    """Return the crops of a step with newly rendered people.
 
     Args:
-        family: Whose people.
-        seed: Of the training.
-        step: Which one.
-        size: Crops N.
-        config: Of the network.
+        family: Family of the people.
+        seed: Seed of the training.
+        step: Number of the step.
+        size: N, number of crops.
+        config: Configuration of the network.
     """
     random = family.generator(seed, step, 7)
     return _batch(draw_people(family, random, size / CUTS), random, size, config)
@@ -164,15 +163,15 @@ def draw_batch(family: Family, seed: int, step: int, size: int, config: TopdownC
 def draw_batch_of(
     people: Sequence[Shown], family: Family, seed: int, step: int, size: int, config: TopdownConfig
 ) -> Batch:
-    """The crops of a step that shows people of an earlier one again: cut anew, and in other colours.
+    """Return the crops of a step that reuses people of an earlier step, with new crops and colours.
 
     Args:
-        people: Whom, at least one.
-        family: Theirs.
-        seed: As for `draw_batch`, like the rest.
-        step: Which one.
-        size: Crops N.
-        config: Of the network.
+        people: People to use, at least one.
+        family: Their family.
+        seed: Seed of the training.
+        step: Number of the step.
+        size: N, number of crops.
+        config: Configuration of the network.
     """
     random = family.generator(seed, step, 17)
     return _batch(people, random, size, config, recoloured=family)

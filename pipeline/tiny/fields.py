@@ -1,6 +1,6 @@
-"""Drawn people as OpenPifPaf is trained on them: frames at many scales with their composite fields.
+"""Training data for OpenPifPaf: frames of rendered people at many scales with their composite fields.
 
-openpifpaf is under AGPL-3.0 and imported only when its network is the one to train.
+openpifpaf is licensed under AGPL-3.0 and imported only to train its network.
 """
 
 from typing import Any
@@ -14,18 +14,18 @@ from pipeline.tiny.boxes import FRAMES, moved_boxes, place
 from pipeline.tiny.recipes import Recipe
 from pose_extraction.skeleton import COCO17
 
-# (height, width) of the pictures: of the form 16k + 1, as its networks need.
+# (height, width) of the images: 16k + 1, as the networks require.
 SIZE = (193, 257)
-# As COCO writes them: joints that are seen, and those whose place is known though something hides them.
+# COCO's visibility flags: visible, and labelled but not visible.
 COCO_SEEN, COCO_HIDDEN = 2.0, 1.0
 
 
 class FieldsObjective:
-    """The losses of openpifpaf, on the fields that its own encoders make.
+    """The losses of openpifpaf, on fields from its own encoders.
 
     Args:
-        recipe: Whose network; `config` names its base network.
-        seed: Of the weights it begins with.
+        recipe: Recipe of the network; `config` names its base network.
+        seed: Seed of the initial weights.
     """
 
     def __init__(self, recipe: Recipe, seed: int) -> None:
@@ -41,7 +41,7 @@ class FieldsObjective:
         self._size = recipe.batch
 
     def batch(self, seed: int, step: int) -> tuple[np.ndarray, ...]:
-        """See `Objective`: pictures uint8 (N, H, W, 3), CIF (N, 17, 5, h, w), CAF (N, 19, 9, h, w)."""
+        """See `Objective`: images uint8 (N, H, W, 3), CIF (N, 17, 5, h, w), CAF (N, 19, 9, h, w)."""
         random = TRAIN.generator(seed, step, 13)
         pictures: list[np.ndarray] = []
         intensities, associations = [], []
@@ -82,18 +82,18 @@ def place_persons(
     box: np.ndarray,
     random: np.random.Generator,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Puts a frame, scaled, shifted and perhaps mirrored, into a canvas.
+    """Paste a frame, scaled, shifted and possibly mirrored, into a canvas.
 
     Args:
         canvas: uint8 (H, W, 3), changed in place.
         picture: uint8 (h, w, 3).
         keypoint: (M, 17, 2), pixels of `picture`.
-        visibility: (M, 17), of `scene.OUTSIDE`, `HIDDEN`, `SEEN`.
-        box: (M, 4), x1 y1 x2 y2, likewise.
-        random: For scale, shift and mirroring.
+        visibility: (M, 17), one of `scene.OUTSIDE`, `HIDDEN`, `SEEN`.
+        box: (M, 4), x1 y1 x2 y2, pixels of `picture`.
+        random: Random generator for scale, shift and mirroring.
 
     Returns:
-        For those in sight, joints float64 (K, 17, 3) as COCO has them, x, y and visibility, and boxes (K, 4).
+        Joints of visible persons in COCO's format, float64 (K, 17, 3): x, y and visibility; and their boxes (K, 4).
     """
     height, width = canvas.shape[:2]
     matrix, mirrored = place(canvas, (0, 0, width, height), picture, random)

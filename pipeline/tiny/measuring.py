@@ -1,4 +1,4 @@
-"""How well small networks do on people that they have never seen: those of the testing family."""
+"""Accuracy of the small networks on people of the test family, which training never uses."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -16,23 +16,23 @@ from pose_extraction.topdown import TopdownEstimator
 if TYPE_CHECKING:
     from pose_extraction.openpifpaf import OpenPifPafEstimator
 
-# A joint is found when it is nearer to its place than this share of the longer side of the person's true box.
+# A joint is found if its error is at most this share of the longer side of the person's true box.
 PCK_SHARE = 0.1
-# Frames of each scene that are looked at.
+# Frames per scene.
 FRAMES = 4
-# Persons of whom fewer joints are in sight need not be found, and count neither for nor against.
+# Persons with fewer visible joints are ignored, whether found or not.
 FEWEST_SEEN = 5
-# A box is a person's when both overlap by this much.
+# Smallest IoU between a box and the person that it detects.
 SAME_BOX = 0.5
 
 
 @dataclass(frozen=True)
 class JointCounts:
-    """Joints in sight, and how many of them were found.
+    """Numbers of visible and of found joints.
 
     Args:
-        total: int64 (17,).
-        found: int64 (17,).
+        total: int64 (17,), visible joints.
+        found: int64 (17,), found joints.
     """
 
     total: np.ndarray
@@ -40,19 +40,19 @@ class JointCounts:
 
     @property
     def pck(self) -> float:
-        """The share of the joints in sight that were found; those of a person who was missed were not."""
+        """Share of the visible joints that were found; all joints of a missed person count as missed."""
         return float(self.found.sum() / max(self.total.sum(), 1))
 
     @property
     def by_joint(self) -> dict[str, float]:
-        """The same, joint by joint."""
+        """PCK by joint name."""
         share = self.found / np.maximum(self.total, 1)
         return dict(zip(COCO17.joints, share.tolist(), strict=True))
 
 
 @dataclass(frozen=True)
 class BoxCounts:
-    """Persons to be found, how many of them were, and boxes that are nobody's."""
+    """Numbers of persons, of found persons, and of false detections."""
 
     total: int
     found: int
@@ -70,12 +70,12 @@ class BoxCounts:
 def unseen_frames(
     scenes: int, *, family: Family = TEST, seed: int = 0, size: tuple[int, int] = (240, 320)
 ) -> Iterator[tuple[np.ndarray, FrameTruth]]:
-    """Frames of so many scenes of a family, with their truth; the same ones each time.
+    """Yield frames of a family's scenes with their ground truth; deterministic.
 
     Args:
-        scenes: How many.
-        family: Whose people.
-        seed: Other seeds show others.
+        scenes: Number of scenes.
+        family: Family of the people.
+        seed: Random seed.
         size: (height, width) in pixels.
     """
     for number in range(scenes):
@@ -85,18 +85,18 @@ def unseen_frames(
 
 
 def shown_persons(truth: FrameTruth) -> np.ndarray:
-    """Numbers (K,) of the persons of whom enough is in sight to ask for them."""
+    """Return the indices (K,) of the persons with enough visible joints."""
     return np.flatnonzero((truth.visibility == SEEN).sum(-1) >= FEWEST_SEEN)
 
 
 def joint_counts(estimates: Sequence[np.ndarray], truths: Sequence[FrameTruth]) -> JointCounts:
-    """PCK of estimates, over persons and joints in sight.
+    """Compute the PCK of estimates over visible persons and joints.
 
-    Each person is given, best first, the estimate of the frame that has most joints right; no estimate serves two.
+    Persons and estimates of a frame are matched greedily by the number of correct joints; each estimate is used once.
 
     Args:
-        estimates: For each frame (M, 17, 2) in pixels, NaN where a joint was missed.
-        truths: The frames' truths.
+        estimates: (M, 17, 2) per frame, pixels, NaN for missed joints.
+        truths: Ground truth of the frames.
     """
     total, found = np.zeros(COCO17.num_joints, np.int64), np.zeros(COCO17.num_joints, np.int64)
     for keypoint, truth in zip(estimates, truths, strict=True):
@@ -115,7 +115,7 @@ def joint_counts(estimates: Sequence[np.ndarray], truths: Sequence[FrameTruth]) 
 
 
 def poses_in(estimator: TopdownEstimator, picture: np.ndarray, box: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Keypoints (M, 17, 2) in pixels and scores (M, 17) of the persons in boxes (M, 4), however many there are."""
+    """Return keypoints (M, 17, 2) in pixels and scores (M, 17) of the persons in boxes (M, 4), in several batches."""
     batch = estimator.network.batch_size
     parts = [estimator.estimate(estimator.crop(picture, box[at : at + batch])) for at in range(0, len(box), batch)]
     keypoint, score = np.zeros((0, COCO17.num_joints, 2)), np.zeros((0, COCO17.num_joints))
@@ -124,7 +124,7 @@ def poses_in(estimator: TopdownEstimator, picture: np.ndarray, box: np.ndarray) 
 
 
 def measure_topdown(estimator: TopdownEstimator, scenes: int, *, seed: int = 0) -> JointCounts:
-    """PCK of an estimator that is given the true boxes."""
+    """Measure the PCK of an estimator with true boxes."""
     estimates, truths = [], []
     for picture, truth in unseen_frames(scenes, seed=seed):
         estimates.append(poses_in(estimator, picture, truth.box[shown_persons(truth)])[0])
@@ -133,7 +133,7 @@ def measure_topdown(estimator: TopdownEstimator, scenes: int, *, seed: int = 0) 
 
 
 def measure_bottomup(estimator: "OpenPifPafEstimator", scenes: int, *, seed: int = 0) -> JointCounts:
-    """PCK of an estimator that finds persons by itself."""
+    """Measure the PCK of an estimator that detects persons itself."""
     estimates, truths = [], []
     for picture, truth in unseen_frames(scenes, seed=seed):
         estimates.append(estimator.estimate([picture])[0][2])
@@ -142,18 +142,18 @@ def measure_bottomup(estimator: "OpenPifPafEstimator", scenes: int, *, seed: int
 
 
 def measure_detector(detector: Detector, scenes: int, *, seed: int = 0) -> BoxCounts:
-    """How many persons a detector finds, and how many more it believes to."""
+    """Measure recall and precision of a detector."""
     frames = unseen_frames(scenes, seed=seed)
-    # A box around somebody of whom little is in sight is no mistake.
+    # A box around a barely visible person is not a false detection.
     return box_counts(detector, ((picture, truth.box, shown_persons(truth)) for picture, truth in frames))
 
 
 def box_counts(detector: Detector, frames: Iterable[tuple[np.ndarray, np.ndarray, np.ndarray]]) -> BoxCounts:
-    """Persons that a detector finds, and boxes of its that are nobody's.
+    """Count found persons and false detections.
 
     Args:
         detector: The detector.
-        frames: Picture, boxes (M, 4) of all persons, and numbers (K,) of those that are to be found.
+        frames: Image, boxes (M, 4) of all persons, and indices (K,) of the persons to find.
     """
     total = found = false = 0
     for picture, persons, wanted in frames:

@@ -1,4 +1,4 @@
-"""What each kind of small network is trained for: batches drawn on the fly, and the losses of their own heads."""
+"""Training objectives of the small networks: batches rendered on the fly, and the losses of the networks' own heads."""
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -17,28 +17,28 @@ from pose_extraction import mmlab
 
 
 class Objective(Protocol):
-    """A network and what it is to learn.
+    """A network and its loss.
 
     Attributes:
-        network: OpenMMLab's, whole.
+        network: The complete OpenMMLab model.
     """
 
     network: torch.nn.Module
 
     def batch(self, seed: int, step: int) -> tuple[np.ndarray, ...]:
-        """The arrays of one step, which follow from seed and step alone; runs in other processes."""
+        """Return the arrays of a step, which depend only on seed and step; called in other processes."""
 
     def loss(self, batch: tuple[torch.Tensor, ...]) -> torch.Tensor:
-        """The loss of a batch."""
+        """Return the loss of a batch."""
 
 
 class TopdownObjective:
-    """Heat maps by the network's own codec, and the loss of its own head.
+    """Heat maps from the network's own codec, and the loss of its own head.
 
     Args:
-        recipe: Whose network.
-        seed: Of the weights it begins with.
-        kept: Folder of people that are shown again.
+        recipe: Recipe of the network.
+        seed: Seed of the initial weights.
+        kept: Folder of people to reuse.
     """
 
     def __init__(self, recipe: Recipe, seed: int, kept: Path) -> None:
@@ -47,7 +47,7 @@ class TopdownObjective:
         self._recipe, self._kept = recipe, kept
 
     def batch(self, seed: int, step: int) -> tuple[np.ndarray, ...]:
-        """See `Objective`: pictures uint8 (N, H, W, 3), heat maps float32 (N, 17, h, w), weights float32 (N, 17)."""
+        """See `Objective`: images uint8 (N, H, W, 3), heat maps float32 (N, 17, h, w), weights float32 (N, 17)."""
         size, before = self._recipe.batch, self._recipe.shown_again(step)
         if before is None:
             drawn = draw_batch(TRAIN, seed, step, size, self.config)
@@ -65,17 +65,17 @@ class TopdownObjective:
         """See `Objective`."""
         picture, maps, weight = batch
         predicted = self.network.head.forward(self.network.extract_feat(mmlab.normalised(picture, self.config)))
-        # Heat maps are mostly zero: without the factor the gradients are, too.
+        # Heat maps are mostly zero; without the factor, gradients are tiny.
         return 1000 * self.network.head.loss_module(predicted.float(), maps, weight)
 
 
 def objective_of(recipe: Recipe, seed: int, kept: Path) -> Objective:
-    """The objective of a recipe's kind, with a network whose weights are drawn from `seed`.
+    """Build the objective of a recipe, with a network initialised from `seed`.
 
     Args:
-        recipe: Which network, and how.
-        seed: Of its weights.
-        kept: Folder of people that are shown again.
+        recipe: Recipe of the network.
+        seed: Seed of the initial weights.
+        kept: Folder of people to reuse.
     """
     if recipe.kind == "topdown":
         return TopdownObjective(recipe, seed, kept)

@@ -1,4 +1,4 @@
-"""Weights of half precision as a file, and the card that says what they are for and how good they are."""
+"""Packs weights in half precision, with a model card that describes their purpose and accuracy."""
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -13,19 +13,19 @@ from pose_extraction.files import atomic_write, sha256_of
 from pose_extraction.model_zoo import lookup
 from pose_extraction.weights import cached_path
 
-# What a network must reach on people that it has never seen, before it goes into the package.
+# Lowest accuracy on unseen people for a network in the package.
 LEAST_PCK, LEAST_RECALL, LEAST_PRECISION = 0.9, 0.95, 0.95
-# What the card says of a network that was shipped although it does not.
-SHORT = "Short of its mark"
+# Heading on the card of a network shipped below these limits.
+SHORT = "Below the target accuracy"
 MOST_BYTES = 4_000_000
 
 
 def pack(network: torch.nn.Module, path: Path) -> None:
-    """Writes a network's bare state dictionary, in half precision where it has fractions.
+    """Write the state dictionary of a network, with floating-point values in half precision.
 
     Args:
-        network: As `training.train` returns it.
-        path: The file, put in place by rename.
+        network: Result of `training.train`.
+        path: Output file, replaced atomically.
     """
     state = {
         name: tensor.half() if tensor.dtype.is_floating_point else tensor
@@ -38,12 +38,12 @@ def pack(network: torch.nn.Module, path: Path) -> None:
 
 @dataclass(frozen=True)
 class Comparison:
-    """How a network does beside larger ones on real clips.
+    """Comparison with larger networks on real clips.
 
     Args:
-        result: What was counted.
-        frames: On how many frames.
-        against: The larger networks, named.
+        result: Counts of the comparison.
+        frames: Number of frames.
+        against: Names of the larger networks.
     """
 
     result: Similarity | BoxCounts
@@ -52,7 +52,7 @@ class Comparison:
 
 
 def numbers_of(counts: JointCounts | BoxCounts | Similarity) -> dict[str, float]:
-    """What was measured, by name."""
+    """Return the measured values by name."""
     if isinstance(counts, Similarity):
         return {"OKS": counts.mean, **counts.by_joint}
     if isinstance(counts, JointCounts):
@@ -69,33 +69,33 @@ def ship(
     *,
     even_short: bool = False,
 ) -> Path:
-    """Puts weights into the package, with their card beside them.
+    """Add weights and their card to the package.
 
     Args:
-        recipe: How they were trained.
-        weights: As `pack` wrote them.
-        counts: How well they do on `scenes` scenes of the testing family.
-        scenes: How many.
-        compared: How they do on real clips, where there were any.
-        even_short: Ship them although they are poorer than they should be; the card says so at once.
+        recipe: Recipe of the training.
+        weights: File from `pack`.
+        counts: Accuracy on scenes of the test family.
+        scenes: Number of these scenes.
+        compared: Comparison on real clips, or None.
+        even_short: Ship the weights even if they miss the target accuracy; the card then says so.
 
     Returns:
-        Where the weights lie now.
+        Path of the weights in the package.
 
     Raises:
-        UsageError: They are too poor, or too large, to be shipped.
+        UsageError: The weights are not accurate enough, or too large.
     """
     numbers = numbers_of(counts)
     least = {"PCK@0.1": LEAST_PCK, "recall": LEAST_RECALL, "precision": LEAST_PRECISION}
     poor = [f"{name} {numbers[name]:.3f} < {limit}" for name, limit in least.items() if numbers.get(name, 1.0) < limit]
     if poor and not even_short:
         raise UsageError(
-            f"{weights}: {recipe.name} is too poor to be shipped ({', '.join(poor)} on unseen drawn people); give it "
-            "another cycle in pipeline/tiny/recipes.py and train it on, or ship it with --even-short"
+            f"{weights}: {recipe.name} is not accurate enough ({', '.join(poor)} on unseen rendered people); add a "
+            "cycle in pipeline/tiny/recipes.py and continue the training, or ship it with --even-short"
         )
     content = weights.read_bytes()
     if len(content) > MOST_BYTES:
-        raise UsageError(f"{weights}: {len(content)} bytes are more than the {MOST_BYTES} that may be shipped")
+        raise UsageError(f"{weights}: {len(content)} bytes exceed the limit of {MOST_BYTES} for the package")
     target = cached_path(lookup(recipe.name))
     with atomic_write(target) as file:
         file.write(content)
@@ -109,21 +109,21 @@ def ship(
 def card_of(
     recipe: Recipe, weights: Path, numbers: dict[str, float], scenes: int, compared: Comparison | None = None
 ) -> str:
-    """The card of a network, Markdown."""
+    """Return the card of a network, in Markdown."""
     told = {key: value for key, value in asdict(recipe).items() if key not in ("name", "kind", "config", "package")}
     told |= {"cycles": f"{_joined(recipe.cycles)} steps", "revisit": _joined(recipe.revisit)}
     settings = ", ".join(f"{key} {value}" for key, value in told.items())
     return f"""# {recipe.name}
 
-A small network for demonstrations and tests on machines that have no others. It was trained on drawn people alone
-(`pipeline/rendering`) and is no substitute for one that was trained on photographs.
+A small network for demonstrations and tests on machines without other weights. It was trained only on rendered people
+(`pipeline/rendering`) and does not replace a network that was trained on photographs.
 
 - Trained with `python -m pipeline.tiny train {recipe.name}` (seed 0):
   {settings}.
 - Weights: half precision, {weights.stat().st_size / 1e6:.2f} MB, SHA-256 {sha256_of(weights)}, Apache-2.0.
 
-On {scenes} scenes of bodies, clothes, movements, places and cameras that training never draws from, four frames each,
-over persons of whom five joints or more are in sight (`python -m pipeline.tiny measure {recipe.name}`):
+On {scenes} scenes of bodies, clothes, movements, places and cameras that training never uses, four frames each, over
+persons with at least five visible joints (`python -m pipeline.tiny measure {recipe.name}`):
 
 {_table(numbers)}
 {"" if compared is None else _on_real_clips(compared)}"""
@@ -142,11 +142,11 @@ def _on_real_clips(compared: Comparison) -> str:
     result, where = compared.result, f"On {compared.frames} frames of real clips (`--videos`)"
     if isinstance(result, Similarity):
         what = (
-            f"{where}, in the boxes of {result.persons} persons, how like its\njoints are to those that "
-            f"{compared.against} is sure of: exp(-d^2 / (2 A k^2)) as in COCO's OKS, joint by joint:"
+            f"{where}, in the boxes of {result.persons} persons, similarity to\nthe confident joints of "
+            f"{compared.against}: exp(-d^2 / (2 A k^2)) as in COCO's OKS, by joint:"
         )
     else:
-        what = f"{where}, against the {result.total} persons of {compared.against}:"
+        what = f"{where}, relative to the {result.total} persons found by {compared.against}:"
     return f"""
 {what}
 

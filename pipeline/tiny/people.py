@@ -1,4 +1,4 @@
-"""Drawn people one by one, as crops are cut from: drawn for a step, or kept from an earlier one to be shown again."""
+"""Rendered people for crops: rendered for a step, or stored by an earlier one and reused."""
 
 from dataclasses import dataclass
 from itertools import pairwise
@@ -11,11 +11,11 @@ from pipeline.rendering.family import Family
 from pipeline.rendering.scene import SEEN, Scene
 from pose_extraction.files import atomic_write
 
-# Scenes at once, and frames of each: drawing a scene costs as much as two of its frames.
+# Scenes at once, and frames per scene: creating a scene takes as long as rendering two frames.
 SCENES, FRAMES = 2, 4
-# Persons with fewer joints in sight, or a smaller box in pixels, teach nothing.
+# Persons with fewer visible joints, or a smaller box in pixels, are not used.
 FEWEST_SEEN, SMALLEST = 5, 24.0
-# Pictures that are kept are JPEGs of this quality.
+# JPEG quality of stored images.
 KEPT_QUALITY = 92
 
 
@@ -25,9 +25,9 @@ class Shown:
 
     Args:
         picture: The frame, uint8 (H, W, 3) BGR.
-        keypoint: (17, 2) in its pixels.
-        visibility: (17,), of `scene.OUTSIDE`, `HIDDEN`, `SEEN`.
-        box: (4,), x1 y1 x2 y2.
+        keypoint: (17, 2), pixels of the frame.
+        visibility: (17,), one of `scene.OUTSIDE`, `HIDDEN`, `SEEN`.
+        box: (4,), x1 y1 x2 y2, pixels.
     """
 
     picture: np.ndarray
@@ -37,7 +37,7 @@ class Shown:
 
 
 def draw_people(family: Family, random: np.random.Generator, fewest: float) -> list[Shown]:
-    """At least so many people of a family."""
+    """Render at least `fewest` people of a family."""
     people: list[Shown] = []
     while len(people) < fewest:
         for _ in range(SCENES):
@@ -51,14 +51,14 @@ def draw_people(family: Family, random: np.random.Generator, fewest: float) -> l
 
 
 def kept_people(folder: Path, family: Family, seed: int, step: int, fewest: float) -> list[Shown]:
-    """The people that a step drew; drawn again, and kept, unless they are there.
+    """Return the people of a step, rendering and storing them if necessary.
 
     Args:
-        folder: Of what is kept.
-        family: Whose people.
-        seed: Of the training.
-        step: Which one.
-        fewest: At least so many.
+        folder: Folder of stored people.
+        family: Family of the people.
+        seed: Seed of the training.
+        step: Number of the step.
+        fewest: Smallest number of people.
     """
     path = folder / f"{family.name}_{seed}_{step:06d}_{fewest:.1f}.npz"
     if not path.is_file():

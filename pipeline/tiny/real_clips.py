@@ -1,4 +1,4 @@
-"""How near small networks come to larger ones on real clips, of which nobody knows the truth."""
+"""Compares small networks with larger ones on real clips, which have no ground truth."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -19,20 +19,20 @@ from pose_extraction.video import VideoReader
 if TYPE_CHECKING:
     from pose_extraction.openpifpaf import OpenPifPafEstimator
 
-# Joints that the larger network is less sure of tell nothing; nor do persons with fewer sure ones.
+# Lowest score of a reference joint, and fewest such joints of a reference person.
 SURE, FEWEST_SURE = 0.6, 8
-# Frames of each video that are looked at, and how many of its frames lie between them.
+# Frames per video, and the stride between them.
 FRAMES, STRIDE = 3, 20
 
 
 @dataclass(frozen=True)
 class ReferenceFrame:
-    """A frame with what larger networks see in it.
+    """A frame with the results of the larger networks.
 
     Args:
         picture: uint8 (H, W, 3), BGR.
-        box: (M, 4), of all persons.
-        keypoint: (M, 17, 2) in pixels, NaN where the network was not sure.
+        box: (M, 4), boxes of all persons, pixels.
+        keypoint: (M, 17, 2), pixels, NaN where the score is too low.
     """
 
     picture: np.ndarray
@@ -41,18 +41,18 @@ class ReferenceFrame:
 
     @property
     def sure_persons(self) -> np.ndarray:
-        """Numbers (K,) of the persons with enough sure joints."""
+        """Indices (K,) of the persons with enough confident joints."""
         return np.flatnonzero((~np.isnan(self.keypoint[..., 0])).sum(-1) >= FEWEST_SURE)
 
 
 @dataclass(frozen=True)
 class Similarity:
-    """Likeness of each joint to the larger network's, exp(-d^2 / (2 A k^2)) as in COCO's OKS; 0 for a missed one.
+    """Similarity of each joint to the larger network's, exp(-d^2 / (2 A k^2)) as in COCO's OKS; 0 for a missed one.
 
     Args:
-        total: int64 (17,), how many joints were compared.
-        alike: float64 (17,), the sum of their likeness.
-        persons: How many persons they belong to.
+        total: int64 (17,), number of compared joints.
+        alike: float64 (17,), sum of their similarities.
+        persons: Number of persons.
     """
 
     total: np.ndarray
@@ -61,7 +61,7 @@ class Similarity:
 
     @property
     def by_joint(self) -> dict[str, float]:
-        """Mean likeness of each joint that was compared at all."""
+        """Mean similarity by joint name, for compared joints."""
         return {
             name: float(alike / total)
             for name, total, alike in zip(COCO17.joints, self.total, self.alike, strict=True)
@@ -74,22 +74,22 @@ class Similarity:
 
 
 def reference_frames(videos: Sequence[Path], estimator: str, detector: str) -> list[ReferenceFrame]:
-    """What larger networks see in some frames of videos.
+    """Run the larger networks on some frames of videos.
 
     Args:
-        videos: Files.
-        estimator: A top-down network's name or ONNX file.
-        detector: Likewise.
+        videos: Video files.
+        estimator: Name or ONNX file of a top-down network.
+        detector: Name or ONNX file of a detector.
 
     Raises:
-        UsageError: The estimator is not a top-down one.
+        UsageError: The estimator is not a top-down network.
         VideoError: A video cannot be read.
     """
     request = Request(precision="fp32")
     poses = load_estimator(identify("estimator", estimator, request=request), request)
     boxes = load_detector(identify("detector", detector, request=request), request)
     if not isinstance(poses, TopdownEstimator):
-        raise UsageError(f"{estimator} finds persons by itself; name a top-down network to compare with")
+        raise UsageError(f"{estimator} detects persons itself; name a top-down network as the reference")
     found = []
     for video in videos:
         for picture in _some_frames(video):
@@ -110,9 +110,10 @@ def _some_frames(video: Path) -> Iterator[np.ndarray]:
 def compare_estimator(
     estimator: "TopdownEstimator | OpenPifPafEstimator", frames: Sequence[ReferenceFrame]
 ) -> Similarity:
-    """How like an estimator's joints are to those of the larger network.
+    """Compute the similarity of an estimator's joints to those of the larger network.
 
-    A top-down one is given the same boxes; of one that finds persons by itself, the pose nearest to each person counts.
+    A top-down network receives the same boxes; for one that detects persons itself, each person's most similar pose
+    counts.
     """
     total, alike, persons = np.zeros(COCO17.num_joints, np.int64), np.zeros(COCO17.num_joints), 0
     for frame in frames:
@@ -133,5 +134,5 @@ def compare_estimator(
 
 
 def compare_detector(detector: Detector, frames: Sequence[ReferenceFrame]) -> BoxCounts:
-    """How many of the larger detector's persons a detector finds, and how many more it believes to."""
+    """Count how many of the larger detector's persons a detector finds, and its other detections."""
     return box_counts(detector, ((frame.picture, frame.box, np.arange(len(frame.box))) for frame in frames))

@@ -1,4 +1,4 @@
-"""How each small network is trained: one row each."""
+"""Training recipes of the small networks."""
 
 import math
 from collections.abc import Mapping
@@ -11,22 +11,23 @@ from pose_extraction.mmlab import OWN_PACKAGE
 
 @dataclass(frozen=True)
 class Recipe:
-    """One network's training.
+    """Training recipe of a network.
 
     Args:
-        name: The network's.
+        name: Name of the network.
         kind: "topdown", "detector" or "fields".
-        config: Below `pose_extraction`; of openpifpaf its base network's name.
-        cycles: Steps of the optimiser: over each of these the rate falls along a cosine, to begin at its highest again
-            with the next (warm restarts). A network that is not good enough yet is given another cycle.
-        batch: Crops or frames a step.
-        revisit: Of a top-down network, for each cycle: the people of so many first steps are shown again and again, cut
-            anew and in other colours, which takes half the time; 0, or none given, draws new ones.
+        config: Path below `pose_extraction`; for openpifpaf the name of the base network.
+        cycles: Numbers of optimiser steps. In each cycle the learning rate decreases along a cosine, and the next cycle
+            starts again at the highest rate (warm restarts). To improve a network further, add a cycle.
+        batch: Crops or frames per step.
         rate: Highest learning rate, of AdamW.
         decay: Weight decay.
-        warmup: Steps at the beginning over which the rate rises.
-        average: How much of the averaged weights stays in each step; these are the ones that are kept.
+        warmup: Number of initial steps over which the rate increases.
+        average: Decay of the averaged weights per step; these are the final weights.
         clip: Largest norm of the gradient.
+        revisit: For top-down networks, per cycle: reuse the people of this number of first steps, with new crops and
+            colours, which halves the time; 0 or missing renders new ones.
+        package: Package that contains the configuration.
     """
 
     name: str
@@ -48,11 +49,11 @@ class Recipe:
 
     @property
     def steps(self) -> int:
-        """Of all cycles."""
+        """Total number of steps."""
         return sum(self.cycles)
 
     def shown_again(self, step: int) -> int | None:
-        """The step whose people another one shows again; None where it draws its own."""
+        """Return the step whose people a step reuses; None if it renders its own."""
         cycle = next(number for number, end in enumerate(accumulate(self.cycles)) if step < end)
         return step % self.revisit[cycle] if self.revisit[cycle] else None
 
@@ -92,18 +93,18 @@ RECIPES: Mapping[str, Recipe] = {
 
 
 def recipe_named(name: str) -> Recipe:
-    """The recipe of a network.
+    """Return the recipe of a network.
 
     Raises:
-        UsageError: There is none.
+        UsageError: No small network has that name.
     """
     if name not in RECIPES:
-        raise UsageError(f"there is no small network {name!r}; choose one of {', '.join(RECIPES)}")
+        raise UsageError(f"unknown small network {name!r}; choose one of {', '.join(RECIPES)}")
     return RECIPES[name]
 
 
 def rate_at(recipe: Recipe, step: int) -> float:
-    """The learning rate of a step: a rise, then in each cycle a cosine down to a hundredth."""
+    """Return the learning rate of a step: linear warm-up, then in each cycle a cosine down to a hundredth."""
     if step < recipe.warmup:
         return recipe.rate * (step + 1) / recipe.warmup
     first, last = recipe.warmup, recipe.cycles[0]

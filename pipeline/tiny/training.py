@@ -1,4 +1,4 @@
-"""The training of a small network: one loop for all kinds, which can be interrupted and go on as if it had not been.
+"""Training of the small networks: one loop for all kinds, which can be interrupted and resumed exactly.
 
 python -m pipeline.tiny train hrnet-tiny
 """
@@ -21,15 +21,15 @@ from pose_extraction.checkpoints import load_plain
 from pose_extraction.errors import TrainingError
 from pose_extraction.files import atomic_write
 
-# Called with the number of steps taken, and the mean loss since the last call.
+# Called with the number of completed steps, and the mean loss since the last call.
 Progress = Callable[[int, float], None]
 TOLD_EVERY, SAVED_EVERY = 50, 250
-# Folder beside the state of people that are shown again, for all networks of a seed.
+# Folder next to the state file of people to reuse, shared by all networks of a seed.
 PEOPLE = "people"
 
 
 class _Steps(Dataset[tuple[np.ndarray, ...]]):
-    """The batches of all steps, by number."""
+    """The batches of all steps, by step number."""
 
     def __init__(self, objective: Objective, seed: int, steps: int) -> None:
         self._objective, self._seed, self._steps = objective, seed, steps
@@ -43,7 +43,7 @@ class _Steps(Dataset[tuple[np.ndarray, ...]]):
 
 
 class _DepthwiseInSinglePrecision(torch.nn.Conv2d):
-    """A convolution that autocast passes by: in bf16 the gradients of a depthwise one take twice as long."""
+    """A convolution outside autocast: in bf16 the gradients of depthwise convolutions take twice as long."""
 
     def forward(self, input: torch.Tensor) -> torch.Tensor:
         with torch.autocast("cpu", enabled=False):
@@ -59,21 +59,21 @@ def train(
     stop_at: int | None = None,
     progress: Progress | None = None,
 ) -> torch.nn.Module:
-    """Trains a network, or goes on where `state_file` says that it was left.
+    """Train a network, or resume the training from `state_file`.
 
     Args:
-        recipe: Which, and how.
-        state_file: Where weights and optimiser are kept every `SAVED_EVERY` steps and at the end.
-        seed: Of weights and pictures.
-        workers: Processes that draw; 0 draws in this one.
-        stop_at: Leave it after so many steps, for a later call to go on.
+        recipe: The recipe.
+        state_file: File of weights and optimiser state, saved every `SAVED_EVERY` steps and at the end.
+        seed: Seed of weights and images.
+        workers: Rendering processes; 0 renders in this process.
+        stop_at: Stop after this number of steps; a later call resumes.
         progress: Called every `TOLD_EVERY` steps.
 
     Returns:
         The network with averaged weights, in evaluation mode.
 
     Raises:
-        TrainingError: The state is of another recipe or seed, or the loss is not a number.
+        TrainingError: The state is from another recipe or seed, or the loss is not finite.
     """
     objective = objective_of(recipe, seed, state_file.parent / PEOPLE)
     network: Any = objective.network.train().requires_grad_(True)
@@ -82,7 +82,7 @@ def train(
         if type(module) is torch.nn.Conv2d and module.groups == module.in_channels > 1:
             module.__class__ = _DepthwiseInSinglePrecision
     average = copy.deepcopy(network).eval().requires_grad_(False)
-    # Neither biases nor norms nor positions are pulled towards zero.
+    # No weight decay for biases, normalisation and positional embeddings.
     groups: list[dict[str, Any]] = [
         {"params": [one for one in network.parameters() if one.ndim > 1 and one.shape[0] > 1]},
         {"params": [one for one in network.parameters() if one.ndim <= 1 or one.shape[0] == 1], "weight_decay": 0.0},
@@ -101,7 +101,7 @@ def train(
         with torch.autocast("cpu", torch.bfloat16, enabled=cpu_has_bf16()):
             loss = objective.loss(tuple(batch))
         if not torch.isfinite(loss):
-            raise TrainingError(f"the loss of {recipe.name} is {float(loss)} in step {step}; try a lower rate")
+            raise TrainingError(f"the loss of {recipe.name} is {float(loss)} at step {step}; try a lower rate")
         optimiser.zero_grad(set_to_none=True)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(network.parameters(), recipe.clip)
@@ -117,7 +117,7 @@ def train(
 
 
 def _follow(average: torch.nn.Module, network: torch.nn.Module, keep: float) -> None:
-    """Moves averaged weights and statistics towards the network's."""
+    """Update averaged weights and statistics towards the network's."""
     with torch.no_grad():
         for kept, now in zip(average.state_dict().values(), network.state_dict().values(), strict=True):
             if kept.dtype.is_floating_point:
@@ -152,11 +152,11 @@ def _resume(
     average: torch.nn.Module,
     optimiser: torch.optim.Optimizer,
 ) -> int:
-    """Puts back what `_save` kept, and says how many steps had been taken; 0 where nothing was kept."""
+    """Restore the state of `_save`, and return the number of completed steps; 0 without a state file."""
     if not path.exists():
         return 0
     content = load_plain(path)
-    # A training whose cycles have all been gone through may be given more.
+    # A training that completed all of its cycles may be extended by further ones.
     known = content["about"]["cycles"]
     earlier = about
     if content["step"] == sum(known):
@@ -164,7 +164,7 @@ def _resume(
     if content["about"] != earlier:
         changed = [key for key in about if content["about"].get(key) != earlier[key]]
         raise TrainingError(
-            f"{path} is of a training with other settings ({', '.join(changed)}); delete it, or name another folder"
+            f"{path} was written with other settings ({', '.join(changed)}); delete it, or choose another folder"
         )
     network.load_state_dict(content["network"])
     average.load_state_dict(content["average"])

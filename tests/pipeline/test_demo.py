@@ -90,7 +90,7 @@ def test_the_second_time_it_keeps_what_is_done_and_goes_on_with_what_is_missing(
     again, said = one.run()
     after = identities(one.folder)
     assert {name for name in after if after[name] != before[name]} == {str(lost.relative_to(one.folder))}
-    assert "1 clips done" in said and "drawn before" in said
+    assert "1 clips extracted" in said and "already rendered" in said
     assert again.evaluation.metrics.top1 == found.evaluation.metrics.top1
 
 

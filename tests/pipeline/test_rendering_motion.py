@@ -124,5 +124,5 @@ def test_families_share_no_band_and_no_name() -> None:
 
 def test_a_family_that_is_none_is_refused_by_name() -> None:
     assert family_named("test") is FAMILIES["test"]
-    with pytest.raises(UsageError, match=r"no family 'neither'.*train, test"):
+    with pytest.raises(UsageError, match=r"unknown family 'neither'.*train, test"):
         family_named("neither")

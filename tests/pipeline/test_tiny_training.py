@@ -307,7 +307,7 @@ def test_poor_or_large_weights_are_not_shipped(tmp_path: Path, monkeypatch: pyte
     weights.write_bytes(b"0" * 100)
     monkeypatch.setattr(packing, "cached_path", lambda entry: tmp_path / "package" / entry.filename)
     recipe, many = recipe_named("hrnet-tiny"), np.full(17, 100)
-    with pytest.raises(UsageError, match=r"too poor to be shipped \(PCK@0.1 0.890 < 0.9"):
+    with pytest.raises(UsageError, match=r"is not accurate enough \(PCK@0.1 0.890 < 0.9"):
         ship(recipe, weights, JointCounts(many, np.full(17, 89)), 10)
     with pytest.raises(UsageError, match=r"recall 0.900 < 0.95"):
         ship(recipe_named("rtmdet-nano-rendered"), weights, BoxCounts(100, 90, 0), 10)
@@ -316,15 +316,15 @@ def test_poor_or_large_weights_are_not_shipped(tmp_path: Path, monkeypatch: pyte
     assert (
         poor.with_suffix(".md")
         .read_text()
-        .startswith("# hrnet-tiny\n\n**Short of its mark:** PCK@0.1 0.890 < 0.9.\n\nA ")
+        .startswith("# hrnet-tiny\n\n**Below the target accuracy:** PCK@0.1 0.890 < 0.9.\n\nA ")
     )
     target = ship(recipe, weights, JointCounts(many, np.full(17, 95)), 10)
     card = target.with_suffix(".md").read_text()
-    assert "Short" not in card
+    assert "Below" not in card
     assert target.read_bytes() == weights.read_bytes() and "| PCK@0.1 | 0.950 |" in card
     assert all(f"| {joint} | 0.950 |" in card for joint in COCO17.joints)
     weights.write_bytes(bytes(packing.MOST_BYTES + 1))
-    with pytest.raises(UsageError, match="are more than the 4000000"):
+    with pytest.raises(UsageError, match="exceed the limit of 4000000"):
         ship(recipe, weights, JointCounts(many, many), 10)
 
 
@@ -336,5 +336,5 @@ def test_weights_that_are_not_trained_yet_are_told_how_to_be_made(monkeypatch: p
 
 
 def test_a_network_without_a_recipe_is_refused_by_name() -> None:
-    with pytest.raises(UsageError, match=r"no small network 'vitpose-b'.*vitpose-tiny"):
+    with pytest.raises(UsageError, match=r"unknown small network 'vitpose-b'.*vitpose-tiny"):
         recipe_named("vitpose-b")
