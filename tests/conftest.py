@@ -1,6 +1,13 @@
 """Fixtures that every test may use."""
 
+import os
 from pathlib import Path
+
+# Before anything loads torch: threads that wait give the processor away instead of spinning, so that the tests stay
+# bearable next to other work. Processes that tests start inherit it.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+os.environ.setdefault("GOMP_SPINCOUNT", "0")
+os.environ.setdefault("KMP_BLOCKTIME", "0")
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""`skelpipe robustness` on a run of a few seconds' training, beside one that has learned less."""
+"""`skelpipe robustness` on a run of a few seconds' training, next to one that confuses two classes."""
 
 import csv
 import io
@@ -6,12 +6,12 @@ import json
 import re
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-import torch
 from doc_pages import page, section
 from rich.console import Console
 from trained_run import LABEL_NAMES, made_data, nobody
@@ -34,7 +34,7 @@ from recognition.dataset import SkeletonDataset
 from recognition.inference import scores_of
 from recognition.perturbations import GaussianNoise
 from recognition.prediction import clips_for
-from recognition.robustness_conditions import CLEAN, NOISE, PARTS, BenchSettings, Condition
+from recognition.robustness_conditions import CLEAN, NOISE, BenchSettings, Condition
 
 ENGINE = Engine(device="cpu", backend="torch", precision="fp32")
 FEW = BenchSettings(repeats=2, steps=2, resamples=200, families=("noise", "part", "frames_deleted", "targeted"))
@@ -42,12 +42,13 @@ FEW = BenchSettings(repeats=2, steps=2, resamples=200, families=("noise", "part"
 
 @pytest.fixture(scope="module")
 def worse(trained: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The same run with noise on the weights of its last layer."""
+    """The same run with the weights of two classes exchanged: it answers one of three classes correctly."""
     folder = tmp_path_factory.mktemp("worse") / "worse"
     shutil.copytree(trained[0], folder)
     content = runs.load(folder / runs.BEST)
-    weight = content["model"]["recognizer.head.fc2.weight"]
-    weight += 5 * weight.std() * torch.randn(weight.shape, generator=torch.Generator().manual_seed(0))
+    for name in ("weight", "bias"):
+        last = content["model"][f"recognizer.head.fc2.{name}"]
+        content["model"][f"recognizer.head.fc2.{name}"] = last[[1, 0, 2]].clone()
     runs.save(folder / runs.BEST, content)
     return folder
 
@@ -147,11 +148,19 @@ def test_confusions_places_and_intervals_are_among_the_numbers(report: tuple[Res
 
 def test_of_body_parts_the_headline_has_the_worst(report: tuple[Results, Path]) -> None:
     rows = {row["damage"]: row for row in summary_rows(report[0])}
-    parts = [row for row in report[0].tables["conditions"] if row["family"] == "part"]
-    told = rows["occlusion of a body part"]
-    sums = {level: sum(row["top1"] for row in parts if row["level"] == level) for level in PARTS}
-    assert sums[told["level"]] == min(sums.values()) < sums["right_leg"]
     assert rows["Gaussian noise in space and time"]["level"] == 0.1
+    # The network of a short run may bear all parts equally well, so the numbers are set here. For one method the head
+    # is the worst; for both together it is the right arm.
+    accuracy = {"head": (0.2, 0.9), "right_arm": (0.3, 0.3)}
+    conditions = [
+        row | {"top1": accuracy.get(row["level"], (0.8, 0.8))[row["method"] == "bad"]}
+        if row["family"] == "part"
+        else row
+        for row in report[0].tables["conditions"]
+    ]
+    changed = replace(report[0], tables=report[0].tables | {"conditions": conditions})
+    (worst,) = (row for row in summary_rows(changed) if row["damage"] == "occlusion of a body part")
+    assert (worst["level"], worst["good"], worst["bad"]) == ("right_arm", 0.3, 0.3)
 
 
 def test_the_page_stands_alone_and_figures_are_there_in_both_kinds(report: tuple[Results, Path]) -> None:
