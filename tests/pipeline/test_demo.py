@@ -61,7 +61,7 @@ def identities(folder: Path) -> dict[str, tuple[int, int]]:
     return {str(path.relative_to(folder)): (path.stat().st_ino, path.stat().st_mtime_ns) for path in files}
 
 
-def test_it_tells_each_step_and_leaves_a_page_that_stands_alone(demonstration) -> None:
+def test_each_step_is_reported_and_the_page_is_self_contained(demonstration) -> None:
     one, found, said = demonstration
     titles = re.findall(r"^\d+\. (.*?),? ?", said, re.MULTILINE)
     assert len(titles) == 8
@@ -81,7 +81,7 @@ def test_it_tells_each_step_and_leaves_a_page_that_stands_alone(demonstration) -
         assert sum(1 for _ in reader) == PLAN.new_frames
 
 
-def test_the_second_time_it_keeps_what_is_done_and_goes_on_with_what_is_missing(demonstration) -> None:
+def test_a_second_run_keeps_finished_steps_and_continues(demonstration) -> None:
     one, found, _ = demonstration
     before = identities(one.folder)
     assert len(before) > 2 * PLAN.clips
@@ -94,7 +94,7 @@ def test_the_second_time_it_keeps_what_is_done_and_goes_on_with_what_is_missing(
     assert again.evaluation.metrics.top1 == found.evaluation.metrics.top1
 
 
-def test_another_plan_takes_the_place_of_the_one_before_and_a_missing_network_is_named(tmp_path: Path) -> None:
+def test_another_plan_replaces_the_previous_one_and_a_missing_network_is_named(tmp_path: Path) -> None:
     (tmp_path / MARK).write_text('{"digest": "of another plan"}')
     stale = tmp_path / CLIPS / "kick" / "train_000.mp4"
     stale.parent.mkdir(parents=True)
@@ -106,7 +106,7 @@ def test_another_plan_takes_the_place_of_the_one_before_and_a_missing_network_is
     assert not stale.exists()
 
 
-def test_a_folder_with_other_things_in_it_is_left_alone(tmp_path: Path) -> None:
+def test_a_folder_with_other_files_is_refused(tmp_path: Path) -> None:
     (tmp_path / "thesis.txt").write_text("precious")
     with pytest.raises(UsageError, match=r"no demonstration wrote.*--out"):
         demo(tmp_path, Console(file=io.StringIO()), plan=PLAN)
@@ -124,21 +124,21 @@ def test_clips_are_labelled_and_split_by_family(demonstration) -> None:
         assert clip["person_action"] == [row["label"]]
 
 
-def test_no_two_clips_show_the_same_person_and_none_is_of_the_seeds_that_networks_saw() -> None:
+def test_clips_have_unique_seeds_outside_the_networks_training_range() -> None:
     seeds = [one.seed for one in orders(Plan())]
     assert len(set(seeds)) == len(seeds) == Plan().clips and min(seeds) == FIRST_SEED > 2**40
 
 
-def test_the_two_people_of_the_new_clip_do_two_things_that_are_taught() -> None:
+def test_the_two_people_of_the_new_clip_perform_two_trained_actions() -> None:
     scene = two_people(PLAN)
     assert len(set(scene.actions)) == 2 and set(scene.actions) <= set(PLAN.actions) and scene.family.name == "test"
 
 
-def test_the_plan_says_when_other_clips_would_be_drawn() -> None:
+def test_the_digest_changes_with_the_plan() -> None:
     assert PLAN.digest() == replace(PLAN).digest() != replace(PLAN, frames=7).digest()
 
 
-def test_the_new_clip_has_its_truth_beside_it(demonstration) -> None:
+def test_the_new_clip_has_ground_truth(demonstration) -> None:
     one, found, _ = demonstration
     (clip,) = read_data_set(one.folder / "new" / f"{TRUTH}.pkl")["annotations"]
     assert clip["frame_dir"] == NEW_CLIP and sorted(found.doings) == sorted(clip["person_action"])

@@ -95,7 +95,7 @@ def own(mamp, tmp_path):
     return tmp_path / "own"
 
 
-def test_fused_encoders_answer_the_first_ones_clips(streams):
+def test_fused_encoders_are_evaluated_on_the_first_ones_clips(streams):
     joint, bone, motion = streams
     words = sets("linear.views=1", "linear.epochs=5")
     found = measured(joint, "linear", "--fuse", bone, "--fuse", motion, *words)
@@ -107,7 +107,7 @@ def test_fused_encoders_answer_the_first_ones_clips(streams):
     assert again["top1"] == found["top1"] and again["folder"] != found["folder"]
 
 
-def test_encoders_that_are_shown_other_clips_are_not_fused(streams, data):
+def test_encoders_of_different_clips_are_not_fused(streams, data):
     loaded = [load_pretrained(run) for run in (streams[0], streams[2])]
     first, second = _tasks(loaded, [protocol_settings("pcm3", ())] * 2, Asked(data))
     assert second.test_split == "xsub_val" and np.array_equal(first.training, second.training)
@@ -117,7 +117,7 @@ def test_encoders_that_are_shown_other_clips_are_not_fused(streams, data):
         check_same_clips(first, replace(second, training=second.training[::-1]))
 
 
-def test_each_fused_encoder_has_its_own_methods_recipe(mamp, streams):
+def test_each_fused_encoder_uses_its_methods_recipe(mamp, streams):
     found = measured(mamp, "linear", "--fuse", streams[0], *sets("linear.views=1", "linear.epochs=5"))
     (other,) = found["fused_settings"]
     assert (found["settings"]["linear"]["schedule"], other["linear"]["schedule"]) == ("cosine", "step")
@@ -125,7 +125,7 @@ def test_each_fused_encoder_has_its_own_methods_recipe(mamp, streams):
     assert 0 <= measured(mamp, "knn", "--fuse", streams[0])["top1"] <= 1
 
 
-def test_options_that_no_protocol_has_are_refused(mamp):
+def test_unknown_protocol_options_are_refused(mamp):
     assert "--batch-size foo: protocols train with" in refused(mamp, "knn", "--batch-size", "foo")
     assert "--backend openvino: protocols run on torch" in refused(mamp, "knn", "--backend", "openvino")
     assert "protocols draw none" in refused(mamp, "knn", "--no-figures")
@@ -135,13 +135,13 @@ def test_options_that_no_protocol_has_are_refused(mamp):
     assert "there is no such folder" in refused(mamp, "knn", "--keypoint-files", "/nonexist")
 
 
-def test_a_copy_of_the_clips_is_no_other_file(mamp, data, tmp_path):
+def test_a_copy_of_the_clips_counts_as_the_same_file(mamp, data, tmp_path):
     shutil.copy(data, tmp_path / "copy.pkl")
     said = refused(mamp, "transfer", "--data", tmp_path / "copy.pkl", "--train-split", "xsub_train")
     assert "that the encoder was not pre-trained on" in said
 
 
-def test_results_of_other_questions_lie_in_other_folders(mamp, streams):
+def test_results_of_different_measurements_have_different_folders(mamp, streams):
     def folder(*words: object) -> str:
         return Path(measured(mamp, "knn", *words)["folder"]).name
 
@@ -163,7 +163,7 @@ def test_results_of_other_questions_lie_in_other_folders(mamp, streams):
     assert folder(*sets("parts=[0.9,1.0]")) == names[2]
 
 
-def test_every_field_of_a_result_and_of_a_detector_is_told(own, streams, long):
+def test_every_field_of_a_result_and_of_a_detector_is_documented(own, streams, long):
     results = [
         measured(own, "semi:50%", *sets("runs=2", *SHORT)),
         measured(own, "knn", "--fuse", streams[0]),
@@ -196,7 +196,7 @@ class Halting(Console):
             raise KeyboardInterrupt
 
 
-def test_subsets_that_are_done_are_kept_of_an_interrupted_measurement(own):
+def test_finished_subsets_of_an_interrupted_measurement_are_kept(own):
     pairs = ("runs=3", *SHORT)
 
     def measure(console: Console) -> dict[str, Any]:
@@ -215,7 +215,7 @@ def test_subsets_that_are_done_are_kept_of_an_interrupted_measurement(own):
     assert not (Path(whole["folder"]) / SUBSETS).exists()
 
 
-def test_subsets_of_another_measurement_are_not_taken(tmp_path):
+def test_subsets_of_another_measurement_are_not_reused(tmp_path):
     of = {"weights": ["a"], "splits": (None, "test")}
     KeptSubsets(tmp_path, of).keep(3, 0.5)
     assert KeptSubsets(tmp_path, of).get(3) == 0.5 and KeptSubsets(tmp_path, of).get(4) is None
@@ -242,7 +242,7 @@ def test_subsets_of_another_measurement_are_not_taken(tmp_path):
         (5, ': "actions" is 5; it must be a list of'),
     ],
 )
-def test_actions_that_cannot_be_are_refused_or_left_out(own, long, tmp_path, actions, said):
+def test_invalid_actions_are_refused_or_skipped(own, long, tmp_path, actions, said):
     content = read_pickle(long)
     content["annotations"][3]["actions"] = actions
     write_pickle(tmp_path / "bad.pkl", content)
@@ -254,7 +254,7 @@ def test_actions_that_cannot_be_are_refused_or_left_out(own, long, tmp_path, act
     assert "1 clips are left out for their actions; the first:" in " ".join(result.stderr.split())
 
 
-def test_classes_are_those_of_the_actions_where_a_file_names_none(own, long, tmp_path):
+def test_classes_are_taken_from_the_actions_if_a_file_names_none(own, long, tmp_path):
     content = read_pickle(long)
     del content["label_names"]
     for clip in content["annotations"]:
@@ -266,7 +266,7 @@ def test_classes_are_those_of_the_actions_where_a_file_names_none(own, long, tmp
 
 
 @pytest.mark.parametrize("protocol", ["detection", "motion"])
-def test_long_sequences_can_be_left_out_and_counted_all(own, long, tmp_path, protocol):
+def test_long_sequences_can_be_skipped_and_are_counted(own, long, tmp_path, protocol):
     content = read_pickle(long)
     content["annotations"][3]["keypoint"] = content["annotations"][3]["keypoint"][:, :5]
     write_pickle(tmp_path / "bad.pkl", content)
@@ -277,14 +277,14 @@ def test_long_sequences_can_be_left_out_and_counted_all(own, long, tmp_path, pro
     assert (every["split"], every["clips"]) == ("all", 7)
 
 
-def test_it_is_said_that_a_detector_takes_anothers_place(own, long):
+def test_replacing_a_detector_is_reported(own, long):
     words = ("--data", long, *sets(*SHORT, *LONG), *ON)
     first, second = (skelpipe("evaluate", own, "--protocol", "detection", *words) for _ in range(2))
     assert "takes the place of an earlier detector" not in first.stderr
     assert "takes the place of an earlier detector" in " ".join(second.stderr.split())
 
 
-def test_joints_in_3d_are_measured(tmp_path):
+def test_encoders_of_3d_joints_are_measured(tmp_path):
     """Sequences of NTU's joints, in metres, a file for pre-training and for all protocols."""
     rng = np.random.default_rng(0)
     clips = []

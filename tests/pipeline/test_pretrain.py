@@ -33,7 +33,7 @@ def run(request, data, tmp_path_factory):
     return folder
 
 
-def test_a_run_that_was_stopped_goes_on_as_if_it_had_not(run, data, tmp_path):
+def test_a_resumed_run_equals_an_uninterrupted_one(run, data, tmp_path):
     """Weights, the queue, slow encoders, prompts and the optimiser's memory, to the last bit."""
     from pipeline.pretrain import resumed_pretraining
     from recognition.pretraining.settings import PretrainSettings
@@ -52,7 +52,7 @@ def test_a_run_that_was_stopped_goes_on_as_if_it_had_not(run, data, tmp_path):
     assert [line.get("total") for line in lines[0]] == [line.get("total") for line in lines[1]]
 
 
-def test_encoders_of_epochs_that_are_asked_for_are_kept_and_can_be_measured(data, tmp_path):
+def test_encoders_of_requested_epochs_are_saved_and_can_be_measured(data, tmp_path):
     kept = pretrain("mamp", data, tmp_path / "kept", "training.keep_epochs=[2,3]")
     assert kept.exit_code == 0, kept.output
     second, third, best = (load_plain(tmp_path / "kept" / f"{name}.pt") for name in ("epoch2", "epoch3", "best"))
@@ -66,7 +66,7 @@ def test_encoders_of_epochs_that_are_asked_for_are_kept_and_can_be_measured(data
     assert told.exit_code == 0 and json.loads(told.stdout)["epoch"] == 2
 
 
-def test_a_run_that_was_stopped_within_an_epoch_goes_on_as_if_it_had_not(run, tmp_path):
+def test_a_run_resumed_within_an_epoch_equals_an_uninterrupted_one(run, tmp_path):
     """A signal comes in the second of the second epoch's three steps; the rest is the same, to the last bit."""
     from pipeline.pretrain import resumed_pretraining
     from recognition.loop import TrainingStopped
@@ -100,7 +100,7 @@ def test_a_run_that_was_stopped_within_an_epoch_goes_on_as_if_it_had_not(run, tm
         assert torch.equal(tensor, again["model"][name]), name
 
 
-def test_a_run_of_a_network_of_other_sizes_is_not_gone_on_with(run, tmp_path):
+def test_a_run_with_other_network_sizes_is_not_resumed(run, tmp_path):
     """As earlier versions left PCM3's decoder, which told scores, too."""
     content = load_plain(run / "last.pt")
     (name,) = {"decoder.out.weight", "decoder.predict.weight"} & set(content["model"])
@@ -111,7 +111,7 @@ def test_a_run_of_a_network_of_other_sizes_is_not_gone_on_with(run, tmp_path):
     assert result.exit_code == 2 and f"with a different size of {name}" in " ".join(result.stderr.split())
 
 
-def test_only_the_encoder_is_left_in_the_end(run):
+def test_the_finished_file_contains_only_the_encoder(run):
     best, last = load_plain(run / "best.pt"), load_plain(run / "last.pt")
     assert best["method"] == run.name and all(name.startswith("encoder.") for name in best["model"])
     assert not any("prompt" in name or "queue" in name for name in best["model"])
@@ -136,7 +136,7 @@ def test_protocols_measure_an_encoder(run, protocol):
     assert stored["top1"] == found["top1"] and stored["settings"]["runs"] == 2
 
 
-def test_an_encoder_goes_over_to_another_file_or_begins_anew(run, data, tmp_path):
+def test_an_encoder_is_measured_on_another_file_or_from_scratch(run, data, tmp_path):
     other = write_motions(tmp_path / "other.pkl", clips=24, seed=5)
     words = ("--protocol", "transfer", "--set", "finetune.epochs=1", "--set", "finetune.hidden=16")
     words += ("--set", "finetune.warmup_epochs=0", "--set", "finetune.lr_steps=[]", "--device", "cpu", "--json")
@@ -151,7 +151,7 @@ def test_an_encoder_goes_over_to_another_file_or_begins_anew(run, data, tmp_path
         assert refused.exit_code == 2 and "that the encoder was not pre-trained on" in refused.stderr
 
 
-def test_fresh_weights_are_not_those_of_the_run(run):
+def test_random_weights_differ_from_the_runs(run):
     from recognition.pretraining.encoder import load_pretrained
 
     own, fresh = (load_pretrained(run, scratch=scratch).encoder.state_dict() for scratch in (False, True))
@@ -177,7 +177,7 @@ def test_actions_are_found_in_long_sequences(run, tmp_path, splits):
     assert "42 windows of 16 frames to train on" in result.stderr
 
 
-def test_the_next_poses_are_told(run, tmp_path):
+def test_future_poses_are_predicted(run, tmp_path):
     words = ("motion.seen=12", "motion.predicted=3", "motion.steps=2", "motion.hidden=8", "motion.batch_size=4")
     pairs = [word for pair in words for word in ("--set", pair)]
     file = write_long(tmp_path / "long.pkl", splits=("train", "test"), actions=False)
@@ -191,7 +191,7 @@ def test_the_next_poses_are_told(run, tmp_path):
     assert f"{found['MPJPE']:.1f} pixels" in shown.stdout
 
 
-def test_what_long_sequences_lack_is_said(run, tmp_path):
+def test_missing_data_of_long_sequences_is_reported(run, tmp_path):
     file = write_long(tmp_path / "long.pkl", splits=("train", "test"), actions=False)
     words = ("--data", file, "--device", "cpu")
     result = skelpipe("evaluate", run, "--protocol", "detection", *words)
@@ -214,7 +214,7 @@ def test_encoders_are_fused_by_their_probabilities(run):
     assert len(twice["runs"]) == 2 and twice["top1"] == alone["top1"]
 
 
-def test_a_recognizer_begins_from_an_encoder(run, data, tmp_path):
+def test_a_recognizer_starts_from_an_encoder(run, data, tmp_path):
     out = tmp_path / "tuned"
     words = ("phase1_epochs=1", "warmup_epochs=0", "holdout=0.25", "batch_size=16", "model.hidden=16")
     words += ("--init", run, "--data", data, "--out", out, "--device", "cpu")
@@ -242,7 +242,7 @@ def test_a_recognizer_begins_from_an_encoder(run, data, tmp_path):
         ("mamp", ("mamp.input=motion", "warmup_epochs=0"), ("the stream motion", "mamp.input=joint")),
     ],
 )
-def test_a_stream_of_bones_or_motion_begins_no_recognizer(data, tmp_path, method, words, said):
+def test_a_bone_or_motion_stream_cannot_initialise_a_recognizer(data, tmp_path, method, words, said):
     result = pretrain(method, data, tmp_path / "own", "epochs=1", *words)
     assert result.exit_code == 0, result.output
     result = skelpipe(
@@ -252,7 +252,7 @@ def test_a_stream_of_bones_or_motion_begins_no_recognizer(data, tmp_path, method
     assert not (tmp_path / "t").exists()
 
 
-def test_clips_without_labels_are_trained_on(data, tmp_path):
+def test_unlabelled_clips_are_used_for_training(data, tmp_path):
     from pose_extraction.annotations import read_pickle
 
     content = read_pickle(data)
@@ -265,7 +265,7 @@ def test_clips_without_labels_are_trained_on(data, tmp_path):
     assert len(json.loads((tmp_path / "run" / "split.json").read_text())["training"]) == 48
 
 
-def test_a_dry_run_tells_and_writes_nothing(data, tmp_path):
+def test_a_dry_run_reports_and_writes_nothing(data, tmp_path):
     result = pretrain("mamp", data, tmp_path / "run", "--dry-run")
     assert result.exit_code == 0, result.output
     assert "36, labelled or not" in result.stdout and "stay as the encoder" in result.stdout
@@ -280,13 +280,13 @@ def test_a_dry_run_tells_and_writes_nothing(data, tmp_path):
         ("pcm3", ("pcm3.ratio=0.1",), "masks none of the 5 body parts of coco17; set it to 0.2 or more"),
     ],
 )
-def test_objectives_of_nothing_are_refused(data, tmp_path, method, words, said):
+def test_empty_objectives_are_refused(data, tmp_path, method, words, said):
     result = pretrain(method, data, tmp_path / "run", *words)
     assert result.exit_code == 2 and said in result.stderr
     assert not (tmp_path / "run").exists()
 
 
-def test_a_ratio_of_masks_that_are_not_drawn_does_not_matter(data, tmp_path):
+def test_an_unused_mask_ratio_is_accepted(data, tmp_path):
     words = ("pcm3.ratio=0.1", "pcm3.positives=[intra]", "pcm3.prediction=0")
     result = pretrain("pcm3", data, tmp_path / "run", "--dry-run", *words)
     assert result.exit_code == 0, result.output
@@ -303,13 +303,13 @@ def test_a_ratio_of_masks_that_are_not_drawn_does_not_matter(data, tmp_path):
         (("--split", "dev"), "there is no split 'dev'"),
     ],
 )
-def test_what_cannot_be_is_refused_in_one_sentence(data, tmp_path, words, said):
+def test_invalid_settings_are_refused_in_one_sentence(data, tmp_path, words, said):
     result = pretrain("mamp", data, tmp_path / "run", *words)
     assert result.exit_code == 2 and said in result.stderr
     assert not (tmp_path / "run").exists()
 
 
-def test_runs_of_one_kind_are_not_taken_for_the_other(run):
+def test_runs_of_the_two_kinds_are_distinguished(run):
     result = skelpipe("evaluate", run, "--device", "cpu")
     assert result.exit_code == 1 and "no recognizer; make one of it with `skelpipe train --init" in result.stderr
     result = skelpipe("evaluate", run, "--protocol", "linaer")
@@ -318,7 +318,7 @@ def test_runs_of_one_kind_are_not_taken_for_the_other(run):
     assert result.exit_code == 2 and "name a --protocol with it" in result.stderr
 
 
-def test_both_methods_take_3d_joints(tmp_path):
+def test_both_methods_accept_3d_joints(tmp_path):
     rng = np.random.default_rng(0)
     clips = []
     for number in range(12):
@@ -340,7 +340,7 @@ def test_both_methods_take_3d_joints(tmp_path):
         assert load_plain(tmp_path / method / "best.pt")["dimensions"] == 3
 
 
-def test_a_detector_tells_who_does_what_when(run, tmp_path):
+def test_a_detector_predicts_actions_over_time(run, tmp_path):
     """The left arm waves from 20 to 40 of 60 frames, at 20 a second, in one long sequence, the right one in another."""
     file = write_long(tmp_path / "long.pkl", splits=("train", "test"))
     from pose_extraction.annotations import read_pickle
@@ -383,7 +383,7 @@ def test_a_detector_tells_who_does_what_when(run, tmp_path):
     assert refused.exit_code == 2 and "has no attention to tell" in refused.stderr
 
 
-def test_a_detector_of_joints_in_3d_is_asked_of_files_in_3d(tmp_path):
+def test_a_detector_of_3d_joints_predicts_3d_files(tmp_path):
     """As `convert pkummd --untrimmed` writes them: no scores, no picture, 30 frames a second; one lacks the second."""
     rng = np.random.default_rng(0)
     standing = rng.normal(size=(25, 3)) * (0.2, 0.5, 0.1)

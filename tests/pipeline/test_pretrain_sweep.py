@@ -98,7 +98,7 @@ def test_every_row_is_pre_trained_with_every_seed_and_measured(swept: tuple[Path
     assert "fresh weights" in result.stdout and (folder / "out" / "sweep.png").is_file()
 
 
-def test_what_is_done_is_kept_and_what_is_missing_is_made(swept: tuple[Path, Any]) -> None:
+def test_finished_results_are_kept_and_missing_ones_are_computed(swept: tuple[Path, Any]) -> None:
     folder, _ = swept
     kept, gone = (folder / "out" / "runs" / "90_pct" / f"seed{seed}" / runs.BEST for seed in (0, 1))
     before, table = kept.stat().st_mtime_ns, (folder / "out" / "sweep.csv").read_bytes()
@@ -110,7 +110,7 @@ def test_what_is_done_is_kept_and_what_is_missing_is_made(swept: tuple[Path, Any
     assert again.stderr.count(": knn") == 1 + 1  # Of that run, and of its fresh weights.
 
 
-def test_what_was_measured_otherwise_or_of_other_weights_is_measured_again(tmp_path: Path) -> None:
+def test_results_of_other_settings_or_weights_are_measured_again(tmp_path: Path) -> None:
     write_motions(tmp_path / "made.pkl")
     write_sweep(tmp_path, seeds=[0], protocols=["knn"], fresh=False, rows=[{"name": "a"}], axis=None)
     run = tmp_path / "out" / "runs" / "a" / "seed0"
@@ -128,13 +128,13 @@ def test_what_was_measured_otherwise_or_of_other_weights_is_measured_again(tmp_p
     assert len(json.loads((run / MEASURED).read_text(encoding="utf-8"))) == 1
 
 
-def test_runs_of_other_settings_are_not_taken_for_a_rows(swept: tuple[Path, Any]) -> None:
+def test_runs_with_other_settings_are_not_used_for_a_row(swept: tuple[Path, Any]) -> None:
     folder, _ = swept
     result = command(folder, "training.lr=0.5")
     assert result.exit_code == 2 and "training.lr" in result.stderr
 
 
-def test_another_base_takes_the_same_rows(tmp_path: Path) -> None:
+def test_another_base_uses_the_same_rows(tmp_path: Path) -> None:
     plan, left = read_pretrain_sweep("ablations/mamp_ratio", {"base": "mamp/ntu60_xsub", "training.epochs": 3})
     settings = pretrain_settings_of(plan, plan.rows[1], left, place="here")
     assert left == {"training.epochs": 3} and settings.training.epochs == 3
@@ -142,7 +142,7 @@ def test_another_base_takes_the_same_rows(tmp_path: Path) -> None:
     assert own_changes("mamp/ablations/ratio_70") == {"mamp.ratio": 0.7} and own_changes(None) == {}
 
 
-def test_a_list_lists_and_trains_nothing(tmp_path: Path) -> None:
+def test_list_does_not_train(tmp_path: Path) -> None:
     write_motions(tmp_path / "made.pkl")
     write_sweep(tmp_path)
     result = command(tmp_path, "--dry-run")
@@ -150,7 +150,7 @@ def test_a_list_lists_and_trains_nothing(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("words", [["--dry-run"], []])
-def test_what_cannot_be_measured_is_told_before_anything_is_trained(tmp_path: Path, words: list[str]) -> None:
+def test_invalid_measurements_are_refused_before_training(tmp_path: Path, words: list[str]) -> None:
     data = read_pickle(write_motions(tmp_path / "made.pkl"))
     write_sweep(tmp_path)
 
@@ -179,7 +179,7 @@ def test_what_cannot_be_measured_is_told_before_anything_is_trained(tmp_path: Pa
         (["--backend", "openvino"], "--backend openvino: protocols run on torch; leave it out"),
     ],
 )
-def test_options_that_no_protocol_has_are_refused(tmp_path: Path, words: list[str], told: str) -> None:
+def test_unknown_protocol_options_are_refused(tmp_path: Path, words: list[str], told: str) -> None:
     write_motions(tmp_path / "made.pkl")
     write_sweep(tmp_path)
     result = command(tmp_path, "--dry-run", *words)
@@ -202,12 +202,12 @@ def test_options_that_no_protocol_has_are_refused(tmp_path: Path, words: list[st
         ({"sedes": [1]}, "unknown setting 'sedes'"),
     ],
 )
-def test_a_sweep_that_cannot_be_is_refused(tmp_path: Path, changes: dict[str, Any], words: str) -> None:
+def test_an_invalid_sweep_is_refused(tmp_path: Path, changes: dict[str, Any], words: str) -> None:
     with pytest.raises(UsageError, match=words):
         read_pretrain_sweep(str(write_sweep(tmp_path, **changes)))
 
 
-def test_rows_of_pcm3s_tables_change_what_the_paper_changes() -> None:
+def test_rows_of_pcm3s_tables_match_the_paper() -> None:
     """Table 7's tasks side by side reach 87.5, as table 8's row without distillation does; with it, it is 88.2."""
     side, alone, pairs, tasks = (
         own_changes(f"pcm3/ablations/{name}")

@@ -21,7 +21,7 @@ def performed(action: str, seed: int = 0) -> Posture:
 
 
 @pytest.mark.parametrize("action", ACTIONS)
-def test_bones_keep_their_lengths_whatever_the_body_does(action: str) -> None:
+def test_bones_keep_their_lengths_in_every_action(action: str) -> None:
     for seed in range(4):
         random = TEST.generator(seed)
         body = draw_body(TEST, random)
@@ -38,7 +38,7 @@ def test_bones_keep_their_lengths_whatever_the_body_does(action: str) -> None:
 
 
 @pytest.mark.parametrize("interaction", INTERACTIONS)
-def test_two_persons_face_each_other_and_come_into_reach(interaction: str) -> None:
+def test_two_persons_face_each_other_within_reach(interaction: str) -> None:
     random = TRAIN.generator(3)
     bodies = draw_body(TRAIN, random), draw_body(TRAIN, random)
     styles = draw_style(TRAIN, random), draw_style(TRAIN, random)
@@ -80,14 +80,14 @@ def test_tilts_are_rotations_that_lean_forward_right_and_turn_left() -> None:
         np.testing.assert_allclose(axes[:, axis], toward, atol=1e-12)
 
 
-def test_a_path_through_keys_passes_through_them() -> None:
+def test_a_path_passes_through_its_keys() -> None:
     points = ((0.0, (0.0, 0.0, 1.0)), (0.25, (1.0, 2.0, 3.0)), (1.0, (-1.0, 0.0, 0.0)))
     found = keys(np.array([share for share, _ in points]), *points)
     np.testing.assert_allclose(found, [point for _, point in points])
 
 
 @pytest.mark.parametrize("seed", range(6))
-def test_actions_do_what_their_names_say(seed: int) -> None:
+def test_actions_match_their_names(seed: int) -> None:
     def of(action: str) -> np.ndarray:
         return performed(action, seed).point
 
@@ -122,7 +122,7 @@ def test_families_share_no_band_and_no_name() -> None:
         assert family.generator(5).random() != other.generator(5).random()
 
 
-def test_a_family_that_is_none_is_refused_by_name() -> None:
+def test_an_unknown_family_is_refused() -> None:
     assert family_named("test") is FAMILIES["test"]
     with pytest.raises(UsageError, match=r"unknown family 'neither'.*train, test"):
         family_named("neither")

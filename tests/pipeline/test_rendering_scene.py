@@ -60,7 +60,7 @@ def reference_limb(start, stop, radius, depth, bulge):
     return found
 
 
-def test_a_limb_is_where_and_as_far_as_its_definition_says() -> None:
+def test_a_limb_has_the_position_and_depth_of_its_definition() -> None:
     canvas = Canvas(np.zeros((*SIZE, 3), np.uint8), LIGHT)
     shape = (np.array([30.3, 20.6]), np.array([90.1, 70.2]), np.array([12.0, 5.0]), (2.0, 3.0), (0.2, 0.1))
     canvas.limb(*shape, Wrap(WHITE, np.array([1.0, 0, 0]), np.array([0, 0, -1.0])))
@@ -71,7 +71,7 @@ def test_a_limb_is_where_and_as_far_as_its_definition_says() -> None:
 
 
 @pytest.mark.parametrize("first", [0, 1])
-def test_the_nearer_limb_hides_the_farther_whichever_is_drawn_first(first: int) -> None:
+def test_the_nearer_limb_hides_the_farther_in_any_order(first: int) -> None:
     canvas = Canvas(np.zeros((*SIZE, 3), np.uint8), LIGHT)
     wraps = [Wrap(WHITE * shade, np.array([1.0, 0, 0]), np.array([0, 0, -1.0])) for shade in (0.25, 1.0)]
     for number in (first, 1 - first):
@@ -84,7 +84,7 @@ def test_the_nearer_limb_hides_the_farther_whichever_is_drawn_first(first: int) 
     assert canvas.picture[48, 60, 0] > 2 * canvas.picture[20, 60, 0]
 
 
-def test_a_flat_face_is_as_far_in_each_pixel_as_the_plane_that_it_lies_in() -> None:
+def test_a_flat_face_has_the_depth_of_its_plane_in_each_pixel() -> None:
     camera = straight_camera()
     canvas = Canvas(np.zeros((*SIZE, 3), np.uint8), LIGHT)
     turn = np.array([[np.cos(0.5), 0, np.sin(0.5)], [0, 1, 0], [-np.sin(0.5), 0, np.cos(0.5)]])
@@ -98,7 +98,7 @@ def test_a_flat_face_is_as_far_in_each_pixel_as_the_plane_that_it_lies_in() -> N
         assert canvas.depth[row, column] == pytest.approx(expected, rel=1e-4)
 
 
-def test_left_and_right_front_and_back_are_those_of_the_person() -> None:
+def test_left_right_front_and_back_match_the_person() -> None:
     front, back = figure_that_faces(0.0), figure_that_faces(np.pi)
     for joint in (1, 3, 5, 7, 9, 11, 13, 15):
         assert front.point[0, joint, 0] > front.point[0, joint + 1, 0]
@@ -116,7 +116,7 @@ def visibility_of(figure: Figure, *blocks: Block) -> np.ndarray:
     return scene._truth(canvas.depth, 0).visibility[0]
 
 
-def test_a_face_is_seen_from_the_front_alone_and_nothing_behind_a_wall() -> None:
+def test_a_face_is_visible_only_from_the_front_and_not_behind_a_wall() -> None:
     front, back = figure_that_faces(0.0), figure_that_faces(np.pi)
     assert (np.delete(visibility_of(front), [3, 4]) == SEEN).all(), "but for ears, which hair may cover"
     seen_from_behind = visibility_of(back)
@@ -126,7 +126,7 @@ def test_a_face_is_seen_from_the_front_alone_and_nothing_behind_a_wall() -> None
     assert (behind[5:13] == HIDDEN).all()
 
 
-def test_the_background_moves_as_what_is_far_away_does() -> None:
+def test_the_background_moves_like_distant_objects() -> None:
     time = np.arange(30) / 10
     cameras = (
         draw_camera(TEST, TEST.generator(seed), size=SIZE, time=time, tall=1.7, aim=np.array([0.0, 0.85, 0.0]))
@@ -142,7 +142,7 @@ def test_the_background_moves_as_what_is_far_away_does() -> None:
         np.testing.assert_allclose(moved[:2] / moved[2], expected, atol=1e-3)
 
 
-def test_a_scene_follows_from_family_and_seed() -> None:
+def test_a_scene_is_determined_by_family_and_seed() -> None:
     first, again, other = (Scene(TRAIN, seed, frames=4, size=SIZE).frame(2) for seed in (5, 5, 6))
     np.testing.assert_array_equal(first[0], again[0])
     np.testing.assert_array_equal(first[1].keypoint, again[1].keypoint)
@@ -150,7 +150,7 @@ def test_a_scene_follows_from_family_and_seed() -> None:
     assert not np.array_equal(first[0], Scene(TEST, 5, frames=4, size=SIZE).frame(2)[0])
 
 
-def test_joints_in_sight_are_inside_the_picture_and_the_box_holds_them() -> None:
+def test_visible_joints_are_inside_the_image_and_the_box() -> None:
     seen = hidden = 0
     for family in FAMILIES.values():
         for seed in range(12):
@@ -172,7 +172,7 @@ def test_every_place_can_be_painted(place: str) -> None:
     assert painted.shape == (60, 90, 3) and np.isfinite(painted).all() and painted.std() > 0.5
 
 
-def test_a_darkroom_without_faults_returns_the_picture_and_noise_is_as_strong_as_said() -> None:
+def test_no_degradation_returns_the_image_and_noise_has_its_strength() -> None:
     clean = Imaging(np.ones(3), 1.0, 0.0, 0.0, (0.0, 0.0), 1.0, 0.0, 100, 0.0)
     grey = np.full((*SIZE, 3), 120, np.float32)
     random = np.random.default_rng(0)
@@ -190,12 +190,12 @@ def test_a_darkroom_without_faults_returns_the_picture_and_noise_is_as_strong_as
         ({"frames": 0}, "cannot render 0 frames"),
     ],
 )
-def test_what_cannot_be_drawn_is_refused(options: dict, message: str) -> None:
+def test_invalid_scenes_are_refused(options: dict, message: str) -> None:
     with pytest.raises(UsageError, match=message):
         Scene(TRAIN, 0, **options)
 
 
-def test_clips_come_with_their_truth(tmp_path: Path) -> None:
+def test_clips_have_ground_truth(tmp_path: Path) -> None:
     clips = list(clips_of(TEST, ["hug", "wave"], 1, split="val", size=SIZE, frames=5))
     data = read_data_set(write_clips(clips, tmp_path))
     assert data["label_names"] == ["hug", "wave"]
@@ -211,14 +211,14 @@ def test_clips_come_with_their_truth(tmp_path: Path) -> None:
             assert sum(1 for _ in video) == 5
 
 
-def test_a_scene_of_one_action_and_more_persons_shows_it_first(tmp_path: Path) -> None:
+def test_the_first_person_performs_the_action_of_the_scene(tmp_path: Path) -> None:
     clip = Clip("both", Scene(TRAIN, 1, action="squat", persons=2, frames=2, size=SIZE))
     annotation = read_data_set(write_clips([clip], tmp_path))["annotations"][0]
     assert annotation["label_name"] == "squat" and annotation["person_action"][0] == "squat"
     assert annotation["person_action"][1] in ACTIONS
 
 
-def test_the_command_draws_clips_and_refuses_what_it_cannot(tmp_path: Path) -> None:
+def test_the_command_renders_clips_and_refuses_invalid_options(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "pipeline.rendering.clips", "--out", str(tmp_path), "--frames", "2"]
     done = subprocess.run([*command, "--actions", "wave"], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == str(tmp_path / "truth.pkl")

@@ -71,7 +71,7 @@ def test_configs_are_found():
 
 
 @pytest.mark.parametrize("config", SHIPPED)
-def test_a_shipped_config_runs_from_end_to_end(config, data_of, tmp_path, monkeypatch):
+def test_a_shipped_config_runs_end_to_end(config, data_of, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     words, split = data_of(config)
     assert train_settings([config], {}).data.num_frames == 243

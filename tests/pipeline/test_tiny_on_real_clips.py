@@ -22,7 +22,7 @@ from pose_extraction.oks import OUTLINE_SHARE, box_area, joint_likeness, oks
 from pose_extraction.topdown import TopdownEstimator
 
 
-def test_likeness_is_oks_joint_by_joint() -> None:
+def test_similarity_is_oks_by_joint() -> None:
     random = np.random.default_rng(0)
     reference = random.uniform(20, 80, (3, 17, 2))
     keypoint = reference + random.normal(0, 4, reference.shape)
@@ -34,7 +34,7 @@ def test_likeness_is_oks_joint_by_joint() -> None:
     assert joint_likeness(keypoint, reference, area)[0, 3] == 0.0
 
 
-def test_a_network_is_like_itself_and_an_empty_frame_is_no_mistake(tmp_path: Path) -> None:
+def test_a_network_equals_itself_and_an_empty_frame_is_no_error(tmp_path: Path) -> None:
     pose, boxes = write_tiny_networks(tmp_path)
     clip = tmp_path / "clip.mp4"
     write_made_clip(clip, size=(120, 160), persons=2)
@@ -60,7 +60,7 @@ def test_a_network_is_like_itself_and_an_empty_frame_is_no_mistake(tmp_path: Pat
     assert compare_detector(detector, nobody).false == boxes_found.found
 
 
-def test_a_card_says_how_a_network_does_on_real_clips(tmp_path: Path) -> None:
+def test_a_card_reports_results_on_real_clips(tmp_path: Path) -> None:
     weights = tmp_path / "weights.pth"
     weights.write_bytes(b"0")
     recipe = recipe_named("hrnet-tiny")

@@ -43,7 +43,7 @@ def short(name: str, **changes: object) -> Recipe:
 
 
 @pytest.mark.parametrize("codec", ["msra", "udp"])
-def test_a_crop_without_jitter_is_the_one_that_the_estimator_cuts(codec: str) -> None:
+def test_a_crop_without_jitter_equals_the_estimators(codec: str) -> None:
     random = np.random.default_rng(0)
     picture = random.integers(0, 256, (120, 160, 3), np.uint8)
     box = np.array([[30.5, 20.0, 71.0, 110.5], [10.0, 50.0, 120.0, 80.0]])
@@ -57,7 +57,7 @@ def test_a_crop_without_jitter_is_the_one_that_the_estimator_cuts(codec: str) ->
 
 
 @pytest.mark.parametrize("codec", ["msra", "udp"])
-def test_joints_move_with_the_crop_and_change_sides_in_the_mirror(codec: str) -> None:
+def test_joints_move_with_the_crop_and_swap_sides_when_mirrored(codec: str) -> None:
     box = np.array([20.0, 10.0, 80.0, 110.0])
     keypoint = np.tile(np.array([50.0, 60.0]), (17, 1))
     keypoint[9] = (60.0, 30.0)
@@ -77,7 +77,7 @@ def test_joints_move_with_the_crop_and_change_sides_in_the_mirror(codec: str) ->
         assert (np.linalg.det(matrix[:, :2]) < 0) == jitter.mirror
 
 
-def test_batches_follow_from_seed_and_step() -> None:
+def test_batches_are_determined_by_seed_and_step() -> None:
     first, again, other = (draw_batch(TRAIN, 1, step, 4, config_of("udp")) for step in (3, 3, 4))
     np.testing.assert_array_equal(first.picture, again.picture)
     np.testing.assert_array_equal(first.keypoint, again.keypoint)
@@ -86,7 +86,7 @@ def test_batches_follow_from_seed_and_step() -> None:
     assert len(inside) > 20 and ((inside >= 0) & (inside <= (95, 127))).all()
 
 
-def test_people_who_are_shown_again_are_those_of_an_earlier_step_cut_anew(tmp_path: Path) -> None:
+def test_reused_people_are_those_of_an_earlier_step_with_new_crops(tmp_path: Path) -> None:
     drawn = draw_people(TRAIN, TRAIN.generator(1, 3, 7), 3)
     kept, again = (kept_people(tmp_path, TRAIN, 1, 3, 3) for _ in range(2))
     assert len(list(tmp_path.iterdir())) == 1, "drawn once"
@@ -101,13 +101,13 @@ def test_people_who_are_shown_again_are_those_of_an_earlier_step_cut_anew(tmp_pa
     assert not np.array_equal(first.keypoint, later.keypoint)
 
 
-def test_each_cycle_draws_new_people_or_shows_those_of_the_first_steps_again() -> None:
+def test_each_cycle_renders_new_people_or_reuses_those_of_the_first_steps() -> None:
     recipe = short("hrnet-tiny", cycles=(4, 6, 2), revisit=(0, 3))
     assert [recipe.shown_again(step) for step in range(12)] == [None] * 4 + [1, 2, 0, 1, 2, 0] + [None] * 2
     assert short("hrnet-tiny", cycles=(10,)).shown_again(9) is None
 
 
-def test_boxes_move_with_the_frames_they_are_in() -> None:
+def test_boxes_move_with_their_frames() -> None:
     picture = np.zeros((60, 80, 3), np.uint8)
     picture[20:40, 10:30] = 255
     for seed in range(8):
@@ -121,7 +121,7 @@ def test_boxes_move_with_the_frames_they_are_in() -> None:
     assert not len(boxes_inside(np.array([[-30.0, 0.0, 10.0, 20.0]]), (0, 0, 96, 96)))
 
 
-def test_a_detector_is_shown_persons_at_many_scales() -> None:
+def test_a_detector_is_trained_on_persons_at_many_scales() -> None:
     heights = []
     for picture, box in draw_pictures(TRAIN, 0, 0, 6, (96, 96)):
         assert picture.shape == (96, 96, 3)
@@ -130,7 +130,7 @@ def test_a_detector_is_shown_persons_at_many_scales() -> None:
     assert len(heights) >= 5 and max(heights) > 1.5 * min(heights)
 
 
-def test_joints_in_fields_are_written_as_coco_writes_them() -> None:
+def test_joints_in_fields_have_cocos_format() -> None:
     canvas = np.zeros((*SIZE, 3), np.uint8)
     picture = np.full((240, 320, 3), 90, np.uint8)
     keypoint = np.full((2, 17, 2), 120.0)
@@ -144,7 +144,7 @@ def test_joints_in_fields_are_written_as_coco_writes_them() -> None:
     assert (joints[0, wrist, 2], joints[0, hip, 2], joints[0, 0, 2]) == (COCO_HIDDEN, 0.0, COCO_SEEN)
 
 
-def test_rates_rise_and_then_fall() -> None:
+def test_rates_increase_and_then_decrease() -> None:
     recipe = replace(RECIPES["hrnet-tiny"], cycles=(100,), warmup=10, rate=1.0)
     rates = np.array([rate_at(recipe, step) for step in range(100)])
     assert rates.argmax() in (9, 10) and rates.max() == 1.0 and rates[-1] < 0.02
@@ -155,7 +155,7 @@ def test_rates_rise_and_then_fall() -> None:
 
 
 @needs_mmlab
-def test_a_training_that_was_left_ends_like_one_that_was_not(tmp_path: Path) -> None:
+def test_an_interrupted_training_ends_like_an_uninterrupted_one(tmp_path: Path) -> None:
     recipe = short("hrnet-tiny")
     whole = train(recipe, tmp_path / "whole.pt", workers=0)
     train(recipe, tmp_path / "parts.pt", workers=0, stop_at=2)
@@ -176,7 +176,7 @@ def test_a_training_that_was_left_ends_like_one_that_was_not(tmp_path: Path) -> 
 
 @needs_mmlab
 @pytest.mark.parametrize("name", ["vitpose-tiny", "rtmdet-nano-rendered"])
-def test_networks_learn_what_they_are_shown(name: str, tmp_path: Path) -> None:
+def test_networks_fit_their_training_data(name: str, tmp_path: Path) -> None:
     recipe = short(name)
     objective = objective_of(recipe, 0, tmp_path)
     network = objective.network.train().requires_grad_(True)
@@ -193,7 +193,7 @@ def test_networks_learn_what_they_are_shown(name: str, tmp_path: Path) -> None:
     assert losses[-1] < 0.8 * max(losses)
 
 
-def test_openpifpaf_learns_what_it_is_shown(tmp_path: Path) -> None:
+def test_openpifpaf_fits_its_training_data(tmp_path: Path) -> None:
     pytest.importorskip("openpifpaf")
     objective = objective_of(short("openpifpaf-tiny"), 0, tmp_path)
     network = objective.network.train().requires_grad_(True)
@@ -218,7 +218,7 @@ def packed(tmp_path: Path) -> Iterator[Path]:
 
 
 @needs_mmlab
-def test_packed_weights_are_small_and_take_the_way_of_downloaded_ones(packed: Path) -> None:
+def test_packed_weights_are_small_and_load_like_downloaded_ones(packed: Path) -> None:
     assert packed.stat().st_size < packing.MOST_BYTES
     identity = identify("estimator", "hrnet-tiny", checkpoint=str(packed), request=REQUEST)
     assert identity.facts()["built_by"].startswith("mmpose")
@@ -229,7 +229,7 @@ def test_packed_weights_are_small_and_take_the_way_of_downloaded_ones(packed: Pa
 
 
 @needs_mmlab
-def test_every_small_network_is_below_four_megabytes_and_as_large_as_the_table_says(tmp_path: Path) -> None:
+def test_every_small_network_has_its_listed_size_below_four_megabytes(tmp_path: Path) -> None:
     for recipe in RECIPES.values():
         if recipe.kind == "fields":
             pytest.importorskip("openpifpaf")
@@ -259,14 +259,14 @@ class KnowsBoxes:
         return [(box, np.ones(len(box), np.float32))]
 
 
-def test_a_detector_that_finds_everybody_and_one_more_is_measured_so() -> None:
+def test_a_detector_with_one_false_detection_is_measured_correctly() -> None:
     scenes = 2
     counts = measure_detector(KnowsBoxes(scenes), scenes)
     assert counts.recall == 1.0 and counts.total > 0
     assert counts.false == sum(1 for _ in unseen_frames(scenes))
 
 
-def test_openpifpaf_of_our_own_weights_runs_at_the_size_it_was_trained_at(tmp_path: Path) -> None:
+def test_openpifpaf_with_own_weights_runs_at_its_training_size(tmp_path: Path) -> None:
     pytest.importorskip("openpifpaf")
     pack(objective_of(short("openpifpaf-tiny"), 0, tmp_path).network, tmp_path / "fields.pth")
     identity = identify("estimator", "openpifpaf-tiny", checkpoint=str(tmp_path / "fields.pth"), request=REQUEST)
@@ -280,7 +280,7 @@ def truth_of(*places: float) -> FrameTruth:
     return FrameTruth(keypoint, np.full((len(places), 17), SEEN), box)
 
 
-def test_pck_is_the_share_of_joints_in_sight_within_a_tenth_of_the_box() -> None:
+def test_pck_is_the_share_of_visible_joints_within_a_tenth_of_the_box() -> None:
     truth = truth_of(50.0, 200.0)
     estimate = truth.keypoint[::-1].copy()
     estimate[0, :4, 0] += 9.9  # still found
@@ -297,12 +297,12 @@ def test_pck_is_the_share_of_joints_in_sight_within_a_tenth_of_the_box() -> None
     assert nobody.pck == 0
 
 
-def test_one_estimate_does_not_serve_two_persons() -> None:
+def test_an_estimate_is_matched_to_one_person_only() -> None:
     truth = truth_of(50.0, 55.0)
     assert joint_counts([truth.keypoint[:1]], [truth]).pck == 0.5
 
 
-def test_poor_or_large_weights_are_not_shipped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_inaccurate_or_large_weights_are_not_shipped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     weights = tmp_path / "weights.pth"
     weights.write_bytes(b"0" * 100)
     monkeypatch.setattr(packing, "cached_path", lambda entry: tmp_path / "package" / entry.filename)
@@ -328,13 +328,13 @@ def test_poor_or_large_weights_are_not_shipped(tmp_path: Path, monkeypatch: pyte
         ship(recipe, weights, JointCounts(many, many), 10)
 
 
-def test_weights_that_are_not_trained_yet_are_told_how_to_be_made(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_weights_are_reported_with_the_training_command(monkeypatch: pytest.MonkeyPatch) -> None:
     entry = replace(lookup("hrnet-tiny"), shipped="tiny/not-there.pth")
     assert cached_path(entry).name == "not-there.pth"
     with pytest.raises(WeightsError, match=r"python -m pipeline\.tiny train hrnet-tiny"):
         resolve(entry)
 
 
-def test_a_network_without_a_recipe_is_refused_by_name() -> None:
+def test_a_network_without_a_recipe_is_refused() -> None:
     with pytest.raises(UsageError, match=r"unknown small network 'vitpose-b'.*vitpose-tiny"):
         recipe_named("vitpose-b")

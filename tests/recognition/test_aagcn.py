@@ -8,7 +8,7 @@ from recognition.backbones.graph import JOINTS
 from recognition.recognizer import Recognizer
 
 
-def test_it_has_as_many_parameters_as_published_but_for_the_second_person_s_normalisation() -> None:
+def test_the_parameter_count_is_the_published_one_except_the_second_persons_normalisation() -> None:
     recognizer = Recognizer(AAGCN(channels=3), 60)
     assert sum(weight.numel() for weight in recognizer.parameters()) - 3 == 3_760_228 - 2 * 3 * JOINTS
 
@@ -22,7 +22,7 @@ def made_layer() -> AdaptiveGraphConvolution:
     return layer
 
 
-def test_a_clip_adds_the_likeness_of_its_joints_to_the_learned_graph() -> None:
+def test_graphs_are_the_sum_of_a_learned_graph_and_joint_similarities() -> None:
     layer, x = made_layer(), torch.randn(2, 3, 5, JOINTS, dtype=torch.float64)
     graphs = layer.graphs_of(x).detach().numpy()
     for k in range(3):
@@ -34,7 +34,7 @@ def test_a_clip_adds_the_likeness_of_its_joints_to_the_learned_graph() -> None:
                 np.testing.assert_allclose(graphs[:, k, u, v], expected, rtol=1e-9)
 
 
-def test_features_are_mixed_by_the_graphs_and_weighed_by_joint_frame_and_channel() -> None:
+def test_features_are_mixed_by_graphs_and_weighted_by_joint_frame_and_channel() -> None:
     layer, x = made_layer(), torch.randn(2, 3, 5, JOINTS, dtype=torch.float64)
     graphs = layer.graphs_of(x)
     mixed = torch.zeros(2, 8, 5, JOINTS, dtype=torch.float64)

@@ -31,7 +31,7 @@ HEAD_3D = 512 * 3 + 3
     ],
     ids=["DSTFormer", "lite", "vanilla", "STTFormer l=3", "STTFormer l=6"],
 )
-def test_the_papers_sizes_have_their_number_of_parameters(settings: dict, count: int) -> None:
+def test_parameter_counts_match_the_papers(settings: dict, count: int) -> None:
     with torch.device("meta"):
         backbone = build_backbone(ModelSettings(**settings), num_joints=17, channels=3)
     assert parameters(backbone) - backbone.mask_token.numel() == count
@@ -39,21 +39,21 @@ def test_the_papers_sizes_have_their_number_of_parameters(settings: dict, count:
 
 
 @pytest.mark.parametrize(("joints", "count"), [(25, 6_233_588), (17, 5_943_284)])
-def test_sttformers_own_plan_has_its_authors_number_of_parameters(joints: int, count: int) -> None:
+def test_sttformers_own_plan_has_the_published_parameter_count(joints: int, count: int) -> None:
     plan = [(64, 64, 16), (64, 64, 16), (64, 128, 32), (128, 128, 32), (128, 256, 64), *[(256, 256, 64)] * 3]
     with torch.device("meta"):
         backbone = STTFormer(num_joints=joints, channels=3, plan=plan, tuple_length=6)
     assert parameters(backbone) - backbone.mask_token.numel() + 256 * 60 + 60 == count
 
 
-def test_the_channel_plan_is_the_published_one_at_five_blocks_and_scales() -> None:
+def test_the_channel_plan_matches_the_published_one_and_scales() -> None:
     assert channel_plan(512, 5) == [(128, 128, 32), (128, 256, 64), (256, 256, 64), (256, 512, 128), (512, 512, 128)]
     assert channel_plan(64, 3) == [(16, 16, 4), (16, 32, 8), (32, 64, 16)]
     assert channel_plan(64, 1) == [(16, 64, 16)]
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_clips_come_back_in_place_and_absent_persons_are_zero(name: str) -> None:
+def test_clips_keep_their_order_and_absent_persons_are_zero(name: str) -> None:
     backbone = made_backbone(name)
     keypoint = made_joints(3, 2, 6, JOINTS, 3)
     person_mask = torch.tensor([[True, True], [True, False], [False, True]])
@@ -81,7 +81,7 @@ def test_clips_come_back_in_place_and_absent_persons_are_zero(name: str) -> None
 @pytest.mark.parametrize("training", [False, True], ids=["evaluation", "training"])
 @pytest.mark.parametrize("frames", [6, 7])
 @pytest.mark.parametrize("name", NAMES)
-def test_padding_changes_nothing(name: str, frames: int, training: bool) -> None:
+def test_padding_has_no_influence(name: str, frames: int, training: bool) -> None:
     """Values, attention, gradients and running statistics, even when NaN stands in the padding."""
     joints = made_joints(3, frames, JOINTS, 3)
     padded = torch.full((3, 11, JOINTS, 3), torch.nan, dtype=torch.float64)
@@ -100,14 +100,14 @@ def test_padding_changes_nothing(name: str, frames: int, training: bool) -> None
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_frames_that_are_all_there_are_as_if_no_mask_was_given(name: str) -> None:
+def test_a_mask_without_padding_equals_no_mask(name: str) -> None:
     backbone, joints = made_backbone(name), made_joints(2, 6, JOINTS, 3)
     given, _ = backbone.encode(joints, frame_mask=torch.ones(2, 6, dtype=torch.bool))
     assert torch.equal(given, backbone.encode(joints)[0])
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_masked_joint_says_nothing_but_that_it_is_masked(name: str) -> None:
+def test_the_coordinates_of_a_masked_joint_have_no_influence(name: str) -> None:
     backbone, joints = made_backbone(name), made_joints(2, 6, JOINTS, 3)
     masked = torch.rand(2, 6, JOINTS) < 0.5
     other = torch.where(masked[..., None], made_joints(2, 6, JOINTS, 3, seed=9), joints)
@@ -119,7 +119,7 @@ def test_a_masked_joint_says_nothing_but_that_it_is_masked(name: str) -> None:
     assert backbone.mask_token.grad.abs().sum() > 0
 
 
-def test_motion_is_the_change_since_the_frame_before_where_both_are_known() -> None:
+def test_motion_is_the_displacement_since_the_previous_frame_where_both_are_known() -> None:
     joints = made_joints(2, 6, JOINTS, 3)
     joints[0, 2, 1] = 0
     hidden = torch.rand(2, 6, JOINTS, generator=torch.Generator().manual_seed(3)) < 0.3
@@ -132,7 +132,7 @@ def test_motion_is_the_change_since_the_frame_before_where_both_are_known() -> N
 
 
 @pytest.mark.parametrize("name", ["dstformer", "transformer", "sttformer"])
-def test_weights_without_motion_fit_a_network_with_it(name: str) -> None:
+def test_weights_without_motion_load_into_a_network_with_it(name: str) -> None:
     """Told of motion by weights of zero, it answers as it did."""
     plain, told = made_backbone(name), made_backbone(f"{name}+motion")
     missing, unexpected = told.load_state_dict(plain.state_dict(), strict=False)
@@ -158,7 +158,7 @@ def test_attention_scores_carry_no_gradient_and_stay_float32_in_bfloat16(name: s
 
 
 @pytest.mark.parametrize("longest_plain", [0, 256])
-def test_bfloat16_attention_is_the_same_with_either_kernel(longest_plain: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_bfloat16_attention_is_the_same_with_both_kernels(longest_plain: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(layers, "LONGEST_PLAIN", longest_plain)
     allowed = torch.backends.cuda.fp16_bf16_reduction_math_sdp_allowed()
     query, key, value = made_joints(3, 2, 2, 7, 8)
@@ -171,7 +171,7 @@ def test_bfloat16_attention_is_the_same_with_either_kernel(longest_plain: int, m
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_sequences_that_do_not_fit_are_refused(name: str) -> None:
+def test_sequences_of_unsupported_size_are_refused(name: str) -> None:
     backbone = made_backbone(name)
     with pytest.raises(ValueError, match="of 13 frames is longer than this network's max_frames, 12"):
         backbone.encode(made_joints(1, 13, JOINTS, 3))
@@ -191,7 +191,7 @@ def test_sequences_that_do_not_fit_are_refused(name: str) -> None:
         ({"backbone": "transformer", "attention": "average"}, r"backbone=dstformer"),
     ],
 )
-def test_sizes_that_do_not_go_together_are_refused(settings: dict, message: str) -> None:
+def test_incompatible_sizes_are_refused(settings: dict, message: str) -> None:
     with pytest.raises(UsageError, match=message):
         build_backbone(ModelSettings(**settings), num_joints=17, channels=3)
 
@@ -205,7 +205,7 @@ def test_other_layouts_and_channels_work(name: str) -> None:
         assert backbone.encode(torch.zeros(1, 4, joints, channels))[0].shape[:3] == (1, 4, joints)
 
 
-def test_normalisation_over_cells_that_are_there_equals_torchs_over_these_alone() -> None:
+def test_normalisation_over_unpadded_cells_equals_torch() -> None:
     cells = made_joints(4, 5, 6, seed=2).requires_grad_()
     there = torch.rand(4, 5, 1) < 0.6
     ours, plain = CellNorm(6).double(), torch.nn.BatchNorm1d(6).double()
@@ -222,7 +222,7 @@ def test_normalisation_over_cells_that_are_there_equals_torchs_over_these_alone(
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_backbone_leaves_as_onnx_and_gives_the_same_there(name: str, tmp_path: Path) -> None:
+def test_an_exported_backbone_gives_the_same_output(name: str, tmp_path: Path) -> None:
     onnxruntime = pytest.importorskip("onnxruntime", reason="onnxruntime, which runs the export, is not installed")
     backbone, joints = made_backbone(name).float(), made_joints(2, 6, JOINTS, 3).float()
     torch.onnx.export(
@@ -243,7 +243,7 @@ class _Encoder(torch.nn.Module):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_joint_not_seen_is_to_the_network_what_a_masked_one_is(name: str) -> None:
+def test_an_unseen_joint_equals_a_masked_one(name: str) -> None:
     x = made_joints(2, 6, JOINTS, 3)
     hidden = torch.rand(2, 6, JOINTS, generator=torch.Generator().manual_seed(5)) < 0.4
     occluded = x.masked_fill(hidden[..., None], 0)

@@ -38,7 +38,7 @@ def batch_of(frames: int = 10) -> Batch:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_clip_s_answer_does_not_depend_on_its_batch_nor_on_who_is_absent(name: str) -> None:
+def test_predictions_do_not_depend_on_the_batch_or_on_absent_persons(name: str) -> None:
     recognizer, batch = small(name).eval(), batch_of()
     with torch.inference_mode():
         whole = recognizer(batch)
@@ -58,7 +58,7 @@ def test_a_clip_s_answer_does_not_depend_on_its_batch_nor_on_who_is_absent(name:
 
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("frames", [10, 7])
-def test_onnx_gives_what_torch_gives_for_any_number_of_frames(name: str, frames: int) -> None:
+def test_onnx_matches_torch_for_any_number_of_frames(name: str, frames: int) -> None:
     recognizer, batch = small(name).eval(), batch_of(frames)
     features, logits = network_for(recognizer, place("cpu", "onnxruntime", "fp32"))(batch)
     with torch.inference_mode():
@@ -68,7 +68,7 @@ def test_onnx_gives_what_torch_gives_for_any_number_of_frames(name: str, frames:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_they_know_neither_masks_nor_attention(name: str) -> None:
+def test_masks_and_attention_are_refused(name: str) -> None:
     backbone = small(name).backbone
     for asked in ({"masked": torch.zeros(1, 4, 17, dtype=torch.bool)}, {"return_attention": True}):
         with pytest.raises(ValueError, match="cross-entropy"):
@@ -84,7 +84,7 @@ def test_a_training_step_reaches_every_weight(name: str) -> None:
         assert weight.grad is not None and torch.isfinite(weight.grad).all(), own
 
 
-def test_they_learn_motions_that_anyone_tells_apart(tmp_path: Path) -> None:
+def test_baselines_learn_easily_distinguished_motions(tmp_path: Path) -> None:
     settings = RunSettings(
         out=str(tmp_path / "run"),
         data=DataSettings(
@@ -110,7 +110,7 @@ def test_they_learn_motions_that_anyone_tells_apart(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("size", [(480, 640), (900, 300)])
-def test_each_axis_of_the_frame_goes_from_minus_one_to_one(size: tuple[int, int]) -> None:
+def test_each_axis_of_the_frame_is_scaled_to_minus_one_to_one(size: tuple[int, int]) -> None:
     pixels = np.random.default_rng(0).uniform(0, 300, (1, 4, 17, 2)).astype(np.float32)
     score = np.ones((1, 4, 17), np.float32)
     score[0, 2, 5], pixels[0, 2, 5] = 0, np.nan
@@ -121,7 +121,7 @@ def test_each_axis_of_the_frame_goes_from_minus_one_to_one(size: tuple[int, int]
     assert not found[0, 2, 5].any()
 
 
-def test_what_they_lack_is_refused(tmp_path: Path) -> None:
+def test_unsupported_settings_are_refused(tmp_path: Path) -> None:
     data = write_motions(tmp_path / "made.pkl", clips=12)
     good = RunSettings(
         data=DataSettings(file=str(data), num_frames=12),

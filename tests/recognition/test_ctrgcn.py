@@ -8,7 +8,7 @@ from recognition.backbones.graph import JOINTS, spatial_graph
 from recognition.recognizer import Recognizer
 
 
-def test_it_has_as_many_parameters_as_published_but_for_the_second_person_s_normalisation() -> None:
+def test_the_parameter_count_is_the_published_one_except_the_second_persons_normalisation() -> None:
     recognizer = Recognizer(CTRGCN(channels=3), 60)
     assert sum(weight.numel() for weight in recognizer.parameters()) - 3 == 1_436_496 - 2 * 3 * JOINTS
 
@@ -36,7 +36,7 @@ def test_every_channel_has_a_graph_refined_by_the_differences_of_joints() -> Non
             np.testing.assert_allclose(found[n, :, :, u], expected, rtol=1e-9)
 
 
-def test_branches_over_time_reach_four_frames_to_each_side_and_keep_joints_apart() -> None:
+def test_temporal_branches_span_four_frames_per_side_and_keep_joints_separate() -> None:
     torch.manual_seed(0)
     layer = TemporalBranches(16, 1).double().eval()
     x = torch.randn(1, 16, 21, 4, dtype=torch.float64)

@@ -11,7 +11,7 @@ LENGTHS = (6, 4, 5)
 
 
 @pytest.mark.parametrize("source", ["spatial", "average", "spatiotemporal"])
-def test_it_equals_the_plain_reference(source: str) -> None:
+def test_output_equals_the_plain_reference(source: str) -> None:
     backbone = made_backbone("dstformer", attention=source, dim_representation=8)
     state = backbone.state_dict()
     joints, masked = made_joints(3, 6, JOINTS, 3), torch.rand(3, 6, JOINTS) < 0.3
@@ -40,7 +40,7 @@ def test_spatial_attention_ranks_joints_and_spatiotemporal_frames_too() -> None:
     torch.testing.assert_close(both.mean(dim=(1, 2)), torch.ones(2, dtype=torch.float64))
 
 
-def test_both_streams_count_the_same_before_training() -> None:
+def test_both_streams_have_equal_initial_weights() -> None:
     fusions = DSTFormer(num_joints=JOINTS, channels=3, dim=16, heads=2, depth=2).fusions
     assert not any(fusion.weight.any() for fusion in fusions)
     assert all(torch.equal(fusion.bias, torch.full((2,), 0.5)) for fusion in fusions)

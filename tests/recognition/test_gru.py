@@ -40,7 +40,7 @@ def batch_of(lengths: tuple[int, ...] = (10, 10, 10)) -> Batch:
     return Batch(keypoint, person_mask, frame_mask, torch.arange(3), torch.arange(3), ("a", "b", "c"))
 
 
-def test_a_clip_of_one_person_is_what_the_encoder_makes_of_its_last_frame() -> None:
+def test_a_clip_of_one_person_is_represented_by_its_last_frame() -> None:
     recognizer, batch = small(), batch_of()
     assert isinstance(recognizer.backbone, RecurrentBackbone)
     with torch.inference_mode():
@@ -48,7 +48,7 @@ def test_a_clip_of_one_person_is_what_the_encoder_makes_of_its_last_frame() -> N
         torch.testing.assert_close(recognizer(batch)[1:], recognizer.head.fc2(last)[1:])
 
 
-def test_padding_does_not_count() -> None:
+def test_padding_has_no_influence() -> None:
     recognizer, batch = small(), batch_of((10, 7, 10))
     alone = Batch(
         batch.keypoint[1:2, :1, :7],
@@ -63,7 +63,7 @@ def test_padding_does_not_count() -> None:
 
 
 @pytest.mark.parametrize("lengths", [(10, 7, 10), (6, 6, 6)])
-def test_onnx_gives_what_torch_gives(lengths: tuple[int, ...]) -> None:
+def test_onnx_matches_torch(lengths: tuple[int, ...]) -> None:
     recognizer, batch = small(), batch_of(lengths)
     features, logits = network_for(recognizer, place("cpu", "onnxruntime", "fp32"))(batch)
     with torch.inference_mode():
@@ -72,7 +72,7 @@ def test_onnx_gives_what_torch_gives(lengths: tuple[int, ...]) -> None:
     np.testing.assert_allclose(features, expected_features, rtol=1e-3, atol=1e-5)
 
 
-def test_what_it_does_not_know_is_refused() -> None:
+def test_unsupported_settings_are_refused() -> None:
     model = ModelSettings(backbone="gru")
     with pytest.raises(UsageError, match="neither attention to mask joints by nor a mask token"):
         check_recurrent(model, DataSettings(num_frames=8), "maskclr")

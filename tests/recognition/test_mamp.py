@@ -107,7 +107,7 @@ def test_intensity_sums_motion_over_a_segment():
             assert math.isclose(float(found[0, part, joint]), total)
 
 
-def test_what_moves_is_hidden_more_often_unless_masks_are_random():
+def test_moving_joints_are_hidden_more_often_unless_masks_are_random():
     place = torch.zeros(200, 16, 5, 2, dtype=torch.float64)
     place[:, :, 2, 0] = torch.arange(16.0) % 3
     seen, who = torch.ones(200, 16, 5, dtype=torch.bool), torch.arange(200)
@@ -130,7 +130,7 @@ def test_masks_depend_on_epoch_and_clip_but_not_on_the_batch():
     assert torch.equal(kept[2:3], alone) and not torch.equal(kept, other)
 
 
-def test_targets_are_normalised_over_what_is_known():
+def test_targets_are_normalised_over_known_values():
     rng = np.random.default_rng(2)
     target, weight = rng.normal(3, 2, (2, 4, 8)), (rng.random((2, 4, 8)) < 0.7).astype(float)
     weight[0, 0] = 1
@@ -144,7 +144,7 @@ def test_targets_are_normalised_over_what_is_known():
 
 
 @pytest.mark.parametrize(("target", "shown"), [("motion", "joint"), ("joint", "joint"), ("motion", "motion")])
-def test_the_loss_is_that_of_a_loop_over_hidden_tokens(target, shown):
+def test_the_loss_equals_a_loop_over_hidden_tokens(target, shown):
     model, batch = small(target=target, input=shown), clips()
     loss = model(batch, epoch=1)
     total = tokens = 0.0
@@ -185,7 +185,7 @@ def test_hidden_tokens_do_not_reach_the_encoder():
     assert not torch.equal(before, model._predict(other, seen, kept, hidden))
 
 
-def test_a_segment_of_which_nothing_is_seen_is_the_mask_token():
+def test_an_unseen_segment_becomes_the_mask_token():
     encoder = SegmentTransformer(num_joints=5, channels=3, max_frames=8, dim=8, depth=1, heads=2)
     encoder.unseen_as_masked = True
     x = torch.randn(1, 8, 5, 3)
@@ -200,7 +200,7 @@ def test_a_segment_of_which_nothing_is_seen_is_the_mask_token():
     torch.testing.assert_close(embedded[0, 1, 3], expected)
 
 
-def test_zeros_of_what_stands_still_are_seen():
+def test_zeros_of_static_joints_count_as_seen():
     """In 3D all channels of a motion are zero where a joint stands still, and in the last frame."""
     x = torch.randn(1, 8, 5, 3)
     x[0, 0:4, 2] = x[0, 0, 2]
@@ -227,7 +227,7 @@ def test_zeros_of_what_stands_still_are_seen():
 
 
 @pytest.mark.parametrize("dimensions", [2, 3])
-def test_an_encoder_of_motion_is_measured_on_motion(dimensions):
+def test_an_encoder_of_motion_is_evaluated_on_motion(dimensions):
     """Where a clip stands does not change its features."""
     settings = PretrainSettings(
         mamp={"input": "motion"},
@@ -254,7 +254,7 @@ def test_an_encoder_of_motion_is_measured_on_motion(dimensions):
     assert not torch.allclose(encoder(batches[0]), encoder(faster), atol=1e-3)
 
 
-def test_padding_changes_nothing_in_a_clips_own_frames():
+def test_padding_does_not_change_a_clips_own_frames():
     torch.manual_seed(0)
     encoder = SegmentTransformer(num_joints=5, channels=3, max_frames=16, dim=8, depth=2, heads=2).double().eval()
     encoder.unseen_as_masked = True
@@ -268,7 +268,7 @@ def test_padding_changes_nothing_in_a_clips_own_frames():
     assert not among[:, 10:].any() and not received[:, 10:].any()
 
 
-def test_the_rate_warms_up_and_falls_along_a_cosine():
+def test_the_rate_warms_up_and_follows_a_cosine():
     loop = PretrainingLoop(epochs=400, warmup_epochs=20, lr=1e-3, lr_end=5e-4)
     assert math.isclose(learning_rate(loop, 0, 0.5), 1e-3 * 0.5 / 20)
     assert math.isclose(learning_rate(loop, 19, 1.0), 1e-3)
@@ -278,7 +278,7 @@ def test_the_rate_warms_up_and_falls_along_a_cosine():
     assert learning_rate(steps, 350, 1.0) == 0.02 and math.isclose(learning_rate(steps, 351, 0.1), 0.002)
 
 
-def test_the_squares_of_unknown_numbers_do_not_count():
+def test_errors_of_unknown_values_are_ignored():
     predicted, target = torch.zeros(1, 2, 3), torch.tensor([[[1.0, 2, 3], [5, 5, 5]]])
     weight = torch.tensor([[[1.0, 1, 0], [0, 0, 0]]])
     total, tokens = masked_squares(predicted, target, weight)

@@ -32,7 +32,7 @@ def test_values_and_gradients_are_those_of_attention(heads):
         torch.testing.assert_close(ours.grad, theirs.grad)
 
 
-def test_in_bfloat16_a_layers_gradients_are_as_near_as_its_rounding():
+def test_bfloat16_gradients_of_a_layer_are_exact_up_to_rounding():
     torch.manual_seed(0)
     layer = SelfAttention(16, 4)
     x = torch.randn(2, LONGEST_PLAIN + 4, 16)
@@ -46,7 +46,7 @@ def test_in_bfloat16_a_layers_gradients_are_as_near_as_its_rounding():
     assert (grads[0] - grads[1]).norm() < 0.02 * grads[0].norm()
 
 
-def test_only_long_sequences_in_bfloat16_go_that_way():
+def test_only_long_bfloat16_sequences_use_map_attention():
     def goes(tokens, dtype):
         return goes_by_maps(torch.empty(1, 1, tokens, 1, dtype=dtype))
 
@@ -55,7 +55,7 @@ def test_only_long_sequences_in_bfloat16_go_that_way():
     assert not goes(LONGEST_PLAIN, torch.bfloat16) and not goes(LONGEST + 1, torch.bfloat16)
 
 
-def test_a_block_asked_for_some_tokens_gives_what_it_gives_for_all():
+def test_a_block_gives_the_same_output_for_a_subset_of_tokens():
     torch.manual_seed(0)
     block = Block(8, 2, 16)
     x, places = torch.randn(2, 6, 8), torch.tensor([[0, 2, 5], [1, 2, 3]])

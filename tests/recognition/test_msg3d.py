@@ -8,12 +8,12 @@ from recognition.backbones.msg3d import MSG3D, MultiScaleGraph, WindowGraph, mul
 from recognition.recognizer import Recognizer
 
 
-def test_it_has_as_many_parameters_as_published_but_for_the_second_person_s_normalisation() -> None:
+def test_the_parameter_count_is_the_published_one_except_the_second_persons_normalisation() -> None:
     recognizer = Recognizer(MSG3D(channels=3), 60)
     assert sum(weight.numel() for weight in recognizer.parameters()) - 3 == 2_975_763 - 2 * 3 * JOINTS
 
 
-def test_a_scale_joins_what_is_exactly_so_many_bones_apart() -> None:
+def test_a_scale_connects_joints_exactly_k_bones_apart() -> None:
     bones = (joint_distances().numpy() == 1).astype(int) + np.eye(JOINTS, dtype=int)
     graphs = multi_scale_graph(joint_distances(), 13)
     for k in range(13):
@@ -25,7 +25,7 @@ def test_a_scale_joins_what_is_exactly_so_many_bones_apart() -> None:
         np.testing.assert_allclose(graphs[k], expected / np.sqrt(np.outer(degree, degree)), rtol=1e-6)
 
 
-def test_a_window_joins_all_its_frames() -> None:
+def test_a_window_connects_all_its_frames() -> None:
     bones = (joint_distances().numpy() == 1).astype(int) + np.eye(JOINTS, dtype=int)
     tiled = np.tile(bones, (3, 3))
     distance = window_distances(3).numpy()
@@ -35,7 +35,7 @@ def test_a_window_joins_all_its_frames() -> None:
     np.testing.assert_array_equal(distance == 1, (tiled - np.eye(3 * JOINTS)) > 0)
 
 
-def test_features_of_all_scales_are_mixed_as_by_plain_loops() -> None:
+def test_multi_scale_mixing_equals_plain_loops() -> None:
     torch.manual_seed(0)
     layer = MultiScaleGraph(joint_distances(), 3, 2, 4).double().eval()
     x = torch.randn(2, 2, 5, JOINTS, dtype=torch.float64)
@@ -48,7 +48,7 @@ def test_features_of_all_scales_are_mixed_as_by_plain_loops() -> None:
     torch.testing.assert_close(layer(x), layer.mix(taken.reshape(2, 6, 5, JOINTS)))
 
 
-def test_windows_are_centred_and_empty_beyond_the_ends() -> None:
+def test_windows_are_centred_and_zero_beyond_the_ends() -> None:
     torch.manual_seed(0)
     layer = WindowGraph(2, 4, 3, 2, first=False).double().eval()
     x = torch.randn(1, 2, 7, JOINTS, dtype=torch.float64)

@@ -63,7 +63,7 @@ def test_the_networks_have_the_published_sizes():
     assert count(GRUDecoder(2048, 512, 150)) == 4_541_590
 
 
-def test_the_layers_do_what_the_published_loop_over_frames_does():
+def test_the_layers_equal_the_published_loop_over_frames():
     """A bidirectional GRU that is called frame by frame runs forward in both directions."""
     torch.manual_seed(0)
     encoder = GRUEncoder(7, hidden=5, layers=3).double()
@@ -81,7 +81,7 @@ def test_the_layers_do_what_the_published_loop_over_frames_does():
     torch.testing.assert_close(encoder.recur(x), torch.cat(steps, 1), rtol=0, atol=1e-13)
 
 
-def test_a_layer_and_its_gradients_are_those_of_the_library():
+def test_a_layer_and_its_gradients_equal_torchs():
     torch.manual_seed(0)
     ours, theirs = GRULayer(4, 3).double(), torch.nn.GRU(4, 3).double()
     theirs.load_state_dict(ours.state_dict())
@@ -96,7 +96,7 @@ def test_a_layer_and_its_gradients_are_those_of_the_library():
         torch.testing.assert_close(one, other)
 
 
-def test_the_queue_gives_up_the_oldest_first():
+def test_the_queue_drops_the_oldest_keys_first():
     queue = KeyQueue(5, 2)
     for start in (0, 3, 6):
         queue.put(torch.arange(start, start + 3)[:, None].expand(-1, 2).float())
@@ -104,14 +104,14 @@ def test_the_queue_gives_up_the_oldest_first():
     assert queue.keys[:, 0].tolist() == [5, 6, 7, 8, 4] and int(queue.next) == 4
 
 
-def test_the_slow_encoder_follows_by_its_momentum():
+def test_the_momentum_encoder_follows_by_its_momentum():
     slow, fast = torch.nn.Linear(2, 2), torch.nn.Linear(2, 2)
     before = slow.weight.clone()
     follow(slow, fast, 0.75)
     torch.testing.assert_close(slow.weight, 0.75 * before + 0.25 * fast.weight)
 
 
-def test_contrast_and_relations_are_those_of_loops():
+def test_contrast_and_relations_equal_plain_loops():
     rng = np.random.default_rng(0)
     q, k, queue = (values / np.linalg.norm(values, axis=1, keepdims=True) for values in rng.normal(size=(3, 4, 6)))
     found = info_nce(*map(torch.as_tensor, (q, k, queue)), 0.07)
@@ -152,7 +152,7 @@ def test_the_same_three_parts_are_masked_throughout_a_chunk():
     assert len({tuple(visible[start].tolist()) for start in range(0, 64, 8)}) > 1
 
 
-def test_mixtures_take_what_they_say_of_the_clip_before():
+def test_mixtures_take_the_given_part_of_the_previous_clip():
     x = torch.arange(3.0)[:, None, None, None, None].expand(3, 1, 8, 17, 2) + torch.arange(8.0)[:, None, None] / 10
     mixed = mix(x, Mixture("cut", 0.1, slice(2, 4), (5, 7)))
     assert torch.equal(mixed[1, 0, 2:4, [5, 7]], x[0, 0, 2:4, [5, 7]]) and torch.equal(mixed[1, 0, 4:], x[1, 0, 4:])
@@ -162,7 +162,7 @@ def test_mixtures_take_what_they_say_of_the_clip_before():
     torch.testing.assert_close(mix(x, Mixture("mixup", 0.25, slice(0), ()))[1], 0.75 * x[1] + 0.25 * x[0])
 
 
-def test_drawn_mixtures_are_of_the_published_sizes():
+def test_drawn_mixtures_have_the_published_sizes():
     torch.manual_seed(0)
     drawn = [draw_mixture(64, 25, body_parts(NTU25)) for _ in range(200)]
     cuts = [one for one in drawn if one.kind != "mixup"]
@@ -174,7 +174,7 @@ def test_drawn_mixtures_are_of_the_published_sizes():
         assert math.isclose(one.share, cells / (64 * 25))
 
 
-def test_the_view_to_be_masked_is_always_sheared():
+def test_the_masked_view_is_always_sheared():
     keypoint = np.random.default_rng(0).normal(size=(1, 4, 25, 3)).astype(np.float32)
     hidden = 0
     for seed in range(40):
@@ -202,7 +202,7 @@ def test_streams_are_differences_over_bones_and_over_time():
     assert not motion[:, :, -1].any()
 
 
-def test_a_bone_or_a_motion_in_2d_is_seen_where_both_its_ends_are():
+def test_a_bone_or_motion_in_2d_is_seen_where_both_ends_are():
     parents = torch.as_tensor(bone_parents(COCO17))
     elbow, shoulder = COCO17.joints.index("left_elbow"), COCO17.joints.index("left_shoulder")
     assert parents[elbow] == shoulder
@@ -217,7 +217,7 @@ def test_a_bone_or_a_motion_in_2d_is_seen_where_both_its_ends_are():
     assert motion[0, 0, 1:3, elbow].all()
 
 
-def test_a_step_puts_its_keys_into_the_queue_and_moves_the_slow_encoder():
+def test_a_step_adds_its_keys_to_the_queue_and_updates_the_momentum_encoder():
     model, batch = small(), clips()
     before, slow = model.queue.keys.clone(), model.key_encoder.first[0].weight_hh_l0.clone()
     with torch.no_grad():
@@ -271,7 +271,7 @@ def test_only_the_first_persons_masked_joints_are_predicted():
     assert math.isclose(float(found), sum(errors) / len(errors))
 
 
-def test_the_predicted_view_has_decoded_places_in_the_gaps_and_the_clips_own_scores():
+def test_the_predicted_view_has_decoded_positions_in_the_gaps_and_the_clips_scores():
     model = small()
     decoded = torch.randn(1, 8, 2 * 17 * 2, dtype=torch.float64)
     whole = torch.randn(1, 2, 8, 17, 3, dtype=torch.float64)

@@ -121,7 +121,7 @@ def test_level_zero_changes_nothing(perturbation: Perturbation) -> None:
 
 
 @pytest.mark.parametrize("perturbation", AT_SOME_LEVEL, ids=str)
-def test_scores_say_what_is_there_nothing_appears_and_the_input_stays(perturbation: Perturbation) -> None:
+def test_scores_mark_visible_joints_none_appear_and_the_input_is_unchanged(perturbation: Perturbation) -> None:
     keypoint, score = given_to(perturbation)
     before, before_score = keypoint.copy(), score.copy()
     disturbed, disturbed_score = perturbation(keypoint, score, np.random.default_rng(1), SIZE)
@@ -142,7 +142,7 @@ def test_scores_say_what_is_there_nothing_appears_and_the_input_stays(perturbati
 
 
 @pytest.mark.parametrize("perturbation", AT_SOME_LEVEL, ids=lambda perturbation: type(perturbation).__name__)
-def test_labels_stay_and_nobody_comes_in_who_was_not_there(perturbation: Perturbation, tmp_path: Path) -> None:
+def test_labels_are_kept_and_no_person_is_added(perturbation: Perturbation, tmp_path: Path) -> None:
     """Of two persons the second is seen in the first half alone; in the clip behind it nobody but the first is."""
     rng = np.random.default_rng(0)
     clips = [annotation(f"c{label}", rng, label=label, persons=2, frames=40) for label in (2, 1)]
@@ -164,7 +164,7 @@ def test_labels_stay_and_nobody_comes_in_who_was_not_there(perturbation: Perturb
 
 
 @pytest.mark.parametrize("perturbation", AT_SOME_LEVEL, ids=str)
-def test_a_frame_of_a_single_joint_stays_one_of_numbers(perturbation: Perturbation) -> None:
+def test_a_frame_with_a_single_joint_stays_finite(perturbation: Perturbation) -> None:
     keypoint, score = given_to(perturbation)
     for frame in (0, 2, 3):
         score[:, frame, :9] = score[:, frame, 10:] = 0
@@ -186,14 +186,14 @@ def test_noise_has_its_deviation_and_differs_between_persons_frames_and_axes() -
 
 
 @pytest.mark.parametrize(("size", "sigma", "pixels"), [((1080, 1920), 0.002, 1.92), ((480, 640), 0.01, 3.2)])
-def test_noise_is_so_many_pixels_of_the_frame(size: tuple[int, int], sigma: float, pixels: float) -> None:
+def test_noise_has_the_expected_size_in_pixels(size: tuple[int, int], sigma: float, pixels: float) -> None:
     place = np.random.default_rng(2).uniform(0, 400, (1, 3000, 17, 2)).astype(np.float32)
     camera = to_camera(place, size)
     noisy, _ = GaussianNoise(sigma)(camera, np.ones((1, 3000, 17), np.float32), np.random.default_rng(1))
     assert ((noisy + 1) * max(size) / 2 - place).std() == pytest.approx(pixels, rel=0.02)
 
 
-def test_constant_noise_is_one_offset_a_joint_and_person() -> None:
+def test_constant_noise_is_one_offset_per_joint_and_person() -> None:
     keypoint, score = clip(persons=300)
     noisy, _ = GaussianNoise(0.01, constant=True)(keypoint, score, np.random.default_rng(1))
     offset = (noisy - keypoint)[:, :, :3]
@@ -210,7 +210,7 @@ def test_noise_at_the_input_leaves_absent_joints_at_zero_and_stays_in_range() ->
 
 @pytest.mark.parametrize("count", [1, 3, 5, 10, 99])
 @pytest.mark.parametrize("constant", [False, True])
-def test_shifted_joints_are_the_same_in_all_frames_and_land_in_the_persons_box(count: int, constant: bool) -> None:
+def test_shifted_joints_are_the_same_in_all_frames_and_stay_in_the_persons_box(count: int, constant: bool) -> None:
     perturbation = ShiftedJoints(count, constant)
     keypoint, score = given_to(perturbation, frames=200)
     # The second person is not where the first is.
@@ -230,7 +230,7 @@ def test_shifted_joints_are_the_same_in_all_frames_and_land_in_the_persons_box(c
 
 
 @pytest.mark.parametrize("part", COCO17.parts)
-def test_a_part_is_gone_in_all_frames_and_nothing_else(part: str) -> None:
+def test_exactly_one_part_is_hidden_in_all_frames(part: str) -> None:
     keypoint, score = clip()
     hidden, hidden_score = PartOcclusion(COCO17.parts[part])(keypoint, score, np.random.default_rng(0))
     for joint in range(17):
@@ -240,7 +240,7 @@ def test_a_part_is_gone_in_all_frames_and_nothing_else(part: str) -> None:
 
 
 @pytest.mark.parametrize("share", [0, 0.15, 0.6, 1])
-def test_occlusion_takes_exactly_its_share_of_each_person(share: float) -> None:
+def test_occlusion_hides_exactly_its_share_of_each_person(share: float) -> None:
     keypoint, score = clip()
     score[:] = 1
     hidden, hidden_score = JointOcclusion(share)(keypoint, score, np.random.default_rng(2))
@@ -254,7 +254,7 @@ def test_occlusion_takes_exactly_its_share_of_each_person(share: float) -> None:
         assert (gone[0] != gone[1]).any() and gone[0].all(axis=0).sum() == gone[0].all(axis=1).sum() == 0
 
 
-def test_occlusion_of_whole_joints_takes_them_in_all_frames() -> None:
+def test_occlusion_of_whole_joints_hides_them_in_all_frames() -> None:
     keypoint, score = clip(persons=5)
     score[:] = 1
     _, hidden_score = JointOcclusion(0.3, whole=True)(keypoint, score, np.random.default_rng(2))
@@ -277,7 +277,7 @@ def test_frames_are_deleted_in_order_or_left_empty() -> None:
     assert FrameMasking(1)(keypoint, score, np.random.default_rng(4))[1].shape[1] == 1
 
 
-def test_pcm3_takes_whole_parts_or_one_block_of_frames_within_its_range() -> None:
+def test_pcm3_occlusions_hide_whole_parts_or_one_block_of_frames() -> None:
     keypoint, score = clip(persons=1, frames=100)
     score[:] = 1
     parts, lengths = [], []
@@ -305,7 +305,7 @@ def test_each_frame_takes_the_roundest_row_that_is_nearest_to_it(frames: int) ->
         assert row == max(near, key=lambda r: r & -r or GRID)
 
 
-def test_networks_that_see_other_numbers_of_frames_lose_the_same_places() -> None:
+def test_networks_with_different_numbers_of_frames_lose_the_same_joints() -> None:
     """Every fourth of 64 frames is one of 16; where draws have nothing in common, half of all agree."""
 
     def hidden(perturbation: Perturbation, frames: int, seed: int) -> np.ndarray:
@@ -338,7 +338,7 @@ def test_networks_that_see_other_numbers_of_frames_lose_the_same_places() -> Non
     np.testing.assert_array_equal(long[:, ::4], short)
 
 
-def test_joint_occlusion_takes_the_cells_of_the_smallest_numbers_of_the_grid() -> None:
+def test_joint_occlusion_hides_the_cells_with_the_smallest_numbers() -> None:
     numbers = np.random.default_rng(3).random((2, GRID, 17))
     _, left = JointOcclusion(0.3)(np.ones((2, 16, 17, 2)), np.ones((2, 16, 17)), np.random.default_rng(3))
     for person in range(2):
@@ -349,7 +349,7 @@ def test_joint_occlusion_takes_the_cells_of_the_smallest_numbers_of_the_grid() -
         assert set(zip(*np.nonzero(left[person] == 0), strict=True)) == set(cells[: round(0.3 * 16 * 17)])
 
 
-def test_identities_are_exchanged_from_a_frame_on_and_no_pose_is_lost() -> None:
+def test_identities_are_swapped_from_a_frame_on_and_no_pose_is_lost() -> None:
     perturbation = IdentitySwitches(0.1)
     keypoint, score = given_to(perturbation, frames=2000)
     switched, switched_score = perturbation(keypoint, score, np.random.default_rng(1))
@@ -363,7 +363,7 @@ def test_identities_are_exchanged_from_a_frame_on_and_no_pose_is_lost() -> None:
     np.testing.assert_array_equal(perturbation(*alone, np.random.default_rng(1))[0], alone[0])
 
 
-def test_left_and_right_change_places_in_exactly_the_share_of_frames() -> None:
+def test_left_and_right_are_swapped_in_exactly_the_share_of_frames() -> None:
     perturbation = LeftRightSwaps(0.3, MIRROR)
     keypoint, score = given_to(perturbation)
     swapped, swapped_score = perturbation(keypoint, score, np.random.default_rng(1))
@@ -379,7 +379,7 @@ def test_left_and_right_change_places_in_exactly_the_share_of_frames() -> None:
 
 
 @pytest.mark.parametrize("share", [0.1, 0.5, 1])
-def test_people_are_lost_in_exactly_the_share_of_frames_and_for_some_in_a_row(share: float) -> None:
+def test_people_are_lost_in_exactly_the_share_of_frames_and_in_runs(share: float) -> None:
     perturbation = DroppedPeople(share)
     keypoint, score = given_to(perturbation, frames=200)
     _, left = perturbation(keypoint, score, np.random.default_rng(1))
@@ -402,7 +402,7 @@ def test_a_lower_frame_rate_keeps_every_nth_frame() -> None:
     assert LowerFrameRate(99)(keypoint, score, np.random.default_rng(0))[1].shape[1] == 1
 
 
-def test_lower_confidence_moves_nothing() -> None:
+def test_lower_confidence_does_not_move_joints() -> None:
     keypoint, score = given_to(LowerConfidence(0.25))
     same, lower = LowerConfidence(0.25)(keypoint, score, np.random.default_rng(0))
     np.testing.assert_array_equal(same, keypoint)
@@ -425,7 +425,7 @@ def test_a_crop_hides_what_lies_outside_its_window_in_pixels() -> None:
         FrameCrop(0.4)(pixels, score, rng, None)
 
 
-def test_measured_errors_are_those_that_were_made_and_replayed_ones_are_like_them() -> None:
+def test_measured_and_replayed_errors_match_the_simulated_ones() -> None:
     """An estimator that is 2 % of the box to the right, trembles slowly, and misses the left wrist in stretches."""
     rng = np.random.default_rng(7)
     frames, wrist = 6000, 9
@@ -480,7 +480,7 @@ def test_measured_errors_are_those_that_were_made_and_replayed_ones_are_like_the
     )
 
 
-def test_a_file_of_smaller_pictures_is_put_into_the_first_s_frame() -> None:
+def test_a_file_with_smaller_images_is_converted_to_the_first_frame_size() -> None:
     """The same skeletons at half the height and a third of the width, two persons in the other order."""
     rng = np.random.default_rng(0)
     keypoint = (rng.uniform(100, 400, (2, 60, 17, 2)) + np.array([0, 1000])[:, None, None, None]).astype(np.float32)
@@ -505,7 +505,7 @@ def test_errors_in_3d_are_measured_and_replayed_along_all_axes() -> None:
     np.testing.assert_array_equal(replayed_score, score)
 
 
-def test_clips_that_no_two_persons_share_tell_nothing() -> None:
+def test_clips_without_common_persons_give_no_statistics() -> None:
     keypoint = np.random.default_rng(0).uniform(0, 100, (1, 30, 17, 2)).astype(np.float32)
     score = np.ones((1, 30, 17), np.float32)
     here, far = Clip("a", 0, keypoint, score, SIZE), Clip("a", 0, keypoint + 900, score, SIZE)

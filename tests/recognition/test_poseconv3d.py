@@ -8,12 +8,12 @@ from recognition.backbones.poseconv3d import PoseConv3D, heat_maps
 from recognition.recognizer import Recognizer
 
 
-def test_it_has_as_many_parameters_as_published() -> None:
+def test_the_parameter_count_is_the_published_one() -> None:
     recognizer = Recognizer(PoseConv3D(num_joints=17), 60)
     assert sum(weight.numel() for weight in recognizer.parameters()) - 3 == 2_024_860
 
 
-def test_heat_maps_are_gaussians_about_the_joints_as_high_as_their_scores() -> None:
+def test_heat_maps_are_gaussians_at_the_joints_scaled_by_score() -> None:
     torch.manual_seed(0)
     x = torch.rand(2, 3, 4, 3, dtype=torch.float64) * 2 - 1
     x[..., 2] = x[..., 2].abs()
@@ -33,7 +33,7 @@ def test_heat_maps_are_gaussians_about_the_joints_as_high_as_their_scores() -> N
     assert not maps[1, 3, 2].any()
 
 
-def test_features_do_not_know_joints_and_halve_time_once() -> None:
+def test_features_are_independent_of_joints_and_halve_time_once() -> None:
     torch.manual_seed(0)
     network = PoseConv3D(num_joints=5, width=4).eval()
     x = torch.rand(2, 8, 5, 3) * 2 - 1

@@ -30,12 +30,12 @@ from recognition.protocols.windows import window_clips, window_settings, window_
 from recognition.settings import DataSettings
 
 
-def test_overlap_is_over_the_span_of_both():
+def test_overlap_is_relative_to_the_joint_span():
     assert temporal_iou(Action("a", 0, 0, 10), Action("a", 0, 5, 20)) == 0.25
     assert temporal_iou(Action("a", 0, 0, 10), Action("a", 0, 15, 20)) < 0
 
 
-def test_average_precision_of_a_case_worked_by_hand():
+def test_average_precision_of_a_manually_computed_case():
     """Right, wrong, right, and a third one that takes what is taken already: of four truths, two are found.
 
     Precision at each: 1, 1/2, 2/3, 2/4; recall: 1/4, 1/4, 1/2, 1/2. The best from there on: 1, 2/3, 2/3, 1/2.
@@ -86,7 +86,7 @@ def test_frames_outside_of_actions_are_background():
     assert labels.tolist() == [5, 5, 1, 0, 0, 0]
 
 
-def test_a_share_of_the_labels_has_all_classes_and_its_seed_says_which():
+def test_a_share_of_the_labels_has_all_classes_and_depends_on_the_seed():
     labels = np.repeat([0, 1, 2], [100, 50, 3])
     chosen = labelled_share(labels, 0.1, seed=3)
     assert np.bincount(labels[chosen]).tolist() == [10, 5, 1]
@@ -94,13 +94,13 @@ def test_a_share_of_the_labels_has_all_classes_and_its_seed_says_which():
     assert not np.array_equal(chosen, labelled_share(labels, 0.1, seed=4))
 
 
-def test_retrieval_goes_by_direction():
+def test_retrieval_uses_cosine_similarity():
     gallery = torch.tensor([[1.0, 0], [0, 10], [-1, -1]])
     found = nearest_labels([gallery], torch.tensor([7, 8, 9]), [torch.tensor([[0.1, 1.0], [5, 1], [-3, -2]])])
     assert found.tolist() == [8, 7, 9]
 
 
-def test_retrieval_by_two_encoders_adds_up_their_cosines():
+def test_retrieval_with_two_encoders_adds_their_cosines():
     """The first is sure of the clip of class 9, the second prefers that of class 7 by little."""
     first, second = torch.tensor([[1.0, 0], [0, 1]]), torch.tensor([[3.0, 4], [4, 3]])
     queries = torch.tensor([[0.0, 2.0]]), torch.tensor([[0.0, 1.0]])
@@ -112,7 +112,7 @@ def test_retrieval_by_two_encoders_adds_up_their_cosines():
 
 
 @pytest.mark.parametrize("normalise", [True, False])
-def test_a_linear_classifier_learns_what_a_line_tells_apart(normalise):
+def test_a_linear_classifier_learns_linearly_separable_classes(normalise):
     generator = torch.Generator().manual_seed(0)
     features = torch.randn(200, 4, generator=generator)
     labels = (features[:, 0] + features[:, 1] > 0).long()
@@ -122,7 +122,7 @@ def test_a_linear_classifier_learns_what_a_line_tells_apart(normalise):
 
 
 @pytest.mark.parametrize("kind", ["spatial", "temporal"])
-def test_an_occlusion_is_of_the_clip_and_of_the_published_extent(kind, tmp_path):
+def test_an_occlusion_depends_on_the_clip_and_has_the_published_extent(kind, tmp_path):
     clips = open_clips(write_motions(tmp_path / "m.pkl"), DataSettings())
     dataset = SkeletonDataset(clips, np.arange(20), DataSettings(num_frames=16), train=False)
     occluded, again = (OccludedDataset(dataset, kind, seed=1) for _ in range(2))
@@ -141,7 +141,7 @@ def test_an_occlusion_is_of_the_clip_and_of_the_published_extent(kind, tmp_path)
     assert len(shares) > 2
 
 
-def test_windows_cover_a_sequence_and_short_ones_are_filled_up(tmp_path):
+def test_windows_cover_a_sequence_and_short_ones_are_padded(tmp_path):
     assert window_starts(100, 64, 32) == [0, 32, 36] and window_starts(10, 64, 32) == [0]
     clips = open_clips(write_motions(tmp_path / "m.pkl"), DataSettings())
     long = int(clips.lengths.argmax())
@@ -162,14 +162,14 @@ def test_windows_of_persons_with_identities_keep_them(tmp_path):
     assert [made[0].tracked, made[1].tracked] == [clips[0].tracked, clips[1].tracked] == [True, False]
 
 
-def test_blocks_are_left_out_more_often_the_deeper_they_lie():
+def test_deeper_blocks_are_skipped_more_often():
     blocks = torch.nn.ModuleList(DropPath(0.0) for _ in range(4))
     set_drop_path(blocks, 0.3)
     assert [block.probability for block in blocks] == pytest.approx([0, 0.1, 0.2, 0.3])
 
 
 @pytest.mark.parametrize("normalise", [True, False])
-def test_what_pcm3s_features_have_in_common_does_not_hide_from_the_head_what_differs(normalise):
+def test_a_large_common_component_of_pcm3_features_does_not_prevent_learning(normalise):
     """Features as pre-training leaves them: much the same for all clips, and what tells these apart is small."""
 
     class Far(Encoder):
@@ -185,7 +185,7 @@ def test_what_pcm3s_features_have_in_common_does_not_hide_from_the_head_what_dif
     torch.testing.assert_close(apart, own.detach(), rtol=1e-3, atol=1e-4)
 
 
-def test_the_decoder_adds_up_changes_from_the_last_pose_and_begins_by_telling_none():
+def test_the_decoder_accumulates_changes_and_initially_predicts_none():
     torch.manual_seed(0)
     decoder = MotionDecoder(5, 6, 8).double()
     features, pose = torch.randn(2, 5, dtype=torch.float64), torch.randn(2, 6, dtype=torch.float64)
@@ -204,7 +204,7 @@ def test_the_decoder_adds_up_changes_from_the_last_pose_and_begins_by_telling_no
         torch.testing.assert_close(told[:, step], expected)
 
 
-def test_small_motions_are_learnt_from_standing_still_on():
+def test_small_motions_are_learned_starting_from_no_motion():
     """Poses that move by hundredths of their unit, in a direction that the features tell."""
 
     def draw(rng, count):

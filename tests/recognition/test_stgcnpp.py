@@ -8,12 +8,12 @@ from recognition.backbones.stgcnpp import STGCNPP, GraphConvolution, ManyTempora
 from recognition.recognizer import Recognizer
 
 
-def test_it_has_as_many_parameters_as_published() -> None:
+def test_the_parameter_count_is_the_published_one() -> None:
     recognizer = Recognizer(STGCNPP(channels=3), 60)
     assert sum(weight.numel() for weight in recognizer.parameters()) - 3 == 1_393_016
 
 
-def test_the_graph_is_the_body_towards_the_nose_and_back() -> None:
+def test_the_graph_has_edges_towards_the_nose_and_back() -> None:
     own, inward, outward = spatial_graph()
     torch.testing.assert_close(own, torch.eye(JOINTS))
     parents = dict(INWARD)
@@ -26,7 +26,7 @@ def test_the_graph_is_the_body_towards_the_nose_and_back() -> None:
     assert joint_distances()[0, 9] == 3 and joint_distances()[15, 16] == 8
 
 
-def test_its_graph_convolution_is_that_of_plain_loops() -> None:
+def test_the_graph_convolution_equals_plain_loops() -> None:
     torch.manual_seed(0)
     layer = GraphConvolution(3, 4).double().eval()
     with torch.no_grad():
@@ -48,7 +48,7 @@ def test_its_graph_convolution_is_that_of_plain_loops() -> None:
     torch.testing.assert_close(layer(x), torch.relu(norm + down))
 
 
-def test_branches_over_time_reach_as_far_as_their_dilation_and_keep_joints_apart() -> None:
+def test_temporal_branches_span_their_dilation_and_keep_joints_separate() -> None:
     torch.manual_seed(0)
     layer = ManyTemporalConvolutions(12, 1).double().eval()
     x = torch.randn(1, 12, 21, 4, dtype=torch.float64)

@@ -10,7 +10,7 @@ from recognition.settings import ModelSettings
 
 
 @pytest.mark.parametrize("length", [1, 3, 6])
-def test_it_equals_the_plain_reference(length: int) -> None:
+def test_output_equals_the_plain_reference(length: int) -> None:
     backbone = made_backbone("sttformer", tuple_length=length)
     joints, masked = made_joints(3, 8, JOINTS, 3), torch.rand(3, 8, JOINTS) < 0.3
     lengths = (8, 6, 4)
@@ -39,7 +39,7 @@ def test_all_tuples_share_their_scores() -> None:
 
 
 @pytest.mark.parametrize(("frames", "length"), [(120, 6), (243, 3), (243, 6), (243, 9)])
-def test_the_papers_lengths_are_offered(frames: int, length: int) -> None:
+def test_the_papers_tuple_lengths_work(frames: int, length: int) -> None:
     settings = ModelSettings(backbone="sttformer", dim=32, depth=2, tuple_length=length)
     backbone = build_backbone(settings, num_joints=17, channels=3).eval()
     with torch.no_grad():

@@ -10,7 +10,7 @@ from recognition.backbones import layers
 
 
 @pytest.mark.parametrize("map_limit", [layers.MAP_LIMIT, 1000, 1])
-def test_it_equals_the_plain_reference(map_limit: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_output_equals_the_plain_reference(map_limit: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """However few queries a chunk has: their number must not divide that of the tokens."""
     monkeypatch.setattr(layers, "MAP_LIMIT", map_limit)
     backbone = made_backbone("transformer", dim_representation=8)
