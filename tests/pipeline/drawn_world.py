@@ -1,4 +1,4 @@
-"""Clips of drawn people whom no network has seen, with their truth, and what extraction makes of them."""
+"""Clips of rendered people that no network was trained on, with ground truth, and the results of extraction."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import count
@@ -23,24 +23,23 @@ from pose_extraction.poses import FramePoses
 from pose_extraction.weights import cached_path
 
 DETECTOR = "rtmdet-nano-rendered"
-# How many people each clip shows, and what the first of them does; seeds follow from the place in this list, which was
-# written before any was looked at.
+# Number of people and action of the first person in each clip. The seeds follow from the position in this list, which
+# was chosen before looking at any clip.
 PERSONS = (1, 2, 1, 3, 2, 1, 2, 1, 1, 2, 1, 1)
 ALONE = tuple(sorted(ACTIONS)[5 * number % len(ACTIONS)] for number in range(len(PERSONS)))
-# What people do with each other, who touch or hide one another.
+# Interactions, in which people touch or hide one another.
 TOGETHER = tuple(sorted(INTERACTIONS))
-# Seeds beyond those of trainings (below 2**40), of the demonstration and of measuring.
+# Seeds above those of training (below 2**40), of the demonstration and of measuring.
 FIRST_SEED = 2**43
 SIZE, FRAMES, FPS = (360, 480), 24, 16.0
-# Two poses are one person's when half of their joints are nearer to each other than this share of the longer side of
-# the true box.
+# Two poses match if half of their joints are closer than this share of the longer side of the true box.
 SAME_PERSON = 0.2
 
 Truths = Mapping[str, Sequence[FrameTruth]]
 
 
 def needs(*names: str, good: Sequence[str] = ()) -> pytest.MarkDecorator:
-    """Skips a test where small networks have no weights, or those that must be `good` are short of their mark."""
+    """Skip a test if small networks have no weights, or if those in `good` are below their target accuracy."""
     files = {name: cached_path(lookup(name)) for name in names}
     missing = [name for name, file in files.items() if not file.is_file()]
     short = [
@@ -54,12 +53,12 @@ def needs(*names: str, good: Sequence[str] = ()) -> pytest.MarkDecorator:
 
 
 def draw_plain(folder: Path) -> Truths:
-    """Draws clips of people who are apart and plain to see; returns what is true of each of their frames."""
+    """Render clips of people who are apart and clearly visible; return the ground truth of their frames."""
     return _draw((_first_plain(number) for number in range(len(PERSONS))), folder)
 
 
 def draw_together(folder: Path) -> Truths:
-    """The same of two people who do something with each other."""
+    """Render clips of two people who interact; return the ground truth of their frames."""
     return _draw((_scene(1000 * (100 + number), action, 2) for number, action in enumerate(TOGETHER)), folder)
 
 
@@ -78,7 +77,7 @@ def _draw(scenes: Iterator[Scene], folder: Path) -> Truths:
 
 
 def frame_truths(clip: Mapping[str, Any]) -> list[FrameTruth]:
-    """The truth of each frame of a drawn clip."""
+    """Return the ground truth of each frame of a rendered clip."""
     return [
         FrameTruth(clip["keypoint"][:, frame], clip["visibility"][:, frame], clip["box"][:, frame])
         for frame in range(clip["total_frames"])
@@ -86,32 +85,32 @@ def frame_truths(clip: Mapping[str, Any]) -> list[FrameTruth]:
 
 
 def raw_frames(folder: Path, name: str) -> list[FramePoses]:
-    """What the estimator said of each frame, before tracking and cleaning."""
+    """Return the estimator's raw results of each frame, before tracking and cleaning."""
     return unpack_raw(read_data_set(folder / f"{name}.pkl")["raw"])
 
 
 def cleaned_clip(folder: Path, name: str) -> dict[str, Any]:
-    """The tracked, cleaned clip."""
+    """Return the tracked and cleaned clip."""
     (clip,) = read_data_set(folder / f"{name}.pkl")["annotations"]
     return clip
 
 
 def cleaned_frames(keypoint: np.ndarray, keypoint_score: np.ndarray) -> Iterator[np.ndarray]:
-    """Each frame's poses (M, 17, 2) of arrays (M, T, 17, 2) and (M, T, 17), NaN where a joint was not seen."""
+    """Yield each frame's poses (M, 17, 2) from arrays (M, T, 17, 2) and (M, T, 17), NaN for unseen joints."""
     yield from np.where(keypoint_score[..., None] > 0, keypoint, np.nan).swapaxes(0, 1)
 
 
 def same_persons(keypoint: np.ndarray, truth: FrameTruth) -> tuple[np.ndarray, np.ndarray]:
-    """Which pose is which true person's: numbers of the persons, and of the poses, that are one and the same.
+    """Match poses with true persons; return the indices of matching persons and poses.
 
     Args:
-        keypoint: (M, 17, 2), NaN where a joint was not seen.
-        truth: Of the frame.
+        keypoint: (M, 17, 2), NaN for unseen joints.
+        truth: Ground truth of the frame.
     """
     size = (truth.box[:, 2:] - truth.box[:, :2]).max(-1)
     inside = np.where((truth.visibility != OUTSIDE)[..., None], truth.keypoint, np.nan)
     distance = np.linalg.norm(inside[:, None] - keypoint[None], axis=-1)
-    # The median of no joint at all is as far as can be.
+    # Without any common joint the median is infinite.
     none = np.isnan(distance).all(-1)
     cost = np.nanmedian(np.where(none[..., None], np.inf, distance), axis=-1) / np.maximum(size, 1)[:, None]
     persons, poses = linear_sum_assignment(np.minimum(cost, 1.0))
@@ -120,12 +119,12 @@ def same_persons(keypoint: np.ndarray, truth: FrameTruth) -> tuple[np.ndarray, n
 
 
 def identities(clip: Mapping[str, Any], truths: Sequence[FrameTruth], offset: int) -> tuple[list, list]:
-    """True and found identities of a clip's frames, as `idf1` takes them: persons who were missed count as well.
+    """Return true and found identities of a clip's frames for `idf1`; missed persons count as well.
 
     Args:
-        clip: Tracked and cleaned.
-        truths: Of its frames.
-        offset: Added to all identities, so that those of several clips differ.
+        clip: Tracked and cleaned clip.
+        truths: Ground truth of its frames.
+        offset: Added to all identities, so that those of different clips differ.
     """
     true, found = [], []
     frames = list(cleaned_frames(clip["keypoint"], clip["keypoint_score"]))
@@ -133,7 +132,7 @@ def identities(clip: Mapping[str, Any], truths: Sequence[FrameTruth], offset: in
         there = np.flatnonzero(np.isfinite(keypoint).any((1, 2)))
         persons, poses = same_persons(keypoint[there], truth)
         shown = shown_persons(truth)
-        # Somebody of whom little is in sight need not be found, and is no mistake.
+        # A barely visible person need not be found, and finding them is no error.
         counted = np.isin(persons, shown)
         missed = np.setdiff1d(shown, persons)
         spurious = np.setdiff1d(np.arange(len(there)), poses)

@@ -1,4 +1,4 @@
-"""What the tests of pre-training and of its protocols share: small runs by the command line, and long sequences."""
+"""Shared by the tests of pre-training and its protocols: small runs with the command line, and long sequences."""
 
 import sys
 from pathlib import Path
@@ -17,7 +17,7 @@ SMALL = {
     "mamp": ("mamp/custom", "model.dim=16", "model.depth=2", "model.heads=2", "decoder_depth=1", "warmup_epochs=1"),
     "pcm3": ("pcm3/custom", "pcm3.hidden=32", "decoder_hidden=8", "queue=32", "prompt_size=4", "lr_steps=[2]"),
 }
-# Nothing is mirrored: the classes differ by the side that moves.
+# No mirroring: the classes differ by the moving side.
 LOOP = ("num_frames=16", "part_min_frames=8", "max_persons=1", "flip=0", "epochs=3", "batch_size=16", "--device", "cpu")
 
 
@@ -31,7 +31,7 @@ def pretrain(method: str, data: Path, out: Path, *words: object):
 
 
 def write_long(path: Path, *, splits: tuple[str, str], actions: bool = True) -> Path:
-    """Eight sequences in which arms wave for a while, the left one or the right one; two of them are for tests."""
+    """Write eight sequences in which the left or the right arm waves for a while; two of them are for tests."""
     rng = np.random.default_rng(0)
     clips = []
     for number in range(8):
@@ -41,7 +41,7 @@ def write_long(path: Path, *, splits: tuple[str, str], actions: bool = True) -> 
         clip |= {"keypoint": keypoint, "keypoint_score": np.full(keypoint.shape[:3], 0.9, np.float32)}
         clips.append(clip | ({"actions": [[number % 2, 20, 40]]} if actions else {}))
     names = [clip["frame_dir"] for clip in clips]
-    # A third split, which nothing is to be measured on unless it is named.
+    # A third split, which is measured only on request.
     split = {"other": names[:1], **dict(zip(splits, (names[2:], names[:2]), strict=True))}
     write_pickle(path, {"split": split, "annotations": clips, "label_names": ["left arm", "right arm"]})
     return path

@@ -1,4 +1,4 @@
-"""The demonstration, small, with networks that find somebody in every picture: what it writes, keeps and refuses."""
+"""A small demonstration with networks that detect a person in every image: output, resuming and errors."""
 
 import csv
 import io
@@ -35,7 +35,7 @@ PLAN = Plan(
 
 
 class Demonstration:
-    """One that was run: its folder, what it found and what it said."""
+    """A completed demonstration: its folder, result and output."""
 
     def __init__(self, folder: Path, networks: Networks) -> None:
         self.folder, self.networks = folder, networks
@@ -55,7 +55,7 @@ def demonstration(tmp_path_factory: pytest.TempPathFactory) -> tuple[Demonstrati
 
 
 def identities(folder: Path) -> dict[str, tuple[int, int]]:
-    """Inodes and times of what takes long to make: a file that is written anew has others."""
+    """Return inodes and times of expensive files, which change if a file is written again."""
     patterns = (f"{CLIPS}/**/*.mp4", "new/*.mp4", "skeletons/*/**/*.pkl", "run/last.pt")
     files = [path for one in patterns for path in folder.glob(one)]
     return {str(path.relative_to(folder)): (path.stat().st_ino, path.stat().st_mtime_ns) for path in files}
@@ -66,7 +66,7 @@ def test_each_step_is_reported_and_the_page_is_self_contained(demonstration) -> 
     titles = re.findall(r"^\d+\. (.*?),? ?", said, re.MULTILINE)
     assert len(titles) == 8
     page = (one.folder / PAGE).read_text(encoding="utf-8")
-    # Nothing is fetched: pictures and the video are in the page.
+    # No external resources: images and the video are embedded.
     sources = re.findall(r'(?:src|href)="([^"]*)"', page)
     assert len(sources) >= 6 and all(re.match(r"data:(image/(png|jpeg)|video/mp4);base64,", one) for one in sources)
     for command in ("extract", "stats", "train", "evaluate", "predict"):

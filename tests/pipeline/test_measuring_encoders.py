@@ -1,4 +1,4 @@
-"""`skelpipe evaluate --protocol`: encoders that are fused, clips that are left out, options, folders, interruptions."""
+"""`skelpipe evaluate --protocol`: fused encoders, skipped clips, options, folders, interruptions."""
 
 import json
 import shutil
@@ -73,7 +73,7 @@ def mamp(data, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def streams(data, tmp_path_factory):
-    """PCM3's three, of which the last was pre-trained for another protocol."""
+    """PCM3's three streams, the last pre-trained for another protocol."""
     folder = tmp_path_factory.mktemp("pcm3")
     splits = {"joint": "xsub_train", "bone": "xsub_train", "motion": "xview_train"}
     return [
@@ -89,7 +89,7 @@ def long(tmp_path_factory):
 
 @pytest.fixture
 def own(mamp, tmp_path):
-    """A run whose folder is the test's alone."""
+    """A copy of the run for a single test."""
     (tmp_path / "own").mkdir()
     shutil.copy(mamp / "best.pt", tmp_path / "own")
     return tmp_path / "own"
@@ -102,7 +102,7 @@ def test_fused_encoders_are_evaluated_on_the_first_ones_clips(streams):
     assert (found["split"], found["clips"], len(found["runs"])) == ("xsub_val", 12, 3)
     other = measured(motion, "linear", "--fuse", joint, "--fuse", bone, *words)
     assert (other["split"], other["clips"]) == ("xview_val", 15)
-    # The order of the partners does not matter.
+    # The order of the other encoders does not matter.
     again = measured(joint, "linear", "--fuse", motion, "--fuse", bone, *words)
     assert again["top1"] == found["top1"] and again["folder"] != found["folder"]
 
@@ -147,7 +147,7 @@ def test_results_of_different_measurements_have_different_folders(mamp, streams)
 
     plain = folder()
     assert plain == "motions-knn"
-    # What is usual anyway is the plain question.
+    # An explicit default gives the same measurement.
     assert folder("--split", "xsub_val", "--train-split", "xsub_train", *sets("seed=0")) == plain
     names = [
         folder("--split", "xview_val"),
@@ -183,7 +183,7 @@ def test_every_field_of_a_result_and_of_a_detector_is_documented(own, streams, l
 
 
 class Halting(Console):
-    """A console at which somebody presses Ctrl+C when a line comes."""
+    """A console that simulates Ctrl+C when a given line is printed."""
 
     def __init__(self, at: str | None = None) -> None:
         super().__init__(quiet=True)
@@ -285,7 +285,7 @@ def test_replacing_a_detector_is_reported(own, long):
 
 
 def test_encoders_of_3d_joints_are_measured(tmp_path):
-    """Sequences of NTU's joints, in metres, a file for pre-training and for all protocols."""
+    """Sequences of NTU's joints, in metres, in one file for pre-training and all protocols."""
     rng = np.random.default_rng(0)
     clips = []
     for number in range(12):

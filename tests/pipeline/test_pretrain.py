@@ -1,4 +1,4 @@
-"""`skelpipe pretrain` and what follows it: a run, one that goes on, its encoder measured, and trained on."""
+"""`skelpipe pretrain` and its successors: a run, resuming, measuring the encoder, and fine-tuning it."""
 
 import json
 import shutil
@@ -34,7 +34,7 @@ def run(request, data, tmp_path_factory):
 
 
 def test_a_resumed_run_equals_an_uninterrupted_one(run, data, tmp_path):
-    """Weights, the queue, slow encoders, prompts and the optimiser's memory, to the last bit."""
+    """Weights, queue, momentum encoders, prompts and optimiser state are bitwise equal."""
     from pipeline.pretrain import resumed_pretraining
     from recognition.pretraining.settings import PretrainSettings
     from recognition.pretraining.training import pretrain as pretrain_encoder
@@ -67,7 +67,7 @@ def test_encoders_of_requested_epochs_are_saved_and_can_be_measured(data, tmp_pa
 
 
 def test_a_run_resumed_within_an_epoch_equals_an_uninterrupted_one(run, tmp_path):
-    """A signal comes in the second of the second epoch's three steps; the rest is the same, to the last bit."""
+    """A signal arrives in the second of the second epoch's three steps; the result is bitwise equal."""
     from pipeline.pretrain import resumed_pretraining
     from recognition.loop import TrainingStopped
     from recognition.pretraining.mamp import MAMP
@@ -101,7 +101,7 @@ def test_a_run_resumed_within_an_epoch_equals_an_uninterrupted_one(run, tmp_path
 
 
 def test_a_run_with_other_network_sizes_is_not_resumed(run, tmp_path):
-    """As earlier versions left PCM3's decoder, which told scores, too."""
+    """As in earlier versions, whose PCM3 decoder also predicted scores."""
     content = load_plain(run / "last.pt")
     (name,) = {"decoder.out.weight", "decoder.predict.weight"} & set(content["model"])
     content["model"][name] = torch.cat([content["model"][name]] * 2)
@@ -173,7 +173,7 @@ def test_actions_are_found_in_long_sequences(run, tmp_path, splits):
     assert found["split"] == splits[1] and found["clips"] == found["actions"] == 2
     assert found["settings"]["detection"] == {"stride": 8, "smooth": 3, "fewest": 1, "overlap": 0.1}
     assert 0 <= found["mAP_a"] <= 1 and 0 <= found["mAP_v"] <= 1
-    # 60 frames by 8: from 0, 8, 16, 24, 32, 40 and 44 on, of six sequences.
+    # 60 frames with stride 8: windows at 0, 8, 16, 24, 32, 40 and 44, of six sequences.
     assert "42 windows of 16 frames to train on" in result.stderr
 
 
@@ -185,7 +185,7 @@ def test_future_poses_are_predicted(run, tmp_path):
     assert result.exit_code == 0, result.output
     found = json.loads(result.stdout)
     assert (found["split"], found["clips"], found["unit"]) == ("test", 2, "pixels")
-    # Persons are some 300 pixels high, and in three frames an arm moves by a part of that.
+    # Persons are about 300 pixels tall, and an arm moves by a fraction of that in three frames.
     assert 0.5 < found["MPJPE_of_standing_still"] < 100 and 0 < found["MPJPE"] < 300
     shown = skelpipe("evaluate", run, "--protocol", "motion", "--data", file, *pairs, "--device", "cpu")
     assert f"{found['MPJPE']:.1f} pixels" in shown.stdout
@@ -341,7 +341,7 @@ def test_both_methods_accept_3d_joints(tmp_path):
 
 
 def test_a_detector_predicts_actions_over_time(run, tmp_path):
-    """The left arm waves from 20 to 40 of 60 frames, at 20 a second, in one long sequence, the right one in another."""
+    """The left arm waves from frame 20 to 40 of 60, at 20 per second, in one long sequence, the right one in another."""
     file = write_long(tmp_path / "long.pkl", splits=("train", "test"))
     from pose_extraction.annotations import read_pickle
 
@@ -384,7 +384,7 @@ def test_a_detector_predicts_actions_over_time(run, tmp_path):
 
 
 def test_a_detector_of_3d_joints_predicts_3d_files(tmp_path):
-    """As `convert pkummd --untrimmed` writes them: no scores, no picture, 30 frames a second; one lacks the second."""
+    """As written by `convert pkummd --untrimmed`: no scores, no image size, 30 fps; one clip lacks the second person."""
     rng = np.random.default_rng(0)
     standing = rng.normal(size=(25, 3)) * (0.2, 0.5, 0.1)
     clips = []

@@ -1,4 +1,4 @@
-"""`skelpipe sweep` of pre-trainings: rows of configs, runs that go on, one table by protocols."""
+"""`skelpipe sweep` of pre-trainings: rows of configs, resumed runs, one table of protocols."""
 
 import csv
 import json
@@ -107,7 +107,7 @@ def test_finished_results_are_kept_and_missing_ones_are_computed(swept: tuple[Pa
     again = command(folder)
     assert again.exit_code == 0 and "4 runs, 3 of them done" in " ".join(again.stderr.split())
     assert kept.stat().st_mtime_ns == before and (folder / "out" / "sweep.csv").read_bytes() == table
-    assert again.stderr.count(": knn") == 1 + 1  # Of that run, and of its fresh weights.
+    assert again.stderr.count(": knn") == 1 + 1  # Of that run, and of its random weights.
 
 
 def test_results_of_other_settings_or_weights_are_measured_again(tmp_path: Path) -> None:
@@ -208,7 +208,7 @@ def test_an_invalid_sweep_is_refused(tmp_path: Path, changes: dict[str, Any], wo
 
 
 def test_rows_of_pcm3s_tables_match_the_paper() -> None:
-    """Table 7's tasks side by side reach 87.5, as table 8's row without distillation does; with it, it is 88.2."""
+    """Table 7's independent tasks reach 87.5, as does table 8's row without distillation; with it, it is 88.2."""
     side, alone, pairs, tasks = (
         own_changes(f"pcm3/ablations/{name}")
         for name in ("multi_task", "contrast", "positives_intra_inter", "task_prompts")

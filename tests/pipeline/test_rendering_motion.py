@@ -1,4 +1,4 @@
-"""Drawn people as bodies that move: bones keep their lengths, limbs reach, actions do what their names say."""
+"""Movement of rendered people: constant bone lengths, reaching limbs, actions that match their names."""
 
 import numpy as np
 import pytest
@@ -50,7 +50,7 @@ def test_two_persons_face_each_other_within_reach(interaction: str) -> None:
     between /= np.linalg.norm(between, axis=-1, keepdims=True)
     assert ((first.pelvis[:, :, 2] * between).sum(-1) > 0.5).all()
     assert ((second.pelvis[:, :, 2] * between).sum(-1) < -0.5).all()
-    # Some hand of the first comes near to some part of the second.
+    # A hand of the first comes close to some part of the second.
     gaps = np.linalg.norm(first.point[:, [9, 10, 21, 22], None] - second.point[:, None], axis=-1)
     assert gaps.min() < 0.25
 
@@ -64,7 +64,7 @@ def test_a_limb_of_two_bones_reaches_its_target_or_stretches_towards_it() -> Non
     np.testing.assert_allclose(end[1] / np.linalg.norm(end[1]), [0.6, 0.0, 0.8], atol=1e-12)
     assert np.linalg.norm(end[1]) == pytest.approx(0.55, rel=1e-3)
     np.testing.assert_allclose(np.linalg.norm(middle, axis=-1), 0.3, rtol=1e-12)
-    # The middle joint bends to the side that the pole points to.
+    # The middle joint bends towards the pole.
     straight = 0.3 * end / np.linalg.norm(end, axis=-1, keepdims=True)
     assert ((middle - straight)[0] @ pole[0]) > 0
 

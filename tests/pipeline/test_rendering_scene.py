@@ -1,4 +1,4 @@
-"""Drawn pictures against what is said to be true of them."""
+"""Rendered images compared with their ground truth."""
 
 import subprocess
 import sys
@@ -31,7 +31,7 @@ SIZE = (96, 128)
 
 
 def straight_camera(frames: int = 1, size: tuple[int, int] = SIZE) -> Camera:
-    """At the height of the chest, three metres in front of the origin."""
+    """A camera at chest height, three metres in front of the origin."""
     axes = np.array([[1.0, 0, 0], [0, -1, 0], [0, 0, -1]])
     return Camera(size, np.full(frames, 110.0), np.array([0.0, 1.0, 3.0]), np.tile(axes, (frames, 1, 1)), axes)
 
@@ -44,7 +44,7 @@ def figure_that_faces(heading: float) -> Figure:
 
 
 def reference_limb(start, stop, radius, depth, bulge):
-    """Distance from the camera of a limb in every pixel, FAR where it is not, written from its definition."""
+    """Plain definition of a limb's depth in every pixel, FAR outside the limb."""
     found = np.full(SIZE, float(FAR))
     axis = np.subtract(stop, start)
     length = np.hypot(*axis)
@@ -90,7 +90,7 @@ def test_a_flat_face_has_the_depth_of_its_plane_in_each_pixel() -> None:
     turn = np.array([[np.cos(0.5), 0, np.sin(0.5)], [0, 1, 0], [-np.sin(0.5), 0, np.cos(0.5)]])
     centre, half = np.array([0.1, 1.0, 0.5]), np.array([0.6, 0.4, 0.001])
     Block(centre[None], half, turn[None], WHITE).paint(canvas, camera, 0)
-    # The face towards the camera: where the ray of a pixel meets its plane.
+    # The face towards the camera: intersection of a pixel's ray with its plane.
     normal, middle = turn[:, 2], centre + turn[:, 2] * half[2]
     for row, column in ((48, 64), (40, 50), (52, 80)):
         ray = np.array([(column - 63.5) / 110, -(row - 47.5) / 110, -1.0])

@@ -1,7 +1,8 @@
-"""Every config that is shipped for the papers' data sets runs from end to end: train, evaluate, predict.
+"""Every config for the papers' data sets runs end to end: train, evaluate, predict.
 
-The data are made: NTU60's structure, with NTU120's names of splits where a config asks for them. The networks are the
-configs' own, made narrow, on short clips; the paper's sizes are counted in `tests/recognition/test_backbones.py`.
+The data are synthetic, with NTU60's structure and NTU120's split names where a config needs them. The networks are
+those of the configs, with reduced width and short clips; `tests/recognition/test_backbones.py` checks the paper's
+sizes.
 """
 
 import json
@@ -43,7 +44,7 @@ NARROW = (
 
 @pytest.fixture(scope="module")
 def data_of(tmp_path_factory):
-    """A made file for a config's name, with the words that it needs, and the split to report on."""
+    """Return a synthetic file for a config, the words that the config needs, and the split to report on."""
     folder = tmp_path_factory.mktemp("data")
     made = made_ntu60(48, classes=4)
     split = made["split"]

@@ -1,4 +1,4 @@
-"""Small networks beside larger ones: what is compared, joint by joint."""
+"""Comparison of small networks with larger ones, joint by joint."""
 
 from pathlib import Path
 
@@ -39,7 +39,7 @@ def test_a_network_equals_itself_and_an_empty_frame_is_no_error(tmp_path: Path) 
     clip = tmp_path / "clip.mp4"
     write_made_clip(clip, size=(120, 160), persons=2)
     frames = reference_frames([clip], str(pose), str(boxes))
-    # The made network is never sure: what it says is taken as sure here.
+    # The test network is never confident; the threshold is lowered to its scores.
     request = Request(precision="fp32")
     estimator = load_estimator(identify("estimator", str(pose), request=request), request)
     assert isinstance(estimator, TopdownEstimator)

@@ -1,4 +1,4 @@
-"""Small networks that learn from drawn people: what they are shown, how they are trained, measured and kept."""
+"""Small networks trained on rendered people: training data, training, measuring and packing."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -52,7 +52,7 @@ def test_a_crop_without_jitter_equals_the_estimators(codec: str) -> None:
     for one, crop in zip(box, expected.images, strict=True):
         for jitter, wanted in ((Jitter(), crop), (Jitter(mirror=True), crop[:, ::-1])):
             cropped, _, _ = cut(picture, np.zeros((17, 2)), np.zeros(17), one, config_of(codec), jitter)
-            # OpenCV reckons with 32nds of a pixel, which neighbours that differ by 255 turn into 8 grey levels.
+            # OpenCV rounds positions to 32nds of a pixel: up to 8 grey levels between neighbours that differ by 255.
             assert np.abs(cropped.astype(int) - wanted).max() <= 16
 
 
@@ -116,7 +116,7 @@ def test_boxes_move_with_their_frames() -> None:
         box = boxes_inside(moved_boxes(np.array([[10.0, 20.0, 29.0, 39.0]]), matrix), (0, 0, 96, 96))
         assert (matrix[0, 0] < 0) == mirrored
         rows, columns = np.nonzero(canvas[..., 0] == 255)
-        # The border of a canvas is grey, the square white.
+        # The canvas has a grey border, the square is white.
         np.testing.assert_allclose(box[0], [columns.min(), rows.min(), columns.max(), rows.max()], atol=1.6)
     assert not len(boxes_inside(np.array([[-30.0, 0.0, 10.0, 20.0]]), (0, 0, 96, 96)))
 
@@ -189,7 +189,7 @@ def test_networks_fit_their_training_data(name: str, tmp_path: Path) -> None:
         loss.backward()
         optimiser.step()
         losses.append(float(loss.detach()))
-    # RTMDet's loss rises first: boxes count by how well they fit, and at the start none does.
+    # RTMDet's loss increases first: boxes are weighted by their fit, and initially none fits.
     assert losses[-1] < 0.8 * max(losses)
 
 
@@ -247,7 +247,7 @@ def test_a_detector_of_random_weights_is_measured_as_poor() -> None:
 
 
 class KnowsBoxes:
-    """A detector that gives the true boxes of the frames that are measured on, and one more that is nobody's."""
+    """A detector that returns the true boxes of the measured frames, and one false detection."""
 
     batch_size = 1
 
@@ -274,7 +274,7 @@ def test_openpifpaf_with_own_weights_runs_at_its_training_size(tmp_path: Path) -
 
 
 def truth_of(*places: float) -> FrameTruth:
-    """Persons 100 pixels high, with all joints in sight, at places along x."""
+    """Persons 100 pixels tall, with all joints visible, at positions along x."""
     keypoint = np.stack([np.column_stack([np.full(17, x), np.linspace(10, 100, 17)]) for x in places])
     box = np.array([[x - 20, 5, x + 20, 105] for x in places])
     return FrameTruth(keypoint, np.full((len(places), 17), SEEN), box)
@@ -283,13 +283,13 @@ def truth_of(*places: float) -> FrameTruth:
 def test_pck_is_the_share_of_visible_joints_within_a_tenth_of_the_box() -> None:
     truth = truth_of(50.0, 200.0)
     estimate = truth.keypoint[::-1].copy()
-    estimate[0, :4, 0] += 9.9  # still found
-    estimate[0, 4:8, 0] += 10.1  # not any more
+    estimate[0, :4, 0] += 9.9  # within the tolerance
+    estimate[0, 4:8, 0] += 10.1  # outside the tolerance
     estimate[1, 0] = np.nan
     counts = joint_counts([estimate], [truth])
     assert counts.total.sum() == 34 and counts.found.sum() == 34 - 4 - 1
     assert counts.by_joint["nose"] == 0.5
-    # A person who is missed is wrong in all joints; a hidden joint counts for nobody.
+    # All joints of a missed person are errors; hidden joints are ignored.
     truth.visibility[1, 16] = HIDDEN
     missed = joint_counts([estimate[1:]], [truth])
     assert (missed.total.sum(), missed.found.sum()) == (33, 16)

@@ -1,8 +1,8 @@
-"""Networks of a few hundred numbers that find and measure the made figures, for whole runs in milliseconds.
+"""Networks with a few hundred parameters that detect and measure the synthetic figures within milliseconds.
 
-A made figure's head is the only thing in a made clip that is redder than it is blue. The detector looks for it in the
-top row of its cells; the estimator expects each joint where a standing figure has it and lets the colours there decide
-how sure it is, so that its output depends on every pixel of a crop.
+The head of a synthetic figure is the only part of a clip that is redder than blue. The detector searches for it in the
+top row of its cells; the estimator expects each joint at its position in a standing figure and derives the score from
+the colours there, so that its output depends on every pixel of a crop.
 """
 
 from pathlib import Path
@@ -13,23 +13,23 @@ from onnx import TensorProto, helper, numpy_helper
 
 from pose_extraction.made_video import STANDING
 
-# Input of the detector: height, width and pixels a cell.
+# Input of the detector: height, width and pixels per cell.
 DETECTOR_SIZE, CELL = (64, 96), 16
 # Input of the estimator, and cells of its heat maps: height, width.
 CROP_SIZE, MAP_SIZE = (64, 48), (16, 12)
 
 
 def write_tiny_networks(folder: Path) -> tuple[Path, Path]:
-    """Writes `tiny_pose.onnx` and `tiny_boxes.onnx`, each with its notes; returns their paths."""
+    """Write `tiny_pose.onnx` and `tiny_boxes.onnx` with their metadata; return their paths."""
     folder.mkdir(parents=True, exist_ok=True)
     return write_tiny_estimator(folder / "tiny_pose.onnx"), write_tiny_detector(folder / "tiny_boxes.onnx")
 
 
 def write_tiny_estimator(path: Path, seed: int = 0) -> Path:
-    """A heat-map network, RGB (N, 3, 64, 48) -> (N, 17, 16, 12); other seeds give other weights."""
+    """Write a heat-map network, RGB (N, 3, 64, 48) -> (N, 17, 16, 12); the weights depend on the seed."""
     colours = np.random.default_rng(seed).normal(size=(17, 3, 1, 1)).astype(np.float32) / 128
     rows, columns = np.mgrid[: MAP_SIZE[0], : MAP_SIZE[1]]
-    # A detected box is as high as a figure, and crops are 1.25 times the box.
+    # A detected box is as tall as a figure, and crops are 1.25 times the box.
     x = MAP_SIZE[1] * (0.5 + STANDING[:, 0] / 1.25 * CROP_SIZE[0] / CROP_SIZE[1])
     y = MAP_SIZE[0] * (0.5 + STANDING[:, 1] / 1.25)
     squared = (columns - x[:, None, None] + 0.5) ** 2 + (rows - y[:, None, None] + 0.5) ** 2
@@ -45,16 +45,16 @@ def write_tiny_estimator(path: Path, seed: int = 0) -> Path:
 
 
 def write_tiny_detector(path: Path) -> Path:
-    """A YOLOX-shaped network exported for one picture, BGR (1, 3, 64, 96) -> (1, 24, 6), grid not decoded."""
+    """Write a YOLOX-like network for one image, BGR (1, 3, 64, 96) -> (1, 24, 6), with undecoded grid."""
     height, width = DETECTOR_SIZE
     cells = height // CELL, width // CELL
     redder = np.array([-1, 0, 1], np.float32).reshape(1, 3, 1, 1)
-    # Over a cell and its neighbours left and right: how much red there is, and where its centre lies in cells.
+    # For a cell and its left and right neighbours: amount of red, and its centre in cells.
     across = (np.arange(3 * CELL, dtype=np.float32) + 0.5 - CELL) / CELL
     window = np.stack([np.ones((CELL, 3 * CELL)), np.tile(across, (CELL, 1))])[:, None].astype(np.float32)
     top_row = np.zeros((1, 1, *cells), np.float32)
     top_row[:, :, 0] = 1
-    # Centre half-way down the frame and the extent of a figure, as YOLOX writes them: in cells, the extent's logarithm.
+    # Centre at half the frame's height, and a figure's extent, in YOLOX's format: in cells, the extent as a logarithm.
     geometry = np.broadcast_to(np.array([2.0, np.log(1.6), np.log(3.2)], np.float32)[:, None, None], (3, *cells))
     nodes = [
         helper.make_node("Conv", ["image", "redder"], ["difference"]),
@@ -66,7 +66,7 @@ def write_tiny_detector(path: Path) -> Path:
         helper.make_node("Div", ["mass", "full_mass"], ["share"]),
         helper.make_node("Clip", ["share", "zero", "one"], ["score"]),
         helper.make_node("Mul", ["score", "top_row"], ["objectness"]),
-        # Constants as large as the batch.
+        # Constants with the batch size.
         helper.make_node("Mul", ["mass", "zero"], ["nothing"]),
         helper.make_node("Add", ["nothing", "geometry"], ["size"]),
         helper.make_node("Add", ["nothing", "one"], ["certain"]),
@@ -90,10 +90,10 @@ def write_tiny_detector(path: Path) -> Path:
 
 
 def write_blind_detector(path: Path) -> Path:
-    """The same, but it finds one person in the middle of every picture of 3:4, whatever is there."""
+    """Write a detector that finds one person in the centre of every 3:4 image, independent of its content."""
     height, width = DETECTOR_SIZE
     cells = np.zeros((1, height // CELL * (width // CELL), 6), np.float32)
-    # The middle lies in the third cell of the third row; the extent, as a logarithm, is that of most of the height.
+    # The centre is in the third cell of the third row; the extent, as a logarithm, is most of the height.
     cells[0, 2 * (width // CELL) + 2] = (0.65, 0.0, np.log(1.9), np.log(3.4), 1, 1)
     nodes = [
         helper.make_node("ReduceMean", ["image"], ["mean"], keepdims=0),

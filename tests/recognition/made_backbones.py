@@ -1,4 +1,4 @@
-"""Backbones of a few thousand weights, none of them zero, and joints for them."""
+"""Backbones with a few thousand non-zero weights, and joints for them."""
 
 import torch
 
@@ -6,13 +6,13 @@ from recognition.backbones import build_backbone
 from recognition.backbones.base import Backbone
 from recognition.settings import ModelSettings
 
-# With "+motion", the network is also told how far joints moved.
+# With "+motion" the network also receives the motion of joints.
 NAMES = ("dstformer", "transformer", "sttformer", "dstformer+motion", "transformer+motion", "sttformer+motion")
 JOINTS, HEADS, DEPTH = 5, 2, 3
 
 
 def made_backbone(name: str, **settings: object) -> Backbone:
-    """A small float64 backbone in evaluation, always the same: biases, fusions and statistics as if it was trained."""
+    """Return a small, deterministic float64 backbone in evaluation mode, with biases and statistics as if trained."""
     name, _, motion = name.partition("+")
     sizes = {
         "motion": bool(motion),
@@ -28,7 +28,7 @@ def made_backbone(name: str, **settings: object) -> Backbone:
         with torch.no_grad():
             for weight in backbone.parameters():
                 weight += 0.1 * torch.randn_like(weight)
-            # Running statistics come to rest, each layer's with those before it.
+            # Running statistics converge layer by layer, after those of earlier layers.
             for step in range(20):
                 backbone.encode(made_joints(4, 6, JOINTS, 3, seed=step))
     return backbone.eval()

@@ -1,7 +1,7 @@
-"""The three backbones written plainly from their description, one sequence at a time, in float64.
+"""Plain float64 implementations of the three backbones, one sequence at a time.
 
-Each takes a state dictionary and the joints (T, V, C) of one sequence without padding, and gives R (T, V, C_r) and A
-(T, V). Attention is an explicit softmax; tokens, heads, neighbours and tuples are looped over.
+Each takes a state dictionary and the joints (T, V, C) of one sequence without padding, and returns R (T, V, C_r) and A
+(T, V). Attention is an explicit softmax, with loops over tokens, heads, neighbours and tuples.
 """
 
 import math
@@ -12,7 +12,7 @@ State = dict[str, torch.Tensor]
 
 
 def part(state: State, prefix: str) -> State:
-    """What stands under a prefix, without it."""
+    """Return the entries below a prefix, without the prefix."""
     return {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}
 
 
@@ -32,7 +32,7 @@ def feed_forward(state: State, x: torch.Tensor) -> torch.Tensor:
 
 
 def self_attention(state: State, x: torch.Tensor, heads: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Attention among the tokens (L, C), and what each token receives (L): mean over heads, sum over queries."""
+    """Return attention among the tokens (L, C), and what each token receives (L): mean over heads, sum over queries."""
     tokens, dim = x.shape
     width = dim // heads
     query, key, value = linear(part(state, "qkv."), x).split(dim, dim=-1)
@@ -49,7 +49,7 @@ def self_attention(state: State, x: torch.Tensor, heads: int) -> tuple[torch.Ten
 
 
 def embedded(state: State, x: torch.Tensor, masked: torch.Tensor | None) -> torch.Tensor:
-    """Embedded joints, masked ones replaced by the token, and only then the positional embeddings."""
+    """Embed joints, replace masked ones by the token, then add the positional embeddings."""
     features = linear(part(state, "joint_embedding."), x)
     if masked is not None:
         features[masked] = state["mask_token"]
@@ -57,7 +57,7 @@ def embedded(state: State, x: torch.Tensor, masked: torch.Tensor | None) -> torc
 
 
 def half(state: State, x: torch.Tensor, heads: int, *, among_joints: bool) -> tuple[torch.Tensor, torch.Tensor]:
-    """One half of a DSTFormer block on (T, V, C), and what each cell receives (T, V)."""
+    """Return one half of a DSTFormer block on (T, V, C), and the attention that each cell receives (T, V)."""
     frames, joints, _ = x.shape
     normed = layer_norm(part(state, "norm1."), x)
     attended, received = torch.zeros_like(x), torch.zeros(frames, joints, dtype=x.dtype)
@@ -110,7 +110,7 @@ def transformer(
 
 
 def running_norm(state: State, x: torch.Tensor) -> torch.Tensor:
-    """Batch normalisation in evaluation."""
+    """Batch normalisation in evaluation mode."""
     spread = torch.sqrt(state["running_var"] + 1e-5)
     return (x - state["running_mean"]) / spread * state["weight"] + state["bias"]
 
@@ -120,10 +120,10 @@ def leaky(x: torch.Tensor) -> torch.Tensor:
 
 
 def position_of(cell: int, channels: int) -> torch.Tensor:
-    """Sine and cosine of a cell's place within its tuple."""
+    """Return sine and cosine of a cell's position within its tuple."""
     values = []
     for channel in range(channels):
-        # The network keeps it in float32.
+        # The network stores it in float32.
         angle = cell * math.exp(-(channel - channel % 2) * math.log(10000) / channels)
         values.append(math.cos(angle) if channel % 2 else math.sin(angle))
     return torch.tensor(values, dtype=torch.float32).double()
@@ -132,12 +132,12 @@ def position_of(cell: int, channels: int) -> torch.Tensor:
 def sttformer(
     state: State, x: torch.Tensor, *, heads: int, depth: int, length: int, masked: torch.Tensor | None = None
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """In evaluation. Cells of the last tuple that has fewer than `length` frames are left out of every sum."""
+    """Evaluation mode. Missing cells of a last tuple with fewer than `length` frames are excluded from every sum."""
     frames, joints, _ = x.shape
     features = leaky(running_norm(part(state, "joint_embedding_norm."), linear(part(state, "joint_embedding."), x)))
     if masked is not None:
         features[masked] = state["mask_token"]
-    # One list of cells a tuple, the last perhaps shorter.
+    # One list of cells per tuple, the last possibly shorter.
     tuples = [list(features[start : start + length].flatten(0, 1)) for start in range(0, frames, length)]
     cells = length * joints
     for level in range(depth):

@@ -1,4 +1,4 @@
-"""AAGCN against its published size and a plain definition of its graphs and attention."""
+"""AAGCN compared with its published size and a plain definition of its graphs and attention."""
 
 import numpy as np
 import torch

@@ -1,4 +1,4 @@
-"""What holds for all three backbones: sizes, clips of persons, padding, gradients, precision, export."""
+"""Common properties of the three backbones: sizes, clips of persons, padding, gradients, precision, export."""
 
 import itertools
 from collections.abc import Callable
@@ -15,7 +15,7 @@ from recognition.backbones.batch_norm import CellNorm
 from recognition.backbones.sttformer import STTFormer, channel_plan
 from recognition.settings import ModelSettings
 
-# STTFormer's authors count their linear layer to 60 classes, and MotionBERT's the head for 3D poses, with the rest.
+# STTFormer's authors also count their linear layer to 60 classes, and MotionBERT's the head for 3D poses.
 CLASSES_60 = 512 * 60 + 60
 HEAD_3D = 512 * 3 + 3
 
@@ -59,7 +59,7 @@ def test_clips_keep_their_order_and_absent_persons_are_zero(name: str) -> None:
     person_mask = torch.tensor([[True, True], [True, False], [False, True]])
     frame_mask = torch.tensor([[True] * 6, [True] * 4 + [False] * 2, [True] * 6])
     masked = torch.rand(3, 2, 6, JOINTS) < 0.4
-    # What stands where no person is must not matter.
+    # The content of absent persons must not matter.
     keypoint[1, 1] = torch.nan
     representation, attention = backbone(
         keypoint, person_mask=person_mask, frame_mask=frame_mask, masked=masked, return_attention=True
@@ -82,7 +82,7 @@ def test_clips_keep_their_order_and_absent_persons_are_zero(name: str) -> None:
 @pytest.mark.parametrize("frames", [6, 7])
 @pytest.mark.parametrize("name", NAMES)
 def test_padding_has_no_influence(name: str, frames: int, training: bool) -> None:
-    """Values, attention, gradients and running statistics, even when NaN stands in the padding."""
+    """Checks values, attention, gradients and running statistics, with NaN in the padding."""
     joints = made_joints(3, frames, JOINTS, 3)
     padded = torch.full((3, 11, JOINTS, 3), torch.nan, dtype=torch.float64)
     padded[:, :frames] = joints
@@ -133,7 +133,7 @@ def test_motion_is_the_displacement_since_the_previous_frame_where_both_are_know
 
 @pytest.mark.parametrize("name", ["dstformer", "transformer", "sttformer"])
 def test_weights_without_motion_load_into_a_network_with_it(name: str) -> None:
-    """Told of motion by weights of zero, it answers as it did."""
+    """With zero weights for motion the output is unchanged."""
     plain, told = made_backbone(name), made_backbone(f"{name}+motion")
     missing, unexpected = told.load_state_dict(plain.state_dict(), strict=False)
     assert (missing, unexpected) == (["motion_embedding.weight"], [])
@@ -249,6 +249,6 @@ def test_an_unseen_joint_equals_a_masked_one(name: str) -> None:
     occluded = x.masked_fill(hidden[..., None], 0)
     as_token = made_backbone(name)
     assert torch.equal(as_token.encode(occluded)[0], as_token.encode(x, masked=hidden)[0])
-    # As published: the embedding of the middle of the picture.
+    # As published: the embedding of the image centre.
     embedded = made_backbone(name, unseen="embed")
     assert not torch.allclose(embedded.encode(occluded)[0], embedded.encode(x, masked=hidden)[0])

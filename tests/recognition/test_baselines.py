@@ -1,4 +1,4 @@
-"""What all baselines have in common: they train by cross-entropy, run on every engine, and refuse what they lack."""
+"""Common properties of the baselines: training with cross-entropy, all inference engines, refused settings."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""CTR-GCN against its published size and a plain definition of its refined graphs."""
+"""CTR-GCN compared with its published size and a plain definition of its refined graphs."""
 
 import numpy as np
 import torch

@@ -1,4 +1,4 @@
-"""DSTFormer is what its description says, also with padding, masked joints and each source of attention."""
+"""DSTFormer compared with a plain reference, with padding, masked joints and each source of attention."""
 
 import pytest
 import torch

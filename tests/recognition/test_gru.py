@@ -1,4 +1,4 @@
-"""PCM3's encoder: as the backbone of a recognizer, and with one batch normalisation over two processes."""
+"""PCM3's encoder as the backbone of a recognizer, and batch normalisation over two processes."""
 
 import subprocess
 import sys
@@ -87,7 +87,7 @@ def test_unsupported_settings_are_refused() -> None:
 
 
 def step(clips: slice, *, several: bool) -> dict[str, torch.Tensor]:
-    """What a step on this process's clips leaves behind."""
+    """Return the state after a step on this process's clips."""
     torch.manual_seed(0)
     encoder = GRUEncoder(6, hidden=3, layers=1).double()
     whole = torch.randn(CLIPS, 4, 6, dtype=torch.float64)

@@ -1,4 +1,4 @@
-"""MAMP's masks, targets and loss against plain float64 loops, and the sizes that the paper's network has."""
+"""MAMP's masks, targets and loss compared with plain float64 loops, and the size of the paper's network."""
 
 import math
 from dataclasses import replace
@@ -32,7 +32,7 @@ def small(**settings: object) -> MAMP:
 
 
 def clips(number: int = 3, *, seed: int = 0) -> Batch:
-    """Clips of two persons, the second of whom is absent from every other one; some joints are not seen."""
+    """Clips of two persons, the second absent from every other clip; some joints are unseen."""
     rng = np.random.default_rng(seed)
     keypoint = rng.normal(size=(number, 2, 16, 5, 3))
     keypoint[..., 2] = 0.9
@@ -52,7 +52,7 @@ def clips(number: int = 3, *, seed: int = 0) -> Batch:
 
 
 def test_the_networks_have_the_published_sizes():
-    """The mask token of the encoder, which MAMP has none of, is not counted."""
+    """The encoder's mask token, which MAMP does not have, is not counted."""
     encoder = SegmentTransformer(num_joints=25, channels=3)
     assert count(encoder) - 256 == 6_336_000
     for depth, parameters in ((3, 8_789_004), (5, 10_368_524)):
@@ -87,7 +87,7 @@ def test_motion_is_the_difference_to_a_later_frame_where_both_are_seen(stride, p
         if padding == "zeros":
             expected_known[:, frame] = seen[:, frame]
         else:
-            # The last `step` differences again, or the first of them where there are fewer.
+            # The last `step` differences repeated, or the first one if there are fewer.
             source = max(frame - step, 0)
             expected[:, frame], expected_known[:, frame] = expected[:, source], expected_known[:, source]
     np.testing.assert_allclose(motion.numpy(), expected)
@@ -170,7 +170,7 @@ def test_the_loss_equals_a_loop_over_hidden_tokens(target, shown):
 
 
 def test_hidden_tokens_do_not_reach_the_encoder():
-    """What is masked may change as it will: predictions for it stay."""
+    """Predictions do not depend on masked values."""
     model, batch = small(masking="random"), clips(1)
     x = batch.keypoint[0, :1]
     place, seen = x[..., :2], (x != 0).any(-1)
@@ -201,7 +201,7 @@ def test_an_unseen_segment_becomes_the_mask_token():
 
 
 def test_zeros_of_static_joints_count_as_seen():
-    """In 3D all channels of a motion are zero where a joint stands still, and in the last frame."""
+    """In 3D all channels of the motion are zero for static joints, and in the last frame."""
     x = torch.randn(1, 8, 5, 3)
     x[0, 0:4, 2] = x[0, 0, 2]
     x[0, 5, 3] = 0
@@ -219,7 +219,7 @@ def test_zeros_of_static_joints_count_as_seen():
     torch.testing.assert_close(predicted, model.decoder(latent, kept, hidden))
     places = encoder.spatial_embedding + encoder.temporal_embedding
     embedded = encoder.embed(motion, seen=known) - places
-    # Nothing of a still segment is the mask token's; half of one of which two frames are not known is.
+    # The mask token has no share in a static segment, and half of one with two unknown frames.
     weight, bias = encoder.joint_embedding.weight, encoder.joint_embedding.bias
     torch.testing.assert_close(embedded[0, 0, 2], weight @ motion[0, :4, 2].flatten() + bias)
     expected = weight @ motion[0, 4:, 3].flatten() + (bias + encoder.mask_token) / 2
@@ -228,7 +228,7 @@ def test_zeros_of_static_joints_count_as_seen():
 
 @pytest.mark.parametrize("dimensions", [2, 3])
 def test_an_encoder_of_motion_is_evaluated_on_motion(dimensions):
-    """Where a clip stands does not change its features."""
+    """The position of a clip does not change its features."""
     settings = PretrainSettings(
         mamp={"input": "motion"},
         model={"backbone": "segments", "dim": 16, "depth": 1, "heads": 2, "max_frames": 8, "unseen": "mask_token"},
@@ -249,7 +249,7 @@ def test_an_encoder_of_motion_is_evaluated_on_motion(dimensions):
     for measure in (encoder, encoder.frames, encoder.frames_by_joints, classifier):
         one, other = (measure(batch) for batch in batches)
         torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-4)
-    # And other motion does.
+    # Different motion does.
     faster = replace(batches[0], keypoint=x * 1.5)
     assert not torch.allclose(encoder(batches[0]), encoder(faster), atol=1e-3)
 

@@ -1,4 +1,4 @@
-"""Attention with the maps of a few heads at a time: what it computes, and who gets it."""
+"""Attention with the maps of a few heads at a time: results, and when it is used."""
 
 import pytest
 import torch
@@ -10,7 +10,7 @@ from recognition.backbones.segments import Block
 
 
 def made(*, sequences=3, heads=5, looking=7, tokens=11, width=4):
-    """Queries, keys and values that lie as a projection leaves them, and a gradient."""
+    """Queries, keys and values in the memory layout of a projection, and a gradient."""
     generator = torch.Generator().manual_seed(0)
     shape = (sequences, tokens, 3, heads, width)
     query, key, value = torch.randn(shape, generator=generator, dtype=torch.float64).permute(2, 0, 3, 1, 4).unbind(0)

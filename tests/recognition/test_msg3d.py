@@ -1,4 +1,4 @@
-"""MS-G3D against its published size and a plain definition of its graphs and windows."""
+"""MS-G3D compared with its published size and a plain definition of its graphs and windows."""
 
 import numpy as np
 import torch
@@ -17,7 +17,7 @@ def test_a_scale_connects_joints_exactly_k_bones_apart() -> None:
     bones = (joint_distances().numpy() == 1).astype(int) + np.eye(JOINTS, dtype=int)
     graphs = multi_scale_graph(joint_distances(), 13)
     for k in range(13):
-        # Reached in k steps and in no fewer, by powers of the adjacency.
+        # Reachable in k steps but not in fewer, by powers of the adjacency.
         within = np.minimum(np.linalg.matrix_power(bones, k), 1)
         before = np.minimum(np.linalg.matrix_power(bones, k - 1), 1) if k else np.zeros_like(bones)
         expected = within - before + (np.eye(JOINTS) if k else 0)

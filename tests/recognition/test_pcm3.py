@@ -1,4 +1,4 @@
-"""PCM3's networks, memories, views and losses against what they are defined to be."""
+"""PCM3's networks, memories, views and losses compared with their definitions."""
 
 import math
 
@@ -100,7 +100,7 @@ def test_the_queue_drops_the_oldest_keys_first():
     queue = KeyQueue(5, 2)
     for start in (0, 3, 6):
         queue.put(torch.arange(start, start + 3)[:, None].expand(-1, 2).float())
-    # 4 to 8 are left, the newest behind the place that is next.
+    # 4 to 8 remain, the newest before the next position.
     assert queue.keys[:, 0].tolist() == [5, 6, 7, 8, 4] and int(queue.next) == 4
 
 
@@ -191,7 +191,7 @@ def test_the_masked_view_is_always_sheared():
 
 def test_streams_are_differences_over_bones_and_over_time():
     parents = bone_parents(NTU25)
-    # Bones as 2s-AGCN draws them, from the joint between the shoulders outwards.
+    # Bones as in 2s-AGCN, from the joint between the shoulders outwards.
     assert [parents[joint] for joint in (20, 1, 0, 4, 24)] == [20, 20, 1, 20, 10]
     x = torch.randn(1, 1, 4, 25, 3)
     bones = to_stream(x, "bone", dimensions=3, parents=torch.as_tensor(parents))
@@ -238,7 +238,7 @@ def test_contrast_of_the_predicted_view_reaches_the_decoder_but_not_the_encoder_
         model(clips(), epoch=0).total.backward()
         reached = model.decoder.out.weight.grad is not None and bool(model.decoder.out.weight.grad.any())
         assert reached is guidance
-        # The task prompt of prediction comes after the encoder: as far as this gradient may go.
+        # The task prompt of prediction comes after the encoder; this gradient may reach it.
         assert bool(model.task_prompts["predict"].grad.any()) is guidance
 
 
@@ -252,7 +252,7 @@ def test_each_task_can_be_trained_alone():
 
 
 def test_only_the_first_persons_masked_joints_are_predicted():
-    """Joints that stay visible have no error to learn from, nor have scores."""
+    """Visible joints and scores have no prediction error."""
     model = small()
     decoded = torch.randn(1, 8, 2 * 17 * 2, dtype=torch.float64)
     whole = torch.randn(1, 2, 8, 17, 3, dtype=torch.float64)
@@ -265,7 +265,7 @@ def test_only_the_first_persons_masked_joints_are_predicted():
         for joint in range(5, 8):
             if (frame, joint) == (2, 5):
                 continue
-            # Values of a frame: joints, then coordinates, then persons.
+            # Order of a frame's values: joints, then coordinates, then persons.
             said = decoded[0, frame].view(17, 2, 2)[joint, :, 0]
             errors.extend(((said - whole[0, 0, frame, joint, :2]) ** 2).tolist())
     assert math.isclose(float(found), sum(errors) / len(errors))

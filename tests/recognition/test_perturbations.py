@@ -1,4 +1,4 @@
-"""What the disturbances of robustness do, and to what they do nothing, against plain definitions."""
+"""The effect of perturbations compared with plain definitions, and what they leave unchanged."""
 
 from pathlib import Path
 
@@ -38,7 +38,7 @@ MIRROR = tuple(int(joint) for joint in COCO17.flip_indices)
 
 
 def clip(persons: int = 2, frames: int = 40, joints: int = 17) -> tuple[np.ndarray, np.ndarray]:
-    """Persons somewhere in a frame of SIZE, joint 3 never seen and zero, as at the network's input."""
+    """Random persons in a frame of SIZE; joint 3 is always unseen and zero, as in the network's input."""
     rng = np.random.default_rng(0)
     keypoint = rng.uniform(-0.9, 0.1, (persons, frames, joints, 2)).astype(np.float32)
     score = rng.uniform(0.3, 1, (persons, frames, joints)).astype(np.float32)
@@ -47,7 +47,7 @@ def clip(persons: int = 2, frames: int = 40, joints: int = 17) -> tuple[np.ndarr
 
 
 def given_to(perturbation: Perturbation, **sizes: int) -> tuple[np.ndarray, np.ndarray]:
-    """A clip as it comes in the perturbation's space."""
+    """Return a clip in the perturbation's space."""
     keypoint, score = clip(**sizes)
     if perturbation.space == "camera":
         keypoint[score == 0] = np.nan
@@ -55,7 +55,7 @@ def given_to(perturbation: Perturbation, **sizes: int) -> tuple[np.ndarray, np.n
 
 
 def errors(**changes: float) -> EstimatorErrors:
-    """Those of an estimator that is 3 sigma of a box's side off and misses a fifth."""
+    """Errors of an estimator that is off by 3 sigma of the box's side and misses a fifth of the joints."""
     rng = np.random.default_rng(5)
     walk = rng.uniform(200, 700, (1, 300, 17, 2)).astype(np.float32)
     other = walk + rng.normal(0, 5, walk.shape).astype(np.float32)
@@ -133,7 +133,7 @@ def test_scores_mark_visible_joints_none_appear_and_the_input_is_unchanged(pertu
     absent = np.isnan(disturbed).all(axis=-1) if perturbation.space == "camera" else (disturbed == 0).all(axis=-1)
     np.testing.assert_array_equal(absent, disturbed_score == 0)
     assert np.isfinite(disturbed[~absent]).all()
-    # Joint 3, which nobody saw, does not appear, nor where left and right change places does more than its mirror.
+    # Joint 3, always unseen, does not appear, except as the mirror image when left and right are swapped.
     unseen = 4 if isinstance(perturbation, LeftRightSwaps) else 3
     assert not disturbed_score[:, :, (3, unseen)].all(axis=-1).any()
     again, again_score = perturbation(keypoint, score, np.random.default_rng(1), SIZE)
@@ -143,7 +143,7 @@ def test_scores_mark_visible_joints_none_appear_and_the_input_is_unchanged(pertu
 
 @pytest.mark.parametrize("perturbation", AT_SOME_LEVEL, ids=lambda perturbation: type(perturbation).__name__)
 def test_labels_are_kept_and_no_person_is_added(perturbation: Perturbation, tmp_path: Path) -> None:
-    """Of two persons the second is seen in the first half alone; in the clip behind it nobody but the first is."""
+    """Of two persons the second is visible only in the first half; the next clip has only the first."""
     rng = np.random.default_rng(0)
     clips = [annotation(f"c{label}", rng, label=label, persons=2, frames=40) for label in (2, 1)]
     clips[0]["keypoint_score"][1, 20:] = 0
@@ -157,7 +157,7 @@ def test_labels_are_kept_and_no_person_is_added(perturbation: Perturbation, tmp_
     several, alone = (sample.keypoint.any(axis=(2, 3)) for sample in (data[0], data[1]))
     assert len(several) == 2 and len(alone) == 1
     both = np.flatnonzero(several.all(axis=0))
-    # Frames that are taken away bring what comes after them forward, and nothing back.
+    # Deleted frames move later frames forward, and none back.
     assert both.max(initial=0) < 20 and several.any(axis=0)[both.max(initial=0) + 1 :].any()
     if not isinstance(perturbation, IdentitySwitches):
         assert not several[1, 20:].any()
@@ -213,7 +213,7 @@ def test_noise_at_the_input_leaves_absent_joints_at_zero_and_stays_in_range() ->
 def test_shifted_joints_are_the_same_in_all_frames_and_stay_in_the_persons_box(count: int, constant: bool) -> None:
     perturbation = ShiftedJoints(count, constant)
     keypoint, score = given_to(perturbation, frames=200)
-    # The second person is not where the first is.
+    # The second person is at a different position than the first.
     keypoint[1] += 0.5
     moved, _ = perturbation(keypoint, score, np.random.default_rng(3))
     changed = (moved != keypoint).any(axis=-1) & (score > 0)
@@ -225,7 +225,7 @@ def test_shifted_joints_are_the_same_in_all_frames_and_stay_in_the_persons_box(c
     if constant:
         np.testing.assert_allclose(within, np.broadcast_to(within[:, :1], within.shape), atol=1e-4)
     else:
-        # Evenly over the box: mean 1/2, variance 1/12.
+        # Uniform in the box: mean 1/2, variance 1/12.
         assert within.mean() == pytest.approx(0.5, abs=0.05) and within.var() == pytest.approx(1 / 12, abs=0.02)
 
 
@@ -250,7 +250,7 @@ def test_occlusion_hides_exactly_its_share_of_each_person(share: float) -> None:
     np.testing.assert_array_equal(hidden[~gone], keypoint[~gone])
     assert score.all()
     if share == 0.6:
-        # Cells of the person, not whole joints or frames, and not the same ones for both.
+        # Single cells of a person, not whole joints or frames, and different ones for both persons.
         assert (gone[0] != gone[1]).any() and gone[0].all(axis=0).sum() == gone[0].all(axis=1).sum() == 0
 
 
@@ -306,7 +306,7 @@ def test_each_frame_takes_the_roundest_row_that_is_nearest_to_it(frames: int) ->
 
 
 def test_networks_with_different_numbers_of_frames_lose_the_same_joints() -> None:
-    """Every fourth of 64 frames is one of 16; where draws have nothing in common, half of all agree."""
+    """Every fourth of 64 frames is one of 16; independent draws would agree in half of the cells."""
 
     def hidden(perturbation: Perturbation, frames: int, seed: int) -> np.ndarray:
         score = np.ones((2, frames, 17), np.float32)
@@ -426,7 +426,7 @@ def test_a_crop_hides_what_lies_outside_its_window_in_pixels() -> None:
 
 
 def test_measured_and_replayed_errors_match_the_simulated_ones() -> None:
-    """An estimator that is 2 % of the box to the right, trembles slowly, and misses the left wrist in stretches."""
+    """An estimator with an offset of 2 % of the box, slow jitter, and runs of missed left wrists."""
     rng = np.random.default_rng(7)
     frames, wrist = 6000, 9
     first = rng.uniform(100, 300, (1, frames, 17, 2)).astype(np.float32)
@@ -481,7 +481,7 @@ def test_measured_and_replayed_errors_match_the_simulated_ones() -> None:
 
 
 def test_a_file_with_smaller_images_is_converted_to_the_first_frame_size() -> None:
-    """The same skeletons at half the height and a third of the width, two persons in the other order."""
+    """The same skeletons at half the height and a third of the width, with the two persons swapped."""
     rng = np.random.default_rng(0)
     keypoint = (rng.uniform(100, 400, (2, 60, 17, 2)) + np.array([0, 1000])[:, None, None, None]).astype(np.float32)
     score = np.full((2, 60, 17), 0.7, np.float32)

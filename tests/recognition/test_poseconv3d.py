@@ -1,4 +1,4 @@
-"""PoseConv3D against its published size and a plain definition of its heat maps."""
+"""PoseConv3D compared with its published size and a plain definition of its heat maps."""
 
 import math
 
@@ -26,7 +26,7 @@ def test_heat_maps_are_gaussians_at_the_joints_scaled_by_score() -> None:
                 across, down, score = x[s, t, v].tolist()
                 for row in range(8):
                     for column in range(8):
-                        # Of a picture 8 cells wide, a cell's centre is half a cell from its edge.
+                        # In an image of 8 cells, the first cell centre is half a cell from the border.
                         far = ((across + 1) * 4 - column - 0.5) ** 2 + ((down + 1) * 4 - row - 0.5) ** 2
                         expected = score * math.exp(-far / (2 * 0.6**2))
                         assert abs(maps[s, v, t, row, column].item() - expected) < 1e-12

@@ -1,4 +1,4 @@
-"""What measures encoders: detection's precision worked by hand, subsets, retrieval, occlusion, motion."""
+"""Parts of the protocols: a manually computed average precision, subsets, retrieval, occlusion, motion."""
 
 import numpy as np
 import pytest
@@ -36,9 +36,9 @@ def test_overlap_is_relative_to_the_joint_span():
 
 
 def test_average_precision_of_a_manually_computed_case():
-    """Right, wrong, right, and a third one that takes what is taken already: of four truths, two are found.
+    """Correct, wrong, correct, and a third that matches an already matched truth: two of four truths are found.
 
-    Precision at each: 1, 1/2, 2/3, 2/4; recall: 1/4, 1/4, 1/2, 1/2. The best from there on: 1, 2/3, 2/3, 1/2.
+    Precision at each: 1, 1/2, 2/3, 2/4; recall: 1/4, 1/4, 1/2, 1/2. Interpolated precision: 1, 2/3, 2/3, 1/2.
     Area: 1/4 * 1 + 0 + 1/4 * 2/3 + 0 = 5/12.
     """
     truths = [Action("a", 0, 0, 10), Action("a", 0, 20, 30), Action("b", 0, 0, 10), Action("b", 0, 50, 60)]
@@ -54,7 +54,7 @@ def test_average_precision_of_a_manually_computed_case():
 
 
 def test_an_overlap_of_exactly_the_threshold_is_enough():
-    """Frames 0 to 10 and 5 to 10 share 5 of 10, half of the span of both; 6 to 10 share less."""
+    """Frames 0 to 10 and 5 to 10 share 5 of 10, half of the joint span; 6 to 10 share less."""
     truth = Action("a", 0, 0, 10)
     assert average_precision([Action("a", 0, 5, 10)], [truth], overlap=0.5) == 1
     assert average_precision([Action("a", 0, 6, 10)], [truth], overlap=0.5) == 0
@@ -63,7 +63,7 @@ def test_an_overlap_of_exactly_the_threshold_is_enough():
 def test_means_are_over_all_classes_and_over_videos():
     truths = [Action("a", 0, 0, 10), Action("b", 1, 0, 10)]
     proposals = [Action("a", 0, 0, 10, 0.9), Action("b", 0, 0, 10, 0.8)]
-    # Class 0 is found at once, class 1 never, class 2 is nowhere.
+    # Class 0 is found completely, class 1 never, class 2 does not occur.
     by_action, by_video = mean_average_precisions(proposals, truths, 3)
     assert by_action == pytest.approx(1 / 3) and by_video == pytest.approx(1 / 2)
 
@@ -76,7 +76,7 @@ def test_scores_of_frames_become_runs_of_one_class():
     found = actions_of("v", scores, smooth=1, fewest=10)
     assert [(one.label, one.start, one.end) for one in found] == [(0, 10, 30)]
     assert found[0].confidence == pytest.approx(0.7)
-    # Fewer frames are enough, but averages over more of them take such a short run away.
+    # A lower minimum length is satisfied, but averaging over more frames removes such a short run.
     assert len(actions_of("v", scores, smooth=1, fewest=4)) == 2
     assert len(actions_of("v", scores, smooth=15, fewest=4)) == 1
 
@@ -101,12 +101,12 @@ def test_retrieval_uses_cosine_similarity():
 
 
 def test_retrieval_with_two_encoders_adds_their_cosines():
-    """The first is sure of the clip of class 9, the second prefers that of class 7 by little."""
+    """The first strongly prefers the clip of class 9, the second slightly prefers that of class 7."""
     first, second = torch.tensor([[1.0, 0], [0, 1]]), torch.tensor([[3.0, 4], [4, 3]])
     queries = torch.tensor([[0.0, 2.0]]), torch.tensor([[0.0, 1.0]])
     labels = torch.tensor([7, 9])
     assert [int(nearest_labels([one], labels, [q])) for one, q in zip((first, second), queries, strict=True)] == [9, 7]
-    # 0 + 4/5 against 1 + 3/5, whichever length the features have.
+    # 0 + 4/5 and 1 + 3/5, independent of the features' norms.
     for scale in (1, 100):
         assert int(nearest_labels([first, scale * second], labels, queries)) == 9
 
@@ -170,7 +170,7 @@ def test_deeper_blocks_are_skipped_more_often():
 
 @pytest.mark.parametrize("normalise", [True, False])
 def test_a_large_common_component_of_pcm3_features_does_not_prevent_learning(normalise):
-    """Features as pre-training leaves them: much the same for all clips, and what tells these apart is small."""
+    """Features as after pre-training: mostly common to all clips, with small differences between them."""
 
     class Far(Encoder):
         def forward(self, batch):
@@ -205,7 +205,7 @@ def test_the_decoder_accumulates_changes_and_initially_predicts_none():
 
 
 def test_small_motions_are_learned_starting_from_no_motion():
-    """Poses that move by hundredths of their unit, in a direction that the features tell."""
+    """Poses that move by hundredths of their unit, in a direction that the features contain."""
 
     def draw(rng, count):
         speed = torch.as_tensor(rng.normal(size=(count, 1, 4)), dtype=torch.float32)
@@ -229,5 +229,5 @@ def test_the_error_is_the_mean_distance_of_joints_in_their_unit():
     told, truth = np.zeros((1, 2, 2, 3)), np.zeros((1, 2, 2, 3))
     truth[0, 0, 0] = (3, 4, 0)
     truth[0, 1, 1] = np.nan
-    # One joint is 5 off, two are right, and one is not known.
+    # One joint has an error of 5, two are exact, and one is unknown.
     assert mean_joint_error(told, truth, np.array([2.0])) == pytest.approx(10 / 3)

@@ -1,4 +1,4 @@
-"""ST-GCN++ against its published size and a plain definition of its graph convolution."""
+"""ST-GCN++ compared with its published size and a plain definition of its graph convolution."""
 
 import numpy as np
 import torch
@@ -19,7 +19,7 @@ def test_the_graph_has_edges_towards_the_nose_and_back() -> None:
     parents = dict(INWARD)
     for joint in range(JOINTS):
         children = [child for child, parent in INWARD if parent == joint]
-        # A joint takes the mean of its children by one graph, and its parent by the other.
+        # One graph averages the children of a joint, the other takes its parent.
         assert inward[:, joint].nonzero()[:, 0].tolist() == sorted(children)
         assert inward[children, joint].sum() == (1 if children else 0)
         assert outward[:, joint].nonzero()[:, 0].tolist() == ([parents[joint]] if joint in parents else [])

@@ -1,4 +1,4 @@
-"""STTFormer is what its description says, also where its tuples do not divide a sequence."""
+"""STTFormer compared with a plain reference, also if its tuples do not divide a sequence."""
 
 import pytest
 import torch
@@ -34,7 +34,7 @@ def test_all_tuples_share_their_scores() -> None:
     _, attention = made_backbone("sttformer").encode(made_joints(2, 9, JOINTS, 3), return_attention=True)
     assert torch.equal(attention[:, :3], attention[:, 3:6]) and torch.equal(attention[:, :3], attention[:, 6:])
     assert (attention >= 0).all() and attention[:, :3].std() > 0
-    # The scale decides how much attention matters for masking: that of the backbones whose maps are distributions.
+    # The scale determines the effect of attention on masking; it is that of backbones whose maps are distributions.
     torch.testing.assert_close(attention.mean(dim=(1, 2)), attention.new_ones(2))
 
 

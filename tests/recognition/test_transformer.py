@@ -1,4 +1,4 @@
-"""The vanilla transformer is what its description says, and never holds the whole attention map."""
+"""The vanilla transformer compared with a plain reference, without the complete attention map in memory."""
 
 import pytest
 import torch
@@ -11,7 +11,7 @@ from recognition.backbones import layers
 
 @pytest.mark.parametrize("map_limit", [layers.MAP_LIMIT, 1000, 1])
 def test_output_equals_the_plain_reference(map_limit: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """However few queries a chunk has: their number must not divide that of the tokens."""
+    """Independent of the number of queries per chunk, which need not divide the number of tokens."""
     monkeypatch.setattr(layers, "MAP_LIMIT", map_limit)
     backbone = made_backbone("transformer", dim_representation=8)
     joints, masked = made_joints(2, 6, JOINTS, 3), torch.rand(2, 6, JOINTS) < 0.3
@@ -28,7 +28,7 @@ def test_output_equals_the_plain_reference(map_limit: int, monkeypatch: pytest.M
 
 
 class LargestTensor(TorchDispatchMode):
-    """Remembers how many numbers the largest tensor that any operation gave has."""
+    """Records the number of elements of the largest tensor that any operation returns."""
 
     largest = 0
 
