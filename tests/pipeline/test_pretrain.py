@@ -341,7 +341,7 @@ def test_both_methods_accept_3d_joints(tmp_path):
 
 
 def test_a_detector_predicts_actions_over_time(run, tmp_path):
-    """The left arm waves from frame 20 to 40 of 60, at 20 per second, in one long sequence, the right one in another."""
+    """The left arm waves from frame 20 to 40 of 60, at 20 fps, in one long sequence, the right one in another."""
     file = write_long(tmp_path / "long.pkl", splits=("train", "test"))
     from pose_extraction.annotations import read_pickle
 
@@ -384,7 +384,7 @@ def test_a_detector_predicts_actions_over_time(run, tmp_path):
 
 
 def test_a_detector_of_3d_joints_predicts_3d_files(tmp_path):
-    """As written by `convert pkummd --untrimmed`: no scores, no image size, 30 fps; one clip lacks the second person."""
+    """As written by `convert pkummd --untrimmed`: no scores, no image size, 30 fps; one clip has one person."""
     rng = np.random.default_rng(0)
     standing = rng.normal(size=(25, 3)) * (0.2, 0.5, 0.1)
     clips = []
