@@ -48,7 +48,7 @@ def needs(*names: str, good: Sequence[str] = ()) -> pytest.MarkDecorator:
         if name in good and name not in missing and SHORT in file.with_suffix(".md").read_text(encoding="utf-8")
     ]
     reasons = [f"the weights of {', '.join(missing)} are not in the package"] if missing else []
-    reasons += [f"{', '.join(short)}: short of what is asked of it, as its card says"] if short else []
+    reasons += [f"{', '.join(short)}: below the target accuracy, see the card"] if short else []
     return pytest.mark.skipif(bool(reasons), reason="; ".join(reasons))
 
 

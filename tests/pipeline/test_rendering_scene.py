@@ -223,4 +223,4 @@ def test_the_command_renders_clips_and_refuses_invalid_options(tmp_path: Path) -
     done = subprocess.run([*command, "--actions", "wave"], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == str(tmp_path / "truth.pkl")
     wrong = subprocess.run([*command, "--actions", "dance"], capture_output=True, text=True)
-    assert wrong.returncode == 1 and "no action 'dance'" in wrong.stderr and "Traceback" not in wrong.stderr
+    assert wrong.returncode == 1 and "unknown action 'dance'" in wrong.stderr and "Traceback" not in wrong.stderr

@@ -66,8 +66,8 @@ def test_a_card_reports_results_on_real_clips(tmp_path: Path) -> None:
     recipe = recipe_named("hrnet-tiny")
     similarity = Similarity(np.full(17, 4), np.full(17, 3.0), persons=4)
     card = card_of(recipe, weights, {"PCK@0.1": 0.93}, 10, Comparison(similarity, 5, "large"))
-    assert "| OKS | 0.750 |" in card and "On 5 frames of real clips" in card and "large is sure" in card
+    assert "| OKS | 0.750 |" in card and "On 5 frames of real clips" in card and "joints of large" in card
     assert "4 persons" in card and "| left_wrist | 0.750 |" in card
     card = card_of(recipe, weights, {"recall": 0.9}, 10, Comparison(BoxCounts(8, 6, 2), 5, "larger"))
-    assert "against the 8 persons of larger" in card and "| recall | 0.750 |" in card
+    assert "relative to the 8 persons found by larger" in card and "| recall | 0.750 |" in card
     assert "real clips" not in card_of(recipe, weights, {"recall": 0.9}, 10)

@@ -144,5 +144,5 @@ def test_unsupported_settings_are_refused(tmp_path: Path) -> None:
         build_backbone(ModelSettings(backbone="ctrgcn", heads=4), num_joints=17, channels=3)
     with pytest.raises(UsageError, match=r"model\.depth=3 has no effect with poseconv3d"):
         build_backbone(ModelSettings(backbone="poseconv3d", depth=3), num_joints=17, channels=3)
-    with pytest.raises(UsageError, match="not for 25 joints"):
+    with pytest.raises(UsageError, match="not 25 joints"):
         build_backbone(ModelSettings(backbone="stgcnpp"), num_joints=25, channels=3)
