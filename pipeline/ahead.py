@@ -1,4 +1,4 @@
-"""Work done in a thread of its own, ahead of those who wait for it, in bounded memory."""
+"""Compute items in a separate thread, ahead of the consumer, in bounded memory."""
 
 import queue
 import threading
@@ -6,19 +6,19 @@ from collections.abc import Generator, Iterable
 from typing import Generic, TypeVar
 
 Item = TypeVar("Item")
-# Seconds after which a thread that waits looks whether it is still wanted.
+# Interval in seconds at which a waiting thread checks whether it should stop.
 POLL = 0.1
 
 
 def ahead(items: Iterable[Item], most: int, *, name: str) -> Generator[Item, None, None]:
-    """The same items, taken from their source by another thread.
+    """Iterate over items in another thread and yield them here.
 
-    Closing the generator ends the thread, and closes the source if that is a generator.
+    Closing the generator stops the thread, and closes `items` if it is a generator.
 
     Args:
-        items: What the thread goes through; what it raises is raised here.
-        most: Items that may wait.
-        name: Of the thread.
+        items: Iterated in the thread; its exceptions are raised here.
+        most: Maximum number of waiting items.
+        name: Name of the thread.
     """
     waiting: queue.Queue[tuple[Item | None, BaseException | None, bool]] = queue.Queue(most)
     stop = threading.Event()
@@ -59,10 +59,10 @@ def ahead(items: Iterable[Item], most: int, *, name: str) -> Generator[Item, Non
 
 
 class Feed(Generic[Item]):
-    """Items that one thread gives and another goes through as they come, as many as `most` waiting at a time.
+    """Bounded queue of items from one producer thread to one consumer thread.
 
     Args:
-        most: Items that may wait; the giver waits beyond them.
+        most: Maximum number of waiting items; `give` blocks beyond it.
     """
 
     def __init__(self, most: int) -> None:
@@ -70,15 +70,15 @@ class Feed(Generic[Item]):
         self._left = threading.Event()
 
     def give(self, item: Item) -> None:
-        """Adds an item; it is lost when the taker has left."""
+        """Add an item; it is dropped if the consumer has left."""
         self._put((item, False))
 
     def end(self) -> None:
-        """Says that no more will come."""
+        """Mark the end of the items."""
         self._put((None, True))
 
     def leave(self) -> None:
-        """Says that no more will be taken."""
+        """Tell the producer that no more items are consumed."""
         self._left.set()
 
     def _put(self, item: tuple[Item | None, bool]) -> None:

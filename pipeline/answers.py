@@ -1,4 +1,4 @@
-"""What `skelpipe predict` says, as a table, as JSON lines and as CSV."""
+"""Output of `skelpipe predict` as a table, JSON lines or CSV."""
 
 import csv
 import io
@@ -18,20 +18,20 @@ BEST = 5
 
 @dataclass(frozen=True)
 class Answer:
-    """What a clip, a person of it or a stretch of its time is taken for.
+    """Prediction for a clip, one of its persons, or a time range.
 
     Args:
-        clip: Its id.
-        person: Track id; None for the clip's persons together.
-        start: Seconds of the first frame it is of; None where the clip has no times.
-        end: Seconds of the end of the last one.
-        label: The likeliest action, "unknown" where that is not likely enough; None where nothing can be said.
-        probability: Of the likeliest action.
-        best: Up to five actions with their probabilities, the likeliest first.
-        reason: Why nothing can be said.
+        clip: Id of the clip.
+        person: Track id; None for all persons together.
+        start: Time in seconds of the first frame; None if the clip has no timestamps.
+        end: Time in seconds of the end of the last frame.
+        label: The most probable action, or "unknown" below the threshold; None if there is no prediction.
+        probability: Probability of the most probable action.
+        best: Up to five actions with their probabilities, in descending order.
+        reason: Why there is no prediction.
         failed: Whether the clip could not be read.
-        attention: How much each joint counted, by name; 1 as much as the mean. Empty where it was not asked for.
-        delay: Seconds between the newest frame and the answer, of a live source; else None.
+        attention: Attention per joint name, where 1 is the mean over joints. Empty if it was not requested.
+        delay: Seconds between the newest frame and the prediction, for a live source; else None.
     """
 
     clip: str
@@ -48,7 +48,7 @@ class Answer:
 
 
 def label_of(best: Sequence[tuple[str, float]], threshold: float) -> tuple[str | None, float | None]:
-    """Label and probability of an answer with these best actions."""
+    """Return the label and probability of a prediction with these most probable actions."""
     if not best:
         return None, None
     name, share = best[0]
@@ -56,7 +56,7 @@ def label_of(best: Sequence[tuple[str, float]], threshold: float) -> tuple[str |
 
 
 def as_dictionary(answer: Answer) -> dict[str, Any]:
-    """An answer as a line of JSON has it."""
+    """Return a prediction as a dictionary for JSON output."""
     values: dict[str, Any] = {
         "clip": answer.clip,
         "person": answer.person,
@@ -79,12 +79,12 @@ def _seconds(value: float | None) -> float | None:
 
 
 def as_json_lines(answers: Sequence[Answer]) -> str:
-    """A JSON object a line, with a line break at the end of each."""
+    """Return one JSON object per line, each ending with a line break."""
     return "".join(json.dumps(as_dictionary(answer), ensure_ascii=False) + "\n" for answer in answers)
 
 
 def as_csv(answers: Sequence[Answer], *, header: bool = True) -> str:
-    """A row an answer, under a row of names."""
+    """Return one CSV row per prediction, with an optional header row."""
     output = io.StringIO()
     writer = csv.writer(output, lineterminator="\n")
     if header:
@@ -100,19 +100,19 @@ def as_csv(answers: Sequence[Answer], *, header: bool = True) -> str:
 
 
 def print_table(answers: Sequence[Answer], console: Console, *, times: bool = False) -> None:
-    """A row an answer: its likeliest action first, or why there is none.
+    """Print one row per prediction: the most probable actions, or the reason why there are none.
 
     Args:
-        answers: The answers.
-        console: Where the table goes.
-        times: Whether to tell from when to when each is, though no person of a clip has two.
+        answers: The predictions.
+        console: Receives the table.
+        times: Whether to show time ranges even if each person of a clip has only one.
     """
     if not answers:
         return
     with_persons = any(answer.person is not None for answer in answers)
     with_times = times or len({(answer.clip, answer.person) for answer in answers}) < len(answers)
     longest = max((len(answer.best) for answer in answers), default=0)
-    # Names are other people's text: not to be read as markup.
+    # Names come from the user's files, so they must not be parsed as markup.
     table = Table("clip")
     if with_persons:
         table.add_column("person", justify="right")

@@ -1,4 +1,4 @@
-"""How much each joint counted over time: collected window by window, told as numbers and as a figure."""
+"""Attention of each joint over time: collected window by window, reported as numbers and as a figure."""
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
@@ -12,18 +12,18 @@ from rich.text import Text
 from pipeline.answers import Answer
 from recognition.plots import save_figure
 
-# Persons that a figure shows, those seen longest first: it is to be read, not scrolled.
+# Number of persons in a figure, those visible longest first, so that it stays readable.
 MOST_PERSONS = 6
-# Share of the attention that the colours tell apart, and the least that the brightest one stands for.
+# Quantile of the attention that the colour scale covers, and lower limit of its maximum.
 BRIGHTEST_SHARE, BRIGHTEST_LEAST = 0.99, 1.25
 
 
 class AttentionRecord:
-    """The attention that joints received, by person and stretch of time.
+    """Attention of the joints, by person and time range.
 
     Args:
         joints: Names of the V joints.
-        unit: Of the time, for the figure.
+        unit: Unit of time, for the axis label.
     """
 
     def __init__(self, joints: Sequence[str], *, unit: str = "seconds") -> None:
@@ -32,11 +32,11 @@ class AttentionRecord:
         self._rows: defaultdict[int | None, list[tuple[float, float, np.ndarray]]] = defaultdict(list)
 
     def add(self, person: int | None, start: float, end: float, attention: np.ndarray) -> None:
-        """Notes a stretch from `start` to `end` in seconds, in which joints received (V,), 1 the mean."""
+        """Record the attention (V,) of a range from `start` to `end` in seconds, where 1 is the mean."""
         self._rows[person].append((start, end, attention.astype(np.float32)))
 
     def mean(self, person: int | None, start: float, end: float) -> dict[str, float]:
-        """What each joint received, by name, mean over a stretch of time weighted by duration; empty of none."""
+        """Return the mean attention by joint name over a time range, weighted by duration; empty if unknown."""
         rows = [row for row in self._rows[person] if row[1] > start and row[0] < end]
         if not rows:
             return {}
@@ -45,17 +45,17 @@ class AttentionRecord:
         return {name: round(float(value), 4) for name, value in zip(self.joints, mean, strict=True)}
 
     def figure(self, title: str, answers: Sequence[Answer]) -> Figure:
-        """Joints over time, a panel a person, brighter what counted more; above it what the answers were.
+        """Plot joints over time, one panel per person, brighter for more attention, with the predictions as titles.
 
         Args:
-            title: Names the clip.
-            answers: Of the clip; those of a person stand above that person's panel.
+            title: Title of the figure, such as the clip's id.
+            answers: Predictions of the clip; each is shown above the panel of its person.
         """
         seconds = {person: sum(last - first for first, last, _ in rows) for person, rows in self._rows.items() if rows}
         shown = sorted(seconds, key=lambda person: (-seconds[person], person is not None, person or 0))[:MOST_PERSONS]
         figure = Figure(figsize=(11, 0.9 + 3.6 * max(1, len(shown))), layout="constrained")
         left_out = len(seconds) - len(shown)
-        figure.suptitle(title + (f"   ({left_out} persons seen for less time are left out)" if left_out else ""))
+        figure.suptitle(title + (f"   ({left_out} persons visible for less time omitted)" if left_out else ""))
         if not shown:
             return figure
         panels = figure.subplots(len(shown), 2, squeeze=False, width_ratios=[5, 1])
@@ -67,15 +67,15 @@ class AttentionRecord:
             who = "all persons together" if person is None else f"person {person}"
             over_time.set_title(f"{who}: {_told(answers, person)}", fontsize=10, loc="left")
         panels[-1][0].set_xlabel(self.unit)
-        figure.colorbar(image, ax=[row[1] for row in panels], label="attention, 1: mean of the frame", shrink=0.8)
+        figure.colorbar(image, ax=[row[1] for row in panels], label="attention (1 = mean of the frame)", shrink=0.8)
         return figure
 
     def write(self, path: Path, clip: str, answers: Sequence[Answer], console: Console) -> Iterator[Answer]:
-        """Writes the figure as PNG, and tells where; a further answer says why it could not be written."""
+        """Write the figure as PNG and print its path; yield a failure if it cannot be written."""
         try:
             save_figure(self.figure(clip, answers), path)
         except OSError as error:
-            reason = f"the figure was not written: {path}: {error.strerror or error}"
+            reason = f"figure not written: {path}: {error.strerror or error}"
             yield Answer(clip, reason=reason, failed=True)
         else:
             console.print(Text(str(path)), soft_wrap=True)
@@ -85,7 +85,7 @@ class AttentionRecord:
         edges, columns = [rows[0][0]], []
         for start, end, attention in rows:
             if start > edges[-1] + 1e-6:
-                # Nobody was seen meanwhile.
+                # No person is visible in between.
                 columns.append(np.full(len(self.joints), np.nan))
                 edges.append(start)
             columns.append(attention)
@@ -109,7 +109,7 @@ class AttentionRecord:
 
 
 def _told(answers: Sequence[Answer], person: int | None) -> str:
-    """The answers of a person in one line, as many as fit."""
+    """Return the predictions for a person as one line, truncated to fit."""
     told = [
         f"{answer.label} {answer.probability:.0%}"
         + ("" if answer.start is None or len(answers) == 1 else f" ({answer.start:.1f} to {answer.end:.1f} s)")

@@ -1,4 +1,4 @@
-"""Protocols of frames: actions found in long sequences, and motion told beforehand."""
+"""Protocols for frames: action detection in long sequences, and motion prediction."""
 
 import copy
 import re
@@ -30,23 +30,23 @@ from recognition.transforms import FEWEST_JOINTS
 if TYPE_CHECKING:
     from pipeline.protocols import Place
 
-# Of NTU's and PKU-MMD's metres.
+# Coordinates of NTU and PKU-MMD are in metres.
 MILLIMETRES = 1000.0
 
 
 @dataclass(frozen=True)
 class Sequences:
-    """An encoder and the sequences that it is measured on.
+    """An encoder and the sequences that it is evaluated on.
 
     Args:
         pretrained: The encoder.
         clips: The skeleton file.
-        training: int64, clips to train on.
-        test: int64, clips to count.
-        test_split: Name of the latter's split.
-        usual_split: The one that would be counted if none were named; None where the file does not say.
-        usual_training: The one that would be trained on, likewise.
-        skip_bad: Whether to go on without malformed clips.
+        training: int64, indices of clips for training.
+        test: int64, indices of clips for testing.
+        test_split: Name of the test split.
+        usual_split: The default test split; None if the file does not determine it.
+        usual_training: The default training split; None if the file does not determine it.
+        skip_bad: Whether to skip malformed clips instead of raising an error.
     """
 
     pretrained: Pretrained
@@ -60,17 +60,22 @@ class Sequences:
 
 
 def open_sequences(pretrained: Pretrained, asked: Asked, *, tell: Callable[[str], None]) -> Sequences:
-    """Reads the file; what is left out of it is told.
+    """Read the skeleton file and report skipped clips.
+
+    Args:
+        pretrained: The encoder.
+        asked: Selection of clips.
+        tell: Receives messages.
 
     Raises:
         AnnotationError: The file is malformed.
-        UsageError: Its joints are others than the encoder's, or it does not say which splits are meant.
+        UsageError: Its joints are not those of the encoder, or the splits are ambiguous.
     """
     data = data_of(pretrained, asked)
     clips = open_clips(asked.path, data, leave_out_empty=True)
     check_kind(pretrained, clips, clips.layout.name)
     if clips.skipped:
-        tell(f"{len(clips.skipped)} clips are left out; the first: {clips.skipped[0]}")
+        tell(f"{len(clips.skipped)} clips are skipped; the first: {clips.skipped[0]}")
     trained_on = _train_split(clips, data.train_split)
     usual = told_or_none(lambda: _test_split(clips, trained_on))
     test_split = asked.split if asked.split is not None else _test_split(clips, trained_on)
@@ -95,10 +100,10 @@ def run_dense_protocol(
     scratch: bool,
     tell: Callable[[str], None],
 ) -> dict[str, Any]:
-    """Detection or motion prediction; arguments as those of `pipeline.protocols.run_protocol`.
+    """Run action detection or motion prediction; arguments as for `pipeline.protocols.run_protocol`.
 
     Raises:
-        UsageError: The file has not what the protocol needs.
+        UsageError: The file lacks data that the protocol needs.
         AnnotationError: Its actions are malformed.
     """
     run = _detect if name == "detection" else _predict
@@ -106,7 +111,7 @@ def run_dense_protocol(
 
 
 def _clips_of(clips: ClipSet, split: str) -> np.ndarray:
-    """Indices of a split's clips; `all`, where no split is called so, is every clip."""
+    """Return the indices of a split's clips; `all` selects every clip, unless a split has that name."""
     if split == ALL_CLIPS and split not in clips.splits:
         return np.arange(len(clips))
     return split_indices(clips, split)
@@ -118,18 +123,20 @@ def _train_split(clips: ClipSet, wanted: str) -> str:
     ending = [name for name in clips.splits if name.lower().endswith("train")]
     if len(ending) != 1:
         known = ", ".join(map(repr, clips.splits)) or "none"
-        raise UsageError(f"{clips.path}: which split is for training, {known}? Say so with --train-split")
+        raise UsageError(
+            f"{clips.path}: cannot tell which of the splits {known} is for training; choose one with --train-split"
+        )
     return ending[0]
 
 
 def _test_split(clips: ClipSet, trained_on: str) -> str:
-    """The split beside that trained on; labels of whole sequences, which there are none of, do not matter."""
+    """Return the test split that matches the training split; sequences need no label of their own."""
     named = [re.sub("train", word, trained_on, flags=re.IGNORECASE) for word in TEST_WORDS]
     rest = [name for name in clips.splits if name != trained_on]
     found = [name for name in named if name in rest] or (rest if len(rest) == 1 else [])
     if not found:
         known = ", ".join(map(repr, clips.splits))
-        raise UsageError(f"{clips.path}: which split is to be evaluated, {known}? Say so with --split")
+        raise UsageError(f"{clips.path}: cannot tell which of the splits {known} to use; choose one with --split")
     return found[0]
 
 
@@ -147,7 +154,7 @@ def _detect(
         for part in (sequences.training, sequences.test)
     )
     if not len(training) or not len(test):
-        raise UsageError(f"{clips.path}: no clip of one of the splits is left; mend those that are left out")
+        raise UsageError(f"{clips.path}: a split has no usable clips; fix the clips that were skipped")
     length = int(pretrained.settings.data.num_frames)
     chosen, classes = settings.detection, len(label_names)
     data = window_settings(pretrained.settings.data, length)
@@ -165,7 +172,7 @@ def _detect(
         labels[row, : len(of_video)] = of_video
     recipe = settings.finetune.model_copy(update={"layer_decay": 1.0}) if scratch else settings.finetune
     where: dict[str, Any] = {"device": place.device, "bf16": place.bf16}
-    tell(f"{len(listed)} windows of {length} frames to train on")
+    tell(f"{len(listed)} windows of {length} frames for training")
     classifier = fit_frames(
         copy.deepcopy(pretrained.encoder).to(place.device),
         train_set,
@@ -180,7 +187,7 @@ def _detect(
     if not scratch:
         seconds = _frame_seconds(clips)
         if (before := pretrained.path.parent / FILE).is_file():
-            tell(f"{before}: takes the place of an earlier detector")
+            tell(f"{before}: replacing an earlier detector")
         kept["detector"] = str(
             save_detector(
                 pretrained,
@@ -205,7 +212,7 @@ def _detect(
 
 
 def _frame_seconds(clips: ClipSet) -> float | None:
-    """How long a frame of a file's clips lasts, if they say so alike."""
+    """Return the duration of a frame in seconds if it is the same in all clips; else None."""
     rates = {clip.get("fps") for clip in read_pickle(clips.path)["annotations"] if clip.get("fps")}
     return 1 / float(rates.pop()) if len(rates) == 1 else None
 
@@ -213,11 +220,11 @@ def _frame_seconds(clips: ClipSet) -> float | None:
 def _truths(
     clips: ClipSet, *, skip_bad: bool, tell: Callable[[str], None]
 ) -> tuple[dict[str, list[Action]], list[str]]:
-    """The actions of each sequence of a file, and the names of their classes: their numbers, where it names none.
+    """Return the actions of each sequence and the class names (numbers if the file has no names).
 
     Raises:
-        UsageError: It says nothing of actions.
-        AnnotationError: Those of a clip are malformed; with `skip_bad` that clip is left out, and told.
+        UsageError: The file contains no actions.
+        AnnotationError: The actions of a clip are malformed; with `skip_bad` the clip is skipped and reported.
     """
     names = clips.label_names if clips.names_given else None
     places = {name: index for index, name in enumerate(clips.names)}
@@ -227,7 +234,7 @@ def _truths(
         try:
             name = clip_identifier(annotation, position, clips.path)
         except AnnotationError:
-            # Left out, and told, when the file was opened.
+            # Skipped and reported when the file was opened.
             continue
         if name not in places:
             continue
@@ -236,14 +243,14 @@ def _truths(
             truths[name] = read_actions(annotation, name, clips.path, num_frames=frames, label_names=names)
         except AnnotationError as error:
             if not skip_bad:
-                raise AnnotationError(f"{error}, or leave the clip out (--skip-bad)") from error
+                raise AnnotationError(f"{error}, or skip the clip (--skip-bad)") from error
             bad.append(str(error))
     if bad:
-        tell(f"{len(bad)} clips are left out for their actions; the first: {bad[0]}")
+        tell(f"{len(bad)} clips with malformed actions are skipped; the first: {bad[0]}")
     if not any(truths.values()):
         raise UsageError(
-            f"{clips.path}: says nothing of actions within its clips; make such a file with `skelpipe convert pkummd "
-            "FOLDER --untrimmed`"
+            f"{clips.path}: contains no actions within its clips; create such a file with "
+            "`skelpipe convert pkummd FOLDER --untrimmed`"
         )
     largest = max(action.label for actions in truths.values() for action in actions)
     return truths, names or numbers_as_names(largest + 1)
@@ -263,8 +270,8 @@ def _predict(
     usable = [np.array([index for index in indices if starts[int(index)]], np.int64) for indices in (training, test)]
     if min(map(len, usable)) == 0:
         raise UsageError(
-            f"{clips.path}: no clips of both splits have {whole} frames and a pose to go on from; set "
-            "motion.seen lower with --set"
+            f"{clips.path}: each split needs a clip with {whole} frames and a pose at the start of the prediction; "
+            "reduce motion.seen with --set"
         )
     data = window_settings(pretrained.settings.data, int(pretrained.settings.data.num_frames))
     encoder = copy.deepcopy(pretrained.encoder).to(place.device)
@@ -296,7 +303,7 @@ def _predict(
     values = clips.layout.num_joints * clips.dimensions
     decoder = MotionDecoder(encoder.width, values, chosen.hidden).to(place.device)
     fit_decoder(encoder, draw, decoder, chosen, seed=settings.seed, tell=tell)
-    # One stretch of each test clip, the same for all encoders.
+    # The same stretch of each test clip for all encoders.
     rng = np.random.default_rng(settings.seed)
     told, truth, units, still = [], [], [], []
     for index in usable[1]:
@@ -319,7 +326,9 @@ def _predict(
 
 
 def _starts(clips: ClipSet, index: int, seen: int, whole: int) -> list[int]:
-    """Where a clip has that many frames, and in the last one seen enough of the first person to have a size."""
+    """Start frames of stretches with `whole` frames whose last observed frame shows enough of the first person to
+    measure a body size.
+    """
     keypoint = clips[index].keypoint[0]
     known = np.isfinite(keypoint).all(axis=-1).sum(axis=1) >= FEWEST_JOINTS
     return [start for start in range(len(known) - whole + 1) if known[start + seen - 1]]

@@ -1,4 +1,4 @@
-"""`skelpipe evaluate`: how good a run is on a split, as a table, as files and as figures in the run directory."""
+"""`skelpipe evaluate`: measure a run on a split; results go to the terminal, to files and to figures."""
 
 import importlib.metadata
 import io
@@ -31,13 +31,13 @@ from recognition.runs import BEST, SPLIT_NAME, Trained, load_run, newest_run
 from recognition.settings import DataSettings
 
 FOLDER, JSON_NAME, SCORES_NAME = "evaluation", "evaluation.json", "scores.npz"
-# What the other side of a split is called, the likeliest first.
+# Names of the test split that belongs to a training split, the most likely first.
 TEST_WORDS = ("test", "val", "valid", "validation", "eval")
 
 
 @dataclass(frozen=True)
 class Engine:
-    """How a network is run; see `recognition.inference.scores_of`."""
+    """Device, backend, precision and batch settings of a network; see `recognition.inference.scores_of`."""
 
     device: str = "auto"
     batch_size: int | None = None
@@ -47,22 +47,22 @@ class Engine:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """A finished evaluation.
+    """Results of an evaluation.
 
     Args:
         trained: The recognizer.
         clips: The skeleton file.
         split: Name of the split.
-        metrics: The measures.
-        scores: What they were made of, labels by the recognizer's numbers.
-        unanswered: Names of the clips in which nobody is seen, which count as failures.
-        unanswered_labels: int64, their classes by the recognizer's numbers.
-        unlabelled: Clips of the split without a label, which no measure counts.
-        left_out: Malformed clips of the split, for the same.
-        trained_on: Clips of the split that bear the name of one that the recognizer was trained on; None where that is
-            not known, because its weights were copied out of their run.
-        chosen_on: Clips of the split that bear the name of one that it was chosen on, likewise.
-        folder: Where the files are.
+        metrics: The metrics.
+        scores: The scores behind the metrics, with labels numbered as in the recognizer.
+        unanswered: Names of the clips in which no person is visible; they count as failures.
+        unanswered_labels: int64, their labels, numbered as in the recognizer.
+        unlabelled: Number of clips in the split without a label; they are not counted.
+        left_out: Number of malformed clips in the split; they are not counted.
+        trained_on: Number of clips in the split whose name is that of a training clip; None if the training clips are
+            unknown because the weights were copied out of their run.
+        chosen_on: The same for the held-out clips that selected the best epoch.
+        folder: Folder of the result files.
     """
 
     trained: Trained
@@ -90,28 +90,31 @@ def evaluate(
     figures: bool = True,
     console: Console,
 ) -> Evaluation:
-    """Evaluates a run on a split, and writes what it finds below the run directory.
+    """Evaluate a run on a split and write the results below the run directory.
 
     Args:
         run: Run directory, or one of its .pt files; None for the newest run.
         data: Skeleton file; None for the one that the run was trained on.
-        split: None for the one that goes with the split that the run was trained on.
-        engine: How the network is run.
-        skip_bad: Whether to go on without malformed clips.
-        keypoint_files: Folder of Kinetics-400's keypoint files; None for that of the run.
-        figures: Whether to draw.
-        console: Where progress and warnings are told.
+        split: Name of the split; None for the test split that matches the run's training split.
+        engine: Device, backend, precision and batch settings.
+        skip_bad: Whether to skip malformed clips instead of raising an error.
+        keypoint_files: Folder with the keypoint files of Kinetics-400; None for that of the run.
+        figures: Whether to draw figures.
+        console: Receives progress and warnings.
+
+    Returns:
+        The results.
 
     Raises:
-        UsageError: There is no run, no such split, or labels or joints do not fit the run.
+        UsageError: There is no such run or split, or labels or joints do not fit the run.
         AnnotationError: The skeleton file is malformed.
         WeightsError: The run cannot be read.
-        BackendError: It cannot run as asked on this machine.
+        BackendError: The network cannot run with these settings on this machine.
     """
     trained = load_run(run if run is not None else newest_run())
     path = data if data is not None else Path(trained.settings.data.file)
     if data is None and not path.is_file():
-        raise UsageError(f"{path}, which {trained.path} was trained on, is not there any more; name a file with --data")
+        raise UsageError(f"{path}, the training data of {trained.path}, no longer exists; specify a file with --data")
     clips = clips_for(trained, path, skip_bad=skip_bad, keypoint_files=keypoint_files)
     if split is None:
         split = split_to_test(clips, trained.settings.data)
@@ -126,9 +129,9 @@ def evaluate(
     if not labelled.any():
         raise UsageError(f"{path}: no clip of split {split!r} has a label; add some with `skelpipe label`")
     if not asked.any():
-        raise UsageError(f"{path}: nobody is seen in any labelled clip of split {split!r}; choose another")
+        raise UsageError(f"{path}: no person is visible in any labelled clip of split {split!r}; choose another split")
     dataset = SkeletonDataset(clips, indices[asked], trained.settings.data, train=False)
-    # Before what takes time.
+    # Create the folder before the long computation, so that errors appear early.
     folder = folder_for(trained.path, path, split)
     with progress_bar(console, len(dataset)) as advance:
         scores = scores_of(trained, dataset, **vars(engine), progress=advance)
@@ -161,10 +164,14 @@ def evaluate(
 
 
 def split_to_test(clips: ClipSet, settings: DataSettings) -> str:
-    """The split to test on that goes with the one trained on: xsub_val for xsub_train.
+    """Return the test split that matches the training split, such as xsub_val for xsub_train.
+
+    Args:
+        clips: The skeleton file.
+        settings: Data settings of the run.
 
     Raises:
-        UsageError: The file does not say which one that is.
+        UsageError: The match is ambiguous, or there is none.
     """
     if not clips.splits or set(clips.splits) == {ALL_CLIPS}:
         return ALL_CLIPS
@@ -172,11 +179,13 @@ def split_to_test(clips: ClipSet, settings: DataSettings) -> str:
     try:
         trained_indices = training_indices(clips, settings)
     except UsageError as error:
-        # Another file than the run's, perhaps with one split alone.
+        # The file is not that of the run; it may contain a single split.
         if len(clips.splits) == 1:
             return next(iter(clips.splits))
-        raise UsageError(f"{clips.path}: which split is to be evaluated, {known}? Say so with --split") from error
-    # The training split by its clips, since the setting may be "auto".
+        raise UsageError(
+            f"{clips.path}: cannot tell which of the splits {known} to use; choose one with --split"
+        ) from error
+    # Find the training split by its clips, because the setting may be "auto".
     training = [name for name, indices in clips.splits.items() if np.isin(trained_indices, indices).all()]
     named = [name for name in training if "train" in name.lower()] or training
     for word in TEST_WORDS:
@@ -187,14 +196,22 @@ def split_to_test(clips: ClipSet, settings: DataSettings) -> str:
     rest = [name for name in clips.splits if name not in (*training, settings.holdout_split)]
     if len(rest) == 1:
         return rest[0]
-    raise UsageError(f"{clips.path}: which split is to be evaluated, {known}? Say so with --split")
+    raise UsageError(f"{clips.path}: cannot tell which of the splits {known} to use; choose one with --split")
 
 
 def matched_labels(clips: ClipSet, labels: np.ndarray, trained: Trained) -> np.ndarray:
-    """Labels of the file's clips by the recognizer's numbers, int64, -1 for none: by name, where the file has names.
+    """Map labels of the file to the recognizer's class numbers, by name if the file has class names.
+
+    Args:
+        clips: The skeleton file.
+        labels: int64, labels of clips as numbered in the file; -1 for none.
+        trained: The recognizer.
+
+    Returns:
+        int64, labels as numbered in the recognizer; -1 for none.
 
     Raises:
-        UsageError: A clip's class is none of the recognizer's.
+        UsageError: The recognizer does not have one of the classes.
     """
     numbers = {name: number for number, name in enumerate(trained.label_names)}
     own = clips.label_names
@@ -207,35 +224,35 @@ def matched_labels(clips: ClipSet, labels: np.ndarray, trained: Trained) -> np.n
     unknown = [own[label] for label in present if translated[label] < 0]
     if unknown:
         raise UsageError(
-            f"{clips.path}: has clips of class {unknown[0]!r}{' and others' if unknown[1:] else ''}, which "
-            f"{trained.path} does not know; it knows {_some(trained.label_names)}. Train it on them (`skelpipe train "
-            "--init`), or give the clips its names with `skelpipe label`"
+            f"{clips.path}: contains clips of class {unknown[0]!r}{' and others' if unknown[1:] else ''}, but the "
+            f"classes of {trained.path} are {_some(trained.label_names)}. Train the run on these classes "
+            "(`skelpipe train --init`), or relabel the clips with `skelpipe label`"
         )
     return np.where(labels >= 0, translated[labels], -1) if len(own) else labels
 
 
 def warnings_of(result: Evaluation) -> list[str]:
-    """What has to be known before the numbers are believed, a sentence each."""
+    """Return warnings about the validity of the results, one sentence each."""
     lines = []
     if result.trained_on is None:
         lines.append(
-            f"{result.trained.path} has no {SPLIT_NAME} beside it, so it is not known which clips it was trained on, "
-            "nor whether these are among them"
+            f"{result.trained.path} has no {SPLIT_NAME} next to it, so its training clips are unknown; they may include "
+            "the evaluated clips"
         )
     if result.trained_on:
         lines.append(
-            f"{result.trained_on} of {result.metrics.clips} clips bear the names of clips that the run was trained on: "
-            "this is no test"
+            f"{result.trained_on} of {result.metrics.clips} clips have the names of training clips of the run: "
+            "the results do not measure generalization"
         )
     if result.chosen_on:
         lines.append(
-            f"{result.chosen_on} of {result.metrics.clips} clips bear the names of clips that the run was chosen on: "
-            "its accuracy on them is flattering"
+            f"{result.chosen_on} of {result.metrics.clips} clips have the names of clips that selected the best epoch: "
+            "the accuracy is optimistic"
         )
     if result.unlabelled:
         lines.append(f"{result.unlabelled} clips of the split have no label and are not counted")
     if result.unanswered:
-        lines.append(f"in {len(result.unanswered)} clips of the split nobody is seen; they count as failures")
+        lines.append(f"no person is visible in {len(result.unanswered)} clips of the split; they count as failures")
     if result.left_out:
         lines.append(f"{result.left_out} clips of the split are malformed and are not counted")
     if result.clips.nameless():
@@ -244,13 +261,13 @@ def warnings_of(result: Evaluation) -> list[str]:
 
 
 def told_of_nameless(clips: ClipSet) -> str:
-    """How many entries of a file stand for no clip of their own, and what the first one is."""
+    """Return a note with the number of unusable entries in a file and the reason for the first one."""
     sentences = clips.nameless()
-    return f"{len(sentences)} entries of the file are left out; the first: {sentences[0]}"
+    return f"{len(sentences)} entries of the file are skipped; the first: {sentences[0]}"
 
 
 def as_dictionary(result: Evaluation) -> dict[str, Any]:
-    """Everything but the scores, for JSON; null where a class has no clips."""
+    """Return all results except the scores for JSON output; null where a class has no clips."""
     metrics, names = result.metrics, result.trained.label_names
     return {
         "run": str(result.trained.path),
@@ -291,19 +308,19 @@ def as_dictionary(result: Evaluation) -> dict[str, Any]:
 
 
 def print_table(result: Evaluation, console: Console) -> None:
-    """The measures, the most confused pairs and each class's accuracy, the worst first."""
+    """Print the metrics, the most confused pairs, and the accuracy per class in ascending order."""
     metrics, names = result.metrics, result.trained.label_names
     low, high = metrics.top1_interval
-    # Names are other people's text: not to be read as markup.
+    # Names come from the user's files, so they must not be parsed as markup.
     table = Table("measure", "value", title=Text(_title(result)), title_justify="left")
     table.add_row("weights", _weights(result.trained))
-    missing = f"  ({metrics.unanswered} of them without anybody: failures)" if metrics.unanswered else ""
+    missing = f"  ({metrics.unanswered} of them without a visible person: failures)" if metrics.unanswered else ""
     table.add_row("clips", f"{metrics.clips}{missing}")
     table.add_row("top-1", f"{metrics.top1:.2%}  (95 % interval {low:.2%} to {high:.2%})")
     table.add_row("top-5", f"{metrics.top5:.2%}")
     table.add_row("mean class accuracy", f"{metrics.mean_class:.2%}")
     console.print(table)
-    pairs = Table("most confused", "clips", "of all failures", title_justify="left")
+    pairs = Table("most confused", "clips", "share of failures", title_justify="left")
     for pair in metrics.confused_pairs:
         pairs.add_row(Text(f"{names[pair.first]} / {names[pair.second]}"), str(pair.count), f"{pair.share:.1%}")
     if metrics.confused_pairs:
@@ -318,7 +335,7 @@ def print_table(result: Evaluation, console: Console) -> None:
 
 @contextmanager
 def progress_bar(console: Console, clips: int) -> Iterator[Callable[[int], None]]:
-    """A bar on a terminal, to be told of every clip that is done; nothing elsewhere."""
+    """Show a progress bar on a terminal, and nothing elsewhere; yields a function that advances it by N clips."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
         task = progress.add_task("clips", total=clips)
@@ -326,15 +343,18 @@ def progress_bar(console: Console, clips: int) -> Iterator[Callable[[int], None]
 
 
 def folder_for(weights: Path, data: Path, what: str) -> Path:
-    """Makes the folder of an evaluation below its run: one of its own for other weights, and for a file's namesake.
+    """Create the folder of an evaluation below its run; different weights and files get different folders.
 
     Args:
         weights: The run's .pt file.
         data: The skeleton file.
-        what: Of it is measured, such as the split.
+        what: Subject of the measurement, such as the split.
+
+    Returns:
+        The folder.
 
     Raises:
-        UsageError: Nothing can be written there.
+        UsageError: The folder is not writable.
     """
     other = "" if weights.name == BEST else f"-{weights.stem}"
     name = re.sub(r"[^\w.-]", "_", f"{data.stem}-{what}{other}")
@@ -350,24 +370,24 @@ def folder_for(weights: Path, data: Path, what: str) -> Path:
         writable, reason = False, str(error.strerror)
     if not writable:
         raise UsageError(
-            f"{folder}: results are written there, and cannot be ({reason}); copy {weights.parent} to a place "
-            "that can be written to, and evaluate the copy"
+            f"{folder}: cannot write results there ({reason}); copy {weights.parent} to a writable location and "
+            "evaluate the copy"
         )
     return folder
 
 
 def _is_of(evaluation: Path, data: Path) -> bool:
-    """Whether an evaluation is of a skeleton file."""
+    """Whether an evaluation belongs to a skeleton file."""
     try:
         before = json.loads(evaluation.read_text(encoding="utf-8"))["data"]
     except (ValueError, KeyError, TypeError):
-        # Nothing that was written here: it makes way.
+        # The file was not written by this program, so it may be overwritten.
         return True
     return Path(before).resolve() == data.resolve()
 
 
 def _names_of_run(trained: Trained) -> dict[str, set[str]] | None:
-    """Names of the clips that a run was trained and chosen on; None for a .pt file that was copied elsewhere."""
+    """Names of the run's training clips and held-out clips; None for a .pt file that was copied elsewhere."""
     path = trained.path.parent / SPLIT_NAME
     if not path.is_file():
         return None
@@ -413,7 +433,7 @@ def _title(result: Evaluation) -> str:
 
 
 def _weights(trained: Trained) -> str:
-    """Which file, of which epoch and phase."""
+    """Describe the weights: file, epoch and phase."""
     phase = {1: ", of phase one (cross-entropy)", 2: ", of phase two (both pathways)", None: ""}[trained.phase]
     return f"{trained.path.name}, after epoch {trained.epoch}{phase}"
 

@@ -1,4 +1,4 @@
-"""`skelpipe predict`: from videos, skeletons, a camera or a stream to actions."""
+"""`skelpipe predict`: predict actions from videos, skeleton files, a camera or a stream."""
 
 import math
 from collections.abc import Iterator, Sequence
@@ -33,18 +33,25 @@ def scope_of(
     explain: bool,
     threshold: float,
 ) -> Scope:
-    """Of whom is asked, given what was asked for.
+    """Choose the subjects to classify, from the options of the command.
 
-    A clip is answered as a whole, and its persons besides if they are wanted or drawn. Windows are answered person by
-    person, or else for all together.
+    Without windows, a clip is classified as a whole, and also person by person if that is requested or drawn. Windows
+    are classified person by person, or for all persons together.
+
+    Args:
+        per_person: Whether to classify each person separately; None for the default of the mode.
+        windows: Length of the sliding windows in seconds; None to classify whole clips.
+        overlay: Overlay file or folder; None for no overlay.
+        explain: Whether to compute the attention of each joint.
+        threshold: Lowest probability of a reported label, from 0 to 1.
 
     Raises:
         UsageError: A number is out of range.
     """
     if windows is not None and not (math.isfinite(windows) and windows > 0):
-        raise UsageError(f"windows of {windows} s: give a number of seconds above 0, such as --windows 3")
+        raise UsageError(f"--windows {windows}: must be a number of seconds above 0, such as --windows 3")
     if not 0 <= threshold <= 1:
-        raise UsageError(f"a threshold of {threshold}: give a probability from 0 to 1, such as --threshold 0.5")
+        raise UsageError(f"--threshold {threshold}: must be a probability from 0 to 1, such as --threshold 0.5")
     if windows is not None:
         return Scope(per_person is False, per_person is not False, explain, threshold)
     return Scope(True, bool(per_person) or (overlay is not None and per_person is None), explain, threshold)
@@ -60,21 +67,24 @@ def predict(
     part: Part | None = None,
     console: Console,
 ) -> Iterator[Answer]:
-    """What clips are taken for, each answer as soon as it is certain.
+    """Predict the actions of clips; each prediction is yielded as soon as it is final.
 
     Args:
-        given: Videos, folders and patterns of them, and skeleton files; or one camera or stream.
+        given: Videos, folders, glob patterns and skeleton files; or one camera or stream.
         run: Run directory, or one of its .pt files; None for the newest run.
-        wanted: What is wanted of each clip.
-        networks: Of stage one.
-        engine: How stage two's network is run; its device, backend and precision are stage one's, too.
-        part: Which clips of skeleton files.
-        console: Where progress and warnings are told.
+        wanted: Options of the prediction.
+        networks: Networks of stage one (pose extraction).
+        engine: Device, backend and precision of both stages, and batch settings of stage two (recognition).
+        part: Selection of clips in skeleton files.
+        console: Receives progress and warnings.
+
+    Yields:
+        One or more predictions per clip.
 
     Raises:
-        UsageError: There is no run, nothing to answer for, or what was asked for contradicts itself or the run.
+        UsageError: There is no run, no input, or the options contradict each other or the run.
         WeightsError: The run, or a network of stage one, cannot be read.
-        BackendError: It cannot run as asked on this machine.
+        BackendError: A network cannot run with these settings on this machine.
         AnnotationError: A skeleton file is malformed.
         VideoError: A camera or a stream cannot be read.
     """
@@ -88,7 +98,7 @@ def predict(
     _refuse_overlay(sources, wanted)
     trained = _network(run if run is not None else _newest(console), wanted, console)
     for folder, reason in found.unreadable:
-        yield Answer(str(folder), reason=f"cannot be listed ({reason}); check its rights", failed=True)
+        yield Answer(str(folder), reason=f"cannot be listed ({reason}); check its permissions", failed=True)
     for path in skeletons:
         yield from predict_skeletons(path, trained, engine, part, wanted, console)
     if not sources and not live:
@@ -104,10 +114,10 @@ def predict(
 
 
 def _newest(console: Console) -> Path:
-    """The newest run that tells actions; that a newer one does not is said.
+    """Return the newest run that predicts actions, with a note if a newer one does not.
 
     Raises:
-        UsageError: There is none.
+        UsageError: No run exists.
     """
     newest = newest_run()
     if _tells_actions(newest):
@@ -115,9 +125,9 @@ def _newest(console: Console) -> Path:
     try:
         found = newest_run(wanted=_tells_actions)
     except UsageError:
-        # Its own error says what can be made of it.
+        # The error raised for this run explains how to use it.
         return newest
-    console.print(Text(f"note: asking {found}, because {newest} is a pre-trained encoder"))
+    console.print(Text(f"note: using {found}, because {newest} is a pre-trained encoder"))
     return found
 
 
@@ -126,29 +136,29 @@ def _tells_actions(run: Path) -> bool:
 
 
 def _network(run: Path, wanted: Wanted, console: Console) -> Trained | Detector:
-    """A run's recognizer; of a pre-trained encoder, the detector that was made of it.
+    """Load a run's recognizer, or the action detector that was trained from a pre-trained encoder.
 
     Raises:
-        UsageError: It is a detector, and asked for what is no window; or it has no attention to explain by.
-        WeightsError: There is none, or it is damaged.
+        UsageError: A detector is used without windows, or the network has no attention for `--explain`.
+        WeightsError: There is no network, or it is damaged.
     """
     found = detector_file(run)
     if found is None:
         trained = load_run(run)
         if wanted.scope.explain and not trained.recognizer.backbone.knows_attention:
             raise UsageError(
-                f"--explain: {trained.path} is of {trained.settings.model.backbone}, which has no attention to tell; "
-                "leave it out, or ask a run of dstformer, transformer or sttformer"
+                f"--explain: {trained.path} uses {trained.settings.model.backbone}, which has no attention layers; "
+                "omit --explain, or use a run with dstformer, transformer or sttformer"
             )
         return trained
     detector = load_detector(found)
     if wanted.windows is None:
-        known = "" if detector.seconds is None else f"; it was trained on {detector.seconds:.2g}"
+        known = "" if detector.seconds is None else f"; it was trained on windows of {detector.seconds:.2g} s"
         raise UsageError(
-            f"{found}: tells what is done when; say with --windows how many seconds it is to see at once{known}"
+            f"{found}: is an action detector, which requires windows; set their length in seconds with --windows{known}"
         )
     if wanted.scope.explain:
-        raise UsageError(f"--explain: {found} classifies frames, and has no attention to tell; leave it out")
+        raise UsageError(f"--explain: {found} classifies frames and has no attention to show; omit --explain")
     note = detector.told_of_length(wanted.windows)
     if note is not None:
         console.print(Text(f"warning: {note}"))
@@ -159,20 +169,20 @@ def _refuse_contradictions(
     live: Sequence[str], skeletons: Sequence[Path], videos: Sequence[str | Path], wanted: Wanted, part: Part
 ) -> None:
     if not (live or skeletons or videos):
-        raise UsageError("nothing to answer for: give videos, a folder, a skeleton file, a camera (0) or an address")
+        raise UsageError("no input: give videos, a folder, a skeleton file, a camera (0) or a stream address")
     if live and (len(live) > 1 or skeletons or videos):
-        raise UsageError(f"{live[0]}: a camera or a stream is watched alone; give the others to a command of their own")
+        raise UsageError(f"{live[0]}: a camera or stream must be the only input; use a separate command for the others")
     for path in skeletons:
         if not path.is_file():
-            raise UsageError(f"{path}: there is no such file; make one with `skelpipe extract VIDEOS`")
+            raise UsageError(f"{path}: file not found; create it with `skelpipe extract VIDEOS`")
     if skeletons and wanted.overlay is not None:
-        raise UsageError(f"--overlay {wanted.overlay}: {skeletons[0]} has no pictures; give predict the video itself")
+        raise UsageError(f"--overlay {wanted.overlay}: {skeletons[0]} contains no images; pass the video instead")
     if not skeletons and (part.split is not None or part.keypoint_files is not None):
-        raise UsageError("--split and --keypoint-files are for skeleton files (*.pkl), and none was given")
+        raise UsageError("--split and --keypoint-files require a skeleton file (*.pkl) as input")
     if live and wanted.scope.explain:
-        raise UsageError(f"--explain: is for files, and {live[0]} is watched as it comes; record it first")
+        raise UsageError(f"--explain: not available for the live source {live[0]}; record it to a file first")
     if live and wanted.overlay is not None and wanted.overlay.suffix.lower() != ".mp4":
-        raise UsageError(f"--overlay {wanted.overlay}: give a file *.mp4 for the overlay of a stream")
+        raise UsageError(f"--overlay {wanted.overlay}: the overlay of a stream must be an *.mp4 file")
 
 
 def _refuse_overlay(sources: Sequence[Source], wanted: Wanted) -> None:
@@ -181,10 +191,10 @@ def _refuse_overlay(sources: Sequence[Source], wanted: Wanted) -> None:
         return
     suffix = overlay.suffix.lower()
     if suffix in VIDEO_SUFFIXES - {".mp4"}:
-        raise UsageError(f"--overlay {overlay}: overlays are written as *.mp4; name it {overlay.with_suffix('.mp4')}")
+        raise UsageError(f"--overlay {overlay}: overlays are MP4 files; use {overlay.with_suffix('.mp4')}")
     if suffix == ".mp4" and len(sources) > 1:
-        raise UsageError(f"--overlay {overlay}: is one file, and {len(sources)} videos were given; name a folder")
+        raise UsageError(f"--overlay {overlay}: {len(sources)} videos need a folder, not a single file")
     for source in sources:
         path = wanted.overlay_of(source)
         if path is not None and path.exists() and path.samefile(source.path):
-            raise UsageError(f"--overlay {path}: would take the place of the video itself; name another file or folder")
+            raise UsageError(f"--overlay {path}: would overwrite the input video; choose another file or folder")

@@ -1,4 +1,4 @@
-"""Cameras and streams to actions while they run: each window is answered as soon as its last frame has come."""
+"""Predict actions in cameras and streams: each window is classified as soon as its last frame arrives."""
 
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -27,32 +27,32 @@ from recognition.asking import Asker
 from recognition.interruption import StopSignals
 from recognition.windows import CELLS, Grid
 
-# Seconds of a window where none were asked for.
+# Default window length in seconds.
 LIVE_WINDOW = 3.0
-# Frames' poses, and drawn frames, that may wait: more would only be older.
+# Frames (poses, or drawn images) that may wait; a longer queue would only add delay.
 AHEAD = 4
-# Delays that the summary is made of, so that a stream of days takes no more memory than one of minutes.
+# Number of delays kept for the summary, so that memory stays bounded for streams of any length.
 MOST_DELAYS = 10_000
 
 
 def predict_live(
     address: str, extractor: PoseExtractor, asker: Asker, wanted: Wanted, console: Console, *, stride: int = 1
 ) -> Iterator[Answer]:
-    """Answers for a camera or a stream, window after window, until it ends or Ctrl-C is pressed.
+    """Predict the actions in a camera or stream, window by window, until it ends or Ctrl-C is pressed.
 
     Args:
-        address: See `LiveSource`.
-        extractor: Networks of stage one that take frames one by one.
+        address: Camera number or stream address; see `LiveSource`.
+        extractor: Networks of stage one that process frames one by one.
         asker: The recognizer.
-        wanted: What is wanted; `overlay` is a file.
-        console: Where notes and the summary are told.
-        stride: Every N-th frame is looked at.
+        wanted: Options of the prediction; `overlay` is a file.
+        console: Receives notes and the summary.
+        stride: Process every N-th frame.
 
     Yields:
-        One answer for each person and window, with its delay.
+        One prediction per person and window, with its delay.
 
     Raises:
-        VideoError: There is no such source, it gives no frame, or the overlay cannot be written.
+        VideoError: The source does not exist, delivers no frame, or the overlay cannot be written.
     """
     seconds = wanted.windows or LIVE_WINDOW
     asker.prepare()
@@ -63,11 +63,11 @@ def predict_live(
         except VideoError:
             if signals.received is None:
                 raise
-            yield Answer(address, reason=f"ended by {signals.received} before its first picture")
+            yield Answer(address, reason=f"stopped by {signals.received} before the first frame")
             return
         size = source.info.size
         console.print(
-            f"{address}: {size[1]}x{size[0]}, {source.info.fps:g} frames/s, windows of {seconds:g} s; Ctrl-C ends it",
+            f"{address}: {size[1]}x{size[0]}, {source.info.fps:g} frames/s, windows of {seconds:g} s; Ctrl-C stops it",
             highlight=False,
             markup=False,
             soft_wrap=True,
@@ -99,7 +99,7 @@ def predict_live(
         if drawing is not None:
             drawing.finish()
             console.print(str(wanted.overlay), highlight=False, markup=False, soft_wrap=True)
-        reason = f"ended by {signals.received}" if signals.received is not None else "the stream ended"
+        reason = f"stopped by {signals.received}" if signals.received is not None else "stream ended"
         for line in (*dict.fromkeys(source.problems), watch.summary(reason, source.dropped)):
             console.print(f"{address}: {line}", highlight=False, markup=False, soft_wrap=True)
         if not watch.is_answered:
@@ -107,7 +107,7 @@ def predict_live(
 
 
 class _Watch:
-    """Follows one stream and asks of each window when it is complete."""
+    """Tracks the persons of a stream and classifies each window when it is complete."""
 
     def __init__(self, name: str, asker: Asker, scope: Scope, grid: Grid, follower: Follower) -> None:
         self.is_answered = self._is_asked = False
@@ -120,7 +120,7 @@ class _Watch:
         self._first_time = self._time = 0.0
 
     def add(self, poses: FramePoses, arrived: float) -> Iterator[Answer]:
-        """Takes the next frame; gives the answers of the window that it completes."""
+        """Add the next frame; yield the predictions of the window that it completes."""
         grid = self._grid
         if self._cell is None:
             self._cell, self._first_time = int(grid.cell_of(poses.time)), poses.time
@@ -128,14 +128,15 @@ class _Watch:
         self._frames += 1
         self._poses += poses.num_persons
         self._time = poses.time
-        # Complete, if the next frame lies beyond; of windows that are so at once, as after a hole, the last is news.
+        # A window is complete if the next frame lies beyond it. If several complete at once, as after a gap in the
+        # stream, only the last one is classified.
         newest = int(grid.cell_of(poses.time + self._step())) - CELLS
         if newest < self._cell:
             return
         yield from self._ask(newest, arrived)
 
     def end(self, arrived: float) -> Iterator[Answer]:
-        """Gives the answers of a stream that ended before its first window was full."""
+        """Yield the predictions of a stream that ends before its first window is full."""
         if self._cell is None or self._is_asked:
             return
         if is_long_enough(self._grid, self._cell, self._cell, self._follower.stretch(*self._grid.bounds(self._cell))):
@@ -160,33 +161,33 @@ class _Watch:
             yield Answer(self._name, one.person, one.start, one.end, label, share, best, delay=delay)
 
     def _step(self) -> float:
-        """Seconds from frame to frame so far."""
+        """Mean interval between frames so far, in seconds."""
         return (self._time - self._first_time) / max(self._frames - 1, 1)
 
     def stretch(self) -> Stretch:
-        """The newest frame's poses, with what was last said of each person."""
+        """Return the poses of the newest frame, with the latest caption of each person."""
         now = self._follower.now()
         shown = {track.track_id for track in now.tracks}
         return Stretch(now, {person: text for person, text in self._captions.items() if person in shown})
 
     def summary(self, reason: str, dropped: int) -> str:
-        """What is told at the end."""
-        left_out = f", {dropped} more left out to keep up" if dropped else ""
+        """Return the summary that is printed at the end."""
+        left_out = f", {dropped} dropped to keep up" if dropped else ""
         delay = ""
         if self._delays:
             middle, most = median(self._delays), max(self._delays)
-            delay = f"; answers came {middle:.2f} s after the last frame that they are of, {most:.2f} s at most"
+            delay = f"; delay after the last frame of a window: median {middle:.2f} s, maximum {most:.2f} s"
         return f"{reason} after {self._time - self._first_time:.1f} s and {self._frames} frames{left_out}{delay}"
 
     def why_nothing(self) -> str:
-        """Why there was no answer."""
+        """Return the reason why there are no predictions."""
         if not self._poses:
             return "no person found"
         return nobody_asked()
 
 
 class _LiveDrawing:
-    """Draws and writes frames in a thread of its own; the file appears when the block ends well."""
+    """Draws and writes frames in a thread; the file appears only if the block ends without an error."""
 
     def __init__(self, path: Path, info: VideoInfo) -> None:
         self._path, self._info = path, info
@@ -200,17 +201,17 @@ class _LiveDrawing:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        # Cut short by an error, what was drawn up to then is no overlay of the stream.
+        # After an error the overlay is incomplete, so it is discarded.
         self._failed = kind is not None
         self._feed.end()
         self._pool.shutdown(wait=True)
 
     def give(self, image: np.ndarray, time: float, stretch: Stretch) -> None:
-        """Hands on the next frame."""
+        """Queue the next frame."""
         self._feed.give((image, time, stretch))
 
     def finish(self) -> None:
-        """Waits for the file; raises what went wrong in writing it."""
+        """Wait for the file; raise any error that occurred while writing it."""
         self._feed.end()
         self._done.result()
 
@@ -228,4 +229,4 @@ class _LiveDrawing:
 
 
 class _CutShort(Exception):
-    """Takes the unfinished file away."""
+    """Discards the unfinished file."""

@@ -1,4 +1,4 @@
-"""Stage one of `skelpipe predict`: which networks, set how, given the run that is asked."""
+"""Stage one of `skelpipe predict`: choose the networks and their settings to match the run."""
 
 import logging
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from pose_extraction.extraction import PoseExtractor
 
 DETECTOR = "rtmdet"
-# What each kind of network made of a run's videos.
+# Wording for the output of each kind of network, used in messages.
 MADE = {"estimator": "skeletons of", "detector": "persons of"}
 
 log = logging.getLogger(__name__)
@@ -31,12 +31,12 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Networks:
-    """Stage one's networks; None where the run, or `skelpipe extract`, says which.
+    """Networks of stage one; None selects the network of the run, or the default of `skelpipe extract`.
 
     Args:
-        estimator: Name or ONNX file; None for the one that the run was trained on.
-        detector: The same, of persons; for a run that does not say, `DETECTOR`.
-        checkpoint: Weights in place of the official ones.
+        estimator: Name or ONNX file of the pose estimator; None for the one that the run was trained with.
+        detector: Name or ONNX file of the person detector; None for that of the run, or `DETECTOR`.
+        checkpoint: Weights to use instead of the official ones.
         detector_checkpoint: The same for the detector.
     """
 
@@ -49,23 +49,26 @@ class Networks:
 def open_networks(
     trained: Trained | Detector, networks: Networks, engine: Engine, console: Console, *, at_once: bool
 ) -> "tuple[PoseExtractor, int]":
-    """Stage one's networks, set as for the run's skeletons, and of how many frames they are shown one.
+    """Load the networks of stage one with the settings that produced the run's skeletons.
 
     Args:
         trained: The run.
-        networks: What is wanted otherwise.
+        networks: Networks that replace those of the run.
         engine: Device, backend and precision.
-        console: Where downloads are shown.
-        at_once: Whether frames come one by one, and none may wait.
+        console: Receives the progress of downloads.
+        at_once: Whether to process each frame as soon as it arrives, without batching.
+
+    Returns:
+        The extractor, and the stride: every N-th frame is processed.
 
     Raises:
-        UsageError: A network is not known, or a setting is none.
-        WeightsError: Weights are not to be had.
-        BackendError: A network cannot run as asked on this machine.
+        UsageError: A network is unknown, or a setting is invalid.
+        WeightsError: Weights are not available.
+        BackendError: A network cannot run with these settings on this machine.
     """
     devices = parse_devices(engine.device)
     if len(devices) > 1:
-        raise UsageError(f"--device {engine.device}: predict runs on one device; name one")
+        raise UsageError(f"--device {engine.device}: predict runs on a single device; choose one")
     settings = stage_one(trained, networks, engine)
     found, detector = identities(settings, devices, None, console)
     _warn_of_other_weights(trained, found, detector)
@@ -73,19 +76,19 @@ def open_networks(
 
 
 def stage_one(trained: Trained | Detector, networks: Networks, engine: Engine) -> ExtractSettings:
-    """Settings of stage one: those of the run's skeletons, but for what is wanted otherwise.
+    """Return the settings of stage one: those of the run's skeletons, with the requested changes.
 
     Raises:
-        UsageError: The run's networks are not known here, or a setting is none.
+        UsageError: The run's networks are not available here, or a setting is invalid.
     """
     estimator = estimator_for(trained, networks.estimator)
     if not is_onnx(estimator):
-        # The name as the table spells it, for its message if there is none.
+        # Raises an error that lists the known names, if the estimator is unknown.
         model_zoo.lookup(estimator, "estimator")
     detector = DETECTOR if is_bottom_up(estimator) else detector_for(trained, networks.detector)
     shaping = {name: trained.extraction[name] for name in SHAPING if name in trained.extraction}
     if not _are_one("detector", display_name(detector), trained.extraction.get("detector")):
-        # Scores of one detector say nothing of another's.
+        # Scores of different detectors are not comparable.
         shaping.pop("detection_threshold", None)
     return parse_settings(
         {
@@ -103,35 +106,35 @@ def stage_one(trained: Trained | Detector, networks: Networks, engine: Engine) -
 
 
 def estimator_for(trained: Trained | Detector, wanted: str | None) -> str:
-    """The estimator of a run, unless another one is wanted, which is warned of.
+    """Return the requested estimator or that of the run; warn if they differ.
 
     Raises:
-        UsageError: The run does not say which one it was trained on, or no network is known by that name.
+        UsageError: The run does not record its estimator, or no network has that name.
     """
     known = trained.estimator
     if wanted is not None:
         if known is None:
-            log.warning("%s does not say which estimator's skeletons it was trained on", trained.path)
+            log.warning("%s does not record the estimator of its training skeletons", trained.path)
         else:
             _warn_of_another("estimator", wanted, known, trained.path)
         return wanted
     if known is None:
         raise UsageError(
-            f"{trained.path} does not say which estimator its skeletons came from; name one with --estimator, the one "
-            "that made them if you know it"
+            f"{trained.path} does not record the estimator of its training skeletons; specify it with --estimator "
+            "(use the one that produced the skeletons, if known)"
         )
     if ", " in known:
         raise UsageError(
-            f"{trained.path} was trained on skeletons of several estimators, {known}; choose one with --estimator"
+            f"{trained.path} was trained on skeletons from several estimators, {known}; choose one with --estimator"
         )
     return _known("estimator", known, trained.path)
 
 
 def detector_for(trained: Trained | Detector, wanted: str | None) -> str:
-    """The detector that found the persons a run was trained on, unless another one is wanted, which is warned of.
+    """Return the requested person detector or that of the run; warn if they differ.
 
     Raises:
-        UsageError: No network is known by that name.
+        UsageError: No network has that name.
     """
     known = trained.extraction.get("detector")
     if wanted is not None:
@@ -144,34 +147,34 @@ def detector_for(trained: Trained | Detector, wanted: str | None) -> str:
 def _warn_of_another(kind: str, wanted: str, known: str, run: Path) -> None:
     name = display_name(wanted)
     if not _are_one(kind, name, known):
-        log.warning("%s was trained on %s %s, not of %s; expect it to be less accurate", run, MADE[kind], known, name)
+        log.warning("%s was trained on %s %s, not %s; expect lower accuracy", run, MADE[kind], known, name)
 
 
 def _known(kind: str, name: str, run: Path) -> str:
-    """The name of a network that a run was trained on.
+    """Return the name of a network that a run was trained with.
 
     Raises:
-        UsageError: There is none of that name.
+        UsageError: No network has that name.
     """
     try:
         model_zoo.lookup(name, kind)
     except UsageError as error:
-        detector = "with the detector that goes with it (--detector), " if kind == "estimator" else ""
+        detector = "with its detector (--detector), " if kind == "estimator" else ""
         raise UsageError(
-            f"{run} was trained on {MADE[kind]} {name}, and skelpipe has no network of that name; give its "
-            f"file, as --{kind} {name}.onnx, {detector}or another {kind}"
+            f"{run} was trained on {MADE[kind]} {name}, which skelpipe does not include; pass its file, as in "
+            f"--{kind} {name}.onnx, {detector}or another {kind}"
         ) from error
     return name
 
 
 def _are_one(kind: str, one: str, other: str | None) -> bool:
-    """Whether two names are one network's; none is nobody's."""
+    """Whether two names refer to the same network; None refers to no network."""
     if other is None:
         return False
     try:
         return model_zoo.lookup(one, kind).name == model_zoo.lookup(other, kind).name
     except UsageError:
-        # An ONNX file's stem is its own name.
+        # The name of an ONNX network is its file name without the suffix.
         return one == other
 
 
@@ -183,7 +186,7 @@ def _warn_of_other_weights(trained: Trained | Detector, *networks: Identity | No
         if known not in (None, network.digest):
             option = "--checkpoint" if network.kind == "estimator" else "--detector-checkpoint"
             log.warning(
-                "%s was trained on skeletons of %s with the weights %s, and these are %s; name the others with %s",
+                "%s was trained on skeletons of %s with weights %s, not the current %s; specify those weights with %s",
                 trained.path,
                 network.name,
                 known,

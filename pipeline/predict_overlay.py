@@ -1,4 +1,4 @@
-"""An overlay that is drawn in a thread of its own while the poses still come in."""
+"""Draw an overlay in a thread while the poses are still being computed."""
 
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -8,16 +8,16 @@ from pipeline.ahead import Feed
 from pose_extraction.errors import SkelpipeError
 from pose_extraction.overlay import Stretch, write_stretches
 
-# Stretches that may wait to be drawn; whoever gives them waits beyond that.
+# Stretches that may wait to be drawn; `Drawing.give` blocks beyond that.
 STRETCHES_AHEAD = 8
 
 
 class _Abandoned(Exception):
-    """Ends the drawing in mid-video."""
+    """Stops the drawing before the end of the video."""
 
 
 class Drawing:
-    """Reads a video a second time, behind the networks, and draws on it what is known of each frame.
+    """Overlay of a video: reads it a second time, behind the networks, and draws the results on each frame.
 
     Args:
         source: The video, or folder of images.
@@ -33,15 +33,15 @@ class Drawing:
         self._done: Future[None] = self._pool.submit(self._draw)
 
     def give(self, stretch: Stretch) -> None:
-        """Hands on the next stretch."""
+        """Queue the next stretch."""
         self._feed.give(stretch)
 
     def end(self) -> None:
-        """Says that no more will come."""
+        """Mark the end of the stretches."""
         self._feed.end()
 
     def result(self) -> str | None:
-        """Waits for the file; returns why there is none, where there is none."""
+        """Wait for the file; return None, or an error message if it could not be written."""
         try:
             self._done.result()
         except (SkelpipeError, OSError) as error:
@@ -52,7 +52,7 @@ class Drawing:
         return None
 
     def abandon(self) -> None:
-        """Ends the drawing at the next frame, and leaves no file."""
+        """Stop the drawing at the next frame and discard the file."""
         self._abandoned = True
         self._feed.end()
         self._pool.shutdown(wait=True)

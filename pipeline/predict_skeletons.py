@@ -1,4 +1,4 @@
-"""Skeleton files to actions: stage two alone."""
+"""Predict actions from skeleton files, with stage two alone."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -29,11 +29,11 @@ from recognition.windows import UNKNOWN, Grid
 
 @dataclass(frozen=True)
 class Part:
-    """Which clips of a skeleton file are wanted, and where their joints are.
+    """Selection of clips in a skeleton file, and the location of their joints.
 
     Args:
-        split: Only the clips of this split; None for all.
-        keypoint_files: Folder of Kinetics-400's keypoint files; None for that of the run.
+        split: Use only the clips of this split; None for all clips.
+        keypoint_files: Folder with the keypoint files of Kinetics-400; None for that of the run.
     """
 
     split: str | None = None
@@ -43,20 +43,23 @@ class Part:
 def predict_skeletons(
     path: Path, trained: Trained | Detector, engine: Engine, part: Part, wanted: Wanted, console: Console
 ) -> Iterator[Answer]:
-    """Answers for the clips of a skeleton file: those that can be used in the file's order, then the others.
+    """Predict the actions of the clips in a skeleton file: usable clips in file order, then the others.
 
     Args:
-        path: The file.
+        path: The skeleton file.
         trained: The recognizer.
-        engine: How it is run.
-        part: Which of its clips.
-        wanted: What is wanted of each.
-        console: Where progress and warnings are told.
+        engine: Device, backend, precision and batch settings.
+        part: Selection of clips.
+        wanted: Options of the prediction.
+        console: Receives progress and warnings.
+
+    Yields:
+        One or more predictions per clip.
 
     Raises:
-        UsageError: There is no such split, the joints do not fit the run, or what is wanted needs what the file lacks.
+        UsageError: The split does not exist, the joints do not fit the run, or the file lacks data for an option.
         AnnotationError: The file is malformed.
-        BackendError: The network cannot run as asked on this machine.
+        BackendError: The network cannot run with these settings on this machine.
     """
     clips = clips_for(trained, path, skip_bad=True, keypoint_files=part.keypoint_files)
     if clips.nameless():
@@ -79,7 +82,7 @@ def predict_skeletons(
 def _whole(
     trained: Trained, clips: ClipSet, indices: np.ndarray, engine: Engine, threshold: float, console: Console
 ) -> Iterator[Answer]:
-    """One answer a clip, clips of like length together."""
+    """Yield one prediction per clip; clips of similar length share a batch."""
     reasons = {int(index): too_few(frames_seen(clips[int(index)].score, 0.0)) for index in indices}
     asked = np.array([index for index in indices if reasons[int(index)] is None], np.int64)
     with progress_bar(console, len(asked)) as advance:
@@ -98,7 +101,7 @@ def _one_by_one(
     wanted: Wanted,
     console: Console,
 ) -> Iterator[Answer]:
-    """Answers for persons, for windows, or with explanations."""
+    """Yield predictions per person, per window, or with explanations."""
     asker = asker_of(trained, engine, layout=clips.layout)
     stored = {annotation.get("frame_dir", annotation.get("filename")): annotation for annotation in _read(clips.path)}
     with progress_bar(console, len(indices)) as advance:
@@ -107,11 +110,11 @@ def _one_by_one(
             annotation = stored[name]
             if "keypoint" not in annotation:
                 raise UsageError(
-                    f"{clips.path}: clip {name!r} has its joints in a file of its own, which --per-person, --windows "
-                    "and --explain do not read; leave them out"
+                    f"{clips.path}: clip {name!r} stores its joints in a separate file, which --per-person, --windows "
+                    "and --explain do not support; omit these options"
                 )
             timed = wanted.windows is not None or annotation.get("fps") or "time" in annotation
-            # Without times a clip is as long as it has frames, and nothing is told in seconds.
+            # Without timestamps, one frame counts as one second, and no times are reported.
             video = video_of(annotation if timed else {**annotation, "fps": 1.0}, f"{clips.path}: clip {name!r}")
             tracked = "track_id" in annotation
             unit = "seconds" if timed else "frames"
@@ -131,10 +134,15 @@ def _one_by_one(
 
 
 def asker_of(trained: Trained | Detector, engine: Engine, *, layout: Skeleton = COCO17) -> Asker:
-    """A network that is ready to be asked of clips with joints of a layout.
+    """Prepare a network for clips with a given joint layout.
+
+    Args:
+        trained: The recognizer or action detector.
+        engine: Device, backend, precision and batch settings.
+        layout: Joints of the clips.
 
     Raises:
-        BackendError: It cannot run as asked on this machine.
+        BackendError: The network cannot run with these settings on this machine.
     """
     if isinstance(trained, Trained):
         return Asker(trained, layout=layout, **vars(engine))
@@ -149,7 +157,7 @@ def _read(path: Path) -> list[dict]:
 def _windows(
     sliding: Sliding, video: VideoPoses, name: str, asker: Asker, record: AttentionRecord | None
 ) -> list[Answer]:
-    """The segments of a clip, or why there is none."""
+    """Return the segments of a clip, or one prediction with the reason why there are none."""
     segments = []
     first: int | None = None
     for cell, window in slide_over(video, sliding):

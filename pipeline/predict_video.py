@@ -1,7 +1,8 @@
-"""Videos to actions: stage one as `skelpipe extract` does it, stage two on what comes out, both while they are read.
+"""Predict actions in videos: stage one (as in `skelpipe extract`) and stage two run while the video is read.
 
-Decoding, the networks of stage one, stage two and the drawing each have a thread. A video of which one answer is wanted
-is kept, as numbers, until it ends; one that goes on past `WHOLE_LIMIT`, or of which windows are wanted, never is.
+Decoding, the networks of stage one, stage two and the drawing each run in a thread. The poses of a video that is
+classified as a whole are kept in memory until it ends. Videos longer than `WHOLE_LIMIT`, and videos that are classified
+in windows, are processed in bounded memory.
 """
 
 from collections import deque
@@ -30,25 +31,25 @@ from pose_extraction.skeleton import COCO17
 from recognition.asking import Asker
 from recognition.windows import CELLS, UNKNOWN, Grid, Segment
 
-# Seconds from which a video is too long for one look: the network would see a frame every now and then.
+# Seconds above which a video is too long to classify as a whole: the network would sample its frames too sparsely.
 WHOLE_LIMIT = 120.0
-# Seconds of the windows whose mean is the answer for such a video.
+# Length in seconds of the windows whose mean is the prediction for such a video.
 LONG_WINDOW = 10.0
-# Frames' poses that may wait for stage two: numbers only.
+# Poses of frames that may wait for stage two; they are small.
 POSES_AHEAD = 256
-# Overlays that may still be drawn while the networks go on with the next videos.
+# Overlays that may still be drawn while the networks process the next videos.
 DRAWINGS_AHEAD = 2
 
 
 @dataclass(frozen=True)
 class Wanted:
-    """What is wanted of each video.
+    """Options of a prediction.
 
     Args:
-        scope: Of whom it is asked.
-        windows: Seconds of sliding windows; None for one answer a clip.
-        overlay: Video to write; None for none. For several videos, a folder of one file each.
-        figures: Where figures of the attention go, if the scope asks for it and there is no overlay.
+        scope: The subjects to classify.
+        windows: Length of sliding windows in seconds; None for one prediction per clip.
+        overlay: Video to write; None for none. For several videos, a folder with one file per video.
+        figures: Folder for attention figures if the scope requests them and there is no overlay.
     """
 
     scope: Scope
@@ -57,23 +58,23 @@ class Wanted:
     figures: Path = Path("predictions")
 
     def overlay_of(self, source: Source) -> Path | None:
-        """The overlay of a video."""
+        """Return the overlay file of a video, or None."""
         if self.overlay is None or self.overlay.suffix.lower() == ".mp4":
             return self.overlay
         return self.overlay / f"{source.frame_dir}.mp4"
 
     def figure_of(self, source: Source) -> Path:
-        """The figure of a video: beside its overlay where there is one."""
+        """Return the figure file of a video: next to its overlay if there is one."""
         overlay = self.overlay_of(source)
         return self.figures / f"{source.frame_dir}.png" if overlay is None else overlay.with_suffix(".png")
 
 
 class SlidingVideo:
-    """A video that is followed window by window, in bounded memory.
+    """Window-by-window tracking and classification of one video, in bounded memory.
 
     Args:
-        sliding: Asks of its windows.
-        follower: Follows its persons.
+        sliding: Classifies the windows.
+        follower: Tracks the persons.
     """
 
     def __init__(self, sliding: Sliding, follower: Follower) -> None:
@@ -83,7 +84,7 @@ class SlidingVideo:
         self._time = 0.0
 
     def add(self, poses: FramePoses) -> Iterator[Settled]:
-        """Takes the next frame; gives what has become certain by it."""
+        """Add the next frame; yield the results that it makes final."""
         grid = self._sliding.grid
         if self._next_cell < 0:
             self._first_cell = self._next_cell = int(grid.cell_of(poses.time))
@@ -91,13 +92,13 @@ class SlidingVideo:
         before, self._time = self._time, poses.time
         while grid.start_of(self._next_cell) + grid.seconds + self._follower.context <= poses.time:
             if grid.start_of(self._next_cell) > before:
-                # A hole in the stream, however long: the next window with a frame in it ends with this frame's cell.
+                # Gap in the stream: the next window that contains a frame ends with the cell of this frame.
                 self._next_cell = int(grid.cell_of(poses.time)) - CELLS + 1
                 continue
             yield self._window()
 
     def end(self) -> tuple[list[Settled], list[Segment[Who]]]:
-        """What was still open."""
+        """Return the remaining results at the end of the video."""
         settled = []
         while self._next_cell >= 0 and self._sliding.grid.start_of(self._next_cell) <= self._time:
             settled.append(self._window())
@@ -116,7 +117,7 @@ class SlidingVideo:
 
 @dataclass
 class _Means:
-    """Mean probabilities of a long video's cells, by person."""
+    """Mean probabilities over the cells of a long video, per person."""
 
     held: dict[Who, tuple[np.ndarray, int, float, float]] = field(default_factory=dict)
 
@@ -127,7 +128,7 @@ class _Means:
 
 
 class _OpenVideo:
-    """One video on its way: what is kept of it, and its overlay."""
+    """State of a video that is being processed: its poses and its overlay."""
 
     def __init__(self, job: VideoJob, wanted: Wanted, asker: Asker, extractor: PoseExtractor, console: Console) -> None:
         assert job.info is not None
@@ -150,7 +151,7 @@ class _OpenVideo:
         return SlidingVideo(sliding, Follower(self._size, self._extractor.settings))
 
     def add(self, poses: FramePoses) -> Iterator[Answer]:
-        """Takes a frame's poses; gives answers that are certain by now."""
+        """Add the poses of a frame; yield the predictions that are final."""
         self._poses += poses.num_persons
         waiting = [poses]
         if self._sliding is None:
@@ -159,8 +160,8 @@ class _OpenVideo:
                 return
             self._sliding = self._slide(LONG_WINDOW)
             self._say(
-                f"goes on for more than {WHOLE_LIMIT:g} s: its answers are means over windows of {LONG_WINDOW:g} s; "
-                "--windows tells them apart"
+                f"longer than {WHOLE_LIMIT:g} s: the prediction is the mean over windows of {LONG_WINDOW:g} s; "
+                "use --windows to get each of them"
             )
             waiting, self._frames = self._frames, []
         for one in waiting:
@@ -192,12 +193,12 @@ class _OpenVideo:
     def _kept(self, answer: Answer) -> Answer:
         self._is_answered = True
         if self._record is not None:
-            # The figure tells them.
+            # Kept for the figure, which lists them.
             self._answers.append(answer)
         return answer
 
     def end(self, job: VideoJob) -> Iterator[Answer]:
-        """The rest of the answers; of the whole video there is always one at least."""
+        """Yield the remaining predictions; a video that is classified as a whole has at least one."""
         for problem in dict.fromkeys(job.problems):
             self._say(problem)
         if self._sliding is None:
@@ -258,19 +259,19 @@ def predict_videos(
     *,
     stride: int = 1,
 ) -> Iterator[Answer]:
-    """Answers for videos, each as soon as it is certain.
+    """Predict the actions of videos; each prediction is yielded as soon as it is final.
 
     Args:
         sources: The videos.
-        extractor: Networks of stage one, with settings.
+        extractor: Networks of stage one, with their settings.
         asker: The recognizer.
-        wanted: What is wanted.
-        console: Where progress and notes are told.
-        stride: Every N-th frame is looked at.
+        wanted: Options of the prediction.
+        console: Receives progress and notes.
+        stride: Process every N-th frame.
 
     Yields:
-        One or more answers a video. A video that cannot be read has one that says why, and so has one whose overlay
-        could not be written, besides its others.
+        One or more predictions per video. A video that cannot be read yields one with the reason. A video whose overlay
+        cannot be written yields an additional one with the reason.
     """
     open_videos: dict[VideoJob, _OpenVideo] = {}
     drawings: deque[tuple[Source, Drawing]] = deque()
@@ -283,7 +284,7 @@ def predict_videos(
             if error is None:
                 console.print(str(drawing.path), highlight=False, markup=False, soft_wrap=True)
             else:
-                yield Answer(source.frame_dir, reason=f"the overlay was not written: {error}", failed=True)
+                yield Answer(source.frame_dir, reason=f"overlay not written: {error}", failed=True)
 
     jobs = (VideoJob(source.path, stride=stride, payload=source) for source in sources)
     poses = ahead(extractor.frames(jobs), POSES_AHEAD, name="networks")
@@ -298,7 +299,7 @@ def predict_videos(
                     continue
                 video = open_videos.pop(job, None)
                 if video is None:
-                    yield Answer(job.payload.frame_dir, reason=job.error or "gave no frame", failed=True)
+                    yield Answer(job.payload.frame_dir, reason=job.error or "contains no frames", failed=True)
                 else:
                     if video.drawing is not None:
                         drawings.append((job.payload, video.drawing))

@@ -1,4 +1,4 @@
-"""Which clips `skelpipe evaluate --protocol` measures an encoder on."""
+"""Selection of the clips that `skelpipe evaluate --protocol` evaluates an encoder on."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,14 +16,14 @@ from recognition.settings import DataSettings
 
 @dataclass(frozen=True)
 class Asked:
-    """What the command line says of the clips.
+    """Selection of clips from the command line.
 
     Args:
         path: Skeleton file.
-        split: To count; None for the one beside that trained on.
-        train_split: To train on; None for that of the run, or the file's only one named like *train.
-        skip_bad: Whether to go on without malformed clips.
-        keypoint_files: Folder of Kinetics-400's keypoint files; None for that of the run.
+        split: Test split; None for the one that matches the training split.
+        train_split: Training split; None for that of the run, or the only one named like *train.
+        skip_bad: Whether to skip malformed clips instead of raising an error.
+        keypoint_files: Folder with the keypoint files of Kinetics-400; None for that of the run.
     """
 
     path: Path
@@ -34,12 +34,12 @@ class Asked:
 
 
 def data_of(pretrained: Pretrained, asked: Asked) -> DataSettings:
-    """How an encoder is shown the file: as in its pre-training, but for what is asked."""
+    """Return the data settings of the encoder's pre-training, with the requested changes."""
     return shown_as_in(pretrained.settings.data, asked)
 
 
 def shown_as_in(data: DataSettings, asked: Asked) -> DataSettings:
-    """Likewise, by the settings of a pre-training; their file is an absolute path, as those of a run have it."""
+    """Return data settings of a pre-training (with an absolute file path) with the requested changes."""
     file = str(asked.path.resolve())
     own = data.train_split if file == data.file and data.train_split != ALL_CLIPS else "auto"
     changes = {
@@ -53,18 +53,18 @@ def shown_as_in(data: DataSettings, asked: Asked) -> DataSettings:
 
 
 def labelled_clips(clips: ClipSet, data: DataSettings, split: str | None) -> tuple[np.ndarray, np.ndarray, str]:
-    """Clips with labels, to train a classifier on and to count.
+    """Return labelled clips for training a classifier and for testing it.
 
     Args:
-        clips: The file.
-        data: How it is shown; `train_split` names the former's split.
-        split: The latter's; None for the one beside that trained on.
+        clips: The skeleton file.
+        data: Data settings; `train_split` is the training split.
+        split: Test split; None for the one that matches the training split.
 
     Returns:
-        Indices of both, int64, and the name of the latter's split.
+        Indices of training and test clips, int64, and the name of the test split.
 
     Raises:
-        UsageError: There is no such split, the file does not say which one is meant, or none of its clips has a label.
+        UsageError: The split does not exist, is ambiguous, or contains no labelled clip.
     """
     training = training_indices(clips, data)
     test_split = split if split is not None else split_to_test(clips, data)
@@ -76,7 +76,7 @@ def labelled_clips(clips: ClipSet, data: DataSettings, split: str | None) -> tup
 
 
 def told_or_none(choose: Callable[[], str | None]) -> str | None:
-    """What a file alone says of its splits; None where it does not say."""
+    """Call a function that chooses a split; return None if the file does not determine the split."""
     try:
         return choose()
     except UsageError:
@@ -84,18 +84,18 @@ def told_or_none(choose: Callable[[], str | None]) -> str | None:
 
 
 def check_kind(pretrained: Pretrained, clips: ClipSet, layout: str | None) -> None:
-    """Refuses joints that the encoder was not shown.
+    """Check that a file has the kind of joints that the encoder was pre-trained on.
 
     Args:
         pretrained: The encoder.
         clips: The file.
-        layout: Name of the joint layout that its clips are shown in; None where they cannot be.
+        layout: Name of the joint layout after conversion; None if conversion is impossible.
 
     Raises:
-        UsageError: They are of another layout, or of other dimensions.
+        UsageError: The layout or the number of dimensions differs.
     """
     if clips.dimensions != pretrained.dimensions or layout != pretrained.layout:
         raise UsageError(
-            f"{clips.path}: has {clips.layout.name} in {clips.dimensions}D, and {pretrained.path} was pre-trained on "
-            f"{pretrained.layout} in {pretrained.dimensions}D; choose a file of the same kind"
+            f"{clips.path}: contains {clips.layout.name} joints in {clips.dimensions}D, but {pretrained.path} was "
+            f"pre-trained on {pretrained.layout} in {pretrained.dimensions}D; choose a matching file"
         )

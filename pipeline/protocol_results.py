@@ -1,4 +1,4 @@
-"""Where `skelpipe evaluate --protocol` leaves what it found, and what it keeps of a measurement that is not done."""
+"""Result folder of `skelpipe evaluate --protocol`, and intermediate results of unfinished measurements."""
 
 import hashlib
 import json
@@ -25,19 +25,22 @@ def folder_of(
     changes: Sequence[Mapping[str, Any]],
     scratch: bool,
 ) -> Path:
-    """Makes a folder below the first run that says what is measured: DATA-PROTOCOL, and more where more was asked for.
+    """Create a folder below the first run, named DATA-PROTOCOL plus any settings that are not the defaults.
 
     Args:
         word: The protocol.
         data: The skeleton file.
-        runs: The encoders, the first and those that are fused with it.
-        split: Counted; None for the one that goes without saying.
-        train_split: Trained on; None likewise.
-        changes: Of each encoder's recipe, what is not the method's.
-        scratch: Whether weights are fresh.
+        runs: The encoders: the first, and those that are fused with it.
+        split: Test split; None for the default.
+        train_split: Training split; None for the default.
+        changes: Changes to the recipe of each encoder.
+        scratch: Whether encoders start from random weights.
+
+    Returns:
+        The folder.
 
     Raises:
-        UsageError: Nothing can be written there.
+        UsageError: The folder is not writable.
     """
     rest = word + (f"-{split}" if split is not None else "")
     partners = [str(run.path.resolve()) for run in runs[1:]]
@@ -49,22 +52,22 @@ def folder_of(
 
 
 def changes_of(settings: ProtocolSettings, usual: ProtocolSettings) -> dict[str, Any]:
-    """Settings by dotted name that are not the usual ones."""
+    """Return the settings, by dotted name, that differ from the defaults."""
     own, other = dotted(settings.model_dump(mode="json")), dotted(usual.model_dump(mode="json"))
     return {name: value for name, value in own.items() if value != other[name]}
 
 
 class KeptSubsets:
-    """Accuracies of the seeded subsets that are done, in a file beside the result, until all of them are.
+    """Accuracies of finished random subsets, kept in a file next to the result until all subsets are finished.
 
     Args:
-        folder: Of the result.
-        of: What they were measured on and with; of anything else they are not taken.
+        folder: Folder of the result.
+        of: Everything that the accuracies depend on; accuracies stored with other values are ignored.
     """
 
     def __init__(self, folder: Path, of: Mapping[str, Any]) -> None:
         self.path = folder / SUBSETS
-        # As the file has it.
+        # Convert to the form that is read back from JSON.
         self.of = json.loads(json.dumps(of))
         self.top1: dict[str, float] = {}
         try:
@@ -72,19 +75,19 @@ class KeptSubsets:
             if before["of"] == self.of:
                 self.top1 = {str(seed): float(value) for seed, value in before["top1"].items()}
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
-            # There is none, or it was not written here: all subsets are measured.
+            # Missing, or not written by this program: measure all subsets.
             pass
 
     def get(self, seed: int) -> float | None:
-        """The accuracy of a subset; None of one that is not done."""
+        """Return the accuracy of a subset, or None if it has not been measured."""
         return self.top1.get(str(seed))
 
     def keep(self, seed: int, top1: float) -> None:
-        """Adds a subset."""
+        """Store the accuracy of a subset."""
         self.top1[str(seed)] = top1
         with atomic_write(self.path) as file:
             file.write(json.dumps({"of": self.of, "top1": self.top1}, indent=1).encode())
 
     def end(self) -> None:
-        """Takes the file away: the result has it all."""
+        """Remove the file; the result contains all accuracies."""
         self.path.unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-"""`skelpipe evaluate --protocol`: what a pre-trained encoder is worth, by the tasks of the papers."""
+"""`skelpipe evaluate --protocol`: evaluate a pre-trained encoder with the protocols of the papers."""
 
 import copy
 import json
@@ -32,13 +32,13 @@ from recognition.protocols.linear import fit_linear, nearest_labels
 from recognition.protocols.occlusion import OccludedDataset
 from recognition.protocols.settings import FinetuneSettings, ProtocolSettings, published
 
-_ANOTHER_FILE = "--protocol transfer: name a file with --data that the encoder was not pre-trained on"
+_ANOTHER_FILE = "--protocol transfer: requires a file (--data) that the encoder was not pre-trained on"
 PROTOCOLS = ("linear", "finetune", "semi", "transfer", "knn", "occlusion", "detection", "motion")
 
 
 @dataclass(frozen=True)
 class Protocol:
-    """A protocol by its name on the command line: `linear`, `semi:10%`, `occlusion:spatial`."""
+    """Protocol as named on the command line, such as `linear`, `semi:10%` or `occlusion:spatial`."""
 
     name: str
     share: float = 1.0
@@ -47,7 +47,7 @@ class Protocol:
 
 @dataclass(frozen=True)
 class Place:
-    """Where the work is done."""
+    """Device and precision of the computation."""
 
     device: str
     bf16: bool
@@ -55,18 +55,18 @@ class Place:
 
 @dataclass(frozen=True)
 class Task:
-    """An encoder and the clips that it is measured on.
+    """An encoder and the clips that it is evaluated on.
 
     Args:
         pretrained: The encoder.
-        settings: Its method's recipe, and what is changed of it.
+        settings: Recipe of its method, with the requested changes.
         clips: The skeleton file.
-        training: int64, labelled clips to train a classifier on.
-        test: int64, labelled clips to count.
-        train_split: Name of the former's split; None for all clips of a file without splits.
-        test_split: Name of the latter's.
-        train_set: The former, drawn anew at every access.
-        test_set: The latter.
+        training: int64, indices of labelled clips for training a classifier.
+        test: int64, indices of labelled clips for testing.
+        train_split: Name of the training split; None for all clips of a file without splits.
+        test_split: Name of the test split.
+        train_set: The training clips, with new random augmentation at every access.
+        test_set: The test clips.
     """
 
     pretrained: Pretrained
@@ -85,34 +85,34 @@ class Task:
 
 
 def parse_protocol(word: str) -> Protocol:
-    """A protocol by its name.
+    """Parse the name of a protocol.
 
     Raises:
-        UsageError: There is none of that name.
+        UsageError: The name or its option is unknown.
     """
     name, _, rest = word.partition(":")
     if name not in PROTOCOLS:
-        raise UsageError(f"there is no protocol {word!r}; there are {', '.join(PROTOCOLS)}")
+        raise UsageError(f"unknown protocol {word!r}; choose one of {', '.join(PROTOCOLS)}")
     if name == "semi":
         found = re.fullmatch(r"(\d+(?:\.\d+)?)%", rest or "10%")
         share = float(found[1]) / 100 if found else 0.0
         if not 0 < share <= 1:
-            raise UsageError(f"--protocol {word}: say which share of the labels is known, such as semi:10%")
+            raise UsageError(f"--protocol {word}: specify the share of known labels, such as semi:10%")
         return Protocol(name, share=share)
     if name == "occlusion":
         if rest not in ("", "spatial", "temporal"):
-            raise UsageError(f"--protocol {word}: there are occlusion:spatial and occlusion:temporal")
+            raise UsageError(f"--protocol {word}: use occlusion:spatial or occlusion:temporal")
         return Protocol(name, kind="temporal" if rest == "temporal" else "spatial")
     if rest:
-        raise UsageError(f"--protocol {word}: {name} takes no {rest!r}; leave it out")
+        raise UsageError(f"--protocol {word}: {name} takes no option; remove {rest!r}")
     return Protocol(name)
 
 
 def protocol_settings(method: str, pairs: Sequence[str]) -> ProtocolSettings:
-    """The method's published recipes, and what the command line changes.
+    """Return the published recipes of a method, with changes from the command line.
 
     Raises:
-        UsageError: A setting is unknown or wrong.
+        UsageError: A setting is unknown or invalid.
     """
     values = override(published(method), {}, ProtocolSettings)
     return parse(changed(values, pairs, {}, ProtocolSettings), ProtocolSettings, place="--set")
@@ -133,27 +133,27 @@ def run_protocol(
     precision: str = "auto",
     console: Console,
 ) -> dict[str, Any]:
-    """Measures encoders by a protocol, and writes what it finds below the first one's run directory.
+    """Evaluate encoders with a protocol and write the results below the first one's run directory.
 
     Args:
         word: The protocol, such as `semi:10%`.
-        runs: Run directories of `skelpipe pretrain`; the answers of several are put together.
+        runs: Run directories of `skelpipe pretrain`; the predictions of several runs are fused.
         data: Skeleton file; None for the one that the first run was trained on.
-        split: To count; None for the one beside that trained on.
-        train_split: To train classifiers on; None for that of the first run, or the file's only one named like *train.
-        pairs: `key=value`, over each method's recipes.
-        scratch: Whether encoders begin with fresh weights, to compare with.
-        skip_bad: Whether to go on without malformed clips.
-        keypoint_files: Folder of Kinetics-400's keypoint files; None for that of the run.
-        device: Where to compute.
-        precision: In what; auto, fp32 or bf16.
-        console: Where progress and warnings are told.
+        split: Test split; None for the one that matches the training split.
+        train_split: Split for training classifiers; None for that of the first run, or the only one named like *train.
+        pairs: `key=value` settings that override the recipe of each method.
+        scratch: Whether encoders start from random weights, as a baseline.
+        skip_bad: Whether to skip malformed clips instead of raising an error.
+        keypoint_files: Folder with the keypoint files of Kinetics-400; None for that of the run.
+        device: Device of the computation.
+        precision: auto, fp32 or bf16.
+        console: Receives progress and warnings.
 
     Returns:
-        What was found, for JSON.
+        The results, for JSON output.
 
     Raises:
-        UsageError: Protocol, runs and file do not go together.
+        UsageError: Protocol, runs and file do not fit each other.
         AnnotationError: The skeleton file is malformed.
         WeightsError: A run cannot be read.
     """
@@ -168,9 +168,9 @@ def run_protocol(
         raise UsageError(_ANOTHER_FILE)
     path = data if data is not None else Path(first.settings.data.file)
     if not path.is_file():
-        raise UsageError(f"{path}: there is no such file; name a skeleton file with --data")
+        raise UsageError(f"{path}: file not found; specify a skeleton file with --data")
     if keypoint_files is not None and not keypoint_files.is_dir():
-        raise UsageError(f"--keypoint-files {keypoint_files}: there is no such folder")
+        raise UsageError(f"--keypoint-files {keypoint_files}: folder not found")
     asked = Asked(path, split, train_split, skip_bad, keypoint_files)
     changes = [
         changes_of(own, protocol_settings(one.settings.method, ())) for one, own in zip(loaded, recipes, strict=True)
@@ -194,7 +194,7 @@ def run_protocol(
         from pipeline.dense_protocols import open_sequences, run_dense_protocol
 
         if len(loaded) > 1:
-            raise UsageError(f"--protocol {protocol.name}: one encoder at a time; leave --fuse out")
+            raise UsageError(f"--protocol {protocol.name}: supports a single encoder; omit --fuse")
         sequences = open_sequences(first, asked, tell=tell)
         folder = folder_for_splits(sequences.usual_split, sequences.usual_training)
         found = run_dense_protocol(protocol.name, sequences, settings, place=place, scratch=scratch, tell=tell)
@@ -208,8 +208,8 @@ def run_protocol(
             told_or_none(lambda: training_split(clips, usual)),
         )
         tell(
-            f"{len(tasks[0].training)} clips to train on, {len(tasks[0].test)} of {path.name}'s {tasks[0].test_split} "
-            "to count"
+            f"{len(tasks[0].training)} clips for training, {len(tasks[0].test)} clips of {path.name}'s "
+            f"{tasks[0].test_split} for testing"
         )
         found = _by_classes(protocol, word, tasks, folder, place=place, scratch=scratch, tell=tell)
     result = {
@@ -229,24 +229,24 @@ def run_protocol(
 
 
 def place_of(device: str, precision: str) -> Place:
-    """Where, and in what precision.
+    """Resolve device and precision.
 
     Raises:
-        UsageError: There is no such precision, or nothing is trained in it.
-        BackendError: The device is not on this machine.
+        UsageError: The precision is unknown or does not support training.
+        BackendError: The device is not available.
     """
     known = [name for name in PRECISIONS if name != "fp16"]
     if precision not in known:
-        raise UsageError(f"--precision {precision}: with --protocol there are {', '.join(known)}")
+        raise UsageError(f"--precision {precision}: with --protocol, use one of {', '.join(known)}")
     where = resolve_device(device)
     return Place(where, resolve_precision(precision, where) == "bf16")
 
 
 def _tasks(loaded: Sequence[Pretrained], recipes: Sequence[ProtocolSettings], asked: Asked) -> list[Task]:
-    """What the encoders are measured on: the same clips, in the splits that the first one's run decides.
+    """Return the evaluation tasks of the encoders: the same clips, in the splits given by the first run.
 
     Raises:
-        UsageError: The file does not fit the encoders, or does not have the same clips for all.
+        UsageError: The file does not fit the encoders, or they do not use the same clips.
     """
     first = _task(loaded[0], recipes[0], asked)
     same = replace(asked, split=first.test_split, train_split=first.train_split)
@@ -281,19 +281,19 @@ def _task(pretrained: Pretrained, settings: ProtocolSettings, asked: Asked) -> T
 
 
 def check_same_clips(first: Task, other: Task) -> None:
-    """Refuses to put together answers to different clips.
+    """Check that two encoders are evaluated on the same clips.
 
     Raises:
-        UsageError: One encoder is shown clips that the other is not.
+        UsageError: One encoder uses clips that the other does not.
     """
     for mine, theirs in ((first.training, other.training), (first.test, other.test)):
         names, others = ([task.clips.names[index] for index in part] for task, part in ((first, mine), (other, theirs)))
         if names != others:
             odd = sorted(set(names).symmetric_difference(others))
             raise UsageError(
-                f"--fuse {other.pretrained.path.parent}: takes other clips of {first.clips.path} than "
-                f"{first.pretrained.path.parent} does{f', such as {odd[0]!r}' if odd else ''}; fuse runs with the same "
-                "settings of data"
+                f"--fuse {other.pretrained.path.parent}: does not use the same clips of {first.clips.path} as "
+                f"{first.pretrained.path.parent}{f', for example {odd[0]!r}' if odd else ''}; fuse runs with the same "
+                "data settings"
             )
 
 
@@ -307,7 +307,7 @@ def _by_classes(
     scratch: bool,
     tell: Callable[[str], None],
 ) -> dict[str, Any]:
-    """Protocols that end in a class for each clip."""
+    """Run a protocol that classifies clips."""
     first = tasks[0]
     labels, settings = first.clips.labels[first.test], first.settings
     found: dict[str, Any] = {"split": first.test_split, "clips": len(labels)}
@@ -326,7 +326,7 @@ def _by_classes(
     kept = KeptSubsets(folder, _measured_on(word, tasks, place, scratch=scratch))
     accuracies = []
     for seed in range(settings.seed, settings.seed + settings.runs):
-        top1, again = kept.get(seed), " (kept of an earlier call)"
+        top1, again = kept.get(seed), " (kept from an earlier run)"
         if top1 is None:
             top1, again = measured(seed).top1, ""
             kept.keep(seed, top1)
@@ -343,7 +343,7 @@ def _by_classes(
 
 
 def _measured_on(word: str, tasks: Sequence[Task], place: Place, *, scratch: bool) -> dict[str, Any]:
-    """All that an accuracy hangs on."""
+    """Return everything that an accuracy depends on."""
     first = tasks[0]
     return {
         "protocol": word,
@@ -365,9 +365,9 @@ def _answers(
     scratch: bool,
     tell: Callable[[str], None],
 ) -> np.ndarray:
-    """Of all classes for all clips to count, float64 (N, K): the mean of the encoders' probabilities.
+    """Return scores of all classes for the test clips, float64 (N, K): the mean of the encoders' probabilities.
 
-    Of retrieval, 1 for the class of the training clip with the largest sum of the encoders' cosines.
+    For retrieval, the score is 1 for the class of the training clip with the largest sum of cosine similarities.
     """
     if protocol.name == "knn":
         first = tasks[0]
@@ -381,7 +381,7 @@ def _answers(
 
 
 def _features(task: Task, place: Place) -> tuple[torch.Tensor, torch.Tensor]:
-    """Features of the training clips and of those to count, as tests see both."""
+    """Return the features of training and test clips, both without augmentation."""
     encoder = copy.deepcopy(task.pretrained.encoder).to(place.device)
     where: dict[str, Any] = {"device": place.device, "bf16": place.bf16}
     gallery = SkeletonDataset(task.clips, task.training, task.test_set.settings, train=False)
@@ -400,7 +400,7 @@ def _probabilities(
     scratch: bool,
     tell: Callable[[str], None],
 ) -> np.ndarray:
-    """Of all classes for all clips to count, float64 (N, K)."""
+    """Return the probabilities of all classes for the test clips, float64 (N, K)."""
     encoder = copy.deepcopy(task.pretrained.encoder).to(place.device)
     where: dict[str, Any] = {"device": place.device, "bf16": place.bf16}
     labels, settings = task.clips.labels, task.settings
@@ -422,19 +422,19 @@ def _probabilities(
     views = []
     for view in range(settings.linear.views):
         views.append(features_of(encoder, train_set, len(known), epoch=view, **where))
-        tell(f"encoded the training clips, view {view + 1} of {settings.linear.views}")
+        tell(f"encoded view {view + 1} of {settings.linear.views} of the training clips")
     network = fit_linear(views, known, task.num_classes, settings.linear, seed=seed)
     with torch.no_grad():
         return network(test).double().softmax(1).numpy()
 
 
 def recipe_of(settings: FinetuneSettings, *, scratch: bool) -> FinetuneSettings:
-    """The recipe from scratch has one learning rate for all layers, as published."""
+    """Return the fine-tuning recipe; from scratch, all layers have the same learning rate, as published."""
     return settings.model_copy(update={"layer_decay": 1.0}) if scratch else settings
 
 
 def print_protocol(result: dict[str, Any], console: Console) -> None:
-    """What was found, as a table."""
+    """Print the results as a table."""
     title = f"{result['protocol']}, {Path(result['data']).name}, by {Path(result['runs'][0]).parent.name}"
     table = Table("measure", "value", title=Text(title + (", from scratch" if result["scratch"] else "")))
     table.title_justify = "left"
@@ -456,6 +456,8 @@ def print_protocol(result: dict[str, Any], console: Console) -> None:
                 low, high = result["top1_interval"]
                 shown += f"  (95 % interval {low:.2%} to {high:.2%})"
             if name == "top1" and result.get("top1_runs"):
-                shown += f"  (mean of {len(result['top1_runs'])} subsets, deviation {result['top1_deviation']:.2%})"
+                shown += (
+                    f"  (mean of {len(result['top1_runs'])} subsets, standard deviation {result['top1_deviation']:.2%})"
+                )
             table.add_row(name, shown)
     console.print(table)

@@ -1,4 +1,4 @@
-"""Windows that slide over one video while it runs: answers, segments, and stretches that are ready to be drawn."""
+"""Sliding windows over a video while it is read: predictions, segments, and stretches that are ready to draw."""
 
 from collections import defaultdict
 from collections.abc import Iterator
@@ -19,13 +19,13 @@ Who = int | None
 
 @dataclass(frozen=True)
 class Scope:
-    """Of whom is asked.
+    """The subjects to classify.
 
     Args:
-        together: Of all persons together.
-        persons: Of each person alone.
-        explain: Whether it is told how much each joint counted.
-        threshold: Least probability of an answer; below it is "unknown".
+        together: Whether to classify all persons together.
+        persons: Whether to classify each person separately.
+        explain: Whether to compute the attention of each joint.
+        threshold: Lowest probability of a reported label, from 0 to 1; below it the label is "unknown".
     """
 
     together: bool
@@ -36,14 +36,14 @@ class Scope:
 
 @dataclass(frozen=True)
 class WindowAnswer:
-    """One window's answer.
+    """Prediction for one window.
 
     Args:
-        person: Whose; None for all persons together.
-        looked_at: Ids of the persons that the recognizer saw.
+        person: Track id; None for all persons together.
+        looked_at: Ids of the persons in the recognizer's input.
         probabilities: float (K,).
-        start: Seconds of the first frame in which the person was seen.
-        end: Seconds of the end of the last one.
+        start: Time in seconds of the first frame in which the person is visible.
+        end: Time in seconds of the end of the last such frame.
     """
 
     person: Who
@@ -55,12 +55,12 @@ class WindowAnswer:
 
 @dataclass(frozen=True)
 class Settled:
-    """What is known for good once a window has been asked of.
+    """Results that are final once a window has been classified.
 
     Args:
         segments: Stretches of one action that have ended.
-        cells: What was done in the window's first cell.
-        stretch: The poses of that cell with captions and heat.
+        cells: Results for the first cell of the window.
+        stretch: The poses of that cell with captions and attention.
     """
 
     segments: list[Segment[Who]]
@@ -70,7 +70,7 @@ class Settled:
 
 @dataclass
 class _Heat:
-    """Sum and number of the windows' attention, by person and frame."""
+    """Sum and count of the windows' attention, per person and frame."""
 
     held: dict[int, dict[int, tuple[np.ndarray, int]]] = field(default_factory=lambda: defaultdict(dict))
 
@@ -82,7 +82,7 @@ class _Heat:
                 frames[index] = total + row, count + 1
 
     def rows(self, person: int, frame_index: np.ndarray, joints: int) -> np.ndarray:
-        """(T, V), NaN where there is none; what lies up to the last frame is let go."""
+        """Return (T, V), NaN where unknown; rows up to the last of these frames are discarded."""
         frames = self.held.get(person, {})
         nothing = np.full(joints, np.nan), 1
         means = [total / count for total, count in (frames.get(index, nothing) for index in frame_index.tolist())]
@@ -98,15 +98,15 @@ class _Heat:
 
 
 class Sliding:
-    """Asks a recognizer of the windows of one video, in their order.
+    """Classifies the windows of one video in order.
 
     Args:
         asker: The recognizer.
-        scope: Of whom it is asked.
+        scope: The subjects to classify.
         grid: The windows.
-        name: Of the clip, for messages.
-        tracked: Whether a person is the same one in all frames.
-        record: Takes what each joint received, where that is asked for.
+        name: Id of the clip, for messages.
+        tracked: Whether a person keeps the same identity in all frames.
+        record: Receives the attention of each joint; None if it is not requested.
     """
 
     def __init__(
@@ -128,16 +128,19 @@ class Sliding:
         self._timeline: Timeline[Who] = Timeline()
         self._joiner: Joiner[Who] = Joiner(scope.threshold)
         self._heat = _Heat()
-        # Whom the newest answer of all together is of.
+        # The persons in the input of the newest joint prediction.
         self._together: tuple[int, ...] = ()
 
     def ask(self, window: VideoPoses) -> list[WindowAnswer]:
-        """The answers of one window, kept for what they make together.
+        """Classify one window and keep the predictions for the segments.
 
-        Somebody who is seen in too few of its frames is not asked of.
+        Persons who are visible in too few of its frames are skipped.
 
         Args:
             window: The persons in the window's frames.
+
+        Returns:
+            One prediction per subject.
         """
         subjects = [subject for subject in self._subjects(window) if self._is_enough(subject, window)]
         if not subjects:
@@ -149,7 +152,7 @@ class Sliding:
             time = window.time[subject.seen]
             cells, first = np.unique(self.grid.cell_of(time), return_index=True)
             last = np.append(first[1:], len(time)) - 1
-            # One row for all frames, or one for each.
+            # One row for all frames, or one row per frame.
             rows = shares.astype(np.float64)
             rows = rows[np.minimum(subject.seen - subject.first, len(rows) - 1)]
             of_cells = np.add.reduceat(rows, first) / (last + 1 - first)[:, None]
@@ -164,10 +167,10 @@ class Sliding:
         return answers
 
     def settle(self, cell: int, window: VideoPoses) -> Settled:
-        """What is known for good once the window that begins with a cell has been asked of.
+        """Return the results that are final once the window starting at a cell has been classified.
 
         Args:
-            cell: Its number.
+            cell: Number of the cell.
             window: The persons in the window's frames.
         """
         cells = list(self._timeline.settled(cell + 1))
@@ -185,11 +188,11 @@ class Sliding:
         return Settled(segments, cells, self._drawn(shown, captions, cells))
 
     def end(self) -> list[Segment[Who]]:
-        """The segments that are still open at the video's end."""
+        """Return the segments that are still open at the end of the video."""
         return list(self._joiner.ended())
 
     def caption(self, probabilities: np.ndarray) -> str:
-        """What is written over a person's head."""
+        """Return the caption that is drawn above a person's head."""
         number = self._joiner.answer(probabilities)
         name = UNKNOWN if number is None else self._asker.trained.label_names[number]
         return f"{name} {float(probabilities.max()):.0%}"
@@ -237,7 +240,7 @@ class Sliding:
         return Stretch(shown, texts, heat)
 
     def _to_record(self, heat: dict[int, np.ndarray]) -> dict[Who, np.ndarray]:
-        """Attention (T, V) by whose answer it explains: each person's own, or the mean of those seen together."""
+        """Attention (T, V) per subject: of each person, or the mean over the persons classified together."""
         if self._scope.persons or not heat:
             return {person: rows for person, rows in heat.items()}
         rows = np.stack(list(heat.values()))
@@ -246,7 +249,7 @@ class Sliding:
 
 
 def slide_over(video: VideoPoses, sliding: Sliding) -> Iterator[tuple[int, VideoPoses]]:
-    """The windows of a video that is known whole: number of the first cell, and the persons in the window's frames."""
+    """Yield the windows of a complete video: number of the first cell, and the persons in the window's frames."""
     if not video.num_frames:
         return
     grid = sliding.grid
@@ -257,14 +260,12 @@ def slide_over(video: VideoPoses, sliding: Sliding) -> Iterator[tuple[int, Video
 
 
 def nobody_asked() -> str:
-    """Why no window of a video in which people were found was asked of."""
-    return (
-        f"nobody is seen in half of the frames of a window, and in {FEWEST_FRAMES} of them: try longer windows, or none"
-    )
+    """Return the reason why no window of a video with persons was classified."""
+    return f"no person is visible in half of a window's frames and in at least {FEWEST_FRAMES}: use longer windows"
 
 
 def is_long_enough(grid: Grid, cell: int, first_cell: int, window: VideoPoses) -> bool:
-    """Whether a window at a video's end is asked of: half of it lies in the video, or it is the first one."""
+    """Whether to classify a window at the end of a video: at least half of it is covered, or it is the first one."""
     if not window.num_frames:
         return False
     covered = float(window.time[-1]) + frame_interval(window.time) - grid.start_of(cell)

@@ -1,4 +1,4 @@
-"""Of whom a recognizer is asked: the persons of a clip together, or each of them alone."""
+"""Subjects of a prediction: all persons of a clip together, or each person separately."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -15,14 +15,14 @@ from recognition.stored_joints import seen_of
 
 @dataclass(frozen=True)
 class Subject:
-    """Somebody, or everybody, over some frames of a video.
+    """One person, or all persons, over a range of frames of a video.
 
     Args:
         person: Track id; None for all persons together.
-        annotation: The skeletons as a recognizer is given them.
+        annotation: The skeletons in the recognizer's input format.
         track_ids: Ids of the annotation's persons.
         first: Row of the video's frames at which the annotation begins.
-        seen: int64 rows of the video's frames in which a joint of somebody was seen, rising.
+        seen: int64 rows of the video's frames in which at least one joint is visible, ascending.
     """
 
     person: int | None
@@ -32,24 +32,24 @@ class Subject:
     seen: np.ndarray
 
     def looked_at(self, asker: Asker) -> tuple[int, ...]:
-        """Ids of the persons that a recognizer sees of it."""
+        """Return the ids of the persons that the recognizer uses."""
         return tuple(self.track_ids[row] for row in asker.persons_seen(self.annotation))
 
 
 def everybody(video: VideoPoses, name: str, threshold: float, *, tracked: bool = True) -> Subject:
-    """All persons of a video together.
+    """Return all persons of a video as one subject.
 
     Args:
         video: The tracks, the most relevant first.
-        name: For messages.
-        threshold: Score above which a joint counts as seen.
-        tracked: Whether a person is the same one in all frames.
+        name: Name for messages.
+        threshold: Score above which a joint counts as visible.
+        tracked: Whether a person keeps the same identity in all frames.
     """
     return _subject(video, None, name, threshold, 0, tracked)
 
 
 def each_person(video: VideoPoses, name: str, threshold: float) -> Iterator[Subject]:
-    """Each person alone, over the frames from the first to the last in which something of them was seen."""
+    """Yield each person as a subject, over the frames from their first to their last visible joint."""
     for track in video.tracks:
         rows = np.flatnonzero((track.keypoint_score > threshold).any(axis=1)) + track.start
         first, last = (int(rows[0]), int(rows[-1]) + 1) if len(rows) else (track.start, track.stop)
@@ -74,19 +74,19 @@ def _subject(video: VideoPoses, person: int | None, name: str, threshold: float,
 
 
 def frame_interval(time: np.ndarray) -> float:
-    """Seconds that a frame lasts, of the rising times (T,) of frames; 0 of a single one."""
+    """Duration of a frame in seconds, from the ascending times (T,) of frames; 0 for a single frame."""
     return float(np.median(np.diff(time))) if len(time) > 1 else 0.0
 
 
 def video_of(annotation: Mapping[str, Any], place: str) -> VideoPoses:
-    """The persons of a clip that lies in a skeleton file, with the times of its frames.
+    """Convert a clip of a skeleton file to poses with timestamps.
 
     Args:
-        annotation: A clip that has been checked; its persons bear their track ids, or their places without.
-        place: Of the clip, for the message.
+        annotation: A validated clip. Persons without track ids are numbered by position.
+        place: Location of the clip, for the message.
 
     Raises:
-        UsageError: The file says neither the times of the frames nor how many come in a second.
+        UsageError: The file contains neither timestamps nor a frame rate.
     """
     keypoint = np.asarray(annotation["keypoint"], np.float32)
     persons, frames = keypoint.shape[:2]
@@ -99,8 +99,8 @@ def video_of(annotation: Mapping[str, Any], place: str) -> VideoPoses:
         time = np.arange(frames) / float(annotation["fps"])
     else:
         raise UsageError(
-            f"{place}: says neither the times of its frames (time) nor how many come in a second (fps), so that "
-            "--windows cannot be cut from it; make the file anew with skelpipe, or leave --windows out"
+            f"{place}: has neither timestamps (time) nor a frame rate (fps), which --windows requires; "
+            "create the file again with skelpipe, or omit --windows"
         )
     ids = [int(name) for name in annotation.get("track_id", range(persons))]
     tracks = [

@@ -1,4 +1,4 @@
-"""One answer for a clip as a whole, and one for each of its persons."""
+"""Predictions for a clip as a whole and for each of its persons."""
 
 import numpy as np
 
@@ -13,12 +13,12 @@ from recognition.explanation import Explanation
 
 
 def too_few(frames: int) -> str | None:
-    """Why nothing is said of somebody who is seen in so many frames; None where they are enough."""
+    """Return the reason why a person visible in `frames` frames is not classified; None if they suffice."""
     if frames >= FEWEST_FRAMES:
         return None
     if not frames:
-        return "nobody is seen in any frame"
-    return f"somebody is seen in {frames} frames only, and a movement takes {FEWEST_FRAMES} or more"
+        return "no person is visible in any frame"
+    return f"a person is visible in only {frames} frames; at least {FEWEST_FRAMES} are required"
 
 
 def answer_whole(
@@ -31,19 +31,19 @@ def answer_whole(
     tracked: bool = True,
     record: AttentionRecord | None = None,
 ) -> tuple[list[Answer], Stretch]:
-    """What a clip and its persons are taken for.
+    """Classify a clip and its persons.
 
     Args:
         asker: The recognizer.
-        scope: Of whom it is asked.
+        scope: The subjects to classify.
         video: The persons of the whole clip.
-        name: Its id.
-        nobody: Why there is no person, for a clip without any.
-        tracked: Whether a person is the same one in all frames.
-        record: Takes what each joint received, where that is asked for.
+        name: Id of the clip.
+        nobody: Reason to report for a clip without persons.
+        tracked: Whether a person keeps the same identity in all frames.
+        record: Receives the attention of each joint; None if it is not requested.
 
     Returns:
-        The answers, that of the clip first, and the poses with captions and heat.
+        The predictions, that of the clip first, and the poses with captions and attention.
     """
     if not video.tracks:
         return [Answer(name, reason=nobody)], Stretch(video)
@@ -64,7 +64,7 @@ def answer_whole(
         if reason is not None:
             answers.append(Answer(name, subject.person, reason=reason))
             if subject.person is not None:
-                # What was said of all together does not tell of this one.
+                # The joint prediction does not apply to this person.
                 captions.pop(subject.person, None)
             continue
         best = asker.best(next(probabilities), BEST)
@@ -77,18 +77,18 @@ def answer_whole(
             if subject.person is not None or not scope.persons:
                 heat.update(rows)
         answers.append(Answer(name, subject.person, *span, label, share, best, attention=attention))
-        # A person's own answer comes later, and takes the place of that of all together.
+        # The prediction of a single person comes later and replaces the joint one.
         captions.update(dict.fromkeys(subject.looked_at(asker), f"{label} {share:.0%}"))
     return answers, Stretch(video, captions, heat)
 
 
 def _span(video: VideoPoses, seen: np.ndarray) -> tuple[float, float]:
-    """Seconds from the first of some rising rows of a video's frames to the end of the last."""
+    """Seconds from the first of the rows `seen`, in ascending order, to the end of the last."""
     return float(video.time[seen[0]]), float(video.time[seen[-1]]) + frame_interval(video.time)
 
 
 def _by_track(subject: Subject, explanation: Explanation, frames: int) -> dict[int, np.ndarray]:
-    """Attention (T, V) over all frames of the video, NaN where there is none, by track id."""
+    """Attention (T, V) over all frames of the video by track id; NaN where it is unknown."""
     rows = {}
     for person, attention in zip(explanation.persons.tolist(), explanation.attention, strict=True):
         whole = np.full((frames, attention.shape[1]), np.nan, np.float32)
@@ -100,7 +100,7 @@ def _by_track(subject: Subject, explanation: Explanation, frames: int) -> dict[i
 def _recorded(
     record: AttentionRecord, subject: Subject, rows: dict[int, np.ndarray], video: VideoPoses
 ) -> dict[str, float]:
-    """Notes each frame's attention, mean over the persons that the network saw; returns the clip's mean."""
+    """Record the attention of each frame, averaged over the persons in the input; return the clip's mean."""
     interval = frame_interval(video.time) or 1.0
     stacked = np.stack(list(rows.values()))
     for row in np.flatnonzero(np.isfinite(stacked).all(axis=-1).any(axis=0)):

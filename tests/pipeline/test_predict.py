@@ -115,7 +115,7 @@ def test_a_run_knows_whether_its_joints_were_in_2d_or_3d(run: Path) -> None:
 
 
 def test_what_is_not_there_is_told_what_to_do(run: Path, tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="there is no such file; make one with `skelpipe extract"):
+    with pytest.raises(UsageError, match="file not found; create it with `skelpipe extract"):
         predicted(tmp_path / "none.pkl", run)
     with pytest.raises(UsageError, match="no such file or folder"):
         predicted(tmp_path / "none.mp4", run)
@@ -140,7 +140,7 @@ def test_an_answer_below_the_threshold_is_unknown(run: Path, skeletons: Path) ->
         expected = "unknown" if before.probability is not None and before.probability < limit else before.label
         assert answer.label == expected
     for wrong in (-0.1, 1.5):
-        with pytest.raises(UsageError, match="give a probability from 0 to 1"):
+        with pytest.raises(UsageError, match="must be a probability from 0 to 1"):
             predicted(skeletons, run, threshold=wrong)
 
 
@@ -166,10 +166,10 @@ def test_each_person_is_answered_as_if_alone(run: Path, tmp_path: Path) -> None:
 
 def test_windows_need_times(run: Path, tmp_path: Path) -> None:
     data = write_data(tmp_path / "a.pkl", [two_people("jump", "wave")], {})
-    with pytest.raises(UsageError, match=r"says neither the times of its frames .* leave --windows out"):
+    with pytest.raises(UsageError, match=r"has neither timestamps .* omit --windows"):
         predicted(data, run, windows=1)
     for wrong in (0.0, -1.0, float("nan")):
-        with pytest.raises(UsageError, match="give a number of seconds above 0"):
+        with pytest.raises(UsageError, match="must be a number of seconds above 0"):
             predicted(data, run, windows=wrong)
 
 
@@ -241,7 +241,7 @@ def test_a_network_without_attention_is_not_asked_for_it(
     options = {"data.file": str(trained[1]), "out": str(tmp_path / "graph"), "training.device": "cpu"}
     graph = train(train_settings(given, options))
     assert len(predicted(skeletons, graph, "late")) == 3
-    with pytest.raises(UsageError, match=r"--explain: .*graph/best\.pt is of stgcnpp, which has no attention to tell"):
+    with pytest.raises(UsageError, match=r"--explain: .*graph/best\.pt uses stgcnpp, which has no attention layers"):
         predicted(skeletons, graph, "late", explain=True)
 
 

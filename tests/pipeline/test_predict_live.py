@@ -140,7 +140,7 @@ def test_a_recording_behind_an_address_is_watched_whole(
         assert answer.label in LABEL_NAMES and answer.person == 0
         assert answer.delay is not None and answer.delay > 0
     assert frames_in(overlay) == FRAMES
-    assert f"the stream ended after {(FRAMES - 1) / FPS:.1f} s and {FRAMES} frames; answers came" in said.getvalue()
+    assert f"stream ended after {(FRAMES - 1) / FPS:.1f} s and {FRAMES} frames; delay after" in said.getvalue()
 
 
 def test_a_stream_that_is_shorter_than_a_window_is_answered_at_its_end(
@@ -167,7 +167,7 @@ def test_the_interrupt_key_ends_it_cleanly(served: Served, watch: Callable[..., 
     interrupt = lambda: os.kill(os.getpid(), signal.SIGINT)  # noqa: E731
     answers = watch(f"{served.address}/clip.mp4", said, overlay=overlay, on_answer=interrupt)
     assert len(answers) == 1
-    assert "ended by SIGINT after" in said.getvalue()
+    assert "stopped by SIGINT after" in said.getvalue()
     assert 0 < frames_in(overlay) < FRAMES
     assert signal.getsignal(signal.SIGINT) is before
 
@@ -190,7 +190,7 @@ def test_what_cannot_be_watched_is_told(served: Served, watch: Callable[..., lis
         watch("rtsp://127.0.0.1:1/stream", io.StringIO())
     with pytest.raises(VideoError, match=r"cannot be opened .*is a camera attached there"):
         watch("97", io.StringIO())
-    with pytest.raises(UsageError, match="is watched alone"):
+    with pytest.raises(UsageError, match="must be the only input"):
         watch(served.address, io.StringIO(), more=[tmp_path])
 
 

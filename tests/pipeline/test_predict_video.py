@@ -155,7 +155,7 @@ def test_an_overlay_that_cannot_be_written_costs_itself_alone(ask: Ask, walkers:
     (tmp_path / "file").write_bytes(b"")
     answer, *persons, failed = ask(walkers, overlay=tmp_path / "file" / "told.mp4")
     assert answer.label in LABEL_NAMES and all(one.label in LABEL_NAMES for one in persons)
-    assert failed.failed and "the overlay was not written: " in str(failed.reason)
+    assert failed.failed and "overlay not written: " in str(failed.reason)
 
 
 def test_a_figure_that_cannot_be_written_costs_itself_alone(ask: Ask, walkers: Path, tmp_path: Path) -> None:
@@ -163,7 +163,7 @@ def test_a_figure_that_cannot_be_written_costs_itself_alone(ask: Ask, walkers: P
     (tmp_path / "out" / "walkers.png").mkdir(parents=True)
     found = ask(walkers, tmp_path / "other.mp4", overlay=tmp_path / "out", explain=True)
     (failed,) = [answer for answer in found if answer.failed]
-    assert failed.clip == "walkers" and "the figure was not written: " in str(failed.reason)
+    assert failed.clip == "walkers" and "figure not written: " in str(failed.reason)
     assert {answer.clip for answer in found if answer.label in LABEL_NAMES} == {"walkers", "other"}
     assert (tmp_path / "out" / "other.png").is_file()
 
@@ -179,16 +179,16 @@ def test_several_videos_have_a_folder_of_overlays(ask: Ask, clips: Path, tmp_pat
     ask(clips, overlay=tmp_path / "overlays")
     drawn = {path.relative_to(tmp_path / "overlays").with_suffix("").as_posix() for path in tmp_path.rglob("*.mp4")}
     assert drawn == {path.relative_to(clips).with_suffix("").as_posix() for path in clips.rglob("*.mp4")}
-    with pytest.raises(UsageError, match="is one file, and 4 videos were given; name a folder"):
+    with pytest.raises(UsageError, match="4 videos need a folder, not a single file"):
         ask(clips, overlay=tmp_path / "one.mp4")
 
 
 def test_an_overlay_never_takes_the_place_of_the_video(ask: Ask, walkers: Path, tmp_path: Path) -> None:
     content = walkers.read_bytes()
-    with pytest.raises(UsageError, match="would take the place of the video itself"):
+    with pytest.raises(UsageError, match="would overwrite the input video"):
         ask(walkers, overlay=walkers)
     assert walkers.read_bytes() == content
-    with pytest.raises(UsageError, match=r"written as \*.mp4; name it .*told.mp4"):
+    with pytest.raises(UsageError, match=r"overlays are MP4 files; use .*told.mp4"):
         ask(walkers, overlay=tmp_path / "told.avi")
 
 
@@ -196,7 +196,7 @@ def test_a_video_too_long_for_one_look_is_answered_by_windows(ask: Ask, tmp_path
     long = write_made_clip(tmp_path / "long.mp4", size=SIZE, fps=2, times=[n / 2 for n in range(270)], persons=1)
     said = io.StringIO()
     (answer,) = ask(long, said=said)
-    assert f"means over windows of {LONG_WINDOW:g} s; --windows tells them apart" in said.getvalue()
+    assert f"mean over windows of {LONG_WINDOW:g} s; use --windows to get each of them" in said.getvalue()
     assert answer.person is None and answer.start == 0.0 and answer.end == pytest.approx(135, abs=1)
     segments = ask(long, windows=LONG_WINDOW, per_person=False)
     lengths = np.array([one.end - one.start for one in segments])
@@ -222,7 +222,7 @@ def test_the_estimator_is_the_runs_unless_told_otherwise(
     trained: tuple[Path, Path], caplog: pytest.LogCaptureFixture
 ) -> None:
     made = load_run(trained[0])
-    with pytest.raises(UsageError, match=r"skeletons of made, and skelpipe has no network .* --estimator made.onnx"):
+    with pytest.raises(UsageError, match=r"skeletons of made, which skelpipe does not .* --estimator made.onnx"):
         estimator_for(made, None)
     assert estimator_for(made, "folder/made.onnx") == "folder/made.onnx" and not caplog.text
     known, silent, mixed = (
@@ -230,10 +230,10 @@ def test_the_estimator_is_the_runs_unless_told_otherwise(
     )
     assert estimator_for(known, None) == "vitpose"
     assert estimator_for(known, "vitpose-b") == "vitpose-b" and not caplog.text
-    assert estimator_for(known, "hrnet") == "hrnet" and "not of hrnet; expect it to be less accurate" in caplog.text
-    with pytest.raises(UsageError, match="does not say which estimator"):
+    assert estimator_for(known, "hrnet") == "hrnet" and "not hrnet; expect lower accuracy" in caplog.text
+    with pytest.raises(UsageError, match="does not record the estimator"):
         estimator_for(silent, None)
-    with pytest.raises(UsageError, match="skeletons of several estimators, hrnet, vitpose; choose one"):
+    with pytest.raises(UsageError, match="skeletons from several estimators, hrnet, vitpose; choose one"):
         estimator_for(mixed, None)
 
 

@@ -378,7 +378,11 @@ def test_a_detector_predicts_actions_over_time(run, tmp_path):
     far = skelpipe("predict", "--run", mine, "--windows", "3", file, "--split", "test", "--device", "cpu", "--json")
     assert far.exit_code == 0 and "was trained on windows of 0.8 s" in far.stderr
     refused = skelpipe("predict", "--run", mine, file, "--device", "cpu")
-    assert refused.exit_code == 2 and "say with --windows" in refused.stderr and "trained on 0.8" in refused.stderr
+    assert (
+        refused.exit_code == 2
+        and "in seconds with --windows" in refused.stderr
+        and "trained on windows of 0.8" in refused.stderr
+    )
     refused = skelpipe("predict", "--run", mine, "--windows", "0.8", "--explain", file, "--device", "cpu")
     assert refused.exit_code == 2 and "provides no attention" in refused.stderr
 
