@@ -236,7 +236,7 @@ def warnings_of(result: Evaluation) -> list[str]:
     lines = []
     if result.trained_on is None:
         lines.append(
-            f"{result.trained.path} has no {SPLIT_NAME} next to it, so its training clips are unknown; they may include "
+            f"{result.trained.path} has no {SPLIT_NAME} next to it, so its training clips are unknown and may include "
             "the evaluated clips"
         )
     if result.trained_on:

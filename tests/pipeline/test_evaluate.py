@@ -66,7 +66,7 @@ def test_files_hold_what_is_needed_to_compute_everything_again(trained: tuple[Pa
 def test_clips_that_were_trained_or_chosen_on_are_counted_and_told(trained: tuple[Path, Path]) -> None:
     result, said = evaluated(trained[0], split="one_train")
     assert result.trained_on + result.chosen_on == 36 and result.chosen_on > 0
-    assert f"warning: {result.trained_on} of 36 clips bear the names of clips that the run was trained on" in said
+    assert f"warning: {result.trained_on} of 36 clips have the names of training clips of the run" in said
     assert f"warning: {result.chosen_on} of 36" in said
     whole, _ = evaluated(trained[0], split="all")
     assert (whole.metrics.clips, whole.trained_on + whole.chosen_on) == (48, 36)
@@ -88,7 +88,7 @@ def test_another_files_labels_are_matched_by_name(trained: tuple[Path, Path], tm
 def test_a_class_that_the_run_does_not_know_is_refused(trained: tuple[Path, Path], tmp_path: Path) -> None:
     clips = some_clips()
     data = write_data(tmp_path / "b.pkl", clips, {"test": ["other0"]}, label_names=["crawl", "jump", "squat"])
-    with pytest.raises(UsageError, match=r"b\.pkl: has clips of class 'crawl', which .* it knows wave, jump, squat"):
+    with pytest.raises(UsageError, match=r"b\.pkl: contains clips of class 'crawl', but .* are wave, jump, squat"):
         evaluated(trained[0], data)
 
 
@@ -120,7 +120,7 @@ def test_bad_clips_are_told_and_left_out_only_when_asked(trained: tuple[Path, Pa
     result, said = evaluated(trained[0], data, skip_bad=True)
     assert (result.metrics.clips, result.left_out) == (5, 1)
     assert "warning: 1 clips of the split are malformed and are not counted" in said
-    assert "warning: 1 entries of the file are left out; the first: " in said and "'other2' occurs twice" in said
+    assert "warning: 1 entries of the file are skipped; the first: " in said and "'other2' occurs twice" in said
 
 
 def test_clips_with_nobody_count_as_failures(trained: tuple[Path, Path], tmp_path: Path) -> None:
@@ -143,13 +143,13 @@ def test_clips_with_nobody_count_as_failures(trained: tuple[Path, Path], tmp_pat
     assert metrics.top5 == pytest.approx(10 / 12)
     assert metrics.counts.tolist() == [4, 4, 4]
     assert metrics.per_class.tolist() == pytest.approx((np.diag(metrics.confusion) / 4).tolist())
-    assert "in 2 clips of the split nobody is seen; they count as failures" in said
+    assert "no person is visible in 2 clips of the split; they count as failures" in said
     told = json.loads((result.folder / "evaluation.json").read_text(encoding="utf-8"))
     assert (told["clips"], told["unanswered"], told["left_out"]) == (12, 2, 0)
     with np.load(result.folder / "scores.npz", allow_pickle=False) as stored:
         assert sorted(stored["unanswered_names"].tolist()) == ["other0", "other1"]
     only = write_data(tmp_path / "c.pkl", clips[:2], {"test": names[:2]})
-    with pytest.raises(UsageError, match="nobody is seen in any labelled clip of split 'test'"):
+    with pytest.raises(UsageError, match="no person is visible in any labelled clip of split 'test'"):
         evaluated(run, only)
 
 
@@ -181,7 +181,7 @@ def test_what_cannot_be_evaluated_is_told_with_the_remedy(trained: tuple[Path, P
     clips = some_clips()
     names = [clip["frame_dir"] for clip in clips]
     two = write_data(tmp_path / "two.pkl", clips, {"a": names[:3], "b": names[3:]})
-    with pytest.raises(UsageError, match="which split is to be evaluated, 'a', 'b'"):
+    with pytest.raises(UsageError, match="cannot tell which of the splits 'a', 'b' to use"):
         evaluated(trained[0], two)
     with pytest.raises(UsageError, match="there is no split 'val'; the file has 'a', 'b'"):
         evaluated(trained[0], two, "val")
@@ -203,7 +203,7 @@ def test_a_copied_checkpoint_is_a_run_of_its_own(trained: tuple[Path, Path], tmp
     # What it was trained on stayed behind.
     told = json.loads((result.folder / "evaluation.json").read_text(encoding="utf-8"))
     assert told["trained_on"] is None and told["chosen_on"] is None
-    assert "it is not known which clips it was trained on" in said
+    assert "its training clips are unknown" in said
 
 
 def test_no_evaluation_takes_the_place_of_another(trained: tuple[Path, Path], tmp_path: Path) -> None:
@@ -221,7 +221,7 @@ def test_no_evaluation_takes_the_place_of_another(trained: tuple[Path, Path], tm
 def test_where_nothing_can_be_written_is_told_before_the_work(trained: tuple[Path, Path], tmp_path: Path) -> None:
     run = Path(shutil.copytree(trained[0], tmp_path / "run", ignore=shutil.ignore_patterns("evaluation")))
     (run / "evaluation").write_text("in the way")
-    with pytest.raises(UsageError, match=r"made-one_test: results are written there, and cannot .*evaluate the copy"):
+    with pytest.raises(UsageError, match=r"made-one_test: cannot write results there .*evaluate the copy"):
         evaluated(run)
 
 

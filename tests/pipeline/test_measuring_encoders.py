@@ -111,9 +111,11 @@ def test_encoders_of_different_clips_are_not_fused(streams, data):
     loaded = [load_pretrained(run) for run in (streams[0], streams[2])]
     first, second = _tasks(loaded, [protocol_settings("pcm3", ())] * 2, Asked(data))
     assert second.test_split == "xsub_val" and np.array_equal(first.training, second.training)
-    with pytest.raises(UsageError, match=r"takes other clips of .*motions.pkl than .*, such as 'clip000_s0_'"):
+    with pytest.raises(
+        UsageError, match=r"does not use the same clips of .*motions.pkl as .*, for example 'clip000_s0_'"
+    ):
         check_same_clips(first, replace(second, test=second.test[1:]))
-    with pytest.raises(UsageError, match="takes other clips"):
+    with pytest.raises(UsageError, match="does not use the same clips"):
         check_same_clips(first, replace(second, training=second.training[::-1]))
 
 
@@ -131,8 +133,8 @@ def test_unknown_protocol_options_are_refused(mamp):
     assert "protocols draw none" in refused(mamp, "knn", "--no-figures")
     for precision in ("foo", "fp16"):
         said = refused(mamp, "knn", "--precision", precision)
-        assert f"--precision {precision}: with --protocol there are auto, fp32, bf16" in said
-    assert "there is no such folder" in refused(mamp, "knn", "--keypoint-files", "/nonexist")
+        assert f"--precision {precision}: with --protocol, use one of auto, fp32, bf16" in said
+    assert "folder not found" in refused(mamp, "knn", "--keypoint-files", "/nonexist")
 
 
 def test_a_copy_of_the_clips_counts_as_the_same_file(mamp, data, tmp_path):
@@ -211,7 +213,7 @@ def test_finished_subsets_of_an_interrupted_measurement_are_kept(own):
     console = Halting()
     assert measure(console) == whole and len(whole["top1_runs"]) == 3
     told = [line for line in console.lines if line.startswith("subset")]
-    assert [line.endswith("(kept of an earlier call)") for line in told] == [True, True, False]
+    assert [line.endswith("(kept from an earlier run)") for line in told] == [True, True, False]
     assert not (Path(whole["folder"]) / SUBSETS).exists()
 
 
@@ -248,10 +250,10 @@ def test_invalid_actions_are_refused_or_skipped(own, long, tmp_path, actions, sa
     write_pickle(tmp_path / "bad.pkl", content)
     words = ("--data", tmp_path / "bad.pkl", *sets(*SHORT, *LONG))
     told = refused(own, "detection", *words)
-    assert "bad.pkl: clip 'long3'" + said in told and told.endswith("or leave the clip out (--skip-bad)")
+    assert "bad.pkl: clip 'long3'" + said in told and told.endswith("or skip the clip (--skip-bad)")
     result = skelpipe("evaluate", own, "--protocol", "detection", *words, "--skip-bad", *ON)
     assert result.exit_code == 0, result.output
-    assert "1 clips are left out for their actions; the first:" in " ".join(result.stderr.split())
+    assert "1 clips with malformed actions are skipped; the first:" in " ".join(result.stderr.split())
 
 
 def test_classes_are_taken_from_the_actions_if_a_file_names_none(own, long, tmp_path):
@@ -280,8 +282,8 @@ def test_long_sequences_can_be_skipped_and_are_counted(own, long, tmp_path, prot
 def test_replacing_a_detector_is_reported(own, long):
     words = ("--data", long, *sets(*SHORT, *LONG), *ON)
     first, second = (skelpipe("evaluate", own, "--protocol", "detection", *words) for _ in range(2))
-    assert "takes the place of an earlier detector" not in first.stderr
-    assert "takes the place of an earlier detector" in " ".join(second.stderr.split())
+    assert "replacing an earlier detector" not in first.stderr
+    assert "replacing an earlier detector" in " ".join(second.stderr.split())
 
 
 def test_encoders_of_3d_joints_are_measured(tmp_path):

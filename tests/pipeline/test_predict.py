@@ -92,7 +92,7 @@ def test_what_is_left_out_is_told_without_options_that_there_are_not(run: Path, 
     data = write_data(tmp_path / "new.pkl", [*clips, clips[3]], {})
     reasons = {answer.clip: answer.reason for answer in predicted(data, run, said=said) if answer.reason}
     assert sorted(reasons) == ["new1", "new2"] and not any("--skip" in reason for reason in reasons.values())
-    assert "warning: 1 entries of the file are left out; the first: " in said.getvalue()
+    assert "warning: 1 entries of the file are skipped; the first: " in said.getvalue()
     assert "'new3' occurs twice" in said.getvalue() and "--skip" not in said.getvalue()
 
 

@@ -49,10 +49,10 @@ def test_stage_one_is_set_as_for_the_runs_skeletons(made: Trained, caplog: pytes
     other = stage_one(drawn, Networks(detector="rtmdet-m"), Engine(device="cpu"))
     # What one detector is sure of says nothing of another one's scores.
     assert (other.detector, other.stride, other.score_threshold) == ("rtmdet-m", 2, 0.3)
-    assert "was trained on persons of rtmdet-nano-rendered, not of rtmdet-m" in caplog.text
+    assert "was trained on persons of rtmdet-nano-rendered, not rtmdet-m" in caplog.text
     silent = replace(drawn, extraction={})
     assert stage_one(silent, Networks(), Engine(device="cpu")) == ExtractSettings(estimator="hrnet-tiny", device="cpu")
-    with pytest.raises(UsageError, match=r"was trained on persons of own, and .* --detector own\.onnx, or another"):
+    with pytest.raises(UsageError, match=r"was trained on persons of own, which .* --detector own\.onnx, or another"):
         detector_for(replace(made, extraction={"detector": "own"}), None)
 
 

@@ -195,16 +195,16 @@ def test_missing_data_of_long_sequences_is_reported(run, tmp_path):
     file = write_long(tmp_path / "long.pkl", splits=("train", "test"), actions=False)
     words = ("--data", file, "--device", "cpu")
     result = skelpipe("evaluate", run, "--protocol", "detection", *words)
-    assert result.exit_code == 2 and "says nothing of actions within its clips" in result.stderr
+    assert result.exit_code == 2 and "contains no actions within its clips" in result.stderr
     result = skelpipe("evaluate", run, "--protocol", "motion", *words, "--set", "motion.seen=70")
-    assert result.exit_code == 2 and "no clips of both splits have 80 frames" in result.stderr
+    assert result.exit_code == 2 and "each split needs a clip with 80 frames" in result.stderr
     result = skelpipe("evaluate", run, "--protocol", "motion", *words, "--fuse", run)
-    assert result.exit_code == 2 and "leave --fuse out" in result.stderr
+    assert result.exit_code == 2 and "omit --fuse" in result.stderr
     result = skelpipe("evaluate", run, "--protocol", "motion", *words, "--set", "motion.sene=5")
     assert result.exit_code == 2 and "did you mean 'motion.seen'?" in result.stderr
     file = write_long(tmp_path / "odd.pkl", splits=("first_half", "rest"))
     result = skelpipe("evaluate", run, "--protocol", "detection", "--data", file, "--device", "cpu")
-    assert result.exit_code == 2 and "Say so with --train-split" in result.stderr
+    assert result.exit_code == 2 and "choose one with --train-split" in result.stderr
 
 
 def test_encoders_are_fused_by_their_probabilities(run):
@@ -313,7 +313,7 @@ def test_runs_of_the_two_kinds_are_distinguished(run):
     result = skelpipe("evaluate", run, "--device", "cpu")
     assert result.exit_code == 1 and "no recognizer; make one of it with `skelpipe train --init" in result.stderr
     result = skelpipe("evaluate", run, "--protocol", "linaer")
-    assert result.exit_code == 2 and "there is no protocol 'linaer'" in result.stderr
+    assert result.exit_code == 2 and "unknown protocol 'linaer'" in result.stderr
     result = skelpipe("evaluate", run, "--scratch")
     assert result.exit_code == 2 and "name a --protocol with it" in result.stderr
 

@@ -160,7 +160,7 @@ def test_invalid_measurements_are_refused_before_training(tmp_path: Path, words:
         return " ".join(result.stderr.split())
 
     assert "there is no split 'nope'" in refused("--split", "nope")
-    assert "--precision fp16: with --protocol there are" in refused("--precision", "fp16")
+    assert "--precision fp16: with --protocol, use one of" in refused("--precision", "fp16")
     tested = set(data["split"]["test"])
     for clip in data["annotations"]:
         clip["label"] = UNLABELLED if clip["frame_dir"] in tested else clip["label"]
@@ -195,7 +195,7 @@ def test_unknown_protocol_options_are_refused(tmp_path: Path, words: list[str], 
         ({"seeds": [0, 1, 0]}, "seed 0 is there twice"),
         ({"rows": [{"name": "a", "set": {"ratoi": 1}}]}, "did you mean"),
         ({"rows": [{"name": "a", "config": "mamp/ablations/nowhere"}]}, "there is no config"),
-        ({"protocols": ["lineal"]}, "there is no protocol 'lineal'"),
+        ({"protocols": ["lineal"]}, "unknown protocol 'lineal'"),
         ({"protocols": ["motion"]}, "motion gives no accuracy"),
         ({"recipe": {"linear.lrr": 1}}, "unknown setting"),
         ({"rows": [{"name": "a", "confg": "mamp/custom"}]}, "did you mean 'rows.0.config'"),
