@@ -1,4 +1,4 @@
-"""`skelpipe robustness`: runs side by side under damage of every kind, as tables, figures and one page."""
+"""`skelpipe robustness`: compare runs on clean and damaged skeletons; writes tables, figures and a report page."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -46,26 +46,26 @@ if TYPE_CHECKING:
 
 OUT = Path("robustness")
 CACHE = "cache"
-# What is done to the skeletons of every estimator (table 3).
+# Conditions that are applied to the skeletons of every estimator (table 3).
 ON_ESTIMATORS = (Condition(CLEAN), Condition(NOISE, NOISE_OF_TABLES), Condition("frames_deleted", MASKED_FRAMES))
 
 
 @dataclass(frozen=True)
 class Bench:
-    """What is measured.
+    """Definition of a robustness benchmark.
 
     Args:
         subjects: The runs.
-        sources: The skeleton files, the first of them for all conditions.
+        sources: The skeleton files; all conditions are measured on the first.
         split: Name of the split.
-        label_names: Names of the classes, by the first run's numbers.
-        conditions: On the first file.
-        settings: What the papers leave open.
-        cache: Where results are kept.
-        compared: On which clips each other estimator was compared with the first, in words.
-        orders: What joints leave and come by in targeted masking of each run; none where that is not wanted.
-        clip: Whose attention is shown.
-        skip_bad: Whether malformed clips are left out.
+        label_names: Names of the classes, numbered as in the first run.
+        conditions: Conditions for the first file.
+        settings: Choices that the papers leave open.
+        cache: Store of the results.
+        compared: Description of the clips on which each other estimator was compared with the first.
+        orders: Orders of joints for targeted masking, per run; empty if it is not requested.
+        clip: Id of the clip whose attention is shown.
+        skip_bad: Whether to skip malformed clips.
     """
 
     subjects: list[Subject]
@@ -82,11 +82,11 @@ class Bench:
 
     @property
     def others(self) -> range:
-        """Places of the files that are held against the first; none where that is not wanted."""
+        """Positions of the files that are compared with the first; empty if this is not requested."""
         return range(1, len(self.sources) if self.settings.wants(ESTIMATORS) else 1)
 
     def tasks(self, subject: Subject) -> list[Task]:
-        """All that is wanted of a run."""
+        """Return all tasks of a run."""
         listed = [
             Task("answers", 0, condition, seed)
             for condition in self.conditions
@@ -100,7 +100,7 @@ class Bench:
         return list(dict.fromkeys(listed))
 
     def targeted(self, order: str) -> list[Task]:
-        """Deletion and insertion in one order; that by chance is drawn as often as damage is."""
+        """Return the deletion and insertion tasks of one order; the random order is drawn as often as damage is."""
         seeds = [self.settings.seed + number for number in range(self.settings.repeats)] if order == RANDOM else [0]
         return [Task("targeted", 0, seed=seed, order=order) for seed in seeds]
 
@@ -119,29 +119,29 @@ def robustness(
     dry_run: bool = False,
     console: Console,
 ) -> "Results | None":
-    """Measures runs under all conditions, and writes tables, figures and a page.
+    """Measure runs under all conditions, and write tables, figures and a report page.
 
     Args:
-        runs: Run directories or .pt files; `METHOD=RUN` where several runs are of one method.
-        data: Skeleton files; all conditions are measured on the first, the others are of other estimators. None for the
-            file that the first run was trained on.
-        split: Of the first file; None for the one beside that trained on.
-        settings: What the papers leave open.
-        engine: How networks are run.
-        out: Folder of the results, and of what is kept to go on with.
-        clip: Id of the clip whose attention is shown; None for the first in which all runs see somebody.
-        skip_bad: Whether to go on without malformed clips.
-        figures: Whether to draw.
-        dry_run: Whether to tell the plan alone.
-        console: Where plan and progress are told.
+        runs: Run directories or .pt files; `METHOD=RUN` if several runs belong to one method.
+        data: Skeleton files. All conditions are measured on the first; the others contain the same clips by other
+            estimators. None for the file that the first run was trained on.
+        split: Split of the first file; None for the test split that matches the training split.
+        settings: Choices that the papers leave open.
+        engine: Device, backend, precision and batch settings.
+        out: Folder for results and intermediate files.
+        clip: Id of the clip whose attention is shown; None for the first in which all runs see a person.
+        skip_bad: Whether to skip malformed clips instead of raising an error.
+        figures: Whether to draw figures.
+        dry_run: Whether to print the plan without running it.
+        console: Receives the plan and progress.
 
     Returns:
-        The numbers; None of a dry run.
+        The results; None for a dry run.
 
     Raises:
         UsageError: There is no such split, clip or family, or runs and files do not fit each other.
         WeightsError: A run cannot be read.
-        BackendError: It cannot run as asked on this machine.
+        BackendError: A network cannot run with these settings on this machine.
     """
     bench = prepare_bench(runs, data, split, settings, engine, out, clip, skip_bad=skip_bad, console=console)
     todo = {
@@ -172,24 +172,24 @@ def prepare_bench(
     skip_bad: bool,
     console: Console,
 ) -> Bench:
-    """Opens runs and files, and lists what is measured; see `robustness`."""
+    """Open runs and files, and list the conditions; see `robustness`."""
     unknown = [name for name in settings.families if name not in MEASURES]
     if unknown:
-        raise UsageError(f"--only {unknown[0]}: there is no such family of damage; there are {', '.join(MEASURES)}")
+        raise UsageError(f"--only {unknown[0]}: unknown family of damage; choose from {', '.join(MEASURES)}")
     of_others = [name for name in settings.families if name in (ESTIMATORS, ESTIMATOR_ERRORS)]
     if of_others and len(data) < 2:
         raise UsageError(
-            f"--only {of_others[0]}: needs a second file, of the same clips by another estimator; give it with --data"
+            f"--only {of_others[0]}: requires a second file, with the same clips by another estimator (--data)"
         )
     subjects = read_subjects(runs)
     first = load_run(subjects[0].path)
     files = list(data) or [Path(first.settings.data.file)]
     if not files[0].is_file():
-        raise UsageError(f"{files[0]}: there is no such file; name the skeleton file with --data")
+        raise UsageError(f"{files[0]}: file not found; specify the skeleton file with --data")
     sources, split = open_sources(subjects[0], files, split, limit=settings.limit, skip_bad=skip_bad)
     main = sources[0]
     if clip is not None and clip not in main.names:
-        raise UsageError(f"--clip {clip}: is no clip of split {split!r} that is asked about; name another")
+        raise UsageError(f"--clip {clip}: not among the selected clips of split {split!r}; choose another")
     orders: dict[Subject, list[str]] = {}
     asked_about = sources if settings.wants(ESTIMATORS) else sources[:1]
     shown = [source.names for source in asked_about]
@@ -202,7 +202,7 @@ def prepare_bench(
         ]
         if clip is not None and clip not in shown[0]:
             raise UsageError(
-                f"--clip {clip}: {_told(trained)} sees nobody there; name another, such as {shown[0][0]!r}, or none"
+                f"--clip {clip}: no person is visible to {_told(trained)}; choose another, such as {shown[0][0]!r}"
             )
     clips = main.clips_of(first, skip_bad=skip_bad)
     _, asked = main.asked(clips)
@@ -211,7 +211,7 @@ def prepare_bench(
     admitted = {family.name for family in families}
     left_out = [name for name in settings.families if name in BY_NAME and name not in admitted]
     if left_out:
-        raise UsageError(f"--only {left_out[0]}: the skeletons of {files[0]} do not admit it; leave it out")
+        raise UsageError(f"--only {left_out[0]}: does not apply to the skeletons of {files[0]}; remove it")
     families = tuple(family for family in families if settings.wants(family.name))
     statistics: dict[str, ErrorStatistics] = {}
     compared: dict[str, str] = {}
@@ -221,7 +221,7 @@ def prepare_bench(
         )
         if found is None:
             console.print(
-                Text(f"warning: {source.path} shows nobody at the places of {main.path}; its errors are not replayed")
+                Text(f"warning: {source.path} has no persons where {main.path} has; its errors are not replayed")
             )
         else:
             statistics[source.name] = found
@@ -242,24 +242,24 @@ def prepare_bench(
 
 
 def _seen(trained: Trained, source: Source, names: list[str], split: str, *, skip_bad: bool) -> list[str]:
-    """Those of some clips of a file, in which the runs before see somebody, in which a run does, too.
+    """Return the clips in which this run sees a person, out of those in which the previous runs do.
 
     Raises:
-        UsageError: There are none.
+        UsageError: There is no such clip.
     """
     places, _ = source.asked(source.clips_of(trained, skip_bad=skip_bad))
     own = {source.names[place] for place in places}
     seen = [name for name in names if name in own]
     if not seen:
         raise UsageError(
-            f"{source.path}: no labelled clip of split {split!r} shows anybody to {_told(trained)} and the runs before "
-            "it; choose another split or file, or leave the run out"
+            f"{source.path}: in no labelled clip of split {split!r} is a person visible to {_told(trained)} and the "
+            "previous runs; choose another split or file, or omit the run"
         )
     return seen
 
 
 def _told(trained: Trained) -> str:
-    """A run with what it takes for unseen."""
+    """Describe a run with its visibility threshold."""
     return f"{trained.path} (data.score_threshold={trained.settings.data.score_threshold:g})"
 
 
@@ -269,17 +269,17 @@ def _worker(bench: Bench, subject: Subject) -> Worker:
 
 
 def _plan(bench: Bench, todo: dict[Subject, list[Task]], console: Console) -> None:
-    """Tells what is to be done and how long that takes."""
+    """Print the plan and the estimated time."""
     seconds: dict[Subject, float] = {}
-    # Runs with the same network and input take the same time, which is measured once; so do all levels of a damage.
+    # Runs with the same network and input take the same time, so it is measured once; levels of a damage, too.
     measured: dict[tuple[str, ...], float] = {}
     table = Table(
         Column("run", overflow="fold"),
-        "results to have",
-        "kept from before",
+        "results",
+        "already done",
         "clips",
         "passes left",
-        "time, about",
+        "estimated time",
         title_justify="left",
     )
     for subject, tasks in todo.items():
@@ -310,8 +310,8 @@ def _plan(bench: Bench, todo: dict[Subject, list[Task]], console: Console) -> No
     in_all = _clock(sum(seconds.values()))
     console.print(
         Text(
-            f"in all about {in_all}, damage and attention with it, but not the intervals, t-SNE and figures at the "
-            "end; the same command goes on where it was stopped"
+            f"about {in_all} in total, including damage and attention, but not the final intervals, t-SNE and figures; "
+            "if stopped, the same command continues"
         )
     )
 
@@ -332,7 +332,7 @@ def _work(bench: Bench, todo: dict[Subject, list[Task]], console: Console) -> No
 
 
 def _clock(seconds: float) -> str:
-    """Seconds for people: "40 s", "12 min", "3 h 5 min"."""
+    """Format a duration: "40 s", "12 min", "3 h 5 min"."""
     if seconds < 90:
         return f"{seconds:.0f} s"
     minutes = round(seconds / 60)

@@ -1,4 +1,4 @@
-"""The figures of a robustness bench, by name, out of its answers."""
+"""Figures of a robustness benchmark."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -30,7 +30,7 @@ from recognition.transforms import to_camera
 if TYPE_CHECKING:
     from pipeline.robustness import Bench
 
-# Families of a figure; those that were not measured are left out.
+# Families in each figure; families that were not measured are omitted.
 OCCLUSION = ("part", "joints", "shifted", "frames_deleted", "frames_empty", "spatial", "temporal")
 PIPELINE = (
     "identity_switches",
@@ -40,7 +40,7 @@ PIPELINE = (
     "lower_confidence",
     "frame_crop",
 )
-# Names of all that `draw_all` can draw.
+# Names of all figures that `draw_all` can draw.
 DRAWN = (
     "noise",
     "occlusion",
@@ -58,7 +58,7 @@ NOISE_SHOWN = (0.0, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1)
 
 
 def draw_all(bench: "Bench", results: Results) -> dict[str, tuple[str, Figure]]:
-    """Every figure that the bench's answers admit: name -> (what it shows, the figure)."""
+    """Return every figure for which there are results: name -> (title, figure)."""
     title = f"{bench.sources[0].path.name}, {bench.split}, {len(bench.sources[0].names)} clips"
     measured = {condition.family for condition in bench.conditions}
     drawn: dict[str, tuple[str, Figure]] = {}
@@ -68,7 +68,7 @@ def draw_all(bench: "Bench", results: Results) -> dict[str, tuple[str, Figure]]:
         drawn["noise"] = ("Accuracy under Gaussian noise (figure 5 of the paper)", plots.noise_figure(curves, title))
     for name, families, words in (
         ("occlusion", OCCLUSION, "Accuracy under occlusion and shifted joints (figure 6 of the paper)"),
-        ("pipeline", PIPELINE, "Accuracy under damage that detectors, trackers and recorders do"),
+        ("pipeline", PIPELINE, "Accuracy under artefacts of detectors, trackers and recordings"),
     ):
         panels = {
             BY_NAME[family].title: (BY_NAME[family].unit, _curves(bench, results, family))
@@ -79,7 +79,7 @@ def draw_all(bench: "Bench", results: Results) -> dict[str, tuple[str, Figure]]:
             drawn[name] = (words, plots.levels_figure(panels, title))
     if ESTIMATOR_ERRORS in measured:
         panels = {
-            f"errors of {other}": ("strength; 1 is as measured", _curves(bench, results, ESTIMATOR_ERRORS, other))
+            f"errors of {other}": ("strength (1: as measured)", _curves(bench, results, ESTIMATOR_ERRORS, other))
             for other in bench.cache.statistics
         }
         drawn["estimator_errors"] = (
@@ -98,7 +98,7 @@ def draw_all(bench: "Bench", results: Results) -> dict[str, tuple[str, Figure]]:
 
 
 def _curves(bench: "Bench", results: Results, family: str, other: str = "") -> dict[str, plots.Curve]:
-    """Of each method: levels with clean first, accuracies and spreads."""
+    """Return per method: levels (clean first), accuracies and standard deviations."""
     conditions = [one for one in bench.conditions if one.family == family and one.other == other]
     numeric = family in (NOISE, CONSTANT_NOISE)
     levels = [0.0 if numeric else CLEAN, *(one.level for one in conditions)]
@@ -118,7 +118,7 @@ def _of_classes(bench: "Bench", results: Results, title: str) -> dict[str, tuple
     if gains:
         condition = confusing_condition(bench, NOISE_OF_TABLES)
         drawn["class_gains"] = (
-            "What the first method gains on each class",
+            "Gains of the first method per class",
             plots.gains_figure(gains, results.methods[0], f"{title}, {_named(condition)}"),
         )
     condition = confusing_condition(bench, NOISE_OF_CONFUSIONS)
@@ -149,7 +149,7 @@ def _features(bench: "Bench", results: Results, title: str) -> Figure:
 
 
 def _of_clips(bench: "Bench", results: Results, title: str) -> dict[str, tuple[str, Figure]]:
-    """t-SNE of one run a method, attention in the chosen clip, and that clip as it is damaged."""
+    """Return t-SNE of one run per method, attention in the chosen clip, and that clip with damage."""
     firsts = {method: next(one for one in bench.subjects if one.method == method) for method in results.methods}
     main = bench.sources[0]
     drawn = {}
@@ -161,7 +161,7 @@ def _of_clips(bench: "Bench", results: Results, title: str) -> dict[str, tuple[s
     for method, subject in firsts.items():
         found = bench.cache.read(subject, Task("attention", 0, clip=bench.clip))
         if len(found["layers"]):
-            # Networks may see other joints than the file's, each its own.
+            # The joint layout of each network may differ from that of the file.
             attention[method] = found["attention"][-1], model_layout_of(load_run(subject.path), clips).joints
     if attention:
         drawn["attention"] = (
@@ -201,7 +201,7 @@ def _of_clips(bench: "Bench", results: Results, title: str) -> dict[str, tuple[s
 
 
 def _strongest(conditions: Sequence[Condition]) -> list[Condition]:
-    """The highest level of each family of which one frame shows something."""
+    """Return the highest level of each family that is visible in a single frame."""
     shown = ("part", "joints", "shifted", "spatial", "frame_crop", ESTIMATOR_ERRORS)
     last = {(one.family, one.other): one for one in conditions if one.family in shown}
     return list(last.values())
@@ -210,7 +210,7 @@ def _strongest(conditions: Sequence[Condition]) -> list[Condition]:
 def _damaged(
     bench: "Bench", clip: Clip, damages: dict[str, Perturbation | None]
 ) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """The frame of a clip in which most is seen, under damages, in pixels."""
+    """Return the frame of a clip with the most visible joints, under each damage, in pixels."""
     assert clip.size is not None
     frame = int((clip.score > 0).sum(axis=(0, 2)).argmax())
     found = {}
@@ -218,7 +218,7 @@ def _damaged(
         keypoint, score = to_camera(clip.keypoint, clip.size), clip.score
         if damage is not None:
             damaged, score = damage(keypoint, score, np.random.default_rng(bench.settings.seed), clip.size)
-            # What is left of a smaller picture is shown where it is in the whole one.
+            # A cropped picture is shown at its position in the original one.
             keypoint = keypoint if isinstance(damage, FrameCrop) else damaged
         pixels = (keypoint[:, frame] + 1) * max(clip.size) / 2
         found[name] = np.where((score[:, frame] > 0)[..., None], pixels, np.nan), score[:, frame]

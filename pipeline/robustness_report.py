@@ -1,4 +1,4 @@
-"""What a robustness bench leaves behind: a page that stands alone, figures as PNG and SVG, numbers as JSON and CSV."""
+"""Files of a robustness benchmark: a self-contained page, figures as PNG and SVG, numbers as JSON and CSV."""
 
 import io
 from collections.abc import Mapping, Sequence
@@ -26,9 +26,10 @@ PAGE, NUMBERS, FIGURES = "robustness.html", "robustness.json", "figures"
 
 
 def write_report(bench: "Bench", results: Results, out: Path, *, figures: bool = True) -> None:
-    """Writes everything below a folder; each file appears whole or not at all.
+    """Write all files of the report below a folder; each file is written atomically.
 
-    Tables and figures that an earlier report left there, and that this one does not have, go: they are of other runs.
+    Tables and figures of an earlier report that this one does not contain are removed, because they belong to other
+    runs.
     """
     out.mkdir(parents=True, exist_ok=True)
     pictures: dict[str, tuple[str, bytes]] = {}
@@ -51,15 +52,15 @@ def write_report(bench: "Bench", results: Results, out: Path, *, figures: bool =
 
 
 def page(bench: "Bench", results: Results, pictures: Mapping[str, tuple[str, bytes]]) -> str:
-    """The page, with its figures in it."""
+    """Return the HTML page with embedded figures."""
     main = bench.sources[0]
     title = f"Robustness on {main.path.name}, split {bench.split}"
     parts = [
         f"<h1>{escape(title)}</h1>",
-        f"<p>{len(main.names)} clips, {len(bench.label_names)} classes; every damage that is drawn is drawn "
-        f"{'once' if bench.settings.repeats == 1 else f'{bench.settings.repeats} times'}, keyed to the clip, so that "
-        "all runs see the same one. Accuracy is top-1 in per cent; &plusmn; is the standard deviation over runs and "
-        "draws. A clip in which nobody is seen counts as a failure.</p>",
+        f"<p>{len(main.names)} clips, {len(bench.label_names)} classes; each random damage is drawn "
+        f"{'once' if bench.settings.repeats == 1 else f'{bench.settings.repeats} times'}, seeded by the clip, so that "
+        "all runs get the same damage. Accuracy is top-1 in per cent; &plusmn; is the standard deviation over runs and "
+        "draws. A clip without a visible person counts as a failure.</p>",
         _runs(bench),
         "<h2>All conditions</h2>",
         _conditions(bench, results),
@@ -72,20 +73,20 @@ def page(bench: "Bench", results: Results, pictures: Mapping[str, tuple[str, byt
         parts += ["<h2>Targeted masking: areas under deletion and insertion curves</h2>", _targeted(results)]
     parts += ["<h2>Most confused pairs</h2>", _confused(results)]
     if results.tables["class_gains"]:
-        parts += ["<h2>Gains of classes</h2>", _gains(results)]
+        parts += ["<h2>Gains per class</h2>", _gains(results)]
     for name, (words, png) in pictures.items():
-        below = f"{FIGURES}/{escape(name)}.svg has it without pixels."
+        below = f"vector version: {FIGURES}/{escape(name)}.svg"
         parts.append(f"<h2>{escape(words)}</h2>{picture(words, png, caption=below)}")
     choices = [(name, str(value)) for name, value in bench.settings.model_dump(mode="json").items()]
     choices += [(name, str(value)) for name, value in results.summary["engine"].items()]
-    choices.append(("version of skelpipe", results.summary["version"]))
+    choices.append(("skelpipe version", results.summary["version"]))
     parts += ["<h2>Settings</h2>", html_table(("setting", "value"), choices)]
     return document(title, parts)
 
 
 def _runs(bench: "Bench") -> str:
     rows = [(one.method, str(one.path), one.digest[:12]) for one in bench.subjects]
-    files = [(one.name, str(one.path), one.estimator or "not said", str(len(one.names))) for one in bench.sources]
+    files = [(one.name, str(one.path), one.estimator or "unknown", str(len(one.names))) for one in bench.sources]
     compared = "".join(
         f"<p>The errors of {escape(name)} were measured on {escape(words)}.</p>"
         for name, words in bench.compared.items()
@@ -99,10 +100,10 @@ def _runs(bench: "Bench") -> str:
 
 
 def _conditions(bench: "Bench", results: Results) -> str:
-    """Accuracy of all methods, and the first one's lead over each other with its interval."""
+    """Return the accuracy of all methods, and the difference between the first method and each other one."""
     first, *others = results.methods
     found = {(row["family"], row["other"], row["level"], row["against"]): row for row in results.tables["differences"]}
-    head = ["damage", "level", *results.methods, *(f"{first} less {other}" for other in others)]
+    head = ["damage", "level", *results.methods, *(f"{first} - {other}" for other in others)]
     rows: list[list[str]] = []
     for condition in bench.conditions:
         row = [escape(title_of(condition)), escape("" if condition.level is None else f"{condition.level}")]
@@ -115,8 +116,8 @@ def _conditions(bench: "Bench", results: Results) -> str:
         rows.append(row)
     body = "".join("<tr>" + "".join(_cell(text) for text in row) + "</tr>" for row in rows)
     note = (
-        "<p>The differences carry the 95 % interval of a bootstrap over clips, the same clips for both; in colour "
-        "where it does not hold 0.</p>"
+        "<p>Differences are shown with the 95 % interval of a paired bootstrap over clips; coloured if the interval "
+        "excludes 0.</p>"
         if others
         else ""
     )
@@ -149,8 +150,8 @@ def _estimators(results: Results) -> str:
     )
     body = "".join("<tr>" + "".join(_cell(text) for text in row) + "</tr>" for row in rows)
     note = (
-        "<p>The same clips by both estimators. The drop is against the same estimator's clean skeletons; intervals are "
-        "of a bootstrap over clips.</p>"
+        "<p>The same clips by both estimators. The drop is relative to the clean skeletons of the same estimator; "
+        "intervals are from a bootstrap over clips.</p>"
     )
     return note + html_table_of(head, body)
 
@@ -159,7 +160,7 @@ def _estimator_differences(results: Results) -> str:
     rows = [
         (
             f"{escape(row['from'])} &rarr; {escape(row['to'])}",
-            escape(f"{row['method']} less {row['against']}"),
+            escape(f"{row['method']} - {row['against']}"),
             _damage(row),
             _interval(row["difference_from"], row["low_from"], row["high_from"]),
             _interval(row["difference_to"], row["low_to"], row["high_to"]),
@@ -188,16 +189,16 @@ def _targeted(results: Results) -> str:
         for row in results.tables["targeted"]
     ]
     note = (
-        "<p>Joints leave, or come, in the order of the attention that they receive in the clip as it is, or by chance; "
-        "a joint that is gone is zero at the network's input. Less is better for deletion, more for insertion. "
-        "Intervals are of a bootstrap over clips.</p>"
+        "<p>Joints are removed, or added, in order of the attention that they receive in the clean clip, or in random "
+        "order; a removed joint is zero in the network's input. Lower is better for deletion, higher for insertion. "
+        "Intervals are from a bootstrap over clips.</p>"
     )
-    head = ("method", "order", "deletion", "less random", "insertion", "less random")
+    head = ("method", "order", "deletion", "minus random", "insertion", "minus random")
     return note + html_table(head, rows)
 
 
 def _area(row: Mapping[str, Any], name: str) -> str:
-    """An area, or a difference of two, with its interval."""
+    """Format an area, or a difference of two, with its interval."""
     stem = name.removesuffix("_area")
     if row[name] is None:
         return ""
@@ -205,7 +206,7 @@ def _area(row: Mapping[str, Any], name: str) -> str:
 
 
 def _gains(results: Results) -> str:
-    """Of each class, by how much the first method is better than each other one; folded, as classes are many."""
+    """Return the gains of the first method over each other one per class, collapsed because there are many classes."""
     rows: dict[str, list[Mapping[str, Any]]] = {}
     for row in results.tables["class_gains"]:
         rows.setdefault(row["against"], []).append(row)
@@ -218,13 +219,13 @@ def _gains(results: Results) -> str:
         )
         first = results.methods[0]
         table = html_table_of(("class", "clips", first, other, "gain"), body)
-        summary = f"{first} less {other}, {listed[0]['condition']}"
+        summary = f"{first} - {other}, {listed[0]['condition']}"
         parts.append(f"<details><summary>{escape(summary)}</summary>{table}</details>")
     return "".join(parts)
 
 
 def _confused(results: Results) -> str:
-    """Of each condition, folded but for the clean one."""
+    """Return the most confused pairs per condition; all but the clean one are collapsed."""
     rows: dict[Condition, list[Sequence[str]]] = {}
     for row in results.tables["confused_pairs"]:
         condition = Condition(row["family"], row["level"], row["other"])
@@ -258,7 +259,7 @@ def _per_cent(share: float, spread: float | None = None) -> str:
 
 
 def _points(row: Mapping[str, Any], side: str) -> str:
-    """A drop with its interval."""
+    """Format a drop with its interval."""
     drop, low, high = (100 * row[f"{name}_{side}"] for name in ("drop", "drop_low", "drop_high"))
     return f"{drop:.1f} ({low:+.1f} to {high:+.1f})"
 
@@ -269,10 +270,10 @@ def _interval(difference: float, low: float, high: float) -> str:
 
 
 def figure_bytes(figure: Figure, kind: str) -> bytes:
-    """A figure as PNG or SVG."""
+    """Render a figure as PNG or SVG."""
     content = io.BytesIO()
     FigureCanvasAgg(figure)
-    # Without a date, so that the same numbers give the same file.
+    # Without a date, so that equal numbers give identical files.
     figure.savefig(
         content,
         format=kind,
@@ -290,9 +291,9 @@ def _write(path: Path, content: bytes) -> None:
 
 
 def summary_rows(results: Results) -> list[dict[str, Any]]:
-    """The headline: clean, and the highest level of each family, of every method.
+    """Return the summary: clean accuracy, and accuracy at the highest level of each family, for every method.
 
-    Of a family whose levels have no order, the one that costs all methods together the most.
+    For a family whose levels have no order, the level with the lowest total accuracy over all methods is used.
     """
     levels: dict[tuple[str, str], dict[Any, list[dict[str, Any]]]] = {}
     for row in results.tables["conditions"]:
@@ -315,8 +316,8 @@ def summary_rows(results: Results) -> list[dict[str, Any]]:
 
 
 def print_table(results: Results, console: Console) -> None:
-    """The headline as a table."""
-    title = "top-1, clean and at the highest level of each damage, or the worst where levels have no order"
+    """Print the summary as a table."""
+    title = "top-1, clean and at the highest level of each damage (worst level if levels have no order)"
     table = Table("damage", "level", *results.methods, title=title)
     for row in summary_rows(results):
         cells = (f"{row[method]:.1%}" for method in results.methods)

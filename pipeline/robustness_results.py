@@ -1,4 +1,4 @@
-"""The numbers of a robustness bench, out of the answers that were kept: as one dictionary, and as tables for CSV."""
+"""Results of a robustness benchmark, computed from the stored predictions: one dictionary, and tables for CSV."""
 
 import csv
 import importlib.metadata
@@ -33,16 +33,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Results:
-    """What was found.
+    """Results of a benchmark.
 
     Args:
-        methods: Names, the first being what the others are held against.
-        answers: (method, source, condition) -> int (runs * repeats, N).
-        accuracies: The same keys.
-        curves: Method -> order -> curves, of each clip the share of runs and draws that is right; empty where targeted
-            masking is not wanted.
+        methods: Names of the methods; the others are compared with the first.
+        answers: (method, source, condition) -> predicted classes, int (runs * repeats, N).
+        accuracies: Accuracies with the same keys.
+        curves: Method -> order -> curves: per clip, the share of runs and draws that are correct; empty if targeted
+            masking is not requested.
         tables: Name -> rows, for CSV.
-        summary: Everything but the answers, for JSON.
+        summary: Everything except the predictions, for JSON.
     """
 
     methods: list[str]
@@ -54,11 +54,14 @@ class Results:
 
 
 def gather(bench: "Bench", *, figures: bool = True) -> Results:
-    """Reads all answers of a bench that is done, and computes what is told of them.
+    """Read all predictions of a finished benchmark and compute the results.
 
     Args:
-        bench: What was measured.
-        figures: Whether places of t-SNE are computed, which are the numbers of a figure.
+        bench: Definition of the benchmark.
+        figures: Whether to compute the t-SNE coordinates that a figure shows.
+
+    Returns:
+        The results.
     """
     from pipeline.robustness import ON_ESTIMATORS
 
@@ -84,7 +87,7 @@ def gather(bench: "Bench", *, figures: bool = True) -> Results:
 
 
 def as_csv(rows: Sequence[Mapping[str, Any]]) -> str:
-    """Rows with the same keys as CSV; a list in a cell with spaces between its values."""
+    """Return rows with the same keys as CSV; values of a list are separated by spaces."""
     text = io.StringIO()
     writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
     writer.writeheader()
@@ -96,7 +99,7 @@ def as_csv(rows: Sequence[Mapping[str, Any]]) -> str:
 
 
 def as_json(summary: Mapping[str, Any]) -> str:
-    """A summary as JSON, each row of a table on a line of its own: short, and still to be read."""
+    """Return a summary as JSON with one table row per line: compact, but readable."""
 
     def written(value: Any) -> str:
         def line(one: Any) -> str:
@@ -110,7 +113,7 @@ def as_json(summary: Mapping[str, Any]) -> str:
 
 
 def title_of(condition: Condition) -> str:
-    """A condition in words, without its level."""
+    """Describe a condition in words, without its level."""
     if condition.family == CLEAN:
         return "clean"
     if condition.family == ESTIMATOR_ERRORS:
@@ -119,12 +122,12 @@ def title_of(condition: Condition) -> str:
 
 
 def _curves_of(bench: "Bench", subjects: Iterable[Subject]) -> dict[str, TargetedCurves]:
-    """Order -> curves of one method, means over its runs and draws."""
+    """Return the curves of one method per order, averaged over its runs and draws."""
     found: dict[str, list[dict[str, np.ndarray]]] = {}
     for subject in subjects:
         for order in bench.orders[subject]:
             found.setdefault(order, []).extend(bench.cache.read(subject, task) for task in bench.targeted(order))
-    # Clips in which every run sees somebody, so that orders can be held against each other clip by clip.
+    # Only clips in which every run sees a person, so that orders can be compared clip by clip.
     shared = set.intersection(*(set(part["rows"].tolist()) for parts in found.values() for part in parts))
     clips = np.array(sorted(shared))
 
@@ -135,7 +138,7 @@ def _curves_of(bench: "Bench", subjects: Iterable[Subject]) -> dict[str, Targete
 
 
 def _confusions(bench: "Bench", methods: Sequence[str], answers: Answers) -> list[dict[str, Any]]:
-    """Confusion matrices of clean clips, and of the condition that the figure shows."""
+    """Return confusion matrices for clean clips and for the condition in the figure."""
     labels, classes = bench.sources[0].labels, len(bench.label_names)
     return [
         {
@@ -150,7 +153,7 @@ def _confusions(bench: "Bench", methods: Sequence[str], answers: Answers) -> lis
 
 
 def engine_told(engine: Engine) -> dict[str, Any]:
-    """What networks were run with: the version of this package, device, backend and precision."""
+    """Return the package version, device, backend and precision that the networks ran with."""
     return {
         "version": importlib.metadata.version("skelpipe"),
         "engine": vars(place(engine.device, engine.backend, engine.precision)),

@@ -1,4 +1,4 @@
-"""What the robustness bench is about: the runs, by method, and the clips that all of them are asked about."""
+"""Subjects of a robustness benchmark: the runs, grouped by method, and the clips that all of them classify."""
 
 import hashlib
 import re
@@ -17,20 +17,20 @@ from recognition.perturbations import ErrorStatistics, measure_errors
 from recognition.prediction import clips_for, with_someone
 from recognition.runs import Trained, load_run, run_file
 
-# Clips that two estimators are compared on at most, and how few would be too few.
+# Largest and smallest number of clips for comparing two estimators.
 MOST_COMPARED, FEWEST_COMPARED = 500, 20
 LEFT_OUT = -1
 
 
 @dataclass(frozen=True)
 class Subject:
-    """One run in the bench.
+    """One run in the benchmark.
 
     Args:
-        name: As tables call it.
-        method: Runs of one method, trained with different seeds, count together.
-        path: Its weights.
-        digest: SHA-256 of them.
+        name: Name in tables.
+        method: Name of the method; runs of one method, trained with different seeds, are averaged.
+        path: The weights.
+        digest: SHA-256 of the weights.
     """
 
     name: str
@@ -41,15 +41,15 @@ class Subject:
 
 @dataclass
 class Source:
-    """One skeleton file in the bench, with the clips that are asked about.
+    """One skeleton file in the benchmark, with the selected clips.
 
     Args:
-        name: The file's stem.
+        name: The stem of the file name.
         path: The file.
-        names: N ids, the same for all files of a bench that have them.
-        labels: int64 (N,), by the first run's numbers.
-        estimator: What the file says that it was made with.
-        digest: Of the file's content.
+        names: Ids of the N selected clips; equal for all files of a benchmark that contain them.
+        labels: int64 (N,), numbered as in the first run.
+        estimator: Name of the pose estimator, if the file records it.
+        digest: Digest of the file's content.
     """
 
     name: str
@@ -61,14 +61,14 @@ class Source:
     opened: dict[tuple[object, ...], ClipSet] = field(default_factory=dict)
 
     def clips_of(self, trained: Trained, *, skip_bad: bool) -> ClipSet:
-        """The file as a run reads it; opened once for all runs that read it alike."""
+        """Return the file as a run reads it; opened once for all runs with equal data settings."""
         key = _reading_of(trained)
         if key not in self.opened:
             self.opened[key] = clips_for(trained, self.path, skip_bad=skip_bad)
         return self.opened[key]
 
     def asked(self, clips: ClipSet) -> tuple[np.ndarray, np.ndarray]:
-        """Which of the clips can be asked about, as places in `names` and in the file; nobody is seen in the others."""
+        """Return the clips with a visible person, as positions in `names` and as indices in the file."""
         places = {name: number for number, name in enumerate(clips.names)}
         indices = np.array([places.get(name, LEFT_OUT) for name in self.names], np.int64)
         there = np.flatnonzero(indices != LEFT_OUT)
@@ -77,19 +77,19 @@ class Source:
 
 
 def _reading_of(trained: Trained) -> tuple[object, ...]:
-    """What of a run decides how it reads a file."""
+    """Return the settings of a run that affect how it reads a file."""
     data = trained.settings.data
     return data.layout, data.score_threshold, data.keypoint_files, trained.layout, trained.dimensions
 
 
 def read_subjects(words: Sequence[str]) -> list[Subject]:
-    """Runs as the command line has them: a directory or .pt file, or `METHOD=RUN`.
+    """Parse the runs of the command line: a directory or .pt file, or `METHOD=RUN`.
 
-    A run without a METHOD is a method of its own, called by its folder, and by the folders above where two are alike.
+    A run without METHOD is a method of its own. It is named after its folder, with parent folders if names collide.
 
     Raises:
-        WeightsError: There is no such run.
-        UsageError: The same run is given twice.
+        WeightsError: A run does not exist.
+        UsageError: A run is given twice.
     """
     given: list[tuple[str | None, Path, Path]] = []
     for word in words:
@@ -98,7 +98,7 @@ def read_subjects(words: Sequence[str]) -> list[Subject]:
         run = Path(rest if is_named else word)
         path = run_file(run)
         if any(path.resolve() == other.resolve() for _, _, other in given):
-            raise UsageError(f"{word}: this run is given twice; name each run once")
+            raise UsageError(f"{word}: this run is given twice; list each run once")
         given.append((method if is_named else None, run, path))
     own = _told_apart([run for _, run, _ in given], [method for method, _, _ in given])
     subjects: list[Subject] = []
@@ -110,11 +110,11 @@ def read_subjects(words: Sequence[str]) -> list[Subject]:
 
 
 def _told_apart(paths: Sequence[Path], methods: Sequence[str | None]) -> list[str]:
-    """A name for each run, of as many of its folders as tell it from the others: "seed0", or "ratio=0.1/seed0".
+    """Return a unique name for each run, from as many path components as needed: "seed0", or "ratio=0.1/seed0".
 
     Args:
         paths: Run directories and .pt files.
-        methods: What runs were called; None for those that are their own method, and must not be taken for another.
+        methods: Method names of the runs; None for a run without one, whose name must differ from all others.
     """
     taken = {method for method in methods if method is not None}
     whole = [path.absolute() for path in paths]
@@ -129,7 +129,7 @@ def _told_apart(paths: Sequence[Path], methods: Sequence[str | None]) -> list[st
         ]
         longer = [number for number in unclear if lengths[number] < len(parts[number])]
         if not longer:
-            # A directory `a-last` beside `a/last.pt` is told apart by nothing else.
+            # Only the whole path distinguishes a directory `a-last` from `a/last.pt`.
             for number in unclear:
                 while names.count(names[number]) > 1 or (methods[number] is None and names[number] in taken):
                     names[number] += "'"
@@ -139,31 +139,31 @@ def _told_apart(paths: Sequence[Path], methods: Sequence[str | None]) -> list[st
 
 
 def methods_of(subjects: Sequence[Subject]) -> list[str]:
-    """The methods, in the order in which they come."""
+    """Return the methods in order of appearance."""
     return list(dict.fromkeys(subject.method for subject in subjects))
 
 
 def open_sources(
     subject: Subject, files: Sequence[Path], split: str | None, *, limit: int | None, skip_bad: bool
 ) -> tuple[list[Source], str]:
-    """The skeleton files with the clips to ask about: a split of the first, and of the others those of the same ids.
+    """Open the skeleton files and select clips: a split of the first file, and the same clips in the others.
 
     Args:
-        subject: The first run, whose numbers of classes count.
-        files: The first is what all conditions are measured on; the others are of other estimators.
-        split: Of the first file; None for the one beside that trained on.
-        limit: Clips at most, evenly over the split; None for all.
-        skip_bad: Whether to go on without malformed clips.
+        subject: The first run, which defines the class numbers.
+        files: All conditions are measured on the first; the others are from other estimators.
+        split: Split of the first file; None for the test split that matches the training split.
+        limit: Maximum number of clips, spread evenly over the split; None for all.
+        skip_bad: Whether to skip malformed clips instead of raising an error.
 
     Returns:
         The files, and the split's name.
 
     Raises:
-        UsageError: There is no such split, labels do not fit, a file is given twice, or two files share no clip of it.
+        UsageError: There is no such split, labels do not fit, a file is given twice, or files share no clips.
     """
     for number, path in enumerate(files):
         if any(path.resolve() == other.resolve() for other in files[:number]):
-            raise UsageError(f"--data {path}: this file is given twice; name each file once")
+            raise UsageError(f"--data {path}: this file is given twice; list each file once")
     trained = load_run(subject.path)
     clips = clips_for(trained, files[0], skip_bad=skip_bad)
     if split is None:
@@ -190,8 +190,8 @@ def open_sources(
         shared = np.array([name in known for name in names])
         if not shared.any():
             raise UsageError(
-                f"{path}: has none of the clips of split {split!r} of {files[0]}, such as {names[0]!r}; give "
-                "files that were extracted from the same videos"
+                f"{path}: contains no clip of split {split!r} of {files[0]}, such as {names[0]!r}; use files that were "
+                "extracted from the same videos"
             )
         name = _stem(path)
         while any(source.name == name for source in sources):
@@ -209,40 +209,40 @@ def _stem(path: Path) -> str:
 def estimator_statistics(
     main: Source, other: Source, first: ClipSet, second: ClipSet
 ) -> tuple[ErrorStatistics | None, str]:
-    """How an estimator differs from the first, and on which clips that was measured, in words.
+    """Measure how an estimator differs from the first; return the errors and a description of the clips used.
 
-    On clips that are in both files and not asked about, where there are enough; else on those that are.
+    Uses clips that are in both files and not selected for testing, if there are enough; else the selected clips.
     """
     places = {name: number for number, name in enumerate(second.names)}
     shared = [(number, places[name]) for number, name in enumerate(first.names) if name in places]
     asked = set(main.names)
     apart = [pair for pair in shared if first.names[pair[0]] not in asked]
     chosen = apart if len(apart) >= FEWEST_COMPARED else shared
-    # Evenly over the file, so that no class is left out.
+    # Spread evenly over the file, so that all classes are represented.
     chosen = chosen[:: max(1, -(-len(chosen) // MOST_COMPARED))]
 
     def pairs() -> "list[tuple[Clip, Clip]]":
         return [(first[a], second[b]) for a, b in chosen]
 
     where = (
-        "clips that are not tested on"
+        "clips that are not used for testing"
         if chosen and chosen[0] in apart and len(apart) >= FEWEST_COMPARED
-        else ("the tested clips themselves, as there are too few others")
+        else ("the test clips themselves, because there are too few others")
     )
     return measure_errors(pairs()), f"{len(chosen)} of {where}"
 
 
 def translation_of(trained: Trained, label_names: Sequence[str]) -> np.ndarray:
-    """int64 (K,), the first run's number of each class of a run.
+    """Return the class numbers of the first run for the classes of a run, int64 (K,).
 
     Raises:
-        UsageError: The runs do not know the same classes.
+        UsageError: The runs do not have the same classes.
     """
     numbers = {name: number for number, name in enumerate(label_names)}
     if set(trained.label_names) != set(numbers):
         apart = sorted(set(trained.label_names) ^ set(numbers))
         raise UsageError(
-            f"{trained.path}: does not know the same classes as the first run; one of them has no {apart[0]!r}. "
+            f"{trained.path}: does not have the same classes as the first run; one of them lacks {apart[0]!r}. "
             "Compare runs that were trained on the same classes"
         )
     return np.array([numbers[name] for name in trained.label_names], np.int64)

@@ -1,4 +1,4 @@
-"""The tables of a robustness bench, a function each: rows for JSON and CSV out of its answers."""
+"""Tables of a robustness benchmark: each function computes the rows of one table, for JSON and CSV."""
 
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -15,11 +15,11 @@ from recognition.robustness_targeted import RANDOM, TargetedCurves
 if TYPE_CHECKING:
     from pipeline.robustness import Bench
 
-# (method, source, condition) -> int (runs * repeats, N), and what is right of it.
+# (method, source, condition) -> predicted classes, int (runs * repeats, N), and their accuracy.
 Answers = Mapping[tuple[str, int, Condition], np.ndarray]
 Accuracies = Mapping[tuple[str, int, Condition], Accuracy]
 PAIRS = 5
-# Clips that t-SNE shows: its cost grows faster than they, and there is a panel for each method.
+# Number of clips in t-SNE: its cost grows faster than linearly, and there is one panel per method.
 MOST_SHOWN = 2000
 
 
@@ -32,15 +32,15 @@ def tables_of(
     *,
     places: bool,
 ) -> dict[str, list[dict[str, Any]]]:
-    """Name -> rows, none for what was not measured.
+    """Return name -> rows; tables that were not measured have no rows.
 
     Args:
-        bench: What was measured.
-        methods: Names, the first being what the others are held against.
-        answers: Of all methods.
-        accuracies: Of the same keys.
+        bench: Definition of the benchmark.
+        methods: Names of the methods; the others are compared with the first.
+        answers: Predictions of all methods.
+        accuracies: Accuracies with the same keys.
         curves: Method -> order -> curves of targeted masking.
-        places: Whether t-SNE is computed.
+        places: Whether to compute t-SNE.
     """
     return {
         "conditions": _conditions(bench, methods, accuracies),
@@ -80,7 +80,7 @@ def _conditions(bench: "Bench", methods: Sequence[str], accuracies: Accuracies) 
 
 
 def _compared(bench: "Bench", first: Accuracy, second: Accuracy) -> tuple[float, float, float]:
-    """First less second on the same clips, with its interval."""
+    """Return first minus second on the same clips, with its interval."""
     return _interval(bench, first.of_clips, second.of_clips)
 
 
@@ -89,7 +89,7 @@ def _interval(bench: "Bench", first: np.ndarray, second: np.ndarray) -> tuple[fl
 
 
 def _each(found: Accuracy) -> list[float]:
-    """Top-1 of each draw of the first run, of each draw of the second, and so on."""
+    """Return the top-1 of each draw of the first run, then of the second, and so on."""
     return [round(float(value), 6) for value in found.each]
 
 
@@ -121,7 +121,7 @@ def _estimators(
     answers: Answers,
     accuracies: Accuracies,
 ) -> list[dict[str, Any]]:
-    """Tables 2 and 3: each other file beside the first on the clips that both have."""
+    """Return tables 2 and 3: each other file compared with the first on the clips that both contain."""
     from pipeline.robustness import ON_ESTIMATORS
 
     rows = []
@@ -156,7 +156,7 @@ def _estimator_differences(
     answers: Answers,
     accuracies: Accuracies,
 ) -> list[dict[str, Any]]:
-    """The first method less each other one, on the clips that a further file shares with the first, in both files."""
+    """Return the first method minus each other one in both files, on the clips that a file shares with the first."""
     from pipeline.robustness import ON_ESTIMATORS
 
     rows = []
@@ -179,7 +179,7 @@ def _estimator_differences(
 
 
 def _of_pair(bench: "Bench", number: int) -> dict[str, Any]:
-    """What rows about a further file begin with."""
+    """Return the leading columns of rows about another file."""
     source = bench.sources[number]
     return {"from": _called(bench.sources[0]), "to": _called(source), "clips": len(source.names)}
 
@@ -192,7 +192,7 @@ def _on_both(
     answers: Answers,
     accuracies: Accuracies,
 ) -> tuple[Accuracy, Accuracy]:
-    """Accuracy of a method in the first file and in a further one, on the clips that both have."""
+    """Return the accuracy of a method in the first file and in another, on the clips that both contain."""
     source = bench.sources[number]
     places = {name: place for place, name in enumerate(bench.sources[0].names)}
     shared = np.array([places[name] for name in source.names])
@@ -204,7 +204,7 @@ def _called(source: Source) -> str:
 
 
 def _targeted(bench: "Bench", curves: Mapping[str, Mapping[str, TargetedCurves]]) -> list[dict[str, Any]]:
-    """Areas with their intervals, and how far they are from those by chance; both over clips."""
+    """Return areas and their differences from the random order, with intervals over clips."""
     rows = []
     for name, orders in curves.items():
         for order, found in orders.items():
@@ -243,9 +243,9 @@ def _targeted_curves(curves: Mapping[str, Mapping[str, TargetedCurves]]) -> list
 
 
 def _confused(bench: "Bench", methods: Sequence[str], answers: Answers) -> list[dict[str, Any]]:
-    """The five most confused pairs of each method under each condition, and how often the other methods confuse them.
+    """Return the five most confused pairs of each method per condition, and their counts for the other methods.
 
-    Counts are means of a run and repeat.
+    Counts are means over runs and repeats.
     """
     rows = []
     labels, names = bench.sources[0].labels, bench.label_names
@@ -278,7 +278,7 @@ def _confused(bench: "Bench", methods: Sequence[str], answers: Answers) -> list[
 
 
 def confusing_condition(bench: "Bench", level: float) -> Condition:
-    """Noise of some level, where it was measured; clean otherwise."""
+    """Return noise of a given level if it was measured, else clean."""
     wanted = Condition(NOISE, level)
     return wanted if wanted in bench.conditions else Condition(CLEAN)
 
@@ -289,9 +289,9 @@ def _gains(
     answers: Answers,
     accuracies: Accuracies,
 ) -> list[dict[str, Any]]:
-    """What the first method gains on each class over each other, under the noise of the paper's table.
+    """Return the gain of the first method over each other one per class, under the noise of the paper's table.
 
-    Intervals are over the class's clips.
+    Intervals are over the clips of the class.
     """
     rows = []
     labels, names = bench.sources[0].labels, bench.label_names
@@ -323,9 +323,9 @@ def _gains(
 
 
 def features_of(bench: "Bench", methods: Sequence[str]) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-    """Places (N,) of clips that t-SNE shows, and the hidden features, float32 (N, D), of one run of each method.
+    """Return the clips for t-SNE as indices (N,), and their hidden features, float32 (N, D), for one run per method.
 
-    At most `MOST_SHOWN`, evenly over the split, of those in which all of these runs see somebody.
+    At most `MOST_SHOWN` clips, spread evenly over the split, in which all of these runs see a person.
     """
     firsts = [next(one for one in bench.subjects if one.method == method) for method in methods]
     stored = {method: bench.cache.read(one, Task("answers", 0)) for method, one in zip(methods, firsts, strict=True)}
@@ -339,7 +339,7 @@ def features_of(bench: "Bench", methods: Sequence[str]) -> tuple[np.ndarray, dic
 
 
 def _places(bench: "Bench", methods: Sequence[str]) -> list[dict[str, Any]]:
-    """Where t-SNE puts clips; the figure shows these."""
+    """Return the t-SNE coordinates of the clips, as shown in the figure."""
     main = bench.sources[0]
     shown, features = features_of(bench, methods)
     return [

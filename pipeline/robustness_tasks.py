@@ -1,7 +1,7 @@
-"""What the robustness bench has to compute, run by run, and the files in which it is kept, so that a kill costs little.
+"""Tasks of a robustness benchmark per run, and the files that store their results, so that it can be resumed.
 
-A task is one pass of a run over the clips under one draw of one damage, or its deletion and insertion curves in one
-order, or its attention in one clip. Its file is named after a digest of all that its result depends on.
+A task is one pass of a run over the clips with one draw of one damage, its deletion and insertion curves in one order,
+or its attention in one clip. The file name is a digest of everything that the result depends on.
 """
 
 import hashlib
@@ -34,13 +34,12 @@ from recognition.robustness_statistics import UNANSWERED
 from recognition.robustness_targeted import attention_behind, orders_of, passes_of, targeted_curves
 from recognition.runs import Trained
 
-# To be raised whenever the same settings give other answers than before: when damage of `perturbation_of` is drawn or
-# done otherwise, when targeted masking is, or when files hold something else. What is kept under an older number is not
-# read.
+# Version of the stored results; increase it whenever equal settings give different predictions than before: when
+# `perturbation_of` or targeted masking change, or the content of the files. Results of other versions are ignored.
 FORMAT = 2
-# What a file raises that a kill or a full disk has cut short, or that is none of ours.
+# Exceptions for a file that was truncated by a kill or a full disk, or not written by this program.
 UNREADABLE = (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error)
-# Clips that a run's speed is measured on, and what each kind of damage costs, of which there are many.
+# Number of clips for measuring the speed of a run, and of each kind of damage (of which there are many).
 MEASURED, DAMAGED = 64, 8
 AS_IT_IS = Condition(CLEAN)
 Kind = Literal["answers", "targeted", "attention"]
@@ -48,15 +47,15 @@ Kind = Literal["answers", "targeted", "attention"]
 
 @dataclass(frozen=True)
 class Task:
-    """One result to have.
+    """One result to compute.
 
     Args:
-        kind: What it is.
-        source: Place of the skeleton file in the bench.
-        condition: What is done to the clips.
-        seed: Of what is drawn.
-        clip: Of attention, the clip's id.
-        order: Of targeted masking, what joints leave and come by.
+        kind: Kind of the result.
+        source: Position of the skeleton file in the benchmark.
+        condition: Condition applied to the clips.
+        seed: Seed of random draws.
+        clip: Id of the clip, for attention.
+        order: Order in which joints are removed and added, for targeted masking.
     """
 
     kind: Kind
@@ -69,15 +68,15 @@ class Task:
 
 @dataclass(frozen=True)
 class Cache:
-    """Results by all that they depend on.
+    """Stored results, addressed by everything that they depend on.
 
     Args:
-        folder: Where they lie.
-        settings: The bench's.
-        engine: How networks are run.
+        folder: Folder of the files.
+        settings: Settings of the benchmark.
+        engine: Device, backend, precision and batch settings.
         sources: The skeleton files.
-        statistics: Of other estimators, by their name.
-        label_names: Names of the classes, by the numbers that answers are kept in: those of the bench's first run.
+        statistics: Errors of other estimators by name.
+        label_names: Names of the classes, numbered as in the stored predictions: those of the first run.
     """
 
     folder: Path
@@ -96,7 +95,7 @@ class Cache:
             "run": subject.digest,
             "data": source.digest,
             "clips": digest_of_names(source.names),
-            # Another first run may have the classes in another order, and answers are numbers.
+            # Predictions are stored as numbers, whose meaning depends on the first run's order of classes.
             "classes": self.label_names,
             "kind": task.kind,
             "condition": asdict(task.condition),
@@ -116,7 +115,7 @@ class Cache:
         return self.folder / f"{digest[:32]}.npz"
 
     def has(self, subject: Subject, task: Task) -> bool:
-        """Whether a result is there and whole; one that cannot be read is measured anew."""
+        """Whether a result is stored and readable; an unreadable one is computed again."""
         try:
             self.read(subject, task)
         except UNREADABLE:
@@ -135,19 +134,19 @@ class Cache:
 
 
 def model_layout_of(trained: Trained, clips: ClipSet) -> Skeleton:
-    """The joints that a run's network sees of a file's."""
+    """Return the joint layout of a run's network for a file."""
     name = trained.layout
     return LAYOUTS[name] if name in LAYOUTS else layout_by_shape(clips.layout.num_joints, clips.dimensions)
 
 
 class Worker:
-    """One run, ready to do its tasks.
+    """Executes the tasks of one run.
 
     Args:
         trained: The run.
-        translation: int64 (K,), the bench's number of each of its classes.
-        cache: Where files and settings are.
-        skip_bad: Whether malformed clips are left out.
+        translation: int64 (K,), the benchmark's number of each of its classes.
+        cache: Store of results and settings.
+        skip_bad: Whether to skip malformed clips.
     """
 
     def __init__(self, trained: Trained, translation: np.ndarray, cache: Cache, *, skip_bad: bool) -> None:
@@ -161,21 +160,21 @@ class Worker:
 
     @cached_property
     def network(self) -> Network:
-        """The run's network, made when it is needed: the plan of runs that are alike needs one of them."""
+        """The run's network, created on first use; planning needs only one of several equal networks."""
         return network_for(self.trained.recognizer, self.placement)
 
     def passes(self, task: Task) -> int:
-        """How often a task sends the clips through the network."""
+        """Return how many forward passes over the clips a task needs."""
         return passes_of(1, self.cache.settings.steps) if task.kind == "targeted" else 1
 
     def do(self, task: Task, progress: Callable[[int], None]) -> dict[str, np.ndarray]:
-        """A task's result, as arrays by name."""
+        """Compute a task's result, as arrays by name."""
         if task.kind == "answers":
             return self._answers(task, progress)
         return self._targeted(task, progress) if task.kind == "targeted" else self._attention(task)
 
     def seconds_a_clip(self, source: Source) -> float:
-        """Measured on some clips as they are, after some that warm up."""
+        """Measure the time per clip in seconds on some undamaged clips, after a warm-up."""
         clips = source.clips_of(self.trained, skip_bad=self.skip_bad)
         _, indices = source.asked(clips)
         chosen = indices[:: max(1, len(indices) // MEASURED)][:MEASURED]
@@ -186,7 +185,7 @@ class Worker:
         return (perf_counter() - started) / len(chosen)
 
     def seconds_beside(self, task: Task) -> float:
-        """What a task costs a clip beside its passes: its damage, or the attention that joints are ordered by."""
+        """Measure the time per clip of a task without its forward passes: of its damage, or of the attention."""
         _, dataset = self._dataset(task)
         chosen = np.linspace(0, len(dataset) - 1, min(DAMAGED, len(dataset))).round().astype(int).tolist()
         if task.order.startswith("layer "):
@@ -197,14 +196,14 @@ class Worker:
         if task.condition.family == CLEAN:
             return 0.0
         _, clean = self._dataset(replace(task, condition=AS_IT_IS))
-        # The first reads what the other then finds read.
+        # The first reading fills the file cache for the second.
         reading, damaged = (_seconds_to_read(one, chosen) for one in (clean, dataset))
-        # Beside a GPU several processes read.
+        # With a GPU, several processes read in parallel.
         processes = max(1, make_loader(dataset, [], workers="auto").num_workers)
         return max(0.0, damaged - reading) / len(chosen) / processes
 
     def _dataset(self, task: Task) -> tuple[np.ndarray, SkeletonDataset]:
-        """Places among the asked clips, and the clips under the task's damage."""
+        """Return positions among the selected clips, and the clips with the task's damage."""
         source = self.cache.sources[task.source]
         clips = source.clips_of(self.trained, skip_bad=self.skip_bad)
         rows, indices = source.asked(clips)
@@ -233,7 +232,7 @@ class Worker:
         return result
 
     def _batches(self, dataset: SkeletonDataset) -> tuple[list[int], Iterator[Batch]]:
-        """Positions in the data set, in the order in which the batches come, and the batches."""
+        """Return positions in the data set in batch order, and the batches."""
         batches = ClipBatches(
             dataset.lengths,
             dataset.labels,
@@ -250,7 +249,7 @@ class Worker:
         source = self.cache.sources[task.source]
         rows, dataset = self._dataset(task)
         places, batches = self._batches(dataset)
-        # Labels by the run's own numbers, which its answers have.
+        # Labels numbered as in the run, like its predictions.
         own = np.argsort(self.translation)[source.labels[rows]]
 
         def labelled() -> Iterator[Batch]:
@@ -290,7 +289,7 @@ class Worker:
 
 
 def _seconds_to_read(dataset: SkeletonDataset, positions: Sequence[int]) -> float:
-    """The shorter of two times, as something else may run beside."""
+    """Return the shorter of two measurements, because other processes may interfere."""
     times = []
     for _ in range(2):
         started = perf_counter()

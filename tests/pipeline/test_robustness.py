@@ -167,8 +167,8 @@ def test_the_page_stands_alone_and_figures_are_there_in_both_kinds(report: tuple
     page = (report[1] / "robustness.html").read_text(encoding="utf-8")
     addresses = re.findall(r'(?:src|href)="([^"]*)"', page)
     assert addresses and all(address.startswith("data:image/png;base64,") for address in addresses)
-    assert "good less bad" in page and "wave / " in page
-    assert "Gains of classes" in page and ">fp32<" in page and ">version of skelpipe<" in page
+    assert "good - bad" in page and "wave / " in page
+    assert "Gains per class" in page and ">fp32<" in page and ">skelpipe version<" in page
     names = {"noise", "occlusion", "targeted", "class_gains", "confusions", "tsne", "attention", "noisy_skeletons"}
     for name in names:
         assert (report[1] / "figures" / f"{name}.png").read_bytes()[:4] == b"\x89PNG"
@@ -341,7 +341,7 @@ def test_attention_is_shown_in_a_clip_in_which_all_runs_see_somebody(
     found, _ = measured(given, [data], tmp_path / "out", few)
     assert found is not None and chosen(None) == "clip40"
     assert [(found.answers[name, 0, Condition(CLEAN)] == -1).sum() for name in found.methods] == [0, 2]
-    with pytest.raises(UsageError, match=r"clip36: .*wary.*score_threshold=0.5\) sees nobody there.*'clip40'"):
+    with pytest.raises(UsageError, match=r"clip36: no person is visible to .*wary.*score_threshold=0.5\).*'clip40'"):
         chosen("clip36")
 
 
@@ -374,7 +374,7 @@ def test_a_file_in_which_a_run_sees_nobody_is_refused_before_the_plan(
 def test_a_dry_run_tells_the_time_and_writes_nothing(trained: tuple[Path, Path], tmp_path: Path) -> None:
     found, said = measured([str(trained[0])], [trained[1]], tmp_path / "dry", dry_run=True)
     assert found is None and not (tmp_path / "dry").exists()
-    assert re.search(r"in all about \d+ (s|min|h).* damage and attention with it, but not the intervals", said)
+    assert re.search(r"about \d+ (s|min|h).* in total, including damage .* but not the final intervals", said)
 
 
 def test_the_plan_counts_what_a_task_costs_beside_its_passes(trained: tuple[Path, Path], tmp_path: Path) -> None:
@@ -438,7 +438,7 @@ def test_other_estimators_are_matched_clip_by_clip_and_their_errors_replayed(
     there = found.answers[trained[0].name, 1, Condition(CLEAN)][0]
     assert there[4] == -1 and (there == -1).sum() == 1
     (errors,) = found.summary["estimator_errors"]
-    assert errors["measured_on"].startswith("36 of clips that are not tested on")
+    assert errors["measured_on"].startswith("36 of clips that are not used for testing")
     # Tremble of 2 pixels of boxes about 250 high: the middle 68 % are 4 pixels wide.
     assert np.mean(errors["spread_of_displacement"]) == pytest.approx(4 / 260, rel=0.2)
     assert [row["level"] for row in found.tables["conditions"] if row["family"] == "estimator_errors"] == [0.5, 1, 2]
@@ -493,18 +493,20 @@ def test_what_cannot_be_measured_is_refused(trained: tuple[Path, Path], tmp_path
         with pytest.raises(UsageError, match=message):
             measured(given or [str(trained[0])], [data or trained[1]], tmp_path / "out", settings, **options)
 
-    refused("nonsense.*there is no such family", settings=BenchSettings(families=("nonsense",)))
-    refused("estimators: needs a second file", settings=BenchSettings(families=("estimators",)))
-    refused("identity_switches: the skeletons of", settings=BenchSettings(families=("identity_switches",)))
+    refused("nonsense.*unknown family of damage", settings=BenchSettings(families=("nonsense",)))
+    refused("estimators: requires a second file", settings=BenchSettings(families=("estimators",)))
+    refused(
+        "identity_switches: does not apply to the skeletons of", settings=BenchSettings(families=("identity_switches",))
+    )
     refused("given twice", [str(trained[0]), f"again={trained[0]}"])
-    refused("is no clip of split", clip="nobody")
-    refused("no such file", data=tmp_path / "none.pkl")
+    refused("not among the selected clips of split", clip="nobody")
+    refused("file not found", data=tmp_path / "none.pkl")
     renamed = read_pickle(made_data(tmp_path / "renamed.pkl"))
     for clip in renamed["annotations"]:
         clip["frame_dir"] = f"x{clip['frame_dir']}"
     renamed["split"] = {}
     write_pickle(tmp_path / "renamed.pkl", renamed)
-    with pytest.raises(UsageError, match="has none of the clips"):
+    with pytest.raises(UsageError, match="contains no clip of split"):
         measured([str(trained[0])], [trained[1], tmp_path / "renamed.pkl"], tmp_path / "out")
     beside = trained[1].parent / ".." / trained[1].parent.name / trained[1].name
     with pytest.raises(UsageError, match="this file is given twice"):
@@ -520,7 +522,7 @@ def test_the_command_prints_a_table_and_json(trained: tuple[Path, Path], tmp_pat
     assert result.exit_code == 0, result.output
     assert "mine" in result.stdout and result.stdout.strip().endswith("robustness.html")
     page = (tmp_path / "out" / "robustness.html").read_text(encoding="utf-8")
-    assert "every damage that is drawn is drawn once, keyed" in page
+    assert "each random damage is drawn once, seeded" in page
     told = json.loads(CliRunner().invoke(app, [*words, "--json"]).stdout)
     assert told["clips"] == 6 and told["split"] == "one_test"
     wrong = CliRunner().invoke(app, [*words, "--noise-space", "nowhere"])
