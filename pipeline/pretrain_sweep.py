@@ -1,4 +1,4 @@
-"""`skelpipe sweep` of pre-trainings: encoders that differ in a few settings, measured into one table."""
+"""`skelpipe sweep` for pre-training: train encoders that differ in a few settings, and compare them in one table."""
 
 import dataclasses
 import importlib.metadata
@@ -25,16 +25,16 @@ from pose_extraction.files import atomic_write, sha256_of
 from recognition.clips import newest_skeleton_file, open_clips
 from recognition.pretraining.encoder import pretrained_file
 
-# Beside each run: what was measured of it.
+# File with the measurements of a run, next to it.
 MEASURED = "measured.json"
 
 
 @dataclass(frozen=True)
 class SweptEncoders:
-    """A finished sweep.
+    """Results of a sweep.
 
     Args:
-        rows: The table, a dictionary for each row and protocol.
+        rows: The table, one dictionary per row and protocol.
         failed: Runs that could not be pre-trained, with the reasons.
         out: Folder of the files.
     """
@@ -46,13 +46,13 @@ class SweptEncoders:
 
 @dataclass(frozen=True)
 class Measuring:
-    """How encoders are measured.
+    """Settings of the encoders' evaluation.
 
     Args:
-        split: To count; None for the one beside that trained on.
-        device: Where to compute.
-        precision: In what.
-        skip_bad: Whether to go on without malformed clips.
+        split: Test split; None for the one that matches the training split.
+        device: Device of the computation.
+        precision: auto, fp32 or bf16.
+        skip_bad: Whether to skip malformed clips instead of raising an error.
     """
 
     split: str | None
@@ -73,33 +73,33 @@ def sweep_encoders(
     dry_run: bool = False,
     console: Console,
 ) -> SweptEncoders | None:
-    """Pre-trains every row with every seed, measures the encoders by the protocols, and writes a table and a figure.
+    """Pre-train every row with every seed, evaluate the encoders with the protocols, and write a table and a figure.
 
-    A run that is done is not trained again, one that was stopped goes on, and what was measured is kept.
+    Finished runs are not trained again, interrupted ones are resumed, and existing measurements are reused.
 
     Args:
-        plan: Rows and what they are measured by.
+        plan: Rows and protocols of the sweep.
         data: Skeleton file; None for the newest.
-        changes: Settings of all rows, by dotted name, over the plan's.
-        measuring: How.
-        seeds: None for the plan's.
-        jobs: Runs at a time; None for one a GPU, or one a core.
-        out: Folder of runs and results.
-        dry_run: Whether to list the runs alone.
-        console: Where progress is told.
+        changes: Settings for all rows, by dotted name; they override the plan.
+        measuring: Settings of the evaluation.
+        seeds: Training seeds; None for those of the plan.
+        jobs: Number of parallel runs; None for one per GPU, or one per core.
+        out: Folder for runs and results.
+        dry_run: Whether to list the runs without training.
+        console: Receives progress.
 
     Returns:
-        The table; None of a dry run.
+        The results; None for a dry run.
 
     Raises:
-        UsageError: A setting is unknown or wrong, there is no such file or split, none of its clips has a label, or a
-            run in the folder had other settings.
+        UsageError: A setting is unknown or invalid, there is no such file or split, none of its clips has a label, or a
+            run in the folder has other settings.
         AnnotationError: The file is malformed.
-        BackendError: The device is not on this machine.
-        TrainingError: No row has a run of every seed.
+        BackendError: The device is not available.
+        TrainingError: No row has a run for every seed.
     """
     place = place_of(measuring.device, measuring.precision)
-    # "auto" is another precision on another machine, and another accuracy.
+    # Resolve "auto": the precision, and therefore the accuracy, depends on the machine.
     measuring = dataclasses.replace(measuring, device=place.device, precision="bf16" if place.bf16 else "fp32")
     given = {**changes, **({"data.file": str(data)} if data is not None else {})}
     if measuring.skip_bad:
@@ -132,7 +132,7 @@ def sweep_encoders(
 
 
 def print_encoders(plan: PretrainSweep, result: SweptEncoders, console: Console) -> None:
-    """A line for each row: top-1 with its spread, by each protocol."""
+    """Print one line per row: top-1 with its standard deviation, for each protocol."""
     table = Table("row", *plan.protocols, title=Text(plan.title))
     for name, cells in _cells(plan, result).items():
         table.add_row(Text(name), *cells)
@@ -140,14 +140,14 @@ def print_encoders(plan: PretrainSweep, result: SweptEncoders, console: Console)
 
 
 def _check_files(listed: Mapping[str, Sequence[Job]], measuring: Measuring) -> None:
-    """Opens the rows' skeleton files, so that what cannot be measured is told before hours of pre-training.
+    """Open the skeleton files of the rows, so that errors appear before hours of pre-training.
 
     Raises:
-        UsageError: There is no such file or split, or no clip of it has a label.
+        UsageError: There is no such file or split, or none of its clips has a label.
         AnnotationError: The file is malformed.
     """
     every = [job.settings.data for jobs in listed.values() for job in jobs]
-    # Rows and seeds mostly read the file alike.
+    # Most rows and seeds read the file in the same way.
     for data in {str(one): one for one in every}.values():
         path = (newest_skeleton_file() if data.file == "auto" else Path(data.file)).resolve()
         shown = shown_as_in(data.model_copy(update={"file": str(path)}), Asked(path))
@@ -157,13 +157,13 @@ def _check_files(listed: Mapping[str, Sequence[Job]], measuring: Measuring) -> N
 def _measure_all(
     plan: PretrainSweep, listed: Mapping[str, Sequence[Job]], measuring: Measuring, console: Console
 ) -> dict[tuple[str, str], list[float]]:
-    """(row, protocol) -> top-1 of each seed; what an earlier call measured of the same weights alike is read.
+    """Return (row, protocol) -> top-1 per seed; reuses earlier measurements of the same weights and settings.
 
     Args:
-        plan: Rows and what they are measured by.
-        listed: Runs of each row, trained, a seed each.
-        measuring: How; its precision is fp32 or bf16.
-        console: Where progress is told.
+        plan: Rows and protocols of the sweep.
+        listed: Trained runs of each row, one per seed.
+        measuring: Settings of the evaluation; the precision is fp32 or bf16.
+        console: Receives progress.
     """
     subjects = [(name, job, False) for name, own in listed.items() for job in own]
     subjects += [(FRESH, job, True) for job in next(iter(listed.values()))] if plan.fresh else []
@@ -195,16 +195,16 @@ def _measure_all(
 
 
 def _known(path: Path) -> dict[str, float]:
-    """What an earlier call measured of a run, by all that it depends on."""
+    """Return earlier measurements of a run, by everything that they depend on."""
     try:
         return {key: float(value) for key, value in json.loads(path.read_text(encoding="utf-8")).items()}
     except (OSError, ValueError, TypeError, AttributeError):
-        # There is none, or it was not written here: all is measured.
+        # Missing, or not written by this program: measure everything.
         return {}
 
 
 def _rows(plan: PretrainSweep, found: Mapping[tuple[str, str], list[float]]) -> list[dict[str, Any]]:
-    """The table; differences are against its first row, seed by seed."""
+    """Return the table; differences are relative to its first row, per seed."""
     places = {row.name: row.value for row in plan.rows}
     names = list(dict.fromkeys(name for name, _ in found))
     table = []
@@ -264,7 +264,7 @@ def _figure(plan: PretrainSweep, result: SweptEncoders) -> dict[str, bytes]:
             key=lambda row: row["value"],
         )
         if not own:
-            raise UsageError(f"the sweep has the axis {plan.axis!r}, and none of its rows a `value` on it")
+            raise UsageError(f"the sweep has the axis {plan.axis!r}, but no row has a `value`")
         curves[protocol] = tuple([row[name] or 0.0 for row in own] for name in ("value", "top1", "spread"))
     figure = plots.levels_figure({"top-1": (plan.axis, curves)}, plan.title)  # type: ignore[dict-item]
     return {f"sweep.{kind}": figure_bytes(figure, kind) for kind in ("png", "svg")}

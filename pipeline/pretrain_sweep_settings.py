@@ -1,4 +1,4 @@
-"""What a sweep of pre-trainings is: one config, and rows that each change something of it, measured by protocols."""
+"""Definition of a pre-training sweep: a base config, and rows that each change some settings, compared by protocols."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -13,9 +13,9 @@ from pose_extraction.errors import UsageError
 from recognition.pretraining.settings import PretrainSettings
 from recognition.settings import Strict
 
-# By this key such a sweep is told from one of trainings.
+# Key that distinguishes a pre-training sweep from a training sweep.
 MARK = "protocols"
-# Word of the command line that takes another config for all rows.
+# Setting on the command line that replaces the base config of all rows.
 BASE = "base"
 FRESH = "fresh weights"
 
@@ -24,10 +24,10 @@ class PretrainRow(Strict):
     """One row of the table.
 
     Args:
-        name: As the table calls it.
-        config: Of which what it says itself counts, and not what it extends; None for the base as it is.
-        set: Settings by dotted name, over these.
-        value: Place on the figure's axis, where the sweep has one.
+        name: Name in the table.
+        config: Config whose own settings apply, without those it extends; None for the base.
+        set: Settings by dotted name, which override the config.
+        value: Position on the axis of the figure, if the sweep has one.
     """
 
     name: str
@@ -37,18 +37,18 @@ class PretrainRow(Strict):
 
 
 class PretrainSweep(Strict):
-    """A sweep, as its config has it.
+    """A sweep, as defined by its config.
 
     Args:
-        title: What it shows, a line.
+        title: One-line description.
         base: Config that all rows start from.
-        set: Settings of all rows, over the base's.
-        seeds: Of the pre-training and of the protocols, different ones; every row is pre-trained once with each.
-        protocols: What every encoder is measured by, as `skelpipe evaluate --protocol` has them.
-        recipe: Settings of the protocols by dotted name, over those of the method.
-        fresh: Whether the first row's network is measured with fresh weights, too.
-        rows: At least one, with names and folders of their own; differences are against the first.
-        axis: What the rows differ in, in words, for a figure over it.
+        set: Settings for all rows, which override the base.
+        seeds: Distinct seeds of pre-training and protocols; every row is pre-trained once with each.
+        protocols: Protocols that evaluate every encoder, as named by `skelpipe evaluate --protocol`.
+        recipe: Protocol settings by dotted name, which override those of the method.
+        fresh: Whether to also evaluate the first row's network with random weights.
+        rows: At least one, with distinct names and folders; differences are relative to the first.
+        axis: Label of the figure's axis: how the rows differ, in words.
     """
 
     title: str
@@ -67,7 +67,7 @@ class PretrainSweep(Strict):
         names = [row.name for row in rows]
         check_names(names)
         if FRESH in names:
-            raise ValueError(f"a row is called {FRESH!r}, as the table calls what was not pre-trained; rename it")
+            raise ValueError(f"the row name {FRESH!r} is reserved for a network without pre-training; rename the row")
         return rows
 
     @field_validator("seeds")
@@ -85,28 +85,28 @@ class PretrainSweep(Strict):
             except UsageError as error:
                 raise ValueError(str(error)) from error
             if name in ("transfer", "detection", "motion"):
-                raise ValueError(f"{word} gives no accuracy on the file of the pre-training; measure runs by it alone")
+                raise ValueError(f"{word} gives no accuracy on the pre-training file; run it with `skelpipe evaluate`")
         return protocols
 
 
 def is_pretrain_sweep(name: str) -> bool:
-    """Whether a config is of such a sweep, and not of one of trainings.
+    """Whether a config defines a pre-training sweep, rather than a training sweep.
 
     Raises:
-        UsageError: There is no such file, or it is no YAML.
+        UsageError: There is no such file, or it is not YAML.
     """
     return MARK in read_plan(find_config(name))
 
 
 def read_pretrain_sweep(name: str, changes: Mapping[str, Any] | None = None) -> tuple[PretrainSweep, dict[str, Any]]:
-    """A sweep by the path of its config or by its name, and what the command line changes of all rows.
+    """Read a sweep config by path or name; return it and the settings that the command line changes for all rows.
 
     Args:
-        name: Of the config.
-        changes: Settings by dotted name; `base` is another config for all rows to start from.
+        name: Path of the config, or name of one in the package.
+        changes: Settings by dotted name; `base` replaces the base config of all rows.
 
     Raises:
-        UsageError: There is no such file, or a row's settings are unknown or wrong.
+        UsageError: There is no such file, or settings of a row are unknown or invalid.
     """
     path = find_config(name)
     given = dict(changes or {})
@@ -123,10 +123,10 @@ def read_pretrain_sweep(name: str, changes: Mapping[str, Any] | None = None) -> 
 def pretrain_settings_of(
     plan: PretrainSweep, row: PretrainRow, changes: Mapping[str, Any], *, place: str
 ) -> PretrainSettings:
-    """Settings of a row: the base's, the sweep's, its config's, its own, and those of the command line over all.
+    """Return the settings of a row: base, sweep, config, row and command line, in ascending priority.
 
     Raises:
-        UsageError: A setting is unknown or wrong.
+        UsageError: A setting is unknown or invalid.
     """
     values = read_config(plan.base, PretrainSettings)
     for given in (plan.set, own_changes(row.config), row.set, changes):
@@ -135,10 +135,10 @@ def pretrain_settings_of(
 
 
 def own_changes(config: str | None) -> dict[str, Any]:
-    """What a config says itself, by dotted name; what it extends is left out.
+    """Return the settings in a config file by dotted name, without those that it extends.
 
     Raises:
-        UsageError: There is no such file, or it is no YAML.
+        UsageError: There is no such file, or it is not YAML.
     """
     found: dict[str, Any] = {}
     for section, value in read_plan(find_config(config)).items() if config else ():
@@ -150,7 +150,7 @@ def own_changes(config: str | None) -> dict[str, Any]:
 
 
 def pairs_of(settings: Mapping[str, Any]) -> list[str]:
-    """Settings as words of the command line."""
+    """Return settings as `key=value` words for the command line."""
     return [
         f"{name}={yaml.safe_dump(value, default_flow_style=True).splitlines()[0]}" for name, value in settings.items()
     ]

@@ -1,4 +1,4 @@
-"""`skelpipe sweep`: many runs that differ in a few settings, trained and measured into one table."""
+"""`skelpipe sweep`: train many runs that differ in a few settings, and compare them in one table."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -31,10 +31,10 @@ CACHE = "cache"
 
 @dataclass(frozen=True)
 class Swept:
-    """A finished sweep.
+    """Results of a sweep.
 
     Args:
-        rows: The table, a dictionary for each row and condition.
+        rows: The table, one dictionary per row and condition.
         accuracies: (row, condition) -> accuracy over seeds and draws.
         failed: Runs that could not be trained, with the reasons.
         out: Folder of the files.
@@ -60,31 +60,31 @@ def sweep(
     dry_run: bool = False,
     console: Console,
 ) -> Swept | None:
-    """Trains every row with every seed, measures the runs on the test split, and writes a table and a figure.
+    """Train every row with every seed, evaluate the runs on the test split, and write a table and a figure.
 
-    A run that is done is not trained again, one that was stopped goes on, and what was measured is kept.
+    Finished runs are not trained again, interrupted ones are resumed, and existing measurements are reused.
 
     Args:
-        plan: Rows and what they are measured under.
+        plan: Rows and conditions of the sweep.
         data: Skeleton file; None for the newest.
-        changes: Settings of all rows, by dotted name, over the plan's.
-        split: To test on; None for the one beside that trained on.
-        seeds: None for the plan's.
-        jobs: Runs at a time; None for one a GPU, or one a core.
-        out: Folder of runs and results.
-        engine: How the networks are measured.
-        skip_bad: Whether to go on without malformed clips, whatever the rows' settings say.
-        dry_run: Whether to list the runs alone.
-        console: Where progress is told.
+        changes: Settings for all rows, by dotted name; they override the plan.
+        split: Test split; None for the one that matches the training split.
+        seeds: Training seeds; None for those of the plan.
+        jobs: Number of parallel runs; None for one per GPU, or one per core.
+        out: Folder for runs and results.
+        engine: Device, backend, precision and batch settings of the evaluation.
+        skip_bad: Whether to skip malformed clips, regardless of the rows' settings.
+        dry_run: Whether to list the runs without training.
+        console: Receives progress.
 
     Returns:
-        The table; None of a dry run.
+        The results; None for a dry run.
 
     Raises:
-        UsageError: A setting is unknown or wrong, there is no such file or split, its skeletons do not admit a
-            condition, or a run in the folder had other settings.
-        AnnotationError: The file is malformed, or without `data.skip_bad` a clip.
-        TrainingError: No row has a run of every seed.
+        UsageError: A setting is unknown or invalid, there is no such file or split, its skeletons do not support a
+            condition, or a run in the folder has other settings.
+        AnnotationError: The file is malformed, or a clip is and `data.skip_bad` is not set.
+        TrainingError: No row has a run for every seed.
     """
     given = {**changes, **({"data.file": str(data)} if data is not None else {})}
     if skip_bad:
@@ -104,7 +104,7 @@ def sweep(
         return None
     whole, failed = trained
     subjects = {
-        # The last epoch's weights: the best of few held-out clips would be a draw, and rows would differ in epochs.
+        # Use the weights of the last epoch: with few held-out clips the best epoch is random and differs between rows.
         name: read_subjects([f"{name.replace('=', ' ')}={run_file(job.folder, 'last')}" for job in jobs])
         for name, jobs in whole.items()
     }
@@ -130,7 +130,7 @@ def sweep(
 
 
 def print_table(plan: SweepSettings, result: Swept, console: Console) -> None:
-    """A line for each row: top-1 with its spread, under each condition."""
+    """Print one line per row: top-1 with its standard deviation, under each condition."""
     conditions = plan.measured()
     table = Table("row", *_papers(plan, "paper"), *map(_titled, conditions), title=Text(plan.title))
     for name, cells in _cells(plan, result).items():
@@ -139,18 +139,18 @@ def print_table(plan: SweepSettings, result: Swept, console: Console) -> None:
 
 
 def _check_files(plan: SweepSettings, listed: Mapping[str, Sequence[Job]], split: str | None) -> None:
-    """Opens the rows' skeleton files, so that what cannot be measured is told before hours of training.
+    """Open the skeleton files of the rows, so that errors appear before hours of training.
 
     Raises:
-        UsageError: There is no such file or split, or its skeletons do not admit a condition.
+        UsageError: There is no such file or split, or its skeletons do not support a condition.
         AnnotationError: The file is malformed.
     """
     every = [job.settings for jobs in listed.values() for job in jobs]
-    # Rows and seeds mostly read the file alike.
+    # Most rows and seeds read the file in the same way.
     for settings in {(str(one.data), one.init): one for one in every if isinstance(one, RunSettings)}.values():
         data = settings.data
         if settings.init is not None:
-            # The weights to begin with say how the file is read.
+            # The initial weights determine how the file is read.
             clips = prepare(settings).clips
         else:
             clips = open_clips(newest_skeleton_file() if data.file == "auto" else Path(data.file), data)
@@ -161,7 +161,7 @@ def _check_files(plan: SweepSettings, listed: Mapping[str, Sequence[Job]], split
         for family in plan.conditions:
             if family not in admitted:
                 raise UsageError(
-                    f"{plan.title}: conditions.{family}: the skeletons of {clips.path} do not admit it; leave it out"
+                    f"{plan.title}: conditions.{family}: does not apply to the skeletons of {clips.path}; remove it"
                 )
 
 
@@ -172,9 +172,9 @@ def _measured(
     out: Path,
     engine: Engine,
 ) -> tuple[dict[tuple[str, Condition], Accuracy], Source, str]:
-    """Accuracy of every row under every condition, over seeds and draws; the file is that of the first row.
+    """Return the accuracy of every row under every condition, over seeds and draws, on the file of the first row.
 
-    Malformed clips are left out where that row's settings say so: without, it could not have been trained on them.
+    Malformed clips are skipped if that row's settings say so; otherwise it could not have been trained on the file.
     """
     bench = BenchSettings()
     first = next(iter(subjects.values()))[0]
@@ -207,7 +207,7 @@ def _measured(
 def _rows(
     plan: SweepSettings, names: Sequence[str], accuracies: Mapping[tuple[str, Condition], Accuracy]
 ) -> list[dict[str, Any]]:
-    """The table; differences are against its first row, with the interval of a bootstrap over clips."""
+    """Return the table; differences are relative to its first row, with the interval of a bootstrap over clips."""
     by_name = {row.name: row for row in plan.rows}
     table = []
     for name in names:
@@ -280,12 +280,12 @@ def _markdown(plan: SweepSettings, result: Swept) -> str:
 
 
 def _papers(plan: SweepSettings, head: str) -> list[str]:
-    """The head of the paper's column, where the paper has numbers."""
+    """Return the head of the column with the paper's results, if there are any."""
     return [head] if any(row.paper is not None for row in plan.rows) else []
 
 
 def _cells(plan: SweepSettings, result: Swept) -> dict[str, list[str]]:
-    """Row -> its numbers: the paper's, if it has any, and those of each condition."""
+    """Return row -> cells: the paper's result, if there are any, and the accuracy under each condition."""
     conditions = plan.measured()
     return {
         row.name: [

@@ -1,4 +1,4 @@
-"""The trainings of a sweep: each a process of its own, several at a time; phase one once for rows that share it."""
+"""Training jobs of a sweep: several processes in parallel; rows with the same phase one share it."""
 
 import hashlib
 import json
@@ -36,9 +36,9 @@ class Job:
     """One run to train.
 
     Args:
-        name: For messages.
-        settings: Of the training or pre-training; its directory is `out`.
-        shared: Run that ends with phase one, which this one goes on from; None to begin at the beginning.
+        name: Name for messages.
+        settings: Settings of the training or pre-training; `out` is the run directory.
+        shared: Run that provides phase one; None to train from the beginning.
     """
 
     name: str
@@ -51,9 +51,9 @@ class Job:
 
 
 def phase_one_of(settings: RunSettings, folder: Path) -> Path | None:
-    """Where the run lies that has the same phase one as these settings: by all that phase one depends on.
+    """Return the directory of the shared run for phase one, named by everything that phase one depends on.
 
-    None where phase one has no fixed length above 0, or there is no phase two to part the rows.
+    Returns None if phase one has no fixed length above 0, or if there is no phase two in which the rows differ.
     """
     training = settings.training
     if not isinstance(training.phase1_epochs, int) or training.phase1_epochs < 1 or not training.phase2_epochs:
@@ -74,20 +74,20 @@ def phase_one_of(settings: RunSettings, folder: Path) -> Path | None:
 def train_rows(
     listed: Mapping[str, Sequence[Job]], *, jobs: int | None, dry_run: bool, console: Console
 ) -> tuple[dict[str, Sequence[Job]], dict[str, str]] | None:
-    """Trains the runs of all rows, but for those that are done, and tells of it.
+    """Train the unfinished runs of all rows and report progress.
 
     Args:
-        listed: Runs of each row, a seed each.
-        jobs: Runs at a time; None for one a GPU, or one a core.
-        dry_run: Whether to list what is left to do alone.
-        console: Where it is told.
+        listed: Runs of each row, one per seed.
+        jobs: Number of parallel runs; None for one per GPU, or one per core.
+        dry_run: Whether to list the unfinished runs without training.
+        console: Receives progress.
 
     Returns:
-        Rows whose runs are all trained, and runs that failed with the reasons; None of a dry run.
+        Rows with finished runs for all seeds, and failed runs with the reasons; None for a dry run.
 
     Raises:
-        UsageError: A run that is done had other settings, or other clips.
-        TrainingError: No row has a run of every seed.
+        UsageError: A finished run has other settings or clips.
+        TrainingError: No row has a run for every seed.
     """
     every = [job for own in listed.values() for job in own]
     left: list[Job] = []
@@ -98,8 +98,8 @@ def train_rows(
             left.append(job)
     devices, at_once = machine(jobs, len(left))
     shared = len({job.shared for job in left if job.shared is not None})
-    first = f", and phase one {shared} times for all that are left" if shared else ""
-    console.print(Text(f"{len(every)} runs, {len(every) - len(left)} of them done; {at_once} at a time{first}"))
+    first = f"; {shared} shared trainings of phase one" if shared else ""
+    console.print(Text(f"{len(every)} runs, {len(every) - len(left)} of them finished; {at_once} in parallel{first}"))
     if dry_run:
         for job in left:
             console.print(Text(f"  {job.name}: {job.folder}"))
@@ -117,12 +117,12 @@ def train_rows(
     whole = {name: own for name, own in listed.items() if all(job.name not in failed for job in own)}
     if not whole:
         name, reason = next(iter(failed.items()))
-        raise TrainingError(f"no row of the sweep could be trained with every seed; {name}: {reason}")
+        raise TrainingError(f"no row of the sweep could be trained with all seeds; {name}: {reason}")
     return whole, failed
 
 
 def _check_as_wanted(job: Job) -> None:
-    """Refuses a run that lies there and was trained with other settings, or on other clips."""
+    """Check that an existing run was trained with the requested settings and clips."""
     if isinstance(job.settings, PretrainSettings):
         checkpoint = runs.load(job.folder / runs.BEST)
         check_same_pretraining(checkpoint, prepare_pretraining(job.settings), run=str(job.folder))
@@ -133,7 +133,7 @@ def _check_as_wanted(job: Job) -> None:
 
 
 def write_results(folder: Path, files: Mapping[str, bytes]) -> None:
-    """Writes the files of a sweep, by name."""
+    """Write the files of a sweep: name -> content."""
     for name, content in files.items():
         with atomic_write(folder / name) as file:
             file.write(content)
@@ -142,16 +142,16 @@ def write_results(folder: Path, files: Mapping[str, bytes]) -> None:
 def train_all(
     jobs: Iterable[Job], *, at_once: int, devices: list[str], done: Callable[[Job, str | None], None]
 ) -> None:
-    """Trains runs, or ends those that were begun; those that are done are left as they are.
+    """Train runs, or resume interrupted ones; finished runs are left unchanged.
 
     Args:
         jobs: The runs.
-        at_once: Processes at a time; one alone is this one.
-        devices: Which take turns, such as "cuda:0" and "cuda:1"; "auto" leaves each run its own.
-        done: Told of every run that ends, with the reason if it failed: the others go on.
+        at_once: Number of parallel processes; if 1, the current process is used.
+        devices: Devices to assign in turn, such as "cuda:0" and "cuda:1"; "auto" keeps the device of the run.
+        done: Called for every run that ends, with the reason if it failed; the others continue.
 
     Raises:
-        KeyboardInterrupt: A signal came; what was trained is saved.
+        KeyboardInterrupt: A signal was received; the progress of the training is saved.
     """
     listed = list(jobs)
     shared = {job.shared: job for job in listed if job.shared is not None and not is_begun(job.folder)}
@@ -165,7 +165,7 @@ def train_all(
 
 
 def machine(jobs: int | None, left: int) -> tuple[list[str], int]:
-    """Devices that take turns, and runs at a time."""
+    """Return the devices to assign in turn, and the number of parallel runs."""
     gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
     devices = [f"cuda:{number}" for number in range(gpus)] or [AUTO]
     most = jobs or gpus or len(os.sched_getaffinity(0))
@@ -173,7 +173,7 @@ def machine(jobs: int | None, left: int) -> tuple[list[str], int]:
 
 
 def _together(given: list[tuple[Job, str, bool]], at_once: int) -> Iterator[tuple[Job, "_End"]]:
-    """Runs as they end, several at a time, each in a process of its own."""
+    """Yield runs as they end; several train in parallel, each in its own process."""
     threads = max(1, len(os.sched_getaffinity(0)) // at_once)
     pool = ThreadPoolExecutor(at_once)
     try:
@@ -181,24 +181,24 @@ def _together(given: list[tuple[Job, str, bool]], at_once: int) -> Iterator[tupl
         for future in as_completed(futures):
             yield futures[future], future.result()
     finally:
-        # Those that have begun end, or save and stop where the signal reached them; the others do not begin.
+        # Running jobs finish, or save and stop if the signal reached them; pending jobs are not started.
         pool.shutdown(cancel_futures=True)
 
 
 def _in_process(job: Job, device: str, until_phase_two: bool, threads: int) -> "_End":
-    """One training in a process of its own, waited for."""
-    # A process that forks from one in which a network has run may hang.
+    """Train one run in a separate process and wait for it."""
+    # Forking a process in which a network has run can deadlock.
     context = multiprocessing.get_context("spawn")
     reader, writer = context.Pipe(duplex=False)
     process = context.Process(target=_tell, args=(writer, job, device, until_phase_two, threads))
     process.start()
-    # Open here it would stay open when the process dies, and be waited for.
+    # If this end stayed open here, `poll` would not notice that the process died.
     writer.close()
     try:
         end: _End = reader.recv()
     except EOFError:
         process.join()
-        return _End(f"its process ended with status {process.exitcode}; look at what it printed")
+        return _End(f"its process exited with status {process.exitcode}; see its output")
     process.join()
     return end
 
@@ -209,19 +209,19 @@ def _tell(writer: Connection, job: Job, device: str, until_phase_two: bool, thre
 
 @dataclass(frozen=True)
 class _End:
-    """How a training ended: well, with a reason, or stopped by a signal."""
+    """Outcome of a training: success, failure with a reason, or stopped by a signal."""
 
     reason: str | None = None
     stopped: bool = False
 
 
 def is_begun(folder: Path) -> bool:
-    """Whether a run directory holds a checkpoint to go on from."""
+    """Whether a run directory contains a checkpoint to resume from."""
     return (folder / runs.LAST).is_file()
 
 
 def is_done(settings: RunSettings | PretrainSettings) -> bool:
-    """Whether a run has been trained to its end."""
+    """Whether a run has completed its training."""
     folder = Path(settings.out)
     if isinstance(settings, PretrainSettings):
         return (folder / runs.BEST).is_file()
@@ -261,21 +261,21 @@ def _train(job: Job, device: str, until_phase_two: bool, *, threads: int | None 
 
 
 def _train_phase_one(settings: RunSettings, shared: Path | None) -> None:
-    """Trains a run that rows have in common up to phase two, or ends it."""
+    """Train a shared run up to phase two, or resume it."""
     epochs = settings.training.phase1_epochs
     assert shared is not None and isinstance(epochs, int)
     if not is_begun(shared) or runs.load(shared / runs.LAST)["epoch"] < epochs:
-        # With MaskCLR's objective, whatever the rows have: the prototypes are filled in its last epoch.
+        # Always with MaskCLR's objective, because the prototypes are filled in its last epoch.
         training = settings.training.model_copy(update={"objective": "maskclr"})
         ours = settings.model_copy(update={"out": str(shared), "training": training})
         train(ours, resume=shared if is_begun(shared) else None, stop_after=epochs)
 
 
 def _copy(shared: Path, folder: Path) -> None:
-    """A run that has ended phase one, to go on from elsewhere: whole or not at all."""
+    """Copy a run that has completed phase one, atomically, so that another run can continue from it."""
     part = folder.with_name(f".{folder.name}.part")
     shutil.rmtree(part, ignore_errors=True)
     shutil.copytree(shared, part)
-    # What a start that failed may have left.
+    # Remove leftovers of a failed start.
     shutil.rmtree(folder, ignore_errors=True)
     part.rename(folder)

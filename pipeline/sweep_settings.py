@@ -1,4 +1,4 @@
-"""What a sweep is: one config, and rows that each change some settings of it, trained with several seeds."""
+"""Definition of a sweep: a base config, and rows that each change some settings, trained with several seeds."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,10 +17,10 @@ class Row(Strict):
     """One row of the table.
 
     Args:
-        name: As the table calls it.
-        set: Settings by dotted name, over those of the base.
-        value: Place on the figure's axis, where the sweep has one.
-        paper: Top-1 in per cent that the paper reports for it.
+        name: Name in the table.
+        set: Settings by dotted name, which override the base.
+        value: Position on the axis of the figure, if the sweep has one.
+        paper: Top-1 accuracy in per cent reported in the paper.
     """
 
     name: str
@@ -30,16 +30,16 @@ class Row(Strict):
 
 
 class SweepSettings(Strict):
-    """A sweep, as its config has it.
+    """A sweep, as defined by its config.
 
     Args:
-        title: What it shows, a line.
+        title: One-line description.
         base: Config that all rows start from.
-        set: Settings of all rows, over the base's.
-        seeds: Of the training, different ones; every row is trained once with each.
-        rows: At least one, with names and folders of their own; differences are against the first.
-        axis: What the rows differ in, in words, for a figure over it.
-        conditions: Family of damage -> levels that every run is measured under, beside clean clips.
+        set: Settings for all rows, which override the base.
+        seeds: Distinct training seeds; every row is trained once with each.
+        rows: At least one, with distinct names and folders; differences are relative to the first.
+        axis: Label of the figure's axis: how the rows differ, in words.
+        conditions: Family of damage -> levels that every run is evaluated under, in addition to clean clips.
     """
 
     title: str
@@ -67,23 +67,23 @@ class SweepSettings(Strict):
     def _known(cls, conditions: dict[str, tuple[float | str, ...]]) -> dict[str, tuple[float | str, ...]]:
         for family, levels in conditions.items():
             if family not in BY_NAME:
-                raise ValueError(f"{family!r} is no family of damage; there are {', '.join(BY_NAME)}")
+                raise ValueError(f"{family!r} is not a family of damage; choose from {', '.join(BY_NAME)}")
             for level in levels:
                 BY_NAME[family].check(level)
         return conditions
 
     def measured(self) -> list[Condition]:
-        """Clean, and all levels of `conditions`."""
+        """Return the clean condition and all levels of `conditions`."""
         return [Condition(CLEAN)] + [
             Condition(family, level) for family, levels in self.conditions.items() for level in levels
         ]
 
 
 def read_sweep(name: str) -> SweepSettings:
-    """A sweep by the path of its config, or by the name of one that comes with the package.
+    """Read a sweep config by path, or by the name of one in the package.
 
     Raises:
-        UsageError: There is no such file, it is no YAML mapping, or a row's settings are unknown or wrong.
+        UsageError: There is no such file, it is not a YAML mapping, or settings are unknown or invalid.
     """
     path = find_config(name)
     sweep = parse(read_plan(path), SweepSettings, place=str(path))
@@ -93,25 +93,25 @@ def read_sweep(name: str) -> SweepSettings:
 
 
 def read_plan(path: Path) -> dict[str, Any]:
-    """What the config of a sweep holds, not checked yet.
+    """Return the content of a sweep config without validation.
 
     Raises:
-        UsageError: There is no such file, or it is no YAML mapping.
+        UsageError: There is no such file, or it is not a YAML mapping.
     """
     try:
         values = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError, OSError) as error:
         raise UsageError(f"{path}: cannot be read as YAML ({error})") from error
     if not isinstance(values, dict):
-        raise UsageError(f"{path}: holds {type(values).__name__}, not a sweep with `rows`")
+        raise UsageError(f"{path}: contains {type(values).__name__}, not a sweep with `rows`")
     return values
 
 
 def settings_of(sweep: SweepSettings, row: Row, changes: dict[str, Any], *, place: str) -> RunSettings:
-    """Settings of a row: the base's, the sweep's, the row's, and those of the command line over all.
+    """Return the settings of a row: base, sweep, row and command line, in ascending priority.
 
     Raises:
-        UsageError: A setting is unknown or wrong.
+        UsageError: A setting is unknown or invalid.
     """
     values = read_config(sweep.base, RunSettings)
     for given in (sweep.set, row.set, changes):
@@ -120,16 +120,16 @@ def settings_of(sweep: SweepSettings, row: Row, changes: dict[str, Any], *, plac
 
 
 def check_names(rows: Sequence[str]) -> None:
-    """Refuses rows that cannot be told apart: each needs a line of the table and a folder of its own.
+    """Check that rows have distinct names, which also give distinct folders.
 
     Raises:
-        ValueError: Two have the same name, or the same folder, or one has none.
+        ValueError: Two rows have the same name or folder, or a name gives no valid folder.
     """
     by_folder: dict[str, str] = {}
     for row in rows:
         folder = folder_name(row)
         if not folder.strip("."):
-            raise ValueError(f"a row named {row!r} can have no folder; use letters or digits")
+            raise ValueError(f"the row name {row!r} gives no valid folder name; use letters or digits")
         other = by_folder.get(folder)
         if other == row:
             raise ValueError(f"two rows have the same name, {row!r}")
@@ -139,17 +139,17 @@ def check_names(rows: Sequence[str]) -> None:
 
 
 def check_seeds(seeds: Sequence[int]) -> None:
-    """Refuses a seed that is there twice: its runs would be counted twice.
+    """Check that seeds are distinct, so that no run counts twice.
 
     Raises:
-        ValueError: One is.
+        ValueError: A seed is repeated.
     """
     for place, seed in enumerate(seeds):
         if seed in seeds[:place]:
-            raise ValueError(f"seed {seed} is there twice; name each once")
+            raise ValueError(f"seed {seed} is repeated; list each seed once")
 
 
 def folder_name(row: str) -> str:
-    """A row's name as a folder."""
+    """Convert a row's name to a folder name."""
     kept = "".join(letter if letter.isalnum() or letter in "-._=" else "_" for letter in row.replace("%", "pct"))
     return Path(kept).name

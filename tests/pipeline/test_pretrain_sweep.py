@@ -105,7 +105,7 @@ def test_finished_results_are_kept_and_missing_ones_are_computed(swept: tuple[Pa
     gone.unlink()
     (gone.parent / MEASURED).unlink()
     again = command(folder)
-    assert again.exit_code == 0 and "4 runs, 3 of them done" in " ".join(again.stderr.split())
+    assert again.exit_code == 0 and "4 runs, 3 of them finished" in " ".join(again.stderr.split())
     assert kept.stat().st_mtime_ns == before and (folder / "out" / "sweep.csv").read_bytes() == table
     assert again.stderr.count(": knn") == 1 + 1  # Of that run, and of its random weights.
 
@@ -190,9 +190,9 @@ def test_unknown_protocol_options_are_refused(tmp_path: Path, words: list[str], 
     ("changes", "words"),
     [
         ({"rows": [{"name": "a"}, {"name": "a"}]}, "two rows have the same name"),
-        ({"rows": [{"name": "fresh weights"}]}, "a row is called 'fresh weights'"),
+        ({"rows": [{"name": "fresh weights"}]}, "the row name 'fresh weights' is reserved"),
         ({"rows": [{"name": "a b"}, {"name": "a_b"}]}, "'a b' and 'a_b' would both be trained in the folder 'a_b'"),
-        ({"seeds": [0, 1, 0]}, "seed 0 is there twice"),
+        ({"seeds": [0, 1, 0]}, "seed 0 is repeated"),
         ({"rows": [{"name": "a", "set": {"ratoi": 1}}]}, "did you mean"),
         ({"rows": [{"name": "a", "config": "mamp/ablations/nowhere"}]}, "there is no config"),
         ({"protocols": ["lineal"]}, "unknown protocol 'lineal'"),

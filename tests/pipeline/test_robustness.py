@@ -464,7 +464,7 @@ def test_methods_are_held_against_each_other_on_every_estimator(
             assert row[f"difference_{side}"] == pytest.approx(good - bad)
             assert row[f"low_{side}"] <= good - bad + 1e-9 and good - bad - 1e-9 <= row[f"high_{side}"]
     assert top1[NOISE, "good"]["spread_to"] is not None
-    assert "good less bad" in (tmp_path / "out" / "robustness.html").read_text(encoding="utf-8")
+    assert "good - bad" in (tmp_path / "out" / "robustness.html").read_text(encoding="utf-8")
     text = section(page("file_formats.md"), "Robustness")
     for name in ("estimators", "estimator_differences"):
         columns = ", ".join(f"`{column}`" for column in found.tables[name][0])

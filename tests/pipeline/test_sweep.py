@@ -62,7 +62,7 @@ def swept(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Any]:
 def test_every_row_is_trained_with_every_seed_and_phase_one_once_a_seed(swept: tuple[Path, Any]) -> None:
     folder, result = swept
     assert result.exit_code == 0, result.output
-    assert "4 runs, 0 of them done; 1 at a time, and phase one 2 times" in " ".join(result.stderr.split())
+    assert "4 runs, 0 of them finished; 1 in parallel; 2 shared trainings of" in " ".join(result.stderr.split())
     for row in ("none", "random_15_pct"):
         for seed in (0, 1):
             content = runs.load(folder / "out" / "runs" / row / f"seed{seed}" / runs.LAST)
@@ -111,7 +111,7 @@ def test_what_is_done_is_done_and_what_is_missing_is_trained(swept: tuple[Path, 
     kept = {path: path.stat().st_mtime_ns for path in (folder / "out" / "cache").iterdir()}
     plan = read_sweep(str(write_sweep(folder, seeds=[0, 1])))
     again = command(folder)
-    assert again.exit_code == 0 and "4 runs, 4 of them done" in " ".join(again.stderr.split())
+    assert again.exit_code == 0 and "4 runs, 4 of them finished" in " ".join(again.stderr.split())
     assert run.stat().st_mtime_ns == before
     assert {path: path.stat().st_mtime_ns for path in kept} == kept
     assert is_done(settings_of(plan, plan.rows[0], {"out": str(run.parent), "training.seed": 1}, place="here"))
@@ -129,7 +129,7 @@ def test_a_row_that_fails_is_told_and_the_others_go_on_beside_it(tmp_path: Path)
     rows = [{"name": "none", "set": {"objective": "cross_entropy"}}, bad]
     write_sweep(tmp_path, seeds=[0], set={"phase2_epochs": 0}, rows=rows)
     result = command(tmp_path, "--jobs", "2")
-    assert result.exit_code == 1 and "2 at a time" in result.stderr
+    assert result.exit_code == 1 and "2 in parallel" in result.stderr
     assert "failed: bad, seed 0" in result.stderr and "not divisible" in result.stderr
     assert "paper" not in result.stdout, "which has no number for these rows"
     assert "none" in result.stdout and (tmp_path / "out" / "sweep.csv").is_file()
@@ -158,11 +158,11 @@ def test_rows_share_phase_one_only_where_it_is_the_same() -> None:
     [
         ({"rows": []}, "rows"),
         ({"rows": [{"name": "a"}, {"name": "a"}]}, "two rows have the same name, 'a'"),
-        ({"rows": [{"name": ".."}]}, "a row named '..' can have no folder"),
+        ({"rows": [{"name": ".."}]}, "the row name '..' gives no valid folder name"),
         ({"rows": [{"name": "a b"}, {"name": "a_b"}]}, "'a b' and 'a_b' would both be trained in the folder 'a_b'"),
-        ({"seeds": [0, 1, 0]}, "seed 0 is there twice"),
+        ({"seeds": [0, 1, 0]}, "seed 0 is repeated"),
         ({"rows": [{"name": "a", "set": {"alhpa": 1}}]}, "did you mean 'maskclr.alpha'"),
-        ({"conditions": {"fog": [1]}}, "'fog' is no family of damage"),
+        ({"conditions": {"fog": [1]}}, "'fog' is not a family of damage"),
         ({"conditions": {"part": ["nosuchpart"]}}, "part: 'nosuchpart' is no level.*head or left_arm"),
         ({"conditions": {"joints": [1.5]}}, "joints: 1.5 is no level.*from 0 to 1"),
         ({"conditions": {"noise": [-0.1]}}, "noise: -0.1 is no level.*from 0 on"),
@@ -215,7 +215,7 @@ def test_malformed_clips_are_left_out_where_the_sweep_or_the_command_line_says_s
     told = json.loads((tmp_path / "out" / "sweep.json").read_text(encoding="utf-8"))
     assert told["clips"] == 11 and "data.skip_bad" not in told["settings"]
     flagged = command(tmp_path, "--skip-bad", "data.skip_bad=false", "--dry-run")
-    assert flagged.exit_code == 0 and "1 runs, 1 of them done" in " ".join(flagged.stderr.split()), flagged.stderr
+    assert flagged.exit_code == 0 and "1 runs, 1 of them finished" in " ".join(flagged.stderr.split()), flagged.stderr
 
 
 def in_3d(clip: dict[str, Any]) -> dict[str, Any]:
