@@ -1,4 +1,4 @@
-"""Whole runs in milliseconds: tiny networks and made clips."""
+"""Fixtures for complete runs in milliseconds: tiny networks and synthetic clips."""
 
 import io
 from collections.abc import Callable
@@ -17,13 +17,13 @@ from pose_extraction.made_video import write_made_clip
 
 @pytest.fixture(scope="session")
 def networks(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """An estimator and a detector."""
+    """Files of an estimator and a detector."""
     return write_tiny_networks(tmp_path_factory.mktemp("networks"))
 
 
 @pytest.fixture(scope="session")
 def clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Four clips in two class folders, with nobody to three persons in them; not to be written to."""
+    """Four clips in two class folders, with 0 to 3 persons; read-only."""
     folder = tmp_path_factory.mktemp("made") / "videos"
     for number, (place, frames, persons) in enumerate(
         [("run", 20, 1), ("run", 12, 0), ("wave", 31, 2), ("wave", 9, 3)]
@@ -34,7 +34,7 @@ def clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """The directory and the skeleton file of a small training run; not to be written to, but for evaluations."""
+    """Directory and skeleton file of a small training run; read-only, except for evaluations."""
     from trained_run import made_run
 
     return made_run(tmp_path_factory.mktemp("trained"))
@@ -42,11 +42,11 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 
 @pytest.fixture
 def run(networks: tuple[Path, Path]) -> Callable[..., Run]:
-    """Extracts with the tiny networks: `run(videos, out, labels=..., share=..., **settings)`."""
+    """Return a function that extracts with the tiny networks: `run(videos, out, labels=..., share=..., **settings)`."""
 
     def call(videos: Any, out: Path, *, labels: str = "auto", share: Share | None = None, **settings: Any) -> Run:
         estimator, detector = networks
-        # fp32 on one processor everywhere, so that results do not depend on the machine.
+        # fp32 on one processor, so that results do not depend on the machine.
         chosen = {"estimator": str(estimator), "detector": str(detector), "device": "cpu", "backend": "onnxruntime"}
         said = io.StringIO()
         console = Console(file=said, width=400)

@@ -1,4 +1,4 @@
-"""What the tests of whole runs share: the size of the made clips, a run's outcome, and the files that it left."""
+"""Shared by tests of complete runs: size of the synthetic clips, outcome of a run, and its files."""
 
 from pathlib import Path
 
@@ -8,7 +8,7 @@ SIZE = (96, 128)
 
 
 class Run:
-    """What `run` gives back: the report, and what was said."""
+    """Result of `run`: the report and the console output."""
 
     def __init__(self, report: Report, said: str) -> None:
         self.report = report
@@ -16,12 +16,12 @@ class Run:
 
 
 def all_files(folder: Path) -> dict[str, bytes]:
-    """The bytes of every file below a folder, by its path there."""
+    """Return the content of every file below a folder, by relative path."""
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
 def identities(folder: Path) -> dict[str, tuple[int, int]]:
-    """Inode and time of every skeleton file below a folder: they change when it is written anew."""
+    """Return inode and time of every skeleton file below a folder; they change when a file is rewritten."""
     return {
         path.relative_to(folder).as_posix(): (path.stat().st_ino, path.stat().st_mtime_ns)
         for path in folder.glob("*/**/*.pkl")

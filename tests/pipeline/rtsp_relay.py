@@ -1,8 +1,8 @@
-"""An RTSP server on 127.0.0.1: what one connection records (ANNOUNCE, RECORD) is played to another (DESCRIBE, PLAY).
+"""RTSP server on 127.0.0.1: the recording of one connection (ANNOUNCE, RECORD) is played to another (DESCRIBE, PLAY).
 
-RTP travels in the connection itself, as interleaved packets (RFC 2326, section 10.12). The relay reads from the
-recorder only what it can hand on, so nothing is lost and nothing piles up. The recorder is this file as a command: a
-process of its own, because PyAV keeps the interpreter to itself while it waits for an answer to ANNOUNCE.
+RTP packets are interleaved in the connection (RFC 2326, section 10.12). The relay reads from the recorder only what
+it can forward, so nothing is lost or queued. The recorder is this file run as a command, in a separate
+process, because PyAV holds the GIL while it waits for the response to ANNOUNCE.
 """
 
 import socket
@@ -16,15 +16,15 @@ from pathlib import Path
 
 import av
 
-# Seconds until a connection that says nothing is given up: on a busy machine, networks take a minute to be ready.
+# Timeout in seconds of a silent connection: on a busy machine, networks take a minute to load.
 PATIENCE = 240.0
 
 
 class Relay:
-    """One stream: its description, and who plays it.
+    """One stream: its description and its player.
 
     Args:
-        seconds: Length that the description tells, as that of a recording does; None for a live stream.
+        seconds: Duration in the description, as for a recording; None for a live stream.
     """
 
     def __init__(self, seconds: float | None) -> None:
@@ -37,7 +37,7 @@ class Relay:
         self._player: _Connection | None = None
 
     def handle(self, connection: "_Connection", method: str, url: str, fields: dict[str, str], body: bytes) -> bool:
-        """Answers one request; whether the connection goes on."""
+        """Respond to a request; return whether the connection continues."""
         self.methods.append(method)
         if method == "ANNOUNCE":
             self._description = self._with_length(body)
@@ -56,7 +56,7 @@ class Relay:
             self.playing.set()
         elif method == "RECORD":
             connection.answer(fields)
-            # Not before somebody plays, so that the first picture is there to be seen.
+            # Wait for a player, so that it gets the first frame.
             self.playing.wait(PATIENCE)
         else:
             connection.answer(fields, "Public: OPTIONS, DESCRIBE, ANNOUNCE, SETUP, PLAY, RECORD, TEARDOWN\r\n")
@@ -68,18 +68,18 @@ class Relay:
         return body.replace(b"\r\nm=", f"\r\na=range:npt=0-{self.seconds}\r\nm=".encode(), 1)
 
     def hand_on(self, packet: bytes) -> None:
-        """An interleaved packet of the recorder's, to whoever plays."""
+        """Forward an interleaved packet from the recorder to the player."""
         if self._player is not None:
             self._player.send(packet)
 
     def ended(self, connection: "_Connection") -> None:
-        """A connection is over; with the recorder's, the player's is."""
+        """Handle the end of a connection; that of the recorder also ends the player's."""
         if self._player is not None and connection is not self._player:
             self._player.close()
 
 
 class _Connection(socketserver.StreamRequestHandler):
-    """Reads requests and interleaved packets, which begin with "$", from one side."""
+    """Reads requests and interleaved packets (which begin with "$") from one client."""
 
     timeout = PATIENCE
 
@@ -97,7 +97,7 @@ class _Connection(socketserver.StreamRequestHandler):
                 elif not relay.handle(self, *self._request(first)):
                     break
         except OSError:
-            # The other side has left, or says nothing more.
+            # The client has disconnected or is silent.
             pass
         finally:
             relay.ended(self)
@@ -111,7 +111,7 @@ class _Connection(socketserver.StreamRequestHandler):
         return method, url, fields, self.rfile.read(int(fields.get("content-length", 0)))
 
     def answer(self, fields: dict[str, str], more: str = "", *, body: bytes = b"") -> None:
-        """200, with the request's number."""
+        """Send status 200 with the number of the request."""
         length = f"Content-Length: {len(body)}\r\n" if body else ""
         self.send(f"RTSP/1.0 200 OK\r\nCSeq: {fields['cseq']}\r\nSession: 1\r\n{more}{length}\r\n".encode() + body)
 
@@ -120,15 +120,15 @@ class _Connection(socketserver.StreamRequestHandler):
             try:
                 self.connection.sendall(data)
             except OSError:
-                # Whoever played has left; the recorder goes on to its end.
+                # The player has disconnected; the recorder continues to its end.
                 self.close()
 
     def close(self) -> None:
-        """Ends the connection from this side."""
+        """Close the connection."""
         try:
             self.connection.shutdown(socket.SHUT_RDWR)
         except OSError:
-            # It was over already.
+            # Already closed.
             return
 
 
@@ -142,7 +142,7 @@ class _Server(socketserver.ThreadingTCPServer):
 
 
 def record(clip: Path, address: str) -> None:
-    """Sends a clip to a relay, as a camera does: its packets as they are, over TCP."""
+    """Send a clip to a relay like a camera: packets without re-encoding, over TCP."""
     with av.open(str(clip)) as source, av.open(address, "w", format="rtsp", options={"rtsp_transport": "tcp"}) as sink:
         stream = sink.add_stream_from_template(source.streams.video[0])
         for packet in source.demux(video=0):
@@ -153,7 +153,7 @@ def record(clip: Path, address: str) -> None:
 
 @contextmanager
 def relayed(clip: Path, *, seconds: float | None = None) -> Iterator[Relay]:
-    """A clip behind an address of rtsp, played once."""
+    """Serve a clip at an RTSP address, once."""
     relay = Relay(seconds)
     with _Server(relay) as server:
         relay.address = f"rtsp://127.0.0.1:{server.server_address[1]}/stream"
@@ -163,12 +163,12 @@ def relayed(clip: Path, *, seconds: float | None = None) -> Iterator[Relay]:
         try:
             yield relay
         finally:
-            # Nobody may have played it.
+            # There may have been no player.
             relay.playing.set()
             status = recorder.wait(PATIENCE)
             server.shutdown()
             serving.join()
-        assert status == 0, f"the recorder ended with {status}"
+        assert status == 0, f"the recorder exited with status {status}"
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""`skelpipe evaluate` on a run of a few seconds' training."""
+"""`skelpipe evaluate` on a run that is trained for a few seconds."""
 
 import dataclasses
 import io
@@ -28,7 +28,7 @@ ENGINE = Engine(device="cpu", backend="torch", precision="fp32")
 def evaluated(
     run: Path | None, data: Path | None = None, split: str | None = None, *, skip_bad: bool = False
 ) -> tuple[Evaluation, str]:
-    """The evaluation without figures, and what was said."""
+    """Evaluate without figures; return the result and the console output."""
     said = io.StringIO()
     console = Console(file=said, width=400)
     return evaluate(run, data, split, engine=ENGINE, skip_bad=skip_bad, figures=False, console=console), said.getvalue()
@@ -39,7 +39,7 @@ def some_clips(count: int = 6, seed: int = 5) -> list[dict]:
     return [made_clip(f"other{n}", LABEL_NAMES[n % 3], rng) for n in range(count)]
 
 
-def test_the_split_beside_that_trained_on_is_the_default(trained: tuple[Path, Path]) -> None:
+def test_matching_test_split_is_the_default(trained: tuple[Path, Path]) -> None:
     result, said = evaluated(trained[0])
     assert (result.split, result.metrics.clips) == ("one_test", 12)
     assert "split one_test" in said and "warning" not in said
@@ -47,7 +47,7 @@ def test_the_split_beside_that_trained_on_is_the_default(trained: tuple[Path, Pa
     assert result.folder == trained[0] / "evaluation" / "made-one_test"
 
 
-def test_files_hold_what_is_needed_to_compute_everything_again(trained: tuple[Path, Path]) -> None:
+def test_files_suffice_to_recompute_all_metrics(trained: tuple[Path, Path]) -> None:
     result, _ = evaluated(trained[0])
     with np.load(result.folder / "scores.npz", allow_pickle=False) as stored:
         probabilities, labels = stored["probabilities"], stored["labels"]
@@ -63,7 +63,7 @@ def test_files_hold_what_is_needed_to_compute_everything_again(trained: tuple[Pa
     assert told["top1_interval"][0] <= told["top1"] <= told["top1_interval"][1]
 
 
-def test_clips_that_were_trained_or_chosen_on_are_counted_and_told(trained: tuple[Path, Path]) -> None:
+def test_training_and_held_out_clips_are_counted_and_reported(trained: tuple[Path, Path]) -> None:
     result, said = evaluated(trained[0], split="one_train")
     assert result.trained_on + result.chosen_on == 36 and result.chosen_on > 0
     assert f"warning: {result.trained_on} of 36 clips have the names of training clips of the run" in said
@@ -72,8 +72,8 @@ def test_clips_that_were_trained_or_chosen_on_are_counted_and_told(trained: tupl
     assert (whole.metrics.clips, whole.trained_on + whole.chosen_on) == (48, 36)
 
 
-def test_another_files_labels_are_matched_by_name(trained: tuple[Path, Path], tmp_path: Path) -> None:
-    """The same clips, with the classes numbered in another order and one more class that no clip has."""
+def test_labels_of_another_file_are_matched_by_name(trained: tuple[Path, Path], tmp_path: Path) -> None:
+    """Same clips, with reordered class numbers and an additional class without clips."""
     original = read_pickle(trained[1])
     order = ["squat", "crawl", "wave", "jump"]
     for clip in original["annotations"]:
@@ -85,14 +85,14 @@ def test_another_files_labels_are_matched_by_name(trained: tuple[Path, Path], tm
     assert second.scores.labels.tolist() == first.scores.labels.tolist()
 
 
-def test_a_class_that_the_run_does_not_know_is_refused(trained: tuple[Path, Path], tmp_path: Path) -> None:
+def test_unknown_class_is_an_error(trained: tuple[Path, Path], tmp_path: Path) -> None:
     clips = some_clips()
     data = write_data(tmp_path / "b.pkl", clips, {"test": ["other0"]}, label_names=["crawl", "jump", "squat"])
     with pytest.raises(UsageError, match=r"b\.pkl: contains clips of class 'crawl', but .* are wave, jump, squat"):
         evaluated(trained[0], data)
 
 
-def test_a_file_without_names_is_matched_by_number(trained: tuple[Path, Path], tmp_path: Path) -> None:
+def test_file_without_class_names_is_matched_by_number(trained: tuple[Path, Path], tmp_path: Path) -> None:
     clips = some_clips()
     data = write_data(tmp_path / "b.pkl", clips, {}, label_names=[])
     result, said = evaluated(trained[0], data)
@@ -100,7 +100,7 @@ def test_a_file_without_names_is_matched_by_number(trained: tuple[Path, Path], t
     assert result.scores.labels.tolist() == [0, 1, 2, 0, 1, 2]
 
 
-def test_unlabelled_clips_are_left_out_and_counted(trained: tuple[Path, Path], tmp_path: Path) -> None:
+def test_unlabelled_clips_are_excluded_and_counted(trained: tuple[Path, Path], tmp_path: Path) -> None:
     clips = [*some_clips(), made_clip("silent", None, np.random.default_rng(0))]
     data = write_data(tmp_path / "b.pkl", clips, {"test": [clip["frame_dir"] for clip in clips]})
     result, said = evaluated(trained[0], data)
@@ -111,7 +111,7 @@ def test_unlabelled_clips_are_left_out_and_counted(trained: tuple[Path, Path], t
         evaluated(trained[0], bare)
 
 
-def test_bad_clips_are_told_and_left_out_only_when_asked(trained: tuple[Path, Path], tmp_path: Path) -> None:
+def test_malformed_clips_are_skipped_only_on_request(trained: tuple[Path, Path], tmp_path: Path) -> None:
     clips = some_clips()
     clips[1]["keypoint"][0, 0, 0, 0] = np.nan
     data = write_data(tmp_path / "b.pkl", [*clips, clips[2]], {"test": [clip["frame_dir"] for clip in clips]})
@@ -123,12 +123,12 @@ def test_bad_clips_are_told_and_left_out_only_when_asked(trained: tuple[Path, Pa
     assert "warning: 1 entries of the file are skipped; the first: " in said and "'other2' occurs twice" in said
 
 
-def test_clips_with_nobody_count_as_failures(trained: tuple[Path, Path], tmp_path: Path) -> None:
+def test_clips_without_persons_count_as_failures(trained: tuple[Path, Path], tmp_path: Path) -> None:
     clips = some_clips(12)
     names = [clip["frame_dir"] for clip in clips]
     whole, _ = evaluated(trained[0], write_data(tmp_path / "a.pkl", clips[2:], {"test": names[2:]}))
     clips[1] = nobody(clips[1])
-    # Of the other one the file has joints, but none of them scores enough.
+    # The other clip has joints, but all scores are below the threshold.
     run = tmp_path / "run" / "best.pt"
     run.parent.mkdir()
     content = torch.load(trained[0] / "best.pt", weights_only=True)
@@ -139,7 +139,7 @@ def test_clips_with_nobody_count_as_failures(trained: tuple[Path, Path], tmp_pat
     metrics = result.metrics
     assert (metrics.clips, metrics.unanswered, metrics.confusion.sum()) == (12, 2, 10)
     assert metrics.correct == whole.metrics.correct and metrics.top1 == metrics.correct / 12
-    # Three classes: whoever is answered has the true one among the five best.
+    # With three classes, every prediction has the true class in its top five.
     assert metrics.top5 == pytest.approx(10 / 12)
     assert metrics.counts.tolist() == [4, 4, 4]
     assert metrics.per_class.tolist() == pytest.approx((np.diag(metrics.confusion) / 4).tolist())
@@ -159,13 +159,13 @@ def test_clips_with_nobody_count_as_failures(trained: tuple[Path, Path], tmp_pat
         (("xsub_train", "xsub_val", "xview_train", "xview_val"), {"train_split": "xview_train"}, "xview_val"),
         (("train1", "test1", "train2", "test2"), {"train_split": "train2"}, "test2"),
         (("train", "val", "test"), {}, "test"),
-        # What chose the model is not what it is reported on.
+        # The clips that selected the model are not those of the report.
         (("train", "test", "val"), {"holdout_split": "test"}, "val"),
         (("fit", "rest"), {"train_split": "fit"}, "rest"),
         (("only",), {}, "only"),
     ],
 )
-def test_the_split_to_test_on_goes_with_that_trained_on(
+def test_test_split_matches_training_split(
     splits: tuple[str, ...], settings: dict[str, str], chosen: str, trained: tuple[Path, Path], tmp_path: Path
 ) -> None:
     run = load_run(trained[0])
@@ -177,7 +177,7 @@ def test_the_split_to_test_on_goes_with_that_trained_on(
     assert split_to_test(clips_for(run, path), run.settings.data) == chosen
 
 
-def test_what_cannot_be_evaluated_is_told_with_the_remedy(trained: tuple[Path, Path], tmp_path: Path) -> None:
+def test_error_messages_contain_a_remedy(trained: tuple[Path, Path], tmp_path: Path) -> None:
     clips = some_clips()
     names = [clip["frame_dir"] for clip in clips]
     two = write_data(tmp_path / "two.pkl", clips, {"a": names[:3], "b": names[3:]})
@@ -192,7 +192,7 @@ def test_what_cannot_be_evaluated_is_told_with_the_remedy(trained: tuple[Path, P
         evaluated(trained[0], fewer)
 
 
-def test_a_copied_checkpoint_is_a_run_of_its_own(trained: tuple[Path, Path], tmp_path: Path) -> None:
+def test_copied_checkpoint_is_a_separate_run(trained: tuple[Path, Path], tmp_path: Path) -> None:
     copy = tmp_path / "elsewhere" / "mine.pt"
     copy.parent.mkdir()
     shutil.copy(trained[0] / "best.pt", copy)
@@ -200,13 +200,13 @@ def test_a_copied_checkpoint_is_a_run_of_its_own(trained: tuple[Path, Path], tmp
     assert result.metrics.clips == 12
     assert result.folder == tmp_path / "elsewhere" / "evaluation" / "made-one_test-mine"
     assert load_run(copy).label_names == tuple(LABEL_NAMES)
-    # What it was trained on stayed behind.
+    # The list of its training clips was not copied.
     told = json.loads((result.folder / "evaluation.json").read_text(encoding="utf-8"))
     assert told["trained_on"] is None and told["chosen_on"] is None
     assert "its training clips are unknown" in said
 
 
-def test_no_evaluation_takes_the_place_of_another(trained: tuple[Path, Path], tmp_path: Path) -> None:
+def test_evaluations_do_not_overwrite_each_other(trained: tuple[Path, Path], tmp_path: Path) -> None:
     run = Path(shutil.copytree(trained[0], tmp_path / "run"))
     best, _ = evaluated(run)
     last, _ = evaluated(run / "last.pt")
@@ -218,21 +218,21 @@ def test_no_evaluation_takes_the_place_of_another(trained: tuple[Path, Path], tm
     assert names == ["made-one_test", "made-one_test-last", "made-one_test-2", "made-one_test"]
 
 
-def test_where_nothing_can_be_written_is_told_before_the_work(trained: tuple[Path, Path], tmp_path: Path) -> None:
+def test_unwritable_folder_is_reported_before_the_computation(trained: tuple[Path, Path], tmp_path: Path) -> None:
     run = Path(shutil.copytree(trained[0], tmp_path / "run", ignore=shutil.ignore_patterns("evaluation")))
     (run / "evaluation").write_text("in the way")
     with pytest.raises(UsageError, match=r"made-one_test: cannot write results there .*evaluate the copy"):
         evaluated(run)
 
 
-def test_a_file_that_is_not_split_is_evaluated_whole(trained: tuple[Path, Path], tmp_path: Path) -> None:
+def test_file_without_splits_is_evaluated_completely(trained: tuple[Path, Path], tmp_path: Path) -> None:
     clips = some_clips()
     path = write_data(tmp_path / "b.pkl", clips, {"all": [clip["frame_dir"] for clip in clips]})
     result, _ = evaluated(trained[0], path)
     assert (result.split, result.metrics.clips) == ("all", 6)
 
 
-def test_names_are_not_read_as_markup(trained: tuple[Path, Path]) -> None:
+def test_names_are_not_parsed_as_markup(trained: tuple[Path, Path]) -> None:
     result, _ = evaluated(trained[0])
     output = io.StringIO()
     print_table(result, Console(file=output, width=120))
@@ -242,7 +242,7 @@ def test_names_are_not_read_as_markup(trained: tuple[Path, Path]) -> None:
     assert all(name in text for name in LABEL_NAMES)
 
 
-def test_the_command_prints_json_and_draws(trained: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_command_prints_json_and_draws_figures(trained: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(trained[0].parents[1])
     result = CliRunner().invoke(app, ["evaluate", "--json", "--device", "cpu", "--batch-size", "5"])
     assert result.exit_code == 0, result.output
@@ -264,7 +264,7 @@ def test_the_command_prints_json_and_draws(trained: tuple[Path, Path], monkeypat
         (["evaluate"], "there is no run in"),
     ],
 )
-def test_wrong_words_end_in_one_sentence(
+def test_invalid_options_give_one_line_errors(
     words: list[str], told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)

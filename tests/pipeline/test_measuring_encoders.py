@@ -51,7 +51,7 @@ def refused(run: Path, protocol: str, *words: object) -> str:
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
-    """Motions in the splits of two protocols."""
+    """Synthetic motions with the splits of two protocols."""
     path = write_motions(tmp_path_factory.mktemp("data") / "motions.pkl")
     content = read_pickle(path)
     names = [clip["frame_dir"] for clip in content["annotations"]]

@@ -1,4 +1,4 @@
-"""`skelpipe predict` of skeletons, by a run of a few seconds' training."""
+"""`skelpipe predict` on skeleton files, with a run that is trained for a few seconds."""
 
 import csv
 import io
@@ -44,7 +44,7 @@ def run(trained: tuple[Path, Path]) -> Path:
 
 @pytest.fixture
 def skeletons(tmp_path: Path) -> Path:
-    """Six clips without labels, the third without anybody; the last three in split "late"."""
+    """Six clips without labels, the third without persons; the last three are in split "late"."""
     rng = np.random.default_rng(5)
     clips = [made_clip(f"new{n}", LABEL_NAMES[n % 3], rng) | {"label": -1, "label_name": None} for n in range(6)]
     clips[2] = nobody(clips[2])
@@ -69,14 +69,14 @@ def predicted(
     return list(predict([given], run, wanted, engine=ENGINE, part=Part(split), console=console))
 
 
-def test_every_clip_has_an_answer_or_a_reason(run: Path, skeletons: Path) -> None:
+def test_every_clip_has_a_prediction_or_a_reason(run: Path, skeletons: Path) -> None:
     found = {answer.clip: answer for answer in predicted(skeletons, run)}
     assert sorted(found) == [f"new{n}" for n in range(6)]
     assert not found["new2"].best and "no person" in str(found["new2"].reason)
     answered = [found[f"new{n}"] for n in (0, 1, 3, 4, 5)]
     for answer in answered:
         shares = [share for _, share in answer.best]
-        # Three classes: all of them are among the five best.
+        # All three classes are in the top five.
         assert sorted(name for name, _ in answer.best) == sorted(LABEL_NAMES)
         assert (answer.label, answer.probability) == answer.best[0]
         assert shares == sorted(shares, reverse=True) and sum(shares) == pytest.approx(1, abs=1e-5)
@@ -84,7 +84,7 @@ def test_every_clip_has_an_answer_or_a_reason(run: Path, skeletons: Path) -> Non
     assert right >= 3
 
 
-def test_what_is_left_out_is_told_without_options_that_there_are_not(run: Path, tmp_path: Path) -> None:
+def test_reasons_for_skipped_clips_do_not_mention_unavailable_options(run: Path, tmp_path: Path) -> None:
     clips = [made_clip(f"new{n}", None, np.random.default_rng(n)) for n in range(4)]
     clips[1] = nobody(clips[1])
     clips[2]["keypoint"][0, 0, 0, 0] = np.nan
@@ -96,13 +96,13 @@ def test_what_is_left_out_is_told_without_options_that_there_are_not(run: Path, 
     assert "'new3' occurs twice" in said.getvalue() and "--skip" not in said.getvalue()
 
 
-def test_a_splits_clips_alone(run: Path, skeletons: Path) -> None:
+def test_split_selects_clips(run: Path, skeletons: Path) -> None:
     assert [answer.clip for answer in predicted(skeletons, run, "late")] == ["new3", "new4", "new5"]
     with pytest.raises(UsageError, match="there is no split 'noon'"):
         predicted(skeletons, run, "noon")
 
 
-def test_skeletons_of_another_estimator_are_told(run: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_another_estimator_gives_a_warning(run: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     clip = made_clip("a", None, np.random.default_rng(0), estimator="hrnet")
     path = write_data(tmp_path / "hrnet.pkl", [clip], {})
     with caplog.at_level(logging.WARNING):
@@ -110,11 +110,11 @@ def test_skeletons_of_another_estimator_are_told(run: Path, tmp_path: Path, capl
     assert "holds skeletons of hrnet" in caplog.text and "on those of made" in caplog.text
 
 
-def test_a_run_knows_whether_its_joints_were_in_2d_or_3d(run: Path) -> None:
+def test_run_records_number_of_dimensions(run: Path) -> None:
     assert load_run(run).dimensions == 2
 
 
-def test_what_is_not_there_is_told_what_to_do(run: Path, tmp_path: Path) -> None:
+def test_errors_about_missing_input_contain_a_remedy(run: Path, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="file not found; create it with `skelpipe extract"):
         predicted(tmp_path / "none.pkl", run)
     with pytest.raises(UsageError, match="no such file or folder"):
@@ -123,15 +123,15 @@ def test_what_is_not_there_is_told_what_to_do(run: Path, tmp_path: Path) -> None
         predicted(write_data(tmp_path / "a.pkl", [made_clip("a", None, np.random.default_rng(0))], {}), None)
 
 
-def test_too_few_frames_tell_no_movement(run: Path, tmp_path: Path) -> None:
+def test_too_few_frames_give_no_prediction(run: Path, tmp_path: Path) -> None:
     short = made_clip("short", None, np.random.default_rng(0), frames=4)
     enough = made_clip("enough", None, np.random.default_rng(0), frames=5)
     found = {answer.clip: answer for answer in predicted(write_data(tmp_path / "a.pkl", [short, enough], {}), run)}
-    assert "in 4 frames only" in str(found["short"].reason) and found["short"].label is None
+    assert "in only 4 frames" in str(found["short"].reason) and found["short"].label is None
     assert found["enough"].label in LABEL_NAMES
 
 
-def test_an_answer_below_the_threshold_is_unknown(run: Path, skeletons: Path) -> None:
+def test_prediction_below_the_threshold_is_unknown(run: Path, skeletons: Path) -> None:
     sure = {answer.clip: answer for answer in predicted(skeletons, run)}
     limit = sorted(answer.probability for answer in sure.values() if answer.probability)[2]
     for answer in predicted(skeletons, run, threshold=limit):
@@ -145,7 +145,7 @@ def test_an_answer_below_the_threshold_is_unknown(run: Path, skeletons: Path) ->
 
 
 def two_people(first: str, second: str, **extra: object) -> dict:
-    """A clip in which two people do different things."""
+    """A clip in which two persons perform different actions."""
     one, two = (
         made_clip("both", label, np.random.default_rng(n), frames=24) for n, label in enumerate((first, second))
     )
@@ -153,7 +153,7 @@ def two_people(first: str, second: str, **extra: object) -> dict:
     return one | both | {"label": -1, "label_name": None, **extra}
 
 
-def test_each_person_is_answered_as_if_alone(run: Path, tmp_path: Path) -> None:
+def test_each_person_is_classified_as_if_alone(run: Path, tmp_path: Path) -> None:
     both = two_people("jump", "wave", track_id=np.array([7, 3]))
     data = write_data(tmp_path / "both.pkl", [both], {})
     together, *persons = predicted(data, run, per_person=True)
@@ -164,7 +164,7 @@ def test_each_person_is_answered_as_if_alone(run: Path, tmp_path: Path) -> None:
         assert dict(answer.best) == pytest.approx(dict(expected.best), abs=1e-5)
 
 
-def test_windows_need_times(run: Path, tmp_path: Path) -> None:
+def test_windows_require_timestamps(run: Path, tmp_path: Path) -> None:
     data = write_data(tmp_path / "a.pkl", [two_people("jump", "wave")], {})
     with pytest.raises(UsageError, match=r"has neither timestamps .* omit --windows"):
         predicted(data, run, windows=1)
@@ -173,13 +173,13 @@ def test_windows_need_times(run: Path, tmp_path: Path) -> None:
             predicted(data, run, windows=wrong)
 
 
-def test_clips_in_3d_are_asked_of_by_person_and_by_windows_and_explained(tmp_path: Path) -> None:
-    """Without scores or a picture, as `skelpipe convert` writes them; who is absent from a clip is not asked of."""
+def test_clips_in_3d_support_persons_windows_and_explanations(tmp_path: Path) -> None:
+    """Clips without scores or image size, as written by `skelpipe convert`; absent persons are skipped."""
     rng = np.random.default_rng(0)
     clips = []
     for number in range(6):
         keypoint = rng.normal(size=(2, 30, 25, 3)).astype(np.float32)
-        # The place of a joint, and no joint that was not seen.
+        # Only joints that are visible.
         keypoint[:, :, 0] = 0
         keypoint[1] *= number != 5
         clips.append(
@@ -205,9 +205,9 @@ def test_clips_in_3d_are_asked_of_by_person_and_by_windows_and_explained(tmp_pat
     assert dict(together.best) == pytest.approx(dict(whole.best), abs=1e-5)
 
 
-def test_windows_find_when_a_person_changes_what_they_do(run: Path, tmp_path: Path) -> None:
+def test_windows_find_a_change_of_action(run: Path, tmp_path: Path) -> None:
     rng = np.random.default_rng(2)
-    # 48 frames of each at 16 a second: three seconds of waving, then three of jumping, by one person.
+    # 48 frames of each action at 16 frames/s: one person waves for three seconds, then jumps for three.
     parts = [made_clip("long", label, rng, frames=16) for label in ("wave",) * 3 + ("jump",) * 3]
     for part in parts:
         part["keypoint"] -= part["keypoint"][:, :1, :1] - 150
@@ -224,7 +224,7 @@ def test_windows_find_when_a_person_changes_what_they_do(run: Path, tmp_path: Pa
     assert said == ["wave", "wave", "jump", "jump"]
 
 
-def test_explanations_are_numbers_and_a_figure(run: Path, tmp_path: Path) -> None:
+def test_explanations_are_written_as_numbers_and_a_figure(run: Path, tmp_path: Path) -> None:
     data = write_data(tmp_path / "both.pkl", [two_people("jump", "wave", track_id=np.array([0, 1]))], {})
     answers = predicted(data, run, per_person=True, explain=True, figures=tmp_path / "figures")
     assert len(answers) == 3
@@ -234,9 +234,7 @@ def test_explanations_are_numbers_and_a_figure(run: Path, tmp_path: Path) -> Non
     assert (tmp_path / "figures" / "both.png").read_bytes().startswith(b"\x89PNG")
 
 
-def test_a_network_without_attention_is_not_asked_for_it(
-    trained: tuple[Path, Path], skeletons: Path, tmp_path: Path
-) -> None:
+def test_explanation_requires_attention(trained: tuple[Path, Path], skeletons: Path, tmp_path: Path) -> None:
     given = ["baselines/stgcnpp", "dim=8", "depth=1", "num_frames=8", "phase1_epochs=1", "warmup_epochs=0"]
     options = {"data.file": str(trained[1]), "out": str(tmp_path / "graph"), "training.device": "cpu"}
     graph = train(train_settings(given, options))
@@ -245,7 +243,7 @@ def test_a_network_without_attention_is_not_asked_for_it(
         predicted(skeletons, graph, "late", explain=True)
 
 
-def test_the_command_prints_json_lines_or_a_table_or_writes(run: Path, skeletons: Path, tmp_path: Path) -> None:
+def test_command_prints_json_lines_or_a_table_or_writes_a_file(run: Path, skeletons: Path, tmp_path: Path) -> None:
     words = ["predict", str(skeletons), "--run", str(run), "--device", "cpu"]
     result = CliRunner().invoke(app, [*words, "--json"])
     assert result.exit_code == 0, result.output
@@ -274,25 +272,25 @@ def test_the_command_prints_json_lines_or_a_table_or_writes(run: Path, skeletons
     assert table.exit_code == 0 and "new2" in table.stdout and "none:" in table.stdout
 
 
-def test_nothing_is_told_in_seconds_of_a_clip_without_times(run: Path, skeletons: Path, tmp_path: Path) -> None:
+def test_clip_without_timestamps_has_no_times(run: Path, skeletons: Path, tmp_path: Path) -> None:
     found = predicted(skeletons, run, "late", per_person=True, explain=True, figures=tmp_path)
     assert len(found) == 6 and all(answer.best for answer in found)
     assert {(answer.start, answer.end) for answer in found} == {(None, None)}
 
 
 def together(people: list[dict[str, Any]]) -> VideoPoses:
-    """People of one clip each as one video."""
+    """Combine single-person clips into one video."""
     joined = {name: np.concatenate([one[name] for one in people]) for name in ("keypoint", "keypoint_score")}
     return video_of(people[0] | joined | {"fps": 8.0}, "here")
 
 
-def test_an_overlay_says_nothing_of_whom_the_network_did_not_look_at(run: Path) -> None:
+def test_overlay_has_no_caption_for_persons_outside_the_input(run: Path) -> None:
     asker = asker_of(load_run(run), ENGINE)
     first, short, third, fourth = (made_clip("clip", "wave", np.random.default_rng(n)) for n in range(4))
     short["keypoint_score"][:, 3:] = 0
     for persons, captioned in ((False, {0, 1}), (True, {0, 2, 3})):
         answers, stretch = answer_whole(asker, Scope(True, persons), together([first, short, third, fourth]), "clip")
-        # Two persons are what the run was shown of a clip; three frames are too few to say anything of the second.
+        # The run uses two persons per clip; three frames are too few to classify the second one.
         assert set(stretch.captions) == captioned
         assert [answer.person for answer in answers if answer.reason] == ([1] if persons else [])
     sliding = Sliding(asker, Scope(True, False), Grid(1.0), "clip")
@@ -303,7 +301,7 @@ def test_an_overlay_says_nothing_of_whom_the_network_did_not_look_at(run: Path) 
     assert seen == {0, 1}
 
 
-def test_the_newest_run_that_tells_actions_is_asked(
+def test_newest_run_that_predicts_actions_is_used(
     run: Path, skeletons: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -318,13 +316,13 @@ def test_the_newest_run_that_tells_actions_is_asked(
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read every folder")
-def test_a_folder_that_cannot_be_listed_is_an_answer_that_says_so(run: Path, tmp_path: Path) -> None:
+def test_unreadable_folder_is_reported_as_a_failure(run: Path, tmp_path: Path) -> None:
     (tmp_path / "shut").mkdir(mode=0)
     (answer,) = predicted(tmp_path, run)
     assert answer.failed and "cannot be listed" in str(answer.reason) and answer.clip == str(tmp_path / "shut")
 
 
-def test_seconds_are_told_whenever_windows_were_asked_for() -> None:
+def test_windows_always_show_times() -> None:
     for times in (False, True):
         output = io.StringIO()
         answers = [Answer("clip", 0, 0.5, 2.25, "wave", 0.5, (("wave", 0.5),))]
@@ -332,7 +330,7 @@ def test_seconds_are_told_whenever_windows_were_asked_for() -> None:
         assert ("0.50 - 2.25" in output.getvalue()) == times
 
 
-def test_a_clips_name_is_not_read_as_markup() -> None:
+def test_clip_names_are_not_parsed_as_markup() -> None:
     output = io.StringIO()
     print_table([Answer("[bold]odd", best=(("[red]wave", 0.5),))], Console(file=output, width=100))
     assert "[bold]odd" in output.getvalue() and "[red]wave 50.0%" in output.getvalue()

@@ -1,4 +1,4 @@
-"""`skelpipe predict` of streams, from a server on this machine."""
+"""`skelpipe predict` on streams from a local server."""
 
 import io
 import os
@@ -31,11 +31,11 @@ ENGINE = Engine(device="cpu", backend="onnxruntime", precision="fp32")
 
 
 class Served:
-    """What the server sends.
+    """Content and state of the server.
 
     Args:
-        content: Bytes by path; with their length for *.mp4, else to the connection's end.
-        pause_after: Bytes after which it stops and waits for `resume`.
+        content: Bytes by path; sent with their length for *.mp4, else until the connection ends.
+        pause_after: Number of bytes after which sending pauses until `resume` is set.
     """
 
     def __init__(self, content: dict[str, bytes]) -> None:
@@ -58,13 +58,13 @@ class Served:
                 content = content[self.pause_after :]
             handler.wfile.write(content)
         except OSError:
-            # Whoever listened has left.
+            # The client has disconnected.
             handler.close_connection = True
 
 
 @pytest.fixture(scope="module")
 def recorded(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
-    """Three seconds of one person, as a file whose index comes first, and as a stream."""
+    """Three seconds of one person, as a file with the index at the start, and as a stream."""
     folder = tmp_path_factory.mktemp("served")
     with VideoWriter(folder / "clip.mp4", FPS, SIZE) as writer:
         for index in range(FRAMES):
@@ -82,7 +82,7 @@ def served(recorded: dict[str, bytes]) -> Iterator[Served]:
             what.send(self)
 
         def log_message(self, *_: object) -> None:
-            """Says nothing."""
+            """Suppress the log."""
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     thread = threading.Thread(target=server.serve_forever, daemon=True)
@@ -97,7 +97,7 @@ def served(recorded: dict[str, bytes]) -> Iterator[Served]:
 
 @pytest.fixture
 def watch(trained: tuple[Path, Path], networks: tuple[Path, Path]) -> Callable[..., list[Answer]]:
-    """Watches an address with the tiny networks in windows of a second: `watch(address, said, overlay=...)`."""
+    """Return a function that predicts with the tiny networks in one-second windows: `watch(address, said, overlay=...)`."""
 
     def call(
         address: str,
@@ -129,12 +129,12 @@ def frames_in(path: Path) -> int:
         return sum(1 for _ in container.decode(video=0))
 
 
-def test_a_recording_behind_an_address_is_watched_whole(
+def test_remote_recording_is_processed_completely(
     served: Served, watch: Callable[..., list[Answer]], tmp_path: Path
 ) -> None:
     said, overlay = io.StringIO(), tmp_path / "seen.mp4"
     answers = watch(f"{served.address}/clip.mp4", said, overlay=overlay)
-    # A window of a second ends every quarter of one, from the first second to the third.
+    # A one-second window ends every quarter of a second, from the first second to the third.
     assert [answer.end for answer in answers] == pytest.approx([1 + n / 4 for n in range(9)], abs=1 / FPS)
     for answer in answers:
         assert answer.label in LABEL_NAMES and answer.person == 0
@@ -143,24 +143,24 @@ def test_a_recording_behind_an_address_is_watched_whole(
     assert f"stream ended after {(FRAMES - 1) / FPS:.1f} s and {FRAMES} frames; delay after" in said.getvalue()
 
 
-def test_a_stream_that_is_shorter_than_a_window_is_answered_at_its_end(
+def test_stream_shorter_than_a_window_is_classified_at_its_end(
     served: Served, watch: Callable[..., list[Answer]]
 ) -> None:
     (answer,) = watch(f"{served.address}/clip.mp4", io.StringIO(), windows=10.0)
     assert answer.label in LABEL_NAMES and (answer.start, answer.end) == pytest.approx((0, FRAMES / FPS), abs=1 / FPS)
 
 
-def test_a_live_stream_leaves_out_frames_and_never_falls_behind(served: Served) -> None:
+def test_live_stream_drops_frames_to_keep_up(served: Served) -> None:
     with LiveSource(f"{served.address}/clip.ts") as source:
         frames = list(source)
     assert not source.is_recording
     times = [live.frame.time for live in frames]
     assert times == sorted(set(times)) and len(frames) + source.dropped == FRAMES
-    # What was left out is missing from the numbers of those that were not.
+    # The frame numbers have gaps for the dropped frames.
     assert frames[-1].frame.index == FRAMES - 1
 
 
-def test_the_interrupt_key_ends_it_cleanly(served: Served, watch: Callable[..., list[Answer]], tmp_path: Path) -> None:
+def test_interrupt_stops_cleanly(served: Served, watch: Callable[..., list[Answer]], tmp_path: Path) -> None:
     served.pause_after = len(served.content["/clip.mp4"]) * 2 // 3
     before = signal.getsignal(signal.SIGINT)
     said, overlay = io.StringIO(), tmp_path / "seen.mp4"
@@ -172,7 +172,7 @@ def test_the_interrupt_key_ends_it_cleanly(served: Served, watch: Callable[..., 
     assert signal.getsignal(signal.SIGINT) is before
 
 
-def test_nobody_in_a_stream_is_said(served: Served, watch: Callable[..., list[Answer]], tmp_path: Path) -> None:
+def test_stream_without_persons_is_reported(served: Served, watch: Callable[..., list[Answer]], tmp_path: Path) -> None:
     with VideoWriter(tmp_path / "empty.mp4", FPS, SIZE) as writer:
         for index in range(30):
             writer.write(made_frame(index / FPS, SIZE, persons=0))
@@ -181,11 +181,11 @@ def test_nobody_in_a_stream_is_said(served: Served, watch: Callable[..., list[An
     assert answer.reason == "no person found" and answer.label is None
 
 
-def test_what_cannot_be_watched_is_told(served: Served, watch: Callable[..., list[Answer]], tmp_path: Path) -> None:
+def test_unusable_sources_give_errors(served: Served, watch: Callable[..., list[Answer]], tmp_path: Path) -> None:
     served.content["/list.m3u8"] = b"#EXTM3U\n#EXT-X-TARGETDURATION:2\n#EXTINF:2,\nclip.ts\n#EXT-X-ENDLIST\n"
     with pytest.raises(VideoError, match=r"cannot be opened .* playlists \(.m3u8\) are not followed"):
         watch(f"{served.address}/list.m3u8", io.StringIO())
-    # A port that nobody listens at, and a camera that no machine has.
+    # A port without a server, and a camera number that no machine has.
     with pytest.raises(VideoError, match=r"cannot be opened .*check the address with a player"):
         watch("rtsp://127.0.0.1:1/stream", io.StringIO())
     with pytest.raises(VideoError, match=r"cannot be opened .*is a camera attached there"):
@@ -194,7 +194,7 @@ def test_what_cannot_be_watched_is_told(served: Served, watch: Callable[..., lis
         watch(served.address, io.StringIO(), more=[tmp_path])
 
 
-def test_which_words_are_cameras_and_addresses(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_cameras_and_addresses_are_recognised(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for word in ("0", "12", "/dev/video3", "rtsp://10.0.0.2/a", "RTSPS://h/x", "http://h:80/v.mp4", "https://h/v"):
         assert is_live(word), word
     for word in ("clip.mp4", "videos/", "0.mp4", "ftp://h/v.mp4", "file:///v.mp4", "-1", "concat:a|b"):
@@ -204,7 +204,7 @@ def test_which_words_are_cameras_and_addresses(tmp_path: Path, monkeypatch: pyte
     assert not is_live("7")
 
 
-def test_the_command_prints_each_answer_as_it_comes(
+def test_command_prints_predictions_immediately(
     served: Served, trained: tuple[Path, Path], networks: tuple[Path, Path]
 ) -> None:
     words = ["predict", f"{served.address}/clip.mp4", "--run", str(trained[0]), "--device", "cpu"]

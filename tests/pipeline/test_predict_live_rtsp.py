@@ -1,4 +1,4 @@
-"""`skelpipe predict rtsp://...`, from a server on this machine to which a muxer records."""
+"""`skelpipe predict rtsp://...` from a local server that relays a recording."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,7 +17,7 @@ FPS, FRAMES = 25.0, 75
 
 @pytest.fixture(scope="module")
 def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Three seconds of one person, whose pictures come in the order in which they are shown, as cameras send them."""
+    """Three seconds of one person, with frames in display order, as sent by cameras."""
     path = tmp_path_factory.mktemp("recorded") / "clip.mp4"
     return write_made_clip(path, size=SIZE, fps=FPS, frames=FRAMES, options={"tune": "zerolatency"})
 
@@ -28,7 +28,7 @@ def live(clip: Path) -> Iterator[Relay]:
         yield relay
 
 
-def test_a_live_stream_is_read_to_its_end(live: Relay) -> None:
+def test_live_stream_is_read_to_its_end(live: Relay) -> None:
     with LiveSource(live.address) as source:
         frames = list(source)
     assert not source.is_recording
@@ -40,29 +40,29 @@ def test_a_live_stream_is_read_to_its_end(live: Relay) -> None:
     assert "PLAY" in live.methods
 
 
-def test_the_command_answers_while_it_runs_and_ends_with_the_stream(
+def test_command_predicts_while_streaming_and_ends_with_the_stream(
     clip: Path, trained: tuple[Path, Path], networks: tuple[Path, Path]
 ) -> None:
     words = ["--run", str(trained[0]), "--estimator", str(networks[0]), "--detector", str(networks[1])]
     words += ["--device", "cpu", "--backend", "onnxruntime", "--windows", "1"]
-    # With its length told no frame is left out, so that every window has an answer however slow the machine.
+    # With a known duration no frame is dropped, so every window has a prediction even on a slow machine.
     with relayed(clip, seconds=FRAMES / FPS) as recording:
         result = CliRunner().invoke(app, ["predict", recording.address, *words])
     assert result.exit_code == 0, result.output
     lines = result.stdout.splitlines()
-    # A window of a second ends every quarter of one, from the first second to the third.
+    # A one-second window ends every quarter of a second, from the first second to the third.
     assert len(lines) == 9 and all("person 0" in line and "s later)" in line for line in lines)
     said = " ".join(result.stderr.split())
     assert f"{recording.address}: 128x96, 25 frames/s, windows of 1 s; Ctrl-C stops it" in said
     assert f"stream ended after {(FRAMES - 1) / FPS:.1f} s and {FRAMES} frames; delay after" in said
 
 
-def test_a_stream_that_nobody_can_decode_in_time_ends_cleanly_all_the_same(
+def test_stream_faster_than_decoding_ends_cleanly(
     live: Relay, trained: tuple[Path, Path], networks: tuple[Path, Path], tmp_path: Path
 ) -> None:
     words = ["--run", str(trained[0]), "--estimator", str(networks[0]), "--detector", str(networks[1])]
     overlay = tmp_path / "seen.mp4"
     result = CliRunner().invoke(app, ["predict", live.address, *words, "--device", "cpu", "--overlay", str(overlay)])
-    # Three seconds that come at once: what was left out is counted, and what was seen is drawn.
+    # Three seconds arrive at once: dropped frames are counted, processed ones are drawn.
     assert result.exit_code == 0, result.output
     assert "stream ended after" in result.stderr and overlay.is_file()

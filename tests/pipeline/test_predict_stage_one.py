@@ -1,4 +1,4 @@
-"""`skelpipe predict` sets stage one as it was set for the skeletons that a run was trained on."""
+"""`skelpipe predict` configures stage one as for the training skeletons of the run."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -22,7 +22,7 @@ def made(trained: tuple[Path, Path]) -> Trained:
     return load_run(trained[0])
 
 
-def test_a_file_tells_what_all_its_clips_have_in_common(run: Callable[..., Run], clips: Path, tmp_path: Path) -> None:
+def test_file_records_settings_shared_by_all_clips(run: Callable[..., Run], clips: Path, tmp_path: Path) -> None:
     report = run(clips / "wave", tmp_path / "out", stride=2, detection_threshold=0.25, flip_test=False).report
     annotations = read_data_set(report.data_set)["annotations"]
     found = extraction_of(annotations)
@@ -39,7 +39,7 @@ def test_a_file_tells_what_all_its_clips_have_in_common(run: Callable[..., Run],
     assert extraction_of([*annotations, {"history": "none"}]) == extraction_of([{}]) == {}
 
 
-def test_stage_one_is_set_as_for_the_runs_skeletons(made: Trained, caplog: pytest.LogCaptureFixture) -> None:
+def test_stage_one_uses_settings_of_the_run(made: Trained, caplog: pytest.LogCaptureFixture) -> None:
     known = {"detector": "rtmdet-nano-rendered", "stride": 2, "smooth": True, "detection_threshold": 0.15}
     drawn = replace(made, estimator="hrnet-tiny", extraction=known)
     settings = stage_one(drawn, Networks(), Engine(device="cpu"))
@@ -47,7 +47,7 @@ def test_stage_one_is_set_as_for_the_runs_skeletons(made: Trained, caplog: pytes
     assert (settings.stride, settings.smooth, settings.score_threshold) == (2, True, 0.15)
     assert not caplog.text
     other = stage_one(drawn, Networks(detector="rtmdet-m"), Engine(device="cpu"))
-    # What one detector is sure of says nothing of another one's scores.
+    # Scores of different detectors are not comparable.
     assert (other.detector, other.stride, other.score_threshold) == ("rtmdet-m", 2, 0.3)
     assert "was trained on persons of rtmdet-nano-rendered, not rtmdet-m" in caplog.text
     silent = replace(drawn, extraction={})
@@ -56,7 +56,7 @@ def test_stage_one_is_set_as_for_the_runs_skeletons(made: Trained, caplog: pytes
         detector_for(replace(made, extraction={"detector": "own"}), None)
 
 
-def test_a_detector_has_the_threshold_of_its_table_unless_told_otherwise() -> None:
+def test_detector_threshold_defaults_to_that_of_the_model_table() -> None:
     assert ExtractSettings().score_threshold == ExtractSettings(detector="mine.onnx").score_threshold == 0.3
     assert ExtractSettings(detector="rtmdet-nano-rendered").shaping()["detection_threshold"] == 0.4
     assert ExtractSettings(detector="rtmdet-nano-rendered", detection_threshold=0.2).score_threshold == 0.2

@@ -1,4 +1,4 @@
-"""`skelpipe predict` of videos: with networks of a few numbers, and a run of a few seconds' training."""
+"""`skelpipe predict` on videos, with tiny networks and a run that is trained for a few seconds."""
 
 import io
 import itertools
@@ -33,7 +33,7 @@ Ask = Callable[..., list[Answer]]
 
 @pytest.fixture
 def ask(trained: tuple[Path, Path], networks: tuple[Path, Path]) -> Ask:
-    """Predicts with the tiny networks: `ask(videos, windows=..., overlay=..., said=..., ...)`."""
+    """Return a function that predicts with the tiny networks: `ask(videos, windows=..., overlay=..., ...)`."""
 
     def call(
         *videos: Path,
@@ -62,12 +62,12 @@ def ask(trained: tuple[Path, Path], networks: tuple[Path, Path]) -> Ask:
 
 @pytest.fixture(scope="module")
 def walkers(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two seconds and a half of two people."""
+    """A video of two persons, 2.5 s long."""
     return write_made_clip(tmp_path_factory.mktemp("walkers") / "walkers.mp4", size=SIZE, frames=60, persons=2)
 
 
 def frames_of(path: Path) -> tuple[list[np.ndarray], float, str]:
-    """The frames of a video, their rate and its codec."""
+    """Return the frames of a video, the frame rate and the codec."""
     with av.open(str(path)) as container:
         stream = container.streams.video[0]
         frames = [frame.to_ndarray(format="bgr24") for frame in container.decode(stream)]
@@ -75,7 +75,7 @@ def frames_of(path: Path) -> tuple[list[np.ndarray], float, str]:
         return frames, float(stream.average_rate), stream.codec_context.name
 
 
-def test_one_command_says_what_extract_and_predict_say(
+def test_predicting_a_video_equals_extraction_plus_prediction(
     ask: Ask, run: Callable[..., Run], clips: Path, trained: tuple[Path, Path], tmp_path: Path
 ) -> None:
     report = run(clips, tmp_path / "skeletons").report
@@ -94,7 +94,7 @@ def test_one_command_says_what_extract_and_predict_say(
     assert nobody.reason == "no person found" and not nobody.failed
 
 
-def test_a_damaged_clip_costs_itself_alone(ask: Ask, clips: Path, tmp_path: Path) -> None:
+def test_damaged_clip_does_not_affect_others(ask: Ask, clips: Path, tmp_path: Path) -> None:
     folder = tmp_path / "videos"
     shutil.copytree(clips, folder)
     (folder / "run" / "broken.mp4").write_bytes(b"\0" * 5000)
@@ -104,7 +104,7 @@ def test_a_damaged_clip_costs_itself_alone(ask: Ask, clips: Path, tmp_path: Path
     assert found == {answer.clip: answer for answer in ask(clips)}
 
 
-def test_windows_become_segments_of_each_person(ask: Ask, walkers: Path) -> None:
+def test_windows_give_segments_per_person(ask: Ask, walkers: Path) -> None:
     found = ask(walkers, windows=1.0)
     assert {answer.person for answer in found} == {0, 1}
     for person in (0, 1):
@@ -120,7 +120,7 @@ def test_windows_become_segments_of_each_person(ask: Ask, walkers: Path) -> None
 
 
 @pytest.mark.parametrize("windows", [None, 1.0])
-def test_the_overlay_shows_actions_at_the_sources_rate(
+def test_overlay_shows_actions_at_the_frame_rate_of_the_source(
     ask: Ask, walkers: Path, tmp_path: Path, windows: float | None
 ) -> None:
     plain, path = tmp_path / "plain.mp4", tmp_path / "told.mp4"
@@ -133,11 +133,11 @@ def test_the_overlay_shows_actions_at_the_sources_rate(
     middle = len(frames) // 2
     assert np.abs(frames[middle].astype(int) - original[middle]).mean() > 3
     changed = np.abs(frames[middle].astype(int) - other[middle]).max(axis=-1) > 60
-    # "unknown" stands where the action stood, over the heads; the rest is what compression makes of that.
+    # "unknown" replaces the action above the heads; other differences come from compression.
     assert changed[: SIZE[0] // 3].sum() > 50 and changed[SIZE[0] // 3 :].sum() < 0.1 * changed.sum()
 
 
-def test_explanations_glow_and_leave_a_figure_beside_the_overlay(ask: Ask, walkers: Path, tmp_path: Path) -> None:
+def test_explanations_are_drawn_and_leave_a_figure_next_to_the_overlay(ask: Ask, walkers: Path, tmp_path: Path) -> None:
     for windows in (None, 1.0):
         plain = tmp_path / f"plain{windows}.mp4"
         glowing = tmp_path / f"glowing{windows}.mp4"
@@ -151,14 +151,14 @@ def test_explanations_glow_and_leave_a_figure_beside_the_overlay(ask: Ask, walke
         assert difference.max() > 80
 
 
-def test_an_overlay_that_cannot_be_written_costs_itself_alone(ask: Ask, walkers: Path, tmp_path: Path) -> None:
+def test_unwritable_overlay_does_not_affect_predictions(ask: Ask, walkers: Path, tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"")
     answer, *persons, failed = ask(walkers, overlay=tmp_path / "file" / "told.mp4")
     assert answer.label in LABEL_NAMES and all(one.label in LABEL_NAMES for one in persons)
     assert failed.failed and "overlay not written: " in str(failed.reason)
 
 
-def test_a_figure_that_cannot_be_written_costs_itself_alone(ask: Ask, walkers: Path, tmp_path: Path) -> None:
+def test_unwritable_figure_does_not_affect_predictions(ask: Ask, walkers: Path, tmp_path: Path) -> None:
     shutil.copy(walkers, tmp_path / "other.mp4")
     (tmp_path / "out" / "walkers.png").mkdir(parents=True)
     found = ask(walkers, tmp_path / "other.mp4", overlay=tmp_path / "out", explain=True)
@@ -168,14 +168,14 @@ def test_a_figure_that_cannot_be_written_costs_itself_alone(ask: Ask, walkers: P
     assert (tmp_path / "out" / "other.png").is_file()
 
 
-def test_windows_of_all_together_are_explained_too(ask: Ask, walkers: Path, tmp_path: Path) -> None:
+def test_joint_windows_support_explanations(ask: Ask, walkers: Path, tmp_path: Path) -> None:
     found = ask(walkers, windows=1.0, per_person=False, overlay=tmp_path / "told.mp4", explain=True)
     assert found and all(answer.person is None for answer in found)
     for answer in found:
         assert np.mean(list(answer.attention.values())) == pytest.approx(1, abs=1e-3)
 
 
-def test_several_videos_have_a_folder_of_overlays(ask: Ask, clips: Path, tmp_path: Path) -> None:
+def test_overlays_of_several_videos_need_a_folder(ask: Ask, clips: Path, tmp_path: Path) -> None:
     ask(clips, overlay=tmp_path / "overlays")
     drawn = {path.relative_to(tmp_path / "overlays").with_suffix("").as_posix() for path in tmp_path.rglob("*.mp4")}
     assert drawn == {path.relative_to(clips).with_suffix("").as_posix() for path in clips.rglob("*.mp4")}
@@ -183,7 +183,7 @@ def test_several_videos_have_a_folder_of_overlays(ask: Ask, clips: Path, tmp_pat
         ask(clips, overlay=tmp_path / "one.mp4")
 
 
-def test_an_overlay_never_takes_the_place_of_the_video(ask: Ask, walkers: Path, tmp_path: Path) -> None:
+def test_overlay_never_overwrites_the_input_video(ask: Ask, walkers: Path, tmp_path: Path) -> None:
     content = walkers.read_bytes()
     with pytest.raises(UsageError, match="would overwrite the input video"):
         ask(walkers, overlay=walkers)
@@ -192,7 +192,7 @@ def test_an_overlay_never_takes_the_place_of_the_video(ask: Ask, walkers: Path, 
         ask(walkers, overlay=tmp_path / "told.avi")
 
 
-def test_a_video_too_long_for_one_look_is_answered_by_windows(ask: Ask, tmp_path: Path) -> None:
+def test_long_video_is_classified_in_windows(ask: Ask, tmp_path: Path) -> None:
     long = write_made_clip(tmp_path / "long.mp4", size=SIZE, fps=2, times=[n / 2 for n in range(270)], persons=1)
     said = io.StringIO()
     (answer,) = ask(long, said=said)
@@ -205,7 +205,7 @@ def test_a_video_too_long_for_one_look_is_answered_by_windows(ask: Ask, tmp_path
         assert dict(answer.best)[name] == pytest.approx(np.average(shares, weights=lengths), abs=0.02)
 
 
-def test_leaving_early_ends_the_threads_and_leaves_no_overlay(
+def test_early_exit_stops_threads_and_leaves_no_overlay(
     trained: tuple[Path, Path], networks: tuple[Path, Path], clips: Path, tmp_path: Path
 ) -> None:
     answers = predict_actions(
@@ -218,9 +218,7 @@ def test_leaving_early_ends_the_threads_and_leaves_no_overlay(
     assert len(list(tmp_path.rglob("*.mp4"))) < 4 and not list(tmp_path.rglob("*.part"))
 
 
-def test_the_estimator_is_the_runs_unless_told_otherwise(
-    trained: tuple[Path, Path], caplog: pytest.LogCaptureFixture
-) -> None:
+def test_estimator_defaults_to_that_of_the_run(trained: tuple[Path, Path], caplog: pytest.LogCaptureFixture) -> None:
     made = load_run(trained[0])
     with pytest.raises(UsageError, match=r"skeletons of made, which skelpipe does not .* --estimator made.onnx"):
         estimator_for(made, None)
@@ -237,7 +235,7 @@ def test_the_estimator_is_the_runs_unless_told_otherwise(
         estimator_for(mixed, None)
 
 
-def test_the_command_and_the_call_say_the_same(
+def test_command_and_function_give_the_same_predictions(
     trained: tuple[Path, Path], networks: tuple[Path, Path], clips: Path
 ) -> None:
     estimator, detector = networks
@@ -250,7 +248,7 @@ def test_the_command_and_the_call_say_the_same(
     assert table.exit_code == 0 and all(one.clip.rpartition("/")[2][:6] in table.stdout for one in answers)
 
 
-def test_a_video_that_fails_makes_the_command_fail(
+def test_failed_video_sets_the_exit_code(
     trained: tuple[Path, Path], networks: tuple[Path, Path], tmp_path: Path
 ) -> None:
     (tmp_path / "bad.mp4").write_bytes(b"\0" * 5000)

@@ -1,4 +1,4 @@
-"""A small skeleton file of movements that are easy to tell apart, and a run trained on it."""
+"""A small skeleton file with clearly different movements, and a run trained on it."""
 
 from pathlib import Path
 from typing import Any
@@ -10,15 +10,15 @@ from recognition.settings import DataSettings, MaskCLRSettings, ModelSettings, R
 from recognition.training import train
 
 LABEL_NAMES = ["wave", "jump", "squat"]
-# The joints that move, and how far to the right and down, in pixels.
+# The joints that move, and their displacement to the right and down, in pixels.
 MOVES = {"wave": ((7, 8, 9, 10), (60, 0)), "jump": (range(17), (0, 90)), "squat": (range(11), (0, 90))}
-# A pose that is kept throughout: arms to the side, arms overhead, upper body low. Every single frame shows the class,
+# A constant pose per class: arms to the side, arms overhead, upper body low. Every single frame shows the class,
 # so that a few steps of training suffice on any processor.
 POSES = {"wave": ((7, 8, 9, 10), (110, 0)), "jump": ((7, 8, 9, 10), (0, -130)), "squat": (range(11), (0, 90))}
 
 
 def made_clip(name: str, label: str | None, rng: np.random.Generator, *, frames: int = 16, **extra: Any) -> dict:
-    """A standing person of COCO-17 whose movement says the label, somewhere in the picture."""
+    """Return a clip of a standing COCO-17 person at a random position whose movement depends on the label."""
     standing = np.stack([rng.normal(0, 6, 17), np.linspace(0, 250, 17)], axis=-1) + rng.uniform(150, 200, 2)
     keypoint = np.tile(standing, (1, frames, 1, 1)) + rng.normal(0, 2, (1, frames, 17, 2))
     joints, offset = POSES[label or "wave"]
@@ -41,7 +41,7 @@ def made_clip(name: str, label: str | None, rng: np.random.Generator, *, frames:
 
 
 def nobody(clip: dict[str, Any]) -> dict[str, Any]:
-    """The same clip without its person."""
+    """Return the clip without its person."""
     return clip | {"keypoint": clip["keypoint"] * 0, "keypoint_score": clip["keypoint_score"] * 0}
 
 
@@ -51,7 +51,7 @@ def write_data(path: Path, clips: list[dict[str, Any]], split: dict[str, list[st
 
 
 def made_data(path: Path) -> Path:
-    """36 clips in one_train, 12 in one_test."""
+    """Write a file with 36 clips in one_train and 12 in one_test."""
     rng = np.random.default_rng(0)
     clips = [made_clip(f"clip{n}", LABEL_NAMES[n % 3], rng, frames=12 + n % 5) for n in range(48)]
     split = {"one_train": [f"clip{n}" for n in range(36)], "one_test": [f"clip{n}" for n in range(36, 48)]}
@@ -59,10 +59,10 @@ def made_data(path: Path) -> Path:
 
 
 def made_run(folder: Path, *, seed: int = 0) -> tuple[Path, Path]:
-    """The run directory and the skeleton file of a few seconds of training.
+    """Train for a few seconds; return the run directory and the skeleton file.
 
     The cosine schedule ends near zero, so that the running statistics of batch normalisation belong to the final
-    weights; with a constant rate their delay decided whether such a short run answered well.
+    weights; with a constant rate, their lag made the accuracy of such a short run unpredictable.
     """
     data = made_data(folder / "made.pkl")
     settings = RunSettings(
