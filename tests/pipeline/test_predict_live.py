@@ -97,7 +97,7 @@ def served(recorded: dict[str, bytes]) -> Iterator[Served]:
 
 @pytest.fixture
 def watch(trained: tuple[Path, Path], networks: tuple[Path, Path]) -> Callable[..., list[Answer]]:
-    """Return a function that predicts with the tiny networks in one-second windows: `watch(address, said, overlay=...)`."""
+    """Return a function that predicts in one-second windows: `watch(address, said, overlay=...)`."""
 
     def call(
         address: str,

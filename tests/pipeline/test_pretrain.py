@@ -122,7 +122,7 @@ def test_the_finished_file_contains_only_the_encoder(run):
 @pytest.mark.parametrize(
     "protocol", ["linear", "knn", "semi:50%", "occlusion:spatial", "occlusion:temporal", "finetune"]
 )
-def test_protocols_measure_an_encoder(run, protocol):
+def test_protocols_evaluate_an_encoder(run, protocol):
     words = ("--set", "linear.views=1", "--set", "runs=2", "--set", "finetune.epochs=1", "--set", "finetune.hidden=16")
     words += ("--set", "finetune.warmup_epochs=0", "--set", "finetune.lr_steps=[]")
     result = skelpipe("evaluate", run, "--protocol", protocol, *words, "--device", "cpu", "--json")
@@ -162,7 +162,7 @@ def test_random_weights_differ_from_the_runs(run):
 
 
 @pytest.mark.parametrize("splits", [("train", "test"), ("xsub_train", "xsub_val")])
-def test_actions_are_found_in_long_sequences(run, tmp_path, splits):
+def test_actions_are_detected_in_long_sequences(run, tmp_path, splits):
     words = ("finetune.epochs=2", "finetune.batch_size=8", "finetune.warmup_epochs=0", "finetune.lr_steps=[]")
     words += ("detection.stride=8", "detection.smooth=3", "detection.fewest=1", "detection.overlap=0.1")
     pairs = [word for pair in words for word in ("--set", pair)]
@@ -207,7 +207,7 @@ def test_missing_data_of_long_sequences_is_reported(run, tmp_path):
     assert result.exit_code == 2 and "choose one with --train-split" in result.stderr
 
 
-def test_encoders_are_fused_by_their_probabilities(run):
+def test_encoders_are_fused_by_probabilities(run):
     words = ("--protocol", "linear", "--set", "linear.views=1", "--device", "cpu", "--json")
     alone = json.loads(skelpipe("evaluate", run, *words).stdout)
     twice = json.loads(skelpipe("evaluate", run, "--fuse", run, *words).stdout)

@@ -71,7 +71,7 @@ def swept(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Any]:
     return folder, command(folder)
 
 
-def test_every_row_is_pre_trained_with_every_seed_and_measured(swept: tuple[Path, Any]) -> None:
+def test_every_row_is_pretrained_with_every_seed_and_evaluated(swept: tuple[Path, Any]) -> None:
     folder, result = swept
     assert result.exit_code == 0, result.output
     for row, ratio in (("90_pct", 0.9), ("70_pct", 0.7)):

@@ -1,4 +1,4 @@
-"""`skelpipe robustness` on a run of a few seconds' training, next to one that confuses two classes."""
+"""`skelpipe robustness` on a run that is trained for a few seconds, and on one that confuses two classes."""
 
 import csv
 import io
@@ -42,7 +42,7 @@ FEW = BenchSettings(repeats=2, steps=2, resamples=200, families=("noise", "part"
 
 @pytest.fixture(scope="module")
 def worse(trained: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The same run with the weights of two classes exchanged: it answers one of three classes correctly."""
+    """A copy of the run with the weights of two classes swapped, so that one of three classes is correct."""
     folder = tmp_path_factory.mktemp("worse") / "worse"
     shutil.copytree(trained[0], folder)
     content = runs.load(folder / runs.BEST)
@@ -71,7 +71,7 @@ def report(trained: tuple[Path, Path], worse: Path, tmp_path_factory: pytest.Tem
     return found, out
 
 
-def test_answers_are_those_of_the_network_under_the_same_damage(
+def test_predictions_are_those_of_the_network_under_the_same_damage(
     report: tuple[Results, Path], trained: tuple[Path, Path]
 ) -> None:
     run = runs.load_run(trained[0])
@@ -90,7 +90,7 @@ def test_answers_are_those_of_the_network_under_the_same_damage(
         assert told.tolist() == scores.probabilities.argmax(axis=1).tolist()
 
 
-def test_numbers_are_written_as_tables_and_as_one_file(report: tuple[Results, Path]) -> None:
+def test_numbers_are_written_as_tables_and_json(report: tuple[Results, Path]) -> None:
     _, out = report
     told = json.loads((out / "robustness.json").read_text(encoding="utf-8"))
     assert told["clips"] == 12 and told["settings"]["repeats"] == 2 and told["classes"] == LABEL_NAMES
@@ -116,7 +116,7 @@ def test_numbers_are_written_as_tables_and_as_one_file(report: tuple[Results, Pa
     assert np.mean(drops[0]["each"]) == pytest.approx(drops[0]["top1"], abs=1e-6) and len(drops[0]["each"]) == 2
 
 
-def test_confusions_places_and_intervals_are_among_the_numbers(report: tuple[Results, Path]) -> None:
+def test_numbers_include_confusions_coordinates_and_intervals(report: tuple[Results, Path]) -> None:
     found, out = report
     told = json.loads((out / "robustness.json").read_text(encoding="utf-8"))
     labels = np.array([n % 3 for n in range(36, 48)])
@@ -143,14 +143,14 @@ def test_confusions_places_and_intervals_are_among_the_numbers(report: tuple[Res
     clean = found.answers["good", 0, Condition(CLEAN)][0]
     taken = ((labels == one) & (clean == other)) | ((labels == other) & (clean == one))
     assert pair["clips_of_others"] == f"good: {taken.sum():.1f}"
-    assert len((out / "robustness.json").read_text().splitlines()) < 700, "a row of a table is a line"
+    assert len((out / "robustness.json").read_text().splitlines()) < 700, "one line per table row"
 
 
-def test_of_body_parts_the_headline_has_the_worst(report: tuple[Results, Path]) -> None:
+def test_summary_shows_the_worst_body_part(report: tuple[Results, Path]) -> None:
     rows = {row["damage"]: row for row in summary_rows(report[0])}
     assert rows["Gaussian noise in space and time"]["level"] == 0.1
-    # The network of a short run may bear all parts equally well, so the numbers are set here. For one method the head
-    # is the worst; for both together it is the right arm.
+    # The network of a short run may be equally robust to all parts, so the test sets the numbers: the head is worst for
+    # one method, the right arm for both together.
     accuracy = {"head": (0.2, 0.9), "right_arm": (0.3, 0.3)}
     conditions = [
         row | {"top1": accuracy.get(row["level"], (0.8, 0.8))[row["method"] == "bad"]}
@@ -163,7 +163,7 @@ def test_of_body_parts_the_headline_has_the_worst(report: tuple[Results, Path]) 
     assert (worst["level"], worst["good"], worst["bad"]) == ("right_arm", 0.3, 0.3)
 
 
-def test_the_page_stands_alone_and_figures_are_there_in_both_kinds(report: tuple[Results, Path]) -> None:
+def test_page_is_self_contained_and_figures_exist_in_both_formats(report: tuple[Results, Path]) -> None:
     page = (report[1] / "robustness.html").read_text(encoding="utf-8")
     addresses = re.findall(r'(?:src|href)="([^"]*)"', page)
     assert addresses and all(address.startswith("data:image/png;base64,") for address in addresses)
@@ -175,18 +175,18 @@ def test_the_page_stands_alone_and_figures_are_there_in_both_kinds(report: tuple
         assert b"<svg" in (report[1] / "figures" / f"{name}.svg").read_bytes()
 
 
-def test_a_second_report_leaves_none_of_the_first_beside_it(trained: tuple[Path, Path], tmp_path: Path) -> None:
+def test_new_report_removes_files_of_the_previous_one(trained: tuple[Path, Path], tmp_path: Path) -> None:
     stale = [tmp_path / "differences.csv", *(tmp_path / "figures" / f"tsne.{kind}" for kind in ("png", "svg"))]
     others = [tmp_path / "mine.csv", tmp_path / "figures" / "mine.png"]
     (tmp_path / "figures").mkdir()
     for path in (*stale, *others):
-        path.write_text("of another bench")
-    # One method alone has nothing that it differs from.
+        path.write_text("from another benchmark")
+    # A single method has no differences.
     measured([str(trained[0])], [trained[1]], tmp_path, FEW.model_copy(update={"families": ("part",)}))
     assert not any(path.exists() for path in stale) and all(path.exists() for path in others)
 
 
-def test_a_bench_that_was_stopped_goes_on_and_computes_nothing_twice(
+def test_resumed_benchmark_computes_nothing_twice(
     trained: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     few = FEW.model_copy(update={"families": ("part", "targeted")})
@@ -207,7 +207,7 @@ def test_a_bench_that_was_stopped_goes_on_and_computes_nothing_twice(
         patch.setattr(robustness_tasks.Worker, "do", stops_at_the_eighth)
         with pytest.raises(KeyboardInterrupt):
             measured(given, data, tmp_path / "stopped", few)
-    # Targeted masking is kept order by order, too: what it had done is not lost.
+    # Targeted masking is also stored per order, so that finished orders are not lost.
     assert done[-1] == ("targeted", CLEAN, "layer 1 0")
     assert len(list((tmp_path / "stopped" / "cache").glob("*.npz"))) == 7
     again: list[tuple[str, str, str]] = []
@@ -218,7 +218,7 @@ def test_a_bench_that_was_stopped_goes_on_and_computes_nothing_twice(
 
     monkeypatch.setattr(robustness_tasks.Worker, "do", counted)
     resumed, said = measured(given, data, tmp_path / "stopped", few)
-    # Clean and five parts; curves of layer 1, and of two orders by chance; attention.
+    # Clean and five parts; curves of layer 1 and of two random orders; attention.
     chance = [("targeted", CLEAN, "random 0"), ("targeted", CLEAN, "random 1")]
     assert again == [*chance, ("attention", CLEAN, "0")]
     assert re.search(r"│ 10 +│ 7 ", said)
@@ -230,12 +230,12 @@ def test_a_bench_that_was_stopped_goes_on_and_computes_nothing_twice(
         k: v for k, v in whole.summary.items() if k not in without
     }
     again.clear()
-    # Another seed draws other orders by chance, for the curves, and nothing else: parts are not drawn.
+    # Another seed changes only the random orders of the curves; parts are not random.
     measured(given, data, tmp_path / "whole", few.model_copy(update={"seed": 9}))
     assert again == [("targeted", CLEAN, "random 9"), ("targeted", CLEAN, "random 10")]
 
 
-def test_a_kept_result_that_cannot_be_read_is_measured_anew(trained: tuple[Path, Path], tmp_path: Path) -> None:
+def test_unreadable_results_are_measured_again(trained: tuple[Path, Path], tmp_path: Path) -> None:
     few = FEW.model_copy(update={"families": ("lower_confidence",)})
     first, _ = measured([str(trained[0])], [trained[1]], tmp_path, few)
     kept = sorted((tmp_path / "cache").glob("*.npz"))
@@ -247,7 +247,7 @@ def test_a_kept_result_that_cannot_be_read_is_measured_anew(trained: tuple[Path,
 
 
 def changed_run(folder: Path, run: Path, change: Callable[[dict[str, Any]], None]) -> Path:
-    """A copy of a run's best weights with something changed in it."""
+    """Copy a run's best weights and change the content."""
     content = runs.load(run / runs.BEST)
     change(content)
     folder.mkdir(parents=True)
@@ -255,7 +255,7 @@ def changed_run(folder: Path, run: Path, change: Callable[[dict[str, Any]], None
     return folder / runs.BEST
 
 
-def test_runs_whose_classes_come_in_another_order_are_held_against_the_same_labels(
+def test_runs_with_reordered_classes_are_compared_on_the_same_labels(
     trained: tuple[Path, Path], tmp_path: Path
 ) -> None:
     order = [2, 0, 1]
@@ -274,20 +274,20 @@ def test_runs_whose_classes_come_in_another_order_are_held_against_the_same_labe
     for condition in conditions:
         one, same = (found.answers[method, 0, condition] for method in ("one", "other"))
         np.testing.assert_array_equal(one, same)
-    # Curves are by the run's own numbers.
+    # Curves use the run's own class numbers.
     for order_name, curve in found.curves["one"].items():
         same_curve = found.curves["other"][order_name]
         np.testing.assert_array_equal(curve.deleted, same_curve.deleted)
         np.testing.assert_array_equal(curve.inserted, same_curve.inserted)
         assert curve.deleted[0].mean() == found.accuracies["one", 0, Condition(CLEAN)].mean > 0.6
-    # In the same folder the other run may come first, and with it its numbers of the classes.
+    # In the same folder, the other run may come first, which changes the class numbers.
     again, _ = measured([f"other={other}", f"one={trained[0]}"], [trained[1]], tmp_path / "out", few)
     assert again is not None
     for key, kept in found.accuracies.items():
         assert again.accuracies[key].each.tolist() == kept.each.tolist()
 
 
-def test_attention_is_shown_by_the_joints_that_each_network_sees(trained: tuple[Path, Path], tmp_path: Path) -> None:
+def test_attention_uses_the_joints_of_each_network(trained: tuple[Path, Path], tmp_path: Path) -> None:
     def sees_h36m(content: dict[str, Any]) -> None:
         content["layout"] = content["settings"]["data"]["model_layout"] = H36M17.name
 
@@ -310,7 +310,7 @@ def test_attention_is_shown_by_the_joints_that_each_network_sees(trained: tuple[
 
 
 def faint(path: Path, source: Path, names: set[str]) -> Path:
-    """The same clips, of which some have scores of 0.4."""
+    """Copy the file; clips with the given names have scores of 0.4."""
     data = read_pickle(source)
     data["annotations"] = [
         clip | {"keypoint_score": np.full_like(clip["keypoint_score"], 0.4)} if clip["frame_dir"] in names else clip
@@ -321,11 +321,11 @@ def faint(path: Path, source: Path, names: set[str]) -> Path:
 
 
 def wary(folder: Path, run: Path) -> Path:
-    """A run that takes scores up to 0.5 for unseen."""
+    """Copy of a run with a visibility threshold of 0.5."""
     return changed_run(folder, run, lambda content: content["settings"]["data"].update(score_threshold=0.5))
 
 
-def test_attention_is_shown_in_a_clip_in_which_all_runs_see_somebody(
+def test_attention_is_shown_for_a_clip_in_which_all_runs_see_a_person(
     trained: tuple[Path, Path], tmp_path: Path
 ) -> None:
     data = faint(tmp_path / "faint.pkl", trained[1], {"clip36", "clip38"})
@@ -345,9 +345,7 @@ def test_attention_is_shown_in_a_clip_in_which_all_runs_see_somebody(
         chosen("clip36")
 
 
-def test_a_file_in_which_a_run_sees_nobody_is_refused_before_the_plan(
-    trained: tuple[Path, Path], tmp_path: Path
-) -> None:
+def test_file_without_visible_persons_is_an_error(trained: tuple[Path, Path], tmp_path: Path) -> None:
     tested = {f"clip{number}" for number in range(36, 48)}
     dim = faint(tmp_path / "dim.pkl", trained[1], tested)
     empty = read_pickle(trained[1])
@@ -359,25 +357,25 @@ def test_a_file_in_which_a_run_sees_nobody_is_refused_before_the_plan(
         with pytest.raises(UsageError, match=message):
             measured(given, data, tmp_path / "out", FEW.model_copy(update={"families": (family,)}))
 
-    # The only run, a later one, and what is seen in a second file, by the first and by a later one.
+    # The only run; a later run; the second file as seen by the first run and by a later one.
     refused([other], [dim], "part", r"dim.pkl: .*wary.*score_threshold=0\.5\)")
     refused([one, other], [dim], "part", r"dim.pkl: .*wary.*score_threshold=0\.5\)")
     refused([one], [trained[1], tmp_path / "empty.pkl"], "estimators", r"empty.pkl: .*made.*score_threshold=0\)")
     refused([one, other], [trained[1], dim], "estimators", r"dim.pkl: .*wary.*score_threshold=0\.5\)")
     assert not (tmp_path / "out").exists()
-    # Where no clip of the second file is asked about, they need not show anybody: its errors are measured on others.
+    # Clips of the second file that are not selected need no persons: its errors are measured on others.
     few = FEW.model_copy(update={"families": ("part", "estimator_errors")})
     found, _ = measured([one], [trained[1], tmp_path / "empty.pkl"], tmp_path / "out", few, dry_run=True)
     assert found is None
 
 
-def test_a_dry_run_tells_the_time_and_writes_nothing(trained: tuple[Path, Path], tmp_path: Path) -> None:
+def test_dry_run_estimates_the_time_and_writes_nothing(trained: tuple[Path, Path], tmp_path: Path) -> None:
     found, said = measured([str(trained[0])], [trained[1]], tmp_path / "dry", dry_run=True)
     assert found is None and not (tmp_path / "dry").exists()
     assert re.search(r"about \d+ (s|min|h).* in total, including damage .* but not the final intervals", said)
 
 
-def test_the_plan_counts_what_a_task_costs_beside_its_passes(trained: tuple[Path, Path], tmp_path: Path) -> None:
+def test_plan_includes_costs_besides_forward_passes(trained: tuple[Path, Path], tmp_path: Path) -> None:
     settings = FEW.model_copy(update={"families": ("shifted", "targeted")})
     console = Console(file=io.StringIO())
     bench = prepare_bench(
@@ -387,11 +385,11 @@ def test_the_plan_counts_what_a_task_costs_beside_its_passes(trained: tuple[Path
     costs = {task: worker.seconds_beside(task) for task in bench.tasks(bench.subjects[0])}
     of_kind = {(task.kind, task.condition.family, task.order.split(" ")[0]): cost for task, cost in costs.items()}
     assert of_kind["targeted", CLEAN, "layer"] > 0 == of_kind["targeted", CLEAN, "random"]
-    # Of so few clips damage may take less than what else the machine does.
+    # With so few clips, damage may cost less than the noise of the measurement.
     assert of_kind["answers", CLEAN, ""] == 0 <= of_kind["answers", "shifted", ""] < 0.1
 
 
-def test_t_sne_shows_no_more_clips_than_it_can_bear(
+def test_number_of_clips_in_t_sne_is_limited(
     report: tuple[Results, Path], trained: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     console = Console(file=io.StringIO())
@@ -406,7 +404,7 @@ def test_t_sne_shows_no_more_clips_than_it_can_bear(
 
 
 def other_estimator(path: Path, source: Path) -> Path:
-    """The same clips, a little to the right, trembling, as by an estimator called other; clip40 shows nobody."""
+    """Copy the file as if by an estimator named other: shifted, with jitter; clip40 has no person."""
     data = read_pickle(source)
     rng = np.random.default_rng(0)
     for clip in data["annotations"]:
@@ -418,7 +416,7 @@ def other_estimator(path: Path, source: Path) -> Path:
     return path
 
 
-def test_other_estimators_are_matched_clip_by_clip_and_their_errors_replayed(
+def test_other_estimators_are_matched_by_clip_and_their_errors_replayed(
     trained: tuple[Path, Path], tmp_path: Path
 ) -> None:
     other = other_estimator(tmp_path / "other.pkl", trained[1])
@@ -434,20 +432,18 @@ def test_other_estimators_are_matched_clip_by_clip_and_their_errors_replayed(
     ]
     for row in rows:
         assert row["drop_low_to"] <= row["drop_to"] <= row["drop_high_to"] and len(row["each_to"]) in (1, 2)
-    # The clip that shows nobody there is a failure there, and counts.
+    # The clip without a person in that file counts as a failure.
     there = found.answers[trained[0].name, 1, Condition(CLEAN)][0]
     assert there[4] == -1 and (there == -1).sum() == 1
     (errors,) = found.summary["estimator_errors"]
     assert errors["measured_on"].startswith("36 of clips that are not used for testing")
-    # Tremble of 2 pixels of boxes about 250 high: the middle 68 % are 4 pixels wide.
+    # Jitter of 2 pixels in boxes about 250 pixels high: the central 68 % span 4 pixels.
     assert np.mean(errors["spread_of_displacement"]) == pytest.approx(4 / 260, rel=0.2)
     assert [row["level"] for row in found.tables["conditions"] if row["family"] == "estimator_errors"] == [0.5, 1, 2]
     assert "other" in (tmp_path / "out" / "estimators.csv").read_text(encoding="utf-8")
 
 
-def test_methods_are_held_against_each_other_on_every_estimator(
-    trained: tuple[Path, Path], worse: Path, tmp_path: Path
-) -> None:
+def test_methods_are_compared_on_every_estimator(trained: tuple[Path, Path], worse: Path, tmp_path: Path) -> None:
     other = other_estimator(tmp_path / "other.pkl", trained[1])
     few = FEW.model_copy(update={"families": ("estimators",)})
     given = [f"good={trained[0]}", f"bad={worse}"]
@@ -471,7 +467,7 @@ def test_methods_are_held_against_each_other_on_every_estimator(
         assert f"| `{name}` | {columns} |" in text
 
 
-def test_only_what_is_named_is_measured(trained: tuple[Path, Path], tmp_path: Path) -> None:
+def test_only_selected_families_are_measured(trained: tuple[Path, Path], tmp_path: Path) -> None:
     other = other_estimator(tmp_path / "other.pkl", trained[1])
 
     def found(*names: str) -> set[str]:
@@ -487,7 +483,7 @@ def test_only_what_is_named_is_measured(trained: tuple[Path, Path], tmp_path: Pa
     assert found("estimators") == {"estimators", "noise", "frames_deleted"}
 
 
-def test_what_cannot_be_measured_is_refused(trained: tuple[Path, Path], tmp_path: Path) -> None:
+def test_invalid_selections_are_errors(trained: tuple[Path, Path], tmp_path: Path) -> None:
     def refused(message: str, given: list[str] | None = None, data: Path | None = None, **options: Any) -> None:
         settings = options.pop("settings", FEW)
         with pytest.raises(UsageError, match=message):
@@ -514,7 +510,7 @@ def test_what_cannot_be_measured_is_refused(trained: tuple[Path, Path], tmp_path
     assert not (tmp_path / "out").exists()
 
 
-def test_the_command_prints_a_table_and_json(trained: tuple[Path, Path], tmp_path: Path) -> None:
+def test_command_prints_a_table_and_json(trained: tuple[Path, Path], tmp_path: Path) -> None:
     words = ["robustness", f"mine={trained[0]}", "--data", str(trained[1]), "--out", str(tmp_path / "out")]
     words += ["--only", "part", "--repeats", "1", "--steps", "2", "--limit", "6", "--device", "cpu"]
     words += ["--backend", "torch", "--precision", "fp32", "--no-figures"]
@@ -529,7 +525,7 @@ def test_the_command_prints_a_table_and_json(trained: tuple[Path, Path], tmp_pat
     assert wrong.exit_code == 2 and "noise_space" in wrong.output
 
 
-def test_runs_in_folders_of_the_same_name_are_methods_of_their_own(tmp_path: Path) -> None:
+def test_runs_in_folders_with_the_same_name_are_separate_methods(tmp_path: Path) -> None:
     for row in ("ratio=0.1", "ratio=0.9"):
         (tmp_path / row / "seed0").mkdir(parents=True)
         (tmp_path / row / "seed0" / runs.BEST).write_bytes(row.encode())
@@ -538,7 +534,7 @@ def test_runs_in_folders_of_the_same_name_are_methods_of_their_own(tmp_path: Pat
     assert [one.method for one in read_subjects(rows[:1])] == ["seed0"]
     files = [f"{row}/{runs.BEST}" for row in rows]
     assert [one.method for one in read_subjects(files)] == ["ratio=0.1/seed0-best", "ratio=0.9/seed0-best"]
-    # A METHOD alone puts runs together, and takes none in that was not given it.
+    # Only METHOD groups runs; a run without it is never added to a group.
     assert [one.method for one in read_subjects([f"m={row}" for row in rows])] == ["m", "m"]
     assert [one.name for one in read_subjects([f"m={row}" for row in rows])] == [
         "m (ratio=0.1/seed0)",

@@ -1,4 +1,4 @@
-"""`skelpipe sweep`: rows that share phase one, runs that go on, one table."""
+"""`skelpipe sweep`: rows with a shared phase one, resumed runs, one table."""
 
 import csv
 import hashlib
@@ -59,7 +59,7 @@ def swept(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Any]:
     return folder, command(folder)
 
 
-def test_every_row_is_trained_with_every_seed_and_phase_one_once_a_seed(swept: tuple[Path, Any]) -> None:
+def test_every_row_is_trained_with_every_seed_and_phase_one_once_per_seed(swept: tuple[Path, Any]) -> None:
     folder, result = swept
     assert result.exit_code == 0, result.output
     assert "4 runs, 0 of them finished; 1 in parallel; 2 shared trainings of" in " ".join(result.stderr.split())
@@ -74,14 +74,14 @@ def test_every_row_is_trained_with_every_seed_and_phase_one_once_a_seed(swept: t
     assert [runs.load(one / runs.LAST)["epoch"] for one in shared] == [3, 3]
 
 
-def test_the_table_holds_means_over_seeds_and_draws_and_differences(swept: tuple[Path, Any]) -> None:
+def test_table_contains_means_over_seeds_and_draws_and_differences(swept: tuple[Path, Any]) -> None:
     folder, result = swept
     told = json.loads((folder / "out" / "sweep.json").read_text(encoding="utf-8"))
     assert told["clips"] == 12 and told["split"] == "one_test" and told["failed"] == {}
     assert told["settings"]["data.file"] == str(folder / "made.pkl") and told["engine"]["backend"] == "torch"
     assert told["bench"]["repeats"] == 3 and told["version"]
     for run in told["runs"]:
-        # The epoch that did best on a few held-out clips would differ from row to row.
+        # The best epoch on a few held-out clips would differ between rows.
         assert Path(run["weights"]).name == runs.LAST
         assert hashlib.sha256(Path(run["weights"]).read_bytes()).hexdigest() == run["sha256"]
     assert [(run["row"], run["seed"]) for run in told["runs"]] == [
@@ -97,14 +97,14 @@ def test_the_table_holds_means_over_seeds_and_draws_and_differences(swept: tuple
         ("random 15 %", CLEAN),
         ("random 15 %", NOISE),
     ]
-    # Two seeds of clean clips; noise is drawn three times for each.
+    # Two seeds for clean clips; noise is drawn three times for each.
     assert [row["draws"] for row in rows] == ["2", "6", "2", "6"]
     assert float(rows[2]["difference"]) == pytest.approx(float(rows[2]["top1"]) - float(rows[0]["top1"]))
     text = (folder / "out" / "sweep.md").read_text(encoding="utf-8")
     assert "| none | 88.7 | " in text and "random 15 %" in result.stdout
 
 
-def test_what_is_done_is_done_and_what_is_missing_is_trained(swept: tuple[Path, Any]) -> None:
+def test_finished_runs_are_kept_and_missing_ones_are_trained(swept: tuple[Path, Any]) -> None:
     folder, _ = swept
     run = folder / "out" / "runs" / "none" / "seed1" / runs.LAST
     before = run.stat().st_mtime_ns
@@ -117,13 +117,13 @@ def test_what_is_done_is_done_and_what_is_missing_is_trained(swept: tuple[Path, 
     assert is_done(settings_of(plan, plan.rows[0], {"out": str(run.parent), "training.seed": 1}, place="here"))
 
 
-def test_runs_of_other_settings_are_not_taken_for_a_rows(swept: tuple[Path, Any]) -> None:
+def test_runs_with_other_settings_are_not_reused(swept: tuple[Path, Any]) -> None:
     folder, _ = swept
     result = command(folder, "label_smoothing=0.2")
     assert result.exit_code == 2 and "training.label_smoothing" in result.stderr
 
 
-def test_a_row_that_fails_is_told_and_the_others_go_on_beside_it(tmp_path: Path) -> None:
+def test_failed_row_is_reported_and_others_continue(tmp_path: Path) -> None:
     made_data(tmp_path / "made.pkl")
     bad = {"name": "bad", "set": {"model.heads": 3}}
     rows = [{"name": "none", "set": {"objective": "cross_entropy"}}, bad]
@@ -131,11 +131,11 @@ def test_a_row_that_fails_is_told_and_the_others_go_on_beside_it(tmp_path: Path)
     result = command(tmp_path, "--jobs", "2")
     assert result.exit_code == 1 and "2 in parallel" in result.stderr
     assert "failed: bad, seed 0" in result.stderr and "not divisible" in result.stderr
-    assert "paper" not in result.stdout, "which has no number for these rows"
+    assert "paper" not in result.stdout, "the paper has no result for these rows"
     assert "none" in result.stdout and (tmp_path / "out" / "sweep.csv").is_file()
 
 
-def test_rows_share_phase_one_only_where_it_is_the_same() -> None:
+def test_rows_share_phase_one_only_if_it_is_equal() -> None:
     plan = SweepSettings(
         title="t",
         rows=(
@@ -171,12 +171,12 @@ def test_rows_share_phase_one_only_where_it_is_the_same() -> None:
         ({"sedes": [1]}, "unknown setting 'sedes'"),
     ],
 )
-def test_a_sweep_that_cannot_be_is_refused(tmp_path: Path, changes: dict[str, Any], words: str) -> None:
+def test_invalid_sweeps_are_errors(tmp_path: Path, changes: dict[str, Any], words: str) -> None:
     with pytest.raises(UsageError, match=words):
         read_sweep(str(write_sweep(tmp_path, **changes)))
 
 
-def test_the_command_refuses_wrong_words_and_tells_a_plan(tmp_path: Path) -> None:
+def test_command_checks_options_and_prints_a_plan(tmp_path: Path) -> None:
     made_data(tmp_path / "made.pkl")
     write_sweep(tmp_path)
     for seeds in ("0,0", "0, 0", "0,00"):
@@ -187,7 +187,7 @@ def test_the_command_refuses_wrong_words_and_tells_a_plan(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("words", [["--dry-run"], []])
-def test_what_cannot_be_measured_is_told_before_anything_is_trained(tmp_path: Path, words: list[str]) -> None:
+def test_errors_are_reported_before_training(tmp_path: Path, words: list[str]) -> None:
     data = read_pickle(made_data(tmp_path / "made.pkl"))
     write_sweep(tmp_path)
     assert "there is no split 'val'" in " ".join(command(tmp_path, "--split", "val", *words).stderr.split())
@@ -198,11 +198,13 @@ def test_what_cannot_be_measured_is_told_before_anything_is_trained(tmp_path: Pa
     write_data(tmp_path / "made.pkl", [in_3d(clip) for clip in data["annotations"][:40]], {})
     write_sweep(tmp_path, conditions={"frame_crop": [0.1]})
     result = command(tmp_path, *words)
-    assert result.exit_code == 2 and "conditions.frame_crop: the skeletons of" in result.stderr, result.stderr
+    assert result.exit_code == 2 and "conditions.frame_crop: does not apply to the skeletons of" in result.stderr, (
+        result.stderr
+    )
     assert not (tmp_path / "out").exists()
 
 
-def test_malformed_clips_are_left_out_where_the_sweep_or_the_command_line_says_so(tmp_path: Path) -> None:
+def test_malformed_clips_are_skipped_on_request(tmp_path: Path) -> None:
     data = read_pickle(made_data(tmp_path / "made.pkl"))
     data["annotations"][40]["keypoint"] = data["annotations"][40]["keypoint"][:, :, :9]
     write_pickle(tmp_path / "made.pkl", data)
@@ -219,11 +221,11 @@ def test_malformed_clips_are_left_out_where_the_sweep_or_the_command_line_says_s
 
 
 def in_3d(clip: dict[str, Any]) -> dict[str, Any]:
-    """The same clip with a third coordinate."""
+    """Add a third coordinate to a clip."""
     return clip | {"keypoint": np.concatenate([clip["keypoint"], clip["keypoint"][..., :1]], axis=-1)}
 
 
-def test_names_of_rows_make_folders_of_their_own() -> None:
+def test_row_names_give_distinct_folders() -> None:
     plan = read_sweep("ablations/table4")
     assert len({folder_name(row.name) for row in plan.rows}) == len(plan.rows) == 13
     assert plan.measured()[0] == Condition(CLEAN)
