@@ -1,4 +1,4 @@
-"""Tables and intervals of `recognition_accuracy.py`, from its JSON lines: one for each method, seed and condition."""
+"""Tables with confidence intervals from the JSON lines of `recognition_accuracy.py`: method, seed and condition."""
 
 import json
 from collections import defaultdict
@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 
 CLEAN = "clean"
-# Methods are compared at the first level; where the baseline drops by less than a fair loss there, at the first harder
-# one at which it drops by a large one.
+# Methods are compared at the first level; if the baseline's drop there is below a minimum, at the first harder level
+# with a large drop.
 FIRST_LEVEL = {"noise": 0.01, "occlusion": 0.6}
 FAIR_DROP, LARGE_DROP = 0.05, 0.10
 DRAWS = 4000
@@ -18,7 +18,7 @@ DRAWS = 4000
 
 @dataclass(frozen=True)
 class Condition:
-    """What was done to the clips: nothing, noise of some sigma, or occlusion of some share."""
+    """Condition of the clips: clean, noise with a given sigma, or occlusion of a given share of joints."""
 
     kind: str
     level: float = 0.0
@@ -29,12 +29,12 @@ class Condition:
         return f"occlusion {100 * self.level:.0f} %" if self.kind == "occlusion" else self.kind
 
 
-# Which clips were right, bool (N,), of each seed of each method in each condition.
+# Correctness of each clip, bool (N,), per seed, method and condition.
 Results = Mapping[str, Mapping[Condition, Mapping[int, np.ndarray]]]
 
 
 def line_of(method: str, seed: int, condition: Condition, correct: np.ndarray) -> str:
-    """One line of the file of results."""
+    """Return one line of the results file."""
     return json.dumps(
         {
             "method": method,
@@ -48,7 +48,7 @@ def line_of(method: str, seed: int, condition: Condition, correct: np.ndarray) -
 
 
 def read_results(path: Path) -> Results:
-    """All lines of a file of results; a line that a kill cut short is left out, as if it had not been written."""
+    """Read a results file; a line that was truncated by a kill is ignored."""
     results: dict[str, dict[Condition, dict[int, np.ndarray]]] = defaultdict(lambda: defaultdict(dict))
     for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else ():
         try:
@@ -62,13 +62,13 @@ def read_results(path: Path) -> Results:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Two methods on the same clips; numbers in 0 to 1, intervals of 95 % over the draw of the clips.
+    """Comparison of two methods on the same clips; values from 0 to 1, with 95 % intervals over clips.
 
     Args:
-        drop: Accuracy that the method loses from clean clips to the condition, mean over seeds.
-        baseline_drop: The same of the baseline.
+        drop: Accuracy loss of the method from clean clips to the condition, averaged over seeds.
+        baseline_drop: The same for the baseline.
         difference: `baseline_drop - drop`, with its interval.
-        ratio: `drop / baseline_drop`, with its interval; None where the baseline may as well lose nothing.
+        ratio: `drop / baseline_drop`, with its interval; None if the baseline's drop may be zero.
     """
 
     drop: float
@@ -78,16 +78,16 @@ class Comparison:
 
 
 def mean_over_seeds(of_seeds: Mapping[int, np.ndarray], seeds: Iterable[int]) -> np.ndarray:
-    """How often each clip was right, float64 (N,)."""
+    """Return the share of seeds with a correct prediction per clip, float64 (N,)."""
     return np.mean([of_seeds[seed] for seed in seeds], axis=0)
 
 
 def resampled_means(values: np.ndarray, seed: int = 0) -> np.ndarray:
-    """Means of `DRAWS` bootstrap samples of clips.
+    """Return the means of `DRAWS` bootstrap samples of clips.
 
     Args:
-        values: (Q, N), Q quantities of the same N clips, which are drawn together: the interval is a paired one.
-        seed: Of the draws.
+        values: (Q, N), Q quantities of the same N clips. All are resampled together, which gives paired intervals.
+        seed: Random seed.
 
     Returns:
         float64 (DRAWS, Q).
@@ -99,13 +99,13 @@ def resampled_means(values: np.ndarray, seed: int = 0) -> np.ndarray:
 
 
 def with_interval(value: float, draws: np.ndarray) -> tuple[float, float, float]:
-    """A value with the 2.5 and 97.5 percentiles of its bootstrap draws."""
+    """Return a value with the 2.5 and 97.5 percentiles of its bootstrap samples."""
     low, high = np.percentile(draws, [2.5, 97.5])
     return value, float(low), float(high)
 
 
 def compare(results: Results, method: str, baseline: str, condition: Condition) -> Comparison | None:
-    """What a method and a baseline lose under a condition; None where they have no seed in common."""
+    """Compare the accuracy loss of a method and a baseline; None if they have no seed in common."""
     four = [results[name].get(which, {}) for name in (method, baseline) for which in (Condition(CLEAN), condition)]
     seeds = sorted(set.intersection(*(set(one) for one in four)))
     if not seeds:
@@ -116,7 +116,7 @@ def compare(results: Results, method: str, baseline: str, condition: Condition) 
     draws = resampled_means(losses)
     ratio = None
     if np.percentile(draws[:, 1], 2.5) > 0:
-        # Of the draws in which the baseline loses something: all, but for a few.
+        # Use the samples in which the baseline loses accuracy, which are nearly all.
         some = draws[draws[:, 1] > 0]
         ratio = with_interval(float(drop / baseline_drop), some[:, 0] / some[:, 1])
     return Comparison(
@@ -128,7 +128,7 @@ def compare(results: Results, method: str, baseline: str, condition: Condition) 
 
 
 def clean_difference(results: Results, method: str, baseline: str) -> tuple[float, float, float] | None:
-    """Accuracy of a method minus a baseline's on clean clips, with its paired interval."""
+    """Return the accuracy of a method minus that of a baseline on clean clips, with a paired interval."""
     ours, theirs = (results[name].get(Condition(CLEAN), {}) for name in (method, baseline))
     seeds = sorted(set(ours) & set(theirs))
     if not seeds:
@@ -138,7 +138,7 @@ def clean_difference(results: Results, method: str, baseline: str) -> tuple[floa
 
 
 def level_to_compare(results: Results, baseline: str, kind: str) -> Condition | None:
-    """The condition of this kind at which methods are compared, by how much the baseline drops."""
+    """Return the condition of this kind for comparing methods, chosen by the baseline's drop."""
     levels = sorted(condition.level for condition in results[baseline] if condition.kind == kind)
     for level in levels:
         compared = compare(results, baseline, baseline, Condition(kind, level))
@@ -154,7 +154,7 @@ def percent(value: float) -> str:
 
 
 def accuracy_table(results: Results, methods: Sequence[str]) -> str:
-    """Accuracy in percent of each method in each condition: the mean, and in brackets each seed's."""
+    """Return the accuracy in percent per method and condition: the mean, and each seed in parentheses."""
     conditions = sorted({one for name in methods for one in results[name]}, key=lambda one: (one.kind, one.level))
     lines = ["| condition | " + " | ".join(methods) + " |", "|---" * (len(methods) + 1) + "|"]
     for condition in conditions:
@@ -168,9 +168,9 @@ def accuracy_table(results: Results, methods: Sequence[str]) -> str:
 
 
 def drop_table(results: Results, methods: Sequence[str], baseline: str) -> str:
-    """What each method loses against the baseline, in points; in bold where the comparison is decided."""
+    """Return the accuracy loss of each method and the baseline in points; the compared condition is bold."""
     lines = [
-        "| condition | method | drop | baseline's | baseline's - drop (95 %) | drop / baseline's (95 %) |",
+        "| condition | method | drop | baseline drop | baseline drop - drop (95 %) | drop / baseline drop (95 %) |",
         "|---|---|---|---|---|---|",
     ]
     kinds = sorted({condition.kind for condition in results[baseline]} - {CLEAN})
@@ -192,7 +192,7 @@ def drop_table(results: Results, methods: Sequence[str], baseline: str) -> str:
 
 
 def report(results: Results, methods: Sequence[str], baseline: str) -> str:
-    """All tables as markdown."""
+    """Return all tables as Markdown."""
     present = [name for name in methods if name in results]
     parts = ["Accuracy in percent, mean (each seed)", accuracy_table(results, present)]
     if baseline in present:

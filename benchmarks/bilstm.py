@@ -1,7 +1,7 @@
-"""A plain recurrent baseline: two bidirectional LSTM layers over positions, velocities and scores of 64 frames.
+"""A recurrent baseline: two bidirectional LSTM layers on positions, velocities and scores of 64 frames.
 
-It reads clips as MaskCLR does, through the same data sets with the same transforms, and takes its epoch and its
-hyper-parameters from the same held-out clips. `recognition_accuracy.py` trains it beside MaskCLR.
+It uses the same data sets and transforms as MaskCLR, and the same held-out clips for selecting the epoch and the
+hyperparameters. `recognition_accuracy.py` trains it together with MaskCLR.
 """
 
 import itertools
@@ -18,21 +18,21 @@ from recognition.batching import ClipBatches, make_loader
 from recognition.dataset import SkeletonDataset
 
 NUM_FRAMES = 64
-# What is tuned, every combination.
+# Grid of hyperparameters.
 WIDTHS, DROPOUTS, LEARNING_RATES = (96, 192), (0.3, 0.6), (1e-3, 4e-3)
 
 
 @dataclass(frozen=True)
 class BiLSTMSettings:
-    """Size and training of the baseline.
+    """Size and training settings of the baseline.
 
     Args:
-        width: Hidden units of each direction.
-        dropout: Between the layers and before the classifier.
-        lr: Largest learning rate of AdamW; a cosine leads it to zero.
-        weight_decay: Of AdamW.
-        epochs: Passes over the training clips.
-        batch_size: Clips a step.
+        width: Hidden units per direction.
+        dropout: Dropout between the layers and before the classifier.
+        lr: Maximum learning rate of AdamW, with cosine decay to zero.
+        weight_decay: Weight decay of AdamW.
+        epochs: Number of epochs.
+        batch_size: Clips per step.
     """
 
     width: int = 128
@@ -44,31 +44,31 @@ class BiLSTMSettings:
 
 
 class BiLSTM(nn.Module):
-    """Logits of clips in 2D: persons are read one by one, and their features averaged.
+    """Classifier for 2D clips: each person is encoded separately, and the features are averaged.
 
     Args:
         num_joints: V.
         num_classes: K.
-        width: Hidden units of each direction.
-        dropout: Between the layers and before the classifier.
+        width: Hidden units per direction.
+        dropout: Dropout between the layers and before the classifier.
     """
 
     def __init__(self, *, num_joints: int, num_classes: int, width: int, dropout: float) -> None:
         super().__init__()
-        # x, y, their change since the frame before, and the score of every joint.
+        # x, y, their velocities, and the score of every joint.
         self.norm = nn.LayerNorm(5 * num_joints)
         self.lstm = nn.LSTM(5 * num_joints, width, num_layers=2, batch_first=True, dropout=dropout, bidirectional=True)
         self.dropout = nn.Dropout(dropout)
         self.classifier = nn.Linear(4 * width, num_classes)
 
     def forward(self, batch: Batch) -> torch.Tensor:
-        """Logits (N, K) of clips that all have the same number of frames."""
+        """Return logits (N, K) of clips with equal numbers of frames."""
         clip_of = batch.person_mask.nonzero()[:, 0]
         keypoint = batch.keypoint[batch.person_mask]  # (P, T, V, 3)
         position, score = keypoint[..., :2], keypoint[..., 2]
         seen = score > 0
         moved = torch.zeros_like(position)
-        # A joint that appears did not fly in from the centre.
+        # A joint that becomes visible has no velocity.
         moved[:, 1:] = (position[:, 1:] - position[:, :-1]) * (seen[:, 1:] & seen[:, :-1])[..., None]
         features = torch.cat([position.flatten(2), 10 * moved.flatten(2), score], dim=-1)  # (P, T, 5V)
         states, _ = self.lstm(self.norm(features))  # (P, T, 2 width)
@@ -84,7 +84,7 @@ def _batches(dataset: SkeletonDataset, batch_size: int, *, train: bool, seed: in
 
 
 def bilstm_scores(model: BiLSTM, dataset: SkeletonDataset, *, batch_size: int = 128) -> np.ndarray:
-    """Probabilities float32 (N, K) of a data set's clips, in its order."""
+    """Return the probabilities of the clips in a data set in order, float32 (N, K)."""
     model.eval()
     batches = _batches(dataset, batch_size, train=False, seed=0).batches(0)
     device = model.classifier.weight.device
@@ -106,17 +106,17 @@ def fit_bilstm(
     keep: Literal["best", "last"] = "best",
     say: Callable[[str], None] = lambda _: None,
 ) -> tuple[BiLSTM, float]:
-    """Trains the baseline.
+    """Train the baseline.
 
     Args:
-        train: Clips to train on, `NUM_FRAMES` long each.
-        held_out: Clips to choose the epoch on.
-        settings: Size and training.
+        train: Training clips with `NUM_FRAMES` frames each.
+        held_out: Clips for selecting the epoch.
+        settings: Size and training settings.
         num_classes: K.
-        seed: Of the weights, the order of the clips and the dropout.
-        device: Where it runs.
-        keep: Which epoch's weights: the best on the held-out clips (higher accuracy, then likelihood), or the last.
-        say: Is told how each epoch went.
+        seed: Seed of the weights, the order of the clips and dropout.
+        device: Device of the training.
+        keep: Which epoch's weights to return: the best on the held-out clips (accuracy, then likelihood), or the last.
+        say: Receives a message after each epoch.
 
     Returns:
         The network at that epoch, and its accuracy on the held-out clips.
@@ -151,7 +151,7 @@ def fit_bilstm(
 
 
 def grid_settings(base: BiLSTMSettings) -> Iterable[BiLSTMSettings]:
-    """All settings of the grid, with the rest as in `base`."""
+    """Yield all settings of the grid; other values are those of `base`."""
     for width, dropout, lr in itertools.product(WIDTHS, DROPOUTS, LEARNING_RATES):
         yield replace(base, width=width, dropout=dropout, lr=lr)
 
@@ -167,7 +167,7 @@ def tune_bilstm(
     keep: Literal["best", "last"] = "best",
     say: Callable[[str], None] = lambda _: None,
 ) -> BiLSTMSettings:
-    """The settings of the grid with the highest accuracy on the held-out clips; arguments as of `fit_bilstm`."""
+    """Return the settings with the highest accuracy on the held-out clips; arguments as for `fit_bilstm`."""
     best, chosen = -1.0, base
     for settings in grid_settings(base):
         _, accuracy = fit_bilstm(

@@ -1,10 +1,10 @@
-"""Reads damaged copies of video clips, each in a process of its own, and tells what was recovered.
+"""Read damaged copies of video clips in separate processes and report how much was recovered.
 
     python benchmarks/damaged_clips.py ../shared/data/videos/clips
 
-Every clip is damaged in several ways with fixed seeds, in a temporary folder. A clip is accounted for when the reader
-gives frames or one VideoError. Anything else counts as lost: another exception, a crash of the decoder, no end within
-the limit. The exit status is 1 if any clip was lost.
+Every clip is damaged in several ways with fixed seeds, in a temporary folder. The outcome is valid if the reader yields
+frames or raises a VideoError. Everything else counts as lost: another exception, a crash of the decoder, or a timeout.
+The exit status is 1 if any clip was lost.
 """
 
 import argparse
@@ -22,19 +22,19 @@ from pose_extraction.video import VideoReader
 
 SUFFIXES = {".mp4", ".avi", ".mkv", ".webm"}
 LIMIT_SECONDS = 60
-# Many clips go through one process, which is quicker; after a crash the next process takes up where it died.
+# One process reads many clips, which is faster; after a crash, a new process continues.
 CLIPS_A_PROCESS = 40
 
 Damage = Callable[[bytes, bytes, random.Random], bytes]
 
 
 def truncated(share: float) -> Damage:
-    """Keeps the first part."""
+    """Keep only the first part."""
     return lambda data, other, rng: data[: int(len(data) * share)]
 
 
 def bits_flipped(count: int) -> Damage:
-    """Flips single bits anywhere."""
+    """Flip single bits at random positions."""
 
     def damage(data: bytes, other: bytes, rng: random.Random) -> bytes:
         copy = bytearray(data)
@@ -46,12 +46,12 @@ def bits_flipped(count: int) -> Damage:
 
 
 def header_cut(data: bytes, other: bytes, rng: random.Random) -> bytes:
-    """Leaves out the first bytes, up to 4 KiB."""
+    """Remove the first bytes, up to 4 KiB."""
     return data[rng.randrange(16, 4096) :]
 
 
 def header_flipped(data: bytes, other: bytes, rng: random.Random) -> bytes:
-    """Flips ten bits among the first and last 2 KiB, where containers keep their tables."""
+    """Flip ten bits in the first and last 2 KiB, where containers store their tables."""
     copy = bytearray(data)
     for _ in range(10):
         place = rng.randrange(-2048, 2048)
@@ -60,14 +60,14 @@ def header_flipped(data: bytes, other: bytes, rng: random.Random) -> bytes:
 
 
 def spliced(data: bytes, other: bytes, rng: random.Random) -> bytes:
-    """Puts a stretch of another clip over the middle."""
+    """Overwrite the middle with a part of another clip."""
     length = len(data) // 5
     start = rng.randrange(len(data) // 4, len(data) // 2)
     return data[:start] + other[:length].ljust(length, b"\0") + data[start + length :]
 
 
 def zeroed(data: bytes, other: bytes, rng: random.Random) -> bytes:
-    """Puts zeros over a tenth, as a failed block of a disk does."""
+    """Overwrite a tenth with zeros, like a failed disk block."""
     length = len(data) // 10
     start = rng.randrange(len(data) - length)
     return data[:start] + bytes(length) + data[start + length :]
@@ -88,7 +88,7 @@ KINDS: dict[str, Damage] = {
 
 
 def read_clip(path: Path) -> dict[str, object]:
-    """Reads a clip to its end: its codec and number of frames, or the error."""
+    """Read a clip to its end; return its codec and number of frames, or the error."""
     try:
         with VideoReader(path, threads=0) as reader:
             frames = sum(1 for _ in reader)
@@ -98,13 +98,13 @@ def read_clip(path: Path) -> dict[str, object]:
 
 
 def read_all(paths: list[Path]) -> None:
-    """What the child process does: one line of JSON for every clip."""
+    """Body of the child process: print one line of JSON per clip."""
     for path in paths:
         print(json.dumps({"path": str(path), **read_clip(path)}), flush=True)
 
 
 def run_bounded(paths: list[Path]) -> dict[Path, dict[str, object]]:
-    """Reads clips in child processes; a clip that kills its process or never ends is marked so."""
+    """Read clips in child processes; a clip that crashes its process or exceeds the time limit is marked."""
     results: dict[Path, dict[str, object]] = {}
     waiting = list(paths)
     while waiting:
@@ -114,7 +114,7 @@ def run_bounded(paths: list[Path]) -> dict[Path, dict[str, object]]:
             child = subprocess.run(command, capture_output=True, text=True, timeout=LIMIT_SECONDS, check=False)
             output, fate = child.stdout, f"process ended with {child.returncode}: {child.stderr.strip()[-300:]}"
         except subprocess.TimeoutExpired as error:
-            output, fate = (error.stdout or b"").decode(), f"no end within {LIMIT_SECONDS} s"
+            output, fate = (error.stdout or b"").decode(), f"timeout after {LIMIT_SECONDS} s"
         for line in output.splitlines():
             result = json.loads(line)
             results[Path(result.pop("path"))] = result
@@ -126,7 +126,7 @@ def run_bounded(paths: list[Path]) -> dict[Path, dict[str, object]]:
 
 
 def make_copies(clips: list[Path], folder: Path) -> dict[Path, tuple[str, Path]]:
-    """Writes each clip damaged in each way; which copy is of which kind and clip."""
+    """Write each clip with each kind of damage; return kind and clip per copy."""
     copies = {}
     for number, clip in enumerate(clips):
         data, other = clip.read_bytes(), clips[number - 1].read_bytes()
@@ -139,7 +139,7 @@ def make_copies(clips: list[Path], folder: Path) -> dict[Path, tuple[str, Path]]
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("folder", type=Path, nargs="*", help="folders of clips, searched to the bottom")
+    parser.add_argument("folder", type=Path, nargs="*", help="folders of clips, searched recursively")
     parser.add_argument("--read", type=Path, nargs="+", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.read:
@@ -147,7 +147,7 @@ def main() -> int:
         return 0
     clips = sorted(path for folder in arguments.folder for path in folder.rglob("*") if path.suffix in SUFFIXES)
     if not clips:
-        parser.error("no clips in the folders named")
+        parser.error("the folders contain no clips")
     whole = run_bounded(clips)
     clips = [clip for clip in clips if "frames" in whole[clip]]
     with tempfile.TemporaryDirectory() as folder:
@@ -161,7 +161,7 @@ def report(
     copies: dict[Path, tuple[str, Path]],
     results: dict[Path, dict[str, object]],
 ) -> int:
-    """Prints a line per kind of damage and one per codec; 1 if any clip was lost."""
+    """Print one line per kind of damage and per codec; return 1 if any clip was lost."""
     lost = {path: result["lost"] for path, result in results.items() if "lost" in result}
     print(f"{len(copies)} damaged copies of {len({clip for _, clip in copies.values()})} clips, {len(lost)} lost")
     for title, key in (

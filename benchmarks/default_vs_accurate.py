@@ -1,11 +1,11 @@
-"""How near the poses of the default settings are to those of `--config extract/accurate`, on real clips.
+"""Compare the poses of the default settings with those of `--config extract/accurate` on real clips.
 
     python benchmarks/default_vs_accurate.py VIDEO|FOLDER... --estimator FILE.onnx --detector FILE.onnx [--clips 40]
 
-The same frames are extracted with the same networks: accurately, with each single saving of the defaults, and with the
-defaults. In each frame persons are paired by the overlap of their boxes, and each pair's raw poses, before tracking
-and cleaning, are compared by OKS on the area of the accurate box. "Sure" are the persons whose joints have a mean score
-above 0.6 in the accurate setting: a network that guesses does not guess the same twice.
+The same frames are extracted with the same networks: with the accurate settings, with each single optimisation of the
+defaults, and with the defaults. In each frame, persons are matched by the overlap of their boxes. The raw poses of each
+pair, before tracking and cleaning, are compared by OKS with the area of the accurate box. "Sure" pairs have a mean
+joint score above 0.6 in the accurate setting, because poses of uncertain persons are not reproducible.
 """
 
 import argparse
@@ -29,7 +29,7 @@ SURE = 0.6
 
 @dataclass
 class Agreement:
-    """OKS of all pairs, and of those whose accurate pose is sure; persons found by both settings."""
+    """OKS of all pairs and of sure pairs, and the number of persons found by both settings."""
 
     pairs: list[float] = field(default_factory=list)
     sure: list[float] = field(default_factory=list)
@@ -37,7 +37,7 @@ class Agreement:
     persons_accurate: int = 0
 
     def add(self, accurate: dict[str, Any], other: dict[str, Any]) -> None:
-        """Compares the raw poses of one clip."""
+        """Compare the raw poses of one clip."""
         self.persons_accurate += len(accurate["box"])
         self.persons += len(other["box"])
         for frame in np.intersect1d(accurate["frame_index"], other["frame_index"]):

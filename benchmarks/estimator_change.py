@@ -1,16 +1,16 @@
-"""MaskCLR and cross-entropy when the pose estimator changes: trained on one's skeletons, tested on those of three.
+"""MaskCLR and cross-entropy under a change of the pose estimator: trained with one, tested with three.
 
     python benchmarks/estimator_change.py --out runs/estimator_change [data.scores=seen ...]
         [--train-each 24] [--test-each 10] [--seeds 3] [--epochs 20 20] [--estimators hrnet-tiny vitpose-tiny ...]
 
-Drawn people do all actions, one person a clip; those to test on are of people, places and movements that training never
-draws from. The same clips are extracted by `hrnet-tiny`, `vitpose-tiny` and `openpifpaf-tiny`, or by those that are
-named, as `skelpipe extract` does it. Both methods train on the skeletons of the first, with the settings of `skelpipe
-train small`. Phase one is trained once a seed, and both go on from a copy; for cross-entropy alone phase two is more of
-phase one. Both are tested on the same clips by all of them, and on the true joints.
+Rendered people perform all actions, one person per clip. Persons, scenes and movements of the test clips never occur in
+training. The same clips are extracted with `hrnet-tiny`, `vitpose-tiny` and `openpifpaf-tiny`, or with the given
+estimators, as in `skelpipe extract`. Both methods are trained on the skeletons of the first estimator, with the
+settings of `skelpipe train small`. Phase one is trained once per seed, and both methods continue from a copy;
+cross-entropy alone continues phase one in phase two. Both are tested on the same clips by all estimators, and on the
+true joints.
 
-Interrupted or killed, the same command goes on where it stopped. With other numbers of clips or epochs, or other
-settings, name another folder.
+If interrupted, the same command continues. Use another folder for other numbers of clips or epochs, or other settings.
 """
 
 import argparse
@@ -43,7 +43,7 @@ RESULTS, TABLE = "results.jsonl", "table.md"
 
 
 def skeletons(folder: Path, plan: Plan, estimators: Sequence[str], console: Console) -> dict[str, Path]:
-    """The clips' skeleton file by each estimator, and their true joints; what is there is kept."""
+    """Return the clips' skeleton file for each estimator and the true joints; existing files are reused."""
     draw_clips(plan, folder, console)
     files = {}
     for name in estimators:
@@ -56,14 +56,14 @@ def skeletons(folder: Path, plan: Plan, estimators: Sequence[str], console: Cons
             console=console,
         )
         if report.data_set is None or report.failed:
-            raise SkelpipeError(f"{report.folder}: clips failed, as said above; delete {folder} and begin anew")
+            raise SkelpipeError(f"{report.folder}: some clips failed, see above; delete {folder} and start again")
         files[name] = report.data_set
     return files | {TRUTH: folder / CLIPS / f"{TRUTH}.pkl"}
 
 
 def trained(folder: Path, data: Path, seed: int, epochs: Sequence[int], words: Sequence[str]) -> dict[str, Path]:
-    """The run of each method."""
-    # As the demonstration trains: each clip shows one person, and one in which a network saw nobody teaches nothing.
+    """Return the run of each method."""
+    # As in the demonstration: each clip shows one person, and clips without detected persons are useless for training.
     pairs = [f"phase1_epochs={epochs[0]}", f"phase2_epochs={epochs[1]}", "data.max_persons=1", *words]
     options = {"data.file": str(data), "data.train_split": TRAIN.name, "data.skip_bad": True, "training.seed": seed}
     settings = train_settings(["small", *pairs], options)
@@ -75,7 +75,7 @@ def trained(folder: Path, data: Path, seed: int, epochs: Sequence[int], words: S
 
 
 def table(results: Sequence[dict]) -> str:
-    """Accuracy by method and estimator, Markdown: mean over seeds, and what is lost against the first estimator."""
+    """Return a Markdown table of accuracies by method and estimator: mean over seeds, and change from the first."""
     columns = list(dict.fromkeys(line["tested_on"] for line in results))
     first_name = columns[0]
     accuracy = defaultdict(list)
@@ -83,7 +83,7 @@ def table(results: Sequence[dict]) -> str:
         accuracy[line["method"], line["tested_on"]].append(100 * line["top1"])
     seeds, clips = {line["seed"] for line in results}, results[0]["clips"]
     lines = [
-        f"Top-1 in per cent on {clips} clips, mean and standard deviation of {len(seeds)} seeds; in brackets, the "
+        f"Top-1 in per cent on {clips} clips, mean and standard deviation of {len(seeds)} seeds; in parentheses, the "
         f"change from {first_name}.",
         "",
         "| trained on " + first_name + ", tested on | " + " | ".join(columns) + " |",
@@ -101,16 +101,16 @@ def table(results: Sequence[dict]) -> str:
 
 
 def main() -> None:
-    """Reads the command line."""
+    """Run the benchmark from the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("settings", nargs="*", help="KEY=VALUE of the training, such as data.scores=seen")
-    parser.add_argument("--out", type=Path, required=True, help="folder of clips, skeletons, runs and results")
-    parser.add_argument("--train-each", type=int, default=24, help="clips of each action (default: %(default)s)")
-    parser.add_argument("--test-each", type=int, default=10, help="likewise, to test on (default: %(default)s)")
-    parser.add_argument("--seeds", type=int, default=3, help="how many (default: %(default)s)")
-    parser.add_argument("--epochs", type=int, nargs=2, default=[20, 20], help="of each phase (default: 20 20)")
+    parser.add_argument("settings", nargs="*", help="training settings KEY=VALUE, such as data.scores=seen")
+    parser.add_argument("--out", type=Path, required=True, help="folder for clips, skeletons, runs and results")
+    parser.add_argument("--train-each", type=int, default=24, help="training clips per action (default: %(default)s)")
+    parser.add_argument("--test-each", type=int, default=10, help="test clips per action (default: %(default)s)")
+    parser.add_argument("--seeds", type=int, default=3, help="number of seeds (default: %(default)s)")
+    parser.add_argument("--epochs", type=int, nargs=2, default=[20, 20], help="epochs per phase (default: 20 20)")
     parser.add_argument(
-        "--estimators", nargs="+", default=list(ESTIMATORS), help="the first trains (default: all three)"
+        "--estimators", nargs="+", default=list(ESTIMATORS), help="train with the first (default: all three)"
     )
     arguments = parser.parse_args()
     console = Console(width=120)

@@ -1,11 +1,11 @@
-"""Frames a second of our extraction against mmpose.apis.MMPoseInferencer, at equal work and at our defaults.
+"""Frames per second of our extraction and of mmpose.apis.MMPoseInferencer, with equal work and with our defaults.
 
     python benchmarks/extract_vs_mmpose.py CLIP [--estimator hrnet-w32] [--persons 2] [--frames 24] [--repeats 3]
 
-Both run the same networks with the same seeded weights on the same clip. The detector runs on every frame (by default
-ours on every key frame), and then the same scripted boxes are taken, so that both crop the same persons. Variants
-alternate in one process; medians are printed. Ours includes decoding, tracking, cleaning and writing. Peak memory is
-that of one process a variant.
+Both run the same networks with the same seeded weights on the same clip. The detector runs on every frame (ours by
+default on key frames only), and its output is replaced by scripted boxes, so that both crop the same persons. Variants
+alternate in one process; the tables show medians. Our time includes decoding, tracking, cleaning and writing. Peak
+memory is measured in a separate process per variant.
 """
 
 import argparse
@@ -35,8 +35,8 @@ from pose_extraction.video_writer import VideoWriter
 
 SEED = "seed:0"
 BASELINE = "MMPoseInferencer"
-# Precision ("auto" leaves the detector at fp32), flip test, square input of the detector, detection on every N-th frame
-# (None: the default).
+# Precision ("auto" runs the detector in fp32), flip test, square detector input, detection interval in frames (None:
+# the default).
 VARIANTS: dict[str, tuple[str, bool, bool, int | None]] = {
     "fp32, equal work": ("fp32", True, True, 1),
     "bf16, equal work": ("bf16", True, True, 1),
@@ -49,7 +49,7 @@ Run = Callable[[], dict[str, float]]
 
 
 class Timed:
-    """A network whose time is counted."""
+    """A network whose run time is measured."""
 
     def __init__(self, network: Network) -> None:
         self.batch_size = network.batch_size
@@ -65,7 +65,7 @@ class Timed:
 
 
 class Scripted:
-    """Runs a detector, and answers with the scripted boxes."""
+    """Runs a detector, but returns the scripted boxes."""
 
     def __init__(self, detector: Any, boxes: np.ndarray) -> None:
         self._detector = detector
@@ -78,7 +78,7 @@ class Scripted:
 
 
 def scripted_boxes(size: tuple[int, int], persons: int) -> np.ndarray:
-    """Standing persons side by side, as a camera in a room sees them."""
+    """Return boxes of persons standing next to each other, as seen by an indoor camera."""
     height, width = size
     centres = (np.arange(persons) + 1) * width / (persons + 1)
     half = 0.055 * width
@@ -86,7 +86,7 @@ def scripted_boxes(size: tuple[int, int], persons: int) -> np.ndarray:
 
 
 def prepare_ours(name: str, arguments: argparse.Namespace, clip: Path, boxes: np.ndarray) -> Run:
-    """A function that extracts the clip once and tells the seconds of each part."""
+    """Return a function that extracts the clip once and returns the seconds of each step."""
     precision, flip_test, square, detect_every = VARIANTS[name]
     request = Request(precision=precision, flip_test=flip_test, oblong=not square)
     estimator = load_estimator(identify("estimator", arguments.estimator, checkpoint=SEED, request=request), request)
@@ -124,7 +124,7 @@ def prepare_ours(name: str, arguments: argparse.Namespace, clip: Path, boxes: np
         return {
             "total": ended - started,
             "networks": networks,
-            "detector's input and boxes": times.detect + times.network - networks,
+            "detector input and boxes": times.detect + times.network - networks,
             "crops": times.crop,
             "heat maps": times.decode,
             "waiting for frames": (seen - started) - inside,
@@ -136,7 +136,7 @@ def prepare_ours(name: str, arguments: argparse.Namespace, clip: Path, boxes: np
 
 
 def prepare_baseline(arguments: argparse.Namespace, clip: Path, boxes: np.ndarray) -> Run:
-    """A function that runs MMPoseInferencer over the clip once."""
+    """Return a function that runs MMPoseInferencer on the clip once."""
     mmlab.prepare()
     from mmpose.apis import MMPoseInferencer
 
@@ -179,14 +179,14 @@ def prepare_baseline(arguments: argparse.Namespace, clip: Path, boxes: np.ndarra
 
 
 def prepare(name: str, arguments: argparse.Namespace, clip: Path, boxes: np.ndarray) -> Run:
-    """The variant of that name, ready to run."""
+    """Return the run function of a variant."""
     if name == BASELINE:
         return prepare_baseline(arguments, clip, boxes)
     return prepare_ours(name, arguments, clip, boxes)
 
 
 def cut_clip(source: Path, frames: int, folder: Path) -> tuple[Path, tuple[int, int]]:
-    """The first frames of a clip in a file of its own, because MMPoseInferencer always reads to the end."""
+    """Write the first frames of a clip to a file, because MMPoseInferencer always reads to the end."""
     path = folder / "clip.mp4"
     with VideoReader(source) as reader, VideoWriter(path, reader.info.fps, reader.info.size) as writer:
         for frame in reader:
@@ -197,7 +197,7 @@ def cut_clip(source: Path, frames: int, folder: Path) -> tuple[Path, tuple[int, 
 
 
 def peak_memory(name: str) -> float:
-    """Peak resident memory in MiB of a process of its own that runs one variant once."""
+    """Return the peak resident memory in MiB of a separate process that runs one variant once."""
     command = [sys.executable, __file__, *sys.argv[1:], "--only", name]
     output = subprocess.run(command, check=True, capture_output=True, text=True).stdout
     return float(json.loads(output.splitlines()[-1])["peak_mib"])
@@ -211,7 +211,7 @@ def main() -> None:
     parser.add_argument("--persons", type=int, default=2)
     parser.add_argument("--frames", type=int, default=24)
     parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--no-memory", action="store_true", help="do not start a process a variant for its memory")
+    parser.add_argument("--no-memory", action="store_true", help="skip the memory measurement in separate processes")
     parser.add_argument("--only", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     warnings.simplefilter("ignore")
@@ -221,7 +221,7 @@ def main() -> None:
         boxes = scripted_boxes(size, arguments.persons)
         if arguments.only:
             prepare(arguments.only, arguments, clip, boxes)()
-            # Not getrusage(): its maximum includes what the parent held when it forked.
+            # getrusage() is not suitable: its maximum includes the memory of the parent at the fork.
             status = Path("/proc/self/status").read_text(encoding="ascii")
             print(json.dumps({"peak_mib": int(status.split("VmHWM:")[1].split()[0]) / 1024}))
             return
@@ -231,7 +231,7 @@ def main() -> None:
         for repeat in range(arguments.repeats + 1):
             for name in names:
                 measured = runs[name]()
-                # The first round warms up.
+                # The first round is a warm-up.
                 if repeat:
                     parts[name].append(measured)
     report(arguments, parts)
@@ -241,7 +241,7 @@ def report(arguments: argparse.Namespace, parts: dict[str, list[dict[str, float]
     seconds = {name: statistics.median(part["total"] for part in rounds) for name, rounds in parts.items()}
     what = f"{arguments.estimator}, {arguments.detector}, {arguments.persons} persons, {arguments.frames} frames"
     print(f"\n{what}, median of {arguments.repeats}\n")
-    print("| variant | frames/s | ratio | networks alone, frames/s | besides networks | peak MiB |")
+    print("| variant | frames/s | ratio | networks alone, frames/s | outside networks | peak MiB |")
     print("|---|---|---|---|---|---|")
     for name, rounds in parts.items():
         rate, ratio = arguments.frames / seconds[name], seconds[BASELINE] / seconds[name]
@@ -249,7 +249,7 @@ def report(arguments: argparse.Namespace, parts: dict[str, list[dict[str, float]
         floor, rest = arguments.frames / networks, 1 - networks / seconds[name]
         memory = "" if arguments.no_memory else f"{peak_memory(name):.0f}"
         print(f"| {name} | {rate:.2f} | {ratio:.2f} | {floor:.2f} | {rest:.1%} | {memory} |")
-    print("\n| ms a frame | " + " | ".join(parts["defaults"][0]) + " |")
+    print("\n| ms per frame | " + " | ".join(parts["defaults"][0]) + " |")
     print("|---" * (1 + len(parts["defaults"][0])) + "|")
     for name in VARIANTS:
         keys = parts[name][0]

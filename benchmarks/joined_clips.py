@@ -1,12 +1,12 @@
-"""Long sequences of several actions, out of short clips: temporal action detection where nothing longer is at hand.
+"""Join short clips into long sequences of several actions, as a data set for temporal action detection.
 
     python benchmarks/joined_clips.py penn_action.pkl --out penn_joined.pkl --background pullup squat [--clips 6]
     skelpipe pretrain pcm3/custom --data penn_action.pkl --out runs/pcm3
     skelpipe evaluate runs/pcm3 --protocol detection --data penn_joined.pkl
 
-The clips of each split are drawn once, in an order that the seed says, and put one after another, each shrunk or grown
-so that its person fills the same square. Clips of the classes behind `--background` are none of the actions. What this
-has and untrimmed videos have not: nobody moves from one action to the next, so that joints jump where clips meet.
+The clips of each split are concatenated in random order (set by the seed), each scaled so that its person fills the
+same square. Clips of the `--background` classes do not count as actions. Unlike in untrimmed videos, there are no
+transitions between actions, so joints jump where clips meet.
 """
 
 import argparse
@@ -22,15 +22,15 @@ from pose_extraction.annotations import read_pickle
 from pose_extraction.errors import SkelpipeError
 from pose_extraction.pickles import write_pickle
 
-# The frame of the joined sequences, and the side of the square that a clip's person fills, in pixels.
+# Frame size of the joined sequences, and the side of the square that a clip's person fills, in pixels.
 HEIGHT, WIDTH, SIDE = 480, 640, 400.0
 
 
 def placed(clip: Mapping[str, Any]) -> tuple[np.ndarray, np.ndarray] | None:
-    """A clip's first person in the middle of the frame.
+    """Centre a clip's first person in the frame.
 
     Returns:
-        float32 (1, T, V, 2) in pixels, and scores (1, T, V), zero where a joint was not seen; None where nobody is.
+        float32 (1, T, V, 2) in pixels, and scores (1, T, V), zero for invisible joints; None if there is no person.
     """
     joints = np.asarray(clip["keypoint"], np.float32)[:1]
     scores = np.asarray(clip["keypoint_score"], np.float32)[:1]
@@ -44,12 +44,12 @@ def placed(clip: Mapping[str, Any]) -> tuple[np.ndarray, np.ndarray] | None:
 
 
 def joined(name: str, clips: Sequence[Mapping[str, Any]], classes: Mapping[int, int]) -> dict[str, Any]:
-    """One sequence of several clips.
+    """Join several clips into one sequence.
 
     Args:
-        name: Of the sequence.
-        clips: Those with somebody in them.
-        classes: New number of each class that counts as an action.
+        name: Name of the sequence.
+        clips: Clips with a visible person.
+        classes: New class number of each class that counts as an action.
     """
     keypoint, scores, actions, start = [], [], [], 0
     for clip in clips:
@@ -75,19 +75,19 @@ def joined(name: str, clips: Sequence[Mapping[str, Any]], classes: Mapping[int, 
 
 
 def main() -> None:
-    """Reads the command line."""
+    """Run from the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("file", type=Path)
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--background", nargs="*", default=[], help="names of classes that are no action")
-    parser.add_argument("--clips", type=int, default=6, help="of a sequence (default: %(default)s)")
+    parser.add_argument("--background", nargs="*", default=[], help="names of classes that are not actions")
+    parser.add_argument("--clips", type=int, default=6, help="clips per sequence (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
     try:
         data = read_pickle(arguments.file)
         names = list(data["label_names"])
         if unknown := sorted(set(arguments.background) - set(names)):
-            parser.error(f"--background {' '.join(unknown)}: no such class; there are {', '.join(names)}")
+            parser.error(f"--background {' '.join(unknown)}: unknown class; choose from {', '.join(names)}")
         kept = [number for number, name in enumerate(names) if name not in arguments.background]
         classes = {old: new for new, old in enumerate(kept)}
         by_name = {clip["frame_dir"]: clip for clip in data["annotations"]}

@@ -1,9 +1,9 @@
-"""What a skeleton file of NTU120's size takes: seconds and memory to open it, and to read clips of a training from it.
+"""Time and memory for opening a skeleton file of NTU120's size, and for reading training clips from it.
 
     python benchmarks/large_set_memory.py --out FOLDER [--clips 114480]
 
-The file is made, with NTU120's number of clips, classes, lengths and persons, in half precision as PYSKL's; its joints
-are noise. It is written once, and read in a process of its own.
+The file is synthetic, with NTU120's number of clips, classes, lengths and persons, in half precision as in PYSKL;
+joints are random. It is written once, and read in a separate process.
 """
 
 import argparse
@@ -25,14 +25,14 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests" / "recognit
 from made_data_sets import ntu_like_lengths
 
 CLIPS, CLASSES, JOINTS = 114_480, 120, 17
-# One clip in so many is of two persons.
+# One in this many clips has two persons.
 TWO_PERSONS = 6
-# Clips that are read as a training reads them.
+# Number of clips to read, in training order.
 READ = 5000
 
 
 def made_file(path: Path, clips: int) -> None:
-    """Writes the file."""
+    """Write the file."""
     rng = np.random.default_rng(0)
     lengths = ntu_like_lengths(clips, rng)
     annotations: list[dict[str, Any]] = []
@@ -55,20 +55,20 @@ def made_file(path: Path, clips: int) -> None:
 
 
 def peak() -> float:
-    """Most that this process held, in GiB. (What `getrusage` tells begins with that of the process that started it.)"""
+    """Peak memory of this process in GiB (`getrusage` would include that of the parent process)."""
     (line,) = (line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM:"))
     return int(line.split()[1]) / 2**20
 
 
 def read(path: Path) -> None:
-    """Opens the file and reads some clips; tells what it took."""
+    """Open the file, read some clips, and print time and memory."""
     before, started = peak(), time.perf_counter()
     settings = DataSettings()
     clips = open_clips(path, settings)
-    print(f"open: {time.perf_counter() - started:.1f} s, at most {peak():.2f} GiB ({before:.2f} of them before)")
+    print(f"open: {time.perf_counter() - started:.1f} s, peak {peak():.2f} GiB ({before:.2f} GiB before)")
     started = time.perf_counter()
     clips.content_digest()
-    print(f"digest: {time.perf_counter() - started:.1f} s, at most {peak():.2f} GiB")
+    print(f"digest: {time.perf_counter() - started:.1f} s, peak {peak():.2f} GiB")
     training = training_indices(clips, settings)
     dataset = SkeletonDataset(clips, training, settings, train=True)
     started = time.perf_counter()
@@ -76,14 +76,14 @@ def read(path: Path) -> None:
     for position in chosen:
         dataset[(0, int(position))]
     rate = len(chosen) / (time.perf_counter() - started)
-    print(f"read {len(chosen)} of {len(training)} clips: {rate:.0f} a second, at most {peak():.2f} GiB")
+    print(f"read {len(chosen)} of {len(training)} clips: {rate:.0f} clips/s, peak {peak():.2f} GiB")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--out", type=Path, required=True, help="folder for the file")
     parser.add_argument("--clips", type=int, default=CLIPS)
-    parser.add_argument("--read", action="store_true", help="read what is there; what the other process does")
+    parser.add_argument("--read", action="store_true", help="read an existing file; used for the child process")
     arguments = parser.parse_args()
     path = arguments.out / f"made_{arguments.clips}.pkl"
     if arguments.read:

@@ -1,10 +1,10 @@
-"""What a process holds while it predicts the actions in a video of hours.
+"""Memory of a process that predicts the actions in a video of several hours.
 
     python benchmarks/long_video_memory.py --hours 2
 
-A minute of made figures is encoded once and its packets are repeated, so that the video is there in a second. It is
-predicted with `windows=3`, by the networks of the tests: of a few hundred numbers each, so that what grows with the
-length is not lost beside them. Told is what the process held after a tenth of its time, half of it and at the end.
+A synthetic minute is encoded once and its packets are repeated, so that the video is written in a second. It is
+predicted with `windows=3` and the tiny networks of the tests, so that memory that grows with the length is noticeable.
+The script prints the memory of the process after a tenth of its time, after half of it, and at the end.
 """
 
 import argparse
@@ -26,12 +26,12 @@ from trained_run import made_run
 
 SIZE = (120, 160)
 SECONDS = 60
-# Seconds between two looks at what the process holds.
+# Interval in seconds between two memory readings.
 INTERVAL = 0.5
 
 
 def write_long_video(path: Path, *, fps: float, minutes: int) -> Path:
-    """Repeats a minute of one figure and a minute of two."""
+    """Repeat a minute with one figure and a minute with two."""
     parts = [
         write_made_clip(
             path.with_name(f"{persons}.mp4"), size=SIZE, fps=fps, frames=round(SECONDS * fps), persons=persons
@@ -55,15 +55,15 @@ def write_long_video(path: Path, *, fps: float, minutes: int) -> Path:
 
 
 def held() -> int:
-    """Bytes of this process in memory, those of mapped files included."""
+    """Resident memory of this process in bytes, including mapped files."""
     for line in Path("/proc/self/status").read_text().splitlines():
         if line.startswith("VmRSS:"):
             return int(line.split()[1]) * 1024
-    raise SystemExit("this system does not tell what a process holds (/proc/self/status)")
+    raise SystemExit("this system does not report the memory of a process (/proc/self/status)")
 
 
 class Watch(threading.Thread):
-    """Looks at what the process holds every now and then, until it is told to stop."""
+    """Records the memory of the process periodically until stopped."""
 
     def __init__(self) -> None:
         super().__init__(daemon=True)
@@ -75,18 +75,18 @@ class Watch(threading.Thread):
             self.seen.append(held())
 
     def end(self) -> list[int]:
-        """What was seen, the end included."""
+        """Stop, and return all readings including a last one."""
         self._ended.set()
         self.join()
         return [*self.seen, held()]
 
 
 def main() -> None:
-    """Reads the command line."""
+    """Run the benchmark from the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--hours", type=float, default=2, help="(default: %(default)s)")
-    parser.add_argument("--fps", type=float, default=5, help="frames a second (default: %(default)s)")
-    parser.add_argument("--overlay", action="store_true", help="draw an overlay, too")
+    parser.add_argument("--fps", type=float, default=5, help="frames per second (default: %(default)s)")
+    parser.add_argument("--overlay", action="store_true", help="also draw an overlay")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -105,10 +105,10 @@ def main() -> None:
             end = max(end, answer.end or 0.0)
         seen = watch.end()
         seconds = time.monotonic() - started
-    print(f"{end / 3600:.2f} h of video in {seconds:.0f} s, {answers} answers")
+    print(f"{end / 3600:.2f} h of video in {seconds:.0f} s, {answers} predictions")
     for share in (0.1, 0.5, 1.0):
         print(f"after {share:4.0%} of the time: {seen[round(share * (len(seen) - 1))] / 1e6:.0f} MB")
-    print(f"at most: {max(seen) / 1e6:.0f} MB")
+    print(f"peak: {max(seen) / 1e6:.0f} MB")
 
 
 if __name__ == "__main__":

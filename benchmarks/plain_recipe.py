@@ -1,8 +1,8 @@
-"""The published recipe, done plainly: what `recognition_speed.py` compares with.
+"""Plain implementation of the published recipe, as the baseline of `recognition_speed.py`.
 
-A DSTFormer whose attention is written out, softmax(Q K^T / sqrt(d)) V with the whole map in memory, and always two
-persons, the second one zero where there is none. It has the parameters of MotionBERT's network, and answers as any
-backbone here, so that head and losses are shared.
+A DSTFormer with explicit attention, softmax(Q K^T / sqrt(d)) V, which keeps the whole map in memory, and with two
+persons in every clip; an absent second person is zero. It has the parameters of MotionBERT's network and the interface
+of the backbones here, so that head and losses are shared.
 """
 
 from dataclasses import replace
@@ -15,7 +15,7 @@ from recognition.batches import Batch
 
 
 class PlainAttention(nn.Module):
-    """Multi-head self-attention over the second to last axis of (..., L, C), one map a head held in memory."""
+    """Multi-head self-attention over the second to last axis of (..., L, C), with one explicit map per head."""
 
     def __init__(self, dim: int, heads: int) -> None:
         super().__init__()
@@ -24,7 +24,7 @@ class PlainAttention(nn.Module):
         self.proj = nn.Linear(dim, dim)
 
     def forward(self, x: torch.Tensor, valid: torch.Tensor | None = None) -> tuple[torch.Tensor, torch.Tensor]:
-        """The attended sequence, and the map (..., h, L, L); `valid`, broadcast to it, says what may be attended to."""
+        """Return the attended sequence and the map (..., h, L, L); `valid`, broadcast to it, marks valid keys."""
         query, key, value = (
             part.unflatten(-1, (self.heads, -1)).transpose(-2, -3) for part in self.qkv(x).chunk(3, dim=-1)
         )  # (..., h, L, C / h)
@@ -36,7 +36,7 @@ class PlainAttention(nn.Module):
 
 
 class PlainHalf(nn.Module):
-    """Attention over the second to last axis, then an MLP, each added to what came in."""
+    """Attention over the second to last axis, then an MLP, each with a residual connection."""
 
     def __init__(self, dim: int, heads: int, hidden: int) -> None:
         super().__init__()
@@ -53,7 +53,7 @@ class PlainHalf(nn.Module):
 
 
 class PlainStream(nn.Module):
-    """A half among joints and one among frames; the latter goes first where `temporal_first`."""
+    """Attention across joints and across frames; the latter comes first if `temporal_first`."""
 
     def __init__(self, dim: int, heads: int, hidden: int, *, temporal_first: bool) -> None:
         super().__init__()
@@ -61,7 +61,7 @@ class PlainStream(nn.Module):
         self.spatial, self.temporal = PlainHalf(dim, heads, hidden), PlainHalf(dim, heads, hidden)
 
     def forward(self, x: torch.Tensor, valid: torch.Tensor | None) -> tuple[torch.Tensor, torch.Tensor]:
-        """(S, T, V, C), and the spatial map (S, T, h, V, V)."""
+        """Return (S, T, V, C) and the spatial map (S, T, h, V, V)."""
         if self.temporal_first:
             return self.spatial(self._across_frames(x, valid))
         x, attention = self.spatial(x)
@@ -72,7 +72,7 @@ class PlainStream(nn.Module):
 
 
 class PlainDSTFormer(Backbone):
-    """DSTFormer as its paper draws it; parameters have the names that they have in the project's.
+    """DSTFormer as in its paper; parameters have the same names as in the package.
 
     Args:
         num_joints: V.
@@ -80,8 +80,8 @@ class PlainDSTFormer(Backbone):
         dim: C_f, and C_r.
         depth: N.
         heads: h.
-        mlp_ratio: Width of the MLP over C_f.
-        max_frames: Longest sequence.
+        mlp_ratio: Width of the MLP divided by C_f.
+        max_frames: Maximum sequence length.
     """
 
     def __init__(
@@ -108,8 +108,8 @@ class PlainDSTFormer(Backbone):
         masked: torch.Tensor | None = None,
         return_attention: bool = False,
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
-        """R and A as of any backbone."""
-        # Frames that the temporal attention may look at: a sequence's own (S, 1, 1, 1, T).
+        """Return R and A like any backbone."""
+        # Frames that temporal attention may use: those of the sequence, (S, 1, 1, 1, T).
         valid = None if frame_mask is None or bool(frame_mask.all()) else frame_mask[:, None, None, None]
         x = self.joint_embedding(x)  # (S, T, V, C_f)
         if masked is not None:
@@ -130,7 +130,7 @@ class PlainDSTFormer(Backbone):
 
 
 def with_two_persons(batch: Batch) -> Batch:
-    """The batch with two persons in each clip, as the published reader makes it: the absent are zero, and take part."""
+    """Return the batch with two persons per clip, as in the published reader: absent persons are zero and take part."""
     clips, persons, frames, joints, channels = batch.keypoint.shape
     keypoint = batch.keypoint.new_zeros(clips, 2, frames, joints, channels)
     keypoint[:, :persons] = batch.keypoint[:, :2]

@@ -1,18 +1,17 @@
-"""What pre-training without labels is worth on a skeleton file: each method, what its paper ablates, fresh weights.
+"""Value of self-supervised pre-training on a skeleton file: each method, its ablations, and random weights.
 
     python benchmarks/pretraining_accuracy.py FILE.pkl [key=value]... --out FOLDER [--seeds 0 1 2] [--variants NAME...]
         [--protocols NAME...] [--method-settings METHOD key=value...]... [--set METHOD key=value...]...
         [--split test] [--train-split train]
     python benchmarks/pretraining_accuracy.py --out FOLDER --tables
 
-Every variant is pre-trained on the training split without its labels, and measured by `skelpipe evaluate --protocol`:
-on features of the fixed encoder, and fine-tuned with few of the labels. The same is done with fresh weights. What
-a variant changes stands in its config, `configs/mamp/ablations/` and `configs/pcm3/ablations/`; sizes and epochs are
-those of `SMALL` and `RECIPES`, which a processor core does in minutes, and of the command line.
+Every variant is pre-trained on the training split without labels, and evaluated with `skelpipe evaluate --protocol`:
+on features of the frozen encoder, and fine-tuned with few labels. The same protocols are run with random weights. The
+changes of a variant are in its config, in `configs/mamp/ablations/` and `configs/pcm3/ablations/`. Sizes and epochs are
+those of `SMALL` and `RECIPES`, which take minutes on a CPU core, with changes from the command line.
 
-The folder holds the runs and `results.jsonl`, a line for each result with the recipe that it was measured by.
-Interrupted or killed, the same command goes on where it stopped; with another recipe it measures anew, and the last
-result counts.
+The folder contains the runs and `results.jsonl`, with one line per result and its recipe. If interrupted, the same
+command continues. With another recipe the results are measured again, and the last result counts.
 """
 
 import argparse
@@ -33,7 +32,7 @@ from recognition import runs
 from recognition.pretraining.training import pretrain
 
 CONFIGS = Path(__file__).resolve().parents[1] / "configs"
-# The method of each variant, and the config of what it changes.
+# Method of each variant, and the config with its changes.
 VARIANTS: dict[str, tuple[str, str | None]] = {
     "mamp": ("mamp", None),
     "mamp, joint target": ("mamp", "joint_to_joint"),
@@ -43,7 +42,7 @@ VARIANTS: dict[str, tuple[str, str | None]] = {
     "pcm3, prediction alone": ("pcm3", "masked_prediction"),
     "pcm3, side by side": ("pcm3", "multi_task"),
 }
-# Sizes for a processor, over `mamp/custom` and `pcm3/custom`; chosen on a held-out part of the training clips.
+# Sizes for a CPU, applied to `mamp/custom` and `pcm3/custom`; chosen on a held-out part of the training clips.
 SMALL: dict[str, tuple[str, ...]] = {
     "mamp": (
         "data.num_frames=32",
@@ -77,8 +76,8 @@ SMALL: dict[str, tuple[str, ...]] = {
         "training.precision=fp32",
     ),
 }
-# What follows is the same with fresh weights: a rate for all layers, and enough steps for a hundred clips. A line has
-# half as many steps as the papers' on forty times as many clips.
+# The same with random weights: one learning rate for all layers, and enough steps for a hundred clips. One line has
+# half as many steps as the papers use with forty times as many clips.
 RECIPES: dict[str, tuple[str, ...]] = {
     "mamp": (
         "linear.views=3",
@@ -108,12 +107,12 @@ RECIPES: dict[str, tuple[str, ...]] = {
     ),
 }
 PROTOCOLS = ("linear", "knn", "semi:1%", "semi:10%")
-# One result: variant, whether the weights were fresh, seed, protocol.
+# One result: variant, whether the weights were random, seed, protocol.
 Row = tuple[str, bool, int, str]
 
 
 def changes_of(method: str, config: str | None) -> list[str]:
-    """What a config of `ablations/` changes of its method, as words."""
+    """Return the changes of a config in `ablations/` as `key=value` words."""
     if config is None:
         return []
     text = (CONFIGS / method / "ablations" / f"{config}.yaml").read_text(encoding="utf-8")
@@ -121,7 +120,7 @@ def changes_of(method: str, config: str | None) -> list[str]:
 
 
 def read_rows(path: Path) -> dict[Row, dict[str, Any]]:
-    """All results; a line that a kill cut short is left out, as if it had not been written."""
+    """Read all results; a line that was truncated by a kill is ignored."""
     rows = {}
     for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else ():
         try:
@@ -133,12 +132,12 @@ def read_rows(path: Path) -> dict[Row, dict[str, Any]]:
 
 
 def is_done(rows: Mapping[Row, Mapping[str, Any]], row: Row, pairs: Sequence[str]) -> bool:
-    """Whether a result is there that was measured by this recipe; an entry that does not say by which is none."""
+    """Whether a result with this recipe exists; an entry without a recipe does not count."""
     return row in rows and rows[row].get("recipe") == list(pairs)
 
 
 def pretrained_run(name: str, words: Sequence[str], file: Path, folder: Path, *, train_split: str, seed: int) -> Path:
-    """Pre-trains a variant, or ends it."""
+    """Pre-train a variant, or resume it."""
     method, config = VARIANTS[name]
     options = {
         "data.file": str(file),
@@ -155,7 +154,7 @@ def pretrained_run(name: str, words: Sequence[str], file: Path, folder: Path, *,
 
 
 def report(rows: dict[Row, dict[str, Any]]) -> str:
-    """A table in Markdown: mean over seeds, and each of them."""
+    """Return a Markdown table: the mean over seeds, and each seed."""
     found: dict[tuple[str, bool], dict[str, dict[int, float]]] = defaultdict(lambda: defaultdict(dict))
     for (variant, scratch, seed, protocol), entry in rows.items():
         found[(variant, scratch)][protocol][seed] = entry["top1"]
@@ -172,9 +171,9 @@ def report(rows: dict[Row, dict[str, Any]]) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("file", type=Path, nargs="?")
-    parser.add_argument("settings", nargs="*", metavar="key=value", help="of `skelpipe pretrain`, for all variants")
+    parser.add_argument("settings", nargs="*", metavar="key=value", help="settings of `skelpipe pretrain`")
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--split", default="test", help="that counts")
+    parser.add_argument("--split", default="test", help="test split")
     parser.add_argument("--train-split", default="train")
     parser.add_argument("--seeds", type=int, nargs="*", default=[0, 1, 2])
     parser.add_argument("--variants", nargs="*", choices=list(VARIANTS), default=list(VARIANTS))
@@ -183,14 +182,14 @@ def main() -> None:
         "--method-settings", nargs="+", action="append", default=[], metavar="WORD", help="METHOD key=value..."
     )
     parser.add_argument(
-        "--set", nargs="+", action="append", default=[], metavar="WORD", help="METHOD key=value..., of the protocols"
+        "--set", nargs="+", action="append", default=[], metavar="WORD", help="METHOD key=value..., for the protocols"
     )
-    parser.add_argument("--tables", action="store_true", help="only print the table of what is done")
+    parser.add_argument("--tables", action="store_true", help="only print the table of existing results")
     arguments = parser.parse_intermixed_args()
     results = arguments.out / "results.jsonl"
     if not arguments.tables:
         if arguments.file is None:
-            parser.error("name a skeleton file")
+            parser.error("specify a skeleton file")
         arguments.out.mkdir(parents=True, exist_ok=True)
         for seed in arguments.seeds:
             for name in arguments.variants:
@@ -199,9 +198,9 @@ def main() -> None:
 
 
 def run_variant(name: str, seed: int, arguments: argparse.Namespace, results: Path) -> None:
-    """Pre-trains one variant with one seed, and measures what has not been measured yet.
+    """Pre-train one variant with one seed, and measure what is missing.
 
-    Fresh weights are measured beside the method as published, since they are the same for all of its variants.
+    Random weights are evaluated with the published method only, because they are the same for all of its variants.
     """
     method, config = VARIANTS[name]
     wanted = [(name, scratch, seed, protocol) for scratch in (False, True) for protocol in arguments.protocols]

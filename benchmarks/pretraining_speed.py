@@ -1,12 +1,12 @@
-"""Clips a second of a pre-training step here and in the plain form of each paper, in turns, in one run.
+"""Clips per second of a pre-training step, compared with a plain implementation of each paper, alternating in one run.
 
     python benchmarks/pretraining_speed.py mamp
     python benchmarks/pretraining_speed.py pcm3 --batch 16
 
-Both have the paper's sizes, NTU's 25 joints in 3D, and clips of which one in five has a second person: 11 of NTU60's
-60 classes do. The plain form computes in float32. MAMP's encodes absent persons as well and holds attention's whole
-map; PCM3's GRU is called frame by frame with the state carried over, view by view. A step is forward, backward and the
-optimiser.
+Both use the sizes of the paper, NTU's 25 joints in 3D, and clips of which one in five has a second person, as in NTU60
+(11 of 60 classes). The plain implementation computes in float32. For MAMP, it also encodes absent persons and keeps the
+whole attention map; for PCM3, it calls the GRU frame by frame with the state carried over, one view at a time. A step
+is forward, backward and the optimiser.
 """
 
 import argparse
@@ -31,7 +31,7 @@ from recognition.training_step import TrainingStep
 
 
 class PlainAttention(SelfAttention):
-    """Attention as it is written down: the whole map of tokens by tokens, then its softmax, then the values."""
+    """Explicit attention: the whole map of tokens by tokens, then its softmax, then the values."""
 
     def attend(self, projected: Projected, key_mask: torch.Tensor | None = None) -> torch.Tensor:
         query, key, value = projected
@@ -49,7 +49,7 @@ class PlainEncoder(GRUEncoder):
         self.gru = torch.nn.GRU(values, 1024, 3, bidirectional=True, batch_first=True)
 
     def recur(self, x: torch.Tensor) -> torch.Tensor:
-        # Views one after another, as separate calls.
+        # One view after the other, in separate calls.
         return torch.cat([self._recur(part) for part in x.split(self.clips)])
 
     def _recur(self, x: torch.Tensor) -> torch.Tensor:
@@ -63,7 +63,7 @@ class PlainEncoder(GRUEncoder):
 
 
 def made_batch(clips: int, frames: int, *, second: bool) -> Batch:
-    """Random joints; every fifth clip has two persons, or all are said to have."""
+    """Return random joints; every fifth clip has two persons, or all clips if `second`."""
     torch.manual_seed(0)
     keypoint = torch.randn(clips, 2, frames, 25, 3)
     person = torch.ones(clips, 2, dtype=torch.bool)
@@ -76,7 +76,7 @@ def made_batch(clips: int, frames: int, *, second: bool) -> Batch:
 
 
 def stepper(objective: torch.nn.Module, loop: PretrainingLoop, batch: Batch, *, bf16: bool) -> Callable[[], None]:
-    """One step of training."""
+    """Return a function that performs one training step."""
     optimizer = build_optimizer(objective.train(), loop)
     step = TrainingStep(objective, device_type="cpu", bf16=bf16)
 
@@ -89,7 +89,7 @@ def stepper(objective: torch.nn.Module, loop: PretrainingLoop, batch: Batch, *, 
 
 
 def mamp_steps(clips: int) -> dict[str, Callable[[], None]]:
-    """The two forms of MAMP."""
+    """Return the two implementations of MAMP."""
     steps = {}
     for name in ("plain", "here"):
         torch.manual_seed(0)
@@ -104,7 +104,7 @@ def mamp_steps(clips: int) -> dict[str, Callable[[], None]]:
 
 
 def pcm3_steps(clips: int) -> dict[str, Callable[[], None]]:
-    """The two forms of PCM3."""
+    """Return the two implementations of PCM3."""
     steps = {}
     for name in ("plain", "here"):
         torch.manual_seed(0)
@@ -129,8 +129,8 @@ def pcm3_steps(clips: int) -> dict[str, Callable[[], None]]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("method", choices=["mamp", "pcm3"])
-    parser.add_argument("--batch", type=int, default=16, help="clips of a step")
-    parser.add_argument("--rounds", type=int, default=5, help="steps of each form, in turns, after one to warm up")
+    parser.add_argument("--batch", type=int, default=16, help="clips per step")
+    parser.add_argument("--rounds", type=int, default=5, help="timed steps per implementation, after a warm-up")
     arguments = parser.parse_args()
     steps = (mamp_steps if arguments.method == "mamp" else pcm3_steps)(arguments.batch)
     seconds: dict[str, list[float]] = {name: [] for name in steps}
@@ -144,7 +144,7 @@ def main() -> None:
         rates = sorted(arguments.batch / time for time in times)
         print(f"{name:6} {median(rates):7.2f} clips/s  ({rates[0]:.2f} to {rates[-1]:.2f})")
     ratios = sorted(plain / here for plain, here in zip(seconds["plain"], seconds["here"], strict=True))
-    print(f"here over plain: {median(ratios):.2f}  ({ratios[0]:.2f} to {ratios[-1]:.2f})")
+    print(f"ours / plain: {median(ratios):.2f}  ({ratios[0]:.2f} to {ratios[-1]:.2f})")
 
 
 if __name__ == "__main__":

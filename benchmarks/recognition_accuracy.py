@@ -1,15 +1,15 @@
-"""Accuracy and robustness of MaskCLR against the same network with cross-entropy alone, and against a BiLSTM.
+"""Accuracy and robustness of MaskCLR, of the same network with cross-entropy alone, and of a BiLSTM.
 
     python benchmarks/recognition_accuracy.py FILE.pkl [key=value]... --out FOLDER [--config NAME] [--seeds 3]
         [--split test] [--methods maskclr cross_entropy bilstm] [--variant NAME key=value,key=value]...
     python benchmarks/recognition_accuracy.py FILE.pkl --out FOLDER --tables
 
-Settings are those of `skelpipe train`. Every method trains on the same clips, chooses its epoch on the same held-out
-clips, and is tested on `--split`: clean, under Gaussian noise and under joint occlusion, with the same draws for all.
-Phase one is the same for MaskCLR, for its variants and for cross-entropy alone, so it is trained once a seed, and each
-goes on from a copy. `--variant` adds MaskCLR with other settings: `--variant random maskclr.mask=random`.
+Settings are those of `skelpipe train`. All methods are trained on the same clips, select their epoch on the same
+held-out clips, and are tested on `--split`: clean, under Gaussian noise and under joint occlusion, with the same random
+draws. MaskCLR, its variants and cross-entropy share phase one, so it is trained once per seed, and each method
+continues from a copy. `--variant` adds MaskCLR with other settings: `--variant random maskclr.mask=random`.
 
-The folder holds the runs and `results.jsonl`. Interrupted or killed, the same command goes on where it stopped.
+The folder contains the runs and `results.jsonl`. If interrupted, the same command continues.
 """
 
 import argparse
@@ -53,7 +53,7 @@ def perturbation_of(condition: Condition) -> Perturbation | None:
 
 
 def at_phase_two(shared: Path, folder: Path) -> None:
-    """Makes `folder` a copy of a run that has ended phase one, so that several go on from there."""
+    """Copy a run that has completed phase one to `folder`, so that several methods can continue from it."""
     if (folder / runs.LAST).exists():
         return
     part = folder.with_name(f".{folder.name}.part")
@@ -63,19 +63,19 @@ def at_phase_two(shared: Path, folder: Path) -> None:
 
 
 def trained_run(words: Sequence[str], settings: RunSettings, folder: Path, shared: Path) -> Path:
-    """Trains, or ends, one method's run.
+    """Train one method's run, or resume it.
 
     Args:
-        words: What the method changes, as `key=value`.
-        settings: What all methods have in common.
-        folder: Of the run.
-        shared: Of the run of phase one that methods go on from.
+        words: Settings of the method, as `key=value`.
+        settings: Settings shared by all methods.
+        folder: Run directory.
+        shared: Directory of the shared run for phase one.
     """
     values = override(settings.model_dump(mode="json"), read_words(words), RunSettings)
     own = parse(values, RunSettings, place=str(folder))
     own = own.model_copy(update={"out": str(folder)})
     phase1 = settings.training.phase1_epochs
-    # What phase one depends on: all but the objective and MaskCLR's own settings. The width of the prototypes is of it.
+    # Phase one depends on everything except the objective and MaskCLR's settings, apart from the prototypes' width.
     same_phase1 = (
         isinstance(phase1, int)
         and phase1 > 0
@@ -102,7 +102,7 @@ def recognizer_scorer(folder: Path, which: Which, settings: RunSettings, batch_s
 
 
 def bilstm_datasets(settings: RunSettings) -> tuple[SkeletonDataset, SkeletonDataset]:
-    """Clips to train the baseline on, and to choose its epoch: the same as the recognizers'."""
+    """Return the baseline's training clips and held-out clips: the same as for the recognizers."""
     prepared, data, seed = prepare(settings), bilstm_data(settings), settings.training.seed
     return (
         SkeletonDataset(prepared.clips, prepared.training, data, train=True, seed=seed),
@@ -115,7 +115,7 @@ def bilstm_data(settings: RunSettings) -> DataSettings:
 
 
 def tuned_bilstm(settings: RunSettings, file: Path, epochs: int, which: Which) -> BiLSTMSettings:
-    """The baseline's settings, chosen once for all seeds, on the held-out clips of the first; kept in `file`."""
+    """Return the baseline's settings, tuned once on the held-out clips of the first seed and stored in `file`."""
     if not file.exists():
         first = settings.model_copy(update={"training": settings.training.model_copy(update={"seed": 0})})
         train_part, held_out = bilstm_datasets(first)
@@ -134,7 +134,7 @@ def tuned_bilstm(settings: RunSettings, file: Path, epochs: int, which: Which) -
 
 
 def bilstm_scorer(settings: RunSettings, chosen: BiLSTMSettings, which: Which) -> Scorer:
-    """The baseline of one seed. It is not kept: it trains in minutes."""
+    """Train the baseline with one seed. It is not saved, because training takes only minutes."""
     train_part, held_out = bilstm_datasets(settings)
     model, accuracy = fit_bilstm(
         train_part,
@@ -151,7 +151,7 @@ def bilstm_scorer(settings: RunSettings, chosen: BiLSTMSettings, which: Which) -
 
 
 def device_of(settings: RunSettings) -> str:
-    """The first device of a run."""
+    """Return the first device of a run."""
     return resolve_device(settings.training.device).split(",")[0]
 
 
@@ -162,12 +162,12 @@ def say(text: str) -> None:
 def measure(
     method: str, seed: int, score: Scorer, clips: ClipSet, indices: np.ndarray, data: DataSettings, results: Path
 ) -> None:
-    """Adds a line of results for each condition that has none yet."""
+    """Add a line for each condition without results."""
     done = read_results(results)
     for condition in CONDITIONS:
         if seed in done.get(method, {}).get(condition, {}):
             continue
-        # The same seed for all methods and seeds of training: keyed to it and to the clip, all see the same draw.
+        # The draws depend only on this seed and the clip, so all methods and training seeds get the same ones.
         dataset = SkeletonDataset(clips, indices, data, train=False, seed=0, perturbation=perturbation_of(condition))
         correct = score(dataset).argmax(axis=1) == clips.labels[indices]
         with results.open("a", encoding="utf-8") as lines:
@@ -185,16 +185,16 @@ def main() -> None:
     parser.add_argument("file", type=Path)
     parser.add_argument("settings", nargs="*", metavar="key=value")
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--config", help="config to start from; the paper's settings without one")
+    parser.add_argument("--config", help="base config (default: the settings of the paper)")
     parser.add_argument("--split", default="test")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--methods", nargs="*", default=[CROSS_ENTROPY, MASKCLR, BILSTM])
     parser.add_argument("--variant", nargs=2, action="append", default=[], metavar=("NAME", "KEY=VALUE,..."))
     parser.add_argument("--bilstm-epochs", type=int, default=60)
-    parser.add_argument("--tune-epochs", type=int, default=30, help="of each point of the BiLSTM's grid")
-    parser.add_argument("--which", choices=["best", "last"], default="best", help="which epoch's weights are tested")
-    parser.add_argument("--batch-size", type=int, default=32, help="clips at a time when testing")
-    parser.add_argument("--tables", action="store_true", help="only print the tables of what is done")
+    parser.add_argument("--tune-epochs", type=int, default=30, help="epochs for each point of the BiLSTM's grid")
+    parser.add_argument("--which", choices=["best", "last"], default="best", help="epoch whose weights are tested")
+    parser.add_argument("--batch-size", type=int, default=32, help="clips per batch in the test")
+    parser.add_argument("--tables", action="store_true", help="only print the tables of existing results")
     arguments = parser.parse_intermixed_args()
 
     results = arguments.out / "results.jsonl"
@@ -218,7 +218,7 @@ def main() -> None:
 def run_method(
     method: str, words: Sequence[str], settings: RunSettings, arguments: argparse.Namespace, results: Path
 ) -> None:
-    """Trains one method with one seed, and measures it."""
+    """Train one method with one seed, and measure it."""
     seed = settings.training.seed
     name = f"{method}-seed{seed}"
     if method == BILSTM:

@@ -1,14 +1,14 @@
-"""Samples a second and peak memory of a training step of phase two, and of inference, against the published recipe.
+"""Samples per second and peak memory of a training step in phase two, and of inference, against the published recipe.
 
     python benchmarks/recognition_speed.py [--small] [--clips 6] [--batch-size 2] [--rounds 2] [--device cpu]
     python benchmarks/recognition_speed.py --part inference [--small] [--clips 24]
 
-The recipe done plainly (`plain_recipe.py`): attention written out, fp32, T = 243, always two persons. Each measure is
-tried with all those before it, and alone. The clips are made, with NTU60's lengths and one person in five of six; every
-variant gets the same ones. A measurement is one process that builds the network, takes warm-up steps, and then times
-one pass over the clips; variants take turns, round by round, and medians are printed. Peak memory is what that process
-took beyond what it held before the network was built (on a GPU: the most that was allocated). Where other work shares
-the processor, the processor's seconds a sample are the fairer figure.
+The plain recipe (`plain_recipe.py`) has explicit attention, fp32, T = 243 and always two persons. Each optimisation is
+measured together with all those before it, and alone. The clips are synthetic, with NTU60's lengths and one person in
+five of six clips; all variants use the same clips. Each measurement runs in a separate process that builds the network,
+performs warm-up steps, and then times one pass over the clips. Variants alternate, and the tables show medians. Peak
+memory is the increase over the memory before the network was built (on a GPU: the maximum allocated). If the processor
+is shared with other work, CPU seconds per sample are the better metric.
 """
 
 import argparse
@@ -51,7 +51,7 @@ SMALL = ModelSettings(dim=64, depth=3, heads=4, mlp_ratio=2, dim_representation=
 
 @dataclass(frozen=True)
 class Variant:
-    """Which of the measures are taken."""
+    """Enabled optimisations."""
 
     fused_attention: bool = False
     bf16: bool = False
@@ -71,22 +71,22 @@ MEASURES = {
 
 
 def variants(*, compiled: bool) -> dict[str, Variant]:
-    """The plain recipe, each measure on top of those before it, and each alone."""
+    """Return the plain recipe, each optimisation on top of those before it, and each alone."""
     measures = {name: measure for name, measure in MEASURES.items() if compiled or name != "compile"}
     found, together = {"plain": PLAIN}, PLAIN
     for name, measure in measures.items():
         taken = {field: True for field, value in asdict(measure).items() if value}
         together = replace(together, **taken)
         found[f"+ {name}"] = together
-    # The first measure alone is the first on top of the plain recipe.
+    # The first optimisation alone equals the first on top of the plain recipe.
     found.update({f"only {name}": measure for name, measure in list(measures.items())[1:]})
     return found
 
 
 def made_clips(path: Path, count: int) -> None:
-    """Writes `count` clips with NTU60's lengths (mean 84, median 76, 32 to 300) and one person in five of six.
+    """Write `count` clips with NTU60's lengths (mean 84, median 76, 32 to 300) and one person in five of six clips.
 
-    Lengths are evenly spaced quantiles, so that a few clips stand for all; the motion is a slow random walk.
+    Lengths are evenly spaced quantiles, so that a few clips are representative; the motion is a slow random walk.
     """
     rng = np.random.default_rng(0)
     draws = np.sort(np.clip(np.round(rng.lognormal(np.log(76), 0.42, 60_000)), 32, 300).astype(int))
@@ -112,7 +112,7 @@ def made_clips(path: Path, count: int) -> None:
 
 
 def backbone_of(variant: Variant, model: ModelSettings) -> Backbone:
-    """The project's DSTFormer, or the plain one of the same size."""
+    """Return the package's DSTFormer, or the plain one of the same size."""
     if variant.fused_attention:
         return build_backbone(model, num_joints=NUM_JOINTS, channels=3)
     assert model.dim and model.depth and model.heads and model.mlp_ratio
@@ -128,7 +128,7 @@ def backbone_of(variant: Variant, model: ModelSettings) -> Backbone:
 
 
 def batches_of(clips: ClipSet, variant: Variant, settings: DataSettings, batch_size: int, device: str) -> list[Batch]:
-    """All clips once, read and batched as training does; the longest batch first."""
+    """Return all clips once, read and batched as in training; the longest batch first."""
     dataset = SkeletonDataset(clips, np.arange(len(clips)), settings, train=True)
     order = ClipBatches(
         dataset.lengths,
@@ -154,7 +154,7 @@ def settings_of(variant: Variant, data: Path) -> DataSettings:
 def training_pass(
     variant: Variant, model: ModelSettings, data: Path, batch_size: int, device: str
 ) -> Callable[[], int]:
-    """A function that takes one step of phase two with each batch, and tells how many clips that were."""
+    """Return a function that performs one phase-two step per batch and returns the number of clips."""
     settings = settings_of(variant, data)
     batches = batches_of(open_clips(data, settings), variant, settings, batch_size, device)
     network = Recognizer(backbone_of(variant, model), NUM_CLASSES, hidden=model.hidden, dropout=model.dropout)
@@ -176,13 +176,13 @@ def training_pass(
 
 
 def resident() -> float:
-    """Bytes of memory that this process holds now."""
+    """Resident memory of this process in bytes."""
     pages = int(Path("/proc/self/statm").read_text().split()[1])
     return pages * resource.getpagesize()
 
 
 def measure_training(task: dict[str, Any]) -> dict[str, float]:
-    """Samples a second and peak memory of one variant, in this process."""
+    """Measure samples per second and peak memory of one variant, in this process."""
     variant, model = Variant(**task["variant"]), SMALL if task["small"] else PAPER
     device, before = task["device"], resident()
     torch.manual_seed(0)
@@ -203,7 +203,7 @@ def measure_training(task: dict[str, Any]) -> dict[str, float]:
 
 
 def measure_inference(task: dict[str, Any]) -> dict[str, float]:
-    """Clips a second from an open file to probabilities: plainly, one at a time, or as `skelpipe evaluate` does."""
+    """Measure clips per second from an open file to probabilities: plainly, or as in `skelpipe evaluate`."""
     from recognition.inference import scores_of
     from recognition.runs import Trained
 
@@ -252,21 +252,21 @@ def measure_inference(task: dict[str, Any]) -> dict[str, float]:
 
 
 def measured(task: dict[str, Any], limit: float) -> dict[str, float] | str:
-    """One measurement in a process of its own; a sentence where it gave none."""
+    """Run one measurement in a separate process; return an error message if it fails."""
     command = [sys.executable, __file__, "--task", json.dumps(task)]
     try:
         result = subprocess.run(command, capture_output=True, text=True, timeout=limit)
     except subprocess.TimeoutExpired:
-        return f"not done within {limit:.0f} s"
+        return f"timeout after {limit:.0f} s"
     if result.returncode == -signal.SIGKILL:
-        return "killed, so probably out of memory; take a smaller --batch-size"
+        return "killed, probably out of memory; reduce --batch-size"
     if result.returncode:
-        return (result.stderr.strip().splitlines() or [f"ended with {result.returncode}"])[-1]
+        return (result.stderr.strip().splitlines() or [f"exited with status {result.returncode}"])[-1]
     return json.loads(result.stdout.splitlines()[-1])
 
 
 def report(results: dict[str, list[dict[str, float]]], failed: dict[str, str], title: str) -> Table:
-    """Medians over the rounds, and what they are of the plain recipe's."""
+    """Return a table of medians over the rounds, and their ratios to the plain recipe."""
     table = Table(title=title)
     columns = list(results["plain"][0]) if results["plain"] else ["samples_per_second"]
     for column in ("", "times plain", *columns, "times plain, cpu seconds", "share of plain memory"):
@@ -290,20 +290,20 @@ def report(results: dict[str, list[dict[str, float]]], failed: dict[str, str], t
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--part", choices=["training", "inference"], default="training")
-    parser.add_argument("--small", action="store_true", help="dim 64, depth 3 in place of the paper's 512, 5")
+    parser.add_argument("--small", action="store_true", help="dim 64, depth 3 instead of the paper's 512, 5")
     parser.add_argument("--clips", type=int, default=6)
-    parser.add_argument("--batch-size", type=int, default=2, help="the plain recipe holds 10 GiB a clip")
+    parser.add_argument("--batch-size", type=int, default=2, help="the plain recipe needs 10 GiB per clip")
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--warmup", type=int, default=1, help="passes over the clips before the timed one")
     parser.add_argument("--device", default="cpu")
-    parser.add_argument("--only", nargs="*", help="variants to run, besides plain")
+    parser.add_argument("--only", nargs="*", help="variants to run in addition to plain")
     parser.add_argument("--compile", action="store_true", help="also with torch.compile, which takes minutes")
-    parser.add_argument("--limit", type=float, default=1800, help="seconds that one measurement may take")
-    parser.add_argument("--out", type=Path, help="JSON lines of all measurements")
+    parser.add_argument("--limit", type=float, default=1800, help="time limit of one measurement in seconds")
+    parser.add_argument("--out", type=Path, help="file for all measurements, as JSON lines")
     parser.add_argument("--task", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.task:
-        # Whoever runs out of memory here should be this process, and none of its neighbours.
+        # If memory runs out, the kernel should kill this process rather than another one.
         Path("/proc/self/oom_score_adj").write_text("1000", encoding="ascii")
         task = json.loads(arguments.task)
         print(json.dumps((measure_training if task["part"] == "training" else measure_inference)(task)))
@@ -351,7 +351,7 @@ def main() -> None:
                     with arguments.out.open("a", encoding="utf-8") as lines:
                         lines.write(json.dumps({"round": number, "name": name, **shared, "result": outcome}) + "\n")
     if not results["plain"]:
-        sys.exit(f"the plain recipe gave no measurement: {failed['plain']}")
+        sys.exit(f"the plain recipe could not be measured: {failed['plain']}")
     size = "dim 64, depth 3" if arguments.small else "dim 512, depth 5"
     title = f"{arguments.part}, {size}, {arguments.clips} clips, batch {arguments.batch_size}, {arguments.device}"
     Console(width=140).print(report(results, failed, title))

@@ -1,4 +1,4 @@
-"""How many frames of drawn people a processor makes in a second of its own time, one thread.
+"""Number of frames of rendered people per second of CPU time, in one thread.
 
 python benchmarks/rendering_speed.py
 """
@@ -13,15 +13,15 @@ from pipeline.rendering.scene import Scene
 
 
 def main() -> None:
-    """Reads the command line."""
+    """Run the benchmark from the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--scenes", type=int, default=12, help="of each family (default: %(default)s)")
+    parser.add_argument("--scenes", type=int, default=12, help="scenes per family (default: %(default)s)")
     parser.add_argument("--size", type=int, nargs=2, default=[240, 320], help="height and width (default: 240 320)")
     arguments = parser.parse_args()
     cv2.setNumThreads(1)
     for family in FAMILIES.values():
         frames = persons = 0
-        # Of the processor, not of the clock: others may be at work.
+        # CPU time instead of wall-clock time, because other processes may be running.
         start = time.process_time()
         for seed in range(arguments.scenes):
             scene = Scene(family, seed, size=tuple(arguments.size))
@@ -30,7 +30,7 @@ def main() -> None:
                 scene.frame(index)
                 frames += 1
         rate = frames / (time.process_time() - start)
-        print(f"{family.name}: {rate:.0f} frames a second, {persons / arguments.scenes:.1f} persons in each")
+        print(f"{family.name}: {rate:.0f} frames/s, {persons / arguments.scenes:.1f} persons per scene")
 
 
 if __name__ == "__main__":

@@ -1,16 +1,16 @@
-"""MaskCLR against all that it is held against, trained on the same clips and measured under the same damage.
+"""MaskCLR and its baselines, trained on the same clips and evaluated under the same damage.
 
     python benchmarks/robustness_methods.py penn_action.pkl --out runs/penn [--methods NAME...] [--seeds 0 1 2]
         [--train-only] [--limit 200] [--repeats 1] [--steps 5] [KEY=VALUE...]
 
 Methods: MaskCLR, MotionBERT (the same network with cross-entropy alone) and MotionBERT-R (with random masking of 15 %),
-which share phase one, a run a seed; ST-GCN++, AAGCN, CTR-GCN, MS-G3D and PoseConv3D from their configs. All are small:
-`SETS` below has what was chosen for the two files that it knows, for a processor; other files take those of the first.
-KEY=VALUE changes all of them. Learning rates and batches were chosen on held-out parts of the training clips, epochs
-of the last five by what a processor does in a few minutes.
+which share phase one, one run per seed; ST-GCN++, AAGCN, CTR-GCN, MS-G3D and PoseConv3D with their configs. All
+networks are small: `SETS` contains settings for two known files, chosen for a CPU; other files use those of the first.
+KEY=VALUE changes all methods. Learning rates and batch sizes were tuned on held-out parts of the training clips. The
+epochs of the last five methods are limited to a few minutes of training on a CPU.
 
-The folder holds the runs, `robustness/` as `skelpipe robustness` writes it, and `table.md` with some of it.
-Interrupted or killed, the same command goes on where it stopped.
+The folder contains the runs, `robustness/` as written by `skelpipe robustness`, and `table.md` with a selection of the
+results. If interrupted, the same command continues.
 """
 
 import argparse
@@ -46,7 +46,7 @@ BASELINES = {
 }
 METHODS = (*SAME_NETWORK, *BASELINES)
 
-# What `table.md` shows of the conditions.
+# Conditions in `table.md`.
 SHOWN: tuple[tuple[str, Sequence[Any]], ...] = (
     ("clean", (None,)),
     ("noise", (0.002, 0.01, 0.02, 0.05)),
@@ -70,7 +70,7 @@ def of_length(frames: int) -> dict[str, Any]:
     return {"data.num_frames": frames, "data.max_frames": frames, "model.max_frames": frames}
 
 
-# By the file's stem: for all methods, for the transformer, for graphs, and for PoseConv3D.
+# By the file's stem: settings for all methods, for the transformer, for graphs, and for PoseConv3D.
 SETS: dict[str, tuple[dict[str, Any], ...]] = {
     "penn_action": (
         {"data.skip_bad": True},
@@ -85,14 +85,14 @@ SETS: dict[str, tuple[dict[str, Any], ...]] = {
         {**of_length(6), "phase1_epochs": 4},
     ),
 }
-# What all baselines have in common beside their configs, whose recipes are for ten times as many clips. MS-G3D's small
-# width would cost twice as much as the others.
+# Settings shared by all baselines, on top of their configs, whose recipes are for ten times as many clips. MS-G3D's
+# small width would take twice as long as the others.
 SHORT = {"model": "small", "batch_size": 16, "backbone_lr": 4e-3, "head_lr": 4e-3, "warmup_epochs": 1, "flip": "auto"}
 OWN: dict[str, dict[str, Any]] = {"msg3d": {"dim": 12}}
 
 
 def job_of(method: str, seed: int, file: Path, out: Path, changes: Mapping[str, Any]) -> Job:
-    """One method's run with one seed."""
+    """Return the training job of one method with one seed."""
     common, transformer, graph, volume = SETS.get(file.stem, next(iter(SETS.values())))
     folder = out / f"{method}-seed{seed}"
     last = {**changes, "data.file": str(file), "training.seed": seed, "out": str(folder), "precision": "bf16"}
@@ -106,7 +106,7 @@ def job_of(method: str, seed: int, file: Path, out: Path, changes: Mapping[str, 
 
 
 def train(jobs: Sequence[Job], console: Console) -> None:
-    """Trains what is not trained.
+    """Train the unfinished runs.
 
     Raises:
         SkelpipeError: A run failed.
@@ -124,7 +124,7 @@ def train(jobs: Sequence[Job], console: Console) -> None:
 
 
 def table(conditions: Sequence[Mapping[str, Any]], differences: Sequence[Mapping[str, Any]]) -> str:
-    """Accuracy of all methods under some conditions, and the first one's lead over the second, as Markdown.
+    """Return a Markdown table: accuracy of all methods, and the difference between the first and the second.
 
     Args:
         conditions: Rows of `conditions.csv`.
@@ -135,7 +135,7 @@ def table(conditions: Sequence[Mapping[str, Any]], differences: Sequence[Mapping
     leads = {(row["family"], row["level"], row["against"]): row for row in differences}
     head = ["top-1 in per cent", *methods]
     if len(methods) > 1:
-        head.append(f"{methods[0]} less {methods[1]}")
+        head.append(f"{methods[0]} - {methods[1]}")
     lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
     for family, levels in SHOWN:
         for level in levels:
@@ -154,18 +154,18 @@ def table(conditions: Sequence[Mapping[str, Any]], differences: Sequence[Mapping
 
 
 def main() -> None:
-    """Reads the command line."""
+    """Run the benchmark from the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("file", type=Path)
     parser.add_argument("settings", nargs="*", metavar="KEY=VALUE")
-    parser.add_argument("--out", type=Path, required=True, help="folder of runs and results")
+    parser.add_argument("--out", type=Path, required=True, help="folder for runs and results")
     parser.add_argument("--methods", nargs="*", default=list(METHODS), choices=METHODS)
     parser.add_argument("--seeds", type=int, nargs="*", default=[0, 1, 2])
     parser.add_argument("--split", default="test")
-    parser.add_argument("--limit", type=int, help="clips at most, evenly over the split (default: all)")
+    parser.add_argument("--limit", type=int, help="maximum number of clips, evenly spread (default: all)")
     parser.add_argument("--repeats", type=int, default=3, help="draws of each damage (default: %(default)s)")
-    parser.add_argument("--steps", type=int, default=20, help="of targeted masking (default: %(default)s)")
-    parser.add_argument("--train-only", action="store_true", help="measure nothing")
+    parser.add_argument("--steps", type=int, default=20, help="steps of targeted masking (default: %(default)s)")
+    parser.add_argument("--train-only", action="store_true", help="train without measuring")
     arguments = parser.parse_intermixed_args()
     console = Console()
     try:
@@ -178,7 +178,7 @@ def main() -> None:
         if arguments.train_only:
             return
         results = robustness(
-            # The last epoch's weights: the best of few held-out clips would be a draw.
+            # Use the last epoch's weights: with few held-out clips the best epoch is random.
             [f"{method}={run_file(job.folder, 'last')}" for method, own in jobs.items() for job in own],
             [arguments.file],
             arguments.split,
