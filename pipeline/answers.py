@@ -48,7 +48,12 @@ class Answer:
 
 
 def label_of(best: Sequence[tuple[str, float]], threshold: float) -> tuple[str | None, float | None]:
-    """Return the label and probability of a prediction with these most probable actions."""
+    """Return the label and probability of a prediction with these most probable actions.
+
+    Args:
+        best: Actions with their probabilities, in descending order.
+        threshold: Lowest probability of a reported label; below it the label is "unknown".
+    """
     if not best:
         return None, None
     name, share = best[0]
@@ -84,7 +89,12 @@ def as_json_lines(answers: Sequence[Answer]) -> str:
 
 
 def as_csv(answers: Sequence[Answer], *, header: bool = True) -> str:
-    """Return one CSV row per prediction, with an optional header row."""
+    """Return one CSV row per prediction, with an optional header row.
+
+    Args:
+        answers: The predictions.
+        header: Whether to begin with a row of column names.
+    """
     output = io.StringIO()
     writer = csv.writer(output, lineterminator="\n")
     if header:

@@ -32,11 +32,24 @@ class AttentionRecord:
         self._rows: defaultdict[int | None, list[tuple[float, float, np.ndarray]]] = defaultdict(list)
 
     def add(self, person: int | None, start: float, end: float, attention: np.ndarray) -> None:
-        """Record the attention (V,) of a range from `start` to `end` in seconds, where 1 is the mean."""
+        """Record the attention (V,) of a range from `start` to `end` in seconds, where 1 is the mean.
+
+        Args:
+            person: Track id; None for all persons together.
+            start: Start of the range in seconds.
+            end: End of the range in seconds.
+            attention: (V,), where 1 is the mean over joints.
+        """
         self._rows[person].append((start, end, attention.astype(np.float32)))
 
     def mean(self, person: int | None, start: float, end: float) -> dict[str, float]:
-        """Return the mean attention by joint name over a time range, weighted by duration; empty if unknown."""
+        """Return the mean attention by joint name over a time range, weighted by duration; empty if unknown.
+
+        Args:
+            person: Track id; None for all persons together.
+            start: Start of the range in seconds.
+            end: End of the range in seconds.
+        """
         rows = [row for row in self._rows[person] if row[1] > start and row[0] < end]
         if not rows:
             return {}
@@ -71,7 +84,14 @@ class AttentionRecord:
         return figure
 
     def write(self, path: Path, clip: str, answers: Sequence[Answer], console: Console) -> Iterator[Answer]:
-        """Write the figure as PNG and print its path; yield a failure if it cannot be written."""
+        """Write the figure as PNG and print its path; yield a failure if it cannot be written.
+
+        Args:
+            path: File to write.
+            clip: Id of the clip, used as the title.
+            answers: Predictions of the clip.
+            console: Receives the path.
+        """
         try:
             save_figure(self.figure(clip, answers), path)
         except OSError as error:

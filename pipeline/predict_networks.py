@@ -78,6 +78,11 @@ def open_networks(
 def stage_one(trained: Trained | Detector, networks: Networks, engine: Engine) -> ExtractSettings:
     """Return the settings of stage one: those of the run's skeletons, with the requested changes.
 
+    Args:
+        trained: The run.
+        networks: Networks that replace those of the run.
+        engine: Device, backend and precision.
+
     Raises:
         UsageError: The run's networks are not available here, or a setting is invalid.
     """
@@ -108,6 +113,10 @@ def stage_one(trained: Trained | Detector, networks: Networks, engine: Engine) -
 def estimator_for(trained: Trained | Detector, wanted: str | None) -> str:
     """Return the requested estimator or that of the run; warn if they differ.
 
+    Args:
+        trained: The run.
+        wanted: Name or ONNX file of the requested estimator; None for that of the run.
+
     Raises:
         UsageError: The run does not record its estimator, or no network has that name.
     """
@@ -132,6 +141,10 @@ def estimator_for(trained: Trained | Detector, wanted: str | None) -> str:
 
 def detector_for(trained: Trained | Detector, wanted: str | None) -> str:
     """Return the requested person detector or that of the run; warn if they differ.
+
+    Args:
+        trained: The run.
+        wanted: Name or ONNX file of the requested detector; None for that of the run, or `DETECTOR`.
 
     Raises:
         UsageError: No network has that name.

@@ -132,7 +132,13 @@ def sweep_encoders(
 
 
 def print_encoders(plan: PretrainSweep, result: SweptEncoders, console: Console) -> None:
-    """Print one line per row: top-1 with its standard deviation, for each protocol."""
+    """Print one line per row: top-1 with its standard deviation, for each protocol.
+
+    Args:
+        plan: The sweep.
+        result: Results of the sweep.
+        console: Receives the table.
+    """
     table = Table("row", *plan.protocols, title=Text(plan.title))
     for name, cells in _cells(plan, result).items():
         table.add_row(Text(name), *cells)

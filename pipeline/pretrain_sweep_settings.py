@@ -125,6 +125,12 @@ def pretrain_settings_of(
 ) -> PretrainSettings:
     """Return the settings of a row: base, sweep, config, row and command line, in ascending priority.
 
+    Args:
+        plan: The sweep.
+        row: Row of the table.
+        changes: Settings from the command line, by dotted name.
+        place: Name of the sweep, for messages.
+
     Raises:
         UsageError: A setting is unknown or invalid.
     """

@@ -34,12 +34,22 @@ class Asked:
 
 
 def data_of(pretrained: Pretrained, asked: Asked) -> DataSettings:
-    """Return the data settings of the encoder's pre-training, with the requested changes."""
+    """Return the data settings of the encoder's pre-training, with the requested changes.
+
+    Args:
+        pretrained: The encoder.
+        asked: Selection of clips.
+    """
     return shown_as_in(pretrained.settings.data, asked)
 
 
 def shown_as_in(data: DataSettings, asked: Asked) -> DataSettings:
-    """Return data settings of a pre-training (with an absolute file path) with the requested changes."""
+    """Return data settings of a pre-training (with an absolute file path) with the requested changes.
+
+    Args:
+        data: Data settings of the pre-training.
+        asked: Selection of clips.
+    """
     file = str(asked.path.resolve())
     own = data.train_split if file == data.file and data.train_split != ALL_CLIPS else "auto"
     changes = {

@@ -52,7 +52,12 @@ def folder_of(
 
 
 def changes_of(settings: ProtocolSettings, usual: ProtocolSettings) -> dict[str, Any]:
-    """Return the settings, by dotted name, that differ from the defaults."""
+    """Return the settings, by dotted name, that differ from the defaults.
+
+    Args:
+        settings: The settings.
+        usual: The defaults.
+    """
     own, other = dotted(settings.model_dump(mode="json")), dotted(usual.model_dump(mode="json"))
     return {name: value for name, value in own.items() if value != other[name]}
 

@@ -81,6 +81,7 @@ class Task:
 
     @property
     def num_classes(self) -> int:
+        """Number of classes K."""
         return len(self.clips.label_names)
 
 
@@ -110,6 +111,10 @@ def parse_protocol(word: str) -> Protocol:
 
 def protocol_settings(method: str, pairs: Sequence[str]) -> ProtocolSettings:
     """Return the published recipes of a method, with changes from the command line.
+
+    Args:
+        method: Name of the pre-training method.
+        pairs: `key=value` settings that override the recipe.
 
     Raises:
         UsageError: A setting is unknown or invalid.
@@ -231,6 +236,10 @@ def run_protocol(
 def place_of(device: str, precision: str) -> Place:
     """Resolve device and precision.
 
+    Args:
+        device: auto, cpu or a CUDA device.
+        precision: auto, fp32 or bf16.
+
     Raises:
         UsageError: The precision is unknown or does not support training.
         BackendError: The device is not available.
@@ -282,6 +291,10 @@ def _task(pretrained: Pretrained, settings: ProtocolSettings, asked: Asked) -> T
 
 def check_same_clips(first: Task, other: Task) -> None:
     """Check that two encoders are evaluated on the same clips.
+
+    Args:
+        first: Task of the first encoder.
+        other: Task of another encoder.
 
     Raises:
         UsageError: One encoder uses clips that the other does not.
@@ -429,7 +442,12 @@ def _probabilities(
 
 
 def recipe_of(settings: FinetuneSettings, *, scratch: bool) -> FinetuneSettings:
-    """Return the fine-tuning recipe; from scratch, all layers have the same learning rate, as published."""
+    """Return the fine-tuning recipe; from scratch, all layers have the same learning rate, as published.
+
+    Args:
+        settings: Fine-tuning settings.
+        scratch: Whether the encoder starts from random weights.
+    """
     return settings.model_copy(update={"layer_decay": 1.0}) if scratch else settings
 
 

@@ -58,7 +58,12 @@ NOISE_SHOWN = (0.0, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1)
 
 
 def draw_all(bench: "Bench", results: Results) -> dict[str, tuple[str, Figure]]:
-    """Return every figure for which there are results: name -> (title, figure)."""
+    """Return every figure for which there are results: name -> (title, figure).
+
+    Args:
+        bench: Definition of the benchmark.
+        results: Results of the benchmark.
+    """
     title = f"{bench.sources[0].path.name}, {bench.split}, {len(bench.sources[0].names)} clips"
     measured = {condition.family for condition in bench.conditions}
     drawn: dict[str, tuple[str, Figure]] = {}

@@ -30,6 +30,12 @@ def write_report(bench: "Bench", results: Results, out: Path, *, figures: bool =
 
     Tables and figures of an earlier report that this one does not contain are removed, because they belong to other
     runs.
+
+    Args:
+        bench: Definition of the benchmark.
+        results: Results of the benchmark.
+        out: Folder of the report.
+        figures: Whether to draw figures.
     """
     out.mkdir(parents=True, exist_ok=True)
     pictures: dict[str, tuple[str, bytes]] = {}
@@ -52,7 +58,13 @@ def write_report(bench: "Bench", results: Results, out: Path, *, figures: bool =
 
 
 def page(bench: "Bench", results: Results, pictures: Mapping[str, tuple[str, bytes]]) -> str:
-    """Return the HTML page with embedded figures."""
+    """Return the HTML page with embedded figures.
+
+    Args:
+        bench: Definition of the benchmark.
+        results: Results of the benchmark.
+        pictures: Figure name -> (title, PNG content).
+    """
     main = bench.sources[0]
     title = f"Robustness on {main.path.name}, split {bench.split}"
     parts = [
@@ -270,7 +282,12 @@ def _interval(difference: float, low: float, high: float) -> str:
 
 
 def figure_bytes(figure: Figure, kind: str) -> bytes:
-    """Render a figure as PNG or SVG."""
+    """Render a figure as PNG or SVG.
+
+    Args:
+        figure: The figure.
+        kind: png or svg.
+    """
     content = io.BytesIO()
     FigureCanvasAgg(figure)
     # Without a date, so that equal numbers give identical files.

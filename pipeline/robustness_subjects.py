@@ -61,7 +61,12 @@ class Source:
     opened: dict[tuple[object, ...], ClipSet] = field(default_factory=dict)
 
     def clips_of(self, trained: Trained, *, skip_bad: bool) -> ClipSet:
-        """Return the file as a run reads it; opened once for all runs with equal data settings."""
+        """Return the file as a run reads it; opened once for all runs with equal data settings.
+
+        Args:
+            trained: The run, whose data settings apply.
+            skip_bad: Whether to skip malformed clips instead of raising an error.
+        """
         key = _reading_of(trained)
         if key not in self.opened:
             self.opened[key] = clips_for(trained, self.path, skip_bad=skip_bad)
@@ -234,6 +239,10 @@ def estimator_statistics(
 
 def translation_of(trained: Trained, label_names: Sequence[str]) -> np.ndarray:
     """Return the class numbers of the first run for the classes of a run, int64 (K,).
+
+    Args:
+        trained: The run.
+        label_names: Class names of the first run, in order.
 
     Raises:
         UsageError: The runs do not have the same classes.

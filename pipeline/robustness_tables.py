@@ -278,7 +278,12 @@ def _confused(bench: "Bench", methods: Sequence[str], answers: Answers) -> list[
 
 
 def confusing_condition(bench: "Bench", level: float) -> Condition:
-    """Return noise of a given level if it was measured, else clean."""
+    """Return noise of a given level if it was measured, else clean.
+
+    Args:
+        bench: Definition of the benchmark.
+        level: Standard deviation of the noise.
+    """
     wanted = Condition(NOISE, level)
     return wanted if wanted in bench.conditions else Condition(CLEAN)
 
@@ -326,6 +331,10 @@ def features_of(bench: "Bench", methods: Sequence[str]) -> tuple[np.ndarray, dic
     """Return the clips for t-SNE as indices (N,), and their hidden features, float32 (N, D), for one run per method.
 
     At most `MOST_SHOWN` clips, spread evenly over the split, in which all of these runs see a person.
+
+    Args:
+        bench: Definition of the benchmark.
+        methods: Names of the methods.
     """
     firsts = [next(one for one in bench.subjects if one.method == method) for method in methods]
     stored = {method: bench.cache.read(one, Task("answers", 0)) for method, one in zip(methods, firsts, strict=True)}

@@ -87,6 +87,7 @@ class Cache:
     label_names: tuple[str, ...]
 
     def path_of(self, subject: Subject, task: Task) -> Path:
+        """Return the file of a result."""
         source = self.sources[task.source]
         placement = place(self.engine.device, self.engine.backend, self.engine.precision)
         choices = self.settings.model_dump(include={"noise_space", "occluded", "shifted"})
@@ -115,7 +116,12 @@ class Cache:
         return self.folder / f"{digest[:32]}.npz"
 
     def has(self, subject: Subject, task: Task) -> bool:
-        """Whether a result is stored and readable; an unreadable one is computed again."""
+        """Whether a result is stored and readable; an unreadable one is computed again.
+
+        Args:
+            subject: The run.
+            task: The result.
+        """
         try:
             self.read(subject, task)
         except UNREADABLE:
@@ -123,10 +129,12 @@ class Cache:
         return True
 
     def read(self, subject: Subject, task: Task) -> dict[str, np.ndarray]:
+        """Read a stored result, as arrays by name."""
         with np.load(self.path_of(subject, task), allow_pickle=False) as stored:
             return {name: stored[name] for name in stored.files}
 
     def write(self, subject: Subject, task: Task, result: Mapping[str, np.ndarray]) -> None:
+        """Store a result, given as arrays by name."""
         content = io.BytesIO()
         np.savez_compressed(content, **dict(result))  # type: ignore[arg-type]
         with atomic_write(self.path_of(subject, task)) as file:
@@ -134,7 +142,12 @@ class Cache:
 
 
 def model_layout_of(trained: Trained, clips: ClipSet) -> Skeleton:
-    """Return the joint layout of a run's network for a file."""
+    """Return the joint layout of a run's network for a file.
+
+    Args:
+        trained: The run.
+        clips: The file.
+    """
     name = trained.layout
     return LAYOUTS[name] if name in LAYOUTS else layout_by_shape(clips.layout.num_joints, clips.dimensions)
 
@@ -168,7 +181,12 @@ class Worker:
         return passes_of(1, self.cache.settings.steps) if task.kind == "targeted" else 1
 
     def do(self, task: Task, progress: Callable[[int], None]) -> dict[str, np.ndarray]:
-        """Compute a task's result, as arrays by name."""
+        """Compute a task's result, as arrays by name.
+
+        Args:
+            task: The task.
+            progress: Called with the number of clips after each forward pass.
+        """
         if task.kind == "answers":
             return self._answers(task, progress)
         return self._targeted(task, progress) if task.kind == "targeted" else self._attention(task)

@@ -249,7 +249,12 @@ class Sliding:
 
 
 def slide_over(video: VideoPoses, sliding: Sliding) -> Iterator[tuple[int, VideoPoses]]:
-    """Yield the windows of a complete video: number of the first cell, and the persons in the window's frames."""
+    """Yield the windows of a complete video: number of the first cell, and the persons in the window's frames.
+
+    Args:
+        video: The tracks of the whole video.
+        sliding: The windows to cut.
+    """
     if not video.num_frames:
         return
     grid = sliding.grid
@@ -265,7 +270,14 @@ def nobody_asked() -> str:
 
 
 def is_long_enough(grid: Grid, cell: int, first_cell: int, window: VideoPoses) -> bool:
-    """Whether to classify a window at the end of a video: at least half of it is covered, or it is the first one."""
+    """Whether to classify a window at the end of a video: at least half of it is covered, or it is the first one.
+
+    Args:
+        grid: The windows.
+        cell: Number of the window's first cell.
+        first_cell: Number of the video's first cell.
+        window: The persons in the window's frames.
+    """
     if not window.num_frames:
         return False
     covered = float(window.time[-1]) + frame_interval(window.time) - grid.start_of(cell)

@@ -49,7 +49,13 @@ def everybody(video: VideoPoses, name: str, threshold: float, *, tracked: bool =
 
 
 def each_person(video: VideoPoses, name: str, threshold: float) -> Iterator[Subject]:
-    """Yield each person as a subject, over the frames from their first to their last visible joint."""
+    """Yield each person as a subject, over the frames from their first to their last visible joint.
+
+    Args:
+        video: The tracks.
+        name: Name of the clip, for messages.
+        threshold: Score above which a joint counts as visible.
+    """
     for track in video.tracks:
         rows = np.flatnonzero((track.keypoint_score > threshold).any(axis=1)) + track.start
         first, last = (int(rows[0]), int(rows[-1]) + 1) if len(rows) else (track.start, track.stop)

@@ -130,7 +130,13 @@ def sweep(
 
 
 def print_table(plan: SweepSettings, result: Swept, console: Console) -> None:
-    """Print one line per row: top-1 with its standard deviation, under each condition."""
+    """Print one line per row: top-1 with its standard deviation, under each condition.
+
+    Args:
+        plan: The sweep.
+        result: Results of the sweep.
+        console: Receives the table.
+    """
     conditions = plan.measured()
     table = Table("row", *_papers(plan, "paper"), *map(_titled, conditions), title=Text(plan.title))
     for name, cells in _cells(plan, result).items():

@@ -47,6 +47,7 @@ class Job:
 
     @property
     def folder(self) -> Path:
+        """Run directory."""
         return Path(self.settings.out)
 
 
@@ -54,6 +55,10 @@ def phase_one_of(settings: RunSettings, folder: Path) -> Path | None:
     """Return the directory of the shared run for phase one, named by everything that phase one depends on.
 
     Returns None if phase one has no fixed length above 0, or if there is no phase two in which the rows differ.
+
+    Args:
+        settings: Settings of a run.
+        folder: Folder of the sweep.
     """
     training = settings.training
     if not isinstance(training.phase1_epochs, int) or training.phase1_epochs < 1 or not training.phase2_epochs:
@@ -133,7 +138,12 @@ def _check_as_wanted(job: Job) -> None:
 
 
 def write_results(folder: Path, files: Mapping[str, bytes]) -> None:
-    """Write the files of a sweep: name -> content."""
+    """Write the files of a sweep.
+
+    Args:
+        folder: Folder of the sweep.
+        files: File name -> content.
+    """
     for name, content in files.items():
         with atomic_write(folder / name) as file:
             file.write(content)
@@ -165,7 +175,12 @@ def train_all(
 
 
 def machine(jobs: int | None, left: int) -> tuple[list[str], int]:
-    """Return the devices to assign in turn, and the number of parallel runs."""
+    """Return the devices to assign in turn, and the number of parallel runs.
+
+    Args:
+        jobs: Requested number of parallel runs; None for one per GPU, or one per core.
+        left: Number of unfinished runs.
+    """
     gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
     devices = [f"cuda:{number}" for number in range(gpus)] or [AUTO]
     most = jobs or gpus or len(os.sched_getaffinity(0))

@@ -110,6 +110,12 @@ def read_plan(path: Path) -> dict[str, Any]:
 def settings_of(sweep: SweepSettings, row: Row, changes: dict[str, Any], *, place: str) -> RunSettings:
     """Return the settings of a row: base, sweep, row and command line, in ascending priority.
 
+    Args:
+        sweep: The sweep.
+        row: Row of the table.
+        changes: Settings from the command line, by dotted name.
+        place: Name of the sweep, for messages.
+
     Raises:
         UsageError: A setting is unknown or invalid.
     """
