@@ -158,7 +158,7 @@ def _network(run: Path, wanted: Wanted, console: Console) -> Trained | Detector:
             f"{found}: is an action detector, which requires windows; set their length in seconds with --windows{known}"
         )
     if wanted.scope.explain:
-        raise UsageError(f"--explain: {found} classifies frames and has no attention to show; omit --explain")
+        raise UsageError(f"--explain: {found} classifies frames and provides no attention; omit --explain")
     note = detector.told_of_length(wanted.windows)
     if note is not None:
         console.print(Text(f"warning: {note}"))

@@ -174,7 +174,7 @@ def test_actions_are_detected_in_long_sequences(run, tmp_path, splits):
     assert found["settings"]["detection"] == {"stride": 8, "smooth": 3, "fewest": 1, "overlap": 0.1}
     assert 0 <= found["mAP_a"] <= 1 and 0 <= found["mAP_v"] <= 1
     # 60 frames with stride 8: windows at 0, 8, 16, 24, 32, 40 and 44, of six sequences.
-    assert "42 windows of 16 frames to train on" in result.stderr
+    assert "42 windows of 16 frames for training" in result.stderr
 
 
 def test_future_poses_are_predicted(run, tmp_path):
