@@ -1,4 +1,4 @@
-"""Small skeleton files for tests: random walks of joints, some of them unseen, in whatever layout is asked for."""
+"""Small skeleton files for tests: random walks of joints, some of them unseen, in any layout."""
 
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ def annotation(
     dtype: type = np.float16,
     **extra: Any,
 ) -> dict[str, Any]:
-    """One clip of persons whose joints wander by a few pixels a frame; a share `unseen` of the joints is at zero."""
+    """Return a clip of persons whose joints move by a few pixels per frame; a share `unseen` of the joints is zero."""
     start = rng.uniform(100, 400, (persons, 1, joints, dimensions))
     keypoint = start + rng.normal(0, 4, (persons, frames, joints, dimensions)).cumsum(axis=1)
     score = rng.uniform(0.3, 1, (persons, frames, joints))
@@ -37,7 +37,7 @@ def annotation(
 def write_clips(
     path: Path, clips: list[dict[str, Any]], split: dict[str, list[str]] | None = None, **extra: Any
 ) -> Path:
-    """Writes a data set; without `split`, all clips are in "train"."""
+    """Write a data set; without `split`, all clips are in "train"."""
     names = [clip["frame_dir"] for clip in clips]
     write_pickle(path, {"split": {"train": names} if split is None else split, "annotations": clips, **extra})
     return path

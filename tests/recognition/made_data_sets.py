@@ -1,10 +1,10 @@
-"""Made pickles with the exact structure of NTU RGB+D 60's and of Kinetics-400's, whose classes differ in their motion.
+"""Synthetic pickles with the structure of NTU RGB+D 60 and of Kinetics-400, with a different motion for each class.
 
     python tests/recognition/made_data_sets.py ntu60 FILE.pkl [--clips 240]
     python tests/recognition/made_data_sets.py kinetics400 FOLDER [--clips 240]
 
-NTU60 and Kinetics-400 themselves are too large, or too restricted, to come along. These have their splits, persons,
-lengths, types and ids, so that the shipped configs can be run from end to end, in minutes with a few overrides:
+NTU60 and Kinetics-400 themselves are too large, or too restricted, to be included. These files have their splits,
+persons, lengths, types and ids, so that the shipped configs can run end to end, in minutes with a few overrides:
 
     skelpipe train maskclr/ntu60_xsub_dstformer --data FILE.pkl model.dim=32 training.phase1_epochs=2 ...
 """
@@ -33,19 +33,20 @@ STANDING = np.array(
     ],
     np.float32,
 )  # fmt: skip
-# Joints that swing with one motion: head, left arm, right arm, left leg, right leg.
+# Joints that share a motion: head, left arm, right arm, left leg, right leg.
 LIMBS = ((0, 1, 2, 3, 4), (7, 9), (8, 10), (13, 15), (14, 16))
 
 
 def ntu_like_lengths(count: int, rng: np.random.Generator) -> np.ndarray:
-    """Frames of `count` clips, distributed like NTU60's: mean 84, median 76, 32 to 300, 95 % below 150."""
+    """Draw lengths of `count` clips in frames, distributed as in NTU60: mean 84, median 76, 32 to 300, 95 % < 150."""
     return np.clip(np.round(rng.lognormal(np.log(76), 0.42, count)), 32, 300).astype(np.int64)
 
 
 def class_motion(label: int, num_frames: int, rng: np.random.Generator) -> np.ndarray:
-    """One person's joints in units of its height, float32 (T, V, 2).
+    """Return one person's joints in units of its height, float32 (T, V, 2).
 
-    A class is five amplitudes, directions and phases, one a limb, and a frequency; a clip has its own tempo and vigour.
+    A class has five amplitudes, directions and phases, one per limb, and a frequency; tempo and amplitude vary per
+    clip.
     """
     of_class = np.random.default_rng(label)
     amplitude = of_class.uniform(0, 0.22, len(LIMBS))
@@ -64,7 +65,7 @@ def class_motion(label: int, num_frames: int, rng: np.random.Generator) -> np.nd
 
 
 def in_pixels(keypoint: np.ndarray, size: tuple[int, int], rng: np.random.Generator) -> np.ndarray:
-    """Puts one person somewhere into a frame of `size` (h, w), with a detector's tremble, float32 (T, V, 2)."""
+    """Place a person in a frame of `size` (h, w), with detector jitter, float32 (T, V, 2)."""
     height, width = size
     tall = rng.uniform(0.4, 0.6) * height
     centre = np.array([rng.uniform(0.3, 0.7) * width, rng.uniform(0.45, 0.55) * height])
@@ -74,13 +75,13 @@ def in_pixels(keypoint: np.ndarray, size: tuple[int, int], rng: np.random.Genera
 def ntu_annotation(
     label: int, subject: int, camera: int, repeat: int, frames: int, rng: np.random.Generator
 ) -> dict[str, Any]:
-    """One clip as PYSKL stores it: float16, and a second person who is zero in the frames that it is absent from."""
+    """Return a clip in PYSKL's format: float16, and a second person that is zero in the frames where it is absent."""
     size = (1080, 1920)
     persons = 2 if label >= FIRST_OF_TWO_PERSONS or rng.random() < 0.04 else 1
     keypoint = np.stack([in_pixels(class_motion(label, frames, rng), size, rng) for _ in range(persons)])
     score = rng.uniform(0.5, 0.99, keypoint.shape[:3]).astype(np.float32)
     if persons == 2:
-        # A second person comes late; where an action of one person has two, the second was hardly ever seen.
+        # The second person appears late; in actions of one person it is rarely visible.
         until = int(frames * (rng.uniform(0, 0.3) if label >= FIRST_OF_TWO_PERSONS else rng.choice([0.9, 1.0])))
         keypoint[1, :until] = 0
         score[1, :until] = 0
@@ -97,18 +98,19 @@ def ntu_annotation(
 
 
 def made_ntu60(clips: int = 240, *, classes: int = NTU_CLASSES, seed: int = 0) -> dict[str, Any]:
-    """A data set with NTU60's classes, splits, ids, persons and lengths.
+    """Return a data set with NTU60's classes, splits, ids, persons and lengths.
 
     Args:
-        clips: Number of clips, at most 240 a class (40 subjects, 3 cameras, 2 repetitions); classes take turns.
-        classes: How many of the 60 classes occur.
-        seed: Of everything that is drawn.
+        clips: Number of clips, at most 240 per class (40 subjects, 3 cameras, 2 repetitions); classes alternate.
+        classes: Number of the 60 classes that occur.
+        seed: Random seed.
 
     Returns:
         {"split": {xsub_train, xsub_val, xview_train, xview_val}, "annotations"}, without label names, as PYSKL's.
     """
     rng = np.random.default_rng(seed)
-    # Every class meets subjects and cameras of both sides early: the places are shuffled once, not in the order of ids.
+    # Every class soon has subjects and cameras of both sides: their order is shuffled once, instead of following the
+    # ids.
     places = rng.permutation([(s, c, r) for s in range(1, 41) for c in (1, 2, 3) for r in (1, 2)])
     lengths = ntu_like_lengths(clips, rng)
     annotations = []
@@ -126,7 +128,7 @@ def made_ntu60(clips: int = 240, *, classes: int = NTU_CLASSES, seed: int = 0) -
 
 
 def write_ntu60(path: Path, clips: int = 240, *, classes: int = NTU_CLASSES, seed: int = 0) -> Path:
-    """Writes `made_ntu60` and gives back the path."""
+    """Write `made_ntu60` and return the path."""
     write_pickle(path, made_ntu60(clips, classes=classes, seed=seed))
     return path
 
@@ -134,9 +136,9 @@ def write_ntu60(path: Path, clips: int = 240, *, classes: int = NTU_CLASSES, see
 def write_kinetics400(
     folder: Path, clips: int = 240, *, classes: int = KINETICS_CLASSES, files: int = 4, seed: int = 0
 ) -> tuple[Path, Path]:
-    """A data set in the layout of Kinetics-400's: skeletons of all persons and frames in a row, in files of their own.
+    """Write a data set in Kinetics-400's format: skeletons of all persons and frames concatenated, in separate files.
 
-    A clip has one to three persons, some frames without any and detections that are not sure (box score below 0.5).
+    A clip has one to three persons, some frames without any, and some uncertain detections (box score below 0.5).
 
     Returns:
         The pickle of annotations, and the folder of the `files` keypoint files: {id: {"keypoint": float16 (N, 17, 3)}}.
@@ -172,7 +174,7 @@ def write_kinetics400(
                 "raw_file": f"kpfiles/part_{number % files}.pkl",
             }
         )
-    # Every fifth turn of the classes is for validation, so that each has clips on both sides.
+    # Every fifth round of the classes is for validation, so that each class has clips in both splits.
     validation = {clip["frame_dir"] for number, clip in enumerate(annotations) if number // classes % 5 == 4}
     names = [clip["frame_dir"] for clip in annotations]
     split = {"train": [n for n in names if n not in validation], "val": [n for n in names if n in validation]}

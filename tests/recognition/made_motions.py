@@ -1,6 +1,6 @@
-"""A skeleton file of motions that anyone tells apart: the left arm waves overhead, the right one does, or neither.
+"""A skeleton file of easily distinguished motions: the left arm waves overhead, the right one, or neither.
 
-Everybody stands somewhere else, is of another size and starts at another moment.
+Position, size and start of the motion vary.
 """
 
 from pathlib import Path
@@ -21,7 +21,7 @@ LEFT_ARM, RIGHT_ARM = [7, 9], [8, 10]
 
 
 def made_clip(label: int, rng: np.random.Generator, *, frames: int) -> np.ndarray:
-    """keypoint float (1, T, 17, 2) in pixels."""
+    """Return keypoint, float (1, T, 17, 2), pixels."""
     phase = np.sin(np.linspace(0, 4 * np.pi, frames) + rng.uniform(0, 6))
     body = np.repeat(STANDING[None], frames, axis=0)
     if label == 2:
@@ -34,7 +34,7 @@ def made_clip(label: int, rng: np.random.Generator, *, frames: int) -> np.ndarra
 
 
 def write_motions(path: Path, *, clips: int = 48, seed: int = 0, classes: tuple[str, ...] = CLASSES) -> Path:
-    """A file with the splits train and test (a quarter), two persons' worth of groups a class, float32."""
+    """Write a file with the splits train and test (a quarter), two groups per class, float32."""
     rng = np.random.default_rng(seed)
     annotations = []
     for number in range(clips):

@@ -1,4 +1,4 @@
-"""A backbone of a few hundred weights, and batches for it, for tests of what is built on backbones."""
+"""A backbone with a few hundred parameters, and batches for it, for tests of code that uses backbones."""
 
 import torch
 from torch import nn
@@ -11,7 +11,7 @@ NUM_JOINTS, NUM_CLASSES = 5, 4
 
 
 class TinyBackbone(Backbone):
-    """Mixes the joints of a frame; a joint's attention is the energy of its embedding."""
+    """Mixes the joints of a frame; the attention of a joint is the energy of its embedding."""
 
     def __init__(self, *, num_joints: int = NUM_JOINTS, channels: int = 3, dim: int = 8, dim_representation: int = 6):
         super().__init__(num_joints=num_joints, max_frames=64, dim=dim, dim_representation=dim_representation)
@@ -45,7 +45,7 @@ def tiny_recognizer(*, dropout: float = 0.0, seed: int = 0) -> Recognizer:
 
 
 def made_batch(num_clips: int = 8, *, seed: int = 0, num_frames: int = 6) -> Batch:
-    """Float64 clips: every other one has a single person, every third one is two frames shorter."""
+    """Return float64 clips: every other one has a single person, every third one is two frames shorter."""
     generator = torch.Generator().manual_seed(seed)
     person_mask = torch.ones(num_clips, 2, dtype=torch.bool)
     person_mask[::2, 1] = False
