@@ -93,12 +93,12 @@ def write_page(path: Path, found: Found, steps: Sequence[StepTold]) -> None:
 def _headline(found: Found) -> Iterator[str]:
     metrics, plan = found.evaluation.metrics, found.plan
     low, high = metrics.top1_interval
-    told = ", ".join(_sentence(answer) for answer in found.answers if answer.person is not None)
+    predictions = ", ".join(_sentence(answer) for answer in found.answers if answer.person is not None)
     yield (
         f"<p><b>{metrics.top1:.1%}</b> of {metrics.clips} clips of people who occurred neither in the training of the "
         f"networks nor of the recognizer were classified correctly (95 % interval {low:.1%} to {high:.1%}; chance "
         f"{1 / len(plan.actions):.1%}). In a new clip of two people with the actions "
-        f"{escape(' and '.join(found.doings))}, the predictions were: {escape(told) or 'none'}.</p>"
+        f"{escape(' and '.join(found.doings))}, the predictions were: {escape(predictions) or 'none'}.</p>"
     )
     yield (
         "<p>The people are rendered, so that the demonstration needs neither a camera nor a download, and the ground "
@@ -203,10 +203,10 @@ def _prediction(found: Found) -> Iterator[str]:
     rows = []
     for answer in found.answers:
         who = "whole clip" if answer.person is None else f"person {answer.person}"
-        told = ", ".join(f"{name} {share:.0%}" for name, share in answer.best[:TOLD])
+        predictions = ", ".join(f"{name} {share:.0%}" for name, share in answer.best[:TOLD])
         joints = sorted(answer.attention, key=lambda joint: -answer.attention[joint])[:TOLD]
         looked = ", ".join(joint.replace("_", " ") for joint in joints)
-        rows.append((who, told or f"no prediction: {answer.reason}", looked))
+        rows.append((who, predictions or f"no prediction: {answer.reason}", looked))
     yield html_table(("who", "predictions", "most important joints"), rows)
     beside = f"The whole clip; the same as <code>{escape(found.overlay.name)}</code> next to this page."
     yield picture(

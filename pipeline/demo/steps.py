@@ -59,15 +59,15 @@ class Teller:
     @contextmanager
     def step(self, title: str, command: Sequence[str] = ()) -> Iterator[StepTold]:
         """Run a step: prints its title, the equivalent command, the result and the duration."""
-        told = StepTold(title, " ".join(command))
+        step = StepTold(title, " ".join(command))
         self.console.print(f"\n{len(self.steps) + 1}. {title}", style="bold", highlight=False, markup=False)
         if command:
-            self.say(f"$ {told.command}")
+            self.say(f"$ {step.command}")
         begun = perf_counter()
-        yield told
-        told.seconds = perf_counter() - begun
-        self.steps.append(told)
-        self.say(f"{told.result} ({told.seconds:.0f} s)")
+        yield step
+        step.seconds = perf_counter() - begun
+        self.steps.append(step)
+        self.say(f"{step.result} ({step.seconds:.0f} s)")
 
 
 def demo(folder: Path, console: Console, *, plan: Plan | None = None, networks: Networks = NETWORKS) -> Found:
@@ -90,26 +90,26 @@ def demo(folder: Path, console: Console, *, plan: Plan | None = None, networks: 
     teller = Teller(console)
     _claim(folder, plan)
     data = _skeletons(folder, plan, networks, teller)
-    with teller.step("Counting missing joints before and after cleaning", skelpipe("stats", str(data))) as told:
+    with teller.step("Counting missing joints before and after cleaning", skelpipe("stats", str(data))) as step:
         rows = statistics.statistics_of([data])
         statistics.print_table(rows, console)
-        told.result = f"missing joints: {_missing(rows)}"
+        step.result = f"missing joints: {_missing(rows)}"
     run = _trained(folder / "run", data, plan, teller)
     words = skelpipe("evaluate", str(run), "--data", str(data), "--split", TEST.name)
-    with teller.step("Evaluating it on unseen people", words) as told:
+    with teller.step("Evaluating it on unseen people", words) as step:
         evaluation = evaluated.evaluate(run, data, TEST.name, engine=Engine(), console=console)
         evaluated.print_table(evaluation, console)
         low, high = evaluation.metrics.top1_interval
-        told.result = (
+        step.result = (
             f"{evaluation.metrics.top1:.1%} of {evaluation.metrics.clips} clips are correct (95 % interval "
             f"{low:.1%} to {high:.1%}); figures in {evaluation.folder}"
         )
     video, overlay = _new_clip(folder, plan, teller)
     answers = _answers(video, run, overlay, networks, teller)
-    with teller.step("Writing the report") as told:
+    with teller.step("Writing the report") as step:
         found = Found(plan, networks, folder, data, rows, run, evaluation, answers, _doings(video), overlay)
         page = folder / PAGE
-        told.result = str(page)
+        step.result = str(page)
         write_page(page, found, teller.steps)
     _farewell(page, teller)
     return found
@@ -137,15 +137,15 @@ def _skeletons(folder: Path, plan: Plan, networks: Networks, teller: Teller) -> 
     """Steps one and two: render clips and extract their skeletons."""
     seconds = plan.frames / plan.fps
     title = f"Rendering {plan.clips} clips of {seconds:g} s with one person and one of {len(plan.actions)} actions"
-    with teller.step(title) as told:
+    with teller.step(title) as step:
         teller.say(", ".join(plan.actions))
         drawn = draw_clips(plan, folder, teller.console)
-        told.result = f"{folder / CLIPS}, with {LABELS_NAME}" + ("" if drawn else ": already rendered")
+        step.result = f"{folder / CLIPS}, with {LABELS_NAME}" + ("" if drawn else ": already rendered")
     labels = folder / CLIPS / LABELS_NAME
     chosen = _chosen(networks)
     out = folder / "skeletons"
     words = skelpipe("extract", *chosen, "--labels", str(labels), "--out", str(out), str(folder / CLIPS))
-    with teller.step("Extracting skeletons with small networks", words) as told:
+    with teller.step("Extracting skeletons with small networks", words) as step:
         settings = parse_settings(vars(networks), place="the demonstration")
         report = extract([folder / CLIPS], out, settings=settings, labels=str(labels), console=teller.console)
         if report.data_set is None or report.failed:
@@ -154,7 +154,7 @@ def _skeletons(folder: Path, plan: Plan, networks: Networks, teller: Teller) -> 
                 "and start again"
             )
         rate = f", {report.frames_per_second:.0f} frames/s" if report.done else ""
-        told.result = f"{report.data_set}: {report.done} clips extracted{rate}, {report.skipped} already done"
+        step.result = f"{report.data_set}: {report.done} clips extracted{rate}, {report.skipped} already done"
     return report.data_set
 
 
@@ -168,7 +168,7 @@ def _trained(run: Path, data: Path, plan: Plan, teller: Teller) -> Path:
     words = skelpipe(
         "train", CONFIG, *pairs, "--data", str(data), "--split", TRAIN.name, "--out", str(run), "--skip-bad"
     )
-    with teller.step("Training a small MaskCLR", words) as told:
+    with teller.step("Training a small MaskCLR", words) as step:
         options = {"data.file": str(data), "data.train_split": TRAIN.name, "data.skip_bad": True, "out": str(run)}
         settings = train_settings([CONFIG, *pairs], options)
         resume = _is_same(run, settings, teller)
@@ -177,10 +177,10 @@ def _trained(run: Path, data: Path, plan: Plan, teller: Teller) -> Path:
         train(settings, resume=run if resume else None, show=True)
         trained = runs.load_run(run)
         parameters = sum(weights.numel() for weights in trained.recognizer.parameters())
-        told.result = f"{run}: {parameters:,} parameters, epoch {trained.epoch}"
+        step.result = f"{run}: {parameters:,} parameters, epoch {trained.epoch}"
         if trained.held_out:
             top1, clips = trained.held_out["top1"], trained.held_out["clips"]
-            told.result += f"; {top1:.1%} of {clips:.0f} held-out clips correct"
+            step.result += f"; {top1:.1%} of {clips:.0f} held-out clips correct"
     return run
 
 
@@ -199,9 +199,9 @@ def _is_same(run: Path, settings: RunSettings, teller: Teller) -> bool:
 
 def _new_clip(folder: Path, plan: Plan, teller: Teller) -> tuple[Path, Path]:
     """Step six: render a clip for prediction; returns the clip and the path of its overlay."""
-    with teller.step("Rendering a new clip of two people with different actions") as told:
+    with teller.step("Rendering a new clip of two people with different actions") as step:
         video = draw_new_clip(plan, folder / "new")
-        told.result = f"{video}; true actions from left to right: {', '.join(_doings(video))}"
+        step.result = f"{video}; true actions from left to right: {', '.join(_doings(video))}"
     return video, folder / f"{NEW_CLIP}_overlay.mp4"
 
 
@@ -218,7 +218,7 @@ def _answers(video: Path, run: Path, overlay: Path, networks: Networks, teller: 
         str(overlay),
         str(video),
     ]
-    with teller.step("Predicting each person's action, with an explanation", skelpipe(*words)) as told:
+    with teller.step("Predicting each person's action, with an explanation", skelpipe(*words)) as step:
         scope = scope_of(per_person=True, windows=None, overlay=overlay, explain=True, threshold=0.0)
         wanted = Wanted(scope, None, overlay)
         answers = tuple(predict([video], run, wanted, networks=networks, console=teller.console))
@@ -228,7 +228,7 @@ def _answers(video: Path, run: Path, overlay: Path, networks: Networks, teller: 
         predicted.print_table(answers, teller.console)
         with atomic_write(overlay.parent / ANSWERS) as file:
             file.write(predicted.as_json_lines(answers).encode())
-        told.result = f"{overlay}, with {overlay.with_suffix('.png').name} next to it"
+        step.result = f"{overlay}, with {overlay.with_suffix('.png').name} next to it"
     return answers
 
 

@@ -169,7 +169,7 @@ def main() -> None:
     arguments = parser.parse_args()
     console = Console()
 
-    def told(clip: Clip) -> None:
+    def show(clip: Clip) -> None:
         console.print(f"{arguments.out / clip.identifier}.mp4", highlight=False, soft_wrap=True)
 
     try:
@@ -185,7 +185,7 @@ def main() -> None:
             frames=arguments.frames,
             persons=arguments.persons,
         )
-        path = write_clips(clips, arguments.out, told)
+        path = write_clips(clips, arguments.out, show)
     except SkelpipeError as error:
         sys.exit(f"{parser.prog}: {error}")
     console.print(str(path), highlight=False, soft_wrap=True)

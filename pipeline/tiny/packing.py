@@ -110,9 +110,9 @@ def card_of(
     recipe: Recipe, weights: Path, numbers: dict[str, float], scenes: int, compared: Comparison | None = None
 ) -> str:
     """Return the card of a network, in Markdown."""
-    told = {key: value for key, value in asdict(recipe).items() if key not in ("name", "kind", "config", "package")}
-    told |= {"cycles": f"{_joined(recipe.cycles)} steps", "revisit": _joined(recipe.revisit)}
-    settings = ", ".join(f"{key} {value}" for key, value in told.items())
+    values = {key: value for key, value in asdict(recipe).items() if key not in ("name", "kind", "config", "package")}
+    values |= {"cycles": f"{_joined(recipe.cycles)} steps", "revisit": _joined(recipe.revisit)}
+    settings = ", ".join(f"{key} {value}" for key, value in values.items())
     return f"""# {recipe.name}
 
 A small network for demonstrations and tests on machines without other weights. It was trained only on rendered people

@@ -48,12 +48,12 @@ class MotionDecoder(nn.Module):
     def forward(self, features: torch.Tensor, pose: torch.Tensor, steps: int) -> torch.Tensor:
         """Return the poses (N, steps, values) that follow the given one (N, values)."""
         state = self.begin(features)
-        told = []
+        predicted = []
         for _ in range(steps):
             state = self.cell((pose - self.mean) / self.deviation, state)
             pose = pose + self.change(state) * self.deviation
-            told.append(pose)
-        return torch.stack(told, 1)
+            predicted.append(pose)
+        return torch.stack(predicted, 1)
 
 
 def centred(keypoint: np.ndarray, seen: int) -> tuple[np.ndarray, np.ndarray, float]:
@@ -102,9 +102,9 @@ def fit_decoder(
             group["lr"] = settings.lr * settings.lr_decay ** (step // settings.decay_steps)
         batch, poses = draw(rng, settings.batch_size)
         optimizer.zero_grad()
-        told = decoder(encoder(batch), torch.nan_to_num(poses[:, 0]), poses.shape[1] - 1)
+        predicted = decoder(encoder(batch), torch.nan_to_num(poses[:, 0]), poses.shape[1] - 1)
         known = torch.isfinite(poses[:, 1:])
-        error = (told - torch.nan_to_num(poses[:, 1:])) / decoder.deviation
+        error = (predicted - torch.nan_to_num(poses[:, 1:])) / decoder.deviation
         loss = (error.square() * known).sum() / known.sum().clamp_min(1)
         loss.backward()
         nn.utils.clip_grad_norm_(weights, settings.clip_gradient)
