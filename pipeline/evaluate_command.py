@@ -1,4 +1,4 @@
-"""`skelpipe evaluate`: words into the use case of the same name; and the words that it shares with `predict`."""
+"""`skelpipe evaluate`: passes the options to `pipeline.evaluate`; also defines options that commands share."""
 
 import json
 from pathlib import Path
@@ -6,38 +6,57 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from pipeline.help_pages import INPUT, OUTPUT, PRETRAINED, SPEED
 from pose_extraction.errors import UsageError
 
 if TYPE_CHECKING:
     from pipeline.evaluate import Engine
 
-Device = Annotated[str, typer.Option(metavar="auto|cpu|cuda:0", help="Where the network runs.")]
-BatchSize = Annotated[str, typer.Option(metavar="auto|N", help="Clips at once; auto: 16 on a processor, 128 on a GPU.")]
+Device = Annotated[str, typer.Option(metavar="auto|cpu|cuda:0", help="Device of the network.", rich_help_panel=SPEED)]
+BatchSize = Annotated[
+    str,
+    typer.Option(metavar="auto|N", help="Clips per batch; auto: CPU 16, GPU 128.", rich_help_panel=SPEED),
+]
 Precision = Annotated[
-    str, typer.Option(metavar="auto|fp32|bf16|fp16", help="Auto is bf16 where the processor or GPU has it.")
+    str,
+    typer.Option(
+        metavar="auto|fp32|bf16|fp16", help="Compute precision; auto: bf16 if supported.", rich_help_panel=SPEED
+    ),
 ]
 KeypointFiles = Annotated[
     Path | None,
-    typer.Option(metavar="FOLDER", help="Kinetics-400's keypoint files.", show_default="those of the run"),
+    typer.Option(
+        metavar="FOLDER",
+        help="Keypoint files of Kinetics-400.",
+        show_default="those of the run",
+        rich_help_panel=INPUT,
+    ),
 ]
-Backend = Annotated[str, typer.Option(metavar="auto|torch|openvino|onnxruntime", help="What runs the network.")]
+Backend = Annotated[
+    str, typer.Option(metavar="NAME", help="auto, torch, openvino or onnxruntime.", rich_help_panel=SPEED)
+]
 
 _BATCHES = "--set finetune.batch_size, linear.batch_size or motion.batch_size"
 
 
 def evaluate(
     run: Annotated[
-        Path | None, typer.Argument(metavar="RUN", help="Run directory, or a .pt file.", show_default="newest run")
+        Path | None,
+        typer.Argument(
+            metavar="[RUN]", help="Run directory, or a .pt file.", show_default="newest run", rich_help_panel=INPUT
+        ),
     ] = None,
     data: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Skeleton pickle.", show_default="that of the run")
+        Path | None,
+        typer.Option(metavar="FILE", help="Skeleton file.", show_default="that of the run", rich_help_panel=INPUT),
     ] = None,
     split: Annotated[
         str | None,
         typer.Option(
             metavar="NAME",
             help="Split to evaluate; all: every clip.",
-            show_default="the one beside that trained on, such as xsub_val",
+            show_default="the matching test split",
+            rich_help_panel=INPUT,
         ),
     ] = None,
     device: Device = "auto",
@@ -45,37 +64,68 @@ def evaluate(
     precision: Precision = "auto",
     backend: Backend = "auto",
     skip_bad: Annotated[
-        bool, typer.Option("--skip-bad", help="Leave out malformed clips, and say how many.", show_default="no")
+        bool,
+        typer.Option(
+            "--skip-bad", help="Skip malformed clips and count them.", show_default="no", rich_help_panel=INPUT
+        ),
     ] = False,
     keypoint_files: KeypointFiles = None,
-    figures: Annotated[bool, typer.Option("--figures/--no-figures", help="Draw figures beside the numbers.")] = True,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.", show_default="no")] = False,
+    figures: Annotated[
+        bool,
+        typer.Option("--figures/--no-figures", help="Draw figures.", show_default="yes", rich_help_panel=OUTPUT),
+    ] = True,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print JSON.", show_default="no", rich_help_panel=OUTPUT)
+    ] = False,
     protocol: Annotated[
         str | None,
         typer.Option(
             metavar="NAME",
-            help="Measure a pre-trained encoder: linear, finetune, semi:10%, transfer, knn, occlusion:spatial, "
+            help="Evaluation protocol: linear, finetune, semi:10%, transfer, knn, occlusion:spatial, "
             "occlusion:temporal, detection, motion.",
             show_default="none",
+            rich_help_panel=PRETRAINED,
         ),
     ] = None,
     fuse: Annotated[
         list[Path] | None,
-        typer.Option(metavar="RUN", help="With --protocol: average with this encoder too; may be repeated."),
+        typer.Option(
+            metavar="RUN",
+            help="With --protocol: average with this encoder; repeatable.",
+            show_default="none",
+            rich_help_panel=PRETRAINED,
+        ),
     ] = None,
     scratch: Annotated[
-        bool, typer.Option("--scratch", help="With --protocol: fresh weights, to compare with.", show_default="no")
+        bool,
+        typer.Option(
+            "--scratch",
+            help="With --protocol: random weights, as a baseline.",
+            show_default="no",
+            rich_help_panel=PRETRAINED,
+        ),
     ] = False,
     train_split: Annotated[
         str | None,
-        typer.Option(metavar="NAME", help="With --protocol: train on this split.", show_default="as pre-trained"),
+        typer.Option(
+            metavar="NAME",
+            help="With --protocol: training split.",
+            show_default="as pre-trained",
+            rich_help_panel=PRETRAINED,
+        ),
     ] = None,
     settings: Annotated[
         list[str] | None,
-        typer.Option("--set", metavar="KEY=VALUE", help="With --protocol: a setting, such as linear.epochs=50."),
+        typer.Option(
+            "--set",
+            metavar="KEY=VALUE",
+            help="With --protocol: a setting (linear.epochs=50); repeatable.",
+            show_default="none",
+            rich_help_panel=PRETRAINED,
+        ),
     ] = None,
 ) -> None:
-    """Measure how good a run is: accuracies, confusions, figures."""
+    """Evaluate a run: accuracies, confusion matrix and figures."""
     from rich.console import Console
 
     if protocol is not None:
@@ -84,7 +134,7 @@ def evaluate(
 
         refuse_unused(batch_size, backend, instead=_BATCHES)
         if not figures:
-            raise UsageError("--no-figures: protocols draw none; leave it out")
+            raise UsageError("--no-figures: has no effect with --protocol; leave it out")
         found = protocols.run_protocol(
             protocol,
             [run if run is not None else newest_run(), *(fuse or [])],
@@ -107,7 +157,7 @@ def evaluate(
         return
     for name, value in (("--fuse", fuse), ("--scratch", scratch), ("--train-split", train_split), ("--set", settings)):
         if value:
-            raise UsageError(f"{name} is for pre-trained encoders; name a --protocol with it")
+            raise UsageError(f"{name} applies to pre-trained encoders only; add --protocol")
     from pipeline import evaluate as use_case
 
     result = use_case.evaluate(
@@ -128,36 +178,40 @@ def evaluate(
 
 
 def refuse_unused(batch_size: str, backend: str, *, instead: str) -> None:
-    """Refuses options that no protocol has.
+    """Refuses options that do not apply to protocols.
 
     Args:
-        batch_size: As the command line has it.
-        backend: Likewise.
-        instead: How the command at hand sets a protocol's batches, for the message.
+        batch_size: Value of --batch-size.
+        backend: Value of --backend.
+        instead: How to set the batch sizes of a protocol, for the error message.
 
     Raises:
-        UsageError: One is given.
+        UsageError: One of the options is given.
     """
     if batch_size != "auto":
-        raise UsageError(
-            f"--batch-size {batch_size}: protocols train with batches of their own; leave it out, or {instead}"
-        )
+        raise UsageError(f"--batch-size {batch_size}: has no effect on protocols; leave it out, or {instead}")
     if backend not in ("auto", "torch"):
-        raise UsageError(f"--backend {backend}: protocols run on torch; leave it out")
+        raise UsageError(f"--backend {backend}: protocols run on torch only; leave it out")
 
 
 def engine_of(device: str, batch_size: str, precision: str, backend: str) -> "Engine":
-    """How a network is run, of the words for it.
+    """Parses the options that decide how a network runs.
+
+    Args:
+        device: "auto", "cpu" or "cuda:N".
+        batch_size: "auto" or a positive integer.
+        precision: One of `pose_extraction.backends.PRECISIONS`.
+        backend: One of `pose_extraction.backends.BACKENDS`.
 
     Raises:
-        UsageError: A word is none of those that there are.
+        UsageError: A value is not allowed.
     """
     from pipeline.evaluate import Engine
     from pose_extraction.backends import BACKENDS, PRECISIONS
 
     for name, value, known in (("--precision", precision, PRECISIONS), ("--backend", backend, BACKENDS)):
         if value not in known:
-            raise UsageError(f"{name} {value}: there are {', '.join(known)}")
+            raise UsageError(f"{name} {value}: must be one of {', '.join(known)}")
     if batch_size != "auto" and not (batch_size.isdecimal() and int(batch_size) > 0):
-        raise UsageError(f"--batch-size {batch_size}: must be auto or a whole number from 1 on")
+        raise UsageError(f"--batch-size {batch_size}: must be auto or a positive integer")
     return Engine(device, None if batch_size == "auto" else int(batch_size), precision, backend)

@@ -1,4 +1,4 @@
-"""`skelpipe predict`: words into the use case of the same name, and its answers into text."""
+"""`skelpipe predict`: passes the options to `pipeline.predict` and prints the predictions."""
 
 from collections.abc import Iterable, Iterator
 from contextlib import nullcontext
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from pipeline.evaluate_command import Backend, BatchSize, Device, KeypointFiles, Precision, engine_of
+from pipeline.help_pages import INPUT, NETWORKS, OUTPUT, PREDICTIONS
 from pose_extraction.errors import UsageError
 
 if TYPE_CHECKING:
@@ -20,71 +21,112 @@ def predict(
     clips: Annotated[
         list[str],
         typer.Argument(
-            metavar="VIDEO|FOLDER|GLOB|SKELETONS.pkl|CAMERA|ADDRESS...",
-            help="Videos, skeleton files; or a camera's number, or an address of rtsp, http or https.",
+            metavar="INPUT...",
+            help="Videos, folders, patterns, skeleton files, a camera number, or an rtsp, http or https address.",
+            rich_help_panel=INPUT,
         ),
     ],
     run: Annotated[
-        Path | None, typer.Option(metavar="RUN", help="Run directory, or a .pt file.", show_default="newest run")
+        Path | None,
+        typer.Option(
+            metavar="RUN", help="Run directory, or a .pt file.", show_default="newest run", rich_help_panel=NETWORKS
+        ),
     ] = None,
     estimator: Annotated[
         str | None,
-        typer.Option(metavar="NAME|FILE.onnx", help="Pose estimator.", show_default="that of the run's skeletons"),
+        typer.Option(
+            metavar="NAME|FILE.onnx", help="Pose estimator.", show_default="as in training", rich_help_panel=NETWORKS
+        ),
     ] = None,
     detector: Annotated[
         str | None,
-        typer.Option(metavar="NAME|FILE.onnx", help="Person detector.", show_default="that of the run's skeletons"),
+        typer.Option(
+            metavar="NAME|FILE.onnx", help="Person detector.", show_default="as in training", rich_help_panel=NETWORKS
+        ),
     ] = None,
     checkpoint: Annotated[
         str | None,
-        typer.Option(metavar="FILE", help="The estimator's weights, or seed:N.", show_default="official"),
+        typer.Option(
+            metavar="FILE",
+            help="Estimator weights; seed:N: random.",
+            show_default="official",
+            rich_help_panel=NETWORKS,
+        ),
     ] = None,
     detector_checkpoint: Annotated[
-        str | None, typer.Option(metavar="FILE", help="The detector's weights, or seed:N.", show_default="official")
+        str | None,
+        typer.Option(
+            metavar="FILE",
+            help="Detector weights; seed:N: random.",
+            show_default="official",
+            rich_help_panel=NETWORKS,
+        ),
     ] = None,
     per_person: Annotated[
         bool | None,
         typer.Option(
             "--per-person/--together",
-            help="An answer for each tracked person, or for all together.",
+            help="Predict per tracked person or for all together.",
             show_default="together; with --windows per person; with --overlay both",
+            rich_help_panel=PREDICTIONS,
         ),
     ] = None,
     windows: Annotated[
         float | None,
         typer.Option(
             metavar="SECONDS",
-            help="Slide over long videos; equal neighbours become segments.",
-            show_default="off; 3 for a camera or a stream",
+            help="Sliding windows; equal neighbours are merged.",
+            show_default="off; live: 3",
+            rich_help_panel=PREDICTIONS,
         ),
     ] = None,
     threshold: Annotated[
-        float, typer.Option(metavar="PROBABILITY", help="Answer unknown where the best is less likely.")
+        float,
+        typer.Option(
+            metavar="PROBABILITY",
+            help='Report "unknown" below this probability.',
+            rich_help_panel=PREDICTIONS,
+        ),
     ] = 0.0,
     overlay: Annotated[
         Path | None,
         typer.Option(
             metavar="FILE.mp4|FOLDER",
-            help="Write the video with skeletons, ids and actions; a folder for several videos.",
+            help="Write the video with skeletons, ids and actions. FOLDER: for several videos.",
             show_default="none",
+            rich_help_panel=OUTPUT,
         ),
     ] = None,
     explain: Annotated[
         bool,
         typer.Option(
             "--explain",
-            help="Tell how much each joint counted: on the overlay, and as a figure beside it or in predictions/.",
+            help="Show the influence of each joint: on the overlay, and as a figure next to it or in predictions/.",
             show_default="no",
+            rich_help_panel=OUTPUT,
         ),
     ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print a JSON object a line.", show_default="no")] = False,
-    as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV.", show_default="no")] = False,
+    as_json: Annotated[
+        bool,
+        typer.Option("--json", help="Print one JSON object per line.", show_default="no", rich_help_panel=OUTPUT),
+    ] = False,
+    as_csv: Annotated[
+        bool, typer.Option("--csv", help="Print CSV.", show_default="no", rich_help_panel=OUTPUT)
+    ] = False,
     out: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="Write there: CSV for *.csv, else JSON lines.", show_default="print"),
+        typer.Option(
+            metavar="FILE",
+            help="File to write: CSV for *.csv, else JSON lines.",
+            show_default="print",
+            rich_help_panel=OUTPUT,
+        ),
     ] = None,
     split: Annotated[
-        str | None, typer.Option(metavar="NAME", help="Of skeleton files, this split only.", show_default="all clips")
+        str | None,
+        typer.Option(
+            metavar="NAME", help="Split of the skeleton files.", show_default="all clips", rich_help_panel=INPUT
+        ),
     ] = None,
     keypoint_files: KeypointFiles = None,
     device: Device = "auto",
@@ -92,7 +134,7 @@ def predict(
     precision: Precision = "auto",
     backend: Backend = "auto",
 ) -> None:
-    """Tell the five likeliest actions of videos, with their probabilities."""
+    """Predict the top-5 actions of videos, with their probabilities."""
     from rich.console import Console
 
     from pipeline import predict as use_case
@@ -102,7 +144,7 @@ def predict(
     from pipeline.predict_video import Wanted
 
     if as_json and as_csv:
-        raise UsageError("--json and --csv: are two forms of the same answers; choose one")
+        raise UsageError("--json and --csv: choose one of the two formats")
     scope = use_case.scope_of(
         per_person=per_person, windows=windows, overlay=overlay, explain=explain, threshold=threshold
     )
@@ -123,16 +165,16 @@ def predict(
         else:
             print_table(list(_told_at_once(counted)), Console(), times=windows is not None)
     except KeyboardInterrupt:
-        typer.echo("interrupted; the same command begins anew", err=True)
+        typer.echo("interrupted; running the same command again starts from scratch", err=True)
         raise typer.Exit(INTERRUPTED) from None
     if counted.without:
-        typer.echo(f"warning: {counted.without} of {counted.all} answers say only why there is none", err=True)
+        typer.echo(f'warning: no prediction for {counted.without} of {counted.all} inputs; see "reason"', err=True)
     if counted.failed:
         raise typer.Exit(FAILED)
 
 
 class _Counted:
-    """Answers as they go by, counted."""
+    """Passes answers on and counts them."""
 
     def __init__(self, answers: Iterable["Answer"]) -> None:
         self._answers = answers
@@ -147,7 +189,7 @@ class _Counted:
 
 
 def _write_lines(answers: Iterable["Answer"], out: Path | None, *, as_csv: bool) -> None:
-    """Each answer as a line as soon as it comes; a file is there when it is whole."""
+    """Writes each answer as a line as soon as it arrives; a file appears once it is complete."""
     from pipeline import answers as texts
     from pose_extraction.files import atomic_write
 
@@ -168,7 +210,7 @@ def _write_lines(answers: Iterable["Answer"], out: Path | None, *, as_csv: bool)
 
 
 def _told_at_once(answers: Iterable["Answer"]) -> Iterator["Answer"]:
-    """Answers for a table; those of a live source are told as they come, and are not kept."""
+    """Answers for a table; those of a live source are printed as they arrive, and are not kept."""
     for answer in answers:
         if answer.delay is None:
             yield answer

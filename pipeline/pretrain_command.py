@@ -1,10 +1,11 @@
-"""`skelpipe pretrain`: words into settings, and the call of `pipeline.pretrain`."""
+"""`skelpipe pretrain`: turns options into settings and calls `pipeline.pretrain`."""
 
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from pipeline.help_pages import INPUT, OUTPUT, SETTINGS, SPEED
 from pipeline.train_command import STOPPED
 
 
@@ -13,49 +14,87 @@ def pretrain(
         list[str] | None,
         typer.Argument(
             metavar="[CONFIG] [KEY=VALUE]...",
-            help="A config by name or path, such as pcm3/custom, and single settings, such as mamp.ratio=0.8.",
+            help="Config (name or path), such as pcm3/custom, and settings, such as mamp.ratio=0.8.",
             show_default="mamp/custom",
+            rich_help_panel=SETTINGS,
         ),
     ] = None,
     data: Annotated[
         str | None,
-        typer.Option(metavar="FILE", help="Skeleton pickle (data.file).", show_default="newest of skeletons/*.pkl"),
+        typer.Option(
+            metavar="FILE",
+            help="Skeleton file (data.file).",
+            show_default="newest of skeletons/*.pkl",
+            rich_help_panel=INPUT,
+        ),
     ] = None,
     split: Annotated[
         str | None,
         typer.Option(
             metavar="NAME",
-            help="Split to train on (data.train_split); all: every clip.",
-            show_default="the one named train",
+            help="Training split (data.train_split); all: every clip.",
+            show_default="train",
+            rich_help_panel=INPUT,
         ),
     ] = None,
     out: Annotated[
-        Path | None, typer.Option(metavar="runs/NAME", help="Run directory.", show_default="runs/DATA-METHOD")
+        Path | None,
+        typer.Option(
+            metavar="runs/NAME", help="Run directory.", show_default="runs/DATA-METHOD", rich_help_panel=OUTPUT
+        ),
     ] = None,
     resume: Annotated[
         str | None,
         typer.Option(
             metavar="[RUN]",
-            help="Go on with a run as if it had never stopped; without a name, that of --out, or the newest.",
+            help="Continue a run; without RUN: --out, or the newest.",
             show_default="no",
+            rich_help_panel=OUTPUT,
         ),
     ] = None,
     device: Annotated[
-        str | None, typer.Option(metavar="auto|cpu|cuda:0,1", help="Where to train.", show_default="auto")
+        str | None,
+        typer.Option(
+            metavar="auto|cpu|cuda:0,1", help="Devices to train on.", show_default="auto", rich_help_panel=SPEED
+        ),
     ] = None,
     precision: Annotated[
         str | None,
-        typer.Option(metavar="auto|fp32|bf16", help="Of the arithmetic, not the weights.", show_default="auto"),
+        typer.Option(
+            metavar="auto|fp32|bf16",
+            help="Compute precision; weights stay in fp32.",
+            show_default="auto",
+            rich_help_panel=SPEED,
+        ),
     ] = None,
     batch_size: Annotated[
-        int | None, typer.Option(min=1, help="Clips a step, over all processes.", show_default="of the config")
+        int | None,
+        typer.Option(
+            min=1,
+            metavar="N",
+            help="Clips per step, over all processes.",
+            show_default="from the config",
+            rich_help_panel=SETTINGS,
+        ),
     ] = None,
-    seed: Annotated[int | None, typer.Option(min=0, help="Of everything random.", show_default="of the config")] = None,
+    seed: Annotated[
+        int | None,
+        typer.Option(min=0, metavar="N", help="Random seed.", show_default="from the config", rich_help_panel=SETTINGS),
+    ] = None,
     skip_bad: Annotated[
-        bool, typer.Option("--skip-bad", help="Leave out malformed clips, and say how many.", show_default="no")
+        bool,
+        typer.Option(
+            "--skip-bad", help="Skip malformed clips and count them.", show_default="no", rich_help_panel=INPUT
+        ),
     ] = False,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Print the settings, size and time of the run.", show_default="no")
+        bool,
+        typer.Option(
+            "--dry-run",
+            help="Print settings, size and duration of the run, then exit.",
+            show_default="no",
+            rich_help_panel=OUTPUT,
+        ),
     ] = False,
 ) -> None:
     """Pre-train an encoder on skeletons without labels (MAMP, PCM3)."""

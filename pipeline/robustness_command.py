@@ -1,4 +1,4 @@
-"""`skelpipe robustness`: words into the use case of the same name."""
+"""`skelpipe robustness`: passes the options to `pipeline.robustness`."""
 
 from pathlib import Path
 from typing import Annotated
@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from pipeline.evaluate_command import Backend, BatchSize, Device, Precision, engine_of
+from pipeline.help_pages import CONDITIONS, INPUT, OUTPUT
 
 
 def robustness(
@@ -13,68 +14,120 @@ def robustness(
         list[str],
         typer.Argument(
             metavar="RUN|METHOD=RUN...",
-            help="Run directories, or .pt files. Runs of one METHOD, trained with different seeds, count together; the "
-            "first method is held against the others.",
+            help="Run directories or .pt files. Runs of one METHOD, trained with different seeds, are pooled; the "
+            "first method is compared with the others.",
+            rich_help_panel=INPUT,
         ),
     ],
     data: Annotated[
         list[Path] | None,
         typer.Option(
             metavar="FILE",
-            help="Skeleton pickle; given again, one of the same clips by another estimator.",
+            help="Skeleton file; repeatable, for other estimators.",
             show_default="that of the first run",
+            rich_help_panel=INPUT,
         ),
     ] = None,
     split: Annotated[
         str | None,
-        typer.Option(metavar="NAME", help="Split to test on.", show_default="the one beside that trained on"),
+        typer.Option(
+            metavar="NAME",
+            help="Test split.",
+            show_default="the matching test split",
+            rich_help_panel=INPUT,
+        ),
     ] = None,
     out: Annotated[
-        Path, typer.Option(metavar="FOLDER", help="Folder of the report and of what it was made of.")
+        Path, typer.Option(metavar="FOLDER", help="Folder of the report and its data.", rich_help_panel=OUTPUT)
     ] = Path("robustness"),
     only: Annotated[
         list[str] | None,
         typer.Option(
             metavar="FAMILY",
-            help="Damage of this family, or `estimators`, the clips as other files have them, or `targeted`, masking "
-            "by attention; may be given again.",
+            help="Family of perturbations; also `estimators` (clips from other files) and `targeted` (masking by "
+            "attention); repeatable.",
             show_default="all",
+            rich_help_panel=CONDITIONS,
         ),
     ] = None,
-    repeats: Annotated[int, typer.Option(min=1, help="Times that each damage is drawn.")] = 3,
-    seed: Annotated[int, typer.Option(min=0, help="Of the first draw.")] = 0,
-    steps: Annotated[int, typer.Option(min=2, help="Steps of deletion and insertion curves.")] = 20,
+    repeats: Annotated[
+        int, typer.Option(min=1, metavar="N", help="Random draws per perturbation.", rich_help_panel=CONDITIONS)
+    ] = 3,
+    seed: Annotated[
+        int, typer.Option(min=0, metavar="N", help="Random seed of the first draw.", rich_help_panel=CONDITIONS)
+    ] = 0,
+    steps: Annotated[
+        int,
+        typer.Option(
+            min=2, metavar="N", help="Steps of the deletion and insertion curves.", rich_help_panel=CONDITIONS
+        ),
+    ] = 20,
     limit: Annotated[
-        int | None, typer.Option(min=1, help="Clips at most, evenly over the split: for a look.", show_default="all")
+        int | None,
+        typer.Option(
+            min=1,
+            metavar="N",
+            help="Maximum number of clips, spread evenly over the split.",
+            show_default="all",
+            rich_help_panel=INPUT,
+        ),
     ] = None,
     noise_space: Annotated[
-        str, typer.Option(metavar="camera|model", help="Noise on the clip's own frames, or on the network's input.")
+        str,
+        typer.Option(
+            metavar="camera|model",
+            help="Add noise to the frames or to the network input.",
+            rich_help_panel=CONDITIONS,
+        ),
     ] = "camera",
     occluded: Annotated[
         str,
-        typer.Option(metavar="cells|joints", help="Joint occlusion takes joints of single frames, or whole joints."),
+        typer.Option(
+            metavar="cells|joints",
+            help="Occlude joints per frame, or in all frames.",
+            rich_help_panel=CONDITIONS,
+        ),
     ] = "cells",
     shifted: Annotated[
-        str, typer.Option(metavar="frame|constant", help="A shifted joint moves in every frame, or keeps its place.")
+        str,
+        typer.Option(
+            metavar="frame|constant",
+            help="Shift joints per frame, or by a constant.",
+            rich_help_panel=CONDITIONS,
+        ),
     ] = "frame",
     clip: Annotated[
         str | None,
         typer.Option(
-            metavar="ID", help="Clip whose attention is shown.", show_default="the first in which all see somebody"
+            metavar="ID",
+            help="Clip whose attention is shown.",
+            show_default="first with persons",
+            rich_help_panel=OUTPUT,
         ),
     ] = None,
     device: Device = "auto",
     batch_size: BatchSize = "auto",
     precision: Precision = "auto",
     backend: Backend = "auto",
-    skip_bad: Annotated[bool, typer.Option("--skip-bad", help="Leave out malformed clips.", show_default="no")] = False,
-    figures: Annotated[bool, typer.Option("--figures/--no-figures", help="Draw figures beside the numbers.")] = True,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Tell the plan and the time that it takes, and end.", show_default="no")
+    skip_bad: Annotated[
+        bool,
+        typer.Option("--skip-bad", help="Skip malformed clips.", show_default="no", rich_help_panel=INPUT),
     ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print all numbers as JSON.", show_default="no")] = False,
+    figures: Annotated[
+        bool,
+        typer.Option("--figures/--no-figures", help="Draw figures.", show_default="yes", rich_help_panel=OUTPUT),
+    ] = True,
+    dry_run: Annotated[
+        bool,
+        typer.Option(
+            "--dry-run", help="Print the plan and its duration, then exit.", show_default="no", rich_help_panel=OUTPUT
+        ),
+    ] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print all numbers as JSON.", show_default="no", rich_help_panel=OUTPUT)
+    ] = False,
 ) -> None:
-    """Measure runs side by side under noise, occlusion, other estimators and damage that pipelines do."""
+    """Compare runs under noise, occlusion, other estimators and pipeline artefacts."""
     from rich.console import Console
 
     from pipeline import robustness as use_case

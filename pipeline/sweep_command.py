@@ -1,4 +1,4 @@
-"""`skelpipe sweep`: words into the use case of the same name."""
+"""`skelpipe sweep`: passes the options to `pipeline.sweep` or `pipeline.pretrain_sweep`."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from pipeline.evaluate_command import Backend, BatchSize, Device, Precision, engine_of, refuse_unused
+from pipeline.help_pages import INPUT, OUTPUT, SETTINGS, SPEED
 from pose_extraction.errors import UsageError
 
 if TYPE_CHECKING:
@@ -17,34 +18,67 @@ _BATCHES = "set finetune.batch_size or linear.batch_size in the `recipe` of the 
 
 
 def sweep(
-    config: Annotated[str, typer.Argument(metavar="SWEEP", help="Such as ablations/table4, or a YAML file.")],
+    config: Annotated[
+        str,
+        typer.Argument(
+            metavar="SWEEP", help="Sweep config: a name, such as ablations/table4, or a file.", rich_help_panel=SETTINGS
+        ),
+    ],
     settings: Annotated[
-        list[str] | None, typer.Argument(metavar="KEY=VALUE...", help="Settings of all rows, over the sweep's.")
+        list[str] | None,
+        typer.Argument(
+            metavar="[KEY=VALUE]...",
+            help="Settings for all rows; they override the sweep's.",
+            show_default="none",
+            rich_help_panel=SETTINGS,
+        ),
     ] = None,
     data: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Skeleton pickle.", show_default="newest in skeletons/")
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Skeleton file.",
+            show_default="newest of skeletons/*.pkl",
+            rich_help_panel=INPUT,
+        ),
     ] = None,
     split: Annotated[
         str | None,
-        typer.Option(metavar="NAME", help="Split to test on.", show_default="the one beside that trained on"),
+        typer.Option(metavar="NAME", help="Test split.", show_default="the matching test split", rich_help_panel=INPUT),
     ] = None,
     seeds: Annotated[
-        str | None, typer.Option(metavar="0,1,2", help="Of the training.", show_default="those of the sweep")
+        str | None,
+        typer.Option(
+            metavar="0,1,2", help="Random seeds.", show_default="those of the sweep", rich_help_panel=SETTINGS
+        ),
     ] = None,
     jobs: Annotated[
-        str, typer.Option(metavar="auto|N", help="Runs at a time; auto: one a GPU, or one a core.")
+        str,
+        typer.Option(metavar="auto|N", help="Parallel runs; auto: one per GPU or CPU core.", rich_help_panel=SPEED),
     ] = "auto",
     out: Annotated[
-        Path | None, typer.Option(metavar="FOLDER", help="Runs and results.", show_default="sweeps/NAME")
+        Path | None,
+        typer.Option(
+            metavar="FOLDER",
+            help="Folder of runs and results.",
+            show_default="sweeps/NAME",
+            rich_help_panel=OUTPUT,
+        ),
     ] = None,
     device: Device = "auto",
     batch_size: BatchSize = "auto",
     precision: Precision = "auto",
     backend: Backend = "auto",
-    skip_bad: Annotated[bool, typer.Option("--skip-bad", help="Leave out malformed clips.", show_default="no")] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="List the runs, and end.", show_default="no")] = False,
+    skip_bad: Annotated[
+        bool,
+        typer.Option("--skip-bad", help="Skip malformed clips.", show_default="no", rich_help_panel=INPUT),
+    ] = False,
+    dry_run: Annotated[
+        bool,
+        typer.Option("--dry-run", help="List the runs, then exit.", show_default="no", rich_help_panel=OUTPUT),
+    ] = False,
 ) -> None:
-    """Train, or pre-train, and measure runs that differ in a few settings, with several seeds, into one table."""
+    """Train (or pre-train) and evaluate runs with varied settings and several seeds, and tabulate the results."""
     from rich.console import Console
 
     from pipeline import pretrain_sweep
@@ -89,11 +123,11 @@ def _numbers(text: str | None) -> list[int] | None:
     parts = text.split(",")
     numbers = [int(part) for part in parts if part.strip().isdecimal()]
     if len(numbers) < len(parts) or len(set(numbers)) < len(numbers):
-        raise UsageError(f"--seeds {text}: must be different whole numbers with commas between them, such as 0,1,2")
+        raise UsageError(f"--seeds {text}: must be distinct integers separated by commas, such as 0,1,2")
     return numbers
 
 
 def _jobs(text: str) -> int | None:
     if text != "auto" and not (text.isdecimal() and int(text) > 0):
-        raise UsageError(f"--jobs {text}: must be auto or a whole number from 1 on")
+        raise UsageError(f"--jobs {text}: must be auto or a positive integer")
     return None if text == "auto" else int(text)

@@ -1,18 +1,19 @@
-"""`skelpipe train`: words into settings, and the call of `pipeline.train`."""
+"""`skelpipe train`: turns options into settings and calls `pipeline.train`."""
 
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from typer.core import TyperCommand
 
-# What `--resume` means without a run.
+from pipeline.help_pages import INPUT, NETWORKS, OUTPUT, SETTINGS, SPEED, HelpCommand
+
+# Value of `--resume` without a run.
 NEWEST = "newest"
 STOPPED = 130
 
 
-class TrainCommand(TyperCommand):
-    """Lets `--resume` stand without a run."""
+class TrainCommand(HelpCommand):
+    """Lets `--resume` be given without a run."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         words = []
@@ -30,67 +31,119 @@ def train(
         list[str] | None,
         typer.Argument(
             metavar="[CONFIG] [KEY=VALUE]...",
-            help="A config by name or path, and single settings, such as training.phase1_epochs=30; the section may be "
-            "left out where no other has that key.",
+            help="Config (name or path), and settings such as training.phase1_epochs=30. The section may "
+            "be omitted if the key is unique.",
             show_default="custom",
+            rich_help_panel=SETTINGS,
         ),
     ] = None,
     data: Annotated[
         str | None,
-        typer.Option(metavar="FILE", help="Skeleton pickle (data.file).", show_default="newest of skeletons/*.pkl"),
+        typer.Option(
+            metavar="FILE",
+            help="Skeleton file (data.file).",
+            show_default="newest of skeletons/*.pkl",
+            rich_help_panel=INPUT,
+        ),
     ] = None,
     split: Annotated[
         str | None,
-        typer.Option(metavar="NAME", help="Split to train on (data.train_split).", show_default="the one named train"),
+        typer.Option(
+            metavar="NAME",
+            help="Training split (data.train_split).",
+            show_default="train",
+            rich_help_panel=INPUT,
+        ),
     ] = None,
     out: Annotated[
-        Path | None, typer.Option(metavar="runs/NAME", help="Run directory.", show_default="runs/DATA-BACKBONE")
+        Path | None,
+        typer.Option(
+            metavar="runs/NAME", help="Run directory.", show_default="runs/DATA-BACKBONE", rich_help_panel=OUTPUT
+        ),
     ] = None,
     resume: Annotated[
         str | None,
         typer.Option(
             metavar="[RUN]",
-            help="Go on with a run as if it had never stopped; without a name, that of --out, or the newest.",
+            help="Continue a run; without RUN: --out, or the newest.",
             show_default="no",
+            rich_help_panel=OUTPUT,
         ),
     ] = None,
     init: Annotated[
         str | None,
         typer.Option(
             metavar="FILE|RUN",
-            help="Start from the weights of a run, on other classes too, or of MotionBERT.",
-            show_default="random weights",
+            help="Initial weights: of a run (its classes may differ), or of MotionBERT.",
+            show_default="random",
+            rich_help_panel=NETWORKS,
         ),
     ] = None,
     device: Annotated[
-        str | None, typer.Option(metavar="auto|cpu|cuda:0,1", help="Where to train.", show_default="auto")
+        str | None,
+        typer.Option(
+            metavar="auto|cpu|cuda:0,1", help="Devices to train on.", show_default="auto", rich_help_panel=SPEED
+        ),
     ] = None,
     devices: Annotated[
         str | None,
         typer.Option(
-            metavar="auto|N", help="Processes, which share each batch.", show_default="those of --device, or 1"
+            metavar="auto|N",
+            help="Number of processes; they share each batch.",
+            show_default="those of --device, or 1",
+            rich_help_panel=SPEED,
         ),
     ] = None,
     nodes: Annotated[
-        int | None, typer.Option(min=1, help="Machines, each started with torchrun or srun.", show_default="1")
+        int | None,
+        typer.Option(
+            min=1,
+            metavar="N",
+            help="Number of machines, each started with torchrun or srun.",
+            show_default="1",
+            rich_help_panel=SPEED,
+        ),
     ] = None,
     precision: Annotated[
         str | None,
-        typer.Option(metavar="auto|fp32|bf16", help="Of the arithmetic, not the weights.", show_default="auto"),
+        typer.Option(
+            metavar="auto|fp32|bf16",
+            help="Compute precision; weights stay in fp32.",
+            show_default="auto",
+            rich_help_panel=SPEED,
+        ),
     ] = None,
     batch_size: Annotated[
-        int | None, typer.Option(min=1, help="Clips a step, over all processes.", show_default="of the config")
+        int | None,
+        typer.Option(
+            min=1,
+            metavar="N",
+            help="Clips per step, over all processes.",
+            show_default="from the config",
+            rich_help_panel=SETTINGS,
+        ),
     ] = None,
-    seed: Annotated[int | None, typer.Option(min=0, help="Of everything random.", show_default="of the config")] = None,
+    seed: Annotated[
+        int | None,
+        typer.Option(min=0, metavar="N", help="Random seed.", show_default="from the config", rich_help_panel=SETTINGS),
+    ] = None,
     skip_bad: Annotated[
-        bool, typer.Option("--skip-bad", help="Leave out malformed clips, and say how many.", show_default="no")
+        bool,
+        typer.Option(
+            "--skip-bad", help="Skip malformed clips and count them.", show_default="no", rich_help_panel=INPUT
+        ),
     ] = False,
     dry_run: Annotated[
         bool,
-        typer.Option("--dry-run", help="Print the settings, size, memory and time of the run.", show_default="no"),
+        typer.Option(
+            "--dry-run",
+            help="Print settings, size, memory and duration of the run, then exit.",
+            show_default="no",
+            rich_help_panel=OUTPUT,
+        ),
     ] = False,
 ) -> None:
-    """Train a recognizer on a skeleton pickle."""
+    """Train an action recognizer on a skeleton file."""
     from pipeline.train import dry_run as describe
     from pipeline.train import resumed_settings, run_to_resume, train_settings
     from recognition.training import TrainingStopped

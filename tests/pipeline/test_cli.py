@@ -2,6 +2,7 @@
 
 import json
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +11,7 @@ import pytest
 import typer.main
 
 from pipeline import cli, read_skeletons
+from pipeline.help_pages import PANELS, panels_of
 
 HEAVY = ("torch", "mmpose", "mmengine", "mmdet", "mmcv", "openpifpaf", "cv2", "numpy", "av", "onnxruntime", "openvino")
 
@@ -42,15 +44,71 @@ def test_version():
     assert re.fullmatch(r"skelpipe \d+\.\d+\.\d+\S*\n", skelpipe("--version").stdout)
 
 
-@pytest.mark.parametrize("name", ["extract", "merge", "label", "stats", "models", "info"])
-def test_every_option_says_its_default(name, monkeypatch):
-    monkeypatch.setenv("COLUMNS", "200")
-    command = typer.main.get_command(cli.app).commands[name]
-    options = [option for option in command.params if option.param_type_name == "option" and option.name != "help"]
+COMMANDS = typer.main.get_command(cli.app).commands
+
+
+def help_page(name, width, monkeypatch, capsys):
+    monkeypatch.setenv("COLUMNS", str(width))
+    monkeypatch.setattr(sys, "argv", ["skelpipe", name, "--help"])
+    with pytest.raises(SystemExit) as stop:
+        cli.main()
+    assert stop.value.code == 0
+    return capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_option_shows_its_default_and_has_a_panel(name):
+    command = COMMANDS[name]
     with command.make_context(name, ["x"], resilient_parsing=True) as context:
-        for option in options:
-            _, text = option.get_help_record(context)
-            assert "default: " in text or "required" in text, option.name
+        for param in command.params:
+            _, text = param.get_help_record(context)
+            assert "default: " in text or "required" in text, param.name
+            assert param.rich_help_panel in PANELS, param.name
+            assert param.help and param.help[0] != "[", param.name
+
+
+@pytest.mark.parametrize("width", [80, 100, 120])
+@pytest.mark.parametrize("name", COMMANDS)
+def test_help_never_cuts_an_option_name_off_and_fits_the_terminal(name, width, monkeypatch, capsys):
+    page = help_page(name, width, monkeypatch, capsys)
+    lines = page.split("Examples")[0].splitlines()
+    assert max(map(len, lines)) <= width
+    assert "…" not in page
+    for param in COMMANDS[name].params:
+        for option in param.opts if param.param_type_name == "option" else ():
+            assert re.search(rf"^│ (?:.* / )?{option}(?: |$)", page, re.MULTILINE), option
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_an_option_takes_one_line_of_a_hundred_columns_where_it_fits(name, monkeypatch, capsys):
+    page = help_page(name, 100, monkeypatch, capsys)
+    command = COMMANDS[name]
+    with command.make_context(name, ["x"], resilient_parsing=True) as context:
+        panels = panels_of(command, context)
+    for rows in panels.values():
+        column = max(len(names) for names, _ in rows)
+        for names, text in rows:
+            words = " ".join(text.split())
+            if column + 2 + len(words) <= 96:
+                assert f"│ {names:<{column}}  {words} " in page
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_help_ends_with_three_examples_that_parse(name, monkeypatch, capsys):
+    monkeypatch.setenv("COLUMNS", "80")
+    page = help_page(name, 80, monkeypatch, capsys)
+    examples = [line.strip() for line in page.split("Examples")[1].splitlines() if line.strip()]
+    assert len(examples) == 3
+    for example in examples:
+        program, command, *arguments = shlex.split(re.split(r" [|>] ", example)[0])
+        assert (program, command) == ("skelpipe", name)
+        COMMANDS[name].make_context(name, arguments)
+
+
+def test_the_main_help_page_lists_every_command(monkeypatch, capsys):
+    page = help_page("--help", 80, monkeypatch, capsys)
+    assert all(re.search(rf"^│ {name} ", page, re.MULTILINE) for name in COMMANDS)
+    assert page.split("Examples")[1].count("skelpipe ") == 3
 
 
 @pytest.mark.parametrize(
@@ -116,7 +174,11 @@ def test_a_clusters_signal_ends_a_command_as_ctrl_c_does(tmp_path):
         "sys.argv = ['skelpipe', 'end']\ncli.main()\n"
     )
     done = subprocess.run([sys.executable, tmp_path / "ends.py"], capture_output=True, text=True)
-    assert done.returncode == 130 and "interrupted; the same command" in done.stderr and "Traceback" not in done.stderr
+    assert (
+        done.returncode == 130
+        and "interrupted; running the same command again" in done.stderr
+        and "Traceback" not in done.stderr
+    )
 
 
 def test_whoever_stops_reading_ends_a_command_quietly():

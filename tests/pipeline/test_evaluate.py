@@ -258,9 +258,9 @@ def test_command_prints_json_and_draws_figures(trained: tuple[Path, Path], monke
     ("words", "told"),
     [
         (["evaluate", "nowhere"], "nowhere"),
-        (["evaluate", "--backend", "tensorrt"], "--backend tensorrt: there are auto, torch"),
-        (["evaluate", "--precision", "int8"], "--precision int8: there are auto, fp32"),
-        (["evaluate", "--batch-size", "0"], "must be auto or a whole number from 1 on"),
+        (["evaluate", "--backend", "tensorrt"], "--backend tensorrt: must be one of auto, torch"),
+        (["evaluate", "--precision", "int8"], "--precision int8: must be one of auto, fp32"),
+        (["evaluate", "--batch-size", "0"], "must be auto or a positive integer"),
         (["evaluate"], "there is no run in"),
     ],
 )

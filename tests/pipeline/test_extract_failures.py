@@ -144,7 +144,7 @@ def test_each_odd_file_gives_a_result_or_a_line_and_the_others_go_on(networks, o
     assert "cut off" in problems["cut short"][0]
     assert any("cut short.mkv" in line and "cut off" in line for line in said)
     assert problems["good"] == problems["一"] == []
-    assert "8 extracted, 0 done before, 8 failed" in done.stderr
+    assert "8 extracted, 0 already done, 8 failed" in done.stderr
 
 
 def test_a_mended_video_leaves_the_list_of_errors_and_one_that_was_not_tried_stays(run, odd_videos, tmp_path):
@@ -332,7 +332,7 @@ def test_an_interrupt_ends_the_run_at_once_and_cleanly(networks, run, clips, tmp
     done = call_cli(arguments, prelude, start_new_session=True)
     assert done.returncode == 130, done.stderr
     assert "Traceback" not in done.stderr
-    assert "interrupted; the same command goes on where this one stopped" in done.stderr
+    assert "interrupted; running the same command again continues" in done.stderr
     frames = int(done.stdout.split()[-1])
     assert frames < 200
     left = all_files(tmp_path / "out") if (tmp_path / "out").exists() else {}

@@ -130,7 +130,7 @@ def test_each_fused_encoder_uses_its_methods_recipe(mamp, streams):
 def test_unknown_protocol_options_are_refused(mamp):
     assert "--batch-size foo: protocols train with" in refused(mamp, "knn", "--batch-size", "foo")
     assert "--backend openvino: protocols run on torch" in refused(mamp, "knn", "--backend", "openvino")
-    assert "protocols draw none" in refused(mamp, "knn", "--no-figures")
+    assert "--no-figures: has no effect with --protocol" in refused(mamp, "knn", "--no-figures")
     for precision in ("foo", "fp16"):
         said = refused(mamp, "knn", "--precision", precision)
         assert f"--precision {precision}: with --protocol, use one of auto, fp32, bf16" in said

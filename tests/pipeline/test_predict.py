@@ -251,7 +251,7 @@ def test_command_prints_json_lines_or_a_table_or_writes_a_file(run: Path, skelet
     assert len(lines) == 6
     assert [line["clip"] for line in lines if line["predictions"] is None] == ["new2"]
     assert all((line["reason"] is None) == (line["predictions"] is not None) for line in lines)
-    assert "1 of 6 answers say only why there is none" in result.stderr
+    assert "no prediction for 1 of 6 inputs" in result.stderr
     out = tmp_path / "answers.jsonl"
     written = CliRunner().invoke(app, [*words, "--out", str(out)])
     assert written.stdout.strip() == str(out) and len(out.read_text(encoding="utf-8").splitlines()) == 6
@@ -267,7 +267,7 @@ def test_command_prints_json_lines_or_a_table_or_writes_a_file(run: Path, skelet
         assert row["label"] == ("unknown" if line["predictions"] else "")
         assert row["label_1"] == (line["predictions"][0]["label"] if line["predictions"] else "")
     both = CliRunner().invoke(app, [*words, "--csv", "--json"])
-    assert both.exit_code == 2 and "two forms of the same answers" in both.stderr
+    assert both.exit_code == 2 and "choose one of the two formats" in both.stderr
     table = CliRunner().invoke(app, words)
     assert table.exit_code == 0 and "new2" in table.stdout and "none:" in table.stdout
 

@@ -175,8 +175,8 @@ def test_invalid_measurements_are_refused_before_training(tmp_path: Path, words:
 @pytest.mark.parametrize(
     ("words", "told"),
     [
-        (["--batch-size", "3"], "--batch-size 3: protocols train with batches of their own; leave it out, or set"),
-        (["--backend", "openvino"], "--backend openvino: protocols run on torch; leave it out"),
+        (["--batch-size", "3"], "--batch-size 3: has no effect on protocols; leave it out, or set"),
+        (["--backend", "openvino"], "--backend openvino: protocols run on torch only; leave it out"),
     ],
 )
 def test_unknown_protocol_options_are_refused(tmp_path: Path, words: list[str], told: str) -> None:

@@ -180,7 +180,7 @@ def test_command_checks_options_and_prints_a_plan(tmp_path: Path) -> None:
     made_data(tmp_path / "made.pkl")
     write_sweep(tmp_path)
     for seeds in ("0,0", "0, 0", "0,00"):
-        assert "must be different whole numbers" in " ".join(command(tmp_path, "--seeds", seeds).stderr.split())
+        assert "must be distinct integers" in " ".join(command(tmp_path, "--seeds", seeds).stderr.split())
     assert CliRunner().invoke(app, ["sweep", str(tmp_path / "mine.yaml"), "--jobs", "0"]).exit_code == 2
     plan = command(tmp_path, "--dry-run", "--seeds", "7")
     assert plan.exit_code == 0 and "random 15 %, seed 7" in plan.stderr and not (tmp_path / "out").exists()
