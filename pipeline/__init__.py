@@ -1,4 +1,4 @@
-"""The `skelpipe` command, and the same in Python.
+"""The `skelpipe` command, and its functions in Python.
 
     from pipeline import extract_videos, predict_actions, read_skeletons
 
@@ -8,7 +8,7 @@
     for answer in predict_actions("clip.mp4", run="runs/mine"):
         print(answer.clip, answer.label, answer.probability)
 
-Nothing heavy is imported until one of these functions is called.
+Heavy libraries are imported only when one of these functions is called.
 """
 
 from collections.abc import Iterator, Sequence
@@ -33,15 +33,15 @@ def extract_videos(
     """Extracts tracked, cleaned COCO-17 skeletons from videos, as `skelpipe extract` does.
 
     Args:
-        videos: A file, folder or pattern, or several.
-        out: Folder of results: `out/<estimator>/<clip>.pkl`, and `out/<estimator>.pkl` with all of them.
+        videos: One or several files, folders or glob patterns.
+        out: Output folder: `out/<estimator>/<clip>.pkl`, and `out/<estimator>.pkl` with all clips.
         labels: "auto", "none" or the path of a CSV file.
-        overwrite: Does again what is done.
-        settings: The command's other options by name, with "_" for "-": `estimator="hrnet"`, `detect_every=1`; see
+        overwrite: Whether to replace existing results.
+        settings: Other options of the command, with "_" for "-": `estimator="hrnet"`, `detect_every=1`; see
             `pipeline.settings.ExtractSettings`.
 
     Returns:
-        What was done: `data_set` is the path of the merged data set, `failed` says why by video.
+        A report: `data_set` is the path of the merged data set, `failed` maps videos to error messages.
 
     Raises:
         UsageError: A setting is unknown or out of range, or there is no video.
@@ -68,26 +68,28 @@ def predict_actions(
     explain: bool = False,
     device: str = "auto",
 ) -> "Iterator[Answer]":
-    """Tells the actions in videos, skeleton files, a camera or a stream, as `skelpipe predict` does.
+    """Predicts the actions in videos, skeleton files, a camera or a stream, as `skelpipe predict` does.
 
     Args:
-        clips: A video, folder, pattern or skeleton file, or several; or a camera's number, or an address.
-        run: Run directory, or one of its .pt files; None for the newest below runs/.
-        estimator: Name or ONNX file; None for the one that the run was trained on.
-        detector: The same, of persons.
-        per_person: True for each tracked person, False for all together; None: together, but per person in windows.
-        windows: Seconds of sliding windows, whose equal neighbours become segments; None for one answer a clip.
-        threshold: Least probability of an answer; below it is "unknown".
+        clips: One or several videos, folders, glob patterns or skeleton files; or a camera number, or a stream address.
+        run: Run directory, or one of its .pt files; None for the newest run in runs/.
+        estimator: Name or ONNX file of the pose estimator; None for the one of the training data.
+        detector: Name or ONNX file of the person detector; None for the one of the training data.
+        per_person: True for one prediction per tracked person, False for all persons together; None for all together,
+            or per person if `windows` is given.
+        windows: Length of sliding windows in seconds; equal neighbours are merged. None for one prediction per clip.
+        threshold: Minimum probability, from 0 to 1; below it the label is "unknown".
         overlay: Video to write, with skeletons, ids and actions; a folder for several videos.
-        explain: Whether answers tell how much each joint counted; figures go beside the overlay, or to predictions/.
-        device: "auto", "cpu" or "cuda:N", of all networks.
+        explain: Whether to compute the influence of each joint; figures are written next to the overlay, or to
+            predictions/.
+        device: Device of all networks: "auto", "cpu" or "cuda:N".
 
     Yields:
-        Answers, each as soon as it is certain: `label`, `probability`, `best` (five actions with their probabilities),
-        `person`, `start` and `end` in seconds, and `reason` where nothing can be said.
+        Predictions, as soon as each is available: `label`, `probability`, `best` (the top-5 actions with their
+        probabilities), `person`, `start` and `end` in seconds, and `reason` if there is no prediction.
 
     Raises:
-        UsageError: There is no run, nothing to answer for, or what was asked for contradicts itself or the run.
+        UsageError: There is no run or no input, or the options contradict each other or the run.
         SkelpipeError: A run, a network, a skeleton file or a stream cannot be read.
     """
     from rich.console import Console
@@ -112,8 +114,11 @@ def predict_actions(
 def read_skeletons(path: str | Path) -> dict[str, Any]:
     """Reads a data set: {"split": {name: [frame_dir]}, "annotations": [...], "label_names": [...]}.
 
+    Args:
+        path: The skeleton file.
+
     Raises:
-        AnnotationError: The file is damaged, carries code (which is not run) or is no skeleton data set.
+        AnnotationError: The file is damaged, contains code (which is not run) or is not a skeleton data set.
     """
     from pose_extraction.annotations import read_data_set
 

@@ -1,4 +1,4 @@
-"""`skelpipe extract`: which videos are to be done, on which devices, and what is said of it."""
+"""`skelpipe extract`: selects the videos, distributes them over the devices and reports progress and failures."""
 
 import logging
 import os
@@ -28,7 +28,7 @@ from pose_extraction.detection import Detector
 from pose_extraction.errors import SkelpipeError, UsageError
 from pose_extraction.estimators import Identity, Request, display_name, identify, is_bottom_up, is_onnx
 
-# Seconds after which a merge that is still going on is told of.
+# Seconds after which a merge that is still running is announced.
 MERGE_NOTICE = 3.0
 
 log = logging.getLogger(__name__)
@@ -36,12 +36,12 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Share:
-    """Which of the videos this machine does.
+    """The share of the videos that this machine processes.
 
     Args:
-        shard: (I, N), the I-th of N equal shares, counted from 1; None for all of them, merged at the end.
-        limit: At most this many of them; None for no limit.
-        overwrite: Does again what is done.
+        shard: (I, N), the I-th of N equal shares, counted from 1; None for all videos, which are merged at the end.
+        limit: Maximum number of videos; None for no limit.
+        overwrite: Whether existing results are replaced.
     """
 
     shard: tuple[int, int] | None = None
@@ -51,15 +51,15 @@ class Share:
 
 @dataclass(frozen=True)
 class Report:
-    """What a run did.
+    """The result of an extraction.
 
     Args:
-        folder: The skeleton files, `skeletons/<estimator>`.
-        data_set: The merged data set; None where none was written.
-        done: Videos that were extracted.
-        skipped: Videos that were done before.
-        failed: Videos that failed, by their path.
-        frames_per_second: Frames extracted a second of this run.
+        folder: Folder of the skeleton files, `skeletons/<estimator>`.
+        data_set: Path of the merged data set; None if none was written.
+        done: Number of videos that this run extracted.
+        skipped: Number of videos with an up-to-date result from an earlier run.
+        failed: Reasons for failures, by video path.
+        frames_per_second: Frames extracted per second.
     """
 
     folder: Path
@@ -71,10 +71,13 @@ class Report:
 
 
 def parse_devices(text: str) -> list[str]:
-    """`cuda:0,1` -> ["cuda:0", "cuda:1"]; everything else is one device or a list of whole names.
+    """Parses device names: `cuda:0,1` -> ["cuda:0", "cuda:1"].
+
+    Args:
+        text: One device, or several separated by commas.
 
     Raises:
-        UsageError: A name is empty, or several devices are not of one kind.
+        UsageError: A name is empty, or the devices differ in kind.
     """
     names: list[str] = []
     for part in text.split(","):
@@ -84,17 +87,17 @@ def parse_devices(text: str) -> list[str]:
         raise UsageError(f"device {text!r}: give auto, cpu, cuda:0, or several as cuda:0,1")
     if len(names) > 1 and ("auto" in names or len({name.partition(":")[0] for name in names}) > 1):
         raise UsageError(
-            f"device {text!r}: several must be of one kind, such as cuda:0,1, or the same clip would "
-            "come out differently on each"
+            f"device {text!r}: all devices must be of the same kind, such as cuda:0,1, because "
+            "results differ between kinds"
         )
     return names
 
 
 def parse_shard(text: str) -> tuple[int, int]:
-    """`2/8` -> (2, 8).
+    """Parses a shard: `2/8` -> (2, 8).
 
     Raises:
-        UsageError: It is not I/N with 1 <= I <= N.
+        UsageError: The text is not I/N with 1 <= I <= N.
     """
     first, _, last = text.partition("/")
     if not (first.isdecimal() and last.isdecimal() and 1 <= int(first) <= int(last)):
@@ -115,16 +118,16 @@ def extract(
     """Extracts tracked, cleaned COCO-17 skeletons from videos.
 
     Args:
-        videos: Files, folders and patterns.
-        out: Folder of results: `out/<estimator>/<clip>.pkl`, and `out/<estimator>.pkl` with all of them.
+        videos: Files, folders and glob patterns.
+        out: Output folder: `out/<estimator>/<clip>.pkl`, and `out/<estimator>.pkl` with all clips.
         settings: See `ExtractSettings`.
         labels: "auto", "none", or the path of a CSV file.
-        share: Which of the videos are done here.
-        console: Where progress is shown; standard error if None.
-        detector: Finds the persons in place of the one named in `settings`.
+        share: The share of the videos to process.
+        console: Console for progress; standard error if None.
+        detector: Person detector that replaces the one named in `settings`.
 
     Raises:
-        UsageError: Nothing to do, or what was asked for contradicts itself.
+        UsageError: There is no video, or the options contradict each other.
         SkelpipeError: A network cannot be loaded, or the data set cannot be written.
     """
     settings, share = settings or ExtractSettings(), share or Share()
@@ -132,14 +135,14 @@ def extract(
     inputs = survey(videos)
     if inputs.skipped:
         kinds = ", ".join(f"{count} {suffix or 'without suffix'}" for suffix, count in sorted(inputs.skipped.items()))
-        log.info("left out files that are not videos: %s", kinds)
+        log.info("skipped files that are not videos: %s", kinds)
     known = load_labels(labels, inputs.sources)
     for warning in known.warnings:
         console.print(f"warning: {warning}", style="yellow", highlight=False, markup=False)
 
     devices = parse_devices(settings.device)
     if detector is not None and len(devices) > 1:
-        raise UsageError(f"a detector of one's own works on one device, not on {settings.device}")
+        raise UsageError(f"a custom detector works on one device only, not on {settings.device}")
     estimator, detector_identity = identities(settings, devices, detector, console)
     folder = out / display_name(settings.estimator)
     _refuse_unwritable(folder)
@@ -147,19 +150,19 @@ def extract(
 
     chosen = inputs.sources
     if share.shard is not None:
-        # By place in the sorted list: every machine that sees the same folder splits it alike.
+        # By position in the sorted list, so that every machine that sees the same folder splits it in the same way.
         chosen = sorted(chosen, key=lambda source: source.frame_dir)[share.shard[0] - 1 :: share.shard[1]]
     failures = _Failures(ErrorLog(folder, share.shard), console)
     for place, reason in inputs.unreadable:
-        failures.add(str(place), f"{place}: the folder cannot be listed ({reason}); check its rights")
+        failures.add(str(place), f"{place}: cannot list the folder ({reason}); check its permissions")
     work, skipped = _open_work(plan, chosen, share, failures, console)
     rate = _run(plan, work, devices, failures, console, detector) if work else 0.0
     tried = {source.relative for source in (*work, *skipped)}
     failed_work = len(tried & failures.failed.keys())
-    # A folder that could not be listed once, and in which videos are found now, has been tried as well.
+    # A folder that could not be listed before, but contains videos now, counts as tried as well.
     tried |= {str(folder) for source in chosen for folder in source.path.parents}
     if share.shard is None:
-        # The merge that follows reads every skeleton file, and tells anew which of them are damaged.
+        # The merge that follows reads every skeleton file and reports the damaged ones again.
         failures.settle(tried | {str(merged_path(folder))}, below=folder.absolute())
     else:
         failures.settle(tried)
@@ -168,23 +171,25 @@ def extract(
 
 
 def _refuse_unwritable(folder: Path) -> None:
-    """Hours of work should not end in a folder that takes no file."""
+    """Fails before the work starts if the output folder cannot be written to."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise SkelpipeError(f"{folder}: cannot be made ({error.strerror}); choose another folder with --out") from error
+        raise SkelpipeError(
+            f"{folder}: cannot create the folder ({error.strerror}); choose another one with --out"
+        ) from error
     if not os.access(folder, os.W_OK | os.X_OK):
-        raise SkelpipeError(f"{folder}: no permission to write there; choose another folder with --out")
+        raise SkelpipeError(f"{folder}: no write permission; choose another folder with --out")
 
 
 def _merge(folder: Path, failures: "_Failures") -> Path | None:
-    """Writes the data set of all clips in the folder; None where there is none, or no room for it."""
+    """Writes the data set of all clips in the folder; None if there is no clip, or if writing fails."""
     if not any(folder.rglob("*.pkl")):
         if failures.withdrawn:
-            # All that it held has just been removed.
+            # All its clips have just been removed.
             merged_path(folder).unlink(missing_ok=True)
         return None
-    # Tens of thousands of files take minutes to read; a few are not worth a word.
+    # Reading tens of thousands of files takes minutes; a few files need no message.
     notice = Timer(MERGE_NOTICE, failures.say, [f"merging the skeleton files in {folder}", None])
     notice.daemon = True
     notice.start()
@@ -192,22 +197,24 @@ def _merge(folder: Path, failures: "_Failures") -> Path | None:
         merged = merge([folder])
     except OSError as error:
         path = merged_path(folder)
-        failures.add(str(path), f"{path}: cannot be written ({error.strerror or error}); run `skelpipe merge {folder}`")
+        failures.add(
+            str(path), f"{path}: cannot write the file ({error.strerror or error}); run `skelpipe merge {folder}`"
+        )
         return None
     finally:
         notice.cancel()
     for path, reason in merged.damaged:
-        # The same name whichever folder the command was given in.
+        # An absolute path, so that the name does not depend on the working directory.
         failures.add(str(path.absolute()), reason)
     return merged.path
 
 
 class _Failures:
-    """What failed, told on the screen and in the log at once.
+    """Records failures, and reports each one immediately on the console and in the log.
 
     Args:
-        log: The file.
-        console: The screen.
+        log: Log file.
+        console: Console for messages.
     """
 
     def __init__(self, log: ErrorLog, console: Console) -> None:
@@ -222,14 +229,14 @@ class _Failures:
         try:
             self._log.add(file, cause)
         except OSError as error:
-            # A full disk must not end the run: the others may need less room.
-            self.say(f"{self._log.path}: cannot be written ({error.strerror})")
+            # A full disk must not end the run: other videos may need less space.
+            self.say(f"{self._log.path}: cannot write the file ({error.strerror})")
 
     def settle(self, tried: set[str], below: Path | None = None) -> None:
         try:
             self._log.settle(tried, below)
         except OSError as error:
-            self.say(f"{self._log.path}: cannot be written ({error.strerror})")
+            self.say(f"{self._log.path}: cannot write the file ({error.strerror})")
 
     def say(self, text: str, style: str | None = "red") -> None:
         self._console.print(text, style=style, highlight=False, markup=False, soft_wrap=True)
@@ -238,7 +245,17 @@ class _Failures:
 def identities(
     settings: ExtractSettings, devices: Sequence[str], detector: Detector | None, console: Console
 ) -> tuple[Identity, Identity | None]:
-    """The networks that settings name, on the first of the devices; their weights are downloaded if need be."""
+    """Identifies estimator and detector on the first device, and downloads their weights if necessary.
+
+    Args:
+        settings: See `ExtractSettings`.
+        devices: Device names; all of them must support the estimator.
+        detector: Custom person detector, if any.
+        console: Console for the progress of downloads.
+
+    Returns:
+        Estimator and detector; the detector is None for a bottom-up estimator.
+    """
 
     def find(kind: str, name: str, checkpoint: str | None) -> Identity:
         request = Request(device=devices[0], backend=settings.backend, precision=settings.precision)
@@ -266,7 +283,7 @@ def identities(
 def _open_work(
     plan: Plan, chosen: Sequence[Source], share: Share, failures: _Failures, console: Console
 ) -> tuple[list[Source], list[Source]]:
-    """The videos still to be done, and those that are done already."""
+    """The videos to extract, and those with an up-to-date result."""
     work: list[Source] = []
     skipped: list[Source] = []
     reasons: Counter[str] = Counter()
@@ -275,7 +292,7 @@ def _open_work(
     for checked, source in enumerate(chosen):
         if monotonic() - told >= progress.LINE_INTERVAL:
             told = monotonic()
-            console.print(f"{checked} of {len(chosen)} videos looked at for what is done", highlight=False)
+            console.print(f"checked {checked} of {len(chosen)} videos for existing results", highlight=False)
         if share.limit is not None and len(work) + len(skipped) >= share.limit:
             break
         empty_spans = plan.empty_spans_of(source)
@@ -289,7 +306,7 @@ def _open_work(
             continue
         except OSError as error:
             place = error.filename or source.path
-            failures.add(source.relative, f"{source.path}: {error.strerror or error} ({place}); check its rights")
+            failures.add(source.relative, f"{source.path}: {error.strerror or error} ({place}); check its permissions")
             continue
         if standing.reason is None:
             skipped.append(source)
@@ -299,12 +316,12 @@ def _open_work(
         reasons[standing.reason] += 1
         log.info("%s: to be extracted (%s)", source.relative, standing.reason)
     if skipped:
-        console.print(f"{len(skipped)} of {len(chosen)} videos were done before", highlight=False)
+        console.print(f"{len(skipped)} of {len(chosen)} videos are already done", highlight=False)
     if relabelled:
-        console.print(f"{relabelled} clips have other labels, splits or groups than before", highlight=False)
+        console.print(f"updated labels, splits or groups of {relabelled} clips", highlight=False)
     for reason, count in sorted(reasons.items()):
         if reason not in ("new", "overwrite"):
-            console.print(f"{count} of {len(chosen)} videos are done again: {reason}", highlight=False, markup=False)
+            console.print(f"extracting {count} of {len(chosen)} videos again: {reason}", highlight=False, markup=False)
     return work, skipped
 
 
@@ -316,7 +333,7 @@ def _run(
     console: Console,
     detector: Detector | None,
 ) -> float:
-    """Extracts the videos; returns the frames extracted a second."""
+    """Extracts the videos; returns the frames extracted per second."""
     with RunProgress(len(work), console) as shown:
 
         def on_video(outcome: Outcome) -> None:

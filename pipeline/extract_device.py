@@ -1,4 +1,4 @@
-"""One device's share of `skelpipe extract`: videos become skeleton files, whole or not at all."""
+"""Extraction on one device: each video yields a complete skeleton file or an error."""
 
 import logging
 from collections import deque
@@ -25,21 +25,21 @@ from pose_extraction.poses import FramePoses, VideoPoses
 
 log = logging.getLogger(__name__)
 
-# Finished videos whose tracking and writing may wait while the networks go on.
+# Maximum number of videos that wait for tracking and writing while the networks process the next ones.
 FINISHING_AHEAD = 4
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of one video.
+    """Outcome of one video.
 
     Args:
         source: The video.
-        error: Why there is no result; None if there is one.
-        problems: What is missing from the result, one sentence each.
-        persons: Number of persons in its clips, at the most.
+        error: Why there is no result; None on success.
+        problems: Limitations of the result, one sentence each.
+        persons: Maximum number of persons in one of its clips.
         frames: Number of sampled frames.
-        withdrawn: Whether the skeletons of an earlier run were removed, because the video is no longer theirs.
+        withdrawn: Whether the outdated result of an earlier run was removed because the video has changed.
     """
 
     source: Source
@@ -63,12 +63,12 @@ def run_device(
     Args:
         plan: See `Plan`.
         work: The videos.
-        on_video: Called when a video is done, well or not.
+        on_video: Called after each video, whether it succeeded or failed.
         on_frame: Called for every frame.
-        detector: Used in place of the plan's.
+        detector: Replaces the detector of the plan.
 
     Returns:
-        The extractor, with the times of its stages.
+        The extractor, with the time spent in each stage.
     """
     extractor = open_extractor(plan, detector=detector)
 
@@ -94,7 +94,7 @@ def run_device(
             while finishing:
                 on_video(finishing.popleft().result())
         except BaseException:
-            # Interrupted: what has not begun is not begun, and drawing, which may take minutes, stops.
+            # Interrupted: cancel pending work, and stop drawing, which may take minutes.
             interrupted.set()
             pool.shutdown(wait=True, cancel_futures=True)
             raise
@@ -102,22 +102,22 @@ def run_device(
 
 
 def _digest_or_none(plan: Plan, source: Source) -> str | None:
-    # Taken when the video's turn comes, not for all videos at the start: what is read here will be decoded next.
+    # Computed right before the video is decoded, so that the file is still in the page cache.
     try:
         return plan.digest_of(source)
     except OSError as error:
-        # The reader meets the same obstacle and tells it better; if it does not, the result does not count as done.
+        # The video reader reports the same problem in more detail. Without a digest the result never counts as done.
         log.info("%s: cannot be read (%s)", source.path, error)
         return None
 
 
 def open_extractor(plan: Plan, *, detector: Detector | None = None, at_once: bool = False) -> PoseExtractor:
-    """Loads a plan's networks.
+    """Loads the networks of a plan.
 
     Args:
         plan: See `Plan`.
-        detector: Used in place of the plan's.
-        at_once: Whether each frame is to be answered as soon as it comes, at the cost of speed: no batches.
+        detector: Replaces the detector of the plan.
+        at_once: Whether to process each frame as soon as it arrives, without batches, for low latency.
     """
     request = plan.request()
     if at_once:
@@ -127,18 +127,18 @@ def open_extractor(plan: Plan, *, detector: Detector | None = None, at_once: boo
         detector = load_detector(plan.detector, request)
     on_cpu = plan.estimator.placement.device == "cpu"
     chosen = plan.settings.workers
-    # On a CPU the networks take all there is; on a GPU decoding is what limits, and several share the processors.
+    # On a CPU the networks use all cores. On a GPU decoding is the bottleneck, and the devices share the cores.
     share = cpu_count() // (1 + plan.settings.device.count(","))
     workers = chosen if chosen != "auto" else 1 if on_cpu else min(8, max(1, share - 1))
     return PoseExtractor(estimator, detector, plan.extraction(), workers=workers)
 
 
 class _Interrupted(Exception):
-    """Ends the drawing of an overlay in mid-video."""
+    """Stops drawing an overlay."""
 
 
 def _finish(plan: Plan, job: VideoJob, frames: list[FramePoses], interrupted: Event) -> Outcome:
-    """Tracks, cleans and writes one video, or says why not; then skeletons of what it was before must not stay."""
+    """Tracks, cleans and writes one video; after a failure, removes the result if the video has changed since."""
     source, digest = job.payload
     if interrupted.is_set():
         return Outcome(source, error=f"{source.path}: interrupted")
@@ -147,13 +147,13 @@ def _finish(plan: Plan, job: VideoJob, frames: list[FramePoses], interrupted: Ev
         return outcome
     return replace(
         outcome,
-        error=f"{outcome.error} (the video has changed, so its skeletons of an earlier run were removed)",
+        error=f"{outcome.error} (the video has changed; removed the outdated skeletons of an earlier run)",
         withdrawn=True,
     )
 
 
 def _withdraw(plan: Plan, source: Source, digest: str) -> bool:
-    """Removes the result of an earlier run if the video has changed since; returns whether it did."""
+    """Removes the result of an earlier run if the video has changed since; returns whether it was removed."""
     stored = stored_clip(plan.file_of(source))
     if (
         stored is None
@@ -165,13 +165,13 @@ def _withdraw(plan: Plan, source: Source, digest: str) -> bool:
         _remove_overlay(plan, source)
         plan.file_of(source).unlink()
     except OSError as error:
-        log.warning("%s: cannot be removed, and is out of date (%s)", plan.file_of(source), error.strerror)
+        log.warning("%s: cannot remove the outdated file (%s)", plan.file_of(source), error.strerror)
         return False
     return True
 
 
 def _remove_overlay(plan: Plan, source: Source) -> None:
-    """Removes what an earlier run drew, which would pass for this one's; never the video itself."""
+    """Removes the overlay of an earlier run, but never the video itself."""
     path = plan.overlay_of(source)
     if path.exists() and not path.samefile(source.path):
         path.unlink()
@@ -180,7 +180,7 @@ def _remove_overlay(plan: Plan, source: Source) -> None:
 def _attempt(plan: Plan, job: VideoJob, frames: list[FramePoses], interrupted: Event) -> Outcome:
     source, digest = job.payload
     if job.error is not None or job.info is None:
-        return Outcome(source, error=job.error or f"{source.path}: gave no frame")
+        return Outcome(source, error=job.error or f"{source.path}: no frame could be decoded")
     try:
         return _write(plan, job, frames, source, digest, interrupted)
     except (SkelpipeError, OSError) as error:
@@ -193,7 +193,7 @@ def _attempt(plan: Plan, job: VideoJob, frames: list[FramePoses], interrupted: E
 
 
 def _naming(source: Source, error: Exception) -> str:
-    """An error as one line that begins with the video's path."""
+    """Error message that starts with the path of the video."""
     text = str(error)
     return text if text.startswith(str(source.path)) else f"{source.path}: {text}"
 
@@ -206,7 +206,7 @@ def _write(
     extraction = plan.extraction()
     spans = plan.spans_of(source)
     draws_all = plan.settings.overlay and len(spans) > 1
-    # The overlay of a video that makes several clips shows all of it: one more span of the same tracks.
+    # The overlay of a video with several clips shows the whole video: one more span of the same tracks.
     clips = follow(frames, job.info.size, extraction, [*spans, (None, None)] if draws_all else spans)
     shown = (clips.pop() if draws_all else clips[0]).poses
     fps = frame_rate(frames, job.info.fps)
@@ -219,8 +219,8 @@ def _write(
     labels, origin = labels_that_hold(plan, source, stored_clip(plan.file_of(source)))
     for label, clip in zip(labels, clips, strict=True):
         if not clip.poses.num_frames:
-            # Readers of the data set divide by the number of frames.
-            no_frame = f"{label.frame_dir}: there is no frame between its start and its end"
+            # Readers of the data set may divide by the number of frames.
+            no_frame = f"{label.frame_dir}: no frame between start and end"
             empty.append(empty_spans.get(label.frame_dir, no_frame))
             continue
         clip.poses.history.insert(0, {"step": "estimate", "parameters": parameters, "counts": counts})
@@ -240,11 +240,11 @@ def _write(
         )
         written.append(label)
     if not written:
-        # What went wrong with the video is why nothing is left of it.
+        # The problems of the video explain why it has no clip.
         return Outcome(source, error=f"{source.path}: {'; '.join(problems + empty)}")
     overlay_error = None
     if not plan.settings.overlay:
-        # Before the skeletons are put in place: cut off between the two, a later run draws it again.
+        # Before the skeletons are written: if the run is interrupted in between, a later run draws the overlay again.
         _remove_overlay(plan, source)
     else:
         overlay_error = _write_overlay(plan, source, shown, interrupted)
@@ -257,12 +257,16 @@ def _write(
 
 
 def nobody_found(poses: int) -> str:
-    """Why a clip has no person: nobody was seen, or cleaning kept nobody of those who were."""
+    """Explains why a clip has no person.
+
+    Args:
+        poses: Number of raw poses before cleaning.
+    """
     return f"no person left of {poses} raw poses after cleaning" if poses else "no person found"
 
 
 def _write_overlay(plan: Plan, source: Source, poses: VideoPoses, interrupted: Event) -> str | None:
-    """Draws the overlay; returns why it could not be, which must not cost the poses."""
+    """Draws the overlay; returns an error message on failure, because the poses must be kept."""
 
     def on_frame() -> None:
         if interrupted.is_set():
@@ -273,5 +277,5 @@ def _write_overlay(plan: Plan, source: Source, poses: VideoPoses, interrupted: E
         write_overlay(source.path, poses, path, on_frame=on_frame)
     except (SkelpipeError, OSError) as error:
         _remove_overlay(plan, source)
-        return f"{_naming(source, error)} (the skeletons were written, the overlay was not)"
+        return f"{_naming(source, error)} (the skeletons are written, but not the overlay)"
     return None

@@ -1,4 +1,4 @@
-"""What `skelpipe extract` is to do: which clips of which videos, with which networks, and what is done already."""
+"""The plan of an extraction: clips of each video, networks, and which results are up to date."""
 
 import dataclasses
 import importlib.metadata
@@ -21,15 +21,15 @@ from pose_extraction.pickles import write_pickle
 
 @dataclass(frozen=True)
 class Plan:
-    """Everything that one device needs to know to do its share; sent to other processes as it is.
+    """Everything that a device needs to process its share; it can be pickled and sent to other processes.
 
     Args:
-        settings: What was asked for.
-        estimator: Which network.
-        detector: Which network; None for a bottom-up estimator.
-        folder: Where the skeleton files go, `skeletons/<estimator>`.
-        clips: The clips that each video makes, by `frame_dir` of the video.
-        labels_from: Where their labels come from.
+        settings: See `ExtractSettings`.
+        estimator: Pose estimator.
+        detector: Person detector; None for a bottom-up estimator.
+        folder: Folder of the skeleton files, `skeletons/<estimator>`.
+        clips: Clips of each video, by `frame_dir` of the video.
+        labels_from: Origin of the labels.
     """
 
     settings: ExtractSettings
@@ -61,14 +61,14 @@ class Plan:
         )
 
     def file_of(self, source: Source) -> Path:
-        # Not with_suffix: an id may hold a dot of its own.
+        # Not with_suffix: an id may contain a dot.
         return self.folder / f"{source.frame_dir}.pkl"
 
     def overlay_of(self, source: Source) -> Path:
         return self.folder / f"{source.frame_dir}.mp4"
 
     def spans_of(self, source: Source) -> list[tuple[float | None, float | None]]:
-        """(start, end) in seconds of each clip of a video; None for the video's own beginning or end."""
+        """(start, end) in seconds of each clip of a video; None for the beginning or end of the video."""
         return [
             (
                 self.settings.start if clip.start is None else clip.start,
@@ -78,16 +78,16 @@ class Plan:
         ]
 
     def empty_spans_of(self, source: Source) -> dict[str, str]:
-        """Why clips of a video can hold no frame, by the clip's id: they end before they start."""
+        """Errors of clips that end before they start, by clip id."""
         return {
-            clip.frame_dir: f"{clip.frame_dir}: start {start:g} s is not before end {end:g} s; give the clip both in "
-            "the table, or change --start and --end"
+            clip.frame_dir: f"{clip.frame_dir}: start {start:g} s is not before end {end:g} s; set both in the "
+            "table, or change --start and --end"
             for clip, (start, end) in zip(self.clips[source.frame_dir], self.spans_of(source), strict=True)
             if start is not None and end is not None and start >= end
         }
 
     def digest_of(self, source: Source) -> str:
-        """See `ledger.clip_digest`.
+        """Digest of a video and of everything that decides its poses; see `ledger.clip_digest`.
 
         Raises:
             OSError: The video cannot be read.
@@ -104,18 +104,18 @@ class Plan:
         return clip_digest(source, facts)
 
     def span_of(self, source: Source) -> tuple[float | None, float | None]:
-        """The part of the video that has to be read: from its first clip's start to its last one's end."""
+        """(start, end) in seconds of the part of the video that contains all its clips; None as in `spans_of`."""
         starts, ends = zip(*self.spans_of(source), strict=True)
         return None if None in starts else min(starts), None if None in ends else max(ends)
 
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """How far a video is.
+    """State of a video's result.
 
     Args:
-        reason: Why it has to be extracted; None if an earlier run left this very result.
-        relabelled: Number of its clips whose label, splits or group were brought up to date in a result that stays.
+        reason: Why the video has to be extracted; None if its result is up to date.
+        relabelled: Number of clips whose label, splits or group were updated in an existing result.
     """
 
     reason: str | None
@@ -123,11 +123,11 @@ class Standing:
 
 
 def standing_of(plan: Plan, source: Source) -> Standing:
-    """Whether a video has to be extracted; the labels of a result that stays are brought up to date.
+    """Checks whether a video has to be extracted, and updates the labels of a result that is up to date.
 
     Raises:
-        OSError: The video, or its result, cannot be read.
-        SkelpipeError: The result is another video's, or the labels cannot be written.
+        OSError: The video or its result cannot be read.
+        SkelpipeError: The result belongs to another video, or the labels cannot be written.
     """
     path = plan.file_of(source)
     if not path.exists():
@@ -139,9 +139,9 @@ def standing_of(plan: Plan, source: Source) -> Standing:
     other = other_source(data, source, digest)
     if other is not None:
         raise SkelpipeError(
-            f"{source.path}: its id {source.frame_dir!r} is that of {other}, whose skeletons it would replace; extract "
-            "both from a folder that holds both (their ids are then the paths below it), rename one, choose another "
-            "--out, or replace them with --overwrite"
+            f"{source.path}: its id {source.frame_dir!r} is already used by {other}; extract both from a common "
+            "parent folder (ids are then paths relative to it), rename one, choose another --out, or replace the "
+            "result with --overwrite"
         )
     change = what_changed(data.get("digest"), digest)
     if change is not None:
@@ -152,13 +152,19 @@ def standing_of(plan: Plan, source: Source) -> Standing:
         return Standing(None, _update_labels(plan, source, data))
     except OSError as error:
         raise SkelpipeError(
-            f"{source.path}: its labels cannot be written to {path} ({error.strerror or error}); make room there, or "
-            "check the rights of the folder, and run again"
+            f"{source.path}: cannot write its labels to {path} ({error.strerror or error}); check free space and "
+            "permissions, and run again"
         ) from error
 
 
 def labels_that_hold(plan: Plan, source: Source, stored: dict[str, Any] | None) -> tuple[list[ClipLabel], Origin]:
-    """See `settle_labels`; `stored` is the result of an earlier run, None where there is none."""
+    """Combines the labels of this run with stored ones; see `settle_labels`.
+
+    Args:
+        plan: See `Plan`.
+        source: The video.
+        stored: Result of an earlier run; None if there is none.
+    """
     clips = plan.clips[source.frame_dir]
     if stored is None:
         return list(clips), plan.labels_from
@@ -180,10 +186,10 @@ def _stored_labels(data: dict[str, Any]) -> dict[str, ClipLabel]:
 
 
 def _update_labels(plan: Plan, source: Source, data: dict[str, Any]) -> int:
-    """Writes the labels that hold into a result; returns how many clips got others."""
+    """Updates the labels in a result file; returns the number of clips that changed."""
     before = _stored_labels(data)
     clips, origin = labels_that_hold(plan, source, data)
-    # Segments without a frame are in the table, but not in the file.
+    # Segments without frames are in the table but not in the file.
     labels = {clip.frame_dir: clip for clip in clips if clip.frame_dir in before}
     changed = 0
     for annotation in data["annotations"]:
@@ -207,5 +213,5 @@ def split_of(clips: Sequence[ClipLabel]) -> dict[str, list[str]]:
 
 
 def plan_clips(sources: Sequence[Source], labels: Labels) -> dict[str, list[ClipLabel]]:
-    """The clips that each video makes, by the video's `frame_dir`."""
+    """Clips of each video, by `frame_dir` of the video."""
     return {source.frame_dir: labels.clips_of(source) for source in sources}

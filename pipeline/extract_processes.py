@@ -1,7 +1,7 @@
-"""Several devices of one machine: a process for each, which takes the next video when it is free.
+"""Extraction on several devices of one machine: one process per device, each requesting the next video when idle.
 
-Every process has a pipe of its own to this one, which hands out the videos. Nothing is shared, so that a process that
-is killed, whatever it was doing, leaves no lock behind that the others would wait for.
+The main process hands out the videos through one pipe per process. Nothing is shared, so that a killed process never
+leaves a lock behind that blocks the others.
 """
 
 import logging
@@ -23,7 +23,7 @@ from pipeline.inputs import Source
 from pose_extraction.errors import SkelpipeError
 from pose_extraction.estimators import Identity
 
-# A process tells of its frames so many at a time.
+# Number of frames that a process reports at once.
 FRAMES_TOLD = 32
 
 log = logging.getLogger(__name__)
@@ -31,7 +31,7 @@ log = logging.getLogger(__name__)
 
 @dataclass
 class _Child:
-    """A device's process and the videos that it was given and has not finished, by their path."""
+    """Process of a device, and its unfinished videos by path."""
 
     device: str
     process: BaseProcess
@@ -40,7 +40,7 @@ class _Child:
     def last_words(self) -> str:
         code = self.process.exitcode
         how = f"was killed by signal {-code}" if code is not None and code < 0 else f"ended with status {code}"
-        return f"the process of device {self.device} {how}; run again to try this video once more"
+        return f"the process of device {self.device} {how}; run the command again to retry this video"
 
 
 def run_devices(
@@ -51,9 +51,16 @@ def run_devices(
     on_video: Callable[[Outcome], None],
     on_frame: Callable[[], None],
 ) -> None:
-    """Extracts videos on several devices at the same time; arguments as for `run_device`.
+    """Extracts videos on several devices in parallel.
 
-    When a process dies, the videos that it had in hand are reported as failed and the others go on.
+    If a process dies, its unfinished videos are reported as failed, and the other processes continue.
+
+    Args:
+        plan: See `Plan`.
+        work: The videos.
+        devices: Device names.
+        on_video: Called after each video, whether it succeeded or failed.
+        on_frame: Called for every frame.
 
     Raises:
         SkelpipeError: A device cannot load its networks.
@@ -77,7 +84,7 @@ def run_devices(
                     following = supply.popleft() if supply else None
                     if following is not None:
                         child.in_hand[following.relative] = following
-                    # To one that has just died nothing can be sent; that is noticed above, in the next round.
+                    # Sending fails if the process has just died; the next iteration handles that.
                     with suppress(OSError):
                         connection.send(following)
                 elif kind == "frames":
@@ -93,16 +100,18 @@ def run_devices(
             child.process.terminate()
             child.process.join()
     for source in supply:
-        on_video(Outcome(source, error=f"{source.path}: not tried, because the processes of all devices have ended"))
+        on_video(
+            Outcome(source, error=f"{source.path}: not processed, because the processes of all devices have ended")
+        )
 
 
 def _start(plan: Plan, devices: Sequence[str]) -> dict[Connection, _Child]:
     context = multiprocessing.get_context("spawn")
     children: dict[Connection, _Child] = {}
-    # The first process would start this helper, which lifts what is blocked next.
+    # Starting this helper unblocks SIGINT, so start it before blocking the signal.
     resource_tracker.ensure_running()
-    # Ctrl-C reaches the whole group of processes. Blocked here, it is inherited as blocked, so that this process alone
-    # answers to it and ends the others.
+    # Ctrl-C reaches the whole process group. Child processes inherit the blocked signal, so that only this process
+    # handles it and terminates the others.
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         for device in devices:
@@ -110,7 +119,7 @@ def _start(plan: Plan, devices: Sequence[str]) -> dict[Connection, _Child]:
             arguments = _on_device(plan, device), theirs, logging.getLogger().getEffectiveLevel()
             process = context.Process(target=_device_process, args=arguments, daemon=True)
             process.start()
-            # The end of the other process must be the only one, or its death would not close the pipe.
+            # Only the child may hold its end, or its death would not close the pipe.
             theirs.close()
             children[ours] = _Child(device, process)
     finally:
@@ -121,7 +130,7 @@ def _start(plan: Plan, devices: Sequence[str]) -> dict[Connection, _Child]:
 def _on_device(plan: Plan, device: str) -> Plan:
     def moved(identity: Identity) -> Identity:
         if identity.placement.device == "cpu":
-            # An ONNX network stays there where its runtime has no CUDA.
+            # An ONNX network stays on the CPU if its runtime has no CUDA support.
             return identity
         return replace(identity, placement=replace(identity.placement, device=device))
 
@@ -129,8 +138,8 @@ def _on_device(plan: Plan, device: str) -> Plan:
 
 
 def _device_process(plan: Plan, connection: Connection, log_level: int) -> None:
-    """What runs in a device's process, until there is nothing more to do or the process that started it has gone."""
-    # A spawned process starts with logging as it is by default, whatever the command was told.
+    """Main function of a device's process; ends when no video is left or when the parent process has gone."""
+    # A spawned process starts with the default logging configuration.
     logging.basicConfig(
         level=log_level, format=f"{plan.estimator.placement.device}: %(levelname)s %(name)s: %(message)s"
     )
@@ -170,4 +179,4 @@ def _device_process(plan: Plan, connection: Connection, log_level: int) -> None:
     except SkelpipeError as error:
         send("error", error)
     except (EOFError, ConnectionError):
-        log.info("the run that this process belonged to has ended")
+        log.info("the parent process has ended")

@@ -1,4 +1,4 @@
-"""Pages that stand alone: one HTML file with its style, its tables and its pictures in it."""
+"""Self-contained HTML pages, with embedded style, tables, images and videos."""
 
 import base64
 from collections.abc import Iterable, Sequence
@@ -17,7 +17,12 @@ details { margin: 1em 0; } code, pre { background: #f4f4f4; padding: 0 3px; } pr
 
 
 def document(title: str, body: Iterable[str]) -> str:
-    """A whole page of pieces of HTML."""
+    """Builds a complete page.
+
+    Args:
+        title: Plain text.
+        body: Fragments of HTML.
+    """
     content = "\n".join(body)
     return (
         f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{escape(title)}</title>'
@@ -26,12 +31,12 @@ def document(title: str, body: Iterable[str]) -> str:
 
 
 def html_table(head: Sequence[str], rows: Iterable[Sequence[str]], *, word_columns: int | None = None) -> str:
-    """A table of plain text.
+    """Builds a table from plain text.
 
     Args:
-        head: Names of the columns.
+        head: Column names.
         rows: Cells.
-        word_columns: How many of the first columns hold words, which begin at the left; None for all.
+        word_columns: Number of leading columns with words, which are left-aligned; None for all.
     """
     body = "".join(
         "<tr>"
@@ -48,17 +53,22 @@ def html_table(head: Sequence[str], rows: Iterable[Sequence[str]], *, word_colum
 
 
 def html_table_of(head: Sequence[str], body: str) -> str:
-    """A table whose rows are HTML already."""
+    """Builds a table from rows in HTML.
+
+    Args:
+        head: Column names, plain text.
+        body: Rows in HTML.
+    """
     heads = "".join(f"<th>{escape(one)}</th>" for one in head)
     return f"<table><thead><tr>{heads}</tr></thead><tbody>{body}</tbody></table>"
 
 
 def picture(words: str, content: bytes, *, kind: str = "png", caption: str = "") -> str:
-    """A picture in the page itself.
+    """Embeds an image.
 
     Args:
-        words: What it shows, for those who cannot see it.
-        content: The file's bytes.
+        words: Alternative text.
+        content: Bytes of the image file.
         kind: "png" or "jpeg".
         caption: HTML below it.
     """
@@ -68,7 +78,12 @@ def picture(words: str, content: bytes, *, kind: str = "png", caption: str = "")
 
 
 def film(content: bytes, *, caption: str = "") -> str:
-    """A video in the page itself, MP4, which plays again and again."""
+    """Embeds an MP4 video that loops.
+
+    Args:
+        content: Bytes of the video file.
+        caption: HTML below it.
+    """
     source = base64.b64encode(content).decode()
     below = f"<figcaption>{caption}</figcaption>" if caption else ""
     return f'<figure><video controls loop muted src="data:video/mp4;base64,{source}"></video>{below}</figure>'

@@ -1,4 +1,4 @@
-"""`skelpipe info`: what a bug report needs."""
+"""`skelpipe info`: the facts that a bug report needs."""
 
 import importlib.metadata
 import importlib.util
@@ -36,7 +36,7 @@ PACKAGES = (
 
 
 def collect() -> dict[str, Any]:
-    """Versions by package (None: not installed), devices, and each backend and extra with "usable" or the reason."""
+    """Collects versions (None if not installed), devices, and the state of each backend and extra."""
     return {
         "python": platform.python_version(),
         "system": platform.platform(),
@@ -51,7 +51,12 @@ def collect() -> dict[str, Any]:
 
 
 def info(*, as_json: bool = False, console: Console | None = None) -> None:
-    """Prints what `collect` finds, as a table or as JSON."""
+    """Prints the result of `collect` as a table or as JSON.
+
+    Args:
+        as_json: Whether to print JSON.
+        console: Console for the output; standard output if None.
+    """
     facts = collect()
     console = console or Console()
     if as_json:
@@ -62,7 +67,7 @@ def info(*, as_json: bool = False, console: Console | None = None) -> None:
     table.add_row("python", f"{facts['python']} on {facts['system']}")
     bf16 = "with bf16" if processor["bf16"] else "without bf16"
     table.add_row("processor", f"{processor['name']}, {processor['usable_cores']} usable cores, {bf16}")
-    table.add_row("GPUs", "\n".join(facts["gpus"]) or "none that torch sees")
+    table.add_row("GPUs", "\n".join(facts["gpus"]) or "none visible to torch")
     for section in ("versions", "backends", "extras"):
         for name, value in facts[section].items():
             kind = "" if section == "versions" else f"{section.removesuffix('s')} "
@@ -82,7 +87,7 @@ def _version(package: str) -> str | None:
 
 def _processor() -> str:
     try:
-        with open("/proc/cpuinfo", encoding="ascii", errors="replace") as lines:  # noqa: PTH123  (not a file of ours)
+        with open("/proc/cpuinfo", encoding="ascii", errors="replace") as lines:  # noqa: PTH123  (a system file)
             return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), "unknown")
     except OSError:
         return platform.processor() or "unknown"
@@ -96,9 +101,9 @@ def _gpus() -> list[str]:
 
 def _openvino() -> str:
     if importlib.util.find_spec("openvino") is None:
-        return "not installed: install the extra openvino for faster networks on a CPU"
+        return "not installed; install the extra openvino for faster inference on a CPU"
     devices = ", ".join(openvino_core().available_devices)
-    return f"usable on {devices}" if devices else "installed, but it finds no device"
+    return f"usable on {devices}" if devices else "installed, but no device found"
 
 
 def _onnxruntime() -> str:
@@ -120,7 +125,7 @@ def _mmlab() -> str:
 
 
 def _openpifpaf() -> str:
-    # AGPL-3.0: looked for, never imported, unless it is chosen as estimator.
+    # AGPL-3.0: only looked up here; it is imported only if it is chosen as estimator.
     if importlib.util.find_spec("openpifpaf") is None:
-        return "not installed: README says how under OpenPifPaf (AGPL-3.0)"
-    return "installed (AGPL-3.0), loaded only when chosen"
+        return "not installed; see OpenPifPaf (AGPL-3.0) in the README"
+    return "installed (AGPL-3.0); loaded only if chosen"

@@ -1,7 +1,7 @@
-"""Which videos a command was given, and the id that each has in the data set (`frame_dir`).
+"""Finds the videos that a command was given, and assigns each its id in the data set (`frame_dir`).
 
-The id is the NTU id in the file's name, or else the path below the given folder without its suffix. It depends on the
-file and its folder alone, never on which other files are worked on, so that shards and later runs agree.
+The id is the NTU id in the file name, or else the path below the given folder without its suffix. It depends only on
+the file and its folder, never on the other files of the run, so that shards and later runs agree.
 """
 
 import glob
@@ -34,10 +34,10 @@ class Source:
     """One video to extract.
 
     Args:
-        path: Where it is.
-        frame_dir: Its id in the data set, and the path of its files below the output folder.
-        relative: Its path below the given folder, with "/" between folders; the file's name if a file was given.
-        folder_label: Name of the folder above it where folders are classes; None where they are not.
+        path: Path of the video.
+        frame_dir: Id in the data set, and path of its files below the output folder.
+        relative: Path below the given folder, with "/" between folders; the file name if a file was given.
+        folder_label: Name of the parent folder if folders are classes, else None.
         kind: "images" for a folder of images.
     """
 
@@ -49,18 +49,18 @@ class Source:
 
     @property
     def place(self) -> str:
-        """Its absolute path, links and all: what tells it from another video with the same id."""
+        """Absolute path with unresolved links; distinguishes videos with the same id."""
         return str(_absolute(self.path))
 
 
 @dataclass(slots=True)
 class Inputs:
-    """What was found.
+    """Result of `survey`.
 
     Args:
-        sources: The videos, in the order of the given paths and sorted within a folder.
-        skipped: Number of files left out, by suffix ("" for none).
-        unreadable: Folders that could not be listed, each with the reason.
+        sources: The videos, in the order of the given paths and sorted within each folder.
+        skipped: Number of skipped files, by suffix ("" for none).
+        unreadable: Folders that cannot be listed, each with the reason.
     """
 
     sources: list[Source] = field(default_factory=list)
@@ -69,14 +69,17 @@ class Inputs:
 
 
 def survey(paths: Sequence[str | Path]) -> Inputs:
-    """Finds the videos in files, folders and patterns.
+    """Finds the videos in files, folders and glob patterns.
 
-    A file that is named is taken whatever its suffix. In a folder and all folders below it, files with a video's suffix
-    are taken, and each folder that holds images and no video is one video. Hidden files are left out, and so are videos
-    that lie beside a skeleton file of the same name, for those are our own overlays.
+    A file given by name is accepted with any suffix. Folders are searched recursively for files with the suffix of a
+    video; a folder with images and without videos is one video. Hidden files are skipped, and so are overlays: videos
+    next to a skeleton file of the same name.
+
+    Args:
+        paths: Files, folders and glob patterns.
 
     Raises:
-        UsageError: A path does not exist, nothing was found, or two videos would have the same id.
+        UsageError: A path does not exist, there is no video, or two videos would have the same id.
     """
     inputs = Inputs()
     roots = []
@@ -91,9 +94,9 @@ def survey(paths: Sequence[str | Path]) -> Inputs:
     inputs.sources = _without_repeats(inputs.sources)
     if not inputs.sources and not inputs.unreadable:
         suffixes = ", ".join(sorted(suffix for suffix in inputs.skipped if suffix)) or "nothing"
-        remedy = "name a file to have it taken whatever its suffix"
+        remedy = "to use a file with another suffix, give its name"
         if ".pkl" in inputs.skipped:
-            remedy = "skeleton files are no videos: where they are wanted, name each of them"
+            remedy = "skeleton files are not videos; give each of them by name where a command accepts them"
         raise UsageError(
             f"no video in {', '.join(map(str, paths)) or 'an empty list of paths'} (found {suffixes}); {remedy}"
         )
@@ -103,7 +106,7 @@ def survey(paths: Sequence[str | Path]) -> Inputs:
 
 
 def _roots(given: str | Path) -> list[tuple[Path | None, Path]]:
-    """(folder that ids are counted from, path) for all that one argument names; None for a file named by itself."""
+    """(folder that ids are relative to, path) for everything that an argument matches; None for a single file."""
     path = Path(given)
     try:
         if path.is_dir():
@@ -111,7 +114,9 @@ def _roots(given: str | Path) -> list[tuple[Path | None, Path]]:
         if path.exists():
             return [(None, path)]
     except OSError as error:
-        raise UsageError(f"{given}: cannot be looked at ({error.strerror}); check the rights of its folder") from error
+        raise UsageError(
+            f"{given}: cannot be accessed ({error.strerror}); check the permissions of its folder"
+        ) from error
     fixed = list(itertools.takewhile(lambda part: not glob.has_magic(part), path.parts))
     if len(fixed) == len(path.parts):
         raise UsageError(f"{given}: no such file or folder; check the name, or quote a pattern such as 'videos/*.mp4'")
@@ -119,12 +124,12 @@ def _roots(given: str | Path) -> list[tuple[Path | None, Path]]:
     found = sorted(root.glob(str(Path(*path.parts[len(fixed) :]))))
     wanted = [match for match in found if match.name[0] != "." and (_is_video_name(match.name) or match.is_dir())]
     if not wanted:
-        raise UsageError(f"{given}: no video fits this pattern; check it, or give the folder")
+        raise UsageError(f"{given}: no video matches this pattern; check it, or give the folder")
     return [(root, match) for match in wanted]
 
 
 def _in_folder(folder: Path, root: Path, namer: "_Namer", inputs: Inputs) -> list[Source]:
-    """All videos in a folder and below it, in a stable order."""
+    """All videos in a folder and its subfolders, in a stable order."""
 
     def unreadable(error: OSError) -> None:
         inputs.unreadable.append((Path(error.filename), error.strerror or str(error)))
@@ -150,7 +155,7 @@ def _in_folder(folder: Path, root: Path, namer: "_Namer", inputs: Inputs) -> lis
                 inputs.skipped[suffix] += 1
         if images:
             image_folders.append(here)
-    # Images above or beside videos are covers and thumbnails, not a video.
+    # Images in a folder with videos, or above it, are covers and thumbnails, not a video.
     holding_videos = {parent for video in videos for parent in video.path.parents}
     sequences = [namer.source(path, root, "images") for path in image_folders if path not in holding_videos]
     return sorted(videos + sequences, key=lambda source: source.relative)
@@ -161,7 +166,7 @@ def _is_video_name(name: str) -> bool:
 
 
 def _leads_back(folder: Path) -> bool:
-    """Whether a linked folder is one of those that it lies in: links are followed, but not round in circles."""
+    """Whether a linked folder is one of its own parents; such links are not followed."""
     return folder.is_symlink() and os.path.realpath(folder) in map(os.path.realpath, folder.parents)
 
 
@@ -171,16 +176,16 @@ def _is_overlay(name: str, neighbours: Sequence[str]) -> bool:
 
 
 class _Namer:
-    """Gives a video its id; remembers each folder's names, for a folder may hold fifty thousand videos."""
+    """Assigns ids to videos; caches the names in each folder, which may contain tens of thousands of videos."""
 
     def __init__(self) -> None:
         self._stems: dict[Path, Counter[str]] = {}
 
     def source(self, path: Path, root: Path | None, kind: Literal["video", "images"]) -> Source:
-        """The video at `path`, its id counted from `root` (None for a file named by itself)."""
+        """The video at `path`, with an id relative to `root` (None for a single file)."""
         named_itself = root is None or root == path
         relative = _absolute(path).name if named_itself else path.relative_to(root or path).as_posix()
-        # Names that are not UTF-8 cannot be printed or stored as text; their odd bytes are written out.
+        # Names that are not UTF-8 cannot be printed or stored as text; escape their invalid bytes.
         relative = os.fsencode(relative).decode("utf-8", "backslashreplace")
         published = ntu_name(relative.rsplit("/", 1)[-1])
         if published is not None:
@@ -190,7 +195,7 @@ class _Namer:
         return Source(path, frame_dir, relative, kind=kind)
 
     def _stems_beside(self, path: Path) -> Counter[str]:
-        """How many videos of each name, suffixes aside, lie in the folder of `path`, folders of images included."""
+        """Number of videos with each name, without suffixes, in the folder of `path`, including folders of images."""
         folder = path.parent
         if folder not in self._stems:
             self._stems[folder] = Counter()
@@ -201,7 +206,7 @@ class _Namer:
                     elif entry.is_dir() and _holds_images(Path(entry.path)):
                         self._stems[folder][entry.name] += 1
             except OSError as error:
-                logger.debug("%s: cannot be listed (%s), so ids there leave out suffixes", folder, error.strerror)
+                logger.debug("%s: cannot be listed (%s); ids in it have no suffixes", folder, error.strerror)
         return self._stems[folder]
 
 
@@ -214,12 +219,12 @@ def _holds_images(folder: Path) -> bool:
 
 
 def _absolute(path: Path) -> Path:
-    # Not `resolve`: a link has a name and a folder of its own.
+    # Not `resolve`: a link has its own name and folder.
     return Path(os.path.normpath(path.absolute()))
 
 
 def _without_repeats(sources: Sequence[Source]) -> list[Source]:
-    """Leaves out a video that was named before, as in `videos videos/a.mp4`."""
+    """Removes repeated videos, as in `videos videos/a.mp4`."""
     return list({_absolute(source.path): source for source in reversed(sources)}.values())[::-1]
 
 
@@ -229,15 +234,15 @@ def _refuse_equal_ids(sources: Sequence[Source]) -> None:
         other = first.setdefault(source.frame_dir, source)
         if other is not source:
             raise UsageError(
-                f"{other.path} and {source.path} would both have the id {source.frame_dir!r}; give the folder that "
-                "holds both (their ids are then the paths below it), or rename one"
+                f"{other.path} and {source.path} would both have the id {source.frame_dir!r}; give a common parent "
+                "folder (ids are then paths relative to it), or rename one"
             )
 
 
 def _with_class_folders(sources: Sequence[Source], folders: Collection[Path]) -> list[Source]:
-    """Sets `folder_label` where the videos lie in two folders or more, for then folders can be classes.
+    """Sets `folder_label` if the videos are in two or more folders, which can then be classes.
 
-    Files that were named by themselves, in none of the given folders, have no class.
+    Single files outside the given folders have no class.
     """
     labels = [_folder_above(source, folders) for source in sources]
     if len(set(labels) - {None}) < 2:

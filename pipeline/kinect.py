@@ -1,4 +1,4 @@
-"""`skelpipe convert`: folders of NTU RGB+D's and PKU-MMD's text files into one skeleton file."""
+"""`skelpipe convert`: converts the text files of NTU RGB+D or PKU-MMD to one skeleton file."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,22 +15,22 @@ from pose_extraction.pickles import write_pickle
 
 KINDS = ("ntu", "pkummd")
 PKU_CLASSES = 51
-# Of the Kinect.
+# Frame rate of the Kinect.
 FRAMES_A_SECOND = 30.0
-# Folders and files of PKU-MMD, as both of its phases come, wherever below the given one they lie.
+# Names of folders and files in both phases of PKU-MMD, at any depth below the given folder.
 PKU_LABELS = "*[Ll]abel*"
 PKU_SPLITS = {"xsub": "cross[-_]subject*.txt", "xview": "cross[-_]view*.txt"}
 
 
 @dataclass(frozen=True)
 class Converted:
-    """What was done.
+    """Result of a conversion.
 
     Args:
         path: The skeleton file.
-        clips: How many clips it has.
-        left_out: Malformed files that it has not, a sentence each.
-        notes: What else it has not, a sentence for each kind.
+        clips: Number of clips in it.
+        left_out: Errors of malformed files that were skipped.
+        notes: Other omissions, one sentence for each kind.
     """
 
     path: Path
@@ -48,32 +48,34 @@ def convert(
     keep_incomplete: bool = False,
     skip_bad: bool = False,
 ) -> Converted:
-    """Reads all text files below a folder, and writes them as one skeleton file in 3D.
+    """Reads all text files below a folder and writes one 3D skeleton file.
 
     Args:
         kind: "ntu" or "pkummd".
-        folder: Where the files are.
+        folder: Folder of the text files.
         out: The skeleton file to write.
-        untrimmed: Of PKU-MMD, whole videos with their actions, for detection, in place of a clip for each action.
-        keep_incomplete: Of NTU RGB+D, also the clips that its authors list as missing or incomplete.
-        skip_bad: Whether to go on without files that are malformed.
+        untrimmed: PKU-MMD only: whole videos with their actions, for detection, instead of one clip per action.
+        keep_incomplete: NTU RGB+D only: keep the clips that its authors list as missing or incomplete.
+        skip_bad: Whether to skip malformed files.
 
     Raises:
-        UsageError: There is no such kind, what was asked for is of the other one, or there is nothing to read.
+        UsageError: The kind is unknown, an option does not apply to it, or there is no file to read.
         AnnotationError: A file is malformed; nothing is written.
     """
     if kind not in KINDS:
-        raise UsageError(f"there is no kind {kind!r} of text files; there are {', '.join(KINDS)}")
+        raise UsageError(f"unknown data set {kind!r}; must be one of {', '.join(KINDS)}")
     if untrimmed and kind == "ntu":
-        raise UsageError("NTU RGB+D has no untrimmed videos; leave --untrimmed out, or convert pkummd")
+        raise UsageError("--untrimmed: NTU RGB+D has no untrimmed videos; leave it out, or convert pkummd")
     if keep_incomplete and kind != "ntu":
-        raise UsageError("only NTU RGB+D has a list of incomplete clips; leave --keep-incomplete out, or convert ntu")
+        raise UsageError(
+            "--keep-incomplete: only NTU RGB+D has a list of incomplete clips; leave it out, or convert ntu"
+        )
     left_out: list[str] = []
     notes: list[str] = []
     bad = left_out if skip_bad else None
     data = _ntu(folder, keep_incomplete, bad, notes) if kind == "ntu" else _pku(folder, untrimmed, bad)
     if not data["annotations"]:
-        reasons = [*notes, *(f"the first that is malformed: {message}" for message in left_out[:1])]
+        reasons = [*notes, *(f"first error: {message}" for message in left_out[:1])]
         raise UsageError("; ".join([f"{folder}: no clip could be read", *reasons]))
     write_pickle(out, data)
     return Converted(out, len(data["annotations"]), tuple(left_out), tuple(notes))
@@ -82,7 +84,7 @@ def convert(
 def _ntu(folder: Path, keep_incomplete: bool, bad: list[str] | None, notes: list[str]) -> dict[str, Any]:
     paths = sorted(folder.rglob("*.skeleton"))
     if not paths:
-        raise UsageError(f"{folder}: there is no file *.skeleton in it; name the folder of NTU's skeletons")
+        raise UsageError(f"{folder}: contains no *.skeleton files; give the folder of the NTU skeletons")
     annotations: list[dict[str, Any]] = []
     split: dict[str, list[str]] = {}
     incomplete: list[str] = []
@@ -96,10 +98,10 @@ def _ntu(folder: Path, keep_incomplete: bool, bad: list[str] | None, notes: list
         try:
             if name is None:
                 raise AnnotationError(
-                    f"{path}: its name is none of NTU's, such as S001C001P001R001A001.skeleton; rename it"
+                    f"{path}: not an NTU name, such as S001C001P001R001A001.skeleton; rename the file"
                 )
             if name.text in met:
-                raise AnnotationError(f"{path}: is the clip of {met[name.text]} again; take one of the files out")
+                raise AnnotationError(f"{path}: same clip as {met[name.text]}; remove one of the files")
             met[name.text] = path
             keypoint = clean(*read_ntu_text(path))
         except AnnotationError as error:
@@ -113,11 +115,11 @@ def _ntu(folder: Path, keep_incomplete: bool, bad: list[str] | None, notes: list
             split.setdefault(part, []).append(name.text)
     if incomplete:
         notes.append(
-            f"{len(incomplete)} clips are left out that NTU's authors list as missing or incomplete; "
-            "--keep-incomplete takes them"
+            f"skipped {len(incomplete)} clips that NTU's authors list as missing or incomplete; "
+            "use --keep-incomplete to keep them"
         )
     if empty:
-        notes.append(f"{len(empty)} clips are left out in which the Kinect found nobody, such as {empty[0]}")
+        notes.append(f"skipped {len(empty)} clips without persons, such as {empty[0]}")
     last = max((annotation["label"] for annotation in annotations), default=-1) + 1
     names = [f"A{number + 1:03d}" for number in range(last)]
     return {"split": applicable_splits(split), "annotations": annotations, "label_names": names}
@@ -132,11 +134,11 @@ def _pku(folder: Path, untrimmed: bool, bad: list[str] | None) -> dict[str, Any]
     }
     if not splits:
         raise UsageError(
-            f"{folder}: there is no cross-subject.txt or cross-view.txt in it, or cross_subject_v2.txt or "
-            "cross_view_v2.txt; name PKU-MMD's whole folder"
+            f"{folder}: contains none of cross-subject.txt, cross-view.txt, cross_subject_v2.txt and "
+            "cross_view_v2.txt; give the whole PKU-MMD folder"
         )
     texts = [path for path in sorted(folder.rglob("*.txt")) if not any(map(path.match, PKU_SPLITS.values()))]
-    # What the folder itself lies in says nothing of what is in it.
+    # Relative to the folder, because the names of its parents say nothing about its contents.
     labelled = {
         path.stem: path for path in texts if any(part.match(PKU_LABELS) for part in path.relative_to(folder).parents)
     }
@@ -147,7 +149,7 @@ def _pku(folder: Path, untrimmed: bool, bad: list[str] | None) -> dict[str, Any]
         try:
             if video not in skeletons or video not in labelled:
                 what = "skeleton" if video not in skeletons else "label"
-                raise AnnotationError(f"{folder}: video {video!r} of a split has no {what} file; fetch it")
+                raise AnnotationError(f"{folder}: video {video!r} of a split has no {what} file; download it")
             keypoint = read_pku_text(skeletons[video])
             actions = read_pku_labels(labelled[video], classes=PKU_CLASSES, num_frames=keypoint.shape[1])
         except AnnotationError as error:
@@ -169,7 +171,7 @@ def _whole(video: str, keypoint: np.ndarray, actions: Sequence[tuple[int, int, i
 
 
 def _trimmed(video: str, keypoint: np.ndarray, actions: Sequence[tuple[int, int, int]]) -> list[dict[str, Any]]:
-    """A clip for each action in which somebody is seen."""
+    """One clip for each action that shows at least one person."""
     clips = []
     for number, (label, start, end) in enumerate(actions):
         part = keypoint[:, start:end]
@@ -191,5 +193,5 @@ def _annotation(name: str, label: int, keypoint: np.ndarray) -> dict[str, Any]:
 
 def _leave_out(error: AnnotationError, bad: list[str] | None) -> None:
     if bad is None:
-        raise AnnotationError(f"{error} (--skip-bad goes on without it)") from error
+        raise AnnotationError(f"{error} (use --skip-bad to skip such files)") from error
     bad.append(str(error))

@@ -1,4 +1,4 @@
-"""Skeletons of the second Kinect as NTU RGB+D and PKU-MMD publish them, in text files, and NTU's published cleaning."""
+"""Text files with Kinect v2 skeletons of NTU RGB+D and PKU-MMD, and the published cleaning for NTU RGB+D."""
 
 import math
 from collections.abc import Sequence
@@ -10,23 +10,23 @@ import numpy as np
 from pose_extraction.errors import AnnotationError
 
 JOINTS, COORDINATES = 25, 3
-# Numbers of a line about a body, and of one about a joint, in NTU's files.
+# Number of values per line for a body and for a joint in NTU files.
 BODY_NUMBERS, JOINT_NUMBERS = 10, 12
-# NTU's published cleaning: a body of so many frames is noise; a frame is bad where a body is wider than this share of
-# its height; a body with so large a share of bad frames is no person.
+# Published cleaning of NTU: a body with at most SHORTEST_BODY frames is noise; a frame is bad if the body is wider than
+# WIDEST times its height; a body with at least BAD_SHARE bad frames is not a person.
 SHORTEST_BODY, WIDEST, BAD_SHARE = 11, 0.8, 0.69754
 MOST_PERSONS = 2
-# The Kinect sees some metres; what is as far as this is no place.
+# The range of the Kinect is a few metres; coordinates beyond this are invalid.
 FARTHEST = 1e6
 
 
 @dataclass(frozen=True)
 class Body:
-    """What the Kinect followed under one number.
+    """A body that the Kinect tracked under one id.
 
     Args:
-        first: The frame in which it appears.
-        keypoint: float32 (L, 25, 3), metres from the camera, in that frame and those that follow it.
+        first: First frame.
+        keypoint: float32 (L, 25, 3), camera coordinates in metres, in the L frames from `first` on.
     """
 
     first: int
@@ -34,30 +34,36 @@ class Body:
 
     @property
     def last(self) -> int:
-        """The frame after which it is gone."""
+        """Last frame."""
         return self.first + len(self.keypoint) - 1
 
     @property
     def narrow(self) -> np.ndarray:
-        """bool (L,): frames in which it is no wider than a person."""
+        """bool (L,): frames in which the body is not too wide for a person."""
         low, high = (edge(self.keypoint.astype(np.float64), axis=1) for edge in (np.min, np.max))
         narrow: np.ndarray = (high - low)[:, 0] <= WIDEST * (high - low)[:, 1]
         return narrow
 
 
 def read_ntu_text(path: Path) -> tuple[int, list[Body]]:
-    """Frames and bodies of one of NTU's `.skeleton` files, bodies in the order in which they appear.
+    """Reads a `.skeleton` file of NTU RGB+D.
 
-    As published, frames without a body do not count, and a body is taken to be there from its first frame on, without
-    a gap, for as many frames as it is in.
+    As in the published cleaning, frames without a body are not counted, and the frames of a body are joined without
+    gaps, starting at its first frame.
+
+    Args:
+        path: The file.
+
+    Returns:
+        Number of frames, and the bodies in order of appearance.
 
     Raises:
-        AnnotationError: It is not of that format; the message names the line.
+        AnnotationError: The format is wrong; the message names the line.
     """
     try:
         lines = path.read_text(encoding="ascii").split("\n")
     except (OSError, UnicodeDecodeError) as error:
-        raise AnnotationError(f"{path}: cannot be read as text ({error}); fetch the file again") from error
+        raise AnnotationError(f"{path}: cannot read the file as text ({error}); download it again") from error
     place = 0
 
     def numbers(count: int) -> list[str]:
@@ -68,19 +74,19 @@ def read_ntu_text(path: Path) -> tuple[int, list[Body]]:
             values = [float(word) for word in words]
         except ValueError:
             values = []
-        # A number of bodies or of joints is one; places may be anything that the Kinect wrote.
+        # Counts must be finite; coordinates may be anything that the Kinect wrote.
         if len(values) != count or (count == 1 and not math.isfinite(values[0])):
             raise AnnotationError(
-                f"{path}: line {place} should hold {count} numbers of a .skeleton file, and holds "
+                f"{path}: line {place} must contain {count} numbers of a .skeleton file, not "
                 f"{' '.join(words)!r:.60}; "
-                "fetch the file again, or take it out of the folder"
+                "download the file again, or remove it"
             )
         return words
 
     def counted() -> int:
         return int(float(numbers(1)[0]))
 
-    # By their names as they are written: they are too long for a float, which takes neighbouring ones for one.
+    # Keyed by the id as text: ids exceed the precision of a float.
     found: dict[str, tuple[list[int], list[np.ndarray]]] = {}
     num_frames = 0
     for _ in range(counted()):
@@ -88,12 +94,14 @@ def read_ntu_text(path: Path) -> tuple[int, list[Body]]:
         for _ in range(num_bodies):
             frames, joints = found.setdefault(numbers(BODY_NUMBERS)[0], ([], []))
             if counted() != JOINTS:
-                raise AnnotationError(f"{path}: line {place}: a body has {JOINTS} joints; fetch the file again")
+                raise AnnotationError(
+                    f"{path}: line {place}: a body must have {JOINTS} joints; download the file again"
+                )
             joint = np.array([numbers(JOINT_NUMBERS)[:COORDINATES] for _ in range(JOINTS)], np.float64)
             if not (np.abs(joint) < FARTHEST).all():
                 raise AnnotationError(
-                    f"{path}: a body that ends in line {place} has joints at {joint[np.abs(joint).argmax() // 3]}, "
-                    "which is nowhere in metres; fetch the file again, or take it out of the folder"
+                    f"{path}: the body that ends on line {place} has a joint at {joint[np.abs(joint).argmax() // 3]}, "
+                    "not a valid position in metres; download the file again, or remove it"
                 )
             joint = joint.astype(np.float32)
             if not frames or frames[-1] != num_frames:
@@ -104,15 +112,18 @@ def read_ntu_text(path: Path) -> tuple[int, list[Body]]:
 
 
 def clean(num_frames: int, bodies: Sequence[Body]) -> np.ndarray:
-    """At most two persons out of what the Kinect followed, float32 (M, T, 25, 3), zeros where one is absent.
+    """Selects at most two persons among the bodies that the Kinect tracked.
 
-    Bodies of few frames, and then those that are mostly wider than high, are noise, but for one that is left alone. The
-    others go, the most moving one first, to the first person whose frames, from the earliest to the latest so far, they
-    do not overlap by more than one; who overlaps both is left out. Frames with nobody are left out.
+    Bodies with few frames, and bodies that are mostly too wide, are noise; the last remaining body is always kept. The
+    other bodies, sorted by decreasing motion, are assigned to the first person whose range of frames they overlap by
+    at most one frame; a body that overlaps both persons is dropped. Frames without persons are removed.
 
     Args:
-        num_frames: How many `bodies` counts; T is at most as many.
-        bodies: All of them; without any, nobody: M is 0.
+        num_frames: Number of frames of the clip.
+        bodies: All bodies of the clip.
+
+    Returns:
+        float32 (M, T, 25, 3) in metres, T <= num_frames, zeros where a person is absent; M is 0 without bodies.
     """
     if not bodies:
         return np.zeros((0, num_frames, JOINTS, COORDINATES), np.float32)
@@ -120,7 +131,7 @@ def clean(num_frames: int, bodies: Sequence[Body]) -> np.ndarray:
     main, *others = _most_moving_first(long or [max(bodies, key=lambda body: len(body.keypoint))])
     persons = np.zeros((MOST_PERSONS, num_frames, JOINTS, COORDINATES), np.float32)
     persons[0, main.first : main.last + 1] = main.keypoint
-    # As published, the second person counts as there in the first frame.
+    # As published, the range of the second person starts with the first frame.
     spans = [(main.first, main.last), (0, 0)]
     for body in others:
         for person, (first, last) in enumerate(spans):
@@ -133,11 +144,11 @@ def clean(num_frames: int, bodies: Sequence[Body]) -> np.ndarray:
 
 
 def _most_moving_first(bodies: Sequence[Body]) -> list[Body]:
-    """Those that are no noise by their width, by the lesser of their motions in all frames and in narrow ones."""
+    """Bodies that are not too wide, by decreasing motion: the minimum over all frames and over narrow frames."""
     kept: list[tuple[float, Body]] = []
     for place, body in enumerate(bodies):
         if len(kept) + len(bodies) - place == 1:
-            # Whoever is left alone is the person.
+            # The last remaining body is the person.
             return [body]
         narrow = body.narrow
         if 1 - narrow.mean() < BAD_SHARE:
@@ -146,15 +157,21 @@ def _most_moving_first(bodies: Sequence[Body]) -> list[Body]:
 
 
 def _motion(keypoint: np.ndarray) -> float:
-    """Variances of x, y and z over all joints of all frames, summed up."""
+    """Sum of the variances of x, y and z over all joints and frames."""
     return float(keypoint.reshape(-1, COORDINATES).astype(np.float64).var(axis=0).sum())
 
 
 def read_pku_text(path: Path) -> np.ndarray:
-    """One of PKU-MMD's skeleton files: a line a frame, two persons of 25 joints, float32 (M, T, 25, 3).
+    """Reads a skeleton file of PKU-MMD: one line per frame, two persons with 25 joints.
+
+    Args:
+        path: The file.
+
+    Returns:
+        float32 (M, T, 25, 3) in metres; M is 1 if the second person never appears.
 
     Raises:
-        AnnotationError: It is not of that format.
+        AnnotationError: The format is wrong.
     """
     rows = []
     for number, line in enumerate(_lines(path), 1):
@@ -164,24 +181,29 @@ def read_pku_text(path: Path) -> np.ndarray:
             row = np.zeros(0, np.float32)
         if len(row) != MOST_PERSONS * JOINTS * COORDINATES or not np.isfinite(row).all():
             raise AnnotationError(
-                f"{path}: line {number} should hold the {MOST_PERSONS * JOINTS * COORDINATES} coordinates of two "
-                f"persons, and holds {line.strip()!r:.60}; fetch the file again, or take it out of the folder"
+                f"{path}: line {number} must contain the {MOST_PERSONS * JOINTS * COORDINATES} coordinates of two "
+                f"persons, not {line.strip()!r:.60}; download the file again, or remove it"
             )
         rows.append(row)
     if not rows:
-        raise AnnotationError(f"{path}: holds no frame; fetch the file again, or take it out of the folder")
+        raise AnnotationError(f"{path}: contains no frames; download the file again, or remove it")
     persons = np.stack(rows).reshape(-1, MOST_PERSONS, JOINTS, COORDINATES).transpose(1, 0, 2, 3)
     return np.ascontiguousarray(persons[: 2 if persons[1].any() else 1])
 
 
 def read_pku_labels(path: Path, *, classes: int, num_frames: int) -> list[tuple[int, int, int]]:
-    """The actions of one of PKU-MMD's label files: lines of class (from 1 on), first frame, end, confidence.
+    """Reads a label file of PKU-MMD: lines of class (starting at 1), first frame, end, confidence.
+
+    Args:
+        path: The file.
+        classes: Number of classes.
+        num_frames: Number of frames of the video.
 
     Returns:
-        Class number from 0 on, first frame, and the frame after the last, within the video.
+        For each action: class number starting at 0, first frame, and the frame after the last, within the video.
 
     Raises:
-        AnnotationError: A line is something else.
+        AnnotationError: A line has another format or an invalid value.
     """
     actions = []
     for number, line in enumerate(_lines(path), 1):
@@ -191,18 +213,24 @@ def read_pku_labels(path: Path, *, classes: int, num_frames: int) -> list[tuple[
             label, start, end = 0, 0, 0
         if not 1 <= label <= classes or not 0 <= start < end or start >= num_frames:
             raise AnnotationError(
-                f"{path}: line {number} should hold a class from 1 to {classes}, a first and a last frame within the "
-                f"{num_frames} of the video, and holds {line.strip()!r:.60}; mend it, or take the file out"
+                f"{path}: line {number} must contain a class from 1 to {classes}, and a first and a last frame within "
+                f"the {num_frames} frames of the video, not {line.strip()!r:.60}; correct it, or remove the file"
             )
         actions.append((label - 1, start, min(end, num_frames)))
     return actions
 
 
 def read_pku_split(path: Path) -> dict[str, list[str]]:
-    """Names of the videos to train on and to test on, of one of PKU-MMD's split files.
+    """Reads a split file of PKU-MMD.
+
+    Args:
+        path: The file.
+
+    Returns:
+        Names of the videos, under "train" and "val".
 
     Raises:
-        AnnotationError: It has no such two lists.
+        AnnotationError: One of the two lists is missing.
     """
     found: dict[str, list[str]] = {}
     current: list[str] | None = None
@@ -215,7 +243,7 @@ def read_pku_split(path: Path) -> dict[str, list[str]]:
         elif current is not None:
             current.extend(word.strip() for word in line.split(",") if word.strip())
     if not found.get("train") or not found.get("val"):
-        raise AnnotationError(f"{path}: has no lists under 'Training videos' and 'Validation videos'; fetch it again")
+        raise AnnotationError(f"{path}: lacks the lists 'Training videos' and 'Validation videos'; download it again")
     return found
 
 
@@ -223,4 +251,4 @@ def _lines(path: Path) -> list[str]:
     try:
         return [line for line in path.read_text(encoding="ascii").splitlines() if line.strip()]
     except (OSError, UnicodeDecodeError) as error:
-        raise AnnotationError(f"{path}: cannot be read as text ({error}); fetch the file again") from error
+        raise AnnotationError(f"{path}: cannot read the file as text ({error}); download it again") from error

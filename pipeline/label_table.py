@@ -1,4 +1,4 @@
-"""Labels from a table: a CSV file with the columns file, label and, where wanted, split, group, start and end."""
+"""Label tables: CSV files with the columns file, label and, optionally, split, group, start and end."""
 
 import csv
 import io
@@ -16,16 +16,16 @@ OPTIONAL = ("split", "group", "start", "end")
 
 @dataclass(frozen=True, slots=True)
 class TableRow:
-    """One line of the table.
+    """One row of a table.
 
     Args:
-        line: Its number in the file, counted from 1.
-        file: The video, relative to the table's folder, with "/" between folders.
-        label_name: Name of the action, or its number as text; None when the cell is empty.
-        splits: Splits that the clip is in; several are separated by "|".
+        line: Line number in the file, counted from 1.
+        file: The video, relative to the folder of the table, with "/" between folders.
+        label_name: Name of the action, or its number as text; None if the cell is empty.
+        splits: Splits that contain the clip; separated by "|" in the file.
         group: Clips of one group must not be on both sides of a split.
-        start: Seconds at which the clip starts; None for the video's start.
-        end: Seconds at which the clip ends; None for the video's end.
+        start: Start of the clip in seconds; None for the start of the video.
+        end: End of the clip in seconds; None for the end of the video.
     """
 
     line: int
@@ -38,7 +38,7 @@ class TableRow:
 
     @property
     def segment(self) -> str:
-        """What the clip's id has after the video's: `_12.5_20` for a segment in seconds, nothing for a whole video."""
+        """Suffix of the clip's id: `_12.5_20` for a segment in seconds, empty for a whole video."""
         if self.start is None and self.end is None:
             return ""
         return f"_{_seconds(self.start or 0.0)}_{'end' if self.end is None else _seconds(self.end)}"
@@ -53,8 +53,8 @@ class LabelTable:
     """A table of labels.
 
     Args:
-        path: The CSV file.
-        rows: Its lines, in order.
+        path: Path of the CSV file.
+        rows: Its rows, in order.
     """
 
     path: Path
@@ -65,11 +65,11 @@ class LabelTable:
         return any(row.splits for row in self.rows)
 
     def splits_of(self, row: TableRow) -> tuple[str, ...]:
-        """The splits of a row; `all` in a table that names none."""
+        """The splits of a row; `all` if the table has no splits."""
         return row.splits if self.has_splits else (ALL_CLIPS,)
 
     def crossing_groups(self) -> list[str]:
-        """Groups with clips in different splits: what a network learns from one clip it would meet again in a test."""
+        """Groups with clips in different splits, whose training clips resemble test clips."""
         sides: dict[str, set[tuple[str, ...]]] = {}
         for row in self.rows:
             if row.group is not None and row.splits:
@@ -78,23 +78,30 @@ class LabelTable:
 
 
 def read_label_table(path: Path) -> LabelTable:
-    """Reads a table of labels: comma, semicolon or tab between columns, UTF-8 with or without a byte order mark.
+    """Reads a table of labels: UTF-8 (a byte order mark is allowed), separated by comma, semicolon or tab.
+
+    Args:
+        path: Path of the CSV file.
 
     Raises:
-        AnnotationError: The table cannot be read, or a line is wrong; the message has line, value and remedy.
+        AnnotationError: The table cannot be read, or a row is invalid; the message names line, value and remedy.
     """
     try:
         text = path.read_bytes().decode("utf-8-sig")
     except OSError as error:
-        raise AnnotationError(f"{path}: cannot be read ({error.strerror}); check the name and its rights") from error
+        raise AnnotationError(
+            f"{path}: cannot read the file ({error.strerror}); check its name and permissions"
+        ) from error
     except UnicodeDecodeError as error:
         line = error.object[: error.start].count(b"\n") + 1
         raise AnnotationError(f"{path}, line {line}: not UTF-8 text; save the table as 'CSV UTF-8'") from error
     if "\0" in text:
-        raise AnnotationError(f"{path}: not UTF-8 text but UTF-16 or no text at all; save the table as 'CSV UTF-8'")
+        raise AnnotationError(f"{path}: not UTF-8 text (it may be UTF-16 or binary); save the table as 'CSV UTF-8'")
     rows = tuple(_rows(path, text))
     if not rows:
-        raise AnnotationError(f"{path}: the table is empty; it needs a line {','.join(REQUIRED)} and one for each clip")
+        raise AnnotationError(
+            f"{path}: the table is empty; it needs a header {','.join(REQUIRED)} and one line per clip"
+        )
     _refuse_repeats(path, rows)
     _refuse_mixed_labels(path, rows)
     return LabelTable(path, rows)
@@ -115,9 +122,7 @@ def _rows(path: Path, text: str) -> Iterator[TableRow]:
             else:
                 yield _row(f"{path}, line {reader.line_num}", reader.line_num, columns, values)
     except csv.Error as error:
-        raise AnnotationError(
-            f"{path}, line {reader.line_num}: not a line of CSV ({error}); check its quotes"
-        ) from error
+        raise AnnotationError(f"{path}, line {reader.line_num}: not valid CSV ({error}); check the quotes") from error
 
 
 def _columns(path: Path, line: int, values: list[str]) -> list[str]:
@@ -127,7 +132,7 @@ def _columns(path: Path, line: int, values: list[str]) -> list[str]:
         if name not in columns:
             raise AnnotationError(
                 f"{path}, line {line}: no column {name!r} among {', '.join(values)}; the first line must name the "
-                f"columns: {', '.join(REQUIRED)} and, where wanted, {', '.join(OPTIONAL)}"
+                f"columns: {', '.join(REQUIRED)} and, optionally, {', '.join(OPTIONAL)}"
             )
     for name in known:
         if columns.count(name) > 1:
@@ -138,11 +143,11 @@ def _columns(path: Path, line: int, values: list[str]) -> list[str]:
 def _row(place: str, line: int, columns: list[str], values: list[str]) -> TableRow:
     if len(values) > len(columns):
         raise AnnotationError(
-            f"{place}: {len(values)} values for {len(columns)} columns; put a value that holds the separator in quotes"
+            f"{place}: {len(values)} values for {len(columns)} columns; quote values that contain the separator"
         )
     cell = dict.fromkeys(OPTIONAL, "") | dict(zip(columns, values + [""] * (len(columns) - len(values)), strict=True))
     if PurePosixPath(cell["file"]).name in ("", ".."):
-        raise AnnotationError(f"{place}: no file is named; name a video relative to the table's folder")
+        raise AnnotationError(f"{place}: no file given; give a video relative to the folder of the table")
     start, end = _time(place, "start", cell["start"]), _time(place, "end", cell["end"])
     if end is not None and end <= (start or 0.0):
         raise AnnotationError(
@@ -173,9 +178,11 @@ def _time(place: str, column: str, value: str) -> float | None:
     try:
         seconds = float(value)
     except ValueError:
-        raise AnnotationError(f"{place}: {column} {value!r} is not a number of seconds; write 12.5") from None
+        raise AnnotationError(f"{place}: {column} {value!r} is not a number of seconds, such as 12.5") from None
     if not math.isfinite(seconds) or seconds < 0:
-        raise AnnotationError(f"{place}: {column} {value!r} is no time in the video; write seconds from its start")
+        raise AnnotationError(
+            f"{place}: {column} {value!r} is not a valid time; give seconds from the start of the video"
+        )
     return seconds
 
 
@@ -186,19 +193,19 @@ def _refuse_repeats(path: Path, rows: tuple[TableRow, ...]) -> None:
         if line != row.line:
             what = f"the segment {row.segment[1:].replace('_', ' to ')} of {row.file}" if row.segment else str(row.file)
             raise AnnotationError(
-                f"{path}, line {row.line}: {what} was already in line {line}; delete one, or give both a start and end"
+                f"{path}, line {row.line}: {what} is already on line {line}; delete one, or give both start and end"
             )
 
 
 def _refuse_mixed_labels(path: Path, rows: tuple[TableRow, ...]) -> None:
-    """Numbers are taken as they are and names are numbered; with both, a name could get the number of another class."""
+    """Refuses tables with numbers and names as labels: numbering the names could produce a number already in use."""
     labelled = [row for row in rows if row.label_name is not None]
     numbers = [row for row in labelled if _is_number(row.label_name)]
     if not numbers or len(numbers) == len(labelled):
         return
     name = next(row for row in labelled if row not in numbers)
     raise AnnotationError(
-        f"{path}: labels are numbers as well as names (line {numbers[0].line}: {numbers[0].label_name}, line "
+        f"{path}: labels mix numbers and names (line {numbers[0].line}: {numbers[0].label_name}, line "
         f"{name.line}: {name.label_name}); use one or the other"
     )
 

@@ -1,7 +1,7 @@
-"""Which clips a video makes, and the label, splits and group of each.
+"""Clips of a video, with the label, splits and group of each.
 
-`--labels FILE.csv` takes them from a table, `none` leaves them out, and `auto` takes an NTU name at its word and
-otherwise the name of the folder above a clip, where folders are classes.
+`--labels FILE.csv` reads them from a table, `none` assigns no labels, and `auto` uses NTU file names, or else the name
+of the parent folder if folders are classes.
 """
 
 import os
@@ -27,12 +27,12 @@ class ClipLabel:
     """One clip of a video.
 
     Args:
-        frame_dir: Its id in the data set: the video's, and for a segment its times after it.
-        label_name: Name of its action; None when it has none.
-        splits: Splits that it is in.
-        group: Clips of one group must not be on both sides of a split; None when it stands alone.
-        start: Seconds at which it starts; None for the video's start.
-        end: Seconds at which it ends; None for the video's end.
+        frame_dir: Id in the data set: that of the video, followed by the times for a segment.
+        label_name: Name of its action; None if it is unlabelled.
+        splits: Splits that contain it.
+        group: Clips of one group must not be on both sides of a split; None if it belongs to no group.
+        start: Start in seconds; None for the start of the video.
+        end: End in seconds; None for the end of the video.
     """
 
     frame_dir: str
@@ -44,7 +44,7 @@ class ClipLabel:
 
 
 class Labels(Protocol):
-    """A source of labels; `origin` says which, and `warnings` holds sentences for the user."""
+    """A source of labels: its `origin`, and `warnings` for the user."""
 
     @property
     def origin(self) -> Origin: ...
@@ -53,7 +53,7 @@ class Labels(Protocol):
     def warnings(self) -> list[str]: ...
 
     def clips_of(self, source: Source) -> list[ClipLabel]:
-        """The clips that a video makes, at least one."""
+        """The clips of a video, at least one."""
         ...
 
 
@@ -70,10 +70,10 @@ class NoLabels:
 
 @dataclass(frozen=True, slots=True)
 class LabelsFromNames:
-    """Every video is one clip, labelled by its NTU name or by the folder above it.
+    """Every video is one clip, labelled by its NTU name or by its parent folder.
 
-    An NTU clip is entered in cross-subject, cross-view and cross-setup alike: which apply is known when the data set
-    is merged (`ntu.applicable_splits`).
+    An NTU clip is added to the cross-subject, cross-view and cross-setup splits; `ntu.applicable_splits` selects those
+    that apply when the data set is merged.
     """
 
     warnings: list[str] = field(default_factory=list)
@@ -87,7 +87,7 @@ class LabelsFromNames:
 
 
 class LabelsFromTable:
-    """Clips as a table lists them; a video that it does not list is one clip without a label.
+    """Clips from a table; a video that the table does not list is one clip without a label.
 
     Args:
         table: The table.
@@ -109,7 +109,7 @@ class LabelsFromTable:
             self._rows_by_target.setdefault(_target_key(folder / row.file), []).append(row)
         self._refuse_missing(folder, {_file_key(source.path) for source in sources})
         self.warnings = [
-            f"{table.path}: group {group!r} is on both sides of a split; results on it would be too good"
+            f"{table.path}: group {group!r} is on both sides of a split; test results would be too optimistic"
             for group in table.crossing_groups()
         ]
         unlisted = [source.relative for source in sources if not self._rows_of(source)]
@@ -117,17 +117,17 @@ class LabelsFromTable:
             place = "" if table.has_splits else ", in the split all"
             self.warnings.append(
                 f"{table.path} does not list {len(unlisted)} of {len(sources)} videos ({unlisted[0]}"
-                f"{', ...' if len(unlisted) > 1 else ''}); they get no label{place}"
+                f"{', ...' if len(unlisted) > 1 else ''}); they are left unlabelled{place}"
             )
 
     def _refuse_missing(self, folder: Path, known: set[str]) -> None:
         for row in self._table.rows:
             path = folder / row.file
-            # The table may compose its accents in another way than the file's name.
+            # The table and the file name may use different Unicode normal forms.
             if not (_file_key(path) in known or path.exists() or Path(_file_key(path)).exists()):
                 raise AnnotationError(
                     f"{self._table.path}, line {row.line}: there is no file {str(row.file)!r} in {folder.absolute()}; "
-                    "correct the path, which counts from the table's folder, or delete the line"
+                    "correct the path, which is relative to the folder of the table, or delete the line"
                 )
 
     def _rows_of(self, source: Source) -> list[TableRow]:
@@ -153,16 +153,18 @@ class LabelsFromTable:
 def settle_labels(
     given: Sequence[ClipLabel], origin: Origin, stored: Mapping[str, ClipLabel], stored_origin: Origin
 ) -> tuple[list[ClipLabel], Origin]:
-    """What a run's labels and the stored ones come to: names are a guess, which takes nothing from a clip.
+    """Combines the labels of this run with those of earlier runs.
+
+    Labels from names are a guess: they never remove a label, and never override one from a table.
 
     Args:
-        given: The clips of one video, as this run labels them.
-        origin: Where this run's labels come from; `table` and `none` were asked for, and have the last word.
-        stored: Labels of earlier runs, by the clip's id.
-        stored_origin: Where those came from; what a table said, a name does not change.
+        given: Clips of one video with the labels of this run.
+        origin: Origin of these labels; `table` and `none` are explicit and override stored labels.
+        stored: Labels of earlier runs, by clip id.
+        stored_origin: Origin of the stored labels.
 
     Returns:
-        The clips with the labels that hold, and where those come from.
+        The clips with their resulting labels, and the origin of these.
     """
     if origin != "names":
         return list(given), origin
@@ -184,25 +186,25 @@ def _kept(clip: ClipLabel, stored: ClipLabel, stored_origin: Origin) -> ClipLabe
 
 
 def _file_key(path: Path) -> str:
-    """The same text for the same name, however its accents are composed."""
+    """Key of a file name, in Unicode normal form C."""
     return unicodedata.normalize("NFC", os.path.normpath(path.absolute()))
 
 
 def _target_key(path: Path) -> str:
-    """The same text for the same file, through whichever link it is reached."""
+    """Key of a file, with links resolved."""
     return unicodedata.normalize("NFC", os.path.realpath(path))
 
 
 def load_labels(choice: str | Path, sources: Sequence[Source]) -> Labels:
-    """The labels that `--labels` asks for.
+    """Loads the labels for the option `--labels`.
 
     Args:
         choice: `auto`, `none` or the path of a table.
-        sources: All videos of this run, before it is split into shards.
+        sources: All videos of the run, before it is split into shards.
 
     Raises:
         UsageError: `choice` is none of these.
-        AnnotationError: The table is wrong.
+        AnnotationError: The table is invalid.
     """
     if str(choice) == "auto":
         return LabelsFromNames()
@@ -210,5 +212,7 @@ def load_labels(choice: str | Path, sources: Sequence[Source]) -> Labels:
         return NoLabels()
     path = Path(choice)
     if not path.is_file():
-        raise UsageError(f"--labels {choice}: neither auto nor none nor a file; name a CSV file with file and label")
+        raise UsageError(
+            f"--labels {choice}: must be auto, none or an existing CSV file with the columns file and label"
+        )
     return LabelsFromTable(read_label_table(path), sources)

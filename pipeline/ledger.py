@@ -1,4 +1,4 @@
-"""What is done already, and what failed: nothing is done twice, and no failure is forgotten."""
+"""Records of finished and failed videos, so that later runs skip finished videos and report failures."""
 
 import hashlib
 import json
@@ -13,7 +13,7 @@ from pose_extraction.errors import AnnotationError
 from pose_extraction.files import atomic_write, held
 from pose_extraction.validation import read_data_set
 
-# Files up to this size are hashed whole, larger ones in samples spread over their length.
+# Files up to this size (bytes) are hashed completely, larger ones at samples spread over their length.
 WHOLE_BELOW = 32 << 20
 SAMPLES, SAMPLE_BYTES = 64, 1 << 18
 
@@ -21,9 +21,12 @@ log = logging.getLogger(__name__)
 
 
 def source_digest(path: Path) -> str:
-    """A digest that changes when a video does: of its size and its bytes, or of samples of them when it is large.
+    """Digest of a video: of its size and its bytes, or of samples of its bytes if it is large.
 
-    A folder of images is described by the names, sizes and times of its files.
+    For a folder of images, the digest covers names, sizes and modification times of its files.
+
+    Raises:
+        OSError: The video cannot be read.
     """
     digest = hashlib.sha256()
     if path.is_dir():
@@ -44,7 +47,11 @@ def source_digest(path: Path) -> str:
 
 
 def clip_digest(source: Source, facts: Mapping[str, Any]) -> str:
-    """A digest of a video, "-", and one of everything else that decides its poses: settings, weights, segments.
+    """Digest of a video, "-", and the digest of everything else that decides its poses.
+
+    Args:
+        source: The video.
+        facts: Settings, weights and segments; must be serializable as JSON.
 
     Raises:
         OSError: The video cannot be read.
@@ -54,7 +61,7 @@ def clip_digest(source: Source, facts: Mapping[str, Any]) -> str:
 
 
 def what_changed(stored: str | None, current: str) -> str | None:
-    """What of `clip_digest` is not as it was, in words; None when all of it is."""
+    """Describes the difference between two digests of `clip_digest`; None if they are equal."""
     if stored == current:
         return None
     video, _, _ = (stored or "").partition("-")
@@ -62,11 +69,11 @@ def what_changed(stored: str | None, current: str) -> str | None:
 
 
 def other_source(data: Mapping[str, Any], source: Source, current: str) -> str | None:
-    """Where the video of a stored result is, if that is another than `source`: elsewhere, there, and not the same.
+    """Path of the video of a stored result, if it exists and differs from `source`; else None.
 
     Args:
         data: The stored result.
-        source: The video that would take its place.
+        source: The video whose result would replace it.
         current: `clip_digest` of `source`.
     """
     place = data.get("place")
@@ -76,37 +83,42 @@ def other_source(data: Mapping[str, Any], source: Source, current: str) -> str |
     try:
         return place if source_digest(Path(place)) != video else None
     except OSError:
-        # It was moved or deleted, or lies on another machine: nothing says that it is another.
+        # The video was moved or deleted, or is on another machine, so it may be the same one.
         return None
 
 
 def stored_clip(path: Path) -> dict[str, Any] | None:
-    """The result of an earlier run, or None when there is none that can be read."""
+    """Result of an earlier run; None if there is no readable one."""
     if not path.exists():
         return None
     try:
         return read_data_set(path)
     except AnnotationError as error:
-        log.warning("%s; the clip is extracted again", error)
+        log.warning("%s; extracting the clip again", error)
         return None
 
 
 class ErrorLog:
-    """`errors.jsonl`: one line for every video that failed, until it succeeds.
+    """`errors.jsonl`: one line per failed video, until it succeeds.
 
     Args:
-        folder: Where it lies.
-        shard: (I, N) for a run that shares the folder with others, which then have files of their own.
+        folder: Folder of the file.
+        shard: (I, N) if several runs share the folder; each shard then has its own file.
     """
 
     def __init__(self, folder: Path, shard: tuple[int, int] | None = None) -> None:
         self.path = folder / ("errors.jsonl" if shard is None else f"errors.{shard[0]}-of-{shard[1]}.jsonl")
-        # A run over everything takes over what the shards left.
+        # A run without shards takes over the files of the shards.
         self._older = sorted(folder.glob("errors.*-of-*.jsonl")) if shard is None else []
         self._errors: dict[str, str] = {}
 
     def add(self, file: str, cause: str) -> None:
-        """Appends a line at once, so that it survives a kill."""
+        """Appends a failure immediately, so that it survives a kill.
+
+        Args:
+            file: Name of the video.
+            cause: Error message.
+        """
         self._errors[file] = cause
         self.path.parent.mkdir(parents=True, exist_ok=True)
         with held(self.path), self.path.open("a", encoding="utf-8") as lines:
@@ -115,11 +127,11 @@ class ErrorLog:
             os.fsync(lines.fileno())
 
     def settle(self, tried: Collection[str], below: Path | None = None) -> None:
-        """Rewrites the file: failures of this run, and earlier ones of files that this run did not try.
+        """Rewrites the file with the failures of this run, and earlier failures of files that this run did not process.
 
         Args:
-            tried: The files, as they are named in the log.
-            below: A folder of which every file was tried.
+            tried: Names of the processed files, as in the log.
+            below: Folder in which every file was processed.
         """
         with held(self.path):
             self._settle(tried, below)
@@ -153,12 +165,12 @@ def _read(path: Path) -> dict[str, str]:
             entry = json.loads(line)
             errors[entry["file"]] = entry["cause"]
         except (ValueError, KeyError, TypeError):
-            # The one line that a kill can leave half-written: its video is tried again anyway.
-            log.warning("%s: left out a damaged line", path)
+            # A kill can leave the last line incomplete; its video is processed again anyway.
+            log.warning("%s: skipped a damaged line", path)
     return errors
 
 
 def _line(file: str, cause: str) -> str:
-    # Names that are not UTF-8 have stray halves of characters in them, which cannot be written; they are spelled out.
+    # Names that are not UTF-8 contain surrogates, which cannot be encoded; write them as escapes.
     text = json.dumps({"file": file, "cause": cause}, ensure_ascii=False)
     return text.encode("utf-8", "backslashreplace").decode() + "\n"

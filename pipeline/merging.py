@@ -1,4 +1,4 @@
-"""`skelpipe merge`: the skeleton files of single videos become one data set."""
+"""`skelpipe merge`: merges the skeleton files of single videos into one data set."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,13 +13,13 @@ from pose_extraction.pickles import write_pickle
 
 @dataclass(frozen=True, slots=True)
 class Merged:
-    """What was merged.
+    """Result of a merge.
 
     Args:
-        path: The data set that was written.
-        files: Number of files in it.
-        clips: Number of clips in it.
-        damaged: Files that were left out, each with the reason.
+        path: The merged data set.
+        files: Number of merged files.
+        clips: Number of clips in the data set.
+        damaged: Files that were skipped, each with the reason.
     """
 
     path: Path
@@ -29,17 +29,17 @@ class Merged:
 
 
 def merged_path(folder: Path) -> Path:
-    """Where the data set of a folder of skeleton files goes: `skeletons/vitpose` -> `skeletons/vitpose.pkl`."""
+    """Path of the data set of a folder of skeleton files: `skeletons/vitpose` -> `skeletons/vitpose.pkl`."""
     folder = folder.absolute()
-    # Not with_suffix: a name such as rtmpose-m.v2 has a dot of its own.
+    # Not with_suffix: a name such as rtmpose-m.v2 contains a dot.
     return folder.parent / f"{folder.name}.pkl"
 
 
 def skeleton_files(path: Path) -> list[Path]:
-    """The skeleton files of a folder and all below it, sorted, or the one file that `path` is.
+    """Skeleton files in a folder and its subfolders, sorted; or the single file `path`.
 
     Raises:
-        UsageError: There is none.
+        UsageError: There are no skeleton files.
     """
     if path.is_file():
         return [path]
@@ -47,32 +47,31 @@ def skeleton_files(path: Path) -> list[Path]:
         raise UsageError(f"{path}: no such file or folder; give the folder of an estimator, such as skeletons/vitpose")
     files = sorted(file for file in path.rglob("*.pkl") if not file.name.startswith(".") and file.is_file())
     if not files:
-        raise UsageError(f"{path}: no skeleton files in this folder; extract some videos first")
+        raise UsageError(f"{path}: the folder contains no skeleton files; run `skelpipe extract` first")
     return files
 
 
 def merge(paths: Sequence[Path], out: Path | None = None) -> Merged:
-    """Merges the skeleton files of folders, or of several machines, into one data set.
+    """Merges the skeleton files of one or several folders into one data set.
 
-    A file that is damaged is left out and named in the result, so that one clip does not hold up the others. Doing it
-    twice gives the same bytes.
+    Damaged files are skipped and listed in the result, so that one clip does not block the others. Merging the same
+    files again gives the same bytes.
 
     Args:
         paths: Folders (`skeletons/vitpose`) or skeleton files.
-        out: The data set to write; None for the folder's own, which takes exactly one path.
+        out: The data set to write; None for `merged_path`, which requires exactly one folder.
 
     Raises:
-        UsageError: No file was found, or `out` is needed.
-        AnnotationError: A clip is in two files, or no file could be read.
+        UsageError: There is no file, or `out` is required.
+        AnnotationError: Two files contain the same clip, or no file can be read.
     """
     if out is None:
         if len(paths) != 1 or not paths[0].is_dir():
             raise UsageError(
-                f"cannot tell where to write what is merged from {', '.join(map(str, paths)) or 'nothing'}; name "
-                "a file with --out"
+                f"an output file is required to merge {', '.join(map(str, paths)) or 'nothing'}; give one with --out"
             )
         out = merged_path(paths[0])
-    # Held from the listing on: of two that merge at once, the later one finds all that the earlier one found.
+    # Locked before listing the files: of two concurrent merges, the later one includes all files of the earlier one.
     with held(out):
         return _merge(paths, out)
 
@@ -84,7 +83,7 @@ def _merge(paths: Sequence[Path], out: Path) -> Merged:
     damaged: list[tuple[Path, str]] = []
     data = merge_files(files, damaged)
     if len(damaged) == len(files):
-        raise AnnotationError(f"none of {len(files)} skeleton files could be read; the first: {damaged[0][1]}")
+        raise AnnotationError(f"none of {len(files)} skeleton files could be read; first error: {damaged[0][1]}")
     data["split"] = applicable_splits(data["split"])
     write_pickle(out, data)
     return Merged(out, len(files) - len(damaged), len(data["annotations"]), damaged)

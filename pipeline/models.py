@@ -1,4 +1,4 @@
-"""`skelpipe models`: which networks there are, how good they are said to be, and which weights are on this machine."""
+"""`skelpipe models`: lists the available networks, their published accuracy, and the weights on this machine."""
 
 import json
 from collections.abc import Iterator
@@ -20,19 +20,19 @@ def models(*, as_json: bool = False, cache_dir: Path | None = None, console: Con
     """Prints all models.
 
     Args:
-        as_json: A list of objects for programs in place of the table.
-        cache_dir: Where weights are looked for; the cache folder if None.
-        console: Where the table goes; the terminal if None.
+        as_json: Whether to print a JSON list of objects instead of a table.
+        cache_dir: Folder of the weights; the default cache folder if None.
+        console: Console for the table; standard output if None.
     """
     console = console or Console()
     if as_json:
         rows = [_json_row(entry, cache_dir) for entry in all_models()]
-        # Not through rich, which would wrap long lines to the width of the terminal.
+        # Written directly, because rich wraps long lines at the width of the terminal.
         console.file.write(json.dumps(rows, indent=2) + "\n")
         return
     table = Table(box=None, padding=(0, 1, 0, 0), header_style="bold")
     for title in ("name", "input", "AP %", "on", "licence", "size", "here"):
-        # In one piece, whatever the width of the terminal: names are there to be copied.
+        # Never wrapped, so that names can be copied.
         table.add_column(title, no_wrap=True)
     for kind in ("estimator", "detector"):
         table.add_row(f"[italic]{kind}s[/italic]")
@@ -43,16 +43,23 @@ def models(*, as_json: bool = False, cache_dir: Path | None = None, console: Con
     short = ", ".join(f"{alias} = {entry.name}" for entry in all_models() for alias in entry.aliases)
     console.print(f"Short names: {short}.", highlight=False)
     console.print(
-        "Input is height x width; ~ is reckoned from the number of weights. An ONNX file serves as either, too."
+        "Input is height x width; ~ marks a size estimated from the number of weights. ONNX files work as well."
     )
 
 
 @contextmanager
 def download_progress(entry: ModelEntry, console: Console | None = None) -> Iterator[ProgressCallback]:
-    """A progress bar for `pose_extraction.weights.resolve`, which vanishes when the download is done.
+    """Shows a progress bar for `pose_extraction.weights.resolve` and removes it after the download.
 
-    Shows nothing until the first byte count arrives, so that weights in the cache leave no trace on the screen. Off a
-    terminal it writes one line when a download starts.
+    Nothing is shown before the first byte count arrives, and therefore nothing for cached weights. If the console is
+    not a terminal, one line is printed when a download starts.
+
+    Args:
+        entry: The model to download.
+        console: Console for the bar; standard error if None.
+
+    Yields:
+        Callback that takes the number of downloaded bytes and the total number, if known.
     """
     console = console or Console(stderr=True)
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())

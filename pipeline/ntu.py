@@ -1,9 +1,9 @@
-"""What a file name of NTU RGB+D says: action, person, camera, setup, and the official splits.
+"""File names of NTU RGB+D: action, person, camera and setup, and the official splits.
 
-The rules are those published with NTU RGB+D (60 actions, setups 1 to 17) and NTU RGB+D 120: cross-subject trains on a
-list of persons, cross-view (60 only) on cameras 2 and 3, cross-setup (120 only) on even setups. The person list of 120
-contains that of 60 and adds persons that 60 does not have, so one list serves both. So it is with the 535 clips, 302 of
-them in 60, whose skeletons its authors list as missing or incomplete.
+The rules are published with NTU RGB+D (60 actions, setups 1 to 17) and NTU RGB+D 120: cross-subject trains on a list of
+persons, cross-view (60 only) on cameras 2 and 3, cross-setup (120 only) on even setups. The person list of 120 contains
+that of 60 and adds only persons that 60 does not have, so one list serves both. The same holds for the 535 clips, 302
+of them in 60, whose skeletons the authors list as missing or incomplete.
 """
 
 import re
@@ -28,7 +28,7 @@ _LAST_SETUP_OF_60 = 17
 
 @dataclass(frozen=True, slots=True)
 class NtuName:
-    """An id as published, S001C001P001R001A001: all numbers count from 1."""
+    """An NTU id, such as S001C001P001R001A001; all numbers start at 1."""
 
     text: str
     setup: int
@@ -39,12 +39,12 @@ class NtuName:
 
     @property
     def label_name(self) -> str:
-        """The action's code; the number of the label is one less than the code's."""
+        """Code of the action; the label number is one less."""
         return f"A{self.action:03d}"
 
     @property
     def splits(self) -> tuple[str, ...]:
-        """The clip's side in cross-subject, cross-view and cross-setup; `applicable_splits` leaves out what is not."""
+        """Splits of the clip in cross-subject, cross-view and cross-setup; see `applicable_splits`."""
         return (
             "xsub_train" if self.person in _TRAINING_PERSONS else "xsub_val",
             "xview_train" if self.camera in _TRAINING_CAMERAS else "xview_val",
@@ -53,12 +53,12 @@ class NtuName:
 
     @property
     def beyond_60(self) -> bool:
-        """Whether only NTU RGB+D 120 has this clip."""
+        """Whether the clip is part of NTU RGB+D 120 but not of NTU RGB+D 60."""
         return self.action > _LAST_ACTION_OF_60 or self.setup > _LAST_SETUP_OF_60
 
 
 def ntu_name(text: str) -> NtuName | None:
-    """The NTU id in a file name or `frame_dir`; None when there is none.
+    """The NTU id in a file name or `frame_dir`; None if there is none.
 
     >>> ntu_name("S001C002P003R002A013_rgb").action
     13
@@ -69,18 +69,18 @@ def ntu_name(text: str) -> NtuName | None:
 
 @cache
 def incomplete_clips() -> frozenset[str]:
-    """Ids of the clips whose skeletons are missing or incomplete, by the list published with the data set."""
+    """Ids of the clips with missing or incomplete skeletons, from the list published with the data set."""
     return frozenset(Path(__file__).with_name("ntu_missing.txt").read_text(encoding="ascii").split())
 
 
 def applicable_splits(split: Mapping[str, list[str]]) -> dict[str, list[str]]:
-    """Leaves out xset when all NTU clips are from NTU RGB+D 60, and xview when one is not.
+    """Removes xset if all NTU clips are from NTU RGB+D 60, and xview otherwise.
 
-    Which of the two data sets it is can be known only once all clips are together. A split that stands alone, without
-    the other kind beside it, was somebody's choice and stays.
+    Which of the two data sets it is, is known only when all clips are merged. If only one of xset and xview is present,
+    it is kept.
 
     Args:
-        split: Name -> ids of the clips in it.
+        split: Ids of the clips in each split.
     """
     if not (_has(split, "xview") and _has(split, "xset")):
         return dict(split)

@@ -1,4 +1,4 @@
-"""`skelpipe pretrain`: where settings come from, and what a run would be without running it."""
+"""`skelpipe pretrain`: resolves the settings of a run, and describes a run without starting it."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -21,19 +21,19 @@ from recognition.training_step import TrainingStep
 
 DEFAULT_CONFIG = "mamp/custom"
 COMMAND_LINE = "the command line"
-# Clips of the steps that a dry run measures: enough to fill the machine, few enough to wait for.
+# Clips per measured step of a dry run: enough to load the machine, few enough to be quick.
 MEASURED_CLIPS = 16
 
 
 def pretrain_settings(words: Sequence[str], options: Mapping[str, Any]) -> PretrainSettings:
-    """Settings of a new run.
+    """Resolves the settings of a new run.
 
     Args:
-        words: A config, if any, and `key=value` pairs, as the command line has them.
-        options: By dotted name; None where an option was not given.
+        words: Positional arguments of the command line: optionally a config, and `key=value` pairs.
+        options: Values by dotted name; None for options that were not given.
 
     Raises:
-        UsageError: There is no such config, or a setting is unknown or wrong.
+        UsageError: The config does not exist, or a setting is unknown or invalid.
     """
     config, pairs = split_words(words)
     values = read_config(config or DEFAULT_CONFIG, PretrainSettings)
@@ -41,32 +41,37 @@ def pretrain_settings(words: Sequence[str], options: Mapping[str, Any]) -> Pretr
 
 
 def resumed_pretraining(run: Path, words: Sequence[str], options: Mapping[str, Any]) -> PretrainSettings:
-    """Settings of a run that goes on: its own, and what the command line changes.
+    """Resolves the settings of a resumed run: its stored settings, with changes from the command line.
+
+    Args:
+        run: Run directory.
+        words: `key=value` pairs of the command line.
+        options: Values by dotted name; None for options that were not given.
 
     Raises:
-        UsageError: A config was named, or a setting is unknown or wrong.
-        WeightsError: The run cannot be read, or is none of a pre-training.
+        UsageError: A config is given, or a setting is unknown or invalid.
+        WeightsError: The run cannot be read, or is not a pre-training run.
     """
     config, pairs = split_words(words)
     if config is not None:
-        raise UsageError(f"a run goes on with its own settings, so leave out {config!r}")
+        raise UsageError(f"a resumed run keeps its own settings; leave out {config!r}")
     content = runs.load(runs.run_file(run, "last"))
     if "method" not in content:
-        raise WeightsError(f"{run}: is a run of `skelpipe train`; go on with `skelpipe train --resume {run}`")
+        raise WeightsError(f"{run}: this is a run of `skelpipe train`; resume it with `skelpipe train --resume {run}`")
     values = changed(content["settings"], pairs, {**options, "out": None}, PretrainSettings)
     return parse(values, PretrainSettings, place=COMMAND_LINE)
 
 
 @dataclass(frozen=True)
 class StepCost:
-    """What a step takes.
+    """Cost of a training step.
 
     Args:
-        parameters: Weights that are trained.
-        kept: Of these, those of the encoder.
-        seconds: Of one step, measured with `clips` clips and scaled to the batch.
-        clips: Of the measured steps.
-        steps: Of an epoch.
+        parameters: Number of trained parameters.
+        kept: Number of these that belong to the encoder.
+        seconds: Seconds per step, measured with `clips` clips and scaled to the batch size.
+        clips: Clips per measured step.
+        steps: Steps per epoch.
     """
 
     parameters: int
@@ -77,7 +82,11 @@ class StepCost:
 
 
 def measure_step(prepared: Pretraining) -> StepCost:
-    """Takes two steps on the run's device and times the second; nothing is kept of them."""
+    """Runs two steps on the device of the run and times the second one; the weights are discarded.
+
+    Args:
+        prepared: The prepared run.
+    """
     training = prepared.settings.training
     dataset, batches = dataset_and_batches(prepared)
     device = training.device.partition(",")[0]
@@ -106,7 +115,12 @@ def measure_step(prepared: Pretraining) -> StepCost:
 
 
 def dry_run(settings: PretrainSettings, *, resume: Path | None = None, console: Console | None = None) -> None:
-    """Prints the resolved settings and what the run would take; writes nothing.
+    """Prints the resolved settings, and the size and time of a run; does not write files.
+
+    Args:
+        settings: Settings of the run.
+        resume: Run directory of a run to resume.
+        console: Console for the output; standard output if None.
 
     Raises:
         SkelpipeError: The run would be refused.
@@ -126,10 +140,10 @@ def dry_run(settings: PretrainSettings, *, resume: Path | None = None, console: 
     hours = cost.seconds * cost.steps * training.epochs / 3600
     lines = (
         f"data        {prepared.settings.data.file}, {prepared.layout.name}",
-        f"clips       {len(prepared.training)}, labelled or not",
-        f"parameters  {cost.parameters:,}, of which {cost.kept:,} stay as the encoder",
-        f"epochs      {training.epochs} of {cost.steps} steps each",
-        f"time        about {hours:.1f} h on {training.device.partition(',')[0]} alone (measured: "
-        f"{cost.seconds:.2f} s a step, scaled from one of {cost.clips} clips)",
+        f"clips       {len(prepared.training)}, with or without labels",
+        f"parameters  {cost.parameters:,}, {cost.kept:,} of them in the encoder",
+        f"epochs      {training.epochs} with {cost.steps} steps each",
+        f"time        about {hours:.1f} h on {training.device.partition(',')[0]} (measured: "
+        f"{cost.seconds:.2f} s per step, scaled from {cost.clips} clips)",
     )
     console.print("\n".join(lines), highlight=False, markup=False, soft_wrap=True)

@@ -1,4 +1,4 @@
-"""How long work is told: a progress bar on a terminal, plain lines elsewhere."""
+"""Progress of long runs: a progress bar on a terminal, plain lines elsewhere."""
 
 from time import monotonic
 from types import TracebackType
@@ -6,16 +6,16 @@ from types import TracebackType
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-# Seconds between two plain lines, for logs of runs that last days.
+# Seconds between two plain lines; rare enough for the logs of runs that last days.
 LINE_INTERVAL = 10.0
 
 
 class RunProgress:
-    """Videos done, frames a second and time left; a context manager.
+    """Context manager that shows processed videos, frames per second and remaining time.
 
     Args:
-        total: Number of videos to do.
-        console: Where it is shown.
+        total: Number of videos to process.
+        console: Console for the output.
     """
 
     def __init__(self, total: int, console: Console) -> None:
@@ -47,22 +47,22 @@ class RunProgress:
         self._bar.stop()
 
     def frame(self) -> None:
-        """One more frame is done."""
+        """Counts a processed frame."""
         self._frames += 1
         if self._frames % 16 == 0:
             self._show()
 
     def video(self) -> None:
-        """One more video is done, well or not."""
+        """Counts a processed video, whether it succeeded or failed."""
         self._videos += 1
         self._show()
 
     def say(self, text: str, style: str | None = None) -> None:
-        """A line that stays."""
+        """Prints a line above the progress bar."""
         self._console.print(text, style=style, highlight=False, markup=False, soft_wrap=True)
 
     def rate(self) -> float:
-        """Frames a second since the beginning."""
+        """Frames per second since the start."""
         return self._frames / max(monotonic() - self._started, 1e-9)
 
     def _show(self) -> None:

@@ -1,4 +1,4 @@
-"""`skelpipe label`: new labels, splits and groups for skeletons that are extracted already."""
+"""`skelpipe label`: changes labels, splits and groups of extracted skeletons."""
 
 import unicodedata
 from collections.abc import Mapping, Sequence
@@ -18,15 +18,15 @@ Parts = tuple[str, ...]
 
 @dataclass(frozen=True, slots=True)
 class Relabelled:
-    """What was changed.
+    """Result of relabelling.
 
     Args:
         path: The data set that was written.
         matched: Number of clips that the table lists.
-        unmatched: Ids of the clips that it does not list; they keep what they had.
-        unused: Lines of the table that fit no clip, as `line N: file`.
-        warnings: Sentences for the user.
-        video_files: Number of single videos' skeleton files that were changed as well.
+        unmatched: Ids of the clips that it does not list; they are unchanged.
+        unused: Lines of the table that match no clip, as `line N: file`.
+        warnings: Warnings for the user.
+        video_files: Number of skeleton files of single videos that were changed as well.
     """
 
     path: Path
@@ -38,19 +38,20 @@ class Relabelled:
 
 
 def relabel(pickle: Path, csv: Path, out: Path | None = None) -> Relabelled:
-    """Gives the clips of a data set the labels, splits and groups of a table.
+    """Assigns the labels, splits and groups of a table to the clips of a data set.
 
-    A line fits a clip when its file is the clip's source or id, suffix aside; where one is counted from a folder above
-    the other's, when one path ends in the other. A table without splits, or without groups, leaves those as they are.
+    A line matches a clip if its file is the source or the id of the clip, ignoring suffixes, or if one of the two paths
+    ends with the other. A table without splits or groups leaves these unchanged.
 
     Args:
         pickle: The data set.
         csv: The table.
-        out: Where to write; None to change `pickle` itself, and with it the files of single videos in the folder of
-            the same name, so that the next merge keeps the labels.
+        out: The file to write; None to change `pickle` in place, and also the files of single videos in the folder
+            of the same name, so that the next merge keeps the labels.
 
     Raises:
-        AnnotationError: Data set or table is malformed, or a line fits several clips (or a clip several lines) equally.
+        AnnotationError: Data set or table is malformed, or a line matches several clips (or a clip several lines)
+            equally well.
     """
     table = read_label_table(csv)
     data = read_data_set(pickle)
@@ -59,7 +60,7 @@ def relabel(pickle: Path, csv: Path, out: Path | None = None) -> Relabelled:
     used = {row.line for row in rows.values()}
     video_files = 0
     if out is None:
-        # The single files first: cut off between the two, a second run finds what is left to do.
+        # The files of single videos first: if interrupted in between, running the command again completes the work.
         video_files = _relabel_video_files(pickle.with_suffix(""), table, rows)
     write_pickle(out or pickle, _relabelled(data, table, rows))
     return Relabelled(
@@ -77,7 +78,7 @@ def _identifier(annotation: Mapping[str, Any]) -> str:
 
 
 def _relabel_video_files(folder: Path, table: LabelTable, rows: Mapping[str, TableRow]) -> int:
-    """Changes the files of single videos that hold matched clips, raw poses and all; returns how many."""
+    """Changes the files of single videos with matched clips, keeping raw poses; returns the number of changed files."""
     changed = 0
     for path in sorted(folder.rglob("*.pkl")) if folder.is_dir() else []:
         if path.name.startswith("."):
@@ -108,18 +109,25 @@ def _relabelled(data: dict[str, Any], table: LabelTable, rows: Mapping[str, Tabl
     names = {annotation["label_name"] for annotation in data["annotations"]} - {None}
     extra = {key: value for key, value in data.items() if key not in ("split", "annotations", "label_names")}
     if "digest" in extra:
-        # A video's own file: a later run that guesses labels from names must not undo these.
+        # The file of a single video: a later extraction with labels from names must not override these.
         extra["labels_from"] = "table"
-    # The same classes keep their order, which may be an official one; others are numbered anew.
+    # The same set of classes keeps its order, which may be official; other sets are renumbered.
     kept = label_names if names == set(label_names) else None
     return data_set(data["annotations"], {name: clips for name, clips in split.items() if clips}, kept, **extra)
 
 
 def match_rows(annotations: Sequence[Mapping[str, Any]], table: LabelTable) -> dict[str, TableRow]:
-    """The line of the table for each clip that it lists, by the clip's id.
+    """Finds the line of the table for each clip.
+
+    Args:
+        annotations: The clips.
+        table: The table.
+
+    Returns:
+        Lines by clip id, for the clips that the table lists.
 
     Raises:
-        AnnotationError: A line fits several clips equally, or a clip several lines.
+        AnnotationError: A line matches several clips equally well, or a clip several lines.
     """
     by_name: dict[str, list[tuple[Parts, bool, TableRow]]] = {}
     for row in table.rows:
@@ -133,8 +141,8 @@ def match_rows(annotations: Sequence[Mapping[str, Any]], table: LabelTable) -> d
         lines = {row.line for _, row in best}
         if len(lines) > 1:
             raise AnnotationError(
-                f"{table.path}: lines {', '.join(map(str, sorted(lines)))} fit clip {_identifier(annotation)!r} "
-                "equally well; write the path that the clip has in the data set"
+                f"{table.path}: lines {', '.join(map(str, sorted(lines)))} match clip {_identifier(annotation)!r} "
+                "equally well; use the path of the clip in the data set"
             )
         found[_identifier(annotation)] = best[0]
     _refuse_shared_rows(annotations, found, table)
@@ -144,12 +152,12 @@ def match_rows(annotations: Sequence[Mapping[str, Any]], table: LabelTable) -> d
 def _best_rows(
     annotation: Mapping[str, Any], by_name: Mapping[str, list[tuple[Parts, bool, TableRow]]]
 ) -> list[tuple[bool, TableRow]]:
-    """The lines that share most with a clip's paths, each with whether the paths are the same."""
+    """The lines that match a clip's paths best, each with a flag for identical paths."""
     ranked: list[tuple[tuple[bool, int, bool], TableRow]] = []
     for clip_parts, is_id in _clip_keys(annotation):
         for parts, is_shortened, row in by_name.get(clip_parts[-1], []):
             shared = min(len(parts), len(clip_parts))
-            # A source names the whole video, and its suffix counts: a.avi is not a.mp4.
+            # A source is a whole video, and its suffix matters: a.avi is not a.mp4.
             if parts[-shared:] == clip_parts[-shared:] and (is_id or not (row.segment or is_shortened)):
                 ranked.append(((parts == clip_parts, shared, is_id), row))
     best = max((rank for rank, _ in ranked), default=None)
@@ -159,7 +167,7 @@ def _best_rows(
 def _refuse_shared_rows(
     annotations: Sequence[Mapping[str, Any]], found: dict[str, tuple[bool, TableRow]], table: LabelTable
 ) -> None:
-    """A line for `1.mp4` may mean fight/1 or noFight/1; only segments of one video may share a line."""
+    """Refuses lines that match several videos, as 1.mp4 matches fight/1 and noFight/1."""
     sources = {
         _identifier(annotation): annotation.get("source") or _identifier(annotation) for annotation in annotations
     }
@@ -174,13 +182,13 @@ def _refuse_shared_rows(
                     del found[clip]
         elif len({sources[clip] for clip in clips}) > 1:
             raise AnnotationError(
-                f"{table.path}, line {line}: {found[clips[0]][1].file} fits clips {clips[0]!r} and {clips[1]!r} "
-                "equally well; write the path that the clip has in the data set"
+                f"{table.path}, line {line}: {found[clips[0]][1].file} matches clips {clips[0]!r} and {clips[1]!r} "
+                "equally well; use the path of the clip in the data set"
             )
 
 
 def _row_keys(row: TableRow) -> list[tuple[Parts, bool]]:
-    """The paths that a line may mean, each with whether it is shortened to what ids are made of."""
+    """Paths that a line may refer to, each with a flag for paths without suffix."""
     published = ntu_name(row.file.name)
     return [
         (_parts(f"{row.file}{row.segment}"), False),
@@ -190,7 +198,7 @@ def _row_keys(row: TableRow) -> list[tuple[Parts, bool]]:
 
 
 def _clip_keys(annotation: Mapping[str, Any]) -> list[tuple[Parts, bool]]:
-    """The paths that a clip is known by, each with whether it is its id (otherwise its source)."""
+    """Paths of a clip, each with a flag: True for its id, False for its source."""
     keys = [(_parts(_identifier(annotation)), True)]
     if annotation.get("source"):
         keys.append((_parts(annotation["source"]), False))

@@ -1,4 +1,4 @@
-"""Typed settings: unknown keys and wrong types are refused with the nearest known key named."""
+"""Typed settings. Unknown keys and wrong types are refused; the message suggests the nearest known key."""
 
 import difflib
 from collections.abc import Mapping, Sequence
@@ -15,14 +15,14 @@ from recognition.extraction_settings import SHAPING
 from recognition.settings import SIZES
 
 CONFIG_FOLDER = "configs"
-# A key of a config: the config that it changes, beside it or by name.
+# Key of a config that names its base config, by path relative to the file or by name.
 EXTENDS = "extends"
 
 Settings = TypeVar("Settings", bound=BaseModel)
 
 
 class ExtractSettings(BaseModel):
-    """Settings of `skelpipe extract`; the command's help says what each one does."""
+    """Settings of `skelpipe extract`; `skelpipe extract --help` describes each one."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -59,29 +59,29 @@ class ExtractSettings(BaseModel):
 
     @property
     def score_threshold(self) -> float:
-        """Score below which a box is no person: the detector's own, unless one was given."""
+        """Minimum score of a person box; the default of the detector unless `detection_threshold` is set."""
         if self.detection_threshold != "auto":
             return self.detection_threshold
         return score_threshold_of(self.detector)
 
     def shaping(self) -> dict[str, Any]:
-        """The settings that decide what a clip's poses are; the others decide how fast they come and where they go."""
+        """The settings that affect the poses; the others affect only speed and output."""
         own = {name: getattr(self, name) for name in (*SHAPING, "start", "end")}
         return own | {"detection_threshold": self.score_threshold}
 
 
 def parse_settings(values: Mapping[str, Any], *, place: str) -> ExtractSettings:
-    """Settings of `skelpipe extract`; see `parse`."""
+    """Parses the settings of `skelpipe extract`; see `parse`."""
     return parse(values, ExtractSettings, place=place)
 
 
 def parse(values: Mapping[str, Any], kind: type[Settings], *, place: str) -> Settings:
-    """Checks values and fills in defaults.
+    """Validates settings and fills in defaults.
 
     Args:
-        values: By name; those of a section are a mapping of their own.
-        kind: Which settings they are.
-        place: Where they come from, for the message.
+        values: Values by name, nested by section.
+        kind: Class of the settings.
+        place: Origin of the values, for error messages.
 
     Raises:
         UsageError: A key is unknown, or a value is of the wrong type or out of range.
@@ -89,14 +89,14 @@ def parse(values: Mapping[str, Any], kind: type[Settings], *, place: str) -> Set
     try:
         return kind.model_validate(values)
     except ValidationError as error:
-        # Of several that a value may be, what is wrong within one says more than that it is not the other.
+        # For a union of types, the error within one of them is more specific than the type mismatch with another.
         first = max(error.errors(), key=lambda one: len(one["loc"]))
         path = [str(part) for part in first["loc"] if not _is_type_name(part)]
         key = ".".join(path)
         if first["type"] == "extra_forbidden":
             section: type[BaseModel] = kind
             for part in path[:-1]:
-                # A number is a place in a list, whose settings are the ones that its field names.
+                # A number is an index into a list; the settings of its items are those of the field.
                 section = sections_of(section).get(part, section)
             near = difflib.get_close_matches(path[-1], section.model_fields, n=1)
             hint = f"; did you mean {'.'.join([*path[:-1], near[0]])!r}?" if near else ""
@@ -107,7 +107,7 @@ def parse(values: Mapping[str, Any], kind: type[Settings], *, place: str) -> Set
 
 
 def sections_of(kind: type[BaseModel]) -> dict[str, type[BaseModel]]:
-    """The sections of nested settings, by name."""
+    """Classes of the sections of nested settings, by name."""
     found = {}
     for name, field in kind.model_fields.items():
         for choice in (field.annotation, *get_args(field.annotation)):
@@ -117,40 +117,43 @@ def sections_of(kind: type[BaseModel]) -> dict[str, type[BaseModel]]:
 
 
 def _is_type_name(part: Any) -> bool:
-    # Pydantic names the alternative of a union within a place: ("data", "num_frames", "constrained-int").
+    # Pydantic includes the alternative of a union in the location: ("data", "num_frames", "constrained-int").
     return isinstance(part, str) and (not part.isidentifier() or part in ("int", "float", "str"))
 
 
 def read_words(words: Sequence[str]) -> dict[str, Any]:
-    """`key=value` words of the command line; values are YAML, so that 3 is a number and null is nothing.
+    """Parses `key=value` arguments; values are YAML, so that 3 is a number and null is None.
+
+    Args:
+        words: The arguments.
 
     Raises:
-        UsageError: A word is no such pair.
+        UsageError: An argument is not a valid pair.
     """
     values = {}
     for word in words:
         key, equals, text = word.partition("=")
         if not equals:
-            raise UsageError(f"{word!r} is no setting; write key=value, such as training.seed=3")
+            raise UsageError(f"{word!r} is not a setting; write key=value, such as training.seed=3")
         try:
             values[key] = yaml.safe_load(text)
         except yaml.YAMLError as error:
-            raise UsageError(f"{word}: cannot be read as YAML ({' '.join(str(error).split())})") from error
+            raise UsageError(f"{word}: invalid YAML ({' '.join(str(error).split())})") from error
     return values
 
 
 def override(values: Mapping[str, Any], changes: Mapping[str, Any], kind: type[BaseModel]) -> dict[str, Any]:
-    """Nested settings with single ones put over them.
+    """Overrides single values of nested settings.
 
     Args:
-        values: Nested, as a config has them.
-        changes: By `training.seed`, or by `seed` where one section alone has that key. `model: small` or `paper` in
-            place of the section takes that size, and leaves what is no size as it is; `auto` leaves the whole model
-            to the data, or to the weights to start from.
-        kind: Which settings they are.
+        values: Nested settings, as in a config.
+        changes: Values by key: `training.seed`, or `seed` if only one section has that key. `model: small` or
+            `model: paper` sets the size of the model and keeps its other settings; with `model: auto` the data, or the
+            initial weights, decide the whole model.
+        kind: Class of the settings.
 
     Raises:
-        UsageError: No such key, or several sections have it.
+        UsageError: A key is unknown or ambiguous.
     """
     result = {name: dict(value) if isinstance(value, Mapping) else value for name, value in values.items()}
     for key, value in changes.items():
@@ -163,37 +166,50 @@ def override(values: Mapping[str, Any], changes: Mapping[str, Any], kind: type[B
         else:
             there = result.get(section)
             if isinstance(there, str):
-                # A word in place of a section, `model: auto`, is its size, and stays so beside one setting of it.
+                # A word instead of a section, such as `model: auto`, is its size; keep it when a setting is added.
                 there = {"size": there}
             result[section] = {**(there or {}), name: value}
     return result
 
 
 def split_words(words: Sequence[str]) -> tuple[str | None, list[str]]:
-    """The config among the words of a command line, if there is one, and its `key=value` pairs.
+    """Splits positional arguments into a config, if any, and `key=value` pairs.
+
+    Args:
+        words: The arguments.
 
     Raises:
-        UsageError: There are several, or it is a skeleton file.
+        UsageError: There are several configs, or a skeleton file is given as config.
     """
     configs = [word for word in words if "=" not in word]
     for word in configs:
         if Path(word).suffix in (".pkl", ".pickle"):
-            raise UsageError(f"{word} is no config; did you mean --data {word}?")
+            raise UsageError(f"{word} is not a config; did you mean --data {word}?")
     if len(configs) > 1:
-        raise UsageError(f"one config at a time: {' or '.join(configs)}; a config can say `extends: OTHER`")
+        raise UsageError(f"only one config is allowed: {' or '.join(configs)}; a config can use `extends: OTHER`")
     return (configs[0] if configs else None), [word for word in words if "=" in word]
 
 
 def changed(
     values: Mapping[str, Any], pairs: Sequence[str], options: Mapping[str, Any], kind: type[BaseModel]
 ) -> dict[str, Any]:
-    """Nested settings with those of a command line put over them: its pairs, then its options that were given."""
+    """Overrides nested settings with those of a command line.
+
+    Args:
+        values: Nested settings, as in a config.
+        pairs: `key=value` arguments.
+        options: Values by dotted name, which override the pairs; None for options that were not given.
+        kind: Class of the settings.
+
+    Raises:
+        UsageError: A key is unknown or ambiguous.
+    """
     given = {name: value for name, value in options.items() if value is not None}
     return override(override(values, read_words(pairs), kind), given, kind)
 
 
 def _place_of(key: str, kind: type[BaseModel]) -> tuple[str | None, str]:
-    """Section and name of a key, which may come without its section."""
+    """Section and name of a key, whose section may be omitted."""
     sections = sections_of(kind)
     places = [(None, name) for name in kind.model_fields] + [
         (section, name) for section, within in sections.items() for name in within.model_fields
@@ -205,7 +221,7 @@ def _place_of(key: str, kind: type[BaseModel]) -> tuple[str | None, str]:
     if len(bare) == 1:
         return full[bare[0]]
     if bare:
-        raise UsageError(f"{key!r} could be {' or '.join(bare)}; write which")
+        raise UsageError(f"{key!r} is ambiguous; write {' or '.join(bare)}")
     names = {**{dotted.rpartition(".")[2]: dotted for dotted in full}, **{dotted: dotted for dotted in full}}
     near = difflib.get_close_matches(key, names, n=1)
     hint = f"; did you mean {names[near[0]]!r}?" if near else ""
@@ -213,10 +229,13 @@ def _place_of(key: str, kind: type[BaseModel]) -> tuple[str | None, str]:
 
 
 def find_config(name: str) -> Path:
-    """A config by path, or by its name below the `configs` folder that comes with the package, from any folder.
+    """Finds a config by path, or by name in the `configs` folder of the package.
+
+    Args:
+        name: Path, or name such as `extract/accurate`.
 
     Raises:
-        UsageError: There is none; those that exist are named.
+        UsageError: The config does not exist; the message lists the available ones.
     """
     own = Path(name)
     if own.is_file():
@@ -226,24 +245,24 @@ def find_config(name: str) -> Path:
     if shipped.is_file():
         return shipped
     known = ", ".join(sorted(path.relative_to(folder).with_suffix("").as_posix() for path in folder.rglob("*.yaml")))
-    raise UsageError(f"there is no config {name}; give the path of a YAML file, or one of: {known}")
+    raise UsageError(f"unknown config {name}; give the path of a YAML file, or one of: {known}")
 
 
 def shipped_configs() -> Path:
-    """The `configs` folder: inside the package when installed from a wheel, beside it in a checkout."""
+    """The `configs` folder: inside the package if installed from a wheel, next to it in a checkout."""
     inside = Path(str(resources.files("pipeline"))) / CONFIG_FOLDER
     return inside if inside.is_dir() else inside.parents[1] / CONFIG_FOLDER
 
 
 def read_config(name: str, kind: type[BaseModel] = ExtractSettings) -> dict[str, Any]:
-    """The values in a config file, over those of the file that its `extends` names, if it has one.
+    """Reads a config, and the configs that it extends.
 
     Args:
-        name: A path, or the name of a config that comes with the package.
-        kind: Which settings they are.
+        name: Path, or name of a config of the package.
+        kind: Class of the settings.
 
     Raises:
-        UsageError: There is no such file, or it is not a YAML mapping of known settings.
+        UsageError: The file does not exist, or is not a YAML mapping of known settings.
     """
     values = _read_chain(name, ())
     parse(values, kind, place=str(find_config(name)))
@@ -253,13 +272,13 @@ def read_config(name: str, kind: type[BaseModel] = ExtractSettings) -> dict[str,
 def _read_chain(name: str, seen: tuple[Path, ...]) -> dict[str, Any]:
     path = find_config(name).resolve()
     if path in seen:
-        raise UsageError(f"{path}: extends itself, by way of {' and '.join(map(str, seen))}")
+        raise UsageError(f"{path}: extends itself via {' and '.join(map(str, seen))}")
     try:
         values = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
     except (yaml.YAMLError, UnicodeDecodeError, OSError) as error:
         raise UsageError(f"{path}: cannot be read as YAML ({error})") from error
     if not isinstance(values, dict):
-        raise UsageError(f"{path}: holds {type(values).__name__}, not settings as `name: value` lines")
+        raise UsageError(f"{path}: contains a {type(values).__name__}, not settings as `name: value` lines")
     base = values.pop(EXTENDS, None)
     if base is None:
         return values

@@ -1,4 +1,4 @@
-"""`skelpipe stats`: what the estimators missed, per estimator and split, before cleaning and after it."""
+"""`skelpipe stats`: quality statistics per estimator and split, before and after cleaning."""
 
 import json
 import math
@@ -17,11 +17,11 @@ from pipeline.ntu import applicable_splits
 from pose_extraction.quality import summarise
 from pose_extraction.validation import read_data_set
 
-# The order of the rows of a split: before cleaning, after it, and files that others made, where it cannot be known.
+# Order of the rows of a split: before cleaning, after cleaning, and files of other tools, where it is unknown.
 AS_STORED = "as stored"
 STAGES = ("raw", "clean", AS_STORED)
 ALL_CLIPS = "all clips"
-# The measures that a file's arrays tell by themselves. Who was missed, and where tracks begin and end, they do not.
+# Measures that can be computed from the arrays alone, unlike missed persons and track ends.
 TOLD_BY_ARRAYS = frozenset({"videos", "frames", "frames_without_people", "poses", "missing_keypoints_percent"})
 
 
@@ -30,11 +30,11 @@ class Row:
     """The statistics of one estimator on one split at one stage.
 
     Args:
-        estimator: Its name; the file's where the file does not say.
-        split: Name of the split; `all clips` for the sum over an estimator with several splits.
-        stage: `raw` before cleaning, `clean` after it, `as stored` for a file that says nothing of it.
+        estimator: Name of the estimator, or of the file if it does not name one.
+        split: Name of the split; `all clips` for all clips of an estimator with several splits.
+        stage: `raw` before cleaning, `clean` after it, `as stored` for a file without this information.
         clips: Number of clips.
-        values: Name -> value; None where it is not known.
+        values: Values by name of the measure; None if unknown.
     """
 
     estimator: str
@@ -46,22 +46,22 @@ class Row:
 
 @dataclass(slots=True)
 class _Estimator:
-    """What is kept of the clips of one estimator: counts, no arrays."""
+    """Counts and splits of the clips of one estimator, without arrays."""
 
     counts: dict[str, dict[str, Mapping[str, float]]] = field(default_factory=dict)
     split: dict[str, list[str]] = field(default_factory=dict)
 
 
 def statistics_of(paths: Sequence[Path]) -> list[Row]:
-    """Statistics of skeleton files, our own or others'.
+    """Computes statistics of skeleton files, including those of other tools.
 
     Args:
-        paths: Data sets (`skeletons/vitpose.pkl`), or folders of single videos' skeleton files. A clip that is in
-            several of them counts once for each estimator.
+        paths: Data sets (`skeletons/vitpose.pkl`), or folders with skeleton files of single videos. A clip in several
+            of them counts once per estimator.
 
     Raises:
-        UsageError: A path does not exist or holds no skeleton file.
-        AnnotationError: A file is damaged, carries code or is no skeleton data set.
+        UsageError: A path does not exist or contains no skeleton file.
+        AnnotationError: A file is damaged, contains code or is not a skeleton data set.
     """
     estimators: dict[str, _Estimator] = {}
     for path in paths:
@@ -71,7 +71,7 @@ def statistics_of(paths: Sequence[Path]) -> list[Row]:
 
 
 def _take(data: Mapping[str, Any], file_name: str, estimators: dict[str, _Estimator]) -> None:
-    """Adds the counts of a file's clips to those of their estimators."""
+    """Adds the counts of the clips of a file to their estimators."""
     taken: dict[str, _Estimator] = {}
     for annotation in data["annotations"]:
         clip = annotation["frame_dir"] if "frame_dir" in annotation else annotation["filename"]
@@ -86,7 +86,7 @@ def _take(data: Mapping[str, Any], file_name: str, estimators: dict[str, _Estima
 
 
 def _stored_counts(annotation: Mapping[str, Any]) -> dict[str, float]:
-    """What the arrays alone tell: the persons that are there, and which of their joints are missing."""
+    """Counts from the arrays alone: present persons and their missing joints."""
     keypoint = annotation["keypoint"]
     score = annotation.get("keypoint_score")
     seen = np.any(keypoint != 0, axis=-1) if score is None else np.asarray(score) > 0
@@ -123,7 +123,7 @@ def _known(value: float | None) -> float | None:
 
 
 def as_json(rows: Sequence[Row]) -> str:
-    """The rows as a JSON list of objects; null where a value is not known."""
+    """Formats the rows as a JSON list of objects, with null for unknown values."""
     return json.dumps(
         [
             {"estimator": row.estimator, "split": row.split, "stage": row.stage, "clips": row.clips}
@@ -137,10 +137,10 @@ def as_json(rows: Sequence[Row]) -> str:
 
 
 def print_table(rows: Sequence[Row], console: Console) -> None:
-    """Prints a table for each estimator, with a line for each measure; n/a where a value is not known."""
+    """Prints a table for each estimator with one line per measure; n/a marks unknown values."""
     for estimator in dict.fromkeys(row.estimator for row in rows):
         columns = [row for row in rows if row.estimator == estimator]
-        # Names are other people's text: not to be read as markup.
+        # Names are arbitrary text and must not be parsed as markup.
         table = Table("measure", title=Text(estimator), title_justify="left")
         for row in columns:
             table.add_column(Text(f"{row.split}\n{row.stage}"), justify="right")
@@ -150,7 +150,7 @@ def print_table(rows: Sequence[Row], console: Console) -> None:
 
 
 def as_cells(columns: Sequence[Row]) -> list[list[str]]:
-    """A line for each measure: its name, then its value in each of some columns; n/a where a value is not known."""
+    """Formats one line per measure: its name, then its value in each column; n/a marks unknown values."""
     lines = [["clips", *(str(row.clips) for row in columns)]]
     for name in dict.fromkeys(name for row in columns for name in row.values):
         title = name.replace("_percent", " %").replace("_", " ")

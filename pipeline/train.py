@@ -1,4 +1,4 @@
-"""`skelpipe train`: where settings come from, and what a run would be without running it."""
+"""`skelpipe train`: resolves the settings of a run, and describes a run without starting it."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -24,14 +24,14 @@ COMMAND_LINE = "the command line"
 
 
 def train_settings(words: Sequence[str], options: Mapping[str, Any]) -> RunSettings:
-    """Settings of a new run.
+    """Resolves the settings of a new run.
 
     Args:
-        words: A config, if any, and `key=value` pairs, as the command line has them.
-        options: By dotted name; None where an option was not given.
+        words: Positional arguments of the command line: optionally a config, and `key=value` pairs.
+        options: Values by dotted name; None for options that were not given.
 
     Raises:
-        UsageError: There is no such config, or a setting is unknown or wrong.
+        UsageError: The config does not exist, or a setting is unknown or invalid.
     """
     config, pairs = split_words(words)
     values = read_config(config or DEFAULT_CONFIG, RunSettings)
@@ -39,40 +39,54 @@ def train_settings(words: Sequence[str], options: Mapping[str, Any]) -> RunSetti
 
 
 def resumed_settings(run: Path, words: Sequence[str], options: Mapping[str, Any]) -> RunSettings:
-    """Settings of a run that goes on: its own, and what the command line changes.
+    """Resolves the settings of a resumed run: its stored settings, with changes from the command line.
+
+    Args:
+        run: Run directory.
+        words: `key=value` pairs of the command line.
+        options: Values by dotted name; None for options that were not given.
 
     Raises:
-        UsageError: A config was named, or a setting is unknown or wrong.
+        UsageError: A config is given, or a setting is unknown or invalid.
         WeightsError: The run cannot be read.
     """
     config, pairs = split_words(words)
     if config is not None:
-        raise UsageError(f"a run goes on with its own settings, so leave out {config!r}")
+        raise UsageError(f"a resumed run keeps its own settings; leave out {config!r}")
     if options.get("init") is not None or any(pair.startswith(("init=", "out=")) for pair in pairs):
         raise UsageError(
-            f"{run}: a run that goes on has weights and a directory already; leave out --init and out, or begin a new "
-            "run without --resume"
+            f"{run}: a resumed run keeps its weights and its directory; leave out init and out, or start a new run "
+            "without --resume"
         )
     values = runs.load(runs.run_file(run, "last"))["settings"]
     return parse(changed(values, pairs, {**options, "out": None}, RunSettings), RunSettings, place=COMMAND_LINE)
 
 
 def run_to_resume(resume: str, out: Path | None) -> Path:
-    """The run directory that `--resume` means.
+    """Finds the run directory for `--resume`.
+
+    Args:
+        resume: Run directory, one of its .pt files, or `NEWEST`.
+        out: Value of `--out`.
 
     Raises:
-        UsageError: There is no run.
+        UsageError: There is no run, or `resume` and `out` are both given.
     """
     if resume != NEWEST:
         path = Path(resume)
         if out is not None:
-            raise UsageError(f"a run goes on in its own directory: give --resume {resume}, or --out {out}, not both")
+            raise UsageError(f"a resumed run keeps its directory; give either --resume {resume} or --out {out}")
         return path.parent if path.is_file() else path
     return out if out is not None else runs.newest_run()
 
 
 def dry_run(settings: RunSettings, *, resume: Path | None = None, console: Console | None = None) -> None:
-    """Prints the resolved settings and what the run would take; trains nothing, writes nothing.
+    """Prints the resolved settings, and the memory and time that a run needs; does not train or write files.
+
+    Args:
+        settings: Settings of the run.
+        resume: Run directory of a run to resume.
+        console: Console for the output; standard output if None.
 
     Raises:
         SkelpipeError: The run would be refused.
@@ -110,30 +124,30 @@ def _print(console: Console, facts: Mapping[str, str]) -> None:
 
 
 def facts_of(prepared: Prepared, size: Size) -> dict[str, str]:
-    """What is known of a run before its first step, in words."""
+    """Describes data, clips and parameters of a run before its first step."""
     return {
         "data": f"{prepared.settings.data.file}, {prepared.layout}, {prepared.num_classes} classes",
-        "clips": f"{len(prepared.training)} to train on, {len(prepared.held_out)} held out",
+        "clips": f"{len(prepared.training)} for training, {len(prepared.held_out)} held out",
         "parameters": f"{size.parameters:,}; {_size(size.state_bytes)} for weights, gradients and AdamW (computed)",
     }
 
 
 def costs_of(prepared: Prepared, cost: Cost) -> dict[str, str]:
-    """What a run would take, measured, in words."""
+    """Describes epochs, memory and time of a run, from measured steps."""
     training = prepared.settings.training
     phase1, phase2 = epochs_of(prepared.settings.training)
     second = cost.phase2 if training.objective == "maskclr" else cost.phase1
     seconds = cost.steps * (phase1 * cost.phase1 + phase2 * second)
     device = training.device.partition(",")[0]
     scaled = (
-        "" if cost.clips == cost.micro_batch else f", scaled to {cost.micro_batch} from steps of {cost.clips} clips"
+        "" if cost.clips == cost.micro_batch else f", scaled to {cost.micro_batch} from steps with {cost.clips} clips"
     )
     return {
-        "epochs": f"phase1_epochs: {phase1}, phase2_epochs: {phase2}, of {cost.steps} steps each",
-        "memory": f"{_size(cost.activation_bytes)} that a step of phase two keeps for its gradients (counted in real "
-        f"ones{scaled}); the framework's own comes on top",
-        "time": f"about {_clock(seconds)} on {device} alone (measured: {cost.phase1:.3f} s a "
-        f"step of phase one, {cost.phase2:.3f} s of phase two{scaled}; held-out part not counted), and less where "
+        "epochs": f"phase1_epochs: {phase1}, phase2_epochs: {phase2}, with {cost.steps} steps each",
+        "memory": f"{_size(cost.activation_bytes)} of activations in a step of phase two (measured"
+        f"{scaled}); the framework needs additional memory",
+        "time": f"about {_clock(seconds)} on {device} (measured: {cost.phase1:.3f} s per "
+        f"step in phase one, {cost.phase2:.3f} s in phase two{scaled}; without held-out evaluation); less if "
         "several devices share the batch",
     }
 

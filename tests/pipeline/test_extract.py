@@ -80,7 +80,7 @@ def test_what_changed_is_done_again_and_the_run_says_so(run, clips, tmp_path, ch
     again = run(videos, tmp_path / "out", estimator=str(estimator), **settings)
     assert (again.report.done, again.report.skipped) == (redone, 4 - redone)
     cause = "the video changed" if change == "video" else "settings or weights changed"
-    assert f"{redone} of 4 videos are done again: {cause}" in again.said
+    assert f"extracting {redone} of 4 videos again: {cause}" in again.said
     after = identities(tmp_path / "out")
     assert sum(after[name] != before[name] for name in before) == redone
 
@@ -112,7 +112,7 @@ def test_new_labels_are_written_without_extracting_again(run, clips, tmp_path):
             clip["group"],
         )
         np.testing.assert_array_equal(clip["keypoint"], before[name]["keypoint"])
-    assert "4 clips have other labels, splits or groups than before" in again.said
+    assert "updated labels, splits or groups of 4 clips" in again.said
     # And back: the file is the one that a run with these labels alone would have written.
     run(clips, tmp_path, labels="none")
     run(clips, tmp_path, labels="auto")
@@ -133,7 +133,7 @@ def test_labels_stay_until_a_table_or_none_takes_them(run, clips, tmp_path):
     # In one folder only, folders are no classes; the ids are those of before.
     pattern = f"{clips}/w*/*.mp4"
     again = run(pattern, tmp_path)
-    assert again.report.skipped == 2 and "other labels" not in again.said
+    assert again.report.skipped == 2 and "updated labels" not in again.said
     assert labels() == guessed
     run(pattern, tmp_path, max_persons=1)
     assert labels() == guessed
@@ -147,17 +147,17 @@ def test_labels_stay_until_a_table_or_none_takes_them(run, clips, tmp_path):
     run(clips, tmp_path)
     assert labels() == told
     erased = run(pattern, tmp_path, labels="none")
-    assert "2 clips have other labels" in erased.said
+    assert "updated labels, splits or groups of 2 clips" in erased.said
     assert labels()["wave/clip 2 ü"] == (None, None, "all") and labels()["run/clip 0 ü"] == told["run/clip 0 ü"]
 
 
 def test_looking_at_many_videos_and_merging_them_is_told_when_it_takes_long(run, clips, tmp_path, monkeypatch):
     quick = run(clips, tmp_path)
-    assert "looked at" not in quick.said and "merging" not in quick.said
+    assert "checked" not in quick.said and "merging" not in quick.said
     monkeypatch.setattr("pipeline.progress.LINE_INTERVAL", 0)
     monkeypatch.setattr("pipeline.extract.MERGE_NOTICE", 0)
     slow = run(clips, tmp_path)
-    assert "3 of 4 videos looked at" in slow.said and "merging the skeleton files in" in slow.said
+    assert "checked 3 of 4 videos" in slow.said and "merging the skeleton files in" in slow.said
 
 
 def test_labels_that_cannot_be_written_are_told_as_such(run, clips, tmp_path):
@@ -167,7 +167,7 @@ def test_labels_that_cannot_be_written_are_told_as_such(run, clips, tmp_path):
     table = tmp_path / "t.csv"
     table.write_text(f"file,label\n{clip},hello\n")
     cause = run(clip, tmp_path, labels=str(table)).report.failed["clip 3 ü.mp4"]
-    assert "its labels cannot be written to" in cause and "make room" in cause
+    assert "cannot write its labels to" in cause and "check free space" in cause
 
 
 def test_shards_in_any_order_and_a_merge_give_the_same_bytes_as_one_run(run, clips, tmp_path):
@@ -220,7 +220,7 @@ def test_segments_of_a_table_become_clips(run, clips, tmp_path):
     }
     assert set(found["clip 2 ü_0_0.4"]["track_id"]) == set(found["clip 2 ü_0.4_0.8"]["track_id"])
     # One segment of the first video, and the only one of the second, lie past the end.
-    assert "clip 2 ü_7_8: there is no frame between its start and its end" in outcome.said
+    assert "clip 2 ü_7_8: no frame between start and end" in outcome.said
     assert list(outcome.report.failed) == ["clip 3 ü.mp4"]
     again = run(videos, tmp_path / "out", labels=str(table)).report
     assert (again.done, again.skipped, len(again.failed)) == (0, 1, 1)
@@ -279,7 +279,7 @@ def test_an_overlay_lies_beside_its_skeletons_and_is_drawn_again_when_it_is_gone
     assert run(clip, tmp_path, overlay=True).report.skipped == 1
     overlay.unlink()
     again = run(clip, tmp_path, overlay=True)
-    assert "1 of 1 videos are done again: the overlay is missing" in again.said
+    assert "extracting 1 of 1 videos again: the overlay is missing" in again.said
     assert overlay.read_bytes() == drawn
 
 
@@ -319,7 +319,7 @@ def test_an_overlay_that_cannot_be_written_costs_no_poses(run, clips, tmp_path):
     clip = clips / "wave" / "clip 3 ü.mp4"
     (tmp_path / "tiny_pose" / ".clip 3 ü.mp4.part").mkdir(parents=True)
     outcome = run(clip, tmp_path, overlay=True)
-    assert "the skeletons were written, the overlay was not" in outcome.report.failed["clip 3 ü.mp4"]
+    assert "the skeletons are written, but not the overlay" in outcome.report.failed["clip 3 ü.mp4"]
     assert annotations(outcome.report.data_set)["clip 3 ü"]["keypoint"].shape[0] == 3
 
 

@@ -174,7 +174,7 @@ def test_a_video_that_became_a_broken_one_leaves_nothing_of_what_it_was(run, tmp
     whole = broken.read_bytes()
     broken.write_bytes(b"")
     again = run(videos, out, overlay=True)
-    assert "skeletons of an earlier run were removed" in again.report.failed["a.mp4"]
+    assert "removed the outdated skeletons of an earlier run" in again.report.failed["a.mp4"]
     assert not [name for name in all_files(out) if Path(name).stem == "a"]
     if alone:
         assert again.report.data_set is None and not (out / "tiny_pose.pkl").exists()
@@ -369,7 +369,7 @@ def test_a_pickle_that_carries_code_runs_nothing_whoever_reads_it(run, clips, tm
     hostile.write_bytes(content)
     again = run(clips, tmp_path / "out")
     assert again.report.done == 1
-    assert "1 of 4 videos are done again: the stored result is damaged" in again.said
+    assert "extracting 1 of 4 videos again: the stored result is damaged" in again.said
     assert all_files(tmp_path / "out") == all_files(tmp_path / "fresh")
     foreign = tmp_path / "out" / "tiny_pose" / "foreign.pkl"
     foreign.write_bytes(content)

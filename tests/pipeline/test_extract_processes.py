@@ -64,7 +64,9 @@ def test_a_process_that_dies_costs_the_videos_in_its_hands_and_holds_up_nobody(r
     assert outcome.report.done + len(failed) == 5
     assert failed
     assert outcome.report.done >= 1
-    assert all("the process of device cpu was killed by signal 9; run again" in cause for cause in failed.values())
+    assert all(
+        "the process of device cpu was killed by signal 9; run the command again" in cause for cause in failed.values()
+    )
     assert all(cause in outcome.said for cause in failed.values())
     run(videos, tmp_path / "out")
     run(videos, tmp_path / "one")
@@ -85,7 +87,7 @@ def test_when_all_processes_die_every_video_is_accounted_for(run, tmp_path, monk
     outcome = run(tmp_path / "videos", tmp_path / "out", device="cpu,cpu")
     assert outcome.report.done + len(outcome.report.failed) == 20
     assert any("killed by signal 9" in cause for cause in outcome.report.failed.values())
-    assert any("not tried" in cause for cause in outcome.report.failed.values())
+    assert any("not processed" in cause for cause in outcome.report.failed.values())
 
 
 def test_an_interrupt_from_the_terminal_is_not_for_the_devices_processes_to_answer(run, clips, tmp_path, monkeypatch):

@@ -191,10 +191,10 @@ def test_a_file_that_ends_early_is_named_with_its_line_and_left_out_when_told_to
     write_ntu(broken, 14, [(1, range(14), standing(14))])
     broken.write_text("\n".join(broken.read_text().split("\n")[:100]))
     result = convert("ntu", str(tmp_path), "--out", str(tmp_path / "ntu.pkl"))
-    assert result.exit_code == 1 and f"{broken}: line 101 should hold" in result.stderr
+    assert result.exit_code == 1 and f"{broken}: line 101 must contain" in result.stderr
     broken.write_text("nan\n")
     result = convert("ntu", str(tmp_path), "--out", str(tmp_path / "ntu.pkl"))
-    assert result.exit_code == 1 and f"{broken}: line 1 should hold 1 numbers" in result.stderr
+    assert result.exit_code == 1 and f"{broken}: line 1 must contain 1 numbers" in result.stderr
     assert not (tmp_path / "ntu.pkl").exists()
     result = convert("ntu", str(tmp_path), "--out", str(tmp_path / "ntu.pkl"), "--skip-bad")
     assert result.exit_code == 0 and "1 left out" in result.stderr
@@ -209,14 +209,14 @@ def test_a_joint_that_is_nowhere_and_a_clip_that_comes_twice_are_named(tmp_path,
     again.parent.mkdir()
     again.write_bytes(path.read_bytes())
     result = convert("ntu", str(tmp_path), "--out", str(tmp_path / "ntu.pkl"))
-    assert result.exit_code == 1 and f"{again}: is the clip of {path} again" in result.stderr
+    assert result.exit_code == 1 and f"{again}: same clip as {path}" in result.stderr
     lines = again.read_text().split("\n")
     joint = next(number for number, line in enumerate(lines) if len(line.split()) == 12)
     lines[joint] = " ".join([place, *lines[joint].split()[1:]])
     path.write_text("\n".join(lines))
     again.unlink()
     result = convert("ntu", str(tmp_path), "--out", str(tmp_path / "ntu.pkl"))
-    assert result.exit_code == 1 and f"{path}: a body that ends in line" in result.stderr
+    assert result.exit_code == 1 and f"{path}: the body that ends on line" in result.stderr
 
 
 def test_clips_that_the_authors_list_as_incomplete_and_empty_ones_are_left_out_and_told(tmp_path):
@@ -229,7 +229,7 @@ def test_clips_that_the_authors_list_as_incomplete_and_empty_ones_are_left_out_a
         (tmp_path / f"S001C001P001R001A00{number}.skeleton").write_text("2\n0\n0\n")
     result = convert("ntu", str(tmp_path), "--out", str(tmp_path / "ntu.pkl"))
     assert result.exit_code == 0, result.output
-    assert "2 clips are left out that NTU's authors list as missing or incomplete" in result.stderr
+    assert "skipped 2 clips that NTU's authors list as missing or incomplete" in result.stderr
     assert "2 clips are left out in which the Kinect found nobody, such as S001C001P001R001A002" in result.stderr
     data = read_pickle(tmp_path / "ntu.pkl")
     assert [clip["frame_dir"] for clip in data["annotations"]] == ["S001C001P001R001A001"]
@@ -239,7 +239,7 @@ def test_clips_that_the_authors_list_as_incomplete_and_empty_ones_are_left_out_a
     assert [clip["label"] for clip in read_pickle(tmp_path / "ntu.pkl")["annotations"]] == [0, 7]
     (tmp_path / "S001C001P001R001A001.skeleton").unlink()
     result = convert("ntu", str(tmp_path), "--out", str(tmp_path / "none.pkl"))
-    assert result.exit_code == 2 and "no clip could be read; 2 clips are left out that" in result.stderr
+    assert result.exit_code == 2 and "no clip could be read; skipped 2 clips that" in result.stderr
 
 
 def test_the_list_of_incomplete_clips_leaves_the_published_numbers():
@@ -303,7 +303,7 @@ def test_the_second_phase_of_pku_is_read_as_it_comes(pku, tmp_path):
     assert split["xsub_train"] == split["xview_val"] == ["0002-L"]
     (pku / "Split").rename(tmp_path / "Split")
     result = convert("pkummd", str(pku), "--out", str(tmp_path / "none.pkl"))
-    assert result.exit_code == 2 and "there is no cross-subject.txt" in result.stderr
+    assert result.exit_code == 2 and "contains none of cross-subject.txt" in result.stderr
 
 
 def test_pku_videos_stay_whole_for_detection(pku, tmp_path):
@@ -319,4 +319,4 @@ def test_labels_that_cannot_be_are_named(pku, tmp_path, line):
     path = pku / "Label" / "Train_Label_PKU_final" / "0002-L.txt"
     path.write_text(f"3,5,25,2\n{line}\n")
     result = convert("pkummd", str(pku), "--out", str(tmp_path / "pku.pkl"))
-    assert result.exit_code == 1 and f"{path}: line 2 should hold a class from 1 to 51" in result.stderr
+    assert result.exit_code == 1 and f"{path}: line 2 must contain a class from 1 to 51" in result.stderr

@@ -128,7 +128,7 @@ def test_each_fused_encoder_uses_its_methods_recipe(mamp, streams):
 
 
 def test_unknown_protocol_options_are_refused(mamp):
-    assert "--batch-size foo: protocols train with" in refused(mamp, "knn", "--batch-size", "foo")
+    assert "--batch-size foo: has no effect on protocols" in refused(mamp, "knn", "--batch-size", "foo")
     assert "--backend openvino: protocols run on torch" in refused(mamp, "knn", "--backend", "openvino")
     assert "--no-figures: has no effect with --protocol" in refused(mamp, "knn", "--no-figures")
     for precision in ("foo", "fp16"):

@@ -268,7 +268,7 @@ def test_unlabelled_clips_are_used_for_training(data, tmp_path):
 def test_a_dry_run_reports_and_writes_nothing(data, tmp_path):
     result = pretrain("mamp", data, tmp_path / "run", "--dry-run")
     assert result.exit_code == 0, result.output
-    assert "36, labelled or not" in result.stdout and "stay as the encoder" in result.stdout
+    assert "36, with or without labels" in result.stdout and "of them in the encoder" in result.stdout
     assert not (tmp_path / "run").exists()
 
 
@@ -315,7 +315,7 @@ def test_runs_of_the_two_kinds_are_distinguished(run):
     result = skelpipe("evaluate", run, "--protocol", "linaer")
     assert result.exit_code == 2 and "unknown protocol 'linaer'" in result.stderr
     result = skelpipe("evaluate", run, "--scratch")
-    assert result.exit_code == 2 and "name a --protocol with it" in result.stderr
+    assert result.exit_code == 2 and "add --protocol" in result.stderr
 
 
 def test_both_methods_accept_3d_joints(tmp_path):

@@ -100,7 +100,7 @@ def test_the_table_may_lie_in_a_folder_above_or_list_ids(merged: Path, tmp_path:
 
 def test_a_line_that_could_mean_two_clips_is_refused(merged: Path, tmp_path: Path) -> None:
     before = merged.read_bytes()
-    with pytest.raises(AnnotationError, match=r"line 2: 1\.mp4 fits clips 'calm/1' and 'fight/1'"):
+    with pytest.raises(AnnotationError, match=r"line 2: 1\.mp4 matches clips 'calm/1' and 'fight/1'"):
         relabel(merged, table(tmp_path, "file,label", "1.mp4,a"))
     assert merged.read_bytes() == before
 

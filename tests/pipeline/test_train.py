@@ -105,7 +105,7 @@ def test_a_dry_run_refuses_what_the_run_would(skelpipe, tmp_path):
         (["--data", "FILE", "phase1_epochs=1", "phase2_epochs=1", "warmup_epochs=3"], "training.warmup_epochs 3"),
         (["mine.pkl"], "mine.pkl is no config; did you mean --data mine.pkl?"),
         (["dim=[1"], "dim=[1: cannot be read as YAML"),
-        (["custom", "maskclr/ntu60_xsub_dstformer"], "one config at a time"),
+        (["custom", "maskclr/ntu60_xsub_dstformer"], "only one config is allowed"),
         (["costum"], "there is no config costum"),
         (["--resume"], "there is no run in runs/"),
         (["--resume", "custom"], "there is no such run"),
@@ -166,9 +166,9 @@ def test_what_resume_means(tmp_path):
     assert run_to_resume("runs/mine", None) == Path("runs/mine")
     (tmp_path / "last.pt").touch()
     assert run_to_resume(str(tmp_path / "last.pt"), None) == tmp_path
-    with pytest.raises(UsageError, match="not both"):
+    with pytest.raises(UsageError, match="give either"):
         run_to_resume("runs/mine", tmp_path)
-    with pytest.raises(UsageError, match="leave out --init"):
+    with pytest.raises(UsageError, match="leave out init and out"):
         resumed_settings(tmp_path, [], {"init": "runs/mine"})
 
 
