@@ -89,7 +89,8 @@ def test_an_option_takes_one_line_of_a_hundred_columns_where_it_fits(name, monke
         column = max(len(names) for names, _ in rows)
         for names, text in rows:
             words = " ".join(text.split())
-            if column + 2 + len(words) <= 96:
+            # The short form -h is added by the main command.
+            if names != "--help" and column + 2 + len(words) <= 96:
                 assert f"│ {names:<{column}}  {words} " in page
 
 
