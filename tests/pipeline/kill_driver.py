@@ -25,8 +25,8 @@ from pipeline.settings import ExtractSettings
 from pose_extraction import overlay, pickles, validation, video
 
 Event = tuple[str, str]
-# Where each function is: one called for every frame, every drawn frame, every array in the midst of a file, for every
-# file that is put in place, and for every clip that is merged.
+# The watched functions: called for every frame, every drawn frame, every array within a file, every file that is moved
+# into place, and every merged clip.
 WATCHED: dict[str, Any] = {
     "_at_first_size": video.VideoReader,
     "draw_poses": overlay,
@@ -42,7 +42,7 @@ MERGING = [("before", "validated_clip"), ("before", "reducer_override"), *PLACIN
 
 
 def watch(on_event: Callable[[Event], None]) -> None:
-    """Has `on_event` called before and after each of the watched functions."""
+    """Calls `on_event` before and after each of the watched functions."""
 
     def watched(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
         def wrapper(*arguments: Any, **options: Any) -> Any:
@@ -58,7 +58,7 @@ def watch(on_event: Callable[[Event], None]) -> None:
 
 
 def run(videos: Path, networks: tuple[str, str], out: Path) -> str:
-    """One whole run, in this process; returns what it said."""
+    """A complete run in this process; returns its console output."""
     said = io.StringIO()
     settings = ExtractSettings(
         estimator=networks[0], detector=networks[1], device="cpu", backend="onnxruntime", overlay=True
@@ -68,7 +68,7 @@ def run(videos: Path, networks: tuple[str, str], out: Path) -> str:
 
 
 def in_child(work: Callable[[], str]) -> tuple[int, str]:
-    """Runs `work` in a forked child; its exit status, or minus the signal that ended it, and what it returned."""
+    """Runs `work` in a forked child; returns its exit status, or minus its signal, and its result."""
     reading, writing = os.pipe()
     child = os.fork()
     if child == 0:
@@ -86,7 +86,7 @@ def in_child(work: Callable[[], str]) -> tuple[int, str]:
 
 
 def count_events(work: Callable[[], Any]) -> str:
-    """How often each event happens before merging and from then on, as JSON."""
+    """Number of events of each kind before merging and after its start, as JSON."""
     counts: dict[str, Counter[Event]] = {"before": Counter(), "merging": Counter()}
     stage = "before"
     merge = pipeline.extract.merge

@@ -1,4 +1,4 @@
-"""The command as it is typed: what it answers, at what cost, and its exit statuses."""
+"""The command line: output, help pages, imports and exit statuses."""
 
 import json
 import re
@@ -130,8 +130,8 @@ def test_the_main_help_page_lists_every_command(monkeypatch, capsys):
         (["stats", "nowhere.pkl"], 2, "nowhere.pkl"),
     ],
 )
-def test_wrong_usage_is_told_in_words_with_status_2(arguments, status, words, tmp_path, monkeypatch, capfd, clips):
-    # In this process, to spare the start of thirteen others.
+def test_wrong_usage_gives_a_message_and_status_2(arguments, status, words, tmp_path, monkeypatch, capfd, clips):
+    # In this process, to avoid starting thirteen others.
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COLUMNS", "200")
     (tmp_path / "a.mp4").write_bytes(b"")
@@ -168,7 +168,7 @@ def test_an_unknown_key_in_a_config_names_the_nearest(clips, tmp_path, monkeypat
     assert capfd.readouterr().err.endswith("mine.yaml: unknown setting 'detect_evry'; did you mean 'detect_every'?\n")
 
 
-def test_a_clusters_signal_ends_a_command_as_ctrl_c_does(tmp_path):
+def test_sigterm_ends_a_command_like_ctrl_c(tmp_path):
     (tmp_path / "ends.py").write_text(
         "import os, signal, sys\nfrom pipeline import cli\n"
         "cli.app.command('end')(lambda: os.kill(os.getpid(), signal.SIGTERM))\n"
@@ -182,7 +182,7 @@ def test_a_clusters_signal_ends_a_command_as_ctrl_c_does(tmp_path):
     )
 
 
-def test_whoever_stops_reading_ends_a_command_quietly():
+def test_a_closed_pipe_ends_a_command_quietly():
     with subprocess.Popen(
         [sys.executable, "-c", "from pipeline.cli import main; main()", "models", "--json"],
         stdout=subprocess.PIPE,
@@ -194,7 +194,7 @@ def test_whoever_stops_reading_ends_a_command_quietly():
         assert process.wait() == 1
 
 
-def test_info_says_what_a_bug_report_needs():
+def test_info_lists_versions_and_backends():
     facts = json.loads(skelpipe("info", "--json").stdout)
     assert facts["versions"]["skelpipe"]
     assert facts["versions"]["torch"]

@@ -1,4 +1,4 @@
-"""Whole runs: what is found, what is done again and what is not, shards, segments, batches."""
+"""Complete extractions: results, resuming, labels, shards, segments and batches."""
 
 import shutil
 from pathlib import Path
@@ -22,7 +22,7 @@ def annotations(data_set: Path) -> dict[str, dict]:
     return {clip["frame_dir"]: clip for clip in read_skeletons(data_set)["annotations"]}
 
 
-def test_people_are_found_where_they_are_and_nobody_where_nobody_is(run, clips, tmp_path):
+def test_persons_are_found_at_their_positions_and_none_in_empty_clips(run, clips, tmp_path):
     report = run(clips, tmp_path).report
     assert (report.done, report.skipped, report.failed) == (4, 0, {})
     found = annotations(report.data_set)
@@ -40,12 +40,12 @@ def test_people_are_found_where_they_are_and_nobody_where_nobody_is(run, clips, 
         truth = made_keypoint(time, SIZE, 2)
         near = np.abs(pair["keypoint"][:, None, frame] - truth[None]).mean((2, 3))
         assert sorted(near.argmin(1)) == [0, 1]
-        # A cell of the tiny heat maps is eight pixels of the frame.
+        # A heat-map cell of the tiny network corresponds to eight pixels of the frame.
         assert near.min(1).max() < 8
     assert {clip["label_name"] for clip in found.values()} == {"run", "wave"}
 
 
-def test_what_was_extracted_is_trained_on_without_another_word(run, clips, tmp_path):
+def test_extracted_skeletons_can_be_trained_on_directly(run, clips, tmp_path):
     report = run(clips, tmp_path).report
     settings = DataSettings(skip_bad=True)
     found = open_clips(report.data_set, settings)
@@ -53,7 +53,7 @@ def test_what_was_extracted_is_trained_on_without_another_word(run, clips, tmp_p
     assert [found.label_names[label] for label in found.labels] == ["run", "wave", "wave"]
 
 
-def test_a_second_run_does_nothing_again(run, clips, tmp_path):
+def test_a_second_run_extracts_nothing(run, clips, tmp_path):
     run(clips, tmp_path)
     before, bytes_before = identities(tmp_path), all_files(tmp_path)
     again = run(clips, tmp_path)
@@ -63,7 +63,7 @@ def test_a_second_run_does_nothing_again(run, clips, tmp_path):
 
 
 @pytest.mark.parametrize("change", ["settings", "weights", "video"])
-def test_what_changed_is_done_again_and_the_run_says_so(run, clips, tmp_path, change):
+def test_changed_clips_are_extracted_again_with_a_message(run, clips, tmp_path, change):
     videos = tmp_path / "videos"
     shutil.copytree(clips, videos)
     estimator = write_tiny_estimator(tmp_path / "mine.onnx")
@@ -85,7 +85,7 @@ def test_what_changed_is_done_again_and_the_run_says_so(run, clips, tmp_path, ch
     assert sum(after[name] != before[name] for name in before) == redone
 
 
-def test_what_does_not_shape_the_poses_makes_nothing_be_done_again(run, clips, tmp_path):
+def test_settings_that_do_not_affect_poses_keep_the_results(run, clips, tmp_path):
     run(clips, tmp_path)
     assert run(clips, tmp_path, workers=3).report.done == 0
 
@@ -113,14 +113,14 @@ def test_new_labels_are_written_without_extracting_again(run, clips, tmp_path):
         )
         np.testing.assert_array_equal(clip["keypoint"], before[name]["keypoint"])
     assert "updated labels, splits or groups of 4 clips" in again.said
-    # And back: the file is the one that a run with these labels alone would have written.
+    # And back: the file equals that of a run with only these labels.
     run(clips, tmp_path, labels="none")
     run(clips, tmp_path, labels="auto")
     run(clips, tmp_path / "fresh")
     assert all_files(tmp_path / "fresh" / "tiny_pose") == all_files(tmp_path / "tiny_pose")
 
 
-def test_labels_stay_until_a_table_or_none_takes_them(run, clips, tmp_path):
+def test_labels_are_kept_until_a_table_or_none_overrides_them(run, clips, tmp_path):
     def labels() -> dict[str, tuple]:
         data = read_skeletons(tmp_path / "tiny_pose.pkl")
         named = [[name for name, ids in data["split"].items() if c["frame_dir"] in ids] for c in data["annotations"]]
@@ -130,7 +130,7 @@ def test_labels_stay_until_a_table_or_none_takes_them(run, clips, tmp_path):
 
     run(clips, tmp_path)
     guessed = labels()
-    # In one folder only, folders are no classes; the ids are those of before.
+    # With a single folder, folders are not classes; the ids stay the same.
     pattern = f"{clips}/w*/*.mp4"
     again = run(pattern, tmp_path)
     assert again.report.skipped == 2 and "updated labels" not in again.said
@@ -151,7 +151,7 @@ def test_labels_stay_until_a_table_or_none_takes_them(run, clips, tmp_path):
     assert labels()["wave/clip 2 ü"] == (None, None, "all") and labels()["run/clip 0 ü"] == told["run/clip 0 ü"]
 
 
-def test_looking_at_many_videos_and_merging_them_is_told_when_it_takes_long(run, clips, tmp_path, monkeypatch):
+def test_long_checks_and_merges_are_announced(run, clips, tmp_path, monkeypatch):
     quick = run(clips, tmp_path)
     assert "checked" not in quick.said and "merging" not in quick.said
     monkeypatch.setattr("pipeline.progress.LINE_INTERVAL", 0)
@@ -160,7 +160,7 @@ def test_looking_at_many_videos_and_merging_them_is_told_when_it_takes_long(run,
     assert "checked 3 of 4 videos" in slow.said and "merging the skeleton files in" in slow.said
 
 
-def test_labels_that_cannot_be_written_are_told_as_such(run, clips, tmp_path):
+def test_a_failure_to_write_labels_is_reported(run, clips, tmp_path):
     clip = clips / "wave" / "clip 3 ü.mp4"
     run(clip, tmp_path)
     (tmp_path / "tiny_pose" / ".clip 3 ü.pkl.part").mkdir()
@@ -196,7 +196,7 @@ def test_a_further_run_into_the_same_folder_adds_to_it(run, clips, tmp_path):
     assert set(annotations(tmp_path / "tiny_pose.pkl")) == {"clip 0 ü", "clip 1 ü", "clip 2 ü", "clip 3 ü"}
 
 
-def test_start_end_and_stride_choose_frames_by_the_videos_own_clock(run, clips, tmp_path):
+def test_start_end_and_stride_select_frames_by_timestamps(run, clips, tmp_path):
     clip = clips / "wave" / "clip 2 ü.mp4"
     report = run(clip, tmp_path, start=0.2, end=0.8, stride=4).report
     (cut,) = annotations(report.data_set).values()
@@ -219,14 +219,14 @@ def test_segments_of_a_table_become_clips(run, clips, tmp_path):
         "clip 2 ü_0.4_0.8": list(range(10, 20)),
     }
     assert set(found["clip 2 ü_0_0.4"]["track_id"]) == set(found["clip 2 ü_0.4_0.8"]["track_id"])
-    # One segment of the first video, and the only one of the second, lie past the end.
+    # One segment of the first video, and the only segment of the second, are past the end.
     assert "clip 2 ü_7_8: no frame between start and end" in outcome.said
     assert list(outcome.report.failed) == ["clip 3 ü.mp4"]
     again = run(videos, tmp_path / "out", labels=str(table)).report
     assert (again.done, again.skipped, len(again.failed)) == (0, 1, 1)
 
 
-def test_start_and_end_hold_for_clips_that_have_none_of_their_own(run, clips, tmp_path):
+def test_start_and_end_apply_to_clips_without_times(run, clips, tmp_path):
     videos = tmp_path / "videos"
     shutil.copytree(clips / "wave", videos)
     (videos / "t.csv").write_text("file,label,start,end\nclip 2 ü.mp4,a,,0.2\nclip 2 ü.mp4,b,0.8,\n")
@@ -236,7 +236,7 @@ def test_start_and_end_hold_for_clips_that_have_none_of_their_own(run, clips, tm
     assert [clip["frame_index"].tolist() for clip in found.values()] == [list(range(20, 25)), [3, 4]]
 
 
-def test_a_clip_that_would_end_before_it_starts_is_told_and_the_others_go_on(run, clips, tmp_path):
+def test_a_clip_that_ends_before_it_starts_is_reported_and_the_others_continue(run, clips, tmp_path):
     videos = tmp_path / "videos"
     shutil.copytree(clips / "wave", videos)
     table = videos / "t.csv"
@@ -246,17 +246,17 @@ def test_a_clip_that_would_end_before_it_starts_is_told_and_the_others_go_on(run
     assert cause.startswith(str(videos / "clip 2 ü.mp4"))
     assert "start 0.8 s is not before end 0.5 s" in cause and "--end" in cause
     assert list(annotations(report.data_set)) == ["clip 3 ü_0_0.1"]
-    # Beside a segment that can be cut, it is a note.
+    # If another segment is valid, it is only a note.
     table.write_text("file,label,start,end\nclip 2 ü.mp4,a,0.8,\nclip 2 ü.mp4,b,0,0.1\n")
     noted = run(videos / "clip 2 ü.mp4", tmp_path / "noted", labels=str(table), end=0.5)
     assert noted.report.failed == {} and "start 0.8 s is not before end 0.5 s" in noted.said
 
 
 @pytest.mark.parametrize("backend", ["onnxruntime", "openvino"])
-def test_a_clip_comes_out_the_same_whatever_shares_its_batches(run, clips, tmp_path, backend):
+def test_results_do_not_depend_on_the_other_clips_of_a_batch(run, clips, tmp_path, backend):
     if backend == "openvino":
         pytest.importorskip("openvino")
-    # Another frame size among them, and three videos read at once.
+    # One video has another frame size, and three videos are decoded in parallel.
     videos = tmp_path / "videos"
     shutil.copytree(clips, videos)
     write_made_clip(videos / "wave" / "tall.mp4", size=(160, 90), frames=17, persons=1)
@@ -271,7 +271,7 @@ def test_a_clip_comes_out_the_same_whatever_shares_its_batches(run, clips, tmp_p
         assert alone["annotations"][0]["keypoint"].tobytes() == among["annotations"][0]["keypoint"].tobytes()
 
 
-def test_an_overlay_lies_beside_its_skeletons_and_is_drawn_again_when_it_is_gone(run, clips, tmp_path):
+def test_an_overlay_is_next_to_its_skeletons_and_is_drawn_again_if_missing(run, clips, tmp_path):
     clip = clips / "wave" / "clip 3 ü.mp4"
     run(clip, tmp_path, overlay=True)
     overlay = tmp_path / "tiny_pose" / "clip 3 ü.mp4"
@@ -283,7 +283,7 @@ def test_an_overlay_lies_beside_its_skeletons_and_is_drawn_again_when_it_is_gone
     assert overlay.read_bytes() == drawn
 
 
-def test_an_overlay_of_other_settings_does_not_pass_for_this_ones(run, clips, tmp_path):
+def test_an_overlay_of_other_settings_is_removed(run, clips, tmp_path):
     clip = clips / "wave" / "clip 3 ü.mp4"
     run(clip, tmp_path / "out", overlay=True)
     run(clip, tmp_path / "out", max_persons=1)
@@ -293,7 +293,7 @@ def test_an_overlay_of_other_settings_does_not_pass_for_this_ones(run, clips, tm
     assert all_files(tmp_path / "out") == all_files(tmp_path / "fresh")
 
 
-def test_another_video_of_the_same_id_does_not_replace_the_first(run, tmp_path):
+def test_another_video_with_the_same_id_does_not_replace_the_first(run, tmp_path):
     for place, frames in (("a", 9), ("b", 10)):
         write_made_clip(tmp_path / place / "1.mp4", size=SIZE, frames=frames)
     write_made_clip(tmp_path / "b" / "2.mp4", size=SIZE, frames=9)
@@ -306,16 +306,16 @@ def test_another_video_of_the_same_id_does_not_replace_the_first(run, tmp_path):
     assert {name: clip["total_frames"] for name, clip in annotations(out / "tiny_pose.pkl").items()} == {"1": 9, "2": 9}
     assert run(tmp_path / "b", out, share=Share(overwrite=True)).report.failed == {}
     assert annotations(out / "tiny_pose.pkl")["1"]["total_frames"] == 10
-    # Moved, with other content: it is the same video, changed.
+    # Moved, with other content: the same video, changed.
     (tmp_path / "b").rename(tmp_path / "c")
     write_made_clip(tmp_path / "c" / "1.mp4", size=SIZE, frames=11)
     assert run(tmp_path / "c", out).report.done == 1
-    # The same content in two places is the same video.
+    # The same content at two paths is the same video.
     shutil.copytree(tmp_path / "c", tmp_path / "d")
     assert run(tmp_path / "d", out).report.skipped == 2
 
 
-def test_an_overlay_that_cannot_be_written_costs_no_poses(run, clips, tmp_path):
+def test_poses_are_kept_if_the_overlay_cannot_be_written(run, clips, tmp_path):
     clip = clips / "wave" / "clip 3 ü.mp4"
     (tmp_path / "tiny_pose" / ".clip 3 ü.mp4.part").mkdir(parents=True)
     outcome = run(clip, tmp_path, overlay=True)
@@ -340,12 +340,12 @@ def test_three_lines_of_python(networks, clips, tmp_path):
         ({"device": "tpu"}, "unknown device 'tpu'"),
     ],
 )
-def test_devices_that_make_no_sense_are_refused(run, clips, tmp_path, settings, message):
+def test_invalid_devices_are_refused(run, clips, tmp_path, settings, message):
     with pytest.raises(SkelpipeError, match=message):
         run(clips, tmp_path, **settings)
 
 
-def test_a_folder_that_takes_no_files_is_refused_before_the_work(run, clips, tmp_path):
+def test_a_read_only_folder_is_refused_before_the_work(run, clips, tmp_path):
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(SkelpipeError, match=r"cannot be made .*choose another folder with --out"):
         run(clips, tmp_path / "file")

@@ -1,4 +1,4 @@
-"""What goes wrong with one video costs that video alone, and is told; what ends a run leaves nothing half-written."""
+"""Failures of a video affect only that video and are reported; interrupted runs leave no incomplete files."""
 
 import json
 import os
@@ -51,7 +51,7 @@ def command(networks: tuple[Path, Path], out: Path, *arguments: object) -> list[
 
 
 def call_cli(arguments: list[str], prelude: str = "from pipeline import cli", **options) -> subprocess.CompletedProcess:
-    """Runs the command in a process of its own, after lines of Python."""
+    """Runs the command in a separate process, after lines of Python."""
     program = f"{prelude}\nif __name__ == '__main__':\n    cli.main()"
     return subprocess.run(
         [sys.executable, "-c", program, *arguments],
@@ -78,7 +78,7 @@ def write_sound(path: Path) -> None:
 
 @pytest.fixture(scope="module")
 def odd_videos(tmp_path_factory) -> Path:
-    """A folder with one good clip and one of each kind that is not."""
+    """A folder with one valid clip and one unusual file of each kind."""
     folder = tmp_path_factory.mktemp("odd")
     good = write_made_clip(folder / "good.mp4", size=SIZE, frames=20).read_bytes()
     write_made_clip(folder / "two frames.mp4", size=SIZE, frames=2)
@@ -101,7 +101,7 @@ def odd_videos(tmp_path_factory) -> Path:
     return folder
 
 
-def test_each_odd_file_gives_a_result_or_a_line_and_the_others_go_on(networks, odd_videos, tmp_path):
+def test_each_unusual_file_gives_a_result_or_an_error_and_the_others_continue(networks, odd_videos, tmp_path):
     done = call_cli(command(networks, tmp_path, odd_videos))
     assert done.returncode == 1
     assert "Traceback" not in done.stderr
@@ -147,7 +147,7 @@ def test_each_odd_file_gives_a_result_or_a_line_and_the_others_go_on(networks, o
     assert "8 extracted, 0 already done, 8 failed" in done.stderr
 
 
-def test_a_mended_video_leaves_the_list_of_errors_and_one_that_was_not_tried_stays(run, odd_videos, tmp_path):
+def test_a_repaired_video_leaves_the_error_log_and_an_unprocessed_one_stays(run, odd_videos, tmp_path):
     videos = tmp_path / "videos"
     videos.mkdir()
     for name in ("empty.mp4", "text.avi", "good.mp4"):
@@ -165,7 +165,7 @@ def test_a_mended_video_leaves_the_list_of_errors_and_one_that_was_not_tried_sta
 
 
 @pytest.mark.parametrize("alone", [False, True])
-def test_a_video_that_became_a_broken_one_leaves_nothing_of_what_it_was(run, tmp_path, alone):
+def test_a_video_that_became_invalid_loses_its_old_result(run, tmp_path, alone):
     videos, out = tmp_path / "videos", tmp_path / "out"
     broken = write_made_clip(videos / "a.mp4", size=SIZE, frames=9)
     if not alone:
@@ -184,14 +184,14 @@ def test_a_video_that_became_a_broken_one_leaves_nothing_of_what_it_was(run, tmp
     assert run(videos, out, overlay=True).report.done == 1
 
 
-def test_when_no_frame_is_left_the_damage_is_named(run, odd_videos, tmp_path):
+def test_a_video_without_usable_frames_reports_the_damage(run, odd_videos, tmp_path):
     video = shutil.copy(odd_videos / "cut short.mkv", tmp_path / "v.mkv")
     (tmp_path / "t.csv").write_text("file,label,start,end\nv.mkv,a,0.01,0.03\nv.mkv,b,1.4,1.5\n")
     cause = run(video, tmp_path / "out", labels=str(tmp_path / "t.csv")).report.failed["v.mkv"]
     assert "cut off" in cause and "no frame between" in cause
 
 
-def test_a_run_over_everything_takes_over_the_errors_of_shards(run, odd_videos, tmp_path):
+def test_a_run_without_shards_takes_over_the_errors_of_shards(run, odd_videos, tmp_path):
     videos = tmp_path / "videos"
     videos.mkdir()
     for name in ("empty.mp4", "text.avi", "good.mp4"):
@@ -204,7 +204,7 @@ def test_a_run_over_everything_takes_over_the_errors_of_shards(run, odd_videos, 
     assert [json.loads(line)["file"] for line in errors.read_text().splitlines()] == ["text.avi"]
 
 
-def test_a_line_that_a_kill_left_half_written_does_not_hide_the_others(tmp_path):
+def test_an_incomplete_line_does_not_hide_the_others(tmp_path):
     whole = ErrorLog(tmp_path)
     whole.add("a.mp4", "broken\u2028in two")
     with whole.path.open("a") as file:
@@ -213,7 +213,7 @@ def test_a_line_that_a_kill_left_half_written_does_not_hide_the_others(tmp_path)
     assert [json.loads(line)["file"] for line in whole.path.read_text().split("\n")[:-1]] == ["a.mp4"]
 
 
-def test_two_runs_that_settle_their_errors_at_once_keep_each_others(tmp_path, monkeypatch):
+def test_concurrent_runs_keep_each_others_errors(tmp_path, monkeypatch):
     with ThreadPoolExecutor(1) as other:
         first, second = ErrorLog(tmp_path), ErrorLog(tmp_path)
         reading = ledger._read
@@ -222,7 +222,7 @@ def test_two_runs_that_settle_their_errors_at_once_keep_each_others(tmp_path, mo
             read = reading(path)
             if not coming:
                 coming.append(other.submit(second.add, "b.mp4", "broken"))
-                # Long enough for one that does not wait; one that does wait is not done.
+                # Long enough for a run that does not wait to finish; a waiting one is not done.
                 with suppress(TimeoutError):
                     coming[0].result(timeout=0.3)
             return read
@@ -236,10 +236,10 @@ def test_two_runs_that_settle_their_errors_at_once_keep_each_others(tmp_path, mo
     assert [path.name for path in tmp_path.iterdir()] == ["errors.jsonl"]
 
 
-def test_a_video_that_may_not_be_read_is_told_of_and_the_others_go_on(networks, clips, tmp_path):
+def test_an_unreadable_video_is_reported_and_the_others_continue(networks, clips, tmp_path):
     if os.geteuid() != 0:
         pytest.skip("needs root, to become a user who may read less")
-    # Not in pytest's own folders, which are for root alone.
+    # Not in the folders of pytest, which only root can access.
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         folder.chmod(0o755)
@@ -253,7 +253,7 @@ def test_a_video_that_may_not_be_read_is_told_of_and_the_others_go_on(networks, 
         out = folder / "out"
         out.mkdir()
         os.chown(out, NOBODY, -1)
-        # A first run as root imports all that it takes: nobody else may be able to read Python's own folders.
+        # A first run as root imports everything: other users may not be able to read Python's folders.
         become = (
             f"import os\nfrom pipeline import cli, extract_videos\nextract_videos({str(clips)!r}, {str(tmp_path)!r}, "
         )
@@ -270,10 +270,10 @@ def test_a_video_that_may_not_be_read_is_told_of_and_the_others_go_on(networks, 
         assert [clip["frame_dir"] for clip in clips_read] == ["clip 3 ü"]
 
 
-def test_a_full_disk_costs_the_files_that_do_not_fit_and_a_second_run_makes_up_for_them(networks, run, clips, tmp_path):
+def test_a_full_disk_loses_only_files_that_do_not_fit_and_a_second_run_completes_them(networks, run, clips, tmp_path):
     run(clips, tmp_path / "whole")
     sizes = sorted(len(content) for content in all_files(tmp_path / "whole" / "tiny_pose").values())
-    # No file may grow beyond this: two of the four clips fit.
+    # Maximum file size: two of the four clips fit.
     done = call_cli(command(networks, tmp_path / "out", clips), preexec_fn=room((sizes[1] + sizes[2]) // 2))
     assert done.returncode == 1
     assert "Traceback" not in done.stderr
@@ -285,7 +285,7 @@ def test_a_full_disk_costs_the_files_that_do_not_fit_and_a_second_run_makes_up_f
     assert all_files(tmp_path / "out") == all_files(tmp_path / "whole")
 
 
-def test_a_full_disk_at_the_end_leaves_the_old_data_set_whole(networks, run, clips, tmp_path):
+def test_a_full_disk_at_the_end_keeps_the_old_data_set(networks, run, clips, tmp_path):
     run(clips, tmp_path)
     before = all_files(tmp_path)
     done = call_cli(command(networks, tmp_path, clips), preexec_fn=room(1000))
@@ -296,7 +296,7 @@ def test_a_full_disk_at_the_end_leaves_the_old_data_set_whole(networks, run, cli
     after = all_files(tmp_path)
     after.pop("tiny_pose/errors.jsonl", None)
     assert after == before
-    # Not even an empty file can be put anywhere: the run ends in words all the same.
+    # Not even an empty file can be written; the run must still end with a message.
     done = call_cli(command(networks, tmp_path / "none", clips), preexec_fn=room(0))
     assert done.returncode == 1
     assert "Traceback" not in done.stderr
@@ -304,18 +304,18 @@ def test_a_full_disk_at_the_end_leaves_the_old_data_set_whole(networks, run, cli
 
 
 def room(size: int) -> Callable[[], None]:
-    """Lets no file of the process grow beyond so many bytes, as if the disk were full."""
+    """Limits the size of files that the process writes, in bytes, to simulate a full disk."""
     return lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
 
 
 @pytest.mark.parametrize("moment", ["decoding", "drawing", "two processes"])
-def test_an_interrupt_ends_the_run_at_once_and_cleanly(networks, run, clips, tmp_path, moment):
+def test_an_interrupt_ends_the_run_promptly_and_cleanly(networks, run, clips, tmp_path, moment):
     videos = tmp_path / "videos"
     shutil.copytree(clips, videos)
     write_made_clip(videos / "run" / "a long one.mp4", size=SIZE, frames=400)
     arguments = command(networks, tmp_path / "out", videos)
-    # The signal comes from within, at a known frame, to the whole group as from a terminal. It tells how many frames
-    # there were when all was over.
+    # The process sends the signal itself, at a known frame, to the whole group like a terminal, and prints the final
+    # number of frames.
     where = {
         "decoding": "calls = at(video.VideoReader, '_at_first_size', 60, interrupt)",
         "drawing": "calls = at(overlay, 'draw_poses', 60, interrupt)",
@@ -351,7 +351,7 @@ def test_an_interrupt_ends_the_run_at_once_and_cleanly(networks, run, clips, tmp
 
 
 class _Hostile:
-    """What a pickle of this would run when it is read."""
+    """Runs code when it is unpickled."""
 
     def __init__(self, trace: Path) -> None:
         self.trace = trace
@@ -360,7 +360,7 @@ class _Hostile:
         return os.system, (f"touch '{self.trace}'",)
 
 
-def test_a_pickle_that_carries_code_runs_nothing_whoever_reads_it(run, clips, tmp_path, capsys):
+def test_code_in_a_pickle_is_never_run(run, clips, tmp_path, capsys):
     run(clips, tmp_path / "fresh")
     run(clips, tmp_path / "out")
     trace = tmp_path / "it ran"
@@ -387,10 +387,10 @@ def test_a_pickle_that_carries_code_runs_nothing_whoever_reads_it(run, clips, tm
     with pytest.raises(AnnotationError):
         relabel(foreign, table, None)
     assert not trace.exists()
-    # Once it is gone, it is in no list any more.
+    # After the file is deleted, it is no longer listed.
     foreign.unlink()
     run(clips, tmp_path / "out")
     assert not errors.exists()
-    # The pickle is hostile indeed.
+    # Check that the pickle does run code with the standard reader.
     pickle.loads(content)
     assert trace.exists()

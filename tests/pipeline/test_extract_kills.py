@@ -1,4 +1,4 @@
-"""A run that is killed at any moment and started again ends as one that never was."""
+"""A run that is killed at any moment and restarted gives the same result as an uninterrupted one."""
 
 import json
 import shutil
@@ -12,7 +12,7 @@ from made_runs import all_files
 KILLS = 21
 
 
-def test_a_run_killed_anywhere_and_started_again_leaves_the_same_files(networks, clips, tmp_path):
+def test_a_killed_and_restarted_run_gives_the_same_files(networks, clips, tmp_path):
     videos = tmp_path / "videos"
     shutil.copytree(clips, videos)
     (videos / "wave" / "broken.mp4").write_bytes(b"\0" * 500)
@@ -31,14 +31,14 @@ def test_a_run_killed_anywhere_and_started_again_leaves_the_same_files(networks,
         assert kill["killed"] == -9, kill
         assert kill["resumed"] == 0, kill
         assert all_files(tmp_path / "out" / kill["name"]) == reference, kill["event"]
-        # Nothing is done twice but the clips in hand: whatever was whole is not written again.
+        # Only the clips in progress are processed again; complete files are not rewritten.
         for name, identity in kill["left"].items():
             overlay = name.removesuffix(".pkl") + ".mp4"
             if name.startswith("tiny_pose/") and name.endswith(".pkl") and "/." not in name and overlay in kill["left"]:
                 status = (tmp_path / "out" / kill["name"] / name).stat()
                 assert [status.st_ino, status.st_mtime_ns] == identity, (kill["event"], name)
                 untouched += 1
-    # The test is worth something only if the kills are spread, and find some clips done and some not.
+    # The kills must be spread over the run, with some clips finished and some not.
     assert Counter(kill["stage"] for kill in kills) == {"decoding": 7, "writing": 7, "merging": 7}
     assert len({tuple(kill["event"]) for kill in kills}) >= 15
     assert sum(any("/." in name for name in kill["left"]) for kill in kills) >= 3

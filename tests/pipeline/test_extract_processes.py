@@ -1,4 +1,4 @@
-"""Several devices, each with a process of its own, and the memory that a run takes."""
+"""Several devices with one process each, and the memory use of a run."""
 
 import multiprocessing
 import os
@@ -24,7 +24,7 @@ def test_two_processes_write_the_same_files_as_one(run, clips, tmp_path):
 
 
 def at_the_first_frame(monkeypatch, act: Callable[[], bool]) -> None:
-    """Has `act` called as soon as one of the devices' processes tells of its work, and again until it is true."""
+    """Calls `act` on each message of a device process until it returns true."""
     told = RunProgress.frame
     acted: list[bool] = []
 
@@ -37,7 +37,7 @@ def at_the_first_frame(monkeypatch, act: Callable[[], bool]) -> None:
 
 
 def is_reading(process: BaseProcess, folder: Path) -> bool:
-    """Whether a process has a file in a folder open."""
+    """Whether a process has an open file in a folder."""
     try:
         opened = [descriptor.resolve() for descriptor in Path(f"/proc/{process.pid}/fd").iterdir()]
     except OSError:
@@ -45,8 +45,8 @@ def is_reading(process: BaseProcess, folder: Path) -> bool:
     return any(path.is_relative_to(folder) for path in opened)
 
 
-def test_a_process_that_dies_costs_the_videos_in_its_hands_and_holds_up_nobody(run, clips, tmp_path, monkeypatch):
-    # Long enough to be still in somebody's hands when its first frames are told.
+def test_a_dying_process_loses_only_its_own_videos(run, clips, tmp_path, monkeypatch):
+    # Long enough to be still in progress when its first frames are reported.
     videos = tmp_path / "videos"
     shutil.copytree(clips, videos)
     write_made_clip(videos / "a long one.mp4", size=SIZE, frames=300)
@@ -73,7 +73,7 @@ def test_a_process_that_dies_costs_the_videos_in_its_hands_and_holds_up_nobody(r
     assert all_files(tmp_path / "out") == all_files(tmp_path / "one")
 
 
-def test_when_all_processes_die_every_video_is_accounted_for(run, tmp_path, monkeypatch):
+def test_every_video_is_reported_if_all_processes_die(run, tmp_path, monkeypatch):
     clip = write_made_clip(tmp_path / "videos" / "0.mp4", size=SIZE, frames=80)
     for number in range(1, 20):
         shutil.copy(clip, clip.with_stem(str(number)))
@@ -90,7 +90,7 @@ def test_when_all_processes_die_every_video_is_accounted_for(run, tmp_path, monk
     assert any("not processed" in cause for cause in outcome.report.failed.values())
 
 
-def test_an_interrupt_from_the_terminal_is_not_for_the_devices_processes_to_answer(run, clips, tmp_path, monkeypatch):
+def test_device_processes_ignore_an_interrupt_from_the_terminal(run, clips, tmp_path, monkeypatch):
     def interrupt() -> bool:
         for process in multiprocessing.active_children():
             os.kill(process.pid, signal.SIGINT)

@@ -1,4 +1,4 @@
-"""The command on real clips with real networks, where they are at hand."""
+"""Extraction of real clips with real networks, if they are available."""
 
 import pytest
 
@@ -9,7 +9,7 @@ CLIPS = ("demo_skeleton.mp4", "demo_spatiotemporal_det.mp4", "test_video_structu
 
 
 @pytest.mark.parametrize("backend", ["openvino", "onnxruntime"])
-def test_real_networks_give_a_clip_the_same_bytes_whatever_shares_its_batches(shared_data, tmp_path, backend):
+def test_results_of_real_networks_do_not_depend_on_the_other_clips_of_a_batch(shared_data, tmp_path, backend):
     if backend == "openvino":
         pytest.importorskip("openvino")
     weights, folder = shared_data / "weights", shared_data / "videos" / "clips" / "mmaction2"

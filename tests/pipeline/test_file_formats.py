@@ -1,4 +1,4 @@
-"""docs/file_formats.md tells every field of what is written, and no other."""
+"""docs/file_formats.md documents exactly the fields of the files that are written."""
 
 import csv
 import io
@@ -34,7 +34,7 @@ def told(title: str, heading: str = "") -> set[str]:
 
 
 def check_arrays(values: dict[str, Any], text: str, sizes: dict[str, int]) -> None:
-    """Arrays have the types and shapes that rows such as `| `time` | float64 (T,) |` tell."""
+    """Arrays have the types and shapes of rows such as `| `time` | float64 (T,) |`."""
     rows = re.findall(r"^\| `(\w+)` \| (\w+) \(([^)]*)\)", text, re.MULTILINE)
     arrays = {name: value for name, value in values.items() if isinstance(value, np.ndarray)}
     assert {name for name, _, _ in rows} & set(arrays)
@@ -124,7 +124,7 @@ def test_every_field_of_an_answer() -> None:
     of_csv = {name for row in rows if not row[1].startswith("JSON") for name in table_names_of(row[0])}
     assert set(json.loads(as_json_lines([answer]))) == of_json
     header = next(csv.reader(io.StringIO(as_csv([answer]))))
-    # The ranks between the first and the fifth are not spelled out.
+    # The ranks between the first and the fifth are omitted.
     between = {f"{name}_{rank}" for name in ("label", "probability") for rank in (2, 3, 4)}
     assert set(header) - between == of_csv
 

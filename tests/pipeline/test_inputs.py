@@ -1,4 +1,4 @@
-"""Which videos are found, and the ids they get."""
+"""Discovery of videos, and their ids."""
 
 import os
 from pathlib import Path
@@ -31,7 +31,7 @@ def test_an_ntu_name_is_the_id_as_published(tmp_path: Path) -> None:
     assert ids(folder) == ["S001C002P003R002A013", "nturgb/XS001C002P003R002A0139"]
 
 
-def test_videos_that_differ_in_suffix_keep_it_whichever_of_them_are_asked_for(tmp_path: Path) -> None:
+def test_videos_that_differ_in_suffix_always_keep_it(tmp_path: Path) -> None:
     folder = made(tmp_path, "a.mp4", "a.avi", "b.mp4", "c.mp4", "c/0001.png", "d.mp4", "d.txt")
     assert ids(folder) == ["a.avi", "a.mp4", "b", "c", "c.mp4", "d"]
     assert ids(folder / "a.mp4") == ["a.mp4"]
@@ -45,7 +45,7 @@ def test_two_videos_with_the_same_id_are_an_error_that_names_both(tmp_path: Path
     assert ids(folder) == ["x/1", "y/1"]
 
 
-def test_a_video_named_twice_is_taken_once(tmp_path: Path) -> None:
+def test_a_repeated_video_is_used_once(tmp_path: Path) -> None:
     folder = made(tmp_path, "x/1.mp4")
     assert ids(folder, folder / "x" / "1.mp4", folder / "x" / ".." / "x") == ["x/1"]
 
@@ -58,7 +58,7 @@ def test_a_folder_of_images_is_a_video_but_a_cover_is_not(tmp_path: Path) -> Non
     assert [(source.frame_dir, source.kind) for source in only] == [("clip1", "images")]
 
 
-def test_what_is_no_video_is_left_out_and_counted(tmp_path: Path) -> None:
+def test_other_files_are_skipped_and_counted(tmp_path: Path) -> None:
     folder = made(tmp_path, "a.mp4", "b.csv", "c.csv", "README", ".hidden.mp4", ".cache/x.mp4", ".a.pkl.part")
     made(folder, "out/a.pkl", "out/a.webm", "out/b.overlay.webm")
     inputs = survey([folder])
@@ -66,11 +66,11 @@ def test_what_is_no_video_is_left_out_and_counted(tmp_path: Path) -> None:
     assert inputs.skipped[".csv"] == 2 and inputs.skipped[""] == 1
 
 
-def test_a_file_that_is_named_is_taken_whatever_its_suffix(tmp_path: Path) -> None:
+def test_a_single_file_may_have_any_suffix(tmp_path: Path) -> None:
     assert ids(made(tmp_path, "recording.bin") / "recording.bin") == ["recording"]
 
 
-def test_a_pattern_counts_ids_from_its_fixed_part(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ids_of_a_pattern_are_relative_to_its_fixed_part(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = made(tmp_path, "wave/1.mp4", "fall/1.mp4", "fall/note.txt", "fall/.x.mp4")
     assert ids(folder / "*" / "*") == ["fall/1", "wave/1"]
     assert ids(str(folder / "**")) == ["fall/1", "wave/1"]
@@ -83,7 +83,7 @@ def test_a_name_with_brackets_is_a_file_first(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["absent", "*.mp4", "empty", "texts"])
-def test_nothing_found_says_what_to_do(tmp_path: Path, name: str) -> None:
+def test_an_empty_result_suggests_a_remedy(tmp_path: Path, name: str) -> None:
     (tmp_path / "empty").mkdir()
     made(tmp_path, "texts/a.txt")
     with pytest.raises(UsageError, match=r"check|name a file"):
@@ -116,7 +116,7 @@ def test_a_folder_without_read_permission_is_reported(tmp_path: Path) -> None:
     assert inputs.unreadable[0][0] == folder / "shut"
 
 
-def test_folders_are_classes_where_there_are_two(tmp_path: Path) -> None:
+def test_folders_are_classes_if_there_are_at_least_two(tmp_path: Path) -> None:
     folder = made(tmp_path, "two/train/wave/1.mp4", "two/test/fall/2.mp4", "two/3.mp4", "flat/1.mp4", "flat/2.mp4")
 
     def labels(*paths: Path) -> list[str | None]:
@@ -129,7 +129,7 @@ def test_folders_are_classes_where_there_are_two(tmp_path: Path) -> None:
     assert labels(folder / "flat" / "1.mp4", folder / "two" / "3.mp4") == [None, None]
 
 
-def test_the_real_clips_all_get_an_id_of_their_own(shared_data: Path) -> None:
+def test_the_real_clips_have_unique_ids(shared_data: Path) -> None:
     found = ids(shared_data / "videos")
     assert len(found) == len(set(found)) > 160
     assert "S001C001P001R001A001" in found and "fight/fight/fi002" in found

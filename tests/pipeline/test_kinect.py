@@ -1,4 +1,4 @@
-"""Text files of NTU RGB+D and PKU-MMD, made to their definition, become skeleton files."""
+"""Conversion of generated NTU RGB+D and PKU-MMD text files to skeleton files."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -22,7 +22,7 @@ def standing(frames: int, *, sway: float = 0.1, shift: float = 0.0) -> np.ndarra
 
 
 def write_ntu(path: Path, frames: int, bodies: list[tuple[int, Sequence[int], np.ndarray]]) -> None:
-    """A .skeleton file; a body is its number, the frames that it is in, and its joints there."""
+    """A .skeleton file; a body is its id, its frames, and its joints in them."""
     lines = [str(frames)]
     for frame in range(frames):
         there = [(number, keypoint[within.index(frame)]) for number, within, keypoint in bodies if frame in within]
@@ -56,12 +56,12 @@ def test_ntu_files_become_clips_with_labels_and_official_splits(tmp_path):
     assert not two["keypoint"][1, :6].any()
 
 
-def test_noise_is_no_person_and_parts_of_one_person_are_put_together():
+def test_noise_is_removed_and_parts_of_one_person_are_joined():
     person, later = Body(0, standing(20)), Body(30, standing(20, sway=0.05))
     wide = Body(0, standing(50)[..., [1, 0, 2]])
     short = Body(0, standing(11, sway=2))
     cleaned = clean(50, [wide, short, later, person])
-    # Nobody is left in the ten frames between.
+    # No person remains in the ten frames between.
     assert cleaned.shape == (1, 40, 25, 3)
     np.testing.assert_array_equal(cleaned[0, :20], person.keypoint)
     np.testing.assert_array_equal(cleaned[0, 20:], later.keypoint)
@@ -78,7 +78,7 @@ def variance(frames: list[list[list[float]]]) -> float:
 
 
 def cleaned_plainly(clip: list[list[tuple[int, list]]]) -> list[list]:
-    """NTU's published cleaning in loops: for each frame that is left, the joints of two persons, None where absent.
+    """The published cleaning of NTU in plain loops: joints of two persons per kept frame, None if absent.
 
     Args:
         clip: For each frame the bodies: their numbers and joints.
@@ -128,7 +128,7 @@ def cleaned_plainly(clip: list[list[tuple[int, list]]]) -> list[list]:
 
 
 def made_bodies(rng: np.random.Generator) -> list[tuple[int, list[int], np.ndarray]]:
-    """Up to six bodies in 40 frames, neighbouring in number, that sway, walk, lie down, and are lost at times."""
+    """Up to six bodies with adjacent ids in 40 frames, which sway, walk, lie down and are lost at times."""
     bodies = []
     nobody = rng.choice(40, rng.choice([0, 5]), replace=False)
     lying_shares = (0.9,) if rng.random() < 0.2 else (0, 0.3, 0.6, 0.9)
@@ -146,7 +146,7 @@ def made_bodies(rng: np.random.Generator) -> list[tuple[int, list[int], np.ndarr
 
 
 @pytest.mark.parametrize("seed", range(40))
-def test_cleaning_is_that_of_the_published_steps(tmp_path, seed):
+def test_cleaning_follows_the_published_steps(tmp_path, seed):
     bodies = made_bodies(np.random.default_rng(seed))
     write_ntu(tmp_path / "clip.skeleton", 40, bodies)
     clip = [
@@ -163,7 +163,7 @@ def test_cleaning_is_that_of_the_published_steps(tmp_path, seed):
             np.testing.assert_array_equal(cleaned[person, frame], np.float32(wanted))
 
 
-def test_a_body_is_there_without_a_gap_and_frames_with_nobody_do_not_count(tmp_path):
+def test_bodies_have_no_gaps_and_empty_frames_do_not_count(tmp_path):
     moving, still, late = standing(30, sway=0.5), standing(30, shift=2), standing(12, sway=0.3)
     there = [frame for frame in range(30) if frame not in (3, 4, 10)]
     bodies = [(1, there, moving[there]), (2, sorted([*there, 10]), still[sorted([*there, 10])])]
@@ -176,8 +176,8 @@ def test_a_body_is_there_without_a_gap_and_frames_with_nobody_do_not_count(tmp_p
     np.testing.assert_array_equal(cleaned[1, :28], still[sorted([*there, 10])])
 
 
-def test_the_second_person_counts_from_the_first_frame_on():
-    """So who is gone before the second one appears, beside the first, has no place, as published."""
+def test_the_range_of_the_second_person_starts_at_the_first_frame():
+    """As published, a body that disappears before the second person appears is therefore dropped."""
     main = Body(0, standing(60, sway=0.5))
     second, gone = Body(30, standing(20, sway=0.3)), Body(1, standing(20, sway=0.2))
     cleaned = clean(60, [gone, second, main])
@@ -185,7 +185,7 @@ def test_the_second_person_counts_from_the_first_frame_on():
     np.testing.assert_array_equal(cleaned[1, 30:50], second.keypoint)
 
 
-def test_a_file_that_ends_early_is_named_with_its_line_and_left_out_when_told_to(tmp_path):
+def test_a_truncated_file_is_reported_with_its_line_and_skipped_on_request(tmp_path):
     write_ntu(tmp_path / "S001C001P001R001A001.skeleton", 14, [(1, range(14), standing(14))])
     broken = tmp_path / "S001C001P002R001A001.skeleton"
     write_ntu(broken, 14, [(1, range(14), standing(14))])
@@ -201,7 +201,7 @@ def test_a_file_that_ends_early_is_named_with_its_line_and_left_out_when_told_to
 
 
 @pytest.mark.parametrize("place", ["nan", "1e60", "-inf"])
-def test_a_joint_that_is_nowhere_and_a_clip_that_comes_twice_are_named(tmp_path, place):
+def test_an_invalid_position_and_a_repeated_clip_are_reported(tmp_path, place):
     path = tmp_path / "one" / "S001C001P001R001A001.skeleton"
     path.parent.mkdir()
     write_ntu(path, 14, [(1, range(14), standing(14))])
@@ -219,11 +219,11 @@ def test_a_joint_that_is_nowhere_and_a_clip_that_comes_twice_are_named(tmp_path,
     assert result.exit_code == 1 and f"{path}: the body that ends on line" in result.stderr
 
 
-def test_clips_that_the_authors_list_as_incomplete_and_empty_ones_are_left_out_and_told(tmp_path):
+def test_incomplete_and_empty_clips_are_skipped_and_reported(tmp_path):
     body = [(1, range(14), standing(14))]
     write_ntu(tmp_path / "S001C001P001R001A001.skeleton", 14, body)
     write_ntu(tmp_path / "S001C002P005R002A008.skeleton", 14, body)
-    # Of a listed one, nothing has to be right.
+    # A listed clip may have any content.
     (tmp_path / "S032C003P067R002A077.skeleton").write_text("\n")
     for number in (2, 3):
         (tmp_path / f"S001C001P001R001A00{number}.skeleton").write_text("2\n0\n0\n")
@@ -242,8 +242,8 @@ def test_clips_that_the_authors_list_as_incomplete_and_empty_ones_are_left_out_a
     assert result.exit_code == 2 and "no clip could be read; skipped 2 clips that" in result.stderr
 
 
-def test_the_list_of_incomplete_clips_leaves_the_published_numbers():
-    """The counts are those of recordings times actions, less the clips of the published splits."""
+def test_the_list_of_incomplete_clips_matches_the_published_numbers():
+    """The counts are the recordings times actions, minus the clips of the published splits."""
     names = [ntu_name(text) for text in incomplete_clips()]
     of_60 = [name for name in names if not name.beyond_60]
     assert (len(names), len(of_60)) == (535, 302)
@@ -285,7 +285,7 @@ def test_pku_actions_become_clips_and_its_split_is_kept(pku, tmp_path):
 
 
 @pytest.mark.parametrize("untrimmed", [[], ["--untrimmed"]])
-def test_pku_is_read_wherever_it_lies(pku, tmp_path, untrimmed):
+def test_pku_is_read_from_any_folder(pku, tmp_path, untrimmed):
     moved = tmp_path / "Labelled data" / "PKU_Label"
     moved.parent.mkdir()
     pku.rename(moved)
@@ -293,7 +293,7 @@ def test_pku_is_read_wherever_it_lies(pku, tmp_path, untrimmed):
     assert result.exit_code == 0, result.output
 
 
-def test_the_second_phase_of_pku_is_read_as_it_comes(pku, tmp_path):
+def test_the_second_phase_of_pku_is_read_as_published(pku, tmp_path):
     (pku / "Label").rename(pku / "label")
     (pku / "Split" / "cross-subject.txt").rename(pku / "Split" / "cross_subject_v2.txt")
     (pku / "Split" / "cross_view_v2.txt").write_text("Training videos:\n0003-M\nTesting videos:\n0002-L\n")
@@ -315,7 +315,7 @@ def test_pku_videos_stay_whole_for_detection(pku, tmp_path):
 
 
 @pytest.mark.parametrize("line", ["52,5,25,2", "3,25,5,2", "3,70,80,2", "a,b"])
-def test_labels_that_cannot_be_are_named(pku, tmp_path, line):
+def test_invalid_labels_are_reported(pku, tmp_path, line):
     path = pku / "Label" / "Train_Label_PKU_final" / "0002-L.txt"
     path.write_text(f"3,5,25,2\n{line}\n")
     result = convert("pkummd", str(pku), "--out", str(tmp_path / "pku.pkl"))

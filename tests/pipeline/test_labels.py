@@ -1,4 +1,4 @@
-"""Where labels, splits and groups come from."""
+"""Sources of labels, splits and groups."""
 
 from pathlib import Path
 
@@ -52,7 +52,7 @@ def test_the_official_rules(name: str, splits: tuple[str, ...]) -> None:
     assert published is not None and published.splits == splits
 
 
-def test_the_training_persons_are_as_many_as_published() -> None:
+def test_the_number_of_training_persons_is_as_published() -> None:
     def trains(person: int) -> bool:
         published = ntu_name(f"S001C001P{person:03d}R001A001")
         return published is not None and published.splits[0] == "xsub_train"
@@ -116,11 +116,11 @@ def test_segments_of_a_long_video_are_clips(videos: Path) -> None:
         "file,label\nfight\\1.mp4,fight\n",
     ],
 )
-def test_tables_as_programs_write_them(videos: Path, text: str | bytes) -> None:
+def test_tables_written_by_common_programs(videos: Path, text: str | bytes) -> None:
     assert clips(videos, text)["fight/1"].label_name == "fight"
 
 
-def test_numbers_are_labels_as_they_are(videos: Path) -> None:
+def test_numbers_are_used_as_labels_unchanged(videos: Path) -> None:
     assert clips(videos, "file,label\nfight/1.mp4,007\n")["fight/1"].label_name == "7"
 
 
@@ -149,19 +149,19 @@ def test_numbers_are_labels_as_they_are(videos: Path) -> None:
         ("file,label\nfight/1.mp4,a\n".encode("utf-16"), "not UTF-8"),
     ],
 )
-def test_what_is_wrong_in_a_table_is_said_with_its_line(videos: Path, text: str | bytes, said: str) -> None:
+def test_errors_in_a_table_name_the_line(videos: Path, text: str | bytes, said: str) -> None:
     with pytest.raises(AnnotationError, match=said) as caught:
         clips(videos, text)
     assert "labels.csv" in str(caught.value)
 
 
-def test_a_group_on_both_sides_and_unlisted_videos_are_warned_of(videos: Path) -> None:
+def test_crossing_groups_and_unlisted_videos_give_warnings(videos: Path) -> None:
     path = table(videos, "file,label,split,group\nfight/1.mp4,a,train,g7\ncalm/1.mp4,b,test,g7\n")
     warnings = load_labels(path, survey([videos]).sources).warnings
     assert len(warnings) == 2 and "'g7'" in warnings[0] and "1 of 3 videos (long recording.mp4)" in warnings[1]
 
 
-def test_a_table_finds_files_through_links_and_other_compositions_of_accents(videos: Path) -> None:
+def test_a_table_finds_files_through_links_and_other_unicode_forms(videos: Path) -> None:
     (videos / "Cafe\u0301.mp4").touch()
     (videos / "linked.mp4").symlink_to(videos / "fight" / "1.mp4")
     found = clips(videos, "file,label\nCaf\u00e9.mp4,wave\nfight/1.mp4,fight\n")
@@ -169,7 +169,7 @@ def test_a_table_finds_files_through_links_and_other_compositions_of_accents(vid
     assert found["linked"].label_name == "fight"
 
 
-def test_an_unknown_choice_of_labels_is_named(tmp_path: Path) -> None:
+def test_an_unknown_choice_of_labels_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="atuo"):
         load_labels("atuo", [])
 

@@ -1,4 +1,4 @@
-"""Single videos' files become one data set, the same every time."""
+"""Merging the files of single videos into one reproducible data set."""
 
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -16,7 +16,7 @@ from pose_extraction.poses import VideoPoses
 
 
 def store(folder: Path, name: str, label: str | None, *splits: str) -> Path:
-    """The skeleton file of a video in which nobody is seen."""
+    """The skeleton file of a video without persons."""
     video = VideoPoses(np.arange(3), np.arange(3) / 25, (240, 320), [])
     clip = annotation_from(video, frame_dir=name, estimator="made", fps=25, source=f"{name}.mp4", label_name=label)
     path = folder / f"{name}.pkl"
@@ -24,7 +24,7 @@ def store(folder: Path, name: str, label: str | None, *splits: str) -> Path:
     return path
 
 
-def test_a_folder_is_merged_beside_it_and_twice_gives_the_same_bytes(tmp_path: Path) -> None:
+def test_a_folder_is_merged_next_to_it_with_reproducible_bytes(tmp_path: Path) -> None:
     folder = tmp_path / "rtmpose-m.v2"
     store(folder, "wave/1", "wave", "train")
     store(folder, "fall/1", "fall", "test")
@@ -40,7 +40,7 @@ def test_a_folder_is_merged_beside_it_and_twice_gives_the_same_bytes(tmp_path: P
     assert merged.path.read_bytes() == before
 
 
-def test_of_two_that_merge_at_once_the_later_one_loses_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_later_of_two_concurrent_merges_loses_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = tmp_path / "made"
     store(folder, "a", None, "all")
     reading, others = merging.merge_files, []
@@ -50,7 +50,7 @@ def test_of_two_that_merge_at_once_the_later_one_loses_nothing(tmp_path: Path, m
         if not others:
             store(folder, "b", None, "all")
             others.append(other.submit(merge, [folder]))
-            # Long enough for one that does not wait; one that does wait is not done.
+            # Long enough for a merge that does not wait to finish; a waiting one is not done.
             with suppress(TimeoutError):
                 others[0].result(timeout=0.3)
         return data
@@ -63,7 +63,7 @@ def test_of_two_that_merge_at_once_the_later_one_loses_nothing(tmp_path: Path, m
     assert sorted(path.name for path in tmp_path.iterdir()) == ["made", "made.pkl"]
 
 
-def test_a_damaged_file_does_not_hold_up_the_others(tmp_path: Path) -> None:
+def test_a_damaged_file_does_not_block_the_others(tmp_path: Path) -> None:
     store(tmp_path / "made", "a", None, "all")
     (tmp_path / "made" / "b.pkl").write_bytes(b"\x80\x04")
     merged = merge([tmp_path / "made"])
@@ -74,12 +74,12 @@ def test_a_damaged_file_does_not_hold_up_the_others(tmp_path: Path) -> None:
         merge([tmp_path / "made"])
 
 
-def test_machines_shards_are_merged_into_a_named_file(tmp_path: Path) -> None:
+def test_shards_of_several_machines_are_merged_into_a_given_file(tmp_path: Path) -> None:
     one = store(tmp_path / "first", "a", "wave", "all")
     store(tmp_path / "second", "b", "fall", "all")
     out = tmp_path / "second" / "all.pkl"
     for _ in range(2):
-        # The second time the result lies in a folder that is merged, and is not merged into itself.
+        # The second time the result is in a merged folder, and must not be merged into itself.
         assert merge([one, tmp_path / "second"], out).clips == 2
     with pytest.raises(UsageError, match="--out"):
         merge([one, tmp_path / "second"])
@@ -87,14 +87,14 @@ def test_machines_shards_are_merged_into_a_named_file(tmp_path: Path) -> None:
         merge([one])
 
 
-def test_nothing_to_merge_says_what_to_do(tmp_path: Path) -> None:
+def test_an_empty_folder_suggests_a_remedy(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="extract some videos"):
         merge([tmp_path])
     with pytest.raises(UsageError, match="no such file"):
         merge([tmp_path / "absent"], tmp_path / "out.pkl")
 
 
-def test_which_ntu_splits_apply_is_settled_when_all_clips_are_together(tmp_path: Path) -> None:
+def test_ntu_splits_are_selected_when_merging(tmp_path: Path) -> None:
     store(tmp_path / "made", "S001C002P001R001A005", "A005", "xsub_train", "xview_train", "xset_val")
     data = read_data_set(merge([tmp_path / "made"]).path)
     assert set(data["split"]) == {"xsub_train", "xview_train"}

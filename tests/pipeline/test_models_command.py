@@ -1,4 +1,4 @@
-"""What `skelpipe models` prints."""
+"""Output of `skelpipe models`."""
 
 import io
 import json
@@ -36,7 +36,7 @@ def test_weights_on_this_machine_are_marked(tmp_path: Path) -> None:
     assert (here["hrnet-w32-256x192"], here["hrnet-w48-256x192"]) == ("yes", "no")
 
 
-def test_json_is_for_programs(tmp_path: Path) -> None:
+def test_json_lists_every_model(tmp_path: Path) -> None:
     rows = {row["name"]: row for row in json.loads(printed(width=20, as_json=True, cache_dir=tmp_path))}
     assert len(rows) == len(all_models())
     row = rows["vitpose-b"]
@@ -44,7 +44,7 @@ def test_json_is_for_programs(tmp_path: Path) -> None:
     assert row["on_this_machine"] is False and row["path"].startswith(str(tmp_path))
 
 
-def test_a_download_is_announced_once_off_a_terminal_and_not_at_all_without_one() -> None:
+def test_a_download_is_announced_once_without_a_terminal() -> None:
     file = io.StringIO()
     entry = lookup("hrnet")
     with download_progress(entry, Console(file=file, width=80)) as progress:

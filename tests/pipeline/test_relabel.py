@@ -1,4 +1,4 @@
-"""New labels for skeletons that are extracted already."""
+"""New labels for extracted skeletons."""
 
 from pathlib import Path
 from typing import Any
@@ -61,7 +61,7 @@ def test_labels_splits_and_groups_change_and_the_next_merge_keeps_them(merged: P
     assert video["digest"] == "d" and video["raw"].keys() == RAW.keys()
 
 
-def test_a_copy_leaves_the_original_as_it_was(merged: Path, tmp_path: Path) -> None:
+def test_a_copy_leaves_the_original_unchanged(merged: Path, tmp_path: Path) -> None:
     before = merged.read_bytes()
     out = tmp_path / "copy.pkl"
     result = relabel(merged, table(tmp_path, "file,label", "fight/1.mp4,brawl"), out)
@@ -72,7 +72,7 @@ def test_a_copy_leaves_the_original_as_it_was(merged: Path, tmp_path: Path) -> N
     assert by_clip(out, "label_name")["fight/1"] == "brawl"
 
 
-def test_a_table_without_splits_and_groups_leaves_them(merged: Path, tmp_path: Path) -> None:
+def test_a_table_without_splits_and_groups_keeps_them(merged: Path, tmp_path: Path) -> None:
     relabel(merged, table(tmp_path, "file,label", "fight/1.mp4,brawl"))
     assert set(read_data_set(merged)["split"]) == {"all"}
     assert by_clip(merged, "group")["fight/1"] == "g"
@@ -92,34 +92,34 @@ def test_segments_are_matched_by_their_times(merged: Path, tmp_path: Path) -> No
     assert by_clip(merged, "label_name")["long_0_5"] == by_clip(merged, "label_name")["long_5_end"] == "whole"
 
 
-def test_the_table_may_lie_in_a_folder_above_or_list_ids(merged: Path, tmp_path: Path) -> None:
+def test_the_table_may_be_in_a_parent_folder_or_list_ids(merged: Path, tmp_path: Path) -> None:
     relabel(merged, table(tmp_path, "file,label", "videos/fight/1.mp4,a", "calm/1,b"))
     names = by_clip(merged, "label_name")
     assert (names["fight/1"], names["calm/1"]) == ("a", "b")
 
 
-def test_a_line_that_could_mean_two_clips_is_refused(merged: Path, tmp_path: Path) -> None:
+def test_a_line_that_matches_two_clips_is_refused(merged: Path, tmp_path: Path) -> None:
     before = merged.read_bytes()
     with pytest.raises(AnnotationError, match=r"line 2: 1\.mp4 matches clips 'calm/1' and 'fight/1'"):
         relabel(merged, table(tmp_path, "file,label", "1.mp4,a"))
     assert merged.read_bytes() == before
 
 
-def test_a_clip_that_two_lines_could_mean_is_refused(tmp_path: Path) -> None:
+def test_a_clip_that_two_lines_match_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "x.pkl"
     write_pickle(path, data_set([clip("1", "1.mp4", None)], {}))
     with pytest.raises(AnnotationError, match="lines 2, 3 fit clip '1'"):
         relabel(path, table(tmp_path, "file,label", "fight/1.mp4,a", "calm/1.mp4,b"))
 
 
-def test_videos_that_differ_in_suffix_are_told_apart(tmp_path: Path) -> None:
+def test_videos_with_different_suffixes_are_distinguished(tmp_path: Path) -> None:
     path = tmp_path / "x.pkl"
     write_pickle(path, data_set([clip("a.mp4", "a.mp4", None), clip("a.avi", "a.avi", None)], {}))
     relabel(path, table(tmp_path, "file,label", "a.avi,wave"))
     assert by_clip(path, "label_name") == {"a.avi": "wave", "a.mp4": None}
 
 
-def test_a_group_on_both_sides_is_warned_of(merged: Path, tmp_path: Path) -> None:
+def test_a_group_on_both_sides_of_a_split_gives_a_warning(merged: Path, tmp_path: Path) -> None:
     csv = table(tmp_path, "file,label,split,group", "fight/1.mp4,a,train,7", "calm/1.mp4,b,test,7")
     assert "'7'" in relabel(merged, csv).warnings[0]
 

@@ -1,4 +1,4 @@
-"""Settings: what is refused, in which words, and where configs are found."""
+"""Settings: validation, error messages and lookup of configs."""
 
 from pathlib import Path
 
@@ -25,7 +25,7 @@ from recognition.settings import RunSettings
         ({"detection_threshold": 1.0}, "detection_threshold: "),
     ],
 )
-def test_what_cannot_be_is_refused_with_the_place_named(values, words):
+def test_invalid_settings_are_refused_with_their_origin(values, words):
     with pytest.raises(UsageError) as refusal:
         parse_settings(values, place="here")
     assert str(refusal.value).startswith("here: ")
@@ -33,7 +33,7 @@ def test_what_cannot_be_is_refused_with_the_place_named(values, words):
 
 
 @pytest.mark.parametrize("path", sorted(shipped_configs().rglob("*.yaml")), ids=lambda path: path.stem)
-def test_every_shipped_config_is_valid_and_says_how_to_use_it(path):
+def test_every_shipped_config_is_valid_and_documents_its_command(path):
     name = path.relative_to(shipped_configs()).with_suffix("").as_posix()
     assert find_config(name) == path
     if name.startswith("ablations/"):
@@ -50,7 +50,7 @@ def test_every_shipped_config_is_valid_and_says_how_to_use_it(path):
     assert path.read_text().startswith(command)
 
 
-def test_a_config_by_path_comes_before_a_shipped_one(tmp_path, monkeypatch):
+def test_a_config_by_path_takes_precedence_over_a_shipped_one(tmp_path, monkeypatch):
     (tmp_path / "extract").mkdir()
     (tmp_path / "extract" / "accurate").write_text("stride: 2\n")
     monkeypatch.chdir(tmp_path)
@@ -66,7 +66,7 @@ def test_a_config_by_path_comes_before_a_shipped_one(tmp_path, monkeypatch):
         ("!!python/object/apply:os.system ['touch ran']\n", "cannot be read as YAML"),
     ],
 )
-def test_a_file_that_is_no_config_is_refused(tmp_path, monkeypatch, content, words):
+def test_an_invalid_config_is_refused(tmp_path, monkeypatch, content, words):
     monkeypatch.chdir(tmp_path)
     path = Path("mine.yaml")
     path.write_bytes(content if isinstance(content, bytes) else content.encode())
@@ -76,9 +76,9 @@ def test_a_file_that_is_no_config_is_refused(tmp_path, monkeypatch, content, wor
     assert not Path("ran").exists()
 
 
-def test_only_what_shapes_the_poses_makes_them_be_made_anew():
+def test_only_settings_that_affect_poses_cause_a_new_extraction():
     of_networks = {"estimator", "detector", "checkpoint", "detector_checkpoint", "device", "backend", "precision"}
     of_speed_and_place = {"batch_size", "overlay", "workers"}
-    # What the first ones decide is part of the networks' identities; the others change no number.
+    # The first ones are part of the networks' identities; the others do not change results.
     shaping = set(ExtractSettings.model_fields) - of_networks - of_speed_and_place
     assert set(ExtractSettings().shaping()) == shaping

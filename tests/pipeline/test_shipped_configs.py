@@ -63,7 +63,7 @@ def data_of(tmp_path_factory):
     return files
 
 
-def test_configs_are_found():
+def test_configs_exist():
     assert len(SHIPPED) >= 17 and {name.rsplit("_", 1)[1] for name in SHIPPED} == {
         "dstformer",
         "transformer",

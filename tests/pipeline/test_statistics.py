@@ -1,4 +1,4 @@
-"""The table of what the estimators missed."""
+"""Statistics of missing keypoints and persons."""
 
 import io
 import json
@@ -19,7 +19,7 @@ from pose_extraction.quality import clean_counts, frame_counts
 
 
 def extracted(name: str, missing: int, estimator: str = "made") -> dict[str, Any]:
-    """A person in ten frames of whom `missing` joints are never seen before cleaning, and none after it."""
+    """A person in ten frames with `missing` unseen joints before cleaning, and none after it."""
     keypoint = np.random.default_rng(0).uniform(10, 90, (10, 17, 2)).astype(np.float32)
     score, box = np.ones((10, 17), np.float32), np.tile(np.array([5, 5, 95, 95], np.float32), (10, 1))
     ones, time = np.ones(10, np.float32), np.arange(10) / 10
@@ -62,7 +62,7 @@ def test_misses_are_summed_by_split_and_stage(tmp_path: Path) -> None:
     assert rows[-1].values["tracks"] == 3
 
 
-def test_estimators_stand_beside_each_other_and_no_clip_counts_twice(tmp_path: Path) -> None:
+def test_estimators_are_listed_separately_and_no_clip_counts_twice(tmp_path: Path) -> None:
     folder = tmp_path / "one"
     single = stored(folder / "a.pkl", [extracted("a", 1, "one")], {"all": ["a"]})
     other = stored(tmp_path / "two.pkl", [extracted("a", 3, "two")], {"all": ["a"]})
@@ -82,9 +82,9 @@ def test_the_splits_of_single_ntu_files_are_those_that_apply_to_all(tmp_path: Pa
     assert {row.split for row in statistics_of([tmp_path / "made"])} == {"xsub_train", "xview_val"}
 
 
-def test_a_foreign_file_tells_what_its_arrays_tell(tmp_path: Path) -> None:
+def test_statistics_of_a_foreign_file_come_from_its_arrays(tmp_path: Path) -> None:
     keypoint, score = np.ones((2, 4, 17, 2), np.float16), np.ones((2, 4, 17), np.float16)
-    # The second person is there in two frames of four, once without ten joints; nobody is in the last frame.
+    # The second person is in two of four frames, once without ten joints; the last frame is empty.
     score[1, 2:], score[1, 0, :10], score[0, 3] = 0, 0, 0
     clip = {"frame_dir": "a", "label": 0, "total_frames": 4, "img_shape": (9, 9)}
     clip |= {"keypoint": keypoint, "keypoint_score": score}
@@ -97,7 +97,7 @@ def test_a_foreign_file_tells_what_its_arrays_tell(tmp_path: Path) -> None:
     assert row.values["missing_people_percent"] is None and row.values["tracks"] is None
 
 
-def test_the_table_and_json_say_what_is_not_known(tmp_path: Path) -> None:
+def test_the_table_and_json_mark_unknown_values(tmp_path: Path) -> None:
     empty = extracted("a", 0)
     empty["quality"] = {"raw": frame_counts([], [])}
     rows = statistics_of([stored(tmp_path / "x.pkl", [empty], {"[bold]odd": ["a"]})])
@@ -109,7 +109,7 @@ def test_the_table_and_json_say_what_is_not_known(tmp_path: Path) -> None:
     assert "missing keypoints %" in output.getvalue()
 
 
-def test_a_pickle_that_carries_code_runs_nothing(tmp_path: Path) -> None:
+def test_code_in_a_pickle_is_not_run(tmp_path: Path) -> None:
     class Attack:
         def __reduce__(self) -> Any:
             return os.system, (f"touch {tmp_path}/ran",)
@@ -124,5 +124,5 @@ def test_a_pickle_that_carries_code_runs_nothing(tmp_path: Path) -> None:
 def test_real_data_sets_are_summed(shared_data: Path) -> None:
     rows = statistics_of([shared_data / "skeletons" / "penn_action.pkl"])
     assert {row.split: row.clips for row in rows} == {"test": 1068, "train": 1258, "all clips": 2326}
-    # Eyes and ears, 4 joints of 17, are never there.
+    # Eyes and ears, 4 of 17 joints, are always missing.
     assert all((row.values["missing_keypoints_percent"] or 0) > 100 * 4 / 17 for row in rows)

@@ -1,4 +1,4 @@
-"""`skelpipe train`: words, configs and options become a run, or one sentence."""
+"""`skelpipe train`: settings from arguments, configs and options, and error messages."""
 
 import re
 import sys
@@ -44,7 +44,7 @@ def skelpipe(tmp_path, monkeypatch):
     return run
 
 
-def test_a_bare_train_takes_the_newest_file_and_resume_goes_on_with_the_newest_run(skelpipe, tmp_path):
+def test_train_defaults_to_the_newest_file_and_resume_to_the_newest_run(skelpipe, tmp_path):
     (tmp_path / "skeletons").mkdir()
     write_motions(tmp_path / "skeletons" / "mine.pkl", clips=24)
     result = skelpipe("train", *TINY)
@@ -61,19 +61,19 @@ def test_a_bare_train_takes_the_newest_file_and_resume_goes_on_with_the_newest_r
     assert changed.exit_code == 2 and "training.batch_size=8, not 4" in changed.stderr
 
 
-def test_a_dry_run_says_what_it_would_take_and_writes_nothing(skelpipe, tmp_path):
+def test_a_dry_run_prints_its_cost_and_writes_nothing(skelpipe, tmp_path):
     file = write_motions(tmp_path / "mine.pkl", clips=24)
     result = skelpipe("train", "--data", str(file), "--dry-run", "holdout=0.25")
     assert result.exit_code == 0, result.output
     for words in ("dim: 64", "parameters", "held out", "computed", "counted", "measured"):
         assert words in result.stdout, words
     phases = re.findall(r"phase[12]_epochs: (\d+)", result.stdout)
-    # Both alike, however fast this machine is; among the settings and where the time is told.
+    # The same number in the settings and in the time estimate, on any machine.
     assert len(phases) == 4 and len(set(phases)) == 1
     assert not (tmp_path / "runs").exists()
 
 
-def test_a_dry_run_refuses_what_the_run_would(skelpipe, tmp_path):
+def test_a_dry_run_reports_the_errors_of_the_run(skelpipe, tmp_path):
     (tmp_path / "skeletons").mkdir()
     write_motions(tmp_path / "skeletons" / "mine.pkl", clips=24)
     trained = skelpipe("train", *TINY)
@@ -120,7 +120,7 @@ def test_a_dry_run_refuses_what_the_run_would(skelpipe, tmp_path):
         (["--data", "FILE", "--nodes", "2"], "torchrun or srun"),
     ],
 )
-def test_what_cannot_be_is_refused_in_one_sentence(skelpipe, tmp_path, arguments, words):
+def test_invalid_usage_gives_a_one_line_error(skelpipe, tmp_path, arguments, words):
     file = write_motions(tmp_path / "made.pkl", clips=12)
     result = skelpipe("train", *(str(file) if word == "FILE" else word for word in arguments))
     assert result.exit_code in (1, 2), result.output
@@ -129,7 +129,7 @@ def test_what_cannot_be_is_refused_in_one_sentence(skelpipe, tmp_path, arguments
     assert not (tmp_path / "runs").exists()
 
 
-def test_the_command_line_has_the_last_word_over_a_config(tmp_path, monkeypatch):
+def test_the_command_line_overrides_a_config(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     Path("base.yaml").write_text("training: {seed: 5, batch_size: 16}\nmodel: {dim: 64}\n")
     Path("mine.yaml").write_text("extends: base.yaml\ntraining: {batch_size: 4}\n")
@@ -146,14 +146,14 @@ def test_a_config_that_extends_itself_is_refused(tmp_path, monkeypatch):
         read_config("one.yaml", RunSettings)
 
 
-def test_a_setting_beside_an_automatic_model_leaves_the_rest_automatic():
+def test_one_setting_of_an_automatic_model_keeps_the_rest_automatic():
     values = override({"model": "auto"}, read_words(["dim=32"]), RunSettings)
     assert values["model"] == {"size": "auto", "dim": 32}
     settings = train_settings(["dropout=0.3"], {})
     assert (settings.model.size, settings.model.dropout, settings.model.dim) == ("auto", 0.3, None)
 
 
-def test_a_size_in_place_of_the_model_keeps_the_backbone_of_the_config():
+def test_a_model_size_keeps_the_backbone_of_the_config():
     small = train_settings(["baselines/ctrgcn", "model=small"], {})
     assert (small.model.backbone, small.model.size, small.model.dropout) == ("ctrgcn", "small", 0.0)
     paper = train_settings(["small", "model=paper"], {})
@@ -161,7 +161,7 @@ def test_a_size_in_place_of_the_model_keeps_the_backbone_of_the_config():
     assert train_settings(["maskclr/ntu60_xsub_sttformer", "model=auto"], {}).model == ModelSettings(size="auto")
 
 
-def test_what_resume_means(tmp_path):
+def test_resume_finds_the_run(tmp_path):
     assert run_to_resume("newest", tmp_path / "here") == tmp_path / "here"
     assert run_to_resume("runs/mine", None) == Path("runs/mine")
     (tmp_path / "last.pt").touch()
@@ -172,7 +172,7 @@ def test_what_resume_means(tmp_path):
         resumed_settings(tmp_path, [], {"init": "runs/mine"})
 
 
-def test_a_run_with_an_equals_sign_in_its_name_goes_on(skelpipe, tmp_path):
+def test_a_run_with_an_equals_sign_in_its_name_is_resumed(skelpipe, tmp_path):
     file = write_motions(tmp_path / "mine.pkl", clips=24)
     assert skelpipe("train", *TINY, "--data", str(file), "--out", "runs/ratio=0.5").exit_code == 0
     resumed = skelpipe("train", "--resume", "runs/ratio=0.5", "phase2_epochs=2")
@@ -180,7 +180,7 @@ def test_a_run_with_an_equals_sign_in_its_name_goes_on(skelpipe, tmp_path):
     assert resumed.stdout.strip() == "runs/ratio=0.5"
 
 
-def test_the_paper_is_what_its_config_says():
+def test_the_config_of_the_paper_has_its_settings():
     settings = train_settings(["maskclr/ntu60_xsub_dstformer"], {})
     training = settings.training
     assert (training.phase1_epochs, training.phase2_epochs, training.batch_size) == (300, 300, 32)
