@@ -80,8 +80,8 @@ def download_progress(entry: ModelEntry, console: Console | None = None) -> Iter
 def _table_row(entry: ModelEntry, cache_dir: Path | None) -> tuple[str, ...]:
     size = f"{entry.input_size[0]}x{entry.input_size[1]}" if entry.input_size else "any"
     precision = f"{entry.ap * 100:.1f}" if entry.ap is not None else "-"
-    known, reckoned = entry.size, 4 * entry.parameters
-    megabytes = f"{known / 1e6:.0f} MB" if known is not None else f"~{reckoned / 1e6:.0f} MB"
+    known, estimated = entry.size, 4 * entry.parameters
+    megabytes = f"{known / 1e6:.0f} MB" if known is not None else f"~{estimated / 1e6:.0f} MB"
     here = "yes" if cached_path(entry, cache_dir).exists() else "no"
     return entry.name, size, precision, entry.ap_set or "-", entry.licence, megabytes, here
 

@@ -282,8 +282,8 @@ def _read_chain(name: str, seen: tuple[Path, ...]) -> dict[str, Any]:
     base = values.pop(EXTENDS, None)
     if base is None:
         return values
-    beside = (path.parent / str(base)).resolve()
-    under = _read_chain(str(beside) if beside.is_file() else str(base), (*seen, path))
+    neighbour = (path.parent / str(base)).resolve()
+    under = _read_chain(str(neighbour) if neighbour.is_file() else str(base), (*seen, path))
     for key, value in values.items():
         there = under.get(key)
         under[key] = {**there, **value} if isinstance(there, dict) and isinstance(value, dict) else value
