@@ -334,8 +334,8 @@ def test_three_lines_of_python(networks, clips, tmp_path):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"device": "cpu,cuda:0"}, "of one kind"),
-        ({"device": "auto,cpu"}, "of one kind"),
+        ({"device": "cpu,cuda:0"}, "of the same kind"),
+        ({"device": "auto,cpu"}, "of the same kind"),
         ({"device": "cpu,"}, "give auto, cpu"),
         ({"device": "tpu"}, "unknown device 'tpu'"),
     ],
@@ -347,5 +347,5 @@ def test_invalid_devices_are_refused(run, clips, tmp_path, settings, message):
 
 def test_a_read_only_folder_is_refused_before_the_work(run, clips, tmp_path):
     (tmp_path / "file").write_text("in the way")
-    with pytest.raises(SkelpipeError, match=r"cannot be made .*choose another folder with --out"):
+    with pytest.raises(SkelpipeError, match=r"cannot create .*choose another one with --out"):
         run(clips, tmp_path / "file")

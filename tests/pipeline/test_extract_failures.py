@@ -292,7 +292,7 @@ def test_a_full_disk_at_the_end_keeps_the_old_data_set(networks, run, clips, tmp
     assert done.returncode == 1
     assert "Traceback" not in done.stderr
     (told,) = [line for line in done.stderr.splitlines() if line.startswith("failed: ")]
-    assert "tiny_pose.pkl: cannot be written (File too large); run `skelpipe merge" in told
+    assert "tiny_pose.pkl: cannot write the file (File too large); run `skelpipe merge" in told
     after = all_files(tmp_path)
     after.pop("tiny_pose/errors.jsonl", None)
     assert after == before
@@ -300,7 +300,7 @@ def test_a_full_disk_at_the_end_keeps_the_old_data_set(networks, run, clips, tmp
     done = call_cli(command(networks, tmp_path / "none", clips), preexec_fn=room(0))
     assert done.returncode == 1
     assert "Traceback" not in done.stderr
-    assert "errors.jsonl: cannot be written (File too large)" in done.stderr
+    assert "errors.jsonl: cannot write the file (File too large)" in done.stderr
 
 
 def room(size: int) -> Callable[[], None]:

@@ -86,7 +86,7 @@ def test_a_name_with_brackets_is_a_file_first(tmp_path: Path) -> None:
 def test_an_empty_result_suggests_a_remedy(tmp_path: Path, name: str) -> None:
     (tmp_path / "empty").mkdir()
     made(tmp_path, "texts/a.txt")
-    with pytest.raises(UsageError, match=r"check|name a file"):
+    with pytest.raises(UsageError, match=r"check|give its name"):
         survey([tmp_path / name])
     with pytest.raises(UsageError):
         survey([])

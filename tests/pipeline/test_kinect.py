@@ -197,7 +197,7 @@ def test_a_truncated_file_is_reported_with_its_line_and_skipped_on_request(tmp_p
     assert result.exit_code == 1 and f"{broken}: line 1 must contain 1 numbers" in result.stderr
     assert not (tmp_path / "ntu.pkl").exists()
     result = convert("ntu", str(tmp_path), "--out", str(tmp_path / "ntu.pkl"), "--skip-bad")
-    assert result.exit_code == 0 and "1 left out" in result.stderr
+    assert result.exit_code == 0 and "1 skipped" in result.stderr
 
 
 @pytest.mark.parametrize("place", ["nan", "1e60", "-inf"])
@@ -230,12 +230,12 @@ def test_incomplete_and_empty_clips_are_skipped_and_reported(tmp_path):
     result = convert("ntu", str(tmp_path), "--out", str(tmp_path / "ntu.pkl"))
     assert result.exit_code == 0, result.output
     assert "skipped 2 clips that NTU's authors list as missing or incomplete" in result.stderr
-    assert "2 clips are left out in which the Kinect found nobody, such as S001C001P001R001A002" in result.stderr
+    assert "skipped 2 clips without persons, such as S001C001P001R001A002" in result.stderr
     data = read_pickle(tmp_path / "ntu.pkl")
     assert [clip["frame_dir"] for clip in data["annotations"]] == ["S001C001P001R001A001"]
     assert data["split"]["xsub_train"] == ["S001C001P001R001A001"]
     kept = convert("ntu", str(tmp_path), "--out", str(tmp_path / "ntu.pkl"), "--keep-incomplete", "--skip-bad")
-    assert kept.exit_code == 0 and "1 left out" in kept.stderr
+    assert kept.exit_code == 0 and "1 skipped" in kept.stderr
     assert [clip["label"] for clip in read_pickle(tmp_path / "ntu.pkl")["annotations"]] == [0, 7]
     (tmp_path / "S001C001P001R001A001.skeleton").unlink()
     result = convert("ntu", str(tmp_path), "--out", str(tmp_path / "none.pkl"))

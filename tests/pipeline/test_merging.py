@@ -88,7 +88,7 @@ def test_shards_of_several_machines_are_merged_into_a_given_file(tmp_path: Path)
 
 
 def test_an_empty_folder_suggests_a_remedy(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="extract some videos"):
+    with pytest.raises(UsageError, match="skelpipe extract"):
         merge([tmp_path])
     with pytest.raises(UsageError, match="no such file"):
         merge([tmp_path / "absent"], tmp_path / "out.pkl")

@@ -108,7 +108,7 @@ def test_a_line_that_matches_two_clips_is_refused(merged: Path, tmp_path: Path) 
 def test_a_clip_that_two_lines_match_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "x.pkl"
     write_pickle(path, data_set([clip("1", "1.mp4", None)], {}))
-    with pytest.raises(AnnotationError, match="lines 2, 3 fit clip '1'"):
+    with pytest.raises(AnnotationError, match="lines 2, 3 match clip '1'"):
         relabel(path, table(tmp_path, "file,label", "fight/1.mp4,a", "calm/1.mp4,b"))
 
 

@@ -60,7 +60,7 @@ def test_a_config_by_path_takes_precedence_over_a_shipped_one(tmp_path, monkeypa
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        ("- stride\n", "holds list, not settings"),
+        ("- stride\n", "contains a list, not settings"),
         ("stride: [1\n", "cannot be read as YAML"),
         (b"\xff\xfe\x00", "cannot be read as YAML"),
         ("!!python/object/apply:os.system ['touch ran']\n", "cannot be read as YAML"),
