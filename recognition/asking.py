@@ -1,6 +1,6 @@
-"""A trained recognizer that is asked again and again: of clips in memory, of one person, of a stretch of time.
+"""Repeated predictions of a trained recognizer for clips in memory, such as single persons or time windows.
 
-The network is made ready once; `inference.scores_of`, which is for whole files, makes it ready at every call.
+The network is prepared once, whereas `inference.scores_of`, which processes whole files, prepares it in every call.
 """
 
 from collections.abc import Mapping, Sequence
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from recognition.protocols.detector import Detector
     from recognition.runs import Trained
 
-# Frames in which somebody must be seen before anything is said of what they do: fewer show a pose, not a movement.
+# Minimum number of frames with a person for a prediction: fewer show a pose rather than a movement.
 FEWEST_FRAMES = 5
 
 
@@ -35,14 +35,14 @@ def clips_in_memory(
     label_names: Sequence[str] = (),
     layout: Skeleton = COCO17,
 ) -> ClipSet:
-    """Clips that lie in no file, as `open_clips` would give them.
+    """Create a `ClipSet` from annotations in memory, equivalent to `open_clips` for a file.
 
     Args:
-        annotations: Of `annotation_from`, or cut from such; without a label of their own.
-        path: What they are of, for messages.
-        score_threshold: A joint is seen when its score is above this.
-        label_names: Names of the classes.
-        layout: Of their joints.
+        annotations: Annotations as returned by `annotation_from`, or parts of them; without labels.
+        path: Name of the source, for messages.
+        score_threshold: A joint counts as seen if its score is above this, in [0, 1].
+        label_names: Names of the K classes.
+        layout: Joint layout of the annotations.
     """
     joints = [StoredJoints(annotation["keypoint"], annotation["keypoint_score"]) for annotation in annotations]
     dimensions = int(joints[0].keypoint.shape[-1]) if joints else 2
@@ -51,23 +51,23 @@ def clips_in_memory(
 
 
 def frames_seen(keypoint_score: np.ndarray, threshold: float) -> int:
-    """Number of frames in which a joint of somebody was seen, of scores (M, T, V)."""
+    """Return the number of frames with at least one joint that was seen, given scores (M, T, V)."""
     return int((keypoint_score > threshold).any(axis=(0, 2)).sum())
 
 
 class Asker:
-    """A recognizer that is ready to be asked of clips in memory.
+    """A recognizer that is ready for predictions on clips in memory.
 
     Args:
-        trained: The recognizer; stays as it is.
-        layout: Of the joints of the clips.
-        device: As for `scores_of`, like the three that follow.
-        batch_size: Clips at once.
-        precision: Of the arithmetic.
-        backend: What runs the network.
+        trained: The recognizer; not modified.
+        layout: Joint layout of the clips.
+        device: See `scores_of`, also for the following three.
+        batch_size: Clips per batch.
+        precision: Compute precision.
+        backend: Library that runs the network.
 
     Raises:
-        BackendError: Device, backend and precision do not go together on this machine.
+        BackendError: Device, backend and precision cannot be combined on this machine.
     """
 
     def __init__(
@@ -93,28 +93,28 @@ class Asker:
 
     @property
     def threshold(self) -> float:
-        """Score above which a joint counts as seen."""
+        """Score above which a joint counts as seen, in [0, 1]."""
         return self.trained.settings.data.score_threshold
 
     def prepare(self) -> None:
-        """Makes the network ready now, not at the first question."""
+        """Prepare the network now instead of at the first prediction."""
         if self._network is None:
             self._network = network_for(self._recognizer, self.placement)
 
     def probabilities(self, annotations: Sequence[Mapping[str, Any]]) -> np.ndarray:
-        """float32 (N, K) of N clips in which somebody is seen.
+        """Return the class probabilities of N clips, float32 (N, K).
 
         Args:
-            annotations: See `clips_in_memory`.
+            annotations: See `clips_in_memory`. In each clip, at least one joint was seen.
 
         Raises:
-            WeightsError: The network's output is not a number.
+            WeightsError: The output of the network is not finite.
         """
         self.prepare()
         assert self._network is not None
         dataset = self._dataset(annotations)
         result = np.zeros((len(dataset), len(self.trained.label_names)), np.float32)
-        # Clips of like length together: little padding.
+        # Group clips of similar length to keep padding small.
         order = np.argsort(dataset.lengths, kind="stable")
         for first in range(0, len(order), self._batch_size):
             rows = order[first : first + self._batch_size]
@@ -123,28 +123,27 @@ class Asker:
             if wrong.any():
                 name = name_of(dict(annotations[int(rows[int(wrong.argmax())])]))
                 raise WeightsError(
-                    f"{self.trained.path}: its output for {name} is not a number; train it again, or try "
-                    "--precision fp32"
+                    f"{self.trained.path}: its output for {name} is not finite; train it again, or try --precision fp32"
                 )
             result[rows] = softmax(logits)
         return result
 
     def shares(self, annotations: Sequence[Mapping[str, Any]]) -> list[np.ndarray]:
-        """Probabilities of each clip: of its frames, (T, K), or of all of them together, (1, K)."""
+        """Return the probabilities of each clip: (T, K) per frame, or (1, K) for the whole clip."""
         return list(self.probabilities(annotations)[:, None])
 
     def explanations(self, annotations: Sequence[Mapping[str, Any]]) -> list[Explanation]:
-        """How much each joint of each clip counted; see `explain`."""
+        """Return the importance of each joint of each clip; see `explain`."""
         dataset = self._dataset(annotations)
         return [explain(self._recognizer, dataset, position) for position in range(len(dataset))]
 
     def persons_seen(self, annotation: Mapping[str, Any]) -> np.ndarray:
-        """int64, which of a clip's persons the network looks at: the first in whom something is seen."""
+        """Return the indices of the persons that the network uses: the first ones with a joint that was seen; int64."""
         score = np.asarray(annotation["keypoint_score"])
         return first_persons(np.where(score > self.threshold, score, 0), self.trained.settings.data.max_persons)
 
     def best(self, probabilities: np.ndarray, count: int = 5) -> tuple[tuple[str, float], ...]:
-        """Names and probabilities of the likeliest classes of one clip (K,), the likeliest first."""
+        """Return the most probable classes of one clip (K,) as (name, probability), the most probable first."""
         order = np.argsort(-probabilities, kind="stable")[:count]
         return tuple((self.trained.label_names[k], float(probabilities[k])) for k in order)
 

@@ -1,4 +1,4 @@
-"""What a network is given: clips of one batch, padded to one length, with masks that say what is padding."""
+"""Network input: clips of one batch, padded to a common length, with masks that mark the padding."""
 
 from dataclasses import dataclass, replace
 
@@ -7,16 +7,16 @@ import torch
 
 @dataclass(frozen=True)
 class Batch:
-    """N clips of up to M persons and T frames.
+    """A batch of N clips with up to M persons and T frames.
 
     Args:
-        keypoint: float32 (N, M, T, V, C) as the network takes it: x, y after `crop_scale` and the score, or x, y, z.
-            All zero where a joint was not seen (and for none that was), a person is absent or a clip has ended.
+        keypoint: float32 (N, M, T, V, C), network input: x, y after `crop_scale` and the score, or x, y, z. All zero
+            where a joint was not seen, a person is absent or the clip has ended (and nowhere else).
         person_mask: bool (N, M), True where there is a person. Every clip has at least one.
         frame_mask: bool (N, T), True where the clip has a frame.
-        label: int64 (N,).
-        index: int64 (N,) place of each clip in its data set: what random masks are keyed to.
-        names: N ids of the clips, for messages and results.
+        label: int64 (N,), class of each clip, 0 to K - 1; -1 for unlabelled clips.
+        index: int64 (N,), position of each clip in its data set; seeds the random masks.
+        names: N clip ids, for messages and results.
     """
 
     keypoint: torch.Tensor

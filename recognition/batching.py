@@ -1,4 +1,4 @@
-"""Which clips make a batch, in which order: a function of the seed and the epoch alone, so that runs resume exactly."""
+"""Composition and order of batches: a function of seed and epoch only, so that resumed runs are exact."""
 
 import os
 import signal
@@ -14,7 +14,7 @@ from pose_extraction.errors import UsageError
 from recognition.batches import Batch
 from recognition.dataset import Sample, collate, repeated
 
-# Clips of own lengths are sorted within this many batches: little padding, and still another mixture every epoch.
+# With own lengths, clips are sorted within this many batches: little padding, but different batches in every epoch.
 BATCHES_SORTED_TOGETHER = 32
 MOST_WORKERS = 8
 
@@ -23,20 +23,20 @@ class ClipBatches:
     """Batches of one process, as lists of (epoch, position in the data set).
 
     Args:
-        lengths: int (N,) frames of each clip.
-        labels: int (N,) class of each clip, -1 for none.
-        batch_size: Clips of a batch over all processes.
-        train: Whether clips are drawn anew every epoch, and a batch of one clip is avoided (BatchNorm has no variance
-            of one).
-        seed: Of the order.
-        own_lengths: Whether a batch holds clips of like length.
-        sampler: "shuffle", every clip once an epoch; "balanced", every class equally often, its clips drawn with
-            replacement. For training only.
-        rank: This process.
-        world_size: Number of processes. Each gets a part of every batch, none of them empty.
+        lengths: int (N,), frames of each clip.
+        labels: int (N,), class of each clip; -1 for unlabelled clips.
+        batch_size: Clips per batch, over all processes.
+        train: Whether to shuffle the clips in every epoch and to avoid batches of a single clip, whose variance
+            BatchNorm cannot compute.
+        seed: Random seed of the order.
+        own_lengths: Whether a batch contains clips of similar length.
+        sampler: "shuffle": every clip once per epoch; "balanced": every class equally often, its clips drawn with
+            replacement. Only used for training.
+        rank: Rank of this process.
+        world_size: Number of processes. Each gets a non-empty part of every batch.
 
     Raises:
-        UsageError: There are fewer clips in the set or in a batch than processes.
+        UsageError: The data set or a batch has fewer clips than there are processes.
     """
 
     def __init__(
@@ -54,7 +54,7 @@ class ClipBatches:
     ) -> None:
         if min(batch_size, len(lengths)) < world_size:
             raise UsageError(
-                f"{len(lengths)} clips in batches of {batch_size} leave some of {world_size} processes without any: "
+                f"batches of {batch_size} from {len(lengths)} clips leave some of {world_size} processes empty: "
                 "use fewer devices or larger batches"
             )
         self.lengths = np.asarray(lengths)
@@ -68,19 +68,20 @@ class ClipBatches:
         self.world_size = world_size
 
     def __len__(self) -> int:
-        """Batches of an epoch, the same for every epoch and process."""
+        """Return the number of batches per epoch, the same for every epoch and process."""
         return len(self._cut(np.arange(len(self.lengths))))
 
     def batches(self, epoch: int) -> list[list[tuple[int, int]]]:
-        """This process's part of every batch of an epoch, as keys (draw, position) of the data set.
+        """Return this process's part of every batch of an epoch, as keys (draw, position) of the data set.
 
-        The draw is the epoch; a clip that comes again in an epoch is drawn anew, as `repeated` numbers it.
+        The draw is the epoch. If a clip occurs several times in an epoch, each occurrence gets its own draw, see
+        `repeated`.
         """
         rng = np.random.default_rng([self.seed, epoch])
         order = self._order(rng)
         whole = self._cut(order)
         if self.train and self.own_lengths:
-            # Sorted clips would come shortest first; the order of batches must not tell their length.
+            # Sorting puts short clips first; shuffle the batches so that their order does not depend on length.
             whole = [whole[place] for place in rng.permutation(len(whole))]
         times: Counter[int] = Counter()
         keys: list[list[tuple[int, int]]] = []
@@ -107,7 +108,7 @@ class ClipBatches:
         return np.concatenate([chunk[np.argsort(self.lengths[chunk], kind="stable")] for chunk in chunks])
 
     def _balanced(self, rng: np.random.Generator) -> np.ndarray:
-        """As many clips as there are, classes taking turns in random order."""
+        """Draw as many clips as there are in the data set; the classes take turns in random order."""
         count = len(self.labels)
         classes = np.unique(self.labels)
         turns = np.concatenate([rng.permutation(classes) for _ in range(-(-count // len(classes)))])[:count]
@@ -118,7 +119,7 @@ class ClipBatches:
         return order
 
     def _cut(self, order: np.ndarray) -> list[np.ndarray]:
-        """Full batches and a rest; a rest that is too small shares the last batch's clips."""
+        """Cut into full batches and a rest; a rest that is too small is merged with the last batch and halved."""
         batches = [order[start : start + self.batch_size] for start in range(0, len(order), self.batch_size)]
         fewest = max(2 if self.train else 1, self.world_size)
         if len(batches) > 1 and len(batches[-1]) < fewest:
@@ -131,24 +132,27 @@ class ClipBatches:
 def make_loader(
     dataset: "Dataset[Sample]", batches: Sequence[list[tuple[int, int]]], *, workers: int | Literal["auto"]
 ) -> "DataLoader[Batch]":
-    """Reads the given batches in their order; to go on within an epoch, hand over `batches[k:]`.
+    """Create a loader that reads the given batches in order. To resume within an epoch, pass `batches[k:]`.
 
     Args:
-        dataset: Where the clips come from.
-        batches: Of `ClipBatches.batches`.
-        workers: Processes that read ahead; auto: none on a CPU, whose cores the network needs, and up to eight beside a
-            GPU.
+        dataset: Source of the clips.
+        batches: Result of `ClipBatches.batches`.
+        workers: Number of processes that read ahead; "auto": none on a CPU, whose cores the network needs, and up to
+            eight with a GPU.
+
+    Returns:
+        A loader of `Batch` objects.
     """
     on_gpu = torch.cuda.is_available()
     beside_gpu = min(MOST_WORKERS, max(1, len(os.sched_getaffinity(0)) - 1)) if on_gpu else 0
     return DataLoader(
-        # A loader's type is that of its set's items, and knows nothing of `collate_fn`.
+        # DataLoader is typed by the items of its data set and ignores `collate_fn`.
         cast("Dataset[Batch]", dataset),
         batch_sampler=batches,
         collate_fn=collate,
         num_workers=beside_gpu if workers == "auto" else workers,
         worker_init_fn=_start_worker,
-        # Its own generator, because a loader draws from the global one when it starts, and a resumed run would differ.
+        # Its own generator: a loader otherwise draws from the global one, and a resumed run would differ.
         generator=torch.Generator().manual_seed(0),
         pin_memory=on_gpu,
     )
@@ -156,6 +160,6 @@ def make_loader(
 
 def _start_worker(_: int) -> None:
     torch.set_num_threads(1)
-    # Ctrl-C and a cluster's SIGTERM reach workers too, but the run still needs their clips while it saves.
+    # Workers receive Ctrl-C and SIGTERM too, but the run still needs their clips while it saves.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)

@@ -1,4 +1,4 @@
-"""Whether a clip of a skeleton file can be learned from, said in one sentence when it cannot."""
+"""Checks whether a clip of a skeleton file is usable; errors are one sentence each."""
 
 import re
 from collections import Counter
@@ -13,14 +13,14 @@ from pose_extraction.errors import AnnotationError, EmptyClipError
 from pose_extraction.validation import validated_clip
 
 _NTU_ACTION = re.compile(r"A(\d{3})")
-# What Kinetics-400's files hold in place of joints.
+# (joints, coordinates) of Kinetics-400, whose clips store their joints in separate files.
 KINETICS_SHAPE = (17, 2)
-# Kinds of arrays, as NumPy names them, that scores may be of.
+# NumPy's kinds of array that scores may have.
 NUMBERS = "fiub"
 
 
 def usual_shape(annotations: Sequence[Any]) -> tuple[int, int]:
-    """Joints and coordinates that most clips of a file have; (17, 2) where the joints lie in files of their own."""
+    """Return the most common (joints, coordinates) of a file; (17, 2) if the joints are stored in separate files."""
     arrays = (clip.get("keypoint") for clip in annotations if isinstance(clip, dict))
     counts = Counter(
         (array.shape[2], array.shape[3]) for array in arrays if isinstance(array, np.ndarray) and array.ndim == 4
@@ -29,20 +29,26 @@ def usual_shape(annotations: Sequence[Any]) -> tuple[int, int]:
 
 
 def names_of_labels(data: dict[str, Any], path: Path) -> list[str]:
-    """Names of the classes by their numbers: the file's own, NTU's action codes, or else the numbers themselves.
+    """Return the class names in the order of their numbers.
+
+    These are the file's own names, otherwise NTU's action codes, otherwise the numbers themselves.
+
+    Args:
+        data: Content of the skeleton file.
+        path: The file, for messages.
 
     Raises:
-        AnnotationError: The file's names are no list of texts, or two of them are the same.
+        AnnotationError: "label_names" is not a list of strings, or contains duplicates.
     """
     names = data.get("label_names")
     if names is not None:
         if not isinstance(names, list | tuple) or not all(isinstance(name, str) for name in names):
-            raise AnnotationError(f'{path}: "label_names" must be a list of the classes\' names, and is {names!r:.80}')
+            raise AnnotationError(f'{path}: "label_names" must be a list of class names, but is {names!r:.80}')
         twice = [name for name, count in Counter(names).items() if count > 1]
         if twice:
             raise AnnotationError(
-                f'{path}: two classes of "label_names" are called {twice[0]!r}; give each class a name of its own, or '
-                "its clips one label"
+                f'{path}: "label_names" contains {twice[0]!r} twice; give each class a unique name, or give the clips '
+                "of both the same label"
             )
         if names:
             return list(names)
@@ -57,38 +63,36 @@ def names_of_labels(data: dict[str, Any], path: Path) -> list[str]:
 
 
 def numbers_as_names(num_classes: int) -> list[str]:
-    """What classes are called of which only the number is known."""
+    """Return the names "0" to "K - 1" for classes without names."""
     return [str(number) for number in range(num_classes)]
 
 
 def check_clip(annotation: Any, position: int, path: Path, shape: tuple[int, int], num_classes: int) -> None:
-    """Checks one clip of a file.
+    """Check one clip of a file.
 
     Args:
         annotation: The clip.
-        position: Its place in the file.
-        path: The file, for the message.
-        shape: Joints and coordinates that all clips must have.
-        num_classes: K; labels are -1 (none) to K - 1.
+        position: Its position in the file.
+        path: The file, for messages.
+        shape: (joints, coordinates) that all clips must have.
+        num_classes: K; labels are in -1 (unlabelled) to K - 1.
 
     Raises:
-        AnnotationError: One sentence that names file, clip, value and remedy.
+        AnnotationError: The clip is malformed; the message names file, clip, value and remedy.
     """
     is_kinetics = "keypoint" not in annotation and "frame_inds" in annotation
     name = _checked_kinetics(annotation, path) if is_kinetics else validated_clip(annotation, position, path)
     clip = f"{path}: clip {name!r}"
     if not _is_whole(annotation["label"]):
-        raise AnnotationError(f"{clip}: label {annotation['label']!r} must be a whole number; mend it")
+        raise AnnotationError(f"{clip}: label {annotation['label']!r} must be an integer; fix it")
     if not UNLABELLED <= annotation["label"] < num_classes:
         raise AnnotationError(
-            f"{clip} has label {annotation['label']}, and the file's {num_classes} classes are numbered from 0 (-1: no "
-            "label); mend the label or the list of names"
+            f"{clip} has label {annotation['label']}, but the file's {num_classes} classes are numbered from 0 (-1: "
+            "unlabelled); fix the label or the list of names"
         )
     group = annotation.get("group")
     if not (group is None or isinstance(group, str) or _is_whole(group)):
-        raise AnnotationError(
-            f"{clip}: group {group!r:.80} must be a text or a whole number; mend it, or leave it away"
-        )
+        raise AnnotationError(f"{clip}: group {group!r:.80} must be a string or an integer; fix or remove it")
     if is_kinetics:
         if shape != KINETICS_SHAPE:
             raise AnnotationError(f"{clip} has its joints in another file, unlike most clips; keep the two kinds apart")
@@ -96,14 +100,14 @@ def check_clip(annotation: Any, position: int, path: Path, shape: tuple[int, int
     keypoint, score = annotation["keypoint"], annotation.get("keypoint_score")
     if keypoint.shape[2:] != shape:
         raise AnnotationError(
-            f"{clip} has {keypoint.shape[2]} joints in {keypoint.shape[3]}D, and most clips {shape[0]} in {shape[1]}D; "
-            "keep layouts in separate files"
+            f"{clip} has {keypoint.shape[2]} joints in {keypoint.shape[3]}D, but most clips have {shape[0]} in "
+            f"{shape[1]}D; use a separate file for each layout"
         )
     if keypoint.shape[1] == 0:
         raise AnnotationError(f"{clip} has no frames; extract its video again")
     if score is not None and score.dtype.kind not in NUMBERS:
         raise AnnotationError(
-            f"{clip}: keypoint_score is of type {score.dtype} and must be of numbers; extract the clip again"
+            f"{clip}: keypoint_score has type {score.dtype}, but must be numeric; extract the clip again"
         )
     for values, field in ((keypoint, "keypoint"), (score, "keypoint_score")):
         if values is not None and not np.isfinite(values).all():
@@ -112,7 +116,7 @@ def check_clip(annotation: Any, position: int, path: Path, shape: tuple[int, int
                 "0"
             )
     if not (keypoint if score is None else score > 0).any():
-        raise EmptyClipError(f"{clip} has no person in any frame; look at its video")
+        raise EmptyClipError(f"{clip} has no person in any frame; check its video")
 
 
 def _is_whole(value: Any) -> bool:
@@ -120,23 +124,23 @@ def _is_whole(value: Any) -> bool:
 
 
 def _checked_kinetics(annotation: dict[str, Any], path: Path) -> str:
-    """The id of a clip in Kinetics-400's layout, which has its fields."""
+    """Check a clip in Kinetics-400's layout, and return its id."""
     name = annotation.get("frame_dir", annotation.get("filename"))
     clip = f"{path}: clip {name!r}"
     for key in ("label", "total_frames", "img_shape", "box_score"):
         if key not in annotation:
-            raise AnnotationError(f"{clip} lacks {key!r}; get the file again")
+            raise AnnotationError(f"{clip} lacks {key!r}; download the file again")
     frame_of, box_score = np.asarray(annotation["frame_inds"]), np.asarray(annotation["box_score"])
     if frame_of.ndim != 1 or frame_of.dtype.kind not in "iu" or box_score.shape != frame_of.shape:
         raise AnnotationError(
-            f"{clip}: frame_inds of shape {frame_of.shape} and box_score of shape {box_score.shape} must be one frame "
-            "number and one score for each skeleton; get the file again"
+            f"{clip}: frame_inds of shape {frame_of.shape} and box_score of shape {box_score.shape} must contain one "
+            "frame number and one score per skeleton; download the file again"
         )
     if box_score.dtype.kind not in NUMBERS:
         raise AnnotationError(
-            f"{clip}: box_score is of type {box_score.dtype} and must be of numbers; get the file again"
+            f"{clip}: box_score has type {box_score.dtype}, but must be numeric; download the file again"
         )
     size = annotation["img_shape"]
     if not (isinstance(size, list | tuple) and len(size) == 2 and all(isinstance(n, int) and n > 0 for n in size)):
-        raise AnnotationError(f"{clip}: img_shape is {size!r} and must be (height, width) in pixels; mend it")
+        raise AnnotationError(f"{clip}: img_shape is {size!r}, but must be (height, width) in pixels; fix it")
     return str(name)

@@ -8,12 +8,12 @@ from torch.nn import functional
 
 @dataclass(frozen=True)
 class Outcomes:
-    """For each class, the clips that count as its true positives, false negatives and false positives.
+    """For each class, the clips that are its true positives, false negatives and false positives.
 
     Args:
-        true_positive: float (N, K), 1 where the clip's label is the class and so is its prediction, confidently.
-        false_negative: float (N, K), 1 where the clip's label is the class, and its prediction another.
-        false_positive: float (N, K), 1 where the clip's prediction is the class, and its label another.
+        true_positive: float (N, K), 1 where label and prediction are the class and the prediction is confident.
+        false_negative: float (N, K), 1 where the label is the class but the prediction is another.
+        false_positive: float (N, K), 1 where the prediction is the class but the label is another.
     """
 
     true_positive: torch.Tensor
@@ -22,12 +22,12 @@ class Outcomes:
 
 
 def outcomes(logits: torch.Tensor, label: torch.Tensor, *, confidence: float = 0.0) -> Outcomes:
-    """Sorts the clips of one pathway by that pathway's own predictions.
+    """Sort the clips of one pathway by the predictions of that pathway.
 
     Args:
         logits: float (N, K).
-        label: int64 (N,).
-        confidence: A true positive counts when its probability is above this; 0 counts all.
+        label: int64 (N,), true classes.
+        confidence: A true positive counts if its probability is above this, in [0, 1); 0 counts all.
 
     Returns:
         The sets, without gradient.
@@ -40,7 +40,7 @@ def outcomes(logits: torch.Tensor, label: torch.Tensor, *, confidence: float = 0
 
 
 def join(standard: Outcomes, masked: Outcomes) -> Outcomes:
-    """Sets of both pathways, the standard pathway's clips first."""
+    """Concatenate the sets of both pathways, the standard pathway's clips first."""
     return Outcomes(
         torch.cat([standard.true_positive, masked.true_positive]),
         torch.cat([standard.false_negative, masked.false_negative]),
@@ -49,18 +49,19 @@ def join(standard: Outcomes, masked: Outcomes) -> Outcomes:
 
 
 def sample_contrastive_loss(standard: torch.Tensor, masked: torch.Tensor, temperature: float) -> torch.Tensor:
-    """L_sc (eq. 5): a clip's two representations together, those of different clips apart.
+    """L_sc (eq. 5): attract the two representations of a clip, repel those of different clips.
 
-    The positive of clip i is (standard i, masked i), its negatives are (standard i, standard k), k != i, whatever their
-    classes. Printed with the sum inside the first exponent; taken as one term beside it.
+    The positive pair of clip i is (standard i, masked i); its negative pairs are (standard i, standard k), k != i,
+    regardless of their classes. The paper prints the sum inside the first exponent; it is implemented as a separate
+    term next to it.
 
     Args:
         standard: float (N, D), R of the standard pathway.
         masked: float (N, D), R of the masked pathway.
-        temperature: tau_sim.
+        temperature: tau_sim, above 0.
 
     Returns:
-        Scalar, mean over the clips. Gradients flow to both.
+        Scalar, mean over the clips. Gradients flow to both inputs.
     """
     standard = functional.normalize(standard, dim=1)
     masked = functional.normalize(masked, dim=1)
@@ -79,20 +80,20 @@ def class_contrastive_loss(
     *,
     temperature: float,
 ) -> torch.Tensor:
-    """L_cc (eq. 7 to 11): a class's true positives towards its prototype and its false negatives, away from the rest.
+    """L_cc (eq. 7 to 11): attract a class's true positives to its prototype and its false negatives, repel the others.
 
-    A mean that is missing gives a similarity of 0 in eq. 10, which takes the plain cosine: with 1 / tau_sim in it, its
-    minimum would not be the 0 that the paper states. The sum of eq. 11 runs over the classes that have a prototype.
+    A missing mean contributes a similarity of 0 to eq. 10, which uses the plain cosine: with 1 / tau_sim, its minimum
+    would not be 0 as stated in the paper. The sum of eq. 11 runs over the classes that have a prototype.
 
     Args:
         representation: float (S, D), R of the clips of both pathways.
-        outcome: Sets of the same S, each pathway's by its own predictions.
+        outcome: Sets of the same S clips, sorted by the predictions of their own pathway.
         prototypes: float (K, D), C before this step; no gradient flows to them.
-        known: bool (K,), classes that have a prototype.
-        temperature: tau_sim.
+        known: bool (K,), True for classes that have a prototype.
+        temperature: tau_sim, above 0.
 
     Returns:
-        Scalar, mean over the classes that have a prototype and a true positive here; 0 when there is none.
+        Scalar, mean over the classes with a prototype and a true positive in this batch; 0 if there is no such class.
     """
     direction = functional.normalize(prototypes.detach(), dim=1)
     true_positive, has_true_positive = class_means(representation, outcome.true_positive)
@@ -109,19 +110,19 @@ def class_contrastive_loss(
     logits = logits.masked_fill(~(known | itself), -torch.inf)
     loss = -logits.log_softmax(1).diagonal()
     counts = has_true_positive & known
-    # Zeros for the other classes rather than a selection: the result hangs on the graph also when no class counts.
+    # Add zeros for the other classes instead of selecting rows: the result stays in the graph even if no class counts.
     return torch.where(counts, loss, 0).sum() / counts.sum().clamp_min(1)
 
 
 def class_means(representation: torch.Tensor, members: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Mean representation of each class's members (eq. 7 to 9).
+    """Compute the mean representation of each class's members (eq. 7 to 9).
 
     Args:
         representation: float (S, D).
-        members: float (S, K), 1 for a member.
+        members: float (S, K), 1 for members.
 
     Returns:
-        Means (K, D), zero where there is no member, and bool (K,), where there is one.
+        Means (K, D), zero for classes without members, and bool (K,), True for classes with members.
     """
     number = members.sum(0)
     return members.T @ representation / number.clamp_min(1)[:, None], number > 0
@@ -135,17 +136,17 @@ def update_prototypes(
     *,
     momentum: float,
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """C after a step (eq. 6): a class's first mean as it is, later ones with momentum.
+    """Update the prototypes C after a step (eq. 6): a class's first mean as it is, later ones with momentum.
 
     Args:
         prototypes: float (K, D).
-        known: bool (K,).
+        known: bool (K,), True for classes that have a prototype.
         standard: float (N, D), R of the standard pathway.
-        true_positive: float (N, K), its confident true positives.
-        momentum: gamma.
+        true_positive: float (N, K), the standard pathway's confident true positives.
+        momentum: gamma, in [0, 1].
 
     Returns:
-        New prototypes and which are known; classes without a true positive keep theirs.
+        New prototypes, and which classes have one. Classes without a true positive keep theirs.
     """
     mean, seen = class_means(standard.detach(), true_positive)
     moved = torch.where(known[:, None], momentum * prototypes + (1 - momentum) * mean, mean)

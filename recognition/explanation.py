@@ -1,7 +1,7 @@
-"""How much each joint counted in an answer: the attention of the last block (eq. 2), by joint and frame of a clip.
+"""Importance of each joint for a prediction: attention of the last block (eq. 2), per joint and frame of a clip.
 
-The network sees a clip through the run's transforms: the first persons, some of the frames, perhaps other joints. Here
-its attention is brought back to where it came from.
+The network sees a clip after the run's transforms: the first persons, a selection of frames, possibly another joint
+layout. This module maps its attention back to the original clip.
 """
 
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from recognition.dataset import SkeletonDataset, collate, first_persons
 from recognition.recognizer import Recognizer
 from recognition.transforms import H36M_HEAD, H36M_PARENTS, sample_frames
 
-# Head: the middle of the eyes, as `coco_to_h36m` makes it; belly: midway between root and neck.
+# Head: the mean of the eyes, as in `coco_to_h36m`. Belly: the mean of root and neck.
 _SHARES = np.zeros((H36M17.num_joints, COCO17.num_joints))
 for _joint, _parents in enumerate(H36M_PARENTS):
     _SHARES[_joint, list(_parents)] = 1 / len(_parents)
@@ -26,9 +26,9 @@ class Explanation:
     """Attention that the joints of one clip received.
 
     Args:
-        persons: int64 (P,), which of the clip's persons the network saw.
-        attention: float32 (P, T, V) over all frames of the clip, in the joints of its file; NaN in persons or frames of
-            whom nothing was seen. 1 is a joint that counted as much as the mean of its frame.
+        persons: int64 (P,), indices of the clip's persons that the network saw.
+        attention: float32 (P, T, V), for all frames of the clip and the joints of its file. 1 is the mean over the
+            joints of a frame; NaN where nothing of a person was seen in a frame.
     """
 
     persons: np.ndarray
@@ -36,14 +36,14 @@ class Explanation:
 
 
 def explain(recognizer: Recognizer, dataset: SkeletonDataset, position: int) -> Explanation:
-    """The attention of the last block of one clip.
+    """Return the attention of the last block for one clip.
 
-    A frame that the network did not see has the attention of the nearest one that it saw.
+    A frame that the network did not see gets the attention of the nearest frame that it saw.
 
     Args:
         recognizer: In evaluation mode; runs on its own device in float32.
-        dataset: Clips without random draws, of one layout with the recognizer.
-        position: Of the clip in the data set.
+        dataset: Clips without random augmentation, in the recognizer's joint layout.
+        position: Position of the clip in the data set.
     """
     clip = dataset.clips[int(dataset.indices[position])]
     batch = collate([dataset[position]])
@@ -58,26 +58,26 @@ def explain(recognizer: Recognizer, dataset: SkeletonDataset, position: int) -> 
     attention = received[: len(persons), _nearest(frames, length)]  # (P, T, V')
     if dataset.layout.name != dataset.clips.layout.name:
         attention = to_coco(attention)
-    # Attention differs in scale with the backbone; what is told is its share within a frame.
+    # The scale of attention depends on the backbone, so it is reported relative to the mean of the frame.
     attention = attention / np.maximum(attention.mean(axis=-1, keepdims=True), np.finfo(np.float32).tiny)
     there = (clip.score[persons] > 0).any(axis=-1)
     return Explanation(persons, np.where(there[..., None], attention, np.nan).astype(np.float32))
 
 
 def to_coco(attention: np.ndarray) -> np.ndarray:
-    """Attention (..., 17) on Human3.6M's joints, on the joints of COCO that they were made of, in equal shares."""
+    """Distribute attention (..., 17) on Human3.6M joints in equal parts over the COCO joints they are computed from."""
     return attention @ _SHARES
 
 
 def _persons_seen(score: np.ndarray, frames: np.ndarray, most: int) -> np.ndarray:
-    """The persons that `SkeletonDataset` keeps, of scores (M, T, V)."""
+    """Indices of the persons that `SkeletonDataset` keeps, given scores (M, T, V)."""
     there = first_persons(score, most)
     kept = there[(score[there][:, frames] > 0).any(axis=(1, 2))]
     return kept if len(kept) else there[:1]
 
 
 def _nearest(frames: np.ndarray, length: int) -> np.ndarray:
-    """Position in `frames`, rising, of the one nearest to each of 0 to `length` - 1; of two the earlier."""
+    """For each frame from 0 to `length` - 1, position of the nearest one in rising `frames`; the earlier if tied."""
     after = np.clip(np.searchsorted(frames, np.arange(length)), 0, len(frames) - 1)
     before = np.maximum(after - 1, 0)
     nearer = np.abs(frames[before] - np.arange(length)) <= np.abs(frames[after] - np.arange(length))

@@ -1,9 +1,9 @@
-"""How stage one was set when it made the skeletons of a file, as each clip's `history` notes it."""
+"""Settings of the pose extraction that produced a skeleton file, read from the `history` of its clips."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-# What shapes poses, of the settings of `skelpipe extract`; where a clip begins and ends is its own.
+# Settings of `skelpipe extract` that influence poses. Start and end of a clip differ per clip and are not included.
 SHAPING = (
     "detect_every",
     "detection_threshold",
@@ -18,14 +18,15 @@ NETWORKS = ("estimator", "detector")
 
 
 def extraction_of(annotations: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
-    """The settings of stage one that all clips of a file have in common; empty where the file does not say.
+    """Return the extraction settings that all clips of a file have in common.
 
     Args:
-        annotations: Of the clips.
+        annotations: Clips of one skeleton file.
 
     Returns:
-        `SHAPING` by name; the networks' names as `estimator` and `detector`, and the beginnings of their weights'
-        SHA-256 as `estimator_weights` and `detector_weights`.
+        The `SHAPING` settings by name; the networks' names as `estimator` and `detector`, and the first digits of their
+        weights' SHA-256 as `estimator_weights` and `detector_weights`. Settings that the file does not record are
+        missing.
     """
     common: dict[str, Any] | None = None
     for annotation in annotations:

@@ -1,9 +1,9 @@
-"""What the losses and batch normalisation need of all processes: their clips, and a way back for the gradients.
+"""Exchange of clips between processes for losses and batch normalisation, with correct gradients.
 
-Every process encodes its own clips, gathers the representations of all, and computes the head and the losses of the
-whole batch. Each then holds the same loss; the gradient of a clip's representation is the sum over the processes' equal
-losses, so that the mean over processes, which DDP takes of the weights' gradients, is the gradient of one process that
-had the whole batch.
+Every process encodes its own clips, gathers the representations of all processes, and computes the head and the losses
+of the whole batch. Each process therefore holds the same loss, and the gradient of a clip's representation is the sum
+over the equal losses of all processes. DDP averages the weights' gradients over the processes, which gives the gradient
+of a single process with the whole batch.
 """
 
 from dataclasses import dataclass
@@ -15,32 +15,32 @@ from torch import distributed
 
 @dataclass(frozen=True)
 class Shares:
-    """How many clips each process has in this step, and which process this is."""
+    """Number of clips of each process in this step, and the rank of this process."""
 
     sizes: tuple[int, ...]
     rank: int
 
     @property
     def own(self) -> slice:
-        """Place of this process's clips among all."""
+        """Slice of this process's clips within the whole batch."""
         start = sum(self.sizes[: self.rank])
         return slice(start, start + self.sizes[self.rank])
 
 
 def is_distributed() -> bool:
-    """Whether other processes work on the same batch."""
+    """Return whether other processes work on the same batch."""
     return distributed.is_available() and distributed.is_initialized() and distributed.get_world_size() > 1
 
 
 def find_shares(num_clips: int, device: torch.device) -> Shares:
-    """Asks all processes for their number of clips, which may differ.
+    """Exchange the numbers of clips, which may differ between processes. A collective call.
 
     Args:
-        num_clips: Clips of this process.
-        device: Where tensors to exchange must be.
+        num_clips: Number of clips of this process.
+        device: Device on which tensors are exchanged.
 
     Returns:
-        The shares; of this process alone when there is no other.
+        The shares of all processes; only this process's own if there is no other.
     """
     if not is_distributed():
         return Shares((num_clips,), 0)
@@ -51,14 +51,14 @@ def find_shares(num_clips: int, device: torch.device) -> Shares:
 
 
 def gather(tensor: torch.Tensor, shares: Shares) -> torch.Tensor:
-    """Rows of all processes, in the order of the processes; differentiable.
+    """Concatenate the rows of all processes, in the order of their ranks. Differentiable.
 
     Args:
-        tensor: (n, ...), this process's rows.
-        shares: Rows of each process.
+        tensor: (n, ...), rows of this process.
+        shares: Number of rows of each process.
 
     Returns:
-        (N, ...), the same in every process. In the backward pass a row's gradient is the sum of all processes' ones.
+        (N, ...), the same in every process. In the backward pass, the gradient of a row is the sum over all processes.
     """
     if len(shares.sizes) == 1:
         return tensor
@@ -67,7 +67,7 @@ def gather(tensor: torch.Tensor, shares: Shares) -> torch.Tensor:
 
 
 def gather_names(names: list[str]) -> list[str]:
-    """Names of all processes, in the order of the processes."""
+    """Concatenate the names of all processes, in the order of their ranks."""
     if not is_distributed():
         return names
     of_all: list[list[str]] = [[] for _ in range(distributed.get_world_size())]
@@ -79,7 +79,7 @@ class _Gather(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, tensor: torch.Tensor, shares: Shares) -> torch.Tensor:
         ctx.shares = shares
-        # Collectives want equal shapes, so that shorter shares are padded on the way.
+        # Collectives require equal shapes, so shorter shares are padded for the exchange.
         padded = tensor.new_zeros(max(shares.sizes), *tensor.shape[1:])
         padded[: len(tensor)] = tensor
         parts = [torch.empty_like(padded) for _ in shares.sizes]

@@ -1,4 +1,4 @@
-"""Measures on the part that chooses the model, shared out among the processes of a run."""
+"""Accuracy and loss on the held-out part, which selects the best epoch; distributed over the processes of a run."""
 
 from collections.abc import Iterable
 
@@ -11,16 +11,16 @@ from recognition.recognizer import Recognizer
 
 
 def measure(recognizer: Recognizer, batches: Iterable[Batch], fabric: Fabric) -> dict[str, float]:
-    """How good a recognizer is; a collective call.
+    """Evaluate a recognizer on the held-out part. A collective call.
 
     Args:
         recognizer: In evaluation mode.
-        batches: This process's share of the clips, each clip once over all processes.
-        fabric: Of the run.
+        batches: This process's share of the clips. Over all processes, each clip occurs once.
+        fabric: Connection between the processes of the run.
 
     Returns:
-        top1 and mean_class in [0, 1] (mean over the classes that have clips), loss (mean cross-entropy, without weights
-        or smoothing), and the number of clips.
+        `top1` and `mean_class` in [0, 1] (the latter is the mean over the classes that have clips), `loss` (mean
+        cross-entropy, without class weights or label smoothing), and `clips`, their number.
     """
     classes, device = recognizer.num_classes, fabric.device
     confusion = torch.zeros(classes, classes, dtype=torch.float64, device=device)

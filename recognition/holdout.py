@@ -1,19 +1,23 @@
-"""Which clips are held out of training to choose the model on."""
+"""Selection of the clips that are held out of training to choose the best epoch."""
 
 import numpy as np
 
-# Random orders of the groups that are tried: a few when they are many, for time, and because one order then does well.
+# Number of random orders of the groups to try. Fewer if there are many groups: to save time, and because a single order
+# is then close to optimal.
 MOST_ORDERS = 20
 GROUPS_IN_ALL_ORDERS = 20_000
 
 
 def held_out_clips(labels: np.ndarray, share: float, rng: np.random.Generator) -> np.ndarray:
-    """About `share` of the clips, every class by its size, bool (N,); never all clips of a class.
+    """Select about `share` of the clips, in proportion to the sizes of the classes; never all clips of a class.
 
     Args:
-        labels: int (N,) class of each clip.
-        share: 0 < share < 1.
-        rng: Says which clips.
+        labels: int (N,), class of each clip.
+        share: Share to hold out, 0 < share < 1.
+        rng: Random generator that selects the clips.
+
+    Returns:
+        bool (N,), True for held-out clips.
     """
     rank = np.empty(len(labels))
     keeper = np.zeros(len(labels), bool)
@@ -29,22 +33,25 @@ def held_out_clips(labels: np.ndarray, share: float, rng: np.random.Generator) -
 
 
 def held_out_groups(labels: np.ndarray, groups: np.ndarray, share: float, rng: np.random.Generator) -> np.ndarray:
-    """Whole groups with about `share` of every class's clips, bool (N,); never all clips of a class.
+    """Select whole groups that contain about `share` of the clips of every class; never all clips of a class.
 
-    Groups are taken in several random orders, each as long as it brings the classes' shares nearer to the wanted one,
-    by the sum of squares; the best of the orders counts. None are taken where every group is all that a class has.
+    Groups are added in several random orders, as long as each brings the shares of the classes closer to the target
+    (sum of squares). The best order is used. Nothing is selected if every group contains all clips of some class.
 
     Args:
-        labels: int (N,) class of each clip.
-        groups: int (N,) group of each clip, from 0.
-        share: 0 < share < 1.
-        rng: Says which groups.
+        labels: int (N,), class of each clip.
+        groups: int (N,), group of each clip, from 0.
+        share: Share to hold out, 0 < share < 1.
+        rng: Random generator that selects the groups.
+
+    Returns:
+        bool (N,), True for held-out clips.
     """
     classes, label_of = np.unique(labels, return_inverse=True)
     count = np.zeros((int(groups.max()) + 1, len(classes)))
     np.add.at(count, (groups, label_of), 1)
     total = count.sum(axis=0)
-    # In shares of the class, so that small classes weigh as much as large ones.
+    # As shares of each class, so that small classes count as much as large ones.
     parts = count / total
     allowed = np.flatnonzero((count < total).all(axis=1))
     orders = max(1, min(MOST_ORDERS, GROUPS_IN_ALL_ORDERS // max(1, len(allowed))))
@@ -57,7 +64,7 @@ def held_out_groups(labels: np.ndarray, groups: np.ndarray, share: float, rng: n
 
 
 def _take(parts: np.ndarray, order: np.ndarray, share: float) -> tuple[np.ndarray, float]:
-    """Groups taken in one order, at least one, and the sum over classes of (share taken - share wanted)^2."""
+    """Select groups in one order, at least one; also return the sum over classes of (share reached - target)^2."""
     taken: list[int] = []
     reached = np.zeros(parts.shape[1])
     cost = float(((reached - share) ** 2).sum())
@@ -68,7 +75,7 @@ def _take(parts: np.ndarray, order: np.ndarray, share: float) -> tuple[np.ndarra
             taken.append(int(group))
             reached, cost = after, cost_after
     if not taken and len(order):
-        # All groups are larger than what is wanted: the one that oversteps least.
+        # Every group is larger than the target: take the one that exceeds it least.
         costs = ((parts[order] - share) ** 2).sum(axis=1)
         return order[[costs.argmin()]], float(costs.min())
     return np.array(taken, np.int64), cost

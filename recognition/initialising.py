@@ -1,4 +1,4 @@
-"""Where a run's weights begin when not at random: an earlier run, on other classes perhaps, or MotionBERT's files."""
+"""Initial weights of a run: from an earlier run, possibly with other classes, or from MotionBERT's files."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,33 +17,39 @@ if TYPE_CHECKING:
     from recognition.pretraining.encoder import Pretrained
     from recognition.pretraining.settings import PretrainSettings
 
-# What a network has to be shown as it was before, where a config does not say otherwise.
+# Settings that determine the input of a network; they are taken from its training unless the configuration sets them.
 _READING = (
     "num_frames", "max_frames", "max_persons", "resample", "placement", "part_range_train", "part_min_frames",
     "part_test", "rotation", "random_move", "score_threshold", "scores", "scale_range_train", "scale_range_test",
 )  # fmt: skip
-# The head's last layer, one row a class.
+# The last layer of the head, with one row per class.
 _CLASSES = "head.fc2."
 
 
 def earlier_run(init: str) -> runs.Trained | None:
-    """The run that `init` names; None where it is a file of somebody else's weights.
+    """Load the run that `init` names; return None if it is a file of another project's weights.
+
+    Args:
+        init: A run directory or a file of weights.
 
     Raises:
-        WeightsError: There is no such run or file, or it is damaged.
+        WeightsError: The run or file does not exist, or is damaged.
     """
     path = runs.run_file(init)
     return runs.load_run(path) if runs.is_run_file(path) else None
 
 
 def pretrained_encoder(init: str) -> "Pretrained | None":
-    """The pre-trained encoder that `init` names; None where it is something else.
+    """Load the pre-trained encoder that `init` names; return None if it is something else.
+
+    Args:
+        init: A directory of `skelpipe pretrain`, or one of its files.
 
     Raises:
-        WeightsError: It is damaged.
-        UsageError: It sees bones or motion, which recognizers are not shown.
+        WeightsError: The file is damaged.
+        UsageError: The encoder takes bones or motion as input, but recognizers take joints.
     """
-    # Pre-training is built on what this file is a part of.
+    # Imported here because pre-training imports this module.
     from recognition.pretraining.encoder import is_pretrained, load_pretrained
 
     path = Path(init)
@@ -53,18 +59,25 @@ def pretrained_encoder(init: str) -> "Pretrained | None":
     if found.settings.shown != "joint":
         wanted = "pcm3.stream=joint" if found.settings.method == "pcm3" else "mamp.input=joint"
         raise UsageError(
-            f"{init}: was pre-trained on the stream {found.settings.shown}, and recognizers are shown joints; "
+            f"{init}: was pre-trained on the {found.settings.shown} stream, but recognizers take joints as input; "
             f"measure it with `skelpipe evaluate {init} --protocol finetune`, or start from {wanted}"
         )
     return found
 
 
 def fitting_settings(init: str) -> tuple[ModelSettings, str, dict[str, Any]]:
-    """The model and the joint layout that weights ask for, and settings of data that they were trained with.
+    """Return the model settings, joint layout and data settings that the weights require.
+
+    Args:
+        init: A run, a pre-trained encoder, or a file of MotionBERT.
+
+    Returns:
+        Model settings, name of the joint layout, and the data settings in `_READING` that the weights were trained
+        with (empty for MotionBERT).
 
     Raises:
-        WeightsError: They are missing, damaged, or neither a run's nor MotionBERT's.
-        UsageError: They are of an encoder that no recognizer has.
+        WeightsError: The weights are missing, damaged, or of an unknown kind.
+        UsageError: The weights belong to an encoder that recognizers cannot use.
     """
     pretrained = pretrained_encoder(init)
     if pretrained is not None:
@@ -72,24 +85,24 @@ def fitting_settings(init: str) -> tuple[ModelSettings, str, dict[str, Any]]:
         return _model_of(pretrained.settings), pretrained.layout, {name: getattr(data, name) for name in _READING}
     earlier = earlier_run(init)
     if earlier is None:
-        # MotionBERT was trained with zeros in the place of joints that were not seen.
+        # MotionBERT was trained with zeros for joints that were not seen.
         return ModelSettings(backbone="dstformer", unseen="embed", **motionbert_sizes(Path(init))), H36M17.name, {}
     data = earlier.settings.data
     return earlier.settings.model, earlier.layout, {name: getattr(data, name) for name in _READING}
 
 
 def settings_of(begun: RunSettings) -> tuple[ModelSettings, str, dict[str, Any]]:
-    """What `fitting_settings` told of a run that has begun, out of its resolved settings."""
+    """Return the same as `fitting_settings`, from the resolved settings of a run that is being resumed."""
     return begun.model, begun.data.model_layout, {name: getattr(begun.data, name) for name in _READING}
 
 
 def _model_of(settings: "PretrainSettings") -> ModelSettings:
-    """The backbone that a pre-trained encoder is."""
+    """Return the model settings of a pre-trained encoder."""
     if settings.method == "mamp":
         return settings.model
     frames = settings.data.num_frames
     assert isinstance(frames, int)
-    # Joints that were not seen were zeros to it.
+    # The encoder was trained with zeros for joints that were not seen.
     return ModelSettings(
         backbone="gru",
         dim=settings.pcm3.hidden,
@@ -102,23 +115,23 @@ def _model_of(settings: "PretrainSettings") -> ModelSettings:
 
 
 def initialise(recognizer: Recognizer, init: str, *, label_names: list[str], dimensions: int) -> str:
-    """Puts weights into a network; the head's last layer stays fresh where the classes are others.
+    """Load weights into a network. If the classes differ, the head's last layer keeps its random weights.
 
-    Prototypes are of the old classes and of the old weights, so they are not taken.
+    Prototypes are not loaded, because they belong to the earlier classes and weights.
 
     Args:
-        recognizer: The network.
+        recognizer: The network; modified in place.
         init: A run directory, one of its .pt files, or a checkpoint of MotionBERT.
         label_names: Classes of the new run, in order.
-        dimensions: Coordinates of a joint in its skeletons, 2 or 3.
+        dimensions: Coordinates per joint in the new run's skeletons, 2 or 3.
 
     Returns:
-        What was taken, in a sentence.
+        A sentence that summarises what was loaded.
 
     Raises:
-        WeightsError: Missing, damaged, or of a network of another size.
-        UsageError: Weights of MotionBERT for another backbone, or weights for joints in 3D that are in 2D here, or the
-            other way about.
+        WeightsError: The weights are missing, damaged, or do not fit the network's size.
+        UsageError: MotionBERT's weights with another backbone, or weights for 3D joints with 2D skeletons or vice
+            versa.
     """
     pretrained = pretrained_encoder(init)
     if pretrained is not None:
@@ -130,17 +143,17 @@ def initialise(recognizer: Recognizer, init: str, *, label_names: list[str], dim
                 network, pretrained.encoder.network.state_dict(), source=pretrained.path, ignore=()
             ).loaded
         except WeightsError as error:
-            raise WeightsError(f"{error}; leave the model to the run with model=auto") from error
-        return f"{pretrained.path}: {taken} tensors of the pre-trained encoder taken; the head begins at random"
+            raise WeightsError(f"{error}; set model=auto to use the model of the run") from error
+        return f"{pretrained.path}: loaded {taken} tensors of the pre-trained encoder; the head starts at random"
     earlier = earlier_run(init)
     if earlier is None:
         if not isinstance(recognizer.backbone, DSTFormer):
-            raise UsageError(f"{init}: weights of MotionBERT are for model.backbone=dstformer alone")
+            raise UsageError(f"{init}: MotionBERT's weights require model.backbone=dstformer")
         _check_dimensions(init, 2, dimensions)
         report = load_motionbert(recognizer.backbone, Path(init))
-        left = f"; left in the file: {', '.join(report.ignored)}" if report.ignored else ""
-        fresh = f"; begins at random: {', '.join(report.absent)} and the head" if report.absent else ""
-        return f"{init}: {report.loaded} tensors of the backbone taken{fresh}{left}"
+        left = f"; ignored in the file: {', '.join(report.ignored)}" if report.ignored else ""
+        fresh = f"; starting at random: {', '.join(report.absent)} and the head" if report.absent else ""
+        return f"{init}: loaded {report.loaded} tensors of the backbone{fresh}{left}"
     _check_dimensions(init, earlier.dimensions, dimensions)
     weights = dict(earlier.recognizer.state_dict())
     same_classes = earlier.label_names == tuple(label_names)
@@ -150,24 +163,24 @@ def initialise(recognizer: Recognizer, init: str, *, label_names: list[str], dim
     try:
         loaded = apply_state_dict(recognizer, weights, source=earlier.path, ignore=()).loaded
     except WeightsError as error:
-        raise WeightsError(f"{error}; leave the model to the run with model=auto") from error
+        raise WeightsError(f"{error}; set model=auto to use the model of the run") from error
     if same_classes:
-        return f"{earlier.path}: all {loaded} tensors taken"
+        return f"{earlier.path}: loaded all {loaded} tensors"
     fresh_count = sum(name.startswith(_CLASSES) for name in weights)
     return (
-        f"{earlier.path}: {loaded - fresh_count} tensors taken; the head's last layer begins at random, for "
-        f"{len(label_names)} classes in place of {len(earlier.label_names)}"
+        f"{earlier.path}: loaded {loaded - fresh_count} tensors; the last layer of the head starts at random, for "
+        f"{len(label_names)} classes instead of {len(earlier.label_names)}"
     )
 
 
 def _check_dimensions(init: str, before: int | None, now: int) -> None:
-    """Refuses weights whose third number of a joint means another thing: a score in 2D, z in 3D.
+    """Refuse weights for which the third number of a joint has another meaning: a score in 2D, z in 3D.
 
     Raises:
-        UsageError: It does.
+        UsageError: The dimensions differ.
     """
     if before not in (None, now):
         raise UsageError(
-            f"{init}: was trained on joints in {before}D, and these are in {now}D; start from weights for such joints, "
+            f"{init}: was trained on joints in {before}D, but these are in {now}D; start from weights for such joints, "
             "or without --init"
         )

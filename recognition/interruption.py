@@ -1,4 +1,4 @@
-"""Ctrl-C and a cluster's SIGTERM as a question that the loop asks, so that it can save before it leaves."""
+"""Ctrl-C and SIGTERM (sent by cluster schedulers) set a flag that the loop polls, so that it can save and then exit."""
 
 import multiprocessing
 import os
@@ -10,15 +10,16 @@ from types import FrameType
 from typing import Any
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
-# A terminal sends Ctrl-C to every process of a run, and the first of them passes it on: that is one wish, not two.
+# A terminal sends Ctrl-C to every process of a run, and the main process forwards it: signals within this many seconds
+# count as one.
 ONE_WISH = 1.0
 
 
 class StopSignals:
-    """A context manager; within it, the first signal only sets `received`, and a later one ends the process.
+    """Context manager that turns the first SIGINT or SIGTERM into a flag; a later one ends the process.
 
-    The signal is passed on to the processes that this one started. Outside the main thread, where Python delivers no
-    signals, it does nothing.
+    The first signal sets `received` to its name. Every signal is forwarded to the child processes. Outside the main
+    thread, where Python delivers no signals, this class does nothing.
     """
 
     def __init__(self) -> None:
@@ -43,7 +44,7 @@ class StopSignals:
             signal.signal(number, signal.SIG_DFL)
             os.kill(os.getpid(), number)
         for child in multiprocessing.active_children():
-            # Daemons are the workers of a loader, which end with it.
+            # Daemons are the data loader's workers, which exit with it.
             if child.pid is not None and not child.daemon:
                 with suppress(ProcessLookupError):
                     os.kill(child.pid, number)

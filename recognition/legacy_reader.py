@@ -1,8 +1,9 @@
-"""Clips as the published MotionBERT and MaskCLR code reads them, step by step, to compare with.
+"""Reads clips exactly as the published MotionBERT and MaskCLR code does, for comparison.
 
-What it does otherwise than the transforms here: the file's precision up to H36M (PYSKL's is half), frames drawn once
-for all epochs, missing joints that take part at (-1, -1), persons that are exchanged without their scores, confidences
-of COCO's joints beside H36M's, an all-zero second person that is moved and scaled along with the first.
+Differences from the transforms of this project: computation up to H36M in the file's precision (half in PYSKL's files),
+frames drawn once for all epochs, missing joints that take part at (-1, -1), persons that are exchanged without their
+scores, H36M joints with the confidences of the COCO joints of the same index, and an all-zero second person that is
+moved and scaled together with the first.
 """
 
 import numpy as np
@@ -12,28 +13,34 @@ from recognition.clips import ClipSet
 from recognition.settings import DataSettings
 from recognition.transforms import FEWEST_JOINTS, ROTATION, SCALE, TRANSLATION
 
-# The published reader takes two persons, always.
+# The published reader always takes two persons.
 PERSONS = 2
-# The seed of the published constructor, whatever the run's.
+# Seed of the published constructor; it does not depend on the run's seed.
 SEED = 0
 
 
 class LegacyReader:
-    """Reads clips of one data set the published way.
+    """Reads clips of one data set in the published way.
 
-    Frames are drawn in the order of `indices` with the published seed. (With clips held out of the split, the draws
-    differ from those of the published run, which holds out none.) `random_move` and `crop_scale` are drawn from the
-    generator that each access hands over, where the published code goes on with the process's own.
+    Frames are drawn in the order of `indices` with the published seed. If clips are held out of the split, the draws
+    differ from those of the published run, which holds out none. `random_move` and `crop_scale` use the generator that
+    is passed with each access, whereas the published code uses the global one.
+
+    Args:
+        clips: Skeleton file with 2D joints.
+        indices: int (N,), indices of the data set's clips.
+        settings: Settings of the data.
+        train: Whether frames are drawn at random, if `random_move` is set.
 
     Raises:
-        UsageError: The settings ask for more than the published reader can do.
+        UsageError: The settings contain something that the published reader does not support.
     """
 
     def __init__(self, clips: ClipSet, indices: np.ndarray, settings: DataSettings, *, train: bool) -> None:
         if settings.num_frames == "own" or settings.flip not in (0, "auto") or clips.dimensions != 2:
             raise UsageError(
-                f"{clips.path}: legacy reading knows a fixed data.num_frames, no data.flip and joints in 2D only; set "
-                "data.legacy=false, or the others accordingly"
+                f"{clips.path}: legacy reading supports only a fixed data.num_frames, no data.flip and 2D joints; set "
+                "data.legacy=false, or change the other settings accordingly"
             )
         self.settings = settings
         self.train = train
@@ -51,17 +58,20 @@ class LegacyReader:
         position: int,
         rng: np.random.Generator | None,
     ) -> np.ndarray:
-        """float32 (2, T, 17, 3), one clip.
+        """Read one clip.
 
         Args:
-            keypoint: (M, T, 17, 2) in pixels as its file has it; up to H36M the arithmetic is in this precision.
-            score: (M, T, 17) as its file has it. A joint without confidence takes part where it lies.
+            keypoint: (M, T, 17, 2), pixels as stored in the file; steps up to H36M keep this precision.
+            score: (M, T, 17), as stored in the file. A joint with score 0 takes part at its stored position.
             size: (height, width) of the frame in pixels.
-            position: Its place in the data set.
-            rng: What augmentation is drawn from; None for none.
+            position: Position of the clip in the data set.
+            rng: Random generator of the augmentation; None for no augmentation.
+
+        Returns:
+            float32 (2, T, 17, 3).
         """
-        assert size is not None  # 2D, as the constructor has seen to.
-        # The published code never met a NaN: there, a joint that was not seen is at (0, 0).
+        assert size is not None  # The joints are in 2D; the constructor has checked that.
+        # The published code stores joints that were not seen at (0, 0), never as NaN.
         keypoint, score = np.nan_to_num(keypoint, nan=0), np.nan_to_num(score, nan=0)
         keypoint = _human_tracking(_make_cam(keypoint, size))[:PERSONS]
         frames = self.frames[position]
@@ -76,7 +86,7 @@ class LegacyReader:
 
 
 def frozen_frames(length: int, target: int, drawn: np.random.RandomState | None) -> np.ndarray:
-    """Indices of `target` frames of a clip, int64 (target,): step 1."""
+    """Return indices of `target` frames of a clip, int64 (target,): step 1."""
     even = np.linspace(0, length, num=target, endpoint=False)
     if drawn is None:
         return even.astype(np.int64)
@@ -89,12 +99,12 @@ def frozen_frames(length: int, target: int, drawn: np.random.RandomState | None)
 
 
 def _make_cam(keypoint: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Step 2: a missing joint, at pixel (0, 0), becomes (-1, -1)."""
+    """Step 2: a missing joint, at pixel (0, 0), moves to (-1, -1)."""
     return keypoint / np.float16(max(size)) * np.float16(2) - np.float16(1)
 
 
 def _human_tracking(keypoint: np.ndarray) -> np.ndarray:
-    """Step 3: persons exchanged where the first is nearer to where the second was; their scores stay."""
+    """Step 3: exchange persons if the first one is closer to the previous position of the second; scores stay."""
     if len(keypoint) < PERSONS:
         return keypoint
     moved = np.abs(keypoint[0, 1:] - keypoint[0, :-1]).sum(axis=(1, 2))
@@ -104,7 +114,7 @@ def _human_tracking(keypoint: np.ndarray) -> np.ndarray:
 
 
 def _coco2h36m(keypoint: np.ndarray) -> np.ndarray:
-    """Step 4; joints that were not seen count in middles."""
+    """Step 4: COCO to H36M; joints that were not seen contribute to midpoints."""
     half = np.float16(0.5)
     mapped = np.empty_like(keypoint)
     mapped[..., (1, 2, 3, 4, 5, 6), :] = keypoint[..., (12, 14, 16, 11, 13, 15), :]
@@ -117,7 +127,7 @@ def _coco2h36m(keypoint: np.ndarray) -> np.ndarray:
 
 
 def _random_move(motion: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Step 6: also the person who is not there is moved."""
+    """Step 6: random rotation, scale and shift; an absent person is moved too."""
     ends = [rng.uniform(-ROTATION, ROTATION, 2), rng.uniform(*SCALE, 2)]
     ends += [rng.uniform(-TRANSLATION, TRANSLATION, 2) for _ in range(2)]
     angle, scale, shift_x, shift_y = (np.linspace(first, last, motion.shape[1])[:, None] for first, last in ends)
@@ -129,7 +139,7 @@ def _random_move(motion: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 def _crop_scale(motion: np.ndarray, ratio: float) -> np.ndarray:
-    """Step 7: the box is of joints with confidence, but every joint is placed by it, seen or not."""
+    """Step 7: the box contains only joints with confidence, but all joints are scaled by it, seen or not."""
     valid = motion[motion[..., 2] != 0][:, :2]
     if len(valid) < FEWEST_JOINTS:
         return np.zeros_like(motion)

@@ -1,4 +1,4 @@
-"""Attention-guided probabilistic masking (section 3.2): what the masked pathway does not see."""
+"""Attention-guided probabilistic masking (section 3.2): selection of the joints hidden from the masked pathway."""
 
 from typing import Literal
 
@@ -6,11 +6,11 @@ import torch
 
 Scale = Literal["none", "frame_max", "seq_max"]
 
-# Odd constants of the SplitMix64 generator, as the signed numbers that torch computes with.
+# Odd constants of the SplitMix64 generator, as signed 64-bit integers, which torch uses.
 _STEP = 0x9E3779B97F4A7C15 - 2**64
 _MIX1 = 0xBF58476D1CE4E5B9 - 2**64
 _MIX2 = 0x94D049BB133111EB - 2**64
-# Shares of a sequence's most and least attended cells, by which a mask is judged.
+# Shares of a sequence's most and least attended cells that `masking_contrast` compares.
 TOP, BOTTOM = 0.05, 0.20
 
 
@@ -23,18 +23,18 @@ def attention_guided_mask(
     scale: Scale,
     noise: torch.Tensor,
 ) -> torch.Tensor:
-    """Draws K = floor(ratio * valid cells) cells of each sequence, without replacement, by Gumbel top-K (eq. 3 and 4).
+    """Draw K = floor(ratio * valid cells) cells of each sequence without replacement, by Gumbel top-K (eq. 3 and 4).
 
     Args:
         attention: float (P, T, V), A: attention that each cell receives; zeros for random masking.
         valid: bool (P, T, V), cells that may be masked: all joints of the sequence's own frames.
         ratio: delta, in [0, 1].
-        temperature: tau_prop.
-        scale: A as it is, over its maximum within the frame, or over its maximum within the sequence.
+        temperature: tau_prop, above 0.
+        scale: "none": A as it is; "frame_max" or "seq_max": A divided by its maximum over the frame or sequence.
         noise: float (P, T, V), Gumbel noise r.
 
     Returns:
-        bool (P, T, V), True where the mask token takes the joint's place.
+        bool (P, T, V), True where the mask token replaces the joint.
     """
     score = attention.to(noise.dtype).masked_fill(~valid, 0)
     if scale != "none":
@@ -43,9 +43,9 @@ def attention_guided_mask(
     excluded = ~valid.flatten(1)
     logits = (score / temperature).flatten(1).masked_fill(excluded, -torch.inf)
     drawn = logits.log_softmax(1) + noise.flatten(1)
-    # A place's rank, not a threshold: equal values must not make the mask larger than K.
+    # Select by rank rather than by threshold, so that ties do not make the mask larger than K.
     order = drawn.argsort(dim=1, descending=True, stable=True)
-    # What should be a whole number may come out a rounding error below it, as 0.29 * 100 does.
+    # Products that should be integers can end up slightly below, for example 0.29 * 100.
     count = torch.floor(ratio * valid.flatten(1).sum(1).double() + 1e-6)
     first = torch.arange(order.shape[1], device=order.device) < count[:, None]
     return torch.zeros_like(first).scatter(1, order, first).view_as(valid)
@@ -54,17 +54,17 @@ def attention_guided_mask(
 def gumbel_noise(
     clip: torch.Tensor, person: torch.Tensor, num_frames: int, num_joints: int, *, seed: int, epoch: int
 ) -> torch.Tensor:
-    """Gumbel noise that depends on seed, epoch, clip and person alone (r of eq. 4).
+    """Return Gumbel noise that depends only on seed, epoch, clip and person (r of eq. 4).
 
-    A counter-based generator: neither the batch that a clip is in, nor the process, nor the padding changes its noise.
+    A counter-based generator: batch composition, process and padding do not change the noise of a clip.
 
     Args:
-        clip: int64 (P,), place of each person's clip in its data set.
-        person: int64 (P,), place of the person in its clip.
+        clip: int64 (P,), position of each person's clip in its data set.
+        person: int64 (P,), position of the person in its clip.
         num_frames: T.
         num_joints: V.
         seed: Seed of the run.
-        epoch: Number of the epoch.
+        epoch: Index of the epoch.
 
     Returns:
         float64 (P, T, V).
@@ -76,26 +76,26 @@ def gumbel_noise(
 def jittered(
     keypoint: torch.Tensor, clip: torch.Tensor, person: torch.Tensor, sigma: float, *, seed: int, epoch: int
 ) -> torch.Tensor:
-    """Joints moved by Gaussian noise, which depends on seed, epoch, clip and person alone.
+    """Add Gaussian noise to joints, which depends only on seed, epoch, clip and person.
 
-    A clip's standard deviation is drawn from U(0, sigma), so that the network meets slight noise as often as strong.
+    The standard deviation of a clip is drawn from U(0, sigma), so that weak noise is as frequent as strong noise.
 
     Args:
-        keypoint: float (P, T, V, C), persons of a batch; the first two channels are x and y, the third is the score, or
-            z in 3D. Only x and y move. Joints that were not seen, zero in all channels, stay.
-        clip: int64 (P,), place of each person's clip in its data set.
-        person: int64 (P,), place of the person in its clip.
-        sigma: Largest standard deviation, in units of the network's input, whose square is [-1, 1].
+        keypoint: float (P, T, V, C), persons of a batch. The first two channels are x and y; the third is the score,
+            or z in 3D. Only x and y change. Joints that were not seen (zero in all channels) stay unchanged.
+        clip: int64 (P,), position of each person's clip in its data set.
+        person: int64 (P,), position of the person in its clip.
+        sigma: Largest standard deviation, in units of the network's input, which spans [-1, 1].
         seed: Seed of the run.
-        epoch: Number of the epoch.
+        epoch: Index of the epoch.
 
     Returns:
         float (P, T, V, C).
     """
     persons, num_frames, num_joints, _ = keypoint.shape
     cells = num_frames * num_joints
-    # Epochs of masks are counted from 0, so that negative ones draw what masks never do: by Box and Muller, a radius
-    # and an angle make both coordinates.
+    # Masks use epochs from 0 on, so negative epochs give independent numbers. Box-Muller turns a radius and an angle
+    # into both coordinates.
     first, second = -1 - 2 * epoch, -2 - 2 * epoch
     radius = torch.sqrt(-2 * torch.log(_uniform(clip, person, cells, seed=seed, epoch=first)))
     angle = 2 * torch.pi * _uniform(clip, person, cells, seed=seed, epoch=second)
@@ -108,42 +108,42 @@ def jittered(
 
 
 def _uniform(clip: torch.Tensor, person: torch.Tensor, count: int, *, seed: int, epoch: int) -> torch.Tensor:
-    """float64 (P, count) in (0, 1), which depend on seed, epoch, clip and person alone."""
+    """Return float64 (P, count) in (0, 1), which depends only on seed, epoch, clip and person."""
     key = _mix(torch.full_like(clip, seed))
     for part in (torch.full_like(clip, epoch), clip, person):
         key = _mix(key ^ (part * _STEP + _STEP))
     bits = _mix(key[:, None] + (torch.arange(count, device=clip.device) + 1) * _STEP)
-    # The upper 53 bits, in the middle of their steps, so that neither 0 nor 1 comes up.
+    # The upper 53 bits, centred in their intervals, so that 0 and 1 never occur.
     return (_shift(bits, 11).double() + 0.5) * 2.0**-53
 
 
 def _mix(value: torch.Tensor) -> torch.Tensor:
-    """SplitMix64's finaliser: every bit of the result depends on every bit of the value."""
+    """Apply the finaliser of SplitMix64: every bit of the result depends on every bit of the value."""
     value = (value ^ _shift(value, 30)) * _MIX1
     value = (value ^ _shift(value, 27)) * _MIX2
     return value ^ _shift(value, 31)
 
 
 def _shift(value: torch.Tensor, places: int) -> torch.Tensor:
-    """Shift to the right that brings in zeros; torch's own repeats the sign."""
+    """Shift to the right with zeros (logical shift); torch's own shift repeats the sign bit."""
     return (value >> places) & ((1 << (64 - places)) - 1)
 
 
 def masking_contrast(
     attention: torch.Tensor, mask: torch.Tensor, valid: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Shares of masked cells among the most and among the least attended of each sequence, mean over sequences.
+    """Return the masked shares of the most and of the least attended cells, averaged over the sequences.
 
-    A sequence without valid cells, of somebody seen in none of the frames that were drawn, does not count.
+    A sequence without valid cells, whose person is absent from all sampled frames, does not count.
 
     Args:
-        attention: float (P, T, V).
-        mask: bool (P, T, V).
-        valid: bool (P, T, V).
+        attention: float (P, T, V), attention that each cell receives.
+        mask: bool (P, T, V), True for masked cells.
+        valid: bool (P, T, V), True for cells that may be masked.
 
     Returns:
-        Scalars: the share among the top 5 %, and among the bottom 20 %. Equal when attention does not matter; 0 where
-        no sequence counts.
+        Scalars: the masked share of the top 5 %, and of the bottom 20 %. They are equal if the mask does not depend on
+        attention; both are 0 if no sequence counts.
     """
     some = valid.flatten(1).any(1)
     if not some.any():

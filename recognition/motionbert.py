@@ -1,7 +1,8 @@
-"""Weights that MotionBERT's authors publish, put into a DSTFormer.
+"""Loads the weights that MotionBERT's authors publish into a DSTFormer.
 
-Their files hold the network under `model_pos` (pre-training, 3D poses) or `model` (actions, where it is the `backbone`
-of a larger one), each name with DataParallel's `module.` before it. The heads for 3D poses and actions are left.
+Their files store the network under `model_pos` (pre-training, 3D poses) or `model` (actions, where it is the `backbone`
+of a larger network). Each name starts with `module.`, added by DataParallel. The heads for 3D poses and actions are
+ignored.
 """
 
 import re
@@ -14,7 +15,8 @@ from pose_extraction.checkpoints import LoadReport, apply_state_dict, load_state
 from pose_extraction.errors import WeightsError
 from recognition.backbones.dstformer import DSTFormer
 
-# Parts of their names and of ours, first match first; `_s` and `_t` tell the halves of a block apart.
+# Parts of their names and the corresponding parts of ours, applied in this order; `_s` and `_t` are the two halves of a
+# block.
 _RENAMED = (
     (r"^joints_embed\.", "joint_embedding."),
     (r"^pos_embed$", "spatial_embedding"),
@@ -28,37 +30,37 @@ _RENAMED = (
 )
 HEADS = 8
 _WRAPPERS = ("module.", "backbone.")
-# What decides a tensor's shape beside `dim`, for the message.
+# Quantities other than `dim` that determine the shape of a tensor, for the message.
 _DECIDED_BY = {"spatial_embedding": "number of joints"}
 
 
 def load_motionbert(backbone: DSTFormer, path: Path) -> LoadReport:
-    """Puts the weights of a published checkpoint into a DSTFormer of the same size, all of them or none.
+    """Load the weights of a published checkpoint into a DSTFormer of the same size, all or none.
 
-    They were trained on 17 joints in Human3.6M's order, x, y and score, 243 frames.
+    The checkpoints were trained on 17 joints in Human3.6M's order, with x, y and score, and 243 frames.
 
     Args:
-        backbone: The network; its mask token, which such files lack, stays as it is.
+        backbone: The network. Its mask token, which these files lack, stays unchanged.
         path: A checkpoint of MotionBERT's pre-training or of its fine-tuning on actions.
 
     Returns:
-        How many tensors were taken, which of the file were left (heads), and which of the network the file lacks.
+        The number of loaded tensors, the ignored tensors of the file (heads), and the tensors that the file lacks.
 
     Raises:
-        WeightsError: Damaged, hostile, not MotionBERT's, or of another size; the network is unchanged.
+        WeightsError: The file is damaged, unsafe, not MotionBERT's, or has another size. The network is unchanged.
     """
     state, names = _read(path)
     wanted = backbone.state_dict()
     depth = len(backbone.streams_st)
     if (theirs := motionbert_sizes(path)["depth"]) != depth:
-        raise WeightsError(f"{path}: has {theirs} blocks where the network has {depth}; set model.depth={theirs}")
+        raise WeightsError(f"{path}: has {theirs} blocks, but the network has {depth}; set model.depth={theirs}")
     renamed = {}
     for name, original in names.items():
         ours = _renamed(name)
         tensor = state[original]
         if ours in wanted and tensor.shape != wanted[ours].shape:
             raise WeightsError(
-                f"{path}: {original} is {tuple(tensor.shape)} where the network has {tuple(wanted[ours].shape)}; "
+                f"{path}: {original} has shape {tuple(tensor.shape)}, but the network has {tuple(wanted[ours].shape)}; "
                 f"{_remedy(ours, tensor, wanted[ours])}"
             )
         renamed[ours] = tensor
@@ -66,12 +68,15 @@ def load_motionbert(backbone: DSTFormer, path: Path) -> LoadReport:
 
 
 def motionbert_sizes(path: Path) -> dict[str, Any]:
-    """Settings of the network that a published checkpoint is of, read from the shapes of its tensors.
+    """Return the model settings of a published checkpoint, derived from the shapes of its tensors.
 
-    The number of heads leaves no trace in them; both networks that are published, the full and the lite one, have 8.
+    The number of heads cannot be derived. Both published networks, full and lite, have 8.
+
+    Args:
+        path: A published checkpoint.
 
     Raises:
-        WeightsError: Damaged, hostile, or not MotionBERT's.
+        WeightsError: The file is damaged, unsafe, or not MotionBERT's.
     """
     state, names = _read(path)
     shape = {name: tuple(state[original].shape) for name, original in names.items()}
@@ -91,13 +96,13 @@ def motionbert_sizes(path: Path) -> dict[str, Any]:
 
 
 def _read(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
-    """The tensors, and where each one's name without wrappers is found among them."""
+    """Return the tensors by their original names, and the original names by the names without wrappers."""
     state = load_state_dict(path)
     names = {_unwrapped(name): name for name in state}
     if "joints_embed.weight" not in names:
         raise WeightsError(
-            f"{path}: no checkpoint of MotionBERT, which holds 'joints_embed.weight' (the first here is "
-            f"{next(iter(state))!r}): give --init a file of MotionBERT's or a run"
+            f"{path}: not a checkpoint of MotionBERT: it lacks 'joints_embed.weight' (its first tensor is "
+            f"{next(iter(state))!r}); pass a MotionBERT file or a run to --init"
         )
     return state, names
 
@@ -116,14 +121,14 @@ def _renamed(name: str) -> str:
 
 def _remedy(name: str, tensor: torch.Tensor, wanted: torch.Tensor) -> str:
     if name == "temporal_embedding" and tensor.shape[-1] == wanted.shape[-1]:
-        return f"set model.max_frames={tensor.shape[1]} for this file, whose temporal embedding has that length"
+        return f"set model.max_frames={tensor.shape[1]}, the length of this file's temporal embedding"
     if name == "representation.weight" and tensor.shape[1] == wanted.shape[1]:
         return f"set model.dim_representation={tensor.shape[0]}"
     if name.endswith("feed_forward.fc1.weight") and tensor.shape[1] == wanted.shape[1]:
         return f"set model.mlp_ratio={tensor.shape[0] / tensor.shape[1]:g}"
     decided = _DECIDED_BY.get(name)
     if decided is not None and tensor.shape[-1] == wanted.shape[-1]:
-        return f"it was trained with another {decided}"
+        return f"it was trained with a different {decided}"
     if name == "joint_embedding.weight" or name.endswith("_embedding"):
         return f"set model.dim={tensor.shape[0] if name.startswith('joint_') else tensor.shape[-1]}"
-    return "leave the model to the file with model=auto"
+    return "set model=auto to derive the model from the file"

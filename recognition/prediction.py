@@ -1,4 +1,4 @@
-"""What a trained recognizer takes clips for, labelled or not, and whether it can be asked at all."""
+"""Predictions of a trained recognizer for the clips of a skeleton file, and the check that the two fit together."""
 
 import logging
 from collections.abc import Callable, Sequence
@@ -23,13 +23,12 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
-    """What one clip is taken for.
+    """Prediction for one clip.
 
     Args:
         name: The clip's id.
-        best: Up to five names of classes with their probabilities, the likeliest first; empty where nothing can be
-            said of the clip.
-        reason: Why nothing can be said; None where something is.
+        best: Up to five (class name, probability) pairs, the most probable first; empty if there is no prediction.
+        reason: Why there is no prediction; None if there is one.
     """
 
     name: str
@@ -40,18 +39,18 @@ class Prediction:
 def clips_for(
     trained: "Trained | Detector", path: Path, *, skip_bad: bool = False, keypoint_files: Path | None = None
 ) -> ClipSet:
-    """Opens a skeleton file for a recognizer, and warns where its skeletons come from another estimator.
+    """Open a skeleton file for a recognizer, with a warning if its skeletons come from another estimator.
 
     Args:
         trained: The recognizer.
         path: A file of `skelpipe extract` or of PYSKL.
-        skip_bad: Whether malformed clips are left out, and named in `left_out`. Clips in which nobody was found are so
-            always.
+        skip_bad: Whether to leave out malformed clips and list them in `left_out`. Clips without persons are always
+            left out.
         keypoint_files: Folder of Kinetics-400's keypoint files; None for that of the run.
 
     Raises:
-        AnnotationError: The file is malformed, or without `skip_bad` a clip.
-        UsageError: Its joints are not those that the recognizer was trained on.
+        AnnotationError: The file is malformed, or, without `skip_bad`, one of its clips is.
+        UsageError: Its joints differ from those that the recognizer was trained on.
     """
     folder = str(keypoint_files) if keypoint_files is not None else trained.settings.data.keypoint_files
     changes = {"skip_bad": skip_bad, "group_pattern": None, "keypoint_files": folder}
@@ -59,7 +58,7 @@ def clips_for(
     check_layout(trained, clips)
     if trained.estimator and clips.estimator and trained.estimator != clips.estimator:
         log.warning(
-            "%s holds skeletons of %s, but %s was trained on those of %s; expect it to be less accurate",
+            "%s contains skeletons of %s, but %s was trained on those of %s; expect a lower accuracy",
             path,
             clips.estimator,
             trained.path,
@@ -69,10 +68,14 @@ def clips_for(
 
 
 def check_layout(trained: "Trained | Detector", clips: ClipSet) -> None:
-    """Refuses skeletons whose joints are not those that a recognizer was trained on.
+    """Refuse skeletons whose joints differ from those that a recognizer was trained on.
+
+    Args:
+        trained: The recognizer.
+        clips: The skeleton file.
 
     Raises:
-        UsageError: They are not, and cannot be turned into them.
+        UsageError: The joints differ and cannot be converted.
     """
     settings: DataSettings = trained.settings.data
     try:
@@ -82,12 +85,12 @@ def check_layout(trained: "Trained | Detector", clips: ClipSet) -> None:
     if fits and trained.dimensions not in (None, clips.dimensions):
         raise UsageError(
             f"{clips.path}: has joints in {clips.dimensions}D, but {trained.path} was trained on joints in "
-            f"{trained.dimensions}D; give it skeletons of that kind, or train a recognizer on skeletons like these"
+            f"{trained.dimensions}D; use matching skeletons, or train a recognizer on skeletons like these"
         )
     if not fits:
         raise UsageError(
-            f"{clips.path}: has joints as in {clips.layout.name}, but {trained.path} was trained on {trained.layout}; "
-            "give it skeletons of that layout, or train a recognizer on skeletons like these"
+            f"{clips.path}: has {clips.layout.name} joints, but {trained.path} was trained on {trained.layout}; use "
+            "skeletons of that layout, or train a recognizer on skeletons like these"
         )
 
 
@@ -103,28 +106,28 @@ def predict_clips(
     backend: str = "auto",
     progress: Callable[[int], None] | None = None,
 ) -> list[Prediction]:
-    """The likeliest classes of each clip.
+    """Predict the most probable classes of each clip.
 
     Args:
         trained: The recognizer.
-        clips: A skeleton file that fits it, of `clips_for`.
-        indices: Which clips.
-        count: Classes to tell.
-        device: As for `scores_of`, like the four that follow.
-        batch_size: Clips at once.
-        precision: Of the arithmetic.
-        backend: What runs the network.
-        progress: Told the number of clips of every batch.
+        clips: A skeleton file opened with `clips_for`.
+        indices: int (N,), indices of the clips.
+        count: Number of classes to return per clip.
+        device: See `scores_of`, also for the following four.
+        batch_size: Clips per batch.
+        precision: Compute precision.
+        backend: Library that runs the network.
+        progress: Called with the number of clips of every batch.
 
     Returns:
-        One for each of `indices`, in their order. A clip in which nobody is seen has a reason in place of classes.
+        One prediction per index, in the same order. A clip without persons has a reason instead of classes.
 
     Raises:
-        BackendError: Device, backend and precision do not go together on this machine.
+        BackendError: Device, backend and precision cannot be combined on this machine.
     """
     chosen = np.asarray(indices, np.int64)
     seen = with_someone(clips, chosen)
-    result = [Prediction(clips.names[index], (), "nobody is seen in any frame") for index in chosen]
+    result = [Prediction(clips.names[index], (), "no person in any frame") for index in chosen]
     if not seen.any():
         return result
     dataset = SkeletonDataset(clips, chosen[seen], trained.settings.data, train=False)
@@ -145,8 +148,12 @@ def predict_clips(
 
 
 def with_someone(clips: ClipSet, indices: np.ndarray) -> np.ndarray:
-    """bool (N,), which clips have a joint that was seen.
+    """Return which clips have a joint that was seen, bool (N,).
 
-    A threshold on scores can leave nobody in a clip that the file's own check passes.
+    With a score threshold, nobody may remain in a clip that passes the file's own check.
+
+    Args:
+        clips: The skeleton file.
+        indices: int (N,), indices of the clips.
     """
     return np.array([(clips[int(index)].score > 0).any() for index in indices], bool)

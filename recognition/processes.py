@@ -1,4 +1,4 @@
-"""Where a training runs: a processor, a GPU, or a process for each of many."""
+"""Launch of a training: on a CPU, on a GPU, or with one process per GPU."""
 
 import gc
 import traceback
@@ -17,7 +17,7 @@ from recognition.interruption import StopSignals
 
 
 class Machines(Protocol):
-    """What settings of a training say of where it runs."""
+    """Training settings that determine where a training runs."""
 
     @property
     def device(self) -> str: ...
@@ -30,10 +30,15 @@ class Machines(Protocol):
 
 
 def build_fabric(training: Machines) -> Fabric:
-    """Fabric for the device, the number of processes and nodes; precision is the step's own matter.
+    """Create the Fabric for the configured device, number of processes and nodes.
+
+    Precision is left to `TrainingStep`.
+
+    Args:
+        training: Device, number of devices and number of nodes.
 
     Raises:
-        UsageError: More nodes than one, without a launcher that starts a process on each.
+        UsageError: Several nodes are configured, but no launcher such as torchrun has started the processes.
     """
     cuda = training.device.startswith("cuda")
     numbers = [int(number) for number in training.device.removeprefix("cuda:").split(",")] if cuda else []
@@ -56,30 +61,30 @@ def build_fabric(training: Machines) -> Fabric:
 
 
 def launched_from_outside() -> bool:
-    """Whether torchrun or SLURM has started the processes already."""
+    """Return whether torchrun or SLURM has started the processes."""
     return TorchElasticEnvironment.detect() or SLURMEnvironment.detect()
 
 
 def launch(
     process: Callable[..., SkelpipeError | None], training: Machines, *, prepared: Any, **arguments: Any
 ) -> None:
-    """Runs a training's processes to their end.
+    """Run all processes of a training until they end.
 
     Args:
-        process: One process: takes its Fabric, `prepared` and the arguments, and gives back what stopped it. That is a
-            value, because exceptions do not pass between processes.
-        training: Where it runs.
-        prepared: The data. None for processes that are spawned, which open the file themselves: that is faster than to
-            send them its content.
+        process: Body of one process. Called with its Fabric, `prepared` and the arguments; returns the error that
+            stopped it, or None. A value, because exceptions do not cross process boundaries.
+        training: Where the training runs.
+        prepared: The data. Spawned processes receive None and open the file themselves, which is faster than sending
+            them its content.
         arguments: The same for every process.
 
     Raises:
-        SkelpipeError: What stopped it.
+        SkelpipeError: The error that stopped the training.
     """
     fabric = build_fabric(training)
     spawns = fabric.world_size > 1 and not launched_from_outside()
     own = partial(_to_its_end, process=process, prepared=None if spawns else prepared, **arguments)
-    # Around processes, which ask the question themselves, a signal has only to be passed on.
+    # Spawned processes poll the flag themselves; this process only has to forward signals to them.
     with StopSignals() if spawns else nullcontext():
         failure = fabric.launch(own)
     if failure is not None:
@@ -89,15 +94,16 @@ def launch(
 def _to_its_end(
     fabric: Fabric, *, process: Callable[..., SkelpipeError | None], **arguments: Any
 ) -> SkelpipeError | None:
-    """Runs one process, and takes its group down: one that ends with the group's threads running is aborted at times.
+    """Run one process, then destroy its process group.
 
-    A wrapped network keeps the group, too, and must be gone before. Were it the last to let go of it, it would wait for
-    the group's threads while holding the interpreter, for which these wait to let go of their tensors; the group's own
-    object gives the interpreter up while it waits.
+    A process that ends while the group's threads run is sometimes aborted. A wrapped network also refers to the group
+    and must be freed first. If the network held the last reference, it would wait for the group's threads while it
+    holds the interpreter lock, which these threads need to release their tensors. The group object itself releases the
+    lock while it waits.
     """
     try:
         failure = process(fabric, **arguments)
-        # The first one holds what the others meet at.
+        # The first process hosts the store through which the others meet, so it must not leave first.
         fabric.barrier()
         return failure
     except BaseException as error:

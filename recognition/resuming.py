@@ -1,4 +1,4 @@
-"""What a checkpoint holds so that a resumed run is the same run: random states, and a check that it is the same."""
+"""Random states in a checkpoint, and the check that a resumed run has the same data and settings."""
 
 import random
 from collections.abc import Container
@@ -12,7 +12,7 @@ from pose_extraction.errors import UsageError
 from recognition.preparation import Prepared
 from recognition.settings import RunSettings
 
-# Where and how fast, but not what is computed, up to rounding.
+# Settings that change location or speed, but not the result, apart from rounding.
 _FREE = (
     "out",
     "init",
@@ -29,18 +29,18 @@ _FREE = (
 )
 
 
-# What prototypes are made with, from the last epoch of phase one on.
+# Settings of the prototypes, which are used from the last epoch of phase one on.
 _OF_PROTOTYPES = {"maskclr.representation", "maskclr.confidence", "maskclr.momentum"}
 
 
 def random_state(fabric: Fabric) -> dict[str, Any]:
-    """States of all random generators: torch's of every process, and those of Python and NumPy. A collective call."""
+    """Return the states of all random generators: torch of every process, Python and NumPy. A collective call."""
     own = {"cpu": torch.get_rng_state()}
     if fabric.device.type == "cuda":
         own["cuda"] = torch.cuda.get_rng_state(fabric.device)
     everyone = {}
     for name, state in own.items():
-        # Each process fills in its own row; together the rows are a sum.
+        # Each process fills in its own row; the sum over the processes contains all rows.
         rows = torch.zeros(fabric.world_size, len(state), dtype=state.dtype, device=fabric.device)
         rows[fabric.global_rank] = state.to(fabric.device)
         gathered: torch.Tensor = fabric.all_reduce(rows, reduce_op="sum")  # type: ignore[assignment]
@@ -54,11 +54,15 @@ def random_state(fabric: Fabric) -> dict[str, Any]:
 
 
 def restore_random_state(state: dict[str, Any], fabric: Fabric) -> bool:
-    """Puts them back.
+    """Restore the states that `random_state` returned.
+
+    Args:
+        state: Result of `random_state`.
+        fabric: Connection between the processes.
 
     Returns:
-        False where the run had another number of processes, or other devices: then torch's generators go on from the
-        seed, and dropout draws other numbers than it would have.
+        False if the number of processes or the type of device has changed. The torch generators then continue from the
+        seed, so dropout differs from that of an uninterrupted run.
     """
     random.setstate(state["python"])
     version, keys, position, has_gauss, cached = state["numpy"]
@@ -73,28 +77,29 @@ def restore_random_state(state: dict[str, Any], fabric: Fabric) -> bool:
 
 
 def settings_before(checkpoint: dict[str, Any] | None) -> RunSettings | None:
-    """Settings that a run had when it was saved, resolved."""
+    """Return the resolved settings that a checkpoint contains; None without a checkpoint."""
     return RunSettings.model_validate(checkpoint["settings"]) if checkpoint is not None else None
 
 
 def check_same_run(checkpoint: dict[str, Any], prepared: Prepared, *, run: str) -> None:
-    """Refuses to go on with other clips, or with settings that would make it another run.
+    """Refuse to resume with other clips, or with settings that would change the completed part of the run.
 
-    What only concerns epochs to come may change: the number of epochs of phase two on the exponential schedule, and,
-    as long as phase two has not begun, the objective and MaskCLR's settings, because phase one is the same for all.
+    Settings that concern future epochs only may change: the number of epochs of phase two with the exponential
+    schedule, and, before phase two has started, the objective and MaskCLR's settings, because phase one is the same for
+    all objectives.
 
     Args:
-        checkpoint: Of the run.
-        prepared: What is to go on.
-        run: The run's name, for the message.
+        checkpoint: Checkpoint of the run.
+        prepared: Data and settings to resume with.
+        run: Name of the run, for the message.
 
     Raises:
-        UsageError: Something differs; the message names it.
+        UsageError: Clips or a setting differ; the message names the difference.
     """
     if checkpoint["content_digest"] != prepared.content_digest:
         raise UsageError(
-            f"{run}: was trained on other clips than those of {prepared.settings.data.file}; resume it with the same "
-            "file, or begin a new run with --init"
+            f"{run}: was trained on clips that differ from those of {prepared.settings.data.file}; resume it with the "
+            "original file, or start a new run with --init"
         )
     before = dotted(RunSettings.model_validate(checkpoint["settings"]).model_dump(mode="json"))
     now = dotted(prepared.settings.model_dump(mode="json"))
@@ -109,21 +114,27 @@ def check_same_run(checkpoint: dict[str, Any], prepared: Prepared, *, run: str) 
 
 
 def refuse_changed(before: dict[str, Any], now: dict[str, Any], free: Container[str], *, run: str) -> None:
-    """Refuses settings by dotted name that differ, but for those that are free to.
+    """Refuse settings that differ, except for those that may change.
+
+    Args:
+        before: Settings of the run by dotted name.
+        now: New settings by dotted name.
+        free: Names of the settings that may change.
+        run: Name of the run, for the message.
 
     Raises:
-        UsageError: One does; the message names it.
+        UsageError: A setting differs; the message names it.
     """
     for name in sorted(before.keys() | now.keys()):
         if name not in free and before.get(name) != now.get(name):
             raise UsageError(
-                f"{run}: was trained with {name}={before.get(name)}, not {now.get(name)}; leave it out to go on as "
-                "before, or begin a new run"
+                f"{run}: was trained with {name}={before.get(name)}, not {now.get(name)}; omit it to resume with the "
+                "original value, or start a new run"
             )
 
 
 def dotted(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested settings by dotted name."""
+    """Flatten nested settings to a dictionary with dotted names."""
     flat: dict[str, Any] = {}
     for name, value in values.items():
         if isinstance(value, dict):

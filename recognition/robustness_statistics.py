@@ -1,4 +1,4 @@
-"""Numbers out of answers: accuracies with their spread, paired differences, areas under curves, gains of classes."""
+"""Statistics of predictions: accuracies with their spread, paired differences, areas under curves, gains per class."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,19 +8,19 @@ import numpy as np
 from recognition.evaluation import Metrics, measure
 
 UNANSWERED = -1
-# Resampled clips that are held at once.
+# Resampled clips that are held in memory at once.
 CHUNK = 2**24
 
 
 @dataclass(frozen=True)
 class Accuracy:
-    """Top-1 of one method under one condition.
+    """Top-1 accuracy of one method under one condition.
 
     Args:
-        mean: Over its runs and repeats, 0 to 1.
-        spread: Standard deviation over them, with n - 1; None where there is one.
-        each: float64 (runs * repeats,).
-        of_clips: float64 (N,), share of its runs and repeats that are right on each clip.
+        mean: Mean over runs and repeats, 0 to 1.
+        spread: Standard deviation over runs and repeats (n - 1 in the denominator); None if there is only one.
+        each: float64 (runs * repeats,), accuracy of each.
+        of_clips: float64 (N,), for each clip the share of runs and repeats that classify it correctly.
     """
 
     mean: float
@@ -30,11 +30,11 @@ class Accuracy:
 
 
 def accuracy(predicted: np.ndarray, labels: np.ndarray) -> Accuracy:
-    """Accuracy of answers.
+    """Compute the accuracy of predictions.
 
     Args:
-        predicted: int (R, N) classes that R runs and repeats say, `UNANSWERED` for a clip without anybody.
-        labels: int (N,).
+        predicted: int (R, N), classes predicted in R runs and repeats; `UNANSWERED` for a clip without persons.
+        labels: int (N,), true classes.
     """
     right = predicted == labels
     each = right.mean(axis=1)
@@ -46,22 +46,22 @@ def accuracy(predicted: np.ndarray, labels: np.ndarray) -> Accuracy:
 def bootstrap_difference(
     first: np.ndarray, second: np.ndarray, *, resamples: int, seed: int = 0
 ) -> tuple[float, float, float]:
-    """Difference of two accuracies on the same clips, with the 95 % interval of a bootstrap over clips.
+    """Return the difference of two accuracies on the same clips, with the 95 % interval of a bootstrap over clips.
 
     Args:
-        first: float (N,), how right the first is on each clip, 0 to 1.
-        second: float (N,), the second on the same clips in the same order.
-        resamples: Times that N clips are drawn with replacement, the same ones for both.
-        seed: Of the draws.
+        first: float (N,), accuracy of the first method on each clip, 0 to 1.
+        second: float (N,), accuracy of the second method on the same clips in the same order.
+        resamples: Number of bootstrap samples of N clips, drawn with replacement; both methods use the same ones.
+        seed: Random seed.
 
     Returns:
-        Mean of first minus mean of second, and the 2.5 % and 97.5 % quantiles of it over the resamples.
+        Mean of first minus mean of second, and the 2.5 % and 97.5 % quantiles of that difference over the resamples.
 
     Raises:
-        ValueError: The two are not about the same clips.
+        ValueError: The arrays do not describe the same clips.
     """
     if first.shape != second.shape or first.ndim != 1 or not len(first):
-        raise ValueError(f"results of shapes {first.shape} and {second.shape} are not of the same clips")
+        raise ValueError(f"results of shapes {first.shape} and {second.shape} do not describe the same clips")
     difference = np.asarray(first, float) - second
     clips = len(difference)
     rng = np.random.default_rng(seed)
@@ -75,29 +75,34 @@ def bootstrap_difference(
 
 
 def area(values: Sequence[float] | np.ndarray) -> float:
-    """Area under a curve of evenly spaced values over 0 to 1, by trapezoids."""
+    """Return the area under a curve, given evenly spaced values over [0, 1], by the trapezoidal rule."""
     return float(areas(np.asarray(values, float)[:, None])[0])
 
 
 def areas(values: np.ndarray) -> np.ndarray:
-    """float64 (N,), the areas under N curves, float (steps + 1, N), as `area` has that under one."""
+    """Return the areas under N curves, float64 (N,), given their values (steps + 1, N); see `area`."""
     inner: np.ndarray = values.sum(axis=0) - values[0] / 2 - values[-1] / 2
     return inner / (len(values) - 1)
 
 
 def metrics_of(predicted: np.ndarray, labels: np.ndarray, num_classes: int) -> Metrics:
-    """Confusions and accuracies of classes of answers (R, N), all runs and repeats counted together.
+    """Return metrics of predictions, with all runs and repeats counted together.
+
+    Args:
+        predicted: int (R, N), classes predicted in R runs and repeats; `UNANSWERED` for a clip without persons.
+        labels: int (N,), true classes.
+        num_classes: K.
 
     Raises:
-        ValueError: None of them is an answer.
+        ValueError: There is no prediction at all.
     """
     flat, truth = predicted.ravel(), np.tile(labels, len(predicted))
     answered = flat != UNANSWERED
     if not answered.any():
-        raise ValueError("no clip was answered")
+        raise ValueError("there is no prediction for any clip")
     return measure(np.eye(num_classes)[flat[answered]], truth[answered], unanswered=truth[~answered])
 
 
 def class_gains(first: Metrics, second: Metrics) -> np.ndarray:
-    """float64 (K,): by how much the first is more accurate than the second on each class; NaN without clips."""
+    """Return float64 (K,), accuracy of the first minus that of the second for each class; NaN without clips."""
     return first.per_class - second.per_class

@@ -1,4 +1,4 @@
-"""What a run tells about itself: `metrics.jsonl`, a line a step and a line an epoch, and the same for TensorBoard."""
+"""Log of a run: `metrics.jsonl`, with one line per step and per epoch, and the same values for TensorBoard."""
 
 import json
 import os
@@ -16,15 +16,15 @@ EVENTS_NAME = "events"
 
 
 class RunLog:
-    """Writes both; TensorBoard's events are made from the lines, so that the two cannot disagree.
+    """Writes both logs. TensorBoard events are created from the lines, so that the two always agree.
 
     Args:
         folder: The run directory.
-        size: Bytes of `metrics.jsonl` to keep, for a run that goes on; what a killed run wrote after its checkpoint is
-            cut off, and the events are written anew.
+        size: Bytes of `metrics.jsonl` to keep when a run is resumed. Lines that a killed run wrote after its last
+            checkpoint are removed, and the events are written again.
 
     Raises:
-        TrainingError: `metrics.jsonl` is shorter than that.
+        TrainingError: `metrics.jsonl` is shorter than `size`.
     """
 
     def __init__(self, folder: Path, size: int = 0) -> None:
@@ -32,10 +32,10 @@ class RunLog:
         found = path.stat().st_size if path.is_file() else 0
         if found < size:
             raise TrainingError(
-                f"{path}: has {found} bytes, but had {size} when the run was last saved; put the whole file back, or "
-                "begin a new run with --init"
+                f"{path}: has {found} bytes, but had {size} when the run was last saved; restore the complete file, or "
+                "start a new run with --init"
             )
-        # Unbuffered: a line is a step, and whoever follows the file sees it at once.
+        # Unbuffered: each line is one step, and programs that follow the file see it immediately.
         self._file = path.open("ab", buffering=0)
         self._file.truncate(size)
         self._file.seek(size)
@@ -45,19 +45,19 @@ class RunLog:
             self._tell_events(line)
 
     def write(self, kind: str, step: int, values: dict[str, Any]) -> None:
-        """Adds a line.
+        """Append a line.
 
         Args:
             kind: "step" or "epoch".
-            step: Steps of the optimiser that the run has made.
-            values: Numbers and names.
+            step: Number of optimiser steps so far.
+            values: Numbers and strings, by name.
         """
         line = {"kind": kind, "step": step, **values}
         self._file.write(json.dumps(line).encode() + b"\n")
         self._tell_events(line)
 
     def size(self) -> int:
-        """Bytes so far, all of them on the disk: what a checkpoint has to remember."""
+        """Flush both logs to disk, and return the size of `metrics.jsonl` in bytes, which a checkpoint stores."""
         os.fsync(self._file.fileno())
         self._events.flush()
         return self._file.tell()
@@ -73,11 +73,11 @@ class RunLog:
 
 
 def read_metrics(folder: Path) -> Iterator[dict[str, Any]]:
-    """The lines of a run's `metrics.jsonl`, in their order; none where there is no such file."""
+    """Iterate over the lines of a run's `metrics.jsonl`, in order; empty if the file does not exist."""
     path = folder / METRICS_NAME
     if path.is_file():
         with path.open(encoding="utf-8") as file:
             for line in file:
-                # The last line of a run that was killed may be a part of one.
+                # A killed run can leave an incomplete last line.
                 if line.endswith("\n"):
                     yield json.loads(line)

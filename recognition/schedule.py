@@ -1,4 +1,4 @@
-"""Learning rates as a function of where a run is, with no state of their own: a resumed run cannot differ."""
+"""Learning rate schedules. They depend only on the position of a run, so a resumed run cannot deviate."""
 
 import math
 
@@ -6,16 +6,16 @@ from recognition.settings import TrainingSettings
 
 
 def learning_rate_factor(settings: TrainingSettings, epoch: int, progress: float) -> float:
-    """What both learning rates are multiplied by.
+    """Return the factor that both learning rates are multiplied by.
 
-    The exponential schedule is the published one, x 0.99 after every epoch; the cosine falls to zero at the end of the
-    run. A warm-up lies over either and grows in a straight line. `restart_lr_at_phase2` begins the schedule anew with
-    phase two, whatever the objective, so that runs of different objectives stay comparable.
+    The exponential schedule is the published one, x 0.99 after every epoch. The cosine schedule falls to zero at the
+    end of the run. A linear warm-up multiplies either. `restart_lr_at_phase2` restarts the schedule at the beginning of
+    phase two, for every objective, so that runs with different objectives stay comparable.
 
     Args:
-        settings: Phases with resolved numbers of epochs.
-        epoch: From 0.
-        progress: Share of the epoch that is done after this step, in (0, 1].
+        settings: Schedule and phases, with resolved numbers of epochs.
+        epoch: Index of the epoch, from 0.
+        progress: Share of the epoch that is complete after this step, in (0, 1].
 
     Returns:
         A factor in [0, 1].
@@ -35,11 +35,11 @@ def learning_rate_factor(settings: TrainingSettings, epoch: int, progress: float
 
 
 def epochs_of(settings: TrainingSettings) -> tuple[int, int]:
-    """Epochs of phase one and of phase two.
+    """Return the numbers of epochs of phase one and phase two.
 
     Raises:
-        ValueError: They are still to be resolved.
+        ValueError: A number is still "auto".
     """
     if settings.phase1_epochs == "auto" or settings.phase2_epochs == "auto":
-        raise ValueError("the numbers of epochs are still auto")
+        raise ValueError("the numbers of epochs are not resolved yet (auto)")
     return settings.phase1_epochs, settings.phase2_epochs

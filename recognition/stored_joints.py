@@ -1,4 +1,4 @@
-"""Where a clip's joints come from, and which of them were seen where their file does not say."""
+"""Sources of a clip's joints, and which joints were seen if the file stores no scores."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,23 +8,23 @@ import numpy as np
 
 
 class Joints(Protocol):
-    """Where a clip's joints come from when they are asked for."""
+    """Source of a clip's joints, read on demand."""
 
     @property
     def num_frames(self) -> int: ...
 
     def read(self) -> tuple[np.ndarray, np.ndarray | None]:
-        """Joints (M, T, V, D) and scores (M, T, V) or None, of any float type."""
+        """Return joints (M, T, V, D) and scores (M, T, V) or None, of any float type."""
         ...
 
     def digest_parts(self) -> Sequence[np.ndarray]:
-        """Arrays that tell this clip from others."""
+        """Return arrays that identify the content of this clip."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class StoredJoints:
-    """Joints that lie in the file itself."""
+    """Joints that are stored in the skeleton file itself."""
 
     keypoint: np.ndarray
     score: np.ndarray | None
@@ -41,10 +41,16 @@ class StoredJoints:
 
 
 def seen_of(keypoint: np.ndarray) -> np.ndarray:
-    """Which joints were seen, where a file has no scores: bool (M, T, V).
+    """Return which joints were seen, for a file without scores.
 
-    In 2D, (0, 0) is the picture's corner, and stands for a joint that was not seen. In 3D it is a place like others:
-    the root of every skeleton whose origin is its root. There a person is absent from a frame when all joints are zero.
+    In 2D, (0, 0) is the corner of the image and marks a joint that was not seen. In 3D it is a valid position, because
+    the root joint is the origin of many skeletons; there, a person is absent from a frame if all joints are zero.
+
+    Args:
+        keypoint: (M, T, V, D), D = 2 or 3.
+
+    Returns:
+        bool (M, T, V), True where a joint was seen.
     """
     seen: np.ndarray = (keypoint != 0).any(axis=-1) & np.isfinite(keypoint).all(axis=-1)
     if keypoint.shape[-1] == 3:

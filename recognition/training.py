@@ -1,7 +1,7 @@
-"""The training of a recognizer: cross-entropy alone in phase one, both pathways in phase two (section 3.5).
+"""Training of a recognizer: cross-entropy only in phase one, both pathways in phase two (section 3.5).
 
-One loop for all machines, through Lightning Fabric: a processor, a GPU, or many GPUs that share each batch. A run that
-is stopped at any step, and resumed, gives the losses and weights of one that was not.
+Lightning Fabric lets the same loop run on a CPU, on a GPU, or on many GPUs that share each batch. A run that is stopped
+at any step and resumed yields the same losses and weights as an uninterrupted run.
 """
 
 from dataclasses import replace
@@ -25,29 +25,29 @@ __all__ = ["TrainingStopped", "train"]
 def train(
     settings: RunSettings, *, resume: Path | None = None, show: bool = False, stop_after: int | None = None
 ) -> Path:
-    """Trains a recognizer, or goes on with one.
+    """Train a recognizer, or resume a training.
 
     Args:
-        settings: All of them; "auto" is resolved here.
-        resume: Run directory to go on with; `settings` must be the run's own, but for what may change.
-        show: Whether progress is told on standard error.
-        stop_after: Epochs after which to stop, as if killed there; None for all.
+        settings: Settings of the run; "auto" values are resolved here.
+        resume: Run directory to resume. `settings` must equal those of the run, except for those that may change.
+        show: Whether to show progress on standard error.
+        stop_after: Number of epochs after which to stop, as if the process was killed; None to train all.
 
     Returns:
         The run directory.
 
     Raises:
-        UsageError: Settings do not go together, or a run is in the way.
+        UsageError: Settings contradict each other, or the directory already contains a run.
         AnnotationError: The skeleton file is malformed.
-        TrainingError: The loss is not a number any more, or memory ran out.
-        TrainingStopped: A signal came; the run was saved.
+        TrainingError: The loss is not finite, or memory ran out.
+        TrainingStopped: A signal stopped the run after it was saved.
     """
     if resume is None and settings.out != "auto":
-        # Before anything that takes time.
+        # Check before the time-consuming preparation.
         runs.refuse_begun(Path(settings.out))
     checkpoint = runs.load(runs.run_file(resume, "last")) if resume is not None else None
     prepared = prepare(settings, begun=settings_before(checkpoint))
-    # Each process reads its own.
+    # Each process loads its own copy.
     del checkpoint
     folder = resume or Path(prepared.settings.out)
     prepared = prepared.at(folder)
@@ -86,8 +86,8 @@ def _train(
     show: bool,
     stop_after: int | None,
 ) -> SkelpipeError | None:
-    """One process of a run. What stops all of them alike comes back as a value, which passes between processes."""
-    # Numbers of epochs by measurement differ between processes that torchrun or srun started: the first one's count.
+    """Run one process of the training. An error that stops all processes is returned, since values can be passed on."""
+    # With torchrun or srun, each process measures its own numbers of epochs; use those of the first process.
     settings = fabric.broadcast(settings)
     folder = Path(settings.out)
     checkpoint = runs.load(runs.run_file(folder, "last")) if resume else None
@@ -116,8 +116,8 @@ def _train(
     parts = 2 * settings.training.accumulate
     try:
         with out_of_memory_told(
-            f"{folder}: memory ran out with batches of {settings.training.batch_size} clips; begin again with "
-            f"training.accumulate={parts}, which makes a step of {parts} parts, or with a smaller --batch-size"
+            f"{folder}: out of memory with batches of {settings.training.batch_size} clips; start again with "
+            f"training.accumulate={parts}, which splits a step into {parts} parts, or with a smaller --batch-size"
         ):
             return training.run(stop_after)
     finally:

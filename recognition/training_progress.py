@@ -1,4 +1,4 @@
-"""How a training is told on standard error: a bar on a terminal, plain lines elsewhere."""
+"""Progress of a training on standard error: a bar on a terminal, plain lines elsewhere."""
 
 from time import monotonic
 from types import TracebackType
@@ -6,17 +6,17 @@ from types import TracebackType
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-# Seconds between two plain lines within an epoch, for logs of runs that last days.
+# Seconds between two plain lines within an epoch; keeps the logs of long runs short.
 LINE_INTERVAL = 30.0
 
 
 class TrainingProgress:
-    """Epoch, loss, learning rate, clips a second and time left; a context manager.
+    """Context manager that shows epoch, loss, learning rate, clips per second and remaining time.
 
     Args:
-        work: Steps of the run, in units of one of phase one.
-        done: Of these, what an earlier part of the run has made.
-        show: Whether anything is printed at all.
+        work: Steps of the run, in units of a step of phase one.
+        done: Steps that earlier parts of the run have completed, in the same unit.
+        show: Whether to print anything.
     """
 
     def __init__(self, work: float, *, done: float, show: bool) -> None:
@@ -44,14 +44,14 @@ class TrainingProgress:
         self._bar.stop()
 
     def step(self, heading: str, *, work: float, clips: int, loss: float, learning_rate: float) -> None:
-        """One more step is made.
+        """Report one completed step.
 
         Args:
-            heading: Which epoch it is of.
-            work: What it cost, in units of a step of phase one.
-            clips: Clips that it saw.
-            loss: The total.
-            learning_rate: Of the backbone.
+            heading: Description of the current epoch.
+            work: Cost of the step, in units of a step of phase one.
+            clips: Number of clips in the step.
+            loss: Total loss.
+            learning_rate: Learning rate of the backbone.
         """
         self._done += work
         self._clips += clips
@@ -61,12 +61,12 @@ class TrainingProgress:
             self.say(f"{heading}: {told}")
 
     def say(self, text: str) -> None:
-        """A line that stays."""
+        """Print a line that stays visible above the bar."""
         self._last_line = monotonic()
         self._console.print(text, highlight=False, markup=False, soft_wrap=True)
 
     def rate(self) -> float:
-        """Clips a second since the beginning."""
+        """Return the mean number of clips per second since the start."""
         return self._clips / max(monotonic() - self._started, 1e-9)
 
     def _left(self) -> str:

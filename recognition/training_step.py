@@ -1,4 +1,4 @@
-"""What a step computes: the one module that Fabric wraps."""
+"""Computation of one training step: the only module that Fabric wraps."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -9,20 +9,21 @@ from torch import nn
 
 from recognition.batches import Batch
 
-# Names of the losses of a recognizer's step, in the order in which processes exchange them.
+# Losses of a recognizer's step, in the order in which processes exchange them.
 LOSSES = ("total", "cross_entropy", "sample", "klass", "masked_contrast")
 
 
 class TrainingStep(nn.Module):
-    """What a step computes, under autocast; the one module that Fabric wraps, and whose forward DDP watches.
+    """Objective under autocast; the only module that Fabric wraps, and whose `forward` DDP observes.
 
-    Not Fabric's own mixed precision, because that rounds the input too: bf16 has 8 bits, less than a joint's place.
+    Fabric's own mixed precision is not used because it also rounds the input: the 8 bits of bf16 are too few for the
+    coordinates of joints.
 
     Args:
-        objective: Called with a batch and what else it is told; gives a dataclass with `total`, the loss, `clips`, what
-            it is a mean over, and further tensors.
-        device_type: Where it runs.
-        bf16: Whether its products are in bfloat16.
+        objective: Called with a batch and keyword arguments. Returns a dataclass with `total`, the loss to minimise,
+            `clips`, the number of clips that it is a mean over, and further tensors.
+        device_type: Device type of autocast, "cpu" or "cuda".
+        bf16: Whether to compute in bfloat16.
     """
 
     def __init__(self, objective: nn.Module, *, device_type: str, bf16: bool) -> None:
@@ -41,18 +42,20 @@ class TrainingStep(nn.Module):
 
 
 def agree(told: torch.Tensor, flags: Sequence[float], fabric: Fabric, *, norm: torch.Tensor) -> list[float]:
-    """What all processes know of a step in the end: one exchange, so that none stops, or saves, without the others.
+    """Combine the results of a step over all processes, in one exchange.
+
+    Every process then takes the same decision, so that none stops or saves without the others.
 
     Args:
-        told: float64 (parts, L + 2), of each micro-batch its L losses, the clips that they are means over, and how many
-            clips of this process were right.
-        flags: Numbers of this process to add up over all.
-        fabric: Between the processes.
-        norm: (), of this process's gradient.
+        told: float64 (parts, L + 2), for each micro-batch its L losses, the number of clips that they are means over,
+            and the number of this process's clips that were classified correctly.
+        flags: Numbers of this process that are summed over all processes.
+        fabric: Connection between the processes.
+        norm: Scalar, norm of this process's gradient.
 
     Returns:
-        The losses, means over all clips; the gradient's norm, mean over the processes; how many clips were right; the
-        sums of the flags.
+        The losses, averaged over all clips; the gradient's norm, averaged over the processes; the number of correct
+        clips; the sums of the flags.
     """
     losses = told.shape[1] - 2
     weights = told[:, -2:-1] / told[:, -2].sum()

@@ -1,8 +1,8 @@
-"""Actions over time: windows that slide over somebody's skeletons, and the stretches of one action that they make.
+"""Actions over time: sliding windows over the skeletons of a person, merged into segments with one action.
 
-Time is parted into cells, `CELLS` of them a window, so that a window begins with every cell. What somebody does in a
-cell is the mean of the probabilities of all windows that cover it; neighbouring cells with one answer are a segment.
-Nothing here grows with the length of a video: a cell is settled as soon as the last window that covers it is known.
+Time is divided into cells, `CELLS` per window, and a window starts at every cell. The probabilities of a cell are the
+mean over all windows that cover it. Neighbouring cells with the same predicted class form a segment. Memory does not
+grow with the length of the video: a cell is settled as soon as the last window that covers it has been evaluated.
 """
 
 from collections.abc import Hashable, Iterator
@@ -12,11 +12,12 @@ from typing import Generic, TypeVar
 import numpy as np
 
 CELLS = 4
-# Somebody who is seen in a smaller share of a window's frames is not asked of in it.
+# A window is skipped for a person who is seen in a smaller share of its frames.
 LEAST_SEEN = 0.5
-# Share of a cell by which a time may miss its border: it is a multiple of a frame's duration but for rounding.
+# Tolerance for times at the border of a cell, as a share of a cell: times are multiples of the frame duration plus
+# rounding errors.
 ROUNDING = 1e-6
-# In place of an action that is not likely enough.
+# Name in place of a class whose probability is below the threshold.
 UNKNOWN = "unknown"
 
 Person = TypeVar("Person", bound=Hashable)
@@ -24,47 +25,47 @@ Person = TypeVar("Person", bound=Hashable)
 
 @dataclass(frozen=True, slots=True)
 class Grid:
-    """Windows of `seconds`, one for each cell of a video.
+    """Windows of a fixed duration, one starting at every cell of a video.
 
     Args:
-        seconds: Length of a window, above 0.
+        seconds: Duration of a window, above 0.
     """
 
     seconds: float
 
     @property
     def step(self) -> float:
-        """Seconds of a cell."""
+        """Duration of a cell in seconds."""
         return self.seconds / CELLS
 
     def cell_of(self, time: np.ndarray | float) -> np.ndarray:
-        """int64, the cells that times lie in."""
+        """Return the numbers of the cells that contain the times in seconds, int64."""
         return np.floor(np.asarray(time, np.float64) / self.step + ROUNDING).astype(np.int64)
 
     def start_of(self, cell: int) -> float:
-        """Seconds at which a cell, and the window that begins with it, starts."""
+        """Return the time in seconds at which a cell, and the window that starts there, begins."""
         return cell * self.step
 
     def bounds(self, cell: int) -> tuple[float, float]:
-        """Seconds from which on, and before which, frames lie in the window that begins with a cell."""
+        """Return the interval [start, end) in seconds of the frames in the window that starts at a cell."""
         return (cell - ROUNDING) * self.step, (cell + CELLS - ROUNDING) * self.step
 
     def rows_of(self, time: np.ndarray, cell: int) -> slice:
-        """Which of rising times (T,) lie in the window that begins with a cell."""
+        """Return the slice of rising times (T,), in seconds, that lie in the window that starts at a cell."""
         cells = self.cell_of(time)
         return slice(int(np.searchsorted(cells, cell)), int(np.searchsorted(cells, cell + CELLS)))
 
 
 @dataclass(frozen=True)
 class Cell(Generic[Person]):
-    """What somebody does in one cell.
+    """Prediction for one person in one cell.
 
     Args:
-        person: Who.
+        person: Key of the person.
         cell: Number of the cell.
-        probabilities: float64 (K,), mean over the windows that cover it.
-        start: Seconds of the first frame in it in which the person was seen.
-        end: Seconds of the end of the last such frame.
+        probabilities: float64 (K,), mean over the windows that cover the cell.
+        start: Time in seconds of the first frame of the cell in which the person was seen.
+        end: Time in seconds at which the last such frame ends.
     """
 
     person: Person
@@ -76,14 +77,14 @@ class Cell(Generic[Person]):
 
 @dataclass(frozen=True)
 class Segment(Generic[Person]):
-    """A stretch of time with one answer.
+    """A period of time in which a person has one predicted class.
 
     Args:
-        person: Whose.
-        start: Seconds of its first frame.
-        end: Seconds of the end of its last frame.
-        number: Class; None for an action that is not likely enough.
-        probabilities: float64 (K,), mean over its cells.
+        person: Key of the person.
+        start: Time in seconds of the first frame.
+        end: Time in seconds at which the last frame ends.
+        number: Class; None if no class is probable enough.
+        probabilities: float64 (K,), mean over the segment's cells.
     """
 
     person: Person
@@ -94,7 +95,7 @@ class Segment(Generic[Person]):
 
 
 class Timeline(Generic[Person]):
-    """Collects the answers of windows, in the order of their starts, and gives back cells that are settled."""
+    """Accumulates the predictions of windows, in the order of their starts, and yields cells that are settled."""
 
     def __init__(self) -> None:
         self._open: dict[tuple[int, Person], tuple[np.ndarray, int, float, float]] = {}
@@ -102,14 +103,14 @@ class Timeline(Generic[Person]):
     def add(
         self, person: Person, probabilities: np.ndarray, cells: np.ndarray, start: np.ndarray, end: np.ndarray
     ) -> None:
-        """Counts one window's answer.
+        """Add the prediction of one window.
 
         Args:
-            person: Who was asked of.
-            probabilities: (K,) of the window, or (C, K) of each of its cells.
-            cells: int64 (C,), the window's cells in which the person was seen.
-            start: (C,) seconds of the first frame of each of them in which the person was seen.
-            end: (C,) seconds of the end of the last one.
+            person: Key of the person.
+            probabilities: (K,) for the window, or (C, K) for each of its cells.
+            cells: int64 (C,), cells of the window in which the person was seen.
+            start: (C,), time in seconds of the first frame in each cell in which the person was seen.
+            end: (C,), time in seconds at which the last such frame ends.
         """
         of_cells = np.broadcast_to(probabilities, (len(cells), probabilities.shape[-1]))
         for cell, first, last, own in zip(cells.tolist(), start.tolist(), end.tolist(), of_cells, strict=True):
@@ -117,17 +118,17 @@ class Timeline(Generic[Person]):
             self._open[cell, person] = (total + own, count + 1, first, last)
 
     def settled(self, before: int) -> Iterator[Cell[Person]]:
-        """The cells below a number, in their order; call it when no further window covers them."""
+        """Yield the cells below a number, in order. Call this when no further window covers them."""
         for key in sorted((key for key in self._open if key[0] < before), key=lambda key: key[0]):
             total, count, start, end = self._open.pop(key)
             yield Cell(key[1], key[0], total / count, start, end)
 
 
 class Joiner(Generic[Person]):
-    """Joins neighbouring cells of one person with one answer.
+    """Joins neighbouring cells of a person that have the same predicted class.
 
     Args:
-        threshold: Cells whose likeliest action is less probable than this are unknown.
+        threshold: Cells whose most probable class is below this probability are unknown, in [0, 1].
     """
 
     def __init__(self, threshold: float) -> None:
@@ -135,12 +136,12 @@ class Joiner(Generic[Person]):
         self._open: dict[Person, tuple[int, int | None, float, float, np.ndarray, int]] = {}
 
     def answer(self, probabilities: np.ndarray) -> int | None:
-        """The likeliest class, or None where it is not likely enough."""
+        """Return the most probable class; None if its probability is below the threshold."""
         best = int(probabilities.argmax())
         return best if probabilities[best] >= self._threshold else None
 
     def add(self, cell: Cell[Person]) -> Segment[Person] | None:
-        """Counts a person's next cell; gives the segment that ends with it, if one does."""
+        """Add a person's next cell; return the segment that it completes, if any."""
         number = self.answer(cell.probabilities)
         before = self._open.get(cell.person)
         if before is not None and before[0] == cell.cell - 1 and before[1] == number:
@@ -151,7 +152,7 @@ class Joiner(Generic[Person]):
         return None if before is None else self._segment(cell.person, before)
 
     def ended(self, before: int | None = None) -> Iterator[Segment[Person]]:
-        """Segments whose persons have no cell from `before` - 1 on; None: all that are open, as at the end."""
+        """Yield segments of persons without a cell from `before` - 1 on; with None, all segments that are open."""
         for person in [who for who, held in self._open.items() if before is None or held[0] < before - 1]:
             yield self._segment(person, self._open.pop(person))
 

@@ -188,7 +188,7 @@ def test_error_messages_contain_a_remedy(trained: tuple[Path, Path], tmp_path: P
     for clip in clips:
         clip["keypoint"], clip["keypoint_score"] = clip["keypoint"][:, :, :13], clip["keypoint_score"][:, :, :13]
     fewer = write_data(tmp_path / "fewer.pkl", clips, {"test": names})
-    with pytest.raises(UsageError, match=r"fewer\.pkl: has joints as in penn13, but .* was trained on coco17"):
+    with pytest.raises(UsageError, match=r"fewer\.pkl: has penn13 joints, but .* was trained on coco17"):
         evaluated(trained[0], fewer)
 
 

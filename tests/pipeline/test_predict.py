@@ -107,7 +107,7 @@ def test_another_estimator_gives_a_warning(run: Path, tmp_path: Path, caplog: py
     path = write_data(tmp_path / "hrnet.pkl", [clip], {})
     with caplog.at_level(logging.WARNING):
         predicted(path, run)
-    assert "holds skeletons of hrnet" in caplog.text and "on those of made" in caplog.text
+    assert "contains skeletons of hrnet" in caplog.text and "on those of made" in caplog.text
 
 
 def test_run_records_number_of_dimensions(run: Path) -> None:

@@ -190,7 +190,7 @@ def test_a_split_of_something_else_than_ids(tmp_path: Path, entry: object) -> No
 
 def test_two_classes_of_one_name(tmp_path: Path) -> None:
     path = write_clips(tmp_path / "a.pkl", some(), label_names=["run", "jump", "run"])
-    with pytest.raises(AnnotationError, match=r"a\.pkl: two classes .* are called 'run'; give each"):
+    with pytest.raises(AnnotationError, match=r"a\.pkl: "label_names" contains .run. twice; give each"):
         open_clips(path, AUTO)
 
 

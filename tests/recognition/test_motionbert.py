@@ -107,10 +107,10 @@ def test_every_published_tensor_finds_its_place(tmp_path: Path, key: str, prefix
     ("sizes", "message"),
     [
         ({"max_frames": 12}, r"module\.temp_embed is \(1, 9, 1, 16\) .* \(1, 12, 1, 16\).*max_frames=9 for"),
-        ({"num_joints": 7}, r"module\.pos_embed is \(1, 5, 16\) .* \(1, 7, 16\).*number of joints"),
-        ({"dim_representation": 32}, r"pre_logits\.fc\.weight is \(8, 16\) .* \(32, 16\).*dim_representation=8"),
+        ({"num_joints": 7}, r"module\.pos_embed has shape \(1, 5, 16\) .* \(1, 7, 16\).*number of joints"),
+        ({"dim_representation": 32}, r"pre_logits\.fc\.weight has shape \(8, 16\) .* \(32, 16\).*dim_representation=8"),
         ({"dim": 32}, r"\(1, 9, 1, 16\) .* \(1, 9, 1, 32\).*model\.dim=16"),
-        ({"depth": 1}, r"has 3 blocks where the network has 1; set model\.depth=3"),
+        ({"depth": 1}, r"has 3 blocks, but the network has 1; set model\.depth=3"),
         ({"mlp_ratio": 4.0}, r"\(32, 16\) .* \(64, 16\).*model\.mlp_ratio=2$"),
     ],
 )
@@ -125,7 +125,7 @@ def test_shapes_that_do_not_fit_are_refused_and_nothing_changes(tmp_path: Path, 
 
 def test_files_of_others_and_incomplete_ones_are_refused(tmp_path: Path) -> None:
     path = saved(tmp_path / "other.bin", "model", "module.", {"conv.weight": torch.ones(1)})
-    with pytest.raises(WeightsError, match=r"no checkpoint of MotionBERT.*'module\.conv\.weight'.*--init"):
+    with pytest.raises(WeightsError, match=r"not a checkpoint of MotionBERT.*'module\.conv\.weight'.*--init"):
         load_motionbert(made_network(), path)
     state = published_names()
     del state["blocks_ts.1.attn_t.qkv.bias"]

@@ -53,7 +53,7 @@ def test_a_clip_with_nobody_keeps_its_place_and_has_a_reason(trained: Trained, t
     clips = clips_for(trained, written(tmp_path, faint=1))
     found = predict_clips(trained, clips, range(5), device="cpu", backend="torch")
     assert [prediction.name for prediction in found] == [f"clip{n}" for n in range(5)]
-    assert [prediction.reason for prediction in found] == [None, "nobody is seen in any frame", None, None, None]
+    assert [prediction.reason for prediction in found] == [None, "no person in any frame", None, None, None]
     assert [len(prediction.best) for prediction in found] == [5, 0, 5, 5, 5]
     (only,) = predict_clips(trained, clips, [1], device="cpu")
     assert only.best == () and only.reason is not None
@@ -62,7 +62,7 @@ def test_a_clip_with_nobody_keeps_its_place_and_has_a_reason(trained: Trained, t
 def test_other_joints_are_refused(trained: Trained, tmp_path: Path) -> None:
     for joints, dimensions, name in ((13, 2, "penn13"), (17, 3, "h36m17"), (25, 3, "ntu25")):
         path = written(tmp_path, joints=joints, dimensions=dimensions)
-        with pytest.raises(UsageError, match=f"has joints as in {name}, but .*best.pt was trained on coco17"):
+        with pytest.raises(UsageError, match=f"has {name}, but .*best.pt was trained on coco17"):
             clips_for(trained, path)
 
 

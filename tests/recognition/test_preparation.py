@@ -113,7 +113,7 @@ def test_a_clip_whose_joints_are_all_below_the_threshold_is_named_or_left_out(tm
 def test_what_looks_wrong_is_noted(motions, tmp_path):
     assert prepare(small_settings(motions, tmp_path / "run")).notes == ()
     (note,) = prepare(small_settings(motions, tmp_path / "run", "train_split=test", "holdout=0")).notes
-    assert note.startswith("split 'test' is trained on") and "'train'" in note
+    assert note.startswith("training on split 'test'") and "'train'" in note
     sizes = {"dim": 16, "depth": 1, "mlp_ratio": 2.0, "dim_representation": 16, "max_frames": 243}
     file = write_motionbert(tmp_path / "tiny.bin", **sizes)
     (note,) = prepare(small_settings(motions, tmp_path / "run", f"init={file}", "model_layout=coco17")).notes
@@ -132,7 +132,7 @@ def changed(file: Path, out: Path, label: int, **content: object) -> Path:
 def test_a_label_that_makes_classes_of_nothing_is_refused(motions, tmp_path):
     file = changed(motions, tmp_path / "a.pkl", 900)
     with pytest.raises(
-        AnnotationError, match=r"'clip020_s0_' with label 900 makes 901 classes, 897 .*; correct .*label"
+        AnnotationError, match=r"'clip020_s0_' with label 900 implies 901 classes, but 897 .*; correct .*label"
     ):
         prepare(small_settings(file, tmp_path / "run"))
     # A part of a larger set: its classes have names, or more than half of them have clips.
@@ -140,15 +140,17 @@ def test_a_label_that_makes_classes_of_nothing_is_refused(motions, tmp_path):
         prepared = prepare(small_settings(changed(motions, tmp_path / "b.pkl", label, **content), tmp_path / "run"))
         (note,) = prepared.notes
         missing = prepared.num_classes - len(set(prepared.clips.labels[prepared.training]))
-        assert note.startswith(f"{missing} of {prepared.num_classes} classes have no clip to train on")
-        assert note.endswith(f"the largest label is {label}, of clip 'clip020_s0_'")
+        assert note.startswith(f"{missing} of {prepared.num_classes} classes have no training clips")
+        assert note.endswith(f"the largest label is {label} (clip 'clip020_s0_')")
 
 
 def test_a_part_of_ntu_keeps_its_classes(tmp_path):
     rng = np.random.default_rng(0)
     clips = [annotation(f"S001C001P001R{r:03d}A{n + 1:03d}", rng, label=n) for n in (3, 57) for r in range(4)]
     settings = small_settings(write_clips(tmp_path / "ntu.pkl", clips), tmp_path / "run")
-    assert [note.partition(",")[0] for note in prepare(settings).notes] == ["58 of 60 classes have no clip to train on"]
+    assert [note.partition(" and")[0] for note in prepare(settings).notes] == [
+        "58 of 60 classes have no training clips"
+    ]
 
 
 def with_splits(motions: Path, out: Path, split: dict[str, slice]) -> Path:
@@ -167,13 +169,13 @@ def test_clips_of_two_splits_are_noted(motions, tmp_path):
     run = tmp_path / "run"
     (note,) = prepare(small_settings(file, run, "holdout=0")).notes
     assert note.startswith(
-        "2 clips, the first 'clip016_s5_', are in both split 'xsub_train' and split 'xsub_val', and tr"
+        "2 clips (the first: 'clip016_s5_') are in both split 'xsub_train' and split 'xsub_val', and used"
     )
     (note,) = prepare(small_settings(file, run, "holdout_split=xsub_val")).notes
-    assert note.startswith("2 clips, the first 'clip016_s5_', are in both") and note.endswith("held out of training")
+    assert note.startswith("2 clips (the first: 'clip016_s5_') are in both") and note.endswith("held out of training")
     chosen_by, both = prepare(small_settings(file, run, "holdout_split=test")).notes
-    assert chosen_by.startswith("split 'test' chooses the model") and both.startswith(
-        "3 clips, the first 'clip015_s5_'"
+    assert chosen_by.startswith("split 'test' selects the best epoch") and both.startswith(
+        "3 clips (the first: 'clip015_s5_')"
     )
 
 

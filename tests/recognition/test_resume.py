@@ -147,7 +147,7 @@ def test_a_pass_that_fills_the_prototypes_is_made_again(motions, tmp_path):
 
 def test_other_clips_are_refused(motions, half_done, tmp_path):
     other = write_motions(tmp_path / "other.pkl", seed=1)
-    with pytest.raises(UsageError, match="was trained on other clips"):
+    with pytest.raises(UsageError, match="was trained on clips that differ"):
         train(small_settings(other, half_done), resume=half_done)
 
 

@@ -294,7 +294,7 @@ def test_weights_to_begin_with_decide_a_model_that_is_left_open(learned, motions
     settings = small_settings(motions, tmp_path / "run", f"init={learned}", "model=auto", "dropout=0.25")
     model = prepare(settings).settings.model
     assert (model.dim, model.dropout) == (16, 0.25)
-    with pytest.raises(WeightsError, match="leave the model to the run with model=auto"):
+    with pytest.raises(WeightsError, match="set model=auto to use the model of the run"):
         train(small_settings(motions, tmp_path / "other", f"init={learned}", "dim=32"))
 
 
@@ -324,7 +324,7 @@ def test_weights_for_joints_in_2d_are_not_for_joints_in_3d(tmp_path):
         for count in (2, 3)
     )
     run = train(small_settings(flat, tmp_path / "flat", *short))
-    with pytest.raises(UsageError, match="was trained on joints in 2D, and these are in 3D"):
+    with pytest.raises(UsageError, match="was trained on joints in 2D, but these are in 3D"):
         train(small_settings(deep, tmp_path / "deep", f"init={run}", *short))
 
 
