@@ -1,7 +1,7 @@
-"""Skeleton files as sets of raw clips, and which clips are for what.
+"""Skeleton files as sets of raw clips, and the assignment of clips to training and held-out parts.
 
-A file is read once and checked whole; its arrays stay in memory as they are stored (float16 mostly: NTU120's 114,000
-clips take 1.1 GB) and become float32 when a clip is asked for. Kinetics-400's joints stay on the disk (`kinetics`).
+A file is read and checked completely once. Its arrays stay in memory as stored (mostly float16: the 114,000 clips of
+NTU120 take 1.1 GB) and are converted to float32 on access. Joints of Kinetics-400 stay on disk (`kinetics`).
 """
 
 import hashlib
@@ -32,12 +32,12 @@ class Clip:
     """One raw clip.
 
     Args:
-        name: Its id in the file.
-        label: Class number, -1 for none.
+        name: The clip's id in the file.
+        label: Class number; -1 for unlabelled clips.
         keypoint: float32 (M, T, V, D), pixels in 2D and the file's unit in 3D; NaN where a joint was not seen.
-        score: float32 (M, T, V), 0 where a joint was not seen; where the file has no scores, 1 as `seen_of` says.
+        score: float32 (M, T, V), 0 where a joint was not seen. Without scores in the file, 0 or 1 by `seen_of`.
         size: (height, width) of the frame in pixels; None in 3D.
-        tracked: Whether a person is the same one in all frames, as in files of `skelpipe extract`.
+        tracked: Whether each slot contains the same person in all frames, as in files of `skelpipe extract`.
     """
 
     name: str
@@ -53,11 +53,11 @@ class LeftOut:
     """A clip that was left out.
 
     Args:
-        name: Its id in the file.
-        reason: What is wrong with it, one sentence.
-        splits: Names of the splits that it is in.
-        label: Class number of one that is `empty`; else -1, as what is wrong may be the label.
-        empty: Whether nothing is wrong but that nobody was found in it.
+        name: The clip's id in the file.
+        reason: Error message, one sentence.
+        splits: Names of the splits that contain it.
+        label: Class number if `empty`; otherwise -1, because the label itself may be wrong.
+        empty: Whether the only error is that the clip shows no person.
     """
 
     name: str
@@ -73,18 +73,18 @@ class ClipSet:
     Attributes:
         path: The file.
         names: Ids of the clips, in the file's order.
-        labels: int64 (N,) class of each clip, -1 for none.
-        groups: Group of each clip, None where it stands alone.
-        splits: Name -> int64 indices of its clips, rising.
-        label_names: Names of the classes by their numbers.
+        labels: int64 (N,), class of each clip; -1 for unlabelled clips.
+        groups: Group of each clip; None for a clip without a group.
+        splits: Name -> int64 indices of its clips, in ascending order.
+        label_names: Class names, in the order of the class numbers.
         layout: Joint layout.
-        dimensions: 2 or 3 coordinates of a joint.
-        lengths: int64 (N,) frames of each clip.
-        estimator: What the skeletons were made with; None where the file does not say.
-        extraction: How it was set; see `extraction_of`.
-        skipped: What was left out, a sentence each.
-        left_out: The clips among it that have an id of their own.
-        names_given: Whether `label_names` are more than the numbers of the labels that occur.
+        dimensions: Coordinates per joint, 2 or 3.
+        lengths: int64 (N,), frames of each clip.
+        estimator: Pose estimator of the skeletons; None if the file does not record it.
+        extraction: Settings of the estimator; see `extraction_of`.
+        skipped: Sentences about everything that was left out.
+        left_out: Clips among these that have a unique id.
+        names_given: Whether `label_names` are real names, rather than numbers derived from the labels.
     """
 
     def __init__(
@@ -126,10 +126,10 @@ class ClipSet:
         return len(self.names)
 
     def __getitem__(self, index: int) -> Clip:
-        """A clip by its place in the file.
+        """Return a clip by its index in the file.
 
         Raises:
-            AnnotationError: Its joints lie in a file of their own, and cannot be read from there.
+            AnnotationError: Its joints are stored in a separate file that cannot be read.
         """
         keypoint, score = (values.astype(np.float32) for values in self.stored(index))
         unseen = ~(score > self._score_threshold)
@@ -140,23 +140,23 @@ class ClipSet:
         )
 
     def stored(self, index: int) -> tuple[np.ndarray, np.ndarray]:
-        """A clip's joints (M, T, V, D) and scores (M, T, V) as its file has them, in the file's precision.
+        """Return a clip's joints (M, T, V, D) and scores (M, T, V) in the file's precision.
 
         Raises:
-            AnnotationError: Its joints lie in a file of their own, and cannot be read from there.
+            AnnotationError: Its joints are stored in a separate file that cannot be read.
         """
         keypoint, score = self._joints[index].read()
         return keypoint, seen_of(keypoint).astype(keypoint.dtype) if score is None else score
 
     def nameless(self) -> list[str]:
-        """The sentences of `skipped` on what is no clip of its own: without an id, of one seen before, or not there."""
+        """Return the sentences of `skipped` that do not belong to `left_out`: missing or duplicate ids or clips."""
         named = {clip.reason for clip in self.left_out}
         return [sentence for sentence in self.skipped if sentence not in named]
 
     def content_digest(self) -> str:
-        """SHA-256 of all that a run reads of the file, so that a resumed run can refuse another one.
+        """Return the SHA-256 of everything that a run reads from the file; a resumed run refuses a different one.
 
-        Of joints that lie in files of their own, it covers what the annotation says of them.
+        For joints in separate files, it covers the content of the annotation.
         """
         digest = hashlib.sha256(repr((self.names, self.labels.tolist(), self.label_names)).encode())
         digest.update(repr({name: indices.tolist() for name, indices in sorted(self.splits.items())}).encode())
@@ -169,25 +169,25 @@ class ClipSet:
 
 
 def name_of(annotation: dict[str, Any]) -> str:
-    """The id of a clip that has been checked."""
+    """Return the id of a clip that has been checked."""
     return annotation["frame_dir"] if "frame_dir" in annotation else annotation["filename"]
 
 
 def open_clips(path: Path, settings: DataSettings, *, leave_out_empty: bool = False) -> ClipSet:
-    """Reads and checks a skeleton file.
+    """Read and check a skeleton file.
 
     Args:
         path: A file of `skelpipe extract` or of PYSKL.
-        settings: `layout`, `score_threshold`, `keypoint_files`, `group_pattern` and `skip_bad` count here.
-        leave_out_empty: Whether clips in which nobody was found are left out, and no error, without `skip_bad` too.
+        settings: `layout`, `score_threshold`, `keypoint_files`, `group_pattern` and `skip_bad` are used.
+        leave_out_empty: Whether to leave out clips without persons even without `skip_bad`.
 
     Raises:
-        AnnotationError: The file or one of its clips is bad; one sentence naming file, clip and remedy. With
-            `skip_bad`, bad clips are left out and named in `skipped`.
-        UsageError: `layout` or `group_pattern` is none.
+        AnnotationError: The file or one of its clips is malformed; the message names file, clip and remedy. With
+            `skip_bad`, malformed clips are left out and listed in `skipped`.
+        UsageError: `layout` or `group_pattern` is invalid.
     """
     if settings.layout not in ("auto", *LAYOUTS):
-        raise UsageError(f"data.layout={settings.layout!r} is no joint layout; there are {', '.join(LAYOUTS)} and auto")
+        raise UsageError(f"data.layout={settings.layout!r} is unknown; choose one of {', '.join(LAYOUTS)} and auto")
     data = read_pickle(path)
     validate_container(data, path)
     label_names = names_of_labels(data, path)
@@ -195,8 +195,8 @@ def open_clips(path: Path, settings: DataSettings, *, leave_out_empty: bool = Fa
     shape = usual_shape(data["annotations"])
     if settings.layout != "auto" and LAYOUTS[settings.layout].num_joints != shape[0]:
         raise AnnotationError(
-            f"{path}: its clips have {shape[0]} joints, and {settings.layout} has "
-            f"{LAYOUTS[settings.layout].num_joints}; set data.layout to the file's own, or to auto"
+            f"{path}: its clips have {shape[0]} joints, but {settings.layout} has "
+            f"{LAYOUTS[settings.layout].num_joints}; set data.layout to the file's layout, or to auto"
         )
     joints: list[Joints] = []
     annotations: list[dict[str, Any]] = []
@@ -228,8 +228,8 @@ def open_clips(path: Path, settings: DataSettings, *, leave_out_empty: bool = Fa
         joints.append(clip)
         annotations.append(annotation)
     if not joints:
-        reason = f"; the first: {skipped[0]}" if skipped else ", so there is nothing to read: extract some videos"
-        raise AnnotationError(f"{path}: holds no clip that can be used{reason}")
+        reason = f"; the first: {skipped[0]}" if skipped else ", because it is empty: extract some videos"
+        raise AnnotationError(f"{path}: contains no usable clips{reason}")
     splits = _splits(data["split"], places, left_out, path, skipped if settings.skip_bad else None)
     layout = LAYOUTS[settings.layout] if settings.layout != "auto" else layout_by_shape(*shape)
     without = [
@@ -255,7 +255,7 @@ def open_clips(path: Path, settings: DataSettings, *, leave_out_empty: bool = Fa
 
 
 def _with_way_out(error: AnnotationError) -> AnnotationError:
-    """The error with the option that goes on without the clip; commands that have no such option take it as it was."""
+    """Append the option that skips the clip; commands without this option remove it from the message."""
     message = str(error)
     way_out = "" if message.endswith("leave the clip out") else ", or leave the clip out"
     return AnnotationError(f"{message}{way_out} (--skip-bad)")
@@ -278,13 +278,13 @@ def _splits(
     path: Path,
     skipped: list[str] | None,
 ) -> dict[str, np.ndarray]:
-    """Indices of each split's clips; a name without a clip is an error, or goes into `skipped` where that is given."""
+    """Return the indices of each split's clips; names without a clip are an error, or added to `skipped` if given."""
     splits = {}
     for split, names in listed.items():
         missing = [name for name in names if name not in places and name not in left_out]
         if missing:
             message = (
-                f"{path}: split {split!r} names clip {missing[0]!r}, which has no annotation; take it out of the split "
+                f"{path}: split {split!r} lists clip {missing[0]!r}, which has no annotation; remove it from the split "
                 "or extract its video"
             )
             if skipped is None:
@@ -295,54 +295,54 @@ def _splits(
 
 
 def _groups_by(pattern: str, clips: ClipSet) -> list[str | None]:
-    """What the pattern's first group finds in each clip's id."""
+    """Return the match of the pattern's first group in each clip's id."""
     try:
         compiled = re.compile(pattern)
     except re.error as error:
-        raise UsageError(f"data.group_pattern={pattern!r} is no regular expression ({error})") from error
+        raise UsageError(f"data.group_pattern={pattern!r} is not a valid regular expression ({error})") from error
     if compiled.groups < 1:
         raise UsageError(f"data.group_pattern={pattern!r} has no group; put the part that names the group in (...)")
     found = [compiled.search(name) for name in clips.names]
     if not any(found):
         raise UsageError(
-            f"data.group_pattern={pattern!r} is found in none of the ids of {clips.path}, such as {clips.names[0]!r}"
+            f"data.group_pattern={pattern!r} matches none of the ids of {clips.path}, such as {clips.names[0]!r}"
         )
     return [match[1] if match else None for match in found]
 
 
 def newest_skeleton_file(folder: Path = NEWEST_IN) -> Path:
-    """The newest merged skeleton file of `skelpipe extract`.
+    """Return the newest merged skeleton file of `skelpipe extract`.
 
     Raises:
-        UsageError: There is none.
+        UsageError: There is no such file.
     """
     files = sorted(folder.glob("*.pkl"), key=lambda path: (path.stat().st_mtime_ns, path.name))
     if not files:
         raise UsageError(
-            f"no skeleton file {folder}/*.pkl: make one with `skelpipe extract VIDEOS`, or name one with --data"
+            f"no skeleton file {folder}/*.pkl: create one with `skelpipe extract VIDEOS`, or specify one with --data"
         )
     return files[-1]
 
 
 def split_indices(clips: ClipSet, name: str) -> np.ndarray:
-    """Indices of a split's clips, rising, labelled or not.
+    """Return the indices of a split's clips in ascending order, with or without labels.
 
     Raises:
-        UsageError: There is no such split, or it is empty.
+        UsageError: The split does not exist or is empty.
     """
     if name not in clips.splits:
         known = ", ".join(repr(split) for split in clips.splits) or "no splits at all"
         raise UsageError(f"{clips.path}: there is no split {name!r}; the file has {known}")
     if not len(clips.splits[name]):
-        raise UsageError(f"{clips.path}: split {name!r} has no clips that can be used; choose another")
+        raise UsageError(f"{clips.path}: split {name!r} has no usable clips; choose another")
     return clips.splits[name]
 
 
 def training_split(clips: ClipSet, settings: DataSettings) -> str | None:
-    """Name of the split to train on; None for all clips of a file without splits.
+    """Return the name of the training split; None for all clips of a file without splits.
 
     Raises:
-        UsageError: "auto" does not say which one: neither does one alone end in "train", nor are all clips in one.
+        UsageError: "auto" is ambiguous: not exactly one name ends in "train", and there is no split of all clips alone.
     """
     if settings.train_split != "auto":
         return settings.train_split
@@ -354,39 +354,39 @@ def training_split(clips: ClipSet, settings: DataSettings) -> str | None:
     if list(clips.splits) == [ALL_CLIPS]:
         return ALL_CLIPS
     choice = ", ".join(map(repr, ending or clips.splits))
-    raise UsageError(f"{clips.path}: which split is for training, {choice}? Say so with --split")
+    raise UsageError(f"{clips.path}: which split is for training, {choice}? Specify it with --split")
 
 
 def training_indices(clips: ClipSet, settings: DataSettings) -> np.ndarray:
-    """Indices of the labelled clips to train on, int64, rising.
+    """Return the indices of the labelled training clips, int64, in ascending order.
 
     Raises:
-        UsageError: `train_split` is none of the file's, "auto" does not say which one, or no clip of it has a label.
+        UsageError: `train_split` does not exist, "auto" is ambiguous, or no clip of the split has a label.
     """
     name = training_split(clips, settings)
     indices = np.arange(len(clips)) if name is None else split_indices(clips, name)
     labelled = indices[clips.labels[indices] != UNLABELLED]
     if not len(labelled):
-        raise UsageError(f"{clips.path}: no clip to train on has a label; add labels with `skelpipe label`")
+        raise UsageError(f"{clips.path}: no training clip has a label; add labels with `skelpipe label`")
     return labelled
 
 
 def hold_out(clips: ClipSet, indices: np.ndarray, settings: DataSettings, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Parts clips into those to train on and those to choose the model on, never both sides of one group.
+    """Divide clips into training clips and held-out clips for choosing the best epoch. Groups are not divided.
 
     Args:
-        clips: The file.
-        indices: Labelled clips.
-        settings: `holdout_split` names the held-out part, whatever is in it; otherwise about `holdout` of the clips are
-            drawn, whole groups where there are any (a clip without one stands alone), every class by its size. A class
-            always keeps some clips to train on.
-        seed: Of the draw.
+        clips: The skeleton file.
+        indices: int (N,), indices of the labelled clips.
+        settings: `holdout_split` names the held-out part. Without it, about `holdout` of the clips are drawn: whole
+            groups if there are any (a clip without a group is a group of its own), in proportion to the sizes of the
+            classes. Every class keeps some training clips.
+        seed: Random seed.
 
     Returns:
-        Indices to train on and held-out ones, rising; the latter are empty when `holdout` is 0.
+        Indices of training clips and of held-out clips, in ascending order; the latter are empty if `holdout` is 0.
 
     Raises:
-        UsageError: There is nothing left for one of the two.
+        UsageError: One of the two parts would be empty.
     """
     if settings.holdout_split is not None:
         held = split_indices(clips, settings.holdout_split)
@@ -394,8 +394,8 @@ def hold_out(clips: ClipSet, indices: np.ndarray, settings: DataSettings, seed: 
         rest = np.setdiff1d(indices, held)
         if not len(rest) or not len(held):
             raise UsageError(
-                f"{clips.path}: holding out split {settings.holdout_split!r} leaves {len(rest)} clips to train on and "
-                f"{len(held)} labelled ones to choose the model on; name another with data.holdout_split"
+                f"{clips.path}: holding out split {settings.holdout_split!r} leaves {len(rest)} clips for training and "
+                f"{len(held)} labelled clips to choose the best epoch; set another data.holdout_split"
             )
         return rest, held
     if settings.holdout == 0:
@@ -411,7 +411,7 @@ def hold_out(clips: ClipSet, indices: np.ndarray, settings: DataSettings, seed: 
         chosen = held_out_clips(labels, settings.holdout, rng)
     if not chosen.any():
         raise UsageError(
-            f"{clips.path}: nothing can be held out of {len(indices)} clips without taking all that a class has; set "
-            "data.holdout=0, or name another split with data.holdout_split"
+            f"{clips.path}: cannot hold out any of {len(indices)} clips without removing all clips of a class; set "
+            "data.holdout=0, or choose a split with data.holdout_split"
         )
     return indices[~chosen], indices[chosen]

@@ -1,4 +1,4 @@
-"""Clips as the network takes them: the transforms in order, drawn anew at every access, and batches of the result."""
+"""Data set of clips after all transforms, with new random draws at every access, and their collation to batches."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -34,29 +34,29 @@ from recognition.transforms import (
 )
 
 AUTO_FLIP = 0.5
-# Joints of NTU25 by which skeletons in 3D are placed: spine_middle; spine_base to it; right to left shoulder.
+# Joints of NTU25 that define the placement in 3D: spine_middle; spine_base to spine_middle; right to left shoulder.
 MIDDLE, UPWARDS, ACROSS = 1, (0, 1), (8, 4)
-# Where a joint that was seen is put that falls on (0, 0, 0), which the network takes for one that was not.
+# Replacement of the coordinates (0, 0, 0) of a joint that was seen, because they mark joints that were not.
 BESIDE_ORIGIN = np.float32(1e-6)
-# Bits of a draw's number that hold the epoch.
+# Position of the repeat count in the number of a draw; the bits below hold the epoch.
 REPEAT_BITS = 32
 
 
 def repeated(epoch: int, times: int) -> int:
-    """The number of the draw of a clip that came `times` times before in an epoch: no other epoch's."""
+    """Return the number of the draw for a clip that has already occurred `times` times in an epoch; always unique."""
     return epoch + (times << REPEAT_BITS)
 
 
 @dataclass(frozen=True)
 class Sample:
-    """One clip as the network takes it.
+    """One clip as input of the network.
 
     Args:
-        keypoint: float32 (M, T, V, 3) of the persons that are there: x, y after `crop_scale` and the score, or x, y, z.
-            All zero where a joint was not seen, and nowhere else.
-        label: Class number, -1 for none.
-        index: Place of the clip in its file; behind the last one's where it comes again in an epoch (`repeated`).
-        name: Its id.
+        keypoint: float32 (M, T, V, 3) of the persons that are present: x, y after `crop_scale` and the score, or x, y,
+            z. All zero where a joint was not seen, and nowhere else.
+        label: Class number; -1 for unlabelled clips.
+        index: Index of the clip in its file; beyond the last index for repeats within an epoch (`repeated`).
+        name: The clip's id.
     """
 
     keypoint: np.ndarray
@@ -66,16 +66,20 @@ class Sample:
 
 
 def layout_of_model(clips: ClipSet, settings: DataSettings) -> Skeleton:
-    """The joint layout that the network sees.
+    """Return the joint layout that the network sees.
+
+    Args:
+        clips: The skeleton file.
+        settings: `model_layout` and `legacy` are used.
 
     Raises:
-        UsageError: The file's joints cannot be turned into what `model_layout` asks for.
+        UsageError: The file's joints cannot be converted to `model_layout`.
     """
     is_coco = clips.layout.name == COCO17.name and clips.dimensions == 2
     if settings.legacy:
         if not is_coco or settings.model_layout not in ("auto", H36M17.name):
             raise UsageError(
-                f"{clips.path}: data.legacy reads coco17 in 2D as h36m17, and not {clips.layout.name} in "
+                f"{clips.path}: data.legacy reads coco17 in 2D as h36m17, not {clips.layout.name} in "
                 f"{clips.dimensions}D as {settings.model_layout}; set data.legacy=false"
             )
         return H36M17
@@ -85,66 +89,74 @@ def layout_of_model(clips: ClipSet, settings: DataSettings) -> Skeleton:
     if wanted == H36M17.name and is_coco:
         return H36M17
     raise UsageError(
-        f"{clips.path}: data.model_layout={wanted!r} cannot be made of {clips.layout.name} in {clips.dimensions}D; "
-        "h36m17 is made of coco17 in 2D, and every other layout stays as it is (auto)"
+        f"{clips.path}: data.model_layout={wanted!r} cannot be derived from {clips.layout.name} in "
+        f"{clips.dimensions}D; h36m17 requires coco17 in 2D, and all other layouts are used unchanged (auto)"
     )
 
 
 def flip_probability(settings: DataSettings, layout: Skeleton) -> float:
-    """How often a clip of a layout is mirrored in training.
+    """Return the probability of mirroring a clip in training, in [0, 1].
+
+    Args:
+        settings: `flip` and `legacy` are used.
+        layout: Joint layout that the network sees.
 
     Raises:
-        UsageError: It is asked for, and which joints are left and which right is not known.
+        UsageError: Mirroring is enabled, but the layout does not define left and right joints.
     """
     if settings.flip == "auto":
         return AUTO_FLIP if layout.flip_pairs and not settings.legacy else 0.0
     if settings.flip > 0 and not layout.flip_pairs:
         raise UsageError(
-            f"data.flip={settings.flip}: which joints of {layout.name} are left and right is not known; set "
+            f"data.flip={settings.flip}: layout {layout.name} does not define left and right joints; set "
             "data.flip=0, or name the layout with data.layout"
         )
     return settings.flip
 
 
 def check_placement(clips: ClipSet, settings: DataSettings) -> None:
-    """Refuses ways to place and turn persons that a file's joints do not know.
+    """Refuse placements and rotations that the joints of a file do not support.
+
+    Args:
+        clips: The skeleton file.
+        settings: `placement` and `rotation` are used.
 
     Raises:
-        UsageError: They are asked for.
+        UsageError: The file's joints do not support them.
     """
     if settings.placement == "frame":
         if clips.dimensions != 2:
-            raise UsageError(f"{clips.path}: data.placement=frame is for joints in 2D; set data.placement=box")
+            raise UsageError(f"{clips.path}: data.placement=frame requires 2D joints; set data.placement=box")
     elif settings.placement != "box" and (clips.dimensions != 3 or clips.layout.name != NTU25.name):
         raise UsageError(
-            f"{clips.path}: data.placement={settings.placement} is for {NTU25.name} in 3D, and this file has "
+            f"{clips.path}: data.placement={settings.placement} requires {NTU25.name} in 3D, but this file has "
             f"{clips.layout.name} in {clips.dimensions}D; set data.placement=box"
         )
     if settings.rotation > 0 and clips.dimensions != 3:
         raise UsageError(
-            f"{clips.path}: data.rotation={settings.rotation} turns joints in 3D, and this file's are in 2D; set "
-            "data.rotation=0, and data.shear for the variety"
+            f"{clips.path}: data.rotation={settings.rotation} requires 3D joints, but this file has 2D joints; set "
+            "data.rotation=0, and use data.shear instead"
         )
 
 
 def first_persons(score: np.ndarray, most: int) -> np.ndarray:
-    """int64 numbers of the first persons, up to `most`, of whom something was seen, of scores (M, T, V)."""
+    """Return the indices of the first persons, at most `most`, with a joint that was seen; score is (M, T, V)."""
     return np.flatnonzero((score > 0).any(axis=(1, 2)))[:most]
 
 
 class SkeletonDataset(Dataset[Sample]):
-    """Clips of a file under the transforms of a run.
+    """Clips of a file with the transforms of a run.
 
     Args:
-        clips: The file.
-        indices: int64 (N,) which of its clips.
-        settings: What becomes of them.
-        train: Whether transforms are drawn at random.
-        seed: Of what is drawn.
-        perturbation: Disturbance to measure robustness with.
+        clips: The skeleton file.
+        indices: int64 (N,), indices of the data set's clips.
+        settings: Settings of the transforms.
+        train: Whether to apply random augmentation.
+        seed: Random seed.
+        perturbation: Perturbation for measuring robustness; None for none.
 
     Raises:
-        UsageError: The settings ask for what cannot be had of the file's joints.
+        UsageError: The file's joints do not support the settings.
     """
 
     def __init__(
@@ -167,10 +179,10 @@ class SkeletonDataset(Dataset[Sample]):
         self._flip = flip_probability(settings, self.layout)
         check_placement(clips, settings)
         if settings.legacy and perturbation is not None:
-            raise UsageError("data.legacy: clips read the published way cannot be perturbed; set it to false")
+            raise UsageError("data.legacy: clips read in the published way cannot be perturbed; set it to false")
         if settings.legacy and settings.scores != "given":
-            raise UsageError("data.legacy: the published way reads scores as they are; set data.scores=given")
-        # Frames of every item; with own lengths, the most that one has.
+            raise UsageError("data.legacy: the published way uses scores as they are; set data.scores=given")
+        # Number of frames of every item; with own lengths, the maximum.
         self._frames = settings.max_frames if settings.num_frames == "own" else settings.num_frames
         self.lengths = np.full(len(self.indices), self._frames)
         if settings.num_frames == "own":
@@ -179,17 +191,16 @@ class SkeletonDataset(Dataset[Sample]):
 
     @property
     def labels(self) -> np.ndarray:
-        """int64 (N,) class of each clip, -1 for none."""
+        """int64 (N,), class of each clip; -1 for unlabelled clips."""
         return self.clips.labels[self.indices]
 
     def __len__(self) -> int:
         return len(self.indices)
 
     def __getitem__(self, key: int | tuple[int, int]) -> Sample:
-        """A clip by its position, or by (draw, position), the draw being the epoch or what `repeated` makes of it.
+        """Return a clip by position, or by (draw, position); the draw is the epoch or a result of `repeated`.
 
-        What is drawn depends on the seed, the epoch and the clip alone: not on the process that reads it, nor on what
-        was read before.
+        Random draws depend only on the seed, the epoch and the clip, not on the process or on earlier accesses.
         """
         epoch, position = key if isinstance(key, tuple) else (0, key)
         index = int(self.indices[position])
@@ -199,7 +210,7 @@ class SkeletonDataset(Dataset[Sample]):
             keypoint = self._read(clip, rng)
         else:
             keypoint = self._legacy.read(*self.clips.stored(index), clip.size, position, rng)
-        # Masks are keyed to the index, so that a clip that comes again is masked in other places, too.
+        # Random masks are seeded by this index, so that a repeated clip gets a different mask.
         again = epoch >> REPEAT_BITS
         return Sample(keypoint, clip.label, index + again * len(self.clips), clip.name)
 
@@ -207,7 +218,7 @@ class SkeletonDataset(Dataset[Sample]):
         settings = self.settings
         there = first_persons(clip.score, settings.max_persons)
         if not len(there):
-            # Nobody scores above the threshold. The network still needs someone: a person of whom nothing was seen.
+            # Nobody scores above the threshold, but the network requires a person: use one without any seen joint.
             there = np.zeros(1, np.int64)
         keypoint, score = clip.keypoint[there], clip.score[there]
         keypoint, score = self._place(keypoint, score, clip)
@@ -217,7 +228,7 @@ class SkeletonDataset(Dataset[Sample]):
         if self.layout.name != self.clips.layout.name:
             keypoint, score = coco_to_h36m(keypoint, score)
         part = self._part(score.shape[1], rng)
-        # A part in which nobody is seen shows nothing to learn from.
+        # Skip parts without any person, which contain nothing to learn.
         if part is not None and (score[:, part] > 0).any():
             keypoint, score = keypoint[:, part], score[:, part]
         if settings.num_frames != "own" or score.shape[1] > self._frames:
@@ -229,7 +240,7 @@ class SkeletonDataset(Dataset[Sample]):
         ratio = float(np.mean(settings.scale_range_test))
         if rng is not None:
             if self._flip > 0 and rng.random() < self._flip:
-                # After `to_camera` an upright frame's middle is left of 0; skeletons in 3D turn about their own.
+                # After `to_camera`, the centre of an upright frame is left of 0; 3D skeletons are mirrored about 0.
                 middle = 0.0 if clip.size is None else clip.size[1] / max(clip.size) - 1
                 keypoint, score = flip(keypoint, score, self.layout.flip_indices, middle=middle)
             if settings.random_move:
@@ -246,7 +257,7 @@ class SkeletonDataset(Dataset[Sample]):
         else:
             placed = np.where((score > 0)[..., None], keypoint, np.float32(0))
         placed, score = self._perturb("model", placed, score, clip)
-        # Someone who is in none of the frames that were drawn is not there; but a clip is never without anybody.
+        # Persons that are absent from all sampled frames are dropped, but every clip keeps at least one.
         kept = np.flatnonzero((score > 0).any(axis=(1, 2)))
         if not len(kept):
             kept = np.zeros(1, np.int64)
@@ -259,7 +270,7 @@ class SkeletonDataset(Dataset[Sample]):
         return np.concatenate([placed, told[..., None]], axis=-1)
 
     def _place(self, keypoint: np.ndarray, score: np.ndarray, clip: Clip) -> tuple[np.ndarray, np.ndarray]:
-        """Where the persons lie before anything is drawn, by `data.placement`."""
+        """Transform positions according to `data.placement`, before random augmentation."""
         if clip.size is not None:
             return to_camera(keypoint, clip.size), score
         if self.settings.placement == "first_frame":
@@ -269,7 +280,7 @@ class SkeletonDataset(Dataset[Sample]):
         return to_body(keypoint), score
 
     def _part(self, length: int, rng: np.random.Generator | None) -> slice | None:
-        """The frames that are looked at; None for all."""
+        """Return the frames to use; None for all."""
         settings = self.settings
         if rng is None:
             return (
@@ -289,12 +300,12 @@ class SkeletonDataset(Dataset[Sample]):
         keypoint, score = self.perturbation(keypoint, score, generator_of(self.seed, clip.name), clip.size)
         if space == "model":
             return keypoint, score
-        # Damage may have lowered scores. As when a file is read, what is not above the threshold is not seen.
+        # Perturbations can lower scores. As when reading a file, joints not above the threshold count as not seen.
         return without(keypoint, score, ~(score > self.settings.score_threshold), np.nan)
 
 
 def collate(samples: Sequence[Sample]) -> Batch:
-    """Puts clips together, with persons and frames padded to the most that one of them has."""
+    """Combine clips to a batch; persons and frames are padded to the maximum within the batch."""
     persons = max(sample.keypoint.shape[0] for sample in samples)
     frames = max(sample.keypoint.shape[1] for sample in samples)
     keypoint = torch.zeros(len(samples), persons, frames, *samples[0].keypoint.shape[2:])

@@ -1,7 +1,7 @@
-"""A trained recognizer over many clips: on torch, OpenVINO or ONNX Runtime, clips of like length together.
+"""Inference of a trained recognizer over many clips with torch, OpenVINO or ONNX Runtime, batched by length.
 
-Only persons that are there pass through the network, and a clip's result does not depend, but for rounding, on which
-other clips shared its batch.
+Only persons that are present pass through the network. Apart from rounding, the result of a clip does not depend on the
+other clips of its batch.
 """
 
 import copy
@@ -26,23 +26,23 @@ from recognition.recognizer import Recognizer
 if TYPE_CHECKING:
     from recognition.runs import Trained
 
-# Clips at once: what the caches of a processor hold, and what keeps a GPU busy.
+# Default batch sizes: small enough for a CPU's caches, large enough to use a GPU fully.
 CPU_BATCH, GPU_BATCH = 16, 128
-# The newest operators that the exporter used here knows how to write.
+# Newest opset that the exporter supports.
 ONNX_OPSET = 17
 INPUTS, OUTPUTS = ("keypoint", "frame_mask", "person_share"), ("features", "logits")
 
 
 @dataclass(frozen=True)
 class Scores:
-    """What a recognizer says of N clips, in their data set's order.
+    """Predictions of a recognizer for N clips, in the order of the data set.
 
     Args:
         probabilities: float32 (N, K), each row sums to 1.
-        features: float32 (N, hidden), the head's hidden layer after ReLU.
-        labels: int64 (N,), the data set's own, -1 for none.
-        names: N ids.
-        placement: Where the network ran.
+        features: float32 (N, hidden), hidden layer of the head after ReLU.
+        labels: int64 (N,), labels of the data set; -1 for unlabelled clips.
+        names: N clip ids.
+        placement: Device, backend and precision that were used.
     """
 
     probabilities: np.ndarray
@@ -53,7 +53,7 @@ class Scores:
 
 
 class Network(Protocol):
-    """Features (N, hidden) and logits (N, K) of a batch, float32."""
+    """Function from a batch to features (N, hidden) and logits (N, K), float32."""
 
     def __call__(self, batch: Batch) -> tuple[np.ndarray, np.ndarray]: ...
 
@@ -69,22 +69,22 @@ def scores_of(
     network: Network | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> Scores:
-    """Runs a recognizer over a data set.
+    """Run a recognizer on a data set.
 
     Args:
-        trained: The recognizer; stays as it is.
-        dataset: Clips under the run's own transforms, without random draws.
+        trained: The recognizer; not modified.
+        dataset: Clips with the run's transforms, without random augmentation.
         device: "auto", "cpu" or "cuda:N".
-        batch_size: Clips at once; None: 16 on a CPU, 128 on a GPU.
+        batch_size: Clips per batch; None: 16 on a CPU, 128 on a GPU.
         precision: "auto", "fp32", "bf16" or "fp16".
         backend: "auto", "torch", "openvino" or "onnxruntime".
-        network: The recognizer as `network_for` gave it for this device, backend and precision, so that many data sets
-            need not make it anew; None to make it.
-        progress: Told the number of clips of every batch that is done.
+        network: Result of `network_for` for this device, backend and precision, to reuse it for several data sets; None
+            to create it.
+        progress: Called with the number of clips of every finished batch.
 
     Raises:
-        BackendError: Device, backend and precision do not go together on this machine.
-        WeightsError: The network's output is not a number.
+        BackendError: Device, backend and precision cannot be combined on this machine.
+        WeightsError: The output of the network is not finite.
     """
     placement = place(device, backend, precision)
     network = network or network_for(trained.recognizer, placement)
@@ -108,7 +108,7 @@ def scores_of(
         if wrong.any():
             name = batch.names[int(wrong.argmax())]
             raise WeightsError(
-                f"{trained.path}: its output for clip {name} is not a number; train it again, or try --precision fp32"
+                f"{trained.path}: its output for clip {name} is not finite; train it again, or try --precision fp32"
             )
         probabilities[rows] = softmax(logits)
         for row, name in zip(rows, batch.names, strict=True):
@@ -119,26 +119,31 @@ def scores_of(
 
 
 def softmax(logits: np.ndarray) -> np.ndarray:
-    """Probabilities (N, K) of logits (N, K), in float64 on the way."""
+    """Return probabilities (N, K), float32, for logits (N, K); computed in float64."""
     raised = np.exp(logits.astype(np.float64) - logits.max(axis=1, keepdims=True))
     return (raised / raised.sum(axis=1, keepdims=True)).astype(np.float32)
 
 
 def place(device: str, backend: str, precision: str) -> Placement:
-    """Where a recognizer runs; "auto" is torch, but OpenVINO for fp32 on a CPU, where it is installed.
+    """Choose device, backend and precision; the automatic backend is torch, or OpenVINO for fp32 on a CPU if installed.
 
-    On a CPU each is the faster one there (docs/recognition.md, "Speed").
+    On a CPU, this is the fastest choice (docs/recognition.md, "Speed").
+
+    Args:
+        device: "auto", "cpu" or "cuda:N".
+        backend: "auto", "torch", "openvino" or "onnxruntime".
+        precision: "auto", "fp32", "bf16" or "fp16".
 
     Raises:
-        BackendError: It cannot be so on this machine.
+        BackendError: The combination is not available on this machine.
     """
-    # A recognizer is exported when it is needed, so that ONNX Runtime can be had, which runs nothing else.
+    # A recognizer is exported on demand, so ONNX Runtime is possible, which requires an exported network.
     found = resolve_placement(device, backend, precision, onnx=backend == "onnxruntime")
     return replace(found, backend="torch") if backend == "auto" and found.precision == "bf16" else found
 
 
 def network_for(recognizer: Recognizer, placement: Placement) -> Network:
-    """The recognizer as a function of batches; the recognizer itself stays as it is."""
+    """Create a function that maps batches to features and logits; the recognizer itself is not modified."""
     if placement.backend == "torch":
         return TorchNetwork(recognizer, placement)
     content = export(recognizer)
@@ -148,11 +153,11 @@ def network_for(recognizer: Recognizer, placement: Placement) -> Network:
 
 
 class TorchNetwork:
-    """A recognizer on torch.
+    """A recognizer that runs with torch.
 
     Attributes:
-        recognizer: Where it runs: itself on a CPU, a copy on a GPU.
-        device: There.
+        recognizer: The recognizer on a CPU, a copy of it on a GPU.
+        device: Device of the recognizer.
     """
 
     def __init__(self, recognizer: Recognizer, placement: Placement) -> None:
@@ -162,7 +167,7 @@ class TorchNetwork:
         self._dtype = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}[placement.precision]
 
     def autocast(self) -> torch.autocast:
-        """The precision that it answers in."""
+        """Return an autocast context with the precision of the predictions."""
         return torch.autocast(self.device.type, self._dtype, enabled=self._dtype is not None)
 
     def __call__(self, batch: Batch) -> tuple[np.ndarray, np.ndarray]:
@@ -172,7 +177,7 @@ class TorchNetwork:
 
 
 class PackedRecognizer(nn.Module):
-    """A recognizer as a function of tensors alone, for export: P persons of N clips, one after the other."""
+    """A recognizer as a function of tensors, for export: P persons of N clips in sequence."""
 
     def __init__(self, recognizer: Recognizer) -> None:
         super().__init__()
@@ -182,12 +187,12 @@ class PackedRecognizer(nn.Module):
     def forward(
         self, keypoint: torch.Tensor, frame_mask: torch.Tensor, person_share: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Features (N, hidden) and logits (N, K).
+        """Return features (N, hidden) and logits (N, K).
 
         Args:
             keypoint: float32 (P, T, V, C).
-            frame_mask: bool (P, T).
-            person_share: float32 (N, P), 1 over the clip's number of persons where a person is the clip's, else 0.
+            frame_mask: bool (P, T), True for frames that are not padding.
+            person_share: float32 (N, P), 1 / number of persons of the clip for the clip's persons, 0 elsewhere.
         """
         representation, _ = self.backbone.encode(keypoint, frame_mask=frame_mask)  # (P, T, V, C_r)
         frames = frame_mask.sum(dim=1, keepdim=True).to(representation.dtype)
@@ -196,7 +201,7 @@ class PackedRecognizer(nn.Module):
 
 
 def packed(batch: Batch) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """A batch as `PackedRecognizer` takes it."""
+    """Convert a batch to the inputs of `PackedRecognizer`."""
     clip_of = batch.person_mask.nonzero()[:, 0]
     share = torch.zeros(len(batch), len(clip_of))
     share[clip_of, torch.arange(len(clip_of))] = 1 / batch.person_mask.sum(dim=1)[clip_of]
@@ -204,17 +209,17 @@ def packed(batch: Batch) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
 
 
 def export(recognizer: Recognizer) -> bytes:
-    """A recognizer as an ONNX network `PackedRecognizer` for any number of clips, persons and frames."""
+    """Export a recognizer as an ONNX model of `PackedRecognizer` with dynamic numbers of clips, persons and frames."""
     backbone = recognizer.backbone
     channels = 3
     frames = min(8, backbone.max_frames)
     mask = torch.ones(3, frames, dtype=torch.bool)
-    # The example has padding, or the tracer would take the path of batches that have none.
+    # The example contains padding; otherwise tracing would follow the branch for batches without padding.
     mask[0, frames // 2 :] = False
     example = (torch.zeros(3, frames, backbone.num_joints, channels), mask, torch.full((2, 3), 0.5))
     content = io.BytesIO()
     with warnings.catch_warnings(), torch.inference_mode():
-        # Tracing warns of every Python branch on a shape.
+        # Tracing warns about every Python branch that depends on a shape.
         warnings.simplefilter("ignore")
         torch.onnx.export(
             PackedRecognizer(recognizer).eval(),
@@ -236,7 +241,7 @@ def export(recognizer: Recognizer) -> bytes:
 class _OpenVinoNetwork:
     def __init__(self, content: bytes, placement: Placement) -> None:
         properties = {
-            # Left to itself OpenVINO takes bf16 wherever the processor has it, also when fp32 was asked for.
+            # By default OpenVINO uses bf16 on every CPU that supports it, even if fp32 was requested.
             "INFERENCE_PRECISION_HINT": {"fp32": "f32", "bf16": "bf16"}[placement.precision],
             "PERFORMANCE_HINT": "LATENCY",
             "INFERENCE_NUM_THREADS": cpu_count(),

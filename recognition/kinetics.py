@@ -1,8 +1,8 @@
-"""Kinetics-400's layout: annotations that say which frame each skeleton belongs to, and joints in files of their own.
+"""Kinetics-400's layout: annotations that assign skeletons to frames, and joints in separate files.
 
-One such file holds thousands of clips, so reading it anew for each clip of a shuffled epoch would take hours, and all
-of them together do not fit into memory. Each is therefore rewritten once, beside itself, as one plain array that the
-system maps into memory: a clip then costs the pages that it lies on, and all worker processes share them.
+One such file contains thousands of clips. Reading it for each clip of a shuffled epoch would take hours, and all files
+together do not fit into memory. Each file is therefore converted once to a plain array in a cache folder next to it,
+which is memory-mapped: only the pages of a clip are read, and all worker processes share them.
 """
 
 import json
@@ -17,23 +17,23 @@ from pose_extraction.errors import AnnotationError, EmptyClipError
 from pose_extraction.files import atomic_write, held
 from pose_extraction.pickles import read_pickle
 
-# As PYSKL reads them: detections below are not used, and of more persons than this those with the best joints are.
+# As in PYSKL: detections with lower box scores are ignored; of more persons, those with the highest joint scores count.
 BOX_SCORE = 0.5
 MOST_PERSONS = 10
-# Mapped files that stay open; each costs a file handle only.
+# Maximum number of memory-mapped files; each uses only a file handle.
 OPEN_FILES = 64
 CACHE = "skelpipe_cache"
-# Joints, and x, y and score of each.
+# Joints, and (x, y, score) of each.
 KEYPOINTS = (17, 3)
 
 
 @dataclass(frozen=True, slots=True)
 class Rewritten:
-    """A keypoint file that has been rewritten.
+    """Index of a converted keypoint file.
 
     Args:
-        places: The first and last-plus-one row of each clip.
-        bad: What is wrong with the clips that were left away, a sentence each.
+        places: First row and last row + 1 of each clip.
+        bad: For each clip that was left out, the error message.
     """
 
     places: dict[str, tuple[int, int]]
@@ -42,15 +42,15 @@ class Rewritten:
 
 @dataclass(frozen=True, slots=True)
 class KineticsJoints:
-    """One clip's joints in a file of its own.
+    """Joints of one clip, stored in a separate file.
 
     Args:
-        files: Where the joints are.
+        files: Folder of the keypoint files.
         name: The clip's id.
-        raw_file: File of many clips that has them; empty when the clip has a file of its own.
-        frame: int (N,) frame of each skeleton, squeezed: frames without anybody are left out.
-        total: Skeletons that the file has for the clip, the unused ones included.
-        used: int (N,) which of them are used.
+        raw_file: Name of the file with many clips that contains this one; empty if the clip has its own file.
+        frame: int (N,), frame of each skeleton; frames without persons are removed.
+        total: Number of stored skeletons of the clip, including unused ones.
+        used: int (N,), indices of the skeletons that are used.
     """
 
     files: "KeypointFiles"
@@ -72,17 +72,17 @@ class KineticsJoints:
 
 
 def stack_persons(skeletons: np.ndarray, frame: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Skeletons of all frames in a row, put into person slots: in each frame in the order in which they are stored.
+    """Assign the skeletons of all frames to person slots, in each frame in the order in which they are stored.
 
-    Nobody is tracked, so a slot may be another person in the next frame.
+    Persons are not tracked, so a slot may contain another person in the next frame.
 
     Args:
         skeletons: float32 (N, V, 3), x, y and score.
-        frame: int (N,) frame of each, rising, 0 to T - 1.
+        frame: int (N,), frame of each skeleton in ascending order, 0 to T - 1.
 
     Returns:
-        Joints (M, T, V, 2) and scores (M, T, V), zero in empty slots; M is the most that a frame has, up to ten. A
-        frame with more keeps the ten with the largest sum of scores, the largest first.
+        Joints (M, T, V, 2) and scores (M, T, V), zero in empty slots. M is the largest number of persons in a frame, at
+        most ten. Frames with more persons keep the ten with the largest sum of scores, in descending order.
     """
     start = np.searchsorted(frame, frame, "left")
     slot = np.arange(len(frame)) - start
@@ -98,41 +98,45 @@ def stack_persons(skeletons: np.ndarray, frame: np.ndarray) -> tuple[np.ndarray,
 
 
 class KeypointFiles:
-    """The folder of Kinetics-400's keypoint files.
+    """Folder of Kinetics-400's keypoint files.
 
     Args:
-        annotations: The pickle of annotations, for messages.
-        folder: Where the files are; None where none were named.
-        look_inside: Whether a clip's own file is read when the clip is opened, too, so that what is wrong with it is
-            known before it is asked for: all of Kinetics-400's would take minutes.
+        annotations: Path of the annotation pickle, for messages.
+        folder: Folder of the files; None if it was not specified.
+        look_inside: Whether to read a clip's own file when the clip is opened, so that errors are found early. For all
+            of Kinetics-400 this takes minutes.
     """
 
     def __init__(self, annotations: Path, folder: str | None, *, look_inside: bool = False) -> None:
         self.annotations = annotations
         self.folder = None if folder is None else Path(folder)
         self._look_inside = look_inside
-        # By the file's name. All of Kinetics-400's take 60 MB.
+        # By file name. All files of Kinetics-400 take 60 MB.
         self._rewritten: dict[str, Rewritten] = {}
-        # What is wrong with whole files, so that they are not read anew for each of their clips.
+        # Errors that concern whole files, so that these are not read again for each of their clips.
         self._unreadable: dict[str, AnnotationError] = {}
 
     def joints_of(self, annotation: dict[str, Any], name: str) -> KineticsJoints:
-        """The joints of one clip, whose fields have been checked; found, and not kept.
+        """Locate the joints of one clip whose fields have been checked. The joints are not kept in memory.
+
+        Args:
+            annotation: Annotation of the clip.
+            name: The clip's id.
 
         Raises:
-            AnnotationError: No folder was named, nobody was detected in the clip, or the folder lacks its joints or has
-                them wrong.
+            AnnotationError: The folder is not specified, the clip shows no person, or its joints are missing or
+                malformed.
         """
         if self.folder is None:
             raise AnnotationError(
-                f"{self.annotations}: clip {name!r} has its joints in another file; name their folder with "
+                f"{self.annotations}: the joints of clip {name!r} are in another file; specify its folder with "
                 "data.keypoint_files, or --keypoint-files of evaluate and predict"
             )
         frame_of = np.asarray(annotation["frame_inds"])
         used = np.flatnonzero(np.asarray(annotation["box_score"]) >= BOX_SCORE)
         if not len(used):
             raise EmptyClipError(
-                f"{self.annotations}: clip {name!r} has no person whose box score is {BOX_SCORE} or more; look at its "
+                f"{self.annotations}: clip {name!r} has no person with a box score of {BOX_SCORE} or more; check its "
                 "video"
             )
         used = used[np.argsort(frame_of[used], kind="stable")].astype(np.int32)
@@ -147,12 +151,15 @@ class KeypointFiles:
         return joints
 
     def skeletons(self, joints: KineticsJoints) -> np.ndarray:
-        """The skeletons of a clip that are used, (N, V, 3) as stored.
+        """Return the used skeletons of a clip, (N, V, 3), as stored.
+
+        Args:
+            joints: Result of `joints_of`.
 
         Raises:
             AnnotationError: The clip's own file cannot be read.
         """
-        assert self.folder is not None  # `joints_of` has seen to it.
+        assert self.folder is not None  # Checked in `joints_of`.
         if joints.raw_file:
             first, _ = self._rewritten[joints.raw_file].places[joints.name]
             array_path = _array_path(self.folder / joints.raw_file)
@@ -165,7 +172,7 @@ class KeypointFiles:
         return stored[joints.used]
 
     def _file_of(self, name: str, raw_file: str) -> str:
-        """The file of many clips that has this one, or "" when it has a file of its own."""
+        """Return the name of the file with many clips that contains this one, or "" if the clip has its own file."""
         assert self.folder is not None
         if raw_file and (raw_file in self._rewritten or (self.folder / raw_file).is_file()):
             file = self._read_once(raw_file)
@@ -177,7 +184,7 @@ class KeypointFiles:
             return ""
         raise AnnotationError(
             f"{self.annotations}: the joints of clip {name!r} are not in {self.folder / (raw_file or f'{name}.pkl')}; "
-            "get the file again, or name the right folder with data.keypoint_files"
+            "download the file again, or specify the right folder with data.keypoint_files"
         )
 
     def _read_once(self, raw_file: str) -> Rewritten:
@@ -195,14 +202,14 @@ class KeypointFiles:
     def _check_count(self, name: str, annotated: int, stored: int) -> None:
         if annotated != stored:
             raise AnnotationError(
-                f"{self.annotations}: clip {name!r} has {annotated} skeletons by its annotation and {stored} in its "
-                "keypoint file; get both from one source"
+                f"{self.annotations}: clip {name!r} has {annotated} skeletons in its annotation, but {stored} in its "
+                "keypoint file; download both from the same source"
             )
 
 
 @lru_cache(OPEN_FILES)
 def mapped(array_path: Path, modified: int) -> np.ndarray:
-    """An array on the disk, mapped into memory; `modified` is there to tell it from what it was before."""
+    """Memory-map an array; `modified` invalidates the cache when the file changes."""
     return np.load(array_path, mmap_mode="r")
 
 
@@ -211,29 +218,32 @@ def _array_path(path: Path) -> Path:
 
 
 def rewritten(path: Path) -> Rewritten:
-    """Rewrites a keypoint file as one array (N, V, 3), unless that was done since it last changed.
+    """Convert a keypoint file to one array (N, V, 3), unless this was done since its last change.
 
     Args:
         path: A pickle {id: {"keypoint": (N, V, 3)}}.
 
+    Returns:
+        Index of the array's rows.
+
     Raises:
-        AnnotationError: The file is damaged as a whole, or its folder cannot be written to.
+        AnnotationError: The file is damaged as a whole, or its folder is not writable.
     """
     index_path = _array_path(path).with_suffix(".json")
     stamp = [path.stat().st_mtime_ns, path.stat().st_size]
     index = _fresh_index(index_path, stamp)
     if index is None:
         try:
-            # One process writes; the others wait, and then find it done.
+            # One process writes. The others wait and then find the result.
             with held(index_path):
                 index = _fresh_index(index_path, stamp) or _rewrite(path, index_path, stamp)
         except OSError as error:
             raise AnnotationError(
-                f"{path}: cannot be rewritten for quick reading into {index_path.parent} ({error.strerror or error}); "
-                "make the folder writable, or copy the files to one that is"
+                f"{path}: cannot write the converted file into {index_path.parent} ({error.strerror or error}); "
+                "make the folder writable, or copy the files to a writable folder"
             ) from error
     places = {name: (first, last) for name, (first, last) in index["clips"].items()}
-    # Files that were rewritten by an earlier version have good clips only.
+    # Files converted by an earlier version contain only valid clips.
     return Rewritten(places, index.get("bad", {}))
 
 
@@ -247,8 +257,8 @@ def _fresh_index(index_path: Path, stamp: list[int]) -> dict[str, Any] | None:
 def _rewrite(path: Path, index_path: Path, stamp: list[int]) -> dict[str, Any]:
     content = read_pickle(path)
     if not isinstance(content, dict) or not content:
-        raise AnnotationError(f"{path}: must map ids of clips to their joints, and is a {type(content).__name__}")
-    # Of a file with bad clips only, the array has no rows.
+        raise AnnotationError(f"{path}: must map clip ids to joints, but is a {type(content).__name__}")
+    # If no clip of the file is valid, the array has no rows.
     skeletons: list[np.ndarray] = [np.zeros((0, *KEYPOINTS), np.float16)]
     places, bad, rows = {}, {}, 0
     for name, clip in content.items():
@@ -261,7 +271,7 @@ def _rewrite(path: Path, index_path: Path, stamp: list[int]) -> dict[str, Any]:
         rows += len(skeletons[-1])
     with atomic_write(_array_path(path)) as file:
         np.save(file, np.concatenate(skeletons))
-    # The index comes last and says that the array is whole.
+    # Written last: the index marks the array as complete.
     index = {"stamp": stamp, "clips": places, "bad": bad}
     with atomic_write(index_path) as file:
         file.write(json.dumps(index).encode())
@@ -272,13 +282,14 @@ def _checked_skeletons(clip: Any, name: str, path: Path) -> np.ndarray:
     skeletons = clip.get("keypoint") if isinstance(clip, dict) else clip
     if not isinstance(skeletons, np.ndarray) or skeletons.ndim != 3 or skeletons.shape[1:] != KEYPOINTS:
         raise AnnotationError(
-            f"{path}: clip {name!r} must have joints of shape (skeletons, 17, 3), and has "
-            f"{getattr(skeletons, 'shape', type(skeletons).__name__)}; get the file again"
+            f"{path}: clip {name!r} must have joints of shape (skeletons, 17, 3), but has "
+            f"{getattr(skeletons, 'shape', type(skeletons).__name__)}; download the file again"
         )
     if skeletons.dtype.kind not in "fiu":
         raise AnnotationError(
-            f"{path}: clip {name!r} has joints of type {skeletons.dtype}, and they must be numbers; get the file again"
+            f"{path}: clip {name!r} has joints of type {skeletons.dtype}, but they must be numeric; download the file "
+            "again"
         )
     if not np.isfinite(skeletons).all():
-        raise AnnotationError(f"{path}: clip {name!r} has NaN or infinite joints; get the file again")
+        raise AnnotationError(f"{path}: clip {name!r} has NaN or infinite joints; download the file again")
     return skeletons

@@ -1,4 +1,4 @@
-"""The loop of every training: steps, epochs, and checkpoints from which it goes on as if it had never stopped."""
+"""Loop of every training: steps, epochs, and checkpoints from which a run resumes exactly."""
 
 import logging
 import math
@@ -31,11 +31,11 @@ log = logging.getLogger(__name__)
 
 
 class TrainingStopped(SkelpipeError):
-    """A signal ended the run, after it was saved."""
+    """The run was saved and then stopped by a signal."""
 
 
 class LoopSettings(Protocol):
-    """What the loop asks of a run's settings of training."""
+    """Training settings that the loop uses."""
 
     @property
     def accumulate(self) -> int: ...
@@ -51,27 +51,28 @@ class LoopSettings(Protocol):
 
 
 class Loop(ABC):
-    """A run in one process. What is trained, on what, and what an epoch's end brings, is its subclasses' matter.
+    """Training in one process. Subclasses define the model, the data, and the actions at the end of an epoch.
 
     Args:
-        fabric: Launched.
-        settings: Of the loop.
+        fabric: Launched Fabric.
+        settings: Settings of the loop.
         folder: The run directory.
-        checkpoint: Of the run, to go on with.
-        identity: What every run file says beside its weights.
-        notes: What whoever trains should know, a sentence each.
-        show: Whether progress is told.
+        checkpoint: Checkpoint to resume; None for a new run.
+        identity: Content of every run file in addition to the weights.
+        workers: Number of data loading processes, or "auto".
+        notes: Notes for the user, one sentence each.
+        show: Whether to show progress.
     """
 
-    # Names of a step's losses, the total first.
+    # Names of the losses of a step, the total first.
     losses: tuple[str, ...]
-    # What lowers the learning rate, in words, for a loss that is no number.
+    # Names of the learning rate settings, for the message about losses that are not finite.
     remedy: str
-    # How many epochs there are.
+    # Total number of epochs.
     epochs: int
-    # How a run that has all of them is told to go on.
+    # Instruction to extend a finished run, for a message.
     more_epochs: str
-    # The command that goes on with a run.
+    # Command that resumes a run.
     command: str
     objective: nn.Module
     dataset: Dataset[Sample]
@@ -100,7 +101,7 @@ class Loop(ABC):
         else:
             self.begun_with = self._initialise()
         self.module, self.optimizer = self.fabric.setup(self._build_step(), self._build_optimizer())
-        # From here on processes differ: each draws dropout for clips of its own.
+        # From here on random states differ between processes: each draws dropout for its own clips.
         torch.manual_seed(settings.seed + 1 + fabric.global_rank)
         self.position = Position()
         if checkpoint is not None:
@@ -108,19 +109,19 @@ class Loop(ABC):
         size = checkpoint["training"]["metrics_size"] if checkpoint is not None else 0
         self.log = RunLog(self.folder, size) if fabric.is_global_zero else None
         self.saved_at = monotonic()
-        # Whether one of the processes has had a signal, as all know after a step.
+        # Whether any process has received a signal; agreed between all processes after each step.
         self.stop = False
 
     @abstractmethod
     def _prepare_batches(self) -> None:
-        """Sets `dataset` and `batches`, and whatever else is read."""
+        """Set `dataset` and `batches`, and anything else that is read."""
 
     @abstractmethod
     def _build_objective(self) -> nn.Module:
-        """What is trained, with its losses; weights as they begin."""
+        """Create the model with its losses and its random initial weights."""
 
     def _initialise(self) -> str | None:
-        """Puts weights into what begins from others, and says so."""
+        """Load initial weights, if any; return a sentence about them."""
         return None
 
     @abstractmethod
@@ -131,42 +132,42 @@ class Loop(ABC):
 
     @abstractmethod
     def _set_rates(self, progress: float) -> dict[str, float]:
-        """Sets the learning rates, and tells them by name, the most telling first.
+        """Set the learning rates; return them by name, the most informative first.
 
         Args:
-            progress: Share of the epoch that is done after this step, in (0, 1].
+            progress: Share of the epoch that is complete after this step, in (0, 1].
         """
 
     @abstractmethod
     def _arguments(self) -> dict[str, Any]:
-        """What the objective is told beside a batch."""
+        """Return keyword arguments of the objective in addition to the batch."""
 
     @abstractmethod
     def _end_epoch(self, rate: float) -> None:
-        """Measures, writes, saves and tells, and moves the position on.
+        """Evaluate, write metrics, save, report progress, and advance the position.
 
         Args:
-            rate: Clips a second.
+            rate: Clips per second in this epoch.
         """
 
     def _correct(self, batch: Batch, losses: dict[str, torch.Tensor]) -> torch.Tensor:
-        """How many of a part's clips were right, where that can be said."""
+        """Return the number of correct clips in a micro-batch, if defined; otherwise zero."""
         return losses["total"].new_zeros(())
 
     def _told(self, values: Sequence[float]) -> dict[str, Any]:
-        """A step's line in the log, but for the rates."""
+        """Return the values of a step for the log, without learning rates."""
         return {"epoch": self.position.epoch, **dict(zip(self.losses, values, strict=True))}
 
     def _facts(self) -> dict[str, Any]:
-        """What run files of this kind say of their weights, beside where the run is."""
+        """Return further metadata of the weights for run files."""
         return {}
 
     def _begin_epoch(self) -> None:
-        """What comes before an epoch's first step."""
+        """Run before the first step of an epoch."""
         return
 
     def work_of(self, epoch: int) -> float:
-        """What one of an epoch's steps costs, in any unit."""
+        """Return the relative cost of a step in an epoch, in any unit."""
         return 1.0
 
     def _restore(self, checkpoint: dict[str, Any]) -> None:
@@ -176,22 +177,22 @@ class Loop(ABC):
         for name in ("version", "commit"):
             if checkpoint.get(name) != self.identity[name]:
                 log.warning(
-                    "the run was trained by code of %s %s so far, and goes on with %s",
+                    "the run was trained by code of %s %s so far, and continues with %s",
                     name,
                     checkpoint.get(name),
                     self.identity[name],
                 )
         if not restore_random_state(state["random"], self.fabric):
-            log.warning("the run had other devices before, so dropout draws other numbers than it would have there")
+            log.warning("the run used other devices before; dropout will differ from that of an uninterrupted run")
 
     def run(self, stop_after: int | None) -> SkelpipeError | None:
-        """Trains to the end.
+        """Train until the end.
 
         Args:
-            stop_after: Epochs after which to stop all the same.
+            stop_after: Number of epochs after which to stop early; None to train all.
 
         Returns:
-            What stopped it before, if anything did.
+            The error that stopped the training; None if it completed.
         """
         last = self.epochs if stop_after is None else min(stop_after, self.epochs)
         with StopSignals() as self.signals, self._progress() as self.progress:
@@ -203,7 +204,7 @@ class Loop(ABC):
                 self._save()
             if self.position.finished or self.position.epoch >= self.epochs:
                 self.progress.say(
-                    f"{self.folder}: already finished, after {self.position.epoch} epochs; {self.more_epochs}, to go on"
+                    f"{self.folder}: already finished after {self.position.epoch} epochs; {self.more_epochs} to go on"
                 )
             while self.position.epoch < last and not self.position.finished:
                 failure = self._epoch()
@@ -243,7 +244,7 @@ class Loop(ABC):
         return self._stopped() if self.stop and not ended else None
 
     def _step(self, parts: list[Batch], steps: int) -> SkelpipeError | None:
-        """One step of the optimiser over one or more micro-batches."""
+        """Run one optimiser step over one or more micro-batches."""
         position, epoch = self.position, self.position.epoch
         rates = self._set_rates((position.step_in_epoch + 1) / steps)
         self.optimizer.zero_grad()
@@ -252,14 +253,14 @@ class Loop(ABC):
             batch = part.to(self.fabric.device)
             with self.fabric.no_backward_sync(self.module, enabled=number < len(parts)):
                 losses = self.module(batch, **self._arguments())
-                # A part counts by its clips: the last one of an epoch may be smaller.
+                # Weight micro-batches by their number of clips; the last one of an epoch can be smaller.
                 self.fabric.backward(losses["total"] * losses["clips"])
             correct = self._correct(batch, losses)
             told.append(
                 torch.stack([*(losses[name].detach().double() for name in (*self.losses, "clips")), correct.double()])
             )
         of_parts = torch.stack(told)
-        # Not as a number: to read it, a GPU would have to be waited for.
+        # Kept as a tensor, because reading the number would synchronise with the GPU.
         all_clips = of_parts[:, -2].sum()
         for parameter in self.objective.parameters():
             if parameter.grad is not None:
@@ -286,14 +287,14 @@ class Loop(ABC):
             loss=values[0],
             learning_rate=next(iter(rates.values())),
         )
-        # After an epoch's last step its measures come first, and then it is saved, and stopped, in any case.
+        # After the last step of an epoch, `_end_epoch` evaluates and saves first; the run stops afterwards.
         self.stop = bool(stop)
         if position.step_in_epoch < steps and (stop or due_somewhere):
             self._save()
         return self._stopped() if stop and position.step_in_epoch < steps else None
 
     def _norm_of_gradient(self) -> torch.Tensor:
-        """Of the step, before it is clipped, where that is asked for."""
+        """Norm of the step's gradient before clipping; clips it if configured."""
         if self.loop.clip_gradient is None:
             gradients = [parameter.grad for parameter in self.objective.parameters() if parameter.grad is not None]
             return nn.utils.get_total_norm(gradients)
@@ -306,18 +307,18 @@ class Loop(ABC):
     def _not_a_number(self, what: str, value: float, clips: list[str]) -> TrainingError:
         return TrainingError(
             f"{self.folder}: the {what} is {value} at step {self.position.step + 1} of epoch "
-            f"{self.position.epoch + 1}, in the clips {', '.join(clips)}. {runs.LAST} is as it was before; look at "
-            f"these clips, or begin again with a lower {self.remedy}, or with training.clip_gradient=1"
+            f"{self.position.epoch + 1}, in the clips {', '.join(clips)}. {runs.LAST} is unchanged; check these "
+            f"clips, or start again with a lower {self.remedy}, or with training.clip_gradient=1"
         )
 
     def _stopped(self) -> TrainingStopped:
         return TrainingStopped(
-            f"stopped by {self.signals.received or 'a signal'} after step {self.position.step}; go on with "
+            f"stopped by {self.signals.received or 'a signal'} after step {self.position.step}; continue with "
             f"`skelpipe {self.command} --resume {self.folder}`"
         )
 
     def _next_epoch(self) -> None:
-        """Moves the position to the beginning of the next epoch."""
+        """Move the position to the start of the next epoch."""
         position = self.position
         position.epoch, position.step_in_epoch = position.epoch + 1, 0
         position.clips = position.correct = position.loss = 0
@@ -327,8 +328,10 @@ class Loop(ABC):
             self.log.write(kind, self.position.step, values)
 
     def _save(self, *, best: bool = False, also: Sequence[str] = ()) -> None:
-        """Writes `last.pt`, and before it `best.pt`, and `also` files like it; a run that is killed before the former
-        makes the others again."""
+        """Write `last.pt`, and before it `best.pt` and the files in `also`.
+
+        If a run is killed before `last.pt` is written, it writes the others again when it is resumed.
+        """
         random = random_state(self.fabric)
         self.saved_at = monotonic()
         if self.log is None:
@@ -347,7 +350,7 @@ class Loop(ABC):
         runs.save(self.folder / runs.LAST, {**content, "training": state})
 
     def _best(self, content: dict[str, Any]) -> dict[str, Any]:
-        """What of a run file's content goes into `best.pt`."""
+        """Select the content of `best.pt` from the content of a run file."""
         return content
 
     def close(self) -> None:
@@ -356,11 +359,11 @@ class Loop(ABC):
 
 
 def _suspects(parts: list[Batch], of_parts: torch.Tensor) -> list[str]:
-    """Clips of the micro-batches of all processes whose own losses are no numbers; all of the step where none's are.
+    """Return the clips in micro-batches of all processes with losses that are not finite; all clips if there are none.
 
     Args:
         parts: Micro-batches of this process.
-        of_parts: (parts, L), what they told.
+        of_parts: (parts, L), losses of the micro-batches.
     """
     finite = of_parts.isfinite().all(1).tolist()
     of_bad = [name for part, fine in zip(parts, finite, strict=True) if not fine for name in part.names]

@@ -1,7 +1,7 @@
-"""MaskCLR's training objective: a standard and a masked pathway with the same weights, and the losses between them.
+"""MaskCLR's training objective: a standard and a masked pathway with shared weights, and their losses.
 
-Follows Fig. 2: standard pathway, mask by its attention, masked pathway, losses of eq. 12. At test time the standard
-pathway works alone, so a trained network is just its `Recognizer`.
+Follows Fig. 2: standard pathway, mask from its attention, masked pathway, losses of eq. 12. Only the standard pathway
+is used at test time, so a trained network consists of its `Recognizer`.
 """
 
 from dataclasses import dataclass, replace
@@ -28,18 +28,16 @@ from recognition.settings import MaskCLRSettings
 
 @dataclass(frozen=True)
 class Losses:
-    """Losses of a step, over the clips of all processes; only `total` carries a gradient.
-
-    A term that took no part is 0.
+    """Losses of a step over the clips of all processes; only `total` has a gradient. Unused terms are 0.
 
     Args:
-        total: Scalar, eq. 12 in phase two, the cross-entropy before.
-        cross_entropy: Scalar, mean of the pathways.
-        sample: Scalar, L_sc.
-        klass: Scalar, L_cc.
-        logits: float32 (n, K), this process's clips by the standard pathway.
-        masked_contrast: Scalar in [-1, 1], share of masked cells among the 5 % most attended less that among the 20 %
-            least attended, of this process's clips; 0 when masking is random.
+        total: Scalar, eq. 12 in phase two, the cross-entropy in phase one.
+        cross_entropy: Scalar, mean over the pathways.
+        sample: Scalar, L_sc (eq. 5).
+        klass: Scalar, L_cc (eq. 11).
+        logits: float32 (n, K), standard pathway, clips of this process.
+        masked_contrast: Scalar in [-1, 1], masked share of the 5 % most attended cells minus that of the 20 % least
+            attended cells, for the clips of this process; 0 with random masks.
         clips: Scalar, number of clips that the losses are means over.
     """
 
@@ -53,15 +51,15 @@ class Losses:
 
 
 class MaskCLR(nn.Module):
-    """A recognizer in training.
+    """A recognizer with MaskCLR's training objective.
 
     Args:
-        recognizer: The network; both pathways use it.
-        settings: Section 3's choices.
+        recognizer: The network, shared by both pathways.
+        settings: Settings of section 3.
         num_classes: K.
         seed: Seed of the masks.
-        label_smoothing: Of the cross-entropy, in [0, 1).
-        class_weights: float (K,), what a clip of each class counts in the mean of the cross-entropy; None for 1.
+        label_smoothing: Label smoothing of the cross-entropy, in [0, 1).
+        class_weights: float (K,), weight of each class in the cross-entropy; None for 1.
     """
 
     prototypes: torch.Tensor
@@ -88,18 +86,18 @@ class MaskCLR(nn.Module):
         width = {"joints": joints * channels, "mean": channels, "hidden": hidden}[settings.representation]
         self.register_buffer("prototypes", torch.zeros(num_classes, width))
         self.register_buffer("known", torch.zeros(num_classes, dtype=torch.bool))
-        # The data's, not the network's: a run that goes on computes them again.
+        # Derived from the data, not part of the network: a resumed run computes them again.
         self.register_buffer("class_weights", class_weights, persistent=False)
 
     def forward(self, batch: Batch, *, phase: Literal[1, 2], epoch: int, warm_prototypes: bool = False) -> Losses:
-        """Losses of a batch; in training, the prototypes move too.
+        """Compute the losses of a batch, and update the prototypes in training mode.
 
         Args:
-            batch: This process's clips.
-            phase: 1, cross-entropy of the standard pathway; 2, eq. 12. In evaluation mode always the former, of this
-                process's clips alone.
-            epoch: Number of the epoch, which the masks depend on.
-            warm_prototypes: Whether the prototypes move in phase 1.
+            batch: Clips of this process.
+            phase: 1: cross-entropy of the standard pathway; 2: eq. 12. In evaluation mode always 1, and only for the
+                clips of this process.
+            epoch: Index of the epoch; the masks depend on it.
+            warm_prototypes: Whether to update the prototypes in phase 1.
 
         Returns:
             The losses.
@@ -118,7 +116,7 @@ class MaskCLR(nn.Module):
         pooled, dropped = gather(torch.stack([standard.pooled.detach(), standard.dropped], 1), shares).unbind(1)
         hidden, logits = self._head(dropped)
         with torch.autocast(label.device.type, enabled=False):
-            # DDP waits for a gradient of every parameter, and the mask token has no other: nothing is masked yet.
+            # DDP expects a gradient for every parameter, but nothing is masked yet, so the mask token has none.
             unused = 0 * self.recognizer.backbone.mask_token.sum()
             cross_entropy = self._cross_entropy(logits, label) + unused
             if warm_prototypes:
@@ -155,7 +153,7 @@ class MaskCLR(nn.Module):
                 temperature=settings.similarity_temperature,
             )
             total = cross_entropy + settings.alpha * sample + settings.beta * klass
-            # After the loss: a step is judged by the prototypes that it found (eq. 6).
+            # Update after the loss: eq. 6 uses the prototypes from before the step.
             self._move_prototypes(standard_r, standard_sets)
         return Losses(
             total,
@@ -168,11 +166,11 @@ class MaskCLR(nn.Module):
         )
 
     def _draw_mask(self, batch: Batch, standard: Encoded, epoch: int) -> tuple[torch.Tensor, torch.Tensor]:
-        """Cells to mask (P, T, V), by the standard pathway's attention or by chance, and the contrast of the mask."""
+        """Return cells to mask (P, T, V), chosen by attention or at random, and the masking contrast."""
         clip, person = batch.person_mask.nonzero().unbind(1)
         _, _, num_frames, num_joints, _ = batch.keypoint.shape
         noise = gumbel_noise(batch.index[clip], person, num_frames, num_joints, seed=self.seed, epoch=epoch)
-        # Of a person who comes late or leaves early, the frames in which anything of that person is seen.
+        # Only frames in which the person is seen: people can arrive late or leave early.
         present = batch.frame_mask[clip] & (batch.keypoint[clip, person] != 0).any(dim=-1).any(dim=-1)
         valid = present[:, :, None].expand(-1, -1, num_joints)
         attention = torch.zeros_like(noise) if standard.attention is None else standard.attention
@@ -190,7 +188,7 @@ class MaskCLR(nn.Module):
         return mask, top - bottom
 
     def _disturbed(self, batch: Batch, epoch: int) -> Batch:
-        """What the masked pathway sees before the mask."""
+        """Return the input of the masked pathway before masking."""
         if self.settings.jitter == 0:
             return batch
         clip, person = batch.person_mask.nonzero().unbind(1)
@@ -201,13 +199,13 @@ class MaskCLR(nn.Module):
         return replace(batch, keypoint=keypoint)
 
     def _head(self, dropped: torch.Tensor, *, keep_statistics: bool = True) -> tuple[torch.Tensor, torch.Tensor]:
-        """The head's hidden layer (N, hidden) and the logits (N, K), in float32 at least."""
+        """Return the head's hidden layer (N, hidden) and the logits (N, K), in float32 or higher precision."""
         head = self.recognizer.head
         hidden = head.hidden(dropped, keep_statistics=keep_statistics)
         return _precise(hidden), _precise(head.fc2(hidden))
 
     def _represent(self, pooled: torch.Tensor, hidden: torch.Tensor) -> torch.Tensor:
-        """R^i of the losses (N, D)."""
+        """Return R^i of the contrastive losses, (N, D)."""
         if self.settings.representation == "hidden":
             return hidden
         if self.settings.representation == "mean":
@@ -215,7 +213,7 @@ class MaskCLR(nn.Module):
         return pooled
 
     def _cross_entropy(self, logits: torch.Tensor, label: torch.Tensor) -> torch.Tensor:
-        # The mean over clips, not over weights: so that parts of a batch add up to the whole.
+        # Divide by the number of clips, not by the sum of weights, so that micro-batches add up to the whole batch.
         return functional.cross_entropy(
             logits, label, self.class_weights, reduction="none", label_smoothing=self.label_smoothing
         ).mean()
@@ -239,5 +237,5 @@ def _cross_entropy_only(cross_entropy: torch.Tensor, logits: torch.Tensor, *, cl
 
 
 def _precise(tensor: torch.Tensor) -> torch.Tensor:
-    """What autocast made of a tensor, in float32; float64 stays."""
+    """Convert an output of autocast to float32; float64 stays."""
     return tensor.to(torch.promote_types(tensor.dtype, torch.float32))

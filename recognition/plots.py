@@ -1,6 +1,6 @@
-"""Figures of a recognizer and of its training, as matplotlib figures without a window or a global state.
+"""Figures of a recognizer and of its training, created without a window or matplotlib's global state.
 
-Colours are Okabe and Ito's, which people with any common colour blindness can tell apart.
+Colours are those of Okabe and Ito, which are distinguishable with all common types of colour blindness.
 """
 
 import io
@@ -30,16 +30,16 @@ BLUE, VERMILION, GREEN, ORANGE, SKY, PINK, GREY = (
 )
 PALETTE = (BLUE, VERMILION, GREEN, ORANGE, PINK, SKY, "#000000", "#6A3D9A", "#8B5A2B")
 MARKERS = "o^sDvP"
-# Up to here a matrix's cells are wide enough for their numbers, and a legend is short enough to be looked up in.
+# Up to this number of classes, cells of a matrix are wide enough for numbers, and a legend is short enough.
 FEW_CLASSES = 20
-# Up to here colours alone tell the dots of a legend's classes apart.
+# Up to this number of classes, colours alone distinguish the dots.
 LEGEND_ALONE = len(PALETTE)
-# Rows of bars that one column of a figure holds.
+# Rows of bars per column of a figure.
 BARS_A_COLUMN = 60
-# t-SNE's cost grows faster than its clips; more dots than this hide each other anyway.
+# The cost of t-SNE grows faster than linearly, and more dots would hide each other.
 MOST_DOTS = 5000
 LONGEST_NAME = 24
-# Terms of eq. 12 as `metrics.jsonl` names them.
+# Terms of eq. 12, by their names in `metrics.jsonl`.
 LOSS_CURVES = {
     "total": "total (eq. 12)",
     "cross_entropy": "cross-entropy",
@@ -50,22 +50,22 @@ DPI = 150
 
 
 def save_figure(figure: Figure, path: Path) -> None:
-    """Writes a figure as PNG, whole or not at all."""
+    """Write a figure as PNG, atomically."""
     content = io.BytesIO()
     FigureCanvasAgg(figure)
-    # Tight: a long name beside a square matrix would else push the axis labels off the page.
+    # Tight bounding box: otherwise a long name next to a square matrix moves the axis labels out of the page.
     figure.savefig(content, format="png", dpi=DPI, bbox_inches="tight", pad_inches=0.15)
     with atomic_write(path) as file:
         file.write(content.getvalue())
 
 
 def confusion_figure(metrics: Metrics, label_names: Sequence[str], title: str) -> Figure:
-    """The confusion matrix, each row divided by its number of clips.
+    """Plot the confusion matrix, each row divided by its number of clips.
 
     Args:
-        metrics: Of K classes.
-        label_names: K names.
-        title: First line; says the data, the split and the run.
+        metrics: Metrics for K classes.
+        label_names: K class names.
+        title: First line of the title; names the data, the split and the run.
     """
     confusion, classes = metrics.confusion, len(label_names)
     counts = metrics.counts[:, None]
@@ -75,7 +75,7 @@ def confusion_figure(metrics: Metrics, label_names: Sequence[str], title: str) -
     font = 9 if few else 7
     figure = Figure(figsize=(side + 0.7, side), layout="constrained")
     axes = figure.add_subplot()
-    # The square root lets a class that takes a few clips of another be seen beside a diagonal near 1.
+    # The square root keeps classes with few confused clips visible next to a diagonal close to 1.
     image = axes.imshow(shares, cmap="Blues", norm=PowerNorm(0.5, 0, 1))
     names = [_short(name) for name in label_names]
     axes.set_xticks(range(classes), names, rotation=90 if classes > 8 else 35, fontsize=font)
@@ -84,7 +84,7 @@ def confusion_figure(metrics: Metrics, label_names: Sequence[str], title: str) -
             tick.set_horizontalalignment("right")
             tick.set_rotation_mode("anchor")
     axes.set_yticks(range(classes), names, fontsize=font)
-    axes.set_xlabel("recognized as")
+    axes.set_xlabel("predicted class")
     axes.set_ylabel("true class")
     for row, column in np.argwhere(confusion > 0):
         share = shares[row, column]
@@ -108,7 +108,7 @@ def confusion_figure(metrics: Metrics, label_names: Sequence[str], title: str) -
 
 
 def per_class_figure(metrics: Metrics, label_names: Sequence[str], title: str) -> Figure:
-    """Accuracy of each class, the best first, with its 95 % interval and number of clips."""
+    """Plot the accuracy of each class in descending order, with its 95 % interval and number of clips."""
     counts = metrics.counts
     known = np.flatnonzero(counts)
     order = known[np.argsort(-metrics.per_class[known], kind="stable")]
@@ -133,15 +133,15 @@ def per_class_figure(metrics: Metrics, label_names: Sequence[str], title: str) -
         )
         axes.axvline(metrics.mean_class, color="black", linewidth=1, linestyle="--")
         axes.set_yticks(places, [f"{_short(label_names[k])}  ({counts[k]})" for k in shown], fontsize=8)
-        # Both columns at one scale, also when the last one is shorter.
+        # The same scale for all columns, even if the last one is shorter.
         axes.set_ylim(rows - 0.4, -0.6)
         axes.set_xlim(0, 1)
         axes.xaxis.set_major_formatter(PercentFormatter(1, decimals=0))
         axes.grid(axis="x", color="#DDDDDD", linewidth=0.6)
         axes.set_axisbelow(True)
         axes.spines[["top", "right"]].set_visible(False)
-    note = f"dashed, and where the colour changes: the mean of the classes, {metrics.mean_class:.1%}"
-    figure.supxlabel(f"accuracy with its 95 % interval; in brackets, the number of clips\n{note}", fontsize=9)
+    note = f"dashed line and change of colour: mean over the classes, {metrics.mean_class:.1%}"
+    figure.supxlabel(f"accuracy with 95 % interval; number of clips in brackets\n{note}", fontsize=9)
     figure.suptitle(_titled(title, metrics), fontsize=11)
     return figure
 
@@ -149,14 +149,14 @@ def per_class_figure(metrics: Metrics, label_names: Sequence[str], title: str) -
 def embedding_figure(
     features: np.ndarray, labels: np.ndarray, label_names: Sequence[str], title: str, *, seed: int = 0
 ) -> Figure:
-    """t-SNE of the head's hidden features (section 4.4 of the paper shows such maps).
+    """Plot a t-SNE map of the head's hidden features (as in section 4.4 of the paper).
 
     Args:
         features: float (N, D).
-        labels: int (N,), the true classes.
-        label_names: K names.
-        title: First line.
-        seed: Of the choice of clips, where there are more than `MOST_DOTS`, and of t-SNE.
+        labels: int (N,), true classes.
+        label_names: K class names.
+        title: First line of the title.
+        seed: Seed of t-SNE, and of the selection of clips if there are more than `MOST_DOTS`.
     """
     rng = np.random.default_rng(seed)
     chosen = np.arange(len(labels))
@@ -199,26 +199,26 @@ def embedding_figure(
 
 
 def embed(features: np.ndarray, *, seed: int = 0) -> np.ndarray:
-    """Places (N, 2) of features (N, D) by t-SNE, the same for the same seed; distances between clusters mean little."""
+    """Embed features (N, D) in the plane (N, 2) by t-SNE, deterministically; distances of clusters mean little."""
     from sklearn.decomposition import PCA  # type: ignore[import-untyped]
     from sklearn.manifold import TSNE  # type: ignore[import-untyped]
 
     clips = len(features)
     if clips < 4:
-        # Too few for neighbourhoods; side by side is all that can be shown.
+        # Too few clips for neighbourhoods; place them in a row.
         return np.stack([np.arange(clips, dtype=np.float64), np.zeros(clips)], axis=1)
     components = min(50, clips - 1, features.shape[1])
     reduced = PCA(components, random_state=seed).fit_transform(np.asarray(features, np.float64))
-    # Perplexity is a number of neighbours: it must stay well below the number of clips.
+    # Perplexity is a number of neighbours and must stay well below the number of clips.
     return TSNE(perplexity=min(30.0, (clips - 1) / 3), init="pca", random_state=seed).fit_transform(reduced)
 
 
 def training_figure(records: Iterable[Mapping[str, Any]], title: str) -> Figure:
-    """Losses, accuracies and learning rates of a run over its steps, with its phases.
+    """Plot losses, accuracies and learning rates of a run over its steps, with its phases.
 
     Args:
         records: Lines of `metrics.jsonl`, of kind "step" and "epoch".
-        title: First line.
+        title: First line of the title.
     """
     lines = list(records)
     steps = [line for line in lines if line["kind"] == "step"]
@@ -226,17 +226,17 @@ def training_figure(records: Iterable[Mapping[str, Any]], title: str) -> Figure:
     figure = Figure(figsize=(10, 9), layout="constrained")
     losses, accuracy, rates = figure.subplots(3, 1, squeeze=False, sharex=True, height_ratios=(3, 3, 1.6))[:, 0]
     for (name, label), colour in zip(LOSS_CURVES.items(), PALETTE, strict=False):
-        # In phase one the total is its only term, cross-entropy.
+        # In phase one, cross-entropy is the only term of the total.
         found = [(line["step"], line[name]) for line in steps if name in line and (name != "total" or "sample" in line)]
         if found:
             places, values = np.array(found).T
             losses.plot(places, values, color=colour, alpha=0.18, linewidth=0.6)
             losses.plot(places, _smoothed(values), color=colour, linewidth=1.6, label=label)
     _epoch_curve(losses, epochs, "held_out_loss", "held out, cross-entropy", GREY, "--")
-    _epoch_curve(accuracy, epochs, "train_top1", "training (as drawn, with dropout)", BLUE, "-")
+    _epoch_curve(accuracy, epochs, "train_top1", "training (with augmentation and dropout)", BLUE, "-")
     _epoch_curve(accuracy, epochs, "held_out_top1", "held out", VERMILION, "-")
-    _epoch_curve(accuracy, epochs, "held_out_mean_class", "held out, mean of classes", GREEN, "--")
-    # As best.pt is chosen: of the last phase there is, and of equal accuracies the lower loss.
+    _epoch_curve(accuracy, epochs, "held_out_mean_class", "held out, mean over classes", GREEN, "--")
+    # The same criterion as for best.pt: the last phase, highest accuracy, then lowest loss.
     scored = [line for line in epochs if "held_out_top1" in line and line["phase"] == epochs[-1]["phase"]]
     if scored:
         best = max(scored, key=lambda line: (line["held_out_top1"], -line["held_out_loss"]))
@@ -277,7 +277,7 @@ def _epoch_curve(
 
 
 def _smoothed(values: np.ndarray) -> np.ndarray:
-    """Mean over the neighbours within about a fiftieth of the run, fewer at its ends."""
+    """Moving average over about a fiftieth of the run, shorter at its ends."""
     reach = max(1, len(values) // 100)
     sums = np.concatenate([[0.0], np.cumsum(values)])
     place = np.arange(len(values))
@@ -286,14 +286,14 @@ def _smoothed(values: np.ndarray) -> np.ndarray:
 
 
 def _name_clusters(axes: Axes, places: np.ndarray, labels: np.ndarray, names: Sequence[str]) -> None:
-    """Writes each class's name where most of its dots are, and below another's name where that place is taken."""
+    """Write each class's name at its densest place; move it down if another name is there."""
     extent = np.ptp(places, axis=0)
-    # About what a name of this size takes of the figure.
+    # Approximate size of a name, relative to the extent of the map.
     width, height = 0.075 * max(extent[0], extent[1]), 0.012 * max(extent[0], extent[1])
     taken: list[tuple[float, float]] = []
     for number, (label, name) in enumerate(zip(np.unique(labels), names, strict=True)):
         dots = places[labels == label]
-        # The dot nearest to the median: a class in two clusters is not named in the void between them.
+        # Use the dot closest to the median: the median of a class with two clusters lies between them.
         x, y = dots[np.square(dots - np.median(dots, axis=0)).sum(axis=1).argmin()]
         while any(abs(x - other_x) < width and abs(y - other_y) < height for other_x, other_y in taken):
             y -= height / 2
@@ -314,11 +314,11 @@ def _titled(title: str, metrics: Metrics) -> str:
     low, high = metrics.top1_interval
     return (
         f"{title}\ntop-1 {metrics.top1:.1%} (95 % interval {low:.1%} to {high:.1%}), "
-        f"mean of classes {metrics.mean_class:.1%}, {metrics.clips} clips"
+        f"mean over classes {metrics.mean_class:.1%}, {metrics.clips} clips"
     )
 
 
 def _short(name: str, longest: int = LONGEST_NAME) -> str:
-    # A dollar sign would begin mathematics.
+    # A dollar sign would start mathematical notation.
     cut = name if len(name) <= longest else name[: longest - 1] + "…"
     return cut.replace("$", r"\$")

@@ -1,4 +1,4 @@
-"""From settings to what is trained on: the clips, their split, and the settings with nothing left to be found out."""
+"""Preparation of a training: opens the clips, splits them, and resolves settings that depend on data or machine."""
 
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -17,29 +17,29 @@ from recognition.initialising import fitting_settings, settings_of
 from recognition.settings import DataSettings, ModelSettings, RunSettings
 
 RUNS = Path("runs")
-# For "auto". Small enough to learn from hundreds of clips, and to train on a processor in minutes.
+# Model for "auto": small enough to learn from hundreds of clips, and to train on a CPU in minutes.
 SMALL = {"dim": 64, "depth": 2, "heads": 4, "dim_representation": 64, "hidden": 256, "motion": True}
-# What a backbone of the paper's width learns at, and that width.
+# Learning rate of a backbone with the paper's width, and that width.
 PAPER_LR, PAPER_DIM = 1e-4, 512
-# From so many clips on, and on a GPU, the paper's size pays.
+# Number of training clips from which the paper's model is chosen on a GPU.
 CLIPS_FOR_PAPER_SIZE = 5000
 CHANNELS = 3
 
 
 @dataclass(frozen=True)
 class Prepared:
-    """A run before its first step.
+    """Data and resolved settings of a run before its first step.
 
     Args:
-        settings: Resolved, but for numbers of epochs that may still be "auto".
+        settings: Resolved settings, except for numbers of epochs, which may still be "auto".
         clips: The skeleton file.
-        training: Indices of the clips that are trained on.
-        held_out: Indices of those that choose the model.
+        training: int (N,), indices of the training clips.
+        held_out: int (H,), indices of the clips that select the best epoch.
         layout: Name of the joint layout that the network sees.
         num_joints: V of that layout.
         channels: C of the network's input.
-        left_out: Clips of the file that are not used, a sentence each.
-        notes: What whoever trains should know, a sentence each.
+        left_out: Clips of the file that are not used, one sentence each.
+        notes: Notes for the user, one sentence each.
     """
 
     settings: RunSettings
@@ -62,7 +62,7 @@ class Prepared:
         return self.clips.content_digest()
 
     def class_weights(self) -> torch.Tensor:
-        """float32 (K,), each class's weight inverse to its training clips; their mean over the clips is 1."""
+        """Return float32 (K,), weights inverse to the number of training clips per class; mean 1 over the clips."""
         labels = torch.as_tensor(self.clips.labels[self.training])
         counts = torch.bincount(labels, minlength=self.num_classes)
         present = counts > 0
@@ -71,33 +71,33 @@ class Prepared:
         return weights
 
     def at(self, folder: Path) -> "Prepared":
-        """The same run in another directory."""
+        """Return the same run in another directory."""
         return replace(self, settings=self.settings.model_copy(update={"out": str(folder)}))
 
     def with_epochs(self, phase1: int, phase2: int) -> "Prepared":
-        """The same run with so many epochs of each phase."""
+        """Return the same run with the given number of epochs per phase."""
         training = self.settings.training.model_copy(update={"phase1_epochs": phase1, "phase2_epochs": phase2})
         return replace(self, settings=self.settings.model_copy(update={"training": training}))
 
     def split(self) -> dict[str, list[str]]:
-        """Names of the clips of both parts, and what was left out, with the reasons."""
+        """Return the names of training and held-out clips, and sentences about those left out."""
         parts = {"training": self.training, "held_out": self.held_out}
         names = {name: [self.clips.names[index] for index in indices] for name, indices in parts.items()}
         return names | {"left_out": list(self.left_out)}
 
 
 def prepare(settings: RunSettings, *, begun: RunSettings | None = None) -> Prepared:
-    """Opens the skeleton file, splits it, and resolves what the data and the machine decide.
+    """Open and split the skeleton file, and resolve the settings that depend on the data and the machine.
 
     Args:
-        settings: As they were given.
-        begun: Resolved settings of the run that goes on; None for a new one. What its weights began from is not opened
-            again, and need not be there any more.
+        settings: Settings given by the user.
+        begun: Resolved settings of the run to resume; None for a new run. When resuming, the initial weights are not
+            opened again and need not exist any more.
 
     Raises:
-        UsageError: Settings do not go together, with each other or with the file.
+        UsageError: Settings contradict each other or the file.
         AnnotationError: The file is malformed.
-        BackendError: The device is not on this machine.
+        BackendError: The device does not exist on this machine.
     """
     data, training = settings.data, settings.training
     check_together(settings)
@@ -114,14 +114,14 @@ def prepare(settings: RunSettings, *, begun: RunSettings | None = None) -> Prepa
             data = data.model_copy(update={"model_layout": layout_name})
         elif data.model_layout != layout_name:
             notes.append(
-                f"{settings.init}: was trained on {layout_name}, and data.model_layout={data.model_layout} puts other "
-                "joints in their places; leave data.model_layout out"
+                f"{settings.init}: was trained on {layout_name}, but data.model_layout={data.model_layout} feeds it "
+                "other joints; omit data.model_layout"
             )
     path = Path(data.file) if data.file != "auto" else newest_skeleton_file()
     clips = open_clips(path, data)
     check_classes(clips)
     chosen, held_out = hold_out(clips, training_indices(clips, data), data, training.seed)
-    # Without a threshold, nobody's clips were found when the file was opened; reading all joints again takes minutes.
+    # Without a threshold, clips without persons were found on opening. Reading all joints again would take minutes.
     looked_at = (*chosen, *held_out) if data.score_threshold > 0 else ()
     empty = {int(index) for index in looked_at if not (clips[int(index)].score > 0).any()}
     reasons = [
@@ -137,16 +137,16 @@ def prepare(settings: RunSettings, *, begun: RunSettings | None = None) -> Prepa
     notes += notes_on_splits(clips, data, chosen)
     notes += notes_on_classes(clips, chosen)
     if len(chosen) < 2:
-        raise UsageError(f"{path}: {len(chosen)} clips are left to train on, but at least 2 are needed")
+        raise UsageError(f"{path}: {len(chosen)} clips are left to train on, but at least 2 are required")
     if training.early_stopping is not None and not len(held_out):
-        raise UsageError("training.early_stopping needs a held-out part; set data.holdout or data.holdout_split")
+        raise UsageError("training.early_stopping requires a held-out part; set data.holdout or data.holdout_split")
     device = resolve_device(training.device)
     model = choose_model(settings.model, fitting, clips=len(chosen), cuda=device.startswith("cuda"))
     check_lengths(data, model)
     if training.layer_decay < 1 and model.backbone != "segments":
         raise UsageError(
-            f"training.layer_decay={training.layer_decay} is for model.backbone=segments, not for "
-            f"{model.backbone}; leave it out"
+            f"training.layer_decay={training.layer_decay} requires model.backbone=segments, but the backbone is "
+            f"{model.backbone}; omit it"
         )
     rate = PAPER_LR * PAPER_DIM / (model.dim or PAPER_DIM)
     choices = {
@@ -160,8 +160,8 @@ def prepare(settings: RunSettings, *, begun: RunSettings | None = None) -> Prepa
         if settings.init is None or settings.data.model_layout != "auto":
             raise
         raise UsageError(
-            f"{settings.init}: was trained on {data.model_layout}, which cannot be made of {clips.layout.name} in "
-            f"{clips.dimensions}D, the joints of {path}; start from other weights, or without --init"
+            f"{settings.init}: was trained on {data.model_layout}, which cannot be derived from the joints of {path}, "
+            f"{clips.layout.name} in {clips.dimensions}D; start from other weights, or without --init"
         ) from error
     check_placement(clips, data)
     flip_probability(data, layout)
@@ -197,18 +197,18 @@ def prepare(settings: RunSettings, *, begun: RunSettings | None = None) -> Prepa
 
 
 def _whole(path: str | None) -> str | None:
-    """A path that means the same from everywhere."""
+    """Return the absolute path."""
     return str(Path(path).resolve()) if path is not None else None
 
 
 def choose_model(wanted: ModelSettings, fitting: ModelSettings | None, *, clips: int, cuda: bool) -> ModelSettings:
-    """The model with nothing left to be chosen; every setting that was given stays.
+    """Resolve the model settings; explicit settings are kept.
 
     Args:
-        wanted: As the run's settings have it.
-        fitting: What weights to start from ask for; None without such.
+        wanted: Model settings of the run.
+        fitting: Model settings that the initial weights require; None without initial weights.
         clips: Number of training clips.
-        cuda: Whether there is a GPU.
+        cuda: Whether the run uses a GPU.
     """
     given = {name: getattr(wanted, name) for name in wanted.model_fields_set}
     given = {name: value for name, value in given.items() if value is not None and name not in ("size", "unseen")}
@@ -220,10 +220,10 @@ def choose_model(wanted: ModelSettings, fitting: ModelSettings | None, *, clips:
         size = "paper" if cuda and clips >= CLIPS_FOR_PAPER_SIZE else "small"
     sizes = dict(SMALL) if size == "small" else {}
     if wanted.backbone == "sttformer":
-        # Its representation is as wide as its last block.
+        # Its representation has the width of the last block.
         sizes.pop("dim_representation", None)
     if wanted.backbone == "segments":
-        # A segment already holds the frames before.
+        # A segment already contains the previous frames.
         sizes.pop("motion", None)
     if wanted.backbone in baselines.NAMES and size == "small":
         sizes = dict(baselines.SMALL[wanted.backbone])
@@ -233,30 +233,30 @@ def choose_model(wanted: ModelSettings, fitting: ModelSettings | None, *, clips:
 
 
 def check_lengths(data: DataSettings, model: ModelSettings) -> None:
-    """Refuses clips that are longer than the network's temporal embedding.
+    """Refuse clips that are longer than the network's temporal embedding.
 
     Raises:
-        UsageError: They are.
+        UsageError: The clips are longer.
     """
     longest = data.max_frames if data.num_frames == "own" else data.num_frames
     if longest > model.max_frames:
         raise UsageError(
             f"clips have up to {longest} frames (data.num_frames, data.max_frames), but the network's temporal "
-            f"embedding ends at {model.max_frames}; set model.max_frames={longest}"
+            f"embedding has {model.max_frames}; set model.max_frames={longest}"
         )
 
 
 def check_together(settings: RunSettings) -> None:
-    """Refuses settings that contradict each other.
+    """Refuse settings that contradict each other.
 
     Raises:
-        UsageError: They do; the message names both.
+        UsageError: Two settings contradict each other; the message names both.
     """
     training = settings.training
     if training.batch_size % training.accumulate:
         raise UsageError(
-            f"training.batch_size {training.batch_size} cannot be cut into training.accumulate {training.accumulate} "
-            "equal micro-batches"
+            f"training.batch_size {training.batch_size} cannot be divided into training.accumulate "
+            f"{training.accumulate} equal micro-batches"
         )
     if training.phase1_epochs == 0 and training.phase2_epochs == 0:
         raise UsageError("training.phase1_epochs and training.phase2_epochs are both 0, so there is nothing to train")
@@ -264,16 +264,16 @@ def check_together(settings: RunSettings) -> None:
     epochs = sum(number for number in phases if number != "auto")
     if "auto" not in phases and training.warmup_epochs > epochs:
         raise UsageError(
-            f"training.warmup_epochs {training.warmup_epochs} is more than the {epochs} epochs that there are, so the "
-            "full learning rate is never reached; set it lower"
+            f"training.warmup_epochs {training.warmup_epochs} exceeds the total of {epochs} epochs, so the full "
+            "learning rate is never reached; decrease it"
         )
 
 
 def resolve_device(device: str) -> str:
-    """ "cpu", "cuda:0" or "cuda:0,1" for a device by its name, "auto" included.
+    """Resolve a device name, including "auto", to "cpu", "cuda:0", "cuda:0,1" and so on.
 
     Raises:
-        BackendError: It is not on this machine.
+        BackendError: The device does not exist on this machine.
     """
     count = torch.cuda.device_count() if torch.cuda.is_available() else 0
     if device == "auto":
@@ -286,16 +286,16 @@ def resolve_device(device: str) -> str:
     if not device.startswith("cuda:") or not all(number.isdecimal() for number in numbers):
         raise BackendError(f"unknown device {device!r}; known are auto, cpu, cuda:0, cuda:0,1")
     if max(map(int, numbers)) >= count:
-        raise BackendError(f"device {device} is not on this machine, which has {count} CUDA devices; try --device cpu")
+        raise BackendError(f"device {device} does not exist: this machine has {count} CUDA devices; try --device cpu")
     return device
 
 
 def resolve_precision(precision: str, device: str) -> str:
-    """ "fp32" or "bf16": the latter wherever the hardware multiplies it, where it takes half the time or less."""
+    """Resolve a precision to "fp32" or "bf16". "auto" is bf16 if the hardware supports it, which halves the time."""
     if precision != "auto":
         return precision
     if device.startswith("cuda"):
-        # Older ones emulate it, slowly.
+        # Older GPUs emulate bf16 slowly.
         first = int(device.partition(":")[2].split(",")[0] or 0)
         return "bf16" if torch.cuda.get_device_capability(first) >= (8, 0) else "fp32"
     return "bf16" if cpu_has_bf16() else "fp32"

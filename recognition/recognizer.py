@@ -1,4 +1,4 @@
-"""A recognizer: a backbone, and the head that turns its representation of a clip into an action."""
+"""The recognizer: a backbone, and a head that classifies its representation of a clip."""
 
 from dataclasses import dataclass
 
@@ -14,12 +14,12 @@ from recognition.settings import ModelSettings
 
 @dataclass(frozen=True)
 class Encoded:
-    """What one pathway makes of a batch of N clips with P persons in all.
+    """Output of one pathway for a batch of N clips with P persons in total.
 
     Args:
         pooled: float (N, V * C_r), mean of R over a person's frames and a clip's persons, joints flattened.
-        dropped: float (N, V * C_r), the same of R after dropout: what the head takes. `pooled` itself without dropout.
-        attention: float (P, T, V) received by each cell, detached, or None where it was not asked for.
+        dropped: float (N, V * C_r), the same after dropout on R; input of the head. Equal to `pooled` without dropout.
+        attention: float (P, T, V), attention that each cell receives, detached; None if it was not requested.
     """
 
     pooled: torch.Tensor
@@ -43,12 +43,12 @@ class Head(nn.Module):
         self.fc2 = nn.Linear(hidden, num_classes)
 
     def hidden(self, pooled: torch.Tensor, *, keep_statistics: bool = True) -> torch.Tensor:
-        """Hidden layer after ReLU.
+        """Return the hidden layer after ReLU.
 
         Args:
             pooled: float (N, V * C_r).
-            keep_statistics: Whether a training batch counts in the running statistics. They serve at test time, where
-                there is the standard pathway only, so the masked pathway must leave them alone.
+            keep_statistics: Whether a training batch updates the running statistics. Only the standard pathway is used
+                at test time, so the masked pathway must not change them.
 
         Returns:
             float (N, hidden).
@@ -58,7 +58,7 @@ class Head(nn.Module):
         if not self.training:
             return functional.relu(norm(x))
         if len(x) == 1:
-            # One clip has no variance, and an epoch's last batch may well hold one clip.
+            # A single clip has no variance; the last batch of an epoch can have one clip.
             x = functional.batch_norm(
                 x, norm.running_mean, norm.running_var, norm.weight, norm.bias, training=False, eps=norm.eps
             )
@@ -69,12 +69,12 @@ class Head(nn.Module):
         return functional.relu(x)
 
     def forward(self, pooled: torch.Tensor, *, keep_statistics: bool = True) -> torch.Tensor:
-        """Logits (N, K) of pooled representations (N, V * C_r)."""
+        """Return logits (N, K) for pooled representations (N, V * C_r)."""
         return self.fc2(self.hidden(pooled, keep_statistics=keep_statistics))
 
 
 class PlainHead(nn.Module):
-    """The mean over joints and one linear layer, as the convolutional baselines have it.
+    """Mean over joints and one linear layer, as in the convolutional baselines.
 
     Args:
         num_joints: V.
@@ -90,11 +90,11 @@ class PlainHead(nn.Module):
         nn.init.zeros_(self.fc2.bias)
 
     def hidden(self, pooled: torch.Tensor, *, keep_statistics: bool = True) -> torch.Tensor:
-        """(N, C_r) of (N, V * C_r); there are no statistics to keep."""
+        """Return (N, C_r) for pooled representations (N, V * C_r); `keep_statistics` has no effect."""
         return pooled.unflatten(1, (self.num_joints, -1)).mean(dim=1)
 
     def forward(self, pooled: torch.Tensor, *, keep_statistics: bool = True) -> torch.Tensor:
-        """Logits (N, K) of pooled representations (N, V * C_r)."""
+        """Return logits (N, K) for pooled representations (N, V * C_r)."""
         logits: torch.Tensor = self.fc2(self.hidden(pooled))
         return logits
 
@@ -103,10 +103,10 @@ class Recognizer(nn.Module):
     """Backbone and head.
 
     Args:
-        backbone: Network from joints to R.
+        backbone: Network that maps joints to the representation R.
         num_classes: K.
         hidden: Width of the head's hidden layer.
-        dropout: Probability with which an element of R is dropped in training.
+        dropout: Probability of zeroing an element of R in training, in [0, 1).
     """
 
     def __init__(self, backbone: Backbone, num_classes: int, *, hidden: int = 2048, dropout: float = 0.5) -> None:
@@ -125,16 +125,16 @@ class Recognizer(nn.Module):
         return self.head.fc2.out_features
 
     def encode(self, batch: Batch, *, masked: torch.Tensor | None = None, return_attention: bool = False) -> Encoded:
-        """One pathway up to the head. Only persons that are there pass through the backbone.
+        """Run one pathway up to the head. Only persons that are present pass through the backbone.
 
         Args:
-            batch: N clips with P persons in all.
-            masked: bool (P, T, V), True where the mask token takes a joint's place; persons in the order of
+            batch: N clips with P persons in total.
+            masked: bool (P, T, V), True where the mask token replaces a joint; persons in the order of
                 `batch.person_mask.nonzero()`. None for the standard pathway.
-            return_attention: Whether the attention is wanted.
+            return_attention: Whether to return the attention.
 
         Returns:
-            The pooled representations, in float32 at least.
+            The pooled representations, in float32 or higher precision.
         """
         clip_of = batch.person_mask.nonzero()[:, 0]
         frame_mask = batch.frame_mask[clip_of]
@@ -152,49 +152,49 @@ class Recognizer(nn.Module):
         return Encoded(pooled, dropped, attention)
 
     def forward(self, batch: Batch) -> torch.Tensor:
-        """Logits (N, K) of a batch, by the standard pathway."""
+        """Return logits (N, K) of a batch, computed by the standard pathway."""
         return self.head(self.encode(batch).dropped)
 
     def features(self, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
-        """The head's hidden layer (N, hidden), after ReLU, and the logits (N, K), by the standard pathway."""
+        """Return the head's hidden layer (N, hidden) after ReLU and the logits (N, K), by the standard pathway."""
         features = self.head.hidden(self.encode(batch).dropped)
         return features, self.head.fc2(features)
 
 
 def pool(representation: torch.Tensor, num_frames: torch.Tensor, person_mask: torch.Tensor) -> torch.Tensor:
-    """Mean over each person's own frames, then over each clip's persons; joints flattened.
+    """Average over the valid frames of each person, then over the persons of each clip; flatten the joints.
 
     Args:
-        representation: float (P, T, V, C_r) of the persons that are there, zero in padded frames.
-        num_frames: int (P,), frames that are the clip's own.
-        person_mask: bool (N, M) with P places True, in the order of the persons.
+        representation: float (P, T, V, C_r) of the persons that are present, zero in padded frames.
+        num_frames: int (P,), number of frames that are not padding.
+        person_mask: bool (N, M), True for the P persons, in order.
 
     Returns:
-        float (N, V * C_r), float32 at least.
+        float (N, V * C_r), float32 or higher precision.
     """
     precise = torch.promote_types(representation.dtype, torch.float32)
     total = representation.sum(dim=1, dtype=precise).flatten(1)  # (P, V * C_r)
     person = total / num_frames[:, None].to(precise)
-    # Small by now. Adding persons up in their order keeps a GPU's result the same from run to run.
+    # Summing persons in a fixed order makes results on a GPU reproducible; the tensor is small at this point.
     placed = person.new_zeros(*person_mask.shape, person.shape[1])
     placed[person_mask] = person
     return placed.sum(dim=1) / person_mask.sum(dim=1, keepdim=True).to(precise)
 
 
 def build_recognizer(settings: ModelSettings, *, num_joints: int, channels: int, num_classes: int) -> Recognizer:
-    """A recognizer with fresh weights.
+    """Build a recognizer with random weights.
 
     Args:
         settings: Backbone, its size, and the head.
-        num_joints: V of the layout that the network sees.
-        channels: C, values of a joint.
+        num_joints: V of the joint layout that the network sees.
+        channels: C, values per joint.
         num_classes: K.
 
     Returns:
         The network, in training mode.
 
     Raises:
-        UsageError: The sizes do not fit together.
+        UsageError: The sizes are incompatible.
     """
     backbone = build_backbone(settings, num_joints=num_joints, channels=channels)
     return Recognizer(backbone, num_classes, hidden=settings.hidden, dropout=settings.dropout)

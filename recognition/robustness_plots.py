@@ -1,4 +1,4 @@
-"""Figures of the robustness bench: curves, bars, skeletons as they are damaged, gains, confusions, attention."""
+"""Figures of the robustness bench: curves, bars, perturbed skeletons, gains, confusions and attention."""
 
 from collections.abc import Mapping, Sequence
 
@@ -13,26 +13,26 @@ from recognition.evaluation import Metrics
 from recognition.plots import BLUE, GREY, MARKERS, PALETTE, VERMILION
 from recognition.robustness_targeted import RANDOM, TargetedCurves
 
-# Up to here figure 5 of the paper goes.
+# Largest sigma in figure 5 of the paper.
 LAST_OF_PAPER = 0.01
-# A method's values, their spread (0 where there is none), by level.
+# Levels, values, and their spread (0 if there is only one value).
 Curve = tuple[Sequence[float], Sequence[float], Sequence[float]]
-# How much of the way from a level to the next methods take that stand side by side.
+# Share of the distance between two levels over which the methods are spread.
 BESIDE = 0.6
 FEWEST_PLACES = 4
 
 
 def words_of(level: float | str | None) -> str:
-    """A level as figures call it."""
+    """Return a level as text for figures."""
     return str(level).replace("_", " ")
 
 
 def noise_figure(curves: Mapping[str, Mapping[str, Curve]], title: str) -> Figure:
-    """Accuracy over sigma: a row for each kind of noise, the paper's range on the left, the whole on the right.
+    """Plot accuracy over sigma: one row per type of noise; the paper's range on the left, the full range on the right.
 
     Args:
-        curves: Kind of noise -> method -> levels from 0 on, accuracies, spreads.
-        title: First line.
+        curves: Type of noise -> method -> levels from 0 on, accuracies, spreads.
+        title: First line of the title.
     """
     figure = Figure(figsize=(11, 0.6 + 3.6 * len(curves)), layout="constrained")
     grid = figure.subplots(len(curves), 2, squeeze=False)
@@ -41,7 +41,7 @@ def noise_figure(curves: Mapping[str, Mapping[str, Curve]], title: str) -> Figur
             for number, (method, (levels, values, spreads)) in enumerate(methods.items()):
                 kept = np.asarray(levels) <= last
                 _line(axes, number, method, *(np.asarray(part)[kept] for part in (levels, values, spreads)))
-            axes.set_xlabel("sigma, in halves of the picture's longer side")
+            axes.set_xlabel("sigma, in units of half the frame's longer side")
             axes.set_title(kind, fontsize=10)
             _share_axis(axes)
         row[0].set_ylabel("top-1")
@@ -51,11 +51,11 @@ def noise_figure(curves: Mapping[str, Mapping[str, Curve]], title: str) -> Figur
 
 
 def levels_figure(families: Mapping[str, tuple[str, Mapping[str, Curve]]], title: str) -> Figure:
-    """Accuracy over the levels of several families, a panel each.
+    """Plot accuracy over the levels of several families, one panel each.
 
     Args:
-        families: Title -> (unit, method -> levels as words or numbers with "clean" first, accuracies, spreads).
-        title: First line.
+        families: Title -> (unit, method -> levels as words or numbers starting with "clean", accuracies, spreads).
+        title: First line of the title.
     """
     columns = min(3, len(families))
     rows = -(-len(families) // columns)
@@ -65,10 +65,10 @@ def levels_figure(families: Mapping[str, tuple[str, Mapping[str, Curve]]], title
         for number, (method, (levels, values, spreads)) in enumerate(methods.items()):
             places = np.arange(len(levels))
             if any(isinstance(level, str) for level in levels[1:]):
-                # Levels without an order: methods side by side about each, so that equal ones are seen.
+                # Levels without an order: spread the methods around each level, so that equal values stay visible.
                 beside = BESIDE * ((number + 0.5) / len(methods) - 0.5)
                 _line(axes, number, method, places + beside, values, spreads, joined=False)
-                # Of few levels each would take half of the panel, and its methods stand far apart.
+                # With few levels, wide panels would move the methods of one level far apart.
                 middle, half = (len(levels) - 1) / 2, max(len(levels), FEWEST_PLACES) / 2
                 axes.set_xlim(middle - half, middle + half)
             else:
@@ -87,7 +87,7 @@ def levels_figure(families: Mapping[str, tuple[str, Mapping[str, Curve]]], title
 
 
 def targeted_figure(curves: Mapping[str, Mapping[str, TargetedCurves]], title: str) -> Figure:
-    """Deletion and insertion curves, a row for each method, with their areas."""
+    """Plot deletion and insertion curves with their areas, one row per method."""
     figure = Figure(figsize=(11, 0.7 + 3.4 * len(curves)), layout="constrained")
     grid = figure.subplots(len(curves), 2, squeeze=False, sharey=True)
     for row, (method, orders) in zip(grid, curves.items(), strict=True):
@@ -104,14 +104,14 @@ def targeted_figure(curves: Mapping[str, Mapping[str, TargetedCurves]], title: s
                     markersize=3.5,
                     label=f"{order}: {area:.3f}",
                 )
-        for axes, what in zip(row, ("deletion: less is better", "insertion: more is better"), strict=True):
+        for axes, what in zip(row, ("deletion: lower is better", "insertion: higher is better"), strict=True):
             axes.set_title(f"{method}, {what}", fontsize=10)
-            axes.legend(title="order, and area under it", title_fontsize=8, fontsize=8, frameon=False)
+            axes.legend(title="order and area under curve", title_fontsize=8, fontsize=8, frameon=False)
             _share_axis(axes)
             axes.xaxis.set_major_formatter(PercentFormatter(1, decimals=0))
         row[0].set_ylabel("top-1")
-    grid[-1, 0].set_xlabel("joints deleted, the most attended first")
-    grid[-1, 1].set_xlabel("joints there, the most attended first")
+    grid[-1, 0].set_xlabel("joints removed, most attended first")
+    grid[-1, 1].set_xlabel("joints present, most attended first")
     figure.suptitle(title, fontsize=11)
     return figure
 
@@ -119,13 +119,13 @@ def targeted_figure(curves: Mapping[str, Mapping[str, TargetedCurves]], title: s
 def skeletons_figure(
     poses: Mapping[str, tuple[np.ndarray, np.ndarray]], layout: Skeleton, size: tuple[int, int], title: str
 ) -> Figure:
-    """One frame of a clip under several damages.
+    """Draw one frame of a clip under several perturbations.
 
     Args:
         poses: Name -> keypoint (M, V, 2) in pixels, NaN where not seen, and score (M, V).
-        layout: Of the joints.
-        size: (height, width) of the frame.
-        title: First line.
+        layout: Joint layout.
+        size: (height, width) of the frame in pixels.
+        title: First line of the title.
     """
     columns = min(4, len(poses))
     rows = -(-len(poses) // columns)
@@ -148,17 +148,17 @@ def skeletons_figure(
         axes.set_title(name, fontsize=9)
     for axes in grid[len(poses) :]:
         axes.set_visible(False)
-    figure.suptitle(f"{title}\na frame of {size[1]} x {size[0]} pixels, shown where the person is", fontsize=11)
+    figure.suptitle(f"{title}\na frame of {size[1]} x {size[0]} pixels, cropped to the person", fontsize=11)
     return figure
 
 
 def gains_figure(gains: Mapping[str, Mapping[str, float]], first: str, title: str) -> Figure:
-    """What the first method gains on each class over each other, a panel each, the largest gain on top.
+    """Plot the gains of the first method over each other method per class, one panel each, largest gain on top.
 
     Args:
-        gains: Other method -> class -> difference of shares; shown in points, on one scale.
-        first: The first method.
-        title: First line.
+        gains: Other method -> class -> difference of accuracies (shares); plotted in percentage points on one scale.
+        first: Name of the first method.
+        title: First line of the title.
     """
     most = max(len(classes) for classes in gains.values())
     columns = min(3, len(gains))
@@ -175,8 +175,8 @@ def gains_figure(gains: Mapping[str, Mapping[str, float]], first: str, title: st
         axes.axvline(0, color="black", linewidth=0.8)
         axes.xaxis.set_major_formatter(lambda value, _place: f"{100 * value:+.0f}" if value else "0")
         axes.xaxis.set_tick_params(labelbottom=True)
-        axes.set_xlabel("gain in points", fontsize=9)
-        axes.set_title(f"{first} less {other}", fontsize=10)
+        axes.set_xlabel("gain in percentage points", fontsize=9)
+        axes.set_title(f"{first} minus {other}", fontsize=10)
         axes.grid(axis="x", color="#DDDDDD", linewidth=0.6)
         axes.set_axisbelow(True)
         axes.spines[["top", "right"]].set_visible(False)
@@ -187,7 +187,7 @@ def gains_figure(gains: Mapping[str, Mapping[str, float]], first: str, title: st
 
 
 def confusions_figure(metrics: Mapping[str, Metrics], label_names: Sequence[str], title: str) -> Figure:
-    """Confusion matrices side by side, each row in shares of its class."""
+    """Plot confusion matrices next to each other, each row as shares of its class."""
     classes = len(label_names)
     columns = min(3, len(metrics))
     rows = -(-len(metrics) // columns)
@@ -197,7 +197,7 @@ def confusions_figure(metrics: Mapping[str, Metrics], label_names: Sequence[str]
     for axes, (name, found) in zip(grid, metrics.items(), strict=False):
         counts = found.counts[:, None]
         shares = np.divide(found.confusion, counts, out=np.zeros(found.confusion.shape), where=counts > 0)
-        # The square root lets small confusions be seen beside a diagonal near 1.
+        # The square root keeps small confusions visible next to a diagonal close to 1.
         axes.imshow(np.sqrt(shares), cmap="Blues", vmin=0, vmax=1)
         font = 8 if classes <= 20 else 4
         axes.set_xticks(range(classes), label_names, rotation=90, fontsize=font)
@@ -210,23 +210,23 @@ def confusions_figure(metrics: Mapping[str, Metrics], label_names: Sequence[str]
         axes.set_title(f"{name}: top-1 {found.top1:.1%}", fontsize=10)
     for axes in grid[len(metrics) :]:
         axes.set_visible(False)
-    figure.supxlabel("recognized as", fontsize=9)
+    figure.supxlabel("predicted class", fontsize=9)
     figure.supylabel("true class", fontsize=9)
-    numbers = ", numbers in per cent, from 5 on" if classes <= 20 else ""
-    figure.suptitle(f"{title}\nshares of the true class{numbers}; colour by their square root", fontsize=11)
+    numbers = ", numbers in per cent from 5 on" if classes <= 20 else ""
+    figure.suptitle(f"{title}\nshares of the true class{numbers}; colours show their square root", fontsize=11)
     return figure
 
 
 def features_figure(
     places: Mapping[str, np.ndarray], labels: np.ndarray, label_names: Sequence[str], title: str
 ) -> Figure:
-    """Hidden features of several runs as t-SNE places them, side by side, in the same colours.
+    """Plot t-SNE maps of the hidden features of several runs, in the same colours.
 
     Args:
         places: Name -> float (N, 2).
-        labels: int (N,), the true classes.
-        label_names: K names.
-        title: First line.
+        labels: int (N,), true classes.
+        label_names: K class names.
+        title: First line of the title.
     """
     columns = min(4, len(places))
     rows = -(-len(places) // columns)
@@ -258,15 +258,15 @@ def features_figure(
 
 
 def attention_figure(attention: Mapping[str, tuple[np.ndarray, Sequence[str]]], title: str) -> Figure:
-    """Attention that each joint receives over time, a panel for each run, in the same colours.
+    """Plot the attention that each joint receives over time, one panel per run, with a common colour scale.
 
     Args:
         attention: Name -> float (T, V) of the last layer, and the names of its V joints.
-        title: First line.
+        title: First line of the title.
     """
     figure = Figure(figsize=(10, 0.9 + 3.1 * len(attention)), layout="constrained")
     panels = figure.subplots(len(attention), 1, squeeze=False)[:, 0]
-    # Networks differ in their units, and each has a mean.
+    # The scale of attention differs between networks, so divide by the mean.
     told = {name: values / (float(values.mean()) or 1.0) for name, (values, _) in attention.items()}
     least, largest = min(values.min() for values in told.values()), max(values.max() for values in told.values())
     for axes, (name, values) in zip(panels, told.items(), strict=True):
@@ -275,7 +275,7 @@ def attention_figure(attention: Mapping[str, tuple[np.ndarray, Sequence[str]]], 
         axes.set_yticks(range(len(joints)), [joint.replace("_", " ") for joint in joints], fontsize=7)
         axes.set_title(name, fontsize=10)
         axes.set_xlabel("frame of the network's input")
-    figure.colorbar(image, ax=list(panels), fraction=0.03, pad=0.01, label="times the mean of the clip")
+    figure.colorbar(image, ax=list(panels), fraction=0.03, pad=0.01, label="relative to the mean of the clip")
     figure.suptitle(f"{title}\nattention received in the last layer", fontsize=11)
     return figure
 

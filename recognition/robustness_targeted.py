@@ -1,7 +1,8 @@
-"""Deletion and insertion curves: accuracy as joints leave, or come, in the order of the attention that they receive.
+"""Deletion and insertion curves: accuracy while joints are removed or added in the order of their attention.
 
-After RISE: attention that finds what matters makes accuracy fall early when the most attended joints leave first, and
-rise early when they come first. (MaskCLR, supplementary, sections 4 and 7.3; steps and filling are not said there.)
+Following RISE: if attention identifies the important joints, accuracy drops early when the most attended joints are
+removed first, and rises early when they are added first. (MaskCLR, supplementary material, sections 4 and 7.3, which
+specify neither the steps nor the replacement of removed joints.)
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -30,12 +31,12 @@ LAYERS = 3
 
 @dataclass(frozen=True)
 class TargetedCurves:
-    """What happens to the answers as joints go and come; `steps` + 1 shares from 0 to 1, evenly.
+    """Accuracy at `steps` + 1 evenly spaced shares from 0 to 1.
 
     Args:
-        deleted: bool (steps + 1, N), whether clips are right with that share of the first joints gone; or float, in how
-            many of several runs and draws they are.
-        inserted: The same with that share of the first joints alone.
+        deleted: bool (steps + 1, N), whether each clip is classified correctly without this share of the first joints;
+            or float, the proportion of several runs and draws in which it is.
+        inserted: The same with only this share of the first joints.
     """
 
     deleted: np.ndarray
@@ -43,14 +44,17 @@ class TargetedCurves:
 
     @property
     def areas(self) -> tuple[float, float]:
-        """Under the deletion curve, where less is better, and under the insertion curve, where more is."""
+        """Areas under the deletion curve (lower is better) and the insertion curve (higher is better), 0 to 1."""
         return area(self.deleted.mean(axis=1)), area(self.inserted.mean(axis=1))
 
 
 def orders_of(backbone: Backbone) -> list[str]:
-    """What joints can be ordered by: attention of the first, middle and last layer, "layer 1", and chance.
+    """Return the orders of joints: attention of the first, middle and last layer ("layer 1", ...), and random.
 
-    A network of two layers has two, one that knows no attention has chance alone.
+    A network with two layers has two attention orders; one without attention has only the random order.
+
+    Args:
+        backbone: The network.
     """
     depth = len(_blocks(backbone))
     places = sorted({round(place) for place in np.linspace(1, depth, LAYERS)}) if depth else []
@@ -58,15 +62,23 @@ def orders_of(backbone: Backbone) -> list[str]:
 
 
 def passes_of(orders: int, steps: int) -> int:
-    """How often `targeted_curves` asks about each clip: all orders begin and end with nothing and everything gone."""
+    """Return how many times `targeted_curves` evaluates each clip; all orders share the first and the last point."""
     return 2 + 2 * (steps - 1) * orders
 
 
 def layer_attention(recognizer: Recognizer, batch: Batch, layers: Sequence[int]) -> list[torch.Tensor]:
-    """Attention that each joint of each frame receives in some layers, numbered from 1, of P persons: (P, T, V) each.
+    """Return the attention that each joint of each frame receives in the given layers.
 
-    DSTFormer: attention among joints in the ST stream. STTFormer: absolute, the same for all tuples. As in
-    `Backbone.encode`, which tells the last layer's alone.
+    DSTFormer: attention between joints in the ST stream. STTFormer: absolute values, equal for all tuples. Computed as
+    in `Backbone.encode`, which returns the last layer only.
+
+    Args:
+        recognizer: In evaluation mode.
+        batch: Clips with P persons in total.
+        layers: Numbers of the layers, from 1.
+
+    Returns:
+        (P, T, V) for each layer.
     """
     persons = batch.person_mask.nonzero()[:, 0]
     keypoint, frame_mask = batch.keypoint[batch.person_mask], batch.frame_mask[persons]
@@ -83,9 +95,9 @@ def layer_attention(recognizer: Recognizer, batch: Batch, layers: Sequence[int])
 def attention_behind(
     network: Network, recognizer: Recognizer, batch: Batch, layers: Sequence[int]
 ) -> list[torch.Tensor]:
-    """`layer_attention` of what answers, where and as precisely as it answers, on the CPU.
+    """Return `layer_attention` of the network that predicts, on its device and with its precision; moved to the CPU.
 
-    Networks that are not on torch do not tell attention: there it is the recognizer's that they were made of.
+    Networks of other backends do not return attention. For these, the attention of the original recognizer is used.
     """
     if not layers:
         return []
@@ -105,16 +117,16 @@ def targeted_curves(
     seed: int,
     progress: Callable[[int], None],
 ) -> dict[str, TargetedCurves]:
-    """Curves of some orders over the clips of some batches, in the batches' order of clips.
+    """Compute curves for several orders. The clips of the result are in the order of the batches.
 
     Args:
-        recognizer: What the network was made of.
-        network: What answers, and tells its attention on the clip as it is, as `attention_behind` says.
-        batches: Clips with labels by the recognizer's numbers.
-        orders: Of `orders_of`.
+        recognizer: The recognizer that the network was created from.
+        network: The network that predicts; its attention on the original clip is used, see `attention_behind`.
+        batches: Clips with labels numbered like the recognizer's classes.
+        orders: Result of `orders_of`.
         steps: Number of steps.
-        seed: Of the random order.
-        progress: Told the number of clips of every pass.
+        seed: Seed of the random order.
+        progress: Called with the number of clips of every pass.
     """
     layers = [int(order.removeprefix("layer ")) for order in orders if order != RANDOM]
     results: dict[str, list[tuple[np.ndarray, np.ndarray]]] = {order: [] for order in orders}
@@ -137,7 +149,7 @@ def targeted_curves(
 
 
 def ranks(value: torch.Tensor, frame_mask: torch.Tensor) -> torch.Tensor:
-    """Place of each cell (P, T, V) among its person's own, from the largest value, 0, on to below 1; 1 in padding."""
+    """Return each cell's rank (P, T, V) within its person, from 0 (largest value) to below 1; 1 in padding."""
     valid = frame_mask[:, :, None].expand(value.shape)
     order = value.double().masked_fill(~valid, -torch.inf).flatten(1).argsort(dim=1, descending=True, stable=True)
     place = torch.empty_like(order).scatter(1, order, torch.arange(order.shape[1]).expand_as(order))
@@ -146,7 +158,7 @@ def ranks(value: torch.Tensor, frame_mask: torch.Tensor) -> torch.Tensor:
 
 
 def _answers(network: Network, batch: Batch, progress: Callable[[int], None]) -> Callable[[torch.Tensor], np.ndarray]:
-    """Whether each clip is answered rightly, bool (N,), as a function of the cells that are gone, bool (N, M, T, V)."""
+    """Return a function of the removed cells, bool (N, M, T, V), that tells which clips are classified correctly."""
     labels = batch.label.numpy()
 
     def right(gone: torch.Tensor) -> np.ndarray:
@@ -165,7 +177,7 @@ def _curves(
     rank: torch.Tensor,
     steps: int,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Deletion and insertion, with the answers of the ends: nothing gone, and all gone."""
+    """Return deletion and insertion curves, given the results at their ends: nothing and everything removed."""
     placed = torch.ones(batch.keypoint.shape[:-1], dtype=torch.float64)
     placed[batch.person_mask] = rank
     nothing, all_gone = ends
@@ -176,18 +188,18 @@ def _curves(
 
 
 def chance(batch: Batch, seed: int) -> torch.Tensor:
-    """Random values (P, T, V) by the clip's name, over its time, so that networks agree: joint occlusion's in order."""
+    """Return random values (P, T, V), seeded by clip name and relative time; the same for all networks."""
     frames, joints = batch.keypoint.shape[2:4]
     values = []
     for name, there, lasts in zip(batch.names, batch.person_mask, batch.frame_mask.sum(dim=1).tolist(), strict=True):
-        # Who is there stands before who is not.
+        # Persons that are present come before those that are absent.
         numbers = generator_of(seed, name).random((int(there.sum()), GRID, joints))[:, grid_rows(lasts)]
         values.append(np.pad(-numbers, ((0, 0), (0, frames - lasts), (0, 0))))
     return torch.from_numpy(np.concatenate(values))
 
 
 def _blocks(backbone: Backbone) -> list[nn.Module]:
-    """The layers that know attention; none for networks of other kinds."""
+    """Return the layers with attention; empty for networks without attention."""
     if isinstance(backbone, DSTFormer):
         return list(backbone.streams_st)
     if isinstance(backbone, Transformer | STTFormer):
@@ -197,7 +209,7 @@ def _blocks(backbone: Backbone) -> list[nn.Module]:
 
 @contextmanager
 def _kept_outputs(modules: Sequence[nn.Module]) -> Iterator[list[Any]]:
-    """What modules give in the forward pass within, in their order."""
+    """Collect the outputs of modules during forward passes within the context, in the order of the modules."""
     outputs: list[Any] = [None] * len(modules)
 
     def keep(place: int) -> Callable[..., None]:
@@ -229,7 +241,7 @@ def _received(
         extra = query.shape[1] * backbone.tuple_length - frames
         padded = nn.functional.pad(frame_mask, (0, extra))
         there = padded[:, :, None, None].expand(-1, -1, joints, 1).reshape(*query.shape[:3], 1)
-        # As `received_attention`, not in bfloat16.
+        # Not in bfloat16, as in `received_attention`.
         with torch.autocast(query.device.type, enabled=False):
             attention = block.attention_map(query.float(), key.float(), there)
         of_tuple = received_of(attention).view(persons, -1, joints)

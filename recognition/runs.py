@@ -1,11 +1,11 @@
-"""Run directories: what a training leaves behind, and how a recognizer comes back from it.
+"""Run directories: the files that a training writes, and loading a recognizer from them.
 
     settings.yaml   all settings, resolved          metrics.jsonl   losses of each step, accuracy of each epoch
-    labels.json     names of the classes            events/         the same for TensorBoard
-    split.json      clips trained on and held out   last.pt         weights, and the state of the training
-    about.json      data, code and network          best.pt         weights that were best on the held-out part
+    labels.json     class names                     events/         the same for TensorBoard
+    split.json      training and held-out clips     last.pt         weights and state of the training
+    about.json      data, code and network          best.pt         weights of the best epoch on the held-out part
 
-`last.pt` and `best.pt` are whole in themselves: one of them, copied anywhere, is a recognizer.
+`last.pt` and `best.pt` are self-contained: a single copied file is a complete recognizer.
 """
 
 import importlib.metadata
@@ -29,28 +29,28 @@ from recognition.settings import RunSettings
 
 LAST, BEST = "last.pt", "best.pt"
 SETTINGS_NAME, LABELS_NAME, SPLIT_NAME, ABOUT_NAME = "settings.yaml", "labels.json", "split.json", "about.json"
-# The first number of a run file; another one means that an older or newer program wrote it.
+# Format number of run files; any other value was written by an older or newer version.
 FORMAT = 1
 _RECOGNIZER = "recognizer."
 
 
 @dataclass(frozen=True)
 class Trained:
-    """A recognizer that is ready to be asked.
+    """A trained recognizer with its metadata.
 
     Args:
         recognizer: In evaluation mode, on the CPU, in float32.
-        settings: Of the run, resolved.
-        label_names: K names, in the order of the logits.
+        settings: Resolved settings of the run.
+        label_names: K class names, in the order of the logits.
         layout: Name of the joint layout that the network sees.
         channels: C of its input.
-        estimator: Pose estimator of the skeletons that it was trained on; None where their file did not say.
-        held_out: Measures on the held-out part: top1, mean_class, loss, clips; empty where nothing was held out.
-        epoch: Epochs that were trained.
+        estimator: Pose estimator of the skeletons that it was trained on; None if their file does not record it.
+        held_out: Measures on the held-out part: top1, mean_class, loss, clips; empty if nothing was held out.
+        epoch: Number of completed epochs.
         path: The file.
-        phase: Of the last epoch: 1, cross-entropy alone; 2, both pathways; None where the file does not say.
-        dimensions: Coordinates of a joint, 2 or 3, in the skeletons that it was trained on; None as with `phase`.
-        extraction: How that estimator was set, as far as the skeletons' file said; see `extraction_of`.
+        phase: Phase of the last epoch: 1, cross-entropy only; 2, both pathways; None if the file does not record it.
+        dimensions: Coordinates per joint of the training skeletons, 2 or 3; None if the file does not record it.
+        extraction: Settings of that estimator, as recorded in the skeleton file; see `extraction_of`.
     """
 
     recognizer: Recognizer
@@ -75,14 +75,14 @@ def begin_run(
     split: Mapping[str, Sequence[str]],
     about: Mapping[str, Any],
 ) -> None:
-    """Makes the directory with what is known before the first step.
+    """Create the directory and write everything that is known before the first step.
 
     Args:
         folder: The run directory.
-        settings: Resolved.
-        label_names: In the order of the logits.
-        split: Names of the clips, "training" and "held_out"; sentences about those "left_out".
-        about: What data, code and network the run is of.
+        settings: Resolved settings.
+        label_names: Class names, in the order of the logits.
+        split: Names of the clips under "training" and "held_out"; sentences about the others under "left_out".
+        about: Description of data, code and network.
     """
     folder.mkdir(parents=True, exist_ok=True)
     with atomic_write(folder / LABELS_NAME) as file:
@@ -106,7 +106,7 @@ def identity_of(
     estimator: str | None,
     extraction: Mapping[str, Any],
 ) -> dict[str, Any]:
-    """What a run file says beside its weights, so that it needs no other file."""
+    """Return the content of a run file in addition to the weights, so that the file is self-contained."""
     return {
         "skelpipe_run": FORMAT,
         "settings": settings.model_dump(mode="json"),
@@ -123,20 +123,24 @@ def identity_of(
 
 
 def save(path: Path, content: Mapping[str, Any]) -> None:
-    """Writes a run file, whole or not at all.
+    """Write a run file atomically.
+
+    Args:
+        path: The file.
+        content: Content of the file, plain data and tensors.
 
     Raises:
         OSError: The disk is full, or the file cannot be written for another reason.
     """
     written = io.BytesIO()
-    # Not to the file: torch makes something of its own of the disk's errors.
+    # Not directly to the file, because torch replaces operating system errors by its own.
     torch.save(dict(content), written)
     with atomic_write(path) as file:
         file.write(written.getbuffer())
 
 
 def is_begun(folder: Path) -> bool:
-    """Whether a directory holds a run that has made a step: one that failed before is in nobody's way.
+    """Return whether a directory contains a run with at least one step; earlier failures do not count.
 
     Raises:
         WeightsError: Its last checkpoint is damaged.
@@ -146,59 +150,61 @@ def is_begun(folder: Path) -> bool:
 
 
 def refuse_begun(folder: Path) -> None:
-    """Refuses to begin a run where there is one.
+    """Refuse to start a run in a directory that already contains one.
 
     Raises:
-        UsageError: It has made a step.
+        UsageError: The directory contains a run with at least one step.
         WeightsError: Its last checkpoint is damaged.
     """
     if is_begun(folder):
-        raise UsageError(f"{folder}: holds a run already; go on with --resume {folder}, or give another --out")
+        raise UsageError(
+            f"{folder}: already contains a run; continue it with --resume {folder}, or choose another --out"
+        )
 
 
 def load(path: Path) -> dict[str, Any]:
-    """Reads a run file without running anything in it.
+    """Read a run file without executing any code in it.
 
     Raises:
-        WeightsError: It is missing, damaged, or none of ours.
+        WeightsError: The file is missing, damaged, or not a run file.
     """
     content = load_plain(path)
     if content.get("skelpipe_run") != FORMAT:
         raise WeightsError(
-            f"{path}: is no run file of this version of skelpipe; give a run directory of `skelpipe train`, or its "
+            f"{path}: not a run file of this version of skelpipe; pass a run directory of `skelpipe train`, or its "
             f"{BEST}"
         )
     model = content.get("settings", {}).get("model")
     if isinstance(model, dict):
-        # What a run did before it could say so.
+        # Behaviour of runs that were saved before this setting existed.
         model.setdefault("unseen", "embed")
     return content
 
 
 def is_run_file(path: Path) -> bool:
-    """Whether a file of weights is one of a run, and not somebody else's.
+    """Return whether a file of weights belongs to a run, rather than to another project.
 
     Raises:
-        WeightsError: It is damaged.
+        WeightsError: The file is damaged.
     """
     return path.suffix != ".safetensors" and "skelpipe_run" in load_plain(path)
 
 
 def load_run(run: str | Path, which: Literal["best", "last"] = "best") -> Trained:
-    """A trained recognizer.
+    """Load a trained recognizer.
 
     Args:
         run: A run directory, or one of its .pt files.
-        which: Of a directory: the weights that were best on the held-out part, or the last ones.
+        which: For a directory: "best", weights of the best epoch on the held-out part; "last", the most recent ones.
 
     Raises:
-        WeightsError: There is no such run, or its file is damaged.
+        WeightsError: The run does not exist, or its file is damaged.
     """
     path = run_file(run, which)
     content = load(path)
     if "method" in content:
         raise WeightsError(
-            f"{path}: holds an encoder that was pre-trained by {content['method']}, and no recognizer; make one of it "
+            f"{path}: contains an encoder pre-trained with {content['method']}, not a recognizer; train a recognizer "
             f"with `skelpipe train --init {run}`, or measure it with `skelpipe evaluate {run} --protocol linear`"
         )
     try:
@@ -230,48 +236,50 @@ def load_run(run: str | Path, which: Literal["best", "last"] = "best") -> Traine
             extraction=content.get("extraction", {}),
         )
     except (KeyError, TypeError, ValidationError) as error:
-        raise WeightsError(f"{path}: is incomplete ({error}); train again, or take another of the run's files") from (
-            error
-        )
+        raise WeightsError(f"{path}: is incomplete ({error}); train again, or use another file of the run") from (error)
 
 
 def run_file(run: str | Path, which: Literal["best", "last"] = "best") -> Path:
-    """The .pt file of a run.
+    """Return the .pt file of a run.
+
+    Args:
+        run: A run directory, or one of its .pt files.
+        which: For a directory, which of its files.
 
     Raises:
-        WeightsError: There is none.
+        WeightsError: The file does not exist.
     """
     path = Path(run)
     if path.is_file():
         return path
     if not path.is_dir():
-        raise WeightsError(f"{path}: there is no such run; give a directory of `skelpipe train`, or a .pt file")
+        raise WeightsError(f"{path}: no such run; pass a directory of `skelpipe train`, or a .pt file")
     file = path / (BEST if which == "best" else LAST)
     if not file.is_file():
         there = sorted(found.name for found in path.glob("*.pt"))
-        hint = f"give {path / there[0]}" if there else "nothing was saved yet: train it with `skelpipe train`"
-        raise WeightsError(f"{path}: holds no {file.name}; {hint}")
+        hint = f"pass {path / there[0]}" if there else "nothing was saved yet: train it with `skelpipe train`"
+        raise WeightsError(f"{path}: does not contain {file.name}; {hint}")
     return file
 
 
 def newest_run(folder: Path = Path("runs"), *, wanted: Callable[[Path], bool] = lambda _: True) -> Path:
-    """The run directory that was saved last.
+    """Return the run directory that was saved most recently.
 
     Args:
-        folder: Of the runs.
-        wanted: Which of them count.
+        folder: Folder that contains the runs.
+        wanted: Filter for run directories.
 
     Raises:
-        UsageError: There is none.
+        UsageError: There is no such run.
     """
     saved = [path for path in folder.glob(f"*/{LAST}") if path.is_file() and wanted(path.parent)]
     if not saved:
-        raise UsageError(f"there is no run in {folder}/; train one with `skelpipe train`, or name one")
+        raise UsageError(f"no run in {folder}/; train one with `skelpipe train`, or specify one")
     return max(saved, key=lambda path: path.stat().st_mtime_ns).parent
 
 
 def is_encoder(run: Path) -> bool:
-    """Whether a run directory is that of a pre-training, by what it says of itself."""
+    """Return whether a run directory belongs to a pre-training, according to its `about.json`."""
     try:
         about = json.loads((run / ABOUT_NAME).read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -280,7 +288,7 @@ def is_encoder(run: Path) -> bool:
 
 
 def _commit() -> str | None:
-    """The commit of the code where it runs from a checkout, `-dirty` if files differ; None where it is installed."""
+    """Return the commit of the code in a checkout, with `-dirty` for modified files; None if installed as a package."""
     checkout = Path(__file__).resolve().parents[1]
     if not (checkout / ".git").exists():
         return None

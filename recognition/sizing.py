@@ -1,9 +1,9 @@
-"""What "auto" stands for: a model and a number of epochs that fit the data and the machine; what a run will cost.
+"""Automatic choice of model and number of epochs for the data and the machine, and the cost estimate of a run.
 
-| training clips, and where | model (`preparation`) | epochs of each phase |
+| training clips and device | model (`preparation`) | epochs of each phase |
 |---|---|---|
-| a processor, or fewer than `CLIPS_FOR_PAPER_SIZE` | `SMALL`, own lengths up to its longest clip | as many as fit |
-| a GPU, and more clips | `PAPER` | into the budget, within `EPOCHS` |
+| a CPU, or fewer than `CLIPS_FOR_PAPER_SIZE` clips | `SMALL`, own lengths up to its longest clip | as many as fit |
+| a GPU and more clips | `PAPER` | into the budget, within `EPOCHS` |
 """
 
 from collections.abc import Iterator
@@ -24,26 +24,26 @@ from recognition.preparation import Prepared
 from recognition.recognizer import Recognizer, build_recognizer
 from recognition.settings import TrainingSettings
 
-# Minutes that a run of automatic length takes about.
+# Approximate duration in minutes of a run with an automatic number of epochs.
 CPU_BUDGET, CUDA_BUDGET = 30.0, 120.0
-# Fewest and most epochs of a phase; the paper's are the most.
+# Minimum and maximum number of epochs per phase; the maximum is that of the paper.
 EPOCHS = (10, 300)
-# Batches that are measured, after one that warms up.
+# Number of batches that are measured, after a warm-up batch.
 MEASURED = 3
-# Clips that a first step is made of, to see what they take: two, because one has no other to contrast it with.
+# Number of clips in a first step that estimates the cost per clip: two, because the contrastive losses need a pair.
 FIRST_CLIPS = 2
-# Bytes that the steps measured after it may keep for their backward passes, and seconds that they may take together.
+# Limits for the steps that follow: bytes kept for the backward pass, and total duration in seconds.
 MOST_KEPT = {"cpu": 2**30, "cuda": 8 * 2**30}
 MOST_SECONDS = 60.0
 
 
 @dataclass(frozen=True)
 class Size:
-    """What is known of a run without a step.
+    """Size of a run's network, known without running a step.
 
     Args:
-        parameters: Of the network.
-        state_bytes: Weights, gradients and the optimiser's two moments, counted.
+        parameters: Number of parameters.
+        state_bytes: Computed size of the weights, the gradients and the optimiser's two moments, in bytes.
     """
 
     parameters: int
@@ -52,16 +52,16 @@ class Size:
 
 @dataclass(frozen=True)
 class Cost:
-    """What a step takes, measured with the run's own network and clips on its own device.
+    """Cost of a step, measured with the run's own network, clips and device.
 
     Args:
-        phase1: Seconds of a step.
-        phase2: Seconds of a step.
-        steps: Steps of an epoch.
-        activation_bytes: What a micro-batch in phase two keeps for its backward pass, counted in a real one; the most
-            of the measured ones.
-        clips: Clips of the steps that were measured; seconds and bytes are scaled from them to the batch.
-        micro_batch: Clips of a micro-batch.
+        phase1: Duration of a step in phase one, in seconds.
+        phase2: Duration of a step in phase two, in seconds.
+        steps: Number of steps per epoch.
+        activation_bytes: Bytes that a micro-batch of phase two keeps for its backward pass; maximum over the measured
+            steps.
+        clips: Number of clips in the measured steps; duration and bytes are scaled from them to the batch.
+        micro_batch: Number of clips in a micro-batch.
     """
 
     phase1: float
@@ -73,7 +73,7 @@ class Cost:
 
 
 def size_of(prepared: Prepared) -> Size:
-    """Counts a run's network; makes no tensors."""
+    """Compute the size of a run's network without allocating tensors."""
     with torch.device("meta"):
         recognizer = recognizer_of(prepared)
     parameters = sum(parameter.numel() for parameter in recognizer.parameters())
@@ -81,13 +81,16 @@ def size_of(prepared: Prepared) -> Size:
 
 
 def measure_cost(prepared: Prepared) -> Cost:
-    """Runs a few steps of both phases on clips from all over an epoch, without keeping what they learn.
+    """Run a few steps of both phases on clips from all parts of an epoch, and discard the results.
 
-    A step of two clips comes first. What it keeps and takes says how many clips the others may have, so that neither
-    memory nor patience has to be enough for a whole batch.
+    A step with two clips comes first. Its memory and duration determine the number of clips of the others, so that the
+    measurement does not need the memory and time of a whole batch.
+
+    Args:
+        prepared: Data and settings of the run.
 
     Raises:
-        TrainingError: Memory is too small even for two clips.
+        TrainingError: Memory does not suffice even for two clips.
     """
     settings, training = prepared.settings, prepared.settings.training
     device = torch.device(training.device.partition(",")[0])
@@ -109,7 +112,7 @@ def measure_cost(prepared: Prepared) -> Cost:
         return [_measure(objective, batch.to(device), training) for batch in make_loader(dataset, parts, workers=0)]
 
     with out_of_memory_told(
-        f"{settings.data.file}: memory ran out with {FIRST_CLIPS} clips; choose fewer frames with data.num_frames, or "
+        f"{settings.data.file}: out of memory with {FIRST_CLIPS} clips; choose fewer frames with data.num_frames, or "
         "a smaller model, such as model=small"
     ):
         first = steps(chosen[:1], FIRST_CLIPS)[0]
@@ -130,15 +133,18 @@ def measure_cost(prepared: Prepared) -> Cost:
 
 @contextmanager
 def out_of_memory_told(message: str) -> Iterator[None]:
-    """Where memory runs out, on a GPU or on a processor, says so in one sentence.
+    """Context manager that turns an out-of-memory error on CPU or GPU into a one-sentence message.
+
+    Args:
+        message: The message.
 
     Raises:
-        TrainingError: It did.
+        TrainingError: Memory ran out.
     """
     try:
         yield
     except (RuntimeError, MemoryError) as error:
-        # On a processor torch has no class of its own for it.
+        # torch has no error class of its own for the CPU.
         plain = isinstance(error, torch.OutOfMemoryError | MemoryError)
         if not plain and "DefaultCPUAllocator" not in str(error) and "not enough memory" not in str(error):
             raise
@@ -156,7 +162,7 @@ class _Step:
 def _measure(objective: MaskCLR, batch: Batch, training: TrainingSettings) -> _Step:
     device = batch.label.device
     seconds, kept = [], 0
-    # Cross-entropy alone has phase one's steps throughout, and its networks may know no attention to mask by.
+    # Cross-entropy uses steps of phase one throughout, and its networks may not provide attention for masking.
     phases: tuple[Literal[1, 2], ...] = (1, 2) if training.objective == "maskclr" else (1, 1)
     for phase in phases:
         counter = _Kept(objective)
@@ -174,7 +180,7 @@ def _measure(objective: MaskCLR, batch: Batch, training: TrainingSettings) -> _S
 
 
 def recognizer_of(prepared: Prepared) -> Recognizer:
-    """A run's network, with fresh weights."""
+    """Build a run's network with random weights."""
     return build_recognizer(
         prepared.settings.model,
         num_joints=prepared.num_joints,
@@ -184,7 +190,7 @@ def recognizer_of(prepared: Prepared) -> Recognizer:
 
 
 def choose_epochs(prepared: Prepared, cost: Cost) -> Prepared:
-    """Puts numbers in the place of "auto": both phases alike, as many epochs as fit into the budget."""
+    """Replace numbers of epochs that are "auto": the same for both phases, as many as fit into the time budget."""
     training = prepared.settings.training
     budget = 60 * (CUDA_BUDGET if training.device.startswith("cuda") else CPU_BUDGET)
     phases = ((training.phase1_epochs, cost.phase1), (training.phase2_epochs, cost.phase2))
@@ -197,7 +203,7 @@ def choose_epochs(prepared: Prepared, cost: Cost) -> Prepared:
 
 
 class _Kept:
-    """Counts the bytes that autograd keeps, each storage once, weights aside."""
+    """Counts the bytes that autograd keeps, each storage once, without the weights."""
 
     def __init__(self, objective: MaskCLR) -> None:
         self.bytes = 0

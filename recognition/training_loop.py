@@ -1,4 +1,4 @@
-"""The training of a recognizer in one process: its phases, and the held-out part that chooses among its epochs."""
+"""Training of a recognizer in one process: its phases, and the choice of the best epoch on the held-out part."""
 
 from pathlib import Path
 from typing import Any, Literal
@@ -23,24 +23,24 @@ from recognition.training_step import LOSSES, TrainingStep
 
 __all__ = ["Training", "TrainingStopped"]
 
-# A step of phase two over one of phase one: two forward passes in place of one, and their gradients.
+# Cost of a step of phase two relative to phase one: two forward passes instead of one, and their gradients.
 PHASE2_WORK = 2.2
 
 
 class Training(Loop):
-    """A run in one process.
+    """Training of a recognizer in one process.
 
     Args:
-        fabric: Launched.
+        fabric: Launched Fabric.
         prepared: Data and settings.
-        checkpoint: Of the run, to go on with.
-        identity: What every run file says beside its weights.
-        show: Whether progress is told.
+        checkpoint: Checkpoint to resume; None for a new run.
+        identity: Content of every run file in addition to the weights.
+        show: Whether to show progress.
     """
 
     losses = LOSSES
     remedy = "training.backbone_lr and training.head_lr"
-    more_epochs = "set more of them with training.phase2_epochs, or training.early_stopping=null"
+    more_epochs = "increase training.phase2_epochs or set training.early_stopping=null"
     command = "train"
     objective: MaskCLR
 
@@ -55,7 +55,7 @@ class Training(Loop):
     ) -> None:
         settings = prepared.settings
         if settings.model.size == "auto" or settings.training.backbone_lr == "auto":
-            raise ValueError("the model or its learning rate is still auto")
+            raise ValueError("the model or its learning rate is not resolved yet (auto)")
         self.rates = (float(settings.training.backbone_lr), settings.training.head_lr)
         self.prepared, self.settings = prepared, settings.training
         self.phase1, phase2 = epochs_of(self.settings)
@@ -88,7 +88,7 @@ class Training(Loop):
             rank=self.fabric.global_rank,
             world_size=self.fabric.world_size,
         )
-        # No clip is padded or repeated to make the shares equal, so that all count once.
+        # Shares may differ in size: no clip is padded or repeated, so that all clips count once.
         share = prepared.held_out[self.fabric.global_rank :: self.fabric.world_size]
         self.held_out = SkeletonDataset(prepared.clips, share, data, train=False, seed=settings.seed)
         self.held_out_batches: list[list[tuple[int, int]]] = []
@@ -122,8 +122,8 @@ class Training(Loop):
 
     def _build_step(self) -> TrainingStep:
         if self.settings.compile:
-            # The backbone is nearly all of the work. In place, so that names of weights stay; dynamic, because the
-            # number of persons and the length change from batch to batch.
+            # The backbone accounts for most of the work. Compiled in place, so that weights keep their names; dynamic,
+            # because the number of persons and the length differ between batches.
             backbone = self.objective.recognizer.backbone
             backbone.encode = torch.compile(backbone.encode, dynamic=True)  # type: ignore[method-assign]
         return TrainingStep(self.objective, device_type=self.fabric.device.type, bf16=self.settings.precision == "bf16")
@@ -132,7 +132,7 @@ class Training(Loop):
         recognizer = self.objective.recognizer
         head = [parameter for name, parameter in recognizer.named_parameters() if not name.startswith("backbone.")]
         layers = self._layers()
-        # Of the learning rate of each group of parameters: a layer's is `layer_decay` of the next one's.
+        # Learning rate factors of the parameter groups: each layer's is `layer_decay` times that of the next one.
         self.scales = [self.settings.layer_decay ** (len(layers) - place) for place in range(len(layers))]
         if len(layers) == 1:
             self.scales = [1.0]
@@ -146,7 +146,7 @@ class Training(Loop):
         )
 
     def _layers(self) -> list[list[nn.Parameter]]:
-        """The backbone's parameters, by layer where learning rates differ between them."""
+        """Return the backbone's parameters, grouped by layer if the learning rates of layers differ."""
         backbone = self.objective.recognizer.backbone
         if self.settings.layer_decay == 1 or not isinstance(backbone, SegmentTransformer):
             return [list(backbone.parameters())]
@@ -159,7 +159,7 @@ class Training(Loop):
         super()._restore(checkpoint)
         before = epochs_of(RunSettings.model_validate(checkpoint["settings"]).training)
         if self.epochs > sum(before):
-            # More epochs are asked for: patience begins anew.
+            # The run is extended, so the patience of early stopping starts again.
             self.position.epochs_without_gain = 0
         patience = self.settings.early_stopping
         self.position.finished = patience is not None and self.position.epochs_without_gain >= patience
@@ -171,10 +171,10 @@ class Training(Loop):
         return PHASE2_WORK if self.phase_of(epoch) == 2 else 1.0
 
     def _begin_epoch(self) -> None:
-        """One pass over the clips without a step, where no epoch of phase one has filled the prototypes.
+        """Fill the prototypes by one pass over the clips without optimiser steps, unless phase one has done that.
 
-        So it is without a phase one, and where phase one was trained as cross-entropy alone. At the beginning of an
-        epoch only: what is saved there makes the same pass again.
+        This is the case without a phase one, or if phase one was trained with cross-entropy. It happens only at the
+        start of an epoch; a run resumed from a checkpoint at that point repeats it.
         """
         position = self.position
         if self.phase_of(position.epoch) == 2 and not position.step_in_epoch and not self.objective.known.any():
@@ -211,12 +211,12 @@ class Training(Loop):
         best = position.best
         gained = held_out is None or best is None or _rank_of(held_out) > _rank_of(best)
         if best is not None and self.phase_of(epoch) > self.phase_of(int(best["epoch"])):
-            # An epoch of cross-entropy alone is no MaskCLR, however well it did: the best begins anew.
+            # The best epoch is chosen among those of phase two; epochs of phase one do not count as MaskCLR.
             gained = True
         position.held_out = held_out
         if gained:
             position.best = {"epoch": epoch, **(held_out or {})}
-        # Patience begins with the last phase, and at the same epoch for every objective.
+        # Patience counts from the start of the last phase, which is the same epoch for every objective.
         counts = epoch >= (self.phase1 if self.epochs > self.phase1 else 0)
         position.epochs_without_gain = position.epochs_without_gain + 1 if counts and not gained else 0
         patience = self.settings.early_stopping
@@ -246,10 +246,10 @@ class Training(Loop):
 
     def _facts(self) -> dict[str, Any]:
         position = self.position
-        # Of the last step: at an epoch's beginning, that of the epoch before.
+        # Phase of the most recent step: at the start of an epoch, that of the previous epoch.
         return {"phase": self.phase_of(position.epoch - (not position.step_in_epoch and position.epoch > 0))}
 
 
 def _rank_of(held_out: dict[str, float]) -> tuple[float, float]:
-    """Accuracy decides which epoch is best; where it is equal, the lower loss."""
+    """Sort key of the best epoch: higher accuracy, then lower loss."""
     return held_out["top1"], -held_out["loss"]

@@ -1,8 +1,8 @@
-"""What becomes of a clip's joints on the way to the network, one pure function a step, in the order of use.
+"""Transforms from a clip's joints to the network's input: one pure function per step, in the order of use.
 
-Shapes are (M, T, V, D), D = 2 or 3 coordinates, float32. A joint that was not seen is NaN with score 0 and takes no
-part in any step; `crop_scale`, the last, puts zeros in its place. In 2D the unit after `to_camera` is half the frame's
-longer side; in 3D, which has no frame, `to_body` gives about the same.
+Arrays are float32 (M, T, V, D) with D = 2 or 3 coordinates. A joint that was not seen is NaN with score 0 and has no
+influence on any step; the last step, `crop_scale`, replaces it by zeros. In 2D, the unit after `to_camera` is half the
+frame's longer side. In 3D, where there is no frame, `to_body` results in a similar scale.
 """
 
 import numpy as np
@@ -11,10 +11,10 @@ import numpy as np
 ROTATION = np.pi / 18
 SCALE = (0.9, 1.1)
 TRANSLATION = 0.1
-# With fewer joints seen in a whole clip, there is no size to speak of.
+# If fewer joints were seen in a whole clip, its size is undefined.
 FEWEST_JOINTS = 4
 
-# H36M-17 out of COCO-17: the parents of each joint, whose mean it is.
+# H36M-17 from COCO-17: each joint is the mean of these parents.
 H36M_PARENTS: tuple[tuple[int, ...], ...] = (
     (11, 12), (12,), (14,), (16,), (11,), (13,), (15,), (5, 6, 11, 12), (5, 6), (0,), (1, 2), (5,), (7,), (9,), (6,),
     (8,), (10,),
@@ -23,10 +23,18 @@ H36M_HEAD = 10
 
 
 def sample_frames(length: int, target: int, rng: np.random.Generator | None = None) -> np.ndarray:
-    """Indices of `target` frames, evenly over a clip of `length`, int64 (target,), rising.
+    """Select the indices of `target` frames, evenly distributed over a clip.
 
-    A short clip repeats frames. With `rng`, positions jitter as in MotionBERT's recipe: in a short clip each is rounded
-    down or up, in a long one it moves within its interval; without, they are rounded down.
+    A short clip repeats frames. With `rng`, positions are jittered as in MotionBERT's recipe: in a short clip, each is
+    rounded up or down at random; in a long clip, it is drawn from its interval. Otherwise positions are rounded down.
+
+    Args:
+        length: Frames of the clip, at least 1.
+        target: Frames to select, at least 1.
+        rng: Random generator; None for fixed positions.
+
+    Returns:
+        int64 (target,), ascending.
     """
     even = np.linspace(0, length, target, endpoint=False)
     if rng is None:
@@ -39,14 +47,15 @@ def sample_frames(length: int, target: int, rng: np.random.Generator | None = No
 
 
 def resample_linear(keypoint: np.ndarray, score: np.ndarray, target: int) -> tuple[np.ndarray, np.ndarray]:
-    """`target` frames, evenly over the clip, between neighbouring ones (bilinear resizing along time).
+    """Resample to `target` evenly distributed frames by linear interpolation (bilinear resizing along time).
 
-    Where one neighbour alone has seen a joint, its place stands; where none has, the joint is not seen.
+    If a joint was seen in only one of two neighbouring frames, its position there is used; if in none, the joint counts
+    as not seen.
 
     Args:
         keypoint: float32 (M, T, V, D), NaN where not seen.
-        score: float32 (M, T, V).
-        target: Frames of the result.
+        score: float32 (M, T, V), 0 where not seen.
+        target: Number of frames of the result.
 
     Returns:
         float32 (M, target, V, D) and (M, target, V).
@@ -67,9 +76,13 @@ def resample_linear(keypoint: np.ndarray, score: np.ndarray, target: int) -> tup
 
 
 def random_part(length: int, shares: tuple[float, float], rng: np.random.Generator, *, fewest: int = 1) -> slice:
-    """A contiguous part of a clip of `length` frames: its share of them is drawn from a range, then its place.
+    """Draw a contiguous part of a clip: first its length from a range, then its position.
 
-    It has at least `fewest` frames, or all, where the clip has no more.
+    Args:
+        length: Frames of the clip.
+        shares: Range of the length as a share of the clip, each in (0, 1].
+        rng: Random generator.
+        fewest: Minimum number of frames, if the clip is that long.
     """
     kept = min(max(fewest, round(length * rng.uniform(*shares))), length)
     start = int(rng.integers(length - kept + 1))
@@ -77,28 +90,28 @@ def random_part(length: int, shares: tuple[float, float], rng: np.random.Generat
 
 
 def middle_part(length: int, share: float, *, fewest: int = 1) -> slice:
-    """The part of a clip that tests look at: `share` of its frames, from the middle."""
+    """Return the middle part of a clip, used for testing: `share` of its frames, but at least `fewest`."""
     kept = min(max(fewest, int(length * share)), length)
     start = (length - kept) // 2
     return slice(start, start + kept)
 
 
 def to_camera(keypoint: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Pixels to [-1, 1] over the longer side of a frame of `size` (h, w); the shorter starts at -1 too."""
+    """Map pixels to [-1, 1] over the longer side of a frame of `size` (height, width); the shorter starts at -1 too."""
     return keypoint * np.float32(2 / max(size)) - np.float32(1)
 
 
 def to_frame(keypoint: np.ndarray, score: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """What `to_camera` made of pixels, to [-1, 1] over width and height each, zeros where not seen (PYSKL's way)."""
+    """Map the result of `to_camera` to [-1, 1] over width and height separately (PYSKL); zeros where not seen."""
     height, width = size
     scale = np.array([max(size) / width, max(size) / height], np.float32)
     return np.where((score > 0)[..., None], (keypoint + 1) * scale - 1, np.float32(0))
 
 
 def to_body(keypoint: np.ndarray) -> np.ndarray:
-    """3D coordinates to units of the clip's extent: its box's longest side becomes 1.
+    """Scale 3D coordinates so that the longest side of the clip's bounding box is 1.
 
-    The origin is the mean of the first person's joints in the first frame that it is seen in.
+    The origin is the mean of the first person's joints in the first frame in which that person is seen.
     """
     seen = np.isfinite(keypoint).all(axis=-1)
     if not seen.any():
@@ -111,7 +124,7 @@ def to_body(keypoint: np.ndarray) -> np.ndarray:
 
 
 def to_first_frame(keypoint: np.ndarray, joint: int) -> np.ndarray:
-    """3D coordinates, in their unit, from where the first person's `joint` is in the first frame that has it."""
+    """Translate 3D coordinates so that the first person's `joint` is the origin, in the first frame that has it."""
     seen = np.isfinite(keypoint[:, :, joint]).all(axis=-1)
     if not seen.any():
         return keypoint
@@ -122,28 +135,28 @@ def to_first_frame(keypoint: np.ndarray, joint: int) -> np.ndarray:
 def to_aligned(
     keypoint: np.ndarray, score: np.ndarray, *, joint: int, upwards: tuple[int, int], across: tuple[int, int]
 ) -> tuple[np.ndarray, np.ndarray]:
-    """3D coordinates as 2s-AGCN has them: centred in every frame, upright and facing the same way.
+    """Normalise 3D coordinates as in 2s-AGCN: centred in every frame, upright and with the same facing direction.
 
-    A frame without anybody repeats the one before it. Every frame is moved so that the first person's `joint` is the
-    origin, and the whole clip turned so that in the first frame the bone `upwards` points along z, and then so that
-    `across` points along x as far as its turn about z allows.
+    A frame without persons repeats the previous frame. The first person's `joint` becomes the origin of every frame.
+    The whole clip is rotated so that, in the first frame, the bone `upwards` points along z, and then about z so that
+    `across` points along x as closely as possible.
 
     Args:
         keypoint: float32 (M, T, V, 3), NaN where not seen.
-        score: float32 (M, T, V).
-        joint: Becomes the origin.
-        upwards: From the lower to the upper joint of a vertical bone.
-        across: From the right to the left joint of a horizontal line.
+        score: float32 (M, T, V), 0 where not seen.
+        joint: Joint that becomes the origin.
+        upwards: (lower, upper) joint of a vertical bone.
+        across: (right, left) joint of a horizontal line.
 
     Returns:
-        The same shapes.
+        Joints and scores of the same shapes.
     """
     empty = np.asarray(~(score > 0).any(axis=(0, 2)))
     if empty.all():
         return keypoint, score
     source = np.where(empty, 0, np.arange(len(empty)))
     source = np.maximum.accumulate(source)
-    # Before the first person there is no frame to repeat: the first that has someone comes in its place.
+    # Frames before the first person repeat the first frame that has one.
     source[: int(np.argmin(empty))] = int(np.argmin(empty))
     keypoint, score = keypoint[:, source], score[:, source]
     centre = keypoint[0, :, joint][:, None]
@@ -159,9 +172,9 @@ def to_aligned(
 
 
 def _turn_onto(vector: np.ndarray, axis: np.ndarray) -> np.ndarray:
-    """The rotation (3, 3) about the normal of both that takes a vector's direction to an axis; none where it has none.
+    """Return the rotation (3, 3) from a vector's direction to an axis, about their common normal; identity for zero.
 
-    Rodrigues' formula.
+    Computed by Rodrigues' formula.
     """
     length = float(np.linalg.norm(vector))
     if not np.isfinite(length) or length == 0:
@@ -170,7 +183,7 @@ def _turn_onto(vector: np.ndarray, axis: np.ndarray) -> np.ndarray:
     normal = np.cross(unit, axis)
     sine, cosine = float(np.linalg.norm(normal)), float(unit @ axis)
     if sine < 1e-9:
-        # Opposite directions have no normal of their own; any turn by half a circle about one across does.
+        # Opposite directions have no unique normal; a half turn about any perpendicular axis is correct.
         side = np.roll(axis, 1)
         return np.eye(3) if cosine > 0 else 2 * np.outer(side, side) - np.eye(3)
     normal /= sine
@@ -179,7 +192,7 @@ def _turn_onto(vector: np.ndarray, axis: np.ndarray) -> np.ndarray:
 
 
 def random_turn(keypoint: np.ndarray, amount: float, rng: np.random.Generator) -> np.ndarray:
-    """3D coordinates turned about x, then y, then z, by angles drawn from U(-amount, amount) radians."""
+    """Rotate 3D coordinates about x, then y, then z, by angles drawn from U(-amount, amount), in radians."""
     result = keypoint
     for first, second in ((1, 2), (2, 0), (0, 1)):
         angle = rng.uniform(-amount, amount)
@@ -192,10 +205,15 @@ def random_turn(keypoint: np.ndarray, amount: float, rng: np.random.Generator) -
 
 
 def follow_two(keypoint: np.ndarray, score: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Two persons whose order was exchanged between frames, put back in order, scores with them.
+    """Restore the order of two persons whose slots were exchanged between frames, together with their scores.
 
-    From each frame to the next, the first person is the nearer of the two to where the first stood, by the sum of
-    absolute differences over the joints that all three poses have; where they have none, the order stays.
+    From each frame to the next, the person closer to the first person's previous position becomes the first. The
+    distance is the sum of absolute differences over the joints that all three poses have; without common joints, the
+    order stays.
+
+    Args:
+        keypoint: float32 (2, T, V, D), NaN where not seen.
+        score: float32 (2, T, V).
     """
     now, before = keypoint[0, 1:], keypoint[:, :-1]
     difference = np.abs(now - before).sum(axis=-1)
@@ -211,10 +229,14 @@ def follow_two(keypoint: np.ndarray, score: np.ndarray) -> tuple[np.ndarray, np.
 
 
 def coco_to_h36m(keypoint: np.ndarray, score: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """COCO-17 to H36M-17 as MotionBERT defines it, with scores that mean what they say.
+    """Convert COCO-17 to H36M-17 as defined by MotionBERT, with consistent scores.
 
-    A derived joint (root, belly, neck) is there when all its parents are, and its score is their least. The head is the
-    middle of the eyes, or the one eye that was seen. The belly is midway between root and neck.
+    A derived joint (root, belly, neck) is seen if all its parents are, and its score is the lowest of theirs. The head
+    is the mean of the eyes, or the single eye that was seen. The belly is the mean of root and neck.
+
+    Args:
+        keypoint: float32 (M, T, 17, 2), NaN where not seen.
+        score: float32 (M, T, 17), 0 where not seen.
     """
     parts, scores = [], []
     for parents in H36M_PARENTS:
@@ -231,7 +253,7 @@ def coco_to_h36m(keypoint: np.ndarray, score: np.ndarray) -> tuple[np.ndarray, n
 def flip(
     keypoint: np.ndarray, score: np.ndarray, flip_indices: np.ndarray, *, middle: float = 0.0
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The mirror image about x = `middle`: left joints take the place of right ones, with their scores."""
+    """Mirror about x = `middle`; left and right joints are exchanged, together with their scores."""
     mirrored = keypoint[..., flip_indices, :]
     mirrored[..., 0] = np.float32(2 * middle) - mirrored[..., 0]
     return mirrored, score[..., flip_indices]
@@ -240,11 +262,17 @@ def flip(
 def random_move(
     keypoint: np.ndarray, rng: np.random.Generator, *, nodes: int = 2, translation: float = TRANSLATION
 ) -> np.ndarray:
-    """All persons turned, scaled and shifted about the origin by amounts that change over the clip.
+    """Rotate, scale and shift all persons about the origin by amounts that change over the clip.
 
-    The amounts at `nodes` evenly spaced times, the first and the last frame among them, are drawn: rotation in
-    [-10, 10] degrees, scale in [0.9, 1.1] and shift of each axis in [-translation, translation]. Between them they are
-    linear. Two nodes are MotionBERT's recipe; with more, people sway. In 3D the rotation is about the vertical axis y.
+    The amounts are drawn at `nodes` evenly spaced times, including the first and the last frame: rotation in [-10, 10]
+    degrees, scale in [0.9, 1.1], and shift of each axis in [-translation, translation]. They are interpolated linearly.
+    Two nodes are MotionBERT's recipe; with more, people sway. In 3D the rotation is about the vertical y axis.
+
+    Args:
+        keypoint: float32 (M, T, V, D), NaN where not seen.
+        rng: Random generator.
+        nodes: Number of times, at least 2.
+        translation: Largest shift, in the unit of the coordinates.
     """
     frames, dimensions = keypoint.shape[1], keypoint.shape[-1]
 
@@ -264,7 +292,7 @@ def random_move(
 
 
 def random_shear(keypoint: np.ndarray, amount: float, rng: np.random.Generator) -> np.ndarray:
-    """All coordinates times one matrix with ones on its diagonal and U(-amount, amount) beside it (PCM3's shear)."""
+    """Multiply all coordinates by one matrix: ones on the diagonal, U(-amount, amount) elsewhere (PCM3's shear)."""
     dimensions = keypoint.shape[-1]
     matrix = rng.uniform(-amount, amount, (dimensions, dimensions))
     np.fill_diagonal(matrix, 1)
@@ -272,17 +300,17 @@ def random_shear(keypoint: np.ndarray, amount: float, rng: np.random.Generator) 
 
 
 def crop_scale(keypoint: np.ndarray, score: np.ndarray, ratio: float) -> np.ndarray:
-    """Joints in a square (cube) about the box of all that was seen, `ratio` times its longest side, which is [-1, 1].
+    """Crop to a square (a cube in 3D) around the bounding box of all joints that were seen, and scale it to [-1, 1].
 
     Args:
         keypoint: float32 (M, T, V, D), NaN where not seen.
         score: float32 (M, T, V), 0 where not seen.
-        ratio: Side of the square over the box's longest side; the box spans +-1/ratio.
+        ratio: Side of the square divided by the longest side of the box; the box spans [-1/ratio, 1/ratio].
 
     Returns:
-        float32 (M, T, V, D), clipped to [-1, 1], zeros where not seen. When fewer than four joints were seen in the
-        whole clip, or all in one point, there is no size to scale by, and all are put at zero; their scores say which
-        were there.
+        float32 (M, T, V, D), clipped to [-1, 1], zeros where not seen. If fewer than four joints were seen in the whole
+        clip, or all at one point, the scale is undefined and all joints are set to zero; their scores still tell which
+        of them were seen.
     """
     seen = score > 0
     points = keypoint[seen]

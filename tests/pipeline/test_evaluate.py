@@ -261,7 +261,7 @@ def test_command_prints_json_and_draws_figures(trained: tuple[Path, Path], monke
         (["evaluate", "--backend", "tensorrt"], "--backend tensorrt: must be one of auto, torch"),
         (["evaluate", "--precision", "int8"], "--precision int8: must be one of auto, fp32"),
         (["evaluate", "--batch-size", "0"], "must be auto or a positive integer"),
-        (["evaluate"], "there is no run in"),
+        (["evaluate"], "no run in"),
     ],
 )
 def test_invalid_options_give_one_line_errors(

@@ -119,7 +119,7 @@ def test_errors_about_missing_input_contain_a_remedy(run: Path, tmp_path: Path) 
         predicted(tmp_path / "none.pkl", run)
     with pytest.raises(UsageError, match="no such file or folder"):
         predicted(tmp_path / "none.mp4", run)
-    with pytest.raises(UsageError, match="there is no run in runs/; train one"):
+    with pytest.raises(UsageError, match="no run in runs/; train one"):
         predicted(write_data(tmp_path / "a.pkl", [made_clip("a", None, np.random.default_rng(0))], {}), None)
 
 

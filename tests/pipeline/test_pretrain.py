@@ -311,7 +311,7 @@ def test_invalid_settings_are_refused_in_one_sentence(data, tmp_path, words, sai
 
 def test_runs_of_the_two_kinds_are_distinguished(run):
     result = skelpipe("evaluate", run, "--device", "cpu")
-    assert result.exit_code == 1 and "no recognizer; make one of it with `skelpipe train --init" in result.stderr
+    assert result.exit_code == 1 and "not a recognizer; train a recognizer with `skelpipe train --init" in result.stderr
     result = skelpipe("evaluate", run, "--protocol", "linaer")
     assert result.exit_code == 2 and "unknown protocol 'linaer'" in result.stderr
     result = skelpipe("evaluate", run, "--scratch")

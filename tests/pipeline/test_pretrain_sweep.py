@@ -169,7 +169,7 @@ def test_invalid_measurements_are_refused_before_training(tmp_path: Path, words:
     write_pickle(
         tmp_path / "made.pkl", data | {"annotations": [clip | {"label": UNLABELLED} for clip in data["annotations"]]}
     )
-    assert "no clip to train on has a label" in refused()
+    assert "no training clip has a label" in refused()
 
 
 @pytest.mark.parametrize(

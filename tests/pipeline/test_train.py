@@ -53,7 +53,7 @@ def test_train_defaults_to_the_newest_file_and_resume_to_the_newest_run(skelpipe
     assert (tmp_path / "runs" / "mine-dstformer" / "best.pt").is_file()
     assert "epoch 2/2: loss" in result.stderr
     again = skelpipe("train", *TINY)
-    assert again.exit_code == 2 and "go on with --resume runs/mine-dstformer" in again.stderr
+    assert again.exit_code == 2 and "continue it with --resume runs/mine-dstformer" in again.stderr
     resumed = skelpipe("train", "--resume", "phase2_epochs=2")
     assert resumed.exit_code == 0, resumed.output
     assert "epoch 3/3: loss" in resumed.stderr and "epoch 2/3: loss" not in resumed.stderr
@@ -79,7 +79,7 @@ def test_a_dry_run_reports_the_errors_of_the_run(skelpipe, tmp_path):
     trained = skelpipe("train", *TINY)
     assert trained.exit_code == 0, trained.output
     begun = skelpipe("train", *TINY, "--dry-run")
-    assert begun.exit_code == 2 and "go on with --resume runs/mine-dstformer" in begun.stderr
+    assert begun.exit_code == 2 and "continue it with --resume runs/mine-dstformer" in begun.stderr
     wider = skelpipe("train", *TINY, "--init", "runs/mine-dstformer", "--out", "runs/other", "dim=24", "--dry-run")
     assert wider.exit_code == 1 and "set model=auto" in wider.stderr
     same = skelpipe("train", *TINY, "--init", "runs/mine-dstformer", "--out", "runs/other", "--dry-run")
@@ -99,7 +99,7 @@ def test_a_dry_run_reports_the_errors_of_the_run(skelpipe, tmp_path):
         (["backbone=resnet"], "model.backbone: "),
         (["num_frames=0"], "data.num_frames: "),
         (["workers=-1"], "data.workers: "),
-        (["scale_range_train=[3, 1]"], "data.scale_range_train: must be two numbers above 0, the smaller first"),
+        (["scale_range_train=[3, 1]"], "data.scale_range_train: must be two numbers above 0 in ascending order"),
         (["phase1_epochs=-1"], "training.phase1_epochs: "),
         (["phase1_epochs=many"], "training.phase1_epochs: Input should be"),
         (["--data", "FILE", "phase1_epochs=1", "phase2_epochs=1", "warmup_epochs=3"], "training.warmup_epochs 3"),
@@ -107,8 +107,8 @@ def test_a_dry_run_reports_the_errors_of_the_run(skelpipe, tmp_path):
         (["dim=[1"], "dim=[1: invalid YAML"),
         (["custom", "maskclr/ntu60_xsub_dstformer"], "only one config is allowed"),
         (["costum"], "unknown config costum"),
-        (["--resume"], "there is no run in runs/"),
-        (["--resume", "custom"], "there is no such run"),
+        (["--resume"], "no run in runs/"),
+        (["--resume", "custom"], "no such run"),
         (["--data", "none.pkl"], "none.pkl"),
         ([], "skelpipe extract"),
         (["--precision", "int8"], "training.precision: "),

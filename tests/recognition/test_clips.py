@@ -161,7 +161,11 @@ def test_bad_clips_get_one_sentence_or_are_left_out(tmp_path: Path, what: str) -
 
 
 def test_files_that_are_none_get_one_sentence(tmp_path: Path) -> None:
-    for data, words in (([], "list"), ({"annotations": []}, "split"), ({"split": {}, "annotations": []}, "no clip")):
+    for data, words in (
+        ([], "list"),
+        ({"annotations": []}, "split"),
+        ({"split": {}, "annotations": []}, "no usable clips"),
+    ):
         path = tmp_path / "a.pkl"
         write_pickle(path, data)
         with pytest.raises(AnnotationError, match=words) as caught:
@@ -190,7 +194,7 @@ def test_a_split_of_something_else_than_ids(tmp_path: Path, entry: object) -> No
 
 def test_two_classes_of_one_name(tmp_path: Path) -> None:
     path = write_clips(tmp_path / "a.pkl", some(), label_names=["run", "jump", "run"])
-    with pytest.raises(AnnotationError, match=r"a\.pkl: "label_names" contains .run. twice; give each"):
+    with pytest.raises(AnnotationError, match=r"a\.pkl: .label_names. contains 'run' twice; give each"):
         open_clips(path, AUTO)
 
 

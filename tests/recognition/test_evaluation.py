@@ -67,11 +67,11 @@ def test_pairs_are_summed_over_both_directions_and_over_all_failures() -> None:
 @pytest.mark.parametrize(
     ("scores", "labels", "told"),
     [
-        (np.zeros((2, 3)), np.array([0, 3]), "not all among 3 classes"),
-        (np.zeros((2, 3)), np.array([0, -1]), "not all among 3 classes"),
+        (np.zeros((2, 3)), np.array([0, 3]), "exceed the range of 3 classes"),
+        (np.zeros((2, 3)), np.array([0, -1]), "exceed the range of 3 classes"),
         (np.zeros((2, 3)), np.array([0]), "same clips"),
         (np.zeros((0, 3)), np.zeros(0, int), "same clips"),
-        (np.array([[0.0, np.nan]]), np.array([0]), "1 clips have scores that are not numbers"),
+        (np.array([[0.0, np.nan]]), np.array([0]), "1 clips have scores that are NaN"),
     ],
 )
 def test_what_is_no_result_is_refused(scores: np.ndarray, labels: np.ndarray, told: str) -> None:

@@ -105,8 +105,8 @@ def with_nan(keypoint: np.ndarray) -> np.ndarray:
 SPOILT: dict[str, tuple[Callable[[np.ndarray], np.ndarray], str]] = {
     "NaN": (with_nan, "NaN"),
     "without scores": (lambda keypoint: keypoint[..., :2], "shape"),
-    "of text": (lambda keypoint: keypoint.astype("U8"), "numbers"),
-    "a skeleton too few": (lambda keypoint: keypoint[1:], "one source"),
+    "of text": (lambda keypoint: keypoint.astype("U8"), "numeric"),
+    "a skeleton too few": (lambda keypoint: keypoint[1:], "same source"),
 }
 
 
@@ -170,7 +170,7 @@ def test_what_is_missing_is_named(tmp_path: Path) -> None:
     content["clip000002"]["keypoint"] = content["clip000002"]["keypoint"][1:]
     write_pickle(folder / "part_0.pkl", content)
     opened = open_clips(path, settings(folder, skip_bad=True))
-    assert len(opened) == 3 and any("clip000002" in reason and "one source" in reason for reason in opened.skipped)
+    assert len(opened) == 3 and any("clip000002" in reason and "same source" in reason for reason in opened.skipped)
     shutil.rmtree(folder)
-    with pytest.raises(AnnotationError, match="no clip that can be used"):
+    with pytest.raises(AnnotationError, match="no usable clips"):
         open_clips(path, settings(folder, skip_bad=True))

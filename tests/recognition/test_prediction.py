@@ -62,7 +62,7 @@ def test_a_clip_with_nobody_keeps_its_place_and_has_a_reason(trained: Trained, t
 def test_other_joints_are_refused(trained: Trained, tmp_path: Path) -> None:
     for joints, dimensions, name in ((13, 2, "penn13"), (17, 3, "h36m17"), (25, 3, "ntu25")):
         path = written(tmp_path, joints=joints, dimensions=dimensions)
-        with pytest.raises(UsageError, match=f"has {name}, but .*best.pt was trained on coco17"):
+        with pytest.raises(UsageError, match=f"has {name} joints, but .*best.pt was trained on coco17"):
             clips_for(trained, path)
 
 

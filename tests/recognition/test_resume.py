@@ -167,7 +167,7 @@ def test_what_has_made_the_prototypes_stays_once_they_are_made(motions, tmp_path
 
 
 def test_a_run_in_the_way_is_refused(motions, half_done):
-    with pytest.raises(UsageError, match="holds a run already; go on with --resume"):
+    with pytest.raises(UsageError, match="already contains a run; continue it with --resume"):
         train(small_settings(motions, half_done))
 
 
@@ -192,7 +192,7 @@ def test_a_run_that_stopped_early_goes_on_when_told_to(motions, tmp_path, capsys
 
 
 def test_what_is_not_there_to_resume_is_named(motions, tmp_path):
-    with pytest.raises(WeightsError, match="there is no such run"):
+    with pytest.raises(WeightsError, match="no such run"):
         train(small_settings(motions, tmp_path / "none"), resume=tmp_path / "none")
 
 

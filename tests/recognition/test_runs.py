@@ -95,12 +95,12 @@ def test_a_full_disk_is_told_as_the_disk_tells_it(run, tmp_path):
 
 
 def test_what_is_no_run_is_refused_with_the_remedy(run, tmp_path):
-    with pytest.raises(WeightsError, match="there is no such run; give a directory"):
+    with pytest.raises(WeightsError, match="no such run; pass a directory"):
         runs.load_run(tmp_path / "none")
-    with pytest.raises(WeightsError, match=r"holds no best\.pt; nothing was saved yet"):
+    with pytest.raises(WeightsError, match=r"does not contain best\.pt; nothing was saved yet"):
         runs.load_run(tmp_path)
     torch.save({"weights": torch.zeros(1)}, tmp_path / "other.pt")
-    with pytest.raises(WeightsError, match="is no run file of this version"):
+    with pytest.raises(WeightsError, match="not a run file of this version"):
         runs.load_run(tmp_path / "other.pt")
     (tmp_path / "cut.pt").write_bytes((run / "best.pt").read_bytes()[:2000])
     with pytest.raises(WeightsError, match="may be damaged"):

@@ -180,7 +180,7 @@ def test_early_stopping_ends_a_run_that_gains_nothing(motions, tmp_path):
     words = ("early_stopping=2", "backbone_lr=1e-12", "head_lr=1e-12", "phase1_epochs=1", "phase2_epochs=50")
     run = train(small_settings(motions, tmp_path / "run", *words))
     assert len(metrics(run, "epoch")) < 20
-    with pytest.raises(UsageError, match="early_stopping needs a held-out part"):
+    with pytest.raises(UsageError, match="early_stopping requires a held-out part"):
         prepare(small_settings(motions, tmp_path / "other", *words, "holdout=0"))
 
 
