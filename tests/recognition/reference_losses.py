@@ -52,7 +52,7 @@ def class_contrastive(
     temperature: float,
     confidence: float = 0.0,
 ) -> float:
-    """Eq. 7 to 11 of (representations, logits) of each pathway, mean over the classes that have a term."""
+    """Eq. 7 to 11 for (representations, logits) of each pathway; mean over the classes that have a term."""
     terms = []
     for klass, prototype in enumerate(prototypes):
         positive, negative, false = [], [], []
@@ -90,7 +90,7 @@ def moved_prototypes(
     momentum: float,
     confidence: float = 0.0,
 ) -> list[Vector | None]:
-    """Eq. 6; the first mean of a class is its prototype."""
+    """Eq. 6; the first mean of a class becomes its prototype."""
     moved = []
     for klass, prototype in enumerate(prototypes):
         new = mean(true_positives(standard, logits, labels, klass, confidence))
@@ -112,7 +112,7 @@ def masked_cells(
     temperature: float,
     scale: str,
 ) -> set[tuple[int, int, int]]:
-    """Eq. 3 and 4: cells (person, frame, joint) to mask, of sequences (P, T, V) with `num_frames[p]` own frames."""
+    """Eq. 3 and 4: cells (person, frame, joint) to mask in sequences (P, T, V) with `num_frames[p]` valid frames."""
     masked = set()
     for person, own_frames in enumerate(num_frames):
         rows = attention[person][:own_frames]

@@ -1,4 +1,4 @@
-"""Which clips share a batch: all of them, once, in an order that only seed and epoch decide."""
+"""Composition of batches: every clip once, in an order that depends only on seed and epoch."""
 
 from pathlib import Path
 
@@ -70,7 +70,7 @@ def test_batches_of_own_lengths_hold_little_padding() -> None:
         padded += lengths.max() * len(lengths)
         first_longest.append(lengths.max())
     assert kept / padded > 0.95
-    # Their order tells nothing of their length.
+    # The order of batches does not depend on their length.
     assert abs(np.corrcoef(np.arange(len(first_longest)), first_longest)[0, 1]) < 0.5
 
 
@@ -81,7 +81,7 @@ def test_a_balanced_epoch_shows_every_class_equally_often() -> None:
     )
     keys = [key for batch in batches.batches(3) for key in batch]
     drawn = [position for _, position in keys]
-    # A clip that comes again is drawn anew, and not as in another epoch.
+    # A repeated clip gets a new draw, different from those of other epochs.
     assert len(set(keys)) == len(keys) > len(set(drawn))
     assert {draw for draw, _ in keys} == {
         repeated(3, times) for times in range(drawn.count(max(drawn, key=drawn.count)))

@@ -1,4 +1,4 @@
-"""Reading skeleton files: what comes out of good ones, what is said of bad ones, and which clips are for what."""
+"""Reading skeleton files: valid files, messages for malformed ones, and training and held-out parts."""
 
 import os
 from collections.abc import Callable
@@ -42,7 +42,7 @@ def test_a_clip_comes_back_in_single_precision_with_unseen_joints_marked(tmp_pat
     assert (
         opened.layout.name == "coco17" and opened.label_names == ["a", "b", "c"] and opened.lengths.tolist() == [20] * 6
     )
-    # The file's own arrays are untouched by what was marked.
+    # Marking unseen joints does not modify the arrays of the file.
     np.testing.assert_array_equal(opened[4].keypoint[seen], clip.keypoint[seen])
 
 
@@ -71,7 +71,7 @@ def test_the_layout_follows_from_the_joints(tmp_path: Path, joints: int, dimensi
     assert opened.layout.name == layout and opened.layout.num_joints == joints
     clip = opened[0]
     if dimensions == 3:
-        # No scores in the file: a joint at the origin was not seen.
+        # Without scores in the file, a joint at the origin was not seen.
         assert clip.size is None and not clip.score[1, 5:].any() and (clip.score[0] == 1).all()
 
 
@@ -206,7 +206,7 @@ def test_the_split_to_train_on(tmp_path: Path) -> None:
         ({"xsub_train": names[:3], "xsub_val": names[3:]}, "auto", [0, 2]),
         ({"a": names[:3], "b": names[3:]}, "b", [3, 4, 5]),
         ({}, "auto", [0, 2, 3, 4, 5]),
-        # As `skelpipe extract` leaves clips that nobody has split.
+        # Clips without splits, as written by `skelpipe extract`.
         ({"all": names}, "auto", [0, 2, 3, 4, 5]),
     ):
         opened = open_clips(write_clips(tmp_path / "a.pkl", clips, split), AUTO)
@@ -216,7 +216,7 @@ def test_the_split_to_train_on(tmp_path: Path) -> None:
         training_indices(opened, AUTO)
     with pytest.raises(UsageError, match=r"no split 'xsub'.*'xsub_train'"):
         split_indices(opened, "xsub")
-    # Any other name for the only split has to be said.
+    # A single split with any other name must be specified.
     with pytest.raises(UsageError, match="which split is for training, 'test'"):
         training_indices(open_clips(write_clips(tmp_path / "t.pkl", clips, {"test": names}), AUTO), AUTO)
     unlabelled = open_clips(write_clips(tmp_path / "c.pkl", [clips[1]]), AUTO)
@@ -314,7 +314,7 @@ def test_real_files(shared_data: Path) -> None:
     assert not {clips.groups[index] for index in train} & {clips.groups[index] for index in clips.splits["test"]}
     _, held = hold_out(clips, train, AUTO, 0)
     assert 0.05 < len(held) / len(train) < 0.15
-    # The one clip of Penn Action that nobody was found in.
+    # The one clip of Penn Action without persons.
     penn = shared_data / "skeletons" / "penn_action.pkl"
     with pytest.raises(AnnotationError, match=r"penn_1516.*no person.*--skip-bad"):
         open_clips(penn, AUTO)

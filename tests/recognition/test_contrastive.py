@@ -1,4 +1,4 @@
-"""The contrastive losses and the prototypes against loops over plain numbers, and their gradients."""
+"""Contrastive losses and prototypes, compared with loops over plain numbers, and their gradients."""
 
 import pytest
 import torch
@@ -17,7 +17,7 @@ CLASSES, WIDTH, TEMPERATURE = 5, 6, 0.7
 
 
 def made_logits(predictions: list[int], *, margin: float = 2.0, seed: int = 0) -> torch.Tensor:
-    """Logits whose largest are the given predictions."""
+    """Logits whose maxima are the given predictions."""
     generator = torch.Generator().manual_seed(seed)
     logits = torch.rand(len(predictions), CLASSES, generator=generator, dtype=torch.float64)
     logits[torch.arange(len(predictions)), predictions] += margin
@@ -28,7 +28,7 @@ def made_vectors(number: int, seed: int) -> torch.Tensor:
     return torch.randn(number, WIDTH, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 
 
-# Labels; predictions of the standard and of the masked pathway; classes with a prototype.
+# Labels; predictions of the standard and the masked pathway; classes with a prototype.
 CASES = {
     "all sets": ([0, 0, 0, 1, 1, 2], [0, 1, 0, 1, 0, 2], [0, 0, 2, 1, 1, 0], [0, 1, 2, 3, 4]),
     "no false negative": ([0, 0, 1, 1, 2, 3], [0, 0, 1, 0, 2, 2], [0, 0, 0, 1, 2, 3], [0, 1, 2, 3, 4]),
@@ -109,7 +109,7 @@ def test_class_loss_is_eq_7_to_11(name: str, confidence: float) -> None:
 
 
 def test_cases_tell_the_readings_apart() -> None:
-    """A threshold that nobody passes, or everybody, would prove nothing; nor would cases without terms."""
+    """A threshold that no clip or every clip passes would test nothing; nor would cases without terms."""
     confident = Case("all sets", 0.62).standard_sets.true_positive.sum()
     assert 0 < confident < Case("all sets").standard_sets.true_positive.sum()
     for name in CASES:
@@ -133,8 +133,8 @@ def test_penalty_pulls_false_negatives_and_pushes_false_positives() -> None:
     (gradient,) = torch.autograd.grad(case.loss(standard, case.masked), standard)
     moved = standard.detach() - 0.1 * gradient
     assert float(case.loss(moved, case.masked)) < float(case.loss(case.standard, case.masked))
-    # Clip 1 is a false negative of class 0 and a false positive of class 1; it takes part, unlike in a plain
-    # contrast of prototypes.
+    # Clip 1 is a false negative of class 0 and a false positive of class 1. It contributes, unlike in a plain contrast
+    # of prototypes.
     assert gradient[1].abs().max() > 1e-4
 
 
@@ -171,7 +171,7 @@ def test_prototypes_move_as_eq_6_says(name: str, momentum: float) -> None:
 
 
 def test_representations_of_any_length_count_alike() -> None:
-    """Both losses compare directions; a mean over more frames must not weigh more."""
+    """Both losses compare directions, so a mean over more frames must not have more weight."""
     standard, masked = made_vectors(5, 1), made_vectors(5, 2)
     first = sample_contrastive_loss(standard, masked, TEMPERATURE)
     second = sample_contrastive_loss(10 * standard, 0.1 * masked, TEMPERATURE)

@@ -1,4 +1,4 @@
-"""Clips as the network gets them: who is there, what was drawn, and that nothing else decides it."""
+"""The data set: persons, transforms and random draws, which depend only on seed, epoch and clip."""
 
 from pathlib import Path
 from typing import Any
@@ -75,7 +75,7 @@ def test_own_lengths_keep_short_clips_and_sample_long_ones(tmp_path: Path) -> No
 
 
 def test_training_parts_are_parts_and_tests_see_the_whole(tmp_path: Path) -> None:
-    # A clip whose joints tell the frame: x grows by a pixel a frame.
+    # A clip whose joints encode the frame: x grows by one pixel per frame.
     clip = walk(frames=60)
     clip["keypoint"] = np.zeros((1, 60, 17, 2), np.float32)
     clip["keypoint"][..., 0] = 100 + np.arange(60)[:, None] + np.arange(17)
@@ -130,7 +130,7 @@ def test_persons_who_are_never_seen_are_not_there(tmp_path: Path) -> None:
     data = made(tmp_path, [clip], max_persons=2)
     sample = data[0]
     assert len(sample.keypoint) == 2
-    # The third takes the place of the second, and the fourth is one too many; scores tell them apart.
+    # The third person replaces the second, and the fourth exceeds the limit; scores identify them.
     np.testing.assert_array_equal(sample.keypoint[1, 0, :, 2], clip["keypoint_score"][2, 0].astype(np.float32))
     batch = collate([sample, made(tmp_path, [walk()])[0]])
     assert batch.person_mask.tolist() == [[True, True], [True, False]]
@@ -188,7 +188,7 @@ def test_flip_is_auto_where_left_and_right_are_known(tmp_path: Path) -> None:
         clip = {**walk(**extra)}
         settings = {"train": True, "random_move": False, "scale_range_train": (2.0, 2.0), "num_frames": "own"}
         plain, drawn = (made(tmp_path, [clip], flip=flip, **settings) for flip in (0.0, "auto"))
-        # What a mirror image leaves as it is: heights. It exchanges the joints, though.
+        # Mirroring keeps heights, but exchanges joints.
         return [not np.allclose(plain[(epoch, 0)].keypoint, drawn[(epoch, 0)].keypoint) for epoch in range(20)]
 
     assert 4 < sum(mirrored()) < 16
@@ -213,7 +213,7 @@ def test_flip_is_a_probability(wrong: object) -> None:
 
 @pytest.mark.parametrize("scores", [False, True])
 def test_a_root_at_the_origin_is_seen(tmp_path: Path, scores: bool) -> None:
-    """In 3D (0, 0, 0) is a place; only someone who is zero from head to foot is not there."""
+    """In 3D, (0, 0, 0) is a valid position; only a person with all joints at zero is absent."""
     clip = walk(joints=25, dimensions=3, persons=2)
     clip["keypoint"] = clip["keypoint"] - clip["keypoint"][:, :, :1]
     clip["keypoint"][0, 3:6] = 0
@@ -230,7 +230,7 @@ def test_a_root_at_the_origin_is_seen(tmp_path: Path, scores: bool) -> None:
 
 
 def test_a_seen_joint_never_falls_on_the_origin(tmp_path: Path) -> None:
-    """A middle joint lies at the centre of the box, which is (0, 0, 0) to the network, as one that was not seen."""
+    """A joint at the centre of the box has the coordinates (0, 0, 0), which mark a joint that was not seen."""
     corners = np.array([[x, y, z] for x in (1, 3) for y in (1, 3) for z in (1, 3)] + [[2, 2, 2]], np.float32)
     clip = walk(joints=9, dimensions=3) | {"keypoint": np.tile(corners, (1, 20, 1, 1))}
     keypoint = made(tmp_path, [clip], num_frames="own")[0].keypoint
@@ -271,7 +271,7 @@ def test_disturbances_are_the_same_for_two_models_and_touch_nothing_unseen(tmp_p
 
 @pytest.mark.parametrize("threshold", [0.0, 0.25, 0.4])
 def test_joints_whose_scores_damage_takes_below_the_threshold_are_not_seen(tmp_path: Path, threshold: float) -> None:
-    """As if the file had had these scores: not seen, and out of the box that persons are placed by."""
+    """As if the file had these scores: such joints do not count as seen, nor for the bounding box."""
     clip = walk(dtype=np.float32)
     less_sure = clip | {"keypoint_score": clip["keypoint_score"] / 2}
     damaged, wanted = (
@@ -304,7 +304,7 @@ def test_a_smaller_picture_is_a_cropped_video_s(tmp_path: Path, placement: str) 
 
 
 def test_noise_is_added_to_the_clips_own_frames(tmp_path: Path) -> None:
-    """A frame that is repeated to fill 60 repeats its noise, whose size is that of the camera's unit."""
+    """A frame that is repeated to reach 60 frames repeats its noise, whose scale is that of the camera's unit."""
     clip = walk()
     noisy = made(tmp_path, [clip], num_frames=60, perturbation=GaussianNoise(0.01))[0].keypoint
     np.testing.assert_array_equal(noisy[:, 0], noisy[:, 1])

@@ -1,4 +1,4 @@
-"""Accuracies, confusions and intervals against plain loops and scikit-learn."""
+"""Accuracies, confusions and intervals, compared with plain loops and scikit-learn."""
 
 import math
 from itertools import pairwise
@@ -11,7 +11,7 @@ from recognition.evaluation import measure, most_confused_pairs, paired_differen
 
 
 def made_scores(clips: int = 200, classes: int = 7, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
-    """Scores that are right about half the time; the last class has no clip."""
+    """Scores that are correct for about half of the clips; the last class has no clip."""
     rng = np.random.default_rng(seed)
     labels = rng.integers(0, classes - 1, clips)
     scores = rng.normal(size=(clips, classes)) + 1.5 * np.eye(classes)[labels]
@@ -50,7 +50,7 @@ def test_fewer_than_five_classes_are_all_among_the_five_best() -> None:
 
 
 def test_ties_do_not_make_a_clip_right_twice() -> None:
-    """A network that tells nothing is right as often as chance."""
+    """A network with constant output is correct as often as chance."""
     labels = np.repeat(np.arange(10), 3)
     assert top_k_accuracy(np.zeros((30, 10)), labels, 5) == 0.5
     assert measure(np.zeros((30, 10)), labels).top1 == 0.1
@@ -103,7 +103,7 @@ def test_the_paired_interval_covers_the_true_difference() -> None:
     covered = narrower = 0
     for _ in range(2000):
         a = rng.random(300) < 0.9
-        # Right on 86 % of what a has right and on 26 % of the rest: 0.774 + 0.026 = 0.8.
+        # Correct on 86 % of the clips that a classifies correctly and on 26 % of the rest: 0.774 + 0.026 = 0.8.
         b = rng.random(300) < np.where(a, 0.86, 0.26)
         difference, low, high = paired_difference(a, b)
         assert low <= difference <= high and difference == pytest.approx(a.mean() - b.mean())

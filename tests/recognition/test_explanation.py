@@ -1,4 +1,4 @@
-"""Attention brought back to the joints, frames and persons of a clip."""
+"""Mapping attention back to the joints, frames and persons of a clip."""
 
 from pathlib import Path
 
@@ -19,7 +19,7 @@ from recognition.transforms import H36M_PARENTS
 def recognizer(joints: int = 17) -> Recognizer:
     torch.manual_seed(0)
     settings = ModelSettings(dim=16, depth=1, heads=2, dim_representation=16, hidden=16, max_frames=32)
-    # Far from uniform, as training makes it.
+    # Far from uniform, as after training.
     made = build_recognizer(settings, num_joints=joints, channels=3, num_classes=3).eval()
     with torch.no_grad():
         for name, weight in made.named_parameters():
@@ -52,7 +52,7 @@ def test_own_lengths_keep_every_frame_and_each_frame_has_mean_one() -> None:
     assert raw is not None and found.persons.tolist() == [0, 1]
     expected = raw.numpy() / raw.numpy().mean(axis=-1, keepdims=True)
     np.testing.assert_allclose(found.attention, expected, rtol=1e-5)
-    # The test would see nothing if all joints had the same.
+    # The test would be meaningless if all joints had equal attention.
     assert np.ptp(found.attention) > 0.2
 
 
@@ -60,7 +60,7 @@ def test_a_frame_that_was_left_out_has_the_attention_of_its_neighbour() -> None:
     network, data = recognizer(), dataset_of(clip(1, 40), num_frames=10, max_frames=32)
     found = explain(network, data, 0).attention[0]
     assert found.shape == (40, 17)
-    # Frames 0, 4, 8 ... are seen; 1 and 2 lie nearest to 0, 3 to 4.
+    # Frames 0, 4, 8 ... are seen; 1 and 2 are closest to 0, 3 to 4.
     for frame, seen in ((1, 0), (2, 0), (3, 4), (5, 4), (39, 36)):
         np.testing.assert_array_equal(found[frame], found[seen])
     assert not np.array_equal(found[0], found[4])

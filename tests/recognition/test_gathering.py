@@ -1,4 +1,4 @@
-"""Two processes with a part of the batch each do what one does with the whole: losses, gradients, statistics."""
+"""Two processes with one part of the batch each compute the same losses, gradients and statistics as a single one."""
 
 import subprocess
 import sys
@@ -17,14 +17,14 @@ from recognition.maskclr import MaskCLR
 from recognition.recognizer import build_recognizer
 from recognition.settings import MaskCLRSettings, ModelSettings
 
-# What each step is: phase, and whether prototypes are warmed. The last is judged by prototypes of the ones before.
+# For each step: phase, and whether to warm the prototypes. The last step uses prototypes from the earlier ones.
 STEPS = [(1, False), (1, True), (1, True), (2, False), (2, False)]
 CASES = {
     f"{representation}, {first} + {8 - first}": (first, representation)
     for representation in ("joints", "hidden")
     for first in (4, 3)
 }
-# STTFormer has batch normalisation in its blocks as well.
+# STTFormer also has batch normalisation in its blocks.
 CASES["STTFormer, 3 + 5"] = (3, "sttformer")
 
 
@@ -38,7 +38,7 @@ def objective_of(representation: str) -> MaskCLR:
 
 
 def train(objective: MaskCLR, module: nn.Module, clips: slice) -> dict[str, torch.Tensor]:
-    """A few steps on this process's clips; all that is left behind by them."""
+    """Run a few steps on this process's clips; return all results."""
     optimizer = torch.optim.SGD(objective.parameters(), lr=0.3)
     result = {}
     for number, (phase, warming) in enumerate(STEPS):
@@ -70,7 +70,7 @@ def work(rank: int, folder: str) -> None:
 
 
 def gradient_of_unequal_use(rank: int) -> torch.Tensor:
-    """Gradient of one's own rows when the processes weigh all rows differently."""
+    """Gradient of this process's rows if the processes weight the rows differently."""
     rows = torch.ones(1 + rank, 2, requires_grad=True)
     gathered = gather(rows, find_shares(len(rows), rows.device))
     (gathered * torch.tensor([[1.0], [2.0], [3.0]]) * 10**rank).sum().backward()
@@ -80,7 +80,7 @@ def gradient_of_unequal_use(rank: int) -> torch.Tensor:
 @pytest.fixture(scope="module")
 def results(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
     folder = tmp_path_factory.mktemp("gathering")
-    # Not from this process: it has loaded every engine there is by now, and has died here of what they leave behind.
+    # Start new processes: this one has loaded every engine by now, and forking it has crashed here.
     subprocess.run([sys.executable, __file__, str(folder)], check=True)
     return [torch.load(folder / f"{rank}.pt", weights_only=True) for rank in range(2)]
 

@@ -1,4 +1,4 @@
-"""One recognizer on three engines, in batches of any make-up."""
+"""One recognizer on three backends, with batches of any composition."""
 
 from pathlib import Path
 
@@ -23,7 +23,7 @@ CPU = {"device": "cpu", "precision": "fp32"}
 
 @pytest.fixture(scope="module")
 def clips(tmp_path_factory: pytest.TempPathFactory) -> ClipSet:
-    """Eleven clips of 3 to 33 frames with one or two persons, in no order of length."""
+    """Eleven clips of 3 to 33 frames with one or two persons, not sorted by length."""
     rng = np.random.default_rng(0)
     lengths = [9, 33, 3, 21, 12, 12, 5, 30, 7, 18, 4]
     made = [
@@ -34,7 +34,7 @@ def clips(tmp_path_factory: pytest.TempPathFactory) -> ClipSet:
 
 
 def recognizer_of(backbone: str = "dstformer", **sizes: int) -> Recognizer:
-    """Random weights, large enough for classes to differ, and batch normalisation that has seen something."""
+    """Random weights, large enough to distinguish classes, and batch normalisation with real statistics."""
     torch.manual_seed(0)
     settings = SMALL.model_copy(update={"backbone": backbone, **sizes})
     if backbone in ("sttformer", "segments"):
@@ -64,7 +64,7 @@ def trained_with(recognizer: Recognizer, settings: DataSettings = OWN) -> Traine
 
 
 def one_by_one(recognizer: Recognizer, dataset: SkeletonDataset) -> tuple[np.ndarray, np.ndarray]:
-    """Features and probabilities of clips that meet no other, in float64, persons one by one."""
+    """Features and probabilities of single clips in float64, one person at a time."""
     recognizer = recognizer.double()
     features, probabilities = [], []
     with torch.no_grad():
@@ -100,7 +100,7 @@ def test_every_engine_gives_what_each_clip_gives_alone(clips: ClipSet, backbone:
     np.testing.assert_allclose(scores.probabilities, probabilities, atol=1e-4)
     np.testing.assert_allclose(scores.features, features, atol=1e-4, rtol=1e-4)
     np.testing.assert_allclose(scores.probabilities.sum(1), 1, atol=1e-6)
-    # Had the weights nothing to tell, all of this would hold for any network.
+    # If the output did not depend on the input, any network would pass.
     assert np.ptp(probabilities, axis=0).max() > 0.05
     assert scores.placement == Placement("cpu", backend, "fp32")
 
@@ -109,7 +109,7 @@ def test_every_engine_gives_what_each_clip_gives_alone(clips: ClipSet, backbone:
 @pytest.mark.parametrize("depth", [1, 2])
 @pytest.mark.parametrize("length", [3, 4])
 def test_tuples_of_any_length_in_networks_of_any_depth(clips: ClipSet, length: int, depth: int, backend: str) -> None:
-    """Sequences of one batch have different numbers of tuples, and not all of them fill their last one."""
+    """Sequences of one batch differ in their number of tuples, and the last tuple may be incomplete."""
     pytest.importorskip(backend)
     recognizer = recognizer_of("sttformer", depth=depth, tuple_length=length)
     dataset = SkeletonDataset(clips, np.arange(len(clips)), OWN, train=False)
@@ -165,7 +165,7 @@ def test_what_cannot_go_together_is_refused() -> None:
 
 
 def test_absent_persons_and_padding_reach_no_engine(clips: ClipSet) -> None:
-    """What stands in the cells of absent persons and ended frames is never looked at."""
+    """The content of cells of absent persons and padded frames has no influence."""
     dataset = SkeletonDataset(clips, np.array([0, 1, 2, 3]), OWN, train=False)
     batch = collate([dataset[place_] for place_ in range(4)])
     recognizer = recognizer_of()

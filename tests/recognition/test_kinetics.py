@@ -1,4 +1,4 @@
-"""Kinetics-400's layout: skeletons in a row, in files of their own, put into persons and frames."""
+"""Kinetics-400's layout: consecutive skeletons in separate files, assigned to persons and frames."""
 
 import shutil
 from collections.abc import Callable

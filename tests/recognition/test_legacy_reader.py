@@ -1,4 +1,4 @@
-"""The published reader, written once more as plain loops, against `legacy` mode."""
+"""The published reader, rewritten as plain loops, compared with `legacy` mode."""
 
 import math
 from pathlib import Path
@@ -32,7 +32,7 @@ def published_frames(lengths: list[int]) -> list[list[int]]:
 
 
 def published_pose(clip: dict[str, Any]) -> np.ndarray:
-    """Steps 2 to 5 before frames are taken: (2, T, 17, 3), rounded to the file's precision after each operation."""
+    """Steps 2 to 5 before sampling frames: (2, T, 17, 3), rounded to the file's precision after each operation."""
     height, width = clip["img_shape"]
     stored, score = clip["keypoint"], clip["keypoint_score"]
     half = stored.dtype.type
@@ -59,7 +59,7 @@ def published_pose(clip: dict[str, Any]) -> np.ndarray:
             root, neck = (pose[11] + pose[12]) * half(0.5), (pose[5] + pose[6]) * half(0.5)
             out[m, t, 0, :2], out[m, t, 8, :2], out[m, t, 7, :2] = root, neck, (root + neck) * half(0.5)
             out[m, t, 10, :2] = (pose[1] + pose[2]) * half(0.5)
-            # The confidence of person m and COCO's joint, whoever was put there.
+            # The confidence of the COCO joint in slot m, regardless of exchanged persons.
             out[m, t, :, 2] = score[m, t]
     return out
 
@@ -101,7 +101,7 @@ def clips() -> list[dict[str, Any]]:
         annotation("short", rng, frames=5, persons=2, unseen=0.2),
         annotation("precise", rng, frames=9, dtype=np.float32),
     ]
-    # Joints that have a place and no confidence.
+    # Joints with a position but without confidence.
     made[2]["keypoint_score"][0, 3:8, 5:9] = 0
     made[1]["keypoint"][:, 10:20] = made[1]["keypoint"][::-1, 10:20].copy()
     return made
@@ -121,7 +121,7 @@ def test_the_test_input_equals_the_published_one(tmp_path: Path) -> None:
         got = data[position].keypoint
         assert got.shape == (2, TARGET, 17, 3) and got.dtype == np.float32
         np.testing.assert_allclose(got, wanted, atol=2e-6)
-    # The person who is not there ends at a constant point that is not zero.
+    # The absent person ends up at a constant point other than zero.
     absent = data[0].keypoint[1]
     assert absent[..., :2].any() and (absent == absent[0, 0]).all()
 

@@ -1,4 +1,4 @@
-"""A step of MaskCLR: which pathways run, what the loss is made of, and what moves."""
+"""A step of MaskCLR: its pathways, the terms of its loss, and the update of prototypes."""
 
 import copy
 import math
@@ -20,7 +20,7 @@ def made_objective(*, dropout: float = 0.0, seed: int = 3, **settings: object) -
 
 
 def warm(objective: MaskCLR) -> None:
-    """Gives some, not all, classes a prototype, as the end of phase one does."""
+    """Give some classes, but not all, a prototype, as at the end of phase one."""
     for seed in range(2):
         objective(made_batch(seed=seed), phase=1, epoch=0, warm_prototypes=True)
 
@@ -116,7 +116,7 @@ def test_prototypes_are_stored_and_never_trained() -> None:
 
 @pytest.mark.parametrize("phase", [1, 2])
 def test_every_weight_gets_a_gradient(phase: int) -> None:
-    """DDP waits for all of them."""
+    """DDP waits for a gradient of every parameter."""
     objective = made_objective()
     objective(made_batch(), phase=phase, epoch=0).total.backward()
     assert [name for name, weight in objective.named_parameters() if weight.grad is None] == []
@@ -125,7 +125,7 @@ def test_every_weight_gets_a_gradient(phase: int) -> None:
 
 
 def test_running_statistics_are_those_of_the_standard_pathway() -> None:
-    """It works alone at test time."""
+    """Only the standard pathway is used at test time."""
     one, two = made_objective(), made_objective()
     one(made_batch(), phase=1, epoch=0)
     two(made_batch(), phase=2, epoch=0)
@@ -152,7 +152,7 @@ def test_a_backbones_running_statistics_are_those_of_the_standard_pathway_too(pa
 
 
 def test_gradients_of_a_step_are_those_of_its_loss() -> None:
-    """Numerical derivatives along a random direction of all weights: masks, sets and prototypes are constants."""
+    """Numerical derivatives along a random direction of all weights; masks, sets and prototypes are constants."""
     objective = made_objective(mask="random")
     warm(objective)
     batch, state = made_batch(seed=9), copy.deepcopy(objective.state_dict())

@@ -1,4 +1,4 @@
-"""Masks: eq. 3 and 4 against plain loops, noise as a function of the clip, and how much attention guides them."""
+"""Masks: eq. 3 and 4 compared with plain loops, keyed noise, and the influence of attention."""
 
 import math
 from collections.abc import Callable
@@ -12,7 +12,7 @@ from recognition.masking import Scale, attention_guided_mask, gumbel_noise, jitt
 
 
 def made_attention(persons: int, frames: int, joints: int, seed: int = 0) -> torch.Tensor:
-    """Attention that joints receive, skewed as a softmax's, with a mean of 1 in each frame."""
+    """Attention with a skewed distribution, as after a softmax, and a mean of 1 in each frame."""
     torch.manual_seed(seed)
     attention = torch.distributions.Gamma(0.8, 1.0).sample((persons, frames, joints)).double()
     return attention / attention.mean(2, keepdim=True)
@@ -84,7 +84,7 @@ def test_noise_differs_by_seed_epoch_clip_and_person() -> None:
     def noise(seed: int, epoch: int, clip: int, person: int) -> torch.Tensor:
         return gumbel_noise(torch.tensor([clip]), torch.tensor([person]), 50, 17, seed=seed, epoch=epoch).flatten()
 
-    # All small numbers, in which keys that were merely added up would meet.
+    # Small numbers only, for which keys that were merely summed would collide.
     cases = [(s, e, c, p) for s in (0, 1) for e in (0, 1, 2) for c in (0, 1, 2) for p in (0, 1)]
     correlation = torch.corrcoef(torch.stack([noise(*case) for case in cases])) - torch.eye(len(cases))
     assert correlation.abs().max() < 4.5 / math.sqrt(50 * 17)
@@ -107,7 +107,7 @@ def test_jitter_is_gaussian_of_one_strength_a_clip_and_leaves_the_unseen_and_sco
     seen = torch.arange(17) != 3
     offsets = moved[:, :, seen, :2]
     strength = offsets.flatten(1).std(dim=1)
-    # Both persons of a clip are moved by the same strength, and strengths are uniform up to the largest.
+    # Both persons of a clip have the same noise strength; strengths are uniform up to the largest.
     assert torch.allclose(strength[::2], strength[1::2], rtol=0.1)
     assert stats.kstest((strength[::2] / 0.2).numpy(), stats.uniform.cdf).pvalue > 1e-3 and strength.max() < 0.21
     standard = offsets / strength[:, None, None, None]
@@ -130,8 +130,8 @@ def test_jitter_of_a_clip_is_its_own_and_another_in_each_epoch() -> None:
 @pytest.mark.parametrize(
     ("factor", "scale", "top", "bottom"),
     [
-        (1.0, "none", 1.00, 0.39),  # column sums, as the backbones give them
-        (1 / 17, "none", 0.79, 0.67),  # column means: next to random
+        (1.0, "none", 1.00, 0.39),  # column sums, as returned by the backbones
+        (1 / 17, "none", 0.79, 0.67),  # column means: close to random
         (1.0, "seq_max", 0.87, 0.64),
         (1.0, "frame_max", 0.96, 0.58),
     ],

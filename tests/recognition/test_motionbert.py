@@ -1,4 +1,4 @@
-"""Checkpoints with the names and wrapping of MotionBERT's published ones find their places, or are refused."""
+"""Loading checkpoints with the names and wrapping of MotionBERT's published ones, and refusing others."""
 
 import argparse
 from pathlib import Path
@@ -20,7 +20,7 @@ def made_network(**sizes: int) -> DSTFormer:
 
 
 def published_names() -> dict[str, torch.Tensor]:
-    """A state dictionary as MotionBERT's own DSTformer has it: every tensor with a value of its own."""
+    """A state dictionary with the names of MotionBERT's DSTformer, and different values in every tensor."""
     shapes: dict[str, tuple[int, ...]] = {
         "temp_embed": (1, FRAMES, 1, DIM),
         "pos_embed": (1, JOINTS, DIM),
@@ -81,7 +81,7 @@ def test_every_published_tensor_finds_its_place(tmp_path: Path, key: str, prefix
     assert report.loaded == len(state) - len(heads)
     assert report.ignored == [*heads, *(name.removeprefix("module.") for name in extra)]
     assert report.absent == ["mask_token"] and torch.equal(network.mask_token, token)
-    # Values are all different, so that the same multiset under the right shapes leaves only the names to check.
+    # All values differ, so the same multiset with the right shapes leaves only the names to check.
     ours = network.state_dict()
     for level in range(DEPTH):
         for stream in ("st", "ts"):

@@ -1,4 +1,4 @@
-"""Figures: that they show what they are given, for few classes and for many."""
+"""Figures show their data, for few classes and for many."""
 
 from pathlib import Path
 
@@ -92,7 +92,7 @@ def test_training_curves_show_each_term_of_its_phase() -> None:
         line |= {"cross_entropy": 2 / step, "lr_backbone": 1e-4, "lr_head": 1e-3}
         lines.append(line | ({"sample": 1.0, "klass": 2.0} if phase == 2 else {}))
         if step % 4 == 0:
-            # Phase one's best epoch is not in best.pt, nor is the first of two that are equally good.
+            # Not in best.pt: the best epoch of phase one, and the first of two equal epochs.
             top1 = 0.9 if step == 20 else min(step, 36) / 50
             told = {"train_loss": 1.0, "train_top1": 0.7, "held_out_top1": top1, "held_out_mean_class": 0.4}
             told["held_out_loss"] = 2 / step

@@ -1,4 +1,4 @@
-"""Predictions for clips of every kind, and which files a recognizer takes."""
+"""Predictions for clips of every kind, and the files that a recognizer accepts."""
 
 import dataclasses
 from pathlib import Path
@@ -15,7 +15,7 @@ from recognition.recognizer import build_recognizer
 from recognition.runs import Trained
 from recognition.settings import DataSettings, ModelSettings, RunSettings
 
-# A clip whose joints all score below 0.3 has nobody in it by this.
+# With this threshold, a clip whose joints all score below 0.3 shows no person.
 SETTINGS = RunSettings(
     data=DataSettings(num_frames="own", max_frames=24, score_threshold=0.3),
     model=ModelSettings(dim=16, depth=1, heads=2, dim_representation=12, hidden=20, max_frames=24),

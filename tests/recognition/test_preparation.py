@@ -1,4 +1,4 @@
-"""What is left open before a run is resolved by its data, its machine and the weights that it starts from."""
+"""Resolving open settings from the data, the machine and the initial weights."""
 
 from pathlib import Path
 
@@ -23,7 +23,7 @@ def motions(tmp_path_factory):
 
 
 def write_motionbert(path: Path, **sizes: int) -> Path:
-    """A file with the names of MotionBERT's, of a network of any size."""
+    """A file with MotionBERT's names for a network of any size."""
     network = DSTFormer(num_joints=17, channels=3, heads=8, **sizes)
     state = {}
     for name, tensor in network.state_dict().items():
@@ -89,7 +89,7 @@ def test_what_unseen_joints_become_follows_the_weights(motions, tmp_path):
 
 
 def with_an_empty_clip(path: Path) -> Path:
-    """The first training clip's scores are so low that a threshold leaves none of its joints."""
+    """A data set whose first training clip has scores so low that a threshold removes all its joints."""
     data = read_pickle(write_motions(path, clips=24))
     for clip in data["annotations"]:
         if clip["frame_dir"] == data["split"]["train"][0]:
@@ -121,7 +121,7 @@ def test_what_looks_wrong_is_noted(motions, tmp_path):
 
 
 def changed(file: Path, out: Path, label: int, **content: object) -> Path:
-    """The made motions without names of classes, one clip with another label."""
+    """The synthetic motions without class names, and one clip with another label."""
     data = read_pickle(file)
     del data["label_names"]
     data["annotations"][20]["label"] = label
@@ -135,7 +135,7 @@ def test_a_label_that_makes_classes_of_nothing_is_refused(motions, tmp_path):
         AnnotationError, match=r"'clip020_s0_' with label 900 implies 901 classes, but 897 .*; correct .*label"
     ):
         prepare(small_settings(file, tmp_path / "run"))
-    # A part of a larger set: its classes have names, or more than half of them have clips.
+    # A subset of a larger data set: its classes have names, or more than half of them have clips.
     for label, content in ((900, {"label_names": [f"{n}" for n in range(1000)]}), (5, {})):
         prepared = prepare(small_settings(changed(motions, tmp_path / "b.pkl", label, **content), tmp_path / "run"))
         (note,) = prepared.notes

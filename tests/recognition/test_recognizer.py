@@ -1,4 +1,4 @@
-"""The head, its size and its batch normalisation; pooling over own frames and persons that are there."""
+"""The head, its size and batch normalisation; pooling over valid frames and present persons."""
 
 from dataclasses import replace
 
@@ -71,7 +71,7 @@ def test_dropout_works_on_the_representation_and_in_training_only() -> None:
     encoded = recognizer.encode(batch)
     assert not torch.equal(encoded.dropped, encoded.pooled)
     torch.testing.assert_close(encoded.pooled, tiny_recognizer().encode(batch).pooled)
-    # An element of R is dropped in single frames, so a joint's mean over time shrinks or grows but does not vanish.
+    # Elements of R are dropped in single frames, so a joint's mean over time changes but does not vanish.
     assert (encoded.dropped != 0).double().mean() > 0.9
     recognizer.eval()
     encoded = recognizer.encode(batch)

@@ -1,4 +1,4 @@
-"""A run that was stopped and goes on is the run that was not, to the last bit."""
+"""A run that was stopped and resumed equals an uninterrupted one exactly."""
 
 import json
 import multiprocessing
@@ -17,13 +17,13 @@ from pose_extraction.checkpoints import load_plain
 from pose_extraction.errors import TrainingError, UsageError, WeightsError
 from recognition.training import train
 
-# Dropout, masks, warm prototypes, a step of two micro-batches, checkpoints in the middle of epochs: all must come back.
+# Dropout, masks, warmed prototypes, steps of two micro-batches, checkpoints within epochs: all must be restored.
 WORDS = ("accumulate=2", "checkpoint_minutes=1e-6")
 WALL_CLOCK = {"clips_per_second"}
 
 
 def told(run: Path) -> list[dict[str, object]]:
-    """What a run tells, without what depends on the clock."""
+    """The metrics of a run, without values that depend on the clock."""
     lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
     return [{name: value for name, value in line.items() if name not in WALL_CLOCK} for line in lines]
 
@@ -38,7 +38,7 @@ def assert_same_run(first: Path, second: Path) -> None:
         assert one["held_out"] == other["held_out"]
 
 
-# A real process, but forked from one that has imported torch already.
+# A real process, but forked from one that has already imported torch.
 CONTEXT = multiprocessing.get_context("forkserver")
 CONTEXT.set_forkserver_preload(["recognition.training", "pipeline.settings", "torch._dynamo"])
 
@@ -56,7 +56,7 @@ def finish(process: BaseProcess, run: Path) -> None:
 
 
 def wait_for_steps(run: Path, steps: int, process: BaseProcess) -> None:
-    """Until so many steps have been told, or the run is over."""
+    """Wait until the run has logged this many steps, or is over."""
     limit = monotonic() + 120
     while process.is_alive():
         assert monotonic() < limit, "the run takes too long"
@@ -81,7 +81,7 @@ def uninterrupted(motions, tmp_path_factory):
 def test_killed_at_any_step_and_resumed_it_is_the_same_run(motions, uninterrupted, tmp_path):
     run = tmp_path / "killed"
     total = sum(line["kind"] == "step" for line in told(uninterrupted))
-    # Where it is killed is told by the seed, but not when within a step: that is the machine's choice.
+    # The seed determines the step at which the run is killed; the moment within the step is up to the machine.
     steps = sorted(random.Random(5).sample(range(1, total), 4))
     process = start(motions, run)
     for step in steps:
@@ -207,7 +207,7 @@ def test_metrics_that_were_cut_short_are_refused(motions, tmp_path):
 def test_what_a_run_began_from_is_not_needed_to_go_on(motions, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     train(small_settings(motions, tmp_path / "first", "phase2_epochs=0", "unseen=embed"), stop_after=1)
-    # What is left open is resolved by the weights to begin with, as it is again when the same is asked for anew.
+    # Open settings are resolved from the initial weights, also when the same settings are prepared again.
     words = ("init=first", "model=auto", "phase1_epochs=2", "phase2_epochs=0")
     run = train(small_settings(motions, tmp_path / "tuned", *words), stop_after=1)
     before = load_plain(run / "last.pt")["settings"]

@@ -1,4 +1,4 @@
-"""Which damage is measured, and what each condition stands for."""
+"""The perturbations that are measured, and the meaning of each condition."""
 
 import dataclasses
 
@@ -69,7 +69,7 @@ def test_settings_choose_between_the_readings_of_the_paper() -> None:
     assert made("joints", 0.3) == JointOcclusion(0.3)
     assert made("joints", 0.3, occluded="joints") == JointOcclusion(0.3, whole=True)
     assert made("shifted", 3, shifted="constant") == ShiftedJoints(3, constant=True)
-    # Occlusion is at the network's input, and names the joints that are there.
+    # Occlusion acts on the network's input, and uses its joint names.
     assert made("part", "left_leg") == PartOcclusion(H36M17.parts["left_leg"])
 
 

@@ -1,4 +1,4 @@
-"""Figures of the bench: that panels can be compared, and that nothing stands where it does not belong."""
+"""Figures of the bench: comparable panels, and values in the right places."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Numbers out of answers, against plain definitions."""
+"""Statistics of predictions, compared with plain definitions."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Deletion and insertion curves: the attention of layers, the order of joints, and what a plain loop says."""
+"""Deletion and insertion curves: attention of layers, order of joints, and comparison with a plain loop."""
 
 from dataclasses import replace
 
@@ -51,7 +51,7 @@ def test_attention_of_the_last_layer_is_what_the_network_tells(backbone: str) ->
 @pytest.mark.parametrize("backbone", ["dstformer", "transformer", "sttformer"])
 def test_attention_is_of_the_network_that_answers_and_in_its_precision(backbone: str) -> None:
     recognizer, batch = recognizer_of(backbone), batch_of()
-    # As on a GPU, where a copy answers: what answers is not what it was made of.
+    # As on a GPU, where a copy predicts: the predicting network is not the original one.
     placed = recognizer_of(backbone)
     for weight in placed.parameters():
         weight.data *= 1.5
@@ -79,7 +79,7 @@ def test_ranks_go_from_the_largest_value_over_a_persons_own_cells() -> None:
 
 
 def test_chance_is_by_a_clip_s_name_over_its_time() -> None:
-    """Wherever the clip stands in its file and its batch, however many frames are looked at."""
+    """Independent of the clip's position in file and batch, and of the number of frames."""
     batch = batch_of(frames=8)
     person = int(batch.person_mask[:2].sum())
     alone = replace(
@@ -95,7 +95,7 @@ def test_chance_is_by_a_clip_s_name_over_its_time() -> None:
     torch.testing.assert_close(chance(whole, 3)[person : person + there, ::2], chance(alone, 3), rtol=0, atol=0)
     assert not torch.equal(chance(alone, 3), chance(alone, 4))
     assert not torch.equal(chance(alone, 3), chance(replace(alone, names=("another",)), 3))
-    # Cells leave in the order in which joint occlusion takes them.
+    # Cells are removed in the same order as by joint occlusion.
     _, left = JointOcclusion(0.5)(
         np.ones((there, 4, JOINTS, 2)), np.ones((there, 4, JOINTS)), generator_of(3, alone.names[0])
     )

@@ -1,4 +1,4 @@
-"""Run directories: what a recognizer needs to come back, and what is said where it cannot."""
+"""Run directories: loading a recognizer, and messages if that is impossible."""
 
 import json
 import os
@@ -82,7 +82,7 @@ def test_the_run_that_was_saved_last_is_the_newest(tmp_path):
 def test_a_full_disk_is_told_as_the_disk_tells_it(run, tmp_path):
     content = load_plain(run / "best.pt")
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    # A file beyond the limit also brings a signal, which ends a process that does not ask otherwise.
+    # A file beyond the limit also raises a signal, which ends the process unless it is handled.
     handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     try:
         resource.setrlimit(resource.RLIMIT_FSIZE, (1000, before[1]))

@@ -1,4 +1,4 @@
-"""Learning rates, against the schedules written out epoch by epoch."""
+"""Learning rates, compared with schedules written out epoch by epoch."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""What a run would cost, without the memory and the time of a whole batch."""
+"""Cost estimate of a run, without the memory and time of a whole batch."""
 
 import pytest
 import torch
@@ -31,7 +31,7 @@ def test_where_a_batch_is_too_large_it_is_measured_in_part_and_scaled(prepared, 
     monkeypatch.setattr(sizing, "MOST_KEPT", {"cpu": 1})
     part = measure_cost(prepared)
     assert (part.clips, part.micro_batch, part.steps) == (2, 16, whole.steps)
-    # Nearly all that is kept is per clip, and all clips have one person and 16 frames.
+    # Almost all memory is per clip, and all clips have one person and 16 frames.
     assert part.activation_bytes == pytest.approx(whole.activation_bytes, rel=0.2)
     monkeypatch.setattr(sizing, "MOST_SECONDS", 0.0)
     assert measure_cost(prepared).clips == 2

@@ -1,4 +1,4 @@
-"""Training: it learns, says what it did, stops where it must, and does the same on several processes."""
+"""Training: learning, metrics, stopping on errors, and equal results with several processes."""
 
 import json
 import re
@@ -53,7 +53,7 @@ def test_parts_of_a_step_add_up_to_the_whole(motions, tmp_path, weighted):
     settings = small_settings(motions, tmp_path, "accumulate=2")
     (tmp_path / "metrics.jsonl").touch()
     training = Training(Fabric(accelerator="cpu", devices=1), prepare(settings), None, identity={}, show=False)
-    # In evaluation mode a clip's loss does not depend on the others, so that it can be told by hand.
+    # In evaluation mode, the loss of a clip does not depend on other clips, so it can be computed by hand.
     training.module.eval()
     training.phase1, training.signals = 10, StopSignals()
     weights = torch.linspace(0.3, 1.7, training.prepared.num_classes) if weighted else None
@@ -78,7 +78,7 @@ def test_phase_two_brings_the_contrastive_losses_and_full_prototypes(learned):
     assert {step["phase"] for step in steps if step["epoch"] < 12} == {1}
     assert {step["phase"] for step in steps if step["epoch"] >= 12} == {2}
     first = next(step for step in steps if step["phase"] == 2)
-    # Warmed in the last epoch of phase one, so that the first step already has a class loss.
+    # Warmed in the last epoch of phase one, so the first step already has a class loss.
     assert first["klass"] > 0 and first["sample"] > 0
     expected = first["cross_entropy"] + 0.9 * first["sample"] + 0.1 * first["klass"]
     assert first["total"] == pytest.approx(expected, rel=1e-5)
@@ -123,7 +123,7 @@ def test_cross_entropy_alone_is_phase_one_for_all_epochs(motions, tmp_path):
 
 
 def test_an_objective_can_branch_off_after_phase_one(motions, tmp_path):
-    """Phase one is the same for both, so a comparison needs it only once."""
+    """Phase one is the same for both objectives, so a comparison needs it only once."""
     trunk = train(small_settings(motions, tmp_path / "trunk"), stop_after=2)
     steps_before = metrics(trunk, "step")
     train(small_settings(motions, trunk, "objective=cross_entropy"), resume=trunk)
@@ -219,7 +219,7 @@ def test_only_the_part_of_a_step_whose_loss_is_no_number_is_named(motions, tmp_p
 
 
 class RootOfWhatIsNothing(torch.autograd.Function):
-    """Zero, and its gradient no number: so it is where a root is taken of squares that vanish."""
+    """Zero with a gradient of NaN, as the square root of squares that vanish."""
 
     @staticmethod
     def forward(ctx, value):
@@ -249,7 +249,7 @@ def test_a_gradient_that_is_no_number_stops_the_run_before_it_reaches_the_weight
 
 
 def train_apart(file, out, *words) -> int:
-    """Trains in an interpreter of its own, which has loaded nothing else before it starts processes."""
+    """Train in a new interpreter, which has loaded nothing else before it starts processes."""
     code = "import sys; from pathlib import Path; from training_driver import run_to_end; "
     code += "run_to_end(Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3:], False)"
     here = Path(__file__).parent
@@ -264,7 +264,7 @@ def test_two_processes_do_what_one_does(motions, tmp_path):
     for kind in ("step", "epoch"):
         for alone, shared in zip(metrics(one, kind), metrics(two, kind), strict=True):
             for name in alone.keys() - {"kind", "clips_per_second", "masked_contrast"}:
-                # Rounding may tip one clip's decision, of 24 held out.
+                # Rounding can change the prediction of one of 24 held-out clips.
                 near = 0.05 if name.endswith(("top1", "mean_class")) else 2e-4
                 assert shared[name] == pytest.approx(alone[name], rel=2e-3, abs=near), name
 
@@ -274,7 +274,7 @@ def test_what_stops_two_processes_is_told_in_the_same_words(motions, tmp_path):
     assert train_apart(motions, tmp_path / "run", *words) == 1
     told = (tmp_path / "run.txt").read_text()
     assert re.search(r"the loss is (nan|inf) at step 2", told)
-    # The loss is of the clips of both.
+    # The loss is computed over the clips of both processes.
     assert len(set(re.findall(r"clip\d+", told))) == 8
 
 
@@ -304,7 +304,7 @@ def test_somebody_seen_in_none_of_the_frames_that_are_drawn_is_no_fault_of_the_t
     frames = 60
     late |= {"total_frames": frames, "keypoint": np.zeros((1, frames, 17, 2), np.float32)}
     late["keypoint_score"] = np.zeros((1, frames, 17), np.float32)
-    # Only here, between the frames that a test of 10 would look at, and seldom among those of training.
+    # Seen only here, between the frames that a test with 10 frames samples, and rarely in training.
     late["keypoint"][:, 3], late["keypoint_score"][:, 3] = np.arange(1, 35).reshape(17, 2), 0.9
     file = tmp_path / "late.pkl"
     write_pickle(file, data)

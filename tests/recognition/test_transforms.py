@@ -1,4 +1,4 @@
-"""Each transform against a plain loop in float64, and what joints that were not seen must not do."""
+"""Each transform compared with a plain float64 loop, and the treatment of joints that were not seen."""
 
 import math
 from pathlib import Path
@@ -52,7 +52,7 @@ def test_frames_in_training_jitter_around_their_place(length: int, target: int) 
     for place in range(target):
         even = length * place / target
         if length < target:
-            # Sorting exchanges neighbours at most.
+            # Sorting exchanges at most neighbours.
             assert set(draws[:, place]) <= set(range(math.floor(even) - 1, math.ceil(even) + 2))
         else:
             assert draws[:, place].min() >= math.floor(even) and draws[:, place].max() <= even + length / target
@@ -207,7 +207,7 @@ def test_a_mirror_image_exchanges_left_and_right_with_their_scores() -> None:
 
 
 def test_joints_that_penn_never_has_change_nothing(shared_data: Path) -> None:
-    """Its clips lack eyes and ears: the box must be that of the 13 joints that are there."""
+    """Its clips lack eyes and ears, so the box must be that of the 13 joints that exist."""
     path = shared_data / "skeletons" / "penn_action.pkl"
     clips = open_clips(path, DataSettings(skip_bad=True))
     for index in range(0, len(clips), 200):
@@ -226,7 +226,7 @@ def test_joints_that_penn_never_has_change_nothing(shared_data: Path) -> None:
 def test_shear_is_one_matrix_with_ones_on_its_diagonal(dimensions: int) -> None:
     keypoint, _ = raw(0, dimensions=dimensions)
     sheared = random_shear(keypoint, 0.4, np.random.default_rng(3))
-    # The matrix is found again from what it did to the joints that were seen.
+    # Recover the matrix from its effect on the joints that were seen.
     seen = np.isfinite(keypoint).all(axis=-1)
     matrix, *_ = np.linalg.lstsq(keypoint[seen].astype(np.float64), sheared[seen].astype(np.float64), rcond=None)
     np.testing.assert_allclose(keypoint[seen] @ matrix, sheared[seen], atol=1e-5)
@@ -247,7 +247,7 @@ def test_parts_are_contiguous_within_the_clip_and_as_long_as_asked() -> None:
 
 @pytest.mark.parametrize("target", [1, 5, 12, 31])
 def test_frames_between_frames_equal_the_loop(target: int) -> None:
-    """As images are resized: a frame's middle lies half a frame from its edge, and beyond the last there is no more."""
+    """As in image resizing: the centre of a frame is half a frame from its edge; nothing lies beyond the end."""
     keypoint, score = raw(7)
     got, got_score = resample_linear(keypoint, score, target)
     assert got.shape == (2, target, 17, 2) and got.dtype == got_score.dtype == np.float32
@@ -277,7 +277,7 @@ def test_as_many_frames_as_there_are_stay_as_they_are() -> None:
 
 
 def test_frame_units_reach_from_edge_to_edge() -> None:
-    """PYSKL's: [-1, 1] over the width and over the height, whichever is longer."""
+    """As in PYSKL: [-1, 1] over the width and over the height, regardless of which is longer."""
     rng = np.random.default_rng(0)
     for height, width in ((1080, 1920), (640, 360)):
         pixels = rng.uniform(0, 1, (2, 4, 5, 2)) * (width, height)
@@ -300,7 +300,7 @@ def test_the_first_frame_that_has_the_joint_is_where_all_is_measured_from() -> N
 
 
 def plain_turn(points: np.ndarray, vector: np.ndarray, axis: np.ndarray) -> np.ndarray:
-    """Points (..., 3) by the quaternion of the shortest turn from one direction to another."""
+    """Rotate points (..., 3) by the quaternion of the shortest rotation from one direction to another."""
     vector = vector / np.sqrt(sum(v * v for v in vector))
     w = 1 + sum(a * b for a, b in zip(vector, axis, strict=True))
     x, y, z = np.cross(vector, axis)
@@ -331,7 +331,7 @@ def test_bodies_are_aligned_as_the_loop_aligns_them() -> None:
     wanted = plain_turn(wanted, line, np.array([1.0, 0, 0]))
     np.testing.assert_allclose(got, wanted, atol=1e-4)
     np.testing.assert_array_equal(got_score[:, 3], score[:, 2])
-    # The spine stands upright, and the shoulders lie along x.
+    # The spine is upright, and the shoulders are parallel to x.
     spine = got[0, 0, 1] - got[0, 0, 0]
     np.testing.assert_allclose(spine, [0, 0, np.linalg.norm(spine)], atol=1e-4)
     shoulders = got[0, 0, 4] - got[0, 0, 8]
@@ -363,5 +363,5 @@ def test_turns_are_about_x_then_y_then_z() -> None:
         z, x = math.cos(b) * z - math.sin(b) * x, math.sin(b) * z + math.cos(b) * x
         x, y = math.cos(c) * x - math.sin(c) * y, math.sin(c) * x + math.cos(c) * y
         np.testing.assert_allclose(got[m, t, v], (x, y, z), atol=1e-5)
-    # A draw takes different angles about the three axes, and none where none are wanted.
+    # The angles about the three axes differ, and are zero for an amount of zero.
     np.testing.assert_allclose(random_turn(keypoint, 0.0, np.random.default_rng(9)), keypoint, atol=1e-6)

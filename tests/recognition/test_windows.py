@@ -1,4 +1,4 @@
-"""Windows over time, against the definition written plainly."""
+"""Windows over time, compared with a plain implementation of the definition."""
 
 import numpy as np
 import pytest
@@ -7,7 +7,7 @@ from recognition.windows import CELLS, Cell, Grid, Joiner, Segment, Timeline
 
 
 def plain_means(answers: dict[int, np.ndarray], seen: set[int]) -> dict[int, np.ndarray]:
-    """For each cell, the mean of the windows that begin with it or with one of the cells before it."""
+    """For each cell, the mean of the windows that start with it or with one of the cells before it."""
     means = {}
     for cell in seen:
         covering = [answers[start] for start in range(cell - CELLS + 1, cell + 1) if start in answers]
@@ -55,7 +55,7 @@ def test_equal_neighbours_are_joined_and_holes_part_them() -> None:
 def test_what_is_not_likely_enough_is_one_unknown_stretch() -> None:
     rows = [(0, [0.9, 0.1]), (1, [0.55, 0.45]), (2, [0.4, 0.6]), (3, [0.1, 0.9])]
     assert [one.number for one in segments_of(rows, 0.7)] == [0, None, 1]
-    # A probability that is just the threshold is enough.
+    # A probability equal to the threshold is sufficient.
     assert [one.number for one in segments_of(rows, 0.6)] == [0, None, 1]
 
 
@@ -73,7 +73,7 @@ def test_persons_do_not_mix_and_those_who_have_gone_are_told() -> None:
 def test_every_frame_lies_in_as_many_windows_as_there_are_cells(fps: float) -> None:
     grid = Grid(2.0)
     time = np.arange(400) / fps
-    # As far as windows begin in the video: those before its first frame are none.
+    # Only windows that start within the video count.
     last = int(grid.cell_of(time[-1]))
     counts = np.zeros(len(time), int)
     for cell in range(last + 1):

@@ -1,4 +1,4 @@
-"""Trains a small network on a file, in a process of its own, so that a test can kill it."""
+"""Trains a small network on a file in a separate process, so that a test can kill it."""
 
 import sys
 from collections.abc import Sequence
@@ -22,7 +22,7 @@ SMALL = {
         "backbone_lr": 3e-3,
         "head_lr": 3e-3,
         "device": "cpu",
-        # The same on every processor.
+        # The same result on every CPU.
         "precision": "fp32",
         "seed": 1,
     },
@@ -37,7 +37,7 @@ def small_settings(file: Path, out: Path, *words: str) -> RunSettings:
 
 
 def run_to_end(file: Path, out: Path, words: Sequence[str], resume: bool) -> None:
-    """Trains as the command does; what stops it is left in OUT.txt."""
+    """Train as the command does; an error that stops it is written to OUT.txt."""
     torch.set_num_threads(1)
     try:
         train(small_settings(file, out, *words), resume=out if resume else None)
