@@ -24,7 +24,7 @@ def batches_of(count: int, **settings: object) -> ClipBatches:
 @pytest.mark.parametrize("own_lengths", [False, True])
 @pytest.mark.parametrize("train", [False, True])
 @pytest.mark.parametrize("world_size", [1, 2, 3])
-def test_every_clip_comes_once_and_no_part_is_empty(
+def test_every_clip_occurs_once_and_no_part_is_empty(
     count: int, own_lengths: bool, train: bool, world_size: int
 ) -> None:
     if count < world_size:
@@ -43,13 +43,13 @@ def test_every_clip_comes_once_and_no_part_is_empty(
         assert count == 1 or not train or min(sizes) > 1
 
 
-def test_the_parts_of_processes_make_the_batch_of_one() -> None:
+def test_parts_of_processes_equal_the_batch_of_one_process() -> None:
     whole = batches_of(61).batches(2)
     halves = [batches_of(61, rank=rank, world_size=2).batches(2) for rank in range(2)]
     assert [first + second for first, second in zip(*halves, strict=True)] == whole
 
 
-def test_seed_and_epoch_decide_the_order() -> None:
+def test_seed_and_epoch_determine_the_order() -> None:
     assert batches_of(61).batches(1) == batches_of(61).batches(1)
     orders = [
         [position for batch in batches_of(61, seed=seed).batches(epoch) for _, position in batch]
@@ -60,7 +60,7 @@ def test_seed_and_epoch_decide_the_order() -> None:
     assert flat == list(range(61))
 
 
-def test_batches_of_own_lengths_hold_little_padding() -> None:
+def test_own_lengths_cause_little_padding() -> None:
     batches = batches_of(512, own_lengths=True)
     kept = padded = 0
     first_longest = []
@@ -74,7 +74,7 @@ def test_batches_of_own_lengths_hold_little_padding() -> None:
     assert abs(np.corrcoef(np.arange(len(first_longest)), first_longest)[0, 1]) < 0.5
 
 
-def test_a_balanced_epoch_shows_every_class_equally_often() -> None:
+def test_balanced_sampling_uses_every_class_equally_often() -> None:
     labels = np.array([0] * 80 + [1] * 8 + [2] * 2)
     batches = ClipBatches(
         np.full(90, 5), labels, batch_size=9, train=True, seed=0, own_lengths=False, sampler="balanced"
@@ -97,7 +97,7 @@ def test_more_processes_than_clips_are_refused() -> None:
         batches_of(30, batch_size=2, world_size=4)
 
 
-def test_a_loader_gives_the_same_with_and_without_workers_and_from_the_middle(tmp_path: Path) -> None:
+def test_loader_is_independent_of_workers_and_can_start_in_the_middle(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     clips = [
         annotation(f"c{n}", rng, label=n % 3, frames=int(rng.integers(5, 30)), persons=1 + n % 2) for n in range(20)

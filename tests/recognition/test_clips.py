@@ -30,7 +30,7 @@ def some(count: int = 6, **extra: Any) -> list[dict[str, Any]]:
 
 
 @pytest.mark.parametrize("dtype", [np.float16, np.float32])
-def test_a_clip_comes_back_in_single_precision_with_unseen_joints_marked(tmp_path: Path, dtype: type) -> None:
+def test_clips_are_float32_with_unseen_joints_as_nan(tmp_path: Path, dtype: type) -> None:
     clips = some(unseen=0.3, persons=2, dtype=dtype)
     opened = open_clips(write_clips(tmp_path / "a.pkl", clips, label_names=["a", "b", "c"]), AUTO)
     clip = opened[4]
@@ -64,7 +64,7 @@ def test_joints_at_or_below_the_threshold_are_not_seen(tmp_path: Path) -> None:
         (9, 2, "joints9"),
     ],
 )
-def test_the_layout_follows_from_the_joints(tmp_path: Path, joints: int, dimensions: int, layout: str) -> None:
+def test_layout_is_derived_from_the_number_of_joints(tmp_path: Path, joints: int, dimensions: int, layout: str) -> None:
     clips = some(joints=joints, dimensions=dimensions, persons=2)
     clips[0]["keypoint"][1, 5:] = 0
     opened = open_clips(write_clips(tmp_path / "a.pkl", clips), AUTO)
@@ -75,7 +75,7 @@ def test_the_layout_follows_from_the_joints(tmp_path: Path, joints: int, dimensi
         assert clip.size is None and not clip.score[1, 5:].any() and (clip.score[0] == 1).all()
 
 
-def test_files_of_the_extractor_bring_groups_estimator_and_tracks(tmp_path: Path) -> None:
+def test_extracted_files_contain_groups_estimator_and_tracks(tmp_path: Path) -> None:
     clips = some(group="anna", estimator="rtmpose", track_id=np.array([3]))
     opened = open_clips(write_clips(tmp_path / "a.pkl", clips), AUTO)
     assert opened.groups == ["anna"] * 6 and opened.estimator == "rtmpose" and opened[0].tracked
@@ -85,7 +85,7 @@ def test_groups_may_be_numbers(tmp_path: Path) -> None:
     assert open_clips(write_clips(tmp_path / "a.pkl", some(group=7)), AUTO).groups == [7] * 6
 
 
-def test_ntu_files_without_names_get_the_action_codes(tmp_path: Path) -> None:
+def test_ntu_files_without_names_use_action_codes(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     clips = [annotation(f"S001C001P001R001A{n + 1:03d}", rng, label=n) for n in (0, 7)]
     names = open_clips(write_clips(tmp_path / "a.pkl", clips), AUTO).label_names
@@ -142,7 +142,7 @@ BAD: dict[str, tuple[Callable[[list[dict[str, Any]]], Any], str]] = {
 
 
 @pytest.mark.parametrize("what", BAD)
-def test_bad_clips_get_one_sentence_or_are_left_out(tmp_path: Path, what: str) -> None:
+def test_malformed_clips_are_refused_or_left_out(tmp_path: Path, what: str) -> None:
     clips = some()
     BAD[what][0](clips)
     split = {"train": [f"clip{n}" for n in (0, 1, 3)] + [clips[2]["frame_dir"]], "test": ["clip4", "clip5"]}
@@ -160,7 +160,7 @@ def test_bad_clips_get_one_sentence_or_are_left_out(tmp_path: Path, what: str) -
     assert opened.splits["train"].tolist() == [0, 1, 2] and opened.splits["test"].tolist() == [3, 4]
 
 
-def test_files_that_are_none_get_one_sentence(tmp_path: Path) -> None:
+def test_malformed_files_are_refused(tmp_path: Path) -> None:
     for data, words in (
         ([], "list"),
         ({"annotations": []}, "split"),
@@ -177,7 +177,7 @@ def test_files_that_are_none_get_one_sentence(tmp_path: Path) -> None:
         open_clips(path, DataSettings(layout="coco-17"))
 
 
-def test_a_split_that_names_what_is_not_there(tmp_path: Path) -> None:
+def test_split_with_a_missing_clip_is_refused(tmp_path: Path) -> None:
     path = write_clips(tmp_path / "a.pkl", some(), {"train": ["clip0", "gone", "lost"]})
     with pytest.raises(AnnotationError, match="'gone'"):
         open_clips(path, AUTO)
@@ -186,19 +186,19 @@ def test_a_split_that_names_what_is_not_there(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("entry", [["clip0"], {}, 3])
-def test_a_split_of_something_else_than_ids(tmp_path: Path, entry: object) -> None:
+def test_split_that_does_not_list_ids_is_refused(tmp_path: Path, entry: object) -> None:
     path = write_clips(tmp_path / "a.pkl", some(), {"train": ["clip0", entry]})
     with pytest.raises(AnnotationError, match=r"a\.pkl: split 'train' must list ids of clips, and lists"):
         open_clips(path, DataSettings(skip_bad=True))
 
 
-def test_two_classes_of_one_name(tmp_path: Path) -> None:
+def test_duplicate_class_names_are_refused(tmp_path: Path) -> None:
     path = write_clips(tmp_path / "a.pkl", some(), label_names=["run", "jump", "run"])
     with pytest.raises(AnnotationError, match=r"a\.pkl: .label_names. contains 'run' twice; give each"):
         open_clips(path, AUTO)
 
 
-def test_the_split_to_train_on(tmp_path: Path) -> None:
+def test_training_split_is_chosen_or_must_be_specified(tmp_path: Path) -> None:
     clips = some()
     clips[1]["label"] = -1
     names = [clip["frame_dir"] for clip in clips]
@@ -235,7 +235,7 @@ def grouped(tmp_path: Path, people: int = 20) -> ClipSet:
     return open_clips(write_clips(tmp_path / "g.pkl", clips), DataSettings(group_pattern=r"_s(\d+)_"))
 
 
-def test_a_group_is_never_on_both_sides(tmp_path: Path) -> None:
+def test_groups_are_not_divided(tmp_path: Path) -> None:
     clips = grouped(tmp_path)
     everything = np.arange(len(clips))
     seen = set()
@@ -252,7 +252,7 @@ def test_a_group_is_never_on_both_sides(tmp_path: Path) -> None:
     assert len(seen) > 1
 
 
-def test_without_groups_every_class_gives_its_share(tmp_path: Path) -> None:
+def test_without_groups_classes_are_held_out_in_proportion(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     labels = [0] * 50 + [1] * 20 + [2] * 1
     clips = [annotation(f"c{n}", rng, label=label, frames=2) for n, label in enumerate(labels)]
@@ -275,13 +275,13 @@ def test_a_split_can_be_held_out(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("pattern", "words"), [("_s(", "regular"), ("_s", "no group"), ("x(y)", "none of the ids")])
-def test_group_patterns_that_find_nothing(tmp_path: Path, pattern: str, words: str) -> None:
+def test_group_patterns_without_matches_are_refused(tmp_path: Path, pattern: str, words: str) -> None:
     path = write_clips(tmp_path / "a.pkl", some())
     with pytest.raises(UsageError, match=words):
         open_clips(path, DataSettings(group_pattern=pattern))
 
 
-def test_the_digest_is_of_the_clips_and_not_of_the_file(tmp_path: Path) -> None:
+def test_digest_depends_on_the_clips_and_not_on_the_file(tmp_path: Path) -> None:
     clips = some()
     first = open_clips(write_clips(tmp_path / "a.pkl", clips), AUTO).content_digest()
     assert open_clips(write_clips(tmp_path / "b.pkl", clips), AUTO).content_digest() == first

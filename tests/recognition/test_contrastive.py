@@ -108,7 +108,7 @@ def test_class_loss_is_eq_7_to_11(name: str, confidence: float) -> None:
     assert float(case.loss(case.standard, case.masked)) == pytest.approx(case.expected, abs=1e-12)
 
 
-def test_cases_tell_the_readings_apart() -> None:
+def test_cases_distinguish_the_interpretations() -> None:
     """A threshold that no clip or every clip passes would test nothing; nor would cases without terms."""
     confident = Case("all sets", 0.62).standard_sets.true_positive.sum()
     assert 0 < confident < Case("all sets").standard_sets.true_positive.sum()
@@ -170,7 +170,7 @@ def test_prototypes_move_as_eq_6_says(name: str, momentum: float) -> None:
         assert row == pytest.approx(wanted or [0.0] * WIDTH, abs=1e-12)
 
 
-def test_representations_of_any_length_count_alike() -> None:
+def test_losses_are_independent_of_the_representations_length() -> None:
     """Both losses compare directions, so a mean over more frames must not have more weight."""
     standard, masked = made_vectors(5, 1), made_vectors(5, 2)
     first = sample_contrastive_loss(standard, masked, TEMPERATURE)

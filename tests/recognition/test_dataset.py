@@ -42,7 +42,7 @@ def walk(**extra: Any) -> dict[str, Any]:
     return annotation("walk", np.random.default_rng(1), **extra)
 
 
-def test_the_test_input_is_the_middle_of_the_recipe(tmp_path: Path) -> None:
+def test_test_input_uses_the_middle_of_the_ranges(tmp_path: Path) -> None:
     clip = walk(unseen=0.2)
     sample = made(tmp_path, [clip], num_frames=50)[0]
     assert sample.keypoint.shape == (1, 50, 17, 3) and sample.keypoint.dtype == np.float32
@@ -55,7 +55,7 @@ def test_the_test_input_is_the_middle_of_the_recipe(tmp_path: Path) -> None:
     assert not sample.keypoint[sample.keypoint[..., 2] == 0].any()
 
 
-def test_scores_of_another_estimator_change_nothing_where_only_what_is_seen_counts(tmp_path: Path) -> None:
+def test_with_seen_scores_the_estimators_scores_have_no_influence(tmp_path: Path) -> None:
     clip = walk(unseen=0.2)
     surer = clip | {"keypoint_score": np.sqrt(clip["keypoint_score"])}
     one, other = (made(tmp_path, [own], num_frames=50, scores="seen")[0].keypoint for own in (clip, surer))
@@ -74,7 +74,7 @@ def test_own_lengths_keep_short_clips_and_sample_long_ones(tmp_path: Path) -> No
         assert [data[n].keypoint.shape[1] for n in range(3)] == [5, 60, 60]
 
 
-def test_training_parts_are_parts_and_tests_see_the_whole(tmp_path: Path) -> None:
+def test_training_uses_parts_and_testing_whole_clips(tmp_path: Path) -> None:
     # A clip whose joints encode the frame: x grows by one pixel per frame.
     clip = walk(frames=60)
     clip["keypoint"] = np.zeros((1, 60, 17, 2), np.float32)
@@ -90,7 +90,7 @@ def test_training_parts_are_parts_and_tests_see_the_whole(tmp_path: Path) -> Non
     assert made(tmp_path, [clip], part_range_train=(0.3, 0.9), **fixed)[0].keypoint.shape[1] == 60
 
 
-def test_a_part_in_which_nobody_is_seen_is_not_taken(tmp_path: Path) -> None:
+def test_parts_without_persons_are_skipped(tmp_path: Path) -> None:
     clip = walk(frames=60)
     clip["keypoint_score"][:, 3:] = 0
     for seed in range(20):
@@ -99,7 +99,7 @@ def test_a_part_in_which_nobody_is_seen_is_not_taken(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("legacy", [False, True])
-def test_what_is_drawn_depends_on_seed_epoch_and_clip_alone(tmp_path: Path, legacy: bool) -> None:
+def test_draws_depend_only_on_seed_epoch_and_clip(tmp_path: Path, legacy: bool) -> None:
     clips = [annotation(f"c{n}", np.random.default_rng(n)) for n in range(4)]
     data = made(tmp_path, clips, train=True, seed=2, legacy=legacy, flip=0.0 if legacy else 0.5)
     first = data[(7, 3)].keypoint
@@ -117,14 +117,14 @@ def test_what_is_drawn_depends_on_seed_epoch_and_clip_alone(tmp_path: Path, lega
     np.testing.assert_array_equal(test[(0, 3)].keypoint, test[(5, 3)].keypoint)
 
 
-def test_a_clip_that_comes_again_is_drawn_anew_and_masked_in_other_places(tmp_path: Path) -> None:
+def test_repeated_clips_get_new_draws_and_other_masks(tmp_path: Path) -> None:
     data = made(tmp_path, [annotation(f"c{n}", np.random.default_rng(n)) for n in range(4)], train=True)
     first, again = data[(7, 3)], data[(repeated(7, 1), 3)]
     assert not np.array_equal(first.keypoint, again.keypoint) and first.name == again.name
     assert first.index == 3 and again.index == 3 + len(data.clips)
 
 
-def test_persons_who_are_never_seen_are_not_there(tmp_path: Path) -> None:
+def test_persons_never_seen_are_absent(tmp_path: Path) -> None:
     clip = walk(persons=4)
     clip["keypoint"][1] = clip["keypoint_score"][1] = 0
     data = made(tmp_path, [clip], max_persons=2)
@@ -137,14 +137,14 @@ def test_persons_who_are_never_seen_are_not_there(tmp_path: Path) -> None:
     assert not batch.keypoint[1, 1].any()
 
 
-def test_someone_in_no_frame_that_is_taken_is_not_there(tmp_path: Path) -> None:
+def test_persons_in_no_sampled_frame_are_absent(tmp_path: Path) -> None:
     clip = walk(persons=2)
     clip["keypoint_score"][1, [t for t in range(20) if t != 7]] = 0
     assert len(made(tmp_path, [clip], num_frames=2)[0].keypoint) == 1
     assert len(made(tmp_path, [clip], num_frames=20)[0].keypoint) == 2
 
 
-def test_exchanged_persons_are_put_back_unless_they_were_tracked(tmp_path: Path) -> None:
+def test_exchanged_persons_are_restored_unless_tracked(tmp_path: Path) -> None:
     clip = walk(persons=2)
     clip["keypoint"][0] -= 90
     straight = made(tmp_path, [clip], num_frames=20)[0].keypoint
@@ -171,7 +171,7 @@ def test_other_layouts_work_in_two_and_three_dimensions(
         assert longest == pytest.approx(1, abs=1e-4)
 
 
-def test_h36m_is_made_of_coco_alone(tmp_path: Path) -> None:
+def test_h36m_requires_coco(tmp_path: Path) -> None:
     data = made(tmp_path, [walk()], model_layout="h36m17")
     assert data.layout.name == "h36m17" and data[0].keypoint.shape[2] == 17
     for wrong in ({"joints": 13}, {"joints": 25, "dimensions": 3}):
@@ -183,7 +183,7 @@ def test_h36m_is_made_of_coco_alone(tmp_path: Path) -> None:
         made(tmp_path, [walk(joints=13)], legacy=True)
 
 
-def test_flip_is_auto_where_left_and_right_are_known(tmp_path: Path) -> None:
+def test_auto_flip_requires_left_and_right(tmp_path: Path) -> None:
     def mirrored(**extra: Any) -> list[bool]:
         clip = {**walk(**extra)}
         settings = {"train": True, "random_move": False, "scale_range_train": (2.0, 2.0), "num_frames": "own"}
@@ -212,7 +212,7 @@ def test_flip_is_a_probability(wrong: object) -> None:
 
 
 @pytest.mark.parametrize("scores", [False, True])
-def test_a_root_at_the_origin_is_seen(tmp_path: Path, scores: bool) -> None:
+def test_root_at_the_origin_counts_as_seen(tmp_path: Path, scores: bool) -> None:
     """In 3D, (0, 0, 0) is a valid position; only a person with all joints at zero is absent."""
     clip = walk(joints=25, dimensions=3, persons=2)
     clip["keypoint"] = clip["keypoint"] - clip["keypoint"][:, :, :1]
@@ -229,7 +229,7 @@ def test_a_root_at_the_origin_is_seen(tmp_path: Path, scores: bool) -> None:
     np.testing.assert_array_equal(seen, wanted)
 
 
-def test_a_seen_joint_never_falls_on_the_origin(tmp_path: Path) -> None:
+def test_seen_joints_are_never_exactly_at_the_origin(tmp_path: Path) -> None:
     """A joint at the centre of the box has the coordinates (0, 0, 0), which mark a joint that was not seen."""
     corners = np.array([[x, y, z] for x in (1, 3) for y in (1, 3) for z in (1, 3)] + [[2, 2, 2]], np.float32)
     clip = walk(joints=9, dimensions=3) | {"keypoint": np.tile(corners, (1, 20, 1, 1))}
@@ -238,7 +238,7 @@ def test_a_seen_joint_never_falls_on_the_origin(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("train", [False, True])
-def test_a_clip_in_which_nobody_scores_enough_is_one_of_whom_nothing_was_seen(tmp_path: Path, train: bool) -> None:
+def test_clips_below_the_threshold_contain_one_unseen_person(tmp_path: Path, train: bool) -> None:
     sample = made(tmp_path, [walk()], train=train, num_frames=10, score_threshold=1.0)[0]
     assert sample.keypoint.shape == (1, 10, 17, 3) and not sample.keypoint.any()
 
@@ -256,7 +256,7 @@ def test_padding_is_marked_and_zero() -> None:
     assert batch.names == ("c0", "c1") and batch.index.tolist() == [0, 1]
 
 
-def test_disturbances_are_the_same_for_two_models_and_touch_nothing_unseen(tmp_path: Path) -> None:
+def test_perturbations_are_equal_for_two_models_and_spare_unseen_joints(tmp_path: Path) -> None:
     clips = [annotation(f"c{n}", np.random.default_rng(n), unseen=0.2, persons=2) for n in range(3)]
     plain = made(tmp_path, clips, num_frames=20)
     for disturbance in (GaussianNoise(0.01), GaussianNoise(0.01, space="model"), JointOcclusion(0.6)):
@@ -270,7 +270,7 @@ def test_disturbances_are_the_same_for_two_models_and_touch_nothing_unseen(tmp_p
 
 
 @pytest.mark.parametrize("threshold", [0.0, 0.25, 0.4])
-def test_joints_whose_scores_damage_takes_below_the_threshold_are_not_seen(tmp_path: Path, threshold: float) -> None:
+def test_joints_with_scores_lowered_below_the_threshold_are_not_seen(tmp_path: Path, threshold: float) -> None:
     """As if the file had these scores: such joints do not count as seen, nor for the bounding box."""
     clip = walk(dtype=np.float32)
     less_sure = clip | {"keypoint_score": clip["keypoint_score"] / 2}
@@ -283,7 +283,7 @@ def test_joints_whose_scores_damage_takes_below_the_threshold_are_not_seen(tmp_p
 
 
 @pytest.mark.parametrize("placement", ["box", "frame"])
-def test_a_smaller_picture_is_a_cropped_video_s(tmp_path: Path, placement: str) -> None:
+def test_frame_crop_equals_a_cropped_video(tmp_path: Path, placement: str) -> None:
     clip = walk(dtype=np.float32)
     clip["keypoint"] *= 1.1
     corner = generator_of(0, "walk").uniform(0, 0.25, 2) * (640, 480)
@@ -312,7 +312,7 @@ def test_noise_is_added_to_the_clips_own_frames(tmp_path: Path) -> None:
     assert not np.array_equal(noisy[:, 2], noisy[:, 3])
 
 
-def test_every_clip_has_a_disturbance_of_its_own(tmp_path: Path) -> None:
+def test_perturbations_differ_between_clips(tmp_path: Path) -> None:
     clips = [walk(), {**walk(), "frame_dir": "the same again"}]
     for disturbance in (GaussianNoise(0.01), JointOcclusion(0.6)):
         data = made(tmp_path, clips, num_frames=20, perturbation=disturbance)

@@ -18,7 +18,7 @@ def made_scores(clips: int = 200, classes: int = 7, seed: int = 0) -> tuple[np.n
     return scores, labels
 
 
-def test_accuracies_and_confusions_are_those_of_plain_counting() -> None:
+def test_accuracies_and_confusions_equal_plain_counting() -> None:
     scores, labels = made_scores()
     result = measure(scores, labels)
     counts = [[0] * 7 for _ in range(7)]
@@ -39,17 +39,17 @@ def test_accuracies_and_confusions_are_those_of_plain_counting() -> None:
     assert result.top5 == reference.top_k_accuracy_score(labels, scores, k=5, labels=range(7))
 
 
-def test_classes_of_different_size_weigh_the_same_in_the_mean() -> None:
+def test_class_mean_is_independent_of_class_sizes() -> None:
     scores = np.array([[1.0, 0.0]] * 9 + [[1.0, 0.0]])
     result = measure(scores, np.array([0] * 9 + [1]))
     assert (result.top1, result.mean_class) == (0.9, 0.5)
 
 
-def test_fewer_than_five_classes_are_all_among_the_five_best() -> None:
+def test_with_fewer_than_five_classes_top5_is_one() -> None:
     assert measure(np.eye(3), np.array([2, 0, 1])).top5 == 1
 
 
-def test_ties_do_not_make_a_clip_right_twice() -> None:
+def test_ties_count_once() -> None:
     """A network with constant output is correct as often as chance."""
     labels = np.repeat(np.arange(10), 3)
     assert top_k_accuracy(np.zeros((30, 10)), labels, 5) == 0.5
@@ -74,7 +74,7 @@ def test_pairs_are_summed_over_both_directions_and_over_all_failures() -> None:
         (np.array([[0.0, np.nan]]), np.array([0]), "1 clips have scores that are NaN"),
     ],
 )
-def test_what_is_no_result_is_refused(scores: np.ndarray, labels: np.ndarray, told: str) -> None:
+def test_invalid_results_are_refused(scores: np.ndarray, labels: np.ndarray, told: str) -> None:
     with pytest.raises(ValueError, match=told):
         measure(scores, labels)
 
@@ -89,7 +89,7 @@ def test_wilson_gives_the_published_intervals(correct: int, total: int, low: flo
     assert wilson_interval(total - correct, total) == pytest.approx((1 - high, 1 - low), abs=5e-5)
 
 
-def test_the_ends_of_wilsons_interval_are_where_the_score_test_rejects() -> None:
+def test_wilson_interval_ends_where_the_score_test_rejects() -> None:
     for correct, total in [(3, 17), (160, 170), (20, 20)]:
         for end in wilson_interval(correct, total):
             if 0 < end < 1:
@@ -114,7 +114,7 @@ def test_the_paired_interval_covers_the_true_difference() -> None:
     assert narrower > 1500
 
 
-def test_the_paired_interval_of_equal_models_holds_zero_and_shrinks_with_the_clips() -> None:
+def test_paired_interval_of_equal_models_contains_zero_and_shrinks_with_clips() -> None:
     widths = []
     for clips in (20, 200, 2000):
         right = np.arange(clips) % 10 > 0

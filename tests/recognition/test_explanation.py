@@ -44,7 +44,7 @@ def dataset_of(annotation: dict, **settings: object) -> SkeletonDataset:
     return SkeletonDataset(clips, np.arange(1), DataSettings(**settings), train=False)  # type: ignore[arg-type]
 
 
-def test_own_lengths_keep_every_frame_and_each_frame_has_mean_one() -> None:
+def test_attention_covers_every_frame_with_mean_one() -> None:
     network, data = recognizer(), dataset_of(clip(2, 12), num_frames="own", max_frames=32)
     found = explain(network, data, 0)
     with torch.inference_mode():
@@ -56,7 +56,7 @@ def test_own_lengths_keep_every_frame_and_each_frame_has_mean_one() -> None:
     assert np.ptp(found.attention) > 0.2
 
 
-def test_a_frame_that_was_left_out_has_the_attention_of_its_neighbour() -> None:
+def test_skipped_frames_have_the_attention_of_the_nearest_frame() -> None:
     network, data = recognizer(), dataset_of(clip(1, 40), num_frames=10, max_frames=32)
     found = explain(network, data, 0).attention[0]
     assert found.shape == (40, 17)
@@ -66,7 +66,7 @@ def test_a_frame_that_was_left_out_has_the_attention_of_its_neighbour() -> None:
     assert not np.array_equal(found[0], found[4])
 
 
-def test_persons_and_frames_of_whom_nothing_was_seen_have_none() -> None:
+def test_unseen_persons_and_frames_have_no_attention() -> None:
     annotation = clip(3, 12)
     for name in ("keypoint", "keypoint_score"):
         annotation[name][0] = 0
@@ -77,7 +77,7 @@ def test_persons_and_frames_of_whom_nothing_was_seen_have_none() -> None:
     assert np.isfinite(found.attention[1]).all()
 
 
-def test_attention_on_joints_of_human36m_goes_to_what_they_were_made_of() -> None:
+def test_human36m_attention_is_distributed_over_coco_joints() -> None:
     attention = np.random.default_rng(0).uniform(size=(5, 17))
     expected = np.zeros((5, 17))
     for joint, parents in enumerate(H36M_PARENTS):
@@ -89,14 +89,14 @@ def test_attention_on_joints_of_human36m_goes_to_what_they_were_made_of() -> Non
     assert found.attention.shape == (1, 8, COCO17.num_joints)
 
 
-def test_frames_seen_counts_frames_in_which_anybody_is() -> None:
+def test_frames_seen_counts_frames_with_a_person() -> None:
     score = np.zeros((2, 6, 17))
     score[0, 1, 3], score[1, 1, 0], score[1, 4, 2] = 0.5, 0.9, 0.2
     assert frames_seen(score, 0.0) == 2 and frames_seen(score, 0.3) == 1
 
 
 @pytest.mark.parametrize("own", [True, False])
-def test_an_answer_does_not_depend_on_who_is_asked_of_beside(own: bool) -> None:
+def test_predictions_do_not_depend_on_other_persons_in_the_batch(own: bool) -> None:
     settings = DataSettings(num_frames="own" if own else 16, max_frames=32)
     trained = Trained(
         recognizer=recognizer(),

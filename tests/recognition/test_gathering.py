@@ -86,7 +86,7 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_two_processes_are_one(results: list[dict[str, Any]], name: str) -> None:
+def test_two_processes_equal_one(results: list[dict[str, Any]], name: str) -> None:
     _, representation = CASES[name]
     alone = objective_of(representation)
     expected = train(alone, alone, slice(0, 8))
@@ -100,7 +100,7 @@ def test_two_processes_are_one(results: list[dict[str, Any]], name: str) -> None
             )
 
 
-def test_evaluation_is_each_process_s_own(results: list[dict[str, Any]]) -> None:
+def test_evaluation_is_local_to_each_process(results: list[dict[str, Any]]) -> None:
     losses = [float(result["joints, 3 + 5 evaluation"]) for result in results]
     assert losses[0] != losses[1]
 
@@ -110,7 +110,7 @@ def test_gradient_is_the_sum_over_processes(results: list[dict[str, Any]]) -> No
     assert results[1]["unequal use"].tolist() == [[22, 22], [33, 33]]
 
 
-def test_alone_nothing_is_exchanged() -> None:
+def test_single_process_exchanges_nothing() -> None:
     tensor = torch.randn(3, 2)
     shares = find_shares(3, tensor.device)
     assert shares == Shares((3,), 0)

@@ -79,7 +79,7 @@ def one_by_one(recognizer: Recognizer, dataset: SkeletonDataset) -> tuple[np.nda
 
 
 @pytest.mark.parametrize(("precision", "backend"), [("fp32", "openvino"), ("bf16", "torch")])
-def test_of_itself_a_processor_takes_the_engine_that_is_faster_there(precision: str, backend: str) -> None:
+def test_cpu_uses_the_fastest_backend_by_default(precision: str, backend: str) -> None:
     pytest.importorskip("openvino")
     assert place("cpu", "auto", precision) == Placement("cpu", backend, precision)
     assert place("cpu", "openvino", precision).backend == "openvino"
@@ -87,7 +87,7 @@ def test_of_itself_a_processor_takes_the_engine_that_is_faster_there(precision: 
 
 @pytest.mark.parametrize("backend", ["torch", "openvino", "onnxruntime"])
 @pytest.mark.parametrize("backbone", ["dstformer", "transformer", "sttformer", "segments"])
-def test_every_engine_gives_what_each_clip_gives_alone(clips: ClipSet, backbone: str, backend: str) -> None:
+def test_every_backend_equals_single_clip_results(clips: ClipSet, backbone: str, backend: str) -> None:
     if backend == "openvino":
         pytest.importorskip("openvino")
     recognizer = recognizer_of(backbone)
@@ -120,7 +120,7 @@ def test_tuples_of_any_length_in_networks_of_any_depth(clips: ClipSet, length: i
     assert np.ptp(probabilities, axis=0).max() > 0.05
 
 
-def test_one_length_for_all_goes_the_same_way(clips: ClipSet) -> None:
+def test_fixed_length_clips_give_the_same_results(clips: ClipSet) -> None:
     settings = DataSettings(num_frames=16)
     recognizer = recognizer_of()
     dataset = SkeletonDataset(clips, np.array([7, 2, 5]), settings, train=False)
@@ -129,7 +129,7 @@ def test_one_length_for_all_goes_the_same_way(clips: ClipSet) -> None:
     assert scores.names == ("clip7", "clip2", "clip5")
 
 
-def test_asking_leaves_the_recognizer_as_it_was(clips: ClipSet) -> None:
+def test_inference_does_not_modify_the_recognizer(clips: ClipSet) -> None:
     recognizer = recognizer_of()
     before = {name: tensor.clone() for name, tensor in recognizer.state_dict().items()}
     dataset = SkeletonDataset(clips, np.arange(4), OWN, train=False)
@@ -139,7 +139,7 @@ def test_asking_leaves_the_recognizer_as_it_was(clips: ClipSet) -> None:
     assert not recognizer.training
 
 
-def test_half_precision_is_near(clips: ClipSet) -> None:
+def test_half_precision_is_close(clips: ClipSet) -> None:
     recognizer = recognizer_of()
     dataset = SkeletonDataset(clips, np.arange(len(clips)), OWN, train=False)
     full = scores_of(trained_with(recognizer), dataset, backend="torch", **CPU)
@@ -149,7 +149,7 @@ def test_half_precision_is_near(clips: ClipSet) -> None:
     assert 0 < difference < 0.05
 
 
-def test_a_network_that_gives_no_numbers_is_told_with_the_clip(clips: ClipSet) -> None:
+def test_outputs_that_are_not_finite_are_reported_with_the_clip(clips: ClipSet) -> None:
     recognizer = recognizer_of()
     recognizer.head.fc2.bias.data[2] = torch.nan
     dataset = SkeletonDataset(clips, np.array([3]), OWN, train=False)
@@ -157,14 +157,14 @@ def test_a_network_that_gives_no_numbers_is_told_with_the_clip(clips: ClipSet) -
         scores_of(trained_with(recognizer), dataset, backend="torch", **CPU)
 
 
-def test_what_cannot_go_together_is_refused() -> None:
+def test_incompatible_options_are_refused() -> None:
     with pytest.raises(BackendError, match="onnxruntime runs a file as it is"):
         place("cpu", "onnxruntime", "bf16")
     with pytest.raises(BackendError, match="fp16 needs a GPU"):
         place("cpu", "torch", "fp16")
 
 
-def test_absent_persons_and_padding_reach_no_engine(clips: ClipSet) -> None:
+def test_absent_persons_and_padding_have_no_influence(clips: ClipSet) -> None:
     """The content of cells of absent persons and padded frames has no influence."""
     dataset = SkeletonDataset(clips, np.array([0, 1, 2, 3]), OWN, train=False)
     batch = collate([dataset[place_] for place_ in range(4)])

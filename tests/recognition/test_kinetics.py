@@ -37,7 +37,7 @@ def settings(folder: Path, **more: Any) -> DataSettings:
     return DataSettings(keypoint_files=str(folder), num_frames=30, **more)
 
 
-def test_clips_equal_the_loop_and_are_read_again_from_the_rewritten_files(tmp_path: Path) -> None:
+def test_clips_equal_the_loop_and_are_read_from_converted_files(tmp_path: Path) -> None:
     path, folder = write_kinetics400(tmp_path, 12, classes=4, files=3)
     annotations = read_pickle(path)["annotations"]
     for _ in range(2):
@@ -53,7 +53,7 @@ def test_clips_equal_the_loop_and_are_read_again_from_the_rewritten_files(tmp_pa
     assert data[0].keypoint.shape[1:] == (30, 17, 3) and clips.layout.name == "coco17"
 
 
-def test_a_crowd_keeps_the_ten_with_the_best_joints() -> None:
+def test_crowds_keep_the_ten_persons_with_the_best_joints() -> None:
     rng = np.random.default_rng(0)
     frames = np.sort(rng.integers(0, 4, 50))
     skeletons = rng.uniform(0, 1, (50, 17, 3)).astype(np.float32)
@@ -63,7 +63,7 @@ def test_a_crowd_keeps_the_ten_with_the_best_joints() -> None:
     np.testing.assert_array_equal(got[1], wanted[1].astype(np.float32))
 
 
-def test_a_clip_may_have_a_file_of_its_own(tmp_path: Path) -> None:
+def test_clips_can_have_their_own_files(tmp_path: Path) -> None:
     path, folder = write_kinetics400(tmp_path, 4, classes=4, files=1)
     wanted = open_clips(path, settings(folder))[2]
     single = tmp_path / "single"
@@ -73,7 +73,7 @@ def test_a_clip_may_have_a_file_of_its_own(tmp_path: Path) -> None:
     np.testing.assert_array_equal(got.keypoint, wanted.keypoint)
 
 
-def test_a_keypoint_file_that_changed_is_rewritten(tmp_path: Path) -> None:
+def test_changed_keypoint_files_are_converted_again(tmp_path: Path) -> None:
     path, folder = write_kinetics400(tmp_path, 4, classes=4, files=1)
     before = open_clips(path, settings(folder))[0].keypoint
     content = read_pickle(folder / "part_0.pkl")
@@ -85,7 +85,7 @@ def test_a_keypoint_file_that_changed_is_rewritten(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("field", "value"), [("label", True), ("group", ["a"]), ("box_score", None)])
-def test_fields_of_another_type_get_one_sentence(tmp_path: Path, field: str, value: Any) -> None:
+def test_fields_of_the_wrong_type_are_refused(tmp_path: Path, field: str, value: Any) -> None:
     path, folder = write_kinetics400(tmp_path, 4, classes=2, files=1)
     data = read_pickle(path)
     clip = data["annotations"][1]
@@ -112,7 +112,7 @@ SPOILT: dict[str, tuple[Callable[[np.ndarray], np.ndarray], str]] = {
 
 @pytest.mark.parametrize("own_files", [False, True])
 @pytest.mark.parametrize("what", SPOILT)
-def test_of_joints_that_are_wrong_only_their_clip_is_left_out(tmp_path: Path, what: str, own_files: bool) -> None:
+def test_malformed_joints_exclude_only_their_clip(tmp_path: Path, what: str, own_files: bool) -> None:
     path, folder = write_kinetics400(tmp_path, 4, classes=2, files=1)
     content = read_pickle(folder / "part_0.pkl")
     whole = {clip.name: clip.keypoint for clip in open_clips(path, settings(folder))}
@@ -138,7 +138,7 @@ def test_of_joints_that_are_wrong_only_their_clip_is_left_out(tmp_path: Path, wh
             np.testing.assert_array_equal(clip.keypoint, whole[clip.name])
 
 
-def test_a_file_of_bad_clips_only_is_rewritten_too(tmp_path: Path) -> None:
+def test_files_with_malformed_clips_only_are_converted_too(tmp_path: Path) -> None:
     path, folder = write_kinetics400(tmp_path, 4, classes=2, files=2)
     content = read_pickle(folder / "part_0.pkl")
     write_pickle(folder / "part_0.pkl", {name: {"keypoint": None} for name in content})
@@ -158,7 +158,7 @@ def test_a_damaged_keypoint_file_is_read_once(tmp_path: Path) -> None:
         files.joints_of(other, other["frame_dir"])
 
 
-def test_what_is_missing_is_named(tmp_path: Path) -> None:
+def test_missing_files_are_named(tmp_path: Path) -> None:
     path, folder = write_kinetics400(tmp_path, 8, classes=4, files=2)
     with pytest.raises(AnnotationError, match=r"clip000000.*keypoint_files"):
         open_clips(path, DataSettings())

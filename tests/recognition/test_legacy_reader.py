@@ -137,7 +137,7 @@ def test_the_training_input_equals_the_published_one(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("settings", [{"num_frames": "own"}, {"flip": 0.5}])
-def test_what_the_published_reader_cannot_do_is_refused(tmp_path: Path, settings: dict[str, Any]) -> None:
+def test_settings_unsupported_by_the_published_reader_are_refused(tmp_path: Path, settings: dict[str, Any]) -> None:
     data = DataSettings(**{"legacy": True, "num_frames": TARGET, **settings})
     opened = open_clips(write_clips(tmp_path / "a.pkl", clips()), data)
     with pytest.raises(UsageError, match="legacy"):

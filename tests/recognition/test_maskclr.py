@@ -27,7 +27,7 @@ def warm(objective: MaskCLR) -> None:
 
 @pytest.mark.parametrize("representation", ["joints", "mean", "hidden"])
 @pytest.mark.parametrize("confidence", [0.0, 0.3])
-def test_a_step_of_phase_two_is_eq_5_to_12(representation: str, confidence: float) -> None:
+def test_phase_two_step_equals_eq_5_to_12(representation: str, confidence: float) -> None:
     objective = made_objective(representation=representation, confidence=confidence, alpha=0.6, beta=0.3)
     warm(objective)
     batch = made_batch(seed=9)
@@ -76,7 +76,7 @@ def test_phase_one_is_the_cross_entropy_of_the_standard_pathway() -> None:
     assert not objective.known.any()
 
 
-def test_warming_moves_prototypes_and_nothing_else() -> None:
+def test_warming_updates_only_prototypes() -> None:
     cold, warmed = made_objective(), made_objective()
     batch = made_batch()
     cold_total = cold(batch, phase=1, epoch=0).total
@@ -89,7 +89,7 @@ def test_warming_moves_prototypes_and_nothing_else() -> None:
         assert torch.equal(a.grad, b.grad)
 
 
-def test_evaluation_has_no_masked_pathway_and_moves_nothing() -> None:
+def test_evaluation_has_no_masked_pathway_and_updates_nothing() -> None:
     objective, batch = made_objective(dropout=0.5), made_batch()
     warm(objective)
     objective.eval()
@@ -190,7 +190,7 @@ def test_share_of_own_cells_that_is_masked(mask: str) -> None:
 
 
 @pytest.mark.parametrize("mask", ["attention", "random"])
-def test_frames_without_a_person_are_no_cells_of_that_person(mask: str) -> None:
+def test_frames_without_a_person_are_never_masked(mask: str) -> None:
     objective, batch = made_objective(mask=mask, ratio=0.7), made_batch()
     clip, person = batch.person_mask.nonzero().unbind(1)
     batch.keypoint[clip[0], person[0], 2:] = 0
@@ -200,7 +200,7 @@ def test_frames_without_a_person_are_no_cells_of_that_person(mask: str) -> None:
     assert int(masked[0].sum()) == math.floor(0.7 * 2 * NUM_JOINTS + 1e-9)
 
 
-def test_masks_are_drawn_anew_each_epoch_and_again_the_same() -> None:
+def test_masks_differ_between_epochs_and_are_reproducible() -> None:
     batch = made_batch()
 
     def mask(seed: int, epoch: int) -> torch.Tensor:
@@ -213,7 +213,7 @@ def test_masks_are_drawn_anew_each_epoch_and_again_the_same() -> None:
     assert not torch.equal(mask(0, 1), mask(1, 1))
 
 
-def test_jitter_reaches_the_masked_pathway_alone() -> None:
+def test_jitter_affects_only_the_masked_pathway() -> None:
     batch = made_batch(seed=2)
     calls = []
     for jitter in (0.0, 0.1):

@@ -38,7 +38,7 @@ def draw(
 
 @pytest.mark.parametrize("scale", ["none", "frame_max", "seq_max"])
 @pytest.mark.parametrize("ratio", [0.0, 0.3, 0.7, 1.0])
-def test_mask_is_that_of_the_formula_whatever_stands_in_the_padding(scale: Scale, ratio: float) -> None:
+def test_mask_equals_the_formula_and_ignores_padding(scale: Scale, ratio: float) -> None:
     attention, noise = made_attention(4, 9, 5), made_noise(4, 9, 5)
     num_frames = [9, 5, 1, 8]
     valid = (torch.arange(9)[None] < torch.tensor(num_frames)[:, None])[:, :, None].expand(4, 9, 5)
@@ -53,7 +53,7 @@ def test_number_of_masked_cells_at_the_papers_size() -> None:
     assert mask.flatten(1).sum(1).tolist() == [2891] * 3
 
 
-def test_a_whole_number_of_cells_is_not_lost_to_rounding() -> None:
+def test_integer_number_of_cells_is_not_rounded_down() -> None:
     assert 0.29 * 100 < 29
     assert int(draw(torch.ones(1, 20, 5), ratio=0.29).sum()) == 29
 
@@ -97,7 +97,7 @@ def test_noise_of_a_clip_depends_neither_on_its_batch_nor_on_padding() -> None:
     assert torch.equal(batch[2, :12], alone[0])
 
 
-def test_jitter_is_gaussian_of_one_strength_a_clip_and_leaves_the_unseen_and_scores_alone() -> None:
+def test_jitter_is_gaussian_with_one_strength_per_clip_and_spares_unseen_joints() -> None:
     keypoint = torch.rand(40, 60, 17, 3, dtype=torch.float64) + 0.1
     keypoint[:, :, 3] = 0
     clips = torch.arange(40) // 2
@@ -117,7 +117,7 @@ def test_jitter_is_gaussian_of_one_strength_a_clip_and_leaves_the_unseen_and_sco
     assert x_and_y[0, 1].abs() < 0.03 and neighbours[0, 1].abs() < 0.03
 
 
-def test_jitter_of_a_clip_is_its_own_and_another_in_each_epoch() -> None:
+def test_jitter_differs_between_clips_and_epochs() -> None:
     keypoint = torch.rand(3, 30, 17, 3, dtype=torch.float64) + 0.1
     clips, persons = torch.tensor([90, 7, 7]), torch.tensor([0, 0, 1])
     batch = jittered(keypoint, clips, persons, 0.1, seed=1, epoch=2)
@@ -146,7 +146,7 @@ def test_realised_masking_contrast_of_each_scale_of_attention(
     assert realised == pytest.approx([top, bottom], abs=0.02)
 
 
-def test_random_masking_does_not_look_at_attention() -> None:
+def test_random_masking_ignores_attention() -> None:
     attention = made_attention(8, 243, 17)
     mask = draw(torch.zeros_like(attention))
     top, bottom = masking_contrast(attention, mask, torch.ones_like(mask))

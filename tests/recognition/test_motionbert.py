@@ -71,7 +71,7 @@ def saved(
     ],
     ids=["pre-training", "actions", "bare"],
 )
-def test_every_published_tensor_finds_its_place(tmp_path: Path, key: str, prefix: str, extra: dict) -> None:
+def test_every_published_tensor_is_loaded(tmp_path: Path, key: str, prefix: str, extra: dict) -> None:
     state = published_names()
     path = saved(tmp_path / "best_epoch.bin", key, prefix, state, extra)
     network = made_network()
@@ -114,7 +114,7 @@ def test_every_published_tensor_finds_its_place(tmp_path: Path, key: str, prefix
         ({"mlp_ratio": 4.0}, r"\(32, 16\) .* \(64, 16\).*model\.mlp_ratio=2$"),
     ],
 )
-def test_shapes_that_do_not_fit_are_refused_and_nothing_changes(tmp_path: Path, sizes: dict, message: str) -> None:
+def test_mismatching_shapes_are_refused_and_nothing_changes(tmp_path: Path, sizes: dict, message: str) -> None:
     path = saved(tmp_path / "best_epoch.bin", "model_pos", "module.", published_names())
     network = made_network(**sizes)
     before = {name: value.clone() for name, value in network.state_dict().items()}
@@ -123,7 +123,7 @@ def test_shapes_that_do_not_fit_are_refused_and_nothing_changes(tmp_path: Path, 
     assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
 
 
-def test_files_of_others_and_incomplete_ones_are_refused(tmp_path: Path) -> None:
+def test_foreign_and_incomplete_files_are_refused(tmp_path: Path) -> None:
     path = saved(tmp_path / "other.bin", "model", "module.", {"conv.weight": torch.ones(1)})
     with pytest.raises(WeightsError, match=r"not a checkpoint of MotionBERT.*'module\.conv\.weight'.*--init"):
         load_motionbert(made_network(), path)

@@ -36,7 +36,7 @@ def texts_of(figure: Figure) -> str:
 
 
 @pytest.mark.parametrize("classes", [5, 70])
-def test_figures_are_written_and_say_what_they_are_of(classes: int, tmp_path: Path) -> None:
+def test_figures_are_written_with_titles(classes: int, tmp_path: Path) -> None:
     metrics = made_metrics(classes)
     for name, draw in (("confusion", confusion_figure), ("classes", per_class_figure)):
         figure = draw(metrics, names_of(classes), "made.pkl, val, by run")
@@ -50,7 +50,7 @@ def test_figures_are_written_and_say_what_they_are_of(classes: int, tmp_path: Pa
     assert not matplotlib.pyplot.get_fignums()
 
 
-def test_a_small_matrix_has_its_counts_and_shares() -> None:
+def test_small_matrices_show_counts_and_shares() -> None:
     metrics = measure(np.eye(3)[[0, 0, 0, 1, 1, 1]], np.array([0, 0, 0, 0, 1, 2]))
     figure = confusion_figure(metrics, ["a", "b", "c"], "t")
     cells = {text.get_position(): text.get_text() for text in figure.axes[0].texts}
@@ -64,7 +64,7 @@ def test_bars_are_sorted_and_leave_out_classes_without_clips() -> None:
     assert [bar.get_width() for bar in axes.patches] == pytest.approx([1, 2 / 3, 2 / 3])
 
 
-def test_tsne_is_the_same_for_the_same_seed_and_parts_what_is_apart() -> None:
+def test_tsne_is_deterministic_and_separates_clusters() -> None:
     rng = np.random.default_rng(0)
     labels = np.repeat([0, 1, 2], 14)
     features = rng.normal(size=(42, 2048)) + 3 * rng.normal(size=(3, 2048))[labels]
@@ -77,14 +77,14 @@ def test_tsne_is_the_same_for_the_same_seed_and_parts_what_is_apart() -> None:
 
 
 @pytest.mark.parametrize("clips", [1, 2, 3, 4, 6])
-def test_few_clips_are_no_trouble(clips: int) -> None:
+def test_few_clips_can_be_embedded(clips: int) -> None:
     features = np.random.default_rng(0).normal(size=(clips, 16))
     embedding_figure(features, np.zeros(clips, int), ["a"], "t")
     assert embed(features).shape == (clips, 2)
     assert np.isfinite(embed(features)).all()
 
 
-def test_training_curves_show_each_term_of_its_phase() -> None:
+def test_training_curves_show_the_terms_of_each_phase() -> None:
     lines = []
     for step in range(1, 41):
         phase = 1 + (step > 20)

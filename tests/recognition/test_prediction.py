@@ -38,7 +38,7 @@ def written(folder: Path, faint: int | None = None, **extra: object) -> Path:
     return write_clips(folder / "made.pkl", clips)
 
 
-def test_answers_come_in_the_order_of_the_question(trained: Trained, tmp_path: Path) -> None:
+def test_predictions_are_in_the_order_of_the_indices(trained: Trained, tmp_path: Path) -> None:
     clips = clips_for(trained, written(tmp_path))
     together = predict_clips(trained, clips, [4, 0, 2], device="cpu", precision="fp32")
     assert [prediction.name for prediction in together] == ["clip4", "clip0", "clip2"]
@@ -49,7 +49,7 @@ def test_answers_come_in_the_order_of_the_question(trained: Trained, tmp_path: P
         np.testing.assert_allclose([p for _, p in prediction.best], [p for _, p in alone.best], atol=1e-4)
 
 
-def test_a_clip_with_nobody_keeps_its_place_and_has_a_reason(trained: Trained, tmp_path: Path) -> None:
+def test_clips_without_persons_have_a_reason(trained: Trained, tmp_path: Path) -> None:
     clips = clips_for(trained, written(tmp_path, faint=1))
     found = predict_clips(trained, clips, range(5), device="cpu", backend="torch")
     assert [prediction.name for prediction in found] == [f"clip{n}" for n in range(5)]
@@ -79,7 +79,7 @@ def test_the_same_joints_in_other_dimensions_are_refused(
     assert len(clips_for(run, written(tmp_path, joints=joints, dimensions=own))) == 5
 
 
-def test_keypoint_files_may_lie_elsewhere_than_in_training(trained: Trained, tmp_path: Path) -> None:
+def test_keypoint_files_can_be_moved_after_training(trained: Trained, tmp_path: Path) -> None:
     path, folder = write_kinetics400(tmp_path, 8, classes=4, files=2)
     with pytest.raises(AnnotationError, match="--keypoint-files of evaluate and predict"):
         clips_for(trained, path)
@@ -87,7 +87,7 @@ def test_keypoint_files_may_lie_elsewhere_than_in_training(trained: Trained, tmp
     assert len(clips) == 8 and np.isfinite(clips[0].keypoint).any()
 
 
-def test_a_warning_only_where_estimators_are_known_and_differ(
+def test_warning_only_if_estimators_are_known_and_differ(
     trained: Trained, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     clips_for(trained, written(tmp_path))

@@ -44,7 +44,7 @@ def write_motionbert(path: Path, **sizes: int) -> Path:
 
 
 @pytest.mark.parametrize("size", ["small", "paper"])
-def test_what_is_given_counts_over_the_chosen_size(size):
+def test_explicit_settings_override_the_chosen_size(size):
     cuda = size == "paper"
     plain = choose_model(ModelSettings(size="auto"), None, clips=9000, cuda=cuda)
     given = choose_model(ModelSettings(size="auto", dropout=0.3, depth=3), None, clips=9000, cuda=cuda)
@@ -59,12 +59,12 @@ def test_every_backbone_can_be_small(backbone):
     assert recognizer.backbone.dim_representation == 64 and recognizer.head.fc1.out_features == 256
 
 
-def test_a_word_in_place_of_a_model_is_its_size():
+def test_single_word_as_model_is_its_size():
     assert RunSettings.model_validate({"model": "auto"}).model.size == "auto"
     assert RunSettings.model_validate({"model": "small"}).model.size == "small"
 
 
-def test_the_sizes_of_a_published_file_are_read_from_it(motions, tmp_path):
+def test_sizes_are_read_from_published_files(motions, tmp_path):
     sizes = {"dim": 32, "depth": 3, "mlp_ratio": 4.0, "dim_representation": 24, "max_frames": 30}
     file = write_motionbert(tmp_path / "lite.bin", **sizes)
     words = (f"init={file}", "data.max_frames=16", "model=auto", "hidden=32")
@@ -75,7 +75,7 @@ def test_the_sizes_of_a_published_file_are_read_from_it(motions, tmp_path):
     assert (model.heads, model.hidden, prepared.layout) == (8, 32, "h36m17")
 
 
-def test_what_unseen_joints_become_follows_the_weights(motions, tmp_path):
+def test_treatment_of_unseen_joints_follows_the_weights(motions, tmp_path):
     sizes = {"dim": 16, "depth": 1, "mlp_ratio": 2.0, "dim_representation": 16, "max_frames": 243}
     file = write_motionbert(tmp_path / "tiny.bin", **sizes)
     for words, expected in (
@@ -98,7 +98,7 @@ def with_an_empty_clip(path: Path) -> Path:
     return path
 
 
-def test_a_clip_whose_joints_are_all_below_the_threshold_is_named_or_left_out(tmp_path):
+def test_clips_below_the_threshold_are_named_or_left_out(tmp_path):
     file = with_an_empty_clip(tmp_path / "motions.pkl")
     words = ("score_threshold=0.5", "holdout=0.25")
     with pytest.raises(UsageError, match=r"no joint of clip 'clip006_s2_' has a score above .*=0\.5; lower it"):
@@ -110,7 +110,7 @@ def test_a_clip_whose_joints_are_all_below_the_threshold_is_named_or_left_out(tm
     assert prepared.notes[0].startswith("1 clips are left out (data.skip_bad); the first: ")
 
 
-def test_what_looks_wrong_is_noted(motions, tmp_path):
+def test_likely_mistakes_are_noted(motions, tmp_path):
     assert prepare(small_settings(motions, tmp_path / "run")).notes == ()
     (note,) = prepare(small_settings(motions, tmp_path / "run", "train_split=test", "holdout=0")).notes
     assert note.startswith("training on split 'test'") and "'train'" in note
@@ -129,7 +129,7 @@ def changed(file: Path, out: Path, label: int, **content: object) -> Path:
     return out
 
 
-def test_a_label_that_makes_classes_of_nothing_is_refused(motions, tmp_path):
+def test_label_that_implies_empty_classes_is_refused(motions, tmp_path):
     file = changed(motions, tmp_path / "a.pkl", 900)
     with pytest.raises(
         AnnotationError, match=r"'clip020_s0_' with label 900 implies 901 classes, but 897 .*; correct .*label"
@@ -144,7 +144,7 @@ def test_a_label_that_makes_classes_of_nothing_is_refused(motions, tmp_path):
         assert note.endswith(f"the largest label is {label} (clip 'clip020_s0_')")
 
 
-def test_a_part_of_ntu_keeps_its_classes(tmp_path):
+def test_subset_of_ntu_keeps_its_classes(tmp_path):
     rng = np.random.default_rng(0)
     clips = [annotation(f"S001C001P001R{r:03d}A{n + 1:03d}", rng, label=n) for n in (3, 57) for r in range(4)]
     settings = small_settings(write_clips(tmp_path / "ntu.pkl", clips), tmp_path / "run")
@@ -179,7 +179,7 @@ def test_clips_of_two_splits_are_noted(motions, tmp_path):
     )
 
 
-def test_places_are_whole_in_the_settings_of_a_run(motions, tmp_path, monkeypatch):
+def test_paths_in_the_settings_of_a_run_are_absolute(motions, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     data = prepare(small_settings(motions, tmp_path / "run", "keypoint_files=joints")).settings.data
     assert data.keypoint_files == str(tmp_path / "joints") and Path(data.file).is_absolute()

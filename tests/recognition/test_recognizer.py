@@ -20,7 +20,7 @@ def test_parameters_of_the_papers_head(num_classes: int, parameters: int) -> Non
     assert sum(parameter.numel() for parameter in recognizer.head.parameters()) == parameters
 
 
-def test_pooled_is_the_mean_over_own_frames_then_over_persons() -> None:
+def test_pooling_averages_valid_frames_then_persons() -> None:
     recognizer, batch = tiny_recognizer().eval(), made_batch()
     pooled = recognizer.encode(batch).pooled
     for clip in range(len(batch)):
@@ -39,7 +39,7 @@ def test_absent_persons_do_not_pass_through_the_backbone() -> None:
     assert recognizer.backbone.calls[-1]["persons"] == int(batch.person_mask.sum()) < 2 * len(batch)
 
 
-def test_room_for_more_persons_and_frames_changes_nothing() -> None:
+def test_padding_of_persons_and_frames_changes_nothing() -> None:
     recognizer, batch = tiny_recognizer().eval(), made_batch()
     roomy = replace(
         batch,
@@ -56,7 +56,7 @@ def test_logits_of_a_clip_do_not_depend_on_its_batch_in_evaluation() -> None:
     torch.testing.assert_close(recognizer(batch)[2:3], alone, rtol=0, atol=1e-12)
 
 
-def test_features_are_the_hidden_layer_that_the_logits_are_made_of() -> None:
+def test_features_are_the_hidden_layer_before_the_logits() -> None:
     recognizer, batch = tiny_recognizer().eval(), made_batch()
     features, logits = recognizer.features(batch)
     assert features.shape == (8, 7)
@@ -65,7 +65,7 @@ def test_features_are_the_hidden_layer_that_the_logits_are_made_of() -> None:
     torch.testing.assert_close(logits, features @ recognizer.head.fc2.weight.T + recognizer.head.fc2.bias)
 
 
-def test_dropout_works_on_the_representation_and_in_training_only() -> None:
+def test_dropout_acts_on_the_representation_and_only_in_training() -> None:
     batch = made_batch()
     recognizer = tiny_recognizer(dropout=0.5)
     encoded = recognizer.encode(batch)
@@ -94,7 +94,7 @@ def test_mean_of_many_dropouts_is_the_representation() -> None:
     torch.testing.assert_close(mean, recognizer.encode(batch).pooled, rtol=0, atol=0.06)
 
 
-def test_a_batch_of_one_clip_can_be_trained_on() -> None:
+def test_batches_of_one_clip_can_be_trained() -> None:
     recognizer = tiny_recognizer()
     logits = recognizer(part_of(made_batch(), slice(0, 1)))
     logits.sum().backward()
@@ -102,7 +102,7 @@ def test_a_batch_of_one_clip_can_be_trained_on() -> None:
     assert int(recognizer.head.norm.num_batches_tracked) == 0
 
 
-def test_the_masked_pathway_leaves_the_running_statistics_alone() -> None:
+def test_masked_pathway_does_not_change_running_statistics() -> None:
     head = tiny_recognizer().head
     pooled = torch.randn(6, NUM_JOINTS * 6, dtype=torch.float64)
     before = {name: value.clone() for name, value in head.state_dict().items()}

@@ -78,7 +78,7 @@ def uninterrupted(motions, tmp_path_factory):
     return run
 
 
-def test_killed_at_any_step_and_resumed_it_is_the_same_run(motions, uninterrupted, tmp_path):
+def test_killed_and_resumed_run_equals_an_uninterrupted_one(motions, uninterrupted, tmp_path):
     run = tmp_path / "killed"
     total = sum(line["kind"] == "step" for line in told(uninterrupted))
     # The seed determines the step at which the run is killed; the moment within the step is up to the machine.
@@ -93,7 +93,7 @@ def test_killed_at_any_step_and_resumed_it_is_the_same_run(motions, uninterrupte
     assert_same_run(uninterrupted, run)
 
 
-def test_a_signal_ends_it_saved_with_the_command_that_goes_on(motions, uninterrupted, tmp_path):
+def test_signal_saves_the_run_and_names_the_command_to_resume(motions, uninterrupted, tmp_path):
     run = tmp_path / "stopped"
     process = start(motions, run, "checkpoint_minutes=1000")
     wait_for_steps(run, 3, process)
@@ -107,7 +107,7 @@ def test_a_signal_ends_it_saved_with_the_command_that_goes_on(motions, uninterru
     assert_same_run(uninterrupted, run)
 
 
-def test_a_signal_ends_it_after_an_epoch_of_one_step(motions, tmp_path):
+def test_signal_stops_after_an_epoch_of_one_step(motions, tmp_path):
     run = tmp_path / "stopped"
     words = ("accumulate=1", "batch_size=64", "checkpoint_minutes=1000", "phase1_epochs=2000")
     process = start(motions, run, *words)
@@ -127,7 +127,7 @@ def half_done(motions, tmp_path_factory):
     return run
 
 
-def test_a_run_stopped_after_an_epoch_goes_on_where_it_was(motions, half_done, tmp_path):
+def test_run_stopped_after_an_epoch_resumes_there(motions, half_done, tmp_path):
     whole = tmp_path / "whole"
     train(small_settings(motions, whole))
     train(small_settings(motions, half_done), resume=half_done)
@@ -137,7 +137,7 @@ def test_a_run_stopped_after_an_epoch_goes_on_where_it_was(motions, half_done, t
     assert (half_done / "last.pt").read_bytes() == before
 
 
-def test_a_pass_that_fills_the_prototypes_is_made_again(motions, tmp_path):
+def test_pass_that_fills_the_prototypes_is_repeated(motions, tmp_path):
     words = ("phase1_epochs=0", "phase2_epochs=1")
     whole = train(small_settings(motions, tmp_path / "whole", *words))
     halted = train(small_settings(motions, tmp_path / "halted", *words), stop_after=0)
@@ -151,13 +151,13 @@ def test_other_clips_are_refused(motions, half_done, tmp_path):
         train(small_settings(other, half_done), resume=half_done)
 
 
-def test_settings_that_would_make_it_another_run_are_refused(motions, half_done):
+def test_settings_that_change_the_completed_part_are_refused(motions, half_done):
     for word, words in (("batch_size=4", "training.batch_size=8, not 4"), ("dim=32", "model.dim=16, not 32")):
         with pytest.raises(UsageError, match=words):
             train(small_settings(motions, half_done, word), resume=half_done)
 
 
-def test_what_has_made_the_prototypes_stays_once_they_are_made(motions, tmp_path):
+def test_settings_of_the_prototypes_are_fixed_once_they_exist(motions, tmp_path):
     words = ("phase1_epochs=1", "phase2_epochs=1")
     run = train(small_settings(motions, tmp_path / "run", *words), stop_after=1)
     for word in ("momentum=0.5", "confidence=0.5", "representation=mean"):
@@ -166,12 +166,12 @@ def test_what_has_made_the_prototypes_stays_once_they_are_made(motions, tmp_path
     train(small_settings(motions, run, *words, "ratio=0.5"), resume=run)
 
 
-def test_a_run_in_the_way_is_refused(motions, half_done):
+def test_existing_run_is_not_overwritten(motions, half_done):
     with pytest.raises(UsageError, match="already contains a run; continue it with --resume"):
         train(small_settings(motions, half_done))
 
 
-def test_a_run_that_failed_before_its_first_step_is_not_in_the_way(motions, tmp_path):
+def test_run_that_failed_before_its_first_step_is_overwritten(motions, tmp_path):
     run = tmp_path / "run"
     train(small_settings(motions, run, "dim=32"), stop_after=0)
     assert load_plain(run / "last.pt")["step"] == 0
@@ -179,7 +179,7 @@ def test_a_run_that_failed_before_its_first_step_is_not_in_the_way(motions, tmp_
     assert load_plain(run / "last.pt")["settings"]["model"]["dim"] == 16
 
 
-def test_a_run_that_stopped_early_goes_on_when_told_to(motions, tmp_path, capsys):
+def test_early_stopped_run_can_be_extended(motions, tmp_path, capsys):
     words = ("early_stopping=1", "backbone_lr=1e-12", "head_lr=1e-12", "phase1_epochs=0", "phase2_epochs=30")
     run = train(small_settings(motions, tmp_path / "run", *words))
     epochs = load_plain(run / "last.pt")["epoch"]
@@ -191,12 +191,12 @@ def test_a_run_that_stopped_early_goes_on_when_told_to(motions, tmp_path, capsys
     assert load_plain(run / "last.pt")["epoch"] == 30
 
 
-def test_what_is_not_there_to_resume_is_named(motions, tmp_path):
+def test_missing_run_is_named(motions, tmp_path):
     with pytest.raises(WeightsError, match="no such run"):
         train(small_settings(motions, tmp_path / "none"), resume=tmp_path / "none")
 
 
-def test_metrics_that_were_cut_short_are_refused(motions, tmp_path):
+def test_truncated_metrics_are_refused(motions, tmp_path):
     run = tmp_path / "run"
     train(small_settings(motions, run), stop_after=1)
     (run / "metrics.jsonl").write_text("")
@@ -204,7 +204,7 @@ def test_metrics_that_were_cut_short_are_refused(motions, tmp_path):
         train(small_settings(motions, run), resume=run)
 
 
-def test_what_a_run_began_from_is_not_needed_to_go_on(motions, tmp_path, monkeypatch):
+def test_initial_weights_are_not_needed_to_resume(motions, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     train(small_settings(motions, tmp_path / "first", "phase2_epochs=0", "unseen=embed"), stop_after=1)
     # Open settings are resolved from the initial weights, also when the same settings are prepared again.

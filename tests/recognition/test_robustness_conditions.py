@@ -33,7 +33,7 @@ def test_the_paper_s_levels_are_measured() -> None:
     assert BY_NAME["shifted"].levels == (1, 3, 5, 10)
 
 
-def test_what_skeletons_do_not_admit_is_left_out() -> None:
+def test_families_that_skeletons_do_not_support_are_left_out() -> None:
     def names(*args: object, **sizes: object) -> set[str]:
         return {family.name for family in families_for(*args, **sizes)}  # type: ignore[arg-type]
 
@@ -48,7 +48,7 @@ def test_what_skeletons_do_not_admit_is_left_out() -> None:
     }
 
 
-def test_every_condition_has_a_perturbation_and_a_name_of_its_own() -> None:
+def test_every_condition_has_a_perturbation_and_a_unique_name() -> None:
     conditions = conditions_of(FAMILIES)
     assert conditions[0] == Condition(CLEAN)
     assert len({condition.name for condition in conditions}) == len(conditions)
@@ -59,7 +59,7 @@ def test_every_condition_has_a_perturbation_and_a_name_of_its_own() -> None:
     assert [one.family for one in others] == [CLEAN, *[ESTIMATOR_ERRORS] * 3]
 
 
-def test_settings_choose_between_the_readings_of_the_paper() -> None:
+def test_settings_select_the_interpretation_of_the_paper() -> None:
     def made(family: str, level: float | str, **changes: object) -> object:
         settings = BenchSettings(**changes)  # type: ignore[arg-type]
         return perturbation_of(Condition(family, level), settings, layout=COCO17, model_layout=H36M17)
@@ -73,7 +73,7 @@ def test_settings_choose_between_the_readings_of_the_paper() -> None:
     assert made("part", "left_leg") == PartOcclusion(H36M17.parts["left_leg"])
 
 
-def test_what_is_drawn_is_drawn_again_and_what_is_not_is_not() -> None:
+def test_only_random_perturbations_are_repeated() -> None:
     assert seeds_of(Condition(NOISE, 0.01), BenchSettings(repeats=3, seed=5)) == [5, 6, 7]
     assert seeds_of(Condition(CLEAN), SETTINGS) == seeds_of(Condition("part", "head"), SETTINGS) == [0]
     assert len(seeds_of(Condition(ESTIMATOR_ERRORS, 1.0, "other"), SETTINGS)) == 3

@@ -14,7 +14,7 @@ def drawn(figure: Figure) -> Figure:
 
 
 @pytest.mark.parametrize("methods", [1, 2, 7])
-def test_methods_stand_side_by_side_about_their_level(methods: int) -> None:
+def test_methods_are_spread_around_their_level(methods: int) -> None:
     levels = ["clean", "head", "left_arm"]
     curve = (levels, [0.9, 0.5, 0.4], [0.0, 0.1, 0.1])
     panels = {"part": ("part", {f"m{number}": curve for number in range(methods)})}
@@ -27,7 +27,7 @@ def test_methods_stand_side_by_side_about_their_level(methods: int) -> None:
     assert np.ptp(places[:, 0]) < (high - low) / 7 and low <= -0.5 and high >= 2.5
 
 
-def test_gains_are_in_points_and_on_one_scale() -> None:
+def test_gains_are_in_percentage_points_on_one_scale() -> None:
     figure = drawn(gains_figure({"small": {"a": 0.02, "b": -0.01}, "large": {"a": 0.5, "b": -0.4}}, "mine", "title"))
     small, large = figure.axes
     assert small.get_xlim() == large.get_xlim()
@@ -37,7 +37,7 @@ def test_gains_are_in_points_and_on_one_scale() -> None:
         assert "points" in axes.get_xlabel()
 
 
-def test_attention_of_networks_of_other_joints_is_shown_in_the_same_colours() -> None:
+def test_attention_of_different_layouts_shares_a_colour_scale() -> None:
     rng = np.random.default_rng(0)
     one, other = rng.uniform(0.9, 1.1, (16, 17)), rng.uniform(0, 4, (64, 17))
     figure = drawn(attention_figure({"one": (one, COCO17.joints), "other": (other, H36M17.joints)}, "title"))

@@ -13,7 +13,7 @@ from recognition.robustness_statistics import (
 )
 
 
-def test_accuracy_counts_clips_without_an_answer_as_failures() -> None:
+def test_accuracy_counts_clips_without_a_prediction_as_failures() -> None:
     labels = np.array([0, 1, 2, 1])
     found = accuracy(np.array([[0, 1, 2, UNANSWERED], [0, 0, 2, 1], [1, 1, 1, 0]]), labels)
     assert found.each.tolist() == [0.75, 0.75, 0.25]
@@ -22,7 +22,7 @@ def test_accuracy_counts_clips_without_an_answer_as_failures() -> None:
     assert accuracy(np.array([[0, 1, 2, 1]]), labels).spread is None
 
 
-def test_the_bootstrap_interval_is_that_of_a_plain_loop_over_resampled_clips() -> None:
+def test_bootstrap_interval_equals_a_plain_loop() -> None:
     rng = np.random.default_rng(0)
     first, second = rng.random(40), rng.random(40)
     difference, low, high = bootstrap_difference(first, second, resamples=4000, seed=3)
@@ -35,7 +35,7 @@ def test_the_bootstrap_interval_is_that_of_a_plain_loop_over_resampled_clips() -
     assert bootstrap_difference(first, second, resamples=4000, seed=3) == (difference, low, high)
 
 
-def test_paired_clips_make_the_interval_narrow_and_others_are_refused() -> None:
+def test_paired_clips_narrow_the_interval_and_others_are_refused() -> None:
     rng = np.random.default_rng(1)
     right = (rng.random(500) < 0.5).astype(float)
     better = right.copy()
@@ -55,14 +55,14 @@ def test_chunks_of_the_bootstrap_do_not_change_it(monkeypatch: pytest.MonkeyPatc
     assert bootstrap_difference(first, second, resamples=300) == pytest.approx(whole)
 
 
-def test_the_area_is_that_of_trapezoids() -> None:
+def test_area_follows_the_trapezoidal_rule() -> None:
     assert area([1, 1, 1]) == 1
     assert area([1, 0]) == 0.5
     values = np.random.default_rng(0).random(21)
     assert area(values) == pytest.approx(np.trapezoid(values, np.linspace(0, 1, 21)))
 
 
-def test_confusions_count_all_repeats_and_gains_are_differences_of_classes() -> None:
+def test_confusions_count_all_repeats_and_gains_are_class_differences() -> None:
     labels = np.array([0, 0, 1, 1])
     first = metrics_of(np.array([[0, 0, 1, 1], [0, 1, 1, UNANSWERED]]), labels, 3)
     assert first.confusion.tolist() == [[3, 1, 0], [0, 3, 0], [0, 0, 0]] and first.counts.tolist() == [4, 4, 0]

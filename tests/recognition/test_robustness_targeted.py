@@ -36,7 +36,7 @@ def batch_of(frames: int = 7) -> Batch:
 
 
 @pytest.mark.parametrize("backbone", ["dstformer", "transformer", "sttformer"])
-def test_attention_of_the_last_layer_is_what_the_network_tells(backbone: str) -> None:
+def test_attention_of_the_last_layer_equals_the_networks(backbone: str) -> None:
     recognizer, batch = recognizer_of(backbone), batch_of()
     first, last = layer_attention(recognizer, batch, [1, DEPTH])
     persons = batch.person_mask.nonzero()[:, 0]
@@ -49,7 +49,7 @@ def test_attention_of_the_last_layer_is_what_the_network_tells(backbone: str) ->
 
 
 @pytest.mark.parametrize("backbone", ["dstformer", "transformer", "sttformer"])
-def test_attention_is_of_the_network_that_answers_and_in_its_precision(backbone: str) -> None:
+def test_attention_is_that_of_the_predicting_network_in_its_precision(backbone: str) -> None:
     recognizer, batch = recognizer_of(backbone), batch_of()
     # As on a GPU, where a copy predicts: the predicting network is not the original one.
     placed = recognizer_of(backbone)
@@ -66,7 +66,7 @@ def test_attention_is_of_the_network_that_answers_and_in_its_precision(backbone:
     torch.testing.assert_close(made_of, own, rtol=0, atol=0)
 
 
-def test_three_layers_are_asked_and_chance() -> None:
+def test_orders_are_three_layers_and_random() -> None:
     assert orders_of(recognizer_of("dstformer", depth=5).backbone) == ["layer 1", "layer 3", "layer 5", RANDOM]
     assert orders_of(recognizer_of("transformer", depth=2).backbone) == ["layer 1", "layer 2", RANDOM]
     assert orders_of(tiny_recognizer().backbone) == [RANDOM]
@@ -78,7 +78,7 @@ def test_ranks_go_from_the_largest_value_over_a_persons_own_cells() -> None:
     assert ranks(value, frame_mask).tolist() == [[[0.25, 0.75], [0.0, 0.5], [1.0, 1.0]]]
 
 
-def test_chance_is_by_a_clip_s_name_over_its_time() -> None:
+def test_random_order_depends_on_clip_name_and_relative_time() -> None:
     """Independent of the clip's position in file and batch, and of the number of frames."""
     batch = batch_of(frames=8)
     person = int(batch.person_mask[:2].sum())
@@ -103,7 +103,7 @@ def test_chance_is_by_a_clip_s_name_over_its_time() -> None:
 
 
 @pytest.mark.parametrize("backbone", ["dstformer", "tiny"])
-def test_curves_are_those_of_a_plain_loop_over_clips(backbone: str) -> None:
+def test_curves_equal_a_plain_loop_over_clips(backbone: str) -> None:
     recognizer = tiny_recognizer().eval().float() if backbone == "tiny" else recognizer_of(backbone)
     batch, steps = batch_of(), 4
 

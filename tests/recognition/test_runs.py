@@ -25,7 +25,7 @@ def run(tmp_path_factory):
     return train(small_settings(file, folder / "one", "phase1_epochs=1", "phase2_epochs=1"))
 
 
-def test_a_run_directory_says_all_that_a_recognizer_needs(run):
+def test_run_directory_contains_everything_a_recognizer_needs(run):
     settings = RunSettings.model_validate(yaml.safe_load((run / "settings.yaml").read_text()))
     assert settings.model.dim == 16 and settings.data.model_layout == "coco17"
     assert json.loads((run / "labels.json").read_text()) == list(CLASSES)
@@ -41,7 +41,7 @@ def test_a_run_directory_says_all_that_a_recognizer_needs(run):
     assert list((run / "events").glob("events.out.tfevents.*"))
 
 
-def test_the_file_alone_is_a_recognizer(run, tmp_path):
+def test_single_file_is_a_recognizer(run, tmp_path):
     copy = tmp_path / "anything.pt"
     copy.write_bytes((run / "best.pt").read_bytes())
     trained = runs.load_run(copy)
@@ -55,7 +55,7 @@ def test_the_file_alone_is_a_recognizer(run, tmp_path):
         assert torch.equal(tensor, content["model"][f"recognizer.{name}"])
 
 
-def test_a_run_file_that_does_not_say_what_unseen_joints_become_embeds_them(run, tmp_path):
+def test_run_files_without_the_unseen_setting_embed_unseen_joints(run, tmp_path):
     content = load_plain(run / "best.pt")
     assert content["settings"]["model"].pop("unseen") == "mask_token"
     torch.save(content, tmp_path / "before.pt")
@@ -63,12 +63,12 @@ def test_a_run_file_that_does_not_say_what_unseen_joints_become_embeds_them(run,
     assert runs.load_run(run).recognizer.backbone.unseen_as_masked
 
 
-def test_the_last_weights_can_be_asked_for(run):
+def test_last_weights_can_be_loaded(run):
     assert runs.load_run(run, "last").epoch == 2
     assert runs.load_run(str(run)).path == run / "best.pt"
 
 
-def test_the_run_that_was_saved_last_is_the_newest(tmp_path):
+def test_newest_run_is_the_one_saved_last(tmp_path):
     for age, name in enumerate(("new", "old")):
         (tmp_path / name).mkdir()
         (tmp_path / name / "last.pt").touch()
@@ -79,7 +79,7 @@ def test_the_run_that_was_saved_last_is_the_newest(tmp_path):
         runs.newest_run(tmp_path / "none")
 
 
-def test_a_full_disk_is_told_as_the_disk_tells_it(run, tmp_path):
+def test_full_disk_is_reported(run, tmp_path):
     content = load_plain(run / "best.pt")
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     # A file beyond the limit also raises a signal, which ends the process unless it is handled.
@@ -94,7 +94,7 @@ def test_a_full_disk_is_told_as_the_disk_tells_it(run, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-def test_what_is_no_run_is_refused_with_the_remedy(run, tmp_path):
+def test_paths_that_are_not_runs_are_refused(run, tmp_path):
     with pytest.raises(WeightsError, match="no such run; pass a directory"):
         runs.load_run(tmp_path / "none")
     with pytest.raises(WeightsError, match=r"does not contain best\.pt; nothing was saved yet"):

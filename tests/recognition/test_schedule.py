@@ -17,7 +17,7 @@ def test_the_published_schedule_falls_by_one_percent_an_epoch_and_is_flat_within
         factor *= 0.99
 
 
-def test_a_restart_begins_again_with_phase_two_whatever_the_objective():
+def test_restart_begins_with_phase_two_for_every_objective():
     for objective in ("maskclr", "cross_entropy"):
         settings = TrainingSettings(
             phase1_epochs=3, phase2_epochs=2, lr_decay=0.5, restart_lr_at_phase2=True, objective=objective

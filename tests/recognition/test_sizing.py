@@ -25,7 +25,7 @@ def test_the_size_is_that_of_the_network(prepared):
     assert (size_of(prepared).parameters, size_of(prepared).state_bytes) == (parameters, 16 * parameters)
 
 
-def test_where_a_batch_is_too_large_it_is_measured_in_part_and_scaled(prepared, monkeypatch):
+def test_large_batches_are_measured_in_part_and_scaled(prepared, monkeypatch):
     whole = measure_cost(prepared)
     assert whole.clips == whole.micro_batch == 16
     monkeypatch.setattr(sizing, "MOST_KEPT", {"cpu": 1})
@@ -37,7 +37,7 @@ def test_where_a_batch_is_too_large_it_is_measured_in_part_and_scaled(prepared, 
     assert measure_cost(prepared).clips == 2
 
 
-def test_a_processor_without_memory_is_told_as_a_gpu_is():
+def test_out_of_memory_is_reported_equally_on_cpu_and_gpu():
     with pytest.raises(TrainingError, match=r"^too large$"), out_of_memory_told("too large"):
         torch.empty(2**60)
     with pytest.raises(RuntimeError, match="shape"), out_of_memory_told("too large"):

@@ -42,7 +42,7 @@ def metrics(run, kind):
     return [line for line in lines if line["kind"] == kind]
 
 
-def test_it_learns_motions_that_anyone_tells_apart(learned):
+def test_training_learns_clearly_different_motions(learned):
     last = metrics(learned, "epoch")[-1]
     assert last["held_out_top1"] > 0.9
     assert last["train_top1"] > 0.9
@@ -94,7 +94,7 @@ def test_best_is_the_epoch_of_phase_two_with_the_highest_accuracy_then_the_lowes
     assert runs.load_run(learned).phase == 2
 
 
-def test_best_begins_anew_with_phase_two(motions, tmp_path):
+def test_best_epoch_is_chosen_anew_in_phase_two(motions, tmp_path):
     words = ("phase1_epochs=16", "phase2_epochs=1", "maskclr.ratio=1")
     run = train(small_settings(motions, tmp_path / "run", *words), stop_after=16)
     before = runs.load_run(run)
@@ -137,7 +137,7 @@ def test_without_a_phase_one_the_prototypes_are_warmed_first(motions, tmp_path):
     assert metrics(run, "step")[0]["klass"] > 0
 
 
-def test_a_phase_one_of_cross_entropy_alone_goes_on_with_full_prototypes(motions, tmp_path):
+def test_phase_one_of_cross_entropy_continues_with_full_prototypes(motions, tmp_path):
     alone = ("objective=cross_entropy", "phase1_epochs=2", "phase2_epochs=0")
     run = train(small_settings(motions, tmp_path / "run", *alone))
     assert not load_plain(run / "last.pt")["model"]["known"].any()
@@ -147,7 +147,7 @@ def test_a_phase_one_of_cross_entropy_alone_goes_on_with_full_prototypes(motions
     assert bool(load_plain(run / "last.pt")["model"]["known"].any())
 
 
-def test_the_options_of_the_loop_train_too(motions, tmp_path):
+def test_options_of_the_loop_work(motions, tmp_path):
     words = (
         "accumulate=2",
         "clip_gradient=1",
@@ -176,7 +176,7 @@ def test_a_compiled_network_learns_the_same(motions, tmp_path):
     assert names[0] == names[1]
 
 
-def test_early_stopping_ends_a_run_that_gains_nothing(motions, tmp_path):
+def test_early_stopping_ends_a_run_without_improvement(motions, tmp_path):
     words = ("early_stopping=2", "backbone_lr=1e-12", "head_lr=1e-12", "phase1_epochs=1", "phase2_epochs=50")
     run = train(small_settings(motions, tmp_path / "run", *words))
     assert len(metrics(run, "epoch")) < 20
@@ -191,7 +191,7 @@ def test_without_a_held_out_part_the_last_is_the_best(motions, tmp_path):
     assert best["held_out"] is None and runs.load_run(run).held_out == {}
 
 
-def test_a_loss_that_is_no_number_stops_the_run_with_step_and_clips(motions, tmp_path):
+def test_loss_that_is_not_finite_stops_the_run(motions, tmp_path):
     run = tmp_path / "run"
     words = ("backbone_lr=1e30", "head_lr=1e30")
     with pytest.raises(
@@ -204,7 +204,7 @@ def test_a_loss_that_is_no_number_stops_the_run_with_step_and_clips(motions, tmp
     assert all(bool(torch.isfinite(tensor).all()) for tensor in last["model"].values())
 
 
-def test_only_the_part_of_a_step_whose_loss_is_no_number_is_named(motions, tmp_path):
+def test_only_micro_batches_with_losses_that_are_not_finite_are_named(motions, tmp_path):
     settings = small_settings(motions, tmp_path, "accumulate=2")
     (tmp_path / "metrics.jsonl").touch()
     training = Training(Fabric(accelerator="cpu", devices=1), prepare(settings), None, identity={}, show=False)
@@ -231,7 +231,7 @@ class RootOfWhatIsNothing(torch.autograd.Function):
 
 
 @pytest.mark.parametrize("words", [(), ("clip_gradient=1",)])
-def test_a_gradient_that_is_no_number_stops_the_run_before_it_reaches_the_weights(motions, tmp_path, words):
+def test_gradient_that_is_not_finite_does_not_reach_the_weights(motions, tmp_path, words):
     settings = small_settings(motions, tmp_path, *words)
     (tmp_path / "metrics.jsonl").touch()
     training = Training(Fabric(accelerator="cpu", devices=1), prepare(settings), None, identity={}, show=False)
@@ -256,7 +256,7 @@ def train_apart(file, out, *words) -> int:
     return subprocess.run([sys.executable, "-c", code, str(file), str(out), *words], cwd=here).returncode
 
 
-def test_two_processes_do_what_one_does(motions, tmp_path):
+def test_two_processes_train_like_one(motions, tmp_path):
     words = ("dropout=0", "phase1_epochs=1", "phase2_epochs=1")
     one = train(small_settings(motions, tmp_path / "one", *words))
     two = tmp_path / "two"
@@ -269,7 +269,7 @@ def test_two_processes_do_what_one_does(motions, tmp_path):
                 assert shared[name] == pytest.approx(alone[name], rel=2e-3, abs=near), name
 
 
-def test_what_stops_two_processes_is_told_in_the_same_words(motions, tmp_path):
+def test_errors_of_two_processes_have_the_same_message(motions, tmp_path):
     words = ("backbone_lr=1e30", "head_lr=1e30", "devices=2")
     assert train_apart(motions, tmp_path / "run", *words) == 1
     told = (tmp_path / "run.txt").read_text()
@@ -290,7 +290,7 @@ def test_an_earlier_run_can_learn_other_classes(learned, tmp_path):
     assert torch.allclose(before.recognizer.head.fc1.weight, after.recognizer.head.fc1.weight, atol=1e-6)
 
 
-def test_weights_to_begin_with_decide_a_model_that_is_left_open(learned, motions, tmp_path):
+def test_initial_weights_determine_an_open_model(learned, motions, tmp_path):
     settings = small_settings(motions, tmp_path / "run", f"init={learned}", "model=auto", "dropout=0.25")
     model = prepare(settings).settings.model
     assert (model.dim, model.dropout) == (16, 0.25)
@@ -298,7 +298,7 @@ def test_weights_to_begin_with_decide_a_model_that_is_left_open(learned, motions
         train(small_settings(motions, tmp_path / "other", f"init={learned}", "dim=32"))
 
 
-def test_somebody_seen_in_none_of_the_frames_that_are_drawn_is_no_fault_of_the_training(motions, tmp_path):
+def test_persons_in_no_sampled_frame_do_not_break_training(motions, tmp_path):
     data = read_data_set(motions)
     late = data["annotations"][-1]
     frames = 60
@@ -313,7 +313,7 @@ def test_somebody_seen_in_none_of_the_frames_that_are_drawn_is_no_fault_of_the_t
     assert metrics(run, "epoch")[-1]["epoch"] == 4
 
 
-def test_weights_for_joints_in_2d_are_not_for_joints_in_3d(tmp_path):
+def test_weights_for_2d_joints_are_refused_for_3d_joints(tmp_path):
     rng = np.random.default_rng(0)
     short = ("phase1_epochs=1", "phase2_epochs=0", "holdout=0")
     flat, deep = (
@@ -328,7 +328,7 @@ def test_weights_for_joints_in_2d_are_not_for_joints_in_3d(tmp_path):
         train(small_settings(deep, tmp_path / "deep", f"init={run}", *short))
 
 
-def test_a_network_is_shown_clips_as_it_was_before(motions, tmp_path):
+def test_initial_weights_determine_the_reading_of_clips(motions, tmp_path):
     short = ("phase1_epochs=1", "phase2_epochs=0")
     framed = train(small_settings(motions, tmp_path / "framed", "placement=frame", "max_persons=1", *short))
     begins = (f"init={framed}", *short)

@@ -45,7 +45,7 @@ def test_frames_at_test_are_rounded_down() -> None:
 
 
 @pytest.mark.parametrize(("length", "target"), [(7, 24), (24, 24), (100, 24), (1, 24)])
-def test_frames_in_training_jitter_around_their_place(length: int, target: int) -> None:
+def test_frames_in_training_are_jittered(length: int, target: int) -> None:
     rng = np.random.default_rng(0)
     draws = np.array([sample_frames(length, target, rng) for _ in range(400)])
     assert (np.diff(draws, axis=1) >= 0).all() and draws.min() >= 0 and draws.max() <= length - 1
@@ -94,7 +94,7 @@ def plain_follow(keypoint: np.ndarray, score: np.ndarray) -> tuple[np.ndarray, n
     return keypoint_out, score_out
 
 
-def test_following_two_persons_equals_the_loop_and_takes_scores_along() -> None:
+def test_following_two_persons_equals_the_loop_including_scores() -> None:
     for seed in range(5):
         keypoint, score = raw(seed)
         wanted = plain_follow(keypoint, score)
@@ -103,7 +103,7 @@ def test_following_two_persons_equals_the_loop_and_takes_scores_along() -> None:
         np.testing.assert_array_equal(got[1], wanted[1])
 
 
-def test_two_persons_who_change_places_in_the_file_are_put_back() -> None:
+def test_exchanged_persons_are_restored() -> None:
     keypoint, score = raw(3)
     keypoint[:, 1:] = keypoint[:, :1]
     score[:, 1:] = score[:, :1]
@@ -115,7 +115,7 @@ def test_two_persons_who_change_places_in_the_file_are_put_back() -> None:
     np.testing.assert_array_equal(got[1], score)
 
 
-def test_h36m_joints_know_how_far_they_are_to_be_trusted() -> None:
+def test_h36m_joints_have_consistent_scores() -> None:
     keypoint, score = raw(1, persons=1)
     mapped, mapped_score = coco_to_h36m(keypoint, score)
     copies = {1: 12, 2: 14, 3: 16, 4: 11, 5: 13, 6: 15, 9: 0, 11: 5, 12: 7, 13: 9, 14: 6, 15: 8, 16: 10}
@@ -184,7 +184,7 @@ def test_crop_scale_equals_the_loop(dimensions: int) -> None:
             assert placed[place][axis] == pytest.approx(min(1, max(-1, wanted)), abs=2e-6)
 
 
-def test_a_box_below_one_is_clipped_and_a_clip_without_size_is_put_at_zero() -> None:
+def test_ratio_below_one_is_clipped_and_clips_without_size_are_zero() -> None:
     keypoint, score = raw(5)
     assert np.abs(crop_scale(keypoint, score, 0.5)).max() == 1
     assert not crop_scale(np.ones_like(keypoint), np.ones_like(score), 2).any()
@@ -206,7 +206,7 @@ def test_a_mirror_image_exchanges_left_and_right_with_their_scores() -> None:
     np.testing.assert_allclose(about[..., 5, 0], -1 - keypoint[..., 6, 0], rtol=1e-6)
 
 
-def test_joints_that_penn_never_has_change_nothing(shared_data: Path) -> None:
+def test_missing_joints_of_penn_change_nothing(shared_data: Path) -> None:
     """Its clips lack eyes and ears, so the box must be that of the 13 joints that exist."""
     path = shared_data / "skeletons" / "penn_action.pkl"
     clips = open_clips(path, DataSettings(skip_bad=True))
@@ -236,7 +236,7 @@ def test_shear_is_one_matrix_with_ones_on_its_diagonal(dimensions: int) -> None:
     assert np.isnan(sheared[~seen]).all()
 
 
-def test_parts_are_contiguous_within_the_clip_and_as_long_as_asked() -> None:
+def test_parts_are_contiguous_and_have_the_requested_length() -> None:
     rng = np.random.default_rng(0)
     parts = [random_part(40, (0.25, 0.75), rng) for _ in range(500)]
     lengths = {part.stop - part.start for part in parts}
@@ -246,7 +246,7 @@ def test_parts_are_contiguous_within_the_clip_and_as_long_as_asked() -> None:
 
 
 @pytest.mark.parametrize("target", [1, 5, 12, 31])
-def test_frames_between_frames_equal_the_loop(target: int) -> None:
+def test_interpolated_frames_equal_the_loop(target: int) -> None:
     """As in image resizing: the centre of a frame is half a frame from its edge; nothing lies beyond the end."""
     keypoint, score = raw(7)
     got, got_score = resample_linear(keypoint, score, target)
@@ -269,14 +269,14 @@ def test_frames_between_frames_equal_the_loop(target: int) -> None:
                 assert got_score[m, t, v] == pytest.approx(wanted_score, abs=1e-5)
 
 
-def test_as_many_frames_as_there_are_stay_as_they_are() -> None:
+def test_interpolation_to_the_same_length_changes_nothing() -> None:
     keypoint, score = raw(8)
     got, got_score = resample_linear(keypoint, score, 12)
     np.testing.assert_allclose(got, keypoint, atol=1e-6)
     np.testing.assert_allclose(got_score, score, atol=1e-6)
 
 
-def test_frame_units_reach_from_edge_to_edge() -> None:
+def test_frame_units_span_the_frame() -> None:
     """As in PYSKL: [-1, 1] over the width and over the height, regardless of which is longer."""
     rng = np.random.default_rng(0)
     for height, width in ((1080, 1920), (640, 360)):
@@ -290,7 +290,7 @@ def test_frame_units_reach_from_edge_to_edge() -> None:
             np.testing.assert_allclose(got[m, t, v], wanted, atol=1e-5)
 
 
-def test_the_first_frame_that_has_the_joint_is_where_all_is_measured_from() -> None:
+def test_first_frame_with_the_joint_defines_the_origin() -> None:
     keypoint, _ = raw(2, joints=25, dimensions=3)
     keypoint[0, :3, 1] = np.nan
     keypoint[0, 3, 1] = (1, 2, 3)
@@ -314,7 +314,7 @@ def plain_turn(points: np.ndarray, vector: np.ndarray, axis: np.ndarray) -> np.n
     return turned
 
 
-def test_bodies_are_aligned_as_the_loop_aligns_them() -> None:
+def test_alignment_equals_the_loop() -> None:
     rng = np.random.default_rng(4)
     keypoint = rng.normal(size=(2, 6, 25, 3)).astype(np.float32) + np.float32(3)
     score = np.ones((2, 6, 25), np.float32)
@@ -338,7 +338,7 @@ def test_bodies_are_aligned_as_the_loop_aligns_them() -> None:
     assert shoulders[0] > 0 and abs(shoulders[1]) < 1e-4
 
 
-def test_bodies_upside_down_are_turned_and_empty_beginnings_take_the_first_that_is_there() -> None:
+def test_upside_down_bodies_are_turned_and_empty_beginnings_filled() -> None:
     keypoint = np.zeros((1, 4, 25, 3), np.float32)
     keypoint[0, :, 0] = (0, 0, 1)
     keypoint[0, :, 4] = (1, 0, 0)

@@ -16,7 +16,7 @@ def plain_means(answers: dict[int, np.ndarray], seen: set[int]) -> dict[int, np.
     return means
 
 
-def test_a_cell_is_the_mean_of_the_windows_that_cover_it() -> None:
+def test_cell_is_the_mean_of_its_windows() -> None:
     rng = np.random.default_rng(0)
     answers = {start: rng.dirichlet(np.ones(4)) for start in (0, 1, 2, 3, 5, 6, 9)}
     seen = set(range(13)) - {4}
@@ -45,21 +45,21 @@ def segments_of(rows: list[tuple[int, list[float]]], threshold: float = 0.0) -> 
     return found + list(joiner.ended())
 
 
-def test_equal_neighbours_are_joined_and_holes_part_them() -> None:
+def test_equal_neighbours_are_joined_unless_separated_by_gaps() -> None:
     rows = [(0, [0.9, 0.1]), (1, [0.7, 0.3]), (2, [0.2, 0.8]), (3, [0.6, 0.4]), (6, [0.8, 0.2])]
     found = segments_of(rows)
     assert [(one.start, one.end, one.number) for one in found] == [(0, 2, 0), (2, 3, 1), (3, 4, 0), (6, 7, 0)]
     np.testing.assert_allclose(found[0].probabilities, [0.8, 0.2])
 
 
-def test_what_is_not_likely_enough_is_one_unknown_stretch() -> None:
+def test_improbable_cells_form_one_unknown_segment() -> None:
     rows = [(0, [0.9, 0.1]), (1, [0.55, 0.45]), (2, [0.4, 0.6]), (3, [0.1, 0.9])]
     assert [one.number for one in segments_of(rows, 0.7)] == [0, None, 1]
     # A probability equal to the threshold is sufficient.
     assert [one.number for one in segments_of(rows, 0.6)] == [0, None, 1]
 
 
-def test_persons_do_not_mix_and_those_who_have_gone_are_told() -> None:
+def test_persons_are_independent_and_segments_end_when_they_leave() -> None:
     joiner: Joiner[str] = Joiner(0.0)
     for cell in range(3):
         joiner.add(Cell("stays", cell, np.array([1.0, 0.0]), cell, cell + 1))
