@@ -127,7 +127,7 @@ FAMILIES = (
     Family("identity_switches", "identity switches", "switches per frame", (0.01, 0.03, 0.1)),
     Family("left_right_swaps", "left-right swaps", "share of frames", (0.1, 0.3, 0.5)),
     Family("dropped_people", "dropped persons", "share of frames", (0.1, 0.3, 0.5)),
-    Family("lower_frame_rate", "lower frame rate", "keep one frame of", (2, 4, 8), limits=FROM_ONE, whole=True),
+    Family("lower_frame_rate", "lower frame rate", "n, every n-th frame kept", (2, 4, 8), limits=FROM_ONE, whole=True),
     Family("lower_confidence", "lower confidence", "loss of the score", (0.25, 0.5, 0.75), drawn=False, limits=NOT_ALL),
     Family("frame_crop", "frame crop", "cut of height and width", (0.1, 0.25, 0.4), limits=NOT_ALL),
 )
