@@ -70,5 +70,5 @@ def test_confusions_count_all_repeats_and_gains_are_class_differences() -> None:
     gains = class_gains(first, second)
     np.testing.assert_allclose(gains[:2], [0.75, -0.25])
     assert np.isnan(gains[2])
-    with pytest.raises(ValueError, match="no clip"):
+    with pytest.raises(ValueError, match="no prediction"):
         metrics_of(np.full((1, 4), UNANSWERED), labels, 3)
