@@ -312,7 +312,7 @@ def test_newest_run_that_predicts_actions_is_used(
     os.utime(encoder / "last.pt", ns=(2**62, 2**62))
     said = io.StringIO()
     assert len(predicted(skeletons, None, "late", said=said)) == 3
-    assert "asking runs/actions, because runs/encoder is a pre-trained encoder" in said.getvalue()
+    assert "using runs/actions, because runs/encoder is a pre-trained encoder" in said.getvalue()
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read every folder")
