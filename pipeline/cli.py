@@ -44,14 +44,14 @@ class _Commands(TyperGroup):
             with _terminated_as_interrupted():
                 return super().invoke(ctx)
         except UsageError as error:
-            _tell(error)
+            _print_error(error)
             raise typer.Exit(WRONG_USAGE) from error
         except BrokenPipeError:
             # The reader closed the pipe; discard what Python flushes at exit.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             raise typer.Exit(FAILED) from None
         except (SkelpipeError, OSError) as error:
-            _tell(error)
+            _print_error(error)
             raise typer.Exit(FAILED) from error
         except KeyboardInterrupt:
             then = "continues" if ctx.invoked_subcommand in RESUMING else "starts from scratch"
@@ -580,7 +580,7 @@ def main() -> None:
     app(prog_name="skelpipe")
 
 
-def _tell(error: Exception) -> None:
+def _print_error(error: Exception) -> None:
     logging.getLogger("skelpipe").info("failed", exc_info=error)
     typer.echo(f"error: {error}", err=True)
 

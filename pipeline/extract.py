@@ -288,10 +288,10 @@ def _open_work(
     skipped: list[Source] = []
     reasons: Counter[str] = Counter()
     relabelled = 0
-    told = monotonic()
+    last_message = monotonic()
     for checked, source in enumerate(chosen):
-        if monotonic() - told >= progress.LINE_INTERVAL:
-            told = monotonic()
+        if monotonic() - last_message >= progress.LINE_INTERVAL:
+            last_message = monotonic()
             console.print(f"checked {checked} of {len(chosen)} videos for existing results", highlight=False)
         if share.limit is not None and len(work) + len(skipped) >= share.limit:
             break

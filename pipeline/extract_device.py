@@ -184,7 +184,7 @@ def _attempt(plan: Plan, job: VideoJob, frames: list[FramePoses], interrupted: E
     try:
         return _write(plan, job, frames, source, digest, interrupted)
     except (SkelpipeError, OSError) as error:
-        return Outcome(source, error=_naming(source, error))
+        return Outcome(source, error=_error_message(source, error))
     except _Interrupted:
         return Outcome(source, error=f"{source.path}: interrupted")
     except Exception as error:
@@ -192,7 +192,7 @@ def _attempt(plan: Plan, job: VideoJob, frames: list[FramePoses], interrupted: E
         return Outcome(source, error=f"{source.path}: {type(error).__name__}: {error}; please report this as a bug")
 
 
-def _naming(source: Source, error: Exception) -> str:
+def _error_message(source: Source, error: Exception) -> str:
     """Error message that starts with the path of the video."""
     text = str(error)
     return text if text.startswith(str(source.path)) else f"{source.path}: {text}"
@@ -277,5 +277,5 @@ def _write_overlay(plan: Plan, source: Source, poses: VideoPoses, interrupted: E
         write_overlay(source.path, poses, path, on_frame=on_frame)
     except (SkelpipeError, OSError) as error:
         _remove_overlay(plan, source)
-        return f"{_naming(source, error)} (the skeletons are written, but not the overlay)"
+        return f"{_error_message(source, error)} (the skeletons are written, but not the overlay)"
     return None

@@ -35,9 +35,9 @@ class _Child:
 
     device: str
     process: BaseProcess
-    in_hand: dict[str, Source] = field(default_factory=dict)
+    unfinished: dict[str, Source] = field(default_factory=dict)
 
-    def last_words(self) -> str:
+    def exit_message(self) -> str:
         code = self.process.exitcode
         how = f"was killed by signal {-code}" if code is not None and code < 0 else f"ended with status {code}"
         return f"the process of device {self.device} {how}; run the command again to retry this video"
@@ -77,13 +77,13 @@ def run_devices(
                 except (EOFError, OSError):
                     del children[connection]
                     child.process.join()
-                    for source in child.in_hand.values():
-                        on_video(Outcome(source, error=f"{source.path}: {child.last_words()}"))
+                    for source in child.unfinished.values():
+                        on_video(Outcome(source, error=f"{source.path}: {child.exit_message()}"))
                     continue
                 if kind == "next":
                     following = supply.popleft() if supply else None
                     if following is not None:
-                        child.in_hand[following.relative] = following
+                        child.unfinished[following.relative] = following
                     # Sending fails if the process has just died; the next iteration handles that.
                     with suppress(OSError):
                         connection.send(following)
@@ -91,7 +91,7 @@ def run_devices(
                     for _ in range(value):
                         on_frame()
                 elif kind == "video":
-                    del child.in_hand[value.source.relative]
+                    del child.unfinished[value.source.relative]
                     on_video(value)
                 else:
                     raise value
@@ -143,14 +143,14 @@ def _device_process(plan: Plan, connection: Connection, log_level: int) -> None:
     logging.basicConfig(
         level=log_level, format=f"{plan.estimator.placement.device}: %(levelname)s %(name)s: %(message)s"
     )
-    sending, asking = threading.Lock(), threading.Lock()
+    sending, requesting = threading.Lock(), threading.Lock()
     frames = 0
 
     def send(kind: str, value: Any) -> None:
         with sending:
             connection.send((kind, value))
 
-    def tell_frames() -> None:
+    def report_frames() -> None:
         nonlocal frames
         send("frames", frames)
         frames = 0
@@ -159,15 +159,15 @@ def _device_process(plan: Plan, connection: Connection, log_level: int) -> None:
         nonlocal frames
         frames += 1
         if frames == FRAMES_TOLD:
-            tell_frames()
+            report_frames()
 
     def on_video(outcome: Outcome) -> None:
-        tell_frames()
+        report_frames()
         send("video", outcome)
 
     def work() -> Iterator[Source]:
         while True:
-            with asking:
+            with requesting:
                 send("next", None)
                 source = connection.recv()
             if source is None:

@@ -163,7 +163,7 @@ def predict(
         if out is not None or as_json or as_csv:
             _write_lines(counted, out, as_csv=as_csv)
         else:
-            print_table(list(_told_at_once(counted)), Console(), times=windows is not None)
+            print_table(list(_print_live(counted)), Console(), times=windows is not None)
     except KeyboardInterrupt:
         typer.echo("interrupted; running the same command again starts from scratch", err=True)
         raise typer.Exit(INTERRUPTED) from None
@@ -209,7 +209,7 @@ def _write_lines(answers: Iterable["Answer"], out: Path | None, *, as_csv: bool)
         typer.echo(str(out))
 
 
-def _told_at_once(answers: Iterable["Answer"]) -> Iterator["Answer"]:
+def _print_live(answers: Iterable["Answer"]) -> Iterator["Answer"]:
     """Answers for a table; those of a live source are printed as they arrive, and are not kept."""
     for answer in answers:
         if answer.delay is None:

@@ -1,6 +1,6 @@
-"""Runs `extract` in forked children that die by SIGKILL at chosen events, and tells of each as a line of JSON.
+"""Runs `extract` in forked children that die by SIGKILL at chosen events, and prints one line of JSON for each.
 
-A process of its own, because it must not have started any thread of a network when it forks: `python kill_driver.py
+It is a separate process, because it must not have started any network thread before it forks: `python kill_driver.py
 VIDEOS ESTIMATOR DETECTOR FOLDER SEED COUNT`. An event is ("before" | "after", name, n): the n-th call of a function.
 """
 

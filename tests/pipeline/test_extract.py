@@ -140,15 +140,19 @@ def test_labels_are_kept_until_a_table_or_none_overrides_them(run, clips, tmp_pa
     table = tmp_path / "labels.csv"
     table.write_text("file,label,split,group\nwave/clip 2 ü.mp4,hello,train,g\nwave/clip 3 ü.mp4,,test,\n")
     relabel(tmp_path / "tiny_pose.pkl", table)
-    told = labels()
-    assert told["wave/clip 2 ü"] == ("hello", "g", "train") and told["wave/clip 3 ü"] == (None, None, "test")
+    given = labels()
+    assert given["wave/clip 2 ü"] == ("hello", "g", "train") and given["wave/clip 3 ü"] == (
+        None,
+        None,
+        "test",
+    )
     run(clips, tmp_path, max_persons=1)
-    assert labels() == told
+    assert labels() == given
     run(clips, tmp_path)
-    assert labels() == told
+    assert labels() == given
     erased = run(pattern, tmp_path, labels="none")
     assert "updated labels, splits or groups of 2 clips" in erased.said
-    assert labels()["wave/clip 2 ü"] == (None, None, "all") and labels()["run/clip 0 ü"] == told["run/clip 0 ü"]
+    assert labels()["wave/clip 2 ü"] == (None, None, "all") and labels()["run/clip 0 ü"] == given["run/clip 0 ü"]
 
 
 def test_long_checks_and_merges_are_announced(run, clips, tmp_path, monkeypatch):

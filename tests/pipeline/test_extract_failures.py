@@ -291,8 +291,8 @@ def test_a_full_disk_at_the_end_keeps_the_old_data_set(networks, run, clips, tmp
     done = call_cli(command(networks, tmp_path, clips), preexec_fn=room(1000))
     assert done.returncode == 1
     assert "Traceback" not in done.stderr
-    (told,) = [line for line in done.stderr.splitlines() if line.startswith("failed: ")]
-    assert "tiny_pose.pkl: cannot write the file (File too large); run `skelpipe merge" in told
+    (failure,) = [line for line in done.stderr.splitlines() if line.startswith("failed: ")]
+    assert "tiny_pose.pkl: cannot write the file (File too large); run `skelpipe merge" in failure
     after = all_files(tmp_path)
     after.pop("tiny_pose/errors.jsonl", None)
     assert after == before

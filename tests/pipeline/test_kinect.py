@@ -81,7 +81,7 @@ def cleaned_plainly(clip: list[list[tuple[int, list]]]) -> list[list]:
     """The published cleaning of NTU in plain loops: joints of two persons per kept frame, None if absent.
 
     Args:
-        clip: For each frame the bodies: their numbers and joints.
+        clip: Ids and joints of the bodies in each frame.
     """
     joints_of: dict[int, list] = {}
     first_of: dict[int, int] = {}
