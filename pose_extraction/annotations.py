@@ -1,10 +1,10 @@
 """Skeleton data sets in PYSKL's format: {"split": {name: [frame_dir]}, "annotations": [...], "label_names": [...]}.
 
-In the file, as its readers expect, a joint that was not seen is at (0, 0) with score 0, and a clip without a label has
-label -1. What the readers do not ask for (time stamps, track ids, history and the like) lies beside what they do.
+As PYSKL's readers expect, unseen joints are stored as (0, 0) with score 0, and clips without a label have the label -1.
+Additional entries (time stamps, track ids, history and so on) are stored next to PYSKL's.
 
-A label is kept by name in each annotation ("label_name"); its number depends on which other clips are in the data set,
-so numbers are given whenever annotations are put together.
+Each annotation stores the name of its label ("label_name"). The number of a label depends on the other clips in the
+data set, so labels are renumbered whenever annotations are combined.
 """
 
 import re
@@ -34,13 +34,13 @@ __all__ = [
 ]
 
 UNLABELLED = -1
-# The split of a data set that is not split, and what commands call all clips where a split can be named.
+# Split name of data sets without splits, and the name by which commands select all clips.
 ALL_CLIPS = "all"
 
-# NTU RGB+D's action codes carry their own numbers, whichever of them are there; 60 actions, or 120.
+# NTU RGB+D action codes contain the class number, counted from 1. There are 60 or 120 actions.
 _NTU_ACTION = re.compile(r"A(\d{3})")
 _NTU_SIZES = (60, 120)
-# More classes than any data set has. A larger number is no class's (a date, say), and would make a list of that length.
+# More classes than any data set has. Larger numbers (dates, for example) are not class numbers.
 MOST_CLASSES = 10_000
 
 
@@ -56,18 +56,21 @@ def annotation_from(
     problems: Sequence[str] = (),
     quality: Mapping[str, Mapping[str, float]] | None = None,
 ) -> dict[str, Any]:
-    """One clip as PYSKL's readers take it, with the extras that only we read.
+    """Create the annotation of a clip: PYSKL's fields and this project's additional ones.
 
     Args:
-        video: M persons over T sampled frames; a clip with no person has M = 0.
-        frame_dir: The clip's id in the data set.
+        video: M persons over T sampled frames; M = 0 for a clip without persons.
+        frame_dir: Identifier of the clip in the data set.
         estimator: Name of the pose estimator.
         fps: Frames per second of the source.
-        source: Path of the video relative to the folder that was given, with "/" between folders.
-        label_name: Name of the action; None when the clip has no label.
-        group: Clips of one group must not be on both sides of a split; None when it stands alone.
-        problems: What is missing from the clip, one sentence each.
+        source: Path of the video relative to the input folder, with "/" as separator.
+        label_name: Name of the action; None if the clip has no label.
+        group: Clips with the same group must be in the same split; None if the clip has no group.
+        problems: One sentence for each part of the clip that is missing.
         quality: {"raw": counts, "clean": counts}, before and after cleaning.
+
+    Returns:
+        The annotation, with the label -1 until `data_set` numbers the labels.
     """
     keypoint, keypoint_score, imputed = video.dense()
     keypoint, keypoint_score = _with_zeros(keypoint, keypoint_score)
@@ -96,19 +99,22 @@ def annotation_from(
 
 
 def _with_zeros(keypoint: np.ndarray, keypoint_score: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """float32 copies (..., V, 2) and (..., V) with zeros for every joint that has no place."""
+    """Return float32 copies (..., V, 2) and (..., V), with zeros for unseen joints."""
     seen = np.isfinite(keypoint).all(axis=-1)
     zeroed = np.where(seen[..., None], keypoint, 0).astype(np.float32)
     return zeroed, np.where(seen, keypoint_score, 0).astype(np.float32)
 
 
 def pack_raw(frames: Sequence[FramePoses]) -> dict[str, np.ndarray]:
-    """Stacks what the estimator saw, all P persons of all frames one after the other, in their order.
+    """Stack the raw poses of an estimator: all P persons of all frames, in their order.
+
+    Args:
+        frames: Raw poses of T sampled frames.
 
     Returns:
-        frame_index int64 (P,), time float64 (P,), box float32 (P, 4), box_score float32 (P,), keypoint float32
-        (P, V, 2) and keypoint_score float32 (P, V), with zeros for a joint that was not seen; and, so that frames
-        without a person are not forgotten, sampled_frame_index int64 (T,) and sampled_time float64 (T,).
+        frame_index int64 (P,), time float64 (P,) in seconds, box float32 (P, 4), box_score float32 (P,), keypoint
+        float32 (P, V, 2) and keypoint_score float32 (P, V), with zeros for unseen joints; and, because frames can be
+        without persons, sampled_frame_index int64 (T,) and sampled_time float64 (T,).
     """
     stacked = frames or [FramePoses.empty(0, 0.0)]
     counts = [frame.num_persons for frame in stacked]
@@ -129,10 +135,17 @@ def pack_raw(frames: Sequence[FramePoses]) -> dict[str, np.ndarray]:
 
 
 def unpack_raw(raw: Mapping[str, np.ndarray]) -> list[FramePoses]:
-    """The frames that `pack_raw` packed; joints with score 0 are NaN again."""
+    """Restore the frames that `pack_raw` stacked. Joints with score 0 become NaN.
+
+    Args:
+        raw: Arrays returned by `pack_raw`.
+
+    Returns:
+        Raw poses of the T sampled frames.
+    """
     unseen = raw["keypoint_score"] == 0
     keypoint = np.where(unseen[..., None], np.float32(np.nan), raw["keypoint"])
-    # A frame's persons lie together and frames are in order, so two searches find where each frame's begin and end.
+    # Persons are sorted by frame, so binary search finds the first and last person of each frame.
     first = np.searchsorted(raw["frame_index"], raw["sampled_frame_index"], "left")
     last = np.searchsorted(raw["frame_index"], raw["sampled_frame_index"], "right")
     return [
@@ -149,10 +162,16 @@ def unpack_raw(raw: Mapping[str, np.ndarray]) -> list[FramePoses]:
 
 
 def number_labels(names: Iterable[str]) -> list[str]:
-    """The names of all classes in the order of their numbers, given the names that occur.
+    """Return the names of all classes in the order of their numbers.
 
-    NTU's action codes and plain numbers keep the number that they say (A001 is 0, "7" is 7), whichever of them occur;
-    other names are numbered in alphabetical order.
+    NTU action codes and plain numbers keep their number (A001 is 0, "7" is 7), even if some classes do not occur. Other
+    names are sorted alphabetically.
+
+    Args:
+        names: Label names that occur, with repetitions.
+
+    Returns:
+        Class names; the index of a name is its number.
     """
     present = sorted(set(names))
     actions = [_NTU_ACTION.fullmatch(name) for name in present]
@@ -167,7 +186,15 @@ def number_labels(names: Iterable[str]) -> list[str]:
 
 
 def label_name_of(annotation: Mapping[str, Any], label_names: Sequence[str]) -> str | None:
-    """The name of a clip's action, also in a foreign file that has only its number; None when it has no label."""
+    """Return the label name of a clip.
+
+    Args:
+        annotation: Annotation of the clip. Files of other programs may have only the number of the label.
+        label_names: Class names of the file.
+
+    Returns:
+        The name; None if the clip has no label.
+    """
     if "label_name" in annotation:
         return annotation["label_name"]
     label = int(annotation["label"])
@@ -182,15 +209,19 @@ def data_set(
     label_names: Sequence[str] | None = None,
     **extra: Any,
 ) -> dict[str, Any]:
-    """Puts annotations together: sorts them by `frame_dir` and numbers their labels.
+    """Combine annotations: sort them by `frame_dir` and number their labels.
 
-    The result depends on the clips alone, not on the order in which they come.
+    The result depends only on the set of clips, not on their order.
 
     Args:
-        annotations: Clips with "label_name"; their "label" is set here.
-        split: Name -> ids of the clips in it.
-        label_names: Order of the classes to keep, as long as it has all names that occur; None numbers them anew.
+        annotations: Clips with "label_name"; their "label" is set in place.
+        split: Identifiers of the clips in each split, by name of the split.
+        label_names: Order of the classes, used if it contains all names that occur; None numbers them with
+            `number_labels`.
         extra: Further entries of the file ("raw", "digest").
+
+    Returns:
+        The data set.
     """
     clips = sorted(annotations, key=lambda annotation: annotation["frame_dir"])
     names = {clip["label_name"] for clip in clips} - {None}
@@ -207,15 +238,18 @@ def data_set(
 
 
 def merge_files(paths: Iterable[Path], damaged: list[tuple[Path, str]] | None = None) -> dict[str, Any]:
-    """Puts several skeleton files together, holding one file at a time besides the result, and leaves their raw poses.
+    """Merge skeleton files. Only one input file is in memory at a time, and raw poses are not copied.
 
     Args:
         paths: Skeleton files in any order.
-        damaged: List that takes files that are left out because they are damaged or malformed, with the reason; None
-            to raise instead.
+        damaged: List to which (path, reason) of damaged or malformed files is appended, which are then skipped; None
+            raises an exception instead.
+
+    Returns:
+        The merged data set.
 
     Raises:
-        AnnotationError: A file is damaged or malformed, or a clip is in two files.
+        AnnotationError: A file is damaged or malformed, or two files contain the same clip.
     """
     annotations: list[dict[str, Any]] = []
     split: dict[str, list[str]] = {}
@@ -244,5 +278,5 @@ def merge_files(paths: Iterable[Path], damaged: list[tuple[Path, str]] | None = 
             annotations.append(annotation)
         for name, clips in data["split"].items():
             split.setdefault(name, []).extend(clips)
-    # Files that agree on the classes keep their order, which may be an official one.
+    # If all files have the same classes, keep their order, which may be an official one.
     return data_set(annotations, split, orders.pop() if len(orders) == 1 else None)

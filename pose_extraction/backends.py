@@ -1,9 +1,9 @@
-"""A network as a function of a batch of pictures, on torch, OpenVINO or ONNX Runtime.
+"""Run a network on a batch of images with torch, OpenVINO or ONNX Runtime.
 
-All three take uint8 pictures (N, H, W, 3) in BGR, as they come from a video, and put the normalisation into the
-network, so that a quarter of the bytes travel to a GPU. A batch has one fixed size: a smaller one is padded.
-Kernels are chosen by shape, so a crop's result does not depend, to the last bit, on which other crops it shared a batch
-with; a run that was killed and resumed gives the same files as one that was not.
+All three backends take uint8 images (N, H, W, 3) in BGR, as decoded from a video. Normalisation is part of the
+network, so that only a quarter of the bytes is copied to a GPU. The batch size is fixed; smaller batches are padded.
+Kernels depend on the shape of the batch. With a fixed shape, the result for a crop is bit-identical whichever other
+crops share its batch, so an interrupted and resumed run produces the same files as an uninterrupted one.
 """
 
 import importlib.util
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 BACKENDS = ("auto", "torch", "openvino", "onnxruntime")
 PRECISIONS = ("auto", "fp32", "bf16", "fp16")
-# Of NVIDIA's driver, in a container and under Windows too, and of AMD's.
+# Device files of NVIDIA's driver (natively, in containers and under WSL) and of AMD's.
 GPU_DRIVER_TRACES = ("/proc/driver/nvidia", "/dev/nvidiactl", "/dev/dxg", "/dev/kfd")
 
 log = logging.getLogger(__name__)
@@ -32,7 +32,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Placement:
-    """Where and how a network runs; every field resolved, nothing "auto".
+    """Where and how a network runs. All fields are resolved; none is "auto".
 
     Args:
         device: "cpu" or "cuda:N".
@@ -47,7 +47,13 @@ class Placement:
 
 @dataclass(frozen=True)
 class Normalisation:
-    """Per-channel mean and standard deviation of values 0 to 255, in the order that the network reads."""
+    """Normalisation of the input channels.
+
+    Args:
+        mean: Per-channel mean of values in [0, 255], in the channel order of the network.
+        std: Per-channel standard deviation, in the same units and order.
+        to_rgb: Whether BGR images are converted to RGB first.
+    """
 
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
@@ -55,7 +61,11 @@ class Normalisation:
 
 
 class Network(Protocol):
-    """uint8 (N, H, W, 3) BGR in, one float32 array of length N per output out; N is at most `batch_size`."""
+    """A network with a fixed maximum batch size.
+
+    Calling it with uint8 images (N, H, W, 3) in BGR, N <= `batch_size`, returns one float32 array of length N per
+    output.
+    """
 
     batch_size: int
 
@@ -63,11 +73,12 @@ class Network(Protocol):
 
 
 def has_module(name: str) -> bool:
+    """Return whether a module can be imported, without importing it."""
     return importlib.util.find_spec(name) is not None
 
 
 def cpu_has_bf16() -> bool:
-    """Whether this processor multiplies bf16 in hardware (AVX512-BF16 or AMX); elsewhere bf16 is slower than fp32."""
+    """Return whether the CPU multiplies bf16 in hardware (AVX512-BF16 or AMX). Otherwise, bf16 is slower than fp32."""
     try:
         flags = Path("/proc/cpuinfo").read_text(encoding="ascii", errors="replace")
     except OSError:
@@ -76,16 +87,16 @@ def cpu_has_bf16() -> bool:
 
 
 def resolve_placement(device: str, backend: str, precision: str, *, onnx: bool) -> Placement:
-    """Turns what the user asked for, "auto" included, into what will be used.
+    """Resolve the requested device, backend and precision, including "auto".
 
     Args:
         device: "auto", "cpu", "cuda" or "cuda:N".
         backend: One of `BACKENDS`.
         precision: One of `PRECISIONS`.
-        onnx: Whether the network is an ONNX file (then torch cannot run it).
+        onnx: Whether the network is an ONNX file, which torch cannot run.
 
     Raises:
-        BackendError: The combination cannot work on this machine.
+        BackendError: The device is unknown or missing, the backend is not installed, or the combination is unsupported.
     """
     if device == "auto":
         device = "cuda:0" if backend != "openvino" and _cuda_devices() else "cpu"
@@ -131,12 +142,12 @@ def resolve_placement(device: str, backend: str, precision: str, *, onnx: bool) 
 
 
 def _cuda_devices() -> int:
-    # Where there is no driver there is no device, and torch, which takes seconds to import, need not be asked.
+    # No driver means no device. This check avoids importing torch, which takes seconds.
     if not any(Path(trace).exists() for trace in GPU_DRIVER_TRACES):
         return 0
     import torch
 
-    # fp32 shall mean fp32: TF32 keeps ten bits of a factor, and is on by default in convolutions.
+    # Disable TF32, which PyTorch enables for convolutions by default: it keeps only 10 mantissa bits.
     torch.backends.cuda.matmul.allow_tf32 = False
     torch.backends.cudnn.allow_tf32 = False
     return torch.cuda.device_count()
@@ -174,14 +185,17 @@ def from_torch(
     input_size: tuple[int, int],
     batch_size: int,
 ) -> Network:
-    """Wraps a torch network.
+    """Wrap a torch network.
 
     Args:
-        module: Takes float32 (N, 3, H, W), normalised, gives a tensor or a flat tuple of tensors.
-        normalisation: Put in front of the network.
-        placement: Where it runs.
+        module: Network that takes normalised float32 images (N, 3, H, W) and returns a tensor or a flat tuple of them.
+        normalisation: Normalisation to insert before the network.
+        placement: Where and how the network runs.
         input_size: (height, width) in pixels.
-        batch_size: The one batch size that it will run.
+        batch_size: Fixed batch size.
+
+    Returns:
+        The wrapped network.
     """
     import torch
 
@@ -220,18 +234,21 @@ def from_onnx(
     input_size: tuple[int, int],
     batch_size: int,
 ) -> Network:
-    """Wraps an ONNX network with one input (N, 3, H, W).
+    """Wrap an ONNX network with one input (N, 3, H, W).
 
     Args:
-        path: The file that it comes from, for messages.
-        content: The network, perhaps rewritten, for example with a dynamic batch.
-        normalisation: Put in front of the network.
-        placement: Where it runs.
+        path: Path of the file, used in error messages.
+        content: Serialised network, possibly modified, for example to have a dynamic batch size.
+        normalisation: Normalisation to apply before the network.
+        placement: Where and how the network runs.
         input_size: (height, width) in pixels.
-        batch_size: The one batch size that it will run; the network must admit it.
+        batch_size: Fixed batch size, which the network must support.
+
+    Returns:
+        The wrapped network.
 
     Raises:
-        BackendError: The runtime cannot load the file.
+        BackendError: The runtime cannot load the network.
     """
     build: Callable[..., Network] = _onnx_on_openvino if placement.backend == "openvino" else _OnnxRuntimeNetwork
     try:
@@ -259,12 +276,12 @@ class _TorchNetwork:
         self.batch_size = batch_size
         self._device = torch.device(placement.device)
         dtype = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[placement.precision]
-        # Only the layers change their type: normalisation stays in fp32, or means like 123.675 would be rounded.
+        # Only the layers are converted. Normalisation stays in fp32: bf16 would round means such as 123.675.
         network.module.to(dtype)
         network.dtype = dtype
         self._network = network.to(self._device).to(memory_format=torch.channels_last)
         if self._device.type == "cuda":
-            # Pinned memory belongs to the current device; without this every process would open a context on the first.
+            # Pinned memory uses the current device. Without this, every process opens a context on the first GPU.
             torch.cuda.set_device(self._device)
 
     def __call__(self, images: np.ndarray) -> list[np.ndarray]:
@@ -282,7 +299,7 @@ class _OpenVinoNetwork:
     def __init__(self, model: Any, placement: Placement, batch_size: int) -> None:
         self.batch_size = batch_size
         properties = {
-            # Left to itself OpenVINO takes bf16 wherever the processor has it, also when fp32 was asked for.
+            # OpenVINO's default is bf16 wherever the CPU supports it, even if fp32 was requested.
             "INFERENCE_PRECISION_HINT": {"fp32": "f32", "bf16": "bf16"}[placement.precision],
             "PERFORMANCE_HINT": "LATENCY",
             "INFERENCE_NUM_THREADS": cpu_count(),
@@ -349,5 +366,5 @@ class _OnnxRuntimeNetwork:
 
 
 def cpu_count() -> int:
-    """Processors that this process may use; a container or a cluster's scheduler may allow fewer than there are."""
+    """Return the number of CPUs that this process may use, which containers and schedulers can limit."""
     return len(os.sched_getaffinity(0))

@@ -1,10 +1,9 @@
-"""Checkpoints read without running anything that they hold.
+"""Load checkpoints without executing code from them.
 
-All reading goes through `torch.load(weights_only=True)`, whose unpickler knows tensors and plain containers and refuses
-every other name. What official checkpoints hold beside tensors (the history of a training, whole pickled networks) is
-admitted name by name, and even then not as the class of that name: an inert record stands in for it, which keeps what
-it is given and does nothing. So no code of numpy, mmengine, openpifpaf or torch.nn runs on what a file says, and none
-of them has to be installed.
+All files are read with `torch.load(weights_only=True)`, whose unpickler accepts only tensors and plain containers.
+Official checkpoints contain further objects, such as training logs or whole pickled networks. Their class names are
+allowed one by one, and each is replaced by an inert record that stores its state and does nothing. Therefore no code
+of numpy, mmengine, openpifpaf or torch.nn runs on untrusted data, and none of these packages has to be installed.
 """
 
 import importlib
@@ -23,8 +22,8 @@ import torch
 
 from pose_extraction.errors import WeightsError
 
-# Beside tensors, in the checkpoints of mmengine: its log (whose buffers name their own methods through getattr), the
-# arguments and the time of the training, and statistics of the data set as numpy values.
+# Non-tensor objects in mmengine checkpoints: the log (its buffers refer to their own methods through getattr), the
+# arguments and time of the training run, and data set statistics as numpy values.
 _OPENMMLAB_NAMES = (
     "argparse.Namespace",
     "builtins.getattr",
@@ -38,7 +37,7 @@ _OPENMMLAB_NAMES = (
     "numpy.dtype",
     "numpy.ndarray",
 )
-# The modules of which OpenPifPaf's ShuffleNetV2K networks with composite fields consist.
+# Modules of OpenPifPaf's ShuffleNetV2K networks with composite fields.
 _OPENPIFPAF_NAMES = (
     "openpifpaf.headmeta.Caf",
     "openpifpaf.headmeta.Cif",
@@ -57,18 +56,18 @@ _OPENPIFPAF_NAMES = (
     "torch.nn.modules.pixelshuffle.PixelShuffle",
     *_OPENMMLAB_NAMES,
 )
-# Buffers that mmdet and mmpose save with some networks and fill from the configuration with all.
+# Buffers that mmdet and mmpose save for some networks, but always set from the configuration.
 _HARMLESS_EXTRAS = ("data_preprocessor.mean", "data_preprocessor.std")
 _DEEPEST_MODULE = 64
 _REFUSED_NAME = re.compile(r"GLOBAL (\S+)")
-# torch keeps one list of admitted names for the whole process; two threads must not take away each other's.
+# torch keeps one process-wide list of allowed names. The lock stops threads from removing each other's entries.
 _ADMISSION = threading.Lock()
-# What torch takes: a class or function, or, as here always, one with the name in the file that it stands for.
+# An entry of that list: a class or function, or (always, in this module) a substitute with the name in the file.
 _Admitted = Callable[..., Any] | tuple[Callable[..., Any], str]
 
 
 class _Record:
-    """Stands in for an admitted class or function: keeps the state it is given, and does nothing with it."""
+    """Substitute for an allowed class or function. It stores the state and does nothing with it."""
 
     state: Mapping[str, Any]
 
@@ -83,7 +82,7 @@ class _Record:
 
 
 def _records(names: Sequence[str]) -> list[_Admitted]:
-    # One class a name: torch's unpickler fills only objects whose exact class is on its list.
+    # One class per name: torch's unpickler sets the state only of objects whose exact class is on its list.
     return [(type(name.rpartition(".")[2], (_Record,), {}), name) for name in names]
 
 
@@ -93,13 +92,13 @@ _OPENPIFPAF = _records(_OPENPIFPAF_NAMES)
 
 @dataclass(frozen=True)
 class OpenPifPafCheckpoint:
-    """What a pickled OpenPifPaf network says.
+    """Content of a pickled OpenPifPaf network.
 
     Args:
-        state_dict: Tensors by dotted name, as `state_dict()` of the network would give them.
-        head_metas: One dictionary a head, in order: its "class" ("Cif", "Caf") and the plain fields of its description
-            ("name", "dataset", "keypoints", "skeleton", "base_stride", "upsample_stride", ...).
-        base_name: Name of the base network, for example "shufflenetv2k16"; None if the file does not say.
+        state_dict: Tensors by dotted name, as `state_dict()` of the network would return them.
+        head_metas: One dictionary per head, in order, with its "class" ("Cif", "Caf") and the plain fields of its
+            metadata ("name", "dataset", "keypoints", "skeleton", "base_stride", "upsample_stride", ...).
+        base_name: Name of the base network, for example "shufflenetv2k16"; None if the file does not contain it.
     """
 
     state_dict: dict[str, torch.Tensor]
@@ -109,12 +108,12 @@ class OpenPifPafCheckpoint:
 
 @dataclass(frozen=True)
 class LoadReport:
-    """What `apply_state_dict` did.
+    """Result of `apply_state_dict`.
 
     Args:
-        loaded: How many tensors went into the network.
-        ignored: Names in the file that were allowed to be left out.
-        absent: Names of the network that were allowed to be missing from the file.
+        loaded: Number of tensors copied into the network.
+        ignored: Names of unused tensors in the file, all of which were allowed.
+        absent: Names of tensors that the file lacks, all of which were allowed.
     """
 
     loaded: int
@@ -123,14 +122,19 @@ class LoadReport:
 
 
 def load_state_dict(path: Path, *, strip_prefix: str = "") -> dict[str, torch.Tensor]:
-    """Tensors by name from a PyTorch checkpoint (bare, or under "state_dict", "model_pos" or "model") or safetensors.
+    """Load a state dictionary from a PyTorch checkpoint or a safetensors file.
+
+    In a PyTorch checkpoint, the state dictionary is either the top level or under "state_dict", "model_pos" or "model".
 
     Args:
-        path: The file.
-        strip_prefix: Keep only the names that begin so, without it ("backbone.", "module.").
+        path: Checkpoint file.
+        strip_prefix: Return only tensors whose names start with this prefix ("backbone.", "module."), and remove it.
+
+    Returns:
+        Tensors by name.
 
     Raises:
-        WeightsError: Damaged, hostile, no state dictionary, or no name with the prefix.
+        WeightsError: The file is damaged or unsafe, has no state dictionary, or no tensor has the prefix.
     """
     is_safetensors = path.suffix == ".safetensors"
     state = _load_safetensors(path) if is_safetensors else _state_dict_in(_load(path, _OPENMMLAB), path)
@@ -144,12 +148,15 @@ def load_state_dict(path: Path, *, strip_prefix: str = "") -> dict[str, torch.Te
 
 
 def load_plain(path: Path) -> dict[str, Any]:
-    """A dictionary of tensors, numbers, text and containers of them, as our own run files are.
+    """Load a dictionary of tensors, numbers, text and containers of these, such as the files of a training run.
 
-    What other programs' checkpoints hold beside these comes as inert records.
+    Other objects are returned as inert records.
+
+    Args:
+        path: Checkpoint file.
 
     Raises:
-        WeightsError: Damaged, hostile, or not a dictionary.
+        WeightsError: The file is damaged, unsafe or not a dictionary.
     """
     content = _load(path, _OPENMMLAB)
     if not isinstance(content, dict):
@@ -158,12 +165,15 @@ def load_plain(path: Path) -> dict[str, Any]:
 
 
 def load_openpifpaf_state_dict(path: Path) -> OpenPifPafCheckpoint:
-    """Tensors and head descriptions from one of OpenPifPaf's checkpoints, which are pickled whole networks.
+    """Load tensors and head metadata from an OpenPifPaf checkpoint, which is a pickled network.
 
-    Neither openpifpaf nor torch.nn is run: the network is read as a tree of inert records.
+    The network is read as a tree of inert records, so neither openpifpaf nor torch.nn is executed.
+
+    Args:
+        path: Checkpoint file.
 
     Raises:
-        WeightsError: Damaged, hostile, or not such a network.
+        WeightsError: The file is damaged, unsafe or not an OpenPifPaf network.
     """
     content = _load(path, _OPENPIFPAF)
     network = content.get("model") if isinstance(content, dict) else None
@@ -195,22 +205,25 @@ def apply_state_dict(
     source: Path | str,
     ignore: Sequence[str] = _HARMLESS_EXTRAS,
 ) -> LoadReport:
-    """Puts tensors into a network, all of them or none.
+    """Copy tensors into a network: all of them, or none if they do not match.
 
     Args:
-        module: The network.
+        module: Network to change.
         state: Tensors by name.
-        source: Where they come from, for the message.
-        ignore: Patterns (`*`, `?`) of names that the file may hold and the network need not have.
+        source: Origin of the tensors, used in error messages.
+        ignore: Patterns (`*`, `?`) of tensor names that may exist on one side only.
+
+    Returns:
+        Which tensors were loaded, ignored or absent.
 
     Raises:
-        WeightsError: Tensors are missing, left over or of another shape; the network is unchanged.
+        WeightsError: Tensors are missing, unexpected or have another shape. The network is not changed.
     """
     wanted = module.state_dict()
     extra = [name for name in state if name not in wanted]
     ignored = [name for name in extra if any(fnmatchcase(name, pattern) for pattern in ignore)]
     lacking = [name for name in wanted if name not in state]
-    # A count of training steps, which files from before 2018 lack and inference never reads.
+    # Number of training steps. Files from before 2018 lack it, and inference does not use it.
     absent = [name for name in lacking if name.endswith("num_batches_tracked") or name in ignore]
     problems = {
         "missing": [name for name in lacking if name not in absent],
@@ -227,7 +240,7 @@ def apply_state_dict(
             f"{source}: does not fit {type(module).__name__}: {told}. The file belongs to another network: choose the "
             "model that it was trained as"
         )
-    # Not module.load_state_dict(): names and shapes agree by now, and mmpose's hooks there rename those of old files.
+    # Not module.load_state_dict(): names and shapes already match, and mmpose's hooks would rename old tensors.
     with torch.no_grad():
         for name in state.keys() & wanted.keys():
             wanted[name].copy_(state[name])
@@ -240,7 +253,7 @@ def _load(path: Path, admitted: list[_Admitted]) -> Any:
             return torch.load(path, map_location="cpu", weights_only=True)
     except OSError as error:
         raise WeightsError(f"{path}: cannot be read ({error.strerror or error})") from error
-    # What a damaged or hostile pickle makes the unpickler stumble over.
+    # Exceptions that damaged or hostile pickles raise in the unpickler.
     except (
         pickle.UnpicklingError,
         RuntimeError,
@@ -281,19 +294,19 @@ def _state_dict_in(content: Any, path: Path) -> dict[str, torch.Tensor]:
                 content = content[key]
                 break
         if content and all(isinstance(name, str) and _is_dense(value) for name, value in content.items()):
-            # A new dictionary: the one from the file carries attributes of the file's choosing.
+            # Copy the dictionary: the one from the file can have arbitrary attributes.
             return dict(content.items())
     found = ", ".join(map(repr, list(content)[:6])) if isinstance(content, dict) else type(content).__name__
     raise WeightsError(f"{path}: holds no dictionary of tensors by name (found {found or 'nothing'})")
 
 
 def _is_dense(value: Any) -> bool:
-    # A meta tensor claims a shape and holds no numbers.
+    # A meta tensor has a shape but no data.
     return isinstance(value, torch.Tensor) and value.layout == torch.strided and value.device.type == "cpu"
 
 
 def _tensors(module: _Record, prefix: str, path: Path) -> Iterator[tuple[str, torch.Tensor]]:
-    """Walks a pickled network as `state_dict()` would: parameters and lasting buffers, then the children."""
+    """Traverse a pickled network in the order of `state_dict()`: parameters, persistent buffers, then children."""
     if prefix.count(".") > _DEEPEST_MODULE:
         raise WeightsError(f"{path}: modules are nested more than {_DEEPEST_MODULE} deep; the file is damaged")
     fleeting = module.state.get("_non_persistent_buffers_set") or ()

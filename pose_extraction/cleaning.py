@@ -1,7 +1,8 @@
-"""Cleaning person by person, the order of all steps, and their settings: the same for every estimator.
+"""Cleaning steps for whole persons, the order of all cleaning steps, and their settings.
 
-Duplicates go before there are tracks, everything else works on tracks. `clean` runs, in this order: low scores, jumps,
-persons that are no persons, gaps, smoothing, ranking. Each step is pure and adds to the history what it did.
+The same steps apply to every estimator. Duplicate persons are removed before tracking; all other steps work on tracks.
+`clean` applies, in this order: score threshold, jump removal, track filter, gap filling, smoothing, ranking. Each step
+is a pure function that appends its parameters and counts to the history.
 """
 
 from collections.abc import Sequence
@@ -30,21 +31,25 @@ __all__ = [
 
 @dataclass(frozen=True)
 class CleaningSettings:
-    """What `clean` takes for noise. Lengths in body sizes (square root of the box's area), times in seconds.
+    """Settings of `clean`. Lengths are in body sizes (square root of the area of the person's box), times in seconds.
 
     Args:
-        min_joint_score: Score in [0, 1] below which a joint counts as not seen.
-        deviations: How many of the track's own standard deviations, by its median absolute deviation, make an outlier.
-        min_speed: Speed of a joint against the body that is never a jump, body sizes a second; 8 is about 7 m/s.
-        min_stretch: Excess of a bone's length that is never an outlier, body sizes.
-        min_seconds: Tracks shorter than this go.
-        min_frames: Tracks seen in fewer frames than this go.
-        min_area_share: Tracks whose mean box covers less of the frame than this go; 1600 of 1920x1080 pixels, as in
-            PYSKL's extraction: MMAction2's 5000 of 960x540 would drop people whom surveillance cameras show.
-        max_gap_seconds: Longest gap that is filled, from the last seen place to the next.
+        min_joint_score: Joints with a score below this value, in [0, 1], are treated as not seen.
+        deviations: Outlier threshold in standard deviations of the track, estimated from the median absolute deviation.
+        min_speed: Speeds of a joint relative to the body below this value are never jumps, in body sizes per second; 8
+            is about 7 m/s.
+        min_stretch: Excess lengths of a bone below this value are never outliers, in body sizes.
+        min_seconds: Minimum duration of a track.
+        min_frames: Minimum number of frames in which the person of a track was detected.
+        min_area_share: Minimum mean area of the boxes of a track, as a fraction of the frame area. The default is 1600
+            of 1920x1080 pixels, as in PYSKL; 5000 of 960x540, as in MMAction2, removes people in surveillance videos.
+        max_gap_seconds: Longest gap to fill, from the last observed position to the next.
         smooth: Whether to smooth.
-        smooth_seconds: Width of the smoothing window; one that holds fewer than four frames smooths nothing.
-        max_persons: How many persons to keep; None keeps all.
+        smooth_seconds: Width of the smoothing window. Windows with fewer than four frames have no effect.
+        max_persons: Maximum number of persons to keep; None keeps all.
+
+    Raises:
+        UsageError: A value is negative or not finite, or `max_persons` or the smoothing window is 0.
     """
 
     min_joint_score: float = 0.2
@@ -71,7 +76,15 @@ class CleaningSettings:
 
 
 def clean(video: VideoPoses, settings: CleaningSettings) -> VideoPoses:
-    """Runs all steps on a tracked video; `video` itself is left as it was."""
+    """Apply all cleaning steps to a tracked video.
+
+    Args:
+        video: Tracked video; not modified.
+        settings: Thresholds of the steps.
+
+    Returns:
+        The cleaned video, with one entry per step appended to its history.
+    """
     video = mask_low_scores(video, threshold=settings.min_joint_score)
     video = remove_jumps(
         video, deviations=settings.deviations, min_speed=settings.min_speed, min_stretch=settings.min_stretch
@@ -91,19 +104,19 @@ def clean(video: VideoPoses, settings: CleaningSettings) -> VideoPoses:
 def remove_duplicates(
     frames: Sequence[FramePoses], *, inside: float = 0.8, alike: float = 0.5
 ) -> tuple[list[FramePoses], dict[str, Any]]:
-    """Drops the second box on one and the same person, before tracking.
+    """Remove duplicate detections of the same person, before tracking.
 
-    A person goes whose box lies to more than `inside` in another box of at least the same score (of two equal ones the
-    later goes), if the two poses are alike, too: two people one behind the other have boxes like that, but not poses.
-    A pose without any joint is judged by its box alone.
+    A detection is a duplicate if more than `inside` of its box lies in another box with at least the same score (for
+    equal scores, an earlier one), and the two poses are similar. Two people one behind the other have such boxes, but
+    different poses. If a pose has no joints, only its box counts.
 
     Args:
-        frames: What the estimator found.
-        inside: Share of a box's area, in [0, 1].
-        alike: OKS in [0, 1], by the larger box's area, above which two poses are one person's.
+        frames: Detected persons per frame.
+        inside: Fraction of the area of a box, in [0, 1].
+        alike: Threshold of the object keypoint similarity (OKS), in [0, 1], computed with the area of the larger box.
 
     Returns:
-        The frames and the entry for the history of the video that is made from them.
+        The frames without duplicates, and the history entry for the video made from them.
     """
     kept_frames, removed = [], 0
     for frame in frames:
@@ -123,7 +136,7 @@ def remove_duplicates(
 
 
 def _distinct(frame: FramePoses, inside: float, alike: float) -> np.ndarray:
-    """bool (M,): persons to keep."""
+    """Return a mask (M,) of the persons to keep."""
     box, order = frame.box.astype(float), np.arange(frame.num_persons)
     score = frame.box_score
     ahead = (score[None] > score[:, None]) | ((score[None] == score[:, None]) & (order[None] < order[:, None]))
@@ -132,7 +145,7 @@ def _distinct(frame: FramePoses, inside: float, alike: float) -> np.ndarray:
         return ~suspect.any(1)
     keypoint = frame.keypoint.astype(float)
     area = OUTLINE_SHARE * np.maximum(box_area(box), 1.0)
-    # Symmetric and by the larger of the two, so that it does not matter which of them is the outer one.
+    # Symmetric, and computed with the larger area, so that it does not matter which box is the outer one.
     similarity = oks_matrix(keypoint, keypoint, area)
     similarity = np.maximum(similarity, similarity.T)
     blind = np.isnan(keypoint[..., 0]).all(1)
@@ -140,16 +153,19 @@ def _distinct(frame: FramePoses, inside: float, alike: float) -> np.ndarray:
 
 
 def drop_tracks(video: VideoPoses, *, min_seconds: float, min_frames: int, min_area_share: float) -> VideoPoses:
-    """Drops tracks that are too short, too small or empty.
+    """Remove tracks that are too short, too small or empty.
 
-    Limits give way where they would empty the video: a track that spans half of the sampled frames is never too short,
-    and one at least half as large as the largest that is long enough never too small.
+    The limits are relaxed where they would leave the video empty: a track that spans at least half of the sampled
+    frames is never too short, and a track at least half as large as the largest remaining one is never too small.
 
     Args:
-        video: What to clean.
-        min_seconds: Least length, the last frame's own duration included.
-        min_frames: Least number of frames in which the person was found.
-        min_area_share: Least mean area of the boxes, as a share of the frame's.
+        video: Tracked video.
+        min_seconds: Minimum duration, including the duration of the last frame.
+        min_frames: Minimum number of frames in which the person was detected.
+        min_area_share: Minimum mean area of the boxes, as a fraction of the frame area.
+
+    Returns:
+        The video without these tracks.
     """
     interval = float(np.median(np.diff(video.time))) if video.num_frames > 1 else 0.0
     lasting, empty, short = [], 0, 0
@@ -176,17 +192,25 @@ def drop_tracks(video: VideoPoses, *, min_seconds: float, min_frames: int, min_a
 
 
 def _area(track: PoseTrack) -> float:
-    """Mean area of a track's boxes in square pixels; 0 if it has none."""
+    """Return the mean area of a track's boxes in square pixels; 0 if it has no boxes."""
     area = box_area(track.box[track.seen].astype(float))
     return float(area.mean()) if len(area) else 0.0
 
 
 def rank_persons(video: VideoPoses, *, max_persons: int | None) -> VideoPoses:
-    """Puts those first who matter, and keeps the first `max_persons` (None: all).
+    """Sort persons by importance, and keep the first `max_persons`.
 
-    Importance is the product of presence (share of the video in which the person was found), mean joint score, body
-    size against the frame and motion; motion saturates, so that a mover beats a bystander but the wildest does not beat
-    the nearest. The order depends on the tracks alone, not on the order they come in.
+    Importance is the product of presence (fraction of the video in which the person was detected), mean joint score,
+    square root of the body size relative to the frame, and motion. Motion saturates, so that a moving person ranks
+    above a bystander, but the fastest person does not necessarily rank above the nearest. The order of the input does
+    not matter.
+
+    Args:
+        video: Tracked video.
+        max_persons: Maximum number of persons to keep; None keeps all.
+
+    Returns:
+        The video with its tracks sorted.
     """
     importance = [_importance(video, track) for track in video.tracks]
     order = sorted(range(len(video.tracks)), key=lambda i: (-importance[i], *_whereabouts(video.tracks[i])))
@@ -207,10 +231,11 @@ def _importance(video: VideoPoses, track: PoseTrack) -> float:
 
 
 def _motion(keypoint: np.ndarray, time: np.ndarray) -> float:
-    """How much a body moves, body sizes a second, steps of a fifth of a second: shorter ones would measure the noise.
+    """Return the amount of motion in body sizes per second.
 
-    The limbs' motion against the body counts whole, the body's own path a quarter: a moving camera makes a poster
-    travel, but does not make it wave.
+    Motion is measured over intervals of 0.2 s, because shorter intervals measure mainly noise. The motion of the limbs
+    relative to the body has weight 1, the motion of the body itself 0.25: a moving camera makes a poster travel, but
+    does not move its limbs.
     """
     if len(time) < 2:
         return 0.0
@@ -227,6 +252,6 @@ def _motion(keypoint: np.ndarray, time: np.ndarray) -> float:
 
 
 def _whereabouts(track: PoseTrack) -> tuple[float, ...]:
-    """Tells tracks of equal importance apart by what they hold."""
+    """Return a tie-breaker for tracks of equal importance, based on their content."""
     first = np.nan_to_num(track.box[np.argmax(track.seen)]) if track.seen.any() else np.zeros(4)
     return (track.start, -len(track), *(float(value) for value in first), track.track_id)

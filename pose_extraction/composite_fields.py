@@ -1,8 +1,8 @@
-"""Composite fields: from a network's raw values, cell by cell, to persons.
+"""Decode composite fields, the raw output of an OpenPifPaf network, into persons.
 
-For every cell, a composite intensity field (CIF) says how likely and where a joint is, and a composite association
-field (CAF) where the two ends of a bone are. Persons grow from the strongest joints along the bones (Kreiss et al.,
-"OpenPifPaf", 2021, section III). The growing is openpifpaf's own compiled decoder.
+In each cell, a composite intensity field (CIF) encodes the confidence and position of a joint, and a composite
+association field (CAF) the two ends of a bone. Persons are grown from the most confident joints along the bones (Kreiss
+et al., "OpenPifPaf", 2021, section III). Growing uses openpifpaf's compiled decoder.
 """
 
 from dataclasses import dataclass
@@ -14,12 +14,12 @@ from scipy.special import expit
 
 from pose_extraction.errors import BackendError
 
-# Raw values a cell: CIF has width, confidence, x, y, scale; CAF has width, confidence, x1, y1, x2, y2, scale1, scale2.
+# Raw values per cell. CIF: width, confidence, x, y, scale. CAF: width, confidence, x1, y1, x2, y2, scale1, scale2.
 CIF_CHANNELS, CAF_CHANNELS = 5, 8
 CONFIDENCE = 1
 
-# Static members of the C++ decoder: one value for the whole process, which any other user of the library may have
-# changed. These are the library's own defaults.
+# Static members of the C++ decoder. They are shared by the whole process, so other users of the library may have
+# changed them. These are the library's defaults.
 DECODER_SETTINGS = {
     ("openpifpaf_decoder", "CifCaf"): {
         "block_joints": False,
@@ -41,10 +41,13 @@ DECODER_SETTINGS = {
 
 
 def load_library() -> ModuleType:
-    """Imports openpifpaf (AGPL-3.0), which registers its compiled decoder with torch.
+    """Import openpifpaf (AGPL-3.0), which registers its compiled decoder with torch.
+
+    Returns:
+        The package.
 
     Raises:
-        BackendError: It is not installed, or was compiled against another torch.
+        BackendError: The package is not installed, or was compiled for another version of torch.
     """
     try:
         import openpifpaf
@@ -58,13 +61,13 @@ def load_library() -> ModuleType:
 
 
 def activate(raw: np.ndarray) -> np.ndarray:
-    """Turns raw field values of one frame into what the decoder reads: confidences, places in cells, scales in cells.
+    """Convert the raw field values of one frame into the decoder's input: confidence, position and scale in cells.
 
-    Outside the network and in float32 whatever the network ran in: a place is a cell's index plus a fraction, and
-    bfloat16 keeps steps of only half a cell at index 80.
+    This runs outside the network, in float32, whatever the precision of the network: a position is the index of a cell
+    plus a fraction, and bfloat16 has a resolution of only half a cell at index 80.
 
     Args:
-        raw: float (F, C, h, w), C = 5 (CIF) or 8 (CAF), see `CIF_CHANNELS`; not changed.
+        raw: float (F, C, h, w), with C = 5 (CIF) or 8 (CAF), see `CIF_CHANNELS`; not modified.
 
     Returns:
         float32 (F, C, h, w).
@@ -77,20 +80,20 @@ def activate(raw: np.ndarray) -> np.ndarray:
         field[:, CONFIDENCE + 1 + 2 * end] += column
         field[:, CONFIDENCE + 2 + 2 * end] += row
     scale = field[:, -ends:]
-    # softplus, without overflow
+    # Softplus without overflow.
     field[:, -ends:] = np.maximum(scale, 0) + np.log1p(np.exp(-np.abs(scale)))
     return field
 
 
 @dataclass(frozen=True, slots=True)
 class DecodedPersons:
-    """M persons in pixels of the network's input, the best first.
+    """M persons in pixels of the network input, sorted by descending score.
 
     Args:
-        point: float32 (M, 17, 2), NaN where a joint was missed.
-        score: float32 (M, 17), in [0, 1], 0 where a joint was missed.
-        radius: float32 (M, 17), the joints' size in pixels.
-        person_score: float32 (M,), in [0, 1]: the joints' scores, sorted, the best three weighing three times.
+        point: float32 (M, 17, 2), NaN for undetected joints.
+        score: float32 (M, 17) in [0, 1], 0 for undetected joints.
+        radius: float32 (M, 17), size of the joints in pixels.
+        person_score: float32 (M,) in [0, 1], mean of the joint scores in which the three highest have triple weight.
     """
 
     point: np.ndarray
@@ -100,15 +103,15 @@ class DecodedPersons:
 
 
 class CompositeFieldDecoder:
-    """openpifpaf's decoder for COCO's 17 joints, usable from many threads at once.
+    """openpifpaf's decoder for the 17 COCO joints. It is thread-safe.
 
     Raises:
-        BackendError: openpifpaf is not installed or does not load.
+        BackendError: openpifpaf is not installed or cannot be imported.
     """
 
     def __init__(self) -> None:
         constants = load_library().plugins.coco.constants
-        torch.ops.openpifpaf.set_quiet(True)  # else a line on the standard error for every buffer that it allocates
+        torch.ops.openpifpaf.set_quiet(True)  # Otherwise it writes a line to stderr for every allocated buffer.
         for (library, name), settings in DECODER_SETTINGS.items():
             compiled = getattr(getattr(torch.classes, library), name)
             for setting, value in settings.items():
@@ -118,20 +121,23 @@ class CompositeFieldDecoder:
         self._score_weight = weight / weight.sum()
 
     def __call__(self, cif: np.ndarray, caf: np.ndarray, stride: int) -> DecodedPersons:
-        """Reads the persons out of the raw fields of one frame.
+        """Decode the raw fields of one frame.
 
-        The effort is bounded by the number of cells, 3807 for an input of 641 x 369: real poses take some milliseconds,
-        the worst fields that were found 0.4 s.
+        The number of cells (3807 for an input of 641 x 369) bounds the computing time: milliseconds for real poses,
+        0.4 s for the worst fields found.
 
         Args:
             cif: float (17, 5, h, w), see `CIF_CHANNELS`.
             caf: float (19, 8, h, w).
-            stride: Pixels of the network's input a cell.
+            stride: Size of a cell in pixels of the network input.
+
+        Returns:
+            The persons.
         """
-        # A new one for every frame, a millisecond: a used one adds a counter to the map of confidences instead of
-        # clearing it, whose rounding makes a frame's result depend on how many came before.
+        # Creating a decoder takes a millisecond. A reused one adds a counter to the confidence map instead of clearing
+        # it, and the rounding makes the result of a frame depend on the number of frames before it.
         compiled = torch.classes.openpifpaf_decoder.CifCaf(len(self._score_weight), self._bones)
-        # Works without the interpreter's lock, so threads decode at the same time.
+        # This releases the GIL, so threads decode concurrently.
         decoded, _ = compiled.call(torch.from_numpy(activate(cif)), stride, torch.from_numpy(activate(caf)), stride)
         decoded = decoded.numpy()  # (M, 17, 4): score, x, y, radius
         score = np.clip(decoded[..., 0], 0, 1)

@@ -1,4 +1,4 @@
-"""Videos decoded in threads of their own, ahead of the networks, in bounded memory."""
+"""Decode videos in background threads, with bounded memory."""
 
 import logging
 import queue
@@ -16,25 +16,25 @@ from pose_extraction.video import Frame, VideoInfo, VideoReader
 
 log = logging.getLogger(__name__)
 
-# Frames that wait for the networks. A 1080p frame has 6 MB, so this is the larger part of a run's memory.
+# Decoded frames in the queue. A 1080p frame has 6 MB, so the queue dominates the memory of a run.
 FRAMES_AHEAD = 16
-# What a damaged video can bring forth besides `VideoError`: sizes and times out of range, frames beyond all memory.
+# Exceptions that damaged videos cause besides `VideoError`: invalid sizes and times, or frames too large for memory.
 READ_ERRORS = (VideoError, OSError, ValueError, OverflowError, MemoryError, av.error.FFmpegError, cv2.error)
 
 
 @dataclass(eq=False)
 class VideoJob:
-    """One video to read, and what became known of it while it was read.
+    """A video to decode, and the information collected while decoding.
 
     Args:
-        source: File, or folder of images.
-        start: Seconds from the stream's first frame, or None for the beginning.
-        end: Seconds from the stream's first frame, or None for the end.
-        stride: Every N-th frame is read.
-        payload: Whatever the caller wants to find again.
-        info: Set when the first frame is decoded.
-        problems: What is missing from the video, one sentence each; complete at its end.
-        error: Why nothing could be read; None if something was.
+        source: Video file, or folder of images.
+        start: Seconds from the first frame of the stream; None for the beginning.
+        end: Seconds from the first frame of the stream; None for the end.
+        stride: Every `stride`-th frame is decoded.
+        payload: Arbitrary data of the caller.
+        info: Properties of the video, set when the first frame is decoded.
+        problems: One sentence for each part of the video that is missing; complete at the end of the video.
+        error: Why nothing could be decoded; None on success.
     """
 
     source: Path
@@ -50,15 +50,15 @@ class VideoJob:
 def decode_ahead(
     jobs: Iterable[VideoJob], *, workers: int = 1, frames_ahead: int = FRAMES_AHEAD
 ) -> Iterator[tuple[VideoJob, Frame | None]]:
-    """Reads videos, `workers` of them at a time.
+    """Decode `workers` videos concurrently.
 
     Args:
-        jobs: Taken one by one, as a worker is free.
-        workers: Threads; each reads one video from beginning to end.
-        frames_ahead: Frames that may wait to be taken.
+        jobs: Videos, consumed lazily whenever a worker becomes free.
+        workers: Number of threads, each of which decodes one video from beginning to end.
+        frames_ahead: Maximum number of frames in the queue.
 
     Yields:
-        (job, frame) in order within a job, and (job, None) at its end, also when nothing of it could be read.
+        (job, frame) in order within each job, and (job, None) at its end, even if nothing could be decoded.
     """
     waiting: queue.Queue[tuple[VideoJob | None, Frame | BaseException | None]] = queue.Queue(frames_ahead)
     stop = threading.Event()
@@ -84,7 +84,7 @@ def decode_ahead(
                 if not _read(job, put):
                     return
             put(None, None)
-        except BaseException as error:  # noqa: BLE001  (handed to the consumer, which raises it)
+        except BaseException as error:  # noqa: BLE001  (passed to the consumer, which raises it)
             put(None, error)
 
     threads = [threading.Thread(target=work, name=f"decoder-{number}", daemon=True) for number in range(workers)]
@@ -108,7 +108,7 @@ def decode_ahead(
 
 
 def _read(job: VideoJob, put: Any) -> bool:
-    """Reads one video to its end; False when the consumer has gone."""
+    """Decode one video to its end. Return False if the consumer has stopped."""
     try:
         with VideoReader(job.source, start=job.start, end=job.end, stride=job.stride) as reader:
             job.info = reader.info
@@ -117,12 +117,12 @@ def _read(job: VideoJob, put: Any) -> bool:
                 if not put(job, frame):
                     return False
     except Exception as error:
-        # Whatever a damaged video brings forth costs that video alone, never the run.
+        # A damaged video must never stop the run, whatever it raises.
         text = str(error) if isinstance(error, VideoError) else f"{job.source}: {type(error).__name__}: {error}"
         if not isinstance(error, READ_ERRORS):
             text += "; please report this as a bug"
             log.warning("%s", job.source, exc_info=True)
-        # Frames already handed on stay; only a video that gave none has failed.
+        # Frames already yielded are kept. Only a video without any frame has failed.
         if job.info is None:
             job.error = text
         else:

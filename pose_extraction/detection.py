@@ -1,4 +1,4 @@
-"""Persons as boxes: one-stage detectors over batches of frames, two-stage detectors through mmdet's own code."""
+"""Person detection with one-stage detectors, or with two-stage detectors through mmdet."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -13,33 +13,40 @@ from pose_extraction.mmlab import DetectorConfig
 if TYPE_CHECKING:
     import torch
 
-# float32 (N, 4) x1 y1 x2 y2 in pixels of the frame, and float32 (N,) scores in [0, 1], best first.
+# Boxes float32 (N, 4), x1 y1 x2 y2 in pixels of the frame, and scores float32 (N,) in [0, 1], in descending order.
 Detections = tuple[np.ndarray, np.ndarray]
 
 
 class Detector(Protocol):
-    """Finds persons in frames, several at once."""
+    """Detects persons in batches of frames."""
 
     batch_size: int
 
     def detect(self, images: Sequence[np.ndarray]) -> list[Detections]:
-        """Persons of each uint8 (H, W, 3) BGR frame; the frames may differ in size."""
+        """Detect persons.
+
+        Args:
+            images: uint8 (H, W, 3) BGR frames, which may differ in size.
+
+        Returns:
+            Boxes and scores per frame.
+        """
         ...
 
 
 @dataclass(frozen=True)
 class DetectorSpec:
-    """What has to be known of a one-stage detector to feed it and to read its output.
+    """Input and output format of a one-stage detector.
 
     Args:
-        input_size: (height, width) that a frame is scaled to fit.
-        decoder: "rtmdet" (scores and distances a level) or "yolox" (one tensor, grid not decoded, or decoded).
-        pad_value: Grey level around the scaled frame.
-        nms_iou: Boxes that overlap a better one by more than this are dropped.
-        strides: Pixels a cell, by level.
-        person_class: Index of the class that counts as person.
-        letterbox: "corner" puts the scaled frame at the top left, "centre" in the middle, "stretch" fills the input.
-        oblong: Whether the network may be run on less than its square input, as much as the frame needs.
+        input_size: (height, width) in pixels to which frames are scaled.
+        decoder: "rtmdet" (scores and distances per level) or "yolox" (one tensor, decoded or relative to the grid).
+        pad_value: Grey level of the padding, 0 to 255.
+        nms_iou: Intersection over union above which the box with the lower score is removed.
+        strides: Cell size in pixels per level.
+        person_class: Index of the class "person".
+        letterbox: Position of the scaled frame: "corner" (top left), "centre", or "stretch" (fills the input).
+        oblong: Whether the network may run on the part of its square input that the frame needs.
     """
 
     input_size: tuple[int, int]
@@ -54,7 +61,7 @@ class DetectorSpec:
 
 @dataclass(frozen=True)
 class _Fit:
-    """How a frame was fitted into the network's input: input pixel = frame pixel * scale + offset."""
+    """Transform of a frame into the network input: input pixel = frame pixel * scale + offset."""
 
     scale: np.ndarray
     offset: np.ndarray
@@ -62,17 +69,17 @@ class _Fit:
 
 
 def oblong_size(frame_size: tuple[int, int], input_size: tuple[int, int]) -> tuple[int, int]:
-    """The smallest of five shapes, multiples of 32, that holds the frame at the scale at which the square holds it.
+    """Return the smallest of five input shapes that fits the frame at the scale of the square input.
 
-    Five (16:9, 4:3, square, and the first two upright) and not any: each is compiled once, and frames of one shape
-    share a batch.
+    The shapes (16:9, 4:3, square, 3:4 and 9:16, rounded up to multiples of 32) are limited to five because each one is
+    compiled once, and frames of the same shape share a batch.
 
     Args:
-        frame_size: (height, width) of the frame.
-        input_size: (height, width) of the network's published input.
+        frame_size: (height, width) of the frame in pixels.
+        input_size: (height, width) of the network's published input in pixels.
 
     Returns:
-        (height, width).
+        (height, width) in pixels.
     """
     height, width = input_size
     if height != width:
@@ -102,13 +109,13 @@ def _fit(image: np.ndarray, input_size: tuple[int, int], spec: DetectorSpec) -> 
 
 
 class OneStageDetector:
-    """A detector whose network sees the frame once: RTMDet, YOLOX.
+    """Single-pass detector: RTMDet, YOLOX.
 
     Args:
-        make_network: Builds the network for an input size (height, width); called once a size.
-        spec: What it reads and writes.
-        score_threshold: Boxes below are not persons.
-        batch_size: Frames at once.
+        make_network: Builds the network for an input size (height, width); called once per size.
+        spec: Input and output format.
+        score_threshold: Minimum score of a person, in [0, 1].
+        batch_size: Number of frames per batch.
     """
 
     def __init__(
@@ -157,21 +164,21 @@ class OneStageDetector:
 
 
 def decode_rtmdet(outputs: list[np.ndarray], size: tuple[int, int], spec: DetectorSpec, threshold: float) -> Detections:
-    """Reads boxes out of RTMDet's levels (Lyu et al. 2022): distances to the four sides from each cell's corner.
+    """Decode the output of RTMDet (Lyu et al. 2022): distances from the corner of each cell to the four sides.
 
     Args:
-        outputs: Per level the scores before the sigmoid (classes, h, w), then per level the distances (4, h, w) in
-            pixels of the input.
-        size: (height, width) of the input.
-        spec: Strides and the person class.
-        threshold: Boxes below are left out.
+        outputs: For each level, the logits (classes, h, w); then, for each level, the distances (4, h, w) in pixels of
+            the input.
+        size: (height, width) of the input in pixels.
+        spec: Strides and index of the class "person".
+        threshold: Minimum score, in (0, 1).
 
     Returns:
-        Boxes in pixels of the input, unsorted, and their scores.
+        Boxes float32 (N, 4) in pixels of the input, unsorted, and scores float32 (N,).
     """
     levels = len(outputs) // 2
     boxes, scores = [], []
-    # The inverse of the sigmoid, taken once, spares the sigmoid of every cell.
+    # Thresholding the logits avoids a sigmoid for every cell.
     limit = np.log(threshold / (1 - threshold))
     for level, stride in zip(range(levels), spec.strides, strict=True):
         logit = outputs[level][spec.person_class]
@@ -184,23 +191,23 @@ def decode_rtmdet(outputs: list[np.ndarray], size: tuple[int, int], spec: Detect
 
 
 def decode_yolox(outputs: list[np.ndarray], size: tuple[int, int], spec: DetectorSpec, threshold: float) -> Detections:
-    """Reads boxes out of YOLOX's output (Ge et al. 2021): centre and size a cell, objectness, class scores.
+    """Decode the output of YOLOX (Ge et al. 2021): centre and size per cell, objectness, class scores.
 
     Args:
-        outputs: One array (cells, 5 + classes). Centre and size either raw (centre as offset in cells, size as
-            logarithm of cells) or in pixels; which one is told by their magnitude.
-        size: (height, width) of the input.
-        spec: Strides and the person class.
-        threshold: Boxes below are left out.
+        outputs: One array (cells, 5 + classes). Centre and size are either raw (centre relative to the cell, size as
+            logarithm, both in cells) or in pixels; their magnitude distinguishes the two.
+        size: (height, width) of the input in pixels.
+        spec: Strides and index of the class "person".
+        threshold: Minimum score, in [0, 1].
 
     Returns:
-        Boxes in pixels of the input, unsorted, and their scores.
+        Boxes float32 (N, 4) in pixels of the input, unsorted, and scores float32 (N,).
     """
     cells = outputs[0]
     score = cells[:, 4] * cells[:, 5 + spec.person_class]
     kept = score > threshold
     geometry = cells[kept, :4]
-    # Raw values are a few cells at most; pixels reach the input's size at the far cells, found persons or not.
+    # Raw values are at most a few cells. Values in pixels reach the input size at the far cells, even without persons.
     if np.abs(cells[:, :2]).max(initial=0) < max(spec.strides):
         grid, stride = _yolox_grid(size, spec.strides)
         centre = (geometry[:, :2] + grid[kept]) * stride[kept]
@@ -211,7 +218,7 @@ def decode_yolox(outputs: list[np.ndarray], size: tuple[int, int], spec: Detecto
 
 
 def _yolox_grid(size: tuple[int, int], strides: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
-    """Cell coordinates (cells, 2) and strides (cells, 1) in the order in which YOLOX writes its cells."""
+    """Return cell coordinates (cells, 2) and strides (cells, 1) in the order of YOLOX's output."""
     grids, steps = [], []
     for stride in strides:
         row, column = np.divmod(np.arange((size[0] // stride) * (size[1] // stride)), size[1] // stride)
@@ -221,7 +228,16 @@ def _yolox_grid(size: tuple[int, int], strides: tuple[int, ...]) -> tuple[np.nda
 
 
 def suppress_overlaps(box: np.ndarray, score: np.ndarray, iou: float) -> Detections:
-    """Non-maximum suppression; empty boxes go too. Returns the survivors, best first."""
+    """Non-maximum suppression, which also removes empty boxes.
+
+    Args:
+        box: float (N, 4), x1 y1 x2 y2 in pixels.
+        score: float (N,).
+        iou: Intersection over union above which the box with the lower score is removed, in [0, 1].
+
+    Returns:
+        Remaining boxes float32 (K, 4) and scores float32 (K,), in descending order of the scores.
+    """
     order = np.argsort(-score, kind="stable")
     box, score = box[order], score[order]
     area = np.prod(np.maximum(box[:, 2:] - box[:, :2], 0), -1)
@@ -242,14 +258,14 @@ def _nothing() -> Detections:
 
 
 class TwoStageDetector:
-    """A detector of the R-CNN family, through mmdet's own code from picture to boxes. Torch only.
+    """Detector of the R-CNN family, run with mmdet's code; torch only.
 
     Args:
-        network: mmdet's detector.
-        config: What its config says.
-        placement: Where it runs; precision fp32 or, on a GPU, autocast to the one named.
-        score_threshold: Boxes below are not persons.
-        batch_size: Frames at once.
+        network: mmdet detector.
+        config: Preprocessing from the detector's configuration.
+        placement: Where it runs. Precisions other than fp32 use autocast.
+        score_threshold: Minimum score of a person, in [0, 1].
+        batch_size: Number of frames per batch.
     """
 
     def __init__(
@@ -283,7 +299,7 @@ class TwoStageDetector:
         return found
 
     def _fit(self, image: np.ndarray) -> tuple[np.ndarray, dict[str, Any]]:
-        """The scaled and normalised frame (3, h, w), and what mmdet has to know of it."""
+        """Return the scaled and normalised frame (3, h, w), and the metadata that mmdet requires."""
         mean, std = np.asarray(self._config.mean, np.float32), np.asarray(self._config.std, np.float32)
         height, width = image.shape[:2]
         short, long = min(self._config.input_size), max(self._config.input_size)
@@ -299,8 +315,8 @@ class TwoStageDetector:
         import torch
         from mmdet.structures import DetDataSample
 
-        # Always a full batch of the frame's own shape: sums are rounded differently in batches of another shape, and
-        # a frame's persons must not depend on its company.
+        # Always use a full batch of the frame's shape: rounding depends on the shape of the batch, and the persons of a
+        # frame must not depend on the other frames in its batch.
         batch = torch.zeros((self.batch_size, 3, *shape))
         samples = []
         for row in range(self.batch_size):

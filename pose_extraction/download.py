@@ -1,8 +1,8 @@
-"""One file over https: resumed where it was cut off, checked, put in place by rename, fetched by one process at a time.
+"""Download a file over HTTPS: resumable, verified, atomic, and safe with concurrent processes.
 
-Until a file is whole its bytes lie in the hidden part file beside it, under a lock that makes other processes wait; a
-run that is cut off or killed leaves the part file, and a small note of which version of the server's file it is a part
-of, and the next run goes on from there.
+Incomplete data is stored in a hidden part file next to the destination, under a lock that makes other processes wait.
+An interrupted or killed run leaves the part file, and a note that identifies the version of the file on the server.
+The next run resumes from there.
 """
 
 import json
@@ -22,25 +22,25 @@ from urllib.parse import urlsplit
 from pose_extraction.errors import WeightsError
 from pose_extraction.files import locked_part, part_path, sha256_of
 
-# Called with the bytes on disk so far and the file's length (None while unknown).
+# Called with the number of bytes on disk and the length of the file (None if unknown).
 Progress = Callable[[int, int | None], None]
 
-_TIMEOUT = 30.0  # seconds without a byte
+_TIMEOUT = 30.0  # Seconds without receiving a byte.
 _CHUNK = 1 << 18
-_PAUSES = (0.0, 0.2, 0.5, 1.0)  # seconds before another try that follows one without a new byte
+_PAUSES = (0.0, 0.2, 0.5, 1.0)  # Seconds before retrying, after consecutive attempts without new bytes.
 _MOST_TRIES = 50
-_MOST_BYTES = 16 << 30  # several times the largest network; a stream without end must not fill the disk
+_MOST_BYTES = 16 << 30  # Several times the largest network. An endless response must not fill the disk.
 _RETRIED_STATUS = frozenset({408, 425, 429, 500, 502, 503, 504})
 _LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 
 
 class _CutOffError(Exception):
-    """The connection failed or ended early; another try may bring more."""
+    """The connection failed or ended early. Retrying may succeed."""
 
 
 @dataclass(frozen=True)
 class _Note:
-    """Which version of the server's file the bytes on disk belong to."""
+    """Version of the server's file to which the bytes on disk belong."""
 
     url: str
     validator: str | None
@@ -48,23 +48,23 @@ class _Note:
 
 
 def is_safe(url: str) -> bool:
-    """Whether nobody on the way can answer in the server's place: https, or plain http within this machine."""
+    """Return whether a URL is safe from tampering in transit: HTTPS, or HTTP to this machine."""
     parts = urlsplit(url)
     return parts.scheme == "https" or (parts.scheme == "http" and parts.hostname in _LOOPBACK)
 
 
 def download(url: str, path: Path, *, digests: tuple[str, ...], progress: Progress | None = None) -> None:
-    """Fetches a file unless another process has put it in place meanwhile.
+    """Download a file, unless another process has completed it in the meantime.
 
     Args:
-        url: Address; https, or http on this machine.
-        path: Where the file is to be.
-        digests: Beginnings of the SHA-256, in hexadecimal digits, of which the file must have one.
-        progress: Called with (bytes so far, length or None).
+        url: HTTPS address, or HTTP on this machine.
+        path: Destination.
+        digests: Accepted SHA-256 digests, or their first hexadecimal digits; the file must match one of them.
+        progress: Called with (bytes on disk, total length or None).
 
     Raises:
-        WeightsError: Unsafe address, no connection, refused, cut off time and again, or a wrong digest.
-        OSError: The disk is full or the folder cannot be written.
+        WeightsError: Unsafe address, no connection, request refused, repeated interruptions, or wrong digest.
+        OSError: The disk is full or the folder is not writable.
     """
     if not is_safe(url):
         raise WeightsError(f"{url}: weights come over https only")
@@ -76,7 +76,7 @@ def download(url: str, path: Path, *, digests: tuple[str, ...], progress: Progre
 
 
 class _SafeRedirects(urllib.request.HTTPRedirectHandler):
-    """Follows redirects, but never from https down to a plain http that anybody on the way could answer."""
+    """Follows redirects, but refuses those from HTTPS to plain HTTP, which allow tampering in transit."""
 
     def redirect_request(
         self, req: urllib.request.Request, fp: IO[bytes], code: int, msg: str, headers: Any, newurl: str
@@ -87,7 +87,7 @@ class _SafeRedirects(urllib.request.HTTPRedirectHandler):
 
 
 class _Download:
-    """The download of one file whose part file is open and locked."""
+    """Download of one file whose part file is open and locked."""
 
     def __init__(
         self, url: str, path: Path, digests: tuple[str, ...], progress: Progress | None, part: BinaryIO
@@ -99,12 +99,12 @@ class _Download:
         self.part = part
 
     def run(self) -> None:
-        # A run that was killed just before the rename has left the whole file.
+        # A run that was killed just before the rename leaves the complete file.
         if not self._matches():
             continued = self._size() > 0
             self._fill()
             if continued and not self._matches():
-                # The bytes that were found may have been the bad ones: once more, without them.
+                # The bytes from the earlier run may be wrong. Download again without them.
                 self._restart()
                 self._fill()
         if not self._matches():
@@ -124,7 +124,7 @@ class _Download:
         return self._size() > 0 and sha256_of(part_path(self.path)).startswith(self.digests)
 
     def _fill(self) -> None:
-        """Tries until the part file is complete or no try brings more; every try goes on where the last one stopped."""
+        """Retry until the part file is complete or no progress is made. Each attempt resumes the previous one."""
         furthest = self._size()
         idle = 0
         for _ in range(_MOST_TRIES):
@@ -145,11 +145,11 @@ class _Download:
         )
 
     def _try_once(self) -> None:
-        """One request: the whole file, or its rest if the server still has the same file.
+        """Request the whole file, or the rest of it if the server still has the same version.
 
         Raises:
-            _CutOffError: The body is incomplete, or what lay on disk had to be dropped.
-            WeightsError: Another try would end the same way.
+            _CutOffError: The response is incomplete, or the data on disk was discarded.
+            WeightsError: Retrying would not help.
         """
         offset = self._size()
         note = self._read_note() if offset else None
@@ -175,7 +175,7 @@ class _Download:
             error.close()
             answer = f"the server answered {error.code} {error.reason}"
             if error.code == 416:
-                # The server's file ends before what lies on disk: that is no beginning of it.
+                # The server's file is shorter than the data on disk, so the data belongs to another file.
                 self._restart()
             elif error.code not in _RETRIED_STATUS:
                 raise WeightsError(
@@ -187,7 +187,7 @@ class _Download:
             raise _CutOffError(f"no connection to {urlsplit(self.url).netloc} ({_cause(error)})") from error
 
     def _continued_length(self, response: HTTPResponse, offset: int, note: _Note) -> int:
-        """Length of the whole file from a 206 answer, which must continue exactly what lies on disk."""
+        """Return the length of the whole file from a 206 response, which must continue right after the data on disk."""
         span, _, length = (response.headers.get("Content-Range") or "").removeprefix("bytes ").partition("/")
         total = _as_int(length)
         if total is None or _as_int(span.partition("-")[0]) != offset or note.length not in (None, total):
@@ -210,7 +210,7 @@ class _Download:
             if self.progress is not None:
                 self.progress(offset, total)
             try:
-                # read1 hands on what has arrived; read would hold it back until a whole chunk is there.
+                # read1 returns the data that has arrived; read would wait for a whole chunk.
                 chunk = response.read1(_CHUNK)
             except (OSError, HTTPException) as error:
                 raise _CutOffError(f"the connection broke after {offset} bytes ({_cause(error)})") from error
@@ -219,7 +219,7 @@ class _Download:
             if offset + len(chunk) > (_MOST_BYTES if total is None else total):
                 raise _CutOffError(f"the server sent more than the {total} bytes that it had announced")
             self.part.write(chunk)
-            # A killed process loses what it still buffers, and with it the bytes to go on from.
+            # Data in buffers is lost if the process is killed, and could not be resumed.
             self.part.flush()
             offset += len(chunk)
         if total is not None and offset < total:
@@ -229,20 +229,20 @@ class _Download:
         return self.part.seek(0, os.SEEK_END)
 
     def _restart(self) -> None:
-        # The note goes first: bytes without a note are dropped, a note about other bytes would be believed.
+        # Delete the note first: bytes without a note are discarded, but a wrong note would be trusted.
         _note_path(self.path).unlink(missing_ok=True)
         self.part.seek(0)
         self.part.truncate()
 
     def _write_note(self, response: HTTPResponse, total: int | None) -> None:
         tag = response.headers.get("ETag", "")
-        # A weak tag (W/"...") promises the same meaning, not the same bytes.
+        # A weak tag (W/"...") guarantees equivalent content, not identical bytes.
         validator = tag if tag.startswith('"') else response.headers.get("Last-Modified")
         note = {"url": self.url, "validator": validator, "length": total}
         _note_path(self.path).write_text(json.dumps(note), encoding="utf-8")
 
     def _read_note(self) -> _Note | None:
-        """The note, unless it is damaged, of another address, or says nothing by which a change would show."""
+        """Return the note, unless it is damaged, is for another URL, or cannot detect a changed file."""
         with suppress(FileNotFoundError, ValueError, TypeError):
             note = _Note(**json.loads(_note_path(self.path).read_text(encoding="utf-8")))
             if note.url == self.url and (note.validator or note.length):

@@ -1,36 +1,36 @@
-"""The project's own errors.
+"""The project's exceptions.
 
-Each message names the value, the place and the remedy; the CLI turns them into exit codes.
+Each message names the value, the place and the remedy. The CLI converts exceptions into exit codes.
 """
 
 
 class SkelpipeError(Exception):
-    """Anything that a user can mend: bad input, a missing file, an impossible combination of settings."""
+    """Any error that the user can fix: bad input, a missing file, or incompatible settings."""
 
 
 class UsageError(SkelpipeError):
-    """The command line or a setting is wrong (exit status 2)."""
+    """The command line or a setting is invalid (exit status 2)."""
 
 
 class VideoError(SkelpipeError):
-    """A video cannot be read, or not to its end."""
+    """A video cannot be read, or not completely."""
 
 
 class WeightsError(SkelpipeError):
-    """A checkpoint or network file is missing, damaged, hostile or does not fit its network."""
+    """A checkpoint or network file is missing, damaged, unsafe or incompatible with its network."""
 
 
 class AnnotationError(SkelpipeError):
-    """A skeleton pickle or a table of labels is malformed."""
+    """A skeleton file or a label table is malformed."""
 
 
 class EmptyClipError(AnnotationError):
-    """Nobody was found in a clip, which is otherwise as it should be."""
+    """A clip is valid, but contains no person."""
 
 
 class BackendError(SkelpipeError):
-    """A device, backend or optional dependency that was asked for cannot be used here."""
+    """A requested device, backend or optional dependency cannot be used on this machine."""
 
 
 class TrainingError(SkelpipeError):
-    """A training run cannot go on, or not from where it was left."""
+    """A training run cannot continue or be resumed."""

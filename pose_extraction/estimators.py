@@ -1,4 +1,4 @@
-"""From what a user types for `--estimator` and `--detector` to networks that are ready to run."""
+"""Resolve the values of `--estimator` and `--detector`, and build the networks."""
 
 import hashlib
 import importlib
@@ -28,27 +28,27 @@ if TYPE_CHECKING:
     from pose_extraction.openpifpaf import OpenPifPafEstimator
 
 SEED_PREFIX = "seed:"
-# Measured on two cores: larger batches bring nothing there. Those for a GPU are a guess, far below any GPU's memory.
+# Measured on two cores, where larger batches are not faster. The GPU values are guesses, far below the memory limit.
 CPU_POSE_BATCH, CPU_FRAME_BATCH = 8, 2
 GPU_POSE_BATCH, GPU_FRAME_BATCH = 64, 16
-# R-CNN's second stage depends on what the first one found, which a compiled graph of fixed shape cannot follow.
+# The second stage of R-CNN depends on the output of the first, which a compiled graph of fixed shape cannot express.
 TORCH_ONLY = frozenset({"faster-rcnn"})
 
 
 @dataclass(frozen=True)
 class Request:
-    """What the user asked for; "auto" where the machine decides.
+    """Options for building a network; "auto" values depend on the machine.
 
     Args:
         device: "auto", "cpu" or "cuda:N".
         backend: One of `backends.BACKENDS`.
-        precision: One of `backends.PRECISIONS`; "auto" leaves detectors at fp32.
-        batch_size: Crops at once (top-down) or frames at once (bottom-up); None chooses by device.
-        frame_batch: Frames that a detector sees at once; None chooses by device.
+        precision: One of `backends.PRECISIONS`; "auto" runs detectors in fp32.
+        batch_size: Crops per batch (top-down) or frames per batch (bottom-up); None selects by device.
+        frame_batch: Frames per batch of a detector; None selects by device.
         flip_test: See `TopdownEstimator`.
-        score_threshold: Boxes of a detector below are not persons; None for the detector's own.
-        oblong: Lets a detector of RTMDet's kind run on as much of its square input as a frame needs.
-        progress: Called with (bytes so far, length or None) while weights are downloaded.
+        score_threshold: Minimum score of a person for a detector, in [0, 1]; None uses the detector's default.
+        oblong: Whether RTMDet may run on the part of its square input that the frame needs.
+        progress: Called with (bytes on disk, total length or None) while weights are downloaded.
     """
 
     device: str = "auto"
@@ -64,17 +64,17 @@ class Request:
 
 @dataclass(frozen=True)
 class Identity:
-    """A network that is known and on this machine, but not yet built.
+    """A network whose weights are on this machine, but which is not built yet.
 
     Args:
-        name: Its name in results: the name that was asked for, or an ONNX file's stem.
+        name: Name in results: the requested name, or the stem of an ONNX file.
         kind: "estimator" or "detector".
-        digest: Beginning of the SHA-256 of its weights' file, for ONNX with the notes beside it; "seed:N" for random
+        digest: First digits of the SHA-256 of the weights, for ONNX including its YAML file; "seed:N" for random
             weights.
         placement: Where and how it will run.
-        entry: Its row in the table of models; None for an ONNX file.
+        entry: Its row in the model table; None for an ONNX file.
         file: Its weights, or the ONNX file; None for random weights.
-        seed: Of random weights.
+        seed: Seed of random weights.
     """
 
     name: str
@@ -86,7 +86,7 @@ class Identity:
     seed: int
 
     def facts(self) -> dict[str, str]:
-        """What of the network decides its results: weights, precision, and the versions of what builds and runs it."""
+        """Return everything that determines the results: weights, precision, and the versions of the libraries."""
         backend = self.placement.backend
         return {
             "name": self.entry.name if self.entry else self.name,
@@ -107,7 +107,7 @@ def _version(module: str) -> str:
     try:
         return importlib.metadata.version(module)
     except importlib.metadata.PackageNotFoundError:
-        # A variant under another name, such as onnxruntime-gpu.
+        # A variant with another distribution name, such as onnxruntime-gpu.
         return str(getattr(importlib.import_module(module), "__version__", "unknown"))
 
 
@@ -116,34 +116,37 @@ def is_onnx(name: str) -> bool:
 
 
 def display_name(name: str) -> str:
-    """The name under which results are filed: an ONNX file's stem, or what was asked for, in lower case."""
+    """Return the name used in results: the stem of an ONNX file, or the given name in lower case."""
     return Path(name).stem if is_onnx(name) else name.lower()
 
 
 def is_bottom_up(name: str) -> bool:
-    """Whether an estimator finds persons by itself, so that no detector is needed."""
+    """Return whether an estimator detects persons itself, so that no detector is needed."""
     return not is_onnx(name) and model_zoo.lookup(name, "estimator").family == "openpifpaf"
 
 
 def identify(kind: str, name: str, *, checkpoint: str | None = None, request: Request | None = None) -> Identity:
-    """Finds out which network is meant, downloads its weights if need be, and settles where it will run.
+    """Find a network, download its weights if necessary, and decide where it will run.
 
     Args:
         kind: "estimator" or "detector".
-        name: One that `skelpipe models` lists, or the path of an ONNX file.
-        checkpoint: Weights in place of the official ones; "seed:N" for random ones, to try the machinery.
+        name: Name listed by `skelpipe models`, or path of an ONNX file.
+        checkpoint: Weights to use instead of the official ones; "seed:N" for random weights, to test the pipeline.
         request: Where and how to run it.
 
+    Returns:
+        The network, ready for `load_estimator` or `load_detector`.
+
     Raises:
-        UsageError: There is no such network.
-        WeightsError: Its weights are missing or damaged.
-        BackendError: It cannot run here.
+        UsageError: The network does not exist, or the options contradict each other.
+        WeightsError: The weights are missing or damaged.
+        BackendError: It cannot run on this machine.
     """
     request = request or Request()
     if kind == "detector" and request.precision == "auto":
-        # Measured with benchmarks/default_vs_accurate.py: in bf16 YOLOX-nano loses 4 to 9 % of the persons of real
-        # clips, whose scores fall below the threshold, while poses keep a mean OKS of 0.975 to 0.98 (0.998 where the
-        # network is sure).
+        # Measured with benchmarks/default_vs_accurate.py: in bf16, YOLOX-nano loses 4 to 9 % of the persons in real
+        # clips, because their scores fall below the threshold. Poses keep a mean OKS of 0.975 to 0.98 (0.998 where
+        # the network is confident).
         request = replace(request, precision="fp32")
     if is_onnx(name):
         if checkpoint is not None:
@@ -178,11 +181,18 @@ def _digest(*paths: Path) -> str:
 
 
 def load_estimator(identity: Identity, request: Request | None = None) -> "TopdownEstimator | OpenPifPafEstimator":
-    """Builds the estimator that `identify` found.
+    """Build the estimator found by `identify`.
+
+    Args:
+        identity: The network.
+        request: The options passed to `identify`.
+
+    Returns:
+        The estimator.
 
     Raises:
-        WeightsError: Its weights are hostile or do not fit.
-        BackendError: A package that it needs is not installed.
+        WeightsError: The weights are unsafe or do not match the network.
+        BackendError: A required package is not installed.
     """
     request = request or Request()
     placement = identity.placement
@@ -207,7 +217,7 @@ def load_estimator(identity: Identity, request: Request | None = None) -> "Topdo
 
 
 def load_detector(identity: Identity, request: Request | None = None) -> Detector:
-    """Builds the detector that `identify` found; errors as for `load_estimator`."""
+    """Build the detector found by `identify`. Arguments and exceptions are those of `load_estimator`."""
     request = request or Request()
     placement, threshold = identity.placement, request.score_threshold
     if threshold is None:
@@ -239,7 +249,7 @@ def load_detector(identity: Identity, request: Request | None = None) -> Detecto
 
 def _load_weights(network: "torch.nn.Module", identity: Identity) -> None:
     if identity.file is not None:
-        # Imported here because it imports torch, which takes seconds and which an ONNX file does not need.
+        # Imported here because it imports torch, which takes seconds and is not needed for ONNX files.
         from pose_extraction.checkpoints import apply_state_dict, load_state_dict
 
         apply_state_dict(network, load_state_dict(identity.file), source=identity.file)
@@ -254,7 +264,7 @@ def _frame_batch(placement: Placement) -> int:
 
 
 def _load_openpifpaf(identity: Identity, request: Request) -> "OpenPifPafEstimator":
-    # AGPL-3.0, so imported only here, when somebody has chosen it.
+    # Imported here because of its licence (AGPL-3.0): only when the user has selected it.
     from pose_extraction import openpifpaf
     from pose_extraction.checkpoints import load_openpifpaf_state_dict, load_state_dict
 
@@ -265,7 +275,7 @@ def _load_openpifpaf(identity: Identity, request: Request) -> "OpenPifPafEstimat
         state_dict = load_state_dict(identity.file)
     else:
         state_dict = load_openpifpaf_state_dict(identity.file).state_dict
-    # Ours sees frames as small as it was trained on; the published ones take any size.
+    # The network of this project expects frames of its training size; the published networks accept any size.
     size = identity.entry.input_size
     batch_size = request.batch_size or _frame_batch(identity.placement)
     return openpifpaf.OpenPifPafEstimator(

@@ -1,4 +1,4 @@
-"""The order of the steps: frames of many videos become tracked, cleaned persons."""
+"""The extraction pipeline: from the frames of many videos to tracked and cleaned persons."""
 
 from collections.abc import Generator, Hashable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -23,25 +23,25 @@ from pose_extraction.tracking import Tracker, TrackerSettings, build_tracks
 from pose_extraction.video import Frame
 
 Source = TypeVar("Source", bound=Hashable)
-# People move almost on straight lines for this many seconds, so that boxes between two detections can be drawn in. On
-# real clips at 30 frames a second, mean OKS to detection in every frame was 0.99 with every 2nd and 0.98 with every
-# 4th, where the network is sure (benchmarks/default_vs_accurate.py).
+# For this many seconds, people move almost linearly, so boxes between two detections can be interpolated. On real clips
+# at 30 frames per second, the mean OKS relative to detection in every frame was 0.99 with every 2nd and 0.98 with every
+# 4th frame, for confident joints (benchmarks/default_vs_accurate.py).
 DETECTION_INTERVAL = 0.1
 # Time stamps are often rounded to milliseconds.
 STAMP_NOISE = 0.001
-# Frame rates that differ by less than this share are one rate, measured more or less well.
+# Relative difference below which two frame rates are considered equal.
 RATE_TOLERANCE = 0.2
 
 
 @dataclass(frozen=True)
 class ExtractionSettings:
-    """What decides the result besides the networks.
+    """Settings that affect the result, in addition to the networks.
 
     Args:
-        detect_every: The detector sees every N-th sampled frame (but see `detect_persons`); None: one frame in each
-            `DETECTION_INTERVAL` of the frames' own times.
-        max_persons: How many persons of a clip are kept, the most relevant ones.
-        persons: How many are expected in each frame, for the statistics; None when unknown.
+        detect_every: The detector runs on every N-th sampled frame (see `detect_persons`); None: on one frame per
+            `DETECTION_INTERVAL` of video time.
+        max_persons: Maximum number of persons per clip; the most important ones are kept.
+        persons: Expected number of persons in each frame, for the statistics; None if unknown.
         tracker: See `Tracker`.
         cleaning: See `clean`.
     """
@@ -58,9 +58,9 @@ class ExtractedClip:
     """One clip of a video.
 
     Args:
-        poses: Its persons, the most relevant first.
-        quality: {"raw": counts, "clean": counts}, see `quality`. The raw ones are made after `remove_duplicates`: a
-            second box on somebody is not a second person.
+        poses: Its persons, sorted by importance.
+        quality: {"raw": counts, "clean": counts}, see `quality`. The raw counts are computed after `remove_duplicates`,
+            so that a duplicate detection does not count as a second person.
     """
 
     poses: VideoPoses
@@ -68,13 +68,13 @@ class ExtractedClip:
 
 
 class PoseExtractor:
-    """Reads videos and estimates the poses in their frames.
+    """Decodes videos and estimates the poses in their frames.
 
     Args:
-        estimator: Top-down (then with a detector) or bottom-up.
-        detector: Finds persons for a top-down estimator.
+        estimator: Top-down estimator (requires a detector) or bottom-up estimator.
+        detector: Person detector for a top-down estimator.
         settings: See `ExtractionSettings`.
-        workers: Videos that are read at the same time.
+        workers: Number of videos that are decoded concurrently.
     """
 
     def __init__(
@@ -92,21 +92,35 @@ class PoseExtractor:
         self.times = StageTimes()
 
     def is_key(self, times: Sequence[float]) -> bool:
-        """Whether the detector sees a frame; arguments as for `detect_persons`."""
+        """Return whether the detector runs on a frame. See `is_key` of `detect_persons`.
+
+        Args:
+            times: Times in seconds of the frames since the last key frame; at least two.
+        """
         if self.settings.detect_every is not None:
             return len(times) > self.settings.detect_every
-        # The frame nearest to the moment that is due: the next one, a step later, would be further from it.
+        # Select the frame closest to the end of the interval: the next one would be further away.
         half_a_step = (times[-1] - times[-2]) / 2
         return times[-1] - times[0] + half_a_step >= DETECTION_INTERVAL - STAMP_NOISE
 
     def frames(self, jobs: Iterable[VideoJob]) -> Generator[tuple[VideoJob, FramePoses | None], None, None]:
-        """Poses of each frame as they come, videos interleaved; (job, None) at the end of a video."""
+        """Yield (job, poses) for each frame, with videos interleaved, and (job, None) at the end of a video."""
         yield from self.poses(decode_ahead(jobs, workers=self.workers))
 
     def poses(
         self, frames: Iterable[tuple[Source, Frame | None]]
     ) -> Generator[tuple[Source, FramePoses | None], None, None]:
-        """The same for frames from anywhere: (source, frame) pairs, (source, None) at the end of a source."""
+        """Estimate the poses of frames from any source.
+
+        Args:
+            frames: (source, frame) pairs; (source, None) at the end of a source.
+
+        Yields:
+            (source, poses) pairs; (source, None) at the end of a source.
+
+        Raises:
+            ValueError: A top-down estimator has no detector.
+        """
         if isinstance(self.estimator, TopdownEstimator):
             if self.detector is None:
                 raise ValueError("a top-down estimator needs a detector")
@@ -116,7 +130,7 @@ class PoseExtractor:
             yield from estimate_bottomup(frames, self.estimator, self.times)
 
     def videos(self, jobs: Iterable[VideoJob]) -> Iterator[tuple[VideoJob, list[FramePoses]]]:
-        """Poses of all frames of one video after the other, as they are finished."""
+        """Yield (job, poses of all frames) for each video as soon as it is complete."""
         open_videos: dict[VideoJob, list[FramePoses]] = {}
         for job, poses in self.frames(jobs):
             if poses is None:
@@ -126,13 +140,16 @@ class PoseExtractor:
 
 
 def frame_rate(frames: Sequence[FramePoses], claimed: float) -> float:
-    """Frames per second of a source: what its header claims, unless the frames' own times say otherwise.
+    """Return the frame rate of a source: the value in its header, unless the time stamps contradict it.
 
-    Some recorders write their clock's ticks as the rate, 1000 for a video of 25 frames a second.
+    Some recorders store the resolution of their clock as the frame rate, such as 1000 for a video at 25 Hz.
 
     Args:
         frames: Sampled frames, in order.
-        claimed: The header's rate, above 0.
+        claimed: Frame rate in the header, greater than 0.
+
+    Returns:
+        Frames per second.
     """
     if len(frames) < 2:
         return claimed
@@ -147,16 +164,16 @@ def follow(
     settings: ExtractionSettings,
     spans: Sequence[tuple[float | None, float | None]] = ((None, None),),
 ) -> list[ExtractedClip]:
-    """Gives persons their identities and cleans their tracks.
+    """Track persons and clean their tracks.
 
     Args:
         frames: Raw poses of all sampled frames.
         size: (height, width) of the upright frame in pixels.
         settings: See `ExtractionSettings`.
-        spans: (start, end) in seconds of each clip to cut from the video; None for its own beginning or end.
+        spans: (start, end) in seconds of each clip to cut from the video; None for its beginning or end.
 
     Returns:
-        One clip a span. Identities hold across the clips of a video.
+        One clip per span. Track ids are consistent across the clips of a video.
     """
     single, duplicates = remove_duplicates(frames)
     tracker = Tracker(settings.tracker, size)
@@ -198,9 +215,14 @@ def _rows(time: np.ndarray, start: float | None, end: float | None) -> tuple[int
 
 
 def cut(video: VideoPoses, first: int, last: int) -> VideoPoses:
-    """The sampled frames `first` to `last` - 1 of a video, with the parts of its tracks that lie there.
+    """Return the sampled frames `first` to `last` - 1 of a video, with the corresponding parts of its tracks.
 
-    A part begins and ends with a frame in which the person is there; who is away all the time has none.
+    Each part starts and ends with a frame in which the person is present. Persons who are never present are removed.
+
+    Args:
+        video: Video to cut.
+        first: Position of the first frame among the sampled frames.
+        last: Position after the last frame.
     """
     if first == 0 and last == video.num_frames:
         return video

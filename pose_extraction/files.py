@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all, and digests that say what a file is."""
+"""Atomic file writing, file locks and digests."""
 
 import fcntl
 import hashlib
@@ -9,21 +9,24 @@ from contextvars import ContextVar
 from pathlib import Path
 from typing import BinaryIO
 
-# What this thread holds through `held`.
+# Files that the current context has locked through `held`.
 _held: ContextVar[dict[Path, BinaryIO]] = ContextVar("_held")
 
 
 def part_path(path: Path) -> Path:
-    """Where `path` is written before it is whole: beside it, hidden, the same name every time.
+    """Return the path at which `path` is written until it is complete: a hidden file next to it, with a fixed name.
 
-    A fixed name means that a run after a kill overwrites what the killed one left, instead of leaving litter.
+    Because the name is fixed, a new run overwrites the part file of a killed run, instead of leaving it behind.
     """
     return path.with_name(f".{path.name}.part")
 
 
 @contextmanager
 def locked_part(path: Path) -> Iterator[BinaryIO]:
-    """Opens `part_path(path)` for reading and writing, kept as it was found, waiting while another process holds it."""
+    """Open `part_path(path)` for reading and writing without truncating it, and lock it.
+
+    Waits while another process holds the lock.
+    """
     own = _held.get({}).get(path)
     if own is not None:
         yield own
@@ -31,11 +34,11 @@ def locked_part(path: Path) -> Iterator[BinaryIO]:
     part = part_path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     while True:
-        # Not "r+b", which cannot create, nor "w+b", which would empty a file that another process is writing.
+        # Not "r+b", which does not create files, nor "w+b", which would truncate another process's file.
         descriptor = os.open(part, os.O_RDWR | os.O_CREAT, 0o666)
         with os.fdopen(descriptor, "r+b") as file:
             fcntl.flock(file, fcntl.LOCK_EX)
-            # The one that held the lock may have renamed this very file into place: then it is no longer ours to write.
+            # The previous owner of the lock may have renamed this file to its destination. Then open a new part file.
             with suppress(FileNotFoundError):
                 if os.path.samestat(os.fstat(file.fileno()), part.stat()):
                     yield file
@@ -44,9 +47,10 @@ def locked_part(path: Path) -> Iterator[BinaryIO]:
 
 @contextmanager
 def held(path: Path) -> Iterator[None]:
-    """Keeps others from writing `path` while what goes into it is gathered; `atomic_write` within it does not wait.
+    """Lock `path` against writing by other processes during a read-modify-write cycle.
 
-    Without it, one who read before another wrote, and writes after, would undo what the other did.
+    `atomic_write` inside the block does not wait. Without the lock, a process that reads before and writes after
+    another process has written would undo the other's changes.
     """
     with locked_part(path) as file:
         token = _held.set({**_held.get({}), path: file})
@@ -54,7 +58,7 @@ def held(path: Path) -> Iterator[None]:
             yield
         finally:
             _held.reset(token)
-            # Nothing was written: no litter. Once it was, the name may be another's already.
+            # If nothing was written, remove the part file. Otherwise, the name may already belong to another process.
             with suppress(FileNotFoundError):
                 if os.path.samestat(os.fstat(file.fileno()), part_path(path).stat()):
                     part_path(path).unlink()
@@ -62,9 +66,9 @@ def held(path: Path) -> Iterator[None]:
 
 @contextmanager
 def atomic_write(path: Path) -> Iterator[BinaryIO]:
-    """Opens a file that takes the place of `path` by rename when the block ends well, and vanishes when it does not.
+    """Open a file that replaces `path` by rename when the block succeeds, and is removed when it raises.
 
-    The data are flushed to the disk before the rename, so that a power cut leaves the old file or the new one.
+    The data is flushed to disk before the rename, so that after a power failure either the old or the new file exists.
     """
     with locked_part(path) as file:
         try:
@@ -79,6 +83,6 @@ def atomic_write(path: Path) -> Iterator[BinaryIO]:
 
 
 def sha256_of(path: Path) -> str:
-    """Hexadecimal SHA-256 of a file's bytes."""
+    """Return the hexadecimal SHA-256 of a file's content."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,7 +1,7 @@
-"""Identities and clean tracks while a video still runs: like `extraction.follow`, in the memory of a stretch of time.
+"""Online version of `extraction.follow`, for videos that are still running, in bounded memory.
 
-The tracker goes on for ever; cleaning sees the stretch that is asked for with some context on both sides, for what it
-fills and doubts depends on the neighbours.
+The tracker runs continuously. Cleaning is applied to the requested period with some context on both sides, because gap
+filling and outlier detection depend on neighbouring frames.
 """
 
 from collections import deque
@@ -17,7 +17,7 @@ from pose_extraction.tracking import Tracker, build_tracks
 
 
 class Follower:
-    """Follows the persons of one video, frame by frame.
+    """Tracks the persons of one video frame by frame.
 
     Args:
         size: (height, width) of the upright frame in pixels.
@@ -32,17 +32,17 @@ class Follower:
 
     @property
     def context(self) -> float:
-        """Seconds on both sides of a stretch that cleaning should see."""
+        """Seconds of context that cleaning needs before and after a period."""
         cleaning = self._settings.cleaning
         return 2 * max(cleaning.max_gap_seconds, cleaning.smooth_seconds)
 
     def add(self, poses: FramePoses) -> None:
-        """Takes the next frame's raw poses."""
+        """Add the raw poses of the next frame."""
         (single,), _ = remove_duplicates([poses])
         self._held.append((single, self._tracker.update(single)))
 
     def now(self) -> VideoPoses:
-        """The persons of the newest frame alone, with their identities; joints of too low a score are not there."""
+        """Return the persons of the newest frame, with their track ids and without low-score joints."""
         frame, ids = self._held[-1]
         video = VideoPoses(
             frame_index=np.array([frame.frame_index], np.int64),
@@ -53,14 +53,19 @@ class Follower:
         return mask_low_scores(video, threshold=self._settings.cleaning.min_joint_score)
 
     def forget(self, before: float) -> None:
-        """Lets go of all frames before a time in seconds, but for the context of those that stay."""
+        """Discard frames before a time in seconds, except for the context of the remaining frames."""
         while self._held and self._held[0][0].time < before - self.context:
             self._held.popleft()
 
     def stretch(self, start: float, end: float) -> VideoPoses:
-        """The persons from `start` to before `end` in seconds, cleaned, the most relevant first.
+        """Return the persons in a period, cleaned and sorted by importance.
 
-        Identities are those of the whole video. What was forgotten is not there, nor what has not come yet.
+        Args:
+            start: Start of the period in seconds.
+            end: End of the period in seconds, exclusive.
+
+        Returns:
+            The persons, with the track ids of the whole video. Discarded and future frames are not included.
         """
         near = [
             pair

@@ -1,6 +1,6 @@
-"""From heat maps, or SimCC vectors, to keypoints in pixels of the network's input.
+"""Decode heat maps or SimCC vectors into keypoints in pixels of the network input.
 
-Every function takes and returns whole batches; (N, V, h, w) are N crops, V joints, h x w cells.
+All functions are vectorised over batches. Notation: N crops, V joints, maps of h x w cells.
 """
 
 import cv2
@@ -8,7 +8,7 @@ import numpy as np
 
 
 def _peaks(heatmaps: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Column (N, V), row (N, V) and value (N, V) of each map's highest cell."""
+    """Return column (N, V), row (N, V) and value (N, V) of the maximum of each map."""
     width = heatmaps.shape[-1]
     flat = heatmaps.reshape(*heatmaps.shape[:2], -1)
     index = flat.argmax(-1)
@@ -17,16 +17,16 @@ def _peaks(heatmaps: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 
 def _as_result(keypoint: np.ndarray, score: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    # A map without a positive cell has no peak: the joint was not seen.
+    # A map without positive values has no peak: the joint is not visible.
     unseen = score <= 0
     keypoint[unseen] = np.nan
     return keypoint.astype(np.float32), np.where(unseen, 0, score).astype(np.float32)
 
 
 def decode_msra(heatmaps: np.ndarray, input_size: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
-    """The highest cell, moved a quarter of a cell towards its higher neighbour on each axis.
+    """Decode heat maps by their maximum, shifted by a quarter of a cell towards the larger neighbour on each axis.
 
-    The decoding of Xiao et al., "Simple baselines for human pose estimation and tracking" (2018), used by HRNet.
+    Used by HRNet (Xiao et al., "Simple baselines for human pose estimation and tracking", 2018).
 
     Args:
         heatmaps: float32 (N, V, h, w).
@@ -42,7 +42,7 @@ def decode_msra(heatmaps: np.ndarray, input_size: tuple[int, int]) -> tuple[np.n
     right = heatmaps[crop, joint, row, np.minimum(column + 1, width - 1)]
     above = heatmaps[crop, joint, np.maximum(row - 1, 0), column]
     below = heatmaps[crop, joint, np.minimum(row + 1, height - 1), column]
-    # Peaks in the outermost cells stay. The asymmetric bounds are those of the published decoders.
+    # Maxima in the outermost cells are not shifted. The asymmetric bounds are those of the published decoders.
     shift_x = np.where((column > 1) & (column < width - 1) & (row > 0), np.sign(right - left), 0)
     shift_y = np.where((row > 1) & (row < height - 1) & (column > 0), np.sign(below - above), 0)
     keypoint = np.stack([column + 0.25 * shift_x, row + 0.25 * shift_y], -1)
@@ -51,10 +51,10 @@ def decode_msra(heatmaps: np.ndarray, input_size: tuple[int, int]) -> tuple[np.n
 
 
 def _blurred(heatmaps: np.ndarray, kernel: int) -> np.ndarray:
-    """Smooths each map as if zeros surrounded it, and scales it back to its own maximum."""
+    """Smooth each map with zero padding, and rescale it to its original maximum."""
     count, joints, height, width = heatmaps.shape
     border = kernel // 2
-    # All maps in one tall picture with zeros between them: one call instead of N * V.
+    # Stack all maps vertically with zeros between them: one call instead of N * V.
     tall = np.zeros((count * joints, height + border, width), np.float32)
     tall[:, :height] = heatmaps.reshape(-1, height, width)
     tall = cv2.GaussianBlur(tall.reshape(-1, width), (kernel, kernel), 0, borderType=cv2.BORDER_CONSTANT)
@@ -64,15 +64,15 @@ def _blurred(heatmaps: np.ndarray, kernel: int) -> np.ndarray:
 
 
 def decode_udp(heatmaps: np.ndarray, input_size: tuple[int, int], blur_kernel: int) -> tuple[np.ndarray, np.ndarray]:
-    """The highest cell, moved by one Newton step on the logarithm of the smoothed map.
+    """Decode heat maps by their maximum, refined by one Newton step on the logarithm of the smoothed map.
 
-    DARK refinement (Zhang et al. 2020, eq. 3 to 9) in the coordinates of unbiased data processing (Huang et al. 2020),
-    in which cell 0 and cell w - 1 are the crop's outermost pixel centres. Used by ViTPose.
+    DARK refinement (Zhang et al. 2020, eq. 3 to 9) in the coordinates of unbiased data processing (UDP, Huang et al.
+    2020), in which the cells 0 and w - 1 are the centres of the outermost pixels of the crop. Used by ViTPose.
 
     Args:
         heatmaps: float32 (N, V, h, w).
         input_size: (height, width) of the crop in pixels.
-        blur_kernel: Side of the Gaussian, odd, cells; 11 for maps trained with sigma 2.
+        blur_kernel: Width of the Gaussian kernel in cells, odd; 11 for maps trained with sigma 2.
 
     Returns:
         keypoint float32 (N, V, 2) in pixels of the crop, NaN where no cell is positive; score float32 (N, V), 0 there.
@@ -100,12 +100,12 @@ def decode_udp(heatmaps: np.ndarray, input_size: tuple[int, int], blur_kernel: i
 
 
 def decode_simcc(simcc_x: np.ndarray, simcc_y: np.ndarray, split_ratio: float) -> tuple[np.ndarray, np.ndarray]:
-    """The highest entry of each axis' vector (Li et al., "SimCC", 2022); the score is the lower of the two.
+    """Decode SimCC vectors by their maxima (Li et al., "SimCC", 2022). The score is the smaller maximum of the two.
 
     Args:
         simcc_x: float32 (N, V, width * split_ratio).
         simcc_y: float32 (N, V, height * split_ratio).
-        split_ratio: Entries a pixel.
+        split_ratio: Entries per pixel.
 
     Returns:
         keypoint float32 (N, V, 2) in pixels of the crop, NaN where no entry is positive; score float32 (N, V), 0 there.
@@ -117,13 +117,16 @@ def decode_simcc(simcc_x: np.ndarray, simcc_y: np.ndarray, split_ratio: float) -
 def average_with_flipped(
     heatmaps: np.ndarray, flipped: np.ndarray, flip_indices: np.ndarray, *, shift: bool
 ) -> np.ndarray:
-    """Averages the maps of a crop with those of its mirror image, mirrored back.
+    """Average the maps of a crop with those of its mirror image.
 
     Args:
         heatmaps: float32 (N, V, h, w) of the crops.
         flipped: float32 (N, V, h, w) of the mirrored crops.
-        flip_indices: (V,), the joint that each one becomes in a mirror.
-        shift: Moves the mirrored maps right by one cell first: without UDP, a mirrored crop is off by one cell.
+        flip_indices: int (V,), index of the mirrored joint of each joint.
+        shift: Whether to shift the mirrored maps by one cell to the right, as is necessary without UDP.
+
+    Returns:
+        float32 (N, V, h, w).
     """
     mirrored = flipped[:, flip_indices, :, ::-1]
     if shift:

@@ -1,4 +1,4 @@
-"""A folder of images read as a video."""
+"""Read a folder of images as a video."""
 
 import re
 from collections.abc import Iterator
@@ -15,13 +15,13 @@ IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".jpe", ".png", ".bmp", ".webp", ".
 
 
 def natural_key(name: str) -> list[tuple[int, int, str]]:
-    """Sorting key that puts frame2 before frame10."""
+    """Return a sorting key in natural order, in which frame2 comes before frame10."""
     parts = re.split(r"([0-9]+)", name)
     return [(0, int(part), "") if part.isdigit() else (1, 0, part.casefold()) for part in parts]
 
 
 def image_files(folder: Path) -> list[Path]:
-    """The images directly in a folder, in natural order of their names; hidden files are left out."""
+    """Return the images directly in a folder, in natural order of their names, without hidden files."""
     files = (path for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES and path.name[0] != ".")
     return sorted(files, key=lambda path: (natural_key(path.name), path.name))
 
@@ -30,12 +30,12 @@ class ImageFolder:
     """The images of a folder as frames at a fixed rate.
 
     Args:
-        folder: Folder with images directly in it.
+        folder: Folder that directly contains images.
         fps: Frames per second.
-        problems: List that takes one sentence for every image that cannot be read.
+        problems: List to which one sentence is appended for each unreadable image.
 
     Raises:
-        VideoError: The folder cannot be listed or holds no image.
+        VideoError: The folder cannot be listed or contains no images.
     """
 
     codec = "images"
@@ -60,7 +60,7 @@ class ImageFolder:
         self.claimed_frames = len(self._files)
 
     def pictures(self, start: float) -> Iterator[Picture]:
-        """Every readable image; a broken one leaves a gap in the numbers, since its moment has passed all the same."""
+        """Yield all readable images. Unreadable ones leave a gap in the indices: each image has a fixed time."""
         for index, path in enumerate(self._files):
             if index / self.fps < start and index < len(self._files) - 1:
                 continue
@@ -72,21 +72,27 @@ class ImageFolder:
             yield Picture(index, index / self.fps, partial(np.asarray, image))
 
     def note_damage(self) -> None:
-        """Broken images are told of as they come."""
+        """Do nothing: unreadable images are reported immediately."""
 
     def close(self) -> None:
-        """Nothing stays open between images."""
+        """Do nothing: no file stays open between images."""
 
 
 def read_image(path: Path) -> np.ndarray:
-    """uint8 (H, W, 3) BGR of an image file, turned upright by its EXIF data.
+    """Read an image, rotated according to its EXIF data.
+
+    Args:
+        path: Image file.
+
+    Returns:
+        uint8 (H, W, 3) BGR.
 
     Raises:
-        VideoError: The file cannot be read or is no image.
+        VideoError: The file cannot be read or is not an image.
     """
     try:
         data = np.frombuffer(path.read_bytes(), np.uint8)
-        # OpenCV raises on an empty buffer and on sizes beyond its limit, and returns None for what is no image.
+        # OpenCV raises for an empty buffer and for images that are too large; otherwise it returns None on failure.
         image = cv2.imdecode(data, cv2.IMREAD_COLOR)
     except OSError as error:
         raise VideoError(f"{path.name}: image cannot be read ({error.strerror})") from error

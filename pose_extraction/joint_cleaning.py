@@ -1,8 +1,8 @@
-"""Cleaning joint by joint: low scores, jumps, gaps, jitter.
+"""Cleaning steps for single joints: score threshold, jump removal, gap filling, smoothing.
 
-Each step is a pure function from `VideoPoses` to `VideoPoses` that appends what it did to the history. Lengths are in
-body sizes (square root of the area of the person's box), times in seconds, so that nothing depends on resolution or
-frame rate. Notation: T frames, V joints.
+Each step is a pure function from `VideoPoses` to `VideoPoses` that appends its parameters and counts to the history.
+Lengths are in body sizes (square root of the area of the person's box) and times in seconds, so that the results do not
+depend on resolution or frame rate. Notation: T frames, V joints.
 """
 
 from collections.abc import Mapping
@@ -15,13 +15,13 @@ from pose_extraction.oks import box_area, median_seen, pose_bounds
 from pose_extraction.poses import PoseTrack, VideoPoses
 from pose_extraction.skeleton import COCO17
 
-# A median absolute deviation times this is a standard deviation, if the values are normally distributed.
+# Ratio of the standard deviation to the median absolute deviation for normally distributed values.
 DEVIATION = 1.4826
 
-# Part of the body size that a joint may move between two frames at any speed: the estimator's own unrest.
+# Distance in body sizes that a joint may move between two frames at any speed, to allow for the estimator's noise.
 UNREST = 0.05
 
-# How many seen frames on either side a joint is compared with.
+# Number of frames on each side with which the position of a joint is compared.
 REACH = 3
 
 _BONES = np.asarray(COCO17.bones)
@@ -30,13 +30,21 @@ _BONES = np.asarray(COCO17.bones)
 def with_step(
     video: VideoPoses, tracks: list[PoseTrack], step: str, parameters: Mapping[str, Any], counts: Mapping[str, float]
 ) -> VideoPoses:
-    """`video` with other tracks and one more entry in its history."""
+    """Return `video` with new tracks and an additional history entry.
+
+    Args:
+        video: Video before the step.
+        tracks: Tracks after the step.
+        step: Name of the step.
+        parameters: Parameters of the step.
+        counts: What the step changed.
+    """
     entry = {"step": step, "parameters": dict(parameters), "counts": dict(counts)}
     return replace(video, tracks=tracks, history=[*video.history, entry])
 
 
 def body_size(track: PoseTrack) -> float:
-    """Typical size of a track's person in pixels: square root of the median area of the boxes, at least 1."""
+    """Return the body size of a track in pixels: square root of the median box area, at least 1."""
     area = box_area(track.box[track.seen])
     if not len(area):
         area = box_area(pose_bounds(track.keypoint))
@@ -45,7 +53,7 @@ def body_size(track: PoseTrack) -> float:
 
 
 def _without(track: PoseTrack, gone: np.ndarray) -> PoseTrack:
-    """`track` less the joints marked in `gone`, bool (T, V)."""
+    """Return `track` with the joints in the mask `gone`, bool (T, V), marked as not seen."""
     return replace(
         track,
         keypoint=np.where(gone[..., None], np.float32(np.nan), track.keypoint),
@@ -55,7 +63,7 @@ def _without(track: PoseTrack, gone: np.ndarray) -> PoseTrack:
 
 
 def mask_low_scores(video: VideoPoses, *, threshold: float) -> VideoPoses:
-    """Takes joints of a score below `threshold` (in [0, 1]) as not seen."""
+    """Mark joints with a score below `threshold`, in [0, 1], as not seen."""
     tracks, masked = [], 0
     for track in video.tracks:
         gone = (track.keypoint_score < threshold) & ~np.isnan(track.keypoint[..., 0])
@@ -65,21 +73,25 @@ def mask_low_scores(video: VideoPoses, *, threshold: float) -> VideoPoses:
 
 
 def remove_jumps(video: VideoPoses, *, deviations: float, min_speed: float, min_stretch: float) -> VideoPoses:
-    """Takes joints as not seen that leap out of the motion and back, or that stretch a bone beyond its length.
+    """Mark joints as not seen that jump away from their path and back, or that stretch a bone beyond its length.
 
-    A joint leaps when it cannot be reached from most of the frames around it at the track's own speed limit, the
-    median of the joints' speeds plus `deviations` times their median absolute deviation, and lies off the way between
-    the frames before and the frames after, so that fast motion which goes somewhere stays. Both are measured after the
-    motion of the body as a whole has been taken away.
+    A joint jumps if it cannot be reached from most of the neighbouring frames at the speed limit of the track, and lies
+    off the path between the preceding and following frames. The speed limit is the median speed of the joints plus
+    `deviations` times the median absolute deviation. The second condition keeps fast motion to another place. Both
+    conditions use coordinates relative to the motion of the whole body.
 
-    A bone is stretched when it exceeds its median length in the track by `deviations` times the length's median
-    absolute deviation; of its two joints the one with more stretched bones, then the lower score, goes.
+    A bone is stretched if its length exceeds the median length in the track by `deviations` times the median absolute
+    deviation of the length. Of its two joints, the one with more stretched bones is removed, or else the one with the
+    lower score.
 
     Args:
-        video: What to clean.
+        video: Tracked video.
         deviations: Multiple of the median absolute deviation, scaled to a standard deviation.
-        min_speed: Speed that is never a leap, body sizes a second.
-        min_stretch: Excess of a bone's length that is never a stretch, body sizes.
+        min_speed: Lower bound of the speed limit, in body sizes per second.
+        min_stretch: Lower bound of the excess length of a stretched bone, in body sizes.
+
+    Returns:
+        The video without these joints.
     """
     tracks, leaps, stretches = [], 0, 0
     for track in video.tracks:
@@ -95,9 +107,9 @@ def remove_jumps(video: VideoPoses, *, deviations: float, min_speed: float, min_
 
 
 def _without_body_motion(keypoint: np.ndarray) -> np.ndarray:
-    """Poses (T, V, 2) less the path of the body, which is summed from the joints' median steps.
+    """Return poses (T, V, 2) relative to the path of the body, which is the cumulated median step of the joints.
 
-    Steps, unlike centres, do not change when other joints are seen.
+    Unlike the centre of the joints, the median step does not change when other joints become visible.
     """
     step = np.diff(keypoint, axis=0)
     known = (~np.isnan(step[..., 0])).sum(1) >= 5
@@ -106,7 +118,7 @@ def _without_body_motion(keypoint: np.ndarray) -> np.ndarray:
 
 
 def _leaps(still: np.ndarray, time: np.ndarray, deviations: float, min_speed: float) -> np.ndarray:
-    """bool (T, V): joints that leapt out of the motion `still` (T, V, 2), in body sizes."""
+    """Return a mask (T, V) of the joints that jump, from relative coordinates (T, V, 2) in body sizes."""
     length = len(still)
     if length < 3:
         return np.zeros(still.shape[:2], bool)
@@ -117,7 +129,7 @@ def _leaps(still: np.ndarray, time: np.ndarray, deviations: float, min_speed: fl
         middle = np.median(speed)
         limit = max(min_speed, middle + deviations * DEVIATION * np.median(np.abs(speed - middle)))
 
-    # Neighbours as two stacks (REACH, T, V, 2): what lies before and what lies after each frame.
+    # Two stacks of neighbours (REACH, T, V, 2): the preceding and the following frames.
     padded = np.pad(still, ((REACH, REACH), (0, 0), (0, 0)), constant_values=np.nan)
     clock = np.pad(time, REACH, mode="edge")
     before = np.stack([padded[REACH - o : REACH - o + length] for o in range(1, REACH + 1)])
@@ -126,7 +138,7 @@ def _leaps(still: np.ndarray, time: np.ndarray, deviations: float, min_speed: fl
     around = np.concatenate((before, after))
     distance = np.linalg.norm(around - still, axis=-1)
     seen = ~np.isnan(distance)
-    # The nearer the neighbour the more it has to say, which finds small leaps; three far ones outvote one near one.
+    # Closer neighbours have larger weights, to detect small jumps; three distant ones outvote one close neighbour.
     weight = np.tile(1.0 / np.arange(1, REACH + 1), 2)[:, None, None] * seen
     beyond = weight * (distance > limit * np.stack(waits)[..., None] + UNREST)
     outvoted = (beyond.sum(0) > 0.51 * weight.sum(0)) & (seen.sum(0) >= 3)
@@ -135,19 +147,19 @@ def _leaps(still: np.ndarray, time: np.ndarray, deviations: float, min_speed: fl
     start, end = median_seen(before), median_seen(after)
     way = np.linalg.norm(end - start, axis=-1)
     off = np.linalg.norm(still - 0.5 * (start + end), axis=-1)
-    # At either end of the track there is no way between: the vote alone decides.
+    # At both ends of a track there is no path between neighbours, so only the vote counts.
     return outvoted & (np.isnan(way) | (off > 0.75 * way + UNREST))
 
 
 def _stretches(still: np.ndarray, score: np.ndarray, deviations: float, min_stretch: float) -> np.ndarray:
-    """bool (T, V): joints at the wrong end of a bone that is too long."""
+    """Return a mask (T, V) of the joints at the wrong end of an overlong bone."""
     if still.shape[1] != COCO17.num_joints:
         return np.zeros(still.shape[:2], bool)
     first, second = _BONES.T
     bone = np.linalg.norm(still[:, first] - still[:, second], axis=-1)
     middle = median_seen(bone)
     spread = median_seen(np.abs(bone - middle))
-    # Foreshortening makes bones short, nothing makes them long: only excess counts. NaN compares as False.
+    # Perspective shortens bones, but never lengthens them, so only excess length counts. NaN compares as False.
     long = bone > middle + np.maximum(deviations * DEVIATION * spread, min_stretch)
     gone = np.zeros(still.shape[:2], bool)
     if not long.any():
@@ -165,10 +177,17 @@ def _stretches(still: np.ndarray, score: np.ndarray, deviations: float, min_stre
 
 
 def fill_gaps(video: VideoPoses, *, max_seconds: float) -> VideoPoses:
-    """Fills gaps between two seen places of a joint, up to `max_seconds` apart, and marks them `imputed`.
+    """Fill the gaps between observed positions of a joint, and mark them as `imputed`.
 
-    Places are interpolated over time, not frame number. A filled joint has half the lower score of the two ends: it is
-    there, but nobody saw it. Nothing is added before a joint was first seen or after it was last seen.
+    Positions are interpolated linearly over time, not over frame numbers. The score of a filled joint is half the
+    smaller score at both ends of the gap. Nothing is extrapolated before the first or after the last observation.
+
+    Args:
+        video: Tracked video.
+        max_seconds: Maximum time between the two observations.
+
+    Returns:
+        The video with filled gaps.
     """
     tracks, filled = [], 0
     for track in video.tracks:
@@ -179,7 +198,7 @@ def fill_gaps(video: VideoPoses, *, max_seconds: float) -> VideoPoses:
         after = np.minimum.accumulate(np.where(seen, rows, len(track))[::-1], axis=0)[::-1]
         gap = ~seen & (before >= 0) & (after < len(track))
         before, after = np.where(gap, before, 0), np.where(gap, after, 0)
-        # The clock's rounding must not decide about a gap of exactly the limit.
+        # Rounding of time stamps must not exclude a gap of exactly the maximum length.
         gap &= time[after] - time[before] <= max_seconds + 1e-6
         row, joint = np.nonzero(gap)
         start, end = before[row, joint], after[row, joint]
@@ -193,14 +212,17 @@ def fill_gaps(video: VideoPoses, *, max_seconds: float) -> VideoPoses:
 
 
 def smooth(video: VideoPoses, *, window_seconds: float) -> VideoPoses:
-    """Smooths every joint's path with a parabola fitted by least squares to the frames around each (Savitzky-Golay).
+    """Smooth the path of each joint by local least-squares fits of parabolas (Savitzky-Golay filter).
 
-    The fit is over time, so that it holds for uneven frames too (Gorry 1991), and never reaches across a gap. A joint
-    with fewer than four places inside the window, to which a parabola would fit anything, is left as it is.
+    The fit uses time instead of frame numbers, so that it is valid for uneven sampling (Gorry 1991), and does not cross
+    gaps. Joints with fewer than four positions in the window are not changed.
 
     Args:
-        video: What to smooth.
-        window_seconds: Width of the window, both sides together.
+        video: Tracked video.
+        window_seconds: Width of the window, including both sides.
+
+    Returns:
+        The smoothed video.
     """
     tracks, smoothed = [], 0
     for track in video.tracks:
@@ -222,7 +244,7 @@ def _smoothed(keypoint: np.ndarray, time: np.ndarray, window: float) -> tuple[np
     padded_seen = np.pad(seen, ((half, half), (0, 0)))
     padded_stretch = np.pad(stretch, ((half, half), (0, 0)), constant_values=-1)
     clock = np.pad(time, half, constant_values=np.inf)
-    # Moments of the time offsets and of the places, (T, V) and (T, V, 2), gathered offset by offset.
+    # Moments of the time offsets (T, V) and of the positions (T, V, 2), accumulated over the offsets.
     moment = np.zeros((5, *seen.shape))
     target = np.zeros((3, *keypoint.shape))
     for offset in range(2 * half + 1):
@@ -236,7 +258,7 @@ def _smoothed(keypoint: np.ndarray, time: np.ndarray, window: float) -> tuple[np
         for power in range(3):
             target[power] += (weight * wait**power)[..., None] * padded[rows]
     fitted = seen & (moment[0] >= 4)
-    # The parabola's value at offset 0 by Cramer's rule on the three normal equations.
+    # Value of the parabola at offset 0: Cramer's rule for the three normal equations.
     m0, m1, m2, m3, m4 = (m[fitted] for m in moment)
     t0, t1, t2 = (t[fitted] for t in target)
     first, second, third = m2 * m4 - m3 * m3, m2 * m3 - m1 * m4, m1 * m3 - m2 * m2

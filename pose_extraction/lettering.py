@@ -1,4 +1,4 @@
-"""Text on pictures: OpenCV's own letters for ASCII, and DejaVu Sans for all others, which OpenCV cannot draw."""
+"""Text rendering on images: OpenCV's font for ASCII, and DejaVu Sans for all other characters."""
 
 from functools import lru_cache
 from typing import Any
@@ -6,14 +6,14 @@ from typing import Any
 import cv2
 import numpy as np
 
-# Pixels of the height of a capital letter in OpenCV's font at scale 1.
+# Height of a capital letter in pixels, in OpenCV's font at scale 1.
 CAPITAL = 21
-# Height of DejaVu's letters for which its capitals are as high, over that of the capitals.
+# Font size of DejaVu Sans divided by the height of its capital letters.
 FONT_HEIGHT = 1.37
 
 
 def text_size(text: str, scale: float, weight: int) -> tuple[int, int]:
-    """(width, height above the baseline) in pixels."""
+    """Return (width, height above the baseline) of a text in pixels, for the arguments of `draw_text`."""
     if text.isascii():
         (width, height), _ = cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, scale, weight)
         return width, height
@@ -23,15 +23,15 @@ def text_size(text: str, scale: float, weight: int) -> tuple[int, int]:
 def draw_text(
     canvas: np.ndarray, text: str, origin: tuple[int, int], scale: float, weight: int, ink: tuple[int, int, int]
 ) -> None:
-    """Writes a line of text onto a picture.
+    """Draw a line of text on an image.
 
     Args:
         canvas: uint8 (H, W, 3) BGR, changed in place.
-        text: Any characters.
-        origin: (x, y) of the left end of the baseline.
-        scale: As OpenCV's; 1 makes capitals of 21 pixels.
-        weight: Thickness of the lines, ASCII only.
-        ink: BGR.
+        text: Text with any characters.
+        origin: (x, y) of the left end of the baseline in pixels.
+        scale: Font scale of OpenCV; at 1, capital letters are 21 pixels high.
+        weight: Line thickness in pixels, for ASCII text only.
+        ink: BGR colour.
     """
     if text.isascii():
         cv2.putText(canvas, text, origin, cv2.FONT_HERSHEY_SIMPLEX, scale, ink, weight, cv2.LINE_AA)
@@ -50,7 +50,7 @@ def draw_text(
 
 @lru_cache(maxsize=4)
 def _font(scale: float) -> Any:
-    # Comes with Matplotlib; imported here, as most texts are ASCII and most pictures have none.
+    # Part of Matplotlib, imported here because most texts are ASCII.
     from matplotlib.font_manager import findfont
     from matplotlib.ft2font import FT2Font
 
@@ -60,7 +60,7 @@ def _font(scale: float) -> Any:
 
 
 def _mask(text: str, scale: float) -> np.ndarray:
-    """uint8 (h, w), how much of each pixel is covered."""
+    """Return the coverage of each pixel, uint8 (h, w)."""
     font = _font(scale)
     font.set_text(text)
     font.draw_glyphs_to_bitmap()
@@ -68,7 +68,7 @@ def _mask(text: str, scale: float) -> np.ndarray:
 
 
 def _descent(text: str, scale: float) -> int:
-    """Pixels below the baseline."""
+    """Return the number of pixels below the baseline."""
     font = _font(scale)
     font.set_text(text)
     return round(font.get_descent() / 64)

@@ -1,7 +1,7 @@
-"""Frames of a camera or of a stream from the network, as they come: the newest ones when the networks are slow.
+"""Read frames from a camera or a network stream.
 
-A recording behind an address has an end that is known beforehand and waits to be read; all of its frames are handed on.
-Anything else runs on by itself, and frames for which there is no time are left out, so that answers do not fall behind.
+If an address serves a recording with a known end, all of its frames are returned. Other sources are live: frames for
+which the networks have no time are dropped, so that the results do not lag behind.
 """
 
 import re
@@ -25,20 +25,20 @@ from pose_extraction.video_colour import FrameConverter, display_matrix, rotatio
 from pose_extraction.video_stream import FORMATS, MAX_CONSECUTIVE_ERRORS, MAX_PIXELS
 
 ADDRESS = re.compile(r"(rtsps?|https?)://\S+", re.IGNORECASE)
-# What an address may lead to, besides video files: not playlists, which open further addresses.
+# Formats accepted from an address in addition to video files. Playlists are excluded because they open other addresses.
 LIVE_FORMATS = f"{FORMATS},rtsp,sdp,rtp,mpjpeg"
 PROTOCOLS = "http,https,tcp,udp,tls,rtsp,rtsps,rtp,srtp"
 CAMERA_FORMAT = "video4linux2"
-# Seconds after which an address that does not answer, or a stream that falls silent, counts as ended.
+# Seconds after which an unresponsive address or a silent stream is considered ended.
 SILENCE = 10.0
-# Frames that wait for the networks: one that is taken next, and one to take its place.
+# Frames in the queue: one to be taken next, and one to replace it.
 WAITING = 2
-# Seconds after which a waiting reader looks whether it is still wanted.
+# Interval in seconds at which a waiting reader checks whether it should stop.
 POLL = 0.1
 
 
 def is_live(given: str) -> bool:
-    """Whether a word names a camera (its number, or its device) or an address, and no file."""
+    """Return whether a string names a camera (by number or device) or a network address, and not an existing file."""
     return bool(ADDRESS.fullmatch(given)) or (_camera_of(given) is not None and not Path(given).is_file())
 
 
@@ -50,11 +50,11 @@ def _camera_of(given: str) -> str | None:
 
 @dataclass(frozen=True, slots=True)
 class LiveFrame:
-    """A frame, and when it came.
+    """A frame with its arrival time.
 
     Args:
-        frame: The frame; its time is the stream's own.
-        arrived: Seconds of `time.monotonic` at which it had been decoded.
+        frame: The frame; its time is that of the stream.
+        arrived: Time in seconds of `time.monotonic` at which it was decoded.
     """
 
     frame: Frame
@@ -62,21 +62,21 @@ class LiveFrame:
 
 
 class LiveSource:
-    """Reads a camera or an address in a thread of its own; a context manager.
+    """Reads a camera or an address in a background thread. Use it as a context manager.
 
     Args:
-        address: Number of a camera, /dev/videoN, or an address of http, https, rtsp or rtsps.
-        silence: Seconds after which a source that sends nothing has ended.
-        is_unwanted: Asked now and then; the frames end when it says so.
+        address: Camera number, /dev/videoN, or an address with http, https, rtsp or rtsps.
+        silence: Seconds without data after which the source is considered ended.
+        is_unwanted: Called regularly; iteration stops when it returns True.
 
     Attributes:
-        info: What is known of the stream.
-        is_recording: Whether its end is known beforehand, so that no frame is left out.
-        dropped: Frames that were left out so far.
-        problems: What went wrong, one sentence each; complete at the end.
+        info: Properties of the stream.
+        is_recording: Whether the end of the stream is known, so that no frames are dropped.
+        dropped: Number of frames dropped so far.
+        problems: One sentence for each problem; complete at the end of the stream.
 
     Raises:
-        VideoError: There is no such source, or it gives no frame.
+        VideoError: The source does not exist, or provides no frames.
     """
 
     def __init__(
@@ -129,7 +129,7 @@ class LiveSource:
                 return av.open(camera, format=CAMERA_FORMAT, options=options, timeout=self._silence)
             options |= {"format_whitelist": LIVE_FORMATS, "protocol_whitelist": PROTOCOLS}
             if self.address.lower().startswith("rtsp"):
-                # Packets of a picture that get lost on the way make it unusable; over TCP none does.
+                # A lost packet makes a whole frame unusable. TCP avoids packet loss.
                 options["rtsp_transport"] = "tcp"
             return av.open(self.address, options=options, timeout=self._silence, metadata_errors="replace")
         except (av.error.FFmpegError, OSError, ValueError) as error:
@@ -148,16 +148,16 @@ class LiveSource:
         self.close()
 
     def close(self) -> None:
-        """Ends the reading; frames that wait are gone."""
+        """Stop reading and discard the queue."""
         with self._changed:
             self._stopped = True
             self._waiting.clear()
             self._changed.notify_all()
-        # A source that is silent keeps its thread until it counts as ended; it is nobody's loss by then.
+        # The thread of a silent source runs until the source is considered ended, which does no harm.
         self._thread.join(timeout=2 * POLL)
 
     def __iter__(self) -> Iterator[LiveFrame]:
-        """Frames in order, until the stream ends or `close` is called."""
+        """Yield frames in order until the stream ends or `close` is called."""
         if self._first is not None:
             first, self._first = self._first, None
             yield first
@@ -188,7 +188,7 @@ class LiveSource:
         return LiveFrame(Frame(index, time, np.ascontiguousarray(image)), arrived)
 
     def _read(self) -> None:
-        """The thread: decodes to the end, and puts frames where they wait."""
+        """Thread function: decode the stream to its end, and append frames to the queue."""
         try:
             self._decode()
         except (av.error.FFmpegError, ValueError, OverflowError, MemoryError) as error:
@@ -200,11 +200,11 @@ class LiveSource:
                 self._changed.notify_all()
 
     def _packets(self) -> Iterator[av.Packet | None]:
-        """Packets, and None at the end, at which the decoder hands out what it holds back."""
+        """Yield the packets, and None at the end to flush the decoder."""
         try:
             yield from (packet for packet in self._container.demux(self._stream) if packet.size)
         except av.error.FFmpegError as error:
-            # Many servers end a stream like that: by closing the connection without a word.
+            # Many servers end a stream by closing the connection.
             with self._changed:
                 wanted = not self._stopped
             if wanted:
@@ -218,7 +218,7 @@ class LiveSource:
             try:
                 frames = self._stream.decode(packet)
             except av.error.InvalidDataError as error:
-                # The first pictures of a stream that was joined midway often cannot be decoded.
+                # When joining a stream, the first frames often cannot be decoded.
                 errors += 1
                 if errors >= MAX_CONSECUTIVE_ERRORS:
                     self.problems.append(f"decoding stopped after {errors} errors in a row ({error.strerror})")
@@ -231,7 +231,7 @@ class LiveSource:
                 index += 1
 
     def _put(self, item: tuple[int, float, float, av.VideoFrame]) -> bool:
-        """Adds a frame; False when nobody wants any more."""
+        """Append a frame to the queue. Return False if reading was stopped."""
         with self._changed:
             if self.is_recording:
                 while len(self._waiting) >= WAITING and not self._stopped:

@@ -1,6 +1,6 @@
-"""Video clips made on the spot: textured figures that walk and wave, with their joints known.
+"""Synthetic video clips: textured figures that walk and wave, with known joint positions.
 
-For the demonstration, the tests and the benchmarks, which must run where no video can be had.
+They are used in the demo, the tests and the benchmarks, where no videos may be available.
 """
 
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ import numpy as np
 from pose_extraction.files import part_path
 from pose_extraction.skeleton import COCO17
 
-# Joints of a standing figure, x and y in units of its height, feet at y = 0.5.
+# Joints of a standing figure, x and y in units of its height, with the feet at y = 0.5.
 STANDING = np.array(
     [
         [0.000, -0.440], [0.018, -0.455], [-0.018, -0.455], [0.036, -0.445], [-0.036, -0.445],
@@ -23,7 +23,7 @@ STANDING = np.array(
     ],
     np.float32,
 )  # fmt: skip
-# Joint, amplitude in heights and phase in turns of its sideways swing: arms against legs, as people walk.
+# Amplitude (in heights) and phase (in turns) of the sideways swing of each joint: arms move opposite to legs.
 SWINGS = {7: (0.05, 0.0), 9: (0.12, 0.0), 8: (0.05, 0.5), 10: (0.12, 0.5)} | {
     13: (0.04, 0.5), 15: (0.09, 0.5), 14: (0.04, 0.0), 16: (0.09, 0.0)
 }  # fmt: skip
@@ -31,7 +31,16 @@ STEPS_PER_SECOND = 1.2
 
 
 def made_keypoint(time: float, size: tuple[int, int], persons: int = 1) -> np.ndarray:
-    """Joints of the figures at a time, float32 (M, 17, 2) in pixels of a frame of (height, width)."""
+    """Return the joints of the figures at a time.
+
+    Args:
+        time: Time in seconds.
+        size: (height, width) of the frame in pixels.
+        persons: Number M of figures.
+
+    Returns:
+        float32 (M, 17, 2) in pixels.
+    """
     height, width = size
     figure = 0.8 * height
     turn = 2 * np.pi * STEPS_PER_SECOND * time
@@ -45,14 +54,14 @@ def made_keypoint(time: float, size: tuple[int, int], persons: int = 1) -> np.nd
 
 
 def made_box(time: float, size: tuple[int, int], persons: int = 1) -> np.ndarray:
-    """Boxes around the figures, float32 (M, 4), x1 y1 x2 y2 in pixels."""
+    """Return the boxes around the figures, float32 (M, 4), x1 y1 x2 y2 in pixels; arguments as `made_keypoint`."""
     keypoint = made_keypoint(time, size, persons)
     margin = 0.06 * size[0]
     return np.concatenate([keypoint.min(1) - margin, keypoint.max(1) + margin], 1).astype(np.float32)
 
 
 def made_frame(time: float, size: tuple[int, int], persons: int = 1) -> np.ndarray:
-    """The figures before a textured wall at a time, uint8 (H, W, 3) BGR."""
+    """Render the figures in front of a textured wall, uint8 (H, W, 3) BGR; arguments as `made_keypoint`."""
     height, width = size
     y, x = np.mgrid[:height, :width].astype(np.float32) / max(height, width)
     wall = 110 + 40 * np.sin(23 * x + 5 * y) + 30 * np.sin(31 * y)
@@ -61,7 +70,7 @@ def made_frame(time: float, size: tuple[int, int], persons: int = 1) -> np.ndarr
     for person, keypoint in enumerate(made_keypoint(time, size, persons)):
         points = [(int(px), int(py)) for px, py in np.round(keypoint)]
         for bone, (parent, child) in enumerate(COCO17.bones):
-            # Another colour for each bone gives a decoder edges to lose and a viewer limbs to tell apart.
+            # A different colour for each bone creates edges, and makes the limbs distinguishable.
             colour = ((90 + 53 * bone) % 256, (200 + 31 * bone) % 256, (40 + 97 * (bone + person)) % 256)
             cv2.line(image, points[parent], points[child], colour, thickness, cv2.LINE_AA)
         cv2.circle(image, points[0], max(1, round(0.06 * height)), (150, 180, 225), cv2.FILLED, cv2.LINE_AA)
@@ -83,20 +92,20 @@ def write_made_clip(
     key_every: int = 25,
     options: dict[str, str] | None = None,
 ) -> Path:
-    """Encodes made frames; the suffix of `path` chooses the container.
+    """Encode synthetic frames. The suffix of `path` determines the container.
 
     Args:
-        path: File to write, put in place by rename.
+        path: Output file, written atomically.
         size: (height, width) of the stored frames in pixels.
         fps: Frames per second.
         frames: Number of frames.
         persons: Number of figures.
         codec: FFmpeg's name of the encoder.
-        pixel_format: FFmpeg's name of the stored layout.
-        rotation: Degrees counterclockwise by which a player is told to turn the frames.
-        times: Seconds of each frame for a variable rate, in place of `fps` and `frames`.
-        start: Seconds of the first frame's time stamp.
-        key_every: Frames from key frame to key frame.
+        pixel_format: FFmpeg's name of the pixel format.
+        rotation: Display rotation stored in the file, in degrees counterclockwise.
+        times: Time of each frame in seconds, for a variable frame rate; replaces `fps` and `frames`.
+        start: Time stamp of the first frame in seconds.
+        key_every: Key frame interval in frames.
         options: Further options of the encoder.
 
     Returns:
@@ -112,7 +121,7 @@ def write_made_clip(
         stream.height, stream.width = size
         stream.pix_fmt = pixel_format
         stream.gop_size = key_every
-        # AVI and MPEG-4 count in frames; elsewhere a fine clock holds any times.
+        # AVI and MPEG-4 time stamps count frames; elsewhere a fine clock allows arbitrary times.
         fixed_rate = path.suffix == ".avi" or codec.startswith("mpeg")
         stream.codec_context.time_base = 1 / rate if fixed_rate else Fraction(1, 90000)
         if rotation:

@@ -1,7 +1,8 @@
-"""OpenMMLab's networks, built from the configs that mmpose and mmdet ship. The only file that knows OpenMMLab.
+"""OpenMMLab networks, built from the configurations shipped with mmpose and mmdet.
 
-mmcv-lite stands in for mmcv, whose compiled operators have no wheels for current torch. Of these operators the
-networks used here need two, `nms` and `roi_align`, and torchvision has both; every other one raises when it is called.
+Only this module uses OpenMMLab. mmcv-lite replaces mmcv, whose compiled operators have no wheels for current versions
+of torch. The networks in the model table need two of these operators, `nms` and `roi_align`, which torchvision
+provides. All other operators raise an exception when they are called.
 """
 
 import contextlib
@@ -21,23 +22,23 @@ if TYPE_CHECKING:
     import torch
 
 PACKAGES = ("mmengine", "mmcv", "mmdet", "mmpose", "mmpretrain")
-# Where the configs of networks that come with this project lie.
+# Package name for the configurations of networks that come with this project.
 OWN_PACKAGE = "pose_extraction"
 INSTALL_HINT = "see the section on OpenMMLab networks in README, or give an ONNX file instead"
 
 
 @dataclass(frozen=True)
 class TopdownConfig:
-    """What a shipped config says of a top-down network besides its layers.
+    """Input and output format of a top-down network, from its configuration.
 
     Args:
         input_size: (height, width) of the crop in pixels.
         codec: "msra" (plain heat maps, quarter-pixel shift) or "udp" (unbiased data processing, DARK refinement).
-        mean: Per-channel mean in the order that the network reads (RGB here), of values 0 to 255.
-        std: Per-channel standard deviation, likewise.
-        box_scale: Factor by which a box is widened before it is cropped.
-        shift_flipped: Whether the heat maps of the mirrored crop are moved right by one cell before averaging.
-        blur_kernel: Size of the Gaussian that smooths heat maps before DARK refinement, cells.
+        mean: Per-channel mean of values in [0, 255], in RGB order.
+        std: Per-channel standard deviation, in the same units and order.
+        box_scale: Factor by which a box is enlarged before it is cropped.
+        shift_flipped: Whether the heat maps of the mirrored crop are shifted right by one cell before averaging.
+        blur_kernel: Width in cells of the Gaussian kernel that smooths heat maps before DARK refinement.
     """
 
     input_size: tuple[int, int]
@@ -51,16 +52,16 @@ class TopdownConfig:
 
 @dataclass(frozen=True)
 class DetectorConfig:
-    """What a shipped config says of a detector besides its layers.
+    """Input and output format of a detector, from its configuration.
 
     Args:
-        input_size: (height, width) of the square or oblong that an image is scaled to fit.
-        mean: Per-channel mean, of values 0 to 255, in the order that the network reads.
-        std: Per-channel standard deviation, likewise.
-        to_rgb: Whether the network reads RGB instead of BGR.
-        pad_value: Grey level around the scaled image.
-        nms_iou: Boxes that overlap a better one by more than this are dropped.
-        two_stage: Whether it is of the R-CNN family, which runs through mmdet's own code from image to boxes.
+        input_size: (height, width) in pixels to which images are scaled.
+        mean: Per-channel mean of values in [0, 255], in the channel order of the network.
+        std: Per-channel standard deviation, in the same units and order.
+        to_rgb: Whether the network expects RGB instead of BGR.
+        pad_value: Grey level of the padding, 0 to 255.
+        nms_iou: Intersection over union above which the box with the lower score is removed.
+        two_stage: Whether it belongs to the R-CNN family, which runs with mmdet's code.
     """
 
     input_size: tuple[int, int]
@@ -73,16 +74,16 @@ class DetectorConfig:
 
 
 def missing_packages() -> list[str]:
-    """Names of the OpenMMLab modules that are not installed."""
+    """Return the names of the OpenMMLab modules that are not installed."""
     return [name for name in PACKAGES if importlib.util.find_spec(name) is None]
 
 
 def _operators_from_torchvision() -> ModuleType:
-    """A stand-in for mmcv's compiled extension module."""
+    """Create a replacement for mmcv's compiled extension module."""
     import torchvision
 
     def nms(boxes: "torch.Tensor", scores: "torch.Tensor", iou_threshold: float, offset: int) -> "torch.Tensor":
-        # offset 1 is the old convention in which a box includes its last pixel.
+        # offset = 1 is the old convention in which boxes include their last pixel.
         widened = boxes.clone()
         widened[:, 2:] += offset
         return torchvision.ops.nms(widened, scores, iou_threshold)
@@ -130,9 +131,9 @@ def _operators_from_torchvision() -> ModuleType:
 
 
 def prepare() -> None:
-    """Makes mmdet, mmpose and mmpretrain importable and their modules known to mmengine's registries.
+    """Make mmdet, mmpose and mmpretrain importable, and register their modules with mmengine.
 
-    Their warnings of what future versions of torch will drop are not for the user of this project: silenced.
+    Their FutureWarnings are silenced, because users of this project cannot act on them.
 
     Raises:
         BackendError: An OpenMMLab package is not installed.
@@ -153,21 +154,28 @@ def prepare() -> None:
 
 @contextlib.contextmanager
 def scope(name: str) -> Iterator[None]:
-    """Looks registry names up in one package while the block runs, and in the former one afterwards."""
+    """Look up registry names in one package during the block, and restore the previous scope afterwards.
+
+    Args:
+        name: "mmpose" or "mmdet".
+    """
     from mmengine.registry import DefaultScope
 
-    # mmengine's scope is one process-wide value: building a pose model would otherwise hide mmdet's transforms.
+    # mmengine's scope is process-wide: building a pose model would otherwise hide mmdet's transforms.
     with DefaultScope.overwrite_default_scope(name):
         yield
 
 
 def shipped_config(package: str, config: str) -> Path:
-    """Where `package` ("mmpose" or "mmdet") keeps a config, such as "configs/rtmdet/rtmdet_m_8xb32-300e_coco.py".
+    """Return the path of a shipped configuration.
 
-    Those of `OWN_PACKAGE` lie in this package itself ("tiny/hrnet-tiny.yaml") and build on those of the others.
+    Args:
+        package: "mmpose", "mmdet" or `OWN_PACKAGE`.
+        config: Path in the package, such as "configs/rtmdet/rtmdet_m_8xb32-300e_coco.py"; for `OWN_PACKAGE`, a file
+            such as "tiny/hrnet-tiny.yaml", which is based on a configuration of another package.
 
     Raises:
-        BackendError: The package is not installed, or does not ship the file.
+        BackendError: The package is not installed, or does not contain the file.
     """
     if package == OWN_PACKAGE:
         return Path(__file__).parent / config
@@ -181,7 +189,7 @@ def shipped_config(package: str, config: str) -> Path:
 
 
 def load_config(package: str, config: str) -> Any:
-    """Reads a config that `shipped_config` finds."""
+    """Read a configuration; arguments and exceptions as `shipped_config`."""
     prepare()
     import mmengine
 
@@ -189,7 +197,7 @@ def load_config(package: str, config: str) -> Any:
 
 
 def _without_pretrained(node: Any) -> Any:
-    """The same config with every `init_cfg` of type Pretrained removed: nothing may be fetched while building."""
+    """Return the configuration without any `init_cfg` of type Pretrained, so that building never downloads weights."""
     if isinstance(node, dict):
         kept = {}
         for key, value in node.items():
@@ -209,7 +217,7 @@ def _build(package: str, model_config: Any, seed: int) -> "torch.nn.Module":
     from mmengine import ConfigDict
     from mmengine.logging import MMLogger
 
-    # Initialising logs every layer's scheme at level INFO, some thousand lines that say nothing to a user.
+    # Initialisation logs thousands of lines at level INFO.
     MMLogger.get_current_instance().setLevel(logging.WARNING)
     model_config = ConfigDict(_without_pretrained(model_config.to_dict()))
     if package == "mmpose":
@@ -224,15 +232,18 @@ def _build(package: str, model_config: Any, seed: int) -> "torch.nn.Module":
 
 
 def build_topdown(config: str, *, package: str = "mmpose", seed: int = 0) -> tuple["torch.nn.Module", TopdownConfig]:
-    """Builds a top-down pose network with weights drawn from `seed`.
+    """Build a top-down pose network with random weights.
 
     Args:
-        config: Path of the config below the package's `.mim` folder.
-        package: "mmpose", or `OWN_PACKAGE`.
-        seed: For the random weights; the global random state is left as it was.
+        config: Path of the configuration below the package's `.mim` folder.
+        package: "mmpose" or `OWN_PACKAGE`.
+        seed: Seed of the random weights. The global random state is not changed.
 
     Returns:
-        mmpose's TopdownPoseEstimator in evaluation mode, and what its config says of input and codec.
+        mmpose's TopdownPoseEstimator in evaluation mode, and its input and output format.
+
+    Raises:
+        BackendError: A package is missing, or the codec or colour order is not supported.
     """
     settings = load_config(package, config)
     model = settings.model
@@ -257,15 +268,18 @@ def build_topdown(config: str, *, package: str = "mmpose", seed: int = 0) -> tup
 
 
 def build_detector(package: str, config: str, *, seed: int = 0) -> tuple["torch.nn.Module", DetectorConfig]:
-    """Builds a detector with weights drawn from `seed`.
+    """Build a detector with random weights.
 
     Args:
-        package: "mmdet", "mmpose" for the person-trained configs in its demo folder, or `OWN_PACKAGE`.
-        config: Path of the config below the package's `.mim` folder.
-        seed: For the random weights; the global random state is left as it was.
+        package: "mmdet", "mmpose" (for the person detectors in its demo folder), or `OWN_PACKAGE`.
+        config: Path of the configuration below the package's `.mim` folder.
+        seed: Seed of the random weights. The global random state is not changed.
 
     Returns:
-        mmdet's detector in evaluation mode, and what its config says of input and boxes.
+        mmdet's detector in evaluation mode, and its input and output format.
+
+    Raises:
+        BackendError: A package is missing.
     """
     settings = load_config(package, config)
     model = settings.model
@@ -287,7 +301,7 @@ def build_detector(package: str, config: str, *, seed: int = 0) -> tuple["torch.
 
 
 def heatmap_function(network: "torch.nn.Module") -> "torch.nn.Module":
-    """The part of a pose estimator that turns a normalised picture (N, 3, H, W) into heat maps (N, V, h, w)."""
+    """Return the part of a pose estimator that maps normalised images (N, 3, H, W) to heat maps (N, V, h, w)."""
     import torch
 
     class Heatmaps(torch.nn.Module):
@@ -304,9 +318,9 @@ def heatmap_function(network: "torch.nn.Module") -> "torch.nn.Module":
 
 
 def raw_detection_function(network: "torch.nn.Module") -> "torch.nn.Module":
-    """The part of a one-stage detector that turns a normalised picture into class scores and box distances.
+    """Return the part of a one-stage detector that maps normalised images (N, 3, H, W) to raw predictions.
 
-    Its output is a flat tuple: the levels' scores (N, classes, h, w), then the levels' distances (N, 4, h, w).
+    Its output is a flat tuple: the scores of all levels (N, classes, h, w), then their distances (N, 4, h, w).
     """
     import torch
 
@@ -326,7 +340,15 @@ def raw_detection_function(network: "torch.nn.Module") -> "torch.nn.Module":
 
 
 def normalised(pictures: "torch.Tensor", config: TopdownConfig | DetectorConfig) -> "torch.Tensor":
-    """float32 (N, 3, H, W) as a network of `config` reads it, of uint8 (N, H, W, 3) BGR, for its training."""
+    """Normalise images for the training of a network.
+
+    Args:
+        pictures: uint8 (N, H, W, 3) BGR.
+        config: Configuration of the network.
+
+    Returns:
+        float32 (N, 3, H, W).
+    """
     import torch
 
     to_rgb = config.to_rgb if isinstance(config, DetectorConfig) else True
@@ -336,12 +358,15 @@ def normalised(pictures: "torch.Tensor", config: TopdownConfig | DetectorConfig)
 
 
 def detection_loss(network: Any, pictures: "torch.Tensor", boxes: Sequence["torch.Tensor"]) -> "torch.Tensor":
-    """The loss of a one-stage detector's own head, for its training.
+    """Compute the training loss of a one-stage detector with the loss function of its head.
 
     Args:
-        network: As `build_detector` makes it.
-        pictures: As `normalised` makes them.
-        boxes: For each picture float32 (K, 4), x1 y1 x2 y2 in pixels, of the class 0.
+        network: Network from `build_detector`.
+        pictures: Images from `normalised`.
+        boxes: float32 (K, 4) per image, x1 y1 x2 y2 in pixels, all of class 0.
+
+    Returns:
+        The sum of all losses, a scalar.
     """
     import torch
     from mmengine.structures import InstanceData

@@ -1,9 +1,8 @@
-"""The table of models: which official file, configuration, accuracy and licence belong to a name.
+"""The model table: official weights, configuration, accuracy and licence by model name.
 
-Addresses, configurations and AP come from the indexes that mmpose, mmdet and openpifpaf ship; `model_zoo.yaml` fills in
-what those leave out and stands in for them where the packages are not installed. Nothing is imported to read an index:
-a package is located and its index read as text, so that listing models loads no network code and leaves OpenPifPaf
-untouched.
+Addresses, configurations and AP come from the indexes shipped with mmpose, mmdet and openpifpaf. `model_zoo.yaml` adds
+missing information, and replaces the indexes if the packages are not installed. Indexes are read as text without
+importing the packages, so that listing models neither loads network code nor uses OpenPifPaf.
 """
 
 import ast
@@ -21,36 +20,37 @@ import yaml
 
 from pose_extraction.errors import UsageError, WeightsError
 
-# Compiled into most builds of PyYAML, and ten times as fast as the loader written in Python.
+# Included in most builds of PyYAML, and ten times as fast as the Python loader.
 _YamlLoader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-# Score below which a box is no person, of detectors that have no other.
+# Default minimum score of a person for detectors.
 SCORE_THRESHOLD = 0.3
 _DIGEST_IN_NAME = re.compile(r"-([0-9a-f]{8})(?:_\d{8})?\.(?:pth|pkl)$")
 
 
 @dataclass(frozen=True)
 class ModelEntry:
-    """One network with published weights.
+    """A network with published weights.
 
     Args:
-        name: As `--estimator` and `--detector` spell it.
+        name: Name for `--estimator` and `--detector`.
         kind: "estimator" or "detector".
-        family: Whose code builds the network: "mmpose", "mmdet" or "openpifpaf".
-        package: The package that ships `config`; differs from `family` for mmpose's own detectors.
-        config: Path below the package's `.mim` folder, or below our own; for openpifpaf the name of its base network.
-        url: Address of the official file, always https; empty for weights that come with this project.
-        digest: First 8 hexadecimal digits of the file's SHA-256, as the file's name carries them; empty likewise.
-        other_digests: Further beginnings of a SHA-256 under which the same model is in circulation.
-        input_size: (height, width) in pixels; None where any size will do.
-        ap: Published average precision in [0, 1], None if nobody published one.
-        ap_set: What `ap` was measured on.
+        family: Library that builds the network: "mmpose", "mmdet" or "openpifpaf".
+        package: Package that contains `config`; differs from `family` for mmpose's own detectors.
+        config: Path below the package's `.mim` folder, or below this package; for openpifpaf, the name of the base
+            network.
+        url: HTTPS address of the official file; empty for weights that come with this project.
+        digest: First 8 hexadecimal digits of the file's SHA-256, which are part of the file name; empty if `url` is.
+        other_digests: First digits of the SHA-256 of other published files of the same model.
+        input_size: (height, width) in pixels; None for any size.
+        ap: Published average precision in [0, 1]; None if unknown.
+        ap_set: Data set on which `ap` was measured.
         licence: SPDX identifier.
-        size: Bytes of the file, None where unknown.
-        parameters: Number of weights; a file in fp32 has about four bytes for each.
-        person_class: Index of the class "person" in a detector's output, None for an estimator.
-        score_threshold: Score below which a detector's box is no person, unless another one is given.
-        aliases: Other names for the same entry.
-        shipped: Weights that come with this project, below `pose_extraction`; None where they are downloaded.
+        size: Size of the file in bytes; None if unknown.
+        parameters: Number of weights; a file in fp32 has about four bytes per weight.
+        person_class: Index of the class "person" in a detector's output; None for an estimator.
+        score_threshold: Default minimum score of a person for a detector, in [0, 1].
+        aliases: Further names of the model.
+        shipped: Path below `pose_extraction` of weights that come with this project; None for downloaded weights.
     """
 
     name: str
@@ -74,23 +74,27 @@ class ModelEntry:
 
     @property
     def filename(self) -> str:
+        """Name of the weights file."""
         return (self.shipped or self.url).rsplit("/", 1)[-1]
 
 
 def all_models() -> tuple[ModelEntry, ...]:
-    """Every model, estimators first, in the order of the table."""
+    """Return all models, estimators first, in the order of the table."""
     return tuple(_entries().values())
 
 
 def lookup(name: str, kind: str | None = None) -> ModelEntry:
-    """The model of that name or alias.
+    """Find a model by name or alias.
 
     Args:
-        name: Case does not matter.
-        kind: "estimator" or "detector" where only one of the two will do.
+        name: Case-insensitive name.
+        kind: "estimator" or "detector"; None for both.
+
+    Returns:
+        The model.
 
     Raises:
-        UsageError: There is no such model; the nearest name is suggested.
+        UsageError: The model does not exist; the message suggests the most similar name.
     """
     names = {
         alias: entry for entry in all_models() if kind in (None, entry.kind) for alias in (entry.name, *entry.aliases)
@@ -104,7 +108,7 @@ def lookup(name: str, kind: str | None = None) -> ModelEntry:
 
 
 def score_threshold_of(detector: str) -> float:
-    """Score below which a detector's box is no person; the usual one of a file that is none of the table's."""
+    """Return the default score threshold of a detector; `SCORE_THRESHOLD` for detectors that are not in the table."""
     try:
         return lookup(detector, "detector").score_threshold
     except UsageError:
@@ -112,10 +116,13 @@ def score_threshold_of(detector: str) -> float:
 
 
 def digest_in_name(url: str) -> str:
-    """The 8 hexadecimal digits of a SHA-256 that OpenMMLab and OpenPifPaf put into the names of their files.
+    """Return the 8 hexadecimal SHA-256 digits that OpenMMLab and OpenPifPaf include in file names.
+
+    Args:
+        url: Address of the file.
 
     Raises:
-        WeightsError: The name carries none.
+        WeightsError: The name contains no digest.
     """
     match = _DIGEST_IN_NAME.search(url)
     if match is None:
@@ -160,7 +167,7 @@ def _entry(name: str, row: dict[str, Any]) -> ModelEntry:
 
 
 def _from_index(package: str, config: str, index_name: str) -> dict[str, Any]:
-    """What the installed package's own index says of a model; empty where the package or the model is not there."""
+    """Return the information in the installed package's index; empty if the package or model does not exist."""
     root = _package_folder(package)
     if root is None:
         return {}
@@ -180,14 +187,14 @@ def _index_row(model: Mapping[str, Any]) -> dict[str, Any]:
         if "AP" in metrics:
             row["ap"] = metrics["AP"]
         elif "box AP" in metrics:
-            # mmdet gives its AP in percent, mmpose as a fraction.
+            # mmdet publishes AP in percent, mmpose as a fraction.
             row["ap"] = round(metrics["box AP"] / 100, 4)
     return {key: value for key, value in row.items() if value is not None}
 
 
 @lru_cache(maxsize=8)
 def _metafile_models(mim: Path, folder: str) -> tuple[Mapping[str, Any], ...]:
-    """Models of those metafiles that the package's index imports from one folder, not the hundred of the rest."""
+    """Return the models in one folder of the package's index, without reading the other metafiles."""
     index = mim / "model-index.yml"
     if not index.is_file():
         return ()
@@ -201,7 +208,7 @@ def _metafile_models(mim: Path, folder: str) -> tuple[Mapping[str, Any], ...]:
 
 @lru_cache(maxsize=1)
 def _openpifpaf_urls(root: Path) -> Mapping[str, str]:
-    """OpenPifPaf's table of checkpoints, taken from the source text: importing it would bring its licence along."""
+    """Return OpenPifPaf's checkpoint table, parsed from its source because of the package's licence."""
     source = root / "plugins" / "coco" / "__init__.py"
     if not source.is_file():
         return {}
@@ -220,7 +227,7 @@ def _openpifpaf_urls(root: Path) -> Mapping[str, str]:
 
 
 def _package_folder(package: str) -> Path | None:
-    """Where a top-level package is installed, without importing it."""
+    """Return the folder of an installed package without importing it."""
     spec = importlib.util.find_spec(package)
     return Path(spec.origin).parent if spec is not None and spec.origin else None
 

@@ -1,8 +1,8 @@
-"""Networks given as ONNX files, with a YAML beside a file for what ONNX cannot say.
+"""Load networks from ONNX files, with an optional YAML file for settings that ONNX cannot express.
 
-`model.onnx` may have a `model.yaml` next to it; every key has the common value as its default. Estimators are top-down
-networks for COCO-17 that write heat maps (N, K, h, w) or SimCC vectors (N, K, w'), (N, K, h'), such as RTMPose.
-Detectors are YOLOX exports.
+The settings of `model.onnx` are in `model.yaml` next to it; all keys have defaults. Estimators are top-down COCO-17
+networks that return heat maps (N, K, h, w) or SimCC vectors (N, K, w'), (N, K, h'), such as RTMPose. Detectors are
+YOLOX exports.
 """
 
 import logging
@@ -26,7 +26,7 @@ IMAGENET_STD = (58.395, 57.12, 57.375)
 
 
 class EstimatorNotes(BaseModel):
-    """Keys of an estimator's YAML."""
+    """Keys of the YAML file of an estimator."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -38,12 +38,12 @@ class EstimatorNotes(BaseModel):
     shift_flipped: bool | None = None
     blur_kernel: int = 11
     split_ratio: float | None = None
-    # For each joint of COCO-17, in its order, the channel that holds it.
+    # Index of the output channel for each joint of COCO-17.
     joints: list[int] | None = None
 
 
 class DetectorNotes(BaseModel):
-    """Keys of a detector's YAML."""
+    """Keys of the YAML file of a detector."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -76,7 +76,14 @@ def _read_notes(path: Path, kind: type[Notes]) -> Notes:
 
 
 def onnx_files(path: Path) -> list[Path]:
-    """All files that decide what an ONNX network does: itself, weights that it keeps outside, the YAML beside it."""
+    """Return all files that determine the output of an ONNX network: the file, external weights, and the YAML file.
+
+    Args:
+        path: ONNX file.
+
+    Raises:
+        WeightsError: The file is not a readable ONNX network.
+    """
     import onnx
     from onnx.external_data_helper import uses_external_data
 
@@ -93,7 +100,7 @@ def onnx_files(path: Path) -> list[Path]:
 
 
 def _load(path: Path) -> Any:
-    """Reads and checks the file; the graph is data, loading it runs nothing."""
+    """Load and check the file. The graph is data, so loading it executes nothing."""
     import onnx
 
     if not path.is_file():
@@ -107,12 +114,12 @@ def _load(path: Path) -> Any:
 
 
 def _shape(value: Any) -> list[int | None]:
-    """Dimensions of an ONNX input or output; None where dynamic."""
+    """Return the dimensions of an ONNX input or output; None for dynamic ones."""
     return [dim.dim_value if dim.HasField("dim_value") else None for dim in value.type.tensor_type.shape.dim]
 
 
 def _picture_input(model: Any, path: Path) -> tuple[int | None, tuple[int, int]]:
-    """Batch (None: dynamic) and (height, width) of the one input."""
+    """Return the batch size (None if dynamic) and (height, width) of the only input."""
     initialisers = {tensor.name for tensor in model.graph.initializer}
     inputs = [value for value in model.graph.input if value.name not in initialisers]
     shape = _shape(inputs[0]) if inputs else []
@@ -126,7 +133,7 @@ def _picture_input(model: Any, path: Path) -> tuple[int | None, tuple[int, int]]
 
 
 def _with_dynamic_batch(model: Any, path: Path) -> bytes | None:
-    """Rewrites a network exported for one picture so that it takes any number; None when that changes its result."""
+    """Make the batch size of a network dynamic. Return None if this changes its output."""
     import onnx
     import onnxruntime
     from onnx import numpy_helper
@@ -143,7 +150,7 @@ def _with_dynamic_batch(model: Any, path: Path) -> bytes | None:
             tensor = constants[node.input[1]]
             target = numpy_helper.to_array(tensor).copy()
             if len(target) and target[0] == 1:
-                # 0 copies the dimension from the input: the batch stays what it is.
+                # 0 copies the dimension from the input, which keeps the batch size.
                 target[0] = 0
                 tensor.CopyFrom(numpy_helper.from_array(target, tensor.name))
     for value in (*graph.input, *graph.output):
@@ -163,7 +170,7 @@ def _with_dynamic_batch(model: Any, path: Path) -> bytes | None:
         )
         joint = together.run(None, {name: pictures})
         alone = [one_by_one.run(None, {name: pictures[row : row + 1]}) for row in range(2)]
-    except Exception as error:  # noqa: BLE001  (onnxruntime's exceptions share no public base)
+    except Exception as error:  # noqa: BLE001  (onnxruntime's exceptions have no public base class)
         log.debug("%s: the rewritten network does not run: %s", path, error)
         return None
     for output, parts in zip(joint, zip(*alone, strict=True), strict=True):
@@ -174,7 +181,7 @@ def _with_dynamic_batch(model: Any, path: Path) -> bytes | None:
 
 
 def _batchable(model: Any, path: Path, batch_size: int) -> tuple[int, bytes]:
-    """The batch size that the file can be run with, and its bytes."""
+    """Return the batch size with which the network can run, and its serialised form."""
     batch, _ = _picture_input(model, path)
     if batch is None or batch == batch_size:
         return batch_size, model.SerializeToString()
@@ -191,17 +198,20 @@ def _batchable(model: Any, path: Path, batch_size: int) -> tuple[int, bytes]:
 
 
 def estimator_from_onnx(path: Path, placement: Placement, *, batch_size: int, flip_test: bool) -> TopdownEstimator:
-    """Loads a top-down COCO-17 network.
+    """Load a top-down COCO-17 network.
 
     Args:
-        path: The ONNX file.
+        path: ONNX file.
         placement: Where it runs.
-        batch_size: Crops at once; fewer when the file admits fewer.
+        batch_size: Number of crops per batch; a fixed batch size in the file takes precedence.
         flip_test: See `TopdownEstimator`.
 
+    Returns:
+        The estimator.
+
     Raises:
-        WeightsError: The file is missing, damaged, or not such a network.
-        UsageError: Its YAML is malformed.
+        WeightsError: The file is missing, damaged or not such a network.
+        UsageError: Its YAML file is malformed.
     """
     model = _load(path)
     notes = _read_notes(path, EstimatorNotes)
@@ -246,17 +256,20 @@ def estimator_from_onnx(path: Path, placement: Placement, *, batch_size: int, fl
 def detector_from_onnx(
     path: Path, placement: Placement, *, batch_size: int, score_threshold: float
 ) -> OneStageDetector:
-    """Loads a YOLOX export: one output (N, cells, 5 + classes), grid decoded or not.
+    """Load a YOLOX export with one output (N, cells, 5 + classes), decoded or relative to the grid.
 
     Args:
-        path: The ONNX file.
+        path: ONNX file.
         placement: Where it runs.
-        batch_size: Frames at once; fewer when the file admits fewer.
-        score_threshold: Boxes below are not persons.
+        batch_size: Number of frames per batch; a fixed batch size in the file takes precedence.
+        score_threshold: Minimum score of a person, in [0, 1].
+
+    Returns:
+        The detector.
 
     Raises:
-        WeightsError: The file is missing, damaged, or not such a network.
-        UsageError: Its YAML is malformed.
+        WeightsError: The file is missing, damaged or not such a network.
+        UsageError: Its YAML file is malformed.
     """
     model = _load(path)
     notes = _read_notes(path, DetectorNotes)

@@ -1,11 +1,11 @@
-"""OpenPifPaf, bottom-up: every person of a frame from one pass of one network, without boxes.
+"""OpenPifPaf, a bottom-up estimator: a single pass of one network finds all persons in a frame, without boxes.
 
 Kreiss et al., "OpenPifPaf: Composite Fields for Semantic Keypoint Detection and Spatio-Temporal Association", 2021.
-`openpifpaf_network` holds the network, `composite_fields` reads persons out of what it predicts.
+The network is in `openpifpaf_network`, and the decoder of its output in `composite_fields`.
 
-openpifpaf is licensed AGPL-3.0, unlike this package. It is therefore imported only inside functions, when this
-estimator has been chosen (`composite_fields.load_library`), and nothing of it is contained here. Whoever ships or
-serves a program that runs it has that licence's duties towards its users.
+Unlike this project, openpifpaf is licensed under AGPL-3.0. It is therefore imported only when this estimator is used
+(`composite_fields.load_library`), and none of its code is included here. Distributing or serving a program that uses it
+is subject to that licence.
 """
 
 from collections import defaultdict
@@ -28,40 +28,40 @@ Persons = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
 RGB_MEAN = np.array([0.485, 0.456, 0.406], np.float32) * 255
 RGB_STD = np.array([0.229, 0.224, 0.225], np.float32) * 255
 RGB_PADDING = (124, 116, 104)
-# Of the published networks.
+# Input size of the published networks.
 LONG_EDGE = 641
 
 
 @dataclass(frozen=True, slots=True)
 class Letterbox:
-    """Where a frame lies within its network input: input = (frame + 0.5) * scale - 0.5 + offset, for x and y alike.
+    """Position of a frame in the network input: input = (frame + 0.5) * scale - 0.5 + offset, for x and y.
 
     Args:
-        scale: float64 (2,), input pixels per frame pixel, x and y.
-        offset: float64 (2,), padding before the frame in input pixels, x and y.
+        scale: float64 (2,), input pixels per frame pixel in x and y.
+        offset: float64 (2,), padding before the frame in input pixels in x and y.
     """
 
     scale: np.ndarray
     offset: np.ndarray
 
     def to_input(self, point: np.ndarray) -> np.ndarray:
-        """Maps points (..., 2) in frame pixels to input pixels."""
+        """Map points (..., 2) from frame pixels to input pixels."""
         return (point + 0.5) * self.scale - 0.5 + self.offset
 
     def to_frame(self, point: np.ndarray) -> np.ndarray:
-        """Maps points (..., 2) in input pixels to frame pixels."""
+        """Map points (..., 2) from input pixels to frame pixels."""
         return (point - self.offset + 0.5) / self.scale - 0.5
 
 
 def prepare(image: np.ndarray, long_edge: int) -> tuple[np.ndarray, Letterbox]:
-    """Makes one network input of one frame.
+    """Prepare the network input for a frame.
 
     Args:
-        image: uint8 (H, W, 3), BGR.
-        long_edge: Length in pixels that the longer edge is scaled to, up or down.
+        image: uint8 (H, W, 3) BGR.
+        long_edge: Length in pixels to which the longer edge is scaled.
 
     Returns:
-        float32 (3, h, w), RGB, normalised, padded around to h and w of the form 16k + 1; and the frame's place in it.
+        float32 (3, h, w), normalised RGB, padded to h and w of the form 16k + 1; and the position of the frame in it.
     """
     height, width = image.shape[:2]
     ratio = long_edge / max(height, width)
@@ -70,8 +70,8 @@ def prepare(image: np.ndarray, long_edge: int) -> tuple[np.ndarray, Letterbox]:
         new_width = long_edge
     if height >= width:
         new_height = long_edge
-    # The library's own scaling is this one too (`fast_rescaling`), though it maps points as if corner pixels stayed
-    # corner pixels; OpenCV keeps the borders of pixels instead, and `Letterbox` follows what OpenCV does.
+    # The library scales in the same way (`fast_rescaling`), but maps points as if the corner pixels were fixed. OpenCV
+    # keeps the borders of pixels fixed, and so does `Letterbox`.
     scaled = cv2.resize(image, (new_width, new_height), interpolation=cv2.INTER_LINEAR)
     pad_x, pad_y = -(new_width - 1) % BASE_STRIDE, -(new_height - 1) % BASE_STRIDE
     left, top = pad_x // 2, pad_y // 2
@@ -85,23 +85,23 @@ def prepare(image: np.ndarray, long_edge: int) -> tuple[np.ndarray, Letterbox]:
 
 
 class OpenPifPafEstimator:
-    """Finds every person's COCO-17 keypoints in whole frames.
+    """Estimates the COCO-17 keypoints of all persons in whole frames.
 
     Args:
         name: One of `NETWORKS`.
-        state_dict: Weights, as for `build_network`; None draws random ones.
-        seed: Of the random weights.
-        long_edge: Pixels that a frame's longer edge is scaled to; people far smaller or larger in the input than the
-            network was trained on (about 30 to 500 pixels) are missed.
-        batch_size: Frames a run of the network, all of one shape; a smaller rest is padded and costs as much.
+        state_dict: Weights, see `build_network`; None for random weights.
+        seed: Seed of the random weights.
+        long_edge: Length in pixels to which the longer edge of a frame is scaled. People whose size in the input
+            differs much from the training data (about 30 to 500 pixels) are not detected.
+        batch_size: Frames per batch, all of the same shape. Smaller batches are padded and take as long.
         placement: Where and how the network runs; None is torch on the CPU in float32.
-        forward: Another way to run a network, float32 (N, 3, h, w) -> [CIF, CAF] as `build_network` describes; it takes
-            the place of `name`, `state_dict`, `seed` and `placement`.
-        decoder_threads: Decoders that work beside the network; 0 takes one for every two cores, at most 8.
+        forward: Function that replaces the network, float32 (N, 3, h, w) -> [CIF, CAF] as in `build_network`. If set,
+            `name`, `state_dict`, `seed` and `placement` are ignored.
+        decoder_threads: Number of decoder threads; 0 for half the number of CPUs, at most 8.
 
     Raises:
         UsageError: A size is out of range.
-        BackendError, WeightsError: As `build_network`.
+        BackendError, WeightsError: See `build_network`.
     """
 
     def __init__(
@@ -130,24 +130,24 @@ class OpenPifPafEstimator:
         self._threads = ThreadPoolExecutor(threads, thread_name_prefix="openpifpaf-decoder")
 
     def estimate(self, images: Sequence[np.ndarray]) -> list[Persons]:
-        """Finds the persons of many frames; a frame's result does not depend on the others.
+        """Estimate the persons in a list of frames. The result of a frame does not depend on the other frames.
 
         Args:
-            images: uint8 (H, W, 3), BGR, of any sizes. More than `batch_size` at once keep network and decoder busy
-                side by side.
+            images: uint8 (H, W, 3) BGR frames of any size. With more than `batch_size` frames, the network and the
+                decoder run concurrently.
 
         Returns:
-            For every frame, the best person first: box float32 (M, 4) as x1 y1 x2 y2 around the seen joints, widened
-            by their size, not clipped to the frame; box score float32 (M,) in [0, 1]; keypoint float32 (M, 17, 2) in
-            pixels of the frame, NaN where a joint was missed; keypoint score float32 (M, 17) in [0, 1], 0 there.
+            For each frame, sorted by descending score: box float32 (M, 4), x1 y1 x2 y2 around the seen joints,
+            extended by their size and not clipped to the frame; box score float32 (M,) in [0, 1]; keypoint float32
+            (M, 17, 2) in pixels of the frame, NaN where not seen; keypoint score float32 (M, 17) in [0, 1], 0 there.
         """
         pending: dict[int, Future[Persons]] = {}
         for rows, inputs, letterboxes in self._batches(images):
-            # Kernels are chosen by shape: with a batch of one size, a frame's result is the same, to the last bit,
-            # whichever frames it came with, and a run that was resumed ends like one that was not.
+            # Kernels depend on the shape of the batch. With a fixed batch size, the result of a frame is bit-identical
+            # for any other frames in the batch, and a resumed run gives the same result as an uninterrupted one.
             padding = np.zeros((self.batch_size - len(rows), *inputs.shape[1:]), np.float32)
             cif, caf = self._forward(np.concatenate([inputs, padding]))
-            # An edge of one pixel has one cell and tells nothing of the stride; the longer one always has more.
+            # The stride follows from the longer edge: an edge of one pixel has one cell at any stride.
             stride = (max(inputs.shape[2:]) - 1) // (max(cif.shape[3:]) - 1)
             for place, row in enumerate(rows):
                 pending[row] = self._threads.submit(self._decode, cif[place], caf[place], stride, letterboxes[place])
@@ -161,7 +161,7 @@ class OpenPifPafEstimator:
         return box.astype(np.float32), decoded.person_score, keypoint.astype(np.float32), decoded.score
 
     def _batches(self, images: Sequence[np.ndarray]) -> Iterator[tuple[list[int], np.ndarray, list[Letterbox]]]:
-        """Yields the numbers of the frames, their inputs (N, 3, h, w) and their places in them."""
+        """Yield frame numbers, network inputs (N, 3, h, w), and the positions of the frames in them."""
         waiting: dict[tuple[int, ...], list[tuple[int, np.ndarray, Letterbox]]] = defaultdict(list)
         for row, image in enumerate(images):
             prepared, letterbox = prepare(image, self.long_edge)

@@ -1,4 +1,4 @@
-"""OpenPifPaf's networks: built without its checkpoint loader, run on torch or OpenVINO."""
+"""OpenPifPaf networks: built without its checkpoint loader, and run with torch or OpenVINO."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -12,11 +12,11 @@ from pose_extraction.errors import BackendError, UsageError, WeightsError
 from pose_extraction.openvino_core import openvino_core
 
 NETWORKS = ("shufflenetv2k16", "shufflenetv2k30", "shufflenetv2k-tiny")
-# Of the network that comes with this project: blocks of each stage, and channels from the first layer to the last.
+# Network that comes with this project: number of blocks per stage, and channels from the first layer to the last.
 TINY_BLOCKS, TINY_CHANNELS = (2, 4, 2), (24, 116, 232, 464, 464)
-# The networks' stride; an input of 16k + 1 pixels puts the first and last cell on the first and last pixel.
+# Stride of the base networks. For inputs of 16k + 1 pixels, the outermost cells lie on the outermost pixels.
 BASE_STRIDE = 16
-# Cells a stride, in each direction, of the published COCO networks (trained with `--cocokp-upsample=2`).
+# Cells per stride, in each direction, of the published COCO networks (trained with `--cocokp-upsample=2`).
 PUBLISHED_UPSAMPLE = 2
 
 Forward = Callable[[np.ndarray], Sequence[np.ndarray]]
@@ -25,22 +25,24 @@ Forward = Callable[[np.ndarray], Sequence[np.ndarray]]
 def build_network(
     name: str = "shufflenetv2k16", *, state_dict: Mapping[str, torch.Tensor] | None = None, seed: int = 0
 ) -> torch.nn.Module:
-    """Builds a network with openpifpaf's own parts and COCO heads; downloads nothing, leaves torch's generator alone.
+    """Build a network from openpifpaf's base network and COCO heads.
+
+    Nothing is downloaded, and torch's random state is not changed.
 
     Args:
         name: One of `NETWORKS`.
-        state_dict: Weights of the whole network, every name and shape as here; None draws random ones.
-        seed: Of the random weights.
+        state_dict: Weights of the whole network, with identical names and shapes; None for random weights.
+        seed: Seed of the random weights.
 
     Returns:
         A network in evaluation mode, float32 (N, 3, 16a + 1, 16b + 1) -> CIF (N, 17, 5, h, w), CAF (N, 19, 8, h, w),
-        with h = ua + 1, w = ub + 1 and u cells a stride: as `state_dict` has it, else `PUBLISHED_UPSAMPLE`. The
-        values are raw, without the heads' activations: `activate` says why.
+        with h = ua + 1, w = ub + 1 and u cells per stride: as in `state_dict`, or else `PUBLISHED_UPSAMPLE`. The
+        values are raw, without the activations of the heads; see `activate`.
 
     Raises:
-        UsageError: The name is none of `NETWORKS`.
-        BackendError: openpifpaf is not installed or does not load.
-        WeightsError: `state_dict` does not fit.
+        UsageError: The name is not in `NETWORKS`.
+        BackendError: openpifpaf is not installed or cannot be imported.
+        WeightsError: `state_dict` does not match the network.
     """
     if name not in NETWORKS:
         raise UsageError(f"openpifpaf network {name!r}: choose one of {', '.join(NETWORKS)}")
@@ -48,7 +50,7 @@ def build_network(
     upsample = PUBLISHED_UPSAMPLE if state_dict is None else _upsample(name, state_dict)
     head_metas = library.plugins.coco.CocoKp(upsample_stride=upsample, with_dense=False).head_metas
     library.network.factory.BASE_FACTORIES.setdefault("shufflenetv2k-tiny", lambda: _tiny_base(library))
-    # Only the CPU's generator: `torch.manual_seed` would reseed those of the accelerators, which this does not restore.
+    # Use only the CPU generator: `torch.manual_seed` also seeds those of accelerators, which are not restored here.
     state = torch.default_generator.get_state()
     try:
         torch.default_generator.manual_seed(seed)
@@ -85,7 +87,7 @@ def _upsample(name: str, state_dict: Mapping[str, torch.Tensor]) -> int:
 
 
 class RawFields(torch.nn.Module):
-    """The network up to its heads' last convolution, free of the shapes of its input, for any backend to run.
+    """The network up to the last convolution of its heads, for inputs of any size and for any backend.
 
     Args:
         shell: openpifpaf's `Shell` of a base network and two heads.
@@ -101,7 +103,7 @@ class RawFields(torch.nn.Module):
         for head in self.shell.head_nets:
             field = head.conv(feature)
             if head.upsample_op is not None:
-                # k + 1 strided cells become u(k + 1), of which the uk + 1 between the first and last pixel are wanted.
+                # k + 1 cells become u(k + 1), of which uk + 1 lie between the first and last pixel.
                 field = head.upsample_op(field)
                 before = (head.upsample_stride - 1) // 2
                 after = head.upsample_stride - 1 - before
@@ -111,16 +113,19 @@ class RawFields(torch.nn.Module):
 
 
 def network_forward(network: torch.nn.Module, placement: Placement) -> Forward:
-    """Makes a network a function of a batch, float32 (N, 3, h, w) -> raw fields in float32, for inputs of any size.
+    """Return a function that runs a network: float32 (N, 3, h, w) -> raw fields in float32.
 
-    One network serves all sizes, since frames of different shapes make inputs of different shapes.
+    The function accepts inputs of any size, because frames of different shapes result in inputs of different shapes.
 
     Args:
-        network: As `build_network` returns it.
-        placement: Where and how it runs. bf16 moves the far ends of long bones by up to 0.4 % of their length.
+        network: Network from `build_network`.
+        placement: Where and how it runs. bf16 moves the ends of long bones by up to 0.4 % of their length.
+
+    Returns:
+        The function.
 
     Raises:
-        BackendError: The backend cannot run it, or openvino is asked for and not installed.
+        BackendError: The backend is not supported or not installed.
     """
     if placement.backend == "torch":
         return _torch_forward(network, placement)
@@ -149,10 +154,10 @@ def _openvino_forward(network: torch.nn.Module, placement: Placement) -> Forward
             f"backend openvino is not installed ({error}): install skelpipe[openvino] or use --backend torch"
         ) from error
 
-    # Traced on a small picture: nothing in `RawFields` depends on the size.
+    # Traced with a small image: nothing in `RawFields` depends on the size.
     model = openvino.convert_model(network, example_input=torch.zeros(1, 3, 2 * BASE_STRIDE + 1, 3 * BASE_STRIDE + 1))
     properties = {
-        # Left to itself it takes bf16 wherever the processor has it.
+        # OpenVINO's default is bf16 wherever the CPU supports it.
         "INFERENCE_PRECISION_HINT": {"fp32": "f32", "bf16": "bf16", "fp16": "f16"}[placement.precision],
         "PERFORMANCE_HINT": "LATENCY",
     }
@@ -160,7 +165,7 @@ def _openvino_forward(network: torch.nn.Module, placement: Placement) -> Forward
 
     def forward(inputs: np.ndarray) -> list[np.ndarray]:
         fields = compiled(inputs)
-        # Copied: the next run overwrites them, and they are decoded meanwhile.
+        # Copy: the next run overwrites the arrays while they are decoded.
         return [np.array(fields[output], np.float32) for output in compiled.outputs]
 
     return forward

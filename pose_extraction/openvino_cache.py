@@ -1,4 +1,4 @@
-"""Networks converted for OpenVINO, kept on disk: converting HRNet takes longer than extracting a short clip."""
+"""Disk cache of networks converted for OpenVINO: converting HRNet takes longer than extracting a short clip."""
 
 import contextlib
 import hashlib
@@ -24,14 +24,14 @@ UNFINISHED, UNFINISHED_SECONDS = ".unfinished-", 3600
 
 
 def converted(network: "torch.nn.Module", example: "torch.Tensor") -> Any:
-    """A torch network as an OpenVINO model of fixed input shape, from the cache folder when it has been there before.
+    """Convert a torch network into an OpenVINO model of fixed input shape, or read it from the cache.
 
     Args:
-        network: In evaluation mode.
-        example: An input of the shape and type that the model will take.
+        network: Network in evaluation mode.
+        example: Input with the shape and type of the model's input.
 
     Returns:
-        An `openvino.Model` in fp32; the precision of its arithmetic is chosen when it is compiled.
+        An `openvino.Model` in fp32. The compute precision is selected when it is compiled.
     """
     import openvino
 
@@ -40,7 +40,7 @@ def converted(network: "torch.nn.Module", example: "torch.Tensor") -> Any:
         return openvino_core().read_model(place / MODEL)
     shutil.rmtree(place, ignore_errors=True)
     model = _convert(network, example)
-    # A cache that cannot be written costs time, nothing else; another process may have been first.
+    # A cache that is not writable only costs time. Another process may have written the entry first.
     with contextlib.suppress(OSError, RuntimeError):
         place.parent.mkdir(parents=True, exist_ok=True)
         _sweep(place.parent)
@@ -48,9 +48,9 @@ def converted(network: "torch.nn.Module", example: "torch.Tensor") -> Any:
             new = Path(folder) / "new"
             openvino.save_model(model, new / MODEL, compress_to_fp16=False)
             (new / DIGESTS).write_text(_digests(new))
-            # Model and weights are two files: the folder that holds both appears at once.
+            # The model consists of two files, so rename the folder that contains both.
             new.rename(place)
-    # What is read back is compiled a little differently: the first run must not differ from later ones.
+    # A model read from disk compiles slightly differently, so use it for the first run, too.
     return openvino_core().read_model(place / MODEL) if _is_whole(place) else model
 
 
@@ -59,7 +59,7 @@ def _digests(place: Path) -> str:
 
 
 def _is_whole(place: Path) -> bool:
-    """Whether both files are there as they were written; a flipped bit would silently move every joint."""
+    """Return whether both files are unchanged. A flipped bit could silently move every joint."""
     try:
         return (place / DIGESTS).read_text() == _digests(place)
     except (OSError, UnicodeDecodeError):
@@ -67,14 +67,14 @@ def _is_whole(place: Path) -> bool:
 
 
 def _sweep(folder: Path) -> None:
-    """Removes what killed runs left unfinished; what another process may still be writing is younger than that."""
+    """Remove incomplete entries of killed runs, but not recent ones, which another process may be writing."""
     for left in folder.glob(f"{UNFINISHED}*"):
         if time.time() - left.stat().st_mtime > UNFINISHED_SECONDS:
             shutil.rmtree(left, ignore_errors=True)
 
 
 def _key(network: "torch.nn.Module", example: "torch.Tensor") -> str:
-    """Names a network by all that decides its conversion: layers, weights, shapes and the versions of the tools."""
+    """Return a key that identifies layers, weights, shapes and versions of the tools."""
     digest = hashlib.sha256()
     tools = [f"{package} {importlib.metadata.version(package)}" for package in ("skelpipe", "torch", "openvino")]
     digest.update("\n".join([*tools, str(network), str(tuple(example.shape)), str(example.dtype)]).encode())
@@ -89,6 +89,6 @@ def _convert(network: "torch.nn.Module", example: "torch.Tensor") -> Any:
     import torch
 
     with warnings.catch_warnings(), torch.inference_mode():
-        # Tracing warns of every Python branch on a shape; shapes are fixed here.
+        # Tracing warns about Python branches that depend on a shape, but shapes are fixed here.
         warnings.simplefilter("ignore")
         return openvino.convert_model(network, example_input=example, input=[openvino.PartialShape(example.shape)])

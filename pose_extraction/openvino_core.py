@@ -1,4 +1,4 @@
-"""OpenVINO's one core of this process."""
+"""The process-wide OpenVINO core."""
 
 from functools import cache
 from typing import Any
@@ -6,11 +6,11 @@ from typing import Any
 
 @cache
 def openvino_core() -> Any:
-    """The `openvino.Core` that everything is read and compiled with; it lives as long as the process.
+    """Return the `openvino.Core` used for reading and compiling all models. It is never destroyed.
 
-    When a core's CPU plugin is loaded, OpenVINO sets the calling thread's alternate signal stack, and frees that stack
-    when the plugin goes. If the last network that holds the plugin goes in another thread, the first one is left with a
-    stack that is no longer there, and its next signal, Ctrl-C for one, is a segmentation fault.
+    Loading a core's CPU plugin sets an alternate signal stack for the calling thread, and unloading it frees that
+    stack. If the last network that uses the plugin is destroyed in another thread, the first thread is left with a
+    freed signal stack, and its next signal, such as Ctrl-C, causes a segmentation fault.
     """
     import openvino
 

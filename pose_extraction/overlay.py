@@ -1,4 +1,4 @@
-"""Poses drawn on their frames: bones, joints faded by score, box and track id; captions and heat where there are."""
+"""Draw poses on frames: bones, joints with opacity by score, boxes, track ids, and optional captions and heat."""
 
 import colorsys
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -14,25 +14,25 @@ from pose_extraction.skeleton import COCO17, Skeleton
 from pose_extraction.video import VideoReader
 from pose_extraction.video_writer import VideoWriter
 
-# Opacity of a joint or bone by its score: drawn in as many passes as there are levels.
+# Opacity of a joint or bone by its score. Each level is drawn in a separate pass.
 OPACITY_LEVELS = (0.25, 0.55, 1.0)
-# Below this score a joint is a guess that only clutters the picture.
+# Joints with a lower score are guesses, and are not drawn.
 MIN_SCORE = 0.05
-# An edge between two neighbouring golden-ratio hues is never narrow, however many ids there are.
+# Hues at multiples of the golden ratio are well separated for any number of ids.
 GOLDEN_RATIO = 0.6180339887498949
 BORDER = (20, 20, 20)
-# Heat that is drawn in the brightest colour.
+# Heat value of the brightest colour.
 FULL_HEAT = 2.0
 
 
 @dataclass(frozen=True)
 class Stretch:
-    """Poses of consecutive sampled frames of a video, and what is told of them.
+    """Poses of consecutive sampled frames of a video, with annotations to draw.
 
     Args:
         video: The poses.
-        captions: What is written over a person's head after the id, by id.
-        heat: Float (T, V) over the video's frames, 1 for an ordinary joint, NaN for none; by id.
+        captions: Text after the track id above a person's head, by track id.
+        heat: float (T, V) over the frames of the video, by track id; 1 for an average joint, NaN for no value.
     """
 
     video: VideoPoses
@@ -41,9 +41,9 @@ class Stretch:
 
 
 def track_colour(track_id: int) -> tuple[int, int, int]:
-    """BGR colour of an identity: the same in every frame and video, far from those of the ids next to it."""
+    """Return the BGR colour of a track: the same in all frames and videos, and distinct from neighbouring ids."""
     hue = (0.11 + track_id * GOLDEN_RATIO) % 1.0
-    # Every other round of hues is paler, so that ids whose hues come close still differ.
+    # Alternate the saturation, so that ids with similar hues differ.
     saturation = (0.95, 0.6)[(track_id // 5) % 2]
     red, green, blue = colorsys.hsv_to_rgb(hue, saturation, 1.0)
     return round(blue * 255), round(green * 255), round(red * 255)
@@ -61,20 +61,20 @@ def draw_poses(
     captions: Sequence[str] | None = None,
     heat: np.ndarray | None = None,
 ) -> np.ndarray:
-    """Draws persons on a copy of a frame.
+    """Draw persons on a copy of a frame.
 
-    Left limbs are lighter than right ones; a joint that a step filled in is a ring.
+    Left limbs are lighter than right limbs; imputed joints are drawn as rings.
 
     Args:
         image: uint8 (H, W, 3) BGR.
         keypoint: (M, V, 2) pixels, NaN where not seen.
         keypoint_score: (M, V) in [0, 1].
-        track_id: (M,) integers.
-        box: (M, 4) x1 y1 x2 y2 pixels, NaN where the person was not found.
-        imputed: bool (M, V), True for a joint that a step filled in.
+        track_id: int (M,).
+        box: (M, 4), x1 y1 x2 y2 in pixels, NaN where the person was not detected.
+        imputed: bool (M, V), True for imputed joints.
         skeleton: Layout of the V joints.
-        captions: M texts to write over the heads, after the ids.
-        heat: (M, V), 1 for an ordinary joint, NaN for none; drawn as glowing joints.
+        captions: M texts to draw after the track ids.
+        heat: (M, V), drawn as coloured discs; 1 for an average joint, NaN for no value.
 
     Returns:
         uint8 (H, W, 3) BGR.
@@ -88,7 +88,7 @@ def draw_poses(
         _draw_skeleton(canvas, keypoint[person], keypoint_score[person], imputed[person], colour, thickness, skeleton)
         if heat is not None:
             _draw_heat(canvas, keypoint[person], keypoint_score[person], heat[person], thickness)
-    # Boxes and ids last: a number under somebody's arm cannot be read.
+    # Draw boxes and ids last, so that no limb covers them.
     for person in range(len(keypoint)):
         corners = _corners(box[person], keypoint[person])
         if corners is not None:
@@ -100,7 +100,7 @@ def draw_poses(
 
 
 def line_thickness(size: tuple[int, int]) -> int:
-    """Pixels of a bone's line in a frame of (height, width): 1 at 240 lines, 4 at 1080."""
+    """Return the line thickness of a bone in pixels, in a frame of (height, width): 1 at 240p, 4 at 1080p."""
     return max(1, round(min(size) / 270))
 
 
@@ -114,7 +114,7 @@ def _draw_skeleton(
     skeleton: Skeleton,
 ) -> None:
     height, width = canvas.shape[:2]
-    # Far outside the frame there is nothing to draw, and OpenCV's fixed-point coordinates overflow.
+    # Skip joints far outside the frame, whose coordinates overflow OpenCV's fixed-point format.
     near = np.abs(np.nan_to_num(keypoint, nan=np.inf) - (width / 2, height / 2)).max(1) < 2 * max(height, width)
     visible = near & (score >= MIN_SCORE)
     if not visible.any():
@@ -129,7 +129,7 @@ def _draw_skeleton(
     shades = _joint_colours(colour, skeleton)
     level = np.minimum((np.clip(score, 0, 1) * len(OPACITY_LEVELS)).astype(int), len(OPACITY_LEVELS) - 1)
     for step, opacity in enumerate(OPACITY_LEVELS):
-        # Blending the person's surroundings once a level costs less than each line for itself, and looks the same.
+        # Blending the person's region once per level is faster than blending each line, and looks the same.
         layer = region if opacity == 1 else region.copy()
         for parent, child in skeleton.bones:
             if visible[parent] and visible[child] and min(level[parent], level[child]) == step:
@@ -143,7 +143,7 @@ def _draw_skeleton(
 def _draw_heat(canvas: np.ndarray, keypoint: np.ndarray, score: np.ndarray, heat: np.ndarray, thickness: int) -> None:
     height, width = canvas.shape[:2]
     known = np.isfinite(keypoint).all(1) & (score >= MIN_SCORE) & np.isfinite(heat)
-    # Hottest last: what counted most is never hidden.
+    # Draw the hottest joints last, so that they are never hidden.
     for joint in sorted(np.flatnonzero(known), key=lambda one: float(heat[one])):
         x, y = keypoint[joint]
         if not (-width < x < 2 * width and -height < y < 2 * height):
@@ -157,21 +157,21 @@ def _draw_heat(canvas: np.ndarray, keypoint: np.ndarray, score: np.ndarray, heat
 
 
 def _joint_colours(colour: tuple[int, int, int], skeleton: Skeleton) -> list[tuple[int, int, int]]:
-    """The person's colour for every joint, lighter on the left side of the body."""
+    """Return the colour of each joint, lighter on the left side of the body."""
     light = tuple(round(channel + (255 - channel) * 0.55) for channel in colour)
     left = {pair[0] for pair in skeleton.flip_pairs}
     return [(light[0], light[1], light[2]) if joint in left else colour for joint in range(skeleton.num_joints)]
 
 
 def _fixed_point(points: np.ndarray) -> list[tuple[int, int]]:
-    """Points with four binary digits after the point, as OpenCV takes them: no jumping from pixel to pixel."""
+    """Convert points to OpenCV's fixed-point format with four fractional bits, for subpixel accuracy."""
     return [(int(x), int(y)) for x, y in np.round(points * 16)]
 
 
 def _line(
     image: np.ndarray, start: tuple[int, int], end: tuple[int, int], colour: tuple[int, int, int], thickness: int
 ) -> None:
-    # The dark border keeps a bright line legible on a bright background.
+    # The dark border keeps bright lines visible on a bright background.
     cv2.line(image, start, end, BORDER, thickness + max(1, thickness // 2) + 1, cv2.LINE_AA, shift=4)
     cv2.line(image, start, end, colour, thickness, cv2.LINE_AA, shift=4)
 
@@ -188,7 +188,7 @@ def _joint(
 
 
 def _corners(box: np.ndarray, keypoint: np.ndarray) -> np.ndarray | None:
-    """The box, or that of the joints where the person was only filled in; None where there is neither."""
+    """Return the box, or the bounds of the joints if the person was imputed; None if there are no joints."""
     if np.isfinite(box).all():
         return box
     seen = keypoint[np.isfinite(keypoint).all(1)]
@@ -205,7 +205,7 @@ def _draw_box(
     weight = max(1, round(scale * 1.5))
     text_width, text_height = text_size(label, scale, weight)
     pad = 2 + thickness
-    # Above the box where there is room, inside it otherwise; never beyond the frame.
+    # Above the box if there is room, otherwise inside it, and always inside the frame.
     left = min(max(x1, 0), max(width - text_width - 2 * pad, 0))
     bottom = y1 if y1 - text_height - 2 * pad >= 0 else min(y1 + text_height + 2 * pad, height)
     cv2.rectangle(canvas, (left, bottom - text_height - 2 * pad), (left + text_width + 2 * pad, bottom), colour, -1)
@@ -223,23 +223,23 @@ def write_overlay(
     image_fps: float = 30.0,
     on_frame: Callable[[], None] = lambda: None,
 ) -> list[str]:
-    """Writes the source's frames with the poses drawn on them, at the source's own times.
+    """Write the frames of a video with the poses drawn on them, at their original times.
 
-    The stretch from the first sampled frame to the last is written, every frame of it; between two sampled frames the
-    last known poses stay. A video without sampled frames is written whole and undrawn.
+    All frames from the first to the last sampled frame are written. Between two sampled frames, the earlier poses are
+    drawn. If the video has no sampled frames, all of its frames are written without poses.
 
     Args:
-        source: The video, or folder of images, that the poses come from.
+        source: Video, or folder of images, from which the poses were extracted.
         video: Its poses.
-        path: File to write, .mp4.
-        image_fps: Frames per second of a folder of images.
-        on_frame: Called before each frame; what it raises ends the drawing, and no file is left.
+        path: Output file, .mp4.
+        image_fps: Frame rate of a folder of images in Hz.
+        on_frame: Called before each frame. An exception from it cancels the output, and no file is left.
 
     Returns:
-        What went wrong in reading, one sentence each.
+        One sentence for each problem with the source.
 
     Raises:
-        VideoError: The source cannot be read or the video cannot be written.
+        VideoError: The source cannot be read, or the output cannot be written.
     """
     start, end = (float(video.time[0]), _end(video.time)) if video.num_frames else (None, None)
     return write_stretches(source, [Stretch(video)], path, start=start, end=end, image_fps=image_fps, on_frame=on_frame)
@@ -255,22 +255,22 @@ def write_stretches(
     image_fps: float = 30.0,
     on_frame: Callable[[], None] = lambda: None,
 ) -> list[str]:
-    """The same as `write_overlay` for poses that become known piece by piece, in the memory that one piece takes.
+    """Write an overlay like `write_overlay`, for poses that become available incrementally, in bounded memory.
 
     Args:
-        source: The video, or folder of images.
-        stretches: In order, taken one by one as the drawing comes to them.
-        path: File to write, .mp4.
-        start: Seconds at which it begins; None for the source's beginning.
-        end: Seconds before which it ends; None for the source's end.
-        image_fps: Frames per second of a folder of images.
-        on_frame: Called before each frame; what it raises ends the drawing, and no file is left.
+        source: Video, or folder of images.
+        stretches: Poses in temporal order, consumed lazily.
+        path: Output file, .mp4.
+        start: Start time in seconds; None for the beginning of the source.
+        end: End time in seconds, exclusive; None for the end of the source.
+        image_fps: Frame rate of a folder of images in Hz.
+        on_frame: Called before each frame. An exception from it cancels the output, and no file is left.
 
     Returns:
-        What went wrong in reading, one sentence each.
+        One sentence for each problem with the source.
 
     Raises:
-        VideoError: The source cannot be read or the video cannot be written.
+        VideoError: The source cannot be read, or the output cannot be written.
     """
     supply = iter(stretches)
     shown: _Shown | None = None
@@ -292,12 +292,12 @@ def write_stretches(
 
 
 def _next_shown(supply: Iterable[Stretch]) -> "_Shown | None":
-    """The next stretch with a frame; None at the end."""
+    """Return the next stretch that contains frames; None at the end."""
     return next((_Shown(stretch) for stretch in supply if stretch.video.num_frames), None)
 
 
 class _Shown:
-    """A stretch as it is drawn, frame by frame."""
+    """A stretch prepared for drawing."""
 
     def __init__(self, stretch: Stretch) -> None:
         video = stretch.video
@@ -317,7 +317,7 @@ class _Shown:
                 self._heat[person] = stretch.heat[track.track_id]
 
     def drawn(self, image: np.ndarray, frame_index: int) -> np.ndarray:
-        """A frame with the poses of the last sampled frame up to it."""
+        """Return the frame with the poses of the latest sampled frame up to it."""
         row = int(np.searchsorted(self._frame_index, frame_index, side="right")) - 1
         if row < 0:
             return image
@@ -335,13 +335,22 @@ class _Shown:
 
 
 def draw_row(image: np.ndarray, stretch: Stretch, frame_index: int) -> np.ndarray:
-    """One frame with what a stretch knows of it, as of the last sampled frame up to it."""
+    """Draw the poses and annotations of a stretch on one frame.
+
+    Args:
+        image: uint8 (H, W, 3) BGR.
+        stretch: Poses and annotations.
+        frame_index: Number of the frame in the source; the latest sampled frame up to it is drawn.
+
+    Returns:
+        uint8 (H, W, 3) BGR.
+    """
     return _Shown(stretch).drawn(image, frame_index)
 
 
 def _end(time: np.ndarray) -> float:
-    """Seconds after which nothing is written: one step between sampled frames after the last of them."""
+    """Return the end time of the output in seconds: one sampling interval after the last sampled frame."""
     step = float(np.median(np.diff(time))) if len(time) > 1 else 0.0
-    # A hair less than the whole step, so that the frame which would have been sampled next stays out; and at least the
+    # Slightly less than an interval, to exclude the next frame that would have been sampled; but always include the
     # last sampled frame itself.
     return float(time[-1]) + max(step * 0.99, 1e-3)

@@ -1,14 +1,13 @@
-"""Pickles of arrays and plain containers: read without running anything in them, written the same way every time.
+"""Pickles of arrays and plain containers: safe reading and deterministic writing.
 
-Reading. A pickle is a program. This reader lets it build `dict`, `list`, `tuple`, `set`, strings, numbers and arrays
-of numbers, and nothing else. NumPy's own reconstruction functions are admitted by name only: what answers to those
-names here are the small stand-ins below, so that not even NumPy's `__setstate__` sees bytes that somebody else chose
-(a forged dtype state can make NumPy take numbers for pointers). The stand-ins for arrays are replaced by real arrays
-once the whole pickle has been read.
+Reading. Unpickling can execute arbitrary code. This reader creates only dicts, lists, tuples, sets, strings, numbers
+and arrays of numbers. NumPy's reconstruction functions are replaced by the small substitutes in this module, so that
+not even NumPy's `__setstate__` receives untrusted data (a forged dtype state can make NumPy treat numbers as pointers).
+The substitutes are converted to arrays after the whole pickle has been read.
 
-Writing. Equal data give equal bytes, so that a file merged twice is the same file. Arrays are written as calls of
-`numpy.ndarray` over a `bytearray`, names that NumPy 1 and 2 share; NumPy's own way names a module
-(`numpy._core.multiarray`) that the NumPy of PYSKL's days does not have.
+Writing. Equal data results in identical bytes, so that repeated merging creates identical files. Arrays are written as
+calls of `numpy.ndarray` with a `bytearray`, which work with NumPy 1 and 2. NumPy's own format refers to a module
+(`numpy._core.multiarray`) that does not exist in the NumPy versions used with PYSKL.
 """
 
 import io
@@ -24,10 +23,10 @@ import numpy as np
 from pose_extraction.errors import AnnotationError
 from pose_extraction.files import atomic_write
 
-# Protocol 4 is what Python 3.7 reads, the oldest that PYSKL and MMAction2 run on.
+# Protocol 4 is supported by Python 3.7, the oldest version used with PYSKL and MMAction2.
 PROTOCOL = 4
 
-# What a damaged or dishonest pickle makes the interpreter of pickles raise.
+# Exceptions that damaged or malicious pickles cause in the unpickler.
 _DAMAGE = (
     pickle.UnpicklingError,
     AttributeError,
@@ -43,10 +42,10 @@ _DAMAGE = (
 
 
 class _Dtype:
-    """Stands in for a NumPy dtype of booleans, numbers or text while a pickle is read."""
+    """Substitute for a NumPy dtype of booleans, numbers or text while reading."""
 
     __slots__ = ("dtype",)
-    # Unhashable, as all stand-ins here, so that none can hide as the key of a dictionary.
+    # Unhashable, like all substitutes in this module, so that none can be the key of a dictionary.
     __hash__ = None  # type: ignore[assignment]
 
     def __init__(self, spec: Any, align: bool = False, copy: bool = False) -> None:
@@ -64,7 +63,7 @@ class _Dtype:
 
 
 class _Array:
-    """Stands in for an array while a pickle is read; `array` is the real one, once its bytes have come."""
+    """Substitute for an array while reading. `array` is the actual array once its data has been read."""
 
     __slots__ = ("array",)
     __hash__ = None  # type: ignore[assignment]
@@ -78,7 +77,7 @@ class _Array:
 
 
 def _array_of(data: Any, dtype: Any, shape: Any, order: str) -> np.ndarray:
-    """A writable array of `shape` over `data`, which must have exactly as many bytes as that takes."""
+    """Return a writable array of the given shape over `data`, which must have the exact number of bytes."""
     if not isinstance(dtype, _Dtype):
         dtype = _Dtype(dtype)
     if not isinstance(data, bytes | bytearray):
@@ -90,7 +89,7 @@ def _array_of(data: Any, dtype: Any, shape: Any, order: str) -> np.ndarray:
         raise ValueError(f"{len(data)} bytes cannot fill an array of shape {shape!r} and type {dtype.dtype}")
     if not data:
         return np.zeros(shape, dtype.dtype)
-    # A bytearray is this array's own already; bytes are shared and read-only.
+    # A bytearray belongs only to this array; bytes are shared and read-only.
     buffer = data if isinstance(data, bytearray) else bytearray(data)
     return np.frombuffer(buffer, dtype.dtype).reshape(shape, order="F" if order == "F" else "C")
 
@@ -113,7 +112,7 @@ def _scalar(dtype: Any, data: Any) -> Any:
 
 
 def _encode(text: Any = "", encoding: Any = "latin1") -> bytes:
-    # How protocols 0 to 2 spell bytes; other codecs (zlib, for one) would let a small file grow without limit.
+    # Protocols 0 to 2 encode bytes in this way. Other codecs (such as zlib) could expand a small file without limit.
     if encoding not in ("latin1", "latin-1"):
         raise ValueError(f"text encoded as {encoding!r} is not admitted")
     return str(text).encode("latin1")
@@ -123,13 +122,13 @@ def _bytearray(data: Any = b"", encoding: Any = "latin1") -> bytearray:
     if isinstance(data, str):
         return bytearray(_encode(data, encoding))
     if not isinstance(data, bytes | bytearray):
-        # bytearray(n) is a demand for n bytes of memory.
+        # bytearray(n) would allocate n bytes.
         raise ValueError("a bytearray must be made of bytes")
     return bytearray(data)
 
 
 class _Maker:
-    """A function under the name that a pickle knows it by. A pickle can call it, but not set anything on it."""
+    """Substitute for a function in a pickle. The pickle can call it, but cannot set attributes."""
 
     __slots__ = ("_function",)
     __hash__ = None  # type: ignore[assignment]
@@ -161,7 +160,7 @@ _ADMITTED: dict[tuple[str, str], Callable[..., Any]] = {
 
 
 class _RestrictedUnpickler(pickle.Unpickler):
-    """Builds plain containers and `_Array`s; refuses every other name before anything is called."""
+    """Creates plain containers and `_Array`s, and refuses all other names before calling anything."""
 
     def __init__(self, file: Any, place: Path) -> None:
         super().__init__(file)
@@ -179,9 +178,9 @@ class _RestrictedUnpickler(pickle.Unpickler):
 
 
 def _with_arrays(value: Any, done: dict[int, tuple[Any, Any]]) -> Any:
-    """Replaces the `_Array`s in a tree of plain containers; lists and dicts keep their identity.
+    """Replace the `_Array`s in a tree of plain containers. Lists and dicts keep their identity.
 
-    `done` maps the id of each container to itself (so that the id stays its own) and to what became of it.
+    `done` maps the id of each container to the container (which keeps the id valid) and its replacement.
     """
     if isinstance(value, _Array):
         if value.array is None:
@@ -205,18 +204,18 @@ def _with_arrays(value: Any, done: dict[int, tuple[Any, Any]]) -> Any:
 
 
 def read_pickle(path: Path) -> Any:
-    """Reads a pickle of arrays and plain containers without running anything that it holds.
+    """Read a pickle of arrays and plain containers without executing code from it.
 
     Args:
-        path: A pickle of any protocol, written under NumPy 1 or 2.
+        path: Pickle of any protocol, written with NumPy 1 or 2.
 
     Returns:
         Dicts, lists, tuples, sets, strings, bytes, numbers and writable arrays of numbers, booleans or text. NumPy
-        scalars come back as Python's.
+        scalars become Python scalars.
 
     Raises:
-        AnnotationError: The file cannot be opened, is damaged or cut off, or asks for anything else; the message
-            names the file and what was refused.
+        AnnotationError: The file cannot be opened, is damaged or truncated, or contains anything else. The message
+            names the file and the reason.
     """
     try:
         with path.open("rb") as file:
@@ -240,15 +239,15 @@ class _PortablePickler(pickle.Pickler):
 
 
 def _canonical(value: Any, strings: dict[str, str], place: str) -> Any:
-    """A copy in which equal strings are one object and all else is nobody else's.
+    """Return a copy in which equal strings are the same object and no other objects are shared.
 
-    A pickle refers back to objects that it has seen, by identity; so without this the bytes would depend on which
-    strings happen to be shared in memory.
+    Pickle writes references for objects it has already written, by identity. Without this, the bytes would depend on
+    which strings are shared in memory.
     """
     if isinstance(value, np.generic):
-        # Before the next line: a NumPy float is a float as well.
+        # Before the next line, because NumPy floats are instances of float.
         return _canonical(value.item(), strings, place)
-    # Exact types: a member of an enumeration is an int or str, too, and would be written as a reference to its class.
+    # Compare exact types: members of enumerations are also int or str, and would be written as class references.
     if value is None or type(value) in (bool, int, float, bytes):
         return value
     if type(value) is str:
@@ -270,10 +269,13 @@ def _canonical(value: Any, strings: dict[str, str], place: str) -> Any:
 
 
 def pickle_bytes(data: Any) -> bytes:
-    """The bytes that `write_pickle` would write: equal for equal data.
+    """Return the bytes that `write_pickle` writes, which are identical for equal data.
+
+    Args:
+        data: Arrays and plain containers.
 
     Raises:
-        AnnotationError: `data` holds something besides arrays and plain containers; the message says where.
+        AnnotationError: `data` contains anything else; the message names the place.
     """
     buffer = io.BytesIO()
     _PortablePickler(buffer, PROTOCOL).dump(_canonical(data, {}, "data"))
@@ -281,10 +283,14 @@ def pickle_bytes(data: Any) -> bytes:
 
 
 def write_pickle(path: Path, data: Any) -> None:
-    """Writes arrays and plain containers so that the file appears whole or not at all, with equal bytes for equal data.
+    """Write arrays and plain containers atomically, with identical bytes for equal data.
+
+    Args:
+        path: Output file.
+        data: Arrays and plain containers.
 
     Raises:
-        AnnotationError: `data` holds something besides arrays and plain containers; the message says where.
+        AnnotationError: `data` contains anything else; the message names the place.
     """
     canonical = _canonical(data, {}, "data")
     with atomic_write(path) as file:

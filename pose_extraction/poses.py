@@ -1,8 +1,8 @@
-"""The data types of stage one.
+"""Data types of pose extraction.
 
-One array order, (M, T, V, C): persons, frames, joints, channels. Coordinates are pixels of the upright original frame,
-origin at its top-left corner, x to the right; sizes are (height, width); times are seconds since the stream's first
-frame. A joint that was not seen is NaN with score 0; what a step invented is marked `imputed`.
+The array order is always (M, T, V, C): persons, frames, joints, channels. Coordinates are pixels of the upright source
+frame, with the origin at its top left corner and x to the right; sizes are (height, width); times are seconds since the
+first frame of the stream. Unseen joints are NaN with score 0; joints created by a cleaning step are marked `imputed`.
 """
 
 from dataclasses import dataclass, field
@@ -15,15 +15,15 @@ from pose_extraction.skeleton import COCO17
 
 @dataclass(slots=True)
 class FramePoses:
-    """What an estimator saw in one frame, before anybody has an identity.
+    """Raw output of an estimator for one frame, before tracking.
 
     Args:
         frame_index: Number of the frame in the source, counted from 0.
-        time: Seconds since the stream's first frame.
+        time: Seconds since the first frame of the stream.
         box: float32 (M, 4), x1 y1 x2 y2 in pixels.
-        box_score: float32 (M,), in [0, 1].
-        keypoint: float32 (M, V, 2) in pixels, NaN where a joint was not seen.
-        keypoint_score: float32 (M, V), in [0, 1], 0 where a joint was not seen.
+        box_score: float32 (M,) in [0, 1].
+        keypoint: float32 (M, V, 2) in pixels, NaN for unseen joints.
+        keypoint_score: float32 (M, V) in [0, 1], 0 for unseen joints.
     """
 
     frame_index: int
@@ -35,10 +35,12 @@ class FramePoses:
 
     @property
     def num_persons(self) -> int:
+        """Number M of persons."""
         return len(self.box)
 
     @classmethod
     def empty(cls, frame_index: int, time: float, num_joints: int = COCO17.num_joints) -> "FramePoses":
+        """Create a frame without persons."""
         return cls(
             frame_index,
             time,
@@ -51,16 +53,16 @@ class FramePoses:
 
 @dataclass(slots=True)
 class PoseTrack:
-    """One person over a contiguous stretch of a video's sampled frames.
+    """One person over a contiguous range of the sampled frames of a video.
 
     Args:
         track_id: Identity, unique within the video.
-        start: Position of the first row in the video's sampled frames (not the source's frame number).
-        keypoint: float32 (T, V, 2) in pixels, NaN where not seen; (T, V, 3) of skeletons in 3D from elsewhere.
+        start: Position of the first row among the sampled frames (not the frame number in the source).
+        keypoint: float32 (T, V, 2) in pixels, NaN where not seen; (T, V, 3) for imported 3D skeletons.
         keypoint_score: float32 (T, V), 0 where not seen.
-        box: float32 (T, 4), x1 y1 x2 y2; NaN in frames in which the person was not found.
-        box_score: float32 (T,), 0 in frames in which the person was not found.
-        imputed: bool (T, V), True for a joint that a step filled in.
+        box: float32 (T, 4), x1 y1 x2 y2; NaN in frames in which the person was not detected.
+        box_score: float32 (T,), 0 in frames in which the person was not detected.
+        imputed: bool (T, V), True for joints that a cleaning step filled in.
     """
 
     track_id: int
@@ -76,25 +78,25 @@ class PoseTrack:
 
     @property
     def stop(self) -> int:
-        """One past the position of the last row."""
+        """Position after the last row."""
         return self.start + len(self)
 
     @property
     def seen(self) -> np.ndarray:
-        """bool (T,): frames in which the person was found (not only filled in)."""
+        """Mask (T,) of the frames in which the person was detected, not only imputed."""
         return ~np.isnan(self.box[:, 0])
 
 
 @dataclass(slots=True)
 class VideoPoses:
-    """All tracks of one video with its clock and its history.
+    """All tracks of a video, with time stamps and processing history.
 
     Args:
-        frame_index: int64 (T,), source frame number of each sampled frame.
-        time: float64 (T,), seconds since the stream's first frame.
-        size: (height, width) of the upright frame in pixels; (0, 0) in 3D, where there is no picture.
-        tracks: Persons; in order of relevance once `cleaning` has ranked them.
-        history: One entry a step, {"step": name, "parameters": {...}, "counts": {...}}, oldest first.
+        frame_index: int64 (T,), frame number in the source of each sampled frame.
+        time: float64 (T,), seconds since the first frame of the stream.
+        size: (height, width) of the upright frame in pixels; (0, 0) for 3D skeletons without images.
+        tracks: Persons, sorted by importance after `cleaning.rank_persons`.
+        history: One entry per step, {"step": name, "parameters": {...}, "counts": {...}}, oldest first.
     """
 
     frame_index: np.ndarray
@@ -105,14 +107,14 @@ class VideoPoses:
 
     @property
     def num_frames(self) -> int:
+        """Number T of sampled frames."""
         return len(self.time)
 
     def dense(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Stacks the tracks over all T frames.
+        """Stack the tracks over all T frames.
 
         Returns:
-            keypoint float32 (M, T, V, D) with NaN where not seen, keypoint_score float32 (M, T, V), imputed bool
-            (M, T, V).
+            keypoint float32 (M, T, V, D), NaN where not seen; keypoint_score float32 (M, T, V); imputed bool (M, T, V).
         """
         num_joints, dimensions = self.tracks[0].keypoint.shape[1:] if self.tracks else (COCO17.num_joints, 2)
         shape = (len(self.tracks), self.num_frames, num_joints)

@@ -1,8 +1,8 @@
-"""How good the poses are, in counts that add up over videos, estimators and splits.
+"""Quality of poses, as counts that can be summed over videos, estimators and splits.
 
-`frame_counts` looks at what the estimator found, before cleaning, `clean_counts` at what cleaning made of it; both give
-a flat mapping of names to numbers. Sum such mappings name by name and `summarise` turns the sum into the measures:
-missing keypoints and missing people as in table 3 of MaskCLR's supplementary, and what the tracks are like.
+`frame_counts` analyses the output of an estimator before cleaning, `clean_counts` the result of cleaning. Both return a
+flat mapping of names to numbers. `summarise` converts sums of such mappings into measures: missing keypoints and
+missing people as in table 3 of MaskCLR's supplementary material, and properties of the tracks.
 """
 
 from collections import defaultdict
@@ -15,24 +15,24 @@ from pose_extraction.oks import OUTLINE_SHARE, box_centre, median_seen, oks
 from pose_extraction.poses import FramePoses, PoseTrack, VideoPoses
 from pose_extraction.tracking import build_tracks
 
-# Lengths are counted in bins, which is what lets medians be taken of sums: exact in frames, to a tenth in seconds.
+# Lengths are counted in bins, so that medians of sums can be computed: exactly for frames, to 0.1 s for durations.
 FRAMES_BIN = "tracks_of_frames/"
 SECONDS_BIN = "tracks_of_seconds/"
 
-# Two poses of one track that are further apart in time than this say nothing about a switch.
+# Poses of a track that are further apart in time than this are not used to detect identity switches.
 SWITCH_SECONDS = 0.5
 
 
 def frame_counts(
     frames: Sequence[FramePoses], ids: Sequence[np.ndarray], *, persons: int | None = None
 ) -> dict[str, float]:
-    """Counts on the raw output of an estimator.
+    """Count properties of the raw output of an estimator.
 
     Args:
-        frames: T frames, as found, but without duplicate persons (`remove_duplicates`), who would count twice.
-        ids: Identities (M,) of each frame's poses by `Tracker`, -1 for none.
-        persons: People who are in every frame, where that is known. Without it a person is expected in every frame
-            from the first to the last of a track; people whom no track knows, or who come late, are then not missed.
+        frames: T frames, without duplicate persons (see `remove_duplicates`), which would count twice.
+        ids: Track ids int (M,) of the poses in each frame from `Tracker`, -1 for none.
+        persons: Number of people in every frame, if known. Otherwise, a person is expected in all frames from the
+            first to the last of a track; people without a track, or before their track, do not count as missing.
 
     Returns:
         Counts for `summarise`.
@@ -45,11 +45,11 @@ def frame_counts(
 
 
 def clean_counts(video: VideoPoses, *, persons: int | None = None) -> dict[str, float]:
-    """Counts on cleaned tracks; a person is there in a frame who has any joint in it, seen or filled in.
+    """Count properties of cleaned tracks. A person with any joint in a frame, seen or imputed, is present in it.
 
     Args:
-        video: What cleaning returned.
-        persons: As for `frame_counts`.
+        video: Result of cleaning.
+        persons: See `frame_counts`.
 
     Returns:
         Counts for `summarise`.
@@ -65,7 +65,7 @@ def clean_counts(video: VideoPoses, *, persons: int | None = None) -> dict[str, 
 
 
 def present(track: PoseTrack) -> np.ndarray:
-    """bool (T,): frames in which the person has a box or any joint."""
+    """Return a mask (T,) of the frames in which a person has a box or any joint."""
     here: np.ndarray = track.seen | ~np.isnan(track.keypoint[..., 0]).all(1)
     return here
 
@@ -106,9 +106,10 @@ def _counts(
 
 
 def _jitter(track: PoseTrack, times: np.ndarray) -> tuple[float, int]:
-    """Median distance of a joint from the straight way between the frames before and after, body sizes; its samples.
+    """Return the median distance of a joint from linear motion between its neighbouring frames, and the sample count.
 
-    Half the second difference, with uneven times taken into account. Noise counts whole, steady motion not at all.
+    The distance is in body sizes. It is half the second difference, adapted to uneven sampling: noise has full weight,
+    constant velocity none.
     """
     if len(track) < 3:
         return 0.0, 0
@@ -120,16 +121,16 @@ def _jitter(track: PoseTrack, times: np.ndarray) -> tuple[float, int]:
 
 
 def _switches(tracks: Sequence[PoseTrack], times: np.ndarray) -> int:
-    """Places where an identity may have gone from one person to another.
+    """Count suspected identity switches.
 
-    Either a track leaps: between two frames in which it was found, at most `SWITCH_SECONDS` apart, it moves by more
-    than its body size to a pose with no likeness (OKS below 0.05), and another track is within a body size of where it
-    came from or went to. Or a track ends, and within `SWITCH_SECONDS` and a body size another begins: then one person
-    had two identities.
+    A switch is suspected if a track jumps: between two detections at most `SWITCH_SECONDS` apart, it moves by more than
+    its body size to a dissimilar pose (OKS below 0.05), and another track is within a body size of its origin or
+    destination. It is also suspected if a track ends, and another begins within `SWITCH_SECONDS` and a body size, so
+    that one person has two identities.
     """
     if len(tracks) < 2:
         return 0
-    # Only tracks whose times come near each other are compared: those of a long video are many, and mostly far apart.
+    # Compare only tracks that are close in time: a long video has many tracks, most of them far apart.
     centres = [_centres(track) for track in tracks]
     sizes = [body_size(track) for track in tracks]
     leaps = sum(_leaps_to_another(number, tracks, centres, sizes[number], times) for number in range(len(tracks)))
@@ -147,7 +148,7 @@ def _switches(tracks: Sequence[PoseTrack], times: np.ndarray) -> int:
 
 
 def _centres(track: PoseTrack) -> np.ndarray:
-    """The body's place (T, 2) in each frame of a track: the median joint, without joints the box's middle."""
+    """Return the position (T, 2) of the body in each frame: the median joint, or the centre of the box."""
     joints = median_seen(track.keypoint.astype(float), axis=1)
     return np.where(np.isnan(joints), box_centre(track.box), joints)
 
@@ -165,7 +166,7 @@ def _leaps_to_another(
     leap &= oks(track.keypoint[before], track.keypoint[after], OUTLINE_SHARE * size**2) < 0.05
     count = 0
     for ends in zip(before[leap], after[leap], strict=True):
-        # Where the others were at the two moments, as far as they were there.
+        # Positions of the other tracks at the two times, if present.
         others = [
             centre[track.start + row - other.start]
             for place, (other, centre) in enumerate(zip(tracks, centres, strict=True))
@@ -178,18 +179,18 @@ def _leaps_to_another(
 
 
 def summarise(counts: Iterable[Mapping[str, float]]) -> dict[str, float | int | None]:
-    """Turns counts of one or many videos into measures.
+    """Convert counts of one or more videos into quality measures.
 
     Args:
         counts: Mappings from `frame_counts` or `clean_counts`, or sums of such mappings.
 
     Returns:
-        videos, frames, frames_without_people, tracks, suspected_switches (numbers);
-        missing_keypoints_percent: missed joints within detected poses, of all joints of these poses;
-        missing_people_percent: undetected people, of all people expected;
+        videos, frames, frames_without_people, poses, tracks, suspected_switches (numbers);
+        missing_keypoints_percent: missing joints in percent of all joints of detected poses;
+        missing_people_percent: undetected people in percent of all expected people;
         track_frames_mean, track_frames_median, track_seconds_mean, track_seconds_median (to 0.1 s);
-        jitter_percent: typical distance of a joint from the way between its neighbours in time, of the body size.
-        None where there is nothing to divide by.
+        jitter_percent: typical distance of a joint from linear motion, in percent of the body size.
+        Measures with a denominator of 0 are None.
     """
     total: defaultdict[str, float] = defaultdict(float)
     for item in counts:

@@ -1,8 +1,8 @@
-"""Joint layouts as data.
+"""Joint layouts.
 
-COCO-17 is what every estimator here writes; the others occur in files that came from elsewhere. A layout is names,
-bones, left-right pairs, body parts and, where the field has agreed on them, the per-joint constants of object keypoint
-similarity (OKS).
+All estimators in this project produce COCO-17; the other layouts occur in imported files. A layout consists of joint
+names, bones, left-right pairs, body parts and, where published, the per-joint constants of object keypoint similarity
+(OKS).
 """
 
 from collections.abc import Mapping
@@ -13,15 +13,15 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Skeleton:
-    """One joint layout.
+    """A joint layout.
 
     Args:
-        name: Name of the layout, as settings spell it.
+        name: Name of the layout in settings.
         joints: V joint names, in storage order.
         bones: Pairs of joint indices (parent, child), for drawing and bone lengths.
-        flip_pairs: Pairs of joint indices that a mirror image exchanges (left, right).
-        parts: Body parts as joint indices; a joint may be in none.
-        sigmas: V OKS constants; k_i = 2 * sigma_i of the COCO keypoint evaluation. None where nobody published any.
+        flip_pairs: Pairs of joint indices (left, right) that are exchanged in a mirror image.
+        parts: Joint indices by body part; a joint may belong to none.
+        sigmas: V OKS constants of the COCO keypoint evaluation, with k_i = 2 * sigma_i; None if not published.
     """
 
     name: str
@@ -33,11 +33,12 @@ class Skeleton:
 
     @property
     def num_joints(self) -> int:
+        """Number V of joints."""
         return len(self.joints)
 
     @property
     def flip_indices(self) -> np.ndarray:
-        """Index of the mirrored joint for every joint, int64 (V,)."""
+        """Index of the mirrored joint of each joint, int64 (V,)."""
         indices = np.arange(self.num_joints)
         for left, right in self.flip_pairs:
             indices[left], indices[right] = right, left
@@ -115,7 +116,7 @@ COCO17 = Skeleton(
     ),
 )
 
-# As MotionBERT orders Human3.6M's joints; made out of COCO-17 where weights expect it.
+# Human3.6M's joints in MotionBERT's order, computed from COCO-17 for weights that expect it.
 H36M17 = Skeleton(
     name="h36m17",
     joints=(
@@ -136,7 +137,7 @@ H36M17 = Skeleton(
     },
 )  # fmt: skip
 
-# The joints of Penn Action's own labels.
+# Joints of Penn Action's annotations.
 PENN13 = Skeleton(
     name="penn13",
     joints=(
@@ -157,7 +158,7 @@ PENN13 = Skeleton(
     },
 )  # fmt: skip
 
-# As the first Kinect's library numbers them; data sets that were recorded with it may store another order.
+# Numbering of the first Kinect's library. Data sets recorded with it may use another order.
 KINECT20 = Skeleton(
     name="kinect20",
     joints=(
@@ -204,7 +205,7 @@ OPENPOSE25 = Skeleton(
     },
 )  # fmt: skip
 
-# The second Kinect's joints, as NTU RGB+D and PKU-MMD store them.
+# Joints of the second Kinect, as stored in NTU RGB+D and PKU-MMD.
 NTU25 = Skeleton(
     name="ntu25",
     joints=(
@@ -231,7 +232,7 @@ NTU25 = Skeleton(
 
 LAYOUTS = {layout.name: layout for layout in (COCO17, H36M17, PENN13, KINECT20, OPENPOSE25, NTU25)}
 
-# What a file is taken for when nobody says: the usual layout of (joints, coordinates).
+# Default layout by (number of joints, number of coordinates), for files that do not name their layout.
 _USUAL = {
     (17, 2): COCO17,
     (17, 3): H36M17,
@@ -245,7 +246,15 @@ _USUAL = {
 
 
 def layout_by_shape(num_joints: int, num_coordinates: int) -> Skeleton:
-    """The usual layout of so many joints in 2D or 3D; for any other number, joints without names, bones or mirror."""
+    """Return the default layout for a shape.
+
+    Args:
+        num_joints: Number of joints.
+        num_coordinates: 2 or 3.
+
+    Returns:
+        The layout; for unknown shapes, a layout without bones, flip pairs and meaningful joint names.
+    """
     usual = _USUAL.get((num_joints, num_coordinates))
     if usual is not None:
         return usual

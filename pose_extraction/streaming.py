@@ -1,7 +1,7 @@
-"""Frames of many videos through detector and estimator, in batches that may span frames and videos.
+"""Run the detector and the estimator on the frames of many videos, in batches that can span frames and videos.
 
-A generator hands on (video, frame) pairs, one after another; this module gives back (video, poses) pairs, in the same
-order within each video, and holds no more frames than the batches need. Nothing here knows of files.
+The generators take (video, frame) pairs and return (video, poses) pairs, in the same order within each video. They hold
+only as many frames as the batches require, and are independent of files.
 """
 
 from collections import deque
@@ -20,29 +20,36 @@ from pose_extraction.topdown import TopdownEstimator
 from pose_extraction.video import Frame
 
 Video = TypeVar("Video", bound=Hashable)
-# See `detect_persons`.
+# Returns whether a frame is a key frame; see `is_key` of `detect_persons`.
 KeyRule = Callable[[Sequence[float]], bool]
 
-# Boxes of the same person a few frames apart; below, they are held apart rather than glued together.
+# Minimum intersection over union of the boxes of the same person a few frames apart.
 SAME_PERSON_IOU = 0.3
 
-# Frames of a video that may wait for its next key frame. They are held with all their pixels: 32 of 1080p are 200 MB.
+# Maximum number of frames between key frames of a video. They stay in memory: 32 frames of 1080p are 200 MB.
 MOST_BETWEEN = 32
 
 
 class BottomUpEstimator(Protocol):
-    """Finds the persons of whole frames by itself."""
+    """Estimates the persons in whole frames, without a detector."""
 
     batch_size: int
 
     def estimate(self, images: list[np.ndarray]) -> list[tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]]:
-        """Box, box score, keypoint and keypoint score of each frame's persons, shaped as in `FramePoses`."""
+        """Estimate the persons in frames.
+
+        Args:
+            images: uint8 (H, W, 3) BGR frames.
+
+        Returns:
+            Box, box score, keypoint and keypoint score of the persons in each frame, shaped as in `FramePoses`.
+        """
         ...
 
 
 @dataclass
 class StageTimes:
-    """Seconds spent in each stage of this thread, for benchmarks and `--verbose`."""
+    """Seconds spent in each stage in this thread, for benchmarks and `--verbose`."""
 
     detect: float = 0.0
     crop: float = 0.0
@@ -52,7 +59,7 @@ class StageTimes:
 
 @dataclass(eq=False)
 class _Waiting:
-    """A frame on its way; `box` is None until the detector, or its neighbours, said where the persons are."""
+    """A frame in the pipeline. `box` is None until the frame's persons are detected or interpolated."""
 
     frame: Frame
     box: np.ndarray | None = None
@@ -61,12 +68,12 @@ class _Waiting:
 
 @dataclass(eq=False)
 class _OpenVideo:
-    """What is held of one video.
+    """State of a video.
 
     Args:
-        line: Frames that are not handed on yet, in order.
-        since_key: Those that wait for the next key frame, begun by the last one.
-        ended: Whether the last one has come.
+        line: Frames that have not been returned yet, in order.
+        since_key: The last key frame, and the frames after it, which wait for the next key frame.
+        ended: Whether the last frame has arrived.
     """
 
     line: deque[_Waiting] = field(default_factory=deque)
@@ -75,14 +82,18 @@ class _OpenVideo:
 
 
 def between(first: Detections, last: Detections, weight: float) -> Detections:
-    """Boxes of a frame between two frames in which the detector ran.
+    """Interpolate the boxes of a frame between two key frames.
 
-    Boxes of one person are joined by a straight line; a box without a partner is kept on the side of its own frame.
+    Boxes of the same person are interpolated linearly. Boxes without a match are used in the half of the interval that
+    is closer to their key frame.
 
     Args:
-        first: Persons of the earlier frame.
-        last: Persons of the later frame.
-        weight: Place of the frame between them, in (0, 1).
+        first: Persons in the earlier key frame.
+        last: Persons in the later key frame.
+        weight: Relative position of the frame between them, in (0, 1).
+
+    Returns:
+        Boxes and scores of the frame.
     """
     overlap = box_iou(first[0], last[0])
     rows, columns = linear_sum_assignment(-overlap)
@@ -103,24 +114,24 @@ def detect_persons(
     is_key: KeyRule,
     times: StageTimes,
 ) -> Iterator[tuple[Video, Frame | None, Detections | None]]:
-    """Finds persons in the key frames of each video, and fills in the frames between.
+    """Detect persons in the key frames of each video, and interpolate the boxes in the other frames.
 
-    Key frames are a video's first and last frame, those that `is_key` chooses and, lest the frames held grow with the
-    distance that it asks for, each that finds `MOST_BETWEEN` frames waiting since the last one.
+    Key frames are the first and last frame of a video, the frames selected by `is_key` and, to bound the memory, each
+    frame that follows `MOST_BETWEEN` frames without a key frame.
 
     Args:
-        frames: (video, frame) pairs; a frame of None ends the video. Videos may be interleaved.
-        detector: Sees several key frames at once, of one video or many.
-        is_key: Given the times of the frames since a video's last key frame (that one first, the frame in question
-            last, so two or more), in seconds, says whether the frame is the next one.
-        times: Where the time spent is added.
+        frames: (video, frame) pairs; the frame None ends the video. Videos may be interleaved.
+        detector: Runs on several key frames at once, from one or more videos.
+        is_key: Called with the times in seconds of the last key frame of the video, the frames since then, and the
+            current frame (at least two times); returns whether the current frame is a key frame.
+        times: The time spent is added here.
 
     Yields:
         (video, frame, detections) in order within a video, then (video, None, None).
     """
     open_videos: dict[Video, _OpenVideo] = {}
     keys: list[_Waiting] = []
-    # Stretches from key frame to key frame whose frames between get their boxes when both ends have theirs.
+    # Sequences from key frame to key frame; interpolated when both ends have boxes.
     stretches: list[list[_Waiting]] = []
 
     def run_detector() -> None:
@@ -134,13 +145,13 @@ def detect_persons(
         stretches.clear()
 
     def make_key(opened: _OpenVideo) -> None:
-        """Has the detector see the last frame that came."""
+        """Make the last frame a key frame."""
         keys.append(opened.since_key[-1])
         stretches.append(opened.since_key)
         opened.since_key = opened.since_key[-1:]
 
     def release() -> Iterator[tuple[Video, Frame | None, Detections | None]]:
-        # Each video by itself: one that comes slowly must not hold up, and pile up, the frames of the others.
+        # Videos are independent: a slow video must not block the frames of the others, which would fill the memory.
         for video, opened in list(open_videos.items()):
             while opened.line and (entry := opened.line[0]).box is not None and entry.score is not None:
                 yield video, entry.frame, (entry.box, entry.score)
@@ -153,7 +164,7 @@ def detect_persons(
         opened = open_videos.setdefault(video, _OpenVideo())
         if frame is None:
             opened.ended = True
-            # More than one: the last of them is no key frame yet.
+            # With more than one frame waiting, the last one is not a key frame yet.
             if len(opened.since_key) > 1:
                 make_key(opened)
         else:
@@ -173,7 +184,7 @@ def detect_persons(
 
 
 def _fill(stretch: list[_Waiting]) -> None:
-    """Gives boxes to the frames between the first and the last of a stretch, which both have theirs."""
+    """Interpolate the boxes of the frames between the first and the last frame of a sequence, which have boxes."""
     first, last = stretch[0], stretch[-1]
     assert first.box is not None and first.score is not None and last.box is not None and last.score is not None
     span = last.frame.time - first.frame.time or 1.0
@@ -185,19 +196,19 @@ def _fill(stretch: list[_Waiting]) -> None:
 def estimate_topdown(
     frames: Iterable[tuple[Video, Frame | None, Detections | None]], estimator: TopdownEstimator, times: StageTimes
 ) -> Iterator[tuple[Video, FramePoses | None]]:
-    """Estimates the poses of all persons, in batches of persons that may span frames and videos.
+    """Estimate the poses of all persons, in batches of persons that can span frames and videos.
 
     Args:
-        frames: As `detect_persons` yields them.
-        estimator: The network.
-        times: Where the time spent is added.
+        frames: Output of `detect_persons`.
+        estimator: Top-down estimator.
+        times: The time spent is added here.
 
     Yields:
         (video, poses of the next frame), and (video, None) at the end of a video.
     """
     cut: deque[tuple[np.ndarray, np.ndarray, np.ndarray]] = deque()
     done: deque[tuple[np.ndarray, np.ndarray]] = deque()
-    # Frames, and ends of videos (frame None), whose persons are in `cut` and `done`, or wait behind such frames.
+    # Frames and ends of videos (frame None) that wait for their persons in `cut` and `done`, or for earlier frames.
     line: deque[tuple[Video, tuple[int, float] | None, Detections]] = deque()
 
     def run_batch() -> None:
@@ -229,7 +240,7 @@ def estimate_topdown(
             started = perf_counter()
             crops = estimator.crop(frame.image, detections[0])
             times.crop += perf_counter() - started
-            # From here on the frame's pixels are needed no more.
+            # The frame's pixels are not needed any more.
             cut.extend(zip(crops.images, crops.center, crops.scale, strict=True))
             line.append((video, (frame.index, frame.time), detections))
         while len(cut) >= estimator.persons_per_batch:
@@ -243,7 +254,7 @@ def estimate_topdown(
 def estimate_bottomup(
     frames: Iterable[tuple[Video, Frame | None]], estimator: BottomUpEstimator, times: StageTimes
 ) -> Iterator[tuple[Video, FramePoses | None]]:
-    """Estimates the poses of whole frames, in batches that may span videos; arguments as for `estimate_topdown`."""
+    """Estimate the poses of whole frames, in batches that can span videos. Arguments as `estimate_topdown`."""
     line: list[tuple[Video, Frame | None]] = []
     waiting = 0
 
@@ -258,7 +269,7 @@ def estimate_bottomup(
     for video, frame in frames:
         line.append((video, frame))
         waiting += frame is not None
-        # Twice the batch, so that decoding of one batch can run beside the network's work on the next.
+        # Collect two batches, so that decoding of the first runs in parallel with the network on the second.
         if waiting >= 2 * estimator.batch_size:
             yield from run()
             waiting = 0

@@ -1,12 +1,13 @@
-"""Who is who: identities over time for the poses that an estimator finds frame by frame.
+"""Multi-person tracking: assign identities over time to the poses in each frame.
 
-Every track remembers its last pose and a velocity, and is asked where it should be now; detections and tracks are then
-matched by how well pose and box agree with that (OKS and IoU, SciPy's assignment). All clocks run in seconds, so that
-frame rate, stride and uneven time stamps change nothing but how unsure the prediction is.
+Each track stores its last pose and a velocity, and predicts its current position. Detections are matched with tracks by
+the similarity of pose (OKS) and box (IoU), with SciPy's linear assignment. All times are in seconds, so frame rate,
+stride and uneven time stamps affect only the uncertainty of the prediction.
 
-The velocity comes from a Kalman filter on the body's place, one for both axes, in units of body size, whose velocity
-decays: people do not walk on for ever behind a pillar. Two rounds of matching as in ByteTrack (Zhang et al. 2022):
-detections of a high score first, then those of a low score, which may continue a track but not start one.
+The velocity is estimated by a Kalman filter for the position of the body, in units of body size, with the same variance
+for both axes. It decays, because occluded people do not keep walking forever. Matching has two rounds as in ByteTrack
+(Zhang et al. 2022): first detections with a high score, then those with a low score, which can continue a track, but
+not start one.
 """
 
 from collections.abc import Sequence
@@ -19,34 +20,38 @@ from pose_extraction.errors import UsageError
 from pose_extraction.oks import OUTLINE_SHARE, box_area, box_centre, box_iou, oks
 from pose_extraction.poses import FramePoses, PoseTrack
 
-# How fast somebody new may be moving, in body sizes a second: one standard deviation.
+# Standard deviation of the initial speed of a person, in body sizes per second.
 FIRST_SPEED = 1.5
 
 
 @dataclass(frozen=True)
 class TrackerSettings:
-    """How a `Tracker` decides. Lengths are in body sizes (square root of the box's area), times in seconds.
+    """Settings of `Tracker`. Lengths are in body sizes (square root of the box area), times in seconds.
 
-    The second round sees only scores from `low_score` to `high_score`, and a detector that drops boxes below its own
-    threshold (0.3 by default) leaves it the narrow band above that: lower the threshold to give it more.
+    The second round uses scores from `low_score` to `high_score`. A detector with a higher threshold (0.3 by default)
+    leaves only part of this range; lower its threshold to use more detections.
 
     Args:
-        high_score: Box score from which a detection may start a track and is matched first.
-        low_score: Box score below which a detection is ignored.
-        patience: How long a track is kept after it was last seen.
-        first_patience: The same for a track that is younger than `trial` (most false alarms never come back), but no
-            less than two frames and a half.
-        trial: Age from which a track is trusted.
-        oks_share: Weight of OKS against IoU in the affinity, in [0, 1].
-        gate: Affinity below which a detection is never matched in the first round.
-        low_gate: The same in the second round.
-        age_cost: Affinity that a track loses between being just seen and being given up, so that the last seen wins.
+        high_score: Minimum box score of detections that can start a track and are matched in the first round.
+        low_score: Minimum box score of detections in the second round.
+        patience: Time after which a track without detections ends.
+        first_patience: The same for tracks younger than `trial` (most false detections never recur), but at least 2.5
+            frames.
+        trial: Age after which a track is considered reliable.
+        oks_share: Weight of OKS relative to IoU in the affinity, in [0, 1].
+        gate: Minimum affinity of a match in the first round.
+        low_gate: Minimum affinity of a match in the second round.
+        age_cost: Decrease of the affinity between the last detection of a track and its end, so that recently detected
+            tracks are preferred.
         decay: Time constant of the velocity.
-        agility: Spectral density of the acceleration, body sizes^2 / s^3: how quickly people change their mind.
-        place_noise: Standard deviation of a body's measured place.
-        widest: Standard deviation of the predicted place beyond which a match is not made easier.
-        cut_share: A frame in which no more than this share of people agrees with any track is a camera cut.
-        cut_affinity: Affinity from which a detection agrees with a track, for telling a cut.
+        agility: Spectral density of the acceleration in body sizes^2 / s^3.
+        place_noise: Standard deviation of the measured position of a body.
+        widest: Upper bound of the standard deviation of the predicted position that is used in the affinity.
+        cut_share: A frame in which at most this fraction of the people agrees with any track is a camera cut.
+        cut_affinity: Minimum affinity at which a detection agrees with a track, for detecting cuts.
+
+    Raises:
+        UsageError: A value is negative or not finite, or `decay` or `place_noise` is 0.
     """
 
     high_score: float = 0.4
@@ -77,14 +82,14 @@ class TrackerSettings:
 
 @dataclass(slots=True)
 class _Tracks:
-    """All live tracks, one row each; a new person is a new row, a track given up is a row less."""
+    """All active tracks, one row per track."""
 
     ids: np.ndarray  # int64 (N,)
-    keypoint: np.ndarray  # (N, V, 2) pixels, last known place of every joint
+    keypoint: np.ndarray  # (N, V, 2) pixels, last known position of each joint
     box: np.ndarray  # (N, 4) pixels
     size: np.ndarray  # (N,) body size in pixels
-    velocity: np.ndarray  # (N, 2) pixels a second
-    covariance: np.ndarray  # (N, 3) variance of place, covariance with velocity, variance of velocity; in body sizes
+    velocity: np.ndarray  # (N, 2) pixels per second
+    covariance: np.ndarray  # (N, 3) var(position), cov(position, velocity), var(velocity), in body sizes
     born: np.ndarray  # (N,) seconds
     seen: np.ndarray  # (N,) seconds
 
@@ -96,11 +101,11 @@ class _Tracks:
 
 
 class Tracker:
-    """Gives the poses of one video their identities, frame after frame.
+    """Assigns identities to the poses of one video, frame by frame.
 
     Args:
-        settings: How it decides.
-        size: (height, width) of the frame in pixels; a track whose predicted body has left it is given up.
+        settings: See `TrackerSettings`.
+        size: (height, width) of the frame in pixels.
     """
 
     def __init__(self, settings: TrackerSettings, size: tuple[int, int]) -> None:
@@ -113,32 +118,32 @@ class Tracker:
         self._first_patience = settings.first_patience
 
     def forget(self) -> None:
-        """Gives up every track, as after a camera cut: whoever comes next is somebody new."""
+        """End all tracks, as after a camera cut: the next persons get new identities."""
         self._tracks = None
 
     def update(self, poses: FramePoses) -> np.ndarray:
-        """Matches one frame's poses with the tracks.
+        """Match the poses of a frame with the tracks.
 
-        A person has an identity from the first frame on, before the track has proved itself; which tracks are too short
-        to be believed is for `cleaning` to say, when they are whole.
+        A person gets an identity in the first frame, before the track is considered reliable. `cleaning` removes short
+        tracks once they are complete.
 
         Args:
-            poses: The frame, later than the one before.
+            poses: Poses of a frame later than the previous one.
 
         Returns:
-            int64 (M,) identities, from 0 up in order of appearance; -1 for a detection of too low a score that
-            continues no track.
+            int64 (M,) identities, numbered from 0 in order of appearance; -1 for low-score detections that do not
+            continue a track.
 
         Raises:
-            UsageError: If the frame is not later than the one before.
+            UsageError: The frame is not later than the previous one.
         """
         if poses.time <= self._time:
             raise UsageError(
                 f"frame {poses.frame_index} at {poses.time} s is not after {self._time} s: sort the frames"
             )
         settings = self._settings
-        # Where frames are far apart a new track must still be allowed to miss a frame or two. A single hole in the
-        # stream says nothing about that, hence the shorter of the last two intervals.
+        # At low frame rates, a new track must be allowed to miss one or two frames. A single gap in the stream does not
+        # change the frame rate, hence the smaller of the last two intervals.
         interval = poses.time - self._time
         if np.isfinite(interval):
             self._first_patience = max(settings.first_patience, 2.5 * min(interval, self._interval))
@@ -179,7 +184,7 @@ class Tracker:
             self._tracks = tracks.rows(kept) if kept.any() else None
 
     def _predict(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Where every track should be now: keypoint (N, V, 2), box (N, 4), covariance (N, 3)."""
+        """Predict the current state of each track: keypoint (N, V, 2), box (N, 4), covariance (N, 3)."""
         tracks, settings = self._tracks, self._settings
         assert tracks is not None
         elapsed = self._time - tracks.seen
@@ -201,7 +206,7 @@ class Tracker:
         keypoint: np.ndarray,
         box: np.ndarray,
     ) -> np.ndarray:
-        """How well tracks (N) and detections (M) agree, (N, M) in [0, 1]."""
+        """Return the affinity of tracks and detections, (N, M), at most 1."""
         tracks, settings = self._tracks, self._settings
         assert tracks is not None
         area = OUTLINE_SHARE * tracks.size**2
@@ -212,7 +217,7 @@ class Tracker:
         return affinity - (settings.age_cost * age)[:, None]
 
     def _is_cut(self, affinity: np.ndarray, high: np.ndarray) -> bool:
-        """Whether the picture has changed under the tracks: people there before, people there now, not the same."""
+        """Detect a camera cut: there are people before and after, but they do not match."""
         tracks, settings = self._tracks, self._settings
         assert tracks is not None
         recent = (tracks.seen - tracks.born >= settings.trial) & (self._time - tracks.seen <= self._first_patience)
@@ -223,7 +228,7 @@ class Tracker:
         return bool(agreeing <= settings.cut_share * possible)
 
     def _match(self, affinity: np.ndarray, free: np.ndarray, high: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Two rounds of assignment; rows of tracks and of detections."""
+        """Match in two rounds. Return row indices of tracks and of detections."""
         settings = self._settings
         left = np.ones(len(affinity), bool)
         rows, columns = [], []
@@ -232,7 +237,7 @@ class Tracker:
                 continue
             some, others = np.flatnonzero(left), np.flatnonzero(chosen)
             part = affinity[some[:, None], others]
-            # What the gate forbids must not be bought by what it gains elsewhere: it counts as nothing.
+            # Pairs below the gate count as 0, so that they cannot improve the total by enabling other matches.
             part = np.where(part >= gate, part, 0.0)
             row, column = linear_sum_assignment(part, maximize=True)
             good = part[row, column] > 0
@@ -253,7 +258,7 @@ class Tracker:
         box_now: np.ndarray,
         covariance: np.ndarray,
     ) -> None:
-        """Moves the matched tracks (`rows`) to their detections (`columns`): the Kalman filter's second half."""
+        """Update the matched tracks (`rows`) with their detections (`columns`): the Kalman filter's update step."""
         tracks, settings = self._tracks, self._settings
         assert tracks is not None
         found, expected = keypoint[columns], keypoint_now[rows]
@@ -271,7 +276,7 @@ class Tracker:
         tracks.covariance[rows, 0] = place * (1 - place * gain)
         tracks.covariance[rows, 1] = mixed * (1 - place * gain)
         tracks.covariance[rows, 2] = speed - mixed * mixed * gain
-        # A joint that was not seen now is remembered where it would have moved with the body.
+        # Unseen joints are assumed to have moved with the body.
         lost = np.isnan(found)
         tracks.keypoint[rows] = np.where(lost, expected, found)
         tracks.box[rows] = box[columns]
@@ -279,7 +284,7 @@ class Tracker:
         tracks.seen[rows] = self._time
 
     def _start(self, ids: np.ndarray, keypoint: np.ndarray, box: np.ndarray) -> None:
-        """Adds one track for each of the given detections."""
+        """Add one track for each of the given detections."""
         count = len(ids)
         size = _body_size(box)
         covariance = np.tile([self._settings.place_noise**2, 0.0, FIRST_SPEED**2], (count, 1))
@@ -293,17 +298,17 @@ def _body_size(box: np.ndarray) -> np.ndarray:
 
 
 def build_tracks(frames: Sequence[FramePoses], ids: Sequence[np.ndarray]) -> list[PoseTrack]:
-    """Puts each identity's poses in one track, from the first frame in which it was seen to the last.
+    """Collect the poses of each identity in one track, from the first to the last frame in which it was detected.
 
     Args:
         frames: T frames in order.
-        ids: For each frame the identities (M,) of its poses, -1 for a pose to leave out.
+        ids: Identities int (M,) of the poses in each frame, -1 for poses to ignore.
 
     Returns:
-        Tracks in order of identity; frames in which a person was not found hold NaN and score 0.
+        Tracks sorted by identity. Frames without a detection have NaN and score 0.
 
     Raises:
-        UsageError: If an identity appears twice in a frame, or frames and identities do not fit together.
+        UsageError: An identity occurs twice in a frame, or the numbers of poses and identities differ.
     """
     places: dict[int, list[tuple[int, int]]] = {}
     for position, (frame, names) in enumerate(zip(frames, ids, strict=True)):

@@ -1,4 +1,4 @@
-"""Whether a skeleton file is one that PYSKL's readers take, said in one sentence when it is not."""
+"""Validate skeleton files for PYSKL's readers, with one-sentence error messages."""
 
 from pathlib import Path
 from typing import Any
@@ -8,10 +8,16 @@ from pose_extraction.pickles import read_pickle
 
 
 def read_data_set(path: Path) -> dict[str, Any]:
-    """Reads and validates a skeleton file, our own or another's.
+    """Read and validate a skeleton file of this or another program.
+
+    Args:
+        path: Skeleton file.
+
+    Returns:
+        The data set.
 
     Raises:
-        AnnotationError: The file is damaged, carries code or is not a skeleton data set.
+        AnnotationError: The file is damaged, contains code or is not a skeleton data set.
     """
     data = read_pickle(path)
     validate_dataset(data, path)
@@ -19,10 +25,14 @@ def read_data_set(path: Path) -> dict[str, Any]:
 
 
 def validate_dataset(data: Any, path: Path) -> None:
-    """Checks that `data` is a data set that PYSKL's readers take.
+    """Check that `data` is a data set that PYSKL's readers accept.
+
+    Args:
+        data: Content of a skeleton file.
+        path: Path of the file, for error messages.
 
     Raises:
-        AnnotationError: One sentence that names file, clip, value and remedy.
+        AnnotationError: It is not. The message names file, clip, value and remedy.
     """
     validate_container(data, path)
     split = data["split"]
@@ -42,10 +52,14 @@ def validate_dataset(data: Any, path: Path) -> None:
 
 
 def validate_container(data: Any, path: Path) -> None:
-    """Checks that `data` has a list of annotations and splits that are lists of ids, and looks at no clip.
+    """Check that `data` has a list of annotations, and splits that are lists of ids, without checking the clips.
+
+    Args:
+        data: Content of a skeleton file.
+        path: Path of the file, for error messages.
 
     Raises:
-        AnnotationError: One sentence that names file, value and remedy.
+        AnnotationError: It has not. The message names file, value and remedy.
     """
     if not isinstance(data, dict) or not isinstance(data.get("annotations"), list):
         raise AnnotationError(
@@ -62,10 +76,15 @@ def validate_container(data: Any, path: Path) -> None:
 
 
 def clip_identifier(annotation: Any, position: int, path: Path) -> str:
-    """The id of the clip at `position` of a file.
+    """Return the id of a clip.
+
+    Args:
+        annotation: Annotation of the clip.
+        position: Position of the annotation in the file.
+        path: Path of the file, for error messages.
 
     Raises:
-        AnnotationError: It has none, or is no clip.
+        AnnotationError: It has no id, or is not an annotation.
     """
     if not isinstance(annotation, dict):
         raise AnnotationError(f"{path}: annotation {position} is a {type(annotation).__name__} and must be a dict")
@@ -76,10 +95,18 @@ def clip_identifier(annotation: Any, position: int, path: Path) -> str:
 
 
 def validated_clip(annotation: Any, position: int, path: Path) -> str:
-    """The id of a clip whose fields have the types and shapes that PYSKL's readers rely on.
+    """Check that the fields of a clip have the types and shapes that PYSKL's readers expect.
+
+    Args:
+        annotation: Annotation of the clip.
+        position: Position of the annotation in the file.
+        path: Path of the file, for error messages.
+
+    Returns:
+        The id of the clip.
 
     Raises:
-        AnnotationError: They do not; one sentence that names file, clip, value and remedy.
+        AnnotationError: A field is missing or invalid. The message names file, clip, value and remedy.
     """
     identifier = clip_identifier(annotation, position, path)
     clip = f"{path}: clip {identifier!r}"

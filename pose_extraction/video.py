@@ -1,4 +1,4 @@
-"""Frames with their times from any video, upright, in bounded memory."""
+"""Read the frames of any video with their times, upright, in bounded memory."""
 
 import stat
 from collections.abc import Iterator
@@ -14,18 +14,18 @@ from pose_extraction.errors import VideoError
 from pose_extraction.image_folder import IMAGE_SUFFIXES, ImageFolder
 from pose_extraction.video_stream import Picture, VideoStream, explain_unreadable
 
-# Stills that FFmpeg's demuxer for mp4 opens as well.
+# Still images that FFmpeg's mp4 demuxer can open, too.
 STILL_SUFFIXES = IMAGE_SUFFIXES | {".heic", ".heif", ".avif"}
 
 
 @dataclass(slots=True)
 class Frame:
-    """One frame.
+    """A video frame.
 
     Args:
         index: Number of the frame in the source, counted from 0.
-        time: Seconds since the stream's first frame.
-        image: uint8 (H, W, 3), BGR, upright.
+        time: Seconds since the first frame of the stream.
+        image: uint8 (H, W, 3) BGR, upright.
     """
 
     index: int
@@ -35,15 +35,15 @@ class Frame:
 
 @dataclass(frozen=True, slots=True)
 class VideoInfo:
-    """What is known of a video once its first frame is decoded.
+    """Properties of a video, known after its first frame is decoded.
 
     Args:
         size: (height, width) of the upright frames in pixels.
-        fps: Nominal frames per second; the frames' own times may vary about it.
-        codec: Name of the codec, "images" for a folder of images.
-        rotation: Degrees counterclockwise by which the stored frames were turned to stand upright.
-        pixel_format: FFmpeg's name of the stored layout.
-        claimed_frames: The header's number of frames, 0 where it has none. Not to be relied on.
+        fps: Nominal frames per second; the times of the frames may vary.
+        codec: Name of the codec; "images" for a folder of images.
+        rotation: Degrees counterclockwise by which the stored frames are rotated to be upright.
+        pixel_format: FFmpeg's name of the pixel format.
+        claimed_frames: Number of frames in the header, 0 if there is none. Not reliable.
     """
 
     size: tuple[int, int]
@@ -55,20 +55,21 @@ class VideoInfo:
 
 
 class VideoReader:
-    """Iterates once over the frames of a video file or a folder of images; a context manager.
+    """Iterates once over the frames of a video file or a folder of images. Use it as a context manager.
 
-    Memory does not grow with the length. Damage is skipped and told in `problems`, complete when the iteration ends.
+    The memory does not depend on the length. Damaged parts are skipped and reported in `problems`, which is complete
+    when the iteration ends.
 
     Args:
         source: Video file, or folder of images in the natural order of their names.
-        start: Seconds from the stream's first frame; earlier frames are left out.
-        end: Seconds from the stream's first frame; frames at or after it are left out.
-        stride: Keeps every N-th frame, counted from the first one at or after `start`.
-        fps: Frames per second of a folder of images; a video file has its own times.
-        threads: Decoder threads; 0 chooses by the number of processors.
+        start: Seconds from the first frame of the stream; earlier frames are skipped.
+        end: Seconds from the first frame of the stream; frames at or after it are skipped.
+        stride: Every `stride`-th frame is returned, counted from the first one at or after `start`.
+        fps: Frames per second of a folder of images; ignored for video files.
+        threads: Number of decoder threads; 0 selects it by the number of CPUs.
 
     Raises:
-        VideoError: The source gives no frame; the message names the file, the cause and the remedy.
+        VideoError: The source provides no frames. The message names the file, the cause and the remedy.
         ValueError: `stride`, `fps`, `start` or `end` is out of range.
     """
 
@@ -115,7 +116,7 @@ class VideoReader:
         if stat.S_ISDIR(mode):
             return ImageFolder(self.source, fps, self.problems)
         if not stat.S_ISREG(mode):
-            # Opening a pipe that nobody writes to would wait for ever.
+            # Opening a pipe without a writer would block forever.
             raise VideoError(f"{self.source}: a pipe or device, not a file; save the video to a file first")
         if self.source.suffix.lower() in STILL_SUFFIXES:
             raise VideoError(f"{self.source}: a still image, not a video; put images into a folder and name the folder")
@@ -127,7 +128,7 @@ class VideoReader:
         return VideoStream(self.source, self.problems, threads)
 
     def _peek(self) -> tuple[Iterator[Picture], Picture]:
-        """Decodes up to the first wanted frame, so that a source without any fails here and not later."""
+        """Decode up to the first requested frame, so that a source without frames fails immediately."""
         pictures = self._stream.pictures(self._start)
         last = None
         for last in pictures:
@@ -149,7 +150,7 @@ class VideoReader:
         self.close()
 
     def close(self) -> None:
-        """Lets go of the file and the decoder; the iteration ends."""
+        """Close the file and the decoder, and end the iteration."""
         self._stream.note_damage()
         self._pictures = iter(())
         self._stream.close()
@@ -165,7 +166,7 @@ class VideoReader:
                 yield Frame(picture.index, picture.time, self._at_first_size(picture))
 
     def _at_first_size(self, picture: Picture) -> np.ndarray:
-        """The image at the size of the first frame, since one video's coordinates have one frame of reference."""
+        """Return the image at the size of the first frame, so that all coordinates have the same reference frame."""
         image = picture.image()
         height, width = self.info.size
         if image.shape[:2] == (height, width):

@@ -1,24 +1,28 @@
-"""A clock that runs forward: seconds since a stream's first frame, whatever its time stamps do.
+"""Convert time stamps into strictly increasing seconds since the first frame of a stream.
 
-Time stamps of real files are missing (raw streams), repeat (bad muxers), run back (spliced files) or begin anywhere.
-Poses need times that grow from frame to frame, because speeds are distances divided by their differences.
+Time stamps in real files can be missing (raw streams), repeat (faulty muxers), run backwards (spliced files) or start
+at any value. Poses need strictly increasing times, because speeds are computed by dividing by time differences.
 """
 
 from fractions import Fraction
 
-# Stamps that run back by less than this are jitter; by more, the stream has started a new count (a splice).
+# Time stamps that run back by less than this are jitter; otherwise, the stream has been spliced.
 NEW_COUNT_SECONDS = 1.0
-# A step longer than both, in seconds and in nominal steps, is a hole: even a variable rate shows a picture sooner.
+# A step longer than both limits (seconds and nominal steps) is a gap, even at a variable frame rate.
 HOLE_SECONDS, HOLE_STEPS = 0.5, 10
 
 
 class FrameClock:
-    """Turns the time stamps of consecutive frames into strictly growing seconds.
+    """Converts the time stamps of consecutive frames into strictly increasing seconds.
 
     Args:
-        time_base: Seconds per unit of the stamps.
-        step: Nominal seconds from frame to frame, used where a stamp is missing.
-        origin: Stamp that counts as zero; None takes the first one seen.
+        time_base: Seconds per unit of the time stamps.
+        step: Nominal seconds between frames, used where a time stamp is missing.
+        origin: Time stamp that corresponds to 0 s; None uses the first one.
+
+    Attributes:
+        repaired: Number of time stamps that were missing or not increasing.
+        holes: (start, end) in seconds of the gaps without frames.
     """
 
     def __init__(self, time_base: Fraction, step: float, origin: int | None = None) -> None:
@@ -31,12 +35,16 @@ class FrameClock:
         self._last: float | None = None
 
     def time(self, stamp: int | None) -> float:
-        """Seconds of the next frame, always later than the frame before it.
+        """Return the time of the next frame, and update `repaired` and `holes`.
 
-        Counts in `repaired` the stamps that it mended, and keeps in `holes` the (from, to) of stretches without frames.
+        Args:
+            stamp: Time stamp of the frame in units of `time_base`; None if missing.
+
+        Returns:
+            Seconds, always greater than for the previous frame.
         """
         if stamp is not None and self._origin is None:
-            # Frames without a stamp may have come before this one; it follows them.
+            # Frames without a time stamp may precede this one.
             self._origin = stamp
             self._offset = 0.0 if self._last is None else self._last + self.step
         if stamp is None or self._origin is None:
@@ -51,7 +59,7 @@ class FrameClock:
         return seconds
 
     def tick(self) -> float:
-        """Seconds of the next frame where it is known to follow by one step."""
+        """Return the time in seconds of a frame that is known to follow after one nominal step."""
         self._last = 0.0 if self._last is None else self._last + self.step
         return self._last
 
@@ -60,5 +68,5 @@ class FrameClock:
         if last - seconds > NEW_COUNT_SECONDS:
             self._offset += last + self.step - seconds
             return last + self.step
-        # Half a step leaves room for the next true stamp, so that one repeated stamp does not push all later ones.
+        # Half a step leaves room for the next valid time stamp, so that a repeated one does not shift all later ones.
         return last + self.step / 2

@@ -1,8 +1,8 @@
-"""Decoded frames as upright 8-bit BGR images with the colours that a viewer would see.
+"""Convert decoded frames into upright 8-bit BGR images with the colours that a viewer would see.
 
-FFmpeg converts between pixel layouts but believes what it is told about the matrix and the range, so both are passed
-on from the stream. High dynamic range (PQ, HLG) is brought to the range of an ordinary screen: a detector trained on
-ordinary pictures finds a grey fog otherwise.
+FFmpeg's pixel format conversion requires the colour matrix and range, which are taken from the stream. High dynamic
+range (PQ, HLG) is tone-mapped to standard dynamic range, because detectors trained on ordinary images fail on the
+otherwise low contrast.
 """
 
 from functools import lru_cache
@@ -12,46 +12,46 @@ import cv2
 import numpy as np
 from av.video.reformatter import VideoReformatter
 
-# Numbers of ITU-T H.273, which FFmpeg uses as they are.
+# Code points of ITU-T H.273, which FFmpeg uses.
 MATRIX_BT709, MATRIX_BT601, MATRIX_BT2020 = 1, 5, 9
 KNOWN_MATRICES = {1: 1, 4: 4, 5: 5, 6: 6, 7: 7, 9: 9, 10: 9}
 RANGE_LIMITED, RANGE_FULL = 1, 2
 TRANSFER_PQ, TRANSFER_HLG = 16, 18
 
-# White of ordinary content inside a high-dynamic-range signal, in candela per square metre (ITU-R BT.2408).
+# Luminance of reference white in a high dynamic range signal, in candela per square metre (ITU-R BT.2408).
 REFERENCE_WHITE = 203.0
 PQ_PEAK = 10000.0
 HLG_PEAK = 1000.0
-# Below this share of white the tone curve is the identity; above, it bends so that the brightest stays below 1.
+# Below this fraction of white, the tone curve is the identity. Above it, the curve saturates below 1.
 TONE_KNEE = 0.6
 CURVE_STEPS = 4096
-# Linear light, BT.2020 to BT.709 primaries (ITU-R BT.2087).
+# BT.2020 to BT.709 primaries in linear light (ITU-R BT.2087).
 BT2020_TO_BT709 = np.array(
     [[1.6605, -0.5876, -0.0728], [-0.1246, 1.1329, -0.0083], [-0.0182, -0.1006, 1.1187]], np.float32
 )
 
 
 class FrameConverter:
-    """Converts the decoded frames of one stream; keeps FFmpeg's conversion tables from frame to frame."""
+    """Converts the decoded frames of a stream. Reuses FFmpeg's conversion tables between frames."""
 
     def __init__(self) -> None:
-        # One thread: the conversion runs beside decoder threads and the network, which need the cores more.
+        # Single-threaded, because the decoder threads and the network need the other CPUs more.
         self._reformatter = VideoReformatter()
 
     def convert(self, frame: av.VideoFrame) -> np.ndarray:
-        """uint8 (H, W, 3) BGR of a decoded frame, turned upright, writable and contiguous."""
+        """Convert a decoded frame into an upright, writable and contiguous image, uint8 (H, W, 3) BGR."""
         if frame.color_trc in (TRANSFER_PQ, TRANSFER_HLG):
             image = self._tone_mapped(frame)
         else:
             image = self._reformat(frame, "bgr24")
-        # FFmpeg pads its rows; OpenCV and the networks want them without.
+        # FFmpeg pads rows, but OpenCV and the networks require contiguous images.
         return np.ascontiguousarray(upright(image, display_matrix(frame)))
 
     def _reformat(self, frame: av.VideoFrame, pixel_format: str, default_matrix: int = MATRIX_BT601) -> np.ndarray:
         if frame.format.is_rgb:
             return self._reformatter.reformat(frame, format=pixel_format, threads=1).to_ndarray()
-        # An untagged stream is read as BT.601 at any size, as FFmpeg and OpenCV do it: the pictures that pose networks
-        # were trained on came through those two.
+        # Streams without tags are read as BT.601 at any size, as in FFmpeg and OpenCV, with which the training images
+        # of pose networks were decoded.
         matrix = KNOWN_MATRICES.get(int(frame.colorspace), default_matrix)
         colour_range = RANGE_FULL if int(frame.color_range) == RANGE_FULL else RANGE_LIMITED
         return self._reformatter.reformat(
@@ -66,16 +66,16 @@ class FrameConverter:
     def _tone_mapped(self, frame: av.VideoFrame) -> np.ndarray:
         rgb = self._reformat(frame, "rgb48le", MATRIX_BT2020)
         linear = _light_of_code(int(frame.color_trc))[rgb >> 4]
-        # The rows are reversed to leave the channels in BGR order.
+        # Reversing the rows results in BGR order.
         linear = cv2.transform(linear, BT2020_TO_BT709[::-1])
-        # The square root spends the curve's steps where eyes and gamma do, on the dark end.
+        # The square root gives dark values a higher resolution, like gamma correction.
         position = np.sqrt(np.clip(linear, 0, None) * np.float32(REFERENCE_WHITE / PQ_PEAK)) * (CURVE_STEPS - 1)
         return _screen_curve()[np.minimum(position, CURVE_STEPS - 1).astype(np.uint16)]
 
 
 @lru_cache
 def _light_of_code(transfer: int) -> np.ndarray:
-    """float32 (4096,): light, in units of reference white, of each 12-bit code value (ITU-R BT.2100)."""
+    """Return the light of each 12-bit code value in units of reference white, float32 (4096,) (ITU-R BT.2100)."""
     code = np.linspace(0, 1, CURVE_STEPS)
     if transfer == TRANSFER_PQ:
         m1, m2, c1, c2, c3 = 0.1593017578125, 78.84375, 0.8359375, 18.8515625, 18.6875
@@ -84,14 +84,14 @@ def _light_of_code(transfer: int) -> np.ndarray:
     else:
         a, b, c = 0.17883277, 0.28466892, 0.55991073
         scene = np.where(code <= 0.5, code**2 / 3, (np.exp((code - c) / a) + b) / 12)
-        # The exponent of a 1000 candela screen, here for each channel alone.
+        # System gamma of a display of 1000 candela per square metre, applied to each channel separately.
         candela = HLG_PEAK * scene**1.2
     return (candela / REFERENCE_WHITE).astype(np.float32)
 
 
 @lru_cache
 def _screen_curve() -> np.ndarray:
-    """uint8 (4096,): what an ordinary screen is sent for light at (i / 4095)^2 of the PQ peak."""
+    """Return the display code values for light at (i / 4095)^2 of the PQ peak, uint8 (4096,)."""
     light = np.linspace(0, 1, CURVE_STEPS) ** 2 * PQ_PEAK / REFERENCE_WHITE
     bent = TONE_KNEE + (1 - TONE_KNEE) * (1 - np.exp(-(light - TONE_KNEE) / (1 - TONE_KNEE)))
     light = np.where(light <= TONE_KNEE, light, bent)
@@ -100,7 +100,7 @@ def _screen_curve() -> np.ndarray:
 
 
 def display_matrix(frame: av.VideoFrame) -> tuple[int, int, int, int] | None:
-    """(a, b, c, d) of the frame's display matrix, x' = a x + c y and y' = b x + d y; None where the frame has none."""
+    """Return (a, b, c, d) of the frame's display matrix; None if it has none. x' = a x + c y and y' = b x + d y."""
     data = frame.side_data.get("DISPLAYMATRIX")
     if data is None:
         return None
@@ -109,7 +109,12 @@ def display_matrix(frame: av.VideoFrame) -> tuple[int, int, int, int] | None:
 
 
 def upright(image: np.ndarray, matrix: tuple[int, int, int, int] | None) -> np.ndarray:
-    """The image turned and mirrored as its display matrix says, to the nearest quarter turn."""
+    """Rotate and mirror an image according to its display matrix, to the nearest quarter turn.
+
+    Args:
+        image: uint8 (H, W, 3).
+        matrix: Display matrix from `display_matrix`.
+    """
     if matrix is None:
         return image
     a, b, c, d = matrix
@@ -126,7 +131,7 @@ def upright(image: np.ndarray, matrix: tuple[int, int, int, int] | None) -> np.n
 
 
 def rotation_of(matrix: tuple[int, int, int, int] | None) -> int:
-    """Degrees counterclockwise by which `upright` turns the image: 0, 90, 180 or 270 (mirrored ones likewise)."""
+    """Return the rotation by `upright` in degrees counterclockwise: 0, 90, 180 or 270, also for mirrored images."""
     if matrix is None:
         return 0
     a, b, c, d = matrix

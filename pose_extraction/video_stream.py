@@ -1,8 +1,7 @@
-"""The frames of one video file as FFmpeg decodes them: opened with care, numbered, timed, past damage.
+"""Decode the frames of a video file with FFmpeg: safe opening, frame numbers, times, and recovery from damage.
 
-The reader of `video.py` stands on this. A file is data from anywhere: only demuxers of video files are admitted (no
-playlists, which open further files and addresses), sizes are bounded, and no number in a header decides how long
-reading goes on.
+`video.py` is built on this module. Files are untrusted: only demuxers of video files are allowed (no playlists, which
+open other files and addresses), sizes are limited, and no number in a header controls how long reading takes.
 """
 
 import os
@@ -24,29 +23,29 @@ from pose_extraction.errors import VideoError
 from pose_extraction.video_clock import FrameClock
 from pose_extraction.video_colour import FrameConverter, display_matrix, rotation_of
 
-# What may be opened. The audio formats are here so that such a file is told apart from one that is no media at all.
+# Allowed demuxers. The audio formats are included so that audio files can be distinguished from invalid files.
 FORMATS = (
     "mov,matroska,avi,mpegts,mpeg,mpegvideo,m4v,h264,hevc,av1,obu,ivf,flv,asf,ogg,gif,apng,mxf,nut,dv,rm,wtv,"
     "yuv4mpegpipe,mjpeg,vc1,swf,nsv,gxf,mp3,wav,flac,aac,aiff,amr"
 )
-# Twice 8K: a damaged header may ask for more memory than the machine has.
+# Twice 8K: a damaged header can request more memory than is available.
 MAX_PIXELS = 2 * 7680 * 4320
-# A clip may lose a long stretch and go on; one that yields nothing for this many packets has ended.
+# Decoding continues after damaged parts, but stops after this many consecutive packets without a frame.
 MAX_CONSECUTIVE_ERRORS = 1000
 MAX_READ_ERRORS = 16
-# Beyond this many threads decoding gains little, while each one holds back a frame that an error at the end can lose.
+# More threads are hardly faster, and each one holds a frame that is lost if an error occurs at the end.
 MAX_THREADS = 8
-# In these, every packet is one frame with its own presentation time, so that frames can be numbered without decoding.
+# Here, each packet is one frame with its own presentation time, so that frames can be numbered without decoding.
 INDEXED_FORMATS = frozenset({"mov", "matroska"})
 INDEXED_CODECS = frozenset({"h264", "hevc", "vp8", "vp9", "av1", "libdav1d"})
-# Seconds by which a file may end before its promised length without a word; rounding and sound account for them.
+# Tolerated difference between the length in the header and the actual length, due to rounding and audio.
 MISSING_TAIL = 0.5
 MISSING_SHARE = 0.02
 
 
 @dataclass(slots=True)
 class Picture:
-    """A frame not yet converted: `image()` gives uint8 (H, W, 3) BGR, upright; unwanted frames cost nothing."""
+    """A frame whose conversion is deferred: `image()` returns uint8 (H, W, 3) BGR, upright."""
 
     index: int
     time: float
@@ -55,7 +54,7 @@ class Picture:
 
 @dataclass(frozen=True, slots=True)
 class Landing:
-    """Where a jump ends: the stamp of the stream's first frame, and stamp and number of the frame that comes next."""
+    """Result of a seek: time stamp of the first frame of the stream; time stamp and number of the next frame."""
 
     origin: int
     stamp: int
@@ -63,15 +62,15 @@ class Landing:
 
 
 class VideoStream:
-    """One video file's main video stream.
+    """The main video stream of a file.
 
     Args:
-        path: A regular file.
-        problems: List that takes one sentence for everything that went wrong without ending the reading.
-        threads: Decoder threads; 0 chooses by the number of processors.
+        path: Regular file.
+        problems: List to which one sentence is appended for each problem that does not stop decoding.
+        threads: Number of decoder threads; 0 selects it by the number of CPUs.
 
     Raises:
-        VideoError: Nothing here can be decoded; the message says why.
+        VideoError: The file cannot be decoded; the message states the reason.
     """
 
     def __init__(self, path: Path, problems: list[str], threads: int = 0) -> None:
@@ -92,7 +91,7 @@ class VideoStream:
 
     def _open(self) -> None:
         name = str(self._path.absolute())
-        # A name that is no UTF-8 cannot be handed to FFmpeg; the open file can.
+        # FFmpeg requires file names in UTF-8. For other names, pass the open file instead.
         try:
             name.encode()
             source = name
@@ -127,12 +126,13 @@ class VideoStream:
         return max(usable, key=lambda stream: stream.codec_context.width * stream.codec_context.height)
 
     def close(self) -> None:
+        """Close the file."""
         self._container.close()
 
     def pictures(self, start: float) -> Iterator[Picture]:
-        """Frames in order of display from the last key frame before `start` seconds, or from an earlier one, on.
+        """Yield frames in display order, starting at or before the last key frame before `start`, in seconds.
 
-        Frames are numbered from the first one of the stream: a jump ahead is made only where the numbers stay certain.
+        Frames are numbered from the first one of the stream. Seeking is used only if the frame number is certain.
         """
         landing = self._jump(start) if start > 0 else None
         frames = self._decoded()
@@ -153,10 +153,10 @@ class VideoStream:
             if not by_decode_order:
                 time = self._clock.time(frame.pts)
             elif frame.dts is not None:
-                # AVI stores no presentation times; those that FFmpeg invents for it follow the order of storage.
+                # AVI stores no presentation times, and those generated by FFmpeg are in storage order.
                 time = self._clock.time(frame.dts)
             else:
-                # The last few, which the decoder hands out once the packets have run out.
+                # The last frames, which the decoder returns after the last packet.
                 time = self._clock.tick()
             self._damaged += frame.is_corrupt
             self.rotation = rotation_of(display_matrix(frame))
@@ -176,7 +176,7 @@ class VideoStream:
         self._problems.append(f"{text}: cut off or damaged")
 
     def note_damage(self) -> None:
-        """Writes down, once, the damage met so far."""
+        """Append the damage found so far to `problems`, once."""
         if self._skipped:
             self._problems.append(f"{self._skipped} packets could not be decoded, left out: {self.last_error}")
         if self._damaged:
@@ -195,16 +195,16 @@ class VideoStream:
     def _promised_seconds(self) -> float | None:
         if self._stream.duration is not None and self._stream.time_base is not None:
             return float(self._stream.duration * self._stream.time_base)
-        # Of a container's length it is not known whose it is: sound is often longer than the picture.
+        # The duration of a container applies to its longest stream, which is often the audio.
         if self._container.duration is not None and len(self._container.streams) == 1:
             return self._container.duration / av.time_base
         return None
 
     def _packets(self) -> Iterator[av.Packet]:
-        """Packets to the end of the file, past places that cannot be read."""
+        """Yield packets up to the end of the file, skipping unreadable parts."""
         for _ in range(MAX_READ_ERRORS):
             try:
-                # A packet without data would tell the decoder that the stream is over.
+                # The decoder would interpret a packet without data as the end of the stream.
                 yield from (packet for packet in self._container.demux(self._stream) if packet.size)
                 return
             except av.error.FFmpegError as error:
@@ -233,9 +233,9 @@ class VideoStream:
             self._skipped += 1
 
     def _jump(self, start: float) -> Landing | None:
-        """Moves to the key frame before `start` if its number is certain, else stays at the beginning (None).
+        """Seek to the key frame before `start` if its frame number is certain; otherwise rewind and return None.
 
-        The packets before `start` are read, which is cheap, but not decoded.
+        The packets before `start` are read, which is fast, but not decoded.
         """
         stamps, keys = self._stamps_until(start)
         self._reopen()
@@ -254,7 +254,7 @@ class VideoStream:
         return Landing(origin=stamps[0], stamp=key, index=bisect_left(stamps, key))
 
     def _stamps_until(self, start: float) -> tuple[list[int], set[int]]:
-        """Sorted stamps of all frames up to `start`, and the key frames among them; empty where they prove nothing."""
+        """Return the sorted time stamps of all frames up to `start`, and the key frames; empty if not reliable."""
         formats = set(self._container.format.name.split(","))
         if not formats & INDEXED_FORMATS or self.codec not in INDEXED_CODECS or self._stream.time_base is None:
             return [], set()
@@ -268,10 +268,10 @@ class VideoStream:
             stamps.append(packet.pts)
             if packet.is_keyframe:
                 keys.add(packet.pts)
-            # Later packets are shown no earlier than they are decoded.
+            # Later packets are displayed no earlier than they are decoded.
             if (packet.dts - stamps[0]) * self._stream.time_base > start:
                 break
-        # Frames shown before the first key frame cannot be decoded, and equal stamps leave the order open.
+        # Frames displayed before the first key frame cannot be decoded, and equal time stamps have no unique order.
         certain = bool(stamps) and min(stamps) == stamps[0] and len(set(stamps)) == len(stamps) and not self.last_error
         return (sorted(stamps), keys) if certain else ([], set())
 
@@ -281,7 +281,12 @@ class VideoStream:
 
 
 def explain_unreadable(path: Path, error: Exception) -> str:
-    """One sentence on why a file cannot be opened as a video, and what to do."""
+    """Return one sentence on why a file cannot be opened as a video, and how to fix it.
+
+    Args:
+        path: The file.
+        error: Exception raised when opening it.
+    """
     if isinstance(error, PermissionError | av.error.PermissionError):
         return "no permission to read this file; change its mode or owner"
     with path.open("rb") as file:
@@ -289,7 +294,7 @@ def explain_unreadable(path: Path, error: Exception) -> str:
     if not head:
         return "the file is empty (0 bytes); copy it again from its source"
     text = getattr(error, "strerror", None) or str(error)
-    # A character may be cut in two at the end of what was read.
+    # The last character may be incomplete.
     with suppress(UnicodeDecodeError):
         if b"\0" not in head and head[:-4].decode():
             return "a text file, not a video; leave it out"

@@ -1,4 +1,4 @@
-"""Videos that browsers play: h264 in mp4, or VP9 where FFmpeg was built without an h264 encoder."""
+"""Write videos that browsers can play: h264 in mp4, or VP9 if FFmpeg was built without an h264 encoder."""
 
 from contextlib import ExitStack
 from fractions import Fraction
@@ -13,9 +13,9 @@ from pose_extraction.errors import VideoError
 from pose_extraction.files import atomic_write, part_path
 from pose_extraction.video_colour import MATRIX_BT709, RANGE_FULL, RANGE_LIMITED
 
-# Fine enough for any frame rate, and the clock that mp4 players are used to.
+# Fine enough for any frame rate, and common in mp4 files.
 TIME_BASE = Fraction(1, 90000)
-# Encoders in order of preference, with settings that cost less time than decoding the source does.
+# Encoders in order of preference, with settings that are faster than decoding the source.
 ENCODERS = {
     "libx264": {"preset": "veryfast", "crf": "23"},
     "libvpx-vp9": {"deadline": "realtime", "cpu-used": "8", "crf": "33", "b": "0", "row-mt": "1"},
@@ -23,10 +23,10 @@ ENCODERS = {
 
 
 def encoder_name() -> str:
-    """The first usable encoder of `ENCODERS`.
+    """Return the first available encoder of `ENCODERS`.
 
     Raises:
-        VideoError: This build of FFmpeg has none of them.
+        VideoError: The FFmpeg build has none of them.
     """
     for name in ENCODERS:
         if name in av.codecs_available:
@@ -35,15 +35,15 @@ def encoder_name() -> str:
 
 
 class VideoWriter:
-    """Writes frames to an mp4 file that appears whole when the block ends well, and not at all when it does not.
+    """Writes frames to an mp4 file. Use it as a context manager: the file is created only if the block succeeds.
 
     Args:
-        path: File to write; its folder is made.
-        fps: Nominal frames per second; each frame may have a time of its own.
-        size: (height, width) of the frames in pixels. Odd sizes are padded to even ones, which the encoders need.
+        path: Output file; its folder is created.
+        fps: Nominal frames per second; the times of the frames may vary.
+        size: (height, width) of the frames in pixels. Odd sizes are padded to even ones, as encoders require.
 
     Raises:
-        VideoError: No encoder, a size or rate that it refuses, or a disk that does.
+        VideoError: There is no encoder, the size or rate is not supported, or the disk is full.
     """
 
     def __init__(self, path: Path, fps: float, size: tuple[int, int]) -> None:
@@ -58,8 +58,8 @@ class VideoWriter:
     def __enter__(self) -> "VideoWriter":
         with ExitStack() as stack:
             stack.enter_context(atomic_write(self.path))
-            # By name and not by the open file: moving the index to the front, without which a browser starts to play
-            # only at the end of the download, opens the file a second time.
+            # Open by name: `faststart`, which moves the index to the front so that browsers can start playing during
+            # the download, opens the file a second time.
             part = str(part_path(self.path).absolute())
             self._container = av.open(part, "w", format="mp4", options={"movflags": "+faststart"})
             stack.callback(self._finish)
@@ -76,20 +76,20 @@ class VideoWriter:
         stream.pix_fmt = "yuv420p"
         context = stream.codec_context
         context.time_base = TIME_BASE
-        # Said aloud, or players guess by the size.
+        # Explicit tags, because players otherwise guess by the size.
         context.colorspace, context.color_range = MATRIX_BT709, RANGE_LIMITED
         context.color_primaries = context.color_trc = MATRIX_BT709
         return stream
 
     def write(self, image: np.ndarray, time: float | None = None) -> None:
-        """Appends a frame.
+        """Append a frame.
 
         Args:
-            image: uint8 (H, W, 3) BGR of the size given.
-            time: Seconds since the first frame; None puts it one nominal step after the last frame.
+            image: uint8 (H, W, 3) BGR with the size of the video.
+            time: Seconds since the first frame; None for one nominal step after the last frame.
 
         Raises:
-            VideoError: The image has another size, or encoder or disk refuse it.
+            VideoError: The image has another size or type, or it cannot be encoded or written.
         """
         if image.shape != (*self.size, 3) or image.dtype != np.uint8:
             raise VideoError(f"{self.path}: got a frame {image.dtype} {image.shape}, expected uint8 {(*self.size, 3)}")
@@ -107,7 +107,7 @@ class VideoWriter:
             stamp = 0 if self._last < 0 else self._last + round(1 / self.fps / TIME_BASE)
         else:
             stamp = max(round(time / TIME_BASE), 0)
-        # Times that round to the same tick would stop the muxer.
+        # The muxer fails for frames with the same time stamp.
         self._last = frame.pts = max(stamp, self._last + 1)
         frame.time_base = TIME_BASE
         self._encode(frame)
@@ -136,5 +136,5 @@ class VideoWriter:
                     raise VideoError(f"{self.path}: no frame was given to write")
                 self._encode(None)
             else:
-                # Hands the error to `atomic_write`, which takes the unfinished file away.
+                # Passes the exception to `atomic_write`, which removes the incomplete file.
                 stack.__exit__(kind, error, traceback)

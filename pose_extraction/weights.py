@@ -1,4 +1,4 @@
-"""Names of models -> files of weights on this machine: cache folder, one download, digest, mirrors, own files."""
+"""Locate the weights of a model: cache folder, download, digest, mirrors, user files."""
 
 import os
 from pathlib import Path
@@ -11,14 +11,19 @@ from pose_extraction.model_zoo import ModelEntry
 
 
 def default_cache_dir() -> Path:
-    """`SKELPIPE_CACHE`, otherwise `skelpipe` in the user's cache folder (`XDG_CACHE_HOME` or ~/.cache)."""
+    """Return `SKELPIPE_CACHE`, or else `skelpipe` in the user's cache folder (`XDG_CACHE_HOME` or ~/.cache)."""
     if own := os.environ.get("SKELPIPE_CACHE"):
         return Path(own).expanduser()
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "skelpipe"
 
 
 def cached_path(entry: ModelEntry, cache_dir: Path | None = None) -> Path:
-    """Where the weights lie, or will lie once downloaded or trained."""
+    """Return the path of the weights of a model, whether or not they exist.
+
+    Args:
+        entry: The model.
+        cache_dir: Cache folder; None for `default_cache_dir()`.
+    """
     if entry.shipped is not None:
         return Path(__file__).parent / entry.shipped
     return (cache_dir or default_cache_dir()) / "checkpoints" / entry.filename
@@ -31,20 +36,23 @@ def resolve(
     progress: Progress | None = None,
     checkpoint: Path | None = None,
 ) -> Path:
-    """The file with a model's weights, downloaded first if it is not on this machine.
+    """Return the weights file of a model, after downloading it if necessary.
 
-    A file in the cache is used without any network, but only if its SHA-256 begins as its name says. The environment
-    variable SKELPIPE_MIRROR replaces scheme and host of the address (https, or plain http on this very machine).
+    A file in the cache is used without network access, if its SHA-256 matches. The environment variable SKELPIPE_MIRROR
+    replaces scheme and host of the address (HTTPS, or HTTP on this machine).
 
     Args:
-        entry: Which model.
-        cache_dir: Cache folder; `default_cache_dir()` if None.
-        progress: Called with (bytes so far, length or None) while downloading.
-        checkpoint: A file of the user's own, taken as it is in place of the official one.
+        entry: The model.
+        cache_dir: Cache folder; None for `default_cache_dir()`.
+        progress: Called with (bytes on disk, total length or None) while downloading.
+        checkpoint: User file to return instead of the official one.
+
+    Returns:
+        Path of the weights.
 
     Raises:
-        WeightsError: No file, no network, a wrong digest, or a cache that cannot be written; the message names the
-            file, its address and where to put it.
+        WeightsError: The file does not exist, the network is not available, the digest is wrong, or the cache is not
+            writable. The message names the file, its address and where to put it.
     """
     if checkpoint is not None:
         if not checkpoint.is_file():

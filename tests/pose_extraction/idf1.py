@@ -1,4 +1,4 @@
-"""IDF1, the share of detections that carry the right identity, and the simplest tracker to beat."""
+"""The IDF1 metric, and a baseline tracker."""
 
 from collections.abc import Sequence
 
@@ -10,12 +10,11 @@ from pose_extraction.poses import FramePoses
 
 
 def idf1(truth: Sequence[np.ndarray], found: Sequence[np.ndarray]) -> float:
-    """IDF1 of found against true identities, over detections (Ristani et al. 2016).
+    """IDF1 of found identities over detections (Ristani et al. 2016).
 
-    Each true identity is matched with at most one found identity, so that the number of detections which both have in
-    common, IDTP, is greatest; IDF1 = 2 IDTP / (true detections + found detections). -1 is no identity: true -1 is a
-    spurious detection, found -1 one that the tracker left alone. Detections that the estimator never made are not
-    counted: no tracker can give them a name.
+    Each true identity is matched with at most one found identity, so that the number of common detections, IDTP, is
+    maximal; IDF1 = 2 IDTP / (true detections + found detections). The identity -1 means none: a spurious detection in
+    `truth`, an ignored detection in `found`. Missing detections are not counted, because no tracker can find them.
     """
     true, ours = np.concatenate(truth), np.concatenate(found)
     both = (true >= 0) & (ours >= 0)
@@ -28,7 +27,7 @@ def idf1(truth: Sequence[np.ndarray], found: Sequence[np.ndarray]) -> float:
 
 
 def nearest_box_ids(frames: Sequence[FramePoses], *, overlap: float = 0.2, patience: float = 1.5) -> list[np.ndarray]:
-    """Identities by greedy matching of each box with the last box of a track, best IoU first, no prediction."""
+    """Identities by greedy matching of boxes with the last boxes of tracks, in descending order of IoU."""
     boxes: dict[int, np.ndarray] = {}
     seen: dict[int, float] = {}
     result, fresh = [], 0

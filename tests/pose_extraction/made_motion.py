@@ -1,18 +1,18 @@
-"""Made motion with known identities: what a tracker and the cleaning are measured against.
+"""Synthetic motion with known identities, for testing tracking and cleaning.
 
-A surveillance-like scene of 1280x720 at about 25 frames a second with uneven time stamps, in two shots with a camera
-cut between them. The people walk with swinging limbs on wobbling paths; what an estimator would report of them is
-their true pose with noise on every joint, joints lost, joints thrown far off, whole detections missing in runs,
-spurious poses, and low scores where one person stands behind another.
+A surveillance-like scene of 1280x720 at about 25 Hz with uneven time stamps, in two shots with a camera cut between
+them. The people walk with swinging limbs on irregular paths. The simulated output of an estimator is the true pose with
+noise, missing joints, displaced joints, missing detections in several consecutive frames, spurious poses, and low
+scores where one person is behind another.
 
-The choreography of a shot, drawn anew for every seed:
+The motion in a shot, which varies with the seed:
     0, 1   walk towards each other on the same line, in step, and pass through each other: OKS above 0.5 as they cross
     2, 3   the same, further back, while 2 slows down just after the crossing
-    4      enters from a side, is hidden for a whole second behind a pillar while walking, and leaves on the other side
+    4      enters from a side, is hidden for a second behind a pillar while walking, and leaves on the other side
     5      stands and fidgets where 0 and 1 pass close by
     6      meets 7 at half a body's width and both turn back: boxes overlap, prediction would swap them
     7      as 6
-The second shot shows other people. Identities do not persist through the cut: person k of shot s has id 100 * s + k.
+The second shot shows other people: person k of shot s has the identity 100 * s + k.
 """
 
 from dataclasses import dataclass
@@ -24,7 +24,7 @@ from pose_extraction.poses import FramePoses
 
 SIZE = (720, 1280)
 
-# Joint places of a standing body, feet at (0, 0), up is negative, in body heights; x to the body's own left.
+# Joints of a standing body in body heights: feet at (0, 0), y downwards, x towards the left side of the body.
 STANDING = np.array(
     [
         (0.0, -0.92),
@@ -46,21 +46,21 @@ STANDING = np.array(
         (-0.08, -0.03),
     ]
 )
-# How far each joint swings along the walk in a stride, in body heights; left and right in opposite phase.
+# Amplitude of each joint along the path in a stride, in body heights; left and right have opposite phases.
 SWING = np.zeros(17)
 SWING[[7, 8, 9, 10, 13, 14, 15, 16]] = [0.05, -0.05, 0.1, -0.1, -0.06, 0.06, -0.13, 0.13]
 
 
 @dataclass
 class MadeMotion:
-    """One made clip.
+    """A synthetic clip.
 
     Args:
-        frames: What the estimator reports, T frames.
-        truth: Identity of every detection of every frame, int64 (M,), -1 for a spurious one.
+        frames: Simulated output of an estimator, T frames.
+        truth: Identities int64 (M,) of the detections in each frame, -1 for spurious ones.
         keypoint: float64 (P, T, 17, 2), true poses, NaN where the person is not in the scene.
         person_ids: P identities, in the order of `keypoint`.
-        visible: bool (P, T), in the scene and not hidden.
+        visible: bool (P, T), whether the person is in the scene and not hidden.
         cut: Position of the first frame after the camera cut.
         crossings: (person, person, position) of the scripted crossings, persons as rows of `keypoint`.
     """
@@ -76,7 +76,7 @@ class MadeMotion:
 
 @dataclass
 class _Walk:
-    """Way points of one person: times (s), feet (x, y) in pixels, body height, hidden and present spans (s)."""
+    """Waypoints of a person: times (s), feet (x, y) in pixels, body height, hidden and present periods (s)."""
 
     times: list[float]
     feet: list[tuple[float, float]]
@@ -125,7 +125,7 @@ def _choreography(random: np.random.Generator, length: float) -> tuple[list[_Wal
 
 
 def _wobble(random: np.random.Generator, times: np.ndarray, amount: float) -> np.ndarray:
-    """Smooth wander of about `amount`, zero on average, (T, 2): nobody walks on a ruler."""
+    """Smooth random deviation (T, 2) of about `amount`, with zero mean."""
     waves = [
         np.sin(2 * np.pi * random.uniform(0.2, 0.9) * times[:, None] + random.uniform(0, 6.3, 2)) for _ in range(3)
     ]
@@ -133,15 +133,15 @@ def _wobble(random: np.random.Generator, times: np.ndarray, amount: float) -> np
 
 
 def _poses(random: np.random.Generator, walk: _Walk, times: np.ndarray) -> np.ndarray:
-    """True poses (T, 17, 2) of a walk."""
+    """Ground truth poses (T, 17, 2) of a walk."""
     path = PchipInterpolator(walk.times, np.asarray(walk.feet, float))
     feet = path(np.clip(times, walk.times[0], walk.times[-1])) + _wobble(random, times, 0.008 * walk.height)
     velocity = np.gradient(feet, times, axis=0) / walk.height
     walking = np.clip(np.abs(velocity[:, 0]) / 0.5, 0, 1)
-    # 0.9 strides a second, all limbs in line at `in_step_at`; the stander's arms and head move a little instead.
+    # 0.9 strides per second, with phase 0 at `in_step_at`. A standing person moves arms and head slightly instead.
     phase = np.sin(2 * np.pi * 0.9 * (times - walk.in_step_at))
     pose = np.tile(STANDING, (len(times), 1, 1))
-    # A walker is seen from the side, a stander from the front.
+    # Walking persons are seen from the side, standing ones from the front.
     pose[..., 0] *= (1 - 0.75 * walking)[:, None]
     pose[..., 0] += (walking * phase * np.sign(velocity[:, 0] + 1e-9))[:, None] * SWING
     fidget = (
@@ -159,14 +159,14 @@ def _box(pose: np.ndarray, margin: float) -> np.ndarray:
 def make_motion(
     seed: int, *, seconds: float = 12.0, rate: float = 25.0, missing: float = 0.2, noise: float = 0.012
 ) -> MadeMotion:
-    """Makes one clip.
+    """Create a synthetic clip.
 
     Args:
-        seed: Everything follows from it.
-        seconds: Length; each of the two shots is half of it.
-        rate: Mean frames a second; single intervals vary by up to 30 %.
-        missing: Share of detections lost, in runs of about two and a half frames.
-        noise: Standard deviation of every joint, in body heights.
+        seed: Seed of all random numbers.
+        seconds: Duration of both shots together.
+        rate: Mean frames per second; intervals vary by up to 30 %.
+        missing: Fraction of missing detections, in runs of about 2.5 frames.
+        noise: Standard deviation of the joint positions in body heights.
     """
     random = np.random.default_rng(seed)
     count = int(seconds * rate)
@@ -219,7 +219,7 @@ def _observe(
         lost = np.where(lost, random.random(len(lost)) >= recover, random.random(len(lost)) < lose)
         rows = np.flatnonzero(visible[:, position] & ~lost)
         clean = truth[rows, position]
-        # Feet lower in the picture are nearer: who has somebody nearer within a quarter of a height is half covered.
+        # Feet lower in the image are closer. A person with a closer one within a quarter of a height is half occluded.
         feet, centre = clean[:, 15:, 1].max(-1), clean[:, :, 0].mean(-1)
         close = np.abs(centre[:, None] - centre) < 0.25 * heights[rows, None]
         covered = (close & (feet[:, None] < feet)).any(-1)

@@ -1,4 +1,4 @@
-"""A web server on 127.0.0.1 that misbehaves as told, request by request."""
+"""A web server on 127.0.0.1 with scripted misbehaviour for each request."""
 
 import hashlib
 import threading
@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
-# Answers one request: (handler, the whole file, offset asked for).
+# Answers one request: (handler, whole file, requested offset).
 Answer = Callable[[BaseHTTPRequestHandler, bytes, int], None]
 
 
@@ -22,12 +22,12 @@ def tag_of(content: bytes) -> str:
 
 
 def well_behaved(handler: BaseHTTPRequestHandler, content: bytes, offset: int) -> None:
-    """A server that knows ranges and entity tags."""
+    """A server that supports ranges and entity tags."""
     send(handler, content, offset, len(content))
 
 
 def cut_after(count: int) -> Answer:
-    """Announces everything and closes the connection after `count` more bytes."""
+    """Announce the whole file, and close the connection after `count` bytes."""
     return lambda handler, content, offset: send(handler, content, offset, offset + count)
 
 
@@ -56,12 +56,12 @@ def status(code: int, **fields: object) -> Answer:
 
 
 class ScriptedServer:
-    """Answers the n-th request with the n-th answer, and every later one with the last."""
+    """Answers the n-th request with the n-th answer, and all later ones with the last answer."""
 
     def __init__(self, content: bytes, *answers: Answer) -> None:
         self.content = content
         self.answers = answers or (well_behaved,)
-        self.offsets: list[int] = []  # asked for, one a request
+        self.offsets: list[int] = []  # Requested offset of each request.
         self.paths: list[str] = []
         self._lock = threading.Lock()
         outer = self

@@ -1,4 +1,4 @@
-"""Skeleton files: read without running anything, written the same way every time, taken by PYSKL's readers."""
+"""Skeleton files: safe reading, deterministic writing, compatibility with PYSKL."""
 
 import pickle
 import pickletools
@@ -26,7 +26,7 @@ from pose_extraction.poses import FramePoses, PoseTrack, VideoPoses
 
 
 def made_video(persons: int = 2, frames: int = 6, seed: int = 0) -> VideoPoses:
-    """Persons standing about in a 240 x 320 frame; the first joint of each is never seen."""
+    """Persons in a 240 x 320 frame, whose first joint is never seen."""
     random = np.random.default_rng(seed)
     tracks = []
     for person in range(persons):
@@ -75,7 +75,7 @@ def test_a_clip_without_persons_or_label(tmp_path: Path) -> None:
     assert read["keypoint"].shape == (0, 6, 17, 2) and read["label"] == -1
 
 
-def test_raw_poses_come_back_with_the_frames_in_which_nobody_was() -> None:
+def test_raw_poses_are_restored_including_empty_frames() -> None:
     one = FramePoses.empty(4, 0.16)
     score = np.full((2, 17), 0.5, np.float32)
     score[1, 3] = 0
@@ -94,7 +94,7 @@ def test_raw_poses_come_back_with_the_frames_in_which_nobody_was() -> None:
     assert unpack_raw(pack_raw([])) == []
 
 
-def test_labels_that_say_their_number_keep_it() -> None:
+def test_labels_with_numbers_keep_them() -> None:
     assert number_labels(["A003", "A050"]) == [f"A{number:03d}" for number in range(1, 61)]
     assert len(number_labels(["A003", "A061"])) == 120
     assert number_labels(["3", "1"]) == ["0", "1", "2", "3"]
@@ -103,11 +103,11 @@ def test_labels_that_say_their_number_keep_it() -> None:
     assert number_labels([]) == []
 
 
-# --- What the readers of PYSKL and MMAction2 do with a file, access by access ---------------------------------------
+# --- Simulated file access of PYSKL and MMAction2 -------------------------------------------------------------------
 
 
 def taken_by_dataset(data: dict[str, Any], split: str, prefix: str) -> list[dict[str, Any]]:
-    """Both `PoseDataset`s: choose by id, then put the folder of the data in front of the id."""
+    """Like both `PoseDataset` classes: select by id, then prepend the data folder to the id."""
     identifier = "filename" if "filename" in data["annotations"][0] else "frame_dir"
     ids = set(data["split"][split])
     chosen = [dict(clip) for clip in data["annotations"] if clip[identifier] in ids]
@@ -118,12 +118,12 @@ def taken_by_dataset(data: dict[str, Any], split: str, prefix: str) -> list[dict
 
 
 def taken_by_pipeline(clip: dict[str, Any], clip_len: int) -> np.ndarray:
-    """UniformSampleFrames, PoseDecode, PreNormalize2D, PoseCompact and FormatGCNInput, as far as they touch fields."""
+    """Access fields like UniformSampleFrames, PoseDecode, PreNormalize2D, PoseCompact and FormatGCNInput."""
     frames, keypoint = clip["total_frames"], clip["keypoint"]
     assert frames == keypoint.shape[1]
     indices = np.mod(np.arange(clip_len), frames) + clip["start_index"]
     for frame in range(frames):
-        # Absent persons are recognised by coordinates near zero, from the last person down.
+        # Absent persons have coordinates close to zero; the last persons are checked first.
         person = keypoint.shape[0] - 1
         while person >= 0 and np.all(np.abs(keypoint[person, frame]) < 1e-5):
             person -= 1
@@ -145,26 +145,26 @@ def taken_by_pipeline(clip: dict[str, Any], clip_len: int) -> np.ndarray:
 
 
 @pytest.mark.parametrize("persons", [0, 1, 2, 3])
-def test_pyskl_and_mmaction2_take_a_file_as_it_is(tmp_path: Path, persons: int) -> None:
+def test_pyskl_and_mmaction2_can_read_the_files(tmp_path: Path, persons: int) -> None:
     data = data_set([made_clip("a", "wave", persons=persons), made_clip("b", "fall")], {"train": ["a"], "test": ["b"]})
     path = stored(tmp_path / "x.pkl", data)
-    # They read it with plain pickle.
+    # They use the pickle module.
     clips = taken_by_dataset(pickle.loads(path.read_bytes()), "train", "videos")
     assert [clip["frame_dir"] for clip in clips] == ["videos/a"]
     assert type(clips[0]["label"]) is int and clips[0]["label"] == 1
     assert taken_by_pipeline(clips[0], 10).shape == (1, 2, 10, 17, 3)
-    # `offset`, `filename` and `key` would change what they do; `imgs` would be taken for pictures.
+    # `offset`, `filename` and `key` would change their behaviour, and `imgs` would be interpreted as images.
     assert not {"offset", "filename", "key", "imgs", "gt_bboxes", "frame_inds", "num_clips"} & clips[0].keys()
 
 
-def test_a_file_names_nothing_that_only_new_numpy_has(tmp_path: Path) -> None:
+def test_files_use_only_names_that_old_numpy_versions_have(tmp_path: Path) -> None:
     blob = pickle_bytes(data_set([made_clip("a")], {}))
     words = {argument for _, argument, _ in pickletools.genops(blob) if isinstance(argument, str)}
     assert {"numpy", "ndarray"} <= words and not any(word.startswith("numpy.") for word in words)
     assert pickle.loads(blob)["annotations"][0]["keypoint"].flags.writeable
 
 
-# --- Reading what others wrote --------------------------------------------------------------------------------------
+# --- Reading files of other programs --------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("protocol", range(6))
@@ -187,7 +187,7 @@ def test_numpy_pickles_of_any_protocol_are_read(tmp_path: Path, protocol: int) -
     assert type(read["label"]) is int and read["nested"][1][0] is read["half"]
 
 
-def test_the_spelling_of_numpy_1_is_read(tmp_path: Path) -> None:
+def test_numpy_1_pickles_are_read(tmp_path: Path) -> None:
     path = tmp_path / "x.pkl"
     blob = pickle.dumps(np.arange(3), protocol=2).replace(b"cnumpy._core.", b"cnumpy.core.")
     assert b"numpy.core.multiarray" in blob
@@ -196,7 +196,7 @@ def test_the_spelling_of_numpy_1_is_read(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["motions5.pkl", "penn_action.pkl"])
-def test_real_data_sets_are_read_as_pickle_reads_them(shared_data: Path, name: str) -> None:
+def test_real_data_sets_are_read_like_pickle(shared_data: Path, name: str) -> None:
     path = shared_data / "skeletons" / name
     ours = read_data_set(path)
     theirs = pickle.loads(path.read_bytes())
@@ -251,11 +251,11 @@ def raw_call(module: str, name: str, argument: str) -> bytes:
     ],
 )
 @pytest.mark.parametrize("framed", [False, True])
-def test_code_is_refused_by_name_and_nothing_runs(tmp_path: Path, module: str, name: str, framed: bool) -> None:
+def test_code_is_refused_by_name_without_executing_it(tmp_path: Path, module: str, name: str, framed: bool) -> None:
     mark = tmp_path / "ran"
     call = raw_call(module, name, f"touch {mark}")
     path = tmp_path / "hostile.pkl"
-    # Also as the item of a list in a dict, with dotted names resolved as protocol 4 does.
+    # Also inside a list in a dict, with dotted names resolved as in protocol 4.
     path.write_bytes(b"\x80\x04}X\x05\x00\x00\x00split](" + call[:-1] + b"es." if framed else call)
     with pytest.raises(AnnotationError) as caught:
         read_pickle(path)
@@ -263,7 +263,7 @@ def test_code_is_refused_by_name_and_nothing_runs(tmp_path: Path, module: str, n
     assert not mark.exists()
 
 
-def test_a_call_hidden_inside_an_array_is_refused(tmp_path: Path) -> None:
+def test_calls_inside_arrays_are_refused(tmp_path: Path) -> None:
     mark = tmp_path / "ran"
     path = tmp_path / "x.pkl"
     for value in (np.array([Calls(mark.touch)], dtype=object), {"annotations": [{"keypoint": (Calls(mark.touch),)}]}):
@@ -292,26 +292,26 @@ def reconstruct(*, state: Any) -> Calls:
 @pytest.mark.parametrize(
     "attack",
     [
-        # A state that gives the type of numbers a size, fields or flags of its own.
+        # A dtype state with a forged size, fields or flags.
         Calls(np.dtype, "f8", False, True, state=(3, "<", None, ("x",), {"x": (np.dtype("f8"), 0)}, 8, 8, 63)),
         Calls(np.dtype, "f8", False, True, state=(3, "<", (np.dtype("f8"), (9,)), None, None, -1, -1, 63)),
         Calls(np.dtype, "O"),
-        # The same, put to use in an array.
+        # The same dtype used in an array.
         reconstruct(
             state=(1, (1,), Calls(np.dtype, "f8", state=(3, "<", None, ("x",), {"x": 0}, 8, 8, 63)), False, b"12345678")
         ),
         reconstruct(state=(1, (1,), Calls(np.dtype, "V8"), False, b"12345678")),
-        # An array of a gigabyte out of nothing.
+        # An array of 1 GB without data.
         reconstruct(state=(1, (10**9,), np.dtype("i1"), False, b"")),
-        # More elements than bytes, and a shape that is none.
+        # More elements than bytes, and an invalid shape.
         reconstruct(state=(1, (10**9,), np.dtype("f8"), False, b"12345678")),
         reconstruct(state=(1, (-1,), np.dtype("f8"), False, b"12345678")),
         reconstruct(state=(1, ("2",), np.dtype("f8"), False, b"12345678")),
         reconstruct(state="text"),
-        # State set on a function that is admitted, as attributes and as a slot.
+        # State set on an allowed function, as attributes and as a slot.
         Calls(np.dtype, state={"__call__": 1}),
         Calls(np.dtype, "f8", state=(None, {"dtype": 1})),
-        # Memory on demand.
+        # Allocation of memory.
         Calls(bytearray, 10**12),
         Calls(np.ndarray, (10**12,), "f8"),
     ],
@@ -324,7 +324,7 @@ def test_forged_states_are_refused(tmp_path: Path, attack: Any) -> None:
 
 
 @pytest.mark.parametrize("target", [b"cnumpy\nndarray\n", b"cnumpy\ndtype\n", b"c__builtin__\nset\n"])
-def test_functions_that_are_admitted_cannot_be_changed_or_kept(tmp_path: Path, target: bytes) -> None:
+def test_allowed_functions_cannot_be_changed_or_stored(tmp_path: Path, target: bytes) -> None:
     path = tmp_path / "x.pkl"
     for blob in (
         target + b"}S'_function'\nI1\nsb.",
@@ -338,7 +338,7 @@ def test_functions_that_are_admitted_cannot_be_changed_or_kept(tmp_path: Path, t
             read_pickle(path)
 
 
-def test_damaged_files_are_named(tmp_path: Path) -> None:
+def test_errors_name_damaged_files(tmp_path: Path) -> None:
     path = tmp_path / "torn.pkl"
     whole = pickle_bytes(data_set([made_clip("a"), made_clip("b")], {"all": ["a"]}))
     random = np.random.default_rng(0)
@@ -359,7 +359,7 @@ def test_damaged_files_are_named(tmp_path: Path) -> None:
         flipped = bytearray(whole)
         flipped[position] ^= 1 << int(random.integers(8))
         path.write_bytes(flipped)
-        # Most flips are in coordinates, where nobody can tell; the others must end in an error of ours.
+        # Most flipped bits are in coordinates and cannot be detected; all others must raise an AnnotationError.
         try:
             read_data_set(path)
         except AnnotationError as error:
@@ -380,7 +380,7 @@ def test_damaged_files_are_named(tmp_path: Path) -> None:
         ({"frame_dir": 3}, "frame_dir"),
     ],
 )
-def test_a_malformed_clip_is_named_with_what_is_wrong(change: dict[str, Any], said: str) -> None:
+def test_errors_name_malformed_clips_and_the_reason(change: dict[str, Any], said: str) -> None:
     data = data_set([made_clip("a")], {})
     validate_dataset(data, Path("x.pkl"))
     data["annotations"][0].update(change)
@@ -389,7 +389,7 @@ def test_a_malformed_clip_is_named_with_what_is_wrong(change: dict[str, Any], sa
     assert "x.pkl" in str(caught.value) and "\n" not in str(caught.value)
 
 
-def test_a_malformed_data_set_is_named() -> None:
+def test_errors_name_malformed_data_sets() -> None:
     good = made_clip("a")
     cases: list[tuple[Any, str]] = [
         ([good], "not a skeleton data set"),
@@ -407,14 +407,14 @@ def test_a_malformed_data_set_is_named() -> None:
 # --- Writing and merging --------------------------------------------------------------------------------------------
 
 
-def test_only_plain_data_is_written_and_the_old_file_stays_otherwise(tmp_path: Path) -> None:
+def test_only_plain_data_is_written_and_the_old_file_is_kept_otherwise(tmp_path: Path) -> None:
     path = stored(tmp_path / "x.pkl", {"a": 1})
     with pytest.raises(AnnotationError, match=r"data\['deep'\]\[1\]"):
         write_pickle(path, {"deep": [1, object()]})
     assert read_pickle(path) == {"a": 1}
 
 
-def test_equal_data_give_equal_bytes() -> None:
+def test_equal_data_results_in_equal_bytes() -> None:
     shared = "".join(["sha", "red"])
     pair, another = (tuple([1, 2]) for _ in range(2))
     one = [shared, shared, pair, another]
@@ -422,7 +422,7 @@ def test_equal_data_give_equal_bytes() -> None:
     assert pickle_bytes(one) == pickle_bytes(other)
 
 
-def test_a_merge_does_not_depend_on_the_order_of_work(tmp_path: Path) -> None:
+def test_merging_does_not_depend_on_the_order_of_the_files(tmp_path: Path) -> None:
     clips = [("b/1", "wave", "test"), ("a/2", "fall", "train"), ("a/10", None, "train")]
     paths = []
     for number, (name, label, split) in enumerate(clips):
@@ -437,17 +437,17 @@ def test_a_merge_does_not_depend_on_the_order_of_work(tmp_path: Path) -> None:
     assert merged.keys() == {"split", "annotations", "label_names"}
     again = stored(tmp_path / "all.pkl", merge_files(reversed(paths)))
     assert again.read_bytes() == pickle_bytes(merged)
-    # Merging what is merged already changes nothing.
+    # Merging a merged file again changes nothing.
     assert pickle_bytes(merge_files([again])) == again.read_bytes()
 
 
-def test_a_clip_in_two_files_is_an_error_that_names_both(tmp_path: Path) -> None:
+def test_a_clip_in_two_files_raises_an_error_that_names_both(tmp_path: Path) -> None:
     paths = [stored(tmp_path / name, data_set([made_clip("same")], {})) for name in ("one.pkl", "two.pkl")]
     with pytest.raises(AnnotationError, match=r"'same'.*one\.pkl.*two\.pkl"):
         merge_files(paths)
 
 
-def test_foreign_files_keep_their_order_of_classes(tmp_path: Path) -> None:
+def test_files_of_other_programs_keep_their_class_order(tmp_path: Path) -> None:
     foreign = {key: value for key, value in made_clip("a").items() if key in ("keypoint", "total_frames", "img_shape")}
     data = {"split": {}, "annotations": [{**foreign, "frame_dir": "a", "label": 1}], "label_names": ["wave", "fall"]}
     merged = merge_files([stored(tmp_path / "x.pkl", data)])

@@ -1,4 +1,4 @@
-"""Backends: the same numbers from each, whatever the batch, and converted networks kept on disk."""
+"""Backends: identical results for any batch, and the cache of converted networks."""
 
 import subprocess
 import sys
@@ -35,7 +35,7 @@ def pictures(count: int) -> np.ndarray:
 
 
 @pytest.mark.parametrize("backend", ["torch", "openvino"])
-def test_normalises_as_the_published_pipelines_do(
+def test_normalisation_equals_the_published_pipelines(
     backend: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("SKELPIPE_CACHE", str(tmp_path))
@@ -48,10 +48,10 @@ def test_normalises_as_the_published_pipelines_do(
 
 @pytest.mark.parametrize("backend", ["torch", "openvino"])
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
-def test_a_picture_gives_the_same_bits_in_any_company(
+def test_the_result_of_an_image_does_not_depend_on_its_batch(
     backend: str, precision: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """A resumed run batches its crops differently, and must end with the same files."""
+    """A resumed run has different batches, but must create identical files."""
     monkeypatch.setenv("SKELPIPE_CACHE", str(tmp_path))
     network = build(backend, precision)
     images = pictures(4)
@@ -60,7 +60,7 @@ def test_a_picture_gives_the_same_bits_in_any_company(
         np.testing.assert_array_equal(network(images[row : row + 1])[0][0], together[row])
 
 
-def test_openvino_keeps_what_it_converted(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_openvino_models_are_cached(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("SKELPIPE_CACHE", str(tmp_path))
     first = build("openvino")(pictures(4))[0]
     kept = list((tmp_path / "openvino").iterdir())
@@ -69,7 +69,7 @@ def test_openvino_keeps_what_it_converted(monkeypatch: pytest.MonkeyPatch, tmp_p
     np.testing.assert_array_equal(build("openvino")(pictures(4))[0], first)
     assert list((tmp_path / "openvino").iterdir()) == kept
 
-    # A damaged copy is made anew, even if one weight alone differs; other weights never get the former network.
+    # A damaged entry is replaced, even if only one weight differs. Other weights never use the old entry.
     weights = bytearray((kept[0] / "model.bin").read_bytes())
     weights[len(weights) // 2] ^= 0x40
     (kept[0] / "model.bin").write_bytes(weights)
@@ -92,12 +92,14 @@ def test_openvino_keeps_what_it_converted(monkeypatch: pytest.MonkeyPatch, tmp_p
         (("cuda:99", "auto", "auto"), False, "cuda:99"),
     ],
 )
-def test_what_cannot_work_is_refused_with_a_remedy(arguments: tuple[str, str, str], onnx: bool, message: str) -> None:
+def test_impossible_placements_are_refused_with_a_remedy(
+    arguments: tuple[str, str, str], onnx: bool, message: str
+) -> None:
     with pytest.raises(BackendError, match=message):
         resolve_placement(*arguments, onnx=onnx)
 
 
-def test_a_batch_larger_than_the_network_was_built_for_is_refused() -> None:
+def test_too_large_batches_are_refused() -> None:
     with pytest.raises(ValueError, match="5 pictures"):
         build("torch")(pictures(5))
 
@@ -118,8 +120,8 @@ signal.raise_signal(signal.SIGINT)
 """
 
 
-def test_a_signal_finds_its_stack_after_another_thread_let_go_of_a_network() -> None:
-    """Ctrl-C was a segmentation fault once the CPU plugin had been unloaded by another thread."""
+def test_signals_work_after_another_thread_released_a_network() -> None:
+    """Ctrl-C caused a segmentation fault after another thread had unloaded the CPU plugin."""
     pytest.importorskip("openvino", reason="the OpenVINO extra is not installed")
     ended = subprocess.run(
         [sys.executable, "-c", LET_GO_ELSEWHERE], cwd=ROOT, capture_output=True, text=True, timeout=120, check=False

@@ -1,4 +1,4 @@
-"""Checkpoints of every kind are read, hostile ones are refused, and in neither case does a file's code run."""
+"""Reading valid, damaged and hostile checkpoints without executing code from them."""
 
 import argparse
 import collections
@@ -32,7 +32,7 @@ def same(left: dict[str, torch.Tensor], right: dict[str, torch.Tensor]) -> bool:
 
 
 class Calls:
-    """Calls a function when it is unpickled without care."""
+    """Calls a function when it is unpickled unsafely."""
 
     def __init__(self, function: Callable, *arguments: Any) -> None:
         self.reduced = (function, arguments)
@@ -46,13 +46,13 @@ class Calls:
     "wrap",
     [lambda s: s, lambda s: {"state_dict": s}, lambda s: {"model": s, "epoch": 3}, lambda s: {"model_pos": s, "lr": 1}],
 )
-def test_bare_and_wrapped_tensors_come_back(tmp_path: Path, wrap: Callable, zipped: bool) -> None:
+def test_bare_and_wrapped_tensors_are_loaded(tmp_path: Path, wrap: Callable, zipped: bool) -> None:
     path = tmp_path / "weights.pth"
     torch.save(wrap(collections.OrderedDict(STATE)), path, _use_new_zipfile_serialization=zipped)
     assert same(load_state_dict(path), STATE)
 
 
-def test_a_checkpoint_with_mmengines_history_is_read(tmp_path: Path) -> None:
+def test_checkpoints_with_an_mmengine_log_are_loaded(tmp_path: Path) -> None:
     logging = pytest.importorskip(
         "mmengine.logging", reason="mmengine, which writes such checkpoints, is not installed"
     )
@@ -71,7 +71,7 @@ def test_a_checkpoint_with_mmengines_history_is_read(tmp_path: Path) -> None:
     assert same(load_state_dict(path), STATE)
 
 
-def test_a_prefix_is_stripped_only_where_asked(tmp_path: Path) -> None:
+def test_a_prefix_is_stripped_only_on_request(tmp_path: Path) -> None:
     path = tmp_path / "weights.pth"
     torch.save(STATE, path)
     assert list(load_state_dict(path)) == list(STATE)
@@ -84,7 +84,7 @@ def test_a_prefix_is_stripped_only_where_asked(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "kind", ["zip", "legacy", "pickle", "in the tensors", "in a record", "through getattr", "eval"]
 )
-def test_a_hostile_checkpoint_is_refused_and_nothing_runs(tmp_path: Path, load: Callable, kind: str) -> None:
+def test_hostile_checkpoints_are_refused_without_executing_them(tmp_path: Path, load: Callable, kind: str) -> None:
     sentinel, path = tmp_path / "sentinel", tmp_path / "hostile.pth"
     bomb: Any = Calls(os.system, f"touch '{sentinel}'")
     if kind == "in the tensors":
@@ -92,7 +92,7 @@ def test_a_hostile_checkpoint_is_refused_and_nothing_runs(tmp_path: Path, load: 
     elif kind == "in a record":
         bomb = {"state_dict": STATE, "meta": argparse.Namespace(hook=[{"deep": bomb}])}
     elif kind == "through getattr":
-        # getattr is an admitted name; its stand-in must not hand out the function of the module.
+        # getattr is allowed, but its substitute must not return functions of modules.
         bomb = Calls(getattr, Calls(__import__, "os"), "system")
     elif kind == "eval":
         bomb = Calls(eval, f"open('{sentinel}', 'w')")
@@ -108,14 +108,14 @@ def test_a_hostile_checkpoint_is_refused_and_nothing_runs(tmp_path: Path, load: 
     assert refused in str(error.value)
 
 
-def test_the_hostile_file_of_these_tests_would_run_if_it_were_read_carelessly(tmp_path: Path) -> None:
+def test_the_hostile_file_would_be_executed_by_an_unsafe_reader(tmp_path: Path) -> None:
     sentinel = tmp_path / "sentinel"
     pickle.loads(pickle.dumps(Calls(os.system, f"touch '{sentinel}'")))
     assert sentinel.exists()
 
 
 @pytest.mark.parametrize("load", [load_state_dict, load_openpifpaf_state_dict])
-def test_archives_in_which_torch_would_run_code_are_refused(tmp_path: Path, load: Callable) -> None:
+def test_torchscript_archives_are_refused(tmp_path: Path, load: Callable) -> None:
     sentinel = tmp_path / "sentinel"
     old = tmp_path / "tar.pth"
     with tarfile.open(old, "w") as archive:
@@ -132,7 +132,7 @@ def test_archives_in_which_torch_would_run_code_are_refused(tmp_path: Path, load
     assert not sentinel.exists()
 
 
-def test_damaged_files_are_refused_wherever_they_are_cut_or_changed(tmp_path: Path) -> None:
+def test_truncated_and_modified_files_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "weights.pth"
     for zipped in (True, False):
         torch.save(STATE, path, _use_new_zipfile_serialization=zipped)
@@ -160,7 +160,7 @@ def test_damaged_files_are_refused_wherever_they_are_cut_or_changed(tmp_path: Pa
         {"w": torch.ones(2, device="meta")},
     ],
 )
-def test_a_file_without_tensors_by_name_is_refused(tmp_path: Path, content: Any) -> None:
+def test_files_without_a_state_dict_are_refused(tmp_path: Path, content: Any) -> None:
     path = tmp_path / "weights.pth"
     torch.save(content, path)
     with pytest.raises(WeightsError, match="no dictionary of tensors"):
@@ -169,7 +169,7 @@ def test_a_file_without_tensors_by_name_is_refused(tmp_path: Path, content: Any)
         load_openpifpaf_state_dict(path)
 
 
-def test_what_is_not_a_file_is_named(tmp_path: Path) -> None:
+def test_errors_name_missing_files(tmp_path: Path) -> None:
     for path in (tmp_path / "missing.pth", tmp_path, tmp_path / "missing.safetensors"):
         with pytest.raises(WeightsError, match=str(path)):
             load_state_dict(path)
@@ -179,7 +179,7 @@ def network() -> torch.nn.Module:
     return torch.nn.Sequential(torch.nn.Conv2d(1, 2, 3), torch.nn.BatchNorm2d(2))
 
 
-def test_tensors_go_into_their_network_and_only_named_extras_are_left_out() -> None:
+def test_tensors_are_loaded_and_only_listed_extras_are_ignored() -> None:
     source, target = network(), network()
     state = {**source.state_dict(), "data_preprocessor.mean": torch.ones(3, 1, 1)}
     del state["1.num_batches_tracked"]
@@ -193,7 +193,7 @@ def test_tensors_go_into_their_network_and_only_named_extras_are_left_out() -> N
     )
 
 
-def test_a_checkpoint_of_another_network_is_refused_and_changes_nothing() -> None:
+def test_the_checkpoint_of_another_network_is_refused_and_changes_nothing() -> None:
     target = network()
     before = {name: tensor.clone() for name, tensor in target.state_dict().items()}
     state = {**network().state_dict(), "0.weight": torch.zeros(2, 1, 5, 5), "2.weight": torch.ones(1)}
@@ -225,7 +225,7 @@ torch.save(shell.state_dict(), sys.argv[2])
 """
 
 
-def test_a_pickled_openpifpaf_network_is_read_without_openpifpaf(
+def test_pickled_openpifpaf_networks_are_read_without_openpifpaf(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     network_path, state_path = tmp_path / "network.pkl", tmp_path / "state.pth"
@@ -235,7 +235,7 @@ def test_a_pickled_openpifpaf_network_is_read_without_openpifpaf(
         pytest.skip("openpifpaf, which writes such checkpoints, is not installed")
     assert made.returncode == 0, made.stderr
     for name in ["openpifpaf", *(name for name in sys.modules if name.startswith("openpifpaf."))]:
-        monkeypatch.setitem(sys.modules, name, None)  # an import would fail from here on
+        monkeypatch.setitem(sys.modules, name, None)  # Importing it would fail from here on.
     checkpoint = load_openpifpaf_state_dict(network_path)
     assert same(checkpoint.state_dict, load_state_dict(state_path))
     assert checkpoint.base_name == "shufflenetv2k16"
@@ -247,14 +247,14 @@ def test_a_pickled_openpifpaf_network_is_read_without_openpifpaf(
         load_state_dict(network_path)
 
 
-def test_a_pickled_network_of_other_classes_is_refused_by_name(tmp_path: Path) -> None:
+def test_pickled_networks_with_other_classes_are_refused_by_name(tmp_path: Path) -> None:
     path = tmp_path / "network.pkl"
     torch.save({"model": torch.nn.Sequential(torch.nn.Bilinear(2, 2, 2)), "epoch": 1}, path)
     with pytest.raises(WeightsError, match=r"asks for torch\.nn\.modules\.linear\.Bilinear"):
         load_openpifpaf_state_dict(path)
 
 
-def test_a_network_that_contains_itself_is_refused(tmp_path: Path) -> None:
+def test_recursive_networks_are_refused(tmp_path: Path) -> None:
     network = torch.nn.Sequential(torch.nn.Conv2d(1, 1, 1))
     network._modules["again"] = network
     path = tmp_path / "network.pkl"
@@ -263,7 +263,7 @@ def test_a_network_that_contains_itself_is_refused(tmp_path: Path) -> None:
         load_openpifpaf_state_dict(path)
 
 
-def test_safetensors_are_read_where_the_package_is_there(tmp_path: Path) -> None:
+def test_safetensors_are_read_if_the_package_is_installed(tmp_path: Path) -> None:
     path = tmp_path / "weights.safetensors"
     try:
         from safetensors.torch import save_file

@@ -1,4 +1,4 @@
-"""Cleaning against known truth: damage must shrink, genuine motion must stay."""
+"""Cleaning with known ground truth: errors must decrease, real motion must be preserved."""
 
 import copy
 from dataclasses import replace
@@ -28,7 +28,7 @@ HEIGHT = 200.0
 
 
 def track_of(keypoint: np.ndarray, *, name: int = 0, start: int = 0, score: float = 0.8) -> PoseTrack:
-    """A track of poses (T, 17, 2), all found."""
+    """A track of poses (T, 17, 2), detected in all frames."""
     keypoint = np.asarray(keypoint, np.float32)
     seen = ~np.isnan(keypoint[..., 0])
     box = pose_bounds(keypoint).astype(np.float32)
@@ -55,7 +55,7 @@ def standing(count: int, *, x: float = 600.0, noise: float = 0.0, seed: int = 0,
 
 
 def walking(seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """True poses (T, 17, 2) of one who walks through a shot, and the times (T,)."""
+    """Ground truth poses (T, 17, 2) of a walking person, and the times (T,)."""
     motion = make_motion(seed)
     rows = np.flatnonzero(~np.isnan(motion.keypoint[0, : motion.cut, 0, 0]))
     times = np.array([motion.frames[row].time for row in rows])
@@ -63,7 +63,7 @@ def walking(seed: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def boxer(speed: float, rate: float, *, seconds: float = 4.0) -> np.ndarray:
-    """One who stands and, once a second, throws the left fist 0.35 heights out and back at `speed` heights a second."""
+    """A standing person who punches with the left fist every second, by 0.35 heights at `speed` heights per second."""
     times = np.arange(int(seconds * rate)) / rate
     poses = standing(len(times), noise=0.004, seed=3)
     reach = 0.35
@@ -74,7 +74,7 @@ def boxer(speed: float, rate: float, *, seconds: float = 4.0) -> np.ndarray:
 
 
 def error(video: VideoPoses, truth: np.ndarray) -> float:
-    """Root mean square distance of the joints that are there from the true ones, pixels."""
+    """Root mean square error of the seen joints in pixels."""
     distance = np.linalg.norm(video.tracks[0].keypoint - truth, axis=-1)
     return float(np.sqrt(np.nanmean(distance**2)))
 
@@ -89,7 +89,7 @@ def as_frame(*poses: np.ndarray, scores: tuple[float, ...], boxes: list | None =
 
 @pytest.fixture
 def damaged() -> tuple[VideoPoses, np.ndarray]:
-    """A walker with noise, 2 % of joints thrown off by up to a body, 5 % lost and a hole of a quarter of a second."""
+    """A walking person with noise, 2 % of the joints displaced by up to a body size, 5 % lost, and a gap of 0.25 s."""
     truth, times = walking(1)
     random = np.random.default_rng(7)
     keypoint = truth + random.normal(0, 0.01 * HEIGHT, truth.shape)
@@ -100,7 +100,7 @@ def damaged() -> tuple[VideoPoses, np.ndarray]:
     return video_of(track_of(keypoint), times=times), truth
 
 
-def test_damage_shrinks(damaged):
+def test_cleaning_reduces_errors(damaged):
     video, truth = damaged
     result = clean(video, CleaningSettings())
     assert error(result, truth) < 0.3 * error(video, truth)
@@ -108,7 +108,7 @@ def test_damage_shrinks(damaged):
     assert np.isnan(result.tracks[0].keypoint[1:-1, :, 0]).mean() < 0.1 * gaps.mean()
 
 
-def test_every_joint_that_was_thrown_far_goes(damaged):
+def test_displaced_joints_are_removed(damaged):
     video, truth = damaged
     far = np.linalg.norm(video.tracks[0].keypoint - truth, axis=-1) > 0.4 * HEIGHT
     result = remove_jumps(video, **JUMPS).tracks[0]
@@ -121,7 +121,7 @@ def test_every_joint_that_was_thrown_far_goes(damaged):
 
 
 @pytest.mark.parametrize("seed", [1, 2, 5])
-def test_clean_walking_is_left_alone(seed):
+def test_clean_walking_is_not_changed(seed):
     truth, times = walking(seed)
     video = video_of(track_of(truth), times=times)
     assert remove_jumps(video, **JUMPS).history[-1]["counts"] == {"joints_leapt": 0, "joints_stretched": 0}
@@ -130,13 +130,13 @@ def test_clean_walking_is_left_alone(seed):
 
 @pytest.mark.parametrize("rate", [10.0, 15.0, 30.0, 60.0])
 @pytest.mark.parametrize("metres_per_second", [3.0, 6.0])
-def test_punches_are_no_jumps(rate, metres_per_second):
+def test_punches_are_not_jumps(rate, metres_per_second):
     video = video_of(track_of(boxer(metres_per_second / 1.7, rate)), rate=rate)
     assert remove_jumps(video, **JUMPS).history[-1]["counts"] == {"joints_leapt": 0, "joints_stretched": 0}
 
 
-def test_an_arm_thrown_up_once_is_no_jump():
-    """From hanging to overhead in a sixth of a second, by one who else stands still: faster than the speed limit."""
+def test_a_rapidly_raised_arm_is_not_a_jump():
+    """An arm raised overhead in 1/6 s by a person who stands still otherwise: faster than the speed limit."""
     poses = standing(60, noise=0.004)
     angle = np.clip((np.arange(60) - 30) / 5, 0, 1) * np.pi
     away = np.stack((np.sin(angle), np.cos(angle)), -1) * HEIGHT
@@ -147,14 +147,14 @@ def test_an_arm_thrown_up_once_is_no_jump():
     assert remove_jumps(video, **JUMPS).history[-1]["counts"] == {"joints_leapt": 0, "joints_stretched": 0}
 
 
-def test_smoothing_keeps_the_reach_of_a_punch():
+def test_smoothing_preserves_the_amplitude_of_a_punch():
     poses = boxer(3 / 1.7, 30.0)
     result = smooth(video_of(track_of(poses), rate=30.0), window_seconds=0.25).tracks[0].keypoint
     reach, kept = np.ptp(poses[:, 9, 0]), np.ptp(result[:, 9, 0])
     assert kept > 0.85 * reach
 
 
-def test_a_joint_on_the_wrong_body_for_longer_is_found_by_its_bones():
+def test_joints_on_the_wrong_body_are_detected_by_bone_lengths():
     poses = standing(100, noise=0.004)
     poses[40:60, 9] += (1.2 * HEIGHT, 0)
     gone = np.isnan(remove_jumps(video_of(track_of(poses)), **JUMPS).tracks[0].keypoint[..., 0])
@@ -162,7 +162,7 @@ def test_a_joint_on_the_wrong_body_for_longer_is_found_by_its_bones():
     assert gone.sum() == 20
 
 
-def test_low_scores_become_unseen():
+def test_low_score_joints_become_unseen():
     track = track_of(standing(4))
     track.keypoint_score[2, 5] = 0.1
     result = mask_low_scores(video_of(track), threshold=0.2)
@@ -175,7 +175,7 @@ def test_low_scores_become_unseen():
     }
 
 
-def test_gaps_are_filled_over_time_and_marked():
+def test_gaps_are_interpolated_over_time_and_marked():
     times = np.array([0.0, 0.1, 0.4, 0.5, 0.6])
     poses = standing(5) + (np.array([0, 10, 40, 50, 60.0]))[:, None, None]
     holed = poses.copy()
@@ -187,7 +187,7 @@ def test_gaps_are_filled_over_time_and_marked():
     assert result.history[-1]["counts"] == {"joints_filled": 2}
 
 
-def test_gaps_above_the_limit_and_at_the_ends_stay():
+def test_long_gaps_and_ends_are_not_filled():
     poses = standing(40)
     poses[:2, 3], poses[10:30, 9], poses[-1, 4] = np.nan, np.nan, np.nan
     result = fill_gaps(video_of(track_of(poses)), max_seconds=0.5).tracks[0]
@@ -195,21 +195,21 @@ def test_gaps_above_the_limit_and_at_the_ends_stay():
     np.testing.assert_array_equal(np.isnan(result.keypoint), np.isnan(poses))
 
 
-def test_smoothing_is_savitzky_golay_inside_an_even_stretch():
+def test_smoothing_equals_savitzky_golay_for_even_sampling():
     poses = standing(60, noise=0.02)
     result = smooth(video_of(track_of(poses), rate=30.0), window_seconds=6.5 / 30).tracks[0].keypoint
     wanted = savgol_filter(poses, 7, 2, axis=0)
     np.testing.assert_allclose(result[3:-3], wanted[3:-3], atol=1e-2)
 
 
-def test_smoothing_leaves_a_parabola_over_uneven_times():
+def test_smoothing_preserves_a_parabola_for_uneven_sampling():
     times = np.cumsum(np.random.default_rng(2).uniform(0.02, 0.06, 50))
     poses = standing(50) + (100 * times**2 - 80 * times)[:, None, None]
     result = smooth(video_of(track_of(poses), times=times), window_seconds=0.3).tracks[0].keypoint
     np.testing.assert_allclose(result, poses, atol=1e-2)
 
 
-def test_smoothing_never_reaches_across_a_gap():
+def test_smoothing_does_not_cross_gaps():
     poses = standing(41)
     poses[21:] += 100
     poses[20] = np.nan
@@ -217,7 +217,7 @@ def test_smoothing_never_reaches_across_a_gap():
     np.testing.assert_allclose(result, poses, atol=1e-2)
 
 
-def test_a_box_inside_another_on_the_same_person_goes():
+def test_a_box_inside_another_of_the_same_person_is_removed():
     pose = standing(1)[0]
     half = pose.copy()
     half[13:] = np.nan
@@ -229,27 +229,27 @@ def test_a_box_inside_another_on_the_same_person_goes():
     assert entry["counts"] == {"persons_removed": 1}
 
 
-def test_two_people_one_behind_the_other_both_stay():
+def test_two_people_one_behind_the_other_are_kept():
     front, behind = standing(1)[0], standing(1, x=612, height=0.75 * HEIGHT)[0] - (0, 30)
     frame = as_frame(front, behind, scores=(0.9, 0.6), boxes=[[560, 400, 640, 610], [588, 430, 636, 570]])
     (kept,), _ = remove_duplicates([frame])
     assert kept.num_persons == 2
 
 
-def test_of_two_equal_detections_one_stays():
+def test_one_of_two_equal_detections_is_kept():
     pose = standing(1)[0]
     (kept,), _ = remove_duplicates([as_frame(pose, pose, scores=(0.7, 0.7))])
     assert kept.num_persons == 1
 
 
-def test_a_box_of_a_higher_score_inside_a_larger_one_stays():
+def test_a_box_with_a_higher_score_inside_a_larger_one_is_kept():
     pose = standing(1)[0]
     frame = as_frame(pose, pose, scores=(0.3, 0.9), boxes=[[400, 300, 900, 700], [550, 400, 650, 600]])
     (kept,), _ = remove_duplicates([frame])
     assert kept.box_score.max() == pytest.approx(0.9)
 
 
-def test_short_and_small_tracks_go():
+def test_short_and_small_tracks_are_removed():
     limits = {"min_seconds": 0.2, "min_frames": 3, "min_area_share": 5000 / (960 * 540)}
     person = track_of(standing(100), name=0)
     short, small = track_of(standing(4), name=1, start=20), track_of(standing(100, height=60), name=2)
@@ -263,14 +263,14 @@ def test_short_and_small_tracks_go():
     }
 
 
-def test_limits_do_not_empty_a_short_or_distant_video():
+def test_limits_never_remove_all_persons_of_a_short_or_distant_video():
     limits = {"min_seconds": 0.2, "min_frames": 3, "min_area_share": 5000 / (960 * 540)}
     assert len(drop_tracks(video_of(track_of(standing(2))), **limits).tracks) == 1
     crowd = [track_of(standing(50, height=60, x=300 + 100 * i), name=i) for i in range(3)]
     assert len(drop_tracks(video_of(*crowd), **limits).tracks) == 3
 
 
-def test_a_mover_ranks_before_a_poster_and_a_passer_by():
+def test_moving_persons_rank_before_posters_and_passers_by():
     mover = track_of(boxer(1.5, 25.0), name=5)
     poster = track_of(standing(100, x=200, noise=0.004, height=1.3 * HEIGHT), name=1)
     passer = track_of(boxer(1.5, 25.0)[:20], name=2, start=30)
@@ -280,7 +280,7 @@ def test_a_mover_ranks_before_a_poster_and_a_passer_by():
     assert result.history[-1]["counts"] == {"persons_kept": 2, "persons_dropped": 1}
 
 
-def test_the_order_does_not_depend_on_the_order_of_the_input():
+def test_ranking_does_not_depend_on_the_input_order():
     tracks = [track_of(standing(50, x=200 + 100 * i, noise=0.003, seed=i), name=i) for i in range(6)]
     tracks.append(replace(tracks[0], track_id=9))
     wanted = [track.track_id for track in rank_persons(video_of(*tracks), max_persons=None).tracks]
@@ -289,7 +289,7 @@ def test_the_order_does_not_depend_on_the_order_of_the_input():
         assert [track.track_id for track in rank_persons(turned, max_persons=None).tracks] == wanted
 
 
-def test_cleaning_touches_nothing_it_was_given_and_says_what_it_did(damaged):
+def test_cleaning_does_not_modify_its_input_and_records_its_steps(damaged):
     video, _ = damaged
     before = copy.deepcopy(video)
     result = clean(video, CleaningSettings(smooth=True))
@@ -301,18 +301,18 @@ def test_cleaning_touches_nothing_it_was_given_and_says_what_it_did(damaged):
 
 
 @pytest.mark.parametrize("count", [1, 2, 3])
-def test_the_shortest_videos_survive(count):
+def test_cleaning_of_very_short_videos(count):
     result = clean(video_of(track_of(standing(count))), CleaningSettings(smooth=True))
     assert len(result.tracks[0]) == count
 
 
-def test_a_video_without_people_stays_empty():
+def test_cleaning_of_a_video_without_people():
     result = clean(VideoPoses(np.arange(3), np.arange(3) / 25, SIZE, []), CleaningSettings(smooth=True))
     assert result.tracks == []
     assert len(result.history) == 6
 
 
 @pytest.mark.parametrize(("name", "value"), [("min_seconds", -1), ("max_persons", 0), ("smooth_seconds", 0)])
-def test_a_setting_out_of_range_is_refused_by_name(name, value):
+def test_settings_out_of_range_are_refused_by_name(name, value):
     with pytest.raises(UsageError, match=name):
         CleaningSettings(**{"smooth": True, name: value})

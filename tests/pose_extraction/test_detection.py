@@ -1,4 +1,4 @@
-"""Detectors against mmdet's own inference, and the reading of their output against plain loops."""
+"""Detectors compared with mmdet's inference, and decoders compared with plain loops."""
 
 import dataclasses
 from pathlib import Path
@@ -32,7 +32,7 @@ def picture(height: int, width: int) -> np.ndarray:
 
 
 def _spread_scores(network: torch.nn.Module, config: mmlab.DetectorConfig) -> None:
-    """Makes some places persons and some not; untrained, all score alike and features fade from layer to layer."""
+    """Makes the scores of an untrained network vary between cells; otherwise, features vanish from layer to layer."""
     frames = np.stack([picture(320, 320), picture(640, 640)[:320, :320]]).transpose(0, 3, 1, 2)
     pictures = torch.from_numpy(
         (frames - np.reshape(config.mean, (3, 1, 1))) / np.reshape(config.std, (3, 1, 1))
@@ -61,8 +61,8 @@ def _spread_scores(network: torch.nn.Module, config: mmlab.DetectorConfig) -> No
 
 @with_mmlab
 @pytest.mark.parametrize("name", ["rtmdet-tiny", "rtmdet-nano", "faster-rcnn"])
-def test_finds_what_mmdet_finds(name: str, tmp_path: Path) -> None:
-    """The same boxes for persons as mmdet's inference_detector: seeded weights, frames of two sizes, fp32."""
+def test_detections_equal_those_of_mmdet(name: str, tmp_path: Path) -> None:
+    """Compare person boxes with mmdet's inference_detector: seeded weights, two frame sizes, fp32."""
     mmlab.prepare()
     from mmdet.apis import inference_detector
 
@@ -76,14 +76,14 @@ def test_finds_what_mmdet_finds(name: str, tmp_path: Path) -> None:
     request = Request(device="cpu", backend="torch", precision="fp32", score_threshold=threshold, oblong=False)
     ours = load_detector(identify("detector", name, checkpoint=str(checkpoint), request=request), request)
     network.cfg = mmlab.load_config(entry.package, entry.config)
-    # Their limits on the number of boxes count other classes, too, so the comparison is of the best ones.
+    # mmdet's limits on the number of boxes include other classes, so only the best boxes are compared.
     compared = 0
-    # Square ones for RTMDet: mmdet lets untrained boxes stand in the padding of others, where no picture is.
+    # Square frames for RTMDet: with padding, mmdet returns untrained boxes outside the image.
     for frame in (picture(270, 480), picture(301, 211)) if config.two_stage else (picture(480, 480), picture(301, 301)):
         box, score = ours.detect([frame])[0]
         with mmlab.scope("mmdet"):
             theirs = inference_detector(network, frame).pred_instances.numpy()
-        # They keep a fixed number of boxes of all classes: below their weakest one, ours may have more.
+        # mmdet keeps a fixed number of boxes of all classes, so ours may have more below the lowest score of mmdet.
         floor = max(threshold, theirs.scores.min()) + 1e-3
         persons = (theirs.labels == 0) & (theirs.scores > floor)
         their_box, their_score = theirs.bboxes[persons], theirs.scores[persons]
@@ -98,8 +98,8 @@ def test_finds_what_mmdet_finds(name: str, tmp_path: Path) -> None:
 
 
 @with_mmlab
-def test_a_frame_alone_gives_what_it_gives_in_company() -> None:
-    """Bit for bit, also beside a frame of another shape, and in a batch that is not full."""
+def test_the_result_of_a_frame_does_not_depend_on_its_batch() -> None:
+    """Bit-identical, also with frames of other shapes and in incomplete batches."""
     mmlab.prepare()
     entry = lookup("faster-rcnn", "detector")
     network, config = mmlab.build_detector(entry.package, entry.config, seed=1)
@@ -114,7 +114,7 @@ def test_a_frame_alone_gives_what_it_gives_in_company() -> None:
         np.testing.assert_array_equal(score, alone_score)
 
 
-def test_rtmdet_levels_are_read_as_the_paper_says() -> None:
+def test_rtmdet_decoding_follows_the_paper() -> None:
     generator = np.random.default_rng(0)
     spec = DetectorSpec((64, 96), "rtmdet", strides=(8, 16), person_class=1)
     outputs = [generator.normal(size=(3, 64 // stride, 96 // stride)).astype(np.float32) for stride in (8, 16)]
@@ -133,7 +133,7 @@ def test_rtmdet_levels_are_read_as_the_paper_says() -> None:
 
 
 @pytest.mark.parametrize("decoded", [False, True], ids=["raw grid", "decoded grid"])
-def test_yolox_cells_are_read_as_the_paper_says(decoded: bool) -> None:
+def test_yolox_decoding_follows_the_paper(decoded: bool) -> None:
     generator = np.random.default_rng(0)
     spec = DetectorSpec((64, 96), "yolox", strides=(8, 16))
     cells, expected = [], []
@@ -151,7 +151,7 @@ def test_yolox_cells_are_read_as_the_paper_says(decoded: bool) -> None:
     np.testing.assert_allclose(np.concatenate([box, score[:, None]], 1), np.array(expected), rtol=1e-4, atol=1e-3)
 
 
-def test_suppression_keeps_the_best_of_each_heap_and_no_empty_box() -> None:
+def test_suppression_keeps_the_best_box_of_each_cluster_and_no_empty_box() -> None:
     box = np.array([[0, 0, 10, 10], [1, 0, 11, 10], [30, 0, 40, 10], [5, 5, 5, 9]], np.float32)
     kept, score = suppress_overlaps(box, np.array([0.5, 0.9, 0.4, 0.99], np.float32), 0.6)
     np.testing.assert_array_equal(kept, box[[1, 2]])
@@ -162,7 +162,7 @@ def test_suppression_keeps_the_best_of_each_heap_and_no_empty_box() -> None:
     ("frame", "expected"),
     [((1080, 1920), (384, 640)), ((480, 640), (480, 640)), ((1920, 1080), (640, 384)), ((500, 500), (640, 640))],
 )
-def test_oblong_input_holds_the_frame_at_the_scale_of_the_square(
+def test_oblong_input_fits_the_frame_at_the_scale_of_the_square(
     frame: tuple[int, int], expected: tuple[int, int]
 ) -> None:
     assert oblong_size(frame, (640, 640)) == expected
@@ -172,7 +172,7 @@ def test_oblong_input_holds_the_frame_at_the_scale_of_the_square(
 
 
 class _SeesOneSquare:
-    """A network that answers with one fixed YOLOX cell, and keeps what it was shown."""
+    """A network that returns one fixed YOLOX cell, and stores its input."""
 
     batch_size = 2
 
@@ -186,7 +186,7 @@ class _SeesOneSquare:
 
 
 @pytest.mark.parametrize("letterbox", ["corner", "centre", "stretch"])
-def test_boxes_come_back_in_pixels_of_the_frame(letterbox: str) -> None:
+def test_boxes_are_in_pixels_of_the_frame(letterbox: str) -> None:
     network = _SeesOneSquare()
     spec = DetectorSpec((64, 96), "yolox", strides=(16,), letterbox=letterbox)
     detector = OneStageDetector(lambda _size: network, spec, score_threshold=0.3, batch_size=2)
@@ -201,7 +201,7 @@ def test_boxes_come_back_in_pixels_of_the_frame(letterbox: str) -> None:
     assert (padding == (200 if letterbox == "stretch" else 114)).all()
 
 
-def test_cuda_is_refused_where_there_is_none() -> None:
+def test_cuda_is_refused_without_a_gpu() -> None:
     from pose_extraction.backends import resolve_placement
     from pose_extraction.errors import BackendError
 

@@ -1,4 +1,4 @@
-"""What is known of a network before it is built: its digest decides which clips are done already."""
+"""Identities of networks: their digest decides which clips have to be extracted again."""
 
 import importlib.metadata
 from pathlib import Path
@@ -29,7 +29,7 @@ def write_network(path: Path, *, weights_outside: bool = False) -> Path:
     return path
 
 
-def test_notes_and_outside_weights_are_part_of_an_onnx_networks_digest(tmp_path: Path) -> None:
+def test_the_digest_of_an_onnx_network_includes_yaml_and_external_weights(tmp_path: Path) -> None:
     path = write_network(tmp_path / "own.onnx", weights_outside=True)
     digests = [identify("estimator", str(path), request=REQUEST).digest]
     path.with_suffix(".yaml").write_text("box_scale: 2.0\n")
@@ -41,21 +41,21 @@ def test_notes_and_outside_weights_are_part_of_an_onnx_networks_digest(tmp_path:
     assert identify("estimator", str(path), request=REQUEST).digest == digests[-1]
 
 
-def test_random_weights_are_asked_for_by_seed_and_named_by_it() -> None:
+def test_random_weights_are_identified_by_their_seed() -> None:
     identity = identify("estimator", "ViTPose-S", checkpoint="seed:3", request=Request(device="cpu"))
     assert (identity.digest, identity.seed, identity.file, identity.name) == ("seed:3", 3, None, "vitpose-s")
     with pytest.raises(UsageError, match="seed:N"):
         identify("estimator", "vitpose-s", checkpoint="seed:x", request=Request(device="cpu"))
 
 
-def test_detectors_keep_fp32_unless_asked() -> None:
+def test_detectors_run_in_fp32_by_default() -> None:
     detector = identify("detector", "rtmdet-nano", checkpoint="seed:0", request=Request(device="cpu"))
     assert detector.placement.precision == "fp32"
     asked = Request(device="cpu", precision="bf16")
     assert identify("detector", "rtmdet-nano", checkpoint="seed:0", request=asked).placement.precision == "bf16"
 
 
-def test_a_runtime_under_another_package_name_has_a_version(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_versions_of_runtimes_with_other_distribution_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = write_network(tmp_path / "own.onnx")
     known = identify("estimator", str(path), request=REQUEST).facts()
 
@@ -66,7 +66,7 @@ def test_a_runtime_under_another_package_name_has_a_version(tmp_path: Path, monk
     assert identify("estimator", str(path), request=REQUEST).facts() == known
 
 
-def test_what_does_not_exist_is_refused_with_a_remedy(tmp_path: Path) -> None:
+def test_unknown_networks_are_refused_with_a_remedy(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="vitpose"):
         identify("estimator", "vitpos", request=REQUEST)
     with pytest.raises(WeightsError, match=r"nothing\.onnx"):
@@ -75,6 +75,6 @@ def test_what_does_not_exist_is_refused_with_a_remedy(tmp_path: Path) -> None:
         identify("estimator", str(write_network(tmp_path / "own.onnx")), checkpoint="seed:0", request=REQUEST)
 
 
-def test_results_are_filed_under_the_stem_or_the_name() -> None:
+def test_display_names() -> None:
     assert display_name("folder/RTMPose-m.v2.onnx") == "RTMPose-m.v2"
     assert display_name("ViTPose") == "vitpose"

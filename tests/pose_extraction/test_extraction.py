@@ -1,4 +1,4 @@
-"""From raw poses to cleaned clips: what is cut from a video and what is said of it."""
+"""From raw poses to cleaned clips: cutting of videos, and their statistics."""
 
 from collections.abc import Sequence
 from fractions import Fraction
@@ -21,7 +21,7 @@ STEP = 0.1
 
 
 def standing(index: int, *places: float) -> FramePoses:
-    """People of 400 pixels who stand at the given x."""
+    """People of 400 pixels who stand at the given x positions."""
     if not places:
         return FramePoses.empty(index, index * STEP)
     keypoint = np.stack([STANDING * 400 + (x, 600) for x in places]).astype(np.float32)
@@ -31,7 +31,7 @@ def standing(index: int, *places: float) -> FramePoses:
 
 @pytest.fixture(scope="module")
 def gap() -> list[FramePoses]:
-    """One person for two seconds, away for one (longer than what is filled in), and back where he was."""
+    """A person for two seconds, absent for one (longer than the gaps that are filled), and back at the same place."""
     return [standing(i, *([] if 20 <= i < 30 else [900])) for i in range(50)]
 
 
@@ -40,7 +40,7 @@ def one_clip(frames: list[FramePoses], start: float, end: float) -> ExtractedCli
     return clip
 
 
-def test_a_clip_inside_a_gap_has_nobody_and_misses_nobody(gap):
+def test_a_clip_inside_a_gap_has_no_person_and_none_missing(gap):
     assert len(follow(gap, SIZE, ExtractionSettings())[0].poses.tracks) == 1, "the person was not found again"
     clip = one_clip(gap, 2.15, 2.85)
     assert (clip.poses.num_frames, clip.poses.tracks) == (7, [])
@@ -48,7 +48,7 @@ def test_a_clip_inside_a_gap_has_nobody_and_misses_nobody(gap):
 
 
 @pytest.mark.parametrize(("start", "end", "first", "length"), [(2.45, 3.45, 5, 5), (1.45, 2.45, 0, 5)])
-def test_a_clip_at_the_edge_of_a_gap_has_the_person_while_he_is_there(gap, start, end, first, length):
+def test_a_clip_at_the_edge_of_a_gap_has_the_person_while_present(gap, start, end, first, length):
     clip = one_clip(gap, start, end)
     (track,) = clip.poses.tracks
     assert (clip.poses.num_frames, track.start, len(track)) == (10, first, length)
@@ -57,13 +57,13 @@ def test_a_clip_at_the_edge_of_a_gap_has_the_person_while_he_is_there(gap, start
     assert clip.quality["clean"]["people_missing"] == 0
 
 
-def test_a_gap_in_the_middle_of_a_clip_stays_a_gap(gap):
+def test_a_gap_inside_a_clip_is_kept(gap):
     (track,) = one_clip(gap, 1.45, 3.45).poses.tracks
     assert (track.start, len(track), int(track.seen.sum())) == (0, 20, 10)
 
 
 class Nobody:
-    """A detector that finds nobody and says how many frames it was shown."""
+    """A detector that finds no persons and counts its frames."""
 
     batch_size = 2
 
@@ -85,7 +85,7 @@ class NeverRun:
 
 
 def webm(path: Path, stamps: Sequence[int], rate: int) -> Path:
-    """A video whose frames have these stamps in milliseconds, and whose header claims `rate` frames a second."""
+    """A video with the given time stamps in milliseconds, whose header specifies `rate` frames per second."""
     with av.open(str(path), "w") as container:
         stream = container.add_stream("libvpx", rate=rate)
         stream.width, stream.height = 64, 48
@@ -109,7 +109,7 @@ def extract(path: Path, every: int | None, stride: int = 1) -> tuple[VideoJob, l
 @pytest.mark.parametrize(
     ("fps", "stride", "every"), [(10, 1, 1), (25, 1, 2), (30, 1, 3), (60, 1, 6), (30, 3, 1), (60, 2, 3)]
 )
-def test_key_frames_follow_the_frames_own_times_whatever_the_header_claims(tmp_path, fps, stride, every):
+def test_key_frames_depend_on_time_stamps_and_not_on_the_header(tmp_path, fps, stride, every):
     path = webm(tmp_path / "clip.webm", [round(1000 * i / fps) for i in range(61)], rate=1000)
     job, frames, shown = extract(path, None, stride)
     assert (len(frames), job.info.fps) == (len(range(0, 61, stride)), 1000), "the clip's header was to be wrong"
@@ -117,25 +117,25 @@ def test_key_frames_follow_the_frames_own_times_whatever_the_header_claims(tmp_p
     assert frame_rate(frames, job.info.fps) == pytest.approx(fps, rel=0.03)
 
 
-def test_a_number_of_frames_is_kept_at_any_frame_rate(tmp_path):
+def test_an_explicit_interval_is_used_at_any_frame_rate(tmp_path):
     path = webm(tmp_path / "clip.webm", [0, 5, 300, 310, 900, 905, 1000, 1010, 1020], rate=1000)
     assert extract(path, 4)[2] == 3
 
 
-def test_after_a_hole_in_the_stream_the_detector_looks_at_once(tmp_path):
-    """0, 99, then a second later 1065, 1164 and the last at 1197 are seen."""
+def test_the_detector_runs_immediately_after_a_gap_in_the_stream(tmp_path):
+    """Key frames are at 0, 99 and, after a gap, at 1065, 1164 and 1197 ms."""
     stamps = [0, 33, 66, 99, 1065, 1098, 1131, 1164, 1197]
     assert extract(webm(tmp_path / "clip.webm", stamps, rate=30), None)[2] == 5
 
 
-def test_a_header_that_is_about_right_is_believed():
+def test_an_approximately_correct_header_is_used():
     frames = [standing(i) for i in range(0, 20, 2)]
     assert frame_rate(frames, 9.99) == 9.99
     assert frame_rate(frames[:1], 1000.0) == 1000.0
     assert frame_rate(frames, 1000.0) == pytest.approx(10)
 
 
-def test_the_history_says_all_that_the_tracker_was_told():
+def test_the_history_contains_all_tracker_settings():
     settings = ExtractionSettings(tracker=TrackerSettings(decay=3.0))
     history = follow([standing(0, 900)], SIZE, settings)[0].poses.history
     (entry,) = [entry for entry in history if entry["step"] == "track"]

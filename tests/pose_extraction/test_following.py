@@ -1,4 +1,4 @@
-"""Following a video while it runs, against following it whole."""
+"""Online tracking compared with tracking of the whole video."""
 
 import numpy as np
 import pytest
@@ -12,7 +12,7 @@ SIZE, FPS = (240, 320), 25.0
 
 
 def walking(frames: int, missing: range = range(0)) -> list[FramePoses]:
-    """Two people who walk, as an estimator that never errs sees them; the second is missed in some frames."""
+    """Two walking people without estimation errors; the second is missing in some frames."""
     found = []
     for index in range(frames):
         time = index / FPS
@@ -30,7 +30,7 @@ def walking(frames: int, missing: range = range(0)) -> list[FramePoses]:
     return found
 
 
-def test_a_stretch_is_what_the_whole_video_has_there() -> None:
+def test_a_period_equals_that_of_the_whole_video() -> None:
     frames = walking(150, missing=range(70, 76))
     (whole,) = follow(frames, SIZE, ExtractionSettings())
     follower = Follower(SIZE, ExtractionSettings())
@@ -46,11 +46,11 @@ def test_a_stretch_is_what_the_whole_video_has_there() -> None:
         own = by_id[track.track_id]
         np.testing.assert_allclose(own.keypoint, track.keypoint, atol=1e-3)
         assert np.array_equal(own.imputed, track.imputed)
-    # The gap was filled from both of its sides, though the second lies close to the end.
+    # The gap was filled from both sides, although it ends close to the end of the period.
     assert by_id[1].imputed[20:26].all() and not by_id[0].imputed.any()
 
 
-def test_what_is_forgotten_is_gone_and_identities_stay() -> None:
+def test_forgotten_frames_are_removed_and_identities_persist() -> None:
     follower = Follower(SIZE, ExtractionSettings())
     for poses in walking(200):
         follower.add(poses)
@@ -60,7 +60,7 @@ def test_what_is_forgotten_is_gone_and_identities_stay() -> None:
     assert follower.stretch(0.0, 5.0).num_frames == 0
 
 
-def test_the_newest_frame_alone() -> None:
+def test_persons_of_the_newest_frame() -> None:
     follower = Follower(SIZE, ExtractionSettings())
     frames = walking(10)
     frames[-1].keypoint_score[1, 4] = 0.05
@@ -73,7 +73,7 @@ def test_the_newest_frame_alone() -> None:
 
 
 @pytest.mark.parametrize("frames", [0, 1])
-def test_a_stretch_with_nothing_in_it(frames: int) -> None:
+def test_an_empty_period(frames: int) -> None:
     follower = Follower(SIZE, ExtractionSettings())
     for poses in walking(frames):
         follower.add(poses)

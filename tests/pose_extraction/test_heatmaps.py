@@ -1,4 +1,4 @@
-"""Decoders against plain float64 loops written from their definitions."""
+"""Decoders compared with plain float64 loops that follow their definitions."""
 
 import cv2
 import numpy as np
@@ -16,10 +16,10 @@ def gaussians(centres: np.ndarray, sigma: float = 2.0, shape: tuple[int, int] = 
     return (0.9 * np.exp(-squared / (2 * sigma**2))).astype(np.float32)
 
 
-def test_msra_moves_a_quarter_cell_towards_the_higher_neighbour() -> None:
+def test_msra_shifts_by_a_quarter_cell_towards_the_larger_neighbour() -> None:
     generator = np.random.default_rng(0)
     heatmaps = generator.random((2, 17, 64, 48)).astype(np.float32)
-    # Peaks in the outermost cells, which the published decoders do not move.
+    # Maxima in the outermost cells, which the published decoders do not shift.
     heatmaps[0, 0, 0, 10] = heatmaps[0, 1, 63, 47] = heatmaps[0, 2, 30, 1] = heatmaps[0, 3, 1, 20] = 2
     keypoint, score = decode_msra(heatmaps, SIZE)
     for crop in range(2):
@@ -35,12 +35,12 @@ def test_msra_moves_a_quarter_cell_towards_the_higher_neighbour() -> None:
 def test_udp_finds_the_centre_between_cells() -> None:
     centres = np.random.default_rng(1).uniform([8, 8], [40, 55], (3, 17, 2))
     keypoint, score = decode_udp(gaussians(centres), SIZE, blur_kernel=11)
-    # Cell 0 and cell w - 1 are the outermost pixel centres; the published codec scales by w / (w - 1).
+    # The cells 0 and w - 1 are the outermost pixel centres; the published codec scales by w / (w - 1).
     np.testing.assert_allclose(keypoint, centres / [47, 63] * [192, 256], atol=0.02)
     assert (score > 0.8).all()
 
 
-def test_udp_equals_a_loop_over_its_newton_step() -> None:
+def test_udp_equals_a_plain_newton_step() -> None:
     heatmaps = np.random.default_rng(2).random((2, 5, 64, 48)).astype(np.float32) * 0.1
     heatmaps += gaussians(np.random.default_rng(3).uniform([0, 0], [47, 63], (2, 5, 2)))
     keypoint, _ = decode_udp(heatmaps, SIZE, blur_kernel=11)
@@ -66,7 +66,7 @@ def test_udp_equals_a_loop_over_its_newton_step() -> None:
             np.testing.assert_allclose(keypoint[crop, joint], expected, atol=0.02)
 
 
-def test_simcc_reads_each_axis_and_scores_by_the_weaker() -> None:
+def test_simcc_decodes_each_axis_and_uses_the_smaller_score() -> None:
     simcc_x, simcc_y = np.zeros((1, 2, 384), np.float32), np.zeros((1, 2, 512), np.float32)
     simcc_x[0, :, 101], simcc_y[0, :, 300] = 0.8, 0.6
     simcc_y[0, 1] = 0
@@ -76,15 +76,15 @@ def test_simcc_reads_each_axis_and_scores_by_the_weaker() -> None:
     np.testing.assert_allclose(score[0], [0.6, 0])
 
 
-def test_a_map_without_a_positive_cell_has_no_joint() -> None:
+def test_a_map_without_positive_cells_has_no_joint() -> None:
     heatmaps = np.full((1, 1, 64, 48), -0.1, np.float32)
     for keypoint, score in (decode_msra(heatmaps, SIZE), decode_udp(heatmaps, SIZE, 11)):
         assert np.isnan(keypoint).all()
         assert score.item() == 0
 
 
-def test_a_mirrored_crop_agrees_with_the_crop() -> None:
-    """The maps of a mirrored picture, mirrored back, are the picture's own; without UDP they lie one cell aside."""
+def test_a_mirrored_crop_gives_the_same_maps() -> None:
+    """Mirroring the maps of a mirrored image restores the original maps; without UDP, they are shifted by one cell."""
     centres = np.random.default_rng(4).uniform([8, 8], [38, 55], (2, 17, 2))
     direct = gaussians(centres)
     swapped = direct[:, COCO17.flip_indices]

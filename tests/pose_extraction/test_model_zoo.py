@@ -1,4 +1,4 @@
-"""The table of models against the indexes it comes from."""
+"""The model table compared with the indexes of the packages."""
 
 import re
 import subprocess
@@ -14,7 +14,7 @@ from pose_extraction.model_zoo import ModelEntry, all_models, digest_in_name, lo
 
 @pytest.fixture
 def without_packages(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As where the extras are not installed."""
+    """Simulate missing extras."""
     monkeypatch.setattr(model_zoo, "_package_folder", lambda package: None)
     model_zoo._entries.cache_clear()
     yield
@@ -44,21 +44,21 @@ def without_packages(monkeypatch: pytest.MonkeyPatch) -> None:
         ("faster-rcnn", "detector", "faster_rcnn_r50_fpn_1x_coco"),
     ],
 )
-def test_a_name_leads_to_the_official_file(name: str, kind: str, in_file_name: str) -> None:
+def test_names_resolve_to_official_files(name: str, kind: str, in_file_name: str) -> None:
     entry = lookup(name, kind)
     assert in_file_name in entry.filename
     assert entry.kind == kind
     assert (entry.person_class == 0) == (kind == "detector")
 
 
-def test_a_misspelt_name_is_answered_with_the_nearest_and_kinds_are_kept_apart() -> None:
+def test_the_most_similar_name_of_the_same_kind_is_suggested() -> None:
     with pytest.raises(UsageError, match=r"'vitpos-s'.*did you mean 'vitpose-s'"):
         lookup("vitpos-s")
     with pytest.raises(UsageError, match="no estimator 'rtmdet'"):
         lookup("rtmdet", "estimator")
 
 
-def test_every_file_comes_over_https_with_a_digest_and_no_name_means_two_models() -> None:
+def test_all_files_have_https_and_digest_and_names_are_unique() -> None:
     entries = all_models()
     names = [name for entry in entries for name in (entry.name, *entry.aliases)]
     assert len(names) == len(set(names))
@@ -77,7 +77,7 @@ def _comparable(entry: ModelEntry) -> tuple:
     return entry.name, entry.url, entry.config, entry.ap
 
 
-def test_our_table_says_the_same_as_the_installed_indexes(request: pytest.FixtureRequest) -> None:
+def test_the_table_agrees_with_the_installed_indexes(request: pytest.FixtureRequest) -> None:
     for package in ("mmpose", "mmdet", "openpifpaf"):
         if model_zoo._package_folder(package) is None:
             pytest.skip(f"{package} is not installed")
@@ -87,11 +87,11 @@ def test_our_table_says_the_same_as_the_installed_indexes(request: pytest.Fixtur
 
 
 @pytest.mark.usefixtures("without_packages")
-def test_models_are_known_without_the_packages_that_build_them() -> None:
+def test_models_are_listed_without_their_packages() -> None:
     assert lookup("vitpose-s").ap == 0.736
 
 
-def test_the_index_wins_over_our_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_index_takes_precedence_over_the_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     entry = lookup("hrnet")
     folder = tmp_path / ".mim" / Path(entry.config).parent
     folder.mkdir(parents=True)
@@ -110,7 +110,7 @@ def test_the_index_wins_over_our_table(tmp_path: Path, monkeypatch: pytest.Monke
     assert (newer.url, newer.digest, newer.ap) == ("https://example.org/new-0123abcd_20300101.pth", "0123abcd", 0.9)
 
 
-def test_listing_models_imports_neither_torch_nor_any_network_package() -> None:
+def test_listing_models_imports_no_network_packages() -> None:
     code = (
         "import sys; from pose_extraction.model_zoo import all_models; all_models();"
         "print([m for m in ('torch', 'mmpose', 'mmdet', 'mmengine', 'openpifpaf') if m in sys.modules])"

@@ -9,7 +9,7 @@ def pose(seed: int) -> np.ndarray:
     return np.random.default_rng(seed).uniform(0, 200, (17, 2))
 
 
-def test_a_joint_off_by_its_own_spread_scores_as_the_coco_evaluation_says():
+def test_oks_follows_the_coco_evaluation():
     first = pose(0)
     area = 900.0
     moved = first.copy()
@@ -17,20 +17,20 @@ def test_a_joint_off_by_its_own_spread_scores_as_the_coco_evaluation_says():
     assert oks(first, moved, area) == pytest.approx(np.exp(-0.5))
 
 
-def test_only_joints_that_both_poses_have_count():
+def test_only_joints_in_both_poses_count():
     first, second = pose(1), pose(1)
     first[3], second[7] = np.nan, np.nan
     second[3] = 1e6
     assert oks(first, second, 400.0) == pytest.approx(1.0)
 
 
-def test_poses_without_a_common_joint_are_not_alike():
+def test_poses_without_a_common_joint_have_no_similarity():
     first, second = pose(2), pose(2)
     first[:9], second[9:] = np.nan, np.nan
     assert oks(first, second, 400.0) == 0.0
 
 
-def test_matrix_takes_the_area_of_the_rows():
+def test_the_matrix_uses_the_areas_of_the_first_poses():
     poses = np.stack([pose(3), pose(3) + 5])
     table = oks_matrix(poses, poses, np.array([100.0, 10000.0]))
     assert table[0, 1] < 0.2 < 0.7 < table[1, 0]
@@ -44,19 +44,19 @@ def test_overlap_and_containment_of_boxes():
     assert box_inside(first, second) == pytest.approx(np.array([[1, 0.5, 0], [1, 1, 0]]))
 
 
-def test_a_box_without_area_overlaps_nothing():
+def test_boxes_without_area_do_not_overlap():
     flat = np.array([[5.0, 5.0, 5.0, 9.0]])
     assert box_iou(flat, flat).item() == 0.0
 
 
-def test_bounds_of_a_pose_ignore_unseen_joints():
+def test_pose_bounds_ignore_unseen_joints():
     keypoint = np.full((2, 17, 2), np.nan)
     keypoint[0, 4], keypoint[0, 9] = (3, 8), (7, 1)
     assert pose_bounds(keypoint)[0] == pytest.approx([3, 1, 7, 8])
     assert np.isnan(pose_bounds(keypoint)[1]).all()
 
 
-def test_median_of_the_seen_equals_numpys():
+def test_median_seen_equals_nanmedian():
     values = np.random.default_rng(4).normal(size=(9, 40))
     values[np.random.default_rng(5).random(values.shape) < 0.4] = np.nan
     values[:, 0] = np.nan

@@ -1,4 +1,4 @@
-"""ONNX files: what they may look like, what the YAML beside them may say, and how batches are widened."""
+"""ONNX files: supported networks, their YAML files, and dynamic batch sizes."""
 
 import logging
 from pathlib import Path
@@ -29,7 +29,7 @@ def save(path: Path, nodes: list, constants: dict[str, np.ndarray], shape: list,
 
 
 def heatmap_network(path: Path, *, batch: int | str = "N", reshape: bool = False, channels: int = 17) -> Path:
-    """Mean over 4x4 pixels of a weighted sum of the channels; with a reshape that names the batch, as exporters do."""
+    """Mean over 4x4 pixels of a weighted sum of the channels, with a reshape to a fixed batch size."""
     weight = np.random.default_rng(0).normal(size=(channels, 3, 1, 1)).astype(np.float32)
     nodes = [
         helper.make_node("Conv", ["image", "weight"], ["sums"]),
@@ -49,7 +49,7 @@ def pictures(count: int) -> np.ndarray:
 
 
 @pytest.mark.parametrize("reshape", [False, True], ids=["free", "reshape names the batch"])
-def test_a_network_for_one_picture_is_widened(tmp_path: Path, reshape: bool) -> None:
+def test_a_fixed_batch_size_becomes_dynamic(tmp_path: Path, reshape: bool) -> None:
     free = estimator_from_onnx(heatmap_network(tmp_path / "a.onnx"), RUNTIME, batch_size=4, flip_test=False)
     path = heatmap_network(tmp_path / "b.onnx", batch=1, reshape=reshape)
     widened = estimator_from_onnx(path, RUNTIME, batch_size=4, flip_test=False)
@@ -58,7 +58,7 @@ def test_a_network_for_one_picture_is_widened(tmp_path: Path, reshape: bool) -> 
     np.testing.assert_allclose(widened.heatmaps(images)[0], free.heatmaps(images)[0], rtol=1e-5)
 
 
-def test_a_network_that_mixes_its_pictures_runs_one_by_one_with_a_warning(
+def test_a_network_with_a_truly_fixed_batch_size_runs_one_by_one_with_a_warning(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     nodes = [
@@ -76,7 +76,7 @@ def test_a_network_that_mixes_its_pictures_runs_one_by_one_with_a_warning(
     assert estimator.heatmaps(pictures(3))[0].shape == (3, 17, 16, 12)
 
 
-def test_simcc_is_recognised_by_its_outputs(tmp_path: Path) -> None:
+def test_simcc_is_detected_by_its_outputs(tmp_path: Path) -> None:
     nodes = [
         helper.make_node("Conv", ["image", "weight"], ["sums"]),
         helper.make_node("ReduceMax", ["sums"], ["across"], axes=[2], keepdims=0),
@@ -94,7 +94,7 @@ def test_simcc_is_recognised_by_its_outputs(tmp_path: Path) -> None:
     np.testing.assert_allclose(keypoint[0, 0], [30, 20], atol=1)
 
 
-def test_the_yaml_says_what_onnx_cannot(tmp_path: Path) -> None:
+def test_settings_in_the_yaml_file_are_used(tmp_path: Path) -> None:
     path = heatmap_network(tmp_path / "own.onnx", channels=20)
     joints = [19, *range(1, 17)]
     path.with_suffix(".yaml").write_text(
@@ -124,14 +124,14 @@ def test_backends_agree(tmp_path: Path) -> None:
     ("yaml", "message"),
     [("color: rgb\n", "color"), ("mean: [1, 2]\n", "mean"), ("joints: [1, 2]\n", "joints"), ("colour: [\n", "YAML")],
 )
-def test_a_wrong_yaml_is_refused_by_name(tmp_path: Path, yaml: str, message: str) -> None:
+def test_invalid_yaml_files_are_refused_by_name(tmp_path: Path, yaml: str, message: str) -> None:
     path = heatmap_network(tmp_path / "own.onnx")
     path.with_suffix(".yaml").write_text(yaml)
     with pytest.raises(UsageError, match=rf"own\.yaml.*{message}"):
         estimator_from_onnx(path, RUNTIME, batch_size=2, flip_test=False)
 
 
-def test_networks_of_another_kind_are_refused(tmp_path: Path) -> None:
+def test_unsupported_networks_are_refused(tmp_path: Path) -> None:
     garbage = tmp_path / "garbage.onnx"
     garbage.write_bytes(b"not a network")
     with pytest.raises(WeightsError, match=r"garbage\.onnx"):
@@ -147,7 +147,7 @@ def test_networks_of_another_kind_are_refused(tmp_path: Path) -> None:
 
 
 def test_real_networks_agree_across_backends(shared_data: Path) -> None:
-    """The real pair, on OpenVINO and ONNX Runtime, widened from a batch of one: the same persons and joints."""
+    """Real detector and estimator with dynamic batches: the same result on OpenVINO and ONNX Runtime."""
     pytest.importorskip("openvino", reason="the OpenVINO extra is not installed")
     from pose_extraction.video import VideoReader
 

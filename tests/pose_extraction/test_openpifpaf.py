@@ -1,4 +1,4 @@
-"""OpenPifPaf: known poses come back from their fields, frames keep their order and size, nothing global changes."""
+"""OpenPifPaf: decoding of known poses, order and size of frames, and no changes of global state."""
 
 import subprocess
 import sys
@@ -23,7 +23,7 @@ def library():
 
 
 def poses_of_four(library, height: int, width: int) -> np.ndarray:
-    """Four people, (4, 17, 3) as x, y, visibility: upright, arms raised, no legs in sight, no face in sight."""
+    """Four people, (4, 17, 3) as x, y, visibility: upright, arms raised, legs not visible, face not visible."""
     constants = library.plugins.coco.constants
     poses = []
     for index, template in enumerate(
@@ -40,13 +40,13 @@ def poses_of_four(library, height: int, width: int) -> np.ndarray:
 
 
 def raw_fields(library, poses: np.ndarray, letterbox: Letterbox, size: tuple[int, int]) -> list[np.ndarray]:
-    """What a perfect network says of these people: openpifpaf's training targets, the activations undone.
+    """Output of a perfect network: openpifpaf's training targets with inverted activations.
 
     Args:
         library: openpifpaf.
-        poses: (M, 17, 3), in pixels of the frame.
-        letterbox: Of the frame in the input.
-        size: (height, width) of the input.
+        poses: (M, 17, 3) in pixels of the frame.
+        letterbox: Position of the frame in the input.
+        size: (height, width) of the input in pixels.
     """
     annotations = []
     for pose in poses:
@@ -74,7 +74,7 @@ def raw_fields(library, poses: np.ndarray, letterbox: Letterbox, size: tuple[int
     [((720, 1280), 641), ((1100, 700), 630), ((300, 400), 641)],
     ids=["landscape", "portrait padded on every side", "enlarged"],
 )
-def test_encoded_poses_come_back(library, size, long_edge):
+def test_encoded_poses_are_decoded(library, size, long_edge):
     frame = np.zeros((*size, 3), np.uint8)
     poses = poses_of_four(library, *size)
     seen = poses[..., 2] > 0
@@ -99,8 +99,8 @@ def test_encoded_poses_come_back(library, size, long_edge):
 
 
 @pytest.mark.parametrize(("size", "long_edge"), [((720, 1280), 641), ((1100, 700), 630), ((90, 120), 641)])
-def test_a_spot_is_mapped_back_to_where_it_is_in_the_frame(size, long_edge):
-    """The letterbox must describe what happened to the pixels, which encoding and decoding by it alone cannot show."""
+def test_the_letterbox_matches_the_resized_pixels(size, long_edge):
+    """The position of a bright spot shows whether the letterbox describes the actual transform of the pixels."""
     for x, y in ((17, 19), (size[1] - 18, size[0] - 20), (size[1] // 2, size[0] // 3)):
         frame = np.full((*size, 3), (104, 116, 124), np.float32)
         frame[y, x] = 20000
@@ -122,15 +122,15 @@ def test_input_is_normalised_rgb():
 
 
 @pytest.mark.parametrize("upsample", [1, 2])
-def test_network_and_activations_are_openpifpafs_own(library, upsample):
-    """`RawFields` and `activate` together against the library's network in evaluation mode, on the same weights."""
+def test_network_and_activations_equal_openpifpaf(library, upsample):
+    """Compare `RawFields` and `activate` with the library's network in evaluation mode, with the same weights."""
     head_metas = library.plugins.coco.CocoKp(upsample_stride=upsample).head_metas
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(3)
         shell, _ = library.network.Factory(base_name="shufflenetv2k16").factory(head_metas=head_metas)
         image = torch.randn(2, 3, 65, 97)
     for head in shell.head_nets:
-        head.conv.weight.data *= 300  # values far from zero, where activations bend
+        head.conv.weight.data *= 300  # Values far from zero, where activations are nonlinear.
     with torch.inference_mode():
         raw = build_network(state_dict=shell.state_dict())(image)
         expected = shell(image)
@@ -141,7 +141,7 @@ def test_network_and_activations_are_openpifpafs_own(library, upsample):
 
 
 def excited_weights(name: str) -> dict[str, torch.Tensor]:
-    """Seeded weights whose large, likely joints make the decoder find persons, meaningless ones, in any picture."""
+    """Random weights with which the decoder finds (meaningless) persons in any image."""
     state = build_network(name, seed=1).shell.state_dict()
     for head, channels, ends in ((0, CIF_CHANNELS, 1), (1, CAF_CHANNELS, 2)):
         state[f"head_nets.{head}.conv.weight"] *= 100
@@ -152,7 +152,7 @@ def excited_weights(name: str) -> dict[str, torch.Tensor]:
 
 
 @pytest.mark.parametrize("name", ["shufflenetv2k16", "shufflenetv2k30"])
-def test_seeded_network_runs_end_to_end(library, name):
+def test_random_networks_run_end_to_end(library, name):
     frames = [np.random.default_rng(0).integers(0, 255, size, np.uint8) for size in [(120, 160, 3), (1, 90, 3)]]
     for weights in (None, excited_weights(name)):
         estimator = OpenPifPafEstimator(name, state_dict=weights, long_edge=129, batch_size=1)
@@ -164,7 +164,7 @@ def test_seeded_network_runs_end_to_end(library, name):
             assert np.isfinite(box).all()
 
 
-def test_a_frame_gives_the_same_whatever_came_with_it(library):
+def test_the_result_of_a_frame_does_not_depend_on_the_other_frames(library):
     random = np.random.default_rng(0)
     frames = [
         random.integers(0, 255, size, np.uint8)
@@ -181,7 +181,7 @@ def test_a_frame_gives_the_same_whatever_came_with_it(library):
     assert estimator.estimate([]) == []
 
 
-def test_weights_follow_the_seed_and_the_global_generator_is_left_alone(library):
+def test_weights_depend_on_the_seed_and_the_global_random_state_is_kept(library):
     torch.manual_seed(5)
     expected = torch.rand(3)
     torch.manual_seed(5)
@@ -198,14 +198,14 @@ def test_openvino_computes_the_same_fields(library):
     inputs = np.random.default_rng(0).normal(size=(2, 3, 81, 97)).astype(np.float32)
     on_torch = network_forward(network, Placement("cpu", "torch", "fp32"))(inputs)
     on_openvino = network_forward(network, Placement("cpu", "openvino", "fp32"))
-    for size in (81, 49):  # one compiled network takes inputs of any size
+    for size in (81, 49):  # One compiled network accepts inputs of any size.
         shapes = [field.shape for field in on_openvino(inputs[:, :, :size])]
         assert shapes == [(2, 17, 5, size // 8 + 1, 13), (2, 19, 8, size // 8 + 1, 13)]
     for ours, theirs in zip(on_openvino(inputs), on_torch, strict=True):
         np.testing.assert_allclose(ours, theirs, atol=1e-5 * np.abs(theirs).max())
 
 
-def test_decoder_settings_that_another_changed_are_restored(library):
+def test_changed_decoder_settings_are_restored(library):
     library.decoder.utils.CifSeeds.set_threshold(2.0)
     torch.classes.openpifpaf_decoder.CifCaf.set_force_complete(True)
     letterbox = Letterbox(np.ones(2), np.zeros(2))
@@ -223,12 +223,12 @@ def test_decoder_settings_that_another_changed_are_restored(library):
     ],
     ids=["another network", "another set of joints", "another size"],
 )
-def test_weights_that_do_not_fit_are_refused(library, weights, message):
+def test_incompatible_weights_are_refused(library, weights, message):
     with pytest.raises(WeightsError, match=message):
         build_network(state_dict=weights)
 
 
-def test_wrong_settings_are_refused(library):
+def test_invalid_settings_are_refused(library):
     with pytest.raises(UsageError, match=r"resnet50.*shufflenetv2k16, shufflenetv2k30"):
         build_network("resnet50")
     with pytest.raises(UsageError, match="long edge 16"):
@@ -237,7 +237,7 @@ def test_wrong_settings_are_refused(library):
         OpenPifPafEstimator(placement=Placement("cpu", "onnxruntime", "fp32"))
 
 
-def test_without_openpifpaf_the_error_says_how_to_install_it(monkeypatch):
+def test_the_error_without_openpifpaf_explains_how_to_install_it(monkeypatch):
     monkeypatch.setitem(sys.modules, "openpifpaf", None)
     with pytest.raises(BackendError, match="README's section OpenPifPaf"):
         load_library()

@@ -1,4 +1,4 @@
-"""Drawn poses: they sit on the joints, tell persons apart and follow the source's frames."""
+"""Overlays: marks on the joints, distinguishable persons, and the frames of the source."""
 
 from pathlib import Path
 
@@ -21,17 +21,17 @@ def drawn(size: tuple[int, int], score: float = 1.0, persons: int = 1, ids: tupl
 
 
 @pytest.mark.parametrize("size", [(240, 320), (1080, 1920)])
-def test_marks_sit_on_the_joints_at_any_size(size: tuple[int, int]) -> None:
+def test_marks_are_on_the_joints_at_any_size(size: tuple[int, int]) -> None:
     image = drawn(size)
     for x, y in np.round(made_keypoint(0, size)[0, 5:]).astype(int):
         assert np.abs(image[y, x].astype(int) - GREY).max() > 60
-    # Lines keep their share of the picture: neither hairs at 1080 lines nor bars at 240.
+    # The line thickness scales with the frame.
     share = (image != GREY).any(-1).mean()
     assert 0.01 < share < 0.09
     assert line_thickness((1080, 1920)) >= 3 * line_thickness((240, 320))
 
 
-def test_the_frame_given_is_left_as_it_was() -> None:
+def test_the_input_frame_is_not_modified() -> None:
     image = np.full((120, 160, 3), GREY, np.uint8)
     result = draw_poses(image, made_keypoint(0, (120, 160)), np.ones((1, 17)), np.array([3]), made_box(0, (120, 160)))
     assert (image == GREY).all() and (result != GREY).any()
@@ -49,7 +49,7 @@ def test_low_scores_fade_and_missing_joints_are_not_drawn() -> None:
     assert (nobody == GREY).all()
 
 
-def test_filled_in_joints_are_rings() -> None:
+def test_imputed_joints_are_rings() -> None:
     size = (480, 640)
     keypoint = np.full((1, 17, 2), np.nan)
     keypoint[0, 13] = (320, 240)
@@ -62,7 +62,7 @@ def test_filled_in_joints_are_rings() -> None:
     assert (filled[240, 320] == GREY).all() and (filled[235:246, 315:326] != GREY).any()
 
 
-def test_identities_have_lasting_and_distinct_colours() -> None:
+def test_identities_have_constant_and_distinct_colours() -> None:
     colours = np.array([track_colour(track_id) for track_id in range(12)], float)
     distance = np.linalg.norm(colours[:, None] - colours[None], axis=-1)
     assert distance[~np.eye(12, dtype=bool)].min() > 40
@@ -79,7 +79,7 @@ def test_persons_partly_or_wholly_outside_the_frame(shift: float) -> None:
     assert draw_poses(image, keypoint, np.ones((1, 17)), np.array([5]), box).shape == (*size, 3)
 
 
-def test_one_joint_far_away_leaves_the_others() -> None:
+def test_a_distant_joint_does_not_affect_the_others() -> None:
     size = (240, 320)
     keypoint = made_keypoint(0, size)
     x, y = np.round(keypoint[0, 13]).astype(int)
@@ -91,7 +91,7 @@ def test_one_joint_far_away_leaves_the_others() -> None:
 
 
 def made_poses(size: tuple[int, int], frame_index: np.ndarray, fps: float) -> VideoPoses:
-    """The made figure, known in the sampled frames alone."""
+    """The synthetic figure, known only in the sampled frames."""
     time = frame_index / fps
     rows = len(time)
     track = PoseTrack(
@@ -106,7 +106,7 @@ def made_poses(size: tuple[int, int], frame_index: np.ndarray, fps: float) -> Vi
     return VideoPoses(frame_index, time, size, [track])
 
 
-def test_an_overlay_has_every_frame_at_the_times_of_the_source(tmp_path: Path) -> None:
+def test_an_overlay_has_all_frames_at_their_original_times(tmp_path: Path) -> None:
     size, times = (240, 320), [0.0, 0.04, 0.08, 0.3, 0.34, 0.5, 0.54, 0.58]
     source = write_made_clip(tmp_path / "source.mp4", size=size, times=times)
     poses = made_poses(size, np.arange(8), 25.0)
@@ -116,18 +116,18 @@ def test_an_overlay_has_every_frame_at_the_times_of_the_source(tmp_path: Path) -
         np.testing.assert_allclose([frame.time for frame in reader], times, atol=1e-3)
 
 
-def test_an_overlay_of_a_strided_part_draws_between_the_samples(tmp_path: Path) -> None:
+def test_an_overlay_of_a_strided_part_includes_frames_between_samples(tmp_path: Path) -> None:
     size = (240, 320)
     source = write_made_clip(tmp_path / "source.mp4", size=size, frames=50)
     poses = made_poses(size, np.arange(10, 31, 5), 25.0)
     write_overlay(source, poses, tmp_path / "overlay.mp4")
     with VideoReader(tmp_path / "overlay.mp4") as reader, VideoReader(source, start=0.4) as plain:
         pairs = list(zip(reader, plain, strict=False))
-    # From the first sample, 10, to the last one before the next would be due, 34.
+    # From the first sampled frame, 10, to the last frame before the next sample, 34.
     assert [original.index for _, original in pairs] == list(range(10, 35))
     for frame, original in pairs:
         assert frame.time == pytest.approx(original.time - 0.4, abs=1e-3)
-        # The poses of the last sampled frame, as near as the encoder lets them come.
+        # The poses of the latest sampled frame, up to encoding errors.
         row = (original.index - 10) // 5
         track = poses.tracks[0]
         rows = (track.keypoint[row], track.keypoint_score[row], np.int64(4), track.box[row])
@@ -140,7 +140,7 @@ def test_an_overlay_of_a_strided_part_draws_between_the_samples(tmp_path: Path) 
             assert error < np.abs(frame.image.astype(int) - wrong).mean()
 
 
-def test_a_video_in_which_nobody_was_found_is_written_plain(tmp_path: Path) -> None:
+def test_a_video_without_persons_is_written_without_poses(tmp_path: Path) -> None:
     source = write_made_clip(tmp_path / "source.mp4", frames=5)
     write_overlay(source, VideoPoses(np.arange(5), np.arange(5) / 25, (240, 320), []), tmp_path / "overlay.mp4")
     with VideoReader(tmp_path / "overlay.mp4") as reader, VideoReader(source) as plain:

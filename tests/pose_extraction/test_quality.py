@@ -17,7 +17,7 @@ HEIGHT = 200.0
 
 
 def frame(index: int, *places: float, time: float | None = None) -> FramePoses:
-    """People standing at the given x."""
+    """People standing at the given x positions."""
     time = index / 10 if time is None else time
     if not places:
         return FramePoses.empty(index, time)
@@ -40,19 +40,19 @@ def test_missing_keypoints_are_counted_within_detected_poses():
         assert summarise([counts])["missing_keypoints_percent"] == pytest.approx(100 * 4 / 34)
 
 
-def test_missing_people_against_the_number_given():
+def test_missing_people_with_a_known_number():
     frames = [frame(0, 300, 700), frame(1, 300), frame(2), frame(3, 300, 600, 900)]
     ids = [np.arange(f.num_persons) for f in frames]
     assert summarise([frame_counts(frames, ids, persons=2)])["missing_people_percent"] == pytest.approx(100 * 3 / 8)
 
 
-def test_missing_people_without_a_number_are_the_holes_in_tracks():
+def test_missing_people_without_a_known_number_are_gaps_in_tracks():
     frames = [frame(0, 300), frame(1, 300), frame(2), frame(3, 300), frame(4)]
     ids = [np.arange(f.num_persons) for f in frames]
     assert summarise([frame_counts(frames, ids)])["missing_people_percent"] == pytest.approx(25)
 
 
-def test_a_filled_gap_is_no_missing_person():
+def test_filled_gaps_are_not_missing_people():
     frames = [frame(0, 300), frame(1), frame(2, 300)]
     filled = fill_gaps(video(frames, [np.arange(f.num_persons) for f in frames]), max_seconds=0.5)
     assert summarise([clean_counts(filled)])["missing_people_percent"] == 0
@@ -82,7 +82,7 @@ def test_counts_of_videos_add_up():
     assert summarise(counts)["track_frames_median"] == 8
 
 
-def test_exchanged_identities_are_suspected_twice():
+def test_exchanged_identities_count_twice():
     frames = [frame(i, 300, 900) for i in range(10)]
     right = [np.array([0, 1])] * 10
     wrong = [np.array([0, 1])] * 5 + [np.array([1, 0])] * 5
@@ -90,7 +90,7 @@ def test_exchanged_identities_are_suspected_twice():
     assert frame_counts(frames, wrong)["suspected_switches"] == 2
 
 
-def test_an_identity_that_ends_where_another_begins_is_suspected():
+def test_an_identity_that_ends_where_another_begins_counts():
     frames = [frame(i, 300) for i in range(10)]
     assert frame_counts(frames, [np.array([i // 5]) for i in range(10)])["suspected_switches"] == 1
     far = [frame(i, 300 if i < 5 else 900) for i in range(10)]
@@ -99,8 +99,8 @@ def test_an_identity_that_ends_where_another_begins_is_suspected():
     assert frame_counts(late, [np.array([i // 5]) for i in range(10)])["suspected_switches"] == 0
 
 
-def test_jitter_measures_noise_and_not_steady_motion():
-    """Steady motion over uneven times has none; noise of 1 % of the body has about 1.4 % on the median joint."""
+def test_jitter_measures_noise_and_not_uniform_motion():
+    """Uniform motion has no jitter even with uneven sampling; noise of 1 % of the body size results in about 1.4 %."""
     times = np.cumsum(np.random.default_rng(0).uniform(0.02, 0.06, 100))
     steady = [frame(i, 300 + 200 * t, time=t) for i, t in enumerate(times)]
     ids = [np.array([0])] * 100
@@ -110,11 +110,11 @@ def test_jitter_measures_noise_and_not_steady_motion():
     random = np.random.default_rng(1)
     for item in steady:
         item.keypoint += random.normal(0, 0.01 * size, item.keypoint.shape).astype(np.float32)
-    # Three joints' noise adds up to 1.22 standard deviations an axis at even times; a Rayleigh median is 1.18 of that.
+    # The noise of three positions is 1.22 standard deviations per axis; the median of a Rayleigh distribution 1.18.
     assert summarise([frame_counts(steady, ids)])["jitter_percent"] == pytest.approx(1.45, rel=0.1)
 
 
-def test_a_video_without_people_divides_by_nothing():
+def test_measures_of_a_video_without_people_are_none():
     frames = [frame(i) for i in range(3)]
     result = summarise([frame_counts(frames, [np.zeros(0, int)] * 3)])
     assert result["frames_without_people"] == 3
@@ -124,7 +124,7 @@ def test_a_video_without_people_divides_by_nothing():
 
 
 def plain_switches(tracks: list[PoseTrack], times: np.ndarray) -> int:
-    """What `suspected_switches` is defined as, every track compared with every other in every frame."""
+    """Definition of `suspected_switches`, by comparing all pairs of tracks in all frames."""
 
     def centre(track: PoseTrack, position: int) -> np.ndarray:
         return np.nanmedian(track.keypoint[position - track.start].astype(float), axis=0)
@@ -157,8 +157,8 @@ def plain_switches(tracks: list[PoseTrack], times: np.ndarray) -> int:
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_switches_are_those_of_the_plain_definition(seed):
-    """Five people, some away in some frames, whose identities change hands or begin anew at random."""
+def test_switches_equal_the_plain_definition(seed):
+    """Five people, absent in some frames, whose identities are exchanged or replaced at random."""
     random = np.random.default_rng(seed)
     frames, ids, names = [], [], np.arange(5)
     for index in range(60):
@@ -175,7 +175,7 @@ def test_switches_are_those_of_the_plain_definition(seed):
 
 
 def test_memory_does_not_grow_with_tracks_times_frames():
-    """2000 tracks of three frames, one after the other, in 6000 frames: tracks times frames would be 190 MB."""
+    """2000 consecutive tracks of three frames: an array of tracks x frames would have 190 MB."""
     frames = [frame(index, 300 + 40 * (index // 3 % 30)) for index in range(6000)]
     ids = [np.array([index // 3]) for index in range(6000)]
     tracemalloc.start()

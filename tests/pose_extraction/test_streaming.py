@@ -1,4 +1,4 @@
-"""Frames of many videos through detector and estimator: order, key frames, the boxes between them, memory."""
+"""Streaming of many videos: order, key frames, interpolated boxes, memory."""
 
 from collections.abc import Iterator, Sequence
 
@@ -22,7 +22,7 @@ FPS = 10.0
 
 
 def frame(number: int, value: int = 0) -> Frame:
-    """A black frame whose first pixel says its number and its video."""
+    """A black frame whose first pixel encodes its number and its video."""
     image = np.zeros((64, 64, 3), np.uint8)
     image[0, 0, :2] = number, value
     return Frame(number, number / FPS, image)
@@ -34,7 +34,7 @@ def nth(every: int) -> KeyRule:
 
 
 class NumberDetector:
-    """One person at x = ten times the frame's number, and nobody in frames of video 9; remembers what it saw."""
+    """Detects a person at x = 10 * frame number, and nobody in video 9; records its input."""
 
     def __init__(self, batch_size: int) -> None:
         self.batch_size = batch_size
@@ -53,7 +53,7 @@ class NumberDetector:
 
 
 def source(*lengths: int, chunk: int = 3) -> Iterator[tuple[int, Frame | None]]:
-    """Videos 0, 1, ... of these lengths, in turns of a few frames."""
+    """Videos 0, 1, ... of the given lengths, interleaved a few frames at a time."""
     position = [0] * len(lengths)
     ended: set[int] = set()
     while len(ended) < len(lengths):
@@ -70,7 +70,7 @@ def source(*lengths: int, chunk: int = 3) -> Iterator[tuple[int, Frame | None]]:
 
 
 def collect(stream) -> dict[int, list]:
-    """What came of each video, in order; every video must have been ended once, at its end."""
+    """Collect the output by video, and check that each video ends once, after its last frame."""
     got: dict[int, list] = {}
     ended = set()
     for video, *rest in stream:
@@ -86,7 +86,7 @@ def collect(stream) -> dict[int, list]:
 
 @pytest.mark.parametrize("batch_size", [1, 2, 5])
 @pytest.mark.parametrize("every", [1, 3, 4])
-def test_every_nth_frame_and_the_last_are_detected_and_all_come_out_in_order(batch_size, every):
+def test_key_frames_are_detected_and_all_frames_are_returned_in_order(batch_size, every):
     lengths = (10, 1, 0, 7, 13)
     detector = NumberDetector(batch_size)
     got = collect(detect_persons(source(*lengths), detector, nth(every), StageTimes()))
@@ -102,14 +102,14 @@ def test_every_nth_frame_and_the_last_are_detected_and_all_come_out_in_order(bat
     assert sorted(detector.seen) == sorted(keys)
 
 
-def test_between_key_frames_boxes_move_on_a_straight_line():
+def test_boxes_are_interpolated_linearly():
     got = collect(detect_persons(source(9), NumberDetector(2), nth(2), StageTimes()))
     for item, (box, score) in got[0]:
         np.testing.assert_allclose(box, [[10 * item.index, 0, 10 * item.index + 40, 60]], atol=1e-4)
         np.testing.assert_allclose(score, [0.9])
 
 
-def test_the_line_follows_time_and_not_the_number_of_frames():
+def test_interpolation_uses_time_and_not_frame_numbers():
     frames = [frame(0), frame(1), frame(2)]
     frames[1].time = 0.15
     frames[2].time = 0.2
@@ -118,7 +118,7 @@ def test_the_line_follows_time_and_not_the_number_of_frames():
     np.testing.assert_allclose(got[0][1][1][0][0, 0], 15, atol=1e-4)
 
 
-def test_a_person_without_a_partner_stays_on_his_side():
+def test_unmatched_persons_are_used_near_their_key_frame():
     left = np.array([[0, 0, 10, 20], [100, 0, 110, 20]], np.float32)
     right = np.array([[2, 0, 12, 20]], np.float32)
     first, last = (left, np.array([0.8, 0.6], np.float32)), (right, np.array([0.4], np.float32))
@@ -129,7 +129,7 @@ def test_a_person_without_a_partner_stays_on_his_side():
     np.testing.assert_allclose(box, [[1.5, 0, 11.5, 20]])
 
 
-def test_a_video_that_comes_slowly_holds_up_no_other():
+def test_slow_videos_do_not_block_others():
     def slow_first() -> Iterator[tuple[int, Frame | None]]:
         yield 0, frame(0, 0)
         yield 0, frame(1, 0)
@@ -142,12 +142,12 @@ def test_a_video_that_comes_slowly_holds_up_no_other():
     consumed: list[int] = []
     for video, item, _ in detect_persons(slow_first(), NumberDetector(2), nth(4), StageTimes()):
         if video == 1 and item is not None:
-            # Two key frames and what lies between them, and no more, are held back.
+            # At most two key frames and the frames between them are held.
             assert len(consumed) - item.index <= 9
 
 
 @pytest.mark.parametrize("batch_size", [1, 2])
-def test_frames_held_do_not_grow_with_the_distance_of_key_frames(batch_size):
+def test_memory_does_not_depend_on_the_distance_of_key_frames(batch_size):
     came: list[int] = []
 
     def long() -> Iterator[tuple[int, Frame | None]]:
@@ -164,7 +164,7 @@ def test_frames_held_do_not_grow_with_the_distance_of_key_frames(batch_size):
 
 
 class PositionNetwork:
-    """Heat maps whose peak is at the brightest pixel of the crop, batch by batch; remembers the batches' sizes."""
+    """Returns heat maps with their peak at the brightest pixel of the crop, and records the batch sizes."""
 
     def __init__(self, batch_size: int) -> None:
         self.batch_size = batch_size
@@ -194,7 +194,7 @@ def boxes(number: int, people: int) -> Detections:
 
 
 @pytest.mark.parametrize("batch_size", [1, 4, 7])
-def test_poses_come_back_to_their_frames_however_batches_fall(batch_size):
+def test_poses_are_assigned_to_their_frames_for_any_batch_size(batch_size):
     estimator = topdown(batch_size)
     people = {0: [1, 0, 3, 2, 0], 1: [0, 0], 2: [5, 1, 1]}
     stream = [
@@ -202,7 +202,7 @@ def test_poses_come_back_to_their_frames_however_batches_fall(batch_size):
         for video, counts in people.items()
         for number, count in enumerate(counts)
     ]
-    # The videos take turns, and end after their last frames.
+    # The videos are interleaved, and end after their last frames.
     stream.sort(key=lambda entry: (entry[1].index, entry[0]))
     ends = [(video, None, None) for video in people]
     got = collect(estimate_topdown(iter(stream + ends), estimator, StageTimes()))
@@ -213,12 +213,12 @@ def test_poses_come_back_to_their_frames_however_batches_fall(batch_size):
             np.testing.assert_array_equal(poses.box, boxes(number, poses.num_persons)[0])
             if poses.num_persons:
                 assert np.abs(poses.keypoint[..., 0] - (20 + 2 * number)).max() < 8
-    # Every batch but the last is full.
+    # All batches except for the last one are full.
     assert set(estimator.network.batches[:-1]) <= {batch_size}
     assert sum(estimator.network.batches) == 13
 
 
-def test_nobody_detected_is_nobody_and_never_the_whole_image():
+def test_frames_without_detections_have_no_poses():
     estimator = topdown(4)
     stream = ((9, item) if item is None else (9, frame(item.index, 9)) for _, item in source(6))
     found = detect_persons(stream, NumberDetector(2), nth(2), StageTimes())
@@ -229,7 +229,7 @@ def test_nobody_detected_is_nobody_and_never_the_whole_image():
 
 
 class FrameEstimator:
-    """Finds as many persons as the first pixel says."""
+    """Finds the number of persons given by the first pixel."""
 
     batch_size = 2
 
@@ -242,7 +242,7 @@ class FrameEstimator:
         ]
 
 
-def test_bottom_up_poses_come_back_to_their_frames():
+def test_bottom_up_poses_are_assigned_to_their_frames():
     lengths = (7, 0, 4)
     got = collect(estimate_bottomup(source(*lengths), FrameEstimator(), StageTimes()))
     assert {video: [poses.num_persons for poses in items] for video, items in got.items()} == {

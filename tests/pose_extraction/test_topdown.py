@@ -1,4 +1,4 @@
-"""Our batched top-down path against mmpose.apis.inference_topdown: the same boxes, seeded weights, fp32."""
+"""The batched top-down pipeline compared with mmpose.apis.inference_topdown: same boxes, seeded weights, fp32."""
 
 import numpy as np
 import pytest
@@ -17,7 +17,7 @@ BATCH = 4
 
 @pytest.fixture(scope="module")
 def frames(request: pytest.FixtureRequest) -> list[np.ndarray]:
-    """Pictures with structure at every scale, so that half a pixel shows; and a real one where there is one."""
+    """Images with structure at all scales, so that half a pixel matters, and a real image if available."""
     generator = np.random.default_rng(0)
     pictures = []
     for height, width in ((360, 640), (257, 401)):
@@ -33,7 +33,7 @@ def frames(request: pytest.FixtureRequest) -> list[np.ndarray]:
     return pictures
 
 
-# Inside, partly outside, wider than high, tiny, fractional.
+# Inside the frame, partly outside, wider than high, tiny, fractional.
 BOXES = np.array(
     [[40, 30, 180, 330], [-20, 100, 90, 400], [100, 50, 380, 140], [200, 80, 212, 99], [77.3, 20.7, 150.2, 211.9]],
     np.float32,
@@ -41,7 +41,7 @@ BOXES = np.array(
 
 
 def published(network, config: str, picture: np.ndarray, *, flip_test: bool):
-    """mmpose's own result for every box, with its heat maps."""
+    """mmpose's result for each box, with its heat maps."""
     from mmpose.apis import inference_topdown
 
     settings = mmlab.load_config("mmpose", config)
@@ -102,7 +102,7 @@ def test_crops_equal_the_published_pipeline(frames: list[np.ndarray]) -> None:
                 np.testing.assert_array_equal(crops.images[index], results["img"])
 
 
-def test_nobody_in_gives_nobody_out(frames: list[np.ndarray]) -> None:
+def test_no_boxes_give_no_poses(frames: list[np.ndarray]) -> None:
     estimator = TopdownEstimator(None, TopdownSpec((256, 192)))  # type: ignore[arg-type]
     keypoint, score = estimator.estimate(estimator.crop(frames[0], np.zeros((0, 4))))
     assert keypoint.shape == (0, 17, 2)

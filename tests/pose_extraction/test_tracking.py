@@ -1,4 +1,4 @@
-"""Identities on made motion. Seeds and difficulty were fixed before the tracker was tuned, on seeds from 100 up."""
+"""Tracking of synthetic motion. Seeds and difficulty were fixed before the tracker was tuned with seeds from 100 on."""
 
 from functools import cache
 
@@ -12,7 +12,7 @@ from pose_extraction.oks import OUTLINE_SHARE, box_area, oks, pose_bounds
 from pose_extraction.poses import FramePoses
 from pose_extraction.tracking import Tracker, TrackerSettings, build_tracks
 
-# The first six seeds whose every crossing is harder than OKS 0.5.
+# The first six seeds in which the OKS exceeds 0.5 in all crossings.
 SEEDS = (1, 2, 5, 8, 12, 13)
 
 made = cache(make_motion)
@@ -24,7 +24,7 @@ def track(motion: MadeMotion, step: int = 1) -> list[np.ndarray]:
 
 
 def seen_as(x: float, time: float, *, index: int = 0, score: float = 0.9, height: float = 200.0) -> FramePoses:
-    """One standing person."""
+    """A standing person."""
     keypoint = (STANDING * height + (x, 600))[None].astype(np.float32)
     box = pose_bounds(keypoint)
     scores = np.full((1, 17), score, np.float32)
@@ -39,7 +39,7 @@ def together(*frames: FramePoses) -> FramePoses:
 
 
 @pytest.mark.parametrize("seed", SEEDS)
-def test_the_made_motion_is_as_hard_as_it_says(seed):
+def test_the_difficulty_of_the_synthetic_motion(seed):
     motion = made(seed)
     detections = sum((ids >= 0).sum() for ids in motion.truth)
     assert 0.17 <= 1 - detections / motion.visible.sum() <= 0.25
@@ -49,7 +49,7 @@ def test_the_made_motion_is_as_hard_as_it_says(seed):
         pose = motion.keypoint[first, near]
         area = OUTLINE_SHARE * box_area(pose_bounds(pose))
         assert oks(pose, motion.keypoint[second, near], area).max() > 0.5
-    # Person 4 enters late, is hidden for a second in mid-walk, and leaves before the cut.
+    # Person 4 enters late, is hidden for a second while walking, and leaves before the cut.
     times = np.array([frame.time for frame in motion.frames])
     walker = motion.visible[4, : motion.cut]
     rows = np.flatnonzero(walker)
@@ -58,7 +58,7 @@ def test_the_made_motion_is_as_hard_as_it_says(seed):
     assert np.diff(times[rows]).max() >= 1.0
 
 
-def test_identities_hold_on_hard_motion():
+def test_identities_persist_in_difficult_motion():
     scores = [idf1(made(seed).truth, track(made(seed))) for seed in SEEDS]
     nearest = [idf1(made(seed).truth, nearest_box_ids(made(seed).frames)) for seed in SEEDS]
     assert np.mean(scores) >= 0.95, scores
@@ -67,14 +67,14 @@ def test_identities_hold_on_hard_motion():
 
 
 @pytest.mark.parametrize(("step", "wanted"), [(2, 0.95), (5, 0.9)])
-def test_identities_hold_at_low_frame_rates(step, wanted):
-    """Every second and every fifth frame: about 12 and 5 frames a second."""
+def test_identities_persist_at_low_frame_rates(step, wanted):
+    """Every second and every fifth frame: about 12 and 5 frames per second."""
     scores = [idf1(made(seed).truth[::step], track(made(seed), step)) for seed in SEEDS]
     assert np.mean(scores) >= wanted, scores
 
 
-def test_nobody_keeps_an_identity_through_a_camera_cut():
-    """People after a cut are new people, wherever they happen to stand."""
+def test_identities_do_not_persist_across_a_camera_cut():
+    """People after a cut are new people, even at the same positions."""
     for seed in SEEDS:
         motion = made(seed)
         ids = track(motion)
@@ -82,8 +82,8 @@ def test_nobody_keeps_an_identity_through_a_camera_cut():
         assert not np.intersect1d(before[before >= 0], after[after >= 0]).size
 
 
-def test_the_clock_counts_seconds_not_frames():
-    """Half a second unseen is the same at 10 and at 100 frames a second."""
+def test_patience_is_measured_in_seconds_not_frames():
+    """Half a second without detection is the same at 10 and at 100 frames per second."""
     for rate in (10, 100):
         times = [t for t in np.arange(0, 3, 1 / rate) if not 1.0 < t < 1.5]
         tracker = Tracker(TrackerSettings(), SIZE)
@@ -91,14 +91,14 @@ def test_the_clock_counts_seconds_not_frames():
         assert set(ids) == {0}
 
 
-def test_a_person_who_comes_back_after_the_patience_is_somebody_new():
+def test_a_person_who_returns_after_the_patience_gets_a_new_identity():
     tracker = Tracker(TrackerSettings(patience=1.0), SIZE)
     for time in (0.0, 0.1, 0.2):
         assert tracker.update(seen_as(300, time)).item() == 0
     assert tracker.update(seen_as(300, 1.3)).item() == 1
 
 
-def test_a_low_score_continues_a_track_but_starts_none():
+def test_low_scores_continue_tracks_but_do_not_start_them():
     tracker = Tracker(TrackerSettings(), SIZE)
     assert tracker.update(seen_as(300, 0.0, score=0.2)).tolist() == [-1]
     assert tracker.update(seen_as(300, 0.1)).tolist() == [0]
@@ -106,7 +106,7 @@ def test_a_low_score_continues_a_track_but_starts_none():
     assert tracker.update(seen_as(302, 0.3, score=0.05)).tolist() == [-1]
 
 
-def test_a_detection_without_joints_is_followed_by_its_box():
+def test_detections_without_joints_are_tracked_by_their_box():
     tracker = Tracker(TrackerSettings(), SIZE)
     for index in range(4):
         frame = seen_as(300 + 4 * index, index / 25)
@@ -121,24 +121,24 @@ def test_identities_do_not_depend_on_the_order_of_the_poses():
     turned = [FramePoses(f.frame_index, f.time, *(getattr(f, n)[::-1] for n in fields)) for f in motion.frames[:100]]
     found = np.concatenate([tracker.update(frame)[::-1] for frame in turned])
     wanted = np.concatenate(track(motion)[:100])
-    # The names differ, but each stands for one and the same person throughout.
+    # The identities differ, but each one belongs to the same person in all frames.
     pairs = np.unique(np.stack((found, wanted)), axis=1)
     assert len(np.unique(pairs[0])) == len(np.unique(pairs[1])) == pairs.shape[1]
 
 
-def test_frames_must_come_in_order():
+def test_frames_must_be_in_order():
     tracker = Tracker(TrackerSettings(), SIZE)
     tracker.update(FramePoses.empty(0, 1.0))
     with pytest.raises(UsageError, match="sort the frames"):
         tracker.update(FramePoses.empty(1, 1.0))
 
 
-def test_a_negative_setting_is_refused_by_name():
+def test_negative_settings_are_refused_by_name():
     with pytest.raises(UsageError, match="patience is -1"):
         TrackerSettings(patience=-1)
 
 
-def test_tracks_are_contiguous_and_empty_where_nobody_was_found():
+def test_tracks_are_contiguous_and_empty_without_detections():
     frames = [seen_as(100, 0.0), FramePoses.empty(1, 0.1), seen_as(120, 0.2), seen_as(900, 0.3)]
     ids = [np.array([4]), np.zeros(0, np.int64), np.array([4]), np.array([-1])]
     (only,) = build_tracks(frames, ids)
@@ -150,14 +150,14 @@ def test_tracks_are_contiguous_and_empty_where_nobody_was_found():
     assert not only.imputed.any()
 
 
-def test_a_track_keeps_the_frames_before_it_was_believed():
+def test_a_track_includes_its_first_frames():
     frames = [seen_as(100 + i, i / 25, index=i) for i in range(10)]
     tracker = Tracker(TrackerSettings(), SIZE)
     (only,) = build_tracks(frames, [tracker.update(frame) for frame in frames])
     assert (only.start, len(only)) == (0, 10)
 
 
-def test_one_identity_twice_in_a_frame_is_refused():
+def test_duplicate_identities_in_a_frame_are_refused():
     frame = together(seen_as(100, 0.0), seen_as(500, 0.0))
     with pytest.raises(UsageError, match="identity 3 appears twice"):
         build_tracks([frame], [np.array([3, 3])])

@@ -1,4 +1,4 @@
-"""Reading video: every frame upright, numbered and timed, whatever the file is like."""
+"""Reading videos: upright frames with correct numbers and times, for all kinds of files."""
 
 import os
 import random
@@ -42,14 +42,14 @@ def read(path: Path, **arguments: object) -> list[Frame]:
 
 @pytest.fixture(scope="module")
 def clips(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """Fifty frames of a walking figure at 25 a second, key frames every 10, in several codecs and containers."""
+    """50 frames of a walking figure at 25 Hz with key frames every 10 frames, in several codecs and containers."""
     folder = tmp_path_factory.mktemp("clips")
     arguments = {"size": (120, 160), "key_every": 10}
     return {name: write_made_clip(folder / file, **(arguments | extra)) for name, (file, extra) in MADE.items()}
 
 
 @pytest.mark.parametrize("name", MADE)
-def test_every_frame_comes_in_order_with_its_picture_and_time(clips: dict[str, Path], name: str) -> None:
+def test_frames_have_the_correct_order_image_and_time(clips: dict[str, Path], name: str) -> None:
     with VideoReader(clips[name]) as reader:
         frames = list(reader)
     assert reader.problems == []
@@ -59,7 +59,7 @@ def test_every_frame_comes_in_order_with_its_picture_and_time(clips: dict[str, P
     assert size == MADE[name][1].get("size", (120, 160))
     for frame in frames[::7]:
         assert frame.image.flags.c_contiguous and frame.image.flags.writeable
-        # The seventh frame on is farther from this picture than the codec's loss: a frame out of order would show.
+        # Frames that are 7 frames apart differ by more than the compression error, so a wrong order would be detected.
         error = np.abs(frame.image.astype(int) - made_frame(frame.index / 25, size)).mean()
         other = np.abs(frame.image.astype(int) - made_frame(frame.index / 25 + 0.16, size)).mean()
         assert error < 9 and error < other
@@ -67,7 +67,9 @@ def test_every_frame_comes_in_order_with_its_picture_and_time(clips: dict[str, P
 
 @pytest.mark.parametrize("name", MADE)
 @pytest.mark.parametrize("start", [0.013, 0.4, 0.79, 1.21, 1.9])
-def test_a_start_gives_the_frames_of_the_whole_reading(clips: dict[str, Path], name: str, start: float) -> None:
+def test_a_start_time_gives_the_same_frames_as_reading_everything(
+    clips: dict[str, Path], name: str, start: float
+) -> None:
     whole = [frame for frame in read(clips[name]) if frame.time >= start]
     part = read(clips[name], start=start)
     assert [(frame.index, frame.time) for frame in part] == [(frame.index, frame.time) for frame in whole]
@@ -84,14 +86,14 @@ def test_stride_and_end(clips: dict[str, Path]) -> None:
         VideoReader(clips["h264"], stride=0)
 
 
-def test_times_of_a_variable_rate(tmp_path: Path) -> None:
+def test_times_of_a_variable_frame_rate(tmp_path: Path) -> None:
     times = [0.0, 0.04, 0.5, 0.52, 1.7, 1.8, 1.81]
     path = write_made_clip(tmp_path / "vfr.mp4", size=(64, 64), times=times, start=1.5)
     np.testing.assert_allclose([frame.time for frame in read(path)], times, atol=1e-4)
 
 
 @pytest.mark.parametrize("rotation", [90, 180, 270])
-def test_rotated_frames_stand_upright(tmp_path: Path, rotation: int) -> None:
+def test_rotated_frames_are_upright(tmp_path: Path, rotation: int) -> None:
     path = write_made_clip(tmp_path / "turned.mp4", size=(96, 128), frames=3, rotation=rotation)
     with VideoReader(path) as reader:
         frame = next(iter(reader))
@@ -101,7 +103,7 @@ def test_rotated_frames_stand_upright(tmp_path: Path, rotation: int) -> None:
 
 
 def flat_clip(path: Path, yuv: tuple[int, int, int], bits: int, **tags: int) -> Path:
-    """One frame of one colour, given as code values, stored without loss and tagged."""
+    """A losslessly stored frame of one colour, given as code values, with colour tags."""
     pixel_format = "yuv420p" if bits == 8 else "yuv420p10le"
     with av.open(str(path), "w") as container:
         stream = container.add_stream("libx264", rate=Fraction(25), options={"qp": "0"})
@@ -122,7 +124,7 @@ def flat_clip(path: Path, yuv: tuple[int, int, int], bits: int, **tags: int) -> 
 )
 @pytest.mark.parametrize("full", [False, True])
 @pytest.mark.parametrize("bits", [8, 10])
-def test_colours_follow_the_tags(
+def test_colours_depend_on_the_tags(
     tmp_path: Path, matrix: int, red_weight: float, blue_weight: float, full: bool, bits: int
 ) -> None:
     unit = 2 ** (bits - 8)
@@ -136,8 +138,8 @@ def test_colours_follow_the_tags(
     np.testing.assert_allclose(frame.image[16, 24], np.array([blue, green, red]) * 255, atol=2.5)
 
 
-def test_high_dynamic_range_looks_ordinary(tmp_path: Path) -> None:
-    # 10-bit limited codes of 0, 26 (an ordinary mid grey), 203 (paper white) and 1000 candela per square metre, in PQ.
+def test_high_dynamic_range_is_tone_mapped(tmp_path: Path) -> None:
+    # 10-bit limited PQ codes of 0, 26 (mid grey), 203 (reference white) and 1000 candela per square metre.
     tags = {"colorspace": 9, "color_range": 1, "color_trc": 16, "color_primaries": 9}
     grey = []
     for code in (64, 394, 573, 723):
@@ -154,7 +156,7 @@ def test_high_dynamic_range_looks_ordinary(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["mpeg4", "vp9", "hevc"])
-def test_a_broken_stretch_is_skipped_and_told(clips: dict[str, Path], tmp_path: Path, name: str) -> None:
+def test_damaged_parts_are_skipped_and_reported(clips: dict[str, Path], tmp_path: Path, name: str) -> None:
     data = bytearray(clips[name].read_bytes())
     length = len(data) // 4
     data[len(data) // 3 : len(data) // 3 + length] = random.Random(1).randbytes(length)
@@ -167,7 +169,7 @@ def test_a_broken_stretch_is_skipped_and_told(clips: dict[str, Path], tmp_path: 
     assert (np.diff(times) > 0).all()
 
 
-def test_a_closed_reader_lets_go_of_its_file(clips: dict[str, Path]) -> None:
+def test_a_closed_reader_closes_its_file(clips: dict[str, Path]) -> None:
     with VideoReader(clips["h264"]) as reader:
         next(iter(reader))
     held = [entry.readlink() for entry in Path("/proc/self/fd").iterdir() if entry.is_symlink()]
@@ -175,7 +177,7 @@ def test_a_closed_reader_lets_go_of_its_file(clips: dict[str, Path]) -> None:
     assert list(reader) == []
 
 
-def test_a_cut_file_gives_what_is_left_and_says_so(clips: dict[str, Path], tmp_path: Path) -> None:
+def test_truncated_files_are_read_as_far_as_possible_and_reported(clips: dict[str, Path], tmp_path: Path) -> None:
     path = tmp_path / "cut.webm"
     path.write_bytes(clips["vp9"].read_bytes()[: clips["vp9"].stat().st_size * 6 // 10])
     with VideoReader(path) as reader:
@@ -184,7 +186,7 @@ def test_a_cut_file_gives_what_is_left_and_says_so(clips: dict[str, Path], tmp_p
     assert any("promises 2.0 s but ends at" in problem for problem in reader.problems)
 
 
-def test_streams_without_usable_stamps_still_run_forward(tmp_path: Path) -> None:
+def test_times_increase_without_usable_time_stamps(tmp_path: Path) -> None:
     one, two = (write_made_clip(tmp_path / f"{n}.ts", size=(64, 96), frames=20, start=s) for n, s in ((1, 9), (2, 1)))
     joined = tmp_path / "joined.ts"
     joined.write_bytes(one.read_bytes() + two.read_bytes())
@@ -195,7 +197,7 @@ def test_streams_without_usable_stamps_still_run_forward(tmp_path: Path) -> None
     assert any("time stamps" in problem for problem in reader.problems)
 
 
-def test_a_change_of_size_keeps_the_first_size(tmp_path: Path) -> None:
+def test_frames_are_scaled_to_the_first_size(tmp_path: Path) -> None:
     one, two = (write_made_clip(tmp_path / f"{h}.ts", size=(h, 2 * h), frames=10) for h in (64, 96))
     joined = tmp_path / "joined.ts"
     joined.write_bytes(one.read_bytes() + two.read_bytes())
@@ -213,7 +215,7 @@ def test_tiny_videos(tmp_path: Path, frames: int, size: tuple[int, int]) -> None
 
 
 def unreadable(folder: Path, clip: Path) -> Iterator[tuple[str, Path, str]]:
-    """Everything that is not a video: name, path and what the error must say."""
+    """Files that are not videos: name, path and expected error message."""
 
     def file(name: str, data: bytes) -> Path:
         (folder / name).write_bytes(data)
@@ -247,7 +249,7 @@ def unreadable(folder: Path, clip: Path) -> Iterator[tuple[str, Path, str]]:
     yield "device", Path("/dev/null"), "a pipe or device"
 
 
-def test_what_is_no_video_gives_one_error_with_name_and_cause(clips: dict[str, Path], tmp_path: Path) -> None:
+def test_invalid_videos_raise_an_error_with_name_and_cause(clips: dict[str, Path], tmp_path: Path) -> None:
     for name, path, expected in unreadable(tmp_path, clips["h264"]):
         with pytest.raises(VideoError, match=expected) as caught:
             VideoReader(path)
@@ -263,7 +265,7 @@ def test_no_permission(clips: dict[str, Path], tmp_path: Path) -> None:
         VideoReader(path)
 
 
-def test_a_name_that_is_no_text(clips: dict[str, Path], tmp_path: Path) -> None:
+def test_a_file_name_that_is_not_utf8(clips: dict[str, Path], tmp_path: Path) -> None:
     path = tmp_path / os.fsdecode(b"caf\xe9.mp4")
     path.write_bytes(clips["h264"].read_bytes())
     assert len(read(path, start=1.0)) == 25
@@ -285,11 +287,11 @@ def test_a_folder_of_images_is_a_video(tmp_path: Path) -> None:
     assert reader.info.codec == "images" and reader.info.fps == 10
 
 
-def test_photographs_stand_upright(tmp_path: Path) -> None:
+def test_photographs_are_upright(tmp_path: Path) -> None:
     image = np.zeros((40, 60, 3), np.uint8)
     image[:, :30] = 255
     data = cv2.imencode(".jpg", image)[1].tobytes()
-    # EXIF with one entry: orientation 6, to be turned clockwise by a quarter.
+    # EXIF with one entry: orientation 6, a clockwise quarter turn.
     tiff = b"II*\0\x08\0\0\0\x01\0\x12\x01\x03\0\x01\0\0\0\x06\0\0\0\0\0\0\0"
     exif = b"Exif\0\0" + tiff
     (tmp_path / "photo.jpg").write_bytes(data[:2] + b"\xff\xe1" + (len(exif) + 2).to_bytes(2, "big") + exif + data[2:])
@@ -299,7 +301,7 @@ def test_photographs_stand_upright(tmp_path: Path) -> None:
 
 
 def peak_memory(path: Path) -> int:
-    """Peak kilobytes of a process that reads a video."""
+    """Peak memory in kilobytes of a process that reads a video."""
     program = (
         "import resource, sys; from pathlib import Path; from pose_extraction.video import VideoReader\n"
         "with VideoReader(Path(sys.argv[1]), threads=2) as reader: frames = sum(1 for _ in reader)\n"
@@ -309,11 +311,11 @@ def peak_memory(path: Path) -> int:
     return int(output.stdout)
 
 
-def test_memory_stays_flat_with_length(tmp_path: Path) -> None:
+def test_memory_does_not_grow_with_length(tmp_path: Path) -> None:
     options = {"preset": "ultrafast"}
     short, long = (
         write_made_clip(tmp_path / f"{frames}.mp4", size=(360, 640), frames=frames, options=options)
         for frames in (60, 600)
     )
-    # 600 frames at once would be 400 MB.
+    # 600 frames in memory would have 400 MB.
     assert peak_memory(long) < 1.1 * peak_memory(short)

@@ -1,4 +1,4 @@
-"""The clock that runs forward over any time stamps."""
+"""Strictly increasing times for any time stamps."""
 
 from fractions import Fraction
 
@@ -21,12 +21,14 @@ MILLISECOND = Fraction(1, 1000)
         ("a splice keeps its own steps", [0, 9000, 0, 200, 210], [0, 9, 9.04, 9.24, 9.25], 1),
     ],
 )
-def test_times_grow_and_stay_true(case: str, stamps: list[int | None], seconds: list[float], repaired: int) -> None:
+def test_times_increase_and_stay_correct(
+    case: str, stamps: list[int | None], seconds: list[float], repaired: int
+) -> None:
     clock = FrameClock(MILLISECOND, 0.04)
     assert [clock.time(stamp) for stamp in stamps] == pytest.approx(seconds), case
     assert clock.repaired == repaired
 
 
-def test_a_given_origin_counts_as_zero() -> None:
+def test_an_explicit_origin_is_zero() -> None:
     clock = FrameClock(MILLISECOND, 0.04, origin=1000)
     assert clock.time(3000) == pytest.approx(2.0)

@@ -1,4 +1,4 @@
-"""Reading the real clips, where they are on this machine."""
+"""Reading real clips, if they are available."""
 
 from pathlib import Path
 
@@ -25,9 +25,9 @@ CLIPS = {
     "torchcodec/testsrc2_mpeg4.avi": (30, (720, 1280), 0.967),
     "torchcodec/testsrc2_odd_height_and_width_vp9.mp4": (25, (241, 321), 0.960),
     "torchcodec/testsrc2_vp9.webm": (30, (720, 1280), 0.967),
-    # The header promises 73.
+    # The header specifies 73 frames.
     "torchvision/RATRACE_wave_f_nm_np1_fr_goo_37.avi": (72, (240, 560), 2.367),
-    # Its metadata hold a byte that is no UTF-8.
+    # Its metadata contain a byte that is not UTF-8.
     "torchvision/hmdb51_Turnk_r_Pippi_Michel_cartwheel_f_cm_np2_le_med_6.avi": (83, (240, 320), 2.733),
     "torchvision/v_SoccerJuggling_g23_c01.avi": (240, (240, 320), 7.975),
 }
@@ -40,7 +40,7 @@ def test_frames_size_and_times(shared_data: Path, name: str) -> None:
         with VideoReader(shared_data / "videos" / "clips" / name) as reader:
             seen = [(frame.index, frame.time, frame.image.shape) for frame in reader]
     except VideoError:
-        # Some builds of FFmpeg come without an AV1 decoder; the error is then the right answer.
+        # Some builds of FFmpeg have no AV1 decoder, and an error is expected.
         if "av1" in name:
             return
         raise
@@ -52,18 +52,18 @@ def test_frames_size_and_times(shared_data: Path, name: str) -> None:
     assert reader.problems == []
 
 
-def test_the_gaps_of_a_variable_rate_are_kept(shared_data: Path) -> None:
+def test_gaps_of_a_variable_frame_rate_are_kept(shared_data: Path) -> None:
     with VideoReader(shared_data / "videos/clips/mmaction2/demo_skeleton.mp4") as reader:
         steps = np.diff([frame.time for frame in reader])
     assert set(np.round(steps, 3)) == {0.033, 0.2}
 
 
-def test_the_rotated_clip_is_the_plain_one_turned(shared_data: Path) -> None:
+def test_the_rotated_clip_equals_the_rotated_original(shared_data: Path) -> None:
     folder = shared_data / "videos/clips/torchcodec"
     with VideoReader(folder / "nasa_13013_rotated.mp4") as turned, VideoReader(folder / "nasa_13013.mp4") as plain:
         assert turned.info.rotation == 90
         one, other = next(iter(turned)).image, [frame.image for _, frame in zip(range(60), plain, strict=False)]
-    # The turned clip was cut out of the plain one: some frame of it, turned counterclockwise, is the first.
+    # The rotated clip is a part of the original one: its first frame equals some frame, rotated counterclockwise.
     differences = [np.abs(one.astype(int) - np.rot90(image)).mean() for image in other]
     assert min(differences) < 3
 
@@ -72,7 +72,7 @@ def test_the_rotated_clip_is_the_plain_one_turned(shared_data: Path) -> None:
 @pytest.mark.parametrize(
     "name", ["mmaction2/demo.mp4", "torchcodec/nasa_13013.mp4", "torchcodec/nasa_13013_hdr.mp4", "mmaction2/test.mp4"]
 )
-def test_a_start_gives_the_frames_of_the_whole_reading(shared_data: Path, name: str, start: float) -> None:
+def test_a_start_time_gives_the_same_frames_as_reading_everything(shared_data: Path, name: str, start: float) -> None:
     path = shared_data / "videos" / "clips" / name
     with VideoReader(path, end=start + 0.2) as reader:
         whole = {frame.index: frame for frame in reader if frame.time >= start}

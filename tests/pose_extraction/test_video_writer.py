@@ -1,4 +1,4 @@
-"""Written videos: what browsers play, whole or not at all."""
+"""Writing videos: atomically, and in formats that browsers play."""
 
 import resource
 import signal
@@ -22,7 +22,7 @@ def write(path: Path, times: list[float | None], size: tuple[int, int] = (90, 12
             writer.write(made_frame(index / fps, size), time)
 
 
-def test_frames_come_back_with_their_times_and_colours(tmp_path: Path) -> None:
+def test_frames_are_read_back_with_their_times_and_colours(tmp_path: Path) -> None:
     times = [0.0, 0.05, 0.4, 0.41, 1.2]
     path = tmp_path / "new folder" / "drawn ü.mp4"
     write(path, [*times])
@@ -33,7 +33,7 @@ def test_frames_come_back_with_their_times_and_colours(tmp_path: Path) -> None:
         assert np.abs(frame.image.astype(int) - made_frame(frame.index / 25, (90, 120))).mean() < 8
 
 
-def test_a_plain_colour_is_the_same_colour(tmp_path: Path) -> None:
+def test_uniform_colours_are_preserved(tmp_path: Path) -> None:
     image = np.full((64, 96, 3), (40, 70, 220), np.uint8)
     with VideoWriter(tmp_path / "red.mp4", 25, (64, 96)) as writer:
         writer.write(image)
@@ -52,15 +52,15 @@ def test_browsers_can_play_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, e
     with VideoReader(path) as reader:
         times = [frame.time for frame in reader]
     assert reader.info.codec in {"h264", "vp9"} and reader.info.pixel_format == "yuv420p"
-    # Padded to even, never scaled.
+    # Padded to even sizes, not scaled.
     assert reader.info.size == (92, 122)
     np.testing.assert_allclose(times, np.arange(10) / 29.97, atol=1e-3)
-    # The index comes before the pictures, so that playing begins before the download ends.
+    # The index precedes the frames, so that playing can start before the download ends.
     data = path.read_bytes()
     assert data.index(b"moov") < data.index(b"mdat")
 
 
-def test_an_error_leaves_the_old_file_and_no_litter(tmp_path: Path) -> None:
+def test_an_error_keeps_the_old_file_and_leaves_no_temporary_files(tmp_path: Path) -> None:
     path = tmp_path / "drawn.mp4"
     path.write_bytes(b"old")
     with pytest.raises(RuntimeError, match="interrupted"), VideoWriter(path, 25, (90, 120)) as writer:
@@ -70,7 +70,7 @@ def test_an_error_leaves_the_old_file_and_no_litter(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_wrong_frames_are_refused_by_name(tmp_path: Path) -> None:
+def test_invalid_frames_are_refused_by_name(tmp_path: Path) -> None:
     path = tmp_path / "drawn.mp4"
     message = r"drawn.mp4: got a frame uint8 \(8, 8, 3\), expected uint8 \(90, 120, 3\)"
     with pytest.raises(VideoError, match=message), VideoWriter(path, 25, (90, 120)) as writer:
@@ -83,12 +83,12 @@ def test_wrong_frames_are_refused_by_name(tmp_path: Path) -> None:
 
 
 def full_disk() -> None:
-    """Lets files grow to 20 kB, as a disk does that is almost full."""
+    """Limits file sizes to 20 kB, to simulate an almost full disk."""
     signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
 
 
-def test_a_full_disk_is_one_error(tmp_path: Path) -> None:
+def test_a_full_disk_raises_an_error(tmp_path: Path) -> None:
     program = """if True:
         import sys
         from pathlib import Path

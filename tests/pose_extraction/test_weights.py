@@ -1,4 +1,4 @@
-"""Downloads from a server that cuts off, lies about length, serves wrong bytes, changes its file or is not there."""
+"""Downloads from servers with interruptions, wrong lengths, wrong data, changing files, or which are unreachable."""
 
 import dataclasses
 import hashlib
@@ -38,7 +38,7 @@ ENTRY = entry_for(CONTENT)
 @pytest.fixture(autouse=True)
 def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(download_module, "_PAUSES", (0.0,) * 3)
-    # A proxy of this machine has no business between a test and its own server.
+    # Do not use a proxy between a test and its server.
     monkeypatch.setenv("no_proxy", "127.0.0.1")
 
 
@@ -58,7 +58,7 @@ def left_in(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.rglob("*") if path.is_file())
 
 
-def test_a_file_is_downloaded_once_with_its_progress_and_then_taken_from_the_cache(
+def test_a_file_is_downloaded_once_with_progress_and_then_cached(
     serve: Serve, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     server = serve()
@@ -72,24 +72,24 @@ def test_a_file_is_downloaded_once_with_its_progress_and_then_taken_from_the_cac
     assert resolve(ENTRY, cache_dir=tmp_path) == path
 
 
-def test_a_download_that_is_cut_off_goes_on_where_it_stopped(serve: Serve, tmp_path: Path) -> None:
+def test_interrupted_downloads_are_resumed(serve: Serve, tmp_path: Path) -> None:
     server = serve(cut_after(HALF), cut_after(1000), well_behaved)
     assert resolve(ENTRY, cache_dir=tmp_path).read_bytes() == CONTENT
     assert server.offsets == [0, HALF, HALF + 1000]
 
 
-def test_many_cuts_are_borne_as_long_as_each_try_brings_more(serve: Serve, tmp_path: Path) -> None:
+def test_interruptions_are_retried_as_long_as_there_is_progress(serve: Serve, tmp_path: Path) -> None:
     server = serve(*[cut_after(60_000)] * 11, well_behaved)
     assert resolve(ENTRY, cache_dir=tmp_path).read_bytes() == CONTENT
     assert len(server.offsets) == 12
 
 
-def test_a_server_without_ranges_starts_over_and_nothing_is_glued(serve: Serve, tmp_path: Path) -> None:
+def test_downloads_restart_if_the_server_does_not_support_ranges(serve: Serve, tmp_path: Path) -> None:
     serve(cut_after(HALF), without_ranges)
     assert resolve(ENTRY, cache_dir=tmp_path).read_bytes() == CONTENT
 
 
-def test_a_file_that_changed_between_two_tries_is_not_glued(serve: Serve, tmp_path: Path) -> None:
+def test_a_file_that_changed_between_two_requests_is_restarted(serve: Serve, tmp_path: Path) -> None:
     older = bytes(len(CONTENT))
 
     def first_the_older(handler: object, content: bytes, offset: int) -> None:
@@ -97,10 +97,10 @@ def test_a_file_that_changed_between_two_tries_is_not_glued(serve: Serve, tmp_pa
 
     server = serve(first_the_older, well_behaved)
     assert resolve(ENTRY, cache_dir=tmp_path).read_bytes() == CONTENT
-    assert server.offsets == [0, HALF]  # asked to go on, and told by the entity tag that it is another file
+    assert server.offsets == [0, HALF]  # The second request detects by the entity tag that the file has changed.
 
 
-def test_a_rest_of_another_length_or_place_is_not_glued(serve: Serve, tmp_path: Path) -> None:
+def test_a_rest_with_another_length_or_offset_is_refused(serve: Serve, tmp_path: Path) -> None:
     def longer(handler: object, content: bytes, offset: int) -> None:
         span = f"bytes {offset}-{len(content)}/{len(content) + 1}"
         headers(handler, 206, Content_Length=len(content) + 1 - offset, Content_Range=span)
@@ -116,16 +116,16 @@ def test_a_rest_of_another_length_or_place_is_not_glued(serve: Serve, tmp_path: 
         assert server.offsets == [0, HALF, 0]
 
 
-def test_bad_bytes_from_an_earlier_run_are_dropped(serve: Serve, tmp_path: Path) -> None:
+def test_wrong_bytes_from_an_earlier_run_are_discarded(serve: Serve, tmp_path: Path) -> None:
     server = serve(cut_after(HALF), status(404), well_behaved)
     with pytest.raises(WeightsError):
         resolve(ENTRY, cache_dir=tmp_path)
     part_path(cached_path(ENTRY, tmp_path)).write_bytes(bytes(HALF))
     assert resolve(ENTRY, cache_dir=tmp_path).read_bytes() == CONTENT
-    assert server.offsets == [0, HALF, HALF, 0]  # the digest betrays them, and the whole file is fetched
+    assert server.offsets == [0, HALF, HALF, 0]  # The digest is wrong, so the whole file is downloaded again.
 
 
-def test_a_part_of_another_address_is_not_continued(serve: Serve, tmp_path: Path) -> None:
+def test_a_part_file_of_another_address_is_not_resumed(serve: Serve, tmp_path: Path) -> None:
     serve(cut_after(HALF), status(404))
     with pytest.raises(WeightsError):
         resolve(ENTRY, cache_dir=tmp_path)
@@ -134,13 +134,13 @@ def test_a_part_of_another_address_is_not_continued(serve: Serve, tmp_path: Path
     assert server.offsets == [0]
 
 
-def test_a_part_longer_than_the_servers_file_is_dropped(serve: Serve, tmp_path: Path) -> None:
+def test_a_part_file_longer_than_the_file_is_discarded(serve: Serve, tmp_path: Path) -> None:
     server = serve(cut_after(HALF), status(416), well_behaved)
     assert resolve(ENTRY, cache_dir=tmp_path).read_bytes() == CONTENT
     assert server.offsets == [0, HALF, 0]
 
 
-def test_wrong_bytes_are_deleted_and_the_error_names_url_and_both_digests(serve: Serve, tmp_path: Path) -> None:
+def test_wrong_data_is_deleted_and_the_error_names_url_and_digests(serve: Serve, tmp_path: Path) -> None:
     wrong = b"an error page, served with status 200"
     server = serve(content=wrong)
     with pytest.raises(WeightsError) as error:
@@ -150,7 +150,7 @@ def test_wrong_bytes_are_deleted_and_the_error_names_url_and_both_digests(serve:
     assert left_in(tmp_path) == []
 
 
-def test_a_length_that_is_too_small_or_missing_is_found_out(serve: Serve, tmp_path: Path) -> None:
+def test_too_small_or_missing_lengths_are_detected(serve: Serve, tmp_path: Path) -> None:
     def too_small(handler: object, content: bytes, offset: int) -> None:
         headers(handler, 200, Content_Length=HALF)
         handler.wfile.write(content)
@@ -166,7 +166,7 @@ def test_a_length_that_is_too_small_or_missing_is_found_out(serve: Serve, tmp_pa
         assert left_in(tmp_path) == []
 
 
-def test_a_length_that_is_too_large_ends_after_a_few_tries(serve: Serve, tmp_path: Path) -> None:
+def test_too_large_lengths_stop_after_a_few_attempts(serve: Serve, tmp_path: Path) -> None:
     def too_large(handler: object, content: bytes, offset: int) -> None:
         headers(handler, 200, Content_Length=len(content) + 100)
         handler.wfile.write(content)
@@ -177,7 +177,7 @@ def test_a_length_that_is_too_large_ends_after_a_few_tries(serve: Serve, tmp_pat
     assert len(server.offsets) < 10
 
 
-def test_a_server_that_keeps_failing_is_left_and_one_that_recovers_is_not(serve: Serve, tmp_path: Path) -> None:
+def test_failing_requests_are_retried_a_few_times(serve: Serve, tmp_path: Path) -> None:
     server = serve(status(503), status(429), well_behaved)
     assert resolve(ENTRY, cache_dir=tmp_path / "a").read_bytes() == CONTENT
     server = serve(status(500))
@@ -186,14 +186,14 @@ def test_a_server_that_keeps_failing_is_left_and_one_that_recovers_is_not(serve:
     assert 1 < len(server.offsets) < 10
 
 
-def test_a_missing_file_is_not_asked_for_twice(serve: Serve, tmp_path: Path) -> None:
+def test_missing_files_are_not_requested_again(serve: Serve, tmp_path: Path) -> None:
     server = serve(status(404))
     with pytest.raises(WeightsError, match="answered 404"):
         resolve(ENTRY, cache_dir=tmp_path)
     assert len(server.offsets) == 1
 
 
-def test_redirects_are_followed_within_this_machine_but_never_down_to_plain_http(serve: Serve, tmp_path: Path) -> None:
+def test_redirects_to_plain_http_elsewhere_are_refused(serve: Serve, tmp_path: Path) -> None:
     other = serve()
     server = serve(status(302, Location=f"{other.url}/moved.pth"))
     assert resolve(ENTRY, cache_dir=tmp_path).read_bytes() == CONTENT
@@ -204,7 +204,7 @@ def test_redirects_are_followed_within_this_machine_but_never_down_to_plain_http
     assert len(server.offsets) == 1
 
 
-def test_offline_the_error_says_which_file_from_where_and_where_to(
+def test_the_error_without_network_names_file_address_and_destination(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with ScriptedServer(CONTENT).running() as gone:
@@ -213,17 +213,17 @@ def test_offline_the_error_says_which_file_from_where_and_where_to(
         resolve(ENTRY, cache_dir=tmp_path)
     for part in (ENTRY.filename, f"{gone.url}/some/folder/{ENTRY.filename}", str(cached_path(ENTRY, tmp_path))):
         assert part in str(error.value)
-    cached_path(ENTRY, tmp_path).write_bytes(CONTENT)  # what the message told to do
+    cached_path(ENTRY, tmp_path).write_bytes(CONTENT)  # The remedy in the message.
     assert resolve(ENTRY, cache_dir=tmp_path).read_bytes() == CONTENT
 
 
-def test_a_mirror_over_plain_http_elsewhere_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_mirror_with_plain_http_elsewhere_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SKELPIPE_MIRROR", "http://mirror.example.org/models")
     with pytest.raises(WeightsError, match="https only"):
         resolve(ENTRY, cache_dir=tmp_path)
 
 
-def test_a_tampered_file_in_the_cache_is_refused_and_another_known_digest_is_not(tmp_path: Path) -> None:
+def test_cached_files_must_have_a_known_digest(tmp_path: Path) -> None:
     path = cached_path(ENTRY, tmp_path)
     path.parent.mkdir(parents=True)
     path.write_bytes(b"tampered")
@@ -233,7 +233,7 @@ def test_a_tampered_file_in_the_cache_is_refused_and_another_known_digest_is_not
     assert resolve(known, cache_dir=tmp_path) == path
 
 
-def test_the_users_own_checkpoint_is_taken_as_it_is(tmp_path: Path) -> None:
+def test_user_checkpoints_are_not_verified(tmp_path: Path) -> None:
     own = tmp_path / "own weights.pth"
     with pytest.raises(WeightsError, match="no such file"):
         resolve(ENTRY, checkpoint=own)
@@ -241,7 +241,7 @@ def test_the_users_own_checkpoint_is_taken_as_it_is(tmp_path: Path) -> None:
     assert resolve(ENTRY, checkpoint=own) == own
 
 
-def test_a_cache_that_cannot_be_written_is_named(serve: Serve, tmp_path: Path) -> None:
+def test_the_error_names_a_cache_that_is_not_writable(serve: Serve, tmp_path: Path) -> None:
     serve()
     in_the_way = tmp_path / "checkpoints"
     in_the_way.write_bytes(b"")
@@ -249,7 +249,7 @@ def test_a_cache_that_cannot_be_written_is_named(serve: Serve, tmp_path: Path) -
         resolve(ENTRY, cache_dir=tmp_path)
 
 
-def test_the_cache_folder_follows_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_cache_folder_depends_on_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SKELPIPE_CACHE", str(tmp_path / "own"))
     assert default_cache_dir() == tmp_path / "own"
     monkeypatch.delenv("SKELPIPE_CACHE")
@@ -282,7 +282,7 @@ def start_child(server: ScriptedServer, cache: Path) -> subprocess.Popen:
     return child
 
 
-def test_a_run_killed_in_mid_download_is_resumed_by_the_next(serve: Serve, tmp_path: Path) -> None:
+def test_a_download_is_resumed_after_a_kill(serve: Serve, tmp_path: Path) -> None:
     killed = threading.Event()
 
     def half_then_wait(handler: object, content: bytes, offset: int) -> None:
@@ -293,7 +293,7 @@ def test_a_run_killed_in_mid_download_is_resumed_by_the_next(serve: Serve, tmp_p
     server = serve(half_then_wait, well_behaved)
     with start_child(server, tmp_path) as child:
         child.stdin.write("\n")
-        # Each line is what the child has on disk by then.
+        # Each line is the number of bytes that the child process has on disk.
         while int(child.stdout.readline()) < HALF:
             pass
         os.kill(child.pid, signal.SIGKILL)
@@ -305,7 +305,7 @@ def test_a_run_killed_in_mid_download_is_resumed_by_the_next(serve: Serve, tmp_p
     assert left_in(tmp_path) == [ENTRY.filename]
 
 
-def test_a_whole_part_left_by_a_kill_before_the_rename_needs_no_network(serve: Serve, tmp_path: Path) -> None:
+def test_a_complete_part_file_is_used_without_network(serve: Serve, tmp_path: Path) -> None:
     server = serve(status(404))
     part = part_path(cached_path(ENTRY, tmp_path))
     part.parent.mkdir()
@@ -315,7 +315,7 @@ def test_a_whole_part_left_by_a_kill_before_the_rename_needs_no_network(serve: S
     assert left_in(tmp_path) == [ENTRY.filename]
 
 
-def test_two_processes_at_once_download_once(serve: Serve, tmp_path: Path) -> None:
+def test_concurrent_processes_download_once(serve: Serve, tmp_path: Path) -> None:
     both_told = threading.Event()
 
     def when_both_are_told(handler: object, content: bytes, offset: int) -> None:
