@@ -127,7 +127,7 @@ def predict_clips(
     """
     chosen = np.asarray(indices, np.int64)
     seen = with_someone(clips, chosen)
-    result = [Prediction(clips.names[index], (), "no person in any frame") for index in chosen]
+    result = [Prediction(clips.names[index], (), "no person is visible in any frame") for index in chosen]
     if not seen.any():
         return result
     dataset = SkeletonDataset(clips, chosen[seen], trained.settings.data, train=False)

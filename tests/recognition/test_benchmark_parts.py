@@ -1,4 +1,4 @@
-"""What the benchmarks conclude from their measurements, and the baselines that they compare with."""
+"""Conclusions that benchmarks draw from measurements, and the baselines that they compare with."""
 
 import json
 import sys
@@ -27,12 +27,12 @@ CLEAN, NOISE = tables.Condition("clean"), tables.Condition("noise", 0.01)
 
 
 def right(share: float, count: int = 200) -> np.ndarray:
-    """The first `share` of `count` clips are right."""
+    """The first `share` of `count` clips are correct."""
     return np.arange(count) < share * count
 
 
 def made_results() -> dict[str, dict[tables.Condition, dict[int, np.ndarray]]]:
-    """A method that loses 10 points and a baseline that loses 30, two seeds each."""
+    """A method that loses 10 points and a baseline that loses 30, with two seeds each."""
     return {
         "method": {CLEAN: {0: right(0.9), 1: right(0.8)}, NOISE: {0: right(0.8), 1: right(0.7)}},
         "baseline": {CLEAN: {0: right(0.9), 1: right(0.9)}, NOISE: {0: right(0.6), 1: right(0.6)}},
@@ -46,7 +46,7 @@ def test_drops_are_compared_clip_by_clip_over_all_seeds() -> None:
     value, low, high = compared.difference
     assert low < value < high and value == pytest.approx(0.2)
     assert compared.ratio is not None and compared.ratio[0] == pytest.approx(1 / 3)
-    # The interval is that of a mean of 200 clips' differences: its normal approximation is near.
+    # The interval is that of the mean difference over 200 clips, close to its normal approximation.
     results = made_results()
     losses = {
         name: np.mean([results[name][CLEAN][seed] * 1.0 - results[name][NOISE][seed] for seed in (0, 1)], axis=0)
@@ -56,22 +56,22 @@ def test_drops_are_compared_clip_by_clip_over_all_seeds() -> None:
     assert (high - low) / 2 == pytest.approx(half, rel=0.1)
 
 
-def test_there_is_no_ratio_to_a_baseline_that_may_lose_nothing() -> None:
+def test_no_ratio_is_given_if_the_baseline_may_lose_nothing() -> None:
     results = made_results()
-    # One clip more, one less: the drop of half a point is within the draw of the clips.
+    # One clip more, one less: the drop of half a point is within the uncertainty of the clips.
     results["baseline"][NOISE] = {seed: right(0.895) for seed in (0, 1)}
     compared = tables.compare(results, "method", "baseline", NOISE)
     assert compared is not None and compared.ratio is None
     assert "nan" not in tables.drop_table(results, ["method"], "baseline")
 
 
-def test_a_method_is_never_better_than_itself() -> None:
+def test_method_is_not_better_than_itself() -> None:
     compared = tables.compare(made_results(), "method", "method", NOISE)
     assert compared is not None
     assert compared.difference == (0, 0, 0)
 
 
-def test_where_the_baseline_hardly_drops_a_harder_level_decides() -> None:
+def test_harder_level_decides_if_the_baseline_hardly_drops() -> None:
     results = {"baseline": {CLEAN: {0: right(0.9)}}}
     for level, share in ((0.005, 0.6), (0.01, 0.87), (0.02, 0.82), (0.05, 0.7), (0.1, 0.2)):
         results["baseline"][tables.Condition("noise", level)] = {0: right(share)}
@@ -80,7 +80,7 @@ def test_where_the_baseline_hardly_drops_a_harder_level_decides() -> None:
     assert tables.level_to_compare(results, "baseline", "noise") == NOISE
 
 
-def test_results_survive_the_file_and_a_line_cut_short(tmp_path: Path) -> None:
+def test_results_are_read_back_without_a_truncated_line(tmp_path: Path) -> None:
     path = tmp_path / "results.jsonl"
     line = tables.line_of("method", 3, NOISE, right(0.25, 8))
     path.write_text(line + "\n" + line[:20], encoding="utf-8")
@@ -89,7 +89,7 @@ def test_results_survive_the_file_and_a_line_cut_short(tmp_path: Path) -> None:
     assert "25.0 (25.0)" in tables.report(results, ["method"], "method")
 
 
-def test_the_bilstm_reads_each_person_and_ignores_the_absent() -> None:
+def test_bilstm_reads_each_person_and_ignores_absent_ones() -> None:
     torch.manual_seed(0)
     model = BiLSTM(num_joints=17, num_classes=4, width=8, dropout=0.0).eval()
     batch = Batch(
@@ -107,7 +107,7 @@ def test_the_bilstm_reads_each_person_and_ignores_the_absent() -> None:
     assert not torch.allclose(model(batch)[1], logits[1])
 
 
-def test_the_plain_recipe_is_the_same_network_as_the_projects() -> None:
+def test_plain_recipe_has_the_same_network_as_the_project() -> None:
     torch.manual_seed(0)
     sizes = {"num_joints": 17, "channels": 3, "dim": 16, "depth": 2, "heads": 4, "mlp_ratio": 2, "max_frames": 20}
     ours = DSTFormer(**sizes, dim_representation=16).double()
@@ -137,7 +137,7 @@ def test_the_plain_recipe_has_two_persons_in_every_clip() -> None:
     assert torch.equal(double.keypoint[:, 0], batch.keypoint[:, 0]) and not double.keypoint[:, 1].any()
 
 
-def test_the_made_ntu60_has_its_rules() -> None:
+def test_made_ntu60_follows_its_rules() -> None:
     made = made_ntu60(240)
     names = {clip["frame_dir"]: clip for clip in made["annotations"]}
     assert len(names) == 240 and {clip["label"] for clip in names.values()} == set(range(60))
@@ -159,7 +159,7 @@ def test_made_lengths_are_distributed_like_those_of_ntu60() -> None:
     assert lengths.min() >= 32 and lengths.max() <= 300
 
 
-def test_the_made_kinetics400_keeps_its_skeletons_in_files_of_their_own(tmp_path: Path) -> None:
+def test_made_kinetics400_has_separate_skeleton_files(tmp_path: Path) -> None:
     annotations, folder = write_kinetics400(tmp_path, 12, classes=3)
     made = read_pickle(annotations)
     for clip in made["annotations"]:
@@ -169,7 +169,7 @@ def test_the_made_kinetics400_keeps_its_skeletons_in_files_of_their_own(tmp_path
         assert clip["frame_inds"].max() < clip["total_frames"]
 
 
-def test_what_a_variant_changes_is_what_its_config_says() -> None:
+def test_variants_change_what_their_config_says() -> None:
     assert pretraining.changes_of("mamp", None) == []
     assert pretraining.changes_of("mamp", "random_masking") == ['mamp.masking="random"']
     pairs = 'pcm3.positives=["intra", "inter"]'
@@ -180,7 +180,7 @@ def test_what_a_variant_changes_is_what_its_config_says() -> None:
         protocol_settings(method, pretraining.RECIPES[method])
 
 
-def test_a_line_of_results_that_was_cut_short_is_measured_again(tmp_path: Path) -> None:
+def test_truncated_results_are_measured_again(tmp_path: Path) -> None:
     lines = [
         {"variant": "mamp", "scratch": scratch, "seed": seed, "protocol": "linear", "top1": top1}
         for scratch, seed, top1 in ((False, 0, 0.5), (False, 1, 0.7), (True, 0, 0.25))
@@ -193,7 +193,7 @@ def test_a_line_of_results_that_was_cut_short_is_measured_again(tmp_path: Path) 
     assert table[2].startswith("| mamp | 60.0 (50.0, 70.0) |") and table[3].startswith("| mamp, fresh weights | 25.0")
 
 
-def test_a_result_of_another_recipe_is_measured_again_and_shown_until_then(tmp_path: Path) -> None:
+def test_results_of_another_recipe_are_shown_until_measured_again(tmp_path: Path) -> None:
     entry = {"variant": "mamp", "scratch": False, "protocol": "linear", "top1": 0.5}
     lines = [entry | {"seed": 0}, entry | {"seed": 1, "recipe": ["seed=1", "runs=1"]}]
     file = tmp_path / "results.jsonl"
@@ -206,7 +206,7 @@ def test_a_result_of_another_recipe_is_measured_again_and_shown_until_then(tmp_p
 
 
 @pytest.mark.parametrize("stem", ["penn_action", "motions5", "mine"])
-def test_methods_of_the_bench_train_on_the_same_clips_and_share_what_they_can(stem: str, tmp_path: Path) -> None:
+def test_methods_of_the_bench_train_on_the_same_clips_and_share_phase_one(stem: str, tmp_path: Path) -> None:
     file = tmp_path / f"{stem}.pkl"
     jobs = {name: methods.job_of(name, 1, file, tmp_path, {"batch_size": 8}) for name in methods.METHODS}
     assert {job.settings.model.backbone for job in jobs.values()} == {"dstformer", *methods.BASELINES.values()}
@@ -214,14 +214,14 @@ def test_methods_of_the_bench_train_on_the_same_clips_and_share_what_they_can(st
     clips = ("file", "train_split", "holdout", "group_pattern", "skip_bad")
     assert len({tuple(getattr(job.settings.data, name) for name in clips) for job in jobs.values()}) == 1
     assert all(job.settings.training.seed == 1 and job.settings.training.batch_size == 8 for job in jobs.values())
-    # One phase one for the three of the same network; no method of the others has two phases.
+    # The three methods with the same network share one phase one; the others have a single phase.
     assert len({jobs[name].shared for name in methods.SAME_NETWORK}) == 1 and jobs["MaskCLR"].shared is not None
     assert all(jobs[name].shared is None for name in methods.BASELINES)
     ways = [(job.settings.training.objective, job.settings.maskclr.mask) for job in jobs.values()]
     assert ways[:3] == [("maskclr", "attention"), ("cross_entropy", "attention"), ("maskclr", "random")]
 
 
-def test_the_table_of_methods_has_what_was_measured_and_the_lead_with_its_interval() -> None:
+def test_table_of_methods_contains_the_lead_with_its_interval() -> None:
     measured = [("clean", None, 0.9, 0.8), ("part", "left_arm", 0.5, 0.6), ("noise", 0.003, 0.7, 0.7)]
     conditions = [
         {"family": family, "level": level, "method": method, "top1": top1}

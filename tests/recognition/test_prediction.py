@@ -53,7 +53,7 @@ def test_clips_without_persons_have_a_reason(trained: Trained, tmp_path: Path) -
     clips = clips_for(trained, written(tmp_path, faint=1))
     found = predict_clips(trained, clips, range(5), device="cpu", backend="torch")
     assert [prediction.name for prediction in found] == [f"clip{n}" for n in range(5)]
-    assert [prediction.reason for prediction in found] == [None, "no person in any frame", None, None, None]
+    assert [prediction.reason for prediction in found] == [None, "no person is visible in any frame", None, None, None]
     assert [len(prediction.best) for prediction in found] == [5, 0, 5, 5, 5]
     (only,) = predict_clips(trained, clips, [1], device="cpu")
     assert only.best == () and only.reason is not None
