@@ -255,7 +255,7 @@ def open_clips(path: Path, settings: DataSettings, *, leave_out_empty: bool = Fa
 
 
 def _with_way_out(error: AnnotationError) -> AnnotationError:
-    """Append the option that skips the clip; commands without this option remove it from the message."""
+    """Append the option that leaves the clip out to the message."""
     message = str(error)
     way_out = "" if message.endswith("leave the clip out") else ", or leave the clip out"
     return AnnotationError(f"{message}{way_out} (--skip-bad)")
