@@ -1,9 +1,9 @@
-"""Writes requirements/*.txt: what each extra needs beyond the package itself, as uv.lock has it.
+"""Writes requirements/*.txt: what each group of networks needs beyond the package itself, as in uv.lock.
 
     python .ci/export_requirements.py
 
-pip cannot leave out the dead and the misfitting among the extras' dependencies, as [tool.uv] in pyproject.toml does.
-But it can install a complete list without asking for dependencies, and that list is in the lock file.
+pip cannot exclude single dependencies of a package, as [tool.uv] in pyproject.toml does. But it can install a complete
+list with --no-deps, and that list is in the lock file.
 """
 
 import tomllib
@@ -12,14 +12,14 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
-EXTRAS = ("mmlab", "openpifpaf")
+GROUPS = ("mmlab", "openpifpaf")
 HEADER = """\
-# Written by .ci/export_requirements.py from uv.lock. README says how to install it, and what must be there before.
+# Written by .ci/export_requirements.py from uv.lock. README says how to install it and what it needs before.
 """
 
 
 def reachable(packages: Mapping[str, Mapping[str, Any]], dependencies: Iterable[Mapping[str, Any]]) -> set[str]:
-    """Names of all packages that follow from some, on Linux."""
+    """Names of all packages that some packages require, directly or not, on Linux."""
     found: set[str] = set()
     todo = list(dependencies)
     while todo:
@@ -34,13 +34,13 @@ def reachable(packages: Mapping[str, Mapping[str, Any]], dependencies: Iterable[
     return found
 
 
-def requirements(extra: str) -> str:
-    """The text of requirements/EXTRA.txt."""
+def requirements(group: str) -> str:
+    """The text of requirements/GROUP.txt."""
     lock = tomllib.loads((ROOT / "uv.lock").read_text(encoding="utf-8"))
     settings = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["uv"]
     packages = {package["name"]: package for package in lock["package"]}
     project = packages["skelpipe"]
-    names = reachable(packages, project["optional-dependencies"][extra]) - reachable(packages, project["dependencies"])
+    names = reachable(packages, project["dev-dependencies"][group]) - reachable(packages, project["dependencies"])
     lines = [f"--no-binary {name}" for name in settings["no-binary-package"] if name in names]
     for package in lock["package"]:
         if package["name"] in names:
@@ -51,7 +51,7 @@ def requirements(extra: str) -> str:
 
 
 if __name__ == "__main__":
-    for extra in EXTRAS:
-        path = ROOT / "requirements" / f"{extra}.txt"
+    for group in GROUPS:
+        path = ROOT / "requirements" / f"{group}.txt"
         path.parent.mkdir(exist_ok=True)
-        path.write_text(requirements(extra), encoding="utf-8")
+        path.write_text(requirements(group), encoding="utf-8")

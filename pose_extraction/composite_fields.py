@@ -5,6 +5,8 @@ association field (CAF) the two ends of a bone. Persons are grown from the most 
 et al., "OpenPifPaf", 2021, section III). Growing uses openpifpaf's compiled decoder.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from types import ModuleType
 
@@ -40,6 +42,25 @@ DECODER_SETTINGS = {
 }
 
 
+@contextmanager
+def _old_colour_maps() -> Iterator[None]:
+    """Gives matplotlib back `cm.get_cmap`, which openpifpaf's visualisation calls when it is imported.
+
+    matplotlib 3.9 removed the function. Nothing here uses the visualisation, but the package imports it.
+    """
+    import matplotlib
+    import matplotlib.cm
+
+    if hasattr(matplotlib.cm, "get_cmap"):
+        yield
+        return
+    matplotlib.cm.get_cmap = matplotlib.colormaps.__getitem__  # type: ignore[attr-defined]
+    try:
+        yield
+    finally:
+        del matplotlib.cm.get_cmap  # type: ignore[attr-defined]
+
+
 def load_library() -> ModuleType:
     """Import openpifpaf (AGPL-3.0), which registers its compiled decoder with torch.
 
@@ -50,8 +71,9 @@ def load_library() -> ModuleType:
         BackendError: The package is not installed, or was compiled for another version of torch.
     """
     try:
-        import openpifpaf
-        import openpifpaf.plugins.coco
+        with _old_colour_maps():
+            import openpifpaf
+            import openpifpaf.plugins.coco
     except (ImportError, OSError) as error:
         raise BackendError(
             f"the estimator openpifpaf cannot be loaded ({error}): install it as README's section OpenPifPaf says, "
