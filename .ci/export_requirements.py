@@ -37,11 +37,10 @@ def reachable(packages: Mapping[str, Mapping[str, Any]], dependencies: Iterable[
 def requirements(group: str) -> str:
     """The text of requirements/GROUP.txt."""
     lock = tomllib.loads((ROOT / "uv.lock").read_text(encoding="utf-8"))
-    settings = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["uv"]
     packages = {package["name"]: package for package in lock["package"]}
     project = packages["skelpipe"]
     names = reachable(packages, project["dev-dependencies"][group]) - reachable(packages, project["dependencies"])
-    lines = [f"--no-binary {name}" for name in settings["no-binary-package"] if name in names]
+    lines = []
     for package in lock["package"]:
         if package["name"] in names:
             # A package that the lock has twice has one version for each Python.

@@ -3,7 +3,6 @@
 Nothing heavy is imported until a command runs: `skelpipe --help` loads neither torch nor OpenMMLab.
 """
 
-import importlib.metadata
 import logging
 import os
 import signal
@@ -25,6 +24,7 @@ from pipeline.pretrain_command import pretrain
 from pipeline.robustness_command import robustness
 from pipeline.sweep_command import sweep
 from pipeline.train_command import TrainCommand, train
+from pose_extraction._version import __version__
 from pose_extraction.errors import SkelpipeError, UsageError
 
 FAILED, WRONG_USAGE, INTERRUPTED = 1, 2, 130
@@ -93,7 +93,7 @@ app = typer.Typer(
 
 def _print_version(requested: bool) -> None:
     if requested:
-        typer.echo(f"skelpipe {importlib.metadata.version('skelpipe')}")
+        typer.echo(f"skelpipe {__version__}")
         raise typer.Exit
 
 

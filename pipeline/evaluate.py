@@ -1,6 +1,5 @@
 """`skelpipe evaluate`: measure a run on a split; results go to the terminal, to files and to figures."""
 
-import importlib.metadata
 import io
 import itertools
 import json
@@ -18,6 +17,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 from rich.text import Text
 
+from pose_extraction._version import __version__
 from pose_extraction.annotations import ALL_CLIPS
 from pose_extraction.errors import UsageError
 from pose_extraction.files import atomic_write
@@ -277,7 +277,7 @@ def as_dictionary(result: Evaluation) -> dict[str, Any]:
         "split": result.split,
         "estimator": result.clips.estimator,
         "trained_estimator": result.trained.estimator,
-        "version": importlib.metadata.version("skelpipe"),
+        "version": __version__,
         "engine": vars(result.scores.placement),
         "clips": metrics.clips,
         "unanswered": metrics.unanswered,

@@ -1,7 +1,6 @@
 """The plan of an extraction: clips of each video, networks, and which results are up to date."""
 
 import dataclasses
-import importlib.metadata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +16,12 @@ from pose_extraction.errors import SkelpipeError
 from pose_extraction.estimators import Identity, Request
 from pose_extraction.extraction import DETECTION_INTERVAL, ExtractionSettings
 from pose_extraction.pickles import write_pickle
+
+# Part of every digest: which poses this code finds, given the same video, settings and weights. A release that finds
+# other poses (in decoding, detection, tracking or cleaning) sets a new value: "2", then "3". Other releases leave it,
+# so that they extract nothing again. The first value is not "1" but the version of the package that was part of the
+# digests before this constant existed; results from then remain valid.
+_POSES_FORMAT = "0.1.0"
 
 
 @dataclass(frozen=True)
@@ -93,7 +98,7 @@ class Plan:
             OSError: The video cannot be read.
         """
         facts = {
-            "version": importlib.metadata.version("skelpipe"),
+            "version": _POSES_FORMAT,
             "settings": self.settings.shaping(),
             "extraction": dataclasses.asdict(self.extraction()),
             "detection_interval": DETECTION_INTERVAL,

@@ -1,7 +1,6 @@
 """`skelpipe sweep` for pre-training: train encoders that differ in a few settings, and compare them in one table."""
 
 import dataclasses
-import importlib.metadata
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ from pipeline.robustness_report import figure_bytes
 from pipeline.robustness_results import as_csv
 from pipeline.sweep_jobs import RUNS, Job, train_rows, write_results
 from pipeline.sweep_settings import folder_name
+from pose_extraction._version import __version__
 from pose_extraction.errors import UsageError
 from pose_extraction.files import atomic_write, sha256_of
 from recognition.clips import newest_skeleton_file, open_clips
@@ -121,7 +121,7 @@ def sweep_encoders(
     result = SweptEncoders(_rows(plan, found), failed, out)
     first = next(iter(whole.values()))[0].settings
     made_with = {
-        "version": importlib.metadata.version("skelpipe"),
+        "version": __version__,
         "settings": given,
         "measured": dataclasses.asdict(measuring),
         "seeds": list(seeds or plan.seeds),

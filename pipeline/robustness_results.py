@@ -1,7 +1,6 @@
 """Results of a robustness benchmark, computed from the stored predictions: one dictionary, and tables for CSV."""
 
 import csv
-import importlib.metadata
 import io
 import json
 from collections.abc import Iterable, Mapping, Sequence
@@ -14,6 +13,7 @@ from pipeline.evaluate import Engine
 from pipeline.robustness_subjects import Subject, methods_of
 from pipeline.robustness_tables import Answers, confusing_condition, tables_of
 from pipeline.robustness_tasks import Task
+from pose_extraction._version import __version__
 from recognition.inference import place
 from recognition.robustness_conditions import (
     BY_NAME,
@@ -155,7 +155,7 @@ def _confusions(bench: "Bench", methods: Sequence[str], answers: Answers) -> lis
 def engine_told(engine: Engine) -> dict[str, Any]:
     """Return the package version, device, backend and precision that the networks ran with."""
     return {
-        "version": importlib.metadata.version("skelpipe"),
+        "version": __version__,
         "engine": vars(place(engine.device, engine.backend, engine.precision)),
     }
 

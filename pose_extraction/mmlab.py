@@ -6,6 +6,7 @@ provides. All other operators raise an exception when they are called.
 """
 
 import contextlib
+import importlib
 import importlib.util
 import sys
 import warnings
@@ -130,6 +131,18 @@ def _operators_from_torchvision() -> ModuleType:
     return module
 
 
+def _give_coco_tools() -> None:
+    """Gives mmpose pycocotools under the name xtcocotools, where that is not installed.
+
+    mmpose imports this fork of pycocotools for data sets and metrics of COCO, which nothing here uses. The fork does
+    not build for Python 3.13.
+    """
+    if importlib.util.find_spec("xtcocotools") is not None:
+        return
+    for name in ("", ".coco", ".cocoeval", ".mask"):
+        sys.modules[f"xtcocotools{name}"] = importlib.import_module(f"pycocotools{name}")
+
+
 def prepare() -> None:
     """Make mmdet, mmpose and mmpretrain importable, and register their modules with mmengine.
 
@@ -143,6 +156,7 @@ def prepare() -> None:
         raise BackendError(f"the packages {', '.join(missing)} are not installed; {INSTALL_HINT}")
     if "mmcv._ext" not in sys.modules and importlib.util.find_spec("mmcv._ext") is None:
         sys.modules["mmcv._ext"] = _operators_from_torchvision()
+    _give_coco_tools()
     warnings.filterwarnings("ignore", category=FutureWarning, module=r"mm(cv|det|engine|pose|pretrain)\b")
     import mmdet.utils
     import mmpose.utils

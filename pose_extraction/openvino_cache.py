@@ -20,6 +20,10 @@ if TYPE_CHECKING:
     import torch
 
 MODEL, WEIGHTS, DIGESTS = "model.xml", "model.bin", "sha256"
+# Part of every key: how this code converts networks. Set a new value ("2", then "3") when a conversion changes without
+# a change of layers, weights, torch or OpenVINO. The first value is the version of the package that the keys had before
+# this constant existed, so that networks converted then are still found.
+_CONVERSION_FORMAT = "0.1.0"
 UNFINISHED, UNFINISHED_SECONDS = ".unfinished-", 3600
 
 
@@ -76,7 +80,8 @@ def _sweep(folder: Path) -> None:
 def _key(network: "torch.nn.Module", example: "torch.Tensor") -> str:
     """Return a key that identifies layers, weights, shapes and versions of the tools."""
     digest = hashlib.sha256()
-    tools = [f"{package} {importlib.metadata.version(package)}" for package in ("skelpipe", "torch", "openvino")]
+    versions = [f"{package} {importlib.metadata.version(package)}" for package in ("torch", "openvino")]
+    tools = [f"skelpipe {_CONVERSION_FORMAT}", *versions]
     digest.update("\n".join([*tools, str(network), str(tuple(example.shape)), str(example.dtype)]).encode())
     for name, tensor in network.state_dict().items():
         digest.update(name.encode())

@@ -8,7 +8,6 @@
 `last.pt` and `best.pt` are self-contained: a single copied file is a complete recognizer.
 """
 
-import importlib.metadata
 import io
 import json
 import subprocess
@@ -21,6 +20,7 @@ import torch
 import yaml
 from pydantic import BaseModel, ValidationError
 
+from pose_extraction._version import __version__
 from pose_extraction.checkpoints import apply_state_dict, load_plain
 from pose_extraction.errors import UsageError, WeightsError
 from pose_extraction.files import atomic_write
@@ -117,7 +117,7 @@ def identity_of(
         "dimensions": dimensions,
         "estimator": estimator,
         "extraction": dict(extraction),
-        "version": importlib.metadata.version("skelpipe"),
+        "version": __version__,
         "commit": _commit(),
     }
 

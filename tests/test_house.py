@@ -13,7 +13,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGES = ("pose_extraction", "recognition", "pipeline")
 # What stage two may know of stage one: its output format.
-FORMAT_MODULES = {"skeleton", "poses", "annotations", "pickles", "validation", "files", "errors"}
+FORMAT_MODULES = {"_version", "skeleton", "poses", "annotations", "pickles", "validation", "files", "errors"}
 # And what both stages need to run a network: where it runs, and how its weights are read.
 ENGINE_MODULES = {"backends", "checkpoints", "openvino_cache", "openvino_core"}
 # Who may open files that could carry code, because they admit data only.

@@ -13,10 +13,16 @@ import zipfile
 from pathlib import Path
 
 import pytest
+import yaml
+
+from pose_extraction._version import __version__
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGES = ("pose_extraction", "recognition", "pipeline")
-PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+PROJECT = PYPROJECT["project"]
+# Networks that pip cannot install by name; requirements/*.txt list them.
+GROUPS = ("mmlab", "openpifpaf")
 
 
 @pytest.fixture(scope="module")
@@ -48,8 +54,9 @@ def run_installed(unpacked: Path, folder: Path, *arguments: str) -> subprocess.C
 def test_the_wheel_holds_the_packages_and_what_they_read_and_nothing_else(wheel: Path) -> None:
     names = zipfile.ZipFile(wheel).namelist()
     tops = {name.split("/")[0] for name in names}
-    metadata = f"skelpipe-{PROJECT['version']}.dist-info"
+    metadata = f"skelpipe-{__version__}.dist-info"
     assert tops == {*PACKAGES, metadata}
+    assert {f"{package}/py.typed" for package in PACKAGES} <= set(names)
     for package in PACKAGES:
         sources = {path.relative_to(ROOT).as_posix() for path in (ROOT / package).rglob("*.py")}
         assert sources <= set(names)
@@ -66,7 +73,7 @@ def test_the_wheel_holds_the_packages_and_what_they_read_and_nothing_else(wheel:
 
 def test_the_wheel_gives_the_command_its_name_and_licence(wheel: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
-        metadata = f"skelpipe-{PROJECT['version']}.dist-info"
+        metadata = f"skelpipe-{__version__}.dist-info"
         scripts = configparser.ConfigParser()
         scripts.read_string(archive.read(f"{metadata}/entry_points.txt").decode())
         text = archive.read(f"{metadata}/METADATA").decode()
@@ -108,7 +115,8 @@ def third_party_imports() -> dict[str, set[str]]:
 
 def test_everything_that_is_imported_is_asked_for() -> None:
     """What merely happens to be there, because some other package brought it, is missing from a plain installation."""
-    extras = [requirement for group in PROJECT["optional-dependencies"].values() for requirement in group]
+    optional = [*PROJECT["optional-dependencies"].values(), *(PYPROJECT["dependency-groups"][name] for name in GROUPS)]
+    extras = [requirement for group in optional for requirement in group]
     declared = {
         re.split(r"[<>=!~\[; ]", requirement, maxsplit=1)[0].lower().replace("_", "-")
         for requirement in (*PROJECT["dependencies"], *extras)
@@ -119,13 +127,31 @@ def test_everything_that_is_imported_is_asked_for() -> None:
         assert distributions & declared, f"{sorted(files)} import {module}, which pyproject.toml does not ask for"
 
 
-@pytest.mark.parametrize("extra", ["mmlab", "openpifpaf"])
-def test_the_lists_for_pip_are_those_of_the_lock_file(extra: str) -> None:
+@pytest.mark.parametrize("group", GROUPS)
+def test_the_lists_for_pip_are_those_of_the_lock_file(group: str) -> None:
     script = runpy.run_path(str(ROOT / ".ci" / "export_requirements.py"))
-    listed = (ROOT / "requirements" / f"{extra}.txt").read_text(encoding="utf-8")
-    assert listed == script["requirements"](extra), "run: python .ci/export_requirements.py"
-    assert f"{extra if extra == 'openpifpaf' else 'mmpose'}==" in listed
+    listed = (ROOT / "requirements" / f"{group}.txt").read_text(encoding="utf-8")
+    assert listed == script["requirements"](group), "run: python .ci/export_requirements.py"
+    assert f"{group if group == 'openpifpaf' else 'mmpose'}==" in listed
     assert not re.search(r"^(torch|chumpy|mmcv|mmengine|opencv-python)==", listed, re.MULTILINE)
+
+
+@pytest.mark.parametrize("extra", sorted(PROJECT["optional-dependencies"]))
+def test_every_extra_can_be_installed_by_name(extra: str) -> None:
+    """pip reads neither the exclusions nor the metadata in [tool.uv], so no extra may depend on them."""
+    script = runpy.run_path(str(ROOT / ".ci" / "export_requirements.py"))
+    lock = tomllib.loads((ROOT / "uv.lock").read_text(encoding="utf-8"))
+    packages = {package["name"]: package for package in lock["package"]}
+    names = script["reachable"](packages, packages["skelpipe"]["optional-dependencies"][extra])
+    uv = PYPROJECT["tool"]["uv"]
+    special = {"mmpose", "mmdet", *uv["no-build-isolation-package"]}
+    assert names and not names & special
+
+
+def test_the_version_is_the_same_wherever_it_is_written() -> None:
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
+    assert citation["version"] == __version__
+    assert f"version = {{{__version__}}}" in (ROOT / "README.md").read_text(encoding="utf-8")
 
 
 def test_opencv_needs_no_display() -> None:

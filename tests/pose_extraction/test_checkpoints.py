@@ -211,7 +211,9 @@ def test_the_checkpoint_of_another_network_is_refused_and_changes_nothing() -> N
 
 
 WRITE_NETWORK = """
-import sys, torch, openpifpaf
+import sys, torch
+from pose_extraction.composite_fields import load_library
+openpifpaf = load_library()
 from openpifpaf.plugins.coco import CocoKp
 torch.manual_seed(0)
 # The real networks' modules in the real order, narrow enough for a test.

@@ -1,0 +1,52 @@
+"""Digests of results: a release that finds the same poses leaves them as they are."""
+
+from pathlib import Path
+
+import pytest
+
+from pipeline import extract_plan
+from pipeline.extract_plan import Plan
+from pipeline.inputs import Source
+from pipeline.labels import ClipLabel
+from pipeline.settings import ExtractSettings
+from pose_extraction import _version
+from pose_extraction.backends import Placement
+from pose_extraction.estimators import Identity
+
+
+@pytest.fixture
+def plan(tmp_path: Path) -> Plan:
+    placement = Placement("cpu", "onnxruntime", "fp32")
+    network = Identity("mine", "estimator", "0123abcd", placement, None, tmp_path / "mine.onnx", 0)
+    clips = {"a": [ClipLabel("a", "wave"), ClipLabel("a_2", None, start=1.0, end=2.5)]}
+    return Plan(ExtractSettings(), network, None, tmp_path / "skeletons", clips)
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Source:
+    path = tmp_path / "a.mp4"
+    path.write_bytes(b"not a video, but a digest does not need one")
+    return Source(path, "a", "a.mp4")
+
+
+def test_results_of_version_0_1_0_are_still_done(plan: Plan, source: Source, monkeypatch: pytest.MonkeyPatch) -> None:
+    # The version of ONNX Runtime is a part of the digest on purpose; here it must not depend on the installed one.
+    monkeypatch.setattr("pose_extraction.estimators._version", lambda module: "1.0")
+    assert tuple(plan.digest_of(source).split("-")) == (
+        "a34b51ec1c8d9928fef1cf7239b66d34c8fc81ecc0f65666866e177ac802f7e4",
+        "37fb3c6492f574634e975aa6715b8b1dd3b2ea682cf6dbbab54e85ccbf22efd0",
+    )
+
+
+def test_another_version_of_the_package_leaves_digests_alone(
+    plan: Plan, source: Source, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = plan.digest_of(source)
+    monkeypatch.setattr(_version, "__version__", "9.9.9")
+    assert plan.digest_of(source) == before
+
+
+def test_another_format_of_poses_changes_digests(plan: Plan, source: Source, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = plan.digest_of(source)
+    monkeypatch.setattr(extract_plan, "_POSES_FORMAT", "2")
+    assert plan.digest_of(source) != before
