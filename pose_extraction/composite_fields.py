@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 import torch
@@ -51,14 +52,16 @@ def _old_colour_maps() -> Iterator[None]:
     import matplotlib
     import matplotlib.cm
 
-    if hasattr(matplotlib.cm, "get_cmap"):
+    # Any: stubs of some releases have the function, and others do not.
+    maps: Any = matplotlib.cm
+    if hasattr(maps, "get_cmap"):
         yield
         return
-    matplotlib.cm.get_cmap = matplotlib.colormaps.__getitem__  # type: ignore[attr-defined]
+    maps.get_cmap = matplotlib.colormaps.__getitem__
     try:
         yield
     finally:
-        del matplotlib.cm.get_cmap  # type: ignore[attr-defined]
+        del maps.get_cmap
 
 
 def load_library() -> ModuleType:
