@@ -271,8 +271,8 @@ def merge_files(paths: Iterable[Path], damaged: list[tuple[Path, str]] | None = 
             clip = annotation["frame_dir"]
             if clip in origin:
                 raise AnnotationError(
-                    f"clip {clip!r} is in both {origin[clip]} and {path}: delete one of the two, or extract the videos "
-                    "from the folder that holds both so that their ids differ"
+                    f"clip {clip!r} is in both {origin[clip]} and {path}: delete one of the files, or extract the "
+                    "videos from their common parent folder so that their ids differ"
                 )
             origin[clip] = path
             annotations.append(annotation)

@@ -107,15 +107,15 @@ def resolve_placement(device: str, backend: str, precision: str, *, onnx: bool) 
         number = device.removeprefix("cuda:")
         if not number.isdecimal() or int(number) >= count:
             raise BackendError(
-                f"device {device} is not on this machine, which has {count} CUDA devices; try --device cpu"
+                f"device {device} does not exist: this machine has {count} CUDA devices; use --device cpu"
             )
     elif device != "cpu":
-        raise BackendError(f"unknown device {device!r}; known are auto, cpu, cuda:0, cuda:0,1")
+        raise BackendError(f"unknown device {device!r}; use auto, cpu, cuda:0 or a list such as cuda:0,1")
 
     if onnx and device != "cpu" and backend in ("auto", "onnxruntime") and not _onnxruntime_has_cuda():
         log.warning(
-            "this onnxruntime has no CUDA support, so the ONNX network runs on the CPU; install onnxruntime-gpu in its "
-            "place to use %s",
+            "the installed onnxruntime does not support CUDA, so the ONNX network runs on the CPU; replace it with "
+            "onnxruntime-gpu to use %s",
             device,
         )
         device = "cpu"
@@ -124,17 +124,18 @@ def resolve_placement(device: str, backend: str, precision: str, *, onnx: bool) 
     if backend in ("openvino", "onnxruntime") and not has_module(backend):
         raise BackendError(f"backend {backend} is not installed; install skelpipe[{backend}] or use --backend auto")
     if backend == "openvino" and device != "cpu":
-        raise BackendError("backend openvino runs on the CPU only; use --backend torch on a GPU")
+        raise BackendError("backend openvino supports only the CPU; use --backend torch on a GPU")
     if backend == "torch" and onnx:
         raise BackendError("backend torch cannot run an ONNX file; use --backend openvino or onnxruntime")
     if backend == "onnxruntime" and not onnx:
-        raise BackendError("backend onnxruntime runs ONNX files only; use --backend torch or openvino for this network")
+        raise BackendError("backend onnxruntime supports only ONNX files; use --backend torch or openvino")
 
     if precision == "auto":
         precision = _best_precision(device, backend)
     if backend == "onnxruntime" and precision != "fp32":
         raise BackendError(
-            f"backend onnxruntime runs a file as it is; {precision} needs openvino, or a {precision} file"
+            f"backend onnxruntime cannot convert a network to {precision}; use --backend openvino, or a "
+            f"{precision} ONNX file"
         )
     if device == "cpu" and precision == "fp16":
         raise BackendError("fp16 needs a GPU; on a CPU use --precision bf16 or fp32")
@@ -262,7 +263,7 @@ def from_onnx(
 
 def _padded(images: np.ndarray, batch_size: int) -> np.ndarray:
     if len(images) > batch_size:
-        raise ValueError(f"a batch of {len(images)} pictures was given to a network built for {batch_size}")
+        raise ValueError(f"batch of {len(images)} images exceeds the network's batch size of {batch_size}")
     if len(images) == batch_size:
         return images
     padding = np.zeros((batch_size - len(images), *images.shape[1:]), images.dtype)

@@ -143,7 +143,7 @@ def load_state_dict(path: Path, *, strip_prefix: str = "") -> dict[str, torch.Te
     chosen = [name for name in state if name.startswith(strip_prefix)]
     stripped = {name.removeprefix(strip_prefix): state[name] for name in chosen}
     if not stripped:
-        raise WeightsError(f"{path}: no tensor's name begins with {strip_prefix!r}; the first is {next(iter(state))!r}")
+        raise WeightsError(f"{path}: no tensor name starts with {strip_prefix!r}; the first is {next(iter(state))!r}")
     return stripped
 
 
@@ -160,7 +160,7 @@ def load_plain(path: Path) -> dict[str, Any]:
     """
     content = _load(path, _OPENMMLAB)
     if not isinstance(content, dict):
-        raise WeightsError(f"{path}: holds {type(content).__name__} in place of a dictionary")
+        raise WeightsError(f"{path}: contains {type(content).__name__}, expected a dictionary")
     return dict(content.items())
 
 
@@ -178,10 +178,10 @@ def load_openpifpaf_state_dict(path: Path) -> OpenPifPafCheckpoint:
     content = _load(path, _OPENPIFPAF)
     network = content.get("model") if isinstance(content, dict) else None
     if not isinstance(network, _Record):
-        raise WeightsError(f"{path}: not a checkpoint of OpenPifPaf, which holds a network under 'model'")
+        raise WeightsError(f"{path}: not an OpenPifPaf checkpoint, which has a network under the key 'model'")
     state = dict(_tensors(network, "", path))
     if not state:
-        raise WeightsError(f"{path}: the network under 'model' holds no tensors")
+        raise WeightsError(f"{path}: the network under the key 'model' has no tensors")
     modules = _children(network)
     base = modules.get("base_net")
     base_name = base.state.get("name") if base is not None else None
@@ -228,17 +228,17 @@ def apply_state_dict(
     problems = {
         "missing": [name for name in lacking if name not in absent],
         "unexpected": [name for name in extra if name not in ignored],
-        "of another shape": [
+        "with another shape": [
             f"{name} {tuple(state[name].shape)} instead of {tuple(tensor.shape)}"
             for name, tensor in wanted.items()
             if name in state and state[name].shape != tensor.shape
         ],
     }
     if any(problems.values()):
-        told = "; ".join(f"{len(names)} {kind} ({_some(names)})" for kind, names in problems.items() if names)
+        summary = "; ".join(f"{len(names)} {kind} ({_some(names)})" for kind, names in problems.items() if names)
         raise WeightsError(
-            f"{source}: does not fit {type(module).__name__}: {told}. The file belongs to another network: choose the "
-            "model that it was trained as"
+            f"{source}: does not match {type(module).__name__}: {summary}. The checkpoint belongs to another network; "
+            "select the model that it was trained for"
         )
     # Not module.load_state_dict(): names and shapes already match, and mmpose's hooks would rename old tensors.
     with torch.no_grad():
@@ -270,21 +270,23 @@ def _load(path: Path, admitted: list[_Admitted]) -> Any:
         refused = _REFUSED_NAME.search(str(error))
         if refused is not None:
             raise WeightsError(
-                f"{path}: refused, because it asks for {refused[1]}, which none of these networks needs. Nothing of "
-                "the file was run; get the official file, or save the bare state_dict() again"
+                f"{path}: refused because the file refers to {refused[1]}, which these networks do not use. Nothing in "
+                "the file was executed; get the official file, or save only its state_dict() again"
             ) from error
         reason = str(error).strip().partition("\n")[0] or type(error).__name__
-        raise WeightsError(f"{path}: not a checkpoint that can be read safely ({reason}); it may be damaged") from error
+        raise WeightsError(
+            f"{path}: not a checkpoint that can be loaded safely ({reason}); it may be damaged"
+        ) from error
 
 
 def _load_safetensors(path: Path) -> dict[str, torch.Tensor]:
     if importlib.util.find_spec("safetensors") is None:
-        raise WeightsError(f"{path}: reading it needs the package safetensors: `pip install safetensors`")
+        raise WeightsError(f"{path}: safetensors files require the package safetensors: `pip install safetensors`")
     safetensors = importlib.import_module("safetensors")
     try:
         return dict(importlib.import_module("safetensors.torch").load_file(path))
     except (OSError, safetensors.SafetensorError) as error:
-        raise WeightsError(f"{path}: not a safetensors file that can be read ({error})") from error
+        raise WeightsError(f"{path}: not a readable safetensors file ({error})") from error
 
 
 def _state_dict_in(content: Any, path: Path) -> dict[str, torch.Tensor]:
@@ -297,7 +299,7 @@ def _state_dict_in(content: Any, path: Path) -> dict[str, torch.Tensor]:
             # Copy the dictionary: the one from the file can have arbitrary attributes.
             return dict(content.items())
     found = ", ".join(map(repr, list(content)[:6])) if isinstance(content, dict) else type(content).__name__
-    raise WeightsError(f"{path}: holds no dictionary of tensors by name (found {found or 'nothing'})")
+    raise WeightsError(f"{path}: contains no dictionary of tensors by name (found {found or 'nothing'})")
 
 
 def _is_dense(value: Any) -> bool:
@@ -308,7 +310,7 @@ def _is_dense(value: Any) -> bool:
 def _tensors(module: _Record, prefix: str, path: Path) -> Iterator[tuple[str, torch.Tensor]]:
     """Traverse a pickled network in the order of `state_dict()`: parameters, persistent buffers, then children."""
     if prefix.count(".") > _DEEPEST_MODULE:
-        raise WeightsError(f"{path}: modules are nested more than {_DEEPEST_MODULE} deep; the file is damaged")
+        raise WeightsError(f"{path}: modules are nested more than {_DEEPEST_MODULE} levels deep; the file is damaged")
     fleeting = module.state.get("_non_persistent_buffers_set") or ()
     for kind in ("_parameters", "_buffers"):
         for name, tensor in _dictionary(module, kind).items():

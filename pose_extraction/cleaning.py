@@ -68,11 +68,11 @@ class CleaningSettings:
         for item in fields(self):
             value = getattr(self, item.name)
             if value is not None and (not np.isfinite(value) or value < 0):
-                raise UsageError(f"cleaning setting {item.name} is {value}: give a number of at least 0")
+                raise UsageError(f"cleaning setting {item.name} is {value}: must be a number >= 0")
         if self.max_persons == 0:
-            raise UsageError("cleaning setting max_persons is 0: give at least 1, or none to keep everybody")
+            raise UsageError("cleaning setting max_persons is 0: must be at least 1, or none to keep all persons")
         if self.smooth and self.smooth_seconds == 0:
-            raise UsageError("cleaning setting smooth_seconds is 0: give a width above 0, or turn smoothing off")
+            raise UsageError("cleaning setting smooth_seconds is 0: must be greater than 0, or disable smoothing")
 
 
 def clean(video: VideoPoses, settings: CleaningSettings) -> VideoPoses:

@@ -79,8 +79,8 @@ def load_library() -> ModuleType:
             import openpifpaf.plugins.coco
     except (ImportError, OSError) as error:
         raise BackendError(
-            f"the estimator openpifpaf cannot be loaded ({error}): install it as README's section OpenPifPaf says, "
-            "again after every change of torch, which it is compiled against"
+            f"openpifpaf cannot be imported ({error}): install it as described in the section OpenPifPaf of the "
+            "README, and reinstall it after every change of torch, for which it is compiled"
         ) from error
     return openpifpaf
 

@@ -67,7 +67,7 @@ def download(url: str, path: Path, *, digests: tuple[str, ...], progress: Progre
         OSError: The disk is full or the folder is not writable.
     """
     if not is_safe(url):
-        raise WeightsError(f"{url}: weights come over https only")
+        raise WeightsError(f"{url}: weights are downloaded over HTTPS only; use an https:// address")
     with locked_part(path) as part:
         if path.exists():
             part_path(path).unlink(missing_ok=True)
@@ -82,7 +82,7 @@ class _SafeRedirects(urllib.request.HTTPRedirectHandler):
         self, req: urllib.request.Request, fp: IO[bytes], code: int, msg: str, headers: Any, newurl: str
     ) -> urllib.request.Request | None:
         if not is_safe(newurl):
-            raise WeightsError(f"{req.full_url}: the server redirects to {newurl}, which is not https; refused")
+            raise WeightsError(f"{req.full_url}: the server redirects to {newurl}, which is not HTTPS; refused")
         return super().redirect_request(req, fp, code, msg, headers, newurl)
 
 
@@ -112,9 +112,9 @@ class _Download:
             self._restart()
             part_path(self.path).unlink()
             raise WeightsError(
-                f"{self.url}: SHA-256 of the {length} bytes received begins with {actual[:8]}, expected "
-                f"{' or '.join(self.digests)}; they were deleted. Try again, or name a file that you trust with "
-                "--checkpoint (of a detector: --detector-checkpoint)"
+                f"{self.url}: the SHA-256 of the {length} bytes received starts with {actual[:8]}, expected "
+                f"{' or '.join(self.digests)}; they were deleted. Try again, or specify a trusted file with "
+                "--checkpoint (for a detector: --detector-checkpoint)"
             )
         os.fsync(self.part.fileno())
         _note_path(self.path).unlink(missing_ok=True)
@@ -140,8 +140,8 @@ class _Download:
                 break
             time.sleep(_PAUSES[idle])
         raise WeightsError(
-            f"{self.path.name} is not on this machine and could not be downloaded: {reason}. Get it from {self.url} "
-            f"and put it at {self.path}, or name a copy with --checkpoint (of a detector: --detector-checkpoint)"
+            f"{self.path.name} is not on this machine and could not be downloaded: {reason}. Download {self.url} to "
+            f"{self.path}, or specify a local copy with --checkpoint (for a detector: --detector-checkpoint)"
         )
 
     def _try_once(self) -> None:
@@ -179,7 +179,7 @@ class _Download:
                 self._restart()
             elif error.code not in _RETRIED_STATUS:
                 raise WeightsError(
-                    f"{self.url}: {answer}; if you have {self.path.name} from elsewhere, put it at {self.path} or name "
+                    f"{self.url}: {answer}; if you have a copy of {self.path.name}, move it to {self.path} or specify "
                     "it with --checkpoint"
                 ) from error
             raise _CutOffError(answer) from error
@@ -217,7 +217,7 @@ class _Download:
             if not chunk:
                 break
             if offset + len(chunk) > (_MOST_BYTES if total is None else total):
-                raise _CutOffError(f"the server sent more than the {total} bytes that it had announced")
+                raise _CutOffError(f"the server sent more than the announced {total} bytes")
             self.part.write(chunk)
             # Data in buffers is lost if the process is killed, and could not be resumed.
             self.part.flush()
@@ -262,5 +262,5 @@ def _as_int(text: str | None) -> int | None:
 def _cause(error: BaseException) -> str:
     reason = getattr(error, "reason", error)
     if isinstance(reason, socket.gaierror):
-        return "the name cannot be resolved: is this machine offline?"
+        return "the host name cannot be resolved: is this machine offline?"
     return str(reason) or type(reason).__name__

@@ -150,11 +150,11 @@ def identify(kind: str, name: str, *, checkpoint: str | None = None, request: Re
         request = replace(request, precision="fp32")
     if is_onnx(name):
         if checkpoint is not None:
-            raise UsageError(f"{name} carries its own weights, so --checkpoint {checkpoint} cannot be loaded into it")
+            raise UsageError(f"{name} contains its own weights, so --checkpoint {checkpoint} cannot be used with it")
         file = Path(name)
         if not file.is_file():
             raise WeightsError(
-                f"there is no ONNX file {name}; check the path, or use a name that `skelpipe models` lists"
+                f"ONNX file {name} does not exist; check the path, or use a name listed by `skelpipe models`"
             )
         placement = resolve_placement(request.device, request.backend, request.precision, onnx=True)
         return Identity(display_name(name), kind, _digest(*onnx_files(file)), placement, None, file, 0)
@@ -162,13 +162,15 @@ def identify(kind: str, name: str, *, checkpoint: str | None = None, request: Re
     backend = request.backend
     if entry.name in TORCH_ONLY:
         if backend not in ("auto", "torch"):
-            raise UsageError(f"{name} runs on torch only; leave --backend at auto, or choose another detector")
+            raise UsageError(f"{name} runs only on torch; use --backend auto, or choose another detector")
         backend = "torch"
     placement = resolve_placement(request.device, backend, request.precision, onnx=False)
     if checkpoint is not None and checkpoint.startswith(SEED_PREFIX):
         number = checkpoint.removeprefix(SEED_PREFIX)
         if not number.isdecimal():
-            raise UsageError(f"{checkpoint!r}: random weights are asked for as seed:N with a whole number N")
+            raise UsageError(
+                f"checkpoint {checkpoint!r}: random weights are requested as seed:N with an integer N >= 0"
+            )
         return Identity(display_name(name), kind, checkpoint, placement, entry, None, int(number))
     own = Path(checkpoint) if checkpoint is not None else None
     file = weights.resolve(entry, progress=request.progress, checkpoint=own)

@@ -49,13 +49,11 @@ class ImageFolder:
         try:
             self._files = image_files(folder)
         except OSError as error:
-            raise VideoError(
-                f"{folder}: the folder cannot be listed ({error.strerror}); check its permissions"
-            ) from error
+            raise VideoError(f"{folder}: cannot list the folder ({error.strerror}); check its permissions") from error
         if not self._files:
             raise VideoError(
-                f"{folder}: no images in this folder; put {', '.join(sorted(IMAGE_SUFFIXES))} files directly into it, "
-                "or name a video"
+                f"{folder}: no images in this folder; add {', '.join(sorted(IMAGE_SUFFIXES))} files directly to it, "
+                "or specify a video"
             )
         self.claimed_frames = len(self._files)
 
@@ -95,9 +93,9 @@ def read_image(path: Path) -> np.ndarray:
         # OpenCV raises for an empty buffer and for images that are too large; otherwise it returns None on failure.
         image = cv2.imdecode(data, cv2.IMREAD_COLOR)
     except OSError as error:
-        raise VideoError(f"{path.name}: image cannot be read ({error.strerror})") from error
+        raise VideoError(f"{path.name}: cannot read the image ({error.strerror})") from error
     except cv2.error as error:
-        raise VideoError(f"{path.name}: image cannot be decoded ({error.err})") from error
+        raise VideoError(f"{path.name}: cannot decode the image ({error.err})") from error
     if image is None:
         raise VideoError(f"{path.name}: not an image that OpenCV can decode")
     return image

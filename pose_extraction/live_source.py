@@ -96,7 +96,7 @@ class LiveSource:
             self._stream = self._container.streams.video[0]
         except IndexError as error:
             self._container.close()
-            raise VideoError(f"{address}: sends no video; give the address of the video stream itself") from error
+            raise VideoError(f"{address}: sends no video; specify the address of the video stream itself") from error
         self._stream.thread_type = "SLICE"
         self._stream.codec_context.options = {"max_pixels": str(MAX_PIXELS), "flags": "low_delay"}
         rate = self._stream.average_rate or self._stream.guessed_rate
@@ -107,8 +107,8 @@ class LiveSource:
         first = self._take()
         if first is None:
             self.close()
-            cause = "; ".join(self.problems) or "it ends before its first picture"
-            raise VideoError(f"{address}: gives no picture ({cause}); check the address with a player")
+            cause = "; ".join(self.problems) or "it ends before the first frame"
+            raise VideoError(f"{address}: provides no frames ({cause}); check the address with a video player")
         self._first: LiveFrame | None = None
         self._size: tuple[int, int] | None = None
         self._first = self._converted(first)
@@ -135,9 +135,9 @@ class LiveSource:
         except (av.error.FFmpegError, OSError, ValueError) as error:
             text = getattr(error, "strerror", None) or str(error)
             remedy = (
-                "is a camera attached there, and may this user read it?"
+                "check that a camera is connected and that this user may read it"
                 if camera is not None
-                else "check the address with a player; playlists (.m3u8) are not followed, give the stream itself"
+                else "check the address with a video player; playlists (.m3u8) are not supported"
             )
             raise VideoError(f"{self.address}: cannot be opened ({text}); {remedy}") from error
 
@@ -181,7 +181,7 @@ class LiveSource:
             self._size = (image.shape[0], image.shape[1])
         elif image.shape[:2] != self._size:
             height, width = self._size
-            note = f"the frame size changes from {width}x{height} in mid-stream; such frames were scaled back to it"
+            note = f"the frame size changes from {width}x{height} during the stream; such frames were scaled back to it"
             if note not in self.problems:
                 self.problems.append(note)
             image = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
@@ -192,7 +192,7 @@ class LiveSource:
         try:
             self._decode()
         except (av.error.FFmpegError, ValueError, OverflowError, MemoryError) as error:
-            self.problems.append(f"the stream cannot be read on ({type(error).__name__}: {error})")
+            self.problems.append(f"the rest of the stream cannot be read ({type(error).__name__}: {error})")
         finally:
             self._container.close()
             with self._changed:
@@ -208,7 +208,7 @@ class LiveSource:
             with self._changed:
                 wanted = not self._stopped
             if wanted:
-                self.problems.append(f"the source ended or broke off ({error.strerror or error})")
+                self.problems.append(f"the source ended or the connection was lost ({error.strerror or error})")
         yield None
 
     def _decode(self) -> None:
@@ -221,7 +221,7 @@ class LiveSource:
                 # When joining a stream, the first frames often cannot be decoded.
                 errors += 1
                 if errors >= MAX_CONSECUTIVE_ERRORS:
-                    self.problems.append(f"decoding stopped after {errors} errors in a row ({error.strerror})")
+                    self.problems.append(f"decoding stopped after {errors} consecutive errors ({error.strerror})")
                     return
                 continue
             for frame in frames:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 PACKAGES = ("mmengine", "mmcv", "mmdet", "mmpose", "mmpretrain")
 # Package name for the configurations of networks that come with this project.
 OWN_PACKAGE = "pose_extraction"
-INSTALL_HINT = "see the section on OpenMMLab networks in README, or give an ONNX file instead"
+INSTALL_HINT = "see the section on OpenMMLab networks in the README, or use an ONNX file instead"
 
 
 @dataclass(frozen=True)
@@ -105,7 +105,7 @@ def _operators_from_torchvision() -> ModuleType:
     ) -> None:
         if pool_mode != 1:
             raise BackendError(
-                "roi_align with maximum pooling is not available here; use a config with pool_mode='avg'"
+                "roi_align with maximum pooling is not supported; use a configuration with pool_mode='avg'"
             )
         size = (aligned_height, aligned_width)
         pooled = torchvision.ops.roi_align(features, rois, size, spatial_scale, sampling_ratio or -1, aligned)
@@ -120,8 +120,8 @@ def _operators_from_torchvision() -> ModuleType:
 
             def refuse(*_arguments: object, **_keywords: object) -> None:
                 raise BackendError(
-                    f"this network needs mmcv's compiled operator '{name}', which mmcv-lite lacks; "
-                    "the networks that `skelpipe models` lists need none"
+                    f"this network needs mmcv's compiled operator '{name}', which mmcv-lite does not have; use one of "
+                    "the networks listed by `skelpipe models`"
                 )
 
             return known.get(name, refuse)
@@ -198,7 +198,7 @@ def shipped_config(package: str, config: str) -> Path:
         raise BackendError(f"the package {package} is not installed; {INSTALL_HINT}")
     path = Path(spec.origin).parent / ".mim" / config
     if not path.is_file():
-        raise BackendError(f"{package} ships no config {config}; install the version that README names")
+        raise BackendError(f"{package} has no configuration {config}; install the version given in the README")
     return path
 
 
@@ -264,10 +264,10 @@ def build_topdown(config: str, *, package: str = "mmpose", seed: int = 0) -> tup
     codec = settings.codec
     kinds = {"MSRAHeatmap": "msra", "UDPHeatmap": "udp"}
     if codec["type"] not in kinds or codec.get("unbiased") or codec.get("heatmap_type", "gaussian") != "gaussian":
-        raise BackendError(f"the codec {dict(codec)} of {config} is not supported; use a plain or UDP heat-map config")
+        raise BackendError(f"the codec {dict(codec)} of {config} is not supported; use a plain or UDP heat map config")
     preprocessor = model.data_preprocessor
     if not preprocessor.get("bgr_to_rgb", False):
-        raise BackendError(f"{config} reads BGR, which no published pose config does; export it to ONNX instead")
+        raise BackendError(f"{config} expects BGR input, which is not supported; export the network to ONNX instead")
     width, height = codec["input_size"]
     facts = TopdownConfig(
         input_size=(height, width),

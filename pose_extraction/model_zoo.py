@@ -103,7 +103,7 @@ def lookup(name: str, kind: str | None = None) -> ModelEntry:
     if found is None:
         near = difflib.get_close_matches(name.lower(), names, n=1, cutoff=0.5)
         hint = f"; did you mean {near[0]!r}" if near else ""
-        raise UsageError(f"there is no {kind or 'model'} {name!r}{hint}; `skelpipe models` lists all of them")
+        raise UsageError(f"unknown {kind or 'model'} {name!r}{hint}; `skelpipe models` lists all models")
     return found
 
 
@@ -126,7 +126,7 @@ def digest_in_name(url: str) -> str:
     """
     match = _DIGEST_IN_NAME.search(url)
     if match is None:
-        raise WeightsError(f"{url}: the file's name carries no digest, so a download could not be checked")
+        raise WeightsError(f"{url}: the file name contains no digest, so a download could not be verified")
     return match[1]
 
 

@@ -72,7 +72,7 @@ def _read_notes(path: Path, kind: type[Notes]) -> Notes:
         known = ", ".join(kind.model_fields)
         raise UsageError(f"{notes}: {place}: {first['msg']}; known keys are {known}") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UsageError(f"{notes}: not valid YAML ({error})") from error
+        raise UsageError(f"{notes}: not valid YAML ({error}); fix or remove the file") from error
 
 
 def onnx_files(path: Path) -> list[Path]:
@@ -104,7 +104,7 @@ def _load(path: Path) -> Any:
     import onnx
 
     if not path.is_file():
-        raise WeightsError(f"no ONNX file at {path}; give the path of one, or a name that `skelpipe models` lists")
+        raise WeightsError(f"ONNX file {path} does not exist; check the path, or use a name from `skelpipe models`")
     try:
         model = onnx.load(str(path))
         onnx.checker.check_model(model)
@@ -126,8 +126,8 @@ def _picture_input(model: Any, path: Path) -> tuple[int | None, tuple[int, int]]
     if len(inputs) != 1 or len(shape) != 4 or shape[1] != 3 or shape[2] is None or shape[3] is None:
         shapes = [_shape(value) for value in inputs]
         raise WeightsError(
-            f"{path}: has inputs {shapes}, but one of shape [N, 3, height, width] is needed; "
-            "export the network with a fixed picture size"
+            f"{path}: inputs have shapes {shapes}, expected one input [N, 3, height, width]; "
+            "export the network with a fixed image size"
         )
     return shape[0], (shape[2], shape[3])
 
@@ -171,7 +171,7 @@ def _with_dynamic_batch(model: Any, path: Path) -> bytes | None:
         joint = together.run(None, {name: pictures})
         alone = [one_by_one.run(None, {name: pictures[row : row + 1]}) for row in range(2)]
     except Exception as error:  # noqa: BLE001  (onnxruntime's exceptions have no public base class)
-        log.debug("%s: the rewritten network does not run: %s", path, error)
+        log.debug("%s: the modified network does not run: %s", path, error)
         return None
     for output, parts in zip(joint, zip(*alone, strict=True), strict=True):
         single = np.concatenate(parts)
@@ -188,8 +188,8 @@ def _batchable(model: Any, path: Path, batch_size: int) -> tuple[int, bytes]:
     if batch == 1 and (content := _with_dynamic_batch(model, path)) is not None:
         return batch_size, content
     log.warning(
-        "%s was exported for a batch of %d and cannot be widened, so it runs %d at a time; "
-        "export it with a dynamic batch for more speed",
+        "%s has a fixed batch size of %d that cannot be changed, so it runs with %d at a time; "
+        "export it with a dynamic batch size for more speed",
         path,
         batch,
         batch,
@@ -224,18 +224,18 @@ def estimator_from_onnx(path: Path, placement: Placement, *, batch_size: int, fl
     if any(len(shape) != wanted for shape in outputs[: 2 if codec == "simcc" else 1]):
         raise WeightsError(
             f"{path}: outputs {outputs} are neither heat maps [N, K, h, w] nor SimCC vectors "
-            "[N, K, w], [N, K, h]; give a top-down COCO-17 network"
+            "[N, K, w], [N, K, h]; use a top-down COCO-17 network"
         )
     channels = outputs[0][1]
     joints = notes.joints or list(range(COCO17.num_joints))
     if notes.joints is None and channels != COCO17.num_joints:
         raise WeightsError(
-            f"{path}: writes {channels} joints, not {COCO17.num_joints}; name the channels of COCO-17 "
+            f"{path}: returns {channels} joints, expected {COCO17.num_joints}; specify the channels of COCO-17 "
             f"under `joints:` in {path.with_suffix('.yaml').name}"
         )
     if len(joints) != COCO17.num_joints or not all(0 <= joint < (channels or 1 << 30) for joint in joints):
         raise UsageError(
-            f"{path.with_suffix('.yaml')}: joints: {joints} is not {COCO17.num_joints} channels below {channels}"
+            f"{path.with_suffix('.yaml')}: joints: {joints} must be {COCO17.num_joints} channels below {channels}"
         )
     split_ratio = notes.split_ratio or (outputs[0][2] / size[1] if codec == "simcc" and outputs[0][2] else 2.0)
     spec = TopdownSpec(
@@ -279,7 +279,7 @@ def detector_from_onnx(
     if len(outputs) != 1 or len(outputs[0]) != 3 or outputs[0][1] not in (cells, None):
         raise WeightsError(
             f"{path}: output {outputs} is not YOLOX's [N, {cells}, 5 + classes] for an input of "
-            f"{size[0]}x{size[1]}; give a YOLOX export, or its strides in {path.with_suffix('.yaml').name}"
+            f"{size[0]}x{size[1]}; use a YOLOX export, or specify its strides in {path.with_suffix('.yaml').name}"
         )
     spec = DetectorSpec(
         input_size=size,

@@ -117,9 +117,11 @@ class OpenPifPafEstimator:
         decoder_threads: int = 0,
     ) -> None:
         if long_edge <= BASE_STRIDE:
-            raise UsageError(f"long edge {long_edge} of openpifpaf: give more than {BASE_STRIDE} pixels, such as 641")
+            raise UsageError(
+                f"openpifpaf long edge {long_edge}: must be greater than {BASE_STRIDE} pixels, such as 641"
+            )
         if batch_size < 1 or decoder_threads < 0:
-            raise UsageError(f"batch size {batch_size} and {decoder_threads} decoder threads: give at least 1 and 0")
+            raise UsageError(f"batch size {batch_size}, {decoder_threads} decoder threads: must be >= 1 and >= 0")
         self.long_edge = long_edge
         self.batch_size = batch_size
         self._decoder = CompositeFieldDecoder()

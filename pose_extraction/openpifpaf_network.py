@@ -45,7 +45,7 @@ def build_network(
         WeightsError: `state_dict` does not match the network.
     """
     if name not in NETWORKS:
-        raise UsageError(f"openpifpaf network {name!r}: choose one of {', '.join(NETWORKS)}")
+        raise UsageError(f"unknown openpifpaf network {name!r}: choose one of {', '.join(NETWORKS)}")
     library = load_library()
     upsample = PUBLISHED_UPSAMPLE if state_dict is None else _upsample(name, state_dict)
     head_metas = library.plugins.coco.CocoKp(upsample_stride=upsample, with_dense=False).head_metas
@@ -61,7 +61,7 @@ def build_network(
         try:
             shell.load_state_dict(state_dict, strict=True)
         except RuntimeError as error:
-            raise WeightsError(f"the checkpoint does not fit openpifpaf's {name} with COCO heads: {error}") from error
+            raise WeightsError(f"the checkpoint does not match openpifpaf's {name} with COCO heads: {error}") from error
     return RawFields(shell).eval()
 
 
@@ -73,15 +73,15 @@ def _upsample(name: str, state_dict: Mapping[str, torch.Tensor]) -> int:
     weight = state_dict.get("head_nets.0.conv.weight")
     if weight is None:
         raise WeightsError(
-            f"the checkpoint is no openpifpaf {name}: it has no 'head_nets.0.conv.weight' "
+            f"not a checkpoint of openpifpaf's {name}: 'head_nets.0.conv.weight' is missing "
             f"among its {len(state_dict)} tensors"
         )
     cells, rest = divmod(weight.shape[0], 17 * CIF_CHANNELS)
     upsample = round(cells**0.5)
     if rest or upsample < 1 or upsample**2 != cells:
         raise WeightsError(
-            f"the checkpoint's first head has {weight.shape[0]} channels; 17 joints need 85 or 85 times a square: "
-            "take one that was trained on cocokp"
+            f"the first head of the checkpoint has {weight.shape[0]} channels, but 17 joints need 85 times a square "
+            "number; use a checkpoint trained on cocokp"
         )
     return upsample
 
@@ -131,7 +131,7 @@ def network_forward(network: torch.nn.Module, placement: Placement) -> Forward:
         return _torch_forward(network, placement)
     if placement.backend == "openvino":
         return _openvino_forward(network, placement)
-    raise BackendError(f"backend {placement.backend} cannot run openpifpaf: use --backend torch or openvino")
+    raise BackendError(f"backend {placement.backend} does not support openpifpaf: use --backend torch or openvino")
 
 
 def _torch_forward(network: torch.nn.Module, placement: Placement) -> Forward:

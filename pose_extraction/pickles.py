@@ -50,15 +50,15 @@ class _Dtype:
 
     def __init__(self, spec: Any, align: bool = False, copy: bool = False) -> None:
         if not isinstance(spec, str):
-            raise ValueError("an array's type must be given by name")
+            raise ValueError("the dtype of an array must be a name")
         self.dtype = np.dtype(spec)
         if self.dtype.kind not in "biufcSU":
-            raise ValueError(f"arrays of {self.dtype.name} are not admitted, only those of numbers, booleans and text")
+            raise ValueError(f"arrays of {self.dtype.name} are not allowed, only numbers, booleans and text")
 
     def __setstate__(self, state: Any) -> None:
         _, byte_order, subarray, names, fields = state[:5]
         if not subarray is names is fields is None:
-            raise ValueError("structured arrays are not admitted")
+            raise ValueError("structured arrays are not allowed")
         self.dtype = self.dtype.newbyteorder(byte_order)
 
 
@@ -81,12 +81,12 @@ def _array_of(data: Any, dtype: Any, shape: Any, order: str) -> np.ndarray:
     if not isinstance(dtype, _Dtype):
         dtype = _Dtype(dtype)
     if not isinstance(data, bytes | bytearray):
-        raise ValueError("arrays of Python objects are not admitted, only those of numbers, booleans and text")
+        raise ValueError("arrays of Python objects are not allowed, only numbers, booleans and text")
     shape = tuple(shape)
     if any(type(size) is not int or size < 0 for size in shape):
-        raise ValueError(f"{shape!r} is not the shape of an array")
+        raise ValueError(f"{shape!r} is not a valid array shape")
     if len(data) != math.prod(shape) * dtype.dtype.itemsize:
-        raise ValueError(f"{len(data)} bytes cannot fill an array of shape {shape!r} and type {dtype.dtype}")
+        raise ValueError(f"{len(data)} bytes do not match an array of shape {shape!r} and type {dtype.dtype}")
     if not data:
         return np.zeros(shape, dtype.dtype)
     # A bytearray belongs only to this array; bytes are shared and read-only.
@@ -114,7 +114,7 @@ def _scalar(dtype: Any, data: Any) -> Any:
 def _encode(text: Any = "", encoding: Any = "latin1") -> bytes:
     # Protocols 0 to 2 encode bytes in this way. Other codecs (such as zlib) could expand a small file without limit.
     if encoding not in ("latin1", "latin-1"):
-        raise ValueError(f"text encoded as {encoding!r} is not admitted")
+        raise ValueError(f"the text encoding {encoding!r} is not allowed")
     return str(text).encode("latin1")
 
 
@@ -123,7 +123,7 @@ def _bytearray(data: Any = b"", encoding: Any = "latin1") -> bytearray:
         return bytearray(_encode(data, encoding))
     if not isinstance(data, bytes | bytearray):
         # bytearray(n) would allocate n bytes.
-        raise ValueError("a bytearray must be made of bytes")
+        raise ValueError("a bytearray must be created from bytes")
     return bytearray(data)
 
 
@@ -140,7 +140,7 @@ class _Maker:
         return self._function(*arguments)
 
     def __setstate__(self, state: Any) -> None:
-        raise ValueError("a function has no state")
+        raise ValueError("functions have no state")
 
 
 _NUMPY_CORE = ("numpy.core", "numpy._core")
@@ -171,9 +171,9 @@ class _RestrictedUnpickler(pickle.Unpickler):
             return _Maker(_ADMITTED[module, name])
         except KeyError:
             raise AnnotationError(
-                f"{self._place}: refused to load {module}.{name}, for a skeleton file holds arrays and plain "
-                "containers only and this one carries code; nothing of it was run. Get the file from a source "
-                "you trust, or save it again without Python objects"
+                f"{self._place}: refused to load {module}.{name}: a skeleton file must contain only arrays and plain "
+                "containers, but this file contains code, which was not executed. Get the file from a trusted "
+                "source, or save it again without Python objects"
             ) from None
 
 
@@ -184,11 +184,11 @@ def _with_arrays(value: Any, done: dict[int, tuple[Any, Any]]) -> Any:
     """
     if isinstance(value, _Array):
         if value.array is None:
-            raise ValueError("an array has no content")
+            raise ValueError("an array has no data")
         return value.array
     if not isinstance(value, dict | list | tuple):
         if isinstance(value, _Dtype | _Maker):
-            raise ValueError("a type or a function stands where data should be")
+            raise ValueError("found a dtype or function instead of data")
         return value
     if id(value) in done:
         return done[id(value)][1]
@@ -222,12 +222,12 @@ def read_pickle(path: Path) -> Any:
             return _with_arrays(_RestrictedUnpickler(file, path).load(), {})
     except OSError as error:
         raise AnnotationError(
-            f"{path}: cannot be read ({error.strerror or error}); check the name and rights"
+            f"{path}: cannot be read ({error.strerror or error}); check the path and its permissions"
         ) from error
     except _DAMAGE as error:
         raise AnnotationError(
-            f"{path}: not a whole skeleton pickle ({type(error).__name__}: {error}); it is damaged, cut off or of "
-            "another kind: make it again, or get it again"
+            f"{path}: not a valid skeleton pickle ({type(error).__name__}: {error}); it is damaged, truncated or of "
+            "another type: create or download it again"
         ) from error
 
 
@@ -264,7 +264,7 @@ def _canonical(value: Any, strings: dict[str, str], place: str) -> Any:
     if type(value) is tuple:
         return tuple([_canonical(item, strings, f"{place}[{index}]") for index, item in enumerate(value)])
     raise AnnotationError(
-        f"{place} is of type {type(value).__name__}: a skeleton file holds arrays and plain data only"
+        f"{place} has type {type(value).__name__}: a skeleton file may contain only arrays and plain data"
     )
 
 

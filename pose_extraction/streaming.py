@@ -232,10 +232,10 @@ def estimate_topdown(
             else:
                 yield video, FramePoses.empty(*clock)
 
-    nobody = (np.zeros((0, 4), np.float32), np.zeros(0, np.float32))
+    no_persons = (np.zeros((0, 4), np.float32), np.zeros(0, np.float32))
     for video, frame, detections in frames:
         if frame is None or detections is None:
-            line.append((video, None, nobody))
+            line.append((video, None, no_persons))
         else:
             started = perf_counter()
             crops = estimator.crop(frame.image, detections[0])

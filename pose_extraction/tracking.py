@@ -74,10 +74,10 @@ class TrackerSettings:
         for item in fields(self):
             value = getattr(self, item.name)
             if not np.isfinite(value) or value < 0:
-                raise UsageError(f"tracker setting {item.name} is {value}: give a number of at least 0")
+                raise UsageError(f"tracker setting {item.name} is {value}: must be a number >= 0")
         for name in ("decay", "place_noise"):
             if getattr(self, name) == 0:
-                raise UsageError(f"tracker setting {name} is 0: give a number above 0")
+                raise UsageError(f"tracker setting {name} is 0: must be greater than 0")
 
 
 @dataclass(slots=True)
@@ -139,7 +139,7 @@ class Tracker:
         """
         if poses.time <= self._time:
             raise UsageError(
-                f"frame {poses.frame_index} at {poses.time} s is not after {self._time} s: sort the frames"
+                f"frame {poses.frame_index} at {poses.time} s is not after {self._time} s: sort the frames by time"
             )
         settings = self._settings
         # At low frame rates, a new track must be allowed to miss one or two frames. A single gap in the stream does not
@@ -313,7 +313,7 @@ def build_tracks(frames: Sequence[FramePoses], ids: Sequence[np.ndarray]) -> lis
     places: dict[int, list[tuple[int, int]]] = {}
     for position, (frame, names) in enumerate(zip(frames, ids, strict=True)):
         if len(names) != frame.num_persons:
-            raise UsageError(f"frame {frame.frame_index} has {frame.num_persons} poses but {len(names)} identities")
+            raise UsageError(f"frame {frame.frame_index} has {frame.num_persons} poses, but {len(names)} identities")
         for person, name in enumerate(names.tolist()):
             if name >= 0:
                 places.setdefault(name, []).append((position, person))
@@ -324,7 +324,7 @@ def _track(frames: Sequence[FramePoses], name: int, places: list[tuple[int, int]
     start, length = places[0][0], places[-1][0] - places[0][0] + 1
     rows = [position - start for position, _ in places]
     if len(set(rows)) < len(rows):
-        raise UsageError(f"identity {name} appears twice in one frame: give each pose of a frame its own")
+        raise UsageError(f"identity {name} occurs twice in one frame: assign a different identity to each pose")
     num_joints = frames[start].keypoint.shape[1]
     track = PoseTrack(
         name,

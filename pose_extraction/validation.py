@@ -40,14 +40,14 @@ def validate_dataset(data: Any, path: Path) -> None:
     for position, annotation in enumerate(data["annotations"]):
         identifier = validated_clip(annotation, position, path)
         if identifier in identifiers:
-            raise AnnotationError(f"{path}: clip {identifier!r} occurs twice; give each clip its own frame_dir")
+            raise AnnotationError(f"{path}: clip {identifier!r} occurs twice; use a different frame_dir for each clip")
         identifiers.add(identifier)
     for name, clips in split.items():
         for clip in clips:
             if clip not in identifiers:
                 raise AnnotationError(
-                    f"{path}: split {name!r} names clip {clip!r}, which has no annotation; take it out of the split or "
-                    "extract its video"
+                    f"{path}: split {name!r} contains clip {clip!r}, which has no annotation; remove it from the split "
+                    "or extract its video"
                 )
 
 
@@ -63,16 +63,16 @@ def validate_container(data: Any, path: Path) -> None:
     """
     if not isinstance(data, dict) or not isinstance(data.get("annotations"), list):
         raise AnnotationError(
-            f"{path}: not a skeleton data set but a {type(data).__name__} without a list of annotations; it must be "
+            f"{path}: not a skeleton data set, but a {type(data).__name__} without a list of annotations; expected "
             '{"split": {name: [frame_dir]}, "annotations": [...]}'
         )
     split = data.get("split")
     if not isinstance(split, dict) or not all(isinstance(clips, list | tuple | set) for clips in split.values()):
-        raise AnnotationError(f'{path}: "split" must map names to lists of clip ids, and is {split!r:.80}')
+        raise AnnotationError(f'{path}: "split" must map names to lists of clip ids, got {split!r:.80}')
     for name, clips in split.items():
         for clip in clips:
             if not isinstance(clip, str):
-                raise AnnotationError(f"{path}: split {name!r} must list ids of clips, and lists {clip!r:.80}; mend it")
+                raise AnnotationError(f"{path}: split {name!r} must be a list of clip ids, got {clip!r:.80}; fix it")
 
 
 def clip_identifier(annotation: Any, position: int, path: Path) -> str:
@@ -87,10 +87,10 @@ def clip_identifier(annotation: Any, position: int, path: Path) -> str:
         AnnotationError: It has no id, or is not an annotation.
     """
     if not isinstance(annotation, dict):
-        raise AnnotationError(f"{path}: annotation {position} is a {type(annotation).__name__} and must be a dict")
+        raise AnnotationError(f"{path}: annotation {position} is a {type(annotation).__name__}, must be a dict")
     identifier = annotation.get("frame_dir", annotation.get("filename"))
     if not isinstance(identifier, str):
-        raise AnnotationError(f'{path}: annotation {position} lacks "frame_dir", the id of its clip; add it')
+        raise AnnotationError(f'{path}: annotation {position} has no "frame_dir" (clip id); add it')
     return identifier
 
 
@@ -112,29 +112,29 @@ def validated_clip(annotation: Any, position: int, path: Path) -> str:
     clip = f"{path}: clip {identifier!r}"
     for key in ("label", "total_frames", "keypoint"):
         if key not in annotation:
-            raise AnnotationError(f"{clip} lacks {key!r}; add it or leave the clip out")
+            raise AnnotationError(f"{clip} has no {key!r}; add it or remove the clip")
     keypoint, frames = annotation["keypoint"], annotation["total_frames"]
     if not isinstance(annotation["label"], int) or not isinstance(frames, int):
         raise AnnotationError(
-            f"{clip}: label {annotation['label']!r} and total_frames {frames!r} must be whole numbers; "
-            "mend them, or leave the clip out"
+            f"{clip}: label {annotation['label']!r} and total_frames {frames!r} must be integers; "
+            "fix them or remove the clip"
         )
     shape = getattr(keypoint, "shape", None)
     if shape is None or len(shape) != 4 or shape[1] != frames or shape[3] not in (2, 3) or keypoint.dtype.kind != "f":
         raise AnnotationError(
-            f"{clip}: keypoint is {type(keypoint).__name__ if shape is None else f'of shape {shape}'} and must be "
-            f"floats (persons, {frames} frames, joints, 2 or 3 coordinates); extract the clip again"
+            f"{clip}: keypoint is {type(keypoint).__name__ if shape is None else f'of shape {shape}'}, must be floats "
+            f"(persons, {frames} frames, joints, 2 or 3 coordinates); extract the clip again"
         )
     score_shape = getattr(annotation.get("keypoint_score"), "shape", None)
     if "keypoint_score" in annotation and score_shape != shape[:3]:
         raise AnnotationError(
-            f"{clip}: keypoint_score has shape {score_shape} and must have {shape[:3]}; extract the clip again"
+            f"{clip}: keypoint_score has shape {score_shape}, must have {shape[:3]}; extract the clip again"
         )
     size = annotation.get("img_shape")
     if size is not None and not (
         isinstance(size, list | tuple) and len(size) == 2 and all(isinstance(side, int) and side > 0 for side in size)
     ):
-        raise AnnotationError(f"{clip}: img_shape is {size!r} and must be (height, width) in pixels; mend it")
+        raise AnnotationError(f"{clip}: img_shape is {size!r}, must be (height, width) in pixels; fix it")
     if size is None and shape[3] == 2:
-        raise AnnotationError(f"{clip} lacks 'img_shape', the frame's (height, width) in pixels; add it")
+        raise AnnotationError(f"{clip} has no 'img_shape', the frame's (height, width) in pixels; add it")
     return identifier

@@ -85,7 +85,7 @@ class VideoReader:
     ) -> None:
         if stride < 1 or fps <= 0 or (start or 0) < 0 or (end is not None and end <= (start or 0)):
             raise ValueError(
-                f"stride {stride}, fps {fps}, start {start}, end {end}: stride and fps above 0, start < end"
+                f"stride {stride}, fps {fps}, start {start}, end {end}: stride and fps must be above 0, and start < end"
             )
         self.source = Path(source)
         self.problems: list[str] = []
@@ -119,7 +119,7 @@ class VideoReader:
             # Opening a pipe without a writer would block forever.
             raise VideoError(f"{self.source}: a pipe or device, not a file; save the video to a file first")
         if self.source.suffix.lower() in STILL_SUFFIXES:
-            raise VideoError(f"{self.source}: a still image, not a video; put images into a folder and name the folder")
+            raise VideoError(f"{self.source}: a still image, not a video; use a folder of images instead")
         try:
             with self.source.open("rb"):
                 pass
@@ -135,11 +135,13 @@ class VideoReader:
             if last.time >= self._start:
                 return chain([last], pictures), last
         if last is not None:
-            raise VideoError(f"{self.source}: start {self._start} s is past the last frame at {last.time:.2f} s")
-        cause = self._stream.last_error or "it ends before its first picture"
+            raise VideoError(f"{self.source}: start {self._start} s is after the last frame at {last.time:.2f} s")
+        cause = self._stream.last_error or "it ends before the first frame"
         if self.problems:
             cause = "; ".join(self.problems)
-        raise VideoError(f"{self.source}: not one {self._stream.codec} frame could be decoded ({cause}); copy it again")
+        raise VideoError(
+            f"{self.source}: no {self._stream.codec} frame could be decoded ({cause}); copy the file again"
+        )
 
     def __enter__(self) -> "VideoReader":
         return self
@@ -171,7 +173,7 @@ class VideoReader:
         height, width = self.info.size
         if image.shape[:2] == (height, width):
             return image
-        note = f"the frame size changes from {width}x{height} in mid-stream; such frames were scaled back to it"
+        note = f"the frame size changes from {width}x{height} during the video; such frames were scaled back to it"
         if note not in self.problems:
             self.problems.append(note)
         return cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)

@@ -118,11 +118,11 @@ class VideoStream:
         streams = [s for s in self._container.streams.video if not s.disposition & Disposition.attached_pic]
         if not streams:
             kinds = ", ".join(sorted({stream.type for stream in self._container.streams})) or "no stream"
-            raise VideoError(f"{self._path}: holds {kinds} but no video; leave this file out")
+            raise VideoError(f"{self._path}: contains {kinds}, but no video; remove this file from the input")
         usable = [stream for stream in streams if stream.codec_context is not None]
         if not usable:
             tag = next((stream.codec_tag for stream in streams if hasattr(stream, "codec_tag")), "")
-            raise VideoError(f"{self._path}: no decoder for this video's codec {tag}; convert it to h264 first".strip())
+            raise VideoError(f"{self._path}: no decoder for the video codec {tag}; convert it to h264 first".strip())
         return max(usable, key=lambda stream: stream.codec_context.width * stream.codec_context.height)
 
     def close(self) -> None:
@@ -168,27 +168,29 @@ class VideoStream:
     def _note_shortfall(self, frames: int, seconds: float) -> None:
         promised = self._promised_seconds()
         if promised is not None and promised - seconds > max(MISSING_TAIL, promised * MISSING_SHARE):
-            text = f"the file promises {promised:.1f} s but ends at {seconds:.1f} s, after {frames} frames"
+            text = f"the header specifies {promised:.1f} s, but the file ends at {seconds:.1f} s, after {frames} frames"
         elif self.claimed_frames - frames > max(1, self.claimed_frames * MISSING_SHARE):
-            text = f"the file promises {self.claimed_frames} frames but holds {frames} that can be read"
+            text = f"the header specifies {self.claimed_frames} frames, but only {frames} can be read"
         else:
             return
-        self._problems.append(f"{text}: cut off or damaged")
+        self._problems.append(f"{text}: the file is truncated or damaged")
 
     def note_damage(self) -> None:
         """Append the damage found so far to `problems`, once."""
         if self._skipped:
-            self._problems.append(f"{self._skipped} packets could not be decoded, left out: {self.last_error}")
+            self._problems.append(f"{self._skipped} packets could not be decoded and were skipped: {self.last_error}")
         if self._damaged:
-            self._problems.append(f"{self._damaged} frames are damaged and were patched up by the decoder")
+            self._problems.append(f"{self._damaged} frames are damaged and were repaired by the decoder")
         if self._clock is not None and self._clock.repaired:
             count = self._clock.repaired
-            self._problems.append(f"{count} frames had missing, repeated or backward time stamps, which were mended")
+            self._problems.append(
+                f"{count} frames had missing, repeated or decreasing time stamps, which were corrected"
+            )
             self._clock.repaired = 0
         if self._clock is not None and self._clock.holes:
             first, last = self._clock.holes[0]
             count = len(self._clock.holes)
-            self._problems.append(f"no pictures from {first:.2f} s to {last:.2f} s ({count} such holes)")
+            self._problems.append(f"no frames from {first:.2f} s to {last:.2f} s ({count} such gaps)")
             self._clock.holes.clear()
         self._skipped = self._damaged = 0
 
@@ -220,7 +222,7 @@ class VideoStream:
                 self.last_error = error.strerror or str(error)
                 self._skipped, consecutive = self._skipped + 1, consecutive + 1
                 if consecutive >= MAX_CONSECUTIVE_ERRORS:
-                    self._problems.append(f"decoding stopped after {consecutive} errors in a row: {self.last_error}")
+                    self._problems.append(f"decoding stopped after {consecutive} consecutive errors: {self.last_error}")
                     return
                 continue
             if frames:
@@ -288,7 +290,7 @@ def explain_unreadable(path: Path, error: Exception) -> str:
         error: Exception raised when opening it.
     """
     if isinstance(error, PermissionError | av.error.PermissionError):
-        return "no permission to read this file; change its mode or owner"
+        return "no permission to read this file; change its permissions or owner"
     with path.open("rb") as file:
         head = file.read(4096)
     if not head:
@@ -297,9 +299,9 @@ def explain_unreadable(path: Path, error: Exception) -> str:
     # The last character may be incomplete.
     with suppress(UnicodeDecodeError):
         if b"\0" not in head and head[:-4].decode():
-            return "a text file, not a video; leave it out"
+            return "a text file, not a video; remove it from the input"
     if head[4:8] in (b"ftyp", b"mdat", b"free", b"wide"):
         return (
-            f"the mp4's index is missing or damaged ({text}), so it was cut off in recording or copying; copy it again"
+            f"the mp4 index is missing or damaged ({text}): recording or copying was interrupted; copy the file again"
         )
-    return f"not a video that can be opened ({text}); if others play it, convert it to h264 in mp4"
+    return f"not a supported video ({text}); if other programs can play it, convert it to h264 in mp4"

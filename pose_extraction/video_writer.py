@@ -31,7 +31,7 @@ def encoder_name() -> str:
     for name in ENCODERS:
         if name in av.codecs_available:
             return name
-    raise VideoError(f"cannot write videos: PyAV has none of {', '.join(ENCODERS)}; install PyAV from its own wheels")
+    raise VideoError(f"cannot write videos: PyAV has none of {', '.join(ENCODERS)}; install the official PyAV wheel")
 
 
 class VideoWriter:
@@ -48,7 +48,9 @@ class VideoWriter:
 
     def __init__(self, path: Path, fps: float, size: tuple[int, int]) -> None:
         if not (0 < fps <= 1000) or min(size) < 1:
-            raise VideoError(f"{path}: cannot write {size[1]}x{size[0]} at {fps} frames a second; both must be above 0")
+            raise VideoError(
+                f"{path}: cannot write {size[1]}x{size[0]} at {fps} frames per second; both must be above 0"
+            )
         self.path = path
         self.fps = fps
         self.size = size
@@ -133,7 +135,7 @@ class VideoWriter:
         with self._stack as stack:
             if kind is None:
                 if self._last < 0:
-                    raise VideoError(f"{self.path}: no frame was given to write")
+                    raise VideoError(f"{self.path}: no frames were written")
                 self._encode(None)
             else:
                 # Passes the exception to `atomic_write`, which removes the incomplete file.

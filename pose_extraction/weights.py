@@ -56,15 +56,14 @@ def resolve(
     """
     if checkpoint is not None:
         if not checkpoint.is_file():
-            raise WeightsError(f"{checkpoint}: there is no such file of weights for {entry.name}")
+            raise WeightsError(f"{checkpoint}: weights file for {entry.name} does not exist; check the path")
         return checkpoint
     path = cached_path(entry, cache_dir)
     if entry.shipped is not None:
         if not path.is_file():
             raise WeightsError(
-                f"{path}: the weights of {entry.name}, which come with this project once they are trained, are not "
-                f"there; train it with `python -m pipeline.tiny train {entry.name}`, and pass the file that this "
-                "writes with --checkpoint"
+                f"{path}: the weights of {entry.name}, which are part of this project, are missing; train the network "
+                f"with `python -m pipeline.tiny train {entry.name}`, and pass the resulting file with --checkpoint"
             )
         return path
     digests = (entry.digest, *entry.other_digests)
@@ -75,13 +74,13 @@ def resolve(
         actual = sha256_of(path)
     except OSError as error:
         raise WeightsError(
-            f"{path}: cannot be read or written ({error.strerror or error}); free space, mend the permissions, or name "
-            "another folder in SKELPIPE_CACHE"
+            f"{path}: cannot be read or written ({error.strerror or error}); free disk space, fix the permissions, or "
+            "set SKELPIPE_CACHE to another folder"
         ) from error
     if not actual.startswith(digests):
         raise WeightsError(
-            f"{path}: SHA-256 begins with {actual[:8]}, expected {' or '.join(digests)}; delete the file to have it "
-            f"downloaded again from {entry.url}, or pass it with --checkpoint if it is what you want"
+            f"{path}: the SHA-256 starts with {actual[:8]}, expected {' or '.join(digests)}; delete the file to "
+            f"download it again from {entry.url}, or pass it with --checkpoint to use it anyway"
         )
     return path
 
@@ -94,5 +93,5 @@ def _mirrored(url: str) -> str:
     path = base.path.rstrip("/") + original.path
     url = original._replace(scheme=base.scheme, netloc=base.netloc, path=path).geturl()
     if not is_safe(url):
-        raise WeightsError(f"SKELPIPE_MIRROR={mirror}: weights come over https only; it must begin with https://")
+        raise WeightsError(f"SKELPIPE_MIRROR={mirror}: weights are downloaded over HTTPS only; use an https:// address")
     return url

@@ -141,8 +141,8 @@ def test_each_unusual_file_gives_a_result_or_an_error_and_the_others_continue(ne
         "left/same",
         "right/same",
     }
-    assert "cut off" in problems["cut short"][0]
-    assert any("cut short.mkv" in line and "cut off" in line for line in said)
+    assert "truncated" in problems["cut short"][0]
+    assert any("cut short.mkv" in line and "truncated" in line for line in said)
     assert problems["good"] == problems["一"] == []
     assert "8 extracted, 0 already done, 8 failed" in done.stderr
 
@@ -188,7 +188,7 @@ def test_a_video_without_usable_frames_reports_the_damage(run, odd_videos, tmp_p
     video = shutil.copy(odd_videos / "cut short.mkv", tmp_path / "v.mkv")
     (tmp_path / "t.csv").write_text("file,label,start,end\nv.mkv,a,0.01,0.03\nv.mkv,b,1.4,1.5\n")
     cause = run(video, tmp_path / "out", labels=str(tmp_path / "t.csv")).report.failed["v.mkv"]
-    assert "cut off" in cause and "no frame between" in cause
+    assert "truncated" in cause and "no frame between" in cause
 
 
 def test_a_run_without_shards_takes_over_the_errors_of_shards(run, odd_videos, tmp_path):

@@ -183,12 +183,12 @@ def test_stream_without_persons_is_reported(served: Served, watch: Callable[...,
 
 def test_unusable_sources_give_errors(served: Served, watch: Callable[..., list[Answer]], tmp_path: Path) -> None:
     served.content["/list.m3u8"] = b"#EXTM3U\n#EXT-X-TARGETDURATION:2\n#EXTINF:2,\nclip.ts\n#EXT-X-ENDLIST\n"
-    with pytest.raises(VideoError, match=r"cannot be opened .* playlists \(.m3u8\) are not followed"):
+    with pytest.raises(VideoError, match=r"cannot be opened .* playlists \(.m3u8\) are not supported"):
         watch(f"{served.address}/list.m3u8", io.StringIO())
     # A port without a server, and a camera number that no machine has.
-    with pytest.raises(VideoError, match=r"cannot be opened .*check the address with a player"):
+    with pytest.raises(VideoError, match=r"cannot be opened .*check the address with a video player"):
         watch("rtsp://127.0.0.1:1/stream", io.StringIO())
-    with pytest.raises(VideoError, match=r"cannot be opened .*is a camera attached there"):
+    with pytest.raises(VideoError, match=r"cannot be opened .*check that a camera is connected"):
         watch("97", io.StringIO())
     with pytest.raises(UsageError, match="must be the only input"):
         watch(served.address, io.StringIO(), more=[tmp_path])

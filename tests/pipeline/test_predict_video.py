@@ -100,7 +100,7 @@ def test_damaged_clip_does_not_affect_others(ask: Ask, clips: Path, tmp_path: Pa
     (folder / "run" / "broken.mp4").write_bytes(b"\0" * 5000)
     found = {answer.clip: answer for answer in ask(folder)}
     broken = found.pop("run/broken")
-    assert broken.failed and "not a video that can be opened" in str(broken.reason)
+    assert broken.failed and "not a supported video" in str(broken.reason)
     assert found == {answer.clip: answer for answer in ask(clips)}
 
 

@@ -68,12 +68,12 @@ class ScriptedServer:
 
         class Handler(BaseHTTPRequestHandler):
             def do_GET(self) -> None:
-                asked = self.headers.get("Range", "bytes=0-").removeprefix("bytes=").rstrip("-")
+                offset = self.headers.get("Range", "bytes=0-").removeprefix("bytes=").rstrip("-")
                 with outer._lock:
                     answer = outer.answers[min(len(outer.offsets), len(outer.answers) - 1)]
-                    outer.offsets.append(int(asked))
+                    outer.offsets.append(int(offset))
                     outer.paths.append(self.path)
-                answer(self, outer.content, int(asked))
+                answer(self, outer.content, int(offset))
 
             def log_message(self, *arguments: object) -> None:
                 pass

@@ -85,7 +85,7 @@ def test_openvino_models_are_cached(monkeypatch: pytest.MonkeyPatch, tmp_path: P
     ("arguments", "onnx", "message"),
     [
         (("cpu", "torch", "fp32"), True, "cannot run an ONNX file"),
-        (("cpu", "onnxruntime", "fp32"), False, "ONNX files only"),
+        (("cpu", "onnxruntime", "fp32"), False, "only ONNX files"),
         (("cpu", "onnxruntime", "bf16"), True, "bf16"),
         (("cpu", "torch", "fp16"), False, "fp16 needs a GPU"),
         (("tpu", "auto", "auto"), False, "tpu"),
@@ -100,11 +100,11 @@ def test_impossible_placements_are_refused_with_a_remedy(
 
 
 def test_too_large_batches_are_refused() -> None:
-    with pytest.raises(ValueError, match="5 pictures"):
+    with pytest.raises(ValueError, match="5 images"):
         build("torch")(pictures(5))
 
 
-LET_GO_ELSEWHERE = """
+RELEASE_IN_THREAD = """
 import signal, threading
 import numpy as np, openvino
 from openvino import opset13
@@ -124,6 +124,6 @@ def test_signals_work_after_another_thread_released_a_network() -> None:
     """Ctrl-C caused a segmentation fault after another thread had unloaded the CPU plugin."""
     pytest.importorskip("openvino", reason="the OpenVINO extra is not installed")
     ended = subprocess.run(
-        [sys.executable, "-c", LET_GO_ELSEWHERE], cwd=ROOT, capture_output=True, text=True, timeout=120, check=False
+        [sys.executable, "-c", RELEASE_IN_THREAD], cwd=ROOT, capture_output=True, text=True, timeout=120, check=False
     )
     assert (ended.returncode, ended.stdout) == (0, "handled\n"), ended.stderr

@@ -20,8 +20,8 @@ def drawn(caption: str = "", heat: np.ndarray | None = None) -> np.ndarray:
 
 
 def test_captions_are_above_the_head_after_the_id() -> None:
-    plain, told = drawn(), drawn("wave 87%")
-    rows, columns = np.nonzero((plain != told).any(axis=-1))
+    plain, captioned = drawn(), drawn("wave 87%")
+    rows, columns = np.nonzero((plain != captioned).any(axis=-1))
     top = float(made_box(0, SIZE)[0, 1] * 0.7 + 40)
     assert len(rows) > 100 and rows.max() <= top + 1
     assert np.ptp(columns) > 40

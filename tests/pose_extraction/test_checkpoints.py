@@ -76,7 +76,7 @@ def test_a_prefix_is_stripped_only_on_request(tmp_path: Path) -> None:
     torch.save(STATE, path)
     assert list(load_state_dict(path)) == list(STATE)
     assert list(load_state_dict(path, strip_prefix="backbone.")) == ["weight", "bias"]
-    with pytest.raises(WeightsError, match=r"begins with 'module\.'"):
+    with pytest.raises(WeightsError, match=r"starts with 'module\.'"):
         load_state_dict(path, strip_prefix="module.")
 
 
@@ -165,7 +165,7 @@ def test_files_without_a_state_dict_are_refused(tmp_path: Path, content: Any) ->
     torch.save(content, path)
     with pytest.raises(WeightsError, match="no dictionary of tensors"):
         load_state_dict(path)
-    with pytest.raises(WeightsError, match="not a checkpoint of OpenPifPaf"):
+    with pytest.raises(WeightsError, match="not an OpenPifPaf checkpoint"):
         load_openpifpaf_state_dict(path)
 
 
@@ -216,7 +216,7 @@ from pose_extraction.composite_fields import load_library
 openpifpaf = load_library()
 from openpifpaf.plugins.coco import CocoKp
 torch.manual_seed(0)
-# The real networks' modules in the real order, narrow enough for a test.
+# The modules of the published networks in their order, narrow enough for a test.
 base = openpifpaf.network.basenetworks.ShuffleNetV2K("shufflenetv2k16", [2, 2, 2], [8, 16, 16, 16, 16])
 metas = CocoKp().head_metas
 metas[1].upsample_stride = 2
@@ -245,14 +245,14 @@ def test_pickled_openpifpaf_networks_are_read_without_openpifpaf(
     assert (cif["class"], cif["name"], cif["dataset"], cif["base_stride"]) == ("Cif", "cif", "cocokp", 16)
     assert (caf["class"], caf["name"], caf["upsample_stride"]) == ("Caf", "caf", 2)
     assert (len(cif["keypoints"]), len(caf["skeleton"])) == (17, 19)
-    with pytest.raises(WeightsError, match=r"refused, because it asks for \S+"):
+    with pytest.raises(WeightsError, match=r"refused because the file refers to \S+"):
         load_state_dict(network_path)
 
 
 def test_pickled_networks_with_other_classes_are_refused_by_name(tmp_path: Path) -> None:
     path = tmp_path / "network.pkl"
     torch.save({"model": torch.nn.Sequential(torch.nn.Bilinear(2, 2, 2)), "epoch": 1}, path)
-    with pytest.raises(WeightsError, match=r"asks for torch\.nn\.modules\.linear\.Bilinear"):
+    with pytest.raises(WeightsError, match=r"refers to torch\.nn\.modules\.linear\.Bilinear"):
         load_openpifpaf_state_dict(path)
 
 

@@ -51,8 +51,8 @@ def test_random_weights_are_identified_by_their_seed() -> None:
 def test_detectors_run_in_fp32_by_default() -> None:
     detector = identify("detector", "rtmdet-nano", checkpoint="seed:0", request=Request(device="cpu"))
     assert detector.placement.precision == "fp32"
-    asked = Request(device="cpu", precision="bf16")
-    assert identify("detector", "rtmdet-nano", checkpoint="seed:0", request=asked).placement.precision == "bf16"
+    request = Request(device="cpu", precision="bf16")
+    assert identify("detector", "rtmdet-nano", checkpoint="seed:0", request=request).placement.precision == "bf16"
 
 
 def test_versions_of_runtimes_with_other_distribution_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -81,7 +81,7 @@ class NeverRun:
     batch_size = 2
 
     def __call__(self, images: np.ndarray) -> list[np.ndarray]:
-        raise AssertionError("there is nobody to look at")
+        raise AssertionError("called without persons")
 
 
 def webm(path: Path, stamps: Sequence[int], rate: int) -> Path:

@@ -54,7 +54,7 @@ def test_names_resolve_to_official_files(name: str, kind: str, in_file_name: str
 def test_the_most_similar_name_of_the_same_kind_is_suggested() -> None:
     with pytest.raises(UsageError, match=r"'vitpos-s'.*did you mean 'vitpose-s'"):
         lookup("vitpos-s")
-    with pytest.raises(UsageError, match="no estimator 'rtmdet'"):
+    with pytest.raises(UsageError, match="unknown estimator 'rtmdet'"):
         lookup("rtmdet", "estimator")
 
 

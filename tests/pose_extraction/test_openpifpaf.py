@@ -217,9 +217,9 @@ def test_changed_decoder_settings_are_restored(library):
 @pytest.mark.parametrize(
     ("weights", "message"),
     [
-        ({}, "no 'head_nets.0.conv.weight' among its 0 tensors"),
+        ({}, "'head_nets.0.conv.weight' is missing among its 0 tensors"),
         ({"head_nets.0.conv.weight": torch.zeros(66 * 5, 8, 1, 1)}, "330 channels"),
-        ({"head_nets.0.conv.weight": torch.zeros(85, 8, 1, 1)}, "does not fit openpifpaf's shufflenetv2k16"),
+        ({"head_nets.0.conv.weight": torch.zeros(85, 8, 1, 1)}, "does not match openpifpaf's shufflenetv2k16"),
     ],
     ids=["another network", "another set of joints", "another size"],
 )
@@ -233,13 +233,13 @@ def test_invalid_settings_are_refused(library):
         build_network("resnet50")
     with pytest.raises(UsageError, match="long edge 16"):
         OpenPifPafEstimator(long_edge=16)
-    with pytest.raises(BackendError, match="onnxruntime cannot run openpifpaf"):
+    with pytest.raises(BackendError, match="onnxruntime does not support openpifpaf"):
         OpenPifPafEstimator(placement=Placement("cpu", "onnxruntime", "fp32"))
 
 
 def test_the_error_without_openpifpaf_explains_how_to_install_it(monkeypatch):
     monkeypatch.setitem(sys.modules, "openpifpaf", None)
-    with pytest.raises(BackendError, match="README's section OpenPifPaf"):
+    with pytest.raises(BackendError, match="section OpenPifPaf of the README"):
         load_library()
 
 

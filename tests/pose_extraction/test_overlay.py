@@ -45,8 +45,8 @@ def test_low_scores_fade_and_missing_joints_are_not_drawn() -> None:
     assert strength[0] < strength[1] < strength[2] < strength[3]
     keypoint = np.full((1, 17, 2), np.nan)
     image = np.full((*size, 3), GREY, np.uint8)
-    nobody = draw_poses(image, keypoint, np.zeros((1, 17)), np.array([1]), np.full((1, 4), np.nan))
-    assert (nobody == GREY).all()
+    empty = draw_poses(image, keypoint, np.zeros((1, 17)), np.array([1]), np.full((1, 4), np.nan))
+    assert (empty == GREY).all()
 
 
 def test_imputed_joints_are_rings() -> None:

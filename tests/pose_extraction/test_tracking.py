@@ -159,5 +159,5 @@ def test_a_track_includes_its_first_frames():
 
 def test_duplicate_identities_in_a_frame_are_refused():
     frame = together(seen_as(100, 0.0), seen_as(500, 0.0))
-    with pytest.raises(UsageError, match="identity 3 appears twice"):
+    with pytest.raises(UsageError, match="identity 3 occurs twice"):
         build_tracks([frame], [np.array([3, 3])])

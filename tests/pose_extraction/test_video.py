@@ -80,7 +80,7 @@ def test_a_start_time_gives_the_same_frames_as_reading_everything(
 def test_stride_and_end(clips: dict[str, Path]) -> None:
     frames = read(clips["h264"], start=0.3, end=0.92, stride=5)
     assert [frame.index for frame in frames] == [8, 13, 18]
-    with pytest.raises(VideoError, match=r"start 9.0 s is past the last frame at 1.96 s"):
+    with pytest.raises(VideoError, match=r"start 9.0 s is after the last frame at 1.96 s"):
         VideoReader(clips["h264"], start=9.0)
     with pytest.raises(ValueError, match="stride 0"):
         VideoReader(clips["h264"], stride=0)
@@ -183,7 +183,7 @@ def test_truncated_files_are_read_as_far_as_possible_and_reported(clips: dict[st
     with VideoReader(path) as reader:
         frames = list(reader)
     assert 5 < len(frames) < 50
-    assert any("promises 2.0 s but ends at" in problem for problem in reader.problems)
+    assert any("specifies 2.0 s, but the file ends at" in problem for problem in reader.problems)
 
 
 def test_times_increase_without_usable_time_stamps(tmp_path: Path) -> None:
@@ -238,11 +238,11 @@ def unreadable(folder: Path, clip: Path) -> Iterator[tuple[str, Path, str]]:
     yield "text", file("notes.mp4", b"not a video at all\n" * 50), "a text file"
     yield "playlist", file("list.m3u8", playlist.encode()), "a text file"
     yield "concatenation", file("list.mp4", f"ffconcat version 1.0\nfile '{clip}'\n".encode()), "a text file"
-    yield "noise", file("noise.mp4", random.Random(0).randbytes(5000)), "not a video that can be opened"
+    yield "noise", file("noise.mp4", random.Random(0).randbytes(5000)), "not a supported video"
     yield "image", file("still.png", encoded), "a still image.*folder"
-    yield "image by another name", file("still.mp4", encoded), "not a video that can be opened"
+    yield "image by another name", file("still.mp4", encoded), "not a supported video"
     yield "cut mp4", file("cut.mp4", clip.read_bytes()[: clip.stat().st_size // 2]), "index is missing"
-    yield "sound only", folder / "sound.mp4", "audio but no video"
+    yield "sound only", folder / "sound.mp4", "audio, but no video"
     yield "unknown codec", matroska, "no decoder"
     yield "folder", folder / "nothing", "no images"
     yield "pipe", folder / "pipe.mp4", "a pipe or device"

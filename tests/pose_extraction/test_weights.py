@@ -159,8 +159,8 @@ def test_too_small_or_missing_lengths_are_detected(serve: Serve, tmp_path: Path)
         headers(handler, 200)
         handler.wfile.write(content[:HALF])
 
-    for lie in (too_small, cut_without_length):
-        serve(lie)
+    for answer in (too_small, cut_without_length):
+        serve(answer)
         with pytest.raises(WeightsError, match="SHA-256"):
             resolve(ENTRY, cache_dir=tmp_path)
         assert left_in(tmp_path) == []
@@ -199,7 +199,7 @@ def test_redirects_to_plain_http_elsewhere_are_refused(serve: Serve, tmp_path: P
     assert resolve(ENTRY, cache_dir=tmp_path).read_bytes() == CONTENT
     assert other.paths == ["/moved.pth"]
     serve(status(302, Location="http://download.openmmlab.com/x.pth"))
-    with pytest.raises(WeightsError, match=r"redirects to http://.*, which is not https"):
+    with pytest.raises(WeightsError, match=r"redirects to http://.*, which is not HTTPS"):
         resolve(ENTRY, cache_dir=tmp_path / "b")
     assert len(server.offsets) == 1
 
@@ -219,7 +219,7 @@ def test_the_error_without_network_names_file_address_and_destination(
 
 def test_a_mirror_with_plain_http_elsewhere_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SKELPIPE_MIRROR", "http://mirror.example.org/models")
-    with pytest.raises(WeightsError, match="https only"):
+    with pytest.raises(WeightsError, match="HTTPS only"):
         resolve(ENTRY, cache_dir=tmp_path)
 
 
@@ -235,7 +235,7 @@ def test_cached_files_must_have_a_known_digest(tmp_path: Path) -> None:
 
 def test_user_checkpoints_are_not_verified(tmp_path: Path) -> None:
     own = tmp_path / "own weights.pth"
-    with pytest.raises(WeightsError, match="no such file"):
+    with pytest.raises(WeightsError, match="does not exist"):
         resolve(ENTRY, checkpoint=own)
     own.write_bytes(b"anything")
     assert resolve(ENTRY, checkpoint=own) == own
@@ -318,11 +318,11 @@ def test_a_complete_part_file_is_used_without_network(serve: Serve, tmp_path: Pa
 def test_concurrent_processes_download_once(serve: Serve, tmp_path: Path) -> None:
     both_told = threading.Event()
 
-    def when_both_are_told(handler: object, content: bytes, offset: int) -> None:
+    def when_both_are_waiting(handler: object, content: bytes, offset: int) -> None:
         both_told.wait(60)
         well_behaved(handler, content, offset)
 
-    server = serve(when_both_are_told)
+    server = serve(when_both_are_waiting)
     with start_child(server, tmp_path) as first, start_child(server, tmp_path) as second:
         for child in (first, second):
             child.stdin.write("\n")

@@ -188,7 +188,7 @@ def test_split_with_a_missing_clip_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize("entry", [["clip0"], {}, 3])
 def test_split_that_does_not_list_ids_is_refused(tmp_path: Path, entry: object) -> None:
     path = write_clips(tmp_path / "a.pkl", some(), {"train": ["clip0", entry]})
-    with pytest.raises(AnnotationError, match=r"a\.pkl: split 'train' must list ids of clips, and lists"):
+    with pytest.raises(AnnotationError, match=r"a\.pkl: split 'train' must be a list of clip ids, got"):
         open_clips(path, DataSettings(skip_bad=True))
 
 
