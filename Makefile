@@ -31,7 +31,7 @@ test: setup ## Check style, types and behaviour
 	$(BIN)/pytest
 
 demo: setup ## Go the whole way on drawn people, without a network: extract, train, predict; minutes
-	$(BIN)/python -m pipeline.demo
+	$(BIN)/python -m synthetic.demo
 
 bench: setup $(CLIP) ## Measure speed and robustness; CLIP=FILE measures on a video of your own
 	$(BIN)/python benchmarks/extract_vs_mmpose.py $(CLIP)
@@ -44,7 +44,7 @@ else
 endif
 
 runs/bench/two_walkers.mp4: | $(STAMP)
-	$(BIN)/python -c "from pathlib import Path; from pose_extraction.made_video import write_made_clip; \
+	$(BIN)/python -c "from pathlib import Path; from test_support.made_video import write_made_clip; \
 		write_made_clip(Path('$@'), size=(1080, 1920), persons=2)"
 
 format: setup ## Put the code into shape

@@ -13,9 +13,9 @@ import numpy as np
 import torch
 from torch import nn
 
-from recognition.batches import Batch
-from recognition.batching import ClipBatches, make_loader
-from recognition.dataset import SkeletonDataset
+from recognition.data.batches import Batch
+from recognition.data.batching import ClipBatches, make_loader
+from recognition.data.dataset import SkeletonDataset
 
 NUM_FRAMES = 64
 # Grid of hyperparameters.

@@ -18,7 +18,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from pose_extraction.errors import VideoError
-from pose_extraction.video import VideoReader
+from pose_extraction.video.reader import VideoReader
 
 SUFFIXES = {".mp4", ".avi", ".mkv", ".webm"}
 LIMIT_SECONDS = 60

@@ -18,10 +18,11 @@ import numpy as np
 from rich.console import Console
 from scipy.optimize import linear_sum_assignment
 
-from pipeline.extract import Share, extract
-from pipeline.settings import ExtractSettings, read_config
+from pipeline.config import read_config
+from pipeline.extract.settings import ExtractSettings
+from pipeline.extract.workflow import Share, extract
+from pose_extraction.formats.pickles import read_pickle
 from pose_extraction.oks import box_area, box_iou, oks
-from pose_extraction.pickles import read_pickle
 
 SAME_PERSON_IOU = 0.3
 SURE = 0.6
@@ -59,7 +60,11 @@ def main() -> None:
     parser.add_argument("--detector", required=True)
     parser.add_argument("--clips", type=int, default=40)
     arguments = parser.parse_args()
-    accurate = {**read_config("extract/accurate"), "estimator": arguments.estimator, "detector": arguments.detector}
+    accurate = {
+        **read_config("extract/accurate", ExtractSettings),
+        "estimator": arguments.estimator,
+        "detector": arguments.detector,
+    }
     variants: dict[str, dict[str, Any]] = {
         "accurate": accurate,
         "no flip test": {**accurate, "flip_test": False},

@@ -21,20 +21,21 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from recognition_accuracy import trained_run
 from rich.console import Console
 
-from pipeline.demo.drawing import LABELS_NAME, draw_clips
-from pipeline.demo.plan import CLIPS, Plan
-from pipeline.evaluate import Engine, evaluate
-from pipeline.extract import extract
-from pipeline.rendering.actions import ACTIONS
-from pipeline.rendering.clips import TRUTH
-from pipeline.rendering.family import TEST, TRAIN
-from pipeline.settings import ExtractSettings
-from pipeline.train import train_settings
+from benchmarks.recognition_accuracy import trained_run
+from pipeline.evaluate.workflow import evaluate
+from pipeline.extract.settings import ExtractSettings
+from pipeline.extract.workflow import extract
+from pipeline.train.recognizer import train_settings
 from pose_extraction.errors import SkelpipeError
 from pose_extraction.files import atomic_write
+from recognition.inference.scores import Engine
+from synthetic.demo.drawing import LABELS_NAME, draw_clips
+from synthetic.demo.plan import CLIPS, Plan
+from synthetic.rendering.actions import ACTIONS
+from synthetic.rendering.clips import TRUTH
+from synthetic.rendering.family import TEST, TRAIN
 
 ESTIMATORS = ("hrnet-tiny", "vitpose-tiny", "openpifpaf-tiny")
 DETECTOR = "rtmdet-nano-rendered"

@@ -22,16 +22,16 @@ from typing import Any
 
 import numpy as np
 
-from pose_extraction import mmlab
-from pose_extraction.annotations import annotation_from, data_set, pack_raw
-from pose_extraction.backends import Network
-from pose_extraction.decoding import VideoJob
-from pose_extraction.detection import Detections
-from pose_extraction.estimators import Request, identify, load_detector, load_estimator
+from pose_extraction.engines.backends import Network
 from pose_extraction.extraction import ExtractionSettings, PoseExtractor, follow
-from pose_extraction.pickles import write_pickle
-from pose_extraction.video import VideoReader
-from pose_extraction.video_writer import VideoWriter
+from pose_extraction.formats.annotations import annotation_from, data_set, pack_raw
+from pose_extraction.formats.pickles import write_pickle
+from pose_extraction.networks import mmlab
+from pose_extraction.networks.detection import Detections
+from pose_extraction.networks.estimators import Request, identify, load_detector, load_estimator
+from pose_extraction.video.decoding import VideoJob
+from pose_extraction.video.reader import VideoReader
+from pose_extraction.video.writer import VideoWriter
 
 SEED = "seed:0"
 BASELINE = "MMPoseInferencer"

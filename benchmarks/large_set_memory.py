@@ -15,14 +15,12 @@ from typing import Any
 
 import numpy as np
 
-from pose_extraction.pickles import write_pickle
-from recognition.clips import open_clips, training_indices
-from recognition.dataset import SkeletonDataset
+from pose_extraction.formats.pickles import write_pickle
+from recognition.data.clips import open_clips
+from recognition.data.dataset import SkeletonDataset
+from recognition.data.splits import training_indices
 from recognition.settings import DataSettings
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests" / "recognition"))
-
-from made_data_sets import ntu_like_lengths
+from test_support.made_data_sets import ntu_like_lengths
 
 CLIPS, CLASSES, JOINTS = 114_480, 120, 17
 # One in this many clips has two persons.

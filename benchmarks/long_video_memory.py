@@ -8,7 +8,6 @@ The script prints the memory of the process after a tenth of its time, after hal
 """
 
 import argparse
-import sys
 import tempfile
 import threading
 import time
@@ -17,12 +16,9 @@ from pathlib import Path
 import av
 
 from pipeline import predict_actions
-from pose_extraction.made_video import write_made_clip
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests" / "pipeline"))
-
-from tiny_networks import write_tiny_networks
-from trained_run import made_run
+from test_support.made_video import write_made_clip
+from test_support.tiny_networks import write_tiny_networks
+from test_support.trained_run import made_run
 
 SIZE = (120, 160)
 SECONDS = 60

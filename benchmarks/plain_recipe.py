@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from recognition.backbones.base import Backbone
-from recognition.batches import Batch
+from recognition.data.batches import Batch
 
 
 class PlainAttention(nn.Module):

@@ -26,8 +26,8 @@ from typing import Any
 import yaml
 from rich.console import Console
 
-from pipeline.pretrain import pretrain_settings
-from pipeline.protocols import run_protocol
+from pipeline.protocols.workflow import run_protocol
+from pipeline.train.encoder import pretrain_settings
 from recognition import runs
 from recognition.pretraining.training import pretrain
 

@@ -21,18 +21,19 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-from accuracy_tables import CLEAN, Condition, line_of, read_results, report
-from bilstm import NUM_FRAMES, BiLSTMSettings, bilstm_scores, fit_bilstm, tune_bilstm
 
-from pipeline.settings import override, parse, read_config, read_words
+from benchmarks.accuracy_tables import CLEAN, Condition, line_of, read_results, report
+from benchmarks.bilstm import NUM_FRAMES, BiLSTMSettings, bilstm_scores, fit_bilstm, tune_bilstm
+from pipeline.config import override, parse, read_config, read_words
 from recognition import runs
-from recognition.clips import ClipSet, open_clips
-from recognition.dataset import SkeletonDataset
-from recognition.inference import scores_of
-from recognition.perturbations import GaussianNoise, JointOcclusion, Perturbation
-from recognition.preparation import prepare, resolve_device
+from recognition.data.clips import ClipSet, open_clips
+from recognition.data.dataset import SkeletonDataset
+from recognition.data.perturbations import GaussianNoise, JointOcclusion, Perturbation
+from recognition.engine.machine import resolve_device
+from recognition.inference.scores import scores_of
 from recognition.settings import DataSettings, RunSettings
-from recognition.training import train
+from recognition.training.preparation import prepare
+from recognition.training.run import train
 
 NOISE = (0.002, 0.005, 0.01, 0.02, 0.05, 0.1)
 OCCLUSION = (0.15, 0.3, 0.45, 0.6, 0.75, 0.9)

@@ -28,18 +28,18 @@ from typing import Any
 
 import numpy as np
 import torch
-from plain_recipe import PlainDSTFormer, with_two_persons
 from rich.console import Console
 from rich.table import Table
 
-from pose_extraction.pickles import write_pickle
+from benchmarks.plain_recipe import PlainDSTFormer, with_two_persons
+from pose_extraction.formats.pickles import write_pickle
 from recognition.backbones import build_backbone
 from recognition.backbones.base import Backbone
-from recognition.batches import Batch
-from recognition.batching import ClipBatches
-from recognition.clips import ClipSet, open_clips
-from recognition.dataset import SkeletonDataset, collate
-from recognition.maskclr import MaskCLR
+from recognition.data.batches import Batch
+from recognition.data.batching import ClipBatches
+from recognition.data.clips import ClipSet, open_clips
+from recognition.data.dataset import SkeletonDataset, collate
+from recognition.maskclr.objective import MaskCLR
 from recognition.recognizer import Recognizer
 from recognition.settings import DataSettings, MaskCLRSettings, ModelSettings, RunSettings
 
@@ -204,7 +204,7 @@ def measure_training(task: dict[str, Any]) -> dict[str, float]:
 
 def measure_inference(task: dict[str, Any]) -> dict[str, float]:
     """Measure clips per second from an open file to probabilities: plainly, or as in `skelpipe evaluate`."""
-    from recognition.inference import scores_of
+    from recognition.inference.scores import scores_of
     from recognition.runs import Trained
 
     device, model = task["device"], SMALL if task["small"] else PAPER

@@ -8,8 +8,8 @@ import time
 
 import cv2
 
-from pipeline.rendering.family import FAMILIES
-from pipeline.rendering.scene import Scene
+from synthetic.rendering.family import FAMILIES
+from synthetic.rendering.scene import Scene
 
 
 def main() -> None:

@@ -21,15 +21,15 @@ from typing import Any
 
 from rich.console import Console
 
-from pipeline.evaluate import Engine
-from pipeline.robustness import robustness
-from pipeline.robustness_report import print_table
-from pipeline.settings import read_words
-from pipeline.sweep_jobs import Job, is_done, phase_one_of, train_all
-from pipeline.train import train_settings
+from pipeline.config import read_words
+from pipeline.robustness.report import print_table
+from pipeline.robustness.workflow import robustness
+from pipeline.sweep.jobs import Job, is_done, phase_one_of, train_all
+from pipeline.train.recognizer import train_settings
 from pose_extraction.errors import SkelpipeError
 from pose_extraction.files import atomic_write
-from recognition.robustness_conditions import BenchSettings
+from recognition.inference.scores import Engine
+from recognition.robustness.conditions import BenchSettings
 from recognition.runs import run_file
 
 SAME_NETWORK: dict[str, dict[str, Any]] = {

@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from pipeline.answers import Answer
-    from pipeline.extract import Report
+    from pipeline.extract.workflow import Report
+    from pipeline.predict.answers import Answer
 
 __all__ = ["extract_videos", "predict_actions", "read_skeletons"]
 
@@ -38,7 +38,7 @@ def extract_videos(
         labels: "auto", "none" or the path of a CSV file.
         overwrite: Whether to replace existing results.
         settings: Other options of the command, with "_" for "-": `estimator="hrnet"`, `detect_every=1`; see
-            `pipeline.settings.ExtractSettings`.
+            `pipeline.extract.settings.ExtractSettings`.
 
     Returns:
         A report: `data_set` is the path of the merged data set, `failed` maps videos to error messages.
@@ -47,8 +47,8 @@ def extract_videos(
         UsageError: A setting is unknown or out of range, or there is no video.
         SkelpipeError: A network cannot be loaded, or results cannot be written.
     """
-    from pipeline.extract import Share, extract
-    from pipeline.settings import parse_settings
+    from pipeline.extract.settings import parse_settings
+    from pipeline.extract.workflow import Share, extract
 
     chosen = [videos] if isinstance(videos, str | Path) else list(videos)
     checked = parse_settings(settings, place="extract_videos")
@@ -94,10 +94,10 @@ def predict_actions(
     """
     from rich.console import Console
 
-    from pipeline.evaluate import Engine
-    from pipeline.predict import predict, scope_of
-    from pipeline.predict_networks import Networks
-    from pipeline.predict_video import Wanted
+    from pipeline.predict.networks import Networks
+    from pipeline.predict.question import Wanted, scope_of
+    from pipeline.predict.workflow import predict
+    from recognition.inference.scores import Engine
 
     drawn = Path(overlay) if overlay is not None else None
     scope = scope_of(per_person=per_person, windows=windows, overlay=drawn, explain=explain, threshold=threshold)
@@ -120,6 +120,6 @@ def read_skeletons(path: str | Path) -> dict[str, Any]:
     Raises:
         AnnotationError: The file is damaged, contains code (which is not run) or is not a skeleton data set.
     """
-    from pose_extraction.annotations import read_data_set
+    from pose_extraction.formats.validation import read_data_set
 
     return read_data_set(Path(path))

@@ -1,19 +1,15 @@
 """`skelpipe models`: lists the available networks, their published accuracy, and the weights on this machine."""
 
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 from rich.table import Table
 
-from pose_extraction.download import Progress as ProgressCallback
-from pose_extraction.model_zoo import ModelEntry, all_models
-from pose_extraction.weights import cached_path
+from pose_extraction.networks.model_zoo import ModelEntry, all_models
+from pose_extraction.networks.weights import cached_path
 
 
 def models(*, as_json: bool = False, cache_dir: Path | None = None, console: Console | None = None) -> None:
@@ -45,36 +41,6 @@ def models(*, as_json: bool = False, cache_dir: Path | None = None, console: Con
     console.print(
         "Input is height x width; ~ marks a size estimated from the number of weights. ONNX files work as well."
     )
-
-
-@contextmanager
-def download_progress(entry: ModelEntry, console: Console | None = None) -> Iterator[ProgressCallback]:
-    """Shows a progress bar for `pose_extraction.weights.resolve` and removes it after the download.
-
-    Nothing is shown before the first byte count arrives, and therefore nothing for cached weights. If the console is
-    not a terminal, one line is printed when a download starts.
-
-    Args:
-        entry: The model to download.
-        console: Console for the bar; standard error if None.
-
-    Yields:
-        Callback that takes the number of downloaded bytes and the total number, if known.
-    """
-    console = console or Console(stderr=True)
-    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
-    with Progress(*columns, TimeRemainingColumn(), console=console, transient=True) as bar:
-        task = bar.add_task(entry.filename, visible=False, total=None)
-        announced = False
-
-        def show(done: int, total: int | None) -> None:
-            nonlocal announced
-            if not announced and not console.is_terminal:
-                console.print(f"downloading {entry.url}", soft_wrap=True)
-            announced = True
-            bar.update(task, completed=done, total=total, visible=True)
-
-        yield show
 
 
 def _table_row(entry: ModelEntry, cache_dir: Path | None) -> tuple[str, ...]:

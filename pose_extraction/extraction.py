@@ -6,21 +6,15 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from pose_extraction.cleaning import CleaningSettings, clean, rank_persons, remove_duplicates
-from pose_extraction.decoding import VideoJob, decode_ahead
-from pose_extraction.detection import Detector
+from pose_extraction.networks.detection import Detector
+from pose_extraction.networks.topdown import TopdownEstimator
 from pose_extraction.poses import FramePoses, PoseTrack, VideoPoses
-from pose_extraction.quality import clean_counts, frame_counts, present
-from pose_extraction.streaming import (
-    BottomUpEstimator,
-    StageTimes,
-    detect_persons,
-    estimate_bottomup,
-    estimate_topdown,
-)
-from pose_extraction.topdown import TopdownEstimator
-from pose_extraction.tracking import Tracker, TrackerSettings, build_tracks
-from pose_extraction.video import Frame
+from pose_extraction.streaming import BottomUpEstimator, StageTimes, detect_persons, estimate_bottomup, estimate_topdown
+from pose_extraction.tracking.cleaning import CleaningSettings, clean, rank_persons, remove_duplicates
+from pose_extraction.tracking.quality import clean_counts, frame_counts, present
+from pose_extraction.tracking.tracker import Tracker, TrackerSettings, build_tracks
+from pose_extraction.video.decoding import VideoJob, decode_ahead
+from pose_extraction.video.reader import Frame
 
 Source = TypeVar("Source", bound=Hashable)
 # For this many seconds, people move almost linearly, so boxes between two detections can be interpolated. On real clips

@@ -13,11 +13,11 @@ from typing import Protocol, TypeVar
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
-from pose_extraction.detection import Detections, Detector
+from pose_extraction.networks.detection import Detections, Detector
+from pose_extraction.networks.topdown import TopdownEstimator
 from pose_extraction.oks import box_iou
 from pose_extraction.poses import FramePoses
-from pose_extraction.topdown import TopdownEstimator
-from pose_extraction.video import Frame
+from pose_extraction.video.reader import Frame
 
 Video = TypeVar("Video", bound=Hashable)
 # Returns whether a frame is a key frame; see `is_key` of `detect_persons`.

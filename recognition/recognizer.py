@@ -8,7 +8,7 @@ from torch.nn import functional
 
 from recognition.backbones import build_backbone
 from recognition.backbones.base import Backbone
-from recognition.batches import Batch
+from recognition.data.batches import Batch
 from recognition.settings import ModelSettings
 
 

@@ -21,7 +21,7 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from pose_extraction._version import __version__
-from pose_extraction.checkpoints import apply_state_dict, load_plain
+from pose_extraction.engines.checkpoints import apply_state_dict, load_plain
 from pose_extraction.errors import UsageError, WeightsError
 from pose_extraction.files import atomic_write
 from recognition.recognizer import Recognizer, build_recognizer

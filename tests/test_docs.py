@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 import typer.main
-from doc_pages import PAGES, ROOT, anchors, blocks, section
 
 from pipeline.cli import app
-from pipeline.settings import find_config
+from pipeline.config import find_config
 from recognition.pretraining.settings import PretrainSettings
 from recognition.settings import RunSettings
+from test_support.doc_pages import PAGES, ROOT, anchors, blocks, section
 
 COMMANDS = typer.main.get_command(app).commands  # type: ignore[attr-defined]
 by_page = pytest.mark.parametrize("path", PAGES, ids=lambda path: path.name)

@@ -62,12 +62,14 @@ def test_the_wheel_holds_the_packages_and_what_they_read_and_nothing_else(wheel:
         assert sources <= set(names)
     configs = {f"pipeline/{path.relative_to(ROOT).as_posix()}" for path in (ROOT / "configs").rglob("*.yaml")}
     assert configs and configs <= set(names)
-    assert {"pose_extraction/model_zoo.yaml", "pipeline/ntu_missing.txt"} <= set(names)
+    assert {"pose_extraction/networks/model_zoo.yaml", "pipeline/inputs/ntu_missing.txt"} <= set(names)
     assert f"{metadata}/licenses/LICENSE" in names
     assert not [name for name in names if "test" in name or name.endswith((".pyc", ".pkl", ".onnx"))]
     # The only weights are those that the project has trained itself, each with the card that says how.
     weights = {name for name in names if name.endswith(".pth")}
-    assert weights == {path.relative_to(ROOT).as_posix() for path in (ROOT / "pose_extraction/tiny").glob("*.pth")}
+    assert weights == {
+        path.relative_to(ROOT).as_posix() for path in (ROOT / "pose_extraction/networks/tiny").glob("*.pth")
+    }
     assert {name.replace(".pth", ".md") for name in weights} <= set(names)
 
 
@@ -88,8 +90,9 @@ def test_the_installed_command_and_its_configs_work_from_any_folder(unpacked: Pa
     helped = run_installed(unpacked, tmp_path, "-m", "pipeline.cli", "--help")
     assert helped.returncode == 0 and "extract" in helped.stdout
     code = (
-        "from pipeline.settings import find_config, read_config\n"
-        "print(find_config('extract/accurate'), read_config('extract/accurate')['precision'])"
+        "from pipeline.config import find_config, read_config\n"
+        "from pipeline.extract.settings import ExtractSettings\n"
+        "print(find_config('extract/accurate'), read_config('extract/accurate', ExtractSettings)['precision'])"
     )
     found = run_installed(unpacked, tmp_path, "-c", code)
     assert found.returncode == 0, found.stderr

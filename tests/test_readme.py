@@ -9,9 +9,9 @@ import yaml
 
 import pipeline
 from pipeline.cli import app
-from pipeline.settings import find_config
-from pose_extraction.model_zoo import lookup
-from pose_extraction.onnx_models import DetectorNotes, EstimatorNotes
+from pipeline.config import find_config
+from pose_extraction.networks.model_zoo import lookup
+from pose_extraction.networks.onnx_models import DetectorNotes, EstimatorNotes
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -85,11 +85,3 @@ def test_the_numbers_of_readme_are_those_of_the_pages_that_tell_how_they_were_me
             measured |= {tuple(numbers), tuple(numbers[::2])}
     for row in rows:
         assert tuple(first_numbers(row)) in measured, row
-
-
-def test_every_file_of_stage_two_has_its_line() -> None:
-    text = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
-    table = text[text.index("Within stage two") : text.index("In `pipeline/`")]
-    told = {name for row in re.findall(r"^\| (`.*?) \|", table, re.MULTILINE) for name in re.findall(r"`(.*?)`", row)}
-    files = {path.relative_to(ROOT / "recognition") for path in (ROOT / "recognition").rglob("*.py")}
-    assert told == {path.with_suffix("").as_posix() for path in files} - {"__init__"}

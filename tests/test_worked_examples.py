@@ -7,17 +7,14 @@ import sys
 from pathlib import Path
 
 import pytest
-from doc_pages import ROOT, blocks, page, section
 
 from pipeline import extract_videos
-from pose_extraction.annotations import read_data_set
-from pose_extraction.made_video import write_made_clip
-from pose_extraction.model_zoo import lookup
-
-sys.path.insert(0, str(ROOT / "tests" / "pipeline"))
-
-from tiny_networks import write_tiny_detector
-from trained_run import made_data
+from pose_extraction.formats.validation import read_data_set
+from pose_extraction.networks.model_zoo import lookup
+from test_support.doc_pages import ROOT, blocks, page, section
+from test_support.made_video import write_made_clip
+from test_support.tiny_networks import write_tiny_detector
+from test_support.trained_run import made_data
 
 ESTIMATOR, BACKBONE = page("adding_an_estimator.md"), page("adding_a_backbone.md")
 

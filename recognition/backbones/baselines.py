@@ -2,13 +2,13 @@
 
 from pose_extraction.errors import UsageError
 from pose_extraction.skeleton import COCO17
-from recognition.backbones.aagcn import AAGCN
 from recognition.backbones.base import Backbone
-from recognition.backbones.ctrgcn import CTRGCN
 from recognition.backbones.foreign_settings import refuse_foreign
-from recognition.backbones.msg3d import MSG3D
+from recognition.backbones.graph_networks.aagcn import AAGCN
+from recognition.backbones.graph_networks.ctrgcn import CTRGCN
+from recognition.backbones.graph_networks.msg3d import MSG3D
+from recognition.backbones.graph_networks.stgcnpp import STGCNPP
 from recognition.backbones.poseconv3d import PoseConv3D
-from recognition.backbones.stgcnpp import STGCNPP
 from recognition.settings import ModelSettings, RunSettings
 
 GRAPHS: dict[str, type[STGCNPP] | type[AAGCN] | type[CTRGCN]] = {"stgcnpp": STGCNPP, "aagcn": AAGCN, "ctrgcn": CTRGCN}

@@ -6,7 +6,7 @@ import torch
 from torch import distributed, nn
 from torch.nn import functional
 
-from recognition.gathering import is_distributed
+from recognition.distributed import is_distributed
 
 
 class CellNorm(nn.BatchNorm1d):

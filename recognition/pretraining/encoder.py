@@ -8,19 +8,18 @@ import torch
 from pydantic import ValidationError
 from torch import nn
 
-from pose_extraction.checkpoints import apply_state_dict
+from pose_extraction.engines.checkpoints import apply_state_dict
 from pose_extraction.errors import WeightsError
 from pose_extraction.skeleton import LAYOUTS, Skeleton, layout_by_shape
 from recognition import runs
 from recognition.backbones.gru import GRUEncoder
 from recognition.backbones.segments import SegmentTransformer
-from recognition.batches import Batch
+from recognition.data.batches import Batch
 from recognition.pretraining.motion import as_motion
+from recognition.pretraining.networks import KEPT, build_encoder
 from recognition.pretraining.pcm3 import flatten_frames
-from recognition.pretraining.preparation import build_encoder
 from recognition.pretraining.settings import PretrainSettings
 from recognition.pretraining.streams import bone_parents, to_stream
-from recognition.pretraining.training_loop import KEPT
 
 
 class Encoder(nn.Module):

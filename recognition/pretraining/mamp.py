@@ -11,9 +11,9 @@ from torch import nn
 
 from recognition.backbones.layers import embedding
 from recognition.backbones.segments import EPSILON, Block, SegmentTransformer, begin_xavier
-from recognition.batches import Batch
-from recognition.gathering import find_shares, gather
-from recognition.masking import gumbel_noise
+from recognition.data.batches import Batch
+from recognition.distributed import find_shares, gather
+from recognition.keyed_noise import gumbel_noise
 from recognition.pretraining.motion import as_motion, motion_intensity, motion_of, segments_of
 from recognition.pretraining.settings import MAMPSettings
 

@@ -13,8 +13,8 @@ from torch import nn
 from torch.nn import functional
 
 from recognition.backbones.gru import GRUEncoder
-from recognition.batches import Batch
-from recognition.gathering import find_shares, gather
+from recognition.data.batches import Batch
+from recognition.distributed import find_shares, gather
 from recognition.pretraining.gru_decoder import GRUDecoder, Projector
 from recognition.pretraining.momentum import KeyQueue, follow
 from recognition.pretraining.settings import PCM3Settings

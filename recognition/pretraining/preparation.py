@@ -8,16 +8,17 @@ import numpy as np
 import torch
 from torch import nn
 
-from pose_extraction.annotations import ALL_CLIPS
 from pose_extraction.errors import UsageError
+from pose_extraction.formats.annotations import ALL_CLIPS
 from pose_extraction.skeleton import Skeleton
-from recognition.backbones import build_segments
 from recognition.backbones.gru import GRUEncoder
 from recognition.backbones.segments import SEGMENT_FRAMES, SegmentTransformer
-from recognition.clips import ClipSet, newest_skeleton_file, open_clips, split_indices
-from recognition.dataset import check_placement, flip_probability, layout_of_model
-from recognition.preparation import CHANNELS, RUNS, resolve_device, resolve_precision
+from recognition.data.clips import ClipSet, open_clips
+from recognition.data.dataset import check_placement, flip_probability, layout_of_model
+from recognition.data.splits import newest_skeleton_file, split_indices
+from recognition.engine.machine import CHANNELS, RUNS, resolve_device, resolve_precision
 from recognition.pretraining.mamp import MAMP, kept_tokens
+from recognition.pretraining.networks import build_encoder
 from recognition.pretraining.pcm3 import PCM3
 from recognition.pretraining.settings import PretrainSettings
 from recognition.pretraining.streams import bone_parents
@@ -200,14 +201,6 @@ def _check_pcm3(settings: PretrainSettings, layout: Skeleton) -> None:
             f"pcm3.ratio={chosen.ratio:g} masks none of the {parts} body parts of {layout.name}; set it to "
             f"{1 / parts:.2g} or more, or pcm3.masking=random"
         )
-
-
-def build_encoder(settings: PretrainSettings, layout: Skeleton) -> nn.Module:
-    """Build the network that is kept after pre-training, with initial weights."""
-    if settings.method == "mamp":
-        return build_segments(settings.model, layout.num_joints, CHANNELS)
-    values = settings.data.max_persons * layout.num_joints * CHANNELS
-    return GRUEncoder(values, hidden=settings.pcm3.hidden, layers=settings.pcm3.layers)
 
 
 def build_objective(settings: PretrainSettings, layout: Skeleton, dimensions: int) -> nn.Module:

@@ -9,12 +9,12 @@ from lightning_fabric import Fabric
 
 from pose_extraction.errors import SkelpipeError, UsageError
 from recognition import runs
+from recognition.engine.memory import out_of_memory_told
+from recognition.engine.processes import launch
+from recognition.engine.same_run import dotted, refuse_changed
 from recognition.pretraining.preparation import Pretraining, prepare_pretraining
 from recognition.pretraining.settings import PretrainSettings
 from recognition.pretraining.training_loop import PretrainingRun
-from recognition.processes import launch
-from recognition.resuming import dotted, refuse_changed
-from recognition.sizing import out_of_memory_told
 
 # Settings that may differ on resuming: they affect location and speed, but not the result, up to rounding.
 _FREE = frozenset(

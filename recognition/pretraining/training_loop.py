@@ -7,17 +7,16 @@ import torch
 from lightning_fabric import Fabric
 from torch import nn
 
-from recognition.batching import ClipBatches
-from recognition.dataset import SkeletonDataset
-from recognition.loop import Loop
+from recognition.data.batching import ClipBatches
+from recognition.data.dataset import SkeletonDataset
+from recognition.engine.loop import Loop
+from recognition.engine.step import TrainingStep
+from recognition.pretraining.networks import KEPT
 from recognition.pretraining.preparation import Pretraining
 from recognition.pretraining.schedule import learning_rate
 from recognition.pretraining.settings import PretrainingLoop
 from recognition.pretraining.views import ViewDataset
-from recognition.training_step import TrainingStep
 
-# Only the encoder is kept after pre-training; projectors, decoders, prompts and queues are discarded.
-KEPT = "encoder."
 LOSSES = {"mamp": ("total",), "pcm3": ("total", "contrast", "distillation", "prediction")}
 
 

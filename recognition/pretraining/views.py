@@ -9,8 +9,8 @@ from torch.utils.data import Dataset
 
 from pose_extraction.errors import UsageError
 from pose_extraction.skeleton import Skeleton
-from recognition.clips import ClipSet
-from recognition.dataset import Sample, SkeletonDataset
+from recognition.data.clips import ClipSet
+from recognition.data.dataset import Sample, SkeletonDataset
 from recognition.settings import DataSettings
 
 # Views per clip: for the query, for the key, and for masking.

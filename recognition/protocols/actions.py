@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from pose_extraction.annotations import MOST_CLASSES
 from pose_extraction.errors import AnnotationError
+from pose_extraction.formats.annotations import MOST_CLASSES
 from recognition.protocols.detection import Action
 
 FORM = "[class, first frame, frame after the last]"

@@ -5,8 +5,8 @@ from collections.abc import Callable
 import torch
 from torch.utils.data import Dataset
 
-from recognition.batching import make_loader
-from recognition.dataset import Sample
+from recognition.data.batching import make_loader
+from recognition.data.dataset import Sample
 from recognition.pretraining.encoder import Encoder
 
 

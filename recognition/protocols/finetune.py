@@ -12,9 +12,9 @@ from torch.nn import functional
 from torch.utils.data import Dataset
 
 from recognition.backbones.segments import DropPath, SegmentTransformer
-from recognition.batches import Batch
-from recognition.batching import ClipBatches, make_loader
-from recognition.dataset import Sample, SkeletonDataset
+from recognition.data.batches import Batch
+from recognition.data.batching import ClipBatches, make_loader
+from recognition.data.dataset import Sample, SkeletonDataset
 from recognition.pretraining.encoder import Encoder
 from recognition.pretraining.schedule import learning_rate
 from recognition.pretraining.settings import PretrainingLoop

@@ -7,9 +7,9 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from recognition.batches import Batch
-from recognition.batching import ClipBatches, make_loader
-from recognition.dataset import SkeletonDataset
+from recognition.data.batches import Batch
+from recognition.data.batching import ClipBatches, make_loader
+from recognition.data.dataset import SkeletonDataset
 from recognition.pretraining.encoder import Encoder
 from recognition.protocols.finetune import layer_groups, optimizer_of, set_drop_path, set_rates
 from recognition.protocols.settings import FinetuneSettings

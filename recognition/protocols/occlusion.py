@@ -6,7 +6,7 @@ from typing import Literal
 import numpy as np
 from torch.utils.data import Dataset
 
-from recognition.dataset import Sample, SkeletonDataset
+from recognition.data.dataset import Sample, SkeletonDataset
 from recognition.pretraining.views import body_parts
 
 SHARES = (0.3, 0.7)

@@ -4,9 +4,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from recognition.clips import ClipSet
+from recognition.data.clips import ClipSet
+from recognition.data.stored_joints import StoredJoints
 from recognition.settings import DataSettings
-from recognition.stored_joints import StoredJoints
 
 
 def window_starts(num_frames: int, length: int, stride: int) -> list[int]:

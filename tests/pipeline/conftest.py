@@ -6,13 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from made_runs import SIZE, Run
 from rich.console import Console
-from tiny_networks import write_tiny_networks
 
-from pipeline.extract import Share, extract
-from pipeline.settings import ExtractSettings
-from pose_extraction.made_video import write_made_clip
+from pipeline.extract.settings import ExtractSettings
+from pipeline.extract.workflow import Share, extract
+from test_support.made_runs import SIZE, Run
+from test_support.made_video import write_made_clip
+from test_support.tiny_networks import write_tiny_networks
 
 
 @pytest.fixture(scope="session")
@@ -35,7 +35,7 @@ def clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """Directory and skeleton file of a small training run; read-only, except for evaluations."""
-    from trained_run import made_run
+    from test_support.trained_run import made_run
 
     return made_run(tmp_path_factory.mktemp("trained"))
 

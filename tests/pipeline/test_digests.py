@@ -4,14 +4,14 @@ from pathlib import Path
 
 import pytest
 
-from pipeline import extract_plan
-from pipeline.extract_plan import Plan
-from pipeline.inputs import Source
-from pipeline.labels import ClipLabel
-from pipeline.settings import ExtractSettings
+from pipeline.extract import plan as extract_plan
+from pipeline.extract.plan import Plan
+from pipeline.extract.settings import ExtractSettings
+from pipeline.inputs.labels import ClipLabel
+from pipeline.inputs.videos import Source
 from pose_extraction import _version
-from pose_extraction.backends import Placement
-from pose_extraction.estimators import Identity
+from pose_extraction.engines.backends import Placement
+from pose_extraction.networks.estimators import Identity
 
 
 @pytest.fixture
@@ -31,7 +31,7 @@ def source(tmp_path: Path) -> Source:
 
 def test_results_of_version_0_1_0_are_still_done(plan: Plan, source: Source, monkeypatch: pytest.MonkeyPatch) -> None:
     # The version of ONNX Runtime is a part of the digest on purpose; here it must not depend on the installed one.
-    monkeypatch.setattr("pose_extraction.estimators._version", lambda module: "1.0")
+    monkeypatch.setattr("pose_extraction.networks.estimators._version", lambda module: "1.0")
     assert tuple(plan.digest_of(source).split("-")) == (
         "a34b51ec1c8d9928fef1cf7239b66d34c8fc81ecc0f65666866e177ac802f7e4",
         "37fb3c6492f574634e975aa6715b8b1dd3b2ea682cf6dbbab54e85ccbf22efd0",

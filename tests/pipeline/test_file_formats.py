@@ -10,21 +10,22 @@ from typing import Any
 
 import numpy as np
 import yaml
-from doc_pages import page, section, table_names
-from made_runs import SIZE, Run
 from rich.console import Console
-from trained_run import LABEL_NAMES
 
-from pipeline.answers import Answer, as_csv, as_json_lines
-from pipeline.evaluate import Engine, evaluate
-from pipeline.label_table import OPTIONAL, REQUIRED, read_label_table
-from pipeline.rendering.clips import Clip, write_clips
-from pipeline.rendering.family import family_named
-from pipeline.rendering.scene import Scene
-from pose_extraction.annotations import read_data_set
+from pipeline.evaluate.workflow import evaluate
+from pipeline.inputs.label_table import OPTIONAL, REQUIRED, read_label_table
+from pipeline.predict.answers import Answer, as_csv, as_json_lines
+from pose_extraction.formats.validation import read_data_set
 from recognition import runs
-from recognition.run_log import read_metrics
+from recognition.engine.run_log import read_metrics
+from recognition.inference.scores import Engine
 from recognition.settings import RunSettings
+from synthetic.rendering.clips import Clip, write_clips
+from synthetic.rendering.family import family_named
+from synthetic.rendering.scene import Scene
+from test_support.doc_pages import page, section, table_names
+from test_support.made_runs import SIZE, Run
+from test_support.trained_run import LABEL_NAMES
 
 PAGE = page("file_formats.md")
 

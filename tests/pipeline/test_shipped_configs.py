@@ -1,12 +1,12 @@
 """Every config for the papers' data sets runs end to end: train, evaluate, predict.
 
 The data are synthetic, with NTU60's structure and NTU120's split names where a config needs them. The networks are
-those of the configs, with reduced width and short clips; `tests/recognition/test_backbones.py` checks the paper's
+those of the configs, with reduced width and short clips; `tests/recognition/backbones/test_backbones.py` checks the
+paper's
 sizes.
 """
 
 import json
-import sys
 from pathlib import Path
 
 import pytest
@@ -14,12 +14,9 @@ import yaml
 from typer.testing import CliRunner
 
 from pipeline.cli import app
-from pipeline.train import train_settings
-from pose_extraction.pickles import write_pickle
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "recognition"))
-
-from made_data_sets import made_ntu60, write_kinetics400
+from pipeline.train.recognizer import train_settings
+from pose_extraction.formats.pickles import write_pickle
+from test_support.made_data_sets import made_ntu60, write_kinetics400
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs"
 SHIPPED = sorted(

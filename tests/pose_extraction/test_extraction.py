@@ -7,14 +7,14 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
-from made_motion import STANDING
 
-from pose_extraction.decoding import VideoJob
 from pose_extraction.extraction import ExtractedClip, ExtractionSettings, PoseExtractor, follow, frame_rate
+from pose_extraction.networks.topdown import TopdownEstimator, TopdownSpec
 from pose_extraction.oks import pose_bounds
 from pose_extraction.poses import FramePoses
-from pose_extraction.topdown import TopdownEstimator, TopdownSpec
-from pose_extraction.tracking import TrackerSettings
+from pose_extraction.tracking.tracker import TrackerSettings
+from pose_extraction.video.decoding import VideoJob
+from test_support.made_motion import STANDING
 
 SIZE = (1080, 1920)
 STEP = 0.1

@@ -5,7 +5,8 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import pytest
 
-from pose_extraction.detection import Detections
+from pose_extraction.networks.detection import Detections
+from pose_extraction.networks.topdown import TopdownEstimator, TopdownSpec
 from pose_extraction.streaming import (
     MOST_BETWEEN,
     KeyRule,
@@ -15,8 +16,7 @@ from pose_extraction.streaming import (
     estimate_bottomup,
     estimate_topdown,
 )
-from pose_extraction.topdown import TopdownEstimator, TopdownSpec
-from pose_extraction.video import Frame
+from pose_extraction.video.reader import Frame
 
 FPS = 10.0
 

@@ -4,10 +4,10 @@ from dataclasses import replace
 
 import pytest
 import torch
-from tiny_recognizer import NUM_JOINTS, TinyBackbone, made_batch, part_of, tiny_recognizer
 
 from recognition.recognizer import Recognizer, build_recognizer
 from recognition.settings import ModelSettings
+from test_support.tiny_recognizer import NUM_JOINTS, TinyBackbone, made_batch, part_of, tiny_recognizer
 
 
 @pytest.mark.parametrize(

@@ -8,14 +8,14 @@ import signal
 import pytest
 import torch
 import yaml
-from made_motions import CLASSES, write_motions
-from training_driver import small_settings
 
-from pose_extraction.checkpoints import load_plain
+from pose_extraction.engines.checkpoints import load_plain
 from pose_extraction.errors import UsageError, WeightsError
 from recognition import runs
 from recognition.settings import RunSettings
-from recognition.training import train
+from recognition.training.run import train
+from test_support.made_motions import CLASSES, write_motions
+from test_support.processes.training_driver import small_settings
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,138 @@
+"""`skelpipe merge`, `label`, `convert` and `stats`: commands that read or change skeleton files."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pipeline.commands.help_pages import INPUT, OUTPUT
+from pipeline.commands.options import FAILED
+
+
+def merge(
+    paths: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="FOLDER...", help="Folders of skeleton files, such as skeletons/vitpose.", rich_help_panel=INPUT
+        ),
+    ],
+    out: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Data set to write.", show_default="FOLDER.pkl", rich_help_panel=OUTPUT),
+    ] = None,
+) -> None:
+    """Merge skeleton files, such as those of several shards, into one data set."""
+    from pipeline.datasets.merging import merge as merge_files
+
+    merged = merge_files(paths, out)
+    for _path, reason in merged.damaged:
+        typer.echo(f"skipped: {reason}", err=True)
+    typer.echo(f"merged {merged.clips} clips from {merged.files} files", err=True)
+    typer.echo(str(merged.path))
+    if merged.damaged:
+        raise typer.Exit(FAILED)
+
+
+def label(
+    skeletons: Annotated[
+        Path, typer.Argument(metavar="SKELETONS.pkl", help="Data set to change.", rich_help_panel=INPUT)
+    ],
+    labels: Annotated[
+        Path,
+        typer.Option(
+            metavar="FILE.csv",
+            help="Columns: file, label, and optionally split, group.",
+            rich_help_panel=INPUT,
+        ),
+    ],
+    out: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Data set to write.", show_default="in place", rich_help_panel=OUTPUT),
+    ] = None,
+) -> None:
+    """Change labels, splits and groups of a data set without extracting it again."""
+    from pipeline.datasets.relabel import relabel
+
+    report = relabel(skeletons, labels, out)
+    for line in (*report.warnings, *(f"the table lists no clip for {clip}" for clip in report.unmatched)):
+        typer.echo(f"warning: {line}", err=True)
+    for line in report.unused:
+        typer.echo(f"warning: {labels}, {line}: matches no clip", err=True)
+    typer.echo(f"{report.matched} clips changed, {len(report.unmatched)} unchanged", err=True)
+    typer.echo(str(report.path))
+
+
+def convert(
+    kind: Annotated[str, typer.Argument(metavar="ntu|pkummd", help="Data set.", rich_help_panel=INPUT)],
+    folder: Annotated[
+        Path, typer.Argument(metavar="FOLDER", help="Folder with its text files.", rich_help_panel=INPUT)
+    ],
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="Skeleton file to write.", show_default="skeletons/KIND.pkl", rich_help_panel=OUTPUT
+        ),
+    ] = None,
+    untrimmed: Annotated[
+        bool,
+        typer.Option(
+            "--untrimmed",
+            help="Keep whole PKU-MMD videos with their actions.",
+            show_default="no",
+            rich_help_panel=INPUT,
+        ),
+    ] = False,
+    keep_incomplete: Annotated[
+        bool,
+        typer.Option(
+            "--keep-incomplete",
+            help="Keep clips that NTU's authors list as incomplete.",
+            show_default="no",
+            rich_help_panel=INPUT,
+        ),
+    ] = False,
+    skip_bad: Annotated[
+        bool,
+        typer.Option(
+            "--skip-bad", help="Skip malformed files and count them.", show_default="no", rich_help_panel=INPUT
+        ),
+    ] = False,
+) -> None:
+    """Convert the 3D text files of NTU RGB+D or PKU-MMD to a skeleton file."""
+    from pipeline.datasets.convert import convert as convert_files
+
+    converted = convert_files(
+        kind,
+        folder,
+        out or Path("skeletons") / f"{kind}.pkl",
+        untrimmed=untrimmed,
+        keep_incomplete=keep_incomplete,
+        skip_bad=skip_bad,
+    )
+    for note in converted.notes:
+        typer.echo(note, err=True)
+    left_out = converted.left_out
+    malformed = f", {len(left_out)} skipped; the first: {left_out[0]}" if left_out else ""
+    typer.echo(f"{converted.clips} clips{malformed}", err=True)
+    typer.echo(str(converted.path))
+
+
+def stats(
+    paths: Annotated[
+        list[Path],
+        typer.Argument(metavar="SKELETONS.pkl...", help="Skeleton files.", rich_help_panel=INPUT),
+    ],
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print JSON.", show_default="no", rich_help_panel=OUTPUT)
+    ] = False,
+) -> None:
+    """Report missing keypoints, missing persons, tracks, identity switches and jitter, before and after cleaning."""
+    from rich.console import Console
+
+    from pipeline.datasets import statistics
+
+    rows = statistics.statistics_of(paths)
+    if as_json:
+        typer.echo(statistics.as_json(rows))
+    else:
+        statistics.print_table(rows, Console())

@@ -1,0 +1,230 @@
+"""`skelpipe extract`: command-line options into settings, and the call of `pipeline.extract.workflow.workflow`."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from pipeline.commands.help_pages import INPUT, NETWORKS, OTHER, OUTPUT, SPEED, TRACKING
+from pipeline.commands.options import FAILED
+
+
+def _use_config(context: typer.Context, name: str | None) -> str | None:
+    """Makes the values of a config the defaults of the other options; options on the command line override them."""
+    if name is not None:
+        from pipeline.config import read_config
+        from pipeline.extract.settings import ExtractSettings
+
+        context.default_map = {**(context.default_map or {}), **read_config(name, ExtractSettings)}
+    return name
+
+
+def extract(
+    context: typer.Context,
+    videos: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="VIDEO|FOLDER|GLOB...",
+            help="Videos; a folder of images counts as one video.",
+            rich_help_panel=INPUT,
+        ),
+    ],
+    estimator: Annotated[
+        str,
+        typer.Option(metavar="NAME|FILE.onnx", help="Pose estimator; see `skelpipe models`.", rich_help_panel=NETWORKS),
+    ] = "vitpose",
+    detector: Annotated[
+        str,
+        typer.Option(
+            metavar="NAME|FILE.onnx", help="Person detector; see `skelpipe models`.", rich_help_panel=NETWORKS
+        ),
+    ] = "rtmdet",
+    out: Annotated[Path, typer.Option(metavar="FOLDER", help="Output folder.", rich_help_panel=OUTPUT)] = Path(
+        "skeletons"
+    ),
+    labels: Annotated[
+        str,
+        typer.Option(
+            metavar="auto|none|FILE.csv",
+            help="Labels. auto: NTU file names, else the parent folder. Columns of the CSV: file, label, and "
+            "optionally split, group, start, end.",
+            rich_help_panel=INPUT,
+        ),
+    ] = "auto",
+    checkpoint: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE",
+            help="Estimator weights; seed:N: random.",
+            show_default="official",
+            rich_help_panel=NETWORKS,
+        ),
+    ] = None,
+    detector_checkpoint: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE",
+            help="Detector weights; seed:N: random.",
+            show_default="official",
+            rich_help_panel=NETWORKS,
+        ),
+    ] = None,
+    device: Annotated[
+        str,
+        typer.Option(
+            metavar="auto|cpu|cuda:0,1", help="Devices; several GPUs share the videos.", rich_help_panel=SPEED
+        ),
+    ] = "auto",
+    backend: Annotated[
+        str,
+        typer.Option(metavar="NAME", help="auto, torch, openvino or onnxruntime.", rich_help_panel=SPEED),
+    ] = "auto",
+    precision: Annotated[
+        str,
+        typer.Option(
+            metavar="auto|fp32|bf16|fp16",
+            help="Precision; auto: bf16 if supported, detectors fp32.",
+            rich_help_panel=SPEED,
+        ),
+    ] = "auto",
+    batch_size: Annotated[
+        str,
+        typer.Option(metavar="auto|N", help="Persons (openpifpaf: frames) per batch.", rich_help_panel=SPEED),
+    ] = "auto",
+    detect_every: Annotated[
+        str,
+        typer.Option(
+            metavar="auto|N",
+            help="Detect in every N-th frame; auto: every 0.1 s.",
+            rich_help_panel=SPEED,
+        ),
+    ] = "auto",
+    detection_threshold: Annotated[
+        str,
+        typer.Option(
+            metavar="auto|SCORE",
+            help="Minimum box score; auto: per detector.",
+            rich_help_panel=NETWORKS,
+        ),
+    ] = "auto",
+    square_input: Annotated[
+        bool,
+        typer.Option(
+            "--square-input/--oblong-input",
+            help="Shape of the detector's input.",
+            show_default="oblong",
+            rich_help_panel=NETWORKS,
+        ),
+    ] = False,
+    flip_test: Annotated[
+        bool,
+        typer.Option(
+            "--flip-test/--no-flip-test",
+            help="Average with the mirrored image; half as fast.",
+            show_default="no",
+            rich_help_panel=NETWORKS,
+        ),
+    ] = False,
+    max_persons: Annotated[
+        int,
+        typer.Option(
+            min=1,
+            metavar="N",
+            help="Maximum number of persons per clip, most relevant first.",
+            rich_help_panel=TRACKING,
+        ),
+    ] = 10,
+    persons: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            metavar="N",
+            help="Expected persons per frame, for the statistics.",
+            show_default="unknown",
+            rich_help_panel=TRACKING,
+        ),
+    ] = None,
+    smooth: Annotated[
+        bool,
+        typer.Option(
+            "--smooth/--no-smooth",
+            help="Smooth the tracks (Savitzky-Golay).",
+            show_default="no",
+            rich_help_panel=TRACKING,
+        ),
+    ] = False,
+    stride: Annotated[int, typer.Option(min=1, metavar="N", help="Use every N-th frame.", rich_help_panel=INPUT)] = 1,
+    start: Annotated[
+        float | None,
+        typer.Option(
+            metavar="SECONDS", help="Start time within each video.", show_default="beginning", rich_help_panel=INPUT
+        ),
+    ] = None,
+    end: Annotated[
+        float | None,
+        typer.Option(metavar="SECONDS", help="End time within each video.", show_default="end", rich_help_panel=INPUT),
+    ] = None,
+    overlay: Annotated[
+        bool,
+        typer.Option(
+            "--overlay",
+            help="Write a video with the skeletons drawn on it.",
+            show_default="no",
+            rich_help_panel=OUTPUT,
+        ),
+    ] = False,
+    shard: Annotated[
+        str | None,
+        typer.Option(
+            metavar="I/N", help="Process only the I-th of N shares.", show_default="all", rich_help_panel=INPUT
+        ),
+    ] = None,
+    limit: Annotated[
+        int | None,
+        typer.Option(min=1, metavar="N", help="Maximum number of videos.", show_default="all", rich_help_panel=INPUT),
+    ] = None,
+    overwrite: Annotated[
+        bool,
+        typer.Option("--overwrite", help="Replace existing results.", show_default="no", rich_help_panel=OUTPUT),
+    ] = False,
+    workers: Annotated[
+        str,
+        typer.Option(metavar="auto|N", help="Videos decoded in parallel per device.", rich_help_panel=SPEED),
+    ] = "auto",
+    config: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME|FILE.yaml",
+            is_eager=True,
+            callback=_use_config,
+            help="Defaults for these options, such as extract/accurate.",
+            show_default="none",
+            rich_help_panel=OTHER,
+        ),
+    ] = None,
+) -> None:
+    """Extract tracked, cleaned COCO-17 skeletons from videos."""
+    from rich.console import Console
+
+    from pipeline.extract.settings import ExtractSettings, parse_settings
+    from pipeline.extract.workflow import Share, parse_shard
+    from pipeline.extract.workflow import extract as extract_videos
+
+    given: dict[str, Any] = {name: context.params[name] for name in ExtractSettings.model_fields}
+    for name in ("batch_size", "detect_every", "workers"):
+        given[name] = int(given[name]) if str(given[name]).lstrip("-").isdecimal() else given[name]
+    settings = parse_settings(given, place="the command line")
+    console = Console(stderr=True)
+    report = extract_videos(
+        videos,
+        out,
+        settings=settings,
+        labels=labels,
+        share=Share(parse_shard(shard) if shard is not None else None, limit, overwrite),
+        console=console,
+    )
+    rate = f", {report.frames_per_second:.1f} frames/s" if report.done else ""
+    console.print(f"{report.done} extracted, {report.skipped} already done, {len(report.failed)} failed{rate}")
+    typer.echo(str(report.data_set or report.folder))
+    if report.failed:
+        raise typer.Exit(FAILED)

@@ -1,0 +1,91 @@
+"""Options, option parsing and exit codes that several commands share."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from pipeline.commands.help_pages import INPUT, SPEED
+from pose_extraction.errors import UsageError
+
+if TYPE_CHECKING:
+    from recognition.inference.scores import Engine
+
+
+FAILED, WRONG_USAGE, INTERRUPTED = 1, 2, 130
+
+
+Device = Annotated[str, typer.Option(metavar="auto|cpu|cuda:0", help="Device of the network.", rich_help_panel=SPEED)]
+
+
+BatchSize = Annotated[
+    str,
+    typer.Option(metavar="auto|N", help="Clips per batch; auto: CPU 16, GPU 128.", rich_help_panel=SPEED),
+]
+
+
+Precision = Annotated[
+    str,
+    typer.Option(
+        metavar="auto|fp32|bf16|fp16", help="Compute precision; auto: bf16 if supported.", rich_help_panel=SPEED
+    ),
+]
+
+
+KeypointFiles = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FOLDER",
+        help="Keypoint files of Kinetics-400.",
+        show_default="those of the run",
+        rich_help_panel=INPUT,
+    ),
+]
+
+
+Backend = Annotated[
+    str, typer.Option(metavar="NAME", help="auto, torch, openvino or onnxruntime.", rich_help_panel=SPEED)
+]
+
+
+def refuse_unused(batch_size: str, backend: str, *, instead: str) -> None:
+    """Refuses options that do not apply to protocols.
+
+    Args:
+        batch_size: Value of --batch-size.
+        backend: Value of --backend.
+        instead: How to set the batch sizes of a protocol, for the error message.
+
+    Raises:
+        UsageError: One of the options is given.
+    """
+    if batch_size != "auto":
+        raise UsageError(f"--batch-size {batch_size}: has no effect on protocols; leave it out, or {instead}")
+    if backend not in ("auto", "torch"):
+        raise UsageError(f"--backend {backend}: protocols run on torch only; leave it out")
+
+
+def engine_of(device: str, batch_size: str, precision: str, backend: str) -> "Engine":
+    """Parses the options that decide how a network runs.
+
+    Args:
+        device: "auto", "cpu" or "cuda:N".
+        batch_size: "auto" or a positive integer.
+        precision: One of `pose_extraction.engines.backends.PRECISIONS`.
+        backend: One of `pose_extraction.engines.backends.BACKENDS`.
+
+    Raises:
+        UsageError: A value is not allowed.
+    """
+    from pose_extraction.engines.backends import BACKENDS, PRECISIONS
+    from recognition.inference.scores import Engine
+
+    for name, value, known in (("--precision", precision, PRECISIONS), ("--backend", backend, BACKENDS)):
+        if value not in known:
+            raise UsageError(f"{name} {value}: must be one of {', '.join(known)}")
+    if batch_size != "auto" and not (batch_size.isdecimal() and int(batch_size) > 0):
+        raise UsageError(f"--batch-size {batch_size}: must be auto or a positive integer")
+    return Engine(device, None if batch_size == "auto" else int(batch_size), precision, backend)
+
+
+STOPPED = 130

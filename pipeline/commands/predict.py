@@ -1,0 +1,216 @@
+"""`skelpipe predict`: passes the options to `pipeline.predict.workflow` and prints the predictions."""
+
+from collections.abc import Iterable, Iterator
+from contextlib import nullcontext
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from pipeline.commands.help_pages import INPUT, NETWORKS, OUTPUT, PREDICTIONS
+from pipeline.commands.options import Backend, BatchSize, Device, KeypointFiles, Precision, engine_of
+from pose_extraction.errors import UsageError
+
+if TYPE_CHECKING:
+    from pipeline.predict.answers import Answer
+
+FAILED, INTERRUPTED = 1, 130
+
+
+def predict(
+    clips: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="INPUT...",
+            help="Videos, folders, patterns, skeleton files, a camera number, or an rtsp, http or https address.",
+            rich_help_panel=INPUT,
+        ),
+    ],
+    run: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="RUN", help="Run directory, or a .pt file.", show_default="newest run", rich_help_panel=NETWORKS
+        ),
+    ] = None,
+    estimator: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME|FILE.onnx", help="Pose estimator.", show_default="as in training", rich_help_panel=NETWORKS
+        ),
+    ] = None,
+    detector: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME|FILE.onnx", help="Person detector.", show_default="as in training", rich_help_panel=NETWORKS
+        ),
+    ] = None,
+    checkpoint: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE",
+            help="Estimator weights; seed:N: random.",
+            show_default="official",
+            rich_help_panel=NETWORKS,
+        ),
+    ] = None,
+    detector_checkpoint: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE",
+            help="Detector weights; seed:N: random.",
+            show_default="official",
+            rich_help_panel=NETWORKS,
+        ),
+    ] = None,
+    per_person: Annotated[
+        bool | None,
+        typer.Option(
+            "--per-person/--together",
+            help="Predict per tracked person or for all together.",
+            show_default="together; with --windows per person; with --overlay both",
+            rich_help_panel=PREDICTIONS,
+        ),
+    ] = None,
+    windows: Annotated[
+        float | None,
+        typer.Option(
+            metavar="SECONDS",
+            help="Sliding windows; equal neighbours are merged.",
+            show_default="off; live: 3",
+            rich_help_panel=PREDICTIONS,
+        ),
+    ] = None,
+    threshold: Annotated[
+        float,
+        typer.Option(
+            metavar="PROBABILITY",
+            help='Report "unknown" below this probability.',
+            rich_help_panel=PREDICTIONS,
+        ),
+    ] = 0.0,
+    overlay: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE.mp4|FOLDER",
+            help="Write the video with skeletons, ids and actions. FOLDER: for several videos.",
+            show_default="none",
+            rich_help_panel=OUTPUT,
+        ),
+    ] = None,
+    explain: Annotated[
+        bool,
+        typer.Option(
+            "--explain",
+            help="Show the influence of each joint: on the overlay, and as a figure next to it or in predictions/.",
+            show_default="no",
+            rich_help_panel=OUTPUT,
+        ),
+    ] = False,
+    as_json: Annotated[
+        bool,
+        typer.Option("--json", help="Print one JSON object per line.", show_default="no", rich_help_panel=OUTPUT),
+    ] = False,
+    as_csv: Annotated[
+        bool, typer.Option("--csv", help="Print CSV.", show_default="no", rich_help_panel=OUTPUT)
+    ] = False,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="File to write: CSV for *.csv, else JSON lines.",
+            show_default="print",
+            rich_help_panel=OUTPUT,
+        ),
+    ] = None,
+    split: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME", help="Split of the skeleton files.", show_default="all clips", rich_help_panel=INPUT
+        ),
+    ] = None,
+    keypoint_files: KeypointFiles = None,
+    device: Device = "auto",
+    batch_size: BatchSize = "auto",
+    precision: Precision = "auto",
+    backend: Backend = "auto",
+) -> None:
+    """Predict the top-5 actions of videos, with their probabilities."""
+    from rich.console import Console
+
+    from pipeline.predict import workflow as use_case
+    from pipeline.predict.answers import print_table
+    from pipeline.predict.networks import Networks
+    from pipeline.predict.question import Part, Wanted, scope_of
+
+    if as_json and as_csv:
+        raise UsageError("--json and --csv: choose one of the two formats")
+    scope = scope_of(per_person=per_person, windows=windows, overlay=overlay, explain=explain, threshold=threshold)
+    answers = use_case.predict(
+        clips,
+        run,
+        Wanted(scope, windows, overlay),
+        networks=Networks(estimator, detector, checkpoint, detector_checkpoint),
+        engine=engine_of(device, batch_size, precision, backend),
+        part=Part(split, keypoint_files),
+        console=Console(stderr=True),
+    )
+    counted = _Counted(answers)
+    as_csv = as_csv or (out is not None and out.suffix.lower() == ".csv" and not as_json)
+    try:
+        if out is not None or as_json or as_csv:
+            _write_lines(counted, out, as_csv=as_csv)
+        else:
+            print_table(list(_print_live(counted)), Console(), times=windows is not None)
+    except KeyboardInterrupt:
+        typer.echo("interrupted; running the same command again starts from scratch", err=True)
+        raise typer.Exit(INTERRUPTED) from None
+    if counted.without:
+        typer.echo(f'warning: no prediction for {counted.without} of {counted.all} inputs; see "reason"', err=True)
+    if counted.failed:
+        raise typer.Exit(FAILED)
+
+
+class _Counted:
+    """Passes answers on and counts them."""
+
+    def __init__(self, answers: Iterable["Answer"]) -> None:
+        self._answers = answers
+        self.all = self.without = self.failed = 0
+
+    def __iter__(self) -> Iterator["Answer"]:
+        for answer in self._answers:
+            self.all += 1
+            self.without += answer.reason is not None
+            self.failed += answer.failed
+            yield answer
+
+
+def _write_lines(answers: Iterable["Answer"], out: Path | None, *, as_csv: bool) -> None:
+    """Writes each answer as a line as soon as it arrives; a file appears once it is complete."""
+    from pipeline.predict import answers as texts
+    from pose_extraction.files import atomic_write
+
+    with nullcontext() if out is None else atomic_write(out) as file:
+
+        def write(text: str) -> None:
+            if file is None:
+                typer.echo(text, nl=False)
+            else:
+                file.write(text.encode())
+
+        if as_csv:
+            write(texts.as_csv([]))
+        for answer in answers:
+            write(texts.as_csv([answer], header=False) if as_csv else texts.as_json_lines([answer]))
+    if out is not None:
+        typer.echo(str(out))
+
+
+def _print_live(answers: Iterable["Answer"]) -> Iterator["Answer"]:
+    """Answers for a table; those of a live source are printed as they arrive, and are not kept."""
+    for answer in answers:
+        if answer.delay is None:
+            yield answer
+            continue
+        who = "together" if answer.person is None else f"person {answer.person}"
+        typer.echo(f"{answer.end:.1f} s  {who}  {answer.label} {answer.probability:.0%}  ({answer.delay:.2f} s later)")

@@ -1,0 +1,133 @@
+"""`skelpipe sweep`: passes the options to `pipeline.sweep.recognizers` or `pipeline.sweep.encoders`."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from pipeline.commands.help_pages import INPUT, OUTPUT, SETTINGS, SPEED
+from pipeline.commands.options import Backend, BatchSize, Device, Precision, engine_of, refuse_unused
+from pose_extraction.errors import UsageError
+
+if TYPE_CHECKING:
+    from pipeline.sweep.encoders import SweptEncoders
+    from pipeline.sweep.recognizers import Swept
+
+FAILED = 1
+_BATCHES = "set finetune.batch_size or linear.batch_size in the `recipe` of the sweep's config"
+
+
+def sweep(
+    config: Annotated[
+        str,
+        typer.Argument(
+            metavar="SWEEP", help="Sweep config: a name, such as ablations/table4, or a file.", rich_help_panel=SETTINGS
+        ),
+    ],
+    settings: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[KEY=VALUE]...",
+            help="Settings for all rows; they override the sweep's.",
+            show_default="none",
+            rich_help_panel=SETTINGS,
+        ),
+    ] = None,
+    data: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Skeleton file.",
+            show_default="newest of skeletons/*.pkl",
+            rich_help_panel=INPUT,
+        ),
+    ] = None,
+    split: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="Test split.", show_default="the matching test split", rich_help_panel=INPUT),
+    ] = None,
+    seeds: Annotated[
+        str | None,
+        typer.Option(
+            metavar="0,1,2", help="Random seeds.", show_default="those of the sweep", rich_help_panel=SETTINGS
+        ),
+    ] = None,
+    jobs: Annotated[
+        str,
+        typer.Option(metavar="auto|N", help="Parallel runs; auto: one per GPU or CPU core.", rich_help_panel=SPEED),
+    ] = "auto",
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FOLDER",
+            help="Folder of runs and results.",
+            show_default="sweeps/NAME",
+            rich_help_panel=OUTPUT,
+        ),
+    ] = None,
+    device: Device = "auto",
+    batch_size: BatchSize = "auto",
+    precision: Precision = "auto",
+    backend: Backend = "auto",
+    skip_bad: Annotated[
+        bool,
+        typer.Option("--skip-bad", help="Skip malformed clips.", show_default="no", rich_help_panel=INPUT),
+    ] = False,
+    dry_run: Annotated[
+        bool,
+        typer.Option("--dry-run", help="List the runs, then exit.", show_default="no", rich_help_panel=OUTPUT),
+    ] = False,
+) -> None:
+    """Train (or pre-train) and evaluate runs with varied settings and several seeds, and tabulate the results."""
+    from rich.console import Console
+
+    from pipeline.config import read_words
+    from pipeline.sweep import encoders as pretrain_sweep
+    from pipeline.sweep import recognizers as use_case
+    from pipeline.sweep.encoder_plan import is_pretrain_sweep, read_pretrain_sweep
+    from pipeline.sweep.recognizer_plan import read_sweep
+
+    changes, engine = read_words(settings or []), engine_of(device, batch_size, precision, backend)
+    common: dict[str, Any] = {
+        "seeds": _numbers(seeds),
+        "jobs": _jobs(jobs),
+        "out": out if out is not None else Path("sweeps") / Path(config).stem,
+        "dry_run": dry_run,
+        "console": Console(stderr=True),
+    }
+    result: Swept | SweptEncoders | None
+    if is_pretrain_sweep(config):
+        refuse_unused(batch_size, backend, instead=_BATCHES)
+        encoders, changes = read_pretrain_sweep(config, changes)
+        measuring = pretrain_sweep.Measuring(split, engine.device, engine.precision, skip_bad)
+        result = pretrain_sweep.sweep_encoders(encoders, data, changes, measuring, **common)
+        if result is not None:
+            pretrain_sweep.print_encoders(encoders, result, Console())
+    else:
+        plan = read_sweep(config)
+        result = use_case.sweep(plan, data, changes, split=split, engine=engine, skip_bad=skip_bad, **common)
+        if result is not None:
+            use_case.print_table(plan, result, Console())
+    if result is None:
+        return
+    typer.echo(str(result.out))
+    if result.failed:
+        for name, reason in result.failed.items():
+            typer.echo(f"failed: {name}: {reason}", err=True)
+        raise typer.Exit(FAILED)
+
+
+def _numbers(text: str | None) -> list[int] | None:
+    if text is None:
+        return None
+    parts = text.split(",")
+    numbers = [int(part) for part in parts if part.strip().isdecimal()]
+    if len(numbers) < len(parts) or len(set(numbers)) < len(numbers):
+        raise UsageError(f"--seeds {text}: must be distinct integers separated by commas, such as 0,1,2")
+    return numbers
+
+
+def _jobs(text: str) -> int | None:
+    if text != "auto" and not (text.isdecimal() and int(text) > 0):
+        raise UsageError(f"--jobs {text}: must be auto or a positive integer")
+    return None if text == "auto" else int(text)

@@ -1,0 +1,160 @@
+"""`skelpipe train`: turns options into settings and calls `pipeline.train.recognizer`."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from pipeline.commands.help_pages import INPUT, NETWORKS, OUTPUT, SETTINGS, SPEED
+from pipeline.commands.options import STOPPED
+
+
+def train(
+    words: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[CONFIG] [KEY=VALUE]...",
+            help="Config (name or path), and settings such as training.phase1_epochs=30. The section may "
+            "be omitted if the key is unique.",
+            show_default="custom",
+            rich_help_panel=SETTINGS,
+        ),
+    ] = None,
+    data: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE",
+            help="Skeleton file (data.file).",
+            show_default="newest of skeletons/*.pkl",
+            rich_help_panel=INPUT,
+        ),
+    ] = None,
+    split: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="Training split (data.train_split).",
+            show_default="train",
+            rich_help_panel=INPUT,
+        ),
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="runs/NAME", help="Run directory.", show_default="runs/DATA-BACKBONE", rich_help_panel=OUTPUT
+        ),
+    ] = None,
+    resume: Annotated[
+        str | None,
+        typer.Option(
+            metavar="[RUN]",
+            help="Continue a run; without RUN: --out, or the newest.",
+            show_default="no",
+            rich_help_panel=OUTPUT,
+        ),
+    ] = None,
+    init: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE|RUN",
+            help="Initial weights: of a run (its classes may differ), or of MotionBERT.",
+            show_default="random",
+            rich_help_panel=NETWORKS,
+        ),
+    ] = None,
+    device: Annotated[
+        str | None,
+        typer.Option(
+            metavar="auto|cpu|cuda:0,1", help="Devices to train on.", show_default="auto", rich_help_panel=SPEED
+        ),
+    ] = None,
+    devices: Annotated[
+        str | None,
+        typer.Option(
+            metavar="auto|N",
+            help="Number of processes; they share each batch.",
+            show_default="those of --device, or 1",
+            rich_help_panel=SPEED,
+        ),
+    ] = None,
+    nodes: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            metavar="N",
+            help="Number of machines, each started with torchrun or srun.",
+            show_default="1",
+            rich_help_panel=SPEED,
+        ),
+    ] = None,
+    precision: Annotated[
+        str | None,
+        typer.Option(
+            metavar="auto|fp32|bf16",
+            help="Compute precision; weights stay in fp32.",
+            show_default="auto",
+            rich_help_panel=SPEED,
+        ),
+    ] = None,
+    batch_size: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            metavar="N",
+            help="Clips per step, over all processes.",
+            show_default="from the config",
+            rich_help_panel=SETTINGS,
+        ),
+    ] = None,
+    seed: Annotated[
+        int | None,
+        typer.Option(min=0, metavar="N", help="Random seed.", show_default="from the config", rich_help_panel=SETTINGS),
+    ] = None,
+    skip_bad: Annotated[
+        bool,
+        typer.Option(
+            "--skip-bad", help="Skip malformed clips and count them.", show_default="no", rich_help_panel=INPUT
+        ),
+    ] = False,
+    dry_run: Annotated[
+        bool,
+        typer.Option(
+            "--dry-run",
+            help="Print settings, size, memory and duration of the run, then exit.",
+            show_default="no",
+            rich_help_panel=OUTPUT,
+        ),
+    ] = False,
+) -> None:
+    """Train an action recognizer on a skeleton file."""
+    from pipeline.commands.resume import run_to_resume
+    from pipeline.train.recognizer import dry_run as describe
+    from pipeline.train.recognizer import resumed_settings, train_settings
+    from recognition.engine.loop import TrainingStopped
+    from recognition.training.run import train as train_recognizer
+
+    options: dict[str, Any] = {
+        "out": str(out) if out is not None else None,
+        "init": init,
+        "data.file": data,
+        "data.train_split": split,
+        "data.skip_bad": skip_bad or None,
+        "training.device": device,
+        "training.devices": int(devices) if devices is not None and devices.isdecimal() else devices,
+        "training.nodes": nodes,
+        "training.precision": precision,
+        "training.batch_size": batch_size,
+        "training.seed": seed,
+    }
+    run = run_to_resume(resume, out) if resume is not None else None
+    given = words or []
+    settings = train_settings(given, options) if run is None else resumed_settings(run, given, options)
+    if dry_run:
+        describe(settings, resume=run)
+        return
+    try:
+        folder = train_recognizer(settings, resume=run, show=True)
+    except TrainingStopped as stopped:
+        typer.echo(str(stopped), err=True)
+        raise typer.Exit(STOPPED) from None
+    typer.echo(str(folder))

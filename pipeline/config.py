@@ -1,0 +1,234 @@
+"""Typed settings. Unknown keys and wrong types are refused; the message suggests the nearest known key."""
+
+import difflib
+from collections.abc import Mapping, Sequence
+from importlib import resources
+from pathlib import Path
+from typing import Any, TypeVar, get_args
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from pose_extraction.errors import UsageError
+from recognition.settings import SIZES
+
+CONFIG_FOLDER = "configs"
+# Key of a config that names its base config, by path relative to the file or by name.
+EXTENDS = "extends"
+
+Settings = TypeVar("Settings", bound=BaseModel)
+
+
+def parse(values: Mapping[str, Any], kind: type[Settings], *, place: str) -> Settings:
+    """Validates settings and fills in defaults.
+
+    Args:
+        values: Values by name, nested by section.
+        kind: Class of the settings.
+        place: Origin of the values, for error messages.
+
+    Raises:
+        UsageError: A key is unknown, or a value is of the wrong type or out of range.
+    """
+    try:
+        return kind.model_validate(values)
+    except ValidationError as error:
+        # For a union of types, the error within one of them is more specific than the type mismatch with another.
+        first = max(error.errors(), key=lambda one: len(one["loc"]))
+        path = [str(part) for part in first["loc"] if not _is_type_name(part)]
+        key = ".".join(path)
+        if first["type"] == "extra_forbidden":
+            section: type[BaseModel] = kind
+            for part in path[:-1]:
+                # A number is an index into a list; the settings of its items are those of the field.
+                section = sections_of(section).get(part, section)
+            near = difflib.get_close_matches(path[-1], section.model_fields, n=1)
+            hint = f"; did you mean {'.'.join([*path[:-1], near[0]])!r}?" if near else ""
+            raise UsageError(f"{place}: unknown setting {key!r}{hint}") from error
+        message = first["msg"].removeprefix("Value error, ")
+        got = f" (got {first['input']!r})" if key else ""
+        raise UsageError(f"{place}: {key + ': ' if key else ''}{message}{got}") from error
+
+
+def sections_of(kind: type[BaseModel]) -> dict[str, type[BaseModel]]:
+    """Classes of the sections of nested settings, by name."""
+    found = {}
+    for name, field in kind.model_fields.items():
+        for choice in (field.annotation, *get_args(field.annotation)):
+            if isinstance(choice, type) and issubclass(choice, BaseModel):
+                found[name] = choice
+    return found
+
+
+def _is_type_name(part: Any) -> bool:
+    # Pydantic includes the alternative of a union in the location: ("data", "num_frames", "constrained-int").
+    return isinstance(part, str) and (not part.isidentifier() or part in ("int", "float", "str"))
+
+
+def read_words(words: Sequence[str]) -> dict[str, Any]:
+    """Parses `key=value` arguments; values are YAML, so that 3 is a number and null is None.
+
+    Args:
+        words: The arguments.
+
+    Raises:
+        UsageError: An argument is not a valid pair.
+    """
+    values = {}
+    for word in words:
+        key, equals, text = word.partition("=")
+        if not equals:
+            raise UsageError(f"{word!r} is not a setting; write key=value, such as training.seed=3")
+        try:
+            values[key] = yaml.safe_load(text)
+        except yaml.YAMLError as error:
+            raise UsageError(f"{word}: invalid YAML ({' '.join(str(error).split())})") from error
+    return values
+
+
+def override(values: Mapping[str, Any], changes: Mapping[str, Any], kind: type[BaseModel]) -> dict[str, Any]:
+    """Overrides single values of nested settings.
+
+    Args:
+        values: Nested settings, as in a config.
+        changes: Values by key: `training.seed`, or `seed` if only one section has that key. `model: small` or
+            `model: paper` sets the size of the model and keeps its other settings; with `model: auto` the data, or the
+            initial weights, decide the whole model.
+        kind: Class of the settings.
+
+    Raises:
+        UsageError: A key is unknown or ambiguous.
+    """
+    result = {name: dict(value) if isinstance(value, Mapping) else value for name, value in values.items()}
+    for key, value in changes.items():
+        section, name = _place_of(key, kind)
+        if section is None:
+            there = result.get(name)
+            if isinstance(there, Mapping) and isinstance(value, str) and value != "auto":
+                value = {word: there[word] for word in there if word not in SIZES} | {"size": value}
+            result[name] = value
+        else:
+            there = result.get(section)
+            if isinstance(there, str):
+                # A word instead of a section, such as `model: auto`, is its size; keep it when a setting is added.
+                there = {"size": there}
+            result[section] = {**(there or {}), name: value}
+    return result
+
+
+def split_words(words: Sequence[str]) -> tuple[str | None, list[str]]:
+    """Splits positional arguments into a config, if any, and `key=value` pairs.
+
+    Args:
+        words: The arguments.
+
+    Raises:
+        UsageError: There are several configs, or a skeleton file is given as config.
+    """
+    configs = [word for word in words if "=" not in word]
+    for word in configs:
+        if Path(word).suffix in (".pkl", ".pickle"):
+            raise UsageError(f"{word} is not a config; did you mean --data {word}?")
+    if len(configs) > 1:
+        raise UsageError(f"only one config is allowed: {' or '.join(configs)}; a config can use `extends: OTHER`")
+    return (configs[0] if configs else None), [word for word in words if "=" in word]
+
+
+def changed(
+    values: Mapping[str, Any], pairs: Sequence[str], options: Mapping[str, Any], kind: type[BaseModel]
+) -> dict[str, Any]:
+    """Overrides nested settings with those of a command line.
+
+    Args:
+        values: Nested settings, as in a config.
+        pairs: `key=value` arguments.
+        options: Values by dotted name, which override the pairs; None for options that were not given.
+        kind: Class of the settings.
+
+    Raises:
+        UsageError: A key is unknown or ambiguous.
+    """
+    given = {name: value for name, value in options.items() if value is not None}
+    return override(override(values, read_words(pairs), kind), given, kind)
+
+
+def _place_of(key: str, kind: type[BaseModel]) -> tuple[str | None, str]:
+    """Section and name of a key, whose section may be omitted."""
+    sections = sections_of(kind)
+    places = [(None, name) for name in kind.model_fields] + [
+        (section, name) for section, within in sections.items() for name in within.model_fields
+    ]
+    full = {f"{section}.{name}" if section else name: (section, name) for section, name in places}
+    if key in full:
+        return full[key]
+    bare = [dotted for dotted in full if dotted.rpartition(".")[2] == key]
+    if len(bare) == 1:
+        return full[bare[0]]
+    if bare:
+        raise UsageError(f"{key!r} is ambiguous; write {' or '.join(bare)}")
+    names = {**{dotted.rpartition(".")[2]: dotted for dotted in full}, **{dotted: dotted for dotted in full}}
+    near = difflib.get_close_matches(key, names, n=1)
+    hint = f"; did you mean {names[near[0]]!r}?" if near else ""
+    raise UsageError(f"unknown setting {key!r}{hint}")
+
+
+def find_config(name: str) -> Path:
+    """Finds a config by path, or by name in the `configs` folder of the package.
+
+    Args:
+        name: Path, or name such as `extract/accurate`.
+
+    Raises:
+        UsageError: The config does not exist; the message lists the available ones.
+    """
+    own = Path(name)
+    if own.is_file():
+        return own
+    folder = shipped_configs()
+    shipped = folder / f"{name.removesuffix('.yaml')}.yaml"
+    if shipped.is_file():
+        return shipped
+    known = ", ".join(sorted(path.relative_to(folder).with_suffix("").as_posix() for path in folder.rglob("*.yaml")))
+    raise UsageError(f"unknown config {name}; give the path of a YAML file, or one of: {known}")
+
+
+def shipped_configs() -> Path:
+    """The `configs` folder: inside the package if installed from a wheel, next to it in a checkout."""
+    inside = Path(str(resources.files("pipeline"))) / CONFIG_FOLDER
+    return inside if inside.is_dir() else inside.parents[1] / CONFIG_FOLDER
+
+
+def read_config(name: str, kind: type[BaseModel]) -> dict[str, Any]:
+    """Reads a config, and the configs that it extends.
+
+    Args:
+        name: Path, or name of a config of the package.
+        kind: Class of the settings.
+
+    Raises:
+        UsageError: The file does not exist, or is not a YAML mapping of known settings.
+    """
+    values = _read_chain(name, ())
+    parse(values, kind, place=str(find_config(name)))
+    return values
+
+
+def _read_chain(name: str, seen: tuple[Path, ...]) -> dict[str, Any]:
+    path = find_config(name).resolve()
+    if path in seen:
+        raise UsageError(f"{path}: extends itself via {' and '.join(map(str, seen))}")
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    except (yaml.YAMLError, UnicodeDecodeError, OSError) as error:
+        raise UsageError(f"{path}: cannot be read as YAML ({error})") from error
+    if not isinstance(values, dict):
+        raise UsageError(f"{path}: contains a {type(values).__name__}, not settings as `name: value` lines")
+    base = values.pop(EXTENDS, None)
+    if base is None:
+        return values
+    neighbour = (path.parent / str(base)).resolve()
+    under = _read_chain(str(neighbour) if neighbour.is_file() else str(base), (*seen, path))
+    for key, value in values.items():
+        there = under.get(key)
+        under[key] = {**there, **value} if isinstance(there, dict) and isinstance(value, dict) else value
+    return under

@@ -1,5 +1,0 @@
-"""`make demo`: the complete pipeline, from video to action, without videos or downloaded weights.
-
-People are rendered (`pipeline.rendering`) and the networks are small ones from the package (`pipeline.tiny`);
-everything else is the code that users run.
-"""

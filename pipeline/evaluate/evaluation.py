@@ -1,0 +1,45 @@
+"""The result of evaluating a run."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from recognition.data.clips import ClipSet
+from recognition.evaluation.metrics import Metrics
+from recognition.inference.scores import Scores
+from recognition.runs import Trained
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Results of an evaluation.
+
+    Args:
+        trained: The recognizer.
+        clips: The skeleton file.
+        split: Name of the split.
+        metrics: The metrics.
+        scores: The scores behind the metrics, with labels numbered as in the recognizer.
+        unanswered: Names of the clips in which no person is visible; they count as failures.
+        unanswered_labels: int64, their labels, numbered as in the recognizer.
+        unlabelled: Number of clips in the split without a label; they are not counted.
+        left_out: Number of malformed clips in the split; they are not counted.
+        trained_on: Number of clips in the split whose name is that of a training clip; None if the training clips are
+            unknown because the weights were copied out of their run.
+        chosen_on: The same for the held-out clips that selected the best epoch.
+        folder: Folder of the result files.
+    """
+
+    trained: Trained
+    clips: ClipSet
+    split: str
+    metrics: Metrics
+    scores: Scores
+    unanswered: list[str]
+    unanswered_labels: np.ndarray
+    unlabelled: int
+    left_out: int
+    trained_on: int | None
+    chosen_on: int | None
+    folder: Path

@@ -1,0 +1,136 @@
+"""Tables, figures, warnings and JSON of an evaluation."""
+
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from pipeline.evaluate.evaluation import Evaluation
+from pose_extraction._version import __version__
+from recognition.data.clips import told_of_nameless
+from recognition.engine.run_log import read_metrics
+from recognition.runs import SPLIT_NAME, Trained
+
+
+def warnings_of(result: Evaluation) -> list[str]:
+    """Return warnings about the validity of the results, one sentence each."""
+    lines = []
+    if result.trained_on is None:
+        lines.append(
+            f"{result.trained.path} has no {SPLIT_NAME} next to it, so its training clips are unknown and may include "
+            "the evaluated clips"
+        )
+    if result.trained_on:
+        lines.append(
+            f"{result.trained_on} of {result.metrics.clips} clips have the names of training clips of the run: "
+            "the results do not measure generalization"
+        )
+    if result.chosen_on:
+        lines.append(
+            f"{result.chosen_on} of {result.metrics.clips} clips have the names of clips that selected the best epoch: "
+            "the accuracy is optimistic"
+        )
+    if result.unlabelled:
+        lines.append(f"{result.unlabelled} clips of the split have no label and are not counted")
+    if result.unanswered:
+        lines.append(f"no person is visible in {len(result.unanswered)} clips of the split; they count as failures")
+    if result.left_out:
+        lines.append(f"{result.left_out} clips of the split are malformed and are not counted")
+    if result.clips.nameless():
+        lines.append(told_of_nameless(result.clips))
+    return lines
+
+
+def as_dictionary(result: Evaluation) -> dict[str, Any]:
+    """Return all results except the scores for JSON output; null where a class has no clips."""
+    metrics, names = result.metrics, result.trained.label_names
+    return {
+        "run": str(result.trained.path),
+        "epoch": result.trained.epoch,
+        "phase": result.trained.phase,
+        "data": str(result.clips.path),
+        "split": result.split,
+        "estimator": result.clips.estimator,
+        "trained_estimator": result.trained.estimator,
+        "version": __version__,
+        "engine": vars(result.scores.placement),
+        "clips": metrics.clips,
+        "unanswered": metrics.unanswered,
+        "unlabelled": result.unlabelled,
+        "left_out": result.left_out,
+        "nameless": len(result.clips.nameless()),
+        "trained_on": result.trained_on,
+        "chosen_on": result.chosen_on,
+        "correct": metrics.correct,
+        "top1": metrics.top1,
+        "top1_interval": list(metrics.top1_interval),
+        "top5": metrics.top5,
+        "mean_class": metrics.mean_class,
+        "confused_pairs": [
+            {
+                "classes": [names[pair.first], names[pair.second]],
+                "clips": pair.count,
+                "share_of_failures": pair.share,
+            }
+            for pair in metrics.confused_pairs
+        ],
+        "per_class": [
+            {"class": name, "clips": int(count), "accuracy": None if np.isnan(accuracy) else float(accuracy)}
+            for name, count, accuracy in zip(names, metrics.counts, metrics.per_class, strict=True)
+        ],
+        "confusion": metrics.confusion.tolist(),
+    }
+
+
+def print_table(result: Evaluation, console: Console) -> None:
+    """Print the metrics, the most confused pairs, and the accuracy per class in ascending order."""
+    metrics, names = result.metrics, result.trained.label_names
+    low, high = metrics.top1_interval
+    # Names come from the user's files, so they must not be parsed as markup.
+    table = Table("measure", "value", title=Text(_title(result)), title_justify="left")
+    table.add_row("weights", _weights(result.trained))
+    missing = f"  ({metrics.unanswered} of them without a visible person: failures)" if metrics.unanswered else ""
+    table.add_row("clips", f"{metrics.clips}{missing}")
+    table.add_row("top-1", f"{metrics.top1:.2%}  (95 % interval {low:.2%} to {high:.2%})")
+    table.add_row("top-5", f"{metrics.top5:.2%}")
+    table.add_row("mean class accuracy", f"{metrics.mean_class:.2%}")
+    console.print(table)
+    pairs = Table("most confused", "clips", "share of failures", title_justify="left")
+    for pair in metrics.confused_pairs:
+        pairs.add_row(Text(f"{names[pair.first]} / {names[pair.second]}"), str(pair.count), f"{pair.share:.1%}")
+    if metrics.confused_pairs:
+        console.print(pairs)
+    counts = metrics.counts
+    classes = Table("class", "clips", "accuracy")
+    for number in np.argsort(metrics.per_class, kind="stable"):
+        accuracy = f"{metrics.per_class[number]:.1%}" if counts[number] else "n/a"
+        classes.add_row(Text(names[number]), str(counts[number]), accuracy)
+    console.print(classes)
+
+
+def _draw(result: Evaluation) -> None:
+    from recognition.evaluation import plots
+
+    title, names, scores = _title(result), result.trained.label_names, result.scores
+    figures = {
+        "confusion": plots.confusion_figure(result.metrics, names, title),
+        "per_class": plots.per_class_figure(result.metrics, names, title),
+        "tsne": plots.embedding_figure(scores.features, scores.labels, names, title),
+    }
+    records = list(read_metrics(result.trained.path.parent))
+    if records:
+        figures["training"] = plots.training_figure(records, f"training of {result.trained.path.parent.name}")
+    for name, figure in figures.items():
+        plots.save_figure(figure, result.folder / f"{name}.png")
+
+
+def _title(result: Evaluation) -> str:
+    return f"{result.clips.path.name}, {result.split}, by {result.trained.path.parent.name}"
+
+
+def _weights(trained: Trained) -> str:
+    """Describe the weights: file, epoch and phase."""
+    phase = {1: ", of phase one (cross-entropy)", 2: ", of phase two (both pathways)", None: ""}[trained.phase]
+    return f"{trained.path.name}, after epoch {trained.epoch}{phase}"

@@ -1,0 +1,133 @@
+"""`skelpipe evaluate`: measure a run on a split; results go to the terminal, to files and to figures."""
+
+import io
+import json
+from pathlib import Path
+
+import numpy as np
+from rich.console import Console
+from rich.text import Text
+
+from pipeline.evaluate.evaluation import Evaluation
+from pipeline.evaluate.folders import JSON_NAME, SCORES_NAME, folder_for
+from pipeline.evaluate.report import _draw, as_dictionary, warnings_of
+from pipeline.reporting.progress import progress_bar
+from pose_extraction.errors import UsageError
+from pose_extraction.files import atomic_write
+from pose_extraction.formats.annotations import ALL_CLIPS
+from recognition.data.dataset import SkeletonDataset
+from recognition.data.splits import split_indices, split_to_test
+from recognition.evaluation.metrics import measure
+from recognition.inference.prediction import clips_for, matched_labels, with_someone
+from recognition.inference.scores import Engine, Scores, scores_of
+from recognition.runs import SPLIT_NAME, Trained, load_run, newest_run
+
+
+def evaluate(
+    run: Path | None,
+    data: Path | None,
+    split: str | None,
+    *,
+    engine: Engine,
+    skip_bad: bool = False,
+    keypoint_files: Path | None = None,
+    figures: bool = True,
+    console: Console,
+) -> Evaluation:
+    """Evaluate a run on a split and write the results below the run directory.
+
+    Args:
+        run: Run directory, or one of its .pt files; None for the newest run.
+        data: Skeleton file; None for the one that the run was trained on.
+        split: Name of the split; None for the test split that matches the run's training split.
+        engine: Device, backend, precision and batch settings.
+        skip_bad: Whether to skip malformed clips instead of raising an error.
+        keypoint_files: Folder with the keypoint files of Kinetics-400; None for that of the run.
+        figures: Whether to draw figures.
+        console: Receives progress and warnings.
+
+    Returns:
+        The results.
+
+    Raises:
+        UsageError: There is no such run or split, or labels or joints do not fit the run.
+        AnnotationError: The skeleton file is malformed.
+        WeightsError: The run cannot be read.
+        BackendError: The network cannot run with these settings on this machine.
+    """
+    trained = load_run(run if run is not None else newest_run())
+    path = data if data is not None else Path(trained.settings.data.file)
+    if data is None and not path.is_file():
+        raise UsageError(f"{path}, the training data of {trained.path}, no longer exists; specify a file with --data")
+    clips = clips_for(trained, path, skip_bad=skip_bad, keypoint_files=keypoint_files)
+    if split is None:
+        split = split_to_test(clips, trained.settings.data)
+        console.print(Text(f"split {split} of {path}"))
+    indices = np.arange(len(clips)) if split == ALL_CLIPS and split not in clips.splits else split_indices(clips, split)
+    left_out = [clip for clip in clips.left_out if split == ALL_CLIPS or split in clip.splits]
+    empty = [clip for clip in left_out if clip.empty]
+    labels = matched_labels(clips, clips.labels[indices], trained)
+    empty_labels = matched_labels(clips, np.array([clip.label for clip in empty], np.int64), trained)
+    labelled, someone = labels >= 0, with_someone(clips, indices)
+    asked, silent = labelled & someone, labelled & ~someone
+    if not labelled.any():
+        raise UsageError(f"{path}: no clip of split {split!r} has a label; add some with `skelpipe label`")
+    if not asked.any():
+        raise UsageError(f"{path}: no person is visible in any labelled clip of split {split!r}; choose another split")
+    dataset = SkeletonDataset(clips, indices[asked], trained.settings.data, train=False)
+    # Create the folder before the long computation, so that errors appear early.
+    folder = folder_for(trained.path, path, split)
+    with progress_bar(console, len(dataset)) as advance:
+        scores = scores_of(trained, dataset, **vars(engine), progress=advance)
+    scores = Scores(scores.probabilities, scores.features, labels[asked], scores.names, scores.placement)
+    unanswered = [clips.names[index] for index in indices[silent]]
+    unanswered += [clip.name for clip, label in zip(empty, empty_labels, strict=True) if label >= 0]
+    unanswered_labels = np.concatenate([labels[silent], empty_labels[empty_labels >= 0]])
+    counted = {*scores.names, *unanswered}
+    parts = _names_of_run(trained)
+    result = Evaluation(
+        trained=trained,
+        clips=clips,
+        split=split,
+        metrics=measure(scores.probabilities, scores.labels, unanswered=unanswered_labels),
+        scores=scores,
+        unanswered=unanswered,
+        unanswered_labels=unanswered_labels,
+        unlabelled=int((~labelled).sum() + (empty_labels < 0).sum()),
+        left_out=len(left_out) - len(empty),
+        trained_on=len(counted & parts["training"]) if parts is not None else None,
+        chosen_on=len(counted & parts["held_out"]) if parts is not None else None,
+        folder=folder,
+    )
+    for line in warnings_of(result):
+        console.print(Text(f"warning: {line}"))
+    _write(result)
+    if figures:
+        _draw(result)
+    return result
+
+
+def _names_of_run(trained: Trained) -> dict[str, set[str]] | None:
+    """Names of the run's training clips and held-out clips; None for a .pt file that was copied elsewhere."""
+    path = trained.path.parent / SPLIT_NAME
+    if not path.is_file():
+        return None
+    return {name: set(clips) for name, clips in json.loads(path.read_text(encoding="utf-8")).items()}
+
+
+def _write(result: Evaluation) -> None:
+    with atomic_write(result.folder / JSON_NAME) as file:
+        file.write(json.dumps(as_dictionary(result), indent=1, ensure_ascii=False, allow_nan=False).encode())
+    content = io.BytesIO()
+    scores = result.scores
+    np.savez(
+        content,
+        names=np.array(scores.names, np.str_),
+        labels=scores.labels,
+        probabilities=scores.probabilities,
+        unanswered_names=np.array(result.unanswered, np.str_),
+        unanswered_labels=result.unanswered_labels,
+        label_names=np.array(result.trained.label_names, np.str_),
+    )
+    with atomic_write(result.folder / SCORES_NAME) as file:
+        file.write(content.getvalue())

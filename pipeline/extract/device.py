@@ -1,0 +1,281 @@
+"""Extraction on one device: each video yields a complete skeleton file or an error."""
+
+import logging
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
+from dataclasses import dataclass, replace
+from threading import Event
+from typing import Any
+
+from pipeline.extract.ledger import other_source, stored_clip, what_changed
+from pipeline.extract.plan import Plan, labels_that_hold, split_of
+from pipeline.inputs.videos import Source
+from pose_extraction.drawing.overlay import write_overlay
+from pose_extraction.engines.backends import cpu_count
+from pose_extraction.errors import SkelpipeError
+from pose_extraction.extraction import PoseExtractor, follow, frame_rate
+from pose_extraction.formats.annotations import annotation_from, data_set, pack_raw
+from pose_extraction.formats.pickles import write_pickle
+from pose_extraction.networks.detection import Detector
+from pose_extraction.networks.estimators import load_detector, load_estimator
+from pose_extraction.poses import FramePoses, VideoPoses
+from pose_extraction.video.decoding import VideoJob
+
+log = logging.getLogger(__name__)
+
+# Maximum number of videos that wait for tracking and writing while the networks process the next ones.
+FINISHING_AHEAD = 4
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """Outcome of one video.
+
+    Args:
+        source: The video.
+        error: Why there is no result; None on success.
+        problems: Limitations of the result, one sentence each.
+        persons: Maximum number of persons in one of its clips.
+        frames: Number of sampled frames.
+        withdrawn: Whether the outdated result of an earlier run was removed because the video has changed.
+    """
+
+    source: Source
+    error: str | None = None
+    problems: tuple[str, ...] = ()
+    persons: int = 0
+    frames: int = 0
+    withdrawn: bool = False
+
+
+def run_device(
+    plan: Plan,
+    work: Iterable[Source],
+    *,
+    on_video: Callable[[Outcome], None],
+    on_frame: Callable[[], None] = lambda: None,
+    detector: Detector | None = None,
+) -> PoseExtractor:
+    """Extracts videos on one device, one after the other, and writes their files.
+
+    Args:
+        plan: See `Plan`.
+        work: The videos.
+        on_video: Called after each video, whether it succeeded or failed.
+        on_frame: Called for every frame.
+        detector: Replaces the detector of the plan.
+
+    Returns:
+        The extractor, with the time spent in each stage.
+    """
+    extractor = open_extractor(plan, detector=detector)
+
+    def jobs() -> Iterator[VideoJob]:
+        for source in work:
+            start, end = plan.span_of(source)
+            payload = source, _digest_or_none(plan, source)
+            yield VideoJob(source.path, start, end, plan.settings.stride, payload)
+
+    open_videos: dict[VideoJob, list[FramePoses]] = {}
+    finishing: deque[Future[Outcome]] = deque()
+    interrupted = Event()
+    with ThreadPoolExecutor(1, thread_name_prefix="finish") as pool, closing(extractor.frames(jobs())) as frames:
+        try:
+            for job, poses in frames:
+                if poses is not None:
+                    open_videos.setdefault(job, []).append(poses)
+                    on_frame()
+                    continue
+                finishing.append(pool.submit(_finish, plan, job, open_videos.pop(job, []), interrupted))
+                while finishing and (finishing[0].done() or len(finishing) > FINISHING_AHEAD):
+                    on_video(finishing.popleft().result())
+            while finishing:
+                on_video(finishing.popleft().result())
+        except BaseException:
+            # Interrupted: cancel pending work, and stop drawing, which may take minutes.
+            interrupted.set()
+            pool.shutdown(wait=True, cancel_futures=True)
+            raise
+    return extractor
+
+
+def _digest_or_none(plan: Plan, source: Source) -> str | None:
+    # Computed right before the video is decoded, so that the file is still in the page cache.
+    try:
+        return plan.digest_of(source)
+    except OSError as error:
+        # The video reader reports the same problem in more detail. Without a digest the result never counts as done.
+        log.info("%s: cannot be read (%s)", source.path, error)
+        return None
+
+
+def open_extractor(plan: Plan, *, detector: Detector | None = None, at_once: bool = False) -> PoseExtractor:
+    """Loads the networks of a plan.
+
+    Args:
+        plan: See `Plan`.
+        detector: Replaces the detector of the plan.
+        at_once: Whether to process each frame as soon as it arrives, without batches, for low latency.
+    """
+    request = plan.request()
+    if at_once:
+        request = replace(request, batch_size=1, frame_batch=1)
+    estimator = load_estimator(plan.estimator, request)
+    if detector is None and plan.detector is not None:
+        detector = load_detector(plan.detector, request)
+    on_cpu = plan.estimator.placement.device == "cpu"
+    chosen = plan.settings.workers
+    # On a CPU the networks use all cores. On a GPU decoding is the bottleneck, and the devices share the cores.
+    share = cpu_count() // (1 + plan.settings.device.count(","))
+    workers = chosen if chosen != "auto" else 1 if on_cpu else min(8, max(1, share - 1))
+    return PoseExtractor(estimator, detector, plan.extraction(), workers=workers)
+
+
+class _Interrupted(Exception):
+    """Stops drawing an overlay."""
+
+
+def _finish(plan: Plan, job: VideoJob, frames: list[FramePoses], interrupted: Event) -> Outcome:
+    """Tracks, cleans and writes one video; after a failure, removes the result if the video has changed since."""
+    source, digest = job.payload
+    if interrupted.is_set():
+        return Outcome(source, error=f"{source.path}: interrupted")
+    outcome = _attempt(plan, job, frames, interrupted)
+    if outcome.error is None or digest is None or interrupted.is_set() or not _withdraw(plan, source, digest):
+        return outcome
+    return replace(
+        outcome,
+        error=f"{outcome.error} (the video has changed; removed the outdated skeletons of an earlier run)",
+        withdrawn=True,
+    )
+
+
+def _withdraw(plan: Plan, source: Source, digest: str) -> bool:
+    """Removes the result of an earlier run if the video has changed since; returns whether it was removed."""
+    stored = stored_clip(plan.file_of(source))
+    if (
+        stored is None
+        or what_changed(stored.get("digest"), digest) != "the video changed"
+        or other_source(stored, source, digest) is not None
+    ):
+        return False
+    try:
+        _remove_overlay(plan, source)
+        plan.file_of(source).unlink()
+    except OSError as error:
+        log.warning("%s: cannot remove the outdated file (%s)", plan.file_of(source), error.strerror)
+        return False
+    return True
+
+
+def _remove_overlay(plan: Plan, source: Source) -> None:
+    """Removes the overlay of an earlier run, but never the video itself."""
+    path = plan.overlay_of(source)
+    if path.exists() and not path.samefile(source.path):
+        path.unlink()
+
+
+def _attempt(plan: Plan, job: VideoJob, frames: list[FramePoses], interrupted: Event) -> Outcome:
+    source, digest = job.payload
+    if job.error is not None or job.info is None:
+        return Outcome(source, error=job.error or f"{source.path}: no frame could be decoded")
+    try:
+        return _write(plan, job, frames, source, digest, interrupted)
+    except (SkelpipeError, OSError) as error:
+        return Outcome(source, error=_error_message(source, error))
+    except _Interrupted:
+        return Outcome(source, error=f"{source.path}: interrupted")
+    except Exception as error:
+        log.warning("%s", source.path, exc_info=True)
+        return Outcome(source, error=f"{source.path}: {type(error).__name__}: {error}; please report this as a bug")
+
+
+def _error_message(source: Source, error: Exception) -> str:
+    """Error message that starts with the path of the video."""
+    text = str(error)
+    return text if text.startswith(str(source.path)) else f"{source.path}: {text}"
+
+
+def _write(
+    plan: Plan, job: VideoJob, frames: list[FramePoses], source: Source, digest: str | None, interrupted: Event
+) -> Outcome:
+    assert job.info is not None
+    problems = list(dict.fromkeys(job.problems))
+    extraction = plan.extraction()
+    spans = plan.spans_of(source)
+    draws_all = plan.settings.overlay and len(spans) > 1
+    # The overlay of a video with several clips shows the whole video: one more span of the same tracks.
+    clips = follow(frames, job.info.size, extraction, [*spans, (None, None)] if draws_all else spans)
+    shown = (clips.pop() if draws_all else clips[0]).poses
+    fps = frame_rate(frames, job.info.fps)
+    parameters: dict[str, Any] = {"estimator": plan.estimator.facts(), **plan.settings.shaping()}
+    if plan.detector is not None:
+        parameters["detector"] = plan.detector.facts()
+    counts = {"frames": len(frames), "persons": sum(poses.num_persons for poses in frames)}
+    annotations, written, empty = [], [], []
+    empty_spans = plan.empty_spans_of(source)
+    labels, origin = labels_that_hold(plan, source, stored_clip(plan.file_of(source)))
+    for label, clip in zip(labels, clips, strict=True):
+        if not clip.poses.num_frames:
+            # Readers of the data set may divide by the number of frames.
+            no_frame = f"{label.frame_dir}: no frame between start and end"
+            empty.append(empty_spans.get(label.frame_dir, no_frame))
+            continue
+        clip.poses.history.insert(0, {"step": "estimate", "parameters": parameters, "counts": counts})
+        missing = [] if clip.poses.tracks else [nobody_found(counts["persons"])]
+        annotations.append(
+            annotation_from(
+                clip.poses,
+                frame_dir=label.frame_dir,
+                estimator=plan.estimator.name,
+                fps=fps,
+                source=source.relative,
+                label_name=label.label_name,
+                group=label.group,
+                problems=problems + missing,
+                quality=clip.quality,
+            )
+        )
+        written.append(label)
+    if not written:
+        # The problems of the video explain why it has no clip.
+        return Outcome(source, error=f"{source.path}: {'; '.join(problems + empty)}")
+    overlay_error = None
+    if not plan.settings.overlay:
+        # Before the skeletons are written: if the run is interrupted in between, a later run draws the overlay again.
+        _remove_overlay(plan, source)
+    else:
+        overlay_error = _write_overlay(plan, source, shown, interrupted)
+    extra: dict[str, Any] = {"raw": pack_raw(frames), "digest": digest, "labels_from": origin, "place": source.place}
+    write_pickle(plan.file_of(source), data_set(annotations, split_of(written), **extra))
+    persons = max(len(clip.poses.tracks) for clip in clips)
+    if not persons:
+        problems.append(nobody_found(counts["persons"]))
+    return Outcome(source, overlay_error, tuple(problems + empty), persons, len(frames))
+
+
+def nobody_found(poses: int) -> str:
+    """Explains why a clip has no person.
+
+    Args:
+        poses: Number of raw poses before cleaning.
+    """
+    return f"no person left of {poses} raw poses after cleaning" if poses else "no person found"
+
+
+def _write_overlay(plan: Plan, source: Source, poses: VideoPoses, interrupted: Event) -> str | None:
+    """Draws the overlay; returns an error message on failure, because the poses must be kept."""
+
+    def on_frame() -> None:
+        if interrupted.is_set():
+            raise _Interrupted
+
+    path = plan.overlay_of(source)
+    try:
+        write_overlay(source.path, poses, path, on_frame=on_frame)
+    except (SkelpipeError, OSError) as error:
+        _remove_overlay(plan, source)
+        return f"{_error_message(source, error)} (the skeletons are written, but not the overlay)"
+    return None

@@ -1,0 +1,176 @@
+"""Records of finished and failed videos, so that later runs skip finished videos and report failures."""
+
+import hashlib
+import json
+import logging
+import os
+from collections.abc import Collection, Mapping
+from pathlib import Path
+from typing import Any
+
+from pipeline.inputs.videos import Source
+from pose_extraction.errors import AnnotationError
+from pose_extraction.files import atomic_write, held
+from pose_extraction.formats.validation import read_data_set
+
+# Files up to this size (bytes) are hashed completely, larger ones at samples spread over their length.
+WHOLE_BELOW = 32 << 20
+SAMPLES, SAMPLE_BYTES = 64, 1 << 18
+
+log = logging.getLogger(__name__)
+
+
+def source_digest(path: Path) -> str:
+    """Digest of a video: of its size and its bytes, or of samples of its bytes if it is large.
+
+    For a folder of images, the digest covers names, sizes and modification times of its files.
+
+    Raises:
+        OSError: The video cannot be read.
+    """
+    digest = hashlib.sha256()
+    if path.is_dir():
+        for file in sorted(path.iterdir()):
+            status = file.stat()
+            digest.update(f"{file.name}\0{status.st_size}\0{status.st_mtime_ns}\n".encode())
+        return digest.hexdigest()
+    size = path.stat().st_size
+    digest.update(str(size).encode())
+    with path.open("rb") as content:
+        if size <= WHOLE_BELOW:
+            digest.update(content.read())
+        else:
+            for sample in range(SAMPLES):
+                content.seek((size - SAMPLE_BYTES) * sample // (SAMPLES - 1))
+                digest.update(content.read(SAMPLE_BYTES))
+    return digest.hexdigest()
+
+
+def clip_digest(source: Source, facts: Mapping[str, Any]) -> str:
+    """Digest of a video, "-", and the digest of everything else that decides its poses.
+
+    Args:
+        source: The video.
+        facts: Settings, weights and segments; must be serializable as JSON.
+
+    Raises:
+        OSError: The video cannot be read.
+    """
+    text = json.dumps(facts, sort_keys=True, default=str)
+    return f"{source_digest(source.path)}-{hashlib.sha256(text.encode()).hexdigest()}"
+
+
+def what_changed(stored: str | None, current: str) -> str | None:
+    """Describes the difference between two digests of `clip_digest`; None if they are equal."""
+    if stored == current:
+        return None
+    video, _, _ = (stored or "").partition("-")
+    return "settings or weights changed" if video == current.partition("-")[0] else "the video changed"
+
+
+def other_source(data: Mapping[str, Any], source: Source, current: str) -> str | None:
+    """Path of the video of a stored result, if it exists and differs from `source`; else None.
+
+    Args:
+        data: The stored result.
+        source: The video whose result would replace it.
+        current: `clip_digest` of `source`.
+    """
+    place = data.get("place")
+    video = current.partition("-")[0]
+    if not isinstance(place, str) or place == source.place or (data.get("digest") or "").partition("-")[0] == video:
+        return None
+    try:
+        return place if source_digest(Path(place)) != video else None
+    except OSError:
+        # The video was moved or deleted, or is on another machine, so it may be the same one.
+        return None
+
+
+def stored_clip(path: Path) -> dict[str, Any] | None:
+    """Result of an earlier run; None if there is no readable one."""
+    if not path.exists():
+        return None
+    try:
+        return read_data_set(path)
+    except AnnotationError as error:
+        log.warning("%s; extracting the clip again", error)
+        return None
+
+
+class ErrorLog:
+    """`errors.jsonl`: one line per failed video, until it succeeds.
+
+    Args:
+        folder: Folder of the file.
+        shard: (I, N) if several runs share the folder; each shard then has its own file.
+    """
+
+    def __init__(self, folder: Path, shard: tuple[int, int] | None = None) -> None:
+        self.path = folder / ("errors.jsonl" if shard is None else f"errors.{shard[0]}-of-{shard[1]}.jsonl")
+        # A run without shards takes over the files of the shards.
+        self._older = sorted(folder.glob("errors.*-of-*.jsonl")) if shard is None else []
+        self._errors: dict[str, str] = {}
+
+    def add(self, file: str, cause: str) -> None:
+        """Appends a failure immediately, so that it survives a kill.
+
+        Args:
+            file: Name of the video.
+            cause: Error message.
+        """
+        self._errors[file] = cause
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        with held(self.path), self.path.open("a", encoding="utf-8") as lines:
+            lines.write(_line(file, cause))
+            lines.flush()
+            os.fsync(lines.fileno())
+
+    def settle(self, tried: Collection[str], below: Path | None = None) -> None:
+        """Rewrites the file with the failures of this run, and earlier failures of files that this run did not process.
+
+        Args:
+            tried: Names of the processed files, as in the log.
+            below: Folder in which every file was processed.
+        """
+        with held(self.path):
+            self._settle(tried, below)
+        for path in self._older:
+            path.unlink(missing_ok=True)
+
+    def _settle(self, tried: Collection[str], below: Path | None) -> None:
+        earlier: dict[str, str] = {}
+        for path in (*self._older, self.path):
+            earlier |= _read(path)
+        kept = {
+            file: cause
+            for file, cause in earlier.items()
+            if file not in tried and not (below is not None and Path(file).is_relative_to(below))
+        } | self._errors
+        if kept:
+            with atomic_write(self.path) as file:
+                file.write("".join(_line(name, kept[name]) for name in sorted(kept)).encode())
+        else:
+            self.path.unlink(missing_ok=True)
+
+
+def _read(path: Path) -> dict[str, str]:
+    try:
+        lines = path.read_text(encoding="utf-8", errors="replace").split("\n")
+    except FileNotFoundError:
+        return {}
+    errors = {}
+    for line in filter(None, lines):
+        try:
+            entry = json.loads(line)
+            errors[entry["file"]] = entry["cause"]
+        except (ValueError, KeyError, TypeError):
+            # A kill can leave the last line incomplete; its video is processed again anyway.
+            log.warning("%s: skipped a damaged line", path)
+    return errors
+
+
+def _line(file: str, cause: str) -> str:
+    # Names that are not UTF-8 contain surrogates, which cannot be encoded; write them as escapes.
+    text = json.dumps({"file": file, "cause": cause}, ensure_ascii=False)
+    return text.encode("utf-8", "backslashreplace").decode() + "\n"

@@ -1,0 +1,222 @@
+"""The plan of an extraction: clips of each video, networks, and which results are up to date."""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pipeline.extract.ledger import clip_digest, other_source, stored_clip, what_changed
+from pipeline.extract.settings import ExtractSettings
+from pipeline.inputs.labels import ClipLabel, Labels, Origin, settle_labels
+from pipeline.inputs.videos import Source
+from pose_extraction.errors import SkelpipeError
+from pose_extraction.extraction import DETECTION_INTERVAL, ExtractionSettings
+from pose_extraction.formats.annotations import data_set, label_name_of
+from pose_extraction.formats.pickles import write_pickle
+from pose_extraction.networks.estimators import Identity, Request
+from pose_extraction.tracking.cleaning import CleaningSettings
+
+# Part of every digest: which poses this code finds, given the same video, settings and weights. A release that finds
+# other poses (in decoding, detection, tracking or cleaning) sets a new value: "2", then "3". Other releases leave it,
+# so that they extract nothing again. The first value is not "1" but the version of the package that was part of the
+# digests before this constant existed; results from then remain valid.
+_POSES_FORMAT = "0.1.0"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Everything that a device needs to process its share; it can be pickled and sent to other processes.
+
+    Args:
+        settings: See `ExtractSettings`.
+        estimator: Pose estimator.
+        detector: Person detector; None for a bottom-up estimator.
+        folder: Folder of the skeleton files, `skeletons/<estimator>`.
+        clips: Clips of each video, by `frame_dir` of the video.
+        labels_from: Origin of the labels.
+    """
+
+    settings: ExtractSettings
+    estimator: Identity
+    detector: Identity | None
+    folder: Path
+    clips: Mapping[str, Sequence[ClipLabel]]
+    labels_from: Origin = "names"
+
+    def request(self) -> Request:
+        settings = self.settings
+        return Request(
+            device=self.estimator.placement.device,
+            backend=settings.backend,
+            precision=settings.precision,
+            batch_size=None if settings.batch_size == "auto" else settings.batch_size,
+            flip_test=settings.flip_test,
+            score_threshold=settings.score_threshold,
+            oblong=not settings.square_input,
+        )
+
+    def extraction(self) -> ExtractionSettings:
+        settings = self.settings
+        return ExtractionSettings(
+            detect_every=None if settings.detect_every == "auto" else settings.detect_every,
+            max_persons=settings.max_persons,
+            persons=settings.persons,
+            cleaning=CleaningSettings(smooth=settings.smooth),
+        )
+
+    def file_of(self, source: Source) -> Path:
+        # Not with_suffix: an id may contain a dot.
+        return self.folder / f"{source.frame_dir}.pkl"
+
+    def overlay_of(self, source: Source) -> Path:
+        return self.folder / f"{source.frame_dir}.mp4"
+
+    def spans_of(self, source: Source) -> list[tuple[float | None, float | None]]:
+        """(start, end) in seconds of each clip of a video; None for the beginning or end of the video."""
+        return [
+            (
+                self.settings.start if clip.start is None else clip.start,
+                self.settings.end if clip.end is None else clip.end,
+            )
+            for clip in self.clips[source.frame_dir]
+        ]
+
+    def empty_spans_of(self, source: Source) -> dict[str, str]:
+        """Errors of clips that end before they start, by clip id."""
+        return {
+            clip.frame_dir: f"{clip.frame_dir}: start {start:g} s is not before end {end:g} s; set both in the "
+            "table, or change --start and --end"
+            for clip, (start, end) in zip(self.clips[source.frame_dir], self.spans_of(source), strict=True)
+            if start is not None and end is not None and start >= end
+        }
+
+    def digest_of(self, source: Source) -> str:
+        """Digest of a video and of everything that decides its poses; see `ledger.clip_digest`.
+
+        Raises:
+            OSError: The video cannot be read.
+        """
+        facts = {
+            "version": _POSES_FORMAT,
+            "settings": self.settings.shaping(),
+            "extraction": dataclasses.asdict(self.extraction()),
+            "detection_interval": DETECTION_INTERVAL,
+            "estimator": self.estimator.facts(),
+            "detector": self.detector.facts() if self.detector else None,
+            "spans": [(clip.frame_dir, clip.start, clip.end) for clip in self.clips[source.frame_dir]],
+        }
+        return clip_digest(source, facts)
+
+    def span_of(self, source: Source) -> tuple[float | None, float | None]:
+        """(start, end) in seconds of the part of the video that contains all its clips; None as in `spans_of`."""
+        starts, ends = zip(*self.spans_of(source), strict=True)
+        return None if None in starts else min(starts), None if None in ends else max(ends)
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """State of a video's result.
+
+    Args:
+        reason: Why the video has to be extracted; None if its result is up to date.
+        relabelled: Number of clips whose label, splits or group were updated in an existing result.
+    """
+
+    reason: str | None
+    relabelled: int = 0
+
+
+def standing_of(plan: Plan, source: Source) -> Standing:
+    """Checks whether a video has to be extracted, and updates the labels of a result that is up to date.
+
+    Raises:
+        OSError: The video or its result cannot be read.
+        SkelpipeError: The result belongs to another video, or the labels cannot be written.
+    """
+    path = plan.file_of(source)
+    if not path.exists():
+        return Standing("new")
+    data = stored_clip(path)
+    if data is None:
+        return Standing("the stored result is damaged")
+    digest = plan.digest_of(source)
+    other = other_source(data, source, digest)
+    if other is not None:
+        raise SkelpipeError(
+            f"{source.path}: its id {source.frame_dir!r} is already used by {other}; extract both from a common "
+            "parent folder (ids are then paths relative to it), rename one, choose another --out, or replace the "
+            "result with --overwrite"
+        )
+    change = what_changed(data.get("digest"), digest)
+    if change is not None:
+        return Standing(change)
+    if plan.settings.overlay and not plan.overlay_of(source).exists():
+        return Standing("the overlay is missing")
+    try:
+        return Standing(None, _update_labels(plan, source, data))
+    except OSError as error:
+        raise SkelpipeError(
+            f"{source.path}: cannot write its labels to {path} ({error.strerror or error}); check free space and "
+            "permissions, and run again"
+        ) from error
+
+
+def labels_that_hold(plan: Plan, source: Source, stored: dict[str, Any] | None) -> tuple[list[ClipLabel], Origin]:
+    """Combines the labels of this run with stored ones; see `settle_labels`.
+
+    Args:
+        plan: See `Plan`.
+        source: The video.
+        stored: Result of an earlier run; None if there is none.
+    """
+    clips = plan.clips[source.frame_dir]
+    if stored is None:
+        return list(clips), plan.labels_from
+    return settle_labels(clips, plan.labels_from, _stored_labels(stored), stored.get("labels_from", "table"))
+
+
+def _stored_labels(data: dict[str, Any]) -> dict[str, ClipLabel]:
+    names = data.get("label_names", [])
+    return {
+        clip["frame_dir"]: ClipLabel(
+            clip["frame_dir"],
+            label_name_of(clip, names),
+            tuple(name for name, ids in data["split"].items() if clip["frame_dir"] in ids),
+            clip.get("group"),
+        )
+        for clip in data["annotations"]
+        if "frame_dir" in clip
+    }
+
+
+def _update_labels(plan: Plan, source: Source, data: dict[str, Any]) -> int:
+    """Updates the labels in a result file; returns the number of clips that changed."""
+    before = _stored_labels(data)
+    clips, origin = labels_that_hold(plan, source, data)
+    # Segments without frames are in the table but not in the file.
+    labels = {clip.frame_dir: clip for clip in clips if clip.frame_dir in before}
+    changed = 0
+    for annotation in data["annotations"]:
+        old, new = before[annotation["frame_dir"]], labels[annotation["frame_dir"]]
+        if (old.label_name, set(old.splits), old.group) != (new.label_name, set(new.splits), new.group):
+            annotation["label_name"], annotation["group"] = new.label_name, new.group
+            changed += 1
+    if changed or data.get("labels_from") != origin:
+        extra = {name: value for name, value in data.items() if name not in ("split", "annotations", "label_names")}
+        extra["labels_from"] = origin
+        write_pickle(plan.file_of(source), data_set(data["annotations"], split_of(list(labels.values())), **extra))
+    return changed
+
+
+def split_of(clips: Sequence[ClipLabel]) -> dict[str, list[str]]:
+    split: dict[str, list[str]] = {}
+    for clip in clips:
+        for name in clip.splits:
+            split.setdefault(name, []).append(clip.frame_dir)
+    return split
+
+
+def plan_clips(sources: Sequence[Source], labels: Labels) -> dict[str, list[ClipLabel]]:
+    """Clips of each video, by `frame_dir` of the video."""
+    return {source.frame_dir: labels.clips_of(source) for source in sources}

@@ -1,0 +1,64 @@
+"""Settings of `skelpipe extract`."""
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from pipeline.config import parse
+from pose_extraction.networks.model_zoo import score_threshold_of
+from recognition.data.extraction_settings import SHAPING
+
+
+class ExtractSettings(BaseModel):
+    """Settings of `skelpipe extract`; `skelpipe extract --help` describes each one."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    estimator: str = "vitpose"
+    detector: str = "rtmdet"
+    checkpoint: str | None = None
+    detector_checkpoint: str | None = None
+    device: str = "auto"
+    backend: Literal["auto", "torch", "openvino", "onnxruntime"] = "auto"
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
+    batch_size: Literal["auto"] | int = "auto"
+    detect_every: Literal["auto"] | int = "auto"
+    detection_threshold: Literal["auto"] | Annotated[float, Field(gt=0, lt=1)] = "auto"
+    square_input: bool = False
+    flip_test: bool = False
+    max_persons: int = Field(10, ge=1)
+    persons: int | None = Field(None, ge=1)
+    smooth: bool = False
+    stride: int = Field(1, ge=1)
+    start: float | None = Field(None, ge=0)
+    end: float | None = Field(None, gt=0)
+    overlay: bool = False
+    workers: Literal["auto"] | int = "auto"
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "ExtractSettings":
+        for name in ("batch_size", "detect_every", "workers"):
+            value = getattr(self, name)
+            if isinstance(value, int) and value < 1:
+                raise ValueError(f"{name} is {value}, but must be auto or at least 1")
+        if self.start is not None and self.end is not None and self.end <= self.start:
+            raise ValueError(f"end {self.end} s is not after start {self.start} s")
+        return self
+
+    @property
+    def score_threshold(self) -> float:
+        """Minimum score of a person box; the default of the detector unless `detection_threshold` is set."""
+        if self.detection_threshold != "auto":
+            return self.detection_threshold
+        return score_threshold_of(self.detector)
+
+    def shaping(self) -> dict[str, Any]:
+        """The settings that affect the poses; the others affect only speed and output."""
+        own = {name: getattr(self, name) for name in (*SHAPING, "start", "end")}
+        return own | {"detection_threshold": self.score_threshold}
+
+
+def parse_settings(values: Mapping[str, Any], *, place: str) -> ExtractSettings:
+    """Parses the settings of `skelpipe extract`; see `parse`."""
+    return parse(values, ExtractSettings, place=place)

@@ -1,0 +1,288 @@
+"""`skelpipe extract`: selects the videos, distributes them over the devices and reports progress and failures."""
+
+import logging
+import os
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from threading import Timer
+from time import monotonic
+
+from rich.console import Console
+
+from pipeline.datasets.merging import merge, merged_path
+from pipeline.extract.device import Outcome, run_device
+from pipeline.extract.ledger import ErrorLog
+from pipeline.extract.networks import identities, parse_devices
+from pipeline.extract.plan import Plan, Standing, plan_clips, standing_of
+from pipeline.extract.processes import run_devices
+from pipeline.extract.settings import ExtractSettings
+from pipeline.inputs.labels import load_labels
+from pipeline.inputs.videos import Source, survey
+from pipeline.reporting import progress
+from pipeline.reporting.progress import RunProgress
+from pose_extraction.errors import SkelpipeError, UsageError
+from pose_extraction.networks.detection import Detector
+from pose_extraction.networks.estimators import display_name
+
+# Seconds after which a merge that is still running is announced.
+MERGE_NOTICE = 3.0
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Share:
+    """The share of the videos that this machine processes.
+
+    Args:
+        shard: (I, N), the I-th of N equal shares, counted from 1; None for all videos, which are merged at the end.
+        limit: Maximum number of videos; None for no limit.
+        overwrite: Whether existing results are replaced.
+    """
+
+    shard: tuple[int, int] | None = None
+    limit: int | None = None
+    overwrite: bool = False
+
+
+@dataclass(frozen=True)
+class Report:
+    """The result of an extraction.
+
+    Args:
+        folder: Folder of the skeleton files, `skeletons/<estimator>`.
+        data_set: Path of the merged data set; None if none was written.
+        done: Number of videos that this run extracted.
+        skipped: Number of videos with an up-to-date result from an earlier run.
+        failed: Reasons for failures, by video path.
+        frames_per_second: Frames extracted per second.
+    """
+
+    folder: Path
+    data_set: Path | None
+    done: int
+    skipped: int
+    failed: dict[str, str]
+    frames_per_second: float
+
+
+def parse_shard(text: str) -> tuple[int, int]:
+    """Parses a shard: `2/8` -> (2, 8).
+
+    Raises:
+        UsageError: The text is not I/N with 1 <= I <= N.
+    """
+    first, _, last = text.partition("/")
+    if not (first.isdecimal() and last.isdecimal() and 1 <= int(first) <= int(last)):
+        raise UsageError(f"shard {text!r}: give I/N with I from 1 to N, for example 2/8")
+    return int(first), int(last)
+
+
+def extract(
+    videos: Sequence[str | Path],
+    out: Path = Path("skeletons"),
+    *,
+    settings: ExtractSettings | None = None,
+    labels: str = "auto",
+    share: Share | None = None,
+    console: Console | None = None,
+    detector: Detector | None = None,
+) -> Report:
+    """Extracts tracked, cleaned COCO-17 skeletons from videos.
+
+    Args:
+        videos: Files, folders and glob patterns.
+        out: Output folder: `out/<estimator>/<clip>.pkl`, and `out/<estimator>.pkl` with all clips.
+        settings: See `ExtractSettings`.
+        labels: "auto", "none", or the path of a CSV file.
+        share: The share of the videos to process.
+        console: Console for progress; standard error if None.
+        detector: Person detector that replaces the one named in `settings`.
+
+    Raises:
+        UsageError: There is no video, or the options contradict each other.
+        SkelpipeError: A network cannot be loaded, or the data set cannot be written.
+    """
+    settings, share = settings or ExtractSettings(), share or Share()
+    console = console or Console(stderr=True)
+    inputs = survey(videos)
+    if inputs.skipped:
+        kinds = ", ".join(f"{count} {suffix or 'without suffix'}" for suffix, count in sorted(inputs.skipped.items()))
+        log.info("skipped files that are not videos: %s", kinds)
+    known = load_labels(labels, inputs.sources)
+    for warning in known.warnings:
+        console.print(f"warning: {warning}", style="yellow", highlight=False, markup=False)
+
+    devices = parse_devices(settings.device)
+    if detector is not None and len(devices) > 1:
+        raise UsageError(f"a custom detector works on one device only, not on {settings.device}")
+    estimator, detector_identity = identities(settings, devices, detector, console)
+    folder = out / display_name(settings.estimator)
+    _refuse_unwritable(folder)
+    plan = Plan(settings, estimator, detector_identity, folder, plan_clips(inputs.sources, known), known.origin)
+
+    chosen = inputs.sources
+    if share.shard is not None:
+        # By position in the sorted list, so that every machine that sees the same folder splits it in the same way.
+        chosen = sorted(chosen, key=lambda source: source.frame_dir)[share.shard[0] - 1 :: share.shard[1]]
+    failures = _Failures(ErrorLog(folder, share.shard), console)
+    for place, reason in inputs.unreadable:
+        failures.add(str(place), f"{place}: cannot list the folder ({reason}); check its permissions")
+    work, skipped = _open_work(plan, chosen, share, failures, console)
+    rate = _run(plan, work, devices, failures, console, detector) if work else 0.0
+    tried = {source.relative for source in (*work, *skipped)}
+    failed_work = len(tried & failures.failed.keys())
+    # A folder that could not be listed before, but contains videos now, counts as tried as well.
+    tried |= {str(folder) for source in chosen for folder in source.path.parents}
+    if share.shard is None:
+        # The merge that follows reads every skeleton file and reports the damaged ones again.
+        failures.settle(tried | {str(merged_path(folder))}, below=folder.absolute())
+    else:
+        failures.settle(tried)
+    data_set = _merge(folder, failures) if share.shard is None else None
+    return Report(folder, data_set, len(work) - failed_work, len(skipped), failures.failed, rate)
+
+
+def _refuse_unwritable(folder: Path) -> None:
+    """Fails before the work starts if the output folder cannot be written to."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise SkelpipeError(
+            f"{folder}: cannot create the folder ({error.strerror}); choose another one with --out"
+        ) from error
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise SkelpipeError(f"{folder}: no write permission; choose another folder with --out")
+
+
+def _merge(folder: Path, failures: "_Failures") -> Path | None:
+    """Writes the data set of all clips in the folder; None if there is no clip, or if writing fails."""
+    if not any(folder.rglob("*.pkl")):
+        if failures.withdrawn:
+            # All its clips have just been removed.
+            merged_path(folder).unlink(missing_ok=True)
+        return None
+    # Reading tens of thousands of files takes minutes; a few files need no message.
+    notice = Timer(MERGE_NOTICE, failures.say, [f"merging the skeleton files in {folder}", None])
+    notice.daemon = True
+    notice.start()
+    try:
+        merged = merge([folder])
+    except OSError as error:
+        path = merged_path(folder)
+        failures.add(
+            str(path), f"{path}: cannot write the file ({error.strerror or error}); run `skelpipe merge {folder}`"
+        )
+        return None
+    finally:
+        notice.cancel()
+    for path, reason in merged.damaged:
+        # An absolute path, so that the name does not depend on the working directory.
+        failures.add(str(path.absolute()), reason)
+    return merged.path
+
+
+class _Failures:
+    """Records failures, and reports each one immediately on the console and in the log.
+
+    Args:
+        log: Log file.
+        console: Console for messages.
+    """
+
+    def __init__(self, log: ErrorLog, console: Console) -> None:
+        self.failed: dict[str, str] = {}
+        self.withdrawn = False
+        self._log = log
+        self._console = console
+
+    def add(self, file: str, cause: str) -> None:
+        self.failed[file] = cause
+        self.say(f"failed: {cause}")
+        try:
+            self._log.add(file, cause)
+        except OSError as error:
+            # A full disk must not end the run: other videos may need less space.
+            self.say(f"{self._log.path}: cannot write the file ({error.strerror})")
+
+    def settle(self, tried: set[str], below: Path | None = None) -> None:
+        try:
+            self._log.settle(tried, below)
+        except OSError as error:
+            self.say(f"{self._log.path}: cannot write the file ({error.strerror})")
+
+    def say(self, text: str, style: str | None = "red") -> None:
+        self._console.print(text, style=style, highlight=False, markup=False, soft_wrap=True)
+
+
+def _open_work(
+    plan: Plan, chosen: Sequence[Source], share: Share, failures: _Failures, console: Console
+) -> tuple[list[Source], list[Source]]:
+    """The videos to extract, and those with an up-to-date result."""
+    work: list[Source] = []
+    skipped: list[Source] = []
+    reasons: Counter[str] = Counter()
+    relabelled = 0
+    last_message = monotonic()
+    for checked, source in enumerate(chosen):
+        if monotonic() - last_message >= progress.LINE_INTERVAL:
+            last_message = monotonic()
+            console.print(f"checked {checked} of {len(chosen)} videos for existing results", highlight=False)
+        if share.limit is not None and len(work) + len(skipped) >= share.limit:
+            break
+        empty_spans = plan.empty_spans_of(source)
+        if len(empty_spans) == len(plan.clips[source.frame_dir]):
+            failures.add(source.relative, f"{source.path}: {'; '.join(empty_spans.values())}")
+            continue
+        try:
+            standing = Standing("overwrite") if share.overwrite else standing_of(plan, source)
+        except SkelpipeError as error:
+            failures.add(source.relative, str(error))
+            continue
+        except OSError as error:
+            place = error.filename or source.path
+            failures.add(source.relative, f"{source.path}: {error.strerror or error} ({place}); check its permissions")
+            continue
+        if standing.reason is None:
+            skipped.append(source)
+            relabelled += standing.relabelled
+            continue
+        work.append(source)
+        reasons[standing.reason] += 1
+        log.info("%s: to be extracted (%s)", source.relative, standing.reason)
+    if skipped:
+        console.print(f"{len(skipped)} of {len(chosen)} videos are already done", highlight=False)
+    if relabelled:
+        console.print(f"updated labels, splits or groups of {relabelled} clips", highlight=False)
+    for reason, count in sorted(reasons.items()):
+        if reason not in ("new", "overwrite"):
+            console.print(f"extracting {count} of {len(chosen)} videos again: {reason}", highlight=False, markup=False)
+    return work, skipped
+
+
+def _run(
+    plan: Plan,
+    work: Sequence[Source],
+    devices: Sequence[str],
+    failures: _Failures,
+    console: Console,
+    detector: Detector | None,
+) -> float:
+    """Extracts the videos; returns the frames extracted per second."""
+    with RunProgress(len(work), console) as shown:
+
+        def on_video(outcome: Outcome) -> None:
+            failures.withdrawn |= outcome.withdrawn
+            if outcome.error is not None:
+                failures.add(outcome.source.relative, outcome.error)
+            elif outcome.problems:
+                shown.say(f"note: {outcome.source.relative}: {'; '.join(outcome.problems)}", style="yellow")
+            shown.video()
+
+        if len(devices) == 1:
+            run_device(plan, work, on_video=on_video, on_frame=shown.frame, detector=detector)
+        else:
+            run_devices(plan, work, devices, on_video=on_video, on_frame=shown.frame)
+        return shown.rate()

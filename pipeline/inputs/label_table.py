@@ -1,0 +1,214 @@
+"""Label tables: CSV files with the columns file, label and, optionally, split, group, start and end."""
+
+import csv
+import io
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from pose_extraction.errors import AnnotationError
+from pose_extraction.formats.annotations import ALL_CLIPS, MOST_CLASSES
+
+REQUIRED = ("file", "label")
+OPTIONAL = ("split", "group", "start", "end")
+
+
+@dataclass(frozen=True, slots=True)
+class TableRow:
+    """One row of a table.
+
+    Args:
+        line: Line number in the file, counted from 1.
+        file: The video, relative to the folder of the table, with "/" between folders.
+        label_name: Name of the action, or its number as text; None if the cell is empty.
+        splits: Splits that contain the clip; separated by "|" in the file.
+        group: Clips of one group must not be on both sides of a split.
+        start: Start of the clip in seconds; None for the start of the video.
+        end: End of the clip in seconds; None for the end of the video.
+    """
+
+    line: int
+    file: PurePosixPath
+    label_name: str | None
+    splits: tuple[str, ...]
+    group: str | None
+    start: float | None
+    end: float | None
+
+    @property
+    def segment(self) -> str:
+        """Suffix of the clip's id: `_12.5_20` for a segment in seconds, empty for a whole video."""
+        if self.start is None and self.end is None:
+            return ""
+        return f"_{_seconds(self.start or 0.0)}_{'end' if self.end is None else _seconds(self.end)}"
+
+
+def _seconds(value: float) -> str:
+    return f"{value:.3f}".rstrip("0").rstrip(".")
+
+
+@dataclass(frozen=True, slots=True)
+class LabelTable:
+    """A table of labels.
+
+    Args:
+        path: Path of the CSV file.
+        rows: Its rows, in order.
+    """
+
+    path: Path
+    rows: tuple[TableRow, ...]
+
+    @property
+    def has_splits(self) -> bool:
+        return any(row.splits for row in self.rows)
+
+    def splits_of(self, row: TableRow) -> tuple[str, ...]:
+        """The splits of a row; `all` if the table has no splits."""
+        return row.splits if self.has_splits else (ALL_CLIPS,)
+
+    def crossing_groups(self) -> list[str]:
+        """Groups with clips in different splits, whose training clips resemble test clips."""
+        sides: dict[str, set[tuple[str, ...]]] = {}
+        for row in self.rows:
+            if row.group is not None and row.splits:
+                sides.setdefault(row.group, set()).add(row.splits)
+        return sorted(group for group, splits in sides.items() if len(splits) > 1)
+
+
+def read_label_table(path: Path) -> LabelTable:
+    """Reads a table of labels: UTF-8 (a byte order mark is allowed), separated by comma, semicolon or tab.
+
+    Args:
+        path: Path of the CSV file.
+
+    Raises:
+        AnnotationError: The table cannot be read, or a row is invalid; the message names line, value and remedy.
+    """
+    try:
+        text = path.read_bytes().decode("utf-8-sig")
+    except OSError as error:
+        raise AnnotationError(
+            f"{path}: cannot read the file ({error.strerror}); check its name and permissions"
+        ) from error
+    except UnicodeDecodeError as error:
+        line = error.object[: error.start].count(b"\n") + 1
+        raise AnnotationError(f"{path}, line {line}: not UTF-8 text; save the table as 'CSV UTF-8'") from error
+    if "\0" in text:
+        raise AnnotationError(f"{path}: not UTF-8 text (it may be UTF-16 or binary); save the table as 'CSV UTF-8'")
+    rows = tuple(_rows(path, text))
+    if not rows:
+        raise AnnotationError(
+            f"{path}: the table is empty; it needs a header {','.join(REQUIRED)} and one line per clip"
+        )
+    _refuse_repeats(path, rows)
+    _refuse_mixed_labels(path, rows)
+    return LabelTable(path, rows)
+
+
+def _rows(path: Path, text: str) -> Iterator[TableRow]:
+    first_line = next((line for line in text.splitlines() if line.strip()), "")
+    delimiter = next((mark for mark in ",;\t" if mark in first_line), ",")
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
+    columns: list[str] = []
+    try:
+        for cells in reader:
+            values = [cell.strip() for cell in cells]
+            if not any(values):
+                continue
+            if not columns:
+                columns = _columns(path, reader.line_num, values)
+            else:
+                yield _row(f"{path}, line {reader.line_num}", reader.line_num, columns, values)
+    except csv.Error as error:
+        raise AnnotationError(f"{path}, line {reader.line_num}: not valid CSV ({error}); check the quotes") from error
+
+
+def _columns(path: Path, line: int, values: list[str]) -> list[str]:
+    columns = [value.lower() for value in values]
+    known = (*REQUIRED, *OPTIONAL)
+    for name in REQUIRED:
+        if name not in columns:
+            raise AnnotationError(
+                f"{path}, line {line}: no column {name!r} among {', '.join(values)}; the first line must name the "
+                f"columns: {', '.join(REQUIRED)} and, optionally, {', '.join(OPTIONAL)}"
+            )
+    for name in known:
+        if columns.count(name) > 1:
+            raise AnnotationError(f"{path}, line {line}: column {name!r} occurs twice; rename or delete one")
+    return columns
+
+
+def _row(place: str, line: int, columns: list[str], values: list[str]) -> TableRow:
+    if len(values) > len(columns):
+        raise AnnotationError(
+            f"{place}: {len(values)} values for {len(columns)} columns; quote values that contain the separator"
+        )
+    cell = dict.fromkeys(OPTIONAL, "") | dict(zip(columns, values + [""] * (len(columns) - len(values)), strict=True))
+    if PurePosixPath(cell["file"]).name in ("", ".."):
+        raise AnnotationError(f"{place}: no file given; give a video relative to the folder of the table")
+    start, end = _time(place, "start", cell["start"]), _time(place, "end", cell["end"])
+    if end is not None and end <= (start or 0.0):
+        raise AnnotationError(
+            f"{place}: end {cell['end']} is not after start {cell['start'] or 0}; times are in seconds"
+        )
+    return TableRow(
+        line,
+        PurePosixPath(cell["file"].replace("\\", "/")),
+        _label(place, cell["label"]),
+        tuple(dict.fromkeys(name.strip() for name in cell["split"].split("|") if name.strip())),
+        cell["group"] or None,
+        start,
+        end,
+    )
+
+
+def _label(place: str, value: str) -> str | None:
+    if not _is_number(value):
+        return value or None
+    if int(value) >= MOST_CLASSES:
+        raise AnnotationError(f"{place}: label {value} is too large; number the classes from 0, below {MOST_CLASSES}")
+    return str(int(value))
+
+
+def _time(place: str, column: str, value: str) -> float | None:
+    if not value:
+        return None
+    try:
+        seconds = float(value)
+    except ValueError:
+        raise AnnotationError(f"{place}: {column} {value!r} is not a number of seconds, such as 12.5") from None
+    if not math.isfinite(seconds) or seconds < 0:
+        raise AnnotationError(
+            f"{place}: {column} {value!r} is not a valid time; give seconds from the start of the video"
+        )
+    return seconds
+
+
+def _refuse_repeats(path: Path, rows: tuple[TableRow, ...]) -> None:
+    first: dict[tuple[str, str], int] = {}
+    for row in rows:
+        line = first.setdefault((str(row.file), row.segment), row.line)
+        if line != row.line:
+            what = f"the segment {row.segment[1:].replace('_', ' to ')} of {row.file}" if row.segment else str(row.file)
+            raise AnnotationError(
+                f"{path}, line {row.line}: {what} is already on line {line}; delete one, or give both start and end"
+            )
+
+
+def _refuse_mixed_labels(path: Path, rows: tuple[TableRow, ...]) -> None:
+    """Refuses tables with numbers and names as labels: numbering the names could produce a number already in use."""
+    labelled = [row for row in rows if row.label_name is not None]
+    numbers = [row for row in labelled if _is_number(row.label_name)]
+    if not numbers or len(numbers) == len(labelled):
+        return
+    name = next(row for row in labelled if row not in numbers)
+    raise AnnotationError(
+        f"{path}: labels mix numbers and names (line {numbers[0].line}: {numbers[0].label_name}, line "
+        f"{name.line}: {name.label_name}); use one or the other"
+    )
+
+
+def _is_number(label: str | None) -> bool:
+    return label is not None and label.isascii() and label.isdigit()

@@ -1,0 +1,208 @@
+"""Stage one of `skelpipe predict`: choose the networks and their settings to match the run."""
+
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+
+from pipeline.extract.device import open_extractor
+from pipeline.extract.networks import identities, parse_devices
+from pipeline.extract.plan import Plan
+from pipeline.extract.settings import ExtractSettings, parse_settings
+from pose_extraction.errors import UsageError
+from pose_extraction.networks import model_zoo
+from pose_extraction.networks.estimators import Identity, display_name, is_bottom_up, is_onnx
+from recognition.data.extraction_settings import SHAPING
+from recognition.inference.scores import Engine
+from recognition.protocols.detector import Detector
+from recognition.runs import Trained
+
+if TYPE_CHECKING:
+    from pose_extraction.extraction import PoseExtractor
+
+DETECTOR = "rtmdet"
+# Wording for the output of each kind of network, used in messages.
+MADE = {"estimator": "skeletons of", "detector": "persons of"}
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Networks:
+    """Networks of stage one; None selects the network of the run, or the default of `skelpipe extract`.
+
+    Args:
+        estimator: Name or ONNX file of the pose estimator; None for the one that the run was trained with.
+        detector: Name or ONNX file of the person detector; None for that of the run, or `DETECTOR`.
+        checkpoint: Weights to use instead of the official ones.
+        detector_checkpoint: The same for the detector.
+    """
+
+    estimator: str | None = None
+    detector: str | None = None
+    checkpoint: str | None = None
+    detector_checkpoint: str | None = None
+
+
+def open_networks(
+    trained: Trained | Detector, networks: Networks, engine: Engine, console: Console, *, at_once: bool
+) -> "tuple[PoseExtractor, int]":
+    """Load the networks of stage one with the settings that produced the run's skeletons.
+
+    Args:
+        trained: The run.
+        networks: Networks that replace those of the run.
+        engine: Device, backend and precision.
+        console: Receives the progress of downloads.
+        at_once: Whether to process each frame as soon as it arrives, without batching.
+
+    Returns:
+        The extractor, and the stride: every N-th frame is processed.
+
+    Raises:
+        UsageError: A network is unknown, or a setting is invalid.
+        WeightsError: Weights are not available.
+        BackendError: A network cannot run with these settings on this machine.
+    """
+    devices = parse_devices(engine.device)
+    if len(devices) > 1:
+        raise UsageError(f"--device {engine.device}: predict runs on a single device; choose one")
+    settings = stage_one(trained, networks, engine)
+    found, detector = identities(settings, devices, None, console)
+    _warn_of_other_weights(trained, found, detector)
+    return open_extractor(Plan(settings, found, detector, Path(), {}), at_once=at_once), settings.stride
+
+
+def stage_one(trained: Trained | Detector, networks: Networks, engine: Engine) -> ExtractSettings:
+    """Return the settings of stage one: those of the run's skeletons, with the requested changes.
+
+    Args:
+        trained: The run.
+        networks: Networks that replace those of the run.
+        engine: Device, backend and precision.
+
+    Raises:
+        UsageError: The run's networks are not available here, or a setting is invalid.
+    """
+    estimator = estimator_for(trained, networks.estimator)
+    if not is_onnx(estimator):
+        # Raises an error that lists the known names, if the estimator is unknown.
+        model_zoo.lookup(estimator, "estimator")
+    detector = DETECTOR if is_bottom_up(estimator) else detector_for(trained, networks.detector)
+    shaping = {name: trained.extraction[name] for name in SHAPING if name in trained.extraction}
+    if not _are_one("detector", display_name(detector), trained.extraction.get("detector")):
+        # Scores of different detectors are not comparable.
+        shaping.pop("detection_threshold", None)
+    return parse_settings(
+        {
+            **shaping,
+            "estimator": estimator,
+            "detector": detector,
+            "checkpoint": networks.checkpoint,
+            "detector_checkpoint": networks.detector_checkpoint,
+            "device": engine.device,
+            "backend": engine.backend,
+            "precision": engine.precision,
+        },
+        place=str(trained.path),
+    )
+
+
+def estimator_for(trained: Trained | Detector, wanted: str | None) -> str:
+    """Return the requested estimator or that of the run; warn if they differ.
+
+    Args:
+        trained: The run.
+        wanted: Name or ONNX file of the requested estimator; None for that of the run.
+
+    Raises:
+        UsageError: The run does not record its estimator, or no network has that name.
+    """
+    known = trained.estimator
+    if wanted is not None:
+        if known is None:
+            log.warning("%s does not record the estimator of its training skeletons", trained.path)
+        else:
+            _warn_of_another("estimator", wanted, known, trained.path)
+        return wanted
+    if known is None:
+        raise UsageError(
+            f"{trained.path} does not record the estimator of its training skeletons; specify it with --estimator "
+            "(use the one that produced the skeletons, if known)"
+        )
+    if ", " in known:
+        raise UsageError(
+            f"{trained.path} was trained on skeletons from several estimators, {known}; choose one with --estimator"
+        )
+    return _known("estimator", known, trained.path)
+
+
+def detector_for(trained: Trained | Detector, wanted: str | None) -> str:
+    """Return the requested person detector or that of the run; warn if they differ.
+
+    Args:
+        trained: The run.
+        wanted: Name or ONNX file of the requested detector; None for that of the run, or `DETECTOR`.
+
+    Raises:
+        UsageError: No network has that name.
+    """
+    known = trained.extraction.get("detector")
+    if wanted is not None:
+        if known is not None:
+            _warn_of_another("detector", wanted, known, trained.path)
+        return wanted
+    return _known("detector", known, trained.path) if known is not None else DETECTOR
+
+
+def _warn_of_another(kind: str, wanted: str, known: str, run: Path) -> None:
+    name = display_name(wanted)
+    if not _are_one(kind, name, known):
+        log.warning("%s was trained on %s %s, not %s; expect lower accuracy", run, MADE[kind], known, name)
+
+
+def _known(kind: str, name: str, run: Path) -> str:
+    """Return the name of a network that a run was trained with.
+
+    Raises:
+        UsageError: No network has that name.
+    """
+    try:
+        model_zoo.lookup(name, kind)
+    except UsageError as error:
+        detector = "with its detector (--detector), " if kind == "estimator" else ""
+        raise UsageError(
+            f"{run} was trained on {MADE[kind]} {name}, which skelpipe does not include; pass its file, as in "
+            f"--{kind} {name}.onnx, {detector}or another {kind}"
+        ) from error
+    return name
+
+
+def _are_one(kind: str, one: str, other: str | None) -> bool:
+    """Whether two names refer to the same network; None refers to no network."""
+    if other is None:
+        return False
+    try:
+        return model_zoo.lookup(one, kind).name == model_zoo.lookup(other, kind).name
+    except UsageError:
+        # The name of an ONNX network is its file name without the suffix.
+        return one == other
+
+
+def _warn_of_other_weights(trained: Trained | Detector, *networks: Identity | None) -> None:
+    for network in networks:
+        if network is None or not _are_one(network.kind, network.name, trained.extraction.get(network.kind)):
+            continue
+        known = trained.extraction.get(f"{network.kind}_weights")
+        if known not in (None, network.digest):
+            option = "--checkpoint" if network.kind == "estimator" else "--detector-checkpoint"
+            log.warning(
+                "%s was trained on skeletons of %s with weights %s, not the current %s; specify those weights with %s",
+                trained.path,
+                network.name,
+                known,
+                network.digest,
+                option,
+            )

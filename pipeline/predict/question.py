@@ -1,0 +1,101 @@
+"""What a prediction is asked for: which persons, which times, which outputs."""
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+
+from pipeline.inputs.videos import Source
+from pose_extraction.errors import UsageError
+
+
+@dataclass(frozen=True)
+class Scope:
+    """The subjects to classify.
+
+    Args:
+        together: Whether to classify all persons together.
+        persons: Whether to classify each person separately.
+        explain: Whether to compute the attention of each joint.
+        threshold: Lowest probability of a reported label, from 0 to 1; below it the label is "unknown".
+    """
+
+    together: bool
+    persons: bool
+    explain: bool = False
+    threshold: float = 0.0
+
+
+def scope_of(
+    *,
+    per_person: bool | None,
+    windows: float | None,
+    overlay: Path | None,
+    explain: bool,
+    threshold: float,
+) -> Scope:
+    """Choose the subjects to classify, from the options of the command.
+
+    Without windows, a clip is classified as a whole, and also person by person if that is requested or drawn. Windows
+    are classified person by person, or for all persons together.
+
+    Args:
+        per_person: Whether to classify each person separately; None for the default of the mode.
+        windows: Length of the sliding windows in seconds; None to classify whole clips.
+        overlay: Overlay file or folder; None for no overlay.
+        explain: Whether to compute the attention of each joint.
+        threshold: Lowest probability of a reported label, from 0 to 1.
+
+    Raises:
+        UsageError: A number is out of range.
+    """
+    if windows is not None and not (math.isfinite(windows) and windows > 0):
+        raise UsageError(f"--windows {windows}: must be a number of seconds above 0, such as --windows 3")
+    if not 0 <= threshold <= 1:
+        raise UsageError(f"--threshold {threshold}: must be a probability from 0 to 1, such as --threshold 0.5")
+    if windows is not None:
+        return Scope(per_person is False, per_person is not False, explain, threshold)
+    return Scope(True, bool(per_person) or (overlay is not None and per_person is None), explain, threshold)
+
+
+@dataclass(frozen=True)
+class Part:
+    """Selection of clips in a skeleton file, and the location of their joints.
+
+    Args:
+        split: Use only the clips of this split; None for all clips.
+        keypoint_files: Folder with the keypoint files of Kinetics-400; None for that of the run.
+    """
+
+    split: str | None = None
+    keypoint_files: Path | None = None
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """Options of a prediction.
+
+    Args:
+        scope: The subjects to classify.
+        windows: Length of sliding windows in seconds; None for one prediction per clip.
+        overlay: Video to write; None for none. For several videos, a folder with one file per video.
+        figures: Folder for attention figures if the scope requests them and there is no overlay.
+    """
+
+    scope: Scope
+    windows: float | None = None
+    overlay: Path | None = None
+    figures: Path = Path("predictions")
+
+    def overlay_of(self, source: Source) -> Path | None:
+        """Return the overlay file of a video, or None."""
+        if self.overlay is None or self.overlay.suffix.lower() == ".mp4":
+            return self.overlay
+        return self.overlay / f"{source.frame_dir}.mp4"
+
+    def figure_of(self, source: Source) -> Path:
+        """Return the figure file of a video: next to its overlay if there is one."""
+        overlay = self.overlay_of(source)
+        return self.figures / f"{source.frame_dir}.png" if overlay is None else overlay.with_suffix(".png")
+
+
+Who = int | None

@@ -1,0 +1,167 @@
+"""Predict actions from skeleton files, with stage two alone."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+from rich.console import Console
+from rich.text import Text
+
+from pipeline.predict.answers import Answer, label_of
+from pipeline.predict.attention_record import AttentionRecord
+from pipeline.predict.persons import video_of
+from pipeline.predict.question import Part, Wanted
+from pipeline.predict.sliding import Sliding, is_long_enough, nobody_asked, slide_over
+from pipeline.predict.whole_clip import answer_whole, too_few
+from pipeline.reporting.progress import progress_bar
+from pose_extraction.errors import UsageError
+from pose_extraction.formats.validation import read_data_set
+from pose_extraction.poses import VideoPoses
+from pose_extraction.skeleton import COCO17, Skeleton
+from recognition.data.clips import ClipSet, told_of_nameless
+from recognition.data.splits import split_indices
+from recognition.inference.asker import Asker, frames_seen
+from recognition.inference.prediction import clips_for, predict_clips
+from recognition.inference.scores import Engine
+from recognition.inference.windows import UNKNOWN, Grid
+from recognition.protocols.detector import Detector
+from recognition.protocols.frame_asker import FrameAsker
+from recognition.runs import Trained
+
+
+def predict_skeletons(
+    path: Path, trained: Trained | Detector, engine: Engine, part: Part, wanted: Wanted, console: Console
+) -> Iterator[Answer]:
+    """Predict the actions of the clips in a skeleton file: usable clips in file order, then the others.
+
+    Args:
+        path: The skeleton file.
+        trained: The recognizer.
+        engine: Device, backend, precision and batch settings.
+        part: Selection of clips.
+        wanted: Options of the prediction.
+        console: Receives progress and warnings.
+
+    Yields:
+        One or more predictions per clip.
+
+    Raises:
+        UsageError: The split does not exist, the joints do not fit the run, or the file lacks data for an option.
+        AnnotationError: The file is malformed.
+        BackendError: The network cannot run with these settings on this machine.
+    """
+    clips = clips_for(trained, path, skip_bad=True, keypoint_files=part.keypoint_files)
+    if clips.nameless():
+        console.print(Text(f"warning: {told_of_nameless(clips)}"))
+    indices = np.arange(len(clips)) if part.split is None else split_indices(clips, part.split)
+    if (
+        isinstance(trained, Trained)
+        and wanted.windows is None
+        and not wanted.scope.persons
+        and not wanted.scope.explain
+    ):
+        yield from _whole(trained, clips, indices, engine, wanted.scope.threshold, console)
+    else:
+        yield from _one_by_one(trained, clips, indices, engine, wanted, console)
+    for clip in clips.left_out:
+        if part.split is None or part.split in clip.splits:
+            yield Answer(clip.name, reason=clip.reason)
+
+
+def _whole(
+    trained: Trained, clips: ClipSet, indices: np.ndarray, engine: Engine, threshold: float, console: Console
+) -> Iterator[Answer]:
+    """Yield one prediction per clip; clips of similar length share a batch."""
+    reasons = {int(index): too_few(frames_seen(clips[int(index)].score, 0.0)) for index in indices}
+    asked = np.array([index for index in indices if reasons[int(index)] is None], np.int64)
+    with progress_bar(console, len(asked)) as advance:
+        found = iter(predict_clips(trained, clips, asked, **vars(engine), progress=advance) if len(asked) else ())
+    for index in indices:
+        reason = reasons[int(index)]
+        best = next(found).best if reason is None else ()
+        yield Answer(clips.names[int(index)], None, None, None, *label_of(best, threshold), best, reason)
+
+
+def _one_by_one(
+    trained: Trained | Detector,
+    clips: ClipSet,
+    indices: np.ndarray,
+    engine: Engine,
+    wanted: Wanted,
+    console: Console,
+) -> Iterator[Answer]:
+    """Yield predictions per person, per window, or with explanations."""
+    asker = asker_of(trained, engine, layout=clips.layout)
+    stored = {annotation.get("frame_dir", annotation.get("filename")): annotation for annotation in _read(clips.path)}
+    with progress_bar(console, len(indices)) as advance:
+        for index in indices:
+            name = clips.names[int(index)]
+            annotation = stored[name]
+            if "keypoint" not in annotation:
+                raise UsageError(
+                    f"{clips.path}: clip {name!r} stores its joints in a separate file, which --per-person, --windows "
+                    "and --explain do not support; omit these options"
+                )
+            timed = wanted.windows is not None or annotation.get("fps") or "time" in annotation
+            # Without timestamps, one frame counts as one second, and no times are reported.
+            video = video_of(annotation if timed else {**annotation, "fps": 1.0}, f"{clips.path}: clip {name!r}")
+            tracked = "track_id" in annotation
+            unit = "seconds" if timed else "frames"
+            record = AttentionRecord(clips.layout.joints, unit=unit) if wanted.scope.explain else None
+            if wanted.windows is None:
+                answers, _ = answer_whole(asker, wanted.scope, video, name, tracked=tracked, record=record)
+                if not timed:
+                    answers = [replace(answer, start=None, end=None) for answer in answers]
+            else:
+                sliding = Sliding(asker, wanted.scope, Grid(wanted.windows), name, tracked=tracked, record=record)
+                answers = _windows(sliding, video, name, asker, record)
+            yield from answers
+            if record is not None:
+                figure = wanted.figures / f"{name}.png"
+                yield from record.write(figure, name, answers, console)
+            advance(1)
+
+
+def asker_of(trained: Trained | Detector, engine: Engine, *, layout: Skeleton = COCO17) -> Asker:
+    """Prepare a network for clips with a given joint layout.
+
+    Args:
+        trained: The recognizer or action detector.
+        engine: Device, backend, precision and batch settings.
+        layout: Joints of the clips.
+
+    Raises:
+        BackendError: The network cannot run with these settings on this machine.
+    """
+    if isinstance(trained, Trained):
+        return Asker(trained, layout=layout, **vars(engine))
+    return FrameAsker(trained, layout=layout, **vars(engine))
+
+
+def _read(path: Path) -> list[dict]:
+    annotations: list[dict] = read_data_set(path)["annotations"]
+    return annotations
+
+
+def _windows(
+    sliding: Sliding, video: VideoPoses, name: str, asker: Asker, record: AttentionRecord | None
+) -> list[Answer]:
+    """Return the segments of a clip, or one prediction with the reason why there are none."""
+    segments = []
+    first: int | None = None
+    for cell, window in slide_over(video, sliding):
+        first = cell if first is None else first
+        if is_long_enough(sliding.grid, cell, first, window):
+            sliding.ask(window)
+        segments += sliding.settle(cell, window).segments
+    segments += sliding.end()
+    answers = []
+    for segment in sorted(segments, key=lambda one: (one.start, one.person or 0)):
+        best = asker.best(segment.probabilities)
+        label = UNKNOWN if segment.number is None else best[0][0]
+        attention = record.mean(segment.person, segment.start, segment.end) if record is not None else {}
+        answers.append(
+            Answer(name, segment.person, segment.start, segment.end, label, best[0][1], best, attention=attention)
+        )
+    return answers or [Answer(name, reason=nobody_asked())]

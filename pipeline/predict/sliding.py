@@ -1,0 +1,266 @@
+"""Sliding windows over a video while it is read: predictions, segments, and stretches that are ready to draw."""
+
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from pipeline.predict.attention_record import AttentionRecord
+from pipeline.predict.persons import Subject, each_person, everybody, frame_interval
+from pipeline.predict.question import Scope, Who
+from pose_extraction.drawing.overlay import Stretch
+from pose_extraction.extraction import cut
+from pose_extraction.poses import VideoPoses
+from recognition.inference.asker import FEWEST_FRAMES, Asker
+from recognition.inference.windows import LEAST_SEEN, UNKNOWN, Cell, Grid, Joiner, Segment, Timeline
+
+
+@dataclass(frozen=True)
+class WindowAnswer:
+    """Prediction for one window.
+
+    Args:
+        person: Track id; None for all persons together.
+        looked_at: Ids of the persons in the recognizer's input.
+        probabilities: float (K,).
+        start: Time in seconds of the first frame in which the person is visible.
+        end: Time in seconds of the end of the last such frame.
+    """
+
+    person: Who
+    looked_at: tuple[int, ...]
+    probabilities: np.ndarray
+    start: float
+    end: float
+
+
+@dataclass(frozen=True)
+class Settled:
+    """Results that are final once a window has been classified.
+
+    Args:
+        segments: Stretches of one action that have ended.
+        cells: Results for the first cell of the window.
+        stretch: The poses of that cell with captions and attention.
+    """
+
+    segments: list[Segment[Who]]
+    cells: list[Cell[Who]]
+    stretch: Stretch
+
+
+@dataclass
+class _Heat:
+    """Sum and count of the windows' attention, per person and frame."""
+
+    held: dict[int, dict[int, tuple[np.ndarray, int]]] = field(default_factory=lambda: defaultdict(dict))
+
+    def add(self, person: int, frame_index: np.ndarray, attention: np.ndarray) -> None:
+        frames = self.held[person]
+        for index, row in zip(frame_index.tolist(), attention, strict=True):
+            if np.isfinite(row).all():
+                total, count = frames.get(index, (np.zeros(len(row)), 0))
+                frames[index] = total + row, count + 1
+
+    def rows(self, person: int, frame_index: np.ndarray, joints: int) -> np.ndarray:
+        """Return (T, V), NaN where unknown; rows up to the last of these frames are discarded."""
+        frames = self.held.get(person, {})
+        nothing = np.full(joints, np.nan), 1
+        means = [total / count for total, count in (frames.get(index, nothing) for index in frame_index.tolist())]
+        return np.array(means, np.float32).reshape(len(frame_index), joints)
+
+    def forget(self, before: int) -> None:
+        for person in list(self.held):
+            kept = {index: held for index, held in self.held[person].items() if index >= before}
+            if kept:
+                self.held[person] = kept
+            else:
+                del self.held[person]
+
+
+class Sliding:
+    """Classifies the windows of one video in order.
+
+    Args:
+        asker: The recognizer.
+        scope: The subjects to classify.
+        grid: The windows.
+        name: Id of the clip, for messages.
+        tracked: Whether a person keeps the same identity in all frames.
+        record: Receives the attention of each joint; None if it is not requested.
+    """
+
+    def __init__(
+        self,
+        asker: Asker,
+        scope: Scope,
+        grid: Grid,
+        name: str,
+        *,
+        tracked: bool = True,
+        record: AttentionRecord | None = None,
+    ) -> None:
+        self.grid = grid
+        self._asker = asker
+        self._scope = scope
+        self._name = name
+        self._tracked = tracked
+        self._record = record
+        self._timeline: Timeline[Who] = Timeline()
+        self._joiner: Joiner[Who] = Joiner(scope.threshold)
+        self._heat = _Heat()
+        # The persons in the input of the newest joint prediction.
+        self._together: tuple[int, ...] = ()
+
+    def ask(self, window: VideoPoses) -> list[WindowAnswer]:
+        """Classify one window and keep the predictions for the segments.
+
+        Persons who are visible in too few of its frames are skipped.
+
+        Args:
+            window: The persons in the window's frames.
+
+        Returns:
+            One prediction per subject.
+        """
+        subjects = [subject for subject in self._subjects(window) if self._is_enough(subject, window)]
+        if not subjects:
+            return []
+        answers = []
+        probabilities = self._asker.shares([subject.annotation for subject in subjects])
+        interval = frame_interval(window.time)
+        for subject, shares in zip(subjects, probabilities, strict=True):
+            time = window.time[subject.seen]
+            cells, first = np.unique(self.grid.cell_of(time), return_index=True)
+            last = np.append(first[1:], len(time)) - 1
+            # One row for all frames, or one row per frame.
+            rows = shares.astype(np.float64)
+            rows = rows[np.minimum(subject.seen - subject.first, len(rows) - 1)]
+            of_cells = np.add.reduceat(rows, first) / (last + 1 - first)[:, None]
+            self._timeline.add(subject.person, of_cells, cells, time[first], time[last] + interval)
+            looked_at = subject.looked_at(self._asker)
+            if subject.person is None:
+                self._together = looked_at
+            mean, end = rows.mean(axis=0), float(time[-1]) + interval
+            answers.append(WindowAnswer(subject.person, looked_at, mean, float(time[0]), end))
+        if self._scope.explain:
+            self._explain(subjects, window)
+        return answers
+
+    def settle(self, cell: int, window: VideoPoses) -> Settled:
+        """Return the results that are final once the window starting at a cell has been classified.
+
+        Args:
+            cell: Number of the cell.
+            window: The persons in the window's frames.
+        """
+        cells = list(self._timeline.settled(cell + 1))
+        segments = []
+        captions: dict[Who, str] = {}
+        for one in cells:
+            ended = self._joiner.add(one)
+            if ended is not None:
+                segments.append(ended)
+            if one.cell == cell:
+                captions[one.person] = self.caption(one.probabilities)
+        segments += self._joiner.ended(cell + 1)
+        last = int(np.searchsorted(self.grid.cell_of(window.time), cell, side="right"))
+        shown = cut(window, 0, last)
+        return Settled(segments, cells, self._drawn(shown, captions, cells))
+
+    def end(self) -> list[Segment[Who]]:
+        """Return the segments that are still open at the end of the video."""
+        return list(self._joiner.ended())
+
+    def caption(self, probabilities: np.ndarray) -> str:
+        """Return the caption that is drawn above a person's head."""
+        number = self._joiner.answer(probabilities)
+        name = UNKNOWN if number is None else self._asker.trained.label_names[number]
+        return f"{name} {float(probabilities.max()):.0%}"
+
+    def _subjects(self, window: VideoPoses) -> Iterator[Subject]:
+        if not window.tracks:
+            return
+        threshold = self._asker.threshold
+        if self._scope.together:
+            yield everybody(window, self._name, threshold, tracked=self._tracked)
+        if self._scope.persons:
+            yield from each_person(window, self._name, threshold)
+
+    @staticmethod
+    def _is_enough(subject: Subject, window: VideoPoses) -> bool:
+        return len(subject.seen) >= max(FEWEST_FRAMES, LEAST_SEEN * window.num_frames)
+
+    def _explain(self, subjects: list[Subject], window: VideoPoses) -> None:
+        alone = [subject for subject in subjects if subject.person is not None or not self._scope.persons]
+        explanations = self._asker.explanations([subject.annotation for subject in alone])
+        for subject, explanation in zip(alone, explanations, strict=True):
+            frames = window.frame_index[subject.first : subject.first + explanation.attention.shape[1]]
+            for person, attention in zip(explanation.persons.tolist(), explanation.attention, strict=True):
+                self._heat.add(subject.track_ids[person], frames, attention)
+
+    def _drawn(self, shown: VideoPoses, captions: dict[Who, str], cells: list[Cell[Who]]) -> Stretch:
+        ids = [track.track_id for track in shown.tracks]
+        whose: dict[int, Who] = {name: name for name in ids}
+        if not self._scope.persons:
+            whose = {name: None for name in ids if name in self._together}
+        texts = {name: captions[who] for name, who in whose.items() if who in captions}
+        if not self._scope.explain or not shown.num_frames:
+            return Stretch(shown, texts)
+        joints = shown.tracks[0].keypoint.shape[1] if shown.tracks else 0
+        heat = {name: self._heat.rows(name, shown.frame_index, joints) for name in ids}
+        spans = {one.person: (one.start, one.end) for one in cells}
+        if self._record is not None:
+            for person, rows in self._to_record(heat).items():
+                known = np.isfinite(rows).all(axis=1)
+                if known.any():
+                    time = shown.time[known]
+                    span = spans.get(person, (float(time[0]), float(time[-1]) + frame_interval(shown.time)))
+                    self._record.add(person, *span, rows[known].mean(axis=0))
+        self._heat.forget(int(shown.frame_index[-1]) + 1)
+        return Stretch(shown, texts, heat)
+
+    def _to_record(self, heat: dict[int, np.ndarray]) -> dict[Who, np.ndarray]:
+        """Attention (T, V) per subject: of each person, or the mean over the persons classified together."""
+        if self._scope.persons or not heat:
+            return {person: rows for person, rows in heat.items()}
+        rows = np.stack(list(heat.values()))
+        seen = np.isfinite(rows)
+        return {None: np.where(seen.any(0), np.where(seen, rows, 0).sum(0) / np.maximum(seen.sum(0), 1), np.nan)}
+
+
+def slide_over(video: VideoPoses, sliding: Sliding) -> Iterator[tuple[int, VideoPoses]]:
+    """Yield the windows of a complete video: number of the first cell, and the persons in the window's frames.
+
+    Args:
+        video: The tracks of the whole video.
+        sliding: The windows to cut.
+    """
+    if not video.num_frames:
+        return
+    grid = sliding.grid
+    first, last = (int(cell) for cell in grid.cell_of(video.time[[0, -1]]))
+    for cell in range(first, last + 1):
+        rows = grid.rows_of(video.time, cell)
+        yield cell, cut(video, rows.start, rows.stop)
+
+
+def nobody_asked() -> str:
+    """Return the reason why no window of a video with persons was classified."""
+    return f"no person is visible in half of a window's frames and in at least {FEWEST_FRAMES}: use longer windows"
+
+
+def is_long_enough(grid: Grid, cell: int, first_cell: int, window: VideoPoses) -> bool:
+    """Whether to classify a window at the end of a video: at least half of it is covered, or it is the first one.
+
+    Args:
+        grid: The windows.
+        cell: Number of the window's first cell.
+        first_cell: Number of the video's first cell.
+        window: The persons in the window's frames.
+    """
+    if not window.num_frames:
+        return False
+    covered = float(window.time[-1]) + frame_interval(window.time) - grid.start_of(cell)
+    return cell == first_cell or covered >= LEAST_SEEN * grid.seconds

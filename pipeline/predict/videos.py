@@ -1,0 +1,287 @@
+"""Predict actions in videos: stage one (as in `skelpipe extract`) and stage two run while the video is read.
+
+Decoding, the networks of stage one, stage two and the drawing each run in a thread. The poses of a video that is
+classified as a whole are kept in memory until it ends. Videos longer than `WHOLE_LIMIT`, and videos that are classified
+in windows, are processed in bounded memory.
+"""
+
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field
+
+import numpy as np
+from rich.console import Console
+
+from pipeline.extract.device import nobody_found
+from pipeline.inputs.videos import Source
+from pipeline.predict.ahead import ahead
+from pipeline.predict.answers import BEST, Answer, label_of
+from pipeline.predict.attention_record import AttentionRecord
+from pipeline.predict.overlay import Drawing
+from pipeline.predict.question import Wanted, Who
+from pipeline.predict.sliding import Settled, Sliding, is_long_enough, nobody_asked
+from pipeline.predict.whole_clip import answer_whole
+from pipeline.reporting.progress import RunProgress
+from pose_extraction.extraction import PoseExtractor, follow
+from pose_extraction.following import Follower
+from pose_extraction.poses import FramePoses
+from pose_extraction.skeleton import COCO17
+from pose_extraction.video.decoding import VideoJob
+from recognition.inference.asker import Asker
+from recognition.inference.windows import CELLS, UNKNOWN, Grid, Segment
+
+# Seconds above which a video is too long to classify as a whole: the network would sample its frames too sparsely.
+WHOLE_LIMIT = 120.0
+# Length in seconds of the windows whose mean is the prediction for such a video.
+LONG_WINDOW = 10.0
+# Poses of frames that may wait for stage two; they are small.
+POSES_AHEAD = 256
+# Overlays that may still be drawn while the networks process the next videos.
+DRAWINGS_AHEAD = 2
+
+
+class SlidingVideo:
+    """Window-by-window tracking and classification of one video, in bounded memory.
+
+    Args:
+        sliding: Classifies the windows.
+        follower: Tracks the persons.
+    """
+
+    def __init__(self, sliding: Sliding, follower: Follower) -> None:
+        self._sliding = sliding
+        self._follower = follower
+        self._first_cell = self._next_cell = -1
+        self._time = 0.0
+
+    def add(self, poses: FramePoses) -> Iterator[Settled]:
+        """Add the next frame; yield the results that it makes final."""
+        grid = self._sliding.grid
+        if self._next_cell < 0:
+            self._first_cell = self._next_cell = int(grid.cell_of(poses.time))
+        self._follower.add(poses)
+        before, self._time = self._time, poses.time
+        while grid.start_of(self._next_cell) + grid.seconds + self._follower.context <= poses.time:
+            if grid.start_of(self._next_cell) > before:
+                # Gap in the stream: the next window that contains a frame ends with the cell of this frame.
+                self._next_cell = int(grid.cell_of(poses.time)) - CELLS + 1
+                continue
+            yield self._window()
+
+    def end(self) -> tuple[list[Settled], list[Segment[Who]]]:
+        """Return the remaining results at the end of the video."""
+        settled = []
+        while self._next_cell >= 0 and self._sliding.grid.start_of(self._next_cell) <= self._time:
+            settled.append(self._window())
+        return settled, self._sliding.end()
+
+    def _window(self) -> Settled:
+        cell, grid = self._next_cell, self._sliding.grid
+        window = self._follower.stretch(*grid.bounds(cell))
+        if is_long_enough(grid, cell, self._first_cell, window):
+            self._sliding.ask(window)
+        settled = self._sliding.settle(cell, window)
+        self._next_cell += 1
+        self._follower.forget(grid.start_of(self._next_cell))
+        return settled
+
+
+@dataclass
+class _Means:
+    """Mean probabilities over the cells of a long video, per person."""
+
+    held: dict[Who, tuple[np.ndarray, int, float, float]] = field(default_factory=dict)
+
+    def add(self, settled: Settled) -> None:
+        for cell in settled.cells:
+            total, count, start, _ = self.held.get(cell.person, (0.0, 0, cell.start, cell.end))
+            self.held[cell.person] = (total + cell.probabilities, count + 1, start, cell.end)
+
+
+class _OpenVideo:
+    """State of a video that is being processed: its poses and its overlay."""
+
+    def __init__(self, job: VideoJob, wanted: Wanted, asker: Asker, extractor: PoseExtractor, console: Console) -> None:
+        assert job.info is not None
+        self.source: Source = job.payload
+        self.wanted = wanted
+        self._asker, self._extractor, self._console = asker, extractor, console
+        self._size = job.info.size
+        self._frames: list[FramePoses] = []
+        self._poses = 0
+        self._means = _Means()
+        self._record = AttentionRecord(COCO17.joints) if wanted.scope.explain else None
+        self._answers: list[Answer] = []
+        self._is_answered = False
+        overlay = wanted.overlay_of(self.source)
+        self._sliding = None if wanted.windows is None else self._slide(wanted.windows)
+        self.drawing = None if overlay is None else Drawing(self.source.path, overlay)
+
+    def _slide(self, seconds: float) -> SlidingVideo:
+        sliding = Sliding(self._asker, self.wanted.scope, Grid(seconds), self.source.frame_dir, record=self._record)
+        return SlidingVideo(sliding, Follower(self._size, self._extractor.settings))
+
+    def add(self, poses: FramePoses) -> Iterator[Answer]:
+        """Add the poses of a frame; yield the predictions that are final."""
+        self._poses += poses.num_persons
+        waiting = [poses]
+        if self._sliding is None:
+            self._frames.append(poses)
+            if poses.time - self._frames[0].time <= WHOLE_LIMIT:
+                return
+            self._sliding = self._slide(LONG_WINDOW)
+            self._say(
+                f"longer than {WHOLE_LIMIT:g} s: the prediction is the mean over windows of {LONG_WINDOW:g} s; "
+                "use --windows to get each of them"
+            )
+            waiting, self._frames = self._frames, []
+        for one in waiting:
+            for settled in self._sliding.add(one):
+                yield from self._settled(settled)
+
+    def _settled(self, settled: Settled) -> Iterator[Answer]:
+        if self.drawing is not None:
+            self.drawing.give(settled.stretch)
+        if self.wanted.windows is None:
+            self._means.add(settled)
+        else:
+            yield from self._told(settled.segments)
+
+    def _told(self, segments: Iterable[Segment[Who]]) -> Iterator[Answer]:
+        for segment in sorted(segments, key=lambda one: one.start):
+            best = self._asker.best(segment.probabilities, BEST)
+            label = UNKNOWN if segment.number is None else best[0][0]
+            yield self._answer(segment.person, segment.start, segment.end, label, best)
+
+    def _answer(
+        self, person: Who, start: float, end: float, label: str | None, best: tuple[tuple[str, float], ...]
+    ) -> Answer:
+        attention = self._record.mean(person, start, end) if self._record is not None else {}
+        return self._kept(
+            Answer(self.source.frame_dir, person, start, end, label, best[0][1], best, attention=attention)
+        )
+
+    def _kept(self, answer: Answer) -> Answer:
+        self._is_answered = True
+        if self._record is not None:
+            # Kept for the figure, which lists them.
+            self._answers.append(answer)
+        return answer
+
+    def end(self, job: VideoJob) -> Iterator[Answer]:
+        """Yield the remaining predictions; a video that is classified as a whole has at least one."""
+        for problem in dict.fromkeys(job.problems):
+            self._say(problem)
+        if self._sliding is None:
+            yield from self._end_whole()
+        else:
+            yield from self._end_sliding(self._sliding)
+        if self.drawing is not None:
+            self.drawing.end()
+        if self._record is not None:
+            path = self.wanted.figure_of(self.source)
+            yield from self._record.write(path, self.source.frame_dir, self._answers, self._console)
+
+    def _end_whole(self) -> Iterator[Answer]:
+        (clip,) = follow(self._frames, self._size, self._extractor.settings)
+        answers, stretch = answer_whole(
+            self._asker,
+            self.wanted.scope,
+            clip.poses,
+            self.source.frame_dir,
+            nobody=nobody_found(self._poses),
+            record=self._record,
+        )
+        if self.drawing is not None:
+            self.drawing.give(stretch)
+        for answer in answers:
+            yield self._kept(answer)
+
+    def _end_sliding(self, sliding: SlidingVideo) -> Iterator[Answer]:
+        rest, segments = sliding.end()
+        for settled in rest:
+            yield from self._settled(settled)
+        yield from self._told(segments if self.wanted.windows is not None else ())
+        for person in sorted(self._means.held, key=lambda who: (who is not None, who or 0)):
+            total, count, start, end = self._means.held[person]
+            best = self._asker.best(total / count, BEST)
+            label, _ = label_of(best, self.wanted.scope.threshold)
+            yield self._answer(person, start, end, label, best)
+        if not self._is_answered:
+            yield self._kept(Answer(self.source.frame_dir, reason=self._why_nothing()))
+
+    def _why_nothing(self) -> str:
+        if not self._poses:
+            return nobody_found(0)
+        return nobody_asked()
+
+    def _say(self, text: str) -> None:
+        self._console.print(
+            f"note: {self.source.relative}: {text}", style="yellow", highlight=False, markup=False, soft_wrap=True
+        )
+
+
+def predict_videos(
+    sources: Sequence[Source],
+    extractor: PoseExtractor,
+    asker: Asker,
+    wanted: Wanted,
+    console: Console,
+    *,
+    stride: int = 1,
+) -> Iterator[Answer]:
+    """Predict the actions of videos; each prediction is yielded as soon as it is final.
+
+    Args:
+        sources: The videos.
+        extractor: Networks of stage one, with their settings.
+        asker: The recognizer.
+        wanted: Options of the prediction.
+        console: Receives progress and notes.
+        stride: Process every N-th frame.
+
+    Yields:
+        One or more predictions per video. A video that cannot be read yields one with the reason. A video whose overlay
+        cannot be written yields an additional one with the reason.
+    """
+    open_videos: dict[VideoJob, _OpenVideo] = {}
+    drawings: deque[tuple[Source, Drawing]] = deque()
+
+    def finished(most: int) -> Iterator[Answer]:
+        while len(drawings) > most:
+            source, drawing = drawings[0]
+            error = drawing.result()
+            drawings.popleft()
+            if error is None:
+                console.print(str(drawing.path), highlight=False, markup=False, soft_wrap=True)
+            else:
+                yield Answer(source.frame_dir, reason=f"overlay not written: {error}", failed=True)
+
+    jobs = (VideoJob(source.path, stride=stride, payload=source) for source in sources)
+    poses = ahead(extractor.frames(jobs), POSES_AHEAD, name="networks")
+    with RunProgress(len(sources), console) as shown, closing(poses):
+        try:
+            for job, frame in poses:
+                if frame is not None:
+                    if job not in open_videos:
+                        open_videos[job] = _OpenVideo(job, wanted, asker, extractor, console)
+                    yield from open_videos[job].add(frame)
+                    shown.frame()
+                    continue
+                video = open_videos.pop(job, None)
+                if video is None:
+                    yield Answer(job.payload.frame_dir, reason=job.error or "contains no frames", failed=True)
+                else:
+                    if video.drawing is not None:
+                        drawings.append((job.payload, video.drawing))
+                    yield from video.end(job)
+                    yield from finished(DRAWINGS_AHEAD)
+                shown.video()
+            yield from finished(0)
+        finally:
+            for video in open_videos.values():
+                if video.drawing is not None:
+                    video.drawing.abandon()
+            for _, drawing in drawings:
+                drawing.abandon()

@@ -1,0 +1,109 @@
+"""Predictions for a clip as a whole and for each of its persons."""
+
+import numpy as np
+
+from pipeline.predict.answers import BEST, Answer, label_of
+from pipeline.predict.attention_record import AttentionRecord
+from pipeline.predict.persons import Subject, each_person, everybody, frame_interval
+from pipeline.predict.question import Scope
+from pose_extraction.drawing.overlay import Stretch
+from pose_extraction.poses import VideoPoses
+from recognition.inference.asker import FEWEST_FRAMES, Asker
+from recognition.inference.explanation import Explanation
+
+
+def too_few(frames: int) -> str | None:
+    """Return the reason why a person visible in `frames` frames is not classified; None if they suffice."""
+    if frames >= FEWEST_FRAMES:
+        return None
+    if not frames:
+        return "no person is visible in any frame"
+    return f"a person is visible in only {frames} frames; at least {FEWEST_FRAMES} are required"
+
+
+def answer_whole(
+    asker: Asker,
+    scope: Scope,
+    video: VideoPoses,
+    name: str,
+    *,
+    nobody: str = "no person found",
+    tracked: bool = True,
+    record: AttentionRecord | None = None,
+) -> tuple[list[Answer], Stretch]:
+    """Classify a clip and its persons.
+
+    Args:
+        asker: The recognizer.
+        scope: The subjects to classify.
+        video: The persons of the whole clip.
+        name: Id of the clip.
+        nobody: Reason to report for a clip without persons.
+        tracked: Whether a person keeps the same identity in all frames.
+        record: Receives the attention of each joint; None if it is not requested.
+
+    Returns:
+        The predictions, that of the clip first, and the poses with captions and attention.
+    """
+    if not video.tracks:
+        return [Answer(name, reason=nobody)], Stretch(video)
+    subjects: list[Subject] = []
+    if scope.together:
+        subjects.append(everybody(video, name, asker.threshold, tracked=tracked))
+    if scope.persons:
+        subjects.extend(each_person(video, name, asker.threshold))
+    reasons = [too_few(len(subject.seen)) for subject in subjects]
+    asked = [subject for subject, reason in zip(subjects, reasons, strict=True) if reason is None]
+    annotations = [subject.annotation for subject in asked]
+    probabilities = iter(asker.probabilities(annotations) if asked else ())
+    explanations = iter(asker.explanations(annotations) if asked and scope.explain else ())
+    answers: list[Answer] = []
+    captions: dict[int, str] = {}
+    heat: dict[int, np.ndarray] = {}
+    for subject, reason in zip(subjects, reasons, strict=True):
+        if reason is not None:
+            answers.append(Answer(name, subject.person, reason=reason))
+            if subject.person is not None:
+                # The joint prediction does not apply to this person.
+                captions.pop(subject.person, None)
+            continue
+        best = asker.best(next(probabilities), BEST)
+        label, share = label_of(best, scope.threshold)
+        span = _span(video, subject.seen)
+        attention: dict[str, float] = {}
+        if scope.explain:
+            rows = _by_track(subject, next(explanations), video.num_frames)
+            attention = _recorded(record, subject, rows, video) if record is not None else {}
+            if subject.person is not None or not scope.persons:
+                heat.update(rows)
+        answers.append(Answer(name, subject.person, *span, label, share, best, attention=attention))
+        # The prediction of a single person comes later and replaces the joint one.
+        captions.update(dict.fromkeys(subject.looked_at(asker), f"{label} {share:.0%}"))
+    return answers, Stretch(video, captions, heat)
+
+
+def _span(video: VideoPoses, seen: np.ndarray) -> tuple[float, float]:
+    """Seconds from the first of the rows `seen`, in ascending order, to the end of the last."""
+    return float(video.time[seen[0]]), float(video.time[seen[-1]]) + frame_interval(video.time)
+
+
+def _by_track(subject: Subject, explanation: Explanation, frames: int) -> dict[int, np.ndarray]:
+    """Attention (T, V) over all frames of the video by track id; NaN where it is unknown."""
+    rows = {}
+    for person, attention in zip(explanation.persons.tolist(), explanation.attention, strict=True):
+        whole = np.full((frames, attention.shape[1]), np.nan, np.float32)
+        whole[subject.first : subject.first + len(attention)] = attention
+        rows[subject.track_ids[person]] = whole
+    return rows
+
+
+def _recorded(
+    record: AttentionRecord, subject: Subject, rows: dict[int, np.ndarray], video: VideoPoses
+) -> dict[str, float]:
+    """Record the attention of each frame, averaged over the persons in the input; return the clip's mean."""
+    interval = frame_interval(video.time) or 1.0
+    stacked = np.stack(list(rows.values()))
+    for row in np.flatnonzero(np.isfinite(stacked).all(axis=-1).any(axis=0)):
+        time = float(video.time[row])
+        record.add(subject.person, time, time + interval, np.nanmean(stacked[:, row], axis=0))
+    return record.mean(subject.person, -np.inf, np.inf)

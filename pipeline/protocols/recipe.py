@@ -1,0 +1,87 @@
+"""Protocols by name, with their settings and the place where they run."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from pipeline.config import changed, override, parse
+from pose_extraction.engines.backends import PRECISIONS
+from pose_extraction.errors import UsageError
+from recognition.engine.machine import resolve_device, resolve_precision
+from recognition.protocols.settings import ProtocolSettings, published
+
+PROTOCOLS = ("linear", "finetune", "semi", "transfer", "knn", "occlusion", "detection", "motion")
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """Protocol as named on the command line, such as `linear`, `semi:10%` or `occlusion:spatial`."""
+
+    name: str
+    share: float = 1.0
+    kind: Literal["spatial", "temporal"] = "spatial"
+
+
+@dataclass(frozen=True)
+class Place:
+    """Device and precision of the computation."""
+
+    device: str
+    bf16: bool
+
+
+def parse_protocol(word: str) -> Protocol:
+    """Parse the name of a protocol.
+
+    Raises:
+        UsageError: The name or its option is unknown.
+    """
+    name, _, rest = word.partition(":")
+    if name not in PROTOCOLS:
+        raise UsageError(f"unknown protocol {word!r}; choose one of {', '.join(PROTOCOLS)}")
+    if name == "semi":
+        found = re.fullmatch(r"(\d+(?:\.\d+)?)%", rest or "10%")
+        share = float(found[1]) / 100 if found else 0.0
+        if not 0 < share <= 1:
+            raise UsageError(f"--protocol {word}: specify the share of known labels, such as semi:10%")
+        return Protocol(name, share=share)
+    if name == "occlusion":
+        if rest not in ("", "spatial", "temporal"):
+            raise UsageError(f"--protocol {word}: use occlusion:spatial or occlusion:temporal")
+        return Protocol(name, kind="temporal" if rest == "temporal" else "spatial")
+    if rest:
+        raise UsageError(f"--protocol {word}: {name} takes no option; remove {rest!r}")
+    return Protocol(name)
+
+
+def protocol_settings(method: str, pairs: Sequence[str]) -> ProtocolSettings:
+    """Return the published recipes of a method, with changes from the command line.
+
+    Args:
+        method: Name of the pre-training method.
+        pairs: `key=value` settings that override the recipe.
+
+    Raises:
+        UsageError: A setting is unknown or invalid.
+    """
+    values = override(published(method), {}, ProtocolSettings)
+    return parse(changed(values, pairs, {}, ProtocolSettings), ProtocolSettings, place="--set")
+
+
+def place_of(device: str, precision: str) -> Place:
+    """Resolve device and precision.
+
+    Args:
+        device: auto, cpu or a CUDA device.
+        precision: auto, fp32 or bf16.
+
+    Raises:
+        UsageError: The precision is unknown or does not support training.
+        BackendError: The device is not available.
+    """
+    known = [name for name in PRECISIONS if name != "fp16"]
+    if precision not in known:
+        raise UsageError(f"--precision {precision}: with --protocol, use one of {', '.join(known)}")
+    where = resolve_device(device)
+    return Place(where, resolve_precision(precision, where) == "bf16")

@@ -1,0 +1,105 @@
+"""The clips and classes that a protocol trains and tests on."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from pipeline.protocols.clips import Asked, check_kind, data_of, labelled_clips, told_or_none
+from pose_extraction.errors import UsageError
+from recognition.data.clips import ClipSet, open_clips
+from recognition.data.dataset import SkeletonDataset, layout_of_model
+from recognition.data.splits import training_split
+from recognition.pretraining.encoder import Pretrained
+from recognition.protocols.settings import ProtocolSettings
+
+
+@dataclass(frozen=True)
+class Task:
+    """An encoder and the clips that it is evaluated on.
+
+    Args:
+        pretrained: The encoder.
+        settings: Recipe of its method, with the requested changes.
+        clips: The skeleton file.
+        training: int64, indices of labelled clips for training a classifier.
+        test: int64, indices of labelled clips for testing.
+        train_split: Name of the training split; None for all clips of a file without splits.
+        test_split: Name of the test split.
+        train_set: The training clips, with new random augmentation at every access.
+        test_set: The test clips.
+    """
+
+    pretrained: Pretrained
+    settings: ProtocolSettings
+    clips: ClipSet
+    training: np.ndarray
+    test: np.ndarray
+    train_split: str | None
+    test_split: str
+    train_set: SkeletonDataset
+    test_set: SkeletonDataset
+
+    @property
+    def num_classes(self) -> int:
+        """Number of classes K."""
+        return len(self.clips.label_names)
+
+
+def _tasks(loaded: Sequence[Pretrained], recipes: Sequence[ProtocolSettings], asked: Asked) -> list[Task]:
+    """Return the evaluation tasks of the encoders: the same clips, in the splits given by the first run.
+
+    Raises:
+        UsageError: The file does not fit the encoders, or they do not use the same clips.
+    """
+    first = _task(loaded[0], recipes[0], asked)
+    same = replace(asked, split=first.test_split, train_split=first.train_split)
+    tasks = [first, *(_task(one, own, same) for one, own in zip(loaded[1:], recipes[1:], strict=True))]
+    for task in tasks[1:]:
+        check_same_clips(first, task)
+    return tasks
+
+
+def _task(pretrained: Pretrained, settings: ProtocolSettings, asked: Asked) -> Task:
+    data, path = data_of(pretrained, asked), asked.path
+    data = data.model_copy(
+        update={
+            "part_range_train": settings.parts,
+            "part_test": data.part_test if settings.part_test is None else settings.part_test,
+        }
+    )
+    clips = open_clips(path, data, leave_out_empty=True)
+    check_kind(pretrained, clips, told_or_none(lambda: layout_of_model(clips, data).name))
+    training, test, test_split = labelled_clips(clips, data, asked.split)
+    return Task(
+        pretrained,
+        settings,
+        clips,
+        training,
+        test,
+        training_split(clips, data),
+        test_split,
+        SkeletonDataset(clips, training, data, train=True, seed=settings.seed),
+        SkeletonDataset(clips, test, data, train=False),
+    )
+
+
+def check_same_clips(first: Task, other: Task) -> None:
+    """Check that two encoders are evaluated on the same clips.
+
+    Args:
+        first: Task of the first encoder.
+        other: Task of another encoder.
+
+    Raises:
+        UsageError: One encoder uses clips that the other does not.
+    """
+    for mine, theirs in ((first.training, other.training), (first.test, other.test)):
+        names, others = ([task.clips.names[index] for index in part] for task, part in ((first, mine), (other, theirs)))
+        if names != others:
+            odd = sorted(set(names).symmetric_difference(others))
+            raise UsageError(
+                f"--fuse {other.pretrained.path.parent}: does not use the same clips of {first.clips.path} as "
+                f"{first.pretrained.path.parent}{f', for example {odd[0]!r}' if odd else ''}; fuse runs with the same "
+                "data settings"
+            )

@@ -1,0 +1,142 @@
+"""`skelpipe train`: resolves the settings of a run, and describes a run without starting it."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+from rich.console import Console
+from rich.table import Table
+
+from pipeline.config import changed, parse, read_config, split_words
+from pose_extraction.errors import UsageError
+from recognition import runs
+from recognition.settings import RunSettings
+from recognition.training.initialising import initialise
+from recognition.training.preparation import Prepared, prepare
+from recognition.training.resuming import check_same_run, settings_before
+from recognition.training.schedule import epochs_of
+from recognition.training.sizing import Cost, Size, choose_epochs, measure_cost, recognizer_of, size_of
+
+DEFAULT_CONFIG = "custom"
+COMMAND_LINE = "the command line"
+
+
+def train_settings(words: Sequence[str], options: Mapping[str, Any]) -> RunSettings:
+    """Resolves the settings of a new run.
+
+    Args:
+        words: Positional arguments of the command line: optionally a config, and `key=value` pairs.
+        options: Values by dotted name; None for options that were not given.
+
+    Raises:
+        UsageError: The config does not exist, or a setting is unknown or invalid.
+    """
+    config, pairs = split_words(words)
+    values = read_config(config or DEFAULT_CONFIG, RunSettings)
+    return parse(changed(values, pairs, options, RunSettings), RunSettings, place=COMMAND_LINE)
+
+
+def resumed_settings(run: Path, words: Sequence[str], options: Mapping[str, Any]) -> RunSettings:
+    """Resolves the settings of a resumed run: its stored settings, with changes from the command line.
+
+    Args:
+        run: Run directory.
+        words: `key=value` pairs of the command line.
+        options: Values by dotted name; None for options that were not given.
+
+    Raises:
+        UsageError: A config is given, or a setting is unknown or invalid.
+        WeightsError: The run cannot be read.
+    """
+    config, pairs = split_words(words)
+    if config is not None:
+        raise UsageError(f"a resumed run keeps its own settings; leave out {config!r}")
+    if options.get("init") is not None or any(pair.startswith(("init=", "out=")) for pair in pairs):
+        raise UsageError(
+            f"{run}: a resumed run keeps its weights and its directory; leave out init and out, or start a new run "
+            "without --resume"
+        )
+    values = runs.load(runs.run_file(run, "last"))["settings"]
+    return parse(changed(values, pairs, {**options, "out": None}, RunSettings), RunSettings, place=COMMAND_LINE)
+
+
+def dry_run(settings: RunSettings, *, resume: Path | None = None, console: Console | None = None) -> None:
+    """Prints the resolved settings, and the memory and time that a run needs; does not train or write files.
+
+    Args:
+        settings: Settings of the run.
+        resume: Run directory of a run to resume.
+        console: Console for the output; standard output if None.
+
+    Raises:
+        SkelpipeError: The run would be refused.
+    """
+    checkpoint = runs.load(runs.run_file(resume, "last")) if resume is not None else None
+    prepared = prepare(settings, begun=settings_before(checkpoint))
+    notes = list(prepared.notes)
+    if checkpoint is not None:
+        check_same_run(checkpoint, prepared, run=str(resume))
+    else:
+        runs.refuse_begun(Path(prepared.settings.out))
+        if prepared.settings.init is not None:
+            clips, init = prepared.clips, prepared.settings.init
+            taken = initialise(
+                recognizer_of(prepared), init, label_names=clips.label_names, dimensions=clips.dimensions
+            )
+            notes.append(taken)
+    cost = measure_cost(prepared)
+    prepared = choose_epochs(prepared, cost)
+    console = console or Console()
+    console.print(
+        yaml.safe_dump(prepared.settings.model_dump(mode="json"), sort_keys=False), highlight=False, markup=False
+    )
+    _print(console, facts_of(prepared, size_of(prepared)))
+    for note in notes:
+        console.print(f"note: {note}", highlight=False, markup=False, soft_wrap=True)
+    _print(console, costs_of(prepared, cost))
+
+
+def _print(console: Console, facts: Mapping[str, str]) -> None:
+    table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
+    for name, value in facts.items():
+        table.add_row(f"{name:10}", value)
+    console.print(table)
+
+
+def facts_of(prepared: Prepared, size: Size) -> dict[str, str]:
+    """Describes data, clips and parameters of a run before its first step."""
+    return {
+        "data": f"{prepared.settings.data.file}, {prepared.layout}, {prepared.num_classes} classes",
+        "clips": f"{len(prepared.training)} for training, {len(prepared.held_out)} held out",
+        "parameters": f"{size.parameters:,}; {_size(size.state_bytes)} for weights, gradients and AdamW (computed)",
+    }
+
+
+def costs_of(prepared: Prepared, cost: Cost) -> dict[str, str]:
+    """Describes epochs, memory and time of a run, from measured steps."""
+    training = prepared.settings.training
+    phase1, phase2 = epochs_of(prepared.settings.training)
+    second = cost.phase2 if training.objective == "maskclr" else cost.phase1
+    seconds = cost.steps * (phase1 * cost.phase1 + phase2 * second)
+    device = training.device.partition(",")[0]
+    scaled = (
+        "" if cost.clips == cost.micro_batch else f", scaled to {cost.micro_batch} from steps with {cost.clips} clips"
+    )
+    return {
+        "epochs": f"phase1_epochs: {phase1}, phase2_epochs: {phase2}, with {cost.steps} steps each",
+        "memory": f"{_size(cost.activation_bytes)} of activations in a step of phase two (measured"
+        f"{scaled}); the framework needs additional memory",
+        "time": f"about {_clock(seconds)} on {device} (measured: {cost.phase1:.3f} s per "
+        f"step in phase one, {cost.phase2:.3f} s in phase two{scaled}; without held-out evaluation); less if "
+        "several devices share the batch",
+    }
+
+
+def _size(count: int) -> str:
+    return f"{count / 2**30:.2f} GiB" if count >= 2**30 else f"{count / 2**20:.0f} MiB"
+
+
+def _clock(seconds: float) -> str:
+    minutes = round(seconds / 60)
+    return f"{minutes // 60} h {minutes % 60} min" if minutes >= 60 else f"{minutes} min" if minutes else "a minute"

@@ -1,0 +1,282 @@
+"""Skeleton data sets in PYSKL's format: {"split": {name: [frame_dir]}, "annotations": [...], "label_names": [...]}.
+
+As PYSKL's readers expect, unseen joints are stored as (0, 0) with score 0, and clips without a label have the label -1.
+Additional entries (time stamps, track ids, history and so on) are stored next to PYSKL's.
+
+Each annotation stores the name of its label ("label_name"). The number of a label depends on the other clips in the
+data set, so labels are renumbered whenever annotations are combined.
+"""
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pose_extraction.errors import AnnotationError
+from pose_extraction.formats.pickles import read_pickle, write_pickle
+from pose_extraction.formats.validation import read_data_set, validate_dataset
+from pose_extraction.poses import FramePoses, VideoPoses
+
+__all__ = [
+    "annotation_from",
+    "data_set",
+    "label_name_of",
+    "merge_files",
+    "number_labels",
+    "pack_raw",
+    "read_data_set",
+    "read_pickle",
+    "unpack_raw",
+    "validate_dataset",
+    "write_pickle",
+]
+
+UNLABELLED = -1
+# Split name of data sets without splits, and the name by which commands select all clips.
+ALL_CLIPS = "all"
+
+# NTU RGB+D action codes contain the class number, counted from 1. There are 60 or 120 actions.
+_NTU_ACTION = re.compile(r"A(\d{3})")
+_NTU_SIZES = (60, 120)
+# More classes than any data set has. Larger numbers (dates, for example) are not class numbers.
+MOST_CLASSES = 10_000
+
+
+def annotation_from(
+    video: VideoPoses,
+    *,
+    frame_dir: str,
+    estimator: str,
+    fps: float,
+    source: str,
+    label_name: str | None = None,
+    group: str | None = None,
+    problems: Sequence[str] = (),
+    quality: Mapping[str, Mapping[str, float]] | None = None,
+) -> dict[str, Any]:
+    """Create the annotation of a clip: PYSKL's fields and this project's additional ones.
+
+    Args:
+        video: M persons over T sampled frames; M = 0 for a clip without persons.
+        frame_dir: Identifier of the clip in the data set.
+        estimator: Name of the pose estimator.
+        fps: Frames per second of the source.
+        source: Path of the video relative to the input folder, with "/" as separator.
+        label_name: Name of the action; None if the clip has no label.
+        group: Clips with the same group must be in the same split; None if the clip has no group.
+        problems: One sentence for each part of the clip that is missing.
+        quality: {"raw": counts, "clean": counts}, before and after cleaning.
+
+    Returns:
+        The annotation, with the label -1 until `data_set` numbers the labels.
+    """
+    keypoint, keypoint_score, imputed = video.dense()
+    keypoint, keypoint_score = _with_zeros(keypoint, keypoint_score)
+    size = (int(video.size[0]), int(video.size[1]))
+    return {
+        "frame_dir": frame_dir,
+        "label": UNLABELLED,
+        "total_frames": video.num_frames,
+        "img_shape": size,
+        "original_shape": size,
+        "keypoint": keypoint,
+        "keypoint_score": keypoint_score,
+        "label_name": label_name,
+        "group": group,
+        "imputed": imputed,
+        "track_id": np.array([track.track_id for track in video.tracks], np.int64),
+        "frame_index": np.asarray(video.frame_index, np.int64),
+        "time": np.asarray(video.time, np.float64),
+        "fps": float(fps),
+        "estimator": estimator,
+        "source": source,
+        "history": list(video.history),
+        "problems": list(problems),
+        "quality": {stage: dict(counts) for stage, counts in (quality or {}).items()},
+    }
+
+
+def _with_zeros(keypoint: np.ndarray, keypoint_score: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return float32 copies (..., V, 2) and (..., V), with zeros for unseen joints."""
+    seen = np.isfinite(keypoint).all(axis=-1)
+    zeroed = np.where(seen[..., None], keypoint, 0).astype(np.float32)
+    return zeroed, np.where(seen, keypoint_score, 0).astype(np.float32)
+
+
+def pack_raw(frames: Sequence[FramePoses]) -> dict[str, np.ndarray]:
+    """Stack the raw poses of an estimator: all P persons of all frames, in their order.
+
+    Args:
+        frames: Raw poses of T sampled frames.
+
+    Returns:
+        frame_index int64 (P,), time float64 (P,) in seconds, box float32 (P, 4), box_score float32 (P,), keypoint
+        float32 (P, V, 2) and keypoint_score float32 (P, V), with zeros for unseen joints; and, because frames can be
+        without persons, sampled_frame_index int64 (T,) and sampled_time float64 (T,).
+    """
+    stacked = frames or [FramePoses.empty(0, 0.0)]
+    counts = [frame.num_persons for frame in stacked]
+    keypoint, keypoint_score = _with_zeros(
+        np.concatenate([frame.keypoint for frame in stacked]),
+        np.concatenate([frame.keypoint_score for frame in stacked]),
+    )
+    return {
+        "frame_index": np.repeat(np.array([frame.frame_index for frame in stacked], np.int64), counts),
+        "time": np.repeat(np.array([frame.time for frame in stacked], np.float64), counts),
+        "box": np.concatenate([frame.box for frame in stacked]).astype(np.float32),
+        "box_score": np.concatenate([frame.box_score for frame in stacked]).astype(np.float32),
+        "keypoint": keypoint,
+        "keypoint_score": keypoint_score,
+        "sampled_frame_index": np.array([frame.frame_index for frame in frames], np.int64),
+        "sampled_time": np.array([frame.time for frame in frames], np.float64),
+    }
+
+
+def unpack_raw(raw: Mapping[str, np.ndarray]) -> list[FramePoses]:
+    """Restore the frames that `pack_raw` stacked. Joints with score 0 become NaN.
+
+    Args:
+        raw: Arrays returned by `pack_raw`.
+
+    Returns:
+        Raw poses of the T sampled frames.
+    """
+    unseen = raw["keypoint_score"] == 0
+    keypoint = np.where(unseen[..., None], np.float32(np.nan), raw["keypoint"])
+    # Persons are sorted by frame, so binary search finds the first and last person of each frame.
+    first = np.searchsorted(raw["frame_index"], raw["sampled_frame_index"], "left")
+    last = np.searchsorted(raw["frame_index"], raw["sampled_frame_index"], "right")
+    return [
+        FramePoses(
+            int(index),
+            float(time),
+            raw["box"][start:stop],
+            raw["box_score"][start:stop],
+            keypoint[start:stop],
+            raw["keypoint_score"][start:stop],
+        )
+        for index, time, start, stop in zip(raw["sampled_frame_index"], raw["sampled_time"], first, last, strict=True)
+    ]
+
+
+def number_labels(names: Iterable[str]) -> list[str]:
+    """Return the names of all classes in the order of their numbers.
+
+    NTU action codes and plain numbers keep their number (A001 is 0, "7" is 7), even if some classes do not occur. Other
+    names are sorted alphabetically.
+
+    Args:
+        names: Label names that occur, with repetitions.
+
+    Returns:
+        Class names; the index of a name is its number.
+    """
+    present = sorted(set(names))
+    actions = [_NTU_ACTION.fullmatch(name) for name in present]
+    if present and all(actions):
+        largest = max(int(action[1]) for action in actions if action)
+        size = next((size for size in _NTU_SIZES if largest <= size), largest)
+        return [f"A{number:03d}" for number in range(1, size + 1)]
+    numbers = [int(name) for name in present if name.isascii() and name.isdigit() and name == str(int(name))]
+    if present and len(numbers) == len(present) and max(numbers) < MOST_CLASSES:
+        return [str(number) for number in range(max(numbers) + 1)]
+    return present
+
+
+def label_name_of(annotation: Mapping[str, Any], label_names: Sequence[str]) -> str | None:
+    """Return the label name of a clip.
+
+    Args:
+        annotation: Annotation of the clip. Files of other programs may have only the number of the label.
+        label_names: Class names of the file.
+
+    Returns:
+        The name; None if the clip has no label.
+    """
+    if "label_name" in annotation:
+        return annotation["label_name"]
+    label = int(annotation["label"])
+    if label < 0:
+        return None
+    return label_names[label] if label < len(label_names) else str(label)
+
+
+def data_set(
+    annotations: Iterable[dict[str, Any]],
+    split: Mapping[str, Iterable[str]],
+    label_names: Sequence[str] | None = None,
+    **extra: Any,
+) -> dict[str, Any]:
+    """Combine annotations: sort them by `frame_dir` and number their labels.
+
+    The result depends only on the set of clips, not on their order.
+
+    Args:
+        annotations: Clips with "label_name"; their "label" is set in place.
+        split: Identifiers of the clips in each split, by name of the split.
+        label_names: Order of the classes, used if it contains all names that occur; None numbers them with
+            `number_labels`.
+        extra: Further entries of the file ("raw", "digest").
+
+    Returns:
+        The data set.
+    """
+    clips = sorted(annotations, key=lambda annotation: annotation["frame_dir"])
+    names = {clip["label_name"] for clip in clips} - {None}
+    ordered = list(label_names) if label_names is not None and names <= set(label_names) else number_labels(names)
+    numbers = {name: number for number, name in enumerate(ordered)}
+    for clip in clips:
+        clip["label"] = numbers.get(clip["label_name"], UNLABELLED)
+    return {
+        "split": {name: sorted(set(split[name])) for name in sorted(split)},
+        "annotations": clips,
+        "label_names": ordered,
+        **extra,
+    }
+
+
+def merge_files(paths: Iterable[Path], damaged: list[tuple[Path, str]] | None = None) -> dict[str, Any]:
+    """Merge skeleton files. Only one input file is in memory at a time, and raw poses are not copied.
+
+    Args:
+        paths: Skeleton files in any order.
+        damaged: List to which (path, reason) of damaged or malformed files is appended, which are then skipped; None
+            raises an exception instead.
+
+    Returns:
+        The merged data set.
+
+    Raises:
+        AnnotationError: A file is damaged or malformed, or two files contain the same clip.
+    """
+    annotations: list[dict[str, Any]] = []
+    split: dict[str, list[str]] = {}
+    origin: dict[str, Path] = {}
+    orders: set[tuple[str, ...]] = set()
+    for path in sorted(paths):
+        try:
+            data = read_data_set(path)
+        except AnnotationError as error:
+            if damaged is None:
+                raise
+            damaged.append((path, str(error)))
+            continue
+        label_names = data.get("label_names", [])
+        orders.add(tuple(label_names))
+        for annotation in data["annotations"]:
+            annotation["label_name"] = label_name_of(annotation, label_names)
+            annotation.setdefault("frame_dir", annotation.get("filename"))
+            clip = annotation["frame_dir"]
+            if clip in origin:
+                raise AnnotationError(
+                    f"clip {clip!r} is in both {origin[clip]} and {path}: delete one of the files, or extract the "
+                    "videos from their common parent folder so that their ids differ"
+                )
+            origin[clip] = path
+            annotations.append(annotation)
+        for name, clips in data["split"].items():
+            split.setdefault(name, []).extend(clips)
+    # If all files have the same classes, keep their order, which may be an official one.
+    return data_set(annotations, split, orders.pop() if len(orders) == 1 else None)

@@ -1,0 +1,140 @@
+"""Validate skeleton files for PYSKL's readers, with one-sentence error messages."""
+
+from pathlib import Path
+from typing import Any
+
+from pose_extraction.errors import AnnotationError
+from pose_extraction.formats.pickles import read_pickle
+
+
+def read_data_set(path: Path) -> dict[str, Any]:
+    """Read and validate a skeleton file of this or another program.
+
+    Args:
+        path: Skeleton file.
+
+    Returns:
+        The data set.
+
+    Raises:
+        AnnotationError: The file is damaged, contains code or is not a skeleton data set.
+    """
+    data = read_pickle(path)
+    validate_dataset(data, path)
+    return data
+
+
+def validate_dataset(data: Any, path: Path) -> None:
+    """Check that `data` is a data set that PYSKL's readers accept.
+
+    Args:
+        data: Content of a skeleton file.
+        path: Path of the file, for error messages.
+
+    Raises:
+        AnnotationError: It is not. The message names file, clip, value and remedy.
+    """
+    validate_container(data, path)
+    split = data["split"]
+    identifiers = set()
+    for position, annotation in enumerate(data["annotations"]):
+        identifier = validated_clip(annotation, position, path)
+        if identifier in identifiers:
+            raise AnnotationError(f"{path}: clip {identifier!r} occurs twice; use a different frame_dir for each clip")
+        identifiers.add(identifier)
+    for name, clips in split.items():
+        for clip in clips:
+            if clip not in identifiers:
+                raise AnnotationError(
+                    f"{path}: split {name!r} contains clip {clip!r}, which has no annotation; remove it from the split "
+                    "or extract its video"
+                )
+
+
+def validate_container(data: Any, path: Path) -> None:
+    """Check that `data` has a list of annotations, and splits that are lists of ids, without checking the clips.
+
+    Args:
+        data: Content of a skeleton file.
+        path: Path of the file, for error messages.
+
+    Raises:
+        AnnotationError: It has not. The message names file, value and remedy.
+    """
+    if not isinstance(data, dict) or not isinstance(data.get("annotations"), list):
+        raise AnnotationError(
+            f"{path}: not a skeleton data set, but a {type(data).__name__} without a list of annotations; expected "
+            '{"split": {name: [frame_dir]}, "annotations": [...]}'
+        )
+    split = data.get("split")
+    if not isinstance(split, dict) or not all(isinstance(clips, list | tuple | set) for clips in split.values()):
+        raise AnnotationError(f'{path}: "split" must map names to lists of clip ids, got {split!r:.80}')
+    for name, clips in split.items():
+        for clip in clips:
+            if not isinstance(clip, str):
+                raise AnnotationError(f"{path}: split {name!r} must be a list of clip ids, got {clip!r:.80}; fix it")
+
+
+def clip_identifier(annotation: Any, position: int, path: Path) -> str:
+    """Return the id of a clip.
+
+    Args:
+        annotation: Annotation of the clip.
+        position: Position of the annotation in the file.
+        path: Path of the file, for error messages.
+
+    Raises:
+        AnnotationError: It has no id, or is not an annotation.
+    """
+    if not isinstance(annotation, dict):
+        raise AnnotationError(f"{path}: annotation {position} is a {type(annotation).__name__}, must be a dict")
+    identifier = annotation.get("frame_dir", annotation.get("filename"))
+    if not isinstance(identifier, str):
+        raise AnnotationError(f'{path}: annotation {position} has no "frame_dir" (clip id); add it')
+    return identifier
+
+
+def validated_clip(annotation: Any, position: int, path: Path) -> str:
+    """Check that the fields of a clip have the types and shapes that PYSKL's readers expect.
+
+    Args:
+        annotation: Annotation of the clip.
+        position: Position of the annotation in the file.
+        path: Path of the file, for error messages.
+
+    Returns:
+        The id of the clip.
+
+    Raises:
+        AnnotationError: A field is missing or invalid. The message names file, clip, value and remedy.
+    """
+    identifier = clip_identifier(annotation, position, path)
+    clip = f"{path}: clip {identifier!r}"
+    for key in ("label", "total_frames", "keypoint"):
+        if key not in annotation:
+            raise AnnotationError(f"{clip} has no {key!r}; add it or remove the clip")
+    keypoint, frames = annotation["keypoint"], annotation["total_frames"]
+    if not isinstance(annotation["label"], int) or not isinstance(frames, int):
+        raise AnnotationError(
+            f"{clip}: label {annotation['label']!r} and total_frames {frames!r} must be integers; "
+            "fix them or remove the clip"
+        )
+    shape = getattr(keypoint, "shape", None)
+    if shape is None or len(shape) != 4 or shape[1] != frames or shape[3] not in (2, 3) or keypoint.dtype.kind != "f":
+        raise AnnotationError(
+            f"{clip}: keypoint is {type(keypoint).__name__ if shape is None else f'of shape {shape}'}, must be floats "
+            f"(persons, {frames} frames, joints, 2 or 3 coordinates); extract the clip again"
+        )
+    score_shape = getattr(annotation.get("keypoint_score"), "shape", None)
+    if "keypoint_score" in annotation and score_shape != shape[:3]:
+        raise AnnotationError(
+            f"{clip}: keypoint_score has shape {score_shape}, must have {shape[:3]}; extract the clip again"
+        )
+    size = annotation.get("img_shape")
+    if size is not None and not (
+        isinstance(size, list | tuple) and len(size) == 2 and all(isinstance(side, int) and side > 0 for side in size)
+    ):
+        raise AnnotationError(f"{clip}: img_shape is {size!r}, must be (height, width) in pixels; fix it")
+    if size is None and shape[3] == 2:
+        raise AnnotationError(f"{clip} has no 'img_shape', the frame's (height, width) in pixels; add it")
+    return identifier

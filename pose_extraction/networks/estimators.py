@@ -1,0 +1,284 @@
+"""Resolve the values of `--estimator` and `--detector`, and build the networks."""
+
+import hashlib
+import importlib
+import importlib.metadata
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pose_extraction.engines.backends import Network, Normalisation, Placement, from_torch, resolve_placement
+from pose_extraction.errors import UsageError, WeightsError
+from pose_extraction.files import sha256_of
+from pose_extraction.networks import mmlab, model_zoo, weights
+from pose_extraction.networks.detection import Detector, DetectorSpec, OneStageDetector, TwoStageDetector
+from pose_extraction.networks.onnx_models import detector_from_onnx, estimator_from_onnx, onnx_files
+from pose_extraction.networks.topdown import TopdownEstimator, TopdownSpec
+
+if TYPE_CHECKING:
+    import torch
+
+    from pose_extraction.networks.openpifpaf import OpenPifPafEstimator
+
+SEED_PREFIX = "seed:"
+# Measured on two cores, where larger batches are not faster. The GPU values are guesses, far below the memory limit.
+CPU_POSE_BATCH, CPU_FRAME_BATCH = 8, 2
+GPU_POSE_BATCH, GPU_FRAME_BATCH = 64, 16
+# The second stage of R-CNN depends on the output of the first, which a compiled graph of fixed shape cannot express.
+TORCH_ONLY = frozenset({"faster-rcnn"})
+
+
+@dataclass(frozen=True)
+class Request:
+    """Options for building a network; "auto" values depend on the machine.
+
+    Args:
+        device: "auto", "cpu" or "cuda:N".
+        backend: One of `backends.BACKENDS`.
+        precision: One of `backends.PRECISIONS`; "auto" runs detectors in fp32.
+        batch_size: Crops per batch (top-down) or frames per batch (bottom-up); None selects by device.
+        frame_batch: Frames per batch of a detector; None selects by device.
+        flip_test: See `TopdownEstimator`.
+        score_threshold: Minimum score of a person for a detector, in [0, 1]; None uses the detector's default.
+        oblong: Whether RTMDet may run on the part of its square input that the frame needs.
+        progress: Called with (bytes on disk, total length or None) while weights are downloaded.
+    """
+
+    device: str = "auto"
+    backend: str = "auto"
+    precision: str = "auto"
+    batch_size: int | None = None
+    frame_batch: int | None = None
+    flip_test: bool = False
+    score_threshold: float | None = None
+    oblong: bool = True
+    progress: Callable[[int, int | None], None] | None = None
+
+
+@dataclass(frozen=True)
+class Identity:
+    """A network whose weights are on this machine, but which is not built yet.
+
+    Args:
+        name: Name in results: the requested name, or the stem of an ONNX file.
+        kind: "estimator" or "detector".
+        digest: First digits of the SHA-256 of the weights, for ONNX including its YAML file; "seed:N" for random
+            weights.
+        placement: Where and how it will run.
+        entry: Its row in the model table; None for an ONNX file.
+        file: Its weights, or the ONNX file; None for random weights.
+        seed: Seed of random weights.
+    """
+
+    name: str
+    kind: str
+    digest: str
+    placement: Placement
+    entry: model_zoo.ModelEntry | None
+    file: Path | None
+    seed: int
+
+    def facts(self) -> dict[str, str]:
+        """Return everything that determines the results: weights, precision, and the versions of the libraries."""
+        backend = self.placement.backend
+        return {
+            "name": self.entry.name if self.entry else self.name,
+            "weights": self.digest,
+            "built_by": _builder(self.entry) if self.entry else "ONNX",
+            "backend": f"{backend} {_version(backend)}",
+            "device": self.placement.device.partition(":")[0],
+            "precision": self.placement.precision,
+        }
+
+
+def _builder(entry: model_zoo.ModelEntry) -> str:
+    package = entry.family if entry.package == mmlab.OWN_PACKAGE else entry.package
+    return f"{package} {_version(package)}"
+
+
+def _version(module: str) -> str:
+    try:
+        return importlib.metadata.version(module)
+    except importlib.metadata.PackageNotFoundError:
+        # A variant with another distribution name, such as onnxruntime-gpu.
+        return str(getattr(importlib.import_module(module), "__version__", "unknown"))
+
+
+def is_onnx(name: str) -> bool:
+    return name.lower().endswith(".onnx")
+
+
+def display_name(name: str) -> str:
+    """Return the name used in results: the stem of an ONNX file, or the given name in lower case."""
+    return Path(name).stem if is_onnx(name) else name.lower()
+
+
+def is_bottom_up(name: str) -> bool:
+    """Return whether an estimator detects persons itself, so that no detector is needed."""
+    return not is_onnx(name) and model_zoo.lookup(name, "estimator").family == "openpifpaf"
+
+
+def identify(kind: str, name: str, *, checkpoint: str | None = None, request: Request | None = None) -> Identity:
+    """Find a network, download its weights if necessary, and decide where it will run.
+
+    Args:
+        kind: "estimator" or "detector".
+        name: Name listed by `skelpipe models`, or path of an ONNX file.
+        checkpoint: Weights to use instead of the official ones; "seed:N" for random weights, to test the pipeline.
+        request: Where and how to run it.
+
+    Returns:
+        The network, ready for `load_estimator` or `load_detector`.
+
+    Raises:
+        UsageError: The network does not exist, or the options contradict each other.
+        WeightsError: The weights are missing or damaged.
+        BackendError: It cannot run on this machine.
+    """
+    request = request or Request()
+    if kind == "detector" and request.precision == "auto":
+        # Measured with benchmarks/default_vs_accurate.py: in bf16, YOLOX-nano loses 4 to 9 % of the persons in real
+        # clips, because their scores fall below the threshold. Poses keep a mean OKS of 0.975 to 0.98 (0.998 where
+        # the network is confident).
+        request = replace(request, precision="fp32")
+    if is_onnx(name):
+        if checkpoint is not None:
+            raise UsageError(f"{name} contains its own weights, so --checkpoint {checkpoint} cannot be used with it")
+        file = Path(name)
+        if not file.is_file():
+            raise WeightsError(
+                f"ONNX file {name} does not exist; check the path, or use a name listed by `skelpipe models`"
+            )
+        placement = resolve_placement(request.device, request.backend, request.precision, onnx=True)
+        return Identity(display_name(name), kind, _digest(*onnx_files(file)), placement, None, file, 0)
+    entry = model_zoo.lookup(name, kind)
+    backend = request.backend
+    if entry.name in TORCH_ONLY:
+        if backend not in ("auto", "torch"):
+            raise UsageError(f"{name} runs only on torch; use --backend auto, or choose another detector")
+        backend = "torch"
+    placement = resolve_placement(request.device, backend, request.precision, onnx=False)
+    if checkpoint is not None and checkpoint.startswith(SEED_PREFIX):
+        number = checkpoint.removeprefix(SEED_PREFIX)
+        if not number.isdecimal():
+            raise UsageError(
+                f"checkpoint {checkpoint!r}: random weights are requested as seed:N with an integer N >= 0"
+            )
+        return Identity(display_name(name), kind, checkpoint, placement, entry, None, int(number))
+    own = Path(checkpoint) if checkpoint is not None else None
+    file = weights.resolve(entry, progress=request.progress, checkpoint=own)
+    return Identity(display_name(name), kind, _digest(file), placement, entry, file, 0)
+
+
+def _digest(*paths: Path) -> str:
+    digests = [sha256_of(path) for path in paths]
+    return (digests[0] if len(digests) == 1 else hashlib.sha256("".join(digests).encode()).hexdigest())[:16]
+
+
+def load_estimator(identity: Identity, request: Request | None = None) -> "TopdownEstimator | OpenPifPafEstimator":
+    """Build the estimator found by `identify`.
+
+    Args:
+        identity: The network.
+        request: The options passed to `identify`.
+
+    Returns:
+        The estimator.
+
+    Raises:
+        WeightsError: The weights are unsafe or do not match the network.
+        BackendError: A required package is not installed.
+    """
+    request = request or Request()
+    placement = identity.placement
+    if identity.entry is None:
+        assert identity.file is not None
+        return estimator_from_onnx(
+            identity.file, placement, batch_size=_pose_batch(request, placement), flip_test=request.flip_test
+        )
+    if identity.entry.family == "openpifpaf":
+        return _load_openpifpaf(identity, request)
+    network, facts = mmlab.build_topdown(identity.entry.config, package=identity.entry.package, seed=identity.seed)
+    _load_weights(network, identity)
+    runner = from_torch(
+        mmlab.heatmap_function(network),
+        Normalisation(facts.mean, facts.std, to_rgb=True),
+        placement,
+        input_size=facts.input_size,
+        batch_size=_pose_batch(request, placement),
+    )
+    spec = TopdownSpec(facts.input_size, facts.codec, facts.box_scale, facts.shift_flipped, facts.blur_kernel)
+    return TopdownEstimator(runner, spec, flip_test=request.flip_test)
+
+
+def load_detector(identity: Identity, request: Request | None = None) -> Detector:
+    """Build the detector found by `identify`. Arguments and exceptions are those of `load_estimator`."""
+    request = request or Request()
+    placement, threshold = identity.placement, request.score_threshold
+    if threshold is None:
+        threshold = identity.entry.score_threshold if identity.entry else model_zoo.SCORE_THRESHOLD
+    batch_size = request.frame_batch or _frame_batch(placement)
+    if identity.entry is None:
+        assert identity.file is not None
+        return detector_from_onnx(identity.file, placement, batch_size=batch_size, score_threshold=threshold)
+    network, config = mmlab.build_detector(identity.entry.package, identity.entry.config, seed=identity.seed)
+    _load_weights(network, identity)
+    if config.two_stage:
+        return TwoStageDetector(network, config, placement, score_threshold=threshold, batch_size=batch_size)
+    raw = mmlab.raw_detection_function(network)
+    normalisation = Normalisation(config.mean, config.std, to_rgb=config.to_rgb)
+
+    def make_network(input_size: tuple[int, int]) -> Network:
+        return from_torch(raw, normalisation, placement, input_size=input_size, batch_size=batch_size)
+
+    spec = DetectorSpec(
+        input_size=config.input_size,
+        decoder="rtmdet",
+        pad_value=config.pad_value,
+        nms_iou=config.nms_iou,
+        person_class=identity.entry.person_class or 0,
+        oblong=request.oblong,
+    )
+    return OneStageDetector(make_network, spec, score_threshold=threshold, batch_size=batch_size)
+
+
+def _load_weights(network: "torch.nn.Module", identity: Identity) -> None:
+    if identity.file is not None:
+        # Imported here because it imports torch, which takes seconds and is not needed for ONNX files.
+        from pose_extraction.engines.checkpoints import apply_state_dict, load_state_dict
+
+        apply_state_dict(network, load_state_dict(identity.file), source=identity.file)
+
+
+def _pose_batch(request: Request, placement: Placement) -> int:
+    return request.batch_size or (CPU_POSE_BATCH if placement.device == "cpu" else GPU_POSE_BATCH)
+
+
+def _frame_batch(placement: Placement) -> int:
+    return CPU_FRAME_BATCH if placement.device == "cpu" else GPU_FRAME_BATCH
+
+
+def _load_openpifpaf(identity: Identity, request: Request) -> "OpenPifPafEstimator":
+    # Imported here because of its licence (AGPL-3.0): only when the user has selected it.
+    from pose_extraction.engines.checkpoints import load_openpifpaf_state_dict, load_state_dict
+    from pose_extraction.networks import openpifpaf
+
+    assert identity.entry is not None
+    if identity.file is None:
+        state_dict = None
+    elif identity.entry.shipped is not None:
+        state_dict = load_state_dict(identity.file)
+    else:
+        state_dict = load_openpifpaf_state_dict(identity.file).state_dict
+    # The network of this project expects frames of its training size; the published networks accept any size.
+    size = identity.entry.input_size
+    batch_size = request.batch_size or _frame_batch(identity.placement)
+    return openpifpaf.OpenPifPafEstimator(
+        identity.entry.config,
+        state_dict=state_dict,
+        seed=identity.seed,
+        long_edge=max(size) if size is not None else openpifpaf.LONG_EDGE,
+        batch_size=batch_size,
+        placement=identity.placement,
+    )

@@ -1,0 +1,299 @@
+"""Load networks from ONNX files, with an optional YAML file for settings that ONNX cannot express.
+
+The settings of `model.onnx` are in `model.yaml` next to it; all keys have defaults. Estimators are top-down COCO-17
+networks that return heat maps (N, K, h, w) or SimCC vectors (N, K, w'), (N, K, h'), such as RTMPose. Detectors are
+YOLOX exports.
+"""
+
+import logging
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+import numpy as np
+import yaml
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from pose_extraction.engines.backends import Network, Normalisation, Placement, from_onnx
+from pose_extraction.errors import UsageError, WeightsError
+from pose_extraction.networks.detection import DetectorSpec, OneStageDetector
+from pose_extraction.networks.topdown import TopdownEstimator, TopdownSpec
+from pose_extraction.skeleton import COCO17
+
+log = logging.getLogger(__name__)
+
+IMAGENET_MEAN = (123.675, 116.28, 103.53)
+IMAGENET_STD = (58.395, 57.12, 57.375)
+
+
+class EstimatorNotes(BaseModel):
+    """Keys of the YAML file of an estimator."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    colour: Literal["rgb", "bgr"] = "rgb"
+    mean: tuple[float, float, float] = IMAGENET_MEAN
+    std: tuple[float, float, float] = IMAGENET_STD
+    box_scale: float = 1.25
+    codec: Literal["auto", "msra", "udp", "simcc"] = "auto"
+    shift_flipped: bool | None = None
+    blur_kernel: int = 11
+    split_ratio: float | None = None
+    # Index of the output channel for each joint of COCO-17.
+    joints: list[int] | None = None
+
+
+class DetectorNotes(BaseModel):
+    """Keys of the YAML file of a detector."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    colour: Literal["rgb", "bgr"] = "bgr"
+    mean: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    std: tuple[float, float, float] = (1.0, 1.0, 1.0)
+    pad_value: float = 114.0
+    letterbox: Literal["corner", "centre", "stretch"] = "corner"
+    nms_iou: float = 0.65
+    strides: tuple[int, ...] = (8, 16, 32)
+    person_class: int = 0
+
+
+Notes = TypeVar("Notes", bound=BaseModel)
+
+
+def _read_notes(path: Path, kind: type[Notes]) -> Notes:
+    notes = path.with_suffix(".yaml")
+    if not notes.is_file():
+        return kind()
+    try:
+        return kind.model_validate(yaml.safe_load(notes.read_text(encoding="utf-8")) or {})
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(str(part) for part in first["loc"])
+        known = ", ".join(kind.model_fields)
+        raise UsageError(f"{notes}: {place}: {first['msg']}; known keys are {known}") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UsageError(f"{notes}: not valid YAML ({error}); fix or remove the file") from error
+
+
+def onnx_files(path: Path) -> list[Path]:
+    """Return all files that determine the output of an ONNX network: the file, external weights, and the YAML file.
+
+    Args:
+        path: ONNX file.
+
+    Raises:
+        WeightsError: The file is not a readable ONNX network.
+    """
+    import onnx
+    from onnx.external_data_helper import uses_external_data
+
+    files = [path]
+    try:
+        graph = onnx.load(str(path), load_external_data=False).graph
+    except Exception as error:
+        raise WeightsError(f"{path}: not a readable ONNX network ({error}); export or download it again") from error
+    for tensor in graph.initializer:
+        if uses_external_data(tensor):
+            files += [path.parent / entry.value for entry in tensor.external_data if entry.key == "location"]
+    notes = path.with_suffix(".yaml")
+    return [*dict.fromkeys(file for file in files if file.is_file()), *([notes] if notes.is_file() else [])]
+
+
+def _load(path: Path) -> Any:
+    """Load and check the file. The graph is data, so loading it executes nothing."""
+    import onnx
+
+    if not path.is_file():
+        raise WeightsError(f"ONNX file {path} does not exist; check the path, or use a name from `skelpipe models`")
+    try:
+        model = onnx.load(str(path))
+        onnx.checker.check_model(model)
+    except Exception as error:
+        raise WeightsError(f"{path}: not a readable ONNX network ({error}); export or download it again") from error
+    return model
+
+
+def _shape(value: Any) -> list[int | None]:
+    """Return the dimensions of an ONNX input or output; None for dynamic ones."""
+    return [dim.dim_value if dim.HasField("dim_value") else None for dim in value.type.tensor_type.shape.dim]
+
+
+def _picture_input(model: Any, path: Path) -> tuple[int | None, tuple[int, int]]:
+    """Return the batch size (None if dynamic) and (height, width) of the only input."""
+    initialisers = {tensor.name for tensor in model.graph.initializer}
+    inputs = [value for value in model.graph.input if value.name not in initialisers]
+    shape = _shape(inputs[0]) if inputs else []
+    if len(inputs) != 1 or len(shape) != 4 or shape[1] != 3 or shape[2] is None or shape[3] is None:
+        shapes = [_shape(value) for value in inputs]
+        raise WeightsError(
+            f"{path}: inputs have shapes {shapes}, expected one input [N, 3, height, width]; "
+            "export the network with a fixed image size"
+        )
+    return shape[0], (shape[2], shape[3])
+
+
+def _with_dynamic_batch(model: Any, path: Path) -> bytes | None:
+    """Make the batch size of a network dynamic. Return None if this changes its output."""
+    import onnx
+    import onnxruntime
+    from onnx import numpy_helper
+
+    rewritten = onnx.ModelProto()
+    rewritten.CopyFrom(model)
+    graph = rewritten.graph
+    constants = {tensor.name: tensor for tensor in graph.initializer}
+    for node in graph.node:
+        if node.op_type == "Constant" and node.attribute and node.attribute[0].HasField("t"):
+            constants[node.output[0]] = node.attribute[0].t
+    for node in graph.node:
+        if node.op_type == "Reshape" and node.input[1] in constants:
+            tensor = constants[node.input[1]]
+            target = numpy_helper.to_array(tensor).copy()
+            if len(target) and target[0] == 1:
+                # 0 copies the dimension from the input, which keeps the batch size.
+                target[0] = 0
+                tensor.CopyFrom(numpy_helper.from_array(target, tensor.name))
+    for value in (*graph.input, *graph.output):
+        value.type.tensor_type.shape.dim[0].dim_param = "batch"
+    del graph.value_info[:]
+
+    _, size = _picture_input(model, path)
+    pictures = np.random.default_rng(0).normal(size=(2, 3, *size)).astype(np.float32)
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 4
+    name = graph.input[0].name
+    try:
+        content = rewritten.SerializeToString()
+        together = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+        one_by_one = onnxruntime.InferenceSession(
+            model.SerializeToString(), options, providers=["CPUExecutionProvider"]
+        )
+        joint = together.run(None, {name: pictures})
+        alone = [one_by_one.run(None, {name: pictures[row : row + 1]}) for row in range(2)]
+    except Exception as error:  # noqa: BLE001  (onnxruntime's exceptions have no public base class)
+        log.debug("%s: the modified network does not run: %s", path, error)
+        return None
+    for output, parts in zip(joint, zip(*alone, strict=True), strict=True):
+        single = np.concatenate(parts)
+        if output.shape != single.shape or not np.allclose(output, single, rtol=1e-3, atol=1e-4 * np.abs(single).max()):
+            return None
+    return content
+
+
+def _batchable(model: Any, path: Path, batch_size: int) -> tuple[int, bytes]:
+    """Return the batch size with which the network can run, and its serialised form."""
+    batch, _ = _picture_input(model, path)
+    if batch is None or batch == batch_size:
+        return batch_size, model.SerializeToString()
+    if batch == 1 and (content := _with_dynamic_batch(model, path)) is not None:
+        return batch_size, content
+    log.warning(
+        "%s has a fixed batch size of %d that cannot be changed, so it runs with %d at a time; "
+        "export it with a dynamic batch size for more speed",
+        path,
+        batch,
+        batch,
+    )
+    return batch, model.SerializeToString()
+
+
+def estimator_from_onnx(path: Path, placement: Placement, *, batch_size: int, flip_test: bool) -> TopdownEstimator:
+    """Load a top-down COCO-17 network.
+
+    Args:
+        path: ONNX file.
+        placement: Where it runs.
+        batch_size: Number of crops per batch; a fixed batch size in the file takes precedence.
+        flip_test: See `TopdownEstimator`.
+
+    Returns:
+        The estimator.
+
+    Raises:
+        WeightsError: The file is missing, damaged or not such a network.
+        UsageError: Its YAML file is malformed.
+    """
+    model = _load(path)
+    notes = _read_notes(path, EstimatorNotes)
+    _, size = _picture_input(model, path)
+    outputs = [_shape(value) for value in model.graph.output]
+    codec = notes.codec
+    if codec == "auto":
+        codec = "simcc" if len(outputs) == 2 and all(len(shape) == 3 for shape in outputs) else "msra"
+    wanted = 3 if codec == "simcc" else 4
+    if any(len(shape) != wanted for shape in outputs[: 2 if codec == "simcc" else 1]):
+        raise WeightsError(
+            f"{path}: outputs {outputs} are neither heat maps [N, K, h, w] nor SimCC vectors "
+            "[N, K, w], [N, K, h]; use a top-down COCO-17 network"
+        )
+    channels = outputs[0][1]
+    joints = notes.joints or list(range(COCO17.num_joints))
+    if notes.joints is None and channels != COCO17.num_joints:
+        raise WeightsError(
+            f"{path}: returns {channels} joints, expected {COCO17.num_joints}; specify the channels of COCO-17 "
+            f"under `joints:` in {path.with_suffix('.yaml').name}"
+        )
+    if len(joints) != COCO17.num_joints or not all(0 <= joint < (channels or 1 << 30) for joint in joints):
+        raise UsageError(
+            f"{path.with_suffix('.yaml')}: joints: {joints} must be {COCO17.num_joints} channels below {channels}"
+        )
+    split_ratio = notes.split_ratio or (outputs[0][2] / size[1] if codec == "simcc" and outputs[0][2] else 2.0)
+    spec = TopdownSpec(
+        input_size=size,
+        codec=codec,
+        box_scale=notes.box_scale,
+        shift_flipped=notes.shift_flipped if notes.shift_flipped is not None else codec == "msra",
+        blur_kernel=notes.blur_kernel,
+        split_ratio=split_ratio,
+        joints=tuple(joints),
+    )
+    normalisation = Normalisation(notes.mean, notes.std, to_rgb=notes.colour == "rgb")
+    batch, content = _batchable(model, path, batch_size)
+    network = from_onnx(path, content, normalisation, placement, input_size=size, batch_size=batch)
+    return TopdownEstimator(network, spec, flip_test=flip_test)
+
+
+def detector_from_onnx(
+    path: Path, placement: Placement, *, batch_size: int, score_threshold: float
+) -> OneStageDetector:
+    """Load a YOLOX export with one output (N, cells, 5 + classes), decoded or relative to the grid.
+
+    Args:
+        path: ONNX file.
+        placement: Where it runs.
+        batch_size: Number of frames per batch; a fixed batch size in the file takes precedence.
+        score_threshold: Minimum score of a person, in [0, 1].
+
+    Returns:
+        The detector.
+
+    Raises:
+        WeightsError: The file is missing, damaged or not such a network.
+        UsageError: Its YAML file is malformed.
+    """
+    model = _load(path)
+    notes = _read_notes(path, DetectorNotes)
+    _, size = _picture_input(model, path)
+    outputs = [_shape(value) for value in model.graph.output]
+    cells = sum((size[0] // stride) * (size[1] // stride) for stride in notes.strides)
+    if len(outputs) != 1 or len(outputs[0]) != 3 or outputs[0][1] not in (cells, None):
+        raise WeightsError(
+            f"{path}: output {outputs} is not YOLOX's [N, {cells}, 5 + classes] for an input of "
+            f"{size[0]}x{size[1]}; use a YOLOX export, or specify its strides in {path.with_suffix('.yaml').name}"
+        )
+    spec = DetectorSpec(
+        input_size=size,
+        decoder="yolox",
+        pad_value=notes.pad_value,
+        nms_iou=notes.nms_iou,
+        strides=notes.strides,
+        person_class=notes.person_class,
+        letterbox=notes.letterbox,
+    )
+    normalisation = Normalisation(notes.mean, notes.std, to_rgb=notes.colour == "rgb")
+    batch, content = _batchable(model, path, batch_size)
+
+    def make_network(input_size: tuple[int, int]) -> Network:
+        return from_onnx(path, content, normalisation, placement, input_size=input_size, batch_size=batch)
+
+    return OneStageDetector(make_network, spec, score_threshold=score_threshold, batch_size=batch)

@@ -1,0 +1,91 @@
+"""Locate the weights of a model: cache folder, download, digest, mirrors, user files."""
+
+import os
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from pose_extraction.cache import default_cache_dir
+from pose_extraction.errors import WeightsError
+from pose_extraction.files import sha256_of
+from pose_extraction.networks.download import Progress, download, is_safe
+from pose_extraction.networks.model_zoo import ModelEntry
+
+
+def cached_path(entry: ModelEntry, cache_dir: Path | None = None) -> Path:
+    """Return the path of the weights of a model, whether or not they exist.
+
+    Args:
+        entry: The model.
+        cache_dir: Cache folder; None for `default_cache_dir()`.
+    """
+    if entry.shipped is not None:
+        return Path(__file__).parent / entry.shipped
+    return (cache_dir or default_cache_dir()) / "checkpoints" / entry.filename
+
+
+def resolve(
+    entry: ModelEntry,
+    *,
+    cache_dir: Path | None = None,
+    progress: Progress | None = None,
+    checkpoint: Path | None = None,
+) -> Path:
+    """Return the weights file of a model, after downloading it if necessary.
+
+    A file in the cache is used without network access, if its SHA-256 matches. The environment variable SKELPIPE_MIRROR
+    replaces scheme and host of the address (HTTPS, or HTTP on this machine).
+
+    Args:
+        entry: The model.
+        cache_dir: Cache folder; None for `default_cache_dir()`.
+        progress: Called with (bytes on disk, total length or None) while downloading.
+        checkpoint: User file to return instead of the official one.
+
+    Returns:
+        Path of the weights.
+
+    Raises:
+        WeightsError: The file does not exist, the network is not available, the digest is wrong, or the cache is not
+            writable. The message names the file, its address and where to put it.
+    """
+    if checkpoint is not None:
+        if not checkpoint.is_file():
+            raise WeightsError(f"{checkpoint}: weights file for {entry.name} does not exist; check the path")
+        return checkpoint
+    path = cached_path(entry, cache_dir)
+    if entry.shipped is not None:
+        if not path.is_file():
+            raise WeightsError(
+                f"{path}: the weights of {entry.name}, which are part of this project, are missing; train the network "
+                f"with `python -m synthetic.networks train {entry.name}`, and pass the resulting file with --checkpoint"
+            )
+        return path
+    digests = (entry.digest, *entry.other_digests)
+    try:
+        if not path.exists():
+            download(_mirrored(entry.url), path, digests=digests, progress=progress)
+            return path
+        actual = sha256_of(path)
+    except OSError as error:
+        raise WeightsError(
+            f"{path}: cannot be read or written ({error.strerror or error}); free disk space, fix the permissions, or "
+            "set SKELPIPE_CACHE to another folder"
+        ) from error
+    if not actual.startswith(digests):
+        raise WeightsError(
+            f"{path}: the SHA-256 starts with {actual[:8]}, expected {' or '.join(digests)}; delete the file to "
+            f"download it again from {entry.url}, or pass it with --checkpoint to use it anyway"
+        )
+    return path
+
+
+def _mirrored(url: str) -> str:
+    mirror = os.environ.get("SKELPIPE_MIRROR")
+    if not mirror:
+        return url
+    base, original = urlsplit(mirror), urlsplit(url)
+    path = base.path.rstrip("/") + original.path
+    url = original._replace(scheme=base.scheme, netloc=base.netloc, path=path).geturl()
+    if not is_safe(url):
+        raise WeightsError(f"SKELPIPE_MIRROR={mirror}: weights are downloaded over HTTPS only; use an https:// address")
+    return url

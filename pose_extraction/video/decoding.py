@@ -1,0 +1,130 @@
+"""Decode videos in background threads, with bounded memory."""
+
+import logging
+import queue
+import threading
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import av.error
+import cv2
+
+from pose_extraction.errors import VideoError
+from pose_extraction.video.reader import Frame, VideoInfo, VideoReader
+
+log = logging.getLogger(__name__)
+
+# Decoded frames in the queue. A 1080p frame has 6 MB, so the queue dominates the memory of a run.
+FRAMES_AHEAD = 16
+# Exceptions that damaged videos cause besides `VideoError`: invalid sizes and times, or frames too large for memory.
+READ_ERRORS = (VideoError, OSError, ValueError, OverflowError, MemoryError, av.error.FFmpegError, cv2.error)
+
+
+@dataclass(eq=False)
+class VideoJob:
+    """A video to decode, and the information collected while decoding.
+
+    Args:
+        source: Video file, or folder of images.
+        start: Seconds from the first frame of the stream; None for the beginning.
+        end: Seconds from the first frame of the stream; None for the end.
+        stride: Every `stride`-th frame is decoded.
+        payload: Arbitrary data of the caller.
+        info: Properties of the video, set when the first frame is decoded.
+        problems: One sentence for each part of the video that is missing; complete at the end of the video.
+        error: Why nothing could be decoded; None on success.
+    """
+
+    source: Path
+    start: float | None = None
+    end: float | None = None
+    stride: int = 1
+    payload: Any = None
+    info: VideoInfo | None = None
+    problems: list[str] = field(default_factory=list)
+    error: str | None = None
+
+
+def decode_ahead(
+    jobs: Iterable[VideoJob], *, workers: int = 1, frames_ahead: int = FRAMES_AHEAD
+) -> Iterator[tuple[VideoJob, Frame | None]]:
+    """Decode `workers` videos concurrently.
+
+    Args:
+        jobs: Videos, consumed lazily whenever a worker becomes free.
+        workers: Number of threads, each of which decodes one video from beginning to end.
+        frames_ahead: Maximum number of frames in the queue.
+
+    Yields:
+        (job, frame) in order within each job, and (job, None) at its end, even if nothing could be decoded.
+    """
+    waiting: queue.Queue[tuple[VideoJob | None, Frame | BaseException | None]] = queue.Queue(frames_ahead)
+    stop = threading.Event()
+    supply = iter(jobs)
+    supply_lock = threading.Lock()
+
+    def put(job: VideoJob | None, item: Frame | BaseException | None) -> bool:
+        while not stop.is_set():
+            try:
+                waiting.put((job, item), timeout=0.2)
+            except queue.Full:
+                continue
+            return True
+        return False
+
+    def work() -> None:
+        try:
+            while not stop.is_set():
+                with supply_lock:
+                    job = next(supply, None)
+                if job is None:
+                    break
+                if not _read(job, put):
+                    return
+            put(None, None)
+        except BaseException as error:  # noqa: BLE001  (passed to the consumer, which raises it)
+            put(None, error)
+
+    threads = [threading.Thread(target=work, name=f"decoder-{number}", daemon=True) for number in range(workers)]
+    for thread in threads:
+        thread.start()
+    running = workers
+    try:
+        while running:
+            job, item = waiting.get()
+            if job is not None:
+                assert not isinstance(item, BaseException)
+                yield job, item
+            elif isinstance(item, BaseException):
+                raise item
+            else:
+                running -= 1
+    finally:
+        stop.set()
+        for thread in threads:
+            thread.join()
+
+
+def _read(job: VideoJob, put: Any) -> bool:
+    """Decode one video to its end. Return False if the consumer has stopped."""
+    try:
+        with VideoReader(job.source, start=job.start, end=job.end, stride=job.stride) as reader:
+            job.info = reader.info
+            job.problems = reader.problems
+            for frame in reader:
+                if not put(job, frame):
+                    return False
+    except Exception as error:
+        # A damaged video must never stop the run, whatever it raises.
+        text = str(error) if isinstance(error, VideoError) else f"{job.source}: {type(error).__name__}: {error}"
+        if not isinstance(error, READ_ERRORS):
+            text += "; please report this as a bug"
+            log.warning("%s", job.source, exc_info=True)
+        # Frames already yielded are kept. Only a video without any frame has failed.
+        if job.info is None:
+            job.error = text
+        else:
+            job.problems.append(text)
+    return bool(put(job, None))

@@ -1,0 +1,314 @@
+"""Skeleton files as sets of raw clips, and the assignment of clips to training and held-out parts.
+
+A file is read and checked completely once. Its arrays stay in memory as stored (mostly float16: the 114,000 clips of
+NTU120 take 1.1 GB) and are converted to float32 on access. Joints of Kinetics-400 stay on disk (`kinetics`).
+"""
+
+import hashlib
+import re
+from collections.abc import Container, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pose_extraction.errors import AnnotationError, EmptyClipError, UsageError
+from pose_extraction.formats.annotations import UNLABELLED
+from pose_extraction.formats.pickles import read_pickle
+from pose_extraction.formats.validation import clip_identifier, validate_container
+from pose_extraction.skeleton import LAYOUTS, Skeleton, layout_by_shape
+from recognition.data.clip_checks import check_clip, names_of_labels, numbers_as_names, usual_shape
+from recognition.data.extraction_settings import extraction_of
+from recognition.data.kinetics import KeypointFiles
+from recognition.data.stored_joints import Joints, StoredJoints, seen_of
+from recognition.settings import DataSettings
+
+
+@dataclass(frozen=True)
+class Clip:
+    """One raw clip.
+
+    Args:
+        name: The clip's id in the file.
+        label: Class number; -1 for unlabelled clips.
+        keypoint: float32 (M, T, V, D), pixels in 2D and the file's unit in 3D; NaN where a joint was not seen.
+        score: float32 (M, T, V), 0 where a joint was not seen. Without scores in the file, 0 or 1 by `seen_of`.
+        size: (height, width) of the frame in pixels; None in 3D.
+        tracked: Whether each slot contains the same person in all frames, as in files of `skelpipe extract`.
+    """
+
+    name: str
+    label: int
+    keypoint: np.ndarray
+    score: np.ndarray
+    size: tuple[int, int] | None
+    tracked: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class LeftOut:
+    """A clip that was left out.
+
+    Args:
+        name: The clip's id in the file.
+        reason: Error message, one sentence.
+        splits: Names of the splits that contain it.
+        label: Class number if `empty`; otherwise -1, because the label itself may be wrong.
+        empty: Whether the only error is that the clip shows no person.
+    """
+
+    name: str
+    reason: str
+    splits: frozenset[str]
+    label: int
+    empty: bool
+
+
+class ClipSet:
+    """A skeleton file.
+
+    Attributes:
+        path: The file.
+        names: Ids of the clips, in the file's order.
+        labels: int64 (N,), class of each clip; -1 for unlabelled clips.
+        groups: Group of each clip; None for a clip without a group.
+        splits: Name -> int64 indices of its clips, in ascending order.
+        label_names: Class names, in the order of the class numbers.
+        layout: Joint layout.
+        dimensions: Coordinates per joint, 2 or 3.
+        lengths: int64 (N,), frames of each clip.
+        estimator: Pose estimator of the skeletons; None if the file does not record it.
+        extraction: Settings of the estimator; see `extraction_of`.
+        skipped: Sentences about everything that was left out.
+        left_out: Clips among these that have a unique id.
+        names_given: Whether `label_names` are real names, rather than numbers derived from the labels.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        joints: Sequence[Joints],
+        annotations: Sequence[dict[str, Any]],
+        splits: dict[str, np.ndarray],
+        label_names: list[str],
+        layout: Skeleton,
+        dimensions: int,
+        score_threshold: float,
+        skipped: list[str],
+        left_out: Sequence[LeftOut] = (),
+        *,
+        names_given: bool = True,
+    ) -> None:
+        self.path = path
+        self.names = [name_of(annotation) for annotation in annotations]
+        self.labels = np.array([annotation["label"] for annotation in annotations], np.int64)
+        self.groups: list[str | None] = [annotation.get("group") for annotation in annotations]
+        self.splits = splits
+        self.label_names = label_names
+        self.layout = layout
+        self.dimensions = dimensions
+        self.lengths = np.array([clip.num_frames for clip in joints], np.int64)
+        estimators = {annotation["estimator"] for annotation in annotations if annotation.get("estimator")}
+        self.estimator = ", ".join(sorted(estimators)) or None
+        self.extraction = extraction_of(annotations)
+        self.skipped = skipped
+        self.left_out = tuple(left_out)
+        self.names_given = names_given
+        self._joints = list(joints)
+        self._sizes = [tuple(annotation["img_shape"]) if dimensions == 2 else None for annotation in annotations]
+        self._tracked = ["track_id" in annotation for annotation in annotations]
+        self._score_threshold = score_threshold
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def __getitem__(self, index: int) -> Clip:
+        """Return a clip by its index in the file.
+
+        Raises:
+            AnnotationError: Its joints are stored in a separate file that cannot be read.
+        """
+        keypoint, score = (values.astype(np.float32) for values in self.stored(index))
+        unseen = ~(score > self._score_threshold)
+        keypoint[unseen] = np.nan
+        score[unseen] = 0
+        return Clip(
+            self.names[index], int(self.labels[index]), keypoint, score, self._sizes[index], self._tracked[index]
+        )
+
+    def stored(self, index: int) -> tuple[np.ndarray, np.ndarray]:
+        """Return a clip's joints (M, T, V, D) and scores (M, T, V) in the file's precision.
+
+        Raises:
+            AnnotationError: Its joints are stored in a separate file that cannot be read.
+        """
+        keypoint, score = self._joints[index].read()
+        return keypoint, seen_of(keypoint).astype(keypoint.dtype) if score is None else score
+
+    def nameless(self) -> list[str]:
+        """Return the sentences of `skipped` that do not belong to `left_out`: missing or duplicate ids or clips."""
+        named = {clip.reason for clip in self.left_out}
+        return [sentence for sentence in self.skipped if sentence not in named]
+
+    def content_digest(self) -> str:
+        """Return the SHA-256 of everything that a run reads from the file; a resumed run refuses a different one.
+
+        For joints in separate files, it covers the content of the annotation.
+        """
+        digest = hashlib.sha256(repr((self.names, self.labels.tolist(), self.label_names)).encode())
+        digest.update(repr({name: indices.tolist() for name, indices in sorted(self.splits.items())}).encode())
+        digest.update(repr((self.groups, self._sizes, self._tracked)).encode())
+        for joints in self._joints:
+            for array in joints.digest_parts():
+                digest.update(repr((array.shape, array.dtype.str)).encode())
+                digest.update(np.ascontiguousarray(array).data)
+        return digest.hexdigest()
+
+
+def name_of(annotation: dict[str, Any]) -> str:
+    """Return the id of a clip that has been checked."""
+    return annotation["frame_dir"] if "frame_dir" in annotation else annotation["filename"]
+
+
+def open_clips(path: Path, settings: DataSettings, *, leave_out_empty: bool = False) -> ClipSet:
+    """Read and check a skeleton file.
+
+    Args:
+        path: A file of `skelpipe extract` or of PYSKL.
+        settings: `layout`, `score_threshold`, `keypoint_files`, `group_pattern` and `skip_bad` are used.
+        leave_out_empty: Whether to leave out clips without persons even without `skip_bad`.
+
+    Raises:
+        AnnotationError: The file or one of its clips is malformed; the message names file, clip and remedy. With
+            `skip_bad`, malformed clips are left out and listed in `skipped`.
+        UsageError: `layout` or `group_pattern` is invalid.
+    """
+    if settings.layout not in ("auto", *LAYOUTS):
+        raise UsageError(f"data.layout={settings.layout!r} is unknown; choose one of {', '.join(LAYOUTS)} and auto")
+    data = read_pickle(path)
+    validate_container(data, path)
+    label_names = names_of_labels(data, path)
+    files = KeypointFiles(path, settings.keypoint_files, look_inside=settings.skip_bad)
+    shape = usual_shape(data["annotations"])
+    if settings.layout != "auto" and LAYOUTS[settings.layout].num_joints != shape[0]:
+        raise AnnotationError(
+            f"{path}: its clips have {shape[0]} joints, but {settings.layout} has "
+            f"{LAYOUTS[settings.layout].num_joints}; set data.layout to the file's layout, or to auto"
+        )
+    joints: list[Joints] = []
+    annotations: list[dict[str, Any]] = []
+    skipped: list[str] = []
+    left_out: dict[str, tuple[AnnotationError, int]] = {}
+    places: dict[str, int] = {}
+    for position, annotation in enumerate(data["annotations"]):
+        try:
+            name = clip_identifier(annotation, position, path)
+            if name in places:
+                raise AnnotationError(f"{path}: clip {name!r} occurs twice; give each clip its own frame_dir")
+        except AnnotationError as error:
+            if not settings.skip_bad:
+                raise _with_way_out(error) from error
+            skipped.append(str(error))
+            continue
+        try:
+            check_clip(annotation, position, path, shape, len(label_names))
+            clip = _joints_of(annotation, name, files)
+        except AnnotationError as error:
+            empty = isinstance(error, EmptyClipError)
+            if not (settings.skip_bad or (empty and leave_out_empty)):
+                raise _with_way_out(error) from error
+            skipped.append(str(error))
+            left_out[name] = (error, annotation["label"] if empty else UNLABELLED)
+            continue
+        left_out.pop(name, None)
+        places[name] = len(joints)
+        joints.append(clip)
+        annotations.append(annotation)
+    if not joints:
+        reason = f"; the first: {skipped[0]}" if skipped else ", because it is empty: extract some videos"
+        raise AnnotationError(f"{path}: contains no usable clips{reason}")
+    splits = _splits(data["split"], places, left_out, path, skipped if settings.skip_bad else None)
+    layout = LAYOUTS[settings.layout] if settings.layout != "auto" else layout_by_shape(*shape)
+    without = [
+        LeftOut(name, str(error), _splits_of(name, data["split"]), label, isinstance(error, EmptyClipError))
+        for name, (error, label) in left_out.items()
+    ]
+    clips = ClipSet(
+        path,
+        joints,
+        annotations,
+        splits,
+        label_names,
+        layout,
+        shape[1],
+        settings.score_threshold,
+        skipped,
+        without,
+        names_given=bool(data.get("label_names")) or label_names != numbers_as_names(len(label_names)),
+    )
+    if settings.group_pattern is not None:
+        clips.groups = _groups_by(settings.group_pattern, clips)
+    return clips
+
+
+def _with_way_out(error: AnnotationError) -> AnnotationError:
+    """Append the option that leaves the clip out to the message."""
+    message = str(error)
+    way_out = "" if message.endswith("leave the clip out") else ", or leave the clip out"
+    return AnnotationError(f"{message}{way_out} (--skip-bad)")
+
+
+def _splits_of(name: str, listed: dict[str, Sequence[str]]) -> frozenset[str]:
+    return frozenset(split for split, names in listed.items() if name in names)
+
+
+def _joints_of(annotation: dict[str, Any], name: str, files: KeypointFiles) -> Joints:
+    if "keypoint" in annotation:
+        return StoredJoints(annotation["keypoint"], annotation.get("keypoint_score"))
+    return files.joints_of(annotation, name)
+
+
+def _splits(
+    listed: dict[str, Sequence[str]],
+    places: dict[str, int],
+    left_out: Container[str],
+    path: Path,
+    skipped: list[str] | None,
+) -> dict[str, np.ndarray]:
+    """Return the indices of each split's clips; names without a clip are an error, or added to `skipped` if given."""
+    splits = {}
+    for split, names in listed.items():
+        missing = [name for name in names if name not in places and name not in left_out]
+        if missing:
+            message = (
+                f"{path}: split {split!r} lists clip {missing[0]!r}, which has no annotation; remove it from the split "
+                "or extract its video"
+            )
+            if skipped is None:
+                raise AnnotationError(message)
+            skipped.append(f"{message} ({len(missing)} such names)" if len(missing) > 1 else message)
+        splits[split] = np.array(sorted({places[name] for name in names if name in places}), np.int64)
+    return splits
+
+
+def _groups_by(pattern: str, clips: ClipSet) -> list[str | None]:
+    """Return the match of the pattern's first group in each clip's id."""
+    try:
+        compiled = re.compile(pattern)
+    except re.error as error:
+        raise UsageError(f"data.group_pattern={pattern!r} is not a valid regular expression ({error})") from error
+    if compiled.groups < 1:
+        raise UsageError(f"data.group_pattern={pattern!r} has no group; put the part that names the group in (...)")
+    found = [compiled.search(name) for name in clips.names]
+    if not any(found):
+        raise UsageError(
+            f"data.group_pattern={pattern!r} matches none of the ids of {clips.path}, such as {clips.names[0]!r}"
+        )
+    return [match[1] if match else None for match in found]
+
+
+def told_of_nameless(clips: ClipSet) -> str:
+    """Return a note with the number of unusable entries in a file and the reason for the first one."""
+    sentences = clips.nameless()
+    return f"{len(sentences)} entries of the file are skipped; the first: {sentences[0]}"

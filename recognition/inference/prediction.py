@@ -1,0 +1,194 @@
+"""Predictions of a trained recognizer for the clips of a skeleton file, and the check that the two fit together."""
+
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from pose_extraction.errors import UsageError
+from recognition.data.clips import ClipSet, open_clips
+from recognition.data.dataset import SkeletonDataset, layout_of_model
+from recognition.inference.answering import Answering
+from recognition.inference.scores import scores_of
+from recognition.settings import DataSettings
+
+if TYPE_CHECKING:
+    from recognition.runs import Trained
+from recognition.runs import Trained
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """Prediction for one clip.
+
+    Args:
+        name: The clip's id.
+        best: Up to five (class name, probability) pairs, the most probable first; empty if there is no prediction.
+        reason: Why there is no prediction; None if there is one.
+    """
+
+    name: str
+    best: tuple[tuple[str, float], ...]
+    reason: str | None = None
+
+
+def clips_for(trained: Answering, path: Path, *, skip_bad: bool = False, keypoint_files: Path | None = None) -> ClipSet:
+    """Open a skeleton file for a recognizer, with a warning if its skeletons come from another estimator.
+
+    Args:
+        trained: The recognizer.
+        path: A file of `skelpipe extract` or of PYSKL.
+        skip_bad: Whether to leave out malformed clips and list them in `left_out`. Clips without persons are always
+            left out.
+        keypoint_files: Folder of Kinetics-400's keypoint files; None for that of the run.
+
+    Raises:
+        AnnotationError: The file is malformed, or, without `skip_bad`, one of its clips is.
+        UsageError: Its joints differ from those that the recognizer was trained on.
+    """
+    folder = str(keypoint_files) if keypoint_files is not None else trained.settings.data.keypoint_files
+    changes = {"skip_bad": skip_bad, "group_pattern": None, "keypoint_files": folder}
+    clips = open_clips(path, trained.settings.data.model_copy(update=changes), leave_out_empty=True)
+    check_layout(trained, clips)
+    if trained.estimator and clips.estimator and trained.estimator != clips.estimator:
+        log.warning(
+            "%s contains skeletons of %s, but %s was trained on those of %s; expect a lower accuracy",
+            path,
+            clips.estimator,
+            trained.path,
+            trained.estimator,
+        )
+    return clips
+
+
+def check_layout(trained: Answering, clips: ClipSet) -> None:
+    """Refuse skeletons whose joints differ from those that a recognizer was trained on.
+
+    Args:
+        trained: The recognizer.
+        clips: The skeleton file.
+
+    Raises:
+        UsageError: The joints differ and cannot be converted.
+    """
+    settings: DataSettings = trained.settings.data
+    try:
+        fits = layout_of_model(clips, settings).name == trained.layout
+    except UsageError:
+        fits = False
+    if fits and trained.dimensions not in (None, clips.dimensions):
+        raise UsageError(
+            f"{clips.path}: has joints in {clips.dimensions}D, but {trained.path} was trained on joints in "
+            f"{trained.dimensions}D; use matching skeletons, or train a recognizer on skeletons like these"
+        )
+    if not fits:
+        raise UsageError(
+            f"{clips.path}: has {clips.layout.name} joints, but {trained.path} was trained on {trained.layout}; use "
+            "skeletons of that layout, or train a recognizer on skeletons like these"
+        )
+
+
+def predict_clips(
+    trained: "Trained",
+    clips: ClipSet,
+    indices: np.ndarray | Sequence[int],
+    *,
+    count: int = 5,
+    device: str = "auto",
+    batch_size: int | None = None,
+    precision: str = "auto",
+    backend: str = "auto",
+    progress: Callable[[int], None] | None = None,
+) -> list[Prediction]:
+    """Predict the most probable classes of each clip.
+
+    Args:
+        trained: The recognizer.
+        clips: A skeleton file opened with `clips_for`.
+        indices: int (N,), indices of the clips.
+        count: Number of classes to return per clip.
+        device: See `scores_of`, also for the following four.
+        batch_size: Clips per batch.
+        precision: Compute precision.
+        backend: Library that runs the network.
+        progress: Called with the number of clips of every batch.
+
+    Returns:
+        One prediction per index, in the same order. A clip without persons has a reason instead of classes.
+
+    Raises:
+        BackendError: Device, backend and precision cannot be combined on this machine.
+    """
+    chosen = np.asarray(indices, np.int64)
+    seen = with_someone(clips, chosen)
+    result = [Prediction(clips.names[index], (), "no person is visible in any frame") for index in chosen]
+    if not seen.any():
+        return result
+    dataset = SkeletonDataset(clips, chosen[seen], trained.settings.data, train=False)
+    scores = scores_of(
+        trained,
+        dataset,
+        device=device,
+        batch_size=batch_size,
+        precision=precision,
+        backend=backend,
+        progress=progress,
+    )
+    best = np.argsort(-scores.probabilities, axis=1, kind="stable")[:, :count]
+    for row, place in enumerate(np.flatnonzero(seen)):
+        pairs = tuple((trained.label_names[k], float(scores.probabilities[row, k])) for k in best[row])
+        result[place] = Prediction(scores.names[row], pairs)
+    return result
+
+
+def with_someone(clips: ClipSet, indices: np.ndarray) -> np.ndarray:
+    """Return which clips have a joint that was seen, bool (N,).
+
+    With a score threshold, nobody may remain in a clip that passes the file's own check.
+
+    Args:
+        clips: The skeleton file.
+        indices: int (N,), indices of the clips.
+    """
+    return np.array([(clips[int(index)].score > 0).any() for index in indices], bool)
+
+
+def matched_labels(clips: ClipSet, labels: np.ndarray, trained: Trained) -> np.ndarray:
+    """Map labels of the file to the recognizer's class numbers, by name if the file has class names.
+
+    Args:
+        clips: The skeleton file.
+        labels: int64, labels of clips as numbered in the file; -1 for none.
+        trained: The recognizer.
+
+    Returns:
+        int64, labels as numbered in the recognizer; -1 for none.
+
+    Raises:
+        UsageError: The recognizer does not have one of the classes.
+    """
+    numbers = {name: number for number, name in enumerate(trained.label_names)}
+    own = clips.label_names
+    unnamed = own == [str(number) for number in range(len(own))]
+    translated = np.array(
+        [number if unnamed and number < len(numbers) else numbers.get(name, -1) for number, name in enumerate(own)],
+        np.int64,
+    )
+    present = np.unique(labels[labels >= 0])
+    unknown = [own[label] for label in present if translated[label] < 0]
+    if unknown:
+        raise UsageError(
+            f"{clips.path}: contains clips of class {unknown[0]!r}{' and others' if unknown[1:] else ''}, but the "
+            f"classes of {trained.path} are {_some(trained.label_names)}. Train the run on these classes "
+            "(`skelpipe train --init`), or relabel the clips with `skelpipe label`"
+        )
+    return np.where(labels >= 0, translated[labels], -1) if len(own) else labels
+
+
+def _some(names: tuple[str, ...]) -> str:
+    return ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")

@@ -1,0 +1,21 @@
+"""Builds the encoders of pre-training methods."""
+
+from torch import nn
+
+from pose_extraction.skeleton import Skeleton
+from recognition.backbones import build_segments
+from recognition.backbones.gru import GRUEncoder
+from recognition.engine.machine import CHANNELS
+from recognition.pretraining.settings import PretrainSettings
+
+
+def build_encoder(settings: PretrainSettings, layout: Skeleton) -> nn.Module:
+    """Build the network that is kept after pre-training, with initial weights."""
+    if settings.method == "mamp":
+        return build_segments(settings.model, layout.num_joints, CHANNELS)
+    values = settings.data.max_persons * layout.num_joints * CHANNELS
+    return GRUEncoder(values, hidden=settings.pcm3.hidden, layers=settings.pcm3.layers)
+
+
+# Only the encoder is kept after pre-training; projectors, decoders, prompts and queues are discarded.
+KEPT = "encoder."

@@ -1,0 +1,186 @@
+"""Initial weights of a run: from an earlier run, possibly with other classes, or from MotionBERT's files."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pose_extraction.engines.checkpoints import apply_state_dict
+from pose_extraction.errors import UsageError, WeightsError
+from pose_extraction.skeleton import H36M17
+from recognition import runs
+from recognition.backbones.dstformer import DSTFormer
+from recognition.backbones.gru import RecurrentBackbone
+from recognition.recognizer import Recognizer
+from recognition.settings import ModelSettings, RunSettings
+from recognition.training.motionbert import load_motionbert, motionbert_sizes
+
+if TYPE_CHECKING:
+    from recognition.pretraining.encoder import Pretrained
+    from recognition.pretraining.settings import PretrainSettings
+
+# Settings that determine the input of a network; they are taken from its training unless the configuration sets them.
+_READING = (
+    "num_frames", "max_frames", "max_persons", "resample", "placement", "part_range_train", "part_min_frames",
+    "part_test", "rotation", "random_move", "score_threshold", "scores", "scale_range_train", "scale_range_test",
+)  # fmt: skip
+# The last layer of the head, with one row per class.
+_CLASSES = "head.fc2."
+
+
+def earlier_run(init: str) -> runs.Trained | None:
+    """Load the run that `init` names; return None if it is a file of another project's weights.
+
+    Args:
+        init: A run directory or a file of weights.
+
+    Raises:
+        WeightsError: The run or file does not exist, or is damaged.
+    """
+    path = runs.run_file(init)
+    return runs.load_run(path) if runs.is_run_file(path) else None
+
+
+def pretrained_encoder(init: str) -> "Pretrained | None":
+    """Load the pre-trained encoder that `init` names; return None if it is something else.
+
+    Args:
+        init: A directory of `skelpipe pretrain`, or one of its files.
+
+    Raises:
+        WeightsError: The file is damaged.
+        UsageError: The encoder takes bones or motion as input, but recognizers take joints.
+    """
+    # Imported here because pre-training imports this module.
+    from recognition.pretraining.encoder import is_pretrained, load_pretrained
+
+    path = Path(init)
+    if not is_pretrained(path):
+        return None
+    found = load_pretrained(path)
+    if found.settings.shown != "joint":
+        wanted = "pcm3.stream=joint" if found.settings.method == "pcm3" else "mamp.input=joint"
+        raise UsageError(
+            f"{init}: was pre-trained on the {found.settings.shown} stream, but recognizers take joints as input; "
+            f"measure it with `skelpipe evaluate {init} --protocol finetune`, or start from {wanted}"
+        )
+    return found
+
+
+def fitting_settings(init: str) -> tuple[ModelSettings, str, dict[str, Any]]:
+    """Return the model settings, joint layout and data settings that the weights require.
+
+    Args:
+        init: A run, a pre-trained encoder, or a file of MotionBERT.
+
+    Returns:
+        Model settings, name of the joint layout, and the data settings in `_READING` that the weights were trained
+        with (empty for MotionBERT).
+
+    Raises:
+        WeightsError: The weights are missing, damaged, or of an unknown kind.
+        UsageError: The weights belong to an encoder that recognizers cannot use.
+    """
+    pretrained = pretrained_encoder(init)
+    if pretrained is not None:
+        data = pretrained.settings.data
+        return _model_of(pretrained.settings), pretrained.layout, {name: getattr(data, name) for name in _READING}
+    earlier = earlier_run(init)
+    if earlier is None:
+        # MotionBERT was trained with zeros for joints that were not seen.
+        return ModelSettings(backbone="dstformer", unseen="embed", **motionbert_sizes(Path(init))), H36M17.name, {}
+    data = earlier.settings.data
+    return earlier.settings.model, earlier.layout, {name: getattr(data, name) for name in _READING}
+
+
+def settings_of(begun: RunSettings) -> tuple[ModelSettings, str, dict[str, Any]]:
+    """Return the same as `fitting_settings`, from the resolved settings of a run that is being resumed."""
+    return begun.model, begun.data.model_layout, {name: getattr(begun.data, name) for name in _READING}
+
+
+def _model_of(settings: "PretrainSettings") -> ModelSettings:
+    """Return the model settings of a pre-trained encoder."""
+    if settings.method == "mamp":
+        return settings.model
+    frames = settings.data.num_frames
+    assert isinstance(frames, int)
+    # The encoder was trained with zeros for joints that were not seen.
+    return ModelSettings(
+        backbone="gru",
+        dim=settings.pcm3.hidden,
+        depth=settings.pcm3.layers,
+        persons=settings.data.max_persons,
+        max_frames=frames,
+        unseen="embed",
+        dropout=0.0,
+    )
+
+
+def initialise(recognizer: Recognizer, init: str, *, label_names: list[str], dimensions: int) -> str:
+    """Load weights into a network. If the classes differ, the head's last layer keeps its random weights.
+
+    Prototypes are not loaded, because they belong to the earlier classes and weights.
+
+    Args:
+        recognizer: The network; modified in place.
+        init: A run directory, one of its .pt files, or a checkpoint of MotionBERT.
+        label_names: Classes of the new run, in order.
+        dimensions: Coordinates per joint in the new run's skeletons, 2 or 3.
+
+    Returns:
+        A sentence that summarises what was loaded.
+
+    Raises:
+        WeightsError: The weights are missing, damaged, or do not fit the network's size.
+        UsageError: MotionBERT's weights with another backbone, or weights for 3D joints with 2D skeletons or vice
+            versa.
+    """
+    pretrained = pretrained_encoder(init)
+    if pretrained is not None:
+        _check_dimensions(init, pretrained.dimensions, dimensions)
+        backbone = recognizer.backbone
+        network = backbone.encoder if isinstance(backbone, RecurrentBackbone) else backbone
+        try:
+            taken = apply_state_dict(
+                network, pretrained.encoder.network.state_dict(), source=pretrained.path, ignore=()
+            ).loaded
+        except WeightsError as error:
+            raise WeightsError(f"{error}; set model=auto to use the model of the run") from error
+        return f"{pretrained.path}: loaded {taken} tensors of the pre-trained encoder; the head starts at random"
+    earlier = earlier_run(init)
+    if earlier is None:
+        if not isinstance(recognizer.backbone, DSTFormer):
+            raise UsageError(f"{init}: MotionBERT's weights require model.backbone=dstformer")
+        _check_dimensions(init, 2, dimensions)
+        report = load_motionbert(recognizer.backbone, Path(init))
+        left = f"; ignored in the file: {', '.join(report.ignored)}" if report.ignored else ""
+        fresh = f"; starting at random: {', '.join(report.absent)} and the head" if report.absent else ""
+        return f"{init}: loaded {report.loaded} tensors of the backbone{fresh}{left}"
+    _check_dimensions(init, earlier.dimensions, dimensions)
+    weights = dict(earlier.recognizer.state_dict())
+    same_classes = earlier.label_names == tuple(label_names)
+    if not same_classes:
+        own = recognizer.state_dict()
+        weights |= {name: tensor for name, tensor in own.items() if name.startswith(_CLASSES)}
+    try:
+        loaded = apply_state_dict(recognizer, weights, source=earlier.path, ignore=()).loaded
+    except WeightsError as error:
+        raise WeightsError(f"{error}; set model=auto to use the model of the run") from error
+    if same_classes:
+        return f"{earlier.path}: loaded all {loaded} tensors"
+    fresh_count = sum(name.startswith(_CLASSES) for name in weights)
+    return (
+        f"{earlier.path}: loaded {loaded - fresh_count} tensors; the last layer of the head starts at random, for "
+        f"{len(label_names)} classes instead of {len(earlier.label_names)}"
+    )
+
+
+def _check_dimensions(init: str, before: int | None, now: int) -> None:
+    """Refuse weights for which the third number of a joint has another meaning: a score in 2D, z in 3D.
+
+    Raises:
+        UsageError: The dimensions differ.
+    """
+    if before not in (None, now):
+        raise UsageError(
+            f"{init}: was trained on joints in {before}D, but these are in {now}D; start from weights for such joints, "
+            "or without --init"
+        )

@@ -1,0 +1,238 @@
+"""The demonstration's report: a single HTML page with embedded images and video."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from html import escape
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from pipeline.datasets.statistics import Row, as_cells
+from pipeline.evaluate.evaluation import Evaluation
+from pipeline.predict.answers import Answer
+from pipeline.predict.networks import Networks
+from pipeline.reporting.html_page import document, film, html_table, picture
+from pose_extraction.files import atomic_write
+from pose_extraction.video.reader import VideoReader
+from synthetic.demo.commands import own_videos
+from synthetic.demo.plan import CLIPS, Order, Plan, orders
+from synthetic.rendering.family import FAMILIES
+
+# Height of the clips' stills in pixels, and their JPEG quality.
+STILL_HEIGHT, JPEG_QUALITY = 150, 88
+# Number of actions listed per person.
+TOLD = 3
+TITLE = "From video to action: results of the demonstration"
+
+
+@dataclass
+class StepTold:
+    """A completed step.
+
+    Args:
+        title: Title.
+        command: Equivalent command; "" if there is none.
+        result: Result, in words.
+        seconds: Duration in seconds.
+    """
+
+    title: str
+    command: str = ""
+    result: str = ""
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True)
+class Found:
+    """Content of the page.
+
+    Args:
+        plan: Plan of the demonstration.
+        networks: Networks for pose extraction.
+        folder: Output folder.
+        data: Skeleton file.
+        rows: Statistics of the skeleton file.
+        run: Run directory.
+        evaluation: Evaluation of the run on unseen people.
+        answers: Predictions for the new clip and its persons.
+        doings: True actions of the people in it, from left to right.
+        overlay: The new clip with skeletons and predictions; the attention figure is next to it.
+    """
+
+    plan: Plan
+    networks: Networks
+    folder: Path
+    data: Path
+    rows: Sequence[Row]
+    run: Path
+    evaluation: Evaluation
+    answers: Sequence[Answer]
+    doings: Sequence[str]
+    overlay: Path
+
+
+def write_page(path: Path, found: Found, steps: Sequence[StepTold]) -> None:
+    """Write the page.
+
+    Args:
+        path: The HTML file.
+        found: Content of the page.
+        steps: Completed steps.
+
+    Raises:
+        VideoError: A clip cannot be read.
+        OSError: A figure is missing, or the page cannot be written.
+    """
+    body = [f"<h1>{escape(TITLE)}</h1>", *_headline(found), *_done(steps), *_clips(found), *_quality(found)]
+    body += [*_training(found), *_accuracy(found), *_prediction(found), *_next()]
+    with atomic_write(path) as file:
+        file.write(document(TITLE, body).encode())
+
+
+def _headline(found: Found) -> Iterator[str]:
+    metrics, plan = found.evaluation.metrics, found.plan
+    low, high = metrics.top1_interval
+    predictions = ", ".join(_sentence(answer) for answer in found.answers if answer.person is not None)
+    yield (
+        f"<p><b>{metrics.top1:.1%}</b> of {metrics.clips} clips of people who occurred neither in the training of the "
+        f"networks nor of the recognizer were classified correctly (95 % interval {low:.1%} to {high:.1%}; chance "
+        f"{1 / len(plan.actions):.1%}). In a new clip of two people with the actions "
+        f"{escape(' and '.join(found.doings))}, the predictions were: {escape(predictions) or 'none'}.</p>"
+    )
+    yield (
+        "<p>The people are rendered, so that the demonstration needs neither a camera nor a download, and the ground "
+        f"truth is known. Poses were estimated by {escape(str(found.networks.estimator))}, persons were detected by "
+        f"{escape(str(found.networks.detector))}: small networks trained only on rendered people, which do not work on "
+        "photographs. Your own videos are processed by the same pipeline.</p>"
+    )
+
+
+def _sentence(answer: Answer) -> str:
+    if answer.label is None:
+        return f"person {answer.person}: no prediction ({answer.reason})"
+    return f"person {answer.person} {answer.label} ({answer.probability:.0%})"
+
+
+def _done(steps: Sequence[StepTold]) -> Iterator[str]:
+    yield "<h2>Steps and their duration</h2>"
+    rows = [(str(number), step.title, step.result, f"{step.seconds:.1f} s") for number, step in enumerate(steps, 1)]
+    total = sum(step.seconds for step in steps)
+    yield html_table(("", "step", "result", "time"), [*rows, ("", "total", "", f"{total:.0f} s")])
+    yield "<p>These commands perform the same steps:</p>"
+    yield f"<pre>{escape(chr(10).join(step.command for step in steps if step.command))}</pre>"
+
+
+def _clips(found: Found) -> Iterator[str]:
+    yield "<h2>The clips</h2>"
+    plan = found.plan
+    yield (
+        f"<p>{plan.train_each} training clips and {plan.test_each} test clips of each action, "
+        f"{plan.frames / plan.fps:g} s each. Bodies, clothes, tempo, places and cameras of the test clips come from "
+        "ranges and patterns that training never uses. Everyone is clearly visible: completely inside the image and "
+        "hardly occluded.</p>"
+    )
+    for family, words in zip(FAMILIES, ("training", "test"), strict=True):
+        shown = {one.action: one for one in orders(plan) if one.family == family}
+        if shown:
+            stills = _jpeg(np.hstack([_still(found.folder / CLIPS, one) for one in shown.values()]))
+            caption = f"{words}: {escape(', '.join(shown))}"
+            yield picture(caption, stills, kind="jpeg", caption=caption)
+
+
+def _still(folder: Path, order: Order) -> np.ndarray:
+    image = _middle_frame(folder / f"{order.identifier}.mp4")
+    width = round(image.shape[1] * STILL_HEIGHT / image.shape[0])
+    return cv2.resize(image, (width, STILL_HEIGHT), interpolation=cv2.INTER_AREA)
+
+
+def _middle_frame(path: Path) -> np.ndarray:
+    with VideoReader(path) as reader:
+        images = [frame.image for frame in reader]
+    return images[len(images) // 2]
+
+
+def _jpeg(image: np.ndarray) -> bytes:
+    return cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])[1].tobytes()
+
+
+def _quality(found: Found) -> Iterator[str]:
+    yield "<h2>Quality of the skeletons</h2>"
+    yield (
+        "<p>Joints that the estimator missed: raw, before, and clean, after tracking and cleaning. These numbers do "
+        "not need ground truth; <code>skelpipe stats</code> prints them for any skeleton file.</p>"
+    )
+    head = ["measure", *(f"{row.split}, {row.stage}" for row in found.rows)]
+    yield html_table(head, as_cells(found.rows), word_columns=1)
+
+
+def _training(found: Found) -> Iterator[str]:
+    yield "<h2>Training</h2>"
+    yield (
+        "<p>A small MaskCLR: first cross-entropy only; then (shaded) also a masked pathway without the joints that "
+        "the network attends to most, and two contrastive losses. A tenth of the training clips was held out to "
+        "choose the epoch.</p>"
+    )
+    yield _figure("Losses, accuracies and learning rates", found.evaluation.folder / "training.png", found.folder)
+
+
+def _accuracy(found: Found) -> Iterator[str]:
+    metrics, names = found.evaluation.metrics, found.evaluation.trained.label_names
+    low, high = metrics.top1_interval
+    yield "<h2>Accuracy on unseen people</h2>"
+    rows = [
+        ("clips", str(metrics.clips)),
+        ("correct", str(metrics.correct)),
+        ("top-1", f"{metrics.top1:.1%}, 95 % interval {low:.1%} to {high:.1%}"),
+        ("mean class accuracy", f"{metrics.mean_class:.1%}"),
+        ("clips without a detected person, counted as errors", str(metrics.unanswered)),
+    ]
+    yield html_table(("measure", "value"), rows)
+    pairs = [
+        (f"{names[pair.first]} / {names[pair.second]}", str(pair.count), f"{pair.share:.0%}")
+        for pair in metrics.confused_pairs
+    ]
+    if pairs:
+        yield html_table(("most confused", "clips", "share of all errors"), pairs, word_columns=1)
+    yield _figure("Confusion matrix", found.evaluation.folder / "confusion.png", found.folder)
+
+
+def _prediction(found: Found) -> Iterator[str]:
+    yield "<h2>Prediction for a new clip</h2>"
+    yield f"<p>True actions, from left to right: {escape(', '.join(found.doings))}.</p>"
+    rows = []
+    for answer in found.answers:
+        who = "whole clip" if answer.person is None else f"person {answer.person}"
+        predictions = ", ".join(f"{name} {share:.0%}" for name, share in answer.best[:TOLD])
+        joints = sorted(answer.attention, key=lambda joint: -answer.attention[joint])[:TOLD]
+        looked = ", ".join(joint.replace("_", " ") for joint in joints)
+        rows.append((who, predictions or f"no prediction: {answer.reason}", looked))
+    yield html_table(("who", "predictions", "most important joints"), rows)
+    beside = f"The whole clip; the same as <code>{escape(found.overlay.name)}</code> next to this page."
+    yield picture(
+        "A frame of the overlay",
+        _jpeg(_middle_frame(found.overlay)),
+        kind="jpeg",
+        caption="Bones, boxes, track ids and predictions; the brightness of joints shows their attention.",
+    )
+    yield film(found.overlay.read_bytes(), caption=beside)
+    yield "<h2>Attention by joint</h2>"
+    yield (
+        "<p>The attention that each joint received in the network's last block, over time; 1 is the mean of a frame."
+        "</p>"
+    )
+    yield _figure("Attention by joint and time", found.overlay.with_suffix(".png"), found.folder)
+
+
+def _figure(words: str, path: Path, folder: Path) -> str:
+    caption = f"<code>{escape(str(path.relative_to(folder)))}</code>"
+    return picture(words, path.read_bytes(), caption=caption)
+
+
+def _next() -> Iterator[str]:
+    yield "<h2>Your own videos</h2>"
+    yield (
+        "<p>Put them into one folder per action, such as <code>videos/boxing/a.mp4</code>, and run these commands. "
+        "The first command downloads networks trained on photographs.</p>"
+    )
+    yield f"<pre>{escape(chr(10).join(own_videos()))}</pre>"

@@ -1,0 +1,55 @@
+"""Output of `skelpipe models`."""
+
+import io
+import json
+from pathlib import Path
+
+from rich.console import Console
+
+from pipeline.models import models
+from pipeline.reporting.progress import download_progress
+from pose_extraction.networks.model_zoo import all_models, lookup
+from pose_extraction.networks.weights import cached_path
+
+
+def printed(width: int = 80, **options: object) -> str:
+    file = io.StringIO()
+    models(console=Console(file=file, width=width), **options)
+    return file.getvalue()
+
+
+def test_the_table_shows_every_model_in_eighty_columns(tmp_path: Path) -> None:
+    lines = printed(cache_dir=tmp_path).splitlines()
+    rows = {line.split()[0]: line.split() for line in lines if line.strip()}
+    for entry in all_models():
+        assert entry.name in rows
+    expected = "vitpose-s 256x192 73.6 COCO val2017 Apache-2.0 ~87 MB no"
+    assert rows["vitpose-s"] == expected.split()
+    assert rows["openpifpaf-shufflenetv2k16"][-4:] == ["AGPL-3.0", "41", "MB", "no"]
+    assert "vitpose = vitpose-b" in "\n".join(lines)
+
+
+def test_weights_on_this_machine_are_marked(tmp_path: Path) -> None:
+    path = cached_path(lookup("hrnet"), tmp_path)
+    path.parent.mkdir()
+    path.write_bytes(b"")
+    here = {line.split()[0]: line.split()[-1] for line in printed(cache_dir=tmp_path).splitlines() if line.strip()}
+    assert (here["hrnet-w32-256x192"], here["hrnet-w48-256x192"]) == ("yes", "no")
+
+
+def test_json_lists_every_model(tmp_path: Path) -> None:
+    rows = {row["name"]: row for row in json.loads(printed(width=20, as_json=True, cache_dir=tmp_path))}
+    assert len(rows) == len(all_models())
+    row = rows["vitpose-b"]
+    assert (row["input_size"], row["ap"], row["ap_set"], row["size"]) == ([256, 192], 0.756, "COCO val2017", None)
+    assert row["on_this_machine"] is False and row["path"].startswith(str(tmp_path))
+
+
+def test_a_download_is_announced_once_without_a_terminal() -> None:
+    file = io.StringIO()
+    entry = lookup("hrnet")
+    with download_progress(entry, Console(file=file, width=80)) as progress:
+        assert file.getvalue().strip() == ""
+        for done in range(0, 100, 10):
+            progress(done, 100)
+    assert file.getvalue().count(entry.url) == 1

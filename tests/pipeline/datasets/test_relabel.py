@@ -1,0 +1,137 @@
+"""New labels for extracted skeletons."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from pipeline.datasets.merging import merge
+from pipeline.datasets.relabel import relabel
+from pose_extraction.errors import AnnotationError
+from pose_extraction.formats.annotations import annotation_from, data_set, pack_raw
+from pose_extraction.formats.pickles import read_pickle, write_pickle
+from pose_extraction.formats.validation import read_data_set
+from pose_extraction.poses import FramePoses, VideoPoses
+
+
+def clip(name: str, source: str, label: str | None, group: str | None = None) -> dict[str, Any]:
+    video = VideoPoses(np.arange(3), np.arange(3) / 25, (240, 320), [])
+    return annotation_from(
+        video, frame_dir=name, estimator="made", fps=25, source=source, label_name=label, group=group
+    )
+
+
+@pytest.fixture
+def merged(tmp_path: Path) -> Path:
+    """made.pkl and made/: fight/1, calm/1 and two segments of long.mp4, all in the split `all`."""
+    for name in ("fight/1", "calm/1"):
+        data = data_set([clip(name, f"{name}.mp4", name[:-2], "g")], {"all": [name]}, raw=RAW, digest="d")
+        write_pickle(tmp_path / "made" / f"{name}.pkl", data)
+    segments = ["long_0_5", "long_5_end"]
+    clips = [clip(name, "long.mp4", "fight") for name in segments]
+    write_pickle(tmp_path / "made" / "long.pkl", data_set(clips, {"all": segments}, raw=RAW, digest="d"))
+    return merge([tmp_path / "made"]).path
+
+
+RAW = pack_raw([FramePoses.empty(0, 0.0)])
+
+
+def table(folder: Path, *lines: str) -> Path:
+    path = folder / "labels.csv"
+    path.write_text("\n".join(lines))
+    return path
+
+
+def by_clip(path: Path, key: str) -> dict[str, Any]:
+    return {annotation["frame_dir"]: annotation[key] for annotation in read_data_set(path)["annotations"]}
+
+
+def test_labels_splits_and_groups_change_and_the_next_merge_keeps_them(merged: Path) -> None:
+    csv = table(merged.parent, "file,label,split,group", "fight/1.mp4,brawl,train,g1", "calm/1.mp4,calm,test,g2")
+    result = relabel(merged, csv)
+    assert (result.matched, result.unmatched, result.unused) == (2, ["long_0_5", "long_5_end"], [])
+    assert result.video_files == 2
+    data = read_data_set(merged)
+    assert data["label_names"] == ["brawl", "calm", "fight"]
+    assert data["split"] == {"all": ["long_0_5", "long_5_end"], "test": ["calm/1"], "train": ["fight/1"]}
+    assert by_clip(merged, "label") == {"calm/1": 1, "fight/1": 0, "long_0_5": 2, "long_5_end": 2}
+    assert by_clip(merged, "group")["fight/1"] == "g1"
+    before = merged.read_bytes()
+    assert merge([merged.with_suffix("")]).path.read_bytes() == before
+    video = read_pickle(merged.with_suffix("") / "fight" / "1.pkl")
+    assert video["digest"] == "d" and video["raw"].keys() == RAW.keys()
+
+
+def test_a_copy_leaves_the_original_unchanged(merged: Path, tmp_path: Path) -> None:
+    before = merged.read_bytes()
+    out = tmp_path / "copy.pkl"
+    result = relabel(merged, table(tmp_path, "file,label", "fight/1.mp4,brawl"), out)
+    assert result.path == out and result.video_files == 0
+    assert merged.read_bytes() == before and by_clip(merged.with_suffix("") / "fight" / "1.pkl", "label_name") == {
+        "fight/1": "fight"
+    }
+    assert by_clip(out, "label_name")["fight/1"] == "brawl"
+
+
+def test_a_table_without_splits_and_groups_keeps_them(merged: Path, tmp_path: Path) -> None:
+    relabel(merged, table(tmp_path, "file,label", "fight/1.mp4,brawl"))
+    assert set(read_data_set(merged)["split"]) == {"all"}
+    assert by_clip(merged, "group")["fight/1"] == "g"
+
+
+def test_segments_are_matched_by_their_times(merged: Path, tmp_path: Path) -> None:
+    csv = table(tmp_path, "file,label,start,end", "long.mp4,wave,0,5", "long.mp4,fall,5,", "long.mp4,run,6,7")
+    result = relabel(merged, csv)
+    assert by_clip(merged, "label_name") | {"fight/1": None} == {
+        "calm/1": "calm",
+        "fight/1": None,
+        "long_0_5": "wave",
+        "long_5_end": "fall",
+    }
+    assert result.unused == ["line 4: long.mp4"]
+    relabel(merged, table(tmp_path, "file,label", "long.mp4,whole"))
+    assert by_clip(merged, "label_name")["long_0_5"] == by_clip(merged, "label_name")["long_5_end"] == "whole"
+
+
+def test_the_table_may_be_in_a_parent_folder_or_list_ids(merged: Path, tmp_path: Path) -> None:
+    relabel(merged, table(tmp_path, "file,label", "videos/fight/1.mp4,a", "calm/1,b"))
+    names = by_clip(merged, "label_name")
+    assert (names["fight/1"], names["calm/1"]) == ("a", "b")
+
+
+def test_a_line_that_matches_two_clips_is_refused(merged: Path, tmp_path: Path) -> None:
+    before = merged.read_bytes()
+    with pytest.raises(AnnotationError, match=r"line 2: 1\.mp4 matches clips 'calm/1' and 'fight/1'"):
+        relabel(merged, table(tmp_path, "file,label", "1.mp4,a"))
+    assert merged.read_bytes() == before
+
+
+def test_a_clip_that_two_lines_match_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "x.pkl"
+    write_pickle(path, data_set([clip("1", "1.mp4", None)], {}))
+    with pytest.raises(AnnotationError, match="lines 2, 3 match clip '1'"):
+        relabel(path, table(tmp_path, "file,label", "fight/1.mp4,a", "calm/1.mp4,b"))
+
+
+def test_videos_with_different_suffixes_are_distinguished(tmp_path: Path) -> None:
+    path = tmp_path / "x.pkl"
+    write_pickle(path, data_set([clip("a.mp4", "a.mp4", None), clip("a.avi", "a.avi", None)], {}))
+    relabel(path, table(tmp_path, "file,label", "a.avi,wave"))
+    assert by_clip(path, "label_name") == {"a.avi": "wave", "a.mp4": None}
+
+
+def test_a_group_on_both_sides_of_a_split_gives_a_warning(merged: Path, tmp_path: Path) -> None:
+    csv = table(tmp_path, "file,label,split,group", "fight/1.mp4,a,train,7", "calm/1.mp4,b,test,7")
+    assert "'7'" in relabel(merged, csv).warnings[0]
+
+
+def test_a_foreign_data_set_keeps_what_the_table_does_not_list(tmp_path: Path) -> None:
+    arrays = {"total_frames": 3, "img_shape": (9, 9), "keypoint": np.zeros((1, 3, 17, 2), np.float16)}
+    clips = [{"frame_dir": name, "label": label, **arrays} for name, label in (("a", 0), ("b", 1))]
+    path = tmp_path / "x.pkl"
+    write_pickle(path, {"split": {"train": ["a", "b"]}, "annotations": clips, "label_names": ["wave", "fall"]})
+    relabel(path, table(tmp_path, "file,label", "a,fall"))
+    assert by_clip(path, "label_name") == {"a": "fall", "b": "fall"}
+    assert read_data_set(path)["annotations"][0]["keypoint"].dtype == np.float16
+    assert read_data_set(path)["split"] == {"train": ["a", "b"]}

@@ -1,0 +1,277 @@
+"""`skelpipe evaluate` on a run that is trained for a few seconds."""
+
+import dataclasses
+import io
+import json
+import re
+import shutil
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from rich.console import Console
+from typer.testing import CliRunner
+
+from pipeline.cli import app
+from pipeline.evaluate.evaluation import Evaluation
+from pipeline.evaluate.report import print_table
+from pipeline.evaluate.workflow import evaluate
+from pose_extraction.errors import AnnotationError, UsageError
+from pose_extraction.formats.pickles import read_pickle
+from recognition.data.splits import split_to_test
+from recognition.inference.prediction import clips_for
+from recognition.inference.scores import Engine
+from recognition.runs import load_run
+from test_support.trained_run import LABEL_NAMES, made_clip, nobody, write_data
+
+ENGINE = Engine(device="cpu", backend="torch", precision="fp32")
+
+
+def evaluated(
+    run: Path | None, data: Path | None = None, split: str | None = None, *, skip_bad: bool = False
+) -> tuple[Evaluation, str]:
+    """Evaluate without figures; return the result and the console output."""
+    said = io.StringIO()
+    console = Console(file=said, width=400)
+    return evaluate(run, data, split, engine=ENGINE, skip_bad=skip_bad, figures=False, console=console), said.getvalue()
+
+
+def some_clips(count: int = 6, seed: int = 5) -> list[dict]:
+    rng = np.random.default_rng(seed)
+    return [made_clip(f"other{n}", LABEL_NAMES[n % 3], rng) for n in range(count)]
+
+
+def test_matching_test_split_is_the_default(trained: tuple[Path, Path]) -> None:
+    result, said = evaluated(trained[0])
+    assert (result.split, result.metrics.clips) == ("one_test", 12)
+    assert "split one_test" in said and "warning" not in said
+    assert result.metrics.top1 > 0.6
+    assert result.folder == trained[0] / "evaluation" / "made-one_test"
+
+
+def test_files_suffice_to_recompute_all_metrics(trained: tuple[Path, Path]) -> None:
+    result, _ = evaluated(trained[0])
+    with np.load(result.folder / "scores.npz", allow_pickle=False) as stored:
+        probabilities, labels = stored["probabilities"], stored["labels"]
+        assert stored["names"].tolist() == [f"clip{n}" for n in range(36, 48)]
+        assert stored["label_names"].tolist() == LABEL_NAMES
+    assert labels.tolist() == [n % 3 for n in range(36, 48)]
+    told = json.loads((result.folder / "evaluation.json").read_text(encoding="utf-8"))
+    assert told["top1"] == pytest.approx((probabilities.argmax(1) == labels).mean())
+    assert told["clips"] == np.sum(told["confusion"]) == 12
+    assert [row["class"] for row in told["per_class"]] == LABEL_NAMES
+    assert told["engine"] == {"device": "cpu", "backend": "torch", "precision": "fp32"}
+    assert (told["split"], told["trained_on"], told["estimator"]) == ("one_test", 0, "made")
+    assert told["top1_interval"][0] <= told["top1"] <= told["top1_interval"][1]
+
+
+def test_training_and_held_out_clips_are_counted_and_reported(trained: tuple[Path, Path]) -> None:
+    result, said = evaluated(trained[0], split="one_train")
+    assert result.trained_on + result.chosen_on == 36 and result.chosen_on > 0
+    assert f"warning: {result.trained_on} of 36 clips have the names of training clips of the run" in said
+    assert f"warning: {result.chosen_on} of 36" in said
+    whole, _ = evaluated(trained[0], split="all")
+    assert (whole.metrics.clips, whole.trained_on + whole.chosen_on) == (48, 36)
+
+
+def test_labels_of_another_file_are_matched_by_name(trained: tuple[Path, Path], tmp_path: Path) -> None:
+    """Same clips, with reordered class numbers and an additional class without clips."""
+    original = read_pickle(trained[1])
+    order = ["squat", "crawl", "wave", "jump"]
+    for clip in original["annotations"]:
+        clip["label"] = order.index(clip["label_name"])
+    other = write_data(tmp_path / "b.pkl", original["annotations"], original["split"], label_names=order)
+    first, _ = evaluated(trained[0])
+    second, _ = evaluated(trained[0], other)
+    assert second.metrics.confusion.tolist() == first.metrics.confusion.tolist()
+    assert second.scores.labels.tolist() == first.scores.labels.tolist()
+
+
+def test_unknown_class_is_an_error(trained: tuple[Path, Path], tmp_path: Path) -> None:
+    clips = some_clips()
+    data = write_data(tmp_path / "b.pkl", clips, {"test": ["other0"]}, label_names=["crawl", "jump", "squat"])
+    with pytest.raises(UsageError, match=r"b\.pkl: contains clips of class 'crawl', but .* are wave, jump, squat"):
+        evaluated(trained[0], data)
+
+
+def test_file_without_class_names_is_matched_by_number(trained: tuple[Path, Path], tmp_path: Path) -> None:
+    clips = some_clips()
+    data = write_data(tmp_path / "b.pkl", clips, {}, label_names=[])
+    result, said = evaluated(trained[0], data)
+    assert result.split == "all" and "split all" in said
+    assert result.scores.labels.tolist() == [0, 1, 2, 0, 1, 2]
+
+
+def test_unlabelled_clips_are_excluded_and_counted(trained: tuple[Path, Path], tmp_path: Path) -> None:
+    clips = [*some_clips(), made_clip("silent", None, np.random.default_rng(0))]
+    data = write_data(tmp_path / "b.pkl", clips, {"test": [clip["frame_dir"] for clip in clips]})
+    result, said = evaluated(trained[0], data)
+    assert (result.metrics.clips, result.unlabelled) == (6, 1)
+    assert "warning: 1 clips of the split have no label" in said
+    bare = write_data(tmp_path / "c.pkl", clips[-1:], {"test": ["silent"]})
+    with pytest.raises(UsageError, match="no clip of split 'test' has a label"):
+        evaluated(trained[0], bare)
+
+
+def test_malformed_clips_are_skipped_only_on_request(trained: tuple[Path, Path], tmp_path: Path) -> None:
+    clips = some_clips()
+    clips[1]["keypoint"][0, 0, 0, 0] = np.nan
+    data = write_data(tmp_path / "b.pkl", [*clips, clips[2]], {"test": [clip["frame_dir"] for clip in clips]})
+    with pytest.raises(AnnotationError, match=r"other1.*NaN.*--skip-bad"):
+        evaluated(trained[0], data)
+    result, said = evaluated(trained[0], data, skip_bad=True)
+    assert (result.metrics.clips, result.left_out) == (5, 1)
+    assert "warning: 1 clips of the split are malformed and are not counted" in said
+    assert "warning: 1 entries of the file are skipped; the first: " in said and "'other2' occurs twice" in said
+
+
+def test_clips_without_persons_count_as_failures(trained: tuple[Path, Path], tmp_path: Path) -> None:
+    clips = some_clips(12)
+    names = [clip["frame_dir"] for clip in clips]
+    whole, _ = evaluated(trained[0], write_data(tmp_path / "a.pkl", clips[2:], {"test": names[2:]}))
+    clips[1] = nobody(clips[1])
+    # The other clip has joints, but all scores are below the threshold.
+    run = tmp_path / "run" / "best.pt"
+    run.parent.mkdir()
+    content = torch.load(trained[0] / "best.pt", weights_only=True)
+    content["settings"]["data"]["score_threshold"] = 0.5
+    torch.save(content, run)
+    clips[0]["keypoint_score"] = clips[0]["keypoint_score"] * np.float32(0.1)
+    result, said = evaluated(run, write_data(tmp_path / "b.pkl", clips, {"test": names}))
+    metrics = result.metrics
+    assert (metrics.clips, metrics.unanswered, metrics.confusion.sum()) == (12, 2, 10)
+    assert metrics.correct == whole.metrics.correct and metrics.top1 == metrics.correct / 12
+    # With three classes, every prediction has the true class in its top five.
+    assert metrics.top5 == pytest.approx(10 / 12)
+    assert metrics.counts.tolist() == [4, 4, 4]
+    assert metrics.per_class.tolist() == pytest.approx((np.diag(metrics.confusion) / 4).tolist())
+    assert "no person is visible in 2 clips of the split; they count as failures" in said
+    told = json.loads((result.folder / "evaluation.json").read_text(encoding="utf-8"))
+    assert (told["clips"], told["unanswered"], told["left_out"]) == (12, 2, 0)
+    with np.load(result.folder / "scores.npz", allow_pickle=False) as stored:
+        assert sorted(stored["unanswered_names"].tolist()) == ["other0", "other1"]
+    only = write_data(tmp_path / "c.pkl", clips[:2], {"test": names[:2]})
+    with pytest.raises(UsageError, match="no person is visible in any labelled clip of split 'test'"):
+        evaluated(run, only)
+
+
+@pytest.mark.parametrize(
+    ("splits", "settings", "chosen"),
+    [
+        (("xsub_train", "xsub_val", "xview_train", "xview_val"), {"train_split": "xview_train"}, "xview_val"),
+        (("train1", "test1", "train2", "test2"), {"train_split": "train2"}, "test2"),
+        (("train", "val", "test"), {}, "test"),
+        # The clips that selected the model are not those of the report.
+        (("train", "test", "val"), {"holdout_split": "test"}, "val"),
+        (("fit", "rest"), {"train_split": "fit"}, "rest"),
+        (("only",), {}, "only"),
+    ],
+)
+def test_test_split_matches_training_split(
+    splits: tuple[str, ...], settings: dict[str, str], chosen: str, trained: tuple[Path, Path], tmp_path: Path
+) -> None:
+    run = load_run(trained[0])
+    data = run.settings.data.model_copy(update=settings)
+    run = dataclasses.replace(run, settings=run.settings.model_copy(update={"data": data}))
+    clips = some_clips(2 * len(splits))
+    names = [clip["frame_dir"] for clip in clips]
+    path = write_data(tmp_path / "b.pkl", clips, {name: names[2 * n : 2 * n + 2] for n, name in enumerate(splits)})
+    assert split_to_test(clips_for(run, path), run.settings.data) == chosen
+
+
+def test_error_messages_contain_a_remedy(trained: tuple[Path, Path], tmp_path: Path) -> None:
+    clips = some_clips()
+    names = [clip["frame_dir"] for clip in clips]
+    two = write_data(tmp_path / "two.pkl", clips, {"a": names[:3], "b": names[3:]})
+    with pytest.raises(UsageError, match="cannot tell which of the splits 'a', 'b' to use"):
+        evaluated(trained[0], two)
+    with pytest.raises(UsageError, match="there is no split 'val'; the file has 'a', 'b'"):
+        evaluated(trained[0], two, "val")
+    for clip in clips:
+        clip["keypoint"], clip["keypoint_score"] = clip["keypoint"][:, :, :13], clip["keypoint_score"][:, :, :13]
+    fewer = write_data(tmp_path / "fewer.pkl", clips, {"test": names})
+    with pytest.raises(UsageError, match=r"fewer\.pkl: has penn13 joints, but .* was trained on coco17"):
+        evaluated(trained[0], fewer)
+
+
+def test_copied_checkpoint_is_a_separate_run(trained: tuple[Path, Path], tmp_path: Path) -> None:
+    copy = tmp_path / "elsewhere" / "mine.pt"
+    copy.parent.mkdir()
+    shutil.copy(trained[0] / "best.pt", copy)
+    result, said = evaluated(copy)
+    assert result.metrics.clips == 12
+    assert result.folder == tmp_path / "elsewhere" / "evaluation" / "made-one_test-mine"
+    assert load_run(copy).label_names == tuple(LABEL_NAMES)
+    # The list of its training clips was not copied.
+    told = json.loads((result.folder / "evaluation.json").read_text(encoding="utf-8"))
+    assert told["trained_on"] is None and told["chosen_on"] is None
+    assert "its training clips are unknown" in said
+
+
+def test_evaluations_do_not_overwrite_each_other(trained: tuple[Path, Path], tmp_path: Path) -> None:
+    run = Path(shutil.copytree(trained[0], tmp_path / "run"))
+    best, _ = evaluated(run)
+    last, _ = evaluated(run / "last.pt")
+    (tmp_path / "b").mkdir()
+    namesake = Path(shutil.copy(trained[1], tmp_path / "b" / trained[1].name))
+    other, _ = evaluated(run, namesake)
+    again, _ = evaluated(run)
+    names = [result.folder.name for result in (best, last, other, again)]
+    assert names == ["made-one_test", "made-one_test-last", "made-one_test-2", "made-one_test"]
+
+
+def test_unwritable_folder_is_reported_before_the_computation(trained: tuple[Path, Path], tmp_path: Path) -> None:
+    run = Path(shutil.copytree(trained[0], tmp_path / "run", ignore=shutil.ignore_patterns("evaluation")))
+    (run / "evaluation").write_text("in the way")
+    with pytest.raises(UsageError, match=r"made-one_test: cannot write results there .*evaluate the copy"):
+        evaluated(run)
+
+
+def test_file_without_splits_is_evaluated_completely(trained: tuple[Path, Path], tmp_path: Path) -> None:
+    clips = some_clips()
+    path = write_data(tmp_path / "b.pkl", clips, {"all": [clip["frame_dir"] for clip in clips]})
+    result, _ = evaluated(trained[0], path)
+    assert (result.split, result.metrics.clips) == ("all", 6)
+
+
+def test_names_are_not_parsed_as_markup(trained: tuple[Path, Path]) -> None:
+    result, _ = evaluated(trained[0])
+    output = io.StringIO()
+    print_table(result, Console(file=output, width=120))
+    text = output.getvalue()
+    assert re.search(r"best\.pt, after epoch \d+, of phase (one|two)", text)
+    assert "made.pkl, one_test, by made" in text and "95 % interval" in text and "mean class accuracy" in text
+    assert all(name in text for name in LABEL_NAMES)
+
+
+def test_command_prints_json_and_draws_figures(trained: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(trained[0].parents[1])
+    result = CliRunner().invoke(app, ["evaluate", "--json", "--device", "cpu", "--batch-size", "5"])
+    assert result.exit_code == 0, result.output
+    told = json.loads(result.stdout)
+    folder = trained[0] / "evaluation" / "made-one_test"
+    assert told == json.loads((folder / "evaluation.json").read_text(encoding="utf-8"))
+    for name in ("confusion", "per_class", "tsne", "training"):
+        assert cv2.imread(str(folder / f"{name}.png")).std() > 5
+    assert not list(folder.glob(".*"))
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["evaluate", "nowhere"], "nowhere"),
+        (["evaluate", "--backend", "tensorrt"], "--backend tensorrt: must be one of auto, torch"),
+        (["evaluate", "--precision", "int8"], "--precision int8: must be one of auto, fp32"),
+        (["evaluate", "--batch-size", "0"], "must be auto or a positive integer"),
+        (["evaluate"], "no run in"),
+    ],
+)
+def test_invalid_options_give_one_line_errors(
+    words: list[str], told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    result = CliRunner().invoke(app, words)
+    assert result.exit_code in (1, 2) and told in result.output
+    assert "Traceback" not in result.output

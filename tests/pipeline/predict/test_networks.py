@@ -1,0 +1,62 @@
+"""`skelpipe predict` configures stage one as for the training skeletons of the run."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pipeline.extract.settings import ExtractSettings
+from pipeline.predict.networks import Networks, detector_for, stage_one
+from pose_extraction.errors import UsageError
+from pose_extraction.formats.validation import read_data_set
+from recognition.data.extraction_settings import extraction_of
+from recognition.inference.scores import Engine
+from recognition.runs import Trained, load_run
+from test_support.made_runs import Run
+
+
+@pytest.fixture
+def made(trained: tuple[Path, Path]) -> Trained:
+    return load_run(trained[0])
+
+
+def test_file_records_settings_shared_by_all_clips(run: Callable[..., Run], clips: Path, tmp_path: Path) -> None:
+    report = run(clips / "wave", tmp_path / "out", stride=2, detection_threshold=0.25, flip_test=False).report
+    annotations = read_data_set(report.data_set)["annotations"]
+    found = extraction_of(annotations)
+    assert (found["stride"], found["detection_threshold"], found["smooth"]) == (2, 0.25, False)
+    assert found["estimator"] == annotations[0]["estimator"] and len(found["detector_weights"]) >= 8
+    assert not {"start", "end"} & found.keys()
+    parameters = annotations[0]["history"][0]["parameters"]
+    other: dict[str, Any] = {
+        "history": [{"step": "estimate", "parameters": {**parameters, "stride": 1, "smooth": [1]}}, {}]
+    }
+    assert extraction_of([*annotations, other]) == {
+        name: value for name, value in found.items() if name not in ("stride", "smooth")
+    }
+    assert extraction_of([*annotations, {"history": "none"}]) == extraction_of([{}]) == {}
+
+
+def test_stage_one_uses_settings_of_the_run(made: Trained, caplog: pytest.LogCaptureFixture) -> None:
+    known = {"detector": "rtmdet-nano-rendered", "stride": 2, "smooth": True, "detection_threshold": 0.15}
+    drawn = replace(made, estimator="hrnet-tiny", extraction=known)
+    settings = stage_one(drawn, Networks(), Engine(device="cpu"))
+    assert (settings.estimator, settings.detector) == ("hrnet-tiny", "rtmdet-nano-rendered")
+    assert (settings.stride, settings.smooth, settings.score_threshold) == (2, True, 0.15)
+    assert not caplog.text
+    other = stage_one(drawn, Networks(detector="rtmdet-m"), Engine(device="cpu"))
+    # Scores of different detectors are not comparable.
+    assert (other.detector, other.stride, other.score_threshold) == ("rtmdet-m", 2, 0.3)
+    assert "was trained on persons of rtmdet-nano-rendered, not rtmdet-m" in caplog.text
+    silent = replace(drawn, extraction={})
+    assert stage_one(silent, Networks(), Engine(device="cpu")) == ExtractSettings(estimator="hrnet-tiny", device="cpu")
+    with pytest.raises(UsageError, match=r"was trained on persons of own, which .* --detector own\.onnx, or another"):
+        detector_for(replace(made, extraction={"detector": "own"}), None)
+
+
+def test_detector_threshold_defaults_to_that_of_the_model_table() -> None:
+    assert ExtractSettings().score_threshold == ExtractSettings(detector="mine.onnx").score_threshold == 0.3
+    assert ExtractSettings(detector="rtmdet-nano-rendered").shaping()["detection_threshold"] == 0.4
+    assert ExtractSettings(detector="rtmdet-nano-rendered", detection_threshold=0.2).score_threshold == 0.2

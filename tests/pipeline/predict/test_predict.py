@@ -1,0 +1,336 @@
+"""`skelpipe predict` on skeleton files, with a run that is trained for a few seconds."""
+
+import csv
+import io
+import itertools
+import json
+import logging
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from rich.console import Console
+from typer.testing import CliRunner
+
+from pipeline.cli import app
+from pipeline.predict.answers import Answer, print_table
+from pipeline.predict.persons import video_of
+from pipeline.predict.question import Part, Scope, Wanted, scope_of
+from pipeline.predict.skeleton_files import asker_of
+from pipeline.predict.sliding import Sliding, slide_over
+from pipeline.predict.whole_clip import answer_whole
+from pipeline.predict.workflow import predict
+from pipeline.train.recognizer import train_settings
+from pose_extraction.errors import UsageError
+from pose_extraction.poses import VideoPoses
+from pose_extraction.skeleton import COCO17, NTU25
+from recognition.inference.scores import Engine
+from recognition.inference.windows import Grid
+from recognition.runs import load_run
+from recognition.settings import DataSettings, ModelSettings, RunSettings, TrainingSettings
+from recognition.training.run import train
+from test_support.trained_run import LABEL_NAMES, made_clip, nobody, write_data
+
+ENGINE = Engine(device="cpu", backend="torch", precision="fp32")
+
+
+@pytest.fixture
+def run(trained: tuple[Path, Path]) -> Path:
+    return trained[0]
+
+
+@pytest.fixture
+def skeletons(tmp_path: Path) -> Path:
+    """Six clips without labels, the third without persons; the last three are in split "late"."""
+    rng = np.random.default_rng(5)
+    clips = [made_clip(f"new{n}", LABEL_NAMES[n % 3], rng) | {"label": -1, "label_name": None} for n in range(6)]
+    clips[2] = nobody(clips[2])
+    return write_data(tmp_path / "new.pkl", clips, {"early": ["new2"], "late": ["new3", "new4", "new5"]})
+
+
+def predicted(
+    given: Path,
+    run: Path | None,
+    split: str | None = None,
+    *,
+    per_person: bool | None = None,
+    windows: float | None = None,
+    explain: bool = False,
+    threshold: float = 0.0,
+    figures: Path = Path("unused"),
+    said: io.StringIO | None = None,
+) -> list[Answer]:
+    scope = scope_of(per_person=per_person, windows=windows, overlay=None, explain=explain, threshold=threshold)
+    wanted = Wanted(scope, windows, figures=figures)
+    console = Console(file=said or io.StringIO(), width=400)
+    return list(predict([given], run, wanted, engine=ENGINE, part=Part(split), console=console))
+
+
+def test_every_clip_has_a_prediction_or_a_reason(run: Path, skeletons: Path) -> None:
+    found = {answer.clip: answer for answer in predicted(skeletons, run)}
+    assert sorted(found) == [f"new{n}" for n in range(6)]
+    assert not found["new2"].best and "no person" in str(found["new2"].reason)
+    answered = [found[f"new{n}"] for n in (0, 1, 3, 4, 5)]
+    for answer in answered:
+        shares = [share for _, share in answer.best]
+        # All three classes are in the top five.
+        assert sorted(name for name, _ in answer.best) == sorted(LABEL_NAMES)
+        assert (answer.label, answer.probability) == answer.best[0]
+        assert shares == sorted(shares, reverse=True) and sum(shares) == pytest.approx(1, abs=1e-5)
+    right = sum(answer.label == LABEL_NAMES[int(answer.clip[-1]) % 3] for answer in answered)
+    assert right >= 3
+
+
+def test_reasons_for_skipped_clips_do_not_mention_unavailable_options(run: Path, tmp_path: Path) -> None:
+    clips = [made_clip(f"new{n}", None, np.random.default_rng(n)) for n in range(4)]
+    clips[1] = nobody(clips[1])
+    clips[2]["keypoint"][0, 0, 0, 0] = np.nan
+    said = io.StringIO()
+    data = write_data(tmp_path / "new.pkl", [*clips, clips[3]], {})
+    reasons = {answer.clip: answer.reason for answer in predicted(data, run, said=said) if answer.reason}
+    assert sorted(reasons) == ["new1", "new2"] and not any("--skip" in reason for reason in reasons.values())
+    assert "warning: 1 entries of the file are skipped; the first: " in said.getvalue()
+    assert "'new3' occurs twice" in said.getvalue() and "--skip" not in said.getvalue()
+
+
+def test_split_selects_clips(run: Path, skeletons: Path) -> None:
+    assert [answer.clip for answer in predicted(skeletons, run, "late")] == ["new3", "new4", "new5"]
+    with pytest.raises(UsageError, match="there is no split 'noon'"):
+        predicted(skeletons, run, "noon")
+
+
+def test_another_estimator_gives_a_warning(run: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    clip = made_clip("a", None, np.random.default_rng(0), estimator="hrnet")
+    path = write_data(tmp_path / "hrnet.pkl", [clip], {})
+    with caplog.at_level(logging.WARNING):
+        predicted(path, run)
+    assert "contains skeletons of hrnet" in caplog.text and "on those of made" in caplog.text
+
+
+def test_run_records_number_of_dimensions(run: Path) -> None:
+    assert load_run(run).dimensions == 2
+
+
+def test_errors_about_missing_input_contain_a_remedy(run: Path, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="file not found; create it with `skelpipe extract"):
+        predicted(tmp_path / "none.pkl", run)
+    with pytest.raises(UsageError, match="no such file or folder"):
+        predicted(tmp_path / "none.mp4", run)
+    with pytest.raises(UsageError, match="no run in runs/; train one"):
+        predicted(write_data(tmp_path / "a.pkl", [made_clip("a", None, np.random.default_rng(0))], {}), None)
+
+
+def test_too_few_frames_give_no_prediction(run: Path, tmp_path: Path) -> None:
+    short = made_clip("short", None, np.random.default_rng(0), frames=4)
+    enough = made_clip("enough", None, np.random.default_rng(0), frames=5)
+    found = {answer.clip: answer for answer in predicted(write_data(tmp_path / "a.pkl", [short, enough], {}), run)}
+    assert "in only 4 frames" in str(found["short"].reason) and found["short"].label is None
+    assert found["enough"].label in LABEL_NAMES
+
+
+def test_prediction_below_the_threshold_is_unknown(run: Path, skeletons: Path) -> None:
+    sure = {answer.clip: answer for answer in predicted(skeletons, run)}
+    limit = sorted(answer.probability for answer in sure.values() if answer.probability)[2]
+    for answer in predicted(skeletons, run, threshold=limit):
+        before = sure[answer.clip]
+        assert answer.best == before.best and answer.probability == before.probability
+        expected = "unknown" if before.probability is not None and before.probability < limit else before.label
+        assert answer.label == expected
+    for wrong in (-0.1, 1.5):
+        with pytest.raises(UsageError, match="must be a probability from 0 to 1"):
+            predicted(skeletons, run, threshold=wrong)
+
+
+def two_people(first: str, second: str, **extra: object) -> dict:
+    """A clip in which two persons perform different actions."""
+    one, two = (
+        made_clip("both", label, np.random.default_rng(n), frames=24) for n, label in enumerate((first, second))
+    )
+    both = {name: np.concatenate([one[name], two[name]]) for name in ("keypoint", "keypoint_score")}
+    return one | both | {"label": -1, "label_name": None, **extra}
+
+
+def test_each_person_is_classified_as_if_alone(run: Path, tmp_path: Path) -> None:
+    both = two_people("jump", "wave", track_id=np.array([7, 3]))
+    data = write_data(tmp_path / "both.pkl", [both], {})
+    together, *persons = predicted(data, run, per_person=True)
+    assert together.person is None and [answer.person for answer in persons] == [7, 3]
+    for row, answer in enumerate(persons):
+        alone = {name: both[name][row : row + 1] for name in ("keypoint", "keypoint_score")}
+        (expected,) = predicted(write_data(tmp_path / f"{row}.pkl", [both | alone | {"track_id": [7]}], {}), run)
+        assert dict(answer.best) == pytest.approx(dict(expected.best), abs=1e-5)
+
+
+def test_windows_require_timestamps(run: Path, tmp_path: Path) -> None:
+    data = write_data(tmp_path / "a.pkl", [two_people("jump", "wave")], {})
+    with pytest.raises(UsageError, match=r"has neither timestamps .* omit --windows"):
+        predicted(data, run, windows=1)
+    for wrong in (0.0, -1.0, float("nan")):
+        with pytest.raises(UsageError, match="must be a number of seconds above 0"):
+            predicted(data, run, windows=wrong)
+
+
+def test_clips_in_3d_support_persons_windows_and_explanations(tmp_path: Path) -> None:
+    """Clips without scores or image size, as written by `skelpipe convert`; absent persons are skipped."""
+    rng = np.random.default_rng(0)
+    clips = []
+    for number in range(6):
+        keypoint = rng.normal(size=(2, 30, 25, 3)).astype(np.float32)
+        # Only joints that are visible.
+        keypoint[:, :, 0] = 0
+        keypoint[1] *= number != 5
+        clips.append(
+            {"frame_dir": f"clip{number}", "label": number % 2, "total_frames": 30, "keypoint": keypoint, "fps": 30.0}
+        )
+    names = [clip["frame_dir"] for clip in clips]
+    data = write_data(tmp_path / "ntu.pkl", clips, {"one_train": names[:4], "one_test": names[4:]})
+    settings = RunSettings(
+        out=str(tmp_path / "run"),
+        data=DataSettings(file=str(data), num_frames="own", max_frames=16, holdout=0, random_move=False),
+        model=ModelSettings(dim=16, depth=1, heads=2, dim_representation=16, hidden=32, max_frames=16),
+        training=TrainingSettings(phase1_epochs=1, phase2_epochs=0, batch_size=4, device="cpu"),
+    )
+    run = train(settings)
+    found = predicted(data, run, "one_test", windows=0.5, explain=True, figures=tmp_path / "figures")
+    assert {(answer.clip, answer.person) for answer in found} == {("clip4", 0), ("clip4", 1), ("clip5", 0)}
+    assert all(answer.end is not None and answer.end <= 1.001 for answer in found)
+    assert all(set(answer.attention) == set(NTU25.joints) for answer in found)
+    assert (tmp_path / "figures" / "clip5.png").is_file()
+    together, *persons = [one for one in predicted(data, run, "one_test", per_person=True) if one.clip == "clip4"]
+    assert together.person is None and [answer.person for answer in persons] == [0, 1]
+    whole = predicted(data, run, "one_test")[0]
+    assert dict(together.best) == pytest.approx(dict(whole.best), abs=1e-5)
+
+
+def test_windows_find_a_change_of_action(run: Path, tmp_path: Path) -> None:
+    rng = np.random.default_rng(2)
+    # 48 frames of each action at 16 frames/s: one person waves for three seconds, then jumps for three.
+    parts = [made_clip("long", label, rng, frames=16) for label in ("wave",) * 3 + ("jump",) * 3]
+    for part in parts:
+        part["keypoint"] -= part["keypoint"][:, :1, :1] - 150
+    long = parts[0] | {
+        name: np.concatenate([part[name] for part in parts], axis=1) for name in ("keypoint", "keypoint_score")
+    }
+    long |= {"total_frames": 96, "label": -1, "label_name": None, "fps": 16.0, "track_id": np.array([4])}
+    found = predicted(write_data(tmp_path / "long.pkl", [long], {}), run, windows=1.0)
+    assert all(answer.person == 4 for answer in found)
+    assert found[0].start == 0.0 and found[-1].end == pytest.approx(6.0)
+    for before, after in itertools.pairwise(found):
+        assert before.end == pytest.approx(after.start) and before.label != after.label
+    said = [next(answer.label for answer in found if answer.start <= t < answer.end) for t in (1.0, 2.0, 4.5, 5.5)]
+    assert said == ["wave", "wave", "jump", "jump"]
+
+
+def test_explanations_are_written_as_numbers_and_a_figure(run: Path, tmp_path: Path) -> None:
+    data = write_data(tmp_path / "both.pkl", [two_people("jump", "wave", track_id=np.array([0, 1]))], {})
+    answers = predicted(data, run, per_person=True, explain=True, figures=tmp_path / "figures")
+    assert len(answers) == 3
+    for answer in answers:
+        assert set(answer.attention) == set(COCO17.joints)
+        assert np.mean(list(answer.attention.values())) == pytest.approx(1, abs=1e-3)
+    assert (tmp_path / "figures" / "both.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_explanation_requires_attention(trained: tuple[Path, Path], skeletons: Path, tmp_path: Path) -> None:
+    given = ["baselines/stgcnpp", "dim=8", "depth=1", "num_frames=8", "phase1_epochs=1", "warmup_epochs=0"]
+    options = {"data.file": str(trained[1]), "out": str(tmp_path / "graph"), "training.device": "cpu"}
+    graph = train(train_settings(given, options))
+    assert len(predicted(skeletons, graph, "late")) == 3
+    with pytest.raises(UsageError, match=r"--explain: .*graph/best\.pt uses stgcnpp, which has no attention layers"):
+        predicted(skeletons, graph, "late", explain=True)
+
+
+def test_command_prints_json_lines_or_a_table_or_writes_a_file(run: Path, skeletons: Path, tmp_path: Path) -> None:
+    words = ["predict", str(skeletons), "--run", str(run), "--device", "cpu"]
+    result = CliRunner().invoke(app, [*words, "--json"])
+    assert result.exit_code == 0, result.output
+    lines = [json.loads(line) for line in result.stdout.splitlines()]
+    assert len(lines) == 6
+    assert [line["clip"] for line in lines if line["predictions"] is None] == ["new2"]
+    assert all((line["reason"] is None) == (line["predictions"] is not None) for line in lines)
+    assert "no prediction for 1 of 6 inputs" in result.stderr
+    out = tmp_path / "answers.jsonl"
+    written = CliRunner().invoke(app, [*words, "--out", str(out)])
+    assert written.stdout.strip() == str(out) and len(out.read_text(encoding="utf-8").splitlines()) == 6
+    rows = list(csv.DictReader(CliRunner().invoke(app, [*words, "--csv"]).stdout.splitlines()))
+    assert [row["clip"] for row in rows] == [line["clip"] for line in lines]
+    assert [row["label"] or None for row in rows] == [line["label"] for line in lines]
+    assert [row["clip"] for row in rows if row["reason"]] == ["new2"]
+    best = [(row["label_2"], float(row["probability_2"])) for row in rows if row["label_2"]]
+    expected = [line["predictions"][1] for line in lines if line["predictions"]]
+    assert best == [(one["label"], pytest.approx(one["probability"], abs=1e-5)) for one in expected]
+    unknown = CliRunner().invoke(app, [*words, "--threshold", "1", "--csv"]).stdout.splitlines()
+    for row, line in zip(csv.DictReader(unknown), lines, strict=True):
+        assert row["label"] == ("unknown" if line["predictions"] else "")
+        assert row["label_1"] == (line["predictions"][0]["label"] if line["predictions"] else "")
+    both = CliRunner().invoke(app, [*words, "--csv", "--json"])
+    assert both.exit_code == 2 and "choose one of the two formats" in both.stderr
+    table = CliRunner().invoke(app, words)
+    assert table.exit_code == 0 and "new2" in table.stdout and "none:" in table.stdout
+
+
+def test_clip_without_timestamps_has_no_times(run: Path, skeletons: Path, tmp_path: Path) -> None:
+    found = predicted(skeletons, run, "late", per_person=True, explain=True, figures=tmp_path)
+    assert len(found) == 6 and all(answer.best for answer in found)
+    assert {(answer.start, answer.end) for answer in found} == {(None, None)}
+
+
+def together(people: list[dict[str, Any]]) -> VideoPoses:
+    """Combine single-person clips into one video."""
+    joined = {name: np.concatenate([one[name] for one in people]) for name in ("keypoint", "keypoint_score")}
+    return video_of(people[0] | joined | {"fps": 8.0}, "here")
+
+
+def test_overlay_has_no_caption_for_persons_outside_the_input(run: Path) -> None:
+    asker = asker_of(load_run(run), ENGINE)
+    first, short, third, fourth = (made_clip("clip", "wave", np.random.default_rng(n)) for n in range(4))
+    short["keypoint_score"][:, 3:] = 0
+    for persons, captioned in ((False, {0, 1}), (True, {0, 2, 3})):
+        answers, stretch = answer_whole(asker, Scope(True, persons), together([first, short, third, fourth]), "clip")
+        # The run uses two persons per clip; three frames are too few to classify the second one.
+        assert set(stretch.captions) == captioned
+        assert [answer.person for answer in answers if answer.reason] == ([1] if persons else [])
+    sliding = Sliding(asker, Scope(True, False), Grid(1.0), "clip")
+    seen: set[int] = set()
+    for cell, window in slide_over(together([first, third, fourth]), sliding):
+        sliding.ask(window)
+        seen |= set(sliding.settle(cell, window).stretch.captions)
+    assert seen == {0, 1}
+
+
+def test_newest_run_that_predicts_actions_is_used(
+    run: Path, skeletons: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(run, tmp_path / "runs" / "actions")
+    encoder = tmp_path / "runs" / "encoder"
+    shutil.copytree(run, encoder)
+    (encoder / "about.json").write_text('{"method": "mamp"}')
+    os.utime(encoder / "last.pt", ns=(2**62, 2**62))
+    said = io.StringIO()
+    assert len(predicted(skeletons, None, "late", said=said)) == 3
+    assert "using runs/actions, because runs/encoder is a pre-trained encoder" in said.getvalue()
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read every folder")
+def test_unreadable_folder_is_reported_as_a_failure(run: Path, tmp_path: Path) -> None:
+    (tmp_path / "shut").mkdir(mode=0)
+    (answer,) = predicted(tmp_path, run)
+    assert answer.failed and "cannot be listed" in str(answer.reason) and answer.clip == str(tmp_path / "shut")
+
+
+def test_windows_always_show_times() -> None:
+    for times in (False, True):
+        output = io.StringIO()
+        answers = [Answer("clip", 0, 0.5, 2.25, "wave", 0.5, (("wave", 0.5),))]
+        print_table(answers, Console(file=output, width=100), times=times)
+        assert ("0.50 - 2.25" in output.getvalue()) == times
+
+
+def test_clip_names_are_not_parsed_as_markup() -> None:
+    output = io.StringIO()
+    print_table([Answer("[bold]odd", best=(("[red]wave", 0.5),))], Console(file=output, width=100))
+    assert "[bold]odd" in output.getvalue() and "[red]wave 50.0%" in output.getvalue()

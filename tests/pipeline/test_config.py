@@ -1,0 +1,85 @@
+"""Settings: validation, error messages and lookup of configs."""
+
+from pathlib import Path
+
+import pytest
+
+from pipeline.config import find_config, parse, read_config, shipped_configs
+from pipeline.extract.settings import ExtractSettings, parse_settings
+from pipeline.sweep.encoder_plan import is_pretrain_sweep, read_pretrain_sweep
+from pipeline.sweep.recognizer_plan import read_sweep
+from pose_extraction.errors import UsageError
+from recognition.pretraining.settings import PretrainSettings
+from recognition.settings import RunSettings
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ({"estimater": "hrnet"}, "unknown setting 'estimater'; did you mean 'estimator'?"),
+        ({"zzz": 1}, "unknown setting 'zzz'"),
+        ({"stride": 0}, "stride: Input should be greater than or equal to 1 (got 0)"),
+        ({"precision": "int8"}, "precision: "),
+        ({"batch_size": "few"}, "batch_size: "),
+        ({"workers": 0}, "workers is 0, but must be auto or at least 1"),
+        ({"start": 2, "end": 2}, "end 2.0 s is not after start 2.0 s"),
+        ({"detection_threshold": 1.0}, "detection_threshold: "),
+    ],
+)
+def test_invalid_settings_are_refused_with_their_origin(values, words):
+    with pytest.raises(UsageError) as refusal:
+        parse_settings(values, place="here")
+    assert str(refusal.value).startswith("here: ")
+    assert words in str(refusal.value)
+
+
+@pytest.mark.parametrize("path", sorted(shipped_configs().rglob("*.yaml")), ids=lambda path: path.stem)
+def test_every_shipped_config_is_valid_and_documents_its_command(path):
+    name = path.relative_to(shipped_configs()).with_suffix("").as_posix()
+    assert find_config(name) == path
+    if name.startswith("ablations/"):
+        assert (read_pretrain_sweep(name)[0] if is_pretrain_sweep(name) else read_sweep(name)).rows
+        assert path.read_text().startswith(f"# skelpipe sweep {name} ")
+        return
+    if name.startswith(("mamp/", "pcm3/")) and not name.endswith("/finetune"):
+        assert parse(read_config(name, PretrainSettings), PretrainSettings, place=name)
+        assert path.read_text().startswith(f"# skelpipe pretrain {name} ")
+        return
+    extracts = name.startswith("extract/")
+    assert read_config(name, ExtractSettings if extracts else RunSettings)
+    command = f"# skelpipe extract --config {name} " if extracts else f"# skelpipe train {name} "
+    assert path.read_text().startswith(command)
+
+
+def test_a_config_by_path_takes_precedence_over_a_shipped_one(tmp_path, monkeypatch):
+    (tmp_path / "extract").mkdir()
+    (tmp_path / "extract" / "accurate").write_text("stride: 2\n")
+    monkeypatch.chdir(tmp_path)
+    assert read_config("extract/accurate", ExtractSettings) == {"stride": 2}
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ("- stride\n", "contains a list, not settings"),
+        ("stride: [1\n", "cannot be read as YAML"),
+        (b"\xff\xfe\x00", "cannot be read as YAML"),
+        ("!!python/object/apply:os.system ['touch ran']\n", "cannot be read as YAML"),
+    ],
+)
+def test_an_invalid_config_is_refused(tmp_path, monkeypatch, content, words):
+    monkeypatch.chdir(tmp_path)
+    path = Path("mine.yaml")
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    with pytest.raises(UsageError, match=words) as refusal:
+        read_config("mine.yaml", ExtractSettings)
+    assert "mine.yaml" in str(refusal.value)
+    assert not Path("ran").exists()
+
+
+def test_only_settings_that_affect_poses_cause_a_new_extraction():
+    of_networks = {"estimator", "detector", "checkpoint", "detector_checkpoint", "device", "backend", "precision"}
+    of_speed_and_place = {"batch_size", "overlay", "workers"}
+    # The first ones are part of the networks' identities; the others do not change results.
+    shaping = set(ExtractSettings.model_fields) - of_networks - of_speed_and_place
+    assert set(ExtractSettings().shaping()) == shaping

@@ -1,0 +1,48 @@
+"""CTR-GCN compared with its published size and a plain definition of its refined graphs."""
+
+import numpy as np
+import torch
+
+from recognition.backbones.graph_networks.ctrgcn import CTRGCN, RefinedGraph, TemporalBranches
+from recognition.backbones.graph_networks.graph import JOINTS, spatial_graph
+from recognition.recognizer import Recognizer
+
+
+def test_the_parameter_count_is_the_published_one_except_the_second_persons_normalisation() -> None:
+    recognizer = Recognizer(CTRGCN(channels=3), 60)
+    assert sum(weight.numel() for weight in recognizer.parameters()) - 3 == 1_436_496 - 2 * 3 * JOINTS
+
+
+def test_every_channel_has_a_graph_refined_by_the_differences_of_joints() -> None:
+    torch.manual_seed(0)
+    layer = RefinedGraph(3, 4).double()
+    x, graph = torch.randn(2, 3, 5, JOINTS, dtype=torch.float64), spatial_graph()[1].double()
+    share = torch.tensor([0.7], dtype=torch.float64)
+
+    def of(part: torch.nn.Conv2d, values: np.ndarray) -> np.ndarray:
+        weight, bias = part.weight[..., 0, 0].detach().numpy(), part.bias.detach().numpy()
+        return weight @ values + bias
+
+    given, found = x.numpy(), layer(x, graph, share).detach().numpy()
+    for n in range(2):
+        mean = given[n].mean(axis=1)  # (3, V)
+        for u in range(JOINTS):
+            expected = np.zeros((4, 5))
+            for v in range(JOINTS):
+                difference = np.tanh(of(layer.from_joint, mean[:, u]) - of(layer.to_joint, mean[:, v]))
+                weight = graph[u, v].item() + 0.7 * of(layer.refine, difference)  # one for each of 4 channels
+                values = np.stack([of(layer.values, given[n, :, t, v]) for t in range(5)], axis=1)
+                expected += weight[:, None] * values
+            np.testing.assert_allclose(found[n, :, :, u], expected, rtol=1e-9)
+
+
+def test_temporal_branches_span_four_frames_per_side_and_keep_joints_separate() -> None:
+    torch.manual_seed(0)
+    layer = TemporalBranches(16, 1).double().eval()
+    x = torch.randn(1, 16, 21, 4, dtype=torch.float64)
+    changed = x.clone()
+    changed[:, :, 10, 2] += 1
+    reached = (layer(changed) - layer(x)).abs().sum(dim=1)[0] > 1e-9
+    assert not reached[:, [0, 1, 3]].any()
+    assert set(reached[:, 2].nonzero()[:, 0].tolist()) == {6, 8, 9, 10, 11, 12, 14}
+    assert TemporalBranches(16, 2).double()(x).shape == (1, 16, 11, 4)

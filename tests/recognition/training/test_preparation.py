@@ -1,0 +1,185 @@
+"""Resolving open settings from the data, the machine and the initial weights."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from pose_extraction.errors import AnnotationError, UsageError
+from pose_extraction.formats.pickles import read_pickle, write_pickle
+from recognition.backbones.dstformer import DSTFormer
+from recognition.recognizer import build_recognizer
+from recognition.settings import ModelSettings, RunSettings
+from recognition.training.preparation import choose_model, prepare
+from test_support.made_clips import annotation, write_clips
+from test_support.made_motions import write_motions
+from test_support.processes.training_driver import small_settings
+
+
+@pytest.fixture(scope="module")
+def motions(tmp_path_factory):
+    return write_motions(tmp_path_factory.mktemp("data") / "motions.pkl", clips=24)
+
+
+def write_motionbert(path: Path, **sizes: int) -> Path:
+    """A file with MotionBERT's names for a network of any size."""
+    network = DSTFormer(num_joints=17, channels=3, heads=8, **sizes)
+    state = {}
+    for name, tensor in network.state_dict().items():
+        theirs = name.replace("joint_embedding", "joints_embed").replace("representation.", "pre_logits.fc.")
+        theirs = theirs.replace("spatial_embedding", "pos_embed").replace("temporal_embedding", "temp_embed")
+        theirs = theirs.replace("fusions.", "ts_attn.")
+        for half in ("spatial", "temporal"):
+            if f".{half}." in theirs:
+                theirs = (
+                    theirs.replace(f".{half}.", ".").replace("attention.", "attn.").replace("feed_forward.", "mlp.")
+                )
+                parts = theirs.replace("streams_", "blocks_").split(".")
+                theirs = ".".join([*parts[:2], f"{parts[2]}_{half[0]}", *parts[3:]])
+        if name != "mask_token":
+            state[f"module.{theirs}"] = tensor
+    torch.save({"model_pos": state}, path)
+    return path
+
+
+@pytest.mark.parametrize("size", ["small", "paper"])
+def test_explicit_settings_override_the_chosen_size(size):
+    cuda = size == "paper"
+    plain = choose_model(ModelSettings(size="auto"), None, clips=9000, cuda=cuda)
+    given = choose_model(ModelSettings(size="auto", dropout=0.3, depth=3), None, clips=9000, cuda=cuda)
+    assert (plain.size, plain.dim) == ((size, None) if cuda else (size, 64))
+    assert given == plain.model_copy(update={"dropout": 0.3, "depth": 3})
+
+
+@pytest.mark.parametrize("backbone", ["dstformer", "transformer", "sttformer"])
+def test_every_backbone_can_be_small(backbone):
+    model = choose_model(ModelSettings(size="auto", backbone=backbone), None, clips=100, cuda=False)
+    recognizer = build_recognizer(model, num_joints=17, channels=3, num_classes=3)
+    assert recognizer.backbone.dim_representation == 64 and recognizer.head.fc1.out_features == 256
+
+
+def test_single_word_as_model_is_its_size():
+    assert RunSettings.model_validate({"model": "auto"}).model.size == "auto"
+    assert RunSettings.model_validate({"model": "small"}).model.size == "small"
+
+
+def test_sizes_are_read_from_published_files(motions, tmp_path):
+    sizes = {"dim": 32, "depth": 3, "mlp_ratio": 4.0, "dim_representation": 24, "max_frames": 30}
+    file = write_motionbert(tmp_path / "lite.bin", **sizes)
+    words = (f"init={file}", "data.max_frames=16", "model=auto", "hidden=32")
+    settings = small_settings(motions, tmp_path / "run", *words)
+    prepared = prepare(settings)
+    model = prepared.settings.model
+    assert {name: getattr(model, name) for name in sizes} == sizes
+    assert (model.heads, model.hidden, prepared.layout) == (8, 32, "h36m17")
+
+
+def test_treatment_of_unseen_joints_follows_the_weights(motions, tmp_path):
+    sizes = {"dim": 16, "depth": 1, "mlp_ratio": 2.0, "dim_representation": 16, "max_frames": 243}
+    file = write_motionbert(tmp_path / "tiny.bin", **sizes)
+    for words, expected in (
+        ((), "mask_token"),
+        (("unseen=embed",), "embed"),
+        ((f"init={file}",), "embed"),
+        ((f"init={file}", "model=auto"), "embed"),
+        ((f"init={file}", "unseen=mask_token"), "mask_token"),
+    ):
+        assert prepare(small_settings(motions, tmp_path / "run", *words)).settings.model.unseen == expected, words
+
+
+def with_an_empty_clip(path: Path) -> Path:
+    """A data set whose first training clip has scores so low that a threshold removes all its joints."""
+    data = read_pickle(write_motions(path, clips=24))
+    for clip in data["annotations"]:
+        if clip["frame_dir"] == data["split"]["train"][0]:
+            clip["keypoint_score"][:] = 0.2
+    write_pickle(path, data)
+    return path
+
+
+def test_clips_below_the_threshold_are_named_or_left_out(tmp_path):
+    file = with_an_empty_clip(tmp_path / "motions.pkl")
+    words = ("score_threshold=0.5", "holdout=0.25")
+    with pytest.raises(UsageError, match=r"no joint of clip 'clip006_s2_' has a score above .*=0\.5; lower it"):
+        prepare(small_settings(file, tmp_path / "run", *words))
+    prepared = prepare(small_settings(file, tmp_path / "run", *words, "skip_bad=true"))
+    split = prepared.split()
+    assert len(split["training"]) + len(split["held_out"]) == 17 and len(split["left_out"]) == 1
+    assert "clip006_s2_" not in split["training"] + split["held_out"]
+    assert prepared.notes[0].startswith("1 clips are left out (data.skip_bad); the first: ")
+
+
+def test_likely_mistakes_are_noted(motions, tmp_path):
+    assert prepare(small_settings(motions, tmp_path / "run")).notes == ()
+    (note,) = prepare(small_settings(motions, tmp_path / "run", "train_split=test", "holdout=0")).notes
+    assert note.startswith("training on split 'test'") and "'train'" in note
+    sizes = {"dim": 16, "depth": 1, "mlp_ratio": 2.0, "dim_representation": 16, "max_frames": 243}
+    file = write_motionbert(tmp_path / "tiny.bin", **sizes)
+    (note,) = prepare(small_settings(motions, tmp_path / "run", f"init={file}", "model_layout=coco17")).notes
+    assert "was trained on h36m17" in note
+
+
+def changed(file: Path, out: Path, label: int, **content: object) -> Path:
+    """The synthetic motions without class names, and one clip with another label."""
+    data = read_pickle(file)
+    del data["label_names"]
+    data["annotations"][20]["label"] = label
+    write_pickle(out, data | content)
+    return out
+
+
+def test_label_that_implies_empty_classes_is_refused(motions, tmp_path):
+    file = changed(motions, tmp_path / "a.pkl", 900)
+    with pytest.raises(
+        AnnotationError, match=r"'clip020_s0_' with label 900 implies 901 classes, but 897 .*; correct .*label"
+    ):
+        prepare(small_settings(file, tmp_path / "run"))
+    # A subset of a larger data set: its classes have names, or more than half of them have clips.
+    for label, content in ((900, {"label_names": [f"{n}" for n in range(1000)]}), (5, {})):
+        prepared = prepare(small_settings(changed(motions, tmp_path / "b.pkl", label, **content), tmp_path / "run"))
+        (note,) = prepared.notes
+        missing = prepared.num_classes - len(set(prepared.clips.labels[prepared.training]))
+        assert note.startswith(f"{missing} of {prepared.num_classes} classes have no training clips")
+        assert note.endswith(f"the largest label is {label} (clip 'clip020_s0_')")
+
+
+def test_subset_of_ntu_keeps_its_classes(tmp_path):
+    rng = np.random.default_rng(0)
+    clips = [annotation(f"S001C001P001R{r:03d}A{n + 1:03d}", rng, label=n) for n in (3, 57) for r in range(4)]
+    settings = small_settings(write_clips(tmp_path / "ntu.pkl", clips), tmp_path / "run")
+    assert [note.partition(" and")[0] for note in prepare(settings).notes] == [
+        "58 of 60 classes have no training clips"
+    ]
+
+
+def with_splits(motions: Path, out: Path, split: dict[str, slice]) -> Path:
+    data = read_pickle(motions)
+    names = [clip["frame_dir"] for clip in data["annotations"]]
+    write_pickle(out, data | {"split": {name: names[part] for name, part in split.items()}})
+    return out
+
+
+def test_clips_of_two_splits_are_noted(motions, tmp_path):
+    file = with_splits(
+        motions,
+        tmp_path / "a.pkl",
+        {"xsub_train": slice(18), "xsub_val": slice(16, 24), "xview_val": slice(24), "test": slice(15, 24)},
+    )
+    run = tmp_path / "run"
+    (note,) = prepare(small_settings(file, run, "holdout=0")).notes
+    assert note.startswith(
+        "2 clips (the first: 'clip016_s5_') are in both split 'xsub_train' and split 'xsub_val', and used"
+    )
+    (note,) = prepare(small_settings(file, run, "holdout_split=xsub_val")).notes
+    assert note.startswith("2 clips (the first: 'clip016_s5_') are in both") and note.endswith("held out of training")
+    chosen_by, both = prepare(small_settings(file, run, "holdout_split=test")).notes
+    assert chosen_by.startswith("split 'test' selects the best epoch") and both.startswith(
+        "3 clips (the first: 'clip015_s5_')"
+    )
+
+
+def test_paths_in_the_settings_of_a_run_are_absolute(motions, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    data = prepare(small_settings(motions, tmp_path / "run", "keypoint_files=joints")).settings.data
+    assert data.keypoint_files == str(tmp_path / "joints") and Path(data.file).is_absolute()
