@@ -18,7 +18,7 @@ PACKAGES = ("pose_extraction", "recognition", "pipeline", "skelpipe", "synthetic
 # Within a package, from the bottom up. Modules and sub-packages of one row do not import each other.
 LAYERS: dict[str, tuple[tuple[str, ...], ...]] = {
     "pose_extraction": (
-        ("cache", "errors", "files", "skeleton"),
+        ("_version", "cache", "errors", "files", "skeleton"),
         ("engines", "oks", "poses", "video"),
         ("drawing", "formats", "networks", "tracking"),
         ("streaming",),
@@ -48,7 +48,7 @@ LAYERS: dict[str, tuple[tuple[str, ...], ...]] = {
     "synthetic": (("rendering",), ("demo", "networks")),
 }
 # What stage two may use of stage one: its file format, and what both stages need to run a network.
-SHARED_WITH_STAGE_TWO = ("skeleton", "poses", "formats", "files", "errors", "cache", "engines")
+SHARED_WITH_STAGE_TWO = ("_version", "skeleton", "poses", "formats", "files", "errors", "cache", "engines")
 # Only these may open files that could carry code, because they admit data only.
 SAFE_READERS = {"pose_extraction/formats/pickles.py", "pose_extraction/engines/checkpoints.py"}
 # Modules that a command line starts, and so no other module imports.
