@@ -1,7 +1,7 @@
 # `make` alone says what can be made. Everything is installed into .venv beside this file, and nowhere else.
 
 .DEFAULT_GOAL := help
-.PHONY: help setup test demo bench format clean
+.PHONY: help setup test test-fast test-matrix demo bench format clean
 
 BIN := .venv/bin
 # Threads that wait give the processor away instead of spinning: next to other work several times faster.
@@ -16,7 +16,7 @@ DATA ?= ../shared/data
 CLIP ?= runs/bench/two_walkers.mp4
 
 help: ## Say what can be made
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: $(STAMP) ## Install everything from uv.lock, extras included, into .venv
 
@@ -28,7 +28,13 @@ test: setup ## Check style, types and behaviour
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
-	$(BIN)/pytest
+	$(BIN)/pytest -n auto --dist loadfile
+
+test-fast: setup ## Check behaviour in a minute or so: without the tests marked slow or real_data
+	$(BIN)/pytest -n auto --dist loadfile -m "not slow and not real_data"
+
+test-matrix: setup ## Run the tests that compute with networks as on ten other processors; hours with MATRIX=--all
+	$(BIN)/python tests/matrix.py --out runs/matrix.md $(MATRIX)
 
 demo: setup ## Go the whole way on drawn people, without a network: extract, train, predict; minutes
 	$(BIN)/python -m synthetic.demo

@@ -26,6 +26,8 @@ BACKENDS = ("auto", "torch", "openvino", "onnxruntime")
 PRECISIONS = ("auto", "fp32", "bf16", "fp16")
 # Device files of NVIDIA's driver (natively, in containers and under WSL) and of AMD's.
 GPU_DRIVER_TRACES = ("/proc/driver/nvidia", "/dev/nvidiactl", "/dev/dxg", "/dev/kfd")
+# Values of ONEDNN_MAX_CPU_ISA (torch and OpenVINO multiply with oneDNN) that exclude the bf16 instructions.
+ISAS_WITHOUT_BF16 = ("SSE41", "AVX", "AVX2", "AVX2_VNNI", "AVX2_VNNI_2", "AVX512_CORE", "AVX512_CORE_VNNI")
 
 log = logging.getLogger(__name__)
 
@@ -78,7 +80,13 @@ def has_module(name: str) -> bool:
 
 
 def cpu_has_bf16() -> bool:
-    """Return whether the CPU multiplies bf16 in hardware (AVX512-BF16 or AMX). Otherwise, bf16 is slower than fp32."""
+    """Return whether the CPU multiplies bf16 in hardware (AVX512-BF16 or AMX). Otherwise, bf16 is slower than fp32.
+
+    If ONEDNN_MAX_CPU_ISA disables these instructions in oneDNN, the answer is False.
+    """
+    limit = os.environ.get("ONEDNN_MAX_CPU_ISA") or os.environ.get("DNNL_MAX_CPU_ISA") or ""
+    if limit.upper() in ISAS_WITHOUT_BF16:
+        return False
     try:
         flags = Path("/proc/cpuinfo").read_text(encoding="ascii", errors="replace")
     except OSError:

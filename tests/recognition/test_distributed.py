@@ -17,6 +17,8 @@ from recognition.settings import MaskCLRSettings, ModelSettings
 from test_support.tiny_recognizer import NUM_CLASSES, NUM_JOINTS, made_batch, part_of
 from tests.recognition.maskclr.test_objective import made_objective
 
+pytestmark = pytest.mark.processor
+
 # For each step: phase, and whether to warm the prototypes. The last step uses prototypes from the earlier ones.
 STEPS = [(1, False), (1, True), (1, True), (2, False), (2, False)]
 CASES = {

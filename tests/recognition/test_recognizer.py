@@ -9,6 +9,8 @@ from recognition.recognizer import Recognizer, build_recognizer
 from recognition.settings import ModelSettings
 from test_support.tiny_recognizer import NUM_JOINTS, TinyBackbone, made_batch, part_of, tiny_recognizer
 
+pytestmark = pytest.mark.processor
+
 
 @pytest.mark.parametrize(
     ("num_classes", "parameters"), [(60, 17_954_876), (120, 18_077_816), (400, 18_651_536)], ids=str

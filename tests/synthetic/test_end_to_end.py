@@ -35,6 +35,8 @@ from test_support.drawn_world import (
 from test_support.made_runs import all_files
 from test_support.reference.idf1 import idf1
 
+pytestmark = pytest.mark.processor
+
 # Stores a number with a test's outcome; `pytest --junitxml FILE` writes it.
 Record = Callable[[str, float], None]
 TOP_DOWN = ("hrnet-tiny", "vitpose-tiny")

@@ -26,6 +26,8 @@ from recognition.inference.scores import Engine
 from recognition.runs import load_run
 from test_support.trained_run import LABEL_NAMES, made_clip, nobody, write_data
 
+pytestmark = pytest.mark.processor
+
 ENGINE = Engine(device="cpu", backend="torch", precision="fp32")
 
 

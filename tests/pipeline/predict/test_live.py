@@ -26,6 +26,8 @@ from test_support.made_runs import SIZE
 from test_support.made_video import made_frame, write_made_clip
 from test_support.trained_run import LABEL_NAMES
 
+pytestmark = pytest.mark.processor
+
 FPS, FRAMES = 25.0, 75
 ENGINE = Engine(device="cpu", backend="onnxruntime", precision="fp32")
 

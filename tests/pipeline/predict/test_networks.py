@@ -16,6 +16,8 @@ from recognition.inference.scores import Engine
 from recognition.runs import Trained, load_run
 from test_support.made_runs import Run
 
+pytestmark = pytest.mark.processor
+
 
 @pytest.fixture
 def made(trained: tuple[Path, Path]) -> Trained:

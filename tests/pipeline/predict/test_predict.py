@@ -34,6 +34,8 @@ from recognition.settings import DataSettings, ModelSettings, RunSettings, Train
 from recognition.training.run import train
 from test_support.trained_run import LABEL_NAMES, made_clip, nobody, write_data
 
+pytestmark = pytest.mark.processor
+
 ENGINE = Engine(device="cpu", backend="torch", precision="fp32")
 
 

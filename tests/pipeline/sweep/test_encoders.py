@@ -19,6 +19,8 @@ from recognition import runs
 from test_support.doc_pages import page, section
 from test_support.made_motions import write_motions
 
+pytestmark = pytest.mark.processor
+
 SMALL = {
     "data.num_frames": 16,
     "data.part_min_frames": 8,

@@ -21,6 +21,8 @@ from recognition.robustness.conditions import CLEAN, NOISE, Condition
 from test_support.doc_pages import page, section
 from test_support.trained_run import made_data, write_data
 
+pytestmark = pytest.mark.processor
+
 BASE = """
 data: {num_frames: own, max_frames: 16, holdout: 0.2, random_move: false}
 model: {dim: 16, depth: 1, heads: 2, dim_representation: 16, hidden: 32, max_frames: 16, dropout: 0.1}

@@ -14,6 +14,8 @@ from pose_extraction.formats.pickles import write_pickle
 from test_support.made_encoders import SMALL, pretrain, skelpipe, write_long
 from test_support.made_motions import write_motions
 
+pytestmark = pytest.mark.processor
+
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):

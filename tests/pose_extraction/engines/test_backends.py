@@ -8,8 +8,17 @@ import numpy as np
 import pytest
 import torch
 
-from pose_extraction.engines.backends import Network, Normalisation, Placement, from_torch, resolve_placement
+from pose_extraction.engines.backends import (
+    Network,
+    Normalisation,
+    Placement,
+    cpu_has_bf16,
+    from_torch,
+    resolve_placement,
+)
 from pose_extraction.errors import BackendError
+
+pytestmark = pytest.mark.processor
 
 ROOT = Path(__file__).resolve().parents[3]
 IMAGENET = Normalisation((123.675, 116.28, 103.53), (58.395, 57.12, 57.375), to_rgb=True)
@@ -127,3 +136,15 @@ def test_signals_work_after_another_thread_released_a_network() -> None:
         [sys.executable, "-c", RELEASE_IN_THREAD], cwd=ROOT, capture_output=True, text=True, timeout=120, check=False
     )
     assert (ended.returncode, ended.stdout) == (0, "handled\n"), ended.stderr
+
+
+@pytest.mark.parametrize("name", ["ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA"])
+def test_a_limit_on_instructions_rules_bf16_out(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    for other in ("ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA"):
+        monkeypatch.delenv(other, raising=False)
+    monkeypatch.setattr(Path, "read_text", lambda *_, **__: "flags : avx512_bf16 amx_bf16")
+    answers = {}
+    for limit in ("", "default", "AVX512_CORE_BF16", "AVX512_CORE_AMX", "avx2", "AVX512_CORE"):
+        monkeypatch.setenv(name, limit)
+        answers[limit] = cpu_has_bf16()
+    assert [limit for limit, answer in answers.items() if not answer] == ["avx2", "AVX512_CORE"]

@@ -22,6 +22,8 @@ from pose_extraction.networks.estimators import Request, identify, load_detector
 from pose_extraction.networks.model_zoo import lookup
 from pose_extraction.oks import box_iou
 
+pytestmark = pytest.mark.processor
+
 with_mmlab = pytest.mark.skipif(bool(mmlab.missing_packages()), reason="the OpenMMLab extra is not installed")
 
 

@@ -2,9 +2,12 @@
 
 import cv2
 import numpy as np
+import pytest
 
 from pose_extraction.networks.heatmaps import average_with_flipped, decode_msra, decode_simcc, decode_udp
 from pose_extraction.skeleton import COCO17
+
+pytestmark = pytest.mark.processor
 
 SIZE = (256, 192)
 

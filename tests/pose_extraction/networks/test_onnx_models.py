@@ -12,6 +12,8 @@ from pose_extraction.engines.backends import Placement
 from pose_extraction.errors import UsageError, WeightsError
 from pose_extraction.networks.onnx_models import detector_from_onnx, estimator_from_onnx
 
+pytestmark = pytest.mark.processor
+
 RUNTIME = Placement("cpu", "onnxruntime", "fp32")
 
 

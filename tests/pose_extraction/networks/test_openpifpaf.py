@@ -20,6 +20,8 @@ from pose_extraction.networks.composite_fields import (
 from pose_extraction.networks.openpifpaf import Letterbox, OpenPifPafEstimator, prepare
 from pose_extraction.networks.openpifpaf_network import build_network, network_forward
 
+pytestmark = pytest.mark.processor
+
 STRIDE = 8
 
 

@@ -9,7 +9,10 @@ from pose_extraction.networks.model_zoo import lookup
 from pose_extraction.networks.topdown import TopdownEstimator, TopdownSpec
 from pose_extraction.video.reader import VideoReader
 
-pytestmark = pytest.mark.skipif(bool(mmlab.missing_packages()), reason="the OpenMMLab extra is not installed")
+pytestmark = [
+    pytest.mark.processor,
+    pytest.mark.skipif(bool(mmlab.missing_packages()), reason="the OpenMMLab extra is not installed"),
+]
 
 NAMES = ("vitpose-s", "hrnet-w32")
 BATCH = 4

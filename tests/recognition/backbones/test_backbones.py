@@ -15,6 +15,8 @@ from recognition.backbones.sttformer import STTFormer, channel_plan
 from recognition.settings import ModelSettings
 from test_support.made_backbones import JOINTS, NAMES, made_backbone, made_joints, parameters
 
+pytestmark = pytest.mark.processor
+
 # STTFormer's authors also count their linear layer to 60 classes, and MotionBERT's the head for 3D poses.
 CLASSES_60 = 512 * 60 + 60
 HEAD_3D = 512 * 3 + 3

@@ -20,6 +20,8 @@ from recognition.training.preparation import prepare
 from recognition.training.run import train
 from test_support.made_motions import write_motions
 
+pytestmark = pytest.mark.processor
+
 SIZES = {"poseconv3d": {"dim": 8}}
 
 

@@ -7,6 +7,8 @@ from recognition.backbones.dstformer import DSTFormer
 from test_support.made_backbones import DEPTH, HEADS, JOINTS, made_backbone, made_joints
 from test_support.reference.backbones import dstformer
 
+pytestmark = pytest.mark.processor
+
 LENGTHS = (6, 4, 5)
 
 

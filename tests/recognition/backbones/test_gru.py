@@ -20,6 +20,8 @@ from recognition.pretraining.pcm3 import flatten_frames
 from recognition.recognizer import Recognizer
 from recognition.settings import DataSettings, ModelSettings
 
+pytestmark = pytest.mark.processor
+
 CLIPS = 5
 
 

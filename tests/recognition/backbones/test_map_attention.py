@@ -8,6 +8,8 @@ from recognition.backbones.layers import LONGEST_PLAIN, SelfAttention, goes_by_m
 from recognition.backbones.map_attention import LONGEST, attend_by_maps
 from recognition.backbones.segments import Block
 
+pytestmark = pytest.mark.processor
+
 
 def made(*, sequences=3, heads=5, looking=7, tokens=11, width=4):
     """Queries, keys and values in the memory layout of a projection, and a gradient."""

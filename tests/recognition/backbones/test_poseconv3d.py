@@ -2,10 +2,13 @@
 
 import math
 
+import pytest
 import torch
 
 from recognition.backbones.poseconv3d import PoseConv3D, heat_maps
 from recognition.recognizer import Recognizer
+
+pytestmark = pytest.mark.processor
 
 
 def test_the_parameter_count_is_the_published_one() -> None:

@@ -8,6 +8,8 @@ from recognition.settings import ModelSettings
 from test_support.made_backbones import DEPTH, HEADS, JOINTS, made_backbone, made_joints
 from test_support.reference.backbones import sttformer
 
+pytestmark = pytest.mark.processor
+
 
 @pytest.mark.parametrize("length", [1, 3, 6])
 def test_output_equals_the_plain_reference(length: int) -> None:

@@ -8,6 +8,8 @@ from recognition.backbones import layers
 from test_support.made_backbones import DEPTH, HEADS, JOINTS, made_backbone, made_joints
 from test_support.reference.backbones import transformer
 
+pytestmark = pytest.mark.processor
+
 
 @pytest.mark.parametrize("map_limit", [layers.MAP_LIMIT, 1000, 1])
 def test_output_equals_the_plain_reference(map_limit: int, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,6 +15,8 @@ from recognition.recognizer import Recognizer, build_recognizer
 from recognition.runs import Trained
 from recognition.settings import DataSettings, ModelSettings, RunSettings
 
+pytestmark = pytest.mark.processor
+
 
 def recognizer(joints: int = 17) -> Recognizer:
     torch.manual_seed(0)

@@ -16,6 +16,8 @@ from recognition.runs import Trained
 from recognition.settings import DataSettings, ModelSettings, RunSettings
 from test_support.made_clips import annotation, write_clips
 
+pytestmark = pytest.mark.processor
+
 OWN = DataSettings(num_frames="own", max_frames=24)
 SMALL = ModelSettings(dim=16, depth=2, heads=2, dim_representation=12, hidden=20, max_frames=24)
 CPU = {"device": "cpu", "precision": "fp32"}

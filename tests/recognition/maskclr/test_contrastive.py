@@ -13,6 +13,8 @@ from recognition.maskclr.contrastive import (
 )
 from test_support.reference.losses import class_contrastive, moved_prototypes, sample_contrastive
 
+pytestmark = pytest.mark.processor
+
 CLASSES, WIDTH, TEMPERATURE = 5, 6, 0.7
 
 

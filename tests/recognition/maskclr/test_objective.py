@@ -13,6 +13,8 @@ from recognition.settings import MaskCLRSettings, ModelSettings
 from test_support.reference.losses import class_contrastive, cross_entropy, moved_prototypes, sample_contrastive
 from test_support.tiny_recognizer import NUM_CLASSES, NUM_JOINTS, made_batch, tiny_recognizer
 
+pytestmark = pytest.mark.processor
+
 
 def made_objective(*, dropout: float = 0.0, seed: int = 3, **settings: object) -> MaskCLR:
     recognizer = tiny_recognizer(dropout=dropout)

@@ -19,6 +19,8 @@ from recognition.pretraining.settings import MAMPSettings, PretrainingLoop, Pret
 from recognition.protocols.finetune import Classifier
 from recognition.protocols.settings import FinetuneSettings
 
+pytestmark = pytest.mark.processor
+
 
 def count(module: torch.nn.Module) -> int:
     return sum(parameter.numel() for parameter in module.parameters())

@@ -18,6 +18,8 @@ from recognition.pretraining.settings import PCM3Settings
 from recognition.pretraining.streams import bone_parents, to_stream
 from recognition.pretraining.views import Mixture, body_parts, disturbed, draw_mixture, draw_visible, mix
 
+pytestmark = pytest.mark.processor
+
 PARTS = body_parts(COCO17)
 SMALL = {"hidden": 6, "layers": 2, "embedding": 5, "decoder_hidden": 7, "queue": 16, "prompt_size": 4, "mask_frames": 4}
 

@@ -29,6 +29,8 @@ from recognition.protocols.windows import window_clips, window_settings, window_
 from recognition.settings import DataSettings
 from test_support.made_motions import write_motions
 
+pytestmark = pytest.mark.processor
+
 
 def test_overlap_is_relative_to_the_joint_span():
     assert temporal_iou(Action("a", 0, 0, 10), Action("a", 0, 5, 20)) == 0.25

@@ -11,6 +11,8 @@ from recognition.backbones.dstformer import DSTFormer
 from recognition.training.motionbert import load_motionbert
 from test_support.made_backbones import DEPTH, HEADS, JOINTS, made_joints
 
+pytestmark = pytest.mark.processor
+
 DIM, FRAMES, HIDDEN, OUT = 16, 9, 32, 8
 
 

@@ -25,6 +25,8 @@ from test_support.made_clips import annotation, write_clips
 from test_support.made_motions import write_motions
 from test_support.processes.training_driver import small_settings
 
+pytestmark = pytest.mark.processor
+
 
 @pytest.fixture(scope="module")
 def motions(tmp_path_factory):

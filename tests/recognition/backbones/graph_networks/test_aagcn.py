@@ -1,11 +1,14 @@
 """AAGCN compared with its published size and a plain definition of its graphs and attention."""
 
 import numpy as np
+import pytest
 import torch
 
 from recognition.backbones.graph_networks.aagcn import AAGCN, AdaptiveGraphConvolution
 from recognition.backbones.graph_networks.graph import JOINTS
 from recognition.recognizer import Recognizer
+
+pytestmark = pytest.mark.processor
 
 
 def test_the_parameter_count_is_the_published_one_except_the_second_persons_normalisation() -> None:

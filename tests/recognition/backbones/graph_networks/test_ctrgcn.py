@@ -1,11 +1,14 @@
 """CTR-GCN compared with its published size and a plain definition of its refined graphs."""
 
 import numpy as np
+import pytest
 import torch
 
 from recognition.backbones.graph_networks.ctrgcn import CTRGCN, RefinedGraph, TemporalBranches
 from recognition.backbones.graph_networks.graph import JOINTS, spatial_graph
 from recognition.recognizer import Recognizer
+
+pytestmark = pytest.mark.processor
 
 
 def test_the_parameter_count_is_the_published_one_except_the_second_persons_normalisation() -> None:

@@ -1,6 +1,7 @@
 """MS-G3D compared with its published size and a plain definition of its graphs and windows."""
 
 import numpy as np
+import pytest
 import torch
 
 from recognition.backbones.graph_networks.graph import JOINTS, joint_distances
@@ -12,6 +13,8 @@ from recognition.backbones.graph_networks.msg3d import (
     window_distances,
 )
 from recognition.recognizer import Recognizer
+
+pytestmark = pytest.mark.processor
 
 
 def test_the_parameter_count_is_the_published_one_except_the_second_persons_normalisation() -> None:

@@ -1,11 +1,14 @@
 """ST-GCN++ compared with its published size and a plain definition of its graph convolution."""
 
 import numpy as np
+import pytest
 import torch
 
 from recognition.backbones.graph_networks.graph import INWARD, JOINTS, joint_distances, spatial_graph
 from recognition.backbones.graph_networks.stgcnpp import STGCNPP, GraphConvolution, ManyTemporalConvolutions
 from recognition.recognizer import Recognizer
+
+pytestmark = pytest.mark.processor
 
 
 def test_the_parameter_count_is_the_published_one() -> None:
