@@ -7,8 +7,8 @@ import sys
 from collections import Counter
 from pathlib import Path
 
-from test_support import kill_driver
 from test_support.made_runs import all_files
+from test_support.processes import kill_driver
 
 KILLS = 21
 
