@@ -34,7 +34,7 @@ test-fast: setup ## Check behaviour in a minute or so: without the tests marked 
 	$(BIN)/pytest -n auto --dist loadfile -m "not slow and not real_data"
 
 test-matrix: setup ## Run the tests that compute with networks as on ten other processors; hours with MATRIX=--all
-	$(BIN)/python tests/matrix.py --out runs/matrix.md $(MATRIX)
+	$(BIN)/python test_support/matrix.py --out runs/matrix.md $(MATRIX)
 
 demo: setup ## Go the whole way on drawn people, without a network: extract, train, predict; minutes
 	$(BIN)/python -m synthetic.demo

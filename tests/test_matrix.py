@@ -4,9 +4,10 @@ import subprocess
 import sys
 from pathlib import Path
 
-import matrix
 import pytest
-from matrix import ROWS, Row, every_row, run, table
+
+from test_support import matrix
+from test_support.matrix import ROWS, Row, every_row, run, table
 
 ROOT = Path(__file__).resolve().parents[1]
 CASES = """
@@ -58,6 +59,6 @@ def test_a_row_that_this_processor_cannot_emulate_is_left_out(monkeypatch: pytes
 
 
 def test_an_unknown_row_is_named() -> None:
-    command = [sys.executable, "tests/matrix.py", "--rows", "sse"]
+    command = [sys.executable, "test_support/matrix.py", "--rows", "sse"]
     result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert result.returncode == 2 and "--rows sse: the rows are own, " in result.stderr

@@ -1,9 +1,9 @@
 """Run the tests as other processors would, by limiting the instructions that the libraries use.
 
-    python tests/matrix.py                      # tests marked `processor`, on ten processors (`make test-matrix`)
-    python tests/matrix.py --all                # the whole suite
-    python tests/matrix.py --product            # every combination of instructions, vector width and threads
-    python tests/matrix.py --rows avx2 busy --select tests/recognition/test_training.py -k learns
+    python test_support/matrix.py                      # tests marked `processor`, on ten processors (`make test-matrix`)
+    python test_support/matrix.py --all                # the whole suite
+    python test_support/matrix.py --product            # every combination of instructions, vector width and threads
+    python test_support/matrix.py --rows avx2 busy --select tests/recognition/training/test_run.py -k learns
 
 The outcome of a computation depends on the instructions that compute it: sums are taken in another order, and bf16 is
 chosen automatically where the processor multiplies it. ONEDNN_MAX_CPU_ISA limits oneDNN (torch and OpenVINO) and
