@@ -1,6 +1,6 @@
 """Run the tests as other processors would, by limiting the instructions that the libraries use.
 
-    python test_support/matrix.py                      # tests marked `processor`, on ten processors (`make test-matrix`)
+    python test_support/matrix.py  # tests marked `processor`, on ten processors (`make test-matrix`)
     python test_support/matrix.py --all                # the whole suite
     python test_support/matrix.py --product            # every combination of instructions, vector width and threads
     python test_support/matrix.py --rows avx2 busy --select tests/recognition/training/test_run.py -k learns
