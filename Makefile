@@ -1,7 +1,7 @@
 # `make` alone says what can be made. Everything is installed into .venv beside this file, and nowhere else.
 
 .DEFAULT_GOAL := help
-.PHONY: help setup test test-fast test-matrix demo bench format clean
+.PHONY: help setup test test-fast test-matrix docs demo bench format clean
 
 BIN := .venv/bin
 # Threads that wait give the processor away instead of spinning: next to other work several times faster.
@@ -36,6 +36,9 @@ test-fast: setup ## Check behaviour in a minute or so: without the tests marked 
 test-matrix: setup ## Run the tests that compute with networks as on ten other processors; hours with MATRIX=--all
 	$(BIN)/python test_support/matrix.py --out runs/matrix.md $(MATRIX)
 
+docs: setup ## Build the documentation into site/; warnings are errors
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+
 demo: setup ## Go the whole way on drawn people, without a network: extract, train, predict; minutes
 	$(BIN)/python -m synthetic.demo
 
@@ -58,5 +61,5 @@ format: setup ## Put the code into shape
 	$(BIN)/ruff format
 
 clean: ## Remove what was installed and made here
-	rm -rf .venv .uv build dist .mypy_cache .pytest_cache .ruff_cache
+	rm -rf .venv .uv build dist site .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

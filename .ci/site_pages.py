@@ -1,0 +1,79 @@
+"""A hook of MkDocs: pages of the site that do not lie in docs/.
+
+README.md becomes the home page, and CONTRIBUTING.md, CHANGELOG.md and SECURITY.md pages of their own. Links between
+them and the pages in docs/ are rewritten, so that they work on the site as well as in the repository. The pages of the
+API reference are made from `API`.
+"""
+
+import re
+from pathlib import Path
+
+from mkdocs.config.defaults import MkDocsConfig
+from mkdocs.structure.files import File, Files
+from mkdocs.structure.pages import Page
+
+ROOT = Path(__file__).resolve().parents[1]
+# File in the repository: page of the site.
+PAGES = {
+    "README.md": "index.md",
+    "CONTRIBUTING.md": "contributing.md",
+    "CHANGELOG.md": "changelog.md",
+    "SECURITY.md": "security.md",
+}
+# Page: its title, an introduction, and the modules whose public members it describes.
+API: dict[str, tuple[str, str, tuple[str, ...]]] = {
+    "api/index.md": (
+        "Python interface",
+        "The functions that most programs need. Importing them loads nothing heavy.",
+        ("pipeline",),
+    ),
+    "api/pose_extraction.md": (
+        "Pose extraction",
+        "From frames to tracked skeletons, and the file format.",
+        (
+            "pose_extraction.annotations",
+            "pose_extraction.errors",
+            "pose_extraction.extraction",
+            "pose_extraction.poses",
+            "pose_extraction.skeleton",
+            "pose_extraction.tracking",
+        ),
+    ),
+    "api/recognition.md": (
+        "Recognition",
+        "From skeletons to actions: data, settings, backbones and MaskCLR.",
+        (
+            "recognition.settings",
+            "recognition.clips",
+            "recognition.dataset",
+            "recognition.recognizer",
+            "recognition.backbones.base",
+            "recognition.maskclr",
+            "recognition.runs",
+        ),
+    ),
+}
+
+
+def on_files(files: Files, config: MkDocsConfig) -> Files:
+    for source, page in PAGES.items():
+        text = (ROOT / source).read_text(encoding="utf-8")
+        files.append(File.generated(config, page, content=links_of_root(text)))
+    for page, (title, introduction, modules) in API.items():
+        members = "\n".join(f"::: {module}\n" for module in modules)
+        files.append(File.generated(config, page, content=f"# {title}\n\n{introduction}\n\n{members}"))
+    return files
+
+
+def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
+    return re.sub(r"\]\(\.\./([A-Z]+\.md)", lambda found: f"]({PAGES.get(found[1], found[0])}", markdown)
+
+
+def links_of_root(text: str) -> str:
+    """A page of the repository's root with links as they must be on the site, where docs/ is the root."""
+
+    def rewritten(found: re.Match[str]) -> str:
+        target = found[1]
+        return f"]({PAGES.get(target, target.removeprefix('docs/'))}"
+
+    return re.sub(r"\]\(((?:docs/)?[\w./-]+\.\w+)", rewritten, text)
