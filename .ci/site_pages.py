@@ -31,24 +31,29 @@ API: dict[str, tuple[str, str, tuple[str, ...]]] = {
         "Pose extraction",
         "From frames to tracked skeletons, and the file format.",
         (
-            "pose_extraction.annotations",
             "pose_extraction.errors",
-            "pose_extraction.extraction",
-            "pose_extraction.poses",
             "pose_extraction.skeleton",
-            "pose_extraction.tracking",
+            "pose_extraction.poses",
+            "pose_extraction.formats.annotations",
+            "pose_extraction.video.reader",
+            "pose_extraction.networks.estimators",
+            "pose_extraction.tracking.tracker",
+            "pose_extraction.tracking.cleaning",
+            "pose_extraction.extraction",
         ),
     ),
     "api/recognition.md": (
         "Recognition",
-        "From skeletons to actions: data, settings, backbones and MaskCLR.",
+        "From skeletons to actions: settings, data, backbones and MaskCLR.",
         (
             "recognition.settings",
-            "recognition.clips",
-            "recognition.dataset",
-            "recognition.recognizer",
+            "recognition.data.clips",
+            "recognition.data.dataset",
             "recognition.backbones.base",
-            "recognition.maskclr",
+            "recognition.recognizer",
+            "recognition.maskclr.masking",
+            "recognition.maskclr.contrastive",
+            "recognition.maskclr.objective",
             "recognition.runs",
         ),
     ),
@@ -60,9 +65,16 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
         text = (ROOT / source).read_text(encoding="utf-8")
         files.append(File.generated(config, page, content=links_of_root(text)))
     for page, (title, introduction, modules) in API.items():
-        members = "\n".join(f"::: {module}\n" for module in modules)
+        members = "\n".join(directive_of(module) for module in modules)
         files.append(File.generated(config, page, content=f"# {title}\n\n{introduction}\n\n{members}"))
     return files
+
+
+def directive_of(module: str) -> str:
+    """The line from which mkdocstrings makes the description of a module."""
+    # Settings describe themselves by their names, types and defaults.
+    options = "    options:\n      show_if_no_docstring: true\n" if module.endswith(".settings") else ""
+    return f"::: {module}\n{options}"
 
 
 def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:

@@ -157,6 +157,16 @@ def test_the_version_is_the_same_wherever_it_is_written() -> None:
     assert f"version = {{{__version__}}}" in (ROOT / "README.md").read_text(encoding="utf-8")
 
 
+@pytest.mark.parametrize("page", ["CONTRIBUTING.md", "SECURITY.md"])
+def test_every_file_that_a_page_for_contributors_names_exists(page: str) -> None:
+    text = (ROOT / page).read_text(encoding="utf-8")
+    folders = "|".join((*PACKAGES, "synthetic", "tests", "docs"))
+    names = re.findall(rf"(?<![\w/])((?:{folders})/[\w/.]+\.\w+)", text)
+    assert names
+    for name in names:
+        assert (ROOT / name).is_file(), name
+
+
 def test_opencv_needs_no_display() -> None:
     """The plain wheel of OpenCV asks for libGL, which servers lack, and would hide the headless one."""
     providers = importlib.metadata.packages_distributions()["cv2"]
