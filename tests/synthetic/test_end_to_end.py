@@ -16,8 +16,6 @@ from pipeline.extract.settings import ExtractSettings
 from pipeline.extract.workflow import Report, extract
 from pose_extraction.extraction import ExtractionSettings, follow
 from pose_extraction.poses import FramePoses
-from synthetic.demo.plan import Plan
-from synthetic.demo.steps import demo
 from synthetic.networks.measuring import JointCounts, joint_counts
 from synthetic.rendering.scene import SEEN, FrameTruth
 from test_support.drawn_world import (
@@ -40,21 +38,6 @@ pytestmark = pytest.mark.processor
 # Stores a number with a test's outcome; `pytest --junitxml FILE` writes it.
 Record = Callable[[str, float], None]
 TOP_DOWN = ("hrnet-tiny", "vitpose-tiny")
-# Clips of the demonstration's gate: enough for a meaningful threshold, few enough for two or three minutes.
-PLAN = Plan(
-    actions=("fall", "jumping_jack", "sit_down", "squat", "wave"),
-    train_each=40,
-    test_each=16,
-    phase1_epochs=28,
-    phase2_epochs=8,
-)
-
-
-# The target is 0.95, reached where it was measured (docs/drawn_people.md). Other processors round differently, and 80
-# clips have a large sampling error: the threshold leaves room for both.
-LEAST_TOP1 = 0.85
-
-
 def networks_of(estimator: str) -> tuple[str, ...]:
     return (estimator, DETECTOR) if estimator in TOP_DOWN else (estimator,)
 
@@ -244,16 +227,3 @@ def test_a_damaged_clip_changes_no_other_clips_result(world: World, tmp_path: Pa
     assert "clip_00a.mp4" in report.failed
     assert set(alone) == {f"{name}.pkl" for name in names}
     assert {name: among[name] for name in alone} == alone
-
-
-@needs("hrnet-tiny", DETECTOR)
-@pytest.mark.timeout(600)
-def test_the_complete_pipeline_recognises_actions_of_unseen_people(tmp_path: Path, record_property: Record) -> None:
-    """A smaller `make demo`: rendering, extraction, training, evaluation, and prediction for a clip of two people."""
-    found = demo(tmp_path / "demo", Console(file=io.StringIO()), plan=PLAN)
-    metrics = found.evaluation.metrics
-    record_property("top-1", metrics.top1)
-    assert metrics.clips == len(PLAN.actions) * PLAN.test_each
-    assert metrics.top1 >= LEAST_TOP1, metrics.confusion
-    persons = [str(answer.label) for answer in found.answers if answer.person is not None]
-    assert len(persons) == 2 and set(persons) & set(found.doings)
