@@ -15,6 +15,8 @@ from test_support.made_encoders import SMALL, pretrain, skelpipe, write_long
 from test_support.made_motions import write_motions
 
 pytestmark = pytest.mark.processor
+# bf16, where a processor has it, makes another result.
+FP32 = ("--device", "cpu", "--precision", "fp32")
 
 
 @pytest.fixture(scope="module")
@@ -123,7 +125,7 @@ def test_the_finished_file_contains_only_the_encoder(run):
 def test_protocols_evaluate_an_encoder(run, protocol):
     words = ("--set", "linear.views=1", "--set", "runs=2", "--set", "finetune.epochs=1", "--set", "finetune.hidden=16")
     words += ("--set", "finetune.warmup_epochs=0", "--set", "finetune.lr_steps=[]")
-    result = skelpipe("evaluate", run, "--protocol", protocol, *words, "--device", "cpu", "--json")
+    result = skelpipe("evaluate", run, "--protocol", protocol, *words, *FP32, "--json")
     assert result.exit_code == 0, result.output
     found = json.loads(result.stdout)
     assert found["clips"] == 12 and 0 <= found["top1"] <= 1 and found["split"] == "test"
@@ -165,7 +167,7 @@ def test_actions_are_detected_in_long_sequences(run, tmp_path, splits):
     words += ("detection.stride=8", "detection.smooth=3", "detection.fewest=1", "detection.overlap=0.1")
     pairs = [word for pair in words for word in ("--set", pair)]
     file = write_long(tmp_path / "long.pkl", splits=splits)
-    result = skelpipe("evaluate", run, "--protocol", "detection", "--data", file, *pairs, "--device", "cpu", "--json")
+    result = skelpipe("evaluate", run, "--protocol", "detection", "--data", file, *pairs, *FP32, "--json")
     assert result.exit_code == 0, result.output
     found = json.loads(result.stdout)
     assert found["split"] == splits[1] and found["clips"] == found["actions"] == 2
@@ -179,13 +181,13 @@ def test_future_poses_are_predicted(run, tmp_path):
     words = ("motion.seen=12", "motion.predicted=3", "motion.steps=2", "motion.hidden=8", "motion.batch_size=4")
     pairs = [word for pair in words for word in ("--set", pair)]
     file = write_long(tmp_path / "long.pkl", splits=("train", "test"), actions=False)
-    result = skelpipe("evaluate", run, "--protocol", "motion", "--data", file, *pairs, "--device", "cpu", "--json")
+    result = skelpipe("evaluate", run, "--protocol", "motion", "--data", file, *pairs, *FP32, "--json")
     assert result.exit_code == 0, result.output
     found = json.loads(result.stdout)
     assert (found["split"], found["clips"], found["unit"]) == ("test", 2, "pixels")
     # Persons are about 300 pixels tall, and an arm moves by a fraction of that in three frames.
     assert 0.5 < found["MPJPE_of_standing_still"] < 100 and 0 < found["MPJPE"] < 300
-    shown = skelpipe("evaluate", run, "--protocol", "motion", "--data", file, *pairs, "--device", "cpu")
+    shown = skelpipe("evaluate", run, "--protocol", "motion", "--data", file, *pairs, *FP32)
     assert f"{found['MPJPE']:.1f} pixels" in shown.stdout
 
 
@@ -206,7 +208,7 @@ def test_missing_data_of_long_sequences_is_reported(run, tmp_path):
 
 
 def test_encoders_are_fused_by_probabilities(run):
-    words = ("--protocol", "linear", "--set", "linear.views=1", "--device", "cpu", "--json")
+    words = ("--protocol", "linear", "--set", "linear.views=1", *FP32, "--json")
     alone = json.loads(skelpipe("evaluate", run, *words).stdout)
     twice = json.loads(skelpipe("evaluate", run, "--fuse", run, *words).stdout)
     assert len(twice["runs"]) == 2 and twice["top1"] == alone["top1"]
@@ -361,10 +363,10 @@ def test_a_detector_predicts_actions_over_time(run, tmp_path):
         "finetune.layer_decay=1",
     )
     pairs = [word for pair in words for word in ("--set", pair)]
-    result = skelpipe("evaluate", mine, "--protocol", "detection", "--data", file, *pairs, "--device", "cpu", "--json")
+    result = skelpipe("evaluate", mine, "--protocol", "detection", "--data", file, *pairs, *FP32, "--json")
     assert result.exit_code == 0, result.output
     assert json.loads(result.stdout)["detector"] == str(mine / "detector.pt")
-    told = skelpipe("predict", "--run", mine, "--windows", "0.8", file, "--split", "test", "--device", "cpu", "--json")
+    told = skelpipe("predict", "--run", mine, "--windows", "0.8", file, "--split", "test", *FP32, "--json")
     assert told.exit_code == 0, told.output
     answers = [json.loads(line) for line in told.stdout.splitlines()]
     assert {answer["clip"] for answer in answers} == {"long0", "long1"}
@@ -373,7 +375,7 @@ def test_a_detector_predicts_actions_over_time(run, tmp_path):
         assert waving, answers
         seconds = sum(min(a["end"], 2.0) - max(a["start"], 1.0) for a in waving if a["end"] > 1 and a["start"] < 2)
         assert seconds > 0.5, answers
-    far = skelpipe("predict", "--run", mine, "--windows", "3", file, "--split", "test", "--device", "cpu", "--json")
+    far = skelpipe("predict", "--run", mine, "--windows", "3", file, "--split", "test", *FP32, "--json")
     assert far.exit_code == 0 and "was trained on windows of 0.8 s" in far.stderr
     refused = skelpipe("predict", "--run", mine, file, "--device", "cpu")
     assert (
@@ -408,9 +410,9 @@ def test_a_detector_of_3d_joints_predicts_3d_files(tmp_path):
     words = ("finetune.epochs=20", "finetune.batch_size=8", "finetune.warmup_epochs=0", "finetune.lr_steps=[]")
     words += ("detection.stride=8", "finetune.lr=0.003", "finetune.optimizer=adamw", "finetune.drop_path=0")
     pairs = [word for pair in (*words, "finetune.layer_decay=1") for word in ("--set", pair)]
-    result = skelpipe("evaluate", mine, "--protocol", "detection", "--data", file, *pairs, "--device", "cpu")
+    result = skelpipe("evaluate", mine, "--protocol", "detection", "--data", file, *pairs, *FP32)
     assert result.exit_code == 0, result.output
-    words = ("predict", "--run", mine, file, "--split", "test", "--device", "cpu", "--json")
+    words = ("predict", "--run", mine, file, "--split", "test", *FP32, "--json")
     told = skelpipe(*words, "--windows", "0.55")
     assert told.exit_code == 0, told.output
     answers = [json.loads(line) for line in told.stdout.splitlines()]

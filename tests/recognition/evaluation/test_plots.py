@@ -79,7 +79,9 @@ def test_tsne_is_deterministic_and_separates_clusters() -> None:
 @pytest.mark.parametrize("clips", [1, 2, 3, 4, 6])
 def test_few_clips_can_be_embedded(clips: int) -> None:
     features = np.random.default_rng(0).normal(size=(clips, 16))
-    embedding_figure(features, np.zeros(clips, int), ["a"], "t")
+    figure = embedding_figure(features, np.zeros(clips, int), ["a"], "t")
+    assert f"all {clips} clips" in texts_of(figure)
+    assert sum(len(points.get_offsets()) for points in figure.axes[0].collections) == clips
     assert embed(features).shape == (clips, 2)
     assert np.isfinite(embed(features)).all()
 
@@ -108,5 +110,12 @@ def test_training_curves_show_the_terms_of_each_phase() -> None:
 
 
 def test_a_run_without_a_held_out_part_or_steps_still_has_a_figure() -> None:
-    training_figure([], "t")
-    training_figure([{"kind": "epoch", "step": 3, "epoch": 0, "phase": 1, "train_loss": 1, "train_top1": 0.5}], "t")
+    assert "0 epochs, 0 steps" in texts_of(training_figure([], "empty"))
+    epoch = {"kind": "epoch", "step": 3, "epoch": 0, "phase": 1, "train_loss": 1, "train_top1": 0.5}
+    figure = training_figure([epoch], "one epoch")
+    text = texts_of(figure)
+    assert "one epoch" in text and "1 epochs, 0 steps" in text and "held out" not in text and "phase two" not in text
+    losses, accuracy, rates = figure.axes
+    assert not losses.lines and not rates.lines
+    (curve,) = accuracy.lines
+    assert (list(curve.get_xdata()), list(curve.get_ydata())) == ([3], [0.5])
