@@ -16,6 +16,8 @@ from typer.testing import CliRunner
 from pipeline import read_skeletons
 from pipeline.cli import app
 
+pytestmark = pytest.mark.slow
+
 EARLIER = Path(__file__).parent / "data" / "earlier_version"
 EXPECTED = json.loads((EARLIER / "expected.json").read_text(encoding="utf-8"))
 # The same numbers on every processor, up to rounding.

@@ -17,6 +17,8 @@ import yaml
 
 from pose_extraction._version import __version__
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGES = ("pose_extraction", "recognition", "pipeline")
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))

@@ -16,6 +16,8 @@ from test_support.made_video import write_made_clip
 from test_support.tiny_networks import write_tiny_detector
 from test_support.trained_run import made_data
 
+pytestmark = pytest.mark.slow
+
 ESTIMATOR, BACKBONE = page("adding_an_estimator.md"), page("adding_a_backbone.md")
 
 

@@ -18,7 +18,7 @@ from pipeline.train.recognizer import train_settings
 from pose_extraction.formats.pickles import write_pickle
 from test_support.made_data_sets import made_ntu60, write_kinetics400
 
-pytestmark = pytest.mark.processor
+pytestmark = [pytest.mark.processor, pytest.mark.slow]
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs"
 SHIPPED = sorted(

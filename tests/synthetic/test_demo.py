@@ -20,7 +20,7 @@ from synthetic.demo.steps import ANSWERS, MARK, PAGE, demo
 from synthetic.rendering.clips import TRUTH
 from test_support.tiny_networks import write_blind_detector, write_tiny_estimator
 
-pytestmark = pytest.mark.processor
+pytestmark = [pytest.mark.processor, pytest.mark.slow]
 
 PLAN = Plan(
     actions=("bow", "squat", "walk", "wave"),

@@ -33,11 +33,13 @@ from test_support.drawn_world import (
 from test_support.made_runs import all_files
 from test_support.reference.idf1 import idf1
 
-pytestmark = pytest.mark.processor
+pytestmark = [pytest.mark.processor, pytest.mark.slow]
 
 # Stores a number with a test's outcome; `pytest --junitxml FILE` writes it.
 Record = Callable[[str, float], None]
 TOP_DOWN = ("hrnet-tiny", "vitpose-tiny")
+
+
 def networks_of(estimator: str) -> tuple[str, ...]:
     return (estimator, DETECTOR) if estimator in TOP_DOWN else (estimator,)
 

@@ -194,6 +194,7 @@ def test_a_closed_pipe_ends_a_command_quietly():
         assert process.wait() == 1
 
 
+@pytest.mark.slow
 def test_info_lists_versions_and_backends():
     facts = json.loads(skelpipe("info", "--json").stdout)
     assert facts["versions"]["skelpipe"]

@@ -7,8 +7,12 @@ import sys
 from collections import Counter
 from pathlib import Path
 
+import pytest
+
 from test_support.made_runs import all_files
 from test_support.processes import kill_driver
+
+pytestmark = pytest.mark.slow
 
 KILLS = 21
 

@@ -10,9 +10,13 @@ from collections.abc import Callable
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
+import pytest
+
 from pipeline.reporting.progress import RunProgress
 from test_support.made_runs import SIZE, all_files
 from test_support.made_video import write_made_clip
+
+pytestmark = pytest.mark.slow
 
 
 def test_two_processes_write_the_same_files_as_one(run, clips, tmp_path):

@@ -12,6 +12,8 @@ from test_support.made_runs import SIZE
 from test_support.made_video import write_made_clip
 from test_support.processes.rtsp_relay import Relay, relayed
 
+pytestmark = pytest.mark.slow
+
 FPS, FRAMES = 25.0, 75
 
 

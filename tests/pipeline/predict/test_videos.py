@@ -28,7 +28,7 @@ from test_support.made_runs import SIZE, Run
 from test_support.made_video import write_made_clip
 from test_support.trained_run import LABEL_NAMES
 
-pytestmark = pytest.mark.processor
+pytestmark = [pytest.mark.processor, pytest.mark.slow]
 
 ENGINE = Engine(device="cpu", backend="onnxruntime", precision="fp32")
 Ask = Callable[..., list[Answer]]

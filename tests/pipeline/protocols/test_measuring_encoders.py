@@ -24,7 +24,7 @@ from test_support.doc_pages import page, section, table_names
 from test_support.made_encoders import SMALL, pretrain, skelpipe, write_long
 from test_support.made_motions import write_motions
 
-pytestmark = pytest.mark.processor
+pytestmark = [pytest.mark.processor, pytest.mark.slow]
 
 ON = ("--device", "cpu", "--precision", "fp32", "--json")
 ONE = {"mamp": ("epochs=1", "warmup_epochs=0"), "pcm3": ("epochs=1", "lr_steps=[]")}

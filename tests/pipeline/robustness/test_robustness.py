@@ -37,7 +37,7 @@ from recognition.robustness.conditions import CLEAN, NOISE, BenchSettings, Condi
 from test_support.doc_pages import page, section
 from test_support.trained_run import LABEL_NAMES, made_data, nobody
 
-pytestmark = pytest.mark.processor
+pytestmark = [pytest.mark.processor, pytest.mark.slow]
 
 ENGINE = Engine(device="cpu", backend="torch", precision="fp32")
 FEW = BenchSettings(repeats=2, steps=2, resamples=200, families=("noise", "part", "frames_deleted", "targeted"))

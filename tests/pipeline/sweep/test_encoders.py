@@ -19,7 +19,7 @@ from recognition import runs
 from test_support.doc_pages import page, section
 from test_support.made_motions import write_motions
 
-pytestmark = pytest.mark.processor
+pytestmark = [pytest.mark.processor, pytest.mark.slow]
 
 SMALL = {
     "data.num_frames": 16,

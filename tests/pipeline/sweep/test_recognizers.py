@@ -21,7 +21,7 @@ from recognition.robustness.conditions import CLEAN, NOISE, Condition
 from test_support.doc_pages import page, section
 from test_support.trained_run import made_data, write_data
 
-pytestmark = pytest.mark.processor
+pytestmark = [pytest.mark.processor, pytest.mark.slow]
 
 BASE = """
 data: {num_frames: own, max_frames: 16, holdout: 0.2, random_move: false}

@@ -14,7 +14,7 @@ from pose_extraction.formats.pickles import write_pickle
 from test_support.made_encoders import SMALL, pretrain, skelpipe, write_long
 from test_support.made_motions import write_motions
 
-pytestmark = pytest.mark.processor
+pytestmark = [pytest.mark.processor, pytest.mark.slow]
 # bf16, where a processor has it, makes another result.
 FP32 = ("--device", "cpu", "--precision", "fp32")
 

@@ -14,6 +14,8 @@ from pose_extraction.errors import UsageError
 from recognition.settings import ModelSettings, RunSettings
 from test_support.made_motions import write_motions
 
+pytestmark = pytest.mark.slow
+
 TINY = (
     "schedule=exponential",
     "dim=16",

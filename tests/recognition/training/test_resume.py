@@ -17,7 +17,7 @@ from recognition.training.run import train
 from test_support.made_motions import write_motions
 from test_support.processes.training_driver import run_to_end, small_settings
 
-pytestmark = pytest.mark.processor
+pytestmark = [pytest.mark.processor, pytest.mark.slow]
 
 # Dropout, masks, warmed prototypes, steps of two micro-batches, checkpoints within epochs: all must be restored.
 WORDS = ("accumulate=2", "checkpoint_minutes=1e-6")

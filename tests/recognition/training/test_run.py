@@ -25,7 +25,7 @@ from test_support.made_clips import annotation, write_clips
 from test_support.made_motions import write_motions
 from test_support.processes.training_driver import small_settings
 
-pytestmark = pytest.mark.processor
+pytestmark = [pytest.mark.processor, pytest.mark.slow]
 
 
 @pytest.fixture(scope="module")

@@ -29,7 +29,7 @@ from synthetic.networks.training import train
 from synthetic.rendering.family import TRAIN
 from synthetic.rendering.scene import HIDDEN, OUTSIDE, SEEN, FrameTruth
 
-pytestmark = pytest.mark.processor
+pytestmark = [pytest.mark.processor, pytest.mark.slow]
 
 needs_mmlab = pytest.mark.skipif(bool(mmlab.missing_packages()), reason="OpenMMLab's packages are not installed")
 REQUEST = Request(backend="torch", precision="fp32", batch_size=2)
