@@ -14,9 +14,8 @@ from pipeline.evaluate.report import _draw, as_dictionary, warnings_of
 from pipeline.reporting.progress import progress_bar
 from pose_extraction.errors import UsageError
 from pose_extraction.files import atomic_write
-from pose_extraction.formats.annotations import ALL_CLIPS
 from recognition.data.dataset import SkeletonDataset
-from recognition.data.splits import split_indices, split_to_test
+from recognition.data.splits import left_out_of, matching_test_split, split_indices
 from recognition.evaluation.metrics import measure
 from recognition.inference.prediction import clips_for, matched_labels, with_someone
 from recognition.inference.scores import Engine, Scores, scores_of
@@ -61,10 +60,9 @@ def evaluate(
         raise UsageError(f"{path}, the training data of {trained.path}, no longer exists; specify a file with --data")
     clips = clips_for(trained, path, skip_bad=skip_bad, keypoint_files=keypoint_files)
     if split is None:
-        split = split_to_test(clips, trained.settings.data)
+        split = matching_test_split(clips, trained.settings.data)
         console.print(Text(f"split {split} of {path}"))
-    indices = np.arange(len(clips)) if split == ALL_CLIPS and split not in clips.splits else split_indices(clips, split)
-    left_out = [clip for clip in clips.left_out if split == ALL_CLIPS or split in clip.splits]
+    indices, left_out = split_indices(clips, split), left_out_of(clips, split)
     empty = [clip for clip in left_out if clip.empty]
     labels = matched_labels(clips, clips.labels[indices], trained)
     empty_labels = matched_labels(clips, np.array([clip.label for clip in empty], np.int64), trained)

@@ -20,7 +20,7 @@ from pose_extraction.formats.validation import read_data_set
 from pose_extraction.poses import VideoPoses
 from pose_extraction.skeleton import COCO17, Skeleton
 from recognition.data.clips import ClipSet, told_of_nameless
-from recognition.data.splits import split_indices
+from recognition.data.splits import left_out_of, split_indices
 from recognition.inference.asker import Asker, frames_seen
 from recognition.inference.prediction import clips_for, predict_clips
 from recognition.inference.scores import Engine
@@ -54,7 +54,7 @@ def predict_skeletons(
     clips = clips_for(trained, path, skip_bad=True, keypoint_files=part.keypoint_files)
     if clips.nameless():
         console.print(Text(f"warning: {told_of_nameless(clips)}"))
-    indices = np.arange(len(clips)) if part.split is None else split_indices(clips, part.split)
+    indices = split_indices(clips, part.split)
     if (
         isinstance(trained, Trained)
         and wanted.windows is None
@@ -64,9 +64,8 @@ def predict_skeletons(
         yield from _whole(trained, clips, indices, engine, wanted.scope.threshold, console)
     else:
         yield from _one_by_one(trained, clips, indices, engine, wanted, console)
-    for clip in clips.left_out:
-        if part.split is None or part.split in clip.splits:
-            yield Answer(clip.name, reason=clip.reason)
+    for clip in left_out_of(clips, part.split):
+        yield Answer(clip.name, reason=clip.reason)
 
 
 def _whole(

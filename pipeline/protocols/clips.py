@@ -9,7 +9,7 @@ import numpy as np
 from pose_extraction.errors import UsageError
 from pose_extraction.formats.annotations import ALL_CLIPS, UNLABELLED
 from recognition.data.clips import ClipSet
-from recognition.data.splits import split_indices, split_to_test, training_indices
+from recognition.data.splits import matching_test_split, split_indices, training_indices
 from recognition.pretraining.encoder import Pretrained
 from recognition.settings import DataSettings
 
@@ -77,15 +77,15 @@ def labelled_clips(clips: ClipSet, data: DataSettings, split: str | None) -> tup
         UsageError: The split does not exist, is ambiguous, or contains no labelled clip.
     """
     training = training_indices(clips, data)
-    test_split = split if split is not None else split_to_test(clips, data)
-    test = np.arange(len(clips)) if test_split == ALL_CLIPS else split_indices(clips, test_split)
+    test_split = split if split is not None else matching_test_split(clips, data)
+    test = split_indices(clips, test_split)
     test = test[clips.labels[test] != UNLABELLED]
     if not len(test):
         raise UsageError(f"{clips.path}: no clip of split {test_split!r} has a label; add some with `skelpipe label`")
     return training, test, test_split
 
 
-def told_or_none(choose: Callable[[], str | None]) -> str | None:
+def optional_split(choose: Callable[[], str | None]) -> str | None:
     """Call a function that chooses a split; return None if the file does not determine the split."""
     try:
         return choose()

@@ -1,21 +1,16 @@
 """Protocols for frames: action detection in long sequences, and motion prediction."""
 
-import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pipeline.protocols.clips import Asked, check_kind, data_of, told_or_none
+from pipeline.protocols.clips import Asked, check_kind, data_of, optional_split
 from pose_extraction.errors import UsageError
+from pose_extraction.formats.annotations import ALL_CLIPS
 from recognition.data.clips import ClipSet, open_clips
-from recognition.data.splits import TEST_WORDS
+from recognition.data.splits import matching_test_split, split_indices, training_split
 from recognition.pretraining.encoder import Pretrained
-
-if TYPE_CHECKING:
-    pass
-from recognition.data.splits import _clips_of
 
 
 @dataclass(frozen=True)
@@ -60,39 +55,22 @@ def open_sequences(pretrained: Pretrained, asked: Asked, *, tell: Callable[[str]
     check_kind(pretrained, clips, clips.layout.name)
     if clips.skipped:
         tell(f"{len(clips.skipped)} clips are skipped; the first: {clips.skipped[0]}")
-    trained_on = _train_split(clips, data.train_split)
-    usual = told_or_none(lambda: _test_split(clips, trained_on))
-    test_split = asked.split if asked.split is not None else _test_split(clips, trained_on)
+    trained_on = training_split(clips, data)
+    # Frames have labels of their own, so clips need none.
+    usual = optional_split(lambda: matching_test_split(clips, data, labelled=False))
+    test_split = asked.split if asked.split is not None else matching_test_split(clips, data, labelled=False)
+    if asked.split is None and test_split in (trained_on, ALL_CLIPS):
+        raise UsageError(
+            f"{clips.path}: has no separate split for testing; create one with `skelpipe label`, or choose with "
+            "--train-split and --split"
+        )
     return Sequences(
         pretrained,
         clips,
-        _clips_of(clips, trained_on),
-        _clips_of(clips, test_split),
+        split_indices(clips, trained_on),
+        split_indices(clips, test_split),
         test_split,
         usual,
-        told_or_none(lambda: _train_split(clips, data_of(pretrained, Asked(asked.path)).train_split)),
+        optional_split(lambda: training_split(clips, data_of(pretrained, Asked(asked.path)))),
         data.skip_bad,
     )
-
-
-def _train_split(clips: ClipSet, wanted: str) -> str:
-    if wanted != "auto":
-        return wanted
-    ending = [name for name in clips.splits if name.lower().endswith("train")]
-    if len(ending) != 1:
-        known = ", ".join(map(repr, clips.splits)) or "none"
-        raise UsageError(
-            f"{clips.path}: cannot tell which of the splits {known} is for training; choose one with --train-split"
-        )
-    return ending[0]
-
-
-def _test_split(clips: ClipSet, trained_on: str) -> str:
-    """Return the test split that matches the training split; sequences need no label of their own."""
-    named = [re.sub("train", word, trained_on, flags=re.IGNORECASE) for word in TEST_WORDS]
-    rest = [name for name in clips.splits if name != trained_on]
-    found = [name for name in named if name in rest] or (rest if len(rest) == 1 else [])
-    if not found:
-        known = ", ".join(map(repr, clips.splits))
-        raise UsageError(f"{clips.path}: cannot tell which of the splits {known} to use; choose one with --split")
-    return found[0]

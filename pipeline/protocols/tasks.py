@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from pipeline.protocols.clips import Asked, check_kind, data_of, labelled_clips, told_or_none
+from pipeline.protocols.clips import Asked, check_kind, data_of, labelled_clips, optional_split
 from pose_extraction.errors import UsageError
 from recognition.data.clips import ClipSet, open_clips
 from recognition.data.dataset import SkeletonDataset, layout_of_model
@@ -69,7 +69,7 @@ def _task(pretrained: Pretrained, settings: ProtocolSettings, asked: Asked) -> T
         }
     )
     clips = open_clips(path, data, leave_out_empty=True)
-    check_kind(pretrained, clips, told_or_none(lambda: layout_of_model(clips, data).name))
+    check_kind(pretrained, clips, optional_split(lambda: layout_of_model(clips, data).name))
     training, test, test_split = labelled_clips(clips, data, asked.split)
     return Task(
         pretrained,

@@ -11,7 +11,7 @@ from rich.text import Text
 
 from pipeline.evaluate.folders import JSON_NAME
 from pipeline.protocols.classes import _by_classes
-from pipeline.protocols.clips import Asked, data_of, told_or_none
+from pipeline.protocols.clips import Asked, data_of, optional_split
 from pipeline.protocols.detection import _detect
 from pipeline.protocols.motion import _predict
 from pipeline.protocols.recipe import parse_protocol, place_of, protocol_settings
@@ -20,7 +20,7 @@ from pipeline.protocols.sequences import Sequences
 from pipeline.protocols.tasks import _tasks
 from pose_extraction.errors import UsageError
 from pose_extraction.files import atomic_write
-from recognition.data.splits import split_to_test, training_split
+from recognition.data.splits import matching_test_split, training_split
 from recognition.pretraining.encoder import load_pretrained
 from recognition.protocols.settings import ProtocolSettings
 
@@ -116,8 +116,8 @@ def run_protocol(
             raise UsageError(_ANOTHER_FILE)
         clips, usual = tasks[0].clips, data_of(first, Asked(path))
         folder = folder_for_splits(
-            told_or_none(lambda: split_to_test(clips, tasks[0].train_set.settings)),
-            told_or_none(lambda: training_split(clips, usual)),
+            optional_split(lambda: matching_test_split(clips, tasks[0].train_set.settings)),
+            optional_split(lambda: training_split(clips, usual)),
         )
         tell(
             f"{len(tasks[0].training)} clips for training, {len(tasks[0].test)} clips of {path.name}'s "

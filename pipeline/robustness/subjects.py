@@ -10,10 +10,10 @@ import numpy as np
 
 from pose_extraction.errors import UsageError
 from pose_extraction.files import sha256_of
-from pose_extraction.formats.annotations import ALL_CLIPS, UNLABELLED
+from pose_extraction.formats.annotations import UNLABELLED
 from recognition.data.clips import Clip, ClipSet
 from recognition.data.perturbations import ErrorStatistics, measure_errors
-from recognition.data.splits import split_indices, split_to_test
+from recognition.data.splits import left_out_of, matching_test_split, split_indices
 from recognition.inference.prediction import clips_for, matched_labels, with_someone
 from recognition.runs import Trained, load_run, run_file
 
@@ -172,9 +172,9 @@ def open_sources(
     trained = load_run(subject.path)
     clips = clips_for(trained, files[0], skip_bad=skip_bad)
     if split is None:
-        split = split_to_test(clips, trained.settings.data)
-    indices = np.arange(len(clips)) if split == ALL_CLIPS and split not in clips.splits else split_indices(clips, split)
-    empty = [clip for clip in clips.left_out if clip.empty and (split == ALL_CLIPS or split in clip.splits)]
+        split = matching_test_split(clips, trained.settings.data)
+    indices = split_indices(clips, split)
+    empty = [clip for clip in left_out_of(clips, split) if clip.empty]
     labels = matched_labels(
         clips, np.concatenate([clips.labels[indices], np.array([clip.label for clip in empty], np.int64)]), trained
     )

@@ -23,7 +23,7 @@ from pose_extraction._version import __version__
 from pose_extraction.errors import UsageError
 from pose_extraction.files import atomic_write, sha256_of
 from recognition.data.clips import open_clips
-from recognition.data.splits import newest_skeleton_file
+from recognition.data.skeleton_file import skeleton_file_of
 from recognition.evaluation.plots import figure_bytes
 from recognition.pretraining.encoder import pretrained_file
 
@@ -157,7 +157,7 @@ def _check_files(listed: Mapping[str, Sequence[Job]], measuring: Measuring) -> N
     every = [job.settings.data for jobs in listed.values() for job in jobs]
     # Most rows and seeds read the file in the same way.
     for data in {str(one): one for one in every}.values():
-        path = (newest_skeleton_file() if data.file == "auto" else Path(data.file)).resolve()
+        path = skeleton_file_of(data).resolve()
         shown = shown_as_in(data.model_copy(update={"file": str(path)}), Asked(path))
         labelled_clips(open_clips(path, shown, leave_out_empty=True), shown, measuring.split)
 

@@ -17,9 +17,9 @@ from pipeline.robustness.tasks import Cache, Task, Worker
 from pipeline.sweep.jobs import RUNS, Job, phase_one_of, train_rows, write_results
 from pipeline.sweep.recognizer_plan import SweepSettings, folder_name, settings_of
 from pose_extraction.errors import UsageError
-from pose_extraction.formats.annotations import ALL_CLIPS
 from recognition.data.clips import open_clips
-from recognition.data.splits import newest_skeleton_file, split_indices, split_to_test
+from recognition.data.skeleton_file import skeleton_file_of
+from recognition.data.splits import matching_test_split, split_indices
 from recognition.evaluation.plots import figure_bytes
 from recognition.inference.scores import Engine
 from recognition.robustness.conditions import CLEAN, NOISE, BenchSettings, Condition, families_for, seeds_of
@@ -157,14 +157,9 @@ def _check_files(plan: SweepSettings, listed: Mapping[str, Sequence[Job]], split
     # Most rows and seeds read the file in the same way.
     for settings in {(str(one.data), one.init): one for one in every if isinstance(one, RunSettings)}.values():
         data = settings.data
-        if settings.init is not None:
-            # The initial weights determine how the file is read.
-            clips = prepare(settings).clips
-        else:
-            clips = open_clips(newest_skeleton_file() if data.file == "auto" else Path(data.file), data)
-        wanted = split if split is not None else split_to_test(clips, data)
-        if wanted != ALL_CLIPS or wanted in clips.splits:
-            split_indices(clips, wanted)
+        # Initial weights determine how the file is read.
+        clips = open_clips(skeleton_file_of(data), data) if settings.init is None else prepare(settings).clips
+        split_indices(clips, split if split is not None else matching_test_split(clips, data))
         admitted = {family.name for family in families_for(clips.layout, dimensions=clips.dimensions, several=True)}
         for family in plan.conditions:
             if family not in admitted:

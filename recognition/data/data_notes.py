@@ -5,7 +5,7 @@ import numpy as np
 from pose_extraction.errors import AnnotationError
 from pose_extraction.formats.annotations import UNLABELLED
 from recognition.data.clips import ClipSet
-from recognition.data.splits import training_split
+from recognition.data.splits import split_indices, splits_for_training, training_split
 from recognition.settings import DataSettings
 
 # For a training split whose name contains "train", the same name with one of these words is its counterpart.
@@ -67,7 +67,7 @@ def notes_on_splits(clips: ClipSet, settings: DataSettings, training: np.ndarray
         training: int (N,), indices of the training clips.
     """
     trained, held = settings.train_split, settings.holdout_split
-    ending = [name for name in clips.splits if name.lower().endswith("train")]
+    ending = splits_for_training(clips)
     notes = []
     if trained != "auto" and _has_word(trained, "test", "val") and ending and trained not in ending:
         notes.append(
@@ -82,7 +82,7 @@ def notes_on_splits(clips: ClipSet, settings: DataSettings, training: np.ndarray
     if split is None:
         return notes
     if held is not None:
-        both = np.intersect1d(clips.splits[split], clips.splits[held])
+        both = np.intersect1d(split_indices(clips, split), split_indices(clips, held))
         if len(both):
             notes.append(
                 f"{_clips_of(clips, both)} in both split {split!r} and split {held!r}, and held out of training"

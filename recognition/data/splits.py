@@ -1,34 +1,97 @@
-"""Which clips of a skeleton file are for training, for validation and for testing."""
+"""Which clips of a skeleton file are for training, for validation and for testing: for all commands."""
 
 import re
-from pathlib import Path
 
 import numpy as np
 
 from pose_extraction.errors import UsageError
 from pose_extraction.formats.annotations import ALL_CLIPS, UNLABELLED
-from recognition.data.clips import ClipSet
+from recognition.data.clips import ClipSet, LeftOut
 from recognition.data.holdout import held_out_clips, held_out_groups
 from recognition.settings import DataSettings
-
-
-def _clips_of(clips: ClipSet, split: str) -> np.ndarray:
-    """Return the indices of a split's clips; `all` selects every clip, unless a split has that name."""
-    if split == ALL_CLIPS and split not in clips.splits:
-        return np.arange(len(clips))
-    return split_indices(clips, split)
-
 
 # Names of the test split that belongs to a training split, the most likely first.
 TEST_WORDS = ("test", "val", "valid", "validation", "eval")
 
 
-def split_to_test(clips: ClipSet, settings: DataSettings) -> str:
+def split_indices(clips: ClipSet, name: str | None) -> np.ndarray:
+    """Return the indices of a split's clips in ascending order, with or without labels.
+
+    Args:
+        clips: The skeleton file.
+        name: Name of the split. `all` selects the split with that name if there is one, otherwise every clip; None
+            always selects every clip.
+
+    Raises:
+        UsageError: The split does not exist or is empty.
+    """
+    if _is_every_clip(clips, name):
+        return np.arange(len(clips))
+    assert name is not None
+    if name not in clips.splits:
+        known = ", ".join(repr(split) for split in clips.splits) or "no splits at all"
+        raise UsageError(f"{clips.path}: there is no split {name!r}; the file has {known}")
+    if not len(clips.splits[name]):
+        raise UsageError(f"{clips.path}: split {name!r} has no usable clips; choose another")
+    return clips.splits[name]
+
+
+def left_out_of(clips: ClipSet, name: str | None) -> list[LeftOut]:
+    """Return the clips of a split that were left out when the file was read; `name` as in `split_indices`."""
+    return [clip for clip in clips.left_out if _is_every_clip(clips, name) or name in clip.splits]
+
+
+def _is_every_clip(clips: ClipSet, name: str | None) -> bool:
+    return name is None or (name == ALL_CLIPS and name not in clips.splits)
+
+
+def training_split(clips: ClipSet, settings: DataSettings) -> str | None:
+    """Return the name of the training split; None for every clip of a file without splits.
+
+    Raises:
+        UsageError: "auto" is ambiguous: not exactly one name ends in "train", and there is no split of all clips alone.
+    """
+    if settings.train_split != "auto":
+        return settings.train_split
+    if not clips.splits:
+        return None
+    if list(clips.splits) == [ALL_CLIPS]:
+        return ALL_CLIPS
+    ending = splits_for_training(clips)
+    if len(ending) == 1:
+        return ending[0]
+    choice = ", ".join(map(repr, ending or clips.splits))
+    raise UsageError(
+        f"{clips.path}: cannot tell which of the splits {choice} is for training; choose one with --split "
+        "(--train-split in `evaluate --protocol`)"
+    )
+
+
+def splits_for_training(clips: ClipSet) -> list[str]:
+    """Return the names of all splits that end in "train"."""
+    return [name for name in clips.splits if name.lower().endswith("train")]
+
+
+def training_indices(clips: ClipSet, settings: DataSettings) -> np.ndarray:
+    """Return the indices of the labelled training clips, int64, in ascending order.
+
+    Raises:
+        UsageError: `train_split` does not exist, "auto" is ambiguous, or no clip of the split has a label.
+    """
+    indices = split_indices(clips, training_split(clips, settings))
+    labelled = indices[clips.labels[indices] != UNLABELLED]
+    if not len(labelled):
+        raise UsageError(f"{clips.path}: no training clip has a label; add labels with `skelpipe label`")
+    return labelled
+
+
+def matching_test_split(clips: ClipSet, settings: DataSettings, *, labelled: bool = True) -> str:
     """Return the test split that matches the training split, such as xsub_val for xsub_train.
 
     Args:
         clips: The skeleton file.
         settings: Data settings of the run.
+        labelled: Whether only the labelled clips of the training split were used for training.
 
     Raises:
         UsageError: The match is ambiguous, or there is none.
@@ -37,7 +100,10 @@ def split_to_test(clips: ClipSet, settings: DataSettings) -> str:
         return ALL_CLIPS
     known = ", ".join(repr(name) for name in clips.splits)
     try:
-        trained_indices = training_indices(clips, settings)
+        if labelled:
+            trained_indices = training_indices(clips, settings)
+        else:
+            trained_indices = split_indices(clips, training_split(clips, settings))
     except UsageError as error:
         # The file is not that of the run; it may contain a single split.
         if len(clips.splits) == 1:
@@ -57,70 +123,6 @@ def split_to_test(clips: ClipSet, settings: DataSettings) -> str:
     if len(rest) == 1:
         return rest[0]
     raise UsageError(f"{clips.path}: cannot tell which of the splits {known} to use; choose one with --split")
-
-
-NEWEST_IN = Path("skeletons")
-
-
-def newest_skeleton_file(folder: Path = NEWEST_IN) -> Path:
-    """Return the newest merged skeleton file of `skelpipe extract`.
-
-    Raises:
-        UsageError: There is no such file.
-    """
-    files = sorted(folder.glob("*.pkl"), key=lambda path: (path.stat().st_mtime_ns, path.name))
-    if not files:
-        raise UsageError(
-            f"no skeleton file {folder}/*.pkl: create one with `skelpipe extract VIDEOS`, or specify one with --data"
-        )
-    return files[-1]
-
-
-def split_indices(clips: ClipSet, name: str) -> np.ndarray:
-    """Return the indices of a split's clips in ascending order, with or without labels.
-
-    Raises:
-        UsageError: The split does not exist or is empty.
-    """
-    if name not in clips.splits:
-        known = ", ".join(repr(split) for split in clips.splits) or "no splits at all"
-        raise UsageError(f"{clips.path}: there is no split {name!r}; the file has {known}")
-    if not len(clips.splits[name]):
-        raise UsageError(f"{clips.path}: split {name!r} has no usable clips; choose another")
-    return clips.splits[name]
-
-
-def training_split(clips: ClipSet, settings: DataSettings) -> str | None:
-    """Return the name of the training split; None for all clips of a file without splits.
-
-    Raises:
-        UsageError: "auto" is ambiguous: not exactly one name ends in "train", and there is no split of all clips alone.
-    """
-    if settings.train_split != "auto":
-        return settings.train_split
-    if not clips.splits:
-        return None
-    ending = [split for split in clips.splits if split.lower().endswith("train")]
-    if len(ending) == 1:
-        return ending[0]
-    if list(clips.splits) == [ALL_CLIPS]:
-        return ALL_CLIPS
-    choice = ", ".join(map(repr, ending or clips.splits))
-    raise UsageError(f"{clips.path}: which split is for training, {choice}? Specify it with --split")
-
-
-def training_indices(clips: ClipSet, settings: DataSettings) -> np.ndarray:
-    """Return the indices of the labelled training clips, int64, in ascending order.
-
-    Raises:
-        UsageError: `train_split` does not exist, "auto" is ambiguous, or no clip of the split has a label.
-    """
-    name = training_split(clips, settings)
-    indices = np.arange(len(clips)) if name is None else split_indices(clips, name)
-    labelled = indices[clips.labels[indices] != UNLABELLED]
-    if not len(labelled):
-        raise UsageError(f"{clips.path}: no training clip has a label; add labels with `skelpipe label`")
-    return labelled
 
 
 def hold_out(clips: ClipSet, indices: np.ndarray, settings: DataSettings, seed: int) -> tuple[np.ndarray, np.ndarray]:

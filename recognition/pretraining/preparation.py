@@ -9,13 +9,13 @@ import torch
 from torch import nn
 
 from pose_extraction.errors import UsageError
-from pose_extraction.formats.annotations import ALL_CLIPS
 from pose_extraction.skeleton import Skeleton
 from recognition.backbones.gru import GRUEncoder
 from recognition.backbones.segments import SEGMENT_FRAMES, SegmentTransformer
 from recognition.data.clips import ClipSet, open_clips
 from recognition.data.dataset import check_placement, flip_probability, layout_of_model
-from recognition.data.splits import newest_skeleton_file, split_indices
+from recognition.data.skeleton_file import skeleton_file_of
+from recognition.data.splits import split_indices, training_split
 from recognition.engine.machine import CHANNELS, RUNS, resolve_device, resolve_precision
 from recognition.pretraining.mamp import MAMP, kept_tokens
 from recognition.pretraining.networks import build_encoder
@@ -88,12 +88,13 @@ def prepare_pretraining(settings: PretrainSettings) -> Pretraining:
         raise UsageError(
             "pre-training requires clips of one length: set data.num_frames to a number, and data.legacy=false"
         )
-    path = Path(data.file) if data.file != "auto" else newest_skeleton_file()
+    path = skeleton_file_of(data)
     clips = open_clips(path, data, leave_out_empty=True)
     layout = layout_of_model(clips, data)
     check_placement(clips, data)
     flip_probability(data, layout)
-    chosen = _training_clips(clips, data.train_split)
+    # Pre-training needs no labels.
+    chosen = split_indices(clips, training_split(clips, data))
     if len(chosen) < 2:
         raise UsageError(f"{path}: has {len(chosen)} training clips; pre-training requires at least 2")
     device = resolve_device(training.device)
@@ -129,25 +130,6 @@ def prepare_pretraining(settings: PretrainSettings) -> Pretraining:
     with torch.device("meta"):
         prepared.build_objective()
     return prepared
-
-
-def _training_clips(clips: ClipSet, split: str) -> np.ndarray:
-    """Return the indices of all clips of a split, labelled or not.
-
-    Raises:
-        UsageError: The split does not exist, or "auto" is ambiguous.
-    """
-    if split == ALL_CLIPS and split not in clips.splits:
-        return np.arange(len(clips))
-    if split != "auto":
-        return split_indices(clips, split)
-    ending = [name for name in clips.splits if name.lower().endswith("train")]
-    if clips.splits and len(ending) != 1:
-        choice = ", ".join(repr(name) for name in (ending or clips.splits))
-        raise UsageError(
-            f"{clips.path}: cannot choose the training split from {choice}; give --split, or --split all for every clip"
-        )
-    return split_indices(clips, ending[0]) if ending else np.arange(len(clips))
 
 
 def _fitting_model(settings: PretrainSettings) -> ModelSettings:

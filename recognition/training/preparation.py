@@ -12,7 +12,8 @@ from recognition.backbones import baselines, gru
 from recognition.data.clips import ClipSet, open_clips
 from recognition.data.data_notes import check_classes, notes_on_classes, notes_on_splits
 from recognition.data.dataset import check_placement, flip_probability, layout_of_model
-from recognition.data.splits import hold_out, newest_skeleton_file, training_indices
+from recognition.data.skeleton_file import skeleton_file_of
+from recognition.data.splits import hold_out, training_indices
 from recognition.engine.machine import CHANNELS, RUNS, resolve_device, resolve_precision
 from recognition.settings import DataSettings, ModelSettings, RunSettings
 from recognition.training.initialising import fitting_settings, settings_of
@@ -116,7 +117,7 @@ def prepare(settings: RunSettings, *, begun: RunSettings | None = None) -> Prepa
                 f"{settings.init}: was trained on {layout_name}, but data.model_layout={data.model_layout} feeds it "
                 "other joints; omit data.model_layout"
             )
-    path = Path(data.file) if data.file != "auto" else newest_skeleton_file()
+    path = skeleton_file_of(data)
     clips = open_clips(path, data)
     check_classes(clips)
     chosen, held_out = hold_out(clips, training_indices(clips, data), data, training.seed)

@@ -20,7 +20,7 @@ from pipeline.evaluate.report import print_table
 from pipeline.evaluate.workflow import evaluate
 from pose_extraction.errors import AnnotationError, UsageError
 from pose_extraction.formats.pickles import read_pickle
-from recognition.data.splits import split_to_test
+from recognition.data.splits import matching_test_split
 from recognition.inference.prediction import clips_for
 from recognition.inference.scores import Engine
 from recognition.runs import load_run
@@ -76,6 +76,14 @@ def test_training_and_held_out_clips_are_counted_and_reported(trained: tuple[Pat
     assert f"warning: {result.chosen_on} of 36" in said
     whole, _ = evaluated(trained[0], split="all")
     assert (whole.metrics.clips, whole.trained_on + whole.chosen_on) == (48, 36)
+
+
+def test_a_split_named_all_is_used_instead_of_every_clip(trained: tuple[Path, Path], tmp_path: Path) -> None:
+    content = read_pickle(trained[1])
+    data = write_data(tmp_path / "b.pkl", content["annotations"], content["split"] | {"all": ["clip1", "clip40"]})
+    result, _ = evaluated(trained[0], data, split="all")
+    assert result.scores.names == ("clip1", "clip40")
+    assert evaluated(trained[0], data)[0].split == "one_test"
 
 
 def test_labels_of_another_file_are_matched_by_name(trained: tuple[Path, Path], tmp_path: Path) -> None:
@@ -180,7 +188,7 @@ def test_test_split_matches_training_split(
     clips = some_clips(2 * len(splits))
     names = [clip["frame_dir"] for clip in clips]
     path = write_data(tmp_path / "b.pkl", clips, {name: names[2 * n : 2 * n + 2] for n, name in enumerate(splits)})
-    assert split_to_test(clips_for(run, path), run.settings.data) == chosen
+    assert matching_test_split(clips_for(run, path), run.settings.data) == chosen
 
 
 def test_error_messages_contain_a_remedy(trained: tuple[Path, Path], tmp_path: Path) -> None:

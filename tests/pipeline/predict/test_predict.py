@@ -25,6 +25,7 @@ from pipeline.predict.whole_clip import answer_whole
 from pipeline.predict.workflow import predict
 from pipeline.train.recognizer import train_settings
 from pose_extraction.errors import UsageError
+from pose_extraction.formats.pickles import read_pickle
 from pose_extraction.poses import VideoPoses
 from pose_extraction.skeleton import COCO17, NTU25
 from recognition.inference.scores import Engine
@@ -100,8 +101,12 @@ def test_reasons_for_skipped_clips_do_not_mention_unavailable_options(run: Path,
 
 def test_split_selects_clips(run: Path, skeletons: Path) -> None:
     assert [answer.clip for answer in predicted(skeletons, run, "late")] == ["new3", "new4", "new5"]
+    assert len(predicted(skeletons, run, "all")) == len(predicted(skeletons, run)) == 6
     with pytest.raises(UsageError, match="there is no split 'noon'"):
         predicted(skeletons, run, "noon")
+    content = read_pickle(skeletons)
+    named = write_data(skeletons.parent / "named.pkl", content["annotations"], {"all": ["new1", "new2"]})
+    assert [answer.clip for answer in predicted(named, run, "all")] == ["new1", "new2"]
 
 
 def test_another_estimator_gives_a_warning(run: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

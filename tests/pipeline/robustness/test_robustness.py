@@ -22,7 +22,7 @@ from pipeline.robustness.bench import prepare_bench
 from pipeline.robustness.figures import draw_all
 from pipeline.robustness.report import summary_rows
 from pipeline.robustness.results import Results
-from pipeline.robustness.subjects import read_subjects
+from pipeline.robustness.subjects import open_sources, read_subjects
 from pipeline.robustness.tasks import Task, Worker
 from pipeline.robustness.workflow import robustness
 from pose_extraction.errors import UsageError
@@ -484,6 +484,21 @@ def test_only_selected_families_are_measured(trained: tuple[Path, Path], tmp_pat
     assert found("targeted") == {"targeted"}
     assert found("estimator_errors") == {"estimator_errors"}
     assert found("estimators") == {"estimators", "noise", "frames_deleted"}
+
+
+def test_clips_are_those_of_the_test_split_or_of_the_split_named_all(
+    trained: tuple[Path, Path], tmp_path: Path
+) -> None:
+    content = read_pickle(trained[1])
+    write_pickle(tmp_path / "all.pkl", content | {"split": content["split"] | {"all": ["clip1", "clip40"]}})
+    (subject,) = read_subjects([str(trained[0])])
+    for path, split, expected in (
+        (trained[1], None, content["split"]["one_test"]),
+        (trained[1], "all", [clip["frame_dir"] for clip in content["annotations"]]),
+        (tmp_path / "all.pkl", "all", ["clip1", "clip40"]),
+    ):
+        (source,), _ = open_sources(subject, [path], split, limit=None, skip_bad=False)
+        assert source.names == expected
 
 
 def test_invalid_selections_are_errors(trained: tuple[Path, Path], tmp_path: Path) -> None:

@@ -196,6 +196,8 @@ def test_errors_are_reported_before_training(tmp_path: Path, words: list[str]) -
     data = read_pickle(made_data(tmp_path / "made.pkl"))
     write_sweep(tmp_path)
     assert "there is no split 'val'" in " ".join(command(tmp_path, "--split", "val", *words).stderr.split())
+    write_pickle(tmp_path / "made.pkl", data | {"split": data["split"] | {"all": []}})
+    assert "split 'all' has no usable clips" in " ".join(command(tmp_path, "--split", "all", *words).stderr.split())
     data["annotations"][40]["keypoint"] = data["annotations"][40]["keypoint"][:, :, :9]
     write_pickle(tmp_path / "made.pkl", data)
     result = command(tmp_path, *words)

@@ -204,7 +204,7 @@ def test_missing_data_of_long_sequences_is_reported(run, tmp_path):
     assert result.exit_code == 2 and "did you mean 'motion.seen'?" in result.stderr
     file = write_long(tmp_path / "odd.pkl", splits=("first_half", "rest"))
     result = skelpipe("evaluate", run, "--protocol", "detection", "--data", file, "--device", "cpu")
-    assert result.exit_code == 2 and "choose one with --train-split" in result.stderr
+    assert result.exit_code == 2 and "--train-split in `evaluate --protocol`" in result.stderr
 
 
 def test_encoders_are_fused_by_probabilities(run):

@@ -11,7 +11,8 @@ import pytest
 from pose_extraction.errors import AnnotationError, UsageError
 from pose_extraction.formats.pickles import write_pickle
 from recognition.data.clips import ClipSet, open_clips
-from recognition.data.splits import hold_out, newest_skeleton_file, split_indices, training_indices
+from recognition.data.skeleton_file import newest_skeleton_file
+from recognition.data.splits import hold_out, split_indices, training_indices
 from recognition.settings import DataSettings
 from test_support.made_clips import annotation, write_clips
 
@@ -211,7 +212,7 @@ def test_training_split_is_chosen_or_must_be_specified(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"no split 'xsub'.*'xsub_train'"):
         split_indices(opened, "xsub")
     # A single split with any other name must be specified.
-    with pytest.raises(UsageError, match="which split is for training, 'test'"):
+    with pytest.raises(UsageError, match="cannot tell which of the splits 'test' is for training"):
         training_indices(open_clips(write_clips(tmp_path / "t.pkl", clips, {"test": names}), AUTO), AUTO)
     unlabelled = open_clips(write_clips(tmp_path / "c.pkl", [clips[1]]), AUTO)
     with pytest.raises(UsageError, match="label"):
