@@ -15,10 +15,10 @@ from pathlib import Path
 
 from rich.console import Console
 
-from synthetic.demo.plan import Plan
+from synthetic.demo.plan import DemoPlan
 from synthetic.demo.steps import demo
 
-PLAN = Plan(
+PLAN = DemoPlan(
     actions=("fall", "jumping_jack", "sit_down", "squat", "wave"),
     train_each=40,
     test_each=16,

@@ -32,7 +32,7 @@ from pose_extraction.errors import SkelpipeError
 from pose_extraction.files import atomic_write
 from recognition.inference.scores import Engine
 from synthetic.demo.drawing import LABELS_NAME, draw_clips
-from synthetic.demo.plan import CLIPS, Plan
+from synthetic.demo.plan import CLIPS, DemoPlan
 from synthetic.rendering.actions import ACTIONS
 from synthetic.rendering.clips import TRUTH
 from synthetic.rendering.family import TEST, TRAIN
@@ -43,7 +43,7 @@ METHODS = {"MaskCLR": "maskclr", "cross-entropy": "cross_entropy"}
 RESULTS, TABLE = "results.jsonl", "table.md"
 
 
-def skeletons(folder: Path, plan: Plan, estimators: Sequence[str], console: Console) -> dict[str, Path]:
+def skeletons(folder: Path, plan: DemoPlan, estimators: Sequence[str], console: Console) -> dict[str, Path]:
     """Return the clips' skeleton file for each estimator and the true joints; existing files are reused."""
     draw_clips(plan, folder, console)
     files = {}
@@ -115,7 +115,7 @@ def main() -> None:
     )
     arguments = parser.parse_args()
     console = Console(width=120)
-    plan = Plan(tuple(ACTIONS), train_each=arguments.train_each, test_each=arguments.test_each)
+    plan = DemoPlan(tuple(ACTIONS), train_each=arguments.train_each, test_each=arguments.test_each)
     results = []
     try:
         files = skeletons(arguments.out, plan, arguments.estimators, console)

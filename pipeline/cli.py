@@ -21,13 +21,13 @@ from pipeline.commands.evaluate import evaluate
 from pipeline.commands.extract import extract
 from pipeline.commands.help_pages import HelpCommand, print_help
 from pipeline.commands.machine import info, models
-from pipeline.commands.options import FAILED, INTERRUPTED, WRONG_USAGE
 from pipeline.commands.predict import predict
 from pipeline.commands.pretrain import pretrain
 from pipeline.commands.resume import TrainCommand
 from pipeline.commands.robustness import robustness
 from pipeline.commands.sweep import sweep
 from pipeline.commands.train import train
+from pipeline.exit_codes import FAILED, INTERRUPTED, WRONG_USAGE
 from pose_extraction._version import __version__
 from pose_extraction.errors import SkelpipeError, UsageError
 

@@ -37,7 +37,7 @@ LAYERS: dict[str, tuple[tuple[str, ...], ...]] = {
         ("protocols", "robustness"),
     ),
     "pipeline": (
-        ("config", "info", "inputs", "models", "reporting"),
+        ("config", "exit_codes", "info", "inputs", "models", "reporting"),
         ("datasets", "evaluate", "robustness", "train"),
         ("extract", "protocols"),
         ("predict", "sweep"),

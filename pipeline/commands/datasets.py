@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from pipeline.commands.help_pages import INPUT, OUTPUT
-from pipeline.commands.options import FAILED
+from pipeline.exit_codes import FAILED
 
 
 def merge(

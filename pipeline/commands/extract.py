@@ -6,7 +6,8 @@ from typing import Annotated, Any
 import typer
 
 from pipeline.commands.help_pages import INPUT, NETWORKS, OTHER, OUTPUT, SPEED, TRACKING
-from pipeline.commands.options import FAILED
+from pipeline.exit_codes import FAILED
+from pipeline.extract import defaults
 
 
 def _use_config(context: typer.Context, name: str | None) -> str | None:
@@ -32,16 +33,14 @@ def extract(
     estimator: Annotated[
         str,
         typer.Option(metavar="NAME|FILE.onnx", help="Pose estimator; see `skelpipe models`.", rich_help_panel=NETWORKS),
-    ] = "vitpose",
+    ] = defaults.ESTIMATOR,
     detector: Annotated[
         str,
         typer.Option(
             metavar="NAME|FILE.onnx", help="Person detector; see `skelpipe models`.", rich_help_panel=NETWORKS
         ),
-    ] = "rtmdet",
-    out: Annotated[Path, typer.Option(metavar="FOLDER", help="Output folder.", rich_help_panel=OUTPUT)] = Path(
-        "skeletons"
-    ),
+    ] = defaults.DETECTOR,
+    out: Annotated[Path, typer.Option(metavar="FOLDER", help="Output folder.", rich_help_panel=OUTPUT)] = defaults.OUT,
     labels: Annotated[
         str,
         typer.Option(
@@ -50,7 +49,7 @@ def extract(
             "optionally split, group, start, end.",
             rich_help_panel=INPUT,
         ),
-    ] = "auto",
+    ] = defaults.LABELS,
     checkpoint: Annotated[
         str | None,
         typer.Option(
@@ -74,11 +73,11 @@ def extract(
         typer.Option(
             metavar="auto|cpu|cuda:0,1", help="Devices; several GPUs share the videos.", rich_help_panel=SPEED
         ),
-    ] = "auto",
+    ] = defaults.DEVICE,
     backend: Annotated[
         str,
         typer.Option(metavar="NAME", help="auto, torch, openvino or onnxruntime.", rich_help_panel=SPEED),
-    ] = "auto",
+    ] = defaults.BACKEND,
     precision: Annotated[
         str,
         typer.Option(
@@ -86,11 +85,11 @@ def extract(
             help="Precision; auto: bf16 if supported, detectors fp32.",
             rich_help_panel=SPEED,
         ),
-    ] = "auto",
+    ] = defaults.PRECISION,
     batch_size: Annotated[
         str,
         typer.Option(metavar="auto|N", help="Persons (openpifpaf: frames) per batch.", rich_help_panel=SPEED),
-    ] = "auto",
+    ] = defaults.BATCH_SIZE,
     detect_every: Annotated[
         str,
         typer.Option(
@@ -98,7 +97,7 @@ def extract(
             help="Detect in every N-th frame; auto: every 0.1 s.",
             rich_help_panel=SPEED,
         ),
-    ] = "auto",
+    ] = defaults.DETECT_EVERY,
     detection_threshold: Annotated[
         str,
         typer.Option(
@@ -106,7 +105,7 @@ def extract(
             help="Minimum box score; auto: per detector.",
             rich_help_panel=NETWORKS,
         ),
-    ] = "auto",
+    ] = defaults.DETECTION_THRESHOLD,
     square_input: Annotated[
         bool,
         typer.Option(
@@ -115,7 +114,7 @@ def extract(
             show_default="oblong",
             rich_help_panel=NETWORKS,
         ),
-    ] = False,
+    ] = defaults.SQUARE_INPUT,
     flip_test: Annotated[
         bool,
         typer.Option(
@@ -124,7 +123,7 @@ def extract(
             show_default="no",
             rich_help_panel=NETWORKS,
         ),
-    ] = False,
+    ] = defaults.FLIP_TEST,
     max_persons: Annotated[
         int,
         typer.Option(
@@ -133,7 +132,7 @@ def extract(
             help="Maximum number of persons per clip, most relevant first.",
             rich_help_panel=TRACKING,
         ),
-    ] = 10,
+    ] = defaults.MAX_PERSONS,
     persons: Annotated[
         int | None,
         typer.Option(
@@ -152,8 +151,10 @@ def extract(
             show_default="no",
             rich_help_panel=TRACKING,
         ),
-    ] = False,
-    stride: Annotated[int, typer.Option(min=1, metavar="N", help="Use every N-th frame.", rich_help_panel=INPUT)] = 1,
+    ] = defaults.SMOOTH,
+    stride: Annotated[
+        int, typer.Option(min=1, metavar="N", help="Use every N-th frame.", rich_help_panel=INPUT)
+    ] = defaults.STRIDE,
     start: Annotated[
         float | None,
         typer.Option(
@@ -172,7 +173,7 @@ def extract(
             show_default="no",
             rich_help_panel=OUTPUT,
         ),
-    ] = False,
+    ] = defaults.OVERLAY,
     shard: Annotated[
         str | None,
         typer.Option(
@@ -190,7 +191,7 @@ def extract(
     workers: Annotated[
         str,
         typer.Option(metavar="auto|N", help="Videos decoded in parallel per device.", rich_help_panel=SPEED),
-    ] = "auto",
+    ] = defaults.WORKERS,
     config: Annotated[
         str | None,
         typer.Option(
@@ -211,8 +212,6 @@ def extract(
     from pipeline.extract.workflow import extract as extract_videos
 
     given: dict[str, Any] = {name: context.params[name] for name in ExtractSettings.model_fields}
-    for name in ("batch_size", "detect_every", "workers"):
-        given[name] = int(given[name]) if str(given[name]).lstrip("-").isdecimal() else given[name]
     settings = parse_settings(given, place="the command line")
     console = Console(stderr=True)
     report = extract_videos(

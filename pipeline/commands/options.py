@@ -12,9 +12,6 @@ if TYPE_CHECKING:
     from recognition.inference.scores import Engine
 
 
-FAILED, WRONG_USAGE, INTERRUPTED = 1, 2, 130
-
-
 Device = Annotated[str, typer.Option(metavar="auto|cpu|cuda:0", help="Device of the network.", rich_help_panel=SPEED)]
 
 
@@ -83,9 +80,24 @@ def engine_of(device: str, batch_size: str, precision: str, backend: str) -> "En
     for name, value, known in (("--precision", precision, PRECISIONS), ("--backend", backend, BACKENDS)):
         if value not in known:
             raise UsageError(f"{name} {value}: must be one of {', '.join(known)}")
-    if batch_size != "auto" and not (batch_size.isdecimal() and int(batch_size) > 0):
-        raise UsageError(f"--batch-size {batch_size}: must be auto or a positive integer")
-    return Engine(device, None if batch_size == "auto" else int(batch_size), precision, backend)
+    return Engine(device, auto_or_count("--batch-size", batch_size), precision, backend)
 
 
-STOPPED = 130
+def auto_or_count(option: str, text: str) -> int | None:
+    """Parses the value of an option that is "auto" or a positive integer.
+
+    Args:
+        option: Name of the option, for the error message.
+        text: Its value.
+
+    Returns:
+        The number; None for "auto".
+
+    Raises:
+        UsageError: The value is neither.
+    """
+    if text == "auto":
+        return None
+    if not (text.isascii() and text.isdecimal() and int(text) > 0):
+        raise UsageError(f"{option} {text}: must be auto or a positive integer")
+    return int(text)

@@ -9,12 +9,11 @@ import typer
 
 from pipeline.commands.help_pages import INPUT, NETWORKS, OUTPUT, PREDICTIONS
 from pipeline.commands.options import Backend, BatchSize, Device, KeypointFiles, Precision, engine_of
+from pipeline.exit_codes import FAILED, INTERRUPTED
 from pose_extraction.errors import UsageError
 
 if TYPE_CHECKING:
     from pipeline.predict.answers import Answer
-
-FAILED, INTERRUPTED = 1, 130
 
 
 def predict(

@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from pipeline.commands.help_pages import INPUT, OUTPUT, SETTINGS, SPEED
-from pipeline.commands.options import Backend, BatchSize, Device, Precision, engine_of, refuse_unused
+from pipeline.commands.options import Backend, BatchSize, Device, Precision, auto_or_count, engine_of, refuse_unused
+from pipeline.exit_codes import FAILED
 from pose_extraction.errors import UsageError
 
 if TYPE_CHECKING:
     from pipeline.sweep.encoders import SweptEncoders
     from pipeline.sweep.recognizers import Swept
 
-FAILED = 1
 _BATCHES = "set finetune.batch_size or linear.batch_size in the `recipe` of the sweep's config"
 
 
@@ -90,7 +90,7 @@ def sweep(
     changes, engine = read_words(settings or []), engine_of(device, batch_size, precision, backend)
     common: dict[str, Any] = {
         "seeds": _numbers(seeds),
-        "jobs": _jobs(jobs),
+        "jobs": auto_or_count("--jobs", jobs),
         "out": out if out is not None else Path("sweeps") / Path(config).stem,
         "dry_run": dry_run,
         "console": Console(stderr=True),
@@ -125,9 +125,3 @@ def _numbers(text: str | None) -> list[int] | None:
     if len(numbers) < len(parts) or len(set(numbers)) < len(numbers):
         raise UsageError(f"--seeds {text}: must be distinct integers separated by commas, such as 0,1,2")
     return numbers
-
-
-def _jobs(text: str) -> int | None:
-    if text != "auto" and not (text.isdecimal() and int(text) > 0):
-        raise UsageError(f"--jobs {text}: must be auto or a positive integer")
-    return None if text == "auto" else int(text)

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from pipeline.commands.help_pages import INPUT, NETWORKS, OUTPUT, SETTINGS, SPEED
-from pipeline.commands.options import STOPPED
+from pipeline.exit_codes import INTERRUPTED
 
 
 def train(
@@ -156,5 +156,5 @@ def train(
         folder = train_recognizer(settings, resume=run, show=True)
     except TrainingStopped as stopped:
         typer.echo(str(stopped), err=True)
-        raise typer.Exit(STOPPED) from None
+        raise typer.Exit(INTERRUPTED) from None
     typer.echo(str(folder))

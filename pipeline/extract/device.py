@@ -10,7 +10,7 @@ from threading import Event
 from typing import Any
 
 from pipeline.extract.ledger import other_source, stored_clip, what_changed
-from pipeline.extract.plan import Plan, labels_that_hold, split_of
+from pipeline.extract.plan import ExtractionPlan, labels_that_hold, split_of
 from pipeline.inputs.videos import Source
 from pose_extraction.drawing.overlay import write_overlay
 from pose_extraction.engines.backends import cpu_count
@@ -51,7 +51,7 @@ class Outcome:
 
 
 def run_device(
-    plan: Plan,
+    plan: ExtractionPlan,
     work: Iterable[Source],
     *,
     on_video: Callable[[Outcome], None],
@@ -61,7 +61,7 @@ def run_device(
     """Extracts videos on one device, one after the other, and writes their files.
 
     Args:
-        plan: See `Plan`.
+        plan: See `ExtractionPlan`.
         work: The videos.
         on_video: Called after each video, whether it succeeded or failed.
         on_frame: Called for every frame.
@@ -101,7 +101,7 @@ def run_device(
     return extractor
 
 
-def _digest_or_none(plan: Plan, source: Source) -> str | None:
+def _digest_or_none(plan: ExtractionPlan, source: Source) -> str | None:
     # Computed right before the video is decoded, so that the file is still in the page cache.
     try:
         return plan.digest_of(source)
@@ -111,11 +111,11 @@ def _digest_or_none(plan: Plan, source: Source) -> str | None:
         return None
 
 
-def open_extractor(plan: Plan, *, detector: Detector | None = None, at_once: bool = False) -> PoseExtractor:
+def open_extractor(plan: ExtractionPlan, *, detector: Detector | None = None, at_once: bool = False) -> PoseExtractor:
     """Loads the networks of a plan.
 
     Args:
-        plan: See `Plan`.
+        plan: See `ExtractionPlan`.
         detector: Replaces the detector of the plan.
         at_once: Whether to process each frame as soon as it arrives, without batches, for low latency.
     """
@@ -137,7 +137,7 @@ class _Interrupted(Exception):
     """Stops drawing an overlay."""
 
 
-def _finish(plan: Plan, job: VideoJob, frames: list[FramePoses], interrupted: Event) -> Outcome:
+def _finish(plan: ExtractionPlan, job: VideoJob, frames: list[FramePoses], interrupted: Event) -> Outcome:
     """Tracks, cleans and writes one video; after a failure, removes the result if the video has changed since."""
     source, digest = job.payload
     if interrupted.is_set():
@@ -152,7 +152,7 @@ def _finish(plan: Plan, job: VideoJob, frames: list[FramePoses], interrupted: Ev
     )
 
 
-def _withdraw(plan: Plan, source: Source, digest: str) -> bool:
+def _withdraw(plan: ExtractionPlan, source: Source, digest: str) -> bool:
     """Removes the result of an earlier run if the video has changed since; returns whether it was removed."""
     stored = stored_clip(plan.file_of(source))
     if (
@@ -170,14 +170,14 @@ def _withdraw(plan: Plan, source: Source, digest: str) -> bool:
     return True
 
 
-def _remove_overlay(plan: Plan, source: Source) -> None:
+def _remove_overlay(plan: ExtractionPlan, source: Source) -> None:
     """Removes the overlay of an earlier run, but never the video itself."""
     path = plan.overlay_of(source)
     if path.exists() and not path.samefile(source.path):
         path.unlink()
 
 
-def _attempt(plan: Plan, job: VideoJob, frames: list[FramePoses], interrupted: Event) -> Outcome:
+def _attempt(plan: ExtractionPlan, job: VideoJob, frames: list[FramePoses], interrupted: Event) -> Outcome:
     source, digest = job.payload
     if job.error is not None or job.info is None:
         return Outcome(source, error=job.error or f"{source.path}: no frame could be decoded")
@@ -199,7 +199,12 @@ def _error_message(source: Source, error: Exception) -> str:
 
 
 def _write(
-    plan: Plan, job: VideoJob, frames: list[FramePoses], source: Source, digest: str | None, interrupted: Event
+    plan: ExtractionPlan,
+    job: VideoJob,
+    frames: list[FramePoses],
+    source: Source,
+    digest: str | None,
+    interrupted: Event,
 ) -> Outcome:
     assert job.info is not None
     problems = list(dict.fromkeys(job.problems))
@@ -265,7 +270,7 @@ def nobody_found(poses: int) -> str:
     return f"no person left of {poses} raw poses after cleaning" if poses else "no person found"
 
 
-def _write_overlay(plan: Plan, source: Source, poses: VideoPoses, interrupted: Event) -> str | None:
+def _write_overlay(plan: ExtractionPlan, source: Source, poses: VideoPoses, interrupted: Event) -> str | None:
     """Draws the overlay; returns an error message on failure, because the poses must be kept."""
 
     def on_frame() -> None:

@@ -25,7 +25,7 @@ _POSES_FORMAT = "0.1.0"
 
 
 @dataclass(frozen=True)
-class Plan:
+class ExtractionPlan:
     """Everything that a device needs to process its share; it can be pickled and sent to other processes.
 
     Args:
@@ -115,31 +115,31 @@ class Plan:
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
-    """State of a video's result.
+class ResultState:
+    """Whether a video has an up-to-date result.
 
     Args:
         reason: Why the video has to be extracted; None if its result is up to date.
-        relabelled: Number of clips whose label, splits or group were updated in an existing result.
+        stored: The up-to-date result, as read from its file; None if there is none.
     """
 
     reason: str | None
-    relabelled: int = 0
+    stored: dict[str, Any] | None = None
 
 
-def standing_of(plan: Plan, source: Source) -> Standing:
-    """Checks whether a video has to be extracted, and updates the labels of a result that is up to date.
+def result_state(plan: ExtractionPlan, source: Source) -> ResultState:
+    """Checks whether a video has to be extracted. Writes nothing.
 
     Raises:
         OSError: The video or its result cannot be read.
-        SkelpipeError: The result belongs to another video, or the labels cannot be written.
+        SkelpipeError: The result belongs to another video.
     """
     path = plan.file_of(source)
     if not path.exists():
-        return Standing("new")
+        return ResultState("new")
     data = stored_clip(path)
     if data is None:
-        return Standing("the stored result is damaged")
+        return ResultState("the stored result is damaged")
     digest = plan.digest_of(source)
     other = other_source(data, source, digest)
     if other is not None:
@@ -150,23 +150,57 @@ def standing_of(plan: Plan, source: Source) -> Standing:
         )
     change = what_changed(data.get("digest"), digest)
     if change is not None:
-        return Standing(change)
+        return ResultState(change)
     if plan.settings.overlay and not plan.overlay_of(source).exists():
-        return Standing("the overlay is missing")
-    try:
-        return Standing(None, _update_labels(plan, source, data))
-    except OSError as error:
-        raise SkelpipeError(
-            f"{source.path}: cannot write its labels to {path} ({error.strerror or error}); check free space and "
-            "permissions, and run again"
-        ) from error
+        return ResultState("the overlay is missing")
+    return ResultState(None, data)
 
 
-def labels_that_hold(plan: Plan, source: Source, stored: dict[str, Any] | None) -> tuple[list[ClipLabel], Origin]:
+def update_labels(plan: ExtractionPlan, source: Source, data: dict[str, Any]) -> int:
+    """Rewrites a result file if labels, splits or groups differ from those of this run.
+
+    Args:
+        plan: See `ExtractionPlan`.
+        source: The video.
+        data: Its up-to-date result; see `ResultState`.
+
+    Returns:
+        Number of clips that changed.
+
+    Raises:
+        SkelpipeError: The file cannot be written.
+    """
+    before = _stored_labels(data)
+    clips, origin = labels_that_hold(plan, source, data)
+    # Segments without frames are in the table but not in the file.
+    labels = {clip.frame_dir: clip for clip in clips if clip.frame_dir in before}
+    changed = 0
+    for annotation in data["annotations"]:
+        old, new = before[annotation["frame_dir"]], labels[annotation["frame_dir"]]
+        if (old.label_name, set(old.splits), old.group) != (new.label_name, set(new.splits), new.group):
+            annotation["label_name"], annotation["group"] = new.label_name, new.group
+            changed += 1
+    if changed or data.get("labels_from") != origin:
+        extra = {name: value for name, value in data.items() if name not in ("split", "annotations", "label_names")}
+        extra["labels_from"] = origin
+        path = plan.file_of(source)
+        try:
+            write_pickle(path, data_set(data["annotations"], split_of(list(labels.values())), **extra))
+        except OSError as error:
+            raise SkelpipeError(
+                f"{source.path}: cannot write its labels to {path} ({error.strerror or error}); check free space and "
+                "permissions, and run again"
+            ) from error
+    return changed
+
+
+def labels_that_hold(
+    plan: ExtractionPlan, source: Source, stored: dict[str, Any] | None
+) -> tuple[list[ClipLabel], Origin]:
     """Combines the labels of this run with stored ones; see `settle_labels`.
 
     Args:
-        plan: See `Plan`.
+        plan: See `ExtractionPlan`.
         source: The video.
         stored: Result of an earlier run; None if there is none.
     """
@@ -188,25 +222,6 @@ def _stored_labels(data: dict[str, Any]) -> dict[str, ClipLabel]:
         for clip in data["annotations"]
         if "frame_dir" in clip
     }
-
-
-def _update_labels(plan: Plan, source: Source, data: dict[str, Any]) -> int:
-    """Updates the labels in a result file; returns the number of clips that changed."""
-    before = _stored_labels(data)
-    clips, origin = labels_that_hold(plan, source, data)
-    # Segments without frames are in the table but not in the file.
-    labels = {clip.frame_dir: clip for clip in clips if clip.frame_dir in before}
-    changed = 0
-    for annotation in data["annotations"]:
-        old, new = before[annotation["frame_dir"]], labels[annotation["frame_dir"]]
-        if (old.label_name, set(old.splits), old.group) != (new.label_name, set(new.splits), new.group):
-            annotation["label_name"], annotation["group"] = new.label_name, new.group
-            changed += 1
-    if changed or data.get("labels_from") != origin:
-        extra = {name: value for name, value in data.items() if name not in ("split", "annotations", "label_names")}
-        extra["labels_from"] = origin
-        write_pickle(plan.file_of(source), data_set(data["annotations"], split_of(list(labels.values())), **extra))
-    return changed
 
 
 def split_of(clips: Sequence[ClipLabel]) -> dict[str, list[str]]:

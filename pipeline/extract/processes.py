@@ -18,7 +18,7 @@ from multiprocessing.process import BaseProcess
 from typing import Any
 
 from pipeline.extract.device import Outcome, run_device
-from pipeline.extract.plan import Plan
+from pipeline.extract.plan import ExtractionPlan
 from pipeline.inputs.videos import Source
 from pose_extraction.errors import SkelpipeError
 from pose_extraction.networks.estimators import Identity
@@ -44,7 +44,7 @@ class _Child:
 
 
 def run_devices(
-    plan: Plan,
+    plan: ExtractionPlan,
     work: Sequence[Source],
     devices: Sequence[str],
     *,
@@ -56,7 +56,7 @@ def run_devices(
     If a process dies, its unfinished videos are reported as failed, and the other processes continue.
 
     Args:
-        plan: See `Plan`.
+        plan: See `ExtractionPlan`.
         work: The videos.
         devices: Device names.
         on_video: Called after each video, whether it succeeded or failed.
@@ -105,7 +105,7 @@ def run_devices(
         )
 
 
-def _start(plan: Plan, devices: Sequence[str]) -> dict[Connection, _Child]:
+def _start(plan: ExtractionPlan, devices: Sequence[str]) -> dict[Connection, _Child]:
     context = multiprocessing.get_context("spawn")
     children: dict[Connection, _Child] = {}
     # Starting this helper unblocks SIGINT, so start it before blocking the signal.
@@ -127,7 +127,7 @@ def _start(plan: Plan, devices: Sequence[str]) -> dict[Connection, _Child]:
     return children
 
 
-def _on_device(plan: Plan, device: str) -> Plan:
+def _on_device(plan: ExtractionPlan, device: str) -> ExtractionPlan:
     def moved(identity: Identity) -> Identity:
         if identity.placement.device == "cpu":
             # An ONNX network stays on the CPU if its runtime has no CUDA support.
@@ -137,7 +137,7 @@ def _on_device(plan: Plan, device: str) -> Plan:
     return replace(plan, estimator=moved(plan.estimator), detector=moved(plan.detector) if plan.detector else None)
 
 
-def _device_process(plan: Plan, connection: Connection, log_level: int) -> None:
+def _device_process(plan: ExtractionPlan, connection: Connection, log_level: int) -> None:
     """Main function of a device's process; ends when no video is left or when the parent process has gone."""
     # A spawned process starts with the default logging configuration.
     logging.basicConfig(

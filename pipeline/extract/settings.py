@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from pipeline.config import parse
+from pipeline.extract import defaults
 from pose_extraction.networks.model_zoo import score_threshold_of
 from recognition.data.extraction_settings import SHAPING
 
@@ -15,26 +16,26 @@ class ExtractSettings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    estimator: str = "vitpose"
-    detector: str = "rtmdet"
+    estimator: str = defaults.ESTIMATOR
+    detector: str = defaults.DETECTOR
     checkpoint: str | None = None
     detector_checkpoint: str | None = None
-    device: str = "auto"
-    backend: Literal["auto", "torch", "openvino", "onnxruntime"] = "auto"
-    precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
-    batch_size: Literal["auto"] | int = "auto"
-    detect_every: Literal["auto"] | int = "auto"
-    detection_threshold: Literal["auto"] | Annotated[float, Field(gt=0, lt=1)] = "auto"
-    square_input: bool = False
-    flip_test: bool = False
-    max_persons: int = Field(10, ge=1)
+    device: str = defaults.DEVICE
+    backend: Literal["auto", "torch", "openvino", "onnxruntime"] = defaults.BACKEND
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = defaults.PRECISION
+    batch_size: Literal["auto"] | int = defaults.BATCH_SIZE
+    detect_every: Literal["auto"] | int = defaults.DETECT_EVERY
+    detection_threshold: Literal["auto"] | Annotated[float, Field(gt=0, lt=1)] = defaults.DETECTION_THRESHOLD
+    square_input: bool = defaults.SQUARE_INPUT
+    flip_test: bool = defaults.FLIP_TEST
+    max_persons: int = Field(defaults.MAX_PERSONS, ge=1)
     persons: int | None = Field(None, ge=1)
-    smooth: bool = False
-    stride: int = Field(1, ge=1)
+    smooth: bool = defaults.SMOOTH
+    stride: int = Field(defaults.STRIDE, ge=1)
     start: float | None = Field(None, ge=0)
     end: float | None = Field(None, gt=0)
-    overlay: bool = False
-    workers: Literal["auto"] | int = "auto"
+    overlay: bool = defaults.OVERLAY
+    workers: Literal["auto"] | int = defaults.WORKERS
 
     @model_validator(mode="after")
     def _consistent(self) -> "ExtractSettings":

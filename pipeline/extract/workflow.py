@@ -12,10 +12,11 @@ from time import monotonic
 from rich.console import Console
 
 from pipeline.datasets.merging import merge, merged_path
+from pipeline.extract import defaults
 from pipeline.extract.device import Outcome, run_device
 from pipeline.extract.ledger import ErrorLog
 from pipeline.extract.networks import identities, parse_devices
-from pipeline.extract.plan import Plan, Standing, plan_clips, standing_of
+from pipeline.extract.plan import ExtractionPlan, ResultState, plan_clips, result_state, update_labels
 from pipeline.extract.processes import run_devices
 from pipeline.extract.settings import ExtractSettings
 from pipeline.inputs.labels import load_labels
@@ -82,10 +83,10 @@ def parse_shard(text: str) -> tuple[int, int]:
 
 def extract(
     videos: Sequence[str | Path],
-    out: Path = Path("skeletons"),
+    out: Path = defaults.OUT,
     *,
     settings: ExtractSettings | None = None,
-    labels: str = "auto",
+    labels: str = defaults.LABELS,
     share: Share | None = None,
     console: Console | None = None,
     detector: Detector | None = None,
@@ -121,7 +122,9 @@ def extract(
     estimator, detector_identity = identities(settings, devices, detector, console)
     folder = out / display_name(settings.estimator)
     _refuse_unwritable(folder)
-    plan = Plan(settings, estimator, detector_identity, folder, plan_clips(inputs.sources, known), known.origin)
+    plan = ExtractionPlan(
+        settings, estimator, detector_identity, folder, plan_clips(inputs.sources, known), known.origin
+    )
 
     chosen = inputs.sources
     if share.shard is not None:
@@ -218,7 +221,7 @@ class _Failures:
 
 
 def _open_work(
-    plan: Plan, chosen: Sequence[Source], share: Share, failures: _Failures, console: Console
+    plan: ExtractionPlan, chosen: Sequence[Source], share: Share, failures: _Failures, console: Console
 ) -> tuple[list[Source], list[Source]]:
     """The videos to extract, and those with an up-to-date result."""
     work: list[Source] = []
@@ -237,7 +240,9 @@ def _open_work(
             failures.add(source.relative, f"{source.path}: {'; '.join(empty_spans.values())}")
             continue
         try:
-            standing = Standing("overwrite") if share.overwrite else standing_of(plan, source)
+            state = ResultState("overwrite") if share.overwrite else result_state(plan, source)
+            if state.stored is not None:
+                relabelled += update_labels(plan, source, state.stored)
         except SkelpipeError as error:
             failures.add(source.relative, str(error))
             continue
@@ -245,13 +250,12 @@ def _open_work(
             place = error.filename or source.path
             failures.add(source.relative, f"{source.path}: {error.strerror or error} ({place}); check its permissions")
             continue
-        if standing.reason is None:
+        if state.reason is None:
             skipped.append(source)
-            relabelled += standing.relabelled
             continue
         work.append(source)
-        reasons[standing.reason] += 1
-        log.info("%s: to be extracted (%s)", source.relative, standing.reason)
+        reasons[state.reason] += 1
+        log.info("%s: to be extracted (%s)", source.relative, state.reason)
     if skipped:
         console.print(f"{len(skipped)} of {len(chosen)} videos are already done", highlight=False)
     if relabelled:
@@ -263,7 +267,7 @@ def _open_work(
 
 
 def _run(
-    plan: Plan,
+    plan: ExtractionPlan,
     work: Sequence[Source],
     devices: Sequence[str],
     failures: _Failures,

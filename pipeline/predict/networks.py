@@ -9,7 +9,7 @@ from rich.console import Console
 
 from pipeline.extract.device import open_extractor
 from pipeline.extract.networks import identities, parse_devices
-from pipeline.extract.plan import Plan
+from pipeline.extract.plan import ExtractionPlan
 from pipeline.extract.settings import ExtractSettings, parse_settings
 from pose_extraction.errors import UsageError
 from pose_extraction.networks import model_zoo
@@ -72,7 +72,7 @@ def open_networks(
     settings = stage_one(trained, networks, engine)
     found, detector = identities(settings, devices, None, console)
     _warn_of_other_weights(trained, found, detector)
-    return open_extractor(Plan(settings, found, detector, Path(), {}), at_once=at_once), settings.stride
+    return open_extractor(ExtractionPlan(settings, found, detector, Path(), {}), at_once=at_once), settings.stride
 
 
 def stage_one(trained: Trained | Detector, networks: Networks, engine: Engine) -> ExtractSettings:

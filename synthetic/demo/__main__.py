@@ -4,8 +4,6 @@ import argparse
 import sys
 from pathlib import Path
 
-INTERRUPTED = 130
-
 
 def main() -> None:
     """Run the command line."""
@@ -21,6 +19,7 @@ def main() -> None:
 
     from rich.console import Console
 
+    from pipeline.exit_codes import INTERRUPTED
     from pose_extraction.errors import SkelpipeError
     from recognition.engine.loop import TrainingStopped
     from synthetic.demo.steps import NETWORKS, demo

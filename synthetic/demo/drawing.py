@@ -20,7 +20,7 @@ from pose_extraction.engines.backends import cpu_count
 from pose_extraction.files import atomic_write
 from pose_extraction.formats.annotations import data_set
 from pose_extraction.formats.pickles import write_pickle
-from synthetic.demo.plan import CLIPS, NEW_CLIP, Order, Plan, orders, two_people
+from synthetic.demo.plan import CLIPS, NEW_CLIP, DemoPlan, Order, orders, two_people
 from synthetic.rendering.clips import TRUTH, Clip, write_clip, write_clips
 
 LABELS_NAME = "labels.csv"
@@ -28,11 +28,11 @@ LABELS_NAME = "labels.csv"
 MOST_PROCESSES = 8
 
 
-def draw_clips(plan: Plan, folder: Path, console: Console) -> bool:
+def draw_clips(plan: DemoPlan, folder: Path, console: Console) -> bool:
     """Render the labelled clips, their ground truth and their table of labels, unless they exist.
 
     Args:
-        plan: Plan of the clips.
+        plan: DemoPlan of the clips.
         folder: Output folder; empty, or with clips of this plan.
         console: Console for progress.
 
@@ -63,7 +63,7 @@ def draw_clips(plan: Plan, folder: Path, console: Console) -> bool:
     return True
 
 
-def draw_new_clip(plan: Plan, folder: Path) -> Path:
+def draw_new_clip(plan: DemoPlan, folder: Path) -> Path:
     """Render the clip of two people with its ground truth, unless it exists; return its path."""
     video, truth_file = folder / f"{NEW_CLIP}.mp4", folder / f"{TRUTH}.pkl"
     if not (video.is_file() and truth_file.is_file()):
@@ -109,6 +109,6 @@ def _end_with_parent() -> None:
     os._exit(1)
 
 
-def _draw(part: tuple[Order, Plan, Path]) -> dict[str, Any]:
+def _draw(part: tuple[Order, DemoPlan, Path]) -> dict[str, Any]:
     order, plan, folder = part
     return write_clip(Clip(order.identifier, order.scene(plan), order.family), folder)

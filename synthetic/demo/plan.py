@@ -27,7 +27,7 @@ CLEAR_JOINTS, CLEAR_JOINTS_OF_TWO, CLEAR_OVERLAP, CLEAR_HEIGHT = 10, 13, 0.05, 0
 
 
 @dataclass(frozen=True)
-class Plan:
+class DemoPlan:
     """Size of the demonstration.
 
     Args:
@@ -84,7 +84,7 @@ class Order:
     seed: int
     action: str
 
-    def scene(self, plan: Plan) -> Scene:
+    def scene(self, plan: DemoPlan) -> Scene:
         """Return the first clearly visible scene with one person who performs the action."""
         scenes = (
             Scene(
@@ -101,7 +101,7 @@ class Order:
         return next(scene for scene in scenes if is_plain(scene, joints=CLEAR_JOINTS))
 
 
-def orders(plan: Plan) -> Iterator[Order]:
+def orders(plan: DemoPlan) -> Iterator[Order]:
     """Yield all labelled clips; each shows a different person and place."""
     seeds = count(FIRST_SEED)
     for action in plan.actions:
@@ -110,7 +110,7 @@ def orders(plan: Plan) -> Iterator[Order]:
                 yield Order(f"{action}/{family.name}_{number:03d}", family.name, next(seeds), action)
 
 
-def two_people(plan: Plan) -> Scene:
+def two_people(plan: DemoPlan) -> Scene:
     """Return the first scene of two clearly visible people of the family `test` with different actions of the plan."""
     for seed in count(2 * FIRST_SEED):
         scene = Scene(

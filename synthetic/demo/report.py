@@ -16,7 +16,7 @@ from pipeline.reporting.html_page import document, film, html_table, picture
 from pose_extraction.files import atomic_write
 from pose_extraction.video.reader import VideoReader
 from synthetic.demo.commands import own_videos
-from synthetic.demo.plan import CLIPS, Order, Plan, orders
+from synthetic.demo.plan import CLIPS, DemoPlan, Order, orders
 from synthetic.rendering.family import FAMILIES
 
 # Height of the clips' stills in pixels, and their JPEG quality.
@@ -48,7 +48,7 @@ class Found:
     """Content of the page.
 
     Args:
-        plan: Plan of the demonstration.
+        plan: DemoPlan of the demonstration.
         networks: Networks for pose extraction.
         folder: Output folder.
         data: Skeleton file.
@@ -60,7 +60,7 @@ class Found:
         overlay: The new clip with skeletons and predictions; the attention figure is next to it.
     """
 
-    plan: Plan
+    plan: DemoPlan
     networks: Networks
     folder: Path
     data: Path

@@ -31,7 +31,7 @@ from recognition.training.resuming import check_same_run, settings_before
 from recognition.training.run import train
 from synthetic.demo.commands import own_videos, skelpipe
 from synthetic.demo.drawing import LABELS_NAME, draw_clips, draw_new_clip
-from synthetic.demo.plan import CLIPS, NEW_CLIP, Plan
+from synthetic.demo.plan import CLIPS, NEW_CLIP, DemoPlan
 from synthetic.demo.report import Found, StepTold, write_page
 from synthetic.rendering.clips import TRUTH
 from synthetic.rendering.family import TEST, TRAIN
@@ -71,7 +71,7 @@ class Teller:
         self.say(f"{step.result} ({step.seconds:.0f} s)")
 
 
-def demo(folder: Path, console: Console, *, plan: Plan | None = None, networks: Networks = NETWORKS) -> Found:
+def demo(folder: Path, console: Console, *, plan: DemoPlan | None = None, networks: Networks = NETWORKS) -> Found:
     """Run the complete demonstration, or continue an interrupted one.
 
     Args:
@@ -87,7 +87,7 @@ def demo(folder: Path, console: Console, *, plan: Plan | None = None, networks: 
         UsageError: The folder contains other files.
         SkelpipeError: A step failed; the message names the remedy.
     """
-    plan = plan or Plan()
+    plan = plan or DemoPlan()
     teller = Teller(console)
     _claim(folder, plan)
     data = _skeletons(folder, plan, networks, teller)
@@ -116,7 +116,7 @@ def demo(folder: Path, console: Console, *, plan: Plan | None = None, networks: 
     return found
 
 
-def _claim(folder: Path, plan: Plan) -> None:
+def _claim(folder: Path, plan: DemoPlan) -> None:
     """Reserve the folder for this plan: delete results of another plan, refuse folders of other content."""
     mark, digest = folder / MARK, plan.digest()
     if mark.is_file():
@@ -134,7 +134,7 @@ def _claim(folder: Path, plan: Plan) -> None:
         file.write(json.dumps({"digest": digest}).encode())
 
 
-def _skeletons(folder: Path, plan: Plan, networks: Networks, teller: Teller) -> Path:
+def _skeletons(folder: Path, plan: DemoPlan, networks: Networks, teller: Teller) -> Path:
     """Steps one and two: render clips and extract their skeletons."""
     seconds = plan.frames / plan.fps
     title = f"Rendering {plan.clips} clips of {seconds:g} s with one person and one of {len(plan.actions)} actions"
@@ -159,7 +159,7 @@ def _skeletons(folder: Path, plan: Plan, networks: Networks, teller: Teller) -> 
     return report.data_set
 
 
-def _trained(run: Path, data: Path, plan: Plan, teller: Teller) -> Path:
+def _trained(run: Path, data: Path, plan: DemoPlan, teller: Teller) -> Path:
     """Step four: train a recognizer, or resume its training."""
     # Each clip shows one person; other detections of the small detector are false. The estimator is less confident on
     # unseen people, so that its scores are not used.
@@ -198,7 +198,7 @@ def _is_same(run: Path, settings: RunSettings, teller: Teller) -> bool:
     return True
 
 
-def _new_clip(folder: Path, plan: Plan, teller: Teller) -> tuple[Path, Path]:
+def _new_clip(folder: Path, plan: DemoPlan, teller: Teller) -> tuple[Path, Path]:
     """Step six: render a clip for prediction; returns the clip and the path of its overlay."""
     with teller.step("Rendering a new clip of two people with different actions") as step:
         video = draw_new_clip(plan, folder / "new")

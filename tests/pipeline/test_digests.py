@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.extract import plan as extract_plan
-from pipeline.extract.plan import Plan
+from pipeline.extract.plan import ExtractionPlan
 from pipeline.extract.settings import ExtractSettings
 from pipeline.inputs.labels import ClipLabel
 from pipeline.inputs.videos import Source
@@ -15,11 +15,11 @@ from pose_extraction.networks.estimators import Identity
 
 
 @pytest.fixture
-def plan(tmp_path: Path) -> Plan:
+def plan(tmp_path: Path) -> ExtractionPlan:
     placement = Placement("cpu", "onnxruntime", "fp32")
     network = Identity("mine", "estimator", "0123abcd", placement, None, tmp_path / "mine.onnx", 0)
     clips = {"a": [ClipLabel("a", "wave"), ClipLabel("a_2", None, start=1.0, end=2.5)]}
-    return Plan(ExtractSettings(), network, None, tmp_path / "skeletons", clips)
+    return ExtractionPlan(ExtractSettings(), network, None, tmp_path / "skeletons", clips)
 
 
 @pytest.fixture
@@ -29,7 +29,9 @@ def source(tmp_path: Path) -> Source:
     return Source(path, "a", "a.mp4")
 
 
-def test_results_of_version_0_1_0_are_still_done(plan: Plan, source: Source, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_results_of_version_0_1_0_are_still_done(
+    plan: ExtractionPlan, source: Source, monkeypatch: pytest.MonkeyPatch
+) -> None:
     # The version of ONNX Runtime is a part of the digest on purpose; here it must not depend on the installed one.
     monkeypatch.setattr("pose_extraction.networks.estimators._version", lambda module: "1.0")
     assert tuple(plan.digest_of(source).split("-")) == (
@@ -39,14 +41,16 @@ def test_results_of_version_0_1_0_are_still_done(plan: Plan, source: Source, mon
 
 
 def test_another_version_of_the_package_leaves_digests_alone(
-    plan: Plan, source: Source, monkeypatch: pytest.MonkeyPatch
+    plan: ExtractionPlan, source: Source, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = plan.digest_of(source)
     monkeypatch.setattr(_version, "__version__", "9.9.9")
     assert plan.digest_of(source) == before
 
 
-def test_another_format_of_poses_changes_digests(plan: Plan, source: Source, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_another_format_of_poses_changes_digests(
+    plan: ExtractionPlan, source: Source, monkeypatch: pytest.MonkeyPatch
+) -> None:
     before = plan.digest_of(source)
     monkeypatch.setattr(extract_plan, "_POSES_FORMAT", "2")
     assert plan.digest_of(source) != before

@@ -14,7 +14,7 @@ from pose_extraction.errors import SkelpipeError, UsageError
 from pose_extraction.formats.validation import read_data_set
 from pose_extraction.video.reader import VideoReader
 from synthetic.demo.drawing import LABELS_NAME
-from synthetic.demo.plan import CLIPS, FIRST_SEED, NEW_CLIP, Plan, orders, two_people
+from synthetic.demo.plan import CLIPS, FIRST_SEED, NEW_CLIP, DemoPlan, orders, two_people
 from synthetic.demo.report import Found
 from synthetic.demo.steps import ANSWERS, MARK, PAGE, demo
 from synthetic.rendering.clips import TRUTH
@@ -22,7 +22,7 @@ from test_support.tiny_networks import write_blind_detector, write_tiny_estimato
 
 pytestmark = [pytest.mark.processor, pytest.mark.slow]
 
-PLAN = Plan(
+PLAN = DemoPlan(
     actions=("bow", "squat", "walk", "wave"),
     train_each=3,
     test_each=1,
@@ -42,7 +42,7 @@ class Demonstration:
     def __init__(self, folder: Path, networks: Networks) -> None:
         self.folder, self.networks = folder, networks
 
-    def run(self, plan: Plan = PLAN) -> tuple[Found, str]:
+    def run(self, plan: DemoPlan = PLAN) -> tuple[Found, str]:
         said = io.StringIO()
         found = demo(self.folder, Console(file=said, width=200), plan=plan, networks=self.networks)
         return found, said.getvalue()
@@ -127,8 +127,8 @@ def test_clips_are_labelled_and_split_by_family(demonstration) -> None:
 
 
 def test_clips_have_unique_seeds_outside_the_networks_training_range() -> None:
-    seeds = [one.seed for one in orders(Plan())]
-    assert len(set(seeds)) == len(seeds) == Plan().clips and min(seeds) == FIRST_SEED > 2**40
+    seeds = [one.seed for one in orders(DemoPlan())]
+    assert len(set(seeds)) == len(seeds) == DemoPlan().clips and min(seeds) == FIRST_SEED > 2**40
 
 
 def test_the_two_people_of_the_new_clip_perform_two_trained_actions() -> None:
