@@ -158,6 +158,9 @@ def prepare() -> None:
         sys.modules["mmcv._ext"] = _operators_from_torchvision()
     _give_coco_tools()
     warnings.filterwarnings("ignore", category=FutureWarning, module=r"mm(cv|det|engine|pose|pretrain)\b")
+    # Python 3.12 and later show these while they compile the packages, that is, in the first run. The name of a module
+    # is then the path of its file.
+    warnings.filterwarnings("ignore", category=SyntaxWarning, module=r".*\bmm(cv|det|engine|pose|pretrain)\b")
     import mmdet.utils
     import mmpose.utils
     import mmpretrain.models  # noqa: F401  (registers ViTPose's backbone)

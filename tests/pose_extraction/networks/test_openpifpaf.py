@@ -19,6 +19,7 @@ from pose_extraction.networks.composite_fields import (
 )
 from pose_extraction.networks.openpifpaf import Letterbox, OpenPifPafEstimator, prepare
 from pose_extraction.networks.openpifpaf_network import build_network, network_forward
+from test_support.installed import openpifpaf_or_skip
 
 pytestmark = pytest.mark.processor
 
@@ -27,7 +28,7 @@ STRIDE = 8
 
 @pytest.fixture(scope="module")
 def library():
-    return pytest.importorskip("openpifpaf", reason="openpifpaf is an extra and not installed here")
+    return openpifpaf_or_skip()
 
 
 def poses_of_four(library, height: int, width: int) -> np.ndarray:

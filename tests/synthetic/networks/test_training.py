@@ -28,6 +28,7 @@ from synthetic.networks.recipes import RECIPES, Recipe, rate_at, recipe_named
 from synthetic.networks.training import train
 from synthetic.rendering.family import TRAIN
 from synthetic.rendering.scene import HIDDEN, OUTSIDE, SEEN, FrameTruth
+from test_support.installed import openpifpaf_or_skip
 
 pytestmark = [pytest.mark.processor, pytest.mark.slow]
 
@@ -196,7 +197,7 @@ def test_networks_fit_their_training_data(name: str, tmp_path: Path) -> None:
 
 
 def test_openpifpaf_fits_its_training_data(tmp_path: Path) -> None:
-    pytest.importorskip("openpifpaf")
+    openpifpaf_or_skip()
     objective = objective_of(short("openpifpaf-tiny"), 0, tmp_path)
     network = objective.network.train().requires_grad_(True)
     batch = tuple(torch.from_numpy(array) for array in objective.batch(0, 0))
@@ -234,7 +235,7 @@ def test_packed_weights_are_small_and_load_like_downloaded_ones(packed: Path) ->
 def test_every_small_network_has_its_listed_size_below_four_megabytes(tmp_path: Path) -> None:
     for recipe in RECIPES.values():
         if recipe.kind == "fields":
-            pytest.importorskip("openpifpaf")
+            openpifpaf_or_skip()
         network = objective_of(recipe, 0, tmp_path).network
         assert sum(one.numel() for one in network.parameters()) == lookup(recipe.name).parameters
         pack(network, tmp_path / "weights.pth")
@@ -269,7 +270,7 @@ def test_a_detector_with_one_false_detection_is_measured_correctly() -> None:
 
 
 def test_openpifpaf_with_own_weights_runs_at_its_training_size(tmp_path: Path) -> None:
-    pytest.importorskip("openpifpaf")
+    openpifpaf_or_skip()
     pack(objective_of(short("openpifpaf-tiny"), 0, tmp_path).network, tmp_path / "fields.pth")
     identity = identify("estimator", "openpifpaf-tiny", checkpoint=str(tmp_path / "fields.pth"), request=REQUEST)
     assert load_estimator(identity, REQUEST).long_edge == 321
