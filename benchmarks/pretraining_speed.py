@@ -22,11 +22,11 @@ from recognition.backbones.layers import Projected, SelfAttention
 from recognition.backbones.segments import Block, SegmentTransformer
 from recognition.data.batches import Batch
 from recognition.engine.step import TrainingStep
+from recognition.pretraining.encoder_training import build_optimizer
 from recognition.pretraining.mamp import MAMP
 from recognition.pretraining.pcm3 import PCM3
 from recognition.pretraining.settings import MAMPSettings, PCM3Settings, PretrainingLoop
 from recognition.pretraining.streams import bone_parents
-from recognition.pretraining.training_loop import build_optimizer
 from recognition.pretraining.views import VIEWS, body_parts
 
 

@@ -101,7 +101,7 @@ def pretrain(
     from pipeline.commands.resume import run_to_resume
     from pipeline.train.encoder import dry_run as describe
     from pipeline.train.encoder import pretrain_settings, resumed_pretraining
-    from recognition.engine.loop import TrainingStopped
+    from recognition.engine.training_run import TrainingStopped
     from recognition.pretraining.training import pretrain as pretrain_encoder
 
     options: dict[str, Any] = {

@@ -130,7 +130,7 @@ def train(
     from pipeline.commands.resume import run_to_resume
     from pipeline.train.recognizer import dry_run as describe
     from pipeline.train.recognizer import resumed_settings, train_settings
-    from recognition.engine.loop import TrainingStopped
+    from recognition.engine.training_run import TrainingStopped
     from recognition.training.run import train as train_recognizer
 
     options: dict[str, Any] = {

@@ -19,7 +19,7 @@ from rich.text import Text
 from pose_extraction.errors import SkelpipeError, TrainingError
 from pose_extraction.files import atomic_write
 from recognition import runs
-from recognition.engine.loop import TrainingStopped
+from recognition.engine.training_run import TrainingStopped
 from recognition.pretraining.preparation import prepare_pretraining
 from recognition.pretraining.settings import PretrainSettings
 from recognition.pretraining.training import check_same_pretraining, pretrain

@@ -14,11 +14,11 @@ from pose_extraction.errors import UsageError, WeightsError
 from recognition import runs
 from recognition.data.batching import make_loader
 from recognition.engine.step import TrainingStep
+from recognition.pretraining.encoder_training import EncoderTraining
 from recognition.pretraining.networks import KEPT
 from recognition.pretraining.preparation import Pretraining, prepare_pretraining
 from recognition.pretraining.settings import PretrainSettings
 from recognition.pretraining.training import check_same_pretraining
-from recognition.pretraining.training_loop import build_optimizer, dataset_and_batches
 
 DEFAULT_CONFIG = "mamp/custom"
 COMMAND_LINE = "the command line"
@@ -88,14 +88,13 @@ def measure_step(prepared: Pretraining) -> StepCost:
     Args:
         prepared: The prepared run.
     """
-    training = prepared.settings.training
-    dataset, batches = dataset_and_batches(prepared)
-    device = training.device.partition(",")[0]
-    objective = prepared.build_objective().to(device).train()
-    optimizer = build_optimizer(objective, training)
-    step = TrainingStep(objective, device_type=device.partition(":")[0], bf16=training.precision == "bf16")
-    clips = min(MEASURED_CLIPS, training.batch_size, len(prepared.training))
-    loader = make_loader(dataset, [[(0, place) for place in range(clips)]] * 2, workers=0)
+    settings = prepared.settings.training
+    device = settings.device.partition(",")[0]
+    training = EncoderTraining(prepared)
+    objective, optimizer = training.objective.to(device).train(), training.optimizer
+    step = TrainingStep(objective, device_type=device.partition(":")[0], bf16=settings.precision == "bf16")
+    clips = min(MEASURED_CLIPS, settings.batch_size, len(prepared.training))
+    loader = make_loader(training.dataset, [[(0, place) for place in range(clips)]] * 2, workers=0)
     seconds = 0.0
     for batch in loader:
         started = perf_counter()
@@ -109,9 +108,9 @@ def measure_step(prepared: Pretraining) -> StepCost:
     return StepCost(
         parameters=sum(trained.values()),
         kept=sum(count for name, count in trained.items() if name.startswith(KEPT)),
-        seconds=seconds * min(training.batch_size, len(prepared.training)) / clips,
+        seconds=seconds * min(settings.batch_size, len(prepared.training)) / clips,
         clips=clips,
-        steps=-(-len(batches) // training.accumulate),
+        steps=-(-len(training.batches) // settings.accumulate),
     )
 
 

@@ -1,364 +1,208 @@
-"""Loop of every training: steps, epochs, and checkpoints from which a run resumes exactly."""
+"""Training loop of one process: micro-batches into optimiser steps, steps into epochs. Writes no files."""
 
-import logging
 import math
-from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict
-from pathlib import Path
-from time import monotonic
-from typing import Any, Protocol
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
 
 import torch
-from lightning_fabric import Fabric
 from torch import nn
 from torch.utils.data import Dataset
 
-from pose_extraction.errors import SkelpipeError, TrainingError
-from recognition import runs
+from pose_extraction.errors import TrainingError
 from recognition.data.batches import Batch
-from recognition.data.batching import ClipBatches, make_loader
+from recognition.data.batching import make_loader
 from recognition.data.dataset import Sample
 from recognition.distributed import gather_names
-from recognition.engine.interruption import StopSignals
 from recognition.engine.position import Position
-from recognition.engine.progress import TrainingProgress
-from recognition.engine.random_state import random_state, restore_random_state
-from recognition.engine.run_log import RunLog
+from recognition.engine.processes import single_device
 from recognition.engine.step import TrainingStep, agree
+from recognition.engine.trainable import Trainable
 
-log = logging.getLogger(__name__)
-
-
-class TrainingStopped(SkelpipeError):
-    """The run was saved and then stopped by a signal."""
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
 
 
-class LoopSettings(Protocol):
-    """Training settings that the loop uses."""
-
-    @property
-    def accumulate(self) -> int: ...
-
-    @property
-    def seed(self) -> int: ...
-
-    @property
-    def clip_gradient(self) -> float | None: ...
-
-    @property
-    def checkpoint_minutes(self) -> float: ...
+class NotFiniteError(TrainingError):
+    """A loss or a gradient is not finite; the weights were not changed by this step."""
 
 
-class Loop(ABC):
-    """Training in one process. Subclasses define the model, the data, and the actions at the end of an epoch.
+@dataclass(frozen=True)
+class Step:
+    """A completed optimiser step.
 
     Args:
-        fabric: Launched Fabric.
-        settings: Settings of the loop.
-        folder: The run directory.
-        checkpoint: Checkpoint to resume; None for a new run.
-        identity: Content of every run file in addition to the weights.
-        workers: Number of data loading processes, or "auto".
-        notes: Notes for the user, one sentence each.
-        show: Whether to show progress.
+        losses: Losses by name, averaged over the clips of all processes.
+        rates: Learning rates by name.
+        clips: Number of clips, over all processes.
+        flags: Sums of the flags of all processes; see `Loop.steps`.
     """
 
-    # Names of the losses of a step, the total first.
-    losses: tuple[str, ...]
-    # Names of the learning rate settings, for the message about losses that are not finite.
-    remedy: str
-    # Total number of epochs.
-    epochs: int
-    # Instruction to extend a finished run, for a message.
-    more_epochs: str
-    # Command that resumes a run.
-    command: str
-    objective: nn.Module
-    dataset: Dataset[Sample]
-    batches: ClipBatches
+    losses: dict[str, float]
+    rates: dict[str, float]
+    clips: int
+    flags: tuple[float, ...]
+
+
+class Loop:
+    """Training in one process.
+
+    Args:
+        fabric: Connection to the device and to the other processes.
+        training: What is trained.
+        bf16: Whether to compute in bfloat16; weights stay in fp32.
+        accumulate: Number of micro-batches per step.
+        clip_gradient: Largest norm of a step's gradient; None: unlimited.
+        workers: Number of data loading processes, or "auto".
+
+    Attributes:
+        module: The objective as Fabric wraps it.
+        position: Current epoch and step. It is advanced by every step, but only the caller begins the next epoch.
+    """
 
     def __init__(
         self,
-        fabric: Fabric,
-        settings: LoopSettings,
-        folder: Path,
-        checkpoint: dict[str, Any] | None,
+        fabric: "Fabric",
+        training: Trainable,
         *,
-        identity: dict[str, Any],
-        workers: Any,
-        notes: Sequence[str],
-        show: bool,
+        bf16: bool = False,
+        accumulate: int = 1,
+        clip_gradient: float | None = None,
+        workers: int | Literal["auto"] = "auto",
     ) -> None:
-        self.fabric, self.loop, self.folder, self.identity = fabric, settings, folder, identity
-        self.workers, self.notes, self.show = workers, notes, show
-        self._prepare_batches()
-        torch.manual_seed(settings.seed)
-        self.objective = self._build_objective()
-        self.begun_with: str | None = None
-        if checkpoint is not None:
-            self.objective.load_state_dict(checkpoint["model"])
-        else:
-            self.begun_with = self._initialise()
-        self.module, self.optimizer = self.fabric.setup(self._build_step(), self._build_optimizer())
-        # From here on random states differ between processes: each draws dropout for its own clips.
-        torch.manual_seed(settings.seed + 1 + fabric.global_rank)
+        self.fabric, self.training = fabric, training
+        self.accumulate, self.clip_gradient, self.workers = accumulate, clip_gradient, workers
+        step = TrainingStep(training.objective, device_type=fabric.device.type, bf16=bf16)
+        self.module, self.optimizer = fabric.setup(step, training.optimizer)
         self.position = Position()
-        if checkpoint is not None:
-            self._restore(checkpoint)
-        size = checkpoint["training"]["metrics_size"] if checkpoint is not None else 0
-        self.log = RunLog(self.folder, size) if fabric.is_global_zero else None
-        self.saved_at = monotonic()
-        # Whether any process has received a signal; agreed between all processes after each step.
-        self.stop = False
-
-    @abstractmethod
-    def _prepare_batches(self) -> None:
-        """Set `dataset` and `batches`, and anything else that is read."""
-
-    @abstractmethod
-    def _build_objective(self) -> nn.Module:
-        """Create the model with its losses and its random initial weights."""
-
-    def _initialise(self) -> str | None:
-        """Load initial weights, if any; return a sentence about them."""
-        return None
-
-    @abstractmethod
-    def _build_step(self) -> TrainingStep: ...
-
-    @abstractmethod
-    def _build_optimizer(self) -> torch.optim.Optimizer: ...
-
-    @abstractmethod
-    def _set_rates(self, progress: float) -> dict[str, float]:
-        """Set the learning rates; return them by name, the most informative first.
-
-        Args:
-            progress: Share of the epoch that is complete after this step, in (0, 1].
-        """
-
-    @abstractmethod
-    def _arguments(self) -> dict[str, Any]:
-        """Return keyword arguments of the objective in addition to the batch."""
-
-    @abstractmethod
-    def _end_epoch(self, rate: float) -> None:
-        """Evaluate, write metrics, save, report progress, and advance the position.
-
-        Args:
-            rate: Clips per second in this epoch.
-        """
-
-    def _correct(self, batch: Batch, losses: dict[str, torch.Tensor]) -> torch.Tensor:
-        """Return the number of correct clips in a micro-batch, if defined; otherwise zero."""
-        return losses["total"].new_zeros(())
-
-    def _told(self, values: Sequence[float]) -> dict[str, Any]:
-        """Return the values of a step for the log, without learning rates."""
-        return {"epoch": self.position.epoch, **dict(zip(self.losses, values, strict=True))}
-
-    def _facts(self) -> dict[str, Any]:
-        """Return further metadata of the weights for run files."""
-        return {}
-
-    def _begin_epoch(self) -> None:
-        """Run before the first step of an epoch."""
-        return
-
-    def work_of(self, epoch: int) -> float:
-        """Return the relative cost of a step in an epoch, in any unit."""
-        return 1.0
-
-    def _restore(self, checkpoint: dict[str, Any]) -> None:
-        state = checkpoint["training"]
-        self.optimizer.load_state_dict(state["optimizer"])
-        self.position = Position(**state["position"])
-        for name in ("version", "commit"):
-            if checkpoint.get(name) != self.identity[name]:
-                log.warning(
-                    "the run was trained by code of %s %s so far, and continues with %s",
-                    name,
-                    checkpoint.get(name),
-                    self.identity[name],
-                )
-        if not restore_random_state(state["random"], self.fabric):
-            log.warning("the run used other devices before; dropout will differ from that of an uninterrupted run")
-
-    def run(self, stop_after: int | None) -> SkelpipeError | None:
-        """Train until the end.
-
-        Args:
-            stop_after: Number of epochs after which to stop early; None to train all.
-
-        Returns:
-            The error that stopped the training; None if it completed.
-        """
-        last = self.epochs if stop_after is None else min(stop_after, self.epochs)
-        with StopSignals() as self.signals, self._progress() as self.progress:
-            for note in self.notes:
-                self.progress.say(f"note: {note}")
-            if self.begun_with is not None:
-                self.progress.say(self.begun_with)
-            if self.position.step == 0 and self.position.epoch == 0:
-                self._save()
-            if self.position.finished or self.position.epoch >= self.epochs:
-                self.progress.say(
-                    f"{self.folder}: already finished after {self.position.epoch} epochs; {self.more_epochs} to go on"
-                )
-            while self.position.epoch < last and not self.position.finished:
-                failure = self._epoch()
-                if failure is not None:
-                    return failure
-        return None
-
-    def _progress(self) -> TrainingProgress:
-        work = [self.work_of(epoch) for epoch in range(self.epochs)]
-        done = sum(work[: self.position.epoch]) * self.steps_in_epoch
-        return TrainingProgress(sum(work) * self.steps_in_epoch, done=done, show=self.show)
 
     @property
     def steps_in_epoch(self) -> int:
-        return math.ceil(len(self.batches) / self.loop.accumulate)
+        return math.ceil(len(self.training.batches) / self.accumulate)
 
-    def _load(self, batches: list[list[tuple[int, int]]], *, dataset: Dataset[Sample] | None = None) -> Iterator[Batch]:
-        return iter(make_loader(dataset or self.dataset, batches, workers=self.workers))
+    def load(
+        self, batches: Sequence[list[tuple[int, int]]], *, dataset: Dataset[Sample] | None = None
+    ) -> Iterator[Batch]:
+        """Load batches of the training's data set, or of another one."""
+        return iter(make_loader(dataset or self.training.dataset, batches, workers=self.workers))
 
-    def _epoch(self) -> SkelpipeError | None:
-        position, accumulate = self.position, self.loop.accumulate
-        batches = self.batches.batches(position.epoch)
-        steps = self.steps_in_epoch
-        loaded = self._load(batches[position.step_in_epoch * accumulate :])
+    def steps(self, flags: Callable[[], Sequence[float]] = tuple) -> Iterator[Step]:
+        """Train from the current position to the end of its epoch.
+
+        Args:
+            flags: Returns numbers of this process, which are summed over all processes in every step, so that all of
+                them take the same decision.
+
+        Yields:
+            The step, after each optimiser step.
+
+        Raises:
+            NotFiniteError: A loss or a gradient is not finite.
+        """
+        position, steps = self.position, self.steps_in_epoch
+        batches = self.training.batches.batches(position.epoch)
+        loaded = self.load(batches[position.step_in_epoch * self.accumulate :])
         self.module.train()
-        self._begin_epoch()
-        started, clips_before = monotonic(), position.clips
         while position.step_in_epoch < steps:
-            first = position.step_in_epoch * accumulate
-            parts = [next(loaded) for _ in batches[first : first + accumulate]]
-            failure = self._step(parts, steps)
-            if failure is not None:
-                return failure
-        seconds = monotonic() - started
-        self._end_epoch((position.clips - clips_before) / seconds if seconds else 0.0)
-        ended = position.finished or position.epoch == self.epochs
-        return self._stopped() if self.stop and not ended else None
+            first = position.step_in_epoch * self.accumulate
+            parts = [next(loaded) for _ in batches[first : first + self.accumulate]]
+            yield self.step(parts, progress=(position.step_in_epoch + 1) / steps, flags=flags)
 
-    def _step(self, parts: list[Batch], steps: int) -> SkelpipeError | None:
-        """Run one optimiser step over one or more micro-batches."""
-        position, epoch = self.position, self.position.epoch
-        rates = self._set_rates((position.step_in_epoch + 1) / steps)
+    def step(self, parts: Sequence[Batch], *, progress: float, flags: Callable[[], Sequence[float]] = tuple) -> Step:
+        """Make one optimiser step.
+
+        Args:
+            parts: Micro-batches of the step.
+            progress: Share of the epoch that is complete after this step, in (0, 1].
+            flags: See `steps`.
+
+        Raises:
+            NotFiniteError: A loss or the gradient is not finite.
+        """
+        position, names = self.position, self.training.losses
+        rates = self.training.set_rates(position.epoch, progress)
+        of_parts = self._gradient(parts)
+        own = (sum(map(len, parts)), *flags())
+        values, norm, correct, (clips, *sums) = agree(of_parts, own, self.fabric, norm=self._norm_of_gradient())
+        if not all(map(math.isfinite, values)):
+            raise self._not_finite("loss", values[0], parts, of_parts)
+        if not math.isfinite(norm):
+            raise self._not_finite("norm of the gradient", norm, parts, of_parts)
+        self.optimizer.step()
+        position.add_step(clips=clips, correct=correct, loss=values[0])
+        return Step(dict(zip(names, values, strict=True)), rates, int(clips), tuple(sums))
+
+    def _gradient(self, parts: Sequence[Batch]) -> torch.Tensor:
+        """Compute the gradient of a step, averaged over its clips; return the micro-batches' results for `agree`."""
         self.optimizer.zero_grad()
-        told: list[torch.Tensor] = []
+        names = (*self.training.losses, "clips")
+        results: list[torch.Tensor] = []
         for number, part in enumerate(parts, 1):
             batch = part.to(self.fabric.device)
             with self.fabric.no_backward_sync(self.module, enabled=number < len(parts)):
-                losses = self.module(batch, **self._arguments())
+                losses = self.module(batch, **self.training.arguments(self.position.epoch))
                 # Weight micro-batches by their number of clips; the last one of an epoch can be smaller.
                 self.fabric.backward(losses["total"] * losses["clips"])
-            correct = self._correct(batch, losses)
-            told.append(
-                torch.stack([*(losses[name].detach().double() for name in (*self.losses, "clips")), correct.double()])
-            )
-        of_parts = torch.stack(told)
+            correct = self.training.count_correct(batch, losses)
+            results.append(torch.stack([*(losses[name].detach().double() for name in names), correct.double()]))
+        of_parts = torch.stack(results)
         # Kept as a tensor, because reading the number would synchronise with the GPU.
-        all_clips = of_parts[:, -2].sum()
-        for parameter in self.objective.parameters():
+        clips = of_parts[:, -2].sum()
+        for parameter in self.training.objective.parameters():
             if parameter.grad is not None:
-                parameter.grad /= all_clips
-        due = monotonic() - self.saved_at > 60 * self.loop.checkpoint_minutes and self.fabric.is_global_zero
-        flags = (sum(map(len, parts)), self.signals.received is not None, due)
-        agreed = agree(of_parts, flags, self.fabric, norm=self._norm_of_gradient())
-        *values, norm, correct_clips, clips, stop, due_somewhere = agreed
-        if not all(map(math.isfinite, values)):
-            return self._not_a_number("loss", values[0], _suspects(parts, of_parts))
-        if not math.isfinite(norm):
-            return self._not_a_number("norm of the gradient", norm, _suspects(parts, of_parts))
-        self.optimizer.step()
-        position.step += 1
-        position.step_in_epoch += 1
-        position.clips += clips
-        position.correct += correct_clips
-        position.loss += values[0] * clips
-        self._write("step", {**self._told(values), **rates})
-        self.progress.step(
-            f"epoch {epoch + 1}/{self.epochs}",
-            work=self.work_of(epoch),
-            clips=int(clips),
-            loss=values[0],
-            learning_rate=next(iter(rates.values())),
-        )
-        # After the last step of an epoch, `_end_epoch` evaluates and saves first; the run stops afterwards.
-        self.stop = bool(stop)
-        if position.step_in_epoch < steps and (stop or due_somewhere):
-            self._save()
-        return self._stopped() if stop and position.step_in_epoch < steps else None
+                parameter.grad /= clips
+        return of_parts
 
     def _norm_of_gradient(self) -> torch.Tensor:
         """Norm of the step's gradient before clipping; clips it if configured."""
-        if self.loop.clip_gradient is None:
-            gradients = [parameter.grad for parameter in self.objective.parameters() if parameter.grad is not None]
-            return nn.utils.get_total_norm(gradients)
+        if self.clip_gradient is None:
+            parameters = self.training.objective.parameters()
+            return nn.utils.get_total_norm([parameter.grad for parameter in parameters if parameter.grad is not None])
         norm = self.fabric.clip_gradients(
-            self.module, self.optimizer, max_norm=self.loop.clip_gradient, error_if_nonfinite=False
+            self.module, self.optimizer, max_norm=self.clip_gradient, error_if_nonfinite=False
         )
         assert norm is not None
         return norm
 
-    def _not_a_number(self, what: str, value: float, clips: list[str]) -> TrainingError:
-        return TrainingError(
-            f"{self.folder}: the {what} is {value} at step {self.position.step + 1} of epoch "
-            f"{self.position.epoch + 1}, in the clips {', '.join(clips)}. {runs.LAST} is unchanged; check these "
-            f"clips, or start again with a lower {self.remedy}, or with training.clip_gradient=1"
+    def _not_finite(self, what: str, value: float, parts: Sequence[Batch], of_parts: torch.Tensor) -> NotFiniteError:
+        position = self.position
+        return NotFiniteError(
+            f"the {what} is {value} at step {position.step + 1} of epoch {position.epoch + 1}, in the clips "
+            f"{', '.join(_suspects(parts, of_parts))}"
         )
 
-    def _stopped(self) -> TrainingStopped:
-        return TrainingStopped(
-            f"stopped by {self.signals.received or 'a signal'} after step {self.position.step}; continue with "
-            f"`skelpipe {self.command} --resume {self.folder}`"
-        )
 
-    def _next_epoch(self) -> None:
-        """Move the position to the start of the next epoch."""
-        position = self.position
-        position.epoch, position.step_in_epoch = position.epoch + 1, 0
-        position.clips = position.correct = position.loss = 0
+def fit(
+    training: Trainable,
+    *,
+    device: str = "cpu",
+    bf16: bool = False,
+    report: Callable[[str], None] = lambda _: None,
+) -> None:
+    """Train to the end in this process, without a run directory: nothing is written, and nothing can be resumed.
 
-    def _write(self, kind: str, values: dict[str, Any]) -> None:
-        if self.log is not None:
-            self.log.write(kind, self.position.step, values)
+    The random state is left to the caller.
 
-    def _save(self, *, best: bool = False, also: Sequence[str] = ()) -> None:
-        """Write `last.pt`, and before it `best.pt` and the files in `also`.
+    Args:
+        training: What is trained; its objective is moved to the device.
+        device: "cpu" or a GPU, such as "cuda:0".
+        bf16: Whether to compute in bfloat16.
+        report: Called with about five progress messages.
 
-        If a run is killed before `last.pt` is written, it writes the others again when it is resumed.
-        """
-        random = random_state(self.fabric)
-        self.saved_at = monotonic()
-        if self.log is None:
-            return
-        position = self.position
-        content = {**self.identity, "model": self.objective.state_dict(), **position.told(), **self._facts()}
-        for name in (*also, *([runs.BEST] if best else [])):
-            runs.save(self.folder / name, self._best(content))
-        state = {
-            "optimizer": self.optimizer.state_dict(),
-            "position": asdict(position),
-            "step_in_epoch": position.step_in_epoch,
-            "random": random,
-            "metrics_size": self.log.size(),
-        }
-        runs.save(self.folder / runs.LAST, {**content, "training": state})
-
-    def _best(self, content: dict[str, Any]) -> dict[str, Any]:
-        """Select the content of `best.pt` from the content of a run file."""
-        return content
-
-    def close(self) -> None:
-        if self.log is not None:
-            self.log.close()
+    Raises:
+        NotFiniteError: A loss or a gradient is not finite.
+    """
+    loop = Loop(single_device(device), training, bf16=bf16)
+    for epoch in range(training.epochs):
+        for _ in loop.steps():
+            pass
+        if (epoch + 1) % max(1, training.epochs // 5) == 0:
+            loss = loop.position.loss / loop.position.clips
+            report(f"epoch {epoch + 1}/{training.epochs}: loss {loss:.4f}")
+        loop.position.begin_next_epoch()
 
 
-def _suspects(parts: list[Batch], of_parts: torch.Tensor) -> list[str]:
+def _suspects(parts: Sequence[Batch], of_parts: torch.Tensor) -> list[str]:
     """Return the clips in micro-batches of all processes with losses that are not finite; all clips if there are none.
 
     Args:

@@ -60,6 +60,16 @@ def build_fabric(training: Machines) -> Fabric:
     )
 
 
+def single_device(device: str) -> Fabric:
+    """Create a Fabric for training in this process alone.
+
+    Args:
+        device: "cpu" or a GPU, such as "cuda:0".
+    """
+    kind, _, number = device.partition(":")
+    return Fabric(accelerator=kind, devices=[int(number or 0)] if kind == "cuda" else 1, precision="32-true")
+
+
 def launched_from_outside() -> bool:
     """Return whether torchrun or SLURM has started the processes."""
     return TorchElasticEnvironment.detect() or SLURMEnvironment.detect()

@@ -1,14 +1,16 @@
 """State of all random generators, saved and restored."""
 
 import random
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from lightning_fabric import Fabric
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
 
 
-def random_state(fabric: Fabric) -> dict[str, Any]:
+def random_state(fabric: "Fabric") -> dict[str, Any]:
     """Return the states of all random generators: torch of every process, Python and NumPy. A collective call."""
     own = {"cpu": torch.get_rng_state()}
     if fabric.device.type == "cuda":
@@ -28,7 +30,7 @@ def random_state(fabric: Fabric) -> dict[str, Any]:
     }
 
 
-def restore_random_state(state: dict[str, Any], fabric: Fabric) -> bool:
+def restore_random_state(state: dict[str, Any], fabric: "Fabric") -> bool:
     """Restore the states that `random_state` returned.
 
     Args:

@@ -1,16 +1,15 @@
 """Computation of one training step: the only module that Fabric wraps."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
-from lightning_fabric import Fabric
 from torch import nn
 
 from recognition.data.batches import Batch
 
-# Losses of a recognizer's step, in the order in which processes exchange them.
-LOSSES = ("total", "cross_entropy", "sample", "klass", "masked_contrast")
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
 
 
 class TrainingStep(nn.Module):
@@ -41,14 +40,16 @@ class TrainingStep(nn.Module):
         return torch.autocast(self.device_type, dtype=torch.bfloat16, enabled=self.bf16)
 
 
-def agree(told: torch.Tensor, flags: Sequence[float], fabric: Fabric, *, norm: torch.Tensor) -> list[float]:
+def agree(
+    of_parts: torch.Tensor, flags: Sequence[float], fabric: "Fabric", *, norm: torch.Tensor
+) -> tuple[list[float], float, float, list[float]]:
     """Combine the results of a step over all processes, in one exchange.
 
     Every process then takes the same decision, so that none stops or saves without the others.
 
     Args:
-        told: float64 (parts, L + 2), for each micro-batch its L losses, the number of clips that they are means over,
-            and the number of this process's clips that were classified correctly.
+        of_parts: float64 (parts, L + 2), for each micro-batch its L losses, the number of clips that they are means
+            over, and the number of this process's clips that were classified correctly.
         flags: Numbers of this process that are summed over all processes.
         fabric: Connection between the processes.
         norm: Scalar, norm of this process's gradient.
@@ -57,12 +58,11 @@ def agree(told: torch.Tensor, flags: Sequence[float], fabric: Fabric, *, norm: t
         The losses, averaged over all clips; the gradient's norm, averaged over the processes; the number of correct
         clips; the sums of the flags.
     """
-    losses = told.shape[1] - 2
-    weights = told[:, -2:-1] / told[:, -2].sum()
-    values = torch.cat(
-        [(told[:, :-2] * weights).sum(0), norm.to(told)[None], told[:, -1:].sum(0), told.new_tensor(flags)]
-    )
+    weights = of_parts[:, -2:-1] / of_parts[:, -2].sum()
+    means = (of_parts[:, :-2] * weights).sum(0)
+    values = torch.cat([means, norm.to(of_parts)[None], of_parts[:, -1:].sum(0), of_parts.new_tensor(flags)])
     total: torch.Tensor = fabric.all_reduce(values, reduce_op="sum")  # type: ignore[assignment]
     agreed = total.tolist()
-    means = losses + 1
-    return [value / fabric.world_size for value in agreed[:means]] + agreed[means:]
+    losses = [value / fabric.world_size for value in agreed[: len(means)]]
+    norm_sum, correct, *sums = agreed[len(means) :]
+    return losses, norm_sum / fabric.world_size, correct, sums

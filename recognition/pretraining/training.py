@@ -12,9 +12,10 @@ from recognition import runs
 from recognition.engine.memory import out_of_memory_told
 from recognition.engine.processes import launch
 from recognition.engine.same_run import dotted, refuse_changed
+from recognition.engine.training_run import TrainingRun
+from recognition.pretraining.encoder_training import EncoderTraining
 from recognition.pretraining.preparation import Pretraining, prepare_pretraining
 from recognition.pretraining.settings import PretrainSettings
-from recognition.pretraining.training_loop import PretrainingRun
 
 # Settings that may differ on resuming: they affect location and speed, but not the result, up to rounding.
 _FREE = frozenset(
@@ -140,7 +141,17 @@ def _pretrain(
             },
             about={"data": settings.data.file, **{name: identity[name] for name in _TOLD}},
         )
-    training = PretrainingRun(fabric, prepared, checkpoint, identity=identity, show=show and fabric.is_global_zero)
+    training = TrainingRun(
+        fabric,
+        EncoderTraining(prepared, rank=fabric.global_rank, world_size=fabric.world_size),
+        settings.training,
+        folder,
+        checkpoint,
+        identity=identity,
+        workers=settings.data.workers,
+        notes=prepared.notes,
+        show=show and fabric.is_global_zero,
+    )
     parts = 2 * settings.training.accumulate
     try:
         with out_of_memory_told(

@@ -12,12 +12,12 @@ from lightning_fabric import Fabric
 
 from pose_extraction.errors import SkelpipeError
 from recognition import runs
-from recognition.engine.loop import TrainingStopped
 from recognition.engine.memory import out_of_memory_told
 from recognition.engine.processes import launch
+from recognition.engine.training_run import TrainingRun, TrainingStopped
 from recognition.settings import RunSettings
 from recognition.training.preparation import Prepared, prepare
-from recognition.training.recognizer_loop import Training
+from recognition.training.recognizer_training import RecognizerTraining
 from recognition.training.resuming import check_same_run, settings_before
 from recognition.training.sizing import choose_epochs, measure_cost, size_of
 
@@ -114,7 +114,17 @@ def _train(
             split=prepared.split(),
             about=_about(prepared, identity),
         )
-    training = Training(fabric, prepared, checkpoint, identity=identity, show=show and fabric.is_global_zero)
+    training = TrainingRun(
+        fabric,
+        RecognizerTraining(prepared, rank=fabric.global_rank, world_size=fabric.world_size),
+        settings.training,
+        folder,
+        checkpoint,
+        identity=identity,
+        workers=settings.data.workers,
+        notes=prepared.notes,
+        show=show and fabric.is_global_zero,
+    )
     parts = 2 * settings.training.accumulate
     try:
         with out_of_memory_told(

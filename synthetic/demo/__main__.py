@@ -21,7 +21,7 @@ def main() -> None:
 
     from pipeline.exit_codes import INTERRUPTED
     from pose_extraction.errors import SkelpipeError
-    from recognition.engine.loop import TrainingStopped
+    from recognition.engine.training_run import TrainingStopped
     from synthetic.demo.steps import NETWORKS, demo
 
     networks = replace(NETWORKS, checkpoint=arguments.checkpoint, detector_checkpoint=arguments.detector_checkpoint)

@@ -17,9 +17,10 @@ from pose_extraction.errors import TrainingError, UsageError, WeightsError
 from pose_extraction.formats.pickles import write_pickle
 from pose_extraction.formats.validation import read_data_set
 from recognition import runs
-from recognition.engine.interruption import StopSignals
+from recognition.engine.loop import Loop, NotFiniteError
+from recognition.engine.training_run import TrainingRun
 from recognition.training.preparation import prepare
-from recognition.training.recognizer_loop import Training
+from recognition.training.recognizer_training import RecognizerTraining
 from recognition.training.run import train
 from test_support.made_clips import annotation, write_clips
 from test_support.made_motions import write_motions
@@ -44,6 +45,11 @@ def metrics(run, kind):
     return [line for line in lines if line["kind"] == kind]
 
 
+def loop_of(settings):
+    """The loop of a run in one process, without its directory."""
+    return Loop(Fabric(accelerator="cpu", devices=1), RecognizerTraining(prepare(settings)), accumulate=2)
+
+
 def test_training_learns_clearly_different_motions(learned):
     last = metrics(learned, "epoch")[-1]
     assert last["held_out_top1"] > 0.9
@@ -53,26 +59,19 @@ def test_training_learns_clearly_different_motions(learned):
 @pytest.mark.parametrize("weighted", [False, True])
 def test_parts_of_a_step_add_up_to_the_whole(motions, tmp_path, weighted):
     settings = small_settings(motions, tmp_path, "accumulate=2")
-    (tmp_path / "metrics.jsonl").touch()
-    training = Training(Fabric(accelerator="cpu", devices=1), prepare(settings), None, identity={}, show=False)
-    # In evaluation mode, the loss of a clip does not depend on other clips, so it can be computed by hand.
-    training.module.eval()
-    training.phase1, training.signals = 10, StopSignals()
-    weights = torch.linspace(0.3, 1.7, training.prepared.num_classes) if weighted else None
-    training.objective.class_weights = weights
-    first, second = (next(training._load([[(0, place) for place in places]])) for places in ((0, 1, 2, 3, 4), (5, 6)))
-    with training._progress() as training.progress:
-        assert training._step([first, second], 5) is None
-    given = training.objective.recognizer.head.fc2.weight.grad.clone()
-    training.close()
-    training.optimizer.zero_grad()
-    fresh = Training(Fabric(accelerator="cpu", devices=1), prepare(settings), None, identity={}, show=False)
-    fresh.module.eval()
-    fresh.objective.class_weights = weights
-    whole = next(fresh._load([[(0, place) for place in range(7)]]))
+    loop, fresh = loop_of(settings), loop_of(settings)
+    classes = loop.training.prepared.num_classes
+    for each in (loop, fresh):
+        # In evaluation mode, the loss of a clip does not depend on other clips, so it can be computed by hand.
+        each.module.eval()
+        each.training.objective.class_weights = torch.linspace(0.3, 1.7, classes) if weighted else None
+    loop.training.phase1 = 10
+    parts = [next(loop.load([[(0, place) for place in places]])) for places in ((0, 1, 2, 3, 4), (5, 6))]
+    loop.step(parts, progress=0.2)
+    whole = next(fresh.load([[(0, place) for place in range(7)]]))
     fresh.module(whole, phase=1, epoch=0, warm_prototypes=False)["total"].backward()
-    fresh.close()
-    torch.testing.assert_close(given, fresh.objective.recognizer.head.fc2.weight.grad)
+    given, wanted = (each.training.objective.recognizer.head.fc2.weight.grad for each in (loop, fresh))
+    torch.testing.assert_close(given, wanted)
 
 
 def test_phase_two_brings_the_contrastive_losses_and_full_prototypes(learned):
@@ -207,17 +206,13 @@ def test_loss_that_is_not_finite_stops_the_run(motions, tmp_path):
 
 
 def test_only_micro_batches_with_losses_that_are_not_finite_are_named(motions, tmp_path):
-    settings = small_settings(motions, tmp_path, "accumulate=2")
-    (tmp_path / "metrics.jsonl").touch()
-    training = Training(Fabric(accelerator="cpu", devices=1), prepare(settings), None, identity={}, show=False)
-    training.signals = StopSignals()
-    first, second = (next(training._load([[(0, place) for place in places]])) for places in ((0, 1, 2), (3, 4)))
+    loop = loop_of(small_settings(motions, tmp_path, "accumulate=2"))
+    first, second = (next(loop.load([[(0, place) for place in places]])) for places in ((0, 1, 2), (3, 4)))
     calls = iter((1.0, torch.inf))
-    training.objective.recognizer.head.fc2.register_forward_hook(lambda _, __, logits: logits * next(calls))
-    failure = training._step([first, second], 5)
-    training.close()
-    assert isinstance(failure, TrainingError)
-    assert f"in the clips {', '.join(second.names)}. " in str(failure)
+    loop.training.objective.recognizer.head.fc2.register_forward_hook(lambda _, __, logits: logits * next(calls))
+    with pytest.raises(NotFiniteError) as failure:
+        loop.step([first, second], progress=0.2)
+    assert str(failure.value).endswith(f"in the clips {', '.join(second.names)}")
 
 
 class RootOfWhatIsNothing(torch.autograd.Function):
@@ -236,12 +231,13 @@ class RootOfWhatIsNothing(torch.autograd.Function):
 def test_gradient_that_is_not_finite_does_not_reach_the_weights(motions, tmp_path, words):
     settings = small_settings(motions, tmp_path, *words)
     (tmp_path / "metrics.jsonl").touch()
-    training = Training(Fabric(accelerator="cpu", devices=1), prepare(settings), None, identity={}, show=False)
+    training = RecognizerTraining(prepare(settings))
+    run = TrainingRun(Fabric(accelerator="cpu", devices=1), training, settings.training, tmp_path, None, identity={})
     classes = training.objective.recognizer.head.fc2
     classes.register_forward_hook(lambda _, __, logits: logits + RootOfWhatIsNothing.apply(logits))
     before = {name: tensor.clone() for name, tensor in training.objective.recognizer.named_parameters()}
-    failure = training.run(1)
-    training.close()
+    failure = run.run(1)
+    run.close()
     assert isinstance(failure, TrainingError)
     assert re.search(r"the norm of the gradient is nan at step 1 of epoch 1, in the clips clip\d+", str(failure))
     for name, tensor in training.objective.recognizer.named_parameters():
@@ -252,10 +248,10 @@ def test_gradient_that_is_not_finite_does_not_reach_the_weights(motions, tmp_pat
 
 def train_apart(file, out, *words) -> int:
     """Train in a new interpreter, which has loaded nothing else before it starts processes."""
-    code = "import sys; from pathlib import Path; from test_support.training_driver import run_to_end; "
+    code = "import sys; from pathlib import Path; from test_support.processes.training_driver import run_to_end; "
     code += "run_to_end(Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3:], False)"
-    here = Path(__file__).parent
-    return subprocess.run([sys.executable, "-c", code, str(file), str(out), *words], cwd=here).returncode
+    root = Path(__file__).parents[3]
+    return subprocess.run([sys.executable, "-c", code, str(file), str(out), *words], cwd=root).returncode
 
 
 def test_two_processes_train_like_one(motions, tmp_path):

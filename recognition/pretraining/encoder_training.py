@@ -1,16 +1,14 @@
-"""One process of a pre-training, based on the loop that all trainings share."""
+"""An encoder in pre-training: its data, objective and optimiser."""
 
-from pathlib import Path
 from typing import Any
 
 import torch
-from lightning_fabric import Fabric
 from torch import nn
 
 from recognition.data.batching import ClipBatches
 from recognition.data.dataset import SkeletonDataset
 from recognition.engine.loop import Loop
-from recognition.engine.step import TrainingStep
+from recognition.engine.training_run import EpochResult, RunTrainable
 from recognition.pretraining.networks import KEPT
 from recognition.pretraining.preparation import Pretraining
 from recognition.pretraining.schedule import learning_rate
@@ -20,84 +18,55 @@ from recognition.pretraining.views import ViewDataset
 LOSSES = {"mamp": ("total",), "pcm3": ("total", "contrast", "distillation", "prediction")}
 
 
-class PretrainingRun(Loop):
-    """One process of a run.
+class EncoderTraining(RunTrainable):
+    """An encoder in pre-training.
 
     Args:
-        fabric: Launched Fabric.
         prepared: Data and settings.
-        checkpoint: Checkpoint to resume from, or None.
-        identity: Metadata stored in every run file.
-        show: Whether to show progress.
+        rank: Index of this process.
+        world_size: Number of processes.
     """
 
-    remedy = "training.lr"
-    more_epochs = "start a new run with a larger training.epochs"
     command = "pretrain"
+    rate_settings = "training.lr"
+    extension = "start a new run with a larger training.epochs"
 
-    def __init__(
-        self,
-        fabric: Fabric,
-        prepared: Pretraining,
-        checkpoint: dict[str, Any] | None,
-        *,
-        identity: dict[str, Any],
-        show: bool,
-    ) -> None:
+    def __init__(self, prepared: Pretraining, *, rank: int = 0, world_size: int = 1) -> None:
         settings = prepared.settings
-        self.prepared, self.settings = prepared, settings.training
+        self.settings = settings.training
         self.losses = LOSSES[settings.method]
         self.epochs = self.settings.epochs
-        super().__init__(
-            fabric,
-            settings.training,
-            Path(settings.out),
-            checkpoint,
-            identity=identity,
-            workers=settings.data.workers,
-            notes=prepared.notes,
-            show=show,
-        )
+        self.dataset, self.batches = dataset_and_batches(prepared, rank=rank, world_size=world_size)
+        torch.manual_seed(self.settings.seed)
+        self.objective = prepared.build_objective()
+        self.optimizer = build_optimizer(self.objective, self.settings)
 
-    def _prepare_batches(self) -> None:
-        self.dataset, self.batches = dataset_and_batches(
-            self.prepared, rank=self.fabric.global_rank, world_size=self.fabric.world_size
-        )
-
-    def _build_objective(self) -> nn.Module:
-        return self.prepared.build_objective()
-
-    def _build_step(self) -> TrainingStep:
-        return TrainingStep(self.objective, device_type=self.fabric.device.type, bf16=self.settings.precision == "bf16")
-
-    def _build_optimizer(self) -> torch.optim.Optimizer:
-        return build_optimizer(self.objective, self.settings)
-
-    def _set_rates(self, progress: float) -> dict[str, float]:
-        rate = learning_rate(self.settings, self.position.epoch, progress)
+    def set_rates(self, epoch: int, progress: float) -> dict[str, float]:
+        rate = learning_rate(self.settings, epoch, progress)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         return {"lr": rate}
 
-    def _arguments(self) -> dict[str, Any]:
-        return {"epoch": self.position.epoch}
+    def arguments(self, epoch: int) -> dict[str, Any]:
+        return {"epoch": epoch}
 
-    def _end_epoch(self, rate: float) -> None:
-        position, epoch = self.position, self.position.epoch
+    def end_epoch(self, loop: Loop) -> EpochResult:
+        position, done = loop.position, loop.position.epoch + 1
         loss = position.loss / position.clips
-        self._next_epoch()
-        self._write("epoch", {"epoch": epoch, "train_loss": loss, "clips_per_second": rate})
-        kept = [f"epoch{position.epoch}.pt"] if position.epoch in self.settings.keep_epochs else []
-        self._save(best=position.epoch == self.epochs, also=kept)
-        self.progress.say(f"epoch {epoch + 1}/{self.epochs}: loss {loss:.4f}, {rate:.1f} clips/s")
+        return EpochResult(
+            {"epoch": position.epoch, "train_loss": loss},
+            f"loss {loss:.4f}",
+            best=done == self.epochs,
+            also=[f"epoch{done}.pt"] if done in self.settings.keep_epochs else [],
+        )
 
-    def _best(self, content: dict[str, Any]) -> dict[str, Any]:
+    def best_of(self, content: dict[str, Any]) -> dict[str, Any]:
         weights = {name: tensor for name, tensor in content["model"].items() if name.startswith(KEPT)}
         return {**content, "model": weights}
 
 
 def dataset_and_batches(
-    prepared: Pretraining, *, rank: int = 0, world_size: int = 1
+    prepared: Pretraining, *, rank: int, world_size: int
 ) -> tuple[SkeletonDataset | ViewDataset, ClipBatches]:
     """Build the data set in the method's format, and its batches.
 
