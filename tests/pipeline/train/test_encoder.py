@@ -238,8 +238,8 @@ def test_a_recognizer_starts_from_an_encoder(run, data, tmp_path):
 @pytest.mark.parametrize(
     ("method", "words", "said"),
     [
-        ("pcm3", ("pcm3.stream=bone", "lr_steps=[]"), ("the stream bone", "pcm3.stream=joint")),
-        ("mamp", ("mamp.input=motion", "warmup_epochs=0"), ("the stream motion", "mamp.input=joint")),
+        ("pcm3", ("pcm3.stream=bone", "lr_steps=[]"), ("the bone stream", "pcm3.stream=joint")),
+        ("mamp", ("mamp.input=motion", "warmup_epochs=0"), ("the motion stream", "mamp.input=joint")),
     ],
 )
 def test_a_bone_or_motion_stream_cannot_initialise_a_recognizer(data, tmp_path, method, words, said):
@@ -298,7 +298,7 @@ def test_an_unused_mask_ratio_is_accepted(data, tmp_path):
         (("num_frames=18",), "data.num_frames=18 is not a multiple of model.segment_frames=4; set it to 20"),
         (("num_frames=own",), "pre-training requires clips of one length"),
         (("mamp.rato=0.5",), "did you mean 'mamp.ratio'?"),
-        (("placement=first_frame",), "data.placement=first_frame is for ntu25 in 3D"),
+        (("placement=first_frame",), "data.placement=first_frame requires ntu25 in 3D"),
         (("warmup_epochs=3",), "training.warmup_epochs 3 must be less than training.epochs 3"),
         (("--split", "dev"), "there is no split 'dev'"),
     ],
