@@ -6,6 +6,8 @@
     about.json      data, code and network          best.pt         weights of the best epoch on the held-out part
 
 `last.pt` and `best.pt` are self-contained: a single copied file is a complete recognizer.
+
+The functions that find a run are used to check the command line, so torch is imported only to read or write weights.
 """
 
 import io
@@ -14,18 +16,18 @@ import subprocess
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-import torch
 import yaml
 from pydantic import BaseModel, ValidationError
 
 from pose_extraction._version import __version__
-from pose_extraction.engines.checkpoints import apply_state_dict, load_plain
 from pose_extraction.errors import UsageError, WeightsError
 from pose_extraction.files import atomic_write
-from recognition.recognizer import Recognizer, build_recognizer
 from recognition.settings import RunSettings
+
+if TYPE_CHECKING:
+    from recognition.recognizer import Recognizer
 
 LAST, BEST = "last.pt", "best.pt"
 SETTINGS_NAME, LABELS_NAME, SPLIT_NAME, ABOUT_NAME = "settings.yaml", "labels.json", "split.json", "about.json"
@@ -53,7 +55,7 @@ class Trained:
         extraction: Settings of that estimator, as recorded in the skeleton file; see `extraction_of`.
     """
 
-    recognizer: Recognizer
+    recognizer: "Recognizer"
     settings: RunSettings
     label_names: tuple[str, ...]
     layout: str
@@ -132,6 +134,8 @@ def save(path: Path, content: Mapping[str, Any]) -> None:
     Raises:
         OSError: The disk is full, or the file cannot be written for another reason.
     """
+    import torch
+
     written = io.BytesIO()
     # Not directly to the file, because torch replaces operating system errors by its own.
     torch.save(dict(content), written)
@@ -168,6 +172,8 @@ def load(path: Path) -> dict[str, Any]:
     Raises:
         WeightsError: The file is missing, damaged, or not a run file.
     """
+    from pose_extraction.engines.checkpoints import load_plain
+
     content = load_plain(path)
     if content.get("skelpipe_run") != FORMAT:
         raise WeightsError(
@@ -187,6 +193,8 @@ def is_run_file(path: Path) -> bool:
     Raises:
         WeightsError: The file is damaged.
     """
+    from pose_extraction.engines.checkpoints import load_plain
+
     return path.suffix != ".safetensors" and "skelpipe_run" in load_plain(path)
 
 
@@ -201,6 +209,9 @@ def load_run(run: str | Path, which: Literal["best", "last"] = "best") -> Traine
         WeightsError: The run does not exist, or its file is damaged.
     """
     path = run_file(run, which)
+    from pose_extraction.engines.checkpoints import apply_state_dict
+    from recognition.recognizer import build_recognizer
+
     content = load(path)
     if "method" in content:
         raise WeightsError(

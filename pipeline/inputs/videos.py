@@ -16,7 +16,7 @@ from typing import Literal
 
 from pipeline.inputs.ntu import ntu_name
 from pose_extraction.errors import UsageError
-from pose_extraction.video.image_folder import IMAGE_SUFFIXES
+from pose_extraction.video.image_files import IMAGE_SUFFIXES
 
 logger = logging.getLogger(__name__)
 

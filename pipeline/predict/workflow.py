@@ -14,7 +14,7 @@ from pipeline.predict.question import Part, Wanted
 from pipeline.predict.skeleton_files import asker_of, predict_skeletons
 from pipeline.predict.videos import predict_videos
 from pose_extraction.errors import UsageError
-from pose_extraction.video.live import is_live
+from pose_extraction.video.addresses import is_live
 from recognition.inference.asker import clips_in_memory
 from recognition.inference.prediction import check_layout
 from recognition.inference.scores import Engine

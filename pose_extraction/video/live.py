@@ -4,13 +4,11 @@ If an address serves a recording with a known end, all of its frames are returne
 which the networks have no time are dropped, so that the results do not lag behind.
 """
 
-import re
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
-from pathlib import Path
 from time import monotonic
 
 import av
@@ -19,12 +17,12 @@ import cv2
 import numpy as np
 
 from pose_extraction.errors import VideoError
+from pose_extraction.video.addresses import camera_of
 from pose_extraction.video.clock import FrameClock
 from pose_extraction.video.colour import FrameConverter, display_matrix, rotation_of
 from pose_extraction.video.reader import Frame, VideoInfo
 from pose_extraction.video.stream import FORMATS, MAX_CONSECUTIVE_ERRORS, MAX_PIXELS
 
-ADDRESS = re.compile(r"(rtsps?|https?)://\S+", re.IGNORECASE)
 # Formats accepted from an address in addition to video files. Playlists are excluded because they open other addresses.
 LIVE_FORMATS = f"{FORMATS},rtsp,sdp,rtp,mpjpeg"
 PROTOCOLS = "http,https,tcp,udp,tls,rtsp,rtsps,rtp,srtp"
@@ -35,17 +33,6 @@ SILENCE = 10.0
 WAITING = 2
 # Interval in seconds at which a waiting reader checks whether it should stop.
 POLL = 0.1
-
-
-def is_live(given: str) -> bool:
-    """Return whether a string names a camera (by number or device) or a network address, and not an existing file."""
-    return bool(ADDRESS.fullmatch(given)) or (_camera_of(given) is not None and not Path(given).is_file())
-
-
-def _camera_of(given: str) -> str | None:
-    if given.isascii() and given.isdecimal():
-        return f"/dev/video{int(given)}"
-    return given if re.fullmatch(r"/dev/video\d+", given) else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +109,7 @@ class LiveSource:
         )
 
     def _open(self) -> "av.container.InputContainer":
-        camera = _camera_of(self.address)
+        camera = camera_of(self.address)
         options = {"max_pixels": str(MAX_PIXELS)}
         try:
             if camera is not None:

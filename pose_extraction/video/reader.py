@@ -11,7 +11,8 @@ import cv2
 import numpy as np
 
 from pose_extraction.errors import VideoError
-from pose_extraction.video.image_folder import IMAGE_SUFFIXES, ImageFolder
+from pose_extraction.video.image_files import IMAGE_SUFFIXES
+from pose_extraction.video.image_folder import ImageFolder
 from pose_extraction.video.stream import Picture, VideoStream, explain_unreadable
 
 # Still images that FFmpeg's mp4 demuxer can open, too.

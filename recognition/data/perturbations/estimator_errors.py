@@ -9,8 +9,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.optimize import linear_sum_assignment
-from scipy.special import ndtr
 
 from recognition.data.clips import Clip
 from recognition.data.perturbations.base import Space, without
@@ -129,6 +127,8 @@ class EstimatorErrors:
         rng: np.random.Generator,
         size: tuple[int, int] | None = None,
     ) -> tuple[np.ndarray, np.ndarray]:
+        from scipy.special import ndtr
+
         found, strength = self.statistics, self.strength
         joints, axes = keypoint.shape[2:]
         normal = _correlated_normal(rng, keypoint.shape, found.correlation[:, None])
@@ -170,6 +170,8 @@ def _box_side(person: np.ndarray) -> np.ndarray:
 
 def _matched_persons(first: np.ndarray, second: np.ndarray) -> list[tuple[int, int]]:
     """Return index pairs of the same persons, (M, T, V, D) each, of two estimators."""
+    from scipy.optimize import linear_sum_assignment
+
     distance = np.full((len(first), len(second)), np.inf)
     for a, person in enumerate(first):
         side = _box_side(person)[:, None]

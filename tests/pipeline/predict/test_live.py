@@ -19,7 +19,8 @@ from pipeline.predict.networks import Networks
 from pipeline.predict.question import Wanted, scope_of
 from pipeline.predict.workflow import predict
 from pose_extraction.errors import UsageError, VideoError
-from pose_extraction.video.live import LiveSource, is_live
+from pose_extraction.video.addresses import is_live
+from pose_extraction.video.live import LiveSource
 from pose_extraction.video.writer import VideoWriter
 from recognition.inference.scores import Engine
 from test_support.made_runs import SIZE
