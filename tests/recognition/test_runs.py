@@ -112,5 +112,5 @@ def test_paths_that_are_not_runs_are_refused(run, tmp_path):
         runs.load_run(tmp_path / "less.pt")
     (tmp_path / "list.pt").unlink(missing_ok=True)
     torch.save([1], tmp_path / "list.pt")
-    with pytest.raises(WeightsError, match="holds list in place of a dictionary"):
+    with pytest.raises(WeightsError, match="contains list, expected a dictionary"):
         runs.load_run(tmp_path / "list.pt")
