@@ -27,7 +27,7 @@ from benchmarks.recognition_accuracy import trained_run
 from pipeline.evaluate.workflow import evaluate
 from pipeline.extract.settings import ExtractSettings
 from pipeline.extract.workflow import extract
-from pipeline.train.recognizer import train_settings
+from pipeline.train.settings import train_settings
 from pose_extraction.errors import SkelpipeError
 from pose_extraction.files import atomic_write
 from recognition.inference.scores import Engine

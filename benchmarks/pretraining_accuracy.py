@@ -27,7 +27,7 @@ import yaml
 from rich.console import Console
 
 from pipeline.protocols.workflow import run_protocol
-from pipeline.train.encoder import pretrain_settings
+from pipeline.train.settings import pretrain_settings
 from recognition import runs
 from recognition.pretraining.training import pretrain
 

@@ -25,7 +25,7 @@ from pipeline.config import read_words
 from pipeline.robustness.report import print_table
 from pipeline.robustness.workflow import robustness
 from pipeline.sweep.jobs import Job, is_done, phase_one_of, train_all
-from pipeline.train.recognizer import train_settings
+from pipeline.train.settings import train_settings
 from pose_extraction.errors import SkelpipeError
 from pose_extraction.files import atomic_write
 from recognition.inference.scores import Engine

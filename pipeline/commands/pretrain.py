@@ -99,10 +99,7 @@ def pretrain(
 ) -> None:
     """Pre-train an encoder on skeletons without labels (MAMP, PCM3)."""
     from pipeline.commands.resume import run_to_resume
-    from pipeline.train.encoder import dry_run as describe
-    from pipeline.train.encoder import pretrain_settings, resumed_pretraining
-    from recognition.engine.training_run import TrainingStopped
-    from recognition.pretraining.training import pretrain as pretrain_encoder
+    from pipeline.train.settings import check_files, pretrain_settings, resumed_pretraining
 
     options: dict[str, Any] = {
         "out": str(out) if out is not None else None,
@@ -117,6 +114,13 @@ def pretrain(
     given = words or []
     run = run_to_resume(resume, out) if resume is not None else None
     settings = pretrain_settings(given, options) if run is None else resumed_pretraining(run, given, options)
+    if run is None:
+        check_files(settings.data)
+    # Only now, because these load torch.
+    from pipeline.train.encoder import dry_run as describe
+    from recognition.engine.training_run import TrainingStopped
+    from recognition.pretraining.training import pretrain as pretrain_encoder
+
     if dry_run:
         describe(settings, resume=run)
         return

@@ -128,10 +128,7 @@ def train(
 ) -> None:
     """Train an action recognizer on a skeleton file."""
     from pipeline.commands.resume import run_to_resume
-    from pipeline.train.recognizer import dry_run as describe
-    from pipeline.train.recognizer import resumed_settings, train_settings
-    from recognition.engine.training_run import TrainingStopped
-    from recognition.training.run import train as train_recognizer
+    from pipeline.train.settings import check_files, resumed_settings, train_settings
 
     options: dict[str, Any] = {
         "out": str(out) if out is not None else None,
@@ -149,6 +146,13 @@ def train(
     run = run_to_resume(resume, out) if resume is not None else None
     given = words or []
     settings = train_settings(given, options) if run is None else resumed_settings(run, given, options)
+    if run is None:
+        check_files(settings.data, settings.init)
+    # Only now, because these load torch.
+    from pipeline.train.recognizer import dry_run as describe
+    from recognition.engine.training_run import TrainingStopped
+    from recognition.training.run import train as train_recognizer
+
     if dry_run:
         describe(settings, resume=run)
         return

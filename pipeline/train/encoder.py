@@ -1,16 +1,12 @@
-"""`skelpipe pretrain`: resolves the settings of a run, and describes a run without starting it."""
+"""`skelpipe pretrain`: describes a run without starting it."""
 
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
-from typing import Any
 
 import yaml
 from rich.console import Console
 
-from pipeline.config import changed, parse, read_config, split_words
-from pose_extraction.errors import UsageError, WeightsError
 from recognition import runs
 from recognition.data.batching import make_loader
 from recognition.engine.step import TrainingStep
@@ -20,47 +16,8 @@ from recognition.pretraining.preparation import Pretraining, prepare_pretraining
 from recognition.pretraining.settings import PretrainSettings
 from recognition.pretraining.training import check_same_pretraining
 
-DEFAULT_CONFIG = "mamp/custom"
-COMMAND_LINE = "the command line"
 # Clips per measured step of a dry run: enough to load the machine, few enough to be quick.
 MEASURED_CLIPS = 16
-
-
-def pretrain_settings(words: Sequence[str], options: Mapping[str, Any]) -> PretrainSettings:
-    """Resolves the settings of a new run.
-
-    Args:
-        words: Positional arguments of the command line: optionally a config, and `key=value` pairs.
-        options: Values by dotted name; None for options that were not given.
-
-    Raises:
-        UsageError: The config does not exist, or a setting is unknown or invalid.
-    """
-    config, pairs = split_words(words)
-    values = read_config(config or DEFAULT_CONFIG, PretrainSettings)
-    return parse(changed(values, pairs, options, PretrainSettings), PretrainSettings, place=COMMAND_LINE)
-
-
-def resumed_pretraining(run: Path, words: Sequence[str], options: Mapping[str, Any]) -> PretrainSettings:
-    """Resolves the settings of a resumed run: its stored settings, with changes from the command line.
-
-    Args:
-        run: Run directory.
-        words: `key=value` pairs of the command line.
-        options: Values by dotted name; None for options that were not given.
-
-    Raises:
-        UsageError: A config is given, or a setting is unknown or invalid.
-        WeightsError: The run cannot be read, or is not a pre-training run.
-    """
-    config, pairs = split_words(words)
-    if config is not None:
-        raise UsageError(f"a resumed run keeps its own settings; leave out {config!r}")
-    content = runs.load(runs.run_file(run, "last"))
-    if "method" not in content:
-        raise WeightsError(f"{run}: this is a run of `skelpipe train`; resume it with `skelpipe train --resume {run}`")
-    values = changed(content["settings"], pairs, {**options, "out": None}, PretrainSettings)
-    return parse(values, PretrainSettings, place=COMMAND_LINE)
 
 
 @dataclass(frozen=True)

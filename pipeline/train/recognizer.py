@@ -1,15 +1,12 @@
-"""`skelpipe train`: resolves the settings of a run, and describes a run without starting it."""
+"""`skelpipe train`: describes a run without starting it."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import yaml
 from rich.console import Console
 from rich.table import Table
 
-from pipeline.config import changed, parse, read_config, split_words
-from pose_extraction.errors import UsageError
 from recognition import runs
 from recognition.settings import RunSettings
 from recognition.training.initialising import initialise
@@ -17,48 +14,6 @@ from recognition.training.preparation import Prepared, prepare
 from recognition.training.resuming import check_same_run, settings_before
 from recognition.training.schedule import epochs_of
 from recognition.training.sizing import Cost, Size, choose_epochs, measure_cost, recognizer_of, size_of
-
-DEFAULT_CONFIG = "custom"
-COMMAND_LINE = "the command line"
-
-
-def train_settings(words: Sequence[str], options: Mapping[str, Any]) -> RunSettings:
-    """Resolves the settings of a new run.
-
-    Args:
-        words: Positional arguments of the command line: optionally a config, and `key=value` pairs.
-        options: Values by dotted name; None for options that were not given.
-
-    Raises:
-        UsageError: The config does not exist, or a setting is unknown or invalid.
-    """
-    config, pairs = split_words(words)
-    values = read_config(config or DEFAULT_CONFIG, RunSettings)
-    return parse(changed(values, pairs, options, RunSettings), RunSettings, place=COMMAND_LINE)
-
-
-def resumed_settings(run: Path, words: Sequence[str], options: Mapping[str, Any]) -> RunSettings:
-    """Resolves the settings of a resumed run: its stored settings, with changes from the command line.
-
-    Args:
-        run: Run directory.
-        words: `key=value` pairs of the command line.
-        options: Values by dotted name; None for options that were not given.
-
-    Raises:
-        UsageError: A config is given, or a setting is unknown or invalid.
-        WeightsError: The run cannot be read.
-    """
-    config, pairs = split_words(words)
-    if config is not None:
-        raise UsageError(f"a resumed run keeps its own settings; leave out {config!r}")
-    if options.get("init") is not None or any(pair.startswith(("init=", "out=")) for pair in pairs):
-        raise UsageError(
-            f"{run}: a resumed run keeps its weights and its directory; leave out init and out, or start a new run "
-            "without --resume"
-        )
-    values = runs.load(runs.run_file(run, "last"))["settings"]
-    return parse(changed(values, pairs, {**options, "out": None}, RunSettings), RunSettings, place=COMMAND_LINE)
 
 
 def dry_run(settings: RunSettings, *, resume: Path | None = None, console: Console | None = None) -> None:

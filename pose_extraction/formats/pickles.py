@@ -203,6 +203,22 @@ def _with_arrays(value: Any, done: dict[int, tuple[Any, Any]]) -> Any:
     return done[id(value)][1]
 
 
+def check_readable(path: Path) -> None:
+    """Check that a file can be opened, without reading it.
+
+    Raises:
+        AnnotationError: It cannot.
+    """
+    try:
+        path.open("rb").close()
+    except OSError as error:
+        raise _unreadable(path, error) from error
+
+
+def _unreadable(path: Path, error: OSError) -> AnnotationError:
+    return AnnotationError(f"{path}: cannot be read ({error.strerror or error}); check the path and its permissions")
+
+
 def read_pickle(path: Path) -> Any:
     """Read a pickle of arrays and plain containers without executing code from it.
 
@@ -221,9 +237,7 @@ def read_pickle(path: Path) -> Any:
         with path.open("rb") as file:
             return _with_arrays(_RestrictedUnpickler(file, path).load(), {})
     except OSError as error:
-        raise AnnotationError(
-            f"{path}: cannot be read ({error.strerror or error}); check the path and its permissions"
-        ) from error
+        raise _unreadable(path, error) from error
     except _DAMAGE as error:
         raise AnnotationError(
             f"{path}: not a valid skeleton pickle ({type(error).__name__}: {error}); it is damaged, truncated or of "

@@ -19,7 +19,7 @@ from pipeline.predict import answers as predicted
 from pipeline.predict.networks import Networks
 from pipeline.predict.question import Wanted, scope_of
 from pipeline.predict.workflow import predict
-from pipeline.train.recognizer import train_settings
+from pipeline.train.settings import train_settings
 from pose_extraction.errors import SkelpipeError, UsageError
 from pose_extraction.files import atomic_write
 from pose_extraction.formats.validation import read_data_set

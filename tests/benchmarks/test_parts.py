@@ -13,7 +13,7 @@ from benchmarks import robustness_methods as methods
 from benchmarks.bilstm import BiLSTM
 from benchmarks.plain_recipe import PlainDSTFormer, with_two_persons
 from pipeline.protocols.recipe import protocol_settings
-from pipeline.train.encoder import pretrain_settings
+from pipeline.train.settings import pretrain_settings
 from pose_extraction.formats.pickles import read_pickle
 from recognition.backbones.dstformer import DSTFormer
 from recognition.data.batches import Batch

@@ -14,7 +14,7 @@ import yaml
 from typer.testing import CliRunner
 
 from pipeline.cli import app
-from pipeline.train.recognizer import train_settings
+from pipeline.train.settings import train_settings
 from pose_extraction.formats.pickles import write_pickle
 from test_support.made_data_sets import made_ntu60, write_kinetics400
 

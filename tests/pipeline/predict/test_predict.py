@@ -23,7 +23,7 @@ from pipeline.predict.skeleton_files import asker_of
 from pipeline.predict.sliding import Sliding, slide_over
 from pipeline.predict.whole_clip import answer_whole
 from pipeline.predict.workflow import predict
-from pipeline.train.recognizer import train_settings
+from pipeline.train.settings import train_settings
 from pose_extraction.errors import UsageError
 from pose_extraction.formats.pickles import read_pickle
 from pose_extraction.poses import VideoPoses

@@ -35,7 +35,7 @@ def run(request, data, tmp_path_factory):
 
 def test_a_resumed_run_equals_an_uninterrupted_one(run, data, tmp_path):
     """Weights, queue, momentum encoders, prompts and optimiser state are bitwise equal."""
-    from pipeline.train.encoder import resumed_pretraining
+    from pipeline.train.settings import resumed_pretraining
     from recognition.pretraining.settings import PretrainSettings
     from recognition.pretraining.training import pretrain as pretrain_encoder
 
@@ -68,7 +68,7 @@ def test_encoders_of_requested_epochs_are_saved_and_can_be_measured(data, tmp_pa
 
 def test_a_run_resumed_within_an_epoch_equals_an_uninterrupted_one(run, tmp_path):
     """A signal arrives in the second of the second epoch's three steps; the result is bitwise equal."""
-    from pipeline.train.encoder import resumed_pretraining
+    from pipeline.train.settings import resumed_pretraining
     from recognition.engine.training_run import TrainingStopped
     from recognition.pretraining.mamp import MAMP
     from recognition.pretraining.pcm3 import PCM3

@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 from pipeline.cli import app
 from pipeline.commands.resume import run_to_resume
 from pipeline.config import override, read_config, read_words
-from pipeline.train.recognizer import resumed_settings, train_settings
+from pipeline.train.settings import resumed_settings, train_settings
 from pose_extraction.errors import UsageError
 from recognition.settings import ModelSettings, RunSettings
 from test_support.made_motions import write_motions
