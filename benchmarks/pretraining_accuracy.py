@@ -26,6 +26,7 @@ from typing import Any
 import yaml
 from rich.console import Console
 
+from pipeline.protocols.request import ProtocolRequest
 from pipeline.protocols.workflow import run_protocol
 from pipeline.train.settings import pretrain_settings
 from recognition import runs
@@ -219,17 +220,16 @@ def run_variant(name: str, seed: int, arguments: argparse.Namespace, results: Pa
     say(f"{name}, seed {seed}: pre-trained after {perf_counter() - started:.0f} s")
     for _, scratch, _, protocol in left:
         started = perf_counter()
-        found = run_protocol(
-            protocol,
-            [folder],
-            None,
-            arguments.split,
+        request = ProtocolRequest(
+            protocol=protocol,
+            run=folder,
+            split=arguments.split,
             pairs=pairs,
             scratch=scratch,
             device="cpu",
             precision="fp32",
-            console=Console(stderr=True),
         )
+        found = run_protocol(request, console=Console(stderr=True))
         entry = {
             "variant": name,
             "scratch": scratch,

@@ -1,19 +1,24 @@
-"""`skelpipe evaluate`: passes the options to `pipeline.evaluate.workflow`; also defines options that commands share."""
+"""`skelpipe evaluate`: passes the options to `pipeline.evaluate.workflow` or, with --protocol, to the protocols."""
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-from pipeline.commands.help_pages import INPUT, OUTPUT, PRETRAINED
-from pose_extraction.errors import UsageError
-
-if TYPE_CHECKING:
-    pass
-from pipeline.commands.options import Backend, BatchSize, Device, KeypointFiles, Precision, engine_of, refuse_unused
-
-_BATCHES = "--set finetune.batch_size, linear.batch_size or motion.batch_size"
+from pipeline.commands.help_pages import INPUT, OUTPUT
+from pipeline.commands.options import Backend, BatchSize, Device, KeypointFiles, Precision, engine_of
+from pipeline.commands.protocols import (
+    Fuse,
+    ProtocolName,
+    Scratch,
+    Settings,
+    TrainSplit,
+    evaluate_protocol,
+    refuse_protocol_options,
+    refuse_recognizer_options,
+)
+from pipeline.protocols.request import ProtocolRequest
 
 
 def evaluate(
@@ -54,87 +59,34 @@ def evaluate(
     as_json: Annotated[
         bool, typer.Option("--json", help="Print JSON.", show_default="no", rich_help_panel=OUTPUT)
     ] = False,
-    protocol: Annotated[
-        str | None,
-        typer.Option(
-            metavar="NAME",
-            help="Evaluation protocol: linear, finetune, semi:10%, transfer, knn, occlusion:spatial, "
-            "occlusion:temporal, detection, motion.",
-            show_default="none",
-            rich_help_panel=PRETRAINED,
-        ),
-    ] = None,
-    fuse: Annotated[
-        list[Path] | None,
-        typer.Option(
-            metavar="RUN",
-            help="With --protocol: average with this encoder; repeatable.",
-            show_default="none",
-            rich_help_panel=PRETRAINED,
-        ),
-    ] = None,
-    scratch: Annotated[
-        bool,
-        typer.Option(
-            "--scratch",
-            help="With --protocol: random weights, as a baseline.",
-            show_default="no",
-            rich_help_panel=PRETRAINED,
-        ),
-    ] = False,
-    train_split: Annotated[
-        str | None,
-        typer.Option(
-            metavar="NAME",
-            help="With --protocol: training split.",
-            show_default="as pre-trained",
-            rich_help_panel=PRETRAINED,
-        ),
-    ] = None,
-    settings: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--set",
-            metavar="KEY=VALUE",
-            help="With --protocol: a setting (linear.epochs=50); repeatable.",
-            show_default="none",
-            rich_help_panel=PRETRAINED,
-        ),
-    ] = None,
+    protocol: ProtocolName = None,
+    fuse: Fuse = None,
+    scratch: Scratch = False,
+    train_split: TrainSplit = None,
+    settings: Settings = None,
 ) -> None:
     """Evaluate a run: accuracies, confusion matrix and figures."""
-    from rich.console import Console
-
     if protocol is not None:
-        from pipeline.protocols import workflow as protocols
-        from recognition.runs import newest_run
-
-        refuse_unused(batch_size, backend, instead=_BATCHES)
-        if not figures:
-            raise UsageError("--no-figures: has no effect with --protocol; leave it out")
-        found = protocols.run_protocol(
-            protocol,
-            [run if run is not None else newest_run(), *(fuse or [])],
-            data,
-            split,
+        refuse_recognizer_options(batch_size, backend, figures=figures)
+        request = ProtocolRequest(
+            protocol=protocol,
+            run=run,
+            fuse=fuse or (),
+            data=data,
+            split=split,
             train_split=train_split,
-            pairs=settings or [],
+            pairs=settings or (),
             scratch=scratch,
             skip_bad=skip_bad,
             keypoint_files=keypoint_files,
             device=device,
             precision=precision,
-            console=Console(stderr=True),
         )
-        if as_json:
-            typer.echo(json.dumps(found, indent=1, ensure_ascii=False))
-        else:
-            protocols.print_protocol(found, Console())
-            typer.echo(found["folder"])
+        evaluate_protocol(request, as_json=as_json)
         return
-    for name, value in (("--fuse", fuse), ("--scratch", scratch), ("--train-split", train_split), ("--set", settings)):
-        if value:
-            raise UsageError(f"{name} applies to pre-trained encoders only; add --protocol")
+    refuse_protocol_options(fuse=fuse, scratch=scratch, train_split=train_split, settings=settings)
+    from rich.console import Console
+
     from pipeline.evaluate import workflow as use_case
     from pipeline.evaluate.report import as_dictionary, print_table
 

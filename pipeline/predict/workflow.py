@@ -126,7 +126,7 @@ def _network(run: Path, wanted: Wanted, console: Console) -> Trained | Detector:
         )
     if wanted.scope.explain:
         raise UsageError(f"--explain: {found} classifies frames and provides no attention; omit --explain")
-    note = detector.told_of_length(wanted.windows)
+    note = detector.length_warning(wanted.windows)
     if note is not None:
         console.print(Text(f"warning: {note}"))
     return detector

@@ -1,140 +1,122 @@
 """The detection protocol: actions with start and end in untrimmed sequences."""
 
 import copy
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
-import numpy as np
-
+from pipeline.protocols.labelled_sequences import LabelledSequences, read_labelled_sequences
+from pipeline.protocols.measurement import Measurement
 from pipeline.protocols.sequences import Sequences
-from pose_extraction.errors import AnnotationError, UsageError
-from pose_extraction.formats.pickles import read_pickle
-from pose_extraction.formats.validation import clip_identifier
-from recognition.data.clip_checks import numbers_as_names
-from recognition.data.clips import ClipSet
-from recognition.data.dataset import SkeletonDataset
-from recognition.protocols.actions import read_actions
 from recognition.protocols.detection import Action, actions_of, frame_labels, mean_average_precisions
-from recognition.protocols.detector import FILE, save_detector
-from recognition.protocols.frame_classifier import fit_frames, score_sequence
-from recognition.protocols.settings import ProtocolSettings
-from recognition.protocols.windows import window_clips, window_settings, window_starts
-
-if TYPE_CHECKING:
-    from pipeline.protocols.recipe import Place
+from recognition.protocols.detector import detector_path, save_detector
+from recognition.protocols.finetune import finetune_frames
+from recognition.protocols.frame_classifier import FrameClassifier, score_sequence
+from recognition.protocols.windows import SequenceWindows, cut_windows, window_settings
 
 
-def _detect(
-    sequences: Sequences,
-    settings: ProtocolSettings,
-    place: "Place",
-    scratch: bool,
-    tell: Callable[[str], None],
-) -> dict[str, Any]:
-    pretrained, clips = sequences.pretrained, sequences.clips
-    truths, label_names = _truths(clips, skip_bad=sequences.skip_bad, tell=tell)
-    training, test = (
-        np.array([index for index in part if clips.names[index] in truths], np.int64)
-        for part in (sequences.training, sequences.test)
-    )
-    if not len(training) or not len(test):
-        raise UsageError(f"{clips.path}: a split has no usable clips; fix the clips that were skipped")
-    length = int(pretrained.settings.data.num_frames)
-    chosen, classes = settings.detection, len(label_names)
-    data = window_settings(pretrained.settings.data, length)
-    windows = {index: window_starts(int(clips.lengths[index]), length, chosen.stride) for index in (*training, *test)}
+def run_detection(measurement: Measurement, sequences: Sequences) -> dict[str, Any]:
+    """Train a detector, save it next to its encoder, and measure it.
 
-    def set_of(indices: np.ndarray, *, train: bool) -> tuple[SkeletonDataset, list[tuple[int, int]]]:
-        listed = [(int(index), start) for index in indices for start in windows[index]]
-        made = window_clips(clips, listed, length=length, score_threshold=data.score_threshold)
-        return SkeletonDataset(made, np.arange(len(listed)), data, train=train, seed=settings.seed), listed
+    An encoder with random weights is a baseline, so its detector is not saved.
 
-    train_set, listed = set_of(training, train=True)
-    labels = np.full((len(listed), length), classes, np.int64)
-    for row, (index, start) in enumerate(listed):
-        of_video = frame_labels(truths[clips.names[index]], int(clips.lengths[index]), classes)[start : start + length]
-        labels[row, : len(of_video)] = of_video
-    recipe = settings.finetune.model_copy(update={"layer_decay": 1.0}) if scratch else settings.finetune
-    where: dict[str, Any] = {"device": place.device, "bf16": place.bf16}
-    tell(f"{len(listed)} windows of {length} frames for training")
-    classifier = fit_frames(
-        copy.deepcopy(pretrained.encoder).to(place.device),
-        train_set,
-        labels,
-        classes,
-        recipe,
-        seed=settings.seed,
-        tell=tell,
-        **where,
-    )
-    kept: dict[str, Any] = {}
-    if not scratch:
-        seconds = _frame_seconds(clips)
-        if (before := pretrained.path.parent / FILE).is_file():
-            tell(f"{before}: replacing an earlier detector")
-        kept["detector"] = str(
-            save_detector(
-                pretrained,
-                classifier,
-                label_names,
-                estimator=clips.estimator,
-                extraction=clips.extraction,
-                seconds=None if seconds is None else length * seconds,
-            )
-        )
-    test_set, listed = set_of(test, train=False)
-    found: list[Action] = []
-    for index in test:
-        places = [row for row, (owner, _) in enumerate(listed) if owner == index]
-        starts = [listed[row][1] for row in places]
-        scores = score_sequence(classifier, test_set, places, starts, int(clips.lengths[index]), **where)
-        found += actions_of(clips.names[index], scores, smooth=chosen.smooth, fewest=chosen.fewest)
-    wanted = [truth for index in test for truth in truths[clips.names[index]]]
-    by_action, by_video = mean_average_precisions(found, wanted, classes, overlap=chosen.overlap)
-    counts = {"clips": len(test), "actions": len(wanted), "proposals": len(found)}
-    return {**counts, "mAP_a": by_action, "mAP_v": by_video, **kept}
+    Args:
+        measurement: The encoder, its settings, and how to run it.
+        sequences: Training and test sequences.
 
-
-def _frame_seconds(clips: ClipSet) -> float | None:
-    """Return the duration of a frame in seconds if it is the same in all clips; else None."""
-    rates = {clip.get("fps") for clip in read_pickle(clips.path)["annotations"] if clip.get("fps")}
-    return 1 / float(rates.pop()) if len(rates) == 1 else None
-
-
-def _truths(
-    clips: ClipSet, *, skip_bad: bool, tell: Callable[[str], None]
-) -> tuple[dict[str, list[Action]], list[str]]:
-    """Return the actions of each sequence and the class names (numbers if the file has no names).
+    Returns:
+        Numbers of clips, actions and proposals, both mean average precisions, and the path of the saved detector.
 
     Raises:
-        UsageError: The file contains no actions.
-        AnnotationError: The actions of a clip are malformed; with `skip_bad` the clip is skipped and reported.
+        UsageError: The file contains no actions, or a split has no usable sequence.
+        AnnotationError: The actions of a sequence are malformed.
     """
-    names = clips.label_names if clips.names_given else None
-    places = {name: index for index, name in enumerate(clips.names)}
-    truths: dict[str, list[Action]] = {}
-    bad: list[str] = []
-    for position, annotation in enumerate(read_pickle(clips.path)["annotations"]):
-        try:
-            name = clip_identifier(annotation, position, clips.path)
-        except AnnotationError:
-            # Skipped and reported when the file was opened.
-            continue
-        if name not in places:
-            continue
-        frames = int(clips.lengths[places[name]])
-        try:
-            truths[name] = read_actions(annotation, name, clips.path, num_frames=frames, label_names=names)
-        except AnnotationError as error:
-            if not skip_bad:
-                raise AnnotationError(f"{error}, or skip the clip (--skip-bad)") from error
-            bad.append(str(error))
-    if bad:
-        tell(f"{len(bad)} clips with malformed actions are skipped; the first: {bad[0]}")
-    if not any(truths.values()):
-        raise UsageError(
-            f"{clips.path}: contains no actions within its clips; create such a file with "
-            "`skelpipe convert pkummd FOLDER --untrimmed`"
+    labelled = read_labelled_sequences(sequences, measurement.tell)
+    classifier = train_detector(measurement, labelled)
+    saved = {} if measurement.scratch else {"detector": str(_save_next_to_encoder(measurement, labelled, classifier))}
+    return {**measure_detector(measurement, labelled, classifier), **saved}
+
+
+def train_detector(measurement: Measurement, labelled: LabelledSequences) -> FrameClassifier:
+    """Train a classifier of frames on windows of the training sequences.
+
+    Args:
+        measurement: The encoder, which is copied, its settings, and how to run it.
+        labelled: The sequences.
+    """
+    recipe, clips = measurement.settings.finetune, labelled.clips
+    windows = _windows(measurement, labelled, train=True)
+    of_sequences = {
+        index: frame_labels(labelled.actions_of(index), int(clips.lengths[index]), labelled.num_classes)
+        for index in windows.sequences
+    }
+    measurement.tell(f"{len(windows.origins)} windows of {windows.length} frames for training")
+    return finetune_frames(
+        copy.deepcopy(measurement.first.encoder).to(measurement.place.device),
+        windows.dataset,
+        windows.labels(of_sequences, background=labelled.num_classes),
+        labelled.num_classes,
+        recipe.from_scratch() if measurement.scratch else recipe,
+        seed=measurement.settings.seed,
+        device=measurement.place.device,
+        bf16=measurement.place.bf16,
+        tell=measurement.tell,
+    )
+
+
+def _save_next_to_encoder(measurement: Measurement, labelled: LabelledSequences, classifier: FrameClassifier) -> Path:
+    """Write the detector's file, for `skelpipe predict`, and report the file that it replaces."""
+    pretrained, seconds = measurement.first, labelled.frame_seconds
+    if detector_path(pretrained).is_file():
+        measurement.tell(f"{detector_path(pretrained)}: replacing an earlier detector")
+    path = save_detector(
+        pretrained,
+        classifier,
+        labelled.label_names,
+        estimator=labelled.clips.estimator,
+        extraction=labelled.clips.extraction,
+        seconds=None if seconds is None else int(pretrained.settings.data.num_frames) * seconds,
+    )
+    measurement.tell(f"{path}: saved the detector")
+    return path
+
+
+def measure_detector(
+    measurement: Measurement, labelled: LabelledSequences, classifier: FrameClassifier
+) -> dict[str, Any]:
+    """Return how well a detector finds the actions of the test sequences.
+
+    Args:
+        measurement: The settings, and how to run the detector.
+        labelled: The sequences.
+        classifier: The detector, in evaluation mode and on the measurement's device.
+    """
+    chosen, clips = measurement.settings.detection, labelled.clips
+    windows = _windows(measurement, labelled, train=False)
+    found: list[Action] = []
+    for index in labelled.test:
+        scores = score_sequence(
+            classifier,
+            windows,
+            int(index),
+            int(clips.lengths[index]),
+            device=measurement.place.device,
+            bf16=measurement.place.bf16,
         )
-    largest = max(action.label for actions in truths.values() for action in actions)
-    return truths, names or numbers_as_names(largest + 1)
+        found += actions_of(clips.names[index], scores, smooth=chosen.smooth, fewest=chosen.fewest)
+    truths = [action for index in labelled.test for action in labelled.actions_of(index)]
+    by_action, by_video = mean_average_precisions(found, truths, labelled.num_classes, overlap=chosen.overlap)
+    counts = {"clips": len(labelled.test), "actions": len(truths), "proposals": len(found)}
+    return {**counts, "mAP_a": by_action, "mAP_v": by_video}
+
+
+def _windows(measurement: Measurement, labelled: LabelledSequences, *, train: bool) -> SequenceWindows:
+    """Cut the training or the test sequences into windows of the length that the encoder was pre-trained on."""
+    data = measurement.first.settings.data
+    return cut_windows(
+        labelled.clips,
+        labelled.training if train else labelled.test,
+        window_settings(data, int(data.num_frames)),
+        stride=measurement.settings.detection.stride,
+        train=train,
+        seed=measurement.settings.seed,
+    )

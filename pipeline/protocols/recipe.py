@@ -16,11 +16,19 @@ PROTOCOLS = ("linear", "finetune", "semi", "transfer", "knn", "occlusion", "dete
 
 @dataclass(frozen=True)
 class Protocol:
-    """Protocol as named on the command line, such as `linear`, `semi:10%` or `occlusion:spatial`."""
+    """Protocol of an evaluation.
 
+    Args:
+        word: Protocol as named on the command line, such as `linear`, `semi:10%` or `occlusion:spatial`.
+        name: One of `PROTOCOLS`.
+        share: Share of the training labels that are known, in (0, 1].
+        kind: Kind of occlusion; None for protocols without occlusion.
+    """
+
+    word: str
     name: str
     share: float = 1.0
-    kind: Literal["spatial", "temporal"] = "spatial"
+    kind: Literal["spatial", "temporal"] | None = None
 
 
 @dataclass(frozen=True)
@@ -45,14 +53,14 @@ def parse_protocol(word: str) -> Protocol:
         share = float(found[1]) / 100 if found else 0.0
         if not 0 < share <= 1:
             raise UsageError(f"--protocol {word}: specify the share of known labels, such as semi:10%")
-        return Protocol(name, share=share)
+        return Protocol(word, name, share=share)
     if name == "occlusion":
         if rest not in ("", "spatial", "temporal"):
             raise UsageError(f"--protocol {word}: use occlusion:spatial or occlusion:temporal")
-        return Protocol(name, kind="temporal" if rest == "temporal" else "spatial")
+        return Protocol(word, name, kind="temporal" if rest == "temporal" else "spatial")
     if rest:
         raise UsageError(f"--protocol {word}: {name} takes no option; remove {rest!r}")
-    return Protocol(name)
+    return Protocol(word, name)
 
 
 def protocol_settings(method: str, pairs: Sequence[str]) -> ProtocolSettings:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pipeline.evaluate.folders import folder_for
+from pipeline.evaluate.folders import JSON_NAME, folder_for
 from pose_extraction.files import atomic_write
 from recognition.engine.same_run import dotted
 from recognition.pretraining.encoder import Pretrained
@@ -46,9 +46,20 @@ def folder_of(
     partners = [str(run.path.resolve()) for run in runs[1:]]
     rest += "-fused" if partners else ""
     if partners or train_split is not None or any(changes):
-        told = json.dumps([partners, train_split, *map(dict, changes)], sort_keys=True)
-        rest += f"-{hashlib.sha256(told.encode()).hexdigest()[:8]}"
+        options = json.dumps([partners, train_split, *map(dict, changes)], sort_keys=True)
+        rest += f"-{hashlib.sha256(options.encode()).hexdigest()[:8]}"
     return folder_for(runs[0].path, data, rest + ("-scratch" if scratch else ""))
+
+
+def write_result(folder: Path, result: Mapping[str, Any]) -> None:
+    """Write the results of a protocol as JSON.
+
+    Args:
+        folder: Folder of the result.
+        result: The results.
+    """
+    with atomic_write(folder / JSON_NAME) as file:
+        file.write(json.dumps(result, indent=1, ensure_ascii=False).encode())
 
 
 def changes_of(settings: ProtocolSettings, usual: ProtocolSettings) -> dict[str, Any]:

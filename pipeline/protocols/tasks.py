@@ -15,7 +15,7 @@ from recognition.protocols.settings import ProtocolSettings
 
 
 @dataclass(frozen=True)
-class Task:
+class ClassificationTask:
     """An encoder and the clips that it is evaluated on.
 
     Args:
@@ -46,21 +46,29 @@ class Task:
         return len(self.clips.label_names)
 
 
-def _tasks(loaded: Sequence[Pretrained], recipes: Sequence[ProtocolSettings], asked: Asked) -> list[Task]:
+def classification_tasks(
+    encoders: Sequence[Pretrained], recipes: Sequence[ProtocolSettings], asked: Asked
+) -> list[ClassificationTask]:
     """Return the evaluation tasks of the encoders: the same clips, in the splits given by the first run.
 
+    Args:
+        encoders: The encoders.
+        recipes: Settings of the protocol for each encoder.
+        asked: Selection of clips.
+
     Raises:
-        UsageError: The file does not fit the encoders, or they do not use the same clips.
+        AnnotationError: The file is malformed.
+        UsageError: It does not fit the encoders, or they do not use the same clips.
     """
-    first = _task(loaded[0], recipes[0], asked)
+    first = _task(encoders[0], recipes[0], asked)
     same = replace(asked, split=first.test_split, train_split=first.train_split)
-    tasks = [first, *(_task(one, own, same) for one, own in zip(loaded[1:], recipes[1:], strict=True))]
+    tasks = [first, *(_task(one, own, same) for one, own in zip(encoders[1:], recipes[1:], strict=True))]
     for task in tasks[1:]:
         check_same_clips(first, task)
     return tasks
 
 
-def _task(pretrained: Pretrained, settings: ProtocolSettings, asked: Asked) -> Task:
+def _task(pretrained: Pretrained, settings: ProtocolSettings, asked: Asked) -> ClassificationTask:
     data, path = data_of(pretrained, asked), asked.path
     data = data.model_copy(
         update={
@@ -71,7 +79,7 @@ def _task(pretrained: Pretrained, settings: ProtocolSettings, asked: Asked) -> T
     clips = open_clips(path, data, leave_out_empty=True)
     check_kind(pretrained, clips, optional_split(lambda: layout_of_model(clips, data).name))
     training, test, test_split = labelled_clips(clips, data, asked.split)
-    return Task(
+    return ClassificationTask(
         pretrained,
         settings,
         clips,
@@ -84,7 +92,7 @@ def _task(pretrained: Pretrained, settings: ProtocolSettings, asked: Asked) -> T
     )
 
 
-def check_same_clips(first: Task, other: Task) -> None:
+def check_same_clips(first: ClassificationTask, other: ClassificationTask) -> None:
     """Check that two encoders are evaluated on the same clips.
 
     Args:

@@ -14,6 +14,7 @@ from rich.text import Text
 
 from pipeline.protocols.clips import Asked, labelled_clips, shown_as_in
 from pipeline.protocols.recipe import place_of
+from pipeline.protocols.request import ProtocolRequest
 from pipeline.protocols.workflow import run_protocol
 from pipeline.reporting.tables import as_csv
 from pipeline.sweep.encoder_plan import FRESH, PretrainSweep, pairs_of, pretrain_settings_of
@@ -184,18 +185,17 @@ def _measure_all(
             key = json.dumps([protocol, pairs, measuring.split, scratch, measuring.precision, weights])
             if key not in known:
                 console.print(Text(f"{name}, seed {seed}: {protocol}"))
-                known[key] = run_protocol(
-                    protocol,
-                    [job.folder],
-                    None,
-                    measuring.split,
+                request = ProtocolRequest(
+                    protocol=protocol,
+                    run=job.folder,
+                    split=measuring.split,
                     pairs=pairs,
                     scratch=scratch,
                     skip_bad=measuring.skip_bad,
                     device=measuring.device,
                     precision=measuring.precision,
-                    console=console,
-                )["top1"]
+                )
+                known[key] = run_protocol(request, console=console)["top1"]
                 with atomic_write(path) as file:
                     file.write(json.dumps(known, indent=1).encode())
             found.setdefault((name, protocol), []).append(known[key])

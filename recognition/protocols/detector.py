@@ -50,7 +50,7 @@ class Detector:
     seconds: float | None
     path: Path
 
-    def told_of_length(self, seconds: float) -> str | None:
+    def length_warning(self, seconds: float) -> str | None:
         """Return a warning if windows of `seconds` differ much from the training windows, else None."""
         if self.seconds is None or max(seconds / self.seconds, self.seconds / seconds) < FAR:
             return None
@@ -58,6 +58,11 @@ class Detector:
             f"{self.path}: was trained on windows of {self.seconds:.2g} s; in windows of {seconds:.2g} s movements "
             f"look faster or slower; --windows {self.seconds:.2g} matches the training"
         )
+
+
+def detector_path(pretrained: Pretrained) -> Path:
+    """Return the path of an encoder's detector, which need not exist."""
+    return pretrained.path.parent / FILE
 
 
 def save_detector(
@@ -69,7 +74,7 @@ def save_detector(
     extraction: Mapping[str, Any],
     seconds: float | None,
 ) -> Path:
-    """Save a detector next to its encoder, replacing any previous one, and return its path.
+    """Save a detector next to its encoder and return its path; a previous one is replaced atomically.
 
     Args:
         pretrained: The encoder's run.
@@ -79,7 +84,7 @@ def save_detector(
         extraction: Settings of the estimator.
         seconds: Length of the training windows in seconds, or None.
     """
-    path = pretrained.path.parent / FILE
+    path = detector_path(pretrained)
     identity = runs.identity_of(
         pretrained.settings,
         label_names=[*label_names, BACKGROUND],

@@ -114,13 +114,13 @@ def fit_decoder(
     encoder.eval()
 
 
-def mean_joint_error(told: np.ndarray, truth: np.ndarray, extents: np.ndarray) -> float:
+def mean_joint_error(predicted: np.ndarray, truth: np.ndarray, extents: np.ndarray) -> float:
     """Return MPJPE, the mean distance between predicted and true joints, in the unit of the extents.
 
     Args:
-        told: float (N, T, V, D), predictions.
+        predicted: float (N, T, V, D), predicted joints.
         truth: float (N, T, V, D), NaN where unseen.
         extents: float (N,), extent of each sequence.
     """
-    distance = np.linalg.norm(told - truth, axis=-1) * extents[:, None, None]
+    distance = np.linalg.norm(predicted - truth, axis=-1) * extents[:, None, None]
     return float(np.nanmean(distance))

@@ -44,6 +44,10 @@ class FinetuneSettings(Strict):
         False, description="standardise features by batch between PCM3's encoder and the linear layer"
     )
 
+    def from_scratch(self) -> "FinetuneSettings":
+        """Return the recipe for random initial weights: all layers have the same learning rate, as published."""
+        return self.model_copy(update={"layer_decay": 1.0})
+
 
 class DetectionSettings(Strict):
     """Detection of actions in long sequences with a classifier of frames, trained with the settings of `finetune`."""

@@ -12,8 +12,9 @@ from rich.console import Console
 
 from pipeline.protocols.clips import Asked
 from pipeline.protocols.recipe import protocol_settings
+from pipeline.protocols.request import ProtocolRequest
 from pipeline.protocols.results import SUBSETS, KeptSubsets
-from pipeline.protocols.tasks import _tasks, check_same_clips
+from pipeline.protocols.tasks import check_same_clips, classification_tasks
 from pipeline.protocols.workflow import run_protocol
 from pose_extraction.engines.checkpoints import load_plain
 from pose_extraction.errors import UsageError
@@ -109,7 +110,7 @@ def test_fused_encoders_are_evaluated_on_the_first_ones_clips(streams):
 
 def test_encoders_of_different_clips_are_not_fused(streams, data):
     loaded = [load_pretrained(run) for run in (streams[0], streams[2])]
-    first, second = _tasks(loaded, [protocol_settings("pcm3", ())] * 2, Asked(data))
+    first, second = classification_tasks(loaded, [protocol_settings("pcm3", ())] * 2, Asked(data))
     assert second.test_split == "xsub_val" and np.array_equal(first.training, second.training)
     with pytest.raises(
         UsageError, match=r"does not use the same clips of .*motions.pkl as .*, for example 'clip000_s0_'"
@@ -199,10 +200,10 @@ class Halting(Console):
 
 
 def test_finished_subsets_of_an_interrupted_measurement_are_kept(own):
-    pairs = ("runs=3", *SHORT)
+    request = ProtocolRequest(protocol="semi:50%", run=own, pairs=("runs=3", *SHORT), device="cpu", precision="fp32")
 
     def measure(console: Console) -> dict[str, Any]:
-        return run_protocol("semi:50%", [own], None, None, pairs=pairs, device="cpu", precision="fp32", console=console)
+        return run_protocol(request, console=console)
 
     whole = measure(Console(quiet=True))
     assert not (Path(whole["folder"]) / SUBSETS).exists()

@@ -16,7 +16,7 @@ from recognition.pretraining.motion import as_motion, motion_intensity, motion_o
 from recognition.pretraining.networks import build_encoder
 from recognition.pretraining.schedule import learning_rate
 from recognition.pretraining.settings import MAMPSettings, PretrainingLoop, PretrainSettings
-from recognition.protocols.finetune import Classifier
+from recognition.protocols.classifier import Classifier
 from recognition.protocols.settings import FinetuneSettings
 
 pytestmark = pytest.mark.processor

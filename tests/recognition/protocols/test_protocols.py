@@ -12,6 +12,7 @@ from recognition.data.dataset import SkeletonDataset
 from recognition.pretraining.encoder import Encoder
 from recognition.pretraining.networks import build_encoder
 from recognition.pretraining.settings import PretrainSettings
+from recognition.protocols.classifier import Classifier, set_drop_path
 from recognition.protocols.detection import (
     Action,
     actions_of,
@@ -20,7 +21,7 @@ from recognition.protocols.detection import (
     mean_average_precisions,
     temporal_iou,
 )
-from recognition.protocols.finetune import Classifier, labelled_share, set_drop_path
+from recognition.protocols.labelled_share import labelled_share
 from recognition.protocols.linear import fit_linear, nearest_labels
 from recognition.protocols.motion import MotionDecoder, centred, fit_decoder, mean_joint_error
 from recognition.protocols.occlusion import OccludedDataset
