@@ -36,7 +36,8 @@ def average_precision(proposals: Sequence[Action], truths: Sequence[Action], *, 
 
     Precision is interpolated to the best value at this or a higher recall. Proposals are processed in order of
     confidence. A proposal is correct if it overlaps a ground truth of its class and video by `overlap` or more that no
-    earlier proposal has matched, as in PKU-MMD's own script.
+    earlier proposal has matched, as in PKU-MMD's own script. scikit-learn's `average_precision_score` differs: it does
+    not interpolate, and its recall counts only truths that some proposal matches.
 
     Args:
         proposals: Detected actions.

@@ -18,82 +18,13 @@ from pipeline.protocols.tasks import check_same_clips, classification_tasks
 from pipeline.protocols.workflow import run_protocol
 from pose_extraction.engines.checkpoints import load_plain
 from pose_extraction.errors import UsageError
-from pose_extraction.formats.pickles import read_pickle, write_pickle
+from pose_extraction.formats.pickles import write_pickle
 from recognition.pretraining.encoder import load_pretrained
-from recognition.protocols.detector import load_detector
 from test_support.doc_pages import page, section, table_names
-from test_support.made_encoders import SMALL, pretrain, skelpipe, write_long
-from test_support.made_motions import write_motions
+from test_support.made_encoders import SMALL, skelpipe
+from test_support.protocol_runs import LONG, ON, SHORT, measured, refused, sets
 
 pytestmark = [pytest.mark.processor, pytest.mark.slow]
-
-ON = ("--device", "cpu", "--precision", "fp32", "--json")
-ONE = {"mamp": ("epochs=1", "warmup_epochs=0"), "pcm3": ("epochs=1", "lr_steps=[]")}
-SHORT = ("finetune.epochs=1", "finetune.hidden=8", "finetune.warmup_epochs=0", "finetune.lr_steps=[]")
-LONG = ("finetune.batch_size=8", "detection.stride=16", "detection.fewest=1", "motion.seen=12", "motion.predicted=3")
-LONG += ("motion.steps=2", "motion.hidden=8", "motion.batch_size=4")
-
-
-def sets(*words: str) -> list[str]:
-    return [word for pair in words for word in ("--set", pair)]
-
-
-def measured(run: Path, protocol: str, *words: object) -> dict[str, Any]:
-    result = skelpipe("evaluate", run, "--protocol", protocol, *words, *ON)
-    assert result.exit_code == 0, result.output
-    return json.loads(result.stdout)
-
-
-def refused(run: Path, protocol: str, *words: object) -> str:
-    result = skelpipe("evaluate", run, "--protocol", protocol, *words, "--device", "cpu")
-    assert result.exit_code in (1, 2) and isinstance(result.exception, SystemExit), result.output
-    return " ".join(result.stderr.split())
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory):
-    """Synthetic motions with the splits of two protocols."""
-    path = write_motions(tmp_path_factory.mktemp("data") / "motions.pkl")
-    content = read_pickle(path)
-    names = [clip["frame_dir"] for clip in content["annotations"]]
-    parts = {"xsub_train": names[12:], "xsub_val": names[:12], "xview_train": names[:-15], "xview_val": names[-15:]}
-    write_pickle(path, {**content, "split": parts})
-    return path
-
-
-def encoder(method: str, data: Path, out: Path, *words: object) -> Path:
-    result = pretrain(method, data, out, *ONE[method], *words)
-    assert result.exit_code == 0, result.output
-    return out
-
-
-@pytest.fixture(scope="module")
-def mamp(data, tmp_path_factory):
-    return encoder("mamp", data, tmp_path_factory.mktemp("mamp") / "run", "--split", "xsub_train")
-
-
-@pytest.fixture(scope="module")
-def streams(data, tmp_path_factory):
-    """PCM3's three streams, the last pre-trained for another protocol."""
-    folder = tmp_path_factory.mktemp("pcm3")
-    splits = {"joint": "xsub_train", "bone": "xsub_train", "motion": "xview_train"}
-    return [
-        encoder("pcm3", data, folder / stream, f"pcm3.stream={stream}", "--split", split)
-        for stream, split in splits.items()
-    ]
-
-
-@pytest.fixture(scope="module")
-def long(tmp_path_factory):
-    return write_long(tmp_path_factory.mktemp("long") / "long.pkl", splits=("train", "test"))
-
-
-@pytest.fixture
-def own(mamp, tmp_path):
-    """A copy of the run for a single test."""
-    (tmp_path / "own").mkdir()
-    shutil.copy(mamp / "best.pt", tmp_path / "own")
-    return tmp_path / "own"
 
 
 def test_fused_encoders_are_evaluated_on_the_first_ones_clips(streams):
@@ -225,66 +156,6 @@ def test_subsets_of_another_measurement_are_not_reused(tmp_path):
     assert KeptSubsets(tmp_path, {**of, "weights": ["b"]}).get(3) is None
     (tmp_path / SUBSETS).write_text("[")
     assert KeptSubsets(tmp_path, of).get(3) is None
-
-
-@pytest.mark.parametrize(
-    ("actions", "said"),
-    [
-        ([["jump", 5, 25]], ": the action ['jump', 5, 25] must be [class, first frame, frame after the last]"),
-        ([[0, 5]], ": the action [0, 5] must be [class, first frame, frame after the last], three integers"),
-        ([[7, 5, 25]], ": the action [7, 5, 25] has class 7, which must be from 0 to 1, the classes of the file's"),
-        ([[-2, 5, 25]], ": the action [-2, 5, 25] has class -2, which must be from 0 to 1"),
-        (
-            [[0, 25, 5]],
-            ": the action [0, 25, 5] must be [class, first frame, frame after the last], with frames from 0 to 60",
-        ),
-        (
-            [[0, 5, 61]],
-            ": the action [0, 5, 61] must be [class, first frame, frame after the last], with frames from 0 to 60",
-        ),
-        (5, ': "actions" is 5; it must be a list of'),
-    ],
-)
-def test_invalid_actions_are_refused_or_skipped(own, long, tmp_path, actions, said):
-    content = read_pickle(long)
-    content["annotations"][3]["actions"] = actions
-    write_pickle(tmp_path / "bad.pkl", content)
-    words = ("--data", tmp_path / "bad.pkl", *sets(*SHORT, *LONG))
-    told = refused(own, "detection", *words)
-    assert "bad.pkl: clip 'long3'" + said in told and told.endswith("or skip the clip (--skip-bad)")
-    result = skelpipe("evaluate", own, "--protocol", "detection", *words, "--skip-bad", *ON)
-    assert result.exit_code == 0, result.output
-    assert "1 clips with malformed actions are skipped; the first:" in " ".join(result.stderr.split())
-
-
-def test_classes_are_taken_from_the_actions_if_a_file_names_none(own, long, tmp_path):
-    content = read_pickle(long)
-    del content["label_names"]
-    for clip in content["annotations"]:
-        clip["filename"] = clip.pop("frame_dir")
-    write_pickle(tmp_path / "numbers.pkl", content)
-    found = measured(own, "detection", "--data", tmp_path / "numbers.pkl", *sets(*SHORT, *LONG))
-    assert found["actions"] == 2
-    assert load_detector(own / "detector.pt").label_names == ("0", "1", "no action")
-
-
-@pytest.mark.parametrize("protocol", ["detection", "motion"])
-def test_long_sequences_can_be_skipped_and_are_counted(own, long, tmp_path, protocol):
-    content = read_pickle(long)
-    content["annotations"][3]["keypoint"] = content["annotations"][3]["keypoint"][:, :5]
-    write_pickle(tmp_path / "bad.pkl", content)
-    words = ("--data", tmp_path / "bad.pkl", *sets(*SHORT, *LONG))
-    assert "clip 'long3'" in refused(own, protocol, *words)
-    assert measured(own, protocol, *words, "--skip-bad")["clips"] == 2
-    every = measured(own, protocol, *words, "--skip-bad", "--split", "all")
-    assert (every["split"], every["clips"]) == ("all", 7)
-
-
-def test_replacing_a_detector_is_reported(own, long):
-    words = ("--data", long, *sets(*SHORT, *LONG), *ON)
-    first, second = (skelpipe("evaluate", own, "--protocol", "detection", *words) for _ in range(2))
-    assert "replacing an earlier detector" not in first.stderr
-    assert "replacing an earlier detector" in " ".join(second.stderr.split())
 
 
 def test_encoders_of_3d_joints_are_measured(tmp_path):

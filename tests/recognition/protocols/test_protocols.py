@@ -26,7 +26,8 @@ from recognition.protocols.linear import fit_linear, nearest_labels
 from recognition.protocols.motion import MotionDecoder, centred, fit_decoder, mean_joint_error
 from recognition.protocols.occlusion import OccludedDataset
 from recognition.protocols.settings import FinetuneSettings, LinearSettings, MotionSettings
-from recognition.protocols.windows import window_clips, window_settings, window_starts
+from recognition.protocols.stretches import StretchSampler
+from recognition.protocols.windows import cut_windows, window_clips, window_settings, window_starts
 from recognition.settings import DataSettings
 from test_support.made_motions import write_motions
 
@@ -152,6 +153,47 @@ def test_windows_cover_a_sequence_and_short_ones_are_padded(tmp_path):
     dataset = SkeletonDataset(made, np.arange(2), window_settings(DataSettings(), 12), train=False)
     np.testing.assert_array_equal(made[0].keypoint, clips[long].keypoint[:, 2:14])
     assert dataset[1].keypoint.shape[1] == 12 and made.names[0].endswith("@2")
+
+
+def test_windows_of_a_sequence_have_the_labels_of_its_frames(tmp_path):
+    clips = open_clips(write_motions(tmp_path / "m.pkl"), DataSettings())
+    first, second = int(clips.lengths.argmin()), int(clips.lengths.argmax())
+    frames = int(clips.lengths[second])
+    data = window_settings(DataSettings(), frames - 3)
+    windows = cut_windows(clips, np.array([first, second]), data, stride=frames, train=False, seed=0)
+    assert windows.origins == [(first, 0), (second, 0), (second, 3)]
+    assert windows.sequences == [first, second] and windows.positions_of(second) == [1, 2]
+    of_sequences = {first: np.full(int(clips.lengths[first]), 7), second: np.arange(frames)}
+    labels = windows.labels(of_sequences, background=-5)
+    assert np.array_equal(labels[1], np.arange(frames - 3)) and np.array_equal(labels[2], np.arange(3, frames))
+    short = min(int(clips.lengths[first]), frames - 3)
+    assert (labels[0, :short] == 7).all() and (labels[0, short:] == -5).all()
+
+
+def test_stretches_end_their_input_with_a_pose_and_contain_what_follows(tmp_path):
+    path = write_motions(tmp_path / "m.pkl")
+    content = read_pickle(path)
+    # The first clip shows a person in its first frame only, so no stretch can begin a prediction.
+    content["annotations"][0]["keypoint_score"][:, 1:] = 0
+    content["annotations"][0]["keypoint"][:, 1:] = 0
+    write_pickle(path, content)
+    clips = open_clips(path, DataSettings())
+    sampler = StretchSampler(clips, np.arange(4), window_settings(DataSettings(), 8), seen=6, predicted=3)
+    assert sampler.length == 9 and sampler.indices.tolist() == [1, 2, 3]
+    drawn = sampler.draw(np.random.default_rng(0), 5)
+    again = sampler.draw(np.random.default_rng(0), 5)
+    assert drawn.poses.shape[:2] == (5, 4) and np.array_equal(drawn.poses, again.poses, equal_nan=True)
+    np.testing.assert_allclose(np.nanmean(drawn.poses[:, 0], axis=1), 0, atol=1e-5)
+    np.testing.assert_allclose(
+        np.nanmax(np.nanmax(drawn.poses[:, 0], 1) - np.nanmin(drawn.poses[:, 0], 1), 1), 1, rtol=1e-5
+    )
+    one = sampler.draw_from(np.random.default_rng(0), 2)
+    (start,) = [
+        start
+        for start in sampler.starts[2]
+        if np.array_equal(centred(clips[2].keypoint[0, start : start + 9], 6)[0][5:], one.poses[0], equal_nan=True)
+    ]
+    assert len(one.seen) == 1 and start + 9 <= clips.lengths[2]
 
 
 def test_windows_of_persons_with_identities_keep_them(tmp_path):
