@@ -5,7 +5,7 @@
 Clips are rendered, extracted with the networks of the package, and a recogniser is trained and evaluated on people of
 the family `test`; then a clip of two people is predicted. Prints the top-1 accuracy, its 95 % interval and the answers.
 The exit status is 1 if the accuracy is below --least, or if the two people are not told apart or both wrong. The target
-is 0.95 (docs/drawn_people.md); the default of --least leaves room for the rounding of other processors and for the
+is 0.95 (docs/rendered_people.md); the default of --least leaves room for the rounding of other processors and for the
 sampling error of 80 clips. It takes four minutes on two cores; an interrupted measurement continues.
 """
 

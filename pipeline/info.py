@@ -127,5 +127,5 @@ def _mmlab() -> str:
 def _openpifpaf() -> str:
     # AGPL-3.0: only looked up here; it is imported only if it is chosen as estimator.
     if importlib.util.find_spec("openpifpaf") is None:
-        return "not installed; see OpenPifPaf (AGPL-3.0) in the README"
+        return "not installed; AGPL-3.0, see docs/installation.md#openpifpaf"
     return "installed (AGPL-3.0); loaded only if chosen"

@@ -1,7 +1,7 @@
 """README and the pages of docs/, as the tests read them."""
 
 import re
-import textwrap
+from collections.abc import Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -9,25 +9,44 @@ PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 
 
 def page(name: str) -> str:
-    """The text of a page of docs/."""
+    """The text of a page in docs/."""
     return (ROOT / "docs" / name).read_text(encoding="utf-8")
 
 
+def _lines(text: str) -> Iterator[tuple[str, str | None]]:
+    """Each line, with the language of the fenced block that it is in; None outside of blocks and for the fences."""
+    language: str | None = None
+    for line in text.splitlines():
+        if line.startswith("```"):
+            language = line.removeprefix("```") if language is None else None
+            yield line, None
+        else:
+            yield line, language
+
+
 def section(text: str, title: str) -> str:
-    """The text below a heading, down to the next one of any level."""
-    found = re.search(rf"^#+ {re.escape(title)}\n(.*?)(?=^#+ |\Z)", text, re.MULTILINE | re.DOTALL)
-    assert found is not None, f"there is no section {title!r}"
-    return found[1]
+    """The text below a heading, up to the next heading of any level."""
+    body: list[str] | None = None
+    for line, language in _lines(text):
+        if language is None and re.match(r"#+ ", line):
+            if body is not None:
+                break
+            if line.lstrip("#").strip() == title:
+                body = []
+        elif body is not None:
+            body.append(line)
+    assert body is not None, f"no section is called {title!r}"
+    return "\n".join(body) + "\n"
 
 
-def blocks(text: str) -> list[str]:
-    """Its indented blocks of code; lines without text belong to a block if indented ones follow."""
-    found = re.findall(r"(?:^ {4}.*\n(?:[ \t]*\n)*)+", text, re.MULTILINE)
-    return [textwrap.dedent(block).strip("\n") + "\n" for block in found]
+def blocks(text: str, language: str | None = None) -> list[str]:
+    """The fenced code blocks, those of one language only if it is given."""
+    found = re.findall(r"^```(\w+)\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+    return [code for name, code in found if language in (None, name)]
 
 
 def table_names(text: str, heading: str = "") -> set[str]:
-    """Names in code in the first column of the tables that begin with a heading; of all tables without one."""
+    """Names in code in the first column of the tables whose first heading is `heading`; of all tables without it."""
     names: set[str] = set()
     for table in re.findall(r"(?:^\|.*\n)+", text, re.MULTILINE):
         rows = table.splitlines()
@@ -37,6 +56,6 @@ def table_names(text: str, heading: str = "") -> set[str]:
 
 
 def anchors(text: str) -> set[str]:
-    """What links to its headings end in."""
-    titles = re.findall(r"^#+ (.*)$", text, re.MULTILINE)
+    """The anchors of its headings."""
+    titles = [line.lstrip("#") for line, language in _lines(text) if language is None and re.match(r"#+ ", line)]
     return {re.sub(r"[^\w\- ]", "", title.lower()).strip().replace(" ", "-") for title in titles}

@@ -1,4 +1,4 @@
-"""What README and docs/ tell a reader to type, open or expect is there."""
+"""Commands, options, settings, files and links in README and docs/ exist, and code blocks are valid."""
 
 import importlib.util
 import re
@@ -6,12 +6,15 @@ from pathlib import Path
 
 import pytest
 import typer.main
+import yaml
 
 from pipeline.cli import app
 from pipeline.config import find_config
+from pose_extraction.networks.model_zoo import lookup
+from pose_extraction.networks.onnx_models import DetectorNotes, EstimatorNotes
 from recognition.pretraining.settings import PretrainSettings
 from recognition.settings import RunSettings
-from test_support.doc_pages import PAGES, ROOT, anchors, blocks, section
+from test_support.doc_pages import PAGES, ROOT, anchors, blocks, page, section
 
 COMMANDS = typer.main.get_command(app).commands  # type: ignore[attr-defined]
 by_page = pytest.mark.parametrize("path", PAGES, ids=lambda path: path.name)
@@ -22,8 +25,8 @@ def _text(path: Path) -> str:
 
 
 def commands_of(path: Path) -> list[str]:
-    """Lines of a page's code that call a program, continued ones as one, without what they say of themselves."""
-    text = "\n".join(blocks(_text(path))).replace("\\\n", " ")
+    """Commands in the code of a page, without comments; continued lines are joined."""
+    text = "\n".join(blocks(_text(path), "bash")).replace("\\\n", " ")
     inline = re.findall(r"`((?:skelpipe|python) [^`\n]+)`", _text(path))
     return [re.split(r"\s#\s", line)[0].strip() for line in [*text.splitlines(), *inline]]
 
@@ -31,7 +34,7 @@ def commands_of(path: Path) -> list[str]:
 @by_page
 def test_every_command_and_option_exists(path: Path) -> None:
     for line in commands_of(path):
-        called = re.match(r"(?:\.venv/bin/)?skelpipe (\w+)(.*)", line)
+        called = re.match(r"(?:\.venv/bin/)?skelpipe ([a-z]+)(.*)", line)
         if called is None:
             continue
         name, rest = called.groups()
@@ -42,7 +45,7 @@ def test_every_command_and_option_exists(path: Path) -> None:
         assert set(re.findall(r"(?<!\S)--[a-z-]+", rest)) <= known | {"--help"}, line
 
 
-def test_every_command_that_a_message_names_exists() -> None:
+def test_every_command_in_a_message_exists() -> None:
     for package in ("pipeline", "pose_extraction", "recognition"):
         for path in sorted((ROOT / package).rglob("*.py")):
             named = re.findall(r"`skelpipe (\w+)", _text(path))
@@ -60,7 +63,7 @@ def test_every_config_exists(path: Path) -> None:
 
 
 def keys_of(model: type) -> set[str]:
-    """Names of settings, with and without their section."""
+    """Keys of settings, with and without their section."""
     found: set[str] = set()
     for name, field in model.model_fields.items():  # type: ignore[attr-defined]
         inner = getattr(field.annotation, "model_fields", {})
@@ -87,25 +90,25 @@ def test_every_script_and_module_exists(path: Path) -> None:
 
 
 @by_page
-def test_every_file_of_the_project_that_is_named_exists(path: Path) -> None:
+def test_every_file_of_the_project_exists(path: Path) -> None:
     named = re.findall(
         r"`((?:pose_extraction|recognition|pipeline|benchmarks|tests|configs)/[\w/]+\.\w+)`", _text(path)
     )
     for name in named:
-        # The page on backbones has its reader make one.
-        assert (ROOT / name).is_file() or name.endswith("/gated.py"), name
+        # NAME stands for several files; the reader of the page on backbones creates gated.py.
+        assert (ROOT / name).is_file() or name.endswith(("/NAME.py", "/gated.py")), name
 
 
-def test_defaults_that_are_told_are_those_of_the_settings() -> None:
+def test_documented_defaults_are_those_of_the_settings() -> None:
     text = section(_text(ROOT / "docs" / "methods.md"), "MaskCLR: numbers")
     rows = re.findall(r"^\| `(\w+)\.(\w+)` \| (\S+) \|", text, re.MULTILINE)
     assert len(rows) > 15
-    for part, key, told in rows:
-        assert float(told) == getattr(getattr(RunSettings(), part), key), key
+    for part, key, value in rows:
+        assert float(value) == getattr(getattr(RunSettings(), part), key), key
 
 
 @by_page
-def test_every_link_leads_somewhere(path: Path) -> None:
+def test_every_link_has_a_target(path: Path) -> None:
     for target in re.findall(r"\]\(([^)\s]+)\)", _text(path)):
         if re.match(r"https?://", target):
             continue
@@ -117,20 +120,42 @@ def test_every_link_leads_somewhere(path: Path) -> None:
 
 
 @by_page
-def test_every_python_block_can_be_read(path: Path) -> None:
-    for block in blocks(_text(path)):
-        if re.match(r"(?:from|import) ", block):
-            compile(block, str(path), "exec")
+def test_every_code_block_has_a_language_and_is_valid(path: Path) -> None:
+    text = _text(path)
+    assert text.count("\n```") == 2 * len(blocks(text)), "a block has no language or no end"
+    for block in blocks(text, "python"):
+        compile(block, str(path), "exec")
+    for block in blocks(text, "yaml"):
+        yaml.safe_load(block)
 
 
-def test_every_page_is_led_to_from_readme() -> None:
-    readme = PAGES[0].read_text(encoding="utf-8")
+def test_every_network_in_the_table_exists() -> None:
+    names: list[str] = []
+    for row in re.findall(r"^\| (`.*?) \|", section(page("networks.md"), "Estimators and detectors"), re.MULTILINE):
+        for name in re.findall(r"`([\w-]+)`", row):
+            # `-s` after `vitpose-b` is short for `vitpose-s`.
+            names.append(names[-1].rsplit("-", 1)[0] + name if name.startswith("-") else name)
+    assert len(names) > 15
+    for name in names:
+        lookup(name)
+
+
+def test_the_documented_keys_and_defaults_of_onnx_files_are_those_of_the_code() -> None:
+    examples = blocks(section(page("networks.md"), "Networks in ONNX files"), "yaml")
+    for example, notes in zip(examples, (EstimatorNotes, DetectorNotes), strict=True):
+        values = yaml.safe_load(example)
+        assert set(values) == set(notes.model_fields)
+        assert notes.model_validate(values) == notes()
+
+
+def test_readme_links_to_every_page() -> None:
+    readme = _text(PAGES[0])
     for path in PAGES[1:]:
         assert f"docs/{path.name}" in readme, path.name
 
 
 @pytest.mark.parametrize("script", sorted((ROOT / "benchmarks").glob("*.py")), ids=lambda path: path.stem)
-def test_the_options_that_pages_give_a_benchmark_are_its_own(script: Path) -> None:
+def test_the_documented_options_of_a_benchmark_exist(script: Path) -> None:
     lines = [line for path in PAGES for line in commands_of(path) if f"python benchmarks/{script.name}" in line]
     wanted = {option for line in lines for option in re.findall(r"(?<!\S)--[a-z-]+", line)}
     if not wanted:

@@ -79,8 +79,8 @@ def load_library() -> ModuleType:
             import openpifpaf.plugins.coco
     except (ImportError, OSError) as error:
         raise BackendError(
-            f"openpifpaf cannot be imported ({error}): install it as described in the section OpenPifPaf of the "
-            "README, and reinstall it after every change of torch, for which it is compiled"
+            f"openpifpaf cannot be imported ({error}): install it as described in "
+            "docs/installation.md#openpifpaf, and reinstall it after every change of torch, for which it is compiled"
         ) from error
     return openpifpaf
 

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 PACKAGES = ("mmengine", "mmcv", "mmdet", "mmpose", "mmpretrain")
 # Package name for the configurations of networks that come with this project.
 OWN_PACKAGE = "pose_extraction"
-INSTALL_HINT = "see the section on OpenMMLab networks in the README, or use an ONNX file instead"
+INSTALL_HINT = "see docs/installation.md#openmmlab-networks, or use an ONNX file instead"
 
 
 @dataclass(frozen=True)
@@ -201,7 +201,9 @@ def shipped_config(package: str, config: str) -> Path:
         raise BackendError(f"the package {package} is not installed; {INSTALL_HINT}")
     path = Path(spec.origin).parent / ".mim" / config
     if not path.is_file():
-        raise BackendError(f"{package} has no configuration {config}; install the version given in the README")
+        raise BackendError(
+            f"{package} has no configuration {config}; install the version given in docs/installation.md"
+        )
     return path
 
 

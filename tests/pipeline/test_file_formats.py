@@ -68,19 +68,19 @@ def test_every_field_of_a_skeleton_file_and_of_its_clips(clips: Path, run: Calla
     assert set(line) == {"file", "cause"} and all(f"`{name}`" in section(PAGE, "Failures") for name in line)
 
 
-def test_every_column_of_a_table_of_labels(tmp_path: Path) -> None:
-    assert told("Table of labels") - {"train\\|all"} == {*REQUIRED, *OPTIONAL}
+def test_every_column_of_a_label_table(tmp_path: Path) -> None:
+    assert told("Label table") - {"train\\|all"} == {*REQUIRED, *OPTIONAL}
     table = tmp_path / "labels.csv"
     table.write_text("file,label,split\na.mp4,wave,train|all\n", encoding="utf-8")
     assert read_label_table(table).rows[0].splits == ("train", "all")
 
 
-def test_every_field_of_a_drawn_clip(tmp_path: Path) -> None:
+def test_every_field_of_a_rendered_clip(tmp_path: Path) -> None:
     scene = Scene(family_named("test"), 3, size=(96, 128), frames=2, fps=10.0, action="wave", persons=1)
     data = read_data_set(write_clips([Clip("wave/a", scene)], tmp_path))
     (clip,) = data["annotations"]
-    assert set(clip) - told("Skeleton file", "field of a clip") == told("Truth of drawn clips")
-    check_arrays(clip, section(PAGE, "Truth of drawn clips"), {"M": len(clip["track_id"]), "T": 2})
+    assert set(clip) - told("Skeleton file", "field of a clip") == told("Ground truth of rendered clips")
+    check_arrays(clip, section(PAGE, "Ground truth of rendered clips"), {"M": len(clip["track_id"]), "T": 2})
 
 
 def test_every_file_of_a_run_and_what_is_in_it(trained: tuple[Path, Path]) -> None:

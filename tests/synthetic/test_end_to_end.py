@@ -126,7 +126,7 @@ def test_tracks_keep_identities(world: World, record_property: Record) -> None:
 
 @needs("hrnet-tiny", DETECTOR)
 def test_people_in_contact_are_found_as_well_as_documented(contact: World, record_property: Record) -> None:
-    """The values documented in docs/drawn_people.md."""
+    """The values documented in docs/rendered_people.md."""
     found = contact.pck("hrnet-tiny").pck, contact.idf1("hrnet-tiny")
     record_property("PCK", found[0])
     record_property("IDF1", found[1])

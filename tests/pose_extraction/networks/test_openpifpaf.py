@@ -248,7 +248,7 @@ def test_invalid_settings_are_refused(library):
 
 def test_the_error_without_openpifpaf_explains_how_to_install_it(monkeypatch):
     monkeypatch.setitem(sys.modules, "openpifpaf", None)
-    with pytest.raises(BackendError, match="section OpenPifPaf of the README"):
+    with pytest.raises(BackendError, match=r"docs/installation\.md#openpifpaf"):
         load_library()
 
 
