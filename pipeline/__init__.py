@@ -95,7 +95,7 @@ def predict_actions(
     from rich.console import Console
 
     from pipeline.predict.networks import Networks
-    from pipeline.predict.question import Wanted, scope_of
+    from pipeline.predict.options import PredictOptions, scope_of
     from pipeline.predict.workflow import predict
     from recognition.inference.scores import Engine
 
@@ -104,7 +104,7 @@ def predict_actions(
     yield from predict(
         [clips] if isinstance(clips, str | Path) else list(clips),
         Path(run) if run is not None else None,
-        Wanted(scope, windows, drawn),
+        PredictOptions(scope, windows, drawn),
         networks=Networks(*(None if name is None else str(name) for name in (estimator, detector))),
         engine=Engine(device),
         console=Console(stderr=True),

@@ -139,7 +139,7 @@ def predict(
     from pipeline.predict import workflow as use_case
     from pipeline.predict.answers import print_table
     from pipeline.predict.networks import Networks
-    from pipeline.predict.question import Part, Wanted, scope_of
+    from pipeline.predict.options import PredictOptions, SkeletonFileOptions, scope_of
 
     if as_json and as_csv:
         raise UsageError("--json and --csv: choose one of the two formats")
@@ -147,10 +147,10 @@ def predict(
     answers = use_case.predict(
         clips,
         run,
-        Wanted(scope, windows, overlay),
+        PredictOptions(scope, windows, overlay),
         networks=Networks(estimator, detector, checkpoint, detector_checkpoint),
         engine=engine_of(device, batch_size, precision, backend),
-        part=Part(split, keypoint_files),
+        part=SkeletonFileOptions(split, keypoint_files),
         console=Console(stderr=True),
     )
     counted = _Counted(answers)

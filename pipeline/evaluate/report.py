@@ -9,7 +9,7 @@ from rich.text import Text
 
 from pipeline.evaluate.evaluation import Evaluation
 from pose_extraction._version import __version__
-from recognition.data.clips import told_of_nameless
+from recognition.data.clips import nameless_note
 from recognition.engine.run_log import read_metrics
 from recognition.runs import SPLIT_NAME, Trained
 
@@ -39,7 +39,7 @@ def warnings_of(result: Evaluation) -> list[str]:
     if result.left_out:
         lines.append(f"{result.left_out} clips of the split are malformed and are not counted")
     if result.clips.nameless():
-        lines.append(told_of_nameless(result.clips))
+        lines.append(nameless_note(result.clips))
     return lines
 
 

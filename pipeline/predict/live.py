@@ -11,10 +11,10 @@ from time import monotonic
 import numpy as np
 from rich.console import Console
 
-from pipeline.predict.ahead import Feed, ahead
 from pipeline.predict.answers import BEST, Answer, label_of
-from pipeline.predict.question import Scope, Wanted
-from pipeline.predict.sliding import Sliding, is_long_enough, nobody_asked
+from pipeline.predict.options import PredictOptions, Scope
+from pipeline.predict.prefetch import BoundedQueue, prefetch
+from pipeline.predict.sliding import Sliding, is_long_enough, no_window_classified
 from pose_extraction.drawing.overlay import Stretch, draw_row
 from pose_extraction.errors import VideoError
 from pose_extraction.extraction import PoseExtractor
@@ -24,7 +24,7 @@ from pose_extraction.video.live import LiveSource
 from pose_extraction.video.reader import Frame, VideoInfo
 from pose_extraction.video.writer import VideoWriter
 from recognition.engine.interruption import StopSignals
-from recognition.inference.asker import Asker
+from recognition.inference.predictor import Predictor
 from recognition.inference.windows import CELLS, Grid
 
 # Default window length in seconds.
@@ -36,15 +36,21 @@ MOST_DELAYS = 10_000
 
 
 def predict_live(
-    address: str, extractor: PoseExtractor, asker: Asker, wanted: Wanted, console: Console, *, stride: int = 1
+    address: str,
+    extractor: PoseExtractor,
+    predictor: Predictor,
+    options: PredictOptions,
+    console: Console,
+    *,
+    stride: int = 1,
 ) -> Iterator[Answer]:
     """Predict the actions in a camera or stream, window by window, until it ends or Ctrl-C is pressed.
 
     Args:
         address: Camera number or stream address; see `LiveSource`.
         extractor: Networks of stage one that process frames one by one.
-        asker: The recognizer.
-        wanted: Options of the prediction; `overlay` is a file.
+        predictor: The recognizer.
+        options: Options of the prediction; `overlay` is a file.
         console: Receives notes and the summary.
         stride: Process every N-th frame.
 
@@ -54,8 +60,8 @@ def predict_live(
     Raises:
         VideoError: The source does not exist, delivers no frame, or the overlay cannot be written.
     """
-    seconds = wanted.windows or LIVE_WINDOW
-    asker.prepare()
+    seconds = options.windows or LIVE_WINDOW
+    predictor.prepare()
     with ExitStack() as stack:
         signals = stack.enter_context(StopSignals())
         try:
@@ -73,9 +79,9 @@ def predict_live(
             soft_wrap=True,
         )
         drawing = None
-        if wanted.overlay is not None:
-            drawing = stack.enter_context(_LiveDrawing(wanted.overlay, source.info))
-        watch = _Watch(address, asker, wanted.scope, Grid(seconds), Follower(size, extractor.settings))
+        if options.overlay is not None:
+            drawing = stack.enter_context(_LiveDrawing(options.overlay, source.info))
+        watch = _Watch(address, predictor, options.scope, Grid(seconds), Follower(size, extractor.settings))
         last: float | None = None
         arrivals: dict[int, tuple[float, np.ndarray | None]] = {}
 
@@ -85,7 +91,7 @@ def predict_live(
                 yield address, live.frame
             yield address, None
 
-        poses = stack.enter_context(closing(ahead(extractor.poses(frames()), AHEAD, name="networks")))
+        poses = stack.enter_context(closing(prefetch(extractor.poses(frames()), AHEAD, name="networks")))
         for _, frame in poses:
             if frame is None:
                 continue
@@ -98,7 +104,7 @@ def predict_live(
             yield from watch.end(last)
         if drawing is not None:
             drawing.finish()
-            console.print(str(wanted.overlay), highlight=False, markup=False, soft_wrap=True)
+            console.print(str(options.overlay), highlight=False, markup=False, soft_wrap=True)
         reason = f"stopped by {signals.received}" if signals.received is not None else "stream ended"
         for line in (*dict.fromkeys(source.problems), watch.summary(reason, source.dropped)):
             console.print(f"{address}: {line}", highlight=False, markup=False, soft_wrap=True)
@@ -109,10 +115,10 @@ def predict_live(
 class _Watch:
     """Tracks the persons of a stream and classifies each window when it is complete."""
 
-    def __init__(self, name: str, asker: Asker, scope: Scope, grid: Grid, follower: Follower) -> None:
+    def __init__(self, name: str, predictor: Predictor, scope: Scope, grid: Grid, follower: Follower) -> None:
         self.is_answered = self._is_asked = False
-        self._name, self._asker, self._scope, self._grid, self._follower = name, asker, scope, grid, follower
-        self._sliding = Sliding(asker, scope, grid, name)
+        self._name, self._predictor, self._scope, self._grid, self._follower = name, predictor, scope, grid, follower
+        self._sliding = Sliding(predictor, scope, grid, name)
         self._cell: int | None = None
         self._captions: dict[int, str] = {}
         self._delays: list[float] = []
@@ -145,18 +151,18 @@ class _Watch:
     def _ask(self, newest: int, arrived: float) -> Iterator[Answer]:
         grid, self._cell, self._is_asked = self._grid, newest + 1, True
         window = self._follower.stretch(*grid.bounds(newest))
-        found = self._sliding.ask(window) if window.num_frames else []
+        found = self._sliding.classify(window) if window.num_frames else []
         self._sliding.settle(newest, window)
         self._follower.forget(grid.start_of(self._cell))
         self._captions = {
-            person: self._sliding.caption(answer.probabilities) for answer in found for person in answer.looked_at
+            person: self._sliding.caption(answer.probabilities) for answer in found for person in answer.persons_used
         }
         delay = monotonic() - arrived
         if found:
             self._delays = [*self._delays[-MOST_DELAYS:], delay]
         for one in found:
             self.is_answered = True
-            best = self._asker.best(one.probabilities, BEST)
+            best = self._predictor.best(one.probabilities, BEST)
             label, share = label_of(best, self._scope.threshold)
             yield Answer(self._name, one.person, one.start, one.end, label, share, best, delay=delay)
 
@@ -183,7 +189,7 @@ class _Watch:
         """Return the reason why there are no predictions."""
         if not self._poses:
             return "no person found"
-        return nobody_asked()
+        return no_window_classified()
 
 
 class _LiveDrawing:
@@ -191,7 +197,7 @@ class _LiveDrawing:
 
     def __init__(self, path: Path, info: VideoInfo) -> None:
         self._path, self._info = path, info
-        self._feed: Feed[tuple[np.ndarray, float, Stretch]] = Feed(AHEAD)
+        self._feed: BoundedQueue[tuple[np.ndarray, float, Stretch]] = BoundedQueue(AHEAD)
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="draw")
         self._failed = False
         self._done: Future[None]

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
-from pipeline.predict.ahead import Feed
+from pipeline.predict.prefetch import BoundedQueue
 from pose_extraction.drawing.overlay import Stretch, write_stretches
 from pose_extraction.errors import SkelpipeError
 
@@ -27,7 +27,7 @@ class Drawing:
     def __init__(self, source: Path, path: Path) -> None:
         self.path = path
         self._source = source
-        self._feed: Feed[Stretch] = Feed(STRETCHES_AHEAD)
+        self._feed: BoundedQueue[Stretch] = BoundedQueue(STRETCHES_AHEAD)
         self._abandoned = False
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="draw")
         self._done: Future[None] = self._pool.submit(self._draw)

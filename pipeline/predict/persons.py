@@ -1,4 +1,4 @@
-"""Subjects of a prediction: all persons of a clip together, or each person separately."""
+"""What a prediction classifies: all persons of a clip together, or each person separately."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -8,36 +8,41 @@ import numpy as np
 
 from pose_extraction.errors import UsageError
 from pose_extraction.extraction import cut
+from pose_extraction.formats.annotations import UNLABELLED
 from pose_extraction.poses import PoseTrack, VideoPoses
+from recognition.data.clip import Clip
 from recognition.data.stored_joints import seen_of
-from recognition.inference.asker import Asker
+from recognition.inference.predictor import Predictor
+
+# Track id of a person; None for all persons together.
+PersonId = int | None
 
 
 @dataclass(frozen=True)
-class Subject:
-    """One person, or all persons, over a range of frames of a video.
+class PersonClip:
+    """The clip of one person, or of all persons together, over a range of frames of a video.
 
     Args:
         person: Track id; None for all persons together.
-        annotation: The skeletons in the recognizer's input format.
-        track_ids: Ids of the annotation's persons.
-        first: Row of the video's frames at which the annotation begins.
+        clip: The skeletons.
+        track_ids: Ids of the clip's persons.
+        first: Row of the video's frames at which the clip begins.
         seen: int64 rows of the video's frames in which at least one joint is visible, ascending.
     """
 
-    person: int | None
-    annotation: Mapping[str, Any]
+    person: PersonId
+    clip: Clip
     track_ids: tuple[int, ...]
     first: int
     seen: np.ndarray
 
-    def looked_at(self, asker: Asker) -> tuple[int, ...]:
+    def persons_used(self, predictor: Predictor) -> tuple[int, ...]:
         """Return the ids of the persons that the recognizer uses."""
-        return tuple(self.track_ids[row] for row in asker.persons_seen(self.annotation))
+        return tuple(self.track_ids[row] for row in predictor.persons_used(self.clip))
 
 
-def everybody(video: VideoPoses, name: str, threshold: float, *, tracked: bool = True) -> Subject:
-    """Return all persons of a video as one subject.
+def all_persons(video: VideoPoses, name: str, threshold: float, *, tracked: bool = True) -> PersonClip:
+    """Return one clip of all persons of a video.
 
     Args:
         video: The tracks, the most relevant first.
@@ -45,11 +50,11 @@ def everybody(video: VideoPoses, name: str, threshold: float, *, tracked: bool =
         threshold: Score above which a joint counts as visible.
         tracked: Whether a person keeps the same identity in all frames.
     """
-    return _subject(video, None, name, threshold, 0, tracked)
+    return _person_clip(video, None, name, threshold, 0, tracked)
 
 
-def each_person(video: VideoPoses, name: str, threshold: float) -> Iterator[Subject]:
-    """Yield each person as a subject, over the frames from their first to their last visible joint.
+def each_person(video: VideoPoses, name: str, threshold: float) -> Iterator[PersonClip]:
+    """Yield a clip of each person, over the frames from their first to their last visible joint.
 
     Args:
         video: The tracks.
@@ -60,23 +65,18 @@ def each_person(video: VideoPoses, name: str, threshold: float) -> Iterator[Subj
         rows = np.flatnonzero((track.keypoint_score > threshold).any(axis=1)) + track.start
         first, last = (int(rows[0]), int(rows[-1]) + 1) if len(rows) else (track.start, track.stop)
         alone = cut(replace(video, tracks=[track]), first, last)
-        yield _subject(alone, track.track_id, f"{name}, person {track.track_id}", threshold, first, True)
+        yield _person_clip(alone, track.track_id, f"{name}, person {track.track_id}", threshold, first, True)
 
 
-def _subject(video: VideoPoses, person: int | None, name: str, threshold: float, first: int, tracked: bool) -> Subject:
+def _person_clip(
+    video: VideoPoses, person: PersonId, name: str, threshold: float, first: int, tracked: bool
+) -> PersonClip:
     keypoint, score, _ = video.dense()
-    seen = np.isfinite(keypoint).all(axis=-1)
-    score = np.where(seen, score, 0)
-    annotation = {
-        "frame_dir": name,
-        "img_shape": video.size,
-        "keypoint": np.where(seen[..., None], keypoint, 0),
-        "keypoint_score": score,
-    }
-    if tracked:
-        annotation["track_id"] = np.array([track.track_id for track in video.tracks], np.int64)
+    score = np.where(np.isfinite(keypoint).all(axis=-1), score, np.float32(0))
+    size = video.size if keypoint.shape[-1] == 2 else None
     rows = np.flatnonzero((score > threshold).any(axis=(0, 2))) + first
-    return Subject(person, annotation, tuple(track.track_id for track in video.tracks), first, rows)
+    ids = tuple(track.track_id for track in video.tracks)
+    return PersonClip(person, Clip(name, UNLABELLED, keypoint, score, size, tracked), ids, first, rows)
 
 
 def frame_interval(time: np.ndarray) -> float:

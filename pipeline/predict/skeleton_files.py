@@ -10,28 +10,33 @@ from rich.text import Text
 
 from pipeline.predict.answers import Answer, label_of
 from pipeline.predict.attention_record import AttentionRecord
+from pipeline.predict.options import PredictOptions, SkeletonFileOptions
 from pipeline.predict.persons import video_of
-from pipeline.predict.question import Part, Wanted
-from pipeline.predict.sliding import Sliding, is_long_enough, nobody_asked, slide_over
-from pipeline.predict.whole_clip import answer_whole, too_few
+from pipeline.predict.sliding import Sliding, is_long_enough, no_window_classified, slide_over
+from pipeline.predict.whole_clip import predict_whole, too_few
 from pipeline.reporting.progress import progress_bar
 from pose_extraction.errors import UsageError
 from pose_extraction.formats.validation import read_data_set
 from pose_extraction.poses import VideoPoses
 from pose_extraction.skeleton import COCO17, Skeleton
-from recognition.data.clips import ClipSet, told_of_nameless
+from recognition.data.clips import ClipSet, nameless_note
 from recognition.data.splits import left_out_of, split_indices
-from recognition.inference.asker import Asker, frames_seen
 from recognition.inference.prediction import clips_for, predict_clips
+from recognition.inference.predictor import Predictor, frames_seen
 from recognition.inference.scores import Engine
 from recognition.inference.windows import UNKNOWN, Grid
 from recognition.protocols.detector import Detector
-from recognition.protocols.frame_asker import FrameAsker
+from recognition.protocols.frame_predictor import FramePredictor
 from recognition.runs import Trained
 
 
 def predict_skeletons(
-    path: Path, trained: Trained | Detector, engine: Engine, part: Part, wanted: Wanted, console: Console
+    path: Path,
+    trained: Trained | Detector,
+    engine: Engine,
+    part: SkeletonFileOptions,
+    options: PredictOptions,
+    console: Console,
 ) -> Iterator[Answer]:
     """Predict the actions of the clips in a skeleton file: usable clips in file order, then the others.
 
@@ -40,7 +45,7 @@ def predict_skeletons(
         trained: The recognizer.
         engine: Device, backend, precision and batch settings.
         part: Selection of clips.
-        wanted: Options of the prediction.
+        options: Options of the prediction.
         console: Receives progress and warnings.
 
     Yields:
@@ -53,17 +58,17 @@ def predict_skeletons(
     """
     clips = clips_for(trained, path, skip_bad=True, keypoint_files=part.keypoint_files)
     if clips.nameless():
-        console.print(Text(f"warning: {told_of_nameless(clips)}"))
+        console.print(Text(f"warning: {nameless_note(clips)}"))
     indices = split_indices(clips, part.split)
     if (
         isinstance(trained, Trained)
-        and wanted.windows is None
-        and not wanted.scope.persons
-        and not wanted.scope.explain
+        and options.windows is None
+        and not options.scope.persons
+        and not options.scope.explain
     ):
-        yield from _whole(trained, clips, indices, engine, wanted.scope.threshold, console)
+        yield from _whole(trained, clips, indices, engine, options.scope.threshold, console)
     else:
-        yield from _one_by_one(trained, clips, indices, engine, wanted, console)
+        yield from _one_by_one(trained, clips, indices, engine, options, console)
     for clip in left_out_of(clips, part.split):
         yield Answer(clip.name, reason=clip.reason)
 
@@ -87,11 +92,11 @@ def _one_by_one(
     clips: ClipSet,
     indices: np.ndarray,
     engine: Engine,
-    wanted: Wanted,
+    options: PredictOptions,
     console: Console,
 ) -> Iterator[Answer]:
     """Yield predictions per person, per window, or with explanations."""
-    asker = asker_of(trained, engine, layout=clips.layout)
+    predictor = predictor_for(trained, engine, layout=clips.layout, dimensions=clips.dimensions)
     stored = {annotation.get("frame_dir", annotation.get("filename")): annotation for annotation in _read(clips.path)}
     with progress_bar(console, len(indices)) as advance:
         for index in indices:
@@ -102,40 +107,43 @@ def _one_by_one(
                     f"{clips.path}: clip {name!r} stores its joints in a separate file, which --per-person, --windows "
                     "and --explain do not support; omit these options"
                 )
-            timed = wanted.windows is not None or annotation.get("fps") or "time" in annotation
+            timed = options.windows is not None or annotation.get("fps") or "time" in annotation
             # Without timestamps, one frame counts as one second, and no times are reported.
             video = video_of(annotation if timed else {**annotation, "fps": 1.0}, f"{clips.path}: clip {name!r}")
             tracked = "track_id" in annotation
             unit = "seconds" if timed else "frames"
-            record = AttentionRecord(clips.layout.joints, unit=unit) if wanted.scope.explain else None
-            if wanted.windows is None:
-                answers, _ = answer_whole(asker, wanted.scope, video, name, tracked=tracked, record=record)
+            record = AttentionRecord(clips.layout.joints, unit=unit) if options.scope.explain else None
+            if options.windows is None:
+                answers, _ = predict_whole(predictor, options.scope, video, name, tracked=tracked, record=record)
                 if not timed:
                     answers = [replace(answer, start=None, end=None) for answer in answers]
             else:
-                sliding = Sliding(asker, wanted.scope, Grid(wanted.windows), name, tracked=tracked, record=record)
-                answers = _windows(sliding, video, name, asker, record)
+                sliding = Sliding(predictor, options.scope, Grid(options.windows), name, tracked=tracked, record=record)
+                answers = _windows(sliding, video, name, predictor, record)
             yield from answers
             if record is not None:
-                figure = wanted.figures / f"{name}.png"
+                figure = options.figures / f"{name}.png"
                 yield from record.write(figure, name, answers, console)
             advance(1)
 
 
-def asker_of(trained: Trained | Detector, engine: Engine, *, layout: Skeleton = COCO17) -> Asker:
+def predictor_for(
+    trained: Trained | Detector, engine: Engine, *, layout: Skeleton = COCO17, dimensions: int = 2
+) -> Predictor:
     """Prepare a network for clips with a given joint layout.
 
     Args:
         trained: The recognizer or action detector.
         engine: Device, backend, precision and batch settings.
-        layout: Joints of the clips.
+        layout: Joint layout of the clips.
+        dimensions: Coordinates per joint, 2 or 3.
 
     Raises:
         BackendError: The network cannot run with these settings on this machine.
     """
     if isinstance(trained, Trained):
-        return Asker(trained, layout=layout, **vars(engine))
-    return FrameAsker(trained, layout=layout, **vars(engine))
+        return Predictor(trained, layout=layout, dimensions=dimensions, **vars(engine))
+    return FramePredictor(trained, layout=layout, dimensions=dimensions, **vars(engine))
 
 
 def _read(path: Path) -> list[dict]:
@@ -144,7 +152,7 @@ def _read(path: Path) -> list[dict]:
 
 
 def _windows(
-    sliding: Sliding, video: VideoPoses, name: str, asker: Asker, record: AttentionRecord | None
+    sliding: Sliding, video: VideoPoses, name: str, predictor: Predictor, record: AttentionRecord | None
 ) -> list[Answer]:
     """Return the segments of a clip, or one prediction with the reason why there are none."""
     segments = []
@@ -152,15 +160,15 @@ def _windows(
     for cell, window in slide_over(video, sliding):
         first = cell if first is None else first
         if is_long_enough(sliding.grid, cell, first, window):
-            sliding.ask(window)
+            sliding.classify(window)
         segments += sliding.settle(cell, window).segments
     segments += sliding.end()
     answers = []
     for segment in sorted(segments, key=lambda one: (one.start, one.person or 0)):
-        best = asker.best(segment.probabilities)
+        best = predictor.best(segment.probabilities)
         label = UNKNOWN if segment.number is None else best[0][0]
         attention = record.mean(segment.person, segment.start, segment.end) if record is not None else {}
         answers.append(
             Answer(name, segment.person, segment.start, segment.end, label, best[0][1], best, attention=attention)
         )
-    return answers or [Answer(name, reason=nobody_asked())]
+    return answers or [Answer(name, reason=no_window_classified())]

@@ -7,29 +7,29 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from pipeline.predict.attention_record import AttentionRecord
-from pipeline.predict.persons import Subject, each_person, everybody, frame_interval
-from pipeline.predict.question import Scope, Who
+from pipeline.predict.options import Scope
+from pipeline.predict.persons import PersonClip, PersonId, all_persons, each_person, frame_interval
 from pose_extraction.drawing.overlay import Stretch
 from pose_extraction.extraction import cut
 from pose_extraction.poses import VideoPoses
-from recognition.inference.asker import FEWEST_FRAMES, Asker
+from recognition.inference.predictor import FEWEST_FRAMES, Predictor
 from recognition.inference.windows import LEAST_SEEN, UNKNOWN, Cell, Grid, Joiner, Segment, Timeline
 
 
 @dataclass(frozen=True)
-class WindowAnswer:
+class WindowPrediction:
     """Prediction for one window.
 
     Args:
         person: Track id; None for all persons together.
-        looked_at: Ids of the persons in the recognizer's input.
+        persons_used: Ids of the persons in the recognizer's input.
         probabilities: float (K,).
         start: Time in seconds of the first frame in which the person is visible.
         end: Time in seconds of the end of the last such frame.
     """
 
-    person: Who
-    looked_at: tuple[int, ...]
+    person: PersonId
+    persons_used: tuple[int, ...]
     probabilities: np.ndarray
     start: float
     end: float
@@ -45,8 +45,8 @@ class Settled:
         stretch: The poses of that cell with captions and attention.
     """
 
-    segments: list[Segment[Who]]
-    cells: list[Cell[Who]]
+    segments: list[Segment[PersonId]]
+    cells: list[Cell[PersonId]]
     stretch: Stretch
 
 
@@ -83,8 +83,8 @@ class Sliding:
     """Classifies the windows of one video in order.
 
     Args:
-        asker: The recognizer.
-        scope: The subjects to classify.
+        predictor: The recognizer.
+        scope: Which persons to classify, together or separately.
         grid: The windows.
         name: Id of the clip, for messages.
         tracked: Whether a person keeps the same identity in all frames.
@@ -93,7 +93,7 @@ class Sliding:
 
     def __init__(
         self,
-        asker: Asker,
+        predictor: Predictor,
         scope: Scope,
         grid: Grid,
         name: str,
@@ -102,18 +102,18 @@ class Sliding:
         record: AttentionRecord | None = None,
     ) -> None:
         self.grid = grid
-        self._asker = asker
+        self._predictor = predictor
         self._scope = scope
         self._name = name
         self._tracked = tracked
         self._record = record
-        self._timeline: Timeline[Who] = Timeline()
-        self._joiner: Joiner[Who] = Joiner(scope.threshold)
+        self._timeline: Timeline[PersonId] = Timeline()
+        self._joiner: Joiner[PersonId] = Joiner(scope.threshold)
         self._heat = _Heat()
         # The persons in the input of the newest joint prediction.
         self._together: tuple[int, ...] = ()
 
-    def ask(self, window: VideoPoses) -> list[WindowAnswer]:
+    def classify(self, window: VideoPoses) -> list[WindowPrediction]:
         """Classify one window and keep the predictions for the segments.
 
         Persons who are visible in too few of its frames are skipped.
@@ -122,30 +122,30 @@ class Sliding:
             window: The persons in the window's frames.
 
         Returns:
-            One prediction per subject.
+            One prediction per person, or one for all persons together.
         """
-        subjects = [subject for subject in self._subjects(window) if self._is_enough(subject, window)]
-        if not subjects:
+        targets = [target for target in self._targets(window) if self._is_enough(target, window)]
+        if not targets:
             return []
         answers = []
-        probabilities = self._asker.shares([subject.annotation for subject in subjects])
+        probabilities = self._predictor.frame_probabilities([target.clip for target in targets])
         interval = frame_interval(window.time)
-        for subject, shares in zip(subjects, probabilities, strict=True):
-            time = window.time[subject.seen]
+        for target, shares in zip(targets, probabilities, strict=True):
+            time = window.time[target.seen]
             cells, first = np.unique(self.grid.cell_of(time), return_index=True)
             last = np.append(first[1:], len(time)) - 1
             # One row for all frames, or one row per frame.
             rows = shares.astype(np.float64)
-            rows = rows[np.minimum(subject.seen - subject.first, len(rows) - 1)]
+            rows = rows[np.minimum(target.seen - target.first, len(rows) - 1)]
             of_cells = np.add.reduceat(rows, first) / (last + 1 - first)[:, None]
-            self._timeline.add(subject.person, of_cells, cells, time[first], time[last] + interval)
-            looked_at = subject.looked_at(self._asker)
-            if subject.person is None:
-                self._together = looked_at
+            self._timeline.add(target.person, of_cells, cells, time[first], time[last] + interval)
+            persons_used = target.persons_used(self._predictor)
+            if target.person is None:
+                self._together = persons_used
             mean, end = rows.mean(axis=0), float(time[-1]) + interval
-            answers.append(WindowAnswer(subject.person, looked_at, mean, float(time[0]), end))
+            answers.append(WindowPrediction(target.person, persons_used, mean, float(time[0]), end))
         if self._scope.explain:
-            self._explain(subjects, window)
+            self._explain(targets, window)
         return answers
 
     def settle(self, cell: int, window: VideoPoses) -> Settled:
@@ -157,7 +157,7 @@ class Sliding:
         """
         cells = list(self._timeline.settled(cell + 1))
         segments = []
-        captions: dict[Who, str] = {}
+        captions: dict[PersonId, str] = {}
         for one in cells:
             ended = self._joiner.add(one)
             if ended is not None:
@@ -169,40 +169,40 @@ class Sliding:
         shown = cut(window, 0, last)
         return Settled(segments, cells, self._drawn(shown, captions, cells))
 
-    def end(self) -> list[Segment[Who]]:
+    def end(self) -> list[Segment[PersonId]]:
         """Return the segments that are still open at the end of the video."""
         return list(self._joiner.ended())
 
     def caption(self, probabilities: np.ndarray) -> str:
         """Return the caption that is drawn above a person's head."""
         number = self._joiner.answer(probabilities)
-        name = UNKNOWN if number is None else self._asker.trained.label_names[number]
+        name = UNKNOWN if number is None else self._predictor.trained.label_names[number]
         return f"{name} {float(probabilities.max()):.0%}"
 
-    def _subjects(self, window: VideoPoses) -> Iterator[Subject]:
+    def _targets(self, window: VideoPoses) -> Iterator[PersonClip]:
         if not window.tracks:
             return
-        threshold = self._asker.threshold
+        threshold = self._predictor.threshold
         if self._scope.together:
-            yield everybody(window, self._name, threshold, tracked=self._tracked)
+            yield all_persons(window, self._name, threshold, tracked=self._tracked)
         if self._scope.persons:
             yield from each_person(window, self._name, threshold)
 
     @staticmethod
-    def _is_enough(subject: Subject, window: VideoPoses) -> bool:
-        return len(subject.seen) >= max(FEWEST_FRAMES, LEAST_SEEN * window.num_frames)
+    def _is_enough(target: PersonClip, window: VideoPoses) -> bool:
+        return len(target.seen) >= max(FEWEST_FRAMES, LEAST_SEEN * window.num_frames)
 
-    def _explain(self, subjects: list[Subject], window: VideoPoses) -> None:
-        alone = [subject for subject in subjects if subject.person is not None or not self._scope.persons]
-        explanations = self._asker.explanations([subject.annotation for subject in alone])
-        for subject, explanation in zip(alone, explanations, strict=True):
-            frames = window.frame_index[subject.first : subject.first + explanation.attention.shape[1]]
+    def _explain(self, targets: list[PersonClip], window: VideoPoses) -> None:
+        alone = [target for target in targets if target.person is not None or not self._scope.persons]
+        explanations = self._predictor.explanations([target.clip for target in alone])
+        for target, explanation in zip(alone, explanations, strict=True):
+            frames = window.frame_index[target.first : target.first + explanation.attention.shape[1]]
             for person, attention in zip(explanation.persons.tolist(), explanation.attention, strict=True):
-                self._heat.add(subject.track_ids[person], frames, attention)
+                self._heat.add(target.track_ids[person], frames, attention)
 
-    def _drawn(self, shown: VideoPoses, captions: dict[Who, str], cells: list[Cell[Who]]) -> Stretch:
+    def _drawn(self, shown: VideoPoses, captions: dict[PersonId, str], cells: list[Cell[PersonId]]) -> Stretch:
         ids = [track.track_id for track in shown.tracks]
-        whose: dict[int, Who] = {name: name for name in ids}
+        whose: dict[int, PersonId] = {name: name for name in ids}
         if not self._scope.persons:
             whose = {name: None for name in ids if name in self._together}
         texts = {name: captions[who] for name, who in whose.items() if who in captions}
@@ -221,8 +221,8 @@ class Sliding:
         self._heat.forget(int(shown.frame_index[-1]) + 1)
         return Stretch(shown, texts, heat)
 
-    def _to_record(self, heat: dict[int, np.ndarray]) -> dict[Who, np.ndarray]:
-        """Attention (T, V) per subject: of each person, or the mean over the persons classified together."""
+    def _to_record(self, heat: dict[int, np.ndarray]) -> dict[PersonId, np.ndarray]:
+        """Attention (T, V) per prediction: of each person, or the mean over the persons classified together."""
         if self._scope.persons or not heat:
             return {person: rows for person, rows in heat.items()}
         rows = np.stack(list(heat.values()))
@@ -246,7 +246,7 @@ def slide_over(video: VideoPoses, sliding: Sliding) -> Iterator[tuple[int, Video
         yield cell, cut(video, rows.start, rows.stop)
 
 
-def nobody_asked() -> str:
+def no_window_classified() -> str:
     """Return the reason why no window of a video with persons was classified."""
     return f"no person is visible in half of a window's frames and in at least {FEWEST_FRAMES}: use longer windows"
 

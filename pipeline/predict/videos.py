@@ -15,20 +15,21 @@ from rich.console import Console
 
 from pipeline.extract.device import nobody_found
 from pipeline.inputs.videos import Source
-from pipeline.predict.ahead import ahead
 from pipeline.predict.answers import BEST, Answer, label_of
 from pipeline.predict.attention_record import AttentionRecord
+from pipeline.predict.options import PredictOptions
 from pipeline.predict.overlay import Drawing
-from pipeline.predict.question import Wanted, Who
-from pipeline.predict.sliding import Settled, Sliding, is_long_enough, nobody_asked
-from pipeline.predict.whole_clip import answer_whole
+from pipeline.predict.persons import PersonId
+from pipeline.predict.prefetch import prefetch
+from pipeline.predict.sliding import Settled, Sliding, is_long_enough, no_window_classified
+from pipeline.predict.whole_clip import predict_whole
 from pipeline.reporting.progress import RunProgress
 from pose_extraction.extraction import PoseExtractor, follow
 from pose_extraction.following import Follower
 from pose_extraction.poses import FramePoses
 from pose_extraction.skeleton import COCO17
 from pose_extraction.video.decoding import VideoJob
-from recognition.inference.asker import Asker
+from recognition.inference.predictor import Predictor
 from recognition.inference.windows import CELLS, UNKNOWN, Grid, Segment
 
 # Seconds above which a video is too long to classify as a whole: the network would sample its frames too sparsely.
@@ -69,7 +70,7 @@ class SlidingVideo:
                 continue
             yield self._window()
 
-    def end(self) -> tuple[list[Settled], list[Segment[Who]]]:
+    def end(self) -> tuple[list[Settled], list[Segment[PersonId]]]:
         """Return the remaining results at the end of the video."""
         settled = []
         while self._next_cell >= 0 and self._sliding.grid.start_of(self._next_cell) <= self._time:
@@ -80,7 +81,7 @@ class SlidingVideo:
         cell, grid = self._next_cell, self._sliding.grid
         window = self._follower.stretch(*grid.bounds(cell))
         if is_long_enough(grid, cell, self._first_cell, window):
-            self._sliding.ask(window)
+            self._sliding.classify(window)
         settled = self._sliding.settle(cell, window)
         self._next_cell += 1
         self._follower.forget(grid.start_of(self._next_cell))
@@ -91,7 +92,7 @@ class SlidingVideo:
 class _Means:
     """Mean probabilities over the cells of a long video, per person."""
 
-    held: dict[Who, tuple[np.ndarray, int, float, float]] = field(default_factory=dict)
+    held: dict[PersonId, tuple[np.ndarray, int, float, float]] = field(default_factory=dict)
 
     def add(self, settled: Settled) -> None:
         for cell in settled.cells:
@@ -102,24 +103,28 @@ class _Means:
 class _OpenVideo:
     """State of a video that is being processed: its poses and its overlay."""
 
-    def __init__(self, job: VideoJob, wanted: Wanted, asker: Asker, extractor: PoseExtractor, console: Console) -> None:
+    def __init__(
+        self, job: VideoJob, options: PredictOptions, predictor: Predictor, extractor: PoseExtractor, console: Console
+    ) -> None:
         assert job.info is not None
         self.source: Source = job.payload
-        self.wanted = wanted
-        self._asker, self._extractor, self._console = asker, extractor, console
+        self.options = options
+        self._predictor, self._extractor, self._console = predictor, extractor, console
         self._size = job.info.size
         self._frames: list[FramePoses] = []
         self._poses = 0
         self._means = _Means()
-        self._record = AttentionRecord(COCO17.joints) if wanted.scope.explain else None
+        self._record = AttentionRecord(COCO17.joints) if options.scope.explain else None
         self._answers: list[Answer] = []
         self._is_answered = False
-        overlay = wanted.overlay_of(self.source)
-        self._sliding = None if wanted.windows is None else self._slide(wanted.windows)
+        overlay = options.overlay_of(self.source)
+        self._sliding = None if options.windows is None else self._slide(options.windows)
         self.drawing = None if overlay is None else Drawing(self.source.path, overlay)
 
     def _slide(self, seconds: float) -> SlidingVideo:
-        sliding = Sliding(self._asker, self.wanted.scope, Grid(seconds), self.source.frame_dir, record=self._record)
+        sliding = Sliding(
+            self._predictor, self.options.scope, Grid(seconds), self.source.frame_dir, record=self._record
+        )
         return SlidingVideo(sliding, Follower(self._size, self._extractor.settings))
 
     def add(self, poses: FramePoses) -> Iterator[Answer]:
@@ -143,19 +148,19 @@ class _OpenVideo:
     def _settled(self, settled: Settled) -> Iterator[Answer]:
         if self.drawing is not None:
             self.drawing.give(settled.stretch)
-        if self.wanted.windows is None:
+        if self.options.windows is None:
             self._means.add(settled)
         else:
             yield from self._told(settled.segments)
 
-    def _told(self, segments: Iterable[Segment[Who]]) -> Iterator[Answer]:
+    def _told(self, segments: Iterable[Segment[PersonId]]) -> Iterator[Answer]:
         for segment in sorted(segments, key=lambda one: one.start):
-            best = self._asker.best(segment.probabilities, BEST)
+            best = self._predictor.best(segment.probabilities, BEST)
             label = UNKNOWN if segment.number is None else best[0][0]
             yield self._answer(segment.person, segment.start, segment.end, label, best)
 
     def _answer(
-        self, person: Who, start: float, end: float, label: str | None, best: tuple[tuple[str, float], ...]
+        self, person: PersonId, start: float, end: float, label: str | None, best: tuple[tuple[str, float], ...]
     ) -> Answer:
         attention = self._record.mean(person, start, end) if self._record is not None else {}
         return self._kept(
@@ -180,14 +185,14 @@ class _OpenVideo:
         if self.drawing is not None:
             self.drawing.end()
         if self._record is not None:
-            path = self.wanted.figure_of(self.source)
+            path = self.options.figure_of(self.source)
             yield from self._record.write(path, self.source.frame_dir, self._answers, self._console)
 
     def _end_whole(self) -> Iterator[Answer]:
         (clip,) = follow(self._frames, self._size, self._extractor.settings)
-        answers, stretch = answer_whole(
-            self._asker,
-            self.wanted.scope,
+        answers, stretch = predict_whole(
+            self._predictor,
+            self.options.scope,
             clip.poses,
             self.source.frame_dir,
             nobody=nobody_found(self._poses),
@@ -202,11 +207,11 @@ class _OpenVideo:
         rest, segments = sliding.end()
         for settled in rest:
             yield from self._settled(settled)
-        yield from self._told(segments if self.wanted.windows is not None else ())
+        yield from self._told(segments if self.options.windows is not None else ())
         for person in sorted(self._means.held, key=lambda who: (who is not None, who or 0)):
             total, count, start, end = self._means.held[person]
-            best = self._asker.best(total / count, BEST)
-            label, _ = label_of(best, self.wanted.scope.threshold)
+            best = self._predictor.best(total / count, BEST)
+            label, _ = label_of(best, self.options.scope.threshold)
             yield self._answer(person, start, end, label, best)
         if not self._is_answered:
             yield self._kept(Answer(self.source.frame_dir, reason=self._why_nothing()))
@@ -214,7 +219,7 @@ class _OpenVideo:
     def _why_nothing(self) -> str:
         if not self._poses:
             return nobody_found(0)
-        return nobody_asked()
+        return no_window_classified()
 
     def _say(self, text: str) -> None:
         self._console.print(
@@ -225,8 +230,8 @@ class _OpenVideo:
 def predict_videos(
     sources: Sequence[Source],
     extractor: PoseExtractor,
-    asker: Asker,
-    wanted: Wanted,
+    predictor: Predictor,
+    options: PredictOptions,
     console: Console,
     *,
     stride: int = 1,
@@ -236,8 +241,8 @@ def predict_videos(
     Args:
         sources: The videos.
         extractor: Networks of stage one, with their settings.
-        asker: The recognizer.
-        wanted: Options of the prediction.
+        predictor: The recognizer.
+        options: Options of the prediction.
         console: Receives progress and notes.
         stride: Process every N-th frame.
 
@@ -259,13 +264,13 @@ def predict_videos(
                 yield Answer(source.frame_dir, reason=f"overlay not written: {error}", failed=True)
 
     jobs = (VideoJob(source.path, stride=stride, payload=source) for source in sources)
-    poses = ahead(extractor.frames(jobs), POSES_AHEAD, name="networks")
+    poses = prefetch(extractor.frames(jobs), POSES_AHEAD, name="networks")
     with RunProgress(len(sources), console) as shown, closing(poses):
         try:
             for job, frame in poses:
                 if frame is not None:
                     if job not in open_videos:
-                        open_videos[job] = _OpenVideo(job, wanted, asker, extractor, console)
+                        open_videos[job] = _OpenVideo(job, options, predictor, extractor, console)
                     yield from open_videos[job].add(frame)
                     shown.frame()
                     continue

@@ -4,12 +4,12 @@ import numpy as np
 
 from pipeline.predict.answers import BEST, Answer, label_of
 from pipeline.predict.attention_record import AttentionRecord
-from pipeline.predict.persons import Subject, each_person, everybody, frame_interval
-from pipeline.predict.question import Scope
+from pipeline.predict.options import Scope
+from pipeline.predict.persons import PersonClip, all_persons, each_person, frame_interval
 from pose_extraction.drawing.overlay import Stretch
 from pose_extraction.poses import VideoPoses
-from recognition.inference.asker import FEWEST_FRAMES, Asker
 from recognition.inference.explanation import Explanation
+from recognition.inference.predictor import FEWEST_FRAMES, Predictor
 
 
 def too_few(frames: int) -> str | None:
@@ -21,8 +21,8 @@ def too_few(frames: int) -> str | None:
     return f"a person is visible in only {frames} frames; at least {FEWEST_FRAMES} are required"
 
 
-def answer_whole(
-    asker: Asker,
+def predict_whole(
+    predictor: Predictor,
     scope: Scope,
     video: VideoPoses,
     name: str,
@@ -34,8 +34,8 @@ def answer_whole(
     """Classify a clip and its persons.
 
     Args:
-        asker: The recognizer.
-        scope: The subjects to classify.
+        predictor: The recognizer.
+        scope: Which persons to classify, together or separately.
         video: The persons of the whole clip.
         name: Id of the clip.
         nobody: Reason to report for a clip without persons.
@@ -47,38 +47,37 @@ def answer_whole(
     """
     if not video.tracks:
         return [Answer(name, reason=nobody)], Stretch(video)
-    subjects: list[Subject] = []
+    targets: list[PersonClip] = []
     if scope.together:
-        subjects.append(everybody(video, name, asker.threshold, tracked=tracked))
+        targets.append(all_persons(video, name, predictor.threshold, tracked=tracked))
     if scope.persons:
-        subjects.extend(each_person(video, name, asker.threshold))
-    reasons = [too_few(len(subject.seen)) for subject in subjects]
-    asked = [subject for subject, reason in zip(subjects, reasons, strict=True) if reason is None]
-    annotations = [subject.annotation for subject in asked]
-    probabilities = iter(asker.probabilities(annotations) if asked else ())
-    explanations = iter(asker.explanations(annotations) if asked and scope.explain else ())
+        targets.extend(each_person(video, name, predictor.threshold))
+    reasons = [too_few(len(target.seen)) for target in targets]
+    clips = [target.clip for target, reason in zip(targets, reasons, strict=True) if reason is None]
+    probabilities = iter(predictor.probabilities(clips) if clips else ())
+    explanations = iter(predictor.explanations(clips) if clips and scope.explain else ())
     answers: list[Answer] = []
     captions: dict[int, str] = {}
     heat: dict[int, np.ndarray] = {}
-    for subject, reason in zip(subjects, reasons, strict=True):
+    for target, reason in zip(targets, reasons, strict=True):
         if reason is not None:
-            answers.append(Answer(name, subject.person, reason=reason))
-            if subject.person is not None:
+            answers.append(Answer(name, target.person, reason=reason))
+            if target.person is not None:
                 # The joint prediction does not apply to this person.
-                captions.pop(subject.person, None)
+                captions.pop(target.person, None)
             continue
-        best = asker.best(next(probabilities), BEST)
+        best = predictor.best(next(probabilities), BEST)
         label, share = label_of(best, scope.threshold)
-        span = _span(video, subject.seen)
+        span = _span(video, target.seen)
         attention: dict[str, float] = {}
         if scope.explain:
-            rows = _by_track(subject, next(explanations), video.num_frames)
-            attention = _recorded(record, subject, rows, video) if record is not None else {}
-            if subject.person is not None or not scope.persons:
+            rows = _by_track(target, next(explanations), video.num_frames)
+            attention = _recorded(record, target, rows, video) if record is not None else {}
+            if target.person is not None or not scope.persons:
                 heat.update(rows)
-        answers.append(Answer(name, subject.person, *span, label, share, best, attention=attention))
+        answers.append(Answer(name, target.person, *span, label, share, best, attention=attention))
         # The prediction of a single person comes later and replaces the joint one.
-        captions.update(dict.fromkeys(subject.looked_at(asker), f"{label} {share:.0%}"))
+        captions.update(dict.fromkeys(target.persons_used(predictor), f"{label} {share:.0%}"))
     return answers, Stretch(video, captions, heat)
 
 
@@ -87,23 +86,23 @@ def _span(video: VideoPoses, seen: np.ndarray) -> tuple[float, float]:
     return float(video.time[seen[0]]), float(video.time[seen[-1]]) + frame_interval(video.time)
 
 
-def _by_track(subject: Subject, explanation: Explanation, frames: int) -> dict[int, np.ndarray]:
+def _by_track(target: PersonClip, explanation: Explanation, frames: int) -> dict[int, np.ndarray]:
     """Attention (T, V) over all frames of the video by track id; NaN where it is unknown."""
     rows = {}
     for person, attention in zip(explanation.persons.tolist(), explanation.attention, strict=True):
         whole = np.full((frames, attention.shape[1]), np.nan, np.float32)
-        whole[subject.first : subject.first + len(attention)] = attention
-        rows[subject.track_ids[person]] = whole
+        whole[target.first : target.first + len(attention)] = attention
+        rows[target.track_ids[person]] = whole
     return rows
 
 
 def _recorded(
-    record: AttentionRecord, subject: Subject, rows: dict[int, np.ndarray], video: VideoPoses
+    record: AttentionRecord, target: PersonClip, rows: dict[int, np.ndarray], video: VideoPoses
 ) -> dict[str, float]:
     """Record the attention of each frame, averaged over the persons in the input; return the clip's mean."""
     interval = frame_interval(video.time) or 1.0
     stacked = np.stack(list(rows.values()))
     for row in np.flatnonzero(np.isfinite(stacked).all(axis=-1).any(axis=0)):
         time = float(video.time[row])
-        record.add(subject.person, time, time + interval, np.nanmean(stacked[:, row], axis=0))
-    return record.mean(subject.person, -np.inf, np.inf)
+        record.add(target.person, time, time + interval, np.nanmean(stacked[:, row], axis=0))
+    return record.mean(target.person, -np.inf, np.inf)

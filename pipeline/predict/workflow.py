@@ -10,12 +10,13 @@ from pipeline.inputs.videos import VIDEO_SUFFIXES, Inputs, Source, survey
 from pipeline.predict.answers import Answer
 from pipeline.predict.live import predict_live
 from pipeline.predict.networks import Networks, open_networks
-from pipeline.predict.question import Part, Wanted
-from pipeline.predict.skeleton_files import asker_of, predict_skeletons
+from pipeline.predict.options import PredictOptions, SkeletonFileOptions
+from pipeline.predict.skeleton_files import predict_skeletons, predictor_for
 from pipeline.predict.videos import predict_videos
 from pose_extraction.errors import UsageError
+from pose_extraction.skeleton import COCO17
 from pose_extraction.video.addresses import is_live
-from recognition.inference.asker import clips_in_memory
+from recognition.data.clip import ClipFormat
 from recognition.inference.prediction import check_layout
 from recognition.inference.scores import Engine
 from recognition.protocols.detector import Detector, detector_file, load_detector
@@ -27,11 +28,11 @@ SKELETONS = ".pkl"
 def predict(
     given: Sequence[str | Path],
     run: Path | None,
-    wanted: Wanted,
+    options: PredictOptions,
     *,
     networks: Networks | None = None,
     engine: Engine | None = None,
-    part: Part | None = None,
+    part: SkeletonFileOptions | None = None,
     console: Console,
 ) -> Iterator[Answer]:
     """Predict the actions of clips; each prediction is yielded as soon as it is final.
@@ -39,7 +40,7 @@ def predict(
     Args:
         given: Videos, folders, glob patterns and skeleton files; or one camera or stream.
         run: Run directory, or one of its .pt files; None for the newest run.
-        wanted: Options of the prediction.
+        options: Options of the prediction.
         networks: Networks of stage one (pose extraction).
         engine: Device, backend and precision of both stages, and batch settings of stage two (recognition).
         part: Selection of clips in skeleton files.
@@ -55,29 +56,29 @@ def predict(
         AnnotationError: A skeleton file is malformed.
         VideoError: A camera or a stream cannot be read.
     """
-    networks, engine, part = networks or Networks(), engine or Engine(), part or Part()
+    networks, engine, part = networks or Networks(), engine or Engine(), part or SkeletonFileOptions()
     live = [str(word) for word in given if is_live(str(word))]
     skeletons = [Path(word) for word in given if str(word) not in live and Path(word).suffix == SKELETONS]
     videos = [word for word in given if str(word) not in live and Path(word) not in skeletons]
-    _refuse_contradictions(live, skeletons, videos, wanted, part)
+    _refuse_contradictions(live, skeletons, videos, options, part)
     found = survey(videos) if videos else Inputs()
     sources = found.sources
-    _refuse_overlay(sources, wanted)
-    trained = _network(run if run is not None else _newest(console), wanted, console)
+    _refuse_overlay(sources, options)
+    trained = _network(run if run is not None else _newest(console), options, console)
     for folder, reason in found.unreadable:
         yield Answer(str(folder), reason=f"cannot be listed ({reason}); check its permissions", failed=True)
     for path in skeletons:
-        yield from predict_skeletons(path, trained, engine, part, wanted, console)
+        yield from predict_skeletons(path, trained, engine, part, options, console)
     if not sources and not live:
         return
     place = Path(live[0] if live else sources[0].path)
-    check_layout(trained, clips_in_memory([], path=place, score_threshold=0))
+    check_layout(trained, ClipFormat(place, COCO17))
     extractor, stride = open_networks(trained, networks, engine, console, at_once=bool(live))
-    asker = asker_of(trained, engine)
+    predictor = predictor_for(trained, engine)
     if live:
-        yield from predict_live(live[0], extractor, asker, wanted, console, stride=stride)
+        yield from predict_live(live[0], extractor, predictor, options, console, stride=stride)
     else:
-        yield from predict_videos(sources, extractor, asker, wanted, console, stride=stride)
+        yield from predict_videos(sources, extractor, predictor, options, console, stride=stride)
 
 
 def _newest(console: Console) -> Path:
@@ -102,7 +103,7 @@ def _tells_actions(run: Path) -> bool:
     return not is_encoder(run) or detector_file(run) is not None
 
 
-def _network(run: Path, wanted: Wanted, console: Console) -> Trained | Detector:
+def _network(run: Path, options: PredictOptions, console: Console) -> Trained | Detector:
     """Load a run's recognizer, or the action detector that was trained from a pre-trained encoder.
 
     Raises:
@@ -112,28 +113,32 @@ def _network(run: Path, wanted: Wanted, console: Console) -> Trained | Detector:
     found = detector_file(run)
     if found is None:
         trained = load_run(run)
-        if wanted.scope.explain and not trained.recognizer.backbone.knows_attention:
+        if options.scope.explain and not trained.recognizer.backbone.knows_attention:
             raise UsageError(
                 f"--explain: {trained.path} uses {trained.settings.model.backbone}, which has no attention layers; "
                 "omit --explain, or use a run with dstformer, transformer or sttformer"
             )
         return trained
     detector = load_detector(found)
-    if wanted.windows is None:
+    if options.windows is None:
         known = "" if detector.seconds is None else f"; it was trained on windows of {detector.seconds:.2g} s"
         raise UsageError(
             f"{found}: is an action detector, which requires windows; set their length in seconds with --windows{known}"
         )
-    if wanted.scope.explain:
+    if options.scope.explain:
         raise UsageError(f"--explain: {found} classifies frames and provides no attention; omit --explain")
-    note = detector.length_warning(wanted.windows)
+    note = detector.length_warning(options.windows)
     if note is not None:
         console.print(Text(f"warning: {note}"))
     return detector
 
 
 def _refuse_contradictions(
-    live: Sequence[str], skeletons: Sequence[Path], videos: Sequence[str | Path], wanted: Wanted, part: Part
+    live: Sequence[str],
+    skeletons: Sequence[Path],
+    videos: Sequence[str | Path],
+    options: PredictOptions,
+    part: SkeletonFileOptions,
 ) -> None:
     if not (live or skeletons or videos):
         raise UsageError("no input: give videos, a folder, a skeleton file, a camera (0) or a stream address")
@@ -142,18 +147,18 @@ def _refuse_contradictions(
     for path in skeletons:
         if not path.is_file():
             raise UsageError(f"{path}: file not found; create it with `skelpipe extract VIDEOS`")
-    if skeletons and wanted.overlay is not None:
-        raise UsageError(f"--overlay {wanted.overlay}: {skeletons[0]} contains no images; pass the video instead")
+    if skeletons and options.overlay is not None:
+        raise UsageError(f"--overlay {options.overlay}: {skeletons[0]} contains no images; pass the video instead")
     if not skeletons and (part.split is not None or part.keypoint_files is not None):
         raise UsageError("--split and --keypoint-files require a skeleton file (*.pkl) as input")
-    if live and wanted.scope.explain:
+    if live and options.scope.explain:
         raise UsageError(f"--explain: not available for the live source {live[0]}; record it to a file first")
-    if live and wanted.overlay is not None and wanted.overlay.suffix.lower() != ".mp4":
-        raise UsageError(f"--overlay {wanted.overlay}: the overlay of a stream must be an *.mp4 file")
+    if live and options.overlay is not None and options.overlay.suffix.lower() != ".mp4":
+        raise UsageError(f"--overlay {options.overlay}: the overlay of a stream must be an *.mp4 file")
 
 
-def _refuse_overlay(sources: Sequence[Source], wanted: Wanted) -> None:
-    overlay = wanted.overlay
+def _refuse_overlay(sources: Sequence[Source], options: PredictOptions) -> None:
+    overlay = options.overlay
     if overlay is None:
         return
     suffix = overlay.suffix.lower()
@@ -162,6 +167,6 @@ def _refuse_overlay(sources: Sequence[Source], wanted: Wanted) -> None:
     if suffix == ".mp4" and len(sources) > 1:
         raise UsageError(f"--overlay {overlay}: {len(sources)} videos need a folder, not a single file")
     for source in sources:
-        path = wanted.overlay_of(source)
+        path = options.overlay_of(source)
         if path is not None and path.exists() and path.samefile(source.path):
             raise UsageError(f"--overlay {path}: would overwrite the input video; choose another file or folder")

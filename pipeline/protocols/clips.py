@@ -15,7 +15,7 @@ from recognition.settings import DataSettings
 
 
 @dataclass(frozen=True)
-class Asked:
+class ClipSelection:
     """Selection of clips from the command line.
 
     Args:
@@ -33,32 +33,32 @@ class Asked:
     keypoint_files: Path | None = None
 
 
-def data_of(pretrained: Pretrained, asked: Asked) -> DataSettings:
+def data_of(pretrained: Pretrained, selection: ClipSelection) -> DataSettings:
     """Return the data settings of the encoder's pre-training, with the requested changes.
 
     Args:
         pretrained: The encoder.
-        asked: Selection of clips.
+        selection: Selection of clips.
     """
-    return shown_as_in(pretrained.settings.data, asked)
+    return shown_as_in(pretrained.settings.data, selection)
 
 
-def shown_as_in(data: DataSettings, asked: Asked) -> DataSettings:
+def shown_as_in(data: DataSettings, selection: ClipSelection) -> DataSettings:
     """Return data settings of a pre-training (with an absolute file path) with the requested changes.
 
     Args:
         data: Data settings of the pre-training.
-        asked: Selection of clips.
+        selection: Selection of clips.
     """
-    file = str(asked.path.resolve())
+    file = str(selection.path.resolve())
     own = data.train_split if file == data.file and data.train_split != ALL_CLIPS else "auto"
     changes = {
         "file": file,
-        "train_split": asked.train_split or own,
-        "skip_bad": asked.skip_bad or data.skip_bad,
+        "train_split": selection.train_split or own,
+        "skip_bad": selection.skip_bad or data.skip_bad,
     }
-    if asked.keypoint_files is not None:
-        changes["keypoint_files"] = str(asked.keypoint_files)
+    if selection.keypoint_files is not None:
+        changes["keypoint_files"] = str(selection.keypoint_files)
     return data.model_copy(update=changes)
 
 

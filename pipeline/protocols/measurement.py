@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline.protocols.clips import Asked
+from pipeline.protocols.clips import ClipSelection
 from pipeline.protocols.recipe import Place, Protocol, parse_protocol, place_of, protocol_settings
 from pipeline.protocols.request import ProtocolRequest
 from pipeline.protocols.results import changes_of, folder_of
@@ -31,7 +31,7 @@ class Measurement:
     protocol: Protocol
     encoders: Sequence[Pretrained]
     recipes: Sequence[ProtocolSettings]
-    clips: Asked
+    clips: ClipSelection
     place: Place
     scratch: bool
     tell: Callable[[str], None]
@@ -56,13 +56,13 @@ class Measurement:
         Raises:
             UsageError: The folder is not writable.
         """
-        asked = self.clips
+        selection = self.clips
         return folder_of(
             self.protocol.word,
-            asked.path,
+            selection.path,
             self.encoders,
-            split=None if asked.split in (None, usual_split) else asked.split,
-            train_split=None if asked.train_split in (None, usual_training) else asked.train_split,
+            split=None if selection.split in (None, usual_split) else selection.split,
+            train_split=None if selection.train_split in (None, usual_training) else selection.train_split,
             changes=[
                 changes_of(own, protocol_settings(encoder.settings.method, ()))
                 for encoder, own in zip(self.encoders, self.recipes, strict=True)
@@ -108,7 +108,7 @@ def resolve_request(request: ProtocolRequest, tell: Callable[[str], None]) -> Me
         protocol=protocol,
         encoders=encoders,
         recipes=recipes,
-        clips=Asked(path, request.split, request.train_split, request.skip_bad, request.keypoint_files),
+        clips=ClipSelection(path, request.split, request.train_split, request.skip_bad, request.keypoint_files),
         place=place,
         scratch=request.scratch,
         tell=tell,

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pipeline.protocols.clips import Asked, check_kind, data_of, optional_split
+from pipeline.protocols.clips import ClipSelection, check_kind, data_of, optional_split
 from pose_extraction.errors import UsageError
 from pose_extraction.formats.annotations import ALL_CLIPS
 from recognition.data.clips import ClipSet, open_clips
@@ -38,28 +38,28 @@ class Sequences:
     skip_bad: bool
 
 
-def open_sequences(pretrained: Pretrained, asked: Asked, *, tell: Callable[[str], None]) -> Sequences:
+def open_sequences(pretrained: Pretrained, selection: ClipSelection, *, tell: Callable[[str], None]) -> Sequences:
     """Read the skeleton file and report skipped clips.
 
     Args:
         pretrained: The encoder.
-        asked: Selection of clips.
+        selection: Selection of clips.
         tell: Receives messages.
 
     Raises:
         AnnotationError: The file is malformed.
         UsageError: Its joints are not those of the encoder, or the splits are ambiguous.
     """
-    data = data_of(pretrained, asked)
-    clips = open_clips(asked.path, data, leave_out_empty=True)
+    data = data_of(pretrained, selection)
+    clips = open_clips(selection.path, data, leave_out_empty=True)
     check_kind(pretrained, clips, clips.layout.name)
     if clips.skipped:
         tell(f"{len(clips.skipped)} clips are skipped; the first: {clips.skipped[0]}")
     trained_on = training_split(clips, data)
     # Frames have labels of their own, so clips need none.
     usual = optional_split(lambda: matching_test_split(clips, data, labelled=False))
-    test_split = asked.split if asked.split is not None else matching_test_split(clips, data, labelled=False)
-    if asked.split is None and test_split in (trained_on, ALL_CLIPS):
+    test_split = selection.split if selection.split is not None else matching_test_split(clips, data, labelled=False)
+    if selection.split is None and test_split in (trained_on, ALL_CLIPS):
         raise UsageError(
             f"{clips.path}: has no separate split for testing; create one with `skelpipe label`, or choose with "
             "--train-split and --split"
@@ -71,6 +71,6 @@ def open_sequences(pretrained: Pretrained, asked: Asked, *, tell: Callable[[str]
         split_indices(clips, test_split),
         test_split,
         usual,
-        optional_split(lambda: training_split(clips, data_of(pretrained, Asked(asked.path)))),
+        optional_split(lambda: training_split(clips, data_of(pretrained, ClipSelection(selection.path)))),
         data.skip_bad,
     )

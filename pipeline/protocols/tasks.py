@@ -5,10 +5,11 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from pipeline.protocols.clips import Asked, check_kind, data_of, labelled_clips, optional_split
+from pipeline.protocols.clips import ClipSelection, check_kind, data_of, labelled_clips, optional_split
 from pose_extraction.errors import UsageError
+from recognition.data.clip_transforms import layout_of_model
 from recognition.data.clips import ClipSet, open_clips
-from recognition.data.dataset import SkeletonDataset, layout_of_model
+from recognition.data.dataset import SkeletonDataset
 from recognition.data.splits import training_split
 from recognition.pretraining.encoder import Pretrained
 from recognition.protocols.settings import ProtocolSettings
@@ -47,29 +48,29 @@ class ClassificationTask:
 
 
 def classification_tasks(
-    encoders: Sequence[Pretrained], recipes: Sequence[ProtocolSettings], asked: Asked
+    encoders: Sequence[Pretrained], recipes: Sequence[ProtocolSettings], selection: ClipSelection
 ) -> list[ClassificationTask]:
     """Return the evaluation tasks of the encoders: the same clips, in the splits given by the first run.
 
     Args:
         encoders: The encoders.
         recipes: Settings of the protocol for each encoder.
-        asked: Selection of clips.
+        selection: Selection of clips.
 
     Raises:
         AnnotationError: The file is malformed.
         UsageError: It does not fit the encoders, or they do not use the same clips.
     """
-    first = _task(encoders[0], recipes[0], asked)
-    same = replace(asked, split=first.test_split, train_split=first.train_split)
+    first = _task(encoders[0], recipes[0], selection)
+    same = replace(selection, split=first.test_split, train_split=first.train_split)
     tasks = [first, *(_task(one, own, same) for one, own in zip(encoders[1:], recipes[1:], strict=True))]
     for task in tasks[1:]:
         check_same_clips(first, task)
     return tasks
 
 
-def _task(pretrained: Pretrained, settings: ProtocolSettings, asked: Asked) -> ClassificationTask:
-    data, path = data_of(pretrained, asked), asked.path
+def _task(pretrained: Pretrained, settings: ProtocolSettings, selection: ClipSelection) -> ClassificationTask:
+    data, path = data_of(pretrained, selection), selection.path
     data = data.model_copy(
         update={
             "part_range_train": settings.parts,
@@ -78,7 +79,7 @@ def _task(pretrained: Pretrained, settings: ProtocolSettings, asked: Asked) -> C
     )
     clips = open_clips(path, data, leave_out_empty=True)
     check_kind(pretrained, clips, optional_split(lambda: layout_of_model(clips, data).name))
-    training, test, test_split = labelled_clips(clips, data, asked.split)
+    training, test, test_split = labelled_clips(clips, data, selection.split)
     return ClassificationTask(
         pretrained,
         settings,

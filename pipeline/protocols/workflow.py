@@ -7,7 +7,7 @@ from rich.console import Console
 from rich.text import Text
 
 from pipeline.protocols.classification import measure_classification
-from pipeline.protocols.clips import Asked, data_of, optional_split
+from pipeline.protocols.clips import ClipSelection, data_of, optional_split
 from pipeline.protocols.detection import run_detection
 from pipeline.protocols.measurement import Measurement, resolve_request
 from pipeline.protocols.motion import measure_motion
@@ -72,7 +72,7 @@ def _on_clips(measurement: Measurement) -> tuple[Path, dict[str, Any]]:
     tasks = classification_tasks(measurement.encoders, measurement.recipes, measurement.clips)
     first, clips, path = tasks[0], tasks[0].clips, measurement.clips.path
     measurement.refuse_known_clips(clips.content_digest() == measurement.first.content_digest)
-    usual = data_of(measurement.first, Asked(path))
+    usual = data_of(measurement.first, ClipSelection(path))
     folder = measurement.make_folder(
         usual_split=optional_split(lambda: matching_test_split(clips, first.train_set.settings)),
         usual_training=optional_split(lambda: training_split(clips, usual)),

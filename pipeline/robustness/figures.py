@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from pipeline.robustness.results import Results, title_of
 from pipeline.robustness.tables import confusing_condition
 from pipeline.robustness.tasks import Task, model_layout_of
-from recognition.data.clips import Clip
+from recognition.data.clip import Clip
 from recognition.data.perturbations import FrameCrop, GaussianNoise, Perturbation
 from recognition.data.transforms import to_camera
 from recognition.robustness import plots

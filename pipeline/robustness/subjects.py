@@ -11,7 +11,8 @@ import numpy as np
 from pose_extraction.errors import UsageError
 from pose_extraction.files import sha256_of
 from pose_extraction.formats.annotations import UNLABELLED
-from recognition.data.clips import Clip, ClipSet
+from recognition.data.clip import Clip
+from recognition.data.clips import ClipSet
 from recognition.data.perturbations import ErrorStatistics, measure_errors
 from recognition.data.splits import left_out_of, matching_test_split, split_indices
 from recognition.inference.prediction import clips_for, matched_labels, with_someone

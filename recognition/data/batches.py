@@ -1,8 +1,12 @@
 """Network input: clips of one batch, padded to a common length, with masks that mark the padding."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+import numpy as np
 import torch
+
+from pose_extraction.formats.annotations import UNLABELLED
 
 
 @dataclass(frozen=True)
@@ -35,3 +39,39 @@ class Batch:
             for name in ("keypoint", "person_mask", "frame_mask", "label", "index")
         }
         return replace(self, **moved)
+
+
+def as_batch(
+    keypoints: Sequence[np.ndarray],
+    *,
+    labels: Sequence[int] | None = None,
+    indices: Sequence[int] | None = None,
+    names: Sequence[str] = (),
+) -> Batch:
+    """Combine N clips to a batch; persons and frames are padded to the maximum within the batch.
+
+    Args:
+        keypoints: float32 (M, T, V, C) of each clip, the results of `ClipTransforms`.
+        labels: Class of each clip; None: all are unlabelled.
+        indices: Position of each clip in its data set; None: 0 to N - 1.
+        names: Ids of the clips.
+    """
+    count = len(keypoints)
+    persons = max(keypoint.shape[0] for keypoint in keypoints)
+    frames = max(keypoint.shape[1] for keypoint in keypoints)
+    padded = torch.zeros(count, persons, frames, *keypoints[0].shape[2:])
+    person_mask = torch.zeros(count, persons, dtype=torch.bool)
+    frame_mask = torch.zeros(count, frames, dtype=torch.bool)
+    for row, keypoint in enumerate(keypoints):
+        own_persons, own_frames = keypoint.shape[:2]
+        padded[row, :own_persons, :own_frames] = torch.from_numpy(keypoint)
+        person_mask[row, :own_persons] = True
+        frame_mask[row, :own_frames] = True
+    return Batch(
+        keypoint=padded,
+        person_mask=person_mask,
+        frame_mask=frame_mask,
+        label=torch.tensor([UNLABELLED] * count if labels is None else labels, dtype=torch.int64),
+        index=torch.tensor(range(count) if indices is None else indices, dtype=torch.int64),
+        names=tuple(names),
+    )

@@ -18,32 +18,12 @@ from pose_extraction.formats.annotations import UNLABELLED
 from pose_extraction.formats.pickles import read_pickle
 from pose_extraction.formats.validation import clip_identifier, validate_container
 from pose_extraction.skeleton import LAYOUTS, Skeleton, layout_by_shape
+from recognition.data.clip import Clip
 from recognition.data.clip_checks import check_clip, names_of_labels, numbers_as_names, usual_shape
 from recognition.data.extraction_settings import extraction_of
 from recognition.data.kinetics import KeypointFiles
 from recognition.data.stored_joints import Joints, StoredJoints, seen_of
 from recognition.settings import DataSettings
-
-
-@dataclass(frozen=True)
-class Clip:
-    """One raw clip.
-
-    Args:
-        name: The clip's id in the file.
-        label: Class number; -1 for unlabelled clips.
-        keypoint: float32 (M, T, V, D), pixels in 2D and the file's unit in 3D; NaN where a joint was not seen.
-        score: float32 (M, T, V), 0 where a joint was not seen. Without scores in the file, 0 or 1 by `seen_of`.
-        size: (height, width) of the frame in pixels; None in 3D.
-        tracked: Whether each slot contains the same person in all frames, as in files of `skelpipe extract`.
-    """
-
-    name: str
-    label: int
-    keypoint: np.ndarray
-    score: np.ndarray
-    size: tuple[int, int] | None
-    tracked: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,13 +109,9 @@ class ClipSet:
         Raises:
             AnnotationError: Its joints are stored in a separate file that cannot be read.
         """
-        keypoint, score = (values.astype(np.float32) for values in self.stored(index))
-        unseen = ~(score > self._score_threshold)
-        keypoint[unseen] = np.nan
-        score[unseen] = 0
-        return Clip(
-            self.names[index], int(self.labels[index]), keypoint, score, self._sizes[index], self._tracked[index]
-        )
+        keypoint, score = self.stored(index)
+        name, label = self.names[index], int(self.labels[index])
+        return Clip(name, label, keypoint, score, self._sizes[index], self._tracked[index]).above(self._score_threshold)
 
     def stored(self, index: int) -> tuple[np.ndarray, np.ndarray]:
         """Return a clip's joints (M, T, V, D) and scores (M, T, V) in the file's precision.
@@ -308,7 +284,7 @@ def _groups_by(pattern: str, clips: ClipSet) -> list[str | None]:
     return [match[1] if match else None for match in found]
 
 
-def told_of_nameless(clips: ClipSet) -> str:
+def nameless_note(clips: ClipSet) -> str:
     """Return a note with the number of unusable entries in a file and the reason for the first one."""
     sentences = clips.nameless()
     return f"{len(sentences)} entries of the file are skipped; the first: {sentences[0]}"

@@ -9,6 +9,7 @@ moved and scaled together with the first.
 import numpy as np
 
 from pose_extraction.errors import UsageError
+from recognition.data.clip import ClipFormat
 from recognition.data.clips import ClipSet
 from recognition.data.transforms import FEWEST_JOINTS, ROTATION, SCALE, TRANSLATION
 from recognition.settings import DataSettings
@@ -22,13 +23,13 @@ SEED = 0
 class LegacyReader:
     """Reads clips of one data set in the published way.
 
-    Frames are drawn in the order of `indices` with the published seed. If clips are held out of the split, the draws
+    Frames are drawn in the order of the clips with the published seed. If clips are held out of the split, the draws
     differ from those of the published run, which holds out none. `random_move` and `crop_scale` use the generator that
     is passed with each access, whereas the published code uses the global one.
 
     Args:
-        clips: Skeleton file with 2D joints.
-        indices: int (N,), indices of the data set's clips.
+        clips: Skeleton file with 2D joints, or the format of clips in memory.
+        lengths: int (N,), frames of the data set's clips.
         settings: Settings of the data.
         train: Whether frames are drawn at random, if `random_move` is set.
 
@@ -36,7 +37,9 @@ class LegacyReader:
         UsageError: The settings contain something that the published reader does not support.
     """
 
-    def __init__(self, clips: ClipSet, indices: np.ndarray, settings: DataSettings, *, train: bool) -> None:
+    def __init__(
+        self, clips: ClipSet | ClipFormat, lengths: np.ndarray, settings: DataSettings, *, train: bool
+    ) -> None:
         if settings.num_frames == "own" or settings.flip not in (0, "auto") or clips.dimensions != 2:
             raise UsageError(
                 f"{clips.path}: legacy reading supports only a fixed data.num_frames, no data.flip and 2D joints; set "
@@ -47,7 +50,7 @@ class LegacyReader:
         drawn = np.random.RandomState(SEED)
         self.frames = [
             frozen_frames(int(length), settings.num_frames, drawn if train and settings.random_move else None)
-            for length in clips.lengths[indices]
+            for length in lengths
         ]
 
     def read(

@@ -10,7 +10,9 @@ import numpy as np
 import torch
 
 from pose_extraction.skeleton import COCO17, H36M17
-from recognition.data.dataset import SkeletonDataset, collate, first_persons
+from recognition.data.batches import as_batch
+from recognition.data.clip import Clip
+from recognition.data.clip_transforms import ClipTransforms, first_persons
 from recognition.data.transforms import H36M_HEAD, H36M_PARENTS, sample_frames
 from recognition.recognizer import Recognizer
 
@@ -35,28 +37,27 @@ class Explanation:
     attention: np.ndarray
 
 
-def explain(recognizer: Recognizer, dataset: SkeletonDataset, position: int) -> Explanation:
+def explain(recognizer: Recognizer, clip: Clip, keypoint: np.ndarray, transforms: ClipTransforms) -> Explanation:
     """Return the attention of the last block for one clip.
 
     A frame that the network did not see gets the attention of the nearest frame that it saw.
 
     Args:
         recognizer: In evaluation mode; runs on its own device in float32.
-        dataset: Clips without random augmentation, in the recognizer's joint layout.
-        position: Position of the clip in the data set.
+        clip: The raw clip; joints that count as not seen are NaN with score 0.
+        keypoint: float32 (M, T', V', 3), the same clip as network input, without random augmentation.
+        transforms: The transforms between the two.
     """
-    clip = dataset.clips[int(dataset.indices[position])]
-    batch = collate([dataset[position]])
     device = next(recognizer.parameters()).device
+    batch = as_batch([keypoint])
     with torch.inference_mode():
         encoded = recognizer.encode(batch.to(device), return_attention=True)
     assert encoded.attention is not None
     received = encoded.attention.float().cpu().numpy()  # (P, T', V')
-    settings, length = dataset.settings, clip.score.shape[1]
-    frames = sample_frames(length, received.shape[1])
-    persons = _persons_seen(clip.score, frames, settings.max_persons)[: len(received)]
-    attention = received[: len(persons), _nearest(frames, length)]  # (P, T, V')
-    if dataset.layout.name != dataset.clips.layout.name:
+    frames = sample_frames(clip.num_frames, received.shape[1])
+    persons = _persons_seen(clip.score, frames, transforms.settings.max_persons)[: len(received)]
+    attention = received[: len(persons), _nearest(frames, clip.num_frames)]  # (P, T, V')
+    if transforms.converts:
         attention = to_coco(attention)
     # The scale of attention depends on the backbone, so it is reported relative to the mean of the frame.
     attention = attention / np.maximum(attention.mean(axis=-1, keepdims=True), np.finfo(np.float32).tiny)
@@ -70,7 +71,7 @@ def to_coco(attention: np.ndarray) -> np.ndarray:
 
 
 def _persons_seen(score: np.ndarray, frames: np.ndarray, most: int) -> np.ndarray:
-    """Indices of the persons that `SkeletonDataset` keeps, given scores (M, T, V)."""
+    """Indices of the persons that `ClipTransforms` keeps, given scores (M, T, V)."""
     there = first_persons(score, most)
     kept = there[(score[there][:, frames] > 0).any(axis=(1, 2))]
     return kept if len(kept) else there[:1]

@@ -9,15 +9,16 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from pose_extraction.errors import UsageError
+from recognition.data.clip import ClipFormat
+from recognition.data.clip_transforms import layout_of_model
 from recognition.data.clips import ClipSet, open_clips
-from recognition.data.dataset import SkeletonDataset, layout_of_model
-from recognition.inference.answering import Answering
+from recognition.data.dataset import SkeletonDataset
 from recognition.inference.scores import scores_of
+from recognition.inference.trained_network import TrainedNetwork
 from recognition.settings import DataSettings
 
 if TYPE_CHECKING:
     from recognition.runs import Trained
-from recognition.runs import Trained
 
 log = logging.getLogger(__name__)
 
@@ -37,7 +38,9 @@ class Prediction:
     reason: str | None = None
 
 
-def clips_for(trained: Answering, path: Path, *, skip_bad: bool = False, keypoint_files: Path | None = None) -> ClipSet:
+def clips_for(
+    trained: TrainedNetwork, path: Path, *, skip_bad: bool = False, keypoint_files: Path | None = None
+) -> ClipSet:
     """Open a skeleton file for a recognizer, with a warning if its skeletons come from another estimator.
 
     Args:
@@ -66,12 +69,12 @@ def clips_for(trained: Answering, path: Path, *, skip_bad: bool = False, keypoin
     return clips
 
 
-def check_layout(trained: Answering, clips: ClipSet) -> None:
+def check_layout(trained: TrainedNetwork, clips: ClipSet | ClipFormat) -> None:
     """Refuse skeletons whose joints differ from those that a recognizer was trained on.
 
     Args:
         trained: The recognizer.
-        clips: The skeleton file.
+        clips: The skeleton file, or the format of clips in memory.
 
     Raises:
         UsageError: The joints differ and cannot be converted.
@@ -158,7 +161,7 @@ def with_someone(clips: ClipSet, indices: np.ndarray) -> np.ndarray:
     return np.array([(clips[int(index)].score > 0).any() for index in indices], bool)
 
 
-def matched_labels(clips: ClipSet, labels: np.ndarray, trained: Trained) -> np.ndarray:
+def matched_labels(clips: ClipSet, labels: np.ndarray, trained: "Trained") -> np.ndarray:
     """Map labels of the file to the recognizer's class numbers, by name if the file has class names.
 
     Args:

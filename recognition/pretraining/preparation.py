@@ -12,8 +12,8 @@ from pose_extraction.errors import UsageError
 from pose_extraction.skeleton import Skeleton
 from recognition.backbones.gru import GRUEncoder
 from recognition.backbones.segments import SEGMENT_FRAMES, SegmentTransformer
+from recognition.data.clip_transforms import check_placement, flip_probability, layout_of_model
 from recognition.data.clips import ClipSet, open_clips
-from recognition.data.dataset import check_placement, flip_probability, layout_of_model
 from recognition.data.skeleton_file import skeleton_file_of
 from recognition.data.splits import split_indices, training_split
 from recognition.engine.machine import CHANNELS, RUNS, resolve_device, resolve_precision

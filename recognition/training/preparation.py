@@ -9,9 +9,9 @@ import torch
 
 from pose_extraction.errors import UsageError
 from recognition.backbones import baselines, gru
+from recognition.data.clip_transforms import check_placement, flip_probability, layout_of_model
 from recognition.data.clips import ClipSet, open_clips
 from recognition.data.data_notes import check_classes, notes_on_classes, notes_on_splits
-from recognition.data.dataset import check_placement, flip_probability, layout_of_model
 from recognition.data.skeleton_file import skeleton_file_of
 from recognition.data.splits import hold_out, training_indices
 from recognition.engine.machine import CHANNELS, RUNS, resolve_device, resolve_precision

@@ -17,7 +17,7 @@ from pipeline.extract.settings import parse_settings
 from pipeline.extract.workflow import extract
 from pipeline.predict import answers as predicted
 from pipeline.predict.networks import Networks
-from pipeline.predict.question import Wanted, scope_of
+from pipeline.predict.options import PredictOptions, scope_of
 from pipeline.predict.workflow import predict
 from pipeline.train.settings import train_settings
 from pose_extraction.errors import SkelpipeError, UsageError
@@ -221,7 +221,7 @@ def _answers(video: Path, run: Path, overlay: Path, networks: Networks, teller: 
     ]
     with teller.step("Predicting each person's action, with an explanation", skelpipe(*words)) as step:
         scope = scope_of(per_person=True, windows=None, overlay=overlay, explain=True, threshold=0.0)
-        wanted = Wanted(scope, None, overlay)
+        wanted = PredictOptions(scope, None, overlay)
         answers = tuple(predict([video], run, wanted, networks=networks, console=teller.console))
         failed = [answer.reason for answer in answers if answer.failed]
         if failed:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from recognition.data.clips import Clip
+from recognition.data.clip import Clip
 from recognition.data.perturbations.base import Space, without
 
 # Number of equidistant quantiles that represent a distribution.

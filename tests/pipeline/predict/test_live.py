@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 from pipeline.cli import app
 from pipeline.predict.answers import Answer
 from pipeline.predict.networks import Networks
-from pipeline.predict.question import Wanted, scope_of
+from pipeline.predict.options import PredictOptions, scope_of
 from pipeline.predict.workflow import predict
 from pose_extraction.errors import UsageError, VideoError
 from pose_extraction.video.addresses import is_live
@@ -115,7 +115,7 @@ def watch(trained: tuple[Path, Path], networks: tuple[Path, Path]) -> Callable[.
         for answer in predict(
             [address, *more],
             trained[0],
-            Wanted(scope, windows, overlay),
+            PredictOptions(scope, windows, overlay),
             networks=Networks(*map(str, networks)),
             engine=ENGINE,
             console=Console(file=said, width=400),

@@ -17,11 +17,11 @@ from typer.testing import CliRunner
 
 from pipeline.cli import app
 from pipeline.predict.answers import Answer, print_table
+from pipeline.predict.options import PredictOptions, Scope, SkeletonFileOptions, scope_of
 from pipeline.predict.persons import video_of
-from pipeline.predict.question import Part, Scope, Wanted, scope_of
-from pipeline.predict.skeleton_files import asker_of
+from pipeline.predict.skeleton_files import predictor_for
 from pipeline.predict.sliding import Sliding, slide_over
-from pipeline.predict.whole_clip import answer_whole
+from pipeline.predict.whole_clip import predict_whole
 from pipeline.predict.workflow import predict
 from pipeline.train.settings import train_settings
 from pose_extraction.errors import UsageError
@@ -67,9 +67,9 @@ def predicted(
     said: io.StringIO | None = None,
 ) -> list[Answer]:
     scope = scope_of(per_person=per_person, windows=windows, overlay=None, explain=explain, threshold=threshold)
-    wanted = Wanted(scope, windows, figures=figures)
+    wanted = PredictOptions(scope, windows, figures=figures)
     console = Console(file=said or io.StringIO(), width=400)
-    return list(predict([given], run, wanted, engine=ENGINE, part=Part(split), console=console))
+    return list(predict([given], run, wanted, engine=ENGINE, part=SkeletonFileOptions(split), console=console))
 
 
 def test_every_clip_has_a_prediction_or_a_reason(run: Path, skeletons: Path) -> None:
@@ -292,18 +292,20 @@ def together(people: list[dict[str, Any]]) -> VideoPoses:
 
 
 def test_overlay_has_no_caption_for_persons_outside_the_input(run: Path) -> None:
-    asker = asker_of(load_run(run), ENGINE)
+    predictor = predictor_for(load_run(run), ENGINE)
     first, short, third, fourth = (made_clip("clip", "wave", np.random.default_rng(n)) for n in range(4))
     short["keypoint_score"][:, 3:] = 0
     for persons, captioned in ((False, {0, 1}), (True, {0, 2, 3})):
-        answers, stretch = answer_whole(asker, Scope(True, persons), together([first, short, third, fourth]), "clip")
+        answers, stretch = predict_whole(
+            predictor, Scope(True, persons), together([first, short, third, fourth]), "clip"
+        )
         # The run uses two persons per clip; three frames are too few to classify the second one.
         assert set(stretch.captions) == captioned
         assert [answer.person for answer in answers if answer.reason] == ([1] if persons else [])
-    sliding = Sliding(asker, Scope(True, False), Grid(1.0), "clip")
+    sliding = Sliding(predictor, Scope(True, False), Grid(1.0), "clip")
     seen: set[int] = set()
     for cell, window in slide_over(together([first, third, fourth]), sliding):
-        sliding.ask(window)
+        sliding.classify(window)
         seen |= set(sliding.settle(cell, window).stretch.captions)
     assert seen == {0, 1}
 

@@ -18,7 +18,7 @@ from pipeline import predict_actions
 from pipeline.cli import app
 from pipeline.predict.answers import Answer
 from pipeline.predict.networks import Networks, estimator_for
-from pipeline.predict.question import Wanted, scope_of
+from pipeline.predict.options import PredictOptions, scope_of
 from pipeline.predict.videos import LONG_WINDOW
 from pipeline.predict.workflow import predict
 from pose_extraction.errors import UsageError
@@ -53,7 +53,7 @@ def ask(trained: tuple[Path, Path], networks: tuple[Path, Path]) -> Ask:
             predict(
                 videos,
                 trained[0],
-                Wanted(scope, windows, overlay, figures=overlay.parent if overlay else Path("unused")),
+                PredictOptions(scope, windows, overlay, figures=overlay.parent if overlay else Path("unused")),
                 networks=Networks(str(estimator), str(detector)),
                 engine=ENGINE,
                 console=Console(file=said or io.StringIO(), width=400),
@@ -84,7 +84,9 @@ def test_predicting_a_video_equals_extraction_plus_prediction(
     report = run(clips, tmp_path / "skeletons").report
     scope = scope_of(per_person=True, windows=None, overlay=None, explain=False, threshold=0)
     expected = list(
-        predict([report.data_set], trained[0], Wanted(scope), engine=ENGINE, console=Console(file=io.StringIO()))
+        predict(
+            [report.data_set], trained[0], PredictOptions(scope), engine=ENGINE, console=Console(file=io.StringIO())
+        )
     )
     found = ask(clips, per_person=True)
     key = lambda answer: (answer.clip, answer.person is not None, answer.person or 0)  # noqa: E731

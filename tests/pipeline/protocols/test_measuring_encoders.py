@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from pipeline.protocols.clips import Asked
+from pipeline.protocols.clips import ClipSelection
 from pipeline.protocols.recipe import protocol_settings
 from pipeline.protocols.request import ProtocolRequest
 from pipeline.protocols.results import SUBSETS, KeptSubsets
@@ -41,7 +41,7 @@ def test_fused_encoders_are_evaluated_on_the_first_ones_clips(streams):
 
 def test_encoders_of_different_clips_are_not_fused(streams, data):
     loaded = [load_pretrained(run) for run in (streams[0], streams[2])]
-    first, second = classification_tasks(loaded, [protocol_settings("pcm3", ())] * 2, Asked(data))
+    first, second = classification_tasks(loaded, [protocol_settings("pcm3", ())] * 2, ClipSelection(data))
     assert second.test_split == "xsub_val" and np.array_equal(first.training, second.training)
     with pytest.raises(
         UsageError, match=r"does not use the same clips of .*motions.pkl as .*, for example 'clip000_s0_'"

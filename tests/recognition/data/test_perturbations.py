@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from pose_extraction.skeleton import COCO17
-from recognition.data.clips import Clip, open_clips
+from recognition.data.clip import Clip
+from recognition.data.clips import open_clips
 from recognition.data.dataset import SkeletonDataset
 from recognition.data.perturbations import (
     GRID,

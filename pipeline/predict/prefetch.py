@@ -10,7 +10,7 @@ Item = TypeVar("Item")
 POLL = 0.1
 
 
-def ahead(items: Iterable[Item], most: int, *, name: str) -> Generator[Item, None, None]:
+def prefetch(items: Iterable[Item], most: int, *, name: str) -> Generator[Item, None, None]:
     """Iterate over items in another thread and yield them here.
 
     Closing the generator stops the thread, and closes `items` if it is a generator.
@@ -58,7 +58,7 @@ def ahead(items: Iterable[Item], most: int, *, name: str) -> Generator[Item, Non
         thread.join()
 
 
-class Feed(Generic[Item]):
+class BoundedQueue(Generic[Item]):
     """Bounded queue of items from one producer thread to one consumer thread.
 
     Args:

@@ -1,4 +1,4 @@
-"""The interface that trained recognizers and trained detectors share, so that both can answer for clips."""
+"""The interface that trained recognizers and trained detectors share, so that both can classify clips."""
 
 from pathlib import Path
 from typing import Any, Protocol
@@ -8,20 +8,20 @@ from torch import nn
 from recognition.settings import DataSettings
 
 
-class SettingsOfClips(Protocol):
-    """Settings that say how clips are read."""
+class HasDataSettings(Protocol):
+    """Settings that define how clips are read."""
 
     @property
     def data(self) -> DataSettings: ...
 
 
-class Answering(Protocol):
-    """A trained network with what is needed to ask it about clips; see `recognition.runs.Trained`."""
+class TrainedNetwork(Protocol):
+    """A trained network with everything that is required to classify clips; see `recognition.runs.Trained`."""
 
     @property
     def recognizer(self) -> nn.Module: ...
     @property
-    def settings(self) -> SettingsOfClips: ...
+    def settings(self) -> HasDataSettings: ...
     @property
     def label_names(self) -> tuple[str, ...]: ...
     @property

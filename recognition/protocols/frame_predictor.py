@@ -1,15 +1,16 @@
 """Class probabilities of each frame by a detector."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
 import torch
 
 from pose_extraction.errors import UsageError, WeightsError
-from pose_extraction.skeleton import COCO17, Skeleton
-from recognition.inference.asker import Asker
+from pose_extraction.skeleton import Skeleton
+from recognition.data.batches import as_batch
+from recognition.data.clip import Clip
 from recognition.inference.explanation import Explanation
+from recognition.inference.predictor import Predictor
 from recognition.protocols.detector import Detector
 
 
@@ -19,8 +20,8 @@ def _places(frames: int, shown: int) -> np.ndarray:
     return np.clip(np.round(place), 0, shown - 1).astype(np.int64)
 
 
-class FrameAsker(Asker):
-    """Predicts class probabilities of the frames of clips in memory; for the arguments, see `Asker`."""
+class FramePredictor(Predictor):
+    """Predicts class probabilities of the frames of clips in memory; for the arguments, see `Predictor`."""
 
     trained: Detector
 
@@ -28,7 +29,8 @@ class FrameAsker(Asker):
         self,
         trained: Detector,
         *,
-        layout: Skeleton = COCO17,
+        layout: Skeleton | None = None,
+        dimensions: int | None = None,
         device: str = "auto",
         batch_size: int | None = None,
         precision: str = "auto",
@@ -37,43 +39,45 @@ class FrameAsker(Asker):
         if backend not in ("auto", "torch"):
             raise UsageError(f"--backend {backend}: {trained.path} runs on torch; leave --backend out")
         super().__init__(
-            trained, layout=layout, device=device, batch_size=batch_size, precision=precision, backend="torch"
+            trained,
+            layout=layout,
+            dimensions=dimensions,
+            device=device,
+            batch_size=batch_size,
+            precision=precision,
+            backend="torch",
         )
 
     def prepare(self) -> None:
         """Move the network to its device."""
         self.trained.recognizer.to(self.placement.device)
 
-    def shares(self, annotations: Sequence[Mapping[str, Any]]) -> list[np.ndarray]:
+    def frame_probabilities(self, clips: Sequence[Clip]) -> list[np.ndarray]:
         """Return the probabilities of each frame of each clip, float32 (T, K + 1)."""
         self.prepare()
-        dataset = self._dataset(annotations)
         dtype = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}[self.placement.precision]
         autocast = torch.autocast(self.placement.device.partition(":")[0], dtype, enabled=dtype is not None)
         found = []
-        for first in range(0, len(dataset), self._batch_size):
-            batch = self._batch(dataset, np.arange(first, min(first + self._batch_size, len(dataset))))
+        for first in range(0, len(clips), self._batch_size):
+            batch = as_batch([self._network_input(clip) for clip in clips[first : first + self._batch_size]])
             with torch.inference_mode(), autocast:
                 logits = self.trained.recognizer(batch.to(torch.device(self.placement.device)))
             found.append(logits.float().softmax(2).cpu().numpy())
         whole = np.concatenate(found)
         wrong = ~np.isfinite(whole).all(axis=(1, 2))
         if wrong.any():
-            name = annotations[int(wrong.argmax())]["frame_dir"]
+            name = clips[int(wrong.argmax())].name
             raise WeightsError(
                 f"{self.trained.path}: its output for {name} is not finite; recreate it with `skelpipe evaluate "
                 f"{self.trained.path.parent} --protocol detection`, or try --precision fp32"
             )
-        return [
-            rows[_places(annotation["keypoint_score"].shape[1], len(rows))]
-            for rows, annotation in zip(whole, annotations, strict=True)
-        ]
+        return [rows[_places(clip.num_frames, len(rows))] for rows, clip in zip(whole, clips, strict=True)]
 
-    def probabilities(self, annotations: Sequence[Mapping[str, Any]]) -> np.ndarray:
+    def probabilities(self, clips: Sequence[Clip]) -> np.ndarray:
         """Return the probabilities of N clips, averaged over frames, float32 (N, K + 1)."""
-        return np.stack([frames.mean(axis=0) for frames in self.shares(annotations)])
+        return np.stack([frames.mean(axis=0) for frames in self.frame_probabilities(clips)])
 
-    def explanations(self, annotations: Sequence[Mapping[str, Any]]) -> list[Explanation]:
+    def explanations(self, clips: Sequence[Clip]) -> list[Explanation]:
         raise UsageError(
             f"--explain: {self.trained.path} classifies frames and provides no attention; leave --explain out"
         )

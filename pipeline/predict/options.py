@@ -1,4 +1,4 @@
-"""What a prediction is asked for: which persons, which times, which outputs."""
+"""Options of a prediction: persons, time ranges, outputs, and the clips of a skeleton file."""
 
 import math
 from dataclasses import dataclass
@@ -58,7 +58,7 @@ def scope_of(
 
 
 @dataclass(frozen=True)
-class Part:
+class SkeletonFileOptions:
     """Selection of clips in a skeleton file, and the location of their joints.
 
     Args:
@@ -71,7 +71,7 @@ class Part:
 
 
 @dataclass(frozen=True)
-class Wanted:
+class PredictOptions:
     """Options of a prediction.
 
     Args:
@@ -96,6 +96,3 @@ class Wanted:
         """Return the figure file of a video: next to its overlay if there is one."""
         overlay = self.overlay_of(source)
         return self.figures / f"{source.frame_dir}.png" if overlay is None else overlay.with_suffix(".png")
-
-
-Who = int | None

@@ -1,0 +1,106 @@
+"""One raw clip in memory, whether it comes from a skeleton file or from arrays, and the format that clips share."""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from pose_extraction.errors import UsageError
+from pose_extraction.formats.annotations import UNLABELLED
+from pose_extraction.skeleton import Skeleton
+
+
+@dataclass(frozen=True)
+class Clip:
+    """One raw clip.
+
+    Args:
+        name: Id of the clip, for messages and results.
+        label: Class number; -1 for unlabelled clips.
+        keypoint: float32 (M, T, V, D), pixels in 2D and any unit in 3D; NaN where a joint was not seen.
+        score: float32 (M, T, V), 0 where a joint was not seen.
+        size: (height, width) of the frame in pixels; None in 3D.
+        tracked: Whether each slot contains the same person in all frames, as in files of `skelpipe extract`.
+    """
+
+    name: str
+    label: int
+    keypoint: np.ndarray
+    score: np.ndarray
+    size: tuple[int, int] | None
+    tracked: bool = False
+
+    @property
+    def num_frames(self) -> int:
+        """Number T of frames."""
+        return self.score.shape[1]
+
+    def above(self, threshold: float) -> "Clip":
+        """Return the clip in which joints with a score up to `threshold`, in [0, 1], count as not seen."""
+        unseen = ~(self.score > threshold)
+        keypoint, score = self.keypoint.astype(np.float32), self.score.astype(np.float32)
+        keypoint[unseen] = np.nan
+        score[unseen] = 0
+        return replace(self, keypoint=keypoint, score=score)
+
+
+@dataclass(frozen=True)
+class ClipFormat:
+    """Format of the clips of one source.
+
+    Args:
+        path: The source, for messages.
+        layout: Joint layout.
+        dimensions: Coordinates per joint, 2 or 3.
+    """
+
+    path: Path
+    layout: Skeleton
+    dimensions: int = 2
+
+
+def clip_from_arrays(
+    keypoint: np.ndarray,
+    score: np.ndarray | None = None,
+    size: tuple[int, int] | None = None,
+    *,
+    name: str = "clip",
+    tracked: bool = True,
+) -> Clip:
+    """Create an unlabelled clip from arrays.
+
+    Args:
+        keypoint: (M, T, V, D), or (T, V, D) for one person; D = 2 in pixels or D = 3 in any unit. NaN where a joint was
+            not seen.
+        score: (M, T, V), or (T, V), in [0, 1]; None: 1 where a joint was seen.
+        size: (height, width) of the frame in pixels; required in 2D, unused in 3D.
+        name: Id of the clip, for messages.
+        tracked: Whether each slot contains the same person in all frames.
+
+    Raises:
+        UsageError: Shapes do not match, coordinates are infinite, or a 2D clip has no valid size.
+    """
+    keypoint = np.asarray(keypoint, np.float32)
+    keypoint = keypoint[None] if keypoint.ndim == 3 else keypoint
+    if keypoint.ndim != 4 or keypoint.shape[-1] not in (2, 3) or not keypoint.shape[1]:
+        raise UsageError(
+            f"{name}: keypoint has shape {keypoint.shape}; it must be (persons, frames, joints, 2 or 3) with at least "
+            "one frame"
+        )
+    if np.isinf(keypoint).any():
+        raise UsageError(f"{name}: keypoint contains infinite coordinates; use NaN for joints that were not seen")
+    seen = np.isfinite(keypoint).all(axis=-1)
+    if score is None:
+        score = seen.astype(np.float32)
+    score = np.asarray(score, np.float32)
+    score = score[None] if score.ndim == 2 else score
+    if score.shape != seen.shape:
+        raise UsageError(f"{name}: score has shape {score.shape}, but keypoint has scores of shape {seen.shape}")
+    if keypoint.shape[-1] == 3:
+        size = None
+    elif size is None or len(size) != 2 or min(size) <= 0:
+        raise UsageError(f"{name}: size is {size}; 2D joints require the (height, width) of the frame in pixels")
+    else:
+        size = (int(size[0]), int(size[1]))
+    score = np.where(seen & (score > 0), score, np.float32(0))
+    return Clip(name, UNLABELLED, keypoint, score, size, tracked)

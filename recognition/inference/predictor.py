@@ -1,0 +1,183 @@
+"""Repeated predictions of a trained recognizer for clips in memory, such as single persons or time windows.
+
+The network is prepared once, whereas `inference.scores_of`, which processes whole files, prepares it in every call.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from pose_extraction.errors import UsageError, WeightsError
+from pose_extraction.skeleton import LAYOUTS, Skeleton, layout_by_shape
+from recognition.data.batches import as_batch
+from recognition.data.clip import Clip, ClipFormat, clip_from_arrays
+from recognition.data.clip_transforms import ClipTransforms, first_persons
+from recognition.data.legacy_reader import LegacyReader
+from recognition.inference.explanation import Explanation, explain
+from recognition.inference.prediction import check_layout
+from recognition.inference.scores import CPU_BATCH, GPU_BATCH, Network, network_for, place, softmax
+from recognition.inference.trained_network import TrainedNetwork
+from recognition.recognizer import Recognizer
+
+# Minimum number of frames with a person for a prediction: fewer show a pose rather than a movement.
+FEWEST_FRAMES = 5
+
+
+def frames_seen(keypoint_score: np.ndarray, threshold: float) -> int:
+    """Return the number of frames with at least one joint that was seen, given scores (M, T, V)."""
+    return int((keypoint_score > threshold).any(axis=(0, 2)).sum())
+
+
+class Predictor:
+    """A recognizer that is ready for predictions on clips in memory.
+
+    Args:
+        trained: The recognizer; not modified.
+        layout: Joint layout of the clips; None for that of the recognizer's training skeletons.
+        dimensions: Coordinates per joint, 2 or 3; None for those of the training skeletons.
+        device: See `scores_of`, also for the following three.
+        batch_size: Clips per batch.
+        precision: Compute precision.
+        backend: Library that runs the network.
+
+    Raises:
+        BackendError: Device, backend and precision cannot be combined on this machine.
+        UsageError: The joints do not support the recognizer's settings.
+    """
+
+    def __init__(
+        self,
+        trained: TrainedNetwork,
+        *,
+        layout: Skeleton | None = None,
+        dimensions: int | None = None,
+        device: str = "auto",
+        batch_size: int | None = None,
+        precision: str = "auto",
+        backend: str = "auto",
+    ) -> None:
+        self.trained: TrainedNetwork = trained
+        self.placement = place(device, backend, precision)
+        if layout is None or dimensions is None:
+            usual = input_format(trained)
+            layout, dimensions = layout or usual.layout, dimensions or usual.dimensions
+        self._format = ClipFormat(trained.path, layout, dimensions)
+        check_layout(trained, self._format)
+        self._transforms = ClipTransforms(self._format, trained.settings.data)
+        self._batch_size = batch_size or (CPU_BATCH if self.placement.device == "cpu" else GPU_BATCH)
+        self._network: Network | None = None
+
+    @property
+    def _recognizer(self) -> Recognizer:
+        assert isinstance(self.trained.recognizer, Recognizer)
+        return self.trained.recognizer
+
+    @property
+    def threshold(self) -> float:
+        """Score above which a joint counts as seen, in [0, 1]."""
+        return self.trained.settings.data.score_threshold
+
+    def prepare(self) -> None:
+        """Prepare the network now instead of at the first prediction."""
+        if self._network is None:
+            self._network = network_for(self._recognizer, self.placement)
+
+    def __call__(
+        self, keypoint: np.ndarray, score: np.ndarray | None = None, size: tuple[int, int] | None = None
+    ) -> tuple[tuple[str, ...], np.ndarray]:
+        """Classify one clip that is given as arrays.
+
+        Args:
+            keypoint: (M, T, V, D), or (T, V, D) for one person; D = 2 in pixels or D = 3 in any unit. NaN where a joint
+                was not seen.
+            score: (M, T, V), or (T, V), in [0, 1]; None: 1 where a joint was seen.
+            size: (height, width) of the frame in pixels; required in 2D, unused in 3D.
+
+        Returns:
+            Names of the K classes and their probabilities, float32 (K,), the most probable first.
+
+        Raises:
+            UsageError: The arrays do not match each other or the recognizer, or no joint was seen.
+            WeightsError: The output of the network is not finite.
+        """
+        clip = clip_from_arrays(keypoint, score, size)
+        joints, dimensions = clip.keypoint.shape[2:]
+        if (joints, dimensions) != (self._format.layout.num_joints, self._format.dimensions):
+            raise UsageError(
+                f"keypoint has {joints} joints in {dimensions}D, but {self.trained.path} requires "
+                f"{self._format.layout.num_joints} ({self._format.layout.name}) in {self._format.dimensions}D"
+            )
+        if not frames_seen(clip.score, self.threshold):
+            raise UsageError(f"no joint of the clip has a score above {self.threshold:g}, so nobody can be classified")
+        (probabilities,) = self.probabilities([clip])
+        order = np.argsort(-probabilities, kind="stable")
+        return tuple(self.trained.label_names[number] for number in order), probabilities[order]
+
+    def probabilities(self, clips: Sequence[Clip]) -> np.ndarray:
+        """Return the class probabilities of N clips, float32 (N, K).
+
+        Args:
+            clips: In each, at least one joint was seen.
+
+        Raises:
+            WeightsError: The output of the network is not finite.
+        """
+        self.prepare()
+        assert self._network is not None
+        result = np.zeros((len(clips), len(self.trained.label_names)), np.float32)
+        # Group clips of similar length to keep padding small.
+        lengths = self._transforms.lengths(np.array([clip.num_frames for clip in clips], np.int64))
+        order = np.argsort(lengths, kind="stable")
+        for first in range(0, len(order), self._batch_size):
+            rows = order[first : first + self._batch_size]
+            _, logits = self._network(as_batch([self._network_input(clips[row]) for row in rows]))
+            wrong = ~np.isfinite(logits).all(axis=1)
+            if wrong.any():
+                name = clips[rows[int(wrong.argmax())]].name
+                raise WeightsError(
+                    f"{self.trained.path}: its output for {name} is not finite; train it again, or try --precision fp32"
+                )
+            result[rows] = softmax(logits)
+        return result
+
+    def frame_probabilities(self, clips: Sequence[Clip]) -> list[np.ndarray]:
+        """Return the probabilities of each clip: (T, K) per frame, or (1, K) for the whole clip."""
+        return list(self.probabilities(clips)[:, None])
+
+    def explanations(self, clips: Sequence[Clip]) -> list[Explanation]:
+        """Return the importance of each joint of each clip; see `explain`."""
+        return [
+            explain(self._recognizer, clip.above(self.threshold), self._network_input(clip), self._transforms)
+            for clip in clips
+        ]
+
+    def persons_used(self, clip: Clip) -> np.ndarray:
+        """Return the indices of the persons that the network uses: the first ones with a joint that was seen; int64."""
+        score = np.where(clip.score > self.threshold, clip.score, 0)
+        return first_persons(score, self.trained.settings.data.max_persons)
+
+    def best(self, probabilities: np.ndarray, count: int = 5) -> tuple[tuple[str, float], ...]:
+        """Return the most probable classes of one clip (K,) as (name, probability), the most probable first."""
+        order = np.argsort(-probabilities, kind="stable")[:count]
+        return tuple((self.trained.label_names[k], float(probabilities[k])) for k in order)
+
+    def _network_input(self, clip: Clip) -> np.ndarray:
+        """Return a clip as the network sees it, float32 (M, T, V, 3)."""
+        settings = self.trained.settings.data
+        if settings.legacy:
+            reader = LegacyReader(self._format, np.array([clip.num_frames]), settings, train=False)
+            return reader.read(clip.keypoint, clip.score, clip.size, 0, None)
+        return self._transforms(clip.above(self.threshold))
+
+
+def input_format(trained: TrainedNetwork) -> ClipFormat:
+    """Return the format of a recognizer's training skeletons, before their conversion to the network's layout."""
+    dimensions, network_layout = trained.dimensions or 2, trained.layout
+    if network_layout in LAYOUTS:
+        joints = LAYOUTS[network_layout].num_joints
+    else:
+        # See `layout_by_shape`.
+        joints = int(network_layout.removeprefix("joints"))
+    # As when reading a file: h36m17 in 2D is converted from coco17, unless the file's layout was specified.
+    layout = LAYOUTS.get(trained.settings.data.layout) or layout_by_shape(joints, dimensions)
+    return ClipFormat(trained.path, layout, dimensions)
