@@ -110,20 +110,24 @@ def print_table(result: Evaluation, console: Console) -> None:
     console.print(classes)
 
 
-def _draw(result: Evaluation) -> None:
-    from recognition.evaluation import plots
+def draw(result: Evaluation) -> None:
+    """Draw the figures into the folder of the results."""
+    from recognition.evaluation.accuracy_plots import confusion_figure, per_class_figure
+    from recognition.evaluation.embedding import embedding_figure
+    from recognition.evaluation.figures import save_figure
+    from recognition.evaluation.training_plot import training_figure
 
     title, names, scores = _title(result), result.trained.label_names, result.scores
     figures = {
-        "confusion": plots.confusion_figure(result.metrics, names, title),
-        "per_class": plots.per_class_figure(result.metrics, names, title),
-        "tsne": plots.embedding_figure(scores.features, scores.labels, names, title),
+        "confusion": confusion_figure(result.metrics, names, title),
+        "per_class": per_class_figure(result.metrics, names, title),
+        "tsne": embedding_figure(scores.features, scores.labels, names, title),
     }
     records = list(read_metrics(result.trained.path.parent))
     if records:
-        figures["training"] = plots.training_figure(records, f"training of {result.trained.path.parent.name}")
+        figures["training"] = training_figure(records, f"training of {result.trained.path.parent.name}")
     for name, figure in figures.items():
-        plots.save_figure(figure, result.folder / f"{name}.png")
+        save_figure(figure, result.folder / f"{name}.png")
 
 
 def _title(result: Evaluation) -> str:

@@ -10,7 +10,7 @@ from rich.text import Text
 
 from pipeline.evaluate.evaluation import Evaluation
 from pipeline.evaluate.folders import JSON_NAME, SCORES_NAME, folder_for
-from pipeline.evaluate.report import _draw, as_dictionary, warnings_of
+from pipeline.evaluate.report import as_dictionary, draw, warnings_of
 from pipeline.reporting.progress import progress_bar
 from pose_extraction.errors import UsageError
 from pose_extraction.files import atomic_write
@@ -101,7 +101,7 @@ def evaluate(
         console.print(Text(f"warning: {line}"))
     _write(result)
     if figures:
-        _draw(result)
+        draw(result)
     return result
 
 

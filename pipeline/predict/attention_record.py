@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.text import Text
 
 from pipeline.predict.answers import Answer
-from recognition.evaluation.plots import save_figure
+from recognition.evaluation.figures import save_figure
 
 # Number of persons in a figure, those visible longest first, so that it stays readable.
 MOST_PERSONS = 6

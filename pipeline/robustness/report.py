@@ -18,7 +18,7 @@ from recognition.robustness.conditions import BY_NAME, CLEAN, Condition
 
 if TYPE_CHECKING:
     from pipeline.robustness.bench import Bench
-from recognition.evaluation.plots import figure_bytes
+from recognition.evaluation.figures import figure_bytes
 
 PAGE, NUMBERS, FIGURES = "robustness.html", "robustness.json", "figures"
 

@@ -25,7 +25,7 @@ from pose_extraction.errors import UsageError
 from pose_extraction.files import atomic_write, sha256_of
 from recognition.data.clips import open_clips
 from recognition.data.skeleton_file import skeleton_file_of
-from recognition.evaluation.plots import figure_bytes
+from recognition.evaluation.figures import figure_bytes
 from recognition.pretraining.encoder import pretrained_file
 
 # File with the measurements of a run, next to it.

@@ -20,7 +20,7 @@ from pose_extraction.errors import UsageError
 from recognition.data.clips import open_clips
 from recognition.data.skeleton_file import skeleton_file_of
 from recognition.data.splits import matching_test_split, split_indices
-from recognition.evaluation.plots import figure_bytes
+from recognition.evaluation.figures import figure_bytes
 from recognition.inference.scores import Engine
 from recognition.robustness.conditions import CLEAN, NOISE, BenchSettings, Condition, families_for, seeds_of
 from recognition.robustness.statistics import Accuracy, accuracy, bootstrap_difference

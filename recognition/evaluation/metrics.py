@@ -4,14 +4,11 @@ All clips have equal weight. Intervals assume independent clips; if a few people
 uncertainty is larger.
 """
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
-
-# Standard normal quantile of a two-sided 95 % interval.
-Z95 = 1.959963984540054
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +37,6 @@ class Metrics:
         unanswered: Number of clips without a prediction because they show no person; they count as failures.
         correct: Number of clips whose most probable class is the true one.
         top1: correct / clips.
-        top1_interval: Wilson's 95 % interval of `top1`.
         top5: Share of clips whose true class is among the five most probable.
         mean_class: Mean of `per_class` over the classes that have clips.
         per_class: float64 (K,), share of each class's clips that are correct; NaN for a class without clips.
@@ -53,13 +49,17 @@ class Metrics:
     unanswered: int
     correct: int
     top1: float
-    top1_interval: tuple[float, float]
     top5: float
     mean_class: float
     per_class: np.ndarray
     confusion: np.ndarray
     counts: np.ndarray
     confused_pairs: tuple[ConfusedPair, ...]
+
+    @cached_property
+    def top1_interval(self) -> tuple[float, float]:
+        """Wilson's 95 % interval of `top1`."""
+        return wilson_interval(self.correct, self.clips)
 
 
 def measure(
@@ -93,7 +93,6 @@ def measure(
         unanswered=len(unanswered),
         correct=correct,
         top1=correct / total,
-        top1_interval=wilson_interval(correct, total),
         top5=top_k_accuracy(scores, labels, 5) * len(labels) / total,
         mean_class=float(np.nanmean(per_class)),
         per_class=per_class,
@@ -142,60 +141,16 @@ def most_confused_pairs(confusion: np.ndarray, count: int, *, unanswered: int = 
     )
 
 
-def wilson_interval(correct: int, total: int, z: float = Z95) -> tuple[float, float]:
-    """Return Wilson's score interval of a proportion, which stays within [0, 1] and is accurate close to its ends.
+def wilson_interval(correct: int, total: int) -> tuple[float, float]:
+    """Return Wilson's 95 % score interval of a proportion, which stays within [0, 1] and is accurate close to its ends.
 
     Args:
         correct: Number of successes, 0 to `total`.
         total: Number of trials, at least 1.
-        z: Standard normal quantile; 1.96 for 95 %.
     """
-    share = correct / total
-    centre = (share + z**2 / (2 * total)) / (1 + z**2 / total)
-    half = z / (1 + z**2 / total) * math.sqrt(share * (1 - share) / total + z**2 / (4 * total**2))
+    # Imported here because `measure` also serves training, which needs no intervals.
+    from scipy.stats import binomtest
+
+    interval = binomtest(correct, total).proportion_ci(0.95, method="wilson")
     # Rounding errors at the ends must not exclude the proportion itself.
-    return max(0.0, min(centre - half, share)), min(1.0, max(centre + half, share))
-
-
-def paired_difference(
-    correct_a: Sequence[bool] | np.ndarray, correct_b: Sequence[bool] | np.ndarray, z: float = Z95
-) -> tuple[float, float, float]:
-    """Return the difference of two models' accuracies on the same clips, with a confidence interval for paired data.
-
-    Newcombe's hybrid score interval for paired proportions (1998, method 10): combines the Wilson intervals of both
-    proportions with their correlation. In contrast to the interval of McNemar's test, it does not shrink to zero if the
-    models agree on all clips.
-
-    Args:
-        correct_a: bool (N,), whether the first model is correct on each clip.
-        correct_b: bool (N,), the same for the second model and the same clips in the same order.
-        z: Standard normal quantile; 1.96 for 95 %.
-
-    Returns:
-        Accuracy of a minus accuracy of b, and the lower and upper end of its interval, all in [-1, 1].
-
-    Raises:
-        ValueError: The arrays differ in length or are empty.
-    """
-    a, b = np.asarray(correct_a, bool), np.asarray(correct_b, bool)
-    if a.shape != b.shape or a.ndim != 1 or not len(a):
-        raise ValueError(f"results of shapes {a.shape} and {b.shape} do not describe the same clips")
-    total = len(a)
-    both, only_a = int((a & b).sum()), int((a & ~b).sum())
-    only_b, neither = int((~a & b).sum()), int((~a & ~b).sum())
-    share_a, share_b = (both + only_a) / total, (both + only_b) / total
-    low_a, high_a = wilson_interval(both + only_a, total, z)
-    low_b, high_b = wilson_interval(both + only_b, total, z)
-    product: float = both * neither - only_a * only_b
-    spread = math.sqrt((both + only_a) * (only_b + neither)) * math.sqrt((both + only_b) * (only_a + neither))
-    if product > 0:
-        product = max(product - total / 2, 0.0)
-    correlation = product / spread if spread else 0.0
-    difference = share_a - share_b
-    below = _together(share_a - low_a, high_b - share_b, correlation)
-    above = _together(high_a - share_a, share_b - low_b, correlation)
-    return difference, max(-1.0, difference - below), min(1.0, difference + above)
-
-
-def _together(a: float, b: float, correlation: float) -> float:
-    return math.sqrt(max(0.0, a**2 - 2 * correlation * a * b + b**2))
+    return min(float(interval.low), correct / total), max(float(interval.high), correct / total)

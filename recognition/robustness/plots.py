@@ -9,8 +9,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
 from pose_extraction.skeleton import Skeleton
+from recognition.evaluation.figures import BLUE, GREY, MARKERS, PALETTE, VERMILION
 from recognition.evaluation.metrics import Metrics
-from recognition.evaluation.plots import BLUE, GREY, MARKERS, PALETTE, VERMILION
 from recognition.robustness.targeted import RANDOM, TargetedCurves
 
 # Largest sigma in figure 5 of the paper.

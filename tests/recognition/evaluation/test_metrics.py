@@ -1,7 +1,6 @@
 """Accuracies, confusions and intervals, compared with plain loops and scikit-learn."""
 
 import math
-from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -10,7 +9,6 @@ from sklearn import metrics as reference
 from recognition.evaluation.metrics import (
     measure,
     most_confused_pairs,
-    paired_difference,
     top_k_accuracy,
     wilson_interval,
 )
@@ -101,36 +99,3 @@ def test_wilson_interval_ends_where_the_score_test_rejects() -> None:
             if 0 < end < 1:
                 z = abs(correct / total - end) / math.sqrt(end * (1 - end) / total)
                 assert z == pytest.approx(1.959964, abs=1e-6)
-
-
-def test_the_paired_interval_covers_the_true_difference() -> None:
-    """Two models with accuracies 0.9 and 0.8 that mostly fail together, on 300 clips, 2,000 times."""
-    rng = np.random.default_rng(0)
-    covered = narrower = 0
-    for _ in range(2000):
-        a = rng.random(300) < 0.9
-        # Correct on 86 % of the clips that a classifies correctly and on 26 % of the rest: 0.774 + 0.026 = 0.8.
-        b = rng.random(300) < np.where(a, 0.86, 0.26)
-        difference, low, high = paired_difference(a, b)
-        assert low <= difference <= high and difference == pytest.approx(a.mean() - b.mean())
-        covered += low <= 0.1 <= high
-        unpaired = paired_difference(a, rng.permutation(b))
-        narrower += high - low < unpaired[2] - unpaired[1]
-    assert 0.94 < covered / 2000 < 0.975
-    assert narrower > 1500
-
-
-def test_paired_interval_of_equal_models_contains_zero_and_shrinks_with_clips() -> None:
-    widths = []
-    for clips in (20, 200, 2000):
-        right = np.arange(clips) % 10 > 0
-        difference, low, high = paired_difference(right, right)
-        assert difference == 0 and low < 0 < high
-        widths.append(high - low)
-    assert all(narrow < wide for wide, narrow in pairwise(widths))
-    assert paired_difference([True] * 4, [False] * 4)[0] == 1
-    difference, low, high = paired_difference([True, False, True], [False, False, True])
-    mirrored = paired_difference([False, False, True], [True, False, True])
-    assert mirrored == pytest.approx((-difference, -high, -low))
-    with pytest.raises(ValueError, match="same clips"):
-        paired_difference([True], [True, False])

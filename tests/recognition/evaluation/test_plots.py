@@ -8,15 +8,11 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
-from recognition.evaluation.embedding import embed
+from recognition.evaluation.accuracy_plots import confusion_figure, per_class_figure
+from recognition.evaluation.embedding import embed, embedding_figure
+from recognition.evaluation.figures import save_figure
 from recognition.evaluation.metrics import Metrics, measure
-from recognition.evaluation.plots import (
-    confusion_figure,
-    embedding_figure,
-    per_class_figure,
-    save_figure,
-    training_figure,
-)
+from recognition.evaluation.training_plot import training_figure
 
 
 def made_metrics(classes: int, clips: int = 400) -> Metrics:
