@@ -1,230 +1,31 @@
 """Predict actions in videos: stage one (as in `skelpipe extract`) and stage two run while the video is read.
 
 Decoding, the networks of stage one, stage two and the drawing each run in a thread. The poses of a video that is
-classified as a whole are kept in memory until it ends. Videos longer than `WHOLE_LIMIT`, and videos that are classified
-in windows, are processed in bounded memory.
+classified as a whole are kept in memory until it ends. Long videos, and videos that are classified in windows, are
+processed in bounded memory; see `video_prediction`.
 """
 
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass, field
 
-import numpy as np
 from rich.console import Console
 
-from pipeline.extract.device import nobody_found
 from pipeline.inputs.videos import Source
-from pipeline.predict.answers import BEST, Answer, label_of
-from pipeline.predict.attention_record import AttentionRecord
+from pipeline.predict.answers import Answer
 from pipeline.predict.options import PredictOptions
 from pipeline.predict.overlay import Drawing
-from pipeline.predict.persons import PersonId
 from pipeline.predict.prefetch import prefetch
-from pipeline.predict.sliding import Settled, Sliding, is_long_enough, no_window_classified
-from pipeline.predict.whole_clip import predict_whole
+from pipeline.predict.video_prediction import VideoPrediction
 from pipeline.reporting.progress import RunProgress
-from pose_extraction.extraction import PoseExtractor, follow
-from pose_extraction.following import Follower
-from pose_extraction.poses import FramePoses
-from pose_extraction.skeleton import COCO17
+from pose_extraction.extraction import PoseExtractor
 from pose_extraction.video.decoding import VideoJob
 from recognition.inference.predictor import Predictor
-from recognition.inference.windows import CELLS, UNKNOWN, Grid, Segment
 
-# Seconds above which a video is too long to classify as a whole: the network would sample its frames too sparsely.
-WHOLE_LIMIT = 120.0
-# Length in seconds of the windows whose mean is the prediction for such a video.
-LONG_WINDOW = 10.0
 # Poses of frames that may wait for stage two; they are small.
 POSES_AHEAD = 256
 # Overlays that may still be drawn while the networks process the next videos.
 DRAWINGS_AHEAD = 2
-
-
-class SlidingVideo:
-    """Window-by-window tracking and classification of one video, in bounded memory.
-
-    Args:
-        sliding: Classifies the windows.
-        follower: Tracks the persons.
-    """
-
-    def __init__(self, sliding: Sliding, follower: Follower) -> None:
-        self._sliding = sliding
-        self._follower = follower
-        self._first_cell = self._next_cell = -1
-        self._time = 0.0
-
-    def add(self, poses: FramePoses) -> Iterator[Settled]:
-        """Add the next frame; yield the results that it makes final."""
-        grid = self._sliding.grid
-        if self._next_cell < 0:
-            self._first_cell = self._next_cell = int(grid.cell_of(poses.time))
-        self._follower.add(poses)
-        before, self._time = self._time, poses.time
-        while grid.start_of(self._next_cell) + grid.seconds + self._follower.context <= poses.time:
-            if grid.start_of(self._next_cell) > before:
-                # Gap in the stream: the next window that contains a frame ends with the cell of this frame.
-                self._next_cell = int(grid.cell_of(poses.time)) - CELLS + 1
-                continue
-            yield self._window()
-
-    def end(self) -> tuple[list[Settled], list[Segment[PersonId]]]:
-        """Return the remaining results at the end of the video."""
-        settled = []
-        while self._next_cell >= 0 and self._sliding.grid.start_of(self._next_cell) <= self._time:
-            settled.append(self._window())
-        return settled, self._sliding.end()
-
-    def _window(self) -> Settled:
-        cell, grid = self._next_cell, self._sliding.grid
-        window = self._follower.stretch(*grid.bounds(cell))
-        if is_long_enough(grid, cell, self._first_cell, window):
-            self._sliding.classify(window)
-        settled = self._sliding.settle(cell, window)
-        self._next_cell += 1
-        self._follower.forget(grid.start_of(self._next_cell))
-        return settled
-
-
-@dataclass
-class _Means:
-    """Mean probabilities over the cells of a long video, per person."""
-
-    held: dict[PersonId, tuple[np.ndarray, int, float, float]] = field(default_factory=dict)
-
-    def add(self, settled: Settled) -> None:
-        for cell in settled.cells:
-            total, count, start, _ = self.held.get(cell.person, (0.0, 0, cell.start, cell.end))
-            self.held[cell.person] = (total + cell.probabilities, count + 1, start, cell.end)
-
-
-class _OpenVideo:
-    """State of a video that is being processed: its poses and its overlay."""
-
-    def __init__(
-        self, job: VideoJob, options: PredictOptions, predictor: Predictor, extractor: PoseExtractor, console: Console
-    ) -> None:
-        assert job.info is not None
-        self.source: Source = job.payload
-        self.options = options
-        self._predictor, self._extractor, self._console = predictor, extractor, console
-        self._size = job.info.size
-        self._frames: list[FramePoses] = []
-        self._poses = 0
-        self._means = _Means()
-        self._record = AttentionRecord(COCO17.joints) if options.scope.explain else None
-        self._answers: list[Answer] = []
-        self._is_answered = False
-        overlay = options.overlay_of(self.source)
-        self._sliding = None if options.windows is None else self._slide(options.windows)
-        self.drawing = None if overlay is None else Drawing(self.source.path, overlay)
-
-    def _slide(self, seconds: float) -> SlidingVideo:
-        sliding = Sliding(
-            self._predictor, self.options.scope, Grid(seconds), self.source.frame_dir, record=self._record
-        )
-        return SlidingVideo(sliding, Follower(self._size, self._extractor.settings))
-
-    def add(self, poses: FramePoses) -> Iterator[Answer]:
-        """Add the poses of a frame; yield the predictions that are final."""
-        self._poses += poses.num_persons
-        waiting = [poses]
-        if self._sliding is None:
-            self._frames.append(poses)
-            if poses.time - self._frames[0].time <= WHOLE_LIMIT:
-                return
-            self._sliding = self._slide(LONG_WINDOW)
-            self._say(
-                f"longer than {WHOLE_LIMIT:g} s: the prediction is the mean over windows of {LONG_WINDOW:g} s; "
-                "use --windows to get each of them"
-            )
-            waiting, self._frames = self._frames, []
-        for one in waiting:
-            for settled in self._sliding.add(one):
-                yield from self._settled(settled)
-
-    def _settled(self, settled: Settled) -> Iterator[Answer]:
-        if self.drawing is not None:
-            self.drawing.give(settled.stretch)
-        if self.options.windows is None:
-            self._means.add(settled)
-        else:
-            yield from self._told(settled.segments)
-
-    def _told(self, segments: Iterable[Segment[PersonId]]) -> Iterator[Answer]:
-        for segment in sorted(segments, key=lambda one: one.start):
-            best = self._predictor.best(segment.probabilities, BEST)
-            label = UNKNOWN if segment.number is None else best[0][0]
-            yield self._answer(segment.person, segment.start, segment.end, label, best)
-
-    def _answer(
-        self, person: PersonId, start: float, end: float, label: str | None, best: tuple[tuple[str, float], ...]
-    ) -> Answer:
-        attention = self._record.mean(person, start, end) if self._record is not None else {}
-        return self._kept(
-            Answer(self.source.frame_dir, person, start, end, label, best[0][1], best, attention=attention)
-        )
-
-    def _kept(self, answer: Answer) -> Answer:
-        self._is_answered = True
-        if self._record is not None:
-            # Kept for the figure, which lists them.
-            self._answers.append(answer)
-        return answer
-
-    def end(self, job: VideoJob) -> Iterator[Answer]:
-        """Yield the remaining predictions; a video that is classified as a whole has at least one."""
-        for problem in dict.fromkeys(job.problems):
-            self._say(problem)
-        if self._sliding is None:
-            yield from self._end_whole()
-        else:
-            yield from self._end_sliding(self._sliding)
-        if self.drawing is not None:
-            self.drawing.end()
-        if self._record is not None:
-            path = self.options.figure_of(self.source)
-            yield from self._record.write(path, self.source.frame_dir, self._answers, self._console)
-
-    def _end_whole(self) -> Iterator[Answer]:
-        (clip,) = follow(self._frames, self._size, self._extractor.settings)
-        answers, stretch = predict_whole(
-            self._predictor,
-            self.options.scope,
-            clip.poses,
-            self.source.frame_dir,
-            nobody=nobody_found(self._poses),
-            record=self._record,
-        )
-        if self.drawing is not None:
-            self.drawing.give(stretch)
-        for answer in answers:
-            yield self._kept(answer)
-
-    def _end_sliding(self, sliding: SlidingVideo) -> Iterator[Answer]:
-        rest, segments = sliding.end()
-        for settled in rest:
-            yield from self._settled(settled)
-        yield from self._told(segments if self.options.windows is not None else ())
-        for person in sorted(self._means.held, key=lambda who: (who is not None, who or 0)):
-            total, count, start, end = self._means.held[person]
-            best = self._predictor.best(total / count, BEST)
-            label, _ = label_of(best, self.options.scope.threshold)
-            yield self._answer(person, start, end, label, best)
-        if not self._is_answered:
-            yield self._kept(Answer(self.source.frame_dir, reason=self._why_nothing()))
-
-    def _why_nothing(self) -> str:
-        if not self._poses:
-            return nobody_found(0)
-        return no_window_classified()
-
-    def _say(self, text: str) -> None:
-        self._console.print(
-            f"note: {self.source.relative}: {text}", style="yellow", highlight=False, markup=False, soft_wrap=True
-        )
 
 
 def predict_videos(
@@ -250,43 +51,58 @@ def predict_videos(
         One or more predictions per video. A video that cannot be read yields one with the reason. A video whose overlay
         cannot be written yields an additional one with the reason.
     """
-    open_videos: dict[VideoJob, _OpenVideo] = {}
-    drawings: deque[tuple[Source, Drawing]] = deque()
-
-    def finished(most: int) -> Iterator[Answer]:
-        while len(drawings) > most:
-            source, drawing = drawings[0]
-            error = drawing.result()
-            drawings.popleft()
-            if error is None:
-                console.print(str(drawing.path), highlight=False, markup=False, soft_wrap=True)
-            else:
-                yield Answer(source.frame_dir, reason=f"overlay not written: {error}", failed=True)
-
+    open_videos: dict[VideoJob, VideoPrediction] = {}
+    overlays = _Overlays(console)
     jobs = (VideoJob(source.path, stride=stride, payload=source) for source in sources)
     poses = prefetch(extractor.frames(jobs), POSES_AHEAD, name="networks")
-    with RunProgress(len(sources), console) as shown, closing(poses):
+    with RunProgress(len(sources), console) as progress, closing(poses):
         try:
             for job, frame in poses:
                 if frame is not None:
                     if job not in open_videos:
-                        open_videos[job] = _OpenVideo(job, options, predictor, extractor, console)
+                        open_videos[job] = VideoPrediction(job, options, predictor, extractor, console)
                     yield from open_videos[job].add(frame)
-                    shown.frame()
+                    progress.frame()
                     continue
                 video = open_videos.pop(job, None)
                 if video is None:
                     yield Answer(job.payload.frame_dir, reason=job.error or "contains no frames", failed=True)
                 else:
-                    if video.drawing is not None:
-                        drawings.append((job.payload, video.drawing))
+                    overlays.add(video)
                     yield from video.end(job)
-                    yield from finished(DRAWINGS_AHEAD)
-                shown.video()
-            yield from finished(0)
+                    yield from overlays.finish(DRAWINGS_AHEAD)
+                progress.video()
+            yield from overlays.finish(0)
         finally:
             for video in open_videos.values():
-                if video.drawing is not None:
-                    video.drawing.abandon()
-            for _, drawing in drawings:
-                drawing.abandon()
+                overlays.add(video)
+            overlays.abandon()
+
+
+class _Overlays:
+    """Overlays of videos whose poses are complete, while they are drawn."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._waiting: deque[tuple[Source, Drawing]] = deque()
+
+    def add(self, video: VideoPrediction) -> None:
+        """Add the overlay of a video, if it has one."""
+        if video.drawing is not None:
+            self._waiting.append((video.source, video.drawing))
+
+    def finish(self, most: int) -> Iterator[Answer]:
+        """Wait until at most `most` overlays are incomplete; print their paths, and yield a failure for each error."""
+        while len(self._waiting) > most:
+            source, drawing = self._waiting[0]
+            error = drawing.result()
+            self._waiting.popleft()
+            if error is None:
+                self._console.print(str(drawing.path), highlight=False, markup=False, soft_wrap=True)
+            else:
+                yield Answer(source.frame_dir, reason=f"overlay not written: {error}", failed=True)
+
+    def abandon(self) -> None:
+        """Stop drawing and discard the files that are incomplete."""
+        for _, drawing in self._waiting:
+            drawing.abandon()

@@ -19,7 +19,7 @@ from pipeline.cli import app
 from pipeline.predict.answers import Answer
 from pipeline.predict.networks import Networks, estimator_for
 from pipeline.predict.options import PredictOptions, scope_of
-from pipeline.predict.videos import LONG_WINDOW
+from pipeline.predict.video_prediction import LONG_WINDOW
 from pipeline.predict.workflow import predict
 from pose_extraction.errors import UsageError
 from recognition.inference.scores import Engine
