@@ -6,7 +6,7 @@ NTU120 take 1.1 GB) and are converted to float32 on access. Joints of Kinetics-4
 
 import hashlib
 import re
-from collections.abc import Container, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -165,67 +165,129 @@ def open_clips(path: Path, settings: DataSettings, *, leave_out_empty: bool = Fa
     data = read_pickle(path)
     validate_container(data, path)
     label_names = names_of_labels(data, path)
-    files = KeypointFiles(path, settings.keypoint_files, look_inside=settings.skip_bad)
     shape = usual_shape(data["annotations"])
-    if settings.layout != "auto" and LAYOUTS[settings.layout].num_joints != shape[0]:
-        raise AnnotationError(
-            f"{path}: its clips have {shape[0]} joints, but {settings.layout} has "
-            f"{LAYOUTS[settings.layout].num_joints}; set data.layout to the file's layout, or to auto"
-        )
-    joints: list[Joints] = []
-    annotations: list[dict[str, Any]] = []
-    skipped: list[str] = []
-    left_out: dict[str, tuple[AnnotationError, int]] = {}
-    places: dict[str, int] = {}
+    layout = _layout_of_file(settings.layout, shape, path)
+    usable = _Usable(path, settings, shape, len(label_names), leave_out_empty)
     for position, annotation in enumerate(data["annotations"]):
-        try:
-            name = clip_identifier(annotation, position, path)
-            if name in places:
-                raise AnnotationError(f"{path}: clip {name!r} occurs twice; give each clip its own frame_dir")
-        except AnnotationError as error:
-            if not settings.skip_bad:
-                raise _with_way_out(error) from error
-            skipped.append(str(error))
-            continue
-        try:
-            check_clip(annotation, position, path, shape, len(label_names))
-            clip = _joints_of(annotation, name, files)
-        except AnnotationError as error:
-            empty = isinstance(error, EmptyClipError)
-            if not (settings.skip_bad or (empty and leave_out_empty)):
-                raise _with_way_out(error) from error
-            skipped.append(str(error))
-            left_out[name] = (error, annotation["label"] if empty else UNLABELLED)
-            continue
-        left_out.pop(name, None)
-        places[name] = len(joints)
-        joints.append(clip)
-        annotations.append(annotation)
-    if not joints:
-        reason = f"; the first: {skipped[0]}" if skipped else ", because it is empty: extract some videos"
+        usable.add(annotation, position)
+    if not usable.joints:
+        reason = f"; the first: {usable.skipped[0]}" if usable.skipped else ", because it is empty: extract some videos"
         raise AnnotationError(f"{path}: contains no usable clips{reason}")
-    splits = _splits(data["split"], places, left_out, path, skipped if settings.skip_bad else None)
-    layout = LAYOUTS[settings.layout] if settings.layout != "auto" else layout_by_shape(*shape)
-    without = [
-        LeftOut(name, str(error), _splits_of(name, data["split"]), label, isinstance(error, EmptyClipError))
-        for name, (error, label) in left_out.items()
-    ]
     clips = ClipSet(
         path,
-        joints,
-        annotations,
-        splits,
+        usable.joints,
+        usable.annotations,
+        usable.splits(data["split"]),
         label_names,
         layout,
         shape[1],
         settings.score_threshold,
-        skipped,
-        without,
+        usable.skipped,
+        usable.left_out(data["split"]),
         names_given=bool(data.get("label_names")) or label_names != numbers_as_names(len(label_names)),
     )
     if settings.group_pattern is not None:
         clips.groups = _groups_by(settings.group_pattern, clips)
     return clips
+
+
+def _layout_of_file(name: str, shape: tuple[int, int], path: Path) -> Skeleton:
+    """Return the layout with a name; "auto" derives it from the number of joints and coordinates."""
+    if name == "auto":
+        return layout_by_shape(*shape)
+    layout = LAYOUTS[name]
+    if layout.num_joints != shape[0]:
+        raise AnnotationError(
+            f"{path}: its clips have {shape[0]} joints, but {name} has {layout.num_joints}; set data.layout to the "
+            "file's layout, or to auto"
+        )
+    return layout
+
+
+class _Usable:
+    """The usable clips of a file, and the reasons why others are left out."""
+
+    def __init__(
+        self, path: Path, settings: DataSettings, shape: tuple[int, int], num_classes: int, leave_out_empty: bool
+    ) -> None:
+        self.joints: list[Joints] = []
+        self.annotations: list[dict[str, Any]] = []
+        self.skipped: list[str] = []
+        self._path, self._shape, self._num_classes = path, shape, num_classes
+        self._skip_bad, self._leave_out_empty = settings.skip_bad, leave_out_empty
+        self._files = KeypointFiles(path, settings.keypoint_files, look_inside=settings.skip_bad)
+        self._indices: dict[str, int] = {}
+        self._errors: dict[str, tuple[AnnotationError, int]] = {}
+
+    def add(self, annotation: dict[str, Any], position: int) -> None:
+        """Check a clip and add it, or leave it out.
+
+        Raises:
+            AnnotationError: The clip is malformed, and such clips are not left out.
+        """
+        name = self._name_of(annotation, position)
+        if name is None:
+            return
+        try:
+            check_clip(annotation, position, self._path, self._shape, self._num_classes)
+            joints = _joints_of(annotation, name, self._files)
+        except AnnotationError as error:
+            empty = isinstance(error, EmptyClipError)
+            if not (self._skip_bad or (empty and self._leave_out_empty)):
+                raise _with_way_out(error) from error
+            self.skipped.append(str(error))
+            self._errors[name] = error, annotation["label"] if empty else UNLABELLED
+            return
+        self._errors.pop(name, None)
+        self._indices[name] = len(self.joints)
+        self.joints.append(joints)
+        self.annotations.append(annotation)
+
+    def _name_of(self, annotation: dict[str, Any], position: int) -> str | None:
+        """Return the id of a clip; None if it has none of its own and is left out."""
+        try:
+            name = clip_identifier(annotation, position, self._path)
+            if name in self._indices:
+                raise AnnotationError(f"{self._path}: clip {name!r} occurs twice; give each clip its own frame_dir")
+        except AnnotationError as error:
+            if not self._skip_bad:
+                raise _with_way_out(error) from error
+            self.skipped.append(str(error))
+            return None
+        return name
+
+    def splits(self, listed: dict[str, Sequence[str]]) -> dict[str, np.ndarray]:
+        """Return the indices of each split's clips, int64, in ascending order.
+
+        Raises:
+            AnnotationError: A split lists a clip that is not in the file, and such names are not skipped.
+        """
+        splits = {}
+        for split, names in listed.items():
+            missing = [name for name in names if name not in self._indices and name not in self._errors]
+            if missing:
+                message = (
+                    f"{self._path}: split {split!r} lists clip {missing[0]!r}, which has no annotation; remove it from "
+                    "the split or extract its video"
+                )
+                if not self._skip_bad:
+                    raise AnnotationError(message)
+                self.skipped.append(f"{message} ({len(missing)} such names)" if len(missing) > 1 else message)
+            splits[split] = np.array(sorted({self._indices[name] for name in names if name in self._indices}), np.int64)
+        return splits
+
+    def left_out(self, listed: dict[str, Sequence[str]]) -> list[LeftOut]:
+        """Return the clips that were left out and have an id of their own."""
+        return [
+            LeftOut(
+                name,
+                str(error),
+                frozenset(split for split, names in listed.items() if name in names),
+                label,
+                isinstance(error, EmptyClipError),
+            )
+            for name, (error, label) in self._errors.items()
+        ]
 
 
 def _with_way_out(error: AnnotationError) -> AnnotationError:
@@ -235,37 +297,10 @@ def _with_way_out(error: AnnotationError) -> AnnotationError:
     return AnnotationError(f"{message}{way_out} (--skip-bad)")
 
 
-def _splits_of(name: str, listed: dict[str, Sequence[str]]) -> frozenset[str]:
-    return frozenset(split for split, names in listed.items() if name in names)
-
-
 def _joints_of(annotation: dict[str, Any], name: str, files: KeypointFiles) -> Joints:
     if "keypoint" in annotation:
         return StoredJoints(annotation["keypoint"], annotation.get("keypoint_score"))
     return files.joints_of(annotation, name)
-
-
-def _splits(
-    listed: dict[str, Sequence[str]],
-    places: dict[str, int],
-    left_out: Container[str],
-    path: Path,
-    skipped: list[str] | None,
-) -> dict[str, np.ndarray]:
-    """Return the indices of each split's clips; names without a clip are an error, or added to `skipped` if given."""
-    splits = {}
-    for split, names in listed.items():
-        missing = [name for name in names if name not in places and name not in left_out]
-        if missing:
-            message = (
-                f"{path}: split {split!r} lists clip {missing[0]!r}, which has no annotation; remove it from the split "
-                "or extract its video"
-            )
-            if skipped is None:
-                raise AnnotationError(message)
-            skipped.append(f"{message} ({len(missing)} such names)" if len(missing) > 1 else message)
-        splits[split] = np.array(sorted({places[name] for name in names if name in places}), np.int64)
-    return splits
 
 
 def _groups_by(pattern: str, clips: ClipSet) -> list[str | None]:
