@@ -113,7 +113,7 @@ def print_table(result: Evaluation, console: Console) -> None:
 def draw(result: Evaluation) -> None:
     """Draw the figures into the folder of the results."""
     from recognition.evaluation.accuracy_plots import confusion_figure, per_class_figure
-    from recognition.evaluation.embedding import embedding_figure
+    from recognition.evaluation.embedding_plot import embedding_figure
     from recognition.evaluation.figures import save_figure
     from recognition.evaluation.training_plot import training_figure
 

@@ -2,6 +2,7 @@
 
 import io
 import json
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -14,11 +15,12 @@ from pipeline.evaluate.report import as_dictionary, draw, warnings_of
 from pipeline.reporting.progress import progress_bar
 from pose_extraction.errors import UsageError
 from pose_extraction.files import atomic_write
+from recognition.data.clips import ClipSet
 from recognition.data.dataset import SkeletonDataset
 from recognition.data.splits import left_out_of, matching_test_split, split_indices
 from recognition.evaluation.metrics import measure
 from recognition.inference.prediction import clips_for, matched_labels, with_someone
-from recognition.inference.scores import Engine, Scores, scores_of
+from recognition.inference.scores import Engine, scores_of
 from recognition.runs import SPLIT_NAME, Trained, load_run, newest_run
 
 
@@ -62,37 +64,25 @@ def evaluate(
     if split is None:
         split = matching_test_split(clips, trained.settings.data)
         console.print(Text(f"split {split} of {path}"))
-    indices, left_out = split_indices(clips, split), left_out_of(clips, split)
-    empty = [clip for clip in left_out if clip.empty]
-    labels = matched_labels(clips, clips.labels[indices], trained)
-    empty_labels = matched_labels(clips, np.array([clip.label for clip in empty], np.int64), trained)
-    labelled, someone = labels >= 0, with_someone(clips, indices)
-    asked, silent = labelled & someone, labelled & ~someone
-    if not labelled.any():
-        raise UsageError(f"{path}: no clip of split {split!r} has a label; add some with `skelpipe label`")
-    if not asked.any():
-        raise UsageError(f"{path}: no person is visible in any labelled clip of split {split!r}; choose another split")
-    dataset = SkeletonDataset(clips, indices[asked], trained.settings.data, train=False)
+    chosen = _select(clips, split, trained)
+    dataset = SkeletonDataset(clips, chosen.indices, trained.settings.data, train=False)
     # Create the folder before the long computation, so that errors appear early.
     folder = folder_for(trained.path, path, split)
     with progress_bar(console, len(dataset)) as advance:
         scores = scores_of(trained, dataset, **vars(engine), progress=advance)
-    scores = Scores(scores.probabilities, scores.features, labels[asked], scores.names, scores.placement)
-    unanswered = [clips.names[index] for index in indices[silent]]
-    unanswered += [clip.name for clip, label in zip(empty, empty_labels, strict=True) if label >= 0]
-    unanswered_labels = np.concatenate([labels[silent], empty_labels[empty_labels >= 0]])
-    counted = {*scores.names, *unanswered}
+    scores = replace(scores, labels=chosen.labels)
+    counted = {*scores.names, *chosen.unanswered}
     parts = _names_of_run(trained)
     result = Evaluation(
         trained=trained,
         clips=clips,
         split=split,
-        metrics=measure(scores.probabilities, scores.labels, unanswered=unanswered_labels),
+        metrics=measure(scores.probabilities, scores.labels, unanswered=chosen.unanswered_labels),
         scores=scores,
-        unanswered=unanswered,
-        unanswered_labels=unanswered_labels,
-        unlabelled=int((~labelled).sum() + (empty_labels < 0).sum()),
-        left_out=len(left_out) - len(empty),
+        unanswered=chosen.unanswered,
+        unanswered_labels=chosen.unanswered_labels,
+        unlabelled=chosen.unlabelled,
+        left_out=chosen.left_out,
         trained_on=len(counted & parts["training"]) if parts is not None else None,
         chosen_on=len(counted & parts["held_out"]) if parts is not None else None,
         folder=folder,
@@ -103,6 +93,58 @@ def evaluate(
     if figures:
         draw(result)
     return result
+
+
+@dataclass(frozen=True)
+class _Selection:
+    """Clips of a split by their use in the evaluation; labels are numbered as in the recognizer.
+
+    Args:
+        indices: int64 (N,), labelled clips with a visible person.
+        labels: int64 (N,), their labels.
+        unanswered: Names of labelled clips without a visible person.
+        unanswered_labels: int64, their labels.
+        unlabelled: Number of clips without a label.
+        left_out: Number of malformed clips.
+    """
+
+    indices: np.ndarray
+    labels: np.ndarray
+    unanswered: list[str]
+    unanswered_labels: np.ndarray
+    unlabelled: int
+    left_out: int
+
+
+def _select(clips: ClipSet, split: str, trained: Trained) -> _Selection:
+    """Divide the clips of a split into those to classify, those without persons, and those that are not counted.
+
+    Raises:
+        UsageError: There is no such split, a class is unknown, or no labelled clip shows a person.
+    """
+    indices, left_out = split_indices(clips, split), left_out_of(clips, split)
+    # Clips without persons are left out on reading, but they count as failures.
+    empty = [clip for clip in left_out if clip.empty]
+    labels = matched_labels(clips, clips.labels[indices], trained)
+    empty_labels = matched_labels(clips, np.array([clip.label for clip in empty], np.int64), trained)
+    labelled, visible = labels >= 0, with_someone(clips, indices)
+    if not labelled.any():
+        raise UsageError(f"{clips.path}: no clip of split {split!r} has a label; add some with `skelpipe label`")
+    scored, invisible = labelled & visible, labelled & ~visible
+    if not scored.any():
+        raise UsageError(
+            f"{clips.path}: no person is visible in any labelled clip of split {split!r}; choose another split"
+        )
+    unanswered = [clips.names[index] for index in indices[invisible]]
+    unanswered += [clip.name for clip, label in zip(empty, empty_labels, strict=True) if label >= 0]
+    return _Selection(
+        indices[scored],
+        labels[scored],
+        unanswered,
+        np.concatenate([labels[invisible], empty_labels[empty_labels >= 0]]),
+        int((~labelled).sum() + (empty_labels < 0).sum()),
+        len(left_out) - len(empty),
+    )
 
 
 def _names_of_run(trained: Trained) -> dict[str, set[str]] | None:

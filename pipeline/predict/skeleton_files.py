@@ -78,9 +78,11 @@ def _whole(
 ) -> Iterator[Answer]:
     """Yield one prediction per clip; clips of similar length share a batch."""
     reasons = {int(index): too_few(frames_seen(clips[int(index)].score, 0.0)) for index in indices}
-    asked = np.array([index for index in indices if reasons[int(index)] is None], np.int64)
-    with progress_bar(console, len(asked)) as advance:
-        found = iter(predict_clips(trained, clips, asked, **vars(engine), progress=advance) if len(asked) else ())
+    classified = np.array([index for index in indices if reasons[int(index)] is None], np.int64)
+    with progress_bar(console, len(classified)) as advance:
+        found = iter(
+            predict_clips(trained, clips, classified, **vars(engine), progress=advance) if len(classified) else ()
+        )
     for index in indices:
         reason = reasons[int(index)]
         best = next(found).best if reason is None else ()

@@ -6,7 +6,7 @@ from pose_extraction.errors import UsageError
 from pose_extraction.skeleton import COCO17, H36M17, NTU25, Skeleton
 from recognition.data.clip import Clip, ClipFormat
 from recognition.data.clips import ClipSet
-from recognition.data.perturbations import Perturbation, generator_of, without
+from recognition.data.perturbations import Perturbation, drop_joints, generator_of
 from recognition.data.transforms import (
     coco_to_h36m,
     crop_scale,
@@ -266,4 +266,4 @@ class ClipTransforms:
         if space == "model":
             return keypoint, score
         # Perturbations can lower scores. As when reading a file, joints not above the threshold count as not seen.
-        return without(keypoint, score, ~(score > self.settings.score_threshold), np.nan)
+        return drop_joints(keypoint, score, ~(score > self.settings.score_threshold), np.nan)

@@ -4,7 +4,7 @@ Each is drawn from a generator seeded with the seed and the clip's name, so that
 perturbation.
 """
 
-from recognition.data.perturbations.base import GRID, Perturbation, Space, generator_of, grid_rows, without
+from recognition.data.perturbations.base import GRID, Perturbation, Space, drop_joints, generator_of, grid_rows
 from recognition.data.perturbations.estimator_errors import ErrorStatistics, EstimatorErrors, measure_errors
 from recognition.data.perturbations.noise import GaussianNoise, ShiftedJoints
 from recognition.data.perturbations.occlusion import (
@@ -42,8 +42,8 @@ __all__ = [
     "Space",
     "SpatialOcclusion",
     "TemporalOcclusion",
+    "drop_joints",
     "generator_of",
     "grid_rows",
     "measure_errors",
-    "without",
 ]

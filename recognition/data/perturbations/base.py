@@ -69,6 +69,8 @@ def smallest(numbers: np.ndarray, count: int) -> np.ndarray:
     return chosen.reshape(numbers.shape)
 
 
-def without(keypoint: np.ndarray, score: np.ndarray, gone: np.ndarray, nowhere: float) -> tuple[np.ndarray, np.ndarray]:
+def drop_joints(
+    keypoint: np.ndarray, score: np.ndarray, gone: np.ndarray, nowhere: float
+) -> tuple[np.ndarray, np.ndarray]:
     """Make the joints in `gone` (M, T, V) unseen: score 0, and coordinates `nowhere` (NaN or 0)."""
     return np.where(gone[..., None], np.float32(nowhere), keypoint), np.where(gone, np.float32(0), score)

@@ -5,13 +5,13 @@ Measured per joint: the distribution of its displacement from the first estimato
     frames; how often and for how long the second misses a joint that the first sees; and the scores of both.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from recognition.data.clip import Clip
-from recognition.data.perturbations.base import Space, without
+from recognition.data.perturbations.base import Space, drop_joints
 
 # Number of equidistant quantiles that represent a distribution.
 QUANTILES = 101
@@ -72,32 +72,49 @@ def measure_errors(pairs: Iterable[tuple[Clip, Clip]]) -> ErrorStatistics | None
             second_scores.append(second.score[b][sees & sees_too])
     if not displacements:
         return None
-    together = np.concatenate(displacements).astype(np.float64)  # (all T, V, D)
-    steps = np.linspace(0, 1, QUANTILES)
-    joints, axes = together.shape[1:]
-    displacement, correlation = np.zeros((joints, axes, QUANTILES)), np.zeros(joints)
-    for joint in range(joints):
-        known = together[np.isfinite(together[:, joint]).all(axis=-1), joint]
-        if len(known) >= FEWEST:
-            displacement[joint] = np.quantile(known, steps, axis=0).T
-            correlation[joint] = _neighbour_correlation([clip[:, joint] for clip in displacements], known.mean(axis=0))
-    sees = np.concatenate([one for one, _ in seen_pairs])
-    misses = np.concatenate([one for _, one in seen_pairs])
-    goes_on = [(misses[:-1] & sees[1:], misses[:-1] & misses[1:]) for sees, misses in seen_pairs]
-    followed = np.sum([one.sum(axis=0) for one, _ in goes_on], axis=0)
-    still = np.sum([one.sum(axis=0) for _, one in goes_on], axis=0)
+    displacement, correlation = _displacement_statistics(displacements)
+    missed, still_missed = _missed_shares(seen_pairs)
     scores = [np.concatenate(parts).astype(np.float64) for parts in (first_scores, second_scores)]
+    steps = np.linspace(0, 1, QUANTILES)
     known_scores = len(scores[0]) > 0
     return ErrorStatistics(
         displacement=displacement,
         correlation=correlation,
-        missed=misses.sum(axis=0) / np.maximum(sees.sum(axis=0), 1),
-        still_missed=still / np.maximum(followed, 1),
+        missed=missed,
+        still_missed=still_missed,
         score_from=np.quantile(scores[0], steps) if known_scores else steps,
         score_to=np.quantile(scores[1], steps) if known_scores else steps,
         clips=clips,
         pairs=len(scores[0]),
     )
+
+
+def _displacement_statistics(displacements: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    """Return the quantiles (V, D, Q) of displacements (T, V, D), and their correlation between frames (V,)."""
+    together = np.concatenate(displacements).astype(np.float64)
+    steps = np.linspace(0, 1, QUANTILES)
+    joints, axes = together.shape[1:]
+    quantiles, correlation = np.zeros((joints, axes, QUANTILES)), np.zeros(joints)
+    for joint in range(joints):
+        known = together[np.isfinite(together[:, joint]).all(axis=-1), joint]
+        if len(known) >= FEWEST:
+            quantiles[joint] = np.quantile(known, steps, axis=0).T
+            correlation[joint] = _neighbour_correlation([clip[:, joint] for clip in displacements], known.mean(axis=0))
+    return quantiles, correlation
+
+
+def _missed_shares(seen_pairs: Sequence[tuple[np.ndarray, np.ndarray]]) -> tuple[np.ndarray, np.ndarray]:
+    """Return the share of joints that are missed (V,), and that are missed again in the next frame (V,).
+
+    Args:
+        seen_pairs: Which joints the first estimator sees, bool (T, V), and which of them the second misses.
+    """
+    sees = np.concatenate([one for one, _ in seen_pairs])
+    misses = np.concatenate([one for _, one in seen_pairs])
+    goes_on = [(misses[:-1] & sees[1:], misses[:-1] & misses[1:]) for sees, misses in seen_pairs]
+    followed = np.sum([one.sum(axis=0) for one, _ in goes_on], axis=0)
+    still = np.sum([one.sum(axis=0) for _, one in goes_on], axis=0)
+    return misses.sum(axis=0) / np.maximum(sees.sum(axis=0), 1), still / np.maximum(followed, 1)
 
 
 @dataclass(frozen=True)
@@ -127,6 +144,7 @@ class EstimatorErrors:
         rng: np.random.Generator,
         size: tuple[int, int] | None = None,
     ) -> tuple[np.ndarray, np.ndarray]:
+        # Imported here and below because every data set imports this module, and few runs use it.
         from scipy.special import ndtr
 
         found, strength = self.statistics, self.strength
@@ -148,7 +166,7 @@ class EstimatorErrors:
             mixed = score + min(strength, 1.0) * (target - score)
             # Keep visible joints visible: only `gone` removes joints.
             likened = np.where(score > 0, np.maximum(mixed, np.finfo(np.float32).tiny), 0).astype(np.float32)
-        return without(moved, likened, gone, np.nan)
+        return drop_joints(moved, likened, gone, np.nan)
 
 
 def _in_frame_of(first: Clip, second: Clip) -> np.ndarray:

@@ -12,7 +12,7 @@ from typing import Literal
 
 import numpy as np
 
-from recognition.data.perturbations.base import GRID, Space, grid_rows, smallest, without
+from recognition.data.perturbations.base import GRID, Space, drop_joints, grid_rows, smallest
 
 
 class _AtInput:
@@ -42,7 +42,7 @@ class PartOcclusion(_AtInput):
     ) -> tuple[np.ndarray, np.ndarray]:
         gone = np.zeros(score.shape, bool)
         gone[..., list(self.joints)] = True
-        return without(keypoint, score, gone, 0)
+        return drop_joints(keypoint, score, gone, 0)
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ class JointOcclusion(_AtInput):
             else rng.random((persons, GRID, joints))[:, grid_rows(frames)]
         )
         hidden = np.stack([smallest(own, round(self.share * own.size)) for own in numbers])
-        return without(keypoint, score, np.broadcast_to(hidden, score.shape), 0)
+        return drop_joints(keypoint, score, np.broadcast_to(hidden, score.shape), 0)
 
 
 @dataclass(frozen=True)
@@ -100,7 +100,7 @@ class FrameMasking(_AtInput):
         gone = smallest(numbers, min(count, frames - 1) if self.by == "deletion" else count)
         if self.by == "deletion":
             return keypoint[:, ~gone], score[:, ~gone]
-        return without(keypoint, score, np.broadcast_to(gone[:, None], score.shape), 0)
+        return drop_joints(keypoint, score, np.broadcast_to(gone[:, None], score.shape), 0)
 
 
 @dataclass(frozen=True)
@@ -129,7 +129,7 @@ class SpatialOcclusion(_AtInput):
             count = round(rng.uniform(self.low, self.high) * len(self.parts))
             for part in rng.permutation(len(self.parts))[:count]:
                 gone[person, :, list(self.parts[part])] = True
-        return without(keypoint, score, gone, 0)
+        return drop_joints(keypoint, score, gone, 0)
 
 
 @dataclass(frozen=True)
@@ -157,4 +157,4 @@ class TemporalOcclusion(_AtInput):
         start = int(rng.random() * (frames - count + 1))
         gone = np.zeros(score.shape, bool)
         gone[:, start : start + count] = True
-        return without(keypoint, score, gone, 0)
+        return drop_joints(keypoint, score, gone, 0)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from recognition.data.perturbations.base import Space, without
+from recognition.data.perturbations.base import Space, drop_joints
 
 # Longest interruption of a person, in frames.
 LOST_FOR = 10
@@ -107,7 +107,7 @@ class DroppedPeople(_OnFrames):
                 stretch = np.flatnonzero(~own[start : start + LOST_FOR])[:left] + start
                 own[stretch] = True
                 left -= len(stretch)
-        return without(keypoint, score, np.broadcast_to(lost[..., None], score.shape), np.nan)
+        return drop_joints(keypoint, score, np.broadcast_to(lost[..., None], score.shape), np.nan)
 
 
 @dataclass(frozen=True)
@@ -184,4 +184,4 @@ class FrameCrop(_OnFrames):
         high = low + extent * np.float32(1 - self.cut)
         with np.errstate(invalid="ignore"):
             outside = ((keypoint < low) | (keypoint > high)).any(axis=-1)
-        return without((keypoint - low) / np.float32(1 - self.cut) - np.float32(1), score, outside, np.nan)
+        return drop_joints((keypoint - low) / np.float32(1 - self.cut) - np.float32(1), score, outside, np.nan)

@@ -9,7 +9,8 @@ import pytest
 from matplotlib.figure import Figure
 
 from recognition.evaluation.accuracy_plots import confusion_figure, per_class_figure
-from recognition.evaluation.embedding import embed, embedding_figure
+from recognition.evaluation.embedding import embed
+from recognition.evaluation.embedding_plot import embedding_figure
 from recognition.evaluation.figures import save_figure
 from recognition.evaluation.metrics import Metrics, measure
 from recognition.evaluation.training_plot import training_figure
