@@ -81,7 +81,9 @@ def predict_live(
         drawing = None
         if options.overlay is not None:
             drawing = stack.enter_context(_LiveDrawing(options.overlay, source.info))
-        watch = _Watch(address, predictor, options.scope, Grid(seconds), Follower(size, extractor.settings))
+        prediction = _StreamPrediction(
+            address, predictor, options.scope, Grid(seconds), Follower(size, extractor.settings)
+        )
         last: float | None = None
         arrivals: dict[int, tuple[float, np.ndarray | None]] = {}
 
@@ -96,27 +98,27 @@ def predict_live(
             if frame is None:
                 continue
             arrived, image = arrivals.pop(frame.frame_index)
-            yield from watch.add(frame, arrived)
+            yield from prediction.add(frame, arrived)
             if drawing is not None and image is not None:
-                drawing.give(image, frame.time, watch.stretch())
+                drawing.add(image, frame.time, prediction.stretch())
             last = arrived
         if last is not None:
-            yield from watch.end(last)
+            yield from prediction.end(last)
         if drawing is not None:
             drawing.finish()
             console.print(str(options.overlay), highlight=False, markup=False, soft_wrap=True)
         reason = f"stopped by {signals.received}" if signals.received is not None else "stream ended"
-        for line in (*dict.fromkeys(source.problems), watch.summary(reason, source.dropped)):
+        for line in (*dict.fromkeys(source.problems), prediction.summary(reason, source.dropped)):
             console.print(f"{address}: {line}", highlight=False, markup=False, soft_wrap=True)
-        if not watch.is_answered:
-            yield Answer(address, reason=watch.why_nothing())
+        if not prediction.has_predictions:
+            yield Answer(address, reason=prediction.reason_for_none())
 
 
-class _Watch:
+class _StreamPrediction:
     """Tracks the persons of a stream and classifies each window when it is complete."""
 
     def __init__(self, name: str, predictor: Predictor, scope: Scope, grid: Grid, follower: Follower) -> None:
-        self.is_answered = self._is_asked = False
+        self.has_predictions = self._has_classified = False
         self._name, self._predictor, self._scope, self._grid, self._follower = name, predictor, scope, grid, follower
         self._sliding = Sliding(predictor, scope, grid, name)
         self._cell: int | None = None
@@ -139,17 +141,17 @@ class _Watch:
         newest = int(grid.cell_of(poses.time + self._step())) - CELLS
         if newest < self._cell:
             return
-        yield from self._ask(newest, arrived)
+        yield from self._classify(newest, arrived)
 
     def end(self, arrived: float) -> Iterator[Answer]:
         """Yield the predictions of a stream that ends before its first window is full."""
-        if self._cell is None or self._is_asked:
+        if self._cell is None or self._has_classified:
             return
         if is_long_enough(self._grid, self._cell, self._cell, self._follower.stretch(*self._grid.bounds(self._cell))):
-            yield from self._ask(self._cell, arrived)
+            yield from self._classify(self._cell, arrived)
 
-    def _ask(self, newest: int, arrived: float) -> Iterator[Answer]:
-        grid, self._cell, self._is_asked = self._grid, newest + 1, True
+    def _classify(self, newest: int, arrived: float) -> Iterator[Answer]:
+        grid, self._cell, self._has_classified = self._grid, newest + 1, True
         window = self._follower.stretch(*grid.bounds(newest))
         found = self._sliding.classify(window) if window.num_frames else []
         self._sliding.settle(newest, window)
@@ -161,7 +163,7 @@ class _Watch:
         if found:
             self._delays = [*self._delays[-MOST_DELAYS:], delay]
         for one in found:
-            self.is_answered = True
+            self.has_predictions = True
             best = self._predictor.best(one.probabilities, BEST)
             label, share = label_of(best, self._scope.threshold)
             yield Answer(self._name, one.person, one.start, one.end, label, share, best, delay=delay)
@@ -185,7 +187,7 @@ class _Watch:
             delay = f"; delay after the last frame of a window: median {middle:.2f} s, maximum {most:.2f} s"
         return f"{reason} after {self._time - self._first_time:.1f} s and {self._frames} frames{left_out}{delay}"
 
-    def why_nothing(self) -> str:
+    def reason_for_none(self) -> str:
         """Return the reason why there are no predictions."""
         if not self._poses:
             return "no person found"
@@ -197,7 +199,7 @@ class _LiveDrawing:
 
     def __init__(self, path: Path, info: VideoInfo) -> None:
         self._path, self._info = path, info
-        self._feed: BoundedQueue[tuple[np.ndarray, float, Stretch]] = BoundedQueue(AHEAD)
+        self._queue: BoundedQueue[tuple[np.ndarray, float, Stretch]] = BoundedQueue(AHEAD)
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="draw")
         self._failed = False
         self._done: Future[None]
@@ -209,30 +211,30 @@ class _LiveDrawing:
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         # After an error the overlay is incomplete, so it is discarded.
         self._failed = kind is not None
-        self._feed.end()
+        self._queue.end()
         self._pool.shutdown(wait=True)
 
-    def give(self, image: np.ndarray, time: float, stretch: Stretch) -> None:
+    def add(self, image: np.ndarray, time: float, stretch: Stretch) -> None:
         """Queue the next frame."""
-        self._feed.give((image, time, stretch))
+        self._queue.put((image, time, stretch))
 
     def finish(self) -> None:
         """Wait for the file; raise any error that occurred while writing it."""
-        self._feed.end()
+        self._queue.end()
         self._done.result()
 
     def _draw(self) -> None:
         try:
             with VideoWriter(self._path, self._info.fps, self._info.size) as writer:
                 first: float | None = None
-                for image, time, stretch in self._feed:
+                for image, time, stretch in self._queue:
                     first = time if first is None else first
                     writer.write(draw_row(image, stretch, int(stretch.video.frame_index[0])), time - first)
                 if self._failed:
-                    raise _CutShort
+                    raise _Incomplete
         finally:
-            self._feed.leave()
+            self._queue.leave()
 
 
-class _CutShort(Exception):
+class _Incomplete(Exception):
     """Discards the unfinished file."""

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 DETECTOR = "rtmdet"
 # Wording for the output of each kind of network, used in messages.
-MADE = {"estimator": "skeletons of", "detector": "persons of"}
+OUTPUTS = {"estimator": "skeletons of", "detector": "persons of"}
 
 log = logging.getLogger(__name__)
 
@@ -92,7 +92,7 @@ def stage_one(trained: Trained | Detector, networks: Networks, engine: Engine) -
         model_zoo.lookup(estimator, "estimator")
     detector = DETECTOR if is_bottom_up(estimator) else detector_for(trained, networks.detector)
     shaping = {name: trained.extraction[name] for name in SHAPING if name in trained.extraction}
-    if not _are_one("detector", display_name(detector), trained.extraction.get("detector")):
+    if not _same_network("detector", display_name(detector), trained.extraction.get("detector")):
         # Scores of different detectors are not comparable.
         shaping.pop("detection_threshold", None)
     return parse_settings(
@@ -110,23 +110,23 @@ def stage_one(trained: Trained | Detector, networks: Networks, engine: Engine) -
     )
 
 
-def estimator_for(trained: Trained | Detector, wanted: str | None) -> str:
+def estimator_for(trained: Trained | Detector, requested: str | None) -> str:
     """Return the requested estimator or that of the run; warn if they differ.
 
     Args:
         trained: The run.
-        wanted: Name or ONNX file of the requested estimator; None for that of the run.
+        requested: Name or ONNX file of the requested estimator; None for that of the run.
 
     Raises:
         UsageError: The run does not record its estimator, or no network has that name.
     """
     known = trained.estimator
-    if wanted is not None:
+    if requested is not None:
         if known is None:
             log.warning("%s does not record the estimator of its training skeletons", trained.path)
         else:
-            _warn_of_another("estimator", wanted, known, trained.path)
-        return wanted
+            _warn_of_another("estimator", requested, known, trained.path)
+        return requested
     if known is None:
         raise UsageError(
             f"{trained.path} does not record the estimator of its training skeletons; specify it with --estimator "
@@ -139,28 +139,28 @@ def estimator_for(trained: Trained | Detector, wanted: str | None) -> str:
     return _known("estimator", known, trained.path)
 
 
-def detector_for(trained: Trained | Detector, wanted: str | None) -> str:
+def detector_for(trained: Trained | Detector, requested: str | None) -> str:
     """Return the requested person detector or that of the run; warn if they differ.
 
     Args:
         trained: The run.
-        wanted: Name or ONNX file of the requested detector; None for that of the run, or `DETECTOR`.
+        requested: Name or ONNX file of the requested detector; None for that of the run, or `DETECTOR`.
 
     Raises:
         UsageError: No network has that name.
     """
     known = trained.extraction.get("detector")
-    if wanted is not None:
+    if requested is not None:
         if known is not None:
-            _warn_of_another("detector", wanted, known, trained.path)
-        return wanted
+            _warn_of_another("detector", requested, known, trained.path)
+        return requested
     return _known("detector", known, trained.path) if known is not None else DETECTOR
 
 
-def _warn_of_another(kind: str, wanted: str, known: str, run: Path) -> None:
-    name = display_name(wanted)
-    if not _are_one(kind, name, known):
-        log.warning("%s was trained on %s %s, not %s; expect lower accuracy", run, MADE[kind], known, name)
+def _warn_of_another(kind: str, requested: str, known: str, run: Path) -> None:
+    name = display_name(requested)
+    if not _same_network(kind, name, known):
+        log.warning("%s was trained on %s %s, not %s; expect lower accuracy", run, OUTPUTS[kind], known, name)
 
 
 def _known(kind: str, name: str, run: Path) -> str:
@@ -174,13 +174,13 @@ def _known(kind: str, name: str, run: Path) -> str:
     except UsageError as error:
         detector = "with its detector (--detector), " if kind == "estimator" else ""
         raise UsageError(
-            f"{run} was trained on {MADE[kind]} {name}, which skelpipe does not include; pass its file, as in "
+            f"{run} was trained on {OUTPUTS[kind]} {name}, which skelpipe does not include; pass its file, as in "
             f"--{kind} {name}.onnx, {detector}or another {kind}"
         ) from error
     return name
 
 
-def _are_one(kind: str, one: str, other: str | None) -> bool:
+def _same_network(kind: str, one: str, other: str | None) -> bool:
     """Whether two names refer to the same network; None refers to no network."""
     if other is None:
         return False
@@ -193,7 +193,7 @@ def _are_one(kind: str, one: str, other: str | None) -> bool:
 
 def _warn_of_other_weights(trained: Trained | Detector, *networks: Identity | None) -> None:
     for network in networks:
-        if network is None or not _are_one(network.kind, network.name, trained.extraction.get(network.kind)):
+        if network is None or not _same_network(network.kind, network.name, trained.extraction.get(network.kind)):
             continue
         known = trained.extraction.get(f"{network.kind}_weights")
         if known not in (None, network.digest):

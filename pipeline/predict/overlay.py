@@ -8,7 +8,7 @@ from pipeline.predict.prefetch import BoundedQueue
 from pose_extraction.drawing.overlay import Stretch, write_stretches
 from pose_extraction.errors import SkelpipeError
 
-# Stretches that may wait to be drawn; `Drawing.give` blocks beyond that.
+# Stretches that may wait to be drawn; `Drawing.add` blocks beyond that.
 STRETCHES_AHEAD = 8
 
 
@@ -27,18 +27,18 @@ class Drawing:
     def __init__(self, source: Path, path: Path) -> None:
         self.path = path
         self._source = source
-        self._feed: BoundedQueue[Stretch] = BoundedQueue(STRETCHES_AHEAD)
+        self._queue: BoundedQueue[Stretch] = BoundedQueue(STRETCHES_AHEAD)
         self._abandoned = False
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="draw")
         self._done: Future[None] = self._pool.submit(self._draw)
 
-    def give(self, stretch: Stretch) -> None:
+    def add(self, stretch: Stretch) -> None:
         """Queue the next stretch."""
-        self._feed.give(stretch)
+        self._queue.put(stretch)
 
     def end(self) -> None:
         """Mark the end of the stretches."""
-        self._feed.end()
+        self._queue.end()
 
     def result(self) -> str | None:
         """Wait for the file; return None, or an error message if it could not be written."""
@@ -54,17 +54,17 @@ class Drawing:
     def abandon(self) -> None:
         """Stop the drawing at the next frame and discard the file."""
         self._abandoned = True
-        self._feed.end()
+        self._queue.end()
         self._pool.shutdown(wait=True)
 
     def _draw(self) -> None:
         try:
             write_stretches(self._source, self._stretches(), self.path, on_frame=self._check)
         finally:
-            self._feed.leave()
+            self._queue.leave()
 
     def _stretches(self) -> Iterator[Stretch]:
-        for stretch in self._feed:
+        for stretch in self._queue:
             self._check()
             yield stretch
 

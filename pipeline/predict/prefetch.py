@@ -62,26 +62,26 @@ class BoundedQueue(Generic[Item]):
     """Bounded queue of items from one producer thread to one consumer thread.
 
     Args:
-        most: Maximum number of waiting items; `give` blocks beyond it.
+        most: Maximum number of waiting items; `put` blocks beyond it.
     """
 
     def __init__(self, most: int) -> None:
         self._waiting: queue.Queue[tuple[Item | None, bool]] = queue.Queue(most)
         self._left = threading.Event()
 
-    def give(self, item: Item) -> None:
+    def put(self, item: Item) -> None:
         """Add an item; it is dropped if the consumer has left."""
-        self._put((item, False))
+        self._wait_and_put((item, False))
 
     def end(self) -> None:
         """Mark the end of the items."""
-        self._put((None, True))
+        self._wait_and_put((None, True))
 
     def leave(self) -> None:
         """Tell the producer that no more items are consumed."""
         self._left.set()
 
-    def _put(self, item: tuple[Item | None, bool]) -> None:
+    def _wait_and_put(self, item: tuple[Item | None, bool]) -> None:
         while not self._left.is_set():
             try:
                 self._waiting.put(item, timeout=POLL)

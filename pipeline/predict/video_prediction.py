@@ -134,7 +134,7 @@ class VideoPrediction:
 
     def _settled(self, settled: Settled) -> Iterator[Answer]:
         if self.drawing is not None:
-            self.drawing.give(settled.stretch)
+            self.drawing.add(settled.stretch)
         if self.options.windows is None:
             self._means.add(settled)
         else:
@@ -186,7 +186,7 @@ class VideoPrediction:
             record=self._record,
         )
         if self.drawing is not None:
-            self.drawing.give(stretch)
+            self.drawing.add(stretch)
         for answer in answers:
             yield self._record_answer(answer)
 
