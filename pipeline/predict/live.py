@@ -1,10 +1,8 @@
 """Predict actions in cameras and streams: each window is classified as soon as its last frame arrives."""
 
 from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, closing
 from itertools import islice
-from pathlib import Path
 from statistics import median
 from time import monotonic
 
@@ -13,23 +11,23 @@ from rich.console import Console
 
 from pipeline.predict.answers import BEST, Answer, label_of
 from pipeline.predict.options import PredictOptions, Scope
-from pipeline.predict.prefetch import BoundedQueue, prefetch
+from pipeline.predict.overlay import LiveDrawing
+from pipeline.predict.prefetch import prefetch
 from pipeline.predict.sliding import Sliding, is_long_enough, no_window_classified
-from pose_extraction.drawing.overlay import Stretch, draw_row
+from pose_extraction.drawing.overlay import Stretch
 from pose_extraction.errors import VideoError
 from pose_extraction.extraction import PoseExtractor
 from pose_extraction.following import Follower
 from pose_extraction.poses import FramePoses
 from pose_extraction.video.live import LiveSource
-from pose_extraction.video.reader import Frame, VideoInfo
-from pose_extraction.video.writer import VideoWriter
+from pose_extraction.video.reader import Frame
 from recognition.engine.interruption import StopSignals
 from recognition.inference.predictor import Predictor
 from recognition.inference.windows import CELLS, Grid
 
 # Default window length in seconds.
 LIVE_WINDOW = 3.0
-# Frames (poses, or drawn images) that may wait; a longer queue would only add delay.
+# Poses of frames that may wait; a longer queue would only add delay.
 AHEAD = 4
 # Number of delays kept for the summary, so that memory stays bounded for streams of any length.
 MOST_DELAYS = 10_000
@@ -80,7 +78,7 @@ def predict_live(
         )
         drawing = None
         if options.overlay is not None:
-            drawing = stack.enter_context(_LiveDrawing(options.overlay, source.info))
+            drawing = stack.enter_context(LiveDrawing(options.overlay, source.info))
         prediction = _StreamPrediction(
             address, predictor, options.scope, Grid(seconds), Follower(size, extractor.settings)
         )
@@ -192,49 +190,3 @@ class _StreamPrediction:
         if not self._poses:
             return "no person found"
         return no_window_classified()
-
-
-class _LiveDrawing:
-    """Draws and writes frames in a thread; the file appears only if the block ends without an error."""
-
-    def __init__(self, path: Path, info: VideoInfo) -> None:
-        self._path, self._info = path, info
-        self._queue: BoundedQueue[tuple[np.ndarray, float, Stretch]] = BoundedQueue(AHEAD)
-        self._pool = ThreadPoolExecutor(1, thread_name_prefix="draw")
-        self._failed = False
-        self._done: Future[None]
-
-    def __enter__(self) -> "_LiveDrawing":
-        self._done = self._pool.submit(self._draw)
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        # After an error the overlay is incomplete, so it is discarded.
-        self._failed = kind is not None
-        self._queue.end()
-        self._pool.shutdown(wait=True)
-
-    def add(self, image: np.ndarray, time: float, stretch: Stretch) -> None:
-        """Queue the next frame."""
-        self._queue.put((image, time, stretch))
-
-    def finish(self) -> None:
-        """Wait for the file; raise any error that occurred while writing it."""
-        self._queue.end()
-        self._done.result()
-
-    def _draw(self) -> None:
-        try:
-            with VideoWriter(self._path, self._info.fps, self._info.size) as writer:
-                first: float | None = None
-                for image, time, stretch in self._queue:
-                    first = time if first is None else first
-                    writer.write(draw_row(image, stretch, int(stretch.video.frame_index[0])), time - first)
-                if self._failed:
-                    raise _Incomplete
-        finally:
-            self._queue.leave()
-
-
-class _Incomplete(Exception):
-    """Discards the unfinished file."""

@@ -1,15 +1,21 @@
-"""Draw an overlay in a thread while the poses are still being computed."""
+"""Overlays that are drawn in a thread while the poses are still being computed: of a video, and of a stream."""
 
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
+import numpy as np
+
 from pipeline.predict.prefetch import BoundedQueue
-from pose_extraction.drawing.overlay import Stretch, write_stretches
+from pose_extraction.drawing.overlay import Stretch, draw_row, write_stretches
 from pose_extraction.errors import SkelpipeError
+from pose_extraction.video.reader import VideoInfo
+from pose_extraction.video.writer import VideoWriter
 
 # Stretches that may wait to be drawn; `Drawing.add` blocks beyond that.
 STRETCHES_AHEAD = 8
+# Images of a stream that may wait to be drawn.
+FRAMES_AHEAD = 4
 
 
 class _Abandoned(Exception):
@@ -71,3 +77,54 @@ class Drawing:
     def _check(self) -> None:
         if self._abandoned:
             raise _Abandoned
+
+
+class LiveDrawing:
+    """Overlay of a stream: draws each frame with its image; the file appears only if the block ends without an error.
+
+    Args:
+        path: File to write.
+        info: Frame rate and size of the stream.
+    """
+
+    def __init__(self, path: Path, info: VideoInfo) -> None:
+        self._path, self._info = path, info
+        self._queue: BoundedQueue[tuple[np.ndarray, float, Stretch]] = BoundedQueue(FRAMES_AHEAD)
+        self._pool = ThreadPoolExecutor(1, thread_name_prefix="draw")
+        self._failed = False
+        self._done: Future[None]
+
+    def __enter__(self) -> "LiveDrawing":
+        self._done = self._pool.submit(self._draw)
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        # After an error the overlay is incomplete, so it is discarded.
+        self._failed = kind is not None
+        self._queue.end()
+        self._pool.shutdown(wait=True)
+
+    def add(self, image: np.ndarray, time: float, stretch: Stretch) -> None:
+        """Queue the next frame."""
+        self._queue.put((image, time, stretch))
+
+    def finish(self) -> None:
+        """Wait for the file; raise any error that occurred while writing it."""
+        self._queue.end()
+        self._done.result()
+
+    def _draw(self) -> None:
+        try:
+            with VideoWriter(self._path, self._info.fps, self._info.size) as writer:
+                first: float | None = None
+                for image, time, stretch in self._queue:
+                    first = time if first is None else first
+                    writer.write(draw_row(image, stretch, int(stretch.video.frame_index[0])), time - first)
+                if self._failed:
+                    raise _Incomplete
+        finally:
+            self._queue.leave()
+
+
+class _Incomplete(Exception):
+    """Discards the unfinished file."""
