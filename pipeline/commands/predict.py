@@ -150,7 +150,7 @@ def predict(
         PredictOptions(scope, windows, overlay),
         networks=Networks(estimator, detector, checkpoint, detector_checkpoint),
         engine=engine_of(device, batch_size, precision, backend),
-        part=SkeletonFileOptions(split, keypoint_files),
+        file_options=SkeletonFileOptions(split, keypoint_files),
         console=Console(stderr=True),
     )
     counted = _Counted(answers)

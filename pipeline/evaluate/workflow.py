@@ -19,7 +19,7 @@ from recognition.data.clips import ClipSet
 from recognition.data.dataset import SkeletonDataset
 from recognition.data.splits import left_out_of, matching_test_split, split_indices
 from recognition.evaluation.metrics import measure
-from recognition.inference.prediction import clips_for, matched_labels, with_someone
+from recognition.inference.prediction import clips_for, matched_labels, visible_clips
 from recognition.inference.scores import Engine, scores_of
 from recognition.runs import SPLIT_NAME, Trained, load_run, newest_run
 
@@ -127,7 +127,7 @@ def _select(clips: ClipSet, split: str, trained: Trained) -> _Selection:
     empty = [clip for clip in left_out if clip.empty]
     labels = matched_labels(clips, clips.labels[indices], trained)
     empty_labels = matched_labels(clips, np.array([clip.label for clip in empty], np.int64), trained)
-    labelled, visible = labels >= 0, with_someone(clips, indices)
+    labelled, visible = labels >= 0, visible_clips(clips, indices)
     if not labelled.any():
         raise UsageError(f"{clips.path}: no clip of split {split!r} has a label; add some with `skelpipe label`")
     scored, invisible = labelled & visible, labelled & ~visible

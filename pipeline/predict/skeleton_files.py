@@ -34,7 +34,7 @@ def predict_skeletons(
     path: Path,
     trained: Trained | Detector,
     engine: Engine,
-    part: SkeletonFileOptions,
+    file_options: SkeletonFileOptions,
     options: PredictOptions,
     console: Console,
 ) -> Iterator[Answer]:
@@ -44,7 +44,7 @@ def predict_skeletons(
         path: The skeleton file.
         trained: The recognizer.
         engine: Device, backend, precision and batch settings.
-        part: Selection of clips.
+        file_options: Selection of clips.
         options: Options of the prediction.
         console: Receives progress and warnings.
 
@@ -56,10 +56,10 @@ def predict_skeletons(
         AnnotationError: The file is malformed.
         BackendError: The network cannot run with these settings on this machine.
     """
-    clips = clips_for(trained, path, skip_bad=True, keypoint_files=part.keypoint_files)
+    clips = clips_for(trained, path, skip_bad=True, keypoint_files=file_options.keypoint_files)
     if clips.nameless():
         console.print(Text(f"warning: {nameless_note(clips)}"))
-    indices = split_indices(clips, part.split)
+    indices = split_indices(clips, file_options.split)
     if (
         isinstance(trained, Trained)
         and options.windows is None
@@ -69,7 +69,7 @@ def predict_skeletons(
         yield from _whole(trained, clips, indices, engine, options.scope.threshold, console)
     else:
         yield from _one_by_one(trained, clips, indices, engine, options, console)
-    for clip in left_out_of(clips, part.split):
+    for clip in left_out_of(clips, file_options.split):
         yield Answer(clip.name, reason=clip.reason)
 
 

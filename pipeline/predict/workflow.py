@@ -32,7 +32,7 @@ def predict(
     *,
     networks: Networks | None = None,
     engine: Engine | None = None,
-    part: SkeletonFileOptions | None = None,
+    file_options: SkeletonFileOptions | None = None,
     console: Console,
 ) -> Iterator[Answer]:
     """Predict the actions of clips; each prediction is yielded as soon as it is final.
@@ -43,7 +43,7 @@ def predict(
         options: Options of the prediction.
         networks: Networks of stage one (pose extraction).
         engine: Device, backend and precision of both stages, and batch settings of stage two (recognition).
-        part: Selection of clips in skeleton files.
+        file_options: Selection of clips in skeleton files.
         console: Receives progress and warnings.
 
     Yields:
@@ -56,11 +56,11 @@ def predict(
         AnnotationError: A skeleton file is malformed.
         VideoError: A camera or a stream cannot be read.
     """
-    networks, engine, part = networks or Networks(), engine or Engine(), part or SkeletonFileOptions()
+    networks, engine, file_options = networks or Networks(), engine or Engine(), file_options or SkeletonFileOptions()
     live = [str(word) for word in given if is_live(str(word))]
     skeletons = [Path(word) for word in given if str(word) not in live and Path(word).suffix == SKELETONS]
     videos = [word for word in given if str(word) not in live and Path(word) not in skeletons]
-    _refuse_contradictions(live, skeletons, videos, options, part)
+    _refuse_contradictions(live, skeletons, videos, options, file_options)
     found = survey(videos) if videos else Inputs()
     sources = found.sources
     _refuse_overlay(sources, options)
@@ -68,7 +68,7 @@ def predict(
     for folder, reason in found.unreadable:
         yield Answer(str(folder), reason=f"cannot be listed ({reason}); check its permissions", failed=True)
     for path in skeletons:
-        yield from predict_skeletons(path, trained, engine, part, options, console)
+        yield from predict_skeletons(path, trained, engine, file_options, options, console)
     if not sources and not live:
         return
     place = Path(live[0] if live else sources[0].path)
@@ -138,7 +138,7 @@ def _refuse_contradictions(
     skeletons: Sequence[Path],
     videos: Sequence[str | Path],
     options: PredictOptions,
-    part: SkeletonFileOptions,
+    file_options: SkeletonFileOptions,
 ) -> None:
     if not (live or skeletons or videos):
         raise UsageError("no input: give videos, a folder, a skeleton file, a camera (0) or a stream address")
@@ -149,7 +149,7 @@ def _refuse_contradictions(
             raise UsageError(f"{path}: file not found; create it with `skelpipe extract VIDEOS`")
     if skeletons and options.overlay is not None:
         raise UsageError(f"--overlay {options.overlay}: {skeletons[0]} contains no images; pass the video instead")
-    if not skeletons and (part.split is not None or part.keypoint_files is not None):
+    if not skeletons and (file_options.split is not None or file_options.keypoint_files is not None):
         raise UsageError("--split and --keypoint-files require a skeleton file (*.pkl) as input")
     if live and options.scope.explain:
         raise UsageError(f"--explain: not available for the live source {live[0]}; record it to a file first")

@@ -15,7 +15,7 @@ from recognition.data.clip import Clip
 from recognition.data.clips import ClipSet
 from recognition.data.perturbations import ErrorStatistics, measure_errors
 from recognition.data.splits import left_out_of, matching_test_split, split_indices
-from recognition.inference.prediction import clips_for, matched_labels, with_someone
+from recognition.inference.prediction import clips_for, matched_labels, visible_clips
 from recognition.runs import Trained, load_run, run_file
 
 # Largest and smallest number of clips for comparing two estimators.
@@ -78,7 +78,7 @@ class Source:
         places = {name: number for number, name in enumerate(clips.names)}
         indices = np.array([places.get(name, LEFT_OUT) for name in self.names], np.int64)
         there = np.flatnonzero(indices != LEFT_OUT)
-        there = there[with_someone(clips, indices[there])]
+        there = there[visible_clips(clips, indices[there])]
         return there, indices[there]
 
 

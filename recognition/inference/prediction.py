@@ -128,7 +128,7 @@ def predict_clips(
         BackendError: Device, backend and precision cannot be combined on this machine.
     """
     chosen = np.asarray(indices, np.int64)
-    seen = with_someone(clips, chosen)
+    seen = visible_clips(clips, chosen)
     result = [Prediction(clips.names[index], (), "no person is visible in any frame") for index in chosen]
     if not seen.any():
         return result
@@ -149,10 +149,10 @@ def predict_clips(
     return result
 
 
-def with_someone(clips: ClipSet, indices: np.ndarray) -> np.ndarray:
+def visible_clips(clips: ClipSet, indices: np.ndarray) -> np.ndarray:
     """Return which clips have a joint that was seen, bool (N,).
 
-    With a score threshold, nobody may remain in a clip that passes the file's own check.
+    With a score threshold, a clip that passes the checks of the file can be without any visible person.
 
     Args:
         clips: The skeleton file.

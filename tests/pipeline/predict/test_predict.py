@@ -69,7 +69,7 @@ def predicted(
     scope = scope_of(per_person=per_person, windows=windows, overlay=None, explain=explain, threshold=threshold)
     wanted = PredictOptions(scope, windows, figures=figures)
     console = Console(file=said or io.StringIO(), width=400)
-    return list(predict([given], run, wanted, engine=ENGINE, part=SkeletonFileOptions(split), console=console))
+    return list(predict([given], run, wanted, engine=ENGINE, file_options=SkeletonFileOptions(split), console=console))
 
 
 def test_every_clip_has_a_prediction_or_a_reason(run: Path, skeletons: Path) -> None:
