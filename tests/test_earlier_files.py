@@ -70,7 +70,10 @@ def test_a_run_predicts_the_same():
 def test_a_run_is_evaluated_the_same(folder):
     words = ("--split", "train", "--json", "--no-figures", *TORCH)
     found = json.loads(skelpipe("evaluate", "recognizer", "--data", "motions.pkl", *words))
-    assert {name: found[name] for name in EXPECTED["evaluate"]} == EXPECTED["evaluate"]
+    expected = dict(EXPECTED["evaluate"])
+    # The formula of the interval may round differently in the last digit; everything else is equal.
+    assert found["top1_interval"] == pytest.approx(expected.pop("top1_interval"), rel=1e-14)
+    assert {name: found[name] for name in expected} == expected
     with np.load(folder / "recognizer" / "evaluation" / "motions-train" / "scores.npz") as scores:
         assert len(scores["probabilities"]) == found["clips"]
 
