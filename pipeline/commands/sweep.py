@@ -1,7 +1,8 @@
 """`skelpipe sweep`: passes the options to `pipeline.sweep.recognizers` or `pipeline.sweep.encoders`."""
 
+import dataclasses
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -9,10 +10,6 @@ from pipeline.commands.help_pages import INPUT, OUTPUT, SETTINGS, SPEED
 from pipeline.commands.options import Backend, BatchSize, Device, Precision, auto_or_count, engine_of, refuse_unused
 from pipeline.exit_codes import FAILED
 from pose_extraction.errors import UsageError
-
-if TYPE_CHECKING:
-    from pipeline.sweep.encoders import SweptEncoders
-    from pipeline.sweep.recognizers import Swept
 
 _BATCHES = "set finetune.batch_size or linear.batch_size in the `recipe` of the sweep's config"
 
@@ -82,32 +79,34 @@ def sweep(
     from rich.console import Console
 
     from pipeline.config import read_words
-    from pipeline.sweep import encoders as pretrain_sweep
-    from pipeline.sweep import recognizers as use_case
     from pipeline.sweep.encoder_plan import is_pretrain_sweep, read_pretrain_sweep
+    from pipeline.sweep.encoders import sweep_encoders
+    from pipeline.sweep.plan import SweepRequest
     from pipeline.sweep.recognizer_plan import read_sweep
+    from pipeline.sweep.recognizers import sweep as sweep_recognizers
+    from pipeline.sweep.workflow import print_table
 
-    changes, engine = read_words(settings or []), engine_of(device, batch_size, precision, backend)
-    common: dict[str, Any] = {
-        "seeds": _numbers(seeds),
-        "jobs": auto_or_count("--jobs", jobs),
-        "out": out if out is not None else Path("sweeps") / Path(config).stem,
-        "dry_run": dry_run,
-        "console": Console(stderr=True),
-    }
-    result: Swept | SweptEncoders | None
+    engine = engine_of(device, batch_size, precision, backend)
+    request = SweepRequest(
+        out if out is not None else Path("sweeps") / Path(config).stem,
+        Console(stderr=True),
+        data,
+        read_words(settings or []),
+        split,
+        _numbers(seeds),
+        auto_or_count("--jobs", jobs),
+        skip_bad,
+        dry_run,
+    )
     if is_pretrain_sweep(config):
         refuse_unused(batch_size, backend, instead=_BATCHES)
-        encoders, changes = read_pretrain_sweep(config, changes)
-        measuring = pretrain_sweep.Measuring(split, engine.device, engine.precision, skip_bad)
-        result = pretrain_sweep.sweep_encoders(encoders, data, changes, measuring, **common)
-        if result is not None:
-            pretrain_sweep.print_encoders(encoders, result, Console())
+        encoders, changes = read_pretrain_sweep(config, request.changes)
+        request = dataclasses.replace(request, changes=changes)
+        result = sweep_encoders(encoders, request, device=engine.device, precision=engine.precision)
     else:
-        plan = read_sweep(config)
-        result = use_case.sweep(plan, data, changes, split=split, engine=engine, skip_bad=skip_bad, **common)
-        if result is not None:
-            use_case.print_table(plan, result, Console())
+        result = sweep_recognizers(read_sweep(config), request, engine)
+    if result is not None:
+        print_table(result, Console())
     if result is None:
         return
     typer.echo(str(result.out))

@@ -1,4 +1,4 @@
-"""Tables as CSV and JSON text."""
+"""Tables as CSV, JSON and Markdown text."""
 
 import csv
 import io
@@ -31,3 +31,10 @@ def as_json(summary: Mapping[str, Any]) -> str:
         return line(value)
 
     return "{\n " + ",\n ".join(f"{json.dumps(name)}: {written(value)}" for name, value in summary.items()) + "\n}\n"
+
+
+def as_markdown(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Return a table in Markdown, with a newline at its end."""
+    lines = ["| " + " | ".join(heads) + " |", "|" + "---|" * len(heads)]
+    lines += ["| " + " | ".join(row) + " |" for row in rows]
+    return "\n".join([*lines, ""])

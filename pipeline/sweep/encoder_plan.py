@@ -8,10 +8,9 @@ from pydantic import Field, field_validator
 
 from pipeline.config import EXTENDS, find_config, override, parse, read_config
 from pipeline.protocols.recipe import parse_protocol, protocol_settings
-from pipeline.sweep.recognizer_plan import check_names, check_seeds, read_plan
+from pipeline.sweep.plan import SweepPlan, SweepRow, read_plan
 from pose_extraction.errors import UsageError
 from recognition.pretraining.settings import PretrainSettings
-from recognition.settings import Strict
 
 # Key that distinguishes a pre-training sweep from a training sweep.
 MARK = "protocols"
@@ -20,65 +19,39 @@ BASE = "base"
 FRESH = "fresh weights"
 
 
-class PretrainRow(Strict):
-    """One row of the table.
+class PretrainRow(SweepRow):
+    """One row of the table; see `SweepRow`.
 
     Args:
-        name: Name in the table.
         config: Config whose own settings apply, without those it extends; None for the base.
-        set: Settings by dotted name, which override the config.
-        value: Position on the axis of the figure, if the sweep has one.
     """
 
-    name: str
     config: str | None = None
-    set: dict[str, Any] = Field(default_factory=dict)
-    value: float | None = None
 
 
-class PretrainSweep(Strict):
-    """A sweep, as defined by its config.
+class PretrainSweep(SweepPlan[PretrainRow]):
+    """A sweep of encoders; see `SweepPlan`. The seeds are those of pre-training and of the protocols.
 
     Args:
-        title: One-line description.
-        base: Config that all rows start from.
-        set: Settings for all rows, which override the base.
-        seeds: Distinct seeds of pre-training and protocols; every row is pre-trained once with each.
         protocols: Protocols that evaluate every encoder, as named by `skelpipe evaluate --protocol`.
         recipe: Protocol settings by dotted name, which override those of the method.
         fresh: Whether to also evaluate the first row's network with random weights.
-        rows: At least one, with distinct names and folders; differences are relative to the first.
-        axis: Label of the figure's axis: how the rows differ, in words.
     """
 
-    title: str
-    base: str
-    set: dict[str, Any] = Field(default_factory=dict)
-    seeds: tuple[int, ...] = Field((0, 1, 2), min_length=1)
     protocols: tuple[str, ...] = Field(min_length=1)
     recipe: dict[str, Any] = Field(default_factory=dict)
     fresh: bool = True
-    rows: tuple[PretrainRow, ...] = Field(min_length=1)
-    axis: str | None = None
 
     @field_validator("rows")
     @classmethod
-    def _named(cls, rows: tuple[PretrainRow, ...]) -> tuple[PretrainRow, ...]:
-        names = [row.name for row in rows]
-        check_names(names)
-        if FRESH in names:
+    def _not_reserved(cls, rows: tuple[PretrainRow, ...]) -> tuple[PretrainRow, ...]:
+        if FRESH in [row.name for row in rows]:
             raise ValueError(f"the row name {FRESH!r} is reserved for a network without pre-training; rename the row")
         return rows
 
-    @field_validator("seeds")
-    @classmethod
-    def _different(cls, seeds: tuple[int, ...]) -> tuple[int, ...]:
-        check_seeds(seeds)
-        return seeds
-
     @field_validator("protocols")
     @classmethod
-    def _told(cls, protocols: tuple[str, ...]) -> tuple[str, ...]:
+    def _measurable(cls, protocols: tuple[str, ...]) -> tuple[str, ...]:
         for word in protocols:
             try:
                 name = parse_protocol(word).name

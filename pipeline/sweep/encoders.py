@@ -9,17 +9,16 @@ from statistics import fmean, stdev
 from typing import Any
 
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
 from pipeline.protocols.clips import ClipSelection, labelled_clips, shown_as_in
 from pipeline.protocols.recipe import place_of
 from pipeline.protocols.request import ProtocolRequest
 from pipeline.protocols.workflow import run_protocol
-from pipeline.reporting.tables import as_csv
-from pipeline.sweep.encoder_plan import FRESH, PretrainSweep, pairs_of, pretrain_settings_of
-from pipeline.sweep.jobs import RUNS, Job, train_rows, write_results
-from pipeline.sweep.recognizer_plan import folder_name
+from pipeline.sweep.encoder_plan import FRESH, PretrainRow, PretrainSweep, pairs_of, pretrain_settings_of
+from pipeline.sweep.jobs import Job, train_rows
+from pipeline.sweep.plan import SweepRequest, Swept
+from pipeline.sweep.workflow import list_jobs, write_results
 from pose_extraction._version import __version__
 from pose_extraction.errors import UsageError
 from pose_extraction.files import atomic_write, sha256_of
@@ -30,21 +29,6 @@ from recognition.pretraining.encoder import pretrained_file
 
 # File with the measurements of a run, next to it.
 MEASURED = "measured.json"
-
-
-@dataclass(frozen=True)
-class SweptEncoders:
-    """Results of a sweep.
-
-    Args:
-        rows: The table, one dictionary per row and protocol.
-        failed: Runs that could not be pre-trained, with the reasons.
-        out: Folder of the files.
-    """
-
-    rows: list[dict[str, Any]]
-    failed: dict[str, str]
-    out: Path
 
 
 @dataclass(frozen=True)
@@ -64,32 +48,16 @@ class Measuring:
     skip_bad: bool
 
 
-def sweep_encoders(
-    plan: PretrainSweep,
-    data: Path | None,
-    changes: Mapping[str, Any],
-    measuring: Measuring,
-    *,
-    seeds: Sequence[int] | None,
-    jobs: int | None,
-    out: Path,
-    dry_run: bool = False,
-    console: Console,
-) -> SweptEncoders | None:
+def sweep_encoders(plan: PretrainSweep, request: SweepRequest, *, device: str, precision: str) -> Swept | None:
     """Pre-train every row with every seed, evaluate the encoders with the protocols, and write a table and a figure.
 
     Finished runs are not trained again, interrupted ones are resumed, and existing measurements are reused.
 
     Args:
         plan: Rows and protocols of the sweep.
-        data: Skeleton file; None for the newest.
-        changes: Settings for all rows, by dotted name; they override the plan.
-        measuring: Settings of the evaluation.
-        seeds: Training seeds; None for those of the plan.
-        jobs: Number of parallel runs; None for one per GPU, or one per core.
-        out: Folder for runs and results.
-        dry_run: Whether to list the runs without training.
-        console: Receives progress.
+        request: What the command line asks for.
+        device: Device of the evaluation; "auto", "cpu" or "cuda:N".
+        precision: Precision of the evaluation; "auto", "fp32" or "bf16".
 
     Returns:
         The results; None for a dry run.
@@ -101,51 +69,34 @@ def sweep_encoders(
         BackendError: The device is not available.
         TrainingError: No row has a run for every seed.
     """
-    place = place_of(measuring.device, measuring.precision)
     # Resolve "auto": the precision, and therefore the accuracy, depends on the machine.
-    measuring = dataclasses.replace(measuring, device=place.device, precision="bf16" if place.bf16 else "fp32")
-    given = {**changes, **({"data.file": str(data)} if data is not None else {})}
-    if measuring.skip_bad:
-        given["data.skip_bad"] = True
-    listed: dict[str, list[Job]] = {}
-    for row in plan.rows:
-        listed[row.name] = []
-        for seed in seeds or plan.seeds:
-            folder = out / RUNS / folder_name(row.name) / f"seed{seed}"
-            own = {**given, "training.seed": seed, "out": str(folder)}
-            settings = pretrain_settings_of(plan, row, own, place=plan.title)
-            listed[row.name].append(Job(f"{row.name}, seed {seed}", settings))
+    place = place_of(device, precision)
+    measuring = Measuring(request.split, place.device, "bf16" if place.bf16 else "fp32", request.skip_bad)
+
+    def job_of(row: PretrainRow, name: str, own: dict[str, Any]) -> Job:
+        return Job(name, pretrain_settings_of(plan, row, own, place=plan.title))
+
+    listed = list_jobs(plan, request, job_of)
     _check_files(listed, measuring)
-    trained = train_rows(listed, jobs=jobs, dry_run=dry_run, console=console)
+    trained = train_rows(listed, jobs=request.jobs, dry_run=request.dry_run, console=request.console)
     if trained is None:
         return None
     whole, failed = trained
-    found = _measure_all(plan, whole, measuring, console)
-    result = SweptEncoders(_rows(plan, found), failed, out)
-    first = next(iter(whole.values()))[0].settings
-    made_with = {
+    rows = _rows(plan, _measure_all(plan, whole, measuring, request.console))
+    result = Swept(plan.title, rows, list(plan.protocols), _cells(plan, rows), failed, request.out)
+    summary = {
+        "sweep": plan.model_dump(mode="json"),
         "version": __version__,
-        "settings": given,
+        "settings": request.settings_of_all_rows(),
         "measured": dataclasses.asdict(measuring),
-        "seeds": list(seeds or plan.seeds),
-        "data": first.data.file,
+        "seeds": list(request.seeds or plan.seeds),
+        "data": next(iter(whole.values()))[0].settings.data.file,
+        "failed": failed,
+        "table": rows,
     }
-    _write(plan, result, made_with)
+    text = json.dumps(summary, indent=1, ensure_ascii=False, allow_nan=False)
+    write_results(result, text, heads=result.heads, figures=_figure(plan, rows))
     return result
-
-
-def print_encoders(plan: PretrainSweep, result: SweptEncoders, console: Console) -> None:
-    """Print one line per row: top-1 with its standard deviation, for each protocol.
-
-    Args:
-        plan: The sweep.
-        result: Results of the sweep.
-        console: Receives the table.
-    """
-    table = Table("row", *plan.protocols, title=Text(plan.title))
-    for name, cells in _cells(plan, result).items():
-        table.add_row(Text(name), *cells)
-    console.print(table)
 
 
 def _check_files(listed: Mapping[str, Sequence[Job]], measuring: Measuring) -> None:
@@ -239,40 +190,28 @@ def _spread(values: Sequence[float]) -> float | None:
     return stdev(values) if len(values) > 1 else None
 
 
-def _cells(plan: PretrainSweep, result: SweptEncoders) -> dict[str, list[str]]:
+def _cells(plan: PretrainSweep, rows: Sequence[Mapping[str, Any]]) -> dict[str, list[str]]:
     cells: dict[str, dict[str, str]] = {}
-    for row in result.rows:
+    for row in rows:
         spread = "" if row["spread"] is None else f" ± {100 * row['spread']:.1f}"
         cells.setdefault(row["row"], {})[row["protocol"]] = f"{100 * row['top1']:.1f}{spread}"
     return {name: [own[protocol] for protocol in plan.protocols] for name, own in cells.items()}
 
 
-def _write(plan: PretrainSweep, result: SweptEncoders, made_with: Mapping[str, Any]) -> None:
-    lines = ["| top-1 in per cent | " + " | ".join(plan.protocols) + " |", "|---" * (1 + len(plan.protocols)) + "|"]
-    lines += [f"| {name} | " + " | ".join(cells) + " |" for name, cells in _cells(plan, result).items()]
-    summary = {"sweep": plan.model_dump(mode="json"), **made_with, "failed": result.failed, "table": result.rows}
-    files = {
-        "sweep.json": json.dumps(summary, indent=1, ensure_ascii=False, allow_nan=False).encode(),
-        "sweep.csv": as_csv(result.rows).encode(),
-        "sweep.md": "\n".join([plan.title, "", *lines, ""]).encode(),
-    }
-    if plan.axis is not None:
-        files |= _figure(plan, result)
-    write_results(result.out, files)
-
-
-def _figure(plan: PretrainSweep, result: SweptEncoders) -> dict[str, bytes]:
+def _figure(plan: PretrainSweep, rows: Sequence[Mapping[str, Any]]) -> dict[str, bytes]:
+    """Draw accuracy over the axis of the sweep; empty if it has none."""
     from recognition.robustness import plots
 
-    assert plan.axis is not None
+    if plan.axis is None:
+        return {}
     curves = {}
     for protocol in plan.protocols:
         own = sorted(
-            (row for row in result.rows if row["protocol"] == protocol and row["value"] is not None),
+            (row for row in rows if row["protocol"] == protocol and row["value"] is not None),
             key=lambda row: row["value"],
         )
         if not own:
             raise UsageError(f"the sweep has the axis {plan.axis!r}, but no row has a `value`")
         curves[protocol] = tuple([row[name] or 0.0 for row in own] for name in ("value", "top1", "spread"))
     figure = plots.levels_figure({"top-1": (plan.axis, curves)}, plan.title)  # type: ignore[dict-item]
-    return {f"sweep.{kind}": figure_bytes(figure, kind) for kind in ("png", "svg")}
+    return {kind: figure_bytes(figure, kind) for kind in ("png", "svg")}

@@ -17,7 +17,6 @@ from rich.console import Console
 from rich.text import Text
 
 from pose_extraction.errors import SkelpipeError, TrainingError
-from pose_extraction.files import atomic_write
 from recognition import runs
 from recognition.engine.training_run import TrainingStopped
 from recognition.pretraining.preparation import prepare_pretraining
@@ -136,18 +135,6 @@ def _check_as_wanted(job: Job) -> None:
         checkpoint = runs.load(job.folder / runs.LAST)
         prepared = prepare(job.settings, begun=settings_before(checkpoint))
         check_same_run(checkpoint, prepared, run=str(job.folder))
-
-
-def write_results(folder: Path, files: Mapping[str, bytes]) -> None:
-    """Write the files of a sweep.
-
-    Args:
-        folder: Folder of the sweep.
-        files: File name -> content.
-    """
-    for name, content in files.items():
-        with atomic_write(folder / name) as file:
-            file.write(content)
 
 
 def train_all(

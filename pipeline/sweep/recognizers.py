@@ -1,21 +1,19 @@
-"""`skelpipe sweep`: train many runs that differ in a few settings, and compare them in one table."""
+"""`skelpipe sweep` of recognizers: train many runs that differ in a few settings, and compare them in one table."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
-from pipeline.reporting.tables import as_csv, as_json
+from pipeline.reporting.tables import as_json
 from pipeline.robustness.results import engine_told, title_of
 from pipeline.robustness.subjects import Source, Subject, open_sources, read_subjects, translation_of
 from pipeline.robustness.tasks import Cache, Task, Worker
-from pipeline.sweep.jobs import RUNS, Job, phase_one_of, train_rows, write_results
-from pipeline.sweep.recognizer_plan import SweepSettings, folder_name, settings_of
+from pipeline.sweep.jobs import Job, phase_one_of, train_rows
+from pipeline.sweep.plan import SweepRequest, Swept
+from pipeline.sweep.recognizer_plan import Row, SweepSettings, settings_of
+from pipeline.sweep.workflow import list_jobs, write_results
 from pose_extraction.errors import UsageError
 from recognition.data.clips import open_clips
 from recognition.data.skeleton_file import skeleton_file_of
@@ -31,53 +29,15 @@ from recognition.training.preparation import prepare
 CACHE = "cache"
 
 
-@dataclass(frozen=True)
-class Swept:
-    """Results of a sweep.
-
-    Args:
-        rows: The table, one dictionary per row and condition.
-        accuracies: (row, condition) -> accuracy over seeds and draws.
-        failed: Runs that could not be trained, with the reasons.
-        out: Folder of the files.
-    """
-
-    rows: list[dict[str, Any]]
-    accuracies: dict[tuple[str, Condition], Accuracy]
-    failed: dict[str, str]
-    out: Path
-
-
-def sweep(
-    plan: SweepSettings,
-    data: Path | None,
-    changes: Mapping[str, Any],
-    *,
-    split: str | None,
-    seeds: Sequence[int] | None,
-    jobs: int | None,
-    out: Path,
-    engine: Engine,
-    skip_bad: bool = False,
-    dry_run: bool = False,
-    console: Console,
-) -> Swept | None:
+def sweep(plan: SweepSettings, request: SweepRequest, engine: Engine) -> Swept | None:
     """Train every row with every seed, evaluate the runs on the test split, and write a table and a figure.
 
     Finished runs are not trained again, interrupted ones are resumed, and existing measurements are reused.
 
     Args:
         plan: Rows and conditions of the sweep.
-        data: Skeleton file; None for the newest.
-        changes: Settings for all rows, by dotted name; they override the plan.
-        split: Test split; None for the one that matches the training split.
-        seeds: Training seeds; None for those of the plan.
-        jobs: Number of parallel runs; None for one per GPU, or one per core.
-        out: Folder for runs and results.
+        request: What the command line asks for.
         engine: Device, backend, precision and batch settings of the evaluation.
-        skip_bad: Whether to skip malformed clips, regardless of the rows' settings.
-        dry_run: Whether to list the runs without training.
-        console: Receives progress.
 
     Returns:
         The results; None for a dry run.
@@ -88,20 +48,14 @@ def sweep(
         AnnotationError: The file is malformed, or a clip is and `data.skip_bad` is not set.
         TrainingError: No row has a run for every seed.
     """
-    given = {**changes, **({"data.file": str(data)} if data is not None else {})}
-    if skip_bad:
-        given["data.skip_bad"] = True
-    wanted = tuple(seeds) if seeds else plan.seeds
-    listed: dict[str, list[Job]] = {}
-    for row in plan.rows:
-        listed[row.name] = []
-        for seed in wanted:
-            folder = out / RUNS / folder_name(row.name) / f"seed{seed}"
-            own = {**given, "training.seed": seed, "out": str(folder)}
-            settings = settings_of(plan, row, own, place=plan.title)
-            listed[row.name].append(Job(f"{row.name}, seed {seed}", settings, phase_one_of(settings, out)))
-    _check_files(plan, listed, split)
-    trained = train_rows(listed, jobs=jobs, dry_run=dry_run, console=console)
+
+    def job_of(row: Row, name: str, own: dict[str, Any]) -> Job:
+        settings = settings_of(plan, row, own, place=plan.title)
+        return Job(name, settings, phase_one_of(settings, request.out))
+
+    listed = list_jobs(plan, request, job_of)
+    _check_files(plan, listed, request.split)
+    trained = train_rows(listed, jobs=request.jobs, dry_run=request.dry_run, console=request.console)
     if trained is None:
         return None
     whole, failed = trained
@@ -110,40 +64,32 @@ def sweep(
         name: read_subjects([f"{name.replace('=', ' ')}={run_file(job.folder, 'last')}" for job in jobs])
         for name, jobs in whole.items()
     }
-    accuracies, source, split = _measured(plan, subjects, split, out, engine)
+    accuracies, source, split = _measured(plan, subjects, request.split, request.out, engine)
+    heads = [*_papers(plan, "paper"), *map(_titled, plan.measured())]
     rows = _rows(plan, list(whole), accuracies)
-    result = Swept(rows, accuracies, failed, out)
-    made_with = {
-        "settings": given,
+    result = Swept(plan.title, rows, heads, _cells(plan, accuracies), failed, request.out)
+    seeds = tuple(request.seeds) if request.seeds else plan.seeds
+    summary = {
+        **engine_told(engine),
+        "sweep": plan.model_dump(mode="json"),
+        "settings": request.settings_of_all_rows(),
         "bench": BenchSettings().model_dump(mode="json"),
-        "seeds": wanted,
+        "seeds": seeds,
         "data": str(source.path),
         "split": split,
         "clips": len(source.names),
         "runs": [
             {"row": name, "seed": seed, "weights": str(one.path), "sha256": one.digest}
             for name, own in subjects.items()
-            for seed, one in zip(wanted, own, strict=True)
+            for seed, one in zip(seeds, own, strict=True)
         ],
+        "failed": failed,
+        "table": rows,
     }
-    title = f"{plan.title}\n{source.path.name}, {split}, {len(source.names)} clips, {len(wanted)} seeds"
-    _write(plan, result, {**engine_told(engine), "sweep": plan.model_dump(mode="json"), **made_with}, title)
+    title = f"{plan.title}\n{source.path.name}, {split}, {len(source.names)} clips, {len(seeds)} seeds"
+    heads = [*_papers(plan, "paper, NTU60 xsub"), *map(_titled, plan.measured())]
+    write_results(result, as_json(summary), heads=heads, figures=_figure(plan, accuracies, title))
     return result
-
-
-def print_table(plan: SweepSettings, result: Swept, console: Console) -> None:
-    """Print one line per row: top-1 with its standard deviation, under each condition.
-
-    Args:
-        plan: The sweep.
-        result: Results of the sweep.
-        console: Receives the table.
-    """
-    conditions = plan.measured()
-    table = Table("row", *_papers(plan, "paper"), *map(_titled, conditions), title=Text(plan.title))
-    for name, cells in _cells(plan, result).items():
-        table.add_row(Text(name), *cells)
-    console.print(table)
 
 
 def _check_files(plan: SweepSettings, listed: Mapping[str, Sequence[Job]], split: str | None) -> None:
@@ -238,48 +184,33 @@ def _rows(
     return table
 
 
-def _write(plan: SweepSettings, result: Swept, made_with: Mapping[str, Any], title: str) -> None:
+def _figure(plan: SweepSettings, accuracies: Mapping[tuple[str, Condition], Accuracy], title: str) -> dict[str, bytes]:
+    """Draw accuracy over the axis of the sweep, or over the level of noise; empty if the sweep has neither."""
     from recognition.robustness import plots
 
-    files = {
-        "sweep.json": as_json({**made_with, "failed": result.failed, "table": result.rows}).encode(),
-        "sweep.csv": as_csv(result.rows).encode(),
-        "sweep.md": _markdown(plan, result).encode(),
-    }
-    names = list(dict.fromkeys(row["row"] for row in result.rows))
-    figure = None
+    def curve(points: Sequence[tuple[Any, Accuracy]]) -> tuple[list[Any], list[float], list[float]]:
+        return (
+            [place for place, _ in points],
+            [found.mean for _, found in points],
+            [found.spread or 0.0 for _, found in points],
+        )
+
+    rows = [row for row in plan.rows if (row.name, Condition(CLEAN)) in accuracies]
     noises = [Condition(CLEAN), *(one for one in plan.measured() if one.family == NOISE)]
     if plan.axis is not None:
-        values = {row.name: row.value for row in plan.rows}
         curves = {
-            _titled(condition): (
-                [values[name] for name in names],
-                [result.accuracies[name, condition].mean for name in names],
-                [result.accuracies[name, condition].spread or 0.0 for name in names],
-            )
+            _titled(condition): curve([(row.value, accuracies[row.name, condition]) for row in rows])
             for condition in plan.measured()
         }
-        figure = plots.levels_figure({"top-1": (plan.axis, curves)}, title)  # type: ignore[dict-item]
+        figure = plots.levels_figure({"top-1": (plan.axis, curves)}, title)
     elif len(noises) > 4:
         found = {
-            name: (
-                [float(one.level or 0) for one in noises],
-                [result.accuracies[name, one].mean for one in noises],
-                [result.accuracies[name, one].spread or 0.0 for one in noises],
-            )
-            for name in names
+            row.name: curve([(float(one.level or 0), accuracies[row.name, one]) for one in noises]) for row in rows
         }
         figure = plots.noise_figure({"Gaussian noise in space and time": found}, title)
-    if figure is not None:
-        files |= {f"sweep.{kind}": figure_bytes(figure, kind) for kind in ("png", "svg")}
-    write_results(result.out, files)
-
-
-def _markdown(plan: SweepSettings, result: Swept) -> str:
-    heads = ["top-1 in per cent", *_papers(plan, "paper, NTU60 xsub"), *map(_titled, plan.measured())]
-    lines = ["| " + " | ".join(heads) + " |", "|" + "---|" * len(heads)]
-    lines += ["| " + " | ".join([name, *cells]) + " |" for name, cells in _cells(plan, result).items()]
-    return "\n".join([f"{plan.title}", "", *lines, ""])
+    else:
+        return {}
+    return {kind: figure_bytes(figure, kind) for kind in ("png", "svg")}
 
 
 def _papers(plan: SweepSettings, head: str) -> list[str]:
@@ -287,16 +218,16 @@ def _papers(plan: SweepSettings, head: str) -> list[str]:
     return [head] if any(row.paper is not None for row in plan.rows) else []
 
 
-def _cells(plan: SweepSettings, result: Swept) -> dict[str, list[str]]:
+def _cells(plan: SweepSettings, accuracies: Mapping[tuple[str, Condition], Accuracy]) -> dict[str, list[str]]:
     """Return row -> cells: the paper's result, if there are any, and the accuracy under each condition."""
     conditions = plan.measured()
     return {
         row.name: [
             *["" if row.paper is None else f"{row.paper:.1f}" for _ in _papers(plan, "")],
-            *(_shown(result.accuracies[row.name, condition]) for condition in conditions),
+            *(_shown(accuracies[row.name, condition]) for condition in conditions),
         ]
         for row in plan.rows
-        if (row.name, conditions[0]) in result.accuracies
+        if (row.name, conditions[0]) in accuracies
     }
 
 

@@ -13,7 +13,8 @@ from typer.testing import CliRunner
 
 from pipeline.cli import app
 from pipeline.sweep.jobs import is_done, phase_one_of
-from pipeline.sweep.recognizer_plan import SweepSettings, folder_name, read_sweep, settings_of
+from pipeline.sweep.plan import folder_name
+from pipeline.sweep.recognizer_plan import SweepSettings, read_sweep, settings_of
 from pose_extraction.errors import UsageError
 from pose_extraction.formats.pickles import read_pickle, write_pickle
 from recognition import runs
