@@ -62,16 +62,23 @@ def bootstrap_difference(
     """
     if first.shape != second.shape or first.ndim != 1 or not len(first):
         raise ValueError(f"results of shapes {first.shape} and {second.shape} do not describe the same clips")
+    from scipy.stats import bootstrap
+
     difference = np.asarray(first, float) - second
-    clips = len(difference)
-    rng = np.random.default_rng(seed)
-    drawn = []
-    at_once = max(1, CHUNK // clips)
-    for start in range(0, resamples, at_once):
-        picked = rng.integers(clips, size=(min(at_once, resamples - start), clips))
-        drawn.append(difference[picked].mean(axis=1))
-    low, high = np.quantile(np.concatenate(drawn), (0.025, 0.975))
-    return float(difference.mean()), float(low), float(high)
+    if len(difference) == 1:
+        # One clip has one resample.
+        return (float(difference[0]),) * 3
+    found = bootstrap(
+        (difference,),
+        np.mean,
+        n_resamples=resamples,
+        batch=max(1, CHUNK // len(difference)),
+        method="percentile",
+        rng=np.random.default_rng(seed),
+        vectorized=True,
+        axis=-1,
+    ).confidence_interval
+    return float(difference.mean()), float(found.low), float(found.high)
 
 
 def area(values: Sequence[float] | np.ndarray) -> float:
