@@ -1,22 +1,23 @@
 """Default values of `skelpipe extract`, for its settings and its help page, without importing anything."""
 
 from pathlib import Path
+from typing import Final
 
-OUT = Path("skeletons")
-LABELS = "auto"
+OUT: Final = Path("skeletons")
+LABELS: Final = "auto"
 
-ESTIMATOR = "vitpose"
-DETECTOR = "rtmdet"
-DEVICE = "auto"
-BACKEND = "auto"
-PRECISION = "auto"
-BATCH_SIZE = "auto"
-DETECT_EVERY = "auto"
-DETECTION_THRESHOLD = "auto"
-SQUARE_INPUT = False
-FLIP_TEST = False
-MAX_PERSONS = 10
-SMOOTH = False
-STRIDE = 1
-OVERLAY = False
-WORKERS = "auto"
+ESTIMATOR: Final = "vitpose"
+DETECTOR: Final = "rtmdet"
+DEVICE: Final = "auto"
+BACKEND: Final = "auto"
+PRECISION: Final = "auto"
+BATCH_SIZE: Final = "auto"
+DETECT_EVERY: Final = "auto"
+DETECTION_THRESHOLD: Final = "auto"
+SQUARE_INPUT: Final = False
+FLIP_TEST: Final = False
+MAX_PERSONS: Final = 10
+SMOOTH: Final = False
+STRIDE: Final = 1
+OVERLAY: Final = False
+WORKERS: Final = "auto"
