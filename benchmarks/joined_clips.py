@@ -38,7 +38,7 @@ def placed(clip: Mapping[str, Any]) -> tuple[np.ndarray, np.ndarray] | None:
         return None
     low, high = joints[seen].min(0), joints[seen].max(0)
     scale = SIDE / max(float((high - low).max()), 1.0)
-    moved = (joints - (low + high) / 2) * scale + np.float32([WIDTH / 2, HEIGHT / 2])
+    moved = (joints - (low + high) / 2) * scale + np.asarray([WIDTH / 2, HEIGHT / 2], np.float32)
     return (moved * seen[..., None]).astype(np.float32), scores * seen
 
 

@@ -27,7 +27,7 @@ def made_backbone(name: str, **settings: object) -> Backbone:
         backbone = build_backbone(ModelSettings(backbone=name, **sizes), num_joints=JOINTS, channels=3).double()
         with torch.no_grad():
             for weight in backbone.parameters():
-                weight += 0.1 * torch.randn_like(weight)
+                weight.add_(0.1 * torch.randn_like(weight))
             # Running statistics converge layer by layer, after those of earlier layers.
             for step in range(20):
                 backbone.encode(made_joints(4, 6, JOINTS, 3, seed=step))

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import numpy as np
-from typer.testing import CliRunner
+from typer.testing import CliRunner, Result
 
 from pipeline.cli import app
 from pose_extraction.formats.pickles import write_pickle
@@ -17,11 +17,11 @@ SMALL = {
 LOOP = ("num_frames=16", "part_min_frames=8", "max_persons=1", "flip=0", "epochs=3", "batch_size=16", "--device", "cpu")
 
 
-def skelpipe(*words: object):
+def skelpipe(*words: object) -> Result:
     return CliRunner().invoke(app, [str(word) for word in words])
 
 
-def pretrain(method: str, data: Path, out: Path, *words: object):
+def pretrain(method: str, data: Path, out: Path, *words: object) -> Result:
     loop = (*LOOP, "--precision", "fp32")
     return skelpipe("pretrain", *SMALL[method], "--data", data, "--out", out, *loop, *words)
 

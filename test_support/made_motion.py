@@ -16,6 +16,7 @@ The second shot shows other people: person k of shot s has the identity 100 * s 
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from scipy.interpolate import PchipInterpolator
@@ -173,7 +174,11 @@ def make_motion(
     times = np.concatenate(([0.0], np.cumsum(random.uniform(0.7, 1.3, count - 1)))) / rate
     cut = count // 2
     shots = (slice(0, cut), slice(cut, count))
-    keypoints, ids, visible, heights, crossings = [], [], [], [], []
+    keypoints: list[Any] = []
+    ids: list[Any] = []
+    visible: list[Any] = []
+    heights: list[Any] = []
+    crossings: list[Any] = []
     for shot, rows in enumerate(shots):
         clock = times[rows] - times[rows][0]
         walks, meetings = _choreography(random, clock[-1])

@@ -8,8 +8,10 @@ from test_support.made_encoders import skelpipe
 
 ON = ("--device", "cpu", "--precision", "fp32", "--json")
 SHORT = ("finetune.epochs=1", "finetune.hidden=8", "finetune.warmup_epochs=0", "finetune.lr_steps=[]")
-LONG = ("finetune.batch_size=8", "detection.stride=16", "detection.fewest=1", "motion.seen=12", "motion.predicted=3")
-LONG += ("motion.steps=2", "motion.hidden=8", "motion.batch_size=4")
+LONG = (
+    *("finetune.batch_size=8", "detection.stride=16", "detection.fewest=1", "motion.seen=12", "motion.predicted=3"),
+    *("motion.steps=2", "motion.hidden=8", "motion.batch_size=4"),
+)
 
 
 def sets(*words: str) -> list[str]:

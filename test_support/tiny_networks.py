@@ -74,15 +74,15 @@ def write_tiny_detector(path: Path) -> Path:
         helper.make_node("Reshape", ["planes", "flat"], ["columns"]),
         helper.make_node("Transpose", ["columns"], ["boxes"], perm=[0, 2, 1]),
     ]
-    constants = {
+    constants: dict[str, np.ndarray] = {
         "redder": redder,
         "window": window,
         "top_row": top_row,
         "geometry": np.ascontiguousarray(geometry[None]),
-        "little": np.float32(1e-3),
-        "full_mass": np.float32(4000),
-        "zero": np.float32(0),
-        "one": np.float32(1),
+        "little": np.asarray(1e-3, np.float32),
+        "full_mass": np.asarray(4000, np.float32),
+        "zero": np.asarray(0, np.float32),
+        "one": np.asarray(1, np.float32),
         "flat": np.array([1, 6, cells[0] * cells[1]], np.int64),
     }
     path.with_suffix(".yaml").write_text(f"strides: [{CELL}]\nnms_iou: 0.3\n")
@@ -101,7 +101,9 @@ def write_blind_detector(path: Path) -> Path:
         helper.make_node("Add", ["nothing", "cells"], ["boxes"]),
     ]
     path.with_suffix(".yaml").write_text(f"strides: [{CELL}]\nnms_iou: 0.3\n")
-    return _write(path, nodes, {"zero": np.float32(0), "cells": cells}, [1, 3, height, width], "boxes", [*cells.shape])
+    return _write(
+        path, nodes, {"zero": np.asarray(0, np.float32), "cells": cells}, [1, 3, height, width], "boxes", [*cells.shape]
+    )
 
 
 def _write(path: Path, nodes: list, constants: dict[str, np.ndarray], given: list, output: str, made: list) -> Path:

@@ -106,5 +106,5 @@ def _read_actions(
 
 def _frame_seconds(annotations: Sequence[dict[str, Any]]) -> float | None:
     """Return the duration of a frame in seconds if it is the same in all clips; else None."""
-    rates = {clip.get("fps") for clip in annotations if clip.get("fps")}
-    return 1 / float(rates.pop()) if len(rates) == 1 else None
+    rates = {float(clip["fps"]) for clip in annotations if clip.get("fps")}
+    return 1 / rates.pop() if len(rates) == 1 else None

@@ -5,8 +5,8 @@ import numpy as np
 
 def embed(features: np.ndarray, *, seed: int = 0) -> np.ndarray:
     """Embed features (N, D) in the plane (N, 2) by t-SNE, deterministically; distances of clusters mean little."""
-    from sklearn.decomposition import PCA  # type: ignore[import-untyped]
-    from sklearn.manifold import TSNE  # type: ignore[import-untyped]
+    from sklearn.decomposition import PCA
+    from sklearn.manifold import TSNE
 
     clips = len(features)
     if clips < 4:

@@ -214,8 +214,8 @@ def test_poses_are_assigned_to_their_frames_for_any_batch_size(batch_size):
             if poses.num_persons:
                 assert np.abs(poses.keypoint[..., 0] - (20 + 2 * number)).max() < 8
     # All batches except for the last one are full.
-    assert set(estimator.network.batches[:-1]) <= {batch_size}
-    assert sum(estimator.network.batches) == 13
+    assert set(estimator.network.batches[:-1]) <= {batch_size}  # type: ignore[attr-defined]
+    assert sum(estimator.network.batches) == 13  # type: ignore[attr-defined]
 
 
 def test_frames_without_detections_have_no_poses():
@@ -225,7 +225,7 @@ def test_frames_without_detections_have_no_poses():
     (items,) = collect(estimate_topdown(found, estimator, StageTimes())).values()
     assert [poses.num_persons for poses in items] == [0] * 6
     assert all(poses.keypoint.shape == (0, 17, 2) for poses in items)
-    assert estimator.network.batches == []
+    assert estimator.network.batches == []  # type: ignore[attr-defined]
 
 
 class FrameEstimator:

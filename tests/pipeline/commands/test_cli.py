@@ -44,7 +44,7 @@ def test_version():
     assert re.fullmatch(r"skelpipe \d+\.\d+\.\d+\S*\n", skelpipe("--version").stdout)
 
 
-COMMANDS = typer.main.get_command(cli.app).commands
+COMMANDS = typer.main.get_command(cli.app).commands  # type: ignore[attr-defined]
 
 
 def help_page(name, width, monkeypatch, capsys):

@@ -217,7 +217,7 @@ def test_early_exit_stops_threads_and_leaves_no_overlay(
         clips, trained[0], estimator=networks[0], detector=networks[1], overlay=tmp_path / "out", device="cpu"
     )
     next(answers)
-    answers.close()
+    answers.close()  # type: ignore[attr-defined]
     names = {thread.name.partition("_")[0].partition("-")[0] for thread in threading.enumerate()}
     assert not names & {"networks", "draw", "decoder"}
     assert len(list(tmp_path.rglob("*.mp4"))) < 4 and not list(tmp_path.rglob("*.part"))

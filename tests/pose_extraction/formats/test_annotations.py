@@ -282,7 +282,7 @@ def test_arrays_of_objects_are_refused(tmp_path: Path) -> None:
 
 
 def reconstruct(*, state: Any) -> Calls:
-    function, arguments, _ = np.zeros(2).__reduce__()
+    function, arguments, _ = np.zeros(2).__reduce__()  # type: ignore[str-unpack]
     return Calls(function, *arguments, state=state)
 
 

@@ -11,6 +11,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -102,7 +103,7 @@ def test_downloads_restart_if_the_server_does_not_support_ranges(serve: Serve, t
 def test_a_file_that_changed_between_two_requests_is_restarted(serve: Serve, tmp_path: Path) -> None:
     older = bytes(len(CONTENT))
 
-    def first_the_older(handler: object, content: bytes, offset: int) -> None:
+    def first_the_older(handler: Any, content: bytes, offset: int) -> None:
         send(handler, older, 0, HALF)
 
     server = serve(first_the_older, well_behaved)
@@ -111,12 +112,12 @@ def test_a_file_that_changed_between_two_requests_is_restarted(serve: Serve, tmp
 
 
 def test_a_rest_with_another_length_or_offset_is_refused(serve: Serve, tmp_path: Path) -> None:
-    def longer(handler: object, content: bytes, offset: int) -> None:
+    def longer(handler: Any, content: bytes, offset: int) -> None:
         span = f"bytes {offset}-{len(content)}/{len(content) + 1}"
         headers(handler, 206, Content_Length=len(content) + 1 - offset, Content_Range=span)
         handler.wfile.write(content[offset:] + b"x")
 
-    def elsewhere(handler: object, content: bytes, offset: int) -> None:
+    def elsewhere(handler: Any, content: bytes, offset: int) -> None:
         headers(handler, 206, Content_Length=10, Content_Range=f"bytes 0-9/{len(content)}")
         handler.wfile.write(content[:10])
 
@@ -161,11 +162,11 @@ def test_wrong_data_is_deleted_and_the_error_names_url_and_digests(serve: Serve,
 
 
 def test_too_small_or_missing_lengths_are_detected(serve: Serve, tmp_path: Path) -> None:
-    def too_small(handler: object, content: bytes, offset: int) -> None:
+    def too_small(handler: Any, content: bytes, offset: int) -> None:
         headers(handler, 200, Content_Length=HALF)
         handler.wfile.write(content)
 
-    def cut_without_length(handler: object, content: bytes, offset: int) -> None:
+    def cut_without_length(handler: Any, content: bytes, offset: int) -> None:
         headers(handler, 200)
         handler.wfile.write(content[:HALF])
 
@@ -177,7 +178,7 @@ def test_too_small_or_missing_lengths_are_detected(serve: Serve, tmp_path: Path)
 
 
 def test_too_large_lengths_stop_after_a_few_attempts(serve: Serve, tmp_path: Path) -> None:
-    def too_large(handler: object, content: bytes, offset: int) -> None:
+    def too_large(handler: Any, content: bytes, offset: int) -> None:
         headers(handler, 200, Content_Length=len(content) + 100)
         handler.wfile.write(content)
 
@@ -295,7 +296,7 @@ def start_child(server: ScriptedServer, cache: Path) -> subprocess.Popen:
 def test_a_download_is_resumed_after_a_kill(serve: Serve, tmp_path: Path) -> None:
     killed = threading.Event()
 
-    def half_then_wait(handler: object, content: bytes, offset: int) -> None:
+    def half_then_wait(handler: Any, content: bytes, offset: int) -> None:
         send(handler, content, offset, HALF)
         handler.wfile.flush()
         killed.wait(60)
@@ -328,7 +329,7 @@ def test_a_complete_part_file_is_used_without_network(serve: Serve, tmp_path: Pa
 def test_concurrent_processes_download_once(serve: Serve, tmp_path: Path) -> None:
     both_told = threading.Event()
 
-    def when_both_are_waiting(handler: object, content: bytes, offset: int) -> None:
+    def when_both_are_waiting(handler: Any, content: bytes, offset: int) -> None:
         both_told.wait(60)
         well_behaved(handler, content, offset)
 

@@ -56,7 +56,7 @@ def test_frames_have_the_correct_order_image_and_time(clips: dict[str, Path], na
     assert [frame.index for frame in frames] == list(range(50))
     np.testing.assert_allclose([frame.time for frame in frames], np.arange(50) / 25, atol=2e-3)
     size = reader.info.size
-    assert size == MADE[name][1].get("size", (120, 160))
+    assert size == MADE[name][1].get("size", (120, 160))  # type: ignore[attr-defined]
     for frame in frames[::7]:
         assert frame.image.flags.c_contiguous and frame.image.flags.writeable
         # Frames that are 7 frames apart differ by more than the compression error, so a wrong order would be detected.

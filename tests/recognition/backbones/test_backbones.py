@@ -238,7 +238,7 @@ def test_an_exported_backbone_gives_the_same_output(name: str, tmp_path: Path) -
 class _Encoder(torch.nn.Module):
     def __init__(self, encode: Callable) -> None:
         super().__init__()
-        self.backbone, self.encode = encode.__self__, encode
+        self.backbone, self.encode = encode.__self__, encode  # type: ignore[attr-defined]
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return self.encode(x)[0]

@@ -115,7 +115,7 @@ SPOILT: dict[str, tuple[Callable[[np.ndarray], np.ndarray], str]] = {
 def test_malformed_joints_exclude_only_their_clip(tmp_path: Path, what: str, own_files: bool) -> None:
     path, folder = write_kinetics400(tmp_path, 4, classes=2, files=1)
     content = read_pickle(folder / "part_0.pkl")
-    whole = {clip.name: clip.keypoint for clip in open_clips(path, settings(folder))}
+    whole = {clip.name: clip.keypoint for clip in open_clips(path, settings(folder))}  # type: ignore[attr-defined]
     spoil, word = SPOILT[what]
     content["clip000001"]["keypoint"] = spoil(content["clip000001"]["keypoint"])
     if own_files:
@@ -129,12 +129,12 @@ def test_malformed_joints_exclude_only_their_clip(tmp_path: Path, what: str, own
     else:
         write_pickle(folder / "part_0.pkl", content)
     with pytest.raises(AnnotationError, match=rf"clip000001.*{word}"):
-        list(open_clips(path, settings(folder)))
+        list(open_clips(path, settings(folder)))  # type: ignore[call-overload]
     for _ in range(2):
         opened = open_clips(path, settings(folder, skip_bad=True))
         assert opened.names == ["clip000000", "clip000002", "clip000003"] and len(opened.skipped) == 1
         assert "clip000001" in opened.skipped[0] and word in opened.skipped[0]
-        for clip in opened:
+        for clip in opened:  # type: ignore[attr-defined]
             np.testing.assert_array_equal(clip.keypoint, whole[clip.name])
 
 

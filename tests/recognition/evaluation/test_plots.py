@@ -28,7 +28,7 @@ def names_of(classes: int) -> list[str]:
 
 def texts_of(figure: Figure) -> str:
     figure.draw_without_rendering()
-    found = [text.get_text() for text in figure.findobj(match=lambda artist: hasattr(artist, "get_text"))]
+    found = [text.get_text() for text in figure.findobj(match=lambda artist: hasattr(artist, "get_text"))]  # type: ignore[attr-defined]
     return "\n".join(found)
 
 
@@ -58,7 +58,7 @@ def test_bars_are_sorted_and_leave_out_classes_without_clips() -> None:
     metrics = measure(np.eye(4)[[0, 0, 1, 1, 0, 2, 2]], np.array([0, 1, 1, 1, 2, 2, 2]))
     axes = per_class_figure(metrics, ["zero", "one", "two", "none"], "t").axes[0]
     assert [label.get_text() for label in axes.get_yticklabels()] == ["zero  (1)", "one  (3)", "two  (3)"]
-    assert [bar.get_width() for bar in axes.patches] == pytest.approx([1, 2 / 3, 2 / 3])
+    assert [bar.get_width() for bar in axes.patches] == pytest.approx([1, 2 / 3, 2 / 3])  # type: ignore[attr-defined]
 
 
 def test_tsne_is_deterministic_and_separates_clusters() -> None:
@@ -101,7 +101,7 @@ def test_training_curves_show_the_terms_of_each_phase() -> None:
     assert "10 epochs, 40 steps; shaded: phase two" in text
     assert "best held out: 72.0% in epoch 10" in text
     curves = {line.get_label(): line for line in figure.axes[0].lines}
-    assert min(curves["sample contrastive (eq. 5)"].get_xdata()) == 21
+    assert min(curves["sample contrastive (eq. 5)"].get_xdata()) == 21  # type: ignore[type-var]
     assert len(curves["total (eq. 12)"].get_xdata()) == 20
     assert len(curves["cross-entropy"].get_xdata()) == 40
 

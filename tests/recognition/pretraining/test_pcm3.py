@@ -116,7 +116,7 @@ def test_the_momentum_encoder_follows_by_its_momentum():
 def test_contrast_and_relations_equal_plain_loops():
     rng = np.random.default_rng(0)
     q, k, queue = (values / np.linalg.norm(values, axis=1, keepdims=True) for values in rng.normal(size=(3, 4, 6)))
-    found = info_nce(*map(torch.as_tensor, (q, k, queue)), 0.07)
+    found = info_nce(*map(torch.as_tensor, (q, k, queue)), 0.07)  # type: ignore[call-arg]
     told = relation_distance(*map(torch.as_tensor, (q, k, queue)), query_temperature=0.1, key_temperature=0.05)
     for row in range(4):
         positive = math.exp(q[row] @ k[row] / 0.07)

@@ -19,7 +19,7 @@ def test_methods_are_spread_around_their_level(methods: int) -> None:
     curve = (levels, [0.9, 0.5, 0.4], [0.0, 0.1, 0.1])
     panels = {"part": ("part", {f"m{number}": curve for number in range(methods)})}
     axes = drawn(levels_figure(panels, "title")).axes[0]  # type: ignore[arg-type]
-    places = np.array([bars.lines[0].get_xdata() for bars in axes.containers])
+    places = np.array([bars.lines[0].get_xdata() for bars in axes.containers])  # type: ignore[attr-defined]
     np.testing.assert_allclose(places.mean(axis=0), [0, 1, 2], atol=1e-9)
     assert np.abs(places - [0, 1, 2]).max() < 0.35 and len(np.unique(places[:, 0])) == methods
     assert [label.get_text() for label in axes.get_xticklabels()] == ["clean", "head", "left arm"]
