@@ -4,13 +4,19 @@
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 import torch
+from torch import nn
 from torch.nn import functional
 
-from recognition.data.batching import ClipBatches, make_loader
+from pose_extraction.errors import TrainingError
+from recognition.data.batches import Batch
+from recognition.data.batching import ClipBatches
 from recognition.data.dataset import SkeletonDataset
+from recognition.engine.loop import NotFiniteError, fit
+from recognition.engine.trainable import Trainable
 from recognition.pretraining.encoder import Encoder
 from recognition.protocols.classifier import Classifier, set_drop_path
 from recognition.protocols.frame_classifier import FrameClassifier
@@ -43,27 +49,14 @@ def finetune(
 
     Returns:
         The classifier after the last epoch, in evaluation mode.
+
+    Raises:
+        TrainingError: A loss or a gradient is not finite.
     """
     torch.manual_seed(seed)
-    classifier = Classifier(encoder, num_classes, settings).to(device).train()
-    optimizer = optimizer_of(layer_groups(classifier, encoder, settings), settings)
-    batches = ClipBatches(
-        dataset.lengths, dataset.labels, batch_size=settings.batch_size, train=True, seed=seed, own_lengths=False
-    )
-    for epoch in range(settings.epochs):
-        total = 0.0
-        for number, batch in enumerate(make_loader(dataset, batches.batches(epoch), workers="auto"), 1):
-            set_rates(optimizer, settings, epoch, number / len(batches))
-            batch = batch.to(device)
-            optimizer.zero_grad()
-            with torch.autocast(device.partition(":")[0], dtype=torch.bfloat16, enabled=bf16):
-                logits = classifier(batch)
-            loss = functional.cross_entropy(logits.float(), batch.label, label_smoothing=settings.label_smoothing)
-            loss.backward()
-            optimizer.step()
-            total += float(loss.detach())
-        if (epoch + 1) % max(1, settings.epochs // 5) == 0:
-            tell(f"epoch {epoch + 1}/{settings.epochs}: loss {total / len(batches):.4f}")
+    classifier = Classifier(encoder, num_classes, settings)
+    objective = CrossEntropy(classifier, label_smoothing=settings.label_smoothing)
+    _fit(Finetuning(objective, encoder, dataset, settings, seed=seed), device=device, bf16=bf16, tell=tell)
     return classifier.eval()
 
 
@@ -79,7 +72,7 @@ def finetune_frames(
     bf16: bool = False,
     tell: Callable[[str], None] = lambda _: None,
 ) -> FrameClassifier:
-    """Train a frame classifier on windows.
+    """Train encoder and frame classifier on windows.
 
     Args:
         encoder: Initial encoder; it is trained in place.
@@ -94,30 +87,91 @@ def finetune_frames(
 
     Returns:
         The classifier after the last epoch, in evaluation mode.
+
+    Raises:
+        TrainingError: A loss or a gradient is not finite.
     """
     torch.manual_seed(seed)
-    classifier = FrameClassifier(encoder, num_classes).to(device).train()
+    classifier = FrameClassifier(encoder, num_classes)
     set_drop_path(encoder, settings.drop_path)
-    optimizer = optimizer_of(layer_groups(classifier, encoder, settings), settings)
-    wanted = torch.as_tensor(labels)
-    batches = ClipBatches(
-        dataset.lengths, dataset.labels, batch_size=settings.batch_size, train=True, seed=seed, own_lengths=False
-    )
-    for epoch in range(settings.epochs):
-        total = 0.0
-        for number, batch in enumerate(make_loader(dataset, batches.batches(epoch), workers="auto"), 1):
-            set_rates(optimizer, settings, epoch, number / len(batches))
-            optimizer.zero_grad()
-            with torch.autocast(device.partition(":")[0], dtype=torch.bfloat16, enabled=bf16):
-                logits = classifier(batch.to(device))
-            loss = functional.cross_entropy(
-                logits.float().flatten(0, 1),
-                wanted[batch.index].flatten().to(device),
-                label_smoothing=settings.label_smoothing,
-            )
-            loss.backward()
-            optimizer.step()
-            total += float(loss.detach())
-        if (epoch + 1) % max(1, settings.epochs // 5) == 0:
-            tell(f"epoch {epoch + 1}/{settings.epochs}: loss {total / len(batches):.4f}")
+    objective = CrossEntropy(classifier, label_smoothing=settings.label_smoothing, frame_labels=torch.as_tensor(labels))
+    _fit(Finetuning(objective, encoder, dataset, settings, seed=seed), device=device, bf16=bf16, tell=tell)
     return classifier.eval()
+
+
+@dataclass
+class Losses:
+    """Losses of a micro-batch.
+
+    Args:
+        total: Scalar, mean cross-entropy.
+        clips: Scalar, number of clips.
+    """
+
+    total: torch.Tensor
+    clips: torch.Tensor
+
+
+class CrossEntropy(nn.Module):
+    """Mean cross-entropy of a classifier of clips or of frames.
+
+    Args:
+        classifier: Returns logits (N, K), or (N, T, K + 1) for frames.
+        label_smoothing: In [0, 1).
+        frame_labels: int64 (W, T), class of each frame of each window of the data set; None for a classifier of clips,
+            whose batches contain the labels.
+    """
+
+    frame_labels: torch.Tensor | None
+
+    def __init__(
+        self, classifier: nn.Module, *, label_smoothing: float, frame_labels: torch.Tensor | None = None
+    ) -> None:
+        super().__init__()
+        self.classifier = classifier
+        self.label_smoothing = label_smoothing
+        self.register_buffer("frame_labels", frame_labels, persistent=False)
+
+    def forward(self, batch: Batch) -> Losses:
+        # Under autocast logits can be bf16, whose 8 bits are too few for a loss.
+        logits = self.classifier(batch).float()
+        labels = batch.label if self.frame_labels is None else self.frame_labels[batch.index]
+        total = functional.cross_entropy(logits.flatten(0, -2), labels.flatten(), label_smoothing=self.label_smoothing)
+        return Losses(total, total.new_tensor(len(batch)))
+
+
+class Finetuning(Trainable):
+    """Fine-tuning of an encoder with a classifier, for the training loop.
+
+    Args:
+        objective: The classifier with its loss.
+        encoder: The encoder in it.
+        dataset: Clips or windows.
+        settings: The recipe.
+        seed: Seed of the order of the clips.
+    """
+
+    losses = ("total",)
+
+    def __init__(
+        self, objective: nn.Module, encoder: Encoder, dataset: SkeletonDataset, settings: FinetuneSettings, *, seed: int
+    ) -> None:
+        self.objective, self.dataset, self.settings = objective, dataset, settings
+        self.epochs = settings.epochs
+        self.optimizer = optimizer_of(layer_groups(objective, encoder, settings), settings)
+        self.batches = ClipBatches(
+            dataset.lengths, dataset.labels, batch_size=settings.batch_size, train=True, seed=seed, own_lengths=False
+        )
+
+    def set_rates(self, epoch: int, progress: float) -> dict[str, float]:
+        return {"lr": set_rates(self.optimizer, self.settings, epoch, progress)}
+
+
+def _fit(training: Finetuning, *, device: str, bf16: bool, tell: Callable[[str], None]) -> None:
+    try:
+        fit(training, device=device, bf16=bf16, report=tell)
+    except NotFiniteError as error:
+        raise TrainingError(
+            f"fine-tuning failed: {error}; reduce the learning rate, for example --set "
+            f"finetune.lr={training.settings.lr / 10:g}"
+        ) from error
