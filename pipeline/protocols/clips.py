@@ -32,34 +32,22 @@ class ClipSelection:
     skip_bad: bool = False
     keypoint_files: Path | None = None
 
+    def data_settings(self, pretrained: DataSettings) -> DataSettings:
+        """Return the data settings of a pre-training with the changes that the selection requests.
 
-def data_of(pretrained: Pretrained, selection: ClipSelection) -> DataSettings:
-    """Return the data settings of the encoder's pre-training, with the requested changes.
-
-    Args:
-        pretrained: The encoder.
-        selection: Selection of clips.
-    """
-    return shown_as_in(pretrained.settings.data, selection)
-
-
-def shown_as_in(data: DataSettings, selection: ClipSelection) -> DataSettings:
-    """Return data settings of a pre-training (with an absolute file path) with the requested changes.
-
-    Args:
-        data: Data settings of the pre-training.
-        selection: Selection of clips.
-    """
-    file = str(selection.path.resolve())
-    own = data.train_split if file == data.file and data.train_split != ALL_CLIPS else "auto"
-    changes = {
-        "file": file,
-        "train_split": selection.train_split or own,
-        "skip_bad": selection.skip_bad or data.skip_bad,
-    }
-    if selection.keypoint_files is not None:
-        changes["keypoint_files"] = str(selection.keypoint_files)
-    return data.model_copy(update=changes)
+        Args:
+            pretrained: Data settings of the pre-training, with an absolute file path.
+        """
+        file = str(self.path.resolve())
+        same = file == pretrained.file and pretrained.train_split != ALL_CLIPS
+        changes = {
+            "file": file,
+            "train_split": self.train_split or (pretrained.train_split if same else "auto"),
+            "skip_bad": self.skip_bad or pretrained.skip_bad,
+        }
+        if self.keypoint_files is not None:
+            changes["keypoint_files"] = str(self.keypoint_files)
+        return pretrained.model_copy(update=changes)
 
 
 def labelled_clips(clips: ClipSet, data: DataSettings, split: str | None) -> tuple[np.ndarray, np.ndarray, str]:
@@ -93,7 +81,7 @@ def optional_split(choose: Callable[[], str | None]) -> str | None:
         return None
 
 
-def check_kind(pretrained: Pretrained, clips: ClipSet, layout: str | None) -> None:
+def check_joints(pretrained: Pretrained, clips: ClipSet, layout: str | None) -> None:
     """Check that a file has the kind of joints that the encoder was pre-trained on.
 
     Args:

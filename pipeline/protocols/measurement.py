@@ -22,7 +22,7 @@ class Measurement:
         protocol: The protocol.
         encoders: The encoders; the first one determines the clips and the result folder.
         recipes: Settings of the protocol for each encoder.
-        clips: Selection of clips.
+        selection: Selection of clips.
         place: Device and precision.
         scratch: Whether the encoders have random weights.
         tell: Receives progress messages.
@@ -31,7 +31,7 @@ class Measurement:
     protocol: Protocol
     encoders: Sequence[Pretrained]
     recipes: Sequence[ProtocolSettings]
-    clips: ClipSelection
+    selection: ClipSelection
     place: Place
     scratch: bool
     tell: Callable[[str], None]
@@ -56,7 +56,7 @@ class Measurement:
         Raises:
             UsageError: The folder is not writable.
         """
-        selection = self.clips
+        selection = self.selection
         return folder_of(
             self.protocol.word,
             selection.path,
@@ -108,7 +108,7 @@ def resolve_request(request: ProtocolRequest, tell: Callable[[str], None]) -> Me
         protocol=protocol,
         encoders=encoders,
         recipes=recipes,
-        clips=ClipSelection(path, request.split, request.train_split, request.skip_bad, request.keypoint_files),
+        selection=ClipSelection(path, request.split, request.train_split, request.skip_bad, request.keypoint_files),
         place=place,
         scratch=request.scratch,
         tell=tell,

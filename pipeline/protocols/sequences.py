@@ -1,11 +1,11 @@
-"""Protocols for frames: action detection in long sequences, and motion prediction."""
+"""The sequences that action detection and motion prediction train and test on."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 
-from pipeline.protocols.clips import ClipSelection, check_kind, data_of, optional_split
+from pipeline.protocols.clips import ClipSelection, check_joints, optional_split
 from pose_extraction.errors import UsageError
 from pose_extraction.formats.annotations import ALL_CLIPS
 from recognition.data.clips import ClipSet, open_clips
@@ -50,12 +50,13 @@ def open_sequences(pretrained: Pretrained, selection: ClipSelection, *, tell: Ca
         AnnotationError: The file is malformed.
         UsageError: Its joints are not those of the encoder, or the splits are ambiguous.
     """
-    data = data_of(pretrained, selection)
+    data = selection.data_settings(pretrained.settings.data)
     clips = open_clips(selection.path, data, leave_out_empty=True)
-    check_kind(pretrained, clips, clips.layout.name)
+    check_joints(pretrained, clips, clips.layout.name)
     if clips.skipped:
         tell(f"{len(clips.skipped)} clips are skipped; the first: {clips.skipped[0]}")
     trained_on = training_split(clips, data)
+    usual_data = ClipSelection(selection.path).data_settings(pretrained.settings.data)
     # Frames have labels of their own, so clips need none.
     usual = optional_split(lambda: matching_test_split(clips, data, labelled=False))
     test_split = selection.split if selection.split is not None else matching_test_split(clips, data, labelled=False)
@@ -71,6 +72,6 @@ def open_sequences(pretrained: Pretrained, selection: ClipSelection, *, tell: Ca
         split_indices(clips, test_split),
         test_split,
         usual,
-        optional_split(lambda: training_split(clips, data_of(pretrained, ClipSelection(selection.path)))),
+        optional_split(lambda: training_split(clips, usual_data)),
         data.skip_bad,
     )

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from pipeline.protocols.clips import ClipSelection, check_kind, data_of, labelled_clips, optional_split
+from pipeline.protocols.clips import ClipSelection, check_joints, labelled_clips
 from pose_extraction.errors import UsageError
 from recognition.data.clip_transforms import layout_of_model
 from recognition.data.clips import ClipSet, open_clips
@@ -13,6 +13,7 @@ from recognition.data.dataset import SkeletonDataset
 from recognition.data.splits import training_split
 from recognition.pretraining.encoder import Pretrained
 from recognition.protocols.settings import ProtocolSettings
+from recognition.settings import DataSettings
 
 
 @dataclass(frozen=True)
@@ -70,15 +71,15 @@ def classification_tasks(
 
 
 def _task(pretrained: Pretrained, settings: ProtocolSettings, selection: ClipSelection) -> ClassificationTask:
-    data, path = data_of(pretrained, selection), selection.path
+    data = selection.data_settings(pretrained.settings.data)
     data = data.model_copy(
         update={
             "part_range_train": settings.parts,
             "part_test": data.part_test if settings.part_test is None else settings.part_test,
         }
     )
-    clips = open_clips(path, data, leave_out_empty=True)
-    check_kind(pretrained, clips, optional_split(lambda: layout_of_model(clips, data).name))
+    clips = open_clips(selection.path, data, leave_out_empty=True)
+    check_joints(pretrained, clips, _layout_name(clips, data))
     training, test, test_split = labelled_clips(clips, data, selection.split)
     return ClassificationTask(
         pretrained,
@@ -91,6 +92,14 @@ def _task(pretrained: Pretrained, settings: ProtocolSettings, selection: ClipSel
         SkeletonDataset(clips, training, data, train=True, seed=settings.seed),
         SkeletonDataset(clips, test, data, train=False),
     )
+
+
+def _layout_name(clips: ClipSet, data: DataSettings) -> str | None:
+    """Return the joint layout that a network receives; None if the file's joints cannot be converted."""
+    try:
+        return layout_of_model(clips, data).name
+    except UsageError:
+        return None
 
 
 def check_same_clips(first: ClassificationTask, other: ClassificationTask) -> None:

@@ -7,7 +7,7 @@ from rich.console import Console
 from rich.text import Text
 
 from pipeline.protocols.classification import measure_classification
-from pipeline.protocols.clips import ClipSelection, data_of, optional_split
+from pipeline.protocols.clips import ClipSelection, optional_split
 from pipeline.protocols.detection import run_detection
 from pipeline.protocols.measurement import Measurement, resolve_request
 from pipeline.protocols.motion import measure_motion
@@ -47,7 +47,7 @@ def run_protocol(request: ProtocolRequest, *, console: Console) -> dict[str, Any
         "method": measurement.first.settings.method,
         "epoch": measurement.first.epoch,
         "scratch": measurement.scratch,
-        "data": str(measurement.clips.path),
+        "data": str(measurement.selection.path),
         "settings": first.model_dump(mode="json"),
         **({"fused_settings": [own.model_dump(mode="json") for own in others]} if others else {}),
         **found,
@@ -61,7 +61,7 @@ def _on_sequences(measurement: Measurement) -> tuple[Path, dict[str, Any]]:
     name = measurement.protocol.name
     if len(measurement.encoders) > 1:
         raise UsageError(f"--protocol {name}: supports a single encoder; omit --fuse")
-    sequences = open_sequences(measurement.first, measurement.clips, tell=measurement.tell)
+    sequences = open_sequences(measurement.first, measurement.selection, tell=measurement.tell)
     folder = measurement.make_folder(usual_split=sequences.usual_split, usual_training=sequences.usual_training)
     run = run_detection if name == "detection" else measure_motion
     return folder, {"split": sequences.test_split, **run(measurement, sequences)}
@@ -69,10 +69,10 @@ def _on_sequences(measurement: Measurement) -> tuple[Path, dict[str, Any]]:
 
 def _on_clips(measurement: Measurement) -> tuple[Path, dict[str, Any]]:
     """Run a protocol that classifies clips; return the result folder and the results."""
-    tasks = classification_tasks(measurement.encoders, measurement.recipes, measurement.clips)
-    first, clips, path = tasks[0], tasks[0].clips, measurement.clips.path
+    tasks = classification_tasks(measurement.encoders, measurement.recipes, measurement.selection)
+    first, clips, path = tasks[0], tasks[0].clips, measurement.selection.path
     measurement.refuse_known_clips(clips.content_digest() == measurement.first.content_digest)
-    usual = data_of(measurement.first, ClipSelection(path))
+    usual = ClipSelection(path).data_settings(measurement.first.settings.data)
     folder = measurement.make_folder(
         usual_split=optional_split(lambda: matching_test_split(clips, first.train_set.settings)),
         usual_training=optional_split(lambda: training_split(clips, usual)),

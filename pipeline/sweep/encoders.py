@@ -11,7 +11,7 @@ from typing import Any
 from rich.console import Console
 from rich.text import Text
 
-from pipeline.protocols.clips import ClipSelection, labelled_clips, shown_as_in
+from pipeline.protocols.clips import ClipSelection, labelled_clips
 from pipeline.protocols.recipe import place_of
 from pipeline.protocols.request import ProtocolRequest
 from pipeline.protocols.workflow import run_protocol
@@ -110,7 +110,7 @@ def _check_files(listed: Mapping[str, Sequence[Job]], measuring: Measuring) -> N
     # Most rows and seeds read the file in the same way.
     for data in {str(one): one for one in every}.values():
         path = skeleton_file_of(data).resolve()
-        shown = shown_as_in(data.model_copy(update={"file": str(path)}), ClipSelection(path))
+        shown = ClipSelection(path).data_settings(data.model_copy(update={"file": str(path)}))
         labelled_clips(open_clips(path, shown, leave_out_empty=True), shown, measuring.split)
 
 

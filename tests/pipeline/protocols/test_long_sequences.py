@@ -91,7 +91,7 @@ def test_training_and_measuring_a_detector_write_nothing(own, long):
         protocol="detection", run=own, data=long, pairs=(*SHORT, *LONG), device="cpu", precision="fp32"
     )
     measurement = resolve_request(request, lambda _: None)
-    sequences = open_sequences(measurement.first, measurement.clips, tell=measurement.tell)
+    sequences = open_sequences(measurement.first, measurement.selection, tell=measurement.tell)
     labelled = read_labelled_sequences(sequences, measurement.tell)
     classifier = train_detector(measurement, labelled)
     first, second = (measure_detector(measurement, labelled, classifier) for _ in range(2))
