@@ -23,7 +23,7 @@ LAYERS: dict[str, tuple[tuple[str, ...], ...]] = {
         ("drawing", "formats", "networks", "tracking"),
         ("streaming",),
         ("extraction",),
-        ("following",),
+        ("following", "image_poses"),
     ),
     "recognition": (
         ("distributed", "evaluation", "keyed_noise", "settings"),
@@ -51,8 +51,8 @@ LAYERS: dict[str, tuple[tuple[str, ...], ...]] = {
 SHARED_WITH_STAGE_TWO = ("_version", "skeleton", "poses", "formats", "files", "errors", "cache", "engines")
 # Only these may open files that could carry code, because they admit data only.
 SAFE_READERS = {"pose_extraction/formats/pickles.py", "pose_extraction/engines/checkpoints.py"}
-# Modules that a command line starts, and so no other module imports.
-STARTED = {"pipeline.cli"}
+# Modules that no other module imports: a command line starts them, or users import them.
+STARTED = {"pipeline.cli", "pose_extraction.image_poses"}
 MOST_MODULES = 16
 
 

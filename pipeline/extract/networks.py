@@ -11,7 +11,14 @@ from pose_extraction.engines.backends import Placement, resolve_placement
 from pose_extraction.errors import UsageError
 from pose_extraction.networks import model_zoo
 from pose_extraction.networks.detection import Detector
-from pose_extraction.networks.estimators import Identity, Request, identify, is_bottom_up, is_onnx
+from pose_extraction.networks.estimators import (
+    Identity,
+    Request,
+    identify,
+    is_bottom_up,
+    is_onnx,
+    with_supported_backend,
+)
 
 
 def parse_devices(text: str) -> list[str]:
@@ -54,12 +61,9 @@ def identities(
 
     def find(kind: str, name: str, checkpoint: str | None) -> Identity:
         request = Request(device=devices[0], backend=settings.backend, precision=settings.precision)
+        request = with_supported_backend(request, name)
         if is_onnx(name):
-            if settings.backend == "torch":
-                request = replace(request, backend="auto")
             return identify(kind, name, checkpoint=checkpoint, request=request)
-        if settings.backend == "onnxruntime":
-            request = replace(request, backend="auto")
         with download_progress(model_zoo.lookup(name, kind), console) as progress:
             return identify(kind, name, checkpoint=checkpoint, request=replace(request, progress=progress))
 

@@ -119,6 +119,19 @@ def is_bottom_up(name: str) -> bool:
     return not is_onnx(name) and model_zoo.lookup(name, "estimator").family == "openpifpaf"
 
 
+def with_supported_backend(request: Request, name: str) -> Request:
+    """Return the options with the backend "auto" if the requested one cannot run a network of this kind.
+
+    An estimator and its detector share their options, but torch runs no ONNX files and ONNX Runtime nothing else.
+
+    Args:
+        request: Options of both networks.
+        name: Name listed by `skelpipe models`, or path of an ONNX file.
+    """
+    unsupported = "torch" if is_onnx(name) else "onnxruntime"
+    return replace(request, backend="auto") if request.backend == unsupported else request
+
+
 def identify(kind: str, name: str, *, checkpoint: str | None = None, request: Request | None = None) -> Identity:
     """Find a network, download its weights if necessary, and decide where it will run.
 

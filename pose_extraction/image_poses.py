@@ -1,0 +1,118 @@
+"""Estimate poses in single images, without files, tracking or cleaning."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from pose_extraction.errors import UsageError
+from pose_extraction.extraction import ExtractionSettings, PoseExtractor
+from pose_extraction.networks.detection import Detector
+from pose_extraction.networks.estimators import (
+    Request,
+    identify,
+    is_bottom_up,
+    load_detector,
+    load_estimator,
+    with_supported_backend,
+)
+from pose_extraction.video.reader import Frame
+
+
+@dataclass(frozen=True)
+class ImagePoses:
+    """The persons in one image, in the order of the detector: most confident first for top-down estimators.
+
+    Args:
+        boxes: float32 (N, 4), x1 y1 x2 y2 in pixels.
+        box_scores: float32 (N,) in [0, 1].
+        keypoints: float32 (N, 17, 2), x y in pixels, NaN for unseen joints; the joints of COCO-17.
+        scores: float32 (N, 17) in [0, 1], 0 for unseen joints.
+    """
+
+    boxes: np.ndarray
+    box_scores: np.ndarray
+    keypoints: np.ndarray
+    scores: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.boxes)
+
+
+class ImagePoseEstimator:
+    """Estimates the poses in images: the poses that extraction finds in a frame before it tracks and cleans them.
+
+    Args:
+        estimator: Name listed by `skelpipe models`, or path of an ONNX file.
+        detector: Name, path of an ONNX file, or a detector of one's own; ignored by estimators that need none.
+        checkpoint: Weights of the estimator to use instead of the official ones; "seed:N" for random weights.
+        detector_checkpoint: The same for the detector.
+        device: "auto", "cpu" or "cuda:N".
+        backend: "auto", "torch", "openvino" or "onnxruntime"; a network that the backend cannot run uses "auto".
+        precision: "auto", "fp32", "bf16" or "fp16"; "auto" runs detectors in fp32.
+        score_threshold: Minimum score of a person box, in [0, 1]; None uses the detector's default.
+
+    Raises:
+        UsageError: A network does not exist, or the options contradict each other.
+        WeightsError: Weights are missing, damaged or unsafe.
+        BackendError: A network cannot run on this machine.
+    """
+
+    def __init__(
+        self,
+        estimator: str | Path = "vitpose",
+        detector: str | Path | Detector = "rtmdet",
+        *,
+        checkpoint: str | None = None,
+        detector_checkpoint: str | None = None,
+        device: str = "auto",
+        backend: str = "auto",
+        precision: str = "auto",
+        score_threshold: float | None = None,
+    ) -> None:
+        request = Request(device=device, backend=backend, precision=precision, score_threshold=score_threshold)
+        name = str(estimator)
+        own = with_supported_backend(request, name)
+        network = load_estimator(identify("estimator", name, checkpoint=checkpoint, request=own), own)
+        if is_bottom_up(name):
+            finder = None
+        elif isinstance(detector, str | Path):
+            own = with_supported_backend(request, str(detector))
+            finder = load_detector(
+                identify("detector", str(detector), checkpoint=detector_checkpoint, request=own), own
+            )
+        else:
+            finder = detector
+        self._extractor = PoseExtractor(network, finder, ExtractionSettings(detect_every=1))
+
+    def __call__(self, images: Iterable[np.ndarray]) -> list[ImagePoses]:
+        """Estimate the poses in images, which share batches.
+
+        Args:
+            images: uint8 (H, W, 3) RGB; sizes may differ. They are read one after the other, so a generator may load
+                more images than fit into memory.
+
+        Returns:
+            The persons in each image.
+
+        Raises:
+            UsageError: An image has another type or shape.
+        """
+        found = (poses for _, poses in self._extractor.poses(_frames(images)))
+        return [
+            ImagePoses(poses.box, poses.box_score, poses.keypoint, poses.keypoint_score)
+            for poses in found
+            if poses is not None
+        ]
+
+
+def _frames(images: Iterable[np.ndarray]) -> Iterator[tuple[str, Frame | None]]:
+    for number, image in enumerate(images):
+        if not isinstance(image, np.ndarray) or image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
+            kind = f"{image.dtype} {image.shape}" if isinstance(image, np.ndarray) else type(image).__name__
+            raise UsageError(f"image {number} is {kind}; pass uint8 arrays of shape (height, width, 3) in RGB order")
+        if not image.size:
+            raise UsageError(f"image {number} is empty: its shape is {image.shape}")
+        yield "images", Frame(number, float(number), np.ascontiguousarray(image[..., ::-1]))
+    yield "images", None
