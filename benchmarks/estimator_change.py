@@ -28,9 +28,9 @@ from pipeline.evaluate.workflow import evaluate
 from pipeline.extract.settings import ExtractSettings
 from pipeline.extract.workflow import extract
 from pipeline.train.settings import train_settings
+from pose_extraction.engines.engine import Engine
 from pose_extraction.errors import SkelpipeError
 from pose_extraction.files import atomic_write
-from recognition.inference.scores import Engine
 from synthetic.demo.drawing import LABELS_NAME, draw_clips
 from synthetic.demo.plan import CLIPS, DemoPlan
 from synthetic.rendering.actions import ACTIONS

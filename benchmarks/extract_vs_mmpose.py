@@ -22,13 +22,14 @@ from typing import Any
 
 import numpy as np
 
-from pose_extraction.engines.backends import Network
+from pose_extraction.engines.engine import Engine
+from pose_extraction.engines.image_networks import ImageNetwork
 from pose_extraction.extraction import ExtractionSettings, PoseExtractor, follow
 from pose_extraction.formats.annotations import annotation_from, data_set, pack_raw
 from pose_extraction.formats.pickles import write_pickle
 from pose_extraction.networks import mmlab
 from pose_extraction.networks.detection import Detections
-from pose_extraction.networks.estimators import Request, identify, load_detector, load_estimator
+from pose_extraction.networks.estimators import NetworkOptions, identify, load_detector, load_estimator
 from pose_extraction.video.decoding import VideoJob
 from pose_extraction.video.reader import VideoReader
 from pose_extraction.video.writer import VideoWriter
@@ -51,7 +52,7 @@ Run = Callable[[], dict[str, float]]
 class Timed:
     """A network whose run time is measured."""
 
-    def __init__(self, network: Network) -> None:
+    def __init__(self, network: ImageNetwork) -> None:
         self.batch_size = network.batch_size
         self.seconds = 0.0
         self._network = network
@@ -88,12 +89,12 @@ def scripted_boxes(size: tuple[int, int], persons: int) -> np.ndarray:
 def prepare_ours(name: str, arguments: argparse.Namespace, clip: Path, boxes: np.ndarray) -> Run:
     """Return a function that extracts the clip once and returns the seconds of each step."""
     precision, flip_test, square, detect_every = VARIANTS[name]
-    request = Request(precision=precision, flip_test=flip_test, oblong=not square)
-    estimator = load_estimator(identify("estimator", arguments.estimator, checkpoint=SEED, request=request), request)
-    detector: Any = load_detector(identify("detector", arguments.detector, checkpoint=SEED, request=request), request)
+    options = NetworkOptions(Engine(precision=precision), flip_test=flip_test, oblong=not square)
+    estimator = load_estimator(identify("estimator", arguments.estimator, checkpoint=SEED, options=options), options)
+    detector: Any = load_detector(identify("detector", arguments.detector, checkpoint=SEED, options=options), options)
     timed: list[Timed] = []
 
-    def count(network: Network) -> Timed:
+    def count(network: ImageNetwork) -> Timed:
         timed.append(Timed(network))
         return timed[-1]
 
@@ -140,9 +141,9 @@ def prepare_baseline(arguments: argparse.Namespace, clip: Path, boxes: np.ndarra
     mmlab.prepare()
     from mmpose.apis import MMPoseInferencer
 
-    request = Request(device="cpu", backend="torch", precision="fp32")
-    pose_entry = identify("estimator", arguments.estimator, checkpoint=SEED, request=request).entry
-    detector_entry = identify("detector", arguments.detector, checkpoint=SEED, request=request).entry
+    options = NetworkOptions(Engine(device="cpu", backend="torch", precision="fp32"))
+    pose_entry = identify("estimator", arguments.estimator, checkpoint=SEED, options=options).entry
+    detector_entry = identify("detector", arguments.detector, checkpoint=SEED, options=options).entry
     assert pose_entry is not None and detector_entry is not None
     inferencer = MMPoseInferencer(
         pose2d=mmlab.load_config("mmpose", pose_entry.config).filename,

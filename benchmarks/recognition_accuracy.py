@@ -25,11 +25,12 @@ import numpy as np
 from benchmarks.accuracy_tables import CLEAN, Condition, line_of, read_results, report
 from benchmarks.bilstm import NUM_FRAMES, BiLSTMSettings, bilstm_scores, fit_bilstm, tune_bilstm
 from pipeline.config import override, parse, read_config, read_words
+from pose_extraction.engines.devices import parse_devices, resolve_device
+from pose_extraction.engines.engine import Engine
 from recognition import runs
 from recognition.data.clips import ClipSet, open_clips
 from recognition.data.dataset import SkeletonDataset
 from recognition.data.perturbations import GaussianNoise, JointOcclusion, Perturbation
-from recognition.engine.machine import resolve_device
 from recognition.inference.scores import scores_of
 from recognition.settings import DataSettings, RunSettings
 from recognition.training.preparation import prepare
@@ -95,11 +96,7 @@ def trained_run(words: Sequence[str], settings: RunSettings, folder: Path, share
 
 def recognizer_scorer(folder: Path, which: Which, settings: RunSettings, batch_size: int) -> Scorer:
     trained, device = runs.load_run(folder, which), device_of(settings)
-    return lambda dataset: (
-        scores_of(
-            trained, dataset, device=device, batch_size=batch_size, precision="fp32", backend="torch"
-        ).probabilities
-    )
+    return lambda dataset: scores_of(trained, dataset, Engine(device, "torch", "fp32", batch_size)).probabilities
 
 
 def bilstm_datasets(settings: RunSettings) -> tuple[SkeletonDataset, SkeletonDataset]:
@@ -153,7 +150,7 @@ def bilstm_scorer(settings: RunSettings, chosen: BiLSTMSettings, which: Which) -
 
 def device_of(settings: RunSettings) -> str:
     """Return the first device of a run."""
-    return resolve_device(settings.training.device).split(",")[0]
+    return resolve_device(parse_devices(settings.training.device)[0])
 
 
 def say(text: str) -> None:

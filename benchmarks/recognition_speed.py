@@ -32,6 +32,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.plain_recipe import PlainDSTFormer, with_two_persons
+from pose_extraction.engines.engine import Engine
 from pose_extraction.formats.pickles import write_pickle
 from recognition.backbones import build_backbone
 from recognition.backbones.base import Backbone
@@ -233,14 +234,8 @@ def measure_inference(task: dict[str, Any]) -> dict[str, float]:
                 network(with_two_persons(collate([dataset[0, position]])).to(device)).softmax(dim=-1).cpu()
 
     def ours() -> None:
-        scores_of(
-            trained,
-            dataset,
-            device=device,
-            batch_size=task["batch_size"],
-            precision="bf16" if variant.bf16 else "fp32",
-            backend=task["backend"],
-        )
+        precision = "bf16" if variant.bf16 else "fp32"
+        scores_of(trained, dataset, Engine(device, task["backend"], precision, task["batch_size"]))
 
     run = ours if variant.fused_attention else plain
     for _ in range(task["warmup"]):

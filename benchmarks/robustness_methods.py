@@ -26,9 +26,9 @@ from pipeline.robustness.report import print_table
 from pipeline.robustness.workflow import robustness
 from pipeline.sweep.jobs import Job, is_done, phase_one_of, train_all
 from pipeline.train.settings import train_settings
+from pose_extraction.engines.engine import Engine
 from pose_extraction.errors import SkelpipeError
 from pose_extraction.files import atomic_write
-from recognition.inference.scores import Engine
 from recognition.robustness.conditions import BenchSettings
 from recognition.runs import run_file
 

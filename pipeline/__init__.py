@@ -97,7 +97,7 @@ def predict_actions(
     from pipeline.predict.networks import Networks
     from pipeline.predict.options import PredictOptions, scope_of
     from pipeline.predict.workflow import predict
-    from recognition.inference.scores import Engine
+    from pose_extraction.engines.engine import Engine
 
     drawn = Path(overlay) if overlay is not None else None
     scope = scope_of(per_person=per_person, windows=windows, overlay=drawn, explain=explain, threshold=threshold)

@@ -6,11 +6,12 @@ from pathlib import Path
 
 import numpy as np
 
+from pose_extraction.engines.engine import Engine
 from pose_extraction.errors import UsageError
 from pose_extraction.extraction import ExtractionSettings, PoseExtractor
 from pose_extraction.networks.detection import Detector
 from pose_extraction.networks.estimators import (
-    Request,
+    NetworkOptions,
     identify,
     is_bottom_up,
     load_detector,
@@ -71,16 +72,16 @@ class ImagePoseEstimator:
         precision: str = "auto",
         score_threshold: float | None = None,
     ) -> None:
-        request = Request(device=device, backend=backend, precision=precision, score_threshold=score_threshold)
+        options = NetworkOptions(Engine(device, backend, precision), score_threshold=score_threshold)
         name = str(estimator)
-        own = with_supported_backend(request, name)
-        network = load_estimator(identify("estimator", name, checkpoint=checkpoint, request=own), own)
+        own = with_supported_backend(options, name)
+        network = load_estimator(identify("estimator", name, checkpoint=checkpoint, options=own), own)
         if is_bottom_up(name):
             finder = None
         elif isinstance(detector, str | Path):
-            own = with_supported_backend(request, str(detector))
+            own = with_supported_backend(options, str(detector))
             finder = load_detector(
-                identify("detector", str(detector), checkpoint=detector_checkpoint, request=own), own
+                identify("detector", str(detector), checkpoint=detector_checkpoint, options=own), own
             )
         else:
             finder = detector

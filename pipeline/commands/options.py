@@ -9,7 +9,7 @@ from pipeline.commands.help_pages import INPUT, SPEED
 from pose_extraction.errors import UsageError
 
 if TYPE_CHECKING:
-    from recognition.inference.scores import Engine
+    from pose_extraction.engines.engine import Engine
 
 
 Device = Annotated[str, typer.Option(metavar="auto|cpu|cuda:0", help="Device of the network.", rich_help_panel=SPEED)]
@@ -68,19 +68,15 @@ def engine_of(device: str, batch_size: str, precision: str, backend: str) -> "En
     Args:
         device: "auto", "cpu" or "cuda:N".
         batch_size: "auto" or a positive integer.
-        precision: One of `pose_extraction.engines.backends.PRECISIONS`.
-        backend: One of `pose_extraction.engines.backends.BACKENDS`.
+        precision: One of `pose_extraction.engines.engine.PRECISIONS`.
+        backend: One of `pose_extraction.engines.engine.BACKENDS`.
 
     Raises:
         UsageError: A value is not allowed.
     """
-    from pose_extraction.engines.backends import BACKENDS, PRECISIONS
-    from recognition.inference.scores import Engine
+    from pose_extraction.engines.engine import parse_engine
 
-    for name, value, known in (("--precision", precision, PRECISIONS), ("--backend", backend, BACKENDS)):
-        if value not in known:
-            raise UsageError(f"{name} {value}: must be one of {', '.join(known)}")
-    return Engine(device, auto_or_count("--batch-size", batch_size), precision, backend)
+    return parse_engine(device, backend, precision, auto_or_count("--batch-size", batch_size))
 
 
 def auto_or_count(option: str, text: str) -> int | None:

@@ -55,7 +55,7 @@ def as_dictionary(result: Evaluation) -> dict[str, Any]:
         "estimator": result.clips.estimator,
         "trained_estimator": result.trained.estimator,
         "version": __version__,
-        "engine": vars(result.scores.placement),
+        "engine": result.scores.engine.facts(),
         "clips": metrics.clips,
         "unanswered": metrics.unanswered,
         "unlabelled": result.unlabelled,

@@ -13,6 +13,7 @@ from pipeline.evaluate.evaluation import Evaluation
 from pipeline.evaluate.folders import JSON_NAME, SCORES_NAME, folder_for
 from pipeline.evaluate.report import as_dictionary, draw, warnings_of
 from pipeline.reporting.progress import progress_bar
+from pose_extraction.engines.engine import Engine
 from pose_extraction.errors import UsageError
 from pose_extraction.files import atomic_write
 from recognition.data.clips import ClipSet
@@ -20,7 +21,7 @@ from recognition.data.dataset import SkeletonDataset
 from recognition.data.splits import left_out_of, matching_test_split, split_indices
 from recognition.evaluation.metrics import measure
 from recognition.inference.prediction import clips_for, matched_labels, visible_clips
-from recognition.inference.scores import Engine, scores_of
+from recognition.inference.scores import scores_of
 from recognition.runs import SPLIT_NAME, Trained, load_run, newest_run
 
 
@@ -69,7 +70,7 @@ def evaluate(
     # Create the folder before the long computation, so that errors appear early.
     folder = folder_for(trained.path, path, split)
     with progress_bar(console, len(dataset)) as advance:
-        scores = scores_of(trained, dataset, **vars(engine), progress=advance)
+        scores = scores_of(trained, dataset, engine, progress=advance)
     scores = replace(scores, labels=chosen.labels)
     counted = {*scores.names, *chosen.unanswered}
     parts = _names_of_run(trained)

@@ -13,7 +13,7 @@ from pipeline.extract.ledger import other_source, stored_clip, what_changed
 from pipeline.extract.plan import ExtractionPlan, labels_that_hold, split_of
 from pipeline.inputs.videos import Source
 from pose_extraction.drawing.overlay import write_overlay
-from pose_extraction.engines.backends import cpu_count
+from pose_extraction.engines.devices import cpu_count
 from pose_extraction.errors import SkelpipeError
 from pose_extraction.extraction import PoseExtractor, follow, frame_rate
 from pose_extraction.formats.annotations import annotation_from, data_set, pack_raw
@@ -119,13 +119,13 @@ def open_extractor(plan: ExtractionPlan, *, detector: Detector | None = None, at
         detector: Replaces the detector of the plan.
         at_once: Whether to process each frame as soon as it arrives, without batches, for low latency.
     """
-    request = plan.request()
+    options = plan.network_options()
     if at_once:
-        request = replace(request, batch_size=1, frame_batch=1)
-    estimator = load_estimator(plan.estimator, request)
+        options = replace(options, engine=replace(options.engine, batch_size=1), frame_batch=1)
+    estimator = load_estimator(plan.estimator, options)
     if detector is None and plan.detector is not None:
-        detector = load_detector(plan.detector, request)
-    on_cpu = plan.estimator.placement.device == "cpu"
+        detector = load_detector(plan.detector, options)
+    on_cpu = plan.estimator.engine.on_cpu
     chosen = plan.settings.workers
     # On a CPU the networks use all cores. On a GPU decoding is the bottleneck, and the devices share the cores.
     share = cpu_count() // (1 + plan.settings.device.count(","))

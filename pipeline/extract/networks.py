@@ -7,41 +7,17 @@ from rich.console import Console
 
 from pipeline.extract.settings import ExtractSettings
 from pipeline.reporting.progress import download_progress
-from pose_extraction.engines.backends import Placement, resolve_placement
-from pose_extraction.errors import UsageError
+from pose_extraction.engines.engine import Engine, resolve_engine
 from pose_extraction.networks import model_zoo
 from pose_extraction.networks.detection import Detector
 from pose_extraction.networks.estimators import (
     Identity,
-    Request,
+    NetworkOptions,
     identify,
     is_bottom_up,
     is_onnx,
     with_supported_backend,
 )
-
-
-def parse_devices(text: str) -> list[str]:
-    """Parses device names: `cuda:0,1` -> ["cuda:0", "cuda:1"].
-
-    Args:
-        text: One device, or several separated by commas.
-
-    Raises:
-        UsageError: A name is empty, or the devices differ in kind.
-    """
-    names: list[str] = []
-    for part in text.split(","):
-        part = part.strip()
-        names.append(f"cuda:{part}" if part.isdecimal() and names and names[0].startswith("cuda") else part)
-    if not all(names):
-        raise UsageError(f"device {text!r}: give auto, cpu, cuda:0, or several as cuda:0,1")
-    if len(names) > 1 and ("auto" in names or len({name.partition(":")[0] for name in names}) > 1):
-        raise UsageError(
-            f"device {text!r}: all devices must be of the same kind, such as cuda:0,1, because "
-            "results differ between kinds"
-        )
-    return names
 
 
 def identities(
@@ -60,20 +36,19 @@ def identities(
     """
 
     def find(kind: str, name: str, checkpoint: str | None) -> Identity:
-        request = Request(device=devices[0], backend=settings.backend, precision=settings.precision)
-        request = with_supported_backend(request, name)
+        engine = Engine(devices[0], settings.backend, settings.precision)
+        options = with_supported_backend(NetworkOptions(engine), name)
         if is_onnx(name):
-            return identify(kind, name, checkpoint=checkpoint, request=request)
+            return identify(kind, name, checkpoint=checkpoint, options=options)
         with download_progress(model_zoo.lookup(name, kind), console) as progress:
-            return identify(kind, name, checkpoint=checkpoint, request=replace(request, progress=progress))
+            return identify(kind, name, checkpoint=checkpoint, options=replace(options, progress=progress))
 
     estimator = find("estimator", settings.estimator, settings.checkpoint)
     for device in devices[1:]:
-        placement = estimator.placement
-        resolve_placement(device, placement.backend, placement.precision, onnx=estimator.entry is None)
+        resolve_engine(replace(estimator.engine, device=device), onnx=estimator.entry is None)
     if is_bottom_up(settings.estimator):
         return estimator, None
     if detector is not None:
-        own = Identity(type(detector).__name__, "detector", "own", Placement("cpu", "torch", "fp32"), None, None, 0)
+        own = Identity(type(detector).__name__, "detector", "own", Engine("cpu", "torch", "fp32"), None, None, 0)
         return estimator, own
     return estimator, find("detector", settings.detector, settings.detector_checkpoint)

@@ -10,11 +10,12 @@ from pipeline.extract.ledger import clip_digest, other_source, stored_clip, what
 from pipeline.extract.settings import ExtractSettings
 from pipeline.inputs.labels import ClipLabel, Labels, Origin, settle_labels
 from pipeline.inputs.videos import Source
+from pose_extraction.engines.engine import Engine
 from pose_extraction.errors import SkelpipeError
 from pose_extraction.extraction import DETECTION_INTERVAL, ExtractionSettings
 from pose_extraction.formats.annotations import data_set, label_name_of
 from pose_extraction.formats.pickles import write_pickle
-from pose_extraction.networks.estimators import Identity, Request
+from pose_extraction.networks.estimators import Identity, NetworkOptions
 from pose_extraction.tracking.cleaning import CleaningSettings
 
 # Part of every digest: which poses this code finds, given the same video, settings and weights. A release that finds
@@ -44,13 +45,11 @@ class ExtractionPlan:
     clips: Mapping[str, Sequence[ClipLabel]]
     labels_from: Origin = "names"
 
-    def request(self) -> Request:
+    def network_options(self) -> NetworkOptions:
         settings = self.settings
-        return Request(
-            device=self.estimator.placement.device,
-            backend=settings.backend,
-            precision=settings.precision,
-            batch_size=None if settings.batch_size == "auto" else settings.batch_size,
+        batch_size = None if settings.batch_size == "auto" else settings.batch_size
+        return NetworkOptions(
+            Engine(self.estimator.engine.device, settings.backend, settings.precision, batch_size),
             flip_test=settings.flip_test,
             score_threshold=settings.score_threshold,
             oblong=not settings.square_input,

@@ -129,10 +129,10 @@ def _start(plan: ExtractionPlan, devices: Sequence[str]) -> dict[Connection, _Ch
 
 def _on_device(plan: ExtractionPlan, device: str) -> ExtractionPlan:
     def moved(identity: Identity) -> Identity:
-        if identity.placement.device == "cpu":
+        if identity.engine.on_cpu:
             # An ONNX network stays on the CPU if its runtime has no CUDA support.
             return identity
-        return replace(identity, placement=replace(identity.placement, device=device))
+        return replace(identity, engine=replace(identity.engine, device=device))
 
     return replace(plan, estimator=moved(plan.estimator), detector=moved(plan.detector) if plan.detector else None)
 
@@ -140,9 +140,7 @@ def _on_device(plan: ExtractionPlan, device: str) -> ExtractionPlan:
 def _device_process(plan: ExtractionPlan, connection: Connection, log_level: int) -> None:
     """Main function of a device's process; ends when no video is left or when the parent process has gone."""
     # A spawned process starts with the default logging configuration.
-    logging.basicConfig(
-        level=log_level, format=f"{plan.estimator.placement.device}: %(levelname)s %(name)s: %(message)s"
-    )
+    logging.basicConfig(level=log_level, format=f"{plan.estimator.engine.device}: %(levelname)s %(name)s: %(message)s")
     sending, requesting = threading.Lock(), threading.Lock()
     frames = 0
 

@@ -15,7 +15,7 @@ from pipeline.datasets.merging import merge, merged_path
 from pipeline.extract import defaults
 from pipeline.extract.device import Outcome, run_device
 from pipeline.extract.ledger import ErrorLog
-from pipeline.extract.networks import identities, parse_devices
+from pipeline.extract.networks import identities
 from pipeline.extract.plan import ExtractionPlan, ResultState, plan_clips, result_state, update_labels
 from pipeline.extract.processes import run_devices
 from pipeline.extract.settings import ExtractSettings
@@ -23,6 +23,7 @@ from pipeline.inputs.labels import load_labels
 from pipeline.inputs.videos import Source, survey
 from pipeline.reporting import progress
 from pipeline.reporting.progress import RunProgress
+from pose_extraction.engines.devices import parse_devices
 from pose_extraction.errors import SkelpipeError, UsageError
 from pose_extraction.networks.detection import Detector
 from pose_extraction.networks.estimators import display_name

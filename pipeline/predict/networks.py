@@ -8,14 +8,15 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 
 from pipeline.extract.device import open_extractor
-from pipeline.extract.networks import identities, parse_devices
+from pipeline.extract.networks import identities
 from pipeline.extract.plan import ExtractionPlan
 from pipeline.extract.settings import ExtractSettings, parse_settings
+from pose_extraction.engines.devices import parse_devices
+from pose_extraction.engines.engine import Engine
 from pose_extraction.errors import UsageError
 from pose_extraction.networks import model_zoo
 from pose_extraction.networks.estimators import Identity, display_name, is_bottom_up, is_onnx
 from recognition.data.extraction_settings import SHAPING
-from recognition.inference.scores import Engine
 from recognition.protocols.detector import Detector
 from recognition.runs import Trained
 

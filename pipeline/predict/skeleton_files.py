@@ -15,6 +15,7 @@ from pipeline.predict.persons import video_of
 from pipeline.predict.sliding import Sliding, is_long_enough, no_window_classified, slide_over
 from pipeline.predict.whole_clip import predict_whole, too_few
 from pipeline.reporting.progress import progress_bar
+from pose_extraction.engines.engine import Engine
 from pose_extraction.errors import UsageError
 from pose_extraction.formats.validation import read_data_set
 from pose_extraction.poses import VideoPoses
@@ -23,7 +24,6 @@ from recognition.data.clips import ClipSet, nameless_note
 from recognition.data.splits import left_out_of, split_indices
 from recognition.inference.prediction import clips_for, predict_clips
 from recognition.inference.predictor import Predictor, frames_seen
-from recognition.inference.scores import Engine
 from recognition.inference.windows import UNKNOWN, Grid
 from recognition.protocols.detector import Detector
 from recognition.protocols.frame_predictor import FramePredictor
@@ -81,7 +81,7 @@ def _whole(
     classified = np.array([index for index in indices if reasons[int(index)] is None], np.int64)
     with progress_bar(console, len(classified)) as advance:
         found = iter(
-            predict_clips(trained, clips, classified, **vars(engine), progress=advance) if len(classified) else ()
+            predict_clips(trained, clips, classified, engine=engine, progress=advance) if len(classified) else ()
         )
     for index in indices:
         reason = reasons[int(index)]
@@ -144,8 +144,8 @@ def predictor_for(
         BackendError: The network cannot run with these settings on this machine.
     """
     if isinstance(trained, Trained):
-        return Predictor(trained, layout=layout, dimensions=dimensions, **vars(engine))
-    return FramePredictor(trained, layout=layout, dimensions=dimensions, **vars(engine))
+        return Predictor(trained, engine, layout=layout, dimensions=dimensions)
+    return FramePredictor(trained, engine, layout=layout, dimensions=dimensions)
 
 
 def _read(path: Path) -> list[dict]:

@@ -13,12 +13,12 @@ from pipeline.predict.networks import Networks, open_networks
 from pipeline.predict.options import PredictOptions, SkeletonFileOptions
 from pipeline.predict.skeleton_files import predict_skeletons, predictor_for
 from pipeline.predict.videos import predict_videos
+from pose_extraction.engines.engine import Engine
 from pose_extraction.errors import UsageError
 from pose_extraction.skeleton import COCO17
 from pose_extraction.video.addresses import is_live
 from recognition.data.clip import ClipFormat
 from recognition.inference.prediction import check_layout
-from recognition.inference.scores import Engine
 from recognition.protocols.detector import Detector, detector_file, load_detector
 from recognition.runs import Trained, is_encoder, load_run, newest_run
 

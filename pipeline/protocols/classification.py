@@ -79,7 +79,7 @@ def _measured_on(measurement: Measurement, tasks: Sequence[ClassificationTask]) 
         "clips": first.clips.content_digest(),
         "splits": [first.train_split, first.test_split],
         "settings": [task.settings.model_dump(mode="json") for task in tasks],
-        "bf16": measurement.place.bf16,
+        "bf16": measurement.engine.bf16,
     }
 
 
@@ -106,11 +106,11 @@ def _scores(measurement: Measurement, tasks: Sequence[ClassificationTask], *, se
 
 def _encoder(measurement: Measurement, task: ClassificationTask) -> Encoder:
     """Return a copy of the encoder on the device, which training may change."""
-    return copy.deepcopy(task.pretrained.encoder).to(measurement.place.device)
+    return copy.deepcopy(task.pretrained.encoder).to(measurement.engine.device)
 
 
 def _where(measurement: Measurement) -> dict[str, Any]:
-    return {"device": measurement.place.device, "bf16": measurement.place.bf16}
+    return {"device": measurement.engine.device, "bf16": measurement.engine.bf16}
 
 
 def _features(measurement: Measurement, task: ClassificationTask) -> tuple[torch.Tensor, torch.Tensor]:

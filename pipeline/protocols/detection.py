@@ -51,14 +51,14 @@ def train_detector(measurement: Measurement, labelled: LabelledSequences) -> Fra
     }
     measurement.tell(f"{len(windows.origins)} windows of {windows.length} frames for training")
     return finetune_frames(
-        copy.deepcopy(measurement.first.encoder).to(measurement.place.device),
+        copy.deepcopy(measurement.first.encoder).to(measurement.engine.device),
         windows.dataset,
         windows.labels(of_sequences, background=labelled.num_classes),
         labelled.num_classes,
         recipe.from_scratch() if measurement.scratch else recipe,
         seed=measurement.settings.seed,
-        device=measurement.place.device,
-        bf16=measurement.place.bf16,
+        device=measurement.engine.device,
+        bf16=measurement.engine.bf16,
         tell=measurement.tell,
     )
 
@@ -99,8 +99,8 @@ def measure_detector(
             windows,
             int(index),
             int(clips.lengths[index]),
-            device=measurement.place.device,
-            bf16=measurement.place.bf16,
+            device=measurement.engine.device,
+            bf16=measurement.engine.bf16,
         )
         found += actions_of(clips.names[index], scores, smooth=chosen.smooth, fewest=chosen.fewest)
     truths = [action for index in labelled.test for action in labelled.actions_of(index)]

@@ -5,9 +5,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.protocols.clips import ClipSelection
-from pipeline.protocols.recipe import Place, Protocol, parse_protocol, place_of, protocol_settings
+from pipeline.protocols.recipe import Protocol, engine_for_protocols, parse_protocol, protocol_settings
 from pipeline.protocols.request import ProtocolRequest
 from pipeline.protocols.results import changes_of, folder_of
+from pose_extraction.engines.engine import Engine
 from pose_extraction.errors import UsageError
 from recognition.pretraining.encoder import Pretrained, load_pretrained
 from recognition.protocols.settings import ProtocolSettings
@@ -23,7 +24,7 @@ class Measurement:
         encoders: The encoders; the first one determines the clips and the result folder.
         recipes: Settings of the protocol for each encoder.
         selection: Selection of clips.
-        place: Device and precision.
+        engine: Device and precision.
         scratch: Whether the encoders have random weights.
         tell: Receives progress messages.
     """
@@ -32,7 +33,7 @@ class Measurement:
     encoders: Sequence[Pretrained]
     recipes: Sequence[ProtocolSettings]
     selection: ClipSelection
-    place: Place
+    engine: Engine
     scratch: bool
     tell: Callable[[str], None]
 
@@ -96,7 +97,7 @@ def resolve_request(request: ProtocolRequest, tell: Callable[[str], None]) -> Me
         BackendError: The device is not available.
     """
     protocol = parse_protocol(request.protocol)
-    place = place_of(request.device, request.precision)
+    engine = engine_for_protocols(request.device, request.precision)
     runs = [request.run if request.run is not None else newest_run(), *request.fuse]
     encoders = [load_pretrained(run) for run in runs]
     recipes = [protocol_settings(encoder.settings.method, request.pairs) for encoder in encoders]
@@ -109,7 +110,7 @@ def resolve_request(request: ProtocolRequest, tell: Callable[[str], None]) -> Me
         encoders=encoders,
         recipes=recipes,
         selection=ClipSelection(path, request.split, request.train_split, request.skip_bad, request.keypoint_files),
-        place=place,
+        engine=engine,
         scratch=request.scratch,
         tell=tell,
     )

@@ -32,7 +32,7 @@ def measure_motion(measurement: Measurement, sequences: Sequences) -> dict[str, 
     Raises:
         UsageError: A split has no sequence that is long enough.
     """
-    chosen, clips, device = measurement.settings.motion, sequences.clips, measurement.place.device
+    chosen, clips, device = measurement.settings.motion, sequences.clips, measurement.engine.device
     data = measurement.first.settings.data
     windows = window_settings(data, int(data.num_frames))
     training, test = (

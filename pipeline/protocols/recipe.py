@@ -1,4 +1,4 @@
-"""Protocols by name, with their settings and the place where they run."""
+"""Protocols by name, with their settings and the engine that runs them."""
 
 import re
 from collections.abc import Sequence
@@ -6,9 +6,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 from pipeline.config import changed, override, parse
-from pose_extraction.engines.backends import PRECISIONS
+from pose_extraction.engines.engine import PRECISIONS, Engine, resolve_training_engine
 from pose_extraction.errors import UsageError
-from recognition.engine.machine import resolve_device, resolve_precision
 from recognition.protocols.settings import ProtocolSettings, published
 
 PROTOCOLS = ("linear", "finetune", "semi", "transfer", "knn", "occlusion", "detection", "motion")
@@ -29,14 +28,6 @@ class Protocol:
     name: str
     share: float = 1.0
     kind: Literal["spatial", "temporal"] | None = None
-
-
-@dataclass(frozen=True)
-class Place:
-    """Device and precision of the computation."""
-
-    device: str
-    bf16: bool
 
 
 def parse_protocol(word: str) -> Protocol:
@@ -77,7 +68,7 @@ def protocol_settings(method: str, pairs: Sequence[str]) -> ProtocolSettings:
     return parse(changed(values, pairs, {}, ProtocolSettings), ProtocolSettings, place="--set")
 
 
-def place_of(device: str, precision: str) -> Place:
+def engine_for_protocols(device: str, precision: str) -> Engine:
     """Resolve device and precision.
 
     Args:
@@ -91,5 +82,4 @@ def place_of(device: str, precision: str) -> Place:
     known = [name for name in PRECISIONS if name != "fp16"]
     if precision not in known:
         raise UsageError(f"--precision {precision}: with --protocol, use one of {', '.join(known)}")
-    where = resolve_device(device)
-    return Place(where, resolve_precision(precision, where) == "bf16")
+    return resolve_training_engine(device, precision)

@@ -9,9 +9,9 @@ from rich.text import Text
 
 from pipeline.robustness.subjects import Source, Subject, estimator_statistics, open_sources, read_subjects
 from pipeline.robustness.tasks import Cache, Task
+from pose_extraction.engines.engine import Engine
 from pose_extraction.errors import UsageError
 from recognition.data.perturbations import ErrorStatistics
-from recognition.inference.scores import Engine
 from recognition.robustness.conditions import (
     BY_NAME,
     CLEAN,

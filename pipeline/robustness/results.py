@@ -10,7 +10,8 @@ from pipeline.robustness.subjects import Subject, methods_of
 from pipeline.robustness.tables import Answers, confusing_condition, tables_of
 from pipeline.robustness.tasks import Task
 from pose_extraction._version import __version__
-from recognition.inference.scores import Engine, place
+from pose_extraction.engines.engine import Engine
+from recognition.inference.clip_networks import resolve_clip_engine
 from recognition.robustness.conditions import (
     BY_NAME,
     CLEAN,
@@ -122,11 +123,11 @@ def _confusions(bench: "Bench", methods: Sequence[str], answers: Answers) -> lis
     ]
 
 
-def engine_told(engine: Engine) -> dict[str, Any]:
+def engine_info(engine: Engine) -> dict[str, Any]:
     """Return the package version, device, backend and precision that the networks ran with."""
     return {
         "version": __version__,
-        "engine": vars(place(engine.device, engine.backend, engine.precision)),
+        "engine": resolve_clip_engine(engine).facts(),
     }
 
 
@@ -137,7 +138,7 @@ def _summary(
     tables: Mapping[str, list[dict[str, Any]]],
 ) -> dict[str, Any]:
     return {
-        **engine_told(bench.cache.engine),
+        **engine_info(bench.cache.engine),
         "split": bench.split,
         "clips": len(bench.sources[0].names),
         "classes": list(bench.label_names),

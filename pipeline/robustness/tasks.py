@@ -20,6 +20,7 @@ import numpy as np
 import torch
 
 from pipeline.robustness.subjects import Source, Subject, digest_of_names
+from pose_extraction.engines.engine import Engine
 from pose_extraction.files import atomic_write
 from pose_extraction.skeleton import LAYOUTS, Skeleton, layout_by_shape
 from recognition.data.batches import Batch
@@ -27,7 +28,8 @@ from recognition.data.batching import ClipBatches, make_loader
 from recognition.data.clips import ClipSet
 from recognition.data.dataset import SkeletonDataset
 from recognition.data.perturbations import ErrorStatistics
-from recognition.inference.scores import CPU_BATCH, GPU_BATCH, Engine, Network, network_for, place, scores_of
+from recognition.inference.clip_networks import ClipNetwork, network_for, resolve_clip_engine
+from recognition.inference.scores import scores_of
 from recognition.robustness.conditions import CLEAN, BenchSettings, Condition, perturbation_of
 from recognition.robustness.statistics import UNANSWERED
 from recognition.robustness.targeted import attention_behind, orders_of, passes_of, targeted_curves
@@ -88,7 +90,6 @@ class Cache:
     def path_of(self, subject: Subject, task: Task) -> Path:
         """Return the file of a result."""
         source = self.sources[task.source]
-        placement = place(self.engine.device, self.engine.backend, self.engine.precision)
         choices = self.settings.model_dump(include={"noise_space", "occluded", "shifted"})
         parts: dict[str, Any] = {
             "format": FORMAT,
@@ -100,7 +101,7 @@ class Cache:
             "kind": task.kind,
             "condition": asdict(task.condition),
             "seed": task.seed,
-            "placement": asdict(placement),
+            "placement": resolve_clip_engine(self.engine).facts(),
             "choices": choices if task.condition.family != CLEAN else None,
             "steps": self.settings.steps if task.kind == "targeted" else None,
             "clip": task.clip,
@@ -166,14 +167,14 @@ class Worker:
         self.translation = translation
         self.cache = cache
         self.skip_bad = skip_bad
-        engine = cache.engine
-        self.placement = place(engine.device, engine.backend, engine.precision)
-        self.batch_size = engine.batch_size or (CPU_BATCH if self.placement.device == "cpu" else GPU_BATCH)
+        self.engine = resolve_clip_engine(cache.engine)
+        assert self.engine.batch_size is not None
+        self.batch_size = self.engine.batch_size
 
     @cached_property
-    def network(self) -> Network:
+    def network(self) -> ClipNetwork:
         """The run's network, created on first use; planning needs only one of several equal networks."""
-        return network_for(self.trained.recognizer, self.placement)
+        return network_for(self.trained.recognizer, self.engine)
 
     def passes(self, task: Task) -> int:
         """Return how many forward passes over the clips a task needs."""
@@ -235,7 +236,7 @@ class Worker:
         return rows, SkeletonDataset(clips, indices, data, train=False, seed=task.seed, perturbation=perturbation)
 
     def _scores(self, dataset: SkeletonDataset, progress: Callable[[int], None] | None) -> Any:
-        return scores_of(self.trained, dataset, **vars(self.cache.engine), network=self.network, progress=progress)
+        return scores_of(self.trained, dataset, self.engine, network=self.network, progress=progress)
 
     def _answers(self, task: Task, progress: Callable[[int], None]) -> dict[str, np.ndarray]:
         source = self.cache.sources[task.source]

@@ -14,7 +14,7 @@ from pipeline.robustness.subjects import (
     translation_of,
 )
 from pipeline.robustness.tasks import Task, Worker
-from recognition.inference.scores import Engine
+from pose_extraction.engines.engine import Engine
 from recognition.robustness.conditions import (
     BenchSettings,
 )

@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.text import Text
 
 from pipeline.protocols.clips import ClipSelection, labelled_clips
-from pipeline.protocols.recipe import place_of
+from pipeline.protocols.recipe import engine_for_protocols
 from pipeline.protocols.request import ProtocolRequest
 from pipeline.protocols.workflow import run_protocol
 from pipeline.sweep.encoder_plan import FRESH, PretrainRow, PretrainSweep, pairs_of, pretrain_settings_of
@@ -70,8 +70,8 @@ def sweep_encoders(plan: PretrainSweep, request: SweepRequest, *, device: str, p
         TrainingError: No row has a run for every seed.
     """
     # Resolve "auto": the precision, and therefore the accuracy, depends on the machine.
-    place = place_of(device, precision)
-    measuring = Measuring(request.split, place.device, "bf16" if place.bf16 else "fp32", request.skip_bad)
+    engine = engine_for_protocols(device, precision)
+    measuring = Measuring(request.split, engine.device, engine.precision, request.skip_bad)
 
     def job_of(row: PretrainRow, name: str, own: dict[str, Any]) -> Job:
         return Job(name, pretrain_settings_of(plan, row, own, place=plan.title))

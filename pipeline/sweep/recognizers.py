@@ -7,19 +7,19 @@ from typing import Any
 import numpy as np
 
 from pipeline.reporting.tables import as_json
-from pipeline.robustness.results import engine_told, title_of
+from pipeline.robustness.results import engine_info, title_of
 from pipeline.robustness.subjects import Source, Subject, open_sources, read_subjects, translation_of
 from pipeline.robustness.tasks import Cache, Task, Worker
 from pipeline.sweep.jobs import Job, phase_one_of, train_rows
 from pipeline.sweep.plan import SweepRequest, Swept
 from pipeline.sweep.recognizer_plan import Row, SweepSettings, settings_of
 from pipeline.sweep.workflow import list_jobs, write_results
+from pose_extraction.engines.engine import Engine
 from pose_extraction.errors import UsageError
 from recognition.data.clips import open_clips
 from recognition.data.skeleton_file import skeleton_file_of
 from recognition.data.splits import matching_test_split, split_indices
 from recognition.evaluation.figures import figure_bytes
-from recognition.inference.scores import Engine
 from recognition.robustness.conditions import CLEAN, NOISE, BenchSettings, Condition, families_for, seeds_of
 from recognition.robustness.statistics import Accuracy, accuracy, bootstrap_difference
 from recognition.runs import load_run, run_file
@@ -70,7 +70,7 @@ def sweep(plan: SweepSettings, request: SweepRequest, engine: Engine) -> Swept |
     result = Swept(plan.title, rows, heads, _cells(plan, accuracies), failed, request.out)
     seeds = tuple(request.seeds) if request.seeds else plan.seeds
     summary = {
-        **engine_told(engine),
+        **engine_info(engine),
         "sweep": plan.model_dump(mode="json"),
         "settings": request.settings_of_all_rows(),
         "bench": BenchSettings().model_dump(mode="json"),

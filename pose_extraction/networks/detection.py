@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Any, Protocol
 import cv2
 import numpy as np
 
-from pose_extraction.engines.backends import Network, Placement
+from pose_extraction.engines.engine import Engine
+from pose_extraction.engines.image_networks import ImageNetwork
+from pose_extraction.engines.runtimes import autocast, torch_device
 from pose_extraction.networks.mmlab import DetectorConfig
 
 if TYPE_CHECKING:
@@ -120,19 +122,19 @@ class OneStageDetector:
 
     def __init__(
         self,
-        make_network: Callable[[tuple[int, int]], Network],
+        make_network: Callable[[tuple[int, int]], ImageNetwork],
         spec: DetectorSpec,
         *,
         score_threshold: float,
         batch_size: int,
     ) -> None:
         self.make_network = make_network
-        self._networks: dict[tuple[int, int], Network] = {}
+        self._networks: dict[tuple[int, int], ImageNetwork] = {}
         self.spec = spec
         self.score_threshold = score_threshold
         self.batch_size = batch_size
 
-    def _network(self, input_size: tuple[int, int]) -> Network:
+    def _network(self, input_size: tuple[int, int]) -> ImageNetwork:
         if input_size not in self._networks:
             self._networks[input_size] = self.make_network(input_size)
         return self._networks[input_size]
@@ -263,7 +265,7 @@ class TwoStageDetector:
     Args:
         network: mmdet detector.
         config: Preprocessing from the detector's configuration.
-        placement: Where it runs. Precisions other than fp32 use autocast.
+        engine: Where it runs; the backend is torch. Precisions other than fp32 use autocast.
         score_threshold: Minimum score of a person, in [0, 1].
         batch_size: Number of frames per batch.
     """
@@ -272,14 +274,15 @@ class TwoStageDetector:
         self,
         network: "torch.nn.Module",
         config: DetectorConfig,
-        placement: Placement,
+        engine: Engine,
         *,
         score_threshold: float,
         batch_size: int,
     ) -> None:
-        self._network = network.to(placement.device)
+        self._device = torch_device(engine)
+        self._network = network.to(self._device)
         self._config = config
-        self._placement = placement
+        self._engine = engine
         self.score_threshold = score_threshold
         self.batch_size = batch_size
 
@@ -324,10 +327,8 @@ class TwoStageDetector:
             samples.append(DetDataSample(metainfo={**facts, "pad_shape": shape, "batch_input_shape": shape}))
             if row < len(fitted):
                 batch[row, :, : plane.shape[1], : plane.shape[2]] = torch.from_numpy(plane)
-        device = torch.device(self._placement.device)
-        half = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(self._placement.precision)
-        with torch.inference_mode(), torch.autocast(device.type, half, enabled=half is not None):
-            results = self._network.predict(batch.to(device), samples, rescale=True)  # type: ignore[operator]
+        with torch.inference_mode(), autocast(self._engine):
+            results = self._network.predict(batch.to(self._device), samples, rescale=True)  # type: ignore[operator]
         return [self._persons(result.pred_instances) for result in results[: len(fitted)]]
 
     def _persons(self, instances: Any) -> Detections:

@@ -4,11 +4,12 @@ import hashlib
 import importlib
 import importlib.metadata
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pose_extraction.engines.backends import Network, Normalisation, Placement, from_torch, resolve_placement
+from pose_extraction.engines.engine import Engine, resolve_engine
+from pose_extraction.engines.image_networks import ImageNetwork, Normalisation, from_torch
 from pose_extraction.errors import UsageError, WeightsError
 from pose_extraction.files import sha256_of
 from pose_extraction.networks import mmlab, model_zoo, weights
@@ -30,14 +31,12 @@ TORCH_ONLY = frozenset({"faster-rcnn"})
 
 
 @dataclass(frozen=True)
-class Request:
-    """Options for building a network; "auto" values depend on the machine.
+class NetworkOptions:
+    """Options for building a network.
 
     Args:
-        device: "auto", "cpu" or "cuda:N".
-        backend: One of `backends.BACKENDS`.
-        precision: One of `backends.PRECISIONS`; "auto" runs detectors in fp32.
-        batch_size: Crops per batch (top-down) or frames per batch (bottom-up); None selects by device.
+        engine: Where and how it runs; the automatic precision of detectors is fp32. Its batch size is that of the
+            estimator: crops (top-down) or frames (bottom-up).
         frame_batch: Frames per batch of a detector; None selects by device.
         flip_test: See `TopdownEstimator`.
         score_threshold: Minimum score of a person for a detector, in [0, 1]; None uses the detector's default.
@@ -45,10 +44,7 @@ class Request:
         progress: Called with (bytes on disk, total length or None) while weights are downloaded.
     """
 
-    device: str = "auto"
-    backend: str = "auto"
-    precision: str = "auto"
-    batch_size: int | None = None
+    engine: Engine = field(default_factory=Engine)
     frame_batch: int | None = None
     flip_test: bool = False
     score_threshold: float | None = None
@@ -65,7 +61,7 @@ class Identity:
         kind: "estimator" or "detector".
         digest: First digits of the SHA-256 of the weights, for ONNX including its YAML file; "seed:N" for random
             weights.
-        placement: Where and how it will run.
+        engine: Where and how it will run; resolved.
         entry: Its row in the model table; None for an ONNX file.
         file: Its weights, or the ONNX file; None for random weights.
         seed: Seed of random weights.
@@ -74,21 +70,21 @@ class Identity:
     name: str
     kind: str
     digest: str
-    placement: Placement
+    engine: Engine
     entry: model_zoo.ModelEntry | None
     file: Path | None
     seed: int
 
     def facts(self) -> dict[str, str]:
         """Return everything that determines the results: weights, precision, and the versions of the libraries."""
-        backend = self.placement.backend
+        backend = self.engine.backend
         return {
             "name": self.entry.name if self.entry else self.name,
             "weights": self.digest,
             "built_by": _builder(self.entry) if self.entry else "ONNX",
             "backend": f"{backend} {_version(backend)}",
-            "device": self.placement.device.partition(":")[0],
-            "precision": self.placement.precision,
+            "device": self.engine.device.partition(":")[0],
+            "precision": self.engine.precision,
         }
 
 
@@ -119,27 +115,29 @@ def is_bottom_up(name: str) -> bool:
     return not is_onnx(name) and model_zoo.lookup(name, "estimator").family == "openpifpaf"
 
 
-def with_supported_backend(request: Request, name: str) -> Request:
+def with_supported_backend(options: NetworkOptions, name: str) -> NetworkOptions:
     """Return the options with the backend "auto" if the requested one cannot run a network of this kind.
 
     An estimator and its detector share their options, but torch runs no ONNX files and ONNX Runtime nothing else.
 
     Args:
-        request: Options of both networks.
+        options: Options of both networks.
         name: Name listed by `skelpipe models`, or path of an ONNX file.
     """
     unsupported = "torch" if is_onnx(name) else "onnxruntime"
-    return replace(request, backend="auto") if request.backend == unsupported else request
+    if options.engine.backend != unsupported:
+        return options
+    return replace(options, engine=replace(options.engine, backend="auto"))
 
 
-def identify(kind: str, name: str, *, checkpoint: str | None = None, request: Request | None = None) -> Identity:
+def identify(kind: str, name: str, *, checkpoint: str | None = None, options: NetworkOptions | None = None) -> Identity:
     """Find a network, download its weights if necessary, and decide where it will run.
 
     Args:
         kind: "estimator" or "detector".
         name: Name listed by `skelpipe models`, or path of an ONNX file.
         checkpoint: Weights to use instead of the official ones; "seed:N" for random weights, to test the pipeline.
-        request: Where and how to run it.
+        options: Where and how to run it.
 
     Returns:
         The network, ready for `load_estimator` or `load_detector`.
@@ -149,12 +147,13 @@ def identify(kind: str, name: str, *, checkpoint: str | None = None, request: Re
         WeightsError: The weights are missing or damaged.
         BackendError: It cannot run on this machine.
     """
-    request = request or Request()
-    if kind == "detector" and request.precision == "auto":
+    options = options or NetworkOptions()
+    engine = options.engine
+    if kind == "detector" and engine.precision == "auto":
         # Measured with benchmarks/default_vs_accurate.py: in bf16, YOLOX-nano loses 4 to 9 % of the persons in real
         # clips, because their scores fall below the threshold. Poses keep a mean OKS of 0.975 to 0.98 (0.998 where
         # the network is confident).
-        request = replace(request, precision="fp32")
+        engine = replace(engine, precision="fp32")
     if is_onnx(name):
         if checkpoint is not None:
             raise UsageError(f"{name} contains its own weights, so --checkpoint {checkpoint} cannot be used with it")
@@ -163,25 +162,24 @@ def identify(kind: str, name: str, *, checkpoint: str | None = None, request: Re
             raise WeightsError(
                 f"ONNX file {name} does not exist; check the path, or use a name listed by `skelpipe models`"
             )
-        placement = resolve_placement(request.device, request.backend, request.precision, onnx=True)
-        return Identity(display_name(name), kind, _digest(*onnx_files(file)), placement, None, file, 0)
+        engine = resolve_engine(engine, onnx=True)
+        return Identity(display_name(name), kind, _digest(*onnx_files(file)), engine, None, file, 0)
     entry = model_zoo.lookup(name, kind)
-    backend = request.backend
     if entry.name in TORCH_ONLY:
-        if backend not in ("auto", "torch"):
+        if engine.backend not in ("auto", "torch"):
             raise UsageError(f"{name} runs only on torch; use --backend auto, or choose another detector")
-        backend = "torch"
-    placement = resolve_placement(request.device, backend, request.precision, onnx=False)
+        engine = replace(engine, backend="torch")
+    engine = resolve_engine(engine, onnx=False)
     if checkpoint is not None and checkpoint.startswith(SEED_PREFIX):
         number = checkpoint.removeprefix(SEED_PREFIX)
         if not number.isdecimal():
             raise UsageError(
                 f"checkpoint {checkpoint!r}: random weights are requested as seed:N with an integer N >= 0"
             )
-        return Identity(display_name(name), kind, checkpoint, placement, entry, None, int(number))
+        return Identity(display_name(name), kind, checkpoint, engine, entry, None, int(number))
     own = Path(checkpoint) if checkpoint is not None else None
-    file = weights.resolve(entry, progress=request.progress, checkpoint=own)
-    return Identity(display_name(name), kind, _digest(file), placement, entry, file, 0)
+    file = weights.resolve(entry, progress=options.progress, checkpoint=own)
+    return Identity(display_name(name), kind, _digest(file), engine, entry, file, 0)
 
 
 def _digest(*paths: Path) -> str:
@@ -189,12 +187,14 @@ def _digest(*paths: Path) -> str:
     return (digests[0] if len(digests) == 1 else hashlib.sha256("".join(digests).encode()).hexdigest())[:16]
 
 
-def load_estimator(identity: Identity, request: Request | None = None) -> "TopdownEstimator | OpenPifPafEstimator":
+def load_estimator(
+    identity: Identity, options: NetworkOptions | None = None
+) -> "TopdownEstimator | OpenPifPafEstimator":
     """Build the estimator found by `identify`.
 
     Args:
         identity: The network.
-        request: The options passed to `identify`.
+        options: The options passed to `identify`.
 
     Returns:
         The estimator.
@@ -203,47 +203,46 @@ def load_estimator(identity: Identity, request: Request | None = None) -> "Topdo
         WeightsError: The weights are unsafe or do not match the network.
         BackendError: A required package is not installed.
     """
-    request = request or Request()
-    placement = identity.placement
+    options = options or NetworkOptions()
+    engine = identity.engine
+    batch_size = options.engine.batch_size or (CPU_POSE_BATCH if engine.on_cpu else GPU_POSE_BATCH)
     if identity.entry is None:
         assert identity.file is not None
-        return estimator_from_onnx(
-            identity.file, placement, batch_size=_pose_batch(request, placement), flip_test=request.flip_test
-        )
+        return estimator_from_onnx(identity.file, engine, batch_size=batch_size, flip_test=options.flip_test)
     if identity.entry.family == "openpifpaf":
-        return _load_openpifpaf(identity, request)
+        return _load_openpifpaf(identity, options)
     network, facts = mmlab.build_topdown(identity.entry.config, package=identity.entry.package, seed=identity.seed)
     _load_weights(network, identity)
     runner = from_torch(
         mmlab.heatmap_function(network),
         Normalisation(facts.mean, facts.std, to_rgb=True),
-        placement,
+        engine,
         input_size=facts.input_size,
-        batch_size=_pose_batch(request, placement),
+        batch_size=batch_size,
     )
     spec = TopdownSpec(facts.input_size, facts.codec, facts.box_scale, facts.shift_flipped, facts.blur_kernel)
-    return TopdownEstimator(runner, spec, flip_test=request.flip_test)
+    return TopdownEstimator(runner, spec, flip_test=options.flip_test)
 
 
-def load_detector(identity: Identity, request: Request | None = None) -> Detector:
+def load_detector(identity: Identity, options: NetworkOptions | None = None) -> Detector:
     """Build the detector found by `identify`. Arguments and exceptions are those of `load_estimator`."""
-    request = request or Request()
-    placement, threshold = identity.placement, request.score_threshold
+    options = options or NetworkOptions()
+    engine, threshold = identity.engine, options.score_threshold
     if threshold is None:
         threshold = identity.entry.score_threshold if identity.entry else model_zoo.SCORE_THRESHOLD
-    batch_size = request.frame_batch or _frame_batch(placement)
+    batch_size = options.frame_batch or _frame_batch(engine)
     if identity.entry is None:
         assert identity.file is not None
-        return detector_from_onnx(identity.file, placement, batch_size=batch_size, score_threshold=threshold)
+        return detector_from_onnx(identity.file, engine, batch_size=batch_size, score_threshold=threshold)
     network, config = mmlab.build_detector(identity.entry.package, identity.entry.config, seed=identity.seed)
     _load_weights(network, identity)
     if config.two_stage:
-        return TwoStageDetector(network, config, placement, score_threshold=threshold, batch_size=batch_size)
+        return TwoStageDetector(network, config, engine, score_threshold=threshold, batch_size=batch_size)
     raw = mmlab.raw_detection_function(network)
     normalisation = Normalisation(config.mean, config.std, to_rgb=config.to_rgb)
 
-    def make_network(input_size: tuple[int, int]) -> Network:
-        return from_torch(raw, normalisation, placement, input_size=input_size, batch_size=batch_size)
+    def make_network(input_size: tuple[int, int]) -> ImageNetwork:
+        return from_torch(raw, normalisation, engine, input_size=input_size, batch_size=batch_size)
 
     spec = DetectorSpec(
         input_size=config.input_size,
@@ -251,7 +250,7 @@ def load_detector(identity: Identity, request: Request | None = None) -> Detecto
         pad_value=config.pad_value,
         nms_iou=config.nms_iou,
         person_class=identity.entry.person_class or 0,
-        oblong=request.oblong,
+        oblong=options.oblong,
     )
     return OneStageDetector(make_network, spec, score_threshold=threshold, batch_size=batch_size)
 
@@ -264,15 +263,11 @@ def _load_weights(network: "torch.nn.Module", identity: Identity) -> None:
         apply_state_dict(network, load_state_dict(identity.file), source=identity.file)
 
 
-def _pose_batch(request: Request, placement: Placement) -> int:
-    return request.batch_size or (CPU_POSE_BATCH if placement.device == "cpu" else GPU_POSE_BATCH)
+def _frame_batch(engine: Engine) -> int:
+    return CPU_FRAME_BATCH if engine.on_cpu else GPU_FRAME_BATCH
 
 
-def _frame_batch(placement: Placement) -> int:
-    return CPU_FRAME_BATCH if placement.device == "cpu" else GPU_FRAME_BATCH
-
-
-def _load_openpifpaf(identity: Identity, request: Request) -> "OpenPifPafEstimator":
+def _load_openpifpaf(identity: Identity, options: NetworkOptions) -> "OpenPifPafEstimator":
     # Imported here because of its licence (AGPL-3.0): only when the user has selected it.
     from pose_extraction.engines.checkpoints import load_openpifpaf_state_dict, load_state_dict
     from pose_extraction.networks import openpifpaf
@@ -286,12 +281,12 @@ def _load_openpifpaf(identity: Identity, request: Request) -> "OpenPifPafEstimat
         state_dict = load_openpifpaf_state_dict(identity.file).state_dict
     # The network of this project expects frames of its training size; the published networks accept any size.
     size = identity.entry.input_size
-    batch_size = request.batch_size or _frame_batch(identity.placement)
+    batch_size = options.engine.batch_size or _frame_batch(identity.engine)
     return openpifpaf.OpenPifPafEstimator(
         identity.entry.config,
         state_dict=state_dict,
         seed=identity.seed,
         long_edge=max(size) if size is not None else openpifpaf.LONG_EDGE,
         batch_size=batch_size,
-        placement=identity.placement,
+        engine=identity.engine,
     )

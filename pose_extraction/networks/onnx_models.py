@@ -13,7 +13,8 @@ import numpy as np
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from pose_extraction.engines.backends import Network, Normalisation, Placement, from_onnx
+from pose_extraction.engines.engine import Engine
+from pose_extraction.engines.image_networks import ImageNetwork, Normalisation, from_onnx
 from pose_extraction.errors import UsageError, WeightsError
 from pose_extraction.networks.detection import DetectorSpec, OneStageDetector
 from pose_extraction.networks.topdown import TopdownEstimator, TopdownSpec
@@ -197,12 +198,12 @@ def _batchable(model: Any, path: Path, batch_size: int) -> tuple[int, bytes]:
     return batch, model.SerializeToString()
 
 
-def estimator_from_onnx(path: Path, placement: Placement, *, batch_size: int, flip_test: bool) -> TopdownEstimator:
+def estimator_from_onnx(path: Path, engine: Engine, *, batch_size: int, flip_test: bool) -> TopdownEstimator:
     """Load a top-down COCO-17 network.
 
     Args:
         path: ONNX file.
-        placement: Where it runs.
+        engine: Where it runs.
         batch_size: Number of crops per batch; a fixed batch size in the file takes precedence.
         flip_test: See `TopdownEstimator`.
 
@@ -249,18 +250,16 @@ def estimator_from_onnx(path: Path, placement: Placement, *, batch_size: int, fl
     )
     normalisation = Normalisation(notes.mean, notes.std, to_rgb=notes.colour == "rgb")
     batch, content = _batchable(model, path, batch_size)
-    network = from_onnx(path, content, normalisation, placement, input_size=size, batch_size=batch)
+    network = from_onnx(path, content, normalisation, engine, input_size=size, batch_size=batch)
     return TopdownEstimator(network, spec, flip_test=flip_test)
 
 
-def detector_from_onnx(
-    path: Path, placement: Placement, *, batch_size: int, score_threshold: float
-) -> OneStageDetector:
+def detector_from_onnx(path: Path, engine: Engine, *, batch_size: int, score_threshold: float) -> OneStageDetector:
     """Load a YOLOX export with one output (N, cells, 5 + classes), decoded or relative to the grid.
 
     Args:
         path: ONNX file.
-        placement: Where it runs.
+        engine: Where it runs.
         batch_size: Number of frames per batch; a fixed batch size in the file takes precedence.
         score_threshold: Minimum score of a person, in [0, 1].
 
@@ -293,7 +292,7 @@ def detector_from_onnx(
     normalisation = Normalisation(notes.mean, notes.std, to_rgb=notes.colour == "rgb")
     batch, content = _batchable(model, path, batch_size)
 
-    def make_network(input_size: tuple[int, int]) -> Network:
-        return from_onnx(path, content, normalisation, placement, input_size=input_size, batch_size=batch)
+    def make_network(input_size: tuple[int, int]) -> ImageNetwork:
+        return from_onnx(path, content, normalisation, engine, input_size=input_size, batch_size=batch)
 
     return OneStageDetector(make_network, spec, score_threshold=score_threshold, batch_size=batch)

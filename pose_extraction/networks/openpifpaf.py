@@ -17,7 +17,8 @@ import cv2
 import numpy as np
 import torch
 
-from pose_extraction.engines.backends import Placement, cpu_count
+from pose_extraction.engines.devices import cpu_count
+from pose_extraction.engines.engine import Engine
 from pose_extraction.errors import UsageError
 from pose_extraction.networks.composite_fields import CompositeFieldDecoder
 from pose_extraction.networks.openpifpaf_network import BASE_STRIDE, Forward, build_network, network_forward
@@ -94,9 +95,9 @@ class OpenPifPafEstimator:
         long_edge: Length in pixels to which the longer edge of a frame is scaled. People whose size in the input
             differs much from the training data (about 30 to 500 pixels) are not detected.
         batch_size: Frames per batch, all of the same shape. Smaller batches are padded and take as long.
-        placement: Where and how the network runs; None is torch on the CPU in float32.
+        engine: Where and how the network runs; None is torch on the CPU in float32.
         forward: Function that replaces the network, float32 (N, 3, h, w) -> [CIF, CAF] as in `build_network`. If set,
-            `name`, `state_dict`, `seed` and `placement` are ignored.
+            `name`, `state_dict`, `seed` and `engine` are ignored.
         decoder_threads: Number of decoder threads; 0 for half the number of CPUs, at most 8.
 
     Raises:
@@ -112,7 +113,7 @@ class OpenPifPafEstimator:
         seed: int = 0,
         long_edge: int = LONG_EDGE,
         batch_size: int = 4,
-        placement: Placement | None = None,
+        engine: Engine | None = None,
         forward: Forward | None = None,
         decoder_threads: int = 0,
     ) -> None:
@@ -126,7 +127,7 @@ class OpenPifPafEstimator:
         self.batch_size = batch_size
         self._decoder = CompositeFieldDecoder()
         self._forward = forward or network_forward(
-            build_network(name, state_dict=state_dict, seed=seed), placement or Placement("cpu", "torch", "fp32")
+            build_network(name, state_dict=state_dict, seed=seed), engine or Engine("cpu", "torch", "fp32")
         )
         threads = decoder_threads or min(8, max(1, cpu_count() // 2))
         self._threads = ThreadPoolExecutor(threads, thread_name_prefix="openpifpaf-decoder")

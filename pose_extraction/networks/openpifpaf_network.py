@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from pose_extraction.engines.backends import Placement
-from pose_extraction.engines.openvino_core import openvino_core
+from pose_extraction.engines.engine import Engine, has_module
+from pose_extraction.engines.runtimes import openvino_runner, torch_device, torch_dtype
 from pose_extraction.errors import BackendError, UsageError, WeightsError
 from pose_extraction.networks.composite_fields import CIF_CHANNELS, load_library
 
@@ -112,14 +112,14 @@ class RawFields(torch.nn.Module):
         return tuple(fields)
 
 
-def network_forward(network: torch.nn.Module, placement: Placement) -> Forward:
+def network_forward(network: torch.nn.Module, engine: Engine) -> Forward:
     """Return a function that runs a network: float32 (N, 3, h, w) -> raw fields in float32.
 
     The function accepts inputs of any size, because frames of different shapes result in inputs of different shapes.
 
     Args:
         network: Network from `build_network`.
-        placement: Where and how it runs. bf16 moves the ends of long bones by up to 0.4 % of their length.
+        engine: Where and how it runs. bf16 moves the ends of long bones by up to 0.4 % of their length.
 
     Returns:
         The function.
@@ -127,45 +127,31 @@ def network_forward(network: torch.nn.Module, placement: Placement) -> Forward:
     Raises:
         BackendError: The backend is not supported or not installed.
     """
-    if placement.backend == "torch":
-        return _torch_forward(network, placement)
-    if placement.backend == "openvino":
-        return _openvino_forward(network, placement)
-    raise BackendError(f"backend {placement.backend} does not support openpifpaf: use --backend torch or openvino")
+    if engine.backend == "torch":
+        return _torch_forward(network, engine)
+    if engine.backend == "openvino":
+        return _openvino_forward(network, engine)
+    raise BackendError(f"backend {engine.backend} does not support openpifpaf: use --backend torch or openvino")
 
 
-def _torch_forward(network: torch.nn.Module, placement: Placement) -> Forward:
-    dtype = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[placement.precision]
-    network = network.to(placement.device, dtype)
+def _torch_forward(network: torch.nn.Module, engine: Engine) -> Forward:
+    device, dtype = torch_device(engine), torch_dtype(engine)
+    network = network.to(device, dtype)
 
     def forward(inputs: np.ndarray) -> list[np.ndarray]:
         with torch.inference_mode():
-            fields = network(torch.from_numpy(inputs).to(placement.device, dtype))
+            fields = network(torch.from_numpy(inputs).to(device, dtype))
             return [field.float().cpu().numpy() for field in fields]
 
     return forward
 
 
-def _openvino_forward(network: torch.nn.Module, placement: Placement) -> Forward:
-    try:
-        import openvino
-    except ImportError as error:
-        raise BackendError(
-            f"backend openvino is not installed ({error}): install skelpipe[openvino] or use --backend torch"
-        ) from error
+def _openvino_forward(network: torch.nn.Module, engine: Engine) -> Forward:
+    if not has_module("openvino"):
+        raise BackendError("backend openvino is not installed; install skelpipe[openvino] or use --backend torch")
+    import openvino
 
     # Traced with a small image: nothing in `RawFields` depends on the size.
     model = openvino.convert_model(network, example_input=torch.zeros(1, 3, 2 * BASE_STRIDE + 1, 3 * BASE_STRIDE + 1))
-    properties = {
-        # OpenVINO's default is bf16 wherever the CPU supports it.
-        "INFERENCE_PRECISION_HINT": {"fp32": "f32", "bf16": "bf16", "fp16": "f16"}[placement.precision],
-        "PERFORMANCE_HINT": "LATENCY",
-    }
-    compiled = openvino_core().compile_model(model, "CPU", properties)
-
-    def forward(inputs: np.ndarray) -> list[np.ndarray]:
-        fields = compiled(inputs)
-        # Copy: the next run overwrites the arrays while they are decoded.
-        return [np.array(fields[output], np.float32) for output in compiled.outputs]
-
-    return forward
+    run = openvino_runner(model, engine)
+    return lambda inputs: run([inputs])

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from pose_extraction.engines.backends import Network
+from pose_extraction.engines.image_networks import ImageNetwork
 from pose_extraction.networks import heatmaps
 from pose_extraction.skeleton import COCO17
 
@@ -58,7 +58,7 @@ class TopdownEstimator:
             and doubles the computing time.
     """
 
-    def __init__(self, network: Network, spec: TopdownSpec, *, flip_test: bool = False) -> None:
+    def __init__(self, network: ImageNetwork, spec: TopdownSpec, *, flip_test: bool = False) -> None:
         self.network = network
         self.spec = spec
         self.flip_test = flip_test

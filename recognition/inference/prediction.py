@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from pose_extraction.engines.engine import Engine
 from pose_extraction.errors import UsageError
 from recognition.data.clip import ClipFormat
 from recognition.data.clip_transforms import layout_of_model
@@ -102,10 +103,7 @@ def predict_clips(
     indices: np.ndarray | Sequence[int],
     *,
     count: int = 5,
-    device: str = "auto",
-    batch_size: int | None = None,
-    precision: str = "auto",
-    backend: str = "auto",
+    engine: Engine | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> list[Prediction]:
     """Predict the most probable classes of each clip.
@@ -115,10 +113,7 @@ def predict_clips(
         clips: A skeleton file opened with `clips_for`.
         indices: int (N,), indices of the clips.
         count: Number of classes to return per clip.
-        device: See `scores_of`, also for the following four.
-        batch_size: Clips per batch.
-        precision: Compute precision.
-        backend: Library that runs the network.
+        engine: See `scores_of`.
         progress: Called with the number of clips of every batch.
 
     Returns:
@@ -133,15 +128,7 @@ def predict_clips(
     if not seen.any():
         return result
     dataset = SkeletonDataset(clips, chosen[seen], trained.settings.data, train=False)
-    scores = scores_of(
-        trained,
-        dataset,
-        device=device,
-        batch_size=batch_size,
-        precision=precision,
-        backend=backend,
-        progress=progress,
-    )
+    scores = scores_of(trained, dataset, engine, progress=progress)
     best = np.argsort(-scores.probabilities, axis=1, kind="stable")[:, :count]
     for row, place in enumerate(np.flatnonzero(seen)):
         pairs = tuple((trained.label_names[k], float(scores.probabilities[row, k])) for k in best[row])

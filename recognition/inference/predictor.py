@@ -7,15 +7,17 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from pose_extraction.engines.engine import Engine
 from pose_extraction.errors import UsageError, WeightsError
 from pose_extraction.skeleton import LAYOUTS, Skeleton, layout_by_shape
 from recognition.data.batches import as_batch
 from recognition.data.clip import Clip, ClipFormat, clip_from_arrays
 from recognition.data.clip_transforms import ClipTransforms, first_persons
 from recognition.data.legacy_reader import LegacyReader
+from recognition.inference.clip_networks import ClipNetwork, network_for, resolve_clip_engine
 from recognition.inference.explanation import Explanation, explain
 from recognition.inference.prediction import check_layout
-from recognition.inference.scores import CPU_BATCH, GPU_BATCH, Network, network_for, place, softmax
+from recognition.inference.scores import softmax
 from recognition.inference.trained_network import TrainedNetwork
 from recognition.recognizer import Recognizer
 
@@ -33,12 +35,9 @@ class Predictor:
 
     Args:
         trained: The recognizer; not modified.
+        engine: See `scores_of`.
         layout: Joint layout of the clips; None for that of the recognizer's training skeletons.
         dimensions: Coordinates per joint, 2 or 3; None for those of the training skeletons.
-        device: See `scores_of`, also for the following three.
-        batch_size: Clips per batch.
-        precision: Compute precision.
-        backend: Library that runs the network.
 
     Raises:
         BackendError: Device, backend and precision cannot be combined on this machine.
@@ -48,24 +47,22 @@ class Predictor:
     def __init__(
         self,
         trained: TrainedNetwork,
+        engine: Engine | None = None,
         *,
         layout: Skeleton | None = None,
         dimensions: int | None = None,
-        device: str = "auto",
-        batch_size: int | None = None,
-        precision: str = "auto",
-        backend: str = "auto",
     ) -> None:
         self.trained: TrainedNetwork = trained
-        self.placement = place(device, backend, precision)
+        self.engine = resolve_clip_engine(engine or Engine())
+        assert self.engine.batch_size is not None
+        self._batch_size = self.engine.batch_size
         if layout is None or dimensions is None:
             usual = input_format(trained)
             layout, dimensions = layout or usual.layout, dimensions or usual.dimensions
         self._format = ClipFormat(trained.path, layout, dimensions)
         check_layout(trained, self._format)
         self._transforms = ClipTransforms(self._format, trained.settings.data)
-        self._batch_size = batch_size or (CPU_BATCH if self.placement.device == "cpu" else GPU_BATCH)
-        self._network: Network | None = None
+        self._network: ClipNetwork | None = None
 
     @property
     def _recognizer(self) -> Recognizer:
@@ -80,7 +77,7 @@ class Predictor:
     def prepare(self) -> None:
         """Prepare the network now instead of at the first prediction."""
         if self._network is None:
-            self._network = network_for(self._recognizer, self.placement)
+            self._network = network_for(self._recognizer, self.engine)
 
     def __call__(
         self, keypoint: np.ndarray, score: np.ndarray | None = None, size: tuple[int, int] | None = None

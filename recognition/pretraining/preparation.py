@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from pose_extraction.engines.engine import resolve_training_engine
 from pose_extraction.errors import UsageError
 from pose_extraction.skeleton import Skeleton
 from recognition.backbones.gru import GRUEncoder
@@ -16,7 +17,7 @@ from recognition.data.clip_transforms import check_placement, flip_probability, 
 from recognition.data.clips import ClipSet, open_clips
 from recognition.data.skeleton_file import skeleton_file_of
 from recognition.data.splits import split_indices, training_split
-from recognition.engine.machine import CHANNELS, RUNS, resolve_device, resolve_precision
+from recognition.engine.machine import CHANNELS, RUNS
 from recognition.pretraining.mamp import MAMP, kept_tokens
 from recognition.pretraining.networks import build_encoder
 from recognition.pretraining.pcm3 import PCM3
@@ -97,7 +98,7 @@ def prepare_pretraining(settings: PretrainSettings) -> Pretraining:
     chosen = split_indices(clips, training_split(clips, data))
     if len(chosen) < 2:
         raise UsageError(f"{path}: has {len(chosen)} training clips; pre-training requires at least 2")
-    device = resolve_device(training.device)
+    engine = resolve_training_engine(training.device, training.precision)
     model = settings.model
     if settings.method == "mamp":
         model = _fitting_model(settings)
@@ -120,9 +121,7 @@ def prepare_pretraining(settings: PretrainSettings) -> Pretraining:
                 }
             ),
             "model": model,
-            "training": training.model_copy(
-                update={"device": device, "precision": resolve_precision(training.precision, device)}
-            ),
+            "training": training.model_copy(update={"device": engine.device, "precision": engine.precision}),
         }
     )
     prepared = Pretraining(resolved, clips, chosen, layout, tuple(notes))

@@ -1,10 +1,13 @@
 """Class probabilities of each frame by a detector."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import torch
 
+from pose_extraction.engines.engine import Engine
+from pose_extraction.engines.runtimes import autocast, torch_device
 from pose_extraction.errors import UsageError, WeightsError
 from pose_extraction.skeleton import Skeleton
 from recognition.data.batches import as_batch
@@ -28,40 +31,28 @@ class FramePredictor(Predictor):
     def __init__(
         self,
         trained: Detector,
+        engine: Engine | None = None,
         *,
         layout: Skeleton | None = None,
         dimensions: int | None = None,
-        device: str = "auto",
-        batch_size: int | None = None,
-        precision: str = "auto",
-        backend: str = "auto",
     ) -> None:
-        if backend not in ("auto", "torch"):
-            raise UsageError(f"--backend {backend}: {trained.path} runs on torch; leave --backend out")
-        super().__init__(
-            trained,
-            layout=layout,
-            dimensions=dimensions,
-            device=device,
-            batch_size=batch_size,
-            precision=precision,
-            backend="torch",
-        )
+        engine = engine or Engine()
+        if engine.backend not in ("auto", "torch"):
+            raise UsageError(f"--backend {engine.backend}: {trained.path} runs on torch; leave --backend out")
+        super().__init__(trained, replace(engine, backend="torch"), layout=layout, dimensions=dimensions)
 
     def prepare(self) -> None:
         """Move the network to its device."""
-        self.trained.recognizer.to(self.placement.device)
+        self.trained.recognizer.to(torch_device(self.engine))
 
     def frame_probabilities(self, clips: Sequence[Clip]) -> list[np.ndarray]:
         """Return the probabilities of each frame of each clip, float32 (T, K + 1)."""
         self.prepare()
-        dtype = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}[self.placement.precision]
-        autocast = torch.autocast(self.placement.device.partition(":")[0], dtype, enabled=dtype is not None)
         found = []
         for first in range(0, len(clips), self._batch_size):
             batch = as_batch([self._network_input(clip) for clip in clips[first : first + self._batch_size]])
-            with torch.inference_mode(), autocast:
-                logits = self.trained.recognizer(batch.to(torch.device(self.placement.device)))
+            with torch.inference_mode(), autocast(self.engine):
+                logits = self.trained.recognizer(batch.to(torch.device(self.engine.device)))
             found.append(logits.float().softmax(2).cpu().numpy())
         whole = np.concatenate(found)
         wrong = ~np.isfinite(whole).all(axis=(1, 2))

@@ -21,7 +21,7 @@ from recognition.backbones.sttformer import STTFormer, TupleBlock, received_of
 from recognition.backbones.transformer import Transformer
 from recognition.data.batches import Batch
 from recognition.data.perturbations import GRID, generator_of, grid_rows
-from recognition.inference.scores import Network, TorchNetwork
+from recognition.inference.clip_networks import ClipNetwork, TorchClipNetwork
 from recognition.recognizer import Recognizer
 from recognition.robustness.statistics import area
 
@@ -93,7 +93,7 @@ def layer_attention(recognizer: Recognizer, batch: Batch, layers: Sequence[int])
 
 
 def attention_behind(
-    network: Network, recognizer: Recognizer, batch: Batch, layers: Sequence[int]
+    network: ClipNetwork, recognizer: Recognizer, batch: Batch, layers: Sequence[int]
 ) -> list[torch.Tensor]:
     """Return `layer_attention` of the network that predicts, on its device and with its precision; moved to the CPU.
 
@@ -101,7 +101,7 @@ def attention_behind(
     """
     if not layers:
         return []
-    if not isinstance(network, TorchNetwork):
+    if not isinstance(network, TorchClipNetwork):
         return layer_attention(recognizer, batch, layers)
     with network.autocast():
         return [one.cpu() for one in layer_attention(network.recognizer, batch.to(network.device), layers)]
@@ -109,7 +109,7 @@ def attention_behind(
 
 def targeted_curves(
     recognizer: Recognizer,
-    network: Network,
+    network: ClipNetwork,
     batches: Iterator[Batch],
     orders: Sequence[str],
     *,
@@ -157,7 +157,9 @@ def ranks(value: torch.Tensor, frame_mask: torch.Tensor) -> torch.Tensor:
     return share.view(value.shape).masked_fill(~valid, 1)
 
 
-def _answers(network: Network, batch: Batch, progress: Callable[[int], None]) -> Callable[[torch.Tensor], np.ndarray]:
+def _answers(
+    network: ClipNetwork, batch: Batch, progress: Callable[[int], None]
+) -> Callable[[torch.Tensor], np.ndarray]:
     """Return a function of the removed cells, bool (N, M, T, V), that tells which clips are classified correctly."""
     labels = batch.label.numpy()
 

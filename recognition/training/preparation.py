@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from pose_extraction.engines.engine import resolve_training_engine
 from pose_extraction.errors import UsageError
 from recognition.backbones import baselines, gru
 from recognition.data.clip_transforms import check_placement, flip_probability, layout_of_model
@@ -14,7 +15,7 @@ from recognition.data.clips import ClipSet, open_clips
 from recognition.data.data_notes import check_classes, notes_on_classes, notes_on_splits
 from recognition.data.skeleton_file import skeleton_file_of
 from recognition.data.splits import hold_out, training_indices
-from recognition.engine.machine import CHANNELS, RUNS, resolve_device, resolve_precision
+from recognition.engine.machine import CHANNELS, RUNS
 from recognition.settings import DataSettings, ModelSettings, RunSettings
 from recognition.training.initialising import fitting_settings, settings_of
 
@@ -140,8 +141,8 @@ def prepare(settings: RunSettings, *, begun: RunSettings | None = None) -> Prepa
         raise UsageError(f"{path}: {len(chosen)} clips are left to train on, but at least 2 are required")
     if training.early_stopping is not None and not len(held_out):
         raise UsageError("training.early_stopping requires a held-out part; set data.holdout or data.holdout_split")
-    device = resolve_device(training.device)
-    model = choose_model(settings.model, fitting, clips=len(chosen), cuda=device.startswith("cuda"))
+    engine = resolve_training_engine(training.device, training.precision)
+    model = choose_model(settings.model, fitting, clips=len(chosen), cuda=not engine.on_cpu)
     check_lengths(data, model)
     if training.layer_decay < 1 and model.backbone != "segments":
         raise UsageError(
@@ -150,8 +151,8 @@ def prepare(settings: RunSettings, *, begun: RunSettings | None = None) -> Prepa
         )
     rate = PAPER_LR * PAPER_DIM / (model.dim or PAPER_DIM)
     choices = {
-        "device": device,
-        "precision": resolve_precision(training.precision, device),
+        "device": engine.device,
+        "precision": engine.precision,
         "backbone_lr": rate if training.backbone_lr == "auto" else training.backbone_lr,
     }
     try:

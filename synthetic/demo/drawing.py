@@ -16,7 +16,7 @@ import cv2
 from rich.console import Console
 
 from pipeline.reporting.progress import RunProgress
-from pose_extraction.engines.backends import cpu_count
+from pose_extraction.engines.devices import cpu_count
 from pose_extraction.files import atomic_write
 from pose_extraction.formats.annotations import data_set
 from pose_extraction.formats.pickles import write_pickle

@@ -20,11 +20,11 @@ from pipeline.predict.networks import Networks
 from pipeline.predict.options import PredictOptions, scope_of
 from pipeline.predict.workflow import predict
 from pipeline.train.settings import train_settings
+from pose_extraction.engines.engine import Engine
 from pose_extraction.errors import SkelpipeError, UsageError
 from pose_extraction.files import atomic_write
 from pose_extraction.formats.validation import read_data_set
 from recognition import runs
-from recognition.inference.scores import Engine
 from recognition.settings import RunSettings
 from recognition.training.preparation import prepare
 from recognition.training.resuming import check_same_run, settings_before

@@ -13,8 +13,9 @@ import torch
 from rich.console import Console
 
 from pipeline.inputs.videos import survey
+from pose_extraction.engines.engine import Engine
 from pose_extraction.errors import SkelpipeError, UsageError
-from pose_extraction.networks.estimators import Request, identify, load_detector, load_estimator
+from pose_extraction.networks.estimators import NetworkOptions, identify, load_detector, load_estimator
 from pose_extraction.networks.topdown import TopdownEstimator
 from synthetic.networks.measuring import BoxCounts, JointCounts, measure_bottomup, measure_detector, measure_topdown
 from synthetic.networks.packing import Comparison, numbers_of, pack, ship
@@ -82,18 +83,18 @@ def _train(arguments: argparse.Namespace, console: Console) -> None:
 
 def _measure(arguments: argparse.Namespace, console: Console) -> None:
     recipe = recipe_named(arguments.name)
-    request = Request(backend="torch", precision="fp32")
+    options = NetworkOptions(Engine(backend="torch", precision="fp32"))
     own = None if arguments.checkpoint is None else str(arguments.checkpoint)
     frames = _real_frames(arguments)
     counts: JointCounts | BoxCounts
     real: Similarity | BoxCounts
     if recipe.kind == "detector":
-        identity = identify("detector", recipe.name, checkpoint=own, request=request)
-        detector = load_detector(identity, request)
+        identity = identify("detector", recipe.name, checkpoint=own, options=options)
+        detector = load_detector(identity, options)
         counts, real = measure_detector(detector, arguments.scenes), compare_detector(detector, frames)
     else:
-        identity = identify("estimator", recipe.name, checkpoint=own, request=request)
-        estimator = load_estimator(identity, request)
+        identity = identify("estimator", recipe.name, checkpoint=own, options=options)
+        estimator = load_estimator(identity, options)
         measured = measure_topdown if isinstance(estimator, TopdownEstimator) else measure_bottomup
         counts, real = measured(estimator, arguments.scenes), compare_estimator(estimator, frames)  # type: ignore[arg-type]
     tables = {f"{arguments.scenes} scenes of unseen rendered people": numbers_of(counts)}

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from pose_extraction.engines.engine import Engine
 from pose_extraction.errors import UsageError
 from pose_extraction.networks.detection import Detector
-from pose_extraction.networks.estimators import Request, identify, load_detector, load_estimator
+from pose_extraction.networks.estimators import NetworkOptions, identify, load_detector, load_estimator
 from pose_extraction.networks.topdown import TopdownEstimator
 from pose_extraction.oks import OUTLINE_SHARE, box_area, joint_likeness
 from pose_extraction.skeleton import COCO17
@@ -85,9 +86,9 @@ def reference_frames(videos: Sequence[Path], estimator: str, detector: str) -> l
         UsageError: The estimator is not a top-down network.
         VideoError: A video cannot be read.
     """
-    request = Request(precision="fp32")
-    poses = load_estimator(identify("estimator", estimator, request=request), request)
-    boxes = load_detector(identify("detector", detector, request=request), request)
+    options = NetworkOptions(Engine(precision="fp32"))
+    poses = load_estimator(identify("estimator", estimator, options=options), options)
+    boxes = load_detector(identify("detector", detector, options=options), options)
     if not isinstance(poses, TopdownEstimator):
         raise UsageError(f"{estimator} detects persons itself; name a top-down network as the reference")
     found = []

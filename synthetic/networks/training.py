@@ -14,8 +14,8 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from pose_extraction.engines.backends import cpu_has_bf16
 from pose_extraction.engines.checkpoints import load_plain
+from pose_extraction.engines.devices import cpu_has_bf16
 from pose_extraction.errors import TrainingError
 from pose_extraction.files import atomic_write
 from synthetic.networks.objectives import Objective, objective_of

@@ -15,10 +15,10 @@ from rich.console import Console
 from pipeline.evaluate.workflow import evaluate
 from pipeline.inputs.label_table import OPTIONAL, REQUIRED, read_label_table
 from pipeline.predict.answers import Answer, as_csv, as_json_lines
+from pose_extraction.engines.engine import Engine
 from pose_extraction.formats.validation import read_data_set
 from recognition import runs
 from recognition.engine.run_log import read_metrics
-from recognition.inference.scores import Engine
 from recognition.settings import RunSettings
 from synthetic.rendering.clips import Clip, write_clips
 from synthetic.rendering.family import family_named

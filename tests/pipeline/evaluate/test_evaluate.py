@@ -18,11 +18,11 @@ from pipeline.cli import app
 from pipeline.evaluate.evaluation import Evaluation
 from pipeline.evaluate.report import print_table
 from pipeline.evaluate.workflow import evaluate
+from pose_extraction.engines.engine import Engine
 from pose_extraction.errors import AnnotationError, UsageError
 from pose_extraction.formats.pickles import read_pickle
 from recognition.data.splits import matching_test_split
 from recognition.inference.prediction import clips_for
-from recognition.inference.scores import Engine
 from recognition.runs import load_run
 from test_support.trained_run import LABEL_NAMES, made_clip, nobody, write_data
 

@@ -18,11 +18,11 @@ from pipeline.predict.answers import Answer
 from pipeline.predict.networks import Networks
 from pipeline.predict.options import PredictOptions, scope_of
 from pipeline.predict.workflow import predict
+from pose_extraction.engines.engine import Engine
 from pose_extraction.errors import UsageError, VideoError
 from pose_extraction.video.addresses import is_live
 from pose_extraction.video.live import LiveSource
 from pose_extraction.video.writer import VideoWriter
-from recognition.inference.scores import Engine
 from test_support.made_runs import SIZE
 from test_support.made_video import made_frame, write_made_clip
 from test_support.trained_run import LABEL_NAMES

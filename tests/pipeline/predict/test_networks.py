@@ -9,10 +9,10 @@ import pytest
 
 from pipeline.extract.settings import ExtractSettings
 from pipeline.predict.networks import Networks, detector_for, stage_one
+from pose_extraction.engines.engine import Engine
 from pose_extraction.errors import UsageError
 from pose_extraction.formats.validation import read_data_set
 from recognition.data.extraction_settings import extraction_of
-from recognition.inference.scores import Engine
 from recognition.runs import Trained, load_run
 from test_support.made_runs import Run
 

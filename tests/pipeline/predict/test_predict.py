@@ -24,11 +24,11 @@ from pipeline.predict.sliding import Sliding, slide_over
 from pipeline.predict.whole_clip import predict_whole
 from pipeline.predict.workflow import predict
 from pipeline.train.settings import train_settings
+from pose_extraction.engines.engine import Engine
 from pose_extraction.errors import UsageError
 from pose_extraction.formats.pickles import read_pickle
 from pose_extraction.poses import VideoPoses
 from pose_extraction.skeleton import COCO17, NTU25
-from recognition.inference.scores import Engine
 from recognition.inference.windows import Grid
 from recognition.runs import load_run
 from recognition.settings import DataSettings, ModelSettings, RunSettings, TrainingSettings

@@ -21,8 +21,8 @@ from pipeline.predict.networks import Networks, estimator_for
 from pipeline.predict.options import PredictOptions, scope_of
 from pipeline.predict.video_prediction import LONG_WINDOW
 from pipeline.predict.workflow import predict
+from pose_extraction.engines.engine import Engine
 from pose_extraction.errors import UsageError
-from recognition.inference.scores import Engine
 from recognition.runs import load_run
 from test_support.made_runs import SIZE, Run
 from test_support.made_video import write_made_clip

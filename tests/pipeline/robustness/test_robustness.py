@@ -25,6 +25,7 @@ from pipeline.robustness.results import Results
 from pipeline.robustness.subjects import open_sources, read_subjects
 from pipeline.robustness.tasks import Task, Worker
 from pipeline.robustness.workflow import robustness
+from pose_extraction.engines.engine import Engine
 from pose_extraction.errors import UsageError
 from pose_extraction.formats.pickles import read_pickle, write_pickle
 from pose_extraction.skeleton import COCO17, H36M17
@@ -32,7 +33,7 @@ from recognition import runs
 from recognition.data.dataset import SkeletonDataset
 from recognition.data.perturbations import GaussianNoise
 from recognition.inference.prediction import clips_for
-from recognition.inference.scores import Engine, scores_of
+from recognition.inference.scores import scores_of
 from recognition.robustness.conditions import CLEAN, NOISE, BenchSettings, Condition
 from test_support.doc_pages import page, section
 from test_support.trained_run import LABEL_NAMES, made_data, nobody
@@ -88,7 +89,7 @@ def test_predictions_are_those_of_the_network_under_the_same_damage(
             seed=repeat,
             perturbation=GaussianNoise(0.05),
         )
-        scores = scores_of(run, dataset, device="cpu", backend="torch", precision="fp32")
+        scores = scores_of(run, dataset, ENGINE)
         told = report[0].answers["good", 0, Condition(NOISE, 0.05)][repeat]
         assert told.tolist() == scores.probabilities.argmax(axis=1).tolist()
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from pose_extraction.engines.backends import Placement
+from pose_extraction.engines.engine import Engine
 from pose_extraction.networks import mmlab
 from pose_extraction.networks.detection import (
     DetectorSpec,
@@ -18,7 +18,7 @@ from pose_extraction.networks.detection import (
     oblong_size,
     suppress_overlaps,
 )
-from pose_extraction.networks.estimators import Request, identify, load_detector
+from pose_extraction.networks.estimators import NetworkOptions, identify, load_detector
 from pose_extraction.networks.model_zoo import lookup
 from pose_extraction.oks import box_iou
 
@@ -75,8 +75,10 @@ def test_detections_equal_those_of_mmdet(name: str, tmp_path: Path) -> None:
     torch.save({"state_dict": network.state_dict()}, checkpoint)
 
     threshold = 0.1 if config.two_stage else 0.8
-    request = Request(device="cpu", backend="torch", precision="fp32", score_threshold=threshold, oblong=False)
-    ours = load_detector(identify("detector", name, checkpoint=str(checkpoint), request=request), request)
+    options = NetworkOptions(
+        Engine(device="cpu", backend="torch", precision="fp32"), score_threshold=threshold, oblong=False
+    )
+    ours = load_detector(identify("detector", name, checkpoint=str(checkpoint), options=options), options)
     network.cfg = mmlab.load_config(entry.package, entry.config)
     # mmdet's limits on the number of boxes include other classes, so only the best boxes are compared.
     compared = 0
@@ -107,7 +109,7 @@ def test_the_result_of_a_frame_does_not_depend_on_its_batch() -> None:
     network, config = mmlab.build_detector(entry.package, entry.config, seed=1)
     _spread_scores(network, config)
     small = dataclasses.replace(config, input_size=(128, 224))
-    detector = TwoStageDetector(network, small, Placement("cpu", "torch", "fp32"), score_threshold=0.1, batch_size=2)
+    detector = TwoStageDetector(network, small, Engine("cpu", "torch", "fp32"), score_threshold=0.1, batch_size=2)
     frames = [picture(120, 200), picture(200, 120), picture(121, 200)]
     for frame, (box, score) in zip(frames, detector.detect(frames), strict=True):
         ((alone_box, alone_score),) = detector.detect([frame])
@@ -204,9 +206,9 @@ def test_boxes_are_in_pixels_of_the_frame(letterbox: str) -> None:
 
 
 def test_cuda_is_refused_without_a_gpu() -> None:
-    from pose_extraction.engines.backends import resolve_placement
+    from pose_extraction.engines.engine import resolve_engine
     from pose_extraction.errors import BackendError
 
     with pytest.raises(BackendError, match="cuda:7"):
-        resolve_placement("cuda:7", "auto", "auto", onnx=True)
-    assert resolve_placement("cpu", "onnxruntime", "auto", onnx=True) == Placement("cpu", "onnxruntime", "fp32")
+        resolve_engine(Engine("cuda:7", "auto", "auto"), onnx=True)
+    assert resolve_engine(Engine("cpu", "onnxruntime", "auto"), onnx=True) == Engine("cpu", "onnxruntime", "fp32")

@@ -8,10 +8,11 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+from pose_extraction.engines.engine import Engine
 from pose_extraction.errors import UsageError, WeightsError
-from pose_extraction.networks.estimators import Request, display_name, identify
+from pose_extraction.networks.estimators import NetworkOptions, display_name, identify
 
-REQUEST = Request(device="cpu", backend="onnxruntime")
+OPTIONS = NetworkOptions(Engine(device="cpu", backend="onnxruntime"))
 
 
 def write_network(path: Path, *, weights_outside: bool = False) -> Path:
@@ -31,48 +32,48 @@ def write_network(path: Path, *, weights_outside: bool = False) -> Path:
 
 def test_the_digest_of_an_onnx_network_includes_yaml_and_external_weights(tmp_path: Path) -> None:
     path = write_network(tmp_path / "own.onnx", weights_outside=True)
-    digests = [identify("estimator", str(path), request=REQUEST).digest]
+    digests = [identify("estimator", str(path), options=OPTIONS).digest]
     path.with_suffix(".yaml").write_text("box_scale: 2.0\n")
-    digests.append(identify("estimator", str(path), request=REQUEST).digest)
+    digests.append(identify("estimator", str(path), options=OPTIONS).digest)
     outside = tmp_path / "weights.bin"
     outside.write_bytes(outside.read_bytes()[:-4] + np.float32(7).tobytes())
-    digests.append(identify("estimator", str(path), request=REQUEST).digest)
+    digests.append(identify("estimator", str(path), options=OPTIONS).digest)
     assert len(set(digests)) == 3
-    assert identify("estimator", str(path), request=REQUEST).digest == digests[-1]
+    assert identify("estimator", str(path), options=OPTIONS).digest == digests[-1]
 
 
 def test_random_weights_are_identified_by_their_seed() -> None:
-    identity = identify("estimator", "ViTPose-S", checkpoint="seed:3", request=Request(device="cpu"))
+    identity = identify("estimator", "ViTPose-S", checkpoint="seed:3", options=NetworkOptions(Engine(device="cpu")))
     assert (identity.digest, identity.seed, identity.file, identity.name) == ("seed:3", 3, None, "vitpose-s")
     with pytest.raises(UsageError, match="seed:N"):
-        identify("estimator", "vitpose-s", checkpoint="seed:x", request=Request(device="cpu"))
+        identify("estimator", "vitpose-s", checkpoint="seed:x", options=NetworkOptions(Engine(device="cpu")))
 
 
 def test_detectors_run_in_fp32_by_default() -> None:
-    detector = identify("detector", "rtmdet-nano", checkpoint="seed:0", request=Request(device="cpu"))
-    assert detector.placement.precision == "fp32"
-    request = Request(device="cpu", precision="bf16")
-    assert identify("detector", "rtmdet-nano", checkpoint="seed:0", request=request).placement.precision == "bf16"
+    detector = identify("detector", "rtmdet-nano", checkpoint="seed:0", options=NetworkOptions(Engine(device="cpu")))
+    assert detector.engine.precision == "fp32"
+    options = NetworkOptions(Engine(device="cpu", precision="bf16"))
+    assert identify("detector", "rtmdet-nano", checkpoint="seed:0", options=options).engine.precision == "bf16"
 
 
 def test_versions_of_runtimes_with_other_distribution_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = write_network(tmp_path / "own.onnx")
-    known = identify("estimator", str(path), request=REQUEST).facts()
+    known = identify("estimator", str(path), options=OPTIONS).facts()
 
     def only_onnxruntime_gpu(name: str) -> str:
         raise importlib.metadata.PackageNotFoundError(name)
 
     monkeypatch.setattr(importlib.metadata, "version", only_onnxruntime_gpu)
-    assert identify("estimator", str(path), request=REQUEST).facts() == known
+    assert identify("estimator", str(path), options=OPTIONS).facts() == known
 
 
 def test_unknown_networks_are_refused_with_a_remedy(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="vitpose"):
-        identify("estimator", "vitpos", request=REQUEST)
+        identify("estimator", "vitpos", options=OPTIONS)
     with pytest.raises(WeightsError, match=r"nothing\.onnx"):
-        identify("detector", str(tmp_path / "nothing.onnx"), request=REQUEST)
+        identify("detector", str(tmp_path / "nothing.onnx"), options=OPTIONS)
     with pytest.raises(UsageError, match="own weights"):
-        identify("estimator", str(write_network(tmp_path / "own.onnx")), checkpoint="seed:0", request=REQUEST)
+        identify("estimator", str(write_network(tmp_path / "own.onnx")), checkpoint="seed:0", options=OPTIONS)
 
 
 def test_display_names() -> None:

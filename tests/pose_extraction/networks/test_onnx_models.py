@@ -8,13 +8,13 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from pose_extraction.engines.backends import Placement
+from pose_extraction.engines.engine import Engine
 from pose_extraction.errors import UsageError, WeightsError
 from pose_extraction.networks.onnx_models import detector_from_onnx, estimator_from_onnx
 
 pytestmark = pytest.mark.processor
 
-RUNTIME = Placement("cpu", "onnxruntime", "fp32")
+RUNTIME = Engine("cpu", "onnxruntime", "fp32")
 
 
 def save(path: Path, nodes: list, constants: dict[str, np.ndarray], shape: list, outputs: dict[str, list]) -> Path:
@@ -116,7 +116,7 @@ def test_backends_agree(tmp_path: Path) -> None:
     path = heatmap_network(tmp_path / "a.onnx", batch=1, reshape=True)
     images = pictures(3)
     outputs = [
-        estimator_from_onnx(path, Placement("cpu", backend, "fp32"), batch_size=2, flip_test=True).heatmaps(images)[0]
+        estimator_from_onnx(path, Engine("cpu", backend, "fp32"), batch_size=2, flip_test=True).heatmaps(images)[0]
         for backend in ("onnxruntime", "openvino")
     ]
     np.testing.assert_allclose(outputs[0], outputs[1], rtol=1e-4, atol=1e-4)
@@ -157,11 +157,11 @@ def test_real_networks_agree_across_backends(shared_data: Path) -> None:
         frames = [frame.image for frame in reader]
     results = []
     for backend in ("openvino", "onnxruntime"):
-        placement = Placement("cpu", backend, "fp32")
+        engine = Engine("cpu", backend, "fp32")
         weights = shared_data / "weights"
-        detector = detector_from_onnx(weights / "yolox_nano.onnx", placement, batch_size=2, score_threshold=0.3)
+        detector = detector_from_onnx(weights / "yolox_nano.onnx", engine, batch_size=2, score_threshold=0.3)
         estimator = estimator_from_onnx(
-            weights / "simplepose_coco17_256x192.onnx", placement, batch_size=4, flip_test=True
+            weights / "simplepose_coco17_256x192.onnx", engine, batch_size=4, flip_test=True
         )
         found = detector.detect(frames)
         assert [len(box) for box, _ in found] == [2] * len(frames)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from pose_extraction.engines.backends import Placement
+from pose_extraction.engines.engine import Engine
 from pose_extraction.errors import BackendError, UsageError, WeightsError
 from pose_extraction.networks.composite_fields import (
     CAF_CHANNELS,
@@ -205,8 +205,8 @@ def test_openvino_computes_the_same_fields(library):
     pytest.importorskip("openvino", reason="OpenVINO is an extra and not installed here")
     network = build_network()
     inputs = np.random.default_rng(0).normal(size=(2, 3, 81, 97)).astype(np.float32)
-    on_torch = network_forward(network, Placement("cpu", "torch", "fp32"))(inputs)
-    on_openvino = network_forward(network, Placement("cpu", "openvino", "fp32"))
+    on_torch = network_forward(network, Engine("cpu", "torch", "fp32"))(inputs)
+    on_openvino = network_forward(network, Engine("cpu", "openvino", "fp32"))
     for size in (81, 49):  # One compiled network accepts inputs of any size.
         shapes = [field.shape for field in on_openvino(inputs[:, :, :size])]
         assert shapes == [(2, 17, 5, size // 8 + 1, 13), (2, 19, 8, size // 8 + 1, 13)]
@@ -243,7 +243,7 @@ def test_invalid_settings_are_refused(library):
     with pytest.raises(UsageError, match="long edge 16"):
         OpenPifPafEstimator(long_edge=16)
     with pytest.raises(BackendError, match="onnxruntime does not support openpifpaf"):
-        OpenPifPafEstimator(placement=Placement("cpu", "onnxruntime", "fp32"))
+        OpenPifPafEstimator(engine=Engine("cpu", "onnxruntime", "fp32"))
 
 
 def test_the_error_without_openpifpaf_explains_how_to_install_it(monkeypatch):

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from pose_extraction.engines.backends import Normalisation, Placement, from_torch
+from pose_extraction.engines.engine import Engine
+from pose_extraction.engines.image_networks import Normalisation, from_torch
 from pose_extraction.networks import mmlab
 from pose_extraction.networks.model_zoo import lookup
 from pose_extraction.networks.topdown import TopdownEstimator, TopdownSpec
@@ -66,7 +67,7 @@ def test_equals_inference_topdown(name: str, flip_test: bool, frames: list[np.nd
         from_torch(
             mmlab.heatmap_function(network),
             Normalisation(facts.mean, facts.std, to_rgb=True),
-            Placement("cpu", "torch", "fp32"),
+            Engine("cpu", "torch", "fp32"),
             input_size=facts.input_size,
             batch_size=BATCH,
         ),

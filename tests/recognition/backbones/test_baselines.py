@@ -7,12 +7,13 @@ import numpy as np
 import pytest
 import torch
 
+from pose_extraction.engines.engine import Engine
 from pose_extraction.errors import UsageError
 from recognition.backbones import build_backbone
 from recognition.backbones.baselines import NAMES, SMALL
 from recognition.data.batches import Batch
 from recognition.data.transforms import to_camera, to_frame
-from recognition.inference.scores import network_for, place
+from recognition.inference.clip_networks import network_for
 from recognition.maskclr.objective import MaskCLR
 from recognition.recognizer import PlainHead, Recognizer
 from recognition.settings import DataSettings, MaskCLRSettings, ModelSettings, RunSettings, TrainingSettings
@@ -62,7 +63,7 @@ def test_predictions_do_not_depend_on_the_batch_or_on_absent_persons(name: str) 
 @pytest.mark.parametrize("frames", [10, 7])
 def test_onnx_matches_torch_for_any_number_of_frames(name: str, frames: int) -> None:
     recognizer, batch = small(name).eval(), batch_of(frames)
-    features, logits = network_for(recognizer, place("cpu", "onnxruntime", "fp32"))(batch)
+    features, logits = network_for(recognizer, Engine("cpu", "onnxruntime", "fp32"))(batch)
     with torch.inference_mode():
         expected_features, expected = recognizer.features(batch)
     np.testing.assert_allclose(logits, expected, rtol=1e-3, atol=1e-4)

@@ -10,12 +10,13 @@ import torch
 from torch import distributed
 from torch.nn.parallel import DistributedDataParallel
 
+from pose_extraction.engines.engine import Engine
 from pose_extraction.errors import UsageError
 from recognition.backbones import build_backbone
 from recognition.backbones.gru import GRUEncoder, RecurrentBackbone, check_recurrent
 from recognition.data.batches import Batch
 from recognition.distributed import find_shares, gather
-from recognition.inference.scores import network_for, place
+from recognition.inference.clip_networks import network_for
 from recognition.pretraining.pcm3 import flatten_frames
 from recognition.recognizer import Recognizer
 from recognition.settings import DataSettings, ModelSettings
@@ -67,7 +68,7 @@ def test_padding_has_no_influence() -> None:
 @pytest.mark.parametrize("lengths", [(10, 7, 10), (6, 6, 6)])
 def test_onnx_matches_torch(lengths: tuple[int, ...]) -> None:
     recognizer, batch = small(), batch_of(lengths)
-    features, logits = network_for(recognizer, place("cpu", "onnxruntime", "fp32"))(batch)
+    features, logits = network_for(recognizer, Engine("cpu", "onnxruntime", "fp32"))(batch)
     with torch.inference_mode():
         expected_features, expected = recognizer.features(batch)
     np.testing.assert_allclose(logits, expected, rtol=1e-3, atol=1e-5)

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+from pose_extraction.engines.engine import Engine
 from pose_extraction.errors import AnnotationError, UsageError
 from recognition.inference.prediction import clips_for, predict_clips
 from recognition.recognizer import build_recognizer
@@ -40,10 +41,10 @@ def written(folder: Path, faint: int | None = None, **extra: object) -> Path:
 
 def test_predictions_are_in_the_order_of_the_indices(trained: Trained, tmp_path: Path) -> None:
     clips = clips_for(trained, written(tmp_path))
-    together = predict_clips(trained, clips, [4, 0, 2], device="cpu", precision="fp32")
+    together = predict_clips(trained, clips, [4, 0, 2], engine=Engine("cpu", precision="fp32"))
     assert [prediction.name for prediction in together] == ["clip4", "clip0", "clip2"]
     for prediction, index in zip(together, (4, 0, 2), strict=True):
-        (alone,) = predict_clips(trained, clips, [index], device="cpu", precision="fp32", backend="torch")
+        (alone,) = predict_clips(trained, clips, [index], engine=Engine("cpu", "torch", "fp32"))
         assert [name for name, _ in prediction.best] == [name for name, _ in alone.best]
         assert len(prediction.best) == 5 and prediction.reason is None
         np.testing.assert_allclose([p for _, p in prediction.best], [p for _, p in alone.best], atol=1e-4)
@@ -51,11 +52,11 @@ def test_predictions_are_in_the_order_of_the_indices(trained: Trained, tmp_path:
 
 def test_clips_without_persons_have_a_reason(trained: Trained, tmp_path: Path) -> None:
     clips = clips_for(trained, written(tmp_path, faint=1))
-    found = predict_clips(trained, clips, range(5), device="cpu", backend="torch")
+    found = predict_clips(trained, clips, range(5), engine=Engine("cpu", "torch"))
     assert [prediction.name for prediction in found] == [f"clip{n}" for n in range(5)]
     assert [prediction.reason for prediction in found] == [None, "no person is visible in any frame", None, None, None]
     assert [len(prediction.best) for prediction in found] == [5, 0, 5, 5, 5]
-    (only,) = predict_clips(trained, clips, [1], device="cpu")
+    (only,) = predict_clips(trained, clips, [1], engine=Engine("cpu"))
     assert only.best == () and only.reason is not None
 
 

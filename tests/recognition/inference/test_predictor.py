@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from pose_extraction.engines.engine import Engine
 from pose_extraction.errors import UsageError
 from pose_extraction.skeleton import COCO17
 from recognition.data.batches import as_batch
@@ -24,7 +25,7 @@ from recognition.runs import Trained
 from recognition.settings import DataSettings, ModelSettings, RunSettings
 from test_support.made_clips import annotation, write_clips
 
-ENGINE: dict[str, Any] = {"device": "cpu", "backend": "torch", "precision": "fp32"}
+ENGINE = Engine("cpu", "torch", "fp32")
 
 pytestmark = pytest.mark.processor
 
@@ -120,7 +121,7 @@ def test_frames_seen_counts_frames_with_a_person() -> None:
 @pytest.mark.parametrize("own", [True, False])
 def test_predictions_do_not_depend_on_other_persons_in_the_batch(own: bool) -> None:
     settings = DataSettings(num_frames="own" if own else 16, max_frames=32)
-    predictor = Predictor(trained_on(settings), device="cpu", backend="torch", precision="fp32", batch_size=3)
+    predictor = Predictor(trained_on(settings), Engine("cpu", "torch", "fp32", batch_size=3))
     clips = [clip(1 + n % 2, 8 + n, seed=n) for n in range(5)]
     together = predictor.probabilities(clips)
     alone = np.concatenate([predictor.probabilities([one]) for one in clips])
@@ -137,17 +138,17 @@ def test_arrays_are_classified_like_the_same_clip_of_a_file(legacy: bool, tmp_pa
     settings = DataSettings(num_frames=16, score_threshold=0 if legacy else 0.4, legacy=legacy)
     trained = trained_on(settings, layout="h36m17" if legacy else "coco17", dimensions=2)
     clips = open_clips(path, settings)
-    expected = scores_of(trained, SkeletonDataset(clips, np.arange(1), settings, train=False), **ENGINE)
+    expected = scores_of(trained, SkeletonDataset(clips, np.arange(1), settings, train=False), ENGINE)
     unseen = (stored["keypoint"] == 0).all(axis=-1)
     keypoint = np.where(unseen[..., None], np.nan, stored["keypoint"])
-    labels, probabilities = Predictor(trained, **ENGINE)(keypoint, stored["keypoint_score"], (480, 640))
+    labels, probabilities = Predictor(trained, ENGINE)(keypoint, stored["keypoint_score"], (480, 640))
     order = np.argsort(-expected.probabilities[0], kind="stable")
     np.testing.assert_allclose(probabilities, expected.probabilities[0][order], atol=1e-6)
     assert labels == tuple("abc"[number] for number in order) and probabilities.sum() == pytest.approx(1)
 
 
 def test_one_person_may_be_given_without_an_axis_and_scores(tmp_path: Path) -> None:
-    predictor = Predictor(trained_on(DataSettings(num_frames=16)), **ENGINE)
+    predictor = Predictor(trained_on(DataSettings(num_frames=16)), ENGINE)
     keypoint = clip(1, 10).keypoint
     _, alone = predictor(keypoint[0], size=(480, 640))
     _, same = predictor(keypoint, np.ones((1, 10, 17)), (480, 640))
@@ -176,7 +177,7 @@ def test_one_person_may_be_given_without_an_axis_and_scores(tmp_path: Path) -> N
 def test_arrays_that_do_not_fit_are_errors(
     keypoint: np.ndarray, score: np.ndarray | None, size: tuple[int, int] | None, message: str
 ) -> None:
-    predictor = Predictor(trained_on(DataSettings(num_frames=16)), **ENGINE)
+    predictor = Predictor(trained_on(DataSettings(num_frames=16)), ENGINE)
     with pytest.raises(UsageError, match=message):
         predictor(keypoint, score, size)
 

@@ -6,11 +6,12 @@ import numpy as np
 import pytest
 import torch
 
-from pose_extraction.engines.backends import Placement
+from pose_extraction.engines.engine import Engine
 from pose_extraction.errors import BackendError, WeightsError
 from recognition.data.clips import ClipSet, open_clips
 from recognition.data.dataset import SkeletonDataset, collate
-from recognition.inference.scores import network_for, place, scores_of, softmax
+from recognition.inference.clip_networks import CPU_BATCH, network_for, resolve_clip_engine
+from recognition.inference.scores import scores_of, softmax
 from recognition.recognizer import Recognizer, build_recognizer
 from recognition.runs import Trained
 from recognition.settings import DataSettings, ModelSettings, RunSettings
@@ -20,7 +21,10 @@ pytestmark = pytest.mark.processor
 
 OWN = DataSettings(num_frames="own", max_frames=24)
 SMALL = ModelSettings(dim=16, depth=2, heads=2, dim_representation=12, hidden=20, max_frames=24)
-CPU = {"device": "cpu", "precision": "fp32"}
+
+
+def cpu(backend: str, batch_size: int | None = None) -> Engine:
+    return Engine("cpu", backend, "fp32", batch_size)
 
 
 @pytest.fixture(scope="module")
@@ -83,8 +87,8 @@ def one_by_one(recognizer: Recognizer, dataset: SkeletonDataset) -> tuple[np.nda
 @pytest.mark.parametrize(("precision", "backend"), [("fp32", "openvino"), ("bf16", "torch")])
 def test_cpu_uses_the_fastest_backend_by_default(precision: str, backend: str) -> None:
     pytest.importorskip("openvino")
-    assert place("cpu", "auto", precision) == Placement("cpu", backend, precision)
-    assert place("cpu", "openvino", precision).backend == "openvino"
+    assert resolve_clip_engine(Engine("cpu", "auto", precision)) == Engine("cpu", backend, precision, CPU_BATCH)
+    assert resolve_clip_engine(Engine("cpu", "openvino", precision)).backend == "openvino"
 
 
 @pytest.mark.parametrize("backend", ["torch", "openvino", "onnxruntime"])
@@ -96,7 +100,7 @@ def test_every_backend_equals_single_clip_results(clips: ClipSet, backbone: str,
     dataset = SkeletonDataset(clips, np.arange(len(clips)), OWN, train=False)
     features, probabilities = one_by_one(recognizer, dataset)
     told: list[int] = []
-    scores = scores_of(trained_with(recognizer), dataset, backend=backend, batch_size=4, progress=told.append, **CPU)
+    scores = scores_of(trained_with(recognizer), dataset, cpu(backend, 4), progress=told.append)
     assert scores.names == tuple(clips.names) and sum(told) == len(clips) == 11
     assert scores.labels.tolist() == [n % 4 for n in range(11)]
     np.testing.assert_allclose(scores.probabilities, probabilities, atol=1e-4)
@@ -104,7 +108,7 @@ def test_every_backend_equals_single_clip_results(clips: ClipSet, backbone: str,
     np.testing.assert_allclose(scores.probabilities.sum(1), 1, atol=1e-6)
     # If the output did not depend on the input, any network would pass.
     assert np.ptp(probabilities, axis=0).max() > 0.05
-    assert scores.placement == Placement("cpu", backend, "fp32")
+    assert scores.engine == cpu(backend, 4)
 
 
 @pytest.mark.parametrize("backend", ["openvino", "onnxruntime"])
@@ -117,7 +121,7 @@ def test_tuples_of_any_length_in_networks_of_any_depth(clips: ClipSet, length: i
     dataset = SkeletonDataset(clips, np.arange(len(clips)), OWN, train=False)
     probabilities = one_by_one(recognizer, dataset)[1]
     for size in (1, 3):
-        scores = scores_of(trained_with(recognizer), dataset, backend=backend, batch_size=size, **CPU)
+        scores = scores_of(trained_with(recognizer), dataset, cpu(backend, size))
         np.testing.assert_allclose(scores.probabilities, probabilities, atol=1e-4)
     assert np.ptp(probabilities, axis=0).max() > 0.05
 
@@ -126,7 +130,7 @@ def test_fixed_length_clips_give_the_same_results(clips: ClipSet) -> None:
     settings = DataSettings(num_frames=16)
     recognizer = recognizer_of()
     dataset = SkeletonDataset(clips, np.array([7, 2, 5]), settings, train=False)
-    scores = scores_of(trained_with(recognizer, settings), dataset, backend="torch", **CPU)
+    scores = scores_of(trained_with(recognizer, settings), dataset, cpu("torch"))
     np.testing.assert_allclose(scores.probabilities, one_by_one(recognizer, dataset)[1], atol=1e-5)
     assert scores.names == ("clip7", "clip2", "clip5")
 
@@ -136,7 +140,7 @@ def test_inference_does_not_modify_the_recognizer(clips: ClipSet) -> None:
     before = {name: tensor.clone() for name, tensor in recognizer.state_dict().items()}
     dataset = SkeletonDataset(clips, np.arange(4), OWN, train=False)
     for backend in ("torch", "onnxruntime"):
-        scores_of(trained_with(recognizer), dataset, backend=backend, **CPU)
+        scores_of(trained_with(recognizer), dataset, cpu(backend))
     assert all(torch.equal(before[name], tensor) for name, tensor in recognizer.state_dict().items())
     assert not recognizer.training
 
@@ -144,9 +148,9 @@ def test_inference_does_not_modify_the_recognizer(clips: ClipSet) -> None:
 def test_half_precision_is_close(clips: ClipSet) -> None:
     recognizer = recognizer_of()
     dataset = SkeletonDataset(clips, np.arange(len(clips)), OWN, train=False)
-    full = scores_of(trained_with(recognizer), dataset, backend="torch", **CPU)
-    half = scores_of(trained_with(recognizer), dataset, backend="torch", device="cpu", precision="bf16")
-    assert half.placement.precision == "bf16" and half.features.dtype == np.float32
+    full = scores_of(trained_with(recognizer), dataset, cpu("torch"))
+    half = scores_of(trained_with(recognizer), dataset, Engine("cpu", "torch", "bf16"))
+    assert half.engine.precision == "bf16" and half.features.dtype == np.float32
     difference = np.abs(full.probabilities - half.probabilities).max()
     assert 0 < difference < 0.05
 
@@ -156,14 +160,14 @@ def test_outputs_that_are_not_finite_are_reported_with_the_clip(clips: ClipSet) 
     recognizer.head.fc2.bias.data[2] = torch.nan
     dataset = SkeletonDataset(clips, np.array([3]), OWN, train=False)
     with pytest.raises(WeightsError, match=r"best\.pt: its output for clip clip3 is not finite"):
-        scores_of(trained_with(recognizer), dataset, backend="torch", **CPU)
+        scores_of(trained_with(recognizer), dataset, cpu("torch"))
 
 
 def test_incompatible_options_are_refused() -> None:
     with pytest.raises(BackendError, match="onnxruntime cannot convert a network to bf16"):
-        place("cpu", "onnxruntime", "bf16")
+        resolve_clip_engine(Engine("cpu", "onnxruntime", "bf16"))
     with pytest.raises(BackendError, match="fp16 needs a GPU"):
-        place("cpu", "torch", "fp16")
+        resolve_clip_engine(Engine("cpu", "torch", "fp16"))
 
 
 def test_absent_persons_and_padding_have_no_influence(clips: ClipSet) -> None:
@@ -172,7 +176,7 @@ def test_absent_persons_and_padding_have_no_influence(clips: ClipSet) -> None:
     batch = collate([dataset[place_] for place_ in range(4)])
     recognizer = recognizer_of()
     for backend in ("torch", "onnxruntime"):
-        network = network_for(recognizer, Placement("cpu", backend, "fp32"))
+        network = network_for(recognizer, Engine("cpu", backend, "fp32"))
         _, logits = network(batch)
         batch.keypoint[~batch.person_mask] = 1e3
         for clip in range(4):

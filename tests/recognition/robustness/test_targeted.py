@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from pose_extraction.engines.backends import Placement
+from pose_extraction.engines.engine import Engine
 from recognition.data.batches import Batch
 from recognition.data.perturbations import JointOcclusion, generator_of
-from recognition.inference.scores import network_for
+from recognition.inference.clip_networks import network_for
 from recognition.recognizer import Recognizer
 from recognition.robustness.targeted import (
     RANDOM,
@@ -56,12 +56,12 @@ def test_attention_is_that_of_the_predicting_network_in_its_precision(backbone: 
     for weight in placed.parameters():
         weight.data *= 1.5
     (own,) = layer_attention(placed, batch, [DEPTH])
-    (asked,) = attention_behind(network_for(placed, Placement("cpu", "torch", "fp32")), recognizer, batch, [DEPTH])
+    (asked,) = attention_behind(network_for(placed, Engine("cpu", "torch", "fp32")), recognizer, batch, [DEPTH])
     torch.testing.assert_close(asked, own, rtol=0, atol=0)
-    (rough,) = attention_behind(network_for(placed, Placement("cpu", "torch", "bf16")), recognizer, batch, [DEPTH])
+    (rough,) = attention_behind(network_for(placed, Engine("cpu", "torch", "bf16")), recognizer, batch, [DEPTH])
     torch.testing.assert_close(rough, own, rtol=0.1, atol=0.1)
     assert not torch.equal(rough, own) and not torch.allclose(asked, layer_attention(recognizer, batch, [DEPTH])[0])
-    exported = network_for(placed, Placement("cpu", "onnxruntime", "fp32"))
+    exported = network_for(placed, Engine("cpu", "onnxruntime", "fp32"))
     (made_of,) = attention_behind(exported, placed, batch, [DEPTH])
     torch.testing.assert_close(made_of, own, rtol=0, atol=0)
 

@@ -5,7 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pose_extraction.networks.estimators import Request, identify, load_detector, load_estimator
+from pose_extraction.engines.engine import Engine
+from pose_extraction.networks.estimators import NetworkOptions, identify, load_detector, load_estimator
 from pose_extraction.networks.topdown import TopdownEstimator
 from pose_extraction.oks import OUTLINE_SHARE, box_area, joint_likeness, oks
 from synthetic.networks.measuring import BoxCounts
@@ -40,10 +41,10 @@ def test_a_network_equals_itself_and_an_empty_frame_is_no_error(tmp_path: Path) 
     write_made_clip(clip, size=(120, 160), persons=2)
     frames = reference_frames([clip], str(pose), str(boxes))
     # The test network is never confident; the threshold is lowered to its scores.
-    request = Request(precision="fp32")
-    estimator = load_estimator(identify("estimator", str(pose), request=request), request)
+    options = NetworkOptions(Engine(precision="fp32"))
+    estimator = load_estimator(identify("estimator", str(pose), options=options), options)
     assert isinstance(estimator, TopdownEstimator)
-    detector = load_detector(identify("detector", str(boxes), request=request), request)
+    detector = load_detector(identify("detector", str(boxes), options=options), options)
     sure = []
     for frame in frames:
         keypoint, _ = estimator.estimate(estimator.crop(frame.picture, frame.box))

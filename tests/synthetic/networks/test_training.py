@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 import torch
 
+from pose_extraction.engines.engine import Engine
 from pose_extraction.errors import TrainingError, UsageError, WeightsError
 from pose_extraction.networks import mmlab
-from pose_extraction.networks.estimators import Request, identify, load_detector, load_estimator
+from pose_extraction.networks.estimators import NetworkOptions, identify, load_detector, load_estimator
 from pose_extraction.networks.mmlab import TopdownConfig
 from pose_extraction.networks.model_zoo import lookup
 from pose_extraction.networks.topdown import TopdownEstimator, TopdownSpec
@@ -33,7 +34,7 @@ from test_support.installed import openpifpaf_or_skip
 pytestmark = [pytest.mark.processor, pytest.mark.slow]
 
 needs_mmlab = pytest.mark.skipif(bool(mmlab.missing_packages()), reason="OpenMMLab's packages are not installed")
-REQUEST = Request(backend="torch", precision="fp32", batch_size=2)
+OPTIONS = NetworkOptions(Engine(backend="torch", precision="fp32", batch_size=2))
 
 
 def config_of(codec: str) -> TopdownConfig:
@@ -223,9 +224,9 @@ def packed(tmp_path: Path) -> Iterator[Path]:
 @needs_mmlab
 def test_packed_weights_are_small_and_load_like_downloaded_ones(packed: Path) -> None:
     assert packed.stat().st_size < packing.MOST_BYTES
-    identity = identify("estimator", "hrnet-tiny", checkpoint=str(packed), request=REQUEST)
+    identity = identify("estimator", "hrnet-tiny", checkpoint=str(packed), options=OPTIONS)
     assert identity.facts()["built_by"].startswith("mmpose")
-    estimator = load_estimator(identity, REQUEST)
+    estimator = load_estimator(identity, OPTIONS)
     picture, truth = next(unseen_frames(1))
     keypoint, score = estimator.estimate(estimator.crop(picture, truth.box[:1]))
     assert keypoint.shape == (1, 17, 2) and score.shape == (1, 17)
@@ -244,8 +245,8 @@ def test_every_small_network_has_its_listed_size_below_four_megabytes(tmp_path: 
 
 @needs_mmlab
 def test_a_detector_of_random_weights_is_measured_as_poor() -> None:
-    identity = identify("detector", "rtmdet-nano-rendered", checkpoint="seed:0", request=REQUEST)
-    counts = measure_detector(load_detector(identity, REQUEST), 1)
+    identity = identify("detector", "rtmdet-nano-rendered", checkpoint="seed:0", options=OPTIONS)
+    counts = measure_detector(load_detector(identity, OPTIONS), 1)
     assert counts.total > 0 and counts.found == 0
 
 
@@ -272,8 +273,8 @@ def test_a_detector_with_one_false_detection_is_measured_correctly() -> None:
 def test_openpifpaf_with_own_weights_runs_at_its_training_size(tmp_path: Path) -> None:
     openpifpaf_or_skip()
     pack(objective_of(short("openpifpaf-tiny"), 0, tmp_path).network, tmp_path / "fields.pth")
-    identity = identify("estimator", "openpifpaf-tiny", checkpoint=str(tmp_path / "fields.pth"), request=REQUEST)
-    assert load_estimator(identity, REQUEST).long_edge == 321
+    identity = identify("estimator", "openpifpaf-tiny", checkpoint=str(tmp_path / "fields.pth"), options=OPTIONS)
+    assert load_estimator(identity, OPTIONS).long_edge == 321
 
 
 def truth_of(*places: float) -> FrameTruth:

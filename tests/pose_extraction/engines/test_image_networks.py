@@ -8,14 +8,9 @@ import numpy as np
 import pytest
 import torch
 
-from pose_extraction.engines.backends import (
-    Network,
-    Normalisation,
-    Placement,
-    cpu_has_bf16,
-    from_torch,
-    resolve_placement,
-)
+from pose_extraction.engines.devices import cpu_has_bf16
+from pose_extraction.engines.engine import Engine, resolve_engine
+from pose_extraction.engines.image_networks import ImageNetwork, Normalisation, from_torch
 from pose_extraction.errors import BackendError
 
 pytestmark = pytest.mark.processor
@@ -32,11 +27,11 @@ def small_network() -> torch.nn.Module:
         ).eval()
 
 
-def build(backend: str, precision: str = "fp32", batch_size: int = 4) -> Network:
+def build(backend: str, precision: str = "fp32", batch_size: int = 4) -> ImageNetwork:
     if backend == "openvino":
         pytest.importorskip("openvino", reason="the OpenVINO extra is not installed")
-    placement = Placement("cpu", backend, precision)
-    return from_torch(small_network(), IMAGENET, placement, input_size=(32, 48), batch_size=batch_size)
+    engine = Engine("cpu", backend, precision)
+    return from_torch(small_network(), IMAGENET, engine, input_size=(32, 48), batch_size=batch_size)
 
 
 def pictures(count: int) -> np.ndarray:
@@ -85,8 +80,8 @@ def test_openvino_models_are_cached(monkeypatch: pytest.MonkeyPatch, tmp_path: P
     np.testing.assert_array_equal(build("openvino")(pictures(4))[0], first)
     other = small_network()
     other[0].weight.data += 1
-    placement = Placement("cpu", "openvino", "fp32")
-    changed = from_torch(other, IMAGENET, placement, input_size=(32, 48), batch_size=4)(pictures(4))[0]
+    engine = Engine("cpu", "openvino", "fp32")
+    changed = from_torch(other, IMAGENET, engine, input_size=(32, 48), batch_size=4)(pictures(4))[0]
     assert not np.allclose(changed, first)
 
 
@@ -105,7 +100,7 @@ def test_impossible_placements_are_refused_with_a_remedy(
     arguments: tuple[str, str, str], onnx: bool, message: str
 ) -> None:
     with pytest.raises(BackendError, match=message):
-        resolve_placement(*arguments, onnx=onnx)
+        resolve_engine(Engine(*arguments), onnx=onnx)
 
 
 def test_too_large_batches_are_refused() -> None:
@@ -117,7 +112,7 @@ RELEASE_IN_THREAD = """
 import signal, threading
 import numpy as np, openvino
 from openvino import opset13
-from pose_extraction.openvino_core import openvino_core
+from pose_extraction.engines.openvino_core import openvino_core
 
 x = opset13.parameter([2, 3], np.float32)
 held = [openvino_core().compile_model(openvino.Model([opset13.relu(x)], [x]), "CPU")]

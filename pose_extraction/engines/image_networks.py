@@ -1,0 +1,210 @@
+"""Run a network on a batch of images with torch, OpenVINO or ONNX Runtime.
+
+All three backends take uint8 images (N, H, W, 3) in BGR, as decoded from a video. Normalisation is part of the
+network, so that only a quarter of the bytes is copied to a GPU. The batch size is fixed; smaller batches are padded.
+Kernels depend on the shape of the batch. With a fixed shape, the result for a crop is bit-identical whichever other
+crops share its batch, so an interrupted and resumed run produces the same files as an uninterrupted one.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+
+from pose_extraction.engines.engine import Engine
+from pose_extraction.engines.openvino_core import openvino_core
+from pose_extraction.engines.runtimes import Runner, onnx_runner, openvino_runner, torch_device, torch_dtype
+from pose_extraction.errors import BackendError
+
+if TYPE_CHECKING:
+    import torch
+
+
+@dataclass(frozen=True)
+class Normalisation:
+    """Normalisation of the input channels.
+
+    Args:
+        mean: Per-channel mean of values in [0, 255], in the channel order of the network.
+        std: Per-channel standard deviation, in the same units and order.
+        to_rgb: Whether BGR images are converted to RGB first.
+    """
+
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+    to_rgb: bool
+
+
+class ImageNetwork(Protocol):
+    """A network for images with a fixed maximum batch size.
+
+    Calling it with uint8 images (N, H, W, 3) in BGR, N <= `batch_size`, returns one float32 array of length N per
+    output.
+    """
+
+    batch_size: int
+
+    def __call__(self, images: np.ndarray) -> list[np.ndarray]: ...
+
+
+def from_torch(
+    module: "torch.nn.Module",
+    normalisation: Normalisation,
+    engine: Engine,
+    *,
+    input_size: tuple[int, int],
+    batch_size: int,
+) -> ImageNetwork:
+    """Wrap a torch network.
+
+    Args:
+        module: Network that takes normalised float32 images (N, 3, H, W) and returns a tensor or a flat tuple of them.
+        normalisation: Normalisation to insert before the network.
+        engine: Where and how the network runs; resolved.
+        input_size: (height, width) in pixels.
+        batch_size: Fixed batch size.
+
+    Returns:
+        The wrapped network.
+    """
+    import torch
+
+    class Normalised(torch.nn.Module):
+        mean: torch.Tensor
+        std: torch.Tensor
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.module = module
+            self.register_buffer("mean", torch.tensor(normalisation.mean).view(1, 3, 1, 1))
+            self.register_buffer("std", torch.tensor(normalisation.std).view(1, 3, 1, 1))
+            self.dtype = torch.float32
+
+        def forward(self, images: torch.Tensor) -> tuple[torch.Tensor, ...]:
+            planes = images.permute(0, 3, 1, 2)
+            planes = planes.flip(1) if normalisation.to_rgb else planes
+            outputs = self.module(((planes.float() - self.mean) / self.std).to(self.dtype))
+            return tuple(outputs) if isinstance(outputs, tuple | list) else (outputs,)
+
+    network = Normalised().eval()
+    if engine.backend == "openvino":
+        from pose_extraction.engines.openvino_cache import converted
+
+        example = torch.zeros((batch_size, *input_size, 3), dtype=torch.uint8)
+        return _RunnerNetwork(openvino_runner(converted(network, example), engine), batch_size)
+    return _TorchNetwork(network, engine, batch_size)
+
+
+def from_onnx(
+    path: Path,
+    content: bytes,
+    normalisation: Normalisation,
+    engine: Engine,
+    *,
+    input_size: tuple[int, int],
+    batch_size: int,
+) -> ImageNetwork:
+    """Wrap an ONNX network with one input (N, 3, H, W).
+
+    Args:
+        path: Path of the file, used in error messages.
+        content: Serialised network, possibly modified, for example to have a dynamic batch size.
+        normalisation: Normalisation to apply before the network.
+        engine: Where and how the network runs; resolved.
+        input_size: (height, width) in pixels.
+        batch_size: Fixed batch size, which the network must support.
+
+    Returns:
+        The wrapped network.
+
+    Raises:
+        BackendError: The runtime cannot load the network.
+    """
+    try:
+        if engine.backend == "openvino":
+            model = _normalising_model(content, normalisation, input_size, batch_size)
+            return _RunnerNetwork(openvino_runner(model, engine), batch_size)
+        return _RunnerNetwork(_normalising_runner(onnx_runner(content, engine), normalisation), batch_size)
+    except (RuntimeError, ValueError) as error:
+        reason = str(error).strip().splitlines()[-1]
+        raise BackendError(
+            f"{path}: {engine.backend} cannot load this ONNX file ({reason}); try another --backend"
+        ) from error
+
+
+def _padded(images: np.ndarray, batch_size: int) -> np.ndarray:
+    if len(images) > batch_size:
+        raise ValueError(f"batch of {len(images)} images exceeds the network's batch size of {batch_size}")
+    if len(images) == batch_size:
+        return images
+    padding = np.zeros((batch_size - len(images), *images.shape[1:]), images.dtype)
+    return np.concatenate([images, padding])
+
+
+class _TorchNetwork:
+    def __init__(self, network: Any, engine: Engine, batch_size: int) -> None:
+        import torch
+
+        self.batch_size = batch_size
+        self._device = torch_device(engine)
+        # Only the layers are converted. Normalisation stays in fp32: bf16 would round means such as 123.675.
+        network.dtype = torch_dtype(engine)
+        network.module.to(network.dtype)
+        self._network = network.to(self._device).to(memory_format=torch.channels_last)
+        if self._device.type == "cuda":
+            # Pinned memory uses the current device. Without this, every process opens a context on the first GPU.
+            torch.cuda.set_device(self._device)
+
+    def __call__(self, images: np.ndarray) -> list[np.ndarray]:
+        import torch
+
+        count = len(images)
+        batch = torch.from_numpy(np.ascontiguousarray(_padded(images, self.batch_size)))
+        with torch.inference_mode():
+            if self._device.type == "cuda":
+                batch = batch.pin_memory().to(self._device, non_blocking=True)
+            return [output[:count].float().cpu().numpy() for output in self._network(batch)]
+
+
+class _RunnerNetwork:
+    def __init__(self, run: Runner, batch_size: int) -> None:
+        self.batch_size = batch_size
+        self._run = run
+
+    def __call__(self, images: np.ndarray) -> list[np.ndarray]:
+        return [output[: len(images)] for output in self._run([_padded(images, self.batch_size)])]
+
+
+def _normalising_model(
+    content: bytes, normalisation: Normalisation, input_size: tuple[int, int], batch_size: int
+) -> Any:
+    """Return an OpenVINO model of uint8 images (N, H, W, 3) in BGR, which normalises them itself."""
+    import openvino
+    from openvino.preprocess import ColorFormat, PrePostProcessor
+
+    model = openvino_core().read_model(content)
+    model.reshape([batch_size, 3, *input_size])
+    processor = PrePostProcessor(model)
+    source = processor.input(0)
+    source.tensor().set_element_type(openvino.Type.u8).set_layout(openvino.Layout("NHWC"))
+    source.tensor().set_color_format(ColorFormat.BGR)
+    source.model().set_layout(openvino.Layout("NCHW"))
+    steps = source.preprocess().convert_element_type(openvino.Type.f32)
+    if normalisation.to_rgb:
+        steps = steps.convert_color(ColorFormat.RGB)
+    steps.mean(list(normalisation.mean)).scale(list(normalisation.std))
+    return processor.build()
+
+
+def _normalising_runner(run: Runner, normalisation: Normalisation) -> Runner:
+    """Return a runner for uint8 images (N, H, W, 3) in BGR, which normalises them before the network."""
+    mean, std = np.asarray(normalisation.mean, np.float32), np.asarray(normalisation.std, np.float32)
+
+    def run_images(inputs: Sequence[np.ndarray]) -> list[np.ndarray]:
+        (images,) = inputs
+        images = images[..., ::-1] if normalisation.to_rgb else images
+        return run([((images.astype(np.float32) - mean) / std).transpose(0, 3, 1, 2)])
+
+    return run_images

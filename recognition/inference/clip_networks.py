@@ -1,0 +1,155 @@
+"""A recognizer as a function of batches of clips, on torch, OpenVINO or ONNX Runtime."""
+
+import copy
+import io
+import warnings
+from dataclasses import replace
+from typing import Protocol
+
+import numpy as np
+import torch
+from torch import nn
+
+from pose_extraction.engines.engine import Engine, resolve_engine
+from pose_extraction.engines.runtimes import autocast, onnx_runner, torch_device
+from recognition.data.batches import Batch
+from recognition.recognizer import Recognizer
+
+# Default batch sizes: small enough for a CPU's caches, large enough to use a GPU fully.
+CPU_BATCH, GPU_BATCH = 16, 128
+# Newest opset that the exporter supports.
+ONNX_OPSET = 17
+INPUTS, OUTPUTS = ("keypoint", "frame_mask", "person_share"), ("features", "logits")
+
+
+class ClipNetwork(Protocol):
+    """Function from a batch to features (N, hidden) and logits (N, K), float32."""
+
+    def __call__(self, batch: Batch) -> tuple[np.ndarray, np.ndarray]: ...
+
+
+def resolve_clip_engine(engine: Engine) -> Engine:
+    """Replace "auto" by what is fastest here: torch, or OpenVINO for fp32 on a CPU if it is installed.
+
+    The measurements are in docs/recognition.md, "Speed".
+
+    Args:
+        engine: The requested engine.
+
+    Returns:
+        The engine, with a batch size.
+
+    Raises:
+        BackendError: The combination is not available on this machine.
+    """
+    # A recognizer is exported on demand, so ONNX Runtime is possible, which requires an exported network.
+    found = resolve_engine(engine, onnx=engine.backend == "onnxruntime")
+    if engine.backend == "auto" and found.bf16:
+        found = replace(found, backend="torch")
+    return replace(found, batch_size=found.batch_size or (CPU_BATCH if found.on_cpu else GPU_BATCH))
+
+
+def network_for(recognizer: Recognizer, engine: Engine) -> ClipNetwork:
+    """Create a function that maps batches to features and logits.
+
+    Args:
+        recognizer: The recognizer; not modified.
+        engine: Where it runs; resolved.
+    """
+    if engine.backend == "torch":
+        return TorchClipNetwork(recognizer, engine)
+    return _ExportedClipNetwork(export(recognizer), engine)
+
+
+class TorchClipNetwork:
+    """A recognizer that runs with torch.
+
+    Attributes:
+        recognizer: The recognizer on a CPU, a copy of it on a GPU.
+        device: Device of the recognizer.
+    """
+
+    def __init__(self, recognizer: Recognizer, engine: Engine) -> None:
+        self.device = torch_device(engine)
+        self.recognizer = (recognizer if engine.on_cpu else copy.deepcopy(recognizer).to(self.device)).eval()
+        self._engine = engine
+
+    def autocast(self) -> torch.autocast:
+        """Return an autocast context with the precision of the predictions."""
+        return autocast(self._engine)
+
+    def __call__(self, batch: Batch) -> tuple[np.ndarray, np.ndarray]:
+        with torch.inference_mode(), self.autocast():
+            features, logits = self.recognizer.features(batch.to(self.device))
+        return features.float().cpu().numpy(), logits.float().cpu().numpy()
+
+
+class _ExportedClipNetwork:
+    def __init__(self, content: bytes, engine: Engine) -> None:
+        self._run = onnx_runner(content, engine)
+
+    def __call__(self, batch: Batch) -> tuple[np.ndarray, np.ndarray]:
+        features, logits = self._run([part.numpy() for part in packed(batch)])
+        return features, logits
+
+
+class PackedRecognizer(nn.Module):
+    """A recognizer as a function of tensors, for export: P persons of N clips in sequence."""
+
+    def __init__(self, recognizer: Recognizer) -> None:
+        super().__init__()
+        self.backbone = recognizer.backbone
+        self.head = recognizer.head
+
+    def forward(
+        self, keypoint: torch.Tensor, frame_mask: torch.Tensor, person_share: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return features (N, hidden) and logits (N, K).
+
+        Args:
+            keypoint: float32 (P, T, V, C).
+            frame_mask: bool (P, T), True for frames that are not padding.
+            person_share: float32 (N, P), 1 / number of persons of the clip for the clip's persons, 0 elsewhere.
+        """
+        representation, _ = self.backbone.encode(keypoint, frame_mask=frame_mask)  # (P, T, V, C_r)
+        frames = frame_mask.sum(dim=1, keepdim=True).to(representation.dtype)
+        features = self.head.hidden(person_share @ (representation.sum(dim=1).flatten(1) / frames))
+        return features, self.head.fc2(features)
+
+
+def packed(batch: Batch) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Convert a batch to the inputs of `PackedRecognizer`."""
+    clip_of = batch.person_mask.nonzero()[:, 0]
+    share = torch.zeros(len(batch), len(clip_of))
+    share[clip_of, torch.arange(len(clip_of))] = 1 / batch.person_mask.sum(dim=1)[clip_of]
+    return batch.keypoint[batch.person_mask], batch.frame_mask[clip_of], share
+
+
+def export(recognizer: Recognizer) -> bytes:
+    """Export a recognizer as an ONNX model of `PackedRecognizer` with dynamic numbers of clips, persons and frames."""
+    backbone = recognizer.backbone
+    channels = 3
+    frames = min(8, backbone.max_frames)
+    mask = torch.ones(3, frames, dtype=torch.bool)
+    # The example contains padding; otherwise tracing would follow the branch for batches without padding.
+    mask[0, frames // 2 :] = False
+    example = (torch.zeros(3, frames, backbone.num_joints, channels), mask, torch.full((2, 3), 0.5))
+    content = io.BytesIO()
+    with warnings.catch_warnings(), torch.inference_mode():
+        # Tracing warns about every Python branch that depends on a shape.
+        warnings.simplefilter("ignore")
+        torch.onnx.export(
+            PackedRecognizer(recognizer).eval(),
+            example,
+            content,  # type: ignore[arg-type]
+            input_names=list(INPUTS),
+            output_names=list(OUTPUTS),
+            dynamic_axes={
+                "keypoint": {0: "persons", 1: "frames"},
+                "frame_mask": {0: "persons", 1: "frames"},
+                "person_share": {0: "clips", 1: "persons"},
+            },
+            opset_version=ONNX_OPSET,
+            dynamo=False,
+        )
+    return content.getvalue()
