@@ -1,22 +1,28 @@
 """The extraction pipeline: from the frames of many videos to tracked and cleaned persons."""
 
-from collections.abc import Generator, Hashable, Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 
 from pose_extraction.networks.detection import Detector
 from pose_extraction.networks.topdown import TopdownEstimator
 from pose_extraction.poses import FramePoses, PoseTrack, VideoPoses
-from pose_extraction.streaming import BottomUpEstimator, StageTimes, detect_persons, estimate_bottomup, estimate_topdown
+from pose_extraction.streaming import (
+    BottomUpEstimator,
+    StageTimes,
+    Video,
+    detect_persons,
+    estimate_bottomup,
+    estimate_topdown,
+)
 from pose_extraction.tracking.cleaning import CleaningSettings, clean, rank_persons, remove_duplicates
 from pose_extraction.tracking.quality import clean_counts, frame_counts, present
 from pose_extraction.tracking.tracker import Tracker, TrackerSettings, build_tracks
-from pose_extraction.video.decoding import VideoJob, decode_ahead
+from pose_extraction.video.decoding import Job, decode_ahead
 from pose_extraction.video.reader import Frame
 
-Source = TypeVar("Source", bound=Hashable)
 # For this many seconds, people move almost linearly, so boxes between two detections can be interpolated. On real clips
 # at 30 frames per second, the mean OKS relative to detection in every frame was 0.99 with every 2nd and 0.98 with every
 # 4th frame, for confident joints (benchmarks/default_vs_accurate.py).
@@ -97,20 +103,20 @@ class PoseExtractor:
         half_a_step = (times[-1] - times[-2]) / 2
         return times[-1] - times[0] + half_a_step >= DETECTION_INTERVAL - STAMP_NOISE
 
-    def frames(self, jobs: Iterable[VideoJob]) -> Generator[tuple[VideoJob, FramePoses | None], None, None]:
+    def frames(self, jobs: Iterable[Job]) -> Generator[tuple[Job, FramePoses | None], None, None]:
         """Yield (job, poses) for each frame, with videos interleaved, and (job, None) at the end of a video."""
         yield from self.poses(decode_ahead(jobs, workers=self.workers))
 
     def poses(
-        self, frames: Iterable[tuple[Source, Frame | None]]
-    ) -> Generator[tuple[Source, FramePoses | None], None, None]:
-        """Estimate the poses of frames from any source.
+        self, frames: Iterable[tuple[Video, Frame | None]]
+    ) -> Generator[tuple[Video, FramePoses | None], None, None]:
+        """Estimate the poses of the frames of several videos, which may be interleaved.
 
         Args:
-            frames: (source, frame) pairs; (source, None) at the end of a source.
+            frames: (video, frame) pairs; (video, None) at the end of a video. Anything may identify a video.
 
         Yields:
-            (source, poses) pairs; (source, None) at the end of a source.
+            (video, poses) pairs; (video, None) at the end of a video.
 
         Raises:
             ValueError: A top-down estimator has no detector.
@@ -123,9 +129,9 @@ class PoseExtractor:
         else:
             yield from estimate_bottomup(frames, self.estimator, self.times)
 
-    def videos(self, jobs: Iterable[VideoJob]) -> Iterator[tuple[VideoJob, list[FramePoses]]]:
+    def videos(self, jobs: Iterable[Job]) -> Iterator[tuple[Job, list[FramePoses]]]:
         """Yield (job, poses of all frames) for each video as soon as it is complete."""
-        open_videos: dict[VideoJob, list[FramePoses]] = {}
+        open_videos: dict[Job, list[FramePoses]] = {}
         for job, poses in self.frames(jobs):
             if poses is None:
                 yield job, open_videos.pop(job, [])

@@ -50,6 +50,19 @@ class Outcome:
     withdrawn: bool = False
 
 
+@dataclass(eq=False, kw_only=True)
+class _ExtractionJob(VideoJob):
+    """A video to extract.
+
+    Args:
+        source: The video.
+        digest: Digest of its result; None if the video cannot be read.
+    """
+
+    source: Source
+    digest: str | None
+
+
 def run_device(
     plan: ExtractionPlan,
     work: Iterable[Source],
@@ -72,13 +85,19 @@ def run_device(
     """
     extractor = open_extractor(plan, detector=detector)
 
-    def jobs() -> Iterator[VideoJob]:
+    def jobs() -> Iterator[_ExtractionJob]:
         for source in work:
             start, end = plan.span_of(source)
-            payload = source, _digest_or_none(plan, source)
-            yield VideoJob(source.path, start, end, plan.settings.stride, payload)
+            yield _ExtractionJob(
+                path=source.path,
+                start=start,
+                end=end,
+                stride=plan.settings.stride,
+                source=source,
+                digest=_digest_or_none(plan, source),
+            )
 
-    open_videos: dict[VideoJob, list[FramePoses]] = {}
+    open_videos: dict[_ExtractionJob, list[FramePoses]] = {}
     finishing: deque[Future[Outcome]] = deque()
     interrupted = Event()
     with ThreadPoolExecutor(1, thread_name_prefix="finish") as pool, closing(extractor.frames(jobs())) as frames:
@@ -137,9 +156,9 @@ class _Interrupted(Exception):
     """Stops drawing an overlay."""
 
 
-def _finish(plan: ExtractionPlan, job: VideoJob, frames: list[FramePoses], interrupted: Event) -> Outcome:
+def _finish(plan: ExtractionPlan, job: _ExtractionJob, frames: list[FramePoses], interrupted: Event) -> Outcome:
     """Tracks, cleans and writes one video; after a failure, removes the result if the video has changed since."""
-    source, digest = job.payload
+    source, digest = job.source, job.digest
     if interrupted.is_set():
         return Outcome(source, error=f"{source.path}: interrupted")
     outcome = _attempt(plan, job, frames, interrupted)
@@ -177,12 +196,12 @@ def _remove_overlay(plan: ExtractionPlan, source: Source) -> None:
         path.unlink()
 
 
-def _attempt(plan: ExtractionPlan, job: VideoJob, frames: list[FramePoses], interrupted: Event) -> Outcome:
-    source, digest = job.payload
+def _attempt(plan: ExtractionPlan, job: _ExtractionJob, frames: list[FramePoses], interrupted: Event) -> Outcome:
+    source = job.source
     if job.error is not None or job.info is None:
         return Outcome(source, error=job.error or f"{source.path}: no frame could be decoded")
     try:
-        return _write(plan, job, frames, source, digest, interrupted)
+        return _write(plan, job, frames, interrupted)
     except (SkelpipeError, OSError) as error:
         return Outcome(source, error=_error_message(source, error))
     except _Interrupted:
@@ -198,15 +217,9 @@ def _error_message(source: Source, error: Exception) -> str:
     return text if text.startswith(str(source.path)) else f"{source.path}: {text}"
 
 
-def _write(
-    plan: ExtractionPlan,
-    job: VideoJob,
-    frames: list[FramePoses],
-    source: Source,
-    digest: str | None,
-    interrupted: Event,
-) -> Outcome:
+def _write(plan: ExtractionPlan, job: _ExtractionJob, frames: list[FramePoses], interrupted: Event) -> Outcome:
     assert job.info is not None
+    source = job.source
     problems = list(dict.fromkeys(job.problems))
     extraction = plan.extraction()
     spans = plan.spans_of(source)
@@ -253,8 +266,8 @@ def _write(
         _remove_overlay(plan, source)
     else:
         overlay_error = _write_overlay(plan, source, shown, interrupted)
-    extra: dict[str, Any] = {"raw": pack_raw(frames), "digest": digest, "labels_from": origin, "place": source.place}
-    write_pickle(plan.file_of(source), data_set(annotations, split_of(written), **extra))
+    extra: dict[str, Any] = {"digest": job.digest, "labels_from": origin, "place": source.place}
+    write_pickle(plan.file_of(source), data_set(annotations, split_of(written), raw=pack_raw(frames), **extra))
     persons = max(len(clip.poses.tracks) for clip in clips)
     if not persons:
         problems.append(nobody_found(counts["persons"]))

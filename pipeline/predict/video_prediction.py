@@ -87,14 +87,26 @@ class _MeanOverCells:
             self.held[cell.person] = (total + cell.probabilities, count + 1, start, cell.end)
 
 
+@dataclass(eq=False, kw_only=True)
+class PredictionJob(VideoJob):
+    """A video to decode and predict actions in."""
+
+    source: Source
+
+
 class VideoPrediction:
     """State of a video that is being processed: its poses and its overlay."""
 
     def __init__(
-        self, job: VideoJob, options: PredictOptions, predictor: Predictor, extractor: PoseExtractor, console: Console
+        self,
+        job: PredictionJob,
+        options: PredictOptions,
+        predictor: Predictor,
+        extractor: PoseExtractor,
+        console: Console,
     ) -> None:
         assert job.info is not None
-        self.source: Source = job.payload
+        self.source = job.source
         self.options = options
         self._predictor, self._extractor, self._console = predictor, extractor, console
         self._size = job.info.size
@@ -161,7 +173,7 @@ class VideoPrediction:
             self._answers.append(answer)
         return answer
 
-    def end(self, job: VideoJob) -> Iterator[Answer]:
+    def end(self, job: PredictionJob) -> Iterator[Answer]:
         """Yield the remaining predictions; a video that is classified as a whole has at least one."""
         for problem in dict.fromkeys(job.problems):
             self._print_note(problem)

@@ -16,10 +16,9 @@ from pipeline.predict.answers import Answer
 from pipeline.predict.options import PredictOptions
 from pipeline.predict.overlay import Drawing
 from pipeline.predict.prefetch import prefetch
-from pipeline.predict.video_prediction import VideoPrediction
+from pipeline.predict.video_prediction import PredictionJob, VideoPrediction
 from pipeline.reporting.progress import RunProgress
 from pose_extraction.extraction import PoseExtractor
-from pose_extraction.video.decoding import VideoJob
 from recognition.inference.predictor import Predictor
 
 # Poses of frames that may wait for stage two; they are small.
@@ -51,9 +50,9 @@ def predict_videos(
         One or more predictions per video. A video that cannot be read yields one with the reason. A video whose overlay
         cannot be written yields an additional one with the reason.
     """
-    open_videos: dict[VideoJob, VideoPrediction] = {}
+    open_videos: dict[PredictionJob, VideoPrediction] = {}
     overlays = _Overlays(console)
-    jobs = (VideoJob(source.path, stride=stride, payload=source) for source in sources)
+    jobs = (PredictionJob(path=source.path, stride=stride, source=source) for source in sources)
     poses = prefetch(extractor.frames(jobs), POSES_AHEAD, name="networks")
     with RunProgress(len(sources), console) as progress, closing(poses):
         try:
@@ -66,7 +65,7 @@ def predict_videos(
                     continue
                 video = open_videos.pop(job, None)
                 if video is None:
-                    yield Answer(job.payload.frame_dir, reason=job.error or "contains no frames", failed=True)
+                    yield Answer(job.source.frame_dir, reason=job.error or "contains no frames", failed=True)
                 else:
                     overlays.add(video)
                     yield from video.end(job)

@@ -3,10 +3,10 @@
 import logging
 import queue
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TypeVar
 
 import av.error
 import cv2
@@ -24,32 +24,33 @@ READ_ERRORS = (VideoError, OSError, ValueError, OverflowError, MemoryError, av.e
 
 @dataclass(eq=False)
 class VideoJob:
-    """A video to decode, and the information collected while decoding.
+    """A video to decode, and the information collected while decoding. Subclasses add what their users need.
 
     Args:
-        source: Video file, or folder of images.
+        path: Video file, or folder of images.
         start: Seconds from the first frame of the stream; None for the beginning.
         end: Seconds from the first frame of the stream; None for the end.
         stride: Every `stride`-th frame is decoded.
-        payload: Arbitrary data of the caller.
         info: Properties of the video, set when the first frame is decoded.
         problems: One sentence for each part of the video that is missing; complete at the end of the video.
         error: Why nothing could be decoded; None on success.
     """
 
-    source: Path
+    path: Path
     start: float | None = None
     end: float | None = None
     stride: int = 1
-    payload: Any = None
     info: VideoInfo | None = None
     problems: list[str] = field(default_factory=list)
     error: str | None = None
 
 
+Job = TypeVar("Job", bound=VideoJob)
+
+
 def decode_ahead(
-    jobs: Iterable[VideoJob], *, workers: int = 1, frames_ahead: int = FRAMES_AHEAD
-) -> Iterator[tuple[VideoJob, Frame | None]]:
+    jobs: Iterable[Job], *, workers: int = 1, frames_ahead: int = FRAMES_AHEAD
+) -> Iterator[tuple[Job, Frame | None]]:
     """Decode `workers` videos concurrently.
 
     Args:
@@ -60,12 +61,12 @@ def decode_ahead(
     Yields:
         (job, frame) in order within each job, and (job, None) at its end, even if nothing could be decoded.
     """
-    waiting: queue.Queue[tuple[VideoJob | None, Frame | BaseException | None]] = queue.Queue(frames_ahead)
+    waiting: queue.Queue[tuple[Job | None, Frame | BaseException | None]] = queue.Queue(frames_ahead)
     stop = threading.Event()
     supply = iter(jobs)
     supply_lock = threading.Lock()
 
-    def put(job: VideoJob | None, item: Frame | BaseException | None) -> bool:
+    def put(job: Job | None, item: Frame | BaseException | None) -> bool:
         while not stop.is_set():
             try:
                 waiting.put((job, item), timeout=0.2)
@@ -107,10 +108,10 @@ def decode_ahead(
             thread.join()
 
 
-def _read(job: VideoJob, put: Any) -> bool:
+def _read(job: Job, put: Callable[[Job, Frame | None], bool]) -> bool:
     """Decode one video to its end. Return False if the consumer has stopped."""
     try:
-        with VideoReader(job.source, start=job.start, end=job.end, stride=job.stride) as reader:
+        with VideoReader(job.path, start=job.start, end=job.end, stride=job.stride) as reader:
             job.info = reader.info
             job.problems = reader.problems
             for frame in reader:
@@ -118,13 +119,13 @@ def _read(job: VideoJob, put: Any) -> bool:
                     return False
     except Exception as error:
         # A damaged video must never stop the run, whatever it raises.
-        text = str(error) if isinstance(error, VideoError) else f"{job.source}: {type(error).__name__}: {error}"
+        text = str(error) if isinstance(error, VideoError) else f"{job.path}: {type(error).__name__}: {error}"
         if not isinstance(error, READ_ERRORS):
             text += "; please report this as a bug"
-            log.warning("%s", job.source, exc_info=True)
+            log.warning("%s", job.path, exc_info=True)
         # Frames already yielded are kept. Only a video without any frame has failed.
         if job.info is None:
             job.error = text
         else:
             job.problems.append(text)
-    return bool(put(job, None))
+    return put(job, None)
