@@ -234,24 +234,17 @@ def suppress_overlaps(box: np.ndarray, score: np.ndarray, iou: float) -> Detecti
 
     Args:
         box: float (N, 4), x1 y1 x2 y2 in pixels.
-        score: float (N,).
+        score: float (N,), greater than 0.
         iou: Intersection over union above which the box with the lower score is removed, in [0, 1].
 
     Returns:
         Remaining boxes float32 (K, 4) and scores float32 (K,), in descending order of the scores.
     """
-    order = np.argsort(-score, kind="stable")
-    box, score = box[order], score[order]
-    area = np.prod(np.maximum(box[:, 2:] - box[:, :2], 0), -1)
-    alive = area > 0
-    kept = []
-    for index in range(len(box)):
-        if not alive[index]:
-            continue
-        kept.append(index)
-        corner = np.maximum(box[index, :2], box[index + 1 :, :2])
-        shared = np.prod(np.maximum(np.minimum(box[index, 2:], box[index + 1 :, 2:]) - corner, 0), -1)
-        alive[index + 1 :] &= shared <= iou * (area[index] + area[index + 1 :] - shared)
+    # Empty boxes overlap with nothing, so they would all remain.
+    solid = np.prod(np.maximum(box[:, 2:] - box[:, :2], 0), -1) > 0
+    box, score = box[solid], score[solid]
+    corner_and_size = np.concatenate([box[:, :2], box[:, 2:] - box[:, :2]], -1)
+    kept = np.asarray(cv2.dnn.NMSBoxes(corner_and_size, score, 0.0, iou), np.int64)
     return box[kept].astype(np.float32), score[kept].astype(np.float32)
 
 
