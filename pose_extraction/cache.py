@@ -1,11 +1,16 @@
-"""TODO pose_extraction/cache.py"""
+"""The folder for files that can be downloaded or computed again."""
 
 import os
 from pathlib import Path
 
+import platformdirs
+
 
 def default_cache_dir() -> Path:
-    """Return `SKELPIPE_CACHE`, or else `skelpipe` in the user's cache folder (`XDG_CACHE_HOME` or ~/.cache)."""
+    """Return `SKELPIPE_CACHE` if it is set, or else the user's cache folder.
+
+    On Linux, that is $XDG_CACHE_HOME/skelpipe or ~/.cache/skelpipe.
+    """
     if own := os.environ.get("SKELPIPE_CACHE"):
         return Path(own).expanduser()
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "skelpipe"
+    return platformdirs.user_cache_path("skelpipe", appauthor=False)
