@@ -46,7 +46,7 @@ class ImagePoseEstimator:
 
     Args:
         estimator: Name listed by `skelpipe models`, or path of an ONNX file.
-        detector: Name, path of an ONNX file, or a detector of one's own; ignored by estimators that need none.
+        detector: Name, path of an ONNX file, or a custom detector; ignored by estimators that need none.
         checkpoint: Weights of the estimator to use instead of the official ones; "seed:N" for random weights.
         detector_checkpoint: The same for the detector.
         device: "auto", "cpu" or "cuda:N".

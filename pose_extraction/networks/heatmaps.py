@@ -59,8 +59,8 @@ def _blurred(heatmaps: np.ndarray, kernel: int) -> np.ndarray:
     tall[:, :height] = heatmaps.reshape(-1, height, width)
     tall = cv2.GaussianBlur(tall.reshape(-1, width), (kernel, kernel), 0, borderType=cv2.BORDER_CONSTANT)
     smooth = tall.reshape(count * joints, height + border, width)[:, :height].reshape(heatmaps.shape)
-    former, latter = (maps.max((-2, -1), keepdims=True) for maps in (heatmaps, smooth))
-    return smooth * (former / np.where(latter == 0, 1, latter))
+    before, after = (maps.max((-2, -1), keepdims=True) for maps in (heatmaps, smooth))
+    return smooth * (before / np.where(after == 0, 1, after))
 
 
 def decode_udp(heatmaps: np.ndarray, input_size: tuple[int, int], blur_kernel: int) -> tuple[np.ndarray, np.ndarray]:

@@ -90,7 +90,7 @@ def test_images_may_differ_in_size_and_contain_nobody(tmp_path):
     assert find([]) == []
 
 
-def test_a_detector_of_ones_own_is_used(tmp_path):
+def test_a_custom_detector_is_used(tmp_path):
     class Whole:
         batch_size = 1
 
