@@ -8,10 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from pose_extraction.engines.devices import cpu_has_bf16
-from pose_extraction.engines.engine import Engine, resolve_engine
+from pose_extraction.engines.engine import Engine
 from pose_extraction.engines.image_networks import ImageNetwork, Normalisation, from_torch
-from pose_extraction.errors import BackendError
 
 pytestmark = pytest.mark.processor
 
@@ -85,24 +83,6 @@ def test_openvino_models_are_cached(monkeypatch: pytest.MonkeyPatch, tmp_path: P
     assert not np.allclose(changed, first)
 
 
-@pytest.mark.parametrize(
-    ("arguments", "onnx", "message"),
-    [
-        (("cpu", "torch", "fp32"), True, "cannot run an ONNX file"),
-        (("cpu", "onnxruntime", "fp32"), False, "only ONNX files"),
-        (("cpu", "onnxruntime", "bf16"), True, "bf16"),
-        (("cpu", "torch", "fp16"), False, "fp16 needs a GPU"),
-        (("tpu", "auto", "auto"), False, "tpu"),
-        (("cuda:99", "auto", "auto"), False, "cuda:99"),
-    ],
-)
-def test_impossible_placements_are_refused_with_a_remedy(
-    arguments: tuple[str, str, str], onnx: bool, message: str
-) -> None:
-    with pytest.raises(BackendError, match=message):
-        resolve_engine(Engine(*arguments), onnx=onnx)
-
-
 def test_too_large_batches_are_refused() -> None:
     with pytest.raises(ValueError, match="5 images"):
         build("torch")(pictures(5))
@@ -131,15 +111,3 @@ def test_signals_work_after_another_thread_released_a_network() -> None:
         [sys.executable, "-c", RELEASE_IN_THREAD], cwd=ROOT, capture_output=True, text=True, timeout=120, check=False
     )
     assert (ended.returncode, ended.stdout) == (0, "handled\n"), ended.stderr
-
-
-@pytest.mark.parametrize("name", ["ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA"])
-def test_a_limit_on_instructions_rules_bf16_out(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    for other in ("ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA"):
-        monkeypatch.delenv(other, raising=False)
-    monkeypatch.setattr(Path, "read_text", lambda *_, **__: "flags : avx512_bf16 amx_bf16")
-    answers = {}
-    for limit in ("", "default", "AVX512_CORE_BF16", "AVX512_CORE_AMX", "avx2", "AVX512_CORE"):
-        monkeypatch.setenv(name, limit)
-        answers[limit] = cpu_has_bf16()
-    assert [limit for limit, answer in answers.items() if not answer] == ["avx2", "AVX512_CORE"]

@@ -203,12 +203,3 @@ def test_boxes_are_in_pixels_of_the_frame(letterbox: str) -> None:
     np.testing.assert_allclose(found[1][0][0], [80, 32, 112, 96])
     padding = network.shown[0][:, 95]
     assert (padding == (200 if letterbox == "stretch" else 114)).all()
-
-
-def test_cuda_is_refused_without_a_gpu() -> None:
-    from pose_extraction.engines.engine import resolve_engine
-    from pose_extraction.errors import BackendError
-
-    with pytest.raises(BackendError, match="cuda:7"):
-        resolve_engine(Engine("cuda:7", "auto", "auto"), onnx=True)
-    assert resolve_engine(Engine("cpu", "onnxruntime", "auto"), onnx=True) == Engine("cpu", "onnxruntime", "fp32")
