@@ -7,6 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from pipeline.config import parse
 from pipeline.extract import defaults
+from pose_extraction.engines.engine import Backend, Precision
 from pose_extraction.networks.model_zoo import score_threshold_of
 from recognition.data.extraction_settings import SHAPING
 
@@ -21,8 +22,8 @@ class ExtractSettings(BaseModel):
     checkpoint: str | None = None
     detector_checkpoint: str | None = None
     device: str = defaults.DEVICE
-    backend: Literal["auto", "torch", "openvino", "onnxruntime"] = defaults.BACKEND
-    precision: Literal["auto", "fp32", "bf16", "fp16"] = defaults.PRECISION
+    backend: Backend = defaults.BACKEND
+    precision: Precision = defaults.PRECISION
     batch_size: Literal["auto"] | int = defaults.BATCH_SIZE
     detect_every: Literal["auto"] | int = defaults.DETECT_EVERY
     detection_threshold: Literal["auto"] | Annotated[float, Field(gt=0, lt=1)] = defaults.DETECTION_THRESHOLD

@@ -3,12 +3,15 @@
 import importlib.util
 import logging
 from dataclasses import dataclass, replace
+from typing import Literal, get_args
 
 from pose_extraction.engines.devices import automatic_precision, parse_devices, resolve_device
 from pose_extraction.errors import BackendError, UsageError
 
-BACKENDS = ("auto", "torch", "openvino", "onnxruntime")
-PRECISIONS = ("auto", "fp32", "bf16", "fp16")
+Backend = Literal["auto", "torch", "openvino", "onnxruntime"]
+Precision = Literal["auto", "fp32", "bf16", "fp16"]
+BACKENDS: tuple[str, ...] = get_args(Backend)
+PRECISIONS: tuple[str, ...] = get_args(Precision)
 
 log = logging.getLogger(__name__)
 
