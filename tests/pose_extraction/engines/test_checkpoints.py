@@ -212,7 +212,7 @@ def test_the_checkpoint_of_another_network_is_refused_and_changes_nothing() -> N
 
 WRITE_NETWORK = """
 import sys, torch
-from pose_extraction.composite_fields import load_library
+from pose_extraction.networks.composite_fields import load_library
 openpifpaf = load_library()
 from openpifpaf.plugins.coco import CocoKp
 torch.manual_seed(0)
