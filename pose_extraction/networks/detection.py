@@ -244,7 +244,7 @@ def suppress_overlaps(box: np.ndarray, score: np.ndarray, iou: float) -> Detecti
     solid = np.prod(np.maximum(box[:, 2:] - box[:, :2], 0), -1) > 0
     box, score = box[solid], score[solid]
     corner_and_size = np.concatenate([box[:, :2], box[:, 2:] - box[:, :2]], -1)
-    kept = np.asarray(cv2.dnn.NMSBoxes(corner_and_size, score, 0.0, iou), np.int64)
+    kept = np.asarray(cv2.dnn.NMSBoxes(corner_and_size.tolist(), score.tolist(), 0.0, iou), np.int64)
     return box[kept].astype(np.float32), score[kept].astype(np.float32)
 
 
