@@ -27,7 +27,7 @@ from pose_extraction.engines.image_networks import ImageNetwork
 from pose_extraction.extraction import ExtractionSettings, PoseExtractor, follow
 from pose_extraction.formats.annotations import annotation_from, data_set, pack_raw
 from pose_extraction.formats.pickles import write_pickle
-from pose_extraction.networks import mmlab
+from pose_extraction.networks import mmlab, mmlab_packages
 from pose_extraction.networks.detection import Detections
 from pose_extraction.networks.estimators import NetworkOptions, identify, load_detector, load_estimator
 from pose_extraction.video.decoding import VideoJob
@@ -138,7 +138,7 @@ def prepare_ours(name: str, arguments: argparse.Namespace, clip: Path, boxes: np
 
 def prepare_baseline(arguments: argparse.Namespace, clip: Path, boxes: np.ndarray) -> Run:
     """Return a function that runs MMPoseInferencer on the clip once."""
-    mmlab.prepare()
+    mmlab_packages.prepare()
     from mmpose.apis import MMPoseInferencer
 
     options = NetworkOptions(Engine(device="cpu", backend="torch", precision="fp32"))

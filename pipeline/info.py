@@ -13,7 +13,7 @@ from rich.table import Table
 from pose_extraction.cache import default_cache_dir
 from pose_extraction.engines.devices import cpu_count, cpu_has_bf16
 from pose_extraction.engines.openvino_core import openvino_core
-from pose_extraction.networks import mmlab
+from pose_extraction.networks import mmlab_packages
 
 PACKAGES = (
     "skelpipe",
@@ -114,11 +114,11 @@ def _onnxruntime() -> str:
 
 
 def _mmlab() -> str:
-    missing = mmlab.missing_packages()
+    missing = mmlab_packages.missing_packages()
     if missing:
-        return f"not usable: {', '.join(missing)} not installed ({mmlab.INSTALL_HINT})"
+        return f"not usable: {', '.join(missing)} not installed ({mmlab_packages.INSTALL_HINT})"
     try:
-        mmlab.prepare()
+        mmlab_packages.prepare()
     except ImportError as error:
         return f"not usable: {error}"
     return "usable: vitpose, hrnet, rtmdet, faster-rcnn"

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from pose_extraction.networks.detection import Detector
+from pose_extraction.networks.detection import PersonDetector
 from pose_extraction.networks.topdown import TopdownEstimator
 from pose_extraction.poses import FramePoses, PoseTrack, VideoPoses
 from pose_extraction.streaming import (
@@ -19,7 +19,8 @@ from pose_extraction.streaming import (
 )
 from pose_extraction.tracking.cleaning import CleaningSettings, clean, rank_persons, remove_duplicates
 from pose_extraction.tracking.quality import clean_counts, frame_counts, present
-from pose_extraction.tracking.tracker import Tracker, TrackerSettings, build_tracks
+from pose_extraction.tracking.tracker import Tracker, TrackerSettings
+from pose_extraction.tracking.tracks import build_tracks
 from pose_extraction.video.decoding import Job, decode_ahead
 from pose_extraction.video.reader import Frame
 
@@ -80,7 +81,7 @@ class PoseExtractor:
     def __init__(
         self,
         estimator: TopdownEstimator | BottomUpEstimator,
-        detector: Detector | None,
+        detector: PersonDetector | None,
         settings: ExtractionSettings | None = None,
         *,
         workers: int = 1,

@@ -14,7 +14,8 @@ from pose_extraction.extraction import ExtractionSettings, cut
 from pose_extraction.poses import FramePoses, VideoPoses
 from pose_extraction.tracking.cleaning import clean, rank_persons, remove_duplicates
 from pose_extraction.tracking.joint_cleaning import mask_low_scores
-from pose_extraction.tracking.tracker import Tracker, build_tracks
+from pose_extraction.tracking.tracker import Tracker
+from pose_extraction.tracking.tracks import build_tracks
 
 
 class Follower:

@@ -9,7 +9,7 @@ import numpy as np
 from pose_extraction.engines.engine import Engine
 from pose_extraction.errors import UsageError
 from pose_extraction.extraction import ExtractionSettings, PoseExtractor
-from pose_extraction.networks.detection import Detector
+from pose_extraction.networks.detection import PersonDetector
 from pose_extraction.networks.estimators import (
     NetworkOptions,
     identify,
@@ -63,7 +63,7 @@ class ImagePoseEstimator:
     def __init__(
         self,
         estimator: str | Path = "vitpose",
-        detector: str | Path | Detector = "rtmdet",
+        detector: str | Path | PersonDetector = "rtmdet",
         *,
         checkpoint: str | None = None,
         detector_checkpoint: str | None = None,

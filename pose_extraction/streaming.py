@@ -13,7 +13,7 @@ from typing import Protocol, TypeVar
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
-from pose_extraction.networks.detection import Detections, Detector
+from pose_extraction.networks.detection import Detections, PersonDetector
 from pose_extraction.networks.topdown import TopdownEstimator
 from pose_extraction.oks import box_iou
 from pose_extraction.poses import FramePoses
@@ -110,7 +110,7 @@ def between(first: Detections, last: Detections, weight: float) -> Detections:
 
 def detect_persons(
     frames: Iterable[tuple[Video, Frame | None]],
-    detector: Detector,
+    detector: PersonDetector,
     is_key: KeyRule,
     times: StageTimes,
 ) -> Iterator[tuple[Video, Frame | None, Detections | None]]:

@@ -50,7 +50,7 @@ LAYERS: dict[str, tuple[tuple[str, ...], ...]] = {
 # What stage two may use of stage one: its file format, and what both stages need to run a network.
 SHARED_WITH_STAGE_TWO = ("_version", "skeleton", "poses", "formats", "files", "errors", "cache", "engines")
 # Only these may open files that could carry code, because they admit data only.
-SAFE_READERS = {"pose_extraction/formats/pickles.py", "pose_extraction/engines/checkpoints.py"}
+SAFE_READERS = {"pose_extraction/formats/pickles.py", "pose_extraction/engines/safe_loading.py"}
 # Modules that no other module imports: a command line starts them, or users import them.
 STARTED = {"pipeline.cli", "pose_extraction.image_poses"}
 MOST_MODULES = 16

@@ -18,7 +18,7 @@ from pose_extraction.errors import SkelpipeError
 from pose_extraction.extraction import PoseExtractor, follow, frame_rate
 from pose_extraction.formats.annotations import annotation_from, data_set, pack_raw
 from pose_extraction.formats.pickles import write_pickle
-from pose_extraction.networks.detection import Detector
+from pose_extraction.networks.detection import PersonDetector
 from pose_extraction.networks.estimators import load_detector, load_estimator
 from pose_extraction.poses import FramePoses, VideoPoses
 from pose_extraction.video.decoding import VideoJob
@@ -69,7 +69,7 @@ def run_device(
     *,
     on_video: Callable[[Outcome], None],
     on_frame: Callable[[], None] = lambda: None,
-    detector: Detector | None = None,
+    detector: PersonDetector | None = None,
 ) -> PoseExtractor:
     """Extracts videos on one device, one after the other, and writes their files.
 
@@ -130,7 +130,9 @@ def _digest_or_none(plan: ExtractionPlan, source: Source) -> str | None:
         return None
 
 
-def open_extractor(plan: ExtractionPlan, *, detector: Detector | None = None, at_once: bool = False) -> PoseExtractor:
+def open_extractor(
+    plan: ExtractionPlan, *, detector: PersonDetector | None = None, at_once: bool = False
+) -> PoseExtractor:
     """Loads the networks of a plan.
 
     Args:

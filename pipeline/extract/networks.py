@@ -9,7 +9,7 @@ from pipeline.extract.settings import ExtractSettings
 from pipeline.reporting.progress import download_progress
 from pose_extraction.engines.engine import Engine, resolve_engine
 from pose_extraction.networks import model_zoo
-from pose_extraction.networks.detection import Detector
+from pose_extraction.networks.detection import PersonDetector
 from pose_extraction.networks.estimators import (
     Identity,
     NetworkOptions,
@@ -21,7 +21,7 @@ from pose_extraction.networks.estimators import (
 
 
 def identities(
-    settings: ExtractSettings, devices: Sequence[str], detector: Detector | None, console: Console
+    settings: ExtractSettings, devices: Sequence[str], detector: PersonDetector | None, console: Console
 ) -> tuple[Identity, Identity | None]:
     """Identifies estimator and detector on the first device, and downloads their weights if necessary.
 

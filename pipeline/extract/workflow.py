@@ -25,7 +25,7 @@ from pipeline.reporting import progress
 from pipeline.reporting.progress import RunProgress
 from pose_extraction.engines.devices import parse_devices
 from pose_extraction.errors import SkelpipeError, UsageError
-from pose_extraction.networks.detection import Detector
+from pose_extraction.networks.detection import PersonDetector
 from pose_extraction.networks.estimators import display_name
 
 # Seconds after which a merge that is still running is announced.
@@ -90,7 +90,7 @@ def extract(
     labels: str = defaults.LABELS,
     share: Share | None = None,
     console: Console | None = None,
-    detector: Detector | None = None,
+    detector: PersonDetector | None = None,
 ) -> Report:
     """Extracts tracked, cleaned COCO-17 skeletons from videos.
 
@@ -273,7 +273,7 @@ def _run(
     devices: Sequence[str],
     failures: _Failures,
     console: Console,
-    detector: Detector | None,
+    detector: PersonDetector | None,
 ) -> float:
     """Extracts the videos; returns the frames extracted per second."""
     with RunProgress(len(work), console) as shown:

@@ -13,9 +13,11 @@ from pose_extraction.engines.image_networks import ImageNetwork, Normalisation, 
 from pose_extraction.errors import UsageError, WeightsError
 from pose_extraction.files import sha256_of
 from pose_extraction.networks import mmlab, model_zoo, weights
-from pose_extraction.networks.detection import Detector, DetectorSpec, OneStageDetector, TwoStageDetector
+from pose_extraction.networks.detection import PersonDetector
+from pose_extraction.networks.one_stage import DetectorSpec, OneStageDetector
 from pose_extraction.networks.onnx_models import detector_from_onnx, estimator_from_onnx, onnx_files
 from pose_extraction.networks.topdown import TopdownEstimator, TopdownSpec
+from pose_extraction.networks.two_stage import TwoStageDetector
 
 if TYPE_CHECKING:
     import torch
@@ -224,7 +226,7 @@ def load_estimator(
     return TopdownEstimator(runner, spec, flip_test=options.flip_test)
 
 
-def load_detector(identity: Identity, options: NetworkOptions | None = None) -> Detector:
+def load_detector(identity: Identity, options: NetworkOptions | None = None) -> PersonDetector:
     """Build the detector found by `identify`. Arguments and exceptions are those of `load_estimator`."""
     options = options or NetworkOptions()
     engine, threshold = identity.engine, options.score_threshold
@@ -269,7 +271,8 @@ def _frame_batch(engine: Engine) -> int:
 
 def _load_openpifpaf(identity: Identity, options: NetworkOptions) -> "OpenPifPafEstimator":
     # Imported here because of its licence (AGPL-3.0): only when the user has selected it.
-    from pose_extraction.engines.checkpoints import load_openpifpaf_state_dict, load_state_dict
+    from pose_extraction.engines.checkpoints import load_state_dict
+    from pose_extraction.engines.openpifpaf_checkpoint import load_openpifpaf_state_dict
     from pose_extraction.networks import openpifpaf
 
     assert identity.entry is not None

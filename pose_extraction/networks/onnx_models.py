@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from pose_extraction.engines.engine import Engine
 from pose_extraction.engines.image_networks import ImageNetwork, Normalisation, from_onnx
 from pose_extraction.errors import UsageError, WeightsError
-from pose_extraction.networks.detection import DetectorSpec, OneStageDetector
+from pose_extraction.networks.one_stage import DetectorSpec, OneStageDetector
 from pose_extraction.networks.topdown import TopdownEstimator, TopdownSpec
 from pose_extraction.skeleton import COCO17
 

@@ -13,7 +13,7 @@ import numpy as np
 from pose_extraction.oks import OUTLINE_SHARE, box_centre, median_seen, oks
 from pose_extraction.poses import FramePoses, PoseTrack, VideoPoses
 from pose_extraction.tracking.joint_cleaning import body_size
-from pose_extraction.tracking.tracker import build_tracks
+from pose_extraction.tracking.tracks import build_tracks
 
 # Lengths are counted in bins, so that medians of sums can be computed: exactly for frames, to 0.1 s for durations.
 FRAMES_BIN = "tracks_of_frames/"

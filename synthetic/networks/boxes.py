@@ -7,6 +7,7 @@ import numpy as np
 import torch
 
 from pose_extraction.networks import mmlab
+from synthetic.networks.mmlab_training import detection_loss, normalised
 from synthetic.networks.recipes import Recipe
 from synthetic.rendering.family import TRAIN, Family
 from synthetic.rendering.scene import SEEN, Scene
@@ -121,4 +122,4 @@ class DetectorObjective:
         """See `Objective`."""
         picture, boxes, count = batch
         own = [box[:number] for box, number in zip(boxes, count.tolist(), strict=True)]
-        return mmlab.detection_loss(self.network, mmlab.normalised(picture, self.config), own)
+        return detection_loss(self.network, normalised(picture, self.config), own)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pose_extraction.networks.detection import Detector
+from pose_extraction.networks.detection import PersonDetector
 from pose_extraction.networks.topdown import TopdownEstimator
 from pose_extraction.oks import box_iou
 from pose_extraction.skeleton import COCO17
@@ -141,14 +141,14 @@ def measure_bottomup(estimator: "OpenPifPafEstimator", scenes: int, *, seed: int
     return joint_counts(estimates, truths)
 
 
-def measure_detector(detector: Detector, scenes: int, *, seed: int = 0) -> BoxCounts:
+def measure_detector(detector: PersonDetector, scenes: int, *, seed: int = 0) -> BoxCounts:
     """Measure recall and precision of a detector."""
     frames = unseen_frames(scenes, seed=seed)
     # A box around a barely visible person is not a false detection.
     return box_counts(detector, ((picture, truth.box, shown_persons(truth)) for picture, truth in frames))
 
 
-def box_counts(detector: Detector, frames: Iterable[tuple[np.ndarray, np.ndarray, np.ndarray]]) -> BoxCounts:
+def box_counts(detector: PersonDetector, frames: Iterable[tuple[np.ndarray, np.ndarray, np.ndarray]]) -> BoxCounts:
     """Count found persons and false detections.
 
     Args:

@@ -11,6 +11,7 @@ from pose_extraction.networks import mmlab
 from synthetic.networks.boxes import DetectorObjective
 from synthetic.networks.crops import CUTS, draw_batch, draw_batch_of
 from synthetic.networks.fields import FieldsObjective
+from synthetic.networks.mmlab_training import normalised
 from synthetic.networks.people import kept_people
 from synthetic.networks.recipes import Recipe
 from synthetic.rendering.family import TRAIN
@@ -64,7 +65,7 @@ class TopdownObjective:
     def loss(self, batch: tuple[torch.Tensor, ...]) -> torch.Tensor:
         """See `Objective`."""
         picture, maps, weight = batch
-        predicted = self.network.head.forward(self.network.extract_feat(mmlab.normalised(picture, self.config)))
+        predicted = self.network.head.forward(self.network.extract_feat(normalised(picture, self.config)))
         # Heat maps are mostly zero; without the factor, gradients are tiny.
         return 1000 * self.network.head.loss_module(predicted.float(), maps, weight)
 

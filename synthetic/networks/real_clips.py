@@ -9,7 +9,7 @@ import numpy as np
 
 from pose_extraction.engines.engine import Engine
 from pose_extraction.errors import UsageError
-from pose_extraction.networks.detection import Detector
+from pose_extraction.networks.detection import PersonDetector
 from pose_extraction.networks.estimators import NetworkOptions, identify, load_detector, load_estimator
 from pose_extraction.networks.topdown import TopdownEstimator
 from pose_extraction.oks import OUTLINE_SHARE, box_area, joint_likeness
@@ -134,6 +134,6 @@ def compare_estimator(
     return Similarity(total, alike, persons)
 
 
-def compare_detector(detector: Detector, frames: Sequence[ReferenceFrame]) -> BoxCounts:
+def compare_detector(detector: PersonDetector, frames: Sequence[ReferenceFrame]) -> BoxCounts:
     """Count how many of the larger detector's persons a detector finds, and its other detections."""
     return box_counts(detector, ((frame.picture, frame.box, np.arange(len(frame.box))) for frame in frames))

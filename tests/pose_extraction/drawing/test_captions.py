@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from pose_extraction.drawing.lettering import draw_text, text_size
-from pose_extraction.drawing.overlay import draw_poses
+from pose_extraction.drawing.persons import draw_poses
 from test_support.made_video import made_box, made_keypoint
 
 SIZE = (240, 320)

@@ -5,7 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pose_extraction.drawing.overlay import draw_poses, line_thickness, track_colour, write_overlay
+from pose_extraction.drawing.overlay import write_overlay
+from pose_extraction.drawing.persons import draw_poses, line_thickness, track_colour
 from pose_extraction.poses import PoseTrack, VideoPoses
 from pose_extraction.video.reader import VideoReader
 from test_support.made_video import made_box, made_keypoint, write_made_clip

@@ -17,7 +17,8 @@ import numpy as np
 import pytest
 import torch
 
-from pose_extraction.engines.checkpoints import apply_state_dict, load_openpifpaf_state_dict, load_state_dict
+from pose_extraction.engines.checkpoints import apply_state_dict, load_state_dict
+from pose_extraction.engines.openpifpaf_checkpoint import load_openpifpaf_state_dict
 from pose_extraction.errors import WeightsError
 
 STATE = {

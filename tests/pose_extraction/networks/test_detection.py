@@ -8,23 +8,23 @@ import pytest
 import torch
 
 from pose_extraction.engines.engine import Engine
-from pose_extraction.networks import mmlab
-from pose_extraction.networks.detection import (
+from pose_extraction.networks import mmlab, mmlab_packages
+from pose_extraction.networks.detection import suppress_overlaps
+from pose_extraction.networks.estimators import NetworkOptions, identify, load_detector
+from pose_extraction.networks.model_zoo import lookup
+from pose_extraction.networks.one_stage import (
     DetectorSpec,
     OneStageDetector,
-    TwoStageDetector,
     decode_rtmdet,
     decode_yolox,
     oblong_size,
-    suppress_overlaps,
 )
-from pose_extraction.networks.estimators import NetworkOptions, identify, load_detector
-from pose_extraction.networks.model_zoo import lookup
+from pose_extraction.networks.two_stage import TwoStageDetector
 from pose_extraction.oks import box_iou
 
 pytestmark = pytest.mark.processor
 
-with_mmlab = pytest.mark.skipif(bool(mmlab.missing_packages()), reason="the OpenMMLab extra is not installed")
+with_mmlab = pytest.mark.skipif(bool(mmlab_packages.missing_packages()), reason="the OpenMMLab extra is not installed")
 
 
 def picture(height: int, width: int) -> np.ndarray:
@@ -65,7 +65,7 @@ def _spread_scores(network: torch.nn.Module, config: mmlab.DetectorConfig) -> No
 @pytest.mark.parametrize("name", ["rtmdet-tiny", "rtmdet-nano", "faster-rcnn"])
 def test_detections_equal_those_of_mmdet(name: str, tmp_path: Path) -> None:
     """Compare person boxes with mmdet's inference_detector: seeded weights, two frame sizes, fp32."""
-    mmlab.prepare()
+    mmlab_packages.prepare()
     from mmdet.apis import inference_detector
 
     entry = lookup(name, "detector")
@@ -85,7 +85,7 @@ def test_detections_equal_those_of_mmdet(name: str, tmp_path: Path) -> None:
     # Square frames for RTMDet: with padding, mmdet returns untrained boxes outside the image.
     for frame in (picture(270, 480), picture(301, 211)) if config.two_stage else (picture(480, 480), picture(301, 301)):
         box, score = ours.detect([frame])[0]
-        with mmlab.scope("mmdet"):
+        with mmlab_packages.scope("mmdet"):
             theirs = inference_detector(network, frame).pred_instances.numpy()
         # mmdet keeps a fixed number of boxes of all classes, so ours may have more below the lowest score of mmdet.
         floor = max(threshold, theirs.scores.min()) + 1e-3
@@ -104,7 +104,7 @@ def test_detections_equal_those_of_mmdet(name: str, tmp_path: Path) -> None:
 @with_mmlab
 def test_the_result_of_a_frame_does_not_depend_on_its_batch() -> None:
     """Bit-identical, also with frames of other shapes and in incomplete batches."""
-    mmlab.prepare()
+    mmlab_packages.prepare()
     entry = lookup("faster-rcnn", "detector")
     network, config = mmlab.build_detector(entry.package, entry.config, seed=1)
     _spread_scores(network, config)

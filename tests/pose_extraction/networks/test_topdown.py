@@ -5,14 +5,14 @@ import pytest
 
 from pose_extraction.engines.engine import Engine
 from pose_extraction.engines.image_networks import Normalisation, from_torch
-from pose_extraction.networks import mmlab
+from pose_extraction.networks import mmlab, mmlab_packages
 from pose_extraction.networks.model_zoo import lookup
 from pose_extraction.networks.topdown import TopdownEstimator, TopdownSpec
 from pose_extraction.video.reader import VideoReader
 
 pytestmark = [
     pytest.mark.processor,
-    pytest.mark.skipif(bool(mmlab.missing_packages()), reason="the OpenMMLab extra is not installed"),
+    pytest.mark.skipif(bool(mmlab_packages.missing_packages()), reason="the OpenMMLab extra is not installed"),
 ]
 
 NAMES = ("vitpose-s", "hrnet-w32")

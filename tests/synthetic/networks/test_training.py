@@ -10,7 +10,7 @@ import torch
 
 from pose_extraction.engines.engine import Engine
 from pose_extraction.errors import TrainingError, UsageError, WeightsError
-from pose_extraction.networks import mmlab
+from pose_extraction.networks import mmlab_packages
 from pose_extraction.networks.estimators import NetworkOptions, identify, load_detector, load_estimator
 from pose_extraction.networks.mmlab import TopdownConfig
 from pose_extraction.networks.model_zoo import lookup
@@ -33,7 +33,9 @@ from test_support.installed import openpifpaf_or_skip
 
 pytestmark = [pytest.mark.processor, pytest.mark.slow]
 
-needs_mmlab = pytest.mark.skipif(bool(mmlab.missing_packages()), reason="OpenMMLab's packages are not installed")
+needs_mmlab = pytest.mark.skipif(
+    bool(mmlab_packages.missing_packages()), reason="OpenMMLab's packages are not installed"
+)
 OPTIONS = NetworkOptions(Engine(backend="torch", precision="fp32", batch_size=2))
 
 
