@@ -30,7 +30,7 @@ from pipeline.protocols.request import ProtocolRequest
 from pipeline.protocols.workflow import run_protocol
 from pipeline.train.settings import pretrain_settings
 from recognition import runs
-from recognition.pretraining.training import pretrain
+from recognition.pretraining.run import pretrain
 
 CONFIGS = Path(__file__).resolve().parents[1] / "configs"
 # Method of each variant, and the config with its changes.

@@ -119,7 +119,7 @@ def pretrain(
     # Only now, because these load torch.
     from pipeline.train.encoder import dry_run as describe
     from recognition.engine.training_run import TrainingStopped
-    from recognition.pretraining.training import pretrain as pretrain_encoder
+    from recognition.pretraining.run import pretrain as pretrain_encoder
 
     if dry_run:
         describe(settings, resume=run)

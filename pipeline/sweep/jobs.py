@@ -20,8 +20,9 @@ from pose_extraction.errors import SkelpipeError, TrainingError
 from recognition import runs
 from recognition.engine.training_run import TrainingStopped
 from recognition.pretraining.preparation import prepare_pretraining
+from recognition.pretraining.resuming import check_same_pretraining
+from recognition.pretraining.run import pretrain
 from recognition.pretraining.settings import PretrainSettings
-from recognition.pretraining.training import check_same_pretraining, pretrain
 from recognition.settings import RunSettings
 from recognition.training.preparation import prepare
 from recognition.training.resuming import check_same_run, settings_before

@@ -13,8 +13,8 @@ from recognition.engine.step import TrainingStep
 from recognition.pretraining.encoder_training import EncoderTraining
 from recognition.pretraining.networks import KEPT
 from recognition.pretraining.preparation import Pretraining, prepare_pretraining
+from recognition.pretraining.resuming import check_same_pretraining
 from recognition.pretraining.settings import PretrainSettings
-from recognition.pretraining.training import check_same_pretraining
 
 # Clips per measured step of a dry run: enough to load the machine, few enough to be quick.
 MEASURED_CLIPS = 16

@@ -62,7 +62,7 @@ def _print(console: Console, facts: Mapping[str, str]) -> None:
 def facts_of(prepared: Prepared, size: Size) -> dict[str, str]:
     """Describes data, clips and parameters of a run before its first step."""
     return {
-        "data": f"{prepared.settings.data.file}, {prepared.layout}, {prepared.num_classes} classes",
+        "data": f"{prepared.settings.data.file}, {prepared.layout.name}, {prepared.num_classes} classes",
         "clips": f"{len(prepared.training)} for training, {len(prepared.held_out)} held out",
         "parameters": f"{size.parameters:,}; {_size(size.state_bytes)} for weights, gradients and AdamW (computed)",
     }

@@ -9,7 +9,7 @@ from pose_extraction.errors import TrainingError
 
 
 @contextmanager
-def out_of_memory_told(message: str) -> Iterator[None]:
+def explain_out_of_memory(message: str) -> Iterator[None]:
     """Context manager that turns an out-of-memory error on CPU or GPU into a one-sentence message.
 
     Args:

@@ -1,9 +1,43 @@
-"""Checks that a resumed run has the settings that it was started with."""
+"""Checks that a resumed run has the clips and the settings that it was started with."""
 
 from collections.abc import Container
 from typing import Any
 
 from pose_extraction.errors import UsageError
+from recognition.engine.prepared_run import PreparedRun
+
+# Settings that change location or speed, but not the result, apart from rounding.
+LOCATION_AND_SPEED = frozenset(
+    (
+        "out",
+        "data.file",
+        "data.keypoint_files",
+        "data.workers",
+        "training.device",
+        "training.devices",
+        "training.nodes",
+        "training.precision",
+        "training.checkpoint_minutes",
+    )
+)
+
+
+def check_same_clips(checkpoint: dict[str, Any], prepared: PreparedRun[Any], *, run: str) -> None:
+    """Refuse to resume a run with other clips.
+
+    Args:
+        checkpoint: Checkpoint of the run.
+        prepared: Data and settings to resume with.
+        run: Name of the run, for the message.
+
+    Raises:
+        UsageError: The clips differ.
+    """
+    if checkpoint["content_digest"] != prepared.content_digest:
+        raise UsageError(
+            f"{run}: was trained on clips that differ from those of {prepared.settings.data.file}; resume it with the "
+            f"original file, or start a new run"
+        )
 
 
 def refuse_changed(before: dict[str, Any], now: dict[str, Any], free: Container[str], *, run: str) -> None:

@@ -1,9 +1,5 @@
 """Prepares a pre-training from its settings: clips, labelled or not, and an objective for their joints."""
 
-from dataclasses import dataclass, replace
-from functools import cached_property
-from pathlib import Path
-
 import numpy as np
 import torch
 from torch import nn
@@ -13,11 +9,12 @@ from pose_extraction.errors import UsageError
 from pose_extraction.skeleton import Skeleton
 from recognition.backbones.gru import GRUEncoder
 from recognition.backbones.segments import SEGMENT_FRAMES, SegmentTransformer
-from recognition.data.clip_transforms import check_placement, flip_probability, layout_of_model
-from recognition.data.clips import ClipSet, open_clips
+from recognition.data.clip_transforms import layout_of_model
+from recognition.data.clips import open_clips
 from recognition.data.skeleton_file import skeleton_file_of
 from recognition.data.splits import split_indices, training_split
-from recognition.engine.machine import CHANNELS, RUNS
+from recognition.engine.machine import CHANNELS
+from recognition.engine.prepared_run import PreparedRun, check_accumulation, check_transforms, resolve
 from recognition.pretraining.mamp import MAMP, kept_tokens
 from recognition.pretraining.networks import build_encoder
 from recognition.pretraining.pcm3 import PCM3
@@ -27,32 +24,12 @@ from recognition.pretraining.views import body_parts, masked_parts
 from recognition.settings import ModelSettings
 
 
-@dataclass(frozen=True)
-class Pretraining:
-    """A prepared pre-training, before its first step.
+class Pretraining(PreparedRun[PretrainSettings]):
+    """Data and settings of a pre-training. Nothing is held out, and no classes are learned."""
 
-    Args:
-        settings: Resolved settings.
-        clips: The skeleton file.
-        training: Indices of the training clips.
-        layout: Joint layout that the network receives.
-        notes: Messages to the user, one sentence each.
-    """
-
-    settings: PretrainSettings
-    clips: ClipSet
-    training: np.ndarray
-    layout: Skeleton
-    notes: tuple[str, ...] = ()
-
-    @cached_property
-    def content_digest(self) -> str:
-        """SHA-256 of the skeleton file's content."""
-        return self.clips.content_digest()
-
-    def at(self, folder: Path) -> "Pretraining":
-        """Return the same run in another directory."""
-        return replace(self, settings=self.settings.model_copy(update={"out": str(folder)}))
+    @property
+    def label_names(self) -> list[str]:
+        return []
 
     def build_objective(self) -> nn.Module:
         """Build the objective with initial weights."""
@@ -70,12 +47,47 @@ def prepare_pretraining(settings: PretrainSettings) -> Pretraining:
         AnnotationError: The file is malformed.
         BackendError: The device is not available.
     """
+    check_together(settings)
+    data = settings.data
+    clips = open_clips(skeleton_file_of(data), data, leave_out_empty=True)
+    layout = layout_of_model(clips, data)
+    check_transforms(clips, data, layout)
+    # Pre-training needs no labels.
+    chosen = split_indices(clips, training_split(clips, data))
+    if len(chosen) < 2:
+        raise UsageError(f"{clips.path}: has {len(chosen)} training clips; pre-training requires at least 2")
+    resolved = resolve(
+        settings,
+        clips=clips,
+        layout=layout,
+        engine=resolve_training_engine(settings.training.device, settings.training.precision),
+        name=settings.method,
+        data={"max_frames": data.num_frames},
+        model=_model_for(settings, layout),
+    )
+    prepared = Pretraining(
+        settings=resolved,
+        clips=clips,
+        training=chosen,
+        held_out=chosen[:0],
+        layout=layout,
+        left_out=clips.skipped,
+        notes=[f"{len(clips.skipped)} clips were skipped; the first: {clips.skipped[0]}"] if clips.skipped else [],
+    )
+    # Report missing properties of the layout before anything is written.
+    with torch.device("meta"):
+        prepared.build_objective()
+    return prepared
+
+
+def check_together(settings: PretrainSettings) -> None:
+    """Refuse settings that contradict each other.
+
+    Raises:
+        UsageError: Two settings contradict each other, or a setting does not apply to pre-training.
+    """
     data, training = settings.data, settings.training
-    if training.batch_size % training.accumulate:
-        raise UsageError(
-            f"training.batch_size {training.batch_size} cannot be divided into training.accumulate "
-            f"{training.accumulate} equal micro-batches"
-        )
+    check_accumulation(training)
     if training.warmup_epochs >= training.epochs:
         raise UsageError(
             f"training.warmup_epochs {training.warmup_epochs} must be less than training.epochs {training.epochs}; "
@@ -89,46 +101,16 @@ def prepare_pretraining(settings: PretrainSettings) -> Pretraining:
         raise UsageError(
             "pre-training requires clips of one length: set data.num_frames to a number, and data.legacy=false"
         )
-    path = skeleton_file_of(data)
-    clips = open_clips(path, data, leave_out_empty=True)
-    layout = layout_of_model(clips, data)
-    check_placement(clips, data)
-    flip_probability(data, layout)
-    # Pre-training needs no labels.
-    chosen = split_indices(clips, training_split(clips, data))
-    if len(chosen) < 2:
-        raise UsageError(f"{path}: has {len(chosen)} training clips; pre-training requires at least 2")
-    engine = resolve_training_engine(training.device, training.precision)
-    model = settings.model
-    if settings.method == "mamp":
-        model = _fitting_model(settings)
-        _check_mamp(settings, layout, model)
-    else:
+
+
+def _model_for(settings: PretrainSettings, layout: Skeleton) -> ModelSettings:
+    """Check the method's settings, and return those of MAMP's encoder."""
+    if settings.method == "pcm3":
         _check_pcm3(settings, layout)
-    notes = []
-    if clips.skipped:
-        notes.append(f"{len(clips.skipped)} clips were skipped; the first: {clips.skipped[0]}")
-    folder = data.keypoint_files
-    resolved = settings.model_copy(
-        update={
-            "out": str(RUNS / f"{path.stem}-{settings.method}") if settings.out == "auto" else settings.out,
-            "data": data.model_copy(
-                update={
-                    "file": str(path.resolve()),
-                    "keypoint_files": str(Path(folder).resolve()) if folder is not None else None,
-                    "model_layout": layout.name,
-                    "max_frames": data.num_frames,
-                }
-            ),
-            "model": model,
-            "training": training.model_copy(update={"device": engine.device, "precision": engine.precision}),
-        }
-    )
-    prepared = Pretraining(resolved, clips, chosen, layout, tuple(notes))
-    # Report missing properties of the layout before anything is written.
-    with torch.device("meta"):
-        prepared.build_objective()
-    return prepared
+        return settings.model
+    model = _fitting_model(settings)
+    _check_mamp(settings, layout, model)
+    return model
 
 
 def _fitting_model(settings: PretrainSettings) -> ModelSettings:

@@ -1,5 +1,6 @@
 """Initial weights of a run: from an earlier run, possibly with other classes, or from MotionBERT's files."""
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +11,7 @@ from recognition import runs
 from recognition.backbones.dstformer import DSTFormer
 from recognition.backbones.gru import RecurrentBackbone
 from recognition.recognizer import Recognizer
-from recognition.settings import ModelSettings, RunSettings
+from recognition.settings import DataSettings, ModelSettings, RunSettings
 from recognition.training.motionbert import load_motionbert, motionbert_sizes
 
 if TYPE_CHECKING:
@@ -65,15 +66,26 @@ def pretrained_encoder(init: str) -> "Pretrained | None":
     return found
 
 
-def fitting_settings(init: str) -> tuple[ModelSettings, str, dict[str, Any]]:
-    """Return the model settings, joint layout and data settings that the weights require.
+@dataclass(frozen=True)
+class WeightsSettings:
+    """Settings that weights require.
+
+    Args:
+        model: Model settings.
+        layout: Name of the joint layout.
+        data: Data settings that the weights were trained with, those in `_READING`; empty for MotionBERT.
+    """
+
+    model: ModelSettings
+    layout: str
+    data: dict[str, Any]
+
+
+def settings_of_weights(init: str) -> WeightsSettings:
+    """Return the settings that weights require.
 
     Args:
         init: A run, a pre-trained encoder, or a file of MotionBERT.
-
-    Returns:
-        Model settings, name of the joint layout, and the data settings in `_READING` that the weights were trained
-        with (empty for MotionBERT).
 
     Raises:
         WeightsError: The weights are missing, damaged, or of an unknown kind.
@@ -81,19 +93,22 @@ def fitting_settings(init: str) -> tuple[ModelSettings, str, dict[str, Any]]:
     """
     pretrained = pretrained_encoder(init)
     if pretrained is not None:
-        data = pretrained.settings.data
-        return _model_of(pretrained.settings), pretrained.layout, {name: getattr(data, name) for name in _READING}
+        return WeightsSettings(_model_of(pretrained.settings), pretrained.layout, _reading(pretrained.settings.data))
     earlier = earlier_run(init)
-    if earlier is None:
-        # MotionBERT was trained with zeros for joints that were not seen.
-        return ModelSettings(backbone="dstformer", unseen="embed", **motionbert_sizes(Path(init))), H36M17.name, {}
-    data = earlier.settings.data
-    return earlier.settings.model, earlier.layout, {name: getattr(data, name) for name in _READING}
+    if earlier is not None:
+        return WeightsSettings(earlier.settings.model, earlier.layout, _reading(earlier.settings.data))
+    # MotionBERT was trained with zeros for joints that were not seen.
+    model = ModelSettings(backbone="dstformer", unseen="embed", **motionbert_sizes(Path(init)))
+    return WeightsSettings(model, H36M17.name, {})
 
 
-def settings_of(begun: RunSettings) -> tuple[ModelSettings, str, dict[str, Any]]:
-    """Return the same as `fitting_settings`, from the resolved settings of a run that is being resumed."""
-    return begun.model, begun.data.model_layout, {name: getattr(begun.data, name) for name in _READING}
+def settings_of_run(begun: RunSettings) -> WeightsSettings:
+    """Return the settings of the weights of a run that is being resumed, from its resolved settings."""
+    return WeightsSettings(begun.model, begun.data.model_layout, _reading(begun.data))
+
+
+def _reading(data: DataSettings) -> dict[str, Any]:
+    return {name: getattr(data, name) for name in _READING}
 
 
 def _model_of(settings: "PretrainSettings") -> ModelSettings:

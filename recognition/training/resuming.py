@@ -1,29 +1,12 @@
-"""Random states in a checkpoint, and the check that a resumed run has the same data and settings."""
+"""Check that a resumed run has the same data and settings."""
 
 from typing import Any
 
-from pose_extraction.errors import UsageError
-from recognition.engine.same_run import dotted, refuse_changed
+from recognition.engine.same_run import LOCATION_AND_SPEED, check_same_clips, dotted, refuse_changed
 from recognition.settings import RunSettings
 from recognition.training.preparation import Prepared
 
-# Settings that change location or speed, but not the result, apart from rounding.
-_FREE = (
-    "out",
-    "init",
-    "data.file",
-    "data.keypoint_files",
-    "data.workers",
-    "training.device",
-    "training.devices",
-    "training.nodes",
-    "training.precision",
-    "training.compile",
-    "training.early_stopping",
-    "training.checkpoint_minutes",
-)
-
-
+_FREE = LOCATION_AND_SPEED | {"init", "training.compile", "training.early_stopping"}
 # Settings of the prototypes, which are used from the last epoch of phase one on.
 _OF_PROTOTYPES = {"maskclr.representation", "maskclr.confidence", "maskclr.momentum"}
 
@@ -48,11 +31,7 @@ def check_same_run(checkpoint: dict[str, Any], prepared: Prepared, *, run: str) 
     Raises:
         UsageError: Clips or a setting differ; the message names the difference.
     """
-    if checkpoint["content_digest"] != prepared.content_digest:
-        raise UsageError(
-            f"{run}: was trained on clips that differ from those of {prepared.settings.data.file}; resume it with the "
-            "original file, or start a new run with --init"
-        )
+    check_same_clips(checkpoint, prepared, run=run)
     before = dotted(RunSettings.model_validate(checkpoint["settings"]).model_dump(mode="json"))
     now = dotted(prepared.settings.model_dump(mode="json"))
     free = set(_FREE)

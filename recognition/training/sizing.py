@@ -1,6 +1,6 @@
 """Automatic choice of model and number of epochs for the data and the machine, and the cost estimate of a run.
 
-| training clips and device | model (`preparation`) | epochs of each phase |
+| training clips and device | model (`model_choice`) | epochs of each phase |
 |---|---|---|
 | a CPU, or fewer than `CLIPS_FOR_PAPER_SIZE` clips | `SMALL`, own lengths up to its longest clip | as many as fit |
 | a GPU and more clips | `PAPER` | into the budget, within `EPOCHS` |
@@ -16,7 +16,7 @@ import torch
 from recognition.data.batches import Batch
 from recognition.data.batching import ClipBatches, make_loader
 from recognition.data.dataset import SkeletonDataset
-from recognition.engine.memory import out_of_memory_told
+from recognition.engine.memory import explain_out_of_memory
 from recognition.maskclr.objective import MaskCLR
 from recognition.recognizer import Recognizer, build_recognizer
 from recognition.settings import TrainingSettings
@@ -109,7 +109,7 @@ def measure_cost(prepared: Prepared) -> Cost:
         parts = [batch[:clips] for batch in of]
         return [_measure(objective, batch.to(device), training) for batch in make_loader(dataset, parts, workers=0)]
 
-    with out_of_memory_told(
+    with explain_out_of_memory(
         f"{settings.data.file}: out of memory with {FIRST_CLIPS} clips; choose fewer frames with data.num_frames, or "
         "a smaller model, such as model=small"
     ):
@@ -161,7 +161,7 @@ def recognizer_of(prepared: Prepared) -> Recognizer:
     """Build a run's network with random weights."""
     return build_recognizer(
         prepared.settings.model,
-        num_joints=prepared.num_joints,
+        num_joints=prepared.layout.num_joints,
         channels=prepared.channels,
         num_classes=prepared.num_classes,
     )

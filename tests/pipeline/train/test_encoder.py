@@ -36,8 +36,8 @@ def run(request, data, tmp_path_factory):
 def test_a_resumed_run_equals_an_uninterrupted_one(run, data, tmp_path):
     """Weights, queue, momentum encoders, prompts and optimiser state are bitwise equal."""
     from pipeline.train.settings import resumed_pretraining
+    from recognition.pretraining.run import pretrain as pretrain_encoder
     from recognition.pretraining.settings import PretrainSettings
-    from recognition.pretraining.training import pretrain as pretrain_encoder
 
     whole = load_plain(run / "last.pt")
     settings = PretrainSettings.model_validate({**whole["settings"], "out": str(tmp_path / "halted")})
@@ -72,8 +72,8 @@ def test_a_run_resumed_within_an_epoch_equals_an_uninterrupted_one(run, tmp_path
     from recognition.engine.training_run import TrainingStopped
     from recognition.pretraining.mamp import MAMP
     from recognition.pretraining.pcm3 import PCM3
+    from recognition.pretraining.run import pretrain as pretrain_encoder
     from recognition.pretraining.settings import PretrainSettings
-    from recognition.pretraining.training import pretrain as pretrain_encoder
 
     whole, steps = load_plain(run / "last.pt"), []
 

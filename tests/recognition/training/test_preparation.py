@@ -11,7 +11,8 @@ from pose_extraction.formats.pickles import read_pickle, write_pickle
 from recognition.backbones.dstformer import DSTFormer
 from recognition.recognizer import build_recognizer
 from recognition.settings import ModelSettings, RunSettings
-from recognition.training.preparation import choose_model, prepare
+from recognition.training.model_choice import choose_model
+from recognition.training.preparation import prepare
 from test_support.made_clips import annotation, write_clips
 from test_support.made_motions import write_motions
 from test_support.processes.training_driver import small_settings
@@ -72,7 +73,7 @@ def test_sizes_are_read_from_published_files(motions, tmp_path):
     prepared = prepare(settings)
     model = prepared.settings.model
     assert {name: getattr(model, name) for name in sizes} == sizes
-    assert (model.heads, model.hidden, prepared.layout) == (8, 32, "h36m17")
+    assert (model.heads, model.hidden, prepared.layout.name) == (8, 32, "h36m17")
 
 
 def test_treatment_of_unseen_joints_follows_the_weights(motions, tmp_path):

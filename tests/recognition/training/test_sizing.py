@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from pose_extraction.errors import TrainingError
-from recognition.engine.memory import out_of_memory_told
+from recognition.engine.memory import explain_out_of_memory
 from recognition.recognizer import build_recognizer
 from recognition.training import sizing
 from recognition.training.preparation import prepare
@@ -39,7 +39,7 @@ def test_large_batches_are_measured_in_part_and_scaled(prepared, monkeypatch):
 
 
 def test_out_of_memory_is_reported_equally_on_cpu_and_gpu():
-    with pytest.raises(TrainingError, match=r"^too large$"), out_of_memory_told("too large"):
+    with pytest.raises(TrainingError, match=r"^too large$"), explain_out_of_memory("too large"):
         torch.empty(2**60)
-    with pytest.raises(RuntimeError, match="shape"), out_of_memory_told("too large"):
+    with pytest.raises(RuntimeError, match="shape"), explain_out_of_memory("too large"):
         torch.ones(2) @ torch.ones(3, 3).reshape(2, 5)

@@ -1,0 +1,62 @@
+"""The model of a run: its automatic size, and whether it fits the clips and the settings."""
+
+from pose_extraction.errors import UsageError
+from recognition.backbones import baselines, gru
+from recognition.settings import DataSettings, ModelSettings, TrainingSettings
+
+# Model for "auto": small enough to learn from hundreds of clips, and to train on a CPU in minutes.
+SMALL = {"dim": 64, "depth": 2, "heads": 4, "dim_representation": 64, "hidden": 256, "motion": True}
+# Number of training clips from which the paper's model is chosen on a GPU.
+CLIPS_FOR_PAPER_SIZE = 5000
+
+
+def choose_model(wanted: ModelSettings, fitting: ModelSettings | None, *, clips: int, cuda: bool) -> ModelSettings:
+    """Resolve the model settings; explicit settings are kept.
+
+    Args:
+        wanted: Model settings of the run.
+        fitting: Model settings that the initial weights require; None without initial weights.
+        clips: Number of training clips.
+        cuda: Whether the run uses a GPU.
+    """
+    given = {name: getattr(wanted, name) for name in wanted.model_fields_set}
+    given = {name: value for name, value in given.items() if value is not None and name not in ("size", "unseen")}
+    unseen = wanted.unseen if wanted.unseen != "auto" else fitting.unseen if fitting else "mask_token"
+    if wanted.size == "auto" and fitting is not None:
+        return fitting.model_copy(update=given | {"unseen": unseen})
+    size = wanted.size
+    if size == "auto":
+        size = "paper" if cuda and clips >= CLIPS_FOR_PAPER_SIZE else "small"
+    sizes = small_sizes(wanted.backbone) if size == "small" else {}
+    return wanted.model_copy(update=sizes | given | {"size": size, "unseen": unseen})
+
+
+def small_sizes(backbone: str) -> dict[str, object]:
+    """Return the model settings of a small network."""
+    if backbone in baselines.NAMES:
+        return dict(baselines.SMALL[backbone])
+    if backbone == gru.NAME:
+        return dict(gru.SMALL)
+    # The representation of STTFormer has the width of its last block; a segment already contains the previous frames.
+    without = {"sttformer": "dim_representation", "segments": "motion"}.get(backbone)
+    return {name: value for name, value in SMALL.items() if name != without}
+
+
+def check_model(model: ModelSettings, data: DataSettings, training: TrainingSettings) -> None:
+    """Refuse a model that does not fit the lengths of the clips or the settings of the training.
+
+    Raises:
+        UsageError: The clips are longer than the network's temporal embedding, or its layers have no depth to decay
+            the learning rate by.
+    """
+    longest = data.max_frames if data.num_frames == "own" else data.num_frames
+    if longest > model.max_frames:
+        raise UsageError(
+            f"clips have up to {longest} frames (data.num_frames, data.max_frames), but the network's temporal "
+            f"embedding has {model.max_frames}; set model.max_frames={longest}"
+        )
+    if training.layer_decay < 1 and model.backbone != "segments":
+        raise UsageError(
+            f"training.layer_decay={training.layer_decay} requires model.backbone=segments, but the backbone is "
+            f"{model.backbone}; omit it"
+        )
