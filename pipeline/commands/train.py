@@ -1,12 +1,24 @@
-"""`skelpipe train`: turns options into settings and calls `pipeline.train.recognizer`."""
+"""`skelpipe train`: turns options into settings and trains a recognizer."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
-from pipeline.commands.help_pages import INPUT, NETWORKS, OUTPUT, SETTINGS, SPEED
-from pipeline.exit_codes import INTERRUPTED
+from pipeline.commands.help_pages import NETWORKS, OUTPUT, SETTINGS, SPEED
+from pipeline.commands.training import (
+    BatchOfClips,
+    DataFile,
+    DryRun,
+    Resume,
+    Seed,
+    SkipBad,
+    TrainingDevice,
+    TrainingPrecision,
+    TrainSplit,
+    settings_and_run,
+    train_to_end,
+)
 
 
 def train(
@@ -20,39 +32,15 @@ def train(
             rich_help_panel=SETTINGS,
         ),
     ] = None,
-    data: Annotated[
-        str | None,
-        typer.Option(
-            metavar="FILE",
-            help="Skeleton file (data.file).",
-            show_default="newest of skeletons/*.pkl",
-            rich_help_panel=INPUT,
-        ),
-    ] = None,
-    split: Annotated[
-        str | None,
-        typer.Option(
-            metavar="NAME",
-            help="Training split (data.train_split).",
-            show_default="train",
-            rich_help_panel=INPUT,
-        ),
-    ] = None,
+    data: DataFile = None,
+    split: TrainSplit = None,
     out: Annotated[
         Path | None,
         typer.Option(
             metavar="runs/NAME", help="Run directory.", show_default="runs/DATA-BACKBONE", rich_help_panel=OUTPUT
         ),
     ] = None,
-    resume: Annotated[
-        str | None,
-        typer.Option(
-            metavar="[RUN]",
-            help="Continue a run; without RUN: --out, or the newest.",
-            show_default="no",
-            rich_help_panel=OUTPUT,
-        ),
-    ] = None,
+    resume: Resume = None,
     init: Annotated[
         str | None,
         typer.Option(
@@ -62,12 +50,7 @@ def train(
             rich_help_panel=NETWORKS,
         ),
     ] = None,
-    device: Annotated[
-        str | None,
-        typer.Option(
-            metavar="auto|cpu|cuda:0,1", help="Devices to train on.", show_default="auto", rich_help_panel=SPEED
-        ),
-    ] = None,
+    device: TrainingDevice = None,
     devices: Annotated[
         str | None,
         typer.Option(
@@ -87,51 +70,16 @@ def train(
             rich_help_panel=SPEED,
         ),
     ] = None,
-    precision: Annotated[
-        str | None,
-        typer.Option(
-            metavar="auto|fp32|bf16",
-            help="Compute precision; weights stay in fp32.",
-            show_default="auto",
-            rich_help_panel=SPEED,
-        ),
-    ] = None,
-    batch_size: Annotated[
-        int | None,
-        typer.Option(
-            min=1,
-            metavar="N",
-            help="Clips per step, over all processes.",
-            show_default="from the config",
-            rich_help_panel=SETTINGS,
-        ),
-    ] = None,
-    seed: Annotated[
-        int | None,
-        typer.Option(min=0, metavar="N", help="Random seed.", show_default="from the config", rich_help_panel=SETTINGS),
-    ] = None,
-    skip_bad: Annotated[
-        bool,
-        typer.Option(
-            "--skip-bad", help="Skip malformed clips and count them.", show_default="no", rich_help_panel=INPUT
-        ),
-    ] = False,
-    dry_run: Annotated[
-        bool,
-        typer.Option(
-            "--dry-run",
-            help="Print settings, size, memory and duration of the run, then exit.",
-            show_default="no",
-            rich_help_panel=OUTPUT,
-        ),
-    ] = False,
+    precision: TrainingPrecision = None,
+    batch_size: BatchOfClips = None,
+    seed: Seed = None,
+    skip_bad: SkipBad = False,
+    dry_run: DryRun = False,
 ) -> None:
     """Train an action recognizer on a skeleton file."""
-    from pipeline.commands.resume import run_to_resume
-    from pipeline.train.settings import check_files, resumed_settings, train_settings
+    from pipeline.train.settings import resumed_train_settings, train_settings
 
-    options: dict[str, Any] = {
-        "out": str(out) if out is not None else None,
+    options = {
         "init": init,
         "data.file": data,
         "data.train_split": split,
@@ -143,22 +91,14 @@ def train(
         "training.batch_size": batch_size,
         "training.seed": seed,
     }
-    run = run_to_resume(resume, out) if resume is not None else None
-    given = words or []
-    settings = train_settings(given, options) if run is None else resumed_settings(run, given, options)
-    if run is None:
-        check_files(settings.data, settings.init)
+    settings, run = settings_and_run(
+        words, options, out=out, resume=resume, new=train_settings, resumed=resumed_train_settings
+    )
     # Only now, because these load torch.
     from pipeline.train.recognizer import dry_run as describe
-    from recognition.engine.training_run import TrainingStopped
     from recognition.training.run import train as train_recognizer
 
     if dry_run:
         describe(settings, resume=run)
-        return
-    try:
-        folder = train_recognizer(settings, resume=run, show=True)
-    except TrainingStopped as stopped:
-        typer.echo(str(stopped), err=True)
-        raise typer.Exit(INTERRUPTED) from None
-    typer.echo(str(folder))
+    else:
+        train_to_end(train_recognizer, settings, run)

@@ -1,15 +1,15 @@
-"""`skelpipe pretrain`: describes a run without starting it."""
+"""What a pre-training would do and cost: `skelpipe pretrain --dry-run`."""
 
 from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
 
-import yaml
 from rich.console import Console
 
-from recognition import runs
+from pipeline.train.dry_run import print_plan
 from recognition.data.batching import make_loader
 from recognition.engine.step import TrainingStep
+from recognition.engine.workflow import last_checkpoint
 from recognition.pretraining.encoder_training import EncoderTraining
 from recognition.pretraining.networks import KEPT
 from recognition.pretraining.preparation import Pretraining, prepare_pretraining
@@ -72,7 +72,7 @@ def measure_step(prepared: Pretraining) -> StepCost:
 
 
 def dry_run(settings: PretrainSettings, *, resume: Path | None = None, console: Console | None = None) -> None:
-    """Prints the resolved settings, and the size and time of a run; does not write files.
+    """Prints the resolved settings, and the size and time of a run; does not train or write files.
 
     Args:
         settings: Settings of the run.
@@ -84,23 +84,29 @@ def dry_run(settings: PretrainSettings, *, resume: Path | None = None, console: 
     """
     prepared = prepare_pretraining(settings)
     if resume is not None:
-        check_same_pretraining(runs.load(runs.run_file(resume, "last")), prepared, run=str(resume))
-    console = console or Console()
+        check_same_pretraining(last_checkpoint(resume), prepared, run=str(resume))
     values = prepared.settings.model_dump(mode="json")
     unused = {"mamp": ("pcm3",), "pcm3": ("mamp", "model")}[prepared.settings.method]
-    shown = {name: value for name, value in values.items() if name not in unused}
-    console.print(yaml.safe_dump(shown, sort_keys=False), highlight=False, markup=False)
-    for note in prepared.notes:
-        console.print(f"note: {note}", highlight=False, markup=False, soft_wrap=True)
     cost = measure_step(prepared)
+    print_plan(
+        console,
+        settings={name: value for name, value in values.items() if name not in unused},
+        facts={
+            "data": f"{prepared.settings.data.file}, {prepared.layout.name}",
+            "clips": f"{len(prepared.training)}, with or without labels",
+            "parameters": f"{cost.parameters:,}, {cost.kept:,} of them in the encoder",
+        },
+        notes=prepared.notes,
+        costs=costs_of(prepared, cost),
+    )
+
+
+def costs_of(prepared: Pretraining, cost: StepCost) -> dict[str, str]:
+    """Describes epochs and time of a run, from a measured step."""
     training = prepared.settings.training
     hours = cost.seconds * cost.steps * training.epochs / 3600
-    lines = (
-        f"data        {prepared.settings.data.file}, {prepared.layout.name}",
-        f"clips       {len(prepared.training)}, with or without labels",
-        f"parameters  {cost.parameters:,}, {cost.kept:,} of them in the encoder",
-        f"epochs      {training.epochs} with {cost.steps} steps each",
-        f"time        about {hours:.1f} h on {training.device.partition(',')[0]} (measured: "
-        f"{cost.seconds:.2f} s per step, scaled from {cost.clips} clips)",
-    )
-    console.print("\n".join(lines), highlight=False, markup=False, soft_wrap=True)
+    return {
+        "epochs": f"{training.epochs} with {cost.steps} steps each",
+        "time": f"about {hours:.1f} h on {training.device.partition(',')[0]} (measured: {cost.seconds:.2f} s per step, "
+        f"scaled from {cost.clips} clips)",
+    }

@@ -1,13 +1,12 @@
-"""`skelpipe train`: describes a run without starting it."""
+"""What a training would do and cost: `skelpipe train --dry-run`."""
 
-from collections.abc import Mapping
 from pathlib import Path
 
-import yaml
 from rich.console import Console
-from rich.table import Table
 
+from pipeline.train.dry_run import print_plan
 from recognition import runs
+from recognition.engine.workflow import last_checkpoint
 from recognition.settings import RunSettings
 from recognition.training.initialising import initialise
 from recognition.training.preparation import Prepared, prepare
@@ -27,7 +26,7 @@ def dry_run(settings: RunSettings, *, resume: Path | None = None, console: Conso
     Raises:
         SkelpipeError: The run would be refused.
     """
-    checkpoint = runs.load(runs.run_file(resume, "last")) if resume is not None else None
+    checkpoint = last_checkpoint(resume) if resume is not None else None
     prepared = prepare(settings, begun=settings_before(checkpoint))
     notes = list(prepared.notes)
     if checkpoint is not None:
@@ -36,27 +35,19 @@ def dry_run(settings: RunSettings, *, resume: Path | None = None, console: Conso
         runs.refuse_begun(Path(prepared.settings.out))
         if prepared.settings.init is not None:
             clips, init = prepared.clips, prepared.settings.init
-            taken = initialise(
+            loaded = initialise(
                 recognizer_of(prepared), init, label_names=clips.label_names, dimensions=clips.dimensions
             )
-            notes.append(taken)
+            notes.append(loaded)
     cost = measure_cost(prepared)
     prepared = choose_epochs(prepared, cost)
-    console = console or Console()
-    console.print(
-        yaml.safe_dump(prepared.settings.model_dump(mode="json"), sort_keys=False), highlight=False, markup=False
+    print_plan(
+        console,
+        settings=prepared.settings.model_dump(mode="json"),
+        facts=facts_of(prepared, size_of(prepared)),
+        notes=notes,
+        costs=costs_of(prepared, cost),
     )
-    _print(console, facts_of(prepared, size_of(prepared)))
-    for note in notes:
-        console.print(f"note: {note}", highlight=False, markup=False, soft_wrap=True)
-    _print(console, costs_of(prepared, cost))
-
-
-def _print(console: Console, facts: Mapping[str, str]) -> None:
-    table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
-    for name, value in facts.items():
-        table.add_row(f"{name:10}", value)
-    console.print(table)
 
 
 def facts_of(prepared: Prepared, size: Size) -> dict[str, str]:

@@ -87,7 +87,11 @@ class PreparedRun(Generic[Settings]):
 
     def at(self, folder: Path) -> Self:
         """Return the same run in another directory."""
-        return replace(self, settings=self.settings.model_copy(update={"out": str(folder)}))
+        return self.with_settings(self.settings.model_copy(update={"out": str(folder)}))
+
+    def with_settings(self, settings: Settings) -> Self:
+        """Return the same run with other resolved settings."""
+        return replace(self, settings=settings)
 
     def split(self) -> dict[str, list[str]]:
         """Return the names of training and held-out clips, and sentences about those left out."""

@@ -1,7 +1,6 @@
 """A whole training, of anything: run directory, processes, and resuming. Subclasses describe what is trained."""
 
 from abc import ABC, abstractmethod
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
@@ -126,7 +125,7 @@ class Workflow(ABC, Generic[Settings, Prepared]):
         settings = fabric.broadcast(settings)
         folder = Path(settings.out)
         checkpoint = last_checkpoint(folder) if resume else None
-        prepared = replace(prepared or self.prepare(settings, checkpoint), settings=settings)
+        prepared = (prepared or self.prepare(settings, checkpoint)).with_settings(settings)
         identity = self.identity(prepared)
         if checkpoint is not None:
             self.check_same(checkpoint, prepared, run=str(folder))

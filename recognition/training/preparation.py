@@ -1,6 +1,6 @@
 """Preparation of a training: opens the clips, splits them, and resolves settings that depend on data or machine."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -48,7 +48,7 @@ class Prepared(PreparedRun[RunSettings]):
     def with_epochs(self, phase1: int, phase2: int) -> "Prepared":
         """Return the same run with the given number of epochs per phase."""
         training = self.settings.training.model_copy(update={"phase1_epochs": phase1, "phase2_epochs": phase2})
-        return replace(self, settings=self.settings.model_copy(update={"training": training}))
+        return self.with_settings(self.settings.model_copy(update={"training": training}))
 
 
 def prepare(settings: RunSettings, *, begun: RunSettings | None = None) -> Prepared:

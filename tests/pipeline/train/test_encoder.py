@@ -35,7 +35,7 @@ def run(request, data, tmp_path_factory):
 
 def test_a_resumed_run_equals_an_uninterrupted_one(run, data, tmp_path):
     """Weights, queue, momentum encoders, prompts and optimiser state are bitwise equal."""
-    from pipeline.train.settings import resumed_pretraining
+    from pipeline.train.settings import resumed_pretrain_settings
     from recognition.pretraining.run import pretrain as pretrain_encoder
     from recognition.pretraining.settings import PretrainSettings
 
@@ -43,7 +43,7 @@ def test_a_resumed_run_equals_an_uninterrupted_one(run, data, tmp_path):
     settings = PretrainSettings.model_validate({**whole["settings"], "out": str(tmp_path / "halted")})
     halted = pretrain_encoder(settings, stop_after=1)
     assert load_plain(halted / "last.pt")["epoch"] == 1
-    pretrain_encoder(resumed_pretraining(halted, (), {}), resume=halted)
+    pretrain_encoder(resumed_pretrain_settings(halted, (), {}), resume=halted)
     again = load_plain(halted / "last.pt")
     assert whole["model"].keys() == again["model"].keys()
     for name, tensor in whole["model"].items():
@@ -68,7 +68,7 @@ def test_encoders_of_requested_epochs_are_saved_and_can_be_measured(data, tmp_pa
 
 def test_a_run_resumed_within_an_epoch_equals_an_uninterrupted_one(run, tmp_path):
     """A signal arrives in the second of the second epoch's three steps; the result is bitwise equal."""
-    from pipeline.train.settings import resumed_pretraining
+    from pipeline.train.settings import resumed_pretrain_settings
     from recognition.engine.training_run import TrainingStopped
     from recognition.pretraining.mamp import MAMP
     from recognition.pretraining.pcm3 import PCM3
@@ -93,7 +93,7 @@ def test_a_run_resumed_within_an_epoch_equals_an_uninterrupted_one(run, tmp_path
         hook.remove()
     stopped = load_plain(halted / "last.pt")
     assert (stopped["epoch"], stopped["step"], whole["step"]) == (1, 5, 9)
-    pretrain_encoder(resumed_pretraining(halted, (), {}), resume=halted)
+    pretrain_encoder(resumed_pretrain_settings(halted, (), {}), resume=halted)
     again = load_plain(halted / "last.pt")
     assert whole["model"].keys() == again["model"].keys()
     for name, tensor in whole["model"].items():

@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 from pipeline.cli import app
 from pipeline.commands.resume import run_to_resume
 from pipeline.config import override, read_config, read_words
-from pipeline.train.settings import resumed_settings, train_settings
+from pipeline.train.settings import resumed_train_settings, train_settings
 from pose_extraction.errors import UsageError
 from recognition.settings import ModelSettings, RunSettings
 from test_support.made_motions import write_motions
@@ -168,7 +168,7 @@ def test_resume_finds_the_run(tmp_path):
     with pytest.raises(UsageError, match="give either"):
         run_to_resume("runs/mine", tmp_path)
     with pytest.raises(UsageError, match="leave out init and out"):
-        resumed_settings(tmp_path, [], {"init": "runs/mine"})
+        resumed_train_settings(tmp_path, [], {"init": "runs/mine"})
 
 
 def test_a_run_with_an_equals_sign_in_its_name_is_resumed(skelpipe, tmp_path):
