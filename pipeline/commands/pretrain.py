@@ -20,25 +20,27 @@ from pipeline.commands.training import (
     train_to_end,
 )
 
+Words = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="[CONFIG] [KEY=VALUE]...",
+        help="Config (name or path), such as pcm3/custom, and settings, such as mamp.ratio=0.8.",
+        show_default="mamp/custom",
+        rich_help_panel=SETTINGS,
+    ),
+]
+
+Out = Annotated[
+    Path | None,
+    typer.Option(metavar="runs/NAME", help="Run directory.", show_default="runs/DATA-METHOD", rich_help_panel=OUTPUT),
+]
+
 
 def pretrain(
-    words: Annotated[
-        list[str] | None,
-        typer.Argument(
-            metavar="[CONFIG] [KEY=VALUE]...",
-            help="Config (name or path), such as pcm3/custom, and settings, such as mamp.ratio=0.8.",
-            show_default="mamp/custom",
-            rich_help_panel=SETTINGS,
-        ),
-    ] = None,
+    words: Words = None,
     data: DataFile = None,
     split: TrainSplit = None,
-    out: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="runs/NAME", help="Run directory.", show_default="runs/DATA-METHOD", rich_help_panel=OUTPUT
-        ),
-    ] = None,
+    out: Out = None,
     resume: Resume = None,
     device: TrainingDevice = None,
     precision: TrainingPrecision = None,

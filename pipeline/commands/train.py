@@ -20,56 +20,64 @@ from pipeline.commands.training import (
     train_to_end,
 )
 
+Words = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="[CONFIG] [KEY=VALUE]...",
+        help="Config (name or path), and settings such as training.phase1_epochs=30. The section may "
+        "be omitted if the key is unique.",
+        show_default="custom",
+        rich_help_panel=SETTINGS,
+    ),
+]
+
+Out = Annotated[
+    Path | None,
+    typer.Option(metavar="runs/NAME", help="Run directory.", show_default="runs/DATA-BACKBONE", rich_help_panel=OUTPUT),
+]
+
+Init = Annotated[
+    str | None,
+    typer.Option(
+        metavar="FILE|RUN",
+        help="Initial weights: of a run (its classes may differ), or of MotionBERT.",
+        show_default="random",
+        rich_help_panel=NETWORKS,
+    ),
+]
+
+Devices = Annotated[
+    str | None,
+    typer.Option(
+        metavar="auto|N",
+        help="Number of processes; they share each batch.",
+        show_default="those of --device, or 1",
+        rich_help_panel=SPEED,
+    ),
+]
+
+Nodes = Annotated[
+    int | None,
+    typer.Option(
+        min=1,
+        metavar="N",
+        help="Number of machines, each started with torchrun or srun.",
+        show_default="1",
+        rich_help_panel=SPEED,
+    ),
+]
+
 
 def train(
-    words: Annotated[
-        list[str] | None,
-        typer.Argument(
-            metavar="[CONFIG] [KEY=VALUE]...",
-            help="Config (name or path), and settings such as training.phase1_epochs=30. The section may "
-            "be omitted if the key is unique.",
-            show_default="custom",
-            rich_help_panel=SETTINGS,
-        ),
-    ] = None,
+    words: Words = None,
     data: DataFile = None,
     split: TrainSplit = None,
-    out: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="runs/NAME", help="Run directory.", show_default="runs/DATA-BACKBONE", rich_help_panel=OUTPUT
-        ),
-    ] = None,
+    out: Out = None,
     resume: Resume = None,
-    init: Annotated[
-        str | None,
-        typer.Option(
-            metavar="FILE|RUN",
-            help="Initial weights: of a run (its classes may differ), or of MotionBERT.",
-            show_default="random",
-            rich_help_panel=NETWORKS,
-        ),
-    ] = None,
+    init: Init = None,
     device: TrainingDevice = None,
-    devices: Annotated[
-        str | None,
-        typer.Option(
-            metavar="auto|N",
-            help="Number of processes; they share each batch.",
-            show_default="those of --device, or 1",
-            rich_help_panel=SPEED,
-        ),
-    ] = None,
-    nodes: Annotated[
-        int | None,
-        typer.Option(
-            min=1,
-            metavar="N",
-            help="Number of machines, each started with torchrun or srun.",
-            show_default="1",
-            rich_help_panel=SPEED,
-        ),
-    ] = None,
+    devices: Devices = None,
+    nodes: Nodes = None,
     precision: TrainingPrecision = None,
     batch_size: BatchOfClips = None,
     seed: Seed = None,

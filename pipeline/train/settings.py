@@ -92,7 +92,7 @@ def check_files(settings: RunSettings | PretrainSettings) -> None:
         settings: Settings of the run.
 
     Raises:
-        UsageError: No file is given, and there is none of `skelpipe extract`.
+        UsageError: No file is given, and `skelpipe extract` has written none.
         AnnotationError: The skeleton file cannot be opened.
         WeightsError: The initial weights do not exist.
     """

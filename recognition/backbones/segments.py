@@ -18,7 +18,10 @@ SEGMENT_FRAMES = 4
 
 
 class DropPath(nn.Module):
-    """Stochastic depth: skips a block's contribution for a random share of the sequences in training."""
+    """Stochastic depth: skips a block's contribution for a random share of the sequences in training.
+
+    The same as torchvision's `StochasticDepth`, whose import takes half a second.
+    """
 
     def __init__(self, probability: float) -> None:
         super().__init__()

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Generic, Protocol, Self, TypeVar
+from typing import Any, Generic, Self, TypeVar
 
 import numpy as np
 
@@ -14,36 +14,8 @@ from pose_extraction.skeleton import Skeleton
 from recognition.data.clip_transforms import check_placement, flip_probability
 from recognition.data.clips import ClipSet
 from recognition.engine.machine import CHANNELS, RUNS
-from recognition.engine.processes import Machines
-from recognition.engine.training_run import LoopSettings
+from recognition.engine.settings import AnyRunSettings, LoopSettings
 from recognition.settings import DataSettings
-
-
-class BatchSettings(Machines, LoopSettings, Protocol):
-    """Settings under `training` that every kind of run has."""
-
-    @property
-    def batch_size(self) -> int: ...
-
-    def model_copy(self, *, update: Mapping[str, Any] | None = None) -> Self: ...
-
-
-class AnyRunSettings(Protocol):
-    """What the settings of every kind of run contain."""
-
-    @property
-    def out(self) -> str: ...
-
-    @property
-    def data(self) -> DataSettings: ...
-
-    @property
-    def training(self) -> BatchSettings: ...
-
-    def model_copy(self, *, update: Mapping[str, Any] | None = None) -> Self: ...
-
-    def model_dump(self, *, mode: str = "python") -> dict[str, Any]: ...
-
 
 Settings = TypeVar("Settings", bound=AnyRunSettings)
 
@@ -100,7 +72,7 @@ class PreparedRun(Generic[Settings]):
         return names | {"left_out": list(self.left_out)}
 
 
-def check_accumulation(training: BatchSettings) -> None:
+def check_accumulation(training: LoopSettings) -> None:
     """Refuse batches that cannot be divided into equal micro-batches.
 
     Raises:

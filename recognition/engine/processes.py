@@ -5,7 +5,7 @@ import traceback
 from collections.abc import Callable
 from contextlib import nullcontext
 from functools import partial
-from typing import Any, Literal, Protocol
+from typing import Any
 
 import torch
 from lightning_fabric import Fabric
@@ -14,19 +14,7 @@ from lightning_fabric.strategies import DDPStrategy, Strategy
 
 from pose_extraction.errors import SkelpipeError, UsageError
 from recognition.engine.interruption import StopSignals
-
-
-class Machines(Protocol):
-    """Training settings that determine where a training runs."""
-
-    @property
-    def device(self) -> str: ...
-
-    @property
-    def devices(self) -> int | Literal["auto"]: ...
-
-    @property
-    def nodes(self) -> int: ...
+from recognition.engine.settings import Machines
 
 
 def build_fabric(training: Machines) -> Fabric:

@@ -27,12 +27,12 @@ class TrainingProgress:
         self._bar = Progress(
             TextColumn("{task.description}"),
             BarColumn(),
-            TextColumn("{task.fields[told]}"),
+            TextColumn("{task.fields[state]}"),
             TimeElapsedColumn(),
             console=self._console,
             disable=not (show and self._console.is_terminal),
         )
-        self._task = self._bar.add_task("", total=work, told="")
+        self._task = self._bar.add_task("", total=work, state="")
 
     def __enter__(self) -> "TrainingProgress":
         self._bar.start()
@@ -55,10 +55,10 @@ class TrainingProgress:
         """
         self._done += work
         self._clips += clips
-        told = f"loss {loss:.4f}, lr {learning_rate:.2e}, {self.rate():.1f} clips/s, {self._left()} left"
-        self._bar.update(self._task, description=heading, completed=self._done, told=told)
+        state = f"loss {loss:.4f}, lr {learning_rate:.2e}, {self.rate():.1f} clips/s, {self._left()} left"
+        self._bar.update(self._task, description=heading, completed=self._done, state=state)
         if not self._console.is_terminal and monotonic() - self._last_line >= LINE_INTERVAL:
-            self.say(f"{heading}: {told}")
+            self.say(f"{heading}: {state}")
 
     def say(self, text: str) -> None:
         """Print a line that stays visible above the bar."""

@@ -15,16 +15,16 @@ def random_state(fabric: "Fabric") -> dict[str, Any]:
     own = {"cpu": torch.get_rng_state()}
     if fabric.device.type == "cuda":
         own["cuda"] = torch.cuda.get_rng_state(fabric.device)
-    everyone = {}
+    of_processes = {}
     for name, state in own.items():
         # Each process fills in its own row; the sum over the processes contains all rows.
         rows = torch.zeros(fabric.world_size, len(state), dtype=state.dtype, device=fabric.device)
         rows[fabric.global_rank] = state.to(fabric.device)
         gathered: torch.Tensor = fabric.all_reduce(rows, reduce_op="sum")  # type: ignore[assignment]
-        everyone[name] = gathered.cpu()
+        of_processes[name] = gathered.cpu()
     version, keys, position, has_gauss, cached = np.random.get_state(legacy=True)
     return {
-        "torch": everyone,
+        "torch": of_processes,
         "python": random.getstate(),
         "numpy": (version, [int(key) for key in keys], int(position), int(has_gauss), float(cached)),
     }
@@ -44,10 +44,10 @@ def restore_random_state(state: dict[str, Any], fabric: "Fabric") -> bool:
     random.setstate(state["python"])
     version, keys, position, has_gauss, cached = state["numpy"]
     np.random.set_state((version, np.array(keys, np.uint32), position, has_gauss, cached))
-    everyone = state["torch"]
-    if len(everyone["cpu"]) != fabric.world_size or ("cuda" in everyone) != (fabric.device.type == "cuda"):
+    of_processes = state["torch"]
+    if len(of_processes["cpu"]) != fabric.world_size or ("cuda" in of_processes) != (fabric.device.type == "cuda"):
         return False
-    torch.set_rng_state(everyone["cpu"][fabric.global_rank])
-    if "cuda" in everyone:
-        torch.cuda.set_rng_state(everyone["cuda"][fabric.global_rank], fabric.device)
+    torch.set_rng_state(of_processes["cpu"][fabric.global_rank])
+    if "cuda" in of_processes:
+        torch.cuda.set_rng_state(of_processes["cuda"][fabric.global_rank], fabric.device)
     return True

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from time import monotonic
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -15,6 +15,7 @@ from recognition import runs
 from recognition.engine.interruption import StopSignals
 from recognition.engine.loop import Loop, NotFiniteError, Step
 from recognition.engine.position import Position
+from recognition.engine.prepared_run import PreparedRun
 from recognition.engine.progress import TrainingProgress
 from recognition.engine.random_state import random_state, restore_random_state
 from recognition.engine.run_log import RunLog
@@ -28,25 +29,6 @@ log = logging.getLogger(__name__)
 
 class TrainingStopped(SkelpipeError):
     """The run was saved and then stopped by a signal."""
-
-
-class LoopSettings(Protocol):
-    """Settings of the training that the run itself uses."""
-
-    @property
-    def accumulate(self) -> int: ...
-
-    @property
-    def seed(self) -> int: ...
-
-    @property
-    def precision(self) -> str: ...
-
-    @property
-    def clip_gradient(self) -> float | None: ...
-
-    @property
-    def checkpoint_minutes(self) -> float: ...
 
 
 @dataclass(frozen=True)
@@ -118,12 +100,9 @@ class TrainingRun:
     Args:
         fabric: Launched Fabric.
         training: What is trained, newly built from the seed.
-        settings: Settings of the training.
-        folder: The run directory.
+        prepared: Its data and settings.
         checkpoint: Checkpoint to resume; None for a new run.
         identity: Content of every run file in addition to the weights.
-        workers: Number of data loading processes, or "auto".
-        notes: Notes for the user, one sentence each.
         show: Whether to show progress.
 
     Raises:
@@ -134,18 +113,16 @@ class TrainingRun:
         self,
         fabric: "Fabric",
         training: RunTrainable,
-        settings: LoopSettings,
-        folder: Path,
+        prepared: PreparedRun[Any],
         checkpoint: dict[str, Any] | None,
         *,
         identity: Mapping[str, Any],
-        workers: int | Literal["auto"] = "auto",
-        notes: Sequence[str] = (),
         show: bool = False,
     ) -> None:
-        self.fabric, self.training, self.settings, self.folder = fabric, training, settings, folder
-        self.identity, self.show = identity, show
-        self.messages = [f"note: {note}" for note in notes]
+        self.fabric, self.training, self.identity, self.show = fabric, training, identity, show
+        self.folder, settings = Path(prepared.settings.out), prepared.settings.training
+        self.checkpoint_seconds = 60 * settings.checkpoint_minutes
+        self.messages = [f"note: {note}" for note in prepared.notes]
         if checkpoint is not None:
             training.objective.load_state_dict(checkpoint["model"])
         elif (loaded := training.initialise()) is not None:
@@ -156,14 +133,14 @@ class TrainingRun:
             bf16=settings.precision == "bf16",
             accumulate=settings.accumulate,
             clip_gradient=settings.clip_gradient,
-            workers=workers,
+            workers=prepared.settings.data.workers,
         )
         # From here on random states differ between processes: each draws dropout for its own clips.
         torch.manual_seed(settings.seed + 1 + fabric.global_rank)
         if checkpoint is not None:
             self._restore(checkpoint)
         size = checkpoint["training"]["metrics_size"] if checkpoint is not None else 0
-        self.log = RunLog(folder, size) if fabric.is_global_zero else None
+        self.log = RunLog(self.folder, size) if fabric.is_global_zero else None
         self.saved_at = monotonic()
         self.signals = StopSignals()
 
@@ -240,8 +217,8 @@ class TrainingRun:
 
     def _flags(self) -> tuple[bool, bool]:
         """Whether this process has received a signal, and whether it wants to save."""
-        due = monotonic() - self.saved_at > 60 * self.settings.checkpoint_minutes and self.fabric.is_global_zero
-        return self.signals.received is not None, due
+        save = self.fabric.is_global_zero and monotonic() - self.saved_at > self.checkpoint_seconds
+        return self.signals.received is not None, save
 
     def _report_step(self, step: Step, progress: TrainingProgress) -> None:
         epoch = self.loop.position.epoch

@@ -134,12 +134,9 @@ class Workflow(ABC, Generic[Settings, Prepared]):
         training = TrainingRun(
             fabric,
             self.build(prepared, rank=fabric.global_rank, world_size=fabric.world_size),
-            settings.training,
-            folder,
+            prepared,
             checkpoint,
             identity=identity,
-            workers=settings.data.workers,
-            notes=prepared.notes,
             show=show and fabric.is_global_zero,
         )
         parts = 2 * settings.training.accumulate

@@ -4,6 +4,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from torch import nn
+
 from pose_extraction.engines.checkpoints import apply_state_dict
 from pose_extraction.errors import UsageError, WeightsError
 from pose_extraction.skeleton import H36M17
@@ -151,41 +153,45 @@ def initialise(recognizer: Recognizer, init: str, *, label_names: list[str], dim
     pretrained = pretrained_encoder(init)
     if pretrained is not None:
         _check_dimensions(init, pretrained.dimensions, dimensions)
-        backbone = recognizer.backbone
-        network = backbone.encoder if isinstance(backbone, RecurrentBackbone) else backbone
-        try:
-            taken = apply_state_dict(
-                network, pretrained.encoder.network.state_dict(), source=pretrained.path, ignore=()
-            ).loaded
-        except WeightsError as error:
-            raise WeightsError(f"{error}; set model=auto to use the model of the run") from error
-        return f"{pretrained.path}: loaded {taken} tensors of the pre-trained encoder; the head starts at random"
+        return _load_encoder(recognizer, pretrained)
     earlier = earlier_run(init)
-    if earlier is None:
-        if not isinstance(recognizer.backbone, DSTFormer):
-            raise UsageError(f"{init}: MotionBERT's weights require model.backbone=dstformer")
-        _check_dimensions(init, 2, dimensions)
-        report = load_motionbert(recognizer.backbone, Path(init))
-        left = f"; ignored in the file: {', '.join(report.ignored)}" if report.ignored else ""
-        fresh = f"; starting at random: {', '.join(report.absent)} and the head" if report.absent else ""
-        return f"{init}: loaded {report.loaded} tensors of the backbone{fresh}{left}"
-    _check_dimensions(init, earlier.dimensions, dimensions)
+    if earlier is not None:
+        _check_dimensions(init, earlier.dimensions, dimensions)
+        return _load_run(recognizer, earlier, label_names)
+    if not isinstance(recognizer.backbone, DSTFormer):
+        raise UsageError(f"{init}: MotionBERT's weights require model.backbone=dstformer")
+    _check_dimensions(init, 2, dimensions)
+    report = load_motionbert(recognizer.backbone, Path(init))
+    left = f"; ignored in the file: {', '.join(report.ignored)}" if report.ignored else ""
+    fresh = f"; starting at random: {', '.join(report.absent)} and the head" if report.absent else ""
+    return f"{init}: loaded {report.loaded} tensors of the backbone{fresh}{left}"
+
+
+def _load_encoder(recognizer: Recognizer, pretrained: "Pretrained") -> str:
+    backbone = recognizer.backbone
+    network = backbone.encoder if isinstance(backbone, RecurrentBackbone) else backbone
+    loaded = _apply(network, pretrained.encoder.network.state_dict(), source=pretrained.path)
+    return f"{pretrained.path}: loaded {loaded} tensors of the pre-trained encoder; the head starts at random"
+
+
+def _load_run(recognizer: Recognizer, earlier: runs.Trained, label_names: list[str]) -> str:
     weights = dict(earlier.recognizer.state_dict())
-    same_classes = earlier.label_names == tuple(label_names)
-    if not same_classes:
-        own = recognizer.state_dict()
-        weights |= {name: tensor for name, tensor in own.items() if name.startswith(_CLASSES)}
-    try:
-        loaded = apply_state_dict(recognizer, weights, source=earlier.path, ignore=()).loaded
-    except WeightsError as error:
-        raise WeightsError(f"{error}; set model=auto to use the model of the run") from error
-    if same_classes:
-        return f"{earlier.path}: loaded all {loaded} tensors"
-    fresh_count = sum(name.startswith(_CLASSES) for name in weights)
+    if earlier.label_names == tuple(label_names):
+        return f"{earlier.path}: loaded all {_apply(recognizer, weights, source=earlier.path)} tensors"
+    fresh = {name: tensor for name, tensor in recognizer.state_dict().items() if name.startswith(_CLASSES)}
+    loaded = _apply(recognizer, weights | fresh, source=earlier.path) - len(fresh)
     return (
-        f"{earlier.path}: loaded {loaded - fresh_count} tensors; the last layer of the head starts at random, for "
+        f"{earlier.path}: loaded {loaded} tensors; the last layer of the head starts at random, for "
         f"{len(label_names)} classes instead of {len(earlier.label_names)}"
     )
+
+
+def _apply(network: nn.Module, weights: dict[str, Any], *, source: Path) -> int:
+    """Load weights into a network of the same size; return their number."""
+    try:
+        return apply_state_dict(network, weights, source=source, ignore=()).loaded
+    except WeightsError as error:
+        raise WeightsError(f"{error}; set model=auto to use the model of the run") from error
 
 
 def _check_dimensions(init: str, before: int | None, now: int) -> None:

@@ -38,8 +38,8 @@ def small_sizes(backbone: str) -> dict[str, object]:
     if backbone == gru.NAME:
         return dict(gru.SMALL)
     # The representation of STTFormer has the width of its last block; a segment already contains the previous frames.
-    without = {"sttformer": "dim_representation", "segments": "motion"}.get(backbone)
-    return {name: value for name, value in SMALL.items() if name != without}
+    dropped = {"sttformer": "dim_representation", "segments": "motion"}.get(backbone)
+    return {name: value for name, value in SMALL.items() if name != dropped}
 
 
 def check_model(model: ModelSettings, data: DataSettings, training: TrainingSettings) -> None:

@@ -231,8 +231,9 @@ class RootOfWhatIsNothing(torch.autograd.Function):
 def test_gradient_that_is_not_finite_does_not_reach_the_weights(motions, tmp_path, words):
     settings = small_settings(motions, tmp_path, *words)
     (tmp_path / "metrics.jsonl").touch()
-    training = RecognizerTraining(prepare(settings))
-    run = TrainingRun(Fabric(accelerator="cpu", devices=1), training, settings.training, tmp_path, None, identity={})
+    prepared = prepare(settings)
+    training = RecognizerTraining(prepared)
+    run = TrainingRun(Fabric(accelerator="cpu", devices=1), training, prepared, None, identity={})
     classes = training.objective.recognizer.head.fc2
     classes.register_forward_hook(lambda _, __, logits: logits + RootOfWhatIsNothing.apply(logits))
     before = {name: tensor.clone() for name, tensor in training.objective.recognizer.named_parameters()}
