@@ -1,6 +1,6 @@
 """Preparation that every training needs: its clips and layout, and settings that depend on data or machine."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -39,8 +39,8 @@ class PreparedRun(Generic[Settings]):
     training: np.ndarray
     held_out: np.ndarray
     layout: Skeleton
-    left_out: Sequence[str] = ()
-    notes: Sequence[str] = ()
+    left_out: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
     @property
     def channels(self) -> int:

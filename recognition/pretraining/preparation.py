@@ -71,8 +71,8 @@ def prepare_pretraining(settings: PretrainSettings) -> Pretraining:
         training=chosen,
         held_out=chosen[:0],
         layout=layout,
-        left_out=clips.skipped,
-        notes=[f"{len(clips.skipped)} clips were skipped; the first: {clips.skipped[0]}"] if clips.skipped else [],
+        left_out=tuple(clips.skipped),
+        notes=(f"{len(clips.skipped)} clips were skipped; the first: {clips.skipped[0]}",) if clips.skipped else (),
     )
     # Report missing properties of the layout before anything is written.
     with torch.device("meta"):

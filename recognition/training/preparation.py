@@ -99,7 +99,7 @@ def prepare(settings: RunSettings, *, begun: RunSettings | None = None) -> Prepa
         held_out=parts.held_out,
         layout=layout,
         left_out=parts.left_out,
-        notes=notes,
+        notes=tuple(notes),
     )
 
 
