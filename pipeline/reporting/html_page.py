@@ -1,89 +1,146 @@
-"""Self-contained HTML pages, with embedded style, tables, images and videos."""
+"""Self-contained HTML pages from blocks of text, tables, images and videos. The markup is in `page.html.jinja`."""
 
 import base64
-from collections.abc import Iterable, Sequence
-from html import escape
-
-STYLE = """
-body { font: 15px/1.5 system-ui, sans-serif; max-width: 1100px; margin: 2em auto; padding: 0 1em; color: #222; }
-h1 { font-size: 1.5em; } h2 { font-size: 1.2em; margin-top: 2em; border-bottom: 1px solid #ccc; }
-table { border-collapse: collapse; margin: 1em 0; font-size: 13px; }
-th, td { padding: 3px 10px; border-bottom: 1px solid #e4e4e4; text-align: right; }
-th:first-child, td:first-child, td.word { text-align: left; } th { background: #f4f4f4; position: sticky; top: 0; }
-td.better { color: #00683f; font-weight: 600; } td.worse { color: #b23c00; font-weight: 600; }
-img, video { max-width: 100%; } figure { margin: 1.5em 0; } figcaption { color: #555; }
-details { margin: 1em 0; } code, pre { background: #f4f4f4; padding: 0 3px; } pre { padding: 0.7em; overflow-x: auto; }
-"""
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import ClassVar
 
 
-def document(title: str, body: Iterable[str]) -> str:
-    """Builds a complete page.
+@dataclass(frozen=True)
+class Paragraph:
+    """A paragraph of plain text; `code` and **bold** are marked up."""
+
+    text: str
+    kind: ClassVar = "paragraph"
+
+
+@dataclass(frozen=True)
+class Listing:
+    """Lines of code or commands."""
+
+    text: str
+    kind: ClassVar = "listing"
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A cell of a table.
 
     Args:
-        title: Plain text.
-        body: Fragments of HTML.
+        text: Plain text.
+        style: "word" for left-aligned words, "better" or "worse" for coloured numbers, "" otherwise.
     """
-    content = "\n".join(body)
-    return (
-        f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{escape(title)}</title>'
-        f"<style>{STYLE}</style></head>\n<body>\n{content}\n</body></html>\n"
-    )
+
+    text: str
+    style: str = ""
 
 
-def html_table(head: Sequence[str], rows: Iterable[Sequence[str]], *, word_columns: int | None = None) -> str:
-    """Builds a table from plain text.
+@dataclass(frozen=True)
+class Table:
+    """A table.
 
     Args:
         head: Column names.
-        rows: Cells.
-        word_columns: Number of leading columns with words, which are left-aligned; None for all.
+        rows: Cells; plain text has no style of its own.
+        word_columns: Number of leading columns of plain text that contain words; None for all.
     """
-    body = "".join(
-        "<tr>"
-        + "".join(
-            f'<td class="word">{escape(text)}</td>'
-            if word_columns is None or column < word_columns
-            else f"<td>{escape(text)}</td>"
-            for column, text in enumerate(row)
-        )
-        + "</tr>"
-        for row in rows
-    )
-    return html_table_of(head, body)
+
+    head: Sequence[str]
+    rows: Sequence[Sequence[str | Cell]]
+    word_columns: int | None = 0
+    kind: ClassVar = "table"
+
+    def cells(self) -> Iterator[list[Cell]]:
+        """Yields the cells of each row."""
+        words = len(self.head) if self.word_columns is None else self.word_columns
+        for row in self.rows:
+            yield [
+                one if isinstance(one, Cell) else Cell(one, "word" if column < words else "")
+                for column, one in enumerate(row)
+            ]
 
 
-def html_table_of(head: Sequence[str], body: str) -> str:
-    """Builds a table from rows in HTML.
-
-    Args:
-        head: Column names, plain text.
-        body: Rows in HTML.
-    """
-    heads = "".join(f"<th>{escape(one)}</th>" for one in head)
-    return f"<table><thead><tr>{heads}</tr></thead><tbody>{body}</tbody></table>"
-
-
-def picture(words: str, content: bytes, *, kind: str = "png", caption: str = "") -> str:
-    """Embeds an image.
+@dataclass(frozen=True)
+class Image:
+    """An embedded image.
 
     Args:
         words: Alternative text.
         content: Bytes of the image file.
-        kind: "png" or "jpeg".
-        caption: HTML below it.
+        format: "png" or "jpeg".
+        caption: Text below it, marked up as in a paragraph.
     """
-    source = base64.b64encode(content).decode()
-    below = f"<figcaption>{caption}</figcaption>" if caption else ""
-    return f'<figure><img alt="{escape(words)}" src="data:image/{kind};base64,{source}">{below}</figure>'
+
+    words: str
+    content: bytes
+    format: str = "png"
+    caption: str = ""
+    kind: ClassVar = "image"
 
 
-def film(content: bytes, *, caption: str = "") -> str:
-    """Embeds an MP4 video that loops.
+@dataclass(frozen=True)
+class Video:
+    """An embedded MP4 video that loops.
 
     Args:
         content: Bytes of the video file.
-        caption: HTML below it.
+        caption: Text below it, marked up as in a paragraph.
     """
-    source = base64.b64encode(content).decode()
-    below = f"<figcaption>{caption}</figcaption>" if caption else ""
-    return f'<figure><video controls loop muted src="data:video/mp4;base64,{source}"></video>{below}</figure>'
+
+    content: bytes
+    caption: str = ""
+    kind: ClassVar = "video"
+
+
+@dataclass(frozen=True)
+class Details:
+    """Blocks that the reader can expand.
+
+    Args:
+        summary: The line that is always visible.
+        blocks: The content.
+        open: Whether the content is visible at first.
+    """
+
+    summary: str
+    blocks: Sequence["Block"]
+    open: bool = False
+    kind: ClassVar = "details"
+
+
+@dataclass(frozen=True)
+class Section:
+    """Blocks below a heading."""
+
+    title: str
+    blocks: Sequence["Block"]
+    kind: ClassVar = "section"
+
+
+Block = Paragraph | Listing | Table | Image | Video | Details | Section
+
+
+def render_page(title: str, blocks: Sequence[Block]) -> str:
+    """Renders a complete page. All texts are escaped.
+
+    Args:
+        title: Title and main heading.
+        blocks: The content.
+    """
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    environment = Environment(
+        loader=PackageLoader("pipeline.reporting", "."), autoescape=True, undefined=StrictUndefined
+    )
+    environment.filters["base64"] = lambda content: base64.b64encode(content).decode()
+    environment.filters["inline"] = _inline
+    return environment.get_template("page.html.jinja").render(title=title, blocks=blocks) + "\n"
+
+
+def _inline(text: str) -> str:
+    """Escapes a text, and marks up `code` and **bold**."""
+    from markupsafe import Markup, escape
+
+    marked = re.sub(r"`([^`]+)`", r"<code>\1</code>", str(escape(text)))
+    return Markup(re.sub(r"\*\*([^*]+)\*\*", r"<b>\1</b>", marked))

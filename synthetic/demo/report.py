@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from html import escape
 from pathlib import Path
 
 import cv2
@@ -12,7 +11,7 @@ from pipeline.datasets.statistics import Row, as_cells
 from pipeline.evaluate.evaluation import Evaluation
 from pipeline.predict.answers import Answer
 from pipeline.predict.networks import Networks
-from pipeline.reporting.html_page import document, film, html_table, picture
+from pipeline.reporting.html_page import Block, Image, Listing, Paragraph, Section, Table, Video, render_page
 from pose_extraction.files import atomic_write
 from pose_extraction.video.reader import VideoReader
 from synthetic.demo.commands import own_videos
@@ -27,7 +26,7 @@ TITLE = "From video to action: results of the demonstration"
 
 
 @dataclass
-class StepTold:
+class CompletedStep:
     """A completed step.
 
     Args:
@@ -72,7 +71,7 @@ class Found:
     overlay: Path
 
 
-def write_page(path: Path, found: Found, steps: Sequence[StepTold]) -> None:
+def write_page(path: Path, found: Found, steps: Sequence[CompletedStep]) -> None:
     """Write the page.
 
     Args:
@@ -84,27 +83,36 @@ def write_page(path: Path, found: Found, steps: Sequence[StepTold]) -> None:
         VideoError: A clip cannot be read.
         OSError: A figure is missing, or the page cannot be written.
     """
-    body = [f"<h1>{escape(TITLE)}</h1>", *_headline(found), *_done(steps), *_clips(found), *_quality(found)]
-    body += [*_training(found), *_accuracy(found), *_prediction(found), *_next()]
+    blocks = [
+        *_headline(found),
+        Section("Steps and their duration", list(_done(steps))),
+        Section("The clips", list(_clips(found))),
+        Section("Quality of the skeletons", list(_quality(found))),
+        Section("Training", list(_training(found))),
+        Section("Accuracy on unseen people", list(_accuracy(found))),
+        Section("Prediction for a new clip", list(_prediction(found))),
+        Section("Attention by joint", list(_attention(found))),
+        Section("Your own videos", list(_next())),
+    ]
     with atomic_write(path) as file:
-        file.write(document(TITLE, body).encode())
+        file.write(render_page(TITLE, blocks).encode())
 
 
-def _headline(found: Found) -> Iterator[str]:
+def _headline(found: Found) -> Iterator[Block]:
     metrics, plan = found.evaluation.metrics, found.plan
     low, high = metrics.top1_interval
     predictions = ", ".join(_sentence(answer) for answer in found.answers if answer.person is not None)
-    yield (
-        f"<p><b>{metrics.top1:.1%}</b> of {metrics.clips} clips of people who occurred neither in the training of the "
+    yield Paragraph(
+        f"**{metrics.top1:.1%}** of {metrics.clips} clips of people who occurred neither in the training of the "
         f"networks nor of the recognizer were classified correctly (95 % interval {low:.1%} to {high:.1%}; chance "
-        f"{1 / len(plan.actions):.1%}). In a new clip of two people with the actions "
-        f"{escape(' and '.join(found.doings))}, the predictions were: {escape(predictions) or 'none'}.</p>"
+        f"{1 / len(plan.actions):.1%}). In a new clip of two people with the actions {' and '.join(found.doings)}, the "
+        f"predictions were: {predictions or 'none'}."
     )
-    yield (
-        "<p>The people are rendered, so that the demonstration needs neither a camera nor a download, and the ground "
-        f"truth is known. Poses were estimated by {escape(str(found.networks.estimator))}, persons were detected by "
-        f"{escape(str(found.networks.detector))}: small networks trained only on rendered people, which do not work on "
-        "photographs. Your own videos are processed by the same pipeline.</p>"
+    yield Paragraph(
+        "The people are rendered, so that the demonstration needs neither a camera nor a download, and the ground "
+        f"truth is known. Poses were estimated by {found.networks.estimator}, persons were detected by "
+        f"{found.networks.detector}: small networks trained only on rendered people, which do not work on "
+        "photographs. Your own videos are processed by the same pipeline."
     )
 
 
@@ -114,30 +122,28 @@ def _sentence(answer: Answer) -> str:
     return f"person {answer.person} {answer.label} ({answer.probability:.0%})"
 
 
-def _done(steps: Sequence[StepTold]) -> Iterator[str]:
-    yield "<h2>Steps and their duration</h2>"
+def _done(steps: Sequence[CompletedStep]) -> Iterator[Block]:
     rows = [(str(number), step.title, step.result, f"{step.seconds:.1f} s") for number, step in enumerate(steps, 1)]
     total = sum(step.seconds for step in steps)
-    yield html_table(("", "step", "result", "time"), [*rows, ("", "total", "", f"{total:.0f} s")])
-    yield "<p>These commands perform the same steps:</p>"
-    yield f"<pre>{escape(chr(10).join(step.command for step in steps if step.command))}</pre>"
+    yield Table(("", "step", "result", "time"), [*rows, ("", "total", "", f"{total:.0f} s")], word_columns=None)
+    yield Paragraph("These commands perform the same steps:")
+    yield Listing("\n".join(step.command for step in steps if step.command))
 
 
-def _clips(found: Found) -> Iterator[str]:
-    yield "<h2>The clips</h2>"
+def _clips(found: Found) -> Iterator[Block]:
     plan = found.plan
-    yield (
-        f"<p>{plan.train_each} training clips and {plan.test_each} test clips of each action, "
+    yield Paragraph(
+        f"{plan.train_each} training clips and {plan.test_each} test clips of each action, "
         f"{plan.frames / plan.fps:g} s each. Bodies, clothes, tempo, places and cameras of the test clips come from "
         "ranges and patterns that training never uses. Everyone is clearly visible: completely inside the image and "
-        "hardly occluded.</p>"
+        "hardly occluded."
     )
     for family, words in zip(FAMILIES, ("training", "test"), strict=True):
         shown = {one.action: one for one in orders(plan) if one.family == family}
         if shown:
             stills = _jpeg(np.hstack([_still(found.folder / CLIPS, one) for one in shown.values()]))
-            caption = f"{words}: {escape(', '.join(shown))}"
-            yield picture(caption, stills, kind="jpeg", caption=caption)
+            caption = f"{words}: {', '.join(shown)}"
+            yield Image(caption, stills, "jpeg", caption)
 
 
 def _still(folder: Path, order: Order) -> np.ndarray:
@@ -156,30 +162,27 @@ def _jpeg(image: np.ndarray) -> bytes:
     return cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])[1].tobytes()
 
 
-def _quality(found: Found) -> Iterator[str]:
-    yield "<h2>Quality of the skeletons</h2>"
-    yield (
-        "<p>Joints that the estimator missed: raw, before, and clean, after tracking and cleaning. These numbers do "
-        "not need ground truth; <code>skelpipe stats</code> prints them for any skeleton file.</p>"
+def _quality(found: Found) -> Iterator[Block]:
+    yield Paragraph(
+        "Joints that the estimator missed: raw, before, and clean, after tracking and cleaning. These numbers do "
+        "not need ground truth; `skelpipe stats` prints them for any skeleton file."
     )
     head = ["measure", *(f"{row.split}, {row.stage}" for row in found.rows)]
-    yield html_table(head, as_cells(found.rows), word_columns=1)
+    yield Table(head, list(as_cells(found.rows)), word_columns=1)
 
 
-def _training(found: Found) -> Iterator[str]:
-    yield "<h2>Training</h2>"
-    yield (
-        "<p>A small MaskCLR: first cross-entropy only; then (shaded) also a masked pathway without the joints that "
+def _training(found: Found) -> Iterator[Block]:
+    yield Paragraph(
+        "A small MaskCLR: first cross-entropy only; then (shaded) also a masked pathway without the joints that "
         "the network attends to most, and two contrastive losses. A tenth of the training clips was held out to "
-        "choose the epoch.</p>"
+        "choose the epoch."
     )
     yield _figure("Losses, accuracies and learning rates", found.evaluation.folder / "training.png", found.folder)
 
 
-def _accuracy(found: Found) -> Iterator[str]:
+def _accuracy(found: Found) -> Iterator[Block]:
     metrics, names = found.evaluation.metrics, found.evaluation.trained.label_names
     low, high = metrics.top1_interval
-    yield "<h2>Accuracy on unseen people</h2>"
     rows = [
         ("clips", str(metrics.clips)),
         ("correct", str(metrics.correct)),
@@ -187,19 +190,18 @@ def _accuracy(found: Found) -> Iterator[str]:
         ("mean class accuracy", f"{metrics.mean_class:.1%}"),
         ("clips without a detected person, counted as errors", str(metrics.unanswered)),
     ]
-    yield html_table(("measure", "value"), rows)
+    yield Table(("measure", "value"), rows, word_columns=None)
     pairs = [
         (f"{names[pair.first]} / {names[pair.second]}", str(pair.count), f"{pair.share:.0%}")
         for pair in metrics.confused_pairs
     ]
     if pairs:
-        yield html_table(("most confused", "clips", "share of all errors"), pairs, word_columns=1)
+        yield Table(("most confused", "clips", "share of all errors"), pairs, word_columns=1)
     yield _figure("Confusion matrix", found.evaluation.folder / "confusion.png", found.folder)
 
 
-def _prediction(found: Found) -> Iterator[str]:
-    yield "<h2>Prediction for a new clip</h2>"
-    yield f"<p>True actions, from left to right: {escape(', '.join(found.doings))}.</p>"
+def _prediction(found: Found) -> Iterator[Block]:
+    yield Paragraph(f"True actions, from left to right: {', '.join(found.doings)}.")
     rows = []
     for answer in found.answers:
         who = "whole clip" if answer.person is None else f"person {answer.person}"
@@ -207,32 +209,31 @@ def _prediction(found: Found) -> Iterator[str]:
         joints = sorted(answer.attention, key=lambda joint: -answer.attention[joint])[:TOLD]
         looked = ", ".join(joint.replace("_", " ") for joint in joints)
         rows.append((who, predictions or f"no prediction: {answer.reason}", looked))
-    yield html_table(("who", "predictions", "most important joints"), rows)
-    beside = f"The whole clip; the same as <code>{escape(found.overlay.name)}</code> next to this page."
-    yield picture(
+    yield Table(("who", "predictions", "most important joints"), rows, word_columns=None)
+    yield Image(
         "A frame of the overlay",
         _jpeg(_middle_frame(found.overlay)),
-        kind="jpeg",
-        caption="Bones, boxes, track ids and predictions; the brightness of joints shows their attention.",
+        "jpeg",
+        "Bones, boxes, track ids and predictions; the brightness of joints shows their attention.",
     )
-    yield film(found.overlay.read_bytes(), caption=beside)
-    yield "<h2>Attention by joint</h2>"
-    yield (
-        "<p>The attention that each joint received in the network's last block, over time; 1 is the mean of a frame."
-        "</p>"
+    caption = f"The whole clip; the same as `{found.overlay.name}` next to this page."
+    yield Video(found.overlay.read_bytes(), caption)
+
+
+def _attention(found: Found) -> Iterator[Block]:
+    yield Paragraph(
+        "The attention that each joint received in the network's last block, over time; 1 is the mean of a frame."
     )
     yield _figure("Attention by joint and time", found.overlay.with_suffix(".png"), found.folder)
 
 
-def _figure(words: str, path: Path, folder: Path) -> str:
-    caption = f"<code>{escape(str(path.relative_to(folder)))}</code>"
-    return picture(words, path.read_bytes(), caption=caption)
+def _figure(words: str, path: Path, folder: Path) -> Image:
+    return Image(words, path.read_bytes(), caption=f"`{path.relative_to(folder)}`")
 
 
-def _next() -> Iterator[str]:
-    yield "<h2>Your own videos</h2>"
-    yield (
-        "<p>Put them into one folder per action, such as <code>videos/boxing/a.mp4</code>, and run these commands. "
-        "The first command downloads networks trained on photographs.</p>"
+def _next() -> Iterator[Block]:
+    yield Paragraph(
+        "Put them into one folder per action, such as `videos/boxing/a.mp4`, and run these commands. "
+        "The first command downloads networks trained on photographs."
     )
-    yield f"<pre>{escape(chr(10).join(own_videos()))}</pre>"
+    yield Listing("\n".join(own_videos()))

@@ -32,7 +32,7 @@ from recognition.training.run import train
 from synthetic.demo.commands import own_videos, skelpipe
 from synthetic.demo.drawing import LABELS_NAME, draw_clips, draw_new_clip
 from synthetic.demo.plan import CLIPS, NEW_CLIP, DemoPlan
-from synthetic.demo.report import Found, StepTold, write_page
+from synthetic.demo.report import CompletedStep, Found, write_page
 from synthetic.rendering.clips import TRUTH
 from synthetic.rendering.family import TEST, TRAIN
 
@@ -52,15 +52,15 @@ class Teller:
     """
 
     console: Console
-    steps: list[StepTold] = field(default_factory=list)
+    steps: list[CompletedStep] = field(default_factory=list)
 
     def say(self, text: str) -> None:
         self.console.print(f"   {text}" if text else "", highlight=False, markup=False, soft_wrap=True)
 
     @contextmanager
-    def step(self, title: str, command: Sequence[str] = ()) -> Iterator[StepTold]:
+    def step(self, title: str, command: Sequence[str] = ()) -> Iterator[CompletedStep]:
         """Run a step: prints its title, the equivalent command, the result and the duration."""
-        step = StepTold(title, " ".join(command))
+        step = CompletedStep(title, " ".join(command))
         self.console.print(f"\n{len(self.steps) + 1}. {title}", style="bold", highlight=False, markup=False)
         if command:
             self.say(f"$ {step.command}")
