@@ -51,14 +51,20 @@ class Table:
     word_columns: int | None = 0
     kind: ClassVar = "table"
 
+    def heads(self) -> list[Cell]:
+        """Returns the head of each column, aligned like its cells."""
+        return self._styled(self.head)
+
     def cells(self) -> Iterator[list[Cell]]:
         """Yields the cells of each row."""
+        return map(self._styled, self.rows)
+
+    def _styled(self, row: Sequence[str | Cell]) -> list[Cell]:
         words = len(self.head) if self.word_columns is None else self.word_columns
-        for row in self.rows:
-            yield [
-                one if isinstance(one, Cell) else Cell(one, "word" if column < words else "")
-                for column, one in enumerate(row)
-            ]
+        return [
+            one if isinstance(one, Cell) else Cell(one, "word" if column < words else "")
+            for column, one in enumerate(row)
+        ]
 
 
 @dataclass(frozen=True)
