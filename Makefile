@@ -1,4 +1,4 @@
-# `make` alone says what can be made. Everything is installed into .venv beside this file, and nowhere else.
+# `make` lists the targets. Everything is installed into .venv next to this file, and nowhere else.
 
 .DEFAULT_GOAL := help
 .PHONY: help setup test test-fast test-matrix docs demo bench format clean
@@ -8,14 +8,14 @@ BIN := .venv/bin
 export OMP_WAIT_POLICY ?= PASSIVE
 export GOMP_SPINCOUNT ?= 0
 export KMP_BLOCKTIME ?= 0
-# Written when .venv holds what the lock file says, so that the next `make` need not look again.
+# Written when .venv matches the lock file, so that the next `make` skips the check.
 STAMP := .venv/.installed
 
-# Real clips and small networks for the benchmarks, where there are any.
+# Real clips and small networks for the benchmarks, if present.
 DATA ?= ../shared/data
 CLIP ?= runs/bench/two_walkers.mp4
 
-help: ## Say what can be made
+help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: $(STAMP) ## Install everything from uv.lock, extras included, into .venv
@@ -33,16 +33,16 @@ test: setup ## Check style, types and behaviour
 test-fast: setup ## Check behaviour in a minute or so: without the tests marked slow or real_data
 	$(BIN)/pytest -n auto --dist loadfile -m "not slow and not real_data"
 
-test-matrix: setup ## Run the tests that compute with networks as on ten other processors; hours with MATRIX=--all
+test-matrix: setup ## Run the tests that depend on the processor on ten emulated ones; MATRIX=--all: the whole suite, hours
 	$(BIN)/python test_support/matrix.py --out runs/matrix.md $(MATRIX)
 
 docs: setup ## Build the documentation into site/; warnings are errors
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
-demo: setup ## Go the whole way on drawn people, without a network: extract, train, predict; minutes
+demo: setup ## Run the complete pipeline on rendered people, offline, within minutes
 	$(BIN)/python -m synthetic.demo
 
-bench: setup $(CLIP) ## Measure speed and robustness; CLIP=FILE measures on a video of your own
+bench: setup $(CLIP) ## Measure speed and robustness; CLIP=FILE: on your own video
 	$(BIN)/python benchmarks/extract_vs_mmpose.py $(CLIP)
 ifneq ($(wildcard $(DATA)/videos),)
 	$(BIN)/python benchmarks/default_vs_accurate.py $(DATA)/videos/fight \
@@ -56,10 +56,10 @@ runs/bench/two_walkers.mp4: | $(STAMP)
 	$(BIN)/python -c "from pathlib import Path; from test_support.made_video import write_made_clip; \
 		write_made_clip(Path('$@'), size=(1080, 1920), persons=2)"
 
-format: setup ## Put the code into shape
+format: setup ## Format the code
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
 
-clean: ## Remove what was installed and made here
+clean: ## Remove everything that was installed or built here
 	rm -rf .venv .uv build dist site .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
