@@ -1,4 +1,4 @@
-"""The pages on adding an estimator and a backbone, with their code run as it stands."""
+"""The code on the pages about adding an estimator and a backbone is executed unchanged."""
 
 import os
 import shutil
@@ -22,7 +22,7 @@ ESTIMATOR, BACKBONE = page("adding_an_estimator.md"), page("adding_a_backbone.md
 
 
 def python(folder: Path, *words: str) -> str:
-    """What a fresh interpreter in a folder says; it must end well."""
+    """Output of a new interpreter that runs in a folder; it must succeed."""
     answer = subprocess.run(
         [sys.executable, *words], cwd=folder, capture_output=True, text=True, env={**os.environ, "COLUMNS": "200"}
     )
@@ -50,7 +50,7 @@ def test_the_exported_estimator_extracts(tmp_path: Path) -> None:
 
 
 def test_the_estimator_in_python_writes_a_skeleton_file(tmp_path: Path) -> None:
-    (code,) = blocks(section(ESTIMATOR, "Anything else, in Python"))
+    (code,) = blocks(section(ESTIMATOR, "Any object, in Python"))
     (tmp_path / "middle.py").write_text(code, encoding="utf-8")
     clip = write_made_clip(tmp_path / "a.mp4", size=(96, 128), frames=9)
     python(tmp_path, "middle.py", str(clip))
@@ -59,16 +59,16 @@ def test_the_estimator_in_python_writes_a_skeleton_file(tmp_path: Path) -> None:
     assert (found["keypoint"][..., 0] == 64).all()
 
 
-def test_the_row_of_a_named_network_has_the_keys_of_those_that_are_there() -> None:
-    (row,) = blocks(section(ESTIMATOR, "A name of its own"))
+def test_the_example_entry_has_the_keys_of_existing_networks() -> None:
+    (example,) = blocks(section(ESTIMATOR, "A name for published weights"))
     entry = lookup("vitpose-s")
-    for key in (line.partition(":")[0] for line in row.splitlines()):
+    for key in (line.partition(":")[0] for line in example.splitlines()):
         assert getattr(entry, key) is not None, key
 
 
 @pytest.fixture
 def copy(tmp_path: Path) -> Path:
-    """The project's packages, to be changed."""
+    """A copy of the packages of the project, which the test changes."""
     for name in ("pose_extraction", "recognition", "pipeline", "configs"):
         shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
     return tmp_path
@@ -82,20 +82,20 @@ def put_after(path: Path, place: str, text: str) -> None:
 
 def test_the_backbone_trains_and_is_evaluated(copy: Path) -> None:
     (network,) = blocks(section(BACKBONE, "The network"))
-    imported, line = blocks(section(BACKBONE, "Its builder"))
-    name, commands = blocks(section(BACKBONE, "Its name"))
+    imported, line = blocks(section(BACKBONE, "The builder"))
+    name, commands = blocks(section(BACKBONE, "The name"))
     assert "`recognition/backbones/gated.py`" in BACKBONE
     (copy / "recognition" / "backbones" / "gated.py").write_text(network, encoding="utf-8")
     table = copy / "recognition" / "backbones" / "__init__.py"
     put_after(table, '    "dstformer": _build_dstformer,\n', f"    {line}")
-    # Before the table, which names it.
+    # In front of the table, which refers to it.
     content = table.read_text(encoding="utf-8")
     table.write_text(content.replace("_BUILDERS: dict[", f"{imported}\n\n_BUILDERS: dict["), encoding="utf-8")
     put_after(copy / "recognition" / "settings.py", "    backbone: Literal[", name.strip())
     made_data(copy / "mine.pkl")
     train, evaluate = commands.splitlines()
-    # As it stands, but for the machine's own choice of a device.
+    # Unchanged except for the device.
     python(copy, "-m", "pipeline.cli", *train.split()[1:], "--device", "cpu")
-    told = python(copy, "-m", "pipeline.cli", *evaluate.split()[1:], "--device", "cpu", "--backend", "torch")
-    assert "top-1" in told
+    output = python(copy, "-m", "pipeline.cli", *evaluate.split()[1:], "--device", "cpu", "--backend", "torch")
+    assert "top-1" in output
     assert "backbone: gated" in (copy / "runs" / "gated" / "settings.yaml").read_text(encoding="utf-8")
