@@ -11,7 +11,7 @@ from pose_extraction.engines.engine import Engine, resolve_engine
 from pose_extraction.networks import model_zoo
 from pose_extraction.networks.detection import PersonDetector
 from pose_extraction.networks.estimators import (
-    Identity,
+    NetworkIdentity,
     NetworkOptions,
     identify,
     is_bottom_up,
@@ -20,9 +20,9 @@ from pose_extraction.networks.estimators import (
 )
 
 
-def identities(
+def identify_networks(
     settings: ExtractSettings, devices: Sequence[str], detector: PersonDetector | None, console: Console
-) -> tuple[Identity, Identity | None]:
+) -> tuple[NetworkIdentity, NetworkIdentity | None]:
     """Identifies estimator and detector on the first device, and downloads their weights if necessary.
 
     Args:
@@ -35,7 +35,7 @@ def identities(
         Estimator and detector; the detector is None for a bottom-up estimator.
     """
 
-    def find(kind: str, name: str, checkpoint: str | None) -> Identity:
+    def find(kind: str, name: str, checkpoint: str | None) -> NetworkIdentity:
         engine = Engine(devices[0], settings.backend, settings.precision)
         options = with_supported_backend(NetworkOptions(engine), name)
         if is_onnx(name):
@@ -49,6 +49,6 @@ def identities(
     if is_bottom_up(settings.estimator):
         return estimator, None
     if detector is not None:
-        own = Identity(type(detector).__name__, "detector", "own", Engine("cpu", "torch", "fp32"), None, None, 0)
+        own = NetworkIdentity(type(detector).__name__, "detector", "own", Engine("cpu", "torch", "fp32"), None, None, 0)
         return estimator, own
     return estimator, find("detector", settings.detector, settings.detector_checkpoint)

@@ -15,7 +15,7 @@ from pose_extraction.errors import SkelpipeError
 from pose_extraction.extraction import DETECTION_INTERVAL, ExtractionSettings
 from pose_extraction.formats.annotations import data_set, label_name_of
 from pose_extraction.formats.pickles import write_pickle
-from pose_extraction.networks.estimators import Identity, NetworkOptions
+from pose_extraction.networks.estimators import NetworkIdentity, NetworkOptions
 from pose_extraction.tracking.cleaning import CleaningSettings
 
 # Part of every digest: which poses this code finds, given the same video, settings and weights. A release that finds
@@ -39,8 +39,8 @@ class ExtractionPlan:
     """
 
     settings: ExtractSettings
-    estimator: Identity
-    detector: Identity | None
+    estimator: NetworkIdentity
+    detector: NetworkIdentity | None
     folder: Path
     clips: Mapping[str, Sequence[ClipLabel]]
     labels_from: Origin = "names"

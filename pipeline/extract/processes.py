@@ -21,7 +21,7 @@ from pipeline.extract.device import Outcome, run_device
 from pipeline.extract.plan import ExtractionPlan
 from pipeline.inputs.videos import Source
 from pose_extraction.errors import SkelpipeError
-from pose_extraction.networks.estimators import Identity
+from pose_extraction.networks.estimators import NetworkIdentity
 
 # Number of frames that a process reports at once.
 FRAMES_TOLD = 32
@@ -128,7 +128,7 @@ def _start(plan: ExtractionPlan, devices: Sequence[str]) -> dict[Connection, _Ch
 
 
 def _on_device(plan: ExtractionPlan, device: str) -> ExtractionPlan:
-    def moved(identity: Identity) -> Identity:
+    def moved(identity: NetworkIdentity) -> NetworkIdentity:
         if identity.engine.on_cpu:
             # An ONNX network stays on the CPU if its runtime has no CUDA support.
             return identity

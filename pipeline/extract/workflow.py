@@ -15,7 +15,7 @@ from pipeline.datasets.merging import merge, merged_path
 from pipeline.extract import defaults
 from pipeline.extract.device import Outcome, run_device
 from pipeline.extract.ledger import ErrorLog
-from pipeline.extract.networks import identities
+from pipeline.extract.networks import identify_networks
 from pipeline.extract.plan import ExtractionPlan, ResultState, plan_clips, result_state, update_labels
 from pipeline.extract.processes import run_devices
 from pipeline.extract.settings import ExtractSettings
@@ -120,7 +120,7 @@ def extract(
     devices = parse_devices(settings.device)
     if detector is not None and len(devices) > 1:
         raise UsageError(f"a custom detector works on one device only, not on {settings.device}")
-    estimator, detector_identity = identities(settings, devices, detector, console)
+    estimator, detector_identity = identify_networks(settings, devices, detector, console)
     folder = out / display_name(settings.estimator)
     _refuse_unwritable(folder)
     plan = ExtractionPlan(

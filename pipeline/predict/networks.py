@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 
 from pipeline.extract.device import open_extractor
-from pipeline.extract.networks import identities
+from pipeline.extract.networks import identify_networks
 from pipeline.extract.plan import ExtractionPlan
 from pipeline.extract.settings import ExtractSettings, parse_settings
 from pose_extraction.engines.devices import parse_devices
 from pose_extraction.engines.engine import Engine
 from pose_extraction.errors import UsageError
 from pose_extraction.networks import model_zoo
-from pose_extraction.networks.estimators import Identity, display_name, is_bottom_up, is_onnx
+from pose_extraction.networks.estimators import NetworkIdentity, display_name, is_bottom_up, is_onnx
 from recognition.data.extraction_settings import SHAPING
 from recognition.protocols.detector import Detector
 from recognition.runs import Trained
@@ -71,7 +71,7 @@ def open_networks(
     if len(devices) > 1:
         raise UsageError(f"--device {engine.device}: predict runs on a single device; choose one")
     settings = stage_one(trained, networks, engine)
-    found, detector = identities(settings, devices, None, console)
+    found, detector = identify_networks(settings, devices, None, console)
     _warn_of_other_weights(trained, found, detector)
     return open_extractor(ExtractionPlan(settings, found, detector, Path(), {}), at_once=at_once), settings.stride
 
@@ -192,7 +192,7 @@ def _same_network(kind: str, one: str, other: str | None) -> bool:
         return one == other
 
 
-def _warn_of_other_weights(trained: Trained | Detector, *networks: Identity | None) -> None:
+def _warn_of_other_weights(trained: Trained | Detector, *networks: NetworkIdentity | None) -> None:
     for network in networks:
         if network is None or not _same_network(network.kind, network.name, trained.extraction.get(network.kind)):
             continue

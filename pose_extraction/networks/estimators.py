@@ -55,7 +55,7 @@ class NetworkOptions:
 
 
 @dataclass(frozen=True)
-class Identity:
+class NetworkIdentity:
     """A network whose weights are on this machine, but which is not built yet.
 
     Args:
@@ -132,7 +132,9 @@ def with_supported_backend(options: NetworkOptions, name: str) -> NetworkOptions
     return replace(options, engine=replace(options.engine, backend="auto"))
 
 
-def identify(kind: str, name: str, *, checkpoint: str | None = None, options: NetworkOptions | None = None) -> Identity:
+def identify(
+    kind: str, name: str, *, checkpoint: str | None = None, options: NetworkOptions | None = None
+) -> NetworkIdentity:
     """Find a network, download its weights if necessary, and decide where it will run.
 
     Args:
@@ -165,7 +167,7 @@ def identify(kind: str, name: str, *, checkpoint: str | None = None, options: Ne
                 f"ONNX file {name} does not exist; check the path, or use a name listed by `skelpipe models`"
             )
         engine = resolve_engine(engine, onnx=True)
-        return Identity(display_name(name), kind, _digest(*onnx_files(file)), engine, None, file, 0)
+        return NetworkIdentity(display_name(name), kind, _digest(*onnx_files(file)), engine, None, file, 0)
     entry = model_zoo.lookup(name, kind)
     if entry.name in TORCH_ONLY:
         if engine.backend not in ("auto", "torch"):
@@ -178,10 +180,10 @@ def identify(kind: str, name: str, *, checkpoint: str | None = None, options: Ne
             raise UsageError(
                 f"checkpoint {checkpoint!r}: random weights are requested as seed:N with an integer N >= 0"
             )
-        return Identity(display_name(name), kind, checkpoint, engine, entry, None, int(number))
+        return NetworkIdentity(display_name(name), kind, checkpoint, engine, entry, None, int(number))
     own = Path(checkpoint) if checkpoint is not None else None
     file = weights.resolve(entry, progress=options.progress, checkpoint=own)
-    return Identity(display_name(name), kind, _digest(file), engine, entry, file, 0)
+    return NetworkIdentity(display_name(name), kind, _digest(file), engine, entry, file, 0)
 
 
 def _digest(*paths: Path) -> str:
@@ -190,7 +192,7 @@ def _digest(*paths: Path) -> str:
 
 
 def load_estimator(
-    identity: Identity, options: NetworkOptions | None = None
+    identity: NetworkIdentity, options: NetworkOptions | None = None
 ) -> "TopdownEstimator | OpenPifPafEstimator":
     """Build the estimator found by `identify`.
 
@@ -226,7 +228,7 @@ def load_estimator(
     return TopdownEstimator(runner, spec, flip_test=options.flip_test)
 
 
-def load_detector(identity: Identity, options: NetworkOptions | None = None) -> PersonDetector:
+def load_detector(identity: NetworkIdentity, options: NetworkOptions | None = None) -> PersonDetector:
     """Build the detector found by `identify`. Arguments and exceptions are those of `load_estimator`."""
     options = options or NetworkOptions()
     engine, threshold = identity.engine, options.score_threshold
@@ -257,7 +259,7 @@ def load_detector(identity: Identity, options: NetworkOptions | None = None) -> 
     return OneStageDetector(make_network, spec, score_threshold=threshold, batch_size=batch_size)
 
 
-def _load_weights(network: "torch.nn.Module", identity: Identity) -> None:
+def _load_weights(network: "torch.nn.Module", identity: NetworkIdentity) -> None:
     if identity.file is not None:
         # Imported here because it imports torch, which takes seconds and is not needed for ONNX files.
         from pose_extraction.engines.checkpoints import apply_state_dict, load_state_dict
@@ -269,7 +271,7 @@ def _frame_batch(engine: Engine) -> int:
     return CPU_FRAME_BATCH if engine.on_cpu else GPU_FRAME_BATCH
 
 
-def _load_openpifpaf(identity: Identity, options: NetworkOptions) -> "OpenPifPafEstimator":
+def _load_openpifpaf(identity: NetworkIdentity, options: NetworkOptions) -> "OpenPifPafEstimator":
     # Imported here because of its licence (AGPL-3.0): only when the user has selected it.
     from pose_extraction.engines.checkpoints import load_state_dict
     from pose_extraction.engines.openpifpaf_checkpoint import load_openpifpaf_state_dict

@@ -82,7 +82,7 @@ def _operators_from_torchvision() -> ModuleType:
 
 
 def _give_coco_tools() -> None:
-    """Gives mmpose pycocotools under the name xtcocotools, where that is not installed.
+    """Give mmpose pycocotools under the name xtcocotools, if that is not installed.
 
     mmpose imports this fork of pycocotools for data sets and metrics of COCO, which nothing here uses. The fork does
     not build for Python 3.13.

@@ -11,13 +11,13 @@ from pipeline.inputs.labels import ClipLabel
 from pipeline.inputs.videos import Source
 from pose_extraction import _version
 from pose_extraction.engines.engine import Engine
-from pose_extraction.networks.estimators import Identity
+from pose_extraction.networks.estimators import NetworkIdentity
 
 
 @pytest.fixture
 def plan(tmp_path: Path) -> ExtractionPlan:
     engine = Engine("cpu", "onnxruntime", "fp32")
-    network = Identity("mine", "estimator", "0123abcd", engine, None, tmp_path / "mine.onnx", 0)
+    network = NetworkIdentity("mine", "estimator", "0123abcd", engine, None, tmp_path / "mine.onnx", 0)
     clips = {"a": [ClipLabel("a", "wave"), ClipLabel("a_2", None, start=1.0, end=2.5)]}
     return ExtractionPlan(ExtractSettings(), network, None, tmp_path / "skeletons", clips)
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from pipeline.extract.networks import identities
+from pipeline.extract.networks import identify_networks
 from pipeline.extract.settings import ExtractSettings
 from pose_extraction.errors import UsageError
 from pose_extraction.extraction import ExtractionSettings, PoseExtractor
@@ -40,7 +40,7 @@ def video(scene: Scene, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def extracted(video: Path, estimator: str, detector: str) -> list[FramePoses]:
     """The raw poses of each frame of a video, from the networks that extraction chooses."""
     settings = ExtractSettings(estimator=estimator, detector=detector, backend="onnxruntime")
-    first, second = identities(settings, ["cpu"], None, Console(quiet=True))
+    first, second = identify_networks(settings, ["cpu"], None, Console(quiet=True))
     boxes = None if second is None else load_detector(second)
     extractor = PoseExtractor(load_estimator(first), boxes, ExtractionSettings(detect_every=1))
     ((_, frames),) = extractor.videos([VideoJob(video)])
