@@ -11,7 +11,7 @@ from pipeline.robustness.tables import confusing_condition
 from pipeline.robustness.tasks import Task, model_layout_of
 from recognition.data.clip import Clip
 from recognition.data.perturbations import FrameCrop, GaussianNoise, Perturbation
-from recognition.data.transforms import to_camera
+from recognition.data.transforms.placement import to_camera
 from recognition.robustness import plots
 from recognition.robustness.conditions import (
     BY_NAME,

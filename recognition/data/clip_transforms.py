@@ -7,24 +7,10 @@ from pose_extraction.skeleton import COCO17, H36M17, NTU25, Skeleton
 from recognition.data.clip import Clip, ClipFormat
 from recognition.data.clips import ClipSet
 from recognition.data.perturbations import Perturbation, drop_joints, generator_of
-from recognition.data.transforms import (
-    coco_to_h36m,
-    crop_scale,
-    flip,
-    follow_two,
-    middle_part,
-    random_move,
-    random_part,
-    random_shear,
-    random_turn,
-    resample_linear,
-    sample_frames,
-    to_aligned,
-    to_body,
-    to_camera,
-    to_first_frame,
-    to_frame,
-)
+from recognition.data.transforms.augmentation import flip, random_move, random_shear, random_turn
+from recognition.data.transforms.joints import coco_to_h36m, follow_two
+from recognition.data.transforms.placement import crop_scale, to_aligned, to_body, to_camera, to_first_frame, to_frame
+from recognition.data.transforms.sampling import middle_part, random_part, resample_linear, sample_frames
 from recognition.settings import DataSettings
 
 AUTO_FLIP = 0.5

@@ -11,7 +11,8 @@ import numpy as np
 from pose_extraction.errors import UsageError
 from recognition.data.clip import ClipFormat
 from recognition.data.clips import ClipSet
-from recognition.data.transforms import FEWEST_JOINTS, ROTATION, SCALE, TRANSLATION
+from recognition.data.transforms.augmentation import ROTATION, SCALE, TRANSLATION
+from recognition.data.transforms.placement import FEWEST_JOINTS
 from recognition.settings import DataSettings
 
 # The published reader always takes two persons.

@@ -13,7 +13,8 @@ from pose_extraction.skeleton import COCO17, H36M17
 from recognition.data.batches import as_batch
 from recognition.data.clip import Clip
 from recognition.data.clip_transforms import ClipTransforms, first_persons
-from recognition.data.transforms import H36M_HEAD, H36M_PARENTS, sample_frames
+from recognition.data.transforms.joints import H36M_HEAD, H36M_PARENTS
+from recognition.data.transforms.sampling import sample_frames
 from recognition.recognizer import Recognizer
 
 # Head: the mean of the eyes, as in `coco_to_h36m`. Belly: the mean of root and neck.

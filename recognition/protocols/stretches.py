@@ -8,7 +8,7 @@ import torch
 from recognition.data.batches import Batch
 from recognition.data.clips import ClipSet
 from recognition.data.dataset import SkeletonDataset, collate
-from recognition.data.transforms import FEWEST_JOINTS
+from recognition.data.transforms.placement import FEWEST_JOINTS
 from recognition.protocols.motion import centred
 from recognition.protocols.windows import window_clips
 from recognition.settings import DataSettings

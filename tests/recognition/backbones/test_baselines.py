@@ -12,7 +12,7 @@ from pose_extraction.errors import UsageError
 from recognition.backbones import build_backbone
 from recognition.backbones.baselines import NAMES, SMALL
 from recognition.data.batches import Batch
-from recognition.data.transforms import to_camera, to_frame
+from recognition.data.transforms.placement import to_camera, to_frame
 from recognition.inference.clip_networks import network_for
 from recognition.maskclr.objective import MaskCLR
 from recognition.recognizer import PlainHead, Recognizer

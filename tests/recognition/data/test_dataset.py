@@ -19,7 +19,7 @@ from recognition.data.perturbations import (
     Perturbation,
     generator_of,
 )
-from recognition.data.transforms import crop_scale, to_camera
+from recognition.data.transforms.placement import crop_scale, to_camera
 from recognition.settings import DataSettings
 from test_support.made_clips import annotation, write_clips
 

@@ -29,7 +29,7 @@ from recognition.data.perturbations import (
     grid_rows,
     measure_errors,
 )
-from recognition.data.transforms import to_camera
+from recognition.data.transforms.placement import to_camera
 from recognition.settings import DataSettings
 from test_support.made_clips import annotation, write_clips
 

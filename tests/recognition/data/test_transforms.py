@@ -8,23 +8,10 @@ import pytest
 
 from pose_extraction.skeleton import COCO17
 from recognition.data.clips import open_clips
-from recognition.data.transforms import (
-    coco_to_h36m,
-    crop_scale,
-    flip,
-    follow_two,
-    random_move,
-    random_part,
-    random_shear,
-    random_turn,
-    resample_linear,
-    sample_frames,
-    to_aligned,
-    to_body,
-    to_camera,
-    to_first_frame,
-    to_frame,
-)
+from recognition.data.transforms.augmentation import flip, random_move, random_shear, random_turn
+from recognition.data.transforms.joints import coco_to_h36m, follow_two
+from recognition.data.transforms.placement import crop_scale, to_aligned, to_body, to_camera, to_first_frame, to_frame
+from recognition.data.transforms.sampling import random_part, resample_linear, sample_frames
 from recognition.settings import DataSettings
 
 

@@ -16,7 +16,7 @@ from recognition.data.clip import Clip, ClipFormat, clip_from_arrays
 from recognition.data.clip_transforms import ClipTransforms
 from recognition.data.clips import open_clips
 from recognition.data.dataset import SkeletonDataset
-from recognition.data.transforms import H36M_PARENTS
+from recognition.data.transforms.joints import H36M_PARENTS
 from recognition.inference.explanation import Explanation, explain, to_coco
 from recognition.inference.predictor import Predictor, frames_seen, input_format
 from recognition.inference.scores import scores_of
