@@ -124,7 +124,10 @@ def predict(
     split: Annotated[
         str | None,
         typer.Option(
-            metavar="NAME", help="Split of the skeleton files.", show_default="all clips", rich_help_panel=INPUT
+            metavar="NAME",
+            help="Split of the skeleton files; all: every clip.",
+            show_default="all clips",
+            rich_help_panel=INPUT,
         ),
     ] = None,
     keypoint_files: KeypointFiles = None,

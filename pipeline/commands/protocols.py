@@ -46,7 +46,7 @@ TrainSplit = Annotated[
     str | None,
     typer.Option(
         metavar="NAME",
-        help="With --protocol: training split.",
+        help="With --protocol: training split; all: every clip.",
         show_default="as pre-trained",
         rich_help_panel=PRETRAINED,
     ),

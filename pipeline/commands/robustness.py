@@ -32,7 +32,7 @@ def robustness(
         str | None,
         typer.Option(
             metavar="NAME",
-            help="Test split.",
+            help="Test split; all: every clip.",
             show_default="the matching test split",
             rich_help_panel=INPUT,
         ),

@@ -41,7 +41,12 @@ def sweep(
     ] = None,
     split: Annotated[
         str | None,
-        typer.Option(metavar="NAME", help="Test split.", show_default="the matching test split", rich_help_panel=INPUT),
+        typer.Option(
+            metavar="NAME",
+            help="Test split; all: every clip.",
+            show_default="the matching test split",
+            rich_help_panel=INPUT,
+        ),
     ] = None,
     seeds: Annotated[
         str | None,
