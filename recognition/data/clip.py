@@ -44,6 +44,25 @@ class Clip:
         return replace(self, keypoint=keypoint, score=score)
 
 
+@dataclass(frozen=True, slots=True)
+class LeftOut:
+    """A clip that was left out.
+
+    Args:
+        name: The clip's id in the file.
+        reason: Error message, one sentence.
+        splits: Names of the splits that contain it.
+        label: Class number if `empty`; otherwise -1, because the label itself may be wrong.
+        empty: Whether the only error is that the clip shows no person.
+    """
+
+    name: str
+    reason: str
+    splits: frozenset[str]
+    label: int
+    empty: bool
+
+
 @dataclass(frozen=True)
 class ClipFormat:
     """Format of the clips of one source.

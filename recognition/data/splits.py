@@ -6,7 +6,8 @@ import numpy as np
 
 from pose_extraction.errors import UsageError
 from pose_extraction.formats.annotations import ALL_CLIPS, UNLABELLED
-from recognition.data.clips import ClipSet, LeftOut
+from recognition.data.clip import LeftOut
+from recognition.data.clips import ClipSet
 from recognition.data.holdout import held_out_clips, held_out_groups
 from recognition.settings import DataSettings
 

@@ -95,5 +95,7 @@ def scores_of(
 
 def softmax(logits: np.ndarray) -> np.ndarray:
     """Return probabilities (N, K), float32, for logits (N, K); computed in float64."""
-    raised = np.exp(logits.astype(np.float64) - logits.max(axis=1, keepdims=True))
-    return (raised / raised.sum(axis=1, keepdims=True)).astype(np.float32)
+    # Imported here because only predictions need it.
+    from scipy.special import softmax as softmax_of
+
+    return softmax_of(logits.astype(np.float64), axis=1).astype(np.float32)
