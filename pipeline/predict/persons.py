@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from pipeline.predict.options import Scope
 from pose_extraction.errors import UsageError
 from pose_extraction.extraction import cut
 from pose_extraction.formats.annotations import UNLABELLED
@@ -41,27 +42,25 @@ class PersonClip:
         return tuple(self.track_ids[row] for row in predictor.persons_used(self.clip))
 
 
-def all_persons(video: VideoPoses, name: str, threshold: float, *, tracked: bool = True) -> PersonClip:
-    """Return one clip of all persons of a video.
+def person_clips(
+    video: VideoPoses, scope: Scope, name: str, threshold: float, *, tracked: bool = True
+) -> Iterator[PersonClip]:
+    """Yield the clips to classify: that of all persons together, and those of each person.
+
+    The clip of one person extends from the first to the last frame in which a joint is visible.
 
     Args:
         video: The tracks, the most relevant first.
-        name: Name for messages.
+        scope: Which of these clips to classify.
+        name: Name of the video, for messages.
         threshold: Score above which a joint counts as visible.
         tracked: Whether a person keeps the same identity in all frames.
     """
-    return _person_clip(video, None, name, threshold, 0, tracked)
-
-
-def each_person(video: VideoPoses, name: str, threshold: float) -> Iterator[PersonClip]:
-    """Yield a clip of each person, over the frames from their first to their last visible joint.
-
-    Args:
-        video: The tracks.
-        name: Name of the clip, for messages.
-        threshold: Score above which a joint counts as visible.
-    """
-    for track in video.tracks:
+    if not video.tracks:
+        return
+    if scope.together:
+        yield _person_clip(video, None, name, threshold, 0, tracked)
+    for track in video.tracks if scope.persons else ():
         rows = np.flatnonzero((track.keypoint_score > threshold).any(axis=1)) + track.start
         first, last = (int(rows[0]), int(rows[-1]) + 1) if len(rows) else (track.start, track.stop)
         alone = cut(replace(video, tracks=[track]), first, last)

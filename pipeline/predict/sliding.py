@@ -8,7 +8,7 @@ import numpy as np
 
 from pipeline.predict.attention_record import AttentionRecord
 from pipeline.predict.options import Scope
-from pipeline.predict.persons import PersonClip, PersonId, all_persons, each_person, frame_interval
+from pipeline.predict.persons import PersonClip, PersonId, frame_interval, person_clips
 from pose_extraction.drawing.overlay import Stretch
 from pose_extraction.extraction import cut
 from pose_extraction.poses import VideoPoses
@@ -124,7 +124,8 @@ class Sliding:
         Returns:
             One prediction per person, or one for all persons together.
         """
-        targets = [target for target in self._targets(window) if self._is_enough(target, window)]
+        found = person_clips(window, self._scope, self._name, self._predictor.threshold, tracked=self._tracked)
+        targets = [target for target in found if self._is_enough(target, window)]
         if not targets:
             return []
         answers = []
@@ -178,15 +179,6 @@ class Sliding:
         number = self._joiner.answer(probabilities)
         name = UNKNOWN if number is None else self._predictor.trained.label_names[number]
         return f"{name} {float(probabilities.max()):.0%}"
-
-    def _targets(self, window: VideoPoses) -> Iterator[PersonClip]:
-        if not window.tracks:
-            return
-        threshold = self._predictor.threshold
-        if self._scope.together:
-            yield all_persons(window, self._name, threshold, tracked=self._tracked)
-        if self._scope.persons:
-            yield from each_person(window, self._name, threshold)
 
     @staticmethod
     def _is_enough(target: PersonClip, window: VideoPoses) -> bool:

@@ -194,7 +194,7 @@ class VideoPrediction:
             self.options.scope,
             clip.poses,
             self.source.frame_dir,
-            nobody=nobody_found(self._poses),
+            reason_if_empty=nobody_found(self._poses),
             record=self._record,
         )
         if self.drawing is not None:

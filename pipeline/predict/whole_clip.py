@@ -5,7 +5,7 @@ import numpy as np
 from pipeline.predict.answers import BEST, Answer, label_of
 from pipeline.predict.attention_record import AttentionRecord
 from pipeline.predict.options import Scope
-from pipeline.predict.persons import PersonClip, all_persons, each_person, frame_interval
+from pipeline.predict.persons import PersonClip, frame_interval, person_clips
 from pose_extraction.drawing.overlay import Stretch
 from pose_extraction.poses import VideoPoses
 from recognition.inference.explanation import Explanation
@@ -27,7 +27,7 @@ def predict_whole(
     video: VideoPoses,
     name: str,
     *,
-    nobody: str = "no person found",
+    reason_if_empty: str = "no person found",
     tracked: bool = True,
     record: AttentionRecord | None = None,
 ) -> tuple[list[Answer], Stretch]:
@@ -38,7 +38,7 @@ def predict_whole(
         scope: Which persons to classify, together or separately.
         video: The persons of the whole clip.
         name: Id of the clip.
-        nobody: Reason to report for a clip without persons.
+        reason_if_empty: Reason to report for a clip without persons.
         tracked: Whether a person keeps the same identity in all frames.
         record: Receives the attention of each joint; None if it is not requested.
 
@@ -46,12 +46,8 @@ def predict_whole(
         The predictions, that of the clip first, and the poses with captions and attention.
     """
     if not video.tracks:
-        return [Answer(name, reason=nobody)], Stretch(video)
-    targets: list[PersonClip] = []
-    if scope.together:
-        targets.append(all_persons(video, name, predictor.threshold, tracked=tracked))
-    if scope.persons:
-        targets.extend(each_person(video, name, predictor.threshold))
+        return [Answer(name, reason=reason_if_empty)], Stretch(video)
+    targets = list(person_clips(video, scope, name, predictor.threshold, tracked=tracked))
     reasons = [too_few(len(target.seen)) for target in targets]
     clips = [target.clip for target, reason in zip(targets, reasons, strict=True) if reason is None]
     probabilities = iter(predictor.probabilities(clips) if clips else ())
