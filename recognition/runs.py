@@ -29,6 +29,8 @@ from recognition.settings import RunSettings
 if TYPE_CHECKING:
     from recognition.recognizer import Recognizer
 
+# Folder of the run directories.
+RUNS = Path("runs")
 LAST, BEST = "last.pt", "best.pt"
 SETTINGS_NAME, LABELS_NAME, SPLIT_NAME, ABOUT_NAME = "settings.yaml", "labels.json", "split.json", "about.json"
 # Format number of run files; any other value was written by an older or newer version.
@@ -273,7 +275,7 @@ def run_file(run: str | Path, which: Literal["best", "last"] = "best") -> Path:
     return file
 
 
-def newest_run(folder: Path = Path("runs"), *, wanted: Callable[[Path], bool] = lambda _: True) -> Path:
+def newest_run(folder: Path = RUNS, *, wanted: Callable[[Path], bool] = lambda _: True) -> Path:
     """Return the run directory that was saved most recently.
 
     Args:

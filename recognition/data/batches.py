@@ -8,6 +8,9 @@ import torch
 
 from pose_extraction.formats.annotations import UNLABELLED
 
+# C, channels of the network's input: x, y and score in 2D; x, y and z in 3D.
+CHANNELS = 3
+
 
 @dataclass(frozen=True)
 class Batch:

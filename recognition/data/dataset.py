@@ -28,7 +28,7 @@ class Sample:
     """One clip as input of the network.
 
     Args:
-        keypoint: float32 (M, T, V, 3) of the persons that are present: x, y after `crop_scale` and the score, or x, y,
+        keypoint: float32 (M, T, V, C) of the persons that are present: x, y after `crop_scale` and the score, or x, y,
             z. All zero where a joint was not seen, and nowhere else.
         label: Class number; -1 for unlabelled clips.
         index: Index of the clip in its file; beyond the last index for repeats within an epoch (`repeated`).

@@ -10,9 +10,9 @@ from types import FrameType
 from typing import Any
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
-# A terminal sends Ctrl-C to every process of a run, and the main process forwards it: signals within this many seconds
-# count as one.
-ONE_WISH = 1.0
+# A terminal sends Ctrl-C to every process of a run, and the main process forwards it: signals within this time, in
+# seconds, count as one.
+SAME_SIGNAL = 1.0
 
 
 class StopSignals:
@@ -40,7 +40,7 @@ class StopSignals:
         if self.received is None:
             self.received = signal.Signals(number).name
             self._when = monotonic()
-        elif monotonic() - self._when > ONE_WISH:
+        elif monotonic() - self._when > SAME_SIGNAL:
             signal.signal(number, signal.SIG_DFL)
             os.kill(os.getpid(), number)
         for child in multiprocessing.active_children():

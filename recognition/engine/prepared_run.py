@@ -11,10 +11,11 @@ import numpy as np
 from pose_extraction.engines.engine import Engine
 from pose_extraction.errors import UsageError
 from pose_extraction.skeleton import Skeleton
+from recognition.data.batches import CHANNELS
 from recognition.data.clip_transforms import check_placement, flip_probability
 from recognition.data.clips import ClipSet
-from recognition.engine.machine import CHANNELS, RUNS
 from recognition.engine.settings import AnyRunSettings, LoopSettings
+from recognition.runs import RUNS
 from recognition.settings import DataSettings
 
 Settings = TypeVar("Settings", bound=AnyRunSettings)

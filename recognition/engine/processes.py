@@ -81,7 +81,7 @@ def launch(
     """
     fabric = build_fabric(training)
     spawns = fabric.world_size > 1 and not launched_from_outside()
-    own = partial(_to_its_end, process=process, prepared=None if spawns else prepared, **arguments)
+    own = partial(_run_process, process=process, prepared=None if spawns else prepared, **arguments)
     # Spawned processes poll the flag themselves; this process only has to forward signals to them.
     with StopSignals() if spawns else nullcontext():
         failure = fabric.launch(own)
@@ -89,7 +89,7 @@ def launch(
         raise failure
 
 
-def _to_its_end(
+def _run_process(
     fabric: Fabric, *, process: Callable[..., SkelpipeError | None], **arguments: Any
 ) -> SkelpipeError | None:
     """Run one process, then destroy its process group.

@@ -42,7 +42,7 @@ class RunLog:
         shutil.rmtree(folder / EVENTS_NAME, ignore_errors=True)
         self._events = SummaryWriter(str(folder / EVENTS_NAME))
         for line in read_metrics(folder):
-            self._tell_events(line)
+            self._add_events(line)
 
     def write(self, kind: str, step: int, values: dict[str, Any]) -> None:
         """Append a line.
@@ -54,7 +54,7 @@ class RunLog:
         """
         line = {"kind": kind, "step": step, **values}
         self._file.write(json.dumps(line).encode() + b"\n")
-        self._tell_events(line)
+        self._add_events(line)
 
     def size(self) -> int:
         """Flush both logs to disk, and return the size of `metrics.jsonl` in bytes, which a checkpoint stores."""
@@ -66,7 +66,7 @@ class RunLog:
         self._file.close()
         self._events.close()
 
-    def _tell_events(self, line: dict[str, Any]) -> None:
+    def _add_events(self, line: dict[str, Any]) -> None:
         for name, value in line.items():
             if isinstance(value, int | float) and not isinstance(value, bool) and name != "step":
                 self._events.add_scalar(f"{line['kind']}/{name}", value, line["step"])

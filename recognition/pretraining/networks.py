@@ -5,7 +5,7 @@ from torch import nn
 from pose_extraction.skeleton import Skeleton
 from recognition.backbones import build_segments
 from recognition.backbones.gru import GRUEncoder
-from recognition.engine.machine import CHANNELS
+from recognition.data.batches import CHANNELS
 from recognition.pretraining.settings import PretrainSettings
 
 

@@ -9,11 +9,11 @@ from pose_extraction.errors import UsageError
 from pose_extraction.skeleton import Skeleton
 from recognition.backbones.gru import GRUEncoder
 from recognition.backbones.segments import SEGMENT_FRAMES, SegmentTransformer
+from recognition.data.batches import CHANNELS
 from recognition.data.clip_transforms import layout_of_model
 from recognition.data.clips import open_clips
 from recognition.data.skeleton_file import skeleton_file_of
 from recognition.data.splits import split_indices, training_split
-from recognition.engine.machine import CHANNELS
 from recognition.engine.prepared_run import PreparedRun, check_accumulation, check_transforms, resolve
 from recognition.pretraining.mamp import MAMP, kept_tokens
 from recognition.pretraining.networks import build_encoder
