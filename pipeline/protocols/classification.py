@@ -109,23 +109,19 @@ def _encoder(measurement: Measurement, task: ClassificationTask) -> Encoder:
     return copy.deepcopy(task.pretrained.encoder).to(measurement.engine.device)
 
 
-def _where(measurement: Measurement) -> dict[str, Any]:
-    return {"device": measurement.engine.device, "bf16": measurement.engine.bf16}
-
-
 def _features(measurement: Measurement, task: ClassificationTask) -> tuple[torch.Tensor, torch.Tensor]:
     """Return the features of training and test clips, both without augmentation."""
-    encoder, where = _encoder(measurement, task), _where(measurement)
+    encoder = _encoder(measurement, task)
     gallery = SkeletonDataset(task.clips, task.training, task.test_set.settings, train=False)
     return (
-        features_of(encoder, gallery, len(task.training), **where),
-        features_of(encoder, task.test_set, len(task.test), **where),
+        features_of(encoder, gallery, len(task.training), engine=measurement.engine),
+        features_of(encoder, task.test_set, len(task.test), engine=measurement.engine),
     )
 
 
 def _by_finetuning(measurement: Measurement, task: ClassificationTask, *, seed: int) -> np.ndarray:
     """Return the probabilities of all classes for the test clips, float64 (N, K), by encoder and head together."""
-    chosen, where, recipe = task.training, _where(measurement), task.settings.finetune
+    chosen, recipe = task.training, task.settings.finetune
     if measurement.protocol.share < 1:
         chosen = chosen[labelled_share(task.clips.labels[chosen], measurement.protocol.share, seed=seed)]
     dataset = SkeletonDataset(task.clips, chosen, task.train_set.settings, train=True, seed=seed)
@@ -136,14 +132,14 @@ def _by_finetuning(measurement: Measurement, task: ClassificationTask, *, seed: 
         recipe.from_scratch() if measurement.scratch else recipe,
         seed=seed,
         tell=measurement.tell,
-        **where,
+        engine=measurement.engine,
     )
-    return probabilities_of(classifier, task.test_set, len(task.test), **where)
+    return probabilities_of(classifier, task.test_set, len(task.test), engine=measurement.engine)
 
 
 def _by_linear_classifier(measurement: Measurement, task: ClassificationTask, *, seed: int) -> np.ndarray:
     """Return the probabilities of all classes for the test clips, float64 (N, K), from features of a fixed encoder."""
-    encoder, where, settings = _encoder(measurement, task), _where(measurement), task.settings
+    encoder, settings = _encoder(measurement, task), task.settings
     kind = measurement.protocol.kind
     train_set: Any = task.train_set
     test_set: Any = task.test_set
@@ -151,11 +147,11 @@ def _by_linear_classifier(measurement: Measurement, task: ClassificationTask, *,
         test_set = OccludedDataset(task.test_set, kind, seed=settings.seed)
         if settings.occluded_training:
             train_set = OccludedDataset(task.train_set, kind, seed=settings.seed)
-    test = features_of(encoder, test_set, len(task.test), **where)
+    test = features_of(encoder, test_set, len(task.test), engine=measurement.engine)
     labels = torch.as_tensor(task.clips.labels[task.training])
     views = []
     for view in range(settings.linear.views):
-        views.append(features_of(encoder, train_set, len(labels), epoch=view, **where))
+        views.append(features_of(encoder, train_set, len(labels), epoch=view, engine=measurement.engine))
         measurement.tell(f"encoded view {view + 1} of {settings.linear.views} of the training clips")
     network = fit_linear(views, labels, task.num_classes, settings.linear, seed=seed)
     with torch.no_grad():

@@ -57,8 +57,7 @@ def train_detector(measurement: Measurement, labelled: LabelledSequences) -> Fra
         labelled.num_classes,
         recipe.from_scratch() if measurement.scratch else recipe,
         seed=measurement.settings.seed,
-        device=measurement.engine.device,
-        bf16=measurement.engine.bf16,
+        engine=measurement.engine,
         tell=measurement.tell,
     )
 
@@ -99,8 +98,7 @@ def measure_detector(
             windows,
             int(index),
             int(clips.lengths[index]),
-            device=measurement.engine.device,
-            bf16=measurement.engine.bf16,
+            engine=measurement.engine,
         )
         found += actions_of(clips.names[index], scores, smooth=chosen.smooth, fewest=chosen.fewest)
     truths = [action for index in labelled.test for action in labelled.actions_of(index)]

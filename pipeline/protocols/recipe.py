@@ -72,14 +72,17 @@ def engine_for_protocols(device: str, precision: str) -> Engine:
     """Resolve device and precision.
 
     Args:
-        device: auto, cpu or a CUDA device.
+        device: auto, cpu or a single CUDA device.
         precision: auto, fp32 or bf16.
 
     Raises:
-        UsageError: The precision is unknown or does not support training.
+        UsageError: There are several devices, or the precision is unknown or does not support training.
         BackendError: The device is not available.
     """
     known = [name for name in PRECISIONS if name != "fp16"]
     if precision not in known:
         raise UsageError(f"--precision {precision}: with --protocol, use one of {', '.join(known)}")
-    return resolve_training_engine(device, precision)
+    engine = resolve_training_engine(device, precision)
+    if "," in engine.device:
+        raise UsageError(f"--device {device}: protocols run on a single device; choose one of them")
+    return engine

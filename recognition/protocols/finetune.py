@@ -11,6 +11,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from pose_extraction.engines.engine import Engine
 from pose_extraction.errors import TrainingError
 from recognition.data.batches import Batch
 from recognition.data.batching import ClipBatches
@@ -31,8 +32,7 @@ def finetune(
     settings: FinetuneSettings,
     *,
     seed: int,
-    device: str = "cpu",
-    bf16: bool = False,
+    engine: Engine,
     tell: Callable[[str], None] = lambda _: None,
 ) -> Classifier:
     """Train encoder and classifier on labelled clips.
@@ -43,8 +43,7 @@ def finetune(
         num_classes: K.
         settings: The recipe.
         seed: Seed of the order of the clips and of the head's weights.
-        device: "cpu" or a GPU.
-        bf16: Whether to use bfloat16 autocast.
+        engine: Resolved device and precision.
         tell: Called with progress messages.
 
     Returns:
@@ -56,7 +55,7 @@ def finetune(
     torch.manual_seed(seed)
     classifier = Classifier(encoder, num_classes, settings)
     objective = CrossEntropy(classifier, label_smoothing=settings.label_smoothing)
-    _fit(Finetuning(objective, encoder, dataset, settings, seed=seed), device=device, bf16=bf16, tell=tell)
+    _fit(Finetuning(objective, encoder, dataset, settings, seed=seed), engine=engine, tell=tell)
     return classifier.eval()
 
 
@@ -68,8 +67,7 @@ def finetune_frames(
     settings: FinetuneSettings,
     *,
     seed: int,
-    device: str = "cpu",
-    bf16: bool = False,
+    engine: Engine,
     tell: Callable[[str], None] = lambda _: None,
 ) -> FrameClassifier:
     """Train encoder and frame classifier on windows.
@@ -81,8 +79,7 @@ def finetune_frames(
         num_classes: K.
         settings: The recipe.
         seed: Seed of the order of the windows and of the initial weights.
-        device: "cpu" or a GPU.
-        bf16: Whether to use bfloat16 autocast.
+        engine: Resolved device and precision.
         tell: Called with progress messages.
 
     Returns:
@@ -95,7 +92,7 @@ def finetune_frames(
     classifier = FrameClassifier(encoder, num_classes)
     set_drop_path(encoder, settings.drop_path)
     objective = CrossEntropy(classifier, label_smoothing=settings.label_smoothing, frame_labels=torch.as_tensor(labels))
-    _fit(Finetuning(objective, encoder, dataset, settings, seed=seed), device=device, bf16=bf16, tell=tell)
+    _fit(Finetuning(objective, encoder, dataset, settings, seed=seed), engine=engine, tell=tell)
     return classifier.eval()
 
 
@@ -167,9 +164,9 @@ class Finetuning(Trainable):
         return {"lr": set_rates(self.optimizer, self.settings, epoch, progress)}
 
 
-def _fit(training: Finetuning, *, device: str, bf16: bool, tell: Callable[[str], None]) -> None:
+def _fit(training: Finetuning, *, engine: Engine, tell: Callable[[str], None]) -> None:
     try:
-        fit(training, device=device, bf16=bf16, report=tell)
+        fit(training, device=engine.device, bf16=engine.bf16, report=tell)
     except NotFiniteError as error:
         raise TrainingError(
             f"fine-tuning failed: {error}; reduce the learning rate, for example --set "

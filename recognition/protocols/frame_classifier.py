@@ -4,6 +4,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from pose_extraction.engines.engine import Engine
 from recognition.data.batches import Batch
 from recognition.pretraining.encoder import Encoder
 from recognition.protocols.outputs import outputs_of
@@ -43,23 +44,21 @@ def score_sequence(
     sequence: int,
     num_frames: int,
     *,
-    device: str = "cpu",
-    bf16: bool = False,
+    engine: Engine,
 ) -> np.ndarray:
     """Return the probabilities of each frame of a sequence, averaged over its windows, float64 (T, K + 1).
 
     Args:
-        classifier: Network on `device`, in evaluation mode.
+        classifier: Network on the engine's device, in evaluation mode.
         windows: Windows of the sequence, among others.
         sequence: Index of the sequence.
         num_frames: T.
-        device: "cpu" or a GPU.
-        bf16: Whether to use bfloat16 autocast.
+        engine: Resolved device and precision.
     """
     total = np.zeros((num_frames, classifier.head.out_features))
     count = np.zeros((num_frames, 1))
     positions = windows.positions_of(sequence)
-    outputs = outputs_of(classifier, windows.dataset, positions, batch_size=BATCH, workers=0, device=device, bf16=bf16)
+    outputs = outputs_of(classifier, windows.dataset, positions, batch_size=BATCH, workers=0, engine=engine)
     scores = (one for batch in outputs for one in batch.double().softmax(2).cpu().numpy())
     for position, one in zip(positions, scores, strict=True):
         start = windows.origins[position][1]

@@ -11,12 +11,13 @@ import pytest
 from rich.console import Console
 
 from pipeline.protocols.clips import ClipSelection
-from pipeline.protocols.recipe import protocol_settings
+from pipeline.protocols.recipe import engine_for_protocols, protocol_settings
 from pipeline.protocols.request import ProtocolRequest
 from pipeline.protocols.results import SUBSETS, KeptSubsets
 from pipeline.protocols.tasks import check_same_clips, classification_tasks
 from pipeline.protocols.workflow import run_protocol
 from pose_extraction.engines.checkpoints import load_plain
+from pose_extraction.engines.engine import Engine
 from pose_extraction.errors import UsageError
 from pose_extraction.formats.pickles import write_pickle
 from recognition.pretraining.encoder import load_pretrained
@@ -67,6 +68,13 @@ def test_unknown_protocol_options_are_refused(mamp):
         said = refused(mamp, "knn", "--precision", precision)
         assert f"--precision {precision}: with --protocol, use one of auto, fp32, bf16" in said
     assert "folder not found" in refused(mamp, "knn", "--keypoint-files", "/nonexist")
+
+
+def test_several_devices_are_refused(monkeypatch):
+    several = Engine("cuda:0,1", "torch", "bf16")
+    monkeypatch.setattr("pipeline.protocols.recipe.resolve_training_engine", lambda device, precision: several)
+    with pytest.raises(UsageError, match="--device cuda:0,1: protocols run on a single device"):
+        engine_for_protocols("cuda:0,1", "auto")
 
 
 def test_a_copy_of_the_clips_counts_as_the_same_file(mamp, data, tmp_path):

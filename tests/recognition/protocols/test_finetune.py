@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch.nn import functional
 
+from pose_extraction.engines.engine import Engine
 from pose_extraction.errors import TrainingError
 from recognition.data.batching import ClipBatches, make_loader
 from recognition.data.clips import open_clips
@@ -23,6 +24,7 @@ from test_support.made_motions import write_motions
 
 pytestmark = pytest.mark.processor
 
+ENGINE = Engine("cpu", "torch", "fp32")
 FRAMES = 12
 # Batches of 7 clips: the gradient of a mean over clips is not exact in binary.
 RECIPE = FinetuneSettings(epochs=3, batch_size=7, warmup_epochs=1, optimizer="sgd", lr=0.05, label_smoothing=0.1)
@@ -66,7 +68,7 @@ def assert_same_weights(one, other):
 
 def test_fine_tuning_equals_a_plain_training_loop(encoder, dataset):
     before = copy.deepcopy(encoder)
-    found = finetune(encoder, dataset, 3, RECIPE, seed=5)
+    found = finetune(encoder, dataset, 3, RECIPE, seed=5, engine=ENGINE)
     torch.manual_seed(5)
     expected = Classifier(before, 3, RECIPE)
     start = copy.deepcopy(expected)
@@ -78,7 +80,7 @@ def test_fine_tuning_equals_a_plain_training_loop(encoder, dataset):
 def test_fine_tuning_of_frames_equals_a_plain_training_loop(encoder, dataset):
     labels = np.random.default_rng(0).integers(0, 3, (len(dataset), FRAMES))
     before = copy.deepcopy(encoder)
-    found = finetune_frames(encoder, dataset, labels, 2, RECIPE, seed=5)
+    found = finetune_frames(encoder, dataset, labels, 2, RECIPE, seed=5, engine=ENGINE)
     torch.manual_seed(5)
     expected = FrameClassifier(before, 2)
     train_plainly(expected, before, dataset, lambda batch: torch.as_tensor(labels)[batch.index])
@@ -90,4 +92,4 @@ def test_a_loss_that_is_not_finite_names_the_remedy(encoder, dataset):
     with torch.no_grad():
         next(encoder.parameters()).fill_(torch.nan)
     with pytest.raises(TrainingError, match=r"the loss is nan at step 1 of epoch 1, .*--set finetune.lr=0.005"):
-        finetune(encoder, dataset, 3, RECIPE, seed=5)
+        finetune(encoder, dataset, 3, RECIPE, seed=5, engine=ENGINE)
