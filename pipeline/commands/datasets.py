@@ -129,6 +129,11 @@ def stats(
     """Report missing keypoints, missing persons, tracks, identity switches and jitter, before and after cleaning."""
     from rich.console import Console
 
+    from pose_extraction.formats.pickles import check_readable
+
+    for path in paths:
+        check_readable(path)
+    # Only now, because it loads SciPy.
     from pipeline.datasets import statistics
 
     rows = statistics.statistics_of(paths)

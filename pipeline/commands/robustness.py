@@ -131,7 +131,7 @@ def robustness(
     from rich.console import Console
 
     from pipeline.config import parse
-    from pipeline.robustness import workflow as use_case
+    from pipeline.robustness.usage import check_usage
     from recognition.robustness.conditions import BenchSettings
 
     values = {
@@ -144,12 +144,18 @@ def robustness(
         "shifted": shifted,
         "families": tuple(only or ()),
     }
+    bench_settings = parse(values, BenchSettings, place="the command line")
+    engine = engine_of(device, batch_size, precision, backend)
+    check_usage(runs, data or [], bench_settings.families)
+    # Only now, because it loads torch.
+    from pipeline.robustness import workflow as use_case
+
     results = use_case.robustness(
         runs,
         data or [],
         split,
-        settings=parse(values, BenchSettings, place="the command line"),
-        engine=engine_of(device, batch_size, precision, backend),
+        settings=bench_settings,
+        engine=engine,
         out=out,
         clip=clip,
         skip_bad=skip_bad,

@@ -84,12 +84,10 @@ def sweep(
     from rich.console import Console
 
     from pipeline.config import read_words
-    from pipeline.sweep.encoder_plan import is_pretrain_sweep, read_pretrain_sweep
-    from pipeline.sweep.encoders import sweep_encoders
+    from pipeline.sweep.encoder_plan import is_pretrain_sweep, pretrain_settings_of, read_pretrain_sweep
     from pipeline.sweep.plan import SweepRequest
-    from pipeline.sweep.recognizer_plan import read_sweep
-    from pipeline.sweep.recognizers import sweep as sweep_recognizers
-    from pipeline.sweep.workflow import print_table
+    from pipeline.sweep.recognizer_plan import read_sweep, settings_of
+    from pipeline.train.settings import check_files
 
     engine = engine_of(device, batch_size, precision, backend)
     request = SweepRequest(
@@ -107,10 +105,24 @@ def sweep(
         refuse_unused(batch_size, backend, instead=_BATCHES)
         encoders, changes = read_pretrain_sweep(config, request.changes)
         request = dataclasses.replace(request, changes=changes)
+        for row in encoders.rows:
+            check_files(pretrain_settings_of(encoders, row, request.settings_of_all_rows(), place=encoders.title).data)
+        # Only now, because it loads torch.
+        from pipeline.sweep.encoders import sweep_encoders
+
         result = sweep_encoders(encoders, request, device=engine.device, precision=engine.precision)
     else:
-        result = sweep_recognizers(read_sweep(config), request, engine)
+        plan = read_sweep(config)
+        for row in plan.rows:
+            own = settings_of(plan, row, request.settings_of_all_rows(), place=plan.title)
+            check_files(own.data, own.init)
+        # Only now, because it loads torch.
+        from pipeline.sweep.recognizers import sweep as sweep_recognizers
+
+        result = sweep_recognizers(plan, request, engine)
     if result is not None:
+        from pipeline.sweep.workflow import print_table
+
         print_table(result, Console())
     if result is None:
         return

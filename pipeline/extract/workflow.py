@@ -8,16 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from threading import Timer
 from time import monotonic
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 
 from pipeline.datasets.merging import merge, merged_path
 from pipeline.extract import defaults
-from pipeline.extract.device import Outcome, run_device
 from pipeline.extract.ledger import ErrorLog
-from pipeline.extract.networks import identify_networks
-from pipeline.extract.plan import ExtractionPlan, ResultState, plan_clips, result_state, update_labels
-from pipeline.extract.processes import run_devices
 from pipeline.extract.settings import ExtractSettings
 from pipeline.inputs.labels import load_labels
 from pipeline.inputs.videos import Source, survey
@@ -25,8 +22,11 @@ from pipeline.reporting import progress
 from pipeline.reporting.progress import RunProgress
 from pose_extraction.engines.devices import parse_devices
 from pose_extraction.errors import SkelpipeError, UsageError
-from pose_extraction.networks.detection import PersonDetector
-from pose_extraction.networks.estimators import display_name
+
+if TYPE_CHECKING:
+    from pipeline.extract.device import Outcome
+    from pipeline.extract.plan import ExtractionPlan
+    from pose_extraction.networks.detection import PersonDetector
 
 # Seconds after which a merge that is still running is announced.
 MERGE_NOTICE = 3.0
@@ -90,7 +90,7 @@ def extract(
     labels: str = defaults.LABELS,
     share: Share | None = None,
     console: Console | None = None,
-    detector: PersonDetector | None = None,
+    detector: "PersonDetector | None" = None,
 ) -> Report:
     """Extracts tracked, cleaned COCO-17 skeletons from videos.
 
@@ -116,6 +116,11 @@ def extract(
     known = load_labels(labels, inputs.sources)
     for warning in known.warnings:
         console.print(f"warning: {warning}", style="yellow", highlight=False, markup=False)
+
+    # Only now, because these load the libraries for videos and networks.
+    from pipeline.extract.networks import identify_networks
+    from pipeline.extract.plan import ExtractionPlan, plan_clips
+    from pose_extraction.networks.estimators import display_name
 
     devices = parse_devices(settings.device)
     if detector is not None and len(devices) > 1:
@@ -222,9 +227,11 @@ class _Failures:
 
 
 def _open_work(
-    plan: ExtractionPlan, chosen: Sequence[Source], share: Share, failures: _Failures, console: Console
+    plan: "ExtractionPlan", chosen: Sequence[Source], share: Share, failures: _Failures, console: Console
 ) -> tuple[list[Source], list[Source]]:
     """The videos to extract, and those with an up-to-date result."""
+    from pipeline.extract.plan import ResultState, result_state, update_labels
+
     work: list[Source] = []
     skipped: list[Source] = []
     reasons: Counter[str] = Counter()
@@ -268,17 +275,20 @@ def _open_work(
 
 
 def _run(
-    plan: ExtractionPlan,
+    plan: "ExtractionPlan",
     work: Sequence[Source],
     devices: Sequence[str],
     failures: _Failures,
     console: Console,
-    detector: PersonDetector | None,
+    detector: "PersonDetector | None",
 ) -> float:
     """Extracts the videos; returns the frames extracted per second."""
+    from pipeline.extract.device import run_device
+    from pipeline.extract.processes import run_devices
+
     with RunProgress(len(work), console) as shown:
 
-        def on_video(outcome: Outcome) -> None:
+        def on_video(outcome: "Outcome") -> None:
             failures.withdrawn |= outcome.withdrawn
             if outcome.error is not None:
                 failures.add(outcome.source.relative, outcome.error)

@@ -1,4 +1,4 @@
-"""TODO pipeline/robustness/bench.py"""
+"""Definition of a robustness benchmark: the runs, the clips, and the conditions that are measured on them."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,6 +9,7 @@ from rich.text import Text
 
 from pipeline.robustness.subjects import Source, Subject, estimator_statistics, open_sources, read_subjects
 from pipeline.robustness.tasks import Cache, Task
+from pipeline.robustness.usage import check_usage
 from pose_extraction.engines.engine import Engine
 from pose_extraction.errors import UsageError
 from recognition.data.perturbations import ErrorStatistics
@@ -18,7 +19,6 @@ from recognition.robustness.conditions import (
     ESTIMATOR_ERRORS,
     ESTIMATORS,
     MASKED_FRAMES,
-    MEASURES,
     NOISE,
     NOISE_OF_TABLES,
     TARGETED,
@@ -106,14 +106,7 @@ def prepare_bench(
     console: Console,
 ) -> Bench:
     """Open runs and files, and list the conditions; see `robustness`."""
-    unknown = [name for name in settings.families if name not in MEASURES]
-    if unknown:
-        raise UsageError(f"--only {unknown[0]}: unknown family of damage; choose from {', '.join(MEASURES)}")
-    of_others = [name for name in settings.families if name in (ESTIMATORS, ESTIMATOR_ERRORS)]
-    if of_others and len(data) < 2:
-        raise UsageError(
-            f"--only {of_others[0]}: requires a second file, with the same clips by another estimator (--data)"
-        )
+    check_usage(runs, data, settings.families)
     subjects = read_subjects(runs)
     first = load_run(subjects[0].path)
     files = list(data) or [Path(first.settings.data.file)]

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from pipeline.robustness.usage import split_method
 from pose_extraction.errors import UsageError
 from pose_extraction.files import sha256_of
 from pose_extraction.formats.annotations import UNLABELLED
@@ -99,13 +100,11 @@ def read_subjects(words: Sequence[str]) -> list[Subject]:
     """
     given: list[tuple[str | None, Path, Path]] = []
     for word in words:
-        method, equals, rest = word.partition("=")
-        is_named = bool(equals) and not Path(word).exists()
-        run = Path(rest if is_named else word)
+        method, run = split_method(word)
         path = run_file(run)
         if any(path.resolve() == other.resolve() for _, _, other in given):
             raise UsageError(f"{word}: this run is given twice; list each run once")
-        given.append((method if is_named else None, run, path))
+        given.append((method, run, path))
     own = _told_apart([run for _, run, _ in given], [method for method, _, _ in given])
     subjects: list[Subject] = []
     for (named_method, _, path), called in zip(given, own, strict=True):
