@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 # Folder of the run directories.
 RUNS = Path("runs")
 LAST, BEST = "last.pt", "best.pt"
+# Action detector that `skelpipe evaluate --protocol detection` trains on a pre-trained encoder.
+DETECTOR = "detector.pt"
 SETTINGS_NAME, LABELS_NAME, SPLIT_NAME, ABOUT_NAME = "settings.yaml", "labels.json", "split.json", "about.json"
 # Format number of run files; any other value was written by an older or newer version.
 FORMAT = 1
@@ -298,6 +300,35 @@ def is_encoder(run: Path) -> bool:
     except (OSError, ValueError):
         return False
     return isinstance(about, dict) and "method" in about
+
+
+def saved_file(run: str | Path) -> Path:
+    """Return the file of a run's best epoch or, if it has none yet, its last checkpoint.
+
+    Args:
+        run: A run directory, or one of its .pt files.
+
+    Raises:
+        WeightsError: The file does not exist.
+    """
+    path = Path(run)
+    return run_file(path, "last" if path.is_dir() and not (path / BEST).is_file() else "best")
+
+
+def detector_file(run: Path) -> Path | None:
+    """Return the detector file of a run directory, or the file itself if it is a detector; None otherwise.
+
+    Raises:
+        WeightsError: The file is damaged.
+    """
+    path = run / DETECTOR if run.is_dir() else run
+    if not path.is_file() or path.suffix != ".pt":
+        return None
+    if path.name == DETECTOR:
+        return path
+    from pose_extraction.engines.checkpoints import load_plain
+
+    return path if "detector" in load_plain(path) else None
 
 
 def _commit() -> str | None:

@@ -19,6 +19,7 @@ from pipeline.commands.protocols import (
     refuse_recognizer_options,
 )
 from pipeline.protocols.request import ProtocolRequest
+from pose_extraction.formats.pickles import check_readable
 
 
 def evaluate(
@@ -87,6 +88,15 @@ def evaluate(
     refuse_protocol_options(fuse=fuse, scratch=scratch, train_split=train_split, settings=settings)
     from rich.console import Console
 
+    from recognition.runs import newest_run, run_file
+
+    engine = engine_of(device, batch_size, precision, backend)
+    # A directory or file of a run as it was given, because later messages show it.
+    run = run if run is not None else newest_run()
+    run_file(run)
+    if data is not None:
+        check_readable(data)
+    # Only now, because these load torch.
     from pipeline.evaluate import workflow as use_case
     from pipeline.evaluate.report import as_dictionary, print_table
 
@@ -94,7 +104,7 @@ def evaluate(
         run,
         data,
         split,
-        engine=engine_of(device, batch_size, precision, backend),
+        engine=engine,
         skip_bad=skip_bad,
         keypoint_files=keypoint_files,
         figures=figures,

@@ -109,6 +109,10 @@ def evaluate_protocol(request: ProtocolRequest, *, as_json: bool) -> None:
     """
     from rich.console import Console
 
+    from pipeline.protocols.request import check_request
+
+    check_request(request)
+    # Only now, because it loads torch.
     from pipeline.protocols.table import print_protocol
     from pipeline.protocols.workflow import run_protocol
 

@@ -19,8 +19,8 @@ from pose_extraction.skeleton import COCO17
 from pose_extraction.video.addresses import is_live
 from recognition.data.clip import ClipFormat
 from recognition.inference.prediction import check_layout
-from recognition.protocols.detector import Detector, detector_file, load_detector
-from recognition.runs import Trained, is_encoder, load_run, newest_run
+from recognition.protocols.detector import Detector, load_detector
+from recognition.runs import Trained, detector_file, is_encoder, load_run, newest_run
 
 SKELETONS = ".pkl"
 

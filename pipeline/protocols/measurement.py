@@ -6,7 +6,7 @@ from pathlib import Path
 
 from pipeline.protocols.clips import ClipSelection
 from pipeline.protocols.recipe import Protocol, engine_for_protocols, parse_protocol, protocol_settings
-from pipeline.protocols.request import ProtocolRequest
+from pipeline.protocols.request import ProtocolRequest, check_request
 from pipeline.protocols.results import changes_of, folder_of
 from pose_extraction.engines.engine import Engine
 from pose_extraction.errors import UsageError
@@ -96,6 +96,7 @@ def resolve_request(request: ProtocolRequest, tell: Callable[[str], None]) -> Me
         WeightsError: A run cannot be read.
         BackendError: The device is not available.
     """
+    check_request(request)
     protocol = parse_protocol(request.protocol)
     engine = engine_for_protocols(request.device, request.precision)
     runs = [request.run if request.run is not None else newest_run(), *request.fuse]
@@ -117,6 +118,4 @@ def resolve_request(request: ProtocolRequest, tell: Callable[[str], None]) -> Me
     measurement.refuse_known_clips(request.data is None or str(request.data.resolve()) == own_file)
     if not path.is_file():
         raise UsageError(f"{path}: file not found; specify a skeleton file with --data")
-    if request.keypoint_files is not None and not request.keypoint_files.is_dir():
-        raise UsageError(f"--keypoint-files {request.keypoint_files}: folder not found")
     return measurement

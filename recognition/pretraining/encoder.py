@@ -148,9 +148,7 @@ def is_pretrained(run: str | Path) -> bool:
 
 def pretrained_file(run: str | Path) -> Path:
     """Return the file of a run's finished encoder or, if it is unfinished, its last checkpoint."""
-    path = Path(run)
-    unfinished = path.is_dir() and not (path / runs.BEST).is_file()
-    return runs.run_file(path, "last" if unfinished else "best")
+    return runs.saved_file(run)
 
 
 def load_pretrained(run: str | Path, *, scratch: bool = False, seed: int = 0) -> Pretrained:

@@ -7,7 +7,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from pose_extraction.engines.checkpoints import apply_state_dict, load_plain
+from pose_extraction.engines.checkpoints import apply_state_dict
 from pose_extraction.errors import WeightsError
 from pose_extraction.skeleton import LAYOUTS, layout_by_shape
 from recognition import runs
@@ -17,7 +17,6 @@ from recognition.pretraining.settings import PretrainSettings
 from recognition.protocols.frame_classifier import FrameClassifier
 from recognition.protocols.windows import window_settings
 
-FILE = "detector.pt"
 # Name of the background, the classifier's last class.
 BACKGROUND = "no action"
 # Largest ratio between window lengths of inference and training without a warning.
@@ -62,7 +61,7 @@ class Detector:
 
 def detector_path(pretrained: Pretrained) -> Path:
     """Return the path of an encoder's detector, which need not exist."""
-    return pretrained.path.parent / FILE
+    return pretrained.path.parent / runs.DETECTOR
 
 
 def save_detector(
@@ -98,18 +97,6 @@ def save_detector(
     weights = {name: tensor.cpu() for name, tensor in classifier.state_dict().items()}
     runs.save(path, identity | {"detector": pretrained.settings.method, "seconds": seconds, "model": weights})
     return path
-
-
-def detector_file(run: Path) -> Path | None:
-    """Return the detector file of a run directory, or the file itself if it is a detector; None otherwise.
-
-    Raises:
-        WeightsError: The file is damaged.
-    """
-    path = run / FILE if run.is_dir() else run
-    if not path.is_file() or path.suffix != ".pt":
-        return None
-    return path if path.name == FILE or "detector" in load_plain(path) else None
 
 
 def load_detector(path: Path) -> Detector:
