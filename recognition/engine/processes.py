@@ -8,11 +8,9 @@ from functools import partial
 from typing import Any
 
 import torch
-from lightning_fabric import Fabric
-from lightning_fabric.plugins.environments import SLURMEnvironment, TorchElasticEnvironment
-from lightning_fabric.strategies import DDPStrategy, Strategy
 
 from pose_extraction.errors import SkelpipeError, UsageError
+from recognition.engine.fabric import DDPStrategy, Fabric, SLURMEnvironment, Strategy, TorchElasticEnvironment
 from recognition.engine.interruption import StopSignals
 from recognition.engine.settings import Machines
 
