@@ -29,6 +29,7 @@ from pipeline.commands.sweep import sweep
 from pipeline.commands.train import train
 from pipeline.exit_codes import FAILED, INTERRUPTED, WRONG_USAGE
 from pose_extraction._version import __version__
+from pose_extraction.engines.threads import wait_asleep
 from pose_extraction.errors import SkelpipeError, UsageError
 
 # Commands that keep finished work when they are interrupted. (Training reports this itself.)
@@ -209,6 +210,8 @@ app.command(
 
 def main() -> None:
     """Runs the command. The exit status is 1 for a failure, 2 for wrong usage and 130 for an interruption."""
+    # First, because it takes effect only before torch is imported.
+    wait_asleep()
     app(prog_name="skelpipe")
 
 

@@ -1,0 +1,123 @@
+"""Wrong usage is reported at once: before torch and the other libraries that take seconds to import."""
+
+import json
+import pickle
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+HEAVY = {
+    "torch",
+    "torchvision",
+    "scipy",
+    "sklearn",
+    "matplotlib",
+    "lightning_fabric",
+    "sympy",
+    "cv2",
+    "av",
+    "mmpose",
+} | {
+    "mmengine",
+    "onnxruntime",
+    "openvino",
+}
+# Runs the command, then prints which of these libraries it has imported, and how its threads would wait.
+PROGRAM = f"""
+import json, os, sys
+from pipeline.cli import main
+try:
+    main()
+except SystemExit as end:
+    code = end.code
+loaded = sorted({HEAVY!r} & {{name.partition(".")[0] for name in sys.modules}})
+print(json.dumps([code, loaded, os.environ.get("OMP_WAIT_POLICY")]))
+"""
+NO_FILE, NO_RUN = "no skeleton file skeletons/*.pkl", "no run in runs/"
+CASES = {
+    # In an empty folder.
+    "train": (2, NO_FILE),
+    "pretrain": (2, NO_FILE),
+    "sweep ablations/table4": (2, NO_FILE),
+    "sweep ablations/mamp_ratio": (2, NO_FILE),
+    "evaluate": (2, NO_RUN),
+    "evaluate --protocol linear": (2, NO_RUN),
+    "predict clips/clip.mp4": (2, NO_RUN),
+    "train --resume": (2, NO_RUN),
+    "pretrain --resume": (2, NO_RUN),
+    # A missing argument.
+    "extract": (2, "Missing argument"),
+    "robustness": (2, "Missing argument"),
+    "sweep": (2, "Missing argument"),
+    "predict": (2, "Missing argument"),
+    # A missing file.
+    "extract nosuch.mp4": (2, "nosuch.mp4: no such file or folder"),
+    "predict nosuch.mp4": (2, "nosuch.mp4: no such file or folder"),
+    "predict nosuch.pkl": (2, "nosuch.pkl: file not found"),
+    "predict clips/clip.mp4 --run nosuch": (1, "nosuch: no such run"),
+    "train --data nosuch.pkl": (1, "nosuch.pkl: cannot be read"),
+    "train --data data.pkl --init nosuch": (1, "nosuch: no such run"),
+    "train --resume nosuch": (1, "nosuch: no such run"),
+    "pretrain --data nosuch.pkl": (1, "nosuch.pkl: cannot be read"),
+    "sweep ablations/table4 --data nosuch.pkl": (1, "nosuch.pkl: cannot be read"),
+    "evaluate nosuch": (1, "nosuch: no such run"),
+    "evaluate nosuch --protocol linear": (1, "nosuch: no such run"),
+    "robustness nosuch": (1, "nosuch: no such run"),
+    "robustness method=nosuch": (1, "nosuch: no such run"),
+    "merge nosuch": (2, "an output file is required"),
+    "stats nosuch.pkl": (1, "nosuch.pkl: cannot be read"),
+    "label nosuch.pkl --labels labels.csv": (1, "nosuch.pkl: cannot be read"),
+    "label data.pkl --labels nosuch.csv": (1, "nosuch.csv: cannot read the file"),
+    "extract clips --labels nosuch.csv": (2, "--labels nosuch.csv: must be auto, none or an existing CSV file"),
+    "convert ntu nosuch": (2, "nosuch: contains no *.skeleton files"),
+    # An unknown setting, name or option.
+    "train training.epoch=3": (2, "unknown setting 'training.epoch'"),
+    "train nosuch": (2, "unknown config nosuch"),
+    "pretrain training.epoch=3": (2, "unknown setting 'training.epoch'"),
+    "sweep nosuch": (2, "unknown config nosuch"),
+    "sweep ablations/table4 training.epoch=3": (2, "unknown setting 'training.epoch'"),
+    "extract clips --config nosuch": (2, "unknown config nosuch"),
+    "extract clips --config wrong.yaml": (2, "unknown setting 'estimators'"),
+    "extract --nosuch": (2, "No such option: --nosuch"),
+    "evaluate --protocol nosuch": (2, "unknown protocol 'nosuch'"),
+    "evaluate --protocol linear --set nosuch=1": (2, "unknown setting 'nosuch'"),
+    "evaluate --precision fp8": (2, "--precision fp8: must be one of"),
+    "predict clips/clip.mp4 --backend nosuch": (2, "--backend nosuch: must be one of"),
+    "robustness nosuch --only nosuch": (2, "--only nosuch: unknown family of damage"),
+    # A malformed table.
+    "extract clips --labels malformed.csv": (1, "malformed.csv"),
+    "label data.pkl --labels malformed.csv": (1, "malformed.csv"),
+}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A folder with files of the right names; none of them is read before the error."""
+    folder = tmp_path_factory.mktemp("wrong_usage")
+    (folder / "clips").mkdir()
+    (folder / "clips" / "clip.mp4").touch()
+    (folder / "data.pkl").write_bytes(pickle.dumps({"split": {}, "annotations": []}))
+    (folder / "labels.csv").write_text("file,label\nclip.mp4,wave\n", encoding="utf-8")
+    (folder / "malformed.csv").write_text("file;label\nclip.mp4;wave\nclip\n", encoding="utf-8")
+    (folder / "wrong.yaml").write_text("estimators: vitpose\n", encoding="utf-8")
+    return folder
+
+
+@pytest.mark.parametrize("command", CASES)
+def test_wrong_usage_is_reported_before_anything_heavy_is_imported(command, folder):
+    status, message = CASES[command]
+    run = subprocess.run(
+        [sys.executable, "-c", PROGRAM, *command.split()],
+        cwd=folder,
+        env={"PYTHONPATH": str(ROOT), "COLUMNS": "200", "PATH": ""},
+        capture_output=True,
+        text=True,
+    )
+    code, loaded, policy = json.loads(run.stdout.splitlines()[-1])
+    assert message in run.stderr
+    assert code == status
+    assert loaded == []
+    assert policy == "PASSIVE"
