@@ -94,8 +94,7 @@ def predict_actions(
     """
     from rich.console import Console
 
-    from pipeline.predict.networks import Networks
-    from pipeline.predict.options import PredictOptions, scope_of
+    from pipeline.predict.options import Networks, PredictOptions, scope_of
     from pipeline.predict.workflow import predict
     from pose_extraction.engines.engine import Engine
 

@@ -141,8 +141,7 @@ def predict(
 
     from pipeline.predict import workflow as use_case
     from pipeline.predict.answers import print_table
-    from pipeline.predict.networks import Networks
-    from pipeline.predict.options import PredictOptions, SkeletonFileOptions, scope_of
+    from pipeline.predict.options import Networks, PredictOptions, SkeletonFileOptions, scope_of
 
     if as_json and as_csv:
         raise UsageError("--json and --csv: choose one of the two formats")

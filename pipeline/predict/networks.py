@@ -1,7 +1,6 @@
 """Stage one of `skelpipe predict`: choose the networks and their settings to match the run."""
 
 import logging
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,6 +10,7 @@ from pipeline.extract.device import open_extractor
 from pipeline.extract.networks import identify_networks
 from pipeline.extract.plan import ExtractionPlan
 from pipeline.extract.settings import ExtractSettings, parse_settings
+from pipeline.predict.options import Networks
 from pose_extraction.engines.devices import parse_devices
 from pose_extraction.engines.engine import Engine
 from pose_extraction.errors import UsageError
@@ -28,23 +28,6 @@ DETECTOR = "rtmdet"
 OUTPUTS = {"estimator": "skeletons of", "detector": "persons of"}
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Networks:
-    """Networks of stage one; None selects the network of the run, or the default of `skelpipe extract`.
-
-    Args:
-        estimator: Name or ONNX file of the pose estimator; None for the one that the run was trained with.
-        detector: Name or ONNX file of the person detector; None for that of the run, or `DETECTOR`.
-        checkpoint: Weights to use instead of the official ones.
-        detector_checkpoint: The same for the detector.
-    """
-
-    estimator: str | None = None
-    detector: str | None = None
-    checkpoint: str | None = None
-    detector_checkpoint: str | None = None
 
 
 def open_networks(

@@ -96,3 +96,20 @@ class PredictOptions:
         """Return the figure file of a video: next to its overlay if there is one."""
         overlay = self.overlay_of(source)
         return self.figures / f"{source.frame_dir}.png" if overlay is None else overlay.with_suffix(".png")
+
+
+@dataclass(frozen=True)
+class Networks:
+    """Networks of stage one; None selects the network of the run, or the default of `skelpipe extract`.
+
+    Args:
+        estimator: Name or ONNX file of the pose estimator; None for the one that the run was trained with.
+        detector: Name or ONNX file of the person detector; None for that of the run, or the default.
+        checkpoint: Weights to use instead of the official ones.
+        detector_checkpoint: The same for the detector.
+    """
+
+    estimator: str | None = None
+    detector: str | None = None
+    checkpoint: str | None = None
+    detector_checkpoint: str | None = None

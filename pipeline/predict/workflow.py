@@ -2,25 +2,23 @@
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.text import Text
 
 from pipeline.inputs.videos import VIDEO_SUFFIXES, Inputs, Source, survey
 from pipeline.predict.answers import Answer
-from pipeline.predict.live import predict_live
-from pipeline.predict.networks import Networks, open_networks
-from pipeline.predict.options import PredictOptions, SkeletonFileOptions
-from pipeline.predict.skeleton_files import predict_skeletons, predictor_for
-from pipeline.predict.videos import predict_videos
+from pipeline.predict.options import Networks, PredictOptions, SkeletonFileOptions
 from pose_extraction.engines.engine import Engine
 from pose_extraction.errors import UsageError
 from pose_extraction.skeleton import COCO17
 from pose_extraction.video.addresses import is_live
 from recognition.data.clip import ClipFormat
-from recognition.inference.prediction import check_layout
-from recognition.protocols.detector import Detector, load_detector
-from recognition.runs import Trained, detector_file, is_encoder, load_run, newest_run
+from recognition.runs import Trained, detector_file, is_encoder, load_run, newest_run, run_file
+
+if TYPE_CHECKING:
+    from recognition.protocols.detector import Detector
 
 SKELETONS = ".pkl"
 
@@ -64,7 +62,19 @@ def predict(
     found = survey(videos) if videos else Inputs()
     sources = found.sources
     _refuse_overlay(sources, options)
-    trained = _network(run if run is not None else _newest(console), options, console)
+    run = run if run is not None else _newest(console)
+    found_detector = detector_file(run)
+    if found_detector is None:
+        # An error that needs nothing to be loaded.
+        run_file(run)
+    # Only now, because these load torch.
+    from pipeline.predict.live import predict_live
+    from pipeline.predict.networks import open_networks
+    from pipeline.predict.skeleton_files import predict_skeletons, predictor_for
+    from pipeline.predict.videos import predict_videos
+    from recognition.inference.prediction import check_layout
+
+    trained = _network(run, found_detector, options, console)
     for folder, reason in found.unreadable:
         yield Answer(str(folder), reason=f"cannot be listed ({reason}); check its permissions", failed=True)
     for path in skeletons:
@@ -103,14 +113,13 @@ def _tells_actions(run: Path) -> bool:
     return not is_encoder(run) or detector_file(run) is not None
 
 
-def _network(run: Path, options: PredictOptions, console: Console) -> Trained | Detector:
+def _network(run: Path, found: Path | None, options: PredictOptions, console: Console) -> "Trained | Detector":
     """Load a run's recognizer, or the action detector that was trained from a pre-trained encoder.
 
     Raises:
         UsageError: A detector is used without windows, or the network has no attention for `--explain`.
         WeightsError: There is no network, or it is damaged.
     """
-    found = detector_file(run)
     if found is None:
         trained = load_run(run)
         if options.scope.explain and not trained.recognizer.backbone.knows_attention:
@@ -119,6 +128,8 @@ def _network(run: Path, options: PredictOptions, console: Console) -> Trained | 
                 "omit --explain, or use a run with dstformer, transformer or sttformer"
             )
         return trained
+    from recognition.protocols.detector import load_detector
+
     detector = load_detector(found)
     if options.windows is None:
         known = "" if detector.seconds is None else f"; it was trained on windows of {detector.seconds:.2g} s"

@@ -8,6 +8,7 @@ import numpy as np
 from pose_extraction.engines.devices import cpu_count
 from pose_extraction.engines.engine import Engine
 from pose_extraction.engines.openvino_core import openvino_core
+from pose_extraction.engines.threads import waits_asleep
 
 if TYPE_CHECKING:
     import torch
@@ -40,6 +41,8 @@ def openvino_runner(model: Any, engine: Engine) -> Runner:
         "INFERENCE_PRECISION_HINT": {"fp32": "f32", "bf16": "bf16"}[engine.precision],
         "PERFORMANCE_HINT": "LATENCY",
         "INFERENCE_NUM_THREADS": cpu_count(),
+        # Its idle threads sleep soon; but pinned to a core, a thread would wait for that core while others are free.
+        "ENABLE_CPU_PINNING": not waits_asleep(),
     }
     compiled = openvino_core().compile_model(model, "CPU", properties)
 
@@ -59,6 +62,9 @@ def _onnxruntime_runner(content: bytes, engine: Engine) -> Runner:
         providers.insert(0, ("CUDAExecutionProvider", {"device_id": int(engine.device.removeprefix("cuda:"))}))
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = cpu_count()
+    if waits_asleep():
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        options.add_session_config_entry("session.inter_op.allow_spinning", "0")
     session = onnxruntime.InferenceSession(content, options, providers=providers)
     names = [value.name for value in session.get_inputs()]
 

@@ -10,7 +10,7 @@ import numpy as np
 from pipeline.datasets.statistics import Row, as_cells
 from pipeline.evaluate.evaluation import Evaluation
 from pipeline.predict.answers import Answer
-from pipeline.predict.networks import Networks
+from pipeline.predict.options import Networks
 from pipeline.reporting.html_page import Block, Image, Listing, Paragraph, Section, Table, Video, render_page
 from pose_extraction.files import atomic_write
 from pose_extraction.video.reader import VideoReader

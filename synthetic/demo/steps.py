@@ -16,8 +16,7 @@ from pipeline.evaluate.report import print_table
 from pipeline.extract.settings import parse_settings
 from pipeline.extract.workflow import extract
 from pipeline.predict import answers as predicted
-from pipeline.predict.networks import Networks
-from pipeline.predict.options import PredictOptions, scope_of
+from pipeline.predict.options import Networks, PredictOptions, scope_of
 from pipeline.predict.workflow import predict
 from pipeline.train.settings import train_settings
 from pose_extraction.engines.engine import Engine

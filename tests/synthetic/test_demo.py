@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from pipeline.predict.networks import Networks
+from pipeline.predict.options import Networks
 from pose_extraction.errors import SkelpipeError, UsageError
 from pose_extraction.formats.validation import read_data_set
 from pose_extraction.video.reader import VideoReader

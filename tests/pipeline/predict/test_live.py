@@ -15,8 +15,7 @@ from typer.testing import CliRunner
 
 from pipeline.cli import app
 from pipeline.predict.answers import Answer
-from pipeline.predict.networks import Networks
-from pipeline.predict.options import PredictOptions, scope_of
+from pipeline.predict.options import Networks, PredictOptions, scope_of
 from pipeline.predict.workflow import predict
 from pose_extraction.engines.engine import Engine
 from pose_extraction.errors import UsageError, VideoError

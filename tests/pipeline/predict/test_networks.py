@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from pipeline.extract.settings import ExtractSettings
-from pipeline.predict.networks import Networks, detector_for, stage_one
+from pipeline.predict.networks import detector_for, stage_one
+from pipeline.predict.options import Networks
 from pose_extraction.engines.engine import Engine
 from pose_extraction.errors import UsageError
 from pose_extraction.formats.validation import read_data_set

@@ -17,8 +17,8 @@ from typer.testing import CliRunner
 from pipeline import predict_actions
 from pipeline.cli import app
 from pipeline.predict.answers import Answer
-from pipeline.predict.networks import Networks, estimator_for
-from pipeline.predict.options import PredictOptions, scope_of
+from pipeline.predict.networks import estimator_for
+from pipeline.predict.options import Networks, PredictOptions, scope_of
 from pipeline.predict.video_prediction import LONG_WINDOW
 from pipeline.predict.workflow import predict
 from pose_extraction.engines.engine import Engine
