@@ -10,20 +10,8 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 HEAVY = {
-    "torch",
-    "torchvision",
-    "scipy",
-    "sklearn",
-    "matplotlib",
-    "lightning_fabric",
-    "sympy",
-    "cv2",
-    "av",
-    "mmpose",
-} | {
-    "mmengine",
-    "onnxruntime",
-    "openvino",
+    *("torch", "torchvision", "lightning_fabric", "sympy", "scipy", "sklearn", "matplotlib"),
+    *("cv2", "av", "mmpose", "mmengine", "onnxruntime", "openvino"),
 }
 # Runs the command, then prints which of these libraries it has imported, and how its threads would wait.
 PROGRAM = f"""
@@ -101,7 +89,7 @@ def folder(tmp_path_factory):
     (folder / "clips" / "clip.mp4").touch()
     (folder / "data.pkl").write_bytes(pickle.dumps({"split": {}, "annotations": []}))
     (folder / "labels.csv").write_text("file,label\nclip.mp4,wave\n", encoding="utf-8")
-    (folder / "malformed.csv").write_text("file;label\nclip.mp4;wave\nclip\n", encoding="utf-8")
+    (folder / "malformed.csv").write_text("video,action\nclip.mp4,wave\n", encoding="utf-8")
     (folder / "wrong.yaml").write_text("estimators: vitpose\n", encoding="utf-8")
     return folder
 
