@@ -26,7 +26,7 @@ LAYERS: dict[str, tuple[tuple[str, ...], ...]] = {
         ("following", "image_poses"),
     ),
     "recognition": (
-        ("distributed", "evaluation", "keyed_noise", "settings"),
+        ("distributed", "evaluation", "fabric", "keyed_noise", "settings"),
         ("backbones", "data"),
         ("recognizer",),
         ("maskclr", "runs"),

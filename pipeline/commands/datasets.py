@@ -129,10 +129,11 @@ def stats(
     """Report missing keypoints, missing persons, tracks, identity switches and jitter, before and after cleaning."""
     from rich.console import Console
 
-    from pose_extraction.formats.pickles import check_readable
+    from pipeline.datasets.merging import skeleton_files
 
     for path in paths:
-        check_readable(path)
+        # An error that needs nothing to be loaded.
+        skeleton_files(path)
     # Only now, because it loads SciPy.
     from pipeline.datasets import statistics
 

@@ -19,7 +19,6 @@ from pipeline.commands.protocols import (
     refuse_recognizer_options,
 )
 from pipeline.protocols.request import ProtocolRequest
-from pose_extraction.formats.pickles import check_readable
 
 
 def evaluate(
@@ -88,6 +87,7 @@ def evaluate(
     refuse_protocol_options(fuse=fuse, scratch=scratch, train_split=train_split, settings=settings)
     from rich.console import Console
 
+    from pose_extraction.formats.pickles import check_readable
     from recognition.runs import newest_run, run_file
 
     engine = engine_of(device, batch_size, precision, backend)

@@ -109,7 +109,7 @@ def evaluate_protocol(request: ProtocolRequest, *, as_json: bool) -> None:
     """
     from rich.console import Console
 
-    from pipeline.protocols.request import check_request
+    from pipeline.protocols.usage import check_request
 
     check_request(request)
     # Only now, because it loads torch.

@@ -6,8 +6,9 @@ from pathlib import Path
 
 from pipeline.protocols.clips import ClipSelection
 from pipeline.protocols.recipe import Protocol, engine_for_protocols, parse_protocol, protocol_settings
-from pipeline.protocols.request import ProtocolRequest, check_request
+from pipeline.protocols.request import ProtocolRequest
 from pipeline.protocols.results import changes_of, folder_of
+from pipeline.protocols.usage import check_request
 from pose_extraction.engines.engine import Engine
 from pose_extraction.errors import UsageError
 from recognition.pretraining.encoder import Pretrained, load_pretrained

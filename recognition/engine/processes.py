@@ -10,9 +10,9 @@ from typing import Any
 import torch
 
 from pose_extraction.errors import SkelpipeError, UsageError
-from recognition.engine.fabric import DDPStrategy, Fabric, SLURMEnvironment, Strategy, TorchElasticEnvironment
 from recognition.engine.interruption import StopSignals
 from recognition.engine.settings import Machines
+from recognition.fabric import DDPStrategy, Fabric, SLURMEnvironment, Strategy, TorchElasticEnvironment
 
 
 def build_fabric(training: Machines) -> Fabric:

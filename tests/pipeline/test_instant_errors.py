@@ -56,7 +56,7 @@ CASES = {
     "robustness nosuch": (1, "nosuch: no such run"),
     "robustness method=nosuch": (1, "nosuch: no such run"),
     "merge nosuch": (2, "an output file is required"),
-    "stats nosuch.pkl": (1, "nosuch.pkl: cannot be read"),
+    "stats nosuch.pkl": (2, "nosuch.pkl: no such file or folder"),
     "label nosuch.pkl --labels labels.csv": (1, "nosuch.pkl: cannot be read"),
     "label data.pkl --labels nosuch.csv": (1, "nosuch.csv: cannot read the file"),
     "extract clips --labels nosuch.csv": (2, "--labels nosuch.csv: must be auto, none or an existing CSV file"),
