@@ -106,7 +106,7 @@ def sweep(
         encoders, changes = read_pretrain_sweep(config, request.changes)
         request = dataclasses.replace(request, changes=changes)
         for row in encoders.rows:
-            check_files(pretrain_settings_of(encoders, row, request.settings_of_all_rows(), place=encoders.title).data)
+            check_files(pretrain_settings_of(encoders, row, request.settings_of_all_rows(), place=encoders.title))
         # Only now, because it loads torch.
         from pipeline.sweep.encoders import sweep_encoders
 
@@ -114,8 +114,7 @@ def sweep(
     else:
         plan = read_sweep(config)
         for row in plan.rows:
-            own = settings_of(plan, row, request.settings_of_all_rows(), place=plan.title)
-            check_files(own.data, own.init)
+            check_files(settings_of(plan, row, request.settings_of_all_rows(), place=plan.title))
         # Only now, because it loads torch.
         from pipeline.sweep.recognizers import sweep as sweep_recognizers
 
