@@ -1,4 +1,4 @@
-"""Commands, options, settings, files and links in README and docs/ exist, and code blocks are valid."""
+"""Commands, options, settings, files and links in the documentation exist, and code blocks are valid."""
 
 import importlib.util
 import re
@@ -151,7 +151,7 @@ def test_the_documented_keys_and_defaults_of_onnx_files_are_those_of_the_code() 
 def test_readme_links_to_every_page() -> None:
     readme = _text(PAGES[0])
     for path in PAGES[1:]:
-        assert f"docs/{path.name}" in readme, path.name
+        assert f"]({path.relative_to(ROOT)})" in readme, path.name
 
 
 @pytest.mark.parametrize("script", sorted((ROOT / "benchmarks").glob("*.py")), ids=lambda path: path.stem)
