@@ -20,12 +20,25 @@ PAGES = {
     "CHANGELOG.md": "changelog.md",
     "SECURITY.md": "security.md",
 }
-# Page: its title, an introduction, and the modules whose public members it describes.
+# Page: its title, an introduction, and the modules or objects that it describes, with the public members of modules.
 API: dict[str, tuple[str, str, tuple[str, ...]]] = {
     "api/index.md": (
         "Python interface",
-        "The functions that most programs need. Importing them loads nothing heavy.",
-        ("pipeline",),
+        "The functions and classes that most programs need; [Python](../python.md) shows how to use them.",
+        (
+            "skelpipe.extract",
+            "skelpipe.read_skeletons",
+            "skelpipe.write_skeletons",
+            "skelpipe.train",
+            "skelpipe.evaluate",
+            "skelpipe.predict",
+            "skelpipe.Recognizer",
+            "skelpipe.Prediction",
+            "skelpipe.extraction.ExtractOptions",
+            "pipeline.extract.workflow.Report",
+            "pipeline.evaluate.evaluation.Evaluation",
+            "pipeline.predict.answers.Answer",
+        ),
     ),
     "api/pose_extraction.md": (
         "Pose extraction",

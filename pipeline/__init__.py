@@ -1,4 +1,4 @@
-"""The `skelpipe` command, and its functions in Python.
+"""The `skelpipe` command, and functions for programs that were written before the package `skelpipe` existed.
 
     from pipeline import extract_videos, predict_actions, read_skeletons
 
@@ -8,7 +8,7 @@
     for answer in predict_actions("clip.mp4", run="runs/mine"):
         print(answer.clip, answer.label, answer.probability)
 
-Heavy libraries are imported only when one of these functions is called.
+New programs use `import skelpipe`. Heavy libraries are imported only when one of these functions is called.
 """
 
 from collections.abc import Iterator, Sequence

@@ -44,7 +44,10 @@ LAYERS: dict[str, tuple[tuple[str, ...], ...]] = {
         ("commands",),
         ("cli",),
     ),
-    "skelpipe": (),
+    "skelpipe": (
+        ("extraction", "prediction", "recognizer", "shadowing", "skeletons", "training"),
+        ("__main__",),
+    ),
     "synthetic": (("rendering",), ("demo", "networks")),
 }
 # What stage two may use of stage one: its file format, and what both stages need to run a network.

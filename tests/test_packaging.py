@@ -20,7 +20,7 @@ from pose_extraction._version import __version__
 pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).resolve().parents[1]
-PACKAGES = ("pose_extraction", "recognition", "pipeline")
+PACKAGES = ("pose_extraction", "recognition", "pipeline", "skelpipe")
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 PROJECT = PYPROJECT["project"]
 # Networks that pip cannot install by name; requirements/*.txt list them.
@@ -81,7 +81,7 @@ def test_the_wheel_gives_the_command_its_name_and_licence(wheel: Path) -> None:
         scripts = configparser.ConfigParser()
         scripts.read_string(archive.read(f"{metadata}/entry_points.txt").decode())
         text = archive.read(f"{metadata}/METADATA").decode()
-    assert scripts["console_scripts"]["skelpipe"] == "pipeline.cli:main"
+    assert scripts["console_scripts"]["skelpipe"] == "skelpipe.__main__:main"
     assert "License-Expression: Apache-2.0" in text
     # A wheel that asked for any of these could not be installed: they pin dead or misfitting packages.
     plain = [line for line in text.splitlines() if line.startswith("Requires-Dist:") and "extra ==" not in line]
@@ -89,8 +89,9 @@ def test_the_wheel_gives_the_command_its_name_and_licence(wheel: Path) -> None:
 
 
 def test_the_installed_command_and_its_configs_work_from_any_folder(unpacked: Path, tmp_path: Path) -> None:
-    helped = run_installed(unpacked, tmp_path, "-m", "pipeline.cli", "--help")
-    assert helped.returncode == 0 and "extract" in helped.stdout
+    for module in ("skelpipe", "pipeline.cli"):
+        helped = run_installed(unpacked, tmp_path, "-m", module, "--help")
+        assert helped.returncode == 0 and "extract" in helped.stdout
     code = (
         "from pipeline.config import find_config, read_config\n"
         "from pipeline.extract.settings import ExtractSettings\n"

@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-import pipeline
+import skelpipe
 from test_support.doc_pages import PAGES, ROOT, blocks, page, section
 
 README = PAGES[0].read_text(encoding="utf-8")
@@ -19,10 +19,10 @@ def test_every_make_target_exists() -> None:
         assert re.search(rf"^{target}:", makefile, re.MULTILINE), target
 
 
-@pytest.mark.parametrize("name", ["extract_videos", "predict_actions", "read_skeletons"])
+@pytest.mark.parametrize("name", ["extract", "predict", "read_skeletons"])
 def test_the_example_in_python_uses_existing_functions(name: str) -> None:
     (code,) = blocks(README, "python")
-    assert name in code and callable(getattr(pipeline, name))
+    assert f"skelpipe.{name}(" in code and callable(getattr(skelpipe, name))
 
 
 def first_numbers(row: str) -> list[str]:

@@ -30,6 +30,7 @@ __all__ = [
     "read_pickle",
     "unpack_raw",
     "validate_dataset",
+    "with_zeros",
     "write_pickle",
 ]
 
@@ -73,7 +74,7 @@ def annotation_from(
         The annotation, with the label -1 until `data_set` numbers the labels.
     """
     keypoint, keypoint_score, imputed = video.dense()
-    keypoint, keypoint_score = _with_zeros(keypoint, keypoint_score)
+    keypoint, keypoint_score = with_zeros(keypoint, keypoint_score)
     size = (int(video.size[0]), int(video.size[1]))
     return {
         "frame_dir": frame_dir,
@@ -98,8 +99,8 @@ def annotation_from(
     }
 
 
-def _with_zeros(keypoint: np.ndarray, keypoint_score: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return float32 copies (..., V, 2) and (..., V), with zeros for unseen joints."""
+def with_zeros(keypoint: np.ndarray, keypoint_score: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return float32 copies (..., V, D) and (..., V), with zeros for unseen joints."""
     seen = np.isfinite(keypoint).all(axis=-1)
     zeroed = np.where(seen[..., None], keypoint, 0).astype(np.float32)
     return zeroed, np.where(seen, keypoint_score, 0).astype(np.float32)
@@ -118,7 +119,7 @@ def pack_raw(frames: Sequence[FramePoses]) -> dict[str, np.ndarray]:
     """
     stacked = frames or [FramePoses.empty(0, 0.0)]
     counts = [frame.num_persons for frame in stacked]
-    keypoint, keypoint_score = _with_zeros(
+    keypoint, keypoint_score = with_zeros(
         np.concatenate([frame.keypoint for frame in stacked]),
         np.concatenate([frame.keypoint_score for frame in stacked]),
     )

@@ -1,0 +1,115 @@
+"""Extraction of skeletons from videos."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, TypedDict, Unpack
+
+if TYPE_CHECKING:
+    from pipeline.extract.workflow import Report
+
+
+class ExtractOptions(TypedDict, total=False):
+    """Less common options of `skelpipe.extract`, which are passed as keyword arguments.
+
+    Attributes:
+        checkpoint: Weights of the estimator instead of the official ones; "seed:N" for random weights.
+        detector_checkpoint: The same for the detector.
+        batch_size: Persons per batch, or frames for OpenPifPaf.
+        detection_threshold: Minimum score of a person box, in (0, 1); "auto" uses the detector's default.
+        square_input: Whether the input of the detector is square.
+        flip_test: Whether to average with the mirrored image, which takes twice the time.
+        persons: Expected number of persons per frame, for the statistics.
+        stride: Use every N-th frame.
+        start: Start time in each video in seconds.
+        end: End time in each video in seconds.
+        workers: Videos decoded in parallel per device.
+    """
+
+    checkpoint: str | None
+    detector_checkpoint: str | None
+    batch_size: Literal["auto"] | int
+    detection_threshold: Literal["auto"] | float
+    square_input: bool
+    flip_test: bool
+    persons: int | None
+    stride: int
+    start: float | None
+    end: float | None
+    workers: Literal["auto"] | int
+
+
+def extract(
+    videos: str | Path | Sequence[str | Path],
+    out: str | Path = "skeletons",
+    *,
+    labels: str | Path = "auto",
+    overwrite: bool = False,
+    estimator: str | Path = "vitpose",
+    detector: str | Path = "rtmdet",
+    device: str = "auto",
+    backend: Literal["auto", "torch", "openvino", "onnxruntime"] = "auto",
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto",
+    detect_every: Literal["auto"] | int = "auto",
+    max_persons: int = 10,
+    smooth: bool = False,
+    overlay: bool = False,
+    **more: Unpack[ExtractOptions],
+) -> "Report":
+    """Extract tracked, cleaned COCO-17 skeletons from videos, as `skelpipe extract` does.
+
+    Results that are up to date are not extracted again, so an interrupted call can be repeated. Progress goes to
+    standard error.
+
+    Args:
+        videos: One or several videos, folders or glob patterns; a folder of images counts as one video.
+        out: Output folder: `out/<estimator>/<clip>.pkl`, and `out/<estimator>.pkl` with all clips.
+        labels: "auto" for NTU file names or the names of the folders, "none", or the path of a CSV file.
+        overwrite: Whether to replace existing results.
+        estimator: Pose estimator: a name listed by `skelpipe models`, or the path of an ONNX file.
+        detector: Person detector: a name, or the path of an ONNX file; ignored by estimators that need none.
+        device: "auto", "cpu", "cuda:N", or several GPUs, "cuda:0,1", which share the videos.
+        backend: Library that runs the networks.
+        precision: Compute precision; "auto" uses bf16 where the processor supports it, and fp32 for detectors.
+        detect_every: Detect persons in every N-th frame; "auto" for every 0.1 s.
+        max_persons: Maximum number of persons per clip; the most relevant ones are kept.
+        smooth: Whether to smooth the tracks (Savitzky-Golay).
+        overlay: Whether to write a video with the skeletons next to each result.
+        more: Further options; see `ExtractOptions`.
+
+    Returns:
+        A report: `data_set` is the path of the merged data set, `done` and `skipped` are numbers of videos, and
+        `failed` maps paths of videos to error messages.
+
+    Raises:
+        UsageError: An option is unknown or out of range, or there is no video.
+        SkelpipeError: A network cannot be loaded, or results cannot be written.
+
+    Examples:
+        >>> import skelpipe
+        >>> report = skelpipe.extract("videos", estimator="hrnet-tiny", detector="rtmdet-nano-rendered")
+        >>> report.done, report.failed
+        (1, {})
+        >>> report.data_set
+        PosixPath('skeletons/hrnet-tiny.pkl')
+    """
+    from pipeline.extract.settings import parse_settings
+    from pipeline.extract.workflow import Share
+    from pipeline.extract.workflow import extract as extract_videos
+
+    settings = parse_settings(
+        {
+            "estimator": str(estimator),
+            "detector": str(detector),
+            "device": device,
+            "backend": backend,
+            "precision": precision,
+            "detect_every": detect_every,
+            "max_persons": max_persons,
+            "smooth": smooth,
+            "overlay": overlay,
+            **more,
+        },
+        place="skelpipe.extract",
+    )
+    chosen = [videos] if isinstance(videos, str | Path) else list(videos)
+    return extract_videos(chosen, Path(out), settings=settings, labels=str(labels), share=Share(overwrite=overwrite))

@@ -1,0 +1,71 @@
+"""Prediction of actions in videos and skeleton files."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pipeline.predict.answers import Answer
+
+
+def predict(
+    clips: str | Path | Sequence[str | Path],
+    run: str | Path | None = None,
+    *,
+    estimator: str | Path | None = None,
+    detector: str | Path | None = None,
+    per_person: bool | None = None,
+    windows: float | None = None,
+    threshold: float = 0.0,
+    overlay: str | Path | None = None,
+    explain: bool = False,
+    device: str = "auto",
+) -> "Iterator[Answer]":
+    """Predict the actions in videos, skeleton files, a camera or a stream, as `skelpipe predict` does.
+
+    The result is an iterator that works while it is read, so errors occur there; `list(skelpipe.predict(...))` collects
+    all predictions.
+
+    Args:
+        clips: One or several videos, folders, glob patterns or skeleton files; or a camera number such as "0", or the
+            address of a stream.
+        run: Run directory, or one of its .pt files; None for the newest run in runs/.
+        estimator: Pose estimator: a name or an ONNX file; None for the one of the training data.
+        detector: Person detector: a name or an ONNX file; None for the one of the training data.
+        per_person: True for one prediction per tracked person, False for all persons together; None for all together,
+            or per person if `windows` is given.
+        windows: Length of sliding windows in seconds; equal neighbours are merged. None for one prediction per clip.
+        threshold: Minimum probability, in [0, 1]; below it the label is "unknown".
+        overlay: Video to write, with skeletons, ids and actions; a folder for several videos.
+        explain: Whether to compute the influence of each joint; figures are written next to the overlay, or to
+            predictions/.
+        device: Device of all networks: "auto", "cpu" or "cuda:N".
+
+    Yields:
+        Predictions, as soon as each is available: `label`, `probability`, `best` (the five most probable actions with
+        their probabilities), `person`, `start` and `end` in seconds, and `reason` if there is no prediction.
+
+    Raises:
+        UsageError: There is no run or no input, or the options contradict each other or the run.
+        SkelpipeError: A run, a network, a skeleton file or a stream cannot be read.
+
+    Examples:
+        >>> import skelpipe
+        >>> for answer in skelpipe.predict("skeletons/one-clip.pkl", run="runs/mine"):
+        ...     print(answer.clip, answer.label)
+        clip0 wave
+    """
+    from pipeline import predict_actions
+
+    return predict_actions(
+        clips,
+        run,
+        estimator=estimator,
+        detector=detector,
+        per_person=per_person,
+        windows=windows,
+        threshold=threshold,
+        overlay=overlay,
+        explain=explain,
+        device=device,
+    )

@@ -1,0 +1,86 @@
+"""Action recognition for clips in memory."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, NamedTuple
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
+
+
+class Prediction(NamedTuple):
+    """The classes of one clip, the most probable first.
+
+    Attributes:
+        labels: Names of the K classes.
+        probabilities: float32 (K,), in descending order; they sum to 1.
+    """
+
+    labels: tuple[str, ...]
+    probabilities: np.ndarray
+
+
+class Recognizer:
+    """A trained action recognizer for clips in memory.
+
+    Args:
+        run: Run directory of `skelpipe.train`, or one of its .pt files; None for the newest run in runs/.
+        which: For a directory: "best" for the weights of the best epoch, "last" for the most recent ones.
+        device: "auto", "cpu" or "cuda:N".
+        backend: Library that runs the network.
+        precision: Compute precision.
+
+    Raises:
+        UsageError: There is no run.
+        WeightsError: The run cannot be read, or contains no recognizer.
+        BackendError: The network cannot run with these settings on this machine.
+
+    Examples:
+        >>> import skelpipe
+        >>> recognizer = skelpipe.Recognizer("runs/mine", device="cpu")
+        >>> clip = skelpipe.read_skeletons("skeletons/actions.pkl")["annotations"][0]
+        >>> labels, probabilities = recognizer(clip["keypoint"], clip["keypoint_score"], clip["img_shape"])
+        >>> labels[0], probabilities.shape
+        ('wave', (3,))
+    """
+
+    def __init__(
+        self,
+        run: str | Path | None = None,
+        *,
+        which: Literal["best", "last"] = "best",
+        device: str = "auto",
+        backend: Literal["auto", "torch", "openvino", "onnxruntime"] = "auto",
+        precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto",
+    ) -> None:
+        from recognition.inference.predictor import Predictor
+        from recognition.runs import load_run, newest_run
+
+        trained = load_run(run if run is not None else newest_run(), which)
+        self._predictor = Predictor(trained, device=device, backend=backend, precision=precision)
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Names of the K classes, in the order of their numbers."""
+        return self._predictor.trained.label_names
+
+    def __call__(
+        self, keypoint: "ArrayLike", score: "ArrayLike | None" = None, size: tuple[int, int] | None = None
+    ) -> Prediction:
+        """Classify one clip.
+
+        Args:
+            keypoint: (M, T, V, D), or (T, V, D) for one person: M persons, T frames, V joints; D = 2 in pixels, or
+                D = 3 in the unit of the training data. NaN where a joint was not seen.
+            score: (M, T, V), or (T, V), in [0, 1], 0 where a joint was not seen; None for 1 where it was seen.
+            size: (height, width) of the frame in pixels; required in 2D, unused in 3D.
+
+        Returns:
+            Names and probabilities of the classes, the most probable first.
+
+        Raises:
+            UsageError: The arrays do not match each other or the training data, or no joint was seen.
+        """
+        arrays = np.asarray(keypoint), None if score is None else np.asarray(score)
+        return Prediction(*self._predictor(*arrays, size))
