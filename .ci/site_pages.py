@@ -32,6 +32,8 @@ API: dict[str, tuple[str, str, tuple[str, ...]]] = {
             "skelpipe.train",
             "skelpipe.evaluate",
             "skelpipe.predict",
+            "skelpipe.PoseEstimator",
+            "skelpipe.Poses",
             "skelpipe.Recognizer",
             "skelpipe.Prediction",
             "skelpipe.extraction.ExtractOptions",

@@ -5,7 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import ArrayLike
 
+from pose_extraction.drawing.persons import draw_poses
 from pose_extraction.engines.engine import Engine
 from pose_extraction.errors import UsageError
 from pose_extraction.extraction import ExtractionSettings, PoseExtractor
@@ -18,7 +20,12 @@ from pose_extraction.networks.estimators import (
     load_estimator,
     with_supported_backend,
 )
+from pose_extraction.video.image_folder import read_image
 from pose_extraction.video.reader import Frame
+
+# An image file, or uint8 (H, W, 3) in RGB order: an array, or anything that NumPy converts to one, such as an image of
+# Pillow.
+ImageLike = str | Path | ArrayLike
 
 
 @dataclass(frozen=True)
@@ -39,6 +46,50 @@ class ImagePoses:
 
     def __len__(self) -> int:
         return len(self.boxes)
+
+    def draw(self, image: ImageLike) -> np.ndarray:
+        """Draw the persons, numbered in their order, on a copy of the image.
+
+        Args:
+            image: The image in which the poses were estimated, or another one of the same size; see `ImageLike`.
+
+        Returns:
+            uint8 (H, W, 3) RGB.
+
+        Raises:
+            UsageError: The array has another type or shape.
+            VideoError: The file cannot be read or is not an image.
+        """
+        canvas = np.ascontiguousarray(rgb_image(image)[..., ::-1])
+        numbers = np.arange(len(self))
+        return np.ascontiguousarray(draw_poses(canvas, self.keypoints, self.scores, numbers, self.boxes)[..., ::-1])
+
+
+def rgb_image(image: ImageLike, *, name: str = "the image") -> np.ndarray:
+    """Return an image as an array.
+
+    Args:
+        image: See `ImageLike`.
+        name: Name of the image for error messages.
+
+    Returns:
+        uint8 (H, W, 3) RGB; the array itself if an array is given.
+
+    Raises:
+        UsageError: The array has another type or shape.
+        VideoError: The file cannot be read or is not an image.
+    """
+    if isinstance(image, str | Path):
+        return read_image(Path(image))[..., ::-1]
+    array = np.asarray(image)
+    if array.dtype != np.uint8 or array.ndim != 3 or array.shape[2] != 3:
+        raise UsageError(
+            f"{name} is {array.dtype} {array.shape}; pass a path, or a uint8 array of shape (height, width, 3) "
+            "in RGB order"
+        )
+    if not array.size:
+        raise UsageError(f"{name} is empty: its shape is {array.shape}")
+    return array
 
 
 class ImagePoseEstimator:
@@ -87,18 +138,19 @@ class ImagePoseEstimator:
             finder = detector
         self._extractor = PoseExtractor(network, finder, ExtractionSettings(detect_every=1))
 
-    def __call__(self, images: Iterable[np.ndarray]) -> list[ImagePoses]:
+    def __call__(self, images: Iterable[ImageLike]) -> list[ImagePoses]:
         """Estimate the poses in images, which share batches.
 
         Args:
-            images: uint8 (H, W, 3) RGB; sizes may differ. They are read one after the other, so a generator may load
-                more images than fit into memory.
+            images: See `ImageLike`; sizes may differ. They are read one after the other, so there may be more images
+                than fit into memory.
 
         Returns:
             The persons in each image.
 
         Raises:
             UsageError: An image has another type or shape.
+            VideoError: A file cannot be read or is not an image.
         """
         found = (poses for _, poses in self._extractor.poses(_frames(images)))
         return [
@@ -108,12 +160,8 @@ class ImagePoseEstimator:
         ]
 
 
-def _frames(images: Iterable[np.ndarray]) -> Iterator[tuple[str, Frame | None]]:
+def _frames(images: Iterable[ImageLike]) -> Iterator[tuple[str, Frame | None]]:
     for number, image in enumerate(images):
-        if not isinstance(image, np.ndarray) or image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
-            kind = f"{image.dtype} {image.shape}" if isinstance(image, np.ndarray) else type(image).__name__
-            raise UsageError(f"image {number} is {kind}; pass uint8 arrays of shape (height, width, 3) in RGB order")
-        if not image.size:
-            raise UsageError(f"image {number} is empty: its shape is {image.shape}")
-        yield "images", Frame(number, float(number), np.ascontiguousarray(image[..., ::-1]))
+        array = rgb_image(image, name=f"image {number}")
+        yield "images", Frame(number, float(number), np.ascontiguousarray(array[..., ::-1]))
     yield "images", None

@@ -29,7 +29,9 @@ if TYPE_CHECKING:
     from pipeline.extract.workflow import Report
     from pipeline.predict.answers import Answer
     from pose_extraction.errors import SkelpipeError
+    from pose_extraction.image_poses import ImagePoses as Poses
     from skelpipe.extraction import extract
+    from skelpipe.pose_estimator import PoseEstimator
     from skelpipe.prediction import predict
     from skelpipe.recognizer import Prediction, Recognizer
     from skelpipe.skeletons import read_skeletons, write_skeletons
@@ -38,6 +40,8 @@ if TYPE_CHECKING:
 __all__ = [
     "Answer",
     "Evaluation",
+    "PoseEstimator",
+    "Poses",
     "Prediction",
     "Recognizer",
     "Report",
@@ -55,6 +59,8 @@ __all__ = [
 _PLACES = {
     "Answer": ("pipeline.predict.answers", "Answer"),
     "Evaluation": ("pipeline.evaluate.evaluation", "Evaluation"),
+    "PoseEstimator": ("skelpipe.pose_estimator", "PoseEstimator"),
+    "Poses": ("pose_extraction.image_poses", "ImagePoses"),
     "Prediction": ("skelpipe.recognizer", "Prediction"),
     "Recognizer": ("skelpipe.recognizer", "Recognizer"),
     "Report": ("pipeline.extract.workflow", "Report"),

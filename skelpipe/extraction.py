@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Literal, TypedDict, Unpack
 
 if TYPE_CHECKING:
     from pipeline.extract.workflow import Report
+    from pose_extraction.engines.engine import Backend, Precision
 
 
 class ExtractOptions(TypedDict, total=False):
@@ -47,8 +48,8 @@ def extract(
     estimator: str | Path = "vitpose",
     detector: str | Path = "rtmdet",
     device: str = "auto",
-    backend: Literal["auto", "torch", "openvino", "onnxruntime"] = "auto",
-    precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto",
+    backend: "Backend" = "auto",
+    precision: "Precision" = "auto",
     detect_every: Literal["auto"] | int = "auto",
     max_persons: int = 10,
     smooth: bool = False,
@@ -68,8 +69,9 @@ def extract(
         estimator: Pose estimator: a name listed by `skelpipe models`, or the path of an ONNX file.
         detector: Person detector: a name, or the path of an ONNX file; ignored by estimators that need none.
         device: "auto", "cpu", "cuda:N", or several GPUs, "cuda:0,1", which share the videos.
-        backend: Library that runs the networks.
-        precision: Compute precision; "auto" uses bf16 where the processor supports it, and fp32 for detectors.
+        backend: "auto", "torch", "openvino" or "onnxruntime"; the library that runs the networks.
+        precision: Compute precision: "auto", "fp32", "bf16" or "fp16"; "auto" uses bf16 where the processor supports
+            it, and fp32 for detectors.
         detect_every: Detect persons in every N-th frame; "auto" for every 0.1 s.
         max_persons: Maximum number of persons per clip; the most relevant ones are kept.
         smooth: Whether to smooth the tracks (Savitzky-Golay).
@@ -89,8 +91,8 @@ def extract(
         >>> report = skelpipe.extract("videos", estimator="hrnet-tiny", detector="rtmdet-nano-rendered")
         >>> report.done, report.failed
         (1, {})
-        >>> report.data_set
-        PosixPath('skeletons/hrnet-tiny.pkl')
+        >>> report.data_set.name
+        'hrnet-tiny.pkl'
     """
     from pipeline.extract.settings import parse_settings
     from pipeline.extract.workflow import Share

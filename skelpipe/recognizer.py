@@ -8,6 +8,8 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
+    from pose_extraction.engines.engine import Backend, Precision
+
 
 class Prediction(NamedTuple):
     """The classes of one clip, the most probable first.
@@ -28,8 +30,8 @@ class Recognizer:
         run: Run directory of `skelpipe.train`, or one of its .pt files; None for the newest run in runs/.
         which: For a directory: "best" for the weights of the best epoch, "last" for the most recent ones.
         device: "auto", "cpu" or "cuda:N".
-        backend: Library that runs the network.
-        precision: Compute precision.
+        backend: "auto", "torch", "openvino" or "onnxruntime"; the library that runs the network.
+        precision: Compute precision: "auto", "fp32", "bf16" or "fp16".
 
     Raises:
         UsageError: There is no run.
@@ -51,14 +53,15 @@ class Recognizer:
         *,
         which: Literal["best", "last"] = "best",
         device: str = "auto",
-        backend: Literal["auto", "torch", "openvino", "onnxruntime"] = "auto",
-        precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto",
+        backend: "Backend" = "auto",
+        precision: "Precision" = "auto",
     ) -> None:
+        from pose_extraction.engines.engine import Engine
         from recognition.inference.predictor import Predictor
         from recognition.runs import load_run, newest_run
 
         trained = load_run(run if run is not None else newest_run(), which)
-        self._predictor = Predictor(trained, device=device, backend=backend, precision=precision)
+        self._predictor = Predictor(trained, Engine(device, backend, precision))
 
     @property
     def labels(self) -> tuple[str, ...]:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
     from pipeline.evaluate.evaluation import Evaluation
+    from pose_extraction.engines.engine import Backend, Precision
 
 
 def train(
@@ -78,8 +79,8 @@ def evaluate(
     split: str | None = None,
     *,
     device: str = "auto",
-    backend: Literal["auto", "torch", "openvino", "onnxruntime"] = "auto",
-    precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto",
+    backend: "Backend" = "auto",
+    precision: "Precision" = "auto",
     batch_size: int | None = None,
     skip_bad: bool = False,
     figures: bool = True,
@@ -94,8 +95,8 @@ def evaluate(
         data: Skeleton file; None for the one that the run was trained on.
         split: Name of the split, "all" for every clip; None for the test split that matches the training split.
         device: "auto", "cpu" or "cuda:N".
-        backend: Library that runs the network.
-        precision: Compute precision.
+        backend: "auto", "torch", "openvino" or "onnxruntime"; the library that runs the network.
+        precision: Compute precision: "auto", "fp32", "bf16" or "fp16".
         batch_size: Clips per batch; None for 16 on a CPU and 128 on a GPU.
         skip_bad: Whether to skip malformed clips instead of raising an error.
         figures: Whether to draw figures.
@@ -119,13 +120,13 @@ def evaluate(
     from rich.console import Console
 
     from pipeline.evaluate.workflow import evaluate as evaluate_run
-    from recognition.inference.scores import Engine
+    from pose_extraction.engines.engine import Engine
 
     return evaluate_run(
         _path(run),
         _path(data),
         split,
-        engine=Engine(device=device, batch_size=batch_size, precision=precision, backend=backend),
+        engine=Engine(device, backend, precision, batch_size),
         skip_bad=skip_bad,
         figures=figures,
         console=Console(stderr=True),

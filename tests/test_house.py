@@ -45,7 +45,7 @@ LAYERS: dict[str, tuple[tuple[str, ...], ...]] = {
         ("cli",),
     ),
     "skelpipe": (
-        ("extraction", "prediction", "recognizer", "shadowing", "skeletons", "training"),
+        ("extraction", "pose_estimator", "prediction", "recognizer", "shadowing", "skeletons", "training"),
         ("__main__",),
     ),
     "synthetic": (("rendering",), ("demo", "networks")),
@@ -54,8 +54,8 @@ LAYERS: dict[str, tuple[tuple[str, ...], ...]] = {
 SHARED_WITH_STAGE_TWO = ("_version", "skeleton", "poses", "formats", "files", "errors", "cache", "engines")
 # Only these may open files that could carry code, because they admit data only.
 SAFE_READERS = {"pose_extraction/formats/pickles.py", "pose_extraction/engines/safe_loading.py"}
-# Modules that no other module imports: a command line starts them, or users import them.
-STARTED = {"pipeline.cli", "pose_extraction.image_poses"}
+# Modules that a command line starts, and so no other module imports.
+STARTED = {"pipeline.cli"}
 MOST_MODULES = 16
 
 

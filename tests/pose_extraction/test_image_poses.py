@@ -1,14 +1,17 @@
 """Poses in single images equal those that extraction finds in the frames of a video."""
 
+from dataclasses import replace
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 from rich.console import Console
 
 from pipeline.extract.networks import identify_networks
 from pipeline.extract.settings import ExtractSettings
-from pose_extraction.errors import UsageError
+from pose_extraction.drawing.persons import track_colour
+from pose_extraction.errors import UsageError, VideoError
 from pose_extraction.extraction import ExtractionSettings, PoseExtractor
 from pose_extraction.image_poses import ImagePoseEstimator, ImagePoses
 from pose_extraction.networks.estimators import load_detector, load_estimator
@@ -108,10 +111,34 @@ def test_a_custom_detector_is_used(tmp_path):
         (np.zeros((4, 4, 3), np.float32), r"image 0 is float32 \(4, 4, 3\)"),
         (np.zeros((4, 4), np.uint8), r"image 0 is uint8 \(4, 4\)"),
         (np.zeros((0, 4, 3), np.uint8), "image 0 is empty"),
-        ("photo.jpg", "image 0 is str"),
+        (None, r"image 0 is object \(\)"),
     ],
 )
 def test_other_arrays_are_refused(image, reason, tmp_path):
     find = ImagePoseEstimator(*write_tiny_networks(tmp_path), device="cpu")
     with pytest.raises(UsageError, match=reason):
         find([image])
+
+
+def test_paths_and_arrays_give_the_same_poses_which_can_be_drawn(tmp_path, scene):
+    image = scene.frame(0)[0][..., ::-1]
+    assert cv2.imwrite(str(tmp_path / "a.png"), image[..., ::-1])
+    find = ImagePoseEstimator(*write_tiny_networks(tmp_path), device="cpu")
+    first, second = find([image, tmp_path / "a.png"])
+    np.testing.assert_array_equal(first.keypoints, second.keypoints)
+    drawn = replace(first, **one_person()).draw(tmp_path / "a.png")
+    assert drawn.shape == image.shape and drawn.dtype == np.uint8 and (drawn != image).any()
+    # The colour of the first number in RGB order.
+    assert (drawn == np.array(track_colour(0)[::-1])).all(-1).any()
+
+
+def one_person() -> dict[str, np.ndarray]:
+    joints = np.random.default_rng(0).uniform(50, 250, (1, 17, 2)).astype(np.float32)
+    box = np.array([[40, 40, 260, 260]], np.float32)
+    return {"boxes": box, "box_scores": np.ones(1), "keypoints": joints, "scores": np.ones((1, 17), np.float32)}
+
+
+def test_a_missing_file_is_reported(tmp_path):
+    find = ImagePoseEstimator(*write_tiny_networks(tmp_path), device="cpu")
+    with pytest.raises(VideoError, match=r"photo\.jpg: cannot read the image"):
+        find(["photo.jpg"])

@@ -18,7 +18,7 @@ from test_support.trained_run import made_run
 pytestmark = [pytest.mark.slow, needs("hrnet-tiny", "rtmdet-nano-rendered")]
 
 # Objects that a user calls; the others are types of results.
-DOCUMENTED = ("Recognizer", "evaluate", "extract", "predict", "read_skeletons", "train")
+DOCUMENTED = ("PoseEstimator", "Recognizer", "evaluate", "extract", "predict", "read_skeletons", "train")
 DOCUMENTED += ("write_skeletons",)
 
 
