@@ -1,6 +1,5 @@
 """Check that Python finds the packages of skelpipe rather than other packages with the same names."""
 
-import importlib.metadata
 import importlib.util
 from importlib.machinery import ModuleSpec
 from pathlib import Path
@@ -46,7 +45,9 @@ def _place_of(spec: ModuleSpec) -> Path:
 
 
 def _fix(name: str, place: Path) -> str:
-    # Slow, as it reads the metadata of all distributions, but only needed for this error.
+    # Slow to import, and reads the metadata of all distributions, but only needed for this error.
+    import importlib.metadata
+
     owners = importlib.metadata.packages_distributions().get(name, [])
     others = sorted({owner for owner in owners if owner.lower() != "skelpipe"})
     if others and place.parent.name in ("site-packages", "dist-packages"):

@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from pose_extraction.errors import UsageError
+
 if TYPE_CHECKING:
     from pipeline.evaluate.evaluation import Evaluation
     from pose_extraction.engines.engine import Backend, Precision
@@ -13,9 +15,10 @@ def train(
     data: str | Path | None = None,
     out: str | Path | None = None,
     *,
-    config: str | Path = "custom",
+    config: str | Path | None = None,
     split: str | None = None,
     init: str | Path | None = None,
+    resume: str | Path | None = None,
     device: str = "auto",
     precision: Literal["auto", "fp32", "bf16"] = "auto",
     settings: Mapping[str, Any] | None = None,
@@ -27,9 +30,11 @@ def train(
     Args:
         data: Skeleton file; None for the newest file skeletons/*.pkl.
         out: Run directory, which must not contain a run; None for runs/ and the names of the data and the backbone.
-        config: Name of a config, such as "maskclr/ntu60_xsub", or path of a YAML file.
+        config: Name of a config, such as "maskclr/ntu60_xsub_dstformer", or path of a YAML file; None for "custom",
+            which chooses a model and a number of epochs that match the data and the machine.
         split: Training split; None for the only split whose name ends in "train", or all clips.
         init: Run, or weights of MotionBERT, to start from; None for random weights.
+        resume: Run directory of an interrupted training to continue, instead of `out`, `config` and `init`.
         device: "auto", "cpu", "cuda:N", or several GPUs, "cuda:0,1", which share each batch.
         precision: Compute precision; weights stay in fp32.
         settings: Values that override those of the config, by name: {"training.phase1_epochs": 30, "batch_size": 16}.
@@ -44,6 +49,7 @@ def train(
         UsageError: A setting is unknown or invalid, or the directory already contains a run.
         AnnotationError: The skeleton file is malformed.
         TrainingError: The loss is not finite, or memory ran out.
+        TrainingStopped: A signal such as Ctrl-C stopped the training; continue it with `resume`.
 
     Examples:
         >>> import skelpipe
@@ -53,24 +59,30 @@ def train(
         >>> (run / "best.pt").is_file()
         True
     """
-    from pipeline.train.settings import check_files, train_settings
+    from pipeline.train.settings import check_files, resumed_train_settings, train_settings
 
-    named = {
+    options = {
         "data.file": _text(data),
         "data.train_split": split,
         "data.skip_bad": skip_bad or None,
-        "out": _text(out),
         "init": _text(init),
         "training.device": device if device != "auto" else None,
         "training.precision": precision if precision != "auto" else None,
     }
-    given = {name: value for name, value in named.items() if value is not None}
-    resolved = train_settings([str(config)], {**(settings or {}), **given})
-    check_files(resolved.data, resolved.init)
+    given = {**(settings or {}), **{name: value for name, value in options.items() if value is not None}}
+    words = [str(config)] if config is not None else []
+    run = _path(resume)
+    if run is None:
+        resolved = train_settings(words, {**given, "out": _text(out)})
+        check_files(resolved)
+    else:
+        if out is not None:
+            raise UsageError(f"resume {run}: the run keeps its directory; leave out the argument out={str(out)!r}")
+        resolved = resumed_train_settings(run, words, given)
     # Loads torch, so only after the checks.
     from recognition.training.run import train as train_recognizer
 
-    return train_recognizer(resolved, show=progress)
+    return train_recognizer(resolved, resume=run, show=progress)
 
 
 def evaluate(

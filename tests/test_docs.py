@@ -46,7 +46,7 @@ def test_every_command_and_option_exists(path: Path) -> None:
 
 
 def test_every_command_in_a_message_exists() -> None:
-    for package in ("pipeline", "pose_extraction", "recognition"):
+    for package in ("pipeline", "pose_extraction", "recognition", "skelpipe"):
         for path in sorted((ROOT / package).rglob("*.py")):
             named = re.findall(r"`skelpipe (\w+)", _text(path))
             assert set(named) <= set(COMMANDS), path
