@@ -64,7 +64,7 @@ class Recognizer:
         self._predictor = Predictor(trained, Engine(device, backend, precision))
 
     @property
-    def labels(self) -> tuple[str, ...]:
+    def label_names(self) -> tuple[str, ...]:
         """Names of the K classes, in the order of their numbers."""
         return self._predictor.trained.label_names
 
