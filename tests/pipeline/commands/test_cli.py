@@ -12,6 +12,7 @@ import typer.main
 
 from pipeline import cli, read_skeletons
 from pipeline.commands.help_pages import PANELS, panels_of
+from pose_extraction.networks import mmlab
 
 HEAVY = ("torch", "mmpose", "mmengine", "mmdet", "mmcv", "openpifpaf", "cv2", "numpy", "av", "onnxruntime", "openvino")
 
@@ -194,11 +195,25 @@ def test_a_closed_pipe_ends_a_command_quietly():
         assert process.wait() == 1
 
 
-@pytest.mark.slow
-def test_info_lists_versions_and_backends():
-    facts = json.loads(skelpipe("info", "--json").stdout)
+@pytest.mark.parametrize("mmlab_works", [True, False])
+def test_info_lists_versions_and_backends(mmlab_works, monkeypatch, capsys):
+    # In this process, and without importing OpenMMLab's packages, which takes ten seconds; the tests of its networks do.
+    def prepare() -> None:
+        if not mmlab_works:
+            raise ImportError("mmcv-lite is broken")
+
+    monkeypatch.setattr(mmlab, "missing_packages", lambda: [])
+    monkeypatch.setattr(mmlab, "prepare", prepare)
+    monkeypatch.setattr(sys, "argv", ["skelpipe", "info", "--json"])
+    try:
+        cli.main()
+    except SystemExit as stop:
+        assert not stop.code
+    facts = json.loads(capsys.readouterr().out)
     assert facts["versions"]["skelpipe"]
     assert facts["versions"]["torch"]
     assert set(facts["backends"]) == {"torch", "openvino", "onnxruntime"}
     assert all(isinstance(said, str) and said for said in (facts["backends"] | facts["extras"]).values())
+    assert "usable with CPU" in facts["backends"]["onnxruntime"]
+    assert facts["extras"]["mmlab"].startswith("usable: " if mmlab_works else "not usable: mmcv-lite is broken")
     assert facts["processor"]["usable_cores"] >= 1

@@ -31,8 +31,10 @@ from test_support.made_video import made_frame, write_made_clip
 
 PRELUDE = """
 import os, signal, sys, threading
-from pipeline import cli, progress
-from pose_extraction import overlay, video
+from pipeline import cli
+from pipeline.reporting import progress
+from pose_extraction.drawing import overlay
+from pose_extraction.video import reader as video
 
 def at(place, name, n, act):
     function, calls = getattr(place, name), []
