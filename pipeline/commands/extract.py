@@ -1,4 +1,4 @@
-"""`skelpipe extract`: command-line options into settings, and the call of `pipeline.extract.workflow.workflow`."""
+"""`skelpipe extract`: command-line options into settings, and the call of `pipeline.extract.workflow`."""
 
 from pathlib import Path
 from typing import Annotated, Any

@@ -5,7 +5,6 @@ import re
 import shlex
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 import typer.main
@@ -17,15 +16,12 @@ from pose_extraction.networks import mmlab
 HEAVY = ("torch", "mmpose", "mmengine", "mmdet", "mmcv", "openpifpaf", "cv2", "numpy", "av", "onnxruntime", "openvino")
 
 
-def skelpipe(*arguments: object, folder: Path | None = None) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "pipeline.cli", *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=120,
-        cwd=folder,
-    )
+def skelpipe_here(arguments, monkeypatch, capture):
+    """Return the exit status and the output of a command that runs in this process, which has imported everything."""
+    monkeypatch.setattr(sys, "argv", ["skelpipe", *map(str, arguments)])
+    with pytest.raises(SystemExit) as stop:
+        cli.main()
+    return stop.value.code, capture.readouterr()
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["extract", "--help"], ["--version"]])
@@ -41,8 +37,9 @@ def test_help_imports_nothing_heavy(arguments):
     assert done.stdout.rstrip().endswith("loaded []")
 
 
-def test_version():
-    assert re.fullmatch(r"skelpipe \d+\.\d+\.\d+\S*\n", skelpipe("--version").stdout)
+def test_version(monkeypatch, capsys):
+    status, said = skelpipe_here(["--version"], monkeypatch, capsys)
+    assert status == 0 and re.fullmatch(r"skelpipe \d+\.\d+\.\d+\S*\n", said.out)
 
 
 COMMANDS = typer.main.get_command(cli.app).commands  # type: ignore[attr-defined]
@@ -50,11 +47,9 @@ COMMANDS = typer.main.get_command(cli.app).commands  # type: ignore[attr-defined
 
 def help_page(name, width, monkeypatch, capsys):
     monkeypatch.setenv("COLUMNS", str(width))
-    monkeypatch.setattr(sys, "argv", ["skelpipe", name, "--help"])
-    with pytest.raises(SystemExit) as stop:
-        cli.main()
-    assert stop.value.code == 0
-    return capsys.readouterr().out
+    status, said = skelpipe_here([name, "--help"], monkeypatch, capsys)
+    assert status == 0
+    return said.out
 
 
 @pytest.mark.parametrize("name", COMMANDS)
@@ -136,23 +131,24 @@ def test_wrong_usage_gives_a_message_and_status_2(arguments, status, words, tmp_
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COLUMNS", "200")
     (tmp_path / "a.mp4").write_bytes(b"")
-    monkeypatch.setattr(sys, "argv", ["skelpipe", *arguments])
-    with pytest.raises(SystemExit) as stop:
-        cli.main()
-    assert stop.value.code == status
-    said = capfd.readouterr()
+    code, said = skelpipe_here(arguments, monkeypatch, capfd)
+    assert code == status
     assert words in said.err
     assert "Traceback" not in said.err
     assert said.out == ""
 
 
-def test_a_shipped_config_is_found_from_any_folder_and_the_command_line_overrides_it(networks, clips, tmp_path):
+def test_a_shipped_config_is_found_from_any_folder_and_the_command_line_overrides_it(
+    networks, clips, tmp_path, monkeypatch, capsys
+):
     estimator, detector = networks
     clip = clips / "wave" / "clip 3 ü.mp4"
     given = ["extract", clip, "--estimator", estimator, "--detector", detector, "--device", "cpu"]
-    done = skelpipe(*given, "--config", "extract/accurate", "--no-flip-test", "--detect-every", 3, folder=tmp_path)
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.endswith("skeletons/tiny_pose.pkl\n")
+    given += ["--config", "extract/accurate", "--no-flip-test", "--detect-every", 3]
+    monkeypatch.chdir(tmp_path)
+    status, said = skelpipe_here(given, monkeypatch, capsys)
+    assert not status, said.err
+    assert said.out.endswith("skeletons/tiny_pose.pkl\n")
     (annotation,) = read_skeletons(tmp_path / "skeletons" / "tiny_pose.pkl")["annotations"]
     parameters = annotation["history"][0]["parameters"]
     assert (parameters["square_input"], parameters["flip_test"], parameters["detect_every"]) == (True, False, 3)
@@ -162,11 +158,9 @@ def test_a_shipped_config_is_found_from_any_folder_and_the_command_line_override
 def test_an_unknown_key_in_a_config_names_the_nearest(clips, tmp_path, monkeypatch, capfd):
     config = tmp_path / "mine.yaml"
     config.write_text("detect_evry: 2\n")
-    monkeypatch.setattr(sys, "argv", ["skelpipe", "extract", str(clips), "--config", str(config)])
-    with pytest.raises(SystemExit) as stop:
-        cli.main()
-    assert stop.value.code == 2
-    assert capfd.readouterr().err.endswith("mine.yaml: unknown setting 'detect_evry'; did you mean 'detect_every'?\n")
+    status, said = skelpipe_here(["extract", clips, "--config", config], monkeypatch, capfd)
+    assert status == 2
+    assert said.err.endswith("mine.yaml: unknown setting 'detect_evry'; did you mean 'detect_every'?\n")
 
 
 def test_sigterm_ends_a_command_like_ctrl_c(tmp_path):
@@ -197,23 +191,20 @@ def test_a_closed_pipe_ends_a_command_quietly():
 
 @pytest.mark.parametrize("mmlab_works", [True, False])
 def test_info_lists_versions_and_backends(mmlab_works, monkeypatch, capsys):
-    # In this process, and without importing OpenMMLab's packages, which takes ten seconds; the tests of its networks do.
+    # OpenMMLab's packages take ten seconds to import, which the tests of their networks do.
     def prepare() -> None:
         if not mmlab_works:
             raise ImportError("mmcv-lite is broken")
 
     monkeypatch.setattr(mmlab, "missing_packages", lambda: [])
     monkeypatch.setattr(mmlab, "prepare", prepare)
-    monkeypatch.setattr(sys, "argv", ["skelpipe", "info", "--json"])
-    try:
-        cli.main()
-    except SystemExit as stop:
-        assert not stop.code
-    facts = json.loads(capsys.readouterr().out)
+    status, said = skelpipe_here(["info", "--json"], monkeypatch, capsys)
+    assert not status
+    facts = json.loads(said.out)
     assert facts["versions"]["skelpipe"]
     assert facts["versions"]["torch"]
     assert set(facts["backends"]) == {"torch", "openvino", "onnxruntime"}
-    assert all(isinstance(said, str) and said for said in (facts["backends"] | facts["extras"]).values())
+    assert all(isinstance(text, str) and text for text in (facts["backends"] | facts["extras"]).values())
     assert "usable with CPU" in facts["backends"]["onnxruntime"]
     assert facts["extras"]["mmlab"].startswith("usable: " if mmlab_works else "not usable: mmcv-lite is broken")
     assert facts["processor"]["usable_cores"] >= 1

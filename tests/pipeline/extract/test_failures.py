@@ -18,7 +18,7 @@ import cv2
 import numpy as np
 import pytest
 
-from pipeline import read_skeletons
+from pipeline import cli, read_skeletons
 from pipeline.datasets.merging import merge
 from pipeline.datasets.relabel import relabel
 from pipeline.datasets.statistics import statistics_of
@@ -104,11 +104,17 @@ def odd_videos(tmp_path_factory) -> Path:
     return folder
 
 
-def test_each_unusual_file_gives_a_result_or_an_error_and_the_others_continue(networks, odd_videos, tmp_path):
-    done = call_cli(command(networks, tmp_path, odd_videos))
-    assert done.returncode == 1
-    assert "Traceback" not in done.stderr
-    said = done.stderr.splitlines()
+def test_each_unusual_file_gives_a_result_or_an_error_and_the_others_continue(
+    networks, odd_videos, tmp_path, monkeypatch, capfd
+):
+    monkeypatch.setenv("COLUMNS", "400")
+    monkeypatch.setattr(sys, "argv", ["skelpipe", *command(networks, tmp_path, odd_videos)])
+    with pytest.raises(SystemExit) as stop:
+        cli.main()
+    assert stop.value.code == 1
+    printed = capfd.readouterr().err
+    assert "Traceback" not in printed
+    said = printed.splitlines()
     lines = [json.loads(line) for line in (tmp_path / "tiny_pose" / "errors.jsonl").read_text().splitlines()]
     causes = {line["file"]: line["cause"] for line in lines}
     assert sorted(causes) == [
@@ -147,7 +153,7 @@ def test_each_unusual_file_gives_a_result_or_an_error_and_the_others_continue(ne
     assert "truncated" in problems["cut short"][0]
     assert any("cut short.mkv" in line and "truncated" in line for line in said)
     assert problems["good"] == problems["一"] == []
-    assert "8 extracted, 0 already done, 8 failed" in done.stderr
+    assert "8 extracted, 0 already done, 8 failed" in printed
 
 
 def test_a_repaired_video_leaves_the_error_log_and_an_unprocessed_one_stays(run, odd_videos, tmp_path):

@@ -273,8 +273,8 @@ def test_the_cache_folder_depends_on_the_environment(tmp_path: Path, monkeypatch
 CHILD = """
 import dataclasses, sys
 from pathlib import Path
-from pose_extraction.model_zoo import lookup
-from pose_extraction.weights import resolve
+from pose_extraction.networks.model_zoo import lookup
+from pose_extraction.networks.weights import resolve
 url, digest, cache = sys.argv[1:]
 entry = dataclasses.replace(lookup("hrnet"), url=url, digest=digest)
 print("ready", flush=True)

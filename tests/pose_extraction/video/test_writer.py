@@ -94,7 +94,7 @@ def test_a_full_disk_raises_an_error(tmp_path: Path) -> None:
         from pathlib import Path
         import numpy as np
         from pose_extraction.errors import VideoError
-        from pose_extraction.video_writer import VideoWriter
+        from pose_extraction.video.writer import VideoWriter
         noise = np.random.default_rng(0).integers(0, 255, (90, 120, 3), np.uint8)
         try:
             with VideoWriter(Path(sys.argv[1]), 25, (90, 120)) as writer:

@@ -122,7 +122,8 @@ def test_a_linear_classifier_learns_linearly_separable_classes(normalise):
     labels = (features[:, 0] + features[:, 1] > 0).long()
     settings = LinearSettings(epochs=40, batch_size=32, lr=0.1, normalise=normalise)
     network = fit_linear([features, features * 1.01], labels, 2, settings, seed=0)
-    assert (network(features).argmax(1) == labels).float().mean() > 0.95
+    # With ten seeds: 0.965 to 0.995.
+    assert (network(features).argmax(1) == labels).float().mean() > 0.85
 
 
 @pytest.mark.parametrize("kind", ["spatial", "temporal"])
@@ -258,11 +259,12 @@ def test_small_motions_are_learned_starting_from_no_motion():
 
     torch.manual_seed(0)
     encoder, decoder = torch.nn.Linear(4, 4), MotionDecoder(4, 4, 16)
-    fit_decoder(encoder, draw, decoder, MotionSettings(steps=300), seed=0)
+    fit_decoder(encoder, draw, decoder, MotionSettings(steps=100, lr=0.2), seed=0)
     features, poses = draw(np.random.default_rng(9), 50)
     error = (decoder(encoder(features), poses[:, 0], 3) - poses[:, 1:]).abs().mean()
     assert 0 < decoder.deviation.max() < 0.1
-    assert error < 0.9 * (poses[:, :1] - poses[:, 1:]).abs().mean()
+    # With ten seeds: 0.07 to 0.12 times the error of standing still.
+    assert error < 0.5 * (poses[:, :1] - poses[:, 1:]).abs().mean()
 
 
 def test_the_error_is_the_mean_distance_of_joints_in_their_unit():
