@@ -130,7 +130,8 @@ def test_protocols_evaluate_an_encoder(run, protocol):
     found = json.loads(result.stdout)
     assert found["clips"] == 12 and 0 <= found["top1"] <= 1 and found["split"] == "test"
     if protocol == "linear":
-        assert found["top1"] >= 0.5
+        # 1.0 with ten seeds of both methods; a third is chance.
+        assert found["top1"] > 0.6
     assert len(found.get("top1_runs", [])) == (2 if protocol.startswith("semi") else 0)
     stored = json.loads((Path(found["folder"]) / "evaluation.json").read_text())
     assert stored["top1"] == found["top1"] and stored["settings"]["runs"] == 2
@@ -374,6 +375,7 @@ def test_a_detector_predicts_actions_over_time(run, tmp_path):
         waving = [a for a in answers if a["clip"] == clip and a["label"] == arm]
         assert waving, answers
         seconds = sum(min(a["end"], 2.0) - max(a["start"], 1.0) for a in waving if a["end"] > 1 and a["start"] < 2)
+        # 0.8 to 1.0 with ten seeds.
         assert seconds > 0.5, answers
     far = skelpipe("predict", "--run", mine, "--windows", "3", file, "--split", "test", *FP32, "--json")
     assert far.exit_code == 0 and "was trained on windows of 0.8 s" in far.stderr
@@ -420,6 +422,7 @@ def test_a_detector_of_3d_joints_predicts_3d_files(tmp_path):
     for clip, arm in (("long6", "right arm"), ("long7", "left arm")):
         waving = [a for a in answers if (a["clip"], a["person"], a["label"]) == (clip, 0, arm)]
         seconds = sum(min(a["end"], 40 / 30) - max(a["start"], 20 / 30) for a in waving)
+        # 0.57 to 0.67 with ten seeds.
         assert seconds > 1 / 3, answers
     assert max(answer["end"] for answer in answers) == pytest.approx(2, abs=0.01)
     together = skelpipe(*words, "--windows", "3", "--together")
