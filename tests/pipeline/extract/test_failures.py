@@ -336,6 +336,8 @@ def test_an_interrupt_ends_the_run_promptly_and_cleanly(networks, run, clips, tm
         arguments += ["--device", "cpu,cpu"]
     prelude = (
         f"{PRELUDE}\ndef interrupt():\n    os.killpg(0, signal.SIGINT)\nif __name__ == '__main__':\n    import atexit\n"
+        # A shell lets its background processes ignore the signal, and the processes that they start.
+        f"    signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         f"    {where}\n    atexit.register(lambda: print('frames', len(calls)))"
     )
     done = call_cli(arguments, prelude, start_new_session=True)

@@ -195,7 +195,8 @@ def test_networks_fit_their_training_data(name: str, tmp_path: Path) -> None:
         loss.backward()
         optimiser.step()
         losses.append(float(loss.detach()))
-    # RTMDet's loss increases first: boxes are weighted by their fit, and initially none fits.
+    # RTMDet's loss increases first: boxes are weighted by their fit, and initially none fits. ViTPose ends at 0.06 to
+    # 0.63 of its highest loss with ten seeds, RTMDet at 0.28 and 0.31 with two.
     assert losses[-1] < 0.8 * max(losses)
 
 
