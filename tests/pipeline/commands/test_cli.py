@@ -11,7 +11,6 @@ import typer.main
 
 from pipeline import cli, read_skeletons
 from pipeline.commands.help_pages import PANELS, panels_of
-from pose_extraction.networks import mmlab
 
 HEAVY = ("torch", "mmpose", "mmengine", "mmdet", "mmcv", "openpifpaf", "cv2", "numpy", "av", "onnxruntime", "openvino")
 
@@ -189,22 +188,12 @@ def test_a_closed_pipe_ends_a_command_quietly():
         assert process.wait() == 1
 
 
-@pytest.mark.parametrize("mmlab_works", [True, False])
-def test_info_lists_versions_and_backends(mmlab_works, monkeypatch, capsys):
-    # OpenMMLab's packages take ten seconds to import, which the tests of their networks do.
-    def prepare() -> None:
-        if not mmlab_works:
-            raise ImportError("mmcv-lite is broken")
-
-    monkeypatch.setattr(mmlab, "missing_packages", lambda: [])
-    monkeypatch.setattr(mmlab, "prepare", prepare)
-    status, said = skelpipe_here(["info", "--json"], monkeypatch, capsys)
-    assert not status
-    facts = json.loads(said.out)
+@pytest.mark.slow
+def test_info_lists_versions_and_backends():
+    command = [sys.executable, "-m", "pipeline.cli", "info", "--json"]
+    facts = json.loads(subprocess.run(command, capture_output=True, text=True, timeout=120).stdout)
     assert facts["versions"]["skelpipe"]
     assert facts["versions"]["torch"]
     assert set(facts["backends"]) == {"torch", "openvino", "onnxruntime"}
-    assert all(isinstance(text, str) and text for text in (facts["backends"] | facts["extras"]).values())
-    assert re.match("usable with .*CPU", facts["backends"]["onnxruntime"])
-    assert facts["extras"]["mmlab"].startswith("usable: " if mmlab_works else "not usable: mmcv-lite is broken")
+    assert all(isinstance(said, str) and said for said in (facts["backends"] | facts["extras"]).values())
     assert facts["processor"]["usable_cores"] >= 1

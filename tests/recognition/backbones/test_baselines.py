@@ -95,7 +95,9 @@ def test_baselines_learn_easily_distinguished_motions(tmp_path: Path) -> None:
             num_frames=12,
             random_move=False,
             holdout=0,
-            placement="frame",
+            # Persons of one size in one place: a network of this width needs few steps.
+            placement="box",
+            scale_range_train=(2.0, 2.0),
         ),
         model=ModelSettings(backbone="stgcnpp", dim=12, depth=2, max_frames=12, dropout=0.0),
         training=TrainingSettings(
@@ -103,8 +105,8 @@ def test_baselines_learn_easily_distinguished_motions(tmp_path: Path) -> None:
             phase1_epochs=12,
             phase2_epochs=0,
             batch_size=8,
-            backbone_lr=5e-3,
-            head_lr=5e-3,
+            backbone_lr=3e-2,
+            head_lr=3e-2,
             device="cpu",
             precision="fp32",
             schedule="cosine",
@@ -112,9 +114,8 @@ def test_baselines_learn_easily_distinguished_motions(tmp_path: Path) -> None:
     )
     lines = (train(settings) / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
     losses = [line["train_loss"] for line in map(json.loads, lines) if line["kind"] == "epoch"]
-    # The loss of the last epoch was 0.66 to 0.83 of that of the first with nine seeds. Accuracy on held-out clips
-    # after so few steps is luck: 0.5 to 1.0.
-    assert losses[-1] < 0.95 * losses[0]
+    # At most 0.02 of the first epoch's loss with three seeds.
+    assert losses[-1] < 0.5 * losses[0]
 
 
 @pytest.mark.parametrize("size", [(480, 640), (900, 300)])
