@@ -113,18 +113,17 @@ def sweep(
         result = sweep_encoders(encoders, request, device=engine.device, precision=engine.precision)
     else:
         plan = read_sweep(config)
-        for row in plan.rows:
-            check_files(settings_of(plan, row, request.settings_of_all_rows(), place=plan.title))
+        for line in plan.rows:
+            check_files(settings_of(plan, line, request.settings_of_all_rows(), place=plan.title))
         # Only now, because it loads torch.
         from pipeline.sweep.recognizers import sweep as sweep_recognizers
 
         result = sweep_recognizers(plan, request, engine)
-    if result is not None:
-        from pipeline.sweep.workflow import print_table
-
-        print_table(result, Console())
     if result is None:
         return
+    from pipeline.sweep.workflow import print_table
+
+    print_table(result, Console())
     typer.echo(str(result.out))
     if result.failed:
         for name, reason in result.failed.items():
