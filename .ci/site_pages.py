@@ -37,9 +37,9 @@ API: dict[str, tuple[str, str, tuple[str, ...]]] = {
             "skelpipe.Recognizer",
             "skelpipe.Prediction",
             "skelpipe.extraction.ExtractOptions",
-            "pipeline.extract.workflow.Report",
-            "pipeline.evaluate.evaluation.Evaluation",
-            "pipeline.predict.answers.Answer",
+            "skelpipe.Report",
+            "skelpipe.Evaluation",
+            "skelpipe.Answer",
         ),
     ),
     "api/pose_extraction.md": (
