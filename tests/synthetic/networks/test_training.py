@@ -338,7 +338,7 @@ def test_inaccurate_or_large_weights_are_not_shipped(tmp_path: Path, monkeypatch
 def test_missing_weights_are_reported_with_the_training_command(monkeypatch: pytest.MonkeyPatch) -> None:
     entry = replace(lookup("hrnet-tiny"), shipped="tiny/not-there.pth")
     assert cached_path(entry).name == "not-there.pth"
-    with pytest.raises(WeightsError, match=r"python -m pipeline\.tiny train hrnet-tiny"):
+    with pytest.raises(WeightsError, match=r"python -m synthetic\.networks train hrnet-tiny"):
         resolve(entry)
 
 
