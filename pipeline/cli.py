@@ -1,4 +1,4 @@
-"""The `skelpipe` command. Each function is thin: it parses the options and calls the use case of the same name.
+"""The `skelpipe` command: registers the commands of `pipeline/commands/`, and turns errors into exit codes.
 
 Nothing heavy is imported until a command runs: `skelpipe --help` loads neither torch nor OpenMMLab.
 """

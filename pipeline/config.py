@@ -16,6 +16,16 @@ CONFIG_FOLDER = "configs"
 # Key of a config that names its base config, by path relative to the file or by name.
 EXTENDS = "extends"
 
+# Pydantic's words, and shorter ones.
+_PLAINER = {
+    "greater than or equal to": "at least",
+    "less than or equal to": "at most",
+    "a valid integer": "an integer",
+    "a valid number": "a number",
+    "a valid string": "text",
+    "a valid boolean": "true or false",
+}
+
 Settings = TypeVar("Settings", bound=BaseModel)
 
 
@@ -45,9 +55,23 @@ def parse(values: Mapping[str, Any], kind: type[Settings], *, place: str) -> Set
             near = difflib.get_close_matches(path[-1], section.model_fields, n=1)
             hint = f"; did you mean {'.'.join([*path[:-1], near[0]])!r}?" if near else ""
             raise UsageError(f"{place}: unknown setting {key!r}{hint}") from error
-        message = first["msg"].removeprefix("Value error, ")
+        if first["type"] == "missing":
+            raise UsageError(f"{place}: the setting {key!r} is missing") from error
+        message = _expected([one for one in error.errors() if one["loc"][: len(path)] == first["loc"][: len(path)]])
         got = f" (got {first['input']!r})" if key else ""
         raise UsageError(f"{place}: {key + ': ' if key else ''}{message}{got}") from error
+
+
+def _expected(errors: Sequence[Mapping[str, Any]]) -> str:
+    """What pydantic expected of one value, in this project's words; a union of types gives one error per type."""
+    messages = [one["msg"].removeprefix("Value error, ").partition(", unable to parse")[0] for one in errors]
+    alternatives = [text.removeprefix("Input should be ") for text in messages if text.startswith("Input should be ")]
+    if len(alternatives) == len(messages):
+        text = f"must be {' or '.join(dict.fromkeys(alternatives))}"
+        for theirs, ours in _PLAINER.items():
+            text = text.replace(theirs, ours)
+        return text
+    return next(text for text in messages if not text.startswith("Input should be "))
 
 
 def sections_of(kind: type[BaseModel]) -> dict[str, type[BaseModel]]:
@@ -130,7 +154,10 @@ def split_words(words: Sequence[str]) -> tuple[str | None, list[str]]:
         if Path(word).suffix in (".pkl", ".pickle"):
             raise UsageError(f"{word} is not a config; did you mean --data {word}?")
     if len(configs) > 1:
-        raise UsageError(f"only one config is allowed: {' or '.join(configs)}; a config can use `extends: OTHER`")
+        raise UsageError(
+            f"only one config is allowed: {' or '.join(configs)}; a setting is written KEY=VALUE, and a config can use "
+            "`extends: OTHER`"
+        )
     return (configs[0] if configs else None), [word for word in words if "=" in word]
 
 
@@ -213,6 +240,13 @@ def read_config(name: str, kind: type[BaseModel]) -> dict[str, Any]:
     return values
 
 
+def _reason(error: Exception) -> str:
+    """The reason why a file is not readable YAML, with its place, in one line."""
+    if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark is not None:
+        return f"line {error.problem_mark.line + 1}, column {error.problem_mark.column + 1}: {error.problem}"
+    return str(error)
+
+
 def _read_chain(name: str, seen: tuple[Path, ...]) -> dict[str, Any]:
     path = find_config(name).resolve()
     if path in seen:
@@ -220,7 +254,7 @@ def _read_chain(name: str, seen: tuple[Path, ...]) -> dict[str, Any]:
     try:
         values = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
     except (yaml.YAMLError, UnicodeDecodeError, OSError) as error:
-        raise UsageError(f"{path}: cannot be read as YAML ({error})") from error
+        raise UsageError(f"{path}: cannot be read as YAML ({_reason(error)})") from error
     if not isinstance(values, dict):
         raise UsageError(f"{path}: contains a {type(values).__name__}, not settings as `name: value` lines")
     base = values.pop(EXTENDS, None)

@@ -7,6 +7,7 @@ import typer
 
 from pipeline.commands.help_pages import INPUT, OUTPUT
 from pipeline.exit_codes import FAILED
+from pose_extraction.errors import SkelpipeError
 
 
 def merge(
@@ -126,7 +127,7 @@ def stats(
         bool, typer.Option("--json", help="Print JSON.", show_default="no", rich_help_panel=OUTPUT)
     ] = False,
 ) -> None:
-    """Report missing keypoints, missing persons, tracks, identity switches and jitter, before and after cleaning."""
+    """Report missing joints, missing persons, tracks, identity switches and jitter, before and after cleaning."""
     from rich.console import Console
 
     from pipeline.datasets.merging import skeleton_files
@@ -141,4 +142,6 @@ def stats(
     if as_json:
         typer.echo(statistics.as_json(rows))
     else:
+        if not rows:
+            raise SkelpipeError(f"{', '.join(map(str, paths))}: no clips; run `skelpipe extract` first")
         statistics.print_table(rows, Console())

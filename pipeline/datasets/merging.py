@@ -66,6 +66,9 @@ def merge(paths: Sequence[Path], out: Path | None = None) -> Merged:
         AnnotationError: Two files contain the same clip, or no file can be read.
     """
     if out is None:
+        for path in paths:
+            if not path.exists():
+                raise UsageError(f"{path}: no such file or folder; give a folder such as skeletons/vitpose")
         if len(paths) != 1 or not paths[0].is_dir():
             raise UsageError(
                 f"an output file is required to merge {', '.join(map(str, paths)) or 'nothing'}; give one with --out"

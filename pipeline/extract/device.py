@@ -10,7 +10,7 @@ from threading import Event
 from typing import Any
 
 from pipeline.extract.ledger import other_source, stored_clip, what_changed
-from pipeline.extract.plan import ExtractionPlan, labels_that_hold, split_of
+from pipeline.extract.plan import ExtractionPlan, current_labels, split_of
 from pipeline.inputs.videos import Source
 from pose_extraction.drawing.overlay import write_overlay
 from pose_extraction.engines.devices import cpu_count
@@ -236,7 +236,7 @@ def _write(plan: ExtractionPlan, job: _ExtractionJob, frames: list[FramePoses], 
     counts = {"frames": len(frames), "persons": sum(poses.num_persons for poses in frames)}
     annotations, written, empty = [], [], []
     empty_spans = plan.empty_spans_of(source)
-    labels, origin = labels_that_hold(plan, source, stored_clip(plan.file_of(source)))
+    labels, origin = current_labels(plan, source, stored_clip(plan.file_of(source)))
     for label, clip in zip(labels, clips, strict=True):
         if not clip.poses.num_frames:
             # Readers of the data set may divide by the number of frames.

@@ -1,4 +1,4 @@
-"""The plan of an extraction: clips of each video, networks, and which results are up to date."""
+"""The plan of an extraction: clips of each video, networks, which results are up to date, and new labels for those."""
 
 import dataclasses
 from collections.abc import Mapping, Sequence
@@ -170,7 +170,7 @@ def update_labels(plan: ExtractionPlan, source: Source, data: dict[str, Any]) ->
         SkelpipeError: The file cannot be written.
     """
     before = _stored_labels(data)
-    clips, origin = labels_that_hold(plan, source, data)
+    clips, origin = current_labels(plan, source, data)
     # Segments without frames are in the table but not in the file.
     labels = {clip.frame_dir: clip for clip in clips if clip.frame_dir in before}
     changed = 0
@@ -193,7 +193,7 @@ def update_labels(plan: ExtractionPlan, source: Source, data: dict[str, Any]) ->
     return changed
 
 
-def labels_that_hold(
+def current_labels(
     plan: ExtractionPlan, source: Source, stored: dict[str, Any] | None
 ) -> tuple[list[ClipLabel], Origin]:
     """Combines the labels of this run with stored ones; see `settle_labels`.

@@ -30,7 +30,7 @@ def check_usage(runs: Sequence[str], data: Sequence[Path], families: Sequence[st
     """
     unknown = [name for name in families if name not in MEASURES]
     if unknown:
-        raise UsageError(f"--only {unknown[0]}: unknown family of damage; choose from {', '.join(MEASURES)}")
+        raise UsageError(f"--only {unknown[0]}: unknown family of perturbations; choose from {', '.join(MEASURES)}")
     of_others = [name for name in families if name in (ESTIMATORS, ESTIMATOR_ERRORS)]
     if of_others and len(data) < 2:
         raise UsageError(

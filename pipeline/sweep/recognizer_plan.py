@@ -35,7 +35,7 @@ class SweepSettings(SweepPlan[Row]):
     def _known(cls, conditions: dict[str, tuple[float | str, ...]]) -> dict[str, tuple[float | str, ...]]:
         for family, levels in conditions.items():
             if family not in BY_NAME:
-                raise ValueError(f"{family!r} is not a family of damage; choose from {', '.join(BY_NAME)}")
+                raise ValueError(f"{family!r} is not a family of perturbations; choose from {', '.join(BY_NAME)}")
             for level in levels:
                 BY_NAME[family].check(level)
         return conditions

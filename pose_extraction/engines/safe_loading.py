@@ -99,7 +99,11 @@ def load_safely(path: Path, admitted: list[Admitted]) -> Any:
                 f"{path}: refused because the file refers to {refused[1]}, which these networks do not use. Nothing in "
                 "the file was executed; get the official file, or save only its state_dict() again"
             ) from error
-        reason = str(error).strip().partition("\n")[0] or type(error).__name__
+        reason = str(error).strip()
+        if reason.startswith("Weights only load failed"):
+            # Torch's text recommends loading without protection; only the cause at its end is useful.
+            reason = reason.rpartition("WeightsUnpickler error:")[2].strip()
+        reason = reason.partition("\n")[0] or type(error).__name__
         raise WeightsError(
             f"{path}: not a checkpoint that can be loaded safely ({reason}); it may be damaged"
         ) from error

@@ -63,7 +63,8 @@ def validate_container(data: Any, path: Path) -> None:
     """
     if not isinstance(data, dict) or not isinstance(data.get("annotations"), list):
         raise AnnotationError(
-            f"{path}: not a skeleton data set, but a {type(data).__name__} without a list of annotations; expected "
+            f"{path}: not a skeleton data set: no list of annotations in an object of type "
+            f"{type(data).__name__}; expected "
             '{"split": {name: [frame_dir]}, "annotations": [...]}'
         )
     split = data.get("split")

@@ -102,8 +102,8 @@ def lookup(name: str, kind: str | None = None) -> ModelEntry:
     found = names.get(name.lower())
     if found is None:
         near = difflib.get_close_matches(name.lower(), names, n=1, cutoff=0.5)
-        hint = f"; did you mean {near[0]!r}" if near else ""
-        raise UsageError(f"unknown {kind or 'model'} {name!r}{hint}; `skelpipe models` lists all models")
+        hint = f"; did you mean {near[0]!r}?" if near else ";"
+        raise UsageError(f"unknown {kind or 'model'} {name!r}{hint} `skelpipe models` lists all models")
     return found
 
 

@@ -1,7 +1,7 @@
 """Quality of poses, as counts that can be summed over videos, estimators and splits.
 
 `frame_counts` analyses the output of an estimator before cleaning, `clean_counts` the result of cleaning. Both return a
-flat mapping of names to numbers. `summarise` converts sums of such mappings into measures: missing keypoints and
+flat mapping of names to numbers. `summarise` converts sums of such mappings into measures: missing joints and
 missing people as in table 3 of MaskCLR's supplementary material, and properties of the tracks.
 """
 

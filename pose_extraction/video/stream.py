@@ -1,6 +1,6 @@
 """Decode the frames of a video file with FFmpeg: safe opening, frame numbers, times, and recovery from damage.
 
-`video.py` is built on this module. Files are untrusted: only demuxers of video files are allowed (no playlists, which
+`reader.py` is built on this module. Files are untrusted: only demuxers of video files are allowed (no playlists, which
 open other files and addresses), sizes are limited, and no number in a header controls how long reading takes.
 """
 

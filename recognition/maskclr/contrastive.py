@@ -1,4 +1,4 @@
-"""The multi-level contrastive losses of MaskCLR (sections 3.3 and 3.4)."""
+"""The multi-level contrastive losses of MaskCLR (sections 3.3 and 3.4, eq. 5 to 11)."""
 
 from dataclasses import dataclass
 

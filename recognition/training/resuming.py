@@ -1,4 +1,4 @@
-"""Check that a resumed run has the same data and settings."""
+"""Check that a resumed run has the same data and settings; `engine.training_run` restores its state."""
 
 from typing import Any
 

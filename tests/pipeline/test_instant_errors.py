@@ -55,7 +55,7 @@ CASES = {
     "evaluate nosuch --protocol linear": (1, "nosuch: no such run"),
     "robustness nosuch": (1, "nosuch: no such run"),
     "robustness method=nosuch": (1, "nosuch: no such run"),
-    "merge nosuch": (2, "an output file is required"),
+    "merge nosuch": (2, "nosuch: no such file or folder"),
     "stats nosuch.pkl": (2, "nosuch.pkl: no such file or folder"),
     "label nosuch.pkl --labels labels.csv": (1, "nosuch.pkl: cannot be read"),
     "label data.pkl --labels nosuch.csv": (1, "nosuch.csv: cannot read the file"),
@@ -74,7 +74,7 @@ CASES = {
     "evaluate --protocol linear --set nosuch=1": (2, "unknown setting 'nosuch'"),
     "evaluate --precision fp8": (2, "--precision fp8: must be one of"),
     "predict clips/clip.mp4 --backend nosuch": (2, "--backend nosuch: must be one of"),
-    "robustness nosuch --only nosuch": (2, "--only nosuch: unknown family of damage"),
+    "robustness nosuch --only nosuch": (2, "--only nosuch: unknown family of perturbations"),
     # A malformed table.
     "extract clips --labels malformed.csv": (1, "malformed.csv"),
     "label data.pkl --labels malformed.csv": (1, "malformed.csv"),

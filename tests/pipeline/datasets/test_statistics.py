@@ -1,4 +1,4 @@
-"""Statistics of missing keypoints and persons."""
+"""Statistics of missing joints and persons."""
 
 import io
 import json
@@ -10,7 +10,9 @@ from typing import Any
 import numpy as np
 import pytest
 from rich.console import Console
+from typer.testing import CliRunner
 
+from pipeline.cli import app
 from pipeline.datasets.statistics import as_json, print_table, statistics_of
 from pose_extraction.errors import AnnotationError
 from pose_extraction.formats.annotations import annotation_from, data_set
@@ -108,6 +110,11 @@ def test_the_table_and_json_mark_unknown_values(tmp_path: Path) -> None:
     print_table(rows, Console(file=output, width=80))
     assert "n/a" in output.getvalue() and "[bold]odd" in output.getvalue()
     assert "missing keypoints %" in output.getvalue()
+
+
+def test_a_file_without_clips_is_an_error(tmp_path: Path) -> None:
+    result = CliRunner().invoke(app, ["stats", str(stored(tmp_path / "x.pkl", [], {}))])
+    assert result.exit_code == 1 and "no clips" in result.output
 
 
 def test_code_in_a_pickle_is_not_run(tmp_path: Path) -> None:

@@ -508,7 +508,7 @@ def test_invalid_selections_are_errors(trained: tuple[Path, Path], tmp_path: Pat
         with pytest.raises(UsageError, match=message):
             measured(given or [str(trained[0])], [data or trained[1]], tmp_path / "out", settings, **options)
 
-    refused("nonsense.*unknown family of damage", settings=BenchSettings(families=("nonsense",)))
+    refused("nonsense.*unknown family of perturbations", settings=BenchSettings(families=("nonsense",)))
     refused("estimators: requires a second file", settings=BenchSettings(families=("estimators",)))
     refused(
         "identity_switches: does not apply to the skeletons of", settings=BenchSettings(families=("identity_switches",))

@@ -165,7 +165,7 @@ def test_rows_share_phase_one_only_if_it_is_equal() -> None:
         ({"rows": [{"name": "a b"}, {"name": "a_b"}]}, "'a b' and 'a_b' would both be trained in the folder 'a_b'"),
         ({"seeds": [0, 1, 0]}, "seed 0 is repeated"),
         ({"rows": [{"name": "a", "set": {"alhpa": 1}}]}, "did you mean 'maskclr.alpha'"),
-        ({"conditions": {"fog": [1]}}, "'fog' is not a family of damage"),
+        ({"conditions": {"fog": [1]}}, "'fog' is not a family of perturbations"),
         ({"conditions": {"part": ["nosuchpart"]}}, "part: 'nosuchpart' is not a valid level.*head or left_arm"),
         ({"conditions": {"joints": [1.5]}}, "joints: 1.5 is not a valid level.*from 0 to 1"),
         ({"conditions": {"noise": [-0.1]}}, "noise: -0.1 is not a valid level.*from 0 on"),

@@ -150,6 +150,14 @@ def test_truncated_and_modified_files_are_refused(tmp_path: Path) -> None:
                 assert path.name in str(error)
 
 
+def test_an_error_does_not_recommend_loading_without_protection(tmp_path):
+    path = tmp_path / "x.pt"
+    path.write_bytes(b"not a checkpoint")
+    with pytest.raises(WeightsError, match="can be loaded safely") as refusal:
+        load_state_dict(path)
+    assert "weights_only" not in str(refusal.value)
+
+
 @pytest.mark.parametrize(
     "content",
     [
