@@ -77,7 +77,7 @@ def prepare(folder: Path, command: str) -> None:
         data = {"split": {"train": names}, "annotations": clips, "label_names": ["wave", "jump"]}
         (folder / "data.pkl").write_bytes(pickle.dumps(data))
     if "bad.csv" in command:
-        (folder / "bad.csv").write_text("file;label\nclip0;wave\nclip1\n", encoding="utf-8")
+        (folder / "bad.csv").write_text("video,action\nclip0,wave\n", encoding="utf-8")
     if "video" in command:
         (folder / "videos").mkdir()
         for path in (folder / "video.mp4", folder / "videos" / "clip.mp4"):
