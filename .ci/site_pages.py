@@ -1,4 +1,4 @@
-"""A hook of MkDocs: pages of the site that do not lie in docs/.
+"""A hook of MkDocs: pages of the site that are not in docs/.
 
 README.md becomes the home page, and CONTRIBUTING.md, CHANGELOG.md and SECURITY.md pages of their own. Links between
 them and the pages in docs/ are rewritten, so that they work on the site as well as in the repository. The pages of the

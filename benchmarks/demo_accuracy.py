@@ -2,11 +2,11 @@
 
     python benchmarks/demo_accuracy.py --out runs/demo_accuracy [--least 0.85]
 
-Clips are rendered, extracted with the networks of the package, and a recogniser is trained and evaluated on people of
+Clips are rendered, extracted with the networks of the package, and a recognizer is trained and evaluated on people of
 the family `test`; then a clip of two people is predicted. Prints the top-1 accuracy, its 95 % interval and the answers.
-The exit status is 1 if the accuracy is below --least, or if the two people are not told apart or both wrong. The target
-is 0.95 (docs/rendered_people.md); the default of --least leaves room for the rounding of other processors and for the
-sampling error of 80 clips. It takes four minutes on two cores; an interrupted measurement continues.
+The exit status is 1 if the accuracy is below --least, or if the two people get the same action or both get a wrong one.
+The target is 0.95 (docs/rendered_people.md); the default of --least leaves room for the rounding of other processors
+and for the sampling error of 80 clips. It takes four minutes on two cores; an interrupted measurement continues.
 """
 
 import argparse
@@ -37,8 +37,8 @@ def main() -> int:
     low, high = metrics.top1_interval
     persons = [str(answer.label) for answer in found.answers if answer.person is not None]
     print(f"top-1 {metrics.top1:.3f} of {metrics.clips} clips (95 % interval {low:.3f} to {high:.3f})")
-    print(f"new clip: {', '.join(found.doings)}; predicted: {', '.join(persons)}")
-    return int(metrics.top1 < given.least or len(persons) != 2 or not set(persons) & set(found.doings))
+    print(f"new clip: {', '.join(found.true_actions)}; predicted: {', '.join(persons)}")
+    return int(metrics.top1 < given.least or len(persons) != 2 or not set(persons) & set(found.true_actions))
 
 
 if __name__ == "__main__":

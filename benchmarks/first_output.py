@@ -114,7 +114,7 @@ def main() -> None:
     arguments = parser.parse_args()
     print("| command | | exit code | CPU seconds | torch |")
     print("|---|---|---|---|---|", flush=True)
-    told = []
+    outputs = []
     for command, case in COMMANDS.items():
         if arguments.only not in command:
             continue
@@ -126,9 +126,9 @@ def main() -> None:
         seconds = median(outcome.seconds for outcome in outcomes)
         row = [f"`skelpipe {command}`", case, codes, f"{seconds:.2f}", "yes" if imported else "no"]
         print(f"| {' | '.join(row)} |", flush=True)
-        told.append(f"$ skelpipe {command}\n{outcomes[0].output}exit code {outcomes[0].code}\n")
+        outputs.append(f"$ skelpipe {command}\n{outcomes[0].output}exit code {outcomes[0].code}\n")
     if arguments.outputs is not None:
-        arguments.outputs.write_text("\n".join(told), encoding="utf-8")
+        arguments.outputs.write_text("\n".join(outputs), encoding="utf-8")
 
 
 if __name__ == "__main__":

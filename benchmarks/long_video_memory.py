@@ -89,7 +89,7 @@ def main() -> None:
         estimator, detector = write_tiny_networks(folder / "networks")
         run, _ = made_run(folder)
         video = write_long_video(folder / "long.mp4", fps=arguments.fps, minutes=round(arguments.hours * 60))
-        overlay = folder / "told.mp4" if arguments.overlay else None
+        overlay = folder / "overlay.mp4" if arguments.overlay else None
         started = time.monotonic()
         watch = Watch()
         watch.start()

@@ -53,7 +53,7 @@ class PlainHalf(nn.Module):
 
 
 class PlainStream(nn.Module):
-    """Attention across joints and across frames; the latter comes first if `temporal_first`."""
+    """Attention across joints and across frames; attention across frames comes first if `temporal_first`."""
 
     def __init__(self, dim: int, heads: int, hidden: int, *, temporal_first: bool) -> None:
         super().__init__()

@@ -113,12 +113,12 @@ def train(jobs: Sequence[Job], console: Console) -> None:
     """
     failed: list[str] = []
 
-    def told(job: Job, reason: str | None) -> None:
+    def report(job: Job, reason: str | None) -> None:
         console.print(f"{job.name}: {reason or 'trained'}", highlight=False, markup=False)
         if reason is not None:
             failed.append(f"{job.name}: {reason}")
 
-    train_all([job for job in jobs if not is_done(job.settings)], at_once=1, devices=["auto"], done=told)
+    train_all([job for job in jobs if not is_done(job.settings)], at_once=1, devices=["auto"], done=report)
     if failed:
         raise SkelpipeError("; ".join(failed))
 

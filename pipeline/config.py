@@ -106,7 +106,7 @@ def read_words(words: Sequence[str]) -> dict[str, Any]:
         try:
             values[key] = yaml.safe_load(text)
         except yaml.YAMLError as error:
-            raise UsageError(f"{word}: invalid YAML ({' '.join(str(error).split())})") from error
+            raise UsageError(f"{word}: invalid YAML ({yaml_reason(error)})") from error
     return values
 
 
@@ -240,8 +240,8 @@ def read_config(name: str, kind: type[BaseModel]) -> dict[str, Any]:
     return values
 
 
-def _reason(error: Exception) -> str:
-    """The reason why a file is not readable YAML, with its place, in one line."""
+def yaml_reason(error: Exception) -> str:
+    """The reason why text is not valid YAML, with its place, in one line."""
     if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark is not None:
         return f"line {error.problem_mark.line + 1}, column {error.problem_mark.column + 1}: {error.problem}"
     return str(error)
@@ -254,7 +254,7 @@ def _read_chain(name: str, seen: tuple[Path, ...]) -> dict[str, Any]:
     try:
         values = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
     except (yaml.YAMLError, UnicodeDecodeError, OSError) as error:
-        raise UsageError(f"{path}: cannot be read as YAML ({_reason(error)})") from error
+        raise UsageError(f"{path}: cannot be read as YAML ({yaml_reason(error)})") from error
     if not isinstance(values, dict):
         raise UsageError(f"{path}: contains a {type(values).__name__}, not settings as `name: value` lines")
     base = values.pop(EXTENDS, None)

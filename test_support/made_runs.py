@@ -10,9 +10,9 @@ SIZE = (96, 128)
 class Run:
     """Result of `run`: the report and the console output."""
 
-    def __init__(self, report: Report, said: str) -> None:
+    def __init__(self, report: Report, output: str) -> None:
         self.report = report
-        self.said = said
+        self.output = output
 
 
 def all_files(folder: Path) -> dict[str, bytes]:

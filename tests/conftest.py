@@ -22,7 +22,7 @@ SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 def shared_data() -> Path:
     """Folder of real clips, skeletons and small networks; not part of the project, so tests skip where it is absent."""
     if not SHARED_DATA.is_dir():
-        pytest.skip(f"the real clips and networks are not on this machine ({SHARED_DATA.name} folder beside the clone)")
+        pytest.skip(f"no real clips and networks on this machine ({SHARED_DATA.name} folder next to the clone)")
     return SHARED_DATA
 
 

@@ -1,4 +1,4 @@
-"""Rules of the code base that no single package can check: who imports whom, and what no file may contain or do."""
+"""Rules of the code base that no single package can check: imports between packages, and what no file may contain."""
 
 import ast
 import json
@@ -239,7 +239,7 @@ def tracked_files() -> list[Path]:
         ["git", "ls-files", "--cached", "--others", "--exclude-standard", "-z"], cwd=ROOT, capture_output=True
     )
     if listing.returncode:
-        pytest.skip("not a git checkout, so the project's files cannot be told from others")
+        pytest.skip("not a git checkout, so the project's files cannot be distinguished from others")
     paths = (ROOT / name for name in listing.stdout.decode().split("\0") if name)
     return [path for path in paths if path.is_file()]
 

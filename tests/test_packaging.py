@@ -1,4 +1,4 @@
-"""What `pip install .` gives to somebody who has neither this checkout's tools nor its exclusions."""
+"""What `pip install .` installs for a user without this checkout's tools and exclusions."""
 
 import ast
 import configparser

@@ -24,7 +24,7 @@ OTHER = "Other"
 PANELS = (INPUT, NETWORKS, SETTINGS, SPEED, TRACKING, PREDICTIONS, CONDITIONS, PRETRAINED, OUTPUT, OTHER)
 
 MAX_WIDTH = 120
-# Option names longer than this stand on a line of their own.
+# Option names longer than this are printed on a line of their own.
 NAME_COLUMN = 36
 
 Row = tuple[str, str]

@@ -22,7 +22,7 @@ AS_STORED = "as stored"
 STAGES = ("raw", "clean", AS_STORED)
 ALL_CLIPS = "all clips"
 # Measures that can be computed from the arrays alone, unlike missed persons and track ends.
-TOLD_BY_ARRAYS = frozenset({"videos", "frames", "frames_without_people", "poses", "missing_keypoints_percent"})
+MEASURES_OF_ARRAYS = frozenset({"videos", "frames", "frames_without_people", "poses", "missing_keypoints_percent"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +113,7 @@ def _rows(name: str, estimator: _Estimator) -> list[Row]:
             if counts:
                 values = summarise(counts)
                 if stage == AS_STORED:
-                    values = {key: value if key in TOLD_BY_ARRAYS else None for key, value in values.items()}
+                    values = {key: value if key in MEASURES_OF_ARRAYS else None for key, value in values.items()}
                 rows.append(Row(name, split_name, stage, len(counts), values))
     return rows
 

@@ -24,7 +24,7 @@ from pose_extraction.errors import SkelpipeError
 from pose_extraction.networks.estimators import NetworkIdentity
 
 # Number of frames that a process reports at once.
-FRAMES_TOLD = 32
+FRAMES_PER_REPORT = 32
 
 log = logging.getLogger(__name__)
 
@@ -156,7 +156,7 @@ def _device_process(plan: ExtractionPlan, connection: Connection, log_level: int
     def on_frame() -> None:
         nonlocal frames
         frames += 1
-        if frames == FRAMES_TOLD:
+        if frames == FRAMES_PER_REPORT:
             report_frames()
 
     def on_video(outcome: Outcome) -> None:

@@ -190,11 +190,11 @@ class _Namer:
         published = ntu_name(relative.rsplit("/", 1)[-1])
         if published is not None:
             return Source(path, published.text, relative, kind=kind)
-        keeps_suffix = kind == "images" or self._stems_beside(path)[path.stem] > 1
+        keeps_suffix = kind == "images" or self._stems_in_folder_of(path)[path.stem] > 1
         frame_dir = relative if keeps_suffix else relative.removesuffix(path.suffix)
         return Source(path, frame_dir, relative, kind=kind)
 
-    def _stems_beside(self, path: Path) -> Counter[str]:
+    def _stems_in_folder_of(self, path: Path) -> Counter[str]:
         """Number of videos with each name, without suffixes, in the folder of `path`, including folders of images."""
         folder = path.parent
         if folder not in self._stems:

@@ -98,10 +98,10 @@ def _newest(console: Console) -> Path:
         UsageError: No run exists.
     """
     newest = newest_run()
-    if _tells_actions(newest):
+    if _predicts_actions(newest):
         return newest
     try:
-        found = newest_run(wanted=_tells_actions)
+        found = newest_run(wanted=_predicts_actions)
     except UsageError:
         # The error raised for this run explains how to use it.
         return newest
@@ -109,7 +109,7 @@ def _newest(console: Console) -> Path:
     return found
 
 
-def _tells_actions(run: Path) -> bool:
+def _predicts_actions(run: Path) -> bool:
     return not is_encoder(run) or detector_file(run) is not None
 
 

@@ -128,7 +128,7 @@ def prepare_bench(
         ]
         if clip is not None and clip not in shown[0]:
             raise UsageError(
-                f"--clip {clip}: no person is visible to {_told(trained)}; choose another, such as {shown[0][0]!r}"
+                f"--clip {clip}: no person is visible to {_described(trained)}; choose another, such as {shown[0][0]!r}"
             )
     clips = main.clips_of(first, skip_bad=skip_bad)
     _, asked = main.asked(clips)
@@ -178,12 +178,12 @@ def _seen(trained: Trained, source: Source, names: list[str], split: str, *, ski
     seen = [name for name in names if name in own]
     if not seen:
         raise UsageError(
-            f"{source.path}: in no labelled clip of split {split!r} is a person visible to {_told(trained)} and the "
-            "previous runs; choose another split or file, or omit the run"
+            f"{source.path}: in no labelled clip of split {split!r} is a person visible to {_described(trained)} and "
+            "the previous runs; choose another split or file, or omit the run"
         )
     return seen
 
 
-def _told(trained: Trained) -> str:
+def _described(trained: Trained) -> str:
     """Describe a run with its visibility threshold."""
     return f"{trained.path} (data.score_threshold={trained.settings.data.score_threshold:g})"

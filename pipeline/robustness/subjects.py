@@ -105,7 +105,7 @@ def read_subjects(words: Sequence[str]) -> list[Subject]:
         if any(path.resolve() == other.resolve() for _, _, other in given):
             raise UsageError(f"{word}: this run is given twice; list each run once")
         given.append((method, run, path))
-    own = _told_apart([run for _, run, _ in given], [method for method, _, _ in given])
+    own = _distinct_names([run for _, run, _ in given], [method for method, _, _ in given])
     subjects: list[Subject] = []
     for (named_method, _, path), called in zip(given, own, strict=True):
         method = called if named_method is None else named_method
@@ -114,7 +114,7 @@ def read_subjects(words: Sequence[str]) -> list[Subject]:
     return subjects
 
 
-def _told_apart(paths: Sequence[Path], methods: Sequence[str | None]) -> list[str]:
+def _distinct_names(paths: Sequence[Path], methods: Sequence[str | None]) -> list[str]:
     """Return a unique name for each run, from as many path components as needed: "seed0", or "ratio=0.1/seed0".
 
     Args:

@@ -191,7 +191,7 @@ class Worker:
             return self._answers(task, progress)
         return self._targeted(task, progress) if task.kind == "targeted" else self._attention(task)
 
-    def seconds_a_clip(self, source: Source) -> float:
+    def seconds_per_clip(self, source: Source) -> float:
         """Measure the time per clip in seconds on some undamaged clips, after a warm-up."""
         clips = source.clips_of(self.trained, skip_bad=self.skip_bad)
         _, indices = source.asked(clips)
@@ -202,7 +202,7 @@ class Worker:
         self._scores(dataset, None)
         return (perf_counter() - started) / len(chosen)
 
-    def seconds_beside(self, task: Task) -> float:
+    def seconds_besides_network(self, task: Task) -> float:
         """Measure the time per clip of a task without its forward passes: of its damage, or of the attention."""
         _, dataset = self._dataset(task)
         chosen = np.linspace(0, len(dataset) - 1, min(DAMAGED, len(dataset))).round().astype(int).tolist()

@@ -107,15 +107,15 @@ def _plan(bench: Bench, todo: dict[Subject, list[Task]], console: Console) -> No
             worker = _worker(bench, subject)
             kind = f"{worker.trained.settings.model} {worker.trained.settings.data}"
             if (kind,) not in measured:
-                measured[kind,] = worker.seconds_a_clip(bench.sources[0])
+                measured[kind,] = worker.seconds_per_clip(bench.sources[0])
             for task in tasks:
                 own = worker.passes(task)
                 passes += own
                 clips = 1 if task.kind == "attention" else len(bench.sources[task.source].names)
-                beside = (kind, task.condition.family, task.condition.other, task.order)
-                if beside not in measured:
-                    measured[beside] = worker.seconds_beside(task)
-                seconds[subject] += clips * (own * measured[kind,] + measured[beside])
+                other_work = (kind, task.condition.family, task.condition.other, task.order)
+                if other_work not in measured:
+                    measured[other_work] = worker.seconds_besides_network(task)
+                seconds[subject] += clips * (own * measured[kind,] + measured[other_work])
         total = len(bench.tasks(subject))
         table.add_row(
             Text(subject.name),

@@ -9,6 +9,7 @@ import yaml
 from pydantic import Field, field_validator
 from rich.console import Console
 
+from pipeline.config import yaml_reason
 from pose_extraction.errors import UsageError
 from recognition.settings import Strict
 
@@ -128,7 +129,7 @@ def read_plan(path: Path) -> dict[str, Any]:
     try:
         values = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError, OSError) as error:
-        raise UsageError(f"{path}: cannot be read as YAML ({error})") from error
+        raise UsageError(f"{path}: cannot be read as YAML ({yaml_reason(error)})") from error
     if not isinstance(values, dict):
         raise UsageError(f"{path}: contains {type(values).__name__}, not a sweep with `rows`")
     return values

@@ -81,7 +81,7 @@ def _operators_from_torchvision() -> ModuleType:
     return module
 
 
-def _give_coco_tools() -> None:
+def _provide_coco_tools() -> None:
     """Give mmpose pycocotools under the name xtcocotools, if that is not installed.
 
     mmpose imports this fork of pycocotools for data sets and metrics of COCO, which nothing here uses. The fork does
@@ -106,7 +106,7 @@ def prepare() -> None:
         raise BackendError(f"the packages {', '.join(missing)} are not installed; {INSTALL_HINT}")
     if "mmcv._ext" not in sys.modules and importlib.util.find_spec("mmcv._ext") is None:
         sys.modules["mmcv._ext"] = _operators_from_torchvision()
-    _give_coco_tools()
+    _provide_coco_tools()
     warnings.filterwarnings("ignore", category=FutureWarning, module=r"mm(cv|det|engine|pose|pretrain)\b")
     # Python 3.12 and later show these while they compile the packages, that is, in the first run. The name of a module
     # is then the path of its file.

@@ -220,7 +220,7 @@ def rank_persons(video: VideoPoses, *, max_persons: int | None) -> VideoPoses:
         The video with its tracks sorted.
     """
     importance = [_importance(video, track) for track in video.tracks]
-    order = sorted(range(len(video.tracks)), key=lambda i: (-importance[i], *_whereabouts(video.tracks[i])))
+    order = sorted(range(len(video.tracks)), key=lambda i: (-importance[i], *_tie_breaker(video.tracks[i])))
     kept = order[:max_persons]
     counts = {"persons_kept": len(kept), "persons_dropped": len(order) - len(kept)}
     tracks = [video.tracks[i] for i in kept]
@@ -258,7 +258,7 @@ def _motion(keypoint: np.ndarray, time: np.ndarray) -> float:
     return float(limbs[known].mean() + 0.25 * travel[~np.isnan(travel)].mean())
 
 
-def _whereabouts(track: PoseTrack) -> tuple[float, ...]:
+def _tie_breaker(track: PoseTrack) -> tuple[float, ...]:
     """Return a tie-breaker for tracks of equal importance, based on their content."""
     first = np.nan_to_num(track.box[np.argmax(track.seen)]) if track.seen.any() else np.zeros(4)
     return (track.start, -len(track), *(float(value) for value in first), track.track_id)

@@ -19,7 +19,7 @@ from pose_extraction.skeleton import COCO17
 DEVIATION = 1.4826
 
 # Distance in body sizes that a joint may move between two frames at any speed, to allow for the estimator's noise.
-UNREST = 0.05
+NOISE_DISTANCE = 0.05
 
 # Number of frames on each side with which the position of a joint is compared.
 REACH = 3
@@ -140,7 +140,7 @@ def _leaps(still: np.ndarray, time: np.ndarray, deviations: float, min_speed: fl
     seen = ~np.isnan(distance)
     # Closer neighbours have larger weights, to detect small jumps; three distant ones outvote one close neighbour.
     weight = np.tile(1.0 / np.arange(1, REACH + 1), 2)[:, None, None] * seen
-    beyond = weight * (distance > limit * np.stack(waits)[..., None] + UNREST)
+    beyond = weight * (distance > limit * np.stack(waits)[..., None] + NOISE_DISTANCE)
     outvoted = (beyond.sum(0) > 0.51 * weight.sum(0)) & (seen.sum(0) >= 3)
     if not outvoted.any():
         return outvoted
@@ -148,7 +148,7 @@ def _leaps(still: np.ndarray, time: np.ndarray, deviations: float, min_speed: fl
     way = np.linalg.norm(end - start, axis=-1)
     off = np.linalg.norm(still - 0.5 * (start + end), axis=-1)
     # At both ends of a track there is no path between neighbours, so only the vote counts.
-    return outvoted & (np.isnan(way) | (off > 0.75 * way + UNREST))
+    return outvoted & (np.isnan(way) | (off > 0.75 * way + NOISE_DISTANCE))
 
 
 def _stretches(still: np.ndarray, score: np.ndarray, deviations: float, min_stretch: float) -> np.ndarray:

@@ -142,7 +142,7 @@ class Tracker:
             )
         settings = self._settings
         # At low frame rates, a new track must be allowed to miss one or two frames. A single gap in the stream does not
-        # change the frame rate, hence the smaller of the last two intervals.
+        # change the frame rate, so use the smaller of the last two intervals.
         interval = poses.time - self._time
         if np.isfinite(interval):
             self._first_patience = max(settings.first_patience, 2.5 * min(interval, self._interval))

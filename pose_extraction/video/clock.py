@@ -52,7 +52,7 @@ class FrameClock:
             return self.tick()
         seconds = float((stamp - self._origin) * self.time_base) + self._offset
         if self._last is not None and seconds <= self._last:
-            seconds = self._mend(seconds, self._last)
+            seconds = self._repaired_time(seconds, self._last)
         if self._last is not None and seconds - self._last > max(HOLE_SECONDS, HOLE_STEPS * self.step):
             self.holes.append((self._last, seconds))
         self._last = seconds
@@ -63,7 +63,7 @@ class FrameClock:
         self._last = 0.0 if self._last is None else self._last + self.step
         return self._last
 
-    def _mend(self, seconds: float, last: float) -> float:
+    def _repaired_time(self, seconds: float, last: float) -> float:
         self.repaired += 1
         if last - seconds > NEW_COUNT_SECONDS:
             self._offset += last + self.step - seconds

@@ -53,7 +53,7 @@ class Picture:
 
 
 @dataclass(frozen=True, slots=True)
-class Landing:
+class SeekResult:
     """Result of a seek: time stamp of the first frame of the stream; time stamp and number of the next frame."""
 
     origin: int
@@ -234,7 +234,7 @@ class VideoStream:
             self.last_error = error.strerror or str(error)
             self._skipped += 1
 
-    def _jump(self, start: float) -> Landing | None:
+    def _jump(self, start: float) -> SeekResult | None:
         """Seek to the key frame before `start` if its frame number is certain; otherwise rewind and return None.
 
         The packets before `start` are read, which is fast, but not decoded.
@@ -253,7 +253,7 @@ class VideoStream:
             self.last_error = error.strerror or str(error)
             self._reopen()
             return None
-        return Landing(origin=stamps[0], stamp=key, index=bisect_left(stamps, key))
+        return SeekResult(origin=stamps[0], stamp=key, index=bisect_left(stamps, key))
 
     def _stamps_until(self, start: float) -> tuple[list[int], set[int]]:
         """Return the sorted time stamps of all frames up to `start`, and the key frames; empty if not reliable."""

@@ -17,7 +17,7 @@ AUTO_FLIP = 0.5
 # Joints of NTU25 that define the placement in 3D: spine_middle; spine_base to spine_middle; right to left shoulder.
 MIDDLE, UPWARDS, ACROSS = 1, (0, 1), (8, 4)
 # Replacement of the coordinates (0, 0, 0) of a joint that was seen, because they mark joints that were not.
-BESIDE_ORIGIN = np.float32(1e-6)
+NEXT_TO_ORIGIN = np.float32(1e-6)
 
 Joints = tuple[np.ndarray, np.ndarray]
 
@@ -240,7 +240,7 @@ class ClipTransforms:
             kept = np.zeros(1, np.int64)
         placed, score = placed[kept], score[kept]
         if clip.size is None:
-            placed[(score > 0) & (placed == 0).all(axis=-1), 0] = BESIDE_ORIGIN
+            placed[(score > 0) & (placed == 0).all(axis=-1), 0] = NEXT_TO_ORIGIN
             return placed
         confidence = np.clip(score, 0, 1) if settings.scores == "given" else (score > 0).astype(np.float32)
         return np.concatenate([placed, confidence[..., None]], axis=-1)

@@ -138,7 +138,7 @@ def hold_out(clips: ClipSet, indices: np.ndarray, settings: DataSettings, seed: 
         seed: Random seed.
 
     Returns:
-        Indices of training clips and of held-out clips, in ascending order; the latter are empty if `holdout` is 0.
+        Indices of training clips and of held-out clips, in ascending order. No clip is held out if `holdout` is 0.
 
     Raises:
         UsageError: One of the two parts would be empty.

@@ -59,7 +59,7 @@ class UsableClips:
         except AnnotationError as error:
             empty = isinstance(error, EmptyClipError)
             if not (self._skip_bad or (empty and self._leave_out_empty)):
-                raise _with_way_out(error) from error
+                raise _with_skip_option(error) from error
             self.skipped.append(str(error))
             self._errors[name] = error, annotation["label"] if empty else UNLABELLED
             return
@@ -76,7 +76,7 @@ class UsableClips:
                 raise AnnotationError(f"{self._path}: clip {name!r} occurs twice; give each clip its own frame_dir")
         except AnnotationError as error:
             if not self._skip_bad:
-                raise _with_way_out(error) from error
+                raise _with_skip_option(error) from error
             self.skipped.append(str(error))
             return None
         return name
@@ -115,11 +115,11 @@ class UsableClips:
         ]
 
 
-def _with_way_out(error: AnnotationError) -> AnnotationError:
+def _with_skip_option(error: AnnotationError) -> AnnotationError:
     """Append the option that leaves the clip out to the message."""
     message = str(error)
-    way_out = "" if message.endswith("leave the clip out") else ", or leave the clip out"
-    return AnnotationError(f"{message}{way_out} (--skip-bad)")
+    hint = "" if message.endswith("leave the clip out") else ", or leave the clip out"
+    return AnnotationError(f"{message}{hint} (--skip-bad)")
 
 
 def _joints_of(annotation: dict[str, Any], name: str, files: KeypointFiles) -> Joints:

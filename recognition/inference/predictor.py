@@ -105,7 +105,7 @@ class Predictor:
                 f"{self._format.layout.num_joints} ({self._format.layout.name}) in {self._format.dimensions}D"
             )
         if not frames_seen(clip.score, self.threshold):
-            raise UsageError(f"no joint of the clip has a score above {self.threshold:g}, so nobody can be classified")
+            raise UsageError(f"no joint of the clip has a score above {self.threshold:g}, so nothing can be classified")
         (probabilities,) = self.probabilities([clip])
         order = np.argsort(-probabilities, kind="stable")
         return tuple(self.trained.label_names[number] for number in order), probabilities[order]

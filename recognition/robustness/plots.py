@@ -18,7 +18,7 @@ LAST_OF_PAPER = 0.01
 # Levels, values, and their spread (0 if there is only one value).
 Curve = tuple[Sequence[float], Sequence[float], Sequence[float]]
 # Share of the distance between two levels over which the methods are spread.
-BESIDE = 0.6
+METHODS_WIDTH = 0.6
 FEWEST_PLACES = 4
 
 
@@ -66,8 +66,8 @@ def levels_figure(families: Mapping[str, tuple[str, Mapping[str, Curve]]], title
             places = np.arange(len(levels))
             if any(isinstance(level, str) for level in levels[1:]):
                 # Levels without an order: spread the methods around each level, so that equal values stay visible.
-                beside = BESIDE * ((number + 0.5) / len(methods) - 0.5)
-                _line(axes, number, method, places + beside, values, spreads, joined=False)
+                offset = METHODS_WIDTH * ((number + 0.5) / len(methods) - 0.5)
+                _line(axes, number, method, places + offset, values, spreads, joined=False)
                 # With few levels, wide panels would move the methods of one level far apart.
                 middle, half = (len(levels) - 1) / 2, max(len(levels), FEWEST_PLACES) / 2
                 axes.set_xlim(middle - half, middle + half)
@@ -267,9 +267,12 @@ def attention_figure(attention: Mapping[str, tuple[np.ndarray, Sequence[str]]], 
     figure = Figure(figsize=(10, 0.9 + 3.1 * len(attention)), layout="constrained")
     panels = figure.subplots(len(attention), 1, squeeze=False)[:, 0]
     # The scale of attention differs between networks, so divide by the mean.
-    told = {name: values / (float(values.mean()) or 1.0) for name, (values, _) in attention.items()}
-    least, largest = min(values.min() for values in told.values()), max(values.max() for values in told.values())
-    for axes, (name, values) in zip(panels, told.items(), strict=True):
+    relative = {name: values / (float(values.mean()) or 1.0) for name, (values, _) in attention.items()}
+    least, largest = (
+        min(values.min() for values in relative.values()),
+        max(values.max() for values in relative.values()),
+    )
+    for axes, (name, values) in zip(panels, relative.items(), strict=True):
         joints = attention[name][1]
         image = axes.imshow(values.T, aspect="auto", cmap="viridis", vmin=least, vmax=largest, interpolation="nearest")
         axes.set_yticks(range(len(joints)), [joint.replace("_", " ") for joint in joints], fontsize=7)

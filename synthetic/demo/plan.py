@@ -22,7 +22,7 @@ NEXT_SEED = 2**20
 # Criteria for clearly visible scenes: number of frames in which every person must be completely inside the image;
 # visible joints of a single person, and of each person in the clip for prediction; largest overlap of boxes; smallest
 # height of each person in that clip, relative to the image.
-LOOKED_AT = 5
+CHECKED_FRAMES = 5
 CLEAR_JOINTS, CLEAR_JOINTS_OF_TWO, CLEAR_OVERLAP, CLEAR_HEIGHT = 10, 13, 0.05, 0.35
 
 
@@ -137,7 +137,7 @@ def is_plain(scene: Scene, *, joints: int, height: float = 0.0, overlap: float =
         height: Smallest height of each person relative to the image, 0 to 1.
         overlap: Largest IoU of two persons' boxes, 0 to 1.
     """
-    for index in np.linspace(0, len(scene) - 1, LOOKED_AT).astype(int):
+    for index in np.linspace(0, len(scene) - 1, CHECKED_FRAMES).astype(int):
         _, truth = scene.frame(int(index))
         if (truth.visibility == OUTSIDE).any() or (truth.visibility == SEEN).sum(-1).min() < joints:
             return False

@@ -21,7 +21,7 @@ from synthetic.rendering.family import FAMILIES
 # Height of the clips' stills in pixels, and their JPEG quality.
 STILL_HEIGHT, JPEG_QUALITY = 150, 88
 # Number of actions listed per person.
-TOLD = 3
+MOST_LISTED = 3
 TITLE = "From video to action: results of the demonstration"
 
 
@@ -55,7 +55,7 @@ class Found:
         run: Run directory.
         evaluation: Evaluation of the run on unseen people.
         answers: Predictions for the new clip and its persons.
-        doings: True actions of the people in it, from left to right.
+        true_actions: True actions of the people in it, from left to right.
         overlay: The new clip with skeletons and predictions; the attention figure is next to it.
     """
 
@@ -67,7 +67,7 @@ class Found:
     run: Path
     evaluation: Evaluation
     answers: Sequence[Answer]
-    doings: Sequence[str]
+    true_actions: Sequence[str]
     overlay: Path
 
 
@@ -105,8 +105,8 @@ def _headline(found: Found) -> Iterator[Block]:
     yield Paragraph(
         f"**{metrics.top1:.1%}** of {metrics.clips} clips of people who occurred neither in the training of the "
         f"networks nor of the recognizer were classified correctly (95 % interval {low:.1%} to {high:.1%}; chance "
-        f"{1 / len(plan.actions):.1%}). In a new clip of two people with the actions {' and '.join(found.doings)}, the "
-        f"predictions were: {predictions or 'none'}."
+        f"{1 / len(plan.actions):.1%}). In a new clip of two people with the actions "
+        f"{' and '.join(found.true_actions)}, the predictions were: {predictions or 'none'}."
     )
     yield Paragraph(
         "The people are rendered, so that the demonstration needs neither a camera nor a download, and the ground "
@@ -201,14 +201,14 @@ def _accuracy(found: Found) -> Iterator[Block]:
 
 
 def _prediction(found: Found) -> Iterator[Block]:
-    yield Paragraph(f"True actions, from left to right: {', '.join(found.doings)}.")
+    yield Paragraph(f"True actions, from left to right: {', '.join(found.true_actions)}.")
     rows = []
     for answer in found.answers:
         who = "whole clip" if answer.person is None else f"person {answer.person}"
-        predictions = ", ".join(f"{name} {share:.0%}" for name, share in answer.best[:TOLD])
-        joints = sorted(answer.attention, key=lambda joint: -answer.attention[joint])[:TOLD]
-        looked = ", ".join(joint.replace("_", " ") for joint in joints)
-        rows.append((who, predictions or f"no prediction: {answer.reason}", looked))
+        predictions = ", ".join(f"{name} {share:.0%}" for name, share in answer.best[:MOST_LISTED])
+        joints = sorted(answer.attention, key=lambda joint: -answer.attention[joint])[:MOST_LISTED]
+        attended = ", ".join(joint.replace("_", " ") for joint in joints)
+        rows.append((who, predictions or f"no prediction: {answer.reason}", attended))
     yield Table(("who", "predictions", "most important joints"), rows, word_columns=None)
     yield Image(
         "A frame of the overlay",

@@ -43,7 +43,7 @@ NETWORKS = Networks("hrnet-tiny", "rtmdet-nano-rendered")
 
 
 @dataclass
-class Teller:
+class Reporter:
     """Prints the steps and records them for the page.
 
     Args:
@@ -87,16 +87,16 @@ def demo(folder: Path, console: Console, *, plan: DemoPlan | None = None, networ
         SkelpipeError: A step failed; the message names the remedy.
     """
     plan = plan or DemoPlan()
-    teller = Teller(console)
+    reporter = Reporter(console)
     _claim(folder, plan)
-    data = _skeletons(folder, plan, networks, teller)
-    with teller.step("Counting missing joints before and after cleaning", skelpipe("stats", str(data))) as step:
+    data = _skeletons(folder, plan, networks, reporter)
+    with reporter.step("Counting missing joints before and after cleaning", skelpipe("stats", str(data))) as step:
         rows = statistics.statistics_of([data])
         statistics.print_table(rows, console)
         step.result = f"missing joints: {_missing(rows)}"
-    run = _trained(folder / "run", data, plan, teller)
+    run = _trained(folder / "run", data, plan, reporter)
     words = skelpipe("evaluate", str(run), "--data", str(data), "--split", TEST.name)
-    with teller.step("Evaluating it on unseen people", words) as step:
+    with reporter.step("Evaluating it on unseen people", words) as step:
         evaluation = evaluated.evaluate(run, data, TEST.name, engine=Engine(), console=console)
         print_table(evaluation, console)
         low, high = evaluation.metrics.top1_interval
@@ -104,14 +104,14 @@ def demo(folder: Path, console: Console, *, plan: DemoPlan | None = None, networ
             f"{evaluation.metrics.top1:.1%} of {evaluation.metrics.clips} clips are correct (95 % interval "
             f"{low:.1%} to {high:.1%}); figures in {evaluation.folder}"
         )
-    video, overlay = _new_clip(folder, plan, teller)
-    answers = _answers(video, run, overlay, networks, teller)
-    with teller.step("Writing the report") as step:
-        found = Found(plan, networks, folder, data, rows, run, evaluation, answers, _doings(video), overlay)
+    video, overlay = _new_clip(folder, plan, reporter)
+    answers = _answers(video, run, overlay, networks, reporter)
+    with reporter.step("Writing the report") as step:
+        found = Found(plan, networks, folder, data, rows, run, evaluation, answers, _true_actions(video), overlay)
         page = folder / PAGE
         step.result = str(page)
-        write_page(page, found, teller.steps)
-    _farewell(page, teller)
+        write_page(page, found, reporter.steps)
+    _print_next_steps(page, reporter)
     return found
 
 
@@ -133,21 +133,21 @@ def _claim(folder: Path, plan: DemoPlan) -> None:
         file.write(json.dumps({"digest": digest}).encode())
 
 
-def _skeletons(folder: Path, plan: DemoPlan, networks: Networks, teller: Teller) -> Path:
+def _skeletons(folder: Path, plan: DemoPlan, networks: Networks, reporter: Reporter) -> Path:
     """Steps one and two: render clips and extract their skeletons."""
     seconds = plan.frames / plan.fps
     title = f"Rendering {plan.clips} clips of {seconds:g} s with one person and one of {len(plan.actions)} actions"
-    with teller.step(title) as step:
-        teller.say(", ".join(plan.actions))
-        drawn = draw_clips(plan, folder, teller.console)
+    with reporter.step(title) as step:
+        reporter.say(", ".join(plan.actions))
+        drawn = draw_clips(plan, folder, reporter.console)
         step.result = f"{folder / CLIPS}, with {LABELS_NAME}" + ("" if drawn else ": already rendered")
     labels = folder / CLIPS / LABELS_NAME
     chosen = _chosen(networks)
     out = folder / "skeletons"
     words = skelpipe("extract", *chosen, "--labels", str(labels), "--out", str(out), str(folder / CLIPS))
-    with teller.step("Extracting skeletons with small networks", words) as step:
+    with reporter.step("Extracting skeletons with small networks", words) as step:
         settings = parse_settings(vars(networks), place="the demonstration")
-        report = extract([folder / CLIPS], out, settings=settings, labels=str(labels), console=teller.console)
+        report = extract([folder / CLIPS], out, settings=settings, labels=str(labels), console=reporter.console)
         if report.data_set is None or report.failed:
             raise SkelpipeError(
                 f"{report.folder}: {len(report.failed)} clips could not be extracted (see above); delete {folder} "
@@ -158,7 +158,7 @@ def _skeletons(folder: Path, plan: DemoPlan, networks: Networks, teller: Teller)
     return report.data_set
 
 
-def _trained(run: Path, data: Path, plan: DemoPlan, teller: Teller) -> Path:
+def _trained(run: Path, data: Path, plan: DemoPlan, reporter: Reporter) -> Path:
     """Step four: train a recognizer, or resume its training."""
     # Each clip shows one person; other detections of the small detector are false. The estimator is less confident on
     # unseen people, so that its scores are not used.
@@ -168,10 +168,10 @@ def _trained(run: Path, data: Path, plan: DemoPlan, teller: Teller) -> Path:
     words = skelpipe(
         "train", CONFIG, *pairs, "--data", str(data), "--split", TRAIN.name, "--out", str(run), "--skip-bad"
     )
-    with teller.step("Training a small MaskCLR", words) as step:
+    with reporter.step("Training a small MaskCLR", words) as step:
         options = {"data.file": str(data), "data.train_split": TRAIN.name, "data.skip_bad": True, "out": str(run)}
         settings = train_settings([CONFIG, *pairs], options)
-        resume = _is_same(run, settings, teller)
+        resume = _is_same(run, settings, reporter)
         if not resume:
             shutil.rmtree(run, ignore_errors=True)
         train(settings, resume=run if resume else None, show=True)
@@ -184,7 +184,7 @@ def _trained(run: Path, data: Path, plan: DemoPlan, teller: Teller) -> Path:
     return run
 
 
-def _is_same(run: Path, settings: RunSettings, teller: Teller) -> bool:
+def _is_same(run: Path, settings: RunSettings, reporter: Reporter) -> bool:
     """Whether to resume an existing run; a run on other clips or with other settings is replaced."""
     if not (run / runs.LAST).is_file() or not runs.is_begun(run):
         return False
@@ -192,20 +192,22 @@ def _is_same(run: Path, settings: RunSettings, teller: Teller) -> bool:
         last = runs.load(run / runs.LAST)
         check_same_run(last, prepare(settings, begun=settings_before(last)), run=str(run))
     except UsageError as error:
-        teller.say(f"replacing an earlier run: {error}")
+        reporter.say(f"replacing an earlier run: {error}")
         return False
     return True
 
 
-def _new_clip(folder: Path, plan: DemoPlan, teller: Teller) -> tuple[Path, Path]:
+def _new_clip(folder: Path, plan: DemoPlan, reporter: Reporter) -> tuple[Path, Path]:
     """Step six: render a clip for prediction; returns the clip and the path of its overlay."""
-    with teller.step("Rendering a new clip of two people with different actions") as step:
+    with reporter.step("Rendering a new clip of two people with different actions") as step:
         video = draw_new_clip(plan, folder / "new")
-        step.result = f"{video}; true actions from left to right: {', '.join(_doings(video))}"
+        step.result = f"{video}; true actions from left to right: {', '.join(_true_actions(video))}"
     return video, folder / f"{NEW_CLIP}_overlay.mp4"
 
 
-def _answers(video: Path, run: Path, overlay: Path, networks: Networks, teller: Teller) -> tuple[predicted.Answer, ...]:
+def _answers(
+    video: Path, run: Path, overlay: Path, networks: Networks, reporter: Reporter
+) -> tuple[predicted.Answer, ...]:
     """Step seven: predict the actions of its persons."""
     words = [
         "predict",
@@ -218,14 +220,14 @@ def _answers(video: Path, run: Path, overlay: Path, networks: Networks, teller: 
         str(overlay),
         str(video),
     ]
-    with teller.step("Predicting each person's action, with an explanation", skelpipe(*words)) as step:
+    with reporter.step("Predicting each person's action, with an explanation", skelpipe(*words)) as step:
         scope = scope_of(per_person=True, windows=None, overlay=overlay, explain=True, threshold=0.0)
         wanted = PredictOptions(scope, None, overlay)
-        answers = tuple(predict([video], run, wanted, networks=networks, console=teller.console))
+        answers = tuple(predict([video], run, wanted, networks=networks, console=reporter.console))
         failed = [answer.reason for answer in answers if answer.failed]
         if failed:
             raise SkelpipeError(f"{video}: {failed[0]}; run the demonstration again")
-        predicted.print_table(answers, teller.console)
+        predicted.print_table(answers, reporter.console)
         with atomic_write(overlay.parent / ANSWERS) as file:
             file.write(predicted.as_json_lines(answers).encode())
         step.result = f"{overlay}, with {overlay.with_suffix('.png').name} next to it"
@@ -238,7 +240,7 @@ def _missing(rows: Sequence[statistics.Row]) -> str:
     return ", ".join(f"{value:.1f} % {stage}" for stage, value in last.items() if value is not None)
 
 
-def _doings(video: Path) -> list[str]:
+def _true_actions(video: Path) -> list[str]:
     """Return the true actions of the people in a clip, from left to right."""
     truth = read_data_set(video.parent / f"{TRUTH}.pkl")["annotations"][0]
     order = truth["box"][:, :, 0].mean(axis=1).argsort()
@@ -256,10 +258,10 @@ def _chosen(networks: Networks) -> list[str]:
     return [word for name, value in options.items() if value is not None for word in (name, value)]
 
 
-def _farewell(page: Path, teller: Teller) -> None:
-    teller.say("")
-    teller.say(f"Open {page} in a browser.")
-    teller.say("")
-    teller.say("Commands for your own videos, with networks trained on photographs:")
+def _print_next_steps(page: Path, reporter: Reporter) -> None:
+    reporter.say("")
+    reporter.say(f"Open {page} in a browser.")
+    reporter.say("")
+    reporter.say("Commands for your own videos, with networks trained on photographs:")
     for line in own_videos():
-        teller.say(f"   {line}")
+        reporter.say(f"   {line}")

@@ -113,7 +113,7 @@ def cut(
     return crop, moved.astype(np.float32), (weight * inside).astype(np.float32)
 
 
-def _spoil(random: np.random.Generator, crop: np.ndarray, keypoint: np.ndarray, weight: np.ndarray) -> None:
+def _degrade(random: np.random.Generator, crop: np.ndarray, keypoint: np.ndarray, weight: np.ndarray) -> None:
     """Hide a patch of a crop and shift its colours, in place."""
     height, width = crop.shape[:2]
     if random.random() < 0.2:
@@ -193,7 +193,7 @@ def _batch(
         )
         if recoloured is not None:
             _recolour(random, crop, recoloured)
-        _spoil(random, crop, moved, weight)
+        _degrade(random, crop, moved, weight)
         crops.append(crop)
         keypoints.append(moved)
         weights.append(weight)

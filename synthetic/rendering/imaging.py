@@ -51,7 +51,7 @@ def draw_imaging(family: Family, random: np.random.Generator) -> Imaging:
     )
 
 
-class Darkroom:
+class ImageDegradation:
     """Applies the same degradation to all images of a clip.
 
     Args:
@@ -73,7 +73,7 @@ class Darkroom:
         self._noise = (random.normal(size=(height + 64, width + 64, 3)) * imaging.noise).astype(np.float32)
         self._streak = _streak_kernel(imaging.streak)
 
-    def develop(self, picture: np.ndarray) -> np.ndarray:
+    def apply(self, picture: np.ndarray) -> np.ndarray:
         """Convert a float32 image, 0 to 255, to the degraded uint8 (H, W, 3)."""
         imaging = self._imaging
         height, width = picture.shape[:2]

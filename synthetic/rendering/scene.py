@@ -14,7 +14,7 @@ from synthetic.rendering.body import PELVIS, Body, draw_body
 from synthetic.rendering.camera import draw_camera
 from synthetic.rendering.family import Family, chosen
 from synthetic.rendering.figure import Figure
-from synthetic.rendering.imaging import Darkroom, draw_imaging
+from synthetic.rendering.imaging import ImageDegradation, draw_imaging
 from synthetic.rendering.interactions import INTERACTIONS, interact
 from synthetic.rendering.kinematics import Motion, posture_of
 from synthetic.rendering.painter import Canvas, Light
@@ -107,7 +107,7 @@ class Scene:
         self._blocks = list(self._props(random, cast, postures, aim))
         self._light = _draw_light(family, random)
         self._background, self._margin = self._paint_background(random)
-        self._darkroom = Darkroom(draw_imaging(family, random), size, family.generator(seed, 1))
+        self._degradation = ImageDegradation(draw_imaging(family, random), size, family.generator(seed, 1))
 
     def _cast(self, random: np.random.Generator, action: str, persons: int | None) -> list[Person]:
         heading = random.normal() * 0.75 if random.random() < 0.6 else random.uniform(-np.pi, np.pi)
@@ -173,7 +173,7 @@ class Scene:
             block.paint(canvas, self.camera, index)
         for figure in self.figures:
             figure.paint(canvas, index)
-        return self._darkroom.develop(canvas.picture), self._truth(canvas.depth, index)
+        return self._degradation.apply(canvas.picture), self._truth(canvas.depth, index)
 
     def _shade(self, picture: np.ndarray, index: int, person: int) -> None:
         """Darken the ground below a person."""

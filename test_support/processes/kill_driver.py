@@ -61,12 +61,12 @@ def watch(on_event: Callable[[Event], None]) -> None:
 
 def run(videos: Path, networks: tuple[str, str], out: Path) -> str:
     """A complete run in this process; returns its console output."""
-    said = io.StringIO()
+    output = io.StringIO()
     settings = ExtractSettings(
         estimator=networks[0], detector=networks[1], device="cpu", backend="onnxruntime", overlay=True
     )
-    extract([videos], out, settings=settings, console=Console(file=said, width=400))
-    return said.getvalue()
+    extract([videos], out, settings=settings, console=Console(file=output, width=400))
+    return output.getvalue()
 
 
 def in_child(work: Callable[[], str]) -> tuple[int, str]:
@@ -83,8 +83,8 @@ def in_child(work: Callable[[], str]) -> tuple[int, str]:
             os._exit(status)
     os.close(writing)
     with os.fdopen(reading, "rb") as pipe:
-        said = pipe.read().decode()
-    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), said
+        output = pipe.read().decode()
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), output
 
 
 def count_events(work: Callable[[], Any]) -> str:
@@ -105,7 +105,7 @@ def count_events(work: Callable[[], Any]) -> str:
 
 
 def killed_at(event: Event, n: int, work: Callable[[], str]) -> Callable[[], str]:
-    def doomed() -> str:
+    def run_until_killed() -> str:
         counts: Counter[Event] = Counter()
         lock = threading.Lock()
 
@@ -118,7 +118,7 @@ def killed_at(event: Event, n: int, work: Callable[[], str]) -> Callable[[], str
         watch(on_event)
         return work()
 
-    return doomed
+    return run_until_killed
 
 
 def main() -> None:
@@ -144,9 +144,9 @@ def main() -> None:
             for path in (out / name).rglob("*")
             if path.is_file()
         }
-        resumed, said = in_child(work(name))
+        resumed, output = in_child(work(name))
         line = {"name": name, "stage": stage, "event": [*event, n], "killed": killed, "resumed": resumed}
-        print(json.dumps(line | {"left": left, "said": said}), flush=True)  # noqa: T201
+        print(json.dumps(line | {"left": left, "output": output}), flush=True)  # noqa: T201
 
 
 if __name__ == "__main__":

@@ -67,7 +67,7 @@ class Relay:
             return body
         return body.replace(b"\r\nm=", f"\r\na=range:npt=0-{self.seconds}\r\nm=".encode(), 1)
 
-    def hand_on(self, packet: bytes) -> None:
+    def pass_on(self, packet: bytes) -> None:
         """Forward an interleaved packet from the recorder to the player."""
         if self._player is not None:
             self._player.send(packet)
@@ -93,7 +93,7 @@ class _Connection(socketserver.StreamRequestHandler):
             while first := self.rfile.read(1):
                 if first == b"$":
                     header = self.rfile.read(3)
-                    relay.hand_on(first + header + self.rfile.read(int.from_bytes(header[1:], "big")))
+                    relay.pass_on(first + header + self.rfile.read(int.from_bytes(header[1:], "big")))
                 elif not relay.handle(self, *self._request(first)):
                     break
         except OSError:

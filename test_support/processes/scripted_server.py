@@ -21,7 +21,7 @@ def tag_of(content: bytes) -> str:
     return f'"{hashlib.md5(content).hexdigest()}"'
 
 
-def well_behaved(handler: BaseHTTPRequestHandler, content: bytes, offset: int) -> None:
+def correct_server(handler: BaseHTTPRequestHandler, content: bytes, offset: int) -> None:
     """A server that supports ranges and entity tags."""
     send(handler, content, offset, len(content))
 
@@ -60,7 +60,7 @@ class ScriptedServer:
 
     def __init__(self, content: bytes, *answers: Answer) -> None:
         self.content = content
-        self.answers = answers or (well_behaved,)
+        self.answers = answers or (correct_server,)
         self.offsets: list[int] = []  # Requested offset of each request.
         self.paths: list[str] = []
         self._lock = threading.Lock()

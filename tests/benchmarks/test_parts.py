@@ -194,9 +194,9 @@ def test_results_of_another_recipe_are_shown_until_measured_again(tmp_path: Path
     lines = [entry | {"seed": 0}, entry | {"seed": 1, "recipe": ["seed=1", "runs=1"]}]
     file = tmp_path / "results.jsonl"
     file.write_text("\n".join(map(json.dumps, lines)))
-    rows, before, told = pretraining.read_rows(file), ("mamp", False, 0, "linear"), ("mamp", False, 1, "linear")
-    assert pretraining.is_done(rows, told, ["seed=1", "runs=1"])
-    assert not pretraining.is_done(rows, told, ["seed=1", "runs=1", "linear.epochs=3"])
+    rows, before, listed = pretraining.read_rows(file), ("mamp", False, 0, "linear"), ("mamp", False, 1, "linear")
+    assert pretraining.is_done(rows, listed, ["seed=1", "runs=1"])
+    assert not pretraining.is_done(rows, listed, ["seed=1", "runs=1", "linear.epochs=3"])
     assert not pretraining.is_done(rows, before, ["seed=0", "runs=1"])
     assert "50.0 (50.0, 50.0)" in pretraining.report(rows)
 

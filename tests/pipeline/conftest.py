@@ -48,12 +48,12 @@ def run(networks: tuple[Path, Path]) -> Callable[..., Run]:
         estimator, detector = networks
         # fp32 on one processor, so that results do not depend on the machine.
         chosen = {"estimator": str(estimator), "detector": str(detector), "device": "cpu", "backend": "onnxruntime"}
-        said = io.StringIO()
-        console = Console(file=said, width=400)
+        output = io.StringIO()
+        console = Console(file=output, width=400)
         given = [videos] if isinstance(videos, str | Path) else videos
         report = extract(
             given, out, settings=ExtractSettings(**(chosen | settings)), labels=labels, share=share, console=console
         )
-        return Run(report, said.getvalue())
+        return Run(report, output.getvalue())
 
     return call

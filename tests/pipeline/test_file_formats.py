@@ -30,7 +30,7 @@ from test_support.trained_run import LABEL_NAMES
 PAGE = page("file_formats.md")
 
 
-def told(title: str, heading: str = "") -> set[str]:
+def documented(title: str, heading: str = "") -> set[str]:
     return table_names(section(PAGE, title), heading)
 
 
@@ -53,15 +53,15 @@ def test_every_field_of_a_skeleton_file_and_of_its_clips(clips: Path, run: Calla
     (tmp_path / "videos" / "whole.mp4").write_bytes(next((clips / "wave").glob("clip 2*")).read_bytes())
     report = run(tmp_path / "videos", tmp_path / "skeletons").report
     data = read_data_set(report.data_set)
-    assert set(data) == told("Skeleton file", "field")
+    assert set(data) == documented("Skeleton file", "field")
     (clip,) = data["annotations"]
-    assert set(clip) == told("Skeleton file", "field of a clip")
+    assert set(clip) == documented("Skeleton file", "field of a clip")
     assert (clip["total_frames"], clip["img_shape"]) == (31, SIZE)
     check_arrays(clip, section(PAGE, "Skeleton file"), {"M": len(clip["track_id"]), "T": 31, "V": 17})
     (single,) = (tmp_path / "skeletons" / report.data_set.stem).glob("*.pkl")
     stored = read_data_set(single)
-    assert set(stored) - set(data) == told("File of one video", "field of a video's file")
-    assert set(stored["raw"]) == told("File of one video", "field of `raw`")
+    assert set(stored) - set(data) == documented("File of one video", "field of a video's file")
+    assert set(stored["raw"]) == documented("File of one video", "field of `raw`")
     for name, array in stored["raw"].items():
         assert array.dtype.name in section(PAGE, "File of one video"), name
     line = json.loads((single.parent / "errors.jsonl").read_text(encoding="utf-8"))
@@ -69,7 +69,7 @@ def test_every_field_of_a_skeleton_file_and_of_its_clips(clips: Path, run: Calla
 
 
 def test_every_column_of_a_label_table(tmp_path: Path) -> None:
-    assert told("Label table") - {"train\\|all"} == {*REQUIRED, *OPTIONAL}
+    assert documented("Label table") - {"train\\|all"} == {*REQUIRED, *OPTIONAL}
     table = tmp_path / "labels.csv"
     table.write_text("file,label,split\na.mp4,wave,train|all\n", encoding="utf-8")
     assert read_label_table(table).rows[0].splits == ("train", "all")
@@ -79,23 +79,23 @@ def test_every_field_of_a_rendered_clip(tmp_path: Path) -> None:
     scene = Scene(family_named("test"), 3, size=(96, 128), frames=2, fps=10.0, action="wave", persons=1)
     data = read_data_set(write_clips([Clip("wave/a", scene)], tmp_path))
     (clip,) = data["annotations"]
-    assert set(clip) - told("Skeleton file", "field of a clip") == told("Ground truth of rendered clips")
+    assert set(clip) - documented("Skeleton file", "field of a clip") == documented("Ground truth of rendered clips")
     check_arrays(clip, section(PAGE, "Ground truth of rendered clips"), {"M": len(clip["track_id"]), "T": 2})
 
 
 def test_every_file_of_a_run_and_what_is_in_it(trained: tuple[Path, Path]) -> None:
     folder = trained[0]
-    named = told("Run directory", "file")
+    named = documented("Run directory", "file")
     assert {name.rstrip("/") for name in named} >= {path.name for path in folder.iterdir()}
     assert set(json.loads((folder / "split.json").read_text())) == {"training", "held_out", "left_out"}
     assert yaml.safe_load((folder / "settings.yaml").read_text()).keys() == RunSettings.model_fields.keys()
     about = json.loads((folder / "about.json").read_text())
     of_pretraining = {"method", "dimensions"}
-    assert set(about) == told("Run directory", "field of `about.json`") - of_pretraining
+    assert set(about) == documented("Run directory", "field of `about.json`") - of_pretraining
     fields = {name for line in read_metrics(folder) for name in line}
-    assert fields - {"kind", "step"} == told("Run directory", "field of a line")
+    assert fields - {"kind", "step"} == documented("Run directory", "field of a line")
     content = {name: runs.load(folder / name) for name in ("best.pt", "last.pt")}
-    assert set(content["last.pt"]) == told("Run directory", "field of a `.pt` file")
+    assert set(content["last.pt"]) == documented("Run directory", "field of a `.pt` file")
     assert set(content["last.pt"]) - set(content["best.pt"]) == {"training"}
     assert set(content["best.pt"]["held_out"]) == {"top1", "mean_class", "loss", "clips"}
 
@@ -107,7 +107,7 @@ def test_every_field_of_an_evaluation(trained: tuple[Path, Path]) -> None:
     )
     assert result.folder.name == f"{trained[1].stem}-one_test" and result.folder.parent.name == "evaluation"
     found = json.loads((result.folder / "evaluation.json").read_text(encoding="utf-8"))
-    assert set(found) == told("Evaluation")
+    assert set(found) == documented("Evaluation")
     text = section(PAGE, "Evaluation")
     for name in ("confused_pairs", "per_class"):
         row = next(line for line in text.splitlines() if line.startswith(f"| `{name}`"))

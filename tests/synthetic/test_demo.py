@@ -43,9 +43,9 @@ class Demonstration:
         self.folder, self.networks = folder, networks
 
     def run(self, plan: DemoPlan = PLAN) -> tuple[Found, str]:
-        said = io.StringIO()
-        found = demo(self.folder, Console(file=said, width=200), plan=plan, networks=self.networks)
-        return found, said.getvalue()
+        output = io.StringIO()
+        found = demo(self.folder, Console(file=output, width=200), plan=plan, networks=self.networks)
+        return found, output.getvalue()
 
 
 @pytest.fixture(scope="module")
@@ -64,20 +64,20 @@ def identities(folder: Path) -> dict[str, tuple[int, int]]:
 
 
 def test_each_step_is_reported_and_the_page_is_self_contained(demonstration) -> None:
-    one, found, said = demonstration
-    titles = re.findall(r"^\d+\. (.*?),? ?", said, re.MULTILINE)
+    one, found, output = demonstration
+    titles = re.findall(r"^\d+\. (.*?),? ?", output, re.MULTILINE)
     assert len(titles) == 8
     page = (one.folder / PAGE).read_text(encoding="utf-8")
     # No external resources: images and the video are embedded.
     sources = re.findall(r'(?:src|href)="([^"]*)"', page)
     assert len(sources) >= 6 and all(re.match(r"data:(image/(png|jpeg)|video/mp4);base64,", one) for one in sources)
     for command in ("extract", "stats", "train", "evaluate", "predict"):
-        assert re.search(rf"^\S*skelpipe {command} ", said.replace("   $ ", ""), re.MULTILINE)
+        assert re.search(rf"^\S*skelpipe {command} ", output.replace("   $ ", ""), re.MULTILINE)
         assert re.search(rf"\S*skelpipe {command} ", page)
     metrics = found.evaluation.metrics
     assert metrics.clips == len(PLAN.actions) * PLAN.test_each
     assert f"{metrics.top1:.1%}" in page and f"{metrics.top1_interval[0]:.1%} to {metrics.top1_interval[1]:.1%}" in page
-    assert "skelpipe extract videos/" in said and "skelpipe predict new_videos/" in said.splitlines()[-1]
+    assert "skelpipe extract videos/" in output and "skelpipe predict new_videos/" in output.splitlines()[-1]
     assert (one.folder / ANSWERS).read_text(encoding="utf-8").count("\n") == len(found.answers) > 0
     with VideoReader(found.overlay) as reader:
         assert sum(1 for _ in reader) == PLAN.new_frames
@@ -89,10 +89,10 @@ def test_a_second_run_keeps_finished_steps_and_continues(demonstration) -> None:
     assert len(before) > 2 * PLAN.clips
     lost = next(one.folder.glob("skeletons/*/bow/*.pkl"))
     lost.unlink()
-    again, said = one.run()
+    again, output = one.run()
     after = identities(one.folder)
     assert {name for name in after if after[name] != before[name]} == {str(lost.relative_to(one.folder))}
-    assert "1 clips extracted" in said and "already rendered" in said
+    assert "1 clips extracted" in output and "already rendered" in output
     assert again.evaluation.metrics.top1 == found.evaluation.metrics.top1
 
 
@@ -143,4 +143,4 @@ def test_the_digest_changes_with_the_plan() -> None:
 def test_the_new_clip_has_ground_truth(demonstration) -> None:
     one, found, _ = demonstration
     (clip,) = read_data_set(one.folder / "new" / f"{TRUTH}.pkl")["annotations"]
-    assert clip["frame_dir"] == NEW_CLIP and sorted(found.doings) == sorted(clip["person_action"])
+    assert clip["frame_dir"] == NEW_CLIP and sorted(found.true_actions) == sorted(clip["person_action"])

@@ -192,11 +192,11 @@ def test_cleaning_lowers_the_error_of_damaged_tracks(world: World) -> None:
         tracks = np.full((len(clip.poses.tracks), len(raw), 17, 2), np.nan)
         for row, track in zip(tracks, clip.poses.tracks, strict=True):
             row[track.start : track.start + len(track.keypoint)] = track.keypoint
-        mended = list(tracks.swapaxes(0, 1))
+        cleaned_frames = list(tracks.swapaxes(0, 1))
         poses = {
             "whole": by_person(rows, rows, truths),
             "damaged": by_person([one.keypoint for one in broken], rows, truths),
-            "cleaned": by_person(mended, mended, truths),
+            "cleaned": by_person(cleaned_frames, cleaned_frames, truths),
         }
         seen = np.stack([truth.visibility == SEEN for truth in truths], 1)
         there = seen & np.isfinite(poses["whole"]).all(-1)

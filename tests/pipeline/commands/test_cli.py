@@ -37,8 +37,8 @@ def test_help_imports_nothing_heavy(arguments):
 
 
 def test_version(monkeypatch, capsys):
-    status, said = skelpipe_here(["--version"], monkeypatch, capsys)
-    assert status == 0 and re.fullmatch(r"skelpipe \d+\.\d+\.\d+\S*\n", said.out)
+    status, output = skelpipe_here(["--version"], monkeypatch, capsys)
+    assert status == 0 and re.fullmatch(r"skelpipe \d+\.\d+\.\d+\S*\n", output.out)
 
 
 COMMANDS = typer.main.get_command(cli.app).commands  # type: ignore[attr-defined]
@@ -46,9 +46,9 @@ COMMANDS = typer.main.get_command(cli.app).commands  # type: ignore[attr-defined
 
 def help_page(name, width, monkeypatch, capsys):
     monkeypatch.setenv("COLUMNS", str(width))
-    status, said = skelpipe_here([name, "--help"], monkeypatch, capsys)
+    status, output = skelpipe_here([name, "--help"], monkeypatch, capsys)
     assert status == 0
-    return said.out
+    return output.out
 
 
 @pytest.mark.parametrize("name", COMMANDS)
@@ -130,11 +130,11 @@ def test_wrong_usage_gives_a_message_and_status_2(arguments, status, words, tmp_
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COLUMNS", "200")
     (tmp_path / "a.mp4").write_bytes(b"")
-    code, said = skelpipe_here(arguments, monkeypatch, capfd)
+    code, output = skelpipe_here(arguments, monkeypatch, capfd)
     assert code == status
-    assert words in said.err
-    assert "Traceback" not in said.err
-    assert said.out == ""
+    assert words in output.err
+    assert "Traceback" not in output.err
+    assert output.out == ""
 
 
 def test_a_shipped_config_is_found_from_any_folder_and_the_command_line_overrides_it(
@@ -145,9 +145,9 @@ def test_a_shipped_config_is_found_from_any_folder_and_the_command_line_override
     given = ["extract", clip, "--estimator", estimator, "--detector", detector, "--device", "cpu"]
     given += ["--config", "extract/accurate", "--no-flip-test", "--detect-every", 3]
     monkeypatch.chdir(tmp_path)
-    status, said = skelpipe_here(given, monkeypatch, capsys)
-    assert not status, said.err
-    assert said.out.endswith("skeletons/tiny_pose.pkl\n")
+    status, output = skelpipe_here(given, monkeypatch, capsys)
+    assert not status, output.err
+    assert output.out.endswith("skeletons/tiny_pose.pkl\n")
     (annotation,) = read_skeletons(tmp_path / "skeletons" / "tiny_pose.pkl")["annotations"]
     parameters = annotation["history"][0]["parameters"]
     assert (parameters["square_input"], parameters["flip_test"], parameters["detect_every"]) == (True, False, 3)
@@ -157,9 +157,9 @@ def test_a_shipped_config_is_found_from_any_folder_and_the_command_line_override
 def test_an_unknown_key_in_a_config_names_the_nearest(clips, tmp_path, monkeypatch, capfd):
     config = tmp_path / "mine.yaml"
     config.write_text("detect_evry: 2\n")
-    status, said = skelpipe_here(["extract", clips, "--config", config], monkeypatch, capfd)
+    status, output = skelpipe_here(["extract", clips, "--config", config], monkeypatch, capfd)
     assert status == 2
-    assert said.err.endswith("mine.yaml: unknown setting 'detect_evry'; did you mean 'detect_every'?\n")
+    assert output.err.endswith("mine.yaml: unknown setting 'detect_evry'; did you mean 'detect_every'?\n")
 
 
 def test_sigterm_ends_a_command_like_ctrl_c(tmp_path):
@@ -195,5 +195,5 @@ def test_info_lists_versions_and_backends():
     assert facts["versions"]["skelpipe"]
     assert facts["versions"]["torch"]
     assert set(facts["backends"]) == {"torch", "openvino", "onnxruntime"}
-    assert all(isinstance(said, str) and said for said in (facts["backends"] | facts["extras"]).values())
+    assert all(isinstance(output, str) and output for output in (facts["backends"] | facts["extras"]).values())
     assert facts["processor"]["usable_cores"] >= 1

@@ -35,9 +35,11 @@ def evaluated(
     run: Path | None, data: Path | None = None, split: str | None = None, *, skip_bad: bool = False
 ) -> tuple[Evaluation, str]:
     """Evaluate without figures; return the result and the console output."""
-    said = io.StringIO()
-    console = Console(file=said, width=400)
-    return evaluate(run, data, split, engine=ENGINE, skip_bad=skip_bad, figures=False, console=console), said.getvalue()
+    printed = io.StringIO()
+    console = Console(file=printed, width=400)
+    return evaluate(
+        run, data, split, engine=ENGINE, skip_bad=skip_bad, figures=False, console=console
+    ), printed.getvalue()
 
 
 def some_clips(count: int = 6, seed: int = 5) -> list[dict]:
@@ -46,9 +48,9 @@ def some_clips(count: int = 6, seed: int = 5) -> list[dict]:
 
 
 def test_matching_test_split_is_the_default(trained: tuple[Path, Path]) -> None:
-    result, said = evaluated(trained[0])
+    result, printed = evaluated(trained[0])
     assert (result.split, result.metrics.clips) == ("one_test", 12)
-    assert "split one_test" in said and "warning" not in said
+    assert "split one_test" in printed and "warning" not in printed
     assert result.metrics.top1 > 0.6
     assert result.folder == trained[0] / "evaluation" / "made-one_test"
 
@@ -60,20 +62,20 @@ def test_files_suffice_to_recompute_all_metrics(trained: tuple[Path, Path]) -> N
         assert stored["names"].tolist() == [f"clip{n}" for n in range(36, 48)]
         assert stored["label_names"].tolist() == LABEL_NAMES
     assert labels.tolist() == [n % 3 for n in range(36, 48)]
-    told = json.loads((result.folder / "evaluation.json").read_text(encoding="utf-8"))
-    assert told["top1"] == pytest.approx((probabilities.argmax(1) == labels).mean())
-    assert told["clips"] == np.sum(told["confusion"]) == 12
-    assert [row["class"] for row in told["per_class"]] == LABEL_NAMES
-    assert told["engine"] == {"device": "cpu", "backend": "torch", "precision": "fp32"}
-    assert (told["split"], told["trained_on"], told["estimator"]) == ("one_test", 0, "made")
-    assert told["top1_interval"][0] <= told["top1"] <= told["top1_interval"][1]
+    report = json.loads((result.folder / "evaluation.json").read_text(encoding="utf-8"))
+    assert report["top1"] == pytest.approx((probabilities.argmax(1) == labels).mean())
+    assert report["clips"] == np.sum(report["confusion"]) == 12
+    assert [row["class"] for row in report["per_class"]] == LABEL_NAMES
+    assert report["engine"] == {"device": "cpu", "backend": "torch", "precision": "fp32"}
+    assert (report["split"], report["trained_on"], report["estimator"]) == ("one_test", 0, "made")
+    assert report["top1_interval"][0] <= report["top1"] <= report["top1_interval"][1]
 
 
 def test_training_and_held_out_clips_are_counted_and_reported(trained: tuple[Path, Path]) -> None:
-    result, said = evaluated(trained[0], split="one_train")
+    result, printed = evaluated(trained[0], split="one_train")
     assert result.trained_on + result.chosen_on == 36 and result.chosen_on > 0
-    assert f"warning: {result.trained_on} of 36 clips have the names of training clips of the run" in said
-    assert f"warning: {result.chosen_on} of 36" in said
+    assert f"warning: {result.trained_on} of 36 clips have the names of training clips of the run" in printed
+    assert f"warning: {result.chosen_on} of 36" in printed
     whole, _ = evaluated(trained[0], split="all")
     assert (whole.metrics.clips, whole.trained_on + whole.chosen_on) == (48, 36)
 
@@ -109,17 +111,17 @@ def test_unknown_class_is_an_error(trained: tuple[Path, Path], tmp_path: Path) -
 def test_file_without_class_names_is_matched_by_number(trained: tuple[Path, Path], tmp_path: Path) -> None:
     clips = some_clips()
     data = write_data(tmp_path / "b.pkl", clips, {}, label_names=[])
-    result, said = evaluated(trained[0], data)
-    assert result.split == "all" and "split all" in said
+    result, printed = evaluated(trained[0], data)
+    assert result.split == "all" and "split all" in printed
     assert result.scores.labels.tolist() == [0, 1, 2, 0, 1, 2]
 
 
 def test_unlabelled_clips_are_excluded_and_counted(trained: tuple[Path, Path], tmp_path: Path) -> None:
     clips = [*some_clips(), made_clip("silent", None, np.random.default_rng(0))]
     data = write_data(tmp_path / "b.pkl", clips, {"test": [clip["frame_dir"] for clip in clips]})
-    result, said = evaluated(trained[0], data)
+    result, printed = evaluated(trained[0], data)
     assert (result.metrics.clips, result.unlabelled) == (6, 1)
-    assert "warning: 1 clips of the split have no label" in said
+    assert "warning: 1 clips of the split have no label" in printed
     bare = write_data(tmp_path / "c.pkl", clips[-1:], {"test": ["silent"]})
     with pytest.raises(UsageError, match="no clip of split 'test' has a label"):
         evaluated(trained[0], bare)
@@ -131,10 +133,10 @@ def test_malformed_clips_are_skipped_only_on_request(trained: tuple[Path, Path],
     data = write_data(tmp_path / "b.pkl", [*clips, clips[2]], {"test": [clip["frame_dir"] for clip in clips]})
     with pytest.raises(AnnotationError, match=r"other1.*NaN.*--skip-bad"):
         evaluated(trained[0], data)
-    result, said = evaluated(trained[0], data, skip_bad=True)
+    result, printed = evaluated(trained[0], data, skip_bad=True)
     assert (result.metrics.clips, result.left_out) == (5, 1)
-    assert "warning: 1 clips of the split are malformed and are not counted" in said
-    assert "warning: 1 entries of the file are skipped; the first: " in said and "'other2' occurs twice" in said
+    assert "warning: 1 clips of the split are malformed and are not counted" in printed
+    assert "warning: 1 entries of the file are skipped; the first: " in printed and "'other2' occurs twice" in printed
 
 
 def test_clips_without_persons_count_as_failures(trained: tuple[Path, Path], tmp_path: Path) -> None:
@@ -149,7 +151,7 @@ def test_clips_without_persons_count_as_failures(trained: tuple[Path, Path], tmp
     content["settings"]["data"]["score_threshold"] = 0.5
     torch.save(content, run)
     clips[0]["keypoint_score"] = clips[0]["keypoint_score"] * np.float32(0.1)
-    result, said = evaluated(run, write_data(tmp_path / "b.pkl", clips, {"test": names}))
+    result, printed = evaluated(run, write_data(tmp_path / "b.pkl", clips, {"test": names}))
     metrics = result.metrics
     assert (metrics.clips, metrics.unanswered, metrics.confusion.sum()) == (12, 2, 10)
     assert metrics.correct == whole.metrics.correct and metrics.top1 == metrics.correct / 12
@@ -157,9 +159,9 @@ def test_clips_without_persons_count_as_failures(trained: tuple[Path, Path], tmp
     assert metrics.top5 == pytest.approx(10 / 12)
     assert metrics.counts.tolist() == [4, 4, 4]
     assert metrics.per_class.tolist() == pytest.approx((np.diag(metrics.confusion) / 4).tolist())
-    assert "no person is visible in 2 clips of the split; they count as failures" in said
-    told = json.loads((result.folder / "evaluation.json").read_text(encoding="utf-8"))
-    assert (told["clips"], told["unanswered"], told["left_out"]) == (12, 2, 0)
+    assert "no person is visible in 2 clips of the split; they count as failures" in printed
+    report = json.loads((result.folder / "evaluation.json").read_text(encoding="utf-8"))
+    assert (report["clips"], report["unanswered"], report["left_out"]) == (12, 2, 0)
     with np.load(result.folder / "scores.npz", allow_pickle=False) as stored:
         assert sorted(stored["unanswered_names"].tolist()) == ["other0", "other1"]
     only = write_data(tmp_path / "c.pkl", clips[:2], {"test": names[:2]})
@@ -210,14 +212,14 @@ def test_copied_checkpoint_is_a_separate_run(trained: tuple[Path, Path], tmp_pat
     copy = tmp_path / "elsewhere" / "mine.pt"
     copy.parent.mkdir()
     shutil.copy(trained[0] / "best.pt", copy)
-    result, said = evaluated(copy)
+    result, printed = evaluated(copy)
     assert result.metrics.clips == 12
     assert result.folder == tmp_path / "elsewhere" / "evaluation" / "made-one_test-mine"
     assert load_run(copy).label_names == tuple(LABEL_NAMES)
     # The list of its training clips was not copied.
-    told = json.loads((result.folder / "evaluation.json").read_text(encoding="utf-8"))
-    assert told["trained_on"] is None and told["chosen_on"] is None
-    assert "its training clips are unknown" in said
+    report = json.loads((result.folder / "evaluation.json").read_text(encoding="utf-8"))
+    assert report["trained_on"] is None and report["chosen_on"] is None
+    assert "its training clips are unknown" in printed
 
 
 def test_evaluations_do_not_overwrite_each_other(trained: tuple[Path, Path], tmp_path: Path) -> None:
@@ -260,16 +262,16 @@ def test_command_prints_json_and_draws_figures(trained: tuple[Path, Path], monke
     monkeypatch.chdir(trained[0].parents[1])
     result = CliRunner().invoke(app, ["evaluate", "--json", "--device", "cpu", "--batch-size", "5"])
     assert result.exit_code == 0, result.output
-    told = json.loads(result.stdout)
+    report = json.loads(result.stdout)
     folder = trained[0] / "evaluation" / "made-one_test"
-    assert told == json.loads((folder / "evaluation.json").read_text(encoding="utf-8"))
+    assert report == json.loads((folder / "evaluation.json").read_text(encoding="utf-8"))
     for name in ("confusion", "per_class", "tsne", "training"):
         assert cv2.imread(str(folder / f"{name}.png")).std() > 5
     assert not list(folder.glob(".*"))
 
 
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("words", "report"),
     [
         (["evaluate", "nowhere"], "nowhere"),
         (["evaluate", "--backend", "tensorrt"], "--backend tensorrt: must be one of auto, torch"),
@@ -279,9 +281,9 @@ def test_command_prints_json_and_draws_figures(trained: tuple[Path, Path], monke
     ],
 )
 def test_invalid_options_give_one_line_errors(
-    words: list[str], told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    words: list[str], report: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
     result = CliRunner().invoke(app, words)
-    assert result.exit_code in (1, 2) and told in result.output
+    assert result.exit_code in (1, 2) and report in result.output
     assert "Traceback" not in result.output

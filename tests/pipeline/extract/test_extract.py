@@ -81,7 +81,7 @@ def test_changed_clips_are_extracted_again_with_a_message(run, clips, tmp_path, 
     again = run(videos, tmp_path / "out", estimator=str(estimator), **settings)
     assert (again.report.done, again.report.skipped) == (redone, 4 - redone)
     cause = "the video changed" if change == "video" else "settings or weights changed"
-    assert f"extracting {redone} of 4 videos again: {cause}" in again.said
+    assert f"extracting {redone} of 4 videos again: {cause}" in again.output
     after = identities(tmp_path / "out")
     assert sum(after[name] != before[name] for name in before) == redone
 
@@ -113,7 +113,7 @@ def test_new_labels_are_written_without_extracting_again(run, clips, tmp_path):
             clip["group"],
         )
         np.testing.assert_array_equal(clip["keypoint"], before[name]["keypoint"])
-    assert "updated labels, splits or groups of 4 clips" in again.said
+    assert "updated labels, splits or groups of 4 clips" in again.output
     # And back: the file equals that of a run with only these labels.
     run(clips, tmp_path, labels="none")
     run(clips, tmp_path, labels="auto")
@@ -134,7 +134,7 @@ def test_labels_are_kept_until_a_table_or_none_overrides_them(run, clips, tmp_pa
     # With a single folder, folders are not classes; the ids stay the same.
     pattern = f"{clips}/w*/*.mp4"
     again = run(pattern, tmp_path)
-    assert again.report.skipped == 2 and "updated labels" not in again.said
+    assert again.report.skipped == 2 and "updated labels" not in again.output
     assert labels() == guessed
     run(pattern, tmp_path, max_persons=1)
     assert labels() == guessed
@@ -152,17 +152,17 @@ def test_labels_are_kept_until_a_table_or_none_overrides_them(run, clips, tmp_pa
     run(clips, tmp_path)
     assert labels() == given
     erased = run(pattern, tmp_path, labels="none")
-    assert "updated labels, splits or groups of 2 clips" in erased.said
+    assert "updated labels, splits or groups of 2 clips" in erased.output
     assert labels()["wave/clip 2 ü"] == (None, None, "all") and labels()["run/clip 0 ü"] == given["run/clip 0 ü"]
 
 
 def test_long_checks_and_merges_are_announced(run, clips, tmp_path, monkeypatch):
     quick = run(clips, tmp_path)
-    assert "checked" not in quick.said and "merging" not in quick.said
+    assert "checked" not in quick.output and "merging" not in quick.output
     monkeypatch.setattr("pipeline.reporting.progress.LINE_INTERVAL", 0)
     monkeypatch.setattr("pipeline.extract.workflow.MERGE_NOTICE", 0)
     slow = run(clips, tmp_path)
-    assert "checked 3 of 4 videos" in slow.said and "merging the skeleton files in" in slow.said
+    assert "checked 3 of 4 videos" in slow.output and "merging the skeleton files in" in slow.output
 
 
 def test_a_failure_to_write_labels_is_reported(run, clips, tmp_path):
@@ -225,7 +225,7 @@ def test_segments_of_a_table_become_clips(run, clips, tmp_path):
     }
     assert set(found["clip 2 ü_0_0.4"]["track_id"]) == set(found["clip 2 ü_0.4_0.8"]["track_id"])
     # One segment of the first video, and the only segment of the second, are past the end.
-    assert "clip 2 ü_7_8: no frame between start and end" in outcome.said
+    assert "clip 2 ü_7_8: no frame between start and end" in outcome.output
     assert list(outcome.report.failed) == ["clip 3 ü.mp4"]
     again = run(videos, tmp_path / "out", labels=str(table)).report
     assert (again.done, again.skipped, len(again.failed)) == (0, 1, 1)
@@ -254,7 +254,7 @@ def test_a_clip_that_ends_before_it_starts_is_reported_and_the_others_continue(r
     # If another segment is valid, it is only a note.
     table.write_text("file,label,start,end\nclip 2 ü.mp4,a,0.8,\nclip 2 ü.mp4,b,0,0.1\n")
     noted = run(videos / "clip 2 ü.mp4", tmp_path / "noted", labels=str(table), end=0.5)
-    assert noted.report.failed == {} and "start 0.8 s is not before end 0.5 s" in noted.said
+    assert noted.report.failed == {} and "start 0.8 s is not before end 0.5 s" in noted.output
 
 
 @pytest.mark.parametrize("backend", ["onnxruntime", "openvino"])
@@ -284,7 +284,7 @@ def test_an_overlay_is_next_to_its_skeletons_and_is_drawn_again_if_missing(run, 
     assert run(clip, tmp_path, overlay=True).report.skipped == 1
     overlay.unlink()
     again = run(clip, tmp_path, overlay=True)
-    assert "extracting 1 of 1 videos again: the overlay is missing" in again.said
+    assert "extracting 1 of 1 videos again: the overlay is missing" in again.output
     assert overlay.read_bytes() == drawn
 
 
@@ -293,7 +293,7 @@ def test_an_overlay_of_other_settings_is_removed(run, clips, tmp_path):
     run(clip, tmp_path / "out", overlay=True)
     run(clip, tmp_path / "out", max_persons=1)
     again = run(clip, tmp_path / "out", max_persons=1, overlay=True)
-    assert "the overlay is missing" in again.said
+    assert "the overlay is missing" in again.output
     run(clip, tmp_path / "fresh", max_persons=1, overlay=True)
     assert all_files(tmp_path / "out") == all_files(tmp_path / "fresh")
 

@@ -114,7 +114,7 @@ def test_each_unusual_file_gives_a_result_or_an_error_and_the_others_continue(
     assert stop.value.code == 1
     printed = capfd.readouterr().err
     assert "Traceback" not in printed
-    said = printed.splitlines()
+    output = printed.splitlines()
     lines = [json.loads(line) for line in (tmp_path / "tiny_pose" / "errors.jsonl").read_text().splitlines()]
     causes = {line["file"]: line["cause"] for line in lines}
     assert sorted(causes) == [
@@ -130,7 +130,7 @@ def test_each_unusual_file_gives_a_result_or_an_error_and_the_others_continue(
     for file, cause in causes.items():
         stem = file.split(" ")[0]
         assert stem in cause
-        assert sum(line.startswith("failed: ") and stem in line for line in said) == 1, file
+        assert sum(line.startswith("failed: ") and stem in line for line in output) == 1, file
     for file, word in {
         "empty.mp4": "0 bytes",
         "sound.mp4": "no video",
@@ -151,7 +151,7 @@ def test_each_unusual_file_gives_a_result_or_an_error_and_the_others_continue(
         "right/same",
     }
     assert "truncated" in problems["cut short"][0]
-    assert any("cut short.mkv" in line and "truncated" in line for line in said)
+    assert any("cut short.mkv" in line and "truncated" in line for line in output)
     assert problems["good"] == problems["一"] == []
     assert "8 extracted, 0 already done, 8 failed" in printed
 
@@ -380,7 +380,7 @@ def test_code_in_a_pickle_is_never_run(run, clips, tmp_path, capsys):
     hostile.write_bytes(content)
     again = run(clips, tmp_path / "out")
     assert again.report.done == 1
-    assert "extracting 1 of 4 videos again: the stored result is damaged" in again.said
+    assert "extracting 1 of 4 videos again: the stored result is damaged" in again.output
     assert all_files(tmp_path / "out") == all_files(tmp_path / "fresh")
     foreign = tmp_path / "out" / "tiny_pose" / "foreign.pkl"
     foreign.write_bytes(content)

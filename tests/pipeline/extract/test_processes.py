@@ -28,13 +28,13 @@ def test_two_processes_write_the_same_files_as_one(run, clips, tmp_path):
 
 def at_the_first_frame(monkeypatch, act: Callable[[], bool]) -> None:
     """Calls `act` on each message of a device process until it returns true."""
-    told = RunProgress.frame
+    report = RunProgress.frame
     acted: list[bool] = []
 
     def frame(progress: RunProgress) -> None:
         if not acted and act():
             acted.append(True)
-        told(progress)
+        report(progress)
 
     monkeypatch.setattr(RunProgress, "frame", frame)
 
@@ -70,7 +70,7 @@ def test_a_dying_process_loses_only_its_own_videos(run, clips, tmp_path, monkeyp
     assert all(
         "the process of device cpu was killed by signal 9; run the command again" in cause for cause in failed.values()
     )
-    assert all(cause in outcome.said for cause in failed.values())
+    assert all(cause in outcome.output for cause in failed.values())
     run(videos, tmp_path / "out")
     run(videos, tmp_path / "one")
     assert all_files(tmp_path / "out") == all_files(tmp_path / "one")

@@ -125,7 +125,7 @@ def test_numbers_are_used_as_labels_unchanged(videos: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         ("", "empty"),
         ("file,label\n", "empty"),
@@ -149,8 +149,8 @@ def test_numbers_are_used_as_labels_unchanged(videos: Path) -> None:
         ("file,label\nfight/1.mp4,a\n".encode("utf-16"), "not UTF-8"),
     ],
 )
-def test_errors_in_a_table_name_the_line(videos: Path, text: str | bytes, said: str) -> None:
-    with pytest.raises(AnnotationError, match=said) as caught:
+def test_errors_in_a_table_name_the_line(videos: Path, text: str | bytes, message: str) -> None:
+    with pytest.raises(AnnotationError, match=message) as caught:
         clips(videos, text)
     assert "labels.csv" in str(caught.value)
 

@@ -99,11 +99,11 @@ def served(recorded: dict[str, bytes]) -> Iterator[Served]:
 
 @pytest.fixture
 def watch(trained: tuple[Path, Path], networks: tuple[Path, Path]) -> Callable[..., list[Answer]]:
-    """Return a function that predicts in one-second windows: `watch(address, said, overlay=...)`."""
+    """Return a function that predicts in one-second windows: `watch(address, output, overlay=...)`."""
 
     def call(
         address: str,
-        said: io.StringIO,
+        output: io.StringIO,
         overlay: Path | None = None,
         more: Sequence[Path] = (),
         on_answer: Callable[[], None] = lambda: None,
@@ -117,7 +117,7 @@ def watch(trained: tuple[Path, Path], networks: tuple[Path, Path]) -> Callable[.
             PredictOptions(scope, windows, overlay),
             networks=Networks(*map(str, networks)),
             engine=ENGINE,
-            console=Console(file=said, width=400),
+            console=Console(file=output, width=400),
         ):
             answers.append(answer)
             on_answer()
@@ -134,15 +134,15 @@ def frames_in(path: Path) -> int:
 def test_remote_recording_is_processed_completely(
     served: Served, watch: Callable[..., list[Answer]], tmp_path: Path
 ) -> None:
-    said, overlay = io.StringIO(), tmp_path / "seen.mp4"
-    answers = watch(f"{served.address}/clip.mp4", said, overlay=overlay)
+    output, overlay = io.StringIO(), tmp_path / "seen.mp4"
+    answers = watch(f"{served.address}/clip.mp4", output, overlay=overlay)
     # A one-second window ends every quarter of a second, from the first second to the third.
     assert [answer.end for answer in answers] == pytest.approx([1 + n / 4 for n in range(9)], abs=1 / FPS)
     for answer in answers:
         assert answer.label in LABEL_NAMES and answer.person == 0
         assert answer.delay is not None and answer.delay > 0
     assert frames_in(overlay) == FRAMES
-    assert f"stream ended after {(FRAMES - 1) / FPS:.1f} s and {FRAMES} frames; delay after" in said.getvalue()
+    assert f"stream ended after {(FRAMES - 1) / FPS:.1f} s and {FRAMES} frames; delay after" in output.getvalue()
 
 
 def test_stream_shorter_than_a_window_is_classified_at_its_end(
@@ -165,11 +165,11 @@ def test_live_stream_drops_frames_to_keep_up(served: Served) -> None:
 def test_interrupt_stops_cleanly(served: Served, watch: Callable[..., list[Answer]], tmp_path: Path) -> None:
     served.pause_after = len(served.content["/clip.mp4"]) * 2 // 3
     before = signal.getsignal(signal.SIGINT)
-    said, overlay = io.StringIO(), tmp_path / "seen.mp4"
+    output, overlay = io.StringIO(), tmp_path / "seen.mp4"
     interrupt = lambda: os.kill(os.getpid(), signal.SIGINT)  # noqa: E731
-    answers = watch(f"{served.address}/clip.mp4", said, overlay=overlay, on_answer=interrupt)
+    answers = watch(f"{served.address}/clip.mp4", output, overlay=overlay, on_answer=interrupt)
     assert len(answers) == 1
-    assert "stopped by SIGINT after" in said.getvalue()
+    assert "stopped by SIGINT after" in output.getvalue()
     assert 0 < frames_in(overlay) < FRAMES
     assert signal.getsignal(signal.SIGINT) is before
 

@@ -54,9 +54,9 @@ def test_command_predicts_while_streaming_and_ends_with_the_stream(
     lines = result.stdout.splitlines()
     # A one-second window ends every quarter of a second, from the first second to the third.
     assert len(lines) == 9 and all("person 0" in line and "s later)" in line for line in lines)
-    said = " ".join(result.stderr.split())
-    assert f"{recording.address}: 128x96, 25 frames/s, windows of 1 s; Ctrl-C stops it" in said
-    assert f"stream ended after {(FRAMES - 1) / FPS:.1f} s and {FRAMES} frames; delay after" in said
+    output = " ".join(result.stderr.split())
+    assert f"{recording.address}: 128x96, 25 frames/s, windows of 1 s; Ctrl-C stops it" in output
+    assert f"stream ended after {(FRAMES - 1) / FPS:.1f} s and {FRAMES} frames; delay after" in output
 
 
 def test_stream_faster_than_decoding_ends_cleanly(

@@ -64,11 +64,11 @@ def predicted(
     explain: bool = False,
     threshold: float = 0.0,
     figures: Path = Path("unused"),
-    said: io.StringIO | None = None,
+    printed: io.StringIO | None = None,
 ) -> list[Answer]:
     scope = scope_of(per_person=per_person, windows=windows, overlay=None, explain=explain, threshold=threshold)
     wanted = PredictOptions(scope, windows, figures=figures)
-    console = Console(file=said or io.StringIO(), width=400)
+    console = Console(file=printed or io.StringIO(), width=400)
     return list(predict([given], run, wanted, engine=ENGINE, file_options=SkeletonFileOptions(split), console=console))
 
 
@@ -91,12 +91,12 @@ def test_reasons_for_skipped_clips_do_not_mention_unavailable_options(run: Path,
     clips = [made_clip(f"new{n}", None, np.random.default_rng(n)) for n in range(4)]
     clips[1] = nobody(clips[1])
     clips[2]["keypoint"][0, 0, 0, 0] = np.nan
-    said = io.StringIO()
+    printed = io.StringIO()
     data = write_data(tmp_path / "new.pkl", [*clips, clips[3]], {})
-    reasons = {answer.clip: answer.reason for answer in predicted(data, run, said=said) if answer.reason}
+    reasons = {answer.clip: answer.reason for answer in predicted(data, run, printed=printed) if answer.reason}
     assert sorted(reasons) == ["new1", "new2"] and not any("--skip" in reason for reason in reasons.values())
-    assert "warning: 1 entries of the file are skipped; the first: " in said.getvalue()
-    assert "'new3' occurs twice" in said.getvalue() and "--skip" not in said.getvalue()
+    assert "warning: 1 entries of the file are skipped; the first: " in printed.getvalue()
+    assert "'new3' occurs twice" in printed.getvalue() and "--skip" not in printed.getvalue()
 
 
 def test_split_selects_clips(run: Path, skeletons: Path) -> None:
@@ -227,8 +227,8 @@ def test_windows_find_a_change_of_action(run: Path, tmp_path: Path) -> None:
     assert found[0].start == 0.0 and found[-1].end == pytest.approx(6.0)
     for before, after in itertools.pairwise(found):
         assert before.end == pytest.approx(after.start) and before.label != after.label
-    said = [next(answer.label for answer in found if answer.start <= t < answer.end) for t in (1.0, 2.0, 4.5, 5.5)]
-    assert said == ["wave", "wave", "jump", "jump"]
+    printed = [next(answer.label for answer in found if answer.start <= t < answer.end) for t in (1.0, 2.0, 4.5, 5.5)]
+    assert printed == ["wave", "wave", "jump", "jump"]
 
 
 def test_explanations_are_written_as_numbers_and_a_figure(run: Path, tmp_path: Path) -> None:
@@ -319,9 +319,9 @@ def test_newest_run_that_predicts_actions_is_used(
     shutil.copytree(run, encoder)
     (encoder / "about.json").write_text('{"method": "mamp"}')
     os.utime(encoder / "last.pt", ns=(2**62, 2**62))
-    said = io.StringIO()
-    assert len(predicted(skeletons, None, "late", said=said)) == 3
-    assert "using runs/actions, because runs/encoder is a pre-trained encoder" in said.getvalue()
+    printed = io.StringIO()
+    assert len(predicted(skeletons, None, "late", printed=printed)) == 3
+    assert "using runs/actions, because runs/encoder is a pre-trained encoder" in printed.getvalue()
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read every folder")

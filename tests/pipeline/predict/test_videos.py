@@ -45,7 +45,7 @@ def ask(trained: tuple[Path, Path], networks: tuple[Path, Path]) -> Ask:
         per_person: bool | None = None,
         explain: bool = False,
         threshold: float = 0.0,
-        said: io.StringIO | None = None,
+        output: io.StringIO | None = None,
     ) -> list[Answer]:
         scope = scope_of(per_person=per_person, windows=windows, overlay=overlay, explain=explain, threshold=threshold)
         estimator, detector = networks
@@ -56,7 +56,7 @@ def ask(trained: tuple[Path, Path], networks: tuple[Path, Path]) -> Ask:
                 PredictOptions(scope, windows, overlay, figures=overlay.parent if overlay else Path("unused")),
                 networks=Networks(str(estimator), str(detector)),
                 engine=ENGINE,
-                console=Console(file=said or io.StringIO(), width=400),
+                console=Console(file=output or io.StringIO(), width=400),
             )
         )
 
@@ -128,7 +128,7 @@ def test_windows_give_segments_per_person(ask: Ask, walkers: Path) -> None:
 def test_overlay_shows_actions_at_the_frame_rate_of_the_source(
     ask: Ask, walkers: Path, tmp_path: Path, windows: float | None
 ) -> None:
-    plain, path = tmp_path / "plain.mp4", tmp_path / "told.mp4"
+    plain, path = tmp_path / "plain.mp4", tmp_path / "overlay.mp4"
     ask(walkers, overlay=path, windows=windows)
     frames, rate, codec = frames_of(path)
     original, original_rate, _ = frames_of(walkers)
@@ -158,7 +158,7 @@ def test_explanations_are_drawn_and_leave_a_figure_next_to_the_overlay(ask: Ask,
 
 def test_unwritable_overlay_does_not_affect_predictions(ask: Ask, walkers: Path, tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"")
-    answer, *persons, failed = ask(walkers, overlay=tmp_path / "file" / "told.mp4")
+    answer, *persons, failed = ask(walkers, overlay=tmp_path / "file" / "overlay.mp4")
     assert answer.label in LABEL_NAMES and all(one.label in LABEL_NAMES for one in persons)
     assert failed.failed and "overlay not written: " in str(failed.reason)
 
@@ -174,7 +174,7 @@ def test_unwritable_figure_does_not_affect_predictions(ask: Ask, walkers: Path, 
 
 
 def test_joint_windows_support_explanations(ask: Ask, walkers: Path, tmp_path: Path) -> None:
-    found = ask(walkers, windows=1.0, per_person=False, overlay=tmp_path / "told.mp4", explain=True)
+    found = ask(walkers, windows=1.0, per_person=False, overlay=tmp_path / "overlay.mp4", explain=True)
     assert found and all(answer.person is None for answer in found)
     for answer in found:
         assert np.mean(list(answer.attention.values())) == pytest.approx(1, abs=1e-3)
@@ -193,15 +193,15 @@ def test_overlay_never_overwrites_the_input_video(ask: Ask, walkers: Path, tmp_p
     with pytest.raises(UsageError, match="would overwrite the input video"):
         ask(walkers, overlay=walkers)
     assert walkers.read_bytes() == content
-    with pytest.raises(UsageError, match=r"overlays are MP4 files; use .*told.mp4"):
-        ask(walkers, overlay=tmp_path / "told.avi")
+    with pytest.raises(UsageError, match=r"overlays are MP4 files; use .*overlay.mp4"):
+        ask(walkers, overlay=tmp_path / "overlay.avi")
 
 
 def test_long_video_is_classified_in_windows(ask: Ask, tmp_path: Path) -> None:
     long = write_made_clip(tmp_path / "long.mp4", size=SIZE, fps=2, times=[n / 2 for n in range(270)], persons=1)
-    said = io.StringIO()
-    (answer,) = ask(long, said=said)
-    assert f"mean over windows of {LONG_WINDOW:g} s; use --windows to get each of them" in said.getvalue()
+    output = io.StringIO()
+    (answer,) = ask(long, output=output)
+    assert f"mean over windows of {LONG_WINDOW:g} s; use --windows to get each of them" in output.getvalue()
     assert answer.person is None and answer.start == 0.0 and answer.end == pytest.approx(135, abs=1)
     segments = ask(long, windows=LONG_WINDOW, per_person=False)
     lengths = np.array([one.end - one.start for one in segments])

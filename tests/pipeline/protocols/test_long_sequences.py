@@ -18,7 +18,7 @@ pytestmark = pytest.mark.processor
 
 
 @pytest.mark.parametrize(
-    ("actions", "said"),
+    ("actions", "output"),
     [
         ([["jump", 5, 25]], ": the action ['jump', 5, 25] must be [class, first frame, frame after the last]"),
         ([[0, 5]], ": the action [0, 5] must be [class, first frame, frame after the last], three integers"),
@@ -35,13 +35,13 @@ pytestmark = pytest.mark.processor
         (5, ': "actions" is 5; it must be a list of'),
     ],
 )
-def test_invalid_actions_are_refused_or_skipped(own, long, tmp_path, actions, said):
+def test_invalid_actions_are_refused_or_skipped(own, long, tmp_path, actions, output):
     content = read_pickle(long)
     content["annotations"][3]["actions"] = actions
     write_pickle(tmp_path / "bad.pkl", content)
     words = ("--data", tmp_path / "bad.pkl", *sets(*SHORT, *LONG))
-    told = refused(own, "detection", *words)
-    assert "bad.pkl: clip 'long3'" + said in told and told.endswith("or skip the clip (--skip-bad)")
+    message = refused(own, "detection", *words)
+    assert "bad.pkl: clip 'long3'" + output in message and message.endswith("or skip the clip (--skip-bad)")
     result = skelpipe("evaluate", own, "--protocol", "detection", *words, "--skip-bad", *ON)
     assert result.exit_code == 0, result.output
     assert "1 clips with malformed actions are skipped; the first:" in " ".join(result.stderr.split())

@@ -65,8 +65,8 @@ def test_unknown_protocol_options_are_refused(mamp):
     assert "--backend openvino: protocols run on torch" in refused(mamp, "knn", "--backend", "openvino")
     assert "--no-figures: has no effect with --protocol" in refused(mamp, "knn", "--no-figures")
     for precision in ("foo", "fp16"):
-        said = refused(mamp, "knn", "--precision", precision)
-        assert f"--precision {precision}: with --protocol, use one of auto, fp32, bf16" in said
+        output = refused(mamp, "knn", "--precision", precision)
+        assert f"--precision {precision}: with --protocol, use one of auto, fp32, bf16" in output
     assert "folder not found" in refused(mamp, "knn", "--keypoint-files", "/nonexist")
 
 
@@ -79,8 +79,8 @@ def test_several_devices_are_refused(monkeypatch):
 
 def test_a_copy_of_the_clips_counts_as_the_same_file(mamp, data, tmp_path):
     shutil.copy(data, tmp_path / "copy.pkl")
-    said = refused(mamp, "transfer", "--data", tmp_path / "copy.pkl", "--train-split", "xsub_train")
-    assert "that the encoder was not pre-trained on" in said
+    output = refused(mamp, "transfer", "--data", tmp_path / "copy.pkl", "--train-split", "xsub_train")
+    assert "that the encoder was not pre-trained on" in output
 
 
 def test_results_of_different_measurements_have_different_folders(mamp, streams):
@@ -115,10 +115,10 @@ def test_every_field_of_a_result_and_of_a_detector_is_documented(own, streams, l
     for result in results:
         stored = json.loads((Path(result["folder"]) / "evaluation.json").read_text(encoding="utf-8"))
         assert stored == {name: value for name, value in result.items() if name != "folder"}
-    told = section(page("file_formats.md"), "Evaluation by a protocol")
-    assert {name for result in results for name in result} - {"folder"} == table_names(told, "field of the result")
+    report = section(page("file_formats.md"), "Evaluation by a protocol")
+    assert {name for result in results for name in result} - {"folder"} == table_names(report, "field of the result")
     detector = load_plain(own / "detector.pt")
-    shared = set(detector) - table_names(told, "field of `detector.pt`")
+    shared = set(detector) - table_names(report, "field of `detector.pt`")
     assert shared == table_names(section(page("file_formats.md"), "Run directory"), "field of a `.pt` file") - {
         *("settings", "label_names", "model", "content_digest", "epoch", "step", "phase", "held_out", "training")
     }
@@ -152,8 +152,8 @@ def test_finished_subsets_of_an_interrupted_measurement_are_kept(own):
     assert list(kept["top1"].values()) == whole["top1_runs"][:2]
     console = Halting()
     assert measure(console) == whole and len(whole["top1_runs"]) == 3
-    told = [line for line in console.lines if line.startswith("subset")]
-    assert [line.endswith("(kept from an earlier run)") for line in told] == [True, True, False]
+    report = [line for line in console.lines if line.startswith("subset")]
+    assert [line.endswith("(kept from an earlier run)") for line in report] == [True, True, False]
     assert not (Path(whole["folder"]) / SUBSETS).exists()
 
 

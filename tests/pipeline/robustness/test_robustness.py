@@ -60,11 +60,11 @@ def worse(trained: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactory) 
 def measured(
     given: list[str], data: list[Path], out: Path, settings: BenchSettings = FEW, **options: Any
 ) -> tuple[Results | None, str]:
-    said = io.StringIO()
-    console = Console(file=said, width=400)
+    output = io.StringIO()
+    console = Console(file=output, width=400)
     options = {"figures": False, "console": console} | options
     found = robustness(given, data, "one_test", settings=settings, engine=ENGINE, out=out, **options)
-    return found, said.getvalue()
+    return found, output.getvalue()
 
 
 @pytest.fixture(scope="module")
@@ -90,31 +90,31 @@ def test_predictions_are_those_of_the_network_under_the_same_damage(
             perturbation=GaussianNoise(0.05),
         )
         scores = scores_of(run, dataset, ENGINE)
-        told = report[0].answers["good", 0, Condition(NOISE, 0.05)][repeat]
-        assert told.tolist() == scores.probabilities.argmax(axis=1).tolist()
+        record = report[0].answers["good", 0, Condition(NOISE, 0.05)][repeat]
+        assert record.tolist() == scores.probabilities.argmax(axis=1).tolist()
 
 
 def test_numbers_are_written_as_tables_and_json(report: tuple[Results, Path]) -> None:
     _, out = report
-    told = json.loads((out / "robustness.json").read_text(encoding="utf-8"))
-    assert told["clips"] == 12 and told["settings"]["repeats"] == 2 and told["classes"] == LABEL_NAMES
-    assert [run["method"] for run in told["runs"]] == ["good", "bad"]
+    record = json.loads((out / "robustness.json").read_text(encoding="utf-8"))
+    assert record["clips"] == 12 and record["settings"]["repeats"] == 2 and record["classes"] == LABEL_NAMES
+    assert [run["method"] for run in record["runs"]] == ["good", "bad"]
     with (out / "conditions.csv").open(encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
-    assert len(rows) == 2 * (1 + 19 + 5 + 1) == len(told["conditions"])
-    for row, same in zip(rows, told["conditions"], strict=True):
+    assert len(rows) == 2 * (1 + 19 + 5 + 1) == len(record["conditions"])
+    for row, same in zip(rows, record["conditions"], strict=True):
         assert float(row["top1"]) == same["top1"]
-    clean = {row["method"]: row["top1"] for row in told["conditions"] if row["family"] == CLEAN}
+    clean = {row["method"]: row["top1"] for row in record["conditions"] if row["family"] == CLEAN}
     assert clean["good"] > 0.6 and clean["good"] > clean["bad"]
-    first = next(row for row in told["differences"] if row["family"] == CLEAN)
+    first = next(row for row in record["differences"] if row["family"] == CLEAN)
     assert first["difference"] == pytest.approx(clean["good"] - clean["bad"])
     assert first["low"] <= first["difference"] <= first["high"]
-    assert {row["order"] for row in told["targeted"]} == {"layer 1", "random"}
+    assert {row["order"] for row in record["targeted"]} == {"layer 1", "random"}
     text = section(page("file_formats.md"), "Robustness")
-    for name, rows in ((name, rows) for name, rows in told.items() if (out / f"{name}.csv").is_file()):
+    for name, rows in ((name, rows) for name, rows in record.items() if (out / f"{name}.csv").is_file()):
         assert f"| `{name}` | " + ", ".join(f"`{column}`" for column in rows[0]) + " |" in text
-    assert {name for name in told if f"`{name}`" not in text} == set()
-    drops = [row for row in told["conditions"] if row["method"] == "good" and row["level"] == 0.1]
+    assert {name for name in record if f"`{name}`" not in text} == set()
+    drops = [row for row in record["conditions"] if row["method"] == "good" and row["level"] == 0.1]
     assert drops[0]["drop"] == pytest.approx(clean["good"] - drops[0]["top1"]) and drops[0]["draws"] == 2
     assert drops[0]["drop_low"] <= drops[0]["drop"] <= drops[0]["drop_high"]
     assert np.mean(drops[0]["each"]) == pytest.approx(drops[0]["top1"], abs=1e-6) and len(drops[0]["each"]) == 2
@@ -122,27 +122,27 @@ def test_numbers_are_written_as_tables_and_json(report: tuple[Results, Path]) ->
 
 def test_numbers_include_confusions_coordinates_and_intervals(report: tuple[Results, Path]) -> None:
     found, out = report
-    told = json.loads((out / "robustness.json").read_text(encoding="utf-8"))
+    record = json.loads((out / "robustness.json").read_text(encoding="utf-8"))
     labels = np.array([n % 3 for n in range(36, 48)])
     answers = found.answers["bad", 0, Condition(NOISE, 0.005)]
-    matrix = next(one for one in told["confusions"] if (one["condition"], one["method"]) == ("noise-0.005", "bad"))
+    matrix = next(one for one in record["confusions"] if (one["condition"], one["method"]) == ("noise-0.005", "bad"))
     for true in range(3):
-        for said in range(3):
-            assert matrix["matrix"][true][said] == (answers[:, labels == true] == said).sum()
-    assert [(row["method"], row["clip"]) for row in told["tsne"]] == [
+        for output in range(3):
+            assert matrix["matrix"][true][output] == (answers[:, labels == true] == output).sum()
+    assert [(row["method"], row["clip"]) for row in record["tsne"]] == [
         (method, f"clip{n}") for method in ("good", "bad") for n in range(36, 48)
     ]
-    for row in told["class_gains"]:
+    for row in record["class_gains"]:
         assert row["low"] <= row["gain"] + 1e-9 and row["gain"] <= row["high"] + 1e-9 and row["clips"] == 4
-    for row in told["targeted"]:
+    for row in record["targeted"]:
         curves = found.curves[row["method"]][row["order"]]
         assert (row["deletion_area"], row["insertion_area"]) == pytest.approx(curves.areas)
         assert row["insertion_low"] <= row["insertion_area"] <= row["insertion_high"]
         assert (row["deletion_less_random"] is None) == (row["order"] == "random")
-    areas = {(row["method"], row["order"]): row["deletion_area"] for row in told["targeted"]}
-    first = told["targeted"][0]
+    areas = {(row["method"], row["order"]): row["deletion_area"] for row in record["targeted"]}
+    first = record["targeted"][0]
     assert first["deletion_less_random"] == pytest.approx(areas["good", "layer 1"] - areas["good", "random"])
-    pair = next(row for row in told["confused_pairs"] if row["method"] == "bad" and row["place"] == 1)
+    pair = next(row for row in record["confused_pairs"] if row["method"] == "bad" and row["place"] == 1)
     one, other = (LABEL_NAMES.index(pair[name]) for name in ("first", "second"))
     clean = found.answers["good", 0, Condition(CLEAN)][0]
     taken = ((labels == one) & (clean == other)) | ((labels == other) & (clean == one))
@@ -198,13 +198,13 @@ def test_resumed_benchmark_computes_nothing_twice(
     done: list[tuple[str, str, str]] = []
     do = robustness_tasks.Worker.do
 
-    def told(task: Any) -> tuple[str, str, str]:
+    def record(task: Any) -> tuple[str, str, str]:
         return task.kind, task.condition.name, f"{task.order} {task.seed}".strip()
 
     def stops_at_the_eighth(self: Any, task: Any, progress: Any) -> Any:
         if len(done) == 7:
             raise KeyboardInterrupt
-        done.append(told(task))
+        done.append(record(task))
         return do(self, task, progress)
 
     with monkeypatch.context() as patch:
@@ -217,15 +217,15 @@ def test_resumed_benchmark_computes_nothing_twice(
     again: list[tuple[str, str, str]] = []
 
     def counted(self: Any, task: Any, progress: Any) -> Any:
-        again.append(told(task))
+        again.append(record(task))
         return do(self, task, progress)
 
     monkeypatch.setattr(robustness_tasks.Worker, "do", counted)
-    resumed, said = measured(given, data, tmp_path / "stopped", few)
+    resumed, output = measured(given, data, tmp_path / "stopped", few)
     # Clean and five parts; curves of layer 1 and of two random orders; attention.
     chance = [("targeted", CLEAN, "random 0"), ("targeted", CLEAN, "random 1")]
     assert again == [*chance, ("attention", CLEAN, "0")]
-    assert re.search(r"│ 10 +│ 7 ", said)
+    assert re.search(r"│ 10 +│ 7 ", output)
     again.clear()
     whole, _ = measured(given, data, tmp_path / "whole", few)
     assert len(again) == 10 and resumed is not None and whole is not None
@@ -245,8 +245,8 @@ def test_unreadable_results_are_measured_again(trained: tuple[Path, Path], tmp_p
     kept = sorted((tmp_path / "cache").glob("*.npz"))
     for path, content in zip(kept, (b"", b"no archive", kept[2].read_bytes()[:-40]), strict=False):
         path.write_bytes(content)
-    again, said = measured([str(trained[0])], [trained[1]], tmp_path, few)
-    assert re.search(r"│ 5 +│ 2 ", said)
+    again, output = measured([str(trained[0])], [trained[1]], tmp_path, few)
+    assert re.search(r"│ 5 +│ 2 ", output)
     assert first is not None and again is not None and again.tables == first.tables
 
 
@@ -374,9 +374,9 @@ def test_file_without_visible_persons_is_an_error(trained: tuple[Path, Path], tm
 
 
 def test_dry_run_estimates_the_time_and_writes_nothing(trained: tuple[Path, Path], tmp_path: Path) -> None:
-    found, said = measured([str(trained[0])], [trained[1]], tmp_path / "dry", dry_run=True)
+    found, output = measured([str(trained[0])], [trained[1]], tmp_path / "dry", dry_run=True)
     assert found is None and not (tmp_path / "dry").exists()
-    assert re.search(r"about \d+ (s|min|h).* in total, including damage .* but not the final intervals", said)
+    assert re.search(r"about \d+ (s|min|h).* in total, including damage .* but not the final intervals", output)
 
 
 def test_plan_includes_costs_besides_forward_passes(trained: tuple[Path, Path], tmp_path: Path) -> None:
@@ -386,7 +386,7 @@ def test_plan_includes_costs_besides_forward_passes(trained: tuple[Path, Path], 
         [str(trained[0])], [trained[1]], "one_test", settings, ENGINE, tmp_path, None, skip_bad=False, console=console
     )
     worker = Worker(runs.load_run(trained[0]), np.arange(3), bench.cache, skip_bad=False)
-    costs = {task: worker.seconds_beside(task) for task in bench.tasks(bench.subjects[0])}
+    costs = {task: worker.seconds_besides_network(task) for task in bench.tasks(bench.subjects[0])}
     of_kind = {(task.kind, task.condition.family, task.order.split(" ")[0]): cost for task, cost in costs.items()}
     assert of_kind["targeted", CLEAN, "layer"] > 0 == of_kind["targeted", CLEAN, "random"]
     # With so few clips, damage may cost less than the noise of the measurement.
@@ -523,9 +523,9 @@ def test_invalid_selections_are_errors(trained: tuple[Path, Path], tmp_path: Pat
     write_pickle(tmp_path / "renamed.pkl", renamed)
     with pytest.raises(UsageError, match="contains no clip of split"):
         measured([str(trained[0])], [trained[1], tmp_path / "renamed.pkl"], tmp_path / "out")
-    beside = trained[1].parent / ".." / trained[1].parent.name / trained[1].name
+    same_file = trained[1].parent / ".." / trained[1].parent.name / trained[1].name
     with pytest.raises(UsageError, match="this file is given twice"):
-        measured([str(trained[0])], [trained[1], beside], tmp_path / "out")
+        measured([str(trained[0])], [trained[1], same_file], tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 
@@ -538,8 +538,8 @@ def test_command_prints_a_table_and_json(trained: tuple[Path, Path], tmp_path: P
     assert "mine" in result.stdout and result.stdout.strip().endswith("robustness.html")
     page = (tmp_path / "out" / "robustness.html").read_text(encoding="utf-8")
     assert "each random damage is drawn once, seeded" in page
-    told = json.loads(CliRunner().invoke(app, [*words, "--json"]).stdout)
-    assert told["clips"] == 6 and told["split"] == "one_test"
+    record = json.loads(CliRunner().invoke(app, [*words, "--json"]).stdout)
+    assert record["clips"] == 6 and record["split"] == "one_test"
     wrong = CliRunner().invoke(app, [*words, "--noise-space", "nowhere"])
     assert wrong.exit_code == 2 and "noise_space" in wrong.output
 

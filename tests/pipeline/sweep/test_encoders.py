@@ -77,14 +77,14 @@ def test_every_row_is_pretrained_with_every_seed_and_evaluated(swept: tuple[Path
         for seed in (0, 1):
             settings = runs.load(folder / "out" / "runs" / row / f"seed{seed}" / runs.BEST)["settings"]
             assert (settings["mamp"]["ratio"], settings["training"]["seed"]) == (ratio, seed)
-    told = json.loads((folder / "out" / "sweep.json").read_text(encoding="utf-8"))
+    content = json.loads((folder / "out" / "sweep.json").read_text(encoding="utf-8"))
     with (folder / "out" / "sweep.csv").open(encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     text = " ".join(section(page("file_formats.md"), "Robustness").split())
     assert ", ".join(f"`{column}`" for column in rows[0]) in text
     keys = ["version", "sweep", "settings", "measured", "seeds", "data", "failed", "table"]
-    assert set(told) == set(keys) and ", ".join(f"`{key}`" for key in keys[:-1]) in text
-    assert told["seeds"] == [0, 1] and Path(told["data"]).is_file()
+    assert set(content) == set(keys) and ", ".join(f"`{key}`" for key in keys[:-1]) in text
+    assert content["seeds"] == [0, 1] and Path(content["data"]).is_file()
     names = [(row["row"], row["protocol"]) for row in rows]
     assert names == [(name, by) for name in ("90 %", "70 %", "fresh weights") for by in ("linear", "knn")]
     each = [
@@ -172,17 +172,17 @@ def test_invalid_measurements_are_refused_before_training(tmp_path: Path, words:
 
 
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("words", "content"),
     [
         (["--batch-size", "3"], "--batch-size 3: has no effect on protocols; leave it out, or set"),
         (["--backend", "openvino"], "--backend openvino: protocols run on torch only; leave it out"),
     ],
 )
-def test_unknown_protocol_options_are_refused(tmp_path: Path, words: list[str], told: str) -> None:
+def test_unknown_protocol_options_are_refused(tmp_path: Path, words: list[str], content: str) -> None:
     write_motions(tmp_path / "made.pkl")
     write_sweep(tmp_path)
     result = command(tmp_path, "--dry-run", *words)
-    assert result.exit_code == 2 and told in " ".join(result.stderr.split()), result.stderr
+    assert result.exit_code == 2 and content in " ".join(result.stderr.split()), result.stderr
 
 
 @pytest.mark.parametrize(

@@ -79,21 +79,21 @@ def test_every_row_is_trained_with_every_seed_and_phase_one_once_per_seed(swept:
 
 def test_table_contains_means_over_seeds_and_draws_and_differences(swept: tuple[Path, Any]) -> None:
     folder, result = swept
-    told = json.loads((folder / "out" / "sweep.json").read_text(encoding="utf-8"))
-    assert told["clips"] == 12 and told["split"] == "one_test" and told["failed"] == {}
-    assert told["settings"]["data.file"] == str(folder / "made.pkl") and told["engine"]["backend"] == "torch"
-    assert told["bench"]["repeats"] == 3 and told["version"]
-    for run in told["runs"]:
+    report = json.loads((folder / "out" / "sweep.json").read_text(encoding="utf-8"))
+    assert report["clips"] == 12 and report["split"] == "one_test" and report["failed"] == {}
+    assert report["settings"]["data.file"] == str(folder / "made.pkl") and report["engine"]["backend"] == "torch"
+    assert report["bench"]["repeats"] == 3 and report["version"]
+    for run in report["runs"]:
         # The best epoch on a few held-out clips would differ between rows.
         assert Path(run["weights"]).name == runs.LAST
         assert hashlib.sha256(Path(run["weights"]).read_bytes()).hexdigest() == run["sha256"]
-    assert [(run["row"], run["seed"]) for run in told["runs"]] == [
+    assert [(run["row"], run["seed"]) for run in report["runs"]] == [
         (row, seed) for row in ("none", "random 15 %") for seed in (0, 1)
     ]
     with (folder / "out" / "sweep.csv").open(encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     text = " ".join(section(page("file_formats.md"), "Robustness").split())
-    assert ", ".join(f"`{column}`" for column in rows[0]) in text and all(f"`{name}`" in text for name in told)
+    assert ", ".join(f"`{column}`" for column in rows[0]) in text and all(f"`{name}`" in text for name in report)
     assert [(row["row"], row["family"]) for row in rows] == [
         ("none", CLEAN),
         ("none", NOISE),
@@ -222,8 +222,8 @@ def test_malformed_clips_are_skipped_on_request(tmp_path: Path) -> None:
     assert refused.exit_code == 1 and "clip40" in refused.stderr, refused.stderr
     result = command(tmp_path)
     assert result.exit_code == 0, result.output
-    told = json.loads((tmp_path / "out" / "sweep.json").read_text(encoding="utf-8"))
-    assert told["clips"] == 11 and "data.skip_bad" not in told["settings"]
+    report = json.loads((tmp_path / "out" / "sweep.json").read_text(encoding="utf-8"))
+    assert report["clips"] == 11 and "data.skip_bad" not in report["settings"]
     flagged = command(tmp_path, "--skip-bad", "data.skip_bad=false", "--dry-run")
     assert flagged.exit_code == 0 and "1 runs, 1 of them finished" in " ".join(flagged.stderr.split()), flagged.stderr
 

@@ -62,8 +62,8 @@ def test_encoders_of_requested_epochs_are_saved_and_can_be_measured(data, tmp_pa
         assert torch.equal(tensor, third["model"][name]), name
     late = pretrain("mamp", data, tmp_path / "late", "training.keep_epochs=[4]")
     assert late.exit_code == 2 and "epoch 4 exceeds training.epochs 3" in late.stderr
-    told = skelpipe("evaluate", tmp_path / "kept" / "epoch2.pt", "--protocol", "knn", "--device", "cpu", "--json")
-    assert told.exit_code == 0 and json.loads(told.stdout)["epoch"] == 2
+    outcome = skelpipe("evaluate", tmp_path / "kept" / "epoch2.pt", "--protocol", "knn", "--device", "cpu", "--json")
+    assert outcome.exit_code == 0 and json.loads(outcome.stdout)["epoch"] == 2
 
 
 def test_a_run_resumed_within_an_epoch_equals_an_uninterrupted_one(run, tmp_path):
@@ -145,8 +145,8 @@ def test_an_encoder_is_measured_on_another_file_or_from_scratch(run, data, tmp_p
     assert result.exit_code == 0, result.output
     found = json.loads(result.stdout)
     assert found["clips"] == 6 and found["data"] == str(other) and not found["scratch"]
-    anew = json.loads(skelpipe("evaluate", run, "--data", other, "--scratch", *words).stdout)
-    assert anew["scratch"] and anew["folder"] == found["folder"] + "-scratch"
+    scratch_result = json.loads(skelpipe("evaluate", run, "--data", other, "--scratch", *words).stdout)
+    assert scratch_result["scratch"] and scratch_result["folder"] == found["folder"] + "-scratch"
     for given in ((), ("--data", data)):
         refused = skelpipe("evaluate", run, *given, *words)
         assert refused.exit_code == 2 and "that the encoder was not pre-trained on" in refused.stderr
@@ -237,19 +237,19 @@ def test_a_recognizer_starts_from_an_encoder(run, data, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("method", "words", "said"),
+    ("method", "words", "message"),
     [
         ("pcm3", ("pcm3.stream=bone", "lr_steps=[]"), ("the bone stream", "pcm3.stream=joint")),
         ("mamp", ("mamp.input=motion", "warmup_epochs=0"), ("the motion stream", "mamp.input=joint")),
     ],
 )
-def test_a_bone_or_motion_stream_cannot_initialise_a_recognizer(data, tmp_path, method, words, said):
+def test_a_bone_or_motion_stream_cannot_initialise_a_recognizer(data, tmp_path, method, words, message):
     result = pretrain(method, data, tmp_path / "own", "epochs=1", *words)
     assert result.exit_code == 0, result.output
     result = skelpipe(
         "train", f"{method}/finetune", "--init", tmp_path / "own", "--data", data, "--out", tmp_path / "t"
     )
-    assert result.exit_code == 2 and all(part in result.stderr for part in said)
+    assert result.exit_code == 2 and all(part in result.stderr for part in message)
     assert not (tmp_path / "t").exists()
 
 
@@ -274,16 +274,16 @@ def test_a_dry_run_reports_and_writes_nothing(data, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("method", "words", "said"),
+    ("method", "words", "message"),
     [
         ("mamp", ("mamp.ratio=0",), "mamp.ratio=0 hides none of the 68 tokens of a sequence"),
         ("pcm3", ("pcm3.positives=[]", "pcm3.prediction=0"), "leave no loss to train with; name pairs"),
         ("pcm3", ("pcm3.ratio=0.1",), "masks none of the 5 body parts of coco17; set it to 0.2 or more"),
     ],
 )
-def test_empty_objectives_are_refused(data, tmp_path, method, words, said):
+def test_empty_objectives_are_refused(data, tmp_path, method, words, message):
     result = pretrain(method, data, tmp_path / "run", *words)
-    assert result.exit_code == 2 and said in result.stderr
+    assert result.exit_code == 2 and message in result.stderr
     assert not (tmp_path / "run").exists()
 
 
@@ -294,7 +294,7 @@ def test_an_unused_mask_ratio_is_accepted(data, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("words", "message"),
     [
         (("num_frames=18",), "data.num_frames=18 is not a multiple of model.segment_frames=4; set it to 20"),
         (("num_frames=own",), "pre-training requires clips of one length"),
@@ -304,9 +304,9 @@ def test_an_unused_mask_ratio_is_accepted(data, tmp_path):
         (("--split", "dev"), "there is no split 'dev'"),
     ],
 )
-def test_invalid_settings_are_refused_in_one_sentence(data, tmp_path, words, said):
+def test_invalid_settings_are_refused_in_one_sentence(data, tmp_path, words, message):
     result = pretrain("mamp", data, tmp_path / "run", *words)
-    assert result.exit_code == 2 and said in result.stderr
+    assert result.exit_code == 2 and message in result.stderr
     assert not (tmp_path / "run").exists()
 
 
@@ -367,9 +367,9 @@ def test_a_detector_predicts_actions_over_time(run, tmp_path):
     result = skelpipe("evaluate", mine, "--protocol", "detection", "--data", file, *pairs, *FP32, "--json")
     assert result.exit_code == 0, result.output
     assert json.loads(result.stdout)["detector"] == str(mine / "detector.pt")
-    told = skelpipe("predict", "--run", mine, "--windows", "0.8", file, "--split", "test", *FP32, "--json")
-    assert told.exit_code == 0, told.output
-    answers = [json.loads(line) for line in told.stdout.splitlines()]
+    outcome = skelpipe("predict", "--run", mine, "--windows", "0.8", file, "--split", "test", *FP32, "--json")
+    assert outcome.exit_code == 0, outcome.output
+    answers = [json.loads(line) for line in outcome.stdout.splitlines()]
     assert {answer["clip"] for answer in answers} == {"long0", "long1"}
     for clip, arm in (("long0", "left arm"), ("long1", "right arm")):
         waving = [a for a in answers if a["clip"] == clip and a["label"] == arm]
@@ -415,9 +415,9 @@ def test_a_detector_of_3d_joints_predicts_3d_files(tmp_path):
     result = skelpipe("evaluate", mine, "--protocol", "detection", "--data", file, *pairs, *FP32)
     assert result.exit_code == 0, result.output
     words = ("predict", "--run", mine, file, "--split", "test", *FP32, "--json")
-    told = skelpipe(*words, "--windows", "0.55")
-    assert told.exit_code == 0, told.output
-    answers = [json.loads(line) for line in told.stdout.splitlines()]
+    outcome = skelpipe(*words, "--windows", "0.55")
+    assert outcome.exit_code == 0, outcome.output
+    answers = [json.loads(line) for line in outcome.stdout.splitlines()]
     assert {(answer["clip"], answer["person"]) for answer in answers} == {("long6", 0), ("long6", 1), ("long7", 0)}
     for clip, arm in (("long6", "right arm"), ("long7", "left arm")):
         waving = [a for a in answers if (a["clip"], a["person"], a["label"]) == (clip, 0, arm)]

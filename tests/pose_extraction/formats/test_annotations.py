@@ -366,7 +366,7 @@ def test_errors_name_damaged_files(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "message"),
     [
         ({"label": None}, "label"),
         ({"keypoint": np.zeros((2, 6, 17), np.float32)}, r"\(2, 6, 17\)"),
@@ -377,11 +377,11 @@ def test_errors_name_damaged_files(tmp_path: Path) -> None:
         ({"frame_dir": 3}, "frame_dir"),
     ],
 )
-def test_errors_name_malformed_clips_and_the_reason(change: dict[str, Any], said: str) -> None:
+def test_errors_name_malformed_clips_and_the_reason(change: dict[str, Any], message: str) -> None:
     data = data_set([made_clip("a")], {})
     validate_dataset(data, Path("x.pkl"))
     data["annotations"][0].update(change)
-    with pytest.raises(AnnotationError, match=said) as caught:
+    with pytest.raises(AnnotationError, match=message) as caught:
         validate_dataset(data, Path("x.pkl"))
     assert "x.pkl" in str(caught.value) and "\n" not in str(caught.value)
 
@@ -396,8 +396,8 @@ def test_errors_name_malformed_data_sets() -> None:
         ({"split": {}, "annotations": [{**good, "keypoint": None}]}, "NoneType"),
         ({"split": {}, "annotations": [{"frame_dir": "a", "label": 0}]}, "total_frames"),
     ]
-    for data, said in cases:
-        with pytest.raises(AnnotationError, match=said):
+    for data, message in cases:
+        with pytest.raises(AnnotationError, match=message):
             validate_dataset(data, Path("x.pkl"))
 
 

@@ -24,11 +24,11 @@ from pose_extraction.networks.weights import cached_path, resolve
 from test_support.processes.scripted_server import (
     Answer,
     ScriptedServer,
+    correct_server,
     cut_after,
     headers,
     send,
     status,
-    well_behaved,
     without_ranges,
 )
 
@@ -84,13 +84,13 @@ def test_a_file_is_downloaded_once_with_progress_and_then_cached(
 
 
 def test_interrupted_downloads_are_resumed(serve: Serve, tmp_path: Path) -> None:
-    server = serve(cut_after(HALF), cut_after(1000), well_behaved)
+    server = serve(cut_after(HALF), cut_after(1000), correct_server)
     assert resolve(ENTRY, cache_dir=tmp_path).read_bytes() == CONTENT
     assert server.offsets == [0, HALF, HALF + 1000]
 
 
 def test_interruptions_are_retried_as_long_as_there_is_progress(serve: Serve, tmp_path: Path) -> None:
-    server = serve(*[cut_after(60_000)] * 11, well_behaved)
+    server = serve(*[cut_after(60_000)] * 11, correct_server)
     assert resolve(ENTRY, cache_dir=tmp_path).read_bytes() == CONTENT
     assert len(server.offsets) == 12
 
@@ -106,7 +106,7 @@ def test_a_file_that_changed_between_two_requests_is_restarted(serve: Serve, tmp
     def first_the_older(handler: Any, content: bytes, offset: int) -> None:
         send(handler, older, 0, HALF)
 
-    server = serve(first_the_older, well_behaved)
+    server = serve(first_the_older, correct_server)
     assert resolve(ENTRY, cache_dir=tmp_path).read_bytes() == CONTENT
     assert server.offsets == [0, HALF]  # The second request detects by the entity tag that the file has changed.
 
@@ -122,13 +122,13 @@ def test_a_rest_with_another_length_or_offset_is_refused(serve: Serve, tmp_path:
         handler.wfile.write(content[:10])
 
     for odd in (longer, elsewhere):
-        server = serve(cut_after(HALF), odd, well_behaved)
+        server = serve(cut_after(HALF), odd, correct_server)
         assert resolve(ENTRY, cache_dir=tmp_path / odd.__name__).read_bytes() == CONTENT
         assert server.offsets == [0, HALF, 0]
 
 
 def test_wrong_bytes_from_an_earlier_run_are_discarded(serve: Serve, tmp_path: Path) -> None:
-    server = serve(cut_after(HALF), status(404), well_behaved)
+    server = serve(cut_after(HALF), status(404), correct_server)
     with pytest.raises(WeightsError):
         resolve(ENTRY, cache_dir=tmp_path)
     part_path(cached_path(ENTRY, tmp_path)).write_bytes(bytes(HALF))
@@ -140,13 +140,13 @@ def test_a_part_file_of_another_address_is_not_resumed(serve: Serve, tmp_path: P
     serve(cut_after(HALF), status(404))
     with pytest.raises(WeightsError):
         resolve(ENTRY, cache_dir=tmp_path)
-    server = serve(well_behaved)
+    server = serve(correct_server)
     assert resolve(ENTRY, cache_dir=tmp_path).read_bytes() == CONTENT
     assert server.offsets == [0]
 
 
 def test_a_part_file_longer_than_the_file_is_discarded(serve: Serve, tmp_path: Path) -> None:
-    server = serve(cut_after(HALF), status(416), well_behaved)
+    server = serve(cut_after(HALF), status(416), correct_server)
     assert resolve(ENTRY, cache_dir=tmp_path).read_bytes() == CONTENT
     assert server.offsets == [0, HALF, 0]
 
@@ -189,7 +189,7 @@ def test_too_large_lengths_stop_after_a_few_attempts(serve: Serve, tmp_path: Pat
 
 
 def test_failing_requests_are_retried_a_few_times(serve: Serve, tmp_path: Path) -> None:
-    server = serve(status(503), status(429), well_behaved)
+    server = serve(status(503), status(429), correct_server)
     assert resolve(ENTRY, cache_dir=tmp_path / "a").read_bytes() == CONTENT
     server = serve(status(500))
     with pytest.raises(WeightsError, match="answered 500"):
@@ -301,7 +301,7 @@ def test_a_download_is_resumed_after_a_kill(serve: Serve, tmp_path: Path) -> Non
         handler.wfile.flush()
         killed.wait(60)
 
-    server = serve(half_then_wait, well_behaved)
+    server = serve(half_then_wait, correct_server)
     with start_child(server, tmp_path) as child:
         child.stdin.write("\n")
         # Each line is the number of bytes that the child process has on disk.
@@ -331,7 +331,7 @@ def test_concurrent_processes_download_once(serve: Serve, tmp_path: Path) -> Non
 
     def when_both_are_waiting(handler: Any, content: bytes, offset: int) -> None:
         both_told.wait(60)
-        well_behaved(handler, content, offset)
+        correct_server(handler, content, offset)
 
     server = serve(when_both_are_waiting)
     with start_child(server, tmp_path) as first, start_child(server, tmp_path) as second:

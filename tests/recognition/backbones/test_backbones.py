@@ -136,13 +136,13 @@ def test_motion_is_the_displacement_since_the_previous_frame_where_both_are_know
 @pytest.mark.parametrize("name", ["dstformer", "transformer", "sttformer"])
 def test_weights_without_motion_load_into_a_network_with_it(name: str) -> None:
     """With zero weights for motion the output is unchanged."""
-    plain, told = made_backbone(name), made_backbone(f"{name}+motion")
-    missing, unexpected = told.load_state_dict(plain.state_dict(), strict=False)
+    plain, informed = made_backbone(name), made_backbone(f"{name}+motion")
+    missing, unexpected = informed.load_state_dict(plain.state_dict(), strict=False)
     assert (missing, unexpected) == (["motion_embedding.weight"], [])
     joints = made_joints(2, 6, JOINTS, 3)
-    assert not torch.allclose(told.encode(joints)[0], plain.encode(joints)[0])
-    torch.nn.init.zeros_(told.motion_embedding.weight)
-    assert torch.equal(told.encode(joints)[0], plain.encode(joints)[0])
+    assert not torch.allclose(informed.encode(joints)[0], plain.encode(joints)[0])
+    torch.nn.init.zeros_(informed.motion_embedding.weight)
+    assert torch.equal(informed.encode(joints)[0], plain.encode(joints)[0])
 
 
 @pytest.mark.parametrize("name", NAMES)

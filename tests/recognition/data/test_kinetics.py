@@ -102,7 +102,7 @@ def with_nan(keypoint: np.ndarray) -> np.ndarray:
     return keypoint
 
 
-SPOILT: dict[str, tuple[Callable[[np.ndarray], np.ndarray], str]] = {
+MALFORMED: dict[str, tuple[Callable[[np.ndarray], np.ndarray], str]] = {
     "NaN": (with_nan, "NaN"),
     "without scores": (lambda keypoint: keypoint[..., :2], "shape"),
     "of text": (lambda keypoint: keypoint.astype("U8"), "numeric"),
@@ -111,12 +111,12 @@ SPOILT: dict[str, tuple[Callable[[np.ndarray], np.ndarray], str]] = {
 
 
 @pytest.mark.parametrize("own_files", [False, True])
-@pytest.mark.parametrize("what", SPOILT)
+@pytest.mark.parametrize("what", MALFORMED)
 def test_malformed_joints_exclude_only_their_clip(tmp_path: Path, what: str, own_files: bool) -> None:
     path, folder = write_kinetics400(tmp_path, 4, classes=2, files=1)
     content = read_pickle(folder / "part_0.pkl")
     whole = {clip.name: clip.keypoint for clip in open_clips(path, settings(folder))}  # type: ignore[attr-defined]
-    spoil, word = SPOILT[what]
+    spoil, word = MALFORMED[what]
     content["clip000001"]["keypoint"] = spoil(content["clip000001"]["keypoint"])
     if own_files:
         (folder / "part_0.pkl").unlink()

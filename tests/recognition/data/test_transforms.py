@@ -218,8 +218,8 @@ def test_shear_is_one_matrix_with_ones_on_its_diagonal(dimensions: int) -> None:
     matrix, *_ = np.linalg.lstsq(keypoint[seen].astype(np.float64), sheared[seen].astype(np.float64), rcond=None)
     np.testing.assert_allclose(keypoint[seen] @ matrix, sheared[seen], atol=1e-5)
     np.testing.assert_allclose(np.diag(matrix), 1, atol=1e-5)
-    beside = matrix[~np.eye(dimensions, dtype=bool)]
-    assert (np.abs(beside) <= 0.4).all() and (np.abs(beside) > 0.001).all()
+    off_diagonal = matrix[~np.eye(dimensions, dtype=bool)]
+    assert (np.abs(off_diagonal) <= 0.4).all() and (np.abs(off_diagonal) > 0.001).all()
     assert np.isnan(sheared[~seen]).all()
 
 

@@ -69,7 +69,7 @@ def test_pairs_are_summed_over_both_directions_and_over_all_failures() -> None:
 
 
 @pytest.mark.parametrize(
-    ("scores", "labels", "told"),
+    ("scores", "labels", "message"),
     [
         (np.zeros((2, 3)), np.array([0, 3]), "exceed the range of 3 classes"),
         (np.zeros((2, 3)), np.array([0, -1]), "exceed the range of 3 classes"),
@@ -78,8 +78,8 @@ def test_pairs_are_summed_over_both_directions_and_over_all_failures() -> None:
         (np.array([[0.0, np.nan]]), np.array([0]), "1 clips have scores that are NaN"),
     ],
 )
-def test_invalid_results_are_refused(scores: np.ndarray, labels: np.ndarray, told: str) -> None:
-    with pytest.raises(ValueError, match=told):
+def test_invalid_results_are_refused(scores: np.ndarray, labels: np.ndarray, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
         measure(scores, labels)
 
 

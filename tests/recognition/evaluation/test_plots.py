@@ -93,9 +93,9 @@ def test_training_curves_show_the_terms_of_each_phase() -> None:
         if step % 4 == 0:
             # Not in best.pt: the best epoch of phase one, and the first of two equal epochs.
             top1 = 0.9 if step == 20 else min(step, 36) / 50
-            told = {"train_loss": 1.0, "train_top1": 0.7, "held_out_top1": top1, "held_out_mean_class": 0.4}
-            told["held_out_loss"] = 2 / step
-            lines.append({"kind": "epoch", "step": step, "epoch": step // 4 - 1, "phase": phase, **told})
+            values = {"train_loss": 1.0, "train_top1": 0.7, "held_out_top1": top1, "held_out_mean_class": 0.4}
+            values["held_out_loss"] = 2 / step
+            lines.append({"kind": "epoch", "step": step, "epoch": step // 4 - 1, "phase": phase, **values})
     figure = training_figure(lines, "training of made")
     text = texts_of(figure)
     assert "10 epochs, 40 steps; shaded: phase two" in text

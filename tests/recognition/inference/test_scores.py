@@ -99,9 +99,9 @@ def test_every_backend_equals_single_clip_results(clips: ClipSet, backbone: str,
     recognizer = recognizer_of(backbone)
     dataset = SkeletonDataset(clips, np.arange(len(clips)), OWN, train=False)
     features, probabilities = one_by_one(recognizer, dataset)
-    told: list[int] = []
-    scores = scores_of(trained_with(recognizer), dataset, cpu(backend, 4), progress=told.append)
-    assert scores.names == tuple(clips.names) and sum(told) == len(clips) == 11
+    counts: list[int] = []
+    scores = scores_of(trained_with(recognizer), dataset, cpu(backend, 4), progress=counts.append)
+    assert scores.names == tuple(clips.names) and sum(counts) == len(clips) == 11
     assert scores.labels.tolist() == [n % 4 for n in range(11)]
     np.testing.assert_allclose(scores.probabilities, probabilities, atol=1e-4)
     np.testing.assert_allclose(scores.features, features, atol=1e-4, rtol=1e-4)

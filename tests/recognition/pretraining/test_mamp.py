@@ -160,11 +160,11 @@ def test_the_loss_equals_a_loop_over_hidden_tokens(target, shown):
             part, joint = divmod(token, 5)
             frames = range(4 * part, 4 * part + 4)
             wanted = [float(values[0, f, joint, d]) for f in frames for d in range(2) if known[0, f, joint]]
-            said = [predicted[row, 2 * i + d] for i, f in enumerate(frames) for d in range(2) if known[0, f, joint]]
+            output = [predicted[row, 2 * i + d] for i, f in enumerate(frames) for d in range(2) if known[0, f, joint]]
             if wanted:
                 deviation = math.sqrt((np.var(wanted, ddof=1) if len(wanted) > 1 else 0.0) + 1e-6)
                 errors = [
-                    (s.item() - (w - np.mean(wanted)) / deviation) ** 2 for s, w in zip(said, wanted, strict=True)
+                    (s.item() - (w - np.mean(wanted)) / deviation) ** 2 for s, w in zip(output, wanted, strict=True)
                 ]
                 total, tokens = total + np.mean(errors), tokens + 1
     assert math.isclose(float(loss.total), total / tokens, rel_tol=1e-9)

@@ -117,7 +117,7 @@ def test_contrast_and_relations_equal_plain_loops():
     rng = np.random.default_rng(0)
     q, k, queue = (values / np.linalg.norm(values, axis=1, keepdims=True) for values in rng.normal(size=(3, 4, 6)))
     found = info_nce(*map(torch.as_tensor, (q, k, queue)), 0.07)  # type: ignore[call-arg]
-    told = relation_distance(*map(torch.as_tensor, (q, k, queue)), query_temperature=0.1, key_temperature=0.05)
+    distances = relation_distance(*map(torch.as_tensor, (q, k, queue)), query_temperature=0.1, key_temperature=0.05)
     for row in range(4):
         positive = math.exp(q[row] @ k[row] / 0.07)
         rest = sum(math.exp(q[row] @ m / 0.07) for m in queue)
@@ -125,7 +125,7 @@ def test_contrast_and_relations_equal_plain_loops():
         p_key = [math.exp(k[row] @ m / 0.05) for m in queue]
         p_query = [math.exp(q[row] @ m / 0.1) for m in queue]
         pairs = [(a / sum(p_key), b / sum(p_query)) for a, b in zip(p_key, p_query, strict=True)]
-        assert math.isclose(float(told[row]), sum(a * math.log(a / b) for a, b in pairs), rel_tol=1e-9)
+        assert math.isclose(float(distances[row]), sum(a * math.log(a / b) for a, b in pairs), rel_tol=1e-9)
 
 
 def test_parts_cover_the_body_as_published():
@@ -268,8 +268,8 @@ def test_only_the_first_persons_masked_joints_are_predicted():
             if (frame, joint) == (2, 5):
                 continue
             # Order of a frame's values: joints, then coordinates, then persons.
-            said = decoded[0, frame].view(17, 2, 2)[joint, :, 0]
-            errors.extend(((said - whole[0, 0, frame, joint, :2]) ** 2).tolist())
+            output = decoded[0, frame].view(17, 2, 2)[joint, :, 0]
+            errors.extend(((output - whole[0, 0, frame, joint, :2]) ** 2).tolist())
     assert math.isclose(float(found), sum(errors) / len(errors))
 
 

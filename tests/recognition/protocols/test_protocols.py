@@ -242,12 +242,12 @@ def test_the_decoder_accumulates_changes_and_initially_predicts_none():
     torch.testing.assert_close(decoder.mean, usual.nanmean(0))
     torch.testing.assert_close(decoder.deviation[0], usual[:, 0].std(correction=0))
     torch.nn.init.normal_(decoder.change.weight)
-    told = decoder(features, pose, 3)
+    future = decoder(features, pose, 3)
     state, expected = decoder.begin(features), pose
     for step in range(3):
         state = decoder.cell((expected - decoder.mean) / decoder.deviation, state)
         expected = expected + decoder.change(state) * decoder.deviation
-        torch.testing.assert_close(told[:, step], expected)
+        torch.testing.assert_close(future[:, step], expected)
 
 
 def test_small_motions_are_learned_starting_from_no_motion():
@@ -273,8 +273,8 @@ def test_the_error_is_the_mean_distance_of_joints_in_their_unit():
     moved, middle, extent = centred(keypoint, 4)
     np.testing.assert_allclose(moved * extent + middle, keypoint)
     assert np.ptp(moved[3], axis=0).max() == pytest.approx(1)
-    told, truth = np.zeros((1, 2, 2, 3)), np.zeros((1, 2, 2, 3))
+    future, truth = np.zeros((1, 2, 2, 3)), np.zeros((1, 2, 2, 3))
     truth[0, 0, 0] = (3, 4, 0)
     truth[0, 1, 1] = np.nan
     # One joint has an error of 5, two are exact, and one is unknown.
-    assert mean_joint_error(told, truth, np.array([2.0])) == pytest.approx(10 / 3)
+    assert mean_joint_error(future, truth, np.array([2.0])) == pytest.approx(10 / 3)

@@ -40,10 +40,10 @@ def test_attention_of_the_last_layer_equals_the_networks(backbone: str) -> None:
     recognizer, batch = recognizer_of(backbone), batch_of()
     first, last = layer_attention(recognizer, batch, [1, DEPTH])
     persons = batch.person_mask.nonzero()[:, 0]
-    _, told = recognizer.backbone.encode(
+    _, received = recognizer.backbone.encode(
         batch.keypoint[batch.person_mask], frame_mask=batch.frame_mask[persons], return_attention=True
     )
-    torch.testing.assert_close(last, told, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(last, received, rtol=1e-4, atol=1e-5)
     assert first.shape == last.shape and not torch.allclose(first, last, rtol=1e-2)
     assert not last[~batch.frame_mask[persons]].any()
 

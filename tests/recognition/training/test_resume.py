@@ -24,14 +24,14 @@ WORDS = ("accumulate=2", "checkpoint_minutes=1e-6")
 WALL_CLOCK = {"clips_per_second"}
 
 
-def told(run: Path) -> list[dict[str, object]]:
+def log_lines(run: Path) -> list[dict[str, object]]:
     """The metrics of a run, without values that depend on the clock."""
     lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
     return [{name: value for name, value in line.items() if name not in WALL_CLOCK} for line in lines]
 
 
 def assert_same_run(first: Path, second: Path) -> None:
-    assert told(first) == told(second)
+    assert log_lines(first) == log_lines(second)
     for name in ("last.pt", "best.pt"):
         one, other = load_plain(first / name), load_plain(second / name)
         assert one["model"].keys() == other["model"].keys()
@@ -82,7 +82,7 @@ def uninterrupted(motions, tmp_path_factory):
 
 def test_killed_and_resumed_run_equals_an_uninterrupted_one(motions, uninterrupted, tmp_path):
     run = tmp_path / "killed"
-    total = sum(line["kind"] == "step" for line in told(uninterrupted))
+    total = sum(line["kind"] == "step" for line in log_lines(uninterrupted))
     # The seed determines the step at which the run is killed; the moment within the step is up to the machine.
     steps = sorted(random.Random(5).sample(range(1, total), 4))
     process = start(motions, run)

@@ -269,10 +269,10 @@ def test_two_processes_train_like_one(motions, tmp_path):
 def test_errors_of_two_processes_have_the_same_message(motions, tmp_path):
     words = ("backbone_lr=1e30", "head_lr=1e30", "devices=2")
     assert train_apart(motions, tmp_path / "run", *words) == 1
-    told = (tmp_path / "run.txt").read_text()
-    assert re.search(r"the loss is (nan|inf) at step 2", told)
+    log = (tmp_path / "run.txt").read_text()
+    assert re.search(r"the loss is (nan|inf) at step 2", log)
     # The loss is computed over the clips of both processes.
-    assert len(set(re.findall(r"clip\d+", told))) == 8
+    assert len(set(re.findall(r"clip\d+", log))) == 8
 
 
 def test_an_earlier_run_can_learn_other_classes(learned, tmp_path):

@@ -145,7 +145,7 @@ def test_joints_in_fields_have_cocos_format() -> None:
     joints, box = place_persons(
         canvas, picture, keypoint, visibility, np.array([[100.0, 80, 140, 160]] * 2), np.random.default_rng(2)
     )
-    assert joints.shape == (1, 17, 3) and box.shape == (1, 4), "one of whom nothing is in sight is left out"
+    assert joints.shape == (1, 17, 3) and box.shape == (1, 4), "a person who is not visible is left out"
     wrist, hip = (9, 11) if joints[0, 9, 2] == COCO_HIDDEN else (10, 12)
     assert (joints[0, wrist, 2], joints[0, hip, 2], joints[0, 0, 2]) == (COCO_HIDDEN, 0.0, COCO_SEEN)
 

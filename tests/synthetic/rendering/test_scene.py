@@ -18,7 +18,7 @@ from synthetic.rendering.clips import Clip, clips_of, write_clips
 from synthetic.rendering.clips import main as render_clips
 from synthetic.rendering.family import FAMILIES, TEST, TRAIN
 from synthetic.rendering.figure import Figure
-from synthetic.rendering.imaging import Darkroom, Imaging
+from synthetic.rendering.imaging import ImageDegradation, Imaging
 from synthetic.rendering.kinematics import posture_of
 from synthetic.rendering.painter import FAR, Canvas, Light, Wrap
 from synthetic.rendering.props import Block
@@ -176,9 +176,9 @@ def test_no_degradation_returns_the_image_and_noise_has_its_strength() -> None:
     clean = Imaging(np.ones(3), 1.0, 0.0, 0.0, (0.0, 0.0), 1.0, 0.0, 100, 0.0)
     grey = np.full((*SIZE, 3), 120, np.float32)
     random = np.random.default_rng(0)
-    np.testing.assert_array_equal(Darkroom(clean, SIZE, random).develop(grey), np.full((*SIZE, 3), 120))
+    np.testing.assert_array_equal(ImageDegradation(clean, SIZE, random).apply(grey), np.full((*SIZE, 3), 120))
     noisy = Imaging(np.ones(3), 1.0, 0.0, 0.0, (0.0, 0.0), 1.0, 6.0, 100, 0.0)
-    assert Darkroom(noisy, SIZE, random).develop(grey).std() == pytest.approx(6.0, rel=0.05)
+    assert ImageDegradation(noisy, SIZE, random).apply(grey).std() == pytest.approx(6.0, rel=0.05)
 
 
 @pytest.mark.parametrize(
