@@ -5,7 +5,9 @@ from torch import nn
 
 from recognition.backbones.base import Backbone
 from recognition.data.batches import Batch
+from recognition.maskclr.objective import MaskCLR
 from recognition.recognizer import Recognizer
+from recognition.settings import MaskCLRSettings
 
 NUM_JOINTS, NUM_CLASSES = 5, 4
 
@@ -42,6 +44,11 @@ class TinyBackbone(Backbone):
 def tiny_recognizer(*, dropout: float = 0.0, seed: int = 0) -> Recognizer:
     torch.manual_seed(seed)
     return Recognizer(TinyBackbone(), NUM_CLASSES, hidden=7, dropout=dropout).double()
+
+
+def made_objective(*, dropout: float = 0.0, seed: int = 3, **settings: object) -> MaskCLR:
+    recognizer = tiny_recognizer(dropout=dropout)
+    return MaskCLR(recognizer, MaskCLRSettings.model_validate(settings), num_classes=NUM_CLASSES, seed=seed).double()
 
 
 def made_batch(num_clips: int = 8, *, seed: int = 0, num_frames: int = 6) -> Batch:

@@ -155,6 +155,13 @@ def test_every_module_is_used() -> None:
             assert name in used, f"no module imports {name}"
 
 
+def test_tests_share_code_in_test_support_only() -> None:
+    """Other distributions install a package called `tests` (model-index), which would be imported in its place."""
+    for path in sorted((ROOT / "tests").rglob("*.py")):
+        wrong = [name for name in imports_of(path) if name.split(".")[0] == "tests"]
+        assert not wrong, f"{path.relative_to(ROOT)} imports {wrong}; move what it needs to test_support/"
+
+
 def test_no_folder_is_crowded() -> None:
     crowd = Counter(path.parent for path in modules().values() if path.name != "__init__.py")
     for folder, count in crowd.items():

@@ -35,7 +35,7 @@ class Losses:
         total: Scalar, eq. 12 in phase two, the cross-entropy in phase one.
         cross_entropy: Scalar, mean over the pathways.
         sample: Scalar, L_sc (eq. 5).
-        klass: Scalar, L_cc (eq. 11).
+        class_loss: Scalar, L_cc (eq. 11).
         logits: float32 (n, K), standard pathway, clips of this process.
         masked_contrast: Scalar in [-1, 1], masked share of the 5 % most attended cells minus that of the 20 % least
             attended cells, for the clips of this process; 0 with random masks.
@@ -45,7 +45,7 @@ class Losses:
     total: torch.Tensor
     cross_entropy: torch.Tensor
     sample: torch.Tensor
-    klass: torch.Tensor
+    class_loss: torch.Tensor
     logits: torch.Tensor
     masked_contrast: torch.Tensor
     clips: torch.Tensor
@@ -146,21 +146,21 @@ class MaskCLR(nn.Module):
             cross_entropy = self._cross_entropy(standard_logits, label) + self._cross_entropy(masked_logits, label)
             cross_entropy = cross_entropy / 2
             sample = sample_contrastive_loss(standard_r, masked_r, settings.similarity_temperature)
-            klass = class_contrastive_loss(
+            class_loss = class_contrastive_loss(
                 torch.cat([standard_r, masked_r]),
                 join(standard_sets, masked_sets),
                 self.prototypes,
                 self.known,
                 temperature=settings.similarity_temperature,
             )
-            total = cross_entropy + settings.alpha * sample + settings.beta * klass
+            total = cross_entropy + settings.alpha * sample + settings.beta * class_loss
             # Update after the loss: eq. 6 uses the prototypes from before the step.
             self._move_prototypes(standard_r, standard_sets)
         return Losses(
             total,
             cross_entropy.detach(),
             sample.detach(),
-            klass.detach(),
+            class_loss.detach(),
             standard_logits[shares.own].detach(),
             contrast,
             total.new_tensor(len(label)).detach(),

@@ -21,8 +21,10 @@ from recognition.training.preparation import Prepared
 from recognition.training.schedule import epochs_of, learning_rate_factor
 from recognition.training.sizing import recognizer_of
 
-# Losses of a step, as in metrics.jsonl; in phase one the first two only.
-LOSSES = ("total", "cross_entropy", "sample", "klass", "masked_contrast")
+# Losses of a step; in phase one the first two only.
+LOSSES = ("total", "cross_entropy", "sample", "class_loss", "masked_contrast")
+# Their names in metrics.jsonl where these differ, as in version 0.1.0.
+LOGGED_NAMES = {"class_loss": "klass"}
 # Cost of a step of phase two relative to phase one: two forward passes instead of one, and their gradients.
 PHASE2_WORK = 2.2
 
@@ -117,7 +119,7 @@ class RecognizerTraining(RunTrainable):
     def describe_step(self, epoch: int, losses: dict[str, float]) -> dict[str, Any]:
         phase = self.phase_of(epoch)
         shown = LOSSES if phase == 2 else LOSSES[:2]
-        return {"epoch": epoch, "phase": phase, **{name: losses[name] for name in shown}}
+        return {"epoch": epoch, "phase": phase, **{LOGGED_NAMES.get(name, name): losses[name] for name in shown}}
 
     def end_epoch(self, loop: Loop) -> EpochResult:
         position, epoch = loop.position, loop.position.epoch

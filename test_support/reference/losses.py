@@ -35,12 +35,12 @@ def sample_contrastive(standard: Sequence[Vector], masked: Sequence[Vector], tem
 
 
 def true_positives(
-    representation: Sequence[Vector], logits: Sequence[Vector], labels: Sequence[int], klass: int, confidence: float
+    representation: Sequence[Vector], logits: Sequence[Vector], labels: Sequence[int], class_id: int, confidence: float
 ) -> list[Vector]:
     chosen = []
     for vector, row, label in zip(representation, logits, labels, strict=True):
         probability = math.exp(max(row)) / sum(math.exp(value) for value in row)
-        if label == klass and row.index(max(row)) == klass and probability > confidence:
+        if label == class_id and row.index(max(row)) == class_id and probability > confidence:
             chosen.append(vector)
     return chosen
 
@@ -54,15 +54,15 @@ def class_contrastive(
 ) -> float:
     """Eq. 7 to 11 for (representations, logits) of each pathway; mean over the classes that have a term."""
     terms = []
-    for klass, prototype in enumerate(prototypes):
+    for class_id, prototype in enumerate(prototypes):
         positive, negative, false = [], [], []
         for representation, logits in pathways:
-            positive += true_positives(representation, logits, labels, klass, confidence)
+            positive += true_positives(representation, logits, labels, class_id, confidence)
             for vector, row, label in zip(representation, logits, labels, strict=True):
                 prediction = row.index(max(row))
-                if label == klass and prediction != klass:
+                if label == class_id and prediction != class_id:
                     negative.append(vector)
-                if prediction == klass and label != klass:
+                if prediction == class_id and label != class_id:
                     false.append(vector)
         mu = mean(positive)
         if mu is None or prototype is None:
@@ -76,7 +76,7 @@ def class_contrastive(
         own = math.exp(cosine(prototype, mu) / temperature - omega)
         others = 0.0
         for k, other in enumerate(prototypes):
-            if k != klass and other is not None:
+            if k != class_id and other is not None:
                 others += math.exp(cosine(other, mu) / temperature)
         terms.append(-math.log(own / (own + others)))
     return sum(terms) / len(terms) if terms else 0.0
@@ -92,8 +92,8 @@ def moved_prototypes(
 ) -> list[Vector | None]:
     """Eq. 6; the first mean of a class becomes its prototype."""
     moved = []
-    for klass, prototype in enumerate(prototypes):
-        new = mean(true_positives(standard, logits, labels, klass, confidence))
+    for class_id, prototype in enumerate(prototypes):
+        new = mean(true_positives(standard, logits, labels, class_id, confidence))
         if new is None:
             moved.append(prototype)
         elif prototype is None:

@@ -14,8 +14,7 @@ from recognition.distributed import Shares, find_shares, gather
 from recognition.maskclr.objective import MaskCLR
 from recognition.recognizer import build_recognizer
 from recognition.settings import MaskCLRSettings, ModelSettings
-from test_support.tiny_recognizer import NUM_CLASSES, NUM_JOINTS, made_batch, part_of
-from tests.recognition.maskclr.test_objective import made_objective
+from test_support.tiny_recognizer import NUM_CLASSES, NUM_JOINTS, made_batch, made_objective, part_of
 
 pytestmark = pytest.mark.processor
 
@@ -48,7 +47,7 @@ def train(objective: MaskCLR, module: nn.Module, clips: slice) -> dict[str, torc
         optimizer.zero_grad()
         losses = module(batch, phase=phase, epoch=number, warm_prototypes=warming)
         losses.total.backward()
-        for name in ("total", "cross_entropy", "sample", "klass"):
+        for name in ("total", "cross_entropy", "sample", "class_loss"):
             result[f"{number} {name}"] = getattr(losses, name).detach()
         assert len(losses.logits) == len(batch)
         result |= {f"{number} {name}": weight.grad.clone() for name, weight in objective.named_parameters()}
@@ -92,7 +91,7 @@ def test_two_processes_equal_one(results: list[dict[str, Any]], name: str) -> No
     _, representation = CASES[name]
     alone = objective_of(representation)
     expected = train(alone, alone, slice(0, 8))
-    assert float(expected["4 klass"]) > 0
+    assert float(expected["4 class_loss"]) > 0
     assert float(expected["4 sample"]) > 0
     for result in results:
         assert set(result[name]) == set(expected)

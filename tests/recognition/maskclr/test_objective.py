@@ -11,14 +11,9 @@ from recognition.maskclr.objective import Losses, MaskCLR
 from recognition.recognizer import build_recognizer
 from recognition.settings import MaskCLRSettings, ModelSettings
 from test_support.reference.losses import class_contrastive, cross_entropy, moved_prototypes, sample_contrastive
-from test_support.tiny_recognizer import NUM_CLASSES, NUM_JOINTS, made_batch, tiny_recognizer
+from test_support.tiny_recognizer import NUM_CLASSES, NUM_JOINTS, made_batch, made_objective, tiny_recognizer
 
 pytestmark = pytest.mark.processor
-
-
-def made_objective(*, dropout: float = 0.0, seed: int = 3, **settings: object) -> MaskCLR:
-    recognizer = tiny_recognizer(dropout=dropout)
-    return MaskCLR(recognizer, MaskCLRSettings.model_validate(settings), num_classes=NUM_CLASSES, seed=seed).double()
 
 
 def warm(objective: MaskCLR) -> None:
@@ -56,7 +51,7 @@ def test_phase_two_step_equals_eq_5_to_12(representation: str, confidence: float
     assert expected_class > 0
     assert float(losses.cross_entropy) == pytest.approx(expected_ce, abs=1e-12)
     assert float(losses.sample) == pytest.approx(expected_sample, abs=1e-12)
-    assert float(losses.klass) == pytest.approx(expected_class, abs=1e-12)
+    assert float(losses.class_loss) == pytest.approx(expected_class, abs=1e-12)
     assert losses.total.item() == pytest.approx(expected_ce + 0.6 * expected_sample + 0.3 * expected_class, abs=1e-12)
     assert losses.logits.tolist() == [pytest.approx(row, abs=1e-12) for row in standard_logits]
 
@@ -74,7 +69,7 @@ def test_phase_one_is_the_cross_entropy_of_the_standard_pathway() -> None:
     assert [call["return_attention"] for call in calls] == [False]
     expected = cross_entropy(losses.logits.tolist(), batch.label.tolist())
     assert losses.total.item() == pytest.approx(expected, abs=1e-12)
-    assert (float(losses.sample), float(losses.klass)) == (0, 0)
+    assert (float(losses.sample), float(losses.class_loss)) == (0, 0)
     assert not objective.known.any()
 
 
