@@ -17,7 +17,7 @@ from pose_extraction.errors import UsageError
 from pose_extraction.networks import model_zoo
 from pose_extraction.networks.estimators import NetworkIdentity, display_name, is_bottom_up, is_onnx
 from recognition.data.extraction_settings import SHAPING
-from recognition.protocols.detector import Detector
+from recognition.protocols.detector import ActionDetector
 from recognition.runs import Trained
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ log = logging.getLogger(__name__)
 
 
 def open_networks(
-    trained: Trained | Detector, networks: Networks, engine: Engine, console: Console, *, at_once: bool
+    trained: Trained | ActionDetector, networks: Networks, engine: Engine, console: Console, *, at_once: bool
 ) -> "tuple[PoseExtractor, int]":
     """Load the networks of stage one with the settings that produced the run's skeletons.
 
@@ -59,7 +59,7 @@ def open_networks(
     return open_extractor(ExtractionPlan(settings, found, detector, Path(), {}), at_once=at_once), settings.stride
 
 
-def stage_one(trained: Trained | Detector, networks: Networks, engine: Engine) -> ExtractSettings:
+def stage_one(trained: Trained | ActionDetector, networks: Networks, engine: Engine) -> ExtractSettings:
     """Return the settings of stage one: those of the run's skeletons, with the requested changes.
 
     Args:
@@ -94,7 +94,7 @@ def stage_one(trained: Trained | Detector, networks: Networks, engine: Engine) -
     )
 
 
-def estimator_for(trained: Trained | Detector, requested: str | None) -> str:
+def estimator_for(trained: Trained | ActionDetector, requested: str | None) -> str:
     """Return the requested estimator or that of the run; warn if they differ.
 
     Args:
@@ -123,7 +123,7 @@ def estimator_for(trained: Trained | Detector, requested: str | None) -> str:
     return _known("estimator", known, trained.path)
 
 
-def detector_for(trained: Trained | Detector, requested: str | None) -> str:
+def detector_for(trained: Trained | ActionDetector, requested: str | None) -> str:
     """Return the requested person detector or that of the run; warn if they differ.
 
     Args:
@@ -175,7 +175,7 @@ def _same_network(kind: str, one: str, other: str | None) -> bool:
         return one == other
 
 
-def _warn_of_other_weights(trained: Trained | Detector, *networks: NetworkIdentity | None) -> None:
+def _warn_of_other_weights(trained: Trained | ActionDetector, *networks: NetworkIdentity | None) -> None:
     for network in networks:
         if network is None or not _same_network(network.kind, network.name, trained.extraction.get(network.kind)):
             continue

@@ -25,14 +25,14 @@ from recognition.data.splits import left_out_of, split_indices
 from recognition.inference.prediction import clips_for, predict_clips
 from recognition.inference.predictor import Predictor, frames_seen
 from recognition.inference.windows import UNKNOWN, Grid
-from recognition.protocols.detector import Detector
+from recognition.protocols.detector import ActionDetector
 from recognition.protocols.frame_predictor import FramePredictor
 from recognition.runs import Trained
 
 
 def predict_skeletons(
     path: Path,
-    trained: Trained | Detector,
+    trained: Trained | ActionDetector,
     engine: Engine,
     file_options: SkeletonFileOptions,
     options: PredictOptions,
@@ -90,7 +90,7 @@ def _whole(
 
 
 def _one_by_one(
-    trained: Trained | Detector,
+    trained: Trained | ActionDetector,
     clips: ClipSet,
     indices: np.ndarray,
     engine: Engine,
@@ -130,7 +130,7 @@ def _one_by_one(
 
 
 def predictor_for(
-    trained: Trained | Detector, engine: Engine, *, layout: Skeleton = COCO17, dimensions: int = 2
+    trained: Trained | ActionDetector, engine: Engine, *, layout: Skeleton = COCO17, dimensions: int = 2
 ) -> Predictor:
     """Prepare a network for clips with a given joint layout.
 

@@ -18,7 +18,7 @@ from recognition.data.clip import ClipFormat
 from recognition.runs import Trained, detector_file, is_encoder, load_run, newest_run, run_file
 
 if TYPE_CHECKING:
-    from recognition.protocols.detector import Detector
+    from recognition.protocols.detector import ActionDetector
 
 SKELETONS = ".pkl"
 
@@ -113,7 +113,7 @@ def _predicts_actions(run: Path) -> bool:
     return not is_encoder(run) or detector_file(run) is not None
 
 
-def _network(run: Path, found: Path | None, options: PredictOptions, console: Console) -> "Trained | Detector":
+def _network(run: Path, found: Path | None, options: PredictOptions, console: Console) -> "Trained | ActionDetector":
     """Load a run's recognizer, or the action detector that was trained from a pre-trained encoder.
 
     Raises:

@@ -10,7 +10,6 @@ calls of `numpy.ndarray` with a `bytearray`, which work with NumPy 1 and 2. NumP
 (`numpy._core.multiarray`) that does not exist in the NumPy versions used with PYSKL.
 """
 
-import io
 import math
 import pickle
 import sys
@@ -280,20 +279,6 @@ def _canonical(value: Any, strings: dict[str, str], place: str) -> Any:
     raise AnnotationError(
         f"{place} has type {type(value).__name__}: a skeleton file may contain only arrays and plain data"
     )
-
-
-def pickle_bytes(data: Any) -> bytes:
-    """Return the bytes that `write_pickle` writes, which are identical for equal data.
-
-    Args:
-        data: Arrays and plain containers.
-
-    Raises:
-        AnnotationError: `data` contains anything else; the message names the place.
-    """
-    buffer = io.BytesIO()
-    _PortablePickler(buffer, PROTOCOL).dump(_canonical(data, {}, "data"))
-    return buffer.getvalue()
 
 
 def write_pickle(path: Path, data: Any) -> None:

@@ -45,10 +45,6 @@ class Letterbox:
     scale: np.ndarray
     offset: np.ndarray
 
-    def to_input(self, point: np.ndarray) -> np.ndarray:
-        """Map points (..., 2) from frame pixels to input pixels."""
-        return (point + 0.5) * self.scale - 0.5 + self.offset
-
     def to_frame(self, point: np.ndarray) -> np.ndarray:
         """Map points (..., 2) from input pixels to frame pixels."""
         return (point - self.offset + 0.5) / self.scale - 0.5

@@ -24,7 +24,7 @@ FAR = 1.5
 
 
 @dataclass(frozen=True)
-class Detector:
+class ActionDetector:
     """A trained classifier of frames.
 
     Args:
@@ -99,7 +99,7 @@ def save_detector(
     return path
 
 
-def load_detector(path: Path) -> Detector:
+def load_detector(path: Path) -> ActionDetector:
     """Load a detector from its file.
 
     Raises:
@@ -115,7 +115,7 @@ def load_detector(path: Path) -> Detector:
         classifier = FrameClassifier(encoder, len(content["label_names"]) - 1)
         apply_state_dict(classifier, content["model"], source=path, ignore=())
         frames = int(settings.data.num_frames)
-        return Detector(
+        return ActionDetector(
             classifier.eval(),
             settings.model_copy(update={"data": window_settings(settings.data, frames)}),
             tuple(content["label_names"]),

@@ -14,7 +14,7 @@ from recognition.data.batches import as_batch
 from recognition.data.clip import Clip
 from recognition.inference.explanation import Explanation
 from recognition.inference.predictor import Predictor
-from recognition.protocols.detector import Detector
+from recognition.protocols.detector import ActionDetector
 
 
 def _places(frames: int, shown: int) -> np.ndarray:
@@ -26,11 +26,11 @@ def _places(frames: int, shown: int) -> np.ndarray:
 class FramePredictor(Predictor):
     """Predicts class probabilities of the frames of clips in memory; for the arguments, see `Predictor`."""
 
-    trained: Detector
+    trained: ActionDetector
 
     def __init__(
         self,
-        trained: Detector,
+        trained: ActionDetector,
         engine: Engine | None = None,
         *,
         layout: Skeleton | None = None,

@@ -3,6 +3,7 @@
 import pickle
 import pickletools
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,7 @@ from pose_extraction.formats.annotations import (
     pack_raw,
     unpack_raw,
 )
-from pose_extraction.formats.pickles import pickle_bytes, read_pickle, write_pickle
+from pose_extraction.formats.pickles import read_pickle, write_pickle
 from pose_extraction.formats.validation import read_data_set, validate_dataset
 from pose_extraction.poses import FramePoses, PoseTrack, VideoPoses
 
@@ -49,6 +50,12 @@ def made_clip(name: str, label: str | None = None, **options: Any) -> dict[str, 
 def stored(path: Path, data: Any) -> Path:
     write_pickle(path, data)
     return path
+
+
+def pickle_bytes(data: Any) -> bytes:
+    """The content of the file that is written for `data`."""
+    with TemporaryDirectory() as folder:
+        return stored(Path(folder) / "x.pkl", data).read_bytes()
 
 
 def test_an_annotation_has_the_fields_of_the_format(tmp_path: Path) -> None:

@@ -60,7 +60,7 @@ def raw_fields(library, poses: np.ndarray, letterbox: Letterbox, size: tuple[int
     annotations = []
     for pose in poses:
         keypoints = pose.copy()
-        keypoints[:, :2] = letterbox.to_input(keypoints[:, :2])
+        keypoints[:, :2] = (keypoints[:, :2] + 0.5) * letterbox.scale - 0.5 + letterbox.offset
         seen = keypoints[keypoints[:, 2] > 0, :2]
         box = np.concatenate([seen.min(0), seen.max(0) - seen.min(0)])
         annotations.append({"keypoints": keypoints.astype(np.float32), "bbox": box, "iscrowd": False})
