@@ -23,7 +23,7 @@ from pose_extraction.video.reader import VideoReader
 SUFFIXES = {".mp4", ".avi", ".mkv", ".webm"}
 LIMIT_SECONDS = 60
 # One process reads many clips, which is faster; after a crash, a new process continues.
-CLIPS_A_PROCESS = 40
+CLIPS_PER_PROCESS = 40
 
 Damage = Callable[[bytes, bytes, random.Random], bytes]
 
@@ -108,7 +108,7 @@ def run_bounded(paths: list[Path]) -> dict[Path, dict[str, object]]:
     results: dict[Path, dict[str, object]] = {}
     waiting = list(paths)
     while waiting:
-        batch = waiting[:CLIPS_A_PROCESS]
+        batch = waiting[:CLIPS_PER_PROCESS]
         command = [sys.executable, __file__, "--read", *map(str, batch)]
         try:
             child = subprocess.run(command, capture_output=True, text=True, timeout=LIMIT_SECONDS, check=False)

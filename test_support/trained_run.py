@@ -40,7 +40,7 @@ def made_clip(name: str, label: str | None, rng: np.random.Generator, *, frames:
     }
 
 
-def nobody(clip: dict[str, Any]) -> dict[str, Any]:
+def without_persons(clip: dict[str, Any]) -> dict[str, Any]:
     """Return the clip without its person."""
     return clip | {"keypoint": clip["keypoint"] * 0, "keypoint_score": clip["keypoint_score"] * 0}
 

@@ -16,7 +16,7 @@ from pose_extraction.formats.pickles import write_pickle
 KINDS = ("ntu", "pkummd")
 PKU_CLASSES = 51
 # Frame rate of the Kinect.
-FRAMES_A_SECOND = 30.0
+FRAMES_PER_SECOND = 30.0
 # Names of folders and files in both phases of PKU-MMD, at any depth below the given folder.
 PKU_LABELS = "*[Ll]abel*"
 PKU_SPLITS = {"xsub": "cross[-_]subject*.txt", "xview": "cross[-_]view*.txt"}
@@ -187,7 +187,7 @@ def _annotation(name: str, label: int, keypoint: np.ndarray) -> dict[str, Any]:
         "label": label,
         "total_frames": keypoint.shape[1],
         "keypoint": keypoint.astype(np.float32),
-        "fps": FRAMES_A_SECOND,
+        "fps": FRAMES_PER_SECOND,
     }
 
 

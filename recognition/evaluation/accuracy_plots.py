@@ -11,7 +11,7 @@ from recognition.evaluation.figures import BLUE, FEW_CLASSES, ORANGE, short_name
 from recognition.evaluation.metrics import Metrics, wilson_interval
 
 # Rows of bars per column of a figure.
-BARS_A_COLUMN = 60
+BARS_PER_COLUMN = 60
 
 
 def confusion_figure(metrics: Metrics, label_names: Sequence[str], title: str) -> Figure:
@@ -67,7 +67,7 @@ def per_class_figure(metrics: Metrics, label_names: Sequence[str], title: str) -
     counts = metrics.counts
     known = np.flatnonzero(counts)
     order = known[np.argsort(-metrics.per_class[known], kind="stable")]
-    columns = -(-len(order) // BARS_A_COLUMN)
+    columns = -(-len(order) // BARS_PER_COLUMN)
     rows = -(-len(order) // columns)
     figure = Figure(figsize=(8.5 if columns == 1 else 6.5 * columns, 1.8 + 0.21 * max(rows, 6)), layout="constrained")
     for number, axes in enumerate(figure.subplots(1, columns, squeeze=False, sharex=True)[0]):

@@ -43,7 +43,7 @@ class CompletedStep:
 
 
 @dataclass(frozen=True)
-class Found:
+class DemoResult:
     """Content of the page.
 
     Args:
@@ -71,7 +71,7 @@ class Found:
     overlay: Path
 
 
-def write_page(path: Path, found: Found, steps: Sequence[CompletedStep]) -> None:
+def write_page(path: Path, found: DemoResult, steps: Sequence[CompletedStep]) -> None:
     """Write the page.
 
     Args:
@@ -98,7 +98,7 @@ def write_page(path: Path, found: Found, steps: Sequence[CompletedStep]) -> None
         file.write(render_page(TITLE, blocks).encode())
 
 
-def _headline(found: Found) -> Iterator[Block]:
+def _headline(found: DemoResult) -> Iterator[Block]:
     metrics, plan = found.evaluation.metrics, found.plan
     low, high = metrics.top1_interval
     predictions = ", ".join(_sentence(answer) for answer in found.answers if answer.person is not None)
@@ -130,7 +130,7 @@ def _done(steps: Sequence[CompletedStep]) -> Iterator[Block]:
     yield Listing("\n".join(step.command for step in steps if step.command))
 
 
-def _clips(found: Found) -> Iterator[Block]:
+def _clips(found: DemoResult) -> Iterator[Block]:
     plan = found.plan
     yield Paragraph(
         f"{plan.train_each} training clips and {plan.test_each} test clips of each action, "
@@ -162,7 +162,7 @@ def _jpeg(image: np.ndarray) -> bytes:
     return cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])[1].tobytes()
 
 
-def _quality(found: Found) -> Iterator[Block]:
+def _quality(found: DemoResult) -> Iterator[Block]:
     yield Paragraph(
         "Joints that the estimator missed: raw, before, and clean, after tracking and cleaning. These numbers do "
         "not need ground truth; `skelpipe stats` prints them for any skeleton file."
@@ -171,7 +171,7 @@ def _quality(found: Found) -> Iterator[Block]:
     yield Table(head, list(as_cells(found.rows)), word_columns=1)
 
 
-def _training(found: Found) -> Iterator[Block]:
+def _training(found: DemoResult) -> Iterator[Block]:
     yield Paragraph(
         "A small MaskCLR: first cross-entropy only; then (shaded) also a masked pathway without the joints that "
         "the network attends to most, and two contrastive losses. A tenth of the training clips was held out to "
@@ -180,7 +180,7 @@ def _training(found: Found) -> Iterator[Block]:
     yield _figure("Losses, accuracies and learning rates", found.evaluation.folder / "training.png", found.folder)
 
 
-def _accuracy(found: Found) -> Iterator[Block]:
+def _accuracy(found: DemoResult) -> Iterator[Block]:
     metrics, names = found.evaluation.metrics, found.evaluation.trained.label_names
     low, high = metrics.top1_interval
     rows = [
@@ -200,7 +200,7 @@ def _accuracy(found: Found) -> Iterator[Block]:
     yield _figure("Confusion matrix", found.evaluation.folder / "confusion.png", found.folder)
 
 
-def _prediction(found: Found) -> Iterator[Block]:
+def _prediction(found: DemoResult) -> Iterator[Block]:
     yield Paragraph(f"True actions, from left to right: {', '.join(found.true_actions)}.")
     rows = []
     for answer in found.answers:
@@ -220,7 +220,7 @@ def _prediction(found: Found) -> Iterator[Block]:
     yield Video(found.overlay.read_bytes(), caption)
 
 
-def _attention(found: Found) -> Iterator[Block]:
+def _attention(found: DemoResult) -> Iterator[Block]:
     yield Paragraph(
         "The attention that each joint received in the network's last block, over time; 1 is the mean of a frame."
     )

@@ -31,7 +31,7 @@ from recognition.training.run import train
 from synthetic.demo.commands import own_videos, skelpipe
 from synthetic.demo.drawing import LABELS_NAME, draw_clips, draw_new_clip
 from synthetic.demo.plan import CLIPS, NEW_CLIP, DemoPlan
-from synthetic.demo.report import CompletedStep, Found, write_page
+from synthetic.demo.report import CompletedStep, DemoResult, write_page
 from synthetic.rendering.clips import TRUTH
 from synthetic.rendering.family import TEST, TRAIN
 
@@ -70,7 +70,7 @@ class Reporter:
         self.say(f"{step.result} ({step.seconds:.0f} s)")
 
 
-def demo(folder: Path, console: Console, *, plan: DemoPlan | None = None, networks: Networks = NETWORKS) -> Found:
+def demo(folder: Path, console: Console, *, plan: DemoPlan | None = None, networks: Networks = NETWORKS) -> DemoResult:
     """Run the complete demonstration, or continue an interrupted one.
 
     Args:
@@ -107,7 +107,7 @@ def demo(folder: Path, console: Console, *, plan: DemoPlan | None = None, networ
     video, overlay = _new_clip(folder, plan, reporter)
     answers = _answers(video, run, overlay, networks, reporter)
     with reporter.step("Writing the report") as step:
-        found = Found(plan, networks, folder, data, rows, run, evaluation, answers, _true_actions(video), overlay)
+        found = DemoResult(plan, networks, folder, data, rows, run, evaluation, answers, _true_actions(video), overlay)
         page = folder / PAGE
         step.result = str(page)
         write_page(page, found, reporter.steps)

@@ -15,7 +15,7 @@ from pose_extraction.formats.validation import read_data_set
 from pose_extraction.video.reader import VideoReader
 from synthetic.demo.drawing import LABELS_NAME
 from synthetic.demo.plan import CLIPS, FIRST_SEED, NEW_CLIP, DemoPlan, orders, two_people
-from synthetic.demo.report import Found
+from synthetic.demo.report import DemoResult
 from synthetic.demo.steps import ANSWERS, MARK, PAGE, demo
 from synthetic.rendering.clips import TRUTH
 from test_support.tiny_networks import write_blind_detector, write_tiny_estimator
@@ -42,14 +42,14 @@ class Demonstration:
     def __init__(self, folder: Path, networks: Networks) -> None:
         self.folder, self.networks = folder, networks
 
-    def run(self, plan: DemoPlan = PLAN) -> tuple[Found, str]:
+    def run(self, plan: DemoPlan = PLAN) -> tuple[DemoResult, str]:
         output = io.StringIO()
         found = demo(self.folder, Console(file=output, width=200), plan=plan, networks=self.networks)
         return found, output.getvalue()
 
 
 @pytest.fixture(scope="module")
-def demonstration(tmp_path_factory: pytest.TempPathFactory) -> tuple[Demonstration, Found, str]:
+def demonstration(tmp_path_factory: pytest.TempPathFactory) -> tuple[Demonstration, DemoResult, str]:
     folder = tmp_path_factory.mktemp("demo")
     networks = Networks(str(write_tiny_estimator(folder / "tiny.onnx")), str(write_blind_detector(folder / "b.onnx")))
     one = Demonstration(folder / "out", networks)

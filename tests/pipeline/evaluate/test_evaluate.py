@@ -24,7 +24,7 @@ from pose_extraction.formats.pickles import read_pickle
 from recognition.data.splits import matching_test_split
 from recognition.inference.prediction import clips_for
 from recognition.runs import load_run
-from test_support.trained_run import LABEL_NAMES, made_clip, nobody, write_data
+from test_support.trained_run import LABEL_NAMES, made_clip, without_persons, write_data
 
 pytestmark = pytest.mark.processor
 
@@ -143,7 +143,7 @@ def test_clips_without_persons_count_as_failures(trained: tuple[Path, Path], tmp
     clips = some_clips(12)
     names = [clip["frame_dir"] for clip in clips]
     whole, _ = evaluated(trained[0], write_data(tmp_path / "a.pkl", clips[2:], {"test": names[2:]}))
-    clips[1] = nobody(clips[1])
+    clips[1] = without_persons(clips[1])
     # The other clip has joints, but all scores are below the threshold.
     run = tmp_path / "run" / "best.pt"
     run.parent.mkdir()

@@ -33,7 +33,7 @@ from recognition.inference.windows import Grid
 from recognition.runs import load_run
 from recognition.settings import DataSettings, ModelSettings, RunSettings, TrainingSettings
 from recognition.training.run import train
-from test_support.trained_run import LABEL_NAMES, made_clip, nobody, write_data
+from test_support.trained_run import LABEL_NAMES, made_clip, without_persons, write_data
 
 pytestmark = pytest.mark.processor
 
@@ -50,7 +50,7 @@ def skeletons(tmp_path: Path) -> Path:
     """Six clips without labels, the third without persons; the last three are in split "late"."""
     rng = np.random.default_rng(5)
     clips = [made_clip(f"new{n}", LABEL_NAMES[n % 3], rng) | {"label": -1, "label_name": None} for n in range(6)]
-    clips[2] = nobody(clips[2])
+    clips[2] = without_persons(clips[2])
     return write_data(tmp_path / "new.pkl", clips, {"early": ["new2"], "late": ["new3", "new4", "new5"]})
 
 
@@ -89,7 +89,7 @@ def test_every_clip_has_a_prediction_or_a_reason(run: Path, skeletons: Path) -> 
 
 def test_reasons_for_skipped_clips_do_not_mention_unavailable_options(run: Path, tmp_path: Path) -> None:
     clips = [made_clip(f"new{n}", None, np.random.default_rng(n)) for n in range(4)]
-    clips[1] = nobody(clips[1])
+    clips[1] = without_persons(clips[1])
     clips[2]["keypoint"][0, 0, 0, 0] = np.nan
     printed = io.StringIO()
     data = write_data(tmp_path / "new.pkl", [*clips, clips[3]], {})

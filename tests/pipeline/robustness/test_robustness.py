@@ -36,7 +36,7 @@ from recognition.inference.prediction import clips_for
 from recognition.inference.scores import scores_of
 from recognition.robustness.conditions import CLEAN, NOISE, BenchSettings, Condition
 from test_support.doc_pages import page, section
-from test_support.trained_run import LABEL_NAMES, made_data, nobody
+from test_support.trained_run import LABEL_NAMES, made_data, without_persons
 
 pytestmark = [pytest.mark.processor, pytest.mark.slow]
 
@@ -353,7 +353,7 @@ def test_file_without_visible_persons_is_an_error(trained: tuple[Path, Path], tm
     tested = {f"clip{number}" for number in range(36, 48)}
     dim = faint(tmp_path / "dim.pkl", trained[1], tested)
     empty = read_pickle(trained[1])
-    empty["annotations"] = [nobody(one) if one["frame_dir"] in tested else one for one in empty["annotations"]]
+    empty["annotations"] = [without_persons(one) if one["frame_dir"] in tested else one for one in empty["annotations"]]
     write_pickle(tmp_path / "empty.pkl", empty)
     one, other = str(trained[0]), str(wary(tmp_path / "wary", trained[0]))
 
@@ -414,7 +414,9 @@ def other_estimator(path: Path, source: Path) -> Path:
     for clip in data["annotations"]:
         clip["keypoint"] = clip["keypoint"] + rng.normal((4, 0), 2, clip["keypoint"].shape).astype(np.float32)
         clip["estimator"] = "other"
-    data["annotations"] = [nobody(clip) if clip["frame_dir"] == "clip40" else clip for clip in data["annotations"][:47]]
+    data["annotations"] = [
+        without_persons(clip) if clip["frame_dir"] == "clip40" else clip for clip in data["annotations"][:47]
+    ]
     data["split"]["one_test"].remove("clip47")
     write_pickle(path, data)
     return path
