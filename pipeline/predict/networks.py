@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
+from pipeline.extract import defaults
 from pipeline.extract.device import open_extractor
 from pipeline.extract.networks import identify_networks
 from pipeline.extract.plan import ExtractionPlan
@@ -23,7 +24,6 @@ from recognition.runs import Trained
 if TYPE_CHECKING:
     from pose_extraction.extraction import PoseExtractor
 
-DETECTOR = "rtmdet"
 # Wording for the output of each kind of network, used in messages.
 OUTPUTS = {"estimator": "skeletons of", "detector": "persons of"}
 
@@ -74,7 +74,7 @@ def stage_one(trained: Trained | ActionDetector, networks: Networks, engine: Eng
     if not is_onnx(estimator):
         # Raises an error that lists the known names, if the estimator is unknown.
         model_zoo.lookup(estimator, "estimator")
-    detector = DETECTOR if is_bottom_up(estimator) else detector_for(trained, networks.detector)
+    detector = defaults.DETECTOR if is_bottom_up(estimator) else detector_for(trained, networks.detector)
     shaping = {name: trained.extraction[name] for name in SHAPING if name in trained.extraction}
     if not _same_network("detector", display_name(detector), trained.extraction.get("detector")):
         # Scores of different detectors are not comparable.
@@ -128,7 +128,7 @@ def detector_for(trained: Trained | ActionDetector, requested: str | None) -> st
 
     Args:
         trained: The run.
-        requested: Name or ONNX file of the requested detector; None for that of the run, or `DETECTOR`.
+        requested: Name or ONNX file of the requested detector; None for that of the run, or the default.
 
     Raises:
         UsageError: No network has that name.
@@ -138,7 +138,7 @@ def detector_for(trained: Trained | ActionDetector, requested: str | None) -> st
         if known is not None:
             _warn_of_another("detector", requested, known, trained.path)
         return requested
-    return _known("detector", known, trained.path) if known is not None else DETECTOR
+    return _known("detector", known, trained.path) if known is not None else defaults.DETECTOR
 
 
 def _warn_of_another(kind: str, requested: str, known: str, run: Path) -> None:

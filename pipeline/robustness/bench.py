@@ -7,7 +7,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.text import Text
 
-from pipeline.robustness.subjects import Source, Subject, estimator_statistics, open_sources, read_subjects
+from pipeline.robustness.subjects import SkeletonSource, Subject, estimator_statistics, open_sources, read_subjects
 from pipeline.robustness.tasks import Cache, Task
 from pipeline.robustness.usage import check_usage
 from pose_extraction.engines.engine import Engine
@@ -57,7 +57,7 @@ class Bench:
     """
 
     subjects: list[Subject]
-    sources: list[Source]
+    sources: list[SkeletonSource]
     split: str
     label_names: tuple[str, ...]
     conditions: list[Condition]
@@ -131,8 +131,8 @@ def prepare_bench(
                 f"--clip {clip}: no person is visible to {_described(trained)}; choose another, such as {shown[0][0]!r}"
             )
     clips = main.clips_of(first, skip_bad=skip_bad)
-    _, asked = main.asked(clips)
-    several = any(len(clips[int(index)].score) > 1 for index in asked)
+    _, visible = main.visible_in(clips)
+    several = any(len(clips[int(index)].score) > 1 for index in visible)
     families = families_for(clips.layout, dimensions=clips.dimensions, several=several)
     admitted = {family.name for family in families}
     left_out = [name for name in settings.families if name in BY_NAME and name not in admitted]
@@ -167,13 +167,13 @@ def prepare_bench(
     )
 
 
-def _seen(trained: Trained, source: Source, names: list[str], split: str, *, skip_bad: bool) -> list[str]:
+def _seen(trained: Trained, source: SkeletonSource, names: list[str], split: str, *, skip_bad: bool) -> list[str]:
     """Return the clips in which this run sees a person, out of those in which the previous runs do.
 
     Raises:
         UsageError: There is no such clip.
     """
-    places, _ = source.asked(source.clips_of(trained, skip_bad=skip_bad))
+    places, _ = source.visible_in(source.clips_of(trained, skip_bad=skip_bad))
     own = {source.names[place] for place in places}
     seen = [name for name in names if name in own]
     if not seen:

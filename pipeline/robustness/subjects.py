@@ -42,7 +42,7 @@ class Subject:
 
 
 @dataclass
-class Source:
+class SkeletonSource:
     """One skeleton file in the benchmark, with the selected clips.
 
     Args:
@@ -74,7 +74,7 @@ class Source:
             self.opened[key] = clips_for(trained, self.path, skip_bad=skip_bad)
         return self.opened[key]
 
-    def asked(self, clips: ClipSet) -> tuple[np.ndarray, np.ndarray]:
+    def visible_in(self, clips: ClipSet) -> tuple[np.ndarray, np.ndarray]:
         """Return the clips with a visible person, as positions in `names` and as indices in the file."""
         places = {name: number for number, name in enumerate(clips.names)}
         indices = np.array([places.get(name, LEFT_OUT) for name in self.names], np.int64)
@@ -150,7 +150,7 @@ def methods_of(subjects: Sequence[Subject]) -> list[str]:
 
 def open_sources(
     subject: Subject, files: Sequence[Path], split: str | None, *, limit: int | None, skip_bad: bool
-) -> tuple[list[Source], str]:
+) -> tuple[list[SkeletonSource], str]:
     """Open the skeleton files and select clips: a split of the first file, and the same clips in the others.
 
     Args:
@@ -188,7 +188,7 @@ def open_sources(
     names, labels = [names[place] for place in chosen], labels[chosen]
     reading = _reading_of(trained)
     digest = clips.content_digest()
-    sources = [Source(_stem(files[0]), files[0], names, labels, clips.estimator, digest, {reading: clips})]
+    sources = [SkeletonSource(_stem(files[0]), files[0], names, labels, clips.estimator, digest, {reading: clips})]
     for path in files[1:]:
         other = clips_for(trained, path, skip_bad=skip_bad)
         known = {*other.names, *(clip.name for clip in other.left_out if clip.empty)}
@@ -203,7 +203,7 @@ def open_sources(
             name += "'"
         common = [one for one, there in zip(names, shared, strict=True) if there]
         digest = other.content_digest()
-        sources.append(Source(name, path, common, labels[shared], other.estimator, digest, {reading: other}))
+        sources.append(SkeletonSource(name, path, common, labels[shared], other.estimator, digest, {reading: other}))
     return sources, split
 
 
@@ -212,7 +212,7 @@ def _stem(path: Path) -> str:
 
 
 def estimator_statistics(
-    main: Source, other: Source, first: ClipSet, second: ClipSet
+    main: SkeletonSource, other: SkeletonSource, first: ClipSet, second: ClipSet
 ) -> tuple[ErrorStatistics | None, str]:
     """Measure how an estimator differs from the first; return the errors and a description of the clips used.
 

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pipeline.robustness.subjects import Source
+from pipeline.robustness.subjects import SkeletonSource
 from pipeline.robustness.tasks import Task
 from recognition.evaluation.embedding import embed
 from recognition.robustness.conditions import CLEAN, NOISE, NOISE_OF_TABLES, Condition
@@ -199,7 +199,7 @@ def _on_both(
     return accuracy(answers[method, 0, condition][:, shared], source.labels), accuracies[method, number, condition]
 
 
-def _called(source: Source) -> str:
+def _called(source: SkeletonSource) -> str:
     return source.name if source.estimator in (None, source.name) else f"{source.name} ({source.estimator})"
 
 

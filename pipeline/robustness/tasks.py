@@ -19,7 +19,7 @@ from typing import Any, Literal
 import numpy as np
 import torch
 
-from pipeline.robustness.subjects import Source, Subject, digest_of_names
+from pipeline.robustness.subjects import SkeletonSource, Subject, digest_of_names
 from pose_extraction.engines.engine import Engine
 from pose_extraction.files import atomic_write
 from pose_extraction.skeleton import LAYOUTS, Skeleton, layout_by_shape
@@ -83,7 +83,7 @@ class Cache:
     folder: Path
     settings: BenchSettings
     engine: Engine
-    sources: list[Source]
+    sources: list[SkeletonSource]
     statistics: Mapping[str, ErrorStatistics]
     label_names: tuple[str, ...]
 
@@ -191,10 +191,10 @@ class Worker:
             return self._answers(task, progress)
         return self._targeted(task, progress) if task.kind == "targeted" else self._attention(task)
 
-    def seconds_per_clip(self, source: Source) -> float:
+    def seconds_per_clip(self, source: SkeletonSource) -> float:
         """Measure the time per clip in seconds on some undamaged clips, after a warm-up."""
         clips = source.clips_of(self.trained, skip_bad=self.skip_bad)
-        _, indices = source.asked(clips)
+        _, indices = source.visible_in(clips)
         chosen = indices[:: max(1, len(indices) // MEASURED)][:MEASURED]
         dataset = SkeletonDataset(clips, chosen, self.trained.settings.data, train=False)
         self._scores(SkeletonDataset(clips, chosen[: self.batch_size], self.trained.settings.data, train=False), None)
@@ -224,7 +224,7 @@ class Worker:
         """Return positions among the selected clips, and the clips with the task's damage."""
         source = self.cache.sources[task.source]
         clips = source.clips_of(self.trained, skip_bad=self.skip_bad)
-        rows, indices = source.asked(clips)
+        rows, indices = source.visible_in(clips)
         perturbation = perturbation_of(
             task.condition,
             self.cache.settings,

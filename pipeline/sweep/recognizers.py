@@ -8,7 +8,7 @@ import numpy as np
 
 from pipeline.reporting.tables import as_json
 from pipeline.robustness.results import engine_info, title_of
-from pipeline.robustness.subjects import Source, Subject, open_sources, read_subjects, translation_of
+from pipeline.robustness.subjects import SkeletonSource, Subject, open_sources, read_subjects, translation_of
 from pipeline.robustness.tasks import Cache, Task, Worker
 from pipeline.sweep.jobs import Job, phase_one_of, train_rows
 from pipeline.sweep.plan import SweepRequest, Swept
@@ -120,7 +120,7 @@ def _measured(
     split: str | None,
     out: Path,
     engine: Engine,
-) -> tuple[dict[tuple[str, Condition], Accuracy], Source, str]:
+) -> tuple[dict[tuple[str, Condition], Accuracy], SkeletonSource, str]:
     """Return the accuracy of every row under every condition, over seeds and draws, on the file of the first row.
 
     Malformed clips are skipped if that row's settings say so; otherwise it could not have been trained on the file.
