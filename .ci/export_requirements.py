@@ -14,7 +14,7 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[1]
 GROUPS = ("mmlab", "openpifpaf")
 HEADER = """\
-# Written by .ci/export_requirements.py from uv.lock. README says how to install it and what it needs before.
+# Written by .ci/export_requirements.py from uv.lock. docs/installation.md describes its use.
 """
 
 

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from pipeline.commands.help_pages import INPUT, OUTPUT
-from pipeline.commands.options import Backend, BatchSize, Device, KeypointFiles, Precision, engine_of
+from pipeline.commands.options import Backend, BatchSize, Device, KeypointFiles, Precision, SkipBad, engine_of
 from pipeline.commands.protocols import (
     Fuse,
     ProtocolName,
@@ -45,12 +45,7 @@ def evaluate(
     batch_size: BatchSize = "auto",
     precision: Precision = "auto",
     backend: Backend = "auto",
-    skip_bad: Annotated[
-        bool,
-        typer.Option(
-            "--skip-bad", help="Skip malformed clips and count them.", show_default="no", rich_help_panel=INPUT
-        ),
-    ] = False,
+    skip_bad: SkipBad = False,
     keypoint_files: KeypointFiles = None,
     figures: Annotated[
         bool,

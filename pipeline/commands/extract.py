@@ -6,6 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from pipeline.commands.help_pages import INPUT, NETWORKS, OTHER, OUTPUT, SPEED, TRACKING
+from pipeline.commands.options import Backend, Checkpoint, DetectorCheckpoint
 from pipeline.exit_codes import FAILED
 from pipeline.extract import defaults
 
@@ -50,34 +51,15 @@ def extract(
             rich_help_panel=INPUT,
         ),
     ] = defaults.LABELS,
-    checkpoint: Annotated[
-        str | None,
-        typer.Option(
-            metavar="FILE",
-            help="Estimator weights; seed:N: random.",
-            show_default="official",
-            rich_help_panel=NETWORKS,
-        ),
-    ] = None,
-    detector_checkpoint: Annotated[
-        str | None,
-        typer.Option(
-            metavar="FILE",
-            help="Detector weights; seed:N: random.",
-            show_default="official",
-            rich_help_panel=NETWORKS,
-        ),
-    ] = None,
+    checkpoint: Checkpoint = None,
+    detector_checkpoint: DetectorCheckpoint = None,
     device: Annotated[
         str,
         typer.Option(
             metavar="auto|cpu|cuda:0,1", help="Devices; several GPUs share the videos.", rich_help_panel=SPEED
         ),
     ] = defaults.DEVICE,
-    backend: Annotated[
-        str,
-        typer.Option(metavar="NAME", help="auto, torch, openvino or onnxruntime.", rich_help_panel=SPEED),
-    ] = defaults.BACKEND,
+    backend: Backend = defaults.BACKEND,
     precision: Annotated[
         str,
         typer.Option(

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pipeline.commands.help_pages import INPUT, SPEED
+from pipeline.commands.help_pages import INPUT, NETWORKS, SPEED
 from pose_extraction.errors import UsageError
 
 if TYPE_CHECKING:
@@ -42,6 +42,34 @@ KeypointFiles = Annotated[
 
 Backend = Annotated[
     str, typer.Option(metavar="NAME", help="auto, torch, openvino or onnxruntime.", rich_help_panel=SPEED)
+]
+
+
+SkipBad = Annotated[
+    bool,
+    typer.Option("--skip-bad", help="Skip malformed clips and count them.", show_default="no", rich_help_panel=INPUT),
+]
+
+
+Checkpoint = Annotated[
+    str | None,
+    typer.Option(
+        metavar="FILE",
+        help="Estimator weights; seed:N: random.",
+        show_default="official",
+        rich_help_panel=NETWORKS,
+    ),
+]
+
+
+DetectorCheckpoint = Annotated[
+    str | None,
+    typer.Option(
+        metavar="FILE",
+        help="Detector weights; seed:N: random.",
+        show_default="official",
+        rich_help_panel=NETWORKS,
+    ),
 ]
 
 

@@ -8,7 +8,16 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from pipeline.commands.help_pages import INPUT, NETWORKS, OUTPUT, PREDICTIONS
-from pipeline.commands.options import Backend, BatchSize, Device, KeypointFiles, Precision, engine_of
+from pipeline.commands.options import (
+    Backend,
+    BatchSize,
+    Checkpoint,
+    DetectorCheckpoint,
+    Device,
+    KeypointFiles,
+    Precision,
+    engine_of,
+)
 from pipeline.exit_codes import FAILED, INTERRUPTED
 from pose_extraction.errors import UsageError
 
@@ -43,24 +52,8 @@ def predict(
             metavar="NAME|FILE.onnx", help="Person detector.", show_default="as in training", rich_help_panel=NETWORKS
         ),
     ] = None,
-    checkpoint: Annotated[
-        str | None,
-        typer.Option(
-            metavar="FILE",
-            help="Estimator weights; seed:N: random.",
-            show_default="official",
-            rich_help_panel=NETWORKS,
-        ),
-    ] = None,
-    detector_checkpoint: Annotated[
-        str | None,
-        typer.Option(
-            metavar="FILE",
-            help="Detector weights; seed:N: random.",
-            show_default="official",
-            rich_help_panel=NETWORKS,
-        ),
-    ] = None,
+    checkpoint: Checkpoint = None,
+    detector_checkpoint: DetectorCheckpoint = None,
     per_person: Annotated[
         bool | None,
         typer.Option(

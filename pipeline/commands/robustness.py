@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from pipeline.commands.help_pages import CONDITIONS, INPUT, OUTPUT
-from pipeline.commands.options import Backend, BatchSize, Device, Precision, engine_of
+from pipeline.commands.options import Backend, BatchSize, Device, Precision, SkipBad, engine_of
 
 
 def robustness(
@@ -109,10 +109,7 @@ def robustness(
     batch_size: BatchSize = "auto",
     precision: Precision = "auto",
     backend: Backend = "auto",
-    skip_bad: Annotated[
-        bool,
-        typer.Option("--skip-bad", help="Skip malformed clips.", show_default="no", rich_help_panel=INPUT),
-    ] = False,
+    skip_bad: SkipBad = False,
     figures: Annotated[
         bool,
         typer.Option("--figures/--no-figures", help="Draw figures.", show_default="yes", rich_help_panel=OUTPUT),

@@ -7,7 +7,16 @@ from typing import Annotated
 import typer
 
 from pipeline.commands.help_pages import INPUT, OUTPUT, SETTINGS, SPEED
-from pipeline.commands.options import Backend, BatchSize, Device, Precision, auto_or_count, engine_of, refuse_unused
+from pipeline.commands.options import (
+    Backend,
+    BatchSize,
+    Device,
+    Precision,
+    SkipBad,
+    auto_or_count,
+    engine_of,
+    refuse_unused,
+)
 from pipeline.exit_codes import FAILED
 from pose_extraction.errors import UsageError
 
@@ -71,10 +80,7 @@ def sweep(
     batch_size: BatchSize = "auto",
     precision: Precision = "auto",
     backend: Backend = "auto",
-    skip_bad: Annotated[
-        bool,
-        typer.Option("--skip-bad", help="Skip malformed clips.", show_default="no", rich_help_panel=INPUT),
-    ] = False,
+    skip_bad: SkipBad = False,
     dry_run: Annotated[
         bool,
         typer.Option("--dry-run", help="List the runs, then exit.", show_default="no", rich_help_panel=OUTPUT),

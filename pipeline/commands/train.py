@@ -6,13 +6,13 @@ from typing import Annotated
 import typer
 
 from pipeline.commands.help_pages import NETWORKS, OUTPUT, SETTINGS, SPEED
+from pipeline.commands.options import SkipBad
 from pipeline.commands.training import (
     BatchOfClips,
     DataFile,
     DryRun,
     Resume,
     Seed,
-    SkipBad,
     TrainingDevice,
     TrainingPrecision,
     TrainSplit,

@@ -34,11 +34,6 @@ TrainSplit = Annotated[
     ),
 ]
 
-SkipBad = Annotated[
-    bool,
-    typer.Option("--skip-bad", help="Skip malformed clips and count them.", show_default="no", rich_help_panel=INPUT),
-]
-
 BatchOfClips = Annotated[
     int | None,
     typer.Option(

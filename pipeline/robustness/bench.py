@@ -142,9 +142,7 @@ def prepare_bench(
     statistics: dict[str, ErrorStatistics] = {}
     compared: dict[str, str] = {}
     for source in sources[1:] if settings.wants(ESTIMATOR_ERRORS) else ():
-        found, compared[source.name] = estimator_statistics(
-            main, source, clips, source.clips_of(first, skip_bad=skip_bad)
-        )
+        found, compared[source.name] = estimator_statistics(main, clips, source.clips_of(first, skip_bad=skip_bad))
         if found is None:
             console.print(
                 Text(f"warning: {source.path} has no persons where {main.path} has; its errors are not replayed")

@@ -211,9 +211,7 @@ def _stem(path: Path) -> str:
     return re.sub(r"[^\w.+-]", "_", path.stem)
 
 
-def estimator_statistics(
-    main: SkeletonSource, other: SkeletonSource, first: ClipSet, second: ClipSet
-) -> tuple[ErrorStatistics | None, str]:
+def estimator_statistics(main: SkeletonSource, first: ClipSet, second: ClipSet) -> tuple[ErrorStatistics | None, str]:
     """Measure how an estimator differs from the first; return the errors and a description of the clips used.
 
     Uses clips that are in both files and not selected for testing, if there are enough; else the selected clips.
