@@ -215,8 +215,13 @@ def find_config(name: str) -> Path:
     shipped = folder / f"{name.removesuffix('.yaml')}.yaml"
     if shipped.is_file():
         return shipped
-    known = ", ".join(sorted(path.relative_to(folder).with_suffix("").as_posix() for path in folder.rglob("*.yaml")))
-    raise UsageError(f"unknown config {name}; give the path of a YAML file, or one of: {known}")
+    known = sorted(path.relative_to(folder).with_suffix("").as_posix() for path in folder.rglob("*.yaml"))
+    near = difflib.get_close_matches(name, known, n=3, cutoff=0.4)
+    hint = f"such as {', '.join(near)}" if near else "such as custom or small"
+    raise UsageError(
+        f"unknown config {name}; give the path of a YAML file, or the name of a config in the package, {hint} (all "
+        f"{len(known)} are in {folder})"
+    )
 
 
 def shipped_configs() -> Path:
