@@ -110,7 +110,7 @@ def as_csv(answers: Sequence[Answer], *, header: bool = True) -> str:
 
 
 def print_table(answers: Sequence[Answer], console: Console, *, times: bool = False) -> None:
-    """Print one row per prediction: the most probable actions, or the reason why there are none.
+    """Print one row per prediction: the most probable actions, or the reason for having none.
 
     Args:
         answers: The predictions.

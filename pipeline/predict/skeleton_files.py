@@ -156,7 +156,7 @@ def _read(path: Path) -> list[dict]:
 def _windows(
     sliding: Sliding, video: VideoPoses, name: str, predictor: Predictor, record: AttentionRecord | None
 ) -> list[Answer]:
-    """Return the segments of a clip, or one prediction with the reason why there are none."""
+    """Return the segments of a clip, or one prediction with the reason for having none."""
     segments = []
     first: int | None = None
     for cell, window in slide_over(video, sliding):

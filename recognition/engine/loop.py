@@ -203,7 +203,7 @@ def fit(
 
 
 def _suspects(parts: Sequence[Batch], of_parts: torch.Tensor) -> list[str]:
-    """Return the clips in micro-batches of all processes with losses that are not finite; all clips if there are none.
+    """Return the clips in micro-batches of all processes with losses that are not finite; all clips if every loss is.
 
     Args:
         parts: Micro-batches of this process.
