@@ -1,4 +1,8 @@
-"""The recognizer: a backbone, and a head that classifies its representation of a clip."""
+"""The recognizer: a backbone, and a head that classifies its representation of a clip.
+
+A recognizer can have a second opinion: a kernel classifier on descriptors of movement, which needs few clips. Training
+by gradient concerns the network alone; `forward` and `features` join the probabilities of both.
+"""
 
 from dataclasses import dataclass
 
@@ -9,6 +13,8 @@ from torch.nn import functional
 from recognition.backbones import build_backbone
 from recognition.backbones.base import Backbone
 from recognition.data.batches import Batch
+from recognition.data.descriptors.classifier import MovementClassifier
+from recognition.data.descriptors.movement import SIZE
 from recognition.settings import ModelSettings
 
 
@@ -107,9 +113,18 @@ class Recognizer(nn.Module):
         num_classes: K.
         hidden: Width of the head's hidden layer.
         dropout: Probability of zeroing an element of R in training, in [0, 1).
+        movement: Whether a classifier of descriptors belongs to it, still to be fitted.
     """
 
-    def __init__(self, backbone: Backbone, num_classes: int, *, hidden: int = 2048, dropout: float = 0.5) -> None:
+    def __init__(
+        self,
+        backbone: Backbone,
+        num_classes: int,
+        *,
+        hidden: int = 2048,
+        dropout: float = 0.5,
+        movement: bool = False,
+    ) -> None:
         super().__init__()
         self.backbone = backbone
         joints, channels = backbone.num_joints, backbone.dim_representation
@@ -119,6 +134,7 @@ class Recognizer(nn.Module):
             else Head(joints * channels, num_classes, hidden)
         )
         self.dropout = dropout
+        self.movement = MovementClassifier(SIZE, num_classes) if movement else None
 
     @property
     def num_classes(self) -> int:
@@ -152,13 +168,21 @@ class Recognizer(nn.Module):
         return Encoded(pooled, dropped, attention)
 
     def forward(self, batch: Batch) -> torch.Tensor:
-        """Return logits (N, K) of a batch, computed by the standard pathway."""
-        return self.head(self.encode(batch).dropped)
+        """Return logits (N, K) of a batch, computed by the standard pathway; see `features`."""
+        return self.features(batch)[1]
 
     def features(self, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return the head's hidden layer (N, hidden) after ReLU and the logits (N, K), by the standard pathway."""
+        """Return the head's hidden layer (N, hidden) after ReLU and the logits (N, K), by the standard pathway.
+
+        If the batch has descriptors and the classifier of these is fitted, the logits are the logarithm of the joint
+        probabilities; otherwise those of the network.
+        """
         features = self.head.hidden(self.encode(batch).dropped)
-        return features, self.head.fc2(features)
+        logits: torch.Tensor = self.head.fc2(features)
+        if self.movement is None or batch.descriptor is None or not self.movement.is_fitted:
+            return features, logits
+        with torch.autocast(logits.device.type, enabled=False):
+            return features, self.movement.joined(logits.float(), batch.descriptor)
 
 
 def pool(representation: torch.Tensor, num_frames: torch.Tensor, person_mask: torch.Tensor) -> torch.Tensor:
@@ -181,7 +205,9 @@ def pool(representation: torch.Tensor, num_frames: torch.Tensor, person_mask: to
     return placed.sum(dim=1) / person_mask.sum(dim=1, keepdim=True).to(precise)
 
 
-def build_recognizer(settings: ModelSettings, *, num_joints: int, channels: int, num_classes: int) -> Recognizer:
+def build_recognizer(
+    settings: ModelSettings, *, num_joints: int, channels: int, num_classes: int, movement: bool = False
+) -> Recognizer:
     """Build a recognizer with random weights.
 
     Args:
@@ -189,6 +215,7 @@ def build_recognizer(settings: ModelSettings, *, num_joints: int, channels: int,
         num_joints: V of the joint layout that the network sees.
         channels: C, values per joint.
         num_classes: K.
+        movement: Whether a classifier of descriptors belongs to it, still to be fitted.
 
     Returns:
         The network, in training mode.
@@ -197,4 +224,4 @@ def build_recognizer(settings: ModelSettings, *, num_joints: int, channels: int,
         UsageError: The sizes are incompatible.
     """
     backbone = build_backbone(settings, num_joints=num_joints, channels=channels)
-    return Recognizer(backbone, num_classes, hidden=settings.hidden, dropout=settings.dropout)
+    return Recognizer(backbone, num_classes, hidden=settings.hidden, dropout=settings.dropout, movement=movement)

@@ -229,6 +229,7 @@ def load_run(run: str | Path, which: Literal["best", "last"] = "best") -> Traine
             num_joints=content["num_joints"],
             channels=content["channels"],
             num_classes=len(content["label_names"]),
+            movement=settings.data.descriptors,
         )
         weights = {
             name.removeprefix(_RECOGNIZER): tensor

@@ -39,6 +39,11 @@ class DataSettings(Strict):
         description="third input channel in 2D: given: the joint's score; seen: 1 for every joint that was seen, so "
         "that results do not depend on an estimator's scores",
     )
+    descriptors: bool | Auto = Field(
+        False,
+        description="also describe the movement of each clip by fixed numbers, and train a kernel classifier on them, "
+        "whose probabilities are averaged with those of the network; auto: for coco17 in 2D, which it requires",
+    )
     legacy: bool = Field(False, description="read clips exactly as the published code does")
     random_move: bool = True
     move_nodes: int = Field(

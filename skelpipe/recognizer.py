@@ -69,7 +69,11 @@ class Recognizer:
         return self._predictor.trained.label_names
 
     def __call__(
-        self, keypoint: "ArrayLike", score: "ArrayLike | None" = None, size: tuple[int, int] | None = None
+        self,
+        keypoint: "ArrayLike",
+        score: "ArrayLike | None" = None,
+        size: tuple[int, int] | None = None,
+        fps: float | None = None,
     ) -> Prediction:
         """Classify one clip.
 
@@ -78,6 +82,7 @@ class Recognizer:
                 D = 3 in the unit of the training data. NaN where a joint was not seen.
             score: (M, T, V), or (T, V), in [0, 1], 0 where a joint was not seen; None for 1 where it was seen.
             size: (height, width) of the frame in pixels; required in 2D, unused in 3D.
+            fps: Frames per second; None: as in skeleton files without times, 30 are assumed.
 
         Returns:
             Names and probabilities of the classes, the most probable first.
@@ -86,4 +91,5 @@ class Recognizer:
             UsageError: The arrays do not match each other or the training data, or no joint was seen.
         """
         arrays = np.asarray(keypoint), None if score is None else np.asarray(score)
-        return Prediction(*self._predictor(*arrays, size))
+        time = None if fps is None else np.arange(arrays[0].shape[-3]) / fps
+        return Prediction(*self._predictor(*arrays, size, time))

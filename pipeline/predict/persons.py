@@ -43,7 +43,7 @@ class PersonClip:
 
 
 def person_clips(
-    video: VideoPoses, scope: Scope, name: str, threshold: float, *, tracked: bool = True
+    video: VideoPoses, scope: Scope, name: str, threshold: float, *, tracked: bool = True, timed: bool = True
 ) -> Iterator[PersonClip]:
     """Yield the clips to classify: that of all persons together, and those of each person.
 
@@ -55,27 +55,29 @@ def person_clips(
         name: Name of the video, for messages.
         threshold: Score above which a joint counts as visible.
         tracked: Whether a person keeps the same identity in all frames.
+        timed: Whether the times of the frames are real, rather than numbers of frames.
     """
     if not video.tracks:
         return
     if scope.together:
-        yield _person_clip(video, None, name, threshold, 0, tracked)
+        yield _person_clip(video, None, name, threshold, 0, tracked, timed)
     for track in video.tracks if scope.persons else ():
         rows = np.flatnonzero((track.keypoint_score > threshold).any(axis=1)) + track.start
         first, last = (int(rows[0]), int(rows[-1]) + 1) if len(rows) else (track.start, track.stop)
         alone = cut(replace(video, tracks=[track]), first, last)
-        yield _person_clip(alone, track.track_id, f"{name}, person {track.track_id}", threshold, first, True)
+        yield _person_clip(alone, track.track_id, f"{name}, person {track.track_id}", threshold, first, True, timed)
 
 
 def _person_clip(
-    video: VideoPoses, person: PersonId, name: str, threshold: float, first: int, tracked: bool
+    video: VideoPoses, person: PersonId, name: str, threshold: float, first: int, tracked: bool, timed: bool
 ) -> PersonClip:
     keypoint, score, _ = video.dense()
     score = np.where(np.isfinite(keypoint).all(axis=-1), score, np.float32(0))
     size = video.size if keypoint.shape[-1] == 2 else None
     rows = np.flatnonzero((score > threshold).any(axis=(0, 2))) + first
     ids = tuple(track.track_id for track in video.tracks)
-    return PersonClip(person, Clip(name, UNLABELLED, keypoint, score, size, tracked), ids, first, rows)
+    time = video.time if timed else None
+    return PersonClip(person, Clip(name, UNLABELLED, keypoint, score, size, tracked, time), ids, first, rows)
 
 
 def frame_interval(time: np.ndarray) -> float:

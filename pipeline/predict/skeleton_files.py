@@ -109,14 +109,16 @@ def _one_by_one(
                     f"{clips.path}: clip {name!r} stores its joints in a separate file, which --per-person, --windows "
                     "and --explain do not support; omit these options"
                 )
-            timed = options.windows is not None or annotation.get("fps") or "time" in annotation
+            timed = bool(options.windows is not None or annotation.get("fps") or "time" in annotation)
             # Without timestamps, one frame counts as one second, and no times are reported.
             video = video_of(annotation if timed else {**annotation, "fps": 1.0}, f"{clips.path}: clip {name!r}")
             tracked = "track_id" in annotation
             unit = "seconds" if timed else "frames"
             record = AttentionRecord(clips.layout.joints, unit=unit) if options.scope.explain else None
             if options.windows is None:
-                answers, _ = predict_whole(predictor, options.scope, video, name, tracked=tracked, record=record)
+                answers, _ = predict_whole(
+                    predictor, options.scope, video, name, tracked=tracked, timed=timed, record=record
+                )
                 if not timed:
                     answers = [replace(answer, start=None, end=None) for answer in answers]
             else:

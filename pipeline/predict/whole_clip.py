@@ -29,6 +29,7 @@ def predict_whole(
     *,
     reason_if_empty: str = "no person found",
     tracked: bool = True,
+    timed: bool = True,
     record: AttentionRecord | None = None,
 ) -> tuple[list[Answer], Stretch]:
     """Classify a clip and its persons.
@@ -40,6 +41,7 @@ def predict_whole(
         name: Id of the clip.
         reason_if_empty: Reason to report for a clip without persons.
         tracked: Whether a person keeps the same identity in all frames.
+        timed: Whether the times of the frames are real, rather than numbers of frames.
         record: Receives the attention of each joint; None if it is not requested.
 
     Returns:
@@ -47,7 +49,7 @@ def predict_whole(
     """
     if not video.tracks:
         return [Answer(name, reason=reason_if_empty)], Stretch(video)
-    targets = list(person_clips(video, scope, name, predictor.threshold, tracked=tracked))
+    targets = list(person_clips(video, scope, name, predictor.threshold, tracked=tracked, timed=timed))
     reasons = [too_few(len(target.seen)) for target in targets]
     clips = [target.clip for target, reason in zip(targets, reasons, strict=True) if reason is None]
     probabilities = iter(predictor.probabilities(clips) if clips else ())

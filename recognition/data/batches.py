@@ -24,6 +24,8 @@ class Batch:
         label: int64 (N,), class of each clip, 0 to K - 1; -1 for unlabelled clips.
         index: int64 (N,), position of each clip in its data set; seeds the random masks.
         names: N clip ids, for messages and results.
+        descriptor: float32 (N, D), descriptor of each clip's movement, NaN where a number is unknown; None if the run
+            does not use them, and in training, where only the network is trained.
     """
 
     keypoint: torch.Tensor
@@ -32,6 +34,7 @@ class Batch:
     label: torch.Tensor
     index: torch.Tensor
     names: tuple[str, ...]
+    descriptor: torch.Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.label)
@@ -41,6 +44,8 @@ class Batch:
             name: getattr(self, name).to(device, non_blocking=True)
             for name in ("keypoint", "person_mask", "frame_mask", "label", "index")
         }
+        if self.descriptor is not None:
+            moved["descriptor"] = self.descriptor.to(device, non_blocking=True)
         return replace(self, **moved)
 
 
@@ -50,6 +55,7 @@ def as_batch(
     labels: Sequence[int] | None = None,
     indices: Sequence[int] | None = None,
     names: Sequence[str] = (),
+    descriptors: Sequence[np.ndarray] | None = None,
 ) -> Batch:
     """Combine N clips to a batch; persons and frames are padded to the maximum within the batch.
 
@@ -58,6 +64,7 @@ def as_batch(
         labels: Class of each clip; None: all are unlabelled.
         indices: Position of each clip in its data set; None: 0 to N - 1.
         names: Ids of the clips.
+        descriptors: float32 (D,), descriptor of each clip; None if they are not used.
     """
     count = len(keypoints)
     persons = max(keypoint.shape[0] for keypoint in keypoints)
@@ -77,4 +84,5 @@ def as_batch(
         label=torch.tensor([UNLABELLED] * count if labels is None else labels, dtype=torch.int64),
         index=torch.tensor(range(count) if indices is None else indices, dtype=torch.int64),
         names=tuple(names),
+        descriptor=None if descriptors is None else torch.from_numpy(np.stack(descriptors)),
     )

@@ -21,6 +21,7 @@ class Clip:
         score: float32 (M, T, V), 0 where a joint was not seen.
         size: (height, width) of the frame in pixels; None in 3D.
         tracked: Whether each slot contains the same person in all frames, as in files of `skelpipe extract`.
+        time: float64 (T,), ascending times of the frames in seconds; None if they are not known.
     """
 
     name: str
@@ -29,6 +30,7 @@ class Clip:
     score: np.ndarray
     size: tuple[int, int] | None
     tracked: bool = False
+    time: np.ndarray | None = None
 
     @property
     def num_frames(self) -> int:
@@ -85,6 +87,7 @@ def clip_from_arrays(
     *,
     name: str = "clip",
     tracked: bool = True,
+    time: np.ndarray | None = None,
 ) -> Clip:
     """Create an unlabelled clip from arrays.
 
@@ -95,9 +98,10 @@ def clip_from_arrays(
         size: (height, width) of the frame in pixels; required in 2D, unused in 3D.
         name: Id of the clip, for messages.
         tracked: Whether each slot contains the same person in all frames.
+        time: (T,), ascending times of the frames in seconds; None if they are not known.
 
     Raises:
-        UsageError: Shapes do not match, coordinates are infinite, or a 2D clip has no valid size.
+        UsageError: Shapes do not match, coordinates are infinite, times do not ascend, or a 2D clip has no valid size.
     """
     keypoint = np.asarray(keypoint, np.float32)
     keypoint = keypoint[None] if keypoint.ndim == 3 else keypoint
@@ -122,4 +126,8 @@ def clip_from_arrays(
     else:
         size = (int(size[0]), int(size[1]))
     score = np.where(seen & (score > 0), score, np.float32(0))
-    return Clip(name, UNLABELLED, keypoint, score, size, tracked)
+    if time is not None:
+        time = np.asarray(time, np.float64)
+        if time.shape != score.shape[1:2] or not np.isfinite(time).all() or (np.diff(time) <= 0).any():
+            raise UsageError(f"{name}: time must contain {score.shape[1]} finite, ascending times in seconds")
+    return Clip(name, UNLABELLED, keypoint, score, size, tracked, time)

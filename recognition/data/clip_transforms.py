@@ -6,6 +6,7 @@ from pose_extraction.errors import UsageError
 from pose_extraction.skeleton import COCO17, H36M17, NTU25, Skeleton
 from recognition.data.clip import Clip, ClipFormat
 from recognition.data.clips import ClipSet
+from recognition.data.descriptors.movement import describe_clip
 from recognition.data.perturbations import Perturbation, drop_joints, generator_of
 from recognition.data.transforms.augmentation import flip, random_move, random_shear, random_turn
 from recognition.data.transforms.joints import coco_to_h36m, follow_two
@@ -14,6 +15,8 @@ from recognition.data.transforms.sampling import middle_part, random_part, resam
 from recognition.settings import DataSettings
 
 AUTO_FLIP = 0.5
+# Assumed frames per second of clips without times.
+UNKNOWN_RATE = 30.0
 # Joints of NTU25 that define the placement in 3D: spine_middle; spine_base to spine_middle; right to left shoulder.
 MIDDLE, UPWARDS, ACROSS = 1, (0, 1), (8, 4)
 # Replacement of the coordinates (0, 0, 0) of a joint that was seen, because they mark joints that were not.
@@ -96,6 +99,15 @@ def check_placement(clips: ClipSet | ClipFormat, settings: DataSettings) -> None
         )
 
 
+def times_after(clip: Clip, frames: int) -> np.ndarray:
+    """Return the times of a clip's frames in seconds, float64 (T,), after a perturbation that may have removed some.
+
+    Without times in the file, `UNKNOWN_RATE` is assumed. If frames were removed, the others are spread evenly.
+    """
+    time = np.arange(clip.num_frames) / UNKNOWN_RATE if clip.time is None else clip.time
+    return time if len(time) == frames else np.linspace(time[0], time[-1], frames)
+
+
 def first_persons(score: np.ndarray, most: int) -> np.ndarray:
     """Return the indices of the first persons, at most `most`, with a joint that was seen; score is (M, T, V)."""
     return np.flatnonzero((score > 0).any(axis=(1, 2)))[:most]
@@ -159,6 +171,23 @@ class ClipTransforms:
         if rng is not None:
             keypoint, score, ratio = self._augmented(keypoint, score, clip, rng)
         return self._network_input(keypoint, score, clip, ratio)
+
+    def descriptor(self, clip: Clip) -> np.ndarray:
+        """Describe the movement of a clip, float32 (D,); perturbations apply as to the network's input.
+
+        Args:
+            clip: Joints that count as not seen are NaN with score 0.
+        """
+        return describe_clip(*self.described_joints(clip))
+
+    def described_joints(self, clip: Clip) -> tuple[np.ndarray, np.ndarray]:
+        """Return joints float32 (M, T, V, 2), NaN where unseen, and times (T,) in seconds, to be described."""
+        keypoint, score = self._normalised(clip)
+        if self._perturbation is not None and self._perturbation.space == "model":
+            placed = crop_scale(keypoint, score, float(np.mean(self.settings.scale_range_test)))
+            keypoint, score = self._perturbed("model", placed, score, clip)
+            keypoint = np.where((score > 0)[..., None], keypoint, np.float32(np.nan))
+        return keypoint, times_after(clip, score.shape[1])
 
     def _normalised(self, clip: Clip) -> Joints:
         """Select persons, and convert their joints to the network's layout and a common scale."""

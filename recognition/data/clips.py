@@ -77,6 +77,9 @@ class ClipSet:
         self._joints = list(joints)
         self._sizes = [tuple(annotation["img_shape"]) if dimensions == 2 else None for annotation in annotations]
         self._tracked = ["track_id" in annotation for annotation in annotations]
+        self._times = [
+            times_of(annotation, clip.num_frames) for annotation, clip in zip(annotations, joints, strict=True)
+        ]
         self._score_threshold = score_threshold
 
     def __len__(self) -> int:
@@ -90,7 +93,8 @@ class ClipSet:
         """
         keypoint, score = self.stored(index)
         name, label = self.names[index], int(self.labels[index])
-        return Clip(name, label, keypoint, score, self._sizes[index], self._tracked[index]).above(self._score_threshold)
+        clip = Clip(name, label, keypoint, score, self._sizes[index], self._tracked[index], self._times[index])
+        return clip.above(self._score_threshold)
 
     def stored(self, index: int) -> tuple[np.ndarray, np.ndarray]:
         """Return a clip's joints (M, T, V, D) and scores (M, T, V) in the file's precision.
@@ -124,6 +128,16 @@ class ClipSet:
 def name_of(annotation: dict[str, Any]) -> str:
     """Return the id of a clip that has been checked."""
     return annotation["frame_dir"] if "frame_dir" in annotation else annotation["filename"]
+
+
+def times_of(annotation: dict[str, Any], frames: int) -> np.ndarray | None:
+    """Return the times of a clip's frames in seconds, float64 (T,); None if the file contains no usable ones."""
+    if "time" in annotation:
+        time = np.asarray(annotation["time"], np.float64)
+        if time.shape == (frames,) and np.isfinite(time).all() and (np.diff(time) > 0).all():
+            return time
+    rate = annotation.get("fps")
+    return np.arange(frames) / float(rate) if rate else None
 
 
 def open_clips(path: Path, settings: DataSettings, *, leave_out_empty: bool = False) -> ClipSet:

@@ -33,12 +33,14 @@ class Sample:
         label: Class number; -1 for unlabelled clips.
         index: Index of the clip in its file; beyond the last index for repeats within an epoch (`repeated`).
         name: The clip's id.
+        descriptor: float32 (D,), the descriptor of its movement; None if the run does not use them, and in training.
     """
 
     keypoint: np.ndarray
     label: int
     index: int
     name: str
+    descriptor: np.ndarray | None = None
 
 
 class SkeletonDataset(Dataset[Sample]):
@@ -104,7 +106,9 @@ class SkeletonDataset(Dataset[Sample]):
             keypoint = self._legacy.read(*self.clips.stored(index), clip.size, position, rng)
         # Random masks are seeded by this index, so that a repeated clip gets a different mask.
         again = epoch >> REPEAT_BITS
-        return Sample(keypoint, clip.label, index + again * len(self.clips), clip.name)
+        described = self.settings.descriptors and not self.train
+        descriptor = self._transforms.descriptor(clip) if described else None
+        return Sample(keypoint, clip.label, index + again * len(self.clips), clip.name, descriptor)
 
 
 def collate(samples: Sequence[Sample]) -> Batch:
@@ -114,4 +118,5 @@ def collate(samples: Sequence[Sample]) -> Batch:
         labels=[sample.label for sample in samples],
         indices=[sample.index for sample in samples],
         names=[sample.name for sample in samples],
+        descriptors=[sample.descriptor for sample in samples if sample.descriptor is not None] or None,
     )

@@ -13,6 +13,7 @@ from torch import nn
 from pose_extraction.engines.engine import Engine, resolve_engine
 from pose_extraction.engines.runtimes import autocast, onnx_runner, torch_device
 from recognition.data.batches import Batch
+from recognition.data.descriptors.movement import SIZE
 from recognition.recognizer import Recognizer
 
 # Default batch sizes: small enough for a CPU's caches, large enough to use a GPU fully.
@@ -20,6 +21,13 @@ CPU_BATCH, GPU_BATCH = 16, 128
 # Newest opset that the exporter supports.
 ONNX_OPSET = 17
 INPUTS, OUTPUTS = ("keypoint", "frame_mask", "person_share"), ("features", "logits")
+# Fourth input of recognizers with a classifier of descriptors.
+DESCRIPTOR = "descriptor"
+_AXES = {
+    "keypoint": {0: "persons", 1: "frames"},
+    "frame_mask": {0: "persons", 1: "frames"},
+    "person_share": {0: "clips", 1: "persons"},
+}
 
 
 class ClipNetwork(Protocol):
@@ -100,9 +108,14 @@ class PackedRecognizer(nn.Module):
         super().__init__()
         self.backbone = recognizer.backbone
         self.head = recognizer.head
+        self.movement = recognizer.movement
 
     def forward(
-        self, keypoint: torch.Tensor, frame_mask: torch.Tensor, person_share: torch.Tensor
+        self,
+        keypoint: torch.Tensor,
+        frame_mask: torch.Tensor,
+        person_share: torch.Tensor,
+        descriptor: torch.Tensor | None = None,
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Return features (N, hidden) and logits (N, K).
 
@@ -110,19 +123,24 @@ class PackedRecognizer(nn.Module):
             keypoint: float32 (P, T, V, C).
             frame_mask: bool (P, T), True for frames that are not padding.
             person_share: float32 (N, P), 1 / number of persons of the clip for the clip's persons, 0 elsewhere.
+            descriptor: float32 (N, D), if the recognizer has a classifier of descriptors.
         """
         representation, _ = self.backbone.encode(keypoint, frame_mask=frame_mask)  # (P, T, V, C_r)
         frames = frame_mask.sum(dim=1, keepdim=True).to(representation.dtype)
         features = self.head.hidden(person_share @ (representation.sum(dim=1).flatten(1) / frames))
-        return features, self.head.fc2(features)
+        logits = self.head.fc2(features)
+        if descriptor is not None and self.movement is not None:
+            logits = self.movement.joined(logits, descriptor)
+        return features, logits
 
 
-def packed(batch: Batch) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+def packed(batch: Batch) -> tuple[torch.Tensor, ...]:
     """Convert a batch to the inputs of `PackedRecognizer`."""
     clip_of = batch.person_mask.nonzero()[:, 0]
     share = torch.zeros(len(batch), len(clip_of))
     share[clip_of, torch.arange(len(clip_of))] = 1 / batch.person_mask.sum(dim=1)[clip_of]
-    return batch.keypoint[batch.person_mask], batch.frame_mask[clip_of], share
+    joints = (batch.keypoint[batch.person_mask], batch.frame_mask[clip_of], share)
+    return joints if batch.descriptor is None else (*joints, batch.descriptor)
 
 
 def export(recognizer: Recognizer) -> bytes:
@@ -133,7 +151,15 @@ def export(recognizer: Recognizer) -> bytes:
     mask = torch.ones(3, frames, dtype=torch.bool)
     # The example contains padding; otherwise tracing would follow the branch for batches without padding.
     mask[0, frames // 2 :] = False
-    example = (torch.zeros(3, frames, backbone.num_joints, channels), mask, torch.full((2, 3), 0.5))
+    example: tuple[torch.Tensor, ...] = (
+        torch.zeros(3, frames, backbone.num_joints, channels),
+        mask,
+        torch.full((2, 3), 0.5),
+    )
+    names, axes = INPUTS, dict(_AXES)
+    if recognizer.movement is not None and recognizer.movement.is_fitted:
+        example, names = (*example, torch.zeros(2, SIZE)), (*INPUTS, DESCRIPTOR)
+        axes[DESCRIPTOR] = {0: "clips"}
     content = io.BytesIO()
     with warnings.catch_warnings(), torch.inference_mode():
         # Tracing warns about every Python branch that depends on a shape.
@@ -142,13 +168,9 @@ def export(recognizer: Recognizer) -> bytes:
             PackedRecognizer(recognizer).eval(),
             example,
             content,  # type: ignore[arg-type]
-            input_names=list(INPUTS),
+            input_names=list(names),
             output_names=list(OUTPUTS),
-            dynamic_axes={
-                "keypoint": {0: "persons", 1: "frames"},
-                "frame_mask": {0: "persons", 1: "frames"},
-                "person_share": {0: "clips", 1: "persons"},
-            },
+            dynamic_axes=axes,
             opset_version=ONNX_OPSET,
             dynamo=False,
         )

@@ -10,7 +10,7 @@ import numpy as np
 from pose_extraction.engines.engine import Engine
 from pose_extraction.errors import UsageError, WeightsError
 from pose_extraction.skeleton import LAYOUTS, Skeleton, layout_by_shape
-from recognition.data.batches import as_batch
+from recognition.data.batches import Batch, as_batch
 from recognition.data.clip import Clip, ClipFormat, clip_from_arrays
 from recognition.data.clip_transforms import ClipTransforms, first_persons
 from recognition.data.legacy_reader import LegacyReader
@@ -80,7 +80,11 @@ class Predictor:
             self._network = network_for(self._recognizer, self.engine)
 
     def __call__(
-        self, keypoint: np.ndarray, score: np.ndarray | None = None, size: tuple[int, int] | None = None
+        self,
+        keypoint: np.ndarray,
+        score: np.ndarray | None = None,
+        size: tuple[int, int] | None = None,
+        time: np.ndarray | None = None,
     ) -> tuple[tuple[str, ...], np.ndarray]:
         """Classify one clip that is given as arrays.
 
@@ -89,6 +93,7 @@ class Predictor:
                 was not seen.
             score: (M, T, V), or (T, V), in [0, 1]; None: 1 where a joint was seen.
             size: (height, width) of the frame in pixels; required in 2D, unused in 3D.
+            time: (T,), times of the frames in seconds; None if they are not known.
 
         Returns:
             Names of the K classes and their probabilities, float32 (K,), the most probable first.
@@ -97,7 +102,7 @@ class Predictor:
             UsageError: The arrays do not match each other or the recognizer, or no joint was seen.
             WeightsError: The output of the network is not finite.
         """
-        clip = clip_from_arrays(keypoint, score, size)
+        clip = clip_from_arrays(keypoint, score, size, time=time)
         joints, dimensions = clip.keypoint.shape[2:]
         if (joints, dimensions) != (self._format.layout.num_joints, self._format.dimensions):
             raise UsageError(
@@ -127,7 +132,7 @@ class Predictor:
         order = np.argsort(lengths, kind="stable")
         for first in range(0, len(order), self._batch_size):
             rows = order[first : first + self._batch_size]
-            _, logits = self._network(as_batch([self._network_input(clips[row]) for row in rows]))
+            _, logits = self._network(self._batch_of([clips[row] for row in rows]))
             wrong = ~np.isfinite(logits).all(axis=1)
             if wrong.any():
                 name = clips[rows[int(wrong.argmax())]].name
@@ -157,6 +162,12 @@ class Predictor:
         """Return the most probable classes of one clip (K,) as (name, probability), the most probable first."""
         order = np.argsort(-probabilities, kind="stable")[:count]
         return tuple((self.trained.label_names[k], float(probabilities[k])) for k in order)
+
+    def _batch_of(self, clips: Sequence[Clip]) -> Batch:
+        described = None
+        if self.trained.settings.data.descriptors:
+            described = [self._transforms.descriptor(clip.above(self.threshold)) for clip in clips]
+        return as_batch([self._network_input(clip) for clip in clips], descriptors=described)
 
     def _network_input(self, clip: Clip) -> np.ndarray:
         """Return a clip as the network sees it, float32 (M, T, V, 3)."""

@@ -175,15 +175,22 @@ def _load_encoder(recognizer: Recognizer, pretrained: "Pretrained") -> str:
 
 
 def _load_run(recognizer: Recognizer, earlier: runs.Trained, label_names: list[str]) -> str:
-    weights = dict(earlier.recognizer.state_dict())
+    # The classifier of descriptors has no weights to continue from; it is fitted to the clips of each run.
+    weights = {name: tensor for name, tensor in earlier.recognizer.state_dict().items() if not _is_movement(name)}
+    own = recognizer.state_dict()
+    weights |= {name: tensor for name, tensor in own.items() if _is_movement(name)}
     if earlier.label_names == tuple(label_names):
         return f"{earlier.path}: loaded all {_apply(recognizer, weights, source=earlier.path)} tensors"
-    fresh = {name: tensor for name, tensor in recognizer.state_dict().items() if name.startswith(_CLASSES)}
+    fresh = {name: tensor for name, tensor in own.items() if name.startswith(_CLASSES)}
     loaded = _apply(recognizer, weights | fresh, source=earlier.path) - len(fresh)
     return (
         f"{earlier.path}: loaded {loaded} tensors; the last layer of the head starts at random, for "
         f"{len(label_names)} classes instead of {len(earlier.label_names)}"
     )
+
+
+def _is_movement(name: str) -> bool:
+    return name.startswith("movement.")
 
 
 def _apply(network: nn.Module, weights: dict[str, Any], *, source: Path) -> int:

@@ -7,7 +7,7 @@ import torch
 
 from pose_extraction.engines.engine import resolve_training_engine
 from pose_extraction.errors import UsageError
-from pose_extraction.skeleton import Skeleton
+from pose_extraction.skeleton import COCO17, Skeleton
 from recognition.backbones import baselines, gru
 from recognition.data.clip_transforms import layout_of_model
 from recognition.data.clips import ClipSet, open_clips
@@ -80,6 +80,7 @@ def prepare(settings: RunSettings, *, begun: RunSettings | None = None) -> Prepa
     check_model(model, data, settings.training)
     layout = _layout_of(clips, data, settings)
     check_transforms(clips, data, layout)
+    data = data.model_copy(update={"descriptors": _uses_descriptors(data, clips, layout)})
     gru.check_recurrent(model, data, settings.training.objective)
     baselines.check_baseline(settings, layout=layout.name, dimensions=clips.dimensions)
     resolved = resolve(
@@ -189,6 +190,21 @@ def _layout_of(clips: ClipSet, data: DataSettings, settings: RunSettings) -> Ske
             f"{settings.init}: was trained on {data.model_layout}, which cannot be derived from the joints of "
             f"{clips.path}, {clips.layout.name} in {clips.dimensions}D; start from other weights, or without --init"
         ) from error
+
+
+def _uses_descriptors(data: DataSettings, clips: ClipSet, layout: Skeleton) -> bool:
+    """Return whether movement is described.
+
+    Raises:
+        UsageError: It is required, but not defined for these joints.
+    """
+    possible = clips.dimensions == 2 and layout.name == COCO17.name and not data.legacy
+    if data.descriptors is True and not possible:
+        raise UsageError(
+            f"data.descriptors=true requires {COCO17.name} in 2D, but the network sees {layout.name} of "
+            f"{clips.path} in {clips.dimensions}D; set data.descriptors=auto"
+        )
+    return possible and bool(data.descriptors)
 
 
 def _backbone_lr(training: TrainingSettings, model: ModelSettings) -> float:

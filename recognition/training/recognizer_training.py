@@ -2,6 +2,7 @@
 
 from typing import Any, Literal
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -15,8 +16,9 @@ from recognition.engine.training_run import EpochResult, RunTrainable
 from recognition.maskclr.objective import MaskCLR
 from recognition.recognizer import Recognizer
 from recognition.settings import RunSettings, TrainingSettings
-from recognition.training.held_out_measures import measure
+from recognition.training.held_out_measures import DEFAULT_SHARE, measure
 from recognition.training.initialising import initialise
+from recognition.training.movement import fit_movement
 from recognition.training.preparation import Prepared
 from recognition.training.schedule import epochs_of, learning_rate_factor
 from recognition.training.sizing import recognizer_of
@@ -67,10 +69,16 @@ class RecognizerTraining(RunTrainable):
         self.optimizer, self.scales = build_optimizer(self.objective.recognizer, self.settings, self.rates)
 
     def initialise(self) -> str | None:
-        init, clips = self.prepared.settings.init, self.prepared.clips
-        if init is None:
-            return None
-        return initialise(self.objective.recognizer, init, label_names=clips.label_names, dimensions=clips.dimensions)
+        init, clips, recognizer = self.prepared.settings.init, self.prepared.clips, self.objective.recognizer
+        sentences = []
+        if init is not None:
+            sentences.append(initialise(recognizer, init, label_names=clips.label_names, dimensions=clips.dimensions))
+        if recognizer.movement is not None:
+            fitted = fit_movement(self.prepared)
+            recognizer.movement.set_fitted(fitted, network_share=DEFAULT_SHARE)
+            known = np.isfinite(fitted.left_out).all(axis=1)
+            sentences.append(f"classifier of descriptors: fitted to {known.sum()} descriptors")
+        return "; ".join(sentences) or None
 
     def resume(self, checkpoint: dict[str, Any], position: Position) -> None:
         before = epochs_of(RunSettings.model_validate(checkpoint["settings"]).training)

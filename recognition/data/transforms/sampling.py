@@ -59,6 +59,39 @@ def resample_linear(keypoint: np.ndarray, score: np.ndarray, target: int) -> tup
         ).astype(np.float32)
 
 
+def at_rate(
+    keypoint: np.ndarray, score: np.ndarray, time: np.ndarray, rate: float
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Resample a clip to a fixed frame rate by linear interpolation in time.
+
+    If a joint was seen in only one of two neighbouring frames, its position there is used; if in none, the joint counts
+    as not seen.
+
+    Args:
+        keypoint: float32 (M, T, V, D), NaN where not seen.
+        score: float32 (M, T, V), 0 where not seen.
+        time: float64 (T,), ascending times of the frames in seconds.
+        rate: Frames per second of the result.
+
+    Returns:
+        float32 (M, U, V, D), (M, U, V) and the times of the frames, float64 (U,), from the first frame to the last.
+    """
+    count = round((time[-1] - time[0]) * rate) + 1
+    new = np.minimum(time[0] + np.arange(count) / rate, time[-1])
+    after = np.clip(np.searchsorted(time, new, side="right"), 1, max(1, len(time) - 1))
+    after = np.minimum(after, len(time) - 1)
+    before = np.maximum(after - 1, 0)
+    length = np.where(after > before, time[after] - time[before], 1.0)
+    share = np.clip((new - time[before]) / length, 0, 1).astype(np.float32)[:, None]
+    weights = np.stack([(1 - share) * (score[:, before] > 0), share * (score[:, after] > 0)])  # (2, M, U, V)
+    total = weights.sum(axis=0)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        mixed = (np.nan_to_num(np.stack([keypoint[:, before], keypoint[:, after]])) * weights[..., None]).sum(axis=0)
+        keypoint = np.where(total[..., None] > 0, mixed / total[..., None], np.nan)
+        scores = (np.stack([score[:, before], score[:, after]]) * weights).sum(axis=0) / total
+    return keypoint.astype(np.float32), np.where(total > 0, scores, 0).astype(np.float32), new
+
+
 def random_part(length: int, shares: tuple[float, float], rng: np.random.Generator, *, fewest: int = 1) -> slice:
     """Draw a contiguous part of a clip: first its length from a range, then its position.
 

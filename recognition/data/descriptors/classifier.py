@@ -1,0 +1,79 @@
+"""The kernel classifier as a part of a network, so that it is stored, moved and exported with it."""
+
+from typing import Any
+
+import torch
+from torch import nn
+
+from recognition.data.descriptors.kernel_ridge import LARGEST, KernelRidge
+
+
+class MovementClassifier(nn.Module):
+    """A fitted `KernelRidge` in float32; without centres it is not fitted yet.
+
+    Its arrays are buffers of any size: those of a state dict replace its own.
+
+    Args:
+        size: D, numbers of a descriptor.
+        num_classes: K.
+    """
+
+    _names = ("mean", "scale", "weight", "centres", "coefficients", "numbers")
+    mean: torch.Tensor
+    scale: torch.Tensor
+    weight: torch.Tensor
+    centres: torch.Tensor
+    coefficients: torch.Tensor
+    numbers: torch.Tensor
+
+    def __init__(self, size: int, num_classes: int) -> None:
+        super().__init__()
+        for name in self._names[:3]:
+            self.register_buffer(name, torch.zeros(size))
+        self.register_buffer("centres", torch.zeros(0, size))
+        self.register_buffer("coefficients", torch.zeros(0, num_classes))
+        # Width of the kernel, whether it is Gaussian, sharpness, share of the network in the joint probabilities.
+        self.register_buffer("numbers", torch.zeros(4))
+
+    @property
+    def is_fitted(self) -> bool:
+        return len(self.centres) > 0
+
+    @property
+    def network_share(self) -> float:
+        """Share of the network's probabilities in the joint ones, in [0, 1]."""
+        return float(self.numbers[3])
+
+    def set_fitted(self, fitted: KernelRidge, *, network_share: float) -> None:
+        """Take over a fitted classifier."""
+        arrays = (fitted.mean, fitted.scale, fitted.weight, fitted.centres, fitted.coefficients)
+        for name, array in zip(self._names, arrays, strict=False):
+            setattr(self, name, torch.as_tensor(array, dtype=torch.float32, device=self.mean.device))
+        gaussian = float(fitted.kernel == "gaussian")
+        self.numbers = self.numbers.new_tensor([fitted.width, gaussian, fitted.sharpness, network_share])
+
+    def set_network_share(self, share: float) -> None:
+        self.numbers[3] = share
+
+    def forward(self, descriptor: torch.Tensor) -> torch.Tensor:
+        """Return logits (N, K) for descriptors (N, D) in which unknown numbers are NaN; they count as the mean."""
+        known = torch.where(torch.isnan(descriptor), self.mean, descriptor)
+        rows = ((known - self.mean) * self.scale).clamp(-LARGEST, LARGEST) * self.weight
+        squared = (rows**2).sum(dim=1, keepdim=True) + (self.centres**2).sum(dim=1) - 2 * rows @ self.centres.T
+        squared = squared.clamp_min(1e-12)
+        width, gaussian, sharpness, _ = self.numbers
+        kernel = torch.exp(-width * torch.where(gaussian > 0, squared / 2, squared.sqrt()))
+        return sharpness * (kernel @ self.coefficients)
+
+    def joined(self, logits: torch.Tensor, descriptor: torch.Tensor) -> torch.Tensor:
+        """Return the logarithm of the mean of the network's and the classifier's probabilities, weighted; (N, K)."""
+        share = self.numbers[3]
+        own = self(descriptor).softmax(dim=1)
+        return (share * logits.softmax(dim=1) + (1 - share) * own).clamp_min(1e-9).log()
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *arguments: Any, **options: Any) -> None:
+        for name in self._names:
+            given = state_dict.get(prefix + name)
+            if isinstance(given, torch.Tensor):
+                setattr(self, name, torch.zeros_like(given, device=self.mean.device))
+        super()._load_from_state_dict(state_dict, prefix, *arguments, **options)

@@ -1,0 +1,36 @@
+"""Random variations of a clip in time and space, for the descriptors of training clips."""
+
+import numpy as np
+
+# Shortest part of a clip that is kept, and range of its playback speed.
+SHORTEST_PART, FEWEST_FRAMES = 0.6, 8
+TEMPO = (0.85, 1.18)
+# Standard deviation of the tilt of the camera in radians, and range of the width relative to the height.
+TILT, ASPECT = 0.07, (0.9, 1.1)
+# Largest standard deviation of noise in units of the clip's extent, and largest share of joints that are lost; each is
+# applied to half of the copies.
+NOISE, LOST = 0.03, 0.4
+
+
+def varied(keypoint: np.ndarray, time: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """Return a part of a clip at another speed, tilted and stretched, with errors like those of a pose estimator.
+
+    Args:
+        keypoint: float (M, T, V, 2), NaN where a joint was not seen.
+        time: float64 (T,), ascending times in seconds.
+        rng: Random generator.
+    """
+    frames = keypoint.shape[1]
+    kept = max(min(frames, FEWEST_FRAMES), int(frames * rng.uniform(SHORTEST_PART, 1)))
+    start = int(rng.integers(frames - kept + 1))
+    part, when = keypoint[:, start : start + kept], time[start : start + kept] * rng.uniform(*TEMPO)
+    angle = rng.normal(0, TILT)
+    turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+    part = (part @ turn) * (rng.uniform(*ASPECT), 1)
+    known = part[np.isfinite(part).all(axis=-1)]
+    if len(known) and rng.random() < 0.5:
+        part = part + rng.normal(size=part.shape) * np.ptp(known, axis=0).max() * rng.uniform(0, NOISE)
+    if rng.random() < 0.5:
+        lost = rng.random(part.shape[:-1]) < rng.uniform(0, LOST)
+        part = np.where(lost[..., None], np.nan, part)
+    return part, when

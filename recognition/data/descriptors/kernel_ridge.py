@@ -1,0 +1,199 @@
+"""One-vs-rest kernel ridge regression on descriptors, with everything it chooses measured on groups that it left out.
+
+Kernel ridge regression needs no solver with a tolerance, and its predictions for left-out clips have a closed form
+(Rifkin and Klautau, "In defense of one-vs-all classification", 2004, section 3; with groups in place of single rows):
+for G = (K + lambda I)^-1 and targets Y, the error of the rows of group g is (G_gg)^-1 (G Y)_g.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from scipy.linalg import cho_factor, cho_solve, eigh
+from scipy.optimize import minimize_scalar
+from scipy.special import log_softmax
+
+Kernel = Literal["exponential", "gaussian"]
+
+# Kernels of the weighted distance, their widths, and strengths of the regularisation to choose from.
+KERNELS: tuple[Kernel, ...] = ("exponential", "gaussian")
+WIDTHS = (0.1, 0.3, 1.0, 3.0)
+PENALTIES = (1e-3, 1e-2, 1e-1, 1.0)
+# Standardised values are clipped here, so that a single wild number does not decide.
+LARGEST = 4.0
+# Standard deviation below which a number counts as constant.
+SMALLEST_DEVIATION = 1e-6
+# Added to the variance within classes, so that numbers which never change do not count.
+SMALLEST_VARIANCE = 0.05
+# Limits of the factor from scores to logits, and rows that the choice is made with: its cost grows with their cube.
+SHARPEST = 30.0
+ROWS_OF_CHOICE = 1200
+
+
+@dataclass(frozen=True)
+class KernelRidge:
+    """A fitted classifier.
+
+    Args:
+        mean: float64 (D,), of each number; 0 where it was never known.
+        scale: float64 (D,), 1 / standard deviation; 0 where a number never varies.
+        weight: float64 (D,), weight of each standardised number in the distance.
+        centres: float64 (R, D), the training descriptors, standardised and weighted.
+        coefficients: float64 (R, K).
+        kernel: exp(-width * d) or exp(-width * d^2 / 2) of the distance d.
+        width: See `kernel`.
+        penalty: lambda.
+        sharpness: Factor from scores to logits, fitted by maximum likelihood on left-out groups.
+        left_out: float64 (R, K), logits of each training row without its group; NaN for rows that took no part in the
+            choice.
+    """
+
+    mean: np.ndarray
+    scale: np.ndarray
+    weight: np.ndarray
+    centres: np.ndarray
+    coefficients: np.ndarray
+    kernel: Kernel
+    width: float
+    penalty: float
+    sharpness: float
+    left_out: np.ndarray
+
+    def logits(self, descriptors: np.ndarray) -> np.ndarray:
+        """Return logits (N, K), float64, for descriptors (N, D); NaN counts as the mean."""
+        rows = standardised(descriptors, self.mean, self.scale) * self.weight
+        kernel = kernel_of(squared_distances(rows, self.centres), self.kernel, self.width)
+        return self.sharpness * (kernel @ self.coefficients)
+
+
+def fit(
+    descriptors: np.ndarray,
+    labels: np.ndarray,
+    groups: np.ndarray,
+    *,
+    classes: int,
+    shares: Sequence[tuple[int, float]],
+) -> KernelRidge:
+    """Fit the classifier; kernel, width, penalty and sharpness have the best likelihood on left-out groups.
+
+    Args:
+        descriptors: float (R, D), NaN where a number is not known.
+        labels: int (R,), 0 to K - 1.
+        groups: int (R,), rows that are left out together, such as copies of a clip or clips of a person.
+        classes: K.
+        shares: Size and share of the squared distance of each group of numbers, in their order.
+    """
+    mean, scale = _statistics(np.asarray(descriptors, np.float64))
+    rows = standardised(descriptors, mean, scale)
+    weight = _weights(rows, labels, classes, shares)
+    rows *= weight
+    targets = np.full((len(rows), classes), -1.0 / max(1, classes - 1))
+    targets[np.arange(len(rows)), labels] = 1.0
+    chosen = _rows_of_choice(groups)
+    best = min(_candidates(rows[chosen], targets[chosen], labels[chosen], groups[chosen]), key=lambda found: found.loss)
+    kernel = kernel_of(squared_distances(rows, rows), best.kernel, best.width)
+    kernel[np.diag_indices_from(kernel)] += best.penalty
+    coefficients = cho_solve(cho_factor(kernel, overwrite_a=True), targets)
+    left_out = np.full((len(rows), classes), np.nan)
+    left_out[chosen] = best.sharpness * best.scores
+    return KernelRidge(
+        mean, scale, weight, rows, coefficients, best.kernel, best.width, best.penalty, best.sharpness, left_out
+    )
+
+
+@dataclass(frozen=True)
+class _Candidate:
+    loss: float
+    kernel: Kernel
+    width: float
+    penalty: float
+    sharpness: float
+    scores: np.ndarray
+
+
+def _candidates(rows: np.ndarray, targets: np.ndarray, labels: np.ndarray, groups: np.ndarray) -> Iterator[_Candidate]:
+    distances = squared_distances(rows, rows)
+    members = [np.flatnonzero(groups == group) for group in np.unique(groups)]
+    for kernel in KERNELS:
+        for width in WIDTHS:
+            values, vectors = eigh(kernel_of(distances, kernel, width))
+            for penalty in PENALTIES:
+                scores = _left_out(np.maximum(values, 0) + penalty, vectors, targets, members)
+                sharpness, loss = sharpness_of(scores, labels)
+                yield _Candidate(loss, kernel, width, penalty, sharpness, scores)
+
+
+def _left_out(
+    values: np.ndarray, vectors: np.ndarray, targets: np.ndarray, members: Sequence[np.ndarray]
+) -> np.ndarray:
+    """Return the scores of each row without its group, for eigenvalues and eigenvectors of K + lambda I."""
+    coefficients = vectors @ ((vectors.T @ targets) / values[:, None])
+    scores = np.empty_like(targets)
+    for own in members:
+        block = (vectors[own] / values) @ vectors[own].T
+        scores[own] = targets[own] - np.linalg.solve(block, coefficients[own])
+    return scores
+
+
+def sharpness_of(scores: np.ndarray, labels: np.ndarray) -> tuple[float, float]:
+    """Return the factor from scores (N, K) to logits with the best likelihood, and the mean negative log-likelihood."""
+
+    def loss(logarithm: float) -> float:
+        logits = log_softmax(np.exp(logarithm) * scores, axis=1)
+        return -float(logits[np.arange(len(labels)), labels].mean())
+
+    found = minimize_scalar(loss, bounds=(-1.0, float(np.log(SHARPEST))), method="bounded")
+    return float(np.exp(found.x)), float(found.fun)
+
+
+def _statistics(descriptors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the mean (D,) and 1 / standard deviation (D,) of the known values; 0 for numbers that never vary."""
+    known = np.isfinite(descriptors)
+    count = np.maximum(known.sum(axis=0), 1)
+    mean = np.where(known, descriptors, 0).sum(axis=0) / count
+    deviation = np.sqrt((np.where(known, descriptors - mean, 0) ** 2).sum(axis=0) / count)
+    return mean, np.where(deviation > SMALLEST_DEVIATION, 1 / np.maximum(deviation, SMALLEST_DEVIATION), 0)
+
+
+def _weights(rows: np.ndarray, labels: np.ndarray, classes: int, shares: Sequence[tuple[int, float]]) -> np.ndarray:
+    """Return the weight of each number (D,): those that differ between classes more than within them count more."""
+    there = [number for number in range(classes) if (labels == number).any()]
+    centres = np.stack([rows[labels == number].mean(axis=0) for number in there])
+    within = np.mean([rows[labels == number].var(axis=0) for number in there], axis=0)
+    between = centres.var(axis=0)
+    weight = between / (between + within + SMALLEST_VARIANCE)
+    total = sum(share for _, share in shares)
+    first = 0
+    for size, share in shares:
+        own = slice(first, first + size)
+        length = np.sqrt((weight[own] ** 2).sum())
+        weight[own] *= np.sqrt(len(weight) * share / total) / max(length, 1e-9)
+        first += size
+    # Distances are means over the numbers, so that widths do not depend on their count.
+    return weight / np.sqrt(len(weight))
+
+
+def _rows_of_choice(groups: np.ndarray) -> np.ndarray:
+    """Return at most about `ROWS_OF_CHOICE` rows, of whole groups evenly over all."""
+    names, sizes = np.unique(groups, return_counts=True)
+    kept = min(len(names), max(2, int(ROWS_OF_CHOICE / sizes.mean())))
+    chosen = names[np.linspace(0, len(names) - 1, kept).astype(np.int64)]
+    return np.flatnonzero(np.isin(groups, chosen))
+
+
+def standardised(descriptors: np.ndarray, mean: np.ndarray, scale: np.ndarray) -> np.ndarray:
+    """Return deviations from the mean in standard deviations, clipped, float64 (N, D); 0 where a number is unknown."""
+    rows = np.nan_to_num((np.asarray(descriptors, np.float64) - mean) * scale)
+    return np.clip(rows, -LARGEST, LARGEST)
+
+
+def squared_distances(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """Return (N, R) squared Euclidean distances of rows (N, D) and (R, D)."""
+    total = (first**2).sum(axis=1)[:, None] + (second**2).sum(axis=1) - 2 * first @ second.T
+    return np.maximum(total, 0)
+
+
+def kernel_of(squared: np.ndarray, kernel: Kernel, width: float) -> np.ndarray:
+    """Return the kernel of squared distances."""
+    return np.exp(-width * np.sqrt(squared)) if kernel == "exponential" else np.exp(-width * squared / 2)

@@ -1,0 +1,68 @@
+"""Fitting the classifier of descriptors to the training clips of a run."""
+
+import numpy as np
+
+from recognition.data.clip_transforms import ClipTransforms, flip_probability
+from recognition.data.descriptors.copies import varied
+from recognition.data.descriptors.kernel_ridge import KernelRidge, fit
+from recognition.data.descriptors.movement import GROUPS, describe_clip
+from recognition.data.transforms.augmentation import flip
+from recognition.training.preparation import Prepared
+
+# Share of each group of numbers in the distance of two clips: posture and its spread, speeds, travel, and movement
+# across the image.
+SHARES = {"posture": 3.0, "spread": 2.0, "speed": 2.0, "travel": 2.0, "across": 1.0}
+# Most rows of the kernel matrix, whose factorisation takes seconds, and most random copies of a clip.
+MOST_ROWS, MOST_COPIES = 4000, 4
+
+
+def fit_movement(prepared: Prepared) -> KernelRidge:
+    """Fit the classifier to the run's training clips, their mirror images and random copies.
+
+    With more than `MOST_ROWS` clips, it is fitted to a part in which classes occur as equally as possible.
+
+    Args:
+        prepared: Data and settings of the run.
+    """
+    settings, clips = prepared.settings, prepared.clips
+    rng = np.random.default_rng([settings.training.seed, len(prepared.training)])
+    indices = _balanced(prepared.training, clips.labels[prepared.training], MOST_ROWS, rng)
+    mirrored = flip_probability(settings.data, prepared.layout) > 0
+    copies = int(np.clip(MOST_ROWS // len(indices) - 1 - mirrored, 0, MOST_COPIES))
+    transforms = ClipTransforms(clips, settings.data)
+    rows: list[np.ndarray] = []
+    for index in indices:
+        keypoint, time = transforms.described_joints(clips[int(index)])
+        seen = np.isfinite(keypoint).all(axis=-1).astype(np.float32)
+        views = [keypoint, flip(keypoint, seen, prepared.layout.flip_indices)[0]] if mirrored else [keypoint]
+        rows += [describe_clip(view, time) for view in views]
+        rows += [describe_clip(*varied(views[number % len(views)], time, rng)) for number in range(copies)]
+    times = 1 + mirrored + copies
+    return fit(
+        np.stack(rows),
+        np.repeat(clips.labels[indices], times),
+        np.repeat(_groups_of(prepared, indices), times),
+        classes=prepared.num_classes,
+        shares=[(size, SHARES[name]) for name, size in GROUPS],
+    )
+
+
+def _groups_of(prepared: Prepared, indices: np.ndarray) -> np.ndarray:
+    """Return what is left out together: groups such as persons, or single clips where these are not known."""
+    names = [prepared.clips.groups[index] for index in indices]
+    if None in names or len(set(names)) < 2:
+        return np.arange(len(indices))
+    return np.unique(names, return_inverse=True)[1]
+
+
+def _balanced(indices: np.ndarray, labels: np.ndarray, most: int, rng: np.random.Generator) -> np.ndarray:
+    """Return all indices, or at most `most` of them, the same number of each class as far as possible, in order."""
+    if len(indices) <= most:
+        return indices
+    order = rng.permutation(len(indices))
+    # Position of each clip within its class: all first ones, then all second ones, and so on.
+    place = np.empty(len(indices), np.int64)
+    for label in np.unique(labels):
+        own = order[labels[order] == label]
+        place[own] = np.arange(len(own))
+    return indices[np.sort(np.argsort(place, kind="stable")[:most])]
