@@ -113,7 +113,8 @@ class Recognizer(nn.Module):
         num_classes: K.
         hidden: Width of the head's hidden layer.
         dropout: Probability of zeroing an element of R in training, in [0, 1).
-        movement: Whether a classifier of descriptors belongs to it, still to be fitted.
+        movement_rows: Training descriptors of its classifier of descriptors, 0 before it is fitted; None if it has
+            no such classifier.
     """
 
     def __init__(
@@ -123,7 +124,7 @@ class Recognizer(nn.Module):
         *,
         hidden: int = 2048,
         dropout: float = 0.5,
-        movement: bool = False,
+        movement_rows: int | None = None,
     ) -> None:
         super().__init__()
         self.backbone = backbone
@@ -134,7 +135,7 @@ class Recognizer(nn.Module):
             else Head(joints * channels, num_classes, hidden)
         )
         self.dropout = dropout
-        self.movement = MovementClassifier(SIZE, num_classes) if movement else None
+        self.movement = None if movement_rows is None else MovementClassifier(SIZE, num_classes, rows=movement_rows)
 
     @property
     def num_classes(self) -> int:
@@ -206,7 +207,7 @@ def pool(representation: torch.Tensor, num_frames: torch.Tensor, person_mask: to
 
 
 def build_recognizer(
-    settings: ModelSettings, *, num_joints: int, channels: int, num_classes: int, movement: bool = False
+    settings: ModelSettings, *, num_joints: int, channels: int, num_classes: int, movement_rows: int | None = None
 ) -> Recognizer:
     """Build a recognizer with random weights.
 
@@ -215,7 +216,7 @@ def build_recognizer(
         num_joints: V of the joint layout that the network sees.
         channels: C, values per joint.
         num_classes: K.
-        movement: Whether a classifier of descriptors belongs to it, still to be fitted.
+        movement_rows: See `Recognizer`.
 
     Returns:
         The network, in training mode.
@@ -224,4 +225,6 @@ def build_recognizer(
         UsageError: The sizes are incompatible.
     """
     backbone = build_backbone(settings, num_joints=num_joints, channels=channels)
-    return Recognizer(backbone, num_classes, hidden=settings.hidden, dropout=settings.dropout, movement=movement)
+    return Recognizer(
+        backbone, num_classes, hidden=settings.hidden, dropout=settings.dropout, movement_rows=movement_rows
+    )

@@ -229,7 +229,7 @@ def load_run(run: str | Path, which: Literal["best", "last"] = "best") -> Traine
             num_joints=content["num_joints"],
             channels=content["channels"],
             num_classes=len(content["label_names"]),
-            movement=settings.data.descriptors,
+            movement_rows=_movement_rows(content["model"]),
         )
         weights = {
             name.removeprefix(_RECOGNIZER): tensor
@@ -253,6 +253,12 @@ def load_run(run: str | Path, which: Literal["best", "last"] = "best") -> Traine
         )
     except (KeyError, TypeError, ValidationError) as error:
         raise WeightsError(f"{path}: is incomplete ({error}); train again, or use another file of the run") from (error)
+
+
+def _movement_rows(weights: Mapping[str, Any]) -> int | None:
+    """Return the size of the classifier of descriptors in weights; None if they contain none."""
+    centres = weights.get(f"{_RECOGNIZER}movement.centres")
+    return None if centres is None else len(centres)
 
 
 def run_file(run: str | Path, which: Literal["best", "last"] = "best") -> Path:

@@ -156,7 +156,8 @@ def export(recognizer: Recognizer) -> bytes:
         mask,
         torch.full((2, 3), 0.5),
     )
-    names, axes = INPUTS, dict(_AXES)
+    names: tuple[str, ...] = INPUTS
+    axes = dict(_AXES)
     if recognizer.movement is not None and recognizer.movement.is_fitted:
         example, names = (*example, torch.zeros(2, SIZE)), (*INPUTS, DESCRIPTOR)
         axes[DESCRIPTOR] = {0: "clips"}

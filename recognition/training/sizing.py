@@ -164,7 +164,7 @@ def recognizer_of(prepared: Prepared) -> Recognizer:
         num_joints=prepared.layout.num_joints,
         channels=prepared.channels,
         num_classes=prepared.num_classes,
-        movement=prepared.settings.data.descriptors,
+        movement_rows=0 if prepared.settings.data.descriptors else None,
     )
 
 

@@ -16,6 +16,7 @@ class MovementClassifier(nn.Module):
     Args:
         size: D, numbers of a descriptor.
         num_classes: K.
+        rows: R, training descriptors; 0 before it is fitted.
     """
 
     _names = ("mean", "scale", "weight", "centres", "coefficients", "numbers")
@@ -26,12 +27,12 @@ class MovementClassifier(nn.Module):
     coefficients: torch.Tensor
     numbers: torch.Tensor
 
-    def __init__(self, size: int, num_classes: int) -> None:
+    def __init__(self, size: int, num_classes: int, *, rows: int = 0) -> None:
         super().__init__()
         for name in self._names[:3]:
             self.register_buffer(name, torch.zeros(size))
-        self.register_buffer("centres", torch.zeros(0, size))
-        self.register_buffer("coefficients", torch.zeros(0, num_classes))
+        self.register_buffer("centres", torch.zeros(rows, size))
+        self.register_buffer("coefficients", torch.zeros(rows, num_classes))
         # Width of the kernel, whether it is Gaussian, sharpness, share of the network in the joint probabilities.
         self.register_buffer("numbers", torch.zeros(4))
 
@@ -59,8 +60,10 @@ class MovementClassifier(nn.Module):
         """Return logits (N, K) for descriptors (N, D) in which unknown numbers are NaN; they count as the mean."""
         known = torch.where(torch.isnan(descriptor), self.mean, descriptor)
         rows = ((known - self.mean) * self.scale).clamp(-LARGEST, LARGEST) * self.weight
-        squared = (rows**2).sum(dim=1, keepdim=True) + (self.centres**2).sum(dim=1) - 2 * rows @ self.centres.T
-        squared = squared.clamp_min(1e-12)
+        # In float64, because small distances are differences of large numbers.
+        rows, centres = rows.double(), self.centres.double()
+        squared = (rows**2).sum(dim=1, keepdim=True) + (centres**2).sum(dim=1) - 2 * rows @ centres.T
+        squared = squared.clamp_min(1e-12).to(self.centres.dtype)
         width, gaussian, sharpness, _ = self.numbers
         kernel = torch.exp(-width * torch.where(gaussian > 0, squared / 2, squared.sqrt()))
         return sharpness * (kernel @ self.coefficients)

@@ -15,6 +15,8 @@ RATE = 12.0
 SMOOTHING = 3
 # Fewest frames of a description; shorter clips are stretched.
 FEWEST = 4
+# A person of a clip counts if this share of the joints of the person seen most was seen.
+SHARE_OF_MOST_SEEN = 0.7
 
 _JOINTS = {name: number for number, name in enumerate(COCO17.joints)}
 _HIPS = (_JOINTS["left_hip"], _JOINTS["right_hip"])
@@ -70,7 +72,7 @@ def describe(keypoint: np.ndarray, time: np.ndarray) -> np.ndarray:
     joints = uniform_filter1d(joints, SMOOTHING, axis=0, mode="nearest")
     hips, shoulders = _middle(joints, _HIPS), _middle(joints, _SHOULDERS)
     torso = _torso(joints, hips, shoulders)
-    root = np.where(np.isfinite(hips), hips, shoulders + (0, torso))
+    root = np.where(np.isfinite(hips), hips, shoulders + np.array([0, torso]))
     if not np.isfinite(root).all():
         present = np.isfinite(joints[0, :, 0])
         root = joints[:, present].mean(axis=1)
@@ -108,7 +110,7 @@ def _middle(joints: np.ndarray, pair: tuple[int, int]) -> np.ndarray:
 
 
 def _torso(joints: np.ndarray, hips: np.ndarray, shoulders: np.ndarray) -> float:
-    """Return the length of the torso: the 75th percentile, because it looks shorter when leaning towards the camera."""
+    """Return the length of the torso: the 75th percentile, because it looks shorter when people lean forwards."""
     width = _SHOULDERS_TO_TORSO * np.linalg.norm(joints[:, _SHOULDERS[0]] - joints[:, _SHOULDERS[1]], axis=1)
     lengths = [
         _percentiles(length[:, None], (75,))[0, 0] for length in (np.linalg.norm(shoulders - hips, axis=1), width)
@@ -174,9 +176,9 @@ def _percentiles(values: np.ndarray, percents: tuple[int, ...]) -> np.ndarray:
 
 
 def describe_clip(keypoint: np.ndarray, time: np.ndarray) -> np.ndarray:
-    """Describe the movement of a clip: the mean of its persons, weighted by the square of the joints seen of each.
+    """Describe the movement of a clip: the mean over its persons.
 
-    A person who is seen briefly, such as a bystander or the rest of a lost track, hardly counts.
+    Persons who are seen much less than the one seen most, such as bystanders or the rest of a lost track, do not count.
 
     Args:
         keypoint: float (M, T, 17, 2); see `describe`.
@@ -186,8 +188,8 @@ def describe_clip(keypoint: np.ndarray, time: np.ndarray) -> np.ndarray:
         float32 (SIZE,), NaN where a number is unknown for every person.
     """
     persons = np.stack([describe(own, time) for own in keypoint])
-    seen = np.isfinite(keypoint).all(axis=-1).sum(axis=(1, 2)).astype(np.float64)
-    weights = np.isfinite(persons) * (seen**2)[:, None]
+    seen = np.isfinite(keypoint).all(axis=-1).sum(axis=(1, 2))
+    weights = np.isfinite(persons) * (seen >= SHARE_OF_MOST_SEEN * seen.max())[:, None]
     total = weights.sum(axis=0)
     with np.errstate(invalid="ignore", divide="ignore"):
         mean = (np.nan_to_num(persons) * weights).sum(axis=0) / total

@@ -1,0 +1,110 @@
+"""The kernel classifier against plain computations: left-out predictions, weights, and the same numbers in torch."""
+
+import numpy as np
+import pytest
+import torch
+
+from recognition.data.descriptors import kernel_ridge
+from recognition.data.descriptors.classifier import MovementClassifier
+from recognition.data.descriptors.kernel_ridge import Kernel, KernelRidge, fit, sharpness_of
+
+CLASSES, SIZE = 3, 6
+SHARES = [(4, 2.0), (2, 1.0)]
+
+
+def clouds(rows: int = 60, seed: int = 0, *, useful: int = 2) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Descriptors of which the first `useful` numbers tell the class, labels, and groups of three rows."""
+    rng = np.random.default_rng(seed)
+    labels = np.arange(rows) % CLASSES
+    descriptors = rng.normal(size=(rows, SIZE))
+    descriptors[:, :useful] += 4 * labels[:, None] * (1, -1)
+    return descriptors * 5 + 100, labels, np.arange(rows) // 3
+
+
+def fitted() -> tuple[KernelRidge, np.ndarray, np.ndarray, np.ndarray]:
+    data = clouds()
+    return fit(*data, classes=CLASSES, shares=SHARES), *data
+
+
+def test_left_out_predictions_equal_fits_without_the_group() -> None:
+    found, _, labels, groups = fitted()
+    targets = np.full((len(labels), CLASSES), -0.5)
+    targets[np.arange(len(labels)), labels] = 1
+    for group in np.unique(groups):
+        rest, own = np.flatnonzero(groups != group), np.flatnonzero(groups == group)
+        distance = np.linalg.norm(found.centres[:, None] - found.centres[rest], axis=2)
+        kernel = np.exp(-found.width * (distance if found.kernel == "exponential" else distance**2 / 2))
+        solved = np.linalg.solve(kernel[rest] + found.penalty * np.eye(len(rest)), targets[rest])
+        np.testing.assert_allclose(found.left_out[own], found.sharpness * kernel[own] @ solved, atol=1e-7)
+
+
+def test_classes_that_differ_are_told_apart_and_the_likelihood_is_honest() -> None:
+    found, _, labels, _ = fitted()
+    assert (found.left_out.argmax(axis=1) == labels).mean() > 0.9
+    new, wanted, _ = clouds(300, seed=1)
+    logits = found.logits(new)
+    assert (logits.argmax(axis=1) == wanted).mean() > 0.9
+    shuffled = np.random.default_rng(0).permutation(labels)
+    guess = fit(clouds()[0], shuffled, np.arange(len(labels)), classes=CLASSES, shares=SHARES)
+    confidence = np.exp(guess.logits(new) - np.logaddexp.reduce(guess.logits(new), axis=1, keepdims=True)).max(axis=1)
+    assert confidence.mean() < 0.6
+
+
+def test_sharpness_has_the_best_likelihood() -> None:
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, CLASSES, 200)
+    scores = rng.normal(size=(200, CLASSES)) + np.eye(CLASSES)[labels]
+
+    def loss(factor: float) -> float:
+        logits = factor * scores
+        return float((np.logaddexp.reduce(logits, axis=1) - logits[np.arange(200), labels]).mean())
+
+    found, least = sharpness_of(scores, labels)
+    assert least == pytest.approx(loss(found)) and loss(found) <= min(loss(found * 1.05), loss(found / 1.05))
+
+
+def test_numbers_that_tell_classes_apart_count_more_and_constant_ones_not_at_all() -> None:
+    descriptors, labels, groups = clouds()
+    descriptors[:, 3] = 7
+    found = fit(descriptors, labels, groups, classes=CLASSES, shares=SHARES)
+    assert found.weight[:2].min() > 3 * found.weight[2] and found.scale[3] == 0
+    # Shares of the two groups of numbers in the squared distance.
+    totals = [(found.weight[:4] ** 2).sum(), (found.weight[4:] ** 2).sum()]
+    assert totals[0] / totals[1] == pytest.approx(2)
+
+
+def test_unknown_numbers_count_as_the_mean() -> None:
+    found, descriptors, _, _ = fitted()
+    unknown, mean = descriptors.copy(), descriptors.copy()
+    unknown[:, 4], mean[:, 4] = np.nan, found.mean[4]
+    np.testing.assert_allclose(found.logits(unknown), found.logits(mean))
+    never = descriptors.copy()
+    never[:, 5] = np.nan
+    without = fit(never, *clouds()[1:], classes=CLASSES, shares=SHARES)
+    assert np.isfinite(without.logits(descriptors)).all()
+
+
+@pytest.mark.parametrize("kernel", kernel_ridge.KERNELS)
+def test_torch_gives_the_same_logits_and_stores_them(kernel: Kernel, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kernel_ridge, "KERNELS", (kernel,))
+    found, descriptors, _, _ = fitted()
+    descriptors[::5, 1] = np.nan
+    module = MovementClassifier(SIZE, CLASSES)
+    assert not module.is_fitted
+    module.set_fitted(found, network_share=0.25)
+    given = torch.as_tensor(descriptors, dtype=torch.float32)
+    np.testing.assert_allclose(module(given).numpy(), found.logits(descriptors), atol=2e-3)
+    loaded = MovementClassifier(SIZE, CLASSES)
+    loaded.load_state_dict(module.state_dict())
+    assert loaded.network_share == 0.25
+    torch.testing.assert_close(loaded(given), module(given))
+
+
+def test_joint_probabilities_are_the_weighted_mean() -> None:
+    found, descriptors, _, _ = fitted()
+    module = MovementClassifier(SIZE, CLASSES)
+    module.set_fitted(found, network_share=0.25)
+    given = torch.as_tensor(descriptors, dtype=torch.float32)
+    network = torch.randn(len(given), CLASSES)
+    expected = 0.25 * network.softmax(1) + 0.75 * module(given).softmax(1)
+    torch.testing.assert_close(module.joined(network, given).softmax(1), expected, atol=1e-5, rtol=1e-4)
