@@ -22,7 +22,11 @@ class DataSettings(Strict):
     keypoint_files: str | None = Field(None, description="folder of Kinetics-400's separate keypoint files")
     train_split: str = Field("auto", description="training split; auto: the file's only split whose name ends in train")
     holdout_split: str | None = Field(None, description="split to choose the best epoch on; never the test split")
-    holdout: float = Field(0.1, ge=0, lt=1, description="share of train_split held out to choose the best epoch")
+    holdout: Annotated[float, Field(ge=0, lt=1)] | Auto = Field(
+        0.1,
+        description="share of train_split held out to choose the best epoch; auto: a tenth, but nothing of fewer than "
+        "200 clips, which are too few to choose by and needed for training",
+    )
     group_pattern: str | None = Field(
         None, description="regular expression; its first group, found in frame_dir, is the clip's group (e.g. a person)"
     )
@@ -33,6 +37,12 @@ class DataSettings(Strict):
         243, description="frames per clip; own: the clip's own number of frames"
     )
     max_frames: int = Field(243, ge=1, description="with num_frames=own, longer clips are reduced to this length")
+    frame_rate: float | None = Field(
+        None,
+        gt=0,
+        description="frames per second that clips are resampled to, so that speeds do not depend on the video; longer "
+        "clips than max_frames are cut, at random in training; null: the frames of the file, spread over the clip",
+    )
     score_threshold: float = Field(0.0, ge=0, le=1, description="a joint counts as seen if its score is above this")
     scores: Literal["given", "seen"] = Field(
         "given",
@@ -119,6 +129,11 @@ class ModelSettings(Strict):
     max_frames: int = Field(243, ge=1, description="length of the temporal embedding")
     attention: Literal["spatial", "average", "spatiotemporal"] = Field(
         "spatial", description="DSTFormer: maps of the last block that A is computed from"
+    )
+    relative: bool | Auto = Field(
+        False,
+        description="whether the input also contains each joint's position relative to the hips and to its parent, and "
+        "its displacement since the previous frame; not in the papers; auto: for coco17 in 2D (segments)",
     )
     motion: bool = Field(
         False,

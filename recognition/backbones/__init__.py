@@ -96,7 +96,7 @@ def build_segments(settings: ModelSettings, num_joints: int, channels: int) -> S
     Raises:
         UsageError: See `build_backbone`.
     """
-    refuse_foreign(settings, own=("segment_frames", "drop_path", "mlp_ratio"))
+    refuse_foreign(settings, own=("segment_frames", "drop_path", "mlp_ratio", "relative"))
     dim, heads = _width_and_heads(settings, dim=256)
     if settings.dim_representation not in (None, dim):
         raise UsageError(
@@ -113,6 +113,7 @@ def build_segments(settings: ModelSettings, num_joints: int, channels: int) -> S
         heads=heads,
         mlp_ratio=settings.mlp_ratio or 4.0,
         drop_path=settings.drop_path,
+        relative=settings.relative is True,
     )
     backbone.unseen_as_masked = settings.unseen != "embed"
     return backbone

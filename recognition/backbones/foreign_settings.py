@@ -11,6 +11,7 @@ OWNERS = {
     "attention": "dstformer",
     "segment_frames": "segments",
     "drop_path": "segments",
+    "relative": "segments",
     "persons": "gru",
     "motion": "dstformer, transformer or sttformer",
     "mlp_ratio": "dstformer or transformer",

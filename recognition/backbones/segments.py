@@ -10,6 +10,7 @@ from torch.nn import functional
 
 from recognition.backbones.base import Backbone
 from recognition.backbones.layers import FeedForward, Projected, SelfAttention, embedding, received_attention
+from recognition.backbones.relative_inputs import CHANNELS, relative_inputs
 
 # As in the published code; the other backbones use 1e-6.
 EPSILON = 1e-5
@@ -87,6 +88,7 @@ class SegmentTransformer(Backbone):
         mlp_ratio: Ratio of the feed-forward networks' width to `dim`.
         drop_path: Probability of skipping the last block for a sequence, 0 to 1; it grows linearly from 0 at the first
             block.
+        relative: Whether the input also contains `relative_inputs`; for COCO-17 in 2D.
     """
 
     def __init__(
@@ -101,8 +103,11 @@ class SegmentTransformer(Backbone):
         heads: int = 8,
         mlp_ratio: float = 4.0,
         drop_path: float = 0.0,
+        relative: bool = False,
     ) -> None:
         super().__init__(num_joints=num_joints, max_frames=max_frames, dim=dim, dim_representation=dim)
+        self.relative = relative
+        channels = CHANNELS if relative else channels
         self.segment_frames = segment_frames
         # l * C values of a joint's segment -> C_e, frames first.
         self.joint_embedding = nn.Linear(segment_frames * channels, dim)
@@ -134,10 +139,13 @@ class SegmentTransformer(Backbone):
             masked: bool (S, T, V) or None.
             seen: bool (S, T, V), True where a joint is seen, if zeros in `x` do not indicate it; or None.
         """
+        hidden = self.hidden_cells(x, masked, seen)
+        if self.relative:
+            unknown = (x == 0).all(dim=-1) if seen is None else ~seen
+            x = relative_inputs(x, ~(unknown if masked is None else unknown | masked))
         sequences, frames, joints, channels = x.shape
         parts = frames // self.segment_frames
         cells = x.view(sequences, parts, self.segment_frames, joints, channels).transpose(2, 3)  # (S, T_e, V, l, C)
-        hidden = self.hidden_cells(x, masked, seen)
         if hidden is None:
             features = self.joint_embedding(cells.flatten(3))
         else:

@@ -9,6 +9,9 @@ from pose_extraction.errors import UsageError
 from pose_extraction.formats.annotations import UNLABELLED
 from pose_extraction.skeleton import Skeleton
 
+# Assumed frames per second of clips without times.
+UNKNOWN_RATE = 30.0
+
 
 @dataclass(frozen=True)
 class Clip:
@@ -36,6 +39,11 @@ class Clip:
     def num_frames(self) -> int:
         """Number T of frames."""
         return self.score.shape[1]
+
+    @property
+    def seconds(self) -> np.ndarray:
+        """Times of the frames in seconds, float64 (T,); without known times, those of `UNKNOWN_RATE`."""
+        return np.arange(self.num_frames) / UNKNOWN_RATE if self.time is None else self.time
 
     def above(self, threshold: float) -> "Clip":
         """Return the clip in which joints with a score up to `threshold`, in [0, 1], count as not seen."""

@@ -11,12 +11,10 @@ from recognition.data.perturbations import Perturbation, drop_joints, generator_
 from recognition.data.transforms.augmentation import flip, random_move, random_shear, random_turn
 from recognition.data.transforms.joints import coco_to_h36m, follow_two
 from recognition.data.transforms.placement import crop_scale, to_aligned, to_body, to_camera, to_first_frame, to_frame
-from recognition.data.transforms.sampling import middle_part, random_part, resample_linear, sample_frames
+from recognition.data.transforms.sampling import at_rate, middle_part, random_part, resample_linear, sample_frames
 from recognition.settings import DataSettings
 
 AUTO_FLIP = 0.5
-# Assumed frames per second of clips without times.
-UNKNOWN_RATE = 30.0
 # Joints of NTU25 that define the placement in 3D: spine_middle; spine_base to spine_middle; right to left shoulder.
 MIDDLE, UPWARDS, ACROSS = 1, (0, 1), (8, 4)
 # Replacement of the coordinates (0, 0, 0) of a joint that was seen, because they mark joints that were not.
@@ -102,9 +100,9 @@ def check_placement(clips: ClipSet | ClipFormat, settings: DataSettings) -> None
 def times_after(clip: Clip, frames: int) -> np.ndarray:
     """Return the times of a clip's frames in seconds, float64 (T,), after a perturbation that may have removed some.
 
-    Without times in the file, `UNKNOWN_RATE` is assumed. If frames were removed, the others are spread evenly.
+    If frames were removed, the others are spread evenly.
     """
-    time = np.arange(clip.num_frames) / UNKNOWN_RATE if clip.time is None else clip.time
+    time = clip.seconds
     return time if len(time) == frames else np.linspace(time[0], time[-1], frames)
 
 
@@ -148,9 +146,11 @@ class ClipTransforms:
         # Number of frames of every result; with own lengths, the maximum.
         self._frames = settings.max_frames if settings.num_frames == "own" else settings.num_frames
 
-    def lengths(self, frames: np.ndarray) -> np.ndarray:
-        """Return the number of frames of each result, int64 (N,), for clips with these numbers of frames (N,)."""
+    def lengths(self, frames: np.ndarray, seconds: np.ndarray) -> np.ndarray:
+        """Return the number of frames of each result, int64 (N,), for clips of these frames (N,) and seconds (N,)."""
         if self.settings.num_frames == "own":
+            if self.settings.frame_rate is not None:
+                frames = np.round(seconds * self.settings.frame_rate).astype(np.int64) + 1
             return np.minimum(frames, self._frames)
         return np.full(len(frames), self._frames)
 
@@ -166,7 +166,7 @@ class ClipTransforms:
             else.
         """
         keypoint, score = self._normalised(clip)
-        keypoint, score = self._resampled(keypoint, score, rng)
+        keypoint, score = self._resampled(keypoint, score, times_after(clip, score.shape[1]), rng)
         ratio = float(np.mean(self.settings.scale_range_test))
         if rng is not None:
             keypoint, score, ratio = self._augmented(keypoint, score, clip, rng)
@@ -211,19 +211,47 @@ class ClipTransforms:
             return to_aligned(keypoint, score, joint=MIDDLE, upwards=UPWARDS, across=ACROSS)
         return to_body(keypoint), score
 
-    def _resampled(self, keypoint: np.ndarray, score: np.ndarray, rng: np.random.Generator | None) -> Joints:
+    def frames_of(self, clip: Clip) -> np.ndarray:
+        """Return the frame of a clip that each frame of its result shows or is next to, int64 (T',)."""
+        length, rate = clip.num_frames, self.settings.frame_rate
+        if rate is not None:
+            time = times_after(clip, length)
+            new = at_rate(np.zeros((1, length, 1, 2), np.float32), np.ones((1, length, 1)), time, rate)[2]
+            if len(new) > self._frames:
+                start = (len(new) - self._frames) // 2
+                new = new[start : start + self._frames]
+            return np.abs(new[:, None] - time).argmin(axis=1)
+        return sample_frames(length, int(self.lengths(np.array([length]), np.zeros(1))[0]))
+
+    def _resampled(
+        self, keypoint: np.ndarray, score: np.ndarray, time: np.ndarray, rng: np.random.Generator | None
+    ) -> Joints:
         """Select a part of the clip, and frames within it."""
         settings = self.settings
+        if settings.frame_rate is not None:
+            keypoint, score, _ = at_rate(keypoint, score, time, settings.frame_rate)
         part = self._part(score.shape[1], rng)
         # Skip parts without any person, which contain nothing to learn.
         if part is not None and (score[:, part] > 0).any():
             keypoint, score = keypoint[:, part], score[:, part]
         if settings.num_frames == "own" and score.shape[1] <= self._frames:
             return keypoint, score
+        if settings.frame_rate is not None and settings.num_frames == "own":
+            return self._window(keypoint, score, rng)
         if settings.resample == "linear":
             return resample_linear(keypoint, score, self._frames)
         frames = sample_frames(score.shape[1], self._frames, rng)
         return keypoint[:, frames], score[:, frames]
+
+    def _window(self, keypoint: np.ndarray, score: np.ndarray, rng: np.random.Generator | None) -> Joints:
+        """Return the longest window that the network accepts: from the middle, or at random; one that shows someone."""
+        spare = score.shape[1] - self._frames
+        there = np.flatnonzero((score > 0).any(axis=(0, 2)))
+        start = spare // 2 if rng is None else int(rng.integers(spare + 1))
+        if len(there) and not ((there >= start) & (there < start + self._frames)).any():
+            start = min(spare, max(0, int(there[len(there) // 2]) - self._frames // 2))
+        window = slice(start, start + self._frames)
+        return keypoint[:, window], score[:, window]
 
     def _part(self, length: int, rng: np.random.Generator | None) -> slice | None:
         """Return the frames to use; None for all."""

@@ -16,7 +16,7 @@ from pose_extraction.errors import AnnotationError, UsageError
 from pose_extraction.formats.pickles import read_pickle
 from pose_extraction.formats.validation import validate_container
 from pose_extraction.skeleton import LAYOUTS, Skeleton, layout_by_shape
-from recognition.data.clip import Clip, LeftOut
+from recognition.data.clip import UNKNOWN_RATE, Clip, LeftOut
 from recognition.data.clip_checks import names_of_labels, numbers_as_names, usual_shape
 from recognition.data.extraction_settings import extraction_of
 from recognition.data.stored_joints import Joints, seen_of
@@ -37,6 +37,7 @@ class ClipSet:
         layout: Joint layout.
         dimensions: Coordinates per joint, 2 or 3.
         lengths: int64 (N,), frames of each clip.
+        seconds: float64 (N,), time from the first to the last frame of each clip.
         estimator: Pose estimator of the skeletons; None if the file does not record it.
         extraction: Settings of the estimator; see `extraction_of`.
         skipped: Sentences about everything that was left out.
@@ -80,6 +81,12 @@ class ClipSet:
         self._times = [
             times_of(annotation, clip.num_frames) for annotation, clip in zip(annotations, joints, strict=True)
         ]
+        self.seconds = np.array(
+            [
+                (length - 1) / UNKNOWN_RATE if time is None else time[-1] - time[0]
+                for length, time in zip(self.lengths, self._times, strict=True)
+            ]
+        )
         self._score_threshold = score_threshold
 
     def __len__(self) -> int:

@@ -80,7 +80,7 @@ class SkeletonDataset(Dataset[Sample]):
         if settings.legacy and settings.scores != "given":
             raise UsageError("data.legacy: the published way uses scores as they are; set data.scores=given")
         frames = clips.lengths[self.indices]
-        self.lengths = self._transforms.lengths(frames)
+        self.lengths = self._transforms.lengths(frames, clips.seconds[self.indices])
         self._legacy = LegacyReader(clips, frames, settings, train=train) if settings.legacy else None
 
     @property

@@ -14,6 +14,9 @@ from recognition.settings import DataSettings
 # Names of the test split that belongs to a training split, the most likely first.
 TEST_WORDS = ("test", "val", "valid", "validation", "eval")
 
+# With data.holdout=auto: the share that is held out, and the number of clips from which on.
+AUTO_HOLDOUT, FEWEST_TO_HOLD_OUT = 0.1, 200
+
 
 def split_indices(clips: ClipSet, name: str | None) -> np.ndarray:
     """Return the indices of a split's clips in ascending order, with or without labels.
@@ -153,7 +156,10 @@ def hold_out(clips: ClipSet, indices: np.ndarray, settings: DataSettings, seed: 
                 f"{len(held)} labelled clips to choose the best epoch; set another data.holdout_split"
             )
         return rest, held
-    if settings.holdout == 0:
+    share = settings.holdout
+    if share == "auto":
+        share = AUTO_HOLDOUT if len(indices) >= FEWEST_TO_HOLD_OUT else 0.0
+    if share == 0:
         return indices, indices[:0]
     labels, rng = clips.labels[indices], np.random.default_rng(seed)
     names = [clips.groups[index] for index in indices]
@@ -161,9 +167,9 @@ def hold_out(clips: ClipSet, indices: np.ndarray, settings: DataSettings, seed: 
         alone = [("group", name) if name is not None else ("clip", str(place)) for place, name in enumerate(names)]
         numbers = {name: number for number, name in enumerate(dict.fromkeys(alone))}
         groups = np.array([numbers[name] for name in alone])
-        chosen = held_out_groups(labels, groups, settings.holdout, rng)
+        chosen = held_out_groups(labels, groups, share, rng)
     else:
-        chosen = held_out_clips(labels, settings.holdout, rng)
+        chosen = held_out_clips(labels, share, rng)
     if not chosen.any():
         raise UsageError(
             f"{clips.path}: cannot hold out any of {len(indices)} clips without removing all clips of a class; set "

@@ -14,7 +14,6 @@ from recognition.data.batches import as_batch
 from recognition.data.clip import Clip
 from recognition.data.clip_transforms import ClipTransforms, first_persons
 from recognition.data.transforms.joints import H36M_HEAD, H36M_PARENTS
-from recognition.data.transforms.sampling import sample_frames
 from recognition.recognizer import Recognizer
 
 # Head: the mean of the eyes, as in `coco_to_h36m`. Belly: the mean of root and neck.
@@ -55,7 +54,7 @@ def explain(recognizer: Recognizer, clip: Clip, keypoint: np.ndarray, transforms
         encoded = recognizer.encode(batch.to(device), return_attention=True)
     assert encoded.attention is not None
     received = encoded.attention.float().cpu().numpy()  # (P, T', V')
-    frames = sample_frames(clip.num_frames, received.shape[1])
+    frames = transforms.frames_of(clip)
     persons = _persons_seen(clip.score, frames, transforms.settings.max_persons)[: len(received)]
     attention = received[: len(persons), _nearest(frames, clip.num_frames)]  # (P, T, V')
     if transforms.converts:

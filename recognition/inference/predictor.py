@@ -128,7 +128,8 @@ class Predictor:
         assert self._network is not None
         result = np.zeros((len(clips), len(self.trained.label_names)), np.float32)
         # Group clips of similar length to keep padding small.
-        lengths = self._transforms.lengths(np.array([clip.num_frames for clip in clips], np.int64))
+        frames = np.array([clip.num_frames for clip in clips], np.int64)
+        lengths = self._transforms.lengths(frames, np.array([np.ptp(clip.seconds) for clip in clips]))
         order = np.argsort(lengths, kind="stable")
         for first in range(0, len(order), self._batch_size):
             rows = order[first : first + self._batch_size]

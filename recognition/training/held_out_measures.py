@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 # Shares of the network in the joint probabilities to choose from, and that for fewer held-out clips than this.
 SHARES = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
-DEFAULT_SHARE, FEWEST_CLIPS = 0.3, 30
+DEFAULT_SHARE, FEWEST_CLIPS = 0.1, 30
 
 
 def measure(recognizer: Recognizer, batches: Iterable[Batch], fabric: "Fabric") -> dict[str, float]:

@@ -1,11 +1,14 @@
 """The model of a run: its automatic size, and whether it fits the clips and the settings."""
 
 from pose_extraction.errors import UsageError
+from pose_extraction.skeleton import COCO17, Skeleton
 from recognition.backbones import baselines, gru
 from recognition.settings import DataSettings, ModelSettings, TrainingSettings
 
 # Model for "auto": small enough to learn from hundreds of clips, and to train on a CPU in minutes.
 SMALL = {"dim": 64, "depth": 2, "heads": 4, "dim_representation": 64, "hidden": 256, "motion": True}
+# The same for segments, which are trained five times as fast: every token covers several frames.
+SMALL_SEGMENTS = {"dim": 96, "depth": 3, "heads": 4, "mlp_ratio": 2.0, "hidden": 256, "dropout": 0.3}
 # Number of training clips from which the paper's model is chosen on a GPU.
 CLIPS_FOR_PAPER_SIZE = 5000
 
@@ -27,6 +30,9 @@ def choose_model(wanted: ModelSettings, fitting: ModelSettings | None, *, clips:
     size = wanted.size
     if size == "auto":
         size = "paper" if cuda and clips >= CLIPS_FOR_PAPER_SIZE else "small"
+        if size == "small" and "backbone" not in wanted.model_fields_set:
+            given = {"backbone": "segments", "relative": "auto", **SMALL_SEGMENTS, **given}
+            return wanted.model_copy(update=given | {"size": size, "unseen": unseen})
     sizes = small_sizes(wanted.backbone) if size == "small" else {}
     return wanted.model_copy(update=sizes | given | {"size": size, "unseen": unseen})
 
@@ -40,6 +46,21 @@ def small_sizes(backbone: str) -> dict[str, object]:
     # The representation of STTFormer has the width of its last block; a segment already contains the previous frames.
     dropped = {"sttformer": "dim_representation", "segments": "motion"}.get(backbone)
     return {name: value for name, value in SMALL.items() if name != dropped}
+
+
+def with_relative_inputs(model: ModelSettings, layout: Skeleton, dimensions: int) -> ModelSettings:
+    """Resolve whether the input contains relative positions.
+
+    Raises:
+        UsageError: They are required, but not defined for these joints.
+    """
+    possible = layout.name == COCO17.name and dimensions == 2
+    if model.relative is True and not possible:
+        raise UsageError(
+            f"model.relative=true requires {COCO17.name} in 2D, but the network sees {layout.name} in {dimensions}D; "
+            "set model.relative=auto"
+        )
+    return model.model_copy(update={"relative": possible and bool(model.relative)})
 
 
 def check_model(model: ModelSettings, data: DataSettings, training: TrainingSettings) -> None:

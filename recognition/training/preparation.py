@@ -23,7 +23,7 @@ from recognition.engine.prepared_run import (
 )
 from recognition.settings import DataSettings, ModelSettings, RunSettings, TrainingSettings
 from recognition.training.initialising import WeightsSettings, settings_of_run, settings_of_weights
-from recognition.training.model_choice import check_model, choose_model
+from recognition.training.model_choice import check_model, choose_model, with_relative_inputs
 
 # Learning rate of a backbone with the paper's width, and that width.
 PAPER_LR, PAPER_DIM = 1e-4, 512
@@ -79,6 +79,7 @@ def prepare(settings: RunSettings, *, begun: RunSettings | None = None) -> Prepa
     model = choose_model(settings.model, fitting, clips=len(parts.training), cuda=not engine.on_cpu)
     check_model(model, data, settings.training)
     layout = _layout_of(clips, data, settings)
+    model = with_relative_inputs(model, layout, clips.dimensions)
     check_transforms(clips, data, layout)
     data = data.model_copy(update={"descriptors": _uses_descriptors(data, clips, layout)})
     gru.check_recurrent(model, data, settings.training.objective)

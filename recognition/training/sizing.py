@@ -2,8 +2,8 @@
 
 | training clips and device | model (`model_choice`) | epochs of each phase |
 |---|---|---|
-| a CPU, or fewer than `CLIPS_FOR_PAPER_SIZE` clips | `SMALL`, own lengths up to its longest clip | as many as fit |
-| a GPU and more clips | `PAPER` | into the budget, within `EPOCHS` |
+| a CPU, or fewer than `CLIPS_FOR_PAPER_SIZE` clips | `SMALL_SEGMENTS`, at a fixed frame rate | as many as fit |
+| a GPU and more clips | the size of the paper | into the budget, within `EPOCHS` |
 """
 
 from dataclasses import dataclass
@@ -22,10 +22,11 @@ from recognition.recognizer import Recognizer, build_recognizer
 from recognition.settings import TrainingSettings
 from recognition.training.preparation import Prepared
 
-# Approximate duration in minutes of a run with an automatic number of epochs.
-CPU_BUDGET, CUDA_BUDGET = 30.0, 120.0
-# Minimum and maximum number of epochs per phase; the maximum is that of the paper.
-EPOCHS = (10, 300)
+# Approximate duration in seconds of the steps of a run with an automatic number of epochs: of any run, for each clip,
+# and the longest. 60 clips train for a minute, 400 for three, 1200 for eight.
+CPU_BUDGET, CUDA_BUDGET = (35.0, 0.4, 1800.0), (60.0, 0.4, 7200.0)
+# Minimum and maximum number of epochs per phase.
+EPOCHS = (5, 300)
 # Number of batches that are measured, after a warm-up batch.
 MEASURED = 3
 # Number of clips in a first step that estimates the cost per clip: two, because the contrastive losses need a pair.
@@ -171,7 +172,8 @@ def recognizer_of(prepared: Prepared) -> Recognizer:
 def choose_epochs(prepared: Prepared, cost: Cost) -> Prepared:
     """Replace numbers of epochs that are "auto": the same for both phases, as many as fit into the time budget."""
     training = prepared.settings.training
-    budget = 60 * (CUDA_BUDGET if training.device.startswith("cuda") else CPU_BUDGET)
+    fixed, each, longest = CUDA_BUDGET if training.device.startswith("cuda") else CPU_BUDGET
+    budget = min(longest, fixed + each * len(prepared.training))
     phases = ((training.phase1_epochs, cost.phase1), (training.phase2_epochs, cost.phase2))
     budget -= sum(epochs * seconds * cost.steps for epochs, seconds in phases if epochs != "auto")
     an_epoch = sum(seconds * cost.steps for epochs, seconds in phases if epochs == "auto")
