@@ -27,6 +27,8 @@ from recognition.training.model_choice import check_model, choose_model, with_re
 
 # Learning rate of a backbone with the paper's width, and that width.
 PAPER_LR, PAPER_DIM = 1e-4, 512
+# Learning rate of small segments: they are trained for few epochs.
+SEGMENTS_LR = 1.5e-3
 
 
 class Prepared(PreparedRun[RunSettings]):
@@ -211,6 +213,8 @@ def _uses_descriptors(data: DataSettings, clips: ClipSet, layout: Skeleton) -> b
 def _backbone_lr(training: TrainingSettings, model: ModelSettings) -> float:
     if training.backbone_lr != "auto":
         return training.backbone_lr
+    if model.backbone == "segments" and model.size == "small":
+        return SEGMENTS_LR
     return PAPER_LR * PAPER_DIM / (model.dim or PAPER_DIM)
 
 

@@ -48,15 +48,15 @@ def test_train_defaults_to_the_newest_file_and_resume_to_the_newest_run(skelpipe
     write_motions(tmp_path / "skeletons" / "mine.pkl", clips=24)
     result = skelpipe("train", *TINY)
     assert result.exit_code == 0, result.output
-    assert result.stdout.strip() == "runs/mine-dstformer"
-    assert (tmp_path / "runs" / "mine-dstformer" / "best.pt").is_file()
+    assert result.stdout.strip() == "runs/mine-segments"
+    assert (tmp_path / "runs" / "mine-segments" / "best.pt").is_file()
     assert "epoch 2/2: loss" in result.stderr
     again = skelpipe("train", *TINY)
-    assert again.exit_code == 2 and "continue it with --resume runs/mine-dstformer" in again.stderr
+    assert again.exit_code == 2 and "continue it with --resume runs/mine-segments" in again.stderr
     resumed = skelpipe("train", "--resume", "phase2_epochs=2")
     assert resumed.exit_code == 0, resumed.output
     assert "epoch 3/3: loss" in resumed.stderr and "epoch 2/3: loss" not in resumed.stderr
-    changed = skelpipe("train", "--resume", "runs/mine-dstformer", "--batch-size", "4")
+    changed = skelpipe("train", "--resume", "runs/mine-segments", "--batch-size", "4")
     assert changed.exit_code == 2 and "training.batch_size=8, not 4" in changed.stderr
 
 
@@ -64,7 +64,7 @@ def test_a_dry_run_prints_its_cost_and_writes_nothing(skelpipe, tmp_path):
     file = write_motions(tmp_path / "mine.pkl", clips=24)
     result = skelpipe("train", "--data", str(file), "--dry-run", "holdout=0.25")
     assert result.exit_code == 0, result.output
-    for words in ("dim: 64", "parameters", "held out", "computed", "measured"):
+    for words in ("dim: 96", "parameters", "held out", "computed", "measured"):
         assert words in result.stdout, words
     phases = re.findall(r"phase[12]_epochs: (\d+)", result.stdout)
     # The same number in the settings and in the time estimate, on any machine.
@@ -78,10 +78,20 @@ def test_a_dry_run_reports_the_errors_of_the_run(skelpipe, tmp_path):
     trained = skelpipe("train", *TINY)
     assert trained.exit_code == 0, trained.output
     begun = skelpipe("train", *TINY, "--dry-run")
-    assert begun.exit_code == 2 and "continue it with --resume runs/mine-dstformer" in begun.stderr
-    wider = skelpipe("train", *TINY, "--init", "runs/mine-dstformer", "--out", "runs/other", "dim=24", "--dry-run")
-    assert wider.exit_code == 1 and "set model=auto" in wider.stderr
-    same = skelpipe("train", *TINY, "--init", "runs/mine-dstformer", "--out", "runs/other", "--dry-run")
+    assert begun.exit_code == 2 and "continue it with --resume runs/mine-segments" in begun.stderr
+    wider = skelpipe(
+        "train",
+        *TINY,
+        "--init",
+        "runs/mine-segments",
+        "--out",
+        "runs/other",
+        "dim=24",
+        "dim_representation=24",
+        "--dry-run",
+    )
+    assert wider.exit_code == 1 and "set model=auto" in wider.stderr, wider.stderr
+    same = skelpipe("train", *TINY, "--init", "runs/mine-segments", "--out", "runs/other", "--dry-run")
     assert same.exit_code == 0 and "loaded all" in same.stdout and not (tmp_path / "runs/other").exists()
 
 

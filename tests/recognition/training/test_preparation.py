@@ -48,9 +48,9 @@ def write_motionbert(path: Path, **sizes: int) -> Path:
 def test_explicit_settings_override_the_chosen_size(size):
     cuda = size == "paper"
     plain = choose_model(ModelSettings(size="auto"), None, clips=9000, cuda=cuda)
-    given = choose_model(ModelSettings(size="auto", dropout=0.3, depth=3), None, clips=9000, cuda=cuda)
-    assert (plain.size, plain.dim) == ((size, None) if cuda else (size, 64))
-    assert given == plain.model_copy(update={"dropout": 0.3, "depth": 3})
+    given = choose_model(ModelSettings(size="auto", dropout=0.2, depth=4), None, clips=9000, cuda=cuda)
+    assert (plain.size, plain.dim) == ((size, None) if cuda else (size, 96))
+    assert given == plain.model_copy(update={"dropout": 0.2, "depth": 4})
 
 
 @pytest.mark.parametrize("backbone", ["dstformer", "transformer", "sttformer"])

@@ -1,0 +1,81 @@
+"""The classifier of descriptors in a run: fitted from few clips, stored, resumed, exported, joined with the network."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from pose_extraction.engines.engine import Engine
+from pose_extraction.errors import UsageError
+from recognition import runs
+from recognition.data.clips import open_clips
+from recognition.data.dataset import SkeletonDataset
+from recognition.inference.scores import scores_of
+from recognition.settings import RunSettings
+from recognition.training.preparation import prepare
+from recognition.training.run import train
+from test_support.made_motions import write_motions
+
+TRAINING = {"phase1_epochs": 1, "phase2_epochs": 1, "warmup_epochs": 0, "device": "cpu", "precision": "fp32"}
+# Left and right arms are classes of their own.
+DATA = {"descriptors": "auto", "num_frames": "own", "max_frames": 16, "frame_rate": 12, "holdout": "auto", "flip": 0}
+
+
+def settings_for(folder: Path, *, clips: int = 24, **data: object) -> RunSettings:
+    file = write_motions(folder / "motions.pkl", clips=clips)
+    values = {"file": str(file), **DATA, **data}
+    return RunSettings.model_validate(
+        {"out": str(folder / "run"), "data": values, "model": {"size": "auto", "dim": 16}, "training": TRAINING}
+    )
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return train(settings_for(tmp_path_factory.mktemp("movement")))
+
+
+def test_eighteen_clips_suffice_whatever_the_network_has_learned(run: Path) -> None:
+    trained = runs.load_run(run)
+    movement = trained.recognizer.movement
+    assert movement is not None and movement.is_fitted and movement.network_share == pytest.approx(0.1)
+    clips = open_clips(Path(trained.settings.data.file), trained.settings.data)
+    test = SkeletonDataset(clips, clips.splits["test"], trained.settings.data, train=False)
+    scores = scores_of(trained, test, Engine("cpu", "torch", "fp32"))
+    assert (scores.probabilities.argmax(axis=1) == scores.labels).all()
+
+
+@pytest.mark.parametrize("backend", ["openvino", "onnxruntime"])
+def test_exported_recognizers_give_the_joint_probabilities(run: Path, backend: str) -> None:
+    pytest.importorskip(backend)
+    trained = runs.load_run(run)
+    clips = open_clips(Path(trained.settings.data.file), trained.settings.data)
+    data = SkeletonDataset(clips, np.arange(6), trained.settings.data, train=False)
+    of_torch = scores_of(trained, data, Engine("cpu", "torch", "fp32"))
+    exported = scores_of(trained, data, Engine("cpu", backend, "fp32"))
+    np.testing.assert_allclose(exported.probabilities, of_torch.probabilities, atol=2e-3)
+
+
+def test_a_stopped_run_resumes_with_the_same_classifier(tmp_path: Path) -> None:
+    settings = settings_for(tmp_path)
+    train(settings, stop_after=1)
+    before = runs.load_run(tmp_path / "run", "last").recognizer.movement
+    train(settings, resume=tmp_path / "run")
+    after = runs.load_run(tmp_path / "run", "last").recognizer.movement
+    assert before is not None and after is not None
+    for name, tensor in before.state_dict().items():
+        torch.testing.assert_close(after.state_dict()[name], tensor)
+
+
+def test_another_run_starts_from_the_network_alone(run: Path, tmp_path: Path) -> None:
+    settings = settings_for(tmp_path, clips=30).model_copy(update={"init": str(run)})
+    movement = runs.load_run(train(settings)).recognizer.movement
+    earlier = runs.load_run(run).recognizer.movement
+    assert movement is not None and earlier is not None and len(movement.centres) > len(earlier.centres)
+
+
+def test_joints_that_are_not_coco17_leave_the_network_alone(tmp_path: Path) -> None:
+    prepared = prepare(settings_for(tmp_path, model_layout="h36m17"))
+    assert prepared.settings.data.descriptors is False and prepared.settings.model.relative is False
+    with pytest.raises(UsageError, match=r"data\.descriptors=true requires coco17 in 2D"):
+        prepare(settings_for(tmp_path, model_layout="h36m17", descriptors=True))
