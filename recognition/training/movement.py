@@ -13,7 +13,7 @@ from recognition.training.preparation import Prepared
 # across the image.
 SHARES = {"posture": 3.0, "spread": 2.0, "speed": 2.0, "travel": 2.0, "across": 1.0}
 # Most rows of the kernel matrix, whose factorisation takes seconds, and most random copies of a clip.
-MOST_ROWS, MOST_COPIES = 4000, 4
+MOST_ROWS, MOST_COPIES = 4000, 8
 
 
 def fit_movement(prepared: Prepared) -> KernelRidge:

@@ -5,7 +5,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from recognition.data.descriptors.kernel_ridge import LARGEST, KernelRidge
+from recognition.data.descriptors.kernel_ridge import LARGEST, SCALES, KernelRidge
 
 
 class MovementClassifier(nn.Module):
@@ -65,7 +65,8 @@ class MovementClassifier(nn.Module):
         squared = (rows**2).sum(dim=1, keepdim=True) + (centres**2).sum(dim=1) - 2 * rows @ centres.T
         squared = squared.clamp_min(1e-12).to(self.centres.dtype)
         width, gaussian, sharpness, _ = self.numbers
-        kernel = torch.exp(-width * torch.where(gaussian > 0, squared / 2, squared.sqrt()))
+        distance = width * torch.where(gaussian > 0, squared / 2, squared.sqrt())
+        kernel = torch.stack([torch.exp(-scale * distance) for scale in SCALES]).mean(dim=0)
         return sharpness * (kernel @ self.coefficients)
 
     def joined(self, logits: torch.Tensor, descriptor: torch.Tensor) -> torch.Tensor:

@@ -19,6 +19,8 @@ Kernel = Literal["exponential", "gaussian"]
 # Kernels of the weighted distance, their widths, and strengths of the regularisation to choose from.
 KERNELS: tuple[Kernel, ...] = ("exponential", "gaussian")
 WIDTHS = (0.1, 0.3, 1.0, 3.0)
+# A kernel is the mean of three, whose widths are multiplied by these, so that the choice of the width matters less.
+SCALES = (0.3, 1.0, 3.0)
 PENALTIES = (1e-3, 1e-2, 1e-1, 1.0)
 # Standardised values are clipped here, so that a single wild number does not decide.
 LARGEST = 4.0
@@ -41,7 +43,7 @@ class KernelRidge:
         weight: float64 (D,), weight of each standardised number in the distance.
         centres: float64 (R, D), the training descriptors, standardised and weighted.
         coefficients: float64 (R, K).
-        kernel: exp(-width * d) or exp(-width * d^2 / 2) of the distance d.
+        kernel: exp(-width * d) or exp(-width * d^2 / 2) of the distance d, averaged over the width times `SCALES`.
         width: See `kernel`.
         penalty: lambda.
         sharpness: Factor from scores to logits, fitted by maximum likelihood on left-out groups.
@@ -196,4 +198,8 @@ def squared_distances(first: np.ndarray, second: np.ndarray) -> np.ndarray:
 
 def kernel_of(squared: np.ndarray, kernel: Kernel, width: float) -> np.ndarray:
     """Return the kernel of squared distances."""
-    return np.exp(-width * np.sqrt(squared)) if kernel == "exponential" else np.exp(-width * squared / 2)
+    distance = np.sqrt(squared) if kernel == "exponential" else squared / 2
+    total = np.zeros_like(distance)
+    for scale in SCALES:
+        total += np.exp(-width * scale * distance)
+    return total / len(SCALES)
