@@ -24,6 +24,7 @@ from pydantic import BaseModel, ValidationError
 from pose_extraction._version import __version__
 from pose_extraction.errors import UsageError, WeightsError
 from pose_extraction.files import atomic_write
+from recognition.packed import SUFFIX, is_packed, read_packed, shipped
 from recognition.settings import RunSettings
 
 if TYPE_CHECKING:
@@ -178,7 +179,7 @@ def load(path: Path) -> dict[str, Any]:
     """
     from pose_extraction.engines.checkpoints import load_plain
 
-    content = load_plain(path)
+    content = read_packed(path) if is_packed(path) else load_plain(path)
     if content.get("skelpipe_run") != FORMAT:
         raise WeightsError(
             f"{path}: not a run file of this version of skelpipe; pass a run directory of `skelpipe train`, or its "
@@ -199,7 +200,7 @@ def is_run_file(path: Path) -> bool:
     """
     from pose_extraction.engines.checkpoints import load_plain
 
-    return path.suffix != ".safetensors" and "skelpipe_run" in load_plain(path)
+    return is_packed(path) or (path.suffix != SUFFIX and "skelpipe_run" in load_plain(path))
 
 
 def load_run(run: str | Path, which: Literal["best", "last"] = "best") -> Trained:
@@ -262,16 +263,16 @@ def _movement_rows(weights: Mapping[str, Any]) -> int | None:
 
 
 def run_file(run: str | Path, which: Literal["best", "last"] = "best") -> Path:
-    """Return the .pt file of a run.
+    """Return the file with a run's weights.
 
     Args:
-        run: A run directory, or one of its .pt files.
+        run: A run directory, one of its .pt files, or the name of weights that the package contains.
         which: For a directory, which of its files.
 
     Raises:
         WeightsError: The file does not exist.
     """
-    path = Path(run)
+    path = located(run)
     if path.is_file():
         return path
     if not path.is_dir():
@@ -282,6 +283,12 @@ def run_file(run: str | Path, which: Literal["best", "last"] = "best") -> Path:
         hint = f"pass {path / there[0]}" if there else "nothing was saved yet: train it with `skelpipe train`"
         raise WeightsError(f"{path}: does not contain {file.name}; {hint}")
     return file
+
+
+def located(run: str | Path) -> Path:
+    """Return the path of a run; if there is none of this name, that of the package's weights with this name."""
+    path = Path(run)
+    return path if path.exists() else shipped(str(run)) or path
 
 
 def newest_run(folder: Path = RUNS, *, wanted: Callable[[Path], bool] = lambda _: True) -> Path:
@@ -318,7 +325,7 @@ def saved_file(run: str | Path) -> Path:
     Raises:
         WeightsError: The file does not exist.
     """
-    path = Path(run)
+    path = located(run)
     return run_file(path, "last" if path.is_dir() and not (path / BEST).is_file() else "best")
 
 

@@ -26,7 +26,7 @@ LAYERS: dict[str, tuple[tuple[str, ...], ...]] = {
         ("following", "image_poses"),
     ),
     "recognition": (
-        ("distributed", "evaluation", "fabric", "keyed_noise", "settings"),
+        ("distributed", "evaluation", "fabric", "keyed_noise", "packed", "settings"),
         ("backbones", "data"),
         ("recognizer",),
         ("maskclr", "runs"),
@@ -48,7 +48,7 @@ LAYERS: dict[str, tuple[tuple[str, ...], ...]] = {
         ("extraction", "pose_estimator", "prediction", "recognizer", "shadowing", "skeletons", "training"),
         ("__main__",),
     ),
-    "synthetic": (("rendering",), ("demo", "networks")),
+    "synthetic": (("rendering",), ("demo", "motions", "networks"), ("base",)),
 }
 # What stage two may use of stage one: its file format, and what both stages need to run a network.
 SHARED_WITH_STAGE_TWO = ("_version", "skeleton", "poses", "formats", "files", "errors", "cache", "engines")

@@ -1,7 +1,5 @@
 """Load the weights of checkpoints, and copy them into networks."""
 
-import importlib
-import importlib.util
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
@@ -11,6 +9,7 @@ from typing import Any
 import torch
 
 from pose_extraction.engines.safe_loading import OPENMMLAB, is_dense, load_safely
+from pose_extraction.engines.tensor_file import read_tensors
 from pose_extraction.errors import WeightsError
 
 # Buffers that mmdet and mmpose save for some networks, but always set from the configuration.
@@ -48,7 +47,7 @@ def load_state_dict(path: Path, *, strip_prefix: str = "") -> dict[str, torch.Te
         WeightsError: The file is damaged or unsafe, has no state dictionary, or no tensor has the prefix.
     """
     is_safetensors = path.suffix == ".safetensors"
-    state = _load_safetensors(path) if is_safetensors else _state_dict_in(load_safely(path, OPENMMLAB), path)
+    state = read_tensors(path) if is_safetensors else _state_dict_in(load_safely(path, OPENMMLAB), path)
     if not strip_prefix:
         return state
     chosen = [name for name in state if name.startswith(strip_prefix)]
@@ -122,16 +121,6 @@ def apply_state_dict(
         for name in state.keys() & wanted.keys():
             wanted[name].copy_(state[name])
     return LoadReport(loaded=len(wanted) - len(lacking), ignored=ignored, absent=absent)
-
-
-def _load_safetensors(path: Path) -> dict[str, torch.Tensor]:
-    if importlib.util.find_spec("safetensors") is None:
-        raise WeightsError(f"{path}: safetensors files require the package safetensors: `pip install safetensors`")
-    safetensors = importlib.import_module("safetensors")
-    try:
-        return dict(importlib.import_module("safetensors.torch").load_file(path))
-    except (OSError, safetensors.SafetensorError) as error:
-        raise WeightsError(f"{path}: not a readable safetensors file ({error})") from error
 
 
 def _state_dict_in(content: Any, path: Path) -> dict[str, torch.Tensor]:

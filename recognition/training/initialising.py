@@ -55,7 +55,7 @@ def pretrained_encoder(init: str) -> "Pretrained | None":
     # Imported here because pre-training imports this module.
     from recognition.pretraining.encoder import is_pretrained, load_pretrained
 
-    path = Path(init)
+    path = runs.located(init)
     if not is_pretrained(path):
         return None
     found = load_pretrained(path)

@@ -1,0 +1,81 @@
+"""Weights that travel with the package: tensors in half precision in a safetensors file, everything else as JSON.
+
+NAME.safetensors   the weights of a run file        NAME.json   the rest of it: settings, classes, digests
+NAME.md            the model card
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pose_extraction.errors import WeightsError
+from pose_extraction.files import atomic_write
+
+# Weights of the package, by name of the file.
+FOLDER = Path(__file__).with_name("weights")
+SUFFIX = ".safetensors"
+# Key of the digest of the weights in the JSON file.
+_DIGEST = "weights_sha256"
+
+
+def write_packed(path: Path, content: Mapping[str, Any], *, prefix: str) -> None:
+    """Write the network of a run file as NAME.safetensors and NAME.json.
+
+    Args:
+        path: NAME.safetensors.
+        content: Content of the run file; of its state only the names of tensors that start with `prefix` are kept.
+        prefix: Start of the names of the network's tensors.
+    """
+    from pose_extraction.engines.tensor_file import write_tensors
+
+    tensors = {
+        name: tensor.half() if tensor.dtype.is_floating_point else tensor
+        for name, tensor in content["model"].items()
+        if name.startswith(prefix)
+    }
+    write_tensors(path, tensors)
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    rest = {name: value for name, value in content.items() if name != "model" and _is_plain(value)}
+    with atomic_write(path.with_suffix(".json")) as file:
+        file.write((json.dumps(rest | {_DIGEST: digest}, indent=1, ensure_ascii=False) + "\n").encode())
+
+
+def _is_plain(value: Any) -> bool:
+    try:
+        json.dumps(value)
+    except (TypeError, ValueError):
+        return False
+    return True
+
+
+def is_packed(path: Path) -> bool:
+    """Return whether a file is one of `write_packed`, rather than safetensors of another project."""
+    return path.suffix == SUFFIX and path.with_suffix(".json").is_file()
+
+
+def read_packed(path: Path) -> dict[str, Any]:
+    """Read what `write_packed` wrote, as the content of a run file, in single precision.
+
+    Raises:
+        WeightsError: One of both files is missing or damaged, or they do not belong together.
+    """
+    from pose_extraction.engines.tensor_file import read_tensors
+
+    described = path.with_suffix(".json")
+    try:
+        content = json.loads(described.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise WeightsError(f"{described}: cannot be read ({error}); it describes {path.name}, copy both") from error
+    tensors = read_tensors(path)
+    if not isinstance(content, dict) or content.get(_DIGEST) != hashlib.sha256(path.read_bytes()).hexdigest():
+        raise WeightsError(f"{path}: does not belong to {described.name}; copy both files from one place")
+    model = {name: tensor.float() if tensor.dtype.is_floating_point else tensor for name, tensor in tensors.items()}
+    return content | {"model": model}
+
+
+def shipped(name: str) -> Path | None:
+    """Return the file of the package's weights with a name, such as "base"; None if there are none of that name."""
+    path = FOLDER / f"{name}{SUFFIX}"
+    return path if name and Path(name).name == name and path.is_file() else None

@@ -1,0 +1,1 @@
+"""Skeletons of people in motion without images: hundreds of actions, combined from programs for parts of the body."""
