@@ -22,7 +22,7 @@ from synthetic.base.shipping import ship
 
 CLIPS_NAME, SOURCES_NAME, RUN_NAME = "clips.pkl", "sources.json", "run"
 # Config of each objective if none is named.
-CONFIGS = {"maskclr": "small", "cross_entropy": "small", "mamp": "mamp/custom", "pcm3": "pcm3/custom"}
+CONFIGS = {"maskclr": "custom", "cross_entropy": "custom", "mamp": "mamp/custom", "pcm3": "pcm3/custom"}
 
 
 def main() -> None:

@@ -15,6 +15,7 @@ from synthetic.motions.clips import SPLIT, motion_set
 # Fields of an annotation that a training uses; the others of real files are left out.
 FIELDS = (
     "frame_dir", "total_frames", "img_shape", "original_shape", "keypoint", "keypoint_score", "group", "track_id",
+    "fps", "time",
 )  # fmt: skip
 TRAIN = "train"
 

@@ -403,7 +403,7 @@ LEGS: Mapping[str, Legs] = {
     "wide": Legs(_wide, 0.3, firm=True),
     "sit": Legs(_sit, 0.3, firm=True),
     "sit_and_rise": Legs(_sit_and_rise, 0.3),
-    "sit_on_floor": Legs(_sit_on_floor, 0.3, firm=True),
+    "sit_on_floor": Legs(_sit_on_floor, 0.3),
     "kneel": Legs(_kneel, 0.3, firm=True),
     "half_kneel": Legs(_half_kneel, 0.3, firm=True),
     "low": Legs(_low, 0.3),
