@@ -10,7 +10,7 @@ TEMPO = (0.85, 1.18)
 # Standard deviation of the tilt of the camera in radians, and range of the width relative to the height.
 TILT, ASPECT = 0.07, (0.9, 1.1)
 # Largest standard deviation of noise in units of the clip's extent, and largest shares of joints that are lost and of
-# frames in which left and right are swapped; each is applied to some of the copies.
+# frames in which left and right are swapped; each is applied to some of the copies, mostly weakly.
 NOISE, LOST, SWAPPED = 0.1, 0.7, 0.3
 SHARE_NOISY, SHARE_LOSSY, SHARE_SWAPPED = 0.5, 0.5, 0.25
 _MIRROR = COCO17.flip_indices
@@ -33,11 +33,11 @@ def varied(keypoint: np.ndarray, time: np.ndarray, rng: np.random.Generator) -> 
     part = (part @ turn) * (rng.uniform(*ASPECT), 1)
     known = part[np.isfinite(part).all(axis=-1)]
     if len(known) and rng.random() < SHARE_NOISY:
-        part = part + rng.normal(size=part.shape) * np.ptp(known, axis=0).max() * rng.uniform(0, NOISE)
+        part = part + rng.normal(size=part.shape) * np.ptp(known, axis=0).max() * NOISE * rng.random() ** 2
     if rng.random() < SHARE_SWAPPED:
         swapped = rng.random(part.shape[:2]) < rng.uniform(0, SWAPPED)
         part = np.where(swapped[..., None, None], part[:, :, _MIRROR], part)
     if rng.random() < SHARE_LOSSY:
-        lost = rng.random(part.shape[:-1]) < rng.uniform(0, LOST)
+        lost = rng.random(part.shape[:-1]) < LOST * rng.random() ** 2
         part = np.where(lost[..., None], np.nan, part)
     return part, when

@@ -1,0 +1,74 @@
+"""Train the recognizer of everyday actions that the package contains, test it on unseen people, and ship it.
+
+python -m synthetic.everyday --data penn=penn_action.pkl --data weizmann=weizmann.pkl --call jack=jumping_jacks
+"""
+
+import argparse
+import shlex
+import sys
+from pathlib import Path
+
+from recognition.packed import FOLDER, SUFFIX
+from rich.console import Console
+
+from pipeline.train.settings import train_settings
+from pose_extraction.errors import SkelpipeError, UsageError
+from pose_extraction.formats.pickles import write_pickle
+from recognition.training.run import train
+from synthetic.everyday.merging import Part, merged
+from synthetic.everyday.shipping import ship
+from synthetic.everyday.testing import results_on_unseen_people
+
+CLIPS_NAME, RUN_NAME = "clips.pkl", "run"
+
+
+def main() -> None:
+    """Run the command line."""
+    parser = argparse.ArgumentParser(
+        prog="python -m synthetic.everyday", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("words", nargs="*", metavar="KEY=VALUE", help="settings, as for `skelpipe train custom`")
+    parser.add_argument(
+        "--data", action="append", required=True, metavar="NAME=FILE", help="skeleton file of a data set"
+    )
+    parser.add_argument("--call", action="append", default=[], metavar="OLD=NEW", help="new name of a class")
+    parser.add_argument("--out", type=Path, default=Path("runs/everyday"), help="working folder (default: %(default)s)")
+    parser.add_argument("--seed", type=int, default=0, help="random seed (default: %(default)s)")
+    parser.add_argument("--ship", metavar="NAME", help="name under which the package gets the recognizer")
+    arguments = parser.parse_args()
+    try:
+        made = _make(arguments)
+    except SkelpipeError as error:
+        sys.exit(f"{parser.prog}: {error}")
+    Console().print(str(made), highlight=False, soft_wrap=True)
+
+
+def _make(arguments: argparse.Namespace) -> Path:
+    parts = [Part(name, Path(file)) for name, file in map(_pair, arguments.data)]
+    clips = arguments.out / CLIPS_NAME
+    clips.parent.mkdir(parents=True, exist_ok=True)
+    write_pickle(clips, merged(parts, dict(map(_pair, arguments.call))))
+    words = (f"data={clips}", f"out={arguments.out / RUN_NAME}", f"training.seed={arguments.seed}", *arguments.words)
+    run = train(train_settings("custom", words), show=True)
+    results = results_on_unseen_people(run, clips, parts)
+    if arguments.ship is None:
+        return run
+    command = shlex.join(["python", "-m", "synthetic.everyday", *map(_without_folder, sys.argv[1:])])
+    return ship(run, FOLDER / f"{arguments.ship}{SUFFIX}", parts, results, command)
+
+
+def _pair(word: str) -> tuple[str, str]:
+    name, equals, value = word.partition("=")
+    if not (name and equals and value):
+        raise UsageError(f"{word}: must have the form NAME=VALUE")
+    return name, value
+
+
+def _without_folder(word: str) -> str:
+    """Return a word of the command line without folders of this machine."""
+    name, equals, value = word.rpartition("=")
+    return f"{name}{equals}{Path(value).name}" if "/" in value else word
+
+
+if __name__ == "__main__":
+    main()

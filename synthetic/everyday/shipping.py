@@ -1,0 +1,97 @@
+"""Puts the everyday recognizer into the package, with a model card."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from recognition.packed import write_packed
+
+from pose_extraction.errors import UsageError
+from pose_extraction.files import atomic_write, sha256_of
+from recognition import runs
+from synthetic.everyday.merging import Part
+from synthetic.everyday.testing import Result
+
+MOST_BYTES = 8_000_000
+RECOGNIZER = "recognizer."
+
+
+def ship(run: Path, path: Path, parts: Sequence[Part], results: Sequence[Result], command: str) -> Path:
+    """Write a run as NAME.safetensors, NAME.json and NAME.md.
+
+    Args:
+        run: Directory of a finished training.
+        path: NAME.safetensors.
+        parts: Skeleton files of its training clips.
+        results: Accuracy on unseen people.
+        command: The command that made it.
+
+    Returns:
+        `path`.
+
+    Raises:
+        UsageError: The weights are too large for the package.
+        WeightsError: The run is unfinished or damaged.
+    """
+    content = runs.load(runs.run_file(run))
+    size = sum(2 * tensor.numel() for name, tensor in content["model"].items() if name.startswith(RECOGNIZER))
+    if size > MOST_BYTES:
+        raise UsageError(f"{run}: {size} bytes in half precision exceed the limit of {MOST_BYTES} for the package")
+    # Paths and devices of the machine that trained it are no property of the weights.
+    settings = dict(content["settings"]) | {"out": "auto", "init": None}
+    settings["data"] = dict(settings["data"]) | {"file": "auto"}
+    settings["training"] = dict(settings["training"]) | {"device": "auto", "precision": "auto"}
+    sources = [{"name": part.name, "file": part.path.name, "sha256": sha256_of(part.path)} for part in parts]
+    described = {"settings": settings, "held_out": {}, "sources": sources, "command": command}
+    write_packed(path, dict(content) | described, prefix=RECOGNIZER)
+    with atomic_write(path.with_suffix(".md")) as file:
+        file.write(card_of(path, sources, results, command).encode())
+    return path
+
+
+def card_of(path: Path, sources: Sequence[dict[str, Any]], results: Sequence[Result], command: str) -> str:
+    """Return the model card, in Markdown."""
+    files = list(dict.fromkeys(result.part for result in results))
+    heads = [f"{part.path.stem}" for part in files]
+    cells = {(result.part, result.label_name): f"{result.correct} of {result.clips}" for result in results}
+    totals = []
+    for part in files:
+        own = [result for result in results if result.part == part]
+        correct, clips = sum(result.correct for result in own), sum(result.clips for result in own)
+        totals.append(f"{correct} of {clips} ({correct / clips:.1%})")
+    rows = "".join(
+        f"| {name} | {' | '.join(cells.get((part, name), '') for part in files)} |\n"
+        for name in sorted({result.label_name for result in results})
+    )
+    trained_on = "".join(f"| {source['name']} | {source['file']} | {source['sha256']} |\n" for source in sources)
+    return f"""# {path.stem}
+
+A recognizer of {len({result.label_name for result in results})} actions of single people, for a first try without any
+training: `skelpipe predict clip.mp4` uses it in a folder without runs. For your own actions train on your own clips;
+a few dozen suffice.
+
+- Made with `{command}`.
+- Weights: half precision, {path.stat().st_size / 1e6:.2f} MB; settings, classes and digests are in `{path.stem}.json`.
+- A clip unlike the known actions is reported as unknown. That fails for some: check its answers.
+
+## Accuracy on people that it was not trained on
+
+Correct clips of the test splits, by skeleton file.
+
+| action | {" | ".join(heads)} |
+|---|{"---|" * len(files)}
+{rows}| **all** | {" | ".join(totals)} |
+
+## Training data
+
+Training splits of these files. The skeletons are research data: check the terms of the data sets before any use other
+than research.
+
+| data set | skeleton file | SHA-256 |
+|---|---|---|
+{trained_on}
+## Not suitable for
+
+Crowds, interactions of several people, actions that are not in the table, falls and emergencies, people who are partly
+outside the picture for most of a clip, identifying people, and any decision about people that nobody checks.
+"""
