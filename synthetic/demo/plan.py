@@ -49,8 +49,8 @@ class DemoPlan:
     size: tuple[int, int] = (360, 480)
     frames: int = 32
     fps: float = 16.0
-    phase1_epochs: int = 28
-    phase2_epochs: int = 8
+    phase1_epochs: int = 12
+    phase2_epochs: int = 6
     new_size: tuple[int, int] = (480, 640)
     new_frames: int = 64
 
