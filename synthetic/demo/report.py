@@ -173,9 +173,9 @@ def _quality(found: DemoResult) -> Iterator[Block]:
 
 def _training(found: DemoResult) -> Iterator[Block]:
     yield Paragraph(
-        "A small MaskCLR next to a classifier of movement descriptors. The network: first cross-entropy only; then (shaded) also a masked pathway without the joints that "
-        "the network attends to most, and two contrastive losses. A tenth of the training clips was held out to "
-        "choose the epoch."
+        "A small MaskCLR network next to a classifier of movement descriptors, which is fitted before. The network: "
+        "first cross-entropy only; then (shaded) also a masked pathway without the joints that it attends to most, and "
+        "two contrastive losses. A tenth of the training clips was held out to choose the epoch."
     )
     yield _figure("Losses, accuracies and learning rates", found.evaluation.folder / "training.png", found.folder)
 
