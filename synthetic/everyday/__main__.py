@@ -8,12 +8,12 @@ import shlex
 import sys
 from pathlib import Path
 
-from recognition.packed import FOLDER, SUFFIX
 from rich.console import Console
 
 from pipeline.train.settings import train_settings
 from pose_extraction.errors import SkelpipeError, UsageError
 from pose_extraction.formats.pickles import write_pickle
+from recognition.packed import FOLDER, SUFFIX
 from recognition.training.run import train
 from synthetic.everyday.merging import Part, merged
 from synthetic.everyday.shipping import ship
@@ -49,7 +49,7 @@ def _make(arguments: argparse.Namespace) -> Path:
     clips.parent.mkdir(parents=True, exist_ok=True)
     write_pickle(clips, merged(parts, dict(map(_pair, arguments.call))))
     words = (f"data={clips}", f"out={arguments.out / RUN_NAME}", f"training.seed={arguments.seed}", *arguments.words)
-    run = train(train_settings("custom", words), show=True)
+    run = train(train_settings(["custom", *words], {}), show=True)
     results = results_on_unseen_people(run, clips, parts)
     if arguments.ship is None:
         return run

@@ -4,11 +4,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from recognition.packed import write_packed
-
 from pose_extraction.errors import UsageError
 from pose_extraction.files import atomic_write, sha256_of
 from recognition import runs
+from recognition.packed import write_packed
 from synthetic.everyday.merging import Part
 from synthetic.everyday.testing import Result
 
