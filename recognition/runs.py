@@ -24,7 +24,7 @@ from pydantic import BaseModel, ValidationError
 from pose_extraction._version import __version__
 from pose_extraction.errors import UsageError, WeightsError
 from pose_extraction.files import atomic_write
-from recognition.packed import SUFFIX, is_packed, read_packed, shipped
+from recognition.packed import EVERYDAY, SUFFIX, is_packed, read_packed, shipped
 from recognition.settings import RunSettings
 
 if TYPE_CHECKING:
@@ -305,6 +305,25 @@ def newest_run(folder: Path = RUNS, *, wanted: Callable[[Path], bool] = lambda _
     if not saved:
         raise UsageError(f"no run in {folder}/; train one with `skelpipe train`, or specify one")
     return max(saved, key=lambda path: path.stat().st_mtime_ns).parent
+
+
+def newest_or_shipped_run(folder: Path = RUNS, *, wanted: Callable[[Path], bool] = lambda _: True) -> Path:
+    """Return the newest run; without any, the recognizer of everyday actions that the package contains.
+
+    Args:
+        folder: Folder that contains the runs.
+        wanted: Filter for run directories.
+
+    Raises:
+        UsageError: There is neither.
+    """
+    try:
+        return newest_run(folder, wanted=wanted)
+    except UsageError:
+        everyday = shipped(EVERYDAY)
+        if everyday is None:
+            raise
+        return everyday
 
 
 def is_encoder(run: Path) -> bool:

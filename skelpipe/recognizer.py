@@ -27,14 +27,11 @@ class Recognizer:
     """A trained action recognizer for clips in memory.
 
     Args:
-        run: Run directory of `skelpipe.train`, or one of its .pt files; None for the newest run in runs/.
-        which: For a directory: "best" for the weights of the best epoch, "last" for the most recent ones.
         device: "auto", "cpu" or "cuda:N".
         backend: "auto", "torch", "openvino" or "onnxruntime"; the library that runs the network.
         precision: Compute precision: "auto", "fp32", "bf16" or "fp16".
 
     Raises:
-        UsageError: There is no run.
         WeightsError: The run cannot be read, or contains no recognizer.
         BackendError: The network cannot run with these settings on this machine.
 
@@ -58,9 +55,9 @@ class Recognizer:
     ) -> None:
         from pose_extraction.engines.engine import Engine
         from recognition.inference.predictor import Predictor
-        from recognition.runs import load_run, newest_run
+        from recognition.runs import load_run, newest_or_shipped_run
 
-        trained = load_run(run if run is not None else newest_run(), which)
+        trained = load_run(run if run is not None else newest_or_shipped_run(), which)
         self._predictor = Predictor(trained, Engine(device, backend, precision))
 
     @property

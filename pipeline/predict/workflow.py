@@ -15,7 +15,17 @@ from pose_extraction.errors import UsageError
 from pose_extraction.skeleton import COCO17
 from pose_extraction.video.addresses import is_live
 from recognition.data.clip import ClipFormat
-from recognition.runs import Trained, detector_file, is_encoder, load_run, newest_run, run_file
+from recognition.packed import EVERYDAY, shipped
+from recognition.runs import (
+    RUNS,
+    Trained,
+    detector_file,
+    is_encoder,
+    load_run,
+    newest_or_shipped_run,
+    newest_run,
+    run_file,
+)
 
 if TYPE_CHECKING:
     from recognition.protocols.detector import ActionDetector
@@ -97,7 +107,15 @@ def _newest(console: Console) -> Path:
     Raises:
         UsageError: No run exists.
     """
-    newest = newest_run()
+    newest = newest_or_shipped_run()
+    if newest == shipped(EVERYDAY):
+        console.print(
+            Text(
+                f"note: no run in {RUNS}/: using the recognizer {EVERYDAY!r} of the package, which knows some everyday "
+                "actions; train one for yours with `skelpipe train`"
+            )
+        )
+        return newest
     if _predicts_actions(newest):
         return newest
     try:

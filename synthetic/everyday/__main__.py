@@ -34,6 +34,9 @@ def main() -> None:
     parser.add_argument("--call", action="append", default=[], metavar="OLD=NEW", help="new name of a class")
     parser.add_argument("--out", type=Path, default=Path("runs/everyday"), help="working folder (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="random seed (default: %(default)s)")
+    parser.add_argument(
+        "--estimator", default="blazepose", help="pose estimator that predictions use (default: %(default)s)"
+    )
     parser.add_argument("--ship", metavar="NAME", help="name under which the package gets the recognizer")
     arguments = parser.parse_args()
     try:
@@ -48,13 +51,14 @@ def _make(arguments: argparse.Namespace) -> Path:
     clips = arguments.out / CLIPS_NAME
     clips.parent.mkdir(parents=True, exist_ok=True)
     write_pickle(clips, merged(parts, dict(map(_pair, arguments.call))))
-    words = (f"data={clips}", f"out={arguments.out / RUN_NAME}", f"training.seed={arguments.seed}", *arguments.words)
-    run = train(train_settings(["custom", *words], {}), show=True)
+    options = {"data.file": str(clips), "out": str(arguments.out / RUN_NAME), "training.seed": arguments.seed}
+    run = train(train_settings(["custom", *arguments.words], options), show=True)
     results = results_on_unseen_people(run, clips, parts)
     if arguments.ship is None:
         return run
     command = shlex.join(["python", "-m", "synthetic.everyday", *map(_without_folder, sys.argv[1:])])
-    return ship(run, FOLDER / f"{arguments.ship}{SUFFIX}", parts, results, command)
+    path = FOLDER / f"{arguments.ship}{SUFFIX}"
+    return ship(run, path, parts, results, command=command, estimator=arguments.estimator)
 
 
 def _pair(word: str) -> tuple[str, str]:

@@ -15,7 +15,9 @@ MOST_BYTES = 8_000_000
 RECOGNIZER = "recognizer."
 
 
-def ship(run: Path, path: Path, parts: Sequence[Part], results: Sequence[Result], command: str) -> Path:
+def ship(
+    run: Path, path: Path, parts: Sequence[Part], results: Sequence[Result], command: str, *, estimator: str
+) -> Path:
     """Write a run as NAME.safetensors, NAME.json and NAME.md.
 
     Args:
@@ -24,6 +26,7 @@ def ship(run: Path, path: Path, parts: Sequence[Part], results: Sequence[Result]
         parts: Skeleton files of its training clips.
         results: Accuracy on unseen people.
         command: The command that made it.
+        estimator: Pose estimator that predictions with it use unless another is named.
 
     Returns:
         `path`.
@@ -41,7 +44,7 @@ def ship(run: Path, path: Path, parts: Sequence[Part], results: Sequence[Result]
     settings["data"] = dict(settings["data"]) | {"file": "auto"}
     settings["training"] = dict(settings["training"]) | {"device": "auto", "precision": "auto"}
     sources = [{"name": part.name, "file": part.path.name, "sha256": sha256_of(part.path)} for part in parts]
-    described = {"settings": settings, "held_out": {}, "sources": sources, "command": command}
+    described = {"settings": settings, "held_out": {}, "sources": sources, "command": command, "estimator": estimator}
     write_packed(path, dict(content) | described, prefix=RECOGNIZER)
     with atomic_write(path.with_suffix(".md")) as file:
         file.write(card_of(path, sources, results, command).encode())
