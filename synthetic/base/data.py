@@ -76,7 +76,7 @@ def _add(data: dict[str, Any], name: str, path: Path) -> Source:
     added = 0
     for annotation in found["annotations"]:
         label = label_name_of(annotation, names)
-        if annotation["frame_dir"] not in wanted or label is None:
+        if annotation["frame_dir"] not in wanted or label is None or not _shows_anybody(annotation):
             continue
         full = f"{name}/{label}"
         if full not in numbers:
@@ -88,3 +88,8 @@ def _add(data: dict[str, Any], name: str, path: Path) -> Source:
         data["split"][SPLIT].append(kept["frame_dir"])
         added += 1
     return Source(name, added, len(numbers), sha256_of(path))
+
+
+def _shows_anybody(annotation: dict[str, Any]) -> bool:
+    score = annotation.get("keypoint_score")
+    return bool((annotation["keypoint"] if score is None else score).any())
