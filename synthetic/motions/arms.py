@@ -100,11 +100,8 @@ def _circle(centre: Point, radius: Point, phase: Point) -> Path:
     """
 
     def path(beat: Beat, side: float) -> np.ndarray:
-        places = [
-            centre[axis] + radius[axis] * beat.size * beat.wave(phase[axis]) * (1 if radius[axis] else 0)
-            for axis in range(3)
-        ]
-        return _joined(*places, beat) * (side, 1, 1)
+        waves = np.stack([beat.wave(turns) for turns in phase], -1)
+        return (centre + np.array(radius) * beat.size * waves) * (side, 1, 1)
 
     return path
 

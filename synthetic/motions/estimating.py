@@ -147,8 +147,8 @@ def _runs(random: np.random.Generator, share: np.ndarray, shape: tuple[int, int]
 
 def _outside(keypoint: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     height, width = size
-    low, high = np.array([0, 0]), np.array([width - 1, height - 1])
-    return ((keypoint < low) | (keypoint > high)).any(-1)
+    x, y = keypoint[..., 0], keypoint[..., 1]
+    return (x < 0) | (x > width - 1) | (y < 0) | (y > height - 1)
 
 
 def _absent_joints(absent: str | None) -> list[int]:

@@ -48,19 +48,11 @@ def test_impossible_data_is_refused(tmp_path: Path) -> None:
         base_set({"other": path}, classes=0, clips=0, seed=0)
 
 
-def trained(folder: Path) -> Path:
-    command = [sys.executable, "-m", "synthetic.base", "custom", *SMALL, "data.descriptors=false", "data.workers=0"]
-    command += [
-        "--classes",
-        "8",
-        "--clips",
-        "32",
-        "--out",
-        str(folder),
-        "--real",
-        f"other={real_file(folder / 'r.pkl')}",
-    ]
-    subprocess.run(command, check=True, cwd=ROOT, capture_output=True)
+def trained(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    words = ["custom", *SMALL, "data.descriptors=false", "data.workers=0", "--classes", "8", "--clips", "32"]
+    words += ["--out", str(folder), "--real", f"other={real_file(folder / 'r.pkl')}"]
+    monkeypatch.setattr(sys, "argv", ["base", *words])
+    main()
     return folder / "run"
 
 
