@@ -28,11 +28,11 @@ if TYPE_CHECKING:
     from pipeline.evaluate.evaluation import Evaluation
     from pipeline.extract.workflow import Report
     from pipeline.predict.answers import Answer
+    from pipeline.predict.python_api import predict
     from pose_extraction.errors import SkelpipeError
     from pose_extraction.image_poses import ImagePoses as Poses
     from skelpipe.extraction import extract
     from skelpipe.pose_estimator import PoseEstimator
-    from skelpipe.prediction import predict
     from skelpipe.recognizer import Prediction, Recognizer
     from skelpipe.skeletons import read_skeletons, write_skeletons
     from skelpipe.training import evaluate, train
@@ -67,7 +67,7 @@ _PLACES = {
     "SkelpipeError": ("pose_extraction.errors", "SkelpipeError"),
     "evaluate": ("skelpipe.training", "evaluate"),
     "extract": ("skelpipe.extraction", "extract"),
-    "predict": ("skelpipe.prediction", "predict"),
+    "predict": ("pipeline.predict.python_api", "predict"),
     "read_skeletons": ("skelpipe.skeletons", "read_skeletons"),
     "train": ("skelpipe.training", "train"),
     "write_skeletons": ("skelpipe.skeletons", "write_skeletons"),

@@ -1,4 +1,4 @@
-"""Prediction of actions in videos and skeleton files."""
+"""`skelpipe.predict`: options of a Python program into settings, then one call of the workflow."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -55,17 +55,19 @@ def predict(
         ...     print(answer.clip, answer.label)
         clip0 wave
     """
-    from pipeline import predict_actions
+    from rich.console import Console
 
-    return predict_actions(
-        clips,
-        run,
-        estimator=estimator,
-        detector=detector,
-        per_person=per_person,
-        windows=windows,
-        threshold=threshold,
-        overlay=overlay,
-        explain=explain,
-        device=device,
+    from pipeline.predict import workflow
+    from pipeline.predict.options import Networks, PredictOptions, scope_of
+    from pose_extraction.engines.engine import Engine
+
+    drawn = Path(overlay) if overlay is not None else None
+    scope = scope_of(per_person=per_person, windows=windows, overlay=drawn, explain=explain, threshold=threshold)
+    yield from workflow.predict(
+        [clips] if isinstance(clips, str | Path) else list(clips),
+        Path(run) if run is not None else None,
+        PredictOptions(scope, windows, drawn),
+        networks=Networks(*(None if name is None else str(name) for name in (estimator, detector))),
+        engine=Engine(device),
+        console=Console(stderr=True),
     )
