@@ -18,7 +18,7 @@ PACKAGES = ("pose_extraction", "recognition", "pipeline", "skelpipe", "synthetic
 # Within a package, from the bottom up. Modules and sub-packages of one row do not import each other.
 LAYERS: dict[str, tuple[tuple[str, ...], ...]] = {
     "pose_extraction": (
-        ("_version", "cache", "errors", "files", "skeleton"),
+        ("_version", "cache", "errors", "files", "queues", "skeleton"),
         ("engines", "oks", "poses", "video"),
         ("drawing", "formats", "networks", "tracking"),
         ("streaming",),
@@ -45,7 +45,7 @@ LAYERS: dict[str, tuple[tuple[str, ...], ...]] = {
         ("cli",),
     ),
     "skelpipe": (
-        ("extraction", "pose_estimator", "prediction", "recognizer", "shadowing", "skeletons", "training"),
+        ("extraction", "pose_estimator", "recognizer", "shadowing", "skeletons", "training"),
         ("__main__",),
     ),
     "synthetic": (("rendering",), ("demo", "motions", "networks"), ("base",)),

@@ -12,13 +12,13 @@ from rich.console import Console
 from pipeline.predict.answers import BEST, Answer, label_of
 from pipeline.predict.options import PredictOptions, Scope
 from pipeline.predict.overlay import LiveDrawing
-from pipeline.predict.prefetch import prefetch
 from pipeline.predict.sliding import Sliding, is_long_enough, no_window_classified
 from pose_extraction.drawing.overlay import Stretch
 from pose_extraction.errors import VideoError
 from pose_extraction.extraction import PoseExtractor
 from pose_extraction.following import Follower
 from pose_extraction.poses import FramePoses
+from pose_extraction.queues import prefetch
 from pose_extraction.video.live import LiveSource
 from pose_extraction.video.reader import Frame
 from recognition.engine.interruption import StopSignals

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import numpy as np
 
-from pipeline.predict.prefetch import BoundedQueue
 from pose_extraction.drawing.overlay import Stretch, draw_row, write_stretches
 from pose_extraction.errors import SkelpipeError
+from pose_extraction.queues import BoundedQueue
 from pose_extraction.video.reader import VideoInfo
 from pose_extraction.video.writer import VideoWriter
 

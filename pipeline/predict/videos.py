@@ -15,10 +15,10 @@ from pipeline.inputs.videos import Source
 from pipeline.predict.answers import Answer
 from pipeline.predict.options import PredictOptions
 from pipeline.predict.overlay import Drawing
-from pipeline.predict.prefetch import prefetch
 from pipeline.predict.video_prediction import PredictionJob, VideoPrediction
 from pipeline.reporting.progress import RunProgress
 from pose_extraction.extraction import PoseExtractor
+from pose_extraction.queues import prefetch
 from recognition.inference.predictor import Predictor
 
 # Poses of frames that may wait for stage two; they are small.

@@ -1,9 +1,8 @@
 """Decode videos in background threads, with bounded memory."""
 
 import logging
-import queue
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
@@ -12,6 +11,7 @@ import av.error
 import cv2
 
 from pose_extraction.errors import VideoError
+from pose_extraction.queues import BoundedQueue
 from pose_extraction.video.reader import Frame, VideoInfo, VideoReader
 
 log = logging.getLogger(__name__)
@@ -61,61 +61,40 @@ def decode_ahead(
     Yields:
         (job, frame) in order within each job, and (job, None) at its end, even if nothing could be decoded.
     """
-    waiting: queue.Queue[tuple[Job | None, Frame | BaseException | None]] = queue.Queue(frames_ahead)
-    stop = threading.Event()
+    waiting: BoundedQueue[tuple[Job, Frame | None]] = BoundedQueue(frames_ahead, producers=workers)
     supply = iter(jobs)
     supply_lock = threading.Lock()
 
-    def put(job: Job | None, item: Frame | BaseException | None) -> bool:
-        while not stop.is_set():
-            try:
-                waiting.put((job, item), timeout=0.2)
-            except queue.Full:
-                continue
-            return True
-        return False
-
     def work() -> None:
         try:
-            while not stop.is_set():
+            while not waiting.left:
                 with supply_lock:
                     job = next(supply, None)
-                if job is None:
+                if job is None or not _read(job, waiting):
                     break
-                if not _read(job, put):
-                    return
-            put(None, None)
+            waiting.end()
         except BaseException as error:  # noqa: BLE001  (passed to the consumer, which raises it)
-            put(None, error)
+            waiting.end(error)
 
     threads = [threading.Thread(target=work, name=f"decoder-{number}", daemon=True) for number in range(workers)]
     for thread in threads:
         thread.start()
-    running = workers
     try:
-        while running:
-            job, item = waiting.get()
-            if job is not None:
-                assert not isinstance(item, BaseException)
-                yield job, item
-            elif isinstance(item, BaseException):
-                raise item
-            else:
-                running -= 1
+        yield from waiting
     finally:
-        stop.set()
+        waiting.leave()
         for thread in threads:
             thread.join()
 
 
-def _read(job: Job, put: Callable[[Job, Frame | None], bool]) -> bool:
+def _read(job: Job, waiting: BoundedQueue[tuple[Job, Frame | None]]) -> bool:
     """Decode one video to its end. Return False if the consumer has stopped."""
     try:
         with VideoReader(job.path, start=job.start, end=job.end, stride=job.stride) as reader:
             job.info = reader.info
             job.problems = reader.problems
             for frame in reader:
-                if not put(job, frame):
+                if not waiting.put((job, frame)):
                     return False
     except Exception as error:
         # A damaged video must never stop the run, whatever it raises.
@@ -128,4 +107,4 @@ def _read(job: Job, put: Callable[[Job, Frame | None], bool]) -> bool:
             job.error = text
         else:
             job.problems.append(text)
-    return put(job, None)
+    return waiting.put((job, None))

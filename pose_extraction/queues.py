@@ -3,6 +3,7 @@
 import queue
 import threading
 from collections.abc import Generator, Iterable
+from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 Item = TypeVar("Item")
@@ -10,30 +11,48 @@ Item = TypeVar("Item")
 POLL = 0.1
 
 
+@dataclass(frozen=True)
+class _End:
+    """Last entry of a producer: it has no more items, or has failed."""
+
+    error: BaseException | None = None
+
+
 class BoundedQueue(Generic[Item]):
-    """Bounded queue of items from one producer thread to one consumer thread.
+    """Bounded queue of items from producer threads to one consumer thread.
 
     Args:
         most: Maximum number of waiting items; `put` blocks beyond it.
+        producers: Number of producers; the items end when each of them has called `end`.
     """
 
-    def __init__(self, most: int) -> None:
-        self._waiting: queue.Queue[tuple[Item | None, bool]] = queue.Queue(most)
+    def __init__(self, most: int, *, producers: int = 1) -> None:
+        self._waiting: queue.Queue[Item | _End] = queue.Queue(most)
+        self._producers = producers
         self._left = threading.Event()
+
+    @property
+    def left(self) -> bool:
+        """Whether the consumer has left, so that producers can stop."""
+        return self._left.is_set()
 
     def put(self, item: Item) -> bool:
         """Add an item; return False if the consumer has left, which drops the item."""
-        return self._put((item, False))
+        return self._put(item)
 
-    def end(self) -> None:
-        """Mark the end of the items."""
-        self._put((None, True))
+    def end(self, error: BaseException | None = None) -> None:
+        """Mark the end of a producer's items.
+
+        Args:
+            error: Raised in the consumer, after the items before it; None if the producer has not failed.
+        """
+        self._put(_End(error))
 
     def leave(self) -> None:
-        """Tell the producer that no more items are consumed."""
+        """Tell the producers that no more items are consumed."""
         self._left.set()
 
-    def _put(self, entry: tuple[Item | None, bool]) -> bool:
+    def _put(self, entry: Item | _End) -> bool:
         while not self._left.is_set():
             try:
                 self._waiting.put(entry, timeout=POLL)
@@ -43,11 +62,15 @@ class BoundedQueue(Generic[Item]):
         return False
 
     def __iter__(self) -> Generator[Item, None, None]:
-        while True:
-            item, ended = self._waiting.get()
-            if ended:
-                return
-            yield item  # type: ignore[misc]
+        running = self._producers
+        while running:
+            entry = self._waiting.get()
+            if not isinstance(entry, _End):
+                yield entry
+            elif entry.error is not None:
+                raise entry.error
+            else:
+                running -= 1
 
 
 def prefetch(items: Iterable[Item], most: int, *, name: str) -> Generator[Item, None, None]:
@@ -60,26 +83,24 @@ def prefetch(items: Iterable[Item], most: int, *, name: str) -> Generator[Item, 
         most: Maximum number of waiting items.
         name: Name of the thread.
     """
-    waiting: BoundedQueue[tuple[Item | None, BaseException | None]] = BoundedQueue(most)
+    waiting: BoundedQueue[Item] = BoundedQueue(most)
 
     def work() -> None:
         try:
             for item in items:
-                if not waiting.put((item, None)):
+                if not waiting.put(item):
                     break
             if isinstance(items, Generator):
                 items.close()
         except BaseException as error:  # noqa: BLE001  (passed to the consumer, which raises it)
-            waiting.put((None, error))
-        waiting.end()
+            waiting.end(error)
+        else:
+            waiting.end()
 
     thread = threading.Thread(target=work, name=name, daemon=True)
     thread.start()
     try:
-        for item, error in waiting:
-            if error is not None:
-                raise error
-            yield item  # type: ignore[misc]
+        yield from waiting
     finally:
         waiting.leave()
         thread.join()
