@@ -15,11 +15,11 @@ from pose_extraction.networks.detection import PersonDetector
 from pose_extraction.networks.estimators import (
     NetworkOptions,
     identify,
-    is_bottom_up,
     load_detector,
     load_estimator,
     with_supported_backend,
 )
+from pose_extraction.networks.names import is_bottom_up
 from pose_extraction.video.image_folder import read_image
 from pose_extraction.video.reader import Frame
 

@@ -14,10 +14,9 @@ from pose_extraction.networks.estimators import (
     NetworkIdentity,
     NetworkOptions,
     identify,
-    is_bottom_up,
-    is_onnx,
     with_supported_backend,
 )
+from pose_extraction.networks.names import is_bottom_up, is_onnx
 
 
 def identify_networks(

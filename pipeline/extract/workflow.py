@@ -22,6 +22,7 @@ from pipeline.reporting import progress
 from pipeline.reporting.progress import RunProgress
 from pose_extraction.engines.devices import parse_devices
 from pose_extraction.errors import SkelpipeError, UsageError
+from pose_extraction.networks.names import check_exists, display_name, is_bottom_up
 
 if TYPE_CHECKING:
     from pipeline.extract.device import Outcome
@@ -117,10 +118,12 @@ def extract(
     for warning in known.warnings:
         console.print(f"warning: {warning}", style="yellow", highlight=False, markup=False)
 
+    check_exists(settings.estimator, "estimator")
+    if detector is None and not is_bottom_up(settings.estimator):
+        check_exists(settings.detector, "detector")
     # Only now, because these load the libraries for videos and networks.
     from pipeline.extract.networks import identify_networks
     from pipeline.extract.plan import ExtractionPlan, plan_clips
-    from pose_extraction.networks.estimators import display_name
 
     devices = parse_devices(settings.device)
     if detector is not None and len(devices) > 1:

@@ -16,7 +16,8 @@ from pose_extraction.engines.devices import parse_devices
 from pose_extraction.engines.engine import Engine
 from pose_extraction.errors import UsageError
 from pose_extraction.networks import model_zoo
-from pose_extraction.networks.estimators import NetworkIdentity, display_name, is_bottom_up, is_onnx
+from pose_extraction.networks.estimators import NetworkIdentity
+from pose_extraction.networks.names import display_name, is_bottom_up, is_onnx
 from recognition.data.extraction_settings import SHAPING
 from recognition.protocols.detector import ActionDetector
 from recognition.runs import Trained

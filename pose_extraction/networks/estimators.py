@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING
 
 from pose_extraction.engines.engine import Engine, resolve_engine
 from pose_extraction.engines.image_networks import ImageNetwork, Normalisation, from_torch
-from pose_extraction.errors import UsageError, WeightsError
+from pose_extraction.errors import UsageError
 from pose_extraction.files import sha256_of
 from pose_extraction.networks import mmlab, model_zoo, weights
 from pose_extraction.networks.detection import PersonDetector
+from pose_extraction.networks.names import check_exists, display_name, is_onnx
 from pose_extraction.networks.one_stage import DetectorSpec, OneStageDetector
 from pose_extraction.networks.onnx_models import detector_from_onnx, estimator_from_onnx, onnx_files
 from pose_extraction.networks.topdown import TopdownEstimator, TopdownSpec
@@ -103,20 +104,6 @@ def _version(module: str) -> str:
         return str(getattr(importlib.import_module(module), "__version__", "unknown"))
 
 
-def is_onnx(name: str) -> bool:
-    return name.lower().endswith(".onnx")
-
-
-def display_name(name: str) -> str:
-    """Return the name used in results: the stem of an ONNX file, or the given name in lower case."""
-    return Path(name).stem if is_onnx(name) else name.lower()
-
-
-def is_bottom_up(name: str) -> bool:
-    """Return whether an estimator detects persons itself, so that no detector is needed."""
-    return not is_onnx(name) and model_zoo.lookup(name, "estimator").family == "openpifpaf"
-
-
 def with_supported_backend(options: NetworkOptions, name: str) -> NetworkOptions:
     """Return the options with the backend "auto" if the requested one cannot run a network of this kind.
 
@@ -161,11 +148,8 @@ def identify(
     if is_onnx(name):
         if checkpoint is not None:
             raise UsageError(f"{name} contains its own weights, so --checkpoint {checkpoint} cannot be used with it")
+        check_exists(name, kind)
         file = Path(name)
-        if not file.is_file():
-            raise WeightsError(
-                f"ONNX file {name} does not exist; check the path, or use a name listed by `skelpipe models`"
-            )
         engine = resolve_engine(engine, onnx=True)
         return NetworkIdentity(display_name(name), kind, _digest(*onnx_files(file)), engine, None, file, 0)
     entry = model_zoo.lookup(name, kind)

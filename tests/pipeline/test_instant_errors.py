@@ -13,16 +13,35 @@ HEAVY = {
     *("torch", "torchvision", "lightning_fabric", "sympy", "scipy", "sklearn", "matplotlib"),
     *("cv2", "av", "mmpose", "mmengine", "onnxruntime", "openvino"),
 }
-# Runs the command, then prints which of these libraries it has imported, and how its threads would wait.
+# Runs each command in a fork of an interpreter that has loaded the command line only. Prints a line for each: its exit
+# status, its errors, which of these libraries it has imported, and how its threads would wait.
 PROGRAM = f"""
-import json, os, sys
+import json, os, sys, tempfile
 from pipeline.cli import main
-try:
-    main()
-except SystemExit as end:
-    code = end.code
-loaded = sorted({HEAVY!r} & {{name.partition(".")[0] for name in sys.modules}})
-print(json.dumps([code, loaded, os.environ.get("OMP_WAIT_POLICY")]))
+
+def run(command):
+    sys.argv = ["skelpipe", *command.split()]
+    code = None
+    try:
+        main()
+    except SystemExit as end:
+        code = end.code
+    return [code, sorted({HEAVY!r} & {{name.partition(".")[0] for name in sys.modules}}), os.environ["OMP_WAIT_POLICY"]]
+
+for command in sys.argv[1:]:
+    with tempfile.TemporaryFile("w+") as errors, tempfile.TemporaryFile("w+") as result:
+        child = os.fork()
+        if child == 0:
+            os.dup2(errors.fileno(), 2)
+            try:
+                json.dump(run(command), result)
+                result.flush()
+            finally:
+                sys.stderr.flush()
+                os._exit(0)
+        os.waitpid(child, 0)
+        errors.seek(0), result.seek(0)
+        print(json.dumps([errors.read(), result.read()]))
 """
 NO_FILE, NO_RUN = "no skeleton file skeletons/*.pkl", "no run in runs/"
 CASES = {
@@ -69,6 +88,9 @@ CASES = {
     "sweep ablations/table4 training.epoch=3": (2, "unknown setting 'training.epoch'"),
     "extract clips --config nosuch": (2, "unknown config nosuch"),
     "extract clips --config wrong.yaml": (2, "unknown setting 'estimators'"),
+    "extract clips --estimator nosuch": (2, "unknown estimator 'nosuch'"),
+    "extract clips --detector nosuch": (2, "unknown detector 'nosuch'"),
+    "extract clips --estimator nosuch.onnx": (1, "ONNX file nosuch.onnx does not exist"),
     "extract --nosuch": (2, "No such option: --nosuch"),
     "evaluate --protocol nosuch": (2, "unknown protocol 'nosuch'"),
     "evaluate --protocol linear --set nosuch=1": (2, "unknown setting 'nosuch'"),
@@ -94,18 +116,26 @@ def folder(tmp_path_factory):
     return folder
 
 
-@pytest.mark.parametrize("command", CASES)
-def test_wrong_usage_is_reported_before_anything_heavy_is_imported(command, folder):
-    status, message = CASES[command]
-    run = subprocess.run(
-        [sys.executable, "-c", PROGRAM, *command.split()],
+@pytest.fixture(scope="module")
+def outcomes(folder):
+    """What each command prints to standard error, and its result as JSON."""
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM, *CASES],
         cwd=folder,
         env={"PYTHONPATH": str(ROOT), "COLUMNS": "200", "PATH": ""},
         capture_output=True,
         text=True,
+        check=True,
     )
-    code, loaded, policy = json.loads(run.stdout.splitlines()[-1])
-    assert message in run.stderr
+    return dict(zip(CASES, map(json.loads, done.stdout.splitlines()), strict=True))
+
+
+@pytest.mark.parametrize("command", CASES)
+def test_wrong_usage_is_reported_before_anything_heavy_is_imported(command, outcomes):
+    status, message = CASES[command]
+    errors, result = outcomes[command]
+    assert message in errors
+    code, loaded, policy = json.loads(result)
     assert code == status
     assert loaded == []
     assert policy == "PASSIVE"
