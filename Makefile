@@ -11,6 +11,9 @@ export KMP_BLOCKTIME ?= 0
 # Written when .venv matches the lock file, so that the next `make` skips the check.
 STAMP := .venv/.installed
 
+# One process per core, each with whole files, in the order of tests/conftest.py.
+PARALLEL := -n auto --dist loadfile --no-loadscope-reorder
+
 # Real clips and small networks for the benchmarks, if present.
 DATA ?= ../shared/data
 CLIP ?= runs/bench/two_walkers.mp4
@@ -28,10 +31,10 @@ test: setup ## Check style, types and behaviour
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
-	$(BIN)/pytest -n auto --dist loadfile
+	$(BIN)/pytest $(PARALLEL)
 
 test-fast: setup ## Check behaviour in a minute or so: without the tests marked slow or real_data
-	$(BIN)/pytest -n auto --dist loadfile -m "not slow and not real_data"
+	$(BIN)/pytest $(PARALLEL) -m "not slow and not real_data"
 
 test-matrix: setup ## Run the tests that depend on the processor on ten emulated ones; MATRIX=--all: the whole suite, hours
 	$(BIN)/python test_support/matrix.py --out runs/matrix.md $(MATRIX)

@@ -1,6 +1,7 @@
 """Fixtures that every test may use."""
 
 import os
+from collections import Counter
 from pathlib import Path
 
 # Before anything loads torch: threads that wait give the processor away instead of spinning, so that the tests stay
@@ -27,7 +28,16 @@ def shared_data() -> Path:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark the tests that need data from outside the repository."""
+    """Mark the tests that need data from outside the repository, and start with the files that take longest.
+
+    Then, at the end, no process has to wait for another one. `--no-loadscope-reorder` makes pytest-xdist keep this
+    order; by itself it would start with the files that have the most tests.
+    """
+    slow: Counter[Path] = Counter()
+    tests: Counter[Path] = Counter()
     for item in items:
         if "shared_data" in getattr(item, "fixturenames", ()):
             item.add_marker(pytest.mark.real_data)
+        slow[item.path] += item.get_closest_marker("slow") is not None
+        tests[item.path] += 1
+    items.sort(key=lambda item: (not slow[item.path], -tests[item.path]))

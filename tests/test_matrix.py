@@ -29,6 +29,7 @@ def test_that_is_skipped():
 """
 
 
+@pytest.mark.slow
 def test_a_row_runs_the_tests_with_its_limits_and_counts_them(tmp_path: Path) -> None:
     (tmp_path / "test_cases.py").write_text(CASES)
     words = ["--rootdir", str(tmp_path), "-c", "/dev/null", str(tmp_path)]

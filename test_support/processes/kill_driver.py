@@ -16,9 +16,17 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import onnxruntime  # noqa: F401  (imported before the fork, to be paid for once)
+# What a run imports only when it needs it is imported here once, before the forks, instead of in every child.
+import matplotlib.font_manager  # noqa: F401
+import onnx.external_data_helper
+import onnx.numpy_helper  # noqa: F401
+import onnxruntime  # noqa: F401
 from rich.console import Console
 
+import pipeline.extract.device
+import pipeline.extract.networks
+import pipeline.extract.plan
+import pipeline.extract.processes
 import pipeline.extract.workflow
 from pipeline.extract.settings import ExtractSettings
 from pipeline.extract.workflow import extract

@@ -87,7 +87,9 @@ def test_a_shipped_config_runs_end_to_end(config, data_of, tmp_path, monkeypatch
     assert settings["training"]["objective"] == wanted
     assert settings["model"]["backbone"] == config.rsplit("_", 1)[1]
     assert settings["data"]["train_split"] == split.replace("val", "train")
-    measured = json.loads(skelpipe("evaluate", "run", "--split", split, "--json", "--device", "cpu"))
+    # On torch and without figures, which the tests of `evaluate` cover.
+    quick = ("--device", "cpu", "--backend", "torch", "--no-figures")
+    measured = json.loads(skelpipe("evaluate", "run", "--split", split, "--json", *quick))
     assert 0 <= measured["top1"] <= measured["top5"] <= 1
     steps = [json.loads(line) for line in Path("run/metrics.jsonl").read_text().splitlines()]
     assert {step["phase"] for step in steps} == ({1, 2} if wanted == "maskclr" else {1})

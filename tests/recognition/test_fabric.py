@@ -5,6 +5,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).resolve().parents[2]
 PROGRAM = """
 import json, sys
@@ -18,6 +20,7 @@ print(json.dumps([loaded, compiler, list(network(torch.zeros(1, 2)).shape)]))
 """
 
 
+@pytest.mark.slow
 def test_fabric_is_imported_without_the_compiler_of_torch() -> None:
     done = subprocess.run([sys.executable, "-c", PROGRAM], cwd=ROOT, capture_output=True, text=True, check=True)
     assert json.loads(done.stdout.splitlines()[-1]) == [[], "torch._dynamo.eval_frame", [1, 2]]

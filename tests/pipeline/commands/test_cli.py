@@ -189,9 +189,10 @@ def test_a_closed_pipe_ends_a_command_quietly():
 
 
 @pytest.mark.slow
-def test_info_lists_versions_and_backends():
-    command = [sys.executable, "-m", "pipeline.cli", "info", "--json"]
-    facts = json.loads(subprocess.run(command, capture_output=True, text=True, timeout=120).stdout)
+def test_info_lists_versions_and_backends(monkeypatch, capsys):
+    status, output = skelpipe_here(["info", "--json"], monkeypatch, capsys)
+    assert status == 0
+    facts = json.loads(output.out)
     assert facts["versions"]["skelpipe"]
     assert facts["versions"]["torch"]
     assert set(facts["backends"]) == {"torch", "openvino", "onnxruntime"}

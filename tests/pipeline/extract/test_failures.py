@@ -245,6 +245,7 @@ def test_concurrent_runs_keep_each_others_errors(tmp_path, monkeypatch):
     assert [path.name for path in tmp_path.iterdir()] == ["errors.jsonl"]
 
 
+@pytest.mark.slow
 def test_an_unreadable_video_is_reported_and_the_others_continue(networks, clips, tmp_path):
     if os.geteuid() != 0:
         pytest.skip("needs root, to become a user who may read less")
@@ -279,6 +280,7 @@ def test_an_unreadable_video_is_reported_and_the_others_continue(networks, clips
         assert [clip["frame_dir"] for clip in clips_read] == ["clip 3 ü"]
 
 
+@pytest.mark.slow
 def test_a_full_disk_loses_only_files_that_do_not_fit_and_a_second_run_completes_them(networks, run, clips, tmp_path):
     run(clips, tmp_path / "whole")
     sizes = sorted(len(content) for content in all_files(tmp_path / "whole" / "tiny_pose").values())
@@ -294,6 +296,7 @@ def test_a_full_disk_loses_only_files_that_do_not_fit_and_a_second_run_completes
     assert all_files(tmp_path / "out") == all_files(tmp_path / "whole")
 
 
+@pytest.mark.slow
 def test_a_full_disk_at_the_end_keeps_the_old_data_set(networks, run, clips, tmp_path):
     run(clips, tmp_path)
     before = all_files(tmp_path)
@@ -317,6 +320,7 @@ def room(size: int) -> Callable[[], None]:
     return lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("moment", ["decoding", "drawing", "two processes"])
 def test_an_interrupt_ends_the_run_promptly_and_cleanly(networks, run, clips, tmp_path, moment):
     videos = tmp_path / "videos"

@@ -236,6 +236,7 @@ torch.save(shell.state_dict(), sys.argv[2])
 """
 
 
+@pytest.mark.slow
 def test_pickled_openpifpaf_networks_are_read_without_openpifpaf(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -61,6 +61,7 @@ def _spread_scores(network: torch.nn.Module, config: mmlab.DetectorConfig) -> No
         layer.bias.data[0] = 0
 
 
+@pytest.mark.slow
 @with_mmlab
 @pytest.mark.parametrize("name", ["rtmdet-tiny", "rtmdet-nano", "faster-rcnn"])
 def test_detections_equal_those_of_mmdet(name: str, tmp_path: Path) -> None:
@@ -76,7 +77,7 @@ def test_detections_equal_those_of_mmdet(name: str, tmp_path: Path) -> None:
 
     threshold = 0.1 if config.two_stage else 0.8
     options = NetworkOptions(
-        Engine(device="cpu", backend="torch", precision="fp32"), score_threshold=threshold, oblong=False
+        Engine(device="cpu", backend="torch", precision="fp32"), score_threshold=threshold, oblong=False, frame_batch=1
     )
     ours = load_detector(identify("detector", name, checkpoint=str(checkpoint), options=options), options)
     network.cfg = mmlab.load_config(entry.package, entry.config)
@@ -101,6 +102,7 @@ def test_detections_equal_those_of_mmdet(name: str, tmp_path: Path) -> None:
     assert compared >= 10, "too few boxes pass the threshold for the comparison to mean anything"
 
 
+@pytest.mark.slow
 @with_mmlab
 def test_the_result_of_a_frame_does_not_depend_on_its_batch() -> None:
     """Bit-identical, also with frames of other shapes and in incomplete batches."""

@@ -160,6 +160,7 @@ def excited_weights(name: str) -> dict[str, torch.Tensor]:
     return state
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["shufflenetv2k16", "shufflenetv2k30"])
 def test_random_networks_run_end_to_end(library, name):
     frames = [np.random.default_rng(0).integers(0, 255, size, np.uint8) for size in [(120, 160, 3), (1, 90, 3)]]
@@ -173,6 +174,7 @@ def test_random_networks_run_end_to_end(library, name):
             assert np.isfinite(box).all()
 
 
+@pytest.mark.slow
 def test_the_result_of_a_frame_does_not_depend_on_the_other_frames(library):
     random = np.random.default_rng(0)
     frames = [
@@ -201,6 +203,7 @@ def test_weights_depend_on_the_seed_and_the_global_random_state_is_kept(library)
     assert not torch.equal(first[key], other[key])
 
 
+@pytest.mark.slow
 def test_openvino_computes_the_same_fields(library):
     pytest.importorskip("openvino", reason="OpenVINO is an extra and not installed here")
     network = build_network()
@@ -252,6 +255,7 @@ def test_the_error_without_openpifpaf_explains_how_to_install_it(monkeypatch):
         load_library()
 
 
+@pytest.mark.slow
 def test_importing_the_estimator_does_not_import_the_agpl_library():
     code = (
         "import sys, pose_extraction.networks.openpifpaf; "

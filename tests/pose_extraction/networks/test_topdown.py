@@ -58,6 +58,7 @@ def published(network, config: str, picture: np.ndarray, *, flip_test: bool):
     return keypoint, heatmaps
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("flip_test", [False, True], ids=["plain", "flip"])
 @pytest.mark.parametrize("name", NAMES)
 def test_equals_inference_topdown(name: str, flip_test: bool, frames: list[np.ndarray]) -> None:
@@ -74,7 +75,8 @@ def test_equals_inference_topdown(name: str, flip_test: bool, frames: list[np.nd
         TopdownSpec(facts.input_size, facts.codec, facts.box_scale, facts.shift_flipped, facts.blur_kernel),
         flip_test=flip_test,
     )
-    for picture in frames:
+    # The second pass of the flip test does not depend on the picture.
+    for picture in frames[:1] if flip_test else frames:
         their_keypoint, their_heatmaps = published(network, config, picture, flip_test=flip_test)
         crops = ours.crop(picture, BOXES)
         our_heatmaps = ours.heatmaps(crops.images)[0]

@@ -173,6 +173,7 @@ def test_switches_equal_the_plain_definition(seed):
     assert frame_counts(frames, ids)["suspected_switches"] == expected
 
 
+@pytest.mark.slow
 def test_memory_does_not_grow_with_tracks_times_frames():
     """2000 consecutive tracks of three frames: an array of tracks x frames would have 190 MB."""
     frames = [frame(index, 300 + 40 * (index // 3 % 30)) for index in range(6000)]

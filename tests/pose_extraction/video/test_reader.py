@@ -311,6 +311,7 @@ def peak_memory(path: Path) -> int:
     return int(output.stdout)
 
 
+@pytest.mark.slow
 def test_memory_does_not_grow_with_length(tmp_path: Path) -> None:
     options = {"preset": "ultrafast"}
     short, long = (

@@ -223,6 +223,7 @@ def test_normalisation_over_unpadded_cells_equals_torch() -> None:
     torch.testing.assert_close(of_ours, of_theirs, rtol=1e-9, atol=1e-9)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_an_exported_backbone_gives_the_same_output(name: str, tmp_path: Path) -> None:
     onnxruntime = pytest.importorskip("onnxruntime", reason="onnxruntime, which runs the export, is not installed")

@@ -59,6 +59,7 @@ def test_predictions_do_not_depend_on_the_batch_or_on_absent_persons(name: str) 
     assert isinstance(recognizer.head, PlainHead)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("frames", [10, 7])
 def test_onnx_matches_torch_for_any_number_of_frames(name: str, frames: int) -> None:

@@ -32,7 +32,7 @@ def texts_of(figure: Figure) -> str:
     return "\n".join(found)
 
 
-@pytest.mark.parametrize("classes", [5, 70])
+@pytest.mark.parametrize("classes", [5, pytest.param(70, marks=pytest.mark.slow)])
 def test_figures_are_written_with_titles(classes: int, tmp_path: Path) -> None:
     metrics = made_metrics(classes)
     for name, draw in (("confusion", confusion_figure), ("classes", per_class_figure)):

@@ -111,6 +111,7 @@ def test_every_backend_equals_single_clip_results(clips: ClipSet, backbone: str,
     assert scores.engine == cpu(backend, 4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("backend", ["openvino", "onnxruntime"])
 @pytest.mark.parametrize("depth", [1, 2])
 @pytest.mark.parametrize("length", [3, 4])
