@@ -1,0 +1,120 @@
+"""Results of the bench: a line of JSON for each cell and condition, appended as soon as it is measured."""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+# No answer, because no person is visible.
+UNANSWERED = -1
+
+
+@dataclass(frozen=True)
+class Key:
+    """What a result was measured with.
+
+    Args:
+        data: Title of the data set, NAME or NAME/ESTIMATOR.
+        method: Name of the method.
+        count: Training clips per class; None for all.
+        seed: Seed of the draw of clips and of the training.
+        fold: Name of the fold.
+        condition: Name of the condition of the test clips.
+        left_out: Class that was left out of the training, to measure "unknown"; None for none.
+    """
+
+    data: str
+    method: str
+    count: int | None
+    seed: int
+    fold: str
+    condition: str = "clean"
+    left_out: str | None = None
+
+
+@dataclass(frozen=True)
+class Result:
+    """Answers of a method for the test clips of one fold.
+
+    Args:
+        key: What they were measured with.
+        clips: Digest of the ids of the training and the test clips.
+        labels: True classes of N test clips.
+        predicted: Predicted classes; `UNANSWERED` for clips that show no person.
+        confidence: Probability of the predicted class, NaN for those.
+        unknown: How likely each clip shows none of the classes, on the method's own scale; NaN for those.
+        trained_on: Number of training clips.
+        seconds: Duration of the training.
+        megabytes: Peak memory of the process during the training.
+        facts: What the method chose, such as its number of epochs.
+    """
+
+    key: Key
+    clips: str
+    labels: np.ndarray
+    predicted: np.ndarray
+    confidence: np.ndarray
+    unknown: np.ndarray
+    trained_on: int
+    seconds: float
+    megabytes: float
+    facts: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def right(self) -> np.ndarray:
+        """bool (N,), whether each answer is correct."""
+        return self.predicted == self.labels
+
+
+def digest_of(train: Sequence[str], test: Sequence[str]) -> str:
+    """Return a short digest of the ids of training and test clips."""
+    return hashlib.sha256(json.dumps([list(train), list(test)]).encode()).hexdigest()[:12]
+
+
+def append(path: Path, result: Result) -> None:
+    """Append a result."""
+    line = asdict(result.key) | {
+        "clips": result.clips,
+        "labels": result.labels.tolist(),
+        "predicted": result.predicted.tolist(),
+        "confidence": _rounded(result.confidence),
+        "unknown": _rounded(result.unknown),
+        "trained_on": result.trained_on,
+        "seconds": round(result.seconds, 2),
+        "megabytes": round(result.megabytes),
+        "facts": result.facts,
+    }
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # A line that was cut off by a kill must not swallow this one.
+    broken = path.is_file() and path.stat().st_size and not path.read_bytes().endswith(b"\n")
+    with path.open("a", encoding="utf-8") as file:
+        file.write(("\n" if broken else "") + json.dumps(line) + "\n")
+
+
+def read(paths: Sequence[Path]) -> dict[Key, Result]:
+    """Read results; of several with the same key, the last counts. Lines that were cut off are skipped."""
+    found = {}
+    for path in paths:
+        if not path.is_file():
+            continue
+        for text in path.read_text(encoding="utf-8").splitlines():
+            try:
+                line = json.loads(text)
+            except json.JSONDecodeError:
+                continue
+            key = Key(**{name: line.pop(name) for name in Key.__dataclass_fields__})
+            for name in ("labels", "predicted"):
+                line[name] = np.array(line[name], np.int64)
+            for name in ("confidence", "unknown"):
+                line[name] = np.array(line[name], np.float64)
+            found[key] = Result(key, **line)
+    return found
+
+
+def _rounded(values: np.ndarray) -> list[float | None]:
+    """Return values with six digits; None for NaN, which JSON does not have."""
+    return [None if np.isnan(value) else round(float(value), 6) for value in values]

@@ -1,0 +1,131 @@
+"""Markdown tables of the results."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from benchmarks.cells.results import Key, Result
+from benchmarks.cells.scores import Block, Where, best_of, blocks, calibration, lead, mean_ranks, unknown_detection
+
+CLEAN = "clean"
+
+
+def report(
+    results: Mapping[Key, Result], titles: Mapping[str, str], ours: str, names: Mapping[str, Sequence[str]]
+) -> str:
+    """Return all tables that results allow.
+
+    Args:
+        results: The results.
+        titles: Names of methods in the order of the columns.
+        ours: The method that is compared with the best of the others.
+        names: Class names of each data set, by its title.
+    """
+    measured = {key.method for key in results}
+    shown = {name: title for name, title in titles.items() if name in measured}
+    found = blocks(results)
+    parts = [accuracy_table(found, shown, ours), cost_table(found, shown), robustness_table(found, shown, ours)]
+    parts += [_share_table(_clean(calibration(results)), shown, "expected calibration error", "{:.3f}")]
+    unknown = {(data, None, CLEAN): row for data, row in unknown_detection(results, names).items()}
+    parts += [_share_table(unknown, shown, "AUROC of the unseen class", "{:.3f}")]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def accuracy_table(found: Mapping[Where, Mapping[str, Block]], titles: Mapping[str, str], ours: str) -> str:
+    """Return accuracy by data set and number of clips, our lead over the best rival, and mean ranks."""
+    rows = {where: row for where, row in _sorted(found).items() if where[2] == CLEAN and row}
+    rivals = [name for name in titles if name != ours]
+    has_ours = any(ours in row for row in rows.values())
+    head = ["data", "clips per class", *titles.values()]
+    lines = _head([*head, "lead over the best rival (95 % interval)"] if has_ours else head)
+    for (data, count, _), row in rows.items():
+        cells = [data, _count(count), *(_accuracy(row.get(name)) for name in titles)]
+        if has_ours:
+            rival = best_of(row, rivals)
+            known = ours in row and rival is not None
+            cells.append(_lead(row, ours, rival, titles) if known and rival is not None else "")
+        lines.append(_line(cells))
+    ranks, number = mean_ranks(rows.values(), list(titles))
+    if number and len(titles) > 1:
+        cells = ["mean rank", f"{number} rows", *(f"{ranks[name]:.2f}" for name in titles)]
+        lines.append(_line([*cells, ""] if has_ours else cells))
+    return "\n".join(lines) if rows else ""
+
+
+def cost_table(found: Mapping[Where, Mapping[str, Block]], titles: Mapping[str, str]) -> str:
+    """Return seconds and megabytes of a training."""
+    rows = {where: row for where, row in _sorted(found).items() if where[2] == CLEAN and row}
+    lines = _head(["data", "training clips", *(f"{title}, s / MB" for title in titles.values())])
+    for (data, _, _), row in rows.items():
+        clips = round(next(iter(row.values())).trained_on)
+        costs = [f"{row[name].seconds:.1f} / {row[name].megabytes:.0f}" if name in row else "" for name in titles]
+        lines.append(_line([data, str(clips), *costs]))
+    return "\n".join(lines) if rows else ""
+
+
+def robustness_table(found: Mapping[Where, Mapping[str, Block]], titles: Mapping[str, str], ours: str) -> str:
+    """Return accuracy under each condition, and the mean over the conditions, clean not included."""
+    rows = {where: row for where, row in _sorted(found).items() if row}
+    damaged = {where for where in rows if where[2] != CLEAN}
+    if not damaged:
+        return ""
+    lines = _head(["data", "clips per class", "condition", *titles.values()])
+    for data, count in dict.fromkeys((where[0], where[1]) for where in rows if where in damaged):
+        own = {where[2]: row for where, row in rows.items() if where[:2] == (data, count)}
+        for condition, row in own.items():
+            cells = [f"{100 * row[name].mean:.1f}" if name in row else "" for name in titles]
+            lines.append(_line([data, _count(count), _words(condition), *cells]))
+        under = [row for condition, row in own.items() if condition != CLEAN]
+        means = [
+            f"{100 * np.mean([row[name].mean for row in under]):.1f}" if all(name in row for row in under) else ""
+            for name in titles
+        ]
+        lines.append(_line([data, _count(count), "mean of the conditions", *means]))
+    return "\n".join(lines)
+
+
+def _share_table(found: Mapping[Where, Mapping[str, float]], titles: Mapping[str, str], what: str, form: str) -> str:
+    if not found:
+        return ""
+    lines = _head([what, "clips per class", *titles.values()])
+    for (data, count, _), row in _sorted(found).items():
+        lines.append(_line([data, _count(count), *(form.format(row[name]) if name in row else "" for name in titles)]))
+    return "\n".join(lines)
+
+
+def _clean(found: Mapping[Where, Mapping[str, float]]) -> dict[Where, Mapping[str, float]]:
+    return {where: row for where, row in found.items() if where[2] == CLEAN}
+
+
+def _sorted(found: Mapping[Where, Mapping[str, object]]) -> dict[Where, Mapping]:
+    """Return rows by data set, then all clips first, then ascending numbers, clean before the conditions."""
+    order = sorted(found, key=lambda where: (where[0], where[1] is not None, where[1] or 0, where[2] != CLEAN))
+    return {where: found[where] for where in order}
+
+
+def _accuracy(block: Block | None) -> str:
+    if block is None:
+        return ""
+    spread = f" ± {100 * block.each.std(ddof=1):.1f}" if len(block.each) > 1 else ""
+    return f"{100 * block.mean:.1f}{spread}"
+
+
+def _lead(row: Mapping[str, Block], ours: str, rival: str, titles: Mapping[str, str]) -> str:
+    value, low, high = (100 * number for number in lead(row, ours, rival))
+    return f"{value:+.1f} ({low:+.1f} to {high:+.1f}), {titles[rival]}"
+
+
+def _count(count: int | None) -> str:
+    return "all" if count is None else str(count)
+
+
+def _words(condition: str) -> str:
+    return condition.replace("_", " ").replace("-", " ")
+
+
+def _head(cells: Sequence[str]) -> list[str]:
+    return [_line(cells), "|" + "---|" * len(cells)]
+
+
+def _line(cells: Sequence[str]) -> str:
+    return "| " + " | ".join(cells) + " |"

@@ -1,0 +1,93 @@
+"""Accuracy on small sets of real people: our default, other networks, and classical methods, on the same skeletons.
+
+    python benchmarks/real_sets.py measure --data weizmann/simplepose=FILE.pkl yoga/simplepose=FILE.pkl
+        --out results.jsonl [--methods svm trees ...] [--counts 3 5 10 20 all] [--seeds 0 1 2] [--folds NAME ...]
+        [--robustness] [--leave-class-out]
+    python benchmarks/real_sets.py tables results.jsonl [...] [--data weizmann/simplepose=FILE.pkl ...]
+
+Data sets and their folds: `weizmann`, leave one person out; `yoga`, five folds by person; `motions5`, `penn_action` and
+`rendered`, the splits "train" and "test" of the file. The name after "/" is that of the pose estimator. With
+`--robustness`, each trained method is also tested under damage and, if files of other estimators are given for the same
+set, on their skeletons. With `--leave-class-out`, it is trained without each class in turn, to measure how well it
+detects what it does not know. Each result is appended to the file at once; the same command continues.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+from benchmarks.cells.damage import CONDITIONS, OTHER
+from benchmarks.cells.data_sets import DataSet, read_set
+from benchmarks.cells.measuring import Plan, measure
+from benchmarks.cells.results import read
+from benchmarks.cells.tables import report
+from benchmarks.rivals.networks import Budget
+from benchmarks.rivals.table import OURS, TITLES, methods
+from pose_extraction.errors import SkelpipeError
+from recognition.robustness.conditions import CLEAN, Condition
+
+
+def count_of(text: str) -> int | None:
+    """Return a number of clips per class, None for "all"."""
+    return None if text == "all" else int(text)
+
+
+def sets_of(words: list[str]) -> list[DataSet]:
+    """Return the data sets that are given as TITLE=FILE."""
+    return [read_set(title, Path(file)) for title, _, file in (word.partition("=") for word in words)]
+
+
+def parsed() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    commands = parser.add_subparsers(dest="command", required=True)
+    measuring = commands.add_parser("measure", help="measure what is missing in the file")
+    measuring.add_argument("--data", nargs="+", required=True, metavar="NAME/ESTIMATOR=FILE")
+    measuring.add_argument("--out", type=Path, required=True, metavar="FILE.jsonl")
+    measuring.add_argument("--on", nargs="*", metavar="TITLE", help="data sets to measure (default: all given)")
+    measuring.add_argument("--methods", nargs="+", default=list(TITLES), choices=TITLES)
+    measuring.add_argument("--counts", nargs="+", type=count_of, default=[None, 3, 5, 10, 20], metavar="N|all")
+    measuring.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
+    measuring.add_argument("--folds", nargs="*", default=[], help="names of folds (default: all)")
+    measuring.add_argument("--robustness", action="store_true")
+    measuring.add_argument("--leave-class-out", action="store_true")
+    measuring.add_argument("--epochs", type=int, default=60, help="most epochs of a rival network (default: 60)")
+    measuring.add_argument(
+        "--presentations", type=int, default=15_000, help="clips shown to it, repetitions included (default: 15000)"
+    )
+    tables = commands.add_parser("tables", help="print Markdown tables")
+    tables.add_argument("results", nargs="+", type=Path)
+    tables.add_argument("--data", nargs="*", default=[], metavar="NAME/ESTIMATOR=FILE", help="for the unseen classes")
+    tables.add_argument("--methods", nargs="+", default=list(TITLES), choices=TITLES)
+    return parser.parse_args()
+
+
+def main() -> None:
+    """Run the benchmark from the command line."""
+    arguments = parsed()
+    try:
+        if arguments.command == "tables":
+            names = {data.title: data.label_names for data in sets_of(arguments.data)}
+            results = {key: found for key, found in read(arguments.results).items() if key.method in arguments.methods}
+            print(report(results, {name: TITLES[name] for name in arguments.methods}, OURS, names), end="")
+            return
+        conditions = [Condition(CLEAN), *(CONDITIONS if arguments.robustness else ())]
+        if arguments.robustness:
+            conditions.append(Condition(OTHER))
+        known = methods(Budget(arguments.epochs, arguments.presentations))
+        plan = Plan(
+            sets_of(arguments.data),
+            {name: known[name] for name in arguments.methods},
+            arguments.counts,
+            arguments.seeds,
+            arguments.folds,
+            conditions,
+            arguments.leave_class_out,
+            arguments.on,
+        )
+        measure(plan, read([arguments.out]), arguments.out, lambda text: print(text, flush=True))
+    except SkelpipeError as error:
+        sys.exit(f"real_sets.py: {error}")
+
+
+if __name__ == "__main__":
+    main()

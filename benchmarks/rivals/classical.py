@@ -1,0 +1,169 @@
+"""Classical rivals on hand-crafted features: a support vector machine, extremely randomised trees, and chance.
+
+Each training clip is used whole and in parts, each of them also mirrored. Probabilities of a clip are the mean of those
+of the clip and of its mirror image, so that mirroring a clip does not change them.
+"""
+
+import zlib
+from collections.abc import Callable, Sequence
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+from sklearn.ensemble import ExtraTreesClassifier
+from sklearn.impute import SimpleImputer
+from sklearn.pipeline import Pipeline, make_pipeline
+from sklearn.preprocessing import FunctionTransformer, StandardScaler
+from sklearn.svm import SVC
+
+from benchmarks.rivals.features import features_of
+from benchmarks.rivals.method import Fitted, Method
+from benchmarks.rivals.motion import Annotation
+
+# Parts of a training clip besides the whole clip, and the shortest as a share of its duration.
+PARTS, SHORTEST = 2, 0.5
+# Standard deviations at which a feature is clipped, so that damage outside the training data has a limited effect.
+OUTLIER = 4.0
+SVM_C, TREES = 10.0, 500
+
+
+class Features:
+    """Features of clips and their copies, computed once for each clip.
+
+    Attributes:
+        saved: Seconds that were not spent because features were known; to be added to the time of a training.
+    """
+
+    def __init__(self) -> None:
+        self.saved = 0.0
+        self._known: dict[int, tuple[Annotation, dict[Any, tuple[np.ndarray, float]]]] = {}
+
+    def __call__(self, clip: Annotation, *, mirrored: bool, part: tuple[float, float] = (0.0, 1.0)) -> np.ndarray:
+        # The clip is kept, so that no other object can get its id.
+        _, own = self._known.setdefault(id(clip), (clip, {}))
+        if (mirrored, part) in own:
+            self.saved += own[mirrored, part][1]
+        else:
+            begun = perf_counter()
+            found = features_of(clip, mirrored=mirrored, part=part)
+            own[mirrored, part] = found, perf_counter() - begun
+        return own[mirrored, part][0]
+
+
+def parts_of(clip: Annotation) -> list[tuple[float, float]]:
+    """Return the parts of a training clip as shares of its duration, the whole first; they depend on its name only."""
+    rng = np.random.default_rng(zlib.crc32(str(clip.get("frame_dir", "")).encode()))
+    parts = [(0.0, 1.0)]
+    for _ in range(PARTS):
+        length = rng.uniform(SHORTEST, 1)
+        start = rng.uniform(0, 1 - length)
+        parts.append((float(start), float(start + length)))
+    return parts
+
+
+class FittedClassifier(Fitted):
+    """A classifier of features.
+
+    Args:
+        scores: From features (N, F) to probabilities (N, K).
+        features: Cache of features.
+        saved: Seconds that the cache saved in the training.
+    """
+
+    def __init__(self, scores: Callable[[np.ndarray], np.ndarray], features: Features, saved: float) -> None:
+        self.facts, self.saved = {}, saved
+        self._scores, self._features = scores, features
+
+    def probabilities(self, clips: Sequence[Annotation]) -> np.ndarray:
+        views = [
+            self._scores(np.stack([self._features(clip, mirrored=mirrored) for clip in clips]))
+            for mirrored in (False, True)
+        ]
+        return np.mean(views, axis=0)
+
+
+class Classical(Method):
+    """A scikit-learn classifier on hand-crafted features.
+
+    Args:
+        build: Returns the pipeline for a seed.
+        features: Cache of features, which several methods may share.
+    """
+
+    def __init__(self, build: Callable[[int], Pipeline], features: Features) -> None:
+        self._build, self._features = build, features
+
+    def fit(self, clips: Sequence[Annotation], labels: np.ndarray, names: Sequence[str], seed: int) -> Fitted:
+        rows, numbers = [], []
+        self._features.saved = 0.0
+        for clip, label in zip(clips, labels, strict=True):
+            for part in parts_of(clip):
+                for mirrored in (False, True):
+                    rows.append(self._features(clip, mirrored=mirrored, part=part))
+                    numbers.append(int(label))
+        pipeline = self._build(seed).fit(np.stack(rows), numbers)
+        classes = pipeline.classes_
+
+        def scores(values: np.ndarray) -> np.ndarray:
+            # Classes without clips have probability 0.
+            result = np.zeros((len(values), len(names)))
+            result[:, classes] = _probabilities(pipeline, values)
+            return result
+
+        return FittedClassifier(scores, self._features, self._features.saved)
+
+
+def _probabilities(pipeline: Pipeline, values: np.ndarray) -> np.ndarray:
+    if hasattr(pipeline, "predict_proba"):
+        return pipeline.predict_proba(values)
+    decision = pipeline.decision_function(values)
+    if decision.ndim == 1:
+        decision = np.stack([-decision, decision], axis=1)
+    weights = np.exp(decision - decision.max(axis=1, keepdims=True))
+    return weights / weights.sum(axis=1, keepdims=True)
+
+
+def clip_outliers(values: np.ndarray) -> np.ndarray:
+    """Limit standardised features to `OUTLIER` deviations."""
+    return np.clip(values, -OUTLIER, OUTLIER)
+
+
+def svm(seed: int) -> Pipeline:
+    """Return a support vector machine with a radial kernel; nothing in it is random."""
+    return make_pipeline(
+        SimpleImputer(strategy="median", keep_empty_features=True),
+        StandardScaler(),
+        FunctionTransformer(clip_outliers),
+        SVC(C=SVM_C, gamma="scale", class_weight="balanced", break_ties=True),
+    )
+
+
+def trees(seed: int) -> Pipeline:
+    """Return extremely randomised trees."""
+    return make_pipeline(
+        SimpleImputer(strategy="median", keep_empty_features=True),
+        ExtraTreesClassifier(TREES, class_weight="balanced", random_state=seed, n_jobs=1),
+    )
+
+
+class FittedChance(Fitted):
+    """Draws answers.
+
+    Args:
+        num_classes: K.
+        seed: Random seed.
+    """
+
+    def __init__(self, num_classes: int, seed: int) -> None:
+        self.facts = {}
+        self._num_classes, self._rng = num_classes, np.random.default_rng(seed)
+
+    def probabilities(self, clips: Sequence[Annotation]) -> np.ndarray:
+        return self._rng.dirichlet(np.ones(self._num_classes), len(clips))
+
+
+class Chance(Method):
+    """Random answers, all classes equally often."""
+
+    def fit(self, clips: Sequence[Annotation], labels: np.ndarray, names: Sequence[str], seed: int) -> Fitted:
+        return FittedChance(len(names), seed)

@@ -1,0 +1,62 @@
+"""The methods of the bench by name."""
+
+from collections.abc import Callable
+
+from benchmarks.rivals.classical import Chance, Classical, Features, svm, trees
+from benchmarks.rivals.method import Method
+from benchmarks.rivals.networks import Budget, Network, Recurrent
+
+# Name of the method that is judged; all others are its rivals.
+OURS = "default"
+TITLES = {
+    OURS: "default",
+    "svm": "SVM",
+    "trees": "trees",
+    "cross_entropy": "cross-entropy",
+    "maskclr": "MaskCLR",
+    "bilstm": "BiLSTM",
+    "stgcnpp": "ST-GCN++",
+    "poseconv3d": "PoseConv3D",
+    "chance": "chance",
+}
+# The published MaskCLR with a network that trains on a processor in minutes; every clip is used for training, and the
+# last weights are tested, because a tenth of few clips is too small to choose an epoch.
+_ALL_CLIPS = "data.holdout=0"
+_PUBLISHED = ["small", "data.flip=0", _ALL_CLIPS]
+_BASELINE = ["model=small", "flip=auto", "batch_size=16", "backbone_lr=4e-3", "head_lr=4e-3", "warmup_epochs=1"]
+
+
+def methods(budget: Budget) -> dict[str, Callable[[], Method]]:
+    """Return functions that create the methods.
+
+    Args:
+        budget: Length of the training of the networks, except for that of our default.
+    """
+    features = Features()
+    return {
+        OURS: lambda: Network(),
+        "svm": lambda: Classical(svm, features),
+        "trees": lambda: Classical(trees, features),
+        "cross_entropy": lambda: Network(
+            [*_PUBLISHED, "objective=cross_entropy"], phases=["phase1"], which="last", budget=budget
+        ),
+        "maskclr": lambda: Network(_PUBLISHED, phases=["phase1", "phase2"], which="last", budget=budget),
+        "bilstm": lambda: Recurrent(budget),
+        "stgcnpp": lambda: Network(
+            ["baselines/stgcnpp", *_BASELINE, *_of_length(32), _ALL_CLIPS],
+            phases=["phase1"],
+            which="last",
+            budget=budget,
+        ),
+        "poseconv3d": lambda: Network(
+            ["baselines/poseconv3d", *_BASELINE, *_of_length(16), _ALL_CLIPS],
+            phases=["phase1"],
+            which="last",
+            budget=budget,
+        ),
+        "chance": Chance,
+    }
+
+
+def _of_length(frames: int) -> list[str]:
+    return [f"data.num_frames={frames}", f"data.max_frames={frames}", f"model.max_frames={frames}"]
