@@ -5,7 +5,7 @@ import resource
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from time import perf_counter
+from time import perf_counter, process_time
 from typing import Any
 
 import numpy as np
@@ -118,14 +118,14 @@ def measure(plan: Plan, results: dict[Key, Result], path: Path, say: Callable[[s
                 wanted.append((key, condition))
         if not wanted:
             continue
-        fitted, seconds, megabytes = _fit(cell, plan.methods[cell.key.method]())
+        fitted, cost = _fit(cell, plan.methods[cell.key.method]())
         for key, condition in wanted:
             answers = _answers(cell, fitted, [under(cell.data, int(index), condition) for index in cell.test])
             facts = {**fitted.facts, "cpus": _cpus()}
-            result = Result(key, digest, *answers, len(cell.train), seconds, megabytes, facts)
+            result = Result(key, digest, *answers, len(cell.train), *cost, facts)
             append(path, result)
             results[key] = result
-            say(f"{_described(key)}: {100 * result.right.mean():.1f} % of {len(cell.test)} clips, {seconds:.1f} s")
+            say(f"{_described(key)}: {100 * result.right.mean():.1f} % of {len(cell.test)} clips, {cost[0]:.1f} s")
 
 
 def _described(key: Key) -> str:
@@ -155,14 +155,17 @@ def _conditions_for(
     return listed
 
 
-def _fit(cell: Cell, method: Method) -> tuple[Fitted, float, float]:
-    """Train a method; return it with the seconds, and the peak memory in megabytes."""
+def _fit(cell: Cell, method: Method) -> tuple[Fitted, tuple[float, float, float]]:
+    """Train a method; return it with seconds, processor seconds, and the peak memory in megabytes."""
     names = [cell.data.label_names[number] for number in cell.classes]
     labels = np.searchsorted(cell.classes, cell.data.labels[cell.train])
     _reset_peak()
-    begun = perf_counter()
+    begun, begun_busy = perf_counter(), process_time()
     fitted = method.fit([cell.data.clips[index] for index in cell.train], labels, names, cell.key.seed)
-    return fitted, perf_counter() - begun + fitted.saved, _peak()
+    seconds, busy = (
+        now - before + fitted.saved for now, before in ((perf_counter(), begun), (process_time(), begun_busy))
+    )
+    return fitted, (seconds, busy, _peak())
 
 
 class _Damage:

@@ -49,6 +49,7 @@ class Result:
         unknown: How likely each clip shows none of the classes, on the method's own scale; NaN for those.
         trained_on: Number of training clips.
         seconds: Duration of the training.
+        cpu_seconds: Processor time of the training, over all threads.
         megabytes: Peak memory of the process during the training.
         facts: What the method chose, such as its number of epochs.
     """
@@ -61,6 +62,7 @@ class Result:
     unknown: np.ndarray
     trained_on: int
     seconds: float
+    cpu_seconds: float
     megabytes: float
     facts: dict[str, Any] = field(default_factory=dict)
 
@@ -85,6 +87,7 @@ def append(path: Path, result: Result) -> None:
         "unknown": _rounded(result.unknown),
         "trained_on": result.trained_on,
         "seconds": round(result.seconds, 2),
+        "cpu_seconds": round(result.cpu_seconds, 2),
         "megabytes": round(result.megabytes),
         "facts": result.facts,
     }
@@ -111,7 +114,7 @@ def read(paths: Sequence[Path]) -> dict[Key, Result]:
                 line[name] = np.array(line[name], np.int64)
             for name in ("confidence", "unknown"):
                 line[name] = np.array(line[name], np.float64)
-            found[key] = Result(key, **line)
+            found[key] = Result(key, **{"cpu_seconds": float("nan")} | line)
     return found
 
 

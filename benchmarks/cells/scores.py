@@ -22,6 +22,7 @@ class Block:
         of_clips: float64 (N,), share of the seeds that classify each clip correctly.
         clips: N names, FOLD/PLACE, of these clips.
         seconds: Mean duration of a training.
+        cpu_seconds: Mean processor time of a training.
         megabytes: Largest peak memory.
         trained_on: Mean number of training clips.
     """
@@ -30,6 +31,7 @@ class Block:
     of_clips: np.ndarray
     clips: tuple[str, ...]
     seconds: float
+    cpu_seconds: float
     megabytes: float
     trained_on: float
 
@@ -74,6 +76,7 @@ def _block(found: Mapping[tuple[str, int], Result], folds: Sequence[str], seeds:
         right.mean(axis=0),
         tuple(names),
         float(np.mean([result.seconds for result in used])),
+        float(np.mean([result.cpu_seconds for result in used])),
         max(result.megabytes for result in used),
         float(np.mean([result.trained_on for result in used])),
     )

@@ -53,12 +53,12 @@ def accuracy_table(found: Mapping[Where, Mapping[str, Block]], titles: Mapping[s
 
 
 def cost_table(found: Mapping[Where, Mapping[str, Block]], titles: Mapping[str, str]) -> str:
-    """Return seconds and megabytes of a training."""
+    """Return seconds, processor seconds and megabytes of a training."""
     rows = {where: row for where, row in _sorted(found).items() if where[2] == CLEAN and row}
-    lines = _head(["data", "training clips", *(f"{title}, s / MB" for title in titles.values())])
+    lines = _head(["data", "training clips", *(f"{title}, s / CPU s / MB" for title in titles.values())])
     for (data, _, _), row in rows.items():
         clips = round(next(iter(row.values())).trained_on)
-        costs = [f"{row[name].seconds:.1f} / {row[name].megabytes:.0f}" if name in row else "" for name in titles]
+        costs = [_cost(row.get(name)) for name in titles]
         lines.append(_line([data, str(clips), *costs]))
     return "\n".join(lines) if rows else ""
 
@@ -108,6 +108,10 @@ def _accuracy(block: Block | None) -> str:
         return ""
     spread = f" ± {100 * block.each.std(ddof=1):.1f}" if len(block.each) > 1 else ""
     return f"{100 * block.mean:.1f}{spread}"
+
+
+def _cost(block: Block | None) -> str:
+    return "" if block is None else f"{block.seconds:.1f} / {block.cpu_seconds:.1f} / {block.megabytes:.0f}"
 
 
 def _lead(row: Mapping[str, Block], ours: str, rival: str, titles: Mapping[str, str]) -> str:

@@ -14,8 +14,7 @@ from pose_extraction.skeleton import COCO17
 
 # Points per second on which features are computed.
 RATE = 12.5
-DECILES = np.linspace(0.1, 0.9, 9)
-FEW_QUANTILES = (0.1, 0.5, 0.9)
+QUANTILES = (0.1, 0.5, 0.9)
 # Frequency bands of the spectra, in Hz.
 BANDS = (0.3, 1.0, 2.0, 3.5, 6.0)
 # Quantile over the clip of the torso's length in the image: it shortens when a person bends towards the camera.
@@ -72,9 +71,9 @@ def _features(person: np.ndarray) -> dict[str, np.ndarray]:
     hips = centre / torso
     ends = relative[:, ENDS].reshape(len(relative), -1)  # (G, 16)
     return {
-        "positions": _statistics(relative.reshape(len(relative), -1), DECILES),
+        "positions": _statistics(relative.reshape(len(relative), -1)),
         "speeds": _speeds(relative),
-        "angles": _statistics(_angles(person), FEW_QUANTILES),
+        "angles": _statistics(_angles(person)),
         "correlations": _correlations(ends),
         "spectra": _spectra(np.concatenate([ends, hips], axis=1)),
         "movement": _movement(hips),
@@ -99,15 +98,15 @@ def _torso(person: np.ndarray) -> float:
     return float(length) if length > 0 else 1.0
 
 
-def _statistics(signals: np.ndarray, quantiles: np.ndarray | tuple[float, ...]) -> np.ndarray:
-    """Return mean, deviation and quantiles (2 + Q, N) of signals (G, N)."""
-    return np.concatenate([[np.nanmean(signals, axis=0), np.nanstd(signals, axis=0)], _quantiles(signals, quantiles)])
+def _statistics(signals: np.ndarray) -> np.ndarray:
+    """Return mean, deviation and `QUANTILES` (2 + Q, N) of signals (G, N)."""
+    return np.concatenate([[np.nanmean(signals, axis=0), np.nanstd(signals, axis=0)], _quantiles(signals)])
 
 
-def _quantiles(signals: np.ndarray, quantiles: np.ndarray | tuple[float, ...]) -> np.ndarray:
-    """Return quantiles (Q, N) of signals (G, N) without their NaN, interpolated linearly as in NumPy."""
+def _quantiles(signals: np.ndarray) -> np.ndarray:
+    """Return `QUANTILES` (Q, N) of signals (G, N) without their NaN, interpolated linearly as in NumPy."""
     ordered, count = np.sort(signals, axis=0), np.isfinite(signals).sum(axis=0)  # NaN comes last
-    place = np.asarray(quantiles)[:, None] * np.maximum(count - 1, 0)
+    place = np.array(QUANTILES)[:, None] * np.maximum(count - 1, 0)
     low = np.floor(place).astype(int)
     high = np.minimum(low + 1, np.maximum(count - 1, 0))
     columns = np.arange(signals.shape[1])
@@ -118,9 +117,9 @@ def _speeds(relative: np.ndarray) -> np.ndarray:
     """Return statistics of speed, and deviations of velocity along each axis, in torso lengths per second."""
     joints = relative.shape[1]
     if len(relative) < 2:
-        return np.full((4 + len(FEW_QUANTILES)) * joints, np.nan)
+        return np.full((4 + len(QUANTILES)) * joints, np.nan)
     velocity = np.diff(relative, axis=0) * RATE
-    speed = _statistics(np.linalg.norm(velocity, axis=-1), FEW_QUANTILES)
+    speed = _statistics(np.linalg.norm(velocity, axis=-1))
     return np.concatenate([speed.ravel(), np.nanstd(velocity, axis=0).ravel()])
 
 
