@@ -19,6 +19,7 @@ from sklearn.svm import SVC
 from benchmarks.rivals.features import features_of
 from benchmarks.rivals.method import Fitted, Method
 from benchmarks.rivals.motion import Annotation
+from recognition.data.clips import name_of
 
 # Parts of a training clip besides the whole clip, and the shortest as a share of its duration.
 PARTS, SHORTEST = 2, 0.5
@@ -55,13 +56,18 @@ class Features:
 
 def parts_of(clip: Annotation) -> list[tuple[float, float]]:
     """Return the parts of a training clip as shares of its duration, the whole first; they depend on its name only."""
-    rng = np.random.default_rng(zlib.crc32(str(clip.get("frame_dir", "")).encode()))
+    rng = np.random.default_rng(_number_of(clip))
     parts = [(0.0, 1.0)]
     for _ in range(PARTS):
         length = rng.uniform(SHORTEST, 1)
         start = rng.uniform(0, 1 - length)
         parts.append((float(start), float(start + length)))
     return parts
+
+
+def _number_of(clip: Annotation) -> int:
+    """Return a number that depends on the clip's name only, as a seed."""
+    return zlib.crc32(name_of(dict(clip)).encode())
 
 
 class FittedClassifier(Fitted):
@@ -159,10 +165,11 @@ class FittedChance(Fitted):
 
     def __init__(self, num_classes: int, seed: int) -> None:
         self.facts = {}
-        self._num_classes, self._rng = num_classes, np.random.default_rng(seed)
+        self._num_classes, self._seed = num_classes, seed
 
     def probabilities(self, clips: Sequence[Annotation]) -> np.ndarray:
-        return self._rng.dirichlet(np.ones(self._num_classes), len(clips))
+        drawn = [np.random.default_rng([self._seed, _number_of(clip)]) for clip in clips]
+        return np.stack([rng.dirichlet(np.ones(self._num_classes)) for rng in drawn])
 
 
 class Chance(Method):

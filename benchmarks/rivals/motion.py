@@ -12,8 +12,10 @@ Annotation = Mapping[str, Any]
 
 # Frame rate of files that store no time stamps, in frames per second.
 ASSUMED_RATE = 30.0
-# Width of the kernel that averages neighbouring frames, and largest distance to a frame that counts, in seconds.
-KERNEL, REACH = 0.04, 0.3
+# Longest gap between two frames that show a joint for which it is interpolated, in seconds.
+GAP = 0.6
+# Distance of the interpolated points, and standard deviation of the kernel that averages them, in seconds.
+STEP, KERNEL = 0.02, 0.04
 
 
 def joints_of(clip: Annotation) -> tuple[np.ndarray, np.ndarray]:
@@ -59,10 +61,9 @@ def main_person(keypoint: np.ndarray, score: np.ndarray) -> np.ndarray:
 
 
 def at_rate(person: np.ndarray, time: np.ndarray, rate: float) -> np.ndarray:
-    """Resample a motion to an even rate by a weighted mean of the frames around each point in time.
+    """Resample a motion to an even rate: interpolated linearly, then averaged with a normal kernel.
 
-    The weights are normal with standard deviation `KERNEL`, so that the result depends little on the frame rate and on
-    single wrong frames. Gaps of up to twice `REACH` are filled.
+    The result depends little on the frame rate, on missing joints and on single wrong frames.
 
     Args:
         person: (T, V, 2), NaN where not seen.
@@ -70,13 +71,32 @@ def at_rate(person: np.ndarray, time: np.ndarray, rate: float) -> np.ndarray:
         rate: Points per second.
 
     Returns:
-        float64 (G, V, 2), NaN where no frame within `REACH` shows the joint; G is at least 1.
+        float64 (G, V, 2), NaN in gaps longer than `GAP`; G is at least 1.
     """
     grid = np.arange(time[0], time[-1] + 0.5 / rate, 1 / rate)
-    apart = np.abs(grid[:, None] - time)
-    weights = np.where(apart <= REACH, np.exp(-0.5 * (apart / KERNEL) ** 2), 0)  # (G, T)
-    seen = np.isfinite(person).all(axis=-1)
-    total = weights @ seen  # (G, V)
-    points = np.einsum("gt,tvd->gvd", weights, np.where(seen[..., None], person, 0))
+    fine = np.arange(time[0], time[-1] + STEP / 2, STEP)
+    points = np.stack([_interpolated(person[:, joint], time, fine) for joint in range(person.shape[1])], axis=1)
+    apart = np.abs(grid[:, None] - fine)
+    weights = np.where(apart <= 3 * KERNEL, np.exp(-0.5 * (apart / KERNEL) ** 2), 0)  # (G, F)
+    known = np.isfinite(points[..., 0])
+    total = weights @ known  # (G, V)
+    sums = np.einsum("gf,fvd->gvd", weights, np.where(known[..., None], points, 0))
     with np.errstate(invalid="ignore", divide="ignore"):
-        return np.where(total[..., None] > 0, points / total[..., None], np.nan)
+        return np.where(total[..., None] > 0, sums / total[..., None], np.nan)
+
+
+def _interpolated(joint: np.ndarray, time: np.ndarray, wanted: np.ndarray) -> np.ndarray:
+    """Return the positions (F, 2) of one joint (T, 2) at the times in `wanted`; NaN in long gaps.
+
+    Before the first and after the last frame that shows the joint, it stays in place for up to half a gap.
+    """
+    seen = np.isfinite(joint).all(axis=1)
+    if not seen.any():
+        return np.full((len(wanted), 2), np.nan)
+    known = time[seen]
+    place = np.searchsorted(known, wanted)
+    before, after = known[np.maximum(place - 1, 0)], known[np.minimum(place, len(known) - 1)]
+    inside = (wanted >= known[0]) & (wanted <= known[-1])
+    near = np.where(inside, after - before <= GAP, np.minimum(abs(wanted - before), abs(wanted - after)) <= GAP / 2)
+    values = np.stack([np.interp(wanted, known, joint[seen, axis]) for axis in range(2)], axis=1)
+    return np.where(near[:, None], values, np.nan)
