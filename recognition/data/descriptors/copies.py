@@ -11,7 +11,7 @@ TEMPO = (0.85, 1.18)
 TILT, ASPECT = 0.07, (0.9, 1.1)
 # Largest standard deviation of noise in units of the clip's extent, and largest shares of joints that are lost and of
 # frames in which left and right are swapped; each is applied to some of the copies, mostly weakly.
-NOISE, LOST, SWAPPED = 0.1, 0.7, 0.3
+NOISE, LOST, SWAPPED = 0.06, 0.5, 0.3
 SHARE_NOISY, SHARE_LOSSY, SHARE_SWAPPED = 0.5, 0.5, 0.25
 _MIRROR = COCO17.flip_indices
 

@@ -76,6 +76,7 @@ def fit(
     *,
     classes: int,
     shares: Sequence[tuple[int, float]],
+    judged: np.ndarray | None = None,
 ) -> KernelRidge:
     """Fit the classifier; kernel, width, penalty and sharpness have the best likelihood on left-out groups.
 
@@ -85,6 +86,7 @@ def fit(
         groups: int (R,), rows that are left out together, such as copies of a clip or clips of a person.
         classes: K.
         shares: Size and share of the squared distance of each group of numbers, in their order.
+        judged: bool (R,), rows whose left-out likelihood decides, such as the clips without their copies; None: all.
     """
     mean, scale = _statistics(np.asarray(descriptors, np.float64))
     rows = standardised(descriptors, mean, scale)
@@ -93,7 +95,9 @@ def fit(
     targets = np.full((len(rows), classes), -1.0 / max(1, classes - 1))
     targets[np.arange(len(rows)), labels] = 1.0
     chosen = _rows_of_choice(groups)
-    best = min(_candidates(rows[chosen], targets[chosen], labels[chosen], groups[chosen]), key=lambda found: found.loss)
+    decides = np.ones(len(chosen), bool) if judged is None else judged[chosen]
+    candidates = _candidates(rows[chosen], targets[chosen], labels[chosen], groups[chosen], decides)
+    best = min(candidates, key=lambda found: found.loss)
     kernel = kernel_of(squared_distances(rows, rows), best.kernel, best.width)
     kernel[np.diag_indices_from(kernel)] += best.penalty
     coefficients = cho_solve(cho_factor(kernel, overwrite_a=True), targets)
@@ -114,7 +118,9 @@ class _Candidate:
     scores: np.ndarray
 
 
-def _candidates(rows: np.ndarray, targets: np.ndarray, labels: np.ndarray, groups: np.ndarray) -> Iterator[_Candidate]:
+def _candidates(
+    rows: np.ndarray, targets: np.ndarray, labels: np.ndarray, groups: np.ndarray, judged: np.ndarray
+) -> Iterator[_Candidate]:
     distances = squared_distances(rows, rows)
     members = [np.flatnonzero(groups == group) for group in np.unique(groups)]
     for kernel in KERNELS:
@@ -122,7 +128,7 @@ def _candidates(rows: np.ndarray, targets: np.ndarray, labels: np.ndarray, group
             values, vectors = eigh(kernel_of(distances, kernel, width))
             for penalty in PENALTIES:
                 scores = _left_out(np.maximum(values, 0) + penalty, vectors, targets, members)
-                sharpness, loss = sharpness_of(scores, labels)
+                sharpness, loss = sharpness_of(scores[judged], labels[judged])
                 yield _Candidate(loss, kernel, width, penalty, sharpness, scores)
 
 
