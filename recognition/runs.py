@@ -19,11 +19,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel
 
 from pose_extraction._version import __version__
 from pose_extraction.errors import UsageError, WeightsError
 from pose_extraction.files import atomic_write
+from recognition.confidence.confidence import Confidence, confidence_from
 from recognition.packed import EVERYDAY, SUFFIX, is_packed, read_packed, shipped
 from recognition.settings import RunSettings
 
@@ -58,6 +59,7 @@ class Trained:
         phase: Phase of the last epoch: 1, cross-entropy only; 2, both pathways; None if the file does not record it.
         dimensions: Coordinates per joint of the training skeletons, 2 or 3; None if the file does not record it.
         extraction: Settings of that estimator, as recorded in the skeleton file; see `extraction_of`.
+        confidence: Calibration of its probabilities, and when an action is unknown.
     """
 
     recognizer: "Recognizer"
@@ -72,6 +74,7 @@ class Trained:
     phase: int | None = None
     dimensions: int | None = None
     extraction: dict[str, Any] = field(default_factory=dict)
+    confidence: Confidence = field(default_factory=Confidence)
 
 
 def begin_run(
@@ -251,8 +254,9 @@ def load_run(run: str | Path, which: Literal["best", "last"] = "best") -> Traine
             phase=content.get("phase"),
             dimensions=content.get("dimensions"),
             extraction=content.get("extraction", {}),
+            confidence=confidence_from(content.get("confidence")),
         )
-    except (KeyError, TypeError, ValidationError) as error:
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise WeightsError(f"{path}: is incomplete ({error}); train again, or use another file of the run") from (error)
 
 

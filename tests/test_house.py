@@ -26,7 +26,7 @@ LAYERS: dict[str, tuple[tuple[str, ...], ...]] = {
         ("following", "image_poses"),
     ),
     "recognition": (
-        ("distributed", "evaluation", "fabric", "keyed_noise", "packed", "settings"),
+        ("confidence", "distributed", "evaluation", "fabric", "keyed_noise", "packed", "settings"),
         ("backbones", "data"),
         ("recognizer",),
         ("maskclr", "runs"),

@@ -85,6 +85,10 @@ class RunTrainable(Trainable):
     def end_epoch(self, loop: Loop) -> EpochResult:
         """Evaluate, and update the position's measures; its epoch is still the one that has ended."""
 
+    def complete(self, loop: Loop, folder: Path) -> None:
+        """Finish the run files after the last epoch. Called in the first process only."""
+        return
+
     def facts(self, position: Position) -> dict[str, Any]:
         """Return further metadata of the weights for run files."""
         return {}
@@ -185,6 +189,8 @@ class TrainingRun:
                     stop = self._epoch(progress)
                     if stop and position.epoch < epochs and not position.finished:
                         return self._stopped()
+                if self.fabric.is_global_zero and (position.finished or position.epoch >= epochs):
+                    self.training.complete(self.loop, self.folder)
             except NotFiniteError as error:
                 return TrainingError(
                     f"{self.folder}: {error}. {runs.LAST} is unchanged; check these clips, or start again with a lower "

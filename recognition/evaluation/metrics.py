@@ -62,6 +62,43 @@ class Metrics:
         return wilson_interval(self.correct, self.clips)
 
 
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """Clips with an answer other than "unknown"; all clips are of known actions.
+
+    Args:
+        clips: Number of clips.
+        answered: How many of them have an answer.
+        correct: How many of these answers are correct.
+    """
+
+    clips: int
+    answered: int
+    correct: int
+
+    @property
+    def share(self) -> float:
+        """Share of the clips that have an answer, in [0, 1]."""
+        return self.answered / self.clips
+
+    @property
+    def accuracy(self) -> float | None:
+        """Share of the answers that are correct, in [0, 1]; None without answers."""
+        return self.correct / self.answered if self.answered else None
+
+
+def answered_of(scores: np.ndarray, labels: np.ndarray, unknown: np.ndarray) -> Answered:
+    """Count the clips that have an answer.
+
+    Args:
+        scores: (N, K), probabilities or logits.
+        labels: int (N,), 0 to K - 1.
+        unknown: bool (N,), True for clips that are reported as unknown.
+    """
+    correct = (scores.argmax(axis=1) == labels) & ~unknown
+    return Answered(len(labels), int((~unknown).sum()), int(correct.sum()))
+
+
 def measure(
     scores: np.ndarray, labels: np.ndarray, *, unanswered: np.ndarray | Sequence[int] = (), pairs: int = 5
 ) -> Metrics:

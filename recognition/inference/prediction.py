@@ -1,6 +1,7 @@
 """Predictions of a trained recognizer for the clips of a skeleton file, and the check that the two fit together."""
 
 import logging
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,11 +32,13 @@ class Prediction:
     Args:
         name: The clip's id.
         best: Up to five (class name, probability) pairs, the most probable first; empty if there is no prediction.
+        unknown: Unknown score; larger is less like the known actions. NaN if there is no prediction.
         reason: Why there is no prediction; None if there is one.
     """
 
     name: str
     best: tuple[tuple[str, float], ...]
+    unknown: float = math.nan
     reason: str | None = None
 
 
@@ -124,7 +127,7 @@ def predict_clips(
     """
     chosen = np.asarray(indices, np.int64)
     seen = visible_clips(clips, chosen)
-    result = [Prediction(clips.names[index], (), "no person is visible in any frame") for index in chosen]
+    result = [Prediction(clips.names[index], (), reason="no person is visible in any frame") for index in chosen]
     if not seen.any():
         return result
     dataset = SkeletonDataset(clips, chosen[seen], trained.settings.data, train=False)
@@ -132,7 +135,7 @@ def predict_clips(
     best = np.argsort(-scores.probabilities, axis=1, kind="stable")[:, :count]
     for row, place in enumerate(np.flatnonzero(seen)):
         pairs = tuple((trained.label_names[k], float(scores.probabilities[row, k])) for k in best[row])
-        result[place] = Prediction(scores.names[row], pairs)
+        result[place] = Prediction(scores.names[row], pairs, float(scores.unknown[row]))
     return result
 
 

@@ -4,6 +4,7 @@ The network is prepared once, whereas `inference.scores_of`, which processes who
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -17,7 +18,6 @@ from recognition.data.legacy_reader import LegacyReader
 from recognition.inference.clip_networks import ClipNetwork, network_for, resolve_clip_engine
 from recognition.inference.explanation import Explanation, explain
 from recognition.inference.prediction import check_layout
-from recognition.inference.scores import softmax
 from recognition.inference.trained_network import TrainedNetwork
 from recognition.recognizer import Recognizer
 
@@ -28,6 +28,19 @@ FEWEST_FRAMES = 5
 def frames_seen(keypoint_score: np.ndarray, threshold: float) -> int:
     """Return the number of frames with at least one joint that was seen, given scores (M, T, V)."""
     return int((keypoint_score > threshold).any(axis=(0, 2)).sum())
+
+
+@dataclass(frozen=True)
+class Classified:
+    """Results for N clips, or for N frames of one clip.
+
+    Args:
+        probabilities: float32 (N, K), calibrated; each row sums to 1.
+        unknown: float64 (N,), unknown scores; larger is less like the known actions.
+    """
+
+    probabilities: np.ndarray
+    unknown: np.ndarray
 
 
 class Predictor:
@@ -85,7 +98,7 @@ class Predictor:
         score: np.ndarray | None = None,
         size: tuple[int, int] | None = None,
         time: np.ndarray | None = None,
-    ) -> tuple[tuple[str, ...], np.ndarray]:
+    ) -> tuple[tuple[str, ...], np.ndarray, float]:
         """Classify one clip that is given as arrays.
 
         Args:
@@ -96,7 +109,7 @@ class Predictor:
             time: (T,), times of the frames in seconds; None if they are not known.
 
         Returns:
-            Names of the K classes and their probabilities, float32 (K,), the most probable first.
+            Names of the K classes and their probabilities, float32 (K,), the most probable first; the unknown score.
 
         Raises:
             UsageError: The arrays do not match each other or the recognizer, or no joint was seen.
@@ -111,12 +124,13 @@ class Predictor:
             )
         if not frames_seen(clip.score, self.threshold):
             raise UsageError(f"no joint of the clip has a score above {self.threshold:g}, so nothing can be classified")
-        (probabilities,) = self.probabilities([clip])
+        found = self.classify([clip])
+        (probabilities,), (unknown,) = found.probabilities, found.unknown.tolist()
         order = np.argsort(-probabilities, kind="stable")
-        return tuple(self.trained.label_names[number] for number in order), probabilities[order]
+        return tuple(self.trained.label_names[number] for number in order), probabilities[order], unknown
 
-    def probabilities(self, clips: Sequence[Clip]) -> np.ndarray:
-        """Return the class probabilities of N clips, float32 (N, K).
+    def classify(self, clips: Sequence[Clip]) -> Classified:
+        """Classify N clips.
 
         Args:
             clips: In each, at least one joint was seen.
@@ -126,26 +140,32 @@ class Predictor:
         """
         self.prepare()
         assert self._network is not None
-        result = np.zeros((len(clips), len(self.trained.label_names)), np.float32)
+        confidence = self.trained.confidence
+        probabilities = np.zeros((len(clips), len(self.trained.label_names)), np.float32)
+        unknown = np.zeros(len(clips))
         # Group clips of similar length to keep padding small.
         frames = np.array([clip.num_frames for clip in clips], np.int64)
         lengths = self._transforms.lengths(frames, np.array([np.ptp(clip.seconds) for clip in clips]))
         order = np.argsort(lengths, kind="stable")
         for first in range(0, len(order), self._batch_size):
             rows = order[first : first + self._batch_size]
-            _, logits = self._network(self._batch_of([clips[row] for row in rows]))
+            features, logits = self._network(self._batch_of([clips[row] for row in rows]))
             wrong = ~np.isfinite(logits).all(axis=1)
             if wrong.any():
                 name = clips[rows[int(wrong.argmax())]].name
                 raise WeightsError(
                     f"{self.trained.path}: its output for {name} is not finite; train it again, or try --precision fp32"
                 )
-            result[rows] = softmax(logits)
-        return result
+            probabilities[rows] = confidence.probabilities(logits)
+            unknown[rows] = confidence.unknown(logits, features)
+        return Classified(probabilities, unknown)
 
-    def frame_probabilities(self, clips: Sequence[Clip]) -> list[np.ndarray]:
-        """Return the probabilities of each clip: (T, K) per frame, or (1, K) for the whole clip."""
-        return list(self.probabilities(clips)[:, None])
+    def classify_frames(self, clips: Sequence[Clip]) -> list[Classified]:
+        """Return the results of each clip: one per frame (N = T), or one for the whole clip (N = 1)."""
+        found = self.classify(clips)
+        return [
+            Classified(found.probabilities[row : row + 1], found.unknown[row : row + 1]) for row in range(len(clips))
+        ]
 
     def explanations(self, clips: Sequence[Clip]) -> list[Explanation]:
         """Return the importance of each joint of each clip; see `explain`."""

@@ -25,7 +25,8 @@ class Scores:
     """Predictions of a recognizer for N clips, in the order of the data set.
 
     Args:
-        probabilities: float32 (N, K), each row sums to 1.
+        probabilities: float32 (N, K), calibrated; each row sums to 1.
+        unknown: float64 (N,), unknown score of each clip; larger is less like the known actions.
         features: float32 (N, hidden), hidden layer of the head after ReLU.
         labels: int64 (N,), labels of the data set; -1 for unlabelled clips.
         names: N clip ids.
@@ -33,6 +34,7 @@ class Scores:
     """
 
     probabilities: np.ndarray
+    unknown: np.ndarray
     features: np.ndarray
     labels: np.ndarray
     names: tuple[str, ...]
@@ -72,9 +74,10 @@ def scores_of(
         seed=0,
         own_lengths=own_lengths,
     ).batches(0)
-    head = trained.recognizer.head.fc2
+    head, confidence = trained.recognizer.head.fc2, trained.confidence
     features = np.zeros((len(dataset), head.in_features), np.float32)
     probabilities = np.zeros((len(dataset), head.out_features), np.float32)
+    unknown = np.zeros(len(dataset))
     names = [""] * len(dataset)
     for positions, batch in zip(batches, make_loader(dataset, batches, workers="auto"), strict=True):
         rows = [position for _, position in positions]
@@ -85,17 +88,10 @@ def scores_of(
             raise WeightsError(
                 f"{trained.path}: its output for clip {name} is not finite; train it again, or try --precision fp32"
             )
-        probabilities[rows] = softmax(logits)
+        probabilities[rows] = confidence.probabilities(logits)
+        unknown[rows] = confidence.unknown(logits, features[rows])
         for row, name in zip(rows, batch.names, strict=True):
             names[row] = name
         if progress is not None:
             progress(len(batch))
-    return Scores(probabilities, features, np.asarray(dataset.labels, np.int64), tuple(names), engine)
-
-
-def softmax(logits: np.ndarray) -> np.ndarray:
-    """Return probabilities (N, K), float32, for logits (N, K); computed in float64."""
-    # Imported here because only predictions need it.
-    from scipy.special import softmax as softmax_of
-
-    return softmax_of(logits.astype(np.float64), axis=1).astype(np.float32)
+    return Scores(probabilities, unknown, features, np.asarray(dataset.labels, np.int64), tuple(names), engine)

@@ -5,6 +5,7 @@ from typing import Any, Protocol
 
 from torch import nn
 
+from recognition.confidence.confidence import Confidence
 from recognition.settings import DataSettings
 
 
@@ -32,5 +33,7 @@ class TrainedNetwork(Protocol):
     def estimator(self) -> str | None: ...
     @property
     def extraction(self) -> dict[str, Any]: ...
+    @property
+    def confidence(self) -> Confidence: ...
     @property
     def path(self) -> Path: ...

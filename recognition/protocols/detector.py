@@ -1,7 +1,7 @@
 """An action detector, stored next to the encoder that it is based on."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ from pose_extraction.engines.checkpoints import apply_state_dict
 from pose_extraction.errors import WeightsError
 from pose_extraction.skeleton import LAYOUTS, layout_by_shape
 from recognition import runs
+from recognition.confidence.confidence import Confidence
 from recognition.pretraining.encoder import Encoder, Pretrained
 from recognition.pretraining.networks import build_encoder
 from recognition.pretraining.settings import PretrainSettings
@@ -37,6 +38,7 @@ class ActionDetector:
         extraction: Settings of that estimator, as far as they are known; see `extraction_of`.
         seconds: Length of the training windows in seconds; None if unknown.
         path: The detector file.
+        confidence: That which changes nothing, because a detector's probabilities are not calibrated.
     """
 
     recognizer: FrameClassifier
@@ -48,6 +50,7 @@ class ActionDetector:
     extraction: dict[str, Any]
     seconds: float | None
     path: Path
+    confidence: Confidence = field(default_factory=Confidence)
 
     def length_warning(self, seconds: float) -> str | None:
         """Return a warning if windows of `seconds` differ much from the training windows, else None."""

@@ -13,7 +13,7 @@ from pose_extraction.skeleton import Skeleton
 from recognition.data.batches import as_batch
 from recognition.data.clip import Clip
 from recognition.inference.explanation import Explanation
-from recognition.inference.predictor import Predictor
+from recognition.inference.predictor import Classified, Predictor
 from recognition.protocols.detector import ActionDetector
 
 
@@ -45,8 +45,8 @@ class FramePredictor(Predictor):
         """Move the network to its device."""
         self.trained.recognizer.to(torch_device(self.engine))
 
-    def frame_probabilities(self, clips: Sequence[Clip]) -> list[np.ndarray]:
-        """Return the probabilities of each frame of each clip, float32 (T, K + 1)."""
+    def classify_frames(self, clips: Sequence[Clip]) -> list[Classified]:
+        """Return the results of each frame of each clip, with probabilities float32 (T, K + 1)."""
         self.prepare()
         found = []
         for first in range(0, len(clips), self._batch_size):
@@ -62,11 +62,16 @@ class FramePredictor(Predictor):
                 f"{self.trained.path}: its output for {name} is not finite; recreate it with `skelpipe evaluate "
                 f"{self.trained.path.parent} --protocol detection`, or try --precision fp32"
             )
-        return [rows[_places(clip.num_frames, len(rows))] for rows, clip in zip(whole, clips, strict=True)]
+        shown = (rows[_places(clip.num_frames, len(rows))] for rows, clip in zip(whole, clips, strict=True))
+        return [Classified(rows, 1 - rows.max(axis=1).astype(np.float64)) for rows in shown]
 
-    def probabilities(self, clips: Sequence[Clip]) -> np.ndarray:
-        """Return the probabilities of N clips, averaged over frames, float32 (N, K + 1)."""
-        return np.stack([frames.mean(axis=0) for frames in self.frame_probabilities(clips)])
+    def classify(self, clips: Sequence[Clip]) -> Classified:
+        """Return the results of N clips, averaged over frames, with probabilities float32 (N, K + 1)."""
+        found = self.classify_frames(clips)
+        return Classified(
+            np.stack([frames.probabilities.mean(axis=0) for frames in found]),
+            np.array([frames.unknown.mean() for frames in found]),
+        )
 
     def explanations(self, clips: Sequence[Clip]) -> list[Explanation]:
         raise UsageError(

@@ -1,11 +1,13 @@
 """A recognizer in training: its data, optimiser and phases, and the choice of the best epoch on the held-out part."""
 
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import torch
 from torch import nn
 
+from recognition import runs
 from recognition.backbones.segments import SegmentTransformer
 from recognition.data.batches import Batch
 from recognition.data.batching import ClipBatches
@@ -16,6 +18,7 @@ from recognition.engine.training_run import EpochResult, RunTrainable
 from recognition.maskclr.objective import MaskCLR
 from recognition.recognizer import Recognizer
 from recognition.settings import RunSettings, TrainingSettings
+from recognition.training.calibrating import complete_confidence
 from recognition.training.held_out_measures import DEFAULT_SHARE, measure
 from recognition.training.initialising import initialise
 from recognition.training.movement import fit_movement
@@ -168,6 +171,10 @@ class RecognizerTraining(RunTrainable):
             measures = measure(self.objective.recognizer, loaded, loop.fabric)
         loop.module.train()
         return measures
+
+    def complete(self, loop: Loop, folder: Path) -> None:
+        for name in (runs.BEST, runs.LAST):
+            complete_confidence(folder / name, self.prepared, self.objective, loop)
 
     def facts(self, position: Position) -> dict[str, Any]:
         # Phase of the most recent step: at the start of an epoch, that of the previous epoch.

@@ -98,6 +98,7 @@ def test_every_file_of_a_run_and_what_is_in_it(trained: tuple[Path, Path]) -> No
     assert set(content["last.pt"]) == documented("Run directory", "field of a `.pt` file")
     assert set(content["last.pt"]) - set(content["best.pt"]) == {"training"}
     assert set(content["best.pt"]["held_out"]) == {"top1", "mean_class", "loss", "clips"}
+    assert set(content["best.pt"]["confidence"]) == documented("Run directory", "field of `confidence`")
 
 
 def test_every_field_of_an_evaluation(trained: tuple[Path, Path]) -> None:
@@ -109,9 +110,11 @@ def test_every_field_of_an_evaluation(trained: tuple[Path, Path]) -> None:
     found = json.loads((result.folder / "evaluation.json").read_text(encoding="utf-8"))
     assert set(found) == documented("Evaluation")
     text = section(PAGE, "Evaluation")
-    for name in ("confused_pairs", "per_class"):
+    entries = {name: found[name] for name in ("confused_pairs", "per_class")}
+    entries["calibration"] = [found["calibration"], *found["calibration"]["bins"]]
+    for name, listed in entries.items():
         row = next(line for line in text.splitlines() if line.startswith(f"| `{name}`"))
-        assert all(f"`{key}`" in row for entry in found[name] for key in entry)
+        assert all(f"`{key}`" in row for entry in listed for key in entry)
     with np.load(result.folder / "scores.npz") as scores:
         assert all(f"`{name}`" in text for name in scores.files)
         assert scores["probabilities"].shape == (found["clips"], len(LABEL_NAMES))
@@ -119,7 +122,7 @@ def test_every_field_of_an_evaluation(trained: tuple[Path, Path]) -> None:
 
 def test_every_field_of_an_answer() -> None:
     best = tuple((f"action {n}", 0.2) for n in range(5))
-    answer = Answer("a", 0, 0.0, 1.0, "action 0", 0.2, best, attention={"nose": 1.0}, delay=0.1)
+    answer = Answer("a", 0, 0.0, 1.0, "action 0", 0.2, 0.8, best, attention={"nose": 1.0}, delay=0.1)
     rows = [line.split(" | ") for line in section(PAGE, "Predictions").splitlines() if line.startswith("| `")]
     of_json = {name for row in rows if not row[1].startswith("CSV") for name in table_names_of(row[0])}
     of_csv = {name for row in rows if not row[1].startswith("JSON") for name in table_names_of(row[0])}

@@ -4,14 +4,23 @@ import json
 import os
 import resource
 import signal
+from dataclasses import replace
+from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 import yaml
 
 from pose_extraction.engines.checkpoints import load_plain
+from pose_extraction.engines.engine import Engine
 from pose_extraction.errors import UsageError, WeightsError
 from recognition import runs
+from recognition.confidence.confidence import Confidence, fit_confidence
+from recognition.confidence.feature_distance import fit_feature_distance
+from recognition.data.clips import open_clips
+from recognition.data.dataset import SkeletonDataset
+from recognition.inference.scores import scores_of
 from recognition.settings import RunSettings
 from recognition.training.run import train
 from test_support.made_motions import CLASSES, write_motions
@@ -53,6 +62,43 @@ def test_single_file_is_a_recognizer(run, tmp_path):
     assert "training" not in content and content["version"]
     for name, tensor in trained.recognizer.state_dict().items():
         assert torch.equal(tensor, content["model"][f"recognizer.{name}"])
+
+
+def test_confidence_is_fitted_on_the_held_out_clips_with_the_final_features(run):
+    """Recomputed from the outputs of the finished recognizer for its training clips and its held-out clips."""
+    trained = runs.load_run(run)
+    clips = open_clips(Path(trained.settings.data.file), trained.settings.data)
+    split = json.loads((run / "split.json").read_text())
+    known, held_out = (
+        scores_of(
+            replace(trained, confidence=Confidence()),
+            SkeletonDataset(
+                clips, np.array([clips.names.index(name) for name in split[part]]), trained.settings.data, train=False
+            ),
+            Engine("cpu", "torch", "fp32"),
+        )
+        for part in ("training", "held_out")
+    )
+    found = trained.confidence
+    assert (found.kind, found.clips, found.threshold) == ("combined", len(split["held_out"]), None)
+    expected = fit_confidence(
+        np.log(held_out.probabilities.astype(np.float64)),
+        held_out.labels,
+        distance=(distance := fit_feature_distance(known.features, known.labels)),
+        distances=distance(held_out.features),
+    )
+    assert found.temperature == pytest.approx(expected.temperature, rel=1e-3)
+    np.testing.assert_allclose(found.distance(known.features), distance(known.features), rtol=1e-2, atol=1e-2)
+
+
+def test_run_files_without_confidence_predict_as_before(run, tmp_path):
+    content = load_plain(run / "best.pt")
+    del content["confidence"]
+    torch.save(content, tmp_path / "before.pt")
+    assert runs.load_run(tmp_path / "before.pt").confidence == Confidence()
+    torch.save(content | {"confidence": {"temperature": 1.0}}, tmp_path / "damaged.pt")
+    with pytest.raises(WeightsError, match="is incomplete"):
+        runs.load_run(tmp_path / "damaged.pt")
 
 
 def test_run_files_without_the_unseen_setting_embed_unseen_joints(run, tmp_path):

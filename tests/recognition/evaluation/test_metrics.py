@@ -7,6 +7,7 @@ import pytest
 from sklearn import metrics as reference
 
 from recognition.evaluation.metrics import (
+    answered_of,
     measure,
     most_confused_pairs,
     top_k_accuracy,
@@ -47,6 +48,18 @@ def test_class_mean_is_independent_of_class_sizes() -> None:
     scores = np.array([[1.0, 0.0]] * 9 + [[1.0, 0.0]])
     result = measure(scores, np.array([0] * 9 + [1]))
     assert (result.top1, result.mean_class) == (0.9, 0.5)
+
+
+def test_only_clips_with_an_answer_count_among_the_answers() -> None:
+    scores, labels = made_scores()
+    unknown = np.arange(200) % 3 == 0
+    found = answered_of(scores, labels, unknown)
+    right = sum(
+        int(np.argmax(row)) == label for row, label, out in zip(scores, labels, unknown, strict=True) if not out
+    )
+    assert (found.clips, found.answered, found.correct) == (200, 133, right)
+    assert (found.share, found.accuracy) == (133 / 200, right / 133)
+    assert answered_of(scores, labels, np.ones(200, bool)).accuracy is None
 
 
 def test_with_fewer_than_five_classes_top5_is_one() -> None:

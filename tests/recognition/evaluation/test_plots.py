@@ -9,10 +9,12 @@ import pytest
 from matplotlib.figure import Figure
 
 from recognition.evaluation.accuracy_plots import confusion_figure, per_class_figure
+from recognition.evaluation.calibration import calibration_of
 from recognition.evaluation.embedding import embed
 from recognition.evaluation.embedding_plot import embedding_figure
 from recognition.evaluation.figures import save_figure
 from recognition.evaluation.metrics import Metrics, measure
+from recognition.evaluation.reliability_plot import reliability_figure
 from recognition.evaluation.training_plot import training_figure
 
 
@@ -45,6 +47,21 @@ def test_figures_are_written_with_titles(classes: int, tmp_path: Path) -> None:
         assert min(image.shape[:2]) > 300 and image.std() > 5
     assert sorted(path.name for path in tmp_path.iterdir()) == ["classes.png", "confusion.png"]
     assert not matplotlib.pyplot.get_fignums()
+
+
+def test_reliability_diagram_shows_accuracy_and_number_of_clips_in_each_bin(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    probabilities = rng.dirichlet(np.full(4, 0.5), size=80)
+    calibration = calibration_of(probabilities, rng.integers(0, 4, 80))
+    figure = reliability_figure(calibration, "made.pkl, val, by run")
+    text = texts_of(figure)
+    assert "made.pkl, val, by run" in text and f"error {calibration.ece:.3f}" in text and "80 clips" in text
+    above, below = figure.axes
+    points = next(line for line in above.lines if line.get_marker() == "o").get_xydata()
+    np.testing.assert_allclose(points, [(one.confidence, one.accuracy) for one in calibration.bins])
+    assert [int(bar.get_height()) for bar in below.patches] == [one.clips for one in calibration.bins]
+    save_figure(figure, tmp_path / "reliability.png")
+    assert min(cv2.imread(str(tmp_path / "reliability.png")).shape[:2]) > 300
 
 
 def test_small_matrices_show_counts_and_shares() -> None:

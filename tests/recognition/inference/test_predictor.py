@@ -123,8 +123,8 @@ def test_predictions_do_not_depend_on_other_persons_in_the_batch(own: bool) -> N
     settings = DataSettings(num_frames="own" if own else 16, max_frames=32)
     predictor = Predictor(trained_on(settings), Engine("cpu", "torch", "fp32", batch_size=3))
     clips = [clip(1 + n % 2, 8 + n, seed=n) for n in range(5)]
-    together = predictor.probabilities(clips)
-    alone = np.concatenate([predictor.probabilities([one]) for one in clips])
+    together = predictor.classify(clips).probabilities
+    alone = np.concatenate([predictor.classify([one]).probabilities for one in clips])
     np.testing.assert_allclose(together, alone, atol=1e-5)
     assert np.ptp(together, axis=0).max() > 1e-4
     best = predictor.best(together[0], 2)
@@ -141,24 +141,25 @@ def test_arrays_are_classified_like_the_same_clip_of_a_file(legacy: bool, tmp_pa
     expected = scores_of(trained, SkeletonDataset(clips, np.arange(1), settings, train=False), ENGINE)
     unseen = (stored["keypoint"] == 0).all(axis=-1)
     keypoint = np.where(unseen[..., None], np.nan, stored["keypoint"])
-    labels, probabilities = Predictor(trained, ENGINE)(keypoint, stored["keypoint_score"], (480, 640))
+    labels, probabilities, unknown = Predictor(trained, ENGINE)(keypoint, stored["keypoint_score"], (480, 640))
     order = np.argsort(-expected.probabilities[0], kind="stable")
     np.testing.assert_allclose(probabilities, expected.probabilities[0][order], atol=1e-6)
     assert labels == tuple("abc"[number] for number in order) and probabilities.sum() == pytest.approx(1)
+    assert unknown == pytest.approx(expected.unknown[0], abs=1e-5)
 
 
 def test_one_person_may_be_given_without_an_axis_and_scores(tmp_path: Path) -> None:
     predictor = Predictor(trained_on(DataSettings(num_frames=16)), ENGINE)
     keypoint = clip(1, 10).keypoint
-    _, alone = predictor(keypoint[0], size=(480, 640))
-    _, same = predictor(keypoint, np.ones((1, 10, 17)), (480, 640))
+    _, alone, _ = predictor(keypoint[0], size=(480, 640))
+    _, same, _ = predictor(keypoint, np.ones((1, 10, 17)), (480, 640))
     np.testing.assert_array_equal(alone, same)
     # Joints above the network's threshold decide, not the values of joints that were not seen.
     keypoint[0, :, 3] = np.nan
-    _, without_joint = predictor(keypoint, size=(480, 640))
+    _, without_joint, _ = predictor(keypoint, size=(480, 640))
     score = np.ones((1, 10, 17))
     score[0, :, 3] = 0
-    _, by_score = predictor(np.nan_to_num(keypoint, nan=7), score, (480, 640))
+    _, by_score, _ = predictor(np.nan_to_num(keypoint, nan=7), score, (480, 640))
     np.testing.assert_array_equal(without_joint, by_score)
 
 

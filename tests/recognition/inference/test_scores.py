@@ -1,5 +1,6 @@
 """One recognizer on three backends, with batches of any composition."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -8,10 +9,11 @@ import torch
 
 from pose_extraction.engines.engine import Engine
 from pose_extraction.errors import BackendError, WeightsError
+from recognition.confidence.confidence import Confidence
 from recognition.data.clips import ClipSet, open_clips
 from recognition.data.dataset import SkeletonDataset, collate
 from recognition.inference.clip_networks import CPU_BATCH, network_for, resolve_clip_engine
-from recognition.inference.scores import scores_of, softmax
+from recognition.inference.scores import scores_of
 from recognition.recognizer import Recognizer, build_recognizer
 from recognition.runs import Trained
 from recognition.settings import DataSettings, ModelSettings, RunSettings
@@ -185,5 +187,21 @@ def test_absent_persons_and_padding_have_no_influence(clips: ClipSet) -> None:
         np.testing.assert_allclose(network(batch)[1], logits, atol=1e-6)
 
 
-def test_softmax_of_large_logits() -> None:
-    np.testing.assert_allclose(softmax(np.array([[1000, 1000 + np.log(3)]], np.float32)), [[0.25, 0.75]], atol=1e-4)
+def scaled(confidence: Confidence, dataset: SkeletonDataset, backend: str) -> tuple[np.ndarray, np.ndarray]:
+    """Probabilities and unknown scores of a recognizer with this confidence."""
+    trained = replace(trained_with(recognizer_of()), confidence=confidence)
+    scores = scores_of(trained, dataset, cpu(backend))
+    return scores.probabilities, scores.unknown
+
+
+@pytest.mark.parametrize("backend", ["torch", "openvino", "onnxruntime"])
+def test_every_backend_applies_the_temperature(clips: ClipSet, backend: str) -> None:
+    if backend == "openvino":
+        pytest.importorskip("openvino")
+    dataset = SkeletonDataset(clips, np.arange(len(clips)), OWN, train=False)
+    plain, _ = scaled(Confidence(), dataset, backend)
+    flat, unknown = scaled(Confidence(temperature=2.0), dataset, backend)
+    # softmax(z / 2) is proportional to the square root of softmax(z).
+    root = np.sqrt(plain.astype(np.float64))
+    np.testing.assert_allclose(flat, root / root.sum(axis=1, keepdims=True), atol=1e-5)
+    np.testing.assert_allclose(unknown, -(flat * np.log(flat)).sum(axis=1), atol=1e-4)

@@ -1,0 +1,169 @@
+"""What a run knows about its own certainty: a temperature for its probabilities, and when an action is unknown."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+from typing import Any, Literal
+
+import numpy as np
+
+from recognition.confidence.feature_distance import FeatureDistance
+from recognition.confidence.temperature import fit_temperature
+from recognition.confidence.unknown_scores import KINDS, spreads_of, unknown_score
+
+# Share of the clips of known actions that the threshold is to keep.
+KEPT = 0.95
+# Fewest clips from which a threshold that keeps this share can be derived.
+FEWEST_FOR_THRESHOLD = math.ceil(KEPT / (1 - KEPT) - 1e-9)
+# Unknown score with and without the distance of the features.
+WITH_DISTANCE, WITHOUT_DISTANCE = "combined", "entropy"
+
+
+@dataclass(frozen=True)
+class Rejection:
+    """When a prediction is reported as unknown. The default never does so.
+
+    Args:
+        least_probability: Lowest probability of a reported action, in [0, 1].
+        most_unknown: Highest unknown score of a reported action.
+    """
+
+    least_probability: float = 0.0
+    most_unknown: float = math.inf
+
+    def applies_to(self, probability: float, unknown: float) -> bool:
+        """Return whether a prediction with this probability and unknown score is reported as unknown."""
+        return probability < self.least_probability or unknown > self.most_unknown
+
+
+@dataclass(frozen=True)
+class Confidence:
+    """Calibration of a recognizer, fitted on clips that it was not trained on. The default changes nothing.
+
+    Args:
+        temperature: Divisor of the logits, above 0.
+        kind: The unknown score, one of `KINDS`.
+        threshold: Unknown score above which an action is unknown; None if there were too few clips.
+        kept: Expected share of further clips of known actions that stay below the threshold, in [0, 1]; None without.
+        clips: Number of clips that it was fitted on.
+        distance: Distance of features from those of the training clips, if the unknown score uses it.
+        spreads: Spreads of entropy and distance over these clips, for the same; see `unknown_score`.
+    """
+
+    temperature: float = 1.0
+    kind: str = WITHOUT_DISTANCE
+    threshold: float | None = None
+    kept: float | None = None
+    clips: int = 0
+    distance: FeatureDistance | None = None
+    spreads: tuple[float, float] = (1.0, 1.0)
+
+    def probabilities(self, logits: np.ndarray) -> np.ndarray:
+        """Return calibrated probabilities, float32 (N, K), for logits (N, K); computed in float64."""
+        # Imported here because this module is loaded to check command lines, too.
+        from scipy.special import softmax
+
+        return softmax(self._scaled(logits), axis=1).astype(np.float32)
+
+    def unknown(self, logits: np.ndarray, features: np.ndarray) -> np.ndarray:
+        """Return the unknown score of each clip, float64 (N,); larger is less known.
+
+        Args:
+            logits: (N, K).
+            features: (N, D), as given by the recognizer along with the logits; not used without `distance`.
+        """
+        return self._unknown(logits, None if self.distance is None else self.distance(features))
+
+    def _unknown(self, logits: np.ndarray, distance: np.ndarray | None) -> np.ndarray:
+        return unknown_score(self.kind, self._scaled(logits), distance, self.spreads)
+
+    def rejection(self, threshold: float | Literal["auto"] | None) -> Rejection:
+        """Return when a prediction is unknown.
+
+        Args:
+            threshold: Lowest probability of a reported action; "auto" for the stored threshold of the unknown score,
+                None for the same if there is one, and otherwise to report every action.
+
+        Raises:
+            ValueError: "auto", but there is no stored threshold.
+        """
+        if threshold is None or threshold == "auto":
+            if self.threshold is not None:
+                return Rejection(most_unknown=self.threshold)
+            if threshold == "auto":
+                raise ValueError(f"no threshold was derived from {self.clips} clips")
+            return Rejection()
+        return Rejection(least_probability=threshold)
+
+    def plain(self) -> dict[str, Any]:
+        """Return the content for a run file: numbers, text and tensors."""
+        # Imported here because this module is loaded to check command lines, too.
+        import torch
+
+        content = {one.name: getattr(self, one.name) for one in fields(self)}
+        if self.distance is not None:
+            arrays = {one.name: getattr(self.distance, one.name) for one in fields(self.distance)}
+            content["distance"] = {name: torch.from_numpy(array) for name, array in arrays.items()}
+        return content
+
+    def _scaled(self, logits: np.ndarray) -> np.ndarray:
+        return np.asarray(logits, np.float64) / self.temperature
+
+
+def confidence_from(content: Mapping[str, Any] | None) -> Confidence:
+    """Return the confidence stored in a run file; without any, as in older files, that which changes nothing.
+
+    Raises:
+        KeyError, TypeError, AttributeError: A value is missing or has the wrong type.
+        ValueError: A value is out of range.
+    """
+    if content is None:
+        return Confidence()
+    stored = content.get("distance")
+    arrays = {name: tensor.numpy() for name, tensor in stored.items()} if stored is not None else None
+    distance = FeatureDistance(**arrays) if arrays is not None else None
+    found = Confidence(**{**content, "distance": distance, "spreads": tuple(content["spreads"])})
+    if not (math.isfinite(found.temperature) and found.temperature > 0):
+        raise ValueError(f"confidence.temperature is {found.temperature}, but must be above 0")
+    if found.kind not in KINDS:
+        raise ValueError(f"confidence.kind is {found.kind!r}, but must be one of {', '.join(KINDS)}")
+    return found
+
+
+def fit_confidence(
+    logits: np.ndarray,
+    labels: np.ndarray,
+    *,
+    distance: FeatureDistance | None = None,
+    distances: np.ndarray | None = None,
+) -> Confidence:
+    """Fit the temperature, and derive the threshold of the unknown score.
+
+    The threshold is that of conformal prediction: the ceil((N + 1) * `KEPT`)-th smallest score of N clips. A further
+    clip of a known action stays below it with a probability of at least `KEPT`, whatever the distribution, if it comes
+    from the same one. This needs `FEWEST_FOR_THRESHOLD` clips.
+
+    Args:
+        logits: (N, K), N >= 1, of clips of known actions that were not trained on: of a held-out part, or of the folds
+            of a cross-validation.
+        labels: int (N,), their actions, 0 to K - 1.
+        distance: Distance of features from those of the training clips, of the network that is stored; None for an
+            unknown score that needs none.
+        distances: (N,), distances of these clips; in a cross-validation, each from the training clips of its fold, in
+            the features of the fold's network. Required with `distance`.
+
+    Raises:
+        ValueError: There are no clips, shapes do not match, or a number is not finite.
+    """
+    clips = len(labels)
+    found = Confidence(fit_temperature(logits, labels), WITHOUT_DISTANCE, clips=clips)
+    if distance is not None:
+        if distances is None or np.shape(distances) != (clips,) or not np.isfinite(distances).all():
+            raise ValueError(f"distances must be {clips} finite numbers, one per clip")
+        spreads = spreads_of(found._scaled(logits), distances)
+        found = replace(found, kind=WITH_DISTANCE, distance=distance, spreads=spreads)
+    if clips < FEWEST_FOR_THRESHOLD:
+        return found
+    rank = math.ceil((clips + 1) * KEPT - 1e-9)
+    threshold = float(np.sort(found._unknown(logits, distances))[rank - 1])
+    return replace(found, threshold=threshold, kept=rank / (clips + 1))
