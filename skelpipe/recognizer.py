@@ -11,16 +11,30 @@ if TYPE_CHECKING:
     from pose_extraction.engines.engine import Backend, Precision
 
 
-class Prediction(NamedTuple):
-    """The classes of one clip, the most probable first.
+class _Classes(NamedTuple):
+    labels: tuple[str, ...]
+    probabilities: np.ndarray
+
+
+class Prediction(_Classes):
+    """The classes of one clip, the most probable first; unpacks into `labels` and `probabilities`.
 
     Attributes:
         labels: Names of the K classes.
         probabilities: float32 (K,), in descending order; they sum to 1.
+        unknown_score: How unlike the known actions the clip is; larger is less like them.
+        is_unknown: Whether the score exceeds the threshold of the run; False if the run has none.
     """
 
-    labels: tuple[str, ...]
-    probabilities: np.ndarray
+    unknown_score: float
+    is_unknown: bool
+
+    def __new__(
+        cls, labels: tuple[str, ...], probabilities: np.ndarray, unknown_score: float, is_unknown: bool
+    ) -> "Prediction":
+        self = super().__new__(cls, labels, probabilities)
+        self.unknown_score, self.is_unknown = unknown_score, is_unknown
+        return self
 
 
 class Recognizer:
@@ -85,11 +99,13 @@ class Recognizer:
             fps: Frames per second; None: as in skeleton files without times, 30 are assumed.
 
         Returns:
-            Names and probabilities of the classes, the most probable first.
+            Names and probabilities of the classes, the most probable first, and whether the action is unknown.
 
         Raises:
             UsageError: The arrays do not match each other or the training data, or no joint was seen.
         """
         arrays = np.asarray(keypoint), None if score is None else np.asarray(score)
         time = None if fps is None else np.arange(arrays[0].shape[-3]) / fps
-        return Prediction(*self._predictor(*arrays, size, time))
+        labels, probabilities, unknown = self._predictor(*arrays, size, time)
+        rejection = self._predictor.trained.confidence.rejection(None)
+        return Prediction(labels, probabilities, unknown, rejection.applies_to(float(probabilities[0]), unknown))

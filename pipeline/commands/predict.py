@@ -23,6 +23,7 @@ from pose_extraction.errors import UsageError
 
 if TYPE_CHECKING:
     from pipeline.predict.answers import Answer
+    from pipeline.predict.options import Threshold
 
 
 def predict(
@@ -73,13 +74,14 @@ def predict(
         ),
     ] = None,
     threshold: Annotated[
-        float,
+        str | None,
         typer.Option(
-            metavar="PROBABILITY",
-            help='Report "unknown" below this probability.',
+            metavar="auto|PROBABILITY",
+            help='Report "unknown" below this probability; auto: where the run is less sure than on known actions.',
+            show_default="auto if the run supports it, else 0",
             rich_help_panel=PREDICTIONS,
         ),
-    ] = 0.0,
+    ] = None,
     overlay: Annotated[
         Path | None,
         typer.Option(
@@ -138,7 +140,13 @@ def predict(
 
     if as_json and as_csv:
         raise UsageError("--json and --csv: choose one of the two formats")
-    scope = scope_of(per_person=per_person, windows=windows, overlay=overlay, explain=explain, threshold=threshold)
+    scope = scope_of(
+        per_person=per_person,
+        windows=windows,
+        overlay=overlay,
+        explain=explain,
+        threshold=_threshold_of(threshold),
+    )
     answers = use_case.predict(
         clips,
         run,
@@ -162,6 +170,24 @@ def predict(
         typer.echo(f'warning: no prediction for {counted.without} of {counted.all} inputs; see "reason"', err=True)
     if counted.failed:
         raise typer.Exit(FAILED)
+
+
+def _threshold_of(word: str | None) -> "Threshold | None":
+    """Parse --threshold.
+
+    Raises:
+        UsageError: It is neither a number nor auto.
+    """
+    if word is None:
+        return None
+    if word == "auto":
+        return "auto"
+    try:
+        return float(word)
+    except ValueError:
+        raise UsageError(
+            f"--threshold {word}: must be a probability from 0 to 1, such as --threshold 0.5, or auto"
+        ) from None
 
 
 class _Counted:

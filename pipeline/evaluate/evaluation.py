@@ -6,7 +6,8 @@ from pathlib import Path
 import numpy as np
 
 from recognition.data.clips import ClipSet
-from recognition.evaluation.metrics import Metrics
+from recognition.evaluation.calibration import Calibration
+from recognition.evaluation.metrics import Answered, Metrics
 from recognition.inference.scores import Scores
 from recognition.runs import Trained
 
@@ -20,6 +21,8 @@ class Evaluation:
         clips: The skeleton file.
         split: Name of the split.
         metrics: The metrics.
+        calibration: Whether the probabilities are right.
+        answered: Clips that are not reported as unknown with the run's threshold; None if the run has none.
         scores: The scores behind the metrics, with labels numbered as in the recognizer.
         unanswered: Names of the clips in which no person is visible; they count as failures.
         unanswered_labels: int64, their labels, numbered as in the recognizer.
@@ -35,6 +38,8 @@ class Evaluation:
     clips: ClipSet
     split: str
     metrics: Metrics
+    calibration: Calibration
+    answered: Answered | None
     scores: Scores
     unanswered: list[str]
     unanswered_labels: np.ndarray

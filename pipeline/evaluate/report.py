@@ -1,5 +1,6 @@
 """Tables, figures, warnings and JSON of an evaluation."""
 
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -76,11 +77,40 @@ def as_dictionary(result: Evaluation) -> dict[str, Any]:
             }
             for pair in metrics.confused_pairs
         ],
+        "calibration": _calibration(result),
+        "unknown": _unknown(result),
         "per_class": [
             {"class": name, "clips": int(count), "accuracy": None if np.isnan(accuracy) else float(accuracy)}
             for name, count, accuracy in zip(names, metrics.counts, metrics.per_class, strict=True)
         ],
         "confusion": metrics.confusion.tolist(),
+    }
+
+
+def _calibration(result: Evaluation) -> dict[str, Any]:
+    confidence, calibration = result.trained.confidence, result.calibration
+    return {
+        "temperature": confidence.temperature,
+        "fitted_on": confidence.clips,
+        "clips": calibration.clips,
+        "ece": calibration.ece,
+        "ece_if_exact": calibration.ece_if_exact,
+        "brier": calibration.brier,
+        "bins": [asdict(one) for one in calibration.bins],
+    }
+
+
+def _unknown(result: Evaluation) -> dict[str, Any] | None:
+    confidence, answered = result.trained.confidence, result.answered
+    if answered is None:
+        return None
+    return {
+        "kind": confidence.kind,
+        "threshold": confidence.threshold,
+        "expected_share": confidence.kept,
+        "answered": answered.answered,
+        "share": answered.share,
+        "top1": answered.accuracy,
     }
 
 
@@ -96,6 +126,13 @@ def print_table(result: Evaluation, console: Console) -> None:
     table.add_row("top-1", f"{metrics.top1:.2%}  (95 % interval {low:.2%} to {high:.2%})")
     table.add_row("top-5", f"{metrics.top5:.2%}")
     table.add_row("mean class accuracy", f"{metrics.mean_class:.2%}")
+    calibration, answered = result.calibration, result.answered
+    table.add_row(
+        "calibration error", f"{calibration.ece:.3f}  ({calibration.ece_if_exact:.3f} with exact probabilities)"
+    )
+    if answered is not None:
+        accuracy = f"; top-1 of these {answered.accuracy:.2%}" if answered.accuracy is not None else ""
+        table.add_row("not unknown", f"{answered.answered} of {answered.clips} clips{accuracy}")
     console.print(table)
     pairs = Table("most confused", "clips", "share of failures", title_justify="left")
     for pair in metrics.confused_pairs:
@@ -115,12 +152,14 @@ def draw(result: Evaluation) -> None:
     from recognition.evaluation.accuracy_plots import confusion_figure, per_class_figure
     from recognition.evaluation.embedding_plot import embedding_figure
     from recognition.evaluation.figures import save_figure
+    from recognition.evaluation.reliability_plot import reliability_figure
     from recognition.evaluation.training_plot import training_figure
 
     title, names, scores = _title(result), result.trained.label_names, result.scores
     figures = {
         "confusion": confusion_figure(result.metrics, names, title),
         "per_class": per_class_figure(result.metrics, names, title),
+        "reliability": reliability_figure(result.calibration, title),
         "tsne": embedding_figure(scores.features, scores.labels, names, title),
     }
     records = list(read_metrics(result.trained.path.parent))

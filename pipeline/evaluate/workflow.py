@@ -19,7 +19,8 @@ from pose_extraction.files import atomic_write
 from recognition.data.clips import ClipSet
 from recognition.data.dataset import SkeletonDataset
 from recognition.data.splits import left_out_of, matching_test_split, split_indices
-from recognition.evaluation.metrics import measure
+from recognition.evaluation.calibration import calibration_of
+from recognition.evaluation.metrics import answered_of, measure
 from recognition.inference.prediction import clips_for, matched_labels, visible_clips
 from recognition.inference.scores import scores_of
 from recognition.runs import SPLIT_NAME, Trained, load_run, newest_run
@@ -74,11 +75,16 @@ def evaluate(
     scores = replace(scores, labels=chosen.labels)
     counted = {*scores.names, *chosen.unanswered}
     parts = _names_of_run(trained)
+    threshold = trained.confidence.threshold
     result = Evaluation(
         trained=trained,
         clips=clips,
         split=split,
         metrics=measure(scores.probabilities, scores.labels, unanswered=chosen.unanswered_labels),
+        calibration=calibration_of(scores.probabilities, scores.labels),
+        answered=None
+        if threshold is None
+        else answered_of(scores.probabilities, scores.labels, scores.unknown > threshold),
         scores=scores,
         unanswered=chosen.unanswered,
         unanswered_labels=chosen.unanswered_labels,
@@ -166,6 +172,7 @@ def _write(result: Evaluation) -> None:
         names=np.array(scores.names, np.str_),
         labels=scores.labels,
         probabilities=scores.probabilities,
+        unknown=scores.unknown,
         unanswered_names=np.array(result.unanswered, np.str_),
         unanswered_labels=result.unanswered_labels,
         label_names=np.array(result.trained.label_names, np.str_),

@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from recognition.confidence.confidence import Rejection
 from recognition.inference.windows import UNKNOWN
 
 BEST = 5
@@ -25,8 +26,9 @@ class Answer:
         person: Track id; None for all persons together.
         start: Time in seconds of the first frame; None if the clip has no timestamps.
         end: Time in seconds of the end of the last frame.
-        label: The most probable action, or "unknown" below the threshold; None if there is no prediction.
+        label: The most probable action, or "unknown"; None if there is no prediction.
         probability: Probability of the most probable action.
+        unknown_score: How unlike the known actions it is; larger is less like them.
         best: Up to five actions with their probabilities, in descending order.
         reason: Why there is no prediction.
         failed: Whether the clip could not be read.
@@ -40,6 +42,7 @@ class Answer:
     end: float | None = None
     label: str | None = None
     probability: float | None = None
+    unknown_score: float | None = None
     best: tuple[tuple[str, float], ...] = ()
     reason: str | None = None
     failed: bool = False
@@ -47,17 +50,16 @@ class Answer:
     delay: float | None = None
 
 
-def label_of(best: Sequence[tuple[str, float]], threshold: float) -> tuple[str | None, float | None]:
-    """Return the label and probability of a prediction with these most probable actions.
+def label_of(best: Sequence[tuple[str, float]], unknown_score: float, rejection: Rejection) -> str:
+    """Return the label of a prediction.
 
     Args:
-        best: Actions with their probabilities, in descending order.
-        threshold: Lowest probability of a reported label; below it the label is "unknown".
+        best: The most probable actions with their probabilities, in descending order.
+        unknown_score: How unlike the known actions it is.
+        rejection: When the label is "unknown".
     """
-    if not best:
-        return None, None
     name, share = best[0]
-    return (name if share >= threshold else UNKNOWN), share
+    return UNKNOWN if rejection.applies_to(share, unknown_score) else name
 
 
 def as_dictionary(answer: Answer) -> dict[str, Any]:
@@ -69,6 +71,7 @@ def as_dictionary(answer: Answer) -> dict[str, Any]:
         "end": _seconds(answer.end),
         "label": answer.label,
         "probability": answer.probability,
+        "unknown_score": answer.unknown_score,
         "predictions": [{"label": name, "probability": share} for name, share in answer.best] or None,
         "reason": answer.reason,
     }
@@ -99,13 +102,15 @@ def as_csv(answers: Sequence[Answer], *, header: bool = True) -> str:
     writer = csv.writer(output, lineterminator="\n")
     if header:
         ranks = [name for rank in range(1, BEST + 1) for name in (f"label_{rank}", f"probability_{rank}")]
-        writer.writerow(["clip", "person", "start", "end", "label", "probability", *ranks, "delay", "reason"])
+        writer.writerow(
+            ["clip", "person", "start", "end", "label", "probability", "unknown_score", *ranks, "delay", "reason"]
+        )
     for answer in answers:
         rest = [value for name, share in answer.best for value in (name, f"{share:.6f}")]
         rest += [""] * (2 * BEST - len(rest))
-        share = "" if answer.probability is None else f"{answer.probability:.6f}"
-        first = [answer.clip, answer.person, _seconds(answer.start), _seconds(answer.end), answer.label, share]
-        writer.writerow([*first, *rest, _seconds(answer.delay), answer.reason])
+        numbers = ["" if one is None else f"{one:.6f}" for one in (answer.probability, answer.unknown_score)]
+        first = [answer.clip, answer.person, _seconds(answer.start), _seconds(answer.end), answer.label]
+        writer.writerow([*first, *numbers, *rest, _seconds(answer.delay), answer.reason])
     return output.getvalue()
 
 

@@ -117,7 +117,8 @@ class _StreamPrediction:
 
     def __init__(self, name: str, predictor: Predictor, scope: Scope, grid: Grid, follower: Follower) -> None:
         self.has_predictions = self._has_classified = False
-        self._name, self._predictor, self._scope, self._grid, self._follower = name, predictor, scope, grid, follower
+        self._name, self._predictor, self._grid, self._follower = name, predictor, grid, follower
+        self._rejection = predictor.trained.confidence.rejection(scope.threshold)
         self._sliding = Sliding(predictor, scope, grid, name)
         self._cell: int | None = None
         self._captions: dict[int, str] = {}
@@ -155,7 +156,9 @@ class _StreamPrediction:
         self._sliding.settle(newest, window)
         self._follower.forget(grid.start_of(self._cell))
         self._captions = {
-            person: self._sliding.caption(answer.probabilities) for answer in found for person in answer.persons_used
+            person: self._sliding.caption(answer.probabilities, answer.unknown)
+            for answer in found
+            for person in answer.persons_used
         }
         delay = monotonic() - arrived
         if found:
@@ -163,8 +166,9 @@ class _StreamPrediction:
         for one in found:
             self.has_predictions = True
             best = self._predictor.best(one.probabilities, BEST)
-            label, share = label_of(best, self._scope.threshold)
-            yield Answer(self._name, one.person, one.start, one.end, label, share, best, delay=delay)
+            label, share = label_of(best, one.unknown, self._rejection), best[0][1]
+            span = (one.start, one.end)
+            yield Answer(self._name, one.person, *span, label, share, one.unknown, best, delay=delay)
 
     def _step(self) -> float:
         """Mean interval between frames so far, in seconds."""

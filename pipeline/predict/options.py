@@ -3,9 +3,13 @@
 import math
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from pipeline.inputs.videos import Source
 from pose_extraction.errors import UsageError
+
+# A probability, or the threshold that is stored in the run.
+Threshold = float | Literal["auto"]
 
 
 @dataclass(frozen=True)
@@ -16,13 +20,13 @@ class Scope:
         together: Whether to classify all persons together.
         persons: Whether to classify each person separately.
         explain: Whether to compute the attention of each joint.
-        threshold: Lowest probability of a reported label, from 0 to 1; below it the label is "unknown".
+        threshold: When the label is "unknown"; see `Confidence.rejection`.
     """
 
     together: bool
     persons: bool
     explain: bool = False
-    threshold: float = 0.0
+    threshold: Threshold | None = None
 
 
 def scope_of(
@@ -31,7 +35,7 @@ def scope_of(
     windows: float | None,
     overlay: Path | None,
     explain: bool,
-    threshold: float,
+    threshold: Threshold | None,
 ) -> Scope:
     """Choose the subjects to classify, from the options of the command.
 
@@ -43,15 +47,16 @@ def scope_of(
         windows: Length of the sliding windows in seconds; None to classify whole clips.
         overlay: Overlay file or folder; None for no overlay.
         explain: Whether to compute the attention of each joint.
-        threshold: Lowest probability of a reported label, from 0 to 1.
+        threshold: Lowest probability of a reported label, from 0 to 1; "auto" for the run's own threshold; None for
+            the same if the run has one.
 
     Raises:
         UsageError: A number is out of range.
     """
     if windows is not None and not (math.isfinite(windows) and windows > 0):
         raise UsageError(f"--windows {windows}: must be a number of seconds above 0, such as --windows 3")
-    if not 0 <= threshold <= 1:
-        raise UsageError(f"--threshold {threshold}: must be a probability from 0 to 1, such as --threshold 0.5")
+    if isinstance(threshold, int | float) and not 0 <= threshold <= 1:
+        raise UsageError(f"--threshold {threshold}: must be a probability from 0 to 1, such as 0.5, or auto")
     if windows is not None:
         return Scope(per_person is False, per_person is not False, explain, threshold)
     return Scope(True, bool(per_person) or (overlay is not None and per_person is None), explain, threshold)

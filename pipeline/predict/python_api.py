@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
     from pipeline.predict.answers import Answer
@@ -16,7 +16,7 @@ def predict(
     detector: str | Path | None = None,
     per_person: bool | None = None,
     windows: float | None = None,
-    threshold: float = 0.0,
+    threshold: float | Literal["auto"] | None = None,
     overlay: str | Path | None = None,
     explain: bool = False,
     device: str = "auto",
@@ -35,15 +35,17 @@ def predict(
         per_person: True for one prediction per tracked person, False for all persons together; None for all together,
             or per person if `windows` is given.
         windows: Length of sliding windows in seconds; equal neighbours are merged. None for one prediction per clip.
-        threshold: Minimum probability, in [0, 1]; below it the label is "unknown".
+        threshold: Minimum probability, in [0, 1], below which the label is "unknown"; "auto" for the run's own
+            threshold of the unknown score; None for the same if the run has one.
         overlay: Video to write, with skeletons, ids and actions; a folder for several videos.
         explain: Whether to compute the influence of each joint; figures are written next to the overlay, or to
             predictions/.
         device: Device of all networks: "auto", "cpu" or "cuda:N".
 
     Yields:
-        Predictions, as soon as each is available: `label`, `probability`, `best` (the five most probable actions with
-        their probabilities), `person`, `start` and `end` in seconds, and `reason` if there is no prediction.
+        Predictions, as soon as each is available: `label`, `probability`, `unknown_score` (larger is less like the
+        known actions), `best` (the five most probable actions with their probabilities), `person`, `start` and `end`
+        in seconds, and `reason` if there is no prediction.
 
     Raises:
         UsageError: There is no run or no input, or the options contradict each other or the run.

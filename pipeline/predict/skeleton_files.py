@@ -20,6 +20,7 @@ from pose_extraction.errors import UsageError
 from pose_extraction.formats.validation import read_data_set
 from pose_extraction.poses import VideoPoses
 from pose_extraction.skeleton import COCO17, Skeleton
+from recognition.confidence.confidence import Rejection
 from recognition.data.clips import ClipSet, nameless_note
 from recognition.data.splits import left_out_of, split_indices
 from recognition.inference.prediction import clips_for, predict_clips
@@ -66,7 +67,8 @@ def predict_skeletons(
         and not options.scope.persons
         and not options.scope.explain
     ):
-        yield from _whole(trained, clips, indices, engine, options.scope.threshold, console)
+        rejection = trained.confidence.rejection(options.scope.threshold)
+        yield from _whole(trained, clips, indices, engine, rejection, console)
     else:
         yield from _one_by_one(trained, clips, indices, engine, options, console)
     for clip in left_out_of(clips, file_options.split):
@@ -74,7 +76,7 @@ def predict_skeletons(
 
 
 def _whole(
-    trained: Trained, clips: ClipSet, indices: np.ndarray, engine: Engine, threshold: float, console: Console
+    trained: Trained, clips: ClipSet, indices: np.ndarray, engine: Engine, rejection: Rejection, console: Console
 ) -> Iterator[Answer]:
     """Yield one prediction per clip; clips of similar length share a batch."""
     reasons = {int(index): too_few(frames_seen(clips[int(index)].score, 0.0)) for index in indices}
@@ -85,8 +87,13 @@ def _whole(
         )
     for index in indices:
         reason = reasons[int(index)]
-        best = next(found).best if reason is None else ()
-        yield Answer(clips.names[int(index)], None, None, None, *label_of(best, threshold), best, reason)
+        name = clips.names[int(index)]
+        if reason is not None:
+            yield Answer(name, reason=reason)
+            continue
+        one = next(found)
+        label = label_of(one.best, one.unknown, rejection)
+        yield Answer(name, None, None, None, label, one.best[0][1], one.unknown, one.best)
 
 
 def _one_by_one(
@@ -172,7 +179,6 @@ def _windows(
         best = predictor.best(segment.probabilities)
         label = UNKNOWN if segment.number is None else best[0][0]
         attention = record.mean(segment.person, segment.start, segment.end) if record is not None else {}
-        answers.append(
-            Answer(name, segment.person, segment.start, segment.end, label, best[0][1], best, attention=attention)
-        )
+        span, share = (segment.start, segment.end), best[0][1]
+        answers.append(Answer(name, segment.person, *span, label, share, segment.unknown, best, attention=attention))
     return answers or [Answer(name, reason=no_window_classified())]

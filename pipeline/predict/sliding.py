@@ -24,6 +24,7 @@ class WindowPrediction:
         person: Track id; None for all persons together.
         persons_used: Ids of the persons in the recognizer's input.
         probabilities: float (K,).
+        unknown: Unknown score.
         start: Time in seconds of the first frame in which the person is visible.
         end: Time in seconds of the end of the last such frame.
     """
@@ -31,6 +32,7 @@ class WindowPrediction:
     person: PersonId
     persons_used: tuple[int, ...]
     probabilities: np.ndarray
+    unknown: float
     start: float
     end: float
 
@@ -108,7 +110,7 @@ class Sliding:
         self._tracked = tracked
         self._record = record
         self._timeline: Timeline[PersonId] = Timeline()
-        self._joiner: Joiner[PersonId] = Joiner(scope.threshold)
+        self._joiner: Joiner[PersonId] = Joiner(predictor.trained.confidence.rejection(scope.threshold))
         self._heat = _Heat()
         # The persons in the input of the newest joint prediction.
         self._together: tuple[int, ...] = ()
@@ -129,22 +131,29 @@ class Sliding:
         if not targets:
             return []
         answers = []
-        probabilities = self._predictor.frame_probabilities([target.clip for target in targets])
+        results = self._predictor.classify_frames([target.clip for target in targets])
         interval = frame_interval(window.time)
-        for target, shares in zip(targets, probabilities, strict=True):
+        for target, result in zip(targets, results, strict=True):
             time = window.time[target.seen]
             cells, first = np.unique(self.grid.cell_of(time), return_index=True)
             last = np.append(first[1:], len(time)) - 1
             # One row for all frames, or one row per frame.
-            rows = shares.astype(np.float64)
-            rows = rows[np.minimum(target.seen - target.first, len(rows) - 1)]
-            of_cells = np.add.reduceat(rows, first) / (last + 1 - first)[:, None]
-            self._timeline.add(target.person, of_cells, cells, time[first], time[last] + interval)
+            shown = np.minimum(target.seen - target.first, len(result.unknown) - 1)
+            rows, unknown = result.probabilities[shown].astype(np.float64), result.unknown[shown]
+            frames = last + 1 - first
+            self._timeline.add(
+                target.person,
+                np.add.reduceat(rows, first) / frames[:, None],
+                np.add.reduceat(unknown, first) / frames,
+                cells=cells,
+                start=time[first],
+                end=time[last] + interval,
+            )
             persons_used = target.persons_used(self._predictor)
             if target.person is None:
                 self._together = persons_used
-            mean, end = rows.mean(axis=0), float(time[-1]) + interval
-            answers.append(WindowPrediction(target.person, persons_used, mean, float(time[0]), end))
+            means, span = (rows.mean(axis=0), float(unknown.mean())), (float(time[0]), float(time[-1]) + interval)
+            answers.append(WindowPrediction(target.person, persons_used, *means, *span))
         if self._scope.explain:
             self._explain(targets, window)
         return answers
@@ -164,7 +173,7 @@ class Sliding:
             if ended is not None:
                 segments.append(ended)
             if one.cell == cell:
-                captions[one.person] = self.caption(one.probabilities)
+                captions[one.person] = self.caption(one.probabilities, one.unknown)
         segments += self._joiner.ended(cell + 1)
         last = int(np.searchsorted(self.grid.cell_of(window.time), cell, side="right"))
         shown = cut(window, 0, last)
@@ -174,9 +183,9 @@ class Sliding:
         """Return the segments that are still open at the end of the video."""
         return list(self._joiner.ended())
 
-    def caption(self, probabilities: np.ndarray) -> str:
+    def caption(self, probabilities: np.ndarray, unknown: float) -> str:
         """Return the caption that is drawn above a person's head."""
-        number = self._joiner.answer(probabilities)
+        number = self._joiner.answer(probabilities, unknown)
         name = UNKNOWN if number is None else self._predictor.trained.label_names[number]
         return f"{name} {float(probabilities.max()):.0%}"
 

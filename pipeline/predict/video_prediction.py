@@ -1,7 +1,7 @@
 """Predictions for one video while its frames arrive: as a whole, or window by window in bounded memory."""
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from rich.console import Console
@@ -77,14 +77,14 @@ class SlidingVideo:
 
 @dataclass
 class _MeanOverCells:
-    """Mean probabilities over the cells of a long video, per person."""
+    """Mean probabilities and unknown scores over the cells of a long video, per person."""
 
-    held: dict[PersonId, tuple[np.ndarray, int, float, float]] = field(default_factory=dict)
+    held: dict[PersonId, tuple[np.ndarray, float, int, float, float]] = field(default_factory=dict)
 
     def add(self, settled: Settled) -> None:
         for cell in settled.cells:
-            total, count, start, _ = self.held.get(cell.person, (0.0, 0, cell.start, cell.end))
-            self.held[cell.person] = (total + cell.probabilities, count + 1, start, cell.end)
+            total, unknown, count, start, _ = self.held.get(cell.person, (0.0, 0.0, 0, cell.start, cell.end))
+            self.held[cell.person] = (total + cell.probabilities, unknown + cell.unknown, count + 1, start, cell.end)
 
 
 @dataclass(eq=False, kw_only=True)
@@ -156,15 +156,15 @@ class VideoPrediction:
         for segment in sorted(segments, key=lambda one: one.start):
             best = self._predictor.best(segment.probabilities, BEST)
             label = UNKNOWN if segment.number is None else best[0][0]
-            yield self._answer(segment.person, segment.start, segment.end, label, best)
+            subject = (self.source.frame_dir, segment.person, segment.start, segment.end)
+            yield self._explained(Answer(*subject, label, best[0][1], segment.unknown, best))
 
-    def _answer(
-        self, person: PersonId, start: float, end: float, label: str | None, best: tuple[tuple[str, float], ...]
-    ) -> Answer:
-        attention = self._record.mean(person, start, end) if self._record is not None else {}
-        return self._record_answer(
-            Answer(self.source.frame_dir, person, start, end, label, best[0][1], best, attention=attention)
-        )
+    def _explained(self, answer: Answer) -> Answer:
+        """Add the attention of the time that an answer covers, and record the answer."""
+        if self._record is None or answer.start is None or answer.end is None:
+            return self._record_answer(answer)
+        attention = self._record.mean(answer.person, answer.start, answer.end)
+        return self._record_answer(replace(answer, attention=attention))
 
     def _record_answer(self, answer: Answer) -> Answer:
         self._is_answered = True
@@ -207,11 +207,12 @@ class VideoPrediction:
         for settled in rest:
             yield from self._settled(settled)
         yield from self._of_segments(segments if self.options.windows is not None else ())
+        rejection = self._predictor.trained.confidence.rejection(self.options.scope.threshold)
         for person in sorted(self._means.held, key=lambda who: (who is not None, who or 0)):
-            total, count, start, end = self._means.held[person]
-            best = self._predictor.best(total / count, BEST)
-            label, _ = label_of(best, self.options.scope.threshold)
-            yield self._answer(person, start, end, label, best)
+            total, unknown, count, start, end = self._means.held[person]
+            best, score = self._predictor.best(total / count, BEST), unknown / count
+            label = label_of(best, score, rejection)
+            yield self._explained(Answer(self.source.frame_dir, person, start, end, label, best[0][1], score, best))
         if not self._is_answered:
             yield self._record_answer(Answer(self.source.frame_dir, reason=self._why_nothing()))
 

@@ -52,7 +52,9 @@ def predict_whole(
     targets = list(person_clips(video, scope, name, predictor.threshold, tracked=tracked, timed=timed))
     reasons = [too_few(len(target.seen)) for target in targets]
     clips = [target.clip for target, reason in zip(targets, reasons, strict=True) if reason is None]
-    probabilities = iter(predictor.probabilities(clips) if clips else ())
+    found = predictor.classify(clips) if clips else None
+    results = iter(zip(found.probabilities, found.unknown.tolist(), strict=True) if found is not None else ())
+    rejection = predictor.trained.confidence.rejection(scope.threshold)
     explanations = iter(predictor.explanations(clips) if clips and scope.explain else ())
     answers: list[Answer] = []
     captions: dict[int, str] = {}
@@ -64,8 +66,9 @@ def predict_whole(
                 # The joint prediction does not apply to this person.
                 captions.pop(target.person, None)
             continue
-        best = predictor.best(next(probabilities), BEST)
-        label, share = label_of(best, scope.threshold)
+        probabilities, unknown = next(results)
+        best = predictor.best(probabilities, BEST)
+        label, share = label_of(best, unknown, rejection), best[0][1]
         span = _span(video, target.seen)
         attention: dict[str, float] = {}
         if scope.explain:
@@ -73,7 +76,7 @@ def predict_whole(
             attention = _recorded(record, target, rows, video) if record is not None else {}
             if target.person is not None or not scope.persons:
                 heat.update(rows)
-        answers.append(Answer(name, target.person, *span, label, share, best, attention=attention))
+        answers.append(Answer(name, target.person, *span, label, share, unknown, best, attention=attention))
         # The prediction of a single person comes later and replaces the joint one.
         captions.update(dict.fromkeys(target.persons_used(predictor), f"{label} {share:.0%}"))
     return answers, Stretch(video, captions, heat)

@@ -14,7 +14,9 @@ from pose_extraction.engines.engine import Engine
 from pose_extraction.errors import UsageError
 from pose_extraction.skeleton import COCO17
 from pose_extraction.video.addresses import is_live
+from recognition.confidence.confidence import FEWEST_FOR_THRESHOLD
 from recognition.data.clip import ClipFormat
+from recognition.inference.windows import UNKNOWN
 from recognition.packed import EVERYDAY, shipped
 from recognition.runs import (
     RUNS,
@@ -85,6 +87,7 @@ def predict(
     from recognition.inference.prediction import check_layout
 
     trained = _network(run, found_detector, options, console)
+    _check_threshold(trained, options, console)
     for folder, reason in found.unreadable:
         yield Answer(str(folder), reason=f"cannot be listed ({reason}); check its permissions", failed=True)
     for path in skeletons:
@@ -160,6 +163,32 @@ def _network(run: Path, found: Path | None, options: PredictOptions, console: Co
     if note is not None:
         console.print(Text(f"warning: {note}"))
     return detector
+
+
+def _check_threshold(trained: "Trained | ActionDetector", options: PredictOptions, console: Console) -> None:
+    """Print which answers are unknown, if the threshold of the run decides.
+
+    Raises:
+        UsageError: The threshold of the run is required, but it has none.
+    """
+    given, own = options.scope.threshold, trained.confidence
+    if given == "auto" and own.threshold is None:
+        held_out = (
+            f"was derived from {own.clips} held-out clips, but at least {FEWEST_FOR_THRESHOLD} are required"
+            if own.clips
+            else "is stored: no clips were held out, or the run was trained by an earlier version"
+        )
+        raise UsageError(
+            f"--threshold auto: {trained.path} has no threshold, because none {held_out}; specify a probability, as in "
+            "--threshold 0.5, or train again with a larger data.holdout"
+        )
+    if given in ("auto", None) and own.threshold is not None:
+        console.print(
+            Text(
+                f"note: answers with an unknown score above {own.threshold:.3g} are reported as {UNKNOWN}; "
+                "--threshold 0 reports every action"
+            )
+        )
 
 
 def _refuse_contradictions(

@@ -96,6 +96,7 @@ CASES = {
     "evaluate --protocol linear --set nosuch=1": (2, "unknown setting 'nosuch'"),
     "evaluate --precision fp8": (2, "--precision fp8: must be one of"),
     "predict clips/clip.mp4 --backend nosuch": (2, "--backend nosuch: must be one of"),
+    "predict clips/clip.mp4 --threshold nosuch": (2, "--threshold nosuch: must be a probability from 0 to 1"),
     "robustness nosuch --only nosuch": (2, "--only nosuch: unknown family of perturbations"),
     # A malformed table.
     "extract clips --labels malformed.csv": (1, "malformed.csv"),

@@ -21,6 +21,7 @@ from pipeline.evaluate.workflow import evaluate
 from pose_extraction.engines.engine import Engine
 from pose_extraction.errors import AnnotationError, UsageError
 from pose_extraction.formats.pickles import read_pickle
+from recognition.confidence.confidence import Confidence
 from recognition.data.splits import matching_test_split
 from recognition.inference.prediction import clips_for
 from recognition.runs import load_run
@@ -69,6 +70,34 @@ def test_files_suffice_to_recompute_all_metrics(trained: tuple[Path, Path]) -> N
     assert report["engine"] == {"device": "cpu", "backend": "torch", "precision": "fp32"}
     assert (report["split"], report["trained_on"], report["estimator"]) == ("one_test", 0, "made")
     assert report["top1_interval"][0] <= report["top1"] <= report["top1_interval"][1]
+
+
+def test_calibration_and_answered_clips_are_reported(trained: tuple[Path, Path], tmp_path: Path) -> None:
+    content = torch.load(trained[0] / "best.pt", weights_only=True)
+    content["confidence"] = Confidence(temperature=3.0, threshold=0.9, kept=0.95, clips=40).plain()
+    (tmp_path / "run").mkdir()
+    torch.save(content, tmp_path / "run" / "best.pt")
+    result, _ = evaluated(tmp_path / "run", trained[1], "one_test")
+    report = json.loads((result.folder / "evaluation.json").read_text(encoding="utf-8"))
+    with np.load(result.folder / "scores.npz", allow_pickle=False) as stored:
+        probabilities, labels, unknown = stored["probabilities"], stored["labels"], stored["unknown"]
+    np.testing.assert_allclose(unknown, -(probabilities * np.log(probabilities)).sum(axis=1), rtol=1e-4)
+    brier = ((probabilities - np.eye(3)[labels]) ** 2).sum(axis=1).mean()
+    assert report["calibration"]["brier"] == pytest.approx(brier, rel=1e-5)
+    assert (report["calibration"]["temperature"], report["calibration"]["fitted_on"]) == (3.0, 40)
+    answered = unknown <= 0.9
+    assert report["unknown"]["answered"] == answered.sum() and report["unknown"]["threshold"] == 0.9
+    assert report["unknown"]["share"] == answered.mean()
+    printed = io.StringIO()
+    print_table(result, Console(file=printed, width=200))
+    assert f"{result.calibration.ece:.3f}  (" in printed.getvalue()
+    assert f"{answered.sum()} of 12 clips" in printed.getvalue()
+
+
+def test_run_without_a_threshold_reports_calibration_only(trained: tuple[Path, Path]) -> None:
+    result, _ = evaluated(trained[0])
+    assert result.answered is None and result.calibration.clips == 12
+    assert json.loads((result.folder / "evaluation.json").read_text(encoding="utf-8"))["unknown"] is None
 
 
 def test_training_and_held_out_clips_are_counted_and_reported(trained: tuple[Path, Path]) -> None:

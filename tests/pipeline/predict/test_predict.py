@@ -7,17 +7,20 @@ import json
 import logging
 import os
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from rich.console import Console
 from typer.testing import CliRunner
 
+import skelpipe
 from pipeline.cli import app
 from pipeline.predict.answers import Answer, print_table
-from pipeline.predict.options import PredictOptions, Scope, SkeletonFileOptions, scope_of
+from pipeline.predict.options import PredictOptions, Scope, SkeletonFileOptions, Threshold, scope_of
 from pipeline.predict.persons import video_of
 from pipeline.predict.skeleton_files import predictor_for
 from pipeline.predict.sliding import Sliding, slide_over
@@ -29,6 +32,7 @@ from pose_extraction.errors import UsageError
 from pose_extraction.formats.pickles import read_pickle
 from pose_extraction.poses import VideoPoses
 from pose_extraction.skeleton import COCO17, NTU25
+from recognition.confidence.confidence import Confidence
 from recognition.inference.windows import Grid
 from recognition.runs import load_run
 from recognition.settings import DataSettings, ModelSettings, RunSettings, TrainingSettings
@@ -62,7 +66,7 @@ def predicted(
     per_person: bool | None = None,
     windows: float | None = None,
     explain: bool = False,
-    threshold: float = 0.0,
+    threshold: Threshold | None = None,
     figures: Path = Path("unused"),
     printed: io.StringIO | None = None,
 ) -> list[Answer]:
@@ -149,6 +153,77 @@ def test_prediction_below_the_threshold_is_unknown(run: Path, skeletons: Path) -
     for wrong in (-0.1, 1.5):
         with pytest.raises(UsageError, match="must be a probability from 0 to 1"):
             predicted(skeletons, run, threshold=wrong)
+
+
+def run_file_with(confidence: Confidence, run: Path, path: Path) -> Path:
+    content = torch.load(run / "best.pt", weights_only=True)
+    torch.save(content | {"confidence": confidence.plain()}, path)
+    return path
+
+
+@pytest.fixture
+def cautious(run: Path, skeletons: Path, tmp_path: Path) -> Path:
+    """The run with another temperature, and a threshold above the scores of two of the five clips with persons."""
+    confidence = Confidence(temperature=3.0, kept=0.95, clips=40)
+    without = run_file_with(confidence, run, tmp_path / "without.pt")
+    scores = sorted(
+        answer.unknown_score for answer in predicted(skeletons, without) if answer.unknown_score is not None
+    )
+    threshold = (scores[1] + scores[2]) / 2
+    return run_file_with(replace(confidence, threshold=threshold), run, tmp_path / "cautious.pt")
+
+
+def test_threshold_of_the_run_is_the_default(cautious: Path, skeletons: Path) -> None:
+    printed, threshold = io.StringIO(), load_run(cautious).confidence.threshold
+    assert threshold is not None
+    found = [answer for answer in predicted(skeletons, cautious, printed=printed) if answer.best]
+    every = [answer for answer in predicted(skeletons, cautious, threshold=0) if answer.best]
+    assert [answer.best for answer in found] == [answer.best for answer in every]
+    assert [answer.label for answer in every] == [answer.best[0][0] for answer in every]
+    for answer in found:
+        shares = np.array([share for _, share in answer.best])
+        # The entropy, because the stored score is that of the probabilities alone.
+        assert answer.unknown_score == pytest.approx(-(shares * np.log(shares)).sum(), abs=1e-5)
+        assert answer.label == ("unknown" if answer.unknown_score > threshold else answer.best[0][0])
+    assert f"above {threshold:.3g} are reported as unknown; --threshold 0 reports every action" in printed.getvalue()
+    assert [answer.label for answer in predicted(skeletons, cautious, threshold="auto") if answer.best] == [
+        answer.label for answer in found
+    ]
+    assert sum(answer.label == "unknown" for answer in found) == 3 and len(found) == 5
+
+
+def test_auto_requires_a_threshold_in_the_run(run: Path, skeletons: Path) -> None:
+    held_out = load_run(run).confidence.clips
+    assert 0 < held_out < 19
+    reason = (
+        f"auto: .*best.pt has no threshold, because none was derived from {held_out} held-out clips, but at least 19"
+    )
+    with pytest.raises(UsageError, match=reason):
+        predicted(skeletons, run, threshold="auto")
+    assert not any(answer.label == "unknown" for answer in predicted(skeletons, run))
+
+
+def test_recognizer_for_clips_in_memory_agrees(cautious: Path, skeletons: Path) -> None:
+    recognizer = skelpipe.Recognizer(cautious, device="cpu", backend="torch", precision="fp32")
+    answers = {answer.clip: answer for answer in predicted(skeletons, cautious)}
+    for clip in read_pickle(skeletons)["annotations"]:
+        if clip["frame_dir"] != "new2":
+            found = recognizer(clip["keypoint"], clip["keypoint_score"], clip["img_shape"])
+            labels, probabilities = found
+            answer = answers[clip["frame_dir"]]
+            assert (labels[0], probabilities[0]) == (answer.best[0][0], pytest.approx(answer.probability, abs=1e-5))
+            assert found.unknown_score == pytest.approx(answer.unknown_score, abs=1e-4)
+            assert found.is_unknown == (answer.label == "unknown")
+
+
+def test_windows_and_persons_have_unknown_scores(cautious: Path, tmp_path: Path) -> None:
+    clip = made_clip("long", None, np.random.default_rng(0), frames=48, fps=8.0)
+    data = write_data(tmp_path / "long.pkl", [clip], {})
+    threshold = load_run(cautious).confidence.threshold
+    for options in ({"windows": 2.0}, {"per_person": True}):
+        for answer in predicted(data, cautious, **options):  # type: ignore[arg-type]
+            assert answer.unknown_score is not None and 0 <= answer.unknown_score <= np.log(3)
+            assert (answer.label == "unknown") == (answer.unknown_score > threshold)
 
 
 def two_people(first: str, second: str, **extra: object) -> dict:
@@ -269,6 +344,8 @@ def test_command_prints_json_lines_or_a_table_or_writes_a_file(run: Path, skelet
     best = [(row["label_2"], float(row["probability_2"])) for row in rows if row["label_2"]]
     expected = [line["predictions"][1] for line in lines if line["predictions"]]
     assert best == [(one["label"], pytest.approx(one["probability"], abs=1e-5)) for one in expected]
+    for row, line in zip(rows, lines, strict=True):
+        assert line["unknown_score"] == (pytest.approx(float(row["unknown_score"]), abs=1e-5) if row["label"] else None)
     unknown = CliRunner().invoke(app, [*words, "--threshold", "1", "--csv"]).stdout.splitlines()
     for row, line in zip(csv.DictReader(unknown), lines, strict=True):
         assert row["label"] == ("unknown" if line["predictions"] else "")
