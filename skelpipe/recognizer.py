@@ -1,5 +1,6 @@
 """Action recognition for clips in memory."""
 
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
@@ -26,11 +27,16 @@ class Prediction(_Classes):
         is_unknown: Whether the score exceeds the threshold of the run; False if the run has none.
     """
 
-    unknown_score: float
-    is_unknown: bool
+    # Defaults for copies, which are made from the tuple first.
+    unknown_score: float = math.nan
+    is_unknown: bool = False
 
     def __new__(
-        cls, labels: tuple[str, ...], probabilities: np.ndarray, unknown_score: float, is_unknown: bool
+        cls,
+        labels: tuple[str, ...],
+        probabilities: np.ndarray,
+        unknown_score: float = math.nan,
+        is_unknown: bool = False,
     ) -> "Prediction":
         self = super().__new__(cls, labels, probabilities)
         self.unknown_score, self.is_unknown = unknown_score, is_unknown

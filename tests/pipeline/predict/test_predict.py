@@ -1,5 +1,6 @@
 """`skelpipe predict` on skeleton files, with a run that is trained for a few seconds."""
 
+import copy
 import csv
 import io
 import itertools
@@ -214,6 +215,7 @@ def test_recognizer_for_clips_in_memory_agrees(cautious: Path, skeletons: Path) 
             assert (labels[0], probabilities[0]) == (answer.best[0][0], pytest.approx(answer.probability, abs=1e-5))
             assert found.unknown_score == pytest.approx(answer.unknown_score, abs=1e-4)
             assert found.is_unknown == (answer.label == "unknown")
+            assert copy.copy(found).unknown_score == found.unknown_score
 
 
 def test_windows_and_persons_have_unknown_scores(cautious: Path, tmp_path: Path) -> None:
