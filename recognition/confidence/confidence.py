@@ -70,7 +70,7 @@ class Confidence:
 
         Args:
             logits: (N, K).
-            features: (N, D), as given by the recognizer along with the logits; not used without `distance`.
+            features: (N, D), descriptors or features of the network, see `Batch.described`; only for `distance`.
         """
         return self._unknown(logits, None if self.distance is None else self.distance(features))
 

@@ -39,6 +39,10 @@ class Batch:
     def __len__(self) -> int:
         return len(self.label)
 
+    def described(self, features: np.ndarray) -> np.ndarray:
+        """Return the descriptors, float32 (N, D), or, without these, the features of a network for these clips."""
+        return features if self.descriptor is None else self.descriptor.cpu().numpy()
+
     def to(self, device: torch.device | str) -> "Batch":
         moved = {
             name: getattr(self, name).to(device, non_blocking=True)

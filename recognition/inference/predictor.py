@@ -149,7 +149,8 @@ class Predictor:
         order = np.argsort(lengths, kind="stable")
         for first in range(0, len(order), self._batch_size):
             rows = order[first : first + self._batch_size]
-            features, logits = self._network(self._batch_of([clips[row] for row in rows]))
+            batch = self._batch_of([clips[row] for row in rows])
+            features, logits = self._network(batch)
             wrong = ~np.isfinite(logits).all(axis=1)
             if wrong.any():
                 name = clips[rows[int(wrong.argmax())]].name
@@ -157,7 +158,7 @@ class Predictor:
                     f"{self.trained.path}: its output for {name} is not finite; train it again, or try --precision fp32"
                 )
             probabilities[rows] = confidence.probabilities(logits)
-            unknown[rows] = confidence.unknown(logits, features)
+            unknown[rows] = confidence.unknown(logits, batch.described(features))
         return Classified(probabilities, unknown)
 
     def classify_frames(self, clips: Sequence[Clip]) -> list[Classified]:

@@ -89,7 +89,7 @@ def scores_of(
                 f"{trained.path}: its output for clip {name} is not finite; train it again, or try --precision fp32"
             )
         probabilities[rows] = confidence.probabilities(logits)
-        unknown[rows] = confidence.unknown(logits, features[rows])
+        unknown[rows] = confidence.unknown(logits, batch.described(features[rows]))
         for row, name in zip(rows, batch.names, strict=True):
             names[row] = name
         if progress is not None:

@@ -1,5 +1,6 @@
-"""After a training: the calibration of its run files, fitted on the held-out part."""
+"""After a training: the calibration of its run files, fitted on clips that were not trained on."""
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -7,7 +8,7 @@ import torch
 
 from recognition import runs
 from recognition.confidence.confidence import fit_confidence
-from recognition.confidence.feature_distance import FEWEST_CLIPS, fit_feature_distance
+from recognition.confidence.feature_distance import FEWEST_CLIPS, fit_feature_distance, left_out_distances
 from recognition.data.dataset import SkeletonDataset
 from recognition.engine.loop import Loop
 from recognition.maskclr.objective import MaskCLR
@@ -15,49 +16,89 @@ from recognition.training.preparation import Prepared
 
 # Number of training clips that describe the known actions; more hardly change means and covariances.
 MOST_CLIPS = 2000
+# Number of held-out clips that suffice without those of a cross-validation.
+ENOUGH_HELD_OUT = 200
 
 
-def complete_confidence(path: Path, prepared: Prepared, objective: MaskCLR, loop: Loop) -> None:
+@dataclass(frozen=True)
+class CrossValidated:
+    """Outputs for training clips by recognizers that were not trained on them.
+
+    Args:
+        indices: int64 (N,), the clips, as numbered in the file.
+        logits: float64 (N, K); NaN for clips without output.
+        groups: int64 (N,), what was left out together, from 0.
+    """
+
+    indices: np.ndarray
+    logits: np.ndarray
+    groups: np.ndarray
+
+
+@dataclass(frozen=True)
+class _Outputs:
+    """Features (N, D), logits (N, K) and labels (N,) of clips; see `Batch.described` about the features."""
+
+    features: np.ndarray
+    logits: np.ndarray
+    labels: np.ndarray
+
+
+def complete_confidence(
+    path: Path, prepared: Prepared, objective: MaskCLR, loop: Loop, cross_validated: CrossValidated | None = None
+) -> None:
     """Fit the confidence of the weights in a run file, and store it there.
 
-    Without a held-out part, or if its results are not finite, the file remains as it is.
+    Without clips to fit it on, or if outputs are not finite, the file remains as it is.
 
     Args:
         path: A run file of this training.
         prepared: Data and settings.
         objective: The recognizer with its losses; receives the weights of the file.
         loop: The loop, on whose device the recognizer runs.
+        cross_validated: Further clips to fit it on, if fewer than `ENOUGH_HELD_OUT` clips were held out. The features
+            for their distances are those that the recognizer has now.
     """
     training, held_out = prepared.training, prepared.held_out
-    if not path.is_file() or not len(held_out) or len(training) < FEWEST_CLIPS:
+    further = cross_validated if len(held_out) < ENOUGH_HELD_OUT else None
+    if not path.is_file() or len(training) < FEWEST_CLIPS or (further is None and not len(held_out)):
         return
     content = runs.load(path)
     objective.load_state_dict(content["model"])
     chosen = np.random.default_rng(prepared.settings.training.seed).permutation(training)[:MOST_CLIPS]
-    known, _, labels = _outputs(prepared, chosen, objective, loop)
-    features, logits, truth = _outputs(prepared, held_out, objective, loop)
-    if not all(np.isfinite(found).all() for found in (known, features, logits)):
+    known = _outputs(prepared, chosen, objective, loop)
+    if np.isinf(known.features).any():
         return
-    distance = fit_feature_distance(known, labels)
-    confidence = fit_confidence(logits, truth, distance=distance, distances=distance(features))
-    runs.save(path, {**content, "confidence": confidence.plain()})
+    distance = fit_feature_distance(known.features, known.labels)
+    logits, labels, distances = [], [], []
+    if len(held_out):
+        apart = _outputs(prepared, held_out, objective, loop)
+        logits, labels, distances = [apart.logits], [apart.labels], [distance(apart.features)]
+    if further is not None:
+        own = _outputs(prepared, further.indices, objective, loop)
+        logits.append(further.logits)
+        labels.append(own.labels)
+        distances.append(left_out_distances(own.features, own.labels, further.groups))
+    of_clips, truth, far = np.concatenate(logits), np.concatenate(labels), np.concatenate(distances)
+    usable = np.isfinite(of_clips).all(axis=1) & np.isfinite(far)
+    if usable.any():
+        confidence = fit_confidence(of_clips[usable], truth[usable], distance=distance, distances=far[usable])
+        runs.save(path, {**content, "confidence": confidence.plain()})
 
 
-def _outputs(
-    prepared: Prepared, indices: np.ndarray, objective: MaskCLR, loop: Loop
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return features (N, D) and logits (N, K) in float64, and labels (N,), of clips without random augmentation."""
+def _outputs(prepared: Prepared, indices: np.ndarray, objective: MaskCLR, loop: Loop) -> _Outputs:
+    """Run the recognizer on clips without random augmentation; results in the order of `indices`, in float64."""
     settings = prepared.settings
     dataset = SkeletonDataset(prepared.clips, indices, settings.data, train=False, seed=settings.training.seed)
     # Clips of similar length in one batch, to keep padding small.
-    order, size = np.argsort(dataset.lengths, kind="stable").tolist(), settings.training.batch_size
-    batches = [[(0, place) for place in order[first : first + size]] for first in range(0, len(order), size)]
-    features, logits, labels = [], [], []
+    order, size = np.argsort(dataset.lengths, kind="stable"), settings.training.batch_size
+    batches = [[(0, place) for place in order[first : first + size].tolist()] for first in range(0, len(order), size)]
+    features, logits = [], []
     objective.eval()
     with torch.no_grad(), loop.module.autocast():
         for part in loop.load(batches, dataset=dataset):
             of_batch = objective.recognizer.features(part.to(loop.fabric.device))
-            features.append(of_batch[0].double().cpu().numpy())
+            features.append(part.described(of_batch[0].float().cpu().numpy()).astype(np.float64))
             logits.append(of_batch[1].double().cpu().numpy())
-            labels.append(part.label.numpy())
-    return np.concatenate(features), np.concatenate(logits), np.concatenate(labels)
+    back = np.argsort(order)
+    return _Outputs(np.concatenate(features)[back], np.concatenate(logits)[back], prepared.clips.labels[indices])

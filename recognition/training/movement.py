@@ -7,6 +7,7 @@ from recognition.data.descriptors.copies import varied
 from recognition.data.descriptors.kernel_ridge import KernelRidge, fit
 from recognition.data.descriptors.movement import GROUPS, describe_clip
 from recognition.data.transforms.augmentation import flip
+from recognition.training.calibrating import CrossValidated
 from recognition.training.preparation import Prepared
 
 # Share of each group of numbers in the distance of two clips: posture and its spread, speeds, travel, and movement
@@ -25,8 +26,8 @@ def fit_movement(prepared: Prepared) -> KernelRidge:
         prepared: Data and settings of the run.
     """
     settings, clips = prepared.settings, prepared.clips
-    rng = np.random.default_rng([settings.training.seed, len(prepared.training)])
-    indices = _balanced(prepared.training, clips.labels[prepared.training], MOST_ROWS, rng)
+    rng = _generator(prepared)
+    indices = _fitted_indices(prepared, rng)
     mirrored = flip_probability(settings.data, prepared.layout) > 0
     copies = int(np.clip(MOST_ROWS // len(indices) - 1 - mirrored, 0, MOST_COPIES))
     transforms = ClipTransforms(clips, settings.data)
@@ -48,6 +49,27 @@ def fit_movement(prepared: Prepared) -> KernelRidge:
         shares=[(size, SHARES[name]) for name, size in GROUPS],
         judged=judged,
     )
+
+
+def left_out_clips(fitted: KernelRidge, prepared: Prepared) -> CrossValidated:
+    """Return the classifier's logits for the training clips that it was fitted to, each without its group.
+
+    Args:
+        fitted: Result of `fit_movement`.
+        prepared: Data and settings of the run.
+    """
+    indices = _fitted_indices(prepared, _generator(prepared))
+    # The first of the rows of a clip is the clip itself; the others are copies.
+    times = len(fitted.left_out) // len(indices)
+    return CrossValidated(indices, fitted.left_out[::times], _groups_of(prepared, indices))
+
+
+def _generator(prepared: Prepared) -> np.random.Generator:
+    return np.random.default_rng([prepared.settings.training.seed, len(prepared.training)])
+
+
+def _fitted_indices(prepared: Prepared, rng: np.random.Generator) -> np.ndarray:
+    return _balanced(prepared.training, prepared.clips.labels[prepared.training], MOST_ROWS, rng)
 
 
 def _groups_of(prepared: Prepared, indices: np.ndarray) -> np.ndarray:

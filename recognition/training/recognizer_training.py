@@ -12,6 +12,7 @@ from recognition.backbones.segments import SegmentTransformer
 from recognition.data.batches import Batch
 from recognition.data.batching import ClipBatches
 from recognition.data.dataset import SkeletonDataset
+from recognition.data.descriptors.kernel_ridge import KernelRidge
 from recognition.engine.loop import Loop
 from recognition.engine.position import Position
 from recognition.engine.training_run import EpochResult, RunTrainable
@@ -21,7 +22,7 @@ from recognition.settings import RunSettings, TrainingSettings
 from recognition.training.calibrating import complete_confidence
 from recognition.training.held_out_measures import DEFAULT_SHARE, measure
 from recognition.training.initialising import initialise
-from recognition.training.movement import fit_movement
+from recognition.training.movement import fit_movement, left_out_clips
 from recognition.training.preparation import Prepared
 from recognition.training.schedule import epochs_of, learning_rate_factor
 from recognition.training.sizing import recognizer_of
@@ -64,6 +65,7 @@ class RecognizerTraining(RunTrainable):
         self.held_out, self.held_out_batches = held_out_batches(prepared, rank=rank, world_size=world_size)
         torch.manual_seed(self.settings.seed)
         self.objective = build_objective(prepared)
+        self.movement: KernelRidge | None = None
         if self.settings.compile:
             # The backbone accounts for most of the work. Compiled in place, so that weights keep their names; dynamic,
             # because the number of persons and the length differ between batches.
@@ -77,7 +79,7 @@ class RecognizerTraining(RunTrainable):
         if init is not None:
             sentences.append(initialise(recognizer, init, label_names=clips.label_names, dimensions=clips.dimensions))
         if recognizer.movement is not None:
-            fitted = fit_movement(self.prepared)
+            self.movement = fitted = fit_movement(self.prepared)
             recognizer.movement.set_fitted(fitted, network_share=DEFAULT_SHARE)
             known = np.isfinite(fitted.left_out).all(axis=1)
             sentences.append(f"classifier of descriptors: fitted to {known.sum()} descriptors")
@@ -173,8 +175,13 @@ class RecognizerTraining(RunTrainable):
         return measures
 
     def complete(self, loop: Loop, folder: Path) -> None:
+        cross_validated = None
+        if self.objective.recognizer.movement is not None:
+            # A resumed run has only the weights of its classifier.
+            fitted = self.movement or fit_movement(self.prepared)
+            cross_validated = left_out_clips(fitted, self.prepared)
         for name in (runs.BEST, runs.LAST):
-            complete_confidence(folder / name, self.prepared, self.objective, loop)
+            complete_confidence(folder / name, self.prepared, self.objective, loop, cross_validated)
 
     def facts(self, position: Position) -> dict[str, Any]:
         # Phase of the most recent step: at the start of an epoch, that of the previous epoch.

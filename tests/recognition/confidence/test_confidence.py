@@ -14,7 +14,7 @@ from recognition.confidence.confidence import (
     confidence_from,
     fit_confidence,
 )
-from recognition.confidence.feature_distance import FEWEST_CLIPS, fit_feature_distance
+from recognition.confidence.feature_distance import FEWEST_CLIPS, fit_feature_distance, left_out_distances
 from recognition.confidence.unknown_scores import KINDS_OF_LOGITS, unknown_score
 
 NO_FEATURES = np.zeros((0, 0))
@@ -120,6 +120,34 @@ def test_distance_separates_a_class_that_was_not_fitted() -> None:
     further, classes = made_features(90, seed=1)
     found = distance(further)
     assert np.median(found[classes == 0]) > np.quantile(found[classes > 0], 0.9)
+
+
+def test_distances_of_training_clips_come_from_the_other_groups() -> None:
+    features, labels = made_features(60)
+    groups = np.arange(60) // 20
+    found = left_out_distances(features, labels, groups)
+    for group in range(3):
+        others = groups != group
+        expected = fit_feature_distance(features[others], labels[others])(features[~others])
+        np.testing.assert_allclose(found[~others], expected)
+    # A class that only one group has.
+    found = left_out_distances(features, np.where(groups == 0, 9, labels), groups)
+    assert np.isnan(found[:20]).all() and np.isfinite(found[20:]).all()
+
+
+def test_unknown_features_count_as_the_mean_and_a_single_extreme_one_does_not_decide() -> None:
+    features, labels = made_features(60)
+    distance = fit_feature_distance(features, labels)
+    partly = features.copy()
+    partly[:, 1] = np.nan
+    partly[:30] = features[:30]
+    assert np.isfinite(fit_feature_distance(partly, labels)(partly)).all()
+    absent, extreme, far = features[:1].copy(), features[:1].copy(), features[:1].copy()
+    absent[0, 1], extreme[0, 1], far[0, 1] = np.nan, 1e9, distance.centre[1] + 5 / distance.scale[1]
+    mean = features[:1].copy()
+    mean[0, 1] = distance.centre[1]
+    assert distance(absent) == pytest.approx(distance(mean))
+    assert distance(extreme) == pytest.approx(distance(far))
 
 
 @pytest.mark.parametrize("clips", [FEWEST_CLIPS, 3 * FEWEST_CLIPS])

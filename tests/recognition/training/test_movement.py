@@ -9,10 +9,13 @@ import torch
 from pose_extraction.engines.engine import Engine
 from pose_extraction.errors import UsageError
 from recognition import runs
+from recognition.confidence.confidence import fit_confidence
+from recognition.confidence.feature_distance import fit_feature_distance, left_out_distances
 from recognition.data.clips import open_clips
 from recognition.data.dataset import SkeletonDataset
 from recognition.inference.scores import scores_of
 from recognition.settings import RunSettings
+from recognition.training.movement import fit_movement, left_out_clips
 from recognition.training.preparation import prepare
 from recognition.training.run import train
 from test_support.made_motions import write_motions
@@ -45,6 +48,24 @@ def test_eighteen_clips_suffice_whatever_the_network_has_learned(run: Path) -> N
     assert (scores.probabilities.argmax(axis=1) == scores.labels).all()
 
 
+def test_confidence_is_fitted_on_training_clips_that_the_classifier_left_out(run: Path) -> None:
+    trained = runs.load_run(run)
+    prepared = prepare(trained.settings)
+    apart = left_out_clips(fit_movement(prepared), prepared)
+    clips = SkeletonDataset(prepared.clips, apart.indices, trained.settings.data, train=False)
+    descriptors = np.stack([clips[place].descriptor for place in range(len(clips))])
+    labels = prepared.clips.labels[apart.indices]
+    far = left_out_distances(descriptors, labels, apart.groups)
+    expected = fit_confidence(apart.logits, labels, distance=fit_feature_distance(descriptors, labels), distances=far)
+    found = trained.confidence
+    assert found.clips == len(prepared.training) + len(prepared.held_out) == 18
+    assert (found.kind, found.threshold) == ("combined", None)
+    assert found.temperature == pytest.approx(expected.temperature, rel=1e-3)
+    assert found.spreads == pytest.approx(expected.spreads, rel=1e-3)
+    assert found.distance is not None and expected.distance is not None
+    np.testing.assert_allclose(found.distance(descriptors), expected.distance(descriptors), rtol=1e-3, atol=1e-3)
+
+
 @pytest.mark.parametrize("backend", ["openvino", "onnxruntime"])
 def test_exported_recognizers_give_the_joint_probabilities(run: Path, backend: str) -> None:
     pytest.importorskip(backend)
@@ -54,6 +75,7 @@ def test_exported_recognizers_give_the_joint_probabilities(run: Path, backend: s
     of_torch = scores_of(trained, data, Engine("cpu", "torch", "fp32"))
     exported = scores_of(trained, data, Engine("cpu", backend, "fp32"))
     np.testing.assert_allclose(exported.probabilities, of_torch.probabilities, atol=2e-3)
+    np.testing.assert_allclose(exported.unknown, of_torch.unknown, atol=2e-2)
 
 
 def test_a_stopped_run_resumes_with_the_same_classifier(tmp_path: Path) -> None:
