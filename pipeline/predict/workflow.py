@@ -173,13 +173,13 @@ def _check_threshold(trained: "Trained | ActionDetector", options: PredictOption
     """
     given, own = options.scope.threshold, trained.confidence
     if given == "auto" and own.threshold is None:
-        held_out = (
-            f"was derived from {own.clips} held-out clips, but at least {FEWEST_FOR_THRESHOLD} are required"
+        reason = (
+            f"can be derived from {own.clips} clips; at least {FEWEST_FOR_THRESHOLD} are required"
             if own.clips
             else "is stored: no clips were held out, or the run was trained by an earlier version"
         )
         raise UsageError(
-            f"--threshold auto: {trained.path} has no threshold, because none {held_out}; specify a probability, as in "
+            f"--threshold auto: {trained.path} has no threshold, because none {reason}; specify a probability, as in "
             "--threshold 0.5, or train again with a larger data.holdout"
         )
     if given in ("auto", None) and own.threshold is not None:
