@@ -196,7 +196,7 @@ def test_threshold_of_the_run_is_the_default(cautious: Path, skeletons: Path) ->
 def test_auto_requires_a_threshold_in_the_run(run: Path, skeletons: Path) -> None:
     held_out = load_run(run).confidence.clips
     assert 0 < held_out < 19
-    reason = f"auto: .*best.pt has no threshold, because none was derived from {held_out} clips; at least 19"
+    reason = f"auto: .*best.pt has no threshold, because none can be derived from {held_out} clips; at least 19"
     with pytest.raises(UsageError, match=reason):
         predicted(skeletons, run, threshold="auto")
     assert not any(answer.label == "unknown" for answer in predicted(skeletons, run))
