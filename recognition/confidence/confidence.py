@@ -96,14 +96,11 @@ class Confidence:
         return Rejection(least_probability=threshold)
 
     def plain(self) -> dict[str, Any]:
-        """Return the content for a run file: numbers, text and tensors."""
-        # Imported here because this module is loaded to check command lines, too.
-        import torch
-
+        """Return the content for a run file: numbers, text and lists, which JSON can also hold."""
         content = {one.name: getattr(self, one.name) for one in fields(self)}
         if self.distance is not None:
             arrays = {one.name: getattr(self.distance, one.name) for one in fields(self.distance)}
-            content["distance"] = {name: torch.from_numpy(array) for name, array in arrays.items()}
+            content["distance"] = {name: array.tolist() for name, array in arrays.items()}
         return content
 
     def _scaled(self, logits: np.ndarray) -> np.ndarray:
@@ -120,8 +117,9 @@ def confidence_from(content: Mapping[str, Any] | None) -> Confidence:
     if content is None:
         return Confidence()
     stored = content.get("distance")
-    arrays = {name: tensor.numpy() for name, tensor in stored.items()} if stored is not None else None
-    distance = FeatureDistance(**arrays) if arrays is not None else None
+    distance = None
+    if stored is not None:
+        distance = FeatureDistance(**{name: np.asarray(values, np.float64) for name, values in stored.items()})
     found = Confidence(**{**content, "distance": distance, "spreads": tuple(content["spreads"])})
     if not (math.isfinite(found.temperature) and found.temperature > 0):
         raise ValueError(f"confidence.temperature is {found.temperature}, but must be above 0")

@@ -1,5 +1,6 @@
 """Calibrated probabilities, unknown scores and thresholds, compared with plain float64 code."""
 
+import json
 import math
 from pathlib import Path
 
@@ -199,9 +200,15 @@ def test_stored_confidence_is_the_same_and_its_absence_changes_nothing(tmp_path:
     distance = fit_feature_distance(features, labels)
     fitted = fit_confidence(logits, labels, distance=distance, distances=distance(features))
     torch.save(fitted.plain(), tmp_path / "stored.pt")
-    stored = confidence_from(torch.load(tmp_path / "stored.pt", weights_only=True))
-    assert (stored.threshold, stored.kept, stored.temperature) == (fitted.threshold, fitted.kept, fitted.temperature)
-    np.testing.assert_array_equal(stored.unknown(logits, features), fitted.unknown(logits, features))
+    # Of a run file, and of the description of weights in a safetensors file.
+    for content in (torch.load(tmp_path / "stored.pt", weights_only=True), json.loads(json.dumps(fitted.plain()))):
+        stored = confidence_from(content)
+        assert (stored.threshold, stored.kept, stored.temperature) == (
+            fitted.threshold,
+            fitted.kept,
+            fitted.temperature,
+        )
+        np.testing.assert_array_equal(stored.unknown(logits, features), fitted.unknown(logits, features))
     plain = confidence_from(None)
     assert plain == Confidence(temperature=1.0, kind="entropy") == confidence_from(Confidence().plain())
 
