@@ -9,7 +9,7 @@ import numpy as np
 
 from recognition.confidence.feature_distance import FeatureDistance
 from recognition.confidence.temperature import fit_temperature
-from recognition.confidence.unknown_scores import KINDS, spreads_of, unknown_score
+from recognition.confidence.unknown_scores import KINDS, KINDS_OF_LOGITS, spreads_of, unknown_score
 
 # Share of the clips of known actions that the threshold is to keep.
 KEPT = 0.95
@@ -125,6 +125,8 @@ def confidence_from(content: Mapping[str, Any] | None) -> Confidence:
         raise ValueError(f"confidence.temperature is {found.temperature}, but must be above 0")
     if found.kind not in KINDS:
         raise ValueError(f"confidence.kind is {found.kind!r}, but must be one of {', '.join(KINDS)}")
+    if found.kind not in KINDS_OF_LOGITS and distance is None:
+        raise ValueError(f"confidence.kind is {found.kind!r}, but there is no confidence.distance")
     return found
 
 

@@ -203,11 +203,8 @@ def test_stored_confidence_is_the_same_and_its_absence_changes_nothing(tmp_path:
     # Of a run file, and of the description of weights in a safetensors file.
     for content in (torch.load(tmp_path / "stored.pt", weights_only=True), json.loads(json.dumps(fitted.plain()))):
         stored = confidence_from(content)
-        assert (stored.threshold, stored.kept, stored.temperature) == (
-            fitted.threshold,
-            fitted.kept,
-            fitted.temperature,
-        )
+        for name in ("temperature", "kind", "threshold", "kept", "clips", "spreads"):
+            assert getattr(stored, name) == getattr(fitted, name)
         np.testing.assert_array_equal(stored.unknown(logits, features), fitted.unknown(logits, features))
     plain = confidence_from(None)
     assert plain == Confidence(temperature=1.0, kind="entropy") == confidence_from(Confidence().plain())
@@ -215,7 +212,14 @@ def test_stored_confidence_is_the_same_and_its_absence_changes_nothing(tmp_path:
 
 @pytest.mark.parametrize(
     "wrong",
-    [{"temperature": 0.0}, {"temperature": math.nan}, {"kind": "magic"}, {"more": 1}, {"distance": {"centre": 1}}],
+    [
+        {"temperature": 0.0},
+        {"temperature": math.nan},
+        {"kind": "magic"},
+        {"more": 1},
+        {"distance": {"centre": 1}},
+        {"kind": "combined"},
+    ],
 )
 def test_damaged_content_is_refused(wrong: dict[str, object]) -> None:
     with pytest.raises((AttributeError, TypeError, ValueError)):
