@@ -216,9 +216,9 @@ def test_stored_confidence_is_the_same_and_its_absence_changes_nothing(tmp_path:
         {"temperature": 0.0},
         {"temperature": math.nan},
         {"kind": "magic"},
-        {"more": 1},
-        {"distance": {"centre": 1}},
         {"kind": "combined"},
+        {"distance": {"centre": 1}},
+        {"more": 1},
     ],
 )
 def test_damaged_content_is_refused(wrong: dict[str, object]) -> None:
