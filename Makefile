@@ -1,4 +1,5 @@
-# `make` lists the targets. Everything is installed into .venv next to this file, and nowhere else.
+# `make` lists the targets. Everything is installed into .venv next to this file, and nowhere else; networks are kept in
+# the cache folder (docs/installation.md).
 
 .DEFAULT_GOAL := help
 .PHONY: help setup test test-fast test-matrix docs demo bench format clean

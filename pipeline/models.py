@@ -1,6 +1,8 @@
-"""`skelpipe models`: lists the available networks, their published accuracy, and the weights on this machine."""
+"""`skelpipe models`: lists the networks, their published accuracy, and what of them is on this machine."""
 
+import importlib.util
 import json
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -8,8 +10,10 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from pose_extraction.networks.model_zoo import ModelEntry, all_models
-from pose_extraction.networks.weights import cached_path
+from pipeline.reporting.progress import download_progress
+from pose_extraction.networks import mmlab_packages
+from pose_extraction.networks.model_zoo import ModelEntry, all_models, lookup
+from pose_extraction.networks.weights import cached_path, is_here, resolve
 
 
 def models(*, as_json: bool = False, cache_dir: Path | None = None, console: Console | None = None) -> None:
@@ -36,11 +40,48 @@ def models(*, as_json: bool = False, cache_dir: Path | None = None, console: Con
             if entry.kind == kind:
                 table.add_row(*_table_row(entry, cache_dir))
     console.print(table)
-    short = ", ".join(f"{alias} = {entry.name}" for entry in all_models() for alias in entry.aliases)
+    missing = sorted({name for entry in all_models() for name in missing_packages(entry)})
+    if missing:
+        console.print(f"* needs packages that are not installed: {', '.join(missing)}.", highlight=False)
+    names = {entry.name for entry in all_models()}
+    # An alias that is also a name stands for the detector that belongs to that estimator.
+    aliases = [(alias, entry.name) for entry in all_models() for alias in entry.aliases if alias not in names]
+    short = ", ".join(f"{alias} = {name}" for alias, name in aliases)
     console.print(f"Short names: {short}.", highlight=False)
     console.print(
-        "Input is height x width; ~ marks a size estimated from the number of weights. ONNX files work as well."
+        "Input is height x width; ~ marks a size estimated from the number of weights. Weights that are not here are "
+        "downloaded at the first use, or with --download NAME. ONNX files work as well."
     )
+
+
+def fetch(names: Sequence[str], *, console: Console | None = None) -> list[Path]:
+    """Downloads the weights of networks, for later use without a connection.
+
+    Args:
+        names: Names of networks.
+        console: Console for the progress; standard error if None.
+
+    Returns:
+        Their paths.
+
+    Raises:
+        UsageError: A network does not exist.
+        WeightsError: Weights are not available.
+    """
+    entries = [lookup(name) for name in names]
+    paths = []
+    for entry in entries:
+        with download_progress(entry, console) as progress:
+            paths.append(resolve(entry, progress=progress))
+    return paths
+
+
+def missing_packages(entry: ModelEntry) -> list[str]:
+    """Returns the packages that a network needs and that are not installed."""
+    if entry.family in ("mmpose", "mmdet"):
+        return mmlab_packages.missing_packages()
+    needed = {"openpifpaf": "openpifpaf", "blazepose": "openvino"}[entry.family]
+    return [] if importlib.util.find_spec(needed) else [needed]
 
 
 def _table_row(entry: ModelEntry, cache_dir: Path | None) -> tuple[str, ...]:
@@ -48,10 +89,15 @@ def _table_row(entry: ModelEntry, cache_dir: Path | None) -> tuple[str, ...]:
     precision = f"{entry.ap * 100:.1f}" if entry.ap is not None else "-"
     known, estimated = entry.size, 4 * entry.parameters
     megabytes = f"{known / 1e6:.0f} MB" if known is not None else f"~{estimated / 1e6:.0f} MB"
-    here = "yes" if cached_path(entry, cache_dir).exists() else "no"
+    here = ("yes" if is_here(entry, cache_dir) else "no") + ("*" if missing_packages(entry) else "")
     return entry.name, size, precision, entry.ap_set or "-", entry.licence, megabytes, here
 
 
 def _json_row(entry: ModelEntry, cache_dir: Path | None) -> dict[str, Any]:
     path = cached_path(entry, cache_dir)
-    return {**asdict(entry), "path": str(path), "on_this_machine": path.exists()}
+    return {
+        **asdict(entry),
+        "path": str(path),
+        "on_this_machine": is_here(entry, cache_dir),
+        "missing_packages": missing_packages(entry),
+    }

@@ -6,9 +6,11 @@ from typing import Any
 
 import numpy as np
 
+from pose_extraction.networks.blazepose.estimator import BlazePoseEstimator
 from pose_extraction.networks.detection import PersonDetector
 from pose_extraction.networks.topdown import TopdownEstimator
 from pose_extraction.poses import FramePoses, PoseTrack, VideoPoses
+from pose_extraction.region_streaming import estimate_followed
 from pose_extraction.streaming import (
     BottomUpEstimator,
     StageTimes,
@@ -72,15 +74,15 @@ class PoseExtractor:
     """Decodes videos and estimates the poses in their frames.
 
     Args:
-        estimator: Top-down estimator (requires a detector) or bottom-up estimator.
-        detector: Person detector for a top-down estimator.
+        estimator: Top-down estimator (requires a detector), BlazePose (may have one) or bottom-up estimator.
+        detector: Person detector.
         settings: See `ExtractionSettings`.
         workers: Number of videos that are decoded concurrently.
     """
 
     def __init__(
         self,
-        estimator: TopdownEstimator | BottomUpEstimator,
+        estimator: TopdownEstimator | BlazePoseEstimator | BottomUpEstimator,
         detector: PersonDetector | None,
         settings: ExtractionSettings | None = None,
         *,
@@ -127,6 +129,8 @@ class PoseExtractor:
                 raise ValueError("a top-down estimator needs a detector")
             found = detect_persons(frames, self.detector, self.is_key, self.times)
             yield from estimate_topdown(found, self.estimator, self.times)
+        elif isinstance(self.estimator, BlazePoseEstimator):
+            yield from estimate_followed(frames, self.estimator, self.detector, self.is_key, self.times)
         else:
             yield from estimate_bottomup(frames, self.estimator, self.times)
 

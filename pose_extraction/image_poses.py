@@ -19,7 +19,7 @@ from pose_extraction.networks.estimators import (
     load_estimator,
     with_supported_backend,
 )
-from pose_extraction.networks.names import is_bottom_up
+from pose_extraction.networks.names import AUTO, detector_of, is_blazepose
 from pose_extraction.video.image_folder import read_image
 from pose_extraction.video.reader import Frame
 
@@ -97,7 +97,8 @@ class ImagePoseEstimator:
 
     Args:
         estimator: Name listed by `skelpipe models`, or path of an ONNX file.
-        detector: Name, path of an ONNX file, or a custom detector; ignored by estimators that need none.
+        detector: Name, path of an ONNX file, or a custom detector; "auto" chooses one for the estimator. Ignored by
+            estimators that need none.
         checkpoint: Weights of the estimator to use instead of the official ones; "seed:N" for random weights.
         detector_checkpoint: The same for the detector.
         device: "auto", "cpu" or "cuda:N".
@@ -114,7 +115,7 @@ class ImagePoseEstimator:
     def __init__(
         self,
         estimator: str | Path = "vitpose",
-        detector: str | Path | PersonDetector = "rtmdet",
+        detector: str | Path | PersonDetector = AUTO,
         *,
         checkpoint: str | None = None,
         detector_checkpoint: str | None = None,
@@ -127,15 +128,13 @@ class ImagePoseEstimator:
         name = str(estimator)
         own = with_supported_backend(options, name)
         network = load_estimator(identify("estimator", name, checkpoint=checkpoint, options=own), own)
-        if is_bottom_up(name):
-            finder = None
-        elif isinstance(detector, str | Path):
-            own = with_supported_backend(options, str(detector))
-            finder = load_detector(
-                identify("detector", str(detector), checkpoint=detector_checkpoint, options=own), own
-            )
-        else:
-            finder = detector
+        chosen = detector_of(name, str(detector) if isinstance(detector, str | Path) else AUTO)
+        finder: PersonDetector | None = None
+        if not isinstance(detector, str | Path):
+            finder = detector if chosen is not None or is_blazepose(name) else None
+        elif chosen is not None:
+            own = with_supported_backend(options, chosen)
+            finder = load_detector(identify("detector", chosen, checkpoint=detector_checkpoint, options=own), own)
         self._extractor = PoseExtractor(network, finder, ExtractionSettings(detect_every=1))
 
     def __call__(self, images: Iterable[ImageLike]) -> list[ImagePoses]:
@@ -152,16 +151,17 @@ class ImagePoseEstimator:
             UsageError: An image has another type or shape.
             VideoError: A file cannot be read or is not an image.
         """
-        found = (poses for _, poses in self._extractor.poses(_frames(images)))
-        return [
-            ImagePoses(poses.box, poses.box_score, poses.keypoint, poses.keypoint_score)
-            for poses in found
+        # Each image is a video of its own: nobody is followed from one to the next.
+        found = {
+            number: ImagePoses(poses.box, poses.box_score, poses.keypoint, poses.keypoint_score)
+            for number, poses in self._extractor.poses(_frames(images))
             if poses is not None
-        ]
+        }
+        return [found[number] for number in sorted(found)]
 
 
-def _frames(images: Iterable[ImageLike]) -> Iterator[tuple[str, Frame | None]]:
+def _frames(images: Iterable[ImageLike]) -> Iterator[tuple[int, Frame | None]]:
     for number, image in enumerate(images):
         array = rgb_image(image, name=f"image {number}")
-        yield "images", Frame(number, float(number), np.ascontiguousarray(array[..., ::-1]))
-    yield "images", None
+        yield number, Frame(number, float(number), np.ascontiguousarray(array[..., ::-1]))
+        yield number, None

@@ -19,6 +19,7 @@ class ExtractOptions(TypedDict, total=False):
         detection_threshold: Minimum score of a person box, in (0, 1); "auto" uses the detector's default.
         square_input: Whether the input of the detector is square.
         flip_test: Whether to average with the mirrored image, which takes twice the time.
+        tiles: "always", "never" or "auto": whether BlazePose searches tiles of the frame for small persons.
         persons: Expected number of persons per frame, for the statistics.
         stride: Use every N-th frame.
         start: Start time in each video in seconds.
@@ -32,6 +33,7 @@ class ExtractOptions(TypedDict, total=False):
     detection_threshold: Literal["auto"] | float
     square_input: bool
     flip_test: bool
+    tiles: Literal["auto", "always", "never"]
     persons: int | None
     stride: int
     start: float | None
@@ -46,7 +48,7 @@ def extract(
     labels: str | Path = "auto",
     overwrite: bool = False,
     estimator: str | Path = "vitpose",
-    detector: str | Path = "rtmdet",
+    detector: str | Path = "auto",
     device: str = "auto",
     backend: "Backend" = "auto",
     precision: "Precision" = "auto",
@@ -67,7 +69,8 @@ def extract(
         labels: "auto" for NTU file names or the names of the folders, "none", or the path of a CSV file.
         overwrite: Whether to replace existing results.
         estimator: Pose estimator: a name listed by `skelpipe models`, or the path of an ONNX file.
-        detector: Person detector: a name, or the path of an ONNX file; ignored by estimators that need none.
+        detector: Person detector: a name, or the path of an ONNX file; "auto" is "rtmdet", where the estimator needs
+            one. Ignored by estimators that need none.
         device: "auto", "cpu", "cuda:N", or several GPUs, "cuda:0,1", which share the videos.
         backend: "auto", "torch", "openvino" or "onnxruntime"; the library that runs the networks.
         precision: Compute precision: "auto", "fp32", "bf16" or "fp16"; "auto" uses bf16 where the processor supports

@@ -15,8 +15,8 @@ class PoseEstimator:
 
     Args:
         estimator: Pose estimator: a name listed by `skelpipe models`, or the path of an ONNX file.
-        detector: Person detector: a name, the path of an ONNX file, or an object with the method `detect`; ignored by
-            estimators that need none.
+        detector: Person detector: a name, the path of an ONNX file, or an object with the method `detect`; "auto" is
+            "rtmdet", where the estimator needs one. Ignored by estimators that need none.
         checkpoint: Weights of the estimator instead of the official ones; "seed:N" for random weights.
         detector_checkpoint: The same for the detector.
         device: "auto", "cpu" or "cuda:N".
@@ -43,7 +43,7 @@ class PoseEstimator:
     def __init__(
         self,
         estimator: str | Path = "vitpose",
-        detector: "str | Path | PersonDetector" = "rtmdet",
+        detector: "str | Path | PersonDetector" = "auto",
         *,
         checkpoint: str | None = None,
         detector_checkpoint: str | None = None,

@@ -22,6 +22,7 @@ LAYERS: dict[str, tuple[tuple[str, ...], ...]] = {
         ("engines", "oks", "poses", "video"),
         ("drawing", "formats", "networks", "tracking"),
         ("streaming",),
+        ("region_streaming",),
         ("extraction",),
         ("following", "image_poses"),
     ),
@@ -37,8 +38,8 @@ LAYERS: dict[str, tuple[tuple[str, ...], ...]] = {
         ("protocols", "robustness"),
     ),
     "pipeline": (
-        ("config", "exit_codes", "info", "inputs", "models", "reporting"),
-        ("datasets", "evaluate", "robustness", "train"),
+        ("config", "exit_codes", "info", "inputs", "reporting"),
+        ("datasets", "evaluate", "models", "robustness", "train"),
         ("extract", "protocols"),
         ("predict", "sweep"),
         ("commands",),

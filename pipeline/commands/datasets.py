@@ -7,7 +7,7 @@ import typer
 
 from pipeline.commands.help_pages import INPUT, OUTPUT
 from pipeline.exit_codes import FAILED
-from pose_extraction.errors import SkelpipeError
+from pose_extraction.errors import SkelpipeError, UsageError
 
 
 def merge(
@@ -123,6 +123,15 @@ def stats(
         list[Path],
         typer.Argument(metavar="SKELETONS.pkl...", help="Skeleton files.", rich_help_panel=INPUT),
     ],
+    compare: Annotated[
+        bool,
+        typer.Option(
+            "--compare",
+            help="Compare two files of the same videos joint by joint.",
+            show_default="no",
+            rich_help_panel=OUTPUT,
+        ),
+    ] = False,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print JSON.", show_default="no", rich_help_panel=OUTPUT)
     ] = False,
@@ -135,7 +144,18 @@ def stats(
     for path in paths:
         # An error that needs nothing to be loaded.
         skeleton_files(path)
-    # Only now, because it loads SciPy.
+    if compare and len(paths) != 2:
+        raise UsageError(f"--compare takes two skeleton files, not {len(paths)}")
+    # Only now, because they load SciPy.
+    if compare:
+        from pipeline.datasets import comparison
+
+        result = comparison.compare_files(*paths)
+        if as_json:
+            typer.echo(comparison.as_json(result))
+        else:
+            comparison.print_comparison(result, Console())
+        return
     from pipeline.datasets import statistics
 
     rows = statistics.statistics_of(paths)

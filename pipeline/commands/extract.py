@@ -38,7 +38,9 @@ def extract(
     detector: Annotated[
         str,
         typer.Option(
-            metavar="NAME|FILE.onnx", help="Person detector; see `skelpipe models`.", rich_help_panel=NETWORKS
+            metavar="auto|NAME|FILE.onnx",
+            help="Person detector; see `skelpipe models`. auto: rtmdet, where the estimator needs one.",
+            rich_help_panel=NETWORKS,
         ),
     ] = defaults.DETECTOR,
     out: Annotated[Path, typer.Option(metavar="FOLDER", help="Output folder.", rich_help_panel=OUTPUT)] = defaults.OUT,
@@ -106,6 +108,14 @@ def extract(
             rich_help_panel=NETWORKS,
         ),
     ] = defaults.FLIP_TEST,
+    tiles: Annotated[
+        str,
+        typer.Option(
+            metavar="auto|always|never",
+            help="Search tiles of the frame for small persons (blazepose); auto: where nobody is found.",
+            rich_help_panel=NETWORKS,
+        ),
+    ] = defaults.TILES,
     max_persons: Annotated[
         int,
         typer.Option(

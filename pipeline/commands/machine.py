@@ -4,17 +4,31 @@ from typing import Annotated
 
 import typer
 
-from pipeline.commands.help_pages import OUTPUT
+from pipeline.commands.help_pages import OTHER, OUTPUT
 
 
 def models(
+    download: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME",
+            help="Download the weights of a network for later use; may be repeated.",
+            show_default="list the networks",
+            rich_help_panel=OTHER,
+        ),
+    ] = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print JSON.", show_default="no", rich_help_panel=OUTPUT)
     ] = False,
 ) -> None:
     """List the available networks, their accuracy, and which weights are on this machine."""
+    from pipeline.models import fetch
     from pipeline.models import models as list_models
 
+    if download:
+        for path in fetch(download):
+            typer.echo(str(path))
+        return
     list_models(as_json=as_json)
 
 

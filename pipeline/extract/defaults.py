@@ -7,7 +7,7 @@ OUT: Final = Path("skeletons")
 LABELS: Final = "auto"
 
 ESTIMATOR: Final = "vitpose"
-DETECTOR: Final = "rtmdet"
+DETECTOR: Final = "auto"
 DEVICE: Final = "auto"
 BACKEND: Final = "auto"
 PRECISION: Final = "auto"
@@ -16,6 +16,7 @@ DETECT_EVERY: Final = "auto"
 DETECTION_THRESHOLD: Final = "auto"
 SQUARE_INPUT: Final = False
 FLIP_TEST: Final = False
+TILES: Final = "auto"
 MAX_PERSONS: Final = 10
 SMOOTH: Final = False
 STRIDE: Final = 1

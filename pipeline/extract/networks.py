@@ -16,7 +16,7 @@ from pose_extraction.networks.estimators import (
     identify,
     with_supported_backend,
 )
-from pose_extraction.networks.names import is_bottom_up, is_onnx
+from pose_extraction.networks.names import detector_of, is_blazepose, is_onnx
 
 
 def identify_networks(
@@ -31,7 +31,7 @@ def identify_networks(
         console: Console for the progress of downloads.
 
     Returns:
-        Estimator and detector; the detector is None for a bottom-up estimator.
+        Estimator and detector; the detector is None for an estimator that detects persons itself.
     """
 
     def find(kind: str, name: str, checkpoint: str | None) -> NetworkIdentity:
@@ -45,9 +45,8 @@ def identify_networks(
     estimator = find("estimator", settings.estimator, settings.checkpoint)
     for device in devices[1:]:
         resolve_engine(replace(estimator.engine, device=device), onnx=estimator.entry is None)
-    if is_bottom_up(settings.estimator):
-        return estimator, None
-    if detector is not None:
+    name = detector_of(settings.estimator, settings.detector)
+    if detector is not None and (name is not None or is_blazepose(settings.estimator)):
         own = NetworkIdentity(type(detector).__name__, "detector", "own", Engine("cpu", "torch", "fp32"), None, None, 0)
         return estimator, own
-    return estimator, find("detector", settings.detector, settings.detector_checkpoint)
+    return estimator, find("detector", name, settings.detector_checkpoint) if name is not None else None

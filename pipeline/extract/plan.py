@@ -53,6 +53,7 @@ class ExtractionPlan:
             flip_test=settings.flip_test,
             score_threshold=settings.score_threshold,
             oblong=not settings.square_input,
+            tiles=settings.tiles,
         )
 
     def extraction(self) -> ExtractionSettings:

@@ -9,6 +9,7 @@ from pipeline.config import parse
 from pipeline.extract import defaults
 from pose_extraction.engines.engine import Backend, Precision
 from pose_extraction.networks.model_zoo import score_threshold_of
+from pose_extraction.networks.names import detector_of, is_blazepose
 from recognition.data.extraction_settings import SHAPING
 
 
@@ -29,6 +30,7 @@ class ExtractSettings(BaseModel):
     detection_threshold: Literal["auto"] | Annotated[float, Field(gt=0, lt=1)] = defaults.DETECTION_THRESHOLD
     square_input: bool = defaults.SQUARE_INPUT
     flip_test: bool = defaults.FLIP_TEST
+    tiles: Literal["auto", "always", "never"] = defaults.TILES
     max_persons: int = Field(defaults.MAX_PERSONS, ge=1)
     persons: int | None = Field(None, ge=1)
     smooth: bool = defaults.SMOOTH
@@ -53,11 +55,13 @@ class ExtractSettings(BaseModel):
         """Minimum score of a person box; the default of the detector unless `detection_threshold` is set."""
         if self.detection_threshold != "auto":
             return self.detection_threshold
-        return score_threshold_of(self.detector)
+        return score_threshold_of(detector_of(self.estimator, self.detector) or self.estimator)
 
     def shaping(self) -> dict[str, Any]:
         """The settings that affect the poses; the others affect only speed and output."""
         own = {name: getattr(self, name) for name in (*SHAPING, "start", "end")}
+        if not is_blazepose(self.estimator) and not is_blazepose(self.detector):
+            del own["tiles"]
         return own | {"detection_threshold": self.score_threshold}
 
 

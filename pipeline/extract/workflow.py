@@ -22,7 +22,7 @@ from pipeline.reporting import progress
 from pipeline.reporting.progress import RunProgress
 from pose_extraction.engines.devices import parse_devices
 from pose_extraction.errors import SkelpipeError, UsageError
-from pose_extraction.networks.names import check_exists, display_name, is_bottom_up
+from pose_extraction.networks.names import check_exists, detector_of, display_name
 
 if TYPE_CHECKING:
     from pipeline.extract.device import Outcome
@@ -119,8 +119,9 @@ def extract(
         console.print(f"warning: {warning}", style="yellow", highlight=False, markup=False)
 
     check_exists(settings.estimator, "estimator")
-    if detector is None and not is_bottom_up(settings.estimator):
-        check_exists(settings.detector, "detector")
+    detector_name = detector_of(settings.estimator, settings.detector)
+    if detector is None and detector_name is not None:
+        check_exists(detector_name, "detector")
     # Only now, because these load the libraries for videos and networks.
     from pipeline.extract.networks import identify_networks
     from pipeline.extract.plan import ExtractionPlan, plan_clips

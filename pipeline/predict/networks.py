@@ -17,7 +17,7 @@ from pose_extraction.engines.engine import Engine
 from pose_extraction.errors import UsageError
 from pose_extraction.networks import model_zoo
 from pose_extraction.networks.estimators import NetworkIdentity
-from pose_extraction.networks.names import display_name, is_bottom_up, is_onnx
+from pose_extraction.networks.names import detector_of, display_name, is_onnx
 from recognition.data.extraction_settings import SHAPING
 from recognition.protocols.detector import ActionDetector
 from recognition.runs import Trained
@@ -75,9 +75,15 @@ def stage_one(trained: Trained | ActionDetector, networks: Networks, engine: Eng
     if not is_onnx(estimator):
         # Raises an error that lists the known names, if the estimator is unknown.
         model_zoo.lookup(estimator, "estimator")
-    detector = defaults.DETECTOR if is_bottom_up(estimator) else detector_for(trained, networks.detector)
+    # An estimator that can do without a detector gets that of the run only if the run combined the two.
+    detector = networks.detector or defaults.DETECTOR
+    if detector_of(estimator, detector) is not None or _same_network("estimator", estimator, trained.estimator):
+        detector = detector_for(trained, networks.detector)
+    if detector_of(estimator, detector) is None:
+        detector = defaults.DETECTOR
     shaping = {name: trained.extraction[name] for name in SHAPING if name in trained.extraction}
-    if not _same_network("detector", display_name(detector), trained.extraction.get("detector")):
+    known = trained.extraction.get("detector") or trained.extraction.get("estimator")
+    if not _same_network("detector", display_name(detector_of(estimator, detector) or estimator), known):
         # Scores of different detectors are not comparable.
         shaping.pop("detection_threshold", None)
     return parse_settings(

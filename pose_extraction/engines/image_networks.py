@@ -16,7 +16,7 @@ import numpy as np
 from pose_extraction.engines.engine import Engine
 from pose_extraction.engines.openvino_core import openvino_core
 from pose_extraction.engines.runtimes import Runner, onnx_runner, openvino_runner, torch_device, torch_dtype
-from pose_extraction.errors import BackendError
+from pose_extraction.errors import BackendError, WeightsError
 
 if TYPE_CHECKING:
     import torch
@@ -134,6 +134,53 @@ def from_onnx(
         ) from error
 
 
+def from_tflite(
+    path: Path,
+    normalisation: Normalisation,
+    engine: Engine,
+    *,
+    batch_size: int,
+) -> ImageNetwork:
+    """Wrap a TensorFlow Lite network with one input (1, H, W, 3), for any batch size.
+
+    Args:
+        path: The file.
+        normalisation: Normalisation to apply before the network.
+        engine: Where and how the network runs; resolved, with the backend "openvino".
+        batch_size: Fixed batch size.
+
+    Returns:
+        The wrapped network.
+
+    Raises:
+        WeightsError: The file is damaged or not such a network.
+    """
+    try:
+        model = openvino_core().read_model(path)
+        _set_batch(model, batch_size)
+        _normalise(model, normalisation, layout="NHWC")
+    except RuntimeError as error:
+        raise WeightsError(
+            f"{path}: OpenVINO cannot read this network; delete the file, so that it is fetched again"
+        ) from error
+    return _RunnerNetwork(openvino_runner(model, engine), batch_size)
+
+
+def _set_batch(model: Any, batch_size: int) -> None:
+    """Give a network that was exported for one image another batch size."""
+    from openvino import opset13
+
+    model.reshape([batch_size, *list(model.input(0).partial_shape)[1:]])
+    for node in model.get_ops():
+        # Where the first axis is that of the batch, "1" in the new shape means a batch of one image.
+        if node.get_type_name() == "Reshape" and node.input(0).get_partial_shape()[0] == batch_size:
+            shape = node.input_value(1).get_node()
+            if shape.get_type_name() == "Constant" and shape.get_data()[0] == 1:
+                values = np.array([batch_size, *shape.get_data()[1:]], np.int64)
+                node.input(1).replace_source_output(opset13.constant(values).output(0))
+    model.validate_nodes_and_infer_types()
+
+
 def _padded(images: np.ndarray, batch_size: int) -> np.ndarray:
     if len(images) > batch_size:
         raise ValueError(f"batch of {len(images)} images exceeds the network's batch size of {batch_size}")
@@ -181,16 +228,21 @@ def _normalising_model(
     content: bytes, normalisation: Normalisation, input_size: tuple[int, int], batch_size: int
 ) -> Any:
     """Return an OpenVINO model of uint8 images (N, H, W, 3) in BGR, which normalises them itself."""
+    model = openvino_core().read_model(content)
+    model.reshape([batch_size, 3, *input_size])
+    return _normalise(model, normalisation, layout="NCHW")
+
+
+def _normalise(model: Any, normalisation: Normalisation, *, layout: str) -> Any:
+    """Make an OpenVINO model with one input of this layout take uint8 images (N, H, W, 3) in BGR; return it."""
     import openvino
     from openvino.preprocess import ColorFormat, PrePostProcessor
 
-    model = openvino_core().read_model(content)
-    model.reshape([batch_size, 3, *input_size])
     processor = PrePostProcessor(model)
     source = processor.input(0)
     source.tensor().set_element_type(openvino.Type.u8).set_layout(openvino.Layout("NHWC"))
     source.tensor().set_color_format(ColorFormat.BGR)
-    source.model().set_layout(openvino.Layout("NCHW"))
+    source.model().set_layout(openvino.Layout(layout))
     steps = source.preprocess().convert_element_type(openvino.Type.f32)
     if normalisation.to_rgb:
         steps = steps.convert_color(ColorFormat.RGB)

@@ -3,18 +3,21 @@
 import hashlib
 import importlib
 import importlib.metadata
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pose_extraction.engines.engine import Engine, resolve_engine
-from pose_extraction.engines.image_networks import ImageNetwork, Normalisation, from_torch
-from pose_extraction.errors import UsageError
+from pose_extraction.engines.engine import Engine, has_module, resolve_engine
+from pose_extraction.engines.image_networks import ImageNetwork, Normalisation, from_tflite, from_torch
+from pose_extraction.errors import BackendError, UsageError, WeightsError
 from pose_extraction.files import sha256_of
 from pose_extraction.networks import mmlab, model_zoo, weights
+from pose_extraction.networks.blazepose import wheel_files
+from pose_extraction.networks.blazepose.estimator import BlazePoseDetector, BlazePoseEstimator
 from pose_extraction.networks.detection import PersonDetector
-from pose_extraction.networks.names import check_exists, display_name, is_onnx
+from pose_extraction.networks.names import check_exists, display_name, is_blazepose, is_onnx
 from pose_extraction.networks.one_stage import DetectorSpec, OneStageDetector
 from pose_extraction.networks.onnx_models import detector_from_onnx, estimator_from_onnx, onnx_files
 from pose_extraction.networks.topdown import TopdownEstimator, TopdownSpec
@@ -25,10 +28,14 @@ if TYPE_CHECKING:
 
     from pose_extraction.networks.openpifpaf import OpenPifPafEstimator
 
+log = logging.getLogger(__name__)
+
 SEED_PREFIX = "seed:"
 # Measured on two cores, where larger batches are not faster. The GPU values are guesses, far below the memory limit.
 CPU_POSE_BATCH, CPU_FRAME_BATCH = 8, 2
 GPU_POSE_BATCH, GPU_FRAME_BATCH = 64, 16
+# Most videos show one person, and a batch that is not full takes as long as a full one.
+BLAZEPOSE_BATCH = 1
 # The second stage of R-CNN depends on the output of the first, which a compiled graph of fixed shape cannot express.
 TORCH_ONLY = frozenset({"faster-rcnn"})
 
@@ -44,6 +51,7 @@ class NetworkOptions:
         flip_test: See `TopdownEstimator`.
         score_threshold: Minimum score of a person for a detector, in [0, 1]; None uses the detector's default.
         oblong: Whether RTMDet may run on the part of its square input that the frame needs.
+        tiles: See `BlazePoseEstimator`.
         progress: Called with (bytes on disk, total length or None) while weights are downloaded.
     """
 
@@ -52,6 +60,7 @@ class NetworkOptions:
     flip_test: bool = False
     score_threshold: float | None = None
     oblong: bool = True
+    tiles: str = "auto"
     progress: Callable[[int, int | None], None] | None = None
 
 
@@ -66,7 +75,7 @@ class NetworkIdentity:
             weights.
         engine: Where and how it will run; resolved.
         entry: Its row in the model table; None for an ONNX file.
-        file: Its weights, or the ONNX file; None for random weights.
+        file: Its weights, the folder of several files, or the ONNX file; None for random weights.
         seed: Seed of random weights.
     """
 
@@ -92,6 +101,8 @@ class NetworkIdentity:
 
 
 def _builder(entry: model_zoo.ModelEntry) -> str:
+    if entry.wheel is not None:
+        return f"{entry.wheel.project} {entry.wheel.version}"
     package = entry.family if entry.package == mmlab.OWN_PACKAGE else entry.package
     return f"{package} {_version(package)}"
 
@@ -107,14 +118,17 @@ def _version(module: str) -> str:
 def with_supported_backend(options: NetworkOptions, name: str) -> NetworkOptions:
     """Return the options with the backend "auto" if the requested one cannot run a network of this kind.
 
-    An estimator and its detector share their options, but torch runs no ONNX files and ONNX Runtime nothing else.
+    An estimator and its detector share their options, but torch runs no ONNX files and ONNX Runtime nothing else, and
+    only OpenVINO runs BlazePose.
 
     Args:
         options: Options of both networks.
         name: Name listed by `skelpipe models`, or path of an ONNX file.
     """
-    unsupported = "torch" if is_onnx(name) else "onnxruntime"
-    if options.engine.backend != unsupported:
+    unsupported = ("torch",) if is_onnx(name) else ("onnxruntime",)
+    if is_blazepose(name):
+        unsupported = ("torch", "onnxruntime")
+    if options.engine.backend not in unsupported:
         return options
     return replace(options, engine=replace(options.engine, backend="auto"))
 
@@ -153,6 +167,8 @@ def identify(
         engine = resolve_engine(engine, onnx=True)
         return NetworkIdentity(display_name(name), kind, _digest(*onnx_files(file)), engine, None, file, 0)
     entry = model_zoo.lookup(name, kind)
+    if entry.family == "blazepose":
+        return _identify_blazepose(kind, name, entry, checkpoint, replace(options, engine=engine))
     if entry.name in TORCH_ONLY:
         if engine.backend not in ("auto", "torch"):
             raise UsageError(f"{name} runs only on torch; use --backend auto, or choose another detector")
@@ -170,6 +186,31 @@ def identify(
     return NetworkIdentity(display_name(name), kind, _digest(file), engine, entry, file, 0)
 
 
+def _identify_blazepose(
+    kind: str, name: str, entry: model_zoo.ModelEntry, checkpoint: str | None, options: NetworkOptions
+) -> NetworkIdentity:
+    engine = options.engine
+    if not has_module("openvino"):
+        raise BackendError(f"{name} runs on OpenVINO, which is not installed; run pip install 'skelpipe[blazepose]'")
+    if engine.backend not in ("auto", "openvino"):
+        raise UsageError(f"{name} runs only on OpenVINO; use --backend auto")
+    if engine.device.startswith("cuda"):
+        log.warning("%s runs on the CPU, not on %s", name, engine.device)
+    if checkpoint is not None and checkpoint.startswith(SEED_PREFIX):
+        raise UsageError(f"checkpoint {checkpoint!r}: {name} has no random weights; leave it out")
+    # In bf16 a coordinate of 200 pixels has steps of one pixel.
+    precision = "fp32" if engine.precision == "auto" else engine.precision
+    engine = resolve_engine(replace(engine, device="cpu", backend="openvino", precision=precision), onnx=False)
+    assert entry.wheel is not None
+    own = Path(checkpoint) if checkpoint is not None else None
+    folder = weights.resolve(entry, progress=options.progress, checkpoint=own)
+    files = wheel_files.files_in(folder, entry.wheel)
+    for file in files:
+        if not file.is_file():
+            raise WeightsError(f"{file} does not exist; --checkpoint of {name} is a folder with {entry.wheel.names}")
+    return NetworkIdentity(display_name(name), kind, _digest(*files), engine, entry, folder, 0)
+
+
 def _digest(*paths: Path) -> str:
     digests = [sha256_of(path) for path in paths]
     return (digests[0] if len(digests) == 1 else hashlib.sha256("".join(digests).encode()).hexdigest())[:16]
@@ -177,7 +218,7 @@ def _digest(*paths: Path) -> str:
 
 def load_estimator(
     identity: NetworkIdentity, options: NetworkOptions | None = None
-) -> "TopdownEstimator | OpenPifPafEstimator":
+) -> "TopdownEstimator | OpenPifPafEstimator | BlazePoseEstimator":
     """Build the estimator found by `identify`.
 
     Args:
@@ -199,6 +240,8 @@ def load_estimator(
         return estimator_from_onnx(identity.file, engine, batch_size=batch_size, flip_test=options.flip_test)
     if identity.entry.family == "openpifpaf":
         return _load_openpifpaf(identity, options)
+    if identity.entry.family == "blazepose":
+        return _load_blazepose(identity, options)
     network, facts = mmlab.build_topdown(identity.entry.config, package=identity.entry.package, seed=identity.seed)
     _load_weights(network, identity)
     runner = from_torch(
@@ -222,6 +265,8 @@ def load_detector(identity: NetworkIdentity, options: NetworkOptions | None = No
     if identity.entry is None:
         assert identity.file is not None
         return detector_from_onnx(identity.file, engine, batch_size=batch_size, score_threshold=threshold)
+    if identity.entry.family == "blazepose":
+        return BlazePoseDetector(_load_blazepose(identity, options))
     network, config = mmlab.build_detector(identity.entry.package, identity.entry.config, seed=identity.seed)
     _load_weights(network, identity)
     if config.two_stage:
@@ -241,6 +286,30 @@ def load_detector(identity: NetworkIdentity, options: NetworkOptions | None = No
         oblong=options.oblong,
     )
     return OneStageDetector(make_network, spec, score_threshold=threshold, batch_size=batch_size)
+
+
+def _load_blazepose(identity: NetworkIdentity, options: NetworkOptions) -> BlazePoseEstimator:
+    assert identity.entry is not None and identity.entry.wheel is not None and identity.file is not None
+    finder, looker = wheel_files.files_in(identity.file, identity.entry.wheel)
+    engine = identity.engine
+    return BlazePoseEstimator(
+        # The detector takes values from -1 to 1, the landmark network from 0 to 1.
+        from_tflite(
+            finder,
+            Normalisation((127.5,) * 3, (127.5,) * 3, to_rgb=True),
+            engine,
+            batch_size=options.frame_batch or CPU_FRAME_BATCH,
+        ),
+        from_tflite(
+            looker,
+            Normalisation((0.0,) * 3, (255.0,) * 3, to_rgb=True),
+            engine,
+            batch_size=options.engine.batch_size or BLAZEPOSE_BATCH,
+        ),
+        flip_test=options.flip_test,
+        tiles=options.tiles,
+        score_threshold=options.score_threshold or identity.entry.score_threshold,
+    )
 
 
 def _load_weights(network: "torch.nn.Module", identity: NetworkIdentity) -> None:

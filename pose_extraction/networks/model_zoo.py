@@ -28,13 +28,33 @@ _DIGEST_IN_NAME = re.compile(r"-([0-9a-f]{8})(?:_\d{8})?\.(?:pth|pkl)$")
 
 
 @dataclass(frozen=True)
+class WheelFiles:
+    """Networks inside a wheel of the package registry.
+
+    Args:
+        project: Name of the package.
+        version: Its version.
+        files: SHA-256 of each file by its path in the wheel.
+    """
+
+    project: str
+    version: str
+    files: Mapping[str, str]
+
+    @property
+    def names(self) -> str:
+        """Names of the files without folders, for messages."""
+        return " and ".join(Path(name).name for name in self.files)
+
+
+@dataclass(frozen=True)
 class ModelEntry:
     """A network with published weights.
 
     Args:
         name: Name for `--estimator` and `--detector`.
         kind: "estimator" or "detector".
-        family: Library that builds the network: "mmpose", "mmdet" or "openpifpaf".
+        family: Library that builds the network: "mmpose", "mmdet" or "openpifpaf"; "blazepose" is built here.
         package: Package that contains `config`; differs from `family` for mmpose's own detectors.
         config: Path below the package's `.mim` folder, or below this package; for openpifpaf, the name of the base
             network.
@@ -50,7 +70,8 @@ class ModelEntry:
         person_class: Index of the class "person" in a detector's output; None for an estimator.
         score_threshold: Default minimum score of a person for a detector, in [0, 1].
         aliases: Further names of the model.
-        shipped: Path below `pose_extraction` of weights that come with this project; None for downloaded weights.
+        shipped: Path below `pose_extraction` of weights that come with this project; None for others.
+        wheel: Files in a package that contain the network; None for others.
     """
 
     name: str
@@ -70,11 +91,14 @@ class ModelEntry:
     person_class: int | None
     aliases: tuple[str, ...]
     shipped: str | None = None
+    wheel: WheelFiles | None = None
     score_threshold: float = SCORE_THRESHOLD
 
     @property
     def filename(self) -> str:
-        """Name of the weights file."""
+        """Name of the weights file, or of the folder of several files."""
+        if self.wheel is not None:
+            return f"{self.wheel.project}-{self.wheel.version}"
         return (self.shipped or self.url).rsplit("/", 1)[-1]
 
 
@@ -96,8 +120,12 @@ def lookup(name: str, kind: str | None = None) -> ModelEntry:
     Raises:
         UsageError: The model does not exist; the message suggests the most similar name.
     """
+    # Reversed, because a name that an estimator shares with its detector means the estimator, which comes first.
     names = {
-        alias: entry for entry in all_models() if kind in (None, entry.kind) for alias in (entry.name, *entry.aliases)
+        alias: entry
+        for entry in reversed(all_models())
+        if kind in (None, entry.kind)
+        for alias in (entry.name, *entry.aliases)
     }
     found = names.get(name.lower())
     if found is None:
@@ -141,8 +169,8 @@ def _entry(name: str, row: dict[str, Any]) -> ModelEntry:
     package = row.setdefault("package", row["family"])
     if index_name is not None:
         row |= _from_index(package, row["config"], index_name)
-    shipped = row.get("shipped")
-    row["url"] = "" if shipped else urlsplit(row["url"])._replace(scheme="https").geturl()
+    shipped, wheel = row.get("shipped"), row.get("wheel")
+    row["url"] = "" if shipped or wheel else urlsplit(row["url"])._replace(scheme="https").geturl()
     size = row.get("input_size")
     return ModelEntry(
         name=name,
@@ -151,7 +179,7 @@ def _entry(name: str, row: dict[str, Any]) -> ModelEntry:
         package=package,
         config=row["config"],
         url=row["url"],
-        digest="" if shipped else digest_in_name(row["url"]),
+        digest="" if shipped or wheel else digest_in_name(row["url"]),
         other_digests=tuple(row.get("other_digests", ())),
         input_size=(size[0], size[1]) if size else None,
         ap=row.get("ap"),
@@ -162,6 +190,7 @@ def _entry(name: str, row: dict[str, Any]) -> ModelEntry:
         person_class=row.get("person_class"),
         aliases=tuple(row.get("aliases", ())),
         shipped=shipped,
+        wheel=WheelFiles(**wheel) if wheel else None,
         score_threshold=row.get("score_threshold", SCORE_THRESHOLD),
     )
 

@@ -8,6 +8,10 @@ from pathlib import Path
 from pose_extraction.errors import WeightsError
 from pose_extraction.networks import model_zoo
 
+# Chooses the detector that suits the estimator.
+AUTO = "auto"
+DEFAULT_DETECTOR = "rtmdet"
+
 
 def is_onnx(name: str) -> bool:
     """Return whether a network is given as an ONNX file."""
@@ -19,9 +23,31 @@ def display_name(name: str) -> str:
     return Path(name).stem if is_onnx(name) else name.lower()
 
 
-def is_bottom_up(name: str) -> bool:
-    """Return whether an estimator detects persons itself, so that no detector is needed."""
-    return not is_onnx(name) and model_zoo.lookup(name, "estimator").family == "openpifpaf"
+def detector_of(estimator: str, detector: str = AUTO) -> str | None:
+    """Return the detector that an estimator runs with.
+
+    Args:
+        estimator: Name listed by `skelpipe models`, or path of an ONNX file.
+        detector: Name, path, or "auto".
+
+    Returns:
+        Name or path; None where the estimator detects persons itself.
+
+    Raises:
+        UsageError: The estimator does not exist.
+    """
+    family = None if is_onnx(estimator) else model_zoo.lookup(estimator, "estimator").family
+    if family == "openpifpaf" or (family == "blazepose" and (detector == AUTO or is_blazepose(detector))):
+        return None
+    return DEFAULT_DETECTOR if detector == AUTO else detector
+
+
+def is_blazepose(name: str | None) -> bool:
+    """Return whether a name stands for one of BlazePose's networks."""
+    wanted = (name or "").lower()
+    return any(
+        entry.family == "blazepose" and wanted in (entry.name, *entry.aliases) for entry in model_zoo.all_models()
+    )
 
 
 def check_exists(name: str, kind: str) -> None:

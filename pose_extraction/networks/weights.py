@@ -7,6 +7,7 @@ from urllib.parse import urlsplit
 from pose_extraction.cache import default_cache_dir
 from pose_extraction.errors import WeightsError
 from pose_extraction.files import sha256_of
+from pose_extraction.networks.blazepose import wheel_files
 from pose_extraction.networks.download import Progress, download, is_safe
 from pose_extraction.networks.model_zoo import ModelEntry
 
@@ -17,10 +18,19 @@ def cached_path(entry: ModelEntry, cache_dir: Path | None = None) -> Path:
     Args:
         entry: The model.
         cache_dir: Cache folder; None for `default_cache_dir()`.
+
+    Returns:
+        A file, or for a model in a wheel the folder of its files.
     """
     if entry.shipped is not None:
         return Path(__file__).parent / entry.shipped
     return (cache_dir or default_cache_dir()) / "checkpoints" / entry.filename
+
+
+def is_here(entry: ModelEntry, cache_dir: Path | None = None) -> bool:
+    """Return whether the weights of a model are on this machine. Arguments as `cached_path`."""
+    path = cached_path(entry, cache_dir)
+    return all(file.is_file() for file in wheel_files.files_in(path, entry.wheel)) if entry.wheel else path.exists()
 
 
 def resolve(
@@ -30,7 +40,7 @@ def resolve(
     progress: Progress | None = None,
     checkpoint: Path | None = None,
 ) -> Path:
-    """Return the weights file of a model, after downloading it if necessary.
+    """Return the weights file of a model, or the folder of its files, after downloading it if necessary.
 
     A file in the cache is used without network access, if its SHA-256 matches. The environment variable SKELPIPE_MIRROR
     replaces scheme and host of the address (HTTPS, or HTTP on this machine).
@@ -49,7 +59,7 @@ def resolve(
             writable. The message names the file, its address and where to put it.
     """
     if checkpoint is not None:
-        if not checkpoint.is_file():
+        if not (checkpoint.is_dir() if entry.wheel else checkpoint.is_file()):
             raise WeightsError(f"{checkpoint}: weights file for {entry.name} does not exist; check the path")
         return checkpoint
     path = cached_path(entry, cache_dir)
@@ -62,8 +72,11 @@ def resolve(
         return path
     digests = (entry.digest, *entry.other_digests)
     try:
+        if entry.wheel is not None:
+            wheel_files.fetch(entry.wheel, path, progress)
+            return path
         if not path.exists():
-            download(_mirrored(entry.url), path, digests=digests, progress=progress)
+            _download(entry, path, digests, progress)
             return path
         actual = sha256_of(path)
     except OSError as error:
@@ -77,6 +90,16 @@ def resolve(
             f"download it again from {entry.url}, or pass it with --checkpoint to use it anyway"
         )
     return path
+
+
+def _download(entry: ModelEntry, path: Path, digests: tuple[str, ...], progress: Progress | None) -> None:
+    try:
+        download(_mirrored(entry.url), path, digests=digests, progress=progress)
+    except WeightsError as error:
+        raise WeightsError(
+            f"{error}. Without this download: --{entry.kind} blazepose, whose networks come from a package "
+            "(pip install 'skelpipe[blazepose]')"
+        ) from error
 
 
 def _mirrored(url: str) -> str:

@@ -9,6 +9,7 @@ SHAPING = (
     "detection_threshold",
     "square_input",
     "flip_test",
+    "tiles",
     "max_persons",
     "persons",
     "smooth",

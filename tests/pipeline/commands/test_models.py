@@ -4,6 +4,7 @@ import io
 import json
 from pathlib import Path
 
+import pytest
 from rich.console import Console
 
 from pipeline.models import models
@@ -35,6 +36,25 @@ def test_weights_on_this_machine_are_marked(tmp_path: Path) -> None:
     path.write_bytes(b"")
     here = {line.split()[0]: line.split()[-1] for line in printed(cache_dir=tmp_path).splitlines() if line.strip()}
     assert (here["hrnet-w32-256x192"], here["hrnet-w48-256x192"]) == ("yes", "no")
+
+
+def test_two_files_of_a_network_are_both_needed(tmp_path: Path) -> None:
+    folder = cached_path(lookup("blazepose"), tmp_path)
+    folder.mkdir(parents=True)
+    for name, here in (("pose_detection.tflite", "no"), ("pose_landmark_full.tflite", "yes")):
+        (folder / name).write_bytes(b"")
+        rows = {line.split()[0]: line.split()[-1] for line in printed(cache_dir=tmp_path).splitlines() if line.strip()}
+        assert rows["blazepose"].rstrip("*") == rows["blazepose-boxes"].rstrip("*") == here
+
+
+def test_networks_without_their_packages_are_marked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pipeline.models.missing_packages", lambda entry: ["mmpose"] * (entry.family == "mmpose"))
+    lines = printed(cache_dir=tmp_path).splitlines()
+    rows = {line.split()[0]: line.split()[-1] for line in lines if line.strip()}
+    assert (rows["vitpose-s"], rows["faster-rcnn"]) == ("no*", "no")
+    assert "* needs packages that are not installed: mmpose." in lines
+    (row,) = (one for one in json.loads(printed(as_json=True, cache_dir=tmp_path)) if one["name"] == "vitpose-s")
+    assert row["missing_packages"] == ["mmpose"]
 
 
 def test_json_lists_every_model(tmp_path: Path) -> None:

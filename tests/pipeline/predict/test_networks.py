@@ -59,7 +59,41 @@ def test_stage_one_uses_settings_of_the_run(made: Trained, caplog: pytest.LogCap
         detector_for(replace(made, extraction={"detector": "own"}), None)
 
 
+@pytest.mark.parametrize(
+    ("known", "requested", "detector", "threshold"),
+    [
+        # What a run was trained with stays; BlazePose finds persons itself unless the run combined it with a detector.
+        ({"estimator": "blazepose", "detection_threshold": 0.3}, Networks(), "auto", 0.3),
+        ({"estimator": "blazepose", "detector": "rtmdet-s", "detection_threshold": 0.2}, Networks(), "rtmdet-s", 0.2),
+        ({"estimator": "blazepose"}, Networks(detector="rtmdet-s"), "rtmdet-s", 0.3),
+        ({"estimator": "vitpose-b", "detector": "rtmdet-m"}, Networks("blazepose"), "auto", 0.5),
+        ({"estimator": "vitpose-b", "detector": "rtmdet-m"}, Networks("blazepose", "rtmdet-s"), "rtmdet-s", 0.3),
+        ({"estimator": "blazepose"}, Networks("hrnet"), "auto", 0.3),
+        ({"estimator": "openpifpaf-shufflenetv2k16"}, Networks(), "auto", 0.3),
+        (
+            {"estimator": "hrnet-tiny", "detector": "blazepose-boxes", "detection_threshold": 0.6},
+            Networks(),
+            "blazepose-boxes",
+            0.6,
+        ),
+    ],
+)
+def test_blazepose_with_and_without_a_detector(
+    made: Trained, known: dict[str, Any], requested: Networks, detector: str, threshold: float
+) -> None:
+    settings = stage_one(replace(made, estimator=known["estimator"], extraction=known), requested, Engine(device="cpu"))
+    assert (settings.detector, settings.score_threshold) == (detector, threshold)
+
+
 def test_detector_threshold_defaults_to_that_of_the_model_table() -> None:
     assert ExtractSettings().score_threshold == ExtractSettings(detector="mine.onnx").score_threshold == 0.3
     assert ExtractSettings(detector="rtmdet-nano-rendered").shaping()["detection_threshold"] == 0.4
     assert ExtractSettings(detector="rtmdet-nano-rendered", detection_threshold=0.2).score_threshold == 0.2
+    assert ExtractSettings(estimator="blazepose").score_threshold == 0.5
+
+
+def test_tiles_are_recorded_only_where_blazepose_is_used() -> None:
+    # Otherwise results of earlier releases would be extracted again.
+    assert "tiles" not in ExtractSettings(tiles="always").shaping()
+    assert ExtractSettings(estimator="blazepose", tiles="never").shaping()["tiles"] == "never"
+    assert ExtractSettings(detector="blazepose").shaping()["tiles"] == "auto"

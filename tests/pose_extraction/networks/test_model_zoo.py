@@ -10,6 +10,7 @@ import pytest
 from pose_extraction.errors import UsageError, WeightsError
 from pose_extraction.networks import mmlab, model_zoo
 from pose_extraction.networks.model_zoo import ModelEntry, all_models, digest_in_name, lookup
+from pose_extraction.networks.names import detector_of
 
 
 @pytest.fixture
@@ -60,10 +61,11 @@ def test_the_most_similar_name_of_the_same_kind_is_suggested() -> None:
 
 def test_all_files_have_https_and_digest_and_names_are_unique() -> None:
     entries = all_models()
-    names = [name for entry in entries for name in (entry.name, *entry.aliases)]
+    names = [(entry.kind, name) for entry in entries for name in (entry.name, *entry.aliases)]
     assert len(names) == len(set(names))
+    assert len({entry.name for entry in entries}) == len(entries)
     for entry in entries:
-        if entry.shipped is not None:
+        if entry.shipped is not None or entry.wheel is not None:
             assert (entry.url, entry.digest, entry.ap) == ("", "", None)
             continue
         assert entry.url.startswith("https://")
@@ -71,6 +73,31 @@ def test_all_files_have_https_and_digest_and_names_are_unique() -> None:
         assert 0.3 < entry.ap < 0.8
     with pytest.raises(WeightsError, match="no digest"):
         digest_in_name("https://example.org/weights.pth")
+
+
+def test_files_in_a_wheel_have_full_digests_and_one_name_means_estimator_and_detector() -> None:
+    estimator, detector = lookup("blazepose", "estimator"), lookup("blazepose", "detector")
+    assert lookup("blazepose") == estimator and estimator.wheel == detector.wheel
+    assert len(estimator.wheel.files) == 2
+    assert all(re.fullmatch("[0-9a-f]{64}", digest) for digest in estimator.wheel.files.values())
+
+
+@pytest.mark.parametrize(
+    ("estimator", "detector", "used"),
+    [
+        ("vitpose", "auto", "rtmdet"),
+        ("vitpose", "blazepose", "blazepose"),
+        ("pose.onnx", "auto", "rtmdet"),
+        ("pose.onnx", "boxes.onnx", "boxes.onnx"),
+        ("openpifpaf", "auto", None),
+        ("openpifpaf", "rtmdet", None),
+        ("BlazePose", "auto", None),
+        ("blazepose", "blazepose", None),
+        ("blazepose", "rtmdet-s", "rtmdet-s"),
+    ],
+)
+def test_the_detector_follows_from_the_estimator(estimator: str, detector: str, used: str | None) -> None:
+    assert detector_of(estimator, detector) == used
 
 
 def _comparable(entry: ModelEntry) -> tuple:
@@ -123,6 +150,6 @@ def test_configurations_are_found_in_the_installed_packages() -> None:
     if model_zoo._package_folder("mmpose") is None or model_zoo._package_folder("mmdet") is None:
         pytest.skip("mmpose and mmdet are not installed")
     for entry in all_models():
-        if entry.family != "openpifpaf":
+        if entry.family not in ("openpifpaf", "blazepose"):
             config = mmlab.shipped_config(entry.package, entry.config)
             assert config.is_file() and config.suffix == (".yaml" if entry.shipped else ".py")
