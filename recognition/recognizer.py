@@ -24,7 +24,7 @@ class Encoded:
 
     Args:
         pooled: float (N, V * C_r), mean of R over a person's frames and a clip's persons, joints flattened.
-        dropped: float (N, V * C_r), the same after dropout on R; input of the head. Equal to `pooled` without dropout.
+        dropped: float (N, V * C_r), the same after dropout; input of the head. Equal to `pooled` without dropout.
         attention: float (P, T, V), attention that each cell receives, detached; None if it was not requested.
     """
 
@@ -112,7 +112,8 @@ class Recognizer(nn.Module):
         backbone: Network that maps joints to the representation R.
         num_classes: K.
         hidden: Width of the head's hidden layer.
-        dropout: Probability of zeroing an element of R in training, in [0, 1).
+        dropout: Probability of zeroing an element of R in training, or of the mean that a plain head classifies, in
+            [0, 1).
         movement_rows: Training descriptors of its classifier of descriptors, 0 before it is fitted; None if it has
             no such classifier.
     """
@@ -165,7 +166,12 @@ class Recognizer(nn.Module):
         pooled = pool(representation, num_frames, batch.person_mask)
         if not (self.training and self.dropout):
             return Encoded(pooled, pooled, attention)
-        dropped = pool(functional.dropout(representation, self.dropout), num_frames, batch.person_mask)
+        if self.backbone.plain_head:
+            # Dropout before a mean over many equal values would hardly change it.
+            dropped = drop_channels(pooled, self.backbone.num_joints, self.dropout)
+        else:
+            kept = drop_elements(representation, self.dropout, frames_alike=self.backbone.frames_alike)
+            dropped = pool(kept, num_frames, batch.person_mask)
         return Encoded(pooled, dropped, attention)
 
     def forward(self, batch: Batch) -> torch.Tensor:
@@ -184,6 +190,35 @@ class Recognizer(nn.Module):
             return features, logits
         with torch.autocast(logits.device.type, enabled=False):
             return features, self.movement.joined(logits.float(), batch.descriptor)
+
+
+def drop_elements(representation: torch.Tensor, probability: float, *, frames_alike: int = 1) -> torch.Tensor:
+    """Apply dropout to R, (P, T, V, C_r).
+
+    Args:
+        representation: float (P, T, V, C_r).
+        probability: Probability of zeroing an element, in [0, 1).
+        frames_alike: Number of consecutive frames with the same R; an element is zeroed in all of them or in none.
+    """
+    if frames_alike == 1:
+        return functional.dropout(representation, probability)
+    persons, frames, joints, channels = representation.shape
+    parts = -(-frames // frames_alike)
+    factor = functional.dropout(representation.new_ones(persons, parts, joints, channels), probability)
+    return representation * factor.repeat_interleave(frames_alike, dim=1)[:, :frames]
+
+
+def drop_channels(pooled: torch.Tensor, num_joints: int, probability: float) -> torch.Tensor:
+    """Apply dropout to the mean over joints of pooled representations (N, V * C_r): a channel is zeroed in all joints.
+
+    Args:
+        pooled: float (N, V * C_r).
+        num_joints: V.
+        probability: Probability of zeroing a channel, in [0, 1).
+    """
+    by_joints = pooled.unflatten(1, (num_joints, -1))
+    factor = functional.dropout(torch.ones_like(by_joints[:, :1]), probability)
+    return (by_joints * factor).flatten(1)
 
 
 def pool(representation: torch.Tensor, num_frames: torch.Tensor, person_mask: torch.Tensor) -> torch.Tensor:

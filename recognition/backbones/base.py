@@ -22,6 +22,8 @@ class Backbone(nn.Module, ABC):
 
     # Whether a recognizer adds a single linear layer to the classes instead of the paper's head.
     plain_head = False
+    # Number of consecutive frames that always have the same R. Dropout treats their copies as one value.
+    frames_alike = 1
     # Whether the backbone provides A. Without it, attention-based masking and attention explanations are unavailable.
     knows_attention = True
 

@@ -108,7 +108,7 @@ class SegmentTransformer(Backbone):
         super().__init__(num_joints=num_joints, max_frames=max_frames, dim=dim, dim_representation=dim)
         self.relative = relative
         channels = CHANNELS if relative else channels
-        self.segment_frames = segment_frames
+        self.segment_frames = self.frames_alike = segment_frames
         # l * C values of a joint's segment -> C_e, frames first.
         self.joint_embedding = nn.Linear(segment_frames * channels, dim)
         self.spatial_embedding = embedding(1, 1, num_joints, dim)
@@ -119,11 +119,11 @@ class SegmentTransformer(Backbone):
         self.apply(begin_xavier)
 
     def layer_of(self, name: str) -> int:
-        """Return the layer index of a parameter: 0 for the embeddings, then the blocks from 1."""
+        """Return the layer index of a parameter: 0 for the embeddings, then the blocks from 1, then the final norm."""
         first, _, rest = name.partition(".")
         if first == "blocks":
             return int(rest.partition(".")[0]) + 1
-        return len(self.blocks) if first == "norm" else 0
+        return len(self.blocks) + 1 if first == "norm" else 0
 
     def embed(
         self, x: torch.Tensor, masked: torch.Tensor | None = None, *, seen: torch.Tensor | None = None

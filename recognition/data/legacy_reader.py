@@ -111,8 +111,8 @@ def _human_tracking(keypoint: np.ndarray) -> np.ndarray:
     """Step 3: exchange persons if the first one is closer to the previous position of the second; scores stay."""
     if len(keypoint) < PERSONS:
         return keypoint
-    moved = np.abs(keypoint[0, 1:] - keypoint[0, :-1]).sum(axis=(1, 2))
-    crossed = np.abs(keypoint[0, 1:] - keypoint[1, :-1]).sum(axis=(1, 2))
+    moved = np.linalg.norm(keypoint[0, 1:] - keypoint[0, :-1], axis=-1).sum(axis=-1)
+    crossed = np.linalg.norm(keypoint[0, 1:] - keypoint[1, :-1], axis=-1).sum(axis=-1)
     swapped = np.concatenate([[False], np.logical_xor.accumulate(moved > crossed)])
     return np.where(swapped[:, None, None], keypoint[1::-1], keypoint[:2])
 

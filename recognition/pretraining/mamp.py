@@ -202,7 +202,7 @@ class MAMP(nn.Module):
         """Return the targets of all tokens, (S, L, l * D), and the weight, 0 or 1, of each value."""
         values, known = coordinates, seen
         if self.settings.target == "motion":
-            values, known = motion_of(coordinates, seen, stride=self.settings.motion_stride, padding="zeros")
+            values, known = motion_of(coordinates, seen, stride=self.settings.motion_stride)
         length = self.encoder.segment_frames
         target = segments_of(values, length).flatten(1, 2)
         weight = segments_of(known[..., None].expand_as(values).to(values.dtype), length).flatten(1, 2)

@@ -1,44 +1,30 @@
 """The motion of a sequence, which MAMP predicts and chooses hidden tokens by (sections 3.3 and 3.4)."""
 
-from typing import Literal
-
 import torch
 
 
-def motion_of(
-    coordinates: torch.Tensor,
-    seen: torch.Tensor,
-    *,
-    stride: int,
-    padding: Literal["zeros", "replicate"],
-) -> tuple[torch.Tensor, torch.Tensor]:
+def motion_of(coordinates: torch.Tensor, seen: torch.Tensor, *, stride: int) -> tuple[torch.Tensor, torch.Tensor]:
     """Return M_t = S_(t + m) - S_t and where it is known.
 
-    As in the published code, the difference looks forward and the last m frames are padded, whereas eq. 2 and 3 look
-    back and pad the first ones.
+    As in the published code, the target looks forward and has zeros in the last m frames, whereas eq. 2 and 3 look back
+    and pad the first ones.
 
     Args:
         coordinates: float (S, T, V, D).
         seen: bool (S, T, V), True where a joint is seen.
         stride: m, at least 1.
-        padding: Content of the last m frames: zeros, or the frames before them repeated.
 
     Returns:
-        float (S, T, V, D), zero where unknown, and bool (S, T, V), True where both frames are seen; in zero-padded
+        float (S, T, V, D), zero where unknown, and bool (S, T, V), True where both frames are seen; in the last m
         frames, where that frame is seen.
     """
     stride = min(stride, coordinates.shape[1] - 1)
     if stride == 0:
         return torch.zeros_like(coordinates), seen
-    difference = coordinates[:, stride:] - coordinates[:, :-stride]
     known = seen[:, stride:] & seen[:, :-stride]
-    difference = difference * known[..., None]
-    if padding == "zeros":
-        end, end_known = torch.zeros_like(coordinates[:, :stride]), seen[:, -stride:]
-    else:
-        last = (torch.arange(-stride, 0, device=seen.device)).clamp_min(-difference.shape[1])
-        end, end_known = difference[:, last], known[:, last]
-    return torch.cat([difference, end], 1), torch.cat([known, end_known], 1)
+    difference = (coordinates[:, stride:] - coordinates[:, :-stride]) * known[..., None]
+    motion = torch.cat([difference, torch.zeros_like(coordinates[:, :stride])], 1)
+    return motion, torch.cat([known, seen[:, -stride:]], 1)
 
 
 def as_motion(x: torch.Tensor, seen: torch.Tensor, *, dimensions: int) -> tuple[torch.Tensor, torch.Tensor]:
@@ -54,7 +40,7 @@ def as_motion(x: torch.Tensor, seen: torch.Tensor, *, dimensions: int) -> tuple[
     Returns:
         float (S, T, V, C), and bool (S, T, V), True where the motion is known.
     """
-    motion, known = motion_of(x[..., :dimensions], seen, stride=1, padding="zeros")
+    motion, known = motion_of(x[..., :dimensions], seen, stride=1)
     return torch.cat([motion, x[..., dimensions:]], dim=-1), known
 
 
@@ -66,6 +52,19 @@ def segments_of(values: torch.Tensor, segment_frames: int) -> torch.Tensor:
 
 
 def motion_intensity(coordinates: torch.Tensor, seen: torch.Tensor, segment_frames: int) -> torch.Tensor:
-    """Return I of eq. 4: absolute motion with stride l summed over a joint's segment, (S, T / l, V)."""
-    motion, _ = motion_of(coordinates, seen, stride=segment_frames, padding="replicate")
-    return segments_of(motion.abs(), segment_frames).sum(3)
+    """Return I of eq. 4: absolute motion since the segment before, summed over a joint's segment, (S, T / l, V).
+
+    As in eq. 2 and 3 with m = l, and in the published code, it looks back, and the first segment has the values of the
+    second. Only the target looks forward, see `motion_of`.
+
+    Args:
+        coordinates: float (S, T, V, D), T a multiple of l.
+        seen: bool (S, T, V), True where a joint is seen; motion between other frames counts as zero.
+        segment_frames: l.
+    """
+    if coordinates.shape[1] == segment_frames:
+        return coordinates.new_zeros(len(coordinates), 1, coordinates.shape[2])
+    known = seen[:, segment_frames:] & seen[:, :-segment_frames]
+    moved = (coordinates[:, segment_frames:] - coordinates[:, :-segment_frames]).abs() * known[..., None]
+    since = segments_of(moved, segment_frames).sum(3)
+    return torch.cat([since[:, :1], since], 1)

@@ -2,14 +2,13 @@
 
 import torch
 from torch import nn
-from torch.nn import functional
 
 from recognition.backbones.segments import DropPath, SegmentTransformer
 from recognition.data.batches import Batch
 from recognition.pretraining.encoder import Encoder
 from recognition.protocols.linear import DEVIATION, EPSILON
 from recognition.protocols.settings import FinetuneSettings
-from recognition.recognizer import Recognizer
+from recognition.recognizer import Recognizer, drop_elements
 
 
 class Classifier(nn.Module):
@@ -44,7 +43,9 @@ class Classifier(nn.Module):
         if not isinstance(self.encoder.network, SegmentTransformer):
             return self.head(self.encoder(batch))
         representation = self.encoder.persons(batch)  # (P, T, V, C_r)
-        person = functional.dropout(representation, self.dropout, self.training).mean(dim=1).flatten(1)
+        if self.training:
+            representation = drop_elements(representation, self.dropout, frames_alike=self.encoder.network.frames_alike)
+        person = representation.mean(dim=1).flatten(1)
         placed = person.new_zeros(*batch.person_mask.shape, person.shape[1])
         placed[batch.person_mask] = person
         return self.head(placed.sum(dim=1) / batch.person_mask.sum(dim=1, keepdim=True).to(placed.dtype))

@@ -4,7 +4,9 @@ from dataclasses import replace
 
 import pytest
 import torch
+from torch import nn
 
+from recognition.backbones.segments import SegmentTransformer
 from recognition.recognizer import Recognizer, build_recognizer
 from recognition.settings import ModelSettings
 from test_support.tiny_recognizer import NUM_JOINTS, TinyBackbone, made_batch, part_of, tiny_recognizer
@@ -94,6 +96,32 @@ def test_mean_of_many_dropouts_is_the_representation() -> None:
     torch.manual_seed(1)
     mean = torch.stack([recognizer.encode(batch).dropped for _ in range(2000)]).mean(0)
     torch.testing.assert_close(mean, recognizer.encode(batch).pooled, rtol=0, atol=0.06)
+
+
+def test_dropout_treats_the_copies_of_a_segment_as_one_value() -> None:
+    backbone = SegmentTransformer(num_joints=NUM_JOINTS, channels=3, max_frames=12, dim=16, depth=1, heads=2)
+    # R is 1 everywhere, so the mean of T_e segments after dropout is a multiple of 1 / (T_e * (1 - p)).
+    nn.init.zeros_(backbone.norm.weight)
+    nn.init.ones_(backbone.norm.bias)
+    recognizer = Recognizer(backbone, 3, hidden=4, dropout=0.5).double()
+    batch = made_batch(40, num_frames=12)
+    dropped = recognizer.encode(replace(batch, frame_mask=torch.ones_like(batch.frame_mask))).dropped
+    whole = dropped[batch.person_mask.sum(1) == 1] * 3 * 0.5
+    torch.testing.assert_close(whole, whole.round(), rtol=0, atol=1e-12)
+    shares = [float((whole.round() == kept).double().mean()) for kept in range(4)]
+    assert shares == pytest.approx([1 / 8, 3 / 8, 3 / 8, 1 / 8], abs=0.05)
+
+
+def test_dropout_zeroes_channels_that_a_plain_head_classifies() -> None:
+    """Before the mean over joints and frames it would only add a little noise to every channel."""
+    backbone = TinyBackbone()
+    backbone.plain_head = True
+    recognizer, batch = Recognizer(backbone, 4, dropout=0.3).double(), made_batch(300)
+    encoded = recognizer.encode(batch)
+    means, dropped = recognizer.head.hidden(encoded.pooled), recognizer.head.hidden(encoded.dropped)
+    zeroed = dropped == 0
+    torch.testing.assert_close(dropped[~zeroed], means[~zeroed] / 0.7, rtol=0, atol=1e-12)
+    assert float(zeroed.double().mean()) == pytest.approx(0.3, abs=0.05)
 
 
 def test_batches_of_one_clip_can_be_trained() -> None:

@@ -17,7 +17,7 @@ def follow_two(keypoint: np.ndarray, score: np.ndarray) -> tuple[np.ndarray, np.
     """Restore the order of two persons whose slots were exchanged between frames, together with their scores.
 
     From each frame to the next, the person closer to the first person's previous position becomes the first. The
-    distance is the sum of absolute differences over the joints that all three poses have; without common joints, the
+    distance is the sum of the Euclidean distances of the joints that all three poses have; without common joints, the
     order stays.
 
     Args:
@@ -25,9 +25,9 @@ def follow_two(keypoint: np.ndarray, score: np.ndarray) -> tuple[np.ndarray, np.
         score: float32 (2, T, V).
     """
     now, before = keypoint[0, 1:], keypoint[:, :-1]
-    difference = np.abs(now - before).sum(axis=-1)
-    common = np.isfinite(difference).all(axis=0)
-    stays, changes = np.where(common, difference, 0).sum(axis=-1)
+    distance = np.linalg.norm(now - before, axis=-1)
+    common = np.isfinite(distance).all(axis=0)
+    stays, changes = np.where(common, distance, 0).sum(axis=-1)
     swapped = np.concatenate([[False], np.logical_xor.accumulate(stays > changes)])
     if not swapped.any():
         return keypoint, score

@@ -45,8 +45,8 @@ def published_pose(clip: dict[str, Any]) -> np.ndarray:
         swapped = False
         order = [[0, 1]]
         for t in range(1, frames):
-            stays = np.abs(camera[0, t] - camera[0, t - 1]).sum()
-            changes = np.abs(camera[0, t] - camera[1, t - 1]).sum()
+            stays = sum(np.sqrt(np.square(camera[0, t, v] - camera[0, t - 1, v]).sum()) for v in range(17))
+            changes = sum(np.sqrt(np.square(camera[0, t, v] - camera[1, t - 1, v]).sum()) for v in range(17))
             swapped ^= bool(stays > changes)
             order.append([1, 0] if swapped else [0, 1])
     out = np.zeros((2, frames, 17, 3))
@@ -100,7 +100,11 @@ def clips() -> list[dict[str, Any]]:
         annotation("three", rng, frames=24, persons=3),
         annotation("short", rng, frames=5, persons=2, unseen=0.2),
         annotation("precise", rng, frames=9, dtype=np.float32),
+        annotation("diagonal", rng, frames=2, persons=2, dtype=np.float32),
     ]
+    # The first person is nearer to itself, but not if absolute differences of the coordinates were added up.
+    made[5]["keypoint"][:] = 0
+    made[5]["keypoint"][0, 1, 0], made[5]["keypoint"][1, 0, 0] = (300, 400), (900, 400)
     # Joints with a position but without confidence.
     made[2]["keypoint_score"][0, 3:8, 5:9] = 0
     made[1]["keypoint"][:, 10:20] = made[1]["keypoint"][::-1, 10:20].copy()

@@ -9,6 +9,7 @@ from torch.nn import functional
 
 from pose_extraction.engines.engine import Engine
 from pose_extraction.errors import TrainingError
+from pose_extraction.skeleton import COCO17
 from recognition.data.batching import ClipBatches, make_loader
 from recognition.data.clips import open_clips
 from recognition.data.dataset import SkeletonDataset
@@ -20,6 +21,7 @@ from recognition.protocols.finetune import finetune, finetune_frames
 from recognition.protocols.frame_classifier import FrameClassifier
 from recognition.protocols.optimisation import layer_groups, optimizer_of, set_rates
 from recognition.protocols.settings import FinetuneSettings
+from recognition.settings import ModelSettings
 from test_support.made_motions import write_motions
 
 pytestmark = pytest.mark.processor
@@ -93,3 +95,21 @@ def test_a_loss_that_is_not_finite_names_the_remedy(encoder, dataset):
         next(encoder.parameters()).fill_(torch.nan)
     with pytest.raises(TrainingError, match=r"the loss is nan at step 1 of epoch 1, .*--set finetune.lr=0.005"):
         finetune(encoder, dataset, 3, RECIPE, seed=5, engine=ENGINE)
+
+
+def test_dropout_falls_on_segments_not_on_their_copies(dataset):
+    torch.manual_seed(0)
+    settings = PretrainSettings(
+        method="mamp", model=ModelSettings(backbone="segments", dim=16, depth=1, heads=2, max_frames=FRAMES)
+    )
+    network = build_encoder(settings, COCO17)
+    # R is 1 everywhere, so the mean of three segments after dropout is a multiple of 1 / (3 * (1 - p)).
+    torch.nn.init.zeros_(network.norm.weight)
+    torch.nn.init.ones_(network.norm.bias)
+    classifier = Classifier(Encoder(network, settings, COCO17, 2), 4, FinetuneSettings(dropout=0.5, drop_path=0.0))
+    classifier.head = torch.nn.Identity()
+    batch = next(iter(make_loader(dataset, [[(0, position) for position in range(10)]], workers=0)))
+    kept = classifier.train()(batch) * batch.person_mask.sum(1)[:, None] * 3 * 0.5
+    torch.testing.assert_close(kept, kept.round(), rtol=0, atol=1e-5)
+    assert kept.round().unique().tolist() == [0, 1, 2, 3]
+    torch.testing.assert_close(classifier.eval()(batch), torch.ones_like(kept), rtol=0, atol=1e-5)
