@@ -188,11 +188,21 @@ def load(path: Path) -> dict[str, Any]:
             f"{path}: not a run file of this version of skelpipe; pass a run directory of `skelpipe train`, or its "
             f"{BEST}"
         )
-    model = content.get("settings", {}).get("model")
-    if isinstance(model, dict):
-        # Behaviour of runs that were saved before this setting existed.
-        model.setdefault("unseen", "embed")
+    _keep_behaviour(content.get("settings", {}))
     return content
+
+
+def _keep_behaviour(settings: dict[str, Any]) -> None:
+    """Complete the settings of runs that were saved before a setting existed with the behaviour that they had."""
+    model, data, pcm3 = (settings.get(name) for name in ("model", "data", "pcm3"))
+    if isinstance(model, dict):
+        model.setdefault("unseen", "embed")
+        if "variant" not in model and isinstance(data, dict) and data.get("placement") == "aligned":
+            # Saved before `variant`, when "aligned" was what is now "upright".
+            data["placement"] = "upright"
+    if isinstance(pcm3, dict):
+        pcm3.setdefault("bones", "layout")
+        pcm3.setdefault("prompt_start", "zeros")
 
 
 def is_run_file(path: Path) -> bool:

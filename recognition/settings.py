@@ -70,11 +70,12 @@ class DataSettings(Strict):
     resample: Literal["nearest", "linear"] = Field(
         "nearest", description="how num_frames are computed from a clip: choose frames, or interpolate between them"
     )
-    placement: Literal["box", "frame", "first_frame", "aligned"] = Field(
+    placement: Literal["box", "frame", "raw", "first_frame", "aligned", "upright"] = Field(
         "box",
         description="normalisation of positions: box: a square around the clip's bounding box; frame: the frame, with "
-        "sides [-1, 1]; in 3D and the file's unit: first_frame: relative to the first person's spine in the first "
-        "frame (MAMP); aligned: the same in every frame, rotated upright and to one facing direction (2s-AGCN)",
+        "sides [-1, 1]; in 3D and the file's unit: raw: none; first_frame: relative to the first person's spine in the "
+        "first frame (MAMP); aligned: the same in every frame, rotated upright and to one facing direction (2s-AGCN); "
+        "upright: the same, but facing the other way and without tilting oblique shoulders",
     )
     shear: float = Field(0.0, ge=0, lt=1, description="largest random shear of training clips; imitates other views")
     rotation: float = Field(0.0, ge=0, description="largest random rotation of 3D training clips, in radians per axis")
@@ -117,6 +118,9 @@ class ModelSettings(Strict):
     backbone: Literal[
         "dstformer", "transformer", "sttformer", "segments", "gru", "stgcnpp", "aagcn", "ctrgcn", "msg3d", "poseconv3d"
     ] = "dstformer"
+    variant: Literal["authors", "pyskl"] = Field(
+        "authors", description="CTR-GCN and MS-G3D: as published by their authors, or as in PYSKL"
+    )
     dim: int | None = Field(None, ge=8, description="C_f, width of the backbone")
     depth: int | None = Field(None, ge=1, description="N, number of blocks")
     heads: int | None = Field(None, ge=1, description="h")
@@ -186,8 +190,16 @@ class TrainingSettings(Strict):
     layer_decay: float = Field(
         1.0, gt=0, le=1, description="learning rate of a block relative to that of the next one (backbone segments)"
     )
+    parameter_groups: Literal["plain", "mamp"] = Field(
+        "plain",
+        description="mamp: as in MAMP's fine-tuning: biases and normalisation have no weight decay, and the last "
+        "normalisation has the learning rate of the head",
+    )
     schedule: Literal["exponential", "cosine"] = "exponential"
     lr_decay: float = Field(0.99, gt=0, le=1, description="factor of the exponential schedule per epoch")
+    cosine_end: float = Field(
+        0.0, ge=0, lt=1, description="final learning rate of the cosine schedule, as a share of the initial one"
+    )
     warmup_epochs: int = Field(0, ge=0)
     restart_lr_at_phase2: bool = False
     clip_gradient: float | None = Field(None, gt=0, description="largest norm of the gradient of a step")

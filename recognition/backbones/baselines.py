@@ -5,14 +5,20 @@ from pose_extraction.skeleton import COCO17
 from recognition.backbones.base import Backbone
 from recognition.backbones.foreign_settings import refuse_foreign
 from recognition.backbones.graph_networks.aagcn import AAGCN
-from recognition.backbones.graph_networks.ctrgcn import CTRGCN
+from recognition.backbones.graph_networks.ctrgcn import CTRGCN, PysklCTRGCN
 from recognition.backbones.graph_networks.msg3d import MSG3D
 from recognition.backbones.graph_networks.stgcnpp import STGCNPP
 from recognition.backbones.poseconv3d import PoseConv3D
 from recognition.settings import ModelSettings, RunSettings
 
-GRAPHS: dict[str, type[STGCNPP] | type[AAGCN] | type[CTRGCN]] = {"stgcnpp": STGCNPP, "aagcn": AAGCN, "ctrgcn": CTRGCN}
+GRAPHS: dict[str, type[STGCNPP] | type[AAGCN] | type[CTRGCN] | type[PysklCTRGCN]] = {
+    "stgcnpp": STGCNPP,
+    "aagcn": AAGCN,
+    "ctrgcn": CTRGCN,
+}
 NAMES = (*GRAPHS, "msg3d", "poseconv3d")
+# Networks whose PYSKL version differs from that of their authors.
+VARIANTS = ("ctrgcn", "msg3d")
 # Widths of the first blocks for a few hundred clips and a CPU; published: 64, MS-G3D 96, PoseConv3D 32.
 SMALL = {
     "stgcnpp": {"dim": 16},
@@ -39,7 +45,11 @@ def build_baseline(settings: ModelSettings, num_joints: int, channels: int) -> B
         UsageError: The baseline does not have one of the sizes, or does not support the joint layout.
     """
     name = settings.backbone
-    refuse_foreign(settings, besides=NOT_THEIRS if name in GRAPHS else (*NOT_THEIRS, "depth"))
+    refuse_foreign(
+        settings,
+        own=("variant",) if name in VARIANTS else (),
+        besides=NOT_THEIRS if name in GRAPHS else (*NOT_THEIRS, "depth"),
+    )
     if num_joints != COCO17.num_joints or channels != 3:
         raise UsageError(f"model.backbone={name} supports only {COCO17.name} in 2D, not {num_joints} joints")
     if name == "poseconv3d":
@@ -49,9 +59,10 @@ def build_baseline(settings: ModelSettings, num_joints: int, channels: int) -> B
             raise UsageError(
                 f"model.dim={settings.dim}: MS-G3D needs a multiple of 6, such as {max(6, round(settings.dim / 6) * 6)}"
             )
-        return MSG3D(channels=channels, max_frames=settings.max_frames, **_width(settings))
+        return MSG3D(channels=channels, max_frames=settings.max_frames, variant=settings.variant, **_width(settings))
     depth = {} if settings.depth is None else {"depth": settings.depth}
-    return GRAPHS[name](channels=channels, max_frames=settings.max_frames, **_width(settings), **depth)
+    network = PysklCTRGCN if name == "ctrgcn" and settings.variant == "pyskl" else GRAPHS[name]
+    return network(channels=channels, max_frames=settings.max_frames, **_width(settings), **depth)
 
 
 def _width(settings: ModelSettings) -> dict[str, int]:

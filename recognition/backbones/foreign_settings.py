@@ -13,6 +13,7 @@ OWNERS = {
     "drop_path": "segments",
     "relative": "segments",
     "persons": "gru",
+    "variant": "ctrgcn or msg3d",
     "motion": "dstformer, transformer or sttformer",
     "mlp_ratio": "dstformer or transformer",
 }

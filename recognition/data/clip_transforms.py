@@ -10,13 +10,21 @@ from recognition.data.descriptors.movement import describe_clip
 from recognition.data.perturbations import Perturbation, drop_joints, generator_of
 from recognition.data.transforms.augmentation import flip, random_move, random_shear, random_turn
 from recognition.data.transforms.joints import coco_to_h36m, follow_two
-from recognition.data.transforms.placement import crop_scale, to_aligned, to_body, to_camera, to_first_frame, to_frame
+from recognition.data.transforms.placement import (
+    crop_scale,
+    to_aligned,
+    to_body,
+    to_camera,
+    to_first_frame,
+    to_frame,
+    to_upright,
+)
 from recognition.data.transforms.sampling import at_rate, middle_part, random_part, resample_linear, sample_frames
 from recognition.settings import DataSettings
 
 AUTO_FLIP = 0.5
-# Joints of NTU25 that define the placement in 3D: spine_middle; spine_base to spine_middle; right to left shoulder.
-MIDDLE, UPWARDS, ACROSS = 1, (0, 1), (8, 4)
+# Joints of NTU25 that define the placement in 3D: spine_middle; spine_base to spine_middle; left to right shoulder.
+MIDDLE, UPWARDS, ACROSS = 1, (0, 1), (4, 8)
 # Replacement of the coordinates (0, 0, 0) of a joint that was seen, because they mark joints that were not.
 NEXT_TO_ORIGIN = np.float32(1e-6)
 
@@ -85,6 +93,9 @@ def check_placement(clips: ClipSet | ClipFormat, settings: DataSettings) -> None
     if settings.placement == "frame":
         if clips.dimensions != 2:
             raise UsageError(f"{clips.path}: data.placement=frame requires 2D joints; set data.placement=box")
+    elif settings.placement == "raw":
+        if clips.dimensions != 3:
+            raise UsageError(f"{clips.path}: data.placement=raw requires 3D joints; set data.placement=box")
     elif settings.placement != "box" and (clips.dimensions != 3 or clips.layout.name != NTU25.name):
         raise UsageError(
             f"{clips.path}: data.placement={settings.placement} requires {NTU25.name} in 3D, but this file has "
@@ -205,10 +216,14 @@ class ClipTransforms:
         """Transform positions according to `data.placement`, before random augmentation."""
         if clip.size is not None:
             return to_camera(keypoint, clip.size), score
-        if self.settings.placement == "first_frame":
+        placement = self.settings.placement
+        if placement == "raw":
+            return keypoint, score
+        if placement == "first_frame":
             return to_first_frame(keypoint, MIDDLE), score
-        if self.settings.placement == "aligned":
-            return to_aligned(keypoint, score, joint=MIDDLE, upwards=UPWARDS, across=ACROSS)
+        if placement in ("aligned", "upright"):
+            turn = to_aligned if placement == "aligned" else to_upright
+            return turn(keypoint, score, joint=MIDDLE, upwards=UPWARDS, across=ACROSS)
         return to_body(keypoint), score
 
     def frames_of(self, clip: Clip) -> np.ndarray:

@@ -82,14 +82,15 @@ def stack_persons(skeletons: np.ndarray, frame: np.ndarray) -> tuple[np.ndarray,
 
     Returns:
         Joints (M, T, V, 2) and scores (M, T, V), zero in empty slots. M is the largest number of persons in a frame, at
-        most ten. Frames with more persons keep the ten with the largest sum of scores, in descending order.
+        most ten. If a frame has more, the persons of all frames are in descending order of their sum of scores, as in
+        PYSKL, and the first ten are kept.
     """
     start = np.searchsorted(frame, frame, "left")
     slot = np.arange(len(frame)) - start
-    for crowded in np.unique(frame[slot >= MOST_PERSONS]):
-        rows = np.flatnonzero(frame == crowded)
-        best_first = np.argsort(-skeletons[rows, :, 2].sum(axis=-1), kind="stable")
-        slot[rows[best_first]] = np.arange(len(rows))
+    if slot.max() >= MOST_PERSONS:
+        best_first = np.lexsort((slot, -skeletons[..., 2].sum(axis=-1), frame))
+        # Sorted by frame first, so the slots of each frame stay where they are.
+        slot[best_first] = slot.copy()
     kept = slot < MOST_PERSONS
     frames, persons = int(frame[-1]) + 1, int(slot[kept].max()) + 1
     stacked = np.zeros((persons, frames, *skeletons.shape[1:]), np.float32)

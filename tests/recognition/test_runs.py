@@ -109,6 +109,19 @@ def test_run_files_without_the_unseen_setting_embed_unseen_joints(run, tmp_path)
     assert runs.load_run(run).recognizer.backbone.unseen_as_masked
 
 
+def test_run_files_from_before_the_variants_keep_the_alignment_that_they_were_trained_with(run, tmp_path):
+    content = load_plain(run / "best.pt")
+    content["settings"]["data"]["placement"] = "aligned"
+    content["settings"]["pcm3"] = {"stream": "bone"}
+    torch.save(content, tmp_path / "after.pt")
+    assert runs.load(tmp_path / "after.pt")["settings"]["data"]["placement"] == "aligned"
+    del content["settings"]["model"]["variant"]
+    torch.save(content, tmp_path / "before.pt")
+    settings = runs.load(tmp_path / "before.pt")["settings"]
+    assert settings["data"]["placement"] == "upright"
+    assert settings["pcm3"] == {"stream": "bone", "bones": "layout", "prompt_start": "zeros"}
+
+
 def test_last_weights_can_be_loaded(run):
     assert runs.load_run(run, "last").epoch == 2
     assert runs.load_run(str(run)).path == run / "best.pt"

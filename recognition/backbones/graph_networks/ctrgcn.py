@@ -14,10 +14,18 @@ KERNEL, DILATIONS = 5, (1, 2)
 
 
 class RefinedGraph(nn.Module):
-    """Mixes joints with a shared graph that each channel refines by joint differences (eq. 3 of CTR-GCN)."""
+    """Mixes joints with a shared graph that each channel refines by joint differences (eq. 3 of CTR-GCN).
 
-    def __init__(self, channels: int, out_channels: int) -> None:
+    Args:
+        channels: Number of input channels.
+        out_channels: Number of output channels.
+        transposed: Whether entry [u, v] of a graph weights the contribution of joint u to joint v, as in PYSKL, instead
+            of the contribution of joint v to joint u.
+    """
+
+    def __init__(self, channels: int, out_channels: int, *, transposed: bool = False) -> None:
         super().__init__()
+        self.mixing = "scuv,sctu->sctv" if transposed else "scuv,sctv->sctu"
         reduced = 8 if channels <= 16 else channels // 8
         self.from_joint = nn.Conv2d(channels, reduced, 1)
         self.to_joint = nn.Conv2d(channels, reduced, 1)
@@ -25,22 +33,22 @@ class RefinedGraph(nn.Module):
         self.refine = nn.Conv2d(reduced, out_channels, 1)
 
     def forward(self, x: torch.Tensor, graph: torch.Tensor, share: torch.Tensor) -> torch.Tensor:
-        """Map (S, C, T, V) to (S, C', T, V); graph[u, v] (V, V) weights the contribution of joint v to joint u."""
+        """Map (S, C, T, V) to (S, C', T, V) with a shared graph (V, V) and the share of its refinement (1,)."""
         here, there = self.from_joint(x).mean(dim=2), self.to_joint(x).mean(dim=2)  # (S, C_r, V)
         difference = torch.tanh(here[..., :, None] - there[..., None, :])
         graphs = self.refine(difference) * share + graph  # (S, C', V, V)
-        return torch.einsum("scuv,sctv->sctu", graphs, self.values(x))
+        return torch.einsum(self.mixing, graphs, self.values(x))
 
 
 class RefinedGraphConvolution(nn.Module):
     """The sum over three refined graphs, with a residual connection."""
 
-    def __init__(self, channels: int, out_channels: int) -> None:
+    def __init__(self, channels: int, out_channels: int, *, transposed: bool = False) -> None:
         super().__init__()
         graph = spatial_graph()
         self.graph = nn.Parameter(graph)
         self.share = nn.Parameter(torch.zeros(1))
-        self.parts = nn.ModuleList(RefinedGraph(channels, out_channels) for _ in graph)
+        self.parts = nn.ModuleList(RefinedGraph(channels, out_channels, transposed=transposed) for _ in graph)
         self.norm = nn.BatchNorm2d(out_channels)
         # A small scale, so that the residual path dominates each block at the start of training.
         nn.init.constant_(self.norm.weight, 1e-6)
@@ -56,10 +64,17 @@ class RefinedGraphConvolution(nn.Module):
 
 
 class TemporalBranches(nn.Module):
-    """Four parallel branches: two dilated convolutions, max-pooling over three frames, a pointwise convolution."""
+    """Four parallel branches: two dilated convolutions, max-pooling over three frames, a pointwise convolution.
 
-    def __init__(self, channels: int, stride: int) -> None:
+    Args:
+        channels: Number of input and output channels.
+        stride: Stride in frames.
+        rectified: Whether ReLU follows.
+    """
+
+    def __init__(self, channels: int, stride: int, *, rectified: bool = False) -> None:
         super().__init__()
+        self.rectified = rectified
         width = channels // (len(DILATIONS) + 2)
 
         def narrowed() -> list[nn.Module]:
@@ -75,12 +90,24 @@ class TemporalBranches(nn.Module):
         self.branches.append(nn.Sequential(alone, nn.BatchNorm2d(width)))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return torch.cat([branch(x) for branch in self.branches], dim=1)
+        result = torch.cat([branch(x) for branch in self.branches], dim=1)
+        return torch.relu(result) if self.rectified else result
 
 
 class CTRGCN(StagedBackbone):
-    """The CTR-GCN backbone; for its arguments, see `StagedBackbone`."""
+    """The CTR-GCN backbone as published by its authors; for its arguments, see `StagedBackbone`."""
 
     @staticmethod
     def parts(channels: int, out_channels: int, stride: int) -> tuple[nn.Module, nn.Module]:
         return RefinedGraphConvolution(channels, out_channels), TemporalBranches(out_channels, stride)
+
+
+class PysklCTRGCN(StagedBackbone):
+    """CTR-GCN as in PYSKL: the graphs are transposed, and ReLU follows the temporal branches of a block."""
+
+    @staticmethod
+    def parts(channels: int, out_channels: int, stride: int) -> tuple[nn.Module, nn.Module]:
+        return (
+            RefinedGraphConvolution(channels, out_channels, transposed=True),
+            TemporalBranches(out_channels, stride, rectified=True),
+        )

@@ -1,8 +1,8 @@
 """Parts shared by the graph-convolutional baselines: COCO-17 as a graph, temporal convolutions, the common backbone.
 
 These networks process a person as channels over frames and joints, (S, C, T, V). They downsample time internally; R of
-a frame is the feature of the downsampled frame that it belongs to. Weights are initialised as in PYSKL, whose variants
-of these networks they follow.
+a frame is the feature of the downsampled frame that it belongs to. ST-GCN++ and AAGCN are those of PYSKL; CTR-GCN and
+MS-G3D have two variants, their authors' and PYSKL's.
 """
 
 import math

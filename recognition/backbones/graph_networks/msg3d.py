@@ -5,11 +5,15 @@ parameters, not counting the mask token. The published network has 102 more: its
 first person from the second, whereas here all persons share one encoder.
 """
 
+from typing import Literal
+
 import torch
 from torch import nn
 from torch.nn import functional
 
 from recognition.backbones.graph_networks.graph import JOINTS, GraphBackbone, TemporalConvolution, joint_distances
+
+Variant = Literal["authors", "pyskl"]
 
 WIDTH = 96
 # Number of distances (scales) within a frame and within a window, and window lengths in frames.
@@ -17,18 +21,23 @@ FRAME_SCALES, WINDOW_SCALES, WINDOWS = 13, 6, (3, 5)
 DILATIONS = (1, 2, 3, 4)
 
 
-def multi_scale_graph(distance: torch.Tensor, scales: int) -> torch.Tensor:
+def multi_scale_graph(distance: torch.Tensor, scales: int, variant: Variant = "authors") -> torch.Tensor:
     """Return the adjacency (scales, N, N) of nodes exactly k steps apart, k from 0, with self-loops.
 
-    Normalised by the degrees of both nodes: D^-1/2 A D^-1/2.
+    Entry [k, v, u] weights the contribution of node u to node v.
 
     Args:
         distance: Steps between nodes (N, N).
         scales: Number of distances.
+        variant: authors: normalised by the degrees of both nodes, D^-1/2 A D^-1/2; pyskl: by the degree of the
+            receiving node, D^-1 A.
     """
     own = torch.eye(len(distance))
     graphs = torch.stack([own, *((distance == k).float() + own for k in range(1, scales))])
-    scale = graphs.sum(dim=-1).rsqrt()
+    degree = graphs.sum(dim=-1)
+    if variant == "pyskl":
+        return graphs / degree[:, :, None]
+    scale = degree.rsqrt()
     return scale[:, :, None] * graphs * scale[:, None, :]
 
 
@@ -54,13 +63,16 @@ class MultiScaleGraph(nn.Module):
         scales: Number of graphs.
         channels: Number of input channels.
         out: Number of output channels.
+        variant: Normalisation of the graphs, see `multi_scale_graph`.
     """
 
     graphs: torch.Tensor
 
-    def __init__(self, distance: torch.Tensor, scales: int, channels: int, out: int) -> None:
+    def __init__(
+        self, distance: torch.Tensor, scales: int, channels: int, out: int, variant: Variant = "authors"
+    ) -> None:
         super().__init__()
-        self.register_buffer("graphs", multi_scale_graph(distance, scales), persistent=False)
+        self.register_buffer("graphs", multi_scale_graph(distance, scales, variant), persistent=False)
         self.learned = nn.Parameter(torch.empty_like(self.graphs).uniform_(-1e-6, 1e-6))
         self.mix = mixed(channels * scales, out)
 
@@ -74,12 +86,14 @@ class MultiScaleGraph(nn.Module):
 class WindowGraph(nn.Module):
     """Mixes the joints within windows of neighbouring frames, and reduces each window to one frame."""
 
-    def __init__(self, channels: int, out: int, frames: int, stride: int, *, first: bool) -> None:
+    def __init__(
+        self, channels: int, out: int, frames: int, stride: int, *, first: bool, variant: Variant = "authors"
+    ) -> None:
         super().__init__()
         self.frames, self.stride = frames, stride
         # The first stage widens here, the others when a window is reduced to a frame.
         inner = out if first else channels
-        self.graph = MultiScaleGraph(window_distances(frames), WINDOW_SCALES, channels, inner)
+        self.graph = MultiScaleGraph(window_distances(frames), WINDOW_SCALES, channels, inner, variant)
         self.collapse = nn.Conv3d(inner, out, (1, frames, 1))
         self.norm = nn.BatchNorm2d(out)
 
@@ -133,14 +147,19 @@ class Stage(nn.Module):
         out: Number of output channels.
         stride: Stride in frames.
         first: Whether this is the first stage, which widens in its first layer.
+        variant: Normalisation of the graphs, see `multi_scale_graph`.
     """
 
-    def __init__(self, channels: int, out: int, stride: int, *, first: bool = False) -> None:
+    def __init__(
+        self, channels: int, out: int, stride: int, *, first: bool = False, variant: Variant = "authors"
+    ) -> None:
         super().__init__()
         inner = out if first else channels
-        self.windows = nn.ModuleList(WindowGraph(channels, out, frames, stride, first=first) for frames in WINDOWS)
+        self.windows = nn.ModuleList(
+            WindowGraph(channels, out, frames, stride, first=first, variant=variant) for frames in WINDOWS
+        )
         self.frames = nn.Sequential(
-            MultiScaleGraph(joint_distances(), FRAME_SCALES, channels, inner),
+            MultiScaleGraph(joint_distances(), FRAME_SCALES, channels, inner, variant),
             TemporalBranches(inner, out, stride=stride),
             TemporalBranches(out, out, rectified=False),
         )
@@ -161,12 +180,15 @@ class MSG3D(GraphBackbone):
         channels: C, number of input channels.
         width: Channels of the first stage, a multiple of 6.
         max_frames: Longest sequence, in frames.
+        variant: Normalisation of the graphs, see `multi_scale_graph`.
     """
 
-    def __init__(self, *, channels: int, width: int = WIDTH, max_frames: int = 300) -> None:
+    def __init__(
+        self, *, channels: int, width: int = WIDTH, max_frames: int = 300, variant: Variant = "authors"
+    ) -> None:
         stages = [
-            Stage(channels, width, 1, first=True),
-            Stage(width, 2 * width, 2),
-            Stage(2 * width, 4 * width, 2),
+            Stage(channels, width, 1, first=True, variant=variant),
+            Stage(width, 2 * width, 2, variant=variant),
+            Stage(2 * width, 4 * width, 2, variant=variant),
         ]
         super().__init__(channels=channels, blocks=stages, dim_representation=4 * width, max_frames=max_frames)

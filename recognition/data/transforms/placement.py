@@ -52,19 +52,37 @@ def to_aligned(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Normalise 3D coordinates as in 2s-AGCN: centred in every frame, upright and with the same facing direction.
 
-    A frame without persons repeats the previous frame. The first person's `joint` becomes the origin of every frame.
-    The whole clip is rotated so that, in the first frame, the bone `upwards` points along z, and then about z so that
-    `across` points along x as closely as possible.
+    If a person is missing in the first frame, that person's poses move to the beginning. Frames after a person's last
+    pose repeat that person's sequence from its beginning. The first person's `joint` becomes the origin of every frame.
+    The whole clip is rotated so that, in the first frame, the bone `upwards` points along z, and then so that `across`
+    points along x.
 
     Args:
         keypoint: float32 (M, T, V, 3), NaN where not seen.
         score: float32 (M, T, V), 0 where not seen.
         joint: Joint that becomes the origin.
         upwards: (lower, upper) joint of a vertical bone.
-        across: (right, left) joint of a horizontal line.
+        across: (left, right) joint of a horizontal line.
 
     Returns:
         Joints and scores of the same shapes.
+    """
+    sources = [_looped((one > 0).any(axis=1)) for one in score]
+    keypoint = np.stack([one[source] for one, source in zip(keypoint, sources, strict=True)])
+    score = np.stack([one[source] for one, source in zip(score, sources, strict=True)])
+    keypoint = _upright(keypoint, joint, upwards)
+    first = keypoint[0, 0]
+    turn = _turn_onto(first[across[1]] - first[across[0]], np.array([1.0, 0.0, 0.0]))
+    return keypoint @ turn.T.astype(np.float32), score
+
+
+def to_upright(
+    keypoint: np.ndarray, score: np.ndarray, *, joint: int, upwards: tuple[int, int], across: tuple[int, int]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Normalise 3D coordinates like `to_aligned`, but without tilting persons who hold their shoulders obliquely.
+
+    A frame without persons repeats the previous frame. After the rotation of `upwards` onto z, the clip is rotated
+    about z only, until `across` points against x as closely as possible. For arguments and results see `to_aligned`.
     """
     empty = np.asarray(~(score > 0).any(axis=(0, 2)))
     if empty.all():
@@ -73,17 +91,30 @@ def to_aligned(
     source = np.maximum.accumulate(source)
     # Frames before the first person repeat the first frame that has one.
     source[: int(np.argmin(empty))] = int(np.argmin(empty))
-    keypoint, score = keypoint[:, source], score[:, source]
+    keypoint, score = _upright(keypoint[:, source], joint, upwards), score[:, source]
+    first = keypoint[0, 0]
+    line = first[across[0]] - first[across[1]]
+    line[2] = 0
+    turn = _turn_onto(line, np.array([1.0, 0.0, 0.0]))
+    return keypoint @ turn.T.astype(np.float32), score
+
+
+def _looped(there: np.ndarray) -> np.ndarray:
+    """Return the frame that each of a person's frames is taken from, int64 (T,), given those with a pose, bool (T,)."""
+    poses = np.flatnonzero(there)
+    if not len(poses):
+        return np.arange(len(there))
+    sequence = np.arange(poses[-1] + 1) if there[0] else poses
+    return np.resize(sequence, len(there))
+
+
+def _upright(keypoint: np.ndarray, joint: int, upwards: tuple[int, int]) -> np.ndarray:
+    """Centre every frame at the first person's `joint`, and rotate the clip so that `upwards` points along z."""
     centre = keypoint[0, :, joint][:, None]
     keypoint = keypoint - np.where(np.isfinite(centre), centre, np.float32(0))
     first = keypoint[0, 0]
     turn = _turn_onto(first[upwards[1]] - first[upwards[0]], np.array([0.0, 0.0, 1.0]))
-    keypoint = keypoint @ turn.T.astype(np.float32)
-    first = keypoint[0, 0]
-    line = first[across[1]] - first[across[0]]
-    line[2] = 0
-    turn = _turn_onto(line, np.array([1.0, 0.0, 0.0]))
-    return keypoint @ turn.T.astype(np.float32), score
+    return keypoint @ turn.T.astype(np.float32)
 
 
 def _turn_onto(vector: np.ndarray, axis: np.ndarray) -> np.ndarray:

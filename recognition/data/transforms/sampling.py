@@ -101,13 +101,17 @@ def random_part(length: int, shares: tuple[float, float], rng: np.random.Generat
         rng: Random generator.
         fewest: Minimum number of frames, if the clip is that long.
     """
-    kept = min(max(fewest, round(length * rng.uniform(*shares))), length)
+    kept = min(max(fewest, int(length * rng.uniform(*shares))), length)
     start = int(rng.integers(length - kept + 1))
     return slice(start, start + kept)
 
 
 def middle_part(length: int, share: float, *, fewest: int = 1) -> slice:
-    """Return the middle part of a clip, used for testing: `share` of its frames, but at least `fewest`."""
-    kept = min(max(fewest, int(length * share)), length)
+    """Return the middle part of a clip, used for testing: `share` of its frames, but at least `fewest`.
+
+    As in the published codes of MAMP and PCM3, the frames to leave out at either end are rounded down.
+    """
+    kept = length - 2 * int((1 - share) * length / 2)
+    kept = min(max(fewest, kept), length)
     start = (length - kept) // 2
     return slice(start, start + kept)

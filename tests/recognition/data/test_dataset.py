@@ -171,6 +171,14 @@ def test_other_layouts_work_in_two_and_three_dimensions(
         assert longest == pytest.approx(1, abs=1e-4)
 
 
+def test_raw_placement_keeps_the_files_coordinates_in_3d(tmp_path: Path) -> None:
+    clip = walk(joints=25, dimensions=3, persons=2)
+    sample = made(tmp_path, [clip], num_frames=20, placement="raw")[0]
+    np.testing.assert_array_equal(sample.keypoint, clip["keypoint"].astype(np.float32))
+    with pytest.raises(UsageError, match=r"data.placement=raw requires 3D joints; set data.placement=box"):
+        made(tmp_path, [walk()], placement="raw")
+
+
 def test_h36m_requires_coco(tmp_path: Path) -> None:
     data = made(tmp_path, [walk()], model_layout="h36m17")
     assert data.layout.name == "h36m17" and data[0].keypoint.shape[2] == 17

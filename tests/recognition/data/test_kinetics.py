@@ -22,11 +22,12 @@ def plain_stack(skeletons: np.ndarray, frame_inds: np.ndarray, box_score: np.nda
     for skeleton, frame, box in zip(skeletons, frame_inds, box_score, strict=True):
         if box >= 0.5:
             by_frame.setdefault(int(frame), []).append(skeleton.astype(float))
-    persons = min(10, max(len(found) for found in by_frame.values()))
+    most = max(len(found) for found in by_frame.values())
+    persons = min(10, most)
     keypoint, score = np.zeros((persons, len(by_frame), 17, 2)), np.zeros((persons, len(by_frame), 17))
     for t, frame in enumerate(sorted(by_frame)):
         found = by_frame[frame]
-        if len(found) > 10:
+        if most > 10:
             found = sorted(found, key=lambda skeleton: -skeleton[:, 2].sum())[:10]
         for m, skeleton in enumerate(found):
             keypoint[m, t], score[m, t] = skeleton[:, :2], skeleton[:, 2]

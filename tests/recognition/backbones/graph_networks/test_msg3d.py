@@ -4,15 +4,18 @@ import numpy as np
 import pytest
 import torch
 
+from recognition.backbones import build_backbone
 from recognition.backbones.graph_networks.graph import JOINTS, joint_distances
 from recognition.backbones.graph_networks.msg3d import (
     MSG3D,
     MultiScaleGraph,
+    Variant,
     WindowGraph,
     multi_scale_graph,
     window_distances,
 )
 from recognition.recognizer import Recognizer
+from recognition.settings import ModelSettings
 
 pytestmark = pytest.mark.processor
 
@@ -22,16 +25,28 @@ def test_the_parameter_count_is_the_published_one_except_the_second_persons_norm
     assert sum(weight.numel() for weight in recognizer.parameters()) - 3 == 2_975_763 - 2 * 3 * JOINTS
 
 
-def test_a_scale_connects_joints_exactly_k_bones_apart() -> None:
+@pytest.mark.parametrize("variant", ["authors", "pyskl"])
+def test_a_scale_connects_joints_exactly_k_bones_apart(variant: Variant) -> None:
     bones = (joint_distances().numpy() == 1).astype(int) + np.eye(JOINTS, dtype=int)
-    graphs = multi_scale_graph(joint_distances(), 13)
+    graphs = multi_scale_graph(joint_distances(), 13, variant)
     for k in range(13):
         # Reachable in k steps but not in fewer, by powers of the adjacency.
         within = np.minimum(np.linalg.matrix_power(bones, k), 1)
         before = np.minimum(np.linalg.matrix_power(bones, k - 1), 1) if k else np.zeros_like(bones)
         expected = within - before + (np.eye(JOINTS) if k else 0)
         degree = expected.sum(axis=1)
-        np.testing.assert_allclose(graphs[k], expected / np.sqrt(np.outer(degree, degree)), rtol=1e-6)
+        divisor = np.sqrt(np.outer(degree, degree)) if variant == "authors" else degree[:, None]
+        np.testing.assert_allclose(graphs[k], expected / divisor, rtol=1e-6)
+
+
+def test_the_setting_selects_the_normalisation_of_all_graphs() -> None:
+    for variant in ("authors", "pyskl"):
+        settings = ModelSettings.model_validate({"backbone": "msg3d", "dim": 24, "variant": variant})
+        network = build_backbone(settings, num_joints=17, channels=3)
+        layers = [part for part in network.modules() if isinstance(part, MultiScaleGraph)]
+        sums = torch.cat([layer.graphs.sum(dim=-1).flatten() for layer in layers])
+        # In PYSKL, the contributions to a joint sum to one.
+        assert bool(torch.isclose(sums, torch.ones(())).all()) is (variant == "pyskl") and len(layers) == 9
 
 
 def test_a_window_connects_all_its_frames() -> None:

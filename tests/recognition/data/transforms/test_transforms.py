@@ -1,6 +1,7 @@
 """Each transform compared with a plain float64 loop, and the treatment of joints that were not seen."""
 
 import math
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -10,9 +11,19 @@ from pose_extraction.skeleton import COCO17
 from recognition.data.clips import open_clips
 from recognition.data.transforms.augmentation import flip, random_move, random_shear, random_turn
 from recognition.data.transforms.joints import coco_to_h36m, follow_two
-from recognition.data.transforms.placement import crop_scale, to_aligned, to_body, to_camera, to_first_frame, to_frame
-from recognition.data.transforms.sampling import random_part, resample_linear, sample_frames
+from recognition.data.transforms.placement import (
+    crop_scale,
+    to_aligned,
+    to_body,
+    to_camera,
+    to_first_frame,
+    to_frame,
+    to_upright,
+)
+from recognition.data.transforms.sampling import middle_part, random_part, resample_linear, sample_frames
 from recognition.settings import DataSettings
+
+Turn = Callable[..., tuple[np.ndarray, np.ndarray]]
 
 
 def raw(seed: int, persons: int = 2, frames: int = 12, joints: int = 17, dimensions: int = 2) -> tuple:
@@ -73,8 +84,8 @@ def plain_follow(keypoint: np.ndarray, score: np.ndarray) -> tuple[np.ndarray, n
             poses = (keypoint[0, t, v], keypoint[0, t - 1, v], keypoint[1, t - 1, v])
             if all(np.isfinite(pose).all() for pose in poses):
                 now, own, other = (pose.astype(float) for pose in poses)
-                stays += sum(abs(now - own))
-                changes += sum(abs(now - other))
+                stays += math.dist(now, own)
+                changes += math.dist(now, other)
         swapped ^= stays > changes
         if swapped:
             keypoint_out[:, t], score_out[:, t] = keypoint[::-1, t], score[::-1, t]
@@ -88,6 +99,13 @@ def test_following_two_persons_equals_the_loop_including_scores() -> None:
         got = follow_two(keypoint, score)
         np.testing.assert_allclose(got[0], wanted[0], atol=1e-6)
         np.testing.assert_array_equal(got[1], wanted[1])
+
+
+def test_persons_are_followed_by_euclidean_distance() -> None:
+    """By the sum of absolute differences, the first person would be nearer to the second."""
+    keypoint, score = np.zeros((2, 2, 17, 2), np.float32), np.ones((2, 2, 17), np.float32)
+    keypoint[0, 1, 0], keypoint[1, 0, 0] = (0.3, 0.4), (0.9, 0.4)
+    np.testing.assert_array_equal(follow_two(keypoint, score)[0], keypoint)
 
 
 def test_exchanged_persons_are_restored() -> None:
@@ -227,9 +245,20 @@ def test_parts_are_contiguous_and_have_the_requested_length() -> None:
     rng = np.random.default_rng(0)
     parts = [random_part(40, (0.25, 0.75), rng) for _ in range(500)]
     lengths = {part.stop - part.start for part in parts}
-    assert min(lengths) == 10 and max(lengths) == 30
+    # Rounded down, so that the upper limit is reached only by the largest draw.
+    assert min(lengths) == 10 and max(lengths) == 29
     assert min(part.start for part in parts) == 0 and max(part.stop for part in parts) == 40
     assert random_part(1, (0.1, 0.2), rng) == slice(0, 1)
+
+
+def test_middle_parts_leave_out_as_many_frames_at_either_end() -> None:
+    """As published: the frames left out at one end are a share of the clip's frames, rounded down."""
+    for length in range(1, 200):
+        for share in (0.5, 0.9, 0.95):
+            left_out = int((1 - share) * length / 2)
+            assert middle_part(length, share) == slice(left_out, length - left_out)
+    assert middle_part(100, 0.5, fewest=64) == slice(18, 82)
+    assert middle_part(20, 0.5, fewest=64) == slice(0, 20)
 
 
 @pytest.mark.parametrize("target", [1, 5, 12, 31])
@@ -301,43 +330,77 @@ def plain_turn(points: np.ndarray, vector: np.ndarray, axis: np.ndarray) -> np.n
     return turned
 
 
+def three_dimensional(seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Two persons in 3D: one joint is unseen in one frame, the second person comes late and leaves early."""
+    rng = np.random.default_rng(seed)
+    keypoint = rng.normal(size=(2, 8, 25, 3)).astype(np.float32) + np.float32(3)
+    score = np.ones((2, 8, 25), np.float32)
+    keypoint[1, 4, 7], score[1, 4, 7] = np.nan, 0
+    for person, frames in ((0, slice(6, 8)), (1, slice(0, 2)), (1, slice(3, 4)), (1, slice(7, 8))):
+        keypoint[person, frames], score[person, frames] = np.nan, 0
+    return keypoint, score
+
+
+def plain_loop(poses: np.ndarray) -> np.ndarray:
+    """Fill the frames of a person (T, V, 3) without a pose as 2s-AGCN does."""
+    there = np.isfinite(poses).any(axis=(1, 2))
+    filled = poses.copy()
+    if not there[0]:
+        filled[:] = np.nan
+        filled[: there.sum()] = poses[there]
+    end = 1 + max(t for t in range(len(filled)) if np.isfinite(filled[t]).any())
+    for t in range(end, len(filled)):
+        filled[t] = filled[t - end]
+    return filled
+
+
 def test_alignment_equals_the_loop() -> None:
-    rng = np.random.default_rng(4)
-    keypoint = rng.normal(size=(2, 6, 25, 3)).astype(np.float32) + np.float32(3)
-    score = np.ones((2, 6, 25), np.float32)
-    keypoint[1, 2, 7], score[1, 2, 7] = np.nan, 0
-    keypoint[:, 3], score[:, 3] = np.nan, 0
-    got, got_score = to_aligned(keypoint, score, joint=1, upwards=(0, 1), across=(8, 4))
+    keypoint, score = three_dimensional(4)
+    got, got_score = to_aligned(keypoint, score, joint=1, upwards=(0, 1), across=(4, 8))
+    wanted = np.stack([plain_loop(person) for person in keypoint.astype(float)])
+    np.testing.assert_array_equal(got_score > 0, np.isfinite(wanted).all(axis=-1))
+    for t in range(8):
+        wanted[:, t] -= wanted[0, t, 1].copy()
+    wanted = plain_turn(wanted, wanted[0, 0, 1] - wanted[0, 0, 0], np.array([0.0, 0, 1]))
+    wanted = plain_turn(wanted, wanted[0, 0, 8] - wanted[0, 0, 4], np.array([1.0, 0, 0]))
+    np.testing.assert_allclose(got, wanted, atol=1e-4)
+    # From the left to the right shoulder along x.
+    shoulders = got[0, 0, 8] - got[0, 0, 4]
+    np.testing.assert_allclose(shoulders, [np.linalg.norm(shoulders), 0, 0], atol=1e-4)
+
+
+def test_upright_clips_are_turned_about_the_vertical_axis_only() -> None:
+    """As runs were trained whose settings said "aligned" before 2s-AGCN's turn was followed."""
+    keypoint, score = three_dimensional(5)
+    keypoint[1], score[1] = keypoint[0], score[0]
+    got, got_score = to_upright(keypoint, score, joint=1, upwards=(0, 1), across=(4, 8))
     wanted = keypoint.astype(float)
-    wanted[:, 3] = wanted[:, 2]
-    for t in range(6):
+    wanted[:, 6:] = wanted[:, 5:6]
+    for t in range(8):
         wanted[:, t] -= wanted[0, t, 1].copy()
     wanted = plain_turn(wanted, wanted[0, 0, 1] - wanted[0, 0, 0], np.array([0.0, 0, 1]))
     line = wanted[0, 0, 4] - wanted[0, 0, 8]
     line[2] = 0
     wanted = plain_turn(wanted, line, np.array([1.0, 0, 0]))
     np.testing.assert_allclose(got, wanted, atol=1e-4)
-    np.testing.assert_array_equal(got_score[:, 3], score[:, 2])
-    # The spine is upright, and the shoulders are parallel to x.
+    np.testing.assert_array_equal(got_score[:, 6], score[:, 5])
     spine = got[0, 0, 1] - got[0, 0, 0]
     np.testing.assert_allclose(spine, [0, 0, np.linalg.norm(spine)], atol=1e-4)
-    shoulders = got[0, 0, 4] - got[0, 0, 8]
-    assert shoulders[0] > 0 and abs(shoulders[1]) < 1e-4
 
 
-def test_upside_down_bodies_are_turned_and_empty_beginnings_filled() -> None:
+@pytest.mark.parametrize(("turn", "side"), [(to_aligned, -1), (to_upright, 1)])
+def test_upside_down_bodies_are_turned_and_empty_beginnings_filled(turn: Turn, side: int) -> None:
     keypoint = np.zeros((1, 4, 25, 3), np.float32)
     keypoint[0, :, 0] = (0, 0, 1)
     keypoint[0, :, 4] = (1, 0, 0)
     keypoint[0, :, 8] = (-1, 0, 0)
     score = np.ones((1, 4, 25), np.float32)
     keypoint[:, :2], score[:, :2] = np.nan, 0
-    got, got_score = to_aligned(keypoint, score, joint=1, upwards=(0, 1), across=(8, 4))
+    got, got_score = turn(keypoint, score, joint=1, upwards=(0, 1), across=(4, 8))
     assert (got_score == 1).all() and np.isfinite(got).all()
-    np.testing.assert_allclose(got[0, :, 0], [[0, 0, -1]] * 4, atol=1e-6)
-    np.testing.assert_allclose(got[0, :, 4], [[1, 0, 0]] * 4, atol=1e-6)
+    np.testing.assert_allclose(got[0, :, 4], [[side, 0, 0]] * 4, atol=1e-6)
     nobody = np.full_like(keypoint, np.nan)
-    assert np.isnan(to_aligned(nobody, np.zeros_like(score), joint=1, upwards=(0, 1), across=(8, 4))[0]).all()
+    assert np.isnan(turn(nobody, np.zeros_like(score), joint=1, upwards=(0, 1), across=(4, 8))[0]).all()
 
 
 def test_turns_are_about_x_then_y_then_z() -> None:
