@@ -40,7 +40,9 @@ class Encoder(nn.Module):
         self.stream = settings.shown
         self.max_persons = settings.data.max_persons
         self.dimensions = dimensions
-        parents = bone_parents(layout) if self.stream == "bone" else np.arange(layout.num_joints)
+        parents = np.arange(layout.num_joints)
+        if self.stream == "bone":
+            parents = bone_parents(layout, settings.pcm3.bones)
         self.register_buffer("parents", torch.as_tensor(parents), persistent=False)
 
     @property

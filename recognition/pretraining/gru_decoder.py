@@ -14,7 +14,10 @@ class Projector(nn.Sequential):
     """Projects features to the space of the contrastive loss."""
 
     def __init__(self, width: int, embedding: int) -> None:
-        super().__init__(nn.Linear(width, width), nn.ReLU(), nn.Linear(width, embedding))
+        last = nn.Linear(width, embedding)
+        # As published, unlike the first layer.
+        nn.init.xavier_uniform_(last.weight)
+        super().__init__(nn.Linear(width, width), nn.ReLU(), last)
 
 
 class GRUDecoder(nn.Module):

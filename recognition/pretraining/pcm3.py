@@ -7,6 +7,7 @@ to the encoder and the task to the decoder and the projector; they are used only
 
 import copy
 from dataclasses import dataclass
+from math import sqrt
 
 import torch
 from torch import nn
@@ -83,9 +84,13 @@ class PCM3(nn.Module):
         self.key_encoder, self.key_projector = copy.deepcopy(encoder), copy.deepcopy(self.projector)
         for parameter in (*self.key_encoder.parameters(), *self.key_projector.parameters()):
             parameter.requires_grad_(False)
-        self.domain_prompts = nn.ParameterDict({name: torch.zeros(values) for name in VIEW_NAMES})
         size = min(settings.prompt_size, encoder.width // 2)
-        self.task_prompts = nn.ParameterDict({name: torch.zeros(2 * size) for name in ("contrast", "predict")})
+        # Xavier's limits for the published shapes: (1, 1, values), and (1, 2 * size).
+        domain, task = sqrt(3 / values), sqrt(6 / (2 * size + 1))
+        if settings.prompt_start == "zeros":
+            domain = task = 0
+        self.domain_prompts = nn.ParameterDict({name: _uniform(values, domain) for name in VIEW_NAMES})
+        self.task_prompts = nn.ParameterDict({name: _uniform(2 * size, task) for name in ("contrast", "predict")})
         self.queue = KeyQueue(settings.queue, settings.embedding)
         self.register_buffer("parents", parents, persistent=False)
 
@@ -115,16 +120,18 @@ class PCM3(nn.Module):
         predicts = "predict" in wanted or settings.prediction > 0
         encoded = [name for name in given if name in wanted or (name == "mask" and predicts)]
         # Batch statistics are computed per view; the recurrence then processes all views at once.
-        normed = [self.encoder.normalise(self._prompted(given[name], name)) for name in encoded]
+        normed = [self._normalised(self.encoder, given[name], name) for name in encoded]
         features = dict(zip(encoded, self.encoder.recur(torch.cat(normed)).split(len(batch)), strict=True))
         prediction = query.new_zeros(())
         if predicts:
-            decoded = self._decode(features["mask"])
+            tasked = self._tasked(features["mask"], "predict")
+            decoded = self.decoder(tasked)
             prediction = self._prediction_loss(decoded, whole, ~kept)
             if "predict" in wanted:
-                # The gradient of this view's contrastive loss reaches the decoder, but not the encoder before it.
-                again = self._decode(features["mask"].detach()) if settings.guidance else decoded.detach()
-                features["predict"] = self.encoder(self._prompted(self._filled(whole, again, kept), "predict"))
+                # The gradient of this view's contrastive loss reaches the decoder, but nothing before it.
+                again = self.decoder(tasked.detach()) if settings.guidance else decoded.detach()
+                filled = self._normalised(self.encoder, self._filled(whole, again, kept), "predict")
+                features["predict"] = self.encoder.recur(filled)
         contrast, distillation, clips = self._contrast(features, key, mixture.share)
         with torch.autocast(query.device.type, enabled=False):
             unused = 0 * sum(prompt.sum() for prompt in (*self.domain_prompts.values(), *self.task_prompts.values()))
@@ -134,10 +141,18 @@ class PCM3(nn.Module):
     def _stream(self, keypoint: torch.Tensor) -> torch.Tensor:
         return to_stream(keypoint, self.settings.stream, dimensions=self.dimensions, parents=self.parents)
 
-    def _prompted(self, keypoint: torch.Tensor, domain: str) -> torch.Tensor:
-        """Flatten joints (N, M, T, V, C) frame by frame, V before C before M, and add the domain prompt (eq. 6)."""
-        x = flatten_frames(keypoint)
-        return x + self.domain_prompts[domain] if self.settings.domain_prompts else x
+    def _normalised(self, encoder: GRUEncoder, keypoint: torch.Tensor, domain: str) -> torch.Tensor:
+        """Flatten joints (N, M, T, V, C) frame by frame, normalise them by batch, and add the domain prompt (eq. 6).
+
+        As published, the prompt comes first, but then the normalisation subtracts it with the mean of the batch.
+        """
+        x, settings = flatten_frames(keypoint), self.settings
+        if not settings.domain_prompts:
+            return encoder.normalise(x)
+        prompt = self.domain_prompts[domain]
+        if settings.domain_prompt_place == "published":
+            return encoder.normalise(x + prompt)
+        return encoder.normalise(x) + prompt
 
     def _tasked(self, features: torch.Tensor, task: str) -> torch.Tensor:
         """Add the task prompt to some consecutive channels of features (..., 2H), the same in both halves.
@@ -151,9 +166,6 @@ class PCM3(nn.Module):
         start = int(torch.randint(half - size + 1, ()))
         added = functional.pad(prompt.view(2, size), (start, half - size - start)).flatten()
         return features + added
-
-    def _decode(self, features: torch.Tensor) -> torch.Tensor:
-        return self.decoder(self._tasked(features, "predict"))
 
     def _unflatten(self, values: torch.Tensor) -> torch.Tensor:
         """Reshape decoded frames (N, T, V * D * M) to joint coordinates (N, M, T, V, D)."""
@@ -190,7 +202,7 @@ class PCM3(nn.Module):
             follow(self.key_encoder, self.encoder, settings.momentum)
             follow(self.key_projector, self.projector, settings.momentum)
         with torch.no_grad():
-            encoded = self.key_encoder(self._prompted(key, "intra"))[:, -1]
+            encoded = self.key_encoder.recur(self._normalised(self.key_encoder, key, "intra"))[:, -1]
             k = _direction(self.key_projector(self._tasked(encoded, "contrast")))
             mixed = _direction((1 - share) * k + share * k.roll(1, dims=0))
         terms = []
@@ -256,6 +268,11 @@ def relation_distance(
     of_query = (query @ anchors / query_temperature).log_softmax(1)
     of_key = (key @ anchors / key_temperature).log_softmax(1)
     return (of_key.exp() * (of_key - of_query)).sum(1)
+
+
+def _uniform(size: int, limit: float) -> torch.Tensor:
+    """Draw a prompt from U(-limit, limit)."""
+    return torch.empty(size).uniform_(-limit, limit)
 
 
 def _direction(values: torch.Tensor) -> torch.Tensor:

@@ -188,7 +188,9 @@ def build_objective(settings: PretrainSettings, layout: Skeleton, dimensions: in
             seed=settings.training.seed,
         )
     assert isinstance(encoder, GRUEncoder)
-    parents = bone_parents(layout) if settings.pcm3.stream == "bone" else np.arange(layout.num_joints)
+    parents = (
+        bone_parents(layout, settings.pcm3.bones) if settings.pcm3.stream == "bone" else np.arange(layout.num_joints)
+    )
     return PCM3(
         encoder,
         settings.pcm3,

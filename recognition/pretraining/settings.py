@@ -12,6 +12,7 @@ from recognition.settings import Auto, DataSettings, ModelSettings, Strict
 
 Positive = Literal["intra", "inter", "mask", "predict"]
 Stream = Literal["joint", "bone", "motion"]
+Bones = Literal["published", "layout"]
 
 
 class MAMPSettings(Strict):
@@ -32,6 +33,11 @@ class PCM3Settings(Strict):
     """Section 3 of the PCM3 paper, and its encoder."""
 
     stream: Stream = "joint"
+    bones: Bones = Field(
+        "published",
+        description="bones of NTU's hands: published: from hand to thumb to tip, as in 2s-AGCN; layout: the thumb "
+        "from the wrist, the tip from the hand",
+    )
     hidden: int = Field(1024, ge=1, description="width of the encoder's GRUs, per direction")
     layers: int = Field(3, ge=1)
     embedding: int = Field(128, ge=1, description="width of the contrasted embeddings")
@@ -51,7 +57,15 @@ class PCM3Settings(Strict):
     ratio: float = Field(0.6, gt=0, lt=1, description="share of masked body parts, or of masked joints")
     mask_frames: int = Field(8, ge=1, description="number of consecutive frames with the same masked parts")
     domain_prompts: bool = True
+    domain_prompt_place: Literal["published", "normalised"] = Field(
+        "published",
+        description="where domain prompts are added: published: to the input of the encoder, whose batch normalisation "
+        "removes them, so that they have no effect and no gradient; normalised: after the batch normalisation",
+    )
     task_prompts: bool = True
+    prompt_start: Literal["xavier", "zeros"] = Field(
+        "xavier", description="initial prompts: Xavier uniform, as published, or zeros"
+    )
     prompt_size: int = Field(128, ge=1, description="r, channels of a task prompt per direction")
 
     @field_validator("positives")

@@ -4,18 +4,26 @@ import numpy as np
 import torch
 
 from pose_extraction.errors import UsageError
-from pose_extraction.skeleton import Skeleton
-from recognition.pretraining.settings import Stream
+from pose_extraction.skeleton import NTU25, Skeleton
+from recognition.pretraining.settings import Bones, Stream
 
 # Root of the bones in layouts with such a joint; otherwise the first joint.
 _ROOTS = ("spine_shoulder", "neck", "belly")
+# Parents of thumbs and hand tips in 2s-AGCN's bones, where they differ from the layout's.
+_PUBLISHED_HANDS = {
+    "left_thumb": "left_hand",
+    "left_hand_tip": "left_thumb",
+    "right_thumb": "right_hand",
+    "right_hand_tip": "right_thumb",
+}
 
 
-def bone_parents(layout: Skeleton) -> np.ndarray:
+def bone_parents(layout: Skeleton, bones: Bones = "published") -> np.ndarray:
     """Return each joint's parent, the other end of its bone towards the root, int64 (V,); the root is its own parent.
 
     Args:
         layout: Joint layout.
+        bones: Hands of NTU25 as in 2s-AGCN, or as in the layout. Other layouts have only their own bones.
 
     Raises:
         UsageError: The layout has no bones.
@@ -36,6 +44,9 @@ def bone_parents(layout: Skeleton) -> np.ndarray:
                 reached.add(other)
                 parents[other] = joint
                 waiting.append(other)
+    if layout.name == NTU25.name and bones == "published":
+        for joint_name, parent_name in _PUBLISHED_HANDS.items():
+            parents[layout.joints.index(joint_name)] = layout.joints.index(parent_name)
     return parents
 
 

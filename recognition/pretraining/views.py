@@ -139,7 +139,7 @@ def draw_mixture(num_frames: int, num_joints: int, parts: tuple[tuple[int, ...],
         return Mixture("mixup", share, slice(0, 0), ())
     low, high = (frames * num_frames // PUBLISHED_FRAMES // FRAME_STEP for frames in MIXED_FRAMES)
     length = min(num_frames, max(1, FRAME_STEP * (low + int(length_draw * (high - low + 1)))))
-    start = int(where * (num_frames - length + 1))
+    start = FRAME_STEP * int(where * ((num_frames - length) // FRAME_STEP + 1))
     count = MIXED_PARTS[0] + int(count_draw * (MIXED_PARTS[1] - MIXED_PARTS[0] + 1))
     chosen = torch.randperm(len(parts))[:count].tolist()
     joints = tuple(sorted(joint for part in chosen for joint in parts[part]))

@@ -171,6 +171,7 @@ def test_drawn_mixtures_have_the_published_sizes():
     assert {one.kind for one in drawn} == {"cut", "resize", "mixup"}
     assert {one.frames.stop - one.frames.start for one in cuts} == set(range(28, 45, 4))
     assert all(one.frames.stop <= 64 for one in cuts)
+    assert {one.frames.start % 4 for one in cuts} == {0} and max(one.frames.stop for one in cuts) == 64
     for one in cuts:
         cells = (one.frames.stop - one.frames.start) * len(one.joints)
         assert math.isclose(one.share, cells / (64 * 25))
@@ -193,8 +194,10 @@ def test_the_masked_view_is_always_sheared():
 
 def test_streams_are_differences_over_bones_and_over_time():
     parents = bone_parents(NTU25)
-    # Bones as in 2s-AGCN, from the joint between the shoulders outwards.
-    assert [parents[joint] for joint in (20, 1, 0, 4, 24)] == [20, 20, 1, 20, 10]
+    # Bones as in 2s-AGCN, from the joint between the shoulders outwards; its tips of the hands hang on the thumbs.
+    assert [parents[joint] for joint in (20, 1, 0, 4)] == [20, 20, 1, 20]
+    assert [parents[joint] for joint in (21, 22, 23, 24)] == [22, 7, 24, 11]
+    assert [bone_parents(NTU25, "layout")[joint] for joint in (21, 22, 23, 24)] == [7, 6, 11, 10]
     x = torch.randn(1, 1, 4, 25, 3)
     bones = to_stream(x, "bone", dimensions=3, parents=torch.as_tensor(parents))
     torch.testing.assert_close(bones[..., 4, :], x[..., 4, :] - x[..., 20, :])
@@ -240,8 +243,54 @@ def test_contrast_of_the_predicted_view_reaches_the_decoder_but_not_the_encoder_
         model(clips(), epoch=0).total.backward()
         reached = model.decoder.out.weight.grad is not None and bool(model.decoder.out.weight.grad.any())
         assert reached is guidance
-        # The task prompt of prediction comes after the encoder; this gradient may reach it.
-        assert bool(model.task_prompts["predict"].grad.any()) is guidance
+        assert not model.task_prompts["predict"].grad.any()
+
+
+def largest_gradients(model: PCM3) -> dict[str, float]:
+    model(clips(), epoch=0).total.backward()
+    return {name: float(prompt.grad.abs().max()) for name, prompt in model.domain_prompts.items()}
+
+
+def test_published_domain_prompts_have_no_gradient_because_the_normalisation_subtracts_them():
+    assert max(largest_gradients(small()).values()) < 1e-12
+
+
+def test_domain_prompts_after_the_normalisation_have_a_gradient_each():
+    assert min(largest_gradients(small(domain_prompt_place="normalised")).values()) > 1e-4
+
+
+def test_domain_prompts_after_the_normalisation_are_added_to_normalised_frames():
+    model, x = small(domain_prompt_place="normalised"), clips().keypoint[:, :, :8]
+    frames = flatten_frames(x)
+    mean, variance = frames.mean((0, 1)), frames.var((0, 1), correction=0)
+    expected = (frames - mean) / (variance + 1e-5).sqrt() + model.domain_prompts["mask"]
+    torch.testing.assert_close(model._normalised(model.encoder, x, "mask"), expected, rtol=0, atol=1e-12)
+
+
+def test_initial_weights_are_the_published_ones():
+    """Xavier uniform for the matrices of the GRU, the last layer of the projector, and the prompts."""
+    torch.manual_seed(0)
+    encoder = GRUEncoder(150, hidden=64, layers=2)
+    model = PCM3(
+        encoder,
+        PCM3Settings(hidden=64, layers=2, queue=4, prompt_size=32),
+        max_persons=2,
+        num_joints=25,
+        channels=3,
+        dimensions=3,
+        parts=body_parts(NTU25),
+        parents=torch.arange(25),
+    )
+    limits = [
+        (encoder.first[0].weight_ih_l0, 3 * 64 + 150),
+        (encoder.second[1].weight_hh_l0, 3 * 64 + 64),
+        (model.projector[2].weight, 128 + 128),
+        (model.domain_prompts["mask"], 300),
+        (model.task_prompts["contrast"], 65),
+    ]
+    for values, fans in limits:
+        limit = math.sqrt(6 / fans)
+        assert 0.85 * limit < float(values.abs().max()) <= limit
 
 
 def test_each_task_can_be_trained_alone():
