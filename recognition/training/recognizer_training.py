@@ -117,7 +117,9 @@ class RecognizerTraining(RunTrainable):
     def set_rates(self, epoch: int, progress: float) -> dict[str, float]:
         factor = learning_rate_factor(self.settings, epoch, progress)
         rates = (self.rates[0] * factor, self.rates[1] * factor)
-        of_groups = (*(rates[0] * scale for scale in self.scales), rates[1])
+        # The groups after those of the backbone belong to the head.
+        heads = len(self.optimizer.param_groups) - len(self.scales)
+        of_groups = (*(rates[0] * scale for scale in self.scales), *[rates[1]] * heads)
         for group, rate in zip(self.optimizer.param_groups, of_groups, strict=True):
             group["lr"] = rate
         return {"lr_backbone": rates[0], "lr_head": rates[1]}
@@ -247,6 +249,8 @@ def build_optimizer(
 ) -> tuple[torch.optim.Optimizer, list[float]]:
     """Build AdamW with one parameter group per layer of the backbone, or one in all, and one for the head.
 
+    With `parameter_groups` "mamp", each of them is two: with and without weight decay.
+
     Args:
         recognizer: The network.
         settings: Settings of the training.
@@ -256,26 +260,32 @@ def build_optimizer(
         The optimiser, and the factors of the backbone's groups: each layer's is `layer_decay` times that of the next.
     """
     head = [parameter for name, parameter in recognizer.named_parameters() if not name.startswith("backbone.")]
-    layers = _layers(recognizer.backbone, settings)
-    scales = [settings.layer_decay ** (len(layers) - place) for place in range(len(layers))]
-    if len(layers) == 1:
-        scales = [1.0]
-    optimizer = torch.optim.AdamW(
-        [*({"params": layer, "lr": rates[0]} for layer in layers), {"params": head, "lr": rates[1]}],
-        weight_decay=settings.weight_decay,
-        fused=True,
-    )
-    return optimizer, scales
+    layers, scales = _layers(recognizer.backbone, settings)
+    groups: list[dict[str, Any]] = [{"params": layer, "lr": rates[0]} for layer in layers]
+    groups.append({"params": head, "lr": rates[1]})
+    if settings.parameter_groups == "mamp":
+        groups = [part for group in groups for part in _by_decay(group)]
+        scales = [scale for scale in scales for _ in range(2)]
+    return torch.optim.AdamW(groups, weight_decay=settings.weight_decay, fused=True), scales
 
 
-def _layers(backbone: nn.Module, settings: TrainingSettings) -> list[list[nn.Parameter]]:
-    """Return the backbone's parameters, grouped by layer if the learning rates of layers differ."""
+def _layers(backbone: nn.Module, settings: TrainingSettings) -> tuple[list[list[nn.Parameter]], list[float]]:
+    """Return the backbone's parameters, grouped by layer if the learning rates of layers differ, and these factors."""
     if settings.layer_decay == 1 or not isinstance(backbone, SegmentTransformer):
-        return [list(backbone.parameters())]
-    layers: list[list[nn.Parameter]] = [[] for _ in range(len(backbone.blocks) + 1)]
+        return [list(backbone.parameters())], [1.0]
+    # The last normalisation, the layer after the blocks, is in the last block's group unless it is as in MAMP.
+    last = len(backbone.blocks) + (settings.parameter_groups == "mamp")
+    layers: list[list[nn.Parameter]] = [[] for _ in range(last + 1)]
     for name, parameter in backbone.named_parameters():
-        layers[backbone.layer_of(name)].append(parameter)
-    return layers
+        layers[min(backbone.layer_of(name), last)].append(parameter)
+    return layers, [settings.layer_decay ** (len(backbone.blocks) + 1 - place) for place in range(last + 1)]
+
+
+def _by_decay(group: dict[str, Any]) -> list[dict[str, Any]]:
+    """Divide a parameter group into matrices, and biases and normalisation, which have no weight decay."""
+    matrices = [parameter for parameter in group["params"] if parameter.dim() > 1]
+    others = [parameter for parameter in group["params"] if parameter.dim() <= 1]
+    return [{**group, "params": matrices}, {**group, "params": others, "weight_decay": 0.0}]
 
 
 def _rank_of(held_out: dict[str, float]) -> tuple[float, float]:

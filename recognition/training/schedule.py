@@ -8,9 +8,9 @@ from recognition.settings import TrainingSettings
 def learning_rate_factor(settings: TrainingSettings, epoch: int, progress: float) -> float:
     """Return the factor that both learning rates are multiplied by.
 
-    The exponential schedule is the published one, x 0.99 after every epoch. The cosine schedule falls to zero at the
-    end of the run. A linear warm-up multiplies either. `restart_lr_at_phase2` restarts the schedule at the beginning of
-    phase two, for every objective, so that runs with different objectives stay comparable.
+    The exponential schedule is the published one, x 0.99 after every epoch. The cosine schedule falls to `cosine_end`
+    at the end of the run. A linear warm-up multiplies either. `restart_lr_at_phase2` restarts the schedule at the
+    beginning of phase two, for every objective, so that runs with different objectives stay comparable.
 
     Args:
         settings: Schedule and phases, with resolved numbers of epochs.
@@ -28,7 +28,8 @@ def learning_rate_factor(settings: TrainingSettings, epoch: int, progress: float
     if settings.schedule == "exponential":
         factor = settings.lr_decay**done
     else:
-        factor = 0.5 * (1 + math.cos(math.pi * (done + progress) / (last - first)))
+        cosine = 0.5 * (1 + math.cos(math.pi * (done + progress) / (last - first)))
+        factor = settings.cosine_end + (1 - settings.cosine_end) * cosine
     if done < settings.warmup_epochs:
         factor *= (done + progress) / settings.warmup_epochs
     return factor

@@ -34,6 +34,14 @@ def test_the_cosine_reaches_zero_with_the_last_step():
     assert learning_rate_factor(settings, 3, 1.0) == pytest.approx(0, abs=1e-12)
 
 
+def test_the_cosine_ends_at_its_share_of_the_initial_rate():
+    settings = TrainingSettings(phase1_epochs=4, phase2_epochs=0, schedule="cosine", cosine_end=0.2)
+    for epoch in range(4):
+        expected = 0.2 + 0.8 * (1 + math.cos(math.pi * (epoch + 1) / 4)) / 2
+        assert learning_rate_factor(settings, epoch, 1.0) == pytest.approx(expected, abs=1e-12)
+    assert learning_rate_factor(settings, 3, 1.0) == pytest.approx(0.2)
+
+
 def test_a_cosine_with_restart_covers_each_phase():
     settings = TrainingSettings(phase1_epochs=2, phase2_epochs=4, schedule="cosine", restart_lr_at_phase2=True)
     assert learning_rate_factor(settings, 1, 1.0) == pytest.approx(0, abs=1e-12)
