@@ -40,10 +40,6 @@ class GRUEncoder(nn.Module):
         self.first = nn.ModuleList(GRULayer(width, hidden) for width in widths)
         self.second = nn.ModuleList(GRULayer(width, hidden) for width in widths)
         self.width = 2 * hidden
-        for parameter in (*self.first.parameters(), *self.second.parameters()):
-            # As published, for the weights of all gates together; biases keep torch's initial values.
-            if parameter.dim() == 2:
-                nn.init.xavier_uniform_(parameter)
 
     def normalise(self, x: torch.Tensor) -> torch.Tensor:
         """Apply batch normalisation over the clips of all processes and their frames, (N, T, values)."""

@@ -14,7 +14,12 @@ def build_encoder(settings: PretrainSettings, layout: Skeleton) -> nn.Module:
     if settings.method == "mamp":
         return build_segments(settings.model, layout.num_joints, CHANNELS)
     values = settings.data.max_persons * layout.num_joints * CHANNELS
-    return GRUEncoder(values, hidden=settings.pcm3.hidden, layers=settings.pcm3.layers)
+    encoder = GRUEncoder(values, hidden=settings.pcm3.hidden, layers=settings.pcm3.layers)
+    for parameter in encoder.parameters():
+        # As published, for the weights of all gates together; biases keep torch's initial values.
+        if parameter.dim() == 2:
+            nn.init.xavier_uniform_(parameter)
+    return encoder
 
 
 # Only the encoder is kept after pre-training; projectors, decoders, prompts and queues are discarded.

@@ -56,7 +56,7 @@ def load_motionbert(backbone: DSTFormer, path: Path) -> LoadReport:
         raise WeightsError(f"{path}: has {theirs} blocks, but the network has {depth}; set model.depth={theirs}")
     renamed = {}
     for name, original in names.items():
-        ours = _renamed(name)
+        ours = our_name(name)
         tensor = state[original]
         if ours in wanted and tensor.shape != wanted[ours].shape:
             raise WeightsError(
@@ -113,7 +113,8 @@ def _unwrapped(name: str) -> str:
     return name
 
 
-def _renamed(name: str) -> str:
+def our_name(name: str) -> str:
+    """Return our name of a tensor of MotionBERT's DSTFormer, given its name without wrappers."""
     for theirs, ours in _RENAMED:
         name = re.sub(theirs, ours, name)
     return name

@@ -13,8 +13,9 @@ from recognition.backbones.recurrence import GRULayer
 from recognition.data.batches import Batch
 from recognition.pretraining.gru_decoder import GRUDecoder
 from recognition.pretraining.momentum import KeyQueue, follow
+from recognition.pretraining.networks import build_encoder
 from recognition.pretraining.pcm3 import PCM3, flatten_frames, info_nce, relation_distance
-from recognition.pretraining.settings import PCM3Settings
+from recognition.pretraining.settings import PCM3Settings, PretrainSettings
 from recognition.pretraining.streams import bone_parents, to_stream
 from recognition.pretraining.views import Mixture, body_parts, disturbed, draw_mixture, draw_visible, mix
 
@@ -270,10 +271,13 @@ def test_domain_prompts_after_the_normalisation_are_added_to_normalised_frames()
 def test_initial_weights_are_the_published_ones():
     """Xavier uniform for the matrices of the GRU, the last layer of the projector, and the prompts."""
     torch.manual_seed(0)
-    encoder = GRUEncoder(150, hidden=64, layers=2)
+    settings = PretrainSettings.model_validate(
+        {"method": "pcm3", "pcm3": {"hidden": 64, "layers": 2, "queue": 4, "prompt_size": 32}}
+    )
+    encoder = build_encoder(settings, NTU25)
     model = PCM3(
         encoder,
-        PCM3Settings(hidden=64, layers=2, queue=4, prompt_size=32),
+        settings.pcm3,
         max_persons=2,
         num_joints=25,
         channels=3,
