@@ -24,6 +24,8 @@ class ExtractOptions(TypedDict, total=False):
         stride: Use every N-th frame.
         start: Start time in each video in seconds.
         end: End time in each video in seconds.
+        fps: Frames per second of raw streams and folders of images.
+        stream: Number of the video stream, counted from 0; by default the one marked as default in the file.
         workers: Videos decoded in parallel per device.
     """
 
@@ -38,6 +40,8 @@ class ExtractOptions(TypedDict, total=False):
     stride: int
     start: float | None
     end: float | None
+    fps: float | None
+    stream: int | None
     workers: Literal["auto"] | int
 
 

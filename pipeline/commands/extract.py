@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from pipeline.commands.help_pages import INPUT, NETWORKS, OTHER, OUTPUT, SPEED, TRACKING
-from pipeline.commands.options import Backend, Checkpoint, DetectorCheckpoint
+from pipeline.commands.options import Backend, Checkpoint, DetectorCheckpoint, Fps, Stream
 from pipeline.exit_codes import FAILED
 from pipeline.extract import defaults
 
@@ -157,6 +157,8 @@ def extract(
         float | None,
         typer.Option(metavar="SECONDS", help="End time within each video.", show_default="end", rich_help_panel=INPUT),
     ] = None,
+    fps: Fps = None,
+    stream: Stream = None,
     overlay: Annotated[
         bool,
         typer.Option(

@@ -73,6 +73,29 @@ DetectorCheckpoint = Annotated[
 ]
 
 
+Fps = Annotated[
+    float | None,
+    typer.Option(
+        metavar="RATE",
+        help="Frames per second of raw streams and folders of images.",
+        show_default="stream header; images 30",
+        rich_help_panel=INPUT,
+    ),
+]
+
+
+Stream = Annotated[
+    int | None,
+    typer.Option(
+        min=0,
+        metavar="N",
+        help="Video stream of files with several, from 0.",
+        show_default="the default one",
+        rich_help_panel=INPUT,
+    ),
+]
+
+
 def refuse_unused(batch_size: str, backend: str, *, instead: str) -> None:
     """Refuses options that do not apply to protocols.
 

@@ -1,5 +1,6 @@
 """`skelpipe predict`: passes the options to `pipeline.predict.workflow` and prints the predictions."""
 
+import math
 from collections.abc import Iterable, Iterator
 from contextlib import nullcontext
 from pathlib import Path
@@ -14,8 +15,10 @@ from pipeline.commands.options import (
     Checkpoint,
     DetectorCheckpoint,
     Device,
+    Fps,
     KeypointFiles,
     Precision,
+    Stream,
     engine_of,
 )
 from pipeline.exit_codes import FAILED, INTERRUPTED
@@ -116,6 +119,8 @@ def predict(
             rich_help_panel=OUTPUT,
         ),
     ] = None,
+    fps: Fps = None,
+    stream: Stream = None,
     split: Annotated[
         str | None,
         typer.Option(
@@ -150,7 +155,14 @@ def predict(
     answers = use_case.predict(
         clips,
         run,
-        PredictOptions(scope, windows, overlay),
+        PredictOptions(
+            scope,
+            windows,
+            overlay,
+            fps=_positive_rate(fps),
+            stream=stream,
+            notes=None if out is None else out.with_name(f"{out.name}.notes.jsonl"),
+        ),
         networks=Networks(estimator, detector, checkpoint, detector_checkpoint),
         engine=engine_of(device, batch_size, precision, backend),
         file_options=SkeletonFileOptions(split, keypoint_files),
@@ -188,6 +200,12 @@ def _threshold_of(word: str | None) -> "Threshold | None":
         raise UsageError(
             f"--threshold {word}: must be a probability from 0 to 1, such as --threshold 0.5, or auto"
         ) from None
+
+
+def _positive_rate(fps: float | None) -> float | None:
+    if fps is not None and not (math.isfinite(fps) and fps > 0):
+        raise UsageError(f"--fps {fps}: must be a number of frames per second above 0, such as --fps 25")
+    return fps
 
 
 class _Counted:

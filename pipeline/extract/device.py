@@ -10,7 +10,7 @@ from threading import Event
 from typing import Any
 
 from pipeline.extract.ledger import other_source, stored_clip, what_changed
-from pipeline.extract.plan import ExtractionPlan, current_labels, split_of
+from pipeline.extract.plan import ExtractionPlan, current_labels, lost_clips, split_of
 from pipeline.inputs.videos import Source
 from pose_extraction.drawing.overlay import write_overlay
 from pose_extraction.engines.devices import cpu_count
@@ -22,6 +22,7 @@ from pose_extraction.networks.detection import PersonDetector
 from pose_extraction.networks.estimators import load_detector, load_estimator
 from pose_extraction.poses import FramePoses, VideoPoses
 from pose_extraction.video.decoding import VideoJob
+from pose_extraction.video.notes import Note
 
 log = logging.getLogger(__name__)
 
@@ -93,6 +94,8 @@ def run_device(
                 start=start,
                 end=end,
                 stride=plan.settings.stride,
+                fps=plan.settings.fps,
+                stream=plan.settings.stream,
                 source=source,
                 digest=_digest_or_none(plan, source),
             )
@@ -234,17 +237,15 @@ def _write(plan: ExtractionPlan, job: _ExtractionJob, frames: list[FramePoses], 
     if plan.detector is not None:
         parameters["detector"] = plan.detector.facts()
     counts = {"frames": len(frames), "persons": sum(poses.num_persons for poses in frames)}
-    annotations, written, empty = [], [], []
-    empty_spans = plan.empty_spans_of(source)
+    annotations, written, notes = [], [], list(problems)
     labels, origin = current_labels(plan, source, stored_clip(plan.file_of(source)))
     for label, clip in zip(labels, clips, strict=True):
         if not clip.poses.num_frames:
             # Readers of the data set may divide by the number of frames.
-            no_frame = f"{label.frame_dir}: no frame between start and end"
-            empty.append(empty_spans.get(label.frame_dir, no_frame))
             continue
         clip.poses.history.insert(0, {"step": "estimate", "parameters": parameters, "counts": counts})
         missing = [] if clip.poses.tracks else [nobody_found(counts["persons"])]
+        notes += missing
         annotations.append(
             annotation_from(
                 clip.poses,
@@ -259,30 +260,31 @@ def _write(plan: ExtractionPlan, job: _ExtractionJob, frames: list[FramePoses], 
             )
         )
         written.append(label)
+    lost = "; ".join(lost_clips(plan, source, {label.frame_dir for label in written}))
     if not written:
         # The problems of the video explain why it has no clip.
-        return Outcome(source, error=f"{source.path}: {'; '.join(problems + empty)}")
-    overlay_error = None
+        return Outcome(source, error=f"{source.path}: {'; '.join([*problems, lost])}")
+    errors = [f"{source.path}: {lost} (its other clips are written)"] if lost else []
     if not plan.settings.overlay:
         # Before the skeletons are written: if the run is interrupted in between, a later run draws the overlay again.
         _remove_overlay(plan, source)
     else:
-        overlay_error = _write_overlay(plan, source, shown, interrupted)
+        errors += filter(None, [_write_overlay(plan, source, shown, interrupted)])
     extra: dict[str, Any] = {"digest": job.digest, "labels_from": origin, "place": source.place}
     write_pickle(plan.file_of(source), data_set(annotations, split_of(written), raw=pack_raw(frames), **extra))
     persons = max(len(clip.poses.tracks) for clip in clips)
-    if not persons:
-        problems.append(nobody_found(counts["persons"]))
-    return Outcome(source, overlay_error, tuple(problems + empty), persons, len(frames))
+    return Outcome(source, "; ".join(errors) or None, tuple(dict.fromkeys(notes)), persons, len(frames))
 
 
-def nobody_found(poses: int) -> str:
+def nobody_found(poses: int) -> Note:
     """Explains why a clip has no person.
 
     Args:
         poses: Number of raw poses before cleaning.
     """
-    return f"no person left of {poses} raw poses after cleaning" if poses else "no person found"
+    if not poses:
+        return Note("no person found")
+    return Note(f"no person left of {poses} raw poses after cleaning", "no person left after cleaning")
 
 
 def _write_overlay(plan: ExtractionPlan, source: Source, poses: VideoPoses, interrupted: Event) -> str | None:
@@ -294,7 +296,8 @@ def _write_overlay(plan: ExtractionPlan, source: Source, poses: VideoPoses, inte
 
     path = plan.overlay_of(source)
     try:
-        write_overlay(source.path, poses, path, on_frame=on_frame)
+        settings = plan.settings
+        write_overlay(source.path, poses, path, fps=settings.fps, stream=settings.stream, on_frame=on_frame)
     except (SkelpipeError, OSError) as error:
         _remove_overlay(plan, source)
         return f"{_error_message(source, error)} (the skeletons are written, but not the overlay)"

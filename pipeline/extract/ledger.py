@@ -98,36 +98,43 @@ def stored_clip(path: Path) -> dict[str, Any] | None:
         return None
 
 
-class ErrorLog:
-    """`errors.jsonl`: one line per failed video, until it succeeds.
+class _VideoLog:
+    """A file with one line for each video to which it applies.
 
     Args:
         folder: Folder of the file.
         shard: (I, N) if several runs share the folder; each shard then has its own file.
     """
 
-    def __init__(self, folder: Path, shard: tuple[int, int] | None = None) -> None:
-        self.path = folder / ("errors.jsonl" if shard is None else f"errors.{shard[0]}-of-{shard[1]}.jsonl")
-        # A run without shards takes over the files of the shards.
-        self._older = sorted(folder.glob("errors.*-of-*.jsonl")) if shard is None else []
-        self._errors: dict[str, str] = {}
+    name: str
+    field: str
 
-    def add(self, file: str, cause: str) -> None:
-        """Appends a failure immediately, so that it survives a kill.
+    def __init__(self, folder: Path, shard: tuple[int, int] | None = None) -> None:
+        self.path = folder / (f"{self.name}.jsonl" if shard is None else f"{self.name}.{shard[0]}-of-{shard[1]}.jsonl")
+        # A run without shards takes over the files of the shards.
+        self._older = sorted(folder.glob(f"{self.name}.*-of-*.jsonl")) if shard is None else []
+        self._entries: dict[str, Any] = {}
+
+    def add(self, file: str, entry: Any) -> None:
+        """Appends a line immediately, so that it survives a kill.
 
         Args:
             file: Name of the video.
-            cause: Error message.
+            entry: What is stored for it.
         """
-        self._errors[file] = cause
+        self._entries[file] = entry
         self.path.parent.mkdir(parents=True, exist_ok=True)
         with held(self.path), self.path.open("a", encoding="utf-8") as lines:
-            lines.write(_line(file, cause))
+            lines.write(self._line(file, entry))
             lines.flush()
             os.fsync(lines.fileno())
 
+    def keep(self, file: str, entry: Any) -> None:
+        """Takes an entry that `settle` writes."""
+        self._entries[file] = entry
+
     def settle(self, tried: Collection[str], below: Path | None = None) -> None:
-        """Rewrites the file with the failures of this run, and earlier failures of files that this run did not process.
+        """Rewrites the file with the entries of this run, and earlier ones of files that this run did not process.
 
         Args:
             tried: Names of the processed files, as in the log.
@@ -139,38 +146,48 @@ class ErrorLog:
             path.unlink(missing_ok=True)
 
     def _settle(self, tried: Collection[str], below: Path | None) -> None:
-        earlier: dict[str, str] = {}
+        earlier: dict[str, Any] = {}
         for path in (*self._older, self.path):
-            earlier |= _read(path)
+            earlier |= self._read(path)
         kept = {
-            file: cause
-            for file, cause in earlier.items()
+            file: entry
+            for file, entry in earlier.items()
             if file not in tried and not (below is not None and Path(file).is_relative_to(below))
-        } | self._errors
+        } | self._entries
         if kept:
             with atomic_write(self.path) as file:
-                file.write("".join(_line(name, kept[name]) for name in sorted(kept)).encode())
+                file.write("".join(self._line(name, kept[name]) for name in sorted(kept)).encode())
         else:
             self.path.unlink(missing_ok=True)
 
-
-def _read(path: Path) -> dict[str, str]:
-    try:
-        lines = path.read_text(encoding="utf-8", errors="replace").split("\n")
-    except FileNotFoundError:
-        return {}
-    errors = {}
-    for line in filter(None, lines):
+    def _read(self, path: Path) -> dict[str, Any]:
         try:
-            entry = json.loads(line)
-            errors[entry["file"]] = entry["cause"]
-        except (ValueError, KeyError, TypeError):
-            # A kill can leave the last line incomplete; its video is processed again anyway.
-            log.warning("%s: skipped a damaged line", path)
-    return errors
+            lines = path.read_text(encoding="utf-8", errors="replace").split("\n")
+        except FileNotFoundError:
+            return {}
+        entries = {}
+        for line in filter(None, lines):
+            try:
+                entry = json.loads(line)
+                entries[entry["file"]] = entry[self.field]
+            except (ValueError, KeyError, TypeError):
+                # A kill can leave the last line incomplete; its video is processed again anyway.
+                log.warning("%s: skipped a damaged line", path)
+        return entries
+
+    def _line(self, file: str, entry: Any) -> str:
+        # Names that are not UTF-8 contain surrogates, which cannot be encoded; write them as escapes.
+        text = json.dumps({"file": file, self.field: entry}, ensure_ascii=False)
+        return text.encode("utf-8", "backslashreplace").decode() + "\n"
 
 
-def _line(file: str, cause: str) -> str:
-    # Names that are not UTF-8 contain surrogates, which cannot be encoded; write them as escapes.
-    text = json.dumps({"file": file, "cause": cause}, ensure_ascii=False)
-    return text.encode("utf-8", "backslashreplace").decode() + "\n"
+class ErrorLog(_VideoLog):
+    """`errors.jsonl`: the cause for each failed video, until it succeeds."""
+
+    name, field = "errors", "cause"
+
+
+class NoteLog(_VideoLog):
+    """`notes.jsonl`: the list of notes on each extracted video that has any."""
+
+    name, field = "notes", "notes"

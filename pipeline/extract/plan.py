@@ -1,7 +1,7 @@
 """The plan of an extraction: clips of each video, networks, which results are up to date, and new labels for those."""
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,9 +20,9 @@ from pose_extraction.tracking.cleaning import CleaningSettings
 
 # Part of every digest: which poses this code finds, given the same video, settings and weights. A release that finds
 # other poses (in decoding, detection, tracking or cleaning) sets a new value: "2", then "3". Other releases leave it,
-# so that they extract nothing again. The first value is not "1" but the version of the package that was part of the
-# digests before this constant existed; results from then remain valid.
-_POSES_FORMAT = "0.1.0"
+# so that they extract nothing again. The first value was "0.1.0". "2": display size, frame rate of raw streams, default
+# stream, transparency, tracking at low frame rates.
+_POSES_FORMAT = "2"
 
 
 @dataclass(frozen=True)
@@ -154,6 +154,29 @@ def result_state(plan: ExtractionPlan, source: Source) -> ResultState:
     if plan.settings.overlay and not plan.overlay_of(source).exists():
         return ResultState("the overlay is missing")
     return ResultState(None, data)
+
+
+def lost_clips(plan: ExtractionPlan, source: Source, stored: Collection[str]) -> list[str]:
+    """Error messages for the clips of a video that have no frames.
+
+    Args:
+        plan: See `ExtractionPlan`.
+        source: The video.
+        stored: Ids of its clips that have frames.
+    """
+    reasons = plan.empty_spans_of(source)
+    texts = []
+    for clip, (start, stop) in zip(plan.clips[source.frame_dir], plan.spans_of(source), strict=True):
+        span = f"from {start or 0:g} s" + ("" if stop is None else f" to {stop:g} s")
+        none = f"{clip.frame_dir}: no frame {span}; correct start and end in the table"
+        if clip.frame_dir not in stored:
+            texts.append(reasons.get(clip.frame_dir, none))
+    return texts
+
+
+def notes_of(data: Mapping[str, Any]) -> list[str]:
+    """Notes on all clips of a video, each once."""
+    return list(dict.fromkeys(note for clip in data["annotations"] for note in clip.get("problems", ())))
 
 
 def update_labels(plan: ExtractionPlan, source: Source, data: dict[str, Any]) -> int:

@@ -37,6 +37,8 @@ class ExtractSettings(BaseModel):
     stride: int = Field(defaults.STRIDE, ge=1)
     start: float | None = Field(None, ge=0)
     end: float | None = Field(None, gt=0)
+    fps: float | None = Field(None, gt=0)
+    stream: int | None = Field(None, ge=0)
     overlay: bool = defaults.OVERLAY
     workers: Literal["auto"] | int = defaults.WORKERS
 
@@ -59,7 +61,7 @@ class ExtractSettings(BaseModel):
 
     def shaping(self) -> dict[str, Any]:
         """The settings that affect the poses; the others affect only speed and output."""
-        own = {name: getattr(self, name) for name in (*SHAPING, "start", "end")}
+        own = {name: getattr(self, name) for name in (*SHAPING, "start", "end", "fps", "stream")}
         if not is_blazepose(self.estimator) and not is_blazepose(self.detector):
             del own["tiles"]
         return own | {"detection_threshold": self.score_threshold}

@@ -14,11 +14,12 @@ from rich.console import Console
 
 from pipeline.datasets.merging import merge, merged_path
 from pipeline.extract import defaults
-from pipeline.extract.ledger import ErrorLog
+from pipeline.extract.ledger import ErrorLog, NoteLog
 from pipeline.extract.settings import ExtractSettings
 from pipeline.inputs.labels import load_labels
 from pipeline.inputs.videos import Source, survey
 from pipeline.reporting import progress
+from pipeline.reporting.notes import NoteSummary
 from pipeline.reporting.progress import RunProgress
 from pose_extraction.engines.devices import parse_devices
 from pose_extraction.errors import SkelpipeError, UsageError
@@ -143,8 +144,12 @@ def extract(
     failures = _Failures(ErrorLog(folder, share.shard), console)
     for place, reason in inputs.unreadable:
         failures.add(str(place), f"{place}: cannot list the folder ({reason}); check its permissions")
-    work, skipped = _open_work(plan, chosen, share, failures, console)
-    rate = _run(plan, work, devices, failures, console, detector) if work else 0.0
+    notes = _Notes(NoteLog(folder, share.shard), failures)
+    work, skipped = _open_work(plan, chosen, share, failures, notes, console)
+    try:
+        rate = _run(plan, work, devices, failures, notes, console, detector) if work else 0.0
+    finally:
+        notes.close()
     tried = {source.relative for source in (*work, *skipped)}
     failed_work = len(tried & failures.failed.keys())
     # A folder that could not be listed before, but contains videos now, counts as tried as well.
@@ -230,11 +235,57 @@ class _Failures:
         self._console.print(text, style=style, highlight=False, markup=False, soft_wrap=True)
 
 
+class _Notes:
+    """Notes on the videos of a run: into a file at once, and grouped on the console at the end.
+
+    Args:
+        log: File of the notes.
+        failures: Prints messages.
+    """
+
+    def __init__(self, log: NoteLog, failures: _Failures) -> None:
+        self._log = log
+        self._failures = failures
+        self._summary = NoteSummary()
+        self._tried: set[str] = set()
+
+    def keep(self, video: str, notes: list[str]) -> None:
+        """Takes the notes on a video from its up-to-date result, for the file."""
+        self._tried.add(video)
+        if notes:
+            self._log.keep(video, notes)
+
+    def add(self, video: str, notes: list[str]) -> None:
+        """Takes the notes on a video that was extracted."""
+        self._tried.add(video)
+        if not notes:
+            return
+        self._summary.add(video, notes)
+        try:
+            self._log.add(video, [str(note) for note in notes])
+        except OSError as error:
+            self._failures.say(f"{self._log.path}: cannot write the file ({error.strerror})")
+
+    def close(self) -> None:
+        """Prints the notes, and removes outdated ones from the file."""
+        for line in self._summary.lines(self._log.path):
+            self._failures.say(line, style="yellow")
+        try:
+            self._log.settle(self._tried)
+        except OSError as error:
+            self._failures.say(f"{self._log.path}: cannot write the file ({error.strerror})")
+
+
 def _open_work(
-    plan: "ExtractionPlan", chosen: Sequence[Source], share: Share, failures: _Failures, console: Console
+    plan: "ExtractionPlan",
+    chosen: Sequence[Source],
+    share: Share,
+    failures: _Failures,
+    notes: _Notes,
+    console: Console,
 ) -> tuple[list[Source], list[Source]]:
     """The videos to extract, and those with an up-to-date result."""
-    from pipeline.extract.plan import ResultState, result_state, update_labels
+    from pipeline.extract.plan import ResultState, lost_clips, notes_of, result_state, update_labels
 
     work: list[Source] = []
     skipped: list[Source] = []
@@ -264,6 +315,11 @@ def _open_work(
             continue
         if state.reason is None:
             skipped.append(source)
+            if state.stored is not None:
+                notes.keep(source.relative, notes_of(state.stored))
+                lost = lost_clips(plan, source, {clip.get("frame_dir") for clip in state.stored["annotations"]})
+                if lost:
+                    failures.add(source.relative, f"{source.path}: {'; '.join(lost)} (its other clips are written)")
             continue
         work.append(source)
         reasons[state.reason] += 1
@@ -283,6 +339,7 @@ def _run(
     work: Sequence[Source],
     devices: Sequence[str],
     failures: _Failures,
+    notes: _Notes,
     console: Console,
     detector: "PersonDetector | None",
 ) -> float:
@@ -296,8 +353,7 @@ def _run(
             failures.withdrawn |= outcome.withdrawn
             if outcome.error is not None:
                 failures.add(outcome.source.relative, outcome.error)
-            elif outcome.problems:
-                shown.say(f"note: {outcome.source.relative}: {'; '.join(outcome.problems)}", style="yellow")
+            notes.add(outcome.source.relative, list(outcome.problems))
             shown.video()
 
         if len(devices) == 1:

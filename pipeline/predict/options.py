@@ -84,12 +84,18 @@ class PredictOptions:
         windows: Length of sliding windows in seconds; None for one prediction per clip.
         overlay: Video to write; None for none. For several videos, a folder with one file per video.
         figures: Folder for attention figures if the scope requests them and there is no overlay.
+        fps: Frames per second of raw streams and folders of images; None for the default of `VideoReader`.
+        stream: Number of the video stream; None for the default one.
+        notes: File for the notes on each video, written if there are any; None for no file.
     """
 
     scope: Scope
     windows: float | None = None
     overlay: Path | None = None
     figures: Path = Path("predictions")
+    fps: float | None = None
+    stream: int | None = None
+    notes: Path | None = None
 
     def overlay_of(self, source: Source) -> Path | None:
         """Return the overlay file of a video, or None."""

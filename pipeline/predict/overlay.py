@@ -28,11 +28,14 @@ class Drawing:
     Args:
         source: The video, or folder of images.
         path: File to write.
+        fps: Frames per second of a raw stream or a folder of images; see `VideoReader`.
+        stream: Number of the video stream; None for the default one.
     """
 
-    def __init__(self, source: Path, path: Path) -> None:
+    def __init__(self, source: Path, path: Path, *, fps: float | None = None, stream: int | None = None) -> None:
         self.path = path
         self._source = source
+        self._fps, self._stream = fps, stream
         self._queue: BoundedQueue[Stretch] = BoundedQueue(STRETCHES_AHEAD)
         self._abandoned = False
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="draw")
@@ -65,7 +68,9 @@ class Drawing:
 
     def _draw(self) -> None:
         try:
-            write_stretches(self._source, self._stretches(), self.path, on_frame=self._check)
+            write_stretches(
+                self._source, self._stretches(), self.path, fps=self._fps, stream=self._stream, on_frame=self._check
+            )
         finally:
             self._queue.leave()
 

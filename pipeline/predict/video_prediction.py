@@ -15,6 +15,7 @@ from pipeline.predict.overlay import Drawing
 from pipeline.predict.persons import PersonId
 from pipeline.predict.sliding import Settled, Sliding, is_long_enough, no_window_classified
 from pipeline.predict.whole_clip import predict_whole
+from pipeline.reporting.notes import NoteSummary
 from pose_extraction.extraction import PoseExtractor, follow
 from pose_extraction.following import Follower
 from pose_extraction.poses import FramePoses
@@ -104,11 +105,13 @@ class VideoPrediction:
         predictor: Predictor,
         extractor: PoseExtractor,
         console: Console,
+        summary: NoteSummary,
     ) -> None:
         assert job.info is not None
         self.source = job.source
         self.options = options
         self._predictor, self._extractor, self._console = predictor, extractor, console
+        self._summary = summary
         self._size = job.info.size
         self._frames: list[FramePoses] = []
         self._poses = 0
@@ -118,7 +121,9 @@ class VideoPrediction:
         self._is_answered = False
         overlay = options.overlay_of(self.source)
         self._sliding = None if options.windows is None else self._slide(options.windows)
-        self.drawing = None if overlay is None else Drawing(self.source.path, overlay)
+        self.drawing = (
+            None if overlay is None else Drawing(self.source.path, overlay, fps=options.fps, stream=options.stream)
+        )
 
     def _slide(self, seconds: float) -> SlidingVideo:
         sliding = Sliding(
@@ -135,10 +140,11 @@ class VideoPrediction:
             if poses.time - self._frames[0].time <= WHOLE_LIMIT:
                 return
             self._sliding = self._slide(LONG_WINDOW)
-            self._print_note(
+            note = (
                 f"longer than {WHOLE_LIMIT:g} s: the prediction is the mean over windows of {LONG_WINDOW:g} s; "
                 "use --windows to get each of them"
             )
+            self._summary.add(self.source.relative, [note])
             waiting, self._frames = self._frames, []
         for one in waiting:
             for settled in self._sliding.add(one):
@@ -175,8 +181,7 @@ class VideoPrediction:
 
     def end(self, job: PredictionJob) -> Iterator[Answer]:
         """Yield the remaining predictions; a video that is classified as a whole has at least one."""
-        for problem in dict.fromkeys(job.problems):
-            self._print_note(problem)
+        self._summary.add(self.source.relative, list(dict.fromkeys(job.problems)))
         if self._sliding is None:
             yield from self._end_whole()
         else:
@@ -220,8 +225,3 @@ class VideoPrediction:
         if not self._poses:
             return nobody_found(0)
         return no_window_classified()
-
-    def _print_note(self, text: str) -> None:
-        self._console.print(
-            f"note: {self.source.relative}: {text}", style="yellow", highlight=False, markup=False, soft_wrap=True
-        )

@@ -8,6 +8,7 @@ processed in bounded memory; see `video_prediction`.
 from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import closing
+from pathlib import Path
 
 from rich.console import Console
 
@@ -16,8 +17,10 @@ from pipeline.predict.answers import Answer
 from pipeline.predict.options import PredictOptions
 from pipeline.predict.overlay import Drawing
 from pipeline.predict.video_prediction import PredictionJob, VideoPrediction
+from pipeline.reporting.notes import NoteSummary
 from pipeline.reporting.progress import RunProgress
 from pose_extraction.extraction import PoseExtractor
+from pose_extraction.files import atomic_write
 from pose_extraction.queues import prefetch
 from recognition.inference.predictor import Predictor
 
@@ -52,14 +55,18 @@ def predict_videos(
     """
     open_videos: dict[PredictionJob, VideoPrediction] = {}
     overlays = _Overlays(console)
-    jobs = (PredictionJob(path=source.path, stride=stride, source=source) for source in sources)
+    summary = NoteSummary()
+    jobs = (
+        PredictionJob(path=source.path, stride=stride, fps=options.fps, stream=options.stream, source=source)
+        for source in sources
+    )
     poses = prefetch(extractor.frames(jobs), POSES_AHEAD, name="networks")
     with RunProgress(len(sources), console) as progress, closing(poses):
         try:
             for job, frame in poses:
                 if frame is not None:
                     if job not in open_videos:
-                        open_videos[job] = VideoPrediction(job, options, predictor, extractor, console)
+                        open_videos[job] = VideoPrediction(job, options, predictor, extractor, console, summary)
                     yield from open_videos[job].add(frame)
                     progress.frame()
                     continue
@@ -76,6 +83,16 @@ def predict_videos(
             for video in open_videos.values():
                 overlays.add(video)
             overlays.abandon()
+            _report(summary, options.notes, console)
+
+
+def _report(summary: NoteSummary, details: Path | None, console: Console) -> None:
+    """Print the notes, one line per kind, and write all of them to a file."""
+    if details is not None and summary.lines():
+        with atomic_write(details) as file:
+            file.write(summary.as_json_lines().encode())
+    for line in summary.lines(details):
+        console.print(line, style="yellow", highlight=False, markup=False, soft_wrap=True)
 
 
 class _Overlays:

@@ -209,6 +209,8 @@ def _refuse_contradictions(
         raise UsageError(f"--overlay {options.overlay}: {skeletons[0]} contains no images; pass the video instead")
     if not skeletons and (file_options.split is not None or file_options.keypoint_files is not None):
         raise UsageError("--split and --keypoint-files require a skeleton file (*.pkl) as input")
+    if live and (options.fps is not None or options.stream is not None):
+        raise UsageError(f"--fps and --stream: apply to files and folders of images, not to {live[0]}; omit them")
     if live and options.scope.explain:
         raise UsageError(f"--explain: not available for the live source {live[0]}; record it to a file first")
     if live and options.overlay is not None and options.overlay.suffix.lower() != ".mp4":

@@ -32,7 +32,8 @@ def write_overlay(
     video: VideoPoses,
     path: Path,
     *,
-    image_fps: float = 30.0,
+    fps: float | None = None,
+    stream: int | None = None,
     on_frame: Callable[[], None] = lambda: None,
 ) -> list[str]:
     """Write the frames of a video with the poses drawn on them, at their original times.
@@ -44,7 +45,8 @@ def write_overlay(
         source: Video, or folder of images, from which the poses were extracted.
         video: Its poses.
         path: Output file, .mp4.
-        image_fps: Frame rate of a folder of images in Hz.
+        fps: Frames per second of a folder of images or a raw stream; see `VideoReader`.
+        stream: Number of the video stream; None for the default one.
         on_frame: Called before each frame. An exception from it cancels the output, and no file is left.
 
     Returns:
@@ -54,7 +56,9 @@ def write_overlay(
         VideoError: The source cannot be read, or the output cannot be written.
     """
     start, end = (float(video.time[0]), _end(video.time)) if video.num_frames else (None, None)
-    return write_stretches(source, [Stretch(video)], path, start=start, end=end, image_fps=image_fps, on_frame=on_frame)
+    return write_stretches(
+        source, [Stretch(video)], path, start=start, end=end, fps=fps, stream=stream, on_frame=on_frame
+    )
 
 
 def write_stretches(
@@ -64,7 +68,8 @@ def write_stretches(
     *,
     start: float | None = None,
     end: float | None = None,
-    image_fps: float = 30.0,
+    fps: float | None = None,
+    stream: int | None = None,
     on_frame: Callable[[], None] = lambda: None,
 ) -> list[str]:
     """Write an overlay like `write_overlay`, for poses that become available incrementally, in bounded memory.
@@ -75,7 +80,8 @@ def write_stretches(
         path: Output file, .mp4.
         start: Start time in seconds; None for the beginning of the source.
         end: End time in seconds, exclusive; None for the end of the source.
-        image_fps: Frame rate of a folder of images in Hz.
+        fps: Frames per second of a folder of images or a raw stream; see `VideoReader`.
+        stream: Number of the video stream; None for the default one.
         on_frame: Called before each frame. An exception from it cancels the output, and no file is left.
 
     Returns:
@@ -87,7 +93,7 @@ def write_stretches(
     supply = iter(stretches)
     shown: _Shown | None = None
     upcoming = _next_shown(supply)
-    with VideoReader(source, start=start, end=end, fps=image_fps) as reader:
+    with VideoReader(source, start=start, end=end, fps=fps, stream=stream) as reader:
         info = reader.info
         with VideoWriter(path, info.fps, info.size) as writer:
             for frame in reader:

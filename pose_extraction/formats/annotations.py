@@ -67,7 +67,7 @@ def annotation_from(
         source: Path of the video relative to the input folder, with "/" as separator.
         label_name: Name of the action; None if the clip has no label.
         group: Clips with the same group must be in the same split; None if the clip has no group.
-        problems: One sentence for each part of the clip that is missing.
+        problems: Notes on the video: what is missing and what was assumed, one sentence each.
         quality: {"raw": counts, "clean": counts}, before and after cleaning.
 
     Returns:
@@ -94,7 +94,7 @@ def annotation_from(
         "estimator": estimator,
         "source": source,
         "history": list(video.history),
-        "problems": list(problems),
+        "problems": [str(problem) for problem in problems],
         "quality": {stage: dict(counts) for stage, counts in (quality or {}).items()},
     }
 

@@ -32,9 +32,14 @@ BT2020_TO_BT709 = np.array(
 
 
 class FrameConverter:
-    """Converts the decoded frames of a stream. Reuses FFmpeg's conversion tables between frames."""
+    """Converts the decoded frames of a stream. Reuses FFmpeg's conversion tables between frames.
 
-    def __init__(self) -> None:
+    Args:
+        pixel_aspect: Width of a stored pixel divided by its height; images are stretched to square pixels.
+    """
+
+    def __init__(self, pixel_aspect: float = 1.0) -> None:
+        self._pixel_aspect = pixel_aspect
         # Single-threaded, because the decoder threads and the network need the other CPUs more.
         self._reformatter = VideoReformatter()
 
@@ -42,20 +47,24 @@ class FrameConverter:
         """Convert a decoded frame into an upright, writable and contiguous image, uint8 (H, W, 3) BGR."""
         if frame.color_trc in (TRANSFER_PQ, TRANSFER_HLG):
             image = self._tone_mapped(frame)
+        elif has_alpha(frame.format):
+            image = on_white(self._reformat(frame, "bgra"))
         else:
             image = self._reformat(frame, "bgr24")
         # FFmpeg pads rows, but OpenCV and the networks require contiguous images.
         return np.ascontiguousarray(upright(image, display_matrix(frame)))
 
     def _reformat(self, frame: av.VideoFrame, pixel_format: str, default_matrix: int = MATRIX_BT601) -> np.ndarray:
+        width = max(1, round(frame.width * self._pixel_aspect))
         if frame.format.is_rgb:
-            return self._reformatter.reformat(frame, format=pixel_format, threads=1).to_ndarray()
+            return self._reformatter.reformat(frame, width=width, format=pixel_format, threads=1).to_ndarray()
         # Streams without tags are read as BT.601 at any size, as in FFmpeg and OpenCV, with which the training images
         # of pose networks were decoded.
         matrix = KNOWN_MATRICES.get(int(frame.colorspace), default_matrix)
         colour_range = RANGE_FULL if int(frame.color_range) == RANGE_FULL else RANGE_LIMITED
         return self._reformatter.reformat(
             frame,
+            width=width,
             format=pixel_format,
             src_colorspace=matrix,
             src_color_range=colour_range,
@@ -71,6 +80,27 @@ class FrameConverter:
         # The square root gives dark values a higher resolution, like gamma correction.
         position = np.sqrt(np.clip(linear, 0, None) * np.float32(REFERENCE_WHITE / PQ_PEAK)) * (CURVE_STEPS - 1)
         return _screen_curve()[np.minimum(position, CURVE_STEPS - 1).astype(np.uint16)]
+
+
+def has_alpha(pixel_format: av.VideoFormat) -> bool:
+    """Return whether a pixel format stores the opacity of each pixel, in a channel or in its palette."""
+    return pixel_format.has_palette or any(component.is_alpha for component in pixel_format.components)
+
+
+def on_white(image: np.ndarray) -> np.ndarray:
+    """Draw an image with transparent parts on white, as a web page shows it.
+
+    Args:
+        image: uint8 (H, W, 4) BGR and opacity.
+
+    Returns:
+        uint8 (H, W, 3) BGR.
+    """
+    opacity = image[..., 3:]
+    if (opacity == 255).all():
+        return np.ascontiguousarray(image[..., :3])
+    colour = image[..., :3].astype(np.uint16)
+    return ((colour * opacity + 255 * (255 - opacity.astype(np.uint16)) + 127) // 255).astype(np.uint8)
 
 
 @lru_cache
@@ -128,6 +158,14 @@ def upright(image: np.ndarray, matrix: tuple[int, int, int, int] | None) -> np.n
     if d < 0:
         return cv2.flip(image, 0)
     return image
+
+
+def is_quarter_turn(matrix: tuple[int, int, int, int] | None) -> bool:
+    """Return whether a display matrix rotates by a multiple of 90 degrees, within one degree."""
+    if matrix is None:
+        return True
+    a, b, c, d = map(abs, matrix)
+    return min(a + d, b + c) <= (a + b + c + d) / 57
 
 
 def rotation_of(matrix: tuple[int, int, int, int] | None) -> int:

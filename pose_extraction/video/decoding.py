@@ -31,8 +31,10 @@ class VideoJob:
         start: Seconds from the first frame of the stream; None for the beginning.
         end: Seconds from the first frame of the stream; None for the end.
         stride: Every `stride`-th frame is decoded.
+        fps: Frames per second of a folder of images or a raw stream; see `VideoReader`.
+        stream: Number of the video stream; None for the default one.
         info: Properties of the video, set when the first frame is decoded.
-        problems: One sentence for each part of the video that is missing; complete at the end of the video.
+        problems: Notes on what is missing from the video and what was assumed; complete at the end of the video.
         error: Why nothing could be decoded; None on success.
     """
 
@@ -40,6 +42,8 @@ class VideoJob:
     start: float | None = None
     end: float | None = None
     stride: int = 1
+    fps: float | None = None
+    stream: int | None = None
     info: VideoInfo | None = None
     problems: list[str] = field(default_factory=list)
     error: str | None = None
@@ -90,7 +94,8 @@ def decode_ahead(
 def _read(job: Job, waiting: BoundedQueue[tuple[Job, Frame | None]]) -> bool:
     """Decode one video to its end. Return False if the consumer has stopped."""
     try:
-        with VideoReader(job.path, start=job.start, end=job.end, stride=job.stride) as reader:
+        reading = VideoReader(job.path, start=job.start, end=job.end, stride=job.stride, fps=job.fps, stream=job.stream)
+        with reading as reader:
             job.info = reader.info
             job.problems = reader.problems
             for frame in reader:

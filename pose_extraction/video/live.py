@@ -20,8 +20,11 @@ from pose_extraction.errors import VideoError
 from pose_extraction.video.addresses import camera_of
 from pose_extraction.video.clock import FrameClock
 from pose_extraction.video.colour import FrameConverter, display_matrix, rotation_of
+from pose_extraction.video.notes import Note
+from pose_extraction.video.opening import FORMATS, MAX_PIXELS, choose_stream
+from pose_extraction.video.pixel_aspect import pixel_aspect_of
 from pose_extraction.video.reader import Frame, VideoInfo
-from pose_extraction.video.stream import FORMATS, MAX_CONSECUTIVE_ERRORS, MAX_PIXELS
+from pose_extraction.video.stream import MAX_CONSECUTIVE_ERRORS
 
 # Formats accepted from an address in addition to video files. Playlists are excluded because they open other addresses.
 LIVE_FORMATS = f"{FORMATS},rtsp,sdp,rtp,mpjpeg"
@@ -77,13 +80,15 @@ class LiveSource:
         self._waiting: deque[tuple[int, float, float, av.VideoFrame]] = deque()
         self._changed = threading.Condition()
         self._ended = self._stopped = False
-        self._converter = FrameConverter()
         self._container = self._open()
         try:
-            self._stream = self._container.streams.video[0]
-        except IndexError as error:
+            self._stream, notes = choose_stream(self._container, address)
+        except VideoError:
             self._container.close()
-            raise VideoError(f"{address}: sends no video; specify the address of the video stream itself") from error
+            raise
+        self._pixel_aspect, aspect_notes = pixel_aspect_of(self._stream)
+        self._converter = FrameConverter(self._pixel_aspect)
+        self.problems += [*notes, *aspect_notes]
         self._stream.thread_type = "SLICE"
         self._stream.codec_context.options = {"max_pixels": str(MAX_PIXELS), "flags": "low_delay"}
         rate = self._stream.average_rate or self._stream.guessed_rate
@@ -106,6 +111,7 @@ class LiveSource:
             rotation=rotation_of(display_matrix(first[3])),
             pixel_format=self._stream.codec_context.pix_fmt or "unknown",
             claimed_frames=0,
+            pixel_aspect=self._pixel_aspect,
         )
 
     def _open(self) -> "av.container.InputContainer":
@@ -168,7 +174,9 @@ class LiveSource:
             self._size = (image.shape[0], image.shape[1])
         elif image.shape[:2] != self._size:
             height, width = self._size
-            note = f"the frame size changes from {width}x{height} during the stream; such frames were scaled back to it"
+            note = Note(
+                f"the frame size changes from {width}x{height} during the stream; such frames were scaled back to it"
+            )
             if note not in self.problems:
                 self.problems.append(note)
             image = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)

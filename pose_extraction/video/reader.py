@@ -13,7 +13,9 @@ import numpy as np
 from pose_extraction.errors import VideoError
 from pose_extraction.video.image_files import IMAGE_SUFFIXES
 from pose_extraction.video.image_folder import ImageFolder
-from pose_extraction.video.stream import Picture, VideoStream, explain_unreadable
+from pose_extraction.video.notes import Note
+from pose_extraction.video.opening import explain_unreadable
+from pose_extraction.video.stream import Picture, VideoStream
 
 # Still images that FFmpeg's mp4 demuxer can open, too.
 STILL_SUFFIXES = IMAGE_SUFFIXES | {".heic", ".heif", ".avif"}
@@ -39,12 +41,13 @@ class VideoInfo:
     """Properties of a video, known after its first frame is decoded.
 
     Args:
-        size: (height, width) of the upright frames in pixels.
+        size: (height, width) of the upright frames in square pixels.
         fps: Nominal frames per second; the times of the frames may vary.
         codec: Name of the codec; "images" for a folder of images.
         rotation: Degrees counterclockwise by which the stored frames are rotated to be upright.
         pixel_format: FFmpeg's name of the pixel format.
         claimed_frames: Number of frames in the header, 0 if there is none. Not reliable.
+        pixel_aspect: Width of a stored pixel divided by its height; the frames are stretched to square pixels.
     """
 
     size: tuple[int, int]
@@ -53,25 +56,28 @@ class VideoInfo:
     rotation: int
     pixel_format: str
     claimed_frames: int
+    pixel_aspect: float = 1.0
 
 
 class VideoReader:
     """Iterates once over the frames of a video file or a folder of images. Use it as a context manager.
 
-    The memory does not depend on the length. Damaged parts are skipped and reported in `problems`, which is complete
-    when the iteration ends.
+    The memory does not depend on the length. Damaged parts are skipped. They and what was assumed are reported in
+    `problems`, which is complete when the iteration ends.
 
     Args:
         source: Video file, or folder of images in the natural order of their names.
         start: Seconds from the first frame of the stream; earlier frames are skipped.
         end: Seconds from the first frame of the stream; frames at or after it are skipped.
         stride: Every `stride`-th frame is returned, counted from the first one at or after `start`.
-        fps: Frames per second of a folder of images; ignored for video files.
+        fps: Frames per second of a folder of images or a raw stream; ignored for files with time stamps. None: 30 for
+            images, and the rate in its header for a raw stream.
+        stream: Number of the video stream, counted from 0, without covers; None for the default one.
         threads: Number of decoder threads; 0 selects it by the number of CPUs.
 
     Raises:
         VideoError: The source provides no frames. The message names the file, the cause and the remedy.
-        ValueError: `stride`, `fps`, `start` or `end` is out of range.
+        ValueError: `stride`, `fps`, `stream`, `start` or `end` is out of range.
     """
 
     def __init__(
@@ -81,19 +87,27 @@ class VideoReader:
         start: float | None = None,
         end: float | None = None,
         stride: int = 1,
-        fps: float = 30.0,
+        fps: float | None = None,
+        stream: int | None = None,
         threads: int = 0,
     ) -> None:
-        if stride < 1 or fps <= 0 or (start or 0) < 0 or (end is not None and end <= (start or 0)):
+        if (
+            stride < 1
+            or (fps is not None and fps <= 0)
+            or (start or 0) < 0
+            or (end is not None and end <= (start or 0))
+        ):
             raise ValueError(
                 f"stride {stride}, fps {fps}, start {start}, end {end}: stride and fps must be above 0, and start < end"
             )
+        if stream is not None and stream < 0:
+            raise ValueError(f"stream {stream}: streams are counted from 0")
         self.source = Path(source)
         self.problems: list[str] = []
         self._start = start or 0.0
         self._end = end
         self._stride = stride
-        self._stream = self._open(fps, threads)
+        self._stream = self._open(fps, stream, threads)
         try:
             self._pictures, first = self._peek()
             image = first.image()
@@ -107,9 +121,10 @@ class VideoReader:
             rotation=self._stream.rotation,
             pixel_format=self._stream.pixel_format,
             claimed_frames=self._stream.claimed_frames,
+            pixel_aspect=self._stream.pixel_aspect,
         )
 
-    def _open(self, fps: float, threads: int) -> VideoStream | ImageFolder:
+    def _open(self, fps: float | None, stream: int | None, threads: int) -> VideoStream | ImageFolder:
         try:
             mode = self.source.stat().st_mode
         except OSError as error:
@@ -119,6 +134,9 @@ class VideoReader:
         if not stat.S_ISREG(mode):
             # Opening a pipe without a writer would block forever.
             raise VideoError(f"{self.source}: a pipe or device, not a file; save the video to a file first")
+        if self.source.suffix.lower() == ".webp":
+            # FFmpeg cannot decode the frames of animations in this format.
+            raise VideoError(f"{self.source}: WebP images and animations are not videos; convert an animation to mp4")
         if self.source.suffix.lower() in STILL_SUFFIXES:
             raise VideoError(f"{self.source}: a still image, not a video; use a folder of images instead")
         try:
@@ -126,7 +144,7 @@ class VideoReader:
                 pass
         except OSError as error:
             raise VideoError(f"{self.source}: {explain_unreadable(self.source, error)}") from error
-        return VideoStream(self.source, self.problems, threads)
+        return VideoStream(self.source, self.problems, threads, fps=fps, number=stream)
 
     def _peek(self) -> tuple[Iterator[Picture], Picture]:
         """Decode up to the first requested frame, so that a source without frames fails immediately."""
@@ -174,7 +192,8 @@ class VideoReader:
         height, width = self.info.size
         if image.shape[:2] == (height, width):
             return image
-        note = f"the frame size changes from {width}x{height} during the video; such frames were scaled back to it"
+        text = f"the frame size changes from {width}x{height} during the video; such frames were scaled back to it"
+        note = Note(text, "the frame size changes during the video; such frames were scaled back to the first one")
         if note not in self.problems:
             self.problems.append(note)
         return cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)

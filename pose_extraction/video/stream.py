@@ -1,13 +1,12 @@
-"""Decode the frames of a video file with FFmpeg: safe opening, frame numbers, times, and recovery from damage.
+"""Decode the frames of a video file with FFmpeg: frame numbers, times, and recovery from damage.
 
-`reader.py` is built on this module. Files are untrusted: only demuxers of video files are allowed (no playlists, which
-open other files and addresses), sizes are limited, and no number in a header controls how long reading takes.
+`reader.py` is built on this module. Files are untrusted: see `opening.py`; and no number in a header controls how long
+reading takes.
 """
 
 import os
 from bisect import bisect_left
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import partial
@@ -17,19 +16,16 @@ from pathlib import Path
 import av
 import av.error
 import numpy as np
-from av.stream import Disposition
 
 from pose_extraction.errors import VideoError
 from pose_extraction.video.clock import FrameClock
-from pose_extraction.video.colour import FrameConverter, display_matrix, rotation_of
+from pose_extraction.video.colour import FrameConverter, display_matrix, is_quarter_turn, rotation_of
+from pose_extraction.video.completeness import Completeness
+from pose_extraction.video.notes import Note
+from pose_extraction.video.opening import MAX_PIXELS, choose_stream, open_container
+from pose_extraction.video.pixel_aspect import pixel_aspect_of
+from pose_extraction.video.rate import rate_of
 
-# Allowed demuxers. The audio formats are included so that audio files can be distinguished from invalid files.
-FORMATS = (
-    "mov,matroska,avi,mpegts,mpeg,mpegvideo,m4v,h264,hevc,av1,obu,ivf,flv,asf,ogg,gif,apng,mxf,nut,dv,rm,wtv,"
-    "yuv4mpegpipe,mjpeg,vc1,swf,nsv,gxf,mp3,wav,flac,aac,aiff,amr"
-)
-# Twice 8K: a damaged header can request more memory than is available.
-MAX_PIXELS = 2 * 7680 * 4320
 # Decoding continues after damaged parts, but stops after this many consecutive packets without a frame.
 MAX_CONSECUTIVE_ERRORS = 1000
 MAX_READ_ERRORS = 16
@@ -38,9 +34,7 @@ MAX_THREADS = 8
 # Here, each packet is one frame with its own presentation time, so that frames can be numbered without decoding.
 INDEXED_FORMATS = frozenset({"mov", "matroska"})
 INDEXED_CODECS = frozenset({"h264", "hevc", "vp8", "vp9", "av1", "libdav1d"})
-# Tolerated difference between the length in the header and the actual length, due to rounding and audio.
-MISSING_TAIL = 0.5
-MISSING_SHARE = 0.02
+UNEVEN_TURN = Note("rotated by an angle between quarter turns; the nearest quarter turn is used")
 
 
 @dataclass(slots=True)
@@ -66,64 +60,54 @@ class VideoStream:
 
     Args:
         path: Regular file.
-        problems: List to which one sentence is appended for each problem that does not stop decoding.
+        problems: List to which one note is appended for each problem that does not stop decoding.
         threads: Number of decoder threads; 0 selects it by the number of CPUs.
+        fps: Frames per second of a raw stream; None for the rate in its header. Ignored for other files.
+        number: Number of the video stream; None for the default one, see `choose_stream`.
 
     Raises:
         VideoError: The file cannot be decoded; the message states the reason.
     """
 
-    def __init__(self, path: Path, problems: list[str], threads: int = 0) -> None:
+    def __init__(
+        self,
+        path: Path,
+        problems: list[str],
+        threads: int = 0,
+        *,
+        fps: float | None = None,
+        number: int | None = None,
+    ) -> None:
         self._path = path
         self._problems = problems
+        self._number = number
         self._threads = threads or min(os.cpu_count() or 1, MAX_THREADS)
-        self._converter = FrameConverter()
         self._clock: FrameClock | None = None
-        self._skipped = self._damaged = 0
+        self._skipped = self._damaged = self._interlaced = 0
         self.last_error = ""
         self.rotation = 0
         self._open()
-        rate = next((rate for rate in (self._stream.average_rate, self._stream.guessed_rate) if rate), None)
-        self.fps = float(rate) if rate and 0.01 <= rate <= 1000 else 25.0
+        self._rate = rate_of(self._container.format.name, self._stream, fps)
+        self._is_avi = self._container.format.name == "avi"
+        self.pixel_aspect, aspect_notes = pixel_aspect_of(self._stream)
+        self._converter = FrameConverter(self.pixel_aspect)
+        self._completeness = Completeness(self._container, self._stream)
+        self._problems += [*self._choice, *self._rate.notes, *aspect_notes, *_ignored(self._stream)]
+        self.fps = self._rate.fps
         self.codec: str = self._stream.codec_context.codec.canonical_name
         self.pixel_format: str = self._stream.codec_context.pix_fmt or "unknown"
         self.claimed_frames: int = self._stream.frames
 
     def _open(self) -> None:
-        name = str(self._path.absolute())
-        # FFmpeg requires file names in UTF-8. For other names, pass the open file instead.
+        self._container = open_container(self._path)
         try:
-            name.encode()
-            source = name
-        except UnicodeEncodeError:
-            source = self._path.open("rb")  # type: ignore[assignment]
-        try:
-            self._container = av.open(
-                source,
-                options={"format_whitelist": FORMATS, "protocol_whitelist": "file", "max_pixels": str(MAX_PIXELS)},
-                metadata_errors="replace",
-            )
-        except (av.error.FFmpegError, ValueError) as error:
-            raise VideoError(f"{self._path}: {explain_unreadable(self._path, error)}") from error
-        try:
-            self._stream = self._choose_stream()
+            self._stream, self._choice = choose_stream(self._container, self._path, self._number)
         except VideoError:
             self._container.close()
             raise
         self._stream.thread_type = "AUTO"
         self._stream.codec_context.thread_count = self._threads
         self._stream.codec_context.options = {"max_pixels": str(MAX_PIXELS)}
-
-    def _choose_stream(self) -> av.VideoStream:
-        streams = [s for s in self._container.streams.video if not s.disposition & Disposition.attached_pic]
-        if not streams:
-            kinds = ", ".join(sorted({stream.type for stream in self._container.streams})) or "no stream"
-            raise VideoError(f"{self._path}: contains {kinds}, but no video; remove this file from the input")
-        usable = [stream for stream in streams if stream.codec_context is not None]
-        if not usable:
-            tag = next((stream.codec_tag for stream in streams if hasattr(stream, "codec_tag")), "")
-            raise VideoError(f"{self._path}: no decoder for the video codec {tag}; convert it to h264 first".strip())
-        return max(usable, key=lambda stream: stream.codec_context.width * stream.codec_context.height)
 
     def close(self) -> None:
         """Close the file."""
@@ -146,72 +130,74 @@ class VideoStream:
                 frames = self._decoded()
         step = 1 / self.fps
         self._clock = FrameClock(self._stream.time_base or Fraction(1, 1000), step, landing.origin if landing else None)
+        self._completeness = Completeness(self._container, self._stream)
         index = landing.index if landing else 0
-        by_decode_order = self._container.format.name == "avi"
         time = None
         for index, frame in enumerate(frames, index):  # noqa: B020
-            if not by_decode_order:
-                time = self._clock.time(frame.pts)
-            elif frame.dts is not None:
-                # AVI stores no presentation times, and those generated by FFmpeg are in storage order.
-                time = self._clock.time(frame.dts)
-            else:
-                # The last frames, which the decoder returns after the last packet.
-                time = self._clock.tick()
-            self._damaged += frame.is_corrupt
-            self.rotation = rotation_of(display_matrix(frame))
+            time = self._time_of(frame, self._clock)
+            self._note_frame(frame)
             yield Picture(index, time, partial(self._converter.convert, frame))
         if time is not None:
-            self._note_shortfall(index + 1, time + step)
+            shortfall = self._completeness.shortfall(index + 1, time + step)
+            self._problems += [] if shortfall is None else [shortfall]
         self.note_damage()
 
-    def _note_shortfall(self, frames: int, seconds: float) -> None:
-        promised = self._promised_seconds()
-        if promised is not None and promised - seconds > max(MISSING_TAIL, promised * MISSING_SHARE):
-            text = f"the header specifies {promised:.1f} s, but the file ends at {seconds:.1f} s, after {frames} frames"
-        elif self.claimed_frames - frames > max(1, self.claimed_frames * MISSING_SHARE):
-            text = f"the header specifies {self.claimed_frames} frames, but only {frames} can be read"
-        else:
-            return
-        self._problems.append(f"{text}: the file is truncated or damaged")
+    def _time_of(self, frame: av.VideoFrame, clock: FrameClock) -> float:
+        if self._rate.is_counted:
+            return clock.tick()
+        if not self._is_avi:
+            return clock.time(frame.pts)
+        # AVI stores no presentation times, and those generated by FFmpeg are in storage order. The last frames, which
+        # the decoder returns after the last packet, have none.
+        return clock.tick() if frame.dts is None else clock.time(frame.dts)
+
+    def _note_frame(self, frame: av.VideoFrame) -> None:
+        """Count what a frame says about itself."""
+        self._damaged += frame.is_corrupt
+        self._interlaced += frame.interlaced_frame
+        matrix = display_matrix(frame)
+        self.rotation = rotation_of(matrix)
+        if not is_quarter_turn(matrix) and UNEVEN_TURN not in self._problems:
+            self._problems.append(UNEVEN_TURN)
 
     def note_damage(self) -> None:
         """Append the damage found so far to `problems`, once."""
+        clock = self._clock
         if self._skipped:
-            self._problems.append(f"{self._skipped} packets could not be decoded and were skipped: {self.last_error}")
+            text = f"{self._skipped} packets could not be decoded and were skipped: {self.last_error}"
+            self._problems.append(Note(text, "packets could not be decoded and were skipped"))
         if self._damaged:
-            self._problems.append(f"{self._damaged} frames are damaged and were repaired by the decoder")
-        if self._clock is not None and self._clock.repaired:
-            count = self._clock.repaired
-            self._problems.append(
-                f"{count} frames had missing, repeated or decreasing time stamps, which were corrected"
-            )
-            self._clock.repaired = 0
-        if self._clock is not None and self._clock.holes:
-            first, last = self._clock.holes[0]
-            count = len(self._clock.holes)
-            self._problems.append(f"no frames from {first:.2f} s to {last:.2f} s ({count} such gaps)")
-            self._clock.holes.clear()
-        self._skipped = self._damaged = 0
-
-    def _promised_seconds(self) -> float | None:
-        if self._stream.duration is not None and self._stream.time_base is not None:
-            return float(self._stream.duration * self._stream.time_base)
-        # The duration of a container applies to its longest stream, which is often the audio.
-        if self._container.duration is not None and len(self._container.streams) == 1:
-            return self._container.duration / av.time_base
-        return None
+            text = "frames are damaged and were repaired by the decoder"
+            self._problems.append(Note(f"{self._damaged} {text}", text))
+        if self._interlaced:
+            text = "interlaced: fast limbs have comb-like edges; deinterlace the video first for better poses"
+            self._problems.append(Note(f"{self._interlaced} frames are {text}", text))
+        if clock is not None and clock.repaired:
+            text = "frames had missing, repeated or decreasing time stamps, which were corrected"
+            self._problems.append(Note(f"{clock.repaired} {text}", text))
+            clock.repaired = 0
+        # In AVI, a gap between time stamps consists of empty chunks: the picture before is shown once more.
+        if clock is not None and clock.holes and not self._is_avi:
+            first, last = clock.holes[0]
+            text = f"no frames from {first:.2f} s to {last:.2f} s ({len(clock.holes)} such gaps)"
+            self._problems.append(Note(text, "gaps without frames"))
+            clock.holes.clear()
+        self._skipped = self._damaged = self._interlaced = 0
 
     def _packets(self) -> Iterator[av.Packet]:
         """Yield packets up to the end of the file, skipping unreadable parts."""
         for _ in range(MAX_READ_ERRORS):
             try:
-                # The decoder would interpret a packet without data as the end of the stream.
-                yield from (packet for packet in self._container.demux(self._stream) if packet.size)
+                for packet in self._container.demux(self._stream):
+                    # The decoder would interpret a packet without data as the end of the stream.
+                    if packet.size:
+                        self._completeness.count(packet)
+                        yield packet
                 return
             except av.error.FFmpegError as error:
                 self.last_error = error.strerror or str(error)
-        self._problems.append(f"reading stopped after {MAX_READ_ERRORS} errors: {self.last_error}")
+        text = f"reading stopped after {MAX_READ_ERRORS} errors"
+        self._problems.append(Note(f"{text}: {self.last_error}", text))
 
     def _decoded(self) -> Iterator[av.VideoFrame]:
         consecutive = 0
@@ -222,7 +208,8 @@ class VideoStream:
                 self.last_error = error.strerror or str(error)
                 self._skipped, consecutive = self._skipped + 1, consecutive + 1
                 if consecutive >= MAX_CONSECUTIVE_ERRORS:
-                    self._problems.append(f"decoding stopped after {consecutive} consecutive errors: {self.last_error}")
+                    text = f"decoding stopped after {consecutive} consecutive errors"
+                    self._problems.append(Note(f"{text}: {self.last_error}", text))
                     return
                 continue
             if frames:
@@ -282,26 +269,8 @@ class VideoStream:
         self._open()
 
 
-def explain_unreadable(path: Path, error: Exception) -> str:
-    """Return one sentence on why a file cannot be opened as a video, and how to fix it.
-
-    Args:
-        path: The file.
-        error: Exception raised when opening it.
-    """
-    if isinstance(error, PermissionError | av.error.PermissionError):
-        return "no permission to read this file; change its permissions or owner"
-    with path.open("rb") as file:
-        head = file.read(4096)
-    if not head:
-        return "the file is empty (0 bytes); copy it again from its source"
-    text = getattr(error, "strerror", None) or str(error)
-    # The last character may be incomplete.
-    with suppress(UnicodeDecodeError):
-        if b"\0" not in head and head[:-4].decode():
-            return "a text file, not a video; remove it from the input"
-    if head[4:8] in (b"ftyp", b"mdat", b"free", b"wide"):
-        return (
-            f"the mp4 index is missing or damaged ({text}): recording or copying was interrupted; copy the file again"
-        )
-    return f"not a supported video ({text}); if other programs can play it, convert it to h264 in mp4"
+def _ignored(stream: av.VideoStream) -> list[Note]:
+    """Return notes on parts of a stream that are not used."""
+    if stream.metadata.get("alpha_mode", stream.metadata.get("ALPHA_MODE")) == "1":
+        return [Note("transparency is stored next to the video and is not used; transparent parts show hidden colours")]
+    return []

@@ -52,5 +52,5 @@ def test_another_format_of_poses_changes_digests(
     plan: ExtractionPlan, source: Source, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = plan.digest_of(source)
-    monkeypatch.setattr(extract_plan, "_POSES_FORMAT", "2")
+    monkeypatch.setattr(extract_plan, "_POSES_FORMAT", "next")
     assert plan.digest_of(source) != before

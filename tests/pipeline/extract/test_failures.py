@@ -197,7 +197,7 @@ def test_a_video_without_usable_frames_reports_the_damage(run, odd_videos, tmp_p
     video = shutil.copy(odd_videos / "cut short.mkv", tmp_path / "v.mkv")
     (tmp_path / "t.csv").write_text("file,label,start,end\nv.mkv,a,0.01,0.03\nv.mkv,b,1.4,1.5\n")
     cause = run(video, tmp_path / "out", labels=str(tmp_path / "t.csv")).report.failed["v.mkv"]
-    assert "truncated" in cause and "no frame between" in cause
+    assert "truncated" in cause and "no frame from 0.01 s to 0.03 s" in cause
 
 
 def test_a_run_without_shards_takes_over_the_errors_of_shards(run, odd_videos, tmp_path):

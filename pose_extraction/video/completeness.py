@@ -1,0 +1,82 @@
+"""Compare what a file contains with what its header specifies, to report truncated and damaged files.
+
+Not every difference is damage: an edit list hides frames at both ends of a trimmed video, and an empty chunk of an AVI
+file shows the frame before it once more.
+"""
+
+import av
+
+from pose_extraction.video.notes import Note
+
+# Tolerated difference between the length in the header and the actual length, due to rounding and audio.
+MISSING_TAIL = 0.5
+MISSING_SHARE = 0.02
+# Maximum size in bytes of an MPEG-4 picture without content, which repeats the picture before it.
+REPEATING_BYTES = 10
+
+
+class Completeness:
+    """Counts the packets of a stream that show no frame of their own.
+
+    Args:
+        container: The file, before its packets are read.
+        stream: Its stream.
+    """
+
+    def __init__(self, container: "av.container.InputContainer", stream: av.VideoStream) -> None:
+        self._container = container
+        self._stream = stream
+        self._is_avi = container.format.name == "avi"
+        self._repeats_in_packets = stream.codec_context.name == "mpeg4"
+        # The index at the end of an AVI file lists all chunks but the empty ones; without it, the file is truncated.
+        # The index of mp4 files lists the frames that the edit list leaves.
+        indexed = len(stream.index_entries)
+        self._has_avi_index = self._is_avi and indexed > 0
+        self._claimed = min(stream.frames, indexed) if indexed else stream.frames
+        self._hidden = 0
+        self._first: int | None = None
+        self._last = 0
+
+    def count(self, packet: av.Packet) -> None:
+        """Take the next packet into account."""
+        repeats = self._repeats_in_packets and packet.size <= REPEATING_BYTES
+        self._hidden += packet.is_discard or repeats
+        if packet.dts is not None:
+            self._first = packet.dts if self._first is None else self._first
+            self._last = packet.dts
+
+    def shortfall(self, frames: int, seconds: float) -> Note | None:
+        """Return a note if frames are missing at the end of the iteration.
+
+        Args:
+            frames: Number of frames read, and of frames before them.
+            seconds: Time of their end.
+        """
+        promised, claimed = self._promised_seconds(), self._claimed - self._hidden
+        kind = "truncated or damaged: shorter than the header specifies"
+        if (
+            promised is not None
+            and not self._has_avi_index
+            and promised - seconds > max(MISSING_TAIL, promised * MISSING_SHARE)
+        ):
+            text = f"the header specifies {promised:.1f} s, but the file ends at {seconds:.1f} s, after {frames} frames"
+        elif claimed - self._spanned(frames) > max(1, claimed * MISSING_SHARE):
+            text = f"the header specifies {claimed} frames, but only {frames} can be read"
+        else:
+            return None
+        return Note(f"{text}: the file is truncated or damaged", kind)
+
+    def _spanned(self, frames: int) -> int:
+        """Return the number of frames, including those that repeat the frame before."""
+        if self._is_avi and not self._has_avi_index and self._first is not None:
+            # Time stamps of AVI count chunks, also empty ones.
+            return max(frames, self._last - self._first + 1)
+        return frames
+
+    def _promised_seconds(self) -> float | None:
+        if self._stream.duration is not None and self._stream.time_base is not None:
+            return float(self._stream.duration * self._stream.time_base)
+        # The duration of a container applies to its longest stream, which is often the audio.
+        if self._container.duration is not None and len(self._container.streams) == 1:
+            return self._container.duration / av.time_base
+        return None
