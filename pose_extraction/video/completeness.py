@@ -28,9 +28,11 @@ class Completeness:
         self._stream = stream
         self._is_avi = container.format.name == "avi"
         self._repeats_in_packets = stream.codec_context.name == "mpeg4"
-        # The index at the end of an AVI file lists all chunks but the empty ones; without it, the file is truncated.
-        # The index of mp4 files lists the frames that the edit list leaves.
+        # The index at the end of an AVI file lists all chunks but the empty ones; without it, the file is truncated,
+        # and FFmpeg lists the first chunk only. The index of mp4 files lists the frames that the edit list leaves.
         indexed = len(stream.index_entries)
+        if self._is_avi and indexed == 1:
+            indexed = 0
         self._has_avi_index = self._is_avi and indexed > 0
         self._claimed = min(stream.frames, indexed) if indexed else stream.frames
         self._hidden = 0
