@@ -62,13 +62,15 @@ def write_skeletons(path: str | Path, data: Mapping[str, Any]) -> None:
         >>> skelpipe.read_skeletons("skeletons/own.pkl")["annotations"][0]["total_frames"]
         30
     """
+    from pose_extraction.formats.foreign import converted
     from pose_extraction.formats.pickles import write_pickle
-    from pose_extraction.formats.validation import validate_container, validate_dataset
+    from pose_extraction.formats.validation import validate_dataset
 
     place = Path(path)
     complete = {"split": {}, **data}
-    validate_container(complete, place)
-    complete["annotations"] = [_completed(clip) for clip in complete["annotations"]]
+    if isinstance(complete.get("annotations"), list | tuple):
+        complete["annotations"] = [_completed(clip) for clip in complete["annotations"]]
+    complete = converted(complete, place)
     validate_dataset(complete, place)
     place.parent.mkdir(parents=True, exist_ok=True)
     write_pickle(place, complete)

@@ -125,7 +125,7 @@ class _VideoLog:
         self._entries[file] = entry
         self.path.parent.mkdir(parents=True, exist_ok=True)
         with held(self.path), self.path.open("a", encoding="utf-8") as lines:
-            lines.write(self._line(file, entry))
+            lines.write(_line(file, self.field, entry))
             lines.flush()
             os.fsync(lines.fileno())
 
@@ -148,7 +148,7 @@ class _VideoLog:
     def _settle(self, tried: Collection[str], below: Path | None) -> None:
         earlier: dict[str, Any] = {}
         for path in (*self._older, self.path):
-            earlier |= self._read(path)
+            earlier |= _read(path, self.field)
         kept = {
             file: entry
             for file, entry in earlier.items()
@@ -156,29 +156,9 @@ class _VideoLog:
         } | self._entries
         if kept:
             with atomic_write(self.path) as file:
-                file.write("".join(self._line(name, kept[name]) for name in sorted(kept)).encode())
+                file.write("".join(_line(name, self.field, kept[name]) for name in sorted(kept)).encode())
         else:
             self.path.unlink(missing_ok=True)
-
-    def _read(self, path: Path) -> dict[str, Any]:
-        try:
-            lines = path.read_text(encoding="utf-8", errors="replace").split("\n")
-        except FileNotFoundError:
-            return {}
-        entries = {}
-        for line in filter(None, lines):
-            try:
-                entry = json.loads(line)
-                entries[entry["file"]] = entry[self.field]
-            except (ValueError, KeyError, TypeError):
-                # A kill can leave the last line incomplete; its video is processed again anyway.
-                log.warning("%s: skipped a damaged line", path)
-        return entries
-
-    def _line(self, file: str, entry: Any) -> str:
-        # Names that are not UTF-8 contain surrogates, which cannot be encoded; write them as escapes.
-        text = json.dumps({"file": file, self.field: entry}, ensure_ascii=False)
-        return text.encode("utf-8", "backslashreplace").decode() + "\n"
 
 
 class ErrorLog(_VideoLog):
@@ -191,3 +171,25 @@ class NoteLog(_VideoLog):
     """`notes.jsonl`: the list of notes on each extracted video that has any."""
 
     name, field = "notes", "notes"
+
+
+def _read(path: Path, field: str) -> dict[str, Any]:
+    try:
+        lines = path.read_text(encoding="utf-8", errors="replace").split("\n")
+    except FileNotFoundError:
+        return {}
+    entries = {}
+    for line in filter(None, lines):
+        try:
+            entry = json.loads(line)
+            entries[entry["file"]] = entry[field]
+        except (ValueError, KeyError, TypeError):
+            # A kill can leave the last line incomplete; its video is processed again anyway.
+            log.warning("%s: skipped a damaged line", path)
+    return entries
+
+
+def _line(file: str, field: str, entry: Any) -> str:
+    # Names that are not UTF-8 contain surrogates, which cannot be encoded; write them as escapes.
+    text = json.dumps({"file": file, field: entry}, ensure_ascii=False)
+    return text.encode("utf-8", "backslashreplace").decode() + "\n"

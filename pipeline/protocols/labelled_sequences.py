@@ -8,7 +8,7 @@ import numpy as np
 
 from pipeline.protocols.sequences import Sequences
 from pose_extraction.errors import AnnotationError, UsageError
-from pose_extraction.formats.pickles import read_pickle
+from pose_extraction.formats.foreign import read_converted
 from pose_extraction.formats.validation import clip_identifier
 from recognition.data.clip_checks import numbers_as_names
 from recognition.data.clips import ClipSet
@@ -58,7 +58,7 @@ def read_labelled_sequences(sequences: Sequences, tell: Callable[[str], None]) -
         AnnotationError: The actions of a sequence are malformed, and malformed clips are not to be skipped.
     """
     clips = sequences.clips
-    annotations = read_pickle(clips.path)["annotations"]
+    annotations = read_converted(clips.path)["annotations"]
     actions = _read_actions(clips, annotations, skip_bad=sequences.skip_bad, tell=tell)
     if not any(actions.values()):
         raise UsageError(

@@ -7,7 +7,6 @@ Each annotation stores the name of its label ("label_name"). The number of a lab
 data set, so labels are renumbered whenever annotations are combined.
 """
 
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,11 +14,15 @@ from typing import Any
 import numpy as np
 
 from pose_extraction.errors import AnnotationError
+from pose_extraction.formats.label_numbers import ALL_CLIPS, MOST_CLASSES, UNLABELLED, number_labels
 from pose_extraction.formats.pickles import read_pickle, write_pickle
 from pose_extraction.formats.validation import read_data_set, validate_dataset
 from pose_extraction.poses import FramePoses, VideoPoses
 
 __all__ = [
+    "ALL_CLIPS",
+    "MOST_CLASSES",
+    "UNLABELLED",
     "annotation_from",
     "data_set",
     "label_name_of",
@@ -33,16 +36,6 @@ __all__ = [
     "with_zeros",
     "write_pickle",
 ]
-
-UNLABELLED = -1
-# Split name of data sets without splits, and the name by which commands select all clips.
-ALL_CLIPS = "all"
-
-# NTU RGB+D action codes contain the class number, counted from 1. There are 60 or 120 actions.
-_NTU_ACTION = re.compile(r"A(\d{3})")
-_NTU_SIZES = (60, 120)
-# More classes than any data set has. Larger numbers (dates, for example) are not class numbers.
-MOST_CLASSES = 10_000
 
 
 def annotation_from(
@@ -160,30 +153,6 @@ def unpack_raw(raw: Mapping[str, np.ndarray]) -> list[FramePoses]:
         )
         for index, time, start, stop in zip(raw["sampled_frame_index"], raw["sampled_time"], first, last, strict=True)
     ]
-
-
-def number_labels(names: Iterable[str]) -> list[str]:
-    """Return the names of all classes in the order of their numbers.
-
-    NTU action codes and plain numbers keep their number (A001 is 0, "7" is 7), even if some classes do not occur. Other
-    names are sorted alphabetically.
-
-    Args:
-        names: Label names that occur, with repetitions.
-
-    Returns:
-        Class names; the index of a name is its number.
-    """
-    present = sorted(set(names))
-    actions = [_NTU_ACTION.fullmatch(name) for name in present]
-    if present and all(actions):
-        largest = max(int(action[1]) for action in actions if action)
-        size = next((size for size in _NTU_SIZES if largest <= size), largest)
-        return [f"A{number:03d}" for number in range(1, size + 1)]
-    numbers = [int(name) for name in present if name.isascii() and name.isdigit() and name == str(int(name))]
-    if present and len(numbers) == len(present) and max(numbers) < MOST_CLASSES:
-        return [str(number) for number in range(max(numbers) + 1)]
-    return present
 
 
 def label_name_of(annotation: Mapping[str, Any], label_names: Sequence[str]) -> str | None:

@@ -4,11 +4,11 @@ from pathlib import Path
 from typing import Any
 
 from pose_extraction.errors import AnnotationError
-from pose_extraction.formats.pickles import read_pickle
+from pose_extraction.formats.foreign import read_converted
 
 
 def read_data_set(path: Path) -> dict[str, Any]:
-    """Read and validate a skeleton file of this or another program.
+    """Read, convert and validate a skeleton file of this or another program.
 
     Args:
         path: Skeleton file.
@@ -19,7 +19,7 @@ def read_data_set(path: Path) -> dict[str, Any]:
     Raises:
         AnnotationError: The file is damaged, contains code or is not a skeleton data set.
     """
-    data = read_pickle(path)
+    data = read_converted(path)
     validate_dataset(data, path)
     return data
 
@@ -90,8 +90,13 @@ def clip_identifier(annotation: Any, position: int, path: Path) -> str:
     if not isinstance(annotation, dict):
         raise AnnotationError(f"{path}: annotation {position} is a {type(annotation).__name__}, must be a dict")
     identifier = annotation.get("frame_dir", annotation.get("filename"))
-    if not isinstance(identifier, str):
+    if identifier is None:
         raise AnnotationError(f'{path}: annotation {position} has no "frame_dir" (clip id); add it')
+    if not isinstance(identifier, str):
+        raise AnnotationError(
+            f'{path}: annotation {position} has the "frame_dir" (clip id) {identifier!r:.80} of type '
+            f"{type(identifier).__name__}; write it as text or as an integer"
+        )
     return identifier
 
 
@@ -115,13 +120,20 @@ def validated_clip(annotation: Any, position: int, path: Path) -> str:
         if key not in annotation:
             raise AnnotationError(f"{clip} has no {key!r}; add it or remove the clip")
     keypoint, frames = annotation["keypoint"], annotation["total_frames"]
-    if not isinstance(annotation["label"], int) or not isinstance(frames, int):
-        raise AnnotationError(
-            f"{clip}: label {annotation['label']!r} and total_frames {frames!r} must be integers; "
-            "fix them or remove the clip"
-        )
+    for key, meaning in (("label", "a class number, or a name in all clips"), ("total_frames", "a number of frames")):
+        if not isinstance(annotation[key], int):
+            raise AnnotationError(
+                f"{clip}: {key} is {annotation[key]!r:.80}, must be {meaning}; fix it or remove the clip"
+            )
     shape = getattr(keypoint, "shape", None)
-    if shape is None or len(shape) != 4 or shape[1] != frames or shape[3] not in (2, 3) or keypoint.dtype.kind != "f":
+    if shape is not None and keypoint.dtype.kind != "f":
+        raise AnnotationError(f"{clip}: keypoint is of type {keypoint.dtype}, must be numbers; extract the clip again")
+    if shape is not None and len(shape) == 4 and shape[1] != frames and shape[3] in (2, 3):
+        raise AnnotationError(
+            f"{clip}: total_frames is {frames}, but keypoint of shape {shape} has {shape[1]} frames; set total_frames "
+            "to the second number of the shape (persons, frames, joints, coordinates), or reorder the axes"
+        )
+    if shape is None or len(shape) != 4 or shape[1] != frames or shape[3] not in (2, 3):
         raise AnnotationError(
             f"{clip}: keypoint is {type(keypoint).__name__ if shape is None else f'of shape {shape}'}, must be floats "
             f"(persons, {frames} frames, joints, 2 or 3 coordinates); extract the clip again"

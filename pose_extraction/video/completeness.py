@@ -4,6 +4,9 @@ Not every difference is damage: an edit list hides frames at both ends of a trim
 file shows the frame before it once more.
 """
 
+import struct
+from pathlib import Path
+
 import av
 
 from pose_extraction.video.notes import Note
@@ -13,28 +16,36 @@ MISSING_TAIL = 0.5
 MISSING_SHARE = 0.02
 # Maximum size in bytes of an MPEG-4 picture without content, which repeats the picture before it.
 REPEATING_BYTES = 10
+# Chunks at the top level of an AVI file that are searched for its index, and the form of an entry: name, flags, place,
+# size.
+MOST_CHUNKS = 64
+INDEX_ENTRY = struct.Struct("<4sIII")
 
 
 class Completeness:
     """Counts the packets of a stream that show no frame of their own.
 
     Args:
-        container: The file, before its packets are read.
+        path: The file.
+        container: The open file, before its packets are read.
         stream: Its stream.
     """
 
-    def __init__(self, container: "av.container.InputContainer", stream: av.VideoStream) -> None:
+    def __init__(self, path: Path, container: "av.container.InputContainer", stream: av.VideoStream) -> None:
         self._container = container
         self._stream = stream
         self._is_avi = container.format.name == "avi"
         self._repeats_in_packets = stream.codec_context.name == "mpeg4"
-        # The index at the end of an AVI file lists all chunks but the empty ones; without it, the file is truncated,
-        # and FFmpeg lists the first chunk only. The index of mp4 files lists the frames that the edit list leaves.
-        indexed = len(stream.index_entries)
-        if self._is_avi and indexed == 1:
-            indexed = 0
-        self._has_avi_index = self._is_avi and indexed > 0
-        self._claimed = min(stream.frames, indexed) if indexed else stream.frames
+        self._claimed = stream.frames
+        self._has_avi_index = False
+        if self._is_avi:
+            sizes = _avi_chunk_sizes(path, stream.index)
+            # Without an index at its end, the file is truncated. That of very large files lists only a part.
+            self._has_avi_index = len(sizes) >= stream.frames > 0
+            self._claimed -= sizes.count(0) if self._has_avi_index else 0
+        elif stream.index_entries:
+            # That of mp4 files lists the frames that the edit list leaves.
+            self._claimed = min(stream.frames, len(stream.index_entries))
         self._hidden = 0
         self._first: int | None = None
         self._last = 0
@@ -82,3 +93,28 @@ class Completeness:
         if self._container.duration is not None and len(self._container.streams) == 1:
             return self._container.duration / av.time_base
         return None
+
+
+def _avi_chunk_sizes(path: Path, stream: int) -> list[int]:
+    """Return the sizes in bytes of the chunks of a stream of an AVI file; empty if the file has no index.
+
+    FFmpeg's own index contains no empty chunks, and chunks that were found without an index.
+    """
+    prefix = b"%02d" % stream
+    try:
+        return [size for name, _, _, size in INDEX_ENTRY.iter_unpack(_avi_index(path)) if name[:2] == prefix]
+    except (OSError, struct.error):
+        return []
+
+
+def _avi_index(path: Path) -> bytes:
+    """Return the content of the chunk `idx1`; empty if there is none."""
+    with path.open("rb") as file:
+        file.seek(12)
+        for _ in range(MOST_CHUNKS):
+            name, size = struct.unpack("<4sI", file.read(8))
+            if name == b"idx1":
+                content = file.read(size)
+                return content[: len(content) // INDEX_ENTRY.size * INDEX_ENTRY.size]
+            file.seek(size + size % 2, 1)
+    return b""

@@ -91,7 +91,7 @@ class VideoStream:
         self._is_avi = self._container.format.name == "avi"
         self.pixel_aspect, aspect_notes = pixel_aspect_of(self._stream)
         self._converter = FrameConverter(self.pixel_aspect)
-        self._completeness = Completeness(self._container, self._stream)
+        self._completeness = Completeness(self._path, self._container, self._stream)
         self._problems += [*self._choice, *self._rate.notes, *aspect_notes, *_ignored(self._stream)]
         self.fps = self._rate.fps
         self.codec: str = self._stream.codec_context.codec.canonical_name
@@ -130,7 +130,7 @@ class VideoStream:
                 frames = self._decoded()
         step = 1 / self.fps
         self._clock = FrameClock(self._stream.time_base or Fraction(1, 1000), step, landing.origin if landing else None)
-        self._completeness = Completeness(self._container, self._stream)
+        self._completeness = Completeness(self._path, self._container, self._stream)
         index = landing.index if landing else 0
         time = None
         for index, frame in enumerate(frames, index):  # noqa: B020

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from pose_extraction.errors import AnnotationError, UsageError
-from pose_extraction.formats.pickles import read_pickle
+from pose_extraction.formats.foreign import read_converted
 from pose_extraction.formats.validation import validate_container
 from pose_extraction.skeleton import LAYOUTS, Skeleton, layout_by_shape
 from recognition.data.clip import UNKNOWN_RATE, Clip, LeftOut
@@ -162,7 +162,7 @@ def open_clips(path: Path, settings: DataSettings, *, leave_out_empty: bool = Fa
     """
     if settings.layout not in ("auto", *LAYOUTS):
         raise UsageError(f"data.layout={settings.layout!r} is unknown; choose one of {', '.join(LAYOUTS)} and auto")
-    data = read_pickle(path)
+    data = read_converted(path)
     validate_container(data, path)
     label_names = names_of_labels(data, path)
     shape = usual_shape(data["annotations"])

@@ -29,14 +29,14 @@ def source(tmp_path: Path) -> Source:
     return Source(path, "a", "a.mp4")
 
 
-def test_results_of_version_0_1_0_are_still_done(
+def test_results_of_this_format_of_poses_are_still_done(
     plan: ExtractionPlan, source: Source, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # The version of ONNX Runtime is a part of the digest on purpose; here it must not depend on the installed one.
     monkeypatch.setattr("pose_extraction.networks.estimators._version", lambda module: "1.0")
     assert tuple(plan.digest_of(source).split("-")) == (
         "a34b51ec1c8d9928fef1cf7239b66d34c8fc81ecc0f65666866e177ac802f7e4",
-        "37fb3c6492f574634e975aa6715b8b1dd3b2ea682cf6dbbab54e85ccbf22efd0",
+        "6381d7989565fec9026f39f60280425062dc1364ab3ca2c436bfb86bb71b6837",
     )
 
 

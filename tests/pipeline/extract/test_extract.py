@@ -181,7 +181,12 @@ def test_shards_in_any_order_and_a_merge_give_the_same_bytes_as_one_run(run, cli
         report = run(clips, tmp_path / "shared", share=Share(shard=(share, 3))).report
         assert report.data_set is None
     merge([tmp_path / "shared" / "tiny_pose"])
-    assert all_files(tmp_path / "shared") == all_files(tmp_path / "whole")
+    # Each share has its own list of notes.
+    shared, whole = (
+        {name: content for name, content in all_files(tmp_path / place).items() if "/notes." not in name}
+        for place in ("shared", "whole")
+    )
+    assert shared == whole
 
 
 def test_limit_and_overwrite(run, clips, tmp_path):
@@ -229,7 +234,7 @@ def test_segments_of_a_table_become_clips(run, clips, tmp_path):
         "clip 2 ü_7_8: no frame from 7 s to 8 s; correct start and end in the table (its other clips are written)"
     )
     assert expected in outcome.report.failed["clip 2 ü.mp4"]
-    assert "clip 3 ü_9_10: no frame from 9 s to 10 s" in outcome.report.failed["clip 3 ü.mp4"]
+    assert "start 9.0 s is after the last frame" in outcome.report.failed["clip 3 ü.mp4"]
     again = run(videos, tmp_path / "out", labels=str(table)).report
     assert (again.done, again.skipped) == (0, 1) and expected in again.failed["clip 2 ü.mp4"]
 

@@ -1,0 +1,188 @@
+"""Convert skeleton files of other programs: what they mean is clear, but they do not have the exact form of PYSKL's.
+
+Values that can only mean one thing are converted here without a word: NumPy numbers, arrays and tuples, a dictionary of
+names. `joint_values` decides what the numbers of the joints mean.
+"""
+
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pose_extraction.errors import AnnotationError
+from pose_extraction.formats.joint_values import convert_joints, joint_arrays
+from pose_extraction.formats.label_numbers import ALL_CLIPS, UNLABELLED, number_labels
+from pose_extraction.formats.pickles import read_pickle
+
+log = logging.getLogger(__name__)
+
+
+def read_converted(path: Path) -> Any:
+    """Read a skeleton file, and convert it into the form of PYSKL's; see `convert`. Assumptions are logged.
+
+    Raises:
+        AnnotationError: The file is damaged or contains code, or its numbers have no certain meaning.
+    """
+    return converted(read_pickle(path), path)
+
+
+def converted(data: Any, path: Path) -> Any:
+    """Convert the content of a skeleton file, and log the assumptions; see `convert`."""
+    data, notes = convert(data, path)
+    for note in notes:
+        log.warning("%s: %s", path, note)
+    return data
+
+
+def convert(data: Any, path: Path) -> tuple[Any, list[str]]:
+    """Convert the content of a skeleton file into the form of PYSKL's.
+
+    What cannot be converted is left as it is, for the validation to refuse.
+
+    Args:
+        data: Content of the file: a data set, a list of annotations, or the annotation of one clip.
+        path: The file, for messages.
+
+    Returns:
+        The data set, and one sentence for each assumption.
+
+    Raises:
+        AnnotationError: The file contradicts itself, or its numbers have no certain meaning.
+    """
+    data, notes = _as_data_set(data)
+    if not isinstance(data, dict) or not isinstance(data.get("annotations"), list):
+        return data, notes
+    clips = [_with_plain_fields(clip) if isinstance(clip, dict) else clip for clip in data["annotations"]]
+    data = {**data, "annotations": clips, "split": _plain_splits(data.get("split"))}
+    if "label_names" in data:
+        data["label_names"] = _plain_names(data["label_names"], path)
+    notes += _number_labels(data, path)
+    return data, notes + convert_joints(data["annotations"], path)
+
+
+def _as_data_set(data: Any) -> tuple[Any, list[str]]:
+    """Return a data set for a list of annotations, for the annotation of one clip, and for a data set without splits."""
+    if isinstance(data, dict) and "annotations" in data:
+        clips = data["annotations"]
+        clips = list(clips) if isinstance(clips, tuple) else clips
+        if not isinstance(clips, list) or data.get("split") is not None:
+            return {**data, "annotations": clips}, []
+        data = {**data, "annotations": clips, "split": _every_clip(clips)}
+        return data, ["the file has no splits; all clips are used"]
+    if isinstance(data, dict) and "keypoint" in data:
+        data = [data]
+    clips = list(data) if isinstance(data, list | tuple) else []
+    if not clips or not all(isinstance(clip, dict) and ("keypoint" in clip or "frame_inds" in clip) for clip in clips):
+        return data, []
+    kind = "the annotation of one clip" if len(clips) == 1 else "a list of annotations"
+    note = f"the file is {kind}, without splits; all clips are used"
+    return {"annotations": clips, "split": _every_clip(clips)}, [note]
+
+
+def _every_clip(clips: list[Any]) -> dict[str, list[Any]]:
+    return {ALL_CLIPS: [clip.get("frame_dir", clip.get("filename")) for clip in clips if isinstance(clip, dict)]}
+
+
+def _plain_splits(split: Any) -> Any:
+    if not isinstance(split, dict):
+        return split
+    plain = {}
+    for name, clips in split.items():
+        listed = clips.ravel().tolist() if isinstance(clips, np.ndarray) else clips
+        is_list = isinstance(listed, list | tuple | set)
+        plain[str(name)] = [_plain_id(clip) for clip in listed] if is_list else listed
+    return plain
+
+
+def _plain_id(value: Any) -> Any:
+    """Return an id as text; numbers are common as ids."""
+    value = _plain_number(value)
+    return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+
+
+def _plain_number(value: Any) -> Any:
+    """Return a Python number for a NumPy number, or an array of one; whole floats become integers."""
+    if isinstance(value, np.ndarray) and value.size == 1:
+        value = value.item()
+    if isinstance(value, np.generic):
+        value = value.item()
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+def _plain_names(names: Any, path: Path) -> Any:
+    """Return the list of class names, from a list, an array, or a dictionary of names and numbers."""
+    if isinstance(names, np.ndarray):
+        names = names.ravel().tolist()
+    if not isinstance(names, Mapping):
+        return names
+    pairs = [(key, value) if isinstance(value, str) else (value, key) for key, value in names.items()]
+    numbered = {_plain_number(number): name for number, name in pairs}
+    if any(not isinstance(number, int) for number in numbered) or set(numbered) != set(range(len(pairs))):
+        raise AnnotationError(
+            f'{path}: "label_names" is a dictionary, but does not number its {len(pairs)} names from 0 to '
+            f"{len(pairs) - 1}: {names!r:.80}; correct the numbers, or write a list of the names in their order"
+        )
+    return [numbered[number] for number in range(len(pairs))]
+
+
+def _with_plain_fields(clip: dict[str, Any]) -> dict[str, Any]:
+    clip = dict(clip)
+    if clip.get("frame_dir") is None and "filename" in clip:
+        clip["frame_dir"] = clip["filename"]
+    for name in ("frame_dir", "filename"):
+        if name in clip:
+            clip[name] = _plain_id(clip[name])
+    for name in ("label", "total_frames"):
+        if name in clip:
+            clip[name] = _plain_number(clip[name])
+    if clip.get("label", UNLABELLED) is None:
+        clip["label"] = UNLABELLED
+    for name in ("img_shape", "original_shape"):
+        if name in clip:
+            clip[name] = _plain_size(clip[name])
+    joint_arrays(clip)
+    if "total_frames" not in clip and getattr(clip.get("keypoint"), "ndim", 0) == 4:
+        clip["total_frames"] = int(clip["keypoint"].shape[1])
+    return clip
+
+
+def _plain_size(size: Any) -> Any:
+    """Return (height, width) as a tuple of integers; a third number, of the channels, is dropped."""
+    if isinstance(size, np.ndarray):
+        size = size.ravel().tolist()
+    if not isinstance(size, list | tuple) or len(size) not in (2, 3):
+        return size
+    return tuple(_plain_number(side) for side in size[:2])
+
+
+def _number_labels(data: dict[str, Any], path: Path) -> list[str]:
+    """Replace labels that are text by their numbers, in place; the texts become the class names."""
+    clips = [clip for clip in data["annotations"] if isinstance(clip, dict) and "label" in clip]
+    named = [clip for clip in clips if isinstance(clip["label"], str)]
+    if not named:
+        return []
+    numbered = [clip for clip in clips if not isinstance(clip["label"], str) and clip["label"] != UNLABELLED]
+    if numbered:
+        raise AnnotationError(
+            f"{path}: labels mix names and numbers: clip {named[0].get('frame_dir')!r} has {named[0]['label']!r}, clip "
+            f"{numbered[0].get('frame_dir')!r} has {numbered[0]['label']!r}; use one or the other"
+        )
+    known = data.get("label_names")
+    names = list(known) if isinstance(known, list | tuple) and known else number_labels(c["label"] for c in named)
+    numbers = {name: number for number, name in enumerate(names)}
+    for clip in named:
+        if clip["label"] not in numbers:
+            raise AnnotationError(
+                f"{path}: clip {clip.get('frame_dir')!r} has the label {clip['label']!r}, which is not in "
+                '"label_names"; add it there, or correct the label'
+            )
+        clip["label_name"], clip["label"] = clip["label"], numbers[clip["label"]]
+    data["label_names"] = names
+    return [] if known else [f"labels are names; numbered as {_listing(names)}"]
+
+
+def _listing(names: list[str]) -> str:
+    shown = ", ".join(f"{number} {name}" for number, name in enumerate(names[:3]))
+    return shown + (", ..." if len(names) > 3 else "")

@@ -1,0 +1,242 @@
+"""Skeleton files of other programs: what is clear is accepted, what is not is refused with the fix."""
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from pose_extraction.errors import AnnotationError
+from pose_extraction.formats.foreign import convert
+from pose_extraction.formats.pickles import write_pickle
+from pose_extraction.formats.validation import read_data_set, validate_dataset
+
+PATH = Path("some.pkl")
+HEIGHT, WIDTH = 480, 640
+
+
+def clip(name: Any = "a", label: Any = 0, **changes: Any) -> dict[str, Any]:
+    """A valid clip of one person, with joints over the whole frame."""
+    random = np.random.default_rng(len(str(name)))
+    keypoint = random.uniform((5, 5), (WIDTH - 5, HEIGHT - 5), (1, 6, 17, 2)).astype(np.float32)
+    fields = {
+        "frame_dir": name,
+        "label": label,
+        "total_frames": 6,
+        "img_shape": (HEIGHT, WIDTH),
+        "keypoint": keypoint,
+        "keypoint_score": random.uniform(0.2, 0.9, (1, 6, 17)).astype(np.float32),
+    } | changes
+    return {key: value for key, value in fields.items() if value is not None}
+
+
+def converted(*clips: Any, split: Any = None, **more: Any) -> tuple[dict[str, Any], list[str]]:
+    names = [one.get("frame_dir", one.get("filename")) for one in clips]
+    names = [name for name in names if not isinstance(name, list)]
+    data, notes = convert({"annotations": list(clips), "split": split or {"train": names}, **more}, PATH)
+    validate_dataset(data, PATH)
+    return data, notes
+
+
+def test_a_valid_file_stays_as_it_is() -> None:
+    one = clip()
+    data, notes = converted(one, clip("b", -1), label_names=["wave"])
+    assert notes == []
+    assert all(data["annotations"][0][key] is value for key, value in one.items() if key != "img_shape")
+
+
+@pytest.mark.parametrize(
+    ("changes", "field", "expected"),
+    [
+        ({"frame_dir": 12}, "frame_dir", "12"),
+        ({"frame_dir": np.int64(12)}, "frame_dir", "12"),
+        ({"frame_dir": None, "filename": "b"}, "frame_dir", "b"),
+        ({"label": np.int64(3)}, "label", 3),
+        ({"label": np.array([3])}, "label", 3),
+        ({"label": 3.0}, "label", 3),
+        ({"total_frames": np.int32(6)}, "total_frames", 6),
+        ({"total_frames": None}, "total_frames", 6),
+        ({"img_shape": np.array([HEIGHT, WIDTH])}, "img_shape", (HEIGHT, WIDTH)),
+        ({"img_shape": (480.0, 640.0)}, "img_shape", (HEIGHT, WIDTH)),
+        ({"img_shape": [480, 640, 3]}, "img_shape", (HEIGHT, WIDTH)),
+    ],
+)
+def test_plain_values_of_other_types_are_accepted(changes: dict[str, Any], field: str, expected: Any) -> None:
+    data, notes = converted(clip(**changes))
+    assert data["annotations"][0][field] == expected and notes == []
+    assert type(data["annotations"][0][field]) is type(expected)
+
+
+@pytest.mark.parametrize("names", [np.array(["a", "b"]), ("a", "b"), {"a", "b"}])
+def test_splits_of_other_types_are_accepted(names: Any) -> None:
+    data, _ = converted(clip("a"), clip("b"), split={"train": names})
+    assert sorted(data["split"]["train"]) == ["a", "b"]
+
+
+def test_numbers_as_ids_are_accepted_in_splits() -> None:
+    data, _ = converted(clip(7), clip(8), split={"train": np.array([7]), "test": [8]})
+    assert data["split"] == {"train": ["7"], "test": ["8"]}
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        {0: "wave", 1: "run"},
+        {"wave": 0, "run": 1},
+        {"run": np.int64(1), "wave": np.int64(0)},
+        np.array(["wave", "run"]),
+    ],
+)
+def test_names_of_classes_may_be_a_dictionary_or_an_array(names: Any) -> None:
+    data, _ = converted(clip(), label_names=names)
+    assert data["label_names"] == ["wave", "run"]
+
+
+def test_names_with_wrong_numbers_are_refused() -> None:
+    with pytest.raises(AnnotationError, match=r"does not number its 2 names from 0 to 1.*correct the numbers"):
+        converted(clip(), label_names={1: "wave", 2: "run"})
+
+
+def test_labels_may_be_names() -> None:
+    data, notes = converted(clip("a", "wave"), clip("b", "run"), clip("c", "wave"), clip("d", None) | {"label": None})
+    assert data["label_names"] == ["run", "wave"]
+    assert [one["label"] for one in data["annotations"]] == [1, 0, 1, -1]
+    assert notes == ["labels are names; numbered as 0 run, 1 wave"]
+    data, notes = converted(clip("a", "wave"), label_names=["wave", "run"])
+    assert data["annotations"][0]["label"] == 0 and notes == []
+
+
+def test_labels_of_two_kinds_are_refused() -> None:
+    with pytest.raises(AnnotationError, match="clip 'a' has 'wave', clip 'b' has 1; use one or the other"):
+        converted(clip("a", "wave"), clip("b", 1))
+    with pytest.raises(
+        AnnotationError, match=r"clip 'a' has the label 'jump', which is not in \"label_names\"; add it"
+    ):
+        converted(clip("a", "jump"), label_names=["wave"])
+
+
+@pytest.mark.parametrize("content", [[clip("a"), clip("b")], (clip("a"), clip("b"))])
+def test_a_list_of_annotations_is_a_data_set(content: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    write_pickle(tmp_path / "list.pkl", content)
+    with caplog.at_level(logging.WARNING):
+        data = read_data_set(tmp_path / "list.pkl")
+    assert data["split"] == {"all": ["a", "b"]}
+    assert "list.pkl: the file is a list of annotations, without splits; all clips are used" in caplog.text
+
+
+def test_the_dictionary_of_one_clip_is_a_data_set() -> None:
+    data, notes = convert(clip("a"), PATH)
+    validate_dataset(data, PATH)
+    assert [one["frame_dir"] for one in data["annotations"]] == ["a"] and data["split"] == {"all": ["a"]}
+    assert notes == ["the file is the annotation of one clip, without splits; all clips are used"]
+
+
+def test_whole_numbers_and_lists_are_accepted_as_joints() -> None:
+    whole = clip()["keypoint"].astype(np.int64)
+    for keypoint in (whole, whole.tolist(), whole[0]):
+        (one,) = converted(clip(keypoint=keypoint))[0]["annotations"]
+        np.testing.assert_array_equal(one["keypoint"], whole)
+        assert one["keypoint"].dtype == np.float32
+
+
+@pytest.mark.parametrize("has_score", [True, False])
+def test_nan_is_a_joint_that_was_not_seen(has_score: bool) -> None:
+    one = clip() if has_score else clip(keypoint_score=None)
+    one["keypoint"][0, 2, 5] = np.nan
+    (after,) = converted(one)[0]["annotations"]
+    assert (after["keypoint"][0, 2, 5] == 0).all() and after["keypoint_score"][0, 2, 5] == 0
+    assert (after["keypoint_score"] > 0).sum() == 6 * 17 - 1
+
+
+def test_nan_in_3d_is_not_the_origin() -> None:
+    keypoint = np.random.default_rng(0).normal(size=(1, 6, 25, 3)).astype(np.float32)
+    keypoint[0, :, 0] = 0
+    keypoint[0, 3, 4] = np.nan
+    (after,) = converted(clip(keypoint=keypoint, keypoint_score=None, img_shape=None))[0]["annotations"]
+    assert after["keypoint_score"][0, 3, 4] == 0 and (after["keypoint_score"][0, :, 0] == 1).all()
+
+
+def test_a_third_channel_of_scores_is_not_depth() -> None:
+    one = clip()
+    joined = np.concatenate([one["keypoint"], one["keypoint_score"][..., None]], -1)
+    data, notes = converted(clip(keypoint=joined, keypoint_score=None))
+    (after,) = data["annotations"]
+    np.testing.assert_array_equal(after["keypoint"], one["keypoint"])
+    np.testing.assert_array_equal(after["keypoint_score"], one["keypoint_score"])
+    assert notes == ["the third channel of the joints is in [0, 1], so it is read as their scores: 2D, not 3D"]
+    # In metres, it is depth.
+    metres = np.random.default_rng(0).uniform(0, 1, (1, 6, 17, 3)).astype(np.float32)
+    data, notes = converted(clip(keypoint=metres, keypoint_score=None))
+    assert data["annotations"][0]["keypoint"].shape[3] == 3 and notes == []
+
+
+def test_shares_of_the_frame_become_pixels() -> None:
+    one = clip()
+    shares = one["keypoint"] / np.array([WIDTH, HEIGHT], np.float32)
+    data, notes = converted(clip(keypoint=shares))
+    np.testing.assert_allclose(data["annotations"][0]["keypoint"], one["keypoint"], rtol=1e-5)
+    assert len(notes) == 1 and "read as shares of the frame and multiplied by its size" in notes[0]
+    with pytest.raises(
+        AnnotationError, match=r"from -0\.\d\d to 0\.\d\d, which are not pixels; multiply them by the size"
+    ):
+        converted(clip(keypoint=shares - 0.5))
+
+
+def test_exchanged_width_and_height() -> None:
+    data, notes = converted(clip(img_shape=(WIDTH, HEIGHT)), clip("b", img_shape=(WIDTH, HEIGHT)))
+    assert {one["img_shape"] for one in data["annotations"]} == {(HEIGHT, WIDTH)}
+    assert len(notes) == 1 and "img_shape is read as (width, height)" in notes[0]
+    # If neither fits, nothing is changed.
+    data, notes = converted(clip(img_shape=(100, 200)))
+    assert data["annotations"][0]["img_shape"] == (100, 200)
+    assert len(notes) == 1 and "outside the frame; check img_shape, which is (height, width)" in notes[0]
+
+
+def test_scores_above_one() -> None:
+    one = clip()
+    data, notes = converted(clip(keypoint_score=one["keypoint_score"] * 100))
+    np.testing.assert_allclose(data["annotations"][0]["keypoint_score"], one["keypoint_score"], rtol=1e-5)
+    assert len(notes) == 1 and "read as percent" in notes[0]
+    with pytest.raises(
+        AnnotationError, match=r"clip 'a' has a score of .* from 0 to 1; divide all scores by the largest"
+    ):
+        converted(clip(keypoint_score=one["keypoint_score"] * 8))
+    # Heat maps are interpolated, which may exceed 1 a little.
+    assert converted(clip(keypoint_score=one["keypoint_score"] * 1.2))[1] == []
+
+
+@pytest.mark.parametrize("value", [0.0, 0.5, 1.0])
+def test_constant_scores_do_not_say_what_was_seen(value: float) -> None:
+    one = clip(keypoint_score=np.full((1, 6, 17), value, np.float32))
+    one["keypoint"][0, 0, 0] = 0
+    data, notes = converted(one)
+    assert "keypoint_score" not in data["annotations"][0]
+    assert notes == [f"all scores are {value:g} and are ignored; joints at (0, 0) count as not seen"]
+
+
+def test_overflowed_float16_is_refused() -> None:
+    one = clip()
+    keypoint = one["keypoint"].astype(np.float16)
+    keypoint[0, 0, 0] = np.inf
+    with pytest.raises(AnnotationError, match="float16 overflows above 65504; write the joints as float32"):
+        converted(clip(keypoint=keypoint))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (
+            {"frame_dir": [1, 2]},
+            r"annotation 0 has the \"frame_dir\" \(clip id\) \[1, 2\] of type list; write it as text",
+        ),
+        ({"label": 1.5}, "clip 'a': label is 1.5, must be a class number, or a name in all clips"),
+        ({"total_frames": "6"}, "clip 'a': total_frames is '6', must be a number of frames"),
+        ({"total_frames": 7}, "total_frames is 7, but keypoint of shape .* has 6 frames; set total_frames"),
+        ({"keypoint": np.zeros((1, 6, 17, 2), bool)}, "keypoint is of type bool, must be numbers"),
+        ({"img_shape": (480.5, 640)}, r"img_shape is \(480.5, 640\), must be \(height, width\) in pixels"),
+    ],
+)
+def test_what_is_not_clear_is_refused_with_clip_value_and_fix(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(AnnotationError, match=message):
+        converted(clip(**changes))
