@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-_ID = re.compile(r"(?<![A-Za-z0-9])S(\d{3})C(\d{3})P(\d{3})R(\d{3})A(\d{3})(?![A-Za-z0-9])")
+_ID = re.compile(r"(?<![A-Za-z0-9])S(\d{3})C(\d{3})P(\d{3})R(\d{3})A(\d{3})(?![A-Za-z0-9])", re.IGNORECASE)
 
 # fmt: off
 _TRAINING_PERSONS = frozenset({
@@ -58,13 +58,13 @@ class NtuName:
 
 
 def ntu_name(text: str) -> NtuName | None:
-    """The NTU id in a file name or `frame_dir`; None if there is none.
+    """The NTU id in a file name or `frame_dir`, in capitals; None if there is none.
 
     >>> ntu_name("S001C002P003R002A013_rgb").action
     13
     """
     match = _ID.search(text)
-    return NtuName(match[0], *map(int, match.groups())) if match else None
+    return NtuName(match[0].upper(), *map(int, match.groups())) if match else None
 
 
 @cache

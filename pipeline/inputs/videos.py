@@ -8,6 +8,7 @@ import glob
 import itertools
 import logging
 import os
+import re
 from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
@@ -20,6 +21,8 @@ from pose_extraction.video.image_files import IMAGE_SUFFIXES
 
 logger = logging.getLogger(__name__)
 
+# A place for the number of an image, as in frame%05d.jpg.
+_NUMBER = re.compile(r"%\d*d")
 # fmt: off
 VIDEO_SUFFIXES = frozenset({
     ".3g2", ".3gp", ".amv", ".asf", ".avi", ".divx", ".dv", ".f4v", ".flv", ".gif", ".h264", ".h265", ".hevc", ".ivf",
@@ -118,6 +121,11 @@ def _roots(given: str | Path) -> list[tuple[Path | None, Path]]:
             f"{given}: cannot be accessed ({error.strerror}); check the permissions of its folder"
         ) from error
     fixed = list(itertools.takewhile(lambda part: not glob.has_magic(part), path.parts))
+    if len(fixed) == len(path.parts) and _NUMBER.search(path.name):
+        raise UsageError(
+            f"{given}: is a pattern of image names, which is not supported; give the folder {path.parent} instead: its "
+            "images are read in the order of their numbers"
+        )
     if len(fixed) == len(path.parts):
         raise UsageError(f"{given}: no such file or folder; check the name, or quote a pattern such as 'videos/*.mp4'")
     root = Path(*fixed)

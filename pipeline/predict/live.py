@@ -193,4 +193,4 @@ class _StreamPrediction:
         """Return the reason why there are no predictions."""
         if not self._poses:
             return "no person found"
-        return no_window_classified()
+        return no_window_classified(self._frames)

@@ -181,4 +181,4 @@ def _windows(
         attention = record.mean(segment.person, segment.start, segment.end) if record is not None else {}
         span, share = (segment.start, segment.end), best[0][1]
         answers.append(Answer(name, segment.person, *span, label, share, segment.unknown, best, attention=attention))
-    return answers or [Answer(name, reason=no_window_classified())]
+    return answers or [Answer(name, reason=no_window_classified(video.num_frames))]

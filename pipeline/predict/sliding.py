@@ -247,8 +247,14 @@ def slide_over(video: VideoPoses, sliding: Sliding) -> Iterator[tuple[int, Video
         yield cell, cut(video, rows.start, rows.stop)
 
 
-def no_window_classified() -> str:
-    """Return the reason why no window of a video with persons was classified."""
+def no_window_classified(frames: int) -> str:
+    """Return the reason why no window of a video with persons was classified.
+
+    Args:
+        frames: Number of frames of the video.
+    """
+    if frames < FEWEST_FRAMES:
+        return f"has only {frames} frames; a prediction requires at least {FEWEST_FRAMES} frames with a person"
     return f"no person is visible in half of a window's frames and in at least {FEWEST_FRAMES}: use longer windows"
 
 

@@ -114,7 +114,8 @@ class VideoPrediction:
         self._summary = summary
         self._size = job.info.size
         self._frames: list[FramePoses] = []
-        self._poses = 0
+        # Poses and frames so far.
+        self._poses = self._count = 0
         self._means = _MeanOverCells()
         self._record = AttentionRecord(COCO17.joints) if options.scope.explain else None
         self._answers: list[Answer] = []
@@ -134,6 +135,7 @@ class VideoPrediction:
     def add(self, poses: FramePoses) -> Iterator[Answer]:
         """Add the poses of a frame; yield the predictions that are final."""
         self._poses += poses.num_persons
+        self._count += 1
         waiting = [poses]
         if self._sliding is None:
             self._frames.append(poses)
@@ -224,4 +226,4 @@ class VideoPrediction:
     def _why_nothing(self) -> str:
         if not self._poses:
             return nobody_found(0)
-        return no_window_classified()
+        return no_window_classified(self._count)

@@ -63,7 +63,7 @@ def convert(data: Any, path: Path) -> tuple[Any, list[str]]:
 
 
 def _as_data_set(data: Any) -> tuple[Any, list[str]]:
-    """Return a data set for a list of annotations, for the annotation of one clip, and for a data set without splits."""
+    """Return a data set for annotations in a list, for that of one clip, and for a data set without splits."""
     if isinstance(data, dict) and "annotations" in data:
         clips = data["annotations"]
         clips = list(clips) if isinstance(clips, tuple) else clips

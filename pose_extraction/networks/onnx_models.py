@@ -11,7 +11,7 @@ from typing import Any, Literal, TypeVar
 
 import numpy as np
 import yaml
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from pose_extraction.engines.engine import Engine
 from pose_extraction.engines.image_networks import ImageNetwork, Normalisation, from_onnx
@@ -39,6 +39,8 @@ class EstimatorNotes(BaseModel):
     shift_flipped: bool | None = None
     blur_kernel: int = 11
     split_ratio: float | None = None
+    # By which the output is divided to obtain scores in [0, 1].
+    score_scale: float = Field(1.0, gt=0)
     # Index of the output channel for each joint of COCO-17.
     joints: list[int] | None = None
 
@@ -246,6 +248,7 @@ def estimator_from_onnx(path: Path, engine: Engine, *, batch_size: int, flip_tes
         shift_flipped=notes.shift_flipped if notes.shift_flipped is not None else codec == "msra",
         blur_kernel=notes.blur_kernel,
         split_ratio=split_ratio,
+        score_scale=notes.score_scale,
         joints=tuple(joints),
     )
     normalisation = Normalisation(notes.mean, notes.std, to_rgb=notes.colour == "rgb")

@@ -1,5 +1,6 @@
 """Top-down pose estimation: each person is cropped, and a network locates the joints in the crop."""
 
+import logging
 from dataclasses import dataclass
 
 import cv2
@@ -8,6 +9,11 @@ import numpy as np
 from pose_extraction.engines.image_networks import ImageNetwork
 from pose_extraction.networks import heatmaps
 from pose_extraction.skeleton import COCO17
+
+log = logging.getLogger(__name__)
+
+# Interpolation of heat maps exceeds 1 by less than this; more such scores than this share are on another scale.
+MOST_SCORE, MANY_LARGE = 1.2, 0.2
 
 
 @dataclass(frozen=True)
@@ -21,6 +27,7 @@ class TopdownSpec:
         shift_flipped: See `heatmaps.average_with_flipped`.
         blur_kernel: See `heatmaps.decode_udp`.
         split_ratio: See `heatmaps.decode_simcc`.
+        score_scale: Divisor of the network's scores that brings them to [0, 1].
         joints: Index of the output channel for each of the V joints of COCO-17.
     """
 
@@ -30,6 +37,7 @@ class TopdownSpec:
     shift_flipped: bool = True
     blur_kernel: int = 11
     split_ratio: float = 2.0
+    score_scale: float = 1.0
     joints: tuple[int, ...] = tuple(range(COCO17.num_joints))
 
 
@@ -62,6 +70,7 @@ class TopdownEstimator:
         self.network = network
         self.spec = spec
         self.flip_test = flip_test
+        self._has_warned = False
 
     @property
     def persons_per_batch(self) -> int:
@@ -164,7 +173,21 @@ class TopdownEstimator:
             keypoint, score = heatmaps.decode_msra(outputs[0], size)
         extent = np.array([size[1], size[0]], np.float32)
         keypoint = keypoint / extent * scale[:, None] + (center - 0.5 * scale)[:, None]
+        score = score / np.float32(self.spec.score_scale)
+        self._note_large(score)
         return keypoint.astype(np.float32), np.clip(score, 0, 1)
+
+    def _note_large(self, score: np.ndarray) -> None:
+        """Warn once if many scores exceed 1: they would all be stored as 1."""
+        if self._has_warned or not score.size or (score > MOST_SCORE).mean() < MANY_LARGE:
+            return
+        self._has_warned = True
+        log.warning(
+            "%.0f %% of the scores exceed 1 (the largest is %.3g), and are stored as 1; set score_scale in the YAML "
+            "file of the network to the largest score it gives",
+            100 * float((score > MOST_SCORE).mean()),
+            float(score.max()),
+        )
 
     def estimate(self, crops: Crops) -> tuple[np.ndarray, np.ndarray]:
         """Estimate the poses of persons.

@@ -8,6 +8,11 @@ from recognition.data.clips import ClipSet
 from recognition.data.splits import split_indices, splits_for_training, training_split
 from recognition.settings import DataSettings
 
+# Comparison of test clips with training clips: number of frames of each, the share of joints that must be seen in them,
+# the maximum deviation relative to that of the joints of a body, and the maximum number of pairs.
+COMPARED_FRAMES, LEAST_SEEN = 8, 0.3
+SAME_MOTION = 0.04
+MOST_PAIRS = 20_000_000
 # For a training split whose name contains "train", the same name with one of these words is its counterpart.
 _PARTNERS = ("test", "testing", "val", "valid", "validation", "eval")
 
@@ -56,6 +61,120 @@ def notes_on_classes(clips: ClipSet, training: np.ndarray) -> list[str]:
         f"{missing} of {num_classes} classes have no training clips and will not be learned; the largest label is "
         f"{clips.labels[index]} (clip {clips.names[index]!r})"
     ]
+
+
+def notes_on_labels(clips: ClipSet, settings: DataSettings, training: np.ndarray, held_out: np.ndarray) -> list[str]:
+    """Return notes about unlabelled clips, and about classes with too few clips to learn from.
+
+    Args:
+        clips: The skeleton file.
+        settings: `train_split` and `holdout` are used.
+        training: int (N,), indices of the training clips.
+        held_out: int (M,), indices of the clips that choose the best epoch.
+    """
+    notes = []
+    candidates = split_indices(clips, training_split(clips, settings))
+    unlabelled = candidates[clips.labels[candidates] == UNLABELLED]
+    if len(unlabelled):
+        notes.append(
+            f"{len(unlabelled)} of {len(candidates)} clips for training have no label and are not used (the first: "
+            f"{clips.names[unlabelled[0]]!r}); label them with `skelpipe label`"
+        )
+    numbers, counts = np.unique(clips.labels[training], return_counts=True)
+    if len(numbers) == 1:
+        notes.append(
+            f"all {len(training)} training clips are of one class, {clips.label_names[numbers[0]]!r}, so it will be "
+            "the answer to every clip; add clips of other classes"
+        )
+    rare = [clips.label_names[number] for number in numbers[counts == 1]]
+    if rare:
+        notes.append(
+            f"{_classes(rare)} a single training clip, which is hardly enough to recognise other persons; add clips"
+        )
+    if settings.holdout > 0 and not len(held_out):
+        notes.append(
+            "no clip is held out to choose the best epoch, because a class would lose all its clips; the last epoch is "
+            "the result"
+        )
+    return notes
+
+
+def _classes(names: list[str]) -> str:
+    if len(names) == 1:
+        return f"class {names[0]!r} has"
+    return f"{len(names)} classes ({', '.join(names[:3])}{', ...' if len(names) > 3 else ''}) have"
+
+
+def notes_on_test_clips(clips: ClipSet, settings: DataSettings, training: np.ndarray) -> list[str]:
+    """Return notes on what makes the results on a test split too good, or impossible.
+
+    Args:
+        clips: The skeleton file.
+        settings: `train_split` is used.
+        training: int (N,), indices of the training clips.
+    """
+    split = training_split(clips, settings)
+    notes: list[str] = []
+    for name in _partners(split, clips) if split is not None else ():
+        test = np.setdiff1d(clips.splits[name], training)
+        unknown = np.setdiff1d(clips.labels[test], [*clips.labels[training], UNLABELLED])
+        if len(unknown):
+            first = next(index for index in test if clips.labels[index] == unknown[0])
+            notes.append(
+                f"{_classes([clips.label_names[number] for number in unknown])} clips in split {name!r}, but none for "
+                f"training, so these are never recognised (the first: {clips.names[first]!r})"
+            )
+        groups = ({clips.groups[index] for index in indices} - {None} for indices in (training, test))
+        shared = sorted(set.intersection(*groups), key=str)
+        if shared:
+            notes.append(
+                f"{len(shared)} groups (the first: {shared[0]!r}) have clips both for training and in split {name!r}, "
+                "so its results will be too optimistic; move each group to one side"
+            )
+        alike = near_duplicates(clips, training, test)
+        if alike:
+            ours, theirs = alike[0]
+            notes.append(
+                f"{len(alike)} clips of split {name!r} hardly differ from a training clip (the first: "
+                f"{clips.names[theirs]!r} and {clips.names[ours]!r}), so its results will be too optimistic; remove "
+                "them from one of the two"
+            )
+    return notes
+
+
+def near_duplicates(clips: ClipSet, training: np.ndarray, test: np.ndarray) -> list[tuple[int, int]]:
+    """Return (training clip, test clip) for each test clip that shows almost the same motion as a training clip.
+
+    Clips are compared in eight frames, by the joints of their first person relative to the body. Nothing is compared if
+    there are more than `MOST_PAIRS` pairs.
+
+    Args:
+        clips: The skeleton file.
+        training: int (N,), indices.
+        test: int (M,), indices.
+    """
+    if not len(training) or not len(test) or len(training) * len(test) > MOST_PAIRS:
+        return []
+    ours = np.stack([_motion(clips, int(index)) for index in training])
+    found = []
+    for index in test:
+        error = np.mean((ours - _motion(clips, int(index))) ** 2, axis=1)
+        nearest = int(error.argmin())
+        if error[nearest] < SAME_MOTION**2:
+            found.append((int(training[nearest]), int(index)))
+    return found
+
+
+def _motion(clips: ClipSet, index: int) -> np.ndarray:
+    """Return the joints of eight frames of the first person, centred, with deviation 1; infinite if none was seen."""
+    keypoint, score = clips.stored(index)
+    rows = np.linspace(0, keypoint.shape[1] - 1, COMPARED_FRAMES).round().astype(int)
+    joints = np.where(score[0, rows, :, None] > 0, keypoint[0, rows].astype(np.float32), np.nan)
+    seen = np.isfinite(joints).all(axis=-1)
+    if seen.mean() < LEAST_SEEN:
+        return np.full(joints.size, np.inf, np.float32)
+    joints -= joints[seen].mean(axis=0)
+    return np.nan_to_num(joints / max(float(joints[seen].std()), 1e-6)).ravel()
 
 
 def notes_on_splits(clips: ClipSet, settings: DataSettings, training: np.ndarray) -> list[str]:

@@ -141,10 +141,11 @@ def hold_out(clips: ClipSet, indices: np.ndarray, settings: DataSettings, seed: 
         seed: Random seed.
 
     Returns:
-        Indices of training clips and of held-out clips, in ascending order. No clip is held out if `holdout` is 0.
+        Indices of training clips and of held-out clips, in ascending order. No clip is held out if `holdout` is 0, or
+        if that would remove all clips of a class.
 
     Raises:
-        UsageError: One of the two parts would be empty.
+        UsageError: `holdout_split` leaves one of the two parts empty.
     """
     if settings.holdout_split is not None:
         held = split_indices(clips, settings.holdout_split)
@@ -170,9 +171,4 @@ def hold_out(clips: ClipSet, indices: np.ndarray, settings: DataSettings, seed: 
         chosen = held_out_groups(labels, groups, share, rng)
     else:
         chosen = held_out_clips(labels, share, rng)
-    if not chosen.any():
-        raise UsageError(
-            f"{clips.path}: cannot hold out any of {len(indices)} clips without removing all clips of a class; set "
-            "data.holdout=0, or choose a split with data.holdout_split"
-        )
     return indices[~chosen], indices[chosen]

@@ -12,7 +12,13 @@ from recognition import runs
 from recognition.backbones import baselines, gru
 from recognition.data.clip_transforms import layout_of_model
 from recognition.data.clips import ClipSet, open_clips
-from recognition.data.data_notes import check_classes, notes_on_classes, notes_on_splits
+from recognition.data.data_notes import (
+    check_classes,
+    notes_on_classes,
+    notes_on_labels,
+    notes_on_splits,
+    notes_on_test_clips,
+)
 from recognition.data.skeleton_file import skeleton_file_of
 from recognition.data.splits import hold_out, training_indices
 from recognition.engine.prepared_run import (
@@ -76,6 +82,8 @@ def prepare(settings: RunSettings, *, begun: RunSettings | None = None) -> Prepa
     check_classes(clips)
     parts = _parts_of(clips, data, settings.training)
     notes += [*parts.notes(), *notes_on_splits(clips, data, parts.training), *notes_on_classes(clips, parts.training)]
+    notes += notes_on_labels(clips, data, parts.training, parts.held_out)
+    notes += notes_on_test_clips(clips, data, parts.training)
     parts.check(settings.training)
     engine = resolve_training_engine(settings.training.device, settings.training.precision)
     fitting = weights.model if weights is not None else None

@@ -96,6 +96,28 @@ def test_simcc_is_detected_by_its_outputs(tmp_path: Path) -> None:
     np.testing.assert_allclose(keypoint[0, 0], [30, 20], atol=1)
 
 
+def test_scores_above_one_are_divided_by_their_scale(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    path = heatmap_network(tmp_path / "own.onnx")
+    outputs = [np.zeros((1, 17, 16, 12), np.float32)]
+    outputs[0][0, np.arange(17), 8, 6] = np.linspace(4, 8, 17)
+    place = np.array([[24.0, 32.0]], np.float32), np.array([[48.0, 64.0]], np.float32)
+    estimator = estimator_from_onnx(path, RUNTIME, batch_size=2, flip_test=False)
+    for _ in range(2):
+        assert (estimator.decode(outputs, *place)[1] == 1).all()
+    (record,) = caplog.records
+    assert record.getMessage().startswith(
+        "100 % of the scores exceed 1 (the largest is 8), and are stored as 1; set score_scale"
+    )
+    caplog.clear()
+    path.with_suffix(".yaml").write_text("score_scale: 8\n")
+    estimator = estimator_from_onnx(path, RUNTIME, batch_size=2, flip_test=False)
+    np.testing.assert_allclose(estimator.decode(outputs, *place)[1][0], np.linspace(0.5, 1, 17), rtol=1e-6)
+    assert not caplog.records
+    path.with_suffix(".yaml").write_text("score_scale: 0\n")
+    with pytest.raises(UsageError, match="score_scale: Input should be greater than 0"):
+        estimator_from_onnx(path, RUNTIME, batch_size=2, flip_test=False)
+
+
 def test_settings_in_the_yaml_file_are_used(tmp_path: Path) -> None:
     path = heatmap_network(tmp_path / "own.onnx", channels=20)
     joints = [19, *range(1, 17)]

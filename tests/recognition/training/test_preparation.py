@@ -184,3 +184,79 @@ def test_paths_in_the_settings_of_a_run_are_absolute(motions, tmp_path, monkeypa
     monkeypatch.chdir(tmp_path)
     data = prepare(small_settings(motions, tmp_path / "run", "keypoint_files=joints")).settings.data
     assert data.keypoint_files == str(tmp_path / "joints") and Path(data.file).is_absolute()
+
+
+def labelled(file: Path, labels: list[int], splits: dict[str, range], **extra: object) -> Path:
+    """Random clips with these labels; `extra` lists a value per clip."""
+    rng = np.random.default_rng(0)
+    clips = [
+        annotation(f"c{number:02d}", rng, label=label, **{name: values[number] for name, values in extra.items()})  # type: ignore[index]
+        for number, label in enumerate(labels)
+    ]
+    names = [clip["frame_dir"] for clip in clips]
+    split = {name: [names[number] for number in numbers] for name, numbers in splits.items()}
+    return write_clips(file, clips, split, label_names=["wave", "run", "sit"])
+
+
+def notes_of(file: Path, *words: str) -> tuple[str, ...]:
+    return tuple(prepare(small_settings(file, file.parent / "run", *words)).notes)
+
+
+def test_one_class_is_noted(tmp_path):
+    notes = notes_of(labelled(tmp_path / "a.pkl", [1] * 12, {"train": range(12)}), "holdout=0")
+    assert (
+        "all 12 training clips are of one class, 'run', so it will be the answer to every clip; add clips of other"
+        in (notes[-1])
+    )
+
+
+def test_unlabelled_clips_are_counted(tmp_path):
+    file = labelled(tmp_path / "a.pkl", [0, 1, 2, 0, 1, 2, -1, -1], {"train": range(8)})
+    assert notes_of(file, "holdout=0") == (
+        "2 of 8 clips for training have no label and are not used (the first: 'c06'); label them with `skelpipe label`",
+    )
+
+
+def test_a_class_with_one_clip_trains_and_is_noted(tmp_path):
+    file = labelled(tmp_path / "a.pkl", [0, 0, 0, 0, 1, 1, 1, 1, 2], {"train": range(9)})
+    (note,) = notes_of(file)
+    assert note.startswith("class 'sit' has a single training clip, which is hardly enough")
+    # Even if no class has a clip to spare.
+    rare, none_held = notes_of(labelled(tmp_path / "b.pkl", [0, 1, 2], {"train": range(3)}))
+    assert rare.startswith("3 classes (wave, run, sit) have a single training clip")
+    assert none_held.startswith(
+        "no clip is held out to choose the best epoch, because a class would lose all its clips"
+    )
+
+
+def test_classes_of_the_test_split_without_training_clips_are_noted(tmp_path):
+    file = labelled(tmp_path / "a.pkl", [0, 0, 1, 1, 2], {"train": range(4), "test": range(4, 5)})
+    *_, note = notes_of(file, "holdout=0")
+    assert note == (
+        "class 'sit' has clips in split 'test', but none for training, so these are never recognised (the first: 'c04')"
+    )
+
+
+def test_one_person_on_both_sides_is_noted(tmp_path):
+    people = ["anna", "anna", "ben", "ben", "ben", "carl"]
+    file = labelled(tmp_path / "a.pkl", [0, 0, 1, 1, 0, 1], {"train": range(4), "test": range(4, 6)}, group=people)
+    (note,) = notes_of(file, "holdout=0")
+    assert note.startswith(
+        "1 groups (the first: 'ben') have clips both for training and in split 'test', so its results"
+    )
+
+
+def test_near_duplicates_across_splits_are_noted(tmp_path):
+    file = labelled(tmp_path / "a.pkl", [0, 0, 1, 1, 0, 1], {"train": range(4), "test": range(4, 6)})
+    assert notes_of(file, "holdout=0") == ()
+    data = read_pickle(file)
+    copied, copy = data["annotations"][2], data["annotations"][5]
+    # Another place, size and noise, as after encoding the video again.
+    noise = np.random.default_rng(1).normal(0, 0.3, copied["keypoint"].shape)
+    copy["keypoint"] = (0.8 * copied["keypoint"].astype(float) + 20 + noise).astype(np.float32)
+    copy["keypoint_score"] = copied["keypoint_score"]
+    write_pickle(file, data)
+    (note,) = notes_of(file, "holdout=0")
+    assert note.startswith(
+        "1 clips of split 'test' hardly differ from a training clip (the first: 'c05' and 'c02'), so"
+    )
