@@ -31,6 +31,18 @@ def test_an_ntu_name_is_the_id_as_published(tmp_path: Path) -> None:
     assert ids(folder) == ["S001C002P003R002A013", "nturgb/XS001C002P003R002A0139"]
 
 
+def test_an_ntu_name_may_be_in_small_letters(tmp_path: Path) -> None:
+    (tmp_path / "s001c002p003r002a013_rgb.avi").touch()
+    (source,) = survey([tmp_path]).sources
+    assert source.frame_dir == "S001C002P003R002A013"
+
+
+@pytest.mark.parametrize("name", ["%d.jpg", "frame%05d.png"])
+def test_a_pattern_of_image_names_is_answered_with_the_folder(tmp_path: Path, name: str) -> None:
+    with pytest.raises(UsageError, match=f"pattern of image names, .* give the folder {tmp_path} instead"):
+        survey([tmp_path / name])
+
+
 def test_videos_that_differ_in_suffix_always_keep_it(tmp_path: Path) -> None:
     folder = made(tmp_path, "a.mp4", "a.avi", "b.mp4", "c.mp4", "c/0001.png", "d.mp4", "d.txt")
     assert ids(folder) == ["a.avi", "a.mp4", "b", "c", "c.mp4", "d"]
