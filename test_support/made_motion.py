@@ -206,6 +206,39 @@ def make_motion(
     return MadeMotion(frames, identities, truth, np.asarray(ids), seen, cut, crossings)
 
 
+def make_meeting(seed: int, *, rate: float, turns: bool, seconds: float = 6.0, missing: float = 0.02) -> MadeMotion:
+    """Create a clip of two people who walk towards each other, and turn back or pass.
+
+    They slow down within 0.3 s before they turn, at a distance of 0.3 to 0.7 body heights.
+
+    Args:
+        seed: Seed of all random numbers.
+        rate: Frames per second; intervals vary by up to 5 %.
+        turns: Whether they turn back, or walk on past each other.
+        seconds: Duration.
+        missing: Fraction of missing detections.
+    """
+    random = np.random.default_rng(seed)
+    count = int(seconds * rate)
+    times = np.concatenate(([0.0], np.cumsum(random.uniform(0.95, 1.05, count - 1)))) / rate
+    meeting = random.uniform(0.4, 0.6) * times[-1]
+    height, ground, x = random.uniform(180, 260), random.uniform(400, 680), random.uniform(560, 720)
+    walks = []
+    for side in (-1, 1):
+        speed, gap = random.uniform(0.6, 1.3) * height, random.uniform(0.15, 0.35) * height
+        level = ground + random.uniform(-0.02, 0.02) * height
+        knots = np.unique([0.0, meeting - 0.3, meeting - 0.1, meeting + 0.1, meeting + 0.3, times[-1]])
+        away = np.maximum(np.abs(knots - meeting) - 0.2, 0.0) * speed + gap
+        path = x + side * (away if turns else -speed * (knots - meeting))
+        feet = [(float(place), level) for place in path]
+        walks.append(_Walk([float(knot) for knot in knots], feet, height, (0.0, times[-1]), in_step_at=meeting))
+    truth = np.stack([_poses(random, walk, times) for walk in walks])
+    seen = np.ones(truth.shape[:2], bool)
+    heights, ids = np.full(2, height), np.arange(2)
+    frames, identities = _observe(random, times, truth, seen, heights, ids, missing, 0.012)
+    return MadeMotion(frames, identities, truth, ids, seen, count, [])
+
+
 def _observe(
     random: np.random.Generator,
     times: np.ndarray,

@@ -21,6 +21,10 @@ from pose_extraction.poses import FramePoses
 
 # Standard deviation of the initial speed of a person, in body sizes per second.
 FIRST_SPEED = 1.5
+# The longer side of a person's box hardly changes by more than this factor between two frames.
+MOST_GROWTH = 1.5
+# Larger than the sum of all distances, so that many matches are preferred to short ones.
+UNREACHABLE = 1e6
 
 
 @dataclass(frozen=True)
@@ -46,6 +50,8 @@ class TrackerSettings:
         agility: Spectral density of the acceleration in body sizes^2 / s^3.
         place_noise: Standard deviation of the measured position of a body.
         widest: Upper bound of the standard deviation of the predicted position that is used in the affinity.
+        top_speed: Maximum speed of a person, in body sizes per second. A detection within reach of a track that was seen
+            in the frame before continues it, if nothing else matches: between two frames of a slow video, people turn.
         cut_share: A frame in which at most this fraction of the people agrees with any track is a camera cut.
         cut_affinity: Minimum affinity at which a detection agrees with a track, for detecting cuts.
 
@@ -66,6 +72,7 @@ class TrackerSettings:
     agility: float = 1.0
     place_noise: float = 0.05
     widest: float = 0.7
+    top_speed: float = 4.0
     cut_share: float = 0.25
     cut_affinity: float = 0.3
 
@@ -157,10 +164,11 @@ class Tracker:
         if self._tracks is not None and free.any():
             keypoint_now, box_now, covariance = self._predict()
             affinity = self._affinity(keypoint_now, box_now, covariance, keypoint, box)
-            if self._is_cut(affinity, high):
+            distance = self._distance(keypoint, box)
+            if self._is_cut(affinity, distance, high):
                 self.forget()
             else:
-                matches = self._match(affinity, free, high)
+                matches = self._with_reachable(self._match(affinity, free, high), distance, high)
                 self._follow(*matches, keypoint, box, keypoint_now, box_now, covariance)
                 ids[matches[1]] = self._tracks.ids[matches[0]]
         fresh = np.flatnonzero(high & (ids < 0))
@@ -215,8 +223,38 @@ class Tracker:
         affinity = settings.oks_share * alike + (1 - settings.oks_share) * box_iou(box_now, box)
         return affinity - (settings.age_cost * age)[:, None]
 
-    def _is_cut(self, affinity: np.ndarray, high: np.ndarray) -> bool:
-        """Detect a camera cut: there are people before and after, but they do not match."""
+    def _distance(self, keypoint: np.ndarray, box: np.ndarray) -> np.ndarray:
+        """Return how far each detection is from the last place of each track, (N, M), in body sizes.
+
+        Infinite if a person cannot move that far, has another size, or was not seen in the frame before.
+        """
+        tracks, settings = self._tracks, self._settings
+        assert tracks is not None
+        offset = keypoint[None] - tracks.keypoint[:, None]
+        common = np.isfinite(offset).all(axis=-1)
+        count = common.sum(axis=-1)
+        # People who turn move their limbs, too, so compare the mean place of the joints that both have.
+        shift = np.where(common[..., None], offset, 0.0).sum(axis=2) / np.maximum(count, 1)[..., None]
+        shift = np.where(count[..., None] > 0, shift, box_centre(box)[None] - box_centre(tracks.box)[:, None])
+        # The width of a walking person changes with every step, so take the larger size, and compare the longer sides.
+        distance = np.linalg.norm(shift, axis=-1) / np.maximum(tracks.size[:, None], _body_size(box))
+        elapsed = (self._time - tracks.seen)[:, None]
+        ratio = _longer_side(box) / _longer_side(tracks.box)[:, None]
+        possible = (distance <= settings.top_speed * elapsed) & (elapsed <= 1.5 * self._interval)
+        possible &= (ratio > 1 / MOST_GROWTH) & (ratio < MOST_GROWTH)
+        return np.where(possible, distance, np.inf)
+
+    def _with_reachable(
+        self, matches: tuple[np.ndarray, np.ndarray], distance: np.ndarray, high: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Add matches of detections without a match to tracks from which they can be reached."""
+        rows = np.setdiff1d(np.arange(len(distance)), matches[0])
+        columns = np.setdiff1d(np.flatnonzero(high), matches[1])
+        row, column = _nearest(distance[rows[:, None], columns])
+        return np.append(matches[0], rows[row]), np.append(matches[1], columns[column])
+
+    def _is_cut(self, affinity: np.ndarray, distance: np.ndarray, high: np.ndarray) -> bool:
+        """Detect a camera cut: there are people before and after, but they do not match, and are elsewhere."""
         tracks, settings = self._tracks, self._settings
         assert tracks is not None
         recent = (tracks.seen - tracks.born >= settings.trial) & (self._time - tracks.seen <= self._first_patience)
@@ -224,7 +262,10 @@ class Tracker:
         if possible < 2:
             return False
         agreeing = (affinity[recent][:, high] >= settings.cut_affinity).any(0).sum()
-        return bool(agreeing <= settings.cut_share * possible)
+        if agreeing > settings.cut_share * possible:
+            return False
+        reached = len(_nearest(distance[recent][:, high])[0])
+        return reached < (1 - settings.cut_share) * possible
 
     def _match(self, affinity: np.ndarray, free: np.ndarray, high: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Match in two rounds. Return row indices of tracks and of detections."""
@@ -294,3 +335,14 @@ class Tracker:
 
 def _body_size(box: np.ndarray) -> np.ndarray:
     return np.maximum(np.sqrt(box_area(box)), 1.0)
+
+
+def _longer_side(box: np.ndarray) -> np.ndarray:
+    return np.maximum((box[:, 2:] - box[:, :2]).max(axis=1), 1.0)
+
+
+def _nearest(distance: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return rows and columns of pairs with finite distance: as many as possible, with the smallest sum."""
+    row, column = linear_sum_assignment(np.where(np.isfinite(distance), distance, UNREACHABLE))
+    good = np.isfinite(distance[row, column])
+    return row[good], column[good]

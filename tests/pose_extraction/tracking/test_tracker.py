@@ -10,7 +10,7 @@ from pose_extraction.oks import OUTLINE_SHARE, box_area, oks, pose_bounds
 from pose_extraction.poses import FramePoses
 from pose_extraction.tracking.tracker import Tracker, TrackerSettings
 from pose_extraction.tracking.tracks import build_tracks
-from test_support.made_motion import SIZE, STANDING, MadeMotion, make_motion
+from test_support.made_motion import SIZE, STANDING, MadeMotion, make_meeting, make_motion
 from test_support.reference.idf1 import idf1, nearest_box_ids
 
 # The first six seeds in which the OKS exceeds 0.5 in all crossings.
@@ -162,3 +162,31 @@ def test_duplicate_identities_in_a_frame_are_refused():
     frame = together(seen_as(100, 0.0), seen_as(500, 0.0))
     with pytest.raises(UsageError, match="identity 3 occurs twice"):
         build_tracks([frame], [np.array([3, 3])])
+
+
+@pytest.mark.parametrize("rate", [6.0, 8.0])
+def test_two_people_who_meet_and_turn_back_keep_their_ids_at_a_low_frame_rate(rate: float) -> None:
+    for seed in range(2000, 2006):
+        motion = make_meeting(seed, rate=rate, turns=True, missing=0.0)
+        tracker = Tracker(TrackerSettings(), SIZE)
+        ids = [tracker.update(frame) for frame in motion.frames]
+        assert idf1(motion.truth, ids) > 0.98, seed
+        assert {int(name) for name in np.concatenate(ids) if name >= 0} <= {0, 1, 2}, seed
+
+
+def test_people_who_appear_elsewhere_after_a_cut_get_new_ids_at_a_low_frame_rate() -> None:
+    tracker = Tracker(TrackerSettings(), SIZE)
+    names = []
+    for number in range(8):
+        x = (200, 500) if number < 4 else (800, 1100)
+        left, right = (seen_as(place, number / 6) for place in x)
+        both = FramePoses(
+            number,
+            number / 6,
+            *(
+                np.concatenate((getattr(left, field), getattr(right, field)))
+                for field in ("box", "box_score", "keypoint", "keypoint_score")
+            ),
+        )
+        names.append(tracker.update(both).tolist())
+    assert names == [[0, 1]] * 4 + [[2, 3]] * 4
