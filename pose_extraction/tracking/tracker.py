@@ -50,8 +50,9 @@ class TrackerSettings:
         agility: Spectral density of the acceleration in body sizes^2 / s^3.
         place_noise: Standard deviation of the measured position of a body.
         widest: Upper bound of the standard deviation of the predicted position that is used in the affinity.
-        top_speed: Maximum speed of a person, in body sizes per second. A detection within reach of a track that was seen
-            in the frame before continues it, if nothing else matches: between two frames of a slow video, people turn.
+        top_speed: Maximum speed of a person, in body sizes per second. A detection within reach of a track that was
+            seen in the frame before continues it if nothing else matches: between two frames of a slow video, people
+            turn.
         cut_share: A frame in which at most this fraction of the people agrees with any track is a camera cut.
         cut_affinity: Minimum affinity at which a detection agrees with a track, for detecting cuts.
 
