@@ -1,6 +1,8 @@
 """Complete extractions: results, resuming, labels, shards, segments and batches."""
 
+import json
 import shutil
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
@@ -11,9 +13,11 @@ from pipeline.datasets.merging import merge
 from pipeline.datasets.relabel import relabel
 from pipeline.extract.workflow import Share
 from pose_extraction.errors import SkelpipeError, UsageError
+from pose_extraction.video.reader import VideoReader
 from recognition.data.clips import open_clips
 from recognition.data.splits import training_indices
 from recognition.settings import DataSettings
+from test_support.made_container import encode
 from test_support.made_runs import SIZE, all_files, identities
 from test_support.made_video import made_keypoint, write_made_clip
 from test_support.tiny_networks import write_tiny_estimator
@@ -363,3 +367,38 @@ def test_a_read_only_folder_is_refused_before_the_work(run, clips, tmp_path):
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(SkelpipeError, match=r"cannot create .*choose another one with --out"):
         run(clips, tmp_path / "file")
+
+
+def test_notes_of_one_kind_are_printed_once_and_listed_for_each_video(run, tmp_path):
+    videos = tmp_path / "videos"
+    videos.mkdir()
+    for name in ("a", "b"):
+        encode(videos / f"{name}.h264", rate=20, size=SIZE)
+    outcome = run(videos, tmp_path / "out", labels="none")
+    line = "2 videos: a raw stream without time stamps; read at the frame rate of its header, --fps sets another rate"
+    assert outcome.output.count("a raw stream") == 1 and line in outcome.output
+    notes = tmp_path / "out" / "tiny_pose" / "notes.jsonl"
+    found = [json.loads(text) for text in notes.read_text().splitlines()]
+    assert [entry["file"] for entry in found] == ["a.h264", "b.h264"]
+    assert "read at the 20 frames/s of its header" in found[0]["notes"][0]
+    clip = annotations(outcome.report.data_set)["a"]
+    assert clip["fps"] == 20 and clip["time"][-1] == pytest.approx(11 / 20)
+    assert found[0]["notes"] == clip["problems"]
+    # A run that extracts nothing keeps the list, and one with other settings replaces it.
+    run(videos, tmp_path / "out", labels="none")
+    assert [json.loads(text) for text in notes.read_text().splitlines()] == found
+    slow = annotations(run(videos, tmp_path / "out", labels="none", fps=10.0).report.data_set)["a"]
+    assert slow["fps"] == 10 and slow["time"][-1] == pytest.approx(1.1)
+    assert "raw stream" not in (notes.read_text() if notes.exists() else "")
+
+
+def test_an_overlay_has_the_display_size(run, tmp_path):
+    def stretch(stream):
+        stream.codec_context.sample_aspect_ratio = Fraction(3, 2)
+
+    video = encode(tmp_path / "wide.mp4", size=SIZE, setup=stretch)
+    data = run(video, tmp_path / "out", labels="none", overlay=True).report.data_set
+    size = (SIZE[0], round(SIZE[1] * 1.5))
+    assert annotations(data)["wide"]["img_shape"] == size
+    with VideoReader(tmp_path / "out" / "tiny_pose" / "wide.mp4") as reader:
+        assert reader.info.size == (size[0] + size[0] % 2, size[1] + size[1] % 2)
