@@ -91,7 +91,7 @@ def notes_on_labels(clips: ClipSet, settings: DataSettings, training: np.ndarray
         notes.append(
             f"{_classes(rare)} a single training clip, which is hardly enough to recognise other persons; add clips"
         )
-    if settings.holdout > 0 and not len(held_out):
+    if settings.holdout not in (0, "auto") and not len(held_out):
         notes.append(
             "no clip is held out to choose the best epoch, because a class would lose all its clips; the last epoch is "
             "the result"

@@ -222,7 +222,7 @@ def test_a_class_with_one_clip_trains_and_is_noted(tmp_path):
     (note,) = notes_of(file)
     assert note.startswith("class 'sit' has a single training clip, which is hardly enough")
     # Even if no class has a clip to spare.
-    rare, none_held = notes_of(labelled(tmp_path / "b.pkl", [0, 1, 2], {"train": range(3)}))
+    rare, none_held = notes_of(labelled(tmp_path / "b.pkl", [0, 1, 2], {"train": range(3)}), "holdout=0.3")
     assert rare.startswith("3 classes (wave, run, sit) have a single training clip")
     assert none_held.startswith(
         "no clip is held out to choose the best epoch, because a class would lose all its clips"
