@@ -11,7 +11,7 @@ from recognition.settings import DataSettings
 # Comparison of test clips with training clips: number of frames of each, the share of joints that must be seen in them,
 # the maximum deviation relative to that of the joints of a body, and the maximum number of pairs.
 COMPARED_FRAMES, LEAST_SEEN = 8, 0.3
-SAME_MOTION = 0.04
+SAME_MOTION = 0.03
 MOST_PAIRS = 20_000_000
 # For a training split whose name contains "train", the same name with one of these words is its counterpart.
 _PARTNERS = ("test", "testing", "val", "valid", "validation", "eval")

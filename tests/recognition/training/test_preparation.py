@@ -12,7 +12,7 @@ from recognition.backbones.dstformer import DSTFormer
 from recognition.recognizer import build_recognizer
 from recognition.settings import ModelSettings, RunSettings
 from recognition.training.model_choice import choose_model
-from recognition.training.preparation import prepare
+from recognition.training.preparation import Prepared, prepare
 from test_support.made_clips import annotation, write_clips
 from test_support.made_motions import write_motions
 from test_support.processes.training_driver import small_settings
@@ -111,13 +111,18 @@ def test_clips_below_the_threshold_are_named_or_left_out(tmp_path):
     assert prepared.notes[0].startswith("1 clips are left out (data.skip_bad); the first: ")
 
 
+def mistakes(prepared: Prepared) -> list[str]:
+    """Notes without those that apply to the synthetic motions: their persons and motions are in both splits."""
+    return [note for note in prepared.notes if "groups (the first" not in note and "hardly differ" not in note]
+
+
 def test_likely_mistakes_are_noted(motions, tmp_path):
-    assert prepare(small_settings(motions, tmp_path / "run")).notes == ()
-    (note,) = prepare(small_settings(motions, tmp_path / "run", "train_split=test", "holdout=0")).notes
+    assert mistakes(prepare(small_settings(motions, tmp_path / "run"))) == []
+    (note,) = mistakes(prepare(small_settings(motions, tmp_path / "run", "train_split=test", "holdout=0")))
     assert note.startswith("training on split 'test'") and "'train'" in note
     sizes = {"dim": 16, "depth": 1, "mlp_ratio": 2.0, "dim_representation": 16, "max_frames": 243}
     file = write_motionbert(tmp_path / "tiny.bin", **sizes)
-    (note,) = prepare(small_settings(motions, tmp_path / "run", f"init={file}", "model_layout=coco17")).notes
+    (note,) = mistakes(prepare(small_settings(motions, tmp_path / "run", f"init={file}", "model_layout=coco17")))
     assert "was trained on h36m17" in note
 
 
@@ -139,7 +144,7 @@ def test_label_that_implies_empty_classes_is_refused(motions, tmp_path):
     # A subset of a larger data set: its classes have names, or more than half of them have clips.
     for label, content in ((900, {"label_names": [f"{n}" for n in range(1000)]}), (5, {})):
         prepared = prepare(small_settings(changed(motions, tmp_path / "b.pkl", label, **content), tmp_path / "run"))
-        (note,) = prepared.notes
+        note, *_ = mistakes(prepared)
         missing = prepared.num_classes - len(set(prepared.clips.labels[prepared.training]))
         assert note.startswith(f"{missing} of {prepared.num_classes} classes have no training clips")
         assert note.endswith(f"the largest label is {label} (clip 'clip020_s0_')")
@@ -168,13 +173,13 @@ def test_clips_of_two_splits_are_noted(motions, tmp_path):
         {"xsub_train": slice(18), "xsub_val": slice(16, 24), "xview_val": slice(24), "test": slice(15, 24)},
     )
     run = tmp_path / "run"
-    (note,) = prepare(small_settings(file, run, "holdout=0")).notes
+    (note,) = mistakes(prepare(small_settings(file, run, "holdout=0")))
     assert note.startswith(
         "2 clips (the first: 'clip016_s5_') are in both split 'xsub_train' and split 'xsub_val', and used"
     )
-    (note,) = prepare(small_settings(file, run, "holdout_split=xsub_val")).notes
+    (note,) = mistakes(prepare(small_settings(file, run, "holdout_split=xsub_val")))
     assert note.startswith("2 clips (the first: 'clip016_s5_') are in both") and note.endswith("held out of training")
-    chosen_by, both = prepare(small_settings(file, run, "holdout_split=test")).notes
+    chosen_by, both = mistakes(prepare(small_settings(file, run, "holdout_split=test")))
     assert chosen_by.startswith("split 'test' selects the best epoch") and both.startswith(
         "3 clips (the first: 'clip015_s5_')"
     )
@@ -195,7 +200,7 @@ def labelled(file: Path, labels: list[int], splits: dict[str, range], **extra: o
     ]
     names = [clip["frame_dir"] for clip in clips]
     split = {name: [names[number] for number in numbers] for name, numbers in splits.items()}
-    return write_clips(file, clips, split, label_names=["wave", "run", "sit"])
+    return write_clips(file, clips, split, label_names=["wave", "run", "sit"][: max(labels) + 1])
 
 
 def notes_of(file: Path, *words: str) -> tuple[str, ...]:
