@@ -85,7 +85,6 @@ def convert_joints(clips: Sequence[Any], path: Path) -> list[str]:
         AnnotationError: The numbers have no certain meaning; the message names the fix.
     """
     usable = [clip for clip in clips if isinstance(clip, dict) and _is_usable(clip)]
-    _refuse_infinite(usable, path)
     notes = _split_scores(usable)
     flat = [clip for clip in usable if clip["keypoint"].shape[3] == 2 and clip.get("img_shape") is not None]
     notes += _convert_scores(usable, path)
@@ -100,16 +99,6 @@ def _is_usable(clip: dict[str, Any]) -> bool:
     if score is not None and (not isinstance(score, np.ndarray) or score.shape != keypoint.shape[:3]):
         return False
     return keypoint.shape[3] in (2, 3)
-
-
-def _refuse_infinite(clips: Sequence[dict[str, Any]], path: Path) -> None:
-    for clip in clips:
-        keypoint = clip["keypoint"]
-        if keypoint.dtype == np.float16 and np.isinf(keypoint).any():
-            raise AnnotationError(
-                f"{path}: clip {clip.get('frame_dir')!r} has infinite coordinates in 'keypoint': float16 overflows "
-                "above 65504; write the joints as float32"
-            )
 
 
 def _split_scores(clips: Sequence[dict[str, Any]]) -> list[str]:

@@ -377,10 +377,10 @@ def test_errors_name_damaged_files(tmp_path: Path) -> None:
     [
         ({"label": None}, "label"),
         ({"keypoint": np.zeros((2, 6, 17), np.float32)}, r"\(2, 6, 17\)"),
-        ({"keypoint": np.zeros((2, 5, 17, 2), np.float32)}, "6 frames"),
+        ({"keypoint": np.zeros((2, 5, 17, 2), np.float32)}, "total_frames is 6"),
         ({"keypoint_score": np.zeros((2, 6, 16), np.float32)}, r"\(2, 6, 16\)"),
         ({"img_shape": (240,)}, "height, width"),
-        ({"total_frames": 6.0}, "must be integers"),
+        ({"total_frames": 6.0}, "total_frames is 6.0, must be a number of frames"),
         ({"frame_dir": 3}, "frame_dir"),
     ],
 )

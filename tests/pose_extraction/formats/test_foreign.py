@@ -215,14 +215,6 @@ def test_constant_scores_do_not_say_what_was_seen(value: float) -> None:
     assert notes == [f"all scores are {value:g} and are ignored; joints at (0, 0) count as not seen"]
 
 
-def test_overflowed_float16_is_refused() -> None:
-    one = clip()
-    keypoint = one["keypoint"].astype(np.float16)
-    keypoint[0, 0, 0] = np.inf
-    with pytest.raises(AnnotationError, match="float16 overflows above 65504; write the joints as float32"):
-        converted(clip(keypoint=keypoint))
-
-
 @pytest.mark.parametrize(
     ("changes", "message"),
     [

@@ -92,21 +92,21 @@ def spoil(clips: list[dict[str, Any]], key: str, value: Any) -> None:
     clips[2][key] = value(clips[2][key]) if callable(value) else value
 
 
-def with_nan(keypoint: np.ndarray) -> np.ndarray:
+def with_infinity(keypoint: np.ndarray) -> np.ndarray:
     keypoint = keypoint.copy()
-    keypoint[0, 3, 2, 1] = np.nan
+    keypoint[0, 3, 2, 1] = np.inf
     return keypoint
 
 
 BAD: dict[str, tuple[Callable[[list[dict[str, Any]]], Any], str]] = {
     "missing key": (lambda clips: clips[2].pop("keypoint"), "'keypoint'"),
     "missing size": (lambda clips: clips[2].pop("img_shape"), "'img_shape'"),
-    "wrong shape": (lambda clips: spoil(clips, "keypoint", lambda k: k[0]), "shape"),
+    "wrong shape": (lambda clips: spoil(clips, "keypoint", lambda k: k[0, 0]), "shape"),
     "scores of another shape": (lambda clips: spoil(clips, "keypoint_score", lambda s: s[:, :-1]), "keypoint_score"),
     "frames that do not agree": (lambda clips: spoil(clips, "total_frames", 19), "frames"),
     "label out of range": (lambda clips: spoil(clips, "label", 3), "label 3"),
     "negative label": (lambda clips: spoil(clips, "label", -2), "label -2"),
-    "NaN": (lambda clips: spoil(clips, "keypoint", with_nan), "NaN"),
+    "overflowed numbers": (lambda clips: spoil(clips, "keypoint", with_infinity), "float16 overflows above 65504"),
     "zero frames": (
         lambda clips: clips[2].update(
             total_frames=0,
@@ -158,7 +158,7 @@ def test_malformed_clips_are_refused_or_left_out(tmp_path: Path, what: str) -> N
 def test_malformed_files_are_refused(tmp_path: Path) -> None:
     for data, words in (
         ([], "list"),
-        ({"annotations": []}, "split"),
+        ({"annotations": []}, "no usable clips"),
         ({"split": {}, "annotations": []}, "no usable clips"),
     ):
         path = tmp_path / "a.pkl"
@@ -180,7 +180,7 @@ def test_split_with_a_missing_clip_is_refused(tmp_path: Path) -> None:
     assert opened.splits["train"].tolist() == [0] and len(opened.skipped) == 1 and "2 such" in opened.skipped[0]
 
 
-@pytest.mark.parametrize("entry", [["clip0"], {}, 3])
+@pytest.mark.parametrize("entry", [["clip0"], {}, 3.5])
 def test_split_that_does_not_list_ids_is_refused(tmp_path: Path, entry: object) -> None:
     path = write_clips(tmp_path / "a.pkl", some(), {"train": ["clip0", entry]})
     with pytest.raises(AnnotationError, match=r"a\.pkl: split 'train' must be a list of clip ids, got"):
@@ -255,8 +255,9 @@ def test_without_groups_classes_are_held_out_in_proportion(tmp_path: Path) -> No
     train, held = hold_out(opened, np.arange(71), DataSettings(holdout=0.1), 0)
     assert np.bincount(opened.labels[held], minlength=3).tolist() == [5, 2, 0] and len(train) == 64
     assert not len(hold_out(opened, np.arange(71), DataSettings(holdout=0), 0)[1])
-    with pytest.raises(UsageError, match="holdout"):
-        hold_out(opened, np.array([0, 50, 70]), DataSettings(holdout=0.1), 0)
+    # If every class would lose all its clips, none is held out.
+    train, held = hold_out(opened, np.array([0, 50, 70]), DataSettings(holdout=0.1), 0)
+    assert train.tolist() == [0, 50, 70] and not len(held)
 
 
 def test_a_split_can_be_held_out(tmp_path: Path) -> None:
