@@ -151,7 +151,7 @@ def extract(
     finally:
         notes.close()
     tried = {source.relative for source in (*work, *skipped)}
-    failed_work = len(tried & failures.failed.keys())
+    failed_work = sum(source.relative in failures.failed for source in work)
     # A folder that could not be listed before, but contains videos now, counts as tried as well.
     tried |= {str(folder) for source in chosen for folder in source.path.parents}
     if share.shard is None:
