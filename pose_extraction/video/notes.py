@@ -17,8 +17,8 @@ class Note(str):
         note.kind = text if kind is None else kind
         return note
 
-    def __getnewargs__(self) -> tuple[str, str]:
-        return str(self), self.kind
+    def __reduce__(self) -> tuple[type["Note"], tuple[str, str]]:
+        return Note, (str(self), self.kind)
 
 
 def kind_of(note: str) -> str:
