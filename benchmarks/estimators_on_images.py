@@ -166,7 +166,7 @@ def compare(images: Sequence[Labelled], found: Sequence[FramePoses], seconds: fl
             place[rows] = poses.keypoint[columns]
             best = np.zeros(len(one.box))
             best[rows] = value[rows, columns]
-            oks += list(best)
+            oks += best.tolist()
         else:
             oks += [0.0] * len(one.box)
         torso = np.linalg.norm(one.joints[:, SHOULDER] - one.joints[:, HIP], axis=-1)[:, None]

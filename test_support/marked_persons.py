@@ -101,3 +101,15 @@ class Looker:
 def estimator(batch_size: int = 1, frame_batch: int = 1, *, tiles: str = "auto") -> BlazePoseEstimator:
     """BlazePose with these networks."""
     return BlazePoseEstimator(Finder(frame_batch), Looker(batch_size), tiles=tiles)
+
+
+def finder_of(network: BlazePoseEstimator) -> Finder:
+    """Return the detector of an `estimator`, which counts its images."""
+    assert isinstance(network._finder, Finder)
+    return network._finder
+
+
+def looker_of(network: BlazePoseEstimator) -> Looker:
+    """Return the landmark network of an `estimator`, which records the sizes of its batches."""
+    assert isinstance(network._looker, Looker)
+    return network._looker

@@ -26,7 +26,9 @@ def report(
     found = blocks(results)
     parts = [accuracy_table(found, shown, ours), cost_table(found, shown), robustness_table(found, shown, ours)]
     parts += [_share_table(_clean(calibration(results)), shown, "expected calibration error", "{:.3f}")]
-    unknown = {(data, None, CLEAN): row for data, row in unknown_detection(results, names).items()}
+    unknown: dict[Where, dict[str, float]] = {
+        (data, None, CLEAN): row for data, row in unknown_detection(results, names).items()
+    }
     parts += [_share_table(unknown, shown, "AUROC of the unseen class", "{:.3f}")]
     return "\n\n".join(part for part in parts if part) + "\n"
 

@@ -125,7 +125,7 @@ def with_supported_backend(options: NetworkOptions, name: str) -> NetworkOptions
         options: Options of both networks.
         name: Name listed by `skelpipe models`, or path of an ONNX file.
     """
-    unsupported = ("torch",) if is_onnx(name) else ("onnxruntime",)
+    unsupported: tuple[str, ...] = ("torch",) if is_onnx(name) else ("onnxruntime",)
     if is_blazepose(name):
         unsupported = ("torch", "onnxruntime")
     if options.engine.backend not in unsupported:

@@ -11,7 +11,7 @@ from pose_extraction.poses import FramePoses
 from pose_extraction.region_streaming import SEARCH_PAUSE, estimate_followed
 from pose_extraction.streaming import KeyRule, StageTimes
 from pose_extraction.video.reader import Frame
-from test_support.marked_persons import Person, draw, estimator, landmarks_of
+from test_support.marked_persons import Person, draw, estimator, finder_of, landmarks_of, looker_of
 
 SIZE, FPS = (240, 320), 25.0
 Scene = list[list[Person]]
@@ -67,9 +67,9 @@ def test_a_person_is_followed_without_detection_upright_or_turning(turn: float) 
     (poses,) = followed(frames_of(scene), network, 1000).values()
     assert [one.frame_index for one in poses] == list(range(len(scene)))
     assert_equal_truth(poses, scene)
-    assert network._finder.images == 1
+    assert finder_of(network).images == 1
     # One look a frame, and a second one where the person is new.
-    assert sum(network._looker.calls) == len(scene) + 1
+    assert sum(looker_of(network).calls) == len(scene) + 1
 
 
 @pytest.mark.parametrize("every", [1, 4])
@@ -104,7 +104,7 @@ def test_the_videos_beside_a_video_do_not_change_its_poses(batch: int, frame_bat
             np.testing.assert_array_equal(one.keypoint, other.keypoint)
             np.testing.assert_array_equal(one.box, other.box)
     if batch > 1 and frame_batch > 1:
-        assert max(network._looker.calls) > 1
+        assert max(looker_of(network).calls) > 1
 
 
 def interleaved(streams: list[Iterator]) -> Iterator:
@@ -168,11 +168,11 @@ def test_an_empty_video_is_searched_in_tiles_once_a_second() -> None:
     seconds = 3
     frames = int(seconds * FPS)
     followed(frames_of([[]] * frames), network, 1)
-    whole, extra = frames, network._finder.images - frames
-    assert whole <= network._finder.images
+    whole, extra = frames, finder_of(network).images - frames
+    assert whole <= finder_of(network).images
     once = estimator()
     followed(frames_of([[]]), once, 1)
-    assert extra == (once._finder.images - 1) * seconds / SEARCH_PAUSE
+    assert extra == (finder_of(once).images - 1) * seconds / SEARCH_PAUSE
 
 
 class Boxes:
@@ -198,8 +198,8 @@ def test_boxes_of_another_detector_are_enough_and_new_persons_are_looked_at_twic
     (poses,) = followed(frames_of(scene), network, 3, Boxes(scene)).values()
     assert_equal_truth(poses, scene)
     # In the first frame: upright, as the detector suggests, and again.
-    assert sum(network._looker.calls) == len(scene) + 2
-    assert network._finder.images == 1
+    assert sum(looker_of(network).calls) == len(scene) + 2
+    assert finder_of(network).images == 1
 
 
 def test_as_a_detector_it_returns_boxes_around_the_persons() -> None:

@@ -59,7 +59,8 @@ def test_reliability_diagram_shows_accuracy_and_number_of_clips_in_each_bin(tmp_
     above, below = figure.axes
     points = next(line for line in above.lines if line.get_marker() == "o").get_xydata()
     np.testing.assert_allclose(points, [(one.confidence, one.accuracy) for one in calibration.bins])
-    assert [int(bar.get_height()) for bar in below.patches] == [one.clips for one in calibration.bins]
+    heights = [int(bar.get_bbox().height) for bar in below.patches]  # type: ignore[attr-defined]
+    assert heights == [one.clips for one in calibration.bins]
     save_figure(figure, tmp_path / "reliability.png")
     assert min(cv2.imread(str(tmp_path / "reliability.png")).shape[:2]) > 300
 
