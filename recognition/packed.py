@@ -40,8 +40,11 @@ def write_packed(path: Path, content: Mapping[str, Any], *, prefix: str) -> None
     write_tensors(path, tensors)
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
     rest = {name: value for name, value in content.items() if name != "model" and _is_plain(value)}
+    described = rest | {_DIGEST: digest}
     with atomic_write(path.with_suffix(".json")) as file:
-        file.write((json.dumps(rest | {_DIGEST: digest}, indent=1, ensure_ascii=False) + "\n").encode())
+        # One line for each entry: lists of thousands of numbers would take as many lines.
+        lines = [f"{json.dumps(name)}: {json.dumps(value, ensure_ascii=False)}" for name, value in described.items()]
+        file.write(("{\n" + ",\n".join(lines) + "\n}\n").encode())
 
 
 def _is_plain(value: Any) -> bool:
