@@ -1,9 +1,9 @@
 """Reads clips exactly as the published MotionBERT and MaskCLR code does, for comparison.
 
-Differences from the transforms of this project: computation up to H36M in the file's precision (half in PYSKL's files),
-frames drawn once for all epochs, missing joints that take part at (-1, -1), persons that are exchanged without their
-scores, H36M joints with the confidences of the COCO joints of the same index, and an all-zero second person that is
-moved and scaled together with the first.
+Differences from the transforms of this project: computation in the file's precision (half in PYSKL's files) up to the
+choice between two persons, or up to H36M with one person, frames drawn once for all epochs, missing joints that take
+part at (-1, -1), persons that are exchanged without their scores, H36M joints with the confidences of the COCO joints
+of the same index, and an all-zero second person that is moved and scaled together with the first.
 """
 
 import numpy as np
@@ -114,7 +114,8 @@ def _human_tracking(keypoint: np.ndarray) -> np.ndarray:
     moved = np.linalg.norm(keypoint[0, 1:] - keypoint[0, :-1], axis=-1).sum(axis=-1)
     crossed = np.linalg.norm(keypoint[0, 1:] - keypoint[1, :-1], axis=-1).sum(axis=-1)
     swapped = np.concatenate([[False], np.logical_xor.accumulate(moved > crossed)])
-    return np.where(swapped[:, None, None], keypoint[1::-1], keypoint[:2])
+    # From here on, clips of two persons have double precision, those of one person the file's.
+    return np.where(swapped[:, None, None], keypoint[1::-1], keypoint[:2]).astype(np.float64)
 
 
 def _coco2h36m(keypoint: np.ndarray) -> np.ndarray:

@@ -32,7 +32,8 @@ def published_frames(lengths: list[int]) -> list[list[int]]:
 
 
 def published_pose(clip: dict[str, Any]) -> np.ndarray:
-    """Steps 2 to 5 before sampling frames: (2, T, 17, 3), rounded to the file's precision after each operation."""
+    """Steps 2 to 5 before sampling frames: (2, T, 17, 3), rounded to the file's precision after each operation
+    up to step 3, or up to step 5 for one person."""
     height, width = clip["img_shape"]
     stored, score = clip["keypoint"], clip["keypoint_score"]
     half = stored.dtype.type
@@ -54,6 +55,9 @@ def published_pose(clip: dict[str, Any]) -> np.ndarray:
     for m in range(min(persons, 2)):
         for t in range(frames):
             pose = camera[order[t][m] if persons >= 2 else 0, t]
+            if persons >= 2:
+                # Choosing between two persons multiplies by integers, which gives double precision.
+                pose = pose.astype(np.float64)
             for h36m, coco in copies.items():
                 out[m, t, h36m, :2] = pose[coco]
             root, neck = (pose[11] + pose[12]) * half(0.5), (pose[5] + pose[6]) * half(0.5)
