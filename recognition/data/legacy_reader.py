@@ -1,9 +1,9 @@
 """Reads clips exactly as the published MotionBERT and MaskCLR code does, for comparison.
 
 Differences from the transforms of this project: computation in the file's precision (half in PYSKL's files) up to the
-choice between two persons, or up to H36M with one person, frames drawn once for all epochs, missing joints that take
-part at (-1, -1), persons that are exchanged without their scores, H36M joints with the confidences of the COCO joints
-of the same index, and an all-zero second person that is moved and scaled together with the first.
+choice between two persons, or up to the midpoints of H36M with one person, frames drawn once for all epochs, missing
+joints that take part at (-1, -1), persons that are exchanged without their scores, H36M joints with the confidences of
+the COCO joints of the same index, and an all-zero second person that is moved and scaled together with the first.
 """
 
 import numpy as np
@@ -121,7 +121,8 @@ def _human_tracking(keypoint: np.ndarray) -> np.ndarray:
 def _coco2h36m(keypoint: np.ndarray) -> np.ndarray:
     """Step 4: COCO to H36M; joints that were not seen contribute to midpoints."""
     half = np.float16(0.5)
-    mapped = np.empty_like(keypoint)
+    # Only the mean of two joints is in the precision of these, not the mean of two means.
+    mapped = np.empty(keypoint.shape, np.float64)
     mapped[..., (1, 2, 3, 4, 5, 6), :] = keypoint[..., (12, 14, 16, 11, 13, 15), :]
     mapped[..., (9, 11, 12, 13, 14, 15, 16), :] = keypoint[..., (0, 5, 7, 9, 6, 8, 10), :]
     mapped[..., 0, :] = (keypoint[..., 11, :] + keypoint[..., 12, :]) * half

@@ -61,7 +61,7 @@ def published_pose(clip: dict[str, Any]) -> np.ndarray:
             for h36m, coco in copies.items():
                 out[m, t, h36m, :2] = pose[coco]
             root, neck = (pose[11] + pose[12]) * half(0.5), (pose[5] + pose[6]) * half(0.5)
-            out[m, t, 0, :2], out[m, t, 8, :2], out[m, t, 7, :2] = root, neck, (root + neck) * half(0.5)
+            out[m, t, 0, :2], out[m, t, 8, :2], out[m, t, 7, :2] = root, neck, (root.astype(np.float64) + neck) * 0.5
             out[m, t, 10, :2] = (pose[1] + pose[2]) * half(0.5)
             # The confidence of the COCO joint in slot m, regardless of exchanged persons.
             out[m, t, :, 2] = score[m, t]
