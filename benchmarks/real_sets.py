@@ -58,6 +58,7 @@ def parsed() -> argparse.Namespace:
     tables.add_argument("results", nargs="+", type=Path)
     tables.add_argument("--data", nargs="*", default=[], metavar="NAME/ESTIMATOR=FILE", help="for the unseen classes")
     tables.add_argument("--methods", nargs="+", default=list(TITLES), choices=TITLES)
+    tables.add_argument("--ours", default=OURS, choices=TITLES, help="compared with the others (default: %(default)s)")
     return parser.parse_args()
 
 
@@ -68,7 +69,7 @@ def main() -> None:
         if arguments.command == "tables":
             names = {data.title: data.label_names for data in sets_of(arguments.data)}
             results = {key: found for key, found in read(arguments.results).items() if key.method in arguments.methods}
-            print(report(results, {name: TITLES[name] for name in arguments.methods}, OURS, names), end="")
+            print(report(results, {name: TITLES[name] for name in arguments.methods}, arguments.ours, names), end="")
             return
         conditions = [Condition(CLEAN), *(CONDITIONS if arguments.robustness else ())]
         if arguments.robustness:

@@ -74,12 +74,19 @@ class FittedNetwork(Fitted):
     def __init__(self, trained: Trained, folder: "tempfile.TemporaryDirectory[str]") -> None:
         self.facts = {"epochs": trained.epoch}
         self._trained, self._folder = trained, folder
+        self._unknown = np.zeros(0)
 
     def probabilities(self, clips: Sequence[Annotation]) -> np.ndarray:
         file = write_file(Path(self._folder.name) / "test.pkl", clips, None, self._trained.label_names, TEST)
         opened = clips_for(self._trained, file)
         dataset = SkeletonDataset(opened, np.arange(len(opened)), self._trained.settings.data, train=False)
-        return scores_of(self._trained, dataset).probabilities
+        scores = scores_of(self._trained, dataset)
+        self._unknown = scores.unknown
+        return scores.probabilities
+
+    def unknown(self, clips: Sequence[Annotation], probabilities: np.ndarray) -> np.ndarray:
+        """Return the unknown scores of the clips that `probabilities` was called with last."""
+        return self._unknown
 
 
 class Network(Method):

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 from benchmarks.rivals.classical import Chance, Classical, Features, svm, trees
+from benchmarks.rivals.descriptors import Descriptors
 from benchmarks.rivals.method import Method
 from benchmarks.rivals.networks import Budget, Network, Recurrent
 
@@ -10,6 +11,7 @@ from benchmarks.rivals.networks import Budget, Network, Recurrent
 OURS = "default"
 TITLES = {
     OURS: "default",
+    "descriptors": "descriptors alone",
     "svm": "SVM",
     "trees": "trees",
     "cross_entropy": "cross-entropy",
@@ -35,6 +37,7 @@ def methods(budget: Budget) -> dict[str, Callable[[], Method]]:
     features = Features()
     return {
         OURS: lambda: Network(),
+        "descriptors": Descriptors,
         "svm": lambda: Classical(svm, features),
         "trees": lambda: Classical(trees, features),
         "cross_entropy": lambda: Network(
