@@ -255,7 +255,7 @@ def _write(plan: ExtractionPlan, job: _ExtractionJob, frames: list[FramePoses], 
                 source=source.relative,
                 label_name=label.label_name,
                 group=label.group,
-                problems=problems + missing,
+                problems=[*problems, *missing],
                 quality=clip.quality,
             )
         )
