@@ -118,8 +118,9 @@ def _pretraining() -> Iterator[Difference]:
     yield Difference("loss", largest_difference(ours_loss, loss))
     loss.backward()
     ours_loss.backward()
-    pairs = (
-        ("encoder", ours.encoder.blocks[0].attention.qkv, theirs.blocks[0].attn.qkv),
+    encoder: Any = ours.encoder
+    pairs: tuple[tuple[str, Any, Any], ...] = (
+        ("encoder", encoder.blocks[0].attention.qkv, theirs.blocks[0].attn.qkv),
         ("decoder", ours.decoder.predict, theirs.decoder_pred),
     )
     for name, own, other in pairs:
@@ -152,10 +153,10 @@ def _groups(theirs: nn.Module, ours: Classifier, encoder: Encoder, settings: Fin
         next(iter(_renamed({name: parameter}, "encoder.network."))): by_parameter[id(parameter)]
         for name, parameter in theirs.named_parameters()
     }
-    found = {
-        id(parameter): (group["scale"], group["weight_decay"])
+    found: dict[int, tuple[float, float]] = {
+        id(parameter): (float(group["scale"]), float(group["weight_decay"]))
         for group in layer_groups(ours, encoder, settings)
-        for parameter in group["params"]  # type: ignore[attr-defined]
+        for parameter in group["params"]
     }
     parameters = dict(ours.named_parameters())
     yield Difference("protocol finetune: rates and decay", _unequal(wanted, found, parameters))

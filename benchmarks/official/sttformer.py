@@ -70,7 +70,7 @@ def _compare(published: object, length: int) -> Iterator[Difference]:
         position = other.pes.pe[0, :, 0].T
         positions = max(positions, largest_difference(own.position, position))
         # Both are computed in float32; deep networks amplify the difference.
-        own.position.copy_(position)
+        own.get_buffer("position").copy_(position)
     yield Difference(f"positions, tuples of {length} frames", positions, SINGLE)
     x = torch.randn(2, FRAMES, JOINTS, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     captured: list[torch.Tensor] = []

@@ -1,5 +1,7 @@
 """Optimiser of a fine-tuning recipe, with a learning rate that depends on the layer."""
 
+from typing import Any
+
 import torch
 from torch import nn
 
@@ -9,7 +11,7 @@ from recognition.pretraining.settings import PretrainingLoop
 from recognition.protocols.settings import FinetuneSettings
 
 
-def layer_groups(classifier: nn.Module, encoder: Encoder, settings: FinetuneSettings) -> list[dict[str, object]]:
+def layer_groups(classifier: nn.Module, encoder: Encoder, settings: FinetuneSettings) -> list[dict[str, Any]]:
     """Group parameters by their learning-rate factor: each layer has `layer_decay` times the next one's, the head has
     1.
 
@@ -30,7 +32,7 @@ def layer_groups(classifier: nn.Module, encoder: Encoder, settings: FinetuneSett
     return [{"params": values, "scale": scale, "weight_decay": decay} for (scale, decay), values in groups.items()]
 
 
-def optimizer_of(groups: list[dict[str, object]], settings: FinetuneSettings) -> torch.optim.Optimizer:
+def optimizer_of(groups: list[dict[str, Any]], settings: FinetuneSettings) -> torch.optim.Optimizer:
     """Build the optimiser of the recipe."""
     if settings.optimizer == "sgd":
         return torch.optim.SGD(groups, lr=settings.lr, momentum=0.9)
