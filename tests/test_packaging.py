@@ -73,6 +73,10 @@ def test_the_wheel_holds_the_packages_and_what_they_read_and_nothing_else(wheel:
         path.relative_to(ROOT).as_posix() for path in (ROOT / "pose_extraction/networks/tiny").glob("*.pth")
     }
     assert {name.replace(".pth", ".md") for name in weights} <= set(names)
+    packed = {path.relative_to(ROOT).as_posix() for path in (ROOT / "recognition/weights").glob("*.safetensors")}
+    assert packed == {name for name in names if name.endswith(".safetensors")}
+    for ending in (".json", ".md"):
+        assert {name.replace(".safetensors", ending) for name in packed} <= set(names)
 
 
 def test_the_wheel_gives_the_command_its_name_and_licence(wheel: Path) -> None:

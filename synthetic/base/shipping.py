@@ -12,6 +12,13 @@ from recognition.packed import FOLDER, SUFFIX, write_packed
 from synthetic.base.data import Source
 
 MOST_BYTES = 8_000_000
+_SYNTHETIC = """Synthetic motions are skeletons from `synthetic/motions`: combinations of movements of arms, legs and
+trunk, seen by random cameras, with the errors of a pose estimator. No person was recorded for them.
+"""
+_REAL = """
+Only training splits of real files were used. Real skeletons are research data; check the terms of their data sets
+before any other use.
+"""
 # Names of the tensors of a recognizer, and of an encoder, in a run file.
 RECOGNIZER, ENCODER = "recognizer.", "encoder."
 
@@ -76,10 +83,7 @@ Weights that the training of a recognizer starts from. They know human motion, b
 | training data | clips | classes | SHA-256 of the file |
 |---|---|---|---|
 {rows}
-Only training splits of real files were used. Synthetic motions are skeletons from `synthetic/motions`: combinations of
-movements of arms, legs and trunk, seen by random cameras, with the errors of a pose estimator. Real skeletons are
-research data; check the terms of their data sets before any other use.
-
+{_SYNTHETIC}{_REAL if any(source.sha256 for source in sources) else ""}
 Not suitable for: recognising actions without further training, identifying people, and any decision about people that
 nobody checks.
 """

@@ -12,13 +12,16 @@ from pipeline.train.settings import train_settings
 from pose_extraction.errors import UsageError, WeightsError
 from pose_extraction.formats.pickles import write_pickle
 from recognition import packed, runs
+from recognition.data.clips import open_clips
+from recognition.data.dataset import SkeletonDataset, collate
 from recognition.training.initialising import initialise
 from recognition.training.preparation import prepare
 from recognition.training.sizing import recognizer_of
 from synthetic.base.__main__ import main
 from synthetic.base.data import Source, base_set
 from synthetic.base.shipping import ship
-from synthetic.motions.clips import motion_set
+from synthetic.motions.actions import actions_of
+from synthetic.motions.clips import make_clip, motion_set
 
 SMALL = ("training.phase1_epochs=1", "training.phase2_epochs=1", "model.dim=16", "model.depth=1", "model.heads=2")
 
@@ -101,3 +104,32 @@ def test_files_that_do_not_belong_together_are_refused(tmp_path: Path) -> None:
 
 def test_names_outside_the_package_are_paths() -> None:
     assert packed.shipped("../runs") is None and packed.shipped("") is None and packed.shipped("no such name") is None
+
+
+def test_the_shipped_base_was_trained_as_its_card_says() -> None:
+    trained = runs.load_run("base")
+    card = trained.path.with_suffix(".md").read_text(encoding="utf-8")
+    content = runs.load(trained.path)
+    assert trained.path.stat().st_size < 8_000_000
+    for source in content["sources"]:
+        assert f"| {source['name']} | {source['clips']} | {source['classes']} |" in card
+    assert f"`{content['command']}`" in card
+    # The default network of `skelpipe train`, which therefore can start from it.
+    assert trained.settings.model.backbone == "segments" and trained.settings.model.relative is True
+    assert trained.layout == "coco17" and trained.dimensions == 2
+
+
+def test_the_shipped_base_knows_the_synthetic_actions(tmp_path: Path) -> None:
+    """New clips of the actions that it was trained on; chance is a third of a percent."""
+    trained = runs.load_run("base")
+    actions = actions_of(300, 0)
+    assert [action.name for action in actions] == list(trained.label_names)
+    chosen = range(0, 300, 5)
+    clips = [make_clip(actions[label], 10_000 + label) | {"label": label} for label in chosen]
+    data = {"split": {}, "annotations": clips, "label_names": list(trained.label_names)}
+    write_pickle(tmp_path / "new.pkl", data)
+    opened = open_clips(tmp_path / "new.pkl", trained.settings.data)
+    dataset = SkeletonDataset(opened, np.arange(len(opened)), trained.settings.data, train=False)
+    with torch.inference_mode():
+        logits = trained.recognizer(collate([dataset[place] for place in range(len(dataset))]))
+    assert (logits.argmax(-1).numpy() == opened.labels).mean() > 0.3
