@@ -84,11 +84,9 @@ class FittedClassifier(Fitted):
         self._scores, self._features = scores, features
 
     def probabilities(self, clips: Sequence[Annotation]) -> np.ndarray:
-        views = [
-            self._scores(np.stack([self._features(clip, mirrored=mirrored) for clip in clips]))
-            for mirrored in (False, True)
-        ]
-        return np.mean(views, axis=0)
+        rows = [self._features(clip, mirrored=mirrored) for mirrored in (False, True) for clip in clips]
+        scores = self._scores(np.stack(rows))
+        return (scores[: len(clips)] + scores[len(clips) :]) / 2
 
 
 class Classical(Method):
