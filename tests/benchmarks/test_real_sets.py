@@ -17,7 +17,7 @@ from benchmarks.rivals.classical import Classical, Features, svm
 from benchmarks.rivals.features import features_of
 from benchmarks.rivals.method import Fitted, Method
 from benchmarks.rivals.motion import Annotation, at_rate, main_person
-from benchmarks.rivals.networks import Budget, write_file
+from benchmarks.rivals.networks import Budget, Network, Recurrent, write_file
 from benchmarks.rivals.table import TITLES
 from pose_extraction.errors import UsageError
 from pose_extraction.skeleton import COCO17
@@ -221,6 +221,34 @@ def test_svm_learns_from_three_people_and_knows_absent_classes(weizmann: Path) -
     assert found.argmax(axis=1).tolist() == data.labels[fold.test].tolist()
     np.testing.assert_allclose(found.sum(axis=1), 1)
     assert not found[:, 2].any()
+
+
+TINY = [
+    "small",
+    "model.dim=16",
+    "model.depth=1",
+    "model.heads=2",
+    "dim_representation=16",
+    "hidden=16",
+    "data.holdout=0",
+]
+ONE_EPOCH = Budget(epochs=2, presentations=1, least=2)
+
+
+@pytest.mark.parametrize(
+    "method",
+    [Network(TINY, phases=["phase1", "phase2"], which="last", budget=ONE_EPOCH), Recurrent(ONE_EPOCH)],
+    ids=["network", "bilstm"],
+)
+def test_networks_answer_for_every_clip_alone(method: Method, weizmann: Path) -> None:
+    data = read_set("weizmann", weizmann)
+    names = [*CLASSES, "never"]
+    fitted = method.fit(data.clips[:6], data.labels[:6], names, 0)
+    found = fitted.probabilities(data.clips)
+    assert fitted.facts["epochs"] == 2 and found.shape == (8, 3)
+    np.testing.assert_allclose(found.sum(axis=1), 1, atol=1e-5)
+    np.testing.assert_allclose(fitted.probabilities(data.clips[::-1])[::-1], found, atol=1e-2)
+    assert fitted.unknown(data.clips, found).tolist() == (1 - found.max(axis=1)).tolist()
 
 
 # Damage
