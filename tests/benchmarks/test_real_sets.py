@@ -90,13 +90,15 @@ def test_people_of_yoga_who_may_be_the_same_stay_together(tmp_path: Path) -> Non
     clips = [
         clip_of(action, seed, name=f"{number}_{action}_{seed}", group=f"p{number:02d}")
         for number in range(1, 17)
-        for seed, action in enumerate(CLASSES)
+        # The four have so many clips that balanced folds would separate them.
+        for seed in range(4 if number in (4, 5, 12, 15) else 1)
+        for action in CLASSES
     ]
     data = read_set("yoga", write_clips(tmp_path / "yoga.pkl", clips, label_names=list(CLASSES)))
     assert len(data.folds) == 5
     where = {data.groups[index]: fold.name for fold in data.folds for index in fold.test}
     assert len(where) == 16 and where["p04"] == where["p05"] and where["p12"] == where["p15"]
-    assert sorted(np.concatenate([fold.test for fold in data.folds])) == list(range(32))
+    assert sorted(np.concatenate([fold.test for fold in data.folds])) == list(range(56))
 
 
 def test_official_splits_and_groups_in_names(tmp_path: Path) -> None:
