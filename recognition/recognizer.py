@@ -178,18 +178,21 @@ class Recognizer(nn.Module):
         """Return logits (N, K) of a batch, computed by the standard pathway; see `features`."""
         return self.features(batch)[1]
 
+    def of_network(self, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return the head's hidden layer (N, hidden) after ReLU and the network's own logits (N, K)."""
+        features = self.head.hidden(self.encode(batch).dropped)
+        return features, self.head.fc2(features)
+
     def features(self, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
         """Return the head's hidden layer (N, hidden) after ReLU and the logits (N, K), by the standard pathway.
 
         If the batch has descriptors and the classifier of these is fitted, the logits are the logarithm of the joint
         probabilities; otherwise those of the network.
         """
-        features = self.head.hidden(self.encode(batch).dropped)
-        logits: torch.Tensor = self.head.fc2(features)
+        features, logits = self.of_network(batch)
         if self.movement is None or batch.descriptor is None or not self.movement.is_fitted:
             return features, logits
-        with torch.autocast(logits.device.type, enabled=False):
-            return features, self.movement.joined(logits.float(), batch.descriptor)
+        return features, self.movement.joined(logits, batch.descriptor)
 
 
 def drop_elements(representation: torch.Tensor, probability: float, *, frames_alike: int = 1) -> torch.Tensor:

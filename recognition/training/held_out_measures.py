@@ -40,11 +40,12 @@ def measure(recognizer: Recognizer, batches: Iterable[Batch], fabric: "Fabric") 
     loss = torch.zeros(len(shares), dtype=torch.float64, device=device)
     for part in batches:
         batch = part.to(device)
+        network = recognizer.of_network(batch)[1].float()
         for row, share in enumerate(shares):
-            if movement is not None:
+            logits = network
+            if movement is not None and batch.descriptor is not None and movement.is_fitted:
                 movement.set_network_share(share)
-            # All shares need the same network output, but the network is small next to its training.
-            logits = recognizer(batch).float()
+                logits = movement.joined(network, batch.descriptor)
             loss[row] += nn.functional.cross_entropy(logits, batch.label, reduction="sum")
             pairs = batch.label * classes + logits.argmax(1)
             confusion[row] += torch.bincount(pairs, minlength=classes**2).reshape(classes, classes)

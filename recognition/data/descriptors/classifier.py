@@ -71,9 +71,11 @@ class MovementClassifier(nn.Module):
 
     def joined(self, logits: torch.Tensor, descriptor: torch.Tensor) -> torch.Tensor:
         """Return the logarithm of the mean of the network's and the classifier's probabilities, weighted; (N, K)."""
-        share = self.numbers[3]
-        own = self(descriptor).softmax(dim=1)
-        return (share * logits.softmax(dim=1) + (1 - share) * own).clamp_min(1e-9).log()
+        # Not in the precision of the network: distances and coefficients need all digits.
+        with torch.autocast(logits.device.type, enabled=False):
+            share = self.numbers[3]
+            own = self(descriptor).softmax(dim=1)
+            return (share * logits.float().softmax(dim=1) + (1 - share) * own).clamp_min(1e-9).log()
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *arguments: Any, **options: Any) -> None:
         for name in self._names:

@@ -111,3 +111,5 @@ def test_joint_probabilities_are_the_weighted_mean() -> None:
     network = torch.randn(len(given), CLASSES)
     expected = 0.25 * network.softmax(1) + 0.75 * module(given).softmax(1)
     torch.testing.assert_close(module.joined(network, given).softmax(1), expected, atol=1e-5, rtol=1e-4)
+    with torch.autocast("cpu", torch.bfloat16):
+        torch.testing.assert_close(module.joined(network, given).softmax(1), expected, atol=1e-5, rtol=1e-4)
