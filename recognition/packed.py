@@ -13,6 +13,8 @@ from typing import Any
 from pose_extraction.errors import WeightsError
 from pose_extraction.files import atomic_write
 
+# Initial weights of the package for small networks of the config `custom`.
+BASE = "base"
 # Recognizer of the package that predictions use where there is no run.
 EVERYDAY = "everyday"
 # Weights of the package, by name of the file.

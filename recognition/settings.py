@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 Auto = Literal["auto"]
+AUTO: Auto = "auto"
 
 
 class Strict(BaseModel):
@@ -226,7 +227,11 @@ class RunSettings(Strict):
     """All settings of `skelpipe train`."""
 
     out: str = Field("auto", description="run directory; auto: runs/ and the names of the data and the backbone")
-    init: str | None = Field(None, description="initial weights: a run, or a file of MotionBERT")
+    init: str | None = Field(
+        None,
+        description="initial weights: a run, a file of MotionBERT, or base, which the package contains; auto: base for "
+        "the network that it fits, otherwise random weights",
+    )
     data: DataSettings = DataSettings()
     model: ModelSettings = Field(ModelSettings(), description="a single word is the size: `model: auto`")
     maskclr: MaskCLRSettings = MaskCLRSettings()

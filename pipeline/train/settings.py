@@ -13,7 +13,7 @@ from pose_extraction.formats.pickles import check_readable
 from recognition import runs
 from recognition.data.skeleton_file import skeleton_file_of
 from recognition.pretraining.settings import PretrainSettings
-from recognition.settings import RunSettings
+from recognition.settings import AUTO, RunSettings
 
 # Configs used if none is named.
 TRAIN_CONFIG, PRETRAIN_CONFIG = "custom", "mamp/custom"
@@ -97,5 +97,5 @@ def check_files(settings: RunSettings | PretrainSettings) -> None:
         WeightsError: The initial weights do not exist.
     """
     check_readable(skeleton_file_of(settings.data))
-    if isinstance(settings, RunSettings) and settings.init is not None:
+    if isinstance(settings, RunSettings) and settings.init not in (None, AUTO):
         runs.run_file(settings.init)

@@ -9,6 +9,8 @@ from recognition.settings import DataSettings, ModelSettings, TrainingSettings
 SMALL = {"dim": 64, "depth": 2, "heads": 4, "dim_representation": 64, "hidden": 256, "motion": True}
 # The same for segments, which are trained five times as fast: every token covers several frames.
 SMALL_SEGMENTS = {"dim": 96, "depth": 3, "heads": 4, "mlp_ratio": 2.0, "hidden": 256, "dropout": 0.3}
+# Frame rate, placement and third channel of the clips that the base weights were trained on.
+BASE_INPUT = (12.0, "box", "seen")
 # Number of training clips from which the paper's model is chosen on a GPU.
 CLIPS_FOR_PAPER_SIZE = 5000
 
@@ -46,6 +48,17 @@ def small_sizes(backbone: str) -> dict[str, object]:
     # The representation of STTFormer has the width of its last block; a segment already contains the previous frames.
     dropped = {"sttformer": "dim_representation", "segments": "motion"}.get(backbone)
     return {name: value for name, value in SMALL.items() if name != dropped}
+
+
+def fits_base(model: ModelSettings, data: DataSettings) -> bool:
+    """Return whether the base weights of the package belong to a network of this size, with such input."""
+    sizes = {name: value for name, value in SMALL_SEGMENTS.items() if name not in ("hidden", "dropout")}
+    same = {"backbone": "segments", "relative": True, "segment_frames": None, "unseen": "mask_token", **sizes}
+    return all(getattr(model, name) == value for name, value in same.items()) and (
+        (data.frame_rate, data.placement, data.scores) == BASE_INPUT
+        and model.hidden == SMALL_SEGMENTS["hidden"]
+        and model.max_frames == ModelSettings.model_fields["max_frames"].default
+    )
 
 
 def with_relative_inputs(model: ModelSettings, layout: Skeleton, dimensions: int) -> ModelSettings:

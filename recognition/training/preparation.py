@@ -28,9 +28,10 @@ from recognition.engine.prepared_run import (
     check_transforms,
     resolve,
 )
-from recognition.settings import DataSettings, ModelSettings, RunSettings, TrainingSettings
+from recognition.packed import BASE, shipped
+from recognition.settings import AUTO, DataSettings, ModelSettings, RunSettings, TrainingSettings
 from recognition.training.initialising import WeightsSettings, settings_of_run, settings_of_weights
-from recognition.training.model_choice import check_model, choose_model, with_relative_inputs
+from recognition.training.model_choice import check_model, choose_model, fits_base, with_relative_inputs
 
 # Learning rate of a backbone with the paper's width, and that width.
 PAPER_LR, PAPER_DIM = 1e-4, 512
@@ -76,6 +77,9 @@ def prepare(settings: RunSettings, *, begun: RunSettings | None = None) -> Prepa
     check_together(settings)
     if begun is not None:
         settings = settings.model_copy(update={"init": begun.init})
+    automatic = settings.init == AUTO
+    if automatic:
+        settings = settings.model_copy(update={"init": None})
     weights = _settings_of_weights(settings.init, begun)
     data, notes = _data_for(settings, weights)
     clips = open_clips(skeleton_file_of(data), data)
@@ -92,6 +96,8 @@ def prepare(settings: RunSettings, *, begun: RunSettings | None = None) -> Prepa
     layout = _layout_of(clips, data, settings)
     model = with_relative_inputs(model, layout, clips.dimensions)
     check_transforms(clips, data, layout)
+    if automatic and fits_base(model, data) and shipped(BASE) is not None:
+        settings = settings.model_copy(update={"init": BASE})
     data = data.model_copy(update={"descriptors": _uses_descriptors(data, clips, layout)})
     gru.check_recurrent(model, data, settings.training.objective)
     baselines.check_baseline(settings, layout=layout.name, dimensions=clips.dimensions)

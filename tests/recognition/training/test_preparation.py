@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from pipeline.train.settings import train_settings
 from pose_extraction.errors import AnnotationError, UsageError
 from pose_extraction.formats.pickles import read_pickle, write_pickle
 from recognition.backbones.dstformer import DSTFormer
@@ -265,3 +266,16 @@ def test_near_duplicates_across_splits_are_noted(tmp_path):
     assert note.startswith(
         "1 clips of split 'test' hardly differ from a training clip (the first: 'c05' and 'c02'), so"
     )
+
+
+def test_small_networks_start_from_the_base_weights_that_fit_them(motions, tmp_path):
+
+    def init_of(*more: str) -> str | None:
+        values = {"data.file": str(motions), "out": str(tmp_path / "run")}
+        return prepare(train_settings(["custom", *more], values)).settings.init
+
+    default = init_of()
+    assert default is not None and default.endswith("base.safetensors")
+    assert init_of("dim=64") is None
+    assert init_of("model_layout=h36m17") is None
+    assert init_of("init=null") is None
