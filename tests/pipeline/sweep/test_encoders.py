@@ -217,9 +217,12 @@ def test_rows_of_pcm3s_tables_match_the_paper() -> None:
     assert tasks == {"pcm3.domain_prompts": False}
     plan, _ = read_pretrain_sweep("ablations/pcm3_prompts")
     prompts = [pretrain_settings_of(plan, row, {}, place="here").pcm3 for row in plan.rows]
-    assert [(one.domain_prompts, one.task_prompts) for one in prompts] == [
+    found = [(one.domain_prompts, one.task_prompts, one.domain_prompt_place) for one in prompts]
+    assert [row[:2] for row in found if row[2] == "published"] == [
         (True, True),
         (False, False),
         (True, False),
         (False, True),
     ]
+    # Not in the paper: prompts that receive a gradient.
+    assert [row[:2] for row in found if row[2] == "normalised"] == [(True, True), (True, False)]
