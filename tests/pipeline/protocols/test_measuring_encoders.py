@@ -120,7 +120,18 @@ def test_every_field_of_a_result_and_of_a_detector_is_documented(own, streams, l
     detector = load_plain(own / "detector.pt")
     shared = set(detector) - table_names(report, "field of `detector.pt`")
     assert shared == table_names(section(page("file_formats.md"), "Run directory"), "field of a `.pt` file") - {
-        *("settings", "label_names", "model", "content_digest", "epoch", "step", "phase", "held_out", "training")
+        *(
+            "settings",
+            "label_names",
+            "model",
+            "content_digest",
+            "epoch",
+            "step",
+            "phase",
+            "held_out",
+            "training",
+            "confidence",
+        )
     }
 
 
