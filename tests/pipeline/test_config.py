@@ -80,6 +80,8 @@ def test_an_invalid_config_is_refused(tmp_path, monkeypatch, content, words):
 def test_only_settings_that_affect_poses_cause_a_new_extraction():
     of_networks = {"estimator", "detector", "checkpoint", "detector_checkpoint", "device", "backend", "precision"}
     of_speed_and_place = {"batch_size", "overlay", "workers"}
+    # Of BlazePose alone, and part of its identity.
+    of_networks |= {"tiles"}
     # The first ones are part of the networks' identities; the others do not change results.
     shaping = set(ExtractSettings.model_fields) - of_networks - of_speed_and_place
     assert set(ExtractSettings().shaping()) == shaping

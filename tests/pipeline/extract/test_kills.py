@@ -29,8 +29,11 @@ def test_a_killed_and_restarted_run_gives_the_same_files(networks, clips, tmp_pa
     assert done.returncode == 0, done.stderr
     kills = [json.loads(line) for line in done.stdout.splitlines()]
     reference = all_files(tmp_path / "out" / "counted")
-    assert {name for name in reference if not name.endswith((".pkl", ".mp4"))} == {"tiny_pose/errors.jsonl"}
-    assert len(reference) == 4 + 4 + 2
+    assert {name for name in reference if not name.endswith((".pkl", ".mp4"))} == {
+        "tiny_pose/errors.jsonl",
+        "tiny_pose/notes.jsonl",
+    }
+    assert len(reference) == 4 + 4 + 3
     untouched = 0
     for kill in kills:
         assert kill["killed"] == -9, kill
