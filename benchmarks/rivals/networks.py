@@ -74,6 +74,7 @@ class FittedNetwork(Fitted):
     def __init__(self, trained: Trained, folder: "tempfile.TemporaryDirectory[str]") -> None:
         self.facts = {"epochs": trained.epoch}
         self._trained, self._folder = trained, folder
+        self._answered: Sequence[Annotation] | None = None
         self._unknown = np.zeros(0)
 
     def probabilities(self, clips: Sequence[Annotation]) -> np.ndarray:
@@ -81,11 +82,12 @@ class FittedNetwork(Fitted):
         opened = clips_for(self._trained, file)
         dataset = SkeletonDataset(opened, np.arange(len(opened)), self._trained.settings.data, train=False)
         scores = scores_of(self._trained, dataset)
-        self._unknown = scores.unknown
+        self._answered, self._unknown = clips, scores.unknown
         return scores.probabilities
 
     def unknown(self, clips: Sequence[Annotation], probabilities: np.ndarray) -> np.ndarray:
-        """Return the unknown scores of the clips that `probabilities` was called with last."""
+        if self._answered is not clips:
+            self.probabilities(clips)
         return self._unknown
 
 

@@ -52,7 +52,6 @@ CASES = {
     "sweep ablations/mamp_ratio": (2, NO_FILE),
     "evaluate": (2, NO_RUN),
     "evaluate --protocol linear": (2, NO_RUN),
-    "predict clips/clip.mp4": (2, NO_RUN),
     "train --resume": (2, NO_RUN),
     "pretrain --resume": (2, NO_RUN),
     # A missing argument.

@@ -95,7 +95,7 @@ def test_every_clip_has_a_prediction_or_a_reason(run: Path, skeletons: Path) -> 
 def test_reasons_for_skipped_clips_do_not_mention_unavailable_options(run: Path, tmp_path: Path) -> None:
     clips = [made_clip(f"new{n}", None, np.random.default_rng(n)) for n in range(4)]
     clips[1] = without_persons(clips[1])
-    clips[2]["keypoint"][0, 0, 0, 0] = np.nan
+    clips[2]["keypoint"][0, 0, 0, 0] = np.inf
     printed = io.StringIO()
     data = write_data(tmp_path / "new.pkl", [*clips, clips[3]], {})
     reasons = {answer.clip: answer.reason for answer in predicted(data, run, printed=printed) if answer.reason}
@@ -131,8 +131,15 @@ def test_errors_about_missing_input_contain_a_remedy(run: Path, tmp_path: Path) 
         predicted(tmp_path / "none.pkl", run)
     with pytest.raises(UsageError, match="no such file or folder"):
         predicted(tmp_path / "none.mp4", run)
-    with pytest.raises(UsageError, match="no run in runs/; train one"):
-        predicted(write_data(tmp_path / "a.pkl", [made_clip("a", None, np.random.default_rng(0))], {}), None)
+
+
+def test_without_a_run_the_recognizer_of_the_package_answers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    printed = io.StringIO()
+    data = write_data(tmp_path / "a.pkl", [made_clip("a", None, np.random.default_rng(0))], {})
+    (answer,) = predicted(data, None, printed=printed, threshold=0)
+    assert answer.label is not None and len(answer.best) == 5
+    assert "using the recognizer 'everyday' of the package" in printed.getvalue()
 
 
 def test_too_few_frames_give_no_prediction(run: Path, tmp_path: Path) -> None:
