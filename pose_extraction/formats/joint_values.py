@@ -47,7 +47,8 @@ def joint_arrays(clip: dict[str, Any]) -> None:
     if isinstance(score, np.ndarray):
         if score.ndim == 4 and score.shape[3] == 1:
             score = score[..., 0]
-        if score.ndim == 2 and keypoint.ndim == 4:
+        # Only scores that then fit; a message about others shows the shape that they have.
+        if keypoint.ndim == 4 and score.shape == keypoint.shape[1:3]:
             score = score[None]
         clip["keypoint_score"] = score
     if keypoint.ndim == 4:
