@@ -105,7 +105,7 @@ def _choreography(random: np.random.Generator, length: float) -> tuple[list[_Wal
             walks.append(_Walk(times, feet, height * random.uniform(0.995, 1.005), whole, in_step_at=meeting))
         crossings.append((2 * pair, 2 * pair + 1, meeting))
 
-    side = random.choice((-1, 1))
+    side = int(random.choice((-1, 1)))
     start, height = random.uniform(0.5, 1.0), random.uniform(200, 280)
     stop = length - random.uniform(0.3, 0.8)
     ground = random.uniform(420, 700)
