@@ -110,7 +110,7 @@ def _choreography(random: np.random.Generator, length: float) -> tuple[list[_Wal
     stop = length - random.uniform(0.3, 0.8)
     ground = random.uniform(420, 700)
     hidden = random.uniform(0.3, 0.5) * length
-    ends = [(640 - side * 680, ground), (640 + side * 680, ground + random.uniform(-40, 40))]
+    ends: list[tuple[float, float]] = [(640 - side * 680, ground), (640 + side * 680, ground + random.uniform(-40, 40))]
     walks.append(_Walk([start, stop], ends, height, (start, stop), (hidden, hidden + 1.0)))
 
     place = (float(random.uniform(480, 800)), float(random.uniform(600, 700)))
