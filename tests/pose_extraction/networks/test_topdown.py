@@ -96,6 +96,7 @@ def test_equals_inference_topdown(name: str, flip_test: bool, frames: list[np.nd
 
 
 def test_crops_equal_the_published_pipeline(frames: list[np.ndarray]) -> None:
+    mmlab_packages.prepare()
     from mmpose.datasets.transforms import GetBBoxCenterScale, TopdownAffine
 
     for codec in ("udp", "msra"):
