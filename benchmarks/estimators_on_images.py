@@ -7,7 +7,7 @@ folder `images`. A network is an estimator as in `skelpipe extract --estimator`,
 with its own boxes and with the true ones.
 
 OKS is COCO's, with the area of the person's outline, averaged over the people with at least `--joints` labelled joints;
-somebody who was not found counts 0, and so does a joint. PCK is the share of labelled joints that lie within 0.2 of the
+a person who was not found counts 0, and so does a joint. PCK is the share of labelled joints that lie within 0.2 of the
 torso (left shoulder to right hip) from their label, found or not. LSP labels one person per image, on whose joints the
 estimator's person with the largest overlap is compared; neck and top of the head are left out.
 """

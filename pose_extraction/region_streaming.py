@@ -2,7 +2,7 @@
 
 A person is looked at in a square that follows from the landmarks of the previous frame, so the frames of a video are
 processed one after the other; persons, and frames of other videos, share a batch. As in `streaming`, the results of a
-video do not depend on the videos beside it.
+video do not depend on other videos in the batch.
 """
 
 from collections import deque

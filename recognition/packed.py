@@ -83,6 +83,6 @@ def read_packed(path: Path) -> dict[str, Any]:
 
 
 def shipped(name: str) -> Path | None:
-    """Return the file of the package's weights with a name, such as "base"; None if there are none of that name."""
+    """Return the file of the package's weights with a name, such as "base"; None if it has none with that name."""
     path = FOLDER / f"{name}{SUFFIX}"
     return path if name and Path(name).name == name and path.is_file() else None

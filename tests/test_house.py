@@ -49,7 +49,7 @@ LAYERS: dict[str, tuple[tuple[str, ...], ...]] = {
         ("extraction", "pose_estimator", "recognizer", "shadowing", "skeletons", "training"),
         ("__main__",),
     ),
-    "synthetic": (("rendering",), ("demo", "motions", "networks"), ("base", "everyday")),
+    "synthetic": (("rendering",), ("demo", "motions", "networks"), ("base",), ("everyday",)),
 }
 # What stage two may use of stage one: its file format, and what both stages need to run a network.
 SHARED_WITH_STAGE_TWO = ("_version", "skeleton", "poses", "formats", "files", "errors", "cache", "engines")

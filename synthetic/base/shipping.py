@@ -1,6 +1,6 @@
 """Puts base weights into the package, with a model card."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,18 @@ before any other use.
 """
 # Names of the tensors of a recognizer, and of an encoder, in a run file.
 RECOGNIZER, ENCODER = "recognizer.", "encoder."
+
+
+def pack(run: Path, path: Path, content: Mapping[str, Any], *, prefix: str) -> None:
+    """Write the tensors of a run file whose names start with `prefix`, and the rest of its content; see `write_packed`.
+
+    Raises:
+        UsageError: The weights are too large for the package.
+    """
+    size = sum(2 * tensor.numel() for key, tensor in content["model"].items() if key.startswith(prefix))
+    if size > MOST_BYTES:
+        raise UsageError(f"{run}: {size} bytes in half precision exceed the limit of {MOST_BYTES} for the package")
+    write_packed(path, content, prefix=prefix)
 
 
 def ship(run: Path, name: str, sources: Sequence[Source], command: str, *, folder: Path = FOLDER) -> Path:
@@ -56,10 +68,7 @@ def ship(run: Path, name: str, sources: Sequence[Source], command: str, *, folde
     }
     path = folder / f"{name}{SUFFIX}"
     prefix = ENCODER if encoder else RECOGNIZER
-    size = sum(2 * tensor.numel() for key, tensor in content["model"].items() if key.startswith(prefix))
-    if size > MOST_BYTES:
-        raise UsageError(f"{run}: {size} bytes in half precision exceed the limit of {MOST_BYTES} for the package")
-    write_packed(path, content, prefix=prefix)
+    pack(run, path, content, prefix=prefix)
     with atomic_write(path.with_suffix(".md")) as file:
         file.write(card_of(path, content, sources, command).encode())
     return path

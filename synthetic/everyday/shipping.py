@@ -4,15 +4,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from pose_extraction.errors import UsageError
 from pose_extraction.files import atomic_write, sha256_of
 from recognition import runs
-from recognition.packed import write_packed
+from synthetic.base.shipping import RECOGNIZER, pack
 from synthetic.everyday.merging import Part
 from synthetic.everyday.testing import Result
-
-MOST_BYTES = 8_000_000
-RECOGNIZER = "recognizer."
 
 
 def ship(
@@ -36,16 +32,13 @@ def ship(
         WeightsError: The run is unfinished or damaged.
     """
     content = runs.load(runs.run_file(run))
-    size = sum(2 * tensor.numel() for name, tensor in content["model"].items() if name.startswith(RECOGNIZER))
-    if size > MOST_BYTES:
-        raise UsageError(f"{run}: {size} bytes in half precision exceed the limit of {MOST_BYTES} for the package")
     # Paths and devices of the machine that trained it are no property of the weights.
     settings = dict(content["settings"]) | {"out": "auto", "init": None}
     settings["data"] = dict(settings["data"]) | {"file": "auto"}
     settings["training"] = dict(settings["training"]) | {"device": "auto", "precision": "auto"}
     sources = [{"name": part.name, "file": part.path.name, "sha256": sha256_of(part.path)} for part in parts]
     described = {"settings": settings, "held_out": {}, "sources": sources, "command": command, "estimator": estimator}
-    write_packed(path, dict(content) | described, prefix=RECOGNIZER)
+    pack(run, path, dict(content) | described, prefix=RECOGNIZER)
     with atomic_write(path.with_suffix(".md")) as file:
         file.write(card_of(path, sources, results, command).encode())
     return path

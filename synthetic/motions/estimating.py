@@ -82,7 +82,7 @@ def estimated(
     gone |= _outside(found, size)
     gone[:, _absent_joints(quality.absent)] = True
     if gone.all():
-        # Somebody has to be in the clip.
+        # A person has to be in the clip.
         gone[len(gone) // 2] = False
     found[gone] = np.nan
     return found, np.where(gone, 0.0, score)

@@ -20,7 +20,7 @@ from synthetic.rendering.style import Style, at_rest
 # Smallest and largest distance of a wrist from its shoulder, in arm lengths, and of an ankle from its hip, in leg
 # lengths: 0.34 is a joint that is bent by about 140 degrees.
 NEAREST, FARTHEST = 0.34, 0.985
-# Height of the lowest point of somebody who lies, in metres.
+# Height of the lowest point of a lying person, in metres.
 THICKNESS = 0.04
 _MIRRORED = np.arange(NUM_POINTS)
 _MIRRORED[:17] = COCO17.flip_indices
@@ -158,6 +158,6 @@ def _turn(posture: Posture, angles: np.ndarray) -> np.ndarray:
     centre = posture.point[:, PELVIS, None]
     point = centre + np.einsum("tij,tvj->tvi", tilted(angles), posture.point - centre)
     moved = np.abs(angles).max(-1) > 1e-6
-    # Somebody who is not turned keeps the feet where the program puts them, perhaps in the air.
+    # A person who is not turned keeps the feet where the program puts them, perhaps in the air.
     drop = np.where(moved, point[:, :, 1].min(1) - THICKNESS, 0.0)
     return point - drop[:, None, None] * np.array([0.0, 1.0, 0.0])

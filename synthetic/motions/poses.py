@@ -55,7 +55,7 @@ def draw_pose(random: np.random.Generator) -> Pose:
     if random.random() < 0.5:
         leg[1] = leg[0]
     if attitude == "upright" and random.random() < 0.7:
-        # Somebody who stands has at least one leg that carries.
+        # A standing person has at least one leg that carries.
         leg[0] = (random.uniform(-0.1, 0.3), random.uniform(0.02, 0.4), random.uniform(0, 0.4))
     return Pose(
         turned=np.array(ATTITUDES[attitude][0]) + random.normal(0, 0.1, 2),
@@ -103,7 +103,7 @@ def hold(motion: Motion, pose: Pose, beat: Beat, share: np.ndarray, hip: float) 
     Args:
         motion: The motion at rest.
         pose: The pose.
-        beat: Beat of the small movements of somebody who keeps a pose.
+        beat: Beat of the small movements of a person who keeps a pose.
         share: (T,), 0 for standing, 1 for the pose.
         hip: Half the distance between the hips, in leg lengths.
 

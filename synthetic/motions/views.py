@@ -66,7 +66,7 @@ def looking(centre: np.ndarray, aim: np.ndarray, roll: float) -> np.ndarray:
 
 
 def _smoothed(path: np.ndarray, time: np.ndarray) -> np.ndarray:
-    """Return a path (T, 3) averaged over about a second, as somebody follows with a camera."""
+    """Return a path (T, 3) averaged over about a second, as a person follows with a camera."""
     near = np.exp(-0.5 * ((time[:, None] - time[None]) / 0.5) ** 2)
     return (near / near.sum(1, keepdims=True)) @ path
 

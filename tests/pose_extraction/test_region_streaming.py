@@ -1,4 +1,4 @@
-"""People are found in key frames, followed between them, and the videos beside them change nothing."""
+"""People are found in key frames, followed between them, and other videos in the batch change nothing."""
 
 from collections.abc import Iterator
 
