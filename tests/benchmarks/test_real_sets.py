@@ -237,6 +237,7 @@ TINY = [
 ONE_EPOCH = Budget(epochs=2, presentations=1, least=2)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "method",
     [Network(TINY, phases=["phase1", "phase2"], which="last", budget=ONE_EPOCH), Recurrent(ONE_EPOCH)],

@@ -130,6 +130,7 @@ def outcomes(folder):
     return dict(zip(CASES, map(json.loads, done.stdout.splitlines()), strict=True))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", CASES)
 def test_wrong_usage_is_reported_before_anything_heavy_is_imported(command, outcomes):
     status, message = CASES[command]

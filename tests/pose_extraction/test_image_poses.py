@@ -56,6 +56,7 @@ def images_of(video: Path) -> list[np.ndarray]:
         return [frame.image[..., ::-1] for frame in reader]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("networks", [pytest.param(SHIPPED, marks=needs(*SHIPPED)), "onnx"])
 def test_poses_equal_those_of_the_frames_of_a_video(networks, video, tmp_path):
     estimator, detector = map(str, write_tiny_networks(tmp_path)) if networks == "onnx" else networks
@@ -69,6 +70,7 @@ def test_poses_equal_those_of_the_frames_of_a_video(networks, video, tmp_path):
         np.testing.assert_array_equal(poses.scores, frame.keypoint_score)
 
 
+@pytest.mark.slow
 @needs(*SHIPPED)
 def test_rendered_people_are_found_where_they_are(scene):
     drawn = [scene.frame(index) for index in range(FRAMES)]

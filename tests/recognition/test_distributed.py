@@ -86,6 +86,7 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
     return [torch.load(folder / f"{rank}.pt", weights_only=True) for rank in range(2)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CASES)
 def test_two_processes_equal_one(results: list[dict[str, Any]], name: str) -> None:
     _, representation = CASES[name]
@@ -101,11 +102,13 @@ def test_two_processes_equal_one(results: list[dict[str, Any]], name: str) -> No
             )
 
 
+@pytest.mark.slow
 def test_evaluation_is_local_to_each_process(results: list[dict[str, Any]]) -> None:
     losses = [float(result["joints, 3 + 5 evaluation"]) for result in results]
     assert losses[0] != losses[1]
 
 
+@pytest.mark.slow
 def test_gradient_is_the_sum_over_processes(results: list[dict[str, Any]]) -> None:
     assert results[0]["unequal use"].tolist() == [[11, 11]]
     assert results[1]["unequal use"].tolist() == [[22, 22], [33, 33]]

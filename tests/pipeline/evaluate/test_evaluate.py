@@ -287,6 +287,7 @@ def test_names_are_not_parsed_as_markup(trained: tuple[Path, Path]) -> None:
     assert all(name in text for name in LABEL_NAMES)
 
 
+@pytest.mark.slow
 def test_command_prints_json_and_draws_figures(trained: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(trained[0].parents[1])
     result = CliRunner().invoke(app, ["evaluate", "--json", "--device", "cpu", "--batch-size", "5"])

@@ -125,6 +125,7 @@ def test_new_labels_are_written_without_extracting_again(run, clips, tmp_path):
     assert all_files(tmp_path / "fresh" / "tiny_pose") == all_files(tmp_path / "tiny_pose")
 
 
+@pytest.mark.slow
 def test_labels_are_kept_until_a_table_or_none_overrides_them(run, clips, tmp_path):
     def labels() -> dict[str, tuple]:
         data = read_skeletons(tmp_path / "tiny_pose.pkl")
@@ -270,6 +271,7 @@ def test_a_clip_that_ends_before_it_starts_is_reported_and_the_others_continue(r
     assert list(annotations(noted.report.data_set)) == ["clip 2 ü_0_0.1"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("backend", ["onnxruntime", "openvino"])
 def test_results_do_not_depend_on_the_other_clips_of_a_batch(run, clips, tmp_path, backend):
     if backend == "openvino":

@@ -183,6 +183,7 @@ def test_stream_without_persons_is_reported(served: Served, watch: Callable[...,
     assert answer.reason == "no person found" and answer.label is None
 
 
+@pytest.mark.slow
 def test_unusable_sources_give_errors(served: Served, watch: Callable[..., list[Answer]], tmp_path: Path) -> None:
     served.content["/list.m3u8"] = b"#EXTM3U\n#EXT-X-TARGETDURATION:2\n#EXTINF:2,\nclip.ts\n#EXT-X-ENDLIST\n"
     with pytest.raises(VideoError, match=r"cannot be opened .* playlists \(.m3u8\) are not supported"):

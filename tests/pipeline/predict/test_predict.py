@@ -262,6 +262,7 @@ def test_windows_require_timestamps(run: Path, tmp_path: Path) -> None:
             predicted(data, run, windows=wrong)
 
 
+@pytest.mark.slow
 def test_clips_in_3d_support_persons_windows_and_explanations(tmp_path: Path) -> None:
     """Clips without scores or image size, as written by `skelpipe convert`; absent persons are skipped."""
     rng = np.random.default_rng(0)
@@ -313,6 +314,7 @@ def test_windows_find_a_change_of_action(run: Path, tmp_path: Path) -> None:
     assert printed == ["wave", "wave", "jump", "jump"]
 
 
+@pytest.mark.slow
 def test_explanations_are_written_as_numbers_and_a_figure(run: Path, tmp_path: Path) -> None:
     data = write_data(tmp_path / "both.pkl", [two_people("jump", "wave", track_id=np.array([0, 1]))], {})
     answers = predicted(data, run, per_person=True, explain=True, figures=tmp_path / "figures")
@@ -323,6 +325,7 @@ def test_explanations_are_written_as_numbers_and_a_figure(run: Path, tmp_path: P
     assert (tmp_path / "figures" / "both.png").read_bytes().startswith(b"\x89PNG")
 
 
+@pytest.mark.slow
 def test_explanation_requires_attention(trained: tuple[Path, Path], skeletons: Path, tmp_path: Path) -> None:
     given = ["baselines/stgcnpp", "dim=8", "depth=1", "num_frames=8", "phase1_epochs=1", "warmup_epochs=0"]
     options = {"data.file": str(trained[1]), "out": str(tmp_path / "graph"), "training.device": "cpu"}
@@ -363,6 +366,7 @@ def test_command_prints_json_lines_or_a_table_or_writes_a_file(run: Path, skelet
     assert table.exit_code == 0 and "new2" in table.stdout and "none:" in table.stdout
 
 
+@pytest.mark.slow
 def test_clip_without_timestamps_has_no_times(run: Path, skeletons: Path, tmp_path: Path) -> None:
     found = predicted(skeletons, run, "late", per_person=True, explain=True, figures=tmp_path)
     assert len(found) == 6 and all(answer.best for answer in found)

@@ -36,6 +36,7 @@ def pictures(count: int) -> np.ndarray:
     return np.random.default_rng(0).integers(0, 255, (count, 32, 48, 3), np.uint8)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("backend", ["torch", "openvino"])
 def test_normalisation_equals_the_published_pipelines(
     backend: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
@@ -48,6 +49,7 @@ def test_normalisation_equals_the_published_pipelines(
     np.testing.assert_allclose(build(backend)(images)[0], expected, atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("backend", ["torch", "openvino"])
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 def test_the_result_of_an_image_does_not_depend_on_its_batch(
@@ -62,6 +64,7 @@ def test_the_result_of_an_image_does_not_depend_on_its_batch(
         np.testing.assert_array_equal(network(images[row : row + 1])[0][0], together[row])
 
 
+@pytest.mark.slow
 def test_openvino_models_are_cached(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("SKELPIPE_CACHE", str(tmp_path))
     first = build("openvino")(pictures(4))[0]

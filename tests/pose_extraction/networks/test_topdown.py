@@ -95,6 +95,7 @@ def test_equals_inference_topdown(name: str, flip_test: bool, frames: list[np.nd
         assert np.abs(own_maps - their_keypoint)[clear].max() < 0.05
 
 
+@pytest.mark.slow
 def test_crops_equal_the_published_pipeline(frames: list[np.ndarray]) -> None:
     mmlab_packages.prepare()
     from mmpose.datasets.transforms import GetBBoxCenterScale, TopdownAffine

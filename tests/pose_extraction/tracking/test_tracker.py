@@ -59,6 +59,7 @@ def test_the_difficulty_of_the_synthetic_motion(seed):
     assert np.diff(times[rows]).max() >= 1.0
 
 
+@pytest.mark.slow
 def test_identities_persist_in_difficult_motion():
     scores = [idf1(made(seed).truth, track(made(seed))) for seed in SEEDS]
     nearest = [idf1(made(seed).truth, nearest_box_ids(made(seed).frames)) for seed in SEEDS]
@@ -74,6 +75,7 @@ def test_identities_persist_at_low_frame_rates(step, wanted):
     assert np.mean(scores) >= wanted, scores
 
 
+@pytest.mark.slow
 def test_identities_do_not_persist_across_a_camera_cut():
     """People after a cut are new people, even at the same positions."""
     for seed in SEEDS:

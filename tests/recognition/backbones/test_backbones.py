@@ -22,6 +22,7 @@ CLASSES_60 = 512 * 60 + 60
 HEAD_3D = 512 * 3 + 3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("settings", "count"),
     [

@@ -88,6 +88,7 @@ def test_a_training_step_reaches_every_weight(name: str) -> None:
         assert weight.grad is not None and torch.isfinite(weight.grad).all(), own
 
 
+@pytest.mark.slow
 def test_baselines_learn_easily_distinguished_motions(tmp_path: Path) -> None:
     settings = RunSettings(
         out=str(tmp_path / "run"),

@@ -51,6 +51,7 @@ def test_brier_score_counts_all_classes() -> None:
     assert calibration_of(probabilities, labels).brier == pytest.approx(sum(of_classes))
 
 
+@pytest.mark.slow
 def test_exact_probabilities_have_the_error_that_few_clips_explain() -> None:
     errors = [calibration_of(*made_probabilities(40, seed=seed)) for seed in range(40)]
     measured, explained = (np.mean([getattr(one, name) for one in errors]) for name in ("ece", "ece_if_exact"))

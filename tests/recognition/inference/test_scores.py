@@ -194,6 +194,7 @@ def scaled(confidence: Confidence, dataset: SkeletonDataset, backend: str) -> tu
     return scores.probabilities, scores.unknown
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("backend", ["torch", "openvino", "onnxruntime"])
 def test_every_backend_applies_the_temperature(clips: ClipSet, backend: str) -> None:
     if backend == "openvino":

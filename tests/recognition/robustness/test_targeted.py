@@ -48,6 +48,7 @@ def test_attention_of_the_last_layer_equals_the_networks(backbone: str) -> None:
     assert not last[~batch.frame_mask[persons]].any()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("backbone", ["dstformer", "transformer", "sttformer"])
 def test_attention_is_that_of_the_predicting_network_in_its_precision(backbone: str) -> None:
     recognizer, batch = recognizer_of(backbone), batch_of()

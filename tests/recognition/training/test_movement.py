@@ -78,6 +78,7 @@ def test_exported_recognizers_give_the_joint_probabilities(run: Path, backend: s
     np.testing.assert_allclose(exported.unknown, of_torch.unknown, atol=2e-2)
 
 
+@pytest.mark.slow
 def test_a_stopped_run_resumes_with_the_same_classifier(tmp_path: Path) -> None:
     settings = settings_for(tmp_path)
     train(settings, stop_after=1)
@@ -89,6 +90,7 @@ def test_a_stopped_run_resumes_with_the_same_classifier(tmp_path: Path) -> None:
         torch.testing.assert_close(after.state_dict()[name], tensor)
 
 
+@pytest.mark.slow
 def test_another_run_starts_from_the_network_alone(run: Path, tmp_path: Path) -> None:
     settings = settings_for(tmp_path, clips=30).model_copy(update={"init": str(run)})
     movement = runs.load_run(train(settings)).recognizer.movement

@@ -59,6 +59,7 @@ def trained(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return folder / "run"
 
 
+@pytest.mark.slow
 def test_weights_travel_from_one_command_to_the_start_of_another_training(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -123,6 +123,7 @@ def test_people_are_upright_in_the_picture() -> None:
         assert (pixels[:, 0, 1] < pixels[:, 15:, 1].min(1)).all()
 
 
+@pytest.mark.slow
 def test_a_clip_depends_on_seed_and_number_alone(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "synthetic.motions", "--classes", "40", "--clips", "80", "--seed", "7"]
     for name in ("one.pkl", "two.pkl"):

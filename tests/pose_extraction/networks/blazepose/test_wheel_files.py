@@ -44,6 +44,7 @@ def index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_the_files_are_fetched_once_whatever_the_package_requires(index: Path, tmp_path: Path) -> None:
     write_wheel(index)
     cache = tmp_path / "cache"
