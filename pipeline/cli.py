@@ -25,6 +25,7 @@ from pipeline.commands.predict import predict
 from pipeline.commands.pretrain import pretrain
 from pipeline.commands.resume import TrainCommand
 from pipeline.commands.robustness import robustness
+from pipeline.commands.serve import serve
 from pipeline.commands.sweep import sweep
 from pipeline.commands.train import train
 from pipeline.exit_codes import FAILED, INTERRUPTED, WRONG_USAGE
@@ -182,6 +183,13 @@ app.command(
     "skelpipe predict videos/ --windows 3 --overlay overlays/ --out actions.csv\n"
     "skelpipe predict skeletons/vitpose.pkl --split test --json",
 )(predict)
+app.command(
+    cls=HelpCommand,
+    rich_help_panel=_ACTIONS,
+    epilog="skelpipe serve --run runs/mine\n"
+    "skelpipe serve --run runs/mine --run runs/other --data service --keep 30\n"
+    "skelpipe serve --host 0.0.0.0 --token auto --allow videos",
+)(serve)
 app.command(
     cls=HelpCommand,
     rich_help_panel=_ACTIONS,

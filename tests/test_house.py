@@ -42,6 +42,7 @@ LAYERS: dict[str, tuple[tuple[str, ...], ...]] = {
         ("datasets", "evaluate", "models", "robustness", "train"),
         ("extract", "protocols"),
         ("predict", "sweep"),
+        ("serve",),
         ("commands",),
         ("cli",),
     ),

@@ -157,6 +157,20 @@ def open_extractor(
     return PoseExtractor(estimator, detector, plan.extraction(), workers=workers)
 
 
+def estimate_step(plan: ExtractionPlan, *, frames: int, persons: int) -> dict[str, Any]:
+    """First entry of the history of a clip: the networks and their settings.
+
+    Args:
+        plan: See `ExtractionPlan`.
+        frames: Number of sampled frames.
+        persons: Number of persons in all of them.
+    """
+    parameters: dict[str, Any] = {"estimator": plan.estimator.facts(), **plan.settings.shaping()}
+    if plan.detector is not None:
+        parameters["detector"] = plan.detector.facts()
+    return {"step": "estimate", "parameters": parameters, "counts": {"frames": frames, "persons": persons}}
+
+
 class _Interrupted(Exception):
     """Stops drawing an overlay."""
 
@@ -233,18 +247,15 @@ def _write(plan: ExtractionPlan, job: _ExtractionJob, frames: list[FramePoses], 
     clips = follow(frames, job.info.size, extraction, [*spans, (None, None)] if draws_all else spans)
     shown = (clips.pop() if draws_all else clips[0]).poses
     fps = frame_rate(frames, job.info.fps)
-    parameters: dict[str, Any] = {"estimator": plan.estimator.facts(), **plan.settings.shaping()}
-    if plan.detector is not None:
-        parameters["detector"] = plan.detector.facts()
-    counts = {"frames": len(frames), "persons": sum(poses.num_persons for poses in frames)}
+    step = estimate_step(plan, frames=len(frames), persons=sum(poses.num_persons for poses in frames))
     annotations, written, notes = [], [], list(problems)
     labels, origin = current_labels(plan, source, stored_clip(plan.file_of(source)))
     for label, clip in zip(labels, clips, strict=True):
         if not clip.poses.num_frames:
             # Readers of the data set may divide by the number of frames.
             continue
-        clip.poses.history.insert(0, {"step": "estimate", "parameters": parameters, "counts": counts})
-        missing = [] if clip.poses.tracks else [nobody_found(counts["persons"])]
+        clip.poses.history.insert(0, step)
+        missing = [] if clip.poses.tracks else [nobody_found(step["counts"]["persons"])]
         notes += missing
         annotations.append(
             annotation_from(

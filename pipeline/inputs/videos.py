@@ -71,6 +71,19 @@ class Inputs:
     unreadable: list[tuple[Path, str]] = field(default_factory=list)
 
 
+def named_source(path: Path, name: str) -> Source:
+    """Returns a video or folder of images that is stored under another name than its own.
+
+    Args:
+        path: Place of the video.
+        name: Its own name, from which its id is derived as if it were the only video in its folder.
+    """
+    kind: Literal["video", "images"] = "images" if path.is_dir() else "video"
+    published = ntu_name(name)
+    frame_dir = published.text if published is not None else name if kind == "images" else Path(name).stem
+    return Source(path, frame_dir, name, kind=kind)
+
+
 def survey(paths: Sequence[str | Path]) -> Inputs:
     """Finds the videos in files, folders and glob patterns.
 

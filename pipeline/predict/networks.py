@@ -51,13 +51,33 @@ def open_networks(
         WeightsError: Weights are not available.
         BackendError: A network cannot run with these settings on this machine.
     """
+    plan = plan_networks(trained, networks, engine, console)
+    return open_extractor(plan, at_once=at_once), plan.settings.stride
+
+
+def plan_networks(
+    trained: Trained | ActionDetector, networks: Networks, engine: Engine, console: Console
+) -> ExtractionPlan:
+    """Choose the networks of stage one, and download their weights if necessary; see `open_networks`.
+
+    Args:
+        trained: The run.
+        networks: Networks that replace those of the run.
+        engine: Device, backend and precision.
+        console: Receives the progress of downloads.
+
+    Raises:
+        UsageError: A network is unknown, or a setting is invalid.
+        WeightsError: Weights are not available.
+        BackendError: A network cannot run with these settings on this machine.
+    """
     devices = parse_devices(engine.device)
     if len(devices) > 1:
         raise UsageError(f"--device {engine.device}: predict runs on a single device; choose one")
     settings = stage_one(trained, networks, engine)
     found, detector = identify_networks(settings, devices, None, console)
     _warn_of_other_weights(trained, found, detector)
-    return open_extractor(ExtractionPlan(settings, found, detector, Path(), {}), at_once=at_once), settings.stride
+    return ExtractionPlan(settings, found, detector, Path(), {})
 
 
 def stage_one(trained: Trained | ActionDetector, networks: Networks, engine: Engine) -> ExtractSettings:

@@ -123,7 +123,7 @@ def _one_by_one(
             unit = "seconds" if timed else "frames"
             record = AttentionRecord(clips.layout.joints, unit=unit) if options.scope.explain else None
             if options.windows is None:
-                answers, _ = predict_whole(
+                answers, _, _ = predict_whole(
                     predictor, options.scope, video, name, tracked=tracked, timed=timed, record=record
                 )
                 if not timed:

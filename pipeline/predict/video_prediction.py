@@ -10,6 +10,7 @@ from pipeline.extract.device import nobody_found
 from pipeline.inputs.videos import Source
 from pipeline.predict.answers import BEST, Answer, label_of
 from pipeline.predict.attention_record import AttentionRecord
+from pipeline.predict.observer import Observer
 from pipeline.predict.options import PredictOptions
 from pipeline.predict.overlay import Drawing
 from pipeline.predict.persons import PersonId
@@ -106,12 +107,13 @@ class VideoPrediction:
         extractor: PoseExtractor,
         console: Console,
         summary: NoteSummary,
+        observer: Observer,
     ) -> None:
         assert job.info is not None
         self.source = job.source
         self.options = options
         self._predictor, self._extractor, self._console = predictor, extractor, console
-        self._summary = summary
+        self._summary, self._observer = summary, observer
         self._size = job.info.size
         self._frames: list[FramePoses] = []
         # Poses and frames so far.
@@ -155,6 +157,7 @@ class VideoPrediction:
     def _settled(self, settled: Settled) -> Iterator[Answer]:
         if self.drawing is not None:
             self.drawing.add(settled.stretch)
+        self._observer.settled(settled.cells, settled.stretch)
         if self.options.windows is None:
             self._means.add(settled)
         else:
@@ -196,7 +199,7 @@ class VideoPrediction:
 
     def _end_whole(self) -> Iterator[Answer]:
         (clip,) = follow(self._frames, self._size, self._extractor.settings)
-        answers, stretch = predict_whole(
+        answers, stretch, cells = predict_whole(
             self._predictor,
             self.options.scope,
             clip.poses,
@@ -206,6 +209,7 @@ class VideoPrediction:
         )
         if self.drawing is not None:
             self.drawing.add(stretch)
+        self._observer.settled(cells, stretch)
         for answer in answers:
             yield self._record_answer(answer)
 

@@ -14,6 +14,7 @@ from rich.console import Console
 
 from pipeline.inputs.videos import Source
 from pipeline.predict.answers import Answer
+from pipeline.predict.observer import Observer
 from pipeline.predict.options import PredictOptions
 from pipeline.predict.overlay import Drawing
 from pipeline.predict.video_prediction import PredictionJob, VideoPrediction
@@ -38,6 +39,7 @@ def predict_videos(
     console: Console,
     *,
     stride: int = 1,
+    observer: Observer | None = None,
 ) -> Iterator[Answer]:
     """Predict the actions of videos; each prediction is yielded as soon as it is final.
 
@@ -48,6 +50,7 @@ def predict_videos(
         options: Options of the prediction.
         console: Receives progress and notes.
         stride: Process every N-th frame.
+        observer: Follows the prediction; None for no one.
 
     Yields:
         One or more predictions per video. A video that cannot be read yields one with the reason. A video whose overlay
@@ -56,6 +59,7 @@ def predict_videos(
     open_videos: dict[PredictionJob, VideoPrediction] = {}
     overlays = _Overlays(console)
     summary = NoteSummary()
+    observer = observer or Observer()
     jobs = (
         PredictionJob(path=source.path, stride=stride, fps=options.fps, stream=options.stream, source=source)
         for source in sources
@@ -66,15 +70,20 @@ def predict_videos(
             for job, frame in poses:
                 if frame is not None:
                     if job not in open_videos:
-                        open_videos[job] = VideoPrediction(job, options, predictor, extractor, console, summary)
+                        open_videos[job] = VideoPrediction(
+                            job, options, predictor, extractor, console, summary, observer
+                        )
                     yield from open_videos[job].add(frame)
                     progress.frame()
+                    assert job.info is not None
+                    observer.frame(job.info)
                     continue
                 video = open_videos.pop(job, None)
                 if video is None:
                     yield Answer(job.source.frame_dir, reason=job.error or "contains no frames", failed=True)
                 else:
                     overlays.add(video)
+                    observer.last_frame()
                     yield from video.end(job)
                     yield from overlays.finish(DRAWINGS_AHEAD)
                 progress.video()

@@ -1,15 +1,32 @@
 """Predictions for a clip as a whole and for each of its persons."""
 
+from typing import NamedTuple
+
 import numpy as np
 
 from pipeline.predict.answers import BEST, Answer, label_of
 from pipeline.predict.attention_record import AttentionRecord
 from pipeline.predict.options import Scope
-from pipeline.predict.persons import PersonClip, frame_interval, person_clips
+from pipeline.predict.persons import PersonClip, PersonId, frame_interval, person_clips
 from pose_extraction.drawing.overlay import Stretch
 from pose_extraction.poses import VideoPoses
 from recognition.inference.explanation import Explanation
 from recognition.inference.predictor import FEWEST_FRAMES, Predictor
+from recognition.inference.windows import Cell
+
+
+class WholePrediction(NamedTuple):
+    """Result for a clip as a whole.
+
+    Args:
+        answers: The predictions, that of the clip first.
+        stretch: The poses with captions and attention.
+        cells: The probabilities of all classes for each prediction.
+    """
+
+    answers: list[Answer]
+    stretch: Stretch
+    cells: list[Cell[PersonId]]
 
 
 def too_few(frames: int) -> str | None:
@@ -31,7 +48,7 @@ def predict_whole(
     tracked: bool = True,
     timed: bool = True,
     record: AttentionRecord | None = None,
-) -> tuple[list[Answer], Stretch]:
+) -> WholePrediction:
     """Classify a clip and its persons.
 
     Args:
@@ -43,12 +60,9 @@ def predict_whole(
         tracked: Whether a person keeps the same identity in all frames.
         timed: Whether the times of the frames are real, rather than numbers of frames.
         record: Receives the attention of each joint; None if it is not requested.
-
-    Returns:
-        The predictions, that of the clip first, and the poses with captions and attention.
     """
     if not video.tracks:
-        return [Answer(name, reason=reason_if_empty)], Stretch(video)
+        return WholePrediction([Answer(name, reason=reason_if_empty)], Stretch(video), [])
     targets = list(person_clips(video, scope, name, predictor.threshold, tracked=tracked, timed=timed))
     reasons = [too_few(len(target.seen)) for target in targets]
     clips = [target.clip for target, reason in zip(targets, reasons, strict=True) if reason is None]
@@ -57,6 +71,7 @@ def predict_whole(
     rejection = predictor.trained.confidence.rejection(scope.threshold)
     explanations = iter(predictor.explanations(clips) if clips and scope.explain else ())
     answers: list[Answer] = []
+    cells: list[Cell[PersonId]] = []
     captions: dict[int, str] = {}
     heat: dict[int, np.ndarray] = {}
     for target, reason in zip(targets, reasons, strict=True):
@@ -70,6 +85,7 @@ def predict_whole(
         best = predictor.best(probabilities, BEST)
         label, share = label_of(best, unknown, rejection), best[0][1]
         span = _span(video, target.seen)
+        cells.append(Cell(target.person, 0, probabilities.astype(np.float64), unknown, *span))
         attention: dict[str, float] = {}
         if scope.explain:
             rows = _by_track(target, next(explanations), video.num_frames)
@@ -79,7 +95,7 @@ def predict_whole(
         answers.append(Answer(name, target.person, *span, label, share, unknown, best, attention=attention))
         # The prediction of a single person comes later and replaces the joint one.
         captions.update(dict.fromkeys(target.persons_used(predictor), f"{label} {share:.0%}"))
-    return answers, Stretch(video, captions, heat)
+    return WholePrediction(answers, Stretch(video, captions, heat), cells)
 
 
 def _span(video: VideoPoses, seen: np.ndarray) -> tuple[float, float]:

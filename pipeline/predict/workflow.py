@@ -86,8 +86,8 @@ def predict(
     from pipeline.predict.videos import predict_videos
     from recognition.inference.prediction import check_layout
 
-    trained = _network(run, found_detector, options, console)
-    _check_threshold(trained, options, console)
+    trained = load_network(run, found_detector)
+    check_options(trained, options, console)
     for folder, reason in found.unreadable:
         yield Answer(str(folder), reason=f"cannot be listed ({reason}); check its permissions", failed=True)
     for path in skeletons:
@@ -134,35 +134,58 @@ def _predicts_actions(run: Path) -> bool:
     return not is_encoder(run) or detector_file(run) is not None
 
 
-def _network(run: Path, found: Path | None, options: PredictOptions, console: Console) -> "Trained | ActionDetector":
+def load_network(run: Path, detector: Path | None) -> "Trained | ActionDetector":
     """Load a run's recognizer, or the action detector that was trained from a pre-trained encoder.
 
+    Args:
+        run: The run.
+        detector: Its action detector, see `detector_file`; None for the recognizer.
+
     Raises:
-        UsageError: A detector is used without windows, or the network has no attention for `--explain`.
         WeightsError: There is no network, or it is damaged.
     """
-    if found is None:
-        trained = load_run(run)
+    if detector is None:
+        return load_run(run)
+    from recognition.protocols.detector import load_detector
+
+    return load_detector(detector)
+
+
+def check_options(trained: "Trained | ActionDetector", options: PredictOptions, console: Console) -> None:
+    """Check that a network supports the options, and print what a user should know about the combination.
+
+    Args:
+        trained: The network.
+        options: Options of the prediction.
+        console: Receives notes and warnings.
+
+    Raises:
+        UsageError: A detector is used without windows, the network has no attention for `--explain`, or the threshold
+            of the run is required, but it has none.
+    """
+    if isinstance(trained, Trained):
         if options.scope.explain and not trained.recognizer.backbone.knows_attention:
             raise UsageError(
                 f"--explain: {trained.path} uses {trained.settings.model.backbone}, which has no attention layers; "
                 "omit --explain, or use a run with dstformer, transformer or sttformer"
             )
-        return trained
-    from recognition.protocols.detector import load_detector
+    else:
+        _check_detector(trained, options, console)
+    _check_threshold(trained, options, console)
 
-    detector = load_detector(found)
+
+def _check_detector(detector: "ActionDetector", options: PredictOptions, console: Console) -> None:
     if options.windows is None:
         known = "" if detector.seconds is None else f"; it was trained on windows of {detector.seconds:.2g} s"
         raise UsageError(
-            f"{found}: is an action detector, which requires windows; set their length in seconds with --windows{known}"
+            f"{detector.path}: is an action detector, which requires windows; set their length in seconds with "
+            f"--windows{known}"
         )
     if options.scope.explain:
-        raise UsageError(f"--explain: {found} classifies frames and provides no attention; omit --explain")
+        raise UsageError(f"--explain: {detector.path} classifies frames and provides no attention; omit --explain")
     note = detector.length_warning(options.windows)
     if note is not None:
         console.print(Text(f"warning: {note}"))
-    return detector
 
 
 def _check_threshold(trained: "Trained | ActionDetector", options: PredictOptions, console: Console) -> None:

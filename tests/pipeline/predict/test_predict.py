@@ -384,7 +384,7 @@ def test_overlay_has_no_caption_for_persons_outside_the_input(run: Path) -> None
     first, short, third, fourth = (made_clip("clip", "wave", np.random.default_rng(n)) for n in range(4))
     short["keypoint_score"][:, 3:] = 0
     for persons, captioned in ((False, {0, 1}), (True, {0, 2, 3})):
-        answers, stretch = predict_whole(
+        answers, stretch, _ = predict_whole(
             predictor, Scope(True, persons), together([first, short, third, fourth]), "clip"
         )
         # The run uses two persons per clip; three frames are too few to classify the second one.

@@ -1,0 +1,177 @@
+"""`skelpipe serve`: checks the options, and starts the service of `pipeline.serve`."""
+
+import ipaddress
+import re
+import secrets
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pipeline.commands.help_pages import ACCESS, INPUT, NETWORKS, OUTPUT, SPEED
+from pipeline.commands.options import Backend, BatchSize, Checkpoint, DetectorCheckpoint, Precision, engine_of
+from pose_extraction.errors import BackendError, UsageError
+
+NEEDED = ("fastapi", "uvicorn", "python_multipart", "prometheus_client")
+_SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([kMGT]?)i?B?", re.IGNORECASE)
+_UNITS = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
+
+
+def serve(
+    run: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="RUN",
+            help="Run that clients can choose; the first is the default. Repeat the option for several.",
+            show_default="newest run",
+            rich_help_panel=NETWORKS,
+        ),
+    ] = None,
+    estimator: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME|FILE.onnx", help="Pose estimator.", show_default="as in training", rich_help_panel=NETWORKS
+        ),
+    ] = None,
+    detector: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME|FILE.onnx", help="Person detector.", show_default="as in training", rich_help_panel=NETWORKS
+        ),
+    ] = None,
+    checkpoint: Checkpoint = None,
+    detector_checkpoint: DetectorCheckpoint = None,
+    allow_agpl: Annotated[
+        bool,
+        typer.Option(
+            "--allow-agpl", help="Let clients use OpenPifPaf (AGPL-3.0).", show_default="no", rich_help_panel=NETWORKS
+        ),
+    ] = False,
+    host: Annotated[
+        str,
+        typer.Option(help="Address to listen on; others than this machine's own need --token.", rich_help_panel=ACCESS),
+    ] = "127.0.0.1",
+    port: Annotated[
+        int, typer.Option(min=0, max=65535, help="Port to listen on; 0: any free one.", rich_help_panel=ACCESS)
+    ] = 8000,
+    token: Annotated[
+        str | None,
+        typer.Option(
+            metavar="TOKEN|auto",
+            envvar="SKELPIPE_TOKEN",
+            help="Secret that clients must send; auto: a new one, which is printed.",
+            show_default="none",
+            rich_help_panel=ACCESS,
+        ),
+    ] = None,
+    allow: Annotated[
+        list[Path] | None,
+        typer.Option(
+            metavar="FOLDER",
+            help="Folder whose videos clients may name by path. Repeat the option for several.",
+            show_default="none",
+            rich_help_panel=INPUT,
+        ),
+    ] = None,
+    max_upload: Annotated[
+        str, typer.Option(metavar="SIZE", help="Largest upload, such as 500M.", rich_help_panel=INPUT)
+    ] = "4G",
+    max_queue: Annotated[int, typer.Option(min=1, help="Jobs that may wait.", rich_help_panel=INPUT)] = 1000,
+    data: Annotated[
+        Path, typer.Option(metavar="FOLDER", help="Folder of jobs and results.", rich_help_panel=OUTPUT)
+    ] = Path("serve-data"),
+    keep: Annotated[
+        float | None,
+        typer.Option(
+            min=0,
+            metavar="DAYS",
+            help="Remove jobs this long after their end.",
+            show_default="keep all",
+            rich_help_panel=OUTPUT,
+        ),
+    ] = None,
+    min_free: Annotated[
+        str,
+        typer.Option(metavar="SIZE", help="Free disk space below which no job is accepted.", rich_help_panel=OUTPUT),
+    ] = "1G",
+    drain: Annotated[
+        float,
+        typer.Option(min=0, metavar="SECONDS", help="Time for running jobs at the end.", rich_help_panel=OUTPUT),
+    ] = 30.0,
+    device: Annotated[
+        str,
+        typer.Option(metavar="auto|cpu|cuda:0,cuda:1", help="Devices; each has a process.", rich_help_panel=SPEED),
+    ] = "auto",
+    workers: Annotated[int, typer.Option(min=1, help="Processes per device.", rich_help_panel=SPEED)] = 1,
+    batch_size: BatchSize = "auto",
+    precision: Precision = "auto",
+    backend: Backend = "auto",
+) -> None:
+    """Serve recognizers over HTTP, with a page to view and correct results."""
+    missing = [name for name in NEEDED if find_spec(name) is None]
+    if missing:
+        raise BackendError(f"skelpipe serve needs {', '.join(missing)}; install it with pip install 'skelpipe[serve]'")
+    local = _is_local(host)
+    if token == "auto":
+        token = secrets.token_urlsafe(24)
+    if token is None and not local:
+        raise UsageError(f"--host {host}: other machines could use the service; protect it with --token auto")
+    if token is not None and len(token) < 16:
+        raise UsageError(f"--token: has only {len(token)} characters; use at least 16, or --token auto")
+    for folder in allow or ():
+        if not folder.is_dir():
+            raise UsageError(f"--allow {folder}: is not a folder; create it, or leave out the option")
+    engine = engine_of(device.partition(",")[0], batch_size, precision, backend)
+    from pipeline.predict.options import Networks
+    from pipeline.serve.runs import check_runs
+    from pipeline.serve.settings import ServeSettings
+
+    settings = ServeSettings(
+        runs=check_runs(run or []),
+        data=data,
+        token=token,
+        allow=tuple(folder.resolve() for folder in allow or ()),
+        most_upload=_size_of("--max-upload", max_upload),
+        most_queued=max_queue,
+        devices=tuple(device.split(",")) * workers,
+        engine=engine,
+        networks=Networks(estimator, detector, checkpoint, detector_checkpoint),
+        keep_days=keep,
+        allow_agpl=allow_agpl,
+        least_free=_size_of("--min-free", min_free),
+        drain_seconds=drain,
+        local=local and token is None,
+    )
+    from pipeline.serve.server import listen
+    from pipeline.serve.server import serve as run_service
+
+    opened = listen(host, port)
+    query = "" if token is None else f"/?token={token}"
+    typer.echo(f"http://{_shown(host)}:{opened.getsockname()[1]}{query}")
+    run_service(settings, opened)
+
+
+def _is_local(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _shown(host: str) -> str:
+    return f"[{host}]" if ":" in host else host
+
+
+def _size_of(option: str, text: str) -> int:
+    """Parse a size such as 500M.
+
+    Raises:
+        UsageError: It is not a size.
+    """
+    found = _SIZE.fullmatch(text.strip())
+    if found is None:
+        raise UsageError(f"{option} {text}: must be a size such as 500M or 4G")
+    return int(float(found[1]) * _UNITS[found[2].lower()])

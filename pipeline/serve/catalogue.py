@@ -1,0 +1,94 @@
+"""The runs that clients can choose from, by an id that contains no path."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from pipeline.serve.messages import RunFacts
+from pose_extraction.errors import UsageError
+from recognition.packed import FOLDER
+
+
+@dataclass(frozen=True)
+class RunEntry:
+    """A run.
+
+    Args:
+        id: Its id for clients.
+        path: Its directory or file.
+        facts: What a worker has found out about it; None before.
+    """
+
+    id: str
+    path: Path
+    facts: RunFacts | None = None
+
+
+class Catalogue:
+    """The runs of a service.
+
+    Args:
+        paths: Runs in order; the first one is the default.
+    """
+
+    def __init__(self, paths: Iterable[Path]) -> None:
+        self._entries: dict[str, RunEntry] = {}
+        self.default = ""
+        for path in paths:
+            entry = self.add(path)
+            self.default = self.default or entry.id
+
+    def add(self, path: Path) -> RunEntry:
+        """Add a run; its id is the name of its directory, with a number if there is another one of this name."""
+        known = next((entry for entry in self._entries.values() if entry.path == path), None)
+        if known is not None:
+            return known
+        name = path.parent.name if path.suffix == ".pt" else path.stem if path.is_file() else path.name
+        number, chosen = 2, name
+        while chosen in self._entries:
+            chosen, number = f"{name}-{number}", number + 1
+        self._entries[chosen] = RunEntry(chosen, path)
+        return self._entries[chosen]
+
+    def remove(self, run: str) -> None:
+        """Remove a run that is not the default."""
+        assert run != self.default
+        self._entries.pop(run, None)
+
+    def describe(self, facts: RunFacts) -> None:
+        """Record what a worker has found out about a run."""
+        for entry in list(self._entries.values()):
+            if entry.path == facts.run:
+                self._entries[entry.id] = replace(entry, facts=facts)
+
+    def get(self, run: str | None) -> RunEntry:
+        """Return a run; None for the default one.
+
+        Raises:
+            UsageError: There is no run with this id.
+        """
+        entry = self._entries.get(run or self.default)
+        if entry is None:
+            raise UsageError(f"run {run}: is not a run of this service; choose one of {', '.join(self._entries)}")
+        return entry
+
+    def entries(self) -> list[RunEntry]:
+        """Return all runs."""
+        return list(self._entries.values())
+
+    def as_list(self) -> list[dict[str, Any]]:
+        """Return all runs for clients."""
+        return [
+            {
+                "id": entry.id,
+                "name": entry.id,
+                "classes": list(entry.facts.classes) if entry.facts else [],
+                "backbone": entry.facts.backbone if entry.facts else None,
+                "default": entry.id == self.default,
+                "shipped": entry.path.parent == FOLDER,
+                "unknown": entry.facts.unknown if entry.facts else None,
+                "error": entry.facts.error if entry.facts else None,
+            }
+            for entry in self._entries.values()
+        ]

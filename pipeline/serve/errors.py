@@ -1,0 +1,75 @@
+"""Errors of the service, and how they appear in responses: {"error": {"kind": ..., "message": ...}}."""
+
+from collections.abc import Mapping
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
+
+from pose_extraction.errors import SkelpipeError
+
+_KINDS = {404: "not_found", 405: "method", 401: "token", 403: "forbidden", 413: "too_large"}
+
+
+class ServiceError(Exception):
+    """A request cannot be served.
+
+    Args:
+        status: HTTP status.
+        kind: One word for programs.
+        message: What is wrong, where, and what to do.
+        headers: Further headers of the response.
+    """
+
+    def __init__(self, status: int, kind: str, message: str, headers: Mapping[str, str] | None = None) -> None:
+        super().__init__(message)
+        self.status, self.kind, self.message = status, kind, message
+        self.headers = dict(headers or {})
+
+    def response(self) -> JSONResponse:
+        """Return the response."""
+        return error_response(self.status, self.kind, self.message, self.headers)
+
+
+def error_response(status: int, kind: str, message: str, headers: Mapping[str, str] | None = None) -> JSONResponse:
+    """Return the response for an error; arguments as `ServiceError`."""
+    content = {"error": {"kind": kind, "message": message}}
+    return JSONResponse(content, status_code=status, headers=dict(headers or {}))
+
+
+def not_found(what: str, name: str) -> ServiceError:
+    """Return the error for something that does not exist.
+
+    Args:
+        what: Kind of thing.
+        name: Its id.
+    """
+    return ServiceError(404, "not_found", f"{what} {name}: does not exist; GET /v1/jobs lists the jobs")
+
+
+def add_error_handlers(app: FastAPI) -> None:
+    """Make an application answer all errors in the same format."""
+
+    async def service_error(_: Request, error: Exception) -> JSONResponse:
+        assert isinstance(error, ServiceError)
+        return error.response()
+
+    async def usage_error(_: Request, error: Exception) -> JSONResponse:
+        return error_response(422, "usage", str(error))
+
+    async def http_error(request: Request, error: Exception) -> JSONResponse:
+        assert isinstance(error, HTTPException)
+        message = f"{request.method} {request.url.path}: {error.detail}; GET /docs lists the addresses"
+        return error_response(error.status_code, _KINDS.get(error.status_code, "http"), message, error.headers)
+
+    async def invalid(_: Request, error: Exception) -> JSONResponse:
+        assert isinstance(error, RequestValidationError)
+        first = error.errors()[0]
+        place = ".".join(str(part) for part in first["loc"])
+        return error_response(422, "usage", f"{place}: {first['msg']}; GET /docs describes the request")
+
+    app.add_exception_handler(ServiceError, service_error)
+    app.add_exception_handler(SkelpipeError, usage_error)
+    app.add_exception_handler(HTTPException, http_error)
+    app.add_exception_handler(RequestValidationError, invalid)

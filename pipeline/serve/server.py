@@ -1,0 +1,109 @@
+"""Runs the application until SIGTERM or Ctrl-C, and then ends it in order."""
+
+import asyncio
+import contextlib
+import signal
+import socket
+import threading
+from collections.abc import Iterator
+from types import FrameType
+from typing import Any
+
+import uvicorn
+
+from pipeline.serve.app import create_app
+from pipeline.serve.service import Service
+from pipeline.serve.settings import ServeSettings
+from pose_extraction.errors import UsageError
+
+# Open connections, such as event streams and downloads.
+MOST_CONNECTIONS = 512
+# Seconds for open responses after the jobs have ended.
+LAST_RESPONSES = 5
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """Return a socket that listens on an address.
+
+    Args:
+        host: Name or address of the interface.
+        port: Port; 0 for any free one.
+
+    Raises:
+        UsageError: The address is in use, or not one of this machine.
+    """
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        opened = socket.socket(family, kind, protocol)
+        opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        opened.bind(address)
+        opened.listen(128)
+    except OSError as error:
+        raise UsageError(
+            f"--host {host} --port {port}: cannot listen there ({error.strerror or error}); choose another port"
+        ) from error
+    return opened
+
+
+class _Server(uvicorn.Server):
+    """Ends in order at the first signal, and at once at the second one."""
+
+    def __init__(self, config: uvicorn.Config, service: Service) -> None:
+        super().__init__(config)
+        self._service = service
+        self._draining: asyncio.Task[None] | None = None
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        loop = asyncio.get_running_loop()
+
+        def received(_number: int, _frame: FrameType | None) -> None:
+            loop.call_soon_threadsafe(self._end)
+
+        before = {number: signal.signal(number, received) for number in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    def _end(self) -> None:
+        if self._draining is not None:
+            self.force_exit = self.should_exit = True
+            return
+
+        async def drain() -> None:
+            try:
+                await self._service.drain()
+            finally:
+                self.should_exit = True
+
+        self._draining = asyncio.create_task(drain())
+
+
+def serve(settings: ServeSettings, opened: socket.socket, **options: Any) -> None:
+    """Serve until a signal arrives.
+
+    Args:
+        settings: Settings of the service.
+        opened: Socket from `listen`.
+        options: Further settings of uvicorn.
+
+    Raises:
+        UsageError: The data folder is in use, or belongs to another version.
+    """
+    app = create_app(settings)
+    config = uvicorn.Config(
+        app,
+        log_level="warning",
+        access_log=False,
+        server_header=False,
+        limit_concurrency=MOST_CONNECTIONS,
+        timeout_graceful_shutdown=LAST_RESPONSES,
+        h11_max_incomplete_event_size=64 << 10,
+        **options,
+    )
+    _Server(config, app.state.service).run(sockets=[opened])

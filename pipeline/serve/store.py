@@ -1,0 +1,340 @@
+"""Jobs, corrections and small facts in a SQLite database. No other module knows the database.
+
+A change of state is one statement with a condition on the previous state, so that no job is done twice, and a cancelled
+job stays cancelled.
+"""
+
+import json
+import sqlite3
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pose_extraction.errors import UsageError
+
+VERSION = 1
+QUEUED, RUNNING, DONE, FAILED, CANCELLED, QUARANTINED = (
+    "queued", "running", "done", "failed", "cancelled", "quarantined",
+)  # fmt: skip
+STATES = (QUEUED, RUNNING, DONE, FAILED, CANCELLED, QUARANTINED)
+OPEN = (QUEUED, RUNNING)
+# Deaths of a worker after which a job is not tried again.
+MOST_DEATHS = 2
+
+_TABLES = """
+CREATE TABLE jobs (
+    number INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL UNIQUE, name TEXT NOT NULL, state TEXT NOT NULL,
+    created REAL NOT NULL, started REAL, finished REAL, run TEXT NOT NULL, settings TEXT NOT NULL, source TEXT NOT NULL,
+    deaths INTEGER NOT NULL DEFAULT 0, error TEXT, kind TEXT, outcome TEXT, key TEXT UNIQUE, request TEXT
+);
+CREATE INDEX jobs_by_state ON jobs (state, number);
+CREATE TABLE corrections (job TEXT PRIMARY KEY, version INTEGER NOT NULL, document TEXT NOT NULL);
+CREATE TABLE facts (name TEXT PRIMARY KEY, value TEXT NOT NULL);
+"""
+
+
+class Conflict(Exception):
+    """A document has another version than the client has read."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """A job.
+
+    Args:
+        number: Position in the order of arrival.
+        id: Its id.
+        name: Name of the video.
+        state: One of `STATES`.
+        created: Unix time of its arrival.
+        started: Unix time at which a worker began; None before.
+        finished: Unix time at which it ended; None before.
+        run: Id of the run.
+        settings: Values of `JobSettings` that the client has given.
+        source: Path of the video, below the job's folder if it is relative.
+        deaths: Number of workers that have died with it.
+        error: Why there is no result; None otherwise.
+        kind: One word for the error.
+        outcome: What the worker has reported: the first answers, frames and times; empty before.
+        key: Idempotency key of the client.
+        request: What the client has sent with this key.
+    """
+
+    number: int
+    id: str
+    name: str
+    state: str
+    created: float
+    started: float | None
+    finished: float | None
+    run: str
+    settings: dict[str, Any]
+    source: str
+    deaths: int
+    error: str | None
+    kind: str | None
+    outcome: dict[str, Any]
+    key: str | None
+    request: str | None
+
+
+class Store:
+    """The database. Its methods may be called from any thread.
+
+    Args:
+        path: The file; created if it does not exist.
+
+    Raises:
+        UsageError: The file belongs to another version of the service, or is damaged.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._lock = threading.Lock()
+        self._db = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
+        self._db.row_factory = sqlite3.Row
+        try:
+            self._db.execute("PRAGMA journal_mode = WAL")
+            # A job that was acknowledged survives a power failure.
+            self._db.execute("PRAGMA synchronous = FULL")
+            version = self._db.execute("PRAGMA user_version").fetchone()[0]
+            if version == 0:
+                self._db.executescript(f"BEGIN; {_TABLES} PRAGMA user_version = {VERSION}; COMMIT;")
+            elif version != VERSION:
+                raise UsageError(
+                    f"{path}: was written by another version of skelpipe; use that version, or another --data folder"
+                )
+        except sqlite3.DatabaseError as error:
+            raise UsageError(
+                f"{path}: is not a database of the service ({error}); use another --data folder"
+            ) from error
+
+    def close(self) -> None:
+        """Close the database."""
+        with self._lock:
+            self._db.close()
+
+    def _run(self, statement: str, values: Sequence[Any] = ()) -> list[sqlite3.Row]:
+        with self._lock:
+            return self._db.execute(statement, values).fetchall()
+
+    def add(
+        self,
+        job: str,
+        *,
+        name: str,
+        run: str,
+        settings: Mapping[str, Any],
+        source: str,
+        key: str | None = None,
+        request: str | None = None,
+    ) -> Job:
+        """Add a job to the queue.
+
+        Returns:
+            The job; an earlier one with the same key if there is one.
+        """
+        values = (job, name, QUEUED, time.time(), run, json.dumps(dict(settings)), source, key, request)
+        self._run(
+            "INSERT INTO jobs (id, name, state, created, run, settings, source, key, request) "
+            "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (key) DO NOTHING",
+            values,
+        )
+        found = self.get(job) or (self.by_key(key) if key is not None else None)
+        assert found is not None
+        return found
+
+    def get(self, job: str) -> Job | None:
+        """Return a job; None if it does not exist."""
+        return _one(self._run("SELECT * FROM jobs WHERE id = ?", (job,)))
+
+    def by_key(self, key: str) -> Job | None:
+        """Return the job with an idempotency key."""
+        return _one(self._run("SELECT * FROM jobs WHERE key = ?", (key,)))
+
+    def jobs(self, *, state: str | None = None, limit: int = 100, before: str | None = None) -> list[Job]:
+        """Return jobs, the newest first.
+
+        Args:
+            state: Only jobs in this state.
+            limit: Largest number of jobs.
+            before: Only jobs that arrived before this one.
+        """
+        conditions, values = ["1"], []
+        if state is not None:
+            conditions.append("state = ?")
+            values.append(state)
+        if before is not None:
+            conditions.append("number < (SELECT number FROM jobs WHERE id = ?)")
+            values.append(before)
+        where = " AND ".join(conditions)
+        rows = self._run(f"SELECT * FROM jobs WHERE {where} ORDER BY number DESC LIMIT ?", (*values, limit))
+        return [_job(row) for row in rows]
+
+    def ids(self) -> set[str]:
+        """Return the ids of all jobs."""
+        return {row["id"] for row in self._run("SELECT id FROM jobs")}
+
+    def counts(self) -> dict[str, int]:
+        """Return the number of jobs in each state."""
+        found = {row["state"]: row["n"] for row in self._run("SELECT state, COUNT(*) AS n FROM jobs GROUP BY state")}
+        return {state: found.get(state, 0) for state in STATES}
+
+    def claim(self) -> Job | None:
+        """Take the oldest job out of the queue: it is running from now on; None if no job waits."""
+        return _one(
+            self._run(
+                f"UPDATE jobs SET state = '{RUNNING}', started = ? WHERE number = "
+                f"(SELECT MIN(number) FROM jobs WHERE state = '{QUEUED}') RETURNING *",
+                (time.time(),),
+            )
+        )
+
+    def finish(
+        self,
+        job: str,
+        state: str,
+        *,
+        error: str | None = None,
+        kind: str | None = None,
+        outcome: Mapping[str, Any] = {},
+    ) -> Job | None:
+        """End a running job.
+
+        Returns:
+            The job; None if it was not running, for example because it has been cancelled.
+        """
+        return _one(
+            self._run(
+                f"UPDATE jobs SET state = ?, finished = ?, error = ?, kind = ?, outcome = ? "
+                f"WHERE id = ? AND state = '{RUNNING}' RETURNING *",
+                (state, time.time(), error, kind, json.dumps(dict(outcome)), job),
+            )
+        )
+
+    def died(self, job: str, reason: str) -> Job | None:
+        """Record that a worker died with a job: it is queued again, or quarantined if that was not the first time.
+
+        Args:
+            job: The job.
+            reason: How the worker ended.
+
+        Returns:
+            The job; None if it was not running.
+        """
+        return _one(
+            self._run(
+                "UPDATE jobs SET deaths = deaths + 1, started = NULL, "
+                f"state = CASE WHEN deaths + 1 >= {MOST_DEATHS} THEN '{QUARANTINED}' ELSE '{QUEUED}' END, "
+                f"error = CASE WHEN deaths + 1 >= {MOST_DEATHS} THEN ? END, "
+                f"kind = CASE WHEN deaths + 1 >= {MOST_DEATHS} THEN 'quarantined' END, "
+                f"finished = CASE WHEN deaths + 1 >= {MOST_DEATHS} THEN ? END "
+                f"WHERE id = ? AND state = '{RUNNING}' RETURNING *",
+                (
+                    f"{MOST_DEATHS} workers died with this video, the last one {reason}; check the video, then submit "
+                    "it again",
+                    time.time(),
+                    job,
+                ),
+            )
+        )
+
+    def requeue(self, job: str) -> Job | None:
+        """Return a running job to the queue; None if it was not running."""
+        return _one(
+            self._run(
+                f"UPDATE jobs SET state = '{QUEUED}', started = NULL WHERE id = ? AND state = '{RUNNING}' RETURNING *",
+                (job,),
+            )
+        )
+
+    def running(self) -> list[Job]:
+        """Return the running jobs."""
+        return [_job(row) for row in self._run(f"SELECT * FROM jobs WHERE state = '{RUNNING}'")]
+
+    def cancel(self, job: str) -> Job | None:
+        """Cancel a job that is waiting or running; None if it is neither."""
+        return _one(
+            self._run(
+                f"UPDATE jobs SET state = '{CANCELLED}', finished = ?, kind = 'cancelled', "
+                "error = 'cancelled by a client; submit the video again' "
+                f"WHERE id = ? AND state IN ('{QUEUED}', '{RUNNING}') RETURNING *",
+                (time.time(), job),
+            )
+        )
+
+    def remove(self, job: str) -> bool:
+        """Remove a job that has ended, with its corrections; return whether it existed."""
+        removed = self._run(
+            f"DELETE FROM jobs WHERE id = ? AND state NOT IN ('{QUEUED}', '{RUNNING}') RETURNING id", (job,)
+        )
+        if removed:
+            self._run("DELETE FROM corrections WHERE job = ?", (job,))
+        return bool(removed)
+
+    def expired(self, before: float) -> list[str]:
+        """Return the ids of jobs that ended before a Unix time."""
+        return [row["id"] for row in self._run("SELECT id FROM jobs WHERE finished < ?", (before,))]
+
+    def corrections(self, job: str) -> tuple[int, dict[str, Any]] | None:
+        """Return version and content of the corrections of a job; None if there are none."""
+        rows = self._run("SELECT version, document FROM corrections WHERE job = ?", (job,))
+        return (rows[0]["version"], json.loads(rows[0]["document"])) if rows else None
+
+    def correct(self, job: str, document: Mapping[str, Any], version: int | None) -> int:
+        """Store the corrections of a job.
+
+        Args:
+            job: The job.
+            document: The corrections.
+            version: Version that the client has read, 0 for none; None to replace any version.
+
+        Returns:
+            The new version.
+
+        Raises:
+            Conflict: They have been changed since.
+        """
+        text = json.dumps(dict(document))
+        if version == 0:
+            rows = self._run(
+                "INSERT INTO corrections VALUES (?, 1, ?) ON CONFLICT DO NOTHING RETURNING version", (job, text)
+            )
+        else:
+            rows = self._run(
+                "UPDATE corrections SET version = version + 1, document = ? "
+                "WHERE job = ? AND version = COALESCE(?, version) RETURNING version",
+                (text, job, version),
+            )
+            if not rows and version is None:
+                return self.correct(job, document, 0)
+        if not rows:
+            raise Conflict
+        return int(rows[0]["version"])
+
+    def corrected(self) -> list[str]:
+        """Return the ids of the jobs with corrections, in the order of arrival."""
+        rows = self._run("SELECT job FROM corrections JOIN jobs ON jobs.id = job ORDER BY number")
+        return [row["job"] for row in rows]
+
+    def fact(self, name: str) -> Any:
+        """Return a stored fact; None if there is none of this name."""
+        rows = self._run("SELECT value FROM facts WHERE name = ?", (name,))
+        return json.loads(rows[0]["value"]) if rows else None
+
+    def set_fact(self, name: str, value: Any) -> None:
+        """Store a fact: anything that JSON can hold."""
+        self._run("INSERT OR REPLACE INTO facts VALUES (?, ?)", (name, json.dumps(value)))
+
+
+def _one(rows: Sequence[sqlite3.Row]) -> Job | None:
+    return _job(rows[0]) if rows else None
+
+
+def _job(row: sqlite3.Row) -> Job:
+    values = dict(row)
+    values["settings"] = json.loads(values["settings"])
+    values["outcome"] = json.loads(values["outcome"] or "{}")
+    return Job(**values)

@@ -1,0 +1,89 @@
+"""A worker process: keeps the networks loaded, and processes one job at a time."""
+
+import ctypes
+import logging
+import os
+import queue
+import signal
+import threading
+from multiprocessing.connection import Connection
+from typing import Any
+
+from pipeline.serve import messages
+from pose_extraction.engines.threads import wait_asleep
+from pose_extraction.errors import SkelpipeError
+
+# Linux: the kernel sends this signal when the parent process ends.
+_PR_SET_PDEATHSIG = 1
+# The service answers requests while the workers compute.
+NICENESS = 5
+
+log = logging.getLogger(__name__)
+
+
+def work(connection: Connection, settings: messages.WorkerSettings) -> None:
+    """Run a worker until the service ends or closes the pipe; the target of the process.
+
+    Args:
+        connection: Pipe to the service.
+        settings: Settings of the worker.
+    """
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    # The service decides what Ctrl-C means for its workers.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    os.nice(NICENESS)
+    wait_asleep()
+    _Worker(connection, settings).run()
+
+
+class _Worker:
+    def __init__(self, connection: Connection, settings: messages.WorkerSettings) -> None:
+        self._connection, self._settings = connection, settings
+        self._sending = threading.Lock()
+        self._jobs: queue.Queue[messages.RunJob] = queue.Queue()
+        self._cancelled: set[str] = set()
+        self._requests: queue.Queue[messages.Describe | messages.PredictSkeletons] = queue.Queue()
+
+    def run(self) -> None:
+        """Load the networks, and process jobs."""
+        # Listens already while libraries and networks are loaded, so that the process ends with the service.
+        threading.Thread(target=self._listen, name="messages", daemon=True).start()
+        from pipeline.serve.work.job import JobContext, run_job
+        from pipeline.serve.work.networks import NetworkCache
+        from pipeline.serve.work.requests import answer_requests
+
+        settings = self._settings
+        self._cache = NetworkCache(settings.engine, settings.allow_agpl)
+        context = JobContext(self._cache, settings.networks, settings.allow, self._send, self._cancelled.__contains__)
+        try:
+            self._cache.get(settings.run, settings.networks)
+        except (SkelpipeError, OSError) as error:
+            self._send(messages.Ready(str(error)))
+        else:
+            self._send(messages.Ready())
+        threading.Thread(
+            target=answer_requests, args=(self._requests, self._cache, settings.engine, self._send), daemon=True
+        ).start()
+        while True:
+            order = self._jobs.get()
+            self._send(run_job(order, context))
+            self._cancelled.discard(order.job)
+
+    def _send(self, message: Any) -> None:
+        with self._sending:
+            self._connection.send(message)
+
+    def _listen(self) -> None:
+        while True:
+            try:
+                message = self._connection.recv()
+            except (EOFError, OSError):
+                # The service has ended.
+                os._exit(0)
+            if isinstance(message, messages.RunJob):
+                self._jobs.put(message)
+            elif isinstance(message, messages.CancelJob):
+                self._cancelled.add(message.job)
+            else:
+                self._requests.put(message)

@@ -1,0 +1,39 @@
+"""One service for all tests of a file, with tiny networks."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from test_support.made_runs import SIZE
+from test_support.made_video import write_made_clip
+from test_support.running_service import RunningService
+
+
+@pytest.fixture(scope="session")
+def words(trained: tuple[Path, Path], networks: tuple[Path, Path]) -> tuple[str | Path, ...]:
+    """Options of a service with tiny networks."""
+    estimator, detector = networks
+    named = ("--run", trained[0], "--estimator", estimator, "--detector", detector)
+    return (*named, "--device", "cpu", "--backend", "onnxruntime", "--precision", "fp32")
+
+
+@pytest.fixture(scope="session")
+def walkers(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A video of two persons that browsers can play, 2.4 s long."""
+    return write_made_clip(tmp_path_factory.mktemp("walkers") / "walkers.mp4", size=SIZE, frames=60, persons=2)
+
+
+@pytest.fixture(scope="session")
+def long_video(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A video that takes longer to process than any test waits for it."""
+    return write_made_clip(tmp_path_factory.mktemp("long") / "long.mp4", size=SIZE, frames=6000, persons=3)
+
+
+@pytest.fixture(scope="module")
+def service(tmp_path_factory: pytest.TempPathFactory, words: tuple[str | Path, ...]) -> Iterator[RunningService]:
+    """A service that accepts videos below the folder `allowed` next to its data."""
+    folder = tmp_path_factory.mktemp("service")
+    (folder / "allowed").mkdir()
+    with RunningService(folder / "data", *words, "--allow", folder / "allowed") as running:
+        yield running
