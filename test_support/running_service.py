@@ -126,15 +126,15 @@ class RunningService:
         finally:
             connection.close()
 
-    def get(self, path: str, **headers: str) -> Any:
+    def get(self, path: str) -> Any:
         """Return the JSON of an address, which must exist."""
-        reply = self.ask("GET", path, **headers)
+        reply = self.ask("GET", path)
         assert reply.status == 200, reply.body
         return reply.json()
 
-    def submit(self, path: Path, query: str = "", **headers: str) -> str:
+    def submit(self, path: Path, query: str = "", headers: Mapping[str, str] | None = None) -> str:
         """Upload a video; return the id of its job."""
-        reply = self.ask("POST", f"/v1/jobs?name={path.name}{query}", path.read_bytes(), **headers)
+        reply = self.ask("POST", f"/v1/jobs?name={path.name}{query}", path.read_bytes(), headers)
         assert reply.status == 202, reply.body
         job: str = reply.json()["id"]
         return job
@@ -163,11 +163,10 @@ class RunningService:
 
     def finished(self, job: str) -> dict[str, Any]:
         """Wait until a job has ended, and return it."""
-        last: dict[str, Any] = {}
-        for _, _, last in self.events(f"/v1/jobs/{job}/events"):
-            pass
-        assert last["state"] in ENDED, last
-        return last
+        *_, (_, _, last) = self.events(f"/v1/jobs/{job}/events")
+        found: dict[str, Any] = last
+        assert found["state"] in ENDED, found
+        return found
 
     def workers(self) -> list[int]:
         """Return the numbers of the worker processes."""

@@ -6,7 +6,7 @@ processed in bounded memory; see `video_prediction`.
 """
 
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
 
@@ -40,7 +40,7 @@ def predict_videos(
     *,
     stride: int = 1,
     observer: Observer | None = None,
-) -> Iterator[Answer]:
+) -> Generator[Answer, None, None]:
     """Predict the actions of videos; each prediction is yielded as soon as it is final.
 
     Args:
