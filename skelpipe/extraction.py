@@ -20,6 +20,7 @@ class ExtractOptions(TypedDict, total=False):
         square_input: Whether the input of the detector is square.
         flip_test: Whether to average with the mirrored image, which takes twice the time.
         tiles: "always", "never" or "auto": whether BlazePose searches tiles of the frame for small persons.
+        builder: "mmpose" runs ViTPose with mmpose's code instead of this project's own.
         persons: Expected number of persons per frame, for the statistics.
         stride: Use every N-th frame.
         start: Start time in each video in seconds.
@@ -36,6 +37,7 @@ class ExtractOptions(TypedDict, total=False):
     square_input: bool
     flip_test: bool
     tiles: Literal["auto", "always", "never"]
+    builder: Literal["auto", "mmpose"]
     persons: int | None
     stride: int
     start: float | None

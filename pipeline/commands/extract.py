@@ -116,6 +116,14 @@ def extract(
             rich_help_panel=NETWORKS,
         ),
     ] = defaults.TILES,
+    builder: Annotated[
+        str,
+        typer.Option(
+            metavar="auto|mmpose",
+            help="Code that runs ViTPose: this project's own, or mmpose's.",
+            rich_help_panel=NETWORKS,
+        ),
+    ] = defaults.BUILDER,
     max_persons: Annotated[
         int,
         typer.Option(

@@ -17,6 +17,7 @@ DETECTION_THRESHOLD: Final = "auto"
 SQUARE_INPUT: Final = False
 FLIP_TEST: Final = False
 TILES: Final = "auto"
+BUILDER: Final = "auto"
 MAX_PERSONS: Final = 10
 SMOOTH: Final = False
 STRIDE: Final = 1

@@ -54,6 +54,7 @@ class ExtractionPlan:
             score_threshold=settings.score_threshold,
             oblong=not settings.square_input,
             tiles=settings.tiles,
+            builder=settings.builder,
         )
 
     def extraction(self) -> ExtractionSettings:

@@ -31,6 +31,7 @@ class ExtractSettings(BaseModel):
     square_input: bool = defaults.SQUARE_INPUT
     flip_test: bool = defaults.FLIP_TEST
     tiles: Literal["auto", "always", "never"] = defaults.TILES
+    builder: Literal["auto", "mmpose"] = defaults.BUILDER
     max_persons: int = Field(defaults.MAX_PERSONS, ge=1)
     persons: int | None = Field(None, ge=1)
     smooth: bool = defaults.SMOOTH

@@ -59,7 +59,8 @@ def download(url: str, path: Path, *, digests: tuple[str, ...], progress: Progre
     Args:
         url: HTTPS address, or HTTP on this machine.
         path: Destination.
-        digests: Accepted SHA-256 digests, or their first hexadecimal digits; the file must match one of them.
+        digests: Accepted SHA-256 digests, or their first hexadecimal digits; the file must match one of them. If there
+            are none, the file must have the length that the server announces.
         progress: Called with (bytes on disk, total length or None).
 
     Raises:
@@ -111,9 +112,10 @@ class _Download:
             length, actual = self._size(), sha256_of(part_path(self.path))
             self._restart()
             part_path(self.path).unlink()
+            expected = f"expected {' or '.join(self.digests)}" if self.digests else "and the server announced no length"
             raise WeightsError(
-                f"{self.url}: the SHA-256 of the {length} bytes received starts with {actual[:8]}, expected "
-                f"{' or '.join(self.digests)}; they were deleted. Try again, or specify a trusted file with "
+                f"{self.url}: the SHA-256 of the {length} bytes received starts with {actual[:8]}, {expected}; they "
+                "were deleted. Try again, or specify a trusted file with "
                 "--checkpoint (for a detector: --detector-checkpoint)"
             )
         os.fsync(self.part.fileno())
@@ -121,6 +123,9 @@ class _Download:
         part_path(self.path).replace(self.path)
 
     def _matches(self) -> bool:
+        if not self.digests:
+            note = self._read_note()
+            return note is not None and note.length == self._size()
         return self._size() > 0 and sha256_of(part_path(self.path)).startswith(self.digests)
 
     def _fill(self) -> None:

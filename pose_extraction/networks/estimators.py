@@ -22,6 +22,7 @@ from pose_extraction.networks.one_stage import DetectorSpec, OneStageDetector
 from pose_extraction.networks.onnx_models import detector_from_onnx, estimator_from_onnx, onnx_files
 from pose_extraction.networks.topdown import TopdownEstimator, TopdownSpec
 from pose_extraction.networks.two_stage import TwoStageDetector
+from pose_extraction.networks.vitpose.estimator import load_vitpose
 
 if TYPE_CHECKING:
     import torch
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 SEED_PREFIX = "seed:"
+# What builds the networks of this project in plain torch, in the facts of a result.
+OWN = "skelpipe"
 # Measured on two cores, where larger batches are not faster. The GPU values are guesses, far below the memory limit.
 CPU_POSE_BATCH, CPU_FRAME_BATCH = 8, 2
 GPU_POSE_BATCH, GPU_FRAME_BATCH = 64, 16
@@ -52,6 +55,7 @@ class NetworkOptions:
         score_threshold: Minimum score of a person for a detector, in [0, 1]; None uses the detector's default.
         oblong: Whether RTMDet may run on the part of its square input that the frame needs.
         tiles: See `BlazePoseEstimator`.
+        builder: "auto" builds ViTPose by itself; "mmpose" uses mmpose's implementation.
         progress: Called with (bytes on disk, total length or None) while weights are downloaded.
     """
 
@@ -61,6 +65,7 @@ class NetworkOptions:
     score_threshold: float | None = None
     oblong: bool = True
     tiles: str = "auto"
+    builder: str = "auto"
     progress: Callable[[int, int | None], None] | None = None
 
 
@@ -77,6 +82,7 @@ class NetworkIdentity:
         entry: Its row in the model table; None for an ONNX file.
         file: Its weights, the folder of several files, or the ONNX file; None for random weights.
         seed: Seed of random weights.
+        built_by: What builds it: `OWN`, or a package with its version.
     """
 
     name: str
@@ -86,6 +92,7 @@ class NetworkIdentity:
     entry: model_zoo.ModelEntry | None
     file: Path | None
     seed: int
+    built_by: str = "ONNX"
 
     def facts(self) -> dict[str, str]:
         """Return everything that determines the results: weights, precision, and the versions of the libraries."""
@@ -93,14 +100,18 @@ class NetworkIdentity:
         return {
             "name": self.entry.name if self.entry else self.name,
             "weights": self.digest,
-            "built_by": _builder(self.entry) if self.entry else "ONNX",
+            "built_by": self.built_by,
             "backend": f"{backend} {_version(backend)}",
             "device": self.engine.device.partition(":")[0],
             "precision": self.engine.precision,
         }
 
 
-def _builder(entry: model_zoo.ModelEntry) -> str:
+def _builder(entry: model_zoo.ModelEntry, options: NetworkOptions) -> str:
+    if options.builder == "mmpose" and entry.kind == "estimator" and entry.family != "mmpose":
+        raise UsageError(f"--builder mmpose: mmpose has no {entry.name}; use --builder auto")
+    if entry.vitpose is not None and options.builder != "mmpose":
+        return OWN
     if entry.wheel is not None:
         return f"{entry.wheel.project} {entry.wheel.version}"
     package = entry.family if entry.package == mmlab.OWN_PACKAGE else entry.package
@@ -167,6 +178,7 @@ def identify(
         engine = resolve_engine(engine, onnx=True)
         return NetworkIdentity(display_name(name), kind, _digest(*onnx_files(file)), engine, None, file, 0)
     entry = model_zoo.lookup(name, kind)
+    builder = _builder(entry, options)
     if entry.family == "blazepose":
         return _identify_blazepose(kind, name, entry, checkpoint, replace(options, engine=engine))
     if entry.name in TORCH_ONLY:
@@ -180,10 +192,10 @@ def identify(
             raise UsageError(
                 f"checkpoint {checkpoint!r}: random weights are requested as seed:N with an integer N >= 0"
             )
-        return NetworkIdentity(display_name(name), kind, checkpoint, engine, entry, None, int(number))
+        return NetworkIdentity(display_name(name), kind, checkpoint, engine, entry, None, int(number), builder)
     own = Path(checkpoint) if checkpoint is not None else None
     file = weights.resolve(entry, progress=options.progress, checkpoint=own)
-    return NetworkIdentity(display_name(name), kind, _digest(file), engine, entry, file, 0)
+    return NetworkIdentity(display_name(name), kind, _digest(file), engine, entry, file, 0, builder)
 
 
 def _identify_blazepose(
@@ -208,7 +220,9 @@ def _identify_blazepose(
     for file in files:
         if not file.is_file():
             raise WeightsError(f"{file} does not exist; --checkpoint of {name} is a folder with {entry.wheel.names}")
-    return NetworkIdentity(display_name(name), kind, _digest(*files), engine, entry, folder, 0)
+    return NetworkIdentity(
+        display_name(name), kind, _digest(*files), engine, entry, folder, 0, _builder(entry, options)
+    )
 
 
 def _digest(*paths: Path) -> str:
@@ -242,6 +256,16 @@ def load_estimator(
         return _load_openpifpaf(identity, options)
     if identity.entry.family == "blazepose":
         return _load_blazepose(identity, options)
+    if identity.built_by == OWN:
+        assert identity.entry.vitpose is not None
+        return load_vitpose(
+            identity.entry.vitpose,
+            identity.file,
+            engine,
+            seed=identity.seed,
+            batch_size=batch_size,
+            flip_test=options.flip_test,
+        )
     network, facts = mmlab.build_topdown(identity.entry.config, package=identity.entry.package, seed=identity.seed)
     _load_weights(network, identity)
     runner = from_torch(

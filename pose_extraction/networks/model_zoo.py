@@ -9,7 +9,7 @@ import ast
 import difflib
 import importlib.util
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -19,11 +19,14 @@ from urllib.parse import urlsplit
 import yaml
 
 from pose_extraction.errors import UsageError, WeightsError
+from pose_extraction.networks.vitpose.architecture import Architecture
 
 # Included in most builds of PyYAML, and ten times as fast as the Python loader.
 _YamlLoader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 # Default minimum score of a person for detectors.
 SCORE_THRESHOLD = 0.3
+# Start of the address of a file on the hub of models: hf://OWNER/NAME/FILE.
+HUB_PREFIX = "hf://"
 _DIGEST_IN_NAME = re.compile(r"-([0-9a-f]{8})(?:_\d{8})?\.(?:pth|pkl)$")
 
 
@@ -54,12 +57,15 @@ class ModelEntry:
     Args:
         name: Name for `--estimator` and `--detector`.
         kind: "estimator" or "detector".
-        family: Library that builds the network: "mmpose", "mmdet" or "openpifpaf"; "blazepose" is built here.
+        family: Library that publishes the network: "mmpose", "mmdet" or "openpifpaf"; "blazepose" and "vitpose" are
+            built here.
         package: Package that contains `config`; differs from `family` for mmpose's own detectors.
         config: Path below the package's `.mim` folder, or below this package; for openpifpaf, the name of the base
             network.
-        url: HTTPS address of the official file; empty for weights that come with this project.
-        digest: First 8 hexadecimal digits of the file's SHA-256, which are part of the file name; empty if `url` is.
+        url: HTTPS address of the official file, or hf://OWNER/NAME/FILE on the hub of models; empty for weights that
+            come with this project.
+        digest: First 8 hexadecimal digits of the file's SHA-256, which are part of the file name; empty if `url` is, or
+            if the publisher names none.
         other_digests: First digits of the SHA-256 of other published files of the same model.
         input_size: (height, width) in pixels; None for any size.
         ap: Published average precision in [0, 1]; None if unknown.
@@ -72,6 +78,7 @@ class ModelEntry:
         aliases: Further names of the model.
         shipped: Path below `pose_extraction` of weights that come with this project; None for others.
         wheel: Files in a package that contain the network; None for others.
+        vitpose: Sizes of a ViTPose network, which this project builds by itself; None for others.
     """
 
     name: str
@@ -93,12 +100,16 @@ class ModelEntry:
     shipped: str | None = None
     wheel: WheelFiles | None = None
     score_threshold: float = SCORE_THRESHOLD
+    vitpose: Architecture | None = None
 
     @property
     def filename(self) -> str:
         """Name of the weights file, or of the folder of several files."""
         if self.wheel is not None:
             return f"{self.wheel.project}-{self.wheel.version}"
+        if self.family == "vitpose":
+            # All files in this format have the same name.
+            return f"{self.name}.safetensors"
         return (self.shipped or self.url).rsplit("/", 1)[-1]
 
 
@@ -169,17 +180,17 @@ def _entry(name: str, row: dict[str, Any]) -> ModelEntry:
     package = row.setdefault("package", row["family"])
     if index_name is not None:
         row |= _from_index(package, row["config"], index_name)
-    shipped, wheel = row.get("shipped"), row.get("wheel")
-    row["url"] = "" if shipped or wheel else urlsplit(row["url"])._replace(scheme="https").geturl()
+    shipped, wheel, vitpose = row.get("shipped"), row.get("wheel"), row.get("vitpose")
+    row["url"] = "" if shipped or wheel else _secured(row["url"])
     size = row.get("input_size")
     return ModelEntry(
         name=name,
         kind=row["kind"],
         family=row["family"],
         package=package,
-        config=row["config"],
+        config=row.get("config", ""),
         url=row["url"],
-        digest="" if shipped or wheel else digest_in_name(row["url"]),
+        digest="" if shipped or wheel or row["family"] == "vitpose" else digest_in_name(row["url"]),
         other_digests=tuple(row.get("other_digests", ())),
         input_size=(size[0], size[1]) if size else None,
         ap=row.get("ap"),
@@ -192,7 +203,17 @@ def _entry(name: str, row: dict[str, Any]) -> ModelEntry:
         shipped=shipped,
         wheel=WheelFiles(**wheel) if wheel else None,
         score_threshold=row.get("score_threshold", SCORE_THRESHOLD),
+        vitpose=_vitpose(size, vitpose) if size and vitpose else None,
     )
+
+
+def _secured(url: str) -> str:
+    return url if url.startswith(HUB_PREFIX) else urlsplit(url)._replace(scheme="https").geturl()
+
+
+def _vitpose(size: Sequence[int], row: Mapping[str, Any]) -> Architecture:
+    channels = tuple(row.get("deconvolutions", ()))
+    return Architecture(input_size=(size[0], size[1]), **{**row, "deconvolutions": channels})
 
 
 def _from_index(package: str, config: str, index_name: str) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from pose_extraction.errors import WeightsError
 from pose_extraction.files import sha256_of
 from pose_extraction.networks.blazepose import wheel_files
 from pose_extraction.networks.download import Progress, download, is_safe
-from pose_extraction.networks.model_zoo import ModelEntry
+from pose_extraction.networks.model_zoo import HUB_PREFIX, ModelEntry
 
 
 def cached_path(entry: ModelEntry, cache_dir: Path | None = None) -> Path:
@@ -70,13 +70,16 @@ def resolve(
                 f"with `python -m synthetic.networks train {entry.name}`, and pass the resulting file with --checkpoint"
             )
         return path
-    digests = (entry.digest, *entry.other_digests)
+    digests = tuple(digest for digest in (entry.digest, *entry.other_digests) if digest)
     try:
         if entry.wheel is not None:
             wheel_files.fetch(entry.wheel, path, progress)
             return path
         if not path.exists():
             _download(entry, path, digests, progress)
+            return path
+        if not digests:
+            # Its publisher names no digest: the length was checked when it was downloaded.
             return path
         actual = sha256_of(path)
     except OSError as error:
@@ -94,12 +97,31 @@ def resolve(
 
 def _download(entry: ModelEntry, path: Path, digests: tuple[str, ...], progress: Progress | None) -> None:
     try:
-        download(_mirrored(entry.url), path, digests=digests, progress=progress)
+        download(_mirrored(_address(entry)), path, digests=digests, progress=progress)
     except WeightsError as error:
         raise WeightsError(
             f"{error}. Without this download: --{entry.kind} blazepose, whose networks come from a package "
             "(pip install 'skelpipe[blazepose]')"
         ) from error
+
+
+def _address(entry: ModelEntry) -> str:
+    """Return the HTTPS address of a file.
+
+    Raises:
+        WeightsError: It is on the hub of models, and the package that knows where that is is not installed.
+    """
+    if not entry.url.startswith(HUB_PREFIX):
+        return entry.url
+    try:
+        from huggingface_hub import hf_hub_url
+    except ImportError as error:
+        raise WeightsError(
+            f"{entry.name} is on a hub of models, {entry.url}; run pip install 'skelpipe[hub]', or download the file "
+            "yourself and pass it with --checkpoint"
+        ) from error
+    owner, name, file = entry.url.removeprefix(HUB_PREFIX).split("/", 2)
+    return hf_hub_url(f"{owner}/{name}", file)
 
 
 def _mirrored(url: str) -> str:

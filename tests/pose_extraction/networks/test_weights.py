@@ -69,6 +69,32 @@ def left_in(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.rglob("*") if path.is_file())
 
 
+HUB_ENTRY = lookup("vitpose-base")
+
+
+@pytest.mark.parametrize("answers", [(), (cut_after(HALF),)], ids=["at once", "interrupted"])
+def test_a_file_on_the_hub_is_complete_if_it_has_the_announced_length(
+    serve: Serve, tmp_path: Path, answers: tuple[Answer, ...]
+) -> None:
+    server = serve(*answers)
+    path = resolve(HUB_ENTRY, cache_dir=tmp_path)
+    assert path.name == "vitpose-base.safetensors"
+    assert path.read_bytes() == CONTENT
+    assert set(server.paths) == {"/usyd-community/vitpose-base/resolve/main/model.safetensors"}
+    requests = len(server.paths)
+    assert resolve(HUB_ENTRY, cache_dir=tmp_path) == path
+    assert len(server.paths) == requests
+
+
+def test_without_the_package_of_the_hub_the_error_names_the_extra(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "huggingface_hub", None)
+    with pytest.raises(WeightsError, match=r"vitpose-base is on a hub of models.*skelpipe\[hub\]"):
+        resolve(HUB_ENTRY, cache_dir=tmp_path)
+    assert left_in(tmp_path) == []
+
+
 def test_a_file_is_downloaded_once_with_progress_and_then_cached(
     serve: Serve, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
