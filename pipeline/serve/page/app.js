@@ -7,7 +7,7 @@ import { Uploads } from "./uploads.js";
 import { Help } from "./views/help.js";
 import { JobList } from "./views/jobs.js";
 import { Review } from "./views/review.js";
-import { DropZone, unfinished, welcome } from "./views/start.js";
+import { DropZone, login, unfinished, welcome } from "./views/start.js";
 import { Trainings } from "./views/training.js";
 import { Workspace } from "./views/workspace.js";
 
@@ -39,7 +39,7 @@ class Page {
     this.drop.listen();
     this._listen();
     await this.service.start();
-    this.show();
+    if (this.service.loaded) this.show();
   }
 
   /** Show what the address says. */
@@ -153,10 +153,11 @@ class Page {
   _showConnection() {
     const { problem, connected } = this.service;
     const banner = byId("banner");
-    const isForbidden = /** @type {any} */ (problem)?.status === 401;
-    const text = isForbidden
-      ? "This page needs a token. Open the address that `skelpipe serve` printed; it contains the token."
-      : problem?.message ?? (connected ? "" : "The connection to the service is lost; trying again.");
+    const isLocked = /** @type {any} */ (problem)?.status === 401;
+    document.body.classList.toggle("locked", isLocked);
+    if (isLocked && !document.querySelector(".login")) this._fill(login());
+    const lost = connected || isLocked ? "" : "The connection to the service is lost; trying again.";
+    const text = isLocked ? "" : problem?.message ?? lost;
     banner.textContent = text;
     banner.hidden = !text;
   }

@@ -71,7 +71,7 @@ def system_routes(service: Service, app: FastAPI) -> APIRouter:
     async def page() -> FileResponse:
         return _page_file("index.html")
 
-    @routes.get("/page/{name}", include_in_schema=False)
+    @routes.get("/page/{name:path}", include_in_schema=False)
     async def page_file(name: str) -> FileResponse:
         return _page_file(name)
 
@@ -80,6 +80,6 @@ def system_routes(service: Service, app: FastAPI) -> APIRouter:
 
 def _page_file(name: str) -> FileResponse:
     path = PAGE / name
-    if path.parent != PAGE or path.suffix not in KINDS or not path.is_file():
+    if PAGE not in path.parents or ".." in path.parts or path.suffix not in KINDS or not path.is_file():
         raise ServiceError(404, "not_found", f"/page/{name[:80]}: is not a file of the page")
     return FileResponse(path, media_type=KINDS[path.suffix], headers={"Cache-Control": "no-cache"})

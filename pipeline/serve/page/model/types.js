@@ -19,6 +19,7 @@
  * @property {number | null} seconds_left
  * @property {{kind: string, message: string} | string | null} error
  * @property {{person: PersonId | null, label: string | null, probability: number | null}[]} answers
+ * @property {boolean} [overlay] Whether there is a video with the skeletons drawn on it.
  * @property {number} [reviewed] Number of segments that a person has confirmed or changed.
  *
  * @typedef {object} SceneSegment A segment as the recognizer found it.
@@ -30,7 +31,7 @@
  * @property {number | null} unknown_score
  *
  * @typedef {object} ScenePerson A track, with what the recognizer says about it.
- * @property {PersonId} id
+ * @property {PersonId | null} id Null for all persons together.
  * @property {number} start
  * @property {number} end
  * @property {{start: number, end: number, probabilities: number[]}[]} windows

@@ -166,7 +166,8 @@ export class Bar {
 export function progressOf(job) {
   if (job.state === "queued") return "Waiting for the worker";
   const frames = job.frames_total ? `${job.frames_done} of ${job.frames_total} frames` : `${job.frames_done} frames`;
-  const parts = [job.stage ?? "Starting", job.frames_done ? frames : ""];
+  const stage = job.stage ?? "starting";
+  const parts = [stage[0].toUpperCase() + stage.slice(1), job.frames_done ? frames : ""];
   if (job.frames_per_second) parts.push(`${job.frames_per_second.toFixed(job.frames_per_second < 10 ? 1 : 0)} frames/s`);
   if (job.seconds_left !== null && job.seconds_left !== undefined) parts.push(`${duration(job.seconds_left)} left`);
   return parts.filter(Boolean).join(" · ");

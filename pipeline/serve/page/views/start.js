@@ -128,6 +128,23 @@ export function welcome(service) {
   );
 }
 
+/** Ask for the token of a protected service; it becomes a cookie. */
+export function login() {
+  const field = h("input", { type: "password", name: "token", autocomplete: "current-password", "aria-label": "Token", required: true });
+  /** @param {Event} event */
+  const enter = (event) => {
+    event.preventDefault();
+    location.assign(`/?token=${encodeURIComponent(field.value.trim())}`);
+  };
+  return h(
+    "section.unfinished",
+    null,
+    h("h1", null, "This service is protected"),
+    h("p", null, "Enter its token. `skelpipe serve` printed an address that contains it."),
+    h("form.login", { onsubmit: enter }, field, h("button.primary", { type: "submit" }, "Open")),
+  );
+}
+
 /**
  * A clip without a result: it is waiting, running, or has failed. `update` shows its next state.
  *

@@ -98,9 +98,12 @@ export class Workspace {
   _header() {
     const { job, session } = this;
     const persons = counted(session.persons.length, "person");
-    const facts = `${persons} · ${clock(session.scene.video.duration, 1)} · ${job.run}`;
+    const together = [...new Set(session.scene.together.map(({ label }) => label))].join(", ");
+    const parts = [persons, clock(session.scene.video.duration, 1), job.run, together && `together: ${together}`];
+    const facts = parts.filter(Boolean).join(" · ");
+    const overlay = job.overlay ? [["Overlay video", jobPath(job.id, "overlay.mp4")]] : [];
     const links = [
-      ["Overlay video", jobPath(job.id, "overlay.mp4")],
+      ...overlay,
       ["Predictions (JSON)", jobPath(job.id, "result.json")],
       ["Predictions (CSV)", jobPath(job.id, "result.csv")],
       ["Skeletons (PKL)", jobPath(job.id, "result.pkl")],
