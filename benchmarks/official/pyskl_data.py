@@ -10,7 +10,7 @@ import torch
 
 from benchmarks.official.loading import Difference, largest_difference, modules_of, package, stand_in
 from recognition.backbones.poseconv3d import heat_maps
-from recognition.data.kinetics import stack_persons
+from recognition.data.sources.kinetics import stack_persons
 from recognition.data.transforms.placement import to_camera, to_frame
 
 # Half-precision results of the published code, in pixels.

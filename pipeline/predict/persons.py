@@ -12,7 +12,7 @@ from pose_extraction.extraction import cut
 from pose_extraction.formats.annotations import UNLABELLED
 from pose_extraction.poses import PoseTrack, VideoPoses
 from recognition.data.clip import Clip
-from recognition.data.stored_joints import seen_of
+from recognition.data.sources.stored_joints import seen_of
 from recognition.inference.predictor import Predictor
 
 # Track id of a person; None for all persons together.

@@ -1,31 +1,38 @@
-"""Skeleton files as sets of raw clips.
+"""Skeleton files and data sets in shards as sets of raw clips.
 
 A file is read and checked completely once. Its arrays stay in memory as stored (mostly float16: the 114,000 clips of
-NTU120 take 1.1 GB) and are converted to float32 on access. Joints of Kinetics-400 stay on disk (`kinetics`).
+NTU120 take 1.1 GB) and are converted to float32 on access. Joints of Kinetics-400 and of shards stay on disk
+(`sources`).
 """
 
 import hashlib
 import re
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from pose_extraction.errors import AnnotationError, UsageError
 from pose_extraction.formats.foreign import read_converted
+from pose_extraction.formats.shards.manifest import is_shards
 from pose_extraction.formats.validation import validate_container
 from pose_extraction.skeleton import LAYOUTS, Skeleton, layout_by_shape
-from recognition.data.clip import UNKNOWN_RATE, Clip, LeftOut
+from recognition.data.clip import Clip
 from recognition.data.clip_checks import names_of_labels, numbers_as_names, usual_shape
-from recognition.data.extraction_settings import extraction_of
-from recognition.data.stored_joints import Joints, seen_of
+from recognition.data.sources.clip_table import UsableSource, table_of
+from recognition.data.sources.sharded_clips import open_sharded
+from recognition.data.sources.stored_joints import seen_of
 from recognition.data.usable_clips import UsableClips
 from recognition.settings import DataSettings
 
 
 class ClipSet:
-    """A skeleton file.
+    """A skeleton file, or a data set in shards.
+
+    Args:
+        path: The file or folder.
+        source: Its usable clips.
+        layout: Joint layout.
+        score_threshold: A joint is seen if its score exceeds this, 0 to 1.
 
     Attributes:
         path: The file.
@@ -48,45 +55,29 @@ class ClipSet:
     def __init__(
         self,
         path: Path,
-        joints: Sequence[Joints],
-        annotations: Sequence[dict[str, Any]],
-        splits: dict[str, np.ndarray],
-        label_names: list[str],
+        source: UsableSource,
         layout: Skeleton,
-        dimensions: int,
         score_threshold: float,
-        skipped: list[str],
-        left_out: Sequence[LeftOut] = (),
-        *,
-        names_given: bool = True,
     ) -> None:
+        table = source.table
         self.path = path
-        self.names = [name_of(annotation) for annotation in annotations]
-        self.labels = np.array([annotation["label"] for annotation in annotations], np.int64)
-        self.groups: list[str | None] = [annotation.get("group") for annotation in annotations]
-        self.splits = splits
-        self.label_names = label_names
+        self.names = table.names
+        self.labels = table.labels
+        self.groups: list[str | None] = table.groups
+        self.splits = source.splits
+        self.label_names = source.label_names
         self.layout = layout
-        self.dimensions = dimensions
-        self.lengths = np.array([clip.num_frames for clip in joints], np.int64)
-        estimators = {annotation["estimator"] for annotation in annotations if annotation.get("estimator")}
-        self.estimator = ", ".join(sorted(estimators)) or None
-        self.extraction = extraction_of(annotations)
-        self.skipped = skipped
-        self.left_out = tuple(left_out)
-        self.names_given = names_given
-        self._joints = list(joints)
-        self._sizes = [tuple(annotation["img_shape"]) if dimensions == 2 else None for annotation in annotations]
-        self._tracked = ["track_id" in annotation for annotation in annotations]
-        self._times = [
-            times_of(annotation, clip.num_frames) for annotation, clip in zip(annotations, joints, strict=True)
-        ]
-        self.seconds = np.array(
-            [
-                (length - 1) / UNKNOWN_RATE if time is None else time[-1] - time[0]
-                for length, time in zip(self.lengths, self._times, strict=True)
-            ]
-        )
+        self.dimensions = source.shape[1]
+        self.lengths = table.lengths
+        self.seconds = table.seconds
+        self.estimator = ", ".join(sorted(table.estimators)) or None
+        self.extraction = table.extraction
+        self.skipped = source.skipped
+        self.left_out = tuple(source.left_out)
+        self.names_given = source.names_given
+        self._table = table
+        self._joints = source.joints
+        self._digest = source.digest
         self._score_threshold = score_threshold
 
     def __len__(self) -> int:
@@ -100,7 +91,8 @@ class ClipSet:
         """
         keypoint, score = self.stored(index)
         name, label = self.names[index], int(self.labels[index])
-        clip = Clip(name, label, keypoint, score, self._sizes[index], self._tracked[index], self._times[index])
+        table = self._table
+        clip = Clip(name, label, keypoint, score, table.sizes[index], table.tracked[index], table.times[index])
         return clip.above(self._score_threshold)
 
     def stored(self, index: int) -> tuple[np.ndarray, np.ndarray]:
@@ -124,7 +116,10 @@ class ClipSet:
         """
         digest = hashlib.sha256(repr((self.names, self.labels.tolist(), self.label_names)).encode())
         digest.update(repr({name: indices.tolist() for name, indices in sorted(self.splits.items())}).encode())
-        digest.update(repr((self.groups, self._sizes, self._tracked)).encode())
+        digest.update(repr((self.groups, self._table.sizes, self._table.tracked)).encode())
+        if self._digest is not None:
+            digest.update(self._digest)
+            return digest.hexdigest()
         for joints in self._joints:
             for array in joints.digest_parts():
                 digest.update(repr((array.shape, array.dtype.str)).encode())
@@ -132,26 +127,11 @@ class ClipSet:
         return digest.hexdigest()
 
 
-def name_of(annotation: dict[str, Any]) -> str:
-    """Return the id of a clip that has been checked."""
-    return annotation["frame_dir"] if "frame_dir" in annotation else annotation["filename"]
-
-
-def times_of(annotation: dict[str, Any], frames: int) -> np.ndarray | None:
-    """Return the times of a clip's frames in seconds, float64 (T,); None if the file contains no usable ones."""
-    if "time" in annotation:
-        time = np.asarray(annotation["time"], np.float64)
-        if time.shape == (frames,) and np.isfinite(time).all() and (np.diff(time) > 0).all():
-            return time
-    rate = annotation.get("fps")
-    return np.arange(frames) / float(rate) if rate else None
-
-
 def open_clips(path: Path, settings: DataSettings, *, leave_out_empty: bool = False) -> ClipSet:
     """Read and check a skeleton file.
 
     Args:
-        path: A file of `skelpipe extract` or of PYSKL.
+        path: A file of `skelpipe extract` or of PYSKL, or the folder of a data set in shards.
         settings: `layout`, `score_threshold`, `keypoint_files`, `group_pattern` and `skip_bad` are used.
         leave_out_empty: Whether to leave out clips without persons even without `skip_bad`.
 
@@ -162,33 +142,40 @@ def open_clips(path: Path, settings: DataSettings, *, leave_out_empty: bool = Fa
     """
     if settings.layout not in ("auto", *LAYOUTS):
         raise UsageError(f"data.layout={settings.layout!r} is unknown; choose one of {', '.join(LAYOUTS)} and auto")
+    if is_shards(path):
+        source = open_sharded(path, settings, leave_out_empty=leave_out_empty)
+    else:
+        source = _open_file(path, settings, leave_out_empty=leave_out_empty)
+    clips = ClipSet(path, source, _layout_of_file(settings.layout, source.shape, path), settings.score_threshold)
+    if settings.group_pattern is not None:
+        clips.groups = _groups_by(settings.group_pattern, clips)
+    return clips
+
+
+def _open_file(path: Path, settings: DataSettings, *, leave_out_empty: bool) -> UsableSource:
+    """Read and check a skeleton file; see `open_clips`."""
     data = read_converted(path)
     validate_container(data, path)
     label_names = names_of_labels(data, path)
     shape = usual_shape(data["annotations"])
-    layout = _layout_of_file(settings.layout, shape, path)
+    # Before the clips are checked, which takes minutes for a large file.
+    _layout_of_file(settings.layout, shape, path)
     usable = UsableClips(path, settings, shape, len(label_names), leave_out_empty)
     for position, annotation in enumerate(data["annotations"]):
         usable.add(annotation, position)
     if not usable.joints:
         reason = f"; the first: {usable.skipped[0]}" if usable.skipped else ", because it is empty: extract some videos"
         raise AnnotationError(f"{path}: contains no usable clips{reason}")
-    clips = ClipSet(
-        path,
+    return UsableSource(
+        table_of(usable.annotations, usable.joints, shape[1]),
         usable.joints,
-        usable.annotations,
         usable.splits(data["split"]),
         label_names,
-        layout,
-        shape[1],
-        settings.score_threshold,
+        shape,
         usable.skipped,
         usable.left_out(data["split"]),
         names_given=bool(data.get("label_names")) or label_names != numbers_as_names(len(label_names)),
     )
-    if settings.group_pattern is not None:
-        clips.groups = _groups_by(settings.group_pattern, clips)
-    return clips
 
 
 def _layout_of_file(name: str, shape: tuple[int, int], path: Path) -> Skeleton:

@@ -11,8 +11,8 @@ from pose_extraction.formats.annotations import UNLABELLED
 from pose_extraction.formats.validation import clip_identifier
 from recognition.data.clip import LeftOut
 from recognition.data.clip_checks import check_clip
-from recognition.data.kinetics import KeypointFiles
-from recognition.data.stored_joints import Joints, StoredJoints
+from recognition.data.sources.kinetics import KeypointFiles
+from recognition.data.sources.stored_joints import Joints, StoredJoints
 from recognition.settings import DataSettings
 
 

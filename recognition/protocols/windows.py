@@ -7,7 +7,8 @@ import numpy as np
 
 from recognition.data.clips import ClipSet
 from recognition.data.dataset import SkeletonDataset
-from recognition.data.stored_joints import StoredJoints
+from recognition.data.sources.clip_table import UsableSource, table_of
+from recognition.data.sources.stored_joints import StoredJoints
 from recognition.settings import DataSettings
 
 
@@ -39,17 +40,15 @@ def window_clips(clips: ClipSet, windows: Sequence[tuple[int, int]], *, length: 
         if clip.tracked:
             annotation["track_id"] = np.arange(len(keypoint))
         annotations.append(annotation)
-    return ClipSet(
-        clips.path,
+    source = UsableSource(
+        table_of(annotations, joints, clips.dimensions),
         joints,
-        annotations,
         {},
         clips.label_names,
-        clips.layout,
-        clips.dimensions,
-        score_threshold,
+        (clips.layout.num_joints, clips.dimensions),
         [],
     )
+    return ClipSet(clips.path, source, clips.layout, score_threshold)
 
 
 def window_settings(data: DataSettings, length: int) -> DataSettings:

@@ -12,7 +12,7 @@ from pose_extraction.errors import AnnotationError
 from pose_extraction.formats.pickles import read_pickle, write_pickle
 from recognition.data.clips import open_clips
 from recognition.data.dataset import SkeletonDataset
-from recognition.data.kinetics import KeypointFiles, stack_persons
+from recognition.data.sources.kinetics import KeypointFiles, stack_persons
 from recognition.settings import DataSettings
 from test_support.made_data_sets import write_kinetics400
 

@@ -1,0 +1,23 @@
+"""pyarrow, loaded only when a data set of shards is read or written."""
+
+from types import ModuleType
+
+from pose_extraction.errors import UsageError
+
+
+def arrow() -> ModuleType:
+    """Return the module `pyarrow`, with its sub-modules `compute` and `parquet` loaded.
+
+    Raises:
+        UsageError: It is not installed.
+    """
+    try:
+        import pyarrow
+        import pyarrow.compute
+        import pyarrow.parquet
+    except ImportError as error:
+        raise UsageError(
+            "data sets in Parquet shards need pyarrow, which is not installed; run `pip install skelpipe[parquet]`, or "
+            "write one file with `skelpipe merge --to pickle`"
+        ) from error
+    return pyarrow

@@ -1,0 +1,189 @@
+"""Change a data set in shards: only shards with changed clips are written."""
+
+import os
+import shutil
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from pose_extraction.errors import AnnotationError
+from pose_extraction.formats.shards.arrow import arrow
+from pose_extraction.formats.shards.clip_labels import ClipLabels, labels_of, write_labels
+from pose_extraction.formats.shards.manifest import (
+    CLIPS,
+    INDEX,
+    Manifest,
+    Shard,
+    is_shards,
+    write_manifest,
+)
+from pose_extraction.formats.shards.plain import to_text
+from pose_extraction.formats.shards.rows import DIGEST, Row, row_of
+from pose_extraction.formats.shards.shard_set import ShardSet
+from pose_extraction.formats.shards.writer import SHARD_BYTES, ShardWriter
+
+
+class ShardUpdate:
+    """The next version of a data set. The present one is valid until `finish` has written the manifest.
+
+    The caller holds the lock of the folder (`files.held`).
+
+    Args:
+        folder: Folder of the data set; created by `finish` if there is none.
+        verify: Whether to compare the digests of all present shards.
+        shard_bytes: Size at which a new shard is complete.
+
+    Attributes:
+        before: The present data set; None if there is none.
+        labels: Labels of the clips of the next version, by clip.
+    """
+
+    def __init__(self, folder: Path, *, verify: bool = False, shard_bytes: int = SHARD_BYTES) -> None:
+        # An error before any work if it is not installed.
+        arrow()
+        self.before = ShardSet(folder, verify=verify) if is_shards(folder) and any(folder.iterdir()) else None
+        self.labels: dict[str, ClipLabels] = {}
+        self._folder = folder
+        self._shard_bytes = shard_bytes
+        self._kept: set[str] = set()
+        self._adopted: list[Shard] = []
+        self._writer: ShardWriter | None = None
+        self._before_labels: dict[str, ClipLabels] = {} if self.before is None else self.before.clip_labels()
+        self._digests: dict[str, bytes] | None = None
+
+    def has(self, name: str) -> bool:
+        """Return whether the present data set contains a clip."""
+        return name in self._before_labels
+
+    def keep(self, name: str) -> None:
+        """Keep a clip of the present data set with its labels."""
+        self._take(name, self._before_labels[name])
+        self._kept.add(name)
+
+    def add(self, annotation: Mapping[str, Any], splits: Sequence[str], place: str) -> None:
+        """Add a clip. If the present data set contains the same joints, only its labels are taken.
+
+        Args:
+            annotation: The clip, validated, with a `label_name`.
+            splits: Names of its splits.
+            place: File and clip, for messages.
+
+        Raises:
+            AnnotationError: The clip was added before, or contains something that a shard cannot hold.
+        """
+        row = row_of(annotation, splits, place)
+        name = row["frame_dir"]
+        self._take(name, labels_of(annotation, splits))
+        if self._digest_before(name) == row[DIGEST]:
+            self._kept.add(name)
+        else:
+            self._write(row)
+
+    def adopt(self, other: ShardSet) -> None:
+        """Add all clips of another data set. Its shards are linked or copied, not read.
+
+        Raises:
+            AnnotationError: One of its clips was added before.
+        """
+        labels = other.clip_labels()
+        present = {} if self.before is None else {shard.name: shard for shard in self.before.shards}
+        for name in other.names:
+            self._take(name, labels[name])
+        for number, shard in enumerate(other.shards):
+            if shard.name in present:
+                self._kept.update(other.names_in(number))
+                continue
+            for part in (CLIPS, INDEX):
+                _link(other.path / part / shard.name, self._folder / part / shard.name)
+            self._adopted.append(shard)
+
+    def finish(self, label_names: Iterable[str], extra: Mapping[str, Any] | None = None) -> Manifest:
+        """Write the next version: shards that lost clips, the table of labels, and the manifest.
+
+        Args:
+            label_names: Class names in the order of their numbers.
+            extra: Further entries of the data set.
+
+        Raises:
+            AnnotationError: The data set would be empty.
+        """
+        if not self.labels:
+            raise AnnotationError(f"{self._folder}: no clip is left for it; give some skeleton files")
+        # Refused before anything is written.
+        to_text(dict(extra or {}), str(self._folder))
+        stay = self._shards_that_stay()
+        new = [] if self._writer is None else self._writer.close()
+        manifest = Manifest((*stay, *self._adopted, *new), tuple(label_names), dict(extra or {}))
+        write_labels(self._folder, self.labels, manifest.label_names)
+        write_manifest(self._folder, manifest)
+        names = {shard.name for shard in manifest.shards}
+        for part in (CLIPS, INDEX):
+            for path in (self._folder / part).iterdir():
+                if path.name not in names:
+                    path.unlink()
+        return manifest
+
+    def _take(self, name: str, labels: ClipLabels) -> None:
+        if name in self.labels:
+            raise AnnotationError(f"clip {name!r} is in two of the inputs; remove one of the two, or rename it")
+        self.labels[name] = labels
+
+    def _digest_before(self, name: str) -> bytes | None:
+        if self.before is None:
+            return None
+        if self._digests is None:
+            self._digests = dict(zip(self.before.names, self.before.column(DIGEST).to_pylist(), strict=True))
+        return self._digests.get(name)
+
+    def _write(self, row: Row) -> None:
+        if self._writer is None:
+            self._writer = ShardWriter(self._folder, shard_bytes=self._shard_bytes)
+        self._writer.add_row(row)
+
+    def _shards_that_stay(self) -> list[Shard]:
+        """Return the present shards whose clips are all kept; kept clips of the others are written again."""
+        stay: list[Shard] = []
+        if self.before is None:
+            return stay
+        for number, shard in enumerate(self.before.shards):
+            kept = [name in self._kept for name in self.before.names_in(number)]
+            if all(kept):
+                stay.append(shard)
+            elif any(kept):
+                for row in self.before.rows(number):
+                    if row["frame_dir"] in self._kept:
+                        self._write(row)
+        return stay
+
+
+def write_shards(folder: Path, data: Mapping[str, Any]) -> None:
+    """Write a data set to shards. Shards of a data set that is already there stay if they contain the same clips.
+
+    Args:
+        folder: Folder of the data set.
+        data: A validated data set: "annotations", "split" and, with labels, "label_names".
+
+    Raises:
+        AnnotationError: It contains something that shards cannot hold.
+    """
+    splits: dict[str, list[str]] = {}
+    for name, clips in data["split"].items():
+        for clip in clips:
+            splits.setdefault(clip, []).append(name)
+    update = ShardUpdate(folder)
+    label_names = list(data.get("label_names") or ())
+    for annotation in data["annotations"]:
+        clip = annotation["frame_dir"]
+        update.add(annotation, splits.get(clip, ()), f"{folder}: clip {clip!r}")
+    extra = {name: value for name, value in data.items() if name not in ("annotations", "split", "label_names")}
+    update.finish(label_names, extra)
+
+
+def _link(source: Path, target: Path) -> None:
+    """Give a file a second place without copying it, where the file system can; shards never change."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    target.unlink(missing_ok=True)
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copyfile(source, target)

@@ -1,0 +1,166 @@
+"""Clips of a data set in shards: an index in memory as arrays, joints and times read for each clip on demand.
+
+Shards hold what the checks of a skeleton file find out, so opening them reads no joints. Only clips that look unusable
+are read, for the same messages as from a skeleton file.
+"""
+
+import logging
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from pose_extraction.errors import AnnotationError
+from pose_extraction.formats.label_numbers import UNLABELLED
+from pose_extraction.formats.shards.plain import from_text
+from pose_extraction.formats.shards.shard_set import ShardSet
+from recognition.data.clip import UNKNOWN_RATE
+from recognition.data.extraction_settings import extraction_of
+from recognition.data.sources.clip_table import ClipTable, UsableSource
+from recognition.data.sources.stored_joints import Joints
+from recognition.data.usable_clips import UsableClips
+from recognition.settings import DataSettings
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class _ShardJoints:
+    """Joints of one clip in a shard."""
+
+    shards: ShardSet
+    index: int
+
+    @property
+    def num_frames(self) -> int:
+        return int(self.shards.shapes[self.index, 1])
+
+    def read(self) -> tuple[np.ndarray, np.ndarray | None]:
+        return self.shards.joints(self.index)
+
+    def digest_parts(self) -> Sequence[np.ndarray]:
+        return [array for array in self.read() if array is not None]
+
+
+class _AllJoints(Sequence[Joints]):
+    """Joints of the clips with given indices."""
+
+    def __init__(self, shards: ShardSet, indices: np.ndarray) -> None:
+        self._shards, self._indices = shards, indices
+
+    def __len__(self) -> int:
+        return len(self._indices)
+
+    def __getitem__(self, place: int) -> Joints:  # type: ignore[override]
+        return _ShardJoints(self._shards, int(self._indices[place]))
+
+
+class _Times(Sequence[np.ndarray | None]):
+    """Times of the frames of the clips with given indices."""
+
+    def __init__(self, shards: ShardSet, indices: np.ndarray, rates: np.ndarray) -> None:
+        self._shards, self._indices, self._rates = shards, indices, rates
+
+    def __len__(self) -> int:
+        return len(self._indices)
+
+    def __getitem__(self, place: int) -> np.ndarray | None:  # type: ignore[override]
+        index = int(self._indices[place])
+        frames = int(self._shards.shapes[index, 1])
+        time = self._shards.time(index)
+        if time.shape == (frames,) and np.isfinite(time).all() and (np.diff(time) > 0).all():
+            return time
+        rate = self._rates[place]
+        return np.arange(frames) / rate if rate else None
+
+
+def open_sharded(path: Path, settings: DataSettings, *, leave_out_empty: bool) -> UsableSource:
+    """Open a data set in shards. A damaged shard is reported, and the clips of the others are used.
+
+    Args:
+        path: Folder of the data set.
+        settings: With `skip_bad`, all shards are read and compared with their digests.
+        leave_out_empty: Whether to leave out clips without persons even without `skip_bad`.
+
+    Raises:
+        AnnotationError: No shard can be used, or one of the clips is malformed; the message names the remedy.
+    """
+    shards = ShardSet(path, verify=settings.skip_bad)
+    for sentence in shards.damaged:
+        log.warning("%s", sentence)
+    label_names = list(shards.manifest.label_names)
+    shape = _usual_shape(shards.shapes)
+    usable = UsableClips(path, settings, shape, len(label_names), leave_out_empty)
+    left_out = []
+    for index in np.flatnonzero(_suspicious(shards, shape, len(label_names))).tolist():
+        before = len(usable.joints)
+        usable.add(shards.annotation(index), index)
+        if len(usable.joints) == before:
+            left_out.append(index)
+    kept = np.setdiff1d(np.arange(len(shards)), left_out)
+    if not len(kept):
+        raise AnnotationError(f"{path}: contains no usable clips; the first: {usable.skipped[0]}")
+    splits = shards.splits
+    listed: dict[str, Sequence[str]] = {
+        name: [shards.names[index] for index in np.intersect1d(indices, left_out)] for name, indices in splits.items()
+    }
+    return UsableSource(
+        _table_of(shards, kept, dimensions=shape[1]),
+        _AllJoints(shards, kept),
+        {name: np.flatnonzero(np.isin(kept, indices)) for name, indices in splits.items()},
+        label_names,
+        shape,
+        [*shards.damaged, *usable.skipped],
+        usable.left_out(listed),
+        digest=shards.content_digest(),
+    )
+
+
+def _usual_shape(shapes: np.ndarray) -> tuple[int, int]:
+    """Return the most common (joints, coordinates); among equally common ones, that of the first clip."""
+    kinds, first, counts = np.unique(shapes[:, 2:], axis=0, return_index=True, return_counts=True)
+    joints, coordinates = kinds[np.lexsort((first, -counts))[0]].tolist()
+    return joints, coordinates
+
+
+def _suspicious(shards: ShardSet, shape: tuple[int, int], num_classes: int) -> np.ndarray:
+    """Return bool (N,), True for clips that may be unusable and therefore have to be read."""
+    usual = (shards.shapes[:, 2:] == shape).all(axis=1) & (shards.shapes[:, 1] > 0)
+    usual &= (shards.labels >= UNLABELLED) & (shards.labels < num_classes)
+    for name in ("is_finite", "has_person"):
+        usual &= shards.column(name).to_numpy(zero_copy_only=False).astype(bool)
+    usual &= shards.has_type("keypoint")
+    usual &= shards.has_type("keypoint_score") | ~shards.has_field("keypoint_score")
+    return ~usual
+
+
+def _table_of(shards: ShardSet, kept: np.ndarray, *, dimensions: int) -> ClipTable:
+    lengths = shards.shapes[kept, 1]
+    seconds = shards.number("seconds")[kept]
+    chosen = kept.tolist()
+    return ClipTable(
+        names=[shards.names[index] for index in chosen],
+        labels=shards.labels[kept],
+        groups=[shards.groups[index] for index in chosen],
+        lengths=lengths,
+        seconds=np.where(np.isnan(seconds), (lengths - 1) / UNKNOWN_RATE, seconds),
+        sizes=_sizes(shards, kept) if dimensions == 2 else [None] * len(kept),
+        tracked=shards.has_field("track_id")[kept].tolist(),
+        times=_Times(shards, kept, np.nan_to_num(shards.number("fps")[kept])),
+        estimators=frozenset(filter(None, shards.values("estimator"))),
+        extraction=extraction_of(_first_steps(shards)),
+    )
+
+
+def _sizes(shards: ShardSet, kept: np.ndarray) -> list[tuple[int, int]]:
+    sizes, which = np.unique(shards.sizes[kept], axis=0, return_inverse=True)
+    # The same object for equal sizes, so that a million of them take little memory.
+    known = [(int(height), int(width)) for height, width in sizes]
+    return [known[number] for number in which.ravel().tolist()]
+
+
+def _first_steps(shards: ShardSet) -> Iterator[dict]:
+    """Yield an annotation with the first step of its history for each value that occurs."""
+    for text in shards.values("estimate"):
+        yield {} if text is None else {"history": [from_text(text)]}
