@@ -151,7 +151,7 @@ def split_words(words: Sequence[str]) -> tuple[str | None, list[str]]:
     """
     configs = [word for word in words if "=" not in word]
     for word in configs:
-        if Path(word).suffix in (".pkl", ".pickle"):
+        if Path(word).suffix in (".pkl", ".pickle", ".parquet"):
             raise UsageError(f"{word} is not a config; did you mean --data {word}?")
     if len(configs) > 1:
         raise UsageError(

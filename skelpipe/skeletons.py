@@ -9,7 +9,7 @@ def read_skeletons(path: str | Path) -> dict[str, Any]:
     """Read and validate a skeleton file of skelpipe, PYSKL or a similar project; code in the file is not run.
 
     Args:
-        path: Skeleton file, .pkl.
+        path: Skeleton file, .pkl, or folder of a data set in shards, .parquet.
 
     Returns:
         A dictionary with these entries:
@@ -44,7 +44,7 @@ def write_skeletons(path: str | Path, data: Mapping[str, Any]) -> None:
     Joints with NaN coordinates become (0, 0) with score 0, as the format requires.
 
     Args:
-        path: Skeleton file, .pkl.
+        path: Skeleton file, .pkl; or .parquet for a folder with shards, which needs the extra `parquet`.
         data: A data set as returned by `read_skeletons`. Only "annotations" is required, and in each annotation
             "frame_dir", "keypoint" and, in 2D, "img_shape". Defaults of the others: no splits, unlabelled clips, and
             the score 1 for joints whose coordinates are finite.
@@ -63,7 +63,7 @@ def write_skeletons(path: str | Path, data: Mapping[str, Any]) -> None:
         30
     """
     from pose_extraction.formats.foreign import converted
-    from pose_extraction.formats.pickles import write_pickle
+    from pose_extraction.formats.storage import write_data_set
     from pose_extraction.formats.validation import validate_dataset
 
     place = Path(path)
@@ -73,7 +73,7 @@ def write_skeletons(path: str | Path, data: Mapping[str, Any]) -> None:
     complete = converted(complete, place)
     validate_dataset(complete, place)
     place.parent.mkdir(parents=True, exist_ok=True)
-    write_pickle(place, complete)
+    write_data_set(place, complete)
 
 
 def _completed(clip: Any) -> Any:

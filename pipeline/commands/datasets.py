@@ -14,18 +14,34 @@ def merge(
     paths: Annotated[
         list[Path],
         typer.Argument(
-            metavar="FOLDER...", help="Folders of skeleton files, such as skeletons/vitpose.", rich_help_panel=INPUT
+            metavar="FOLDER...",
+            help="Folders of skeleton files, such as skeletons/vitpose; skeleton files; data sets in shards.",
+            rich_help_panel=INPUT,
         ),
     ],
     out: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="Data set to write.", show_default="FOLDER.pkl", rich_help_panel=OUTPUT),
+        typer.Option(
+            metavar="FILE",
+            help="Data set to write; NAME.parquet is a folder of shards.",
+            show_default="FOLDER.pkl",
+            rich_help_panel=OUTPUT,
+        ),
+    ] = None,
+    to: Annotated[
+        str | None,
+        typer.Option(
+            metavar="pickle|parquet",
+            help="One file, or shards for large data sets, of which only new clips are written.",
+            show_default="by the suffix of --out",
+            rich_help_panel=OUTPUT,
+        ),
     ] = None,
 ) -> None:
-    """Merge skeleton files, such as those of several shards, into one data set."""
+    """Merge skeleton files, such as those of several machines, into one data set."""
     from pipeline.datasets.merging import merge as merge_files
 
-    merged = merge_files(paths, out)
+    merged = merge_files(paths, out, to=to)
     for _path, reason in merged.damaged:
         typer.echo(f"skipped: {reason}", err=True)
     typer.echo(f"merged {merged.clips} clips from {merged.files} files", err=True)

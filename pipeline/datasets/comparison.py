@@ -14,7 +14,7 @@ from scipy.optimize import linear_sum_assignment
 
 from pipeline.datasets.merging import skeleton_files
 from pose_extraction.errors import UsageError
-from pose_extraction.formats.validation import read_data_set
+from pose_extraction.formats.storage import stream_data_set
 from pose_extraction.skeleton import COCO17
 
 # Poses of one person: their common joints are on average less than this many torso lengths apart, and are this many.
@@ -112,7 +112,7 @@ def _clips_of(path: Path) -> tuple[dict[str, _Clip], str]:
     clips: dict[str, _Clip] = {}
     names: dict[str, None] = {}
     for file in skeleton_files(path):
-        for annotation in read_data_set(file)["annotations"]:
+        for annotation in stream_data_set(file)[0]:
             clip = annotation["frame_dir"] if "frame_dir" in annotation else annotation["filename"]
             clips.setdefault(clip, _clip(annotation, file))
             names[annotation.get("estimator", file.stem)] = None

@@ -9,8 +9,13 @@ from typing import Any
 from pipeline.inputs.label_table import LabelTable, TableRow, read_label_table
 from pipeline.inputs.ntu import ntu_name
 from pose_extraction.errors import AnnotationError
+from pose_extraction.files import held
 from pose_extraction.formats.annotations import data_set, label_name_of
 from pose_extraction.formats.pickles import write_pickle
+from pose_extraction.formats.shards.manifest import is_shards
+from pose_extraction.formats.shards.shard_set import open_shards
+from pose_extraction.formats.shards.update import change_labels
+from pose_extraction.formats.storage import write_data_set
 from pose_extraction.formats.validation import read_data_set
 
 Parts = tuple[str, ...]
@@ -44,17 +49,19 @@ def relabel(pickle: Path, csv: Path, out: Path | None = None) -> Relabelled:
     ends with the other. A table without splits or groups leaves these unchanged.
 
     Args:
-        pickle: The data set.
+        pickle: The data set, a skeleton file or shards. Shards stay as they are; only their table of labels changes.
         csv: The table.
-        out: The file to write; None to change `pickle` in place, and also the files of single videos in the folder
-            of the same name, so that the next merge keeps the labels.
+        out: The file or folder to write; None to change `pickle` in place, and also the files of single videos in the
+            folder of the same name, so that the next merge keeps the labels.
 
     Raises:
         AnnotationError: Data set or table is malformed, or a line matches several clips (or a clip several lines)
             equally well.
     """
     table = read_label_table(csv)
-    data = read_data_set(pickle)
+    shards = is_shards(pickle)
+    # Without joints, if these stay as they are.
+    data = open_shards(pickle).without_arrays() if shards and out is None else read_data_set(pickle)
     rows = match_rows(data["annotations"], table)
     clips = [_identifier(annotation) for annotation in data["annotations"]]
     used = {row.line for row in rows.values()}
@@ -62,7 +69,12 @@ def relabel(pickle: Path, csv: Path, out: Path | None = None) -> Relabelled:
     if out is None:
         # The files of single videos first: if interrupted in between, running the command again completes the work.
         video_files = _relabel_video_files(pickle.with_suffix(""), table, rows)
-    write_pickle(out or pickle, _relabelled(data, table, rows))
+    relabelled = _relabelled(data, table, rows)
+    if shards and out is None:
+        with held(pickle):
+            change_labels(pickle, relabelled)
+    else:
+        write_data_set(out or pickle, relabelled)
     return Relabelled(
         out or pickle,
         len(rows),

@@ -1,4 +1,4 @@
-"""`skelpipe merge --to parquet`: adds skeleton files and data sets to a data set in shards, and writes only new clips."""
+"""`skelpipe merge --to parquet`: adds skeleton files and data sets to a data set in shards."""
 
 import json
 import os
@@ -60,6 +60,13 @@ class ShardMerge:
         if self._update.before is not None:
             self.damaged += [(out, sentence) for sentence in self._update.before.damaged]
             self._extra = self._update.before.manifest.extra
+            self._update.split_names.update(self._update.before.manifest.empty_splits)
+
+    @property
+    def clips(self) -> int:
+        """Number of clips that would be in the data set now."""
+        before = 0 if self._update.before is None else len(self._update.before)
+        return before + len(self._update.labels)
 
     def add(self, path: Path) -> None:
         """Add the clips of a skeleton file, or of a data set in shards.
@@ -118,8 +125,12 @@ class ShardMerge:
         for name, labels in update.labels.items():
             for one in labels.splits:
                 split.setdefault(one, []).append(name)
-        update.drop_splits(split.keys() - applicable_splits(split).keys())
-        names = {labels.label_name for labels in update.labels.values()} - {None}
+        # Also empty ones, as when skeleton files are merged.
+        split = {name: [] for name in update.split_names} | split
+        superfluous = split.keys() - applicable_splits(split).keys()
+        update.drop_splits(superfluous)
+        update.split_names -= superfluous
+        names = {labels.label_name for labels in update.labels.values() if labels.label_name is not None}
         order = self._orders.pop() if len(self._orders) == 1 else None
         update.finish(ordered_classes(names, order), self._extra if single or update.before is not None else {})
         _write_sources(self._out, self._sources)
@@ -144,6 +155,7 @@ class ShardMerge:
         except AnnotationError as error:
             self.damaged.append((path, str(error)))
             return
+        self._update.split_names.update(data["split"])
         splits: dict[str, list[str]] = {}
         for split, clips in data["split"].items():
             for clip in clips:

@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from rich.text import Text
 
 from pipeline.datasets.merging import skeleton_files
 from pipeline.inputs.ntu import applicable_splits
-from pose_extraction.formats.validation import read_data_set
+from pose_extraction.formats.storage import stream_data_set
 from pose_extraction.tracking.quality import summarise
 
 # Order of the rows of a split: before cleaning, after cleaning, and files of other tools, where it is unknown.
@@ -66,20 +66,25 @@ def statistics_of(paths: Sequence[Path]) -> list[Row]:
     estimators: dict[str, _Estimator] = {}
     for path in paths:
         for file in skeleton_files(path):
-            _take(read_data_set(file), file.stem, estimators)
+            _take(*stream_data_set(file), file.stem, estimators)
     return [row for name in sorted(estimators) for row in _rows(name, estimators[name])]
 
 
-def _take(data: Mapping[str, Any], file_name: str, estimators: dict[str, _Estimator]) -> None:
+def _take(
+    annotations: Iterable[Mapping[str, Any]],
+    split: Mapping[str, Sequence[str]],
+    file_name: str,
+    estimators: dict[str, _Estimator],
+) -> None:
     """Adds the counts of the clips of a file to their estimators."""
     taken: dict[str, _Estimator] = {}
-    for annotation in data["annotations"]:
+    for annotation in annotations:
         clip = annotation["frame_dir"] if "frame_dir" in annotation else annotation["filename"]
         estimator = estimators.setdefault(annotation.get("estimator", file_name), _Estimator())
         if clip not in estimator.counts:
             estimator.counts[clip] = annotation.get("quality") or {AS_STORED: _stored_counts(annotation)}
             taken[clip] = estimator
-    for name, clips in data["split"].items():
+    for name, clips in split.items():
         for clip in clips:
             if clip in taken:
                 taken[clip].split.setdefault(name, []).append(clip)

@@ -16,6 +16,7 @@ from pipeline.reporting.progress import progress_bar
 from pose_extraction.engines.engine import Engine
 from pose_extraction.errors import UsageError
 from pose_extraction.files import atomic_write
+from pose_extraction.formats.shards.manifest import is_data_set
 from recognition.data.clips import ClipSet
 from recognition.data.dataset import SkeletonDataset
 from recognition.data.splits import left_out_of, matching_test_split, split_indices
@@ -60,7 +61,7 @@ def evaluate(
     """
     trained = load_run(run if run is not None else newest_run())
     path = data if data is not None else Path(trained.settings.data.file)
-    if data is None and not path.is_file():
+    if data is None and not is_data_set(path):
         raise UsageError(f"{path}, the training data of {trained.path}, no longer exists; specify a file with --data")
     clips = clips_for(trained, path, skip_bad=skip_bad, keypoint_files=keypoint_files)
     if split is None:

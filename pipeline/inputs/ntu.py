@@ -57,6 +57,10 @@ class NtuName:
         return self.action > _LAST_ACTION_OF_60 or self.setup > _LAST_SETUP_OF_60
 
 
+# Splits of the protocols that apply to only one of the two data sets.
+NTU_SPLITS = ("xset_train", "xset_val", "xview_train", "xview_val")
+
+
 def ntu_name(text: str) -> NtuName | None:
     """The NTU id in a file name or `frame_dir`, in capitals; None if there is none.
 

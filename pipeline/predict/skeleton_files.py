@@ -17,7 +17,7 @@ from pipeline.predict.whole_clip import predict_whole, too_few
 from pipeline.reporting.progress import progress_bar
 from pose_extraction.engines.engine import Engine
 from pose_extraction.errors import UsageError
-from pose_extraction.formats.validation import read_data_set
+from pose_extraction.formats.storage import annotation_reader
 from pose_extraction.poses import VideoPoses
 from pose_extraction.skeleton import COCO17, Skeleton
 from recognition.confidence.confidence import Rejection
@@ -106,11 +106,11 @@ def _one_by_one(
 ) -> Iterator[Answer]:
     """Yield predictions per person, per window, or with explanations."""
     predictor = predictor_for(trained, engine, layout=clips.layout, dimensions=clips.dimensions)
-    stored = {annotation.get("frame_dir", annotation.get("filename")): annotation for annotation in _read(clips.path)}
+    stored = annotation_reader(clips.path)
     with progress_bar(console, len(indices)) as advance:
         for index in indices:
             name = clips.names[int(index)]
-            annotation = stored[name]
+            annotation = stored(name)
             if "keypoint" not in annotation:
                 raise UsageError(
                     f"{clips.path}: clip {name!r} stores its joints in a separate file, which --per-person, --windows "
@@ -155,11 +155,6 @@ def predictor_for(
     if isinstance(trained, Trained):
         return Predictor(trained, engine, layout=layout, dimensions=dimensions)
     return FramePredictor(trained, engine, layout=layout, dimensions=dimensions)
-
-
-def _read(path: Path) -> list[dict]:
-    annotations: list[dict] = read_data_set(path)["annotations"]
-    return annotations
 
 
 def _windows(

@@ -12,6 +12,8 @@ from pipeline.predict.answers import Answer
 from pipeline.predict.options import Networks, PredictOptions, SkeletonFileOptions
 from pose_extraction.engines.engine import Engine
 from pose_extraction.errors import UsageError
+from pose_extraction.formats.shards.manifest import SUFFIX as SHARDS
+from pose_extraction.formats.shards.manifest import is_data_set, is_shards
 from pose_extraction.skeleton import COCO17
 from pose_extraction.video.addresses import is_live
 from recognition.confidence.confidence import FEWEST_FOR_THRESHOLD
@@ -68,7 +70,7 @@ def predict(
     """
     networks, engine, file_options = networks or Networks(), engine or Engine(), file_options or SkeletonFileOptions()
     live = [str(word) for word in given if is_live(str(word))]
-    skeletons = [Path(word) for word in given if str(word) not in live and Path(word).suffix == SKELETONS]
+    skeletons = [Path(word) for word in given if str(word) not in live and _holds_skeletons(Path(word))]
     videos = [word for word in given if str(word) not in live and Path(word) not in skeletons]
     _refuse_contradictions(live, skeletons, videos, options, file_options)
     found = survey(videos) if videos else Inputs()
@@ -102,6 +104,10 @@ def predict(
         yield from predict_live(live[0], extractor, predictor, options, console, stride=stride)
     else:
         yield from predict_videos(sources, extractor, predictor, options, console, stride=stride)
+
+
+def _holds_skeletons(path: Path) -> bool:
+    return path.suffix in (SKELETONS, SHARDS) or is_shards(path)
 
 
 def _newest(console: Console) -> Path:
@@ -226,12 +232,12 @@ def _refuse_contradictions(
     if live and (len(live) > 1 or skeletons or videos):
         raise UsageError(f"{live[0]}: a camera or stream must be the only input; use a separate command for the others")
     for path in skeletons:
-        if not path.is_file():
+        if not is_data_set(path):
             raise UsageError(f"{path}: file not found; create it with `skelpipe extract VIDEOS`")
     if skeletons and options.overlay is not None:
         raise UsageError(f"--overlay {options.overlay}: {skeletons[0]} contains no images; pass the video instead")
     if not skeletons and (file_options.split is not None or file_options.keypoint_files is not None):
-        raise UsageError("--split and --keypoint-files require a skeleton file (*.pkl) as input")
+        raise UsageError("--split and --keypoint-files require a skeleton file (*.pkl or *.parquet) as input")
     if live and (options.fps is not None or options.stream is not None):
         raise UsageError(f"--fps and --stream: apply to files and folders of images, not to {live[0]}; omit them")
     if live and options.scope.explain:

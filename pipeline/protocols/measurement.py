@@ -11,6 +11,7 @@ from pipeline.protocols.results import changes_of, folder_of
 from pipeline.protocols.usage import check_request
 from pose_extraction.engines.engine import Engine
 from pose_extraction.errors import UsageError
+from pose_extraction.formats.shards.manifest import is_data_set
 from recognition.pretraining.encoder import Pretrained, load_pretrained
 from recognition.protocols.settings import ProtocolSettings
 from recognition.runs import newest_run
@@ -117,6 +118,6 @@ def resolve_request(request: ProtocolRequest, tell: Callable[[str], None]) -> Me
         tell=tell,
     )
     measurement.refuse_known_clips(request.data is None or str(request.data.resolve()) == own_file)
-    if not path.is_file():
+    if not is_data_set(path):
         raise UsageError(f"{path}: file not found; specify a skeleton file with --data")
     return measurement

@@ -4,6 +4,7 @@ from pipeline.config import changed
 from pipeline.protocols.recipe import parse_protocol
 from pipeline.protocols.request import ProtocolRequest
 from pose_extraction.errors import UsageError
+from pose_extraction.formats.shards.manifest import is_data_set
 from recognition.protocols.settings import ProtocolSettings
 from recognition.runs import newest_run, saved_file
 
@@ -23,7 +24,7 @@ def check_request(request: ProtocolRequest) -> None:
     changed({}, request.pairs, {}, ProtocolSettings)
     for run in (request.run if request.run is not None else newest_run(), *request.fuse):
         saved_file(run)
-    if request.data is not None and not request.data.is_file():
+    if request.data is not None and not is_data_set(request.data):
         raise UsageError(f"{request.data}: file not found; specify a skeleton file with --data")
     if request.keypoint_files is not None and not request.keypoint_files.is_dir():
         raise UsageError(f"--keypoint-files {request.keypoint_files}: folder not found")

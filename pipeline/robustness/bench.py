@@ -12,6 +12,7 @@ from pipeline.robustness.tasks import Cache, Task
 from pipeline.robustness.usage import check_usage
 from pose_extraction.engines.engine import Engine
 from pose_extraction.errors import UsageError
+from pose_extraction.formats.shards.manifest import is_data_set
 from recognition.data.perturbations import ErrorStatistics
 from recognition.robustness.conditions import (
     BY_NAME,
@@ -110,7 +111,7 @@ def prepare_bench(
     subjects = read_subjects(runs)
     first = load_run(subjects[0].path)
     files = list(data) or [Path(first.settings.data.file)]
-    if not files[0].is_file():
+    if not is_data_set(files[0]):
         raise UsageError(f"{files[0]}: file not found; specify the skeleton file with --data")
     sources, split = open_sources(subjects[0], files, split, limit=settings.limit, skip_bad=skip_bad)
     main = sources[0]

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from pose_extraction.errors import UsageError
+from pose_extraction.formats.shards.manifest import is_data_set
 from recognition.robustness.conditions import ESTIMATOR_ERRORS, ESTIMATORS, MEASURES
 from recognition.runs import run_file
 
@@ -38,5 +39,5 @@ def check_usage(runs: Sequence[str], data: Sequence[Path], families: Sequence[st
         )
     for word in runs:
         run_file(split_method(word)[1])
-    if data and not data[0].is_file():
+    if data and not is_data_set(data[0]):
         raise UsageError(f"{data[0]}: file not found; specify the skeleton file with --data")

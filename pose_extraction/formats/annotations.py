@@ -7,7 +7,7 @@ Each annotation stores the name of its label ("label_name"). The number of a lab
 data set, so labels are renumbered whenever annotations are combined.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,8 @@ import numpy as np
 from pose_extraction.errors import AnnotationError
 from pose_extraction.formats.label_numbers import ALL_CLIPS, MOST_CLASSES, UNLABELLED, number_labels
 from pose_extraction.formats.pickles import read_pickle, write_pickle
+from pose_extraction.formats.shards.manifest import is_shards
+from pose_extraction.formats.shards.shard_set import ShardSet
 from pose_extraction.formats.validation import read_data_set, validate_dataset
 from pose_extraction.poses import FramePoses, VideoPoses
 
@@ -25,9 +27,11 @@ __all__ = [
     "UNLABELLED",
     "annotation_from",
     "data_set",
+    "further_entries",
     "label_name_of",
     "merge_files",
     "number_labels",
+    "ordered_classes",
     "pack_raw",
     "read_data_set",
     "read_pickle",
@@ -194,8 +198,7 @@ def data_set(
         The data set.
     """
     clips = sorted(annotations, key=lambda annotation: annotation["frame_dir"])
-    names = {clip["label_name"] for clip in clips} - {None}
-    ordered = list(label_names) if label_names is not None and names <= set(label_names) else number_labels(names)
+    ordered = ordered_classes({clip["label_name"] for clip in clips} - {None}, label_names)
     numbers = {name: number for number, name in enumerate(ordered)}
     for clip in clips:
         clip["label"] = numbers.get(clip["label_name"], UNLABELLED)
@@ -207,8 +210,26 @@ def data_set(
     }
 
 
+def ordered_classes(names: Collection[str], label_names: Sequence[str] | None) -> list[str]:
+    """Return the class names in the order of their numbers.
+
+    Args:
+        names: Names that occur.
+        label_names: An order, used if it contains all names that occur; None numbers them with `number_labels`.
+    """
+    return list(label_names) if label_names is not None and set(names) <= set(label_names) else number_labels(names)
+
+
+def further_entries(data: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the entries of a file that the format does not name; those of the file of one video are left out."""
+    named = ("split", "annotations", "label_names", "raw", "digest", "labels_from", "place")
+    return {name: value for name, value in data.items() if name not in named}
+
+
 def merge_files(paths: Iterable[Path], damaged: list[tuple[Path, str]] | None = None) -> dict[str, Any]:
     """Merge skeleton files. Only one input file is in memory at a time, and raw poses are not copied.
+
+    Further entries of a data set are kept if it is the only input.
 
     Args:
         paths: Skeleton files in any order.
@@ -225,14 +246,18 @@ def merge_files(paths: Iterable[Path], damaged: list[tuple[Path, str]] | None = 
     split: dict[str, list[str]] = {}
     origin: dict[str, Path] = {}
     orders: set[tuple[str, ...]] = set()
-    for path in sorted(paths):
+    extra: dict[str, Any] = {}
+    inputs = sorted(paths)
+    for path in inputs:
         try:
-            data = read_data_set(path)
+            data = _read_input(path, damaged)
         except AnnotationError as error:
             if damaged is None:
                 raise
             damaged.append((path, str(error)))
             continue
+        if len(inputs) == 1:
+            extra = further_entries(data)
         label_names = data.get("label_names", [])
         orders.add(tuple(label_names))
         for annotation in data["annotations"]:
@@ -249,4 +274,16 @@ def merge_files(paths: Iterable[Path], damaged: list[tuple[Path, str]] | None = 
         for name, clips in data["split"].items():
             split.setdefault(name, []).extend(clips)
     # If all files have the same classes, keep their order, which may be an official one.
-    return data_set(annotations, split, orders.pop() if len(orders) == 1 else None)
+    return data_set(annotations, split, orders.pop() if len(orders) == 1 else None, **extra)
+
+
+def _read_input(path: Path, damaged: list[tuple[Path, str]] | None) -> dict[str, Any]:
+    """Read a data set, and report its damaged shards as `merge_files` reports damaged files."""
+    if not is_shards(path):
+        return read_data_set(path)
+    shards = ShardSet(path, verify=True)
+    if shards.damaged and damaged is None:
+        raise AnnotationError(shards.damaged[0])
+    if damaged is not None:
+        damaged += [(path, sentence) for sentence in shards.damaged]
+    return shards.data_set()

@@ -15,6 +15,8 @@ from pose_extraction.errors import AnnotationError
 from pose_extraction.formats.joint_values import convert_joints, joint_arrays
 from pose_extraction.formats.label_numbers import ALL_CLIPS, UNLABELLED, number_labels
 from pose_extraction.formats.pickles import read_pickle
+from pose_extraction.formats.shards.manifest import is_shards
+from pose_extraction.formats.shards.shard_set import open_shards
 
 log = logging.getLogger(__name__)
 
@@ -22,9 +24,14 @@ log = logging.getLogger(__name__)
 def read_converted(path: Path) -> Any:
     """Read a skeleton file, and convert it into the form of PYSKL's; see `convert`. Assumptions are logged.
 
+    Args:
+        path: Skeleton file, or folder of a data set in shards, whose clips were converted when they were written.
+
     Raises:
         AnnotationError: The file is damaged or contains code, or its numbers have no certain meaning.
     """
+    if is_shards(path):
+        return open_shards(path).data_set()
     return converted(read_pickle(path), path)
 
 

@@ -21,6 +21,7 @@ import numpy as np
 
 from pose_extraction.errors import AnnotationError
 from pose_extraction.files import atomic_write
+from pose_extraction.formats.shards.manifest import is_shards, read_manifest
 
 # Protocol 4 is supported by Python 3.7, the oldest version used with PYSKL and MMAction2.
 PROTOCOL = 4
@@ -203,11 +204,14 @@ def _with_arrays(value: Any, done: dict[int, tuple[Any, Any]]) -> Any:
 
 
 def check_readable(path: Path) -> None:
-    """Check that a file can be opened, without reading it.
+    """Check that a skeleton file or a data set in shards can be opened, without reading it.
 
     Raises:
         AnnotationError: It cannot.
     """
+    if is_shards(path):
+        read_manifest(path)
+        return
     try:
         path.open("rb").close()
     except OSError as error:

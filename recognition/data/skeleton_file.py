@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from pose_extraction.errors import UsageError
+from pose_extraction.formats.shards.manifest import changed_at, is_shards
 from recognition.settings import DataSettings
 
 # Default output folder of `skelpipe extract`.
@@ -10,7 +11,7 @@ DEFAULT_FOLDER = Path("skeletons")
 
 
 def skeleton_file_of(settings: DataSettings) -> Path:
-    """Return the file that `data.file` names; "auto" is the newest merged file of `skelpipe extract`.
+    """Return the file that `data.file` names; "auto" is the newest merged file or folder of `skelpipe extract`.
 
     Raises:
         UsageError: "auto", and there is no such file.
@@ -24,9 +25,11 @@ def newest_skeleton_file(folder: Path = DEFAULT_FOLDER) -> Path:
     Raises:
         UsageError: There is no such file.
     """
-    files = sorted(folder.glob("*.pkl"), key=lambda path: (path.stat().st_mtime_ns, path.name))
+    found = [*folder.glob("*.pkl"), *filter(is_shards, folder.glob("*.parquet"))]
+    files = sorted(found, key=lambda path: (changed_at(path), path.name))
     if not files:
         raise UsageError(
-            f"no skeleton file {folder}/*.pkl: create one with `skelpipe extract VIDEOS`, or specify one with --data"
+            f"no skeleton file {folder}/*.pkl or *.parquet: create one with `skelpipe extract VIDEOS`, or specify one "
+            "with --data"
         )
     return files[-1]

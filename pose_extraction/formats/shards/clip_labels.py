@@ -63,7 +63,7 @@ def write_labels(folder: Path, labels: Mapping[str, ClipLabels], label_names: It
 
 
 def _number(row: ClipLabels, numbers: Mapping[str, int]) -> int:
-    return UNLABELLED if row.label_name is None else numbers[row.label_name]
+    return UNLABELLED if row.label_name is None else numbers.get(row.label_name, UNLABELLED)
 
 
 def read_labels(folder: Path) -> Any:

@@ -49,11 +49,13 @@ class Manifest:
     Args:
         shards: The shards.
         label_names: Names of the classes, in the order of their numbers.
+        empty_splits: Names of splits that contain no clip.
         extra: Further entries of the data set, as in a skeleton file.
     """
 
     shards: tuple[Shard, ...] = ()
     label_names: tuple[str, ...] = ()
+    empty_splits: tuple[str, ...] = ()
     extra: dict[str, Any] = field(default_factory=dict)
 
     @property
@@ -70,6 +72,12 @@ def is_shards(path: Path) -> bool:
 def is_data_set(path: Path) -> bool:
     """Return whether a path is a file, which may be a skeleton file, or the folder of a data set in shards."""
     return path.is_file() or is_shards(path)
+
+
+def changed_at(path: Path) -> int:
+    """Return when a skeleton file, or the manifest of a data set in shards, was written, in nanoseconds."""
+    manifest = path / MANIFEST
+    return (manifest if manifest.is_file() else path).stat().st_mtime_ns
 
 
 def read_manifest(folder: Path) -> Manifest:
@@ -90,7 +98,8 @@ def read_manifest(folder: Path) -> Manifest:
             )
         shards = tuple(Shard(**shard) for shard in content["shards"])
         _check_names(shards, path)
-        return Manifest(shards, tuple(content["label_names"]), from_text(content["extra"]))
+        names = tuple(content["label_names"]), tuple(content["empty_splits"])
+        return Manifest(shards, *names, from_text(content["extra"]))
     except OSError as error:
         raise AnnotationError(
             f"{path}: cannot be read ({error.strerror}), so {folder} is not a data set; create it with `skelpipe merge "
@@ -117,6 +126,7 @@ def write_manifest(folder: Path, manifest: Manifest) -> None:
         "version": VERSION,
         "clips": manifest.clips,
         "label_names": list(manifest.label_names),
+        "empty_splits": list(manifest.empty_splits),
         "extra": to_text(manifest.extra, str(folder)),
         "shards": [asdict(shard) for shard in manifest.shards],
     }

@@ -92,7 +92,7 @@ class ShardSet:
         self._types = {name: self._dtypes(f"{name}_dtype") for name in ("keypoint", "keypoint_score")}
         self._reader = PageReader([path / CLIPS / shard.name for shard in self.shards])
         self._group: tuple[tuple[int, int], list[Row]] | None = None
-        self._first_of_groups: dict[int, np.ndarray] = {}
+        self._group_starts: dict[int, np.ndarray] = {}
 
     def __len__(self) -> int:
         return len(self.names)
@@ -100,6 +100,24 @@ class ShardSet:
     def column(self, name: str) -> Any:
         """Return a column of the index in the order of the clips, as an Arrow array."""
         return self._index[name].take(arrow().array(self._row)).combine_chunks()
+
+    def without_arrays(self) -> dict[str, Any]:
+        """Return the data set as from a skeleton file, but in each clip only its id, source and labels."""
+        columns = zip(self.names, self.column("source").to_pylist(), self.label_name, strict=True)
+        clips: list[dict[str, Any]] = []
+        for index, (name, source, label_name) in enumerate(columns):
+            clip = {"frame_dir": name, "source": source, "label": int(self.labels[index]), "label_name": label_name}
+            clips.append(clip | self._given(index))
+        return {"split": self._named_splits(), "annotations": clips, "label_names": list(self.manifest.label_names)}
+
+    def _given(self, index: int) -> dict[str, Any]:
+        """Return the group and the labels of persons of a clip, if it has them."""
+        persons = self.person_labels[index]
+        given = {"group": self.groups[index], "person_labels": None if persons is None else from_text(persons)}
+        return {name: value for name, value in given.items() if value is not None}
+
+    def _named_splits(self) -> dict[str, list[str]]:
+        return {name: [self.names[index] for index in indices] for name, indices in self.splits.items()}
 
     def number(self, name: str) -> np.ndarray:
         """Return a column of numbers of the index in the order of the clips, float64 (N,); NaN for absent ones."""
@@ -143,7 +161,9 @@ class ShardSet:
         encoded = column.flatten().dictionary_encode()
         codes = encoded.indices.to_numpy()
         names = encoded.dictionary.to_pylist()
-        return {name: clips[codes == names.index(name)].astype(np.int64) for name in sorted(names)}
+        places = {name: clips[codes == number].astype(np.int64) for number, name in enumerate(names)}
+        places |= {name: np.zeros(0, np.int64) for name in self.manifest.empty_splits if name not in places}
+        return dict(sorted(places.items()))
 
     def clip_labels(self) -> dict[str, ClipLabels]:
         """Return the current labels, groups and splits by clip."""
@@ -180,35 +200,35 @@ class ShardSet:
         """
         shard = int(self.shard_of[index])
         row = int(self._row[index] - self._first_row[shard])
-        if shard not in self._first_of_groups:
-            with self._parquet(shard) as file:
-                sizes = [file.metadata.row_group(number).num_rows for number in range(file.num_row_groups)]
-            self._first_of_groups[shard] = np.concatenate([[0], np.cumsum(sizes)])
-        group = int(np.searchsorted(self._first_of_groups[shard], row, "right")) - 1
+        first = self._first_of_groups(shard)
+        group = int(np.searchsorted(first, row, "right")) - 1
         if self._group is None or self._group[0] != (shard, group):
             self._group = (shard, group), self._rows_of(shard, group)
-        return self._annotation(self._group[1][row - self._first_of_groups[shard][group]], index)
+        return self._annotation(self._group[1][row - first[group]], index)
 
     def annotations(self) -> Iterator[dict[str, Any]]:
         """Read all clips, in the order of the shards. Memory does not depend on their number.
 
-        Raises:
-            AnnotationError: A shard is damaged.
+        Damaged parts of shards are logged, and the others are used.
         """
         index_of_row = np.empty(len(self), np.int64)
         index_of_row[self._row] = np.arange(len(self))
         for shard in range(len(self.shards)):
             row = int(self._first_row[shard])
-            for rows in self._groups_of(shard):
-                for own in rows:
-                    yield self._annotation(own, int(index_of_row[row]))
-                    row += 1
+            for group, count in enumerate(np.diff(self._first_of_groups(shard)).tolist()):
+                try:
+                    rows = self._rows_of(shard, group)
+                except AnnotationError as error:
+                    log.warning("%s; %d clips are left out", error, count)
+                    rows = []
+                for place, own in enumerate(rows):
+                    yield self._annotation(own, int(index_of_row[row + place]))
+                row += count
 
     def names_in(self, shard: int) -> list[str]:
         """Return the ids of the clips of a shard, by its number in `shards`."""
-        names: list[str] = self._index["frame_dir"][
-            int(self._first_row[shard]) : int(self._first_row[shard + 1])
-        ].to_pylist()
+        first, last = self._first_row[shard : shard + 2].tolist()
+        names: list[str] = self._index["frame_dir"][first:last].to_pylist()
         return names
 
     def rows(self, shard: int) -> Iterator[Row]:
@@ -217,13 +237,15 @@ class ShardSet:
         Args:
             shard: Number of the shard in `shards`.
         """
-        for rows in self._groups_of(shard):
-            yield from rows
+        for group in range(len(self._first_of_groups(shard)) - 1):
+            yield from self._rows_of(shard, group)
 
     def data_set(self) -> dict[str, Any]:
         """Read everything, as from one skeleton file."""
         clips = sorted(self.annotations(), key=lambda annotation: annotation["frame_dir"])
-        split = {name: [self.names[index] for index in indices] for name, indices in self.splits.items()}
+        # A damaged part of a shard is missing.
+        read = {clip["frame_dir"] for clip in clips}
+        split = {name: [clip for clip in ids if clip in read] for name, ids in self._named_splits().items()}
         names = list(self.manifest.label_names)
         return {"split": split, "annotations": clips, "label_names": names, **self.manifest.extra}
 
@@ -232,34 +254,36 @@ class ShardSet:
         return hashlib.sha256(b"".join(self.column("digest").to_pylist())).digest()
 
     def _annotation(self, row: Row, index: int) -> dict[str, Any]:
-        persons = self.person_labels[index]
-        labels = {
-            "label": int(self.labels[index]),
-            "label_name": self.label_name[index],
-            "group": self.groups[index],
-            "person_labels": None if persons is None else from_text(persons),
-        }
-        return annotation_of(row, labels)
+        labels = {"label": int(self.labels[index]), "label_name": self.label_name[index]}
+        return annotation_of(row, {"group": None, "person_labels": None} | labels | self._given(index))
 
     def _parquet(self, shard: int) -> Any:
         path = self.path / CLIPS / self.shards[shard].name
         return arrow().parquet.ParquetFile(path, page_checksum_verification=True)
 
-    def _groups_of(self, shard: int) -> Iterator[list[Row]]:
-        with self._parquet(shard) as file:
-            count = file.num_row_groups
-        for group in range(count):
-            yield self._rows_of(shard, group)
+    def _first_of_groups(self, shard: int) -> np.ndarray:
+        """Return the first row of each row group of a shard, and its number of rows."""
+        if shard not in self._group_starts:
+            try:
+                with self._parquet(shard) as file:
+                    sizes = [file.metadata.row_group(number).num_rows for number in range(file.num_row_groups)]
+            except (OSError, arrow().ArrowException) as error:
+                raise self._damage(shard, error) from error
+            self._group_starts[shard] = np.concatenate([[0], np.cumsum(sizes)])
+        return self._group_starts[shard]
+
+    def _damage(self, shard: int, error: Exception) -> AnnotationError:
+        return AnnotationError(
+            f"{self.path / CLIPS / self.shards[shard].name}: damaged ({str(error).splitlines()[0]:.120}); restore the "
+            "file from a copy, or merge its clips again"
+        )
 
     def _rows_of(self, shard: int, group: int) -> list[Row]:
         try:
             with self._parquet(shard) as file:
                 return list(rows_in(file.read_row_group(group)))
         except (OSError, arrow().ArrowException) as error:
-            raise AnnotationError(
-                f"{self.path / CLIPS / self.shards[shard].name}: damaged ({str(error).splitlines()[0]:.120}); restore "
-                "the file from a copy, or merge its clips again"
-            ) from error
+            raise self._damage(shard, error) from error
 
     def _refuse_duplicates(self) -> None:
         ids = np.array(self.names, object)
@@ -301,6 +325,14 @@ class ShardSet:
         codes = encoded.indices.fill_null(len(types)).to_pylist()
         known = [*types, None]
         return [known[code] for code in codes]
+
+
+def open_shards(path: Path) -> ShardSet:
+    """Open a data set in shards, and log which shards are damaged; see `ShardSet`."""
+    shards = ShardSet(path)
+    for sentence in shards.damaged:
+        log.warning("%s", sentence)
+    return shards
 
 
 def _opened(folder: Path, shard: Shard, *, verify: bool) -> Any:
