@@ -55,6 +55,11 @@ class DataSettings(Strict):
         description="also describe the movement of each clip by fixed numbers, and train a kernel classifier on them, "
         "whose probabilities are averaged with those of the network; auto: for coco17 in 2D, which it requires",
     )
+    cut_off: bool = Field(
+        False,
+        description="also describe copies of the training clips in which legs or hips are outside the picture, for "
+        "people who are cut off by its edge",
+    )
     legacy: bool = Field(False, description="read clips exactly as the published code does")
     random_move: bool = True
     move_nodes: int = Field(

@@ -3,7 +3,7 @@
 import numpy as np
 
 from recognition.data.clip_transforms import ClipTransforms, flip_probability
-from recognition.data.descriptors.copies import varied
+from recognition.data.descriptors.copies import cut_off, varied
 from recognition.data.descriptors.kernel_ridge import KernelRidge, fit
 from recognition.data.descriptors.movement import GROUPS, describe_clip
 from recognition.data.transforms.augmentation import flip
@@ -15,6 +15,8 @@ from recognition.training.preparation import Prepared
 SHARES = {"posture": 3.0, "spread": 2.0, "speed": 2.0, "travel": 2.0, "across": 1.0}
 # Most rows of the kernel matrix, whose factorisation takes seconds, and most random copies of a clip.
 MOST_ROWS, MOST_COPIES = 4000, 6
+# Random copies for each one of a person who is cut off.
+COPIES_PER_CUT = 3
 
 
 def fit_movement(prepared: Prepared) -> KernelRidge:
@@ -30,6 +32,7 @@ def fit_movement(prepared: Prepared) -> KernelRidge:
     indices = _fitted_indices(prepared, rng)
     mirrored = flip_probability(settings.data, prepared.layout) > 0
     copies = int(np.clip(MOST_ROWS // len(indices) - 1 - mirrored, 0, MOST_COPIES))
+    cuts = copies // COPIES_PER_CUT if settings.data.cut_off else 0
     transforms = ClipTransforms(clips, settings.data)
     rows: list[np.ndarray] = []
     for index in indices:
@@ -38,7 +41,10 @@ def fit_movement(prepared: Prepared) -> KernelRidge:
         views = [keypoint, flip(keypoint, seen, prepared.layout.flip_indices)[0]] if mirrored else [keypoint]
         rows += [describe_clip(view, time) for view in views]
         rows += [describe_clip(*varied(views[number % len(views)], time, rng)) for number in range(copies)]
-    times = 1 + mirrored + copies
+        for number in range(cuts):
+            part, when = varied(views[number % len(views)], time, rng)
+            rows.append(describe_clip(cut_off(part, rng), when))
+    times = 1 + mirrored + copies + cuts
     # Copies make the classifier robust; how well it works is judged by the clips and their mirror images.
     judged = np.tile(np.arange(times) < 1 + mirrored, len(indices))
     return fit(

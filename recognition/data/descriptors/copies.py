@@ -13,6 +13,9 @@ TILT, ASPECT = 0.07, (0.9, 1.1)
 # frames in which left and right are swapped; each is applied to some of the copies, mostly weakly.
 NOISE, LOST, SWAPPED = 0.06, 0.5, 0.3
 SHARE_NOISY, SHARE_LOSSY, SHARE_SWAPPED = 0.5, 0.5, 0.25
+# Joints that are never seen of people who are cut off by the edge of the picture: the ankles, also the knees, also the
+# hips.
+_CUTS = (slice(15, 17), slice(13, 17), slice(11, 17))
 _MIRROR = COCO17.flip_indices
 
 
@@ -41,3 +44,10 @@ def varied(keypoint: np.ndarray, time: np.ndarray, rng: np.random.Generator) -> 
         lost = rng.random(part.shape[:-1]) < LOST * rng.random() ** 2
         part = np.where(lost[..., None], np.nan, part)
     return part, when
+
+
+def cut_off(keypoint: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Return a copy of joints (M, T, V, 2) of people whose lower part is outside the picture for the whole clip."""
+    copy = keypoint.copy()
+    copy[:, :, _CUTS[rng.integers(len(_CUTS))]] = np.nan
+    return copy

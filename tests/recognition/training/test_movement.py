@@ -11,8 +11,10 @@ from pose_extraction.errors import UsageError
 from recognition import runs
 from recognition.confidence.confidence import fit_confidence
 from recognition.confidence.feature_distance import fit_feature_distance, left_out_distances
+from recognition.data.clip_transforms import ClipTransforms
 from recognition.data.clips import open_clips
 from recognition.data.dataset import SkeletonDataset
+from recognition.data.descriptors.movement import describe_clip
 from recognition.inference.scores import scores_of
 from recognition.settings import RunSettings
 from recognition.training.movement import fit_movement, left_out_clips
@@ -46,6 +48,23 @@ def test_eighteen_clips_suffice_whatever_the_network_has_learned(run: Path) -> N
     test = SkeletonDataset(clips, clips.splits["test"], trained.settings.data, train=False)
     scores = scores_of(trained, test, Engine("cpu", "torch", "fp32"))
     assert (scores.probabilities.argmax(axis=1) == scores.labels).all()
+
+
+@pytest.mark.slow
+def test_people_whose_legs_are_never_seen_are_recognised_if_the_training_included_them(tmp_path: Path) -> None:
+    prepared = [prepare(settings_for(tmp_path, clips=48, cut_off=cut_off)) for cut_off in (False, True)]
+    whole, cut = map(fit_movement, prepared)
+    assert len(cut.centres) > len(whole.centres)
+    transforms = ClipTransforms(prepared[0].clips, prepared[0].settings.data)
+    test = prepared[0].clips.splits["test"]
+    rows = []
+    for index in test:
+        keypoint, time = transforms.described_joints(prepared[0].clips[int(index)])
+        keypoint[:, :, 11:] = np.nan
+        rows.append(describe_clip(keypoint, time))
+    labels = prepared[0].clips.labels[test]
+    right = [(fitted.logits(np.stack(rows)).argmax(axis=1) == labels).mean() for fitted in (whole, cut)]
+    assert right[1] == 1 and right[0] <= right[1]
 
 
 def test_confidence_is_fitted_on_training_clips_that_the_classifier_left_out(run: Path) -> None:
