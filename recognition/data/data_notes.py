@@ -158,7 +158,10 @@ def near_duplicates(clips: ClipSet, training: np.ndarray, test: np.ndarray) -> l
     ours = np.stack([_motion(clips, int(index)) for index in training])
     found = []
     for index in test:
-        error = np.mean((ours - _motion(clips, int(index))) ** 2, axis=1)
+        motion = _motion(clips, int(index))
+        if not np.isfinite(motion).all():
+            continue
+        error = np.mean((ours - motion) ** 2, axis=1)
         nearest = int(error.argmin())
         if error[nearest] < SAME_MOTION**2:
             found.append((int(training[nearest]), int(index)))

@@ -268,6 +268,16 @@ def test_near_duplicates_across_splits_are_noted(tmp_path):
     )
 
 
+def test_clips_in_which_nobody_is_seen_are_not_compared(tmp_path, recwarn):
+    file = labelled(tmp_path / "a.pkl", [0, 0, 1, 1, 0, 1], {"train": range(4), "test": range(4, 6)})
+    data = read_pickle(file)
+    for place in (1, 4):
+        data["annotations"][place]["keypoint_score"][:, 1:] = 0
+    write_pickle(file, data)
+    assert notes_of(file, "holdout=0", "skip_bad=true") == ()
+    assert [str(warning.message) for warning in recwarn if warning.category is RuntimeWarning] == []
+
+
 def test_small_networks_start_from_the_base_weights_that_fit_them(motions, tmp_path):
 
     def init_of(*more: str) -> str | None:
