@@ -78,7 +78,7 @@ def fetch(names: Sequence[str], *, console: Console | None = None) -> list[Path]
 
 def missing_packages(entry: ModelEntry) -> list[str]:
     """Returns the packages that a network needs and that are not installed."""
-    if entry.vitpose is not None:
+    if entry.vitpose is not None or entry.family == "onnx":
         return []
     if entry.family in ("mmpose", "mmdet"):
         return mmlab_packages.missing_packages()

@@ -17,7 +17,7 @@ from pose_extraction.networks import mmlab, model_zoo, weights
 from pose_extraction.networks.blazepose import wheel_files
 from pose_extraction.networks.blazepose.estimator import BlazePoseDetector, BlazePoseEstimator
 from pose_extraction.networks.detection import PersonDetector
-from pose_extraction.networks.names import check_exists, display_name, is_blazepose, is_onnx
+from pose_extraction.networks.names import check_exists, display_name, is_blazepose, is_onnx, is_published_onnx
 from pose_extraction.networks.one_stage import DetectorSpec, OneStageDetector
 from pose_extraction.networks.onnx_models import detector_from_onnx, estimator_from_onnx, onnx_files
 from pose_extraction.networks.topdown import TopdownEstimator, TopdownSpec
@@ -136,7 +136,7 @@ def with_supported_backend(options: NetworkOptions, name: str) -> NetworkOptions
         options: Options of both networks.
         name: Name listed by `skelpipe models`, or path of an ONNX file.
     """
-    unsupported: tuple[str, ...] = ("torch",) if is_onnx(name) else ("onnxruntime",)
+    unsupported: tuple[str, ...] = ("torch",) if is_onnx(name) or is_published_onnx(name) else ("onnxruntime",)
     if is_blazepose(name):
         unsupported = ("torch", "onnxruntime")
     if options.engine.backend not in unsupported:
@@ -181,6 +181,8 @@ def identify(
     builder = _builder(entry, options)
     if entry.family == "blazepose":
         return _identify_blazepose(kind, name, entry, checkpoint, replace(options, engine=engine))
+    if entry.family == "onnx":
+        return _identify_published_onnx(kind, name, entry, checkpoint, replace(options, engine=engine))
     if entry.name in TORCH_ONLY:
         if engine.backend not in ("auto", "torch"):
             raise UsageError(f"{name} runs only on torch; use --backend auto, or choose another detector")
@@ -196,6 +198,19 @@ def identify(
     own = Path(checkpoint) if checkpoint is not None else None
     file = weights.resolve(entry, progress=options.progress, checkpoint=own)
     return NetworkIdentity(display_name(name), kind, _digest(file), engine, entry, file, 0, builder)
+
+
+def _identify_published_onnx(
+    kind: str, name: str, entry: model_zoo.ModelEntry, checkpoint: str | None, options: NetworkOptions
+) -> NetworkIdentity:
+    if checkpoint is not None:
+        raise UsageError(
+            f"{name} is an ONNX file with its own weights; instead of --checkpoint {checkpoint}, pass your own "
+            f"ONNX file as --{kind}"
+        )
+    engine = resolve_engine(options.engine, onnx=True)
+    file = weights.resolve(entry, progress=options.progress)
+    return NetworkIdentity(display_name(name), kind, _digest(file), engine, entry, file, 0)
 
 
 def _identify_blazepose(
@@ -249,7 +264,7 @@ def load_estimator(
     options = options or NetworkOptions()
     engine = identity.engine
     batch_size = options.engine.batch_size or (CPU_POSE_BATCH if engine.on_cpu else GPU_POSE_BATCH)
-    if identity.entry is None:
+    if identity.entry is None or identity.entry.family == "onnx":
         assert identity.file is not None
         return estimator_from_onnx(identity.file, engine, batch_size=batch_size, flip_test=options.flip_test)
     if identity.entry.family == "openpifpaf":
@@ -286,7 +301,7 @@ def load_detector(identity: NetworkIdentity, options: NetworkOptions | None = No
     if threshold is None:
         threshold = identity.entry.score_threshold if identity.entry else model_zoo.SCORE_THRESHOLD
     batch_size = options.frame_batch or _frame_batch(engine)
-    if identity.entry is None:
+    if identity.entry is None or identity.entry.family == "onnx":
         assert identity.file is not None
         return detector_from_onnx(identity.file, engine, batch_size=batch_size, score_threshold=threshold)
     if identity.entry.family == "blazepose":

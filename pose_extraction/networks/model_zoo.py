@@ -27,6 +27,8 @@ _YamlLoader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 SCORE_THRESHOLD = 0.3
 # Start of the address of a file on the hub of models: hf://OWNER/NAME/FILE.
 HUB_PREFIX = "hf://"
+# Families whose publishers name no digest, and the suffix of their files.
+UNVERIFIED = {"vitpose": ".safetensors", "onnx": ".onnx"}
 _DIGEST_IN_NAME = re.compile(r"-([0-9a-f]{8})(?:_\d{8})?\.(?:pth|pkl)$")
 
 
@@ -58,7 +60,7 @@ class ModelEntry:
         name: Name for `--estimator` and `--detector`.
         kind: "estimator" or "detector".
         family: Library that publishes the network: "mmpose", "mmdet" or "openpifpaf"; "blazepose" and "vitpose" are
-            built here.
+            built here, "onnx" is an archive with an ONNX file.
         package: Package that contains `config`; differs from `family` for mmpose's own detectors.
         config: Path below the package's `.mim` folder, or below this package; for openpifpaf, the name of the base
             network.
@@ -78,6 +80,7 @@ class ModelEntry:
         aliases: Further names of the model.
         shipped: Path below `pose_extraction` of weights that come with this project; None for others.
         wheel: Files in a package that contain the network; None for others.
+        detector: Detector that an estimator runs with unless another is named; None for the general default.
         vitpose: Sizes of a ViTPose network, which this project builds by itself; None for others.
     """
 
@@ -100,6 +103,7 @@ class ModelEntry:
     shipped: str | None = None
     wheel: WheelFiles | None = None
     score_threshold: float = SCORE_THRESHOLD
+    detector: str | None = None
     vitpose: Architecture | None = None
 
     @property
@@ -107,9 +111,9 @@ class ModelEntry:
         """Name of the weights file, or of the folder of several files."""
         if self.wheel is not None:
             return f"{self.wheel.project}-{self.wheel.version}"
-        if self.family == "vitpose":
-            # All files in this format have the same name.
-            return f"{self.name}.safetensors"
+        if self.family in UNVERIFIED:
+            # Files on the hub all have the same name; in archives, too.
+            return f"{self.name}{UNVERIFIED[self.family]}"
         return (self.shipped or self.url).rsplit("/", 1)[-1]
 
 
@@ -190,7 +194,7 @@ def _entry(name: str, row: dict[str, Any]) -> ModelEntry:
         package=package,
         config=row.get("config", ""),
         url=row["url"],
-        digest="" if shipped or wheel or row["family"] == "vitpose" else digest_in_name(row["url"]),
+        digest="" if shipped or wheel or row["family"] in UNVERIFIED else digest_in_name(row["url"]),
         other_digests=tuple(row.get("other_digests", ())),
         input_size=(size[0], size[1]) if size else None,
         ap=row.get("ap"),
@@ -203,6 +207,7 @@ def _entry(name: str, row: dict[str, Any]) -> ModelEntry:
         shipped=shipped,
         wheel=WheelFiles(**wheel) if wheel else None,
         score_threshold=row.get("score_threshold", SCORE_THRESHOLD),
+        detector=row.get("detector"),
         vitpose=_vitpose(size, vitpose) if size and vitpose else None,
     )
 

@@ -36,10 +36,13 @@ def detector_of(estimator: str, detector: str = AUTO) -> str | None:
     Raises:
         UsageError: The estimator does not exist.
     """
-    family = None if is_onnx(estimator) else model_zoo.lookup(estimator, "estimator").family
+    entry = None if is_onnx(estimator) else model_zoo.lookup(estimator, "estimator")
+    family = entry.family if entry is not None else None
     if family == "openpifpaf" or (family == "blazepose" and (detector == AUTO or is_blazepose(detector))):
         return None
-    return DEFAULT_DETECTOR if detector == AUTO else detector
+    if detector != AUTO:
+        return detector
+    return entry.detector if entry is not None and entry.detector is not None else DEFAULT_DETECTOR
 
 
 def is_blazepose(name: str | None) -> bool:
@@ -48,6 +51,12 @@ def is_blazepose(name: str | None) -> bool:
     return any(
         entry.family == "blazepose" and wanted in (entry.name, *entry.aliases) for entry in model_zoo.all_models()
     )
+
+
+def is_published_onnx(name: str) -> bool:
+    """Return whether a name in the model table stands for an ONNX file that is downloaded."""
+    wanted = name.lower()
+    return any(entry.family == "onnx" and wanted in (entry.name, *entry.aliases) for entry in model_zoo.all_models())
 
 
 def check_exists(name: str, kind: str) -> None:

@@ -16,7 +16,8 @@ class DetectorSpec:
 
     Args:
         input_size: (height, width) in pixels to which frames are scaled.
-        decoder: "rtmdet" (scores and distances per level) or "yolox" (one tensor, decoded or relative to the grid).
+        decoder: "rtmdet" (scores and distances per level), "yolox" (one tensor, decoded or relative to the grid), or
+            "finished" (boxes with scores, and their classes).
         pad_value: Grey level of the padding, 0 to 255.
         nms_iou: Intersection over union above which the box with the lower score is removed.
         strides: Cell size in pixels per level.
@@ -131,8 +132,7 @@ class OneStageDetector:
         return found
 
     def _decode(self, outputs: list[np.ndarray], size: tuple[int, int], fit: _Fit) -> Detections:
-        decode = decode_rtmdet if self.spec.decoder == "rtmdet" else decode_yolox
-        box, score = decode(outputs, size, self.spec, self.score_threshold)
+        box, score = _DECODERS[self.spec.decoder](outputs, size, self.spec, self.score_threshold)
         box = (box.reshape(-1, 2, 2) - fit.offset) / fit.scale
         height, width = fit.frame_size
         box = np.clip(box, 0, [width, height]).reshape(-1, 4)
@@ -191,6 +191,30 @@ def decode_yolox(outputs: list[np.ndarray], size: tuple[int, int], spec: Detecto
     else:
         centre, extent = geometry[:, :2], geometry[:, 2:]
     return np.concatenate([centre - extent / 2, centre + extent / 2], -1), score[kept]
+
+
+def decode_finished(
+    outputs: list[np.ndarray], size: tuple[int, int], spec: DetectorSpec, threshold: float
+) -> Detections:
+    """Select the persons in the output of a detector whose export includes all post-processing.
+
+    Args:
+        outputs: Boxes and scores (N, 5); the class of each box (N,) if there are several.
+        size: (height, width) of the input in pixels.
+        spec: Index of the class "person".
+        threshold: Minimum score, in [0, 1].
+
+    Returns:
+        Boxes float32 (N, 4) in pixels of the input, unsorted, and scores float32 (N,).
+    """
+    boxes = outputs[0]
+    kept = boxes[:, 4] > threshold
+    if len(outputs) > 1:
+        kept &= outputs[1] == spec.person_class
+    return boxes[kept, :4].astype(np.float32), boxes[kept, 4].astype(np.float32)
+
+
+_DECODERS = {"rtmdet": decode_rtmdet, "yolox": decode_yolox, "finished": decode_finished}
 
 
 def _yolox_grid(size: tuple[int, int], strides: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:

@@ -258,7 +258,10 @@ def estimator_from_onnx(path: Path, engine: Engine, *, batch_size: int, flip_tes
 
 
 def detector_from_onnx(path: Path, engine: Engine, *, batch_size: int, score_threshold: float) -> OneStageDetector:
-    """Load a YOLOX export with one output (N, cells, 5 + classes), decoded or relative to the grid.
+    """Load a YOLOX export, or any detector whose export includes the suppression of overlapping boxes.
+
+    The output of the first is (N, cells, 5 + classes), decoded or relative to the grid; that of the second boxes with
+    scores (N, boxes, 5), and the class of each (N, boxes) if there are several.
 
     Args:
         path: ONNX file.
@@ -278,14 +281,16 @@ def detector_from_onnx(path: Path, engine: Engine, *, batch_size: int, score_thr
     _, size = _picture_input(model, path)
     outputs = [_shape(value) for value in model.graph.output]
     cells = sum((size[0] // stride) * (size[1] // stride) for stride in notes.strides)
-    if len(outputs) != 1 or len(outputs[0]) != 3 or outputs[0][1] not in (cells, None):
+    finished = len(outputs[0]) == 3 and outputs[0][2] == 5 and [len(shape) for shape in outputs[1:]] in ([], [2])
+    if not finished and (len(outputs) != 1 or len(outputs[0]) != 3 or outputs[0][1] not in (cells, None)):
         raise WeightsError(
-            f"{path}: output {outputs} is not YOLOX's [N, {cells}, 5 + classes] for an input of "
-            f"{size[0]}x{size[1]}; use a YOLOX export, or specify its strides in {path.with_suffix('.yaml').name}"
+            f"{path}: output {outputs} is neither YOLOX's [N, {cells}, 5 + classes] for an input of "
+            f"{size[0]}x{size[1]} nor boxes [N, boxes, 5] with their classes [N, boxes]; use such an export, or "
+            f"specify its strides in {path.with_suffix('.yaml').name}"
         )
     spec = DetectorSpec(
         input_size=size,
-        decoder="yolox",
+        decoder="finished" if finished else "yolox",
         pad_value=notes.pad_value,
         nms_iou=notes.nms_iou,
         strides=notes.strides,

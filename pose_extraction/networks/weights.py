@@ -1,15 +1,21 @@
 """Locate the weights of a model: cache folder, download, digest, mirrors, user files."""
 
 import os
+import shutil
+import zipfile
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from pose_extraction.cache import default_cache_dir
 from pose_extraction.errors import WeightsError
-from pose_extraction.files import sha256_of
+from pose_extraction.files import atomic_write, sha256_of
 from pose_extraction.networks.blazepose import wheel_files
 from pose_extraction.networks.download import Progress, download, is_safe
 from pose_extraction.networks.model_zoo import HUB_PREFIX, ModelEntry
+
+_ARCHIVE = ".zip"
+# Several times the largest network.
+_LARGEST_UNPACKED = 4 << 30
 
 
 def cached_path(entry: ModelEntry, cache_dir: Path | None = None) -> Path:
@@ -97,12 +103,39 @@ def resolve(
 
 def _download(entry: ModelEntry, path: Path, digests: tuple[str, ...], progress: Progress | None) -> None:
     try:
-        download(_mirrored(_address(entry)), path, digests=digests, progress=progress)
+        if entry.url.endswith(_ARCHIVE):
+            archive = path.with_suffix(_ARCHIVE)
+            download(_mirrored(entry.url), archive, digests=digests, progress=progress)
+            _unpack(archive, path)
+        else:
+            download(_mirrored(_address(entry)), path, digests=digests, progress=progress)
     except WeightsError as error:
         raise WeightsError(
             f"{error}. Without this download: --{entry.kind} blazepose, whose networks come from a package "
             "(pip install 'skelpipe[blazepose]')"
         ) from error
+
+
+def _unpack(archive: Path, path: Path) -> None:
+    """Put the only ONNX file of an archive into its place, and delete the archive.
+
+    Raises:
+        WeightsError: The archive is damaged, or contains another number of ONNX files or one that is too large.
+    """
+    try:
+        with zipfile.ZipFile(archive) as opened:
+            files = [info for info in opened.infolist() if info.filename.endswith(".onnx")]
+            if len(files) != 1 or files[0].file_size > _LARGEST_UNPACKED:
+                raise WeightsError(
+                    f"{archive}: contains {len(files)} ONNX files of {sum(info.file_size for info in files)} bytes, "
+                    "expected one network; delete it, and pass an ONNX file of your own instead of the name"
+                )
+            with opened.open(files[0]) as content, atomic_write(path) as file:
+                shutil.copyfileobj(content, file)
+    except (zipfile.BadZipFile, EOFError, NotImplementedError) as error:
+        archive.unlink()
+        raise WeightsError(f"{archive}: not a readable archive ({error}); it was deleted, so try again") from error
+    archive.unlink()
 
 
 def _address(entry: ModelEntry) -> str:

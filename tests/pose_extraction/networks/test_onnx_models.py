@@ -50,6 +50,41 @@ def pictures(count: int) -> np.ndarray:
     return np.random.default_rng(1).integers(0, 255, (count, 64, 48, 3), np.uint8)
 
 
+def finished_detector(path: Path, *, classes: bool) -> Path:
+    """Three boxes with scores, the same for each image, plus the mean of the image; the second is no person."""
+    boxes = np.array([[[8, 4, 24, 30, 0.9], [30, 4, 40, 30, 0.8], [2, 2, 6, 9, 0.1]]], np.float32)
+    nodes = [
+        helper.make_node("ReduceMean", ["image"], ["mean"], axes=[1, 2, 3], keepdims=1),
+        helper.make_node("Squeeze", ["mean", "axis"], ["value"]),
+        helper.make_node("Mul", ["value", "zero"], ["nothing"]),
+        helper.make_node("Add", ["nothing", "boxes"], ["dets"]),
+    ]
+    constants = {"axis": np.array([3]), "zero": np.zeros(1, np.float32), "boxes": boxes}
+    outputs: dict[str, list] = {"dets": ["N", 3, 5]}
+    if classes:
+        # Numbers, so that they have the batch size of the image.
+        nodes += [
+            helper.make_node("Squeeze", ["nothing", "axis2"], ["row"]),
+            helper.make_node("Add", ["row", "kinds"], ["labels"]),
+        ]
+        constants |= {"axis2": np.array([2]), "kinds": np.array([[0, 7, 0]], np.float32)}
+        outputs["labels"] = ["N", 3]
+    return save(path, nodes, constants, ["N", 3, 64, 64], outputs)
+
+
+@pytest.mark.parametrize("classes", [False, True], ids=["one class", "several classes"])
+def test_detectors_that_suppress_overlaps_themselves_are_supported(tmp_path: Path, classes: bool) -> None:
+    path = finished_detector(tmp_path / "end2end.onnx", classes=classes)
+    detector = detector_from_onnx(path, RUNTIME, batch_size=2, score_threshold=0.3)
+    # Half as large for the network: its pixels are two of the frame.
+    found = detector.detect([np.zeros((128, 100, 3), np.uint8)] * 3)
+    assert len(found) == 3
+    expected = [[16, 8, 48, 60], [60, 8, 80, 60]][: 1 if classes else 2]
+    for box, score in found:
+        np.testing.assert_allclose(box, expected, atol=1e-4)
+        np.testing.assert_allclose(score, [0.9, 0.8][: len(expected)], atol=1e-6)
+
+
 @pytest.mark.parametrize("reshape", [False, True], ids=["free", "reshape names the batch"])
 def test_a_fixed_batch_size_becomes_dynamic(tmp_path: Path, reshape: bool) -> None:
     free = estimator_from_onnx(heatmap_network(tmp_path / "a.onnx"), RUNTIME, batch_size=4, flip_test=False)

@@ -2,12 +2,14 @@
 
 import dataclasses
 import hashlib
+import io
 import os
 import random
 import signal
 import subprocess
 import sys
 import threading
+import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -84,6 +86,40 @@ def test_a_file_on_the_hub_is_complete_if_it_has_the_announced_length(
     requests = len(server.paths)
     assert resolve(HUB_ENTRY, cache_dir=tmp_path) == path
     assert len(server.paths) == requests
+
+
+def archive_of(**files: bytes) -> bytes:
+    content = io.BytesIO()
+    with zipfile.ZipFile(content, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, data in files.items():
+            archive.writestr(f"folder/{name.replace('_', '.')}", data)
+    return content.getvalue()
+
+
+def test_a_network_in_an_archive_is_unpacked_once(serve: Serve, tmp_path: Path) -> None:
+    content = archive_of(detail_json=b"{}", end2end_onnx=CONTENT)
+    server = serve(content=content)
+    path = resolve(lookup("rtmpose"), cache_dir=tmp_path)
+    assert path.read_bytes() == CONTENT
+    assert left_in(tmp_path) == ["rtmpose-m.onnx"]
+    assert resolve(lookup("rtmpose"), cache_dir=tmp_path) == path
+    assert len(server.paths) == 1 and server.paths[0].endswith("_20230504.zip")
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (archive_of(detail_json=b"{}"), "contains 0 ONNX files"),
+        (archive_of(a_onnx=b"1", b_onnx=b"2"), "contains 2 ONNX files"),
+        (CONTENT, "not a readable archive"),
+    ],
+    ids=["none", "two", "no archive"],
+)
+def test_an_archive_without_one_network_is_refused(serve: Serve, tmp_path: Path, content: bytes, message: str) -> None:
+    serve(content=content)
+    with pytest.raises(WeightsError, match=message):
+        resolve(lookup("yolox-tiny"), cache_dir=tmp_path)
+    assert "yolox-tiny.onnx" not in left_in(tmp_path)
 
 
 def test_without_the_package_of_the_hub_the_error_names_the_extra(
