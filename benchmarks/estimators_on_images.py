@@ -26,13 +26,8 @@ from scipy.optimize import linear_sum_assignment
 from pose_extraction.engines.engine import Engine
 from pose_extraction.extraction import ExtractionSettings, PoseExtractor
 from pose_extraction.networks.detection import Detections
-from pose_extraction.networks.estimators import (
-    NetworkOptions,
-    identify,
-    load_detector,
-    load_estimator,
-    with_supported_backend,
-)
+from pose_extraction.networks.estimators import load_detector, load_estimator
+from pose_extraction.networks.identity import NetworkOptions, identify, with_supported_backend
 from pose_extraction.networks.names import detector_of
 from pose_extraction.oks import box_iou, joint_likeness
 from pose_extraction.poses import FramePoses

@@ -27,9 +27,10 @@ from pose_extraction.engines.image_networks import ImageNetwork
 from pose_extraction.extraction import ExtractionSettings, PoseExtractor, follow
 from pose_extraction.formats.annotations import annotation_from, data_set, pack_raw
 from pose_extraction.formats.pickles import write_pickle
-from pose_extraction.networks import mmlab, mmlab_packages
 from pose_extraction.networks.detection import Detections
-from pose_extraction.networks.estimators import NetworkOptions, identify, load_detector, load_estimator
+from pose_extraction.networks.estimators import load_detector, load_estimator
+from pose_extraction.networks.identity import NetworkOptions, identify
+from pose_extraction.networks.openmmlab import mmlab, mmlab_packages
 from pose_extraction.video.decoding import VideoJob
 from pose_extraction.video.reader import VideoReader
 from pose_extraction.video.writer import VideoWriter

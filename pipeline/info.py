@@ -13,7 +13,7 @@ from rich.table import Table
 from pose_extraction.cache import default_cache_dir
 from pose_extraction.engines.devices import cpu_count, cpu_has_bf16
 from pose_extraction.engines.openvino_core import openvino_core
-from pose_extraction.networks import mmlab_packages
+from pose_extraction.networks.openmmlab import mmlab_packages
 
 PACKAGES = (
     "skelpipe",

@@ -11,8 +11,8 @@ from rich.console import Console
 from rich.table import Table
 
 from pipeline.reporting.progress import download_progress
-from pose_extraction.networks import mmlab_packages
 from pose_extraction.networks.model_zoo import ModelEntry, all_models, lookup
+from pose_extraction.networks.openmmlab import mmlab_packages
 from pose_extraction.networks.weights import cached_path, is_here, resolve
 
 

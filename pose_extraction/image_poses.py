@@ -12,13 +12,8 @@ from pose_extraction.engines.engine import Engine
 from pose_extraction.errors import UsageError
 from pose_extraction.extraction import ExtractionSettings, PoseExtractor
 from pose_extraction.networks.detection import PersonDetector
-from pose_extraction.networks.estimators import (
-    NetworkOptions,
-    identify,
-    load_detector,
-    load_estimator,
-    with_supported_backend,
-)
+from pose_extraction.networks.estimators import load_detector, load_estimator
+from pose_extraction.networks.identity import NetworkOptions, identify, with_supported_backend
 from pose_extraction.networks.names import AUTO, detector_of, is_blazepose
 from pose_extraction.video.image_folder import read_image
 from pose_extraction.video.reader import Frame

@@ -10,12 +10,7 @@ from pipeline.reporting.progress import download_progress
 from pose_extraction.engines.engine import Engine, resolve_engine
 from pose_extraction.networks import model_zoo
 from pose_extraction.networks.detection import PersonDetector
-from pose_extraction.networks.estimators import (
-    NetworkIdentity,
-    NetworkOptions,
-    identify,
-    with_supported_backend,
-)
+from pose_extraction.networks.identity import NetworkIdentity, NetworkOptions, identify, with_supported_backend
 from pose_extraction.networks.names import detector_of, is_blazepose, is_onnx
 
 

@@ -15,7 +15,7 @@ from pose_extraction.errors import SkelpipeError
 from pose_extraction.extraction import DETECTION_INTERVAL, ExtractionSettings
 from pose_extraction.formats.annotations import data_set, label_name_of
 from pose_extraction.formats.pickles import write_pickle
-from pose_extraction.networks.estimators import NetworkIdentity, NetworkOptions
+from pose_extraction.networks.identity import NetworkIdentity, NetworkOptions
 from pose_extraction.tracking.cleaning import CleaningSettings
 
 # Part of every digest: which poses this code finds, given the same video, settings and weights. A release that finds

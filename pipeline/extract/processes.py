@@ -21,7 +21,7 @@ from pipeline.extract.device import Outcome, run_device
 from pipeline.extract.plan import ExtractionPlan
 from pipeline.inputs.videos import Source
 from pose_extraction.errors import SkelpipeError
-from pose_extraction.networks.estimators import NetworkIdentity
+from pose_extraction.networks.identity import NetworkIdentity
 
 # Number of frames that a process reports at once.
 FRAMES_PER_REPORT = 32

@@ -16,7 +16,7 @@ from pose_extraction.engines.devices import parse_devices
 from pose_extraction.engines.engine import Engine
 from pose_extraction.errors import UsageError
 from pose_extraction.networks import model_zoo
-from pose_extraction.networks.estimators import NetworkIdentity
+from pose_extraction.networks.identity import NetworkIdentity
 from pose_extraction.networks.names import detector_of, display_name, is_onnx
 from recognition.data.extraction_settings import SHAPING
 from recognition.protocols.detector import ActionDetector

@@ -15,7 +15,8 @@ from rich.console import Console
 from pipeline.inputs.videos import survey
 from pose_extraction.engines.engine import Engine
 from pose_extraction.errors import SkelpipeError, UsageError
-from pose_extraction.networks.estimators import NetworkOptions, identify, load_detector, load_estimator
+from pose_extraction.networks.estimators import load_detector, load_estimator
+from pose_extraction.networks.identity import NetworkOptions, identify
 from pose_extraction.networks.topdown import TopdownEstimator
 from synthetic.networks.measuring import BoxCounts, JointCounts, measure_bottomup, measure_detector, measure_topdown
 from synthetic.networks.packing import Comparison, numbers_of, pack, ship

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import torch
 
-from pose_extraction.networks import mmlab
+from pose_extraction.networks.openmmlab import mmlab
 from synthetic.networks.mmlab_training import detection_loss, normalised
 from synthetic.networks.recipes import Recipe
 from synthetic.rendering.family import TRAIN, Family

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from pose_extraction.networks.mmlab import TopdownConfig
+from pose_extraction.networks.openmmlab.mmlab import TopdownConfig
 from pose_extraction.skeleton import COCO17
 from synthetic.networks.people import Shown, draw_people
 from synthetic.rendering.appearance import draw_cloth

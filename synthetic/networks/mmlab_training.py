@@ -5,8 +5,8 @@ from typing import Any
 
 import torch
 
-from pose_extraction.networks.mmlab import DetectorConfig, TopdownConfig
-from pose_extraction.networks.mmlab_packages import scope
+from pose_extraction.networks.openmmlab.mmlab import DetectorConfig, TopdownConfig
+from pose_extraction.networks.openmmlab.mmlab_packages import scope
 
 
 def normalised(pictures: torch.Tensor, config: TopdownConfig | DetectorConfig) -> torch.Tensor:

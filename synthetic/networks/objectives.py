@@ -7,7 +7,7 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 
-from pose_extraction.networks import mmlab
+from pose_extraction.networks.openmmlab import mmlab
 from synthetic.networks.boxes import DetectorObjective
 from synthetic.networks.crops import CUTS, draw_batch, draw_batch_of
 from synthetic.networks.fields import FieldsObjective

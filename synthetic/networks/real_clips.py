@@ -10,7 +10,8 @@ import numpy as np
 from pose_extraction.engines.engine import Engine
 from pose_extraction.errors import UsageError
 from pose_extraction.networks.detection import PersonDetector
-from pose_extraction.networks.estimators import NetworkOptions, identify, load_detector, load_estimator
+from pose_extraction.networks.estimators import load_detector, load_estimator
+from pose_extraction.networks.identity import NetworkOptions, identify
 from pose_extraction.networks.topdown import TopdownEstimator
 from pose_extraction.oks import OUTLINE_SHARE, box_area, joint_likeness
 from pose_extraction.skeleton import COCO17

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from itertools import accumulate
 
 from pose_extraction.errors import UsageError
-from pose_extraction.networks.mmlab import OWN_PACKAGE
+from pose_extraction.networks.openmmlab.mmlab import OWN_PACKAGE
 
 
 @dataclass(frozen=True)

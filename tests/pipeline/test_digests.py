@@ -11,7 +11,7 @@ from pipeline.inputs.labels import ClipLabel
 from pipeline.inputs.videos import Source
 from pose_extraction import _version
 from pose_extraction.engines.engine import Engine
-from pose_extraction.networks.estimators import NetworkIdentity
+from pose_extraction.networks.identity import NetworkIdentity
 
 
 @pytest.fixture

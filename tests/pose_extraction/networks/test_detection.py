@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from pose_extraction.engines.engine import Engine
-from pose_extraction.networks import mmlab, mmlab_packages
 from pose_extraction.networks.detection import suppress_overlaps
-from pose_extraction.networks.estimators import NetworkOptions, identify, load_detector
+from pose_extraction.networks.estimators import load_detector
+from pose_extraction.networks.identity import NetworkOptions, identify
 from pose_extraction.networks.model_zoo import lookup
 from pose_extraction.networks.one_stage import (
     DetectorSpec,
@@ -19,7 +19,8 @@ from pose_extraction.networks.one_stage import (
     decode_yolox,
     oblong_size,
 )
-from pose_extraction.networks.two_stage import TwoStageDetector
+from pose_extraction.networks.openmmlab import mmlab, mmlab_packages
+from pose_extraction.networks.openmmlab.two_stage import TwoStageDetector
 from pose_extraction.oks import box_iou
 
 pytestmark = pytest.mark.processor

@@ -10,7 +10,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from pose_extraction.engines.engine import Engine
 from pose_extraction.errors import UsageError, WeightsError
-from pose_extraction.networks.estimators import NetworkOptions, identify
+from pose_extraction.networks.identity import NetworkOptions, identify
 from pose_extraction.networks.names import display_name
 
 OPTIONS = NetworkOptions(Engine(device="cpu", backend="onnxruntime"))

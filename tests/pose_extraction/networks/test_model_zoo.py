@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 
 from pose_extraction.errors import UsageError, WeightsError
-from pose_extraction.networks import mmlab, model_zoo
+from pose_extraction.networks import model_zoo
 from pose_extraction.networks.model_zoo import ModelEntry, all_models, digest_in_name, lookup
 from pose_extraction.networks.names import detector_of
+from pose_extraction.networks.openmmlab import mmlab
 
 
 @pytest.fixture

@@ -5,8 +5,8 @@ import pytest
 
 from pose_extraction.engines.engine import Engine
 from pose_extraction.engines.image_networks import Normalisation, from_torch
-from pose_extraction.networks import mmlab, mmlab_packages
 from pose_extraction.networks.model_zoo import lookup
+from pose_extraction.networks.openmmlab import mmlab, mmlab_packages
 from pose_extraction.networks.topdown import TopdownEstimator, TopdownSpec
 from pose_extraction.video.reader import VideoReader
 

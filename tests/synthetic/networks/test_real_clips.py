@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from pose_extraction.engines.engine import Engine
-from pose_extraction.networks.estimators import NetworkOptions, identify, load_detector, load_estimator
+from pose_extraction.networks.estimators import load_detector, load_estimator
+from pose_extraction.networks.identity import NetworkOptions, identify
 from pose_extraction.networks.topdown import TopdownEstimator
 from pose_extraction.oks import OUTLINE_SHARE, box_area, joint_likeness, oks
 from synthetic.networks.measuring import BoxCounts

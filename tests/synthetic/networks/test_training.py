@@ -10,10 +10,11 @@ import torch
 
 from pose_extraction.engines.engine import Engine
 from pose_extraction.errors import TrainingError, UsageError, WeightsError
-from pose_extraction.networks import mmlab_packages
-from pose_extraction.networks.estimators import NetworkOptions, identify, load_detector, load_estimator
-from pose_extraction.networks.mmlab import TopdownConfig
+from pose_extraction.networks.estimators import load_detector, load_estimator
+from pose_extraction.networks.identity import NetworkOptions, identify
 from pose_extraction.networks.model_zoo import lookup
+from pose_extraction.networks.openmmlab import mmlab_packages
+from pose_extraction.networks.openmmlab.mmlab import TopdownConfig
 from pose_extraction.networks.topdown import TopdownEstimator, TopdownSpec
 from pose_extraction.networks.weights import cached_path, resolve
 from pose_extraction.skeleton import COCO17

@@ -10,7 +10,8 @@ import pytest
 
 from pose_extraction.engines.engine import Engine
 from pose_extraction.image_poses import ImagePoseEstimator
-from pose_extraction.networks.estimators import NetworkOptions, identify, load_detector, load_estimator
+from pose_extraction.networks.estimators import load_detector, load_estimator
+from pose_extraction.networks.identity import NetworkOptions, identify
 from pose_extraction.networks.model_zoo import lookup
 from pose_extraction.networks.weights import is_here
 from pose_extraction.oks import joint_likeness

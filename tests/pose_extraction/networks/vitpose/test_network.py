@@ -8,9 +8,10 @@ import torch
 
 from pose_extraction.engines.engine import Engine
 from pose_extraction.errors import UsageError, WeightsError
-from pose_extraction.networks import mmlab, mmlab_packages
-from pose_extraction.networks.estimators import NetworkOptions, identify, load_estimator
+from pose_extraction.networks.estimators import load_estimator
+from pose_extraction.networks.identity import NetworkOptions, identify
 from pose_extraction.networks.model_zoo import all_models, lookup
+from pose_extraction.networks.openmmlab import mmlab, mmlab_packages
 from pose_extraction.networks.vitpose.architecture import Architecture
 from pose_extraction.networks.vitpose.network import build
 from pose_extraction.networks.vitpose.weights import with_own_names

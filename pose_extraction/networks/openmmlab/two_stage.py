@@ -9,7 +9,7 @@ import numpy as np
 from pose_extraction.engines.engine import Engine
 from pose_extraction.engines.runtimes import autocast, torch_device
 from pose_extraction.networks.detection import Detections, no_detections
-from pose_extraction.networks.mmlab import DetectorConfig
+from pose_extraction.networks.openmmlab.mmlab import DetectorConfig
 
 if TYPE_CHECKING:
     import torch

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pose_extraction.errors import BackendError
-from pose_extraction.networks.mmlab_packages import INSTALL_HINT, prepare, scope
+from pose_extraction.networks.openmmlab.mmlab_packages import INSTALL_HINT, prepare, scope
 
 if TYPE_CHECKING:
     import torch
@@ -76,7 +76,7 @@ def shipped_config(package: str, config: str) -> Path:
         BackendError: The package is not installed, or does not contain the file.
     """
     if package == OWN_PACKAGE:
-        return Path(__file__).parent / config
+        return Path(__file__).parents[1] / config
     spec = importlib.util.find_spec(package)
     if spec is None or spec.origin is None:
         raise BackendError(f"the package {package} is not installed; {INSTALL_HINT}")
