@@ -1,9 +1,10 @@
-"""Time and memory for opening a skeleton file of NTU120's size, and for reading training clips from it.
+"""Time and memory for opening a large data set, as one skeleton file and in shards, and for reading training clips.
 
-    python benchmarks/large_set_memory.py --out FOLDER [--clips 114480]
+    python benchmarks/large_set_memory.py --out FOLDER [--clips 114480] [--kind pickle|parquet|both]
 
-The file is synthetic, with NTU120's number of clips, classes, lengths and persons, in half precision as in PYSKL;
-joints are random. It is written once, and read in a separate process.
+The data set is synthetic, with NTU120's number of clips, classes, lengths and persons, in half precision as in PYSKL;
+joints are random. It is written once, and read in a separate process. Shards repeat the joints of `POOL` clips under
+different ids, so that a million clips are written in minutes; every page is compressed, stored and read separately.
 """
 
 import argparse
@@ -16,6 +17,10 @@ from typing import Any
 import numpy as np
 
 from pose_extraction.formats.pickles import write_pickle
+from pose_extraction.formats.shards.clip_labels import ClipLabels, write_labels
+from pose_extraction.formats.shards.manifest import Manifest, is_data_set, write_manifest
+from pose_extraction.formats.shards.rows import row_of
+from pose_extraction.formats.shards.writer import ShardWriter
 from recognition.data.clips import open_clips
 from recognition.data.dataset import SkeletonDataset
 from recognition.data.splits import training_indices
@@ -27,10 +32,21 @@ CLIPS, CLASSES, JOINTS = 114_480, 120, 17
 TWO_PERSONS = 6
 # Number of clips to read, in training order.
 READ = 5000
+# Number of different clips in shards.
+POOL = 4000
+KINDS = {"pickle": ".pkl", "parquet": ".parquet"}
 
 
 def made_file(path: Path, clips: int) -> None:
     """Write the file."""
+    annotations = made_annotations(clips)
+    names = [annotation["frame_dir"] for annotation in annotations]
+    half = clips // 2
+    write_pickle(path, {"split": {"xsub_train": names[:half], "xsub_val": names[half:]}, "annotations": annotations})
+
+
+def made_annotations(clips: int) -> list[dict[str, Any]]:
+    """Return the clips."""
     rng = np.random.default_rng(0)
     lengths = ntu_like_lengths(clips, rng)
     annotations: list[dict[str, Any]] = []
@@ -38,7 +54,7 @@ def made_file(path: Path, clips: int) -> None:
         shape = (2 if number % TWO_PERSONS == 0 else 1, frames, JOINTS)
         annotations.append(
             {
-                "frame_dir": f"S{number:09d}A{number % CLASSES + 1:03d}",
+                "frame_dir": name_of(number),
                 "label": number % CLASSES,
                 "total_frames": frames,
                 "img_shape": (1080, 1920),
@@ -47,9 +63,35 @@ def made_file(path: Path, clips: int) -> None:
                 "keypoint_score": np.full(shape, 0.9, np.float16),
             }
         )
-    names = [annotation["frame_dir"] for annotation in annotations]
-    half = clips // 2
-    write_pickle(path, {"split": {"xsub_train": names[:half], "xsub_val": names[half:]}, "annotations": annotations})
+    return annotations
+
+
+def name_of(number: int) -> str:
+    """Return the id of a clip."""
+    return f"S{number:09d}A{number % CLASSES + 1:03d}"
+
+
+def made_shards(path: Path, clips: int) -> None:
+    """Write the shards."""
+    label_names = [f"A{number:03d}" for number in range(1, CLASSES + 1)]
+    pool = [{**clip, "label_name": label_names[clip["label"]]} for clip in made_annotations(min(POOL, clips))]
+    rows = [row_of(clip, [], "made") for clip in pool]
+    writer = ShardWriter(path)
+    labels = {}
+    for number in range(clips):
+        # The joints of a clip of the pool under the id, the label and the digest of another one.
+        label_name, splits = label_names[number % CLASSES], ("xsub_train" if number < clips // 2 else "xsub_val",)
+        own = {"frame_dir": name_of(number), "label_name": label_name, "splits": list(splits)}
+        writer.add_row(rows[number % len(rows)] | own | {"digest": number.to_bytes(16, "little")})
+        labels[name_of(number)] = ClipLabels(label_name, None, splits)
+    shards = writer.close()
+    write_labels(path, labels, label_names)
+    write_manifest(path, Manifest(tuple(shards), tuple(label_names)))
+
+
+def size_of(path: Path) -> int:
+    """Return the bytes of a file, or of the files in a folder."""
+    return path.stat().st_size if path.is_file() else sum(file.stat().st_size for file in path.rglob("*.parquet"))
 
 
 def peak() -> float:
@@ -81,18 +123,23 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--out", type=Path, required=True, help="folder for the file")
     parser.add_argument("--clips", type=int, default=CLIPS)
-    parser.add_argument("--read", action="store_true", help="read an existing file; used for the child process")
+    parser.add_argument("--kind", choices=(*KINDS, "both"), default="both")
+    parser.add_argument("--read", type=Path, help="read an existing data set; used for the child process")
     arguments = parser.parse_args()
-    path = arguments.out / f"made_{arguments.clips}.pkl"
     if arguments.read:
-        read(path)
+        read(arguments.read)
         return
-    if not path.is_file():
-        arguments.out.mkdir(parents=True, exist_ok=True)
-        made_file(path, arguments.clips)
-    print(f"{path}: {arguments.clips} clips, {path.stat().st_size / 2**30:.2f} GiB", flush=True)
-    again = [sys.executable, __file__, "--out", str(arguments.out), "--clips", str(arguments.clips), "--read"]
-    subprocess.run(again, check=True)
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    for kind, suffix in KINDS.items():
+        if arguments.kind not in (kind, "both"):
+            continue
+        path = arguments.out / f"made_{arguments.clips}{suffix}"
+        if not is_data_set(path):
+            started = time.perf_counter()
+            (made_file if kind == "pickle" else made_shards)(path, arguments.clips)
+            print(f"written in {time.perf_counter() - started:.0f} s")
+        print(f"{path}: {arguments.clips} clips, {size_of(path) / 2**30:.2f} GiB", flush=True)
+        subprocess.run([sys.executable, __file__, "--out", str(arguments.out), "--read", str(path)], check=True)
 
 
 if __name__ == "__main__":

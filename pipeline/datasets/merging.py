@@ -84,9 +84,7 @@ def merge(paths: Sequence[Path], out: Path | None = None, *, to: str | None = No
     if out is None:
         out = _default_out(paths, to)
     elif to is not None and (out.suffix == SUFFIX) != (to == PARQUET):
-        raise UsageError(
-            f"--to {to} and --out {out} contradict each other: {PARQUET} ends in {SUFFIX}, pickle does not"
-        )
+        raise UsageError(f"--to {to} and --out {out}: only shards ({PARQUET}) end in {SUFFIX}; change one of the two")
     # Locked before listing the files: of two concurrent merges, the later one includes all files of the earlier one.
     with held(out):
         return _merge_to_shards(paths, out) if out.suffix == SUFFIX else _merge(paths, out)
