@@ -8,8 +8,8 @@ import numpy as np
 from benchmarks.rivals.motion import joints_of
 from pose_extraction.formats.annotations import with_zeros
 from pose_extraction.skeleton import COCO17
-from recognition.data.clips import name_of
 from recognition.data.perturbations import generator_of
+from recognition.data.sources.clip_table import name_of
 from recognition.robustness.conditions import CLEAN, BenchSettings, Condition, perturbation_of
 
 Annotation = dict[str, Any]

@@ -11,7 +11,7 @@ import numpy as np
 from benchmarks.rivals.motion import times_of
 from pose_extraction.errors import UsageError
 from pose_extraction.formats.validation import read_data_set
-from recognition.data.clips import name_of
+from recognition.data.sources.clip_table import name_of
 
 Annotation = dict[str, Any]
 

@@ -15,7 +15,7 @@ from benchmarks.cells.data_sets import DataSet, Fold, draw, is_smaller
 from benchmarks.cells.results import UNANSWERED, Key, Result, append, digest_of
 from benchmarks.rivals.method import Fitted, Method
 from benchmarks.rivals.motion import has_person
-from recognition.data.clips import name_of
+from recognition.data.sources.clip_table import name_of
 from recognition.robustness.conditions import CLEAN, Condition
 
 

@@ -19,7 +19,7 @@ from sklearn.svm import SVC
 from benchmarks.rivals.features import features_of
 from benchmarks.rivals.method import Fitted, Method
 from benchmarks.rivals.motion import Annotation
-from recognition.data.clips import name_of
+from recognition.data.sources.clip_table import name_of
 
 # Parts of a training clip besides the whole clip, and the shortest as a share of its duration.
 PARTS, SHORTEST = 2, 0.5

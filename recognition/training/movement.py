@@ -15,7 +15,7 @@ from recognition.training.preparation import Prepared
 SHARES = {"posture": 3.0, "spread": 2.0, "speed": 2.0, "travel": 2.0, "across": 1.0}
 # Most rows of the kernel matrix, whose factorisation takes seconds, and most random copies of a clip.
 MOST_ROWS, MOST_COPIES = 4000, 6
-# Random copies for each one of a person who is cut off.
+# For so many random copies, there is another one of a person who is cut off.
 COPIES_PER_CUT = 3
 
 
@@ -32,7 +32,7 @@ def fit_movement(prepared: Prepared) -> KernelRidge:
     indices = _fitted_indices(prepared, rng)
     mirrored = flip_probability(settings.data, prepared.layout) > 0
     copies = int(np.clip(MOST_ROWS // len(indices) - 1 - mirrored, 0, MOST_COPIES))
-    cuts = copies // COPIES_PER_CUT if settings.data.cut_off else 0
+    cuts = max(1, copies // COPIES_PER_CUT) if settings.data.cut_off else 0
     transforms = ClipTransforms(clips, settings.data)
     rows: list[np.ndarray] = []
     for index in indices:
