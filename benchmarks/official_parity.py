@@ -4,7 +4,7 @@
     python benchmarks/official_parity.py FOLDER --only MAMP pyskl
 
 FOLDER contains clones of the published repositories under their own names, as many as there are: MaskCLR, MotionBERT,
-MAMP, pyskl, STTFormer, CTR-GCN, MS-G3D. Missing ones are skipped. Networks are small where the published code
+MAMP, PCM3, pyskl, STTFormer, CTR-GCN, MS-G3D. Missing ones are skipped. Networks are small where the published code
 allows it, in float64, so that results that are equal differ only by rounding. A row is "equal" below its limit; other
 rows are known differences with their reason, or errors. The command fails if there is an error.
 """
@@ -19,6 +19,7 @@ from benchmarks.official.graphs import ctrgcn, msg3d, pyskl
 from benchmarks.official.loading import Difference
 from benchmarks.official.mamp import mamp
 from benchmarks.official.motionbert import maskclr, motionbert
+from benchmarks.official.pcm3 import pcm3
 from benchmarks.official.pyskl_data import pyskl_data
 from benchmarks.official.sttformer import sttformer
 
@@ -28,6 +29,7 @@ COMPARISONS: dict[str, tuple[Comparison, ...]] = {
     "MaskCLR": (maskclr,),
     "MotionBERT": (motionbert,),
     "MAMP": (mamp,),
+    "PCM3": (pcm3,),
     "pyskl": (pyskl, pyskl_data),
     "STTFormer": (sttformer,),
     "CTR-GCN": (ctrgcn,),
