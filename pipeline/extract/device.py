@@ -165,9 +165,9 @@ def estimate_step(plan: ExtractionPlan, *, frames: int, persons: int) -> dict[st
         frames: Number of sampled frames.
         persons: Number of persons in all of them.
     """
-    parameters: dict[str, Any] = {"estimator": plan.estimator.facts(), **plan.settings.shaping()}
+    parameters: dict[str, Any] = {"estimator": plan.estimator.record(), **plan.settings.shaping()}
     if plan.detector is not None:
-        parameters["detector"] = plan.detector.facts()
+        parameters["detector"] = plan.detector.record()
     return {"step": "estimate", "parameters": parameters, "counts": {"frames": frames, "persons": persons}}
 
 

@@ -15,8 +15,9 @@ from pipeline.predict.options import Networks
 from pose_extraction.engines.devices import parse_devices
 from pose_extraction.engines.engine import Engine
 from pose_extraction.errors import UsageError
+from pose_extraction.files import exists
 from pose_extraction.networks import model_zoo
-from pose_extraction.networks.identity import NetworkIdentity
+from pose_extraction.networks.identity import NetworkIdentity, digest_of_onnx
 from pose_extraction.networks.names import detector_of, display_name, is_onnx
 from recognition.data.extraction_settings import SHAPING
 from recognition.protocols.detector import ActionDetector
@@ -129,7 +130,7 @@ def estimator_for(trained: Trained | ActionDetector, requested: str | None) -> s
         requested: Name or ONNX file of the requested estimator; None for that of the run.
 
     Raises:
-        UsageError: The run does not record its estimator, or no network has that name.
+        UsageError: The run does not record its estimator, no network has that name, or its file is missing or changed.
     """
     known = trained.estimator
     if requested is not None:
@@ -147,7 +148,7 @@ def estimator_for(trained: Trained | ActionDetector, requested: str | None) -> s
         raise UsageError(
             f"{trained.path} was trained on skeletons from several estimators, {known}; choose one with --estimator"
         )
-    return _known("estimator", known, trained.path)
+    return _known("estimator", known, trained)
 
 
 def detector_for(trained: Trained | ActionDetector, requested: str | None) -> str:
@@ -158,14 +159,14 @@ def detector_for(trained: Trained | ActionDetector, requested: str | None) -> st
         requested: Name or ONNX file of the requested detector; None for that of the run, or the default.
 
     Raises:
-        UsageError: No network has that name.
+        UsageError: No network has that name, or its file is missing or changed.
     """
     known = trained.extraction.get("detector")
     if requested is not None:
         if known is not None:
             _warn_of_another("detector", requested, known, trained.path)
         return requested
-    return _known("detector", known, trained.path) if known is not None else defaults.DETECTOR
+    return _known("detector", known, trained) if known is not None else defaults.DETECTOR
 
 
 def _warn_of_another(kind: str, requested: str, known: str, run: Path) -> None:
@@ -174,21 +175,44 @@ def _warn_of_another(kind: str, requested: str, known: str, run: Path) -> None:
         log.warning("%s was trained on %s %s, not %s; expect lower accuracy", run, OUTPUTS[kind], known, name)
 
 
-def _known(kind: str, name: str, run: Path) -> str:
-    """Return the name of a network that a run was trained with.
+def _known(kind: str, name: str, trained: Trained | ActionDetector) -> str:
+    """Return the name of a network that a run was trained with, or the path of its ONNX file.
 
     Raises:
-        UsageError: No network has that name.
+        UsageError: No network has that name, or the file is missing or has changed.
     """
+    file = trained.extraction.get(f"{kind}_file")
+    if file is not None and display_name(file) == name:
+        return _recorded_file(kind, Path(file), trained)
     try:
         model_zoo.lookup(name, kind)
     except UsageError as error:
         detector = "with its detector (--detector), " if kind == "estimator" else ""
         raise UsageError(
-            f"{run} was trained on {OUTPUTS[kind]} {name}, which skelpipe does not include; pass its file, as in "
-            f"--{kind} {name}.onnx, {detector}or another {kind}"
+            f"{trained.path} was trained on {OUTPUTS[kind]} {name}, which skelpipe does not include; pass its file, as "
+            f"in --{kind} {name}.onnx, {detector}or another {kind}"
         ) from error
     return name
+
+
+def _recorded_file(kind: str, file: Path, trained: Trained | ActionDetector) -> str:
+    """Return the path of the ONNX file that a run was trained with.
+
+    Raises:
+        UsageError: The file is missing or has changed.
+    """
+    origin = f"{trained.path} was trained on {OUTPUTS[kind]} the network in {file}"
+    if not exists(file):
+        raise UsageError(
+            f"{origin}, which does not exist; put it back, or pass its new place, as in --{kind} FOLDER/{file.name}"
+        )
+    wanted, found = trained.extraction.get(f"{kind}_weights"), digest_of_onnx(file)
+    if wanted not in (None, found):
+        raise UsageError(
+            f"{origin}, which has changed since then: the digest of the file and its settings is {found}, not "
+            f"{wanted}; restore it, or pass --{kind} {file} to use it as it is now"
+        )
+    return str(file)
 
 
 def _same_network(kind: str, one: str, other: str | None) -> bool:
@@ -209,6 +233,8 @@ def _warn_of_other_weights(trained: Trained | ActionDetector, *networks: Network
         known = trained.extraction.get(f"{network.kind}_weights")
         if known not in (None, network.digest):
             option = "--checkpoint" if network.kind == "estimator" else "--detector-checkpoint"
+            # The weights of an ONNX network are in its file.
+            option = option if network.entry is not None else f"--{network.kind}"
             log.warning(
                 "%s was trained on skeletons of %s with weights %s, not the current %s; specify those weights with %s",
                 trained.path,

@@ -92,6 +92,12 @@ class NetworkIdentity:
             "precision": self.engine.precision,
         }
 
+    def record(self) -> dict[str, str]:
+        """Return `facts`, and the path of an ONNX file, which cannot be found by its name."""
+        if self.entry is not None or self.file is None:
+            return self.facts()
+        return {**self.facts(), "file": str(self.file.absolute())}
+
 
 def _builder(entry: model_zoo.ModelEntry, options: NetworkOptions) -> str:
     if options.builder == "mmpose" and entry.kind == "estimator" and entry.family != "mmpose":
@@ -162,7 +168,7 @@ def identify(
         check_exists(name, kind)
         file = Path(name)
         engine = resolve_engine(engine, onnx=True)
-        return NetworkIdentity(display_name(name), kind, _digest(*onnx_files(file)), engine, None, file, 0)
+        return NetworkIdentity(display_name(name), kind, digest_of_onnx(file), engine, None, file, 0)
     entry = model_zoo.lookup(name, kind)
     builder = _builder(entry, options)
     if entry.family == "blazepose":
@@ -224,6 +230,18 @@ def _identify_blazepose(
     return NetworkIdentity(
         display_name(name), kind, _digest(*files), engine, entry, folder, 0, _builder(entry, options)
     )
+
+
+def digest_of_onnx(file: Path) -> str:
+    """Return the first digits of the SHA-256 of an ONNX network and its settings.
+
+    Args:
+        file: ONNX file.
+
+    Raises:
+        WeightsError: The file is not a readable ONNX network.
+    """
+    return _digest(*onnx_files(file))
 
 
 def _digest(*paths: Path) -> str:

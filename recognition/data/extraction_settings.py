@@ -26,8 +26,8 @@ def extraction_of(annotations: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
 
     Returns:
         The `SHAPING` settings by name; the networks' names as `estimator` and `detector`, and the first digits of their
-        weights' SHA-256 as `estimator_weights` and `detector_weights`. Settings that the file does not record are
-        missing.
+        weights' SHA-256 as `estimator_weights` and `detector_weights`; the paths of ONNX files as `estimator_file` and
+        `detector_file`. Settings that the file does not record are missing.
     """
     common: dict[str, Any] | None = None
     for annotation in annotations:
@@ -52,8 +52,8 @@ def _of_clip(annotation: Mapping[str, Any]) -> dict[str, Any]:
         network = parameters.get(kind)
         if isinstance(network, Mapping) and isinstance(network.get("name"), str):
             found[kind] = network["name"]
-            if isinstance(network.get("weights"), str):
-                found[f"{kind}_weights"] = network["weights"]
+            recorded = {name: network.get(name) for name in ("weights", "file")}
+            found |= {f"{kind}_{name}": value for name, value in recorded.items() if isinstance(value, str)}
     return found
 
 

@@ -1,5 +1,6 @@
 """`skelpipe predict` configures stage one as for the training skeletons of the run."""
 
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -16,6 +17,7 @@ from pose_extraction.formats.validation import read_data_set
 from recognition.data.extraction_settings import extraction_of
 from recognition.runs import Trained, load_run
 from test_support.made_runs import Run
+from test_support.tiny_networks import write_tiny_estimator
 
 pytestmark = pytest.mark.processor
 
@@ -57,6 +59,38 @@ def test_stage_one_uses_settings_of_the_run(made: Trained, caplog: pytest.LogCap
     assert stage_one(silent, Networks(), Engine(device="cpu")) == ExtractSettings(estimator="hrnet-tiny", device="cpu")
     with pytest.raises(UsageError, match=r"was trained on persons of own, which .* --detector own\.onnx, or another"):
         detector_for(replace(made, extraction={"detector": "own"}), None)
+
+
+@pytest.fixture
+def made_with_files(
+    made: Trained, run: Callable[..., Run], clips: Path, tmp_path: Path, networks: tuple[Path, Path]
+) -> Trained:
+    """A run whose skeletons were extracted with a copy of the tiny networks, in a folder of their own."""
+    folder = shutil.copytree(networks[0].parent, tmp_path / "networks")
+    estimator, detector = (str(folder / network.name) for network in networks)
+    report = run(clips / "wave", tmp_path / "out", estimator=estimator, detector=detector).report
+    annotations = read_data_set(report.data_set)["annotations"]
+    return replace(made, estimator=annotations[0]["estimator"], extraction=extraction_of(annotations))
+
+
+@pytest.mark.slow
+def test_a_run_uses_the_onnx_files_of_its_skeletons(
+    made_with_files: Trained, tmp_path: Path, networks: tuple[Path, Path]
+) -> None:
+    settings = stage_one(made_with_files, Networks(), Engine(device="cpu"))
+    folder = tmp_path / "networks"
+    assert (Path(settings.estimator), Path(settings.detector)) == tuple(folder / network.name for network in networks)
+    estimator = folder / networks[0].name
+    with pytest.raises(
+        UsageError, match=rf"persons of the network in .*{networks[1].name}, which does not exist; put "
+    ):
+        (folder / networks[1].name).rename(folder / "moved.onnx")
+        stage_one(made_with_files, Networks(), Engine(device="cpu"))
+    shutil.copy(networks[1], folder / networks[1].name)
+    write_tiny_estimator(estimator, seed=1)
+    with pytest.raises(UsageError, match=rf"has changed since then: .* restore it, or pass --estimator {estimator} to"):
+        stage_one(made_with_files, Networks(), Engine(device="cpu"))
+    assert stage_one(made_with_files, Networks(str(estimator)), Engine(device="cpu")).estimator == str(estimator)
 
 
 @pytest.mark.parametrize(
