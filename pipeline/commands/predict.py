@@ -1,6 +1,5 @@
 """`skelpipe predict`: passes the options to `pipeline.predict.workflow` and prints the predictions."""
 
-import math
 from collections.abc import Iterable, Iterator
 from contextlib import nullcontext
 from pathlib import Path
@@ -159,7 +158,7 @@ def predict(
             scope,
             windows,
             overlay,
-            fps=_positive_rate(fps),
+            fps=fps,
             stream=stream,
             notes=None if out is None else out.with_name(f"{out.name}.notes.jsonl"),
         ),
@@ -200,12 +199,6 @@ def _threshold_of(word: str | None) -> "Threshold | None":
         raise UsageError(
             f"--threshold {word}: must be a probability from 0 to 1, such as --threshold 0.5, or auto"
         ) from None
-
-
-def _positive_rate(fps: float | None) -> float | None:
-    if fps is not None and not (math.isfinite(fps) and fps > 0):
-        raise UsageError(f"--fps {fps}: must be a number of frames per second above 0, such as --fps 25")
-    return fps
 
 
 class _Counted:

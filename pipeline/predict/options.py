@@ -87,6 +87,9 @@ class PredictOptions:
         fps: Frames per second of raw streams and folders of images; None for the default of `VideoReader`.
         stream: Number of the video stream; None for the default one.
         notes: File for the notes on each video, written if there are any; None for no file.
+
+    Raises:
+        UsageError: The frame rate or the number of the stream is out of range.
     """
 
     scope: Scope
@@ -96,6 +99,12 @@ class PredictOptions:
     fps: float | None = None
     stream: int | None = None
     notes: Path | None = None
+
+    def __post_init__(self) -> None:
+        if self.fps is not None and not (math.isfinite(self.fps) and self.fps > 0):
+            raise UsageError(f"--fps {self.fps}: must be a number of frames per second above 0, such as --fps 25")
+        if self.stream is not None and self.stream < 0:
+            raise UsageError(f"--stream {self.stream}: must be the number of a video stream, counted from 0")
 
     def overlay_of(self, source: Source) -> Path | None:
         """Return the overlay file of a video, or None."""

@@ -20,6 +20,8 @@ def predict(
     overlay: str | Path | None = None,
     explain: bool = False,
     device: str = "auto",
+    fps: float | None = None,
+    stream: int | None = None,
 ) -> "Iterator[Answer]":
     """Predict the actions in videos, skeleton files, a camera or a stream, as `skelpipe predict` does.
 
@@ -41,6 +43,10 @@ def predict(
         explain: Whether to compute the influence of each joint; figures are written next to the overlay, or to
             predictions/.
         device: Device of all networks: "auto", "cpu" or "cuda:N".
+        fps: Frames per second of raw streams and folders of images, above 0; None for that of the stream header, and 30
+            for images.
+        stream: Number of the video stream of files with several, counted from 0; None for the one marked as default in
+            the file.
 
     Yields:
         Predictions, as soon as each is available: `label`, `probability`, `unknown_score` (larger is less like the
@@ -68,7 +74,7 @@ def predict(
     yield from workflow.predict(
         [clips] if isinstance(clips, str | Path) else list(clips),
         Path(run) if run is not None else None,
-        PredictOptions(scope, windows, drawn),
+        PredictOptions(scope, windows, drawn, fps=fps, stream=stream),
         networks=Networks(*(None if name is None else str(name) for name in (estimator, detector))),
         engine=Engine(device),
         console=Console(stderr=True),

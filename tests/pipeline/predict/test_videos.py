@@ -24,6 +24,7 @@ from pipeline.predict.workflow import predict
 from pose_extraction.engines.engine import Engine
 from pose_extraction.errors import UsageError
 from recognition.runs import load_run
+from test_support.made_container import encode
 from test_support.made_runs import SIZE, Run
 from test_support.made_video import write_made_clip
 from test_support.trained_run import LABEL_NAMES
@@ -261,3 +262,42 @@ def test_failed_video_sets_the_exit_code(
     words += ["--estimator", str(networks[0]), "--detector", str(networks[1])]
     result = CliRunner().invoke(app, words)
     assert result.exit_code == 1 and "none:" in result.stdout
+
+
+def test_notes_are_printed_once_and_listed_next_to_the_answers(
+    trained: tuple[Path, Path], networks: tuple[Path, Path], tmp_path: Path
+) -> None:
+    videos = tmp_path / "videos"
+    videos.mkdir()
+    for name in ("a", "b"):
+        encode(videos / f"{name}.h264", rate=20, size=SIZE, frames=range(30))
+    words = ["predict", str(videos), "--run", str(trained[0]), "--estimator", str(networks[0]), "--device", "cpu"]
+    words += ["--detector", str(networks[1]), "--backend", "onnxruntime", "--out", str(tmp_path / "answers.json")]
+    result = CliRunner().invoke(app, words)
+    assert result.exit_code == 0, result.output
+    notes = tmp_path / "answers.json.notes.jsonl"
+    found = [json.loads(text) for text in notes.read_text().splitlines()]
+    assert [entry["file"] for entry in found] == ["a.h264", "b.h264"]
+    assert all("read at the 20 frames/s of its header" in entry["notes"][0] for entry in found)
+    shown = " ".join(result.output.split())
+    assert shown.count("a raw stream") == 1 and "2 videos: a raw stream" in shown and notes.name in shown
+    # With a given rate nothing is assumed, and no list of notes is written.
+    notes.unlink()
+    assert CliRunner().invoke(app, [*words, "--fps", "10"]).exit_code == 0
+    assert not notes.exists()
+
+
+def test_python_takes_the_frame_rate_and_the_stream(
+    trained: tuple[Path, Path], networks: tuple[Path, Path], tmp_path: Path
+) -> None:
+    video = encode(tmp_path / "walker.h264", rate=20, size=SIZE, frames=range(40))
+    ends = {}
+    for fps in (None, 10.0):
+        answers = predict_actions(
+            video, trained[0], estimator=networks[0], detector=networks[1], windows=1.0, device="cpu", fps=fps, stream=0
+        )
+        ends[fps] = max(answer.end for answer in answers)
+    assert ends[10.0] == pytest.approx(2 * ends[None], abs=0.2) and ends[None] == pytest.approx(2, abs=0.3)
+    for wrong in ({"fps": 0.0}, {"stream": -1}):
+        with pytest.raises(UsageError, match=r"--(fps 0.0: must be a number|stream -1: must be the number)"):
+            next(iter(predict_actions(video, trained[0], **wrong)))
