@@ -65,5 +65,5 @@ format: setup ## Format the code
 	$(BIN)/ruff format
 
 clean: ## Remove everything that was installed or built here
-	rm -rf .venv .uv build dist site .mypy_cache .pytest_cache .ruff_cache
+	rm -rf .venv .uv build dist site .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

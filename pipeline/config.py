@@ -10,6 +10,8 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from pose_extraction.errors import UsageError
+from pose_extraction.files import exists
+from pose_extraction.yaml_text import read_yaml, yaml_reason
 from recognition.settings import SIZES
 
 CONFIG_FOLDER = "configs"
@@ -46,6 +48,9 @@ def parse(values: Mapping[str, Any], kind: type[Settings], *, place: str) -> Set
         # For a union of types, the error within one of them is more specific than the type mismatch with another.
         first = max(error.errors(), key=lambda one: len(one["loc"]))
         path = [str(part) for part in first["loc"] if not _is_type_name(part)]
+        if first["type"] == "extra_forbidden":
+            # An unknown key may look like anything.
+            path = [str(part) for part in first["loc"][:-1] if not _is_type_name(part)] + [str(first["loc"][-1])]
         key = ".".join(path)
         if first["type"] == "extra_forbidden":
             section: type[BaseModel] = kind
@@ -104,7 +109,7 @@ def read_words(words: Sequence[str]) -> dict[str, Any]:
         if not equals:
             raise UsageError(f"{word!r} is not a setting; write key=value, such as training.seed=3")
         try:
-            values[key] = yaml.safe_load(text)
+            values[key] = read_yaml(text)
         except yaml.YAMLError as error:
             raise UsageError(f"{word}: invalid YAML ({yaml_reason(error)})") from error
     return values
@@ -209,11 +214,11 @@ def find_config(name: str) -> Path:
         UsageError: The config does not exist; the message lists the available ones.
     """
     own = Path(name)
-    if own.is_file():
+    if exists(own) and own.is_file():
         return own
     folder = shipped_configs()
     shipped = folder / f"{name.removesuffix('.yaml')}.yaml"
-    if shipped.is_file():
+    if exists(shipped) and shipped.is_file():
         return shipped
     known = sorted(path.relative_to(folder).with_suffix("").as_posix() for path in folder.rglob("*.yaml"))
     near = difflib.get_close_matches(name, known, n=3, cutoff=0.4)
@@ -245,28 +250,26 @@ def read_config(name: str, kind: type[BaseModel]) -> dict[str, Any]:
     return values
 
 
-def yaml_reason(error: Exception) -> str:
-    """The reason why text is not valid YAML, with its place, in one line."""
-    if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark is not None:
-        return f"line {error.problem_mark.line + 1}, column {error.problem_mark.column + 1}: {error.problem}"
-    return str(error)
-
-
 def _read_chain(name: str, seen: tuple[Path, ...]) -> dict[str, Any]:
     path = find_config(name).resolve()
     if path in seen:
         raise UsageError(f"{path}: extends itself via {' and '.join(map(str, seen))}")
     try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+        values = read_yaml(path.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError, OSError) as error:
         raise UsageError(f"{path}: cannot be read as YAML ({yaml_reason(error)})") from error
+    if values is None:
+        # An empty file, or one with comments only.
+        return {}
     if not isinstance(values, dict):
         raise UsageError(f"{path}: contains a {type(values).__name__}, not settings as `name: value` lines")
     base = values.pop(EXTENDS, None)
     if base is None:
         return values
-    neighbour = (path.parent / str(base)).resolve()
-    under = _read_chain(str(neighbour) if neighbour.is_file() else str(base), (*seen, path))
+    if not isinstance(base, str):
+        raise UsageError(f"{path}: {EXTENDS}: must be the name or the path of a config (got {base!r:.80})")
+    neighbour = path.parent / base
+    under = _read_chain(str(neighbour) if exists(neighbour) and neighbour.is_file() else base, (*seen, path))
     for key, value in values.items():
         there = under.get(key)
         under[key] = {**there, **value} if isinstance(there, dict) and isinstance(value, dict) else value

@@ -13,6 +13,14 @@ from typing import BinaryIO
 _held: ContextVar[dict[Path, BinaryIO]] = ContextVar("_held")
 
 
+def exists(path: Path) -> bool:
+    """Return whether a path exists; unlike `Path.exists`, False for names that no file can have, such as long ones."""
+    try:
+        return path.exists()
+    except (OSError, ValueError):
+        return False
+
+
 def part_path(path: Path) -> Path:
     """Return the path at which `path` is written until it is complete: a hidden file next to it, with a fixed name.
 

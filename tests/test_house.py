@@ -18,7 +18,7 @@ PACKAGES = ("pose_extraction", "recognition", "pipeline", "skelpipe", "synthetic
 # Within a package, from the bottom up. Modules and sub-packages of one row do not import each other.
 LAYERS: dict[str, tuple[tuple[str, ...], ...]] = {
     "pose_extraction": (
-        ("_version", "cache", "errors", "files", "queues", "skeleton"),
+        ("_version", "cache", "errors", "files", "queues", "skeleton", "yaml_text"),
         ("engines", "oks", "poses", "video"),
         ("drawing", "formats", "networks", "tracking"),
         ("streaming",),

@@ -8,10 +8,11 @@ from typing import Any
 
 import numpy as np
 
+from pose_extraction.formats import clip_times
+from recognition.data.clip import UNKNOWN_RATE
+
 Annotation = Mapping[str, Any]
 
-# Frame rate of files that store no time stamps, in frames per second.
-ASSUMED_RATE = 30.0
 # Longest gap between two frames that show a joint for which it is interpolated, in seconds.
 GAP = 0.6
 # Distance of the interpolated points, and standard deviation of the kernel that averages them, in seconds.
@@ -31,11 +32,10 @@ def joints_of(clip: Annotation) -> tuple[np.ndarray, np.ndarray]:
 
 
 def times_of(clip: Annotation) -> np.ndarray:
-    """Return the times of a clip's frames in seconds, float64 (T,); at `ASSUMED_RATE` if the file has none."""
+    """Return the times of a clip's frames in seconds, float64 (T,); at `UNKNOWN_RATE` if the file has none."""
     frames = np.shape(clip["keypoint"])[1]
-    if "time" in clip:
-        return np.asarray(clip["time"], np.float64)
-    return np.arange(frames) / float(clip.get("fps", ASSUMED_RATE))
+    recorded = clip_times.times_of(clip, frames)
+    return np.arange(frames) / UNKNOWN_RATE if recorded is None else recorded
 
 
 def has_person(clip: Annotation) -> bool:

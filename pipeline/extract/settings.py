@@ -16,7 +16,7 @@ from recognition.data.extraction_settings import SHAPING
 class ExtractSettings(BaseModel):
     """Settings of `skelpipe extract`; `skelpipe extract --help` describes each one."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     estimator: str = defaults.ESTIMATOR
     detector: str = defaults.DETECTOR

@@ -3,6 +3,8 @@
 import csv
 import io
 import math
+import posixpath
+import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -146,7 +148,8 @@ def _row(place: str, line: int, columns: list[str], values: list[str]) -> TableR
             f"{place}: {len(values)} values for {len(columns)} columns; quote values that contain the separator"
         )
     cell = dict.fromkeys(OPTIONAL, "") | dict(zip(columns, values + [""] * (len(columns) - len(values)), strict=True))
-    if PurePosixPath(cell["file"]).name in ("", ".."):
+    file = PurePosixPath(cell["file"].replace("\\", "/"))
+    if file.name in ("", ".."):
         raise AnnotationError(f"{place}: no file given; give a video relative to the folder of the table")
     start, end = _time(place, "start", cell["start"]), _time(place, "end", cell["end"])
     if end is not None and end <= (start or 0.0):
@@ -155,7 +158,7 @@ def _row(place: str, line: int, columns: list[str], values: list[str]) -> TableR
         )
     return TableRow(
         line,
-        PurePosixPath(cell["file"].replace("\\", "/")),
+        file,
         _label(place, cell["label"]),
         tuple(dict.fromkeys(name.strip() for name in cell["split"].split("|") if name.strip())),
         cell["group"] or None,
@@ -167,29 +170,34 @@ def _row(place: str, line: int, columns: list[str], values: list[str]) -> TableR
 def _label(place: str, value: str) -> str | None:
     if not _is_number(value):
         return value or None
-    if int(value) >= MOST_CLASSES:
+    # Not by its value alone: Python refuses to convert very long numbers.
+    if len(value.lstrip("0")) > len(str(MOST_CLASSES)) or int(value) >= MOST_CLASSES:
         raise AnnotationError(f"{place}: label {value} is too large; number the classes from 0, below {MOST_CLASSES}")
-    return str(int(value))
+    return value.lstrip("0") or "0"
 
 
 def _time(place: str, column: str, value: str) -> float | None:
     if not value:
         return None
     try:
-        seconds = float(value)
+        # Python reads 1_000 as a number.
+        seconds = float(value.replace("_", "?"))
     except ValueError:
-        raise AnnotationError(f"{place}: {column} {value!r} is not a number of seconds, such as 12.5") from None
+        raise AnnotationError(f"{place}: {column} {value!r:.80} is not a number of seconds, such as 12.5") from None
     if not math.isfinite(seconds) or seconds < 0:
         raise AnnotationError(
-            f"{place}: {column} {value!r} is not a valid time; give seconds from the start of the video"
+            f"{place}: {column} {value!r:.80} is not a valid time; give seconds from the start of the video"
         )
-    return seconds
+    # Not -0.
+    return abs(seconds)
 
 
 def _refuse_repeats(path: Path, rows: tuple[TableRow, ...]) -> None:
     first: dict[tuple[str, str], int] = {}
     for row in rows:
-        line = first.setdefault((str(row.file), row.segment), row.line)
+        # The same file under two names: a/../b and b, or an accent as a part of its letter and on its own.
+        file = posixpath.normpath(unicodedata.normalize("NFC", str(row.file)))
+        line = first.setdefault((file, row.segment), row.line)
         if line != row.line:
             what = f"the segment {row.segment[1:].replace('_', ' to ')} of {row.file}" if row.segment else str(row.file)
             raise AnnotationError(

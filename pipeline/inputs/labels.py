@@ -15,6 +15,7 @@ from pipeline.inputs.label_table import LabelTable, TableRow, read_label_table
 from pipeline.inputs.ntu import ntu_name
 from pipeline.inputs.videos import Source
 from pose_extraction.errors import AnnotationError, UsageError
+from pose_extraction.files import exists
 from pose_extraction.formats.annotations import ALL_CLIPS
 
 WITHOUT_SPLIT = (ALL_CLIPS,)
@@ -124,7 +125,7 @@ class LabelsFromTable:
         for row in self._table.rows:
             path = folder / row.file
             # The table and the file name may use different Unicode normal forms.
-            if not (_file_key(path) in known or path.exists() or Path(_file_key(path)).exists()):
+            if not (_file_key(path) in known or exists(path) or exists(Path(_file_key(path)))):
                 raise AnnotationError(
                     f"{self._table.path}, line {row.line}: there is no file {str(row.file)!r} in {folder.absolute()}; "
                     "correct the path, which is relative to the folder of the table, or delete the line"

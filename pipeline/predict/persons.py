@@ -10,6 +10,7 @@ from pipeline.predict.options import Scope
 from pose_extraction.errors import UsageError
 from pose_extraction.extraction import cut
 from pose_extraction.formats.annotations import UNLABELLED
+from pose_extraction.formats.clip_times import times_of
 from pose_extraction.poses import PoseTrack, VideoPoses
 from recognition.data.clip import Clip
 from recognition.data.sources.stored_joints import seen_of
@@ -100,13 +101,10 @@ def video_of(annotation: Mapping[str, Any], place: str) -> VideoPoses:
     score = annotation.get("keypoint_score")
     seen_score = seen_of(keypoint).astype(np.float32) if score is None else np.asarray(score, np.float32)
     keypoint = np.where((seen_score > 0)[..., None], keypoint, np.nan)
-    if "time" in annotation:
-        time = np.asarray(annotation["time"], np.float64)
-    elif annotation.get("fps"):
-        time = np.arange(frames) / float(annotation["fps"])
-    else:
+    time = times_of(annotation, frames)
+    if time is None:
         raise UsageError(
-            f"{place}: has neither timestamps (time) nor a frame rate (fps), which --windows requires; "
+            f"{place}: has neither usable timestamps (time) nor a frame rate (fps), which --windows requires; "
             "create the file again with skelpipe, or omit --windows"
         )
     ids = [int(name) for name in annotation.get("track_id", range(persons))]

@@ -17,6 +17,7 @@ from pipeline.predict.whole_clip import predict_whole, too_few
 from pipeline.reporting.progress import progress_bar
 from pose_extraction.engines.engine import Engine
 from pose_extraction.errors import UsageError
+from pose_extraction.formats.clip_times import times_of
 from pose_extraction.formats.storage import annotation_reader
 from pose_extraction.poses import VideoPoses
 from pose_extraction.skeleton import COCO17, Skeleton
@@ -116,7 +117,8 @@ def _one_by_one(
                     f"{clips.path}: clip {name!r} stores its joints in a separate file, which --per-person, --windows "
                     "and --explain do not support; omit these options"
                 )
-            timed = bool(options.windows is not None or annotation.get("fps") or "time" in annotation)
+            frames = annotation["keypoint"].shape[1]
+            timed = options.windows is not None or times_of(annotation, frames) is not None
             # Without timestamps, one frame counts as one second, and no times are reported.
             video = video_of(annotation if timed else {**annotation, "fps": 1.0}, f"{clips.path}: clip {name!r}")
             tracked = "track_id" in annotation

@@ -8,6 +8,7 @@ import numpy as np
 
 from pipeline.protocols.sequences import Sequences
 from pose_extraction.errors import AnnotationError, UsageError
+from pose_extraction.formats.clip_times import rate_of
 from pose_extraction.formats.foreign import read_converted
 from pose_extraction.formats.validation import clip_identifier
 from recognition.data.clip_checks import numbers_as_names
@@ -106,5 +107,6 @@ def _read_actions(
 
 def _frame_seconds(annotations: Sequence[dict[str, Any]]) -> float | None:
     """Return the duration of a frame in seconds if it is the same in all clips; else None."""
-    rates = {float(clip["fps"]) for clip in annotations if clip.get("fps")}
-    return 1 / rates.pop() if len(rates) == 1 else None
+    rates = {rate_of(clip) for clip in annotations} - {None}
+    (rate,) = rates if len(rates) == 1 else (None,)
+    return None if rate is None else 1 / rate

@@ -9,8 +9,8 @@ import yaml
 from pydantic import Field, field_validator
 from rich.console import Console
 
-from pipeline.config import yaml_reason
 from pose_extraction.errors import UsageError
+from pose_extraction.yaml_text import read_yaml, yaml_reason
 from recognition.settings import Strict
 
 
@@ -127,7 +127,7 @@ def read_plan(path: Path) -> dict[str, Any]:
         UsageError: There is no such file, or it is not a YAML mapping.
     """
     try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+        values = read_yaml(path.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError, OSError) as error:
         raise UsageError(f"{path}: cannot be read as YAML ({yaml_reason(error)})") from error
     if not isinstance(values, dict):

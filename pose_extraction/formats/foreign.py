@@ -13,7 +13,7 @@ import numpy as np
 
 from pose_extraction.errors import AnnotationError
 from pose_extraction.formats.joint_values import convert_joints, joint_arrays
-from pose_extraction.formats.label_numbers import ALL_CLIPS, UNLABELLED, number_labels
+from pose_extraction.formats.label_numbers import ALL_CLIPS, UNLABELLED, check_label_names, number_labels
 from pose_extraction.formats.pickles import read_pickle
 from pose_extraction.formats.shards.manifest import is_shards
 from pose_extraction.formats.shards.shard_set import open_shards
@@ -62,7 +62,7 @@ def convert(data: Any, path: Path) -> tuple[Any, list[str]]:
     if not isinstance(data, dict) or not isinstance(data.get("annotations"), list):
         return data, notes
     clips = [_with_plain_fields(clip) if isinstance(clip, dict) else clip for clip in data["annotations"]]
-    data = {**data, "annotations": clips, "split": _plain_splits(data.get("split"))}
+    data = {**data, "annotations": clips, "split": _plain_splits(data.get("split"), path)}
     if "label_names" in data:
         data["label_names"] = _plain_names(data["label_names"], path)
     notes += _number_labels(data, path)
@@ -92,21 +92,23 @@ def _every_clip(clips: list[Any]) -> dict[str, list[Any]]:
     return {ALL_CLIPS: [clip.get("frame_dir", clip.get("filename")) for clip in clips if isinstance(clip, dict)]}
 
 
-def _plain_splits(split: Any) -> Any:
+def _plain_splits(split: Any, path: Path) -> Any:
     if not isinstance(split, dict):
         return split
-    plain = {}
+    plain: dict[Any, Any] = {}
     for name, clips in split.items():
         listed = clips.ravel().tolist() if isinstance(clips, np.ndarray) else clips
         is_list = isinstance(listed, list | tuple | set)
-        plain[str(name)] = [_plain_id(clip) for clip in listed] if is_list else listed
+        if _plain_id(name) in plain:
+            raise AnnotationError(f"{path}: two splits have the name {_plain_id(name)!r}; rename one")
+        plain[_plain_id(name)] = [_plain_id(clip) for clip in listed] if is_list else listed
     return plain
 
 
 def _plain_id(value: Any) -> Any:
     """Return an id as text; numbers are common as ids."""
     value = _plain_number(value)
-    return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+    return str(value) if _is_whole(value) else value
 
 
 def _plain_number(value: Any) -> Any:
@@ -118,6 +120,10 @@ def _plain_number(value: Any) -> Any:
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
+def _is_whole(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
 def _plain_names(names: Any, path: Path) -> Any:
     """Return the list of class names, from a list, an array, or a dictionary of names and numbers."""
     if isinstance(names, np.ndarray):
@@ -125,13 +131,14 @@ def _plain_names(names: Any, path: Path) -> Any:
     if not isinstance(names, Mapping):
         return names
     pairs = [(key, value) if isinstance(value, str) else (value, key) for key, value in names.items()]
-    numbered = {_plain_number(number): name for number, name in pairs}
-    if any(not isinstance(number, int) for number in numbered) or set(numbered) != set(range(len(pairs))):
+    numbers = [_plain_number(number) for number, _ in pairs]
+    if not all(map(_is_whole, numbers)) or sorted(numbers) != list(range(len(pairs))):
         raise AnnotationError(
             f'{path}: "label_names" is a dictionary, but does not number its {len(pairs)} names from 0 to '
             f"{len(pairs) - 1}: {names!r:.80}; correct the numbers, or write a list of the names in their order"
         )
-    return [numbered[number] for number in range(len(pairs))]
+    names_by_number = {number: name for number, (_, name) in zip(numbers, pairs, strict=True)}
+    return [names_by_number[number] for number in range(len(pairs))]
 
 
 def _with_plain_fields(clip: dict[str, Any]) -> dict[str, Any]:
@@ -170,14 +177,16 @@ def _number_labels(data: dict[str, Any], path: Path) -> list[str]:
     named = [clip for clip in clips if isinstance(clip["label"], str)]
     if not named:
         return []
-    numbered = [clip for clip in clips if not isinstance(clip["label"], str) and clip["label"] != UNLABELLED]
+    numbered = [clip for clip in clips if _is_whole(clip["label"]) and clip["label"] != UNLABELLED]
     if numbered:
         raise AnnotationError(
             f"{path}: labels mix names and numbers: clip {named[0].get('frame_dir')!r} has {named[0]['label']!r}, clip "
             f"{numbered[0].get('frame_dir')!r} has {numbered[0]['label']!r}; use one or the other"
         )
     known = data.get("label_names")
-    names = list(known) if isinstance(known, list | tuple) and known else number_labels(c["label"] for c in named)
+    if known is not None:
+        check_label_names(known, path)
+    names = list(known) if known else number_labels(clip["label"] for clip in named)
     numbers = {name: number for number, name in enumerate(names)}
     for clip in named:
         if clip["label"] not in numbers:

@@ -17,7 +17,8 @@ PIXELS = 20.0
 # Interpolation of heat maps exceeds 1 by less than this.
 MOST_SCORE = 1.2
 PERCENT = 100.0
-# Coordinates that are shares of the frame may lie this far outside.
+# Coordinates that are shares of the frame reach at least the first share, and may lie the second one outside.
+LEAST_SHARE = 0.1
 OUTSIDE_SHARE = 0.5
 # Width and height are swapped if more than the first share of joints is outside the frame, and less than the second if
 # they are exchanged.
@@ -34,15 +35,17 @@ def joint_arrays(clip: dict[str, Any]) -> None:
         value = clip.get(name)
         if isinstance(value, list | tuple):
             try:
-                clip[name] = np.asarray(value, np.float32)
-            except (TypeError, ValueError):
+                with np.errstate(over="ignore"):
+                    clip[name] = np.asarray(value, np.float32)
+            except (OverflowError, TypeError, ValueError):
                 return
         elif isinstance(value, np.ndarray) and value.dtype.kind in "iu":
             clip[name] = value.astype(np.float32)
     keypoint, score = clip.get("keypoint"), clip.get("keypoint_score")
     if not isinstance(keypoint, np.ndarray) or keypoint.dtype.kind != "f":
         return
-    if keypoint.ndim == 3 and keypoint.shape[0] == clip.get("total_frames", keypoint.shape[0]):
+    frames = clip.get("total_frames", keypoint.shape[0] if keypoint.ndim else 0)
+    if keypoint.ndim == 3 and isinstance(frames, int) and keypoint.shape[0] == frames:
         clip["keypoint"] = keypoint = keypoint[None]
     if isinstance(score, np.ndarray):
         if score.ndim == 4 and score.shape[3] == 1:
@@ -87,7 +90,7 @@ def convert_joints(clips: Sequence[Any], path: Path) -> list[str]:
     """
     usable = [clip for clip in clips if isinstance(clip, dict) and _is_usable(clip)]
     notes = _split_scores(usable)
-    flat = [clip for clip in usable if clip["keypoint"].shape[3] == 2 and clip.get("img_shape") is not None]
+    flat = [clip for clip in usable if clip["keypoint"].shape[3] == 2 and _is_size(clip.get("img_shape"))]
     notes += _convert_scores(usable, path)
     notes += _convert_shares(flat, path)
     return notes + _convert_sizes(flat)
@@ -160,9 +163,9 @@ def _convert_shares(clips: Sequence[dict[str, Any]], path: Path) -> list[str]:
         return []
     highest = max(float(clip["keypoint"].max()) for clip in clips)
     lowest = min(float(clip["keypoint"].min()) for clip in clips)
-    if max(highest, -lowest) > 1 + OUTSIDE_SHARE or highest == lowest:
+    if max(highest, -lowest) > 1 + OUTSIDE_SHARE or highest < LEAST_SHARE or highest == lowest:
         return []
-    if min(min(clip["img_shape"]) for clip in clips if _is_size(clip["img_shape"])) < PIXELS:
+    if min(min(clip["img_shape"]) for clip in clips) < PIXELS:
         return []
     if lowest < -0.05:
         raise AnnotationError(
@@ -181,7 +184,7 @@ def _is_size(size: Any) -> bool:
 
 def _convert_sizes(clips: Sequence[dict[str, Any]]) -> list[str]:
     """Exchange width and height of the frame if the joints then fit into it, and otherwise do not."""
-    sized = [clip for clip in clips if _is_size(clip["img_shape"]) and clip["img_shape"][0] != clip["img_shape"][1]]
+    sized = [clip for clip in clips if clip["img_shape"][0] != clip["img_shape"][1]]
     seen = outside = outside_swapped = 0
     for clip in sized:
         x, y = (clip["keypoint"][..., axis] for axis in (0, 1))

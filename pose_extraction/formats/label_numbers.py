@@ -1,7 +1,12 @@
 """The numbers of classes and the names of splits that have a meaning of their own."""
 
 import re
+from collections import Counter
 from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from pose_extraction.errors import AnnotationError
 
 UNLABELLED = -1
 # Split name of data sets without splits, and the name by which commands select all clips.
@@ -36,3 +41,23 @@ def number_labels(names: Iterable[str]) -> list[str]:
     if present and len(numbers) == len(present) and max(numbers) < MOST_CLASSES:
         return [str(number) for number in range(max(numbers) + 1)]
     return present
+
+
+def check_label_names(names: Any, path: Path) -> None:
+    """Check the class names of a skeleton file.
+
+    Args:
+        names: The entry `label_names`.
+        path: The file, for messages.
+
+    Raises:
+        AnnotationError: It is not a list of text, or contains duplicates.
+    """
+    if not isinstance(names, list | tuple) or not all(isinstance(name, str) for name in names):
+        raise AnnotationError(f'{path}: "label_names" must be a list of class names, but is {names!r:.80}')
+    twice = [name for name, count in Counter(names).items() if count > 1]
+    if twice:
+        raise AnnotationError(
+            f'{path}: "label_names" contains {twice[0]!r} twice; give each class a unique name, or give the clips of '
+            "both the same label"
+        )

@@ -51,7 +51,10 @@ class _Dtype:
     def __init__(self, spec: Any, align: bool = False, copy: bool = False) -> None:
         if not isinstance(spec, str):
             raise ValueError("the dtype of an array must be a name")
-        self.dtype = np.dtype(spec)
+        try:
+            self.dtype = np.dtype(spec)
+        except SyntaxError as error:
+            raise ValueError(f"{spec!r} is not a dtype") from error
         if self.dtype.kind not in "biufcSU":
             raise ValueError(f"arrays of {self.dtype.name} are not allowed, only numbers, booleans and text")
 
@@ -295,6 +298,11 @@ def write_pickle(path: Path, data: Any) -> None:
     Raises:
         AnnotationError: `data` contains anything else; the message names the place.
     """
-    canonical = _canonical(data, {}, "data")
+    try:
+        canonical = _canonical(data, {}, "data")
+    except RecursionError as error:
+        raise AnnotationError(
+            "data contains itself, or is nested too deeply: a skeleton file may contain only arrays and plain data"
+        ) from error
     with atomic_write(path) as file:
         _PortablePickler(file, PROTOCOL).dump(canonical)

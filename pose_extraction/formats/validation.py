@@ -1,10 +1,12 @@
 """Validate skeleton files for PYSKL's readers, with one-sentence error messages."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from pose_extraction.errors import AnnotationError
 from pose_extraction.formats.foreign import read_converted
+from pose_extraction.formats.label_numbers import UNLABELLED, check_label_names
 
 
 def read_data_set(path: Path) -> dict[str, Any]:
@@ -35,10 +37,13 @@ def validate_dataset(data: Any, path: Path) -> None:
         AnnotationError: It is not. The message names file, clip, value and remedy.
     """
     validate_container(data, path)
-    split = data["split"]
+    split, names = data["split"], data.get("label_names")
+    if names is not None:
+        check_label_names(names, path)
     identifiers = set()
     for position, annotation in enumerate(data["annotations"]):
         identifier = validated_clip(annotation, position, path)
+        _refuse_two_labels(annotation, names or [], f"{path}: clip {identifier!r}")
         if identifier in identifiers:
             raise AnnotationError(f"{path}: clip {identifier!r} occurs twice; use a different frame_dir for each clip")
         identifiers.add(identifier)
@@ -49,6 +54,16 @@ def validate_dataset(data: Any, path: Path) -> None:
                     f"{path}: split {name!r} contains clip {clip!r}, which has no annotation; remove it from the split "
                     "or extract its video"
                 )
+
+
+def _refuse_two_labels(annotation: dict[str, Any], names: Sequence[str], clip: str) -> None:
+    """Refuse a label number and a label name that contradict each other: commands use one or the other."""
+    label, label_name = annotation["label"], annotation.get("label_name")
+    if label_name is not None and 0 <= label < len(names) and names[label] != label_name:
+        raise AnnotationError(
+            f"{clip}: label is {label}, which is {names[label]!r}, but label_name is {label_name!r}; correct one of "
+            "them, or remove label_name"
+        )
 
 
 def validate_container(data: Any, path: Path) -> None:
@@ -71,6 +86,8 @@ def validate_container(data: Any, path: Path) -> None:
     if not isinstance(split, dict) or not all(isinstance(clips, list | tuple | set) for clips in split.values()):
         raise AnnotationError(f'{path}: "split" must map names to lists of clip ids, got {split!r:.80}')
     for name, clips in split.items():
+        if not isinstance(name, str):
+            raise AnnotationError(f"{path}: the name of a split is {name!r:.80}, must be text; rename it")
         for clip in clips:
             if not isinstance(clip, str):
                 raise AnnotationError(f"{path}: split {name!r} must be a list of clip ids, got {clip!r:.80}; fix it")
@@ -121,10 +138,20 @@ def validated_clip(annotation: Any, position: int, path: Path) -> str:
             raise AnnotationError(f"{clip} has no {key!r}; add it or remove the clip")
     keypoint, frames = annotation["keypoint"], annotation["total_frames"]
     for key, meaning in (("label", "a class number, or a name in all clips"), ("total_frames", "a number of frames")):
-        if not isinstance(annotation[key], int):
+        if not isinstance(annotation[key], int) or isinstance(annotation[key], bool):
             raise AnnotationError(
                 f"{clip}: {key} is {annotation[key]!r:.80}, must be {meaning}; fix it or remove the clip"
             )
+    if annotation["label"] < UNLABELLED:
+        raise AnnotationError(
+            f"{clip} has label {annotation['label']}, must be a class number from 0, or {UNLABELLED} for a clip "
+            "without a label; fix it"
+        )
+    if not isinstance(annotation.get("label_name"), str | None):
+        raise AnnotationError(
+            f"{clip}: label_name is {annotation['label_name']!r:.80}, must be the name of its class as text; fix or "
+            "remove it"
+        )
     shape = getattr(keypoint, "shape", None)
     if shape is not None and keypoint.dtype.kind != "f":
         raise AnnotationError(f"{clip}: keypoint is of type {keypoint.dtype}, must be numbers; extract the clip again")

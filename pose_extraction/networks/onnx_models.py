@@ -19,6 +19,7 @@ from pose_extraction.errors import UsageError, WeightsError
 from pose_extraction.networks.one_stage import DetectorSpec, OneStageDetector
 from pose_extraction.networks.topdown import TopdownEstimator, TopdownSpec
 from pose_extraction.skeleton import COCO17
+from pose_extraction.yaml_text import read_yaml, yaml_reason
 
 log = logging.getLogger(__name__)
 
@@ -68,14 +69,14 @@ def _read_notes(path: Path, kind: type[Notes]) -> Notes:
     if not notes.is_file():
         return kind()
     try:
-        return kind.model_validate(yaml.safe_load(notes.read_text(encoding="utf-8")) or {})
+        return kind.model_validate(read_yaml(notes.read_text(encoding="utf-8")) or {})
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(str(part) for part in first["loc"])
         known = ", ".join(kind.model_fields)
         raise UsageError(f"{notes}: {place}: {first['msg']}; known keys are {known}") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UsageError(f"{notes}: not valid YAML ({error}); fix or remove the file") from error
+        raise UsageError(f"{notes}: not valid YAML ({yaml_reason(error)}); fix or remove the file") from error
 
 
 def onnx_files(path: Path) -> list[Path]:

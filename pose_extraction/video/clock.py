@@ -4,6 +4,7 @@ Time stamps in real files can be missing (raw streams), repeat (faulty muxers), 
 at any value. Poses need strictly increasing times, because speeds are computed by dividing by time differences.
 """
 
+import math
 from fractions import Fraction
 
 # Time stamps that run back by less than this are jitter; otherwise, the stream has been spliced.
@@ -60,13 +61,18 @@ class FrameClock:
 
     def tick(self) -> float:
         """Return the time in seconds of a frame that is known to follow after one nominal step."""
-        self._last = 0.0 if self._last is None else self._last + self.step
+        self._last = 0.0 if self._last is None else _later(self._last, self.step)
         return self._last
 
     def _repaired_time(self, seconds: float, last: float) -> float:
         self.repaired += 1
         if last - seconds > NEW_COUNT_SECONDS:
             self._offset += last + self.step - seconds
-            return last + self.step
+            return _later(last, self.step)
         # Half a step leaves room for the next valid time stamp, so that a repeated one does not shift all later ones.
-        return last + self.step / 2
+        return _later(last, self.step / 2)
+
+
+def _later(last: float, step: float) -> float:
+    """Return the time after a step, which is later than `last` even if the step is lost in rounding."""
+    return max(last + step, math.nextafter(last, math.inf))

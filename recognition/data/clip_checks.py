@@ -10,6 +10,7 @@ import numpy as np
 
 from pose_extraction.errors import AnnotationError, EmptyClipError
 from pose_extraction.formats.annotations import MOST_CLASSES, UNLABELLED, number_labels
+from pose_extraction.formats.label_numbers import check_label_names
 from pose_extraction.formats.validation import validated_clip
 
 _NTU_ACTION = re.compile(r"A(\d{3})")
@@ -42,14 +43,7 @@ def names_of_labels(data: dict[str, Any], path: Path) -> list[str]:
     """
     names = data.get("label_names")
     if names is not None:
-        if not isinstance(names, list | tuple) or not all(isinstance(name, str) for name in names):
-            raise AnnotationError(f'{path}: "label_names" must be a list of class names, but is {names!r:.80}')
-        twice = [name for name, count in Counter(names).items() if count > 1]
-        if twice:
-            raise AnnotationError(
-                f'{path}: "label_names" contains {twice[0]!r} twice; give each class a unique name, or give the clips '
-                "of both the same label"
-            )
+        check_label_names(names, path)
         if names:
             return list(names)
     clips = [clip for clip in data["annotations"] if isinstance(clip, dict) and _is_whole(clip.get("label"))]

@@ -6,23 +6,27 @@ NTU120 take 1.1 GB) and are converted to float32 on access. Joints of Kinetics-4
 """
 
 import hashlib
+import logging
 import re
 from pathlib import Path
 
 import numpy as np
 
 from pose_extraction.errors import AnnotationError, UsageError
+from pose_extraction.formats.clip_times import has_unusable_times
 from pose_extraction.formats.foreign import read_converted
 from pose_extraction.formats.shards.manifest import is_shards
 from pose_extraction.formats.validation import validate_container
 from pose_extraction.skeleton import LAYOUTS, Skeleton, layout_by_shape
-from recognition.data.clip import Clip
+from recognition.data.clip import UNKNOWN_RATE, Clip
 from recognition.data.clip_checks import names_of_labels, numbers_as_names, usual_shape
-from recognition.data.sources.clip_table import UsableSource, table_of
+from recognition.data.sources.clip_table import UsableSource, name_of, table_of
 from recognition.data.sources.sharded_clips import open_sharded
 from recognition.data.sources.stored_joints import seen_of
 from recognition.data.usable_clips import UsableClips
 from recognition.settings import DataSettings
+
+log = logging.getLogger(__name__)
 
 
 class ClipSet:
@@ -166,6 +170,7 @@ def _open_file(path: Path, settings: DataSettings, *, leave_out_empty: bool) -> 
     if not usable.joints:
         reason = f"; the first: {usable.skipped[0]}" if usable.skipped else ", because it is empty: extract some videos"
         raise AnnotationError(f"{path}: contains no usable clips{reason}")
+    _warn_of_times(usable, path)
     return UsableSource(
         table_of(usable.annotations, usable.joints, shape[1]),
         usable.joints,
@@ -176,6 +181,23 @@ def _open_file(path: Path, settings: DataSettings, *, leave_out_empty: bool) -> 
         usable.left_out(data["split"]),
         names_given=bool(data.get("label_names")) or label_names != numbers_as_names(len(label_names)),
     )
+
+
+def _warn_of_times(usable: UsableClips, path: Path) -> None:
+    wrong = [
+        name_of(annotation)
+        for annotation, joints in zip(usable.annotations, usable.joints, strict=True)
+        if has_unusable_times(annotation, joints.num_frames)
+    ]
+    if wrong:
+        log.warning(
+            "%s: %d clips have no usable times (the first: %r), so %g frames/s are assumed; 'time' must contain one "
+            "finite time in seconds per frame, in ascending order, or 'fps' a number above 0",
+            path,
+            len(wrong),
+            wrong[0],
+            UNKNOWN_RATE,
+        )
 
 
 def _layout_of_file(name: str, shape: tuple[int, int], path: Path) -> Skeleton:

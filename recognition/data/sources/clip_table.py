@@ -87,6 +87,7 @@ def table_of(annotations: Sequence[Mapping[str, Any]], joints: Sequence[Joints],
         (length - 1) / UNKNOWN_RATE if time is None else time[-1] - time[0]
         for length, time in zip(lengths, times, strict=True)
     ]
+    recorded = (annotation.get("estimator") for annotation in annotations)
     return ClipTable(
         names=[name_of(annotation) for annotation in annotations],
         labels=np.array([annotation["label"] for annotation in annotations], np.int64),
@@ -96,6 +97,6 @@ def table_of(annotations: Sequence[Mapping[str, Any]], joints: Sequence[Joints],
         sizes=[tuple(annotation["img_shape"]) if dimensions == 2 else None for annotation in annotations],
         tracked=["track_id" in annotation for annotation in annotations],
         times=times,
-        estimators=frozenset(clip["estimator"] for clip in annotations if clip.get("estimator")),
+        estimators=frozenset(name for name in recorded if isinstance(name, str) and name),
         extraction=extraction_of(annotations),
     )

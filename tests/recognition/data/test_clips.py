@@ -124,7 +124,7 @@ BAD: dict[str, tuple[Callable[[list[dict[str, Any]]], Any], str]] = {
     "a person who is never seen": (lambda clips: spoil(clips, "keypoint_score", lambda s: s * 0), "no person"),
     "scores below zero only": (lambda clips: spoil(clips, "keypoint_score", lambda s: -s), "no person"),
     "scores of text": (lambda clips: spoil(clips, "keypoint_score", lambda s: s.astype("U8")), "keypoint_score"),
-    "a truth in place of a label": (lambda clips: spoil(clips, "label", True), "label True"),
+    "a truth in place of a label": (lambda clips: spoil(clips, "label", True), "label is True"),
     "a list in place of a group": (lambda clips: spoil(clips, "group", ["anna"]), "group ['anna']"),
     "mixed joint counts": (
         lambda clips: clips[2].update(
