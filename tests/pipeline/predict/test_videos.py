@@ -296,7 +296,7 @@ def test_python_takes_the_frame_rate_and_the_stream(
         answers = predict_actions(
             video, trained[0], estimator=networks[0], detector=networks[1], windows=1.0, device="cpu", fps=fps, stream=0
         )
-        ends[fps] = max(answer.end for answer in answers)
+        ends[fps] = max(answer.end or 0.0 for answer in answers)
     assert ends[10.0] == pytest.approx(2 * ends[None], abs=0.2) and ends[None] == pytest.approx(2, abs=0.3)
     for wrong in ({"fps": 0.0}, {"stream": -1}):
         with pytest.raises(UsageError, match=r"--(fps 0.0: must be a number|stream -1: must be the number)"):
