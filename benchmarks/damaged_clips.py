@@ -1,10 +1,12 @@
 """Read damaged copies of video clips in separate processes and report how much was recovered.
 
+    python benchmarks/damaged_clips.py --codecs
     python benchmarks/damaged_clips.py ../shared/data/videos/clips
 
-Every clip is damaged in several ways with fixed seeds, in a temporary folder. The outcome is valid if the reader yields
-frames or raises a VideoError. Everything else counts as lost: another exception, a crash of the decoder, or a timeout.
-The exit status is 1 if any clip was lost.
+The first command encodes short clips of every codec that FFmpeg can encode on this machine, in as many containers as
+possible; the second one takes those in a folder. Every clip is damaged in several ways with fixed seeds, in a temporary
+folder. The outcome is valid if the reader yields frames or raises a VideoError. Everything else counts as lost: another
+exception, a crash of the decoder, or a timeout. The exit status is 1 if any clip was lost.
 """
 
 import argparse
@@ -14,80 +16,21 @@ import subprocess
 import sys
 import tempfile
 from collections import Counter, defaultdict
-from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+from benchmarks.damaged.kinds import KINDS
 from pose_extraction.errors import VideoError
 from pose_extraction.video.reader import VideoReader
 
 SUFFIXES = {".mp4", ".avi", ".mkv", ".webm"}
-LIMIT_SECONDS = 60
+# For one process, which reads many clips.
+LIMIT_SECONDS = 120
 # One process reads many clips, which is faster; after a crash, a new process continues.
 CLIPS_PER_PROCESS = 40
 
-Damage = Callable[[bytes, bytes, random.Random], bytes]
 
-
-def truncated(share: float) -> Damage:
-    """Keep only the first part."""
-    return lambda data, other, rng: data[: int(len(data) * share)]
-
-
-def bits_flipped(count: int) -> Damage:
-    """Flip single bits at random positions."""
-
-    def damage(data: bytes, other: bytes, rng: random.Random) -> bytes:
-        copy = bytearray(data)
-        for _ in range(count):
-            copy[rng.randrange(len(copy))] ^= 1 << rng.randrange(8)
-        return bytes(copy)
-
-    return damage
-
-
-def header_cut(data: bytes, other: bytes, rng: random.Random) -> bytes:
-    """Remove the first bytes, up to 4 KiB."""
-    return data[rng.randrange(16, 4096) :]
-
-
-def header_flipped(data: bytes, other: bytes, rng: random.Random) -> bytes:
-    """Flip ten bits in the first and last 2 KiB, where containers store their tables."""
-    copy = bytearray(data)
-    for _ in range(10):
-        place = rng.randrange(-2048, 2048)
-        copy[place] ^= 1 << rng.randrange(8)
-    return bytes(copy)
-
-
-def spliced(data: bytes, other: bytes, rng: random.Random) -> bytes:
-    """Overwrite the middle with a part of another clip."""
-    length = len(data) // 5
-    start = rng.randrange(len(data) // 4, len(data) // 2)
-    return data[:start] + other[:length].ljust(length, b"\0") + data[start + length :]
-
-
-def zeroed(data: bytes, other: bytes, rng: random.Random) -> bytes:
-    """Overwrite a tenth with zeros, like a failed disk block."""
-    length = len(data) // 10
-    start = rng.randrange(len(data) - length)
-    return data[:start] + bytes(length) + data[start + length :]
-
-
-KINDS: dict[str, Damage] = {
-    "truncated to 10 %": truncated(0.1),
-    "truncated to 50 %": truncated(0.5),
-    "truncated to 95 %": truncated(0.95),
-    "5 bits flipped": bits_flipped(5),
-    "50 bits flipped": bits_flipped(50),
-    "500 bits flipped": bits_flipped(500),
-    "header cut": header_cut,
-    "header and tail flipped": header_flipped,
-    "spliced": spliced,
-    "a tenth zeroed": zeroed,
-}
-
-
-def read_clip(path: Path) -> dict[str, object]:
+def read_clip(path: Path) -> dict[str, Any]:
     """Read a clip to its end; return its codec and number of frames, or the error."""
     try:
         with VideoReader(path, threads=0) as reader:
@@ -97,19 +40,35 @@ def read_clip(path: Path) -> dict[str, object]:
         return {"error": str(error)}
 
 
-def read_all(paths: list[Path]) -> None:
-    """Body of the child process: print one line of JSON per clip."""
+def read_all(paths: list[str]) -> None:
+    """Body of a child process: print one line of JSON per clip."""
     for path in paths:
-        print(json.dumps({"path": str(path), **read_clip(path)}), flush=True)
+        print(json.dumps({"item": path, **read_clip(Path(path))}), flush=True)
 
 
-def run_bounded(paths: list[Path]) -> dict[Path, dict[str, object]]:
-    """Read clips in child processes; a clip that crashes its process or exceeds the time limit is marked."""
-    results: dict[Path, dict[str, object]] = {}
-    waiting = list(paths)
+def encode_all(folder: Path, names: list[str]) -> None:
+    """Body of a child process: encode clips of these codecs, and print one line of JSON per codec."""
+    # Loaded here only, because it imports FFmpeg's encoders.
+    from benchmarks.damaged.encoding import software_encoders, write_clips
+
+    numbers = {name: number for number, name in enumerate(software_encoders())}
+    for name in names:
+        clips = [str(path) for path in write_clips(name, numbers[name], folder)]
+        print(json.dumps({"item": name, "clips": clips}), flush=True)
+
+
+def run_bounded(words: list[str], items: list[str]) -> dict[str, dict[str, Any]]:
+    """Process items in child processes; one that crashes its process or exceeds the time limit is marked as lost.
+
+    Args:
+        words: Arguments of this script before the items.
+        items: The items, in their order.
+    """
+    results: dict[str, dict[str, Any]] = {}
+    waiting = list(items)
     while waiting:
         batch = waiting[:CLIPS_PER_PROCESS]
-        command = [sys.executable, __file__, "--read", *map(str, batch)]
+        command = [sys.executable, __file__, *words, *batch]
         try:
             child = subprocess.run(command, capture_output=True, text=True, timeout=LIMIT_SECONDS, check=False)
             output, fate = child.stdout, f"process ended with {child.returncode}: {child.stderr.strip()[-300:]}"
@@ -117,12 +76,28 @@ def run_bounded(paths: list[Path]) -> dict[Path, dict[str, object]]:
             output, fate = (error.stdout or b"").decode(), f"timeout after {LIMIT_SECONDS} s"
         for line in output.splitlines():
             result = json.loads(line)
-            results[Path(result.pop("path"))] = result
-        unread = [path for path in batch if path not in results]
+            results[result.pop("item")] = result
+        unread = [item for item in batch if item not in results]
         if unread:
             results[unread[0]] = {"lost": fate}
-        waiting = [path for path in waiting if path not in results]
+        waiting = [item for item in waiting if item not in results]
     return results
+
+
+def read_bounded(paths: list[Path]) -> dict[Path, dict[str, Any]]:
+    """Read clips in child processes."""
+    return {Path(path): result for path, result in run_bounded(["--read"], list(map(str, paths))).items()}
+
+
+def encoded_clips(folder: Path) -> list[Path]:
+    """Encode clips of all codecs in child processes, because an encoder may crash."""
+    from benchmarks.damaged.encoding import software_encoders
+
+    results = run_bounded(["--encode", str(folder)], software_encoders())
+    for name, result in results.items():
+        if "lost" in result:
+            print(f"{name}: cannot be encoded: {result['lost']}", file=sys.stderr)
+    return [Path(path) for result in results.values() for path in result.get("clips", [])]
 
 
 def make_copies(clips: list[Path], folder: Path) -> dict[Path, tuple[str, Path]]:
@@ -140,33 +115,46 @@ def make_copies(clips: list[Path], folder: Path) -> dict[Path, tuple[str, Path]]
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path, nargs="*", help="folders of clips, searched recursively")
-    parser.add_argument("--read", type=Path, nargs="+", help=argparse.SUPPRESS)
+    parser.add_argument("--codecs", action="store_true", help="also encode clips of all codecs, and damage these")
+    parser.add_argument("--read", nargs="+", help=argparse.SUPPRESS)
+    parser.add_argument("--encode", nargs="+", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.read:
         read_all(arguments.read)
         return 0
+    if arguments.encode:
+        encode_all(Path(arguments.encode[0]), arguments.encode[1:])
+        return 0
     clips = sorted(path for folder in arguments.folder for path in folder.rglob("*") if path.suffix in SUFFIXES)
-    if not clips:
-        parser.error("the folders contain no clips")
-    whole = run_bounded(clips)
-    clips = [clip for clip in clips if "frames" in whole[clip]]
     with tempfile.TemporaryDirectory() as folder:
-        copies = make_copies(clips, Path(folder))
-        results = run_bounded(list(copies))
+        place = Path(folder)
+        (place / "whole").mkdir()
+        (place / "copies").mkdir()
+        clips += encoded_clips(place / "whole") if arguments.codecs else []
+        if not clips:
+            parser.error("the folders contain no clips; name others, or add --codecs")
+        whole = read_bounded(clips)
+        for clip in clips:
+            if "frames" not in whole[clip]:
+                print(f"{clip.name}: left out: {whole[clip]}", file=sys.stderr)
+        clips = [clip for clip in clips if "frames" in whole[clip]]
+        copies = make_copies(clips, place / "copies")
+        results = read_bounded(list(copies))
     return report(whole, copies, results)
 
 
 def report(
-    whole: dict[Path, dict[str, object]],
+    whole: dict[Path, dict[str, Any]],
     copies: dict[Path, tuple[str, Path]],
-    results: dict[Path, dict[str, object]],
+    results: dict[Path, dict[str, Any]],
 ) -> int:
-    """Print one line per kind of damage and per codec; return 1 if any clip was lost."""
+    """Print one line per kind of damage, per codec and per container; return 1 if any clip was lost."""
     lost = {path: result["lost"] for path, result in results.items() if "lost" in result}
     print(f"{len(copies)} damaged copies of {len({clip for _, clip in copies.values()})} clips, {len(lost)} lost")
     for title, key in (
         ("damage", lambda path: copies[path][0]),
         ("codec", lambda path: str(whole[copies[path][1]]["codec"])),
+        ("container", lambda path: copies[path][1].suffix),
     ):
         groups: dict[str, Counter[str]] = defaultdict(Counter)
         for path, result in results.items():
@@ -176,8 +164,8 @@ def report(
             group["refused"] += "error" in result
             group["lost"] += "lost" in result
             group["noted"] += bool(result.get("problems"))
-            group["frames"] += int(str(result.get("frames", 0)))
-            group["of"] += int(str(whole[copies[path][1]]["frames"]))
+            group["frames"] += result.get("frames", 0)
+            group["of"] += whole[copies[path][1]]["frames"]
         print(f"\n{title:26}{'copies':>8}{'read':>8}{'noted':>8}{'refused':>9}{'lost':>6}{'frames recovered':>18}")
         for name, group in groups.items():
             share = group["frames"] / max(group["of"], 1)
