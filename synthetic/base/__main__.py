@@ -5,7 +5,6 @@
 
 import argparse
 import json
-import shlex
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -14,11 +13,12 @@ from pathlib import Path
 from rich.console import Console
 
 from pipeline.train.settings import pretrain_settings, train_settings
-from pose_extraction.errors import SkelpipeError, UsageError
+from pose_extraction.errors import SkelpipeError
 from pose_extraction.formats.pickles import write_pickle
 from recognition import runs
 from synthetic.base.data import Source, base_set
 from synthetic.base.shipping import ship
+from synthetic.base.words import command_of, pair_of
 
 CLIPS_NAME, SOURCES_NAME, RUN_NAME = "clips.pkl", "sources.json", "run"
 # Config of each objective if none is named.
@@ -51,39 +51,18 @@ def _make(arguments: argparse.Namespace) -> Path:
     _train(arguments.objective, arguments.words, out / CLIPS_NAME, run, arguments.seed)
     if arguments.ship is None:
         return run
-    # The command without the paths of this machine.
-    words = [word for word in sys.argv[1:] if word]
-    command = shlex.join(["python", "-m", "synthetic.base", *(_without_folder(word) for word in words)])
-    return ship(run, arguments.ship, sources, command)
-
-
-def _without_folder(word: str) -> str:
-    name, separator, value = word.partition("=")
-    path = value if separator else name
-    short = Path(path).name if Path(path).is_absolute() else path
-    return f"{name}={short}" if separator else short
+    return ship(run, arguments.ship, sources, command_of("synthetic.base", sys.argv[1:]))
 
 
 def _write_clips(arguments: argparse.Namespace, out: Path) -> list[Source]:
     """Write the training clips, or use those of an earlier, interrupted command with the same output folder."""
     if (out / RUN_NAME).is_dir() and (out / SOURCES_NAME).is_file():
         return [Source(**one) for one in json.loads((out / SOURCES_NAME).read_text(encoding="utf-8"))]
-    data, sources = base_set(
-        _files(arguments.real), classes=arguments.classes, clips=arguments.clips, seed=arguments.seed
-    )
+    files = {name: Path(file) for name, file in (pair_of("--real", word) for word in arguments.real)}
+    data, sources = base_set(files, classes=arguments.classes, clips=arguments.clips, seed=arguments.seed)
     write_pickle(out / CLIPS_NAME, data)
     (out / SOURCES_NAME).write_text(json.dumps([asdict(source) for source in sources], indent=1), encoding="utf-8")
     return sources
-
-
-def _files(pairs: Sequence[str]) -> dict[str, Path]:
-    files = {}
-    for pair in pairs:
-        name, separator, path = pair.partition("=")
-        if not (name and separator and path):
-            raise UsageError(f"--real {pair}: must be NAME=FILE, such as penn=penn_action.pkl")
-        files[name] = Path(path)
-    return files
 
 
 def _train(objective: str, words: Sequence[str], clips: Path, run: Path, seed: int) -> None:

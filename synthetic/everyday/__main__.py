@@ -4,17 +4,17 @@ python -m synthetic.everyday --data penn=penn_action.pkl --data weizmann=weizman
 """
 
 import argparse
-import shlex
 import sys
 from pathlib import Path
 
 from rich.console import Console
 
 from pipeline.train.settings import train_settings
-from pose_extraction.errors import SkelpipeError, UsageError
+from pose_extraction.errors import SkelpipeError
 from pose_extraction.formats.pickles import write_pickle
 from recognition.packed import FOLDER, SUFFIX
 from recognition.training.run import train
+from synthetic.base.words import command_of, pair_of
 from synthetic.everyday.merging import Part, merged
 from synthetic.everyday.shipping import ship
 from synthetic.everyday.testing import results_on_unseen_people
@@ -47,31 +47,18 @@ def main() -> None:
 
 
 def _make(arguments: argparse.Namespace) -> Path:
-    parts = [Part(name, Path(file)) for name, file in map(_pair, arguments.data)]
+    parts = [Part(name, Path(file)) for name, file in (pair_of("--data", word) for word in arguments.data)]
     clips = arguments.out / CLIPS_NAME
     clips.parent.mkdir(parents=True, exist_ok=True)
-    write_pickle(clips, merged(parts, dict(map(_pair, arguments.call))))
+    write_pickle(clips, merged(parts, dict(pair_of("--call", word) for word in arguments.call)))
     options = {"data.file": str(clips), "out": str(arguments.out / RUN_NAME), "training.seed": arguments.seed}
     run = train(train_settings(["custom", *arguments.words], options), show=True)
     results = results_on_unseen_people(run, clips, parts)
     if arguments.ship is None:
         return run
-    command = shlex.join(["python", "-m", "synthetic.everyday", *map(_without_folder, sys.argv[1:])])
+    command = command_of("synthetic.everyday", sys.argv[1:])
     path = FOLDER / f"{arguments.ship}{SUFFIX}"
     return ship(run, path, parts, results, command=command, estimator=arguments.estimator)
-
-
-def _pair(word: str) -> tuple[str, str]:
-    name, equals, value = word.partition("=")
-    if not (name and equals and value):
-        raise UsageError(f"{word}: must have the form NAME=VALUE")
-    return name, value
-
-
-def _without_folder(word: str) -> str:
-    """Return a word of the command line without folders of this machine."""
-    name, equals, value = word.rpartition("=")
-    return f"{name}{equals}{Path(value).name}" if "/" in value else word
 
 
 if __name__ == "__main__":

@@ -20,6 +20,7 @@ from recognition.training.sizing import recognizer_of
 from synthetic.base.__main__ import main
 from synthetic.base.data import Source, base_set
 from synthetic.base.shipping import ship
+from synthetic.base.words import command_of, pair_of
 from synthetic.motions.actions import actions_of
 from synthetic.motions.clips import make_clip, motion_set
 
@@ -134,3 +135,12 @@ def test_the_shipped_base_knows_the_synthetic_actions(tmp_path: Path) -> None:
     with torch.inference_mode():
         logits = trained.recognizer(collate([dataset[place] for place in range(len(dataset))]))
     assert (logits.argmax(-1).numpy() == opened.labels).mean() > 0.3
+
+
+def test_the_recorded_command_names_no_folder_of_this_machine() -> None:
+    words = ["custom", "--real", "penn=/data/penn.pkl", "--real=a=/data/a.pkl", "--out", "/runs/base", "runs/x", "lr=1"]
+    assert command_of("synthetic.base", words) == (
+        "python -m synthetic.base custom --real penn=penn.pkl --real=a=a.pkl --out base runs/x lr=1"
+    )
+    with pytest.raises(UsageError, match=r"--real penn: must have the form NAME=VALUE"):
+        pair_of("--real", "penn")

@@ -1,0 +1,38 @@
+"""Words of the command lines that train weights for the package."""
+
+import shlex
+from collections.abc import Sequence
+from pathlib import Path
+
+from pose_extraction.errors import UsageError
+
+
+def pair_of(option: str, word: str) -> tuple[str, str]:
+    """Split the value of an option into name and value.
+
+    Args:
+        option: The option, for the message.
+        word: Its value, `NAME=VALUE`.
+
+    Raises:
+        UsageError: It does not have this form.
+    """
+    name, equals, value = word.partition("=")
+    if not (name and equals and value):
+        raise UsageError(f"{option} {word}: must have the form NAME=VALUE, such as penn=penn_action.pkl")
+    return name, value
+
+
+def command_of(module: str, words: Sequence[str]) -> str:
+    """Return a command without the folders of this machine, for a model card.
+
+    Args:
+        module: Module that the command runs.
+        words: Its arguments. Absolute paths, alone or after the last "=", are shortened to the file name.
+    """
+    return shlex.join(["python", "-m", module, *map(_without_folder, words)])
+
+
+def _without_folder(word: str) -> str:
+    name, equals, value = word.rpartition("=")
+    return f"{name}{equals}{Path(value).name}" if Path(value).is_absolute() else word
