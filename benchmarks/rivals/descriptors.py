@@ -10,7 +10,7 @@ from benchmarks.rivals.method import Fitted, Method
 from benchmarks.rivals.motion import Annotation
 from benchmarks.rivals.networks import TEST, TRAIN, write_file
 from pipeline.train.settings import train_settings
-from recognition.confidence.confidence import Confidence, fit_confidence
+from recognition.confidence.confidence import Confidence, fit_on_finite
 from recognition.confidence.feature_distance import FEWEST_CLIPS, fit_feature_distance, left_out_distances
 from recognition.data.clip_transforms import ClipTransforms
 from recognition.data.clips import ClipSet, open_clips
@@ -73,13 +73,11 @@ class Descriptors(Method):
         if len(labels) >= FEWEST_CLIPS:
             descriptors = described(prepared.clips, prepared.settings.data)[apart.indices].astype(np.float64)
             truth = prepared.clips.labels[apart.indices]
-            far = left_out_distances(descriptors, truth, apart.groups)
-            usable = np.isfinite(apart.logits).all(axis=1) & np.isfinite(far)
-            if usable.any():
-                confidence = fit_confidence(
-                    apart.logits[usable],
-                    truth[usable],
-                    distance=fit_feature_distance(descriptors, truth),
-                    distances=far[usable],
-                )
+            fitted = fit_on_finite(
+                apart.logits,
+                truth,
+                distance=fit_feature_distance(descriptors, truth),
+                distances=left_out_distances(descriptors, truth, apart.groups),
+            )
+            confidence = fitted or confidence
         return FittedDescriptors(ridge, confidence, names)

@@ -45,6 +45,17 @@ Backend = Annotated[
 ]
 
 
+TestSplit = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME",
+        help="Test split; all: every clip.",
+        show_default="the matching test split",
+        rich_help_panel=INPUT,
+    ),
+]
+
+
 SkipBad = Annotated[
     bool,
     typer.Option("--skip-bad", help="Skip malformed clips and count them.", show_default="no", rich_help_panel=INPUT),

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from pipeline.commands.help_pages import CONDITIONS, INPUT, OUTPUT
-from pipeline.commands.options import Backend, BatchSize, Device, Precision, SkipBad, engine_of
+from pipeline.commands.options import Backend, BatchSize, Device, Precision, SkipBad, TestSplit, engine_of
 
 
 def robustness(
@@ -28,15 +28,7 @@ def robustness(
             rich_help_panel=INPUT,
         ),
     ] = None,
-    split: Annotated[
-        str | None,
-        typer.Option(
-            metavar="NAME",
-            help="Test split; all: every clip.",
-            show_default="the matching test split",
-            rich_help_panel=INPUT,
-        ),
-    ] = None,
+    split: TestSplit = None,
     out: Annotated[
         Path, typer.Option(metavar="FOLDER", help="Folder of the report and its data.", rich_help_panel=OUTPUT)
     ] = Path("robustness"),

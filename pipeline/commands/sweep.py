@@ -13,6 +13,7 @@ from pipeline.commands.options import (
     Device,
     Precision,
     SkipBad,
+    TestSplit,
     auto_or_count,
     engine_of,
     refuse_unused,
@@ -48,15 +49,7 @@ def sweep(
             rich_help_panel=INPUT,
         ),
     ] = None,
-    split: Annotated[
-        str | None,
-        typer.Option(
-            metavar="NAME",
-            help="Test split; all: every clip.",
-            show_default="the matching test split",
-            rich_help_panel=INPUT,
-        ),
-    ] = None,
+    split: TestSplit = None,
     seeds: Annotated[
         str | None,
         typer.Option(

@@ -167,3 +167,20 @@ def fit_confidence(
     rank = math.ceil((clips + 1) * KEPT - 1e-9)
     threshold = float(np.sort(found._unknown(logits, distances))[rank - 1])
     return replace(found, threshold=threshold, kept=rank / (clips + 1))
+
+
+def fit_on_finite(
+    logits: np.ndarray, labels: np.ndarray, *, distance: FeatureDistance, distances: np.ndarray
+) -> Confidence | None:
+    """Fit the confidence on the clips whose logits and distances are finite; None if there are none.
+
+    Args:
+        logits: (N, K); NaN for clips without output.
+        labels: int (N,).
+        distance: See `fit_confidence`.
+        distances: (N,); NaN for clips that cannot be compared.
+    """
+    usable = np.isfinite(logits).all(axis=1) & np.isfinite(distances)
+    if not usable.any():
+        return None
+    return fit_confidence(logits[usable], labels[usable], distance=distance, distances=distances[usable])

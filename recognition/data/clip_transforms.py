@@ -19,7 +19,14 @@ from recognition.data.transforms.placement import (
     to_frame,
     to_upright,
 )
-from recognition.data.transforms.sampling import at_rate, middle_part, random_part, resample_linear, sample_frames
+from recognition.data.transforms.sampling import (
+    at_rate,
+    middle_part,
+    random_part,
+    resample_linear,
+    sample_frames,
+    times_at_rate,
+)
 from recognition.settings import DataSettings
 
 AUTO_FLIP = 0.5
@@ -231,10 +238,9 @@ class ClipTransforms:
         length, rate = clip.num_frames, self.settings.frame_rate
         if rate is not None:
             time = times_after(clip, length)
-            new = at_rate(np.zeros((1, length, 1, 2), np.float32), np.ones((1, length, 1)), time, rate)[2]
+            new = times_at_rate(time, rate)
             if len(new) > self._frames:
-                start = (len(new) - self._frames) // 2
-                new = new[start : start + self._frames]
+                new = new[self._window(at_rate(clip.keypoint, clip.score, time, rate)[1], None)]
             return np.abs(new[:, None] - time).argmin(axis=1)
         return sample_frames(length, int(self.lengths(np.array([length]), np.zeros(1))[0]))
 
@@ -252,21 +258,21 @@ class ClipTransforms:
         if settings.num_frames == "own" and score.shape[1] <= self._frames:
             return keypoint, score
         if settings.frame_rate is not None and settings.num_frames == "own":
-            return self._window(keypoint, score, rng)
+            window = self._window(score, rng)
+            return keypoint[:, window], score[:, window]
         if settings.resample == "linear":
             return resample_linear(keypoint, score, self._frames)
         frames = sample_frames(score.shape[1], self._frames, rng)
         return keypoint[:, frames], score[:, frames]
 
-    def _window(self, keypoint: np.ndarray, score: np.ndarray, rng: np.random.Generator | None) -> Joints:
-        """Return the longest window that the network accepts: from the middle, or at random; one that shows someone."""
+    def _window(self, score: np.ndarray, rng: np.random.Generator | None) -> slice:
+        """Choose the longest window that the network accepts: from the middle, or at random; one that shows someone."""
         spare = score.shape[1] - self._frames
         there = np.flatnonzero((score > 0).any(axis=(0, 2)))
         start = spare // 2 if rng is None else int(rng.integers(spare + 1))
         if len(there) and not ((there >= start) & (there < start + self._frames)).any():
             start = min(spare, max(0, int(there[len(there) // 2]) - self._frames // 2))
-        window = slice(start, start + self._frames)
-        return keypoint[:, window], score[:, window]
+        return slice(start, start + self._frames)
 
     def _part(self, length: int, rng: np.random.Generator | None) -> slice | None:
         """Return the frames to use; None for all."""

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 
 from recognition import runs
-from recognition.confidence.confidence import fit_confidence
+from recognition.confidence.confidence import fit_on_finite
 from recognition.confidence.feature_distance import FEWEST_CLIPS, fit_feature_distance, left_out_distances
 from recognition.data.dataset import SkeletonDataset
 from recognition.engine.loop import Loop
@@ -83,9 +83,8 @@ def complete_confidence(
         labels.append(own.labels)
         distances.append(left_out_distances(own.features, own.labels, further.groups))
     of_clips, truth, far = np.concatenate(logits), np.concatenate(labels), np.concatenate(distances)
-    usable = np.isfinite(of_clips).all(axis=1) & np.isfinite(far)
-    if usable.any():
-        confidence = fit_confidence(of_clips[usable], truth[usable], distance=distance, distances=far[usable])
+    confidence = fit_on_finite(of_clips, truth, distance=distance, distances=far)
+    if confidence is not None:
         runs.save(path, {**content, "confidence": confidence.plain()})
 
 

@@ -59,6 +59,17 @@ def resample_linear(keypoint: np.ndarray, score: np.ndarray, target: int) -> tup
         ).astype(np.float32)
 
 
+def times_at_rate(time: np.ndarray, rate: float) -> np.ndarray:
+    """Return times at a fixed rate, float64 (U,), from the first frame of a clip to the last.
+
+    Args:
+        time: float64 (T,), ascending times of the frames in seconds.
+        rate: Frames per second.
+    """
+    count = round((time[-1] - time[0]) * rate) + 1
+    return np.minimum(time[0] + np.arange(count) / rate, time[-1])
+
+
 def at_rate(
     keypoint: np.ndarray, score: np.ndarray, time: np.ndarray, rate: float
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -76,8 +87,7 @@ def at_rate(
     Returns:
         float32 (M, U, V, D), (M, U, V) and the times of the frames, float64 (U,), from the first frame to the last.
     """
-    count = round((time[-1] - time[0]) * rate) + 1
-    new = np.minimum(time[0] + np.arange(count) / rate, time[-1])
+    new = times_at_rate(time, rate)
     after = np.clip(np.searchsorted(time, new, side="right"), 1, max(1, len(time) - 1))
     after = np.minimum(after, len(time) - 1)
     before = np.maximum(after - 1, 0)

@@ -9,6 +9,8 @@ import torch
 
 from pose_extraction.errors import UsageError
 from pose_extraction.skeleton import COCO17
+from recognition.data.clip import Clip, ClipFormat
+from recognition.data.clip_transforms import ClipTransforms
 from recognition.data.clips import open_clips
 from recognition.data.dataset import Sample, SkeletonDataset, collate, repeated
 from recognition.data.perturbations import (
@@ -325,3 +327,17 @@ def test_perturbations_differ_between_clips(tmp_path: Path) -> None:
     for disturbance in (GaussianNoise(0.01), JointOcclusion(0.6)):
         data = made(tmp_path, clips, num_frames=20, perturbation=disturbance)
         assert not np.array_equal(data[0].keypoint, data[1].keypoint)
+
+
+def test_frames_of_a_resampled_clip_are_those_that_the_result_shows() -> None:
+    """The network sees a window with somebody, wherever in the clip it is."""
+    generator = np.random.default_rng(0)
+    keypoint = generator.uniform(10, 90, (1, 60, 17, 2)).astype(np.float32)
+    score = np.ones((1, 60, 17), np.float32)
+    keypoint[:, :50], score[:, :50] = np.nan, 0
+    clip = Clip("clip", 0, keypoint, score, (100, 100), True, np.arange(60) / 20)
+    settings = DataSettings.model_validate({"num_frames": "own", "frame_rate": 10.0, "max_frames": 8})
+    transforms = ClipTransforms(ClipFormat(Path("clips.pkl"), COCO17), settings)
+    frames, shown = transforms.frames_of(clip), (transforms(clip)[0, ..., 2] > 0).any(axis=1)
+    assert len(frames) == len(shown) == 8 and shown.any()
+    assert (frames >= 50).tolist() == shown.tolist()
