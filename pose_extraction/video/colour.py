@@ -5,6 +5,7 @@ range (PQ, HLG) is tone-mapped to standard dynamic range, because detectors trai
 otherwise low contrast.
 """
 
+import math
 from functools import lru_cache
 
 import av
@@ -131,11 +132,23 @@ def _screen_curve() -> np.ndarray:
 
 def display_matrix(frame: av.VideoFrame) -> tuple[int, int, int, int] | None:
     """Return (a, b, c, d) of the frame's display matrix; None if it has none. x' = a x + c y and y' = b x + d y."""
-    data = frame.side_data.get("DISPLAYMATRIX")
+    try:
+        data = frame.side_data.get("DISPLAYMATRIX")
+    except ValueError:
+        # PyAV cannot list the side data of a frame that has one of a newer kind, such as EXIF or the view of a stereo
+        # video, but it still knows the rotation.
+        return _rotation_matrix(frame.rotation) if frame.rotation else None
     if data is None:
         return None
     entries = np.frombuffer(bytes(data), np.int32, count=9)
     return int(entries[0]), int(entries[1]), int(entries[3]), int(entries[4])
+
+
+def _rotation_matrix(degrees: int) -> tuple[int, int, int, int]:
+    """Return the display matrix of a counterclockwise rotation."""
+    turn = math.radians(degrees)
+    cosine, sine = round(65536 * math.cos(turn)), round(65536 * math.sin(turn))
+    return cosine, -sine, sine, cosine
 
 
 def upright(image: np.ndarray, matrix: tuple[int, int, int, int] | None) -> np.ndarray:

@@ -104,8 +104,10 @@ def _size(stream: av.VideoStream) -> str:
 
 
 def _no_decoder(stream: av.VideoStream, place: object) -> str:
-    tag = getattr(stream, "codec_tag", "")
-    return f"{place}: no decoder for the video codec {tag}; convert it to h264 first".strip()
+    # The tag of an unknown codec may be empty, or bytes that are not text.
+    tag = "".join(letter for letter in str(getattr(stream, "codec_tag", "")) if letter.isprintable())
+    name = f"the video codec {tag}" if tag.strip() else "its video codec"
+    return f"{place}: no decoder for {name}; convert it to h264 first"
 
 
 def explain_unreadable(path: Path, error: Exception) -> str:

@@ -95,6 +95,18 @@ def test_mirrored_and_rotated_frames_are_upright(
         assert abs(int(image[(height - 1) * down, (width - 1) * right, 0]) - value) < 12
 
 
+@pytest.mark.parametrize("degrees", [0, 90, 180, 270])
+def test_frames_with_data_that_pyav_does_not_know_are_upright(tmp_path: Path, degrees: int) -> None:
+    """FFmpeg's TIFF pictures carry EXIF data. PyAV cannot list the data of such frames, and so not the rotation."""
+
+    def turn(stream: av.VideoStream) -> None:
+        stream.set_display_rotation(degrees)
+
+    image, reader = first(encode(tmp_path / "a.mov", "tiff", frames=range(3), pixel_format="rgb24", setup=turn))
+    expected = np.rot90(made_frame(0, SIZE), degrees // 90)
+    assert reader.info.rotation == degrees and np.abs(image.astype(int) - expected).mean() < 2
+
+
 def test_an_uneven_rotation_is_reported(tmp_path: Path) -> None:
     path = encode(tmp_path / "a.mp4", setup=lambda stream: stream.set_display_rotation(30))
     assert first(path)[1].problems == ["rotated by an angle between quarter turns; the nearest quarter turn is used"]
