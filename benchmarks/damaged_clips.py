@@ -134,13 +134,13 @@ def main() -> int:
         if not clips:
             parser.error("the folders contain no clips; name others, or add --codecs")
         whole = read_bounded(clips)
-        for clip in clips:
-            if "frames" not in whole[clip]:
-                print(f"{clip.name}: left out: {whole[clip]}", file=sys.stderr)
-        clips = [clip for clip in clips if "frames" in whole[clip]]
+        unread = [clip for clip in clips if "frames" not in whole[clip]]
+        for clip in unread:
+            print(f"{clip.name}, undamaged, cannot be read: {whole[clip]}", file=sys.stderr)
+        clips = [clip for clip in clips if clip not in unread]
         copies = make_copies(clips, place / "copies")
         results = read_bounded(list(copies))
-    return report(whole, copies, results)
+    return max(report(whole, copies, results), int(any("lost" in whole[clip] for clip in unread)))
 
 
 def report(

@@ -88,7 +88,7 @@ def write_clips(name: str, number: int, folder: Path) -> Iterator[Path]:
 
 
 def _encoded(path: Path, name: str, size: tuple[int, int]) -> bool:
-    """Return whether the codec can be encoded in this container and size."""
+    """Return whether the codec can be encoded in this container and size, and decoded again."""
     known = [pixel_format.name for pixel_format in Codec(name, "w").video_formats or []]
     chosen = next((one for one in PIXEL_FORMATS if one in known), known[0] if known else "yuv420p")
     try:
@@ -102,7 +102,12 @@ def _encoded(path: Path, name: str, size: tuple[int, int]) -> bool:
             options={"strict": "experimental"},
             container_format=CONTAINERS[path.suffix],
         )
-    except (av.FFmpegError, NotImplementedError, OSError, TypeError, ValueError):
+        # Some containers store what they do not know as data.
+        with av.open(str(path)) as container:
+            stream = container.streams.video[0]
+            decoded = bool(stream.codec_context) and sum(1 for _ in container.decode(stream)) > 1
+    except (av.FFmpegError, IndexError, NotImplementedError, OSError, TypeError, ValueError):
+        decoded = False
+    if not decoded:
         path.unlink(missing_ok=True)
-        return False
-    return path.stat().st_size > 0
+    return decoded
