@@ -104,7 +104,7 @@ def video_of(annotation: Mapping[str, Any], place: str) -> VideoPoses:
     time = times_of(annotation, frames)
     if time is None:
         raise UsageError(
-            f"{place}: has neither timestamps (time) nor a frame rate (fps) that can be used, which --windows requires; "
+            f"{place}: has neither timestamps (time) nor a frame rate (fps) that is usable, which --windows requires; "
             "create the file again with skelpipe, or omit --windows"
         )
     ids = [int(name) for name in annotation.get("track_id", range(persons))]

@@ -12,6 +12,8 @@ import numpy as np
 
 from pose_extraction.errors import AnnotationError
 
+# Largest height or width of a frame.
+MOST_SIDE = 1_000_000
 # Pixels: larger than any coordinate in metres or shares of the frame.
 PIXELS = 20.0
 # Interpolation of heat maps exceeds 1 by less than this.
@@ -90,7 +92,7 @@ def convert_joints(clips: Sequence[Any], path: Path) -> list[str]:
     """
     usable = [clip for clip in clips if isinstance(clip, dict) and _is_usable(clip)]
     notes = _split_scores(usable)
-    flat = [clip for clip in usable if clip["keypoint"].shape[3] == 2 and _is_size(clip.get("img_shape"))]
+    flat = [clip for clip in usable if clip["keypoint"].shape[3] == 2 and is_size(clip.get("img_shape"))]
     notes += _convert_scores(usable, path)
     notes += _convert_shares(flat, path)
     return notes + _convert_sizes(flat)
@@ -178,8 +180,13 @@ def _convert_shares(clips: Sequence[dict[str, Any]], path: Path) -> list[str]:
     return [f"coordinates are up to {highest:.2f}, so they are read as shares of the frame and multiplied by its size"]
 
 
-def _is_size(size: Any) -> bool:
-    return isinstance(size, tuple | list) and len(size) == 2 and all(isinstance(side, int) for side in size)
+def is_size(size: Any) -> bool:
+    """Return whether a value is a possible (height, width) of a frame in pixels."""
+    return (
+        isinstance(size, tuple | list)
+        and len(size) == 2
+        and all(isinstance(side, int) and not isinstance(side, bool) and 0 < side <= MOST_SIDE for side in size)
+    )
 
 
 def _convert_sizes(clips: Sequence[dict[str, Any]]) -> list[str]:
@@ -190,8 +197,10 @@ def _convert_sizes(clips: Sequence[dict[str, Any]]) -> list[str]:
         x, y = (clip["keypoint"][..., axis] for axis in (0, 1))
         height, width = clip["img_shape"]
         seen += int(((x != 0) | (y != 0)).sum())
-        outside += int(((x > width) | (y > height)).sum())
-        outside_swapped += int(((x > height) | (y > width)).sum())
+        # Not in half precision, which is too coarse for large frames.
+        right, below = x.astype(np.float32), y.astype(np.float32)
+        outside += int(((right > width) | (below > height)).sum())
+        outside_swapped += int(((right > height) | (below > width)).sum())
     if not seen or outside <= MANY_OUTSIDE * seen:
         return []
     text = f"{outside / seen:.0%} of the joints are outside the frame"

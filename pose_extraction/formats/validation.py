@@ -6,6 +6,7 @@ from typing import Any
 
 from pose_extraction.errors import AnnotationError
 from pose_extraction.formats.foreign import read_converted
+from pose_extraction.formats.joint_values import is_size
 from pose_extraction.formats.label_numbers import UNLABELLED, check_label_names
 
 
@@ -171,10 +172,8 @@ def validated_clip(annotation: Any, position: int, path: Path) -> str:
             f"{clip}: keypoint_score has shape {score_shape}, must have {shape[:3]}; extract the clip again"
         )
     size = annotation.get("img_shape")
-    if size is not None and not (
-        isinstance(size, list | tuple) and len(size) == 2 and all(isinstance(side, int) and side > 0 for side in size)
-    ):
-        raise AnnotationError(f"{clip}: img_shape is {size!r}, must be (height, width) in pixels; fix it")
+    if size is not None and not is_size(size):
+        raise AnnotationError(f"{clip}: img_shape is {size!r:.80}, must be (height, width) in pixels; fix it")
     if size is None and shape[3] == 2:
         raise AnnotationError(f"{clip} has no 'img_shape', the frame's (height, width) in pixels; add it")
     return identifier

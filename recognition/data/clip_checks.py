@@ -10,6 +10,7 @@ import numpy as np
 
 from pose_extraction.errors import AnnotationError, EmptyClipError
 from pose_extraction.formats.annotations import MOST_CLASSES, UNLABELLED, number_labels
+from pose_extraction.formats.joint_values import is_size
 from pose_extraction.formats.label_numbers import check_label_names
 from pose_extraction.formats.validation import validated_clip
 
@@ -139,6 +140,6 @@ def _checked_kinetics(annotation: dict[str, Any], path: Path) -> str:
             f"{clip}: box_score has type {box_score.dtype}, but must be numeric; download the file again"
         )
     size = annotation["img_shape"]
-    if not (isinstance(size, list | tuple) and len(size) == 2 and all(isinstance(n, int) and n > 0 for n in size)):
-        raise AnnotationError(f"{clip}: img_shape is {size!r}, but must be (height, width) in pixels; fix it")
+    if not is_size(size):
+        raise AnnotationError(f"{clip}: img_shape is {size!r:.80}, but must be (height, width) in pixels; fix it")
     return str(name)
