@@ -15,6 +15,7 @@ from benchmarks.cells.data_sets import DataSet, Fold, draw, is_smaller
 from benchmarks.cells.results import UNANSWERED, Key, Result, append, digest_of
 from benchmarks.rivals.method import Fitted, Method
 from benchmarks.rivals.motion import has_person
+from pose_extraction.engines.devices import cpu_count
 from recognition.data.sources.clip_table import name_of
 from recognition.robustness.conditions import CLEAN, Condition
 
@@ -203,7 +204,7 @@ def _answers(cell: Cell, fitted: Fitted, clips: Sequence[Any]) -> tuple[np.ndarr
 
 def _cpus() -> int:
     """Return the number of processors that this process may use."""
-    return int(os.environ.get("OMP_NUM_THREADS") or len(os.sched_getaffinity(0)))
+    return int(os.environ.get("OMP_NUM_THREADS") or cpu_count())
 
 
 def _reset_peak() -> None:

@@ -3,7 +3,6 @@
 import hashlib
 import json
 import multiprocessing
-import os
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
@@ -16,6 +15,7 @@ import torch
 from rich.console import Console
 from rich.text import Text
 
+from pose_extraction.engines.devices import cpu_count
 from pose_extraction.errors import SkelpipeError, TrainingError
 from recognition import runs
 from recognition.engine.training_run import TrainingStopped
@@ -172,13 +172,13 @@ def machine(jobs: int | None, left: int) -> tuple[list[str], int]:
     """
     gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
     devices = [f"cuda:{number}" for number in range(gpus)] or [AUTO]
-    most = jobs or gpus or len(os.sched_getaffinity(0))
+    most = jobs or gpus or cpu_count()
     return devices, max(1, min(most, max(left, 1)))
 
 
 def _together(given: list[tuple[Job, str, bool]], at_once: int) -> Iterator[tuple[Job, "_End"]]:
     """Yield runs as they end; several train in parallel, each in its own process."""
-    threads = max(1, len(os.sched_getaffinity(0)) // at_once)
+    threads = max(1, cpu_count() // at_once)
     pool = ThreadPoolExecutor(at_once)
     try:
         futures = {pool.submit(_in_process, *one, threads): one[0] for one in given}

@@ -13,7 +13,10 @@ ISAS_WITHOUT_BF16 = ("SSE41", "AVX", "AVX2", "AVX2_VNNI", "AVX2_VNNI_2", "AVX512
 
 def cpu_count() -> int:
     """Return the number of CPUs that this process may use, which containers and schedulers can limit."""
-    return len(os.sched_getaffinity(0))
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    # macOS does not tell.
+    return os.cpu_count() or 1
 
 
 def cpu_has_bf16() -> bool:

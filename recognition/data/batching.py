@@ -1,6 +1,5 @@
 """Composition and order of batches: a function of seed and epoch only, so that resumed runs are exact."""
 
-import os
 import signal
 from collections import Counter
 from collections.abc import Sequence
@@ -10,6 +9,7 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset
 
+from pose_extraction.engines.devices import cpu_count
 from pose_extraction.errors import UsageError
 from recognition.data.batches import Batch
 from recognition.data.dataset import Sample, collate, repeated
@@ -144,7 +144,7 @@ def make_loader(
         A loader of `Batch` objects.
     """
     on_gpu = torch.cuda.is_available()
-    beside_gpu = min(MOST_WORKERS, max(1, len(os.sched_getaffinity(0)) - 1)) if on_gpu else 0
+    beside_gpu = min(MOST_WORKERS, max(1, cpu_count() - 1)) if on_gpu else 0
     return DataLoader(
         # DataLoader is typed by the items of its data set and ignores `collate_fn`.
         cast("Dataset[Batch]", dataset),

@@ -1,12 +1,13 @@
 """Devices, backends and precisions: what is chosen automatically, and what is refused."""
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from pose_extraction.engines import devices
-from pose_extraction.engines.devices import cpu_has_bf16, parse_devices, resolve_device
+from pose_extraction.engines.devices import cpu_count, cpu_has_bf16, parse_devices, resolve_device
 from pose_extraction.engines.engine import Engine, parse_engine, resolve_engine, resolve_training_engine
 from pose_extraction.errors import BackendError, UsageError
 
@@ -116,3 +117,9 @@ def test_a_limit_on_instructions_rules_bf16_out(name: str, monkeypatch: pytest.M
         monkeypatch.setenv(name, limit)
         answers[limit] = cpu_has_bf16()
     assert [limit for limit, answer in answers.items() if not answer] == ["avx2", "AVX512_CORE"]
+
+
+def test_systems_that_do_not_limit_processes_to_cpus_count_all_of_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert 1 <= cpu_count() <= (os.cpu_count() or 1)
+    monkeypatch.delattr(os, "sched_getaffinity")
+    assert cpu_count() == os.cpu_count()
