@@ -6,6 +6,7 @@ Kernels depend on the shape of the batch. With a fixed shape, the result for a c
 crops share its batch, so an interrupted and resumed run produces the same files as an uninterrupted one.
 """
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +21,8 @@ from pose_extraction.errors import BackendError, WeightsError
 
 if TYPE_CHECKING:
     import torch
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -195,6 +198,8 @@ class _TorchNetwork:
         import torch
 
         self.batch_size = batch_size
+        # Images that are processed together; fewer once the memory of the device did not suffice.
+        self._together = batch_size
         self._device = torch_device(engine)
         # Only the layers are converted. Normalisation stays in fp32: bf16 would round means such as 123.675.
         network.dtype = torch_dtype(engine)
@@ -207,12 +212,47 @@ class _TorchNetwork:
     def __call__(self, images: np.ndarray) -> list[np.ndarray]:
         import torch
 
-        count = len(images)
-        batch = torch.from_numpy(np.ascontiguousarray(_padded(images, self.batch_size)))
+        padded = _padded(images, self.batch_size)
+        while True:
+            try:
+                parts = [
+                    self._run(padded[first : first + self._together])
+                    for first in range(0, max(len(images), 1), self._together)
+                ]
+            except torch.OutOfMemoryError as error:
+                if self._together == 1:
+                    raise BackendError(
+                        f"{self._device}: has too little free memory for a single image; stop other programs that use "
+                        "it, or choose a smaller network or --device cpu"
+                    ) from error
+                self._together = -(-self._together // 2)
+            else:
+                return [np.concatenate(outputs)[: len(images)] for outputs in zip(*parts, strict=True)]
+            # After the exception is gone, which keeps the tensors of the failed batch.
+            self._empty_cache()
+            log.warning(
+                "%s: out of memory; from now on %d instead of %d images at a time. --batch-size %d avoids this note, "
+                "and gives the same numbers in each run",
+                self._device,
+                self._together,
+                self.batch_size,
+                self._together,
+            )
+
+    def _run(self, images: np.ndarray) -> list[np.ndarray]:
+        import torch
+
+        batch = torch.from_numpy(np.ascontiguousarray(_padded(images, self._together)))
         with torch.inference_mode():
             if self._device.type == "cuda":
                 batch = batch.pin_memory().to(self._device, non_blocking=True)
-            return [output[:count].float().cpu().numpy() for output in self._network(batch)]
+            return [output[: len(images)].float().cpu().numpy() for output in self._network(batch)]
+
+    def _empty_cache(self) -> None:
+        import torch
+
+        if self._device.type == "cuda":
+            torch.cuda.empty_cache()
 
 
 class _RunnerNetwork:

@@ -10,6 +10,7 @@ import torch
 
 from pose_extraction.engines.engine import Engine
 from pose_extraction.engines.image_networks import ImageNetwork, Normalisation, from_torch
+from pose_extraction.errors import BackendError
 
 pytestmark = pytest.mark.processor
 
@@ -84,6 +85,42 @@ def test_openvino_models_are_cached(monkeypatch: pytest.MonkeyPatch, tmp_path: P
     engine = Engine("cpu", "openvino", "fp32")
     changed = from_torch(other, IMAGENET, engine, input_size=(32, 48), batch_size=4)(pictures(4))[0]
     assert not np.allclose(changed, first)
+
+
+class SmallMemory(torch.nn.Module):
+    """Means of images, with memory for a given number of them."""
+
+    def __init__(self, fits: int) -> None:
+        super().__init__()
+        self.fits = fits
+        self.seen: list[int] = []
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        self.seen.append(len(images))
+        if len(images) > self.fits:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return images.mean(dim=(2, 3))
+
+
+def test_a_batch_that_does_not_fit_into_memory_is_halved_until_it_does(caplog: pytest.LogCaptureFixture) -> None:
+    module = SmallMemory(fits=3)
+    plain = Normalisation((0.0, 0.0, 0.0), (1.0, 1.0, 1.0), to_rgb=False)
+    network = from_torch(module, plain, Engine("cpu", "torch", "fp32"), input_size=(8, 6), batch_size=10)
+    images = np.random.default_rng(0).integers(0, 255, (9, 8, 6, 3), np.uint8)
+    for _ in range(2):
+        (means,) = network(images)
+        np.testing.assert_allclose(means, images.mean(axis=(1, 2)), rtol=1e-5)
+    # Found once, then kept; each batch has the same shape.
+    assert module.seen == [10, 5, 3, 3, 3, 3, 3, 3]
+    assert [record.getMessage().count("out of memory") for record in caplog.records] == [1, 1]
+    assert "--batch-size 3" in caplog.records[-1].getMessage()
+
+
+def test_memory_that_does_not_suffice_for_one_image_is_an_error_with_the_fix() -> None:
+    plain = Normalisation((0.0, 0.0, 0.0), (1.0, 1.0, 1.0), to_rgb=False)
+    network = from_torch(SmallMemory(0), plain, Engine("cpu", "torch", "fp32"), input_size=(8, 6), batch_size=4)
+    with pytest.raises(BackendError, match=r"too little free memory for a single image.*--device cpu"):
+        network(np.zeros((1, 8, 6, 3), np.uint8))
 
 
 def test_too_large_batches_are_refused() -> None:
