@@ -1,6 +1,6 @@
 """Frames per second of our extraction and of mmpose.apis.MMPoseInferencer, with equal work and with our defaults.
 
-    python benchmarks/extract_vs_mmpose.py CLIP [--estimator hrnet-w32] [--persons 2] [--frames 24] [--repeats 3]
+    python benchmarks/extract_vs_mmpose.py CLIP [--estimator hrnet-w32] [--persons 2] [--frames 24] [--device cpu]
 
 Both run the same networks with the same seeded weights on the same clip. The detector runs on every frame (ours by
 default on key frames only), and its output is replaced by scripted boxes, so that both crop the same persons. Variants
@@ -90,7 +90,7 @@ def scripted_boxes(size: tuple[int, int], persons: int) -> np.ndarray:
 def prepare_ours(name: str, arguments: argparse.Namespace, clip: Path, boxes: np.ndarray) -> Run:
     """Return a function that extracts the clip once and returns the seconds of each step."""
     precision, flip_test, square, detect_every = VARIANTS[name]
-    options = NetworkOptions(Engine(precision=precision), flip_test=flip_test, oblong=not square)
+    options = NetworkOptions(Engine(arguments.device, precision=precision), flip_test=flip_test, oblong=not square)
     estimator = load_estimator(identify("estimator", arguments.estimator, checkpoint=SEED, options=options), options)
     detector: Any = load_detector(identify("detector", arguments.detector, checkpoint=SEED, options=options), options)
     timed: list[Timed] = []
@@ -142,7 +142,7 @@ def prepare_baseline(arguments: argparse.Namespace, clip: Path, boxes: np.ndarra
     mmlab_packages.prepare()
     from mmpose.apis import MMPoseInferencer
 
-    options = NetworkOptions(Engine(device="cpu", backend="torch", precision="fp32"))
+    options = NetworkOptions(Engine(device=arguments.device, backend="torch", precision="fp32"))
     pose_entry = identify("estimator", arguments.estimator, checkpoint=SEED, options=options).entry
     detector_entry = identify("detector", arguments.detector, checkpoint=SEED, options=options).entry
     assert pose_entry is not None and detector_entry is not None
@@ -150,7 +150,7 @@ def prepare_baseline(arguments: argparse.Namespace, clip: Path, boxes: np.ndarra
         pose2d=mmlab.load_config("mmpose", pose_entry.config).filename,
         det_model=mmlab.load_config(detector_entry.package, detector_entry.config).filename,
         det_cat_ids=[0],
-        device="cpu",
+        device=arguments.device,
     ).inferencer
     inferencer.model.load_state_dict(mmlab.build_topdown(pose_entry.config)[0].state_dict())
     network, _ = mmlab.build_detector(detector_entry.package, detector_entry.config)
@@ -213,6 +213,7 @@ def main() -> None:
     parser.add_argument("--persons", type=int, default=2)
     parser.add_argument("--frames", type=int, default=24)
     parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--device", default="cpu", help="device of both programs (default: %(default)s)")
     parser.add_argument("--no-memory", action="store_true", help="skip the memory measurement in separate processes")
     parser.add_argument("--only", help=argparse.SUPPRESS)
     arguments = parser.parse_args()

@@ -1,0 +1,226 @@
+"""What only a GPU can tell, in one command of at most seven minutes.
+
+    python benchmarks/gpu_check.py [--device cuda:0] [--out gpu.md] [--only equality extraction ...]
+    python benchmarks/gpu_check.py --toy --device cpu     # the same code with the smallest networks, to test it
+
+Sections: `equality`, poses on the device and on the CPU in fp32; `extraction`, frames per second against
+MMPoseInferencer at equal work, and the share of the networks (goals: 20 times as fast, 80 %); `memory`, a batch that
+does not fit; `training`, a step of phase two at the paper's size against the plain recipe (goal: 10 times as fast);
+`sharing`, two extractions on one card. A section that fails or takes too long is reported, and the others run. The clip
+is generated, and all networks have seeded random weights, so nothing is downloaded.
+"""
+
+import argparse
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from pose_extraction.engines.engine import Engine
+from pose_extraction.networks.estimators import load_estimator
+from pose_extraction.networks.identity import NetworkOptions, identify
+from pose_extraction.networks.topdown import TopdownEstimator
+from test_support.made_video import write_made_clip
+
+ROOT = Path(__file__).resolve().parents[1]
+SECONDS = 420
+SEED = "seed:0"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is measured.
+
+    Args:
+        device: Device under test.
+        estimators: Pose networks of `equality`.
+        estimator: Pose network of the other sections.
+        detector: Person detector.
+        size: (height, width) of the clip in pixels.
+        frames: Its length.
+        training: Arguments of `recognition_speed.py`.
+        clip: The clip.
+    """
+
+    device: str
+    estimators: Sequence[str]
+    estimator: str
+    detector: str
+    size: tuple[int, int]
+    frames: int
+    training: Sequence[str]
+    clip: Path
+
+
+def plan_for(device: str, folder: Path, *, toy: bool) -> Plan:
+    """Return the plan, and write its clip into a folder."""
+    clip = folder / "clip.mp4"
+    if toy:
+        small = ["--small", "--clips", "2", "--batch-size", "1", "--rounds", "1", "--only", "+ bf16"]
+        plan = Plan(device, ("vitpose-tiny",), "hrnet-tiny", "rtmdet-nano-rendered", (120, 160), 4, small, clip)
+    else:
+        training = ["--clips", "12", "--batch-size", "2", "--rounds", "1"]
+        plan = Plan(device, ("vitpose-b", "hrnet-w32"), "hrnet-w32", "rtmdet", (1080, 1920), 240, training, clip)
+    write_made_clip(clip, size=plan.size, frames=plan.frames, persons=2)
+    return plan
+
+
+def options_on(device: str, batch_size: int | None = None) -> NetworkOptions:
+    """Return options for torch in fp32."""
+    return NetworkOptions(Engine(device, "torch", "fp32", batch_size))
+
+
+def estimator_on(name: str, options: NetworkOptions) -> TopdownEstimator:
+    """Build a top-down estimator with seeded random weights."""
+    found = load_estimator(identify("estimator", name, checkpoint=SEED, options=options), options)
+    assert isinstance(found, TopdownEstimator)
+    return found
+
+
+def equality(plan: Plan) -> list[str]:
+    """Compare heat maps and joints of the same crops on the device and on the CPU."""
+    picture = np.random.default_rng(0).integers(0, 255, (*plan.size, 3), np.uint8)
+    height, width = plan.size
+    box = np.array([[0, 0, width / 2, height], [width / 3, height / 4, width, height]], np.float32)
+    lines = ["| network | heat maps, largest difference / largest value | joints, largest difference in pixels |"]
+    lines.append("|---|---|---|")
+    for name in plan.estimators:
+        on_cpu, on_device = (estimator_on(name, options_on(device)) for device in ("cpu", plan.device))
+        crops = on_cpu.crop(picture, box)
+        expected, actual = (one.heatmaps(crops.images)[0] for one in (on_cpu, on_device))
+        # The maximum of almost equal cells may jump: joints are decoded from maps that differ by rounding only.
+        joints = [one.decode([maps], crops.center, crops.scale)[0] for one, maps in
+                  ((on_cpu, expected), (on_device, actual))]  # fmt: skip
+        seen = np.isfinite(joints[0]).all(axis=-1) & np.isfinite(joints[1]).all(axis=-1)
+        difference = np.abs(joints[0] - joints[1])[seen].max(initial=0)
+        relative = np.abs(actual - expected).max() / np.abs(expected).max()
+        lines.append(f"| {name} | {relative:.1e} | {difference:.3f} of {seen.sum()} joints |")
+    return lines
+
+
+def extraction(plan: Plan) -> list[str]:
+    """Measure extraction against MMPoseInferencer, both on the device."""
+    words = [plan.clip, "--device", plan.device, "--estimator", plan.estimator, "--detector", plan.detector]
+    return ran("extract_vs_mmpose.py", *words, "--frames", plan.frames, "--repeats", 1, "--no-memory")
+
+
+def memory(plan: Plan) -> list[str]:
+    """Let a batch of an estimator run out of memory."""
+    import torch
+
+    if not plan.device.startswith("cuda"):
+        return ["not on a CPU: torch has no limit of memory there"]
+    device = torch.device(plan.device)
+    total = torch.cuda.get_device_properties(device).total_memory
+    batch = 4096
+    estimator = estimator_on(plan.estimator, options_on(plan.device, batch))
+    # Far less than the batch needs.
+    torch.cuda.set_per_process_memory_fraction(min(1.0, (3 << 30) / total), device)
+    try:
+        torch.cuda.reset_peak_memory_stats(device)
+        maps = estimator.heatmaps(np.zeros((batch, *estimator.spec.input_size, 3), np.uint8))[0]
+        peak = torch.cuda.max_memory_allocated(device) / 2**30
+    finally:
+        torch.cuda.set_per_process_memory_fraction(1.0, device)
+    return [f"{batch} crops with 3 GiB: {len(maps)} results, peak {peak:.2f} GiB, smaller batches as noted above"]
+
+
+def training(plan: Plan) -> list[str]:
+    """Measure training steps of phase two."""
+    return ran("recognition_speed.py", "--device", plan.device, *plan.training)
+
+
+def sharing(plan: Plan) -> list[str]:
+    """Extract the clip with one process, then with two at the same time, whose results must be equal."""
+    seconds, digests = [], set()
+    with tempfile.TemporaryDirectory() as folder:
+        for count in (1, 2):
+            outs = [Path(folder) / f"{count}-{number}" for number in range(count)]
+            began = time.perf_counter()
+            processes = [
+                subprocess.Popen(extract_command(plan, out), cwd=ROOT, stdout=subprocess.DEVNULL) for out in outs
+            ]
+            if any(process.wait() for process in processes):
+                raise RuntimeError("an extraction failed; its message is above")
+            seconds.append(time.perf_counter() - began)
+            digests |= {next(out.glob("*.pkl")).read_bytes() for out in outs}
+    same = "equal" if len(digests) == 1 else "DIFFERENT"
+    return [f"one process {seconds[0]:.1f} s, two at the same time {seconds[1]:.1f} s; all files are {same}"]
+
+
+def extract_command(plan: Plan, out: Path) -> list[str]:
+    """Return the command that extracts the clip."""
+    networks = ["--estimator", plan.estimator, "--detector", plan.detector]
+    seeds = [] if plan.estimator.endswith("tiny") else ["--checkpoint", SEED, "--detector-checkpoint", SEED]
+    words = ["extract", str(plan.clip), *networks, *seeds, "--device", plan.device, "--out", str(out)]
+    return [sys.executable, "-m", "pipeline.cli", *words]
+
+
+def ran(script: str, *words: object) -> list[str]:
+    """Return the output of another benchmark."""
+    command = [sys.executable, str(ROOT / "benchmarks" / script), *map(str, words)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=SECONDS)
+    if done.returncode:
+        raise RuntimeError(f"{script} ended with status {done.returncode}: {done.stderr.strip().splitlines()[-1:]}")
+    return done.stdout.strip().splitlines()
+
+
+SECTIONS: dict[str, Callable[[Plan], list[str]]] = {
+    "equality": equality,
+    "memory": memory,
+    "training": training,
+    "extraction": extraction,
+    "sharing": sharing,
+}
+
+
+def machine(device: str) -> str:
+    """Return the device, its memory, and the versions."""
+    import torch
+
+    if not device.startswith("cuda"):
+        return f"{device}, torch {torch.__version__}"
+    facts = torch.cuda.get_device_properties(torch.device(device))
+    return f"{facts.name}, {facts.total_memory / 2**30:.0f} GiB, torch {torch.__version__}, CUDA {torch.version.cuda}"
+
+
+def report(plan: Plan, names: Sequence[str]) -> str:
+    """Run sections until the time is over, and return their results as Markdown."""
+    began = time.perf_counter()
+    lines = [f"# GPU check: {machine(plan.device)}"]
+    for name in names:
+        lines += ["", f"## {name}", ""]
+        started = time.perf_counter()
+        if started - began > SECONDS:
+            lines.append(f"left out: {SECONDS} s are over; run it with --only {name}")
+            continue
+        try:
+            lines += SECTIONS[name](plan)
+        except Exception as error:  # noqa: BLE001  (the other sections are to run, whatever the reason)
+            lines.append(f"FAILED: {type(error).__name__}: {error}")
+        lines += ["", f"{time.perf_counter() - started:.0f} s"]
+    return "\n".join(lines) + "\n"
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--device", default="cuda:0")
+    parser.add_argument("--toy", action="store_true", help="the smallest networks and a tiny clip")
+    parser.add_argument("--only", nargs="+", choices=SECTIONS, default=list(SECTIONS), help="sections to run")
+    parser.add_argument("--out", type=Path, help="also write the report to this file")
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        text = report(plan_for(arguments.device, Path(folder), toy=arguments.toy), arguments.only)
+    print(text)
+    if arguments.out is not None:
+        arguments.out.write_text(text, encoding="utf-8")
+    return 1 if "\nFAILED: " in text or "DIFFERENT" in text else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
