@@ -55,6 +55,18 @@ class ExtractionSettings:
     tracker: TrackerSettings = field(default_factory=TrackerSettings)
     cleaning: CleaningSettings = field(default_factory=CleaningSettings)
 
+    def is_key(self, times: Sequence[float]) -> bool:
+        """Return whether the detector runs on a frame. See `is_key` of `detect_persons`.
+
+        Args:
+            times: Times in seconds of the frames since the last key frame; at least two.
+        """
+        if self.detect_every is not None:
+            return len(times) > self.detect_every
+        # Select the frame closest to the end of the interval: the next one would be further away.
+        half_a_step = (times[-1] - times[-2]) / 2
+        return times[-1] - times[0] + half_a_step >= DETECTION_INTERVAL - STAMP_NOISE
+
 
 @dataclass(frozen=True)
 class ExtractedClip:
@@ -95,16 +107,8 @@ class PoseExtractor:
         self.times = StageTimes()
 
     def is_key(self, times: Sequence[float]) -> bool:
-        """Return whether the detector runs on a frame. See `is_key` of `detect_persons`.
-
-        Args:
-            times: Times in seconds of the frames since the last key frame; at least two.
-        """
-        if self.settings.detect_every is not None:
-            return len(times) > self.settings.detect_every
-        # Select the frame closest to the end of the interval: the next one would be further away.
-        half_a_step = (times[-1] - times[-2]) / 2
-        return times[-1] - times[0] + half_a_step >= DETECTION_INTERVAL - STAMP_NOISE
+        """Return whether the detector runs on a frame; see `ExtractionSettings.is_key`."""
+        return self.settings.is_key(times)
 
     def frames(self, jobs: Iterable[Job]) -> Generator[tuple[Job, FramePoses | None], None, None]:
         """Yield (job, poses) for each frame, with videos interleaved, and (job, None) at the end of a video."""

@@ -171,8 +171,7 @@ def detect_persons(
             entry = _Waiting(frame)
             opened.line.append(entry)
             opened.since_key.append(entry)
-            between_keys = len(opened.since_key) - 2
-            if between_keys < 0 or between_keys >= MOST_BETWEEN or is_key([one.frame.time for one in opened.since_key]):
+            if _is_key_frame([one.frame.time for one in opened.since_key], is_key):
                 make_key(opened)
         if len(keys) >= detector.batch_size:
             run_detector()
@@ -181,6 +180,26 @@ def detect_persons(
     if keys:
         run_detector()
     yield from release()
+
+
+def _is_key_frame(times: Sequence[float], is_key: KeyRule) -> bool:
+    """Return whether the last of the frames since the last key frame is one; see `detect_persons`."""
+    between_keys = len(times) - 2
+    return between_keys < 0 or between_keys >= MOST_BETWEEN or is_key(times)
+
+
+def key_frames(times: Sequence[float], is_key: KeyRule) -> list[int]:
+    """Return which frames of a video are key frames, apart from the last one; see `detect_persons`.
+
+    Args:
+        times: Times in seconds of the frames of a video.
+        is_key: See `detect_persons`.
+    """
+    found: list[int] = []
+    for index in range(len(times)):
+        if _is_key_frame(times[found[-1] if found else 0 : index + 1], is_key):
+            found.append(index)
+    return found
 
 
 def _fill(stretch: list[_Waiting]) -> None:

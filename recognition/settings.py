@@ -19,7 +19,7 @@ class Strict(BaseModel):
 class DataSettings(Strict):
     """Data to read, and its processing up to the input of the network."""
 
-    file: str = Field("auto", description="skeleton pickle; auto: the newest merged file skeletons/*.pkl")
+    file: str = Field("auto", description="skeleton file or .parquet folder; auto: the newest in skeletons/")
     keypoint_files: str | None = Field(None, description="folder of Kinetics-400's separate keypoint files")
     train_split: str = Field("auto", description="training split; auto: the file's only split whose name ends in train")
     holdout_split: str | None = Field(None, description="split to choose the best epoch on; never the test split")

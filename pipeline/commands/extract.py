@@ -190,6 +190,15 @@ def extract(
         bool,
         typer.Option("--overwrite", help="Replace existing results.", show_default="no", rich_help_panel=OUTPUT),
     ] = False,
+    chunk: Annotated[
+        float | None,
+        typer.Option(
+            metavar="SECONDS",
+            help="Extract longer videos in pieces of this length, which several devices share and a killed run keeps.",
+            show_default="whole videos",
+            rich_help_panel=SPEED,
+        ),
+    ] = defaults.CHUNK,
     workers: Annotated[
         str,
         typer.Option(metavar="auto|N", help="Videos decoded in parallel per device.", rich_help_panel=SPEED),

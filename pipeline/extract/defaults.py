@@ -21,5 +21,6 @@ BUILDER: Final = "auto"
 MAX_PERSONS: Final = 10
 SMOOTH: Final = False
 STRIDE: Final = 1
+CHUNK: Final = None
 OVERLAY: Final = False
 WORKERS: Final = "auto"

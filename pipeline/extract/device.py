@@ -10,6 +10,7 @@ from threading import Event
 from typing import Any
 
 from pipeline.extract.ledger import other_source, stored_clip, what_changed
+from pipeline.extract.pieces import Piece, Work, join_pieces, name_of_work, remove_pieces, store_piece
 from pipeline.extract.plan import ExtractionPlan, current_labels, lost_clips, split_of
 from pipeline.inputs.videos import Source
 from pose_extraction.drawing.overlay import write_overlay
@@ -41,6 +42,8 @@ class Outcome:
         persons: Maximum number of persons in one of its clips.
         frames: Number of sampled frames.
         withdrawn: Whether the outdated result of an earlier run was removed because the video has changed.
+        work: What was processed, see `name_of_work`; empty for the video as a whole.
+        is_part: Whether it was one of several pieces, and others are missing, so that the video is not done yet.
     """
 
     source: Source
@@ -49,6 +52,8 @@ class Outcome:
     persons: int = 0
     frames: int = 0
     withdrawn: bool = False
+    work: str = ""
+    is_part: bool = False
 
 
 @dataclass(eq=False, kw_only=True)
@@ -58,15 +63,17 @@ class _ExtractionJob(VideoJob):
     Args:
         source: The video.
         digest: Digest of its result; None if the video cannot be read.
+        piece: The piece that is extracted; None for the whole video.
     """
 
     source: Source
     digest: str | None
+    piece: Piece | None = None
 
 
 def run_device(
     plan: ExtractionPlan,
-    work: Iterable[Source],
+    work: Iterable[Work],
     *,
     on_video: Callable[[Outcome], None],
     on_frame: Callable[[], None] = lambda: None,
@@ -76,8 +83,8 @@ def run_device(
 
     Args:
         plan: See `ExtractionPlan`.
-        work: The videos.
-        on_video: Called after each video, whether it succeeded or failed.
+        work: The videos, or pieces of them.
+        on_video: Called after each video or piece, whether it succeeded or failed.
         on_frame: Called for every frame.
         detector: Replaces the detector of the plan.
 
@@ -87,8 +94,10 @@ def run_device(
     extractor = open_extractor(plan, detector=detector)
 
     def jobs() -> Iterator[_ExtractionJob]:
-        for source in work:
-            start, end = plan.span_of(source)
+        for one in work:
+            piece = one if isinstance(one, Piece) else None
+            source = one.source if isinstance(one, Piece) else one
+            start, end = plan.span_of(source) if piece is None else (piece.start, piece.end)
             yield _ExtractionJob(
                 path=source.path,
                 start=start,
@@ -97,7 +106,8 @@ def run_device(
                 fps=plan.settings.fps,
                 stream=plan.settings.stream,
                 source=source,
-                digest=_digest_or_none(plan, source),
+                digest=_digest_or_none(plan, source) if piece is None else piece.digest,
+                piece=piece,
             )
 
     open_videos: dict[_ExtractionJob, list[FramePoses]] = {}
@@ -178,9 +188,10 @@ class _Interrupted(Exception):
 def _finish(plan: ExtractionPlan, job: _ExtractionJob, frames: list[FramePoses], interrupted: Event) -> Outcome:
     """Tracks, cleans and writes one video; after a failure, removes the result if the video has changed since."""
     source, digest = job.source, job.digest
+    work = source.relative if job.piece is None else name_of_work(job.piece)
     if interrupted.is_set():
-        return Outcome(source, error=f"{source.path}: interrupted")
-    outcome = _attempt(plan, job, frames, interrupted)
+        return Outcome(source, error=f"{source.path}: interrupted", work=work)
+    outcome = replace(_attempt(plan, job, frames, interrupted), work=work)
     if outcome.error is None or digest is None or interrupted.is_set() or not _withdraw(plan, source, digest):
         return outcome
     return replace(
@@ -220,7 +231,9 @@ def _attempt(plan: ExtractionPlan, job: _ExtractionJob, frames: list[FramePoses]
     if job.error is not None or job.info is None:
         return Outcome(source, error=job.error or f"{source.path}: no frame could be decoded")
     try:
-        return _write(plan, job, frames, interrupted)
+        if job.piece is None:
+            return _write(plan, job, frames, interrupted)
+        return _write_piece(plan, job, job.piece, frames, interrupted)
     except (SkelpipeError, OSError) as error:
         return Outcome(source, error=_error_message(source, error))
     except _Interrupted:
@@ -234,6 +247,22 @@ def _error_message(source: Source, error: Exception) -> str:
     """Error message that starts with the path of the video."""
     text = str(error)
     return text if text.startswith(str(source.path)) else f"{source.path}: {text}"
+
+
+def _write_piece(
+    plan: ExtractionPlan, job: _ExtractionJob, piece: Piece, frames: list[FramePoses], interrupted: Event
+) -> Outcome:
+    """Stores the raw poses of a piece; with those of all pieces, writes the result of the video."""
+    assert job.info is not None
+    complete = store_piece(plan, piece, frames, job.info, job.problems)
+    joined = join_pieces(plan, piece) if complete else None
+    if joined is None:
+        return Outcome(job.source, frames=len(frames), is_part=True)
+    every, problems = joined
+    outcome = _write(plan, replace(job, piece=None, problems=problems), every, interrupted)
+    if outcome.error is None:
+        remove_pieces(plan, piece)
+    return outcome
 
 
 def _write(plan: ExtractionPlan, job: _ExtractionJob, frames: list[FramePoses], interrupted: Event) -> Outcome:

@@ -18,6 +18,7 @@ from multiprocessing.process import BaseProcess
 from typing import Any
 
 from pipeline.extract.device import Outcome, run_device
+from pipeline.extract.pieces import Piece, Work, name_of_work
 from pipeline.extract.plan import ExtractionPlan
 from pipeline.inputs.videos import Source
 from pose_extraction.errors import SkelpipeError
@@ -31,11 +32,11 @@ log = logging.getLogger(__name__)
 
 @dataclass
 class _Child:
-    """Process of a device, and its unfinished videos by path."""
+    """Process of a device, and its unfinished videos and pieces by `name_of_work`."""
 
     device: str
     process: BaseProcess
-    unfinished: dict[str, Source] = field(default_factory=dict)
+    unfinished: dict[str, Work] = field(default_factory=dict)
 
     def exit_message(self) -> str:
         code = self.process.exitcode
@@ -45,7 +46,7 @@ class _Child:
 
 def run_devices(
     plan: ExtractionPlan,
-    work: Sequence[Source],
+    work: Sequence[Work],
     devices: Sequence[str],
     *,
     on_video: Callable[[Outcome], None],
@@ -57,7 +58,7 @@ def run_devices(
 
     Args:
         plan: See `ExtractionPlan`.
-        work: The videos.
+        work: The videos, or pieces of them.
         devices: Device names.
         on_video: Called after each video, whether it succeeded or failed.
         on_frame: Called for every frame.
@@ -77,13 +78,13 @@ def run_devices(
                 except (EOFError, OSError):
                     del children[connection]
                     child.process.join()
-                    for source in child.unfinished.values():
+                    for source in map(_source_of, child.unfinished.values()):
                         on_video(Outcome(source, error=f"{source.path}: {child.exit_message()}"))
                     continue
                 if kind == "next":
                     following = supply.popleft() if supply else None
                     if following is not None:
-                        child.unfinished[following.relative] = following
+                        child.unfinished[name_of_work(following)] = following
                     # Sending fails if the process has just died; the next iteration handles that.
                     with suppress(OSError):
                         connection.send(following)
@@ -91,7 +92,7 @@ def run_devices(
                     for _ in range(value):
                         on_frame()
                 elif kind == "video":
-                    del child.unfinished[value.source.relative]
+                    del child.unfinished[value.work]
                     on_video(value)
                 else:
                     raise value
@@ -99,10 +100,14 @@ def run_devices(
         for child in children.values():
             child.process.terminate()
             child.process.join()
-    for source in supply:
+    for source in map(_source_of, supply):
         on_video(
             Outcome(source, error=f"{source.path}: not processed, because the processes of all devices have ended")
         )
+
+
+def _source_of(work: Work) -> Source:
+    return work.source if isinstance(work, Piece) else work
 
 
 def _start(plan: ExtractionPlan, devices: Sequence[str]) -> dict[Connection, _Child]:
@@ -163,7 +168,7 @@ def _device_process(plan: ExtractionPlan, connection: Connection, log_level: int
         report_frames()
         send("video", outcome)
 
-    def work() -> Iterator[Source]:
+    def work() -> Iterator[Work]:
         while True:
             with requesting:
                 send("next", None)

@@ -40,6 +40,7 @@ class ExtractSettings(BaseModel):
     end: float | None = Field(None, gt=0)
     fps: float | None = Field(None, gt=0)
     stream: int | None = Field(None, ge=0)
+    chunk: float | None = Field(defaults.CHUNK, gt=0)
     overlay: bool = defaults.OVERLAY
     workers: Literal["auto"] | int = defaults.WORKERS
 

@@ -2,6 +2,7 @@
 
 import logging
 import os
+import shutil
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
-from pipeline.datasets.merging import merge, merged_path
+from pipeline.datasets.merging import KINDS, PARQUET, merge, merged_path
 from pipeline.extract import defaults
 from pipeline.extract.ledger import ErrorLog, NoteLog
 from pipeline.extract.settings import ExtractSettings
@@ -23,6 +24,7 @@ from pipeline.reporting.notes import NoteSummary
 from pipeline.reporting.progress import RunProgress
 from pose_extraction.engines.devices import parse_devices
 from pose_extraction.errors import SkelpipeError, UsageError
+from pose_extraction.formats.shards.arrow import arrow
 from pose_extraction.networks.names import check_exists, detector_of, display_name
 
 if TYPE_CHECKING:
@@ -32,6 +34,8 @@ if TYPE_CHECKING:
 
 # Seconds after which a merge that is still running is announced.
 MERGE_NOTICE = 3.0
+# Number of skeleton files from which on they are merged into shards, as one file of them takes gigabytes to read.
+SHARDS_FROM = 20_000
 
 log = logging.getLogger(__name__)
 
@@ -147,7 +151,7 @@ def extract(
     notes = _Notes(NoteLog(folder, share.shard), failures)
     work, skipped = _open_work(plan, chosen, share, failures, notes, console)
     try:
-        rate = _run(plan, work, devices, failures, notes, console, detector) if work else 0.0
+        rate = _run(plan, work, devices, failures, notes, console, detector, overwrite=share.overwrite) if work else 0.0
     finally:
         notes.close()
     tried = {source.relative for source in (*work, *skipped)}
@@ -156,7 +160,7 @@ def extract(
     tried |= {str(folder) for source in chosen for folder in source.path.parents}
     if share.shard is None:
         # The merge that follows reads every skeleton file and reports the damaged ones again.
-        failures.settle(tried | {str(merged_path(folder))}, below=folder.absolute())
+        failures.settle(tried | {str(merged_path(folder, to)) for to in KINDS}, below=folder.absolute())
     else:
         failures.settle(tried)
     data_set = _merge(folder, failures) if share.shard is None else None
@@ -181,15 +185,16 @@ def _merge(folder: Path, failures: "_Failures") -> Path | None:
         if failures.withdrawn:
             # All its clips have just been removed.
             merged_path(folder).unlink(missing_ok=True)
+            shutil.rmtree(merged_path(folder, PARQUET), ignore_errors=True)
         return None
+    path = _data_set_path(folder, failures)
     # Reading tens of thousands of files takes minutes; a few files need no message.
     notice = Timer(MERGE_NOTICE, failures.say, [f"merging the skeleton files in {folder}", None])
     notice.daemon = True
     notice.start()
     try:
-        merged = merge([folder])
+        merged = merge([folder], path)
     except OSError as error:
-        path = merged_path(folder)
         failures.add(
             str(path), f"{path}: cannot write the file ({error.strerror or error}); run `skelpipe merge {folder}`"
         )
@@ -200,6 +205,20 @@ def _merge(folder: Path, failures: "_Failures") -> Path | None:
         # An absolute path, so that the name does not depend on the working directory.
         failures.add(str(path.absolute()), reason)
     return merged.path
+
+
+def _data_set_path(folder: Path, failures: "_Failures") -> Path:
+    """Path of the data set of a folder: shards if there are many clips, or if it is in shards already."""
+    shards = merged_path(folder, PARQUET)
+    files = sum(1 for _ in folder.rglob("*.pkl"))
+    if files < SHARDS_FROM and not shards.is_dir():
+        return merged_path(folder)
+    try:
+        arrow()
+    except UsageError as error:
+        failures.say(f"the {files} clips are merged into one file: {error}", None)
+        return merged_path(folder)
+    return shards
 
 
 class _Failures:
@@ -342,9 +361,12 @@ def _run(
     notes: _Notes,
     console: Console,
     detector: "PersonDetector | None",
+    *,
+    overwrite: bool,
 ) -> float:
     """Extracts the videos; returns the frames extracted per second."""
     from pipeline.extract.device import run_device
+    from pipeline.extract.pieces import in_pieces
     from pipeline.extract.processes import run_devices
 
     with RunProgress(len(work), console) as shown:
@@ -353,11 +375,14 @@ def _run(
             failures.withdrawn |= outcome.withdrawn
             if outcome.error is not None:
                 failures.add(outcome.source.relative, outcome.error)
+            if outcome.is_part:
+                return
             notes.add(outcome.source.relative, list(outcome.problems))
             shown.video()
 
+        parts = in_pieces(plan, work, overwrite=overwrite)
         if len(devices) == 1:
-            run_device(plan, work, on_video=on_video, on_frame=shown.frame, detector=detector)
+            run_device(plan, parts, on_video=on_video, on_frame=shown.frame, detector=detector)
         else:
-            run_devices(plan, work, devices, on_video=on_video, on_frame=shown.frame)
+            run_devices(plan, list(parts), devices, on_video=on_video, on_frame=shown.frame)
         return shown.rate()

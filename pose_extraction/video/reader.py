@@ -197,3 +197,23 @@ class VideoReader:
         if note not in self.problems:
             self.problems.append(note)
         return cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
+
+
+def frame_times(source: Path, *, stream: int | None = None) -> list[float]:
+    """Return the times in seconds at which `VideoReader` returns the frames of a video file, without decoding it.
+
+    Args:
+        source: Video file.
+        stream: Number of the video stream; None for the default one.
+
+    Returns:
+        One time per frame; empty for containers and codecs in which frames cannot be numbered without decoding.
+
+    Raises:
+        VideoError: The file cannot be read.
+    """
+    opened = VideoStream(source, [], 1, number=stream)
+    try:
+        return opened.frame_times()
+    finally:
+        opened.close()

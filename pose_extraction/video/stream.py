@@ -142,6 +142,13 @@ class VideoStream:
             self._problems += [] if shortfall is None else [shortfall]
         self.note_damage()
 
+    def frame_times(self) -> list[float]:
+        """Return the times of all frames in seconds, read without decoding; empty if they are not certain."""
+        stamps, _ = self._stamps_until(float("inf"))
+        base = self._stream.time_base
+        self._reopen()
+        return [float((stamp - stamps[0]) * base) for stamp in stamps] if base is not None else []
+
     def _time_of(self, frame: av.VideoFrame, clock: FrameClock) -> float:
         if self._rate.is_counted:
             return clock.tick()

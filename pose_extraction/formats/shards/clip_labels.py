@@ -59,7 +59,7 @@ def write_labels(folder: Path, labels: Mapping[str, ClipLabels], label_names: It
         }
     )
     with atomic_write(folder / LABELS) as file:
-        pa.parquet.write_table(table, file, compression="zstd")
+        pa.parquet.write_table(table, file, compression="zstd", write_page_checksum=True)
 
 
 def _number(row: ClipLabels, numbers: Mapping[str, int]) -> int:
@@ -74,7 +74,7 @@ def read_labels(folder: Path) -> Any:
     """
     pa, path = arrow(), folder / LABELS
     try:
-        table = pa.parquet.read_table(path, partitioning=None)
+        table = pa.parquet.read_table(path, partitioning=None, page_checksum_verification=True)
         return table.select(["frame_dir", "label", "label_name", "group", "splits", "person_labels"])
     except (OSError, pa.ArrowException, KeyError) as error:
         raise AnnotationError(

@@ -255,7 +255,10 @@ class ShardSet:
 
     def _annotation(self, row: Row, index: int) -> dict[str, Any]:
         labels = {"label": int(self.labels[index]), "label_name": self.label_name[index]}
-        return annotation_of(row, {"group": None, "person_labels": None} | labels | self._given(index))
+        try:
+            return annotation_of(row, {"group": None, "person_labels": None} | labels | self._given(index))
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
+            raise self._damage(int(self.shard_of[index]), error) from error
 
     def _parquet(self, shard: int) -> Any:
         path = self.path / CLIPS / self.shards[shard].name
@@ -274,7 +277,7 @@ class ShardSet:
 
     def _damage(self, shard: int, error: Exception) -> AnnotationError:
         return AnnotationError(
-            f"{self.path / CLIPS / self.shards[shard].name}: damaged ({str(error).splitlines()[0]:.120}); restore the "
+            f"{self.path / CLIPS / self.shards[shard].name}: damaged ({str(error)[:120]!r}); restore the "
             "file from a copy, or merge its clips again"
         )
 
@@ -282,7 +285,7 @@ class ShardSet:
         try:
             with self._parquet(shard) as file:
                 return list(rows_in(file.read_row_group(group)))
-        except (OSError, arrow().ArrowException) as error:
+        except (OSError, KeyError, arrow().ArrowException) as error:
             raise self._damage(shard, error) from error
 
     def _refuse_duplicates(self) -> None:
@@ -351,7 +354,12 @@ def _opened(folder: Path, shard: Shard, *, verify: bool) -> Any:
     except OSError as error:
         raise AnnotationError(f"{path}: cannot be read ({error.strerror}); restore the file from a copy") from error
     try:
-        table = pa.parquet.read_table(folder / INDEX / shard.name, read_dictionary=list(REPEATED), partitioning=None)
+        table = pa.parquet.read_table(
+            folder / INDEX / shard.name,
+            read_dictionary=list(REPEATED),
+            partitioning=None,
+            page_checksum_verification=True,
+        )
         if len(table) == shard.clips:
             return table
         reason = f"{len(table)} rows instead of {shard.clips}"

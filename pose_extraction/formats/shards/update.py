@@ -14,9 +14,9 @@ from pose_extraction.formats.shards.clip_labels import ClipLabels, as_clip_label
 from pose_extraction.formats.shards.manifest import (
     CLIPS,
     INDEX,
+    MANIFEST,
     Manifest,
     Shard,
-    is_shards,
     read_manifest,
     write_manifest,
 )
@@ -48,7 +48,7 @@ class ShardUpdate:
     ) -> None:
         # An error before any work if it is not installed.
         arrow()
-        self.before = ShardSet(folder, verify=verify) if is_shards(folder) and any(folder.iterdir()) else None
+        self.before = ShardSet(folder, verify=verify) if (folder / MANIFEST).is_file() else None
         self.labels: dict[str, ClipLabels] = {}
         self.split_names: set[str] = set()
         self._folder = folder

@@ -128,7 +128,7 @@ class ShardWriter:
         index = index_of(part, {name: np.concatenate(lengths) for name, lengths in self._lengths.items()})
         self._lengths = {name: [] for name in PAGED}
         with atomic_write(self._folder / INDEX / name) as file:
-            arrow().parquet.write_table(index, file, compression="zstd")
+            arrow().parquet.write_table(index, file, compression="zstd", write_page_checksum=True)
         self.shards.append(Shard(name, len(index), part.stat().st_size, digest))
         part.replace(self._folder / CLIPS / name)
 

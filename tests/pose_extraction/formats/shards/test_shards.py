@@ -221,8 +221,10 @@ def test_a_changed_byte_is_found_when_the_clip_is_read(three: Path) -> None:
 
 
 def test_index_and_labels_can_be_lost(three: Path) -> None:
-    for path in (three / INDEX).iterdir():
-        path.write_bytes(b"")
+    for number, path in enumerate((three / INDEX).iterdir()):
+        content = bytearray(path.read_bytes())
+        content[len(content) // 2] ^= 1
+        path.write_bytes((b"", content, content[:99])[number])
     shards = ShardSet(three)
     assert not shards.damaged and len(shards) == 12
     assert len(shards.joints(7)[0]) == 1
@@ -246,6 +248,14 @@ def test_a_manifest_that_cannot_be_used_is_explained(three: Path, content: bytes
         (three / MANIFEST).write_bytes(content)
     with pytest.raises(AnnotationError, match=words):
         read_data_set(three)
+
+
+def test_a_killed_first_merge_is_repeated(three: Path) -> None:
+    (three / MANIFEST).unlink()
+    (three / CLIPS / ".part").write_bytes(b"half a shard")
+    merge([three.parent / "1.pkl"], three)
+    assert len(ShardSet(three, verify=True)) == 4
+    assert len(list((three / CLIPS).iterdir())) == len(list((three / INDEX).iterdir())) == 1
 
 
 def test_a_manifest_cannot_point_outside(three: Path) -> None:

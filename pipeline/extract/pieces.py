@@ -1,0 +1,223 @@
+"""`skelpipe extract --chunk`: a long video in pieces, which several processes extract and a killed run keeps.
+
+Only the networks work on pieces. Each piece starts with a frame in which the single pass would detect persons, too, so
+its raw poses are the same. They are stored in one file for each piece; when all are there, one process reads them in
+order, tracks persons through the whole video, and writes the same result as without pieces.
+"""
+
+import logging
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+from pipeline.extract.plan import ExtractionPlan
+from pipeline.inputs.videos import Source
+from pose_extraction.errors import SkelpipeError, VideoError
+from pose_extraction.extraction import ExtractionSettings
+from pose_extraction.formats.annotations import pack_raw, unpack_raw
+from pose_extraction.formats.pickles import read_pickle, write_pickle
+from pose_extraction.networks.names import is_blazepose
+from pose_extraction.poses import FramePoses
+from pose_extraction.streaming import key_frames
+from pose_extraction.video.reader import VideoInfo, frame_times
+
+# An estimator that follows persons from frame to frame starts this many seconds before its piece, so that it follows
+# the same persons when the piece begins.
+FOLLOWING_SECONDS = 2.0
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Piece:
+    """A piece of a video.
+
+    Args:
+        source: The video.
+        digest: Digest of its result.
+        number: Number of the piece, from 0.
+        count: Number of pieces of the video.
+        start: Seconds at which decoding starts; None for the beginning.
+        end: Seconds at which decoding ends; None for the end.
+        first: Number of the first frame whose poses count.
+        stop: Number of the first frame of the next piece; None in the last piece.
+    """
+
+    source: Source
+    digest: str
+    number: int
+    count: int
+    start: float | None
+    end: float | None
+    first: int
+    stop: int | None
+
+    def siblings(self, plan: ExtractionPlan) -> list[Path]:
+        """Return the files of all pieces of the video, in order."""
+        path = plan.file_of(self.source)
+        # Hidden, so that they are not merged.
+        return [path.with_name(f".{path.name}.{number}-of-{self.count}.piece") for number in range(self.count)]
+
+
+Work = Source | Piece
+
+
+def name_of_work(work: Work) -> str:
+    """Return a name that is unique within a run."""
+    return work.relative if isinstance(work, Source) else f"{work.source.relative}#{work.number}"
+
+
+def in_pieces(plan: ExtractionPlan, sources: Sequence[Source], *, overwrite: bool) -> Iterator[Work]:
+    """Yield the videos, long ones in pieces; pieces that an earlier run has stored are left out.
+
+    Args:
+        plan: See `ExtractionPlan`.
+        sources: The videos.
+        overwrite: Whether stored pieces are extracted again.
+    """
+    for source in sources:
+        pieces = [] if plan.settings.chunk is None else _pieces_of(plan, source, plan.settings.chunk)
+        if not pieces:
+            yield source
+            continue
+        missing = [piece for piece in pieces if overwrite or _stored(plan, piece) is None]
+        # With all pieces there, the last one is extracted again, and joins them.
+        yield from missing or pieces[-1:]
+
+
+def _pieces_of(plan: ExtractionPlan, source: Source, seconds: float) -> list[Piece]:
+    """Return the pieces of a video; none if it is short, or if its frames cannot be numbered without decoding."""
+    try:
+        times = frame_times(source.path, stream=plan.settings.stream) if source.kind == "video" else []
+        digest = plan.digest_of(source)
+    except (VideoError, OSError):
+        # Reported when it is decoded.
+        return []
+    start, end = plan.span_of(source)
+    if not times:
+        log.info("%s: not cut into pieces, because its frames have no certain numbers", source.path)
+        return []
+    every = [index for index, time in enumerate(times) if time >= (start or 0) and (end is None or time < end)]
+    sampled = every[:: plan.settings.stride]
+    bounds = piece_bounds([times[index] for index in sampled], plan.extraction(), seconds)
+    if len(bounds) < 2:
+        return []
+    lead = FOLLOWING_SECONDS if is_blazepose(plan.settings.estimator) else 0.0
+    pieces = []
+    for number, (first, stop) in enumerate(pairwise([*bounds, len(sampled)])):
+        begin = first
+        while begin and times[sampled[first]] - times[sampled[begin]] < lead:
+            begin -= 1
+        is_last = number == len(bounds) - 1
+        pieces.append(
+            Piece(
+                source,
+                digest,
+                number,
+                len(bounds),
+                # Halfway between two frames, so that rounding cannot move the cut.
+                _before(times, sampled[begin]) if begin else start,
+                # The first frame of the next piece is the last one here: boxes are interpolated up to it.
+                end if is_last else _before(times, sampled[stop] + 1),
+                sampled[first],
+                None if is_last else sampled[stop],
+            )
+        )
+    return pieces
+
+
+def piece_bounds(times: Sequence[float], settings: ExtractionSettings, seconds: float) -> list[int]:
+    """Return where pieces begin: at the first key frame after each `seconds`, the first piece at 0.
+
+    Args:
+        times: Times in seconds of the sampled frames.
+        settings: Decide which frames are key frames.
+        seconds: Least length of a piece; the last one may be half as long.
+    """
+    bounds = [0] if len(times) else []
+    for index in key_frames(times, settings.is_key):
+        if times[index] - times[bounds[-1]] >= seconds and times[-1] - times[index] >= seconds / 2:
+            bounds.append(index)
+    return bounds
+
+
+def _before(times: Sequence[float], index: int) -> float | None:
+    return (times[index - 1] + times[index]) / 2 if index < len(times) else None
+
+
+def store_piece(
+    plan: ExtractionPlan, piece: Piece, frames: Sequence[FramePoses], info: VideoInfo, problems: Sequence[str]
+) -> bool:
+    """Write the raw poses of a piece.
+
+    Args:
+        plan: See `ExtractionPlan`.
+        piece: The piece.
+        frames: Raw poses of its frames, also of those around it.
+        info: Properties of the video.
+        problems: Notes on the video.
+
+    Returns:
+        Whether all pieces of the video are stored now.
+    """
+    own = [frame for frame in frames if frame.frame_index >= piece.first]
+    own = [frame for frame in own if piece.stop is None or frame.frame_index < piece.stop]
+    content = {
+        "digest": _digest(piece),
+        "size": tuple(info.size),
+        "problems": [str(problem) for problem in problems],
+        "raw": pack_raw(own),
+    }
+    paths = piece.siblings(plan)
+    write_pickle(paths[piece.number], content)
+    return all(path.is_file() for path in paths)
+
+
+def join_pieces(plan: ExtractionPlan, piece: Piece) -> tuple[list[FramePoses], list[str]] | None:
+    """Read the raw poses of all pieces of a video.
+
+    Args:
+        plan: See `ExtractionPlan`.
+        piece: Any piece of the video.
+
+    Returns:
+        Raw poses of all sampled frames, and the notes on the video; None if another process has joined the pieces.
+
+    Raises:
+        SkelpipeError: The frames of the pieces differ in size.
+    """
+    frames: list[FramePoses] = []
+    problems: list[str] = []
+    sizes = set()
+    for number in range(piece.count):
+        stored = _stored(plan, piece, number)
+        if stored is None:
+            return None
+        frames += unpack_raw(stored["raw"])
+        problems += stored["problems"]
+        sizes.add(stored["size"])
+    if len(sizes) > 1:
+        raise SkelpipeError(f"{piece.source.path}: the frame size changes between pieces; extract it without --chunk")
+    return frames, list(dict.fromkeys(problems))
+
+
+def remove_pieces(plan: ExtractionPlan, piece: Piece) -> None:
+    """Remove the files of all pieces of a video."""
+    for path in piece.siblings(plan):
+        path.unlink(missing_ok=True)
+
+
+def _stored(plan: ExtractionPlan, piece: Piece, number: int | None = None) -> dict[str, Any] | None:
+    """Return the stored content of a piece; None if there is none, or one of other settings or another video."""
+    path = piece.siblings(plan)[piece.number if number is None else number]
+    try:
+        content = read_pickle(path) if path.is_file() else {}
+    except SkelpipeError:
+        return None
+    return content if content.get("digest") == _digest(piece) else None
+
+
+def _digest(piece: Piece) -> str:
+    return f"{piece.digest}-{piece.count}"

@@ -1,0 +1,112 @@
+"""Long videos in pieces: the same files as in one pass, by any number of processes, and nothing lost by a stop."""
+
+import itertools
+from pathlib import Path
+
+import pytest
+
+from pipeline import read_skeletons
+from pipeline.extract import workflow
+from pipeline.extract.pieces import piece_bounds
+from pipeline.reporting.progress import RunProgress
+from pose_extraction.extraction import ExtractionSettings
+from pose_extraction.streaming import key_frames
+from pose_extraction.video.reader import VideoReader, frame_times
+from test_support.made_runs import SIZE, all_files
+from test_support.made_video import write_made_clip
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def videos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A video at a constant rate, one at a variable rate, a short one, and one whose frames cannot be numbered."""
+    folder = tmp_path_factory.mktemp("long")
+    write_made_clip(folder / "constant.mp4", size=SIZE, frames=120, persons=2, key_every=10)
+    times = [index / 25 + 0.013 * (index % 3) for index in range(90)]
+    write_made_clip(folder / "variable.mkv", size=SIZE, times=times, persons=1, key_every=30)
+    write_made_clip(folder / "short.mp4", size=SIZE, frames=12, persons=1)
+    write_made_clip(folder / "moving.avi", size=SIZE, frames=60, persons=1, codec="mpeg4")
+    return folder
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"chunk": 1.0},
+        {"chunk": 0.3, "stride": 2},
+        {"chunk": 0.5, "start": 0.7, "end": 3.1, "detect_every": 4},
+        {"chunk": 0.9, "device": "cpu,cpu"},
+    ],
+)
+def test_the_files_are_those_of_one_pass(run, videos, tmp_path, settings):
+    rest = {name: value for name, value in settings.items() if name not in ("chunk", "device")}
+    run(videos, tmp_path / "one", **rest)
+    report = run(videos, tmp_path / "pieces", **settings).report
+    assert (report.done, report.failed) == (4, {})
+    assert all_files(tmp_path / "pieces") == all_files(tmp_path / "one")
+
+
+def interrupt_after(monkeypatch, frames: int) -> None:
+    """Stop the run, as Ctrl-C does, after this number of frames."""
+    count = itertools.count(1)
+    report = RunProgress.frame
+
+    def frame(progress: RunProgress) -> None:
+        report(progress)
+        if next(count) == frames:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(RunProgress, "frame", frame)
+
+
+def test_stored_pieces_are_not_extracted_again(run, videos, tmp_path, monkeypatch):
+    video, out = videos / "constant.mp4", tmp_path / "out"
+    with monkeypatch.context() as patch:
+        interrupt_after(patch, 100)
+        with pytest.raises(KeyboardInterrupt):
+            run(video, out, chunk=0.5)
+    stored = sorted(path.name for path in out.rglob(".*.piece"))
+    assert 4 <= len(stored) < 9 and not list(out.rglob("*.pkl"))
+    counted = []
+    frame = RunProgress.frame
+
+    def count(progress: RunProgress) -> None:
+        counted.append(progress)
+        frame(progress)
+
+    monkeypatch.setattr(RunProgress, "frame", count)
+    run(video, out, chunk=0.5)
+    assert len(counted) < 120 - 12 * len(stored) + 15
+    run(video, tmp_path / "one")
+    assert all_files(out) == all_files(tmp_path / "one")
+
+
+def test_pieces_begin_with_key_frames_of_the_single_pass() -> None:
+    times = [index / 30 for index in range(1000)]
+    settings = ExtractionSettings()
+    keys = key_frames(times, settings.is_key)
+    assert keys[:4] == [0, 3, 6, 9]
+    bounds = piece_bounds(times, settings, 5.0)
+    assert set(bounds) <= set(keys) and bounds[0] == 0
+    lengths = [times[stop] - times[start] for start, stop in itertools.pairwise([*bounds, 999])]
+    assert all(5 <= length < 5.2 for length in lengths[:-1]) and lengths[-1] >= 2.5
+    assert piece_bounds(times, settings, 100.0) == [0] and piece_bounds([], settings, 1.0) == []
+
+
+def test_times_are_known_without_decoding(videos: Path) -> None:
+    for name in ("constant.mp4", "variable.mkv", "short.mp4"):
+        with VideoReader(videos / name) as reader:
+            assert frame_times(videos / name) == [frame.time for frame in reader]
+    assert frame_times(videos / "moving.avi") == []
+
+
+def test_many_videos_are_merged_into_shards(run, clips, tmp_path, monkeypatch):
+    monkeypatch.setattr(workflow, "SHARDS_FROM", 3)
+    run(clips, tmp_path / "file", labels="none")
+    report = run(clips, tmp_path).report
+    assert report.data_set == tmp_path / "tiny_pose.parquet"
+    assert len(read_skeletons(report.data_set)["annotations"]) == 4
+    monkeypatch.setattr(workflow, "SHARDS_FROM", 100)
+    # Once in shards, it stays in shards.
+    assert run(clips, tmp_path).report.data_set == report.data_set
