@@ -103,7 +103,6 @@ def test_times_are_known_without_decoding(videos: Path) -> None:
 
 def test_many_videos_are_merged_into_shards(run, clips, tmp_path, monkeypatch):
     monkeypatch.setattr(workflow, "SHARDS_FROM", 3)
-    run(clips, tmp_path / "file", labels="none")
     report = run(clips, tmp_path).report
     assert report.data_set == tmp_path / "tiny_pose.parquet"
     assert len(read_skeletons(report.data_set)["annotations"]) == 4
