@@ -35,7 +35,7 @@ def videos(tmp_path_factory: pytest.TempPathFactory) -> Path:
     [
         {"chunk": 1.0},
         {"chunk": 0.3, "stride": 2},
-        {"chunk": 0.5, "start": 0.7, "end": 3.1, "detect_every": 4},
+        {"chunk": 0.5, "start": 0.2, "end": 3.1, "detect_every": 4},
         {"chunk": 0.9, "device": "cpu,cpu"},
     ],
 )
