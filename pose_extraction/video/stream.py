@@ -257,15 +257,15 @@ class VideoStream:
         stamps: list[int] = []
         keys: set[int] = set()
         for packet in self._packets():
-            if packet.pts is None or packet.dts is None or packet.is_corrupt or packet.is_discard:
+            if packet.pts is None or packet.is_corrupt or packet.is_discard:
                 return [], set()
             if not stamps and not packet.is_keyframe:
                 return [], set()
             stamps.append(packet.pts)
             if packet.is_keyframe:
                 keys.add(packet.pts)
-            # Later packets are displayed no earlier than they are decoded.
-            if (packet.dts - stamps[0]) * self._stream.time_base > start:
+            # Later packets are displayed no earlier than they are decoded. Matroska does not always store when.
+            if packet.dts is not None and (packet.dts - stamps[0]) * self._stream.time_base > start:
                 break
         # Frames displayed before the first key frame cannot be decoded, and equal time stamps have no unique order.
         certain = bool(stamps) and min(stamps) == stamps[0] and len(set(stamps)) == len(stamps) and not self.last_error

@@ -16,6 +16,8 @@ from pipeline.evaluate.workflow import evaluate
 from pipeline.inputs.label_table import OPTIONAL, REQUIRED, read_label_table
 from pipeline.predict.answers import Answer, as_csv, as_json_lines
 from pose_extraction.engines.engine import Engine
+from pose_extraction.formats.shards import manifest
+from pose_extraction.formats.shards.rows import schema
 from pose_extraction.formats.validation import read_data_set
 from recognition import runs
 from recognition.engine.run_log import read_metrics
@@ -135,3 +137,10 @@ def test_every_field_of_an_answer() -> None:
 
 def table_names_of(cell: str) -> set[str]:
     return set(cell.replace("| ", "").replace("`", "").replace(" to ", ", ").split(", "))
+
+
+def test_shards() -> None:
+    assert documented("Data set in shards", "column") == set(schema().names)
+    files = {manifest.MANIFEST, manifest.LABELS, manifest.SOURCES}
+    files |= {f"{folder}/*{manifest.SUFFIX}" for folder in (manifest.CLIPS, manifest.INDEX)}
+    assert documented("Data set in shards", "file in the folder") == files
