@@ -211,6 +211,11 @@ class TrainingSettings(Strict):
     clip_gradient: float | None = Field(None, gt=0, description="largest norm of the gradient of a step")
     label_smoothing: float = Field(0.0, ge=0, lt=1)
     class_weights: Literal["none", "balanced"] = "none"
+    keep_descriptors: bool = Field(
+        False,
+        description="add the clips to the descriptors that the classifier of the initial run was fitted to, instead of "
+        "replacing them, so that its classes are not forgotten; requires --init RUN",
+    )
     early_stopping: int | None = Field(None, ge=1, description="epochs without improvement on the held-out part")
     seed: int = Field(0, ge=0)
     device: str = "auto"

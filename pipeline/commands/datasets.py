@@ -58,7 +58,7 @@ def label(
         Path,
         typer.Option(
             metavar="FILE.csv",
-            help="Columns: file, label, and optionally split, group.",
+            help="Columns: file, label, and optionally split, group, start, end, track, anchor_time, anchor_box.",
             rich_help_panel=INPUT,
         ),
     ],
@@ -66,17 +66,37 @@ def label(
         Path | None,
         typer.Option(metavar="FILE", help="Data set to write.", show_default="in place", rich_help_panel=OUTPUT),
     ] = None,
+    check: Annotated[
+        bool,
+        typer.Option(
+            "--check",
+            help="Write nothing, and list lines that match no clip or nobody.",
+            show_default="no",
+            rich_help_panel=OUTPUT,
+        ),
+    ] = False,
 ) -> None:
     """Change labels, splits and groups of a data set without extracting it again."""
     from pipeline.datasets.relabel import relabel
 
-    report = relabel(skeletons, labels, out)
+    if check and out is not None:
+        raise UsageError(f"--check writes nothing; leave out --out {out}")
+    report = relabel(skeletons, labels, out, check=check)
     for line in (*report.warnings, *(f"the table lists no clip for {clip}" for clip in report.unmatched)):
         typer.echo(f"warning: {line}", err=True)
     for line in report.unused:
         typer.echo(f"warning: {labels}, {line}: matches no clip", err=True)
-    typer.echo(f"{report.matched} clips changed, {len(report.unmatched)} unchanged", err=True)
-    typer.echo(str(report.path))
+    for line in report.nobody:
+        typer.echo(f"warning: {labels}, {line}", err=True)
+    changed, unchanged = ("match", "do not match") if check else ("changed", "unchanged")
+    typer.echo(f"{report.matched} clips {changed}, {len(report.unmatched)} {unchanged}", err=True)
+    if report.persons:
+        lost = len(report.nobody)
+        typer.echo(f"{report.persons} lines label a person, {lost} of them match nobody", err=True)
+    if not check:
+        typer.echo(str(report.path))
+    elif report.unused or report.nobody:
+        raise typer.Exit(FAILED)
 
 
 def convert(

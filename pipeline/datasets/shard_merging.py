@@ -130,7 +130,7 @@ class ShardMerge:
         superfluous = split.keys() - applicable_splits(split).keys()
         update.drop_splits(superfluous)
         update.split_names -= superfluous
-        names = {labels.label_name for labels in update.labels.values() if labels.label_name is not None}
+        names = {name for labels in update.labels.values() for name in labels.class_names}
         order = self._orders.pop() if len(self._orders) == 1 else None
         update.finish(ordered_classes(names, order), self._extra if single or update.before is not None else {})
         _write_sources(self._out, self._sources)

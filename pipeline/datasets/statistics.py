@@ -14,6 +14,7 @@ from rich.text import Text
 
 from pipeline.datasets.merging import skeleton_files
 from pipeline.inputs.ntu import applicable_splits
+from pose_extraction.formats.person_labels import person_labels_of
 from pose_extraction.formats.storage import stream_data_set
 from pose_extraction.tracking.quality import summarise
 
@@ -35,6 +36,8 @@ class Row:
         stage: `raw` before cleaning, `clean` after it, `as stored` for a file without this information.
         clips: Number of clips.
         values: Values by name of the measure; None if unknown.
+        person_labels: Number of labels of single persons that match somebody.
+        unmatched_labels: Number of those that match nobody.
     """
 
     estimator: str
@@ -42,6 +45,8 @@ class Row:
     stage: str
     clips: int
     values: dict[str, float | None]
+    person_labels: int = 0
+    unmatched_labels: int = 0
 
 
 @dataclass(slots=True)
@@ -50,6 +55,8 @@ class _Estimator:
 
     counts: dict[str, dict[str, Mapping[str, float]]] = field(default_factory=dict)
     split: dict[str, list[str]] = field(default_factory=dict)
+    # For each clip, whether somebody matches, for each label of a person.
+    persons: dict[str, list[bool]] = field(default_factory=dict)
 
 
 def statistics_of(paths: Sequence[Path]) -> list[Row]:
@@ -83,6 +90,8 @@ def _take(
         estimator = estimators.setdefault(annotation.get("estimator", file_name), _Estimator())
         if clip not in estimator.counts:
             estimator.counts[clip] = annotation.get("quality") or {AS_STORED: _stored_counts(annotation)}
+            labels = person_labels_of(annotation, clip)
+            estimator.persons[clip] = [label.track_id is not None for label in labels if label.label_name is not None]
             taken[clip] = estimator
     for name, clips in split.items():
         for clip in clips:
@@ -119,7 +128,9 @@ def _rows(name: str, estimator: _Estimator) -> list[Row]:
                 values = summarise(counts)
                 if stage == AS_STORED:
                     values = {key: value if key in MEASURES_OF_ARRAYS else None for key, value in values.items()}
-                rows.append(Row(name, split_name, stage, len(counts), values))
+                matched = [one for clip in split[split_name] for one in estimator.persons[clip]]
+                lost = len(matched) - sum(matched)
+                rows.append(Row(name, split_name, stage, len(counts), values, sum(matched), lost))
     return rows
 
 
@@ -132,6 +143,7 @@ def as_json(rows: Sequence[Row]) -> str:
     return json.dumps(
         [
             {"estimator": row.estimator, "split": row.split, "stage": row.stage, "clips": row.clips}
+            | {"person_labels": row.person_labels, "unmatched_labels": row.unmatched_labels}
             | {name: _known(value) for name, value in row.values.items()}
             for row in rows
         ],
@@ -157,6 +169,9 @@ def print_table(rows: Sequence[Row], console: Console) -> None:
 def as_cells(columns: Sequence[Row]) -> list[list[str]]:
     """Formats one line per measure: its name, then its value in each column; n/a marks unknown values."""
     lines = [["clips", *(str(row.clips) for row in columns)]]
+    if any(row.person_labels or row.unmatched_labels for row in columns):
+        lines.append(["labelled persons", *(str(row.person_labels) for row in columns)])
+        lines.append(["labels that match nobody", *(str(row.unmatched_labels) for row in columns)])
     for name in dict.fromkeys(name for row in columns for name in row.values):
         title = name.replace("_percent", " %").replace("_", " ")
         lines.append([title, *(_cell(row.values.get(name)) for row in columns)])

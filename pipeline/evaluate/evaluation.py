@@ -31,6 +31,7 @@ class Evaluation:
         trained_on: Number of clips in the split whose name is that of a training clip; None if the training clips are
             unknown because the weights were copied out of their run.
         chosen_on: The same for the held-out clips that selected the best epoch.
+        persons: Number of evaluated clips that are single labelled persons of a video.
         folder: Folder of the result files.
     """
 
@@ -47,4 +48,5 @@ class Evaluation:
     left_out: int
     trained_on: int | None
     chosen_on: int | None
+    persons: int
     folder: Path

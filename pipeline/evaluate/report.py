@@ -58,6 +58,7 @@ def as_dictionary(result: Evaluation) -> dict[str, Any]:
         "version": __version__,
         "engine": result.scores.engine.facts(),
         "clips": metrics.clips,
+        "persons": result.persons,
         "unanswered": metrics.unanswered,
         "unlabelled": result.unlabelled,
         "left_out": result.left_out,
@@ -123,6 +124,8 @@ def print_table(result: Evaluation, console: Console) -> None:
     table.add_row("weights", _weights(result.trained))
     missing = f"  ({metrics.unanswered} of them without a visible person: failures)" if metrics.unanswered else ""
     table.add_row("clips", f"{metrics.clips}{missing}")
+    if result.persons:
+        table.add_row("of these, single persons", str(result.persons))
     table.add_row("top-1", f"{metrics.top1:.2%}  (95 % interval {low:.2%} to {high:.2%})")
     table.add_row("top-5", f"{metrics.top5:.2%}")
     table.add_row("mean class accuracy", f"{metrics.mean_class:.2%}")

@@ -93,6 +93,7 @@ def evaluate(
         left_out=chosen.left_out,
         trained_on=len(counted & parts["training"]) if parts is not None else None,
         chosen_on=len(counted & parts["held_out"]) if parts is not None else None,
+        persons=sum(clips.part_of[index] is not None for index in chosen.indices),
         folder=folder,
     )
     for line in warnings_of(result):

@@ -11,13 +11,14 @@ from typing import Any
 
 from pipeline.extract.ledger import other_source, stored_clip, what_changed
 from pipeline.extract.pieces import Piece, Work, join_pieces, name_of_work, remove_pieces, store_piece
-from pipeline.extract.plan import ExtractionPlan, current_labels, lost_clips, split_of
+from pipeline.extract.plan import ExtractionPlan, current_labels, lost_clips, nobody_labelled, split_of
 from pipeline.inputs.videos import Source
 from pose_extraction.drawing.overlay import write_overlay
 from pose_extraction.engines.devices import cpu_count
 from pose_extraction.errors import SkelpipeError
 from pose_extraction.extraction import PoseExtractor, follow, frame_rate
 from pose_extraction.formats.annotations import annotation_from, data_set, pack_raw
+from pose_extraction.formats.persons import set_person_labels
 from pose_extraction.formats.pickles import write_pickle
 from pose_extraction.networks.detection import PersonDetector
 from pose_extraction.networks.estimators import load_detector, load_estimator
@@ -299,6 +300,8 @@ def _write(plan: ExtractionPlan, job: _ExtractionJob, frames: list[FramePoses], 
                 quality=clip.quality,
             )
         )
+        set_person_labels(annotations[-1], label.persons)
+        notes += nobody_labelled(annotations[-1])
         written.append(label)
     lost = "; ".join(lost_clips(plan, source, {label.frame_dir for label in written}))
     if not written:

@@ -14,9 +14,13 @@ from pose_extraction.engines.engine import Engine
 from pose_extraction.errors import SkelpipeError
 from pose_extraction.extraction import DETECTION_INTERVAL, ExtractionSettings
 from pose_extraction.formats.annotations import data_set, label_name_of
+from pose_extraction.formats.person_labels import KEY as PERSON_LABELS
+from pose_extraction.formats.person_labels import person_labels_of
+from pose_extraction.formats.persons import set_person_labels, unmatched_persons
 from pose_extraction.formats.pickles import write_pickle
 from pose_extraction.networks.identity import NetworkIdentity, NetworkOptions
 from pose_extraction.tracking.cleaning import CleaningSettings
+from pose_extraction.video.notes import Note
 
 # Part of every digest: which poses this code finds, given the same video, settings and weights. A release that finds
 # other poses (in decoding, detection, tracking or cleaning) sets a new value: "2", then "3". Other releases leave it,
@@ -176,8 +180,14 @@ def lost_clips(plan: ExtractionPlan, source: Source, stored: Collection[str]) ->
 
 
 def notes_of(data: Mapping[str, Any]) -> list[str]:
-    """Notes on all clips of a video, each once."""
-    return list(dict.fromkeys(note for clip in data["annotations"] for note in clip.get("problems", ())))
+    """Notes on all clips of a video and on labels that match none of its persons, each once."""
+    clips = data["annotations"]
+    return list(dict.fromkeys(note for clip in clips for note in (*clip.get("problems", ()), *nobody_labelled(clip))))
+
+
+def nobody_labelled(annotation: Mapping[str, Any]) -> list[Note]:
+    """Notes on labels of persons that match nobody in a clip."""
+    return [Note(sentence, "the label of a person matches nobody") for sentence in unmatched_persons(annotation)]
 
 
 def update_labels(plan: ExtractionPlan, source: Source, data: dict[str, Any]) -> int:
@@ -201,7 +211,10 @@ def update_labels(plan: ExtractionPlan, source: Source, data: dict[str, Any]) ->
     changed = 0
     for annotation in data["annotations"]:
         old, new = before[annotation["frame_dir"]], labels[annotation["frame_dir"]]
-        if (old.label_name, set(old.splits), old.group) != (new.label_name, set(new.splits), new.group):
+        persons = annotation.get(PERSON_LABELS, [])
+        set_person_labels(annotation, new.persons)
+        wanted = (new.label_name, set(new.splits), new.group, annotation.get(PERSON_LABELS, []))
+        if (old.label_name, set(old.splits), old.group, persons) != wanted:
             annotation["label_name"], annotation["group"] = new.label_name, new.group
             changed += 1
     if changed or data.get("labels_from") != origin:
@@ -242,6 +255,7 @@ def _stored_labels(data: dict[str, Any]) -> dict[str, ClipLabel]:
             label_name_of(clip, names),
             tuple(name for name, ids in data["split"].items() if clip["frame_dir"] in ids),
             clip.get("group"),
+            persons=tuple(person_labels_of(clip, clip["frame_dir"])),
         )
         for clip in data["annotations"]
         if "frame_dir" in clip

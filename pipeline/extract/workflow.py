@@ -304,7 +304,7 @@ def _open_work(
     console: Console,
 ) -> tuple[list[Source], list[Source]]:
     """The videos to extract, and those with an up-to-date result."""
-    from pipeline.extract.plan import ResultState, lost_clips, notes_of, result_state, update_labels
+    from pipeline.extract.plan import ResultState, lost_clips, nobody_labelled, notes_of, result_state, update_labels
 
     work: list[Source] = []
     skipped: list[Source] = []
@@ -335,7 +335,9 @@ def _open_work(
         if state.reason is None:
             skipped.append(source)
             if state.stored is not None:
-                notes.keep(source.relative, notes_of(state.stored))
+                # A label without its person is likely a mistake in the table, so it is reported every time.
+                tell = notes.add if any(map(nobody_labelled, state.stored["annotations"])) else notes.keep
+                tell(source.relative, notes_of(state.stored))
                 lost = lost_clips(plan, source, {clip.get("frame_dir") for clip in state.stored["annotations"]})
                 if lost:
                     failures.add(source.relative, f"{source.path}: {'; '.join(lost)} (its other clips are written)")

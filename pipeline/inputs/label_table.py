@@ -1,19 +1,27 @@
-"""Label tables: CSV files with the columns file, label and, optionally, split, group, start and end."""
+"""Label tables: CSV files with the columns file and label. Further columns are optional.
+
+A row labels a whole video, or a part of it from start to end, which becomes a clip of its own. With a track or an
+anchor it labels one person of the video: the person with this number, or the one in this box at this time.
+"""
 
 import csv
 import io
+import itertools
 import math
 import posixpath
+import re
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 from pose_extraction.errors import AnnotationError
 from pose_extraction.formats.annotations import ALL_CLIPS, MOST_CLASSES
+from pose_extraction.formats.person_labels import Anchor, PersonLabel, is_box, seconds_text
 
 REQUIRED = ("file", "label")
-OPTIONAL = ("split", "group", "start", "end")
+OPTIONAL = ("split", "group", "start", "end", "track", "anchor_time", "anchor_box")
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +36,8 @@ class TableRow:
         group: Clips of one group must not be on both sides of a split.
         start: Start of the clip in seconds; None for the start of the video.
         end: End of the clip in seconds; None for the end of the video.
+        track: Track number of the person whom the row labels.
+        anchor: Where this person is at one time; decides instead of the track.
     """
 
     line: int
@@ -37,17 +47,20 @@ class TableRow:
     group: str | None
     start: float | None
     end: float | None
+    track: int | None = None
+    anchor: Anchor | None = None
+
+    @property
+    def is_person(self) -> bool:
+        """Whether the row labels one person, rather than a clip."""
+        return self.track is not None or self.anchor is not None
 
     @property
     def segment(self) -> str:
         """Suffix of the clip's id: `_12.5_20` for a segment in seconds, empty for a whole video."""
         if self.start is None and self.end is None:
             return ""
-        return f"_{_seconds(self.start or 0.0)}_{'end' if self.end is None else _seconds(self.end)}"
-
-
-def _seconds(value: float) -> str:
-    return f"{value:.3f}".rstrip("0").rstrip(".")
+        return f"_{seconds_text(self.start or 0.0)}_{'end' if self.end is None else seconds_text(self.end)}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +83,11 @@ class LabelTable:
         """The splits of a row; `all` if the table has no splits."""
         return row.splits if self.has_splits else (ALL_CLIPS,)
 
+    def person_label(self, row: TableRow) -> PersonLabel:
+        """The label of the person whom a row names; without splits in the table, those of the clip apply."""
+        splits = row.splits if self.has_splits else None
+        return PersonLabel(row.label_name, row.track, row.anchor, row.start, row.end, splits, row.group)
+
     def crossing_groups(self) -> list[str]:
         """Groups with clips in different splits, whose training clips resemble test clips."""
         sides: dict[str, set[tuple[str, ...]]] = {}
@@ -77,6 +95,21 @@ class LabelTable:
             if row.group is not None and row.splits:
                 sides.setdefault(row.group, set()).add(row.splits)
         return sorted(group for group, splits in sides.items() if len(splits) > 1)
+
+    def crossing_persons(self) -> list[str]:
+        """Tracks without a group that have labels in different splits, as `track 2 of a.mp4`."""
+        sides: dict[str, set[tuple[str, ...]]] = {}
+        for row in self.rows:
+            if row.group is None and row.splits and row.track is not None:
+                sides.setdefault(f"track {row.track} of {row.file}", set()).add(row.splits)
+        return sorted(person for person, splits in sides.items() if len(splits) > 1)
+
+    def warnings(self) -> list[str]:
+        """What makes results on a test split of this table too good, one sentence each."""
+        crossing = [f"group {group!r}" for group in self.crossing_groups()] + self.crossing_persons()
+        return [
+            f"{self.path}: {who} is on both sides of a split; test results would be too optimistic" for who in crossing
+        ]
 
 
 def read_label_table(path: Path) -> LabelTable:
@@ -107,6 +140,36 @@ def read_label_table(path: Path) -> LabelTable:
     _refuse_repeats(path, rows)
     _refuse_mixed_labels(path, rows)
     return LabelTable(path, rows)
+
+
+def rows_as_json(rows: Iterable[TableRow]) -> list[dict[str, Any]]:
+    """Return the rows as plain data: the columns of a table, with null for empty cells."""
+    return [
+        {
+            "file": str(row.file),
+            "label": row.label_name,
+            "split": "|".join(row.splits) or None,
+            "group": row.group,
+            "start": row.start,
+            "end": row.end,
+            "track": row.track,
+            "anchor_time": None if row.anchor is None else row.anchor.time,
+            "anchor_box": None if row.anchor is None else list(row.anchor.box),
+        }
+        for row in rows
+    ]
+
+
+def table_as_csv(rows: Iterable[TableRow]) -> str:
+    """Return the rows as the text of a table, which `read_label_table` reads as the same rows."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow((*REQUIRED, *OPTIONAL))
+    for values in rows_as_json(rows):
+        box = values["anchor_box"]
+        values["anchor_box"] = None if box is None else " ".join(str(number) for number in box)
+        writer.writerow(["" if value is None else value for value in values.values()])
+    return text.getvalue()
 
 
 def _rows(path: Path, text: str) -> Iterator[TableRow]:
@@ -164,7 +227,35 @@ def _row(place: str, line: int, columns: list[str], values: list[str]) -> TableR
         cell["group"] or None,
         start,
         end,
+        _track(place, cell["track"]),
+        _anchor(place, cell["anchor_time"], cell["anchor_box"]),
     )
+
+
+def _track(place: str, value: str) -> int | None:
+    if not value:
+        return None
+    if not _is_number(value):
+        raise AnnotationError(f"{place}: track {value!r} is not a track number, such as 2")
+    return int(value)
+
+
+def _anchor(place: str, time: str, box: str) -> Anchor | None:
+    if not time and not box:
+        return None
+    seconds = _time(place, "anchor_time", time)
+    if seconds is None or not box:
+        missing = "anchor_time" if seconds is None else "anchor_box"
+        raise AnnotationError(f"{place}: {missing} is empty; an anchor needs a time and the box of the person then")
+    try:
+        numbers = [float(number) for number in re.split(r"[\s,;]+", box)]
+    except ValueError:
+        numbers = []
+    if not is_box(numbers):
+        raise AnnotationError(
+            f"{place}: anchor_box {box!r} is not a box; give x, y, width and height in pixels, such as '120 80 60 150'"
+        )
+    return Anchor(seconds, (numbers[0], numbers[1], numbers[2], numbers[3]))
 
 
 def _label(place: str, value: str) -> str | None:
@@ -193,16 +284,34 @@ def _time(place: str, column: str, value: str) -> float | None:
 
 
 def _refuse_repeats(path: Path, rows: tuple[TableRow, ...]) -> None:
-    first: dict[tuple[str, str], int] = {}
+    first: dict[tuple[object, ...], int] = {}
     for row in rows:
         # The same file under two names: a/../b and b, or an accent as a part of its letter and on its own.
         file = posixpath.normpath(unicodedata.normalize("NFC", str(row.file)))
-        line = first.setdefault((file, row.segment), row.line)
+        line = first.setdefault((file, row.segment, row.track, row.anchor), row.line)
         if line != row.line:
             what = f"the segment {row.segment[1:].replace('_', ' to ')} of {row.file}" if row.segment else str(row.file)
             raise AnnotationError(
                 f"{path}, line {row.line}: {what} is already on line {line}; delete one, or give both start and end"
             )
+    _refuse_overlaps(path, rows)
+
+
+def _refuse_overlaps(path: Path, rows: tuple[TableRow, ...]) -> None:
+    """Refuses two labels of one track at one time; those of anchors are known only once their persons are found."""
+    of_track: dict[tuple[PurePosixPath, int], list[tuple[float, float, int]]] = {}
+    for row in rows:
+        if row.track is not None and row.anchor is None:
+            span = (row.start or 0.0, math.inf if row.end is None else row.end, row.line)
+            of_track.setdefault((row.file, row.track), []).append(span)
+    for (file, track), spans in of_track.items():
+        spans.sort()
+        for (_, end, line), (start, _, other) in itertools.pairwise(spans):
+            if start < end:
+                raise AnnotationError(
+                    f"{path}, line {max(line, other)}: track {track} of {file} has a label at {start:g} s on line "
+                    f"{min(line, other)} already; change start or end of one"
+                )
 
 
 def _refuse_mixed_labels(path: Path, rows: tuple[TableRow, ...]) -> None:

@@ -17,6 +17,7 @@ from pipeline.inputs.videos import Source
 from pose_extraction.errors import AnnotationError, UsageError
 from pose_extraction.files import exists
 from pose_extraction.formats.annotations import ALL_CLIPS
+from pose_extraction.formats.person_labels import PersonLabel
 
 WITHOUT_SPLIT = (ALL_CLIPS,)
 
@@ -34,6 +35,7 @@ class ClipLabel:
         group: Clips of one group must not be on both sides of a split; None if it belongs to no group.
         start: Start in seconds; None for the start of the video.
         end: End in seconds; None for the end of the video.
+        persons: Labels of single persons.
     """
 
     frame_dir: str
@@ -42,6 +44,7 @@ class ClipLabel:
     group: str | None = None
     start: float | None = None
     end: float | None = None
+    persons: tuple[PersonLabel, ...] = ()
 
 
 class Labels(Protocol):
@@ -109,10 +112,7 @@ class LabelsFromTable:
             self._rows.setdefault(_file_key(folder / row.file), []).append(row)
             self._rows_by_target.setdefault(_target_key(folder / row.file), []).append(row)
         self._refuse_missing(folder, {_file_key(source.path) for source in sources})
-        self.warnings = [
-            f"{table.path}: group {group!r} is on both sides of a split; test results would be too optimistic"
-            for group in table.crossing_groups()
-        ]
+        self.warnings = table.warnings()
         unlisted = [source.relative for source in sources if not self._rows_of(source)]
         if unlisted:
             place = "" if table.has_splits else ", in the split all"
@@ -136,9 +136,8 @@ class LabelsFromTable:
 
     def clips_of(self, source: Source) -> list[ClipLabel]:
         rows = self._rows_of(source)
-        if not rows:
-            return [ClipLabel(source.frame_dir, splits=() if self._table.has_splits else WITHOUT_SPLIT)]
-        return [
+        persons = [self._table.person_label(row) for row in rows if row.is_person]
+        clips = [
             ClipLabel(
                 source.frame_dir + row.segment,
                 row.label_name,
@@ -148,7 +147,18 @@ class LabelsFromTable:
                 row.end,
             )
             for row in rows
+            if not row.is_person
         ]
+        if not clips:
+            # The whole video is in all splits of its persons.
+            named = tuple(dict.fromkeys(name for person in persons for name in person.splits or ()))
+            clips = [ClipLabel(source.frame_dir, splits=named if self._table.has_splits else WITHOUT_SPLIT)]
+        return [replace(clip, persons=tuple(one for one in persons if _overlaps(clip, one))) for clip in clips]
+
+
+def _overlaps(clip: ClipLabel, person: PersonLabel) -> bool:
+    first, last = person.span
+    return (clip.start is None or last > clip.start) and (clip.end is None or first < clip.end)
 
 
 def settle_labels(
@@ -176,6 +186,7 @@ def settle_labels(
 
 
 def _kept(clip: ClipLabel, stored: ClipLabel, stored_origin: Origin) -> ClipLabel:
+    clip = replace(clip, persons=stored.persons)
     if stored_origin == "table":
         return replace(clip, label_name=stored.label_name, splits=stored.splits, group=stored.group)
     return replace(

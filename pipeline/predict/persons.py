@@ -10,10 +10,10 @@ from pipeline.predict.options import Scope
 from pose_extraction.errors import UsageError
 from pose_extraction.extraction import cut
 from pose_extraction.formats.annotations import UNLABELLED
+from pose_extraction.formats.clip_arrays import seen_of, track_ids
 from pose_extraction.formats.clip_times import times_of
 from pose_extraction.poses import PoseTrack, VideoPoses
 from recognition.data.clip import Clip
-from recognition.data.sources.stored_joints import seen_of
 from recognition.inference.predictor import Predictor
 
 # Track id of a person; None for all persons together.
@@ -107,7 +107,7 @@ def video_of(annotation: Mapping[str, Any], place: str) -> VideoPoses:
             f"{place}: has neither timestamps (time) nor a frame rate (fps) that is usable, which --windows requires; "
             "create the file again with skelpipe, or omit --windows"
         )
-    ids = [int(name) for name in annotation.get("track_id", range(persons))]
+    ids = track_ids(annotation)
     tracks = [
         PoseTrack(
             ids[person],

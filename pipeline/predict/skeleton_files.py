@@ -58,7 +58,8 @@ def predict_skeletons(
         AnnotationError: The file is malformed.
         BackendError: The network cannot run with these settings on this machine.
     """
-    clips = clips_for(trained, path, skip_bad=True, keypoint_files=file_options.keypoint_files)
+    keypoint_files = file_options.keypoint_files
+    clips = clips_for(trained, path, skip_bad=True, keypoint_files=keypoint_files, cut_persons=False)
     if clips.nameless():
         console.print(Text(f"warning: {nameless_note(clips)}"))
     indices = split_indices(clips, file_options.split)

@@ -51,7 +51,7 @@ def open_sequences(pretrained: Pretrained, selection: ClipSelection, *, tell: Ca
         UsageError: Its joints are not those of the encoder, or the splits are ambiguous.
     """
     data = selection.data_settings(pretrained.settings.data)
-    clips = open_clips(selection.path, data, leave_out_empty=True)
+    clips = open_clips(selection.path, data, leave_out_empty=True, cut_persons=False)
     check_joints(pretrained, clips, clips.layout.name)
     if clips.skipped:
         tell(f"{len(clips.skipped)} clips are skipped; the first: {clips.skipped[0]}")

@@ -15,6 +15,7 @@ import numpy as np
 
 from pose_extraction.errors import AnnotationError
 from pose_extraction.formats.label_numbers import ALL_CLIPS, MOST_CLASSES, UNLABELLED, number_labels
+from pose_extraction.formats.person_labels import KEY as PERSON_LABELS
 from pose_extraction.formats.pickles import read_pickle, write_pickle
 from pose_extraction.formats.shards.manifest import is_shards
 from pose_extraction.formats.shards.shard_set import ShardSet
@@ -177,6 +178,12 @@ def label_name_of(annotation: Mapping[str, Any], label_names: Sequence[str]) -> 
     return label_names[label] if label < len(label_names) else str(label)
 
 
+def class_names(annotations: Iterable[Mapping[str, Any]]) -> set[str]:
+    """Return the names of all labels of clips and of their persons."""
+    labelled = (entry for clip in annotations for entry in (clip, *(clip.get(PERSON_LABELS) or ())))
+    return {entry["label_name"] for entry in labelled} - {None}
+
+
 def data_set(
     annotations: Iterable[dict[str, Any]],
     split: Mapping[str, Iterable[str]],
@@ -198,7 +205,7 @@ def data_set(
         The data set.
     """
     clips = sorted(annotations, key=lambda annotation: annotation["frame_dir"])
-    ordered = ordered_classes({clip["label_name"] for clip in clips} - {None}, label_names)
+    ordered = ordered_classes(class_names(clips), label_names)
     numbers = {name: number for number, name in enumerate(ordered)}
     for clip in clips:
         clip["label"] = numbers.get(clip["label_name"], UNLABELLED)

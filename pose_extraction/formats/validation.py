@@ -8,6 +8,7 @@ from pose_extraction.errors import AnnotationError
 from pose_extraction.formats.foreign import read_converted
 from pose_extraction.formats.joint_values import is_size
 from pose_extraction.formats.label_numbers import UNLABELLED, check_label_names
+from pose_extraction.formats.person_labels import person_labels_of
 
 
 def read_data_set(path: Path) -> dict[str, Any]:
@@ -176,4 +177,5 @@ def validated_clip(annotation: Any, position: int, path: Path) -> str:
         raise AnnotationError(f"{clip}: img_shape is {size!r:.80}, must be (height, width) in pixels; fix it")
     if size is None and shape[3] == 2:
         raise AnnotationError(f"{clip} has no 'img_shape', the frame's (height, width) in pixels; add it")
+    person_labels_of(annotation, clip)
     return identifier

@@ -13,8 +13,10 @@ from pathlib import Path
 import numpy as np
 
 from pose_extraction.errors import AnnotationError, UsageError
+from pose_extraction.formats.clip_arrays import seen_of
 from pose_extraction.formats.clip_times import has_unusable_times
 from pose_extraction.formats.foreign import read_converted
+from pose_extraction.formats.person_clips import with_person_clips
 from pose_extraction.formats.shards.manifest import is_shards
 from pose_extraction.formats.validation import validate_container
 from pose_extraction.skeleton import LAYOUTS, Skeleton, layout_by_shape
@@ -22,7 +24,6 @@ from recognition.data.clip import UNKNOWN_RATE, Clip
 from recognition.data.clip_checks import names_of_labels, numbers_as_names, usual_shape
 from recognition.data.sources.clip_table import UsableSource, name_of, table_of
 from recognition.data.sources.sharded_clips import open_sharded
-from recognition.data.sources.stored_joints import seen_of
 from recognition.data.usable_clips import UsableClips
 from recognition.settings import DataSettings
 
@@ -54,6 +55,7 @@ class ClipSet:
         skipped: Sentences about everything that was left out.
         left_out: Clips among these that have a unique id.
         names_given: Whether `label_names` are real names, rather than numbers derived from the labels.
+        part_of: For clips of single labelled persons, the id of the clip that each was cut from; else None.
     """
 
     def __init__(
@@ -68,6 +70,7 @@ class ClipSet:
         self.names = table.names
         self.labels = table.labels
         self.groups: list[str | None] = table.groups
+        self.part_of = table.part_of
         self.splits = source.splits
         self.label_names = source.label_names
         self.layout = layout
@@ -131,13 +134,16 @@ class ClipSet:
         return digest.hexdigest()
 
 
-def open_clips(path: Path, settings: DataSettings, *, leave_out_empty: bool = False) -> ClipSet:
+def open_clips(
+    path: Path, settings: DataSettings, *, leave_out_empty: bool = False, cut_persons: bool = True
+) -> ClipSet:
     """Read and check a skeleton file.
 
     Args:
         path: A file of `skelpipe extract` or of PYSKL, or the folder of a data set in shards.
         settings: `layout`, `score_threshold`, `keypoint_files`, `group_pattern` and `skip_bad` are used.
         leave_out_empty: Whether to leave out clips without persons even without `skip_bad`.
+        cut_persons: Whether each labelled person of a clip becomes a clip; see `with_person_clips`.
 
     Raises:
         AnnotationError: The file or one of its clips is malformed; the message names file, clip and remedy. With
@@ -147,20 +153,23 @@ def open_clips(path: Path, settings: DataSettings, *, leave_out_empty: bool = Fa
     if settings.layout not in ("auto", *LAYOUTS):
         raise UsageError(f"data.layout={settings.layout!r} is unknown; choose one of {', '.join(LAYOUTS)} and auto")
     if is_shards(path):
-        source = open_sharded(path, settings, leave_out_empty=leave_out_empty)
+        source = open_sharded(path, settings, leave_out_empty=leave_out_empty, cut_persons=cut_persons)
     else:
-        source = _open_file(path, settings, leave_out_empty=leave_out_empty)
+        source = _open_file(path, settings, leave_out_empty=leave_out_empty, cut_persons=cut_persons)
     clips = ClipSet(path, source, _layout_of_file(settings.layout, source.shape, path), settings.score_threshold)
     if settings.group_pattern is not None:
         clips.groups = _groups_by(settings.group_pattern, clips)
     return clips
 
 
-def _open_file(path: Path, settings: DataSettings, *, leave_out_empty: bool) -> UsableSource:
+def _open_file(path: Path, settings: DataSettings, *, leave_out_empty: bool, cut_persons: bool) -> UsableSource:
     """Read and check a skeleton file; see `open_clips`."""
     data = read_converted(path)
     validate_container(data, path)
     label_names = names_of_labels(data, path)
+    ignored: list[str] = []
+    if cut_persons:
+        data, ignored = with_person_clips(data, path, skip_bad=settings.skip_bad)
     shape = usual_shape(data["annotations"])
     # Before the clips are checked, which takes minutes for a large file.
     _layout_of_file(settings.layout, shape, path)
@@ -177,7 +186,7 @@ def _open_file(path: Path, settings: DataSettings, *, leave_out_empty: bool) -> 
         usable.splits(data["split"]),
         label_names,
         shape,
-        usable.skipped,
+        list(dict.fromkeys([*ignored, *usable.skipped])),
         usable.left_out(data["split"]),
         names_given=bool(data.get("label_names")) or label_names != numbers_as_names(len(label_names)),
     )

@@ -43,7 +43,12 @@ class Prediction:
 
 
 def clips_for(
-    trained: TrainedNetwork, path: Path, *, skip_bad: bool = False, keypoint_files: Path | None = None
+    trained: TrainedNetwork,
+    path: Path,
+    *,
+    skip_bad: bool = False,
+    keypoint_files: Path | None = None,
+    cut_persons: bool = True,
 ) -> ClipSet:
     """Open a skeleton file for a recognizer, with a warning if its skeletons come from another estimator.
 
@@ -53,6 +58,7 @@ def clips_for(
         skip_bad: Whether to leave out malformed clips and list them in `left_out`. Clips without persons are always
             left out.
         keypoint_files: Folder of Kinetics-400's keypoint files; None for that of the run.
+        cut_persons: Whether each labelled person of a clip becomes a clip.
 
     Raises:
         AnnotationError: The file is malformed, or, without `skip_bad`, one of its clips is.
@@ -60,7 +66,8 @@ def clips_for(
     """
     folder = str(keypoint_files) if keypoint_files is not None else trained.settings.data.keypoint_files
     changes = {"skip_bad": skip_bad, "group_pattern": None, "keypoint_files": folder}
-    clips = open_clips(path, trained.settings.data.model_copy(update=changes), leave_out_empty=True)
+    settings = trained.settings.data.model_copy(update=changes)
+    clips = open_clips(path, settings, leave_out_empty=True, cut_persons=cut_persons)
     check_layout(trained, clips)
     if trained.estimator and clips.estimator and trained.estimator != clips.estimator:
         log.warning(

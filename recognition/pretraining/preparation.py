@@ -49,7 +49,8 @@ def prepare_pretraining(settings: PretrainSettings) -> Pretraining:
     """
     check_together(settings)
     data = settings.data
-    clips = open_clips(skeleton_file_of(data), data, leave_out_empty=True)
+    # Persons without a label are learned from, too.
+    clips = open_clips(skeleton_file_of(data), data, leave_out_empty=True, cut_persons=False)
     layout = layout_of_model(clips, data)
     check_transforms(clips, data, layout)
     # Pre-training needs no labels.

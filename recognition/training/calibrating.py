@@ -88,6 +88,22 @@ def complete_confidence(
         runs.save(path, {**content, "confidence": confidence.plain()})
 
 
+def keep_confidence(folder: Path, prepared: Prepared) -> None:
+    """Store the confidence of the initial run in the files of a run with the same classes.
+
+    Args:
+        folder: The run directory.
+        prepared: Data and settings of the run.
+    """
+    assert prepared.settings.init is not None
+    earlier = runs.load(runs.run_file(prepared.settings.init))
+    if "confidence" not in earlier or earlier["label_names"] != prepared.label_names:
+        return
+    for path in (folder / runs.BEST, folder / runs.LAST):
+        if path.is_file():
+            runs.save(path, {**runs.load(path), "confidence": earlier["confidence"]})
+
+
 def _outputs(prepared: Prepared, indices: np.ndarray, objective: MaskCLR, loop: Loop) -> _Outputs:
     """Run the recognizer on clips without random augmentation; results in the order of `indices`, in float64."""
     settings = prepared.settings

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import torch
 from torch import nn
 
 from pose_extraction.engines.checkpoints import apply_state_dict
@@ -12,6 +13,7 @@ from pose_extraction.skeleton import H36M17
 from recognition import runs
 from recognition.backbones.dstformer import DSTFormer
 from recognition.backbones.gru import RecurrentBackbone
+from recognition.data.descriptors.extending import Known, known_of
 from recognition.recognizer import Recognizer
 from recognition.settings import DataSettings, ModelSettings, RunSettings
 from recognition.training.motionbert import load_motionbert, motionbert_sizes
@@ -183,10 +185,46 @@ def _load_run(recognizer: Recognizer, earlier: runs.Trained, label_names: list[s
         return f"{earlier.path}: loaded all {_apply(recognizer, weights, source=earlier.path)} tensors"
     fresh = {name: tensor for name, tensor in own.items() if name.startswith(_CLASSES)}
     loaded = _apply(recognizer, weights | fresh, source=earlier.path) - len(fresh)
+    added = len(label_names) - len(earlier.label_names)
+    if added > 0 and set(earlier.label_names) <= set(label_names):
+        rows = [label_names.index(name) for name in earlier.label_names]
+        with torch.no_grad():
+            for name, parameter in recognizer.named_parameters():
+                if name in fresh:
+                    parameter[rows] = weights[name].to(parameter.dtype)
+        return (
+            f"{earlier.path}: loaded {loaded} tensors, and the classes of the last layer; {added} more start at random"
+        )
     return (
         f"{earlier.path}: loaded {loaded} tensors; the last layer of the head starts at random, for "
         f"{len(label_names)} classes instead of {len(earlier.label_names)}"
     )
+
+
+def known_movement(init: str | None, label_names: list[str]) -> Known:
+    """Return the classifier of descriptors of the initial run, with the class numbers of this run.
+
+    Args:
+        init: The initial run.
+        label_names: Classes of this run, in order.
+
+    Raises:
+        UsageError: There is no initial run with such a classifier, or this run lacks one of its classes.
+    """
+    earlier = None if init is None or pretrained_encoder(init) is not None else earlier_run(init)
+    movement = None if earlier is None else earlier.recognizer.movement
+    if earlier is None or movement is None or not movement.is_fitted:
+        raise UsageError(
+            f"training.keep_descriptors requires initial weights of a run with data.descriptors=true, but init is "
+            f"{init}; omit it, or start from such a run with --init"
+        )
+    lost = [name for name in earlier.label_names if name not in label_names]
+    if lost:
+        raise UsageError(
+            f"training.keep_descriptors: the data do not list class {lost[0]!r} of {init}; add it to their "
+            '"label_names", or omit the setting'
+        )
+    return known_of(movement).renumbered([label_names.index(name) for name in earlier.label_names])
 
 
 def _is_movement(name: str) -> bool:

@@ -4,6 +4,7 @@ import numpy as np
 
 from recognition.data.clip_transforms import ClipTransforms, flip_probability
 from recognition.data.descriptors.copies import cut_off, varied
+from recognition.data.descriptors.extending import Known, extend
 from recognition.data.descriptors.kernel_ridge import KernelRidge, fit
 from recognition.data.descriptors.movement import GROUPS, describe_clip
 from recognition.data.transforms.augmentation import flip
@@ -19,13 +20,14 @@ MOST_ROWS, MOST_COPIES = 4000, 6
 COPIES_PER_CUT = 3
 
 
-def fit_movement(prepared: Prepared) -> KernelRidge:
+def fit_movement(prepared: Prepared, known: Known | None = None) -> KernelRidge:
     """Fit the classifier to the run's training clips, their mirror images and random copies.
 
     With more than `MOST_ROWS` clips, it is fitted to a part in which classes occur as equally as possible.
 
     Args:
         prepared: Data and settings of the run.
+        known: An earlier classifier with class numbers of this run, whose training descriptors are kept.
     """
     settings, clips = prepared.settings, prepared.clips
     rng = _generator(prepared)
@@ -47,10 +49,13 @@ def fit_movement(prepared: Prepared) -> KernelRidge:
     times = 1 + mirrored + copies + cuts
     # Copies make the classifier robust; how well it works is judged by the clips and their mirror images.
     judged = np.tile(np.arange(times) < 1 + mirrored, len(indices))
+    labels, groups = (np.repeat(each, times) for each in (clips.labels[indices], _groups_of(prepared, indices)))
+    if known is not None:
+        return extend(known, np.stack(rows), labels, groups, classes=prepared.num_classes)
     return fit(
         np.stack(rows),
-        np.repeat(clips.labels[indices], times),
-        np.repeat(_groups_of(prepared, indices), times),
+        labels,
+        groups,
         classes=prepared.num_classes,
         shares=[(size, SHARES[name]) for name, size in GROUPS],
         judged=judged,
@@ -80,10 +85,12 @@ def _fitted_indices(prepared: Prepared, rng: np.random.Generator) -> np.ndarray:
 
 def _groups_of(prepared: Prepared, indices: np.ndarray) -> np.ndarray:
     """Return what is left out together: groups such as persons, or single clips where these are not known."""
-    names = [prepared.clips.groups[index] for index in indices]
-    if None in names or len(set(names)) < 2:
+    # A clip without a group is one of its own.
+    names = [(prepared.clips.groups[index], index if prepared.clips.groups[index] is None else -1) for index in indices]
+    if len(set(names)) < 2:
         return np.arange(len(indices))
-    return np.unique(names, return_inverse=True)[1]
+    numbers = {name: number for number, name in enumerate(dict.fromkeys(names))}
+    return np.array([numbers[name] for name in names])
 
 
 def _balanced(indices: np.ndarray, labels: np.ndarray, most: int, rng: np.random.Generator) -> np.ndarray:

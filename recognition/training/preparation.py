@@ -241,6 +241,11 @@ def check_together(settings: RunSettings) -> None:
     """
     training = settings.training
     check_accumulation(training)
+    if training.keep_descriptors and settings.init is None:
+        raise UsageError(
+            "training.keep_descriptors keeps the descriptors of an initial run, but there is none; specify it with "
+            "--init, or omit the setting"
+        )
     if training.phase1_epochs == 0 and training.phase2_epochs == 0:
         raise UsageError("training.phase1_epochs and training.phase2_epochs are both 0, so there is nothing to train")
     phases = (training.phase1_epochs, training.phase2_epochs)

@@ -19,9 +19,9 @@ from recognition.engine.training_run import EpochResult, RunTrainable
 from recognition.maskclr.objective import MaskCLR
 from recognition.recognizer import Recognizer
 from recognition.settings import RunSettings, TrainingSettings
-from recognition.training.calibrating import complete_confidence
+from recognition.training.calibrating import complete_confidence, keep_confidence
 from recognition.training.held_out_measures import DEFAULT_SHARE, measure
-from recognition.training.initialising import initialise
+from recognition.training.initialising import initialise, known_movement
 from recognition.training.movement import fit_movement, left_out_clips
 from recognition.training.preparation import Prepared
 from recognition.training.schedule import epochs_of, learning_rate_factor
@@ -79,10 +79,13 @@ class RecognizerTraining(RunTrainable):
         if init is not None:
             sentences.append(initialise(recognizer, init, label_names=clips.label_names, dimensions=clips.dimensions))
         if recognizer.movement is not None:
-            self.movement = fitted = fit_movement(self.prepared)
-            recognizer.movement.set_fitted(fitted, network_share=DEFAULT_SHARE)
+            earlier = known_movement(init, clips.label_names) if self.settings.keep_descriptors else None
+            self.movement = fitted = fit_movement(self.prepared, earlier)
+            share = DEFAULT_SHARE if earlier is None else earlier.network_share
+            recognizer.movement.set_fitted(fitted, network_share=share)
             known = np.isfinite(fitted.left_out).all(axis=1)
-            sentences.append(f"classifier of descriptors: fitted to {known.sum()} descriptors")
+            kept = f", and {len(earlier.labels)} of {init}" if earlier is not None else ""
+            sentences.append(f"classifier of descriptors: fitted to {known.sum()} descriptors{kept}")
         return "; ".join(sentences) or None
 
     def resume(self, checkpoint: dict[str, Any], position: Position) -> None:
@@ -177,6 +180,10 @@ class RecognizerTraining(RunTrainable):
         return measures
 
     def complete(self, loop: Loop, folder: Path) -> None:
+        if self.settings.keep_descriptors:
+            # The clips of this run are not all that it knows, so they cannot tell what is unknown.
+            keep_confidence(folder, self.prepared)
+            return
         cross_validated = None
         if self.objective.recognizer.movement is not None:
             # A resumed run has only the weights of its classifier.

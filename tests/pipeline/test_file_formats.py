@@ -12,6 +12,7 @@ import numpy as np
 import yaml
 from rich.console import Console
 
+from pipeline.datasets.relabel import relabel
 from pipeline.evaluate.workflow import evaluate
 from pipeline.inputs.label_table import OPTIONAL, REQUIRED, read_label_table
 from pipeline.predict.answers import Answer, as_csv, as_json_lines
@@ -57,7 +58,12 @@ def test_every_field_of_a_skeleton_file_and_of_its_clips(clips: Path, run: Calla
     data = read_data_set(report.data_set)
     assert set(data) == documented("Skeleton file", "field")
     (clip,) = data["annotations"]
-    assert set(clip) == documented("Skeleton file", "field of a clip")
+    # Only clips with labels of persons have this field.
+    assert set(clip) | {"person_labels"} == documented("Skeleton file", "field of a clip")
+    (tmp_path / "labels.csv").write_text(f"file,label,track\nwhole.mp4,wave,{clip['track_id'][0]}\n", encoding="utf-8")
+    relabel(report.data_set, tmp_path / "labels.csv", tmp_path / "labelled.pkl")
+    (label,) = read_data_set(tmp_path / "labelled.pkl")["annotations"][0]["person_labels"]
+    assert set(label) == documented("Skeleton file", "field of `person_labels`")
     assert (clip["total_frames"], clip["img_shape"]) == (31, SIZE)
     check_arrays(clip, section(PAGE, "Skeleton file"), {"M": len(clip["track_id"]), "T": 31, "V": 17})
     (single,) = (tmp_path / "skeletons" / report.data_set.stem).glob("*.pkl")

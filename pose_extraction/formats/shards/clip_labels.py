@@ -29,6 +29,12 @@ class ClipLabels:
     splits: tuple[str, ...] = ()
     person_labels: Any = None
 
+    @property
+    def class_names(self) -> set[str]:
+        """Names of the actions of the clip and of its persons."""
+        names = {self.label_name, *(person["label_name"] for person in self.person_labels or ())}
+        return {name for name in names if name is not None}
+
 
 def labels_of(annotation: Mapping[str, Any], splits: Iterable[str]) -> ClipLabels:
     """Return the labels of an annotation that has a `label_name`, and of its splits."""

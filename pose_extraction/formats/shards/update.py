@@ -244,7 +244,7 @@ def write_shards(folder: Path, data: Mapping[str, Any]) -> None:
         named = {**annotation, "label_name": label_name_of(annotation, label_names)}
         update.add(named, splits.get(clip, ()), f"{folder}: clip {clip!r}")
     extra = {name: value for name, value in data.items() if name not in ("annotations", "split", "label_names")}
-    names = {labels.label_name for labels in update.labels.values() if labels.label_name is not None}
+    names = {name for labels in update.labels.values() for name in labels.class_names}
     update.finish(ordered_classes(names, label_names or None), extra)
 
 

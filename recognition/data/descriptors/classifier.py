@@ -19,7 +19,7 @@ class MovementClassifier(nn.Module):
         rows: R, training descriptors; 0 before it is fitted.
     """
 
-    _names = ("mean", "scale", "weight", "centres", "coefficients", "numbers")
+    names = ("mean", "scale", "weight", "centres", "coefficients", "numbers")
     mean: torch.Tensor
     scale: torch.Tensor
     weight: torch.Tensor
@@ -29,7 +29,7 @@ class MovementClassifier(nn.Module):
 
     def __init__(self, size: int, num_classes: int, *, rows: int = 0) -> None:
         super().__init__()
-        for name in self._names[:3]:
+        for name in self.names[:3]:
             self.register_buffer(name, torch.zeros(size))
         self.register_buffer("centres", torch.zeros(rows, size))
         self.register_buffer("coefficients", torch.zeros(rows, num_classes))
@@ -48,7 +48,7 @@ class MovementClassifier(nn.Module):
     def set_fitted(self, fitted: KernelRidge, *, network_share: float) -> None:
         """Take over a fitted classifier."""
         arrays = (fitted.mean, fitted.scale, fitted.weight, fitted.centres, fitted.coefficients)
-        for name, array in zip(self._names, arrays, strict=False):
+        for name, array in zip(self.names, arrays, strict=False):
             setattr(self, name, torch.as_tensor(array, dtype=torch.float32, device=self.mean.device))
         gaussian = float(fitted.kernel == "gaussian")
         self.numbers = self.numbers.new_tensor([fitted.width, gaussian, fitted.sharpness, network_share])
@@ -78,7 +78,7 @@ class MovementClassifier(nn.Module):
             return (share * logits.float().softmax(dim=1) + (1 - share) * own).clamp_min(1e-9).log()
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *arguments: Any, **options: Any) -> None:
-        for name in self._names:
+        for name in self.names:
             given = state_dict.get(prefix + name)
             if isinstance(given, torch.Tensor):
                 setattr(self, name, torch.zeros_like(given, device=self.mean.device))

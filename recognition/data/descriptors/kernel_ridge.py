@@ -92,8 +92,7 @@ def fit(
     rows = standardised(descriptors, mean, scale)
     weight = _weights(rows, labels, classes, shares)
     rows *= weight
-    targets = np.full((len(rows), classes), -1.0 / max(1, classes - 1))
-    targets[np.arange(len(rows)), labels] = 1.0
+    targets = targets_of(labels, classes)
     chosen = _rows_of_choice(groups)
     decides = np.ones(len(chosen), bool) if judged is None else judged[chosen]
     candidates = _candidates(rows[chosen], targets[chosen], labels[chosen], groups[chosen], decides)
@@ -106,6 +105,13 @@ def fit(
     return KernelRidge(
         mean, scale, weight, rows, coefficients, best.kernel, best.width, best.penalty, best.sharpness, left_out
     )
+
+
+def targets_of(labels: np.ndarray, classes: int) -> np.ndarray:
+    """Return the targets Y (R, K) of labels (R,): 1 for the class of a row, and values that add up to -1 elsewhere."""
+    targets = np.full((len(labels), classes), -1.0 / max(1, classes - 1))
+    targets[np.arange(len(labels)), labels] = 1.0
+    return targets
 
 
 @dataclass(frozen=True)

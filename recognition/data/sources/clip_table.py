@@ -2,11 +2,12 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
 from pose_extraction.formats.clip_times import times_of
+from pose_extraction.formats.person_clips import PART_OF
 from recognition.data.clip import UNKNOWN_RATE, LeftOut
 from recognition.data.extraction_settings import extraction_of
 from recognition.data.sources.stored_joints import Joints
@@ -27,6 +28,7 @@ class ClipTable:
         times: Times of the frames in seconds, float64 (T,); None if they are not known. May be read on demand.
         estimators: Names of the pose estimators that occur.
         extraction: Settings of the estimator that the clips have in common; see `extraction_of`.
+        part_of: For clips of single labelled persons, the id of the clip that each was cut from; else None.
     """
 
     names: list[str]
@@ -39,6 +41,40 @@ class ClipTable:
     times: Sequence[np.ndarray | None]
     estimators: frozenset[str] = frozenset()
     extraction: dict[str, Any] = field(default_factory=dict)
+    part_of: Sequence[str | None] = ()
+
+    def followed_by(self, other: "ClipTable") -> "ClipTable":
+        """Return a table of these clips and then those of another table, with these settings of the estimator."""
+        return ClipTable(
+            names=[*self.names, *other.names],
+            labels=np.concatenate([self.labels, other.labels]),
+            groups=[*self.groups, *other.groups],
+            lengths=np.concatenate([self.lengths, other.lengths]),
+            seconds=np.concatenate([self.seconds, other.seconds]),
+            sizes=[*self.sizes, *other.sizes],
+            tracked=[*self.tracked, *other.tracked],
+            times=Joined(self.times, other.times),
+            estimators=self.estimators | other.estimators,
+            extraction=self.extraction,
+            part_of=[*self.part_of, *other.part_of],
+        )
+
+
+Item = TypeVar("Item")
+
+
+class Joined(Sequence[Item]):
+    """Two sequences, one after the other; their items are read on demand."""
+
+    def __init__(self, first: Sequence[Item], second: Sequence[Item]) -> None:
+        self._first, self._second = first, second
+
+    def __len__(self) -> int:
+        return len(self._first) + len(self._second)
+
+    def __getitem__(self, place: int) -> Item:  # type: ignore[override]
+        there = place - len(self._first)
+        return self._first[place] if there < 0 else self._second[there]
 
 
 @dataclass(frozen=True)
@@ -99,4 +135,5 @@ def table_of(annotations: Sequence[Mapping[str, Any]], joints: Sequence[Joints],
         times=times,
         estimators=frozenset(name for name in recorded if isinstance(name, str) and name),
         extraction=extraction_of(annotations),
+        part_of=[annotation.get(PART_OF) for annotation in annotations],
     )

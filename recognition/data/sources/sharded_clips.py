@@ -5,20 +5,22 @@ are read, for the same messages as from a skeleton file.
 """
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from pose_extraction.errors import AnnotationError
 from pose_extraction.formats.label_numbers import UNLABELLED
+from pose_extraction.formats.person_clips import ARRAYS_OF_PERSONS, PART_OF, PART_PLACE, with_person_clips
 from pose_extraction.formats.shards.plain import from_text
 from pose_extraction.formats.shards.shard_set import ShardSet
 from recognition.data.clip import UNKNOWN_RATE
 from recognition.data.extraction_settings import extraction_of
-from recognition.data.sources.clip_table import ClipTable, UsableSource
-from recognition.data.sources.stored_joints import Joints
+from recognition.data.sources.clip_table import ClipTable, Joined, UsableSource, table_of
+from recognition.data.sources.stored_joints import Joints, PartJoints
 from recognition.data.usable_clips import UsableClips
 from recognition.settings import DataSettings
 
@@ -75,13 +77,16 @@ class _Times(Sequence[np.ndarray | None]):
         return np.arange(frames) / rate if rate else None
 
 
-def open_sharded(path: Path, settings: DataSettings, *, leave_out_empty: bool) -> UsableSource:
+def open_sharded(
+    path: Path, settings: DataSettings, *, leave_out_empty: bool, cut_persons: bool = False
+) -> UsableSource:
     """Open a data set in shards. A damaged shard is reported, and the clips of the others are used.
 
     Args:
         path: Folder of the data set.
         settings: With `skip_bad`, all shards are read and compared with their digests.
         leave_out_empty: Whether to leave out clips without persons even without `skip_bad`.
+        cut_persons: Whether each labelled person of a clip becomes a clip; clips with such labels are read.
 
     Raises:
         AnnotationError: No shard can be used, or one of the clips is malformed; the message names the remedy.
@@ -105,16 +110,74 @@ def open_sharded(path: Path, settings: DataSettings, *, leave_out_empty: bool) -
     listed: dict[str, Sequence[str]] = {
         name: [shards.names[index] for index in np.intersect1d(indices, left_out)] for name, indices in splits.items()
     }
+    persons = _Persons(shards, kept if cut_persons else kept[:0], label_names, skip_bad=settings.skip_bad)
+    kept = np.setdiff1d(kept, persons.replaced)
+    numbers = {name: np.flatnonzero(np.isin(kept, indices)) for name, indices in splits.items()}
+    table, joints = _table_of(shards, kept, dimensions=shape[1]), _AllJoints(shards, kept)
     return UsableSource(
-        _table_of(shards, kept, dimensions=shape[1]),
-        _AllJoints(shards, kept),
-        {name: np.flatnonzero(np.isin(kept, indices)) for name, indices in splits.items()},
+        table.followed_by(table_of(persons.clips, persons.joints, shape[1])) if persons.clips else table,
+        Joined(joints, persons.joints) if persons.clips else joints,
+        persons.added_to(numbers, before=len(kept)),
         label_names,
         shape,
-        [*shards.damaged, *usable.skipped],
+        [*shards.damaged, *usable.skipped, *persons.notes],
         usable.left_out(listed),
         digest=shards.content_digest(),
     )
+
+
+class _Persons:
+    """Clips of the labelled persons of some clips in shards.
+
+    Args:
+        shards: The data set.
+        indices: int64 (N,), the clips.
+        label_names: Names of the classes.
+        skip_bad: Whether to ignore malformed labels.
+
+    Attributes:
+        clips: Annotations of the persons' clips without their joints.
+        joints: These joints, read on demand.
+        replaced: int64, those of the clips that have no label of their own, in place of which their persons are used.
+        notes: A sentence for each label that was ignored.
+    """
+
+    def __init__(self, shards: ShardSet, indices: np.ndarray, label_names: list[str], *, skip_bad: bool) -> None:
+        self.clips: list[dict[str, Any]] = []
+        self.joints: list[Joints] = []
+        self.notes: list[str] = []
+        self._listed: dict[str, list[int]] = {}
+        replaced = []
+        for index in indices.tolist():
+            if shards.person_labels[index] is None:
+                continue
+            own = {name: [shards.names[index]] for name, members in shards.splits.items() if index in members}
+            data = {"annotations": [shards.annotation(index)], "split": own, "label_names": label_names}
+            cut, notes = with_person_clips(data, shards.path, skip_bad=skip_bad)
+            self.notes += notes
+            self._add(shards, index, cut)
+            if not any(PART_OF not in clip for clip in cut["annotations"]):
+                replaced.append(index)
+        self.replaced = np.array(replaced, np.int64)
+
+    def _add(self, shards: ShardSet, index: int, cut: Mapping[str, Any]) -> None:
+        for clip in cut["annotations"]:
+            if PART_OF not in clip:
+                continue
+            for name, members in cut["split"].items():
+                if clip["frame_dir"] in members:
+                    self._listed.setdefault(name, []).append(len(self.clips))
+            self.joints.append(PartJoints(_ShardJoints(shards, index), *clip[PART_PLACE]))
+            # The joints of many labelled persons would fill the memory.
+            self.clips.append({key: value for key, value in clip.items() if key not in ARRAYS_OF_PERSONS})
+
+    def added_to(self, splits: Mapping[str, np.ndarray], *, before: int) -> dict[str, np.ndarray]:
+        """Return splits with the persons' clips, which are numbered from `before` on."""
+        names = dict.fromkeys([*splits, *self._listed])
+        nobody = np.zeros(0, np.int64)
+        added = {name: before + np.array(self._listed.get(name, ()), np.int64) for name in names}
+        found = {name: np.concatenate([splits.get(name, nobody), added[name]]) for name in names}
+        return {name: clips for name, clips in found.items() if len(clips) or not self.clips}
 
 
 def _usual_shape(shapes: np.ndarray) -> tuple[int, int]:
@@ -150,6 +213,7 @@ def _table_of(shards: ShardSet, kept: np.ndarray, *, dimensions: int) -> ClipTab
         times=_Times(shards, kept, np.nan_to_num(shards.number("fps")[kept])),
         estimators=frozenset(filter(None, shards.values("estimator"))),
         extraction=extraction_of(_first_steps(shards)),
+        part_of=[None] * len(kept),
     )
 
 

@@ -1,4 +1,4 @@
-"""Sources of a clip's joints, and which joints were seen if the file stores no scores."""
+"""Sources of a clip's joints."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -40,19 +40,30 @@ class StoredJoints:
         return [self.keypoint] if self.score is None else [self.keypoint, self.score]
 
 
-def seen_of(keypoint: np.ndarray) -> np.ndarray:
-    """Return which joints were seen, for a file without scores.
-
-    In 2D, (0, 0) is the corner of the image and marks a joint that was not seen. In 3D it is a valid position, because
-    the root joint is the origin of many skeletons; there, a person is absent from a frame if all joints are zero.
+@dataclass(frozen=True, slots=True)
+class PartJoints:
+    """Joints of one person of a clip, in some of its frames.
 
     Args:
-        keypoint: (M, T, V, D), D = 2 or 3.
-
-    Returns:
-        bool (M, T, V), True where a joint was seen.
+        whole: Joints of the clip.
+        row: Position of the person.
+        first: First frame.
+        last: Frame after the last.
     """
-    seen: np.ndarray = (keypoint != 0).any(axis=-1) & np.isfinite(keypoint).all(axis=-1)
-    if keypoint.shape[-1] == 3:
-        return np.isfinite(keypoint).all(axis=-1) & seen.any(axis=-1, keepdims=True)
-    return seen
+
+    whole: Joints
+    row: int
+    first: int
+    last: int
+
+    @property
+    def num_frames(self) -> int:
+        return self.last - self.first
+
+    def read(self) -> tuple[np.ndarray, np.ndarray | None]:
+        keypoint, score = self.whole.read()
+        rows, frames = slice(self.row, self.row + 1), slice(self.first, self.last)
+        return keypoint[rows, frames], None if score is None else score[rows, frames]
+
+    def digest_parts(self) -> Sequence[np.ndarray]:
+        return [array for array in self.read() if array is not None]

@@ -5,7 +5,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
+from pipeline.cli import app
 from pipeline.datasets.merging import merge
 from pipeline.datasets.relabel import relabel
 from pose_extraction.errors import AnnotationError
@@ -13,6 +15,9 @@ from pose_extraction.formats.annotations import annotation_from, data_set, pack_
 from pose_extraction.formats.pickles import read_pickle, write_pickle
 from pose_extraction.formats.validation import read_data_set
 from pose_extraction.poses import FramePoses, VideoPoses
+from recognition.data.clips import open_clips
+from recognition.settings import DataSettings
+from test_support.labelled_persons import two_persons
 
 
 def clip(name: str, source: str, label: str | None, group: str | None = None) -> dict[str, Any]:
@@ -135,3 +140,95 @@ def test_a_foreign_data_set_keeps_what_the_table_does_not_list(tmp_path: Path) -
     assert by_clip(path, "label_name") == {"a": "fall", "b": "fall"}
     assert read_data_set(path)["annotations"][0]["keypoint"].dtype == np.float16
     assert read_data_set(path)["split"] == {"train": ["a", "b"]}
+
+
+@pytest.fixture
+def persons(tmp_path: Path) -> Path:
+    """two.pkl and two/two.pkl: one clip with the tracks 3 and 7."""
+    write_pickle(tmp_path / "two" / "two.pkl", data_set([two_persons()], {"all": ["two"]}, raw=RAW, digest="d"))
+    return merge([tmp_path / "two"]).path
+
+
+def entries(path: Path) -> list[tuple[Any, ...]]:
+    (clip,) = read_data_set(path)["annotations"]
+    keys = ("track_id", "label_name", "start", "end", "split", "group")
+    return [tuple(entry[key] for key in keys) for entry in clip.get("person_labels", ())]
+
+
+def test_a_line_labels_one_person_and_no_one_else(persons: Path, tmp_path: Path) -> None:
+    header = "file,label,start,end,track,anchor_time,anchor_box"
+    result = relabel(persons, table(tmp_path, header, "two.mp4,wave,0,1,3,,", "two,jump,,,,1,390 90 60 220"))
+    assert (result.matched, result.persons, result.nobody, result.video_files) == (1, 2, [], 1)
+    assert entries(persons) == [(3, "wave", 0.0, 1.0, None, None), (7, "jump", None, None, None, None)]
+    assert read_data_set(persons)["label_names"] == ["jump", "wave"]
+    relabel(persons, table(tmp_path, "file,label,start,end,track", "two.mp4,sit,0.5,1.5,3"))
+    assert entries(persons) == [
+        (3, "wave", 0.0, 0.5, None, None),
+        (7, "jump", None, None, None, None),
+        (3, "sit", 0.5, 1.5, None, None),
+    ]
+    # The whole clip has no label, before and after, and the next merge keeps all of this.
+    assert by_clip(persons, "label") == {"two": -1}
+    before = persons.read_bytes()
+    assert merge([persons.with_suffix("")]).path.read_bytes() == before
+
+
+def test_a_line_for_the_clip_leaves_its_persons(persons: Path, tmp_path: Path) -> None:
+    relabel(persons, table(tmp_path, "file,label,track", "two.mp4,wave,3"))
+    relabel(persons, table(tmp_path, "file,label", "two.mp4,fight"))
+    assert by_clip(persons, "label_name") == {"two": "fight"}
+    assert [entry[:2] for entry in entries(persons)] == [(3, "wave")]
+    assert read_data_set(persons)["label_names"] == ["fight", "wave"]
+
+
+def test_splits_and_groups_of_persons(persons: Path, tmp_path: Path) -> None:
+    relabel(persons, table(tmp_path, "file,label,track,split,group", "two,a,3,train,anna", "two,b,7,test,bob"))
+    assert read_data_set(persons)["split"] == {"test": ["two"], "train": ["two"]}
+    # A table without splits and groups keeps them.
+    relabel(persons, table(tmp_path, "file,label,track", "two,c,3"))
+    assert [(entry[1], entry[4], entry[5]) for entry in entries(persons)] == [
+        ("b", ["test"], "bob"),
+        ("c", ["train"], "anna"),
+    ]
+    clips = open_clips(persons, DataSettings(file=str(persons)))
+    assert {name: [clips.names[index] for index in rows] for name, rows in clips.splits.items()} == {
+        "test": ["two#7"],
+        "train": ["two#3"],
+    }
+
+
+def test_a_check_lists_lines_that_match_nobody_and_writes_nothing(persons: Path, tmp_path: Path) -> None:
+    before = persons.read_bytes()
+    csv = table(
+        tmp_path,
+        "file,label,track,anchor_time,anchor_box",
+        "two.mp4,wave,3,,",
+        "two.mp4,wave,5,,",
+        "two.mp4,jump,,1,10 10 20 20",
+        "three.mp4,jump,1,,",
+    )
+    result = CliRunner().invoke(app, ["label", str(persons), "--labels", str(csv), "--check"])
+    assert result.exit_code == 1 and result.stdout == "" and persons.read_bytes() == before
+    lines = result.stderr.splitlines()
+    assert lines[:2] == [
+        f"warning: {csv}, line 5: three.mp4: matches no clip",
+        f"warning: {csv}, line 3: label 'wave' of track 5 matches nobody in two.mp4: the clip has the tracks 3, 7",
+    ]
+    assert "line 4: label 'jump' of the person in the box 10 10 20 20 at 1 s matches nobody" in lines[2]
+    assert lines[-2:] == ["1 clips match, 0 do not match", "4 lines label a person, 2 of them match nobody"]
+    good = table(tmp_path, "file,label,track", "two.mp4,wave,3")
+    assert CliRunner().invoke(app, ["label", str(persons), "--labels", str(good), "--check"]).exit_code == 0
+    assert persons.read_bytes() == before
+
+
+def test_persons_of_segments_are_looked_for_in_each(tmp_path: Path) -> None:
+    path = tmp_path / "x.pkl"
+    clips = []
+    for name, first in (("two_0_2", 0.0), ("two_2_4", 2.0)):
+        one = two_persons() | {"frame_dir": name}
+        clips.append(one | {"time": one["time"] + first})
+    write_pickle(path, data_set(clips, {"all": ["two_0_2", "two_2_4"]}))
+    result = relabel(path, table(tmp_path, "file,label,start,end,track", "two.mp4,wave,1,3,3", "two.mp4,jump,3,4,3"))
+    assert result.matched == 2 and result.nobody == []
+    labels = {name: [one["label_name"] for one in found] for name, found in by_clip(path, "person_labels").items()}
+    assert labels == {"two_0_2": ["wave"], "two_2_4": ["wave", "jump"]}

@@ -126,6 +126,42 @@ def test_new_labels_are_written_without_extracting_again(run, clips, tmp_path):
 
 
 @pytest.mark.slow
+def test_labels_of_persons_are_found_in_results_and_kept(run, clips, tmp_path):
+    run(clips, tmp_path)
+    merged = tmp_path / "tiny_pose.pkl"
+    name, clip = next(iter(annotations(merged).items()))
+    track = int(clip["track_id"][0])
+    table = clips.parent / "labels.csv"
+    rows = [f"{clips.name}/{clip['source']},hop,0.2,0.6,{track}", f"{clips.name}/{clip['source']},hop,0.2,0.6,99"]
+    table.write_text("\n".join(["file,label,start,end,track", *rows]))
+    again = run(clips, tmp_path, labels=str(table))
+    assert again.report.done == 0 and "updated labels, splits or groups of" in again.output
+    assert "label 'hop' of track 99 matches nobody: the clip has the tracks" in again.output.replace("\n", " ")
+
+    def labels() -> list[tuple]:
+        keys = ("track_id", "track", "start", "end", "label_name")
+        return [tuple(one[key] for key in keys) for one in annotations(merged)[name]["person_labels"]]
+
+    wanted = [(track, track, 0.2, 0.6, "hop"), (None, 99, 0.2, 0.6, "hop")]
+    assert labels() == wanted and annotations(merged)[name]["label_name"] is None
+    # Labels from names keep them, also if the video is extracted again.
+    kept = merged.read_bytes()
+    run(clips, tmp_path, labels="auto")
+    assert merged.read_bytes() == kept
+    run(clips, tmp_path, labels="auto", share=Share(overwrite=True))
+    assert labels() == wanted
+    # A fresh extraction with the table gives the same file, and none removes them.
+    fresh = run(clips, tmp_path / "fresh", labels=str(table))
+    assert "matches nobody" in fresh.output.replace("\n", " ")
+    assert (
+        annotations(tmp_path / "fresh" / "tiny_pose.pkl")[name]["person_labels"]
+        == annotations(merged)[name]["person_labels"]
+    )
+    run(clips, tmp_path, labels="none")
+    assert "person_labels" not in annotations(merged)[name]
+
+
+@pytest.mark.slow
 def test_labels_are_kept_until_a_table_or_none_overrides_them(run, clips, tmp_path):
     def labels() -> dict[str, tuple]:
         data = read_skeletons(tmp_path / "tiny_pose.pkl")

@@ -1,13 +1,18 @@
 """Sources of labels, splits and groups."""
 
-from pathlib import Path
+from pathlib import Path, PurePosixPath
+from tempfile import TemporaryDirectory
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from pipeline.inputs.labels import ClipLabel, load_labels
+from pipeline.inputs.label_table import TableRow, read_label_table, table_as_csv
+from pipeline.inputs.labels import ClipLabel, load_labels, settle_labels
 from pipeline.inputs.ntu import applicable_splits, ntu_name
 from pipeline.inputs.videos import Source, survey
 from pose_extraction.errors import AnnotationError, UsageError
+from pose_extraction.formats.person_labels import Anchor, PersonLabel
 
 
 @pytest.fixture
@@ -181,3 +186,96 @@ def test_the_real_table_labels_every_clip(shared_data: Path) -> None:
     assert len(found) == 160 and labels.warnings == []
     assert {clip.label_name for clip in found} == {"fight", "noFight"}
     assert sum(clip.splits == ("train",) for clip in found) == 117
+
+
+def test_rows_with_a_track_or_an_anchor_label_persons_of_the_video(videos: Path) -> None:
+    found = clips(
+        videos,
+        "file,label,split,start,end,track,anchor_time,anchor_box\n"
+        "fight/1.mp4,punch,train,1,2.5,2,,\n"
+        'fight/1.mp4,dodge,test,,,,3.2,"120, 80, 60.5, 150"\n',
+    )
+    clip = found["fight/1"]
+    assert clip.label_name is None and clip.splits == ("train", "test") and clip.start is None
+    assert clip.persons == (
+        PersonLabel("punch", 2, None, 1.0, 2.5, ("train",)),
+        PersonLabel("dodge", None, Anchor(3.2, (120.0, 80.0, 60.5, 150.0)), splits=("test",)),
+    )
+
+
+def test_persons_belong_to_the_segments_that_they_overlap(videos: Path) -> None:
+    found = clips(
+        videos,
+        "file,label,start,end,track\nlong recording.mp4,calm,0,5,\nlong recording.mp4,fight,5,,\n"
+        "long recording.mp4,wave,4,6,1\nlong recording.mp4,fall,6,7,1\n",
+    )
+    names = {clip: [person.label_name for person in label.persons] for clip, label in found.items()}
+    assert names["long recording_0_5"] == ["wave"] and names["long recording_5_end"] == ["wave", "fall"]
+    # Without splits in the table, those of the clip apply.
+    assert found["long recording_0_5"].persons[0].splits is None
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        ("a,,,two,,", "line 2: track 'two' is not a track number"),
+        ("a,,,-1,,", "line 2: track '-1'"),
+        ("a,,,,1,", "line 2: anchor_box is empty"),
+        ("a,,,,,1 2 3 4", "line 2: anchor_time is empty"),
+        ("a,,,,1,1 2 3", "line 2: anchor_box '1 2 3' is not a box"),
+        ("a,,,,1,1 2 0 4", "line 2: anchor_box '1 2 0 4' is not a box"),
+        ("a,,,,nan,1 2 3 4", "line 2: anchor_time 'nan'"),
+        ("a,0,2,3,,\nfight/1.mp4,b,1,3,3,,", "line 3: track 3 of fight/1.mp4 has a label at 1 s on line 2"),
+        ("a,,,,1,1 2 3 4\nfight/1.mp4,b,,,,1.0,1 2 3 4", "line 3: fight/1.mp4 is already on line 2"),
+    ],
+)
+def test_wrong_persons_are_refused(videos: Path, row: str, message: str) -> None:
+    with pytest.raises(AnnotationError, match=message):
+        clips(videos, f"file,label,start,end,track,anchor_time,anchor_box\nfight/1.mp4,{row}\n")
+
+
+def test_a_person_on_both_sides_of_a_split_gives_a_warning(videos: Path) -> None:
+    path = table(videos, "file,label,split,start,end,track\nfight/1.mp4,a,train,0,1,2\nfight/1.mp4,b,test,1,2,2\n")
+    (warning, *_) = load_labels(path, survey([videos]).sources).warnings
+    assert "track 2 of fight/1.mp4 is on both sides of a split" in warning
+
+
+def test_labels_from_names_keep_those_of_persons() -> None:
+    stored = ClipLabel("a", "wave", persons=(PersonLabel("jump", 3),))
+    kept, _ = settle_labels([ClipLabel("a", "fight")], "names", {"a": stored}, "table")
+    assert kept == [stored]
+    assert settle_labels([ClipLabel("a")], "none", {"a": stored}, "table")[0][0].persons == ()
+
+
+text = st.text(st.characters(exclude_categories=["Cs", "Cc", "Z"]), min_size=1, max_size=8)
+names = text.filter(lambda name: not name.isdigit())
+times = st.floats(0, 1e4).map(lambda value: round(value, 3))
+boxes = st.tuples(*[st.floats(-1e4, 1e4)] * 2, *[st.floats(0.1, 1e4)] * 2)
+
+
+@st.composite
+def table_rows(draw: st.DrawFn) -> list[TableRow]:
+    rows = []
+    for number in range(draw(st.integers(1, 6))):
+        anchor = draw(st.none() | st.builds(Anchor, times, boxes))
+        start = draw(st.none() | times)
+        end = (
+            None
+            if draw(st.booleans())
+            else (start or 0.0) + draw(st.floats(0.1, 99).map(lambda value: round(value, 3)))
+        )
+        splits = tuple(dict.fromkeys(draw(st.lists(text.map(lambda name: name.replace("|", "x")), max_size=3))))
+        # One file for each row, because labels of one track must not overlap.
+        file = PurePosixPath(f"{number}", draw(text).replace("/", "x").replace("\\", "x").strip(".") or "x")
+        track = draw(st.none() | st.integers(0, 99))
+        rows.append(TableRow(number + 2, file, draw(names), splits, draw(st.none() | text), start, end, track, anchor))
+    return rows
+
+
+@settings(max_examples=60, deadline=None)
+@given(table_rows())
+def test_a_table_that_is_written_and_read_has_the_same_rows(rows: list[TableRow]) -> None:
+    with TemporaryDirectory() as folder:
+        path = Path(folder, "labels.csv")
+        path.write_text(table_as_csv(rows), encoding="utf-8")
+        assert read_label_table(path).rows == tuple(rows)

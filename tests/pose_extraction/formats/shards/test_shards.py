@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from pipeline.datasets.merging import merge
 from pose_extraction.errors import AnnotationError, UsageError
 from pose_extraction.formats.annotations import data_set
+from pose_extraction.formats.person_labels import Anchor, PersonLabel, stored_form
 from pose_extraction.formats.pickles import read_pickle, write_pickle
 from pose_extraction.formats.shards import arrow
 from pose_extraction.formats.shards.manifest import CLIPS, INDEX, LABELS, MANIFEST, read_manifest
@@ -91,11 +92,14 @@ def test_pickle_to_shards_to_pickle_is_the_same(tmp_path_factory: pytest.TempPat
     folder = tmp_path_factory.mktemp("round")
     clips = []
     for number, (persons, dtype, label_name, more) in enumerate(drawn):
-        # A size or a group of any type is refused in a skeleton file, too, and a rate must be a number.
+        # A size, a group or labels of persons of any type are refused in a skeleton file, too, and a rate must be a
+        # number.
         allowed = {key: value for key, value in more.items() if key not in ("img_shape", "group", "time", "fps")}
         allowed |= {"fps": 30} if "fps" in more else {}
         allowed |= {"group": 7} if "group" in more else {}
         allowed |= {"img_shape": [240, 320]} if "img_shape" in more else {}
+        hop, run = PersonLabel("hop", 3, Anchor(0.1, (1.0, 2.0, 3.5, 4.0))), PersonLabel("run", 4, splits=("a",))
+        allowed |= {"person_labels": stored_form([hop, run])} if "person_labels" in more else {}
         one = clip(f"c{number}", persons=persons, dtype=dtype, seed=number) | allowed
         clips.append(one | {"label_name": label_name})
     splits = {"train": [one["frame_dir"] for one in clips[::2]], "test": [one["frame_dir"] for one in clips[1::2]]}

@@ -1,0 +1,103 @@
+"""Adding clips to a fitted kernel classifier, without the clips that it was fitted to.
+
+The classifier contains its training descriptors, and its coefficients A solve (K + lambda I) A = Y. So the targets Y
+can be computed from it, and the system solved again with further rows. What was chosen with care from many clips, the
+weights of the numbers, the kernel and lambda, stays as it is.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from scipy.linalg import cho_factor, cho_solve
+
+from recognition.data.descriptors.classifier import MovementClassifier
+from recognition.data.descriptors.kernel_ridge import (
+    PENALTIES,
+    KernelRidge,
+    kernel_of,
+    squared_distances,
+    standardised,
+    targets_of,
+)
+
+
+@dataclass(frozen=True)
+class Known:
+    """A fitted classifier with the labels of its training descriptors.
+
+    Args:
+        fitted: The classifier; `left_out` is not known.
+        labels: int64 (R,), 0 to K - 1.
+        network_share: Share of the network in the joint probabilities.
+    """
+
+    fitted: KernelRidge
+    labels: np.ndarray
+    network_share: float
+
+    def renumbered(self, numbers: Sequence[int]) -> "Known":
+        """Return the same with other class numbers: `numbers[k]` for class k."""
+        return replace(self, labels=np.asarray(numbers, np.int64)[self.labels])
+
+
+def known_of(classifier: MovementClassifier) -> Known:
+    """Recover training labels and lambda of a classifier: those for which the targets are closest to valid ones.
+
+    Args:
+        classifier: A fitted classifier; its arrays may be rounded to half precision.
+    """
+    arrays = {name: getattr(classifier, name).double().cpu().numpy() for name in classifier.names}
+    width, gaussian, sharpness, share = arrays.pop("numbers").tolist()
+    fitted = KernelRidge(
+        **arrays,
+        kernel="gaussian" if gaussian else "exponential",
+        width=width,
+        penalty=PENALTIES[0],
+        sharpness=sharpness,
+        left_out=np.full(arrays["coefficients"].shape, np.nan),
+    )
+    kernel = kernel_of(squared_distances(fitted.centres, fitted.centres), fitted.kernel, width)
+    scores, found = kernel @ fitted.coefficients, []
+    for penalty in PENALTIES:
+        targets = scores + penalty * fitted.coefficients
+        labels = targets.argmax(axis=1)
+        error = float(((targets - targets_of(labels, targets.shape[1])) ** 2).mean())
+        found.append((error, penalty, labels))
+    _, penalty, labels = min(found, key=lambda one: one[0])
+    return Known(replace(fitted, penalty=penalty), labels, share)
+
+
+def extend(
+    known: Known, descriptors: np.ndarray, labels: np.ndarray, groups: np.ndarray, *, classes: int
+) -> KernelRidge:
+    """Fit a classifier to its own training descriptors and to further ones.
+
+    Args:
+        known: The classifier, with labels below `classes`.
+        descriptors: float (N, D), NaN where a number is not known.
+        labels: int (N,), 0 to K - 1.
+        groups: int (N,), rows that are left out together.
+        classes: K, at least the number of classes of `known`.
+
+    Returns:
+        The classifier. `left_out` has the logits of the further rows without their group, and NaN for its own.
+    """
+    before, own = known.fitted, len(known.labels)
+    rows = standardised(descriptors, before.mean, before.scale) * before.weight
+    centres = np.concatenate([before.centres, rows])
+    targets = targets_of(np.concatenate([known.labels, labels]), classes)
+    kernel = kernel_of(squared_distances(centres, centres), before.kernel, before.width)
+    kernel[np.diag_indices_from(kernel)] += before.penalty
+    factors = cho_factor(kernel, overwrite_a=True)
+    coefficients = cho_solve(factors, targets)
+    # Columns of (K + lambda I)^-1 that belong to the further rows.
+    further = np.zeros((len(centres), len(rows)))
+    further[own + np.arange(len(rows)), np.arange(len(rows))] = 1
+    inverse = cho_solve(factors, further)[own:]
+    left_out = np.full(targets.shape, np.nan)
+    for group in np.unique(groups):
+        members = np.flatnonzero(groups == group)
+        error = np.linalg.solve(inverse[np.ix_(members, members)], coefficients[own + members])
+        left_out[own + members] = before.sharpness * (targets[own + members] - error)
+    return replace(before, centres=centres, coefficients=coefficients, left_out=left_out)

@@ -1,0 +1,199 @@
+"""Training on corrections: the corrected clip is learned, the other classes are kept, and both runs are compared."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from shutil import copytree
+from typing import Any
+
+import numpy as np
+import pytest
+
+from pipeline.corrections import (
+    CorrectedVideo,
+    Corrections,
+    Progress,
+    Retraining,
+    check_retraining,
+    progress_of,
+    retrain,
+)
+from pipeline.corrections.lessons import lessons_of
+from pipeline.inputs.label_table import read_label_table
+from pose_extraction.errors import UsageError, WeightsError
+from pose_extraction.formats.pickles import write_pickle
+from pose_extraction.formats.validation import read_data_set
+from recognition.inference.prediction import clips_for, predict_clips
+from recognition.runs import load_run
+from recognition.settings import DataSettings, MaskCLRSettings, ModelSettings, RunSettings, TrainingSettings
+from recognition.training.run import train
+from test_support.trained_run import LABEL_NAMES, made_clip, write_data
+
+pytestmark = pytest.mark.slow
+
+SMALL = {"training.phase1_epochs": 2, "training.phase2_epochs": 0}
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """A run with a classifier of descriptors, and its data: 18 clips of three classes, 6 of them held out."""
+    folder = tmp_path_factory.mktemp("base")
+    rng = np.random.default_rng(0)
+    clips = [made_clip(f"clip{n}", LABEL_NAMES[n % 3], rng, fps=10.0) for n in range(24)]
+    names = [f"clip{n}" for n in range(24)]
+    data = write_data(folder / "made.pkl", clips, {"one_train": names[:18], "val": names[18:]})
+    settings = RunSettings(
+        out=str(folder / "run"),
+        data=DataSettings(
+            file=str(data), num_frames="own", max_frames=16, holdout_split="val", random_move=False, descriptors=True
+        ),
+        model=ModelSettings(dim=16, depth=1, heads=2, dim_representation=16, hidden=32, max_frames=16),
+        maskclr=MaskCLRSettings(),
+        training=TrainingSettings(
+            phase1_epochs=2, phase2_epochs=0, batch_size=6, backbone_lr=3e-3, device="cpu", precision="fp32"
+        ),
+    )
+    return train(settings), data
+
+
+def video(folder: Path, name: str, *labels: str, seed: int = 9) -> Path:
+    """The result of a video at 10 frames per second in which each person, from track 3 on, does something."""
+    rng = np.random.default_rng(seed)
+    persons = [made_clip(name, label, rng, frames=16, fps=10.0) for label in labels]
+    clip = persons[0] | {
+        "label": -1,
+        "label_name": None,
+        "keypoint": np.concatenate([person["keypoint"] for person in persons]),
+        "keypoint_score": np.concatenate([person["keypoint_score"] for person in persons]),
+        "track_id": np.arange(3, 3 + len(persons)),
+    }
+    write_pickle(folder / f"{name}.pkl", {"split": {"all": [name]}, "annotations": [clip], "label_names": []})
+    return folder / f"{name}.pkl"
+
+
+def corrections(*lessons: tuple[int, str]) -> Corrections:
+    segments = [
+        {"id": str(number), "person": person, "start": 0, "end": 1.6, "label": label, "source": "user"}
+        for number, (person, label) in enumerate(lessons)
+    ]
+    return Corrections.model_validate({"segments": segments})
+
+
+def answers(run: Path, data: Path, wanted: Callable[[str], bool]) -> list[tuple[str, str]]:
+    """(label, answer) for the clips of a file whose names are wanted."""
+    trained = load_run(run)
+    clips = clips_for(trained, data)
+    chosen = [index for index, name in enumerate(clips.names) if wanted(name)]
+    found = predict_clips(trained, clips, chosen, count=1)
+    return [(clips.label_names[clips.labels[index]], one.best[0][0]) for index, one in zip(chosen, found, strict=True)]
+
+
+def test_a_corrected_person_is_learned_and_both_runs_are_compared(base: tuple[Path, Path], tmp_path: Path) -> None:
+    run, _ = base
+    # The recognizer sees a squat in person 4; the user calls it a wave.
+    request = Retraining(
+        str(run),
+        tmp_path / "out",
+        (CorrectedVideo("new", video(tmp_path, "new", "jump", "squat"), corrections((4, "wave"))),),
+        SMALL,
+        device="cpu",
+    )
+    comparison = retrain(request)
+    assert comparison.corrections.names == ("corrections/new#4@0-1.6",)
+    assert comparison.corrections.old == ("squat",) and comparison.corrections.new == ("wave",)
+    assert len(comparison.held_out.names) == 6 and set(comparison.held_out.names) <= {f"clip{n}" for n in range(18, 24)}
+    written = json.loads((tmp_path / "out" / "comparison.json").read_text())
+    assert written == comparison.as_dictionary()
+    assert written["clips"] == 6 and written["old"]["top1"] == 1 and written["new"]["top1"] >= 0.5
+    assert {"clip": "corrections/new#4@0-1.6", "label": "wave", "old": "squat", "new": "wave"} in written["changed"]
+    new = load_run(tmp_path / "out" / "run")
+    assert new.label_names == tuple(LABEL_NAMES) and new.settings.init == str(run)
+    split = json.loads((tmp_path / "out" / "run" / "split.json").read_text())
+    # Nothing that the earlier run was measured on is trained on, and the other person has no label.
+    assert {name for name in split["training"] if name.startswith("clip")} == {f"clip{n}" for n in range(18)}
+    assert not any("#3" in name for name in split["training"])
+    (row,) = read_label_table(tmp_path / "out" / "labels.csv").rows
+    assert (str(row.file), row.label_name, row.track, row.group) == ("new", "wave", 4, "new#4")
+    shown = progress_of(tmp_path / "out")
+    assert (shown.epochs_done, shown.epochs_total, shown.comparison) == (2, 2, written)
+    assert [epoch for epoch, _ in (shown.curves or {})["held_out_top1"]] == [1, 2]
+
+
+def test_without_the_earlier_clips_their_classes_are_remembered_and_one_is_added(
+    base: tuple[Path, Path], tmp_path: Path
+) -> None:
+    run, data = base
+    alone = copytree(run, tmp_path / "alone")
+    (alone / "split.json").unlink()
+    old = answers(alone, data, lambda _: True)
+    lessons = corrections((3, "bow"), (4, "bow"))
+    source = video(tmp_path, "new", "squat", "squat", "jump")
+    keypoint = (clip := read_data_set(source))["annotations"][0]["keypoint"]
+    # A movement that none of the classes has: the upper body is bent to the side.
+    keypoint[:2, :, :5, 0] += 200
+    write_pickle(source, clip)
+    request = Retraining(str(alone), tmp_path / "out", (CorrectedVideo("new", source, lessons),), SMALL, device="cpu")
+    comparison = retrain(request)
+    assert comparison.held_out.names == () and len(comparison.notes) == 2
+    assert set(comparison.corrections.old) <= set(LABEL_NAMES) and comparison.corrections.new == ("bow", "bow")
+    new = answers(tmp_path / "out" / "run", data, lambda _: True)
+    right = [sum(label == answer for label, answer in each) / len(each) for each in (old, new)]
+    assert right[0] > 0.9 and right[1] > right[0] - 0.1
+    assert load_run(tmp_path / "out" / "run").label_names == (*LABEL_NAMES, "bow")
+
+
+def test_whole_videos_are_held_out_once_there_are_enough(tmp_path: Path) -> None:
+    videos = []
+    for number in range(8):
+        lessons = [(3 + person, LABEL_NAMES[person % 3]) for person in range(3)]
+        source = video(tmp_path, f"v{number}", "wave", "jump", "squat", seed=number)
+        videos.append(CorrectedVideo(f"v{number}", source, corrections(*lessons)))
+    split = lessons_of(videos, LABEL_NAMES, tmp_path / "none.pkl", tmp_path / "none").data["split"]
+    assert 1 <= len(split["held_out"]) <= 3 and len(split["train"]) + len(split["held_out"]) == 8
+    few = lessons_of(videos[:4], LABEL_NAMES, tmp_path / "none.pkl", tmp_path / "none").data["split"]
+    assert "held_out" not in few
+
+
+def test_a_single_lesson_is_enough_to_train_on(tmp_path: Path) -> None:
+    one = CorrectedVideo("v", video(tmp_path, "v", "wave"), corrections((3, "wave")))
+    found = lessons_of([one], LABEL_NAMES, tmp_path / "none.pkl", tmp_path / "none")
+    assert found.data["split"] == {"train": ["corrections/v", "corrections/v~2"]}
+    assert found.corrected == {"corrections/v"} and "not on this machine" in found.notes[0]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"videos": ()}, "there is nothing to learn from"),
+        ({"settings": {"data.file": "x.pkl"}}, "'data.file' cannot be set for a retraining"),
+        ({"settings": {"training.device": "cuda:7"}}, "'training.device' cannot be set"),
+        ({"settings": {"training.epochs": 3}}, "unknown setting 'training.epochs'"),
+        ({"settings": {"training.batch_size": 0}}, "training.batch_size: must be at least 1"),
+        ({"twice": True}, "two videos are called 'v'"),
+    ],
+)
+def test_what_is_wrong_is_told_before_anything_is_loaded(
+    base: tuple[Path, Path], tmp_path: Path, change: dict[str, Any], message: str
+) -> None:
+    one = CorrectedVideo("v", tmp_path / "none.pkl", corrections((3, "wave")))
+    videos = (one, one) if change.pop("twice", False) else (one,)
+    request = Retraining(**{"base": str(base[0]), "out": tmp_path / "out", "videos": videos} | change)
+    with pytest.raises(UsageError, match=message):
+        check_retraining(request)
+
+
+def test_a_run_that_does_not_exist_is_told(tmp_path: Path) -> None:
+    one = CorrectedVideo("v", tmp_path / "none.pkl", corrections((3, "wave")))
+    with pytest.raises(WeightsError, match="no such run"):
+        check_retraining(Retraining(str(tmp_path / "none"), tmp_path / "out", (one,)))
+
+
+def test_a_retraining_that_has_not_begun_has_no_progress(tmp_path: Path) -> None:
+    assert progress_of(tmp_path / "none") == Progress()
+    assert Progress().as_dictionary() == {
+        "epochs_done": 0,
+        "epochs_total": None,
+        "clips": None,
+        "curves": {},
+        "comparison": None,
+    }
