@@ -129,7 +129,7 @@ class Page {
     });
     this.uploads.addEventListener("change", () => this._showUploads());
     this.uploads.addEventListener("uploaded", (event) => {
-      this.service.refresh(/** @type {CustomEvent} */ (event).detail).catch((error) => toast(error.message, "error"));
+      this.service.refresh(/** @type {CustomEvent} */ (event).detail).catch((/** @type {Error} */ error) => toast(error.message, "error"));
     });
   }
 

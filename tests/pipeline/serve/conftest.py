@@ -2,12 +2,27 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
+from test_support.browser import missing_browser, running_browser
 from test_support.made_runs import SIZE
 from test_support.made_video import write_made_clip
 from test_support.running_service import RunningService
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator["Browser"]:
+    """A browser for all tests of the page."""
+    missing = missing_browser()
+    if missing is not None:
+        pytest.skip(missing)
+    with running_browser() as running:
+        yield running
 
 
 @pytest.fixture(scope="session")

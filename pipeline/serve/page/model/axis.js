@@ -40,7 +40,7 @@ export class Axis {
 
   /** @param {number} factor above 1 to see less @param {number} time that stays where it is */
   zoom(factor, time) {
-    const span = this.span / factor;
+    const span = Math.min(Math.max(this.span / factor, CLOSEST), this.duration);
     const share = (time - this.start) / this.span;
     this.show(time - share * span, time + (1 - share) * span);
   }

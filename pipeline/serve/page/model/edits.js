@@ -113,12 +113,13 @@ export function split(document, id, time) {
   return { ...document, segments: document.segments.flatMap((other) => (other.id === id ? [left, right] : [other])) };
 }
 
-/** Join a segment with the next one of the person. @param {Corrections} document @param {string} id */
+/** Join a segment with the next one of the person. @param {Corrections} document @param {string} id @returns {Corrections} */
 export function merge(document, id) {
   const segment = found(document, id);
   const lane = segmentsOf(document, segment.person);
   const next = lane[lane.indexOf(segment) + 1];
   if (!next) throw new EditError("There is no later segment of this person to merge with.");
+  /** @type {Segment} */
   const merged = { ...segment, end: next.end, label: segment.label ?? next.label, source: "user", reviewed: true };
   const rest = document.segments.filter((other) => other.id !== next.id);
   return { ...document, segments: rest.map((other) => (other.id === id ? merged : other)) };
@@ -147,7 +148,7 @@ export function moveEdge(document, id, edge, time, limits) {
   if (low > high) return document;
   const at = rounded(Math.min(Math.max(time, low), high));
   const segments = document.segments.map((old) => {
-    if (old.id === id) return { ...old, [edge]: at, source: "user", reviewed: old.label !== null };
+    if (old.id === id) return /** @type {Segment} */ ({ ...old, [edge]: at, source: "user", reviewed: old.label !== null });
     if (touches && old.id === neighbour.id) return { ...old, [other]: at };
     return old;
   });
@@ -203,7 +204,7 @@ export function swap(document, a, b, time) {
   return { ...document, segments, identities: [...document.identities, { kind: "swap", a, b, time: at }] };
 }
 
-/** Make one person of two. @param {Corrections} document @param {PersonId} from @param {PersonId} to */
+/** Make one person of two. @param {Corrections} document @param {PersonId} from @param {PersonId} to @returns {Corrections} */
 export function join(document, from, to) {
   if (from === to) throw new EditError("Choose another person to join with.");
   const segments = document.segments.map((old) => (old.person === from ? { ...old, person: to } : old));

@@ -24,7 +24,7 @@ export class Scene {
     this.classes = document.classes;
     this.attention = document.attention;
     /** @type {import("./types.js").Track[]} */
-    this.tracks = document.persons.filter(({ id }) => id !== null).map(({ id, start, end }) => ({ id, start, end }));
+    this.tracks = document.persons.flatMap(({ id, start, end }) => (id === null ? [] : [{ id, start, end }]));
     /** @type {Map<PersonId, Curves>} */
     this._curves = new Map();
     /** @type {Map<string, import("./types.js").SceneSegment>} */
@@ -34,7 +34,7 @@ export class Scene {
     /** What the recognizer says of all persons together, if it was asked. */
     this.together = document.persons.find(({ id }) => id === null)?.segments ?? [];
     for (const person of document.persons) {
-      this._curves.set(person.id, curvesOf(person.windows, this.classes.length));
+      if (person.id !== null) this._curves.set(person.id, curvesOf(person.windows, this.classes.length));
       for (const segment of person.segments) this._found.set(segment.id, segment);
     }
   }

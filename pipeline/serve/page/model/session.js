@@ -28,11 +28,22 @@ export class Session extends EventTarget {
     super();
     this.job = job;
     this.scene = scene;
+    /** @type {histories.History<Corrections>} */
+    this.history = histories.begin(document);
+    /** @type {Corrections | null} An edit in progress. */
+    this.draft = null;
+    /** @type {import("./types.js").Piece[]} */
+    this.pieces = [];
+    /** @type {import("./types.js").Track[]} */
+    this.persons = [];
+    /** @type {Corrections["identities"] | null} Those of which pieces and persons were made. */
+    this._identities = null;
+    this.saver = new Saver(job, etag, (state, problem) => this._setSaveState(state, problem));
     this.poses = new PoseCache((start, end) => this._loadPoses(start, end), scene.video.duration, () => this._tell("poses"));
     /** @type {import("./saving.js").SaveState} */
     this.saveState = "saved";
     this.saveProblem = "";
-    this._connect(document, etag);
+    this._refresh();
     /** @type {Segment | null} */
     this.segment = null;
     /** @type {PersonId | null} */
@@ -144,24 +155,18 @@ export class Session extends EventTarget {
   /** Take over what another window has saved. */
   async reload() {
     const { document, etag } = await loadCorrections(this.job);
-    this._connect(document, etag);
-    this._setSaveState("saved");
+    this.saver = new Saver(this.job, etag, (state, problem) => this._setSaveState(state, problem));
+    this.history = histories.begin(document);
+    this.draft = null;
     this.segment = null;
+    this._refresh();
+    this._setSaveState("saved");
     this._tell("document");
   }
 
   /** Overwrite what another window has saved. */
   async overwrite() {
     await this.saver.overwrite(this.history.present);
-  }
-
-  /** @param {Corrections} document @param {string} etag */
-  _connect(document, etag) {
-    this.saver = new Saver(this.job, etag, (state, problem) => this._setSaveState(state, problem));
-    this.history = histories.begin(document);
-    /** @type {Corrections | null} An edit in progress. */
-    this.draft = null;
-    this._refresh();
   }
 
   /** @param {number} start @param {number} end */

@@ -18,6 +18,9 @@ export class Inspector {
     this.actions = actions;
     /** @type {(string | null)[]} Classes in the list, with the filter applied; null for unknown. */
     this._listed = [];
+    /** @type {import("../model/types.js").Segment | null} Segment under the playhead. */
+    this._under = null;
+    this._time = 0;
     this._build();
     for (const event of ["document", "selection"]) session.addEventListener(event, () => this._show());
     this._show();
@@ -40,13 +43,13 @@ export class Inspector {
 
   /** Without a selection, show what is under the playhead. @param {number} time */
   showTime(time) {
-    const { session } = this;
-    if (session.segment || session.person === null) return;
-    const under = segmentAt(session.document, session.person, time);
-    if (under !== this._under) {
-      this._under = under;
-      this._show();
-    }
+    this._time = time;
+    if (!this.session.segment && this._findUnder() !== this._under) this._show();
+  }
+
+  _findUnder() {
+    const { document, person } = this.session;
+    return person === null ? null : segmentAt(document, person, this._time);
   }
 
   _build() {
@@ -98,13 +101,14 @@ export class Inspector {
   }
 
   _show() {
+    this._under = this._findUnder();
     this._showSegment();
     this._showClasses();
     this._showPersons();
   }
 
   get _current() {
-    return this.session.segment ?? this._under ?? null;
+    return this.session.segment ?? this._under;
   }
 
   _showSegment() {

@@ -65,14 +65,14 @@ export class Pointer {
     const place = this._place(event);
     const held = this._edgeAt(place);
     if (held) {
-      this._timeline.session.select(held.segment);
+      session.select(held.segment);
       this._dragEdge(event, held.segment, held.edge);
       return;
     }
     if (place.lane) {
-      const segment = place.isBar ? segmentAt(this._timeline.session.document, place.lane.id, place.time) : null;
-      if (segment) this._timeline.session.select(segment);
-      else this._timeline.session.selectPerson(place.lane.id);
+      const segment = place.isBar ? segmentAt(session.document, place.lane.id, place.time) : null;
+      if (segment) session.select(segment);
+      else session.selectPerson(place.lane.id);
     }
     this._scrub(event);
   }

@@ -32,6 +32,10 @@ export class Workspace {
     this.inspector = new Inspector(session, this.actions);
     this.keyGroups = bindingsOf(this.actions, this);
     this._draw = oncePerFrame(() => this._redraw());
+    this._font = themeColours().font;
+    this._listening = new AbortController();
+    this._resizing = new ResizeObserver(() => this._resized());
+    this._layerButtons = this._makeLayerButtons();
     this._build();
     this._listen();
     const first = segmentById(session.document, segment) ?? null;
@@ -132,15 +136,6 @@ export class Workspace {
       "aria-label": "Speed",
       onchange: () => player.setSpeed(Number(this._speed.value)),
     }, ...player.speeds.map((speed) => h("option", { value: speed, selected: speed === 1 }, `${speed}×`)));
-    /** @param {"skeletons" | "names" | "heat"} name @param {string} text @param {string} title */
-    const layer = (name, text, title) =>
-      h("button.toggle", { "aria-pressed": this.layers[name], title, onclick: () => this.toggleLayer(name) }, text);
-    this._layerButtons = {
-      skeletons: layer("skeletons", "Skeletons", "Draw the skeletons"),
-      names: layer("names", "Names", "Draw ids and actions"),
-      heat: layer("heat", "Attention", "Draw the attention of the joints (H)"),
-    };
-    this._layerButtons.heat.hidden = !this.session.scene.attention;
     return h(
       "div.transport",
       { role: "toolbar", "aria-label": "Playback" },
@@ -161,9 +156,21 @@ export class Workspace {
     );
   }
 
+  _makeLayerButtons() {
+    /** @param {"skeletons" | "names" | "heat"} name @param {string} text @param {string} title */
+    const layer = (name, text, title) =>
+      h("button.toggle", { "aria-pressed": this.layers[name], title, onclick: () => this.toggleLayer(name) }, text);
+    const buttons = {
+      skeletons: layer("skeletons", "Skeletons", "Draw the skeletons"),
+      names: layer("names", "Names", "Draw ids and actions"),
+      heat: layer("heat", "Attention", "Draw the attention of the joints (H)"),
+    };
+    buttons.heat.hidden = !this.session.scene.attention;
+    return buttons;
+  }
+
   _listen() {
     const { player, session } = this;
-    this._listening = new AbortController();
     const { signal } = this._listening;
     // At once, not with the next frame of the screen: this is the moment in which the picture appears.
     player.addEventListener("frame", () => this._redraw());
@@ -172,18 +179,18 @@ export class Workspace {
     for (const event of ["document", "selection", "poses"]) session.addEventListener(event, this._draw);
     session.addEventListener("selection", () => this._followLoop());
     document.addEventListener("keydown", keyHandler(this.keyGroups), { signal });
-    this._resizing = new ResizeObserver(() => {
-      this.overlay.width = Math.max(1, Math.round(this.frame.clientWidth * devicePixelRatio));
-      this.overlay.height = Math.max(1, Math.round(this.frame.clientHeight * devicePixelRatio));
-      this._draw();
-    });
     this._resizing.observe(this.frame);
     this._showState();
   }
 
+  _resized() {
+    this.overlay.width = Math.max(1, Math.round(this.frame.clientWidth * devicePixelRatio));
+    this.overlay.height = Math.max(1, Math.round(this.frame.clientHeight * devicePixelRatio));
+    this._draw();
+  }
+
   _redraw() {
     const { overlay, session, player, layers } = this;
-    this._font ??= themeColours().font;
     const drawn = drawOverlay(overlay, session, player.time, layers, this._font);
     overlay.dataset.time = drawn ? String(drawn.time) : "";
     overlay.dataset.persons = drawn ? String(drawn.persons) : "";
