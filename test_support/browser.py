@@ -71,11 +71,14 @@ def opened_files(browser: "Browser") -> Iterator["Page"]:
     """Open a window that has the files of the page without a service, to run its modules alone."""
     with opened(browser) as page:
         page.route("**/*", _send_file)
-        page.goto("http://localhost/page/icon.svg")
+        page.goto("http://localhost/")
         yield page
 
 
 def _send_file(route: "Route") -> None:
+    if route.request.url.endswith("/"):
+        route.fulfill(body="<!doctype html><title>modules</title>", content_type="text/html")
+        return
     path = PAGE / route.request.url.partition("/page/")[2]
     if path.suffix in KINDS and path.is_file():
         route.fulfill(body=path.read_bytes(), content_type=KINDS[path.suffix])

@@ -102,7 +102,10 @@ export function followEvents({ job, removed, training, connection }) {
   });
   source.addEventListener("progress", parsed(job));
   source.addEventListener("state", parsed(job));
-  source.addEventListener("removed", parsed((data) => removed(data.id)));
+  source.addEventListener(
+    "removed",
+    parsed((data) => removed(data.id)),
+  );
   source.addEventListener("training", parsed(training));
 }
 

@@ -39,7 +39,7 @@ class Page {
     this.drop.listen();
     this._listen();
     await this.service.start();
-    if (this.service.loaded) this.show();
+    if (!document.querySelector(".login")) this.show();
   }
 
   /** Show what the address says. */
@@ -58,7 +58,11 @@ class Page {
     if (route !== this._route) return;
     document.body.dataset.route = kind || "start";
     for (const link of document.querySelectorAll("nav a")) {
-      setAttribute(link, "aria-current", link.getAttribute("href") === `#/${kind === "job" ? "" : kind}` ? "page" : null);
+      setAttribute(
+        link,
+        "aria-current",
+        link.getAttribute("href") === `#/${kind === "job" ? "" : kind}` ? "page" : null,
+      );
     }
     this.jobs.current = kind === "job" ? id : null;
     this.jobs.show();
@@ -85,7 +89,15 @@ class Page {
     } catch (error) {
       if (route !== this._route) return;
       console.error(error);
-      this._fill(h("section.unfinished", null, h("a.back", { href: "#/" }, "Clips"), h("h1", null, "The clip cannot be shown"), h("p.problem", null, /** @type {Error} */ (error).message)));
+      this._fill(
+        h(
+          "section.unfinished",
+          null,
+          h("a.back", { href: "#/" }, "Clips"),
+          h("h1", null, "The clip cannot be shown"),
+          h("p.problem", null, /** @type {Error} */ (error).message),
+        ),
+      );
     }
   }
 
@@ -125,11 +137,14 @@ class Page {
     this.service.addEventListener("connection", () => this._showConnection());
     this.service.addEventListener("problem", () => this._showConnection());
     this.service.addEventListener("runs", () => {
-      if ((document.body.dataset.route ?? "start") === "start" && this.service.loaded) this._fill(welcome(this.service));
+      if ((document.body.dataset.route ?? "start") === "start" && this.service.loaded)
+        this._fill(welcome(this.service));
     });
     this.uploads.addEventListener("change", () => this._showUploads());
     this.uploads.addEventListener("uploaded", (event) => {
-      this.service.refresh(/** @type {CustomEvent} */ (event).detail).catch((/** @type {Error} */ error) => toast(error.message, "error"));
+      this.service
+        .refresh(/** @type {CustomEvent} */ (event).detail)
+        .catch((/** @type {Error} */ error) => toast(error.message, "error"));
     });
   }
 
@@ -157,7 +172,7 @@ class Page {
     document.body.classList.toggle("locked", isLocked);
     if (isLocked && !document.querySelector(".login")) this._fill(login());
     const lost = connected || isLocked ? "" : "The connection to the service is lost; trying again.";
-    const text = isLocked ? "" : problem?.message ?? lost;
+    const text = isLocked ? "" : (problem?.message ?? lost);
     banner.textContent = text;
     banner.hidden = !text;
   }
@@ -165,13 +180,20 @@ class Page {
   _showUploads() {
     const active = this.uploads.list.filter(({ state }) => state !== "failed");
     const share = active.reduce((sum, one) => sum + one.share, 0) / Math.max(1, active.length);
-    document.title = active.length ? `${Math.round(share * 100)} % · ${counted(active.length, "upload")} · skelpipe` : "skelpipe";
+    document.title = active.length
+      ? `${Math.round(share * 100)} % · ${counted(active.length, "upload")} · skelpipe`
+      : "skelpipe";
   }
 
   _showSaving() {
     const session = this.view instanceof Workspace ? this.view.session : null;
     const state = session?.saveState ?? "saved";
-    const texts = { saved: session ? "Saved" : "", saving: "Saving", waiting: "Not saved", conflict: "Changed elsewhere" };
+    const texts = {
+      saved: session ? "Saved" : "",
+      saving: "Saving",
+      waiting: "Not saved",
+      conflict: "Changed elsewhere",
+    };
     const output = byId("saving");
     output.dataset.state = state;
     output.textContent = texts[state];

@@ -35,7 +35,9 @@ export function heatColour(value) {
 export function themeColours() {
   const style = getComputedStyle(document.documentElement);
   const names = ["text", "muted", "line", "panel", "lane", "accent", "danger", "font"];
-  return /** @type {Theme} */ (Object.fromEntries(names.map((name) => [name, style.getPropertyValue(`--${name}`).trim()])));
+  return /** @type {Theme} */ (
+    Object.fromEntries(names.map((name) => [name, style.getPropertyValue(`--${name}`).trim()]))
+  );
 }
 
 /** Call back when the theme changes. @param {() => void} callback @returns {() => void} Stops calling back. */

@@ -78,7 +78,11 @@ export function icon(name) {
  * @param {() => void} onclick
  */
 export function iconButton(name, label, key, onclick) {
-  return h("button.icon-button", { "aria-label": label, title: key ? `${label} (${key})` : label, onclick }, icon(name));
+  return h(
+    "button.icon-button",
+    { "aria-label": label, title: key ? `${label} (${key})` : label, onclick },
+    icon(name),
+  );
 }
 
 /** Format seconds as m:ss.mmm or h:mm:ss.mmm. @param {number} seconds @param {number} [digits] */

@@ -28,7 +28,8 @@ export class Service extends EventTarget {
     followEvents({
       job: (job) => this._put("jobs", job),
       removed: (id) => this._remove("jobs", id),
-      training: (training) => (training.removed ? this._remove("trainings", training.id) : this._put("trainings", training)),
+      training: (training) =>
+        training.removed ? this._remove("trainings", training.id) : this._put("trainings", training),
       connection: (connected) => {
         const isNew = connected !== this.connected;
         this.connected = connected;
@@ -41,21 +42,13 @@ export class Service extends EventTarget {
   }
 
   async reload() {
-    try {
-      const [jobs, runs, trainings] = await Promise.all([
-        requestJson(`/v1/jobs?limit=${LISTED}`),
-        requestJson("/v1/runs"),
-        requestJson("/v1/trainings"),
-      ]);
-      this.jobs = new Map(jobs.jobs.map((/** @type {Job} */ job) => [job.id, job]));
-      this.runs = Array.isArray(runs) ? runs : runs.runs;
-      const list = Array.isArray(trainings) ? trainings : trainings.trainings;
-      this.trainings = new Map(list.map((/** @type {any} */ training) => [training.id, training]));
-      this.loaded = true;
-      this.problem = null;
-    } catch (error) {
-      this.problem = /** @type {Error} */ (error);
-    }
+    this.problem = null;
+    await Promise.all([
+      this._load(`/v1/jobs?limit=${LISTED}`, ({ jobs }) => (this.jobs = byId(jobs))),
+      this._load("/v1/runs", (runs) => (this.runs = runs)),
+      this._load("/v1/trainings", (trainings) => (this.trainings = byId(trainings))),
+    ]);
+    this.loaded = true;
     for (const event of ["jobs", "runs", "trainings", "problem"]) this._tell(event);
   }
 
@@ -64,6 +57,15 @@ export class Service extends EventTarget {
     const job = await requestJson(`/v1/jobs/${encodeURIComponent(id)}`);
     this._put("jobs", job);
     return job;
+  }
+
+  /** @param {string} path @param {(answer: any) => void} keep */
+  async _load(path, keep) {
+    try {
+      keep(await requestJson(path));
+    } catch (error) {
+      this.problem = /** @type {Error} */ (error);
+    }
   }
 
   /** @param {"jobs" | "trainings"} kind @param {any} item */
@@ -82,4 +84,9 @@ export class Service extends EventTarget {
   _tell(event) {
     this.dispatchEvent(new Event(event));
   }
+}
+
+/** @param {any[]} items @returns {Map<string, any>} */
+function byId(items) {
+  return new Map(items.map((item) => [item.id, item]));
 }

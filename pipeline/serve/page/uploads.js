@@ -33,7 +33,16 @@ export class Uploads extends EventTarget {
     const videos = files.filter((file) => file.type.startsWith("video/") || VIDEO.test(file.name));
     for (const file of videos) {
       const abort = new AbortController();
-      this.list.push({ id: randomKey(), name: file.name, file, state: "waiting", share: 0, error: "", settings, abort });
+      this.list.push({
+        id: randomKey(),
+        name: file.name,
+        file,
+        state: "waiting",
+        share: 0,
+        error: "",
+        settings,
+        abort,
+      });
     }
     this._next();
     return files.length - videos.length;
@@ -65,7 +74,13 @@ export class Uploads extends EventTarget {
     for (let attempt = 1; ; attempt++) {
       one.state = "sending";
       try {
-        const job = await upload(one.file, one.settings, one.id, (share) => this._progress(one, share), one.abort.signal);
+        const job = await upload(
+          one.file,
+          one.settings,
+          one.id,
+          (share) => this._progress(one, share),
+          one.abort.signal,
+        );
         this._drop(one);
         this.dispatchEvent(new CustomEvent("uploaded", { detail: job }));
         return;

@@ -1,6 +1,7 @@
 """The page in a real browser, in front of a running service."""
 
 from collections.abc import Callable, Iterator
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +50,13 @@ def open_clip(page: Any, service: RunningService, job: str) -> None:
     """Open a clip, and wait until its first frame and its skeletons are shown."""
     page.goto(address(service, f"#/job/{job}"))
     page.wait_for_selector(".overlay[data-persons]:not([data-persons=''])", state="attached")
+
+
+def step(page: Any, key: str) -> None:
+    """Press a key that shows another frame, and wait for it."""
+    before = page.get_attribute(".overlay", "data-time")
+    page.keyboard.press(key)
+    page.wait_for_function("(before) => document.querySelector('.overlay').dataset.time !== before", arg=before)
 
 
 def saved(page: Any) -> None:
@@ -136,9 +144,8 @@ def test_everything_can_be_done_by_keyboard(page: Any, service: RunningService, 
         assert service.get(f"/v1/jobs/{job}/corrections")["classes"] == ["juggle"]
         # Split in the middle, reject the second part.
         count = len(segments_of(service, job))
-        for _ in range(6):
-            page.keyboard.press(".")
-            page.wait_for_timeout(60)
+        for _ in range(3):
+            step(page, ".")
         page.keyboard.press("s")
         page.keyboard.press("]")
         page.keyboard.press("x")
@@ -268,7 +275,7 @@ def write_numbered_clip(path: Path, times: np.ndarray) -> Path:
     with av.open(str(path), "w") as container:
         stream = container.add_stream("libx264", rate=30, options={"crf": "18", "preset": "ultrafast"})
         stream.height, stream.width, stream.pix_fmt = SIZE[0] + SQUARE, SIZE[1], "yuv420p"
-        stream.codec_context.time_base = stream.time_base
+        stream.codec_context.time_base = Fraction(1, 90000)
         for number, time in enumerate(times):
             squares = [255 if number >> bit & 1 else 0 for bit in range(BITS)]
             row = np.repeat(np.array([*squares, *[0] * (SIZE[1] // SQUARE - BITS)], np.uint8), SQUARE)

@@ -1,4 +1,4 @@
-/** Corrections as pure functions: each takes a document and returns a new one, so that undo is only a list of documents. */
+/** Corrections as pure functions: each takes a document and returns a new one, so undo is only a list of documents. */
 
 import { lastUpTo } from "./search.js";
 
@@ -113,7 +113,13 @@ export function split(document, id, time) {
   return { ...document, segments: document.segments.flatMap((other) => (other.id === id ? [left, right] : [other])) };
 }
 
-/** Join a segment with the next one of the person. @param {Corrections} document @param {string} id @returns {Corrections} */
+/**
+ * Join a segment with the next one of the person.
+ *
+ * @param {Corrections} document
+ * @param {string} id
+ * @returns {Corrections}
+ */
 export function merge(document, id) {
   const segment = found(document, id);
   const lane = segmentsOf(document, segment.person);
@@ -148,7 +154,8 @@ export function moveEdge(document, id, edge, time, limits) {
   if (low > high) return document;
   const at = rounded(Math.min(Math.max(time, low), high));
   const segments = document.segments.map((old) => {
-    if (old.id === id) return /** @type {Segment} */ ({ ...old, [edge]: at, source: "user", reviewed: old.label !== null });
+    if (old.id === id)
+      return /** @type {Segment} */ ({ ...old, [edge]: at, source: "user", reviewed: old.label !== null });
     if (touches && old.id === neighbour.id) return { ...old, [other]: at };
     return old;
   });
@@ -199,12 +206,22 @@ export function swap(document, a, b, time) {
     if ((old.person !== a && old.person !== b) || old.end <= at) return [old];
     const person = old.person === a ? b : a;
     if (old.start >= at) return [{ ...old, person }];
-    return [{ ...old, end: at }, { ...old, id: `u${next++}`, start: at, person }];
+    return [
+      { ...old, end: at },
+      { ...old, id: `u${next++}`, start: at, person },
+    ];
   });
   return { ...document, segments, identities: [...document.identities, { kind: "swap", a, b, time: at }] };
 }
 
-/** Make one person of two. @param {Corrections} document @param {PersonId} from @param {PersonId} to @returns {Corrections} */
+/**
+ * Make one person of two.
+ *
+ * @param {Corrections} document
+ * @param {PersonId} from
+ * @param {PersonId} to
+ * @returns {Corrections}
+ */
 export function join(document, from, to) {
   if (from === to) throw new EditError("Choose another person to join with.");
   const segments = document.segments.map((old) => (old.person === from ? { ...old, person: to } : old));

@@ -16,10 +16,20 @@ export function begin(document) {
   return { present: document, past: [], future: [] };
 }
 
-/** @template T @param {History<T>} history @param {T} document @param {string} what Name of the edit. @returns {History<T>} */
+/**
+ * @template T
+ * @param {History<T>} history
+ * @param {T} document
+ * @param {string} what Name of the edit.
+ * @returns {History<T>}
+ */
 export function record(history, document, what) {
   if (document === history.present) return history;
-  return { present: document, past: [...history.past, { document: history.present, what }].slice(-LONGEST), future: [] };
+  return {
+    present: document,
+    past: [...history.past, { document: history.present, what }].slice(-LONGEST),
+    future: [],
+  };
 }
 
 /** @template T @param {History<T>} history @returns {History<T>} */

@@ -39,7 +39,11 @@ export class Session extends EventTarget {
     /** @type {Corrections["identities"] | null} Those of which pieces and persons were made. */
     this._identities = null;
     this.saver = new Saver(job, etag, (state, problem) => this._setSaveState(state, problem));
-    this.poses = new PoseCache((start, end) => this._loadPoses(start, end), scene.video.duration, () => this._tell("poses"));
+    this.poses = new PoseCache(
+      (start, end) => this._loadPoses(start, end),
+      scene.video.duration,
+      () => this._tell("poses"),
+    );
     /** @type {import("./saving.js").SaveState} */
     this.saveState = "saved";
     this.saveProblem = "";

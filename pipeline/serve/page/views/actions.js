@@ -48,7 +48,9 @@ export class Actions {
 
   /** @param {string | null} label null for unknown */
   relabel(label) {
-    this._withSegment((id) => this.edit(`label ${label ?? edits.UNKNOWN}`, (document) => edits.relabel(document, id, label)));
+    this._withSegment((id) =>
+      this.edit(`label ${label ?? edits.UNKNOWN}`, (document) => edits.relabel(document, id, label)),
+    );
   }
 
   confirm() {
@@ -151,7 +153,7 @@ export class Actions {
     if (index < 0) {
       const later = lane.findIndex((segment) => segment.end > player.time);
       const here = later < 0 ? lane.length : later;
-      target = direction > 0 ? lane[here] ?? lane.at(-1) : lane[here - 1] ?? lane[0];
+      target = direction > 0 ? (lane[here] ?? lane.at(-1)) : (lane[here - 1] ?? lane[0]);
     }
     if (target) this.go(target);
   }

@@ -25,7 +25,12 @@ export function chart(title, curves, epochs) {
   const x = (epoch) => LEFT + (epoch / last) * (WIDTH - LEFT - 10);
   /** @param {number} value */
   const y = (value) => TOP + (1 - value / top) * (HEIGHT - TOP - BOTTOM);
-  const drawing = svg("svg", { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, class: "chart", role: "img", "aria-label": describe(title, curves) });
+  const drawing = svg("svg", {
+    viewBox: `0 0 ${WIDTH} ${HEIGHT}`,
+    class: "chart",
+    role: "img",
+    "aria-label": describe(title, curves),
+  });
   for (let i = 0; i <= LINES; i++) {
     const value = (top * i) / LINES;
     drawing.append(
@@ -38,10 +43,18 @@ export function chart(title, curves, epochs) {
     svg("text", { x: WIDTH - 10, y: HEIGHT - 6, "text-anchor": "end" }, `epoch ${last}`),
   );
   curves.forEach(({ points }, rank) => {
-    const path = points.map(([epoch, value], i) => `${i ? "L" : "M"}${x(epoch).toFixed(1)} ${y(value).toFixed(1)}`).join("");
+    const path = points
+      .map(([epoch, value], i) => `${i ? "L" : "M"}${x(epoch).toFixed(1)} ${y(value).toFixed(1)}`)
+      .join("");
     const [endX, endY] = points.at(-1) ?? [0, 0];
     drawing.append(
-      svg("path", { d: path, fill: "none", stroke: classColour(rank, 1), "stroke-width": 2, "stroke-linejoin": "round" }),
+      svg("path", {
+        d: path,
+        fill: "none",
+        stroke: classColour(rank, 1),
+        "stroke-width": 2,
+        "stroke-linejoin": "round",
+      }),
       svg("circle", { cx: x(endX), cy: y(endY), r: 3, fill: classColour(rank, 1) }),
     );
   });
@@ -60,11 +73,16 @@ export function chart(title, curves, epochs) {
  * @param {number} epochs
  */
 export function charts(curves, epochs) {
-  const all = Object.entries(curves ?? {}).filter(([, points]) => points.length).map(([name, points]) => ({ name: name.replaceAll("_", " "), points }));
-  const isShare = (/** @type {{name: string}} */ { name }) => /top|acc|mean class|f1|recall|precision/.test(name) && !/loss/.test(name);
+  const all = Object.entries(curves ?? {})
+    .filter(([, points]) => points.length)
+    .map(([name, points]) => ({ name: name.replaceAll("_", " "), points }));
+  const isShare = (/** @type {{name: string}} */ { name }) =>
+    /top|acc|mean class|f1|recall|precision/.test(name) && !/loss/.test(name);
   const losses = all.filter((curve) => !isShare(curve));
   const shares = all.filter(isShare);
-  return [losses.length && chart("Loss", losses, epochs), shares.length && chart("Accuracy", shares, epochs)].filter((one) => !!one);
+  return [losses.length && chart("Loss", losses, epochs), shares.length && chart("Accuracy", shares, epochs)].filter(
+    (one) => !!one,
+  );
 }
 
 /** @param {number} value */

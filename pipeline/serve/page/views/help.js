@@ -9,7 +9,12 @@ export class Help {
     this.element = h(
       "dialog.help",
       { "aria-labelledby": "help-title" },
-      h("header", null, h("h2", { id: "help-title" }, "Keys"), iconButton("close", "Close", "Esc", () => this.element.close())),
+      h(
+        "header",
+        null,
+        h("h2", { id: "help-title" }, "Keys"),
+        iconButton("close", "Close", "Esc", () => this.element.close()),
+      ),
       this._content,
     );
     // A click beside the dialog closes it.
@@ -26,7 +31,16 @@ export class Help {
     }
     this._content.replaceChildren(
       ...groups.map(({ title, bindings }) =>
-        h("section", null, h("h3", null, title), h("dl", null, ...bindings.map(({ keys, what }) => h("div", null, h("dt", null, ...names(keys)), h("dd", null, what))))),
+        h(
+          "section",
+          null,
+          h("h3", null, title),
+          h(
+            "dl",
+            null,
+            ...bindings.map(({ keys, what }) => h("div", null, h("dt", null, ...names(keys)), h("dd", null, what))),
+          ),
+        ),
       ),
     );
     this.element.showModal();

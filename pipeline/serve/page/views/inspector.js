@@ -57,7 +57,8 @@ export class Inspector {
     this._title = h("h2", { "aria-live": "polite" });
     this._facts = h("p.facts");
     /** @param {string} text @param {string} key @param {string} title @param {() => void} onclick */
-    const button = (text, key, title, onclick) => h("button", { title: `${title} (${key})`, onclick }, text, h("kbd", null, key));
+    const button = (text, key, title, onclick) =>
+      h("button", { title: `${title} (${key})`, onclick }, text, h("kbd", null, key));
     this._confirm = button("Confirm", "↵", "The segment is correct", () => actions.confirm());
     this._reject = button("Reject", "X", "The segment is wrong", () => actions.reject());
     this._edits = h(
@@ -69,7 +70,13 @@ export class Inspector {
       button("Merge", "M", "Merge with the next segment", () => actions.merge()),
       button("Set start", "I", "Move the start to the playhead", () => actions.setEdge("start")),
       button("Set end", "O", "Move the end to the playhead", () => actions.setEdge("end")),
-      h("button.wide", { title: "New segment at the playhead (A)", onclick: () => actions.add() }, icon("plus"), "New segment", h("kbd", null, "A")),
+      h(
+        "button.wide",
+        { title: "New segment at the playhead (A)", onclick: () => actions.add() },
+        icon("plus"),
+        "New segment",
+        h("kbd", null, "A"),
+      ),
     );
     this._filter = h("input", {
       type: "search",
@@ -83,8 +90,19 @@ export class Inspector {
     this._classes = h("ol.classes", { "aria-label": "Classes" });
     this._add = h("button.add-class", { onclick: () => this._addClass() });
     this._other = h("select", { "aria-label": "Other person", onchange: () => this._showPersonButtons() });
-    this._swap = h("button", { title: "Exchange the two persons from the playhead on", onclick: () => this._withOther((other) => actions.swap(other)) }, "Swap from here");
-    this._join = h("button", { title: "Make one person of the two", onclick: () => this._withOther((other) => actions.join(other)) }, "Join");
+    this._swap = h(
+      "button",
+      {
+        title: "Exchange the two persons from the playhead on",
+        onclick: () => this._withOther((other) => actions.swap(other)),
+      },
+      "Swap from here",
+    );
+    this._join = h(
+      "button",
+      { title: "Make one person of the two", onclick: () => this._withOther((other) => actions.join(other)) },
+      "Join",
+    );
     this._personTitle = h("h2");
     this.element = h(
       "aside.inspector",
@@ -95,7 +113,13 @@ export class Inspector {
         "section.person-part",
         null,
         this._personTitle,
-        h("div.person-row", null, h("span.muted", null, "with"), this._other, h("span.pair", null, this._swap, this._join)),
+        h(
+          "div.person-row",
+          null,
+          h("span.muted", null, "with"),
+          this._other,
+          h("span.pair", null, this._swap, this._join),
+        ),
       ),
     );
   }
@@ -147,7 +171,8 @@ export class Inspector {
     const wanted = this._filter.value.trim().toLowerCase();
     const names = [...session.classes, null];
     this._listed = names.filter((name) => (name ?? UNKNOWN).toLowerCase().includes(wanted));
-    const means = segment && session.scene.meanProbabilities(session.pieces, segment.person, segment.start, segment.end);
+    const means =
+      segment && session.scene.meanProbabilities(session.pieces, segment.person, segment.start, segment.end);
     const rows = this._listed.map((name, index) => {
       const rank = name === null ? -1 : names.indexOf(name);
       const share = means && rank >= 0 ? means[rank] : undefined;

@@ -39,7 +39,9 @@ export class JobList {
     const jobs = [...this._service.jobs.values()].sort((a, b) => b.created.localeCompare(a.created));
     const keys = new Set();
     const rows = [
-      ...this._uploads.list.map((one) => this._row(`upload-${one.id}`, keys, () => new UploadRow(one, this._uploads)).update(one)),
+      ...this._uploads.list.map((one) =>
+        this._row(`upload-${one.id}`, keys, () => new UploadRow(one, this._uploads)).update(one),
+      ),
       ...jobs.map((job) => this._row(job.id, keys, () => new JobRow(job.id)).update(job, job.id === this.current)),
     ];
     for (const key of this._rows.keys()) if (!keys.has(key)) this._rows.delete(key);
@@ -69,7 +71,14 @@ class UploadRow {
     const remove = iconButton("close", `Cancel ${one.name}`, "", () => uploads.remove(one));
     const name = h("span.job-name", null, one.name);
     this._state = h("span.state.uploading");
-    const text = h("div.job-text", null, h("span.job-line", null, name, this._state), this._bar.element, this._detail, this._retry);
+    const text = h(
+      "div.job-text",
+      null,
+      h("span.job-line", null, name, this._state),
+      this._bar.element,
+      this._detail,
+      this._retry,
+    );
     this.element = h("li.job", null, text, remove);
   }
 
@@ -79,7 +88,12 @@ class UploadRow {
     this._state.textContent = isFailed ? "Not uploaded" : "Uploading";
     this._state.className = `state ${isFailed ? "failed" : "uploading"}`;
     this._bar.show(one.share, !isFailed);
-    const texts = { waiting: "Waiting", sending: percent(one.share), busy: "The service is busy; trying again", failed: one.error };
+    const texts = {
+      waiting: "Waiting",
+      sending: percent(one.share),
+      busy: "The service is busy; trying again",
+      failed: one.error,
+    };
     this._detail.textContent = texts[one.state];
     this._detail.classList.toggle("problem", isFailed);
     this._retry.hidden = !isFailed;
@@ -95,7 +109,13 @@ class JobRow {
     this._state = h("span.state");
     this._detail = h("p.detail");
     this._bar = new Bar("Progress");
-    this._link = h("a.job-text", null, h("span.job-line", null, this._name, this._state), this._bar.element, this._detail);
+    this._link = h(
+      "a.job-text",
+      null,
+      h("span.job-line", null, this._name, this._state),
+      this._bar.element,
+      this._detail,
+    );
     this._remove = iconButton("close", "Remove", "", () => this._removed());
     this._remove.classList.add("remove");
     this.element = h("li.job", null, this._link, this._remove);
@@ -150,7 +170,11 @@ export class Bar {
   /** @param {string} label */
   constructor(label) {
     this._fill = h("span.fill");
-    this.element = h("span.progress", { role: "progressbar", "aria-label": label, "aria-valuemin": 0, "aria-valuemax": 100 }, this._fill);
+    this.element = h(
+      "span.progress",
+      { role: "progressbar", "aria-label": label, "aria-valuemin": 0, "aria-valuemax": 100 },
+      this._fill,
+    );
   }
 
   /** @param {number | null} share @param {boolean} isVisible */
@@ -168,7 +192,8 @@ export function progressOf(job) {
   const frames = job.frames_total ? `${job.frames_done} of ${job.frames_total} frames` : `${job.frames_done} frames`;
   const stage = job.stage ?? "starting";
   const parts = [stage[0].toUpperCase() + stage.slice(1), job.frames_done ? frames : ""];
-  if (job.frames_per_second) parts.push(`${job.frames_per_second.toFixed(job.frames_per_second < 10 ? 1 : 0)} frames/s`);
+  if (job.frames_per_second)
+    parts.push(`${job.frames_per_second.toFixed(job.frames_per_second < 10 ? 1 : 0)} frames/s`);
   if (job.seconds_left !== null && job.seconds_left !== undefined) parts.push(`${duration(job.seconds_left)} left`);
   return parts.filter(Boolean).join(" · ");
 }
@@ -177,7 +202,9 @@ export function progressOf(job) {
 export function problemOf(job) {
   const text = typeof job.error === "string" ? job.error : job.error?.message;
   if (text) return text;
-  return job.state === "quarantined" ? "The clip stopped the worker twice and is not tried again." : "No reason was given.";
+  return job.state === "quarantined"
+    ? "The clip stopped the worker twice and is not tried again."
+    : "No reason was given.";
 }
 
 /** @param {Job} job */

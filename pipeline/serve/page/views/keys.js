@@ -74,7 +74,9 @@ function digits(workspace) {
  * @returns {(event: KeyboardEvent) => void}
  */
 export function keyHandler(groups) {
-  const table = new Map(groups.flatMap(({ bindings }) => bindings.flatMap((one) => one.keys.map((key) => [key, one.run]))));
+  const table = new Map(
+    groups.flatMap(({ bindings }) => bindings.flatMap((one) => one.keys.map((key) => [key, one.run]))),
+  );
   return (event) => {
     if (event.defaultPrevented || event.altKey || isTyping(event)) return;
     let { key } = event;
@@ -96,7 +98,13 @@ export function keyHandler(groups) {
 /** Name of a key for the reader. @param {string} key */
 export function keyName(key) {
   const names = /** @type {Record<string, string>} */ ({
-    " ": "Space", ArrowLeft: "←", ArrowRight: "→", ArrowUp: "↑", ArrowDown: "↓", Delete: "Del", Z: "Shift Z",
+    " ": "Space",
+    ArrowLeft: "←",
+    ArrowRight: "→",
+    ArrowUp: "↑",
+    ArrowDown: "↓",
+    Delete: "Del",
+    Z: "Shift Z",
   });
   return names[key] ?? (key.length === 1 ? key.toUpperCase() : key);
 }

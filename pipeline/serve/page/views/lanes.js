@@ -12,7 +12,14 @@ import { rankOf } from "./overlay.js";
 /** @typedef {import("../model/session.js").Session} Session */
 /** @typedef {import("../model/types.js").Segment} Segment */
 /** @typedef {import("../colours.js").Theme} Theme */
-/** @typedef {{id: import("../model/types.js").PersonId, top: number, height: number, rank: number, attention: boolean}} Lane */
+/**
+ * @typedef {object} Lane
+ * @property {import("../model/types.js").PersonId} id
+ * @property {number} top in pixels
+ * @property {number} height
+ * @property {number} rank Place of the person among the tracks, for its colour.
+ * @property {boolean} attention Whether it has an attention strip.
+ */
 
 /**
  * @typedef {object} Pen What every part of a drawing needs.
@@ -68,7 +75,14 @@ export function drawLanes(context, session, lanes, axis, view, theme) {
   context.textBaseline = "middle";
   const ranks = new Map(session.classes.map((name, rank) => [name, rank]));
   const shown = session.curveClass;
-  const pen = { context, session, axis, ranks, theme, curve: shown === null ? -1 : session.scene.classes.indexOf(shown) };
+  const pen = {
+    context,
+    session,
+    axis,
+    ranks,
+    theme,
+    curve: shown === null ? -1 : session.scene.classes.indexOf(shown),
+  };
   drawGrid(context, axis, view.height, theme);
   for (const lane of lanes) {
     const top = lane.top - view.scroll;
@@ -170,7 +184,7 @@ function drawSegments(pen, lane, top) {
 
 /** @param {Pen} pen @param {Segment} segment @param {number} left @param {number} top @param {number} width */
 function drawSegment({ context, session, axis, ranks, theme }, segment, left, top, width) {
-  const rank = segment.label === null ? -1 : ranks.get(segment.label) ?? -1;
+  const rank = segment.label === null ? -1 : (ranks.get(segment.label) ?? -1);
   const inner = Math.max(width - 1, 0.75);
   if (segment.rejected) {
     context.strokeStyle = theme.muted;
@@ -203,7 +217,13 @@ function drawSegment({ context, session, axis, ranks, theme }, segment, left, to
 /** @type {Map<string, number>} Widths of texts at the one font that is used here. */
 const widths = new Map();
 
-/** Shorten a text to a number of pixels. @param {CanvasRenderingContext2D} context @param {string} text @param {number} room */
+/**
+ * Shorten a text to a number of pixels.
+ *
+ * @param {CanvasRenderingContext2D} context
+ * @param {string} text
+ * @param {number} room
+ */
 function shortened(context, text, room) {
   const key = `${context.font}|${text}`;
   let width = widths.get(key);

@@ -46,7 +46,12 @@ export function drawOverlay(canvas, session, time, layers, font) {
   return { time: shown.time, persons: shown.persons.length };
 }
 
-/** Place of a person among the tracks, which is the same whatever is joined or swapped. @param {Session} session @param {import("../model/types.js").PersonId} person */
+/**
+ * Place of a person among the tracks, which is the same whatever is joined or swapped.
+ *
+ * @param {Session} session
+ * @param {import("../model/types.js").PersonId} person
+ */
 export function rankOf(session, person) {
   return session.scene.tracks.findIndex(({ id }) => id === person);
 }
@@ -112,7 +117,13 @@ function drawHeat(context, joints, scale, heat, unit) {
   }
 }
 
-/** Attention of the joints of a track at a time. @param {Session} session @param {import("../model/types.js").PersonId} track @param {number} time */
+/**
+ * Attention of the joints of a track at a time.
+ *
+ * @param {Session} session
+ * @param {import("../model/types.js").PersonId} track
+ * @param {number} time
+ */
 function heatAt(session, track, time) {
   const attention = session.attention(track);
   if (!attention) return null;
@@ -152,7 +163,11 @@ function drawName(context, joints, scale, name, colour, unit, isSelected, font) 
   context.fillText(name, left + size / 2, top + height / 2 + 0.5);
 }
 
-/** @param {Session} session @param {import("../model/types.js").PersonId} person @param {import("../model/types.js").Segment | null} segment */
+/**
+ * @param {Session} session
+ * @param {import("../model/types.js").PersonId} person
+ * @param {import("../model/types.js").Segment | null} segment
+ */
 function nameOf(session, person, segment) {
   if (!segment || segment.rejected) return String(person);
   const certainty = session.scene.certainty(session.pieces, segment);
@@ -160,7 +175,12 @@ function nameOf(session, person, segment) {
   return `${person}  ${segment.label ?? UNKNOWN}${share}`;
 }
 
-/** Highest joint of the head, or of the body where no head is seen. @param {Float32Array} joints @returns {[number, number] | null} */
+/**
+ * Highest joint of the head, or of the body where no head is seen.
+ *
+ * @param {Float32Array} joints
+ * @returns {[number, number] | null}
+ */
 function headOf(joints) {
   for (const count of [HEAD, joints.length / 3]) {
     let top = Infinity;

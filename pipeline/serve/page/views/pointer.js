@@ -100,7 +100,8 @@ export class Pointer {
       },
       (isDone) => {
         const last = time;
-        if (isDone && last !== null) this._edit("moved edge", (document) => moveEdge(document, segment.id, edge, last, limits));
+        if (isDone && last !== null)
+          this._edit("moved edge", (document) => moveEdge(document, segment.id, edge, last, limits));
         else this._timeline.session.preview(null);
       },
     );

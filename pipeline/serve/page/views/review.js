@@ -16,7 +16,11 @@ export class Review {
       "section.page",
       null,
       h("h1", null, "Review"),
-      h("p", null, "The segments of which the recognizer is least certain. Confirm or correct them; each is one more example to train on."),
+      h(
+        "p",
+        null,
+        "The segments of which the recognizer is least certain. Confirm or correct them, and train on them.",
+      ),
       this._count,
       h("div.table-scroll", null, this._table),
     );
@@ -40,7 +44,9 @@ export class Review {
   _show(items) {
     this._table.hidden = !items.length;
     const more = items.length > SHOWN ? `; the first ${SHOWN} are listed` : "";
-    this._count.textContent = items.length ? `${counted(items.length, "segment")}${more}.` : "There is nothing to review.";
+    this._count.textContent = items.length
+      ? `${counted(items.length, "segment")}${more}.`
+      : "There is nothing to review.";
     this._rows.replaceChildren(...items.slice(0, SHOWN).map((item) => rowOf(item)));
     this._rows.querySelector("a")?.focus();
   }

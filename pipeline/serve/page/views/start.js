@@ -15,7 +15,13 @@ export class DropZone {
     this._uploads = uploads;
     /** @param {boolean} isFolder */
     const chooser = (isFolder) => {
-      const properties = { type: "file", multiple: true, hidden: true, webkitdirectory: isFolder, accept: isFolder ? null : "video/*,.mkv,.avi,.ts,.mts" };
+      const properties = {
+        type: "file",
+        multiple: true,
+        hidden: true,
+        webkitdirectory: isFolder,
+        accept: isFolder ? null : "video/*,.mkv,.avi,.ts,.mts",
+      };
       const input = h("input", { ...properties, onchange: () => this._chosen(input) });
       return input;
     };
@@ -53,7 +59,12 @@ export class DropZone {
         null,
         h("label", null, h("span", null, "Recognizer"), this._run),
         h("label", null, h("span", null, "Answers"), this._mode),
-        h("label.check", { title: "Records which joints the recognizer attends to; takes a little longer" }, this._explain, "Attention"),
+        h(
+          "label.check",
+          { title: "Records which joints the recognizer attends to; takes a little longer" },
+          this._explain,
+          "Attention",
+        ),
       ),
     );
     service.addEventListener("runs", () => this._showRuns());
@@ -83,7 +94,12 @@ export class DropZone {
   /** @param {File[]} files */
   upload(files) {
     const settings = Object.fromEntries(
-      Object.entries({ run: this._run.value, windows: this._mode.value, per_person: "true", explain: this._explain.checked ? "true" : "" }).filter(([, value]) => value),
+      Object.entries({
+        run: this._run.value,
+        windows: this._mode.value,
+        per_person: "true",
+        explain: this._explain.checked ? "true" : "",
+      }).filter(([, value]) => value),
     );
     const skipped = this._uploads.add(files, settings);
     if (skipped === files.length) toast("There is no video among these files.", "error");
@@ -120,8 +136,18 @@ export function welcome(service) {
       "ol.steps",
       null,
       h("li", null, h("b", null, "Look. "), "Open a finished clip; the timeline has a lane for each person."),
-      h("li", null, h("b", null, "Correct. "), "Press a digit to change a label, drag edges, reject what is wrong. Everything can be undone."),
-      h("li", null, h("b", null, "Train. "), "A new recognizer learns from your corrections and is compared with the old one before it replaces it."),
+      h(
+        "li",
+        null,
+        h("b", null, "Correct. "),
+        "Press a digit to change a label, drag edges, reject what is wrong. Everything can be undone.",
+      ),
+      h(
+        "li",
+        null,
+        h("b", null, "Train. "),
+        "A new recognizer learns from your corrections and is compared with the old one before it replaces it.",
+      ),
     ),
     run && h("p.muted", null, `The recognizer “${run.name}” knows ${names.length} actions: ${list}.`),
     h("p.muted", null, "Press ", h("kbd", null, "?"), " for all keys."),
@@ -130,7 +156,13 @@ export function welcome(service) {
 
 /** Ask for the token of a protected service; it becomes a cookie. */
 export function login() {
-  const field = h("input", { type: "password", name: "token", autocomplete: "current-password", "aria-label": "Token", required: true });
+  const field = h("input", {
+    type: "password",
+    name: "token",
+    autocomplete: "current-password",
+    "aria-label": "Token",
+    required: true,
+  });
   /** @param {Event} event */
   const enter = (event) => {
     event.preventDefault();
@@ -155,7 +187,15 @@ export function unfinished(job) {
   const title = h("h1", null, job.name);
   const text = h("p.detail");
   const button = h("button", { onclick: () => cancel(job.id) }, "Cancel");
-  const element = h("section.unfinished", null, h("a.back", { href: "#/" }, icon("back"), "Clips"), title, h("div.status", { role: "status" }, text), bar.element, button);
+  const element = h(
+    "section.unfinished",
+    null,
+    h("a.back", { href: "#/" }, icon("back"), "Clips"),
+    title,
+    h("div.status", { role: "status" }, text),
+    bar.element,
+    button,
+  );
   /** @param {import("../model/types.js").Job} now */
   const update = (now) => {
     const isActive = now.state === "queued" || now.state === "running";

@@ -77,7 +77,7 @@ export class Timeline {
 
   _build() {
     this.ruler = h("canvas.ruler");
-    this.canvas = h("canvas.lanes");
+    this.canvas = h("canvas.lanes", { role: "img", "aria-label": "Segments of each person; [ and ] select them" });
     this.gutter = h("div.gutter", { role: "group", "aria-label": "Persons" });
     this.stage = h("div.lane-window", null, this.gutter, this.canvas);
     this.spacer = h("div.lane-spacer");
@@ -110,7 +110,12 @@ export class Timeline {
       iconButton("fit", "Show the whole clip", "F", () => this.fit()),
       iconButton("plus", "Zoom in", "+", () => this.zoom(1.6)),
     );
-    this.element = h("section.timeline", { "aria-label": "Timeline" }, this.body, h("div.range-row", null, zoom, this.range));
+    this.element = h(
+      "section.timeline",
+      { "aria-label": "Timeline" },
+      this.body,
+      h("div.range-row", null, zoom, this.range),
+    );
   }
 
   _resized() {
@@ -118,7 +123,10 @@ export class Timeline {
     const width = Math.max(1, this.scroller.clientWidth - this.gutter.offsetWidth);
     const height = this.scroller.clientHeight;
     this.axis.width = width;
-    for (const [canvas, tall] of [[this.canvas, height], [this.ruler, RULER]]) {
+    for (const [canvas, tall] of [
+      [this.canvas, height],
+      [this.ruler, RULER],
+    ]) {
       canvas.width = Math.round(width * ratio);
       canvas.height = Math.round(tall * ratio);
       canvas.style.width = `${width}px`;
@@ -151,7 +159,9 @@ export class Timeline {
 
   /** @param {{scroll: number, height: number}} view */
   _drawGutter(view) {
-    const visible = this.lanes.filter((lane) => lane.top < view.scroll + view.height && lane.top + lane.height > view.scroll);
+    const visible = this.lanes.filter(
+      (lane) => lane.top < view.scroll + view.height && lane.top + lane.height > view.scroll,
+    );
     while (this.gutter.children.length > visible.length) this.gutter.lastChild?.remove();
     while (this.gutter.children.length < visible.length) {
       const button = h("button.person", null, h("span.chip"), h("span.long", null, "Person "), h("span.name"));

@@ -6,11 +6,17 @@ import { charts } from "./chart.js";
 import { Bar } from "./jobs.js";
 
 const NAMES = /** @type {Record<string, string>} */ ({
-  top1: "Top-1", top5: "Top-5", mean_class: "Mean of the classes", map: "Mean average precision",
+  top1: "Top-1",
+  top5: "Top-5",
+  mean_class: "Mean of the classes",
+  map: "Mean average precision",
 });
 
 export class Trainings {
-  /** @param {import("../service.js").Service} service @param {string | null} id Training to show; null for the newest. */
+  /**
+   * @param {import("../service.js").Service} service
+   * @param {string | null} id Training to show; null for the newest.
+   */
   constructor(service, id) {
     this._service = service;
     this._id = id;
@@ -31,6 +37,8 @@ export class Trainings {
     service.addEventListener("trainings", () => this._show(), { signal });
     for (const event of ["jobs", "runs"]) service.addEventListener(event, () => this._form.show(), { signal });
     this._show();
+    // Clips may have been corrected in another window.
+    service.reload();
   }
 
   close() {
@@ -38,10 +46,18 @@ export class Trainings {
   }
 
   _show() {
-    const all = [...this._service.trainings.values()].sort((a, b) => String(b.created).localeCompare(String(a.created)));
+    const all = [...this._service.trainings.values()].sort((a, b) =>
+      String(b.created).localeCompare(String(a.created)),
+    );
     const chosen = all.find(({ id }) => id === this._id) ?? all[0];
     const rows = all.map((training) => {
-      const link = h("a", { href: `#/training/${encodeURIComponent(training.id)}` }, training.run, " ", h("span.state", null, stateOf(training)));
+      const link = h(
+        "a",
+        { href: `#/training/${encodeURIComponent(training.id)}` },
+        training.run,
+        " ",
+        h("span.state", null, stateOf(training)),
+      );
       link.lastChild.classList.add(training.state);
       setAttribute(link, "aria-current", training === chosen ? "page" : null);
       return h("li", null, link);
@@ -65,7 +81,11 @@ class Form {
     this.element = h(
       "form.training-form",
       { onsubmit: (/** @type {Event} */ event) => event.preventDefault() },
-      h("p", null, "Training starts from a recognizer and continues with your reviewed segments. The recognizer in use is not changed; you decide at the end."),
+      h(
+        "p",
+        null,
+        "Training starts from a recognizer and continues with your reviewed segments. You decide at the end.",
+      ),
       h("label", null, h("span", null, "Start from"), this._run),
       h("fieldset", null, h("legend", null, "Reviewed clips"), this._clips),
       h("div.form-end", null, this._button, this._note),
@@ -81,14 +101,24 @@ class Form {
     const reviewed = [...jobs.values()].filter((job) => job.state === "done" && job.reviewed);
     this._clips.replaceChildren(
       ...reviewed.map((job) => {
-        const box = h("input", { type: "checkbox", checked: !this._left.has(job.id), onchange: () => this._choose(job.id, box.checked) });
-        return h("li", null, h("label.check", null, box, job.name, h("span.muted", null, ` ${counted(job.reviewed ?? 0, "segment")}`)));
+        const box = h("input", {
+          type: "checkbox",
+          checked: !this._left.has(job.id),
+          onchange: () => this._choose(job.id, box.checked),
+        });
+        return h(
+          "li",
+          null,
+          h("label.check", null, box, job.name, h("span.muted", null, ` ${counted(job.reviewed ?? 0, "segment")}`)),
+        );
       }),
     );
     this._chosen = reviewed.filter(({ id }) => !this._left.has(id));
     const total = this._chosen.reduce((sum, job) => sum + (job.reviewed ?? 0), 0);
     setAttribute(this._button, "disabled", !total);
-    this._note.textContent = total ? `${counted(total, "segment")} in ${counted(this._chosen.length, "clip")}.` : "Confirm or correct some segments first; the review list is a good start.";
+    this._note.textContent = total
+      ? `${counted(total, "segment")} in ${counted(this._chosen.length, "clip")}.`
+      : "Confirm or correct some segments first; the review list is a good start.";
   }
 
   /** @param {string} id @param {boolean} isIn */
@@ -102,7 +132,10 @@ class Form {
     const jobs = this._left.size ? (this._chosen ?? []).map(({ id }) => id) : "all";
     setAttribute(this._button, "disabled", true);
     try {
-      const { id } = await requestJson("/v1/trainings", { method: "POST", json: { run: this._run.value, jobs, settings: {} } });
+      const { id } = await requestJson("/v1/trainings", {
+        method: "POST",
+        json: { run: this._run.value, jobs, settings: {} },
+      });
       await this._service.reload();
       location.hash = `#/training/${encodeURIComponent(id)}`;
     } catch (error) {
@@ -118,8 +151,15 @@ function detail(training) {
   const isActive = training.state === "running" || training.state === "queued";
   bar.show(training.epochs_total ? training.epochs_done / training.epochs_total : null, isActive);
   const epochs = training.epochs_total ? `${training.epochs_done} of ${training.epochs_total} epochs` : "";
-  const facts = [stateOf(training), `from ${training.base_run}`, training.clips ? counted(training.clips, "clip") : "", isActive ? epochs : ""];
-  const problem = training.state === "failed" && h("p.problem", null, training.error?.message ?? training.error ?? "No reason was given.");
+  const facts = [
+    stateOf(training),
+    `from ${training.base_run}`,
+    training.clips ? counted(training.clips, "clip") : "",
+    isActive ? epochs : "",
+  ];
+  const problem =
+    training.state === "failed" &&
+    h("p.problem", null, training.error?.message ?? training.error ?? "No reason was given.");
   const figures = charts(training.curves, training.epochs_total);
   return [
     h("h3", null, training.run),
@@ -137,11 +177,19 @@ function buttons(training) {
   const isActive = training.state === "running" || training.state === "queued";
   const row = h("div.form-end");
   if (training.state === "done" && !training.accepted) {
-    row.append(h("button.primary", { onclick: () => act(training, "POST", "/accept", "The new recognizer is now the default.") }, "Use the new recognizer"));
+    row.append(
+      h(
+        "button.primary",
+        { onclick: () => act(training, "POST", "/accept", "The new recognizer is now the default.") },
+        "Use the new recognizer",
+      ),
+    );
   }
   if (!training.accepted) {
     const text = isActive ? "Cancel" : "Discard";
-    row.append(h("button", { onclick: () => act(training, "DELETE", "", isActive ? "Cancelled." : "Discarded.") }, text));
+    row.append(
+      h("button", { onclick: () => act(training, "DELETE", "", isActive ? "Cancelled." : "Discarded.") }, text),
+    );
   }
   return row;
 }
@@ -159,36 +207,74 @@ async function act(training, method, part, message) {
 /** @param {any} result @returns {Node[]} */
 function comparison(result) {
   const names = [...new Set([...Object.keys(result.old ?? {}), ...Object.keys(result.new ?? {})])];
-  const rows = names.map((name) => scoreRow(NAMES[name] ?? name.replaceAll("_", " "), result.old?.[name], result.new?.[name]));
+  const rows = names.map((name) =>
+    scoreRow(NAMES[name] ?? name.replaceAll("_", " "), result.old?.[name], result.new?.[name]),
+  );
   if (result.corrections) {
     const { clips, old, new: next } = result.corrections;
     rows.push(scoreRow(`Your corrections (${counted(clips, "segment")})`, old, next));
   }
   const changed = (result.changed ?? []).map((/** @type {any} */ one) =>
-    h("tr", { class: one.new === one.label ? "better" : one.old === one.label ? "worse" : null }, h("th", { scope: "row" }, one.clip), h("td", null, one.label), h("td", null, one.old), h("td", null, one.new)),
+    h(
+      "tr",
+      { class: one.new === one.label ? "better" : one.old === one.label ? "worse" : null },
+      h("th", { scope: "row" }, one.clip),
+      h("td", null, one.label),
+      h("td", null, one.old),
+      h("td", null, one.new),
+    ),
   );
   /** @param {string[]} texts */
   const head = (texts) => h("thead", null, h("tr", null, ...texts.map((text) => h("th", { scope: "col" }, text))));
   return [
     h("h3", null, "Comparison"),
-    h("p.muted", null, result.clips ? `On ${counted(result.clips, "clip")} that neither was trained on.` : "There were no clips that neither was trained on, so only your corrections are compared."),
+    h(
+      "p.muted",
+      null,
+      result.clips
+        ? `On ${counted(result.clips, "clip")} that neither was trained on.`
+        : "There were no clips that neither was trained on, so only your corrections are compared.",
+    ),
     h("div.table-scroll", null, h("table.scores", null, head(["", "Old", "New", "Change"]), h("tbody", null, ...rows))),
     changed.length
-      ? h("details.changed", null, h("summary", null, `${counted(changed.length, "clip")} changed`), h("div.table-scroll", null, h("table", null, head(["Clip", "Label", "Old", "New"]), h("tbody", null, ...changed))))
+      ? h(
+          "details.changed",
+          null,
+          h("summary", null, `${counted(changed.length, "clip")} changed`),
+          h(
+            "div.table-scroll",
+            null,
+            h("table", null, head(["Clip", "Label", "Old", "New"]), h("tbody", null, ...changed)),
+          ),
+        )
       : "",
-  ].filter((node) => node !== "").map((node) => /** @type {Node} */ (node));
+  ]
+    .filter((node) => node !== "")
+    .map((node) => /** @type {Node} */ (node));
 }
 
 /** @param {string} name @param {number | null | undefined} old @param {number | null | undefined} next */
 function scoreRow(name, old, next) {
-  const share = (/** @type {number | null | undefined} */ value) => (typeof value === "number" ? percent(value) : "–");
+  /** @param {number | null | undefined} value */
+  const share = (value) => (typeof value === "number" ? percent(value) : "–");
   const change = typeof old === "number" && typeof next === "number" ? next - old : null;
   const sign = change === null ? "" : `${change > 0 ? "+" : ""}${Math.round(change * 100)} points`;
-  return h("tr", null, h("th", { scope: "row" }, name), h("td.number", null, share(old)), h("td.number", null, share(next)), h(`td.number${change ? (change > 0 ? ".better" : ".worse") : ""}`, null, sign));
+  return h(
+    "tr",
+    null,
+    h("th", { scope: "row" }, name),
+    h("td.number", null, share(old)),
+    h("td.number", null, share(next)),
+    h(`td.number${change ? (change > 0 ? ".better" : ".worse") : ""}`, null, sign),
+  );
 }
 
 /** @param {any} training */
 function stateOf(training) {
   if (training.accepted) return "in use";
-  return { queued: "waiting", running: "running", done: "finished", failed: "failed", cancelled: "cancelled" }[/** @type {"done"} */ (training.state)] ?? training.state;
+  return (
+    { queued: "waiting", running: "running", done: "finished", failed: "failed", cancelled: "cancelled" }[
+      /** @type {"done"} */ (training.state)
+    ] ?? training.state
+  );
 }

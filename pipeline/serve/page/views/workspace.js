@@ -81,6 +81,7 @@ export class Workspace {
   }
 
   _build() {
+    this._facts = h("p.facts");
     this.overlay = h("canvas.overlay", { "aria-hidden": "true" });
     this.notice = h("div.stage-notice", { hidden: true });
     const { width, height } = this.session.scene.video;
@@ -100,11 +101,7 @@ export class Workspace {
   }
 
   _header() {
-    const { job, session } = this;
-    const persons = counted(session.persons.length, "person");
-    const together = [...new Set(session.scene.together.map(({ label }) => label))].join(", ");
-    const parts = [persons, clock(session.scene.video.duration, 1), job.run, together && `together: ${together}`];
-    const facts = parts.filter(Boolean).join(" · ");
+    const { job } = this;
     const overlay = job.overlay ? [["Overlay video", jobPath(job.id, "overlay.mp4")]] : [];
     const links = [
       ...overlay,
@@ -113,13 +110,15 @@ export class Workspace {
       ["Skeletons (PKL)", jobPath(job.id, "result.pkl")],
       ["Corrections of this clip (JSON)", jobPath(job.id, "corrections")],
       ["Corrections of all clips (CSV)", "/v1/corrections.csv"],
-    ].map(([text, href]) => h("a", { href, download: href.endsWith("corrections") ? `${job.name}.corrections.json` : "" }, text));
+    ].map(([text, href]) =>
+      h("a", { href, download: href.endsWith("corrections") ? `${job.name}.corrections.json` : "" }, text),
+    );
     return h(
       "header.clip-header",
       null,
       h("a.back", { href: "#/", "aria-label": "All clips" }, icon("back"), h("span", null, "Clips")),
       h("h1", null, job.name),
-      h("p.facts", null, facts),
+      this._facts,
       iconButton("undo", "Undo", "Z", () => this.actions.undo()),
       iconButton("redo", "Redo", "Shift Z", () => this.actions.redo()),
       h("details.menu", null, h("summary", null, "Export"), h("div.menu-list", null, ...links)),
@@ -132,10 +131,14 @@ export class Workspace {
     this._playButton.classList.add("primary");
     this._loopButton = iconButton("loop", "Repeat the segment", "R", () => actions.loop());
     this._clock = h("output.clock", { "aria-live": "off" });
-    this._speed = h("select", {
-      "aria-label": "Speed",
-      onchange: () => player.setSpeed(Number(this._speed.value)),
-    }, ...player.speeds.map((speed) => h("option", { value: speed, selected: speed === 1 }, `${speed}×`)));
+    this._speed = h(
+      "select",
+      {
+        "aria-label": "Speed",
+        onchange: () => player.setSpeed(Number(this._speed.value)),
+      },
+      ...player.speeds.map((speed) => h("option", { value: speed, selected: speed === 1 }, `${speed}×`)),
+    );
     return h(
       "div.transport",
       { role: "toolbar", "aria-label": "Playback" },
@@ -177,10 +180,12 @@ export class Workspace {
     player.addEventListener("state", () => this._showState());
     player.addEventListener("problem", () => this._showProblem());
     for (const event of ["document", "selection", "poses"]) session.addEventListener(event, this._draw);
+    session.addEventListener("document", () => this._showFacts());
     session.addEventListener("selection", () => this._followLoop());
     document.addEventListener("keydown", keyHandler(this.keyGroups), { signal });
     this._resizing.observe(this.frame);
     this._showState();
+    this._showFacts();
   }
 
   _resized() {
@@ -196,6 +201,22 @@ export class Workspace {
     overlay.dataset.persons = drawn ? String(drawn.persons) : "";
     this._clock.textContent = `${clock(player.time)} / ${clock(player.duration)}`;
     this.inspector.showTime(player.time);
+  }
+
+  _showFacts() {
+    const { job, session } = this;
+    const together = [...new Set(session.scene.together.map(({ label }) => label))].join(", ");
+    const all = session.document.segments;
+    const reviewed = all.length ? `${all.filter((one) => one.reviewed).length} of ${all.length} reviewed` : "";
+    const persons = counted(session.persons.length, "person");
+    const parts = [
+      persons,
+      clock(session.scene.video.duration, 1),
+      job.run,
+      together && `together: ${together}`,
+      reviewed,
+    ];
+    this._facts.textContent = parts.filter(Boolean).join(" · ");
   }
 
   _showState() {
