@@ -11,6 +11,8 @@ export const SHORTEST = 0.04;
 /** Ends that are closer than this, in seconds, are one boundary, which moves as a whole. */
 const TOUCHING = 0.002;
 const LONGEST_NAME = 60;
+/** Identifiers that the page gives. */
+const MADE = /^u\d+$/;
 /** What a segment without a label is called. */
 export const UNKNOWN = "unknown";
 
@@ -238,9 +240,9 @@ export function addClass(document, name, known) {
   return { ...document, classes: [...document.classes, wanted] };
 }
 
-/** Whether a segment was made on the page. @param {Segment} segment */
+/** Whether a segment was made by hand, not by splitting one of the recognizer's. @param {Segment} segment */
 export function isMade(segment) {
-  return /^u\d+$/.test(segment.id);
+  return segment.source === "user" && MADE.test(segment.id);
 }
 
 /** @param {Corrections} document @param {string} id @returns {Segment} */
@@ -259,7 +261,7 @@ function change(document, id, by) {
 /** @param {Corrections} document */
 function freshId(document) {
   let last = 0;
-  for (const segment of document.segments) if (isMade(segment)) last = Math.max(last, Number(segment.id.slice(1)));
+  for (const segment of document.segments) if (MADE.test(segment.id)) last = Math.max(last, Number(segment.id.slice(1)));
   return `u${last + 1}`;
 }
 
