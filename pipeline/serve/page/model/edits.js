@@ -261,7 +261,8 @@ function change(document, id, by) {
 /** @param {Corrections} document */
 function freshId(document) {
   let last = 0;
-  for (const segment of document.segments) if (MADE.test(segment.id)) last = Math.max(last, Number(segment.id.slice(1)));
+  for (const segment of document.segments)
+    if (MADE.test(segment.id)) last = Math.max(last, Number(segment.id.slice(1)));
   return `u${last + 1}`;
 }
 

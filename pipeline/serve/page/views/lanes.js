@@ -37,6 +37,10 @@ const CURVE = 20;
 const GAP = 8;
 const JOINT = 3;
 const PAD = 4;
+/** Narrower segments are plain bars on whole pixels, which are drawn several times as fast. */
+const NARROW = 3;
+/** Steps of opacity, so that equal colours are made once. */
+const LEVELS = 16;
 /** Narrower segments carry no text. */
 const READABLE = 26;
 
@@ -140,7 +144,15 @@ function drawLane(pen, lane, top) {
     const curves = session.scene.curves(piece.track);
     if (curves && classIndex >= 0) {
       const place = { top: top + BAR + 2, height: CURVE - 3 };
-      drawCurve(context, curves, classIndex, session.scene.classes.length, piece, axis, place, colours);
+      drawCurve(
+        context,
+        curves,
+        { index: classIndex, count: session.scene.classes.length },
+        piece,
+        axis,
+        place,
+        colours,
+      );
     }
     if (lane.attention) {
       const attention = session.attention(piece.track);
@@ -165,6 +177,10 @@ function drawSegments(pen, lane, top) {
     // Far zoomed out, many segments share a column of pixels.
     if (right - left < 1 && Math.floor(left) === column) continue;
     column = Math.floor(left);
+    if (right - left < NARROW) {
+      drawNarrow(pen, segment, Math.floor(left), top, Math.max(1, Math.round(right - left)));
+      continue;
+    }
     drawSegment(pen, segment, left, top, right - left);
   }
   const chosen = session.segment;
@@ -182,9 +198,41 @@ function drawSegments(pen, lane, top) {
   }
 }
 
+/**
+ * @param {Pen} pen
+ * @param {Segment} segment
+ * @param {number} left
+ * @param {number} top
+ * @param {number} width
+ */
+function drawNarrow({ context, session, ranks }, segment, left, top, width) {
+  if (segment.rejected) return;
+  context.fillStyle = fillOf(session, segment, ranks);
+  context.fillRect(left, top, width, BAR);
+}
+
+/** @type {Map<number, string>} Colours by class and level of opacity. */
+const fills = new Map();
+
+/** @param {Session} session @param {Segment} segment @param {Map<string, number>} ranks */
+function fillOf(session, segment, ranks) {
+  const rank = rankIn(ranks, segment);
+  const certainty = rank < 0 ? 0.25 : session.scene.certainty(session.pieces, segment);
+  const level = Math.round(certainty * LEVELS);
+  const key = rank * (LEVELS + 1) + level;
+  let fill = fills.get(key);
+  if (fill === undefined) fills.set(key, (fill = classColour(rank, 0.12 + (0.55 * level) / LEVELS)));
+  return fill;
+}
+
+/** @param {Map<string, number>} ranks @param {Segment} segment */
+function rankIn(ranks, { label }) {
+  return label === null ? -1 : (ranks.get(label) ?? -1);
+}
+
 /** @param {Pen} pen @param {Segment} segment @param {number} left @param {number} top @param {number} width */
 function drawSegment({ context, session, axis, ranks, theme }, segment, left, top, width) {
-  const rank = segment.label === null ? -1 : (ranks.get(segment.label) ?? -1);
+  const rank = rankIn(ranks, segment);
   const inner = Math.max(width - 1, 0.75);
   if (segment.rejected) {
     context.strokeStyle = theme.muted;
@@ -193,8 +241,7 @@ function drawSegment({ context, session, axis, ranks, theme }, segment, left, to
     context.strokeRect(left + 0.5, top + 0.5, Math.max(inner - 1, 0.5), BAR - 1);
     context.setLineDash([]);
   } else {
-    const certainty = session.scene.certainty(session.pieces, segment);
-    context.fillStyle = classColour(rank, 0.12 + 0.55 * (rank < 0 ? 0.25 : certainty));
+    context.fillStyle = fillOf(session, segment, ranks);
     context.fillRect(left, top, inner, BAR);
     if (width > 4) {
       context.fillStyle = classColour(rank, 1);
