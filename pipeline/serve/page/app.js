@@ -45,6 +45,7 @@ class Page {
   /** Show what the address says. */
   async show() {
     const route = ++this._route;
+    this.help.element.close();
     const [kind = "", id = "", part = ""] = location.hash.replace(/^#\/?/, "").split("/").map(decodeURIComponent);
     if (kind === "job" && this.view instanceof Workspace && this.view.job.id === id) {
       const segment = this.view.session.document.segments.find((one) => one.id === part);
