@@ -57,13 +57,13 @@ def test_confirming_keeps_the_source(page: Any) -> None:
 
 
 def test_rejecting_a_found_segment_can_be_taken_back_and_a_made_one_disappears(page: Any) -> None:
-    content = document(segment("a", 1, 0, 1), segment("u1", 1, 1, 2) | {"source": "user"})
+    content = document(segment("a", 1, 0, 1), segment("u1", 1, 1, 2))
     assert [one["rejected"] for one in edited(page, content, "m.reject(d, 'a')")["segments"]] == [True, False]
     assert edited(page, content, "m.reject(m.reject(d, 'a'), 'a')") == content
     assert [one["id"] for one in edited(page, content, "m.reject(d, 'u1')")["segments"]] == ["a"]
     # A part of a found segment is a finding, too.
-    after = edited(page, content, "m.reject(m.split(d, 'a', 0.5), 'u2')")
-    assert [(one["id"], one["rejected"]) for one in after["segments"]] == [("a", False), ("u2", True), ("u1", False)]
+    after = edited(page, content, "m.reject(m.split(d, 'a', 0.5), 's2')")
+    assert [(one["id"], one["rejected"]) for one in after["segments"]] == [("a", False), ("s2", True), ("u1", False)]
 
 
 def test_splitting_and_merging_restore_the_span(page: Any) -> None:

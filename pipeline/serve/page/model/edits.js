@@ -11,8 +11,8 @@ export const SHORTEST = 0.04;
 /** Ends that are closer than this, in seconds, are one boundary, which moves as a whole. */
 const TOUCHING = 0.002;
 const LONGEST_NAME = 60;
-/** Identifiers that the page gives. */
-const MADE = /^u\d+$/;
+/** Identifiers that the page gives: u1 to a segment made by hand, s1 to a part of another one. */
+const GIVEN = /^[us](\d+)$/;
 /** What a segment without a label is called. */
 export const UNKNOWN = "unknown";
 
@@ -110,7 +110,7 @@ export function split(document, id, time) {
   if (at < segment.start + SHORTEST || at > segment.end - SHORTEST) {
     throw new EditError("Move the playhead into the segment to split it there.");
   }
-  const right = { ...segment, id: freshId(document), start: at };
+  const right = { ...segment, id: partId(segment, freshNumber(document)), start: at };
   const left = { ...segment, end: at };
   return { ...document, segments: document.segments.flatMap((other) => (other.id === id ? [left, right] : [other])) };
 }
@@ -178,13 +178,13 @@ export function add(document, person, start, end, label = null) {
   const from = rounded(start);
   const to = rounded(end);
   if (to - from < SHORTEST) throw new EditError("There is no room for a segment at the playhead.");
-  const id = freshId(document);
-  let next = Number(id.slice(1)) + 1;
+  let next = freshNumber(document);
+  const id = `u${next++}`;
   const segments = document.segments.flatMap((old) => {
     if (old.person !== person || old.end <= from || old.start >= to) return [old];
     const parts = [];
     if (from - old.start >= SHORTEST) parts.push({ ...old, end: from });
-    if (old.end - to >= SHORTEST) parts.push({ ...old, start: to, id: parts.length ? `u${next++}` : old.id });
+    if (old.end - to >= SHORTEST) parts.push({ ...old, start: to, id: parts.length ? partId(old, next++) : old.id });
     return parts;
   });
   segments.push({ id, person, start: from, end: to, label, source: "user", rejected: false, reviewed: label !== null });
@@ -203,14 +203,14 @@ export function add(document, person, start, end, label = null) {
 export function swap(document, a, b, time) {
   if (a === b) throw new EditError("Choose another person to swap with.");
   const at = rounded(time);
-  let next = Number(freshId(document).slice(1));
+  let next = freshNumber(document);
   const segments = document.segments.flatMap((old) => {
     if ((old.person !== a && old.person !== b) || old.end <= at) return [old];
     const person = old.person === a ? b : a;
     if (old.start >= at) return [{ ...old, person }];
     return [
       { ...old, end: at },
-      { ...old, id: `u${next++}`, start: at, person },
+      { ...old, id: partId(old, next++), start: at, person },
     ];
   });
   return { ...document, segments, identities: [...document.identities, { kind: "swap", a, b, time: at }] };
@@ -240,9 +240,9 @@ export function addClass(document, name, known) {
   return { ...document, classes: [...document.classes, wanted] };
 }
 
-/** Whether a segment was made by hand, not by splitting one of the recognizer's. @param {Segment} segment */
+/** Whether a segment was made by hand, and is not one of the recognizer's or a part of it. @param {Segment} segment */
 export function isMade(segment) {
-  return segment.source === "user" && MADE.test(segment.id);
+  return /^u\d+$/.test(segment.id);
 }
 
 /** @param {Corrections} document @param {string} id @returns {Segment} */
@@ -259,11 +259,13 @@ function change(document, id, by) {
 }
 
 /** @param {Corrections} document */
-function freshId(document) {
-  let last = 0;
-  for (const segment of document.segments)
-    if (MADE.test(segment.id)) last = Math.max(last, Number(segment.id.slice(1)));
-  return `u${last + 1}`;
+function freshNumber(document) {
+  return 1 + Math.max(0, ...document.segments.map(({ id }) => Number(GIVEN.exec(id)?.[1] ?? 0)));
+}
+
+/** Identifier of a second part of a segment. @param {Segment} whole @param {number} number */
+function partId(whole, number) {
+  return `${isMade(whole) ? "u" : "s"}${number}`;
 }
 
 /** Milliseconds are finer than frames, and keep files readable. @param {number} time */
