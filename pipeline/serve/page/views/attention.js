@@ -2,6 +2,7 @@
 
 import { heatColour } from "../colours.js";
 import { lastUpTo } from "../model/search.js";
+import { Strip, pixelOf } from "./strip.js";
 
 /** @typedef {import("../model/axis.js").Axis} Axis */
 
@@ -13,10 +14,8 @@ const LEVELS = 64;
 /** Value of the last level; 1 is the mean over the joints. */
 const MOST = 2;
 
-/** @type {Uint8ClampedArray | null} */
-let palette = null;
-/** @type {HTMLCanvasElement | null} */
-let strip = null;
+/** Colours of the levels. */
+const COLOURS = Array.from({ length: LEVELS }, (_, level) => heatColour(((level + 0.5) / LEVELS) * MOST));
 
 /**
  * Draw the strip over one piece of a track.
@@ -33,24 +32,17 @@ export function drawAttention(context, attention, span, axis, place) {
   const joints = attention.values[0]?.length ?? 0;
   const columns = Math.floor(right - left);
   if (!joints || columns < 1) return;
-  palette ??= makePalette();
-  strip ??= document.createElement("canvas");
-  strip.width = columns;
-  strip.height = joints;
-  const image = new ImageData(columns, joints);
+  const strip = new Strip(columns, joints);
+  const palette = COLOURS.map(pixelOf);
   const mean = new Float32Array(joints);
   for (let column = 0; column < columns; column++) {
     if (!meanBetween(attention, axis.time(left + column), axis.time(left + column + 1), mean)) continue;
     for (let joint = 0; joint < joints; joint++) {
       const level = Math.min(LEVELS - 1, Math.floor((mean[joint] / MOST) * LEVELS));
-      if (!(level >= 0)) continue;
-      const pixel = (joint * columns + column) * 4;
-      for (let channel = 0; channel < 4; channel++) image.data[pixel + channel] = palette[level * 4 + channel];
+      if (level >= 0) strip.fill(column, joint, joint + 1, palette[level]);
     }
   }
-  /** @type {CanvasRenderingContext2D} */ (strip.getContext("2d")).putImageData(image, 0, 0);
-  context.imageSmoothingEnabled = false;
-  context.drawImage(strip, left, place.top, columns, place.height);
+  strip.draw(context, left, place.top, place.height);
 }
 
 /**
@@ -72,17 +64,4 @@ function meanBetween({ times, values }, start, end, mean) {
   }
   for (let joint = 0; joint < mean.length; joint++) mean[joint] /= count;
   return true;
-}
-
-/** Colours of the levels as bytes; the canvas does the conversion. */
-function makePalette() {
-  const canvas = document.createElement("canvas");
-  canvas.width = LEVELS;
-  canvas.height = 1;
-  const context = /** @type {CanvasRenderingContext2D} */ (canvas.getContext("2d"));
-  for (let level = 0; level < LEVELS; level++) {
-    context.fillStyle = heatColour(((level + 0.5) / LEVELS) * MOST);
-    context.fillRect(level, 0, 1, 1);
-  }
-  return context.getImageData(0, 0, LEVELS, 1).data;
 }

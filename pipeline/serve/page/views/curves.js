@@ -1,6 +1,7 @@
 /** Probability curve of a class in a lane of the timeline. */
 
 import { lastUpTo } from "../model/search.js";
+import { Strip, pixelOf } from "./strip.js";
 
 /** @typedef {import("../model/axis.js").Axis} Axis */
 /** @typedef {import("../model/scene.js").Curves} Curves */
@@ -9,6 +10,8 @@ import { lastUpTo } from "../model/search.js";
 /** Windows per pixel above which a line would hide more than it shows. */
 const DENSE = 0.5;
 const LINE = 1.5;
+/** Pixels of the highest lane. */
+const HEIGHT = 32;
 
 /**
  * Draw the curve over one piece of a track.
@@ -85,21 +88,29 @@ function drawLine(context, curves, first, last, x, y, bottom, colours) {
  * @param {Colours} colours
  */
 function drawColumns(context, first, last, x, y, bottom, colours) {
-  /** @type {[number, number, number][]} Column, highest and lowest edge. */
-  const columns = [];
+  const left = Math.floor(x(first));
+  const top = Math.floor(bottom) - HEIGHT;
+  const strip = new Strip(Math.floor(x(last)) - left + 1, HEIGHT);
+  const area = pixelOf(colours.area);
+  const line = pixelOf(colours.line);
+  let column = -1;
+  let high = 0;
+  let low = 0;
+  const draw = () => {
+    strip.fill(column, high, HEIGHT, area);
+    strip.fill(column, high, Math.max(low, high + 1) + 1, line);
+  };
   for (let i = first; i <= last; i++) {
-    const column = Math.floor(x(i));
-    const value = Math.round(y(i));
-    const current = columns.at(-1);
-    if (current && current[0] === column) {
-      current[1] = Math.min(current[1], value);
-      current[2] = Math.max(current[2], value);
-    } else {
-      columns.push([column, value, value]);
+    const next = Math.floor(x(i)) - left;
+    const value = Math.round(y(i)) - top;
+    if (next !== column) {
+      draw();
+      column = next;
+      high = low = value;
     }
+    high = Math.min(high, value);
+    low = Math.max(low, value);
   }
-  context.fillStyle = colours.area;
-  for (const [column, high] of columns) context.fillRect(column, high, 1, bottom - high);
-  context.fillStyle = colours.line;
-  for (const [column, high, low] of columns) context.fillRect(column, high, 1, Math.max(LINE, low - high));
+  draw();
+  strip.draw(context, left, top, HEIGHT);
 }

@@ -7,6 +7,7 @@ import { lastUpTo } from "../model/search.js";
 import { drawAttention } from "./attention.js";
 import { drawCurve } from "./curves.js";
 import { rankOf } from "./overlay.js";
+import { Strip, pixelOf } from "./strip.js";
 
 /** @typedef {import("../model/axis.js").Axis} Axis */
 /** @typedef {import("../model/session.js").Session} Session */
@@ -37,7 +38,7 @@ const CURVE = 20;
 const GAP = 8;
 const JOINT = 3;
 const PAD = 4;
-/** Narrower segments are plain bars on whole pixels, which are drawn several times as fast. */
+/** Narrower segments are columns of pixels without text or borders. */
 const NARROW = 3;
 /** Steps of opacity, so that equal colours are made once. */
 const LEVELS = 16;
@@ -168,6 +169,8 @@ function drawSegments(pen, lane, top) {
   const { context, session, axis, theme } = pen;
   const { segments, starts } = laneOf(session.document, lane.id);
   let column = -1;
+  /** @type {Strip | null} */
+  let narrow = null;
   for (let i = Math.max(0, lastUpTo(starts, axis.start)); i < segments.length; i++) {
     const segment = segments[i];
     if (segment.start > axis.end) break;
@@ -178,11 +181,15 @@ function drawSegments(pen, lane, top) {
     if (right - left < 1 && Math.floor(left) === column) continue;
     column = Math.floor(left);
     if (right - left < NARROW) {
-      drawNarrow(pen, segment, Math.floor(left), top, Math.max(1, Math.round(right - left)));
+      if (segment.rejected) continue;
+      narrow ??= new Strip(Math.ceil(axis.width), 1);
+      const pixel = pixelOf(fillOf(session, segment, pen.ranks));
+      for (let x = column; x < Math.max(column + 1, Math.floor(right)); x++) narrow.fill(x, 0, 1, pixel);
       continue;
     }
     drawSegment(pen, segment, left, top, right - left);
   }
+  narrow?.draw(context, 0, top, BAR);
   const chosen = session.segment;
   if (!chosen || chosen.person !== lane.id || chosen.end < axis.start || chosen.start > axis.end) return;
   const left = axis.x(chosen.start);
@@ -196,19 +203,6 @@ function drawSegments(pen, lane, top) {
     context.roundRect(x - 3, top + 4, 6, BAR - 8, 3);
     context.fill();
   }
-}
-
-/**
- * @param {Pen} pen
- * @param {Segment} segment
- * @param {number} left
- * @param {number} top
- * @param {number} width
- */
-function drawNarrow({ context, session, ranks }, segment, left, top, width) {
-  if (segment.rejected) return;
-  context.fillStyle = fillOf(session, segment, ranks);
-  context.fillRect(left, top, width, BAR);
 }
 
 /** @type {Map<number, string>} Colours by class and level of opacity. */
