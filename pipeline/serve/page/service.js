@@ -28,8 +28,12 @@ export class Service extends EventTarget {
     followEvents({
       job: (job) => this._put("jobs", job),
       removed: (id) => this._remove("jobs", id),
-      training: (training) =>
-        training.removed ? this._remove("trainings", training.id) : this._put("trainings", training),
+      training: (training) => {
+        if (training.removed) this._remove("trainings", training.id);
+        else this._put("trainings", training);
+        // Its run has become the default one.
+        if (training.accepted) this._load("/v1/runs", (runs) => (this.runs = runs)).then(() => this._tell("runs"));
+      },
       connection: (connected) => {
         const isNew = connected !== this.connected;
         this.connected = connected;

@@ -52,6 +52,7 @@ def test_a_misclassified_clip_is_classified_correctly_after_training_on_its_corr
 
         page.get_by_role("link", name="Training").click()
         page.get_by_text("2 segments in 1 clip.").wait_for()
+        page.get_by_label("Epochs").fill("12")
         page.get_by_role("button", name="Train", exact=True).click()
         use = page.get_by_role("button", name="Use the new recognizer")
         use.wait_for()

@@ -28,7 +28,9 @@ export class DropZone {
     this._files = chooser(false);
     this._folder = chooser(true);
     this._files.dataset.for = "videos";
-    this._run = h("select", { "aria-label": "Recognizer" });
+    /** Whether the user has chosen a recognizer, instead of the default one. */
+    this._hasChosen = false;
+    this._run = h("select", { "aria-label": "Recognizer", onchange: () => (this._hasChosen = true) });
     this._mode = h(
       "select",
       { "aria-label": "Answers" },
@@ -117,7 +119,7 @@ export class DropZone {
     const { runs } = this._service;
     const name = (/** @type {any} */ run) => (run.default ? `${run.name} (default)` : run.name);
     this._run.replaceChildren(...runs.map((run) => h("option", { value: run.id, selected: run.default }, name(run))));
-    if (runs.some(({ id }) => id === chosen)) this._run.value = chosen;
+    if (this._hasChosen && runs.some(({ id }) => id === chosen)) this._run.value = chosen;
     setAttribute(this._run, "disabled", runs.length < 2);
   }
 }

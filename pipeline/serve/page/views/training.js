@@ -74,7 +74,9 @@ class Form {
     this._service = service;
     /** @type {Set<string>} Clips that are left out. */
     this._left = new Set();
-    this._run = h("select", { "aria-label": "Start from" });
+    this._hasChosen = false;
+    this._run = h("select", { "aria-label": "Start from", onchange: () => (this._hasChosen = true) });
+    this._epochs = h("input", { type: "number", min: 1, max: 1000, placeholder: "as before", "aria-label": "Epochs" });
     this._clips = h("ul.clip-choice");
     this._note = h("p.muted", { role: "status" });
     this._button = h("button.primary", { onclick: () => this._start() }, "Train");
@@ -86,7 +88,7 @@ class Form {
         null,
         "Training starts from a recognizer and continues with your reviewed segments. You decide at the end.",
       ),
-      h("label", null, h("span", null, "Start from"), this._run),
+      h("label", null, h("span", null, "Start from"), this._run, h("span", null, "Epochs"), this._epochs),
       h("fieldset", null, h("legend", null, "Reviewed clips"), this._clips),
       h("div.form-end", null, this._button, this._note),
     );
@@ -97,7 +99,7 @@ class Form {
     const { runs, jobs } = this._service;
     const chosen = this._run.value;
     this._run.replaceChildren(...runs.map((run) => h("option", { value: run.id, selected: run.default }, run.name)));
-    if (runs.some(({ id }) => id === chosen)) this._run.value = chosen;
+    if (this._hasChosen && runs.some(({ id }) => id === chosen)) this._run.value = chosen;
     const reviewed = [...jobs.values()].filter((job) => job.state === "done" && job.reviewed);
     this._clips.replaceChildren(
       ...reviewed.map((job) => {
@@ -130,11 +132,13 @@ class Form {
 
   async _start() {
     const jobs = this._left.size ? (this._chosen ?? []).map(({ id }) => id) : "all";
+    const epochs = Number(this._epochs.value);
+    const settings = epochs > 0 ? { "training.phase1_epochs": epochs } : {};
     setAttribute(this._button, "disabled", true);
     try {
       const { id } = await requestJson("/v1/trainings", {
         method: "POST",
-        json: { run: this._run.value, jobs, settings: {} },
+        json: { run: this._run.value, jobs, settings },
       });
       await this._service.reload();
       location.hash = `#/training/${encodeURIComponent(id)}`;
