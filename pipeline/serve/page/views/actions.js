@@ -163,8 +163,7 @@ export class Actions {
     this.session.select(segment);
     this.player.pause();
     if (this.player.loop) this.player.loop = [segment.start, segment.end];
-    // A quarter of a frame later, so that the frame shown belongs to the segment.
-    this.player.seek(segment.start + 0.25 / (this.session.scene.video.frame_rate || 25));
+    this.player.seekStart(segment.start);
     this._reveal(segment);
   }
 

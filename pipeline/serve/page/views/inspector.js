@@ -1,8 +1,9 @@
 /** Inspector: the selected segment with its classes and edits, and the identities of the persons. */
 
-import { classColour, personColour } from "../colours.js";
+import { personColour } from "../colours.js";
 import { clock, h, icon, percent, setAttribute } from "../dom.js";
 import { UNKNOWN, isMade, segmentAt } from "../model/edits.js";
+import { ClassRow } from "./class_row.js";
 import { rankOf } from "./overlay.js";
 
 /** @typedef {import("../model/session.js").Session} Session */
@@ -18,6 +19,8 @@ export class Inspector {
     this.actions = actions;
     /** @type {(string | null)[]} Classes in the list, with the filter applied; null for unknown. */
     this._listed = [];
+    /** @type {ClassRow[]} */
+    this._rows = [];
     /** @type {import("../model/types.js").Segment | null} Segment under the playhead. */
     this._under = null;
     this._time = 0;
@@ -173,34 +176,15 @@ export class Inspector {
     this._listed = names.filter((name) => (name ?? UNKNOWN).toLowerCase().includes(wanted));
     const means =
       segment && session.scene.meanProbabilities(session.pieces, segment.person, segment.start, segment.end);
-    const rows = this._listed.map((name, index) => {
-      const rank = name === null ? -1 : names.indexOf(name);
-      const share = means && rank >= 0 ? means[rank] : undefined;
-      const isCurrent = !!segment && segment.label === name;
-      const row = h(
-        "button.class",
-        { "aria-pressed": isCurrent, onclick: () => actions.relabel(name) },
-        h("span.swatch"),
-        h("span.class-name", null, name ?? UNKNOWN),
-        h("span.share", null, share === undefined ? "" : percent(share)),
-        h("kbd", null, DIGITS[index] ?? ""),
-        h("span.bar"),
-      );
-      row.querySelector(".swatch").style.background = classColour(rank, 1);
-      row.querySelector(".bar").style.transform = `scaleX(${share ?? 0})`;
-      row.querySelector(".bar").style.background = classColour(rank, 1);
-      const isShown = session.curveClass === name;
-      const curve = h("button.curve-choice", {
-        "aria-label": `Show the curve of ${name}`,
-        title: "Show the probability curve of this class",
-        "aria-pressed": isShown,
-        hidden: rank < 0 || rank >= session.scene.classes.length,
-        onclick: () => session.showClass(session.shownClass === name ? null : name),
-      });
-      curve.append("∿");
-      return h("li", null, row, curve);
+    if (this._rows.length !== this._listed.length || this._rows.some(({ name }, i) => name !== this._listed[i])) {
+      this._rows = this._listed.map((name) => new ClassRow(session, actions, name));
+      this._classes.replaceChildren(...this._rows.map(({ element }) => element));
+    }
+    // Rows that remain are not made anew, because the focus may be on one.
+    this._rows.forEach((row, index) => {
+      const rank = row.name === null ? -1 : names.indexOf(row.name);
+      row.update(rank, DIGITS[index] ?? "", means && rank >= 0 ? means[rank] : undefined, segment);
     });
-    this._classes.replaceChildren(...rows);
     const isNew = wanted !== "" && !names.some((name) => (name ?? UNKNOWN).toLowerCase() === wanted);
     this._add.hidden = !isNew;
     this._add.textContent = `Add the class “${this._filter.value.trim()}”`;

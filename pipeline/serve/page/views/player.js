@@ -46,7 +46,8 @@ export class Player extends EventTarget {
   play() {
     if (this.broken) return;
     this._stopReverse();
-    if (this.loop && (this.time < this.loop[0] - SAME || this.time >= this.loop[1] - SAME)) this.seek(this.loop[0]);
+    if (this.loop && (this.time < this.loop[0] - SAME || this.time >= this.loop[1] - SAME))
+      this.seekStart(this.loop[0]);
     // Refused when a pause follows at once; the state event tells.
     this.video.play().catch(() => this._tell("state"));
   }
@@ -112,6 +113,12 @@ export class Player extends EventTarget {
     this.video.currentTime = target;
   }
 
+  /** Show the first frame of a span. @param {number} start */
+  seekStart(start) {
+    // A quarter of a frame later, so that rounding cannot show the frame before.
+    this.seek(start + this._frameSeconds / 4);
+  }
+
   /** Show another frame than the present one. @param {1 | -1} direction */
   step(direction) {
     this.pause();
@@ -149,7 +156,7 @@ export class Player extends EventTarget {
   _show(time) {
     if (this._stopped) return;
     this.time = time;
-    if (this.loop && !this.video.paused && time >= this.loop[1] - SAME) this.seek(this.loop[0]);
+    if (this.loop && !this.video.paused && time >= this.loop[1] - SAME) this.seekStart(this.loop[0]);
     this._tell("frame");
   }
 

@@ -22,7 +22,7 @@ export class Trainings {
     this._id = id;
     this._form = new Form(service);
     this._list = h("ul.training-list", { "aria-label": "Trainings" });
-    this._detail = h("div.training-detail", { "aria-live": "polite" });
+    this._detail = h("div.training-detail");
     this.element = h(
       "section.page",
       null,
@@ -167,7 +167,7 @@ function detail(training) {
   const figures = charts(training.curves, training.epochs_total);
   return [
     h("h3", null, training.run),
-    h("p.facts", null, facts.filter(Boolean).join(" · ")),
+    h("p.facts", { role: "status" }, facts.filter(Boolean).join(" · ")),
     bar.element,
     ...(problem ? [problem] : []),
     ...(training.comparison ? comparison(training.comparison) : []),
