@@ -111,7 +111,7 @@ export class Inspector {
       "aside.inspector",
       { "aria-label": "Selected segment" },
       h("section.segment-part", null, this._title, this._facts, this._edits),
-      h("section.class-part", null, this._filter, this._classes, this._add),
+      h("section.class-part", null, this._filter, this._add, this._classes),
       h(
         "section.person-part",
         null,

@@ -88,7 +88,12 @@ class Form {
         null,
         "Training starts from a recognizer and continues with your reviewed segments. You decide at the end.",
       ),
-      h("label", null, h("span", null, "Start from"), this._run, h("span", null, "Epochs"), this._epochs),
+      h(
+        "div.form-row",
+        null,
+        h("label", null, h("span", null, "Start from"), this._run),
+        h("label", null, h("span", null, "Epochs"), this._epochs),
+      ),
       h("fieldset", null, h("legend", null, "Reviewed clips"), this._clips),
       h("div.form-end", null, this._button, this._note),
     );
