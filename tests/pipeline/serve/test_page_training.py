@@ -35,9 +35,10 @@ def answers(service: RunningService, job: str) -> list[str]:
 
 
 def test_a_misclassified_clip_is_classified_correctly_after_training_on_its_correction(
-    browser: Any, service: RunningService, walkers: Path, tmp_path: Path
+    browser: Any, words: tuple[str | Path, ...], walkers: Path, tmp_path: Path
 ) -> None:
-    with opened(browser) as page:
+    # A service of its own, because the training changes the default run.
+    with RunningService(tmp_path / "data", *words) as service, opened(browser) as page:
         page.goto(f"http://{service.host}:{service.port}/")
         job = analyse(page, walkers)
         wrong = answers(service, job)
