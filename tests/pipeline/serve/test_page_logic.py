@@ -302,3 +302,20 @@ def test_zooming_keeps_the_time_under_the_pointer(page: Any) -> None:
     for x, start, end, ticks in found["seen"]:
         assert x == pytest.approx(350, abs=0.01) and 0 <= start < end <= 1800 and ticks <= 13
     assert found["end"] == 1800 and found["turned"] and found["start"] <= 3
+
+
+def test_attention_is_stretched_around_its_mean(page: Any) -> None:
+    random = np.random.default_rng(0)
+    values = 1 + 0.05 * random.uniform(-1, 1, (200, 17))
+    values[3, 4] = np.nan
+    given = {
+        "times": list(range(200)),
+        "values": [[None if np.isnan(v) else v for v in row] for row in values.tolist()],
+    }
+    found = run_module(page, "model/heat.js", "return m.stretched(given).values", given)
+    stretched = np.array([[np.nan if v is None else v for v in row] for row in found], float)
+    spread = np.sort(np.abs(values - 1)[np.isfinite(values)])[int(0.95 * (values.size - 2))]
+    seen = np.isfinite(values)
+    assert stretched[seen] == pytest.approx(1 + (values[seen] - 1) / spread)
+    even = run_module(page, "model/heat.js", "return m.stretched({ times: [0], values: [[1, 1.0001]] }).values")
+    assert even[0] == pytest.approx([1, 1.005])

@@ -2,6 +2,7 @@
 
 import { jobPath, request, requestJson } from "../api.js";
 import * as edits from "./edits.js";
+import { stretched } from "./heat.js";
 import * as histories from "./history.js";
 import { personsOf, piecesOf } from "./identities.js";
 import { PoseCache } from "./poses.js";
@@ -138,7 +139,7 @@ export class Session extends EventTarget {
     this._tell("selection");
   }
 
-  /** Attention of the joints of a track, or null while it is loading or if there is none. @param {PersonId} track */
+  /** Attention of the joints of a track, stretched for colours, or null while it is loading or if there is none. @param {PersonId} track */
   attention(track) {
     if (!this.scene.attention) return null;
     const held = this._attention.get(track);
@@ -146,7 +147,7 @@ export class Session extends EventTarget {
       this._attention.set(track, null);
       requestJson(jobPath(this.job, `attention?person=${encodeURIComponent(track)}`)).then(
         (answer) => {
-          this._attention.set(track, answer);
+          this._attention.set(track, stretched(answer));
           this._tell("poses");
         },
         // Without an answer there is no heat; the skeletons remain.

@@ -111,7 +111,7 @@ function drawHeat(context, joints, scale, heat, unit) {
   for (let joint = 0; joint * 3 < joints.length; joint++) {
     const x = joints[joint * 3];
     const value = heat[joint];
-    if (x !== x || value === null || value !== value) continue;
+    if (x !== x || value !== value) continue;
     context.fillStyle = heatColour(value);
     dot(context, x * scale, joints[joint * 3 + 1] * scale, unit * (2 + 2.5 * Math.min(value, 2)));
   }
