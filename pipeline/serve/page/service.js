@@ -17,6 +17,10 @@ export class Service extends EventTarget {
     this.trainings = new Map();
     /** @type {any[]} */
     this.runs = [];
+    // Number of events so far, and the number at which each job or training changed last.
+    this._events = 0;
+    /** @type {Map<string, number>} */
+    this._changed = new Map();
     this.connected = true;
     this.loaded = false;
     /** @type {Error | null} */
@@ -26,11 +30,10 @@ export class Service extends EventTarget {
   /** Load everything, then follow the events. */
   start() {
     followEvents({
-      job: (job) => this._put("jobs", job),
-      removed: (id) => this._remove("jobs", id),
+      job: (job) => this._happened("jobs", job.id, job),
+      removed: (id) => this._happened("jobs", id, null),
       training: (training) => {
-        if (training.removed) this._remove("trainings", training.id);
-        else this._put("trainings", training);
+        this._happened("trainings", training.id, training.removed ? null : training);
         // Its run has become the default one.
         if (training.accepted) this._load("/v1/runs", (runs) => (this.runs = runs)).then(() => this._tell("runs"));
       },
@@ -47,10 +50,11 @@ export class Service extends EventTarget {
 
   async reload() {
     this.problem = null;
+    const since = this._events;
     await Promise.all([
-      this._load(`/v1/jobs?limit=${LISTED}`, ({ jobs }) => (this.jobs = byId(jobs))),
+      this._load(`/v1/jobs?limit=${LISTED}`, ({ jobs }) => (this.jobs = this._merged("jobs", jobs, since))),
       this._load("/v1/runs", (runs) => (this.runs = runs)),
-      this._load("/v1/trainings", (trainings) => (this.trainings = byId(trainings))),
+      this._load("/v1/trainings", (list) => (this.trainings = this._merged("trainings", list, since))),
     ]);
     this.loaded = true;
     for (const event of ["jobs", "runs", "trainings", "problem"]) this._tell(event);
@@ -58,9 +62,11 @@ export class Service extends EventTarget {
 
   /** Load one job again: it has just been uploaded. @param {string} id */
   async refresh(id) {
+    const since = this._events;
     const job = await requestJson(`/v1/jobs/${encodeURIComponent(id)}`);
-    this._put("jobs", job);
-    return job;
+    if (!this._isNewer(id, since)) this.jobs.set(id, job);
+    this._tell("jobs");
+    return this.jobs.get(id) ?? job;
   }
 
   /** @param {string} path @param {(answer: any) => void} keep */
@@ -72,25 +78,39 @@ export class Service extends EventTarget {
     }
   }
 
-  /** @param {"jobs" | "trainings"} kind @param {any} item */
-  _put(kind, item) {
-    this[kind].set(item.id, item);
+  /**
+   * An event has told the newest state of a job or training.
+   *
+   * @param {"jobs" | "trainings"} kind
+   * @param {string} id
+   * @param {any} item Null if it was removed.
+   */
+  _happened(kind, id, item) {
+    this._changed.set(id, ++this._events);
+    if (item) this[kind].set(id, item);
+    else this[kind].delete(id);
     this._tell(kind);
   }
 
-  /** @param {"jobs" | "trainings"} kind @param {string} id */
-  _remove(kind, id) {
-    this[kind].delete(id);
-    this._tell(kind);
+  /**
+   * Whether an event about it came after a request was sent, so that the answer may be older than the event.
+   *
+   * @param {string} id
+   * @param {number} since Number of events when the request was sent.
+   */
+  _isNewer(id, since) {
+    return (this._changed.get(id) ?? 0) > since;
+  }
+
+  /** @param {"jobs" | "trainings"} kind @param {any[]} listed @param {number} since @returns {Map<string, any>} */
+  _merged(kind, listed, since) {
+    const items = new Map(listed.filter(({ id }) => !this._isNewer(id, since)).map((item) => [item.id, item]));
+    for (const [id, item] of this[kind]) if (this._isNewer(id, since)) items.set(id, item);
+    return items;
   }
 
   /** @param {string} event */
   _tell(event) {
     this.dispatchEvent(new Event(event));
   }
-}
-
-/** @param {any[]} items @returns {Map<string, any>} */
-function byId(items) {
-  return new Map(items.map((item) => [item.id, item]));
 }

@@ -319,3 +319,42 @@ def test_attention_is_stretched_around_its_mean(page: Any) -> None:
     assert stretched[seen] == pytest.approx(1 + (values[seen] - 1) / spread)
     even = run_module(page, "model/heat.js", "return m.stretched({ times: [0], values: [[1, 1.0001]] }).values")
     assert even[0] == pytest.approx([1, 1.005])
+
+
+def test_an_answer_that_was_overtaken_by_an_event_changes_nothing(page: Any) -> None:
+    body = """
+    const before = { fetch: window.fetch, EventSource: window.EventSource };
+    let source;
+    window.EventSource = class extends EventTarget { constructor() { super(); source = this; } };
+    const waiting = [];
+    window.fetch = (path) => new Promise((resolve) => waiting.push([String(path), resolve]));
+    const answer = (jobs) => {
+      for (const [path, resolve] of waiting.splice(0)) {
+        const content = path.startsWith('/v1/jobs?') ? { jobs } : path.startsWith('/v1/jobs/') ? jobs[0] : [];
+        resolve(new Response(JSON.stringify(content)));
+      }
+    };
+    const tell = (kind, data) => source.dispatchEvent(new MessageEvent(kind, { data: JSON.stringify(data) }));
+    const service = new m.Service();
+    const states = () => [...service.jobs.values()].map(({ id, state }) => id + ' ' + state).sort();
+    const found = [];
+    const started = service.start();
+    tell('state', { id: 'a', state: 'failed' });
+    tell('state', { id: 'c', state: 'done' });
+    tell('removed', { id: 'b' });
+    answer([{ id: 'a', state: 'queued' }, { id: 'b', state: 'done' }, { id: 'd', state: 'queued' }]);
+    await started;
+    found.push(states());
+    const refreshed = service.refresh('d');
+    tell('state', { id: 'd', state: 'failed' });
+    answer([{ id: 'd', state: 'queued' }]);
+    found.push((await refreshed).state, states());
+    Object.assign(window, before);
+    return found;
+    """
+    found = run_module(page, "service.js", body)
+    assert found == [
+        ["a failed", "c done", "d queued"],
+        "failed",
+        ["a failed", "c done", "d failed"],
+    ]
