@@ -139,7 +139,11 @@ export class Session extends EventTarget {
     this._tell("selection");
   }
 
-  /** Attention of the joints of a track, stretched for colours, or null while it is loading or if there is none. @param {PersonId} track */
+  /**
+   * Attention of the joints of a track, stretched for colours; null while it is loading, or if there is none.
+   *
+   * @param {PersonId} track
+   */
   attention(track) {
     if (!this.scene.attention) return null;
     const held = this._attention.get(track);
