@@ -1,16 +1,10 @@
 /** Training: a new recognizer from the corrections, its curves, and the comparison that decides. */
 
 import { request, requestJson } from "../api.js";
-import { counted, h, percent, setAttribute, toast } from "../dom.js";
+import { counted, h, setAttribute, toast } from "../dom.js";
 import { charts } from "./chart.js";
+import { comparison } from "./comparison.js";
 import { Bar } from "./jobs.js";
-
-const NAMES = /** @type {Record<string, string>} */ ({
-  top1: "Top-1",
-  top5: "Top-5",
-  mean_class: "Mean of the classes",
-  map: "Mean average precision",
-});
 
 export class Trainings {
   /**
@@ -54,7 +48,7 @@ export class Trainings {
       const link = h(
         "a",
         { href: `#/training/${encodeURIComponent(training.id)}` },
-        training.run,
+        nameOf(training),
         " ",
         h("span.state", null, stateOf(training)),
       );
@@ -162,7 +156,7 @@ function detail(training) {
   const epochs = training.epochs_total ? `${training.epochs_done} of ${training.epochs_total} epochs` : "";
   const facts = [
     stateOf(training),
-    `from ${training.base_run}`,
+    training.run && `from ${training.base_run}`,
     training.clips ? counted(training.clips, "clip") : "",
     isActive ? epochs : "",
   ];
@@ -171,7 +165,7 @@ function detail(training) {
     h("p.problem", null, training.error?.message ?? training.error ?? "No reason was given.");
   const figures = charts(training.curves, training.epochs_total);
   return [
-    h("h3", null, training.run),
+    h("h3", null, nameOf(training)),
     h("p.facts", { role: "status" }, facts.filter(Boolean).join(" · ")),
     bar.element,
     ...(problem ? [problem] : []),
@@ -213,71 +207,6 @@ async function act(training, method, part, message) {
   }
 }
 
-/** @param {any} result @returns {Node[]} */
-function comparison(result) {
-  const names = [...new Set([...Object.keys(result.old ?? {}), ...Object.keys(result.new ?? {})])];
-  const rows = names.map((name) =>
-    scoreRow(NAMES[name] ?? name.replaceAll("_", " "), result.old?.[name], result.new?.[name]),
-  );
-  if (result.corrections) {
-    const { clips, old, new: next } = result.corrections;
-    rows.push(scoreRow(`Your corrections (${counted(clips, "segment")})`, old, next));
-  }
-  const changed = (result.changed ?? []).map((/** @type {any} */ one) =>
-    h(
-      "tr",
-      { class: one.new === one.label ? "better" : one.old === one.label ? "worse" : null },
-      h("th", { scope: "row" }, one.clip),
-      h("td", null, one.label),
-      h("td", null, one.old),
-      h("td", null, one.new),
-    ),
-  );
-  /** @param {string[]} texts */
-  const head = (texts) => h("thead", null, h("tr", null, ...texts.map((text) => h("th", { scope: "col" }, text))));
-  return [
-    h("h3", null, "Comparison"),
-    h(
-      "p.muted",
-      null,
-      result.clips
-        ? `On ${counted(result.clips, "clip")} that neither was trained on.`
-        : "There were no clips that neither was trained on, so only your corrections are compared.",
-    ),
-    h("div.table-scroll", null, h("table.scores", null, head(["", "Old", "New", "Change"]), h("tbody", null, ...rows))),
-    changed.length
-      ? h(
-          "details.changed",
-          null,
-          h("summary", null, `${counted(changed.length, "clip")} changed`),
-          h(
-            "div.table-scroll",
-            null,
-            h("table", null, head(["Clip", "Label", "Old", "New"]), h("tbody", null, ...changed)),
-          ),
-        )
-      : "",
-  ]
-    .filter((node) => node !== "")
-    .map((node) => /** @type {Node} */ (node));
-}
-
-/** @param {string} name @param {number | null | undefined} old @param {number | null | undefined} next */
-function scoreRow(name, old, next) {
-  /** @param {number | null | undefined} value */
-  const share = (value) => (typeof value === "number" ? percent(value) : "–");
-  const change = typeof old === "number" && typeof next === "number" ? next - old : null;
-  const sign = change === null ? "" : `${change > 0 ? "+" : ""}${Math.round(change * 100)} points`;
-  return h(
-    "tr",
-    null,
-    h("th", { scope: "row" }, name),
-    h("td.number", null, share(old)),
-    h("td.number", null, share(next)),
-    h(`td.number${change ? (change > 0 ? ".better" : ".worse") : ""}`, null, sign),
-  );
-}
-
 /** @param {any} training */
 function stateOf(training) {
   if (training.accepted) return "in use";
@@ -286,4 +215,9 @@ function stateOf(training) {
       /** @type {"done"} */ (training.state)
     ] ?? training.state
   );
+}
+
+/** A run has a name of its own once it is in use. @param {any} training */
+function nameOf(training) {
+  return training.run ?? `from ${training.base_run}`;
 }
