@@ -9,7 +9,7 @@ const NAMES = /** @type {Record<string, string>} */ ({
 });
 
 /**
- * @param {any} result Accuracies `old` and `new` on held-out clips and on `corrections`, the `changed` clips, and notes.
+ * @param {any} result Accuracies `old` and `new` on held-out clips and on `corrections`, `changed` clips, `notes`.
  * @returns {Node[]}
  */
 export function comparison(result) {
