@@ -10,6 +10,7 @@ from pipeline.serve.guards import Guard
 from pipeline.serve.routes.corrections import correction_routes
 from pipeline.serve.routes.jobs import job_routes
 from pipeline.serve.routes.results import result_routes
+from pipeline.serve.routes.skeletons import skeleton_routes
 from pipeline.serve.routes.system import system_routes
 from pipeline.serve.service import Service
 from pipeline.serve.settings import ServeSettings
@@ -38,8 +39,8 @@ def create_app(settings: ServeSettings) -> FastAPI:
     app = FastAPI(title="skelpipe", version=__version__, lifespan=lifespan, docs_url=None, redoc_url=None)
     app.state.service = service
     add_error_handlers(app)
-    for routes in (job_routes(service), result_routes(service), correction_routes(service)):
-        app.include_router(routes)
+    for routes in (job_routes, result_routes, correction_routes, skeleton_routes):
+        app.include_router(routes(service))
     app.include_router(system_routes(service, app))
     app.add_middleware(Guard, token=settings.token, local=settings.local)
     return app

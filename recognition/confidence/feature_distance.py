@@ -43,13 +43,18 @@ class FeatureDistance:
 
         Unknown features are NaN and count as the mean.
         """
-        placed = _standardised(features, self.centre, self.scale) @ self.projection
+        placed = _times(_standardised(features, self.centre, self.scale), self.projection)
         nearest = np.full(len(placed), np.inf)
         # Class by class, because (N, K, C) would be large for hundreds of classes.
         for mean in self.means:
             nearest = np.minimum(nearest, ((placed - mean) ** 2).sum(axis=1))
-        distance: np.ndarray = nearest - ((placed @ self.background) ** 2).sum(axis=1)
+        distance: np.ndarray = nearest - (_times(placed, self.background) ** 2).sum(axis=1)
         return distance
+
+
+def _times(rows: np.ndarray, matrix: np.ndarray) -> np.ndarray:
+    """Return rows @ matrix, where the result of a row does not depend on the number of rows, not even its last bit."""
+    return np.stack([row @ matrix for row in rows]) if len(rows) else rows @ matrix
 
 
 def fit_feature_distance(features: np.ndarray, labels: np.ndarray) -> FeatureDistance:

@@ -53,6 +53,26 @@ class Batch:
         return replace(self, **moved)
 
 
+def part_of(batch: Batch, rows: Sequence[int], persons: int, frames: int) -> Batch:
+    """Return some clips of a batch, with less padding.
+
+    Args:
+        batch: The batch.
+        rows: Positions of the clips; they may repeat.
+        persons: Number M of persons to keep.
+        frames: Number T of frames to keep.
+    """
+    return Batch(
+        keypoint=batch.keypoint[rows, :persons, :frames].contiguous(),
+        person_mask=batch.person_mask[rows, :persons],
+        frame_mask=batch.frame_mask[rows, :frames],
+        label=batch.label[rows],
+        index=batch.index[rows],
+        names=tuple(batch.names[row] for row in rows) if batch.names else (),
+        descriptor=None if batch.descriptor is None else batch.descriptor[rows],
+    )
+
+
 def as_batch(
     keypoints: Sequence[np.ndarray],
     *,

@@ -3,6 +3,7 @@
 import copy
 import io
 import warnings
+from collections import defaultdict
 from dataclasses import replace
 from typing import Protocol
 
@@ -12,12 +13,14 @@ from torch import nn
 
 from pose_extraction.engines.engine import Engine, resolve_engine
 from pose_extraction.engines.runtimes import autocast, onnx_runner, torch_device
-from recognition.data.batches import Batch
+from recognition.data.batches import Batch, part_of
 from recognition.data.descriptors.movement import SIZE
 from recognition.recognizer import Recognizer
 
 # Default batch sizes: small enough for a CPU's caches, large enough to use a GPU fully.
 CPU_BATCH, GPU_BATCH = 16, 128
+# Clips per call of a `SteadyNetwork`: as many as hardly take longer than one.
+CPU_CLIPS, GPU_CLIPS = 4, 32
 # Newest opset that the exporter supports.
 ONNX_OPSET = 17
 INPUTS, OUTPUTS = ("keypoint", "frame_mask", "person_share"), ("features", "logits")
@@ -67,6 +70,49 @@ def network_for(recognizer: Recognizer, engine: Engine) -> ClipNetwork:
     if engine.backend == "torch":
         return TorchClipNetwork(recognizer, engine)
     return _ExportedClipNetwork(export(recognizer), engine)
+
+
+def steady_network_for(recognizer: Recognizer, engine: Engine) -> ClipNetwork:
+    """Create a function like `network_for`, whose result for a clip does not depend on the other clips of its batch.
+
+    Args:
+        recognizer: The recognizer; not modified.
+        engine: Where it runs; resolved.
+    """
+    clips = CPU_CLIPS if engine.on_cpu else GPU_CLIPS
+    return SteadyNetwork(network_for(recognizer, engine), min(clips, engine.batch_size or clips))
+
+
+class SteadyNetwork:
+    """Calls a network with one shape for each kind of clip, so that its results are equal to the last bit.
+
+    Libraries choose their kernels by the shape of the input, and kernels round differently. Within a shape, the result
+    of a clip depends neither on its position nor on its neighbours. Therefore each call has the same number of clips,
+    all with the same numbers of persons and frames; repeated clips fill it up.
+
+    Args:
+        network: The network.
+        clips: Number of clips per call.
+    """
+
+    def __init__(self, network: ClipNetwork, clips: int) -> None:
+        self._network, self._clips = network, clips
+
+    def __call__(self, batch: Batch) -> tuple[np.ndarray, np.ndarray]:
+        alike: defaultdict[tuple[int, int], list[int]] = defaultdict(list)
+        sizes = zip(batch.person_mask.sum(dim=1).tolist(), batch.frame_mask.sum(dim=1).tolist(), strict=True)
+        for row, size in enumerate(sizes):
+            alike[size].append(row)
+        found: dict[int, tuple[np.ndarray, np.ndarray]] = {}
+        for (persons, frames), rows in alike.items():
+            for first in range(0, len(rows), self._clips):
+                chosen = rows[first : first + self._clips]
+                filled = chosen + [chosen[-1]] * (self._clips - len(chosen))
+                features, logits = self._network(part_of(batch, filled, persons, frames))
+                found.update((row, (features[place], logits[place])) for place, row in enumerate(chosen))
+        return np.stack([found[row][0] for row in range(len(batch))]), np.stack(
+            [found[row][1] for row in range(len(batch))]
+        )
 
 
 class TorchClipNetwork:

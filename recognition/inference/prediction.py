@@ -15,6 +15,7 @@ from recognition.data.clip import ClipFormat
 from recognition.data.clip_transforms import layout_of_model
 from recognition.data.clips import ClipSet, open_clips
 from recognition.data.dataset import SkeletonDataset
+from recognition.inference.clip_networks import resolve_clip_engine, steady_network_for
 from recognition.inference.scores import scores_of
 from recognition.inference.trained_network import TrainedNetwork
 from recognition.settings import DataSettings
@@ -138,7 +139,10 @@ def predict_clips(
     if not seen.any():
         return result
     dataset = SkeletonDataset(clips, chosen[seen], trained.settings.data, train=False)
-    scores = scores_of(trained, dataset, engine, progress=progress)
+    engine = resolve_clip_engine(engine or Engine())
+    # A clip gets the same result as alone, and as in `Predictor`.
+    network = steady_network_for(trained.recognizer, engine)
+    scores = scores_of(trained, dataset, engine, network=network, progress=progress)
     best = np.argsort(-scores.probabilities, axis=1, kind="stable")[:, :count]
     for row, place in enumerate(np.flatnonzero(seen)):
         pairs = tuple((trained.label_names[k], float(scores.probabilities[row, k])) for k in best[row])

@@ -15,7 +15,7 @@ from recognition.data.batches import Batch, as_batch
 from recognition.data.clip import Clip, ClipFormat, clip_from_arrays
 from recognition.data.clip_transforms import ClipTransforms, first_persons
 from recognition.data.legacy_reader import LegacyReader
-from recognition.inference.clip_networks import ClipNetwork, network_for, resolve_clip_engine
+from recognition.inference.clip_networks import ClipNetwork, resolve_clip_engine, steady_network_for
 from recognition.inference.explanation import Explanation, explain
 from recognition.inference.prediction import check_layout
 from recognition.inference.trained_network import TrainedNetwork
@@ -90,7 +90,7 @@ class Predictor:
     def prepare(self) -> None:
         """Prepare the network now instead of at the first prediction."""
         if self._network is None:
-            self._network = network_for(self._recognizer, self.engine)
+            self._network = steady_network_for(self._recognizer, self.engine)
 
     def __call__(
         self,
@@ -130,7 +130,7 @@ class Predictor:
         return tuple(self.trained.label_names[number] for number in order), probabilities[order], unknown
 
     def classify(self, clips: Sequence[Clip]) -> Classified:
-        """Classify N clips.
+        """Classify N clips; the result of each is the same, to the last bit, whatever the others are.
 
         Args:
             clips: In each, at least one joint was seen.
