@@ -124,7 +124,7 @@ def serve(
             raise UsageError(f"--allow {folder}: is not a folder; create it, or leave out the option")
     engine = engine_of(device.partition(",")[0], batch_size, precision, backend)
     from pipeline.predict.options import Networks
-    from pipeline.serve.runs import check_runs
+    from pipeline.serve.catalogue import check_runs
     from pipeline.serve.settings import ServeSettings
 
     settings = ServeSettings(

@@ -12,6 +12,7 @@ from pipeline.serve.routes.jobs import job_routes
 from pipeline.serve.routes.results import result_routes
 from pipeline.serve.routes.skeletons import skeleton_routes
 from pipeline.serve.routes.system import system_routes
+from pipeline.serve.routes.trainings import training_routes
 from pipeline.serve.service import Service
 from pipeline.serve.settings import ServeSettings
 from pose_extraction._version import __version__
@@ -39,7 +40,7 @@ def create_app(settings: ServeSettings) -> FastAPI:
     app = FastAPI(title="skelpipe", version=__version__, lifespan=lifespan, docs_url=None, redoc_url=None)
     app.state.service = service
     add_error_handlers(app)
-    for routes in (job_routes, result_routes, correction_routes, skeleton_routes):
+    for routes in (job_routes, result_routes, correction_routes, training_routes, skeleton_routes):
         app.include_router(routes(service))
     app.include_router(system_routes(service, app))
     app.add_middleware(Guard, token=settings.token, local=settings.local)

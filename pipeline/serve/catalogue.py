@@ -1,6 +1,6 @@
 """The runs that clients can choose from, by an id that contains no path."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -8,6 +8,7 @@ from typing import Any
 from pipeline.serve.messages import RunFacts
 from pose_extraction.errors import UsageError
 from recognition.packed import FOLDER
+from recognition.runs import detector_file, is_encoder, located, newest_or_shipped_run, run_file
 
 
 @dataclass(frozen=True)
@@ -39,12 +40,18 @@ class Catalogue:
             entry = self.add(path)
             self.default = self.default or entry.id
 
-    def add(self, path: Path) -> RunEntry:
-        """Add a run; its id is the name of its directory, with a number if there is another one of this name."""
+    def add(self, path: Path, name: str | None = None) -> RunEntry:
+        """Add a run; its id is its name, with a number if there is another one of this name.
+
+        Args:
+            path: The run.
+            name: Its name; None for that of its directory.
+        """
         known = next((entry for entry in self._entries.values() if entry.path == path), None)
         if known is not None:
             return known
-        name = path.parent.name if path.suffix == ".pt" else path.stem if path.is_file() else path.name
+        if name is None:
+            name = path.parent.name if path.suffix == ".pt" else path.stem if path.is_file() else path.name
         number, chosen = 2, name
         while chosen in self._entries:
             chosen, number = f"{name}-{number}", number + 1
@@ -92,3 +99,25 @@ class Catalogue:
             }
             for entry in self._entries.values()
         ]
+
+
+def check_runs(names: Sequence[str]) -> tuple[Path, ...]:
+    """Return the paths of runs, after checking that they exist.
+
+    Args:
+        names: Run directories, .pt files, or names of recognizers in the package; none for the newest run in runs/, or
+            else the recognizer of the package.
+
+    Raises:
+        UsageError: There is no run.
+        WeightsError: A run does not exist, or has no weights.
+    """
+    paths = [located(name) for name in names] or [newest_or_shipped_run(wanted=_predicts_actions)]
+    for path in paths:
+        if detector_file(path) is None:
+            run_file(path)
+    return tuple(paths)
+
+
+def _predicts_actions(run: Path) -> bool:
+    return not is_encoder(run) or detector_file(run) is not None

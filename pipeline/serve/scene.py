@@ -3,7 +3,7 @@
     frames.bin          time and number of each sampled frame
     poses/ID.bin        rows of `POSE`, one per frame in which the person with this track id was seen
     attention/ID.bin    rows of `ATTENTION`
-    scene.json          everything else
+    scene.json          everything else; scene.json.gz: the same, compressed
 
 Times in the files are seconds of the stream. `<video>.currentTime` counts from the beginning of the file, where sound
 may begin before the first frame; scene.json has the difference as `video.start`, and all times in responses include it.
@@ -33,7 +33,7 @@ POSE = np.dtype(
     ]
 )
 ATTENTION = np.dtype([("time", "<f8"), ("value", "<f4", JOINTS)])
-SCENE_NAME, FRAMES_NAME = "scene.json", "frames.bin"
+SCENE_NAME, PACKED_NAME, FRAMES_NAME = "scene.json", "scene.json.gz", "frames.bin"
 
 
 def poses_file(folder: Path, person: int) -> Path:

@@ -6,7 +6,6 @@ import fcntl
 import json
 import logging
 import time
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +17,8 @@ from pipeline.serve.messages import Progress, WorkerSettings
 from pipeline.serve.metrics import Metrics
 from pipeline.serve.pool import Pool
 from pipeline.serve.settings import JobSettings, ServeSettings
-from pipeline.serve.store import DONE, OPEN, QUEUED, RUNNING, Job, Store
+from pipeline.serve.store import DONE, OPEN, QUEUED, RUNNING, Job, Store, iso
+from pipeline.serve.trainings import Trainings
 from pose_extraction.errors import UsageError
 
 # Seconds between two searches for expired jobs.
@@ -52,6 +52,9 @@ class Service:
         self.events: Events
         self.pool: Pool
         self.metrics = Metrics()
+        self.trainings = Trainings(
+            self.store, self.folders, self.catalogue, (settings.devices or ("auto",))[0], self._trained
+        )
         self._queued = 0
         self._receiving = 0
         self._sweeper: asyncio.Task[None] | None = None
@@ -77,6 +80,7 @@ class Service:
             described=self.catalogue.describe,
         )  # fmt: skip
         self.pool.start()
+        self.trainings.start()
         for entry in self.catalogue.entries():
             self.pool.describe(entry.path)
         self._sweeper = asyncio.create_task(self._sweep())
@@ -92,6 +96,12 @@ class Service:
         self.folders.clean(self.store.ids())
         self._queued = self.store.counts()[QUEUED]
         self._remove_expired()
+
+    async def announce(self, job: str) -> None:
+        """Tell all clients that something about a job has changed besides its state."""
+        found = await asyncio.to_thread(self.store.get, job)
+        if found is not None:
+            self.events.publish("state", job, json.dumps(self.describe(found)))
 
     def _path_of_run(self, run: str) -> Path | None:
         try:
@@ -109,6 +119,7 @@ class Service:
         if self._sweeper is not None:
             self._sweeper.cancel()
         self.events.close()
+        await self.trainings.stop()
         await self.pool.stop()
         self.store.close()
         self._lock.close()
@@ -135,6 +146,9 @@ class Service:
         worker = self.pool.worker_of(progress.job)
         if worker is not None and worker.job is not None:
             self.events.publish("progress", progress.job, json.dumps(self.describe(worker.job)))
+
+    def _trained(self, training: str, text: str) -> None:
+        self.events.publish("training", training, text)
 
     def refuse_if_busy(self, size: int = 0) -> None:
         """Refuse a new job while the service stops, too many jobs wait, or the disk is almost full.
@@ -168,7 +182,15 @@ class Service:
         return _Receiving(self)
 
     async def submit(
-        self, job: str, name: str, settings: JobSettings, source: str, *, key: str | None, request: str
+        self,
+        job: str,
+        name: str,
+        settings: JobSettings,
+        source: str,
+        *,
+        size: int | None,
+        key: str | None,
+        request: str,
     ) -> Job:
         """Queue a job whose video is in place.
 
@@ -177,6 +199,7 @@ class Service:
             name: Name of the video.
             settings: Settings of the job.
             source: Path of the video, below the job's folder if it is relative.
+            size: Size of the upload in bytes; None if the client has named a path.
             key: Idempotency key.
             request: Description of the request, to compare requests with the same key.
 
@@ -186,6 +209,7 @@ class Service:
         given = settings.model_dump(exclude_unset=True)
         added = await asyncio.to_thread(
             self.store.add, job, name=name, run=self.catalogue.get(settings.run).id, settings=given, source=source,
+            size=size,
             key=key, request=request,
         )  # fmt: skip
         if added.id != job:
@@ -214,6 +238,7 @@ class Service:
         if cancelled is None:
             if await asyncio.to_thread(self.store.remove, job.id):
                 await asyncio.to_thread(self.folders.remove, job.id)
+                self.events.publish("removed", job.id, json.dumps({"id": job.id}))
             return None
         if cancelled.started is None:
             self._queued -= 1
@@ -230,9 +255,9 @@ class Service:
             "id": job.id,
             "name": job.name,
             "state": job.state,
-            "created": _iso(job.created),
-            "started": _iso(job.started),
-            "finished": _iso(job.finished),
+            "created": iso(job.created),
+            "started": iso(job.started),
+            "finished": iso(job.finished),
             "run": job.run,
             "settings": job.settings,
             "stage": stage,
@@ -244,6 +269,8 @@ class Service:
             "error": None if job.error is None else {"kind": job.kind, "message": job.error},
             "answers": job.outcome.get("answers", []),
             "overlay": job.outcome.get("overlay", False),
+            "size": job.size,
+            "reviewed": job.reviewed,
         }
 
 
@@ -270,9 +297,3 @@ def check_same_request(job: Job, request: str) -> None:
             "idempotency",
             f"this Idempotency-Key was used for another request, job {job.id}; use a new key for each request",
         )
-
-
-def _iso(seconds: float | None) -> str | None:
-    if seconds is None:
-        return None
-    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

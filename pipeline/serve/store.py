@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -28,12 +29,22 @@ _TABLES = """
 CREATE TABLE jobs (
     number INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL UNIQUE, name TEXT NOT NULL, state TEXT NOT NULL,
     created REAL NOT NULL, started REAL, finished REAL, run TEXT NOT NULL, settings TEXT NOT NULL, source TEXT NOT NULL,
-    deaths INTEGER NOT NULL DEFAULT 0, error TEXT, kind TEXT, outcome TEXT, key TEXT UNIQUE, request TEXT
+    size INTEGER, deaths INTEGER NOT NULL DEFAULT 0, error TEXT, kind TEXT, outcome TEXT, key TEXT UNIQUE, request TEXT
 );
 CREATE INDEX jobs_by_state ON jobs (state, number);
-CREATE TABLE corrections (job TEXT PRIMARY KEY, version INTEGER NOT NULL, document TEXT NOT NULL);
+CREATE TABLE corrections (
+    job TEXT PRIMARY KEY, version INTEGER NOT NULL, document TEXT NOT NULL, reviewed INTEGER NOT NULL
+);
+CREATE TABLE trainings (
+    number INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL UNIQUE, state TEXT NOT NULL, created REAL NOT NULL,
+    finished REAL, base TEXT NOT NULL, jobs TEXT NOT NULL, settings TEXT NOT NULL, error TEXT, run TEXT
+);
 CREATE TABLE facts (name TEXT PRIMARY KEY, value TEXT NOT NULL);
 """
+
+
+# All columns of a job, and the number of its segments that a person has reviewed.
+_ALL = "*, (SELECT reviewed FROM corrections WHERE corrections.job = jobs.id) AS reviewed"
 
 
 class Conflict(Exception):
@@ -55,12 +66,14 @@ class Job:
         run: Id of the run.
         settings: Values of `JobSettings` that the client has given.
         source: Path of the video, below the job's folder if it is relative.
+        size: Size of the upload in bytes; None if the client has named a path.
         deaths: Number of workers that have died with it.
         error: Why there is no result; None otherwise.
         kind: One word for the error.
         outcome: What the worker has reported: the first answers, frames and times; empty before.
         key: Idempotency key of the client.
         request: What the client has sent with this key.
+        reviewed: Number of its segments that a person has reviewed.
     """
 
     number: int
@@ -73,12 +86,43 @@ class Job:
     run: str
     settings: dict[str, Any]
     source: str
+    size: int | None
     deaths: int
     error: str | None
     kind: str | None
     outcome: dict[str, Any]
     key: str | None
     request: str | None
+    reviewed: int
+
+
+@dataclass(frozen=True)
+class Training:
+    """A training on corrections.
+
+    Args:
+        number: Position in the order of arrival.
+        id: Its id.
+        state: One of `STATES`.
+        created: Unix time of its arrival.
+        finished: Unix time of its end; None before.
+        base: Id of the run that it starts from.
+        jobs: Ids of the jobs whose corrections it uses.
+        settings: Settings from the client.
+        error: Why it failed; None otherwise.
+        run: Id of the new run if it was accepted; None otherwise.
+    """
+
+    number: int
+    id: str
+    state: str
+    created: float
+    finished: float | None
+    base: str
+    jobs: list[str]
+    settings: dict[str, Any]
+    error: str | None
+    run: str | None
 
 
 class Store:
@@ -128,6 +172,7 @@ class Store:
         run: str,
         settings: Mapping[str, Any],
         source: str,
+        size: int | None = None,
         key: str | None = None,
         request: str | None = None,
     ) -> Job:
@@ -136,10 +181,10 @@ class Store:
         Returns:
             The job; an earlier one with the same key if there is one.
         """
-        values = (job, name, QUEUED, time.time(), run, json.dumps(dict(settings)), source, key, request)
+        values = (job, name, QUEUED, time.time(), run, json.dumps(dict(settings)), source, size, key, request)
         self._run(
-            "INSERT INTO jobs (id, name, state, created, run, settings, source, key, request) "
-            "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (key) DO NOTHING",
+            "INSERT INTO jobs (id, name, state, created, run, settings, source, size, key, request) "
+            "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (key) DO NOTHING",
             values,
         )
         found = self.get(job) or (self.by_key(key) if key is not None else None)
@@ -148,11 +193,11 @@ class Store:
 
     def get(self, job: str) -> Job | None:
         """Return a job; None if it does not exist."""
-        return _one(self._run("SELECT * FROM jobs WHERE id = ?", (job,)))
+        return _one(self._run(f"SELECT {_ALL} FROM jobs WHERE id = ?", (job,)))
 
     def by_key(self, key: str) -> Job | None:
         """Return the job with an idempotency key."""
-        return _one(self._run("SELECT * FROM jobs WHERE key = ?", (key,)))
+        return _one(self._run(f"SELECT {_ALL} FROM jobs WHERE key = ?", (key,)))
 
     def jobs(self, *, state: str | None = None, limit: int = 100, before: str | None = None) -> list[Job]:
         """Return jobs, the newest first.
@@ -170,7 +215,7 @@ class Store:
             conditions.append("number < (SELECT number FROM jobs WHERE id = ?)")
             values.append(before)
         where = " AND ".join(conditions)
-        rows = self._run(f"SELECT * FROM jobs WHERE {where} ORDER BY number DESC LIMIT ?", (*values, limit))
+        rows = self._run(f"SELECT {_ALL} FROM jobs WHERE {where} ORDER BY number DESC LIMIT ?", (*values, limit))
         return [_job(row) for row in rows]
 
     def ids(self) -> set[str]:
@@ -187,7 +232,7 @@ class Store:
         return _one(
             self._run(
                 f"UPDATE jobs SET state = '{RUNNING}', started = ? WHERE number = "
-                f"(SELECT MIN(number) FROM jobs WHERE state = '{QUEUED}') RETURNING *",
+                f"(SELECT MIN(number) FROM jobs WHERE state = '{QUEUED}') RETURNING {_ALL}",
                 (time.time(),),
             )
         )
@@ -209,7 +254,7 @@ class Store:
         return _one(
             self._run(
                 f"UPDATE jobs SET state = ?, finished = ?, error = ?, kind = ?, outcome = ? "
-                f"WHERE id = ? AND state = '{RUNNING}' RETURNING *",
+                f"WHERE id = ? AND state = '{RUNNING}' RETURNING {_ALL}",
                 (state, time.time(), error, kind, json.dumps(dict(outcome)), job),
             )
         )
@@ -231,7 +276,7 @@ class Store:
                 f"error = CASE WHEN deaths + 1 >= {MOST_DEATHS} THEN ? END, "
                 f"kind = CASE WHEN deaths + 1 >= {MOST_DEATHS} THEN 'quarantined' END, "
                 f"finished = CASE WHEN deaths + 1 >= {MOST_DEATHS} THEN ? END "
-                f"WHERE id = ? AND state = '{RUNNING}' RETURNING *",
+                f"WHERE id = ? AND state = '{RUNNING}' RETURNING {_ALL}",
                 (
                     f"{MOST_DEATHS} workers died with this video, the last one {reason}; check the video, then submit "
                     "it again",
@@ -245,14 +290,15 @@ class Store:
         """Return a running job to the queue; None if it was not running."""
         return _one(
             self._run(
-                f"UPDATE jobs SET state = '{QUEUED}', started = NULL WHERE id = ? AND state = '{RUNNING}' RETURNING *",
+                f"UPDATE jobs SET state = '{QUEUED}', started = NULL WHERE id = ? AND state = '{RUNNING}' "
+                f"RETURNING {_ALL}",
                 (job,),
             )
         )
 
     def running(self) -> list[Job]:
         """Return the running jobs."""
-        return [_job(row) for row in self._run(f"SELECT * FROM jobs WHERE state = '{RUNNING}'")]
+        return [_job(row) for row in self._run(f"SELECT {_ALL} FROM jobs WHERE state = '{RUNNING}'")]
 
     def cancel(self, job: str) -> Job | None:
         """Cancel a job that is waiting or running; None if it is neither."""
@@ -260,7 +306,7 @@ class Store:
             self._run(
                 f"UPDATE jobs SET state = '{CANCELLED}', finished = ?, kind = 'cancelled', "
                 "error = 'cancelled by a client; submit the video again' "
-                f"WHERE id = ? AND state IN ('{QUEUED}', '{RUNNING}') RETURNING *",
+                f"WHERE id = ? AND state IN ('{QUEUED}', '{RUNNING}') RETURNING {_ALL}",
                 (time.time(), job),
             )
         )
@@ -298,15 +344,17 @@ class Store:
             Conflict: They have been changed since.
         """
         text = json.dumps(dict(document))
+        reviewed = sum(bool(segment.get("reviewed")) for segment in document.get("segments", ()))
         if version == 0:
             rows = self._run(
-                "INSERT INTO corrections VALUES (?, 1, ?) ON CONFLICT DO NOTHING RETURNING version", (job, text)
+                "INSERT INTO corrections VALUES (?, 1, ?, ?) ON CONFLICT DO NOTHING RETURNING version",
+                (job, text, reviewed),
             )
         else:
             rows = self._run(
-                "UPDATE corrections SET version = version + 1, document = ? "
+                "UPDATE corrections SET version = version + 1, document = ?, reviewed = ? "
                 "WHERE job = ? AND version = COALESCE(?, version) RETURNING version",
-                (text, job, version),
+                (text, reviewed, job, version),
             )
             if not rows and version is None:
                 return self.correct(job, document, 0)
@@ -318,6 +366,45 @@ class Store:
         """Return the ids of the jobs with corrections, in the order of arrival."""
         rows = self._run("SELECT job FROM corrections JOIN jobs ON jobs.id = job ORDER BY number")
         return [row["job"] for row in rows]
+
+    def add_training(self, training: str, base: str, jobs: Sequence[str], settings: Mapping[str, Any]) -> Training:
+        """Add a training to the queue."""
+        values = (training, QUEUED, time.time(), base, json.dumps(list(jobs)), json.dumps(dict(settings)))
+        (row,) = self._run(
+            "INSERT INTO trainings (id, state, created, base, jobs, settings) VALUES (?, ?, ?, ?, ?, ?) RETURNING *",
+            values,
+        )
+        return _training(row)
+
+    def trainings(self) -> list[Training]:
+        """Return all trainings, the newest first."""
+        return [_training(row) for row in self._run("SELECT * FROM trainings ORDER BY number DESC")]
+
+    def training(self, training: str) -> Training | None:
+        """Return a training; None if it does not exist."""
+        rows = self._run("SELECT * FROM trainings WHERE id = ?", (training,))
+        return _training(rows[0]) if rows else None
+
+    def set_training(
+        self, training: str, state: str, *, error: str | None = None, only: Sequence[str] = OPEN
+    ) -> Training | None:
+        """Change the state of a training that is in one of the states `only`; None if it is in none of them."""
+        places = ", ".join("?" * len(only))
+        finished = None if state in OPEN else time.time()
+        rows = self._run(
+            f"UPDATE trainings SET state = ?, error = ?, finished = ? WHERE id = ? AND state IN ({places}) RETURNING *",
+            (state, error, finished, training, *only),
+        )
+        return _training(rows[0]) if rows else None
+
+    def accept_training(self, training: str, run: str) -> Training | None:
+        """Record that a finished training has become a run; None if it is not finished."""
+        rows = self._run(f"UPDATE trainings SET run = ? WHERE id = ? AND state = '{DONE}' RETURNING *", (run, training))
+        return _training(rows[0]) if rows else None
+
+    def remove_training(self, training: str) -> None:
+        """Remove a training."""
+        self._run("DELETE FROM trainings WHERE id = ?", (training,))
 
     def fact(self, name: str) -> Any:
         """Return a stored fact; None if there is none of this name."""
@@ -337,4 +424,18 @@ def _job(row: sqlite3.Row) -> Job:
     values = dict(row)
     values["settings"] = json.loads(values["settings"])
     values["outcome"] = json.loads(values["outcome"] or "{}")
+    values["reviewed"] = values["reviewed"] or 0
     return Job(**values)
+
+
+def _training(row: sqlite3.Row) -> Training:
+    values = dict(row)
+    values["jobs"], values["settings"] = json.loads(values["jobs"]), json.loads(values["settings"])
+    return Training(**values)
+
+
+def iso(seconds: float | None) -> str | None:
+    """Return a Unix time in ISO 8601 format and UTC; None for None."""
+    if seconds is None:
+        return None
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

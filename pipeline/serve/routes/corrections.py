@@ -1,71 +1,134 @@
-"""Corrections of the segments and identities of a job."""
+"""Corrections of the segments and identities of a job, all of them as a label table, and what to review first."""
 
 import asyncio
 import json
+import math
+from collections.abc import Iterator
+from dataclasses import asdict
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Header, Request, Response
+from fastapi import APIRouter, Header, Query, Request, Response
 
+from pipeline.corrections.document import Corrections, as_json, check_persons, parse_corrections
+from pipeline.corrections.review import items_of, least_certain
+from pipeline.corrections.rows import label_rows
+from pipeline.inputs.label_table import TableRow, rows_as_json, table_as_csv
 from pipeline.serve import scene
 from pipeline.serve.errors import ServiceError
 from pipeline.serve.service import Service
-from pipeline.serve.store import DONE, Conflict
-from pipeline.serve.uploads import read_json
+from pipeline.serve.store import DONE, Conflict, Job
+from pipeline.serve.trainings import corrections_of, offset_of
+from pipeline.serve.uploads import read_body
+from pose_extraction.formats.annotations import read_data_set
+
+# Jobs that are searched for segments to review, the newest first.
+MOST_REVIEWED = 1000
 
 
 def correction_routes(service: Service) -> APIRouter:
     """Return the routes of corrections."""
     routes = APIRouter(tags=["corrections"])
 
-    async def initial(job: str) -> dict[str, Any]:
-        content = await asyncio.to_thread(scene.read_scene, service.folders.result(job))
-        segments = [
-            {
-                "id": segment["id"],
-                "person": person["id"],
-                "start": segment["start"],
-                "end": segment["end"],
-                "label": None if segment["label"] == "unknown" else segment["label"],
-                "source": "model",
-                "rejected": False,
-                "reviewed": False,
-            }
-            for person in content["persons"]
-            if person["id"] is not None
-            for segment in person["segments"]
-        ]
-        return {"version": 0, "segments": segments, "identities": [], "classes": []}
+    async def finished(job: str) -> Job:
+        found = await service.find(job)
+        if found.state != DONE:
+            raise ServiceError(409, "not_done", f"job {job}: is {found.state}, so there is nothing to correct")
+        return found
 
     @routes.get("/v1/jobs/{job}/corrections")
     async def read(job: str) -> Response:
         """Return the corrections of a job; those without any change are the predictions."""
-        found = await service.find(job)
-        if found.state != DONE:
-            raise ServiceError(409, "not_done", f"job {job}: is {found.state}, so there is nothing to correct")
-        stored = await asyncio.to_thread(service.store.corrections, job)
-        version, content = stored or (0, await initial(job))
-        content["version"] = version
-        return Response(json.dumps(content), media_type="application/json", headers={"ETag": f'"{version}"'})
+        found = await finished(job)
+        stored = await asyncio.to_thread(service.store.corrections, found.id)
+        version, content = stored or (0, await asyncio.to_thread(_initial, service, found))
+        return _reply(content | {"version": version}, version)
 
     @routes.put("/v1/jobs/{job}/corrections")
     async def write(job: str, request: Request, if_match: Annotated[str | None, Header()] = None) -> Response:
         """Replace the corrections of a job; `If-Match` must have the version that was read."""
-        found = await service.find(job)
-        if found.state != DONE:
-            raise ServiceError(409, "not_done", f"job {job}: is {found.state}, so there is nothing to correct")
-        content = await read_json(request)
-        if not isinstance(content, dict):
-            raise ServiceError(422, "usage", "the corrections must be a JSON object")
+        found = await finished(job)
+        body = await read_body(request)
+        document = await asyncio.to_thread(parse_corrections, body, place="corrections")
+        persons = await asyncio.to_thread(scene.persons_in, service.folders.result(found.id))
+        check_persons(document, persons)
         version = _version(if_match)
         try:
-            new = await asyncio.to_thread(service.store.correct, job, content, version)
+            new = await asyncio.to_thread(service.store.correct, found.id, json.loads(as_json(document)), version)
         except Conflict:
             raise ServiceError(
                 412, "conflict", f"job {job}: its corrections were changed elsewhere; read them again"
             ) from None
-        return Response(json.dumps({"version": new}), media_type="application/json", headers={"ETag": f'"{new}"'})
+        await service.announce(found.id)
+        return _reply({"version": new}, new)
+
+    @routes.get("/v1/corrections.{kind}")
+    async def export(kind: str) -> Response:
+        """Return the corrections of all jobs as a label table for `skelpipe label` and `skelpipe extract`: CSV, or the
+        same rows as JSON."""
+        if kind not in ("csv", "json"):
+            raise ServiceError(404, "not_found", f"corrections.{kind[:20]}: choose corrections.csv or corrections.json")
+        rows = await asyncio.to_thread(lambda: list(_all_rows(service)))
+        if kind == "json":
+            return Response(json.dumps({"rows": rows_as_json(rows)}), media_type="application/json")
+        return Response(table_as_csv(rows), media_type="text/csv; charset=utf-8")
+
+    @routes.get("/v1/review")
+    async def review(limit: Annotated[int, Query(ge=1, le=1000)] = 100) -> list[dict[str, Any]]:
+        """List the segments of finished jobs that nobody has looked at, the least certain ones first."""
+        found = await asyncio.to_thread(lambda: least_certain(list(_waiting(service))))
+        return [
+            {
+                name: None if isinstance(value, float) and math.isnan(value) else value
+                for name, value in asdict(item).items()
+            }
+            for item in found[:limit]
+        ]
 
     return routes
+
+
+def _reply(content: dict[str, Any], version: int) -> Response:
+    return Response(json.dumps(content), media_type="application/json", headers={"ETag": f'"{version}"'})
+
+
+def _persons(service: Service, job: Job) -> dict[str, Any]:
+    """Return the scene of a job without the row of all persons together."""
+    content = scene.read_scene(service.folders.result(job.id))
+    content["persons"] = [person for person in content["persons"] if person["id"] is not None]
+    return content
+
+
+def _initial(service: Service, job: Job) -> dict[str, Any]:
+    segments = [
+        {
+            "id": segment["id"],
+            "person": person["id"],
+            "start": segment["start"],
+            "end": segment["end"],
+            "label": None if segment["label"] == "unknown" else segment["label"],
+        }
+        for person in _persons(service, job)["persons"]
+        for segment in person["segments"]
+    ]
+    content: dict[str, Any] = json.loads(as_json(Corrections.model_validate({"segments": segments})))
+    return content
+
+
+def _all_rows(service: Service) -> Iterator[TableRow]:
+    for name in service.store.corrected():
+        job, stored = service.store.get(name), service.store.corrections(name)
+        if job is None or stored is None or job.state != DONE:
+            continue
+        folder = service.folders.result(name)
+        (annotation,) = read_data_set(folder / "result.pkl")["annotations"]
+        yield from label_rows(annotation, corrections_of(stored[1], name), file=job.name, offset=offset_of(folder))
+
+
+def _waiting(service: Service) -> Iterator[Any]:
+    for job in service.store.jobs(state=DONE, limit=MOST_REVIEWED):
+        stored = service.store.corrections(job.id)
+        document = None if stored is None else corrections_of(stored[1], job.id)
+        yield from items_of(job.id, job.name, _persons(service, job), document)
 
 
 def _version(if_match: str | None) -> int | None:

@@ -161,7 +161,7 @@ async def _submit_path(service: Service, request: Request, key: str | None) -> J
     service.refuse_if_busy()
     job, _ = await asyncio.to_thread(service.folders.begin)
     await asyncio.to_thread(service.folders.accept, job)
-    return await service.submit(job, name, settings, str(path), key=key, request=described)
+    return await service.submit(job, name, settings, str(path), size=None, key=key, request=described)
 
 
 def _is_video(path: Path) -> bool:
@@ -195,7 +195,8 @@ async def _submit_upload(service: Service, request: Request, key: str | None, *,
             else:
                 source = input_name(name)
                 await save_body(request, folder / source, service.settings.most_upload)
-            if not (folder / source).stat().st_size:
+            size = (folder / source).stat().st_size
+            if not size:
                 raise ServiceError(
                     422, "empty", f"{name}: the body is empty; send the video as the body of the request"
                 )
@@ -204,7 +205,7 @@ async def _submit_upload(service: Service, request: Request, key: str | None, *,
             raise
         await asyncio.to_thread(service.folders.accept, job)
         described = _describe_request(name, settings, "")
-        return await service.submit(job, name, settings, source, key=key, request=described)
+        return await service.submit(job, name, settings, source, size=size, key=key, request=described)
 
 
 async def _save_form(

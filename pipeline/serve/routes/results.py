@@ -5,7 +5,7 @@ import math
 from pathlib import Path
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Query, Response
+from fastapi import APIRouter, Header, Query, Response
 from fastapi.responses import FileResponse
 
 from pipeline.serve import scene
@@ -63,10 +63,15 @@ def result_routes(service: Service) -> APIRouter:
         return FileResponse(path, media_type=facts.get("kind", "video/mp4"), content_disposition_type="inline")
 
     @routes.get("/scene.json")
-    async def whole_scene(job: str) -> FileResponse:
+    async def whole_scene(job: str, accept_encoding: Annotated[str, Header()] = "") -> FileResponse:
         """Return persons, windows and segments."""
         _, folder = await finished(job)
-        return FileResponse(folder / scene.SCENE_NAME, media_type="application/json")
+        headers = {"Vary": "Accept-Encoding"}
+        path = folder / scene.SCENE_NAME
+        if "gzip" in accept_encoding:
+            # Compressed once, by the worker; windows of a long video are megabytes.
+            path, headers["Content-Encoding"] = folder / scene.PACKED_NAME, "gzip"
+        return FileResponse(path, media_type="application/json", headers=headers)
 
     @routes.get("/poses")
     async def poses(

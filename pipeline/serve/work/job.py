@@ -1,5 +1,6 @@
 """One job: the workflow of `skelpipe predict` for one video, with everything that a page shows of it."""
 
+import gzip
 import io
 import json
 import shutil
@@ -148,6 +149,8 @@ def _write_scene(work: Path, recorder: Recorder, loaded: Loaded, answers: list[A
         "attention": recorder.has_attention,
     }
     _write_json(work / scene.SCENE_NAME, content)
+    with atomic_write(work / scene.PACKED_NAME) as file:
+        file.write(gzip.compress((work / scene.SCENE_NAME).read_bytes(), 5))
 
 
 def _write_skeletons(work: Path, recorder: Recorder, loaded: Loaded, frame_dir: str, name: str) -> None:
