@@ -117,7 +117,7 @@ class _SharedBatches:
         trained = self._cache.run(request.run)
         options = PredictOptions(Scope(True, False, threshold=request.threshold))
         check_options(trained, options, Console(quiet=True))
-        clips = clips_for(trained, request.path, skip_bad=True)
+        clips = clips_for(trained, request.path, skip_bad=True, cut_persons=False)
         key = (request.run, id(trained), clips.layout.name, clips.dimensions)
         if key not in self._predictors:
             while len(self._predictors) >= MOST_PREDICTORS:
