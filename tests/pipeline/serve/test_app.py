@@ -1,0 +1,88 @@
+"""The web application without workers, in this process."""
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from starlette.testclient import TestClient
+
+from pipeline.serve.app import create_app
+from pipeline.serve.settings import GIGABYTE, ServeSettings
+from pose_extraction.errors import UsageError
+from recognition.packed import EVERYDAY, shipped
+
+ROOT = Path(__file__).resolve().parents[3]
+
+
+def settings_for(folder: Path, **changes: object) -> ServeSettings:
+    run = shipped(EVERYDAY)
+    assert run is not None
+    return ServeSettings(**{"runs": (run,), "data": folder, "devices": (), "least_free": 0} | changes)
+
+
+@pytest.fixture
+def client(tmp_path: Path) -> Iterator[TestClient]:
+    with TestClient(create_app(settings_for(tmp_path)), base_url="http://127.0.0.1") as running:
+        yield running
+
+
+def test_the_process_that_answers_loads_no_network_library() -> None:
+    heavy = ["torch", "cv2", "av", "scipy", "sklearn", "matplotlib", "onnxruntime", "openvino"]
+    code = f"import sys, pipeline.serve.server; print([name for name in {heavy} if name in sys.modules])"
+    result = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert result.stdout.strip() == "[]"
+
+
+def test_a_service_without_networks_is_alive_but_not_ready(client: TestClient) -> None:
+    assert client.get("/livez").status_code == 200
+    assert client.get("/readyz").status_code == 503
+    job = client.post("/v1/jobs?name=a.mp4", content=b"video").json()["id"]
+    assert client.get(f"/v1/jobs/{job}").json()["state"] == "queued"
+    assert client.get(f"/v1/jobs/{job}/result.json").json()["error"]["kind"] == "not_done"
+    assert "skelpipe_queue_length 1.0" in client.get("/metrics").text
+    (run,) = client.get("/v1/runs").json()
+    assert run["id"] == EVERYDAY and run["default"] and run["shipped"]
+
+
+def test_a_full_disk_is_reported_before_the_upload(tmp_path: Path) -> None:
+    app = create_app(settings_for(tmp_path, least_free=1 << 60))
+    with TestClient(app, base_url="http://127.0.0.1") as client:
+        reply = client.post("/v1/jobs?name=a.mp4", content=b"video")
+        assert (reply.status_code, reply.json()["error"]["kind"]) == (507, "disk_full")
+        assert "disk space" in client.get("/readyz").json()["status"]
+
+
+def test_expired_jobs_are_removed_at_the_start_and_waiting_ones_are_not(tmp_path: Path) -> None:
+    app = create_app(settings_for(tmp_path))
+    with TestClient(app, base_url="http://127.0.0.1") as client:
+        ended, waiting = (client.post("/v1/jobs?name=a.mp4", content=b"video").json()["id"] for _ in range(2))
+        assert client.delete(f"/v1/jobs/{ended}").json()["state"] == "cancelled"
+        app.state.service.store._run("UPDATE jobs SET created = 0, finished = finished - 90000")
+    with TestClient(create_app(settings_for(tmp_path, keep_days=1)), base_url="http://127.0.0.1") as client:
+        assert [job["id"] for job in client.get("/v1/jobs").json()["jobs"]] == [waiting]
+    assert [path.name for path in (tmp_path / "jobs").iterdir()] == [waiting]
+
+
+def test_a_folder_belongs_to_one_service(tmp_path: Path, client: TestClient) -> None:
+    with pytest.raises(UsageError, match="is used by another service"):
+        create_app(settings_for(tmp_path))
+
+
+def test_a_deleted_job_is_gone(client: TestClient, tmp_path: Path) -> None:
+    job = client.post("/v1/jobs?name=a.mp4", content=b"video").json()["id"]
+    assert client.delete(f"/v1/jobs/{job}").json()["state"] == "cancelled"
+    assert client.delete(f"/v1/jobs/{job}").status_code == 204
+    assert client.get(f"/v1/jobs/{job}").status_code == 404
+    assert not list((tmp_path / "jobs").iterdir())
+
+
+def test_allowed_agpl_networks_are_accepted(tmp_path: Path) -> None:
+    with TestClient(create_app(settings_for(tmp_path, allow_agpl=True)), base_url="http://127.0.0.1") as client:
+        assert client.post("/v1/jobs?name=a.mp4&estimator=openpifpaf", content=b"x").status_code == 202
+
+
+def test_limits_have_sensible_defaults(tmp_path: Path) -> None:
+    usual = ServeSettings(runs=(), data=tmp_path)
+    assert usual.most_upload == 4 * GIGABYTE and usual.token is None and usual.local and not usual.allow_agpl
