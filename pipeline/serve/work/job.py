@@ -80,7 +80,8 @@ def run_job(order: RunJob, context: JobContext) -> Finished:
         return Finished(order.job, f"{order.name}: {error}", "video")
     except SkelpipeError as error:
         kind = "usage" if isinstance(error, UsageError) else "video" if isinstance(error, VideoError) else "networks"
-        return Finished(order.job, str(error).replace(str(order.source), order.name), kind)
+        message = str(error).replace(str(order.source), order.name).replace(f"{work}/", "")
+        return Finished(order.job, message, kind)
     except OSError as error:
         return Finished(order.job, f"{order.name}: {error.strerror or error}; see the log of the service", "system")
     finally:

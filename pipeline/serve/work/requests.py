@@ -135,9 +135,10 @@ class _SharedBatches:
 
     @staticmethod
     def _answer(one: _Open, shared: int) -> Predicted:
+        # The same order as in `predict_skeletons`.
         answers = [one.found[index] for index in range(len(one.clips))]
         answers += [Answer(clip.name, reason=clip.reason) for clip in left_out_of(one.clips, None)]
-        plain = [as_dictionary(replace(answer, start=None, end=None)) for answer in answers]
+        plain = [as_dictionary(_without_place(answer, one.request.path)) for answer in answers]
         return Predicted(one.request.request, plain, shared=shared)
 
 
@@ -156,5 +157,10 @@ def _classify(predictor: Predictor, together: Sequence[_Open]) -> None:
         one.found[index] = Answer(name, None, None, None, label, best[0][1], unknown, best)
 
 
+def _without_place(answer: Answer, path: Path) -> Answer:
+    return answer if answer.reason is None else replace(answer, reason=_without_path(answer.reason, path))
+
+
 def _without_path(text: str, path: Path) -> str:
+    """Return a message in which the file of a request is not named by its place."""
     return text.replace(str(path), "the body")

@@ -26,7 +26,8 @@ def of_command(path: Path, run: Path) -> list[dict]:
     scope = scope_of(per_person=None, windows=None, overlay=None, explain=False, threshold=None)
     engine = Engine("cpu", "onnxruntime", "fp32")
     answers = predict([path], run, PredictOptions(scope), engine=engine, console=Console(file=io.StringIO()))
-    found: list[dict] = json.loads(json.dumps([as_dictionary(answer) for answer in answers]))
+    # Clients see no paths of the service.
+    found: list[dict] = json.loads(json.dumps([as_dictionary(a) for a in answers]).replace(str(path), "the body"))
     return found
 
 
