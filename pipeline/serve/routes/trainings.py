@@ -34,10 +34,10 @@ def training_routes(service: Service) -> APIRouter:
         return JSONResponse({"id": training.id}, 202, {"Location": f"/v1/trainings/{training.id}"})
 
     @routes.get("")
-    async def listed() -> dict[str, Any]:
+    async def listed() -> list[dict[str, Any]]:
         """List the trainings, the newest first."""
         found = await asyncio.to_thread(service.store.trainings)
-        return {"trainings": [await asyncio.to_thread(service.trainings.describe, one) for one in found]}
+        return [await asyncio.to_thread(service.trainings.describe, one) for one in found]
 
     @routes.get("/{training}")
     async def one(training: str) -> dict[str, Any]:
