@@ -231,13 +231,8 @@ class Trainings:
                 seen = text
                 self._publish(training.id, text)
         self._running = self._process = None
-        error = None
-        if process.exitcode != 0:
-            told = folder / ERROR_NAME
-            error = told.read_text(encoding="utf-8") if told.is_file() else (
-                f"the process of the training ended with status {process.exitcode}; see the log of the service"
-            )  # fmt: skip
-        self._end(training.id, error)
+        reason = None if process.exitcode == 0 else _reason(folder / ERROR_NAME, process.exitcode)
+        self._end(training.id, reason)
 
     def _end(self, training: str, error: str | None) -> None:
         ended = self._store.set_training(training, DONE if error is None else FAILED, error=error, only=(RUNNING,))
@@ -250,6 +245,13 @@ class Trainings:
     def has_open(self) -> bool:
         """Return whether a training is waiting or running."""
         return any(one.state in OPEN for one in self._store.trainings())
+
+
+def _reason(told: Path, status: int | None) -> str:
+    """Return why the process of a training has failed."""
+    if told.is_file():
+        return told.read_text(encoding="utf-8")
+    return f"the process of the training ended with status {status}; see the log of the service"
 
 
 def corrections_of(document: dict[str, Any], job: str) -> Corrections:
