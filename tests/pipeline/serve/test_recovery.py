@@ -63,8 +63,8 @@ def test_nothing_is_lost_or_done_twice_when_the_service_is_killed(
     (left / "input.mp4").write_bytes(b"half of a video")
 
     started.start()
-    assert not left.exists()
     assert states(started)[running] in ("queued", "running")
+    assert not left.exists()
     assert {states(started)[job] for job in waiting} == {"queued"}
     assert started.get(f"/v1/jobs/{done}") == before
     assert not (started.data / "jobs" / running / "result").exists()
