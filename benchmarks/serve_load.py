@@ -218,7 +218,7 @@ def main() -> None:
             "videos": video_load(folder, words, options.jobs, options.clients, options.kill_every)
         }
         print(json.dumps(report["videos"], indent=1), flush=True)
-        skeletons = ["--run", "everyday", "--device", "cpu", "--backend", options.backend]
+        skeletons = ["--run", "everyday", *words[2:6], "--device", "cpu", "--backend", options.backend]
         counts = (1, 8, 32)
         report["skeletons"] = {
             "shared": skeleton_load(folder / "shared", skeletons, counts, options.seconds),

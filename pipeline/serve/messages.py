@@ -160,7 +160,7 @@ class Predicted:
         request: Number of the request.
         answers: One JSON object per clip, as `skelpipe predict --json` prints.
         error: Why there are none; None otherwise.
-        shared: Number of requests in the same batch.
+        shared: Number of requests in the same batch; 0 if no worker has looked at it.
     """
 
     request: int

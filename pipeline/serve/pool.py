@@ -104,6 +104,7 @@ class Pool:
         changed: Called in the event loop with a job whose state has changed.
         progressed: Called in the event loop with the progress of a running job.
         described: Called in the event loop with the facts of a run.
+        started: Called in the event loop when a worker has loaded its networks, or has failed to.
     """
 
     def __init__(
@@ -116,10 +117,11 @@ class Pool:
         changed: Callable[[Job], None],
         progressed: Callable[[messages.Progress], None],
         described: Callable[[messages.RunFacts], None],
+        started: Callable[[], None],
     ) -> None:
         self._settings = settings
         self._store, self._folders, self._path_of_run = store, folders, path_of_run
-        self._changed, self._progressed, self._described = changed, progressed, described
+        self._changed, self._progressed, self._described, self._started = changed, progressed, described, started
         self._workers: list[Worker | None] = [None] * len(settings)
         self._failures = [0] * len(settings)
         self._claiming = asyncio.Lock()
@@ -206,6 +208,7 @@ class Pool:
             worker.ready = message
             if message.error is None:
                 self._failures[self._workers.index(worker)] = 0
+            self._started()
             self.wake()
         elif isinstance(message, messages.RunFacts):
             self._described(message)
@@ -236,6 +239,9 @@ class Pool:
                 outcome=message.outcome,
             )
         worker.job = worker.progress = worker.cancelled = None
+        if message.error is None:
+            # Networks that were missing at the start have been loaded meanwhile.
+            worker.ready = messages.Ready()
         if job is not None:
             self._changed(job)
         else:
@@ -255,7 +261,7 @@ class Pool:
         self._workers[place] = None
         reason = await asyncio.to_thread(worker.how_it_ended)
         for request in [one for one, asked in self._requested_from.items() if asked is worker]:
-            self._receive(worker, messages.Predicted(request, error=f"the worker ended {reason}; try again"))
+            self._receive(worker, messages.Predicted(request, error=f"the worker ended {reason}; try again", shared=0))
         job = worker.job
         if job is not None and not self._stopped:
             log.warning("a worker ended %s with job %s (%s)", reason, job.id, job.name)
@@ -300,7 +306,7 @@ class Pool:
 
     def describe(self, run: Path) -> None:
         """Ask a worker for the facts of a run; the answer goes to `described`."""
-        for worker in self.workers()[:1]:
+        for worker in [one for one in self.workers() if one.ready is not None][:1]:
             worker.send(messages.Describe(run))
 
     async def predict(self, path: Path, run: Path, threshold: Any) -> messages.Predicted:
@@ -313,9 +319,10 @@ class Pool:
         """
         # The worker with the fewest requests.
         load = list(self._requested_from.values())
-        ready = [worker for worker in self.workers() if worker.ready is not None and worker.ready.error is None]
+        # Without networks of stage one, too: skeletons need none.
+        ready = [worker for worker in self.workers() if worker.ready is not None]
         if not ready:
-            return messages.Predicted(0, error=self.trouble() or "no worker")
+            return messages.Predicted(0, error=self.trouble() or "no worker is ready", shared=0)
         worker = min(ready, key=load.count)
         self._next_request += 1
         number = self._next_request

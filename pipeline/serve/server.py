@@ -10,6 +10,7 @@ from types import FrameType
 from typing import Any
 
 import uvicorn
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from pipeline.serve.app import create_app
 from pipeline.serve.service import Service
@@ -20,6 +21,8 @@ from pose_extraction.errors import UsageError
 MOST_CONNECTIONS = 512
 # Seconds for open responses after the jobs have ended.
 LAST_RESPONSES = 5
+# Seconds for the head of a request. Bodies have limits of their own, see `uploads`.
+HEAD_SECONDS = 30.0
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -43,6 +46,39 @@ def listen(host: str, port: int) -> socket.socket:
             f"--host {host} --port {port}: cannot listen there ({error.strerror or error}); choose another port"
         ) from error
     return opened
+
+
+class PatientProtocol(H11Protocol):
+    """HTTP/1.1 with a time limit for the head of each request, so that idle clients cannot occupy all connections."""
+
+    _deadline: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: Any) -> None:
+        super().connection_made(transport)
+        self._expect()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._arrived()
+        super().connection_lost(exc)
+
+    def handle_events(self) -> None:
+        before = self.cycle
+        super().handle_events()
+        if self.cycle is not before:
+            self._arrived()
+
+    def on_response_complete(self) -> None:
+        self._expect()
+        super().on_response_complete()
+
+    def _expect(self) -> None:
+        self._arrived()
+        self._deadline = self.loop.call_later(HEAD_SECONDS, self.transport.close)
+
+    def _arrived(self) -> None:
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None
 
 
 class _Server(uvicorn.Server):
@@ -84,13 +120,11 @@ class _Server(uvicorn.Server):
         self._draining = asyncio.create_task(drain())
 
 
-def serve(settings: ServeSettings, opened: socket.socket, **options: Any) -> None:
-    """Serve until a signal arrives.
+def make_server(settings: ServeSettings) -> uvicorn.Server:
+    """Create a server.
 
     Args:
         settings: Settings of the service.
-        opened: Socket from `listen`.
-        options: Further settings of uvicorn.
 
     Raises:
         UsageError: The data folder is in use, or belongs to another version.
@@ -104,6 +138,19 @@ def serve(settings: ServeSettings, opened: socket.socket, **options: Any) -> Non
         limit_concurrency=MOST_CONNECTIONS,
         timeout_graceful_shutdown=LAST_RESPONSES,
         h11_max_incomplete_event_size=64 << 10,
-        **options,
+        http=PatientProtocol,
     )
-    _Server(config, app.state.service).run(sockets=[opened])
+    return _Server(config, app.state.service)
+
+
+def serve(settings: ServeSettings, opened: socket.socket) -> None:
+    """Serve until a signal arrives.
+
+    Args:
+        settings: Settings of the service.
+        opened: Socket from `listen`.
+
+    Raises:
+        UsageError: The data folder is in use, or belongs to another version.
+    """
+    make_server(settings).run(sockets=[opened])

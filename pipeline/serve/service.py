@@ -77,12 +77,10 @@ class Service:
         self.pool = Pool(
             workers, self.store, self.folders,
             path_of_run=self._path_of_run, changed=self._changed, progressed=self._progressed,
-            described=self.catalogue.describe,
+            described=self.catalogue.describe, started=self._describe_runs,
         )  # fmt: skip
         self.pool.start()
         self.trainings.start()
-        for entry in self.catalogue.entries():
-            self.pool.describe(entry.path)
         self._sweeper = asyncio.create_task(self._sweep())
 
     def _recover(self) -> None:
@@ -96,6 +94,11 @@ class Service:
         self.folders.clean(self.store.ids())
         self._queued = self.store.counts()[QUEUED]
         self._remove_expired()
+
+    def _describe_runs(self) -> None:
+        for entry in self.catalogue.entries():
+            if entry.facts is None:
+                self.pool.describe(entry.path)
 
     async def announce(self, job: str) -> None:
         """Tell all clients that something about a job has changed besides its state."""

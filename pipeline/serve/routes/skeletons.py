@@ -41,9 +41,9 @@ def skeleton_routes(service: Service) -> APIRouter:
             found = await service.pool.predict(path, run, settings.threshold)
         finally:
             await asyncio.to_thread(path.unlink, missing_ok=True)
+        if found.error is not None and found.shared == 0:
+            raise ServiceError(503, "not_ready", found.error, {"Retry-After": "5"})
         if found.error is not None:
-            if service.pool.trouble() is not None:
-                raise ServiceError(503, "not_ready", found.error, {"Retry-After": "5"})
             raise UsageError(found.error)
         service.metrics.shared(found.shared)
         return {"answers": found.answers, "shared": found.shared}

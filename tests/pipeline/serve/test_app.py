@@ -1,14 +1,18 @@
 """The web application without workers, in this process."""
 
+import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from starlette.testclient import TestClient
 
+from pipeline.serve import server as server_module
 from pipeline.serve.app import create_app
+from pipeline.serve.server import listen, make_server
 from pipeline.serve.settings import GIGABYTE, ServeSettings
 from pose_extraction.errors import UsageError
 from recognition.packed import EVERYDAY, shipped
@@ -68,6 +72,22 @@ def test_expired_jobs_are_removed_at_the_start_and_waiting_ones_are_not(tmp_path
 def test_a_folder_belongs_to_one_service(tmp_path: Path, client: TestClient) -> None:
     with pytest.raises(UsageError, match="is used by another service"):
         create_app(settings_for(tmp_path))
+
+
+def test_connections_without_a_request_are_closed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server_module, "HEAD_SECONDS", 0.05)
+    opened = listen("127.0.0.1", 0)
+    server = make_server(settings_for(tmp_path))
+    thread = threading.Thread(target=server.run, args=([opened],))
+    thread.start()
+    try:
+        for sent in (b"", b"GET /livez HTTP/1.1\r\nHost: 127.0.0.1\r\nX: "):
+            with socket.create_connection(opened.getsockname(), timeout=60) as client:
+                client.sendall(sent)
+                assert client.recv(1000) == b""
+    finally:
+        server.should_exit = True
+        thread.join()
 
 
 def test_a_deleted_job_is_gone(client: TestClient, tmp_path: Path) -> None:
