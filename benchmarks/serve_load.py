@@ -155,6 +155,35 @@ def count_ends(service: RunningService, ends: Counter[str]) -> None:
             ends[data["id"]] += 1
 
 
+def cancellations(folder: Path, words: list[str], count: int) -> dict[str, float]:
+    """Cancel running jobs; return the seconds until the answer, and until the next job runs.
+
+    Args:
+        folder: Folder for the video and the data.
+        words: Options of the service.
+        count: Number of jobs.
+    """
+    video = write_made_clip(folder / "long.mp4", size=SIZE, frames=3000, persons=2)
+    answered, continued = [], []
+    with RunningService(folder / "data", *words) as service:
+        running = service.submit(video)
+        for _ in range(count):
+            following = service.submit(video)
+            until(service, running, "stage", "extracting")
+            began = time.perf_counter()
+            assert service.ask("DELETE", f"/v1/jobs/{running}").status == 200
+            answered.append(time.perf_counter() - began)
+            until(service, following, "state", "running")
+            continued.append(time.perf_counter() - began)
+            running = following
+    return {"answer": round(max(answered), 3), "next_job_runs": round(max(continued), 3), "jobs": count}
+
+
+def until(service: RunningService, job: str, name: str, value: str) -> None:
+    """Wait until a job has a value."""
+    next(data for _, _, data in service.events(f"/v1/jobs/{job}/events") if data[name] == value)
+
+
 def skeleton_load(folder: Path, words: list[str], clients: tuple[int, ...], seconds: float) -> dict[str, Any]:
     """Send many skeletons, and return requests per second and the mean number that shared a batch.
 
@@ -218,6 +247,8 @@ def main() -> None:
             "videos": video_load(folder, words, options.jobs, options.clients, options.kill_every)
         }
         print(json.dumps(report["videos"], indent=1), flush=True)
+        report["cancellation_seconds"] = cancellations(folder / "cancelled", words, 10)
+        print(json.dumps(report["cancellation_seconds"]), flush=True)
         skeletons = ["--run", "everyday", *words[2:6], "--device", "cpu", "--backend", options.backend]
         counts = (1, 8, 32)
         report["skeletons"] = {

@@ -1,14 +1,11 @@
 """Trainings on corrections: one at a time, each in a process of its own, and their way into the list of runs."""
 
 import asyncio
-import ctypes
 import json
 import logging
 import multiprocessing
-import os
 import secrets
 import shutil
-import signal
 from collections.abc import Callable
 from multiprocessing.context import SpawnProcess
 from pathlib import Path
@@ -23,7 +20,7 @@ from pipeline.serve.catalogue import Catalogue
 from pipeline.serve.errors import ServiceError
 from pipeline.serve.folders import ID, Folders
 from pipeline.serve.store import CANCELLED, DONE, FAILED, OPEN, QUEUED, RUNNING, Job, Store, Training, iso
-from pose_extraction.engines.threads import wait_asleep
+from pipeline.serve.work.child import begin_child
 from pose_extraction.errors import SkelpipeError
 from pose_extraction.files import atomic_write
 
@@ -32,7 +29,6 @@ LOOK_INTERVAL = 1.0
 ERROR_NAME = "error.txt"
 # Stored facts: names of accepted runs by the id of their training, and the default run.
 RUNS_FACT, DEFAULT_FACT = "runs", "default_run"
-_PR_SET_PDEATHSIG = 1
 # Less urgent than predictions.
 NICENESS = 10
 
@@ -283,10 +279,7 @@ def train_in_process(request: Retraining, told: Path) -> None:
         request: See `Retraining`.
         told: File for the reason of a failure.
     """
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    os.nice(NICENESS)
-    wait_asleep()
+    begin_child(NICENESS)
     from pipeline.corrections.retraining import retrain
 
     try:

@@ -1,21 +1,16 @@
 """A worker process: keeps the networks loaded, and processes one job at a time."""
 
-import ctypes
 import logging
 import os
 import queue
-import signal
 import threading
 from multiprocessing.connection import Connection
 from typing import Any
 
 from pipeline.serve import messages
-from pose_extraction.engines.threads import wait_asleep
+from pipeline.serve.work.child import begin_child
 from pose_extraction.errors import SkelpipeError
 
-# Linux: the kernel sends this signal when the parent process ends.
-_PR_SET_PDEATHSIG = 1
-# The service answers requests while the workers compute.
 NICENESS = 5
 
 log = logging.getLogger(__name__)
@@ -28,12 +23,7 @@ def work(connection: Connection, settings: messages.WorkerSettings) -> None:
         connection: Pipe to the service.
         settings: Settings of the worker.
     """
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    # The service decides what Ctrl-C means for its workers.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    os.nice(NICENESS)
-    wait_asleep()
+    begin_child(NICENESS)
     _Worker(connection, settings).run()
 
 
