@@ -211,6 +211,7 @@ def skeleton_load(folder: Path, words: list[str], clients: tuple[int, ...], seco
                 while time.perf_counter() < until:
                     connection.request("POST", "/v1/skeletons:predict", body, headers)
                     reply = Reply(connection.getresponse()).json()
+                    assert "answers" in reply, reply
                     answers.add(json.dumps(reply["answers"]))
                     shared.append(reply["shared"])
                 connection.close()

@@ -1,4 +1,4 @@
-"""One service for all tests of a file, with tiny networks."""
+"""One service for most tests, with tiny networks."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -45,7 +45,7 @@ def long_video(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_made_clip(tmp_path_factory.mktemp("long") / "long.mp4", size=SIZE, frames=6000, persons=3)
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def service(tmp_path_factory: pytest.TempPathFactory, words: tuple[str | Path, ...]) -> Iterator[RunningService]:
     """A service that accepts videos below the folder `allowed` next to its data."""
     folder = tmp_path_factory.mktemp("service")

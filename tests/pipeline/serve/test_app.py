@@ -90,6 +90,17 @@ def test_connections_without_a_request_are_closed(tmp_path: Path, monkeypatch: p
         thread.join()
 
 
+def test_names_of_other_sites_that_point_to_this_machine_are_refused(client: TestClient) -> None:
+    for host in ("localhost", "127.0.0.1:8000", "[::1]:8000"):
+        assert client.get("/v1/jobs", headers={"Host": host}).status_code == 200
+    for host in ("evil.example", "evil.example:8000", "127.0.0.1.evil.example", "[", ""):
+        reply = client.get("/v1/jobs", headers={"Host": host})
+        assert (reply.status_code, reply.json()["error"]["kind"]) == (403, "host")
+    for name in ("Origin", "Sec-Fetch-Site"):
+        value = "http://evil.example" if name == "Origin" else "cross-site"
+        assert client.post("/v1/jobs?name=a.mp4", headers={name: value}).status_code == 403
+
+
 def test_a_deleted_job_is_gone(client: TestClient, tmp_path: Path) -> None:
     job = client.post("/v1/jobs?name=a.mp4", content=b"video").json()["id"]
     assert client.delete(f"/v1/jobs/{job}").json()["state"] == "cancelled"
