@@ -111,7 +111,7 @@ def demo(folder: Path, console: Console, *, plan: DemoPlan | None = None, networ
         page = folder / PAGE
         step.result = str(page)
         write_page(page, found, reporter.steps)
-    _print_next_steps(page, reporter)
+    _print_next_steps(page, video, skelpipe("serve", "--run", str(run), *_chosen(networks)), reporter)
     return found
 
 
@@ -258,9 +258,12 @@ def _chosen(networks: Networks) -> list[str]:
     return [word for name, value in options.items() if value is not None for word in (name, value)]
 
 
-def _print_next_steps(page: Path, reporter: Reporter) -> None:
+def _print_next_steps(page: Path, video: Path, serve: Sequence[str], reporter: Reporter) -> None:
     reporter.say("")
     reporter.say(f"Open {page} in a browser.")
+    reporter.say("")
+    reporter.say(f"To see who does what and when, and to correct it, drop {video} on the page of this service:")
+    reporter.say(f"   {' '.join(serve)}")
     reporter.say("")
     reporter.say("Commands for your own videos, with networks trained on photographs:")
     for line in own_videos():
