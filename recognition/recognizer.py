@@ -189,10 +189,20 @@ class Recognizer(nn.Module):
         If the batch has descriptors and the classifier of these is fitted, the logits are the logarithm of the joint
         probabilities; otherwise those of the network.
         """
-        features, logits = self.of_network(batch)
-        if self.movement is None or batch.descriptor is None or not self.movement.is_fitted:
+        return self.of_pooled(self.encode(batch).dropped, batch.descriptor)
+
+    def of_pooled(self, pooled: torch.Tensor, descriptor: torch.Tensor | None) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return the same as `features` from the result of `encode`.
+
+        Args:
+            pooled: (N, ...), pooled representations.
+            descriptor: float32 (N, D), see `Batch`; None without.
+        """
+        features = self.head.hidden(pooled)
+        logits = self.head.fc2(features)
+        if self.movement is None or descriptor is None or not self.movement.is_fitted:
             return features, logits
-        return features, self.movement.joined(logits, batch.descriptor)
+        return features, self.movement.joined(logits, descriptor)
 
 
 def drop_elements(representation: torch.Tensor, probability: float, *, frames_alike: int = 1) -> torch.Tensor:

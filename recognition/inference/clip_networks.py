@@ -80,7 +80,10 @@ def steady_network_for(recognizer: Recognizer, engine: Engine) -> ClipNetwork:
         engine: Where it runs; resolved.
     """
     clips = CPU_CLIPS if engine.on_cpu else GPU_CLIPS
-    return SteadyNetwork(network_for(recognizer, engine), min(clips, engine.batch_size or clips))
+    clips = min(clips, engine.batch_size or clips)
+    if engine.backend != "torch":
+        return SteadyNetwork(network_for(recognizer, engine), clips)
+    return SteadyNetwork(_HeadClipByClip(recognizer, engine), clips, spare=1 if engine.on_cpu else 0)
 
 
 class SteadyNetwork:
@@ -88,15 +91,17 @@ class SteadyNetwork:
 
     Libraries choose their kernels by the shape of the input, and kernels round differently. Within a shape, the result
     of a clip depends neither on its position nor on its neighbours. Therefore each call has the same number of clips,
-    all with the same numbers of persons and frames; repeated clips fill it up.
+    all with the same numbers of persons and frames; repeated clips fill it up. Only the end of an input differs: torch
+    computes what does not fill a vector or a block with other instructions there. Clips of no use take that place.
 
     Args:
         network: The network.
         clips: Number of clips per call.
+        spare: Number of further clips at the end whose results are not used.
     """
 
-    def __init__(self, network: ClipNetwork, clips: int) -> None:
-        self._network, self._clips = network, clips
+    def __init__(self, network: ClipNetwork, clips: int, spare: int = 0) -> None:
+        self._network, self._clips, self._spare = network, clips, spare
 
     def __call__(self, batch: Batch) -> tuple[np.ndarray, np.ndarray]:
         alike: defaultdict[tuple[int, int], list[int]] = defaultdict(list)
@@ -107,7 +112,7 @@ class SteadyNetwork:
         for (persons, frames), rows in alike.items():
             for first in range(0, len(rows), self._clips):
                 chosen = rows[first : first + self._clips]
-                filled = chosen + [chosen[-1]] * (self._clips - len(chosen))
+                filled = chosen + [chosen[-1]] * (self._clips - len(chosen) + self._spare)
                 features, logits = self._network(part_of(batch, filled, persons, frames))
                 found.update((row, (features[place], logits[place])) for place, row in enumerate(chosen))
         return np.stack([found[row][0] for row in range(len(batch))]), np.stack(
@@ -135,6 +140,22 @@ class TorchClipNetwork:
     def __call__(self, batch: Batch) -> tuple[np.ndarray, np.ndarray]:
         with torch.inference_mode(), self.autocast():
             features, logits = self.recognizer.features(batch.to(self.device))
+        return features.float().cpu().numpy(), logits.float().cpu().numpy()
+
+
+class _HeadClipByClip(TorchClipNetwork):
+    """Runs the head clip by clip: in products with few rows, the result of a row depends on its position."""
+
+    def __call__(self, batch: Batch) -> tuple[np.ndarray, np.ndarray]:
+        batch = batch.to(self.device)
+        rows = [slice(row, row + 1) for row in range(len(batch))]
+        with torch.inference_mode(), self.autocast():
+            pooled = self.recognizer.encode(batch).dropped
+            parts = [
+                self.recognizer.of_pooled(pooled[row], None if batch.descriptor is None else batch.descriptor[row])
+                for row in rows
+            ]
+            features, logits = (torch.cat(values) for values in zip(*parts, strict=True))
         return features.float().cpu().numpy(), logits.float().cpu().numpy()
 
 

@@ -97,7 +97,6 @@ CASES = {
     "predict clips/clip.mp4 --backend nosuch": (2, "--backend nosuch: must be one of"),
     "predict clips/clip.mp4 --threshold nosuch": (2, "--threshold nosuch: must be a probability from 0 to 1"),
     "robustness nosuch --only nosuch": (2, "--only nosuch: unknown family of perturbations"),
-    "serve --port 70000": (2, "70000"),
     "serve --run nosuch": (1, "nosuch: no such run"),
     "serve --host 0.0.0.0": (2, "protect it with --token auto"),
     "serve --token short": (2, "--token: has only 5 characters"),

@@ -112,9 +112,11 @@ def test_sigterm_ends_in_order(started: RunningService, walkers: Path, long_vide
     assert started.finished(waiting)["state"] == "done"
     running = started.submit(long_video)
     until(started, running, stage="extracting")
+    started.process.send_signal(signal.SIGTERM)
+    while started.ask("GET", "/readyz").status == 200:
+        pass
     # The second signal does not wait for the job.
-    for _ in range(2):
-        started.process.send_signal(signal.SIGTERM)
+    started.process.send_signal(signal.SIGTERM)
     assert started.process.wait(PATIENCE) == 0
     assert not list((started.data / "jobs" / running).glob("result"))
     started.start()
