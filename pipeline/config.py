@@ -269,7 +269,10 @@ def _read_chain(name: str, seen: tuple[Path, ...]) -> dict[str, Any]:
     if not isinstance(base, str):
         raise UsageError(f"{path}: {EXTENDS}: must be the name or the path of a config (got {base!r:.80})")
     neighbour = path.parent / base
-    under = _read_chain(str(neighbour) if exists(neighbour) and neighbour.is_file() else base, (*seen, path))
+    try:
+        under = _read_chain(str(neighbour) if exists(neighbour) and neighbour.is_file() else base, (*seen, path))
+    except UsageError as error:
+        raise UsageError(f"{path}: {EXTENDS}: {error}") from error
     for key, value in values.items():
         there = under.get(key)
         under[key] = {**there, **value} if isinstance(there, dict) and isinstance(value, dict) else value

@@ -65,6 +65,14 @@ def test_a_config_by_path_takes_precedence_over_a_shipped_one(tmp_path, monkeypa
         ("stride: [1\n", r"cannot be read as YAML \(line 2, column 1: expected"),
         (b"\xff\xfe\x00", "cannot be read as YAML"),
         ("!!python/object/apply:os.system ['touch ran']\n", "cannot be read as YAML"),
+        ("my-stride: 1\n", "unknown setting 'my-stride'; did you mean 'stride'"),
+        ("stride: !!timestamp soon\n", "a value is not of its type"),
+        ("start: " + "9" * 5000 + "\n", "a value is not of its type"),
+        ("stride: " + "[" * 1000, "nested too deeply"),
+        ("start: .inf\n", "start: .*finite"),
+        ("extends: [custom]\n", "extends: must be the name or the path of a config"),
+        (f"extends: {'a' * 300}\n", "unknown config a+"),
+        ("0\n", "contains a int, not settings"),
     ],
 )
 def test_an_invalid_config_is_refused(tmp_path, monkeypatch, content, words):
@@ -80,8 +88,8 @@ def test_an_invalid_config_is_refused(tmp_path, monkeypatch, content, words):
 def test_only_settings_that_affect_poses_cause_a_new_extraction():
     of_networks = {"estimator", "detector", "checkpoint", "detector_checkpoint", "device", "backend", "precision"}
     of_speed_and_place = {"batch_size", "overlay", "workers"}
-    # Of BlazePose alone, and part of its identity.
-    of_networks |= {"tiles"}
+    # Of BlazePose alone, and parts of the identities.
+    of_networks |= {"tiles", "builder"}
     # The first ones are part of the networks' identities; the others do not change results.
     shaping = set(ExtractSettings.model_fields) - of_networks - of_speed_and_place
     assert set(ExtractSettings().shaping()) == shaping

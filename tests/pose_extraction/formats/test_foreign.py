@@ -107,6 +107,42 @@ def test_labels_may_be_names() -> None:
     assert data["annotations"][0]["label"] == 0 and notes == []
 
 
+@pytest.mark.parametrize(
+    ("changes", "top", "message"),
+    [
+        ({}, {"split": {1: ["a"], "1": []}}, "two splits have the name '1'; rename one"),
+        ({}, {"split": {None: ["a"]}}, "the name of a split is None, must be text"),
+        ({}, {"label_names": {("wave",): [0]}}, "does not number its 1 names"),
+        ({}, {"label_names": ["wave", "wave"]}, "contains 'wave' twice"),
+        ({"label": np.array([0, 1])}, {}, "label is array.*must be a class number"),
+        ({"label": -7}, {}, "has label -7, must be a class number from 0, or -1"),
+        (
+            {"label_name": "run"},
+            {"label_names": ["wave", "run"]},
+            "label is 0, which is 'wave', but label_name is 'run'",
+        ),
+        ({"label_name": ["wave"]}, {}, "label_name is .*must be the name of its class"),
+        ({"total_frames": np.array([4, 4])}, {}, "total_frames is array.*must be a number of frames"),
+        ({"img_shape": "480x640", "keypoint": np.full((1, 6, 17, 2), 0.5)}, {}, "img_shape is '480x640', must be"),
+        ({"img_shape": (10**400, 640)}, {}, "img_shape is .*must be"),
+        ({"keypoint": [[10**400]]}, {}, "keypoint is list, must be floats"),
+    ],
+)
+def test_malformed_entries_are_refused_with_the_clip_and_the_value(
+    changes: dict[str, Any], top: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(AnnotationError, match=message) as refusal:
+        converted(clip("a") | changes, **top)
+    assert str(PATH) in str(refusal.value)
+
+
+def test_coordinates_of_a_few_pixels_are_not_taken_for_shares_of_the_frame() -> None:
+    """They would be multiplied again whenever the file is read."""
+    small = np.random.default_rng(0).uniform(0.001, 0.05, (1, 6, 17, 2)).astype(np.float32)
+    data, notes = converted(clip("a") | {"keypoint": small})
+    assert notes == [] and np.array_equal(data["annotations"][0]["keypoint"], small)
+
+
 def test_labels_of_two_kinds_are_refused() -> None:
     with pytest.raises(AnnotationError, match="clip 'a' has 'wave', clip 'b' has 1; use one or the other"):
         converted(clip("a", "wave"), clip("b", 1))

@@ -32,3 +32,9 @@ def test_times_increase_and_stay_correct(
 def test_an_explicit_origin_is_zero() -> None:
     clock = FrameClock(MILLISECOND, 0.04, origin=1000)
     assert clock.time(3000) == pytest.approx(2.0)
+
+
+def test_times_increase_even_where_a_step_is_lost_in_rounding() -> None:
+    clock = FrameClock(MILLISECOND, 0.04)
+    times = [clock.time(stamp) for stamp in (0, 10**20, 10**20, None)]
+    assert times == sorted(set(times))
