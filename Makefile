@@ -51,7 +51,7 @@ bench: setup $(CLIP) ## Measure speed and robustness; CLIP=FILE: on your own vid
 ifneq ($(wildcard $(DATA)/videos),)
 	$(BIN)/python benchmarks/default_vs_accurate.py $(DATA)/videos/fight \
 		--estimator $(DATA)/weights/simplepose_coco17_256x192.onnx --detector $(DATA)/weights/yolox_nano.onnx
-	$(BIN)/python benchmarks/damaged_clips.py $(DATA)/videos/clips
+	$(BIN)/python benchmarks/damaged_clips.py --codecs $(DATA)/videos/clips
 else
 	@echo "bench: no real clips in $(DATA), so the scripts that need them were left out"
 endif

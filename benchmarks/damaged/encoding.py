@@ -50,6 +50,7 @@ NOT_HERE = (
 SIZES = ((72, 96), (144, 176), (576, 720), (1080, 1920))
 PIXEL_FORMATS = ("yuv420p", "yuv422p", "yuvj420p", "rgb24", "bgr24", "bgra", "gray")
 CLIPS_PER_CODEC = 2
+TOLERANT = (".nut", ".mov", ".avi")
 FRAMES, RATE = 12, 25
 
 
@@ -75,14 +76,21 @@ def write_clips(name: str, number: int, folder: Path) -> Iterator[Path]:
         folder: Output folder.
 
     Yields:
-        The files.
+        The files; none for a codec that cannot be decoded.
     """
+    # The containers that accept most codecs show which size the codec accepts.
+    trials = [folder / f"{name}_trial{suffix}" for suffix in TOLERANT]
+    size = next((size for size in SIZES if any(_encoded(trial, name, size) for trial in trials)), None)
+    for trial in trials:
+        trial.unlink(missing_ok=True)
+    if size is None:
+        return
     suffixes = list(CONTAINERS)
     first = number * 3 % len(suffixes)
     written = 0
     for suffix in suffixes[first:] + suffixes[:first]:
         path = folder / f"{name}{suffix}"
-        if written < CLIPS_PER_CODEC and any(_encoded(path, name, size) for size in SIZES):
+        if written < CLIPS_PER_CODEC and _encoded(path, name, size):
             written += 1
             yield path
 
