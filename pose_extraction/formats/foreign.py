@@ -63,8 +63,10 @@ def convert(data: Any, path: Path) -> tuple[Any, list[str]]:
         return data, notes
     clips = [_with_plain_fields(clip) if isinstance(clip, dict) else clip for clip in data["annotations"]]
     data = {**data, "annotations": clips, "split": _plain_splits(data.get("split"), path)}
-    if "label_names" in data:
+    if data.get("label_names") is not None:
         data["label_names"] = _plain_names(data["label_names"], path)
+    else:
+        data.pop("label_names", None)
     notes += _number_labels(data, path)
     return data, notes + convert_joints(data["annotations"], path)
 

@@ -78,7 +78,7 @@ def odd_data_sets(draw: st.DrawFn) -> Any:
         value = draw(odd_values())
         first = data["annotations"][0] if isinstance(data, dict) and data.get("annotations") else None
         if place == "all":
-            return draw(st.sampled_from([value, data["annotations"], data["annotations"][0]]))
+            return draw(st.sampled_from([value, data["annotations"], first]))
         if place == "top":
             data[draw(st.sampled_from(["split", "annotations", "label_names", "raw"]))] = value
         elif place == "split" and isinstance(data["split"], dict):
@@ -90,7 +90,8 @@ def odd_data_sets(draw: st.DrawFn) -> Any:
             changed = first["keypoint"].copy()
             if changed.dtype.kind == "f":
                 changed.flat[draw(st.integers(0, changed.size - 1))] = draw(st.floats(width=16))
-                first["keypoint"] = changed * np.array(draw(st.sampled_from([1, 0.01, 1000])), changed.dtype)
+                with np.errstate(over="ignore"):
+                    first["keypoint"] = changed * np.array(draw(st.sampled_from([1, 0.01, 1000])), changed.dtype)
         data["annotations"] = data["annotations"] if isinstance(data["annotations"], list) else [data["annotations"]]
     return data
 

@@ -93,6 +93,11 @@ def test_names_of_classes_may_be_a_dictionary_or_an_array(names: Any) -> None:
     assert data["label_names"] == ["wave", "run"]
 
 
+def test_no_names_of_classes_are_no_names() -> None:
+    data, _ = converted(clip(), label_names=None)
+    assert "label_names" not in data
+
+
 def test_names_with_wrong_numbers_are_refused() -> None:
     with pytest.raises(AnnotationError, match=r"does not number its 2 names from 0 to 1.*correct the numbers"):
         converted(clip(), label_names={1: "wave", 2: "run"})
