@@ -18,6 +18,7 @@ from typer.core import TyperGroup
 
 from pipeline.commands.datasets import convert, label, merge, stats
 from pipeline.commands.evaluate import evaluate
+from pipeline.commands.exchange import export, import_
 from pipeline.commands.extract import extract
 from pipeline.commands.help_pages import HelpCommand, print_help
 from pipeline.commands.machine import info, models
@@ -148,6 +149,21 @@ app.command(
     "skelpipe convert pkummd PKUMMD/ --untrimmed --out skeletons/pkummd-whole.pkl\n"
     "skelpipe convert ntu nturgb+d_skeletons/ --keep-incomplete --skip-bad",
 )(convert)
+app.command(
+    "import",
+    cls=HelpCommand,
+    rich_help_panel=_SKELETONS,
+    epilog="skelpipe import openpose keypoints/ --fps 25 --size 1280x720\n"
+    "skelpipe import slp tracks.slp --labels labels.csv --out skeletons/sleap.pkl\n"
+    "skelpipe import --list",
+)(import_)
+app.command(
+    cls=HelpCommand,
+    rich_help_panel=_SKELETONS,
+    epilog="skelpipe export skeletons/vitpose.pkl coco --out annotations/\n"
+    "skelpipe export skeletons/vitpose/clip.pkl trc --out clip.trc\n"
+    "skelpipe export skeletons/vitpose.pkl openpose --split test --out keypoints/",
+)(export)
 app.command(
     cls=HelpCommand,
     rich_help_panel=_SKELETONS,

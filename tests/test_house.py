@@ -21,7 +21,7 @@ LAYERS: dict[str, tuple[tuple[str, ...], ...]] = {
         ("_version", "cache", "errors", "files", "queues", "skeleton", "yaml_text"),
         ("engines", "oks", "poses", "video"),
         ("drawing", "formats", "networks", "tracking"),
-        ("streaming",),
+        ("exchange", "streaming"),
         ("region_streaming",),
         ("extraction",),
         ("following", "image_poses"),

@@ -116,8 +116,8 @@ def survey(paths: Sequence[str | Path]) -> Inputs:
         raise UsageError(
             f"no video in {', '.join(map(str, paths)) or 'an empty list of paths'} (found {suffixes}); {remedy}"
         )
-    _refuse_equal_ids(inputs.sources)
-    inputs.sources = _with_class_folders(inputs.sources, {root for root, _ in roots if root is not None})
+    refuse_equal_ids(inputs.sources)
+    inputs.sources = with_class_folders(inputs.sources, {root for root, _ in roots if root is not None})
     return inputs
 
 
@@ -249,7 +249,7 @@ def _without_repeats(sources: Sequence[Source]) -> list[Source]:
     return list({_absolute(source.path): source for source in reversed(sources)}.values())[::-1]
 
 
-def _refuse_equal_ids(sources: Sequence[Source]) -> None:
+def refuse_equal_ids(sources: Sequence[Source]) -> None:
     first: dict[str, Source] = {}
     for source in sources:
         other = first.setdefault(source.frame_dir, source)
@@ -260,7 +260,7 @@ def _refuse_equal_ids(sources: Sequence[Source]) -> None:
             )
 
 
-def _with_class_folders(sources: Sequence[Source], folders: Collection[Path]) -> list[Source]:
+def with_class_folders(sources: Sequence[Source], folders: Collection[Path]) -> list[Source]:
     """Sets `folder_label` if the videos are in two or more folders, which can then be classes.
 
     Single files outside the given folders have no class.

@@ -10,6 +10,7 @@ calls of `numpy.ndarray` with a `bytearray`, which work with NumPy 1 and 2. NumP
 (`numpy._core.multiarray`) that does not exist in the NumPy versions used with PYSKL.
 """
 
+import io
 import math
 import pickle
 import sys
@@ -241,9 +242,27 @@ def read_pickle(path: Path) -> Any:
     """
     try:
         with path.open("rb") as file:
-            return _with_arrays(_RestrictedUnpickler(file, path).load(), {})
+            return _plain(file, path)
     except OSError as error:
         raise _unreadable(path, error) from error
+
+
+def plain_from_bytes(content: bytes, place: Path) -> Any:
+    """Read a pickle within another file, with the same restrictions as `read_pickle`.
+
+    Args:
+        content: The pickle.
+        place: The file that contains it, for messages.
+
+    Raises:
+        AnnotationError: It is damaged, or contains anything but arrays and plain containers.
+    """
+    return _plain(io.BytesIO(content), place)
+
+
+def _plain(file: Any, path: Path) -> Any:
+    try:
+        return _with_arrays(_RestrictedUnpickler(file, path).load(), {})
     except _DAMAGE as error:
         raise AnnotationError(
             f"{path}: not a valid skeleton pickle ({type(error).__name__}: {error}); it is damaged, truncated or of "

@@ -1,0 +1,39 @@
+"""Formats whose files hold one person: the other persons of a clip have files such as clip_P3.trc."""
+
+import re
+from pathlib import Path
+
+from pose_extraction.errors import AnnotationError
+
+_PERSON = re.compile(r"(?P<clip>.+)_P(?P<person>\d{1,9})")
+
+
+def clip_path(path: Path) -> Path:
+    """Return the path that the files of all persons of a clip have in common: clip.trc for clip_P3.trc."""
+    match = _PERSON.fullmatch(path.stem)
+    return path if match is None else path.with_name(f"{match['clip']}{path.suffix}")
+
+
+def person_path(path: Path, number: int, persons: int) -> Path:
+    """Return the file of a person: `path` itself if the clip has no other one."""
+    return path if persons == 1 else path.with_name(f"{path.stem}_P{number}{path.suffix}")
+
+
+def files_of(path: Path) -> dict[int, Path]:
+    """Return the existing files of a clip by the number of the person.
+
+    Args:
+        path: Path of the clip, or the file of one person; the others of its clip are found, too.
+
+    Raises:
+        AnnotationError: There is none.
+    """
+    path = clip_path(path)
+    files = {0: path} if path.is_file() else {}
+    for file in sorted(path.parent.glob(f"*{path.suffix}")):
+        match = _PERSON.fullmatch(file.stem)
+        if match is not None and clip_path(file) == path:
+            files.setdefault(int(match["person"]), file)
+    if not files:
+        raise AnnotationError(f"{path}: no such file; check the name")
+    return files

@@ -1,0 +1,72 @@
+"""OpenPose's folders: one file NAME_000000000000_keypoints.json for each frame."""
+
+import re
+from collections import defaultdict
+from pathlib import Path
+from typing import Any
+
+from pose_extraction.errors import AnnotationError
+from pose_extraction.exchange.clips import Given, PoseClip, as_seconds
+from pose_extraction.exchange.reading import numbers, read_json, whole
+from pose_extraction.exchange.rows import Row, clip_from_rows, row_of
+from pose_extraction.exchange.writing import triples, write_json
+
+_NAME = re.compile(r"(?:(?P<video>.*)_)?(?P<frame>\d{1,12})_keypoints\.json")
+
+
+def is_frame(path: Path) -> bool:
+    """Whether the name of a file is that of one frame."""
+    return _NAME.fullmatch(path.name) is not None
+
+
+def read(path: Path, given: Given) -> list[PoseClip]:
+    """Read a folder; each video in it, by the names of the files, is a clip. Faces, hands and 3D are ignored."""
+    videos: dict[str, dict[int, Path]] = defaultdict(dict)
+    for file in sorted(path.iterdir()) if path.is_dir() else ():
+        match = _NAME.fullmatch(file.name)
+        if match is not None:
+            videos[match["video"] or ""][int(match["frame"])] = file
+    if not videos:
+        raise AnnotationError(f"{path}: must be a folder with files such as clip_000000000000_keypoints.json")
+    return [_clip(name if len(videos) > 1 else "", files, path, given) for name, files in sorted(videos.items())]
+
+
+def _clip(name: str, files: dict[int, Path], path: Path, given: Given) -> PoseClip:
+    rows: list[Row] = []
+    times: dict[int, float | None] = {}
+    for frame, file in files.items():
+        data = read_json(file)
+        people = data.get("people") if isinstance(data, dict) else None
+        if not isinstance(people, list):
+            raise AnnotationError(f'{file}: must have a list of "people"; it is not a file of OpenPose')
+        times[frame] = as_seconds(data.get("time"))
+        rows += [_row(frame, person, file) for person in people]
+    return clip_from_rows(rows, str(path), given, frames=files, times=times, name=name)
+
+
+def _row(frame: int, person: Any, file: Path) -> Row:
+    if not isinstance(person, dict):
+        raise AnnotationError(f"{file}: a person is {person!r:.80}, must be an object")
+    flat = numbers(person.get("pose_keypoints_2d"), (-1, 3), f"{file}: pose_keypoints_2d")
+    known = person.get("person_id")
+    number = -1 if known in (None, []) else whole(known, f"{file}: person_id")
+    return row_of(frame, None if number < 0 else number, flat)
+
+
+def write(clip: PoseClip, path: Path) -> None:
+    """Write a folder with one file per frame."""
+    path.mkdir(parents=True, exist_ok=True)
+    for row, frame in enumerate(clip.frame_index.tolist()):
+        people = [
+            {
+                "person_id": [int(clip.track_id[person])],
+                "pose_keypoints_2d": triples(clip.keypoint[person, row], clip.keypoint_score[person, row]),
+                **{f"{part}_keypoints_2d": [] for part in ("face", "hand_left", "hand_right")},
+                **{f"{part}_keypoints_3d": [] for part in ("pose", "face", "hand_left", "hand_right")},
+            }
+            for person in clip.persons_at(row)
+        ]
+        write_json(
+            path / f"{path.name}_{frame:012d}_keypoints.json",
+            {"version": 1.3, "people": people, "time": float(clip.time[row])},
+        )
