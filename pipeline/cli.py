@@ -155,7 +155,7 @@ app.command(
     rich_help_panel=_SKELETONS,
     epilog="skelpipe import openpose keypoints/ --fps 25 --size 1280x720\n"
     "skelpipe import slp tracks.slp --labels labels.csv --out skeletons/sleap.pkl\n"
-    "skelpipe import --list",
+    "skelpipe import alphapose results/ --joints halpe26 --skip-bad",
 )(import_)
 app.command(
     cls=HelpCommand,

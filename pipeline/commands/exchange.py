@@ -32,8 +32,9 @@ FormatList = Annotated[
         "--list",
         callback=_list_formats,
         is_eager=True,
-        help="Print the formats, and what each of them cannot hold.",
+        help="Print the formats, and what each cannot hold.",
         show_default="no",
+        rich_help_panel=OUTPUT,
     ),
 ]
 
@@ -41,7 +42,7 @@ FormatList = Annotated[
 def import_(
     format_name: Annotated[
         str,
-        typer.Argument(metavar="FORMAT", help="openpose, coco, slp, ... (--list).", rich_help_panel=INPUT),
+        typer.Argument(metavar="FORMAT", help="Format: openpose, coco, slp, ... (--list).", rich_help_panel=INPUT),
     ],
     paths: Annotated[list[Path], typer.Argument(metavar="PATH...", help="Files or folders.", rich_help_panel=INPUT)],
     out: Annotated[
@@ -60,7 +61,7 @@ def import_(
     fps: Annotated[
         float | None,
         typer.Option(
-            metavar="NUMBER", help="Frames per second.", show_default="as in the file, else 30", rich_help_panel=INPUT
+            metavar="NUMBER", help="Frames per second.", show_default="of the file, else 30", rich_help_panel=INPUT
         ),
     ] = None,
     size: Annotated[
@@ -68,7 +69,7 @@ def import_(
         typer.Option(
             metavar="WIDTHxHEIGHT",
             help="Size of the frames.",
-            show_default="as in the file, else the joints' extent",
+            show_default="of the file, else by joints",
             rich_help_panel=INPUT,
         ),
     ] = None,
@@ -77,7 +78,7 @@ def import_(
         typer.Option(
             metavar="LAYOUT|NAME,...",
             help="Joints in the files.",
-            show_default="as in the file, else by their number",
+            show_default="of the file, else by number",
             rich_help_panel=INPUT,
         ),
     ] = None,
@@ -85,8 +86,8 @@ def import_(
         str | None,
         typer.Option(
             metavar="LAYOUT|source",
-            help="Joints of the skeleton file, taken by name.",
-            show_default="coco17; in 3D ntu25 or h36m17",
+            help="Joints to write, by name.",
+            show_default="coco17; 3D: ntu25 or h36m17",
             rich_help_panel=OUTPUT,
         ),
     ] = None,
@@ -127,7 +128,7 @@ def export(
     skeletons: Annotated[Path, typer.Argument(metavar="FILE", help="Skeleton file.", rich_help_panel=INPUT)],
     format_name: Annotated[
         str,
-        typer.Argument(metavar="FORMAT", help="openpose, coco, slp, ... (--list).", rich_help_panel=OUTPUT),
+        typer.Argument(metavar="FORMAT", help="Format: openpose, coco, slp, ... (--list).", rich_help_panel=OUTPUT),
     ],
     out: Annotated[
         Path,
@@ -143,8 +144,8 @@ def export(
         str | None,
         typer.Option(
             metavar="LAYOUT",
-            help="Joints to write, taken by name.",
-            show_default="as in the file; openpose: openpose25",
+            help="Joints to write, by name.",
+            show_default="of the file; openpose: BODY_25",
             rich_help_panel=OUTPUT,
         ),
     ] = None,
