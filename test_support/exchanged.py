@@ -105,7 +105,8 @@ def assert_same(read: PoseClip, clip: PoseClip, lacks: frozenset[str], *, pixels
     if SIZE not in lacks:
         assert read.size == clip.size, "frame size"
     if IMPUTED not in lacks:
-        assert read.imputed is not None and np.array_equal(read.imputed[persons], clip.imputed), "imputed"
+        assert read.imputed is not None and clip.imputed is not None
+        assert np.array_equal(read.imputed[persons], clip.imputed), "imputed"
 
 
 def _persons(read: PoseClip, clip: PoseClip, *, ordered: bool) -> list[int]:

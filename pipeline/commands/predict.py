@@ -26,6 +26,7 @@ from pose_extraction.errors import UsageError
 if TYPE_CHECKING:
     from pipeline.predict.answers import Answer
     from pipeline.predict.options import Threshold
+    from pipeline.predict.output.frames import FrameRecord
 
 
 def predict(
@@ -109,12 +110,23 @@ def predict(
     as_csv: Annotated[
         bool, typer.Option("--csv", help="Print CSV.", show_default="no", rich_help_panel=OUTPUT)
     ] = False,
+    format_name: Annotated[
+        str | None,
+        typer.Option(
+            "--format",
+            metavar="NAME",
+            help="elan, boris, cvat, labelstudio, webvtt, srt, csv or json.",
+            show_default="a table",
+            rich_help_panel=OUTPUT,
+        ),
+    ] = None,
     out: Annotated[
         Path | None,
         typer.Option(
-            metavar="FILE",
-            help="File to write: CSV for *.csv, else JSON lines.",
-            show_default="print",
+            metavar="PATH",
+            help="File to write: CSV for *.csv, else JSON lines, or as --format says; a folder with one file per clip "
+            "for elan, cvat, webvtt and srt.",
+            show_default="print; for these predictions/",
             rich_help_panel=OUTPUT,
         ),
     ] = None,
@@ -141,9 +153,14 @@ def predict(
     from pipeline.predict import workflow as use_case
     from pipeline.predict.answers import print_table
     from pipeline.predict.options import Networks, PredictOptions, SkeletonFileOptions, scope_of
+    from pipeline.predict.output.frames import FrameRecord
+    from pipeline.predict.output.table import FORMATS, check_format
 
-    if as_json and as_csv:
-        raise UsageError("--json and --csv: choose one of the two formats")
+    check_format(format_name)
+    as_json, as_csv = as_json or format_name == "json", as_csv or format_name == "csv"
+    if as_json + as_csv + (format_name in FORMATS) > 1:
+        raise UsageError("--json, --csv and --format: choose one format")
+    record = FrameRecord() if format_name in FORMATS else None
     scope = scope_of(
         per_person=per_person,
         windows=windows,
@@ -161,16 +178,20 @@ def predict(
             fps=fps,
             stream=stream,
             notes=None if out is None else out.with_name(f"{out.name}.notes.jsonl"),
+            timed=record is not None,
         ),
         networks=Networks(estimator, detector, checkpoint, detector_checkpoint),
         engine=engine_of(device, batch_size, precision, backend),
         file_options=SkeletonFileOptions(split, keypoint_files),
+        observer=record,
         console=Console(stderr=True),
     )
     counted = _Counted(answers)
     as_csv = as_csv or (out is not None and out.suffix.lower() == ".csv" and not as_json)
     try:
-        if out is not None or as_json or as_csv:
+        if record is not None and format_name is not None:
+            _write_files(format_name, list(counted), record, out)
+        elif out is not None or as_json or as_csv:
             _write_lines(counted, out, as_csv=as_csv)
         else:
             print_table(list(_print_live(counted)), Console(), times=windows is not None)
@@ -235,6 +256,23 @@ def _write_lines(answers: Iterable["Answer"], out: Path | None, *, as_csv: bool)
             write(texts.as_csv([answer], header=False) if as_csv else texts.as_json_lines([answer]))
     if out is not None:
         typer.echo(str(out))
+
+
+def _write_files(name: str, answers: list["Answer"], record: "FrameRecord", out: Path | None) -> None:
+    """Writes the files of a format that needs all predictions, or prints the only one of a format for all clips."""
+    from pipeline.predict.output.table import FORMATS, SetFormat, texts_of
+    from pose_extraction.files import atomic_write
+
+    timeless = sum(answer.label is not None and answer.start is None for answer in answers)
+    if timeless:
+        typer.echo(f"warning: {timeless} predictions are left out, because {name} requires times", err=True)
+    for path, text in texts_of(name, answers, record.clips, out or Path("predictions")):
+        if out is None and isinstance(FORMATS[name], SetFormat):
+            typer.echo(text, nl=False)
+            continue
+        with atomic_write(path) as file:
+            file.write(text.encode())
+        typer.echo(str(path))
 
 
 def _print_live(answers: Iterable["Answer"]) -> Iterator["Answer"]:

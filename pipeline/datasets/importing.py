@@ -104,7 +104,8 @@ def import_files(name: str, paths: Sequence[Path], out: Path, options: ImportOpt
     sources = with_class_folders(sources, {path for path in paths if path.is_dir()})
     labels = load_labels(options.labels, sources)
     summary = NoteSummary()
-    annotations, splits = [], {}
+    annotations: list[dict[str, Any]] = []
+    splits: dict[str, list[str]] = {}
     for source, (_, clip) in zip(sources, found, strict=True):
         for label in labels.clips_of(source):
             annotation = _annotation(name, source, clip, label, options)

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from pipeline.predict.persons import PersonId
 from pose_extraction.drawing.overlay import Stretch
+from pose_extraction.poses import VideoPoses
 from pose_extraction.video.reader import VideoInfo
 from recognition.inference.windows import Cell
 
@@ -23,6 +24,14 @@ class Observer:
 
     def last_frame(self) -> None:
         """Called when the poses of all frames of a video are known, before its remaining predictions."""
+
+    def poses(self, clip: str, video: VideoPoses) -> None:
+        """Called with the poses of a clip, in the order of the frames: of a skeleton file, or as in `settled`.
+
+        Args:
+            clip: Id of the clip.
+            video: The poses of its next frames.
+        """
 
     def settled(self, cells: Sequence[Cell[PersonId]], stretch: Stretch) -> None:
         """Called with results that are final, in the order of the frames.

@@ -10,6 +10,7 @@ from rich.text import Text
 
 from pipeline.predict.answers import Answer, label_of
 from pipeline.predict.attention_record import AttentionRecord
+from pipeline.predict.observer import Observer
 from pipeline.predict.options import PredictOptions, SkeletonFileOptions
 from pipeline.predict.persons import video_of
 from pipeline.predict.sliding import Sliding, is_long_enough, no_window_classified, slide_over
@@ -39,6 +40,7 @@ def predict_skeletons(
     file_options: SkeletonFileOptions,
     options: PredictOptions,
     console: Console,
+    observer: Observer | None = None,
 ) -> Iterator[Answer]:
     """Predict the actions of the clips in a skeleton file: usable clips in file order, then the others.
 
@@ -49,6 +51,7 @@ def predict_skeletons(
         file_options: Selection of clips.
         options: Options of the prediction.
         console: Receives progress and warnings.
+        observer: Receives the poses of each clip if the options require times; None for no one.
 
     Yields:
         One or more predictions per clip.
@@ -68,11 +71,12 @@ def predict_skeletons(
         and options.windows is None
         and not options.scope.persons
         and not options.scope.explain
+        and not options.timed
     ):
         rejection = trained.confidence.rejection(options.scope.threshold)
         yield from _whole(trained, clips, indices, engine, rejection, console)
     else:
-        yield from _one_by_one(trained, clips, indices, engine, options, console)
+        yield from _one_by_one(trained, clips, indices, engine, options, console, observer or Observer())
     for clip in left_out_of(clips, file_options.split):
         yield Answer(clip.name, reason=clip.reason)
 
@@ -105,6 +109,7 @@ def _one_by_one(
     engine: Engine,
     options: PredictOptions,
     console: Console,
+    observer: Observer,
 ) -> Iterator[Answer]:
     """Yield predictions per person, per window, or with explanations."""
     predictor = predictor_for(trained, engine, layout=clips.layout, dimensions=clips.dimensions)
@@ -122,6 +127,7 @@ def _one_by_one(
             timed = options.windows is not None or times_of(annotation, frames) is not None
             # Without timestamps, one frame counts as one second, and no times are reported.
             video = video_of(annotation if timed else {**annotation, "fps": 1.0}, f"{clips.path}: clip {name!r}")
+            observer.poses(name, video)
             tracked = "track_id" in annotation
             unit = "seconds" if timed else "frames"
             record = AttentionRecord(clips.layout.joints, unit=unit) if options.scope.explain else None

@@ -157,6 +157,7 @@ class VideoPrediction:
     def _settled(self, settled: Settled) -> Iterator[Answer]:
         if self.drawing is not None:
             self.drawing.add(settled.stretch)
+        self._observer.poses(self.source.frame_dir, settled.stretch.video)
         self._observer.settled(settled.cells, settled.stretch)
         if self.options.windows is None:
             self._means.add(settled)
@@ -209,6 +210,7 @@ class VideoPrediction:
         )
         if self.drawing is not None:
             self.drawing.add(stretch)
+        self._observer.poses(self.source.frame_dir, stretch.video)
         self._observer.settled(cells, stretch)
         for answer in answers:
             yield self._record_answer(answer)

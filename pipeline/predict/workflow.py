@@ -9,6 +9,7 @@ from rich.text import Text
 
 from pipeline.inputs.videos import VIDEO_SUFFIXES, Inputs, Source, survey
 from pipeline.predict.answers import Answer
+from pipeline.predict.observer import Observer
 from pipeline.predict.options import Networks, PredictOptions, SkeletonFileOptions
 from pose_extraction.engines.engine import Engine
 from pose_extraction.errors import UsageError
@@ -45,6 +46,7 @@ def predict(
     networks: Networks | None = None,
     engine: Engine | None = None,
     file_options: SkeletonFileOptions | None = None,
+    observer: Observer | None = None,
     console: Console,
 ) -> Iterator[Answer]:
     """Predict the actions of clips; each prediction is yielded as soon as it is final.
@@ -56,6 +58,7 @@ def predict(
         networks: Networks of stage one (pose extraction).
         engine: Device, backend and precision of both stages, and batch settings of stage two (recognition).
         file_options: Selection of clips in skeleton files.
+        observer: Follows the prediction of files; None for no one.
         console: Receives progress and warnings.
 
     Yields:
@@ -93,7 +96,7 @@ def predict(
     for folder, reason in found.unreadable:
         yield Answer(str(folder), reason=f"cannot be listed ({reason}); check its permissions", failed=True)
     for path in skeletons:
-        yield from predict_skeletons(path, trained, engine, file_options, options, console)
+        yield from predict_skeletons(path, trained, engine, file_options, options, console, observer)
     if not sources and not live:
         return
     place = Path(live[0] if live else sources[0].path)
@@ -103,7 +106,7 @@ def predict(
     if live:
         yield from predict_live(live[0], extractor, predictor, options, console, stride=stride)
     else:
-        yield from predict_videos(sources, extractor, predictor, options, console, stride=stride)
+        yield from predict_videos(sources, extractor, predictor, options, console, stride=stride, observer=observer)
 
 
 def _holds_skeletons(path: Path) -> bool:
@@ -240,6 +243,10 @@ def _refuse_contradictions(
         raise UsageError("--split and --keypoint-files require a skeleton file (*.pkl or *.parquet) as input")
     if live and (options.fps is not None or options.stream is not None):
         raise UsageError(f"--fps and --stream: apply to files and folders of images, not to {live[0]}; omit them")
+    if live and options.timed:
+        raise UsageError(
+            f"--format: the live source {live[0]} has no end; choose json or csv, or record it to a file first"
+        )
     if live and options.scope.explain:
         raise UsageError(f"--explain: not available for the live source {live[0]}; record it to a file first")
     if live and options.overlay is not None and options.overlay.suffix.lower() != ".mp4":

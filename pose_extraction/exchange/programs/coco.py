@@ -129,7 +129,8 @@ def write_annotations(clip: PoseClip, path: Path) -> None:
     height, width = clip.size or (0, 0)
     box = clip.box()
     layout = next((layout for layout in LAYOUTS.values() if layout.joints == clip.joints), None)
-    images, annotations = [], []
+    images: list[dict[str, Any]] = []
+    annotations: list[dict[str, Any]] = []
     for row, frame in enumerate(clip.frame_index.tolist()):
         images.append(
             {

@@ -57,7 +57,7 @@ def _table(path: Path) -> tuple[list[Sequence[str]], np.ndarray, np.ndarray]:
         raise AnnotationError(f"{path}: has no rows scorer, bodyparts and coords; it is not a table of DeepLabCut")
     body = [row for row in rows[len(header) :] if row]
     width = len(header[0])
-    columns = list(zip(*(row[1:] for row in header), strict=False))
+    columns: list[Sequence[str]] = list(zip(*(row[1:] for row in header), strict=False))
     try:
         index = np.array([int(float(row[0])) for row in body], np.int64)
         cells = [(row[1:width] + [""] * width)[: width - 1] for row in body]
@@ -74,7 +74,7 @@ def _from_hdf5(path: Path) -> tuple[list[Sequence[str]], np.ndarray, np.ndarray]
     """Return columns, frame numbers (T,) and values (T, N) of a table that pandas wrote, in either of its layouts."""
     check_hdf5(path, NAME)
     with library("h5py", NAME).File(path, "r") as file:
-        group = file.get(KEY) or next((one for one in file.values() if hasattr(one, "keys")), {})
+        group: Any = file.get(KEY) or next((one for one in file.values() if hasattr(one, "keys")), {})
         try:
             if "table" in group:
                 table = group["table"]

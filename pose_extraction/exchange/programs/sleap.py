@@ -68,7 +68,8 @@ def _clip(
     size = (int(shape[1]), int(shape[2])) if shape and len(shape) > 2 and shape[1] and shape[2] else None
     index = [int(frame.frame_idx) for frame in frames]
     times = own.get("time")
-    known = isinstance(times, list) and len(times) == len(index) == len(set(index))
+    times = times if isinstance(times, list) else []
+    known = len(times) == len(index) == len(set(index))
     return clip_from_rows(
         rows, str(path), given, joints=joints, size=size, fps=as_seconds(metadata.get("fps")), name=name,
         frames=index if known else None,

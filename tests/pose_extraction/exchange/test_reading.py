@@ -181,7 +181,7 @@ class _Attack:
 
 def test_code_in_a_table_of_deeplabcut_is_not_executed(tmp_path: Path) -> None:
     """pandas keeps the names of columns as a pickle, and executes whatever stands there."""
-    import h5py
+    h5py = pytest.importorskip("h5py")
 
     path = tmp_path / "a.h5"
     FORMATS["deeplabcut"].write(made_clip(), path)
@@ -198,7 +198,7 @@ def test_entities_of_xml_are_not_expanded(tmp_path: Path) -> None:
 
 
 def test_hdf5_that_claims_more_than_fits_in_memory_or_leads_to_other_files(tmp_path: Path) -> None:
-    import h5py
+    h5py = pytest.importorskip("h5py")
 
     with h5py.File(tmp_path / "large.slp", "w") as file:
         file.create_dataset("points", shape=(10**13,), chunks=(1000,), dtype="f4")
