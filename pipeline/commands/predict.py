@@ -159,7 +159,7 @@ def predict(
     check_format(format_name)
     as_json, as_csv = as_json or format_name == "json", as_csv or format_name == "csv"
     if as_json + as_csv + (format_name in FORMATS) > 1:
-        raise UsageError("--json, --csv and --format: choose one format")
+        raise UsageError("--json, --csv and --format: choose one of the formats")
     record = FrameRecord() if format_name in FORMATS else None
     scope = scope_of(
         per_person=per_person,

@@ -60,10 +60,10 @@ def _actions(person: int, spans: Sequence[Span], frames: ClipFrames) -> list[str
 
 
 def _box(track: Element, frame: int, box: Any, action: str, *, outside: bool) -> None:
-    corners = {key: f"{value:.2f}" for key, value in zip(("xtl", "ytl", "xbr", "ybr"), box.tolist(), strict=True)}
-    shape = SubElement(
-        track, "box", frame=str(frame), keyframe="1", outside=str(int(outside)), occluded="0", z_order="0", **corners
-    )
+    shape = SubElement(track, "box", frame=str(frame), keyframe="1", outside=str(int(outside)), occluded="0")
+    for key, value in zip(("xtl", "ytl", "xbr", "ybr"), box.tolist(), strict=True):
+        shape.set(key, f"{value:.2f}")
+    shape.set("z_order", "0")
     SubElement(shape, "attribute", name=ACTION).text = action
 
 

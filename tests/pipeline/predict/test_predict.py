@@ -361,9 +361,32 @@ def test_command_prints_json_lines_or_a_table_or_writes_a_file(run: Path, skelet
         assert row["label"] == ("unknown" if line["predictions"] else "")
         assert row["label_1"] == (line["predictions"][0]["label"] if line["predictions"] else "")
     both = CliRunner().invoke(app, [*words, "--csv", "--json"])
-    assert both.exit_code == 2 and "choose one of the two formats" in both.stderr
+    assert both.exit_code == 2 and "choose one of the formats" in both.stderr
     table = CliRunner().invoke(app, words)
     assert table.exit_code == 0 and "new2" in table.stdout and "none:" in table.stdout
+
+
+def test_command_writes_formats_of_other_programs(run: Path, skeletons: Path, tmp_path: Path) -> None:
+    clips = [clip | {"fps": 8.0} for clip in read_pickle(skeletons)["annotations"]]
+    data = write_data(tmp_path / "timed.pkl", clips, {})
+    words = ["predict", str(data), "--run", str(run), "--device", "cpu", "--per-person"]
+    expected = [answer for answer in predicted(data, run, per_person=True) if answer.label is not None]
+    printed = CliRunner().invoke(app, [*words, "--format", "boris"])
+    assert printed.exit_code == 0, printed.output
+    rows = list(csv.DictReader(printed.stdout.splitlines(), delimiter="\t"))
+    assert sorted((row["Media file"], row["Behavior"], row["Start (s)"]) for row in rows) == sorted(
+        (answer.clip, answer.label, f"{answer.start:.3f}") for answer in expected
+    )
+    written = CliRunner().invoke(app, [*words, "--format", "cvat", "--out", str(tmp_path / "cvat")])
+    assert written.exit_code == 0, written.output
+    paths = {path.stem: path for path in map(Path, written.stdout.splitlines())}
+    assert paths.keys() == {clip["frame_dir"] for clip in clips}
+    boxes = paths["new0"].read_text(encoding="utf-8").count('outside="0"')
+    assert boxes == (clips[0]["keypoint_score"] > 0).any(axis=2).sum() > 0
+    timeless = CliRunner().invoke(
+        app, ["predict", str(skeletons), *words[2:], "--format", "srt", "--out", str(tmp_path)]
+    )
+    assert timeless.exit_code == 0 and "are left out, because srt requires times" in timeless.stderr
 
 
 @pytest.mark.slow
