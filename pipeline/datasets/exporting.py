@@ -8,7 +8,7 @@ from pose_extraction.errors import AnnotationError, UsageError
 from pose_extraction.exchange.names import JOINTS, with_joints
 from pose_extraction.exchange.skeletons import clip_of
 from pose_extraction.exchange.table import DEPTH, FORMATS, Format, dropped_from, format_named
-from pose_extraction.formats.validation import read_data_set
+from pose_extraction.formats.storage import stream_data_set
 from pose_extraction.skeleton import OPENPOSE25
 
 # Layouts of formats whose joints have no names, unless the user chooses another one.
@@ -36,7 +36,7 @@ def export_file(
     """Write the clips of a skeleton file in the format of another program.
 
     Args:
-        skeletons: The skeleton file.
+        skeletons: The skeleton file, or shards.
         name: Name of the format.
         out: A file with the suffix of the format, for a single clip; else a folder, with one file per clip.
         split: Only the clips of this split; None for all.
@@ -51,18 +51,20 @@ def export_file(
     layout = layout or _USUAL_LAYOUT.get(name)
     if layout is not None and layout not in JOINTS:
         raise UsageError(f"--layout {layout}: must be one of {', '.join(JOINTS)}")
-    data = read_data_set(skeletons)
-    chosen = data["annotations"]
-    if split is not None:
-        if split not in data["split"]:
-            raise UsageError(f"--split {split}: {skeletons} has the splits {', '.join(sorted(data['split']))}")
-        names = set(data["split"][split])
-        chosen = [annotation for annotation in chosen if annotation["frame_dir"] in names]
+    annotations, splits = stream_data_set(skeletons)
+    if split is not None and split not in splits:
+        raise UsageError(f"--split {split}: {skeletons} has the splits {', '.join(sorted(splits))}")
+    names = None if split is None else set(splits[split])
+    chosen = (one for one in annotations if names is None or one["frame_dir"] in names)
     is_file = out.suffix.lower() in target.suffixes
-    if is_file and len(chosen) != 1:
-        raise UsageError(f"--out {out}: is one file, but there are {len(chosen)} clips; give a folder")
+    if is_file:
+        chosen = iter(found := list(chosen))
+        if len(found) != 1:
+            raise UsageError(f"--out {out}: is one file, but there are {len(found)} clips; give a folder")
     dropped: Counter[str] = Counter()
+    clips = 0
     for annotation in chosen:
+        clips += 1
         place = f"{skeletons}: clip {annotation['frame_dir']!r}"
         clip = clip_of(annotation, place)
         if layout is not None:
@@ -78,7 +80,7 @@ def export_file(
         assert target.write is not None
         target.write(clip, file)
         dropped.update(dropped_from(annotation, clip, target))
-    return Exported(out, len(chosen), dict(dropped))
+    return Exported(out, clips, dict(dropped))
 
 
 def _file_of(frame_dir: str, target: Format, place: str) -> Path:

@@ -19,7 +19,7 @@ from pose_extraction.exchange.programs.openpose import is_frame
 from pose_extraction.exchange.skeletons import SOURCE_LAYOUT, annotation_of, part_of
 from pose_extraction.exchange.table import Format, format_named
 from pose_extraction.formats.annotations import data_set
-from pose_extraction.formats.pickles import write_pickle
+from pose_extraction.formats.storage import write_data_set
 
 # Formats that hold one person in each file.
 PERSON_FILES = ("trc", "lightningpose")
@@ -75,7 +75,7 @@ def import_files(name: str, paths: Sequence[Path], out: Path, options: ImportOpt
     Args:
         name: Name of the format, or of a data set: "ntu", "pkummd".
         paths: Files, or folders to search for files of the format.
-        out: The skeleton file to write.
+        out: The skeleton file to write; shards if it ends in `.parquet`.
         options: See `ImportOptions`.
 
     Raises:
@@ -113,7 +113,7 @@ def import_files(name: str, paths: Sequence[Path], out: Path, options: ImportOpt
             annotations.append(annotation)
             for split in label.splits:
                 splits.setdefault(split, []).append(label.frame_dir)
-    write_pickle(out, data_set(annotations, applicable_splits(splits)))
+    write_data_set(out, data_set(annotations, applicable_splits(splits)))
     labelled = sum(annotation["label_name"] is not None for annotation in annotations)
     notes = (*(f"warning: {line}" for line in labels.warnings), *summary.lines())
     return Imported(out, len(annotations), labelled, tuple(left_out), notes)

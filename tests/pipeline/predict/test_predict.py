@@ -383,9 +383,8 @@ def test_command_writes_formats_of_other_programs(run: Path, skeletons: Path, tm
     assert paths.keys() == {clip["frame_dir"] for clip in clips}
     boxes = paths["new0"].read_text(encoding="utf-8").count('outside="0"')
     assert boxes == (clips[0]["keypoint_score"] > 0).any(axis=2).sum() > 0
-    timeless = CliRunner().invoke(
-        app, ["predict", str(skeletons), *words[2:], "--format", "srt", "--out", str(tmp_path)]
-    )
+    words[1] = str(skeletons)
+    timeless = CliRunner().invoke(app, [*words, "--format", "srt", "--out", str(tmp_path)])
     assert timeless.exit_code == 0 and "are left out, because srt requires times" in timeless.stderr
 
 
