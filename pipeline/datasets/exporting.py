@@ -58,9 +58,9 @@ def export_file(
     chosen = (one for one in annotations if names is None or one["frame_dir"] in names)
     is_file = out.suffix.lower() in target.suffixes
     if is_file:
-        chosen = iter(found := list(chosen))
-        if len(found) != 1:
-            raise UsageError(f"--out {out}: is one file, but there are {len(found)} clips; give a folder")
+        chosen = iter(listed := list(chosen))
+        if len(listed) != 1:
+            raise UsageError(f"--out {out}: is one file, but there are {len(listed)} clips; give a folder")
     dropped: Counter[str] = Counter()
     clips = 0
     for annotation in chosen:
