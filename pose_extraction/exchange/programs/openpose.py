@@ -1,6 +1,8 @@
 """OpenPose's folders: one file NAME_000000000000_keypoints.json for each frame."""
 
+import json
 import re
+import tempfile
 from collections import defaultdict
 from pathlib import Path
 from typing import Any
@@ -9,7 +11,7 @@ from pose_extraction.errors import AnnotationError
 from pose_extraction.exchange.clips import Given, PoseClip, as_seconds
 from pose_extraction.exchange.reading import numbers, read_json, whole
 from pose_extraction.exchange.rows import Row, clip_from_rows, row_of
-from pose_extraction.exchange.writing import triples, write_json
+from pose_extraction.exchange.writing import triples
 
 _NAME = re.compile(r"(?:(?P<video>.*)_)?(?P<frame>\d{1,12})_keypoints\.json")
 
@@ -54,19 +56,24 @@ def _row(frame: int, person: Any, file: Path) -> Row:
 
 
 def write(clip: PoseClip, path: Path) -> None:
-    """Write a folder with one file per frame."""
-    path.mkdir(parents=True, exist_ok=True)
-    for row, frame in enumerate(clip.frame_index.tolist()):
-        people = [
-            {
-                "person_id": [int(clip.track_id[person])],
-                "pose_keypoints_2d": triples(clip.keypoint[person, row], clip.keypoint_score[person, row]),
-                **{f"{part}_keypoints_2d": [] for part in ("face", "hand_left", "hand_right")},
-                **{f"{part}_keypoints_3d": [] for part in ("pose", "face", "hand_left", "hand_right")},
-            }
-            for person in clip.persons_at(row)
-        ]
-        write_json(
-            path / f"{path.name}_{frame:012d}_keypoints.json",
-            {"version": 1.3, "people": people, "time": float(clip.time[row])},
-        )
+    """Write a folder with one file per frame, which replace those of an earlier export."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as folder:
+        for row, frame in enumerate(clip.frame_index.tolist()):
+            people = [_person(clip, person, row) for person in clip.persons_at(row)]
+            text = json.dumps({"version": 1.3, "people": people, "time": float(clip.time[row])}, allow_nan=False)
+            (Path(folder) / f"{path.name}_{frame:012d}_keypoints.json").write_text(text, encoding="utf-8")
+        path.mkdir(exist_ok=True)
+        for old in [file for file in path.iterdir() if is_frame(file)]:
+            old.unlink()
+        for file in Path(folder).iterdir():
+            file.replace(path / file.name)
+
+
+def _person(clip: PoseClip, person: int, row: int) -> dict[str, list[Any]]:
+    return {
+        "person_id": [int(clip.track_id[person])],
+        "pose_keypoints_2d": triples(clip.keypoint[person, row], clip.keypoint_score[person, row]),
+        **{f"{part}_keypoints_2d": [] for part in ("face", "hand_left", "hand_right")},
+        **{f"{part}_keypoints_3d": [] for part in ("pose", "face", "hand_left", "hand_right")},
+    }

@@ -54,6 +54,13 @@ def test_openpose_names_of_files_versions_and_videos(tmp_path: Path) -> None:
     assert any("frame rate" in note for note in first.notes)
 
 
+def test_frames_of_an_earlier_export_to_openpose_do_not_remain(tmp_path: Path) -> None:
+    for frames in (9, 5):
+        FORMATS["openpose"].write(made_clip(frames=frames), tmp_path / "clip")
+    (found,) = read("openpose", tmp_path / "clip")
+    assert found.num_frames == 5
+
+
 def test_coco_without_ids_is_split_into_the_videos_of_its_images(tmp_path: Path) -> None:
     images = [
         {"id": number, "file_name": f"{video}/frame_{frame}.png", "width": 64, "height": 48}
