@@ -1,8 +1,10 @@
 """`skelpipe export`: clips of a skeleton file become files of another program."""
 
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 from pose_extraction.errors import AnnotationError, UsageError
 from pose_extraction.exchange.names import JOINTS, with_joints
@@ -55,7 +57,7 @@ def export_file(
     if split is not None and split not in splits:
         raise UsageError(f"--split {split}: {skeletons} has the splits {', '.join(sorted(splits))}")
     names = None if split is None else set(splits[split])
-    chosen = (one for one in annotations if names is None or one["frame_dir"] in names)
+    chosen: Iterator[dict[str, Any]] = (one for one in annotations if names is None or one["frame_dir"] in names)
     is_file = out.suffix.lower() in target.suffixes
     if is_file:
         chosen = iter(listed := list(chosen))

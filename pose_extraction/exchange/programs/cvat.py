@@ -36,8 +36,8 @@ def read(path: Path, given: Given) -> list[PoseClip]:
         for point in shape.findall("points"):
             if point.get("outside") != "1":
                 keypoint[place_of[point.get("label", "")]] = _position(point.get("points", ""), place)
-        seen: np.ndarray = np.isfinite(keypoint).all(axis=1)
-        rows.append(Row(frame, person, keypoint, seen.astype(np.float32)))
+        seen = np.asarray(np.isfinite(keypoint).all(axis=1), np.float32)
+        rows.append(Row(frame, person, keypoint, seen))
     size = root.find("meta/task/original_size") if root.find("meta/task") is not None else None
     every = _frames(root.findtext("meta/task/size"), [row.frame for row in rows], path)
     if len({canonical(name) for name in joints}) < len(joints):
