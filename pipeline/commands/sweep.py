@@ -45,7 +45,7 @@ def sweep(
         typer.Option(
             metavar="FILE",
             help="Skeleton file.",
-            show_default="newest of skeletons/*.pkl, *.parquet",
+            show_default="newest in skeletons/",
             rich_help_panel=INPUT,
         ),
     ] = None,

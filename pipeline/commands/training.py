@@ -19,7 +19,7 @@ DataFile = Annotated[
     typer.Option(
         metavar="FILE",
         help="Skeleton file (data.file).",
-        show_default="newest of skeletons/*.pkl, *.parquet",
+        show_default="newest in skeletons/",
         rich_help_panel=INPUT,
     ),
 ]
