@@ -1,12 +1,15 @@
 """What a program that runs predictions can see of them besides the answers: progress, poses and single windows."""
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-from pipeline.predict.persons import PersonId
-from pose_extraction.drawing.overlay import Stretch
-from pose_extraction.poses import VideoPoses
-from pose_extraction.video.reader import VideoInfo
-from recognition.inference.windows import Cell
+# Only for the type checker: wrong options are to be reported before these are loaded.
+if TYPE_CHECKING:
+    from pipeline.predict.persons import PersonId
+    from pose_extraction.drawing.overlay import Stretch
+    from pose_extraction.poses import VideoPoses
+    from pose_extraction.video.reader import VideoInfo
+    from recognition.inference.windows import Cell
 
 
 class Observer:
@@ -15,7 +18,7 @@ class Observer:
     An exception from a method ends the prediction like an interruption: incomplete files are removed.
     """
 
-    def frame(self, info: VideoInfo) -> None:
+    def frame(self, info: "VideoInfo") -> None:
         """Called after the poses of each sampled frame.
 
         Args:
@@ -25,7 +28,7 @@ class Observer:
     def last_frame(self) -> None:
         """Called when the poses of all frames of a video are known, before its remaining predictions."""
 
-    def poses(self, clip: str, video: VideoPoses) -> None:
+    def poses(self, clip: str, video: "VideoPoses") -> None:
         """Called with the poses of a clip, in the order of the frames: of a skeleton file, or as in `settled`.
 
         Args:
@@ -33,7 +36,7 @@ class Observer:
             video: The poses of its next frames.
         """
 
-    def settled(self, cells: Sequence[Cell[PersonId]], stretch: Stretch) -> None:
+    def settled(self, cells: "Sequence[Cell[PersonId]]", stretch: "Stretch") -> None:
         """Called with results that are final, in the order of the frames.
 
         Args:
