@@ -236,6 +236,22 @@ def test_two_windows_do_not_overwrite_each_other(browser: Any, page: Any, servic
     restored(service, job, edit)
 
 
+def test_edits_without_a_connection_are_saved_later(page: Any, service: RunningService, job: str) -> None:
+    def edit() -> None:
+        open_clip(page, service, job)
+        page.context.set_offline(True)
+        page.keyboard.press("]")
+        page.keyboard.press("x")
+        page.wait_for_selector("#saving[data-state=waiting]")
+        page.get_by_role("alert").filter(has_text="does not answer").wait_for()
+        assert not segments_of(service, job)[0]["rejected"]
+        page.context.set_offline(False)
+        saved(page)
+        assert segments_of(service, job)[0]["rejected"]
+
+    restored(service, job, edit)
+
+
 def test_unknown_actions_are_named_so(page: Any, service: RunningService, walkers: Path) -> None:
     open_clip(page, service, analysed(service, walkers, "&windows=0.8&per_person=true&threshold=1"))
     page.keyboard.press("]")
