@@ -1,0 +1,70 @@
+"""The loop of the page: a wrong answer is corrected, a recognizer is trained on it, and the answer is right."""
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from test_support.browser import missing_browser, opened
+from test_support.running_service import RunningService
+from test_support.trained_run import LABEL_NAMES
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.processor,
+    pytest.mark.skipif(missing_browser() is not None, reason=str(missing_browser())),
+]
+
+
+def analyse(page: Any, path: Path) -> str:
+    """Upload a clip for one answer per person, open its result, and return the id of its job."""
+    page.get_by_label("Answers").select_option("one per person")
+    page.set_input_files("input[data-for=videos]", str(path))
+    row = page.locator(".job", has_text=path.name)
+    row.locator(".state.done").wait_for()
+    row.get_by_role("link").click()
+    page.wait_for_selector(".overlay[data-persons='2']", state="attached")
+    job: str = page.evaluate("location.hash").rpartition("/")[2]
+    return job
+
+
+def answers(service: RunningService, job: str) -> list[str]:
+    persons = service.get(f"/v1/jobs/{job}/scene.json")["persons"]
+    return [segment["label"] for person in persons if person["id"] is not None for segment in person["segments"]]
+
+
+def test_a_misclassified_clip_is_classified_correctly_after_training_on_its_correction(
+    browser: Any, words: tuple[str | Path, ...], walkers: Path, tmp_path: Path
+) -> None:
+    # A service of its own, because the training changes the default run.
+    with RunningService(tmp_path / "data", *words) as service, opened(browser) as page:
+        page.goto(f"http://{service.host}:{service.port}/")
+        job = analyse(page, walkers)
+        wrong = answers(service, job)
+        right = next(name for name in LABEL_NAMES if name not in wrong)
+        for direction in ("ArrowUp", "ArrowDown"):
+            page.keyboard.press(direction)
+            page.keyboard.press("]")
+            page.keyboard.press(str(LABEL_NAMES.index(right) + 1))
+        page.wait_for_selector("#saving[data-state=saved]", state="attached")
+        corrected = service.get(f"/v1/jobs/{job}/corrections")["segments"]
+        assert [one["label"] for one in corrected] == [right, right]
+
+        page.get_by_role("link", name="Training").click()
+        page.get_by_text("2 segments in 1 clip.").wait_for()
+        page.get_by_label("Epochs").fill("12")
+        page.get_by_role("button", name="Train", exact=True).click()
+        use = page.get_by_role("button", name="Use the new recognizer")
+        use.wait_for()
+        scores = page.locator("table.scores tr", has_text="Your corrections").inner_text()
+        assert "0 %" in scores and "100 %" in scores
+        assert page.locator(".curves").count() >= 1
+        use.click()
+        page.locator(".training-list", has_text="in use").wait_for()
+
+        page.get_by_role("link", name="Clips", exact=True).click()
+        again = analyse(page, Path(shutil.copy(walkers, tmp_path / "again.mp4")))
+        assert answers(service, again) == [right, right]
+        page.keyboard.press("]")
+        assert page.locator(".inspector h2").first.inner_text() == right
