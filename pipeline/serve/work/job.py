@@ -38,8 +38,9 @@ MOST_FRAMES = 24 * 3600 * 30
 FIRST_ANSWERS = 5
 # Largest number of persons times frames in a skeleton file: 1 GB.
 MOST_ROWS = 5_000_000
-RESULT_NAMES = ("result.json", "result.csv", "result.pkl")
 VIDEO_NAME = "video.mp4"
+# Beginnings of the lines that a client should know; the others are about progress and files.
+NOTES = ("note: ", "warning: ")
 
 
 @dataclass(frozen=True)
@@ -181,7 +182,7 @@ def _write_answers(
     result = {
         "name": order.name,
         "settings": order.settings,
-        "notes": [line.removeprefix("note: ") for line in notes.splitlines() if str(work) not in line],
+        "notes": [line for line in notes.splitlines() if line.startswith(NOTES)],
         "answers": plain,
     }
     _write_json(work / "result.json", result)

@@ -75,6 +75,7 @@ def test_results_equal_those_of_the_command(
         )
     )
     found = service.get(f"/v1/jobs/{name}/result.json")
+    assert all(note.startswith(("note: ", "warning: ")) for note in found["notes"])
     assert found["answers"] == json.loads(json.dumps([as_dictionary(answer) for answer in expected]))
     reply = service.ask("GET", f"/v1/jobs/{name}/result.csv")
     assert reply.body.decode() == as_csv(expected)
