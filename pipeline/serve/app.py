@@ -5,11 +5,11 @@ from contextlib import asynccontextmanager
 
 from fastapi import FastAPI
 
-from pipeline.serve.errors import add_error_handlers
-from pipeline.serve.guards import Guard
+from pipeline.serve.requests.errors import add_error_handlers
+from pipeline.serve.requests.guards import Guard
 from pipeline.serve.routes.corrections import correction_routes
 from pipeline.serve.routes.jobs import job_routes
-from pipeline.serve.routes.results import result_routes
+from pipeline.serve.routes.results import result_routes, scene_routes
 from pipeline.serve.routes.skeletons import skeleton_routes
 from pipeline.serve.routes.system import system_routes
 from pipeline.serve.routes.trainings import training_routes
@@ -40,7 +40,7 @@ def create_app(settings: ServeSettings) -> FastAPI:
     app = FastAPI(title="skelpipe", version=__version__, lifespan=lifespan, docs_url=None, redoc_url=None)
     app.state.service = service
     add_error_handlers(app)
-    for routes in (job_routes, result_routes, correction_routes, training_routes, skeleton_routes):
+    for routes in (job_routes, result_routes, scene_routes, correction_routes, training_routes, skeleton_routes):
         app.include_router(routes(service))
     app.include_router(system_routes(service, app))
     app.add_middleware(Guard, token=settings.token, local=settings.local)

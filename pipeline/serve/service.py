@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.serve.catalogue import Catalogue
-from pipeline.serve.errors import ServiceError, not_found
 from pipeline.serve.events import Events
 from pipeline.serve.folders import ID, Folders
 from pipeline.serve.messages import Progress, WorkerSettings
 from pipeline.serve.metrics import Metrics
 from pipeline.serve.pool import Pool
+from pipeline.serve.requests.errors import ServiceError, not_found
 from pipeline.serve.settings import JobSettings, ServeSettings
 from pipeline.serve.store import DONE, OPEN, QUEUED, RUNNING, Job, Store, iso
 from pipeline.serve.trainings import Trainings

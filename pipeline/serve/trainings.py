@@ -17,8 +17,8 @@ from pipeline.corrections.progress import RUN, progress_of
 from pipeline.corrections.retraining import Retraining, check_retraining
 from pipeline.serve import scene
 from pipeline.serve.catalogue import Catalogue
-from pipeline.serve.errors import ServiceError
 from pipeline.serve.folders import ID, Folders
+from pipeline.serve.requests.errors import ServiceError
 from pipeline.serve.store import CANCELLED, DONE, FAILED, OPEN, QUEUED, RUNNING, Job, Store, Training, iso
 from pipeline.serve.work.child import begin_child
 from pose_extraction.errors import SkelpipeError

@@ -9,7 +9,7 @@ from fastapi import APIRouter, Header, Query, Response
 from fastapi.responses import FileResponse
 
 from pipeline.serve import scene
-from pipeline.serve.errors import ServiceError
+from pipeline.serve.requests.errors import ServiceError
 from pipeline.serve.service import Service
 from pipeline.serve.settings import OVERLAY_NAME
 from pipeline.serve.store import DONE, Job
@@ -22,21 +22,10 @@ def result_routes(service: Service) -> APIRouter:
     """Return the routes of results."""
     routes = APIRouter(prefix="/v1/jobs/{job}", tags=["results"])
 
-    async def finished(job: str) -> tuple[Job, Path]:
-        found = await service.find(job)
-        if found.state != DONE:
-            why = f" ({found.error})" if found.error else "; follow its events"
-            raise ServiceError(409, "not_done", f"job {found.id}: is {found.state}, so it has no results{why}")
-        return found, service.folders.result(found.id)
-
-    async def offset_of(folder: Path) -> float:
-        content = await asyncio.to_thread(scene.read_scene, folder)
-        return float(content["video"]["start"])
-
     @routes.get("/result.{kind}")
     async def result(job: str, kind: str) -> FileResponse:
         """Return the answers as JSON or CSV, or the skeletons as a skeleton file (pkl)."""
-        found, folder = await finished(job)
+        found, folder = await _finished(service, job)
         if kind not in KINDS:
             raise ServiceError(404, "not_found", f"result.{kind[:20]}: choose one of result.{', result.'.join(KINDS)}")
         stem = Path(found.name).stem
@@ -45,7 +34,7 @@ def result_routes(service: Service) -> APIRouter:
     @routes.get("/overlay.mp4")
     async def overlay(job: str) -> FileResponse:
         """Return the video with skeletons, ids and actions, if the job was submitted with `overlay=true`."""
-        found, folder = await finished(job)
+        found, folder = await _finished(service, job)
         path = folder / OVERLAY_NAME
         if not path.is_file():
             raise ServiceError(404, "not_found", f"job {found.id}: has no overlay; submit the video with overlay=true")
@@ -54,7 +43,7 @@ def result_routes(service: Service) -> APIRouter:
     @routes.get("/video")
     async def video(job: str) -> FileResponse:
         """Return the video, or a copy of it that browsers can play."""
-        found, folder = await finished(job)
+        found, folder = await _finished(service, job)
         facts = found.outcome.get("video", {})
         own = service.folders.job(found.id) / found.source
         path = own if facts.get("plays") else folder / VIDEO_NAME
@@ -62,10 +51,17 @@ def result_routes(service: Service) -> APIRouter:
             raise ServiceError(404, "not_found", f"job {found.id}: its video {found.name} no longer exists")
         return FileResponse(path, media_type=facts.get("kind", "video/mp4"), content_disposition_type="inline")
 
+    return routes
+
+
+def scene_routes(service: Service) -> APIRouter:
+    """Return the routes of what a page draws."""
+    routes = APIRouter(prefix="/v1/jobs/{job}", tags=["scene"])
+
     @routes.get("/scene.json")
     async def whole_scene(job: str, accept_encoding: Annotated[str, Header()] = "") -> FileResponse:
         """Return persons, windows and segments."""
-        _, folder = await finished(job)
+        _, folder = await _finished(service, job)
         headers = {"Vary": "Accept-Encoding"}
         path = folder / scene.SCENE_NAME
         if "gzip" in accept_encoding:
@@ -80,16 +76,34 @@ def result_routes(service: Service) -> APIRouter:
         """Return the skeletons from `start` to `end`, in seconds of the video, in a binary format."""
         if math.isnan(start) or math.isnan(end) or end < start:
             raise ServiceError(422, "usage", f"start {start}, end {end}: end must not be before start")
-        _, folder = await finished(job)
-        offset = await offset_of(folder)
+        _, folder = await _finished(service, job)
+        offset = await _offset_of(folder)
         content = await asyncio.to_thread(scene.pack_poses, folder, offset, start, end)
         return Response(content, media_type="application/octet-stream")
 
     @routes.get("/attention")
     async def attention(job: str, person: Annotated[int, Query(ge=0)]) -> dict[str, Any]:
         """Return the attention of the joints of a person over time, where 1 is the mean over the joints."""
-        _, folder = await finished(job)
-        offset = await offset_of(folder)
+        _, folder = await _finished(service, job)
+        offset = await _offset_of(folder)
         return await asyncio.to_thread(scene.attention_of, folder, offset, person)
 
     return routes
+
+
+async def _finished(service: Service, job: str) -> tuple[Job, Path]:
+    """Return a finished job and the folder with its results.
+
+    Raises:
+        ServiceError: It does not exist, or is not finished.
+    """
+    found = await service.find(job)
+    if found.state != DONE:
+        why = f" ({found.error})" if found.error else "; follow its events"
+        raise ServiceError(409, "not_done", f"job {found.id}: is {found.state}, so it has no results{why}")
+    return found, service.folders.result(found.id)
+
+
+async def _offset_of(folder: Path) -> float:
+    content = await asyncio.to_thread(scene.read_scene, folder)
+    return float(content["video"]["start"])

@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 from fastapi import APIRouter, Request
 
-from pipeline.serve.errors import ServiceError
+from pipeline.serve.requests.errors import ServiceError
+from pipeline.serve.requests.uploads import check_length, parse_json, read_body, save_body
 from pipeline.serve.service import Service
 from pipeline.serve.settings import JobSettings, job_settings
-from pipeline.serve.uploads import check_length, parse_json, read_body, save_body
 from pose_extraction.errors import UsageError
 from pose_extraction.formats.annotations import UNLABELLED
 from pose_extraction.formats.pickles import write_pickle

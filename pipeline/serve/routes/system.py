@@ -9,7 +9,7 @@ from fastapi import APIRouter, FastAPI, Header
 from fastapi.responses import FileResponse, HTMLResponse, JSONResponse, Response
 from fastapi.sse import EventSourceResponse, ServerSentEvent
 
-from pipeline.serve.errors import ServiceError
+from pipeline.serve.requests.errors import ServiceError
 from pipeline.serve.routes.jobs import follow
 from pipeline.serve.routes.reference import reference_page
 from pipeline.serve.service import Service

@@ -10,7 +10,7 @@ import numpy as np
 from pipeline.predict.observer import Observer
 from pipeline.predict.persons import PersonId
 from pipeline.serve.messages import Progress
-from pipeline.serve.scene import ATTENTION, FRAME, FRAMES_NAME, POSE, append, attention_file, poses_file
+from pipeline.serve.scene import ATTENTION, FRAME, FRAMES_NAME, POSE, append, attention_file, poses_file, read
 from pose_extraction.drawing.overlay import Stretch
 from pose_extraction.poses import PoseTrack, VideoPoses
 from pose_extraction.video.reader import VideoInfo
@@ -183,30 +183,17 @@ def recorded_poses(folder: Path, size: tuple[int, int], persons: Sequence[int]) 
         size: (height, width) of the frames in pixels.
         persons: Track ids.
     """
-    from pipeline.serve.scene import read
-
     frames = read(folder / FRAMES_NAME, FRAME)
-    tracks = []
-    for person in persons:
-        rows = read(poses_file(folder, person), POSE)
-        start, stop = int(rows["row"][0]), int(rows["row"][-1]) + 1
-        at = np.asarray(rows["row"]) - start
-        length = stop - start
-
-        def spread(name: str, fill: float, at: np.ndarray = at, rows: np.ndarray = rows, length: int = length):  # type: ignore[no-untyped-def]
-            values = np.full((length, *rows[name].shape[1:]), fill, rows[name].dtype)
-            values[at] = rows[name]
-            return values
-
-        tracks.append(
-            PoseTrack(
-                person,
-                start,
-                spread("keypoint", np.nan),
-                spread("score", 0),
-                spread("box", np.nan),
-                spread("box_score", 0),
-                spread("imputed", False),
-            )
-        )
+    tracks = [_track_of(person, read(poses_file(folder, person), POSE)) for person in persons]
     return VideoPoses(np.array(frames["index"]), np.array(frames["time"]), size, tracks)
+
+
+def _track_of(person: int, rows: np.ndarray) -> PoseTrack:
+    """Return the track from the first to the last of its rows; nothing is known in the frames between them."""
+    start, stop = int(rows["row"][0]), int(rows["row"][-1]) + 1
+    whole = np.zeros(stop - start, POSE)
+    for name in ("keypoint", "box"):
+        whole[name] = np.nan
+    whole[np.asarray(rows["row"]) - start] = rows
+    columns = ("keypoint", "score", "box", "box_score", "imputed")
+    return PoseTrack(person, start, *(np.ascontiguousarray(whole[name]) for name in columns))

@@ -12,8 +12,8 @@ import av
 import numpy as np
 import pytest
 
-from pipeline.serve import uploads
 from pipeline.serve.folders import display_name, input_name
+from pipeline.serve.requests import uploads
 from pipeline.serve.work.recording import Recorder, Reporter, TooLong
 from pose_extraction.video.reader import VideoInfo
 from test_support.made_video import write_made_clip

@@ -12,7 +12,7 @@ from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 from starlette.requests import ClientDisconnect, Request
 
-from pipeline.serve.errors import ServiceError
+from pipeline.serve.requests.errors import ServiceError
 
 # Seconds without any byte after which an upload is ended.
 IDLE_SECONDS = 30.0

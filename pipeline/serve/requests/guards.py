@@ -14,7 +14,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from pipeline.serve.errors import error_response
+from pipeline.serve.requests.errors import error_response
 
 COOKIE = "skelpipe"
 # Names of this machine on the loopback interface.
