@@ -42,6 +42,7 @@ VARIANTS: dict[str, tuple[str, str | None]] = {
     "pcm3, contrast alone": ("pcm3", "contrast"),
     "pcm3, prediction alone": ("pcm3", "masked_prediction"),
     "pcm3, side by side": ("pcm3", "multi_task"),
+    "pcm3, normalised prompts": ("pcm3", "normalised_prompts"),
 }
 # Sizes for a CPU, applied to `mamp/custom` and `pcm3/custom`; chosen on a held-out part of the training clips.
 SMALL: dict[str, tuple[str, ...]] = {

@@ -87,7 +87,7 @@ def test_an_invalid_config_is_refused(tmp_path, monkeypatch, content, words):
 
 def test_only_settings_that_affect_poses_cause_a_new_extraction():
     of_networks = {"estimator", "detector", "checkpoint", "detector_checkpoint", "device", "backend", "precision"}
-    of_speed_and_place = {"batch_size", "overlay", "workers"}
+    of_speed_and_place = {"batch_size", "chunk", "overlay", "workers"}
     # Of BlazePose alone, and parts of the identities.
     of_networks |= {"tiles", "builder"}
     # The first ones are part of the networks' identities; the others do not change results.
