@@ -13,7 +13,8 @@ from pipeline.corrections.rows import label_rows, with_lessons
 from pipeline.inputs.label_table import TableRow
 from pose_extraction.errors import AnnotationError
 from pose_extraction.formats.annotations import class_names, data_set, label_name_of
-from pose_extraction.formats.person_clips import with_person_clips
+from pose_extraction.formats.person_clips import PART_OF, PART_PLACE, with_person_clips
+from pose_extraction.formats.person_labels import KEY
 from pose_extraction.formats.validation import read_data_set
 from recognition.data.holdout import held_out_groups
 
@@ -134,7 +135,8 @@ def _earlier(data: Path, run: Path) -> tuple[list[dict[str, Any]], dict[str, lis
     """Return training clips and held-out clips of the earlier run, their splits, and notes on what is missing."""
     nothing: dict[str, list[str]] = {TRAINING: [], HELD_OUT: []}
     listing = (run if run.is_dir() else run.parent) / "split.json"
-    missing = next((path for path in (data, listing) if not path.is_file()), None)
+    # Data in shards are a folder.
+    missing = next((path for path in (data, listing) if not path.exists()), None)
     if missing is not None:
         reason = "its training data are not on this machine" if missing == data else f"{listing} does not exist"
         return [], nothing, [f"the clips of the earlier run are not used again: {reason}"]
@@ -149,6 +151,6 @@ def _earlier(data: Path, run: Path) -> tuple[list[dict[str, Any]], dict[str, lis
     clips = []
     for name in (*training, *held_out):
         # Clips of persons keep their ids; the files of this run have nothing to cut them from.
-        clip = {key: value for key, value in there[name].items() if key != "person_labels"}
+        clip = {key: value for key, value in there[name].items() if key not in (KEY, PART_OF, PART_PLACE)}
         clips.append({**clip, "label_name": label_name_of(clip, names)})
     return clips, {TRAINING: training, HELD_OUT: held_out}, []

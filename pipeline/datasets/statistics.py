@@ -14,7 +14,7 @@ from rich.text import Text
 
 from pipeline.datasets.merging import skeleton_files
 from pipeline.inputs.ntu import applicable_splits
-from pose_extraction.formats.person_labels import person_labels_of
+from pose_extraction.formats.person_labels import PersonLabel, person_labels_of
 from pose_extraction.formats.storage import stream_data_set
 from pose_extraction.tracking.quality import summarise
 
@@ -55,8 +55,8 @@ class _Estimator:
 
     counts: dict[str, dict[str, Mapping[str, float]]] = field(default_factory=dict)
     split: dict[str, list[str]] = field(default_factory=dict)
-    # For each clip, whether somebody matches, for each label of a person.
-    persons: dict[str, list[bool]] = field(default_factory=dict)
+    # The labels of persons of each clip.
+    persons: dict[str, list[PersonLabel]] = field(default_factory=dict)
 
 
 def statistics_of(paths: Sequence[Path]) -> list[Row]:
@@ -90,8 +90,7 @@ def _take(
         estimator = estimators.setdefault(annotation.get("estimator", file_name), _Estimator())
         if clip not in estimator.counts:
             estimator.counts[clip] = annotation.get("quality") or {AS_STORED: _stored_counts(annotation)}
-            labels = person_labels_of(annotation, clip)
-            estimator.persons[clip] = [label.track_id is not None for label in labels if label.label_name is not None]
+            estimator.persons[clip] = person_labels_of(annotation, clip)
             taken[clip] = estimator
     for name, clips in split.items():
         for clip in clips:
@@ -128,10 +127,20 @@ def _rows(name: str, estimator: _Estimator) -> list[Row]:
                 values = summarise(counts)
                 if stage == AS_STORED:
                     values = {key: value if key in MEASURES_OF_ARRAYS else None for key, value in values.items()}
-                matched = [one for clip in split[split_name] for one in estimator.persons[clip]]
+                matched = _matched(estimator, split_name, split[split_name])
                 lost = len(matched) - sum(matched)
                 rows.append(Row(name, split_name, stage, len(counts), values, sum(matched), lost))
     return rows
+
+
+def _matched(estimator: _Estimator, split_name: str, clips: Sequence[str]) -> list[bool]:
+    """Whether somebody matches, for each label of a person in a split: its own splits, or else those of the clip."""
+    labels = [label for clip in clips for label in estimator.persons[clip] if label.label_name is not None]
+    return [
+        label.track_id is not None
+        for label in labels
+        if label.splits is None or split_name in label.splits or split_name == ALL_CLIPS
+    ]
 
 
 def _known(value: float | None) -> float | None:

@@ -16,9 +16,12 @@ from pipeline.cli import app
 from pipeline.datasets.statistics import as_json, print_table, statistics_of
 from pose_extraction.errors import AnnotationError
 from pose_extraction.formats.annotations import annotation_from, data_set
+from pose_extraction.formats.person_labels import PersonLabel
+from pose_extraction.formats.persons import set_person_labels
 from pose_extraction.formats.pickles import write_pickle
 from pose_extraction.poses import FramePoses, PoseTrack, VideoPoses
 from pose_extraction.tracking.quality import clean_counts, frame_counts
+from test_support.labelled_persons import two_persons
 
 
 def extracted(name: str, missing: int, estimator: str = "made") -> dict[str, Any]:
@@ -134,3 +137,24 @@ def test_real_data_sets_are_summed(shared_data: Path) -> None:
     assert {row.split: row.clips for row in rows} == {"test": 1068, "train": 1258, "all clips": 2326}
     # Eyes and ears, 4 of 17 joints, are always missing.
     assert all((row.values["missing_keypoints_percent"] or 0) > 100 * 4 / 17 for row in rows)
+
+
+def test_labels_of_persons_are_counted_by_split(tmp_path: Path) -> None:
+    clip = two_persons()
+    labels = [
+        PersonLabel("wave", 3, splits=("train",)),
+        PersonLabel("hop", 7, splits=("test",)),
+        PersonLabel("hop", 9, splits=("test",)),
+        PersonLabel(None, 7, start=1.0, splits=("test",)),
+    ]
+    set_person_labels(clip, labels)
+    path = stored(tmp_path / "x.pkl", [clip, extracted("b", 0)], {"train": ["two", "b"], "test": ["two"]})
+    rows = {row.split: row for row in statistics_of([path]) if row.estimator == "made" and row.stage == "clean"}
+    rows |= {row.split: row for row in statistics_of([path]) if row.stage == "as stored"}
+    counts = {name: (row.person_labels, row.unmatched_labels) for name, row in rows.items()}
+    assert counts == {"train": (1, 0), "test": (1, 1)}
+    entries = json.loads(as_json(statistics_of([path])))
+    assert {(one["split"], one["person_labels"], one["unmatched_labels"]) for one in entries} >= {("test", 1, 1)}
+    printed = io.StringIO()
+    print_table(statistics_of([path]), Console(file=printed, width=200))
+    assert "labelled persons" in printed.getvalue() and "labels that match nobody" in printed.getvalue()

@@ -20,6 +20,8 @@ from pipeline.evaluate.report import print_table
 from pipeline.evaluate.workflow import evaluate
 from pose_extraction.engines.engine import Engine
 from pose_extraction.errors import AnnotationError, UsageError
+from pose_extraction.formats.person_labels import PersonLabel
+from pose_extraction.formats.persons import set_person_labels
 from pose_extraction.formats.pickles import read_pickle
 from recognition.confidence.confidence import Confidence
 from recognition.data.splits import matching_test_split
@@ -54,6 +56,20 @@ def test_matching_test_split_is_the_default(trained: tuple[Path, Path]) -> None:
     assert "split one_test" in printed and "warning" not in printed
     assert result.metrics.top1 > 0.6
     assert result.folder == trained[0] / "evaluation" / "made-one_test"
+
+
+def test_labelled_persons_are_scored_one_by_one(trained: tuple[Path, Path], tmp_path: Path) -> None:
+    """Two persons of one video do different things; only the labelled ones count."""
+    rng = np.random.default_rng(3)
+    persons = [made_clip("pair", label, rng, fps=10.0) for label in ("jump", "squat", "wave")]
+    pair = persons[0] | {"label": -1, "label_name": None, "track_id": np.arange(3)}
+    for key in ("keypoint", "keypoint_score"):
+        pair[key] = np.concatenate([person[key] for person in persons])
+    set_person_labels(pair, [PersonLabel("jump", 0), PersonLabel("squat", 1)])
+    data = write_data(tmp_path / "pair.pkl", [pair], {"test": ["pair"]})
+    result, printed = evaluated(trained[0], data, "test")
+    assert result.scores.names == ("pair#0", "pair#1") and result.persons == result.metrics.clips == 2
+    assert result.metrics.top1 == 1 and result.unlabelled == 0 and "warning" not in printed
 
 
 def test_files_suffice_to_recompute_all_metrics(trained: tuple[Path, Path]) -> None:
