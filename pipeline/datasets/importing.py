@@ -19,6 +19,7 @@ from pose_extraction.exchange.programs.openpose import is_frame
 from pose_extraction.exchange.skeletons import SOURCE_LAYOUT, annotation_of, part_of
 from pose_extraction.exchange.table import Format, format_named
 from pose_extraction.formats.annotations import data_set
+from pose_extraction.formats.persons import set_person_labels
 from pose_extraction.formats.storage import write_data_set
 
 # Formats that hold one person in each file.
@@ -210,4 +211,6 @@ def _annotation(name: str, source: Source, clip: PoseClip, label: ClipLabel, opt
         source=source.relative,
         place=str(source.path),
     )
-    return annotation | {"label_name": label.label_name, "group": label.group}
+    annotation |= {"label_name": label.label_name, "group": label.group}
+    set_person_labels(annotation, label.persons)
+    return annotation

@@ -175,11 +175,10 @@ def _timing(
     notes: list[str],
 ) -> tuple[float, np.ndarray]:
     """Return the frame rate, and the seconds of each frame."""
-    for rate in (wanted, fps):
-        if rate is not None and not (math.isfinite(rate) and rate > 0):
-            raise AnnotationError(f"{place}: has {rate} frames per second; give the true rate with --fps")
     if wanted is not None:
         return wanted, index / wanted
+    if fps is not None and not (math.isfinite(fps) and fps > 0):
+        raise AnnotationError(f"{place}: has {fps} frames per second; give the true rate with --fps")
     if time is not None:
         time = np.asarray(time, np.float64)
         if time.shape != index.shape or not np.isfinite(time).all() or (np.diff(time) <= 0).any():

@@ -47,6 +47,19 @@ def read_bytes(path: Path) -> bytes:
         raise AnnotationError(f"{path}: cannot be read ({error.strerror or error}); check the path") from error
 
 
+def read_start(path: Path, count: int) -> bytes:
+    """Read the first bytes of a file.
+
+    Raises:
+        AnnotationError: It cannot be read.
+    """
+    try:
+        with path.open("rb") as file:
+            return file.read(count)
+    except OSError as error:
+        raise AnnotationError(f"{path}: cannot be read ({error.strerror or error}); check the path") from error
+
+
 def read_text(path: Path) -> str:
     """Read a text file in UTF-8.
 

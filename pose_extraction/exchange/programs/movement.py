@@ -10,7 +10,7 @@ import numpy as np
 
 from pose_extraction.errors import AnnotationError
 from pose_extraction.exchange.clips import Given, PoseClip, as_seconds, new_clip, number_persons
-from pose_extraction.exchange.reading import check_hdf5, library, read_bytes
+from pose_extraction.exchange.reading import check_hdf5, library, read_start, read_text
 from pose_extraction.files import atomic_write
 
 NAME, ANIPOSE = "netcdf", "anipose"
@@ -57,7 +57,7 @@ def write_netcdf(clip: PoseClip, path: Path) -> None:
 
 def read_netcdf(path: Path, given: Given) -> list[PoseClip]:
     """Read a data set of poses."""
-    classic = read_bytes(path)[:3] == _CLASSIC
+    classic = read_start(path, len(_CLASSIC)) == _CLASSIC
     if not classic:
         check_hdf5(path, NAME)
     try:
@@ -109,7 +109,7 @@ def _plain(value: Any) -> Any:
 
 def read_anipose(path: Path, given: Given) -> list[PoseClip]:
     """Read the triangulated joints of one person."""
-    read_bytes(path)
+    read_text(path)
     load_poses = library("movement.io.load_poses", ANIPOSE)
     try:
         data = load_poses.from_anipose_file(path, fps=given.fps)

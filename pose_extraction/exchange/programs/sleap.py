@@ -144,14 +144,14 @@ def read_labelstudio(path: Path, given: Given) -> list[PoseClip]:
     studio = library("sleap_io.io.labelstudio", LABEL_STUDIO)
     joints: dict[str, None] = {}
     sizes: set[tuple[int, int]] = set()
-    places = [_prepared(task, number, joints, sizes, path) for number, task in enumerate(tasks)]
-    if not joints:
-        raise AnnotationError(f"{path}: has no key points")
-    skeleton = library("sleap_io", LABEL_STUDIO).Skeleton(nodes=list(joints), name="person")
     try:
+        places = [_prepared(task, number, joints, sizes) for number, task in enumerate(tasks)]
+        skeleton = library("sleap_io", LABEL_STUDIO).Skeleton(nodes=list(joints), name="person")
         frames = studio.parse_tasks(tasks, skeleton).labeled_frames
     except (ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
         raise AnnotationError(f"{path}: is not an export of Label Studio with key points ({error!r})") from error
+    if not joints:
+        raise AnnotationError(f"{path}: has no key points")
     clips: dict[str, list[Row]] = defaultdict(list)
     for (video, number), frame in zip(places, frames, strict=True):
         clips[video] += [_row(number, None, instance) for instance in frame.instances]
@@ -164,7 +164,7 @@ def read_labelstudio(path: Path, given: Given) -> list[PoseClip]:
 
 
 def _prepared(
-    task: dict[str, Any], position: int, joints: dict[str, None], sizes: set[tuple[int, int]], path: Path
+    task: dict[str, Any], position: int, joints: dict[str, None], sizes: set[tuple[int, int]]
 ) -> tuple[str, int]:
     """Return video and frame number of a task, whose reference to the video is replaced by one to no file."""
     meta = task.get("meta")

@@ -76,6 +76,18 @@ def test_a_table_gives_labels_splits_and_parts_of_a_clip(skeletons: Path, tmp_pa
     assert "it has no frame size" in done.output
 
 
+def test_a_table_labels_single_persons(tmp_path: Path) -> None:
+    clip = made_clip(persons=2, frames=10)
+    write_pickle(tmp_path / "a.pkl", data_set([annotation_with(clip, "a", None)], {"all": ["a"]}))
+    assert call("export", tmp_path / "a.pkl", "slp", "--out", tmp_path / "a.slp").exit_code == 0
+    table = tmp_path / "labels.csv"
+    table.write_text("file,label,track\na.slp,wave,3\na.slp,jump,11\n")
+    done = call("import", "slp", tmp_path / "a.slp", "--labels", table, "--out", tmp_path / "b.pkl")
+    assert done.exit_code == 0, done.output
+    (found,) = read_data_set(tmp_path / "b.pkl")["annotations"]
+    assert [(one["track_id"], one["label_name"]) for one in found["person_labels"]] == [(3, "wave"), (11, "jump")]
+
+
 def test_joints_that_the_source_lacks_are_unseen_and_persons_are_ranked(tmp_path: Path) -> None:
     clip = made_clip(persons=2, frames=10, missing=0)
     # The second person is seen in half of the frames, and is so less relevant; it has the smaller id.

@@ -129,6 +129,13 @@ def test_trc_of_metres_millimetres_and_gaps(tmp_path: Path) -> None:
         read("trc", tmp_path / "a.trc")
 
 
+def test_a_frame_rate_of_0_is_refused_unless_the_user_knows_it(tmp_path: Path) -> None:
+    data = {"meta_info": {"fps": 0}, "instance_info": [{"frame_id": 1, "instances": [{"keypoints": [[1, 2]] * 17}]}]}
+    with pytest.raises(AnnotationError, match=r"a.json: has 0.0 frames per second; give the true rate with --fps"):
+        read_json("mmpose", data, tmp_path)
+    assert read_json("mmpose", data, tmp_path, Given(fps=25)).fps == 25
+
+
 def test_numbers_of_persons_come_from_their_names_where_these_differ() -> None:
     assert number_persons(["track_3", "id7"]).tolist() == [3, 7]
     assert number_persons(["anna", "ben"]).tolist() == [0, 1]
@@ -151,6 +158,8 @@ def test_numbers_of_persons_come_from_their_names_where_these_differ() -> None:
         ("mmpose", '{"a": 1}', "must be a list of frames"),
         ("mmpose", '[{"frame_id": 0, "instances": [3]}]', "an instance is 3"),
         ("labelstudio", "[3]", "must be a list of tasks"),
+        ("labelstudio", '[{"annotations": [{}]}]', "not an export of Label Studio with key points"),
+        ("labelstudio", '[{"annotations": [{"result": []}]}]', "has no key points"),
         ("cvat", "<annotations/>", "no track with skeletons"),
         ("cvat", "<annotations>", "not valid XML"),
         ("trc", "PathFileType\n1\n2\n", "not a TRC file"),
