@@ -2,7 +2,8 @@
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
-from pipeline.serve.store import DONE, QUEUED, Job, Store
+from pipeline.serve.records import DONE, QUEUED, Job
+from pipeline.serve.store import Store
 
 # Upper limits of the durations of stages, in seconds.
 BUCKETS = (0.1, 0.5, 1, 5, 10, 30, 60, 300, 1800, 7200)

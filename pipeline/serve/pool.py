@@ -9,7 +9,8 @@ from typing import Any
 
 from pipeline.serve import messages
 from pipeline.serve.folders import Folders
-from pipeline.serve.store import DONE, FAILED, Job, Store
+from pipeline.serve.records import DONE, FAILED, Job
+from pipeline.serve.store import Store
 from pipeline.serve.worker import Worker
 
 # Seconds that a worker has to stop a cancelled job before it is killed.

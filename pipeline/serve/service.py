@@ -15,9 +15,10 @@ from pipeline.serve.folders import ID, Folders
 from pipeline.serve.messages import Progress, WorkerSettings
 from pipeline.serve.metrics import Metrics
 from pipeline.serve.pool import Pool
+from pipeline.serve.records import DONE, OPEN, QUEUED, RUNNING, Job, iso
 from pipeline.serve.requests.errors import ServiceError, not_found
 from pipeline.serve.settings import JobSettings, ServeSettings
-from pipeline.serve.store import DONE, OPEN, QUEUED, RUNNING, Job, Store, iso
+from pipeline.serve.store import Store
 from pipeline.serve.trainings import Trainings
 from pose_extraction.errors import UsageError
 

@@ -18,8 +18,9 @@ from pipeline.corrections.retraining import Retraining, check_retraining
 from pipeline.serve import scene
 from pipeline.serve.catalogue import Catalogue
 from pipeline.serve.folders import ID, Folders
+from pipeline.serve.records import CANCELLED, DONE, FAILED, OPEN, QUEUED, RUNNING, Job, Training, iso
 from pipeline.serve.requests.errors import ServiceError
-from pipeline.serve.store import CANCELLED, DONE, FAILED, OPEN, QUEUED, RUNNING, Job, Store, Training, iso
+from pipeline.serve.store import Store
 from pipeline.serve.work.child import begin_child
 from pose_extraction.errors import SkelpipeError
 from pose_extraction.files import atomic_write

@@ -11,7 +11,7 @@ from multiprocessing.context import SpawnProcess
 from typing import Any
 
 from pipeline.serve import messages
-from pipeline.serve.store import Job
+from pipeline.serve.records import Job
 
 log = logging.getLogger(__name__)
 

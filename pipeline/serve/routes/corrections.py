@@ -14,10 +14,11 @@ from pipeline.corrections.review import items_of, least_certain
 from pipeline.corrections.rows import label_rows
 from pipeline.inputs.label_table import TableRow, rows_as_json, table_as_csv
 from pipeline.serve import scene
+from pipeline.serve.records import DONE, Job
 from pipeline.serve.requests.errors import ServiceError
 from pipeline.serve.requests.uploads import read_body
 from pipeline.serve.service import Service
-from pipeline.serve.store import DONE, Conflict, Job
+from pipeline.serve.store import Conflict
 from pipeline.serve.trainings import corrections_of, offset_of
 from pose_extraction.formats.annotations import read_data_set
 

@@ -13,11 +13,11 @@ from fastapi.responses import JSONResponse
 from fastapi.sse import EventSourceResponse, ServerSentEvent
 
 from pipeline.serve.folders import display_name, input_name
+from pipeline.serve.records import OPEN, STATES, Job
 from pipeline.serve.requests.errors import ServiceError
 from pipeline.serve.requests.uploads import check_length, read_json, save_body, save_form
 from pipeline.serve.service import Service, check_same_request
 from pipeline.serve.settings import JobSettings, allowed_path, job_settings
-from pipeline.serve.store import OPEN, STATES, Job
 from pose_extraction.video.image_files import IMAGE_SUFFIXES
 
 # Jobs in one answer.

@@ -9,10 +9,10 @@ from fastapi import APIRouter, Header, Query, Response
 from fastapi.responses import FileResponse
 
 from pipeline.serve import scene
+from pipeline.serve.records import DONE, Job
 from pipeline.serve.requests.errors import ServiceError
 from pipeline.serve.service import Service
 from pipeline.serve.settings import OVERLAY_NAME
-from pipeline.serve.store import DONE, Job
 
 KINDS = {"json": "application/json", "csv": "text/csv; charset=utf-8", "pkl": "application/octet-stream"}
 VIDEO_NAME = "video.mp4"

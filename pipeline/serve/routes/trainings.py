@@ -6,10 +6,10 @@ from typing import Any
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse
 
+from pipeline.serve.records import DONE, Job
 from pipeline.serve.requests.errors import ServiceError
 from pipeline.serve.requests.uploads import read_json
 from pipeline.serve.service import Service
-from pipeline.serve.store import DONE, Job
 
 _EXAMPLE = '{"jobs": ["ID", ...] or "all", "run": "ID", "settings": {...}}'
 

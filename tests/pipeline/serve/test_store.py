@@ -8,7 +8,8 @@ import pytest
 from pipeline.serve.catalogue import Catalogue
 from pipeline.serve.events import KEPT, Events
 from pipeline.serve.folders import Folders
-from pipeline.serve.store import Conflict, Job, Store
+from pipeline.serve.records import Job
+from pipeline.serve.store import Conflict, Store
 from pose_extraction.errors import UsageError
 
 
