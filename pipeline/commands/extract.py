@@ -1,14 +1,18 @@
 """`skelpipe extract`: command-line options into settings, and the call of `pipeline.extract.workflow`."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pipeline.commands.help_pages import INPUT, NETWORKS, OTHER, OUTPUT, SPEED, TRACKING
+from pipeline.commands.help_pages import CLUSTER, INPUT, NETWORKS, OTHER, OUTPUT, SPEED, TRACKING
 from pipeline.commands.options import Backend, Checkpoint, DetectorCheckpoint, Fps, Stream
 from pipeline.exit_codes import FAILED
 from pipeline.extract import defaults
+from pose_extraction.errors import UsageError
+
+if TYPE_CHECKING:
+    from pipeline.extract.cluster.options import ClusterOptions
 
 
 def _use_config(context: typer.Context, name: str | None) -> str | None:
@@ -19,6 +23,32 @@ def _use_config(context: typer.Context, name: str | None) -> str | None:
 
         context.default_map = {**(context.default_map or {}), **read_config(name, ExtractSettings)}
     return name
+
+
+# Options that only a cluster has, and the fields of `ClusterOptions` that they set.
+_CLUSTER_OPTIONS = {
+    "address": "address",
+    "actors": "actors",
+    "actor_cpus": "actor_cpus",
+    "actor_memory": "actor_memory",
+    "stall_timeout": "stall_seconds",
+    "metrics_port": "metrics_port",
+}
+
+
+def _cluster_options(given: dict[str, Any]) -> "ClusterOptions | None":
+    """Options of the cluster; None for this machine. Raises an error before anything heavy is imported."""
+    values = {name: given[name] for name in _CLUSTER_OPTIONS if given[name] is not None}
+    if given["engine"] not in ("local", "ray"):
+        raise UsageError(f"--engine {given['engine']}: must be local or ray")
+    if given["engine"] == "local":
+        for name, value in values.items():
+            raise UsageError(f"--{name.replace('_', '-')} {value}: is an option of a cluster; add --engine ray")
+        return None
+    from pipeline.extract.cluster.options import ClusterOptions, check_ray
+
+    check_ray()
+    return ClusterOptions(**{_CLUSTER_OPTIONS[name]: value for name, value in values.items()})
 
 
 def extract(
@@ -179,7 +209,10 @@ def extract(
     shard: Annotated[
         str | None,
         typer.Option(
-            metavar="I/N", help="Process only the I-th of N shares.", show_default="all", rich_help_panel=INPUT
+            metavar="I/N|auto",
+            help="Process only the I-th of N shares; auto: the task of a Slurm array.",
+            show_default="all",
+            rich_help_panel=INPUT,
         ),
     ] = None,
     limit: Annotated[
@@ -203,6 +236,63 @@ def extract(
         str,
         typer.Option(metavar="auto|N", help="Videos decoded in parallel per device.", rich_help_panel=SPEED),
     ] = defaults.WORKERS,
+    engine: Annotated[
+        str,
+        typer.Option(metavar="local|ray", help="Run on this machine, or on a Ray cluster.", rich_help_panel=CLUSTER),
+    ] = defaults.ENGINE,
+    address: Annotated[
+        str | None,
+        typer.Option(
+            metavar="HOST:PORT|auto|local",
+            help="Head node of the cluster; local: a new cluster on this machine.",
+            show_default="RAY_ADDRESS, else this machine",
+            rich_help_panel=CLUSTER,
+        ),
+    ] = None,
+    actors: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            metavar="N",
+            help="Number of actors, each with its own networks.",
+            show_default="as many as fit",
+            rich_help_panel=CLUSTER,
+        ),
+    ] = None,
+    actor_cpus: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            metavar="N",
+            help="Cores of each actor.",
+            show_default="up to 4, with a GPU up to 8",
+            rich_help_panel=CLUSTER,
+        ),
+    ] = None,
+    actor_memory: Annotated[
+        float | None,
+        typer.Option(metavar="GIB", help="Memory that each actor declares.", show_default="3", rich_help_panel=CLUSTER),
+    ] = None,
+    stall_timeout: Annotated[
+        float | None,
+        typer.Option(
+            metavar="SECONDS",
+            help="Time without progress after which a video counts as hanging.",
+            show_default="300 s and its duration",
+            rich_help_panel=CLUSTER,
+        ),
+    ] = None,
+    metrics_port: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            max=65535,
+            metavar="PORT",
+            help="Port for Prometheus during the run.",
+            show_default="none",
+            rich_help_panel=CLUSTER,
+        ),
+    ] = None,
     config: Annotated[
         str | None,
         typer.Option(
@@ -219,11 +309,12 @@ def extract(
     from rich.console import Console
 
     from pipeline.extract.settings import ExtractSettings, parse_settings
-    from pipeline.extract.workflow import Share, parse_shard
+    from pipeline.extract.share import Share, parse_shard
     from pipeline.extract.workflow import extract as extract_videos
 
     given: dict[str, Any] = {name: context.params[name] for name in ExtractSettings.model_fields}
     settings = parse_settings(given, place="the command line")
+    cluster = _cluster_options(context.params)
     console = Console(stderr=True)
     report = extract_videos(
         videos,
@@ -232,6 +323,7 @@ def extract(
         labels=labels,
         share=Share(parse_shard(shard) if shard is not None else None, limit, overwrite),
         console=console,
+        cluster=cluster,
     )
     rate = f", {report.frames_per_second:.1f} frames/s" if report.done else ""
     console.print(f"{report.done} extracted, {report.skipped} already done, {len(report.failed)} failed{rate}")

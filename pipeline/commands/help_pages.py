@@ -15,6 +15,7 @@ INPUT = "Input"
 NETWORKS = "Networks"
 SETTINGS = "Settings"
 SPEED = "Speed"
+CLUSTER = "Cluster"
 TRACKING = "Tracking and cleaning"
 CONDITIONS = "Conditions"
 PREDICTIONS = "Predictions"
@@ -22,7 +23,20 @@ PRETRAINED = "Pre-trained encoders"
 OUTPUT = "Output"
 ACCESS = "Access"
 OTHER = "Other"
-PANELS = (INPUT, ACCESS, NETWORKS, SETTINGS, SPEED, TRACKING, PREDICTIONS, CONDITIONS, PRETRAINED, OUTPUT, OTHER)
+PANELS = (
+    INPUT,
+    ACCESS,
+    NETWORKS,
+    SETTINGS,
+    SPEED,
+    CLUSTER,
+    TRACKING,
+    PREDICTIONS,
+    CONDITIONS,
+    PRETRAINED,
+    OUTPUT,
+    OTHER,
+)
 
 MAX_WIDTH = 120
 # Option names longer than this are printed on a line of their own.

@@ -24,3 +24,4 @@ STRIDE: Final = 1
 CHUNK: Final = None
 OVERLAY: Final = False
 WORKERS: Final = "auto"
+ENGINE: Final = "local"

@@ -2,11 +2,12 @@
 
 import logging
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from threading import Event
+from time import perf_counter
 from typing import Any
 
 from pipeline.extract.ledger import other_source, stored_clip, what_changed
@@ -25,6 +26,7 @@ from pose_extraction.networks.estimators import load_detector, load_estimator
 from pose_extraction.poses import FramePoses, VideoPoses
 from pose_extraction.video.decoding import VideoJob
 from pose_extraction.video.notes import Note
+from pose_extraction.video.reader import VideoInfo
 
 log = logging.getLogger(__name__)
 
@@ -41,10 +43,12 @@ class Outcome:
         error: Why there is no result; None on success.
         problems: Limitations of the result, one sentence each.
         persons: Maximum number of persons in one of its clips.
-        frames: Number of sampled frames.
+        frames: Number of sampled frames; 0 if nothing was written.
         withdrawn: Whether the outdated result of an earlier run was removed because the video has changed.
         work: What was processed, see `name_of_work`; empty for the video as a whole.
         is_part: Whether it was one of several pieces, and others are missing, so that the video is not done yet.
+        digest: Digest of the result; None if nothing was written.
+        seconds: Seconds spent in "decoding", "cleaning" and "writing".
     """
 
     source: Source
@@ -55,6 +59,8 @@ class Outcome:
     withdrawn: bool = False
     work: str = ""
     is_part: bool = False
+    digest: str | None = None
+    seconds: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(eq=False, kw_only=True)
@@ -78,7 +84,9 @@ def run_device(
     *,
     on_video: Callable[[Outcome], None],
     on_frame: Callable[[], None] = lambda: None,
+    on_start: Callable[[Source, VideoInfo | None], None] = lambda source, info: None,
     detector: PersonDetector | None = None,
+    extractor: PoseExtractor | None = None,
 ) -> PoseExtractor:
     """Extracts videos on one device, one after the other, and writes their files.
 
@@ -87,12 +95,14 @@ def run_device(
         work: The videos, or pieces of them.
         on_video: Called after each video or piece, whether it succeeded or failed.
         on_frame: Called for every frame.
+        on_start: Called with each video and its properties after its first frame has passed the networks.
         detector: Replaces the detector of the plan.
+        extractor: Loaded networks; loaded by this function if None.
 
     Returns:
         The extractor, with the time spent in each stage.
     """
-    extractor = open_extractor(plan, detector=detector)
+    extractor = extractor or open_extractor(plan, detector=detector)
 
     def jobs() -> Iterator[_ExtractionJob]:
         for one in work:
@@ -118,6 +128,8 @@ def run_device(
         try:
             for job, poses in frames:
                 if poses is not None:
+                    if job not in open_videos:
+                        on_start(job.source, job.info)
                     open_videos.setdefault(job, []).append(poses)
                     on_frame()
                     continue
@@ -273,9 +285,11 @@ def _write(plan: ExtractionPlan, job: _ExtractionJob, frames: list[FramePoses], 
     extraction = plan.extraction()
     spans = plan.spans_of(source)
     draws_all = plan.settings.overlay and len(spans) > 1
+    started = perf_counter()
     # The overlay of a video with several clips shows the whole video: one more span of the same tracks.
     clips = follow(frames, job.info.size, extraction, [*spans, (None, None)] if draws_all else spans)
     shown = (clips.pop() if draws_all else clips[0]).poses
+    cleaned = perf_counter()
     fps = frame_rate(frames, job.info.fps)
     step = estimate_step(plan, frames=len(frames), persons=sum(poses.num_persons for poses in frames))
     annotations, written, notes = [], [], list(problems)
@@ -316,7 +330,9 @@ def _write(plan: ExtractionPlan, job: _ExtractionJob, frames: list[FramePoses], 
     extra: dict[str, Any] = {"digest": job.digest, "labels_from": origin, "place": source.place}
     write_pickle(plan.file_of(source), data_set(annotations, split_of(written), raw=pack_raw(frames), **extra))
     persons = max(len(clip.poses.tracks) for clip in clips)
-    return Outcome(source, "; ".join(errors) or None, tuple(dict.fromkeys(notes)), persons, len(frames))
+    seconds = {"decoding": job.seconds, "cleaning": cleaned - started, "writing": perf_counter() - cleaned}
+    unique = tuple(dict.fromkeys(notes))
+    return Outcome(source, "; ".join(errors) or None, unique, persons, len(frames), digest=job.digest, seconds=seconds)
 
 
 def nobody_found(poses: int) -> Note:

@@ -15,19 +15,21 @@ from rich.console import Console
 
 from pipeline.datasets.merging import KINDS, PARQUET, merge, merged_path
 from pipeline.extract import defaults
+from pipeline.extract.executors import Executor, opened_executor
 from pipeline.extract.ledger import ErrorLog, NoteLog
 from pipeline.extract.settings import ExtractSettings
-from pipeline.inputs.labels import load_labels
-from pipeline.inputs.videos import Source, survey
+from pipeline.extract.share import Share
+from pipeline.inputs.labels import Labels, load_labels
+from pipeline.inputs.videos import Inputs, Source, survey
 from pipeline.reporting import progress
 from pipeline.reporting.notes import NoteSummary
 from pipeline.reporting.progress import RunProgress
-from pose_extraction.engines.devices import parse_devices
 from pose_extraction.errors import SkelpipeError, UsageError
 from pose_extraction.formats.shards.arrow import arrow
 from pose_extraction.networks.names import check_exists, detector_of, display_name
 
 if TYPE_CHECKING:
+    from pipeline.extract.cluster.options import ClusterOptions
     from pipeline.extract.device import Outcome
     from pipeline.extract.plan import ExtractionPlan
     from pose_extraction.networks.detection import PersonDetector
@@ -38,21 +40,6 @@ MERGE_NOTICE = 3.0
 SHARDS_FROM = 20_000
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Share:
-    """The share of the videos that this machine processes.
-
-    Args:
-        shard: (I, N), the I-th of N equal shares, counted from 1; None for all videos, which are merged at the end.
-        limit: Maximum number of videos; None for no limit.
-        overwrite: Whether existing results are replaced.
-    """
-
-    shard: tuple[int, int] | None = None
-    limit: int | None = None
-    overwrite: bool = False
 
 
 @dataclass(frozen=True)
@@ -76,18 +63,6 @@ class Report:
     frames_per_second: float
 
 
-def parse_shard(text: str) -> tuple[int, int]:
-    """Parses a shard: `2/8` -> (2, 8).
-
-    Raises:
-        UsageError: The text is not I/N with 1 <= I <= N.
-    """
-    first, _, last = text.partition("/")
-    if not (first.isdecimal() and last.isdecimal() and 1 <= int(first) <= int(last)):
-        raise UsageError(f"shard {text!r}: give I/N with I from 1 to N, for example 2/8")
-    return int(first), int(last)
-
-
 def extract(
     videos: Sequence[str | Path],
     out: Path = defaults.OUT,
@@ -97,6 +72,7 @@ def extract(
     share: Share | None = None,
     console: Console | None = None,
     detector: "PersonDetector | None" = None,
+    cluster: "ClusterOptions | None" = None,
 ) -> Report:
     """Extracts tracked, cleaned COCO-17 skeletons from videos.
 
@@ -108,6 +84,7 @@ def extract(
         share: The share of the videos to process.
         console: Console for progress; standard error if None.
         detector: Person detector that replaces the one named in `settings`.
+        cluster: How to use a Ray cluster; None for the devices of this machine.
 
     Raises:
         UsageError: There is no video, or the options contradict each other.
@@ -127,14 +104,24 @@ def extract(
     detector_name = detector_of(settings.estimator, settings.detector)
     if detector is None and detector_name is not None:
         check_exists(detector_name, "detector")
-    # Only now, because these load the libraries for videos and networks.
-    from pipeline.extract.networks import identify_networks
+    with opened_executor(settings, detector, cluster, share.shard) as (executor, settings):
+        return _extract(executor, inputs, out, settings=settings, known=known, share=share, console=console)
+
+
+def _extract(
+    executor: Executor,
+    inputs: Inputs,
+    out: Path,
+    *,
+    settings: ExtractSettings,
+    known: Labels,
+    share: Share,
+    console: Console,
+) -> Report:
+    # Only now, because this loads the libraries for videos and networks.
     from pipeline.extract.plan import ExtractionPlan, plan_clips
 
-    devices = parse_devices(settings.device)
-    if detector is not None and len(devices) > 1:
-        raise UsageError(f"a custom detector works on one device only, not on {settings.device}")
-    estimator, detector_identity = identify_networks(settings, devices, detector, console)
+    estimator, detector_identity = executor.identify(console)
     folder = out / display_name(settings.estimator)
     _refuse_unwritable(folder)
     plan = ExtractionPlan(
@@ -151,7 +138,7 @@ def extract(
     notes = _Notes(NoteLog(folder, share.shard), failures)
     work, skipped = _open_work(plan, chosen, share, failures, notes, console)
     try:
-        rate = _run(plan, work, devices, failures, notes, console, detector, overwrite=share.overwrite) if work else 0.0
+        rate = _run(executor, plan, work, failures, notes, console, overwrite=share.overwrite) if work else 0.0
     finally:
         notes.close()
     tried = {source.relative for source in (*work, *skipped)}
@@ -356,22 +343,20 @@ def _open_work(
 
 
 def _run(
+    executor: Executor,
     plan: "ExtractionPlan",
     work: Sequence[Source],
-    devices: Sequence[str],
     failures: _Failures,
     notes: _Notes,
     console: Console,
-    detector: "PersonDetector | None",
     *,
     overwrite: bool,
 ) -> float:
     """Extracts the videos; returns the frames extracted per second."""
-    from pipeline.extract.device import run_device
     from pipeline.extract.pieces import in_pieces
-    from pipeline.extract.processes import run_devices
 
-    with RunProgress(len(work), console) as shown:
+    sizes = executor.sizes(work)
+    with RunProgress(len(work), console, size=sum(sizes.values())) as shown:
 
         def on_video(outcome: "Outcome") -> None:
             failures.withdrawn |= outcome.withdrawn
@@ -380,11 +365,7 @@ def _run(
             if outcome.is_part:
                 return
             notes.add(outcome.source.relative, list(outcome.problems))
-            shown.video()
+            shown.video(sizes[outcome.source])
 
-        parts = in_pieces(plan, work, overwrite=overwrite)
-        if len(devices) == 1:
-            run_device(plan, parts, on_video=on_video, on_frame=shown.frame, detector=detector)
-        else:
-            run_devices(plan, list(parts), devices, on_video=on_video, on_frame=shown.frame)
+        executor.run(plan, in_pieces(plan, work, overwrite=overwrite), sizes, shown, on_video)
         return shown.rate()

@@ -30,10 +30,13 @@ class RunProgress:
     Args:
         total: Number of videos to process.
         console: Console for the output.
+        size: Sum of the sizes of the videos, in any unit; None if each video counts equally.
     """
 
-    def __init__(self, total: int, console: Console) -> None:
+    def __init__(self, total: int, console: Console, *, size: float | None = None) -> None:
         self._total = total
+        self._size = total if size is None else size
+        self._size_done = 0.0
         self._console = console
         self._started = monotonic()
         self._last_line = self._started
@@ -66,9 +69,14 @@ class RunProgress:
         if self._frames % 16 == 0:
             self._show()
 
-    def video(self) -> None:
-        """Counts a processed video, whether it succeeded or failed."""
+    def video(self, size: float = 1.0) -> None:
+        """Counts a processed video, whether it succeeded or failed.
+
+        Args:
+            size: Its size, by which the remaining time is estimated.
+        """
         self._videos += 1
+        self._size_done += size
         self._show()
 
     def say(self, text: str, style: str | None = None) -> None:
@@ -81,7 +89,7 @@ class RunProgress:
 
     def _show(self) -> None:
         elapsed = monotonic() - self._started
-        left = elapsed / self._videos * (self._total - self._videos) if self._videos else None
+        left = elapsed / self._size_done * (self._size - self._size_done) if self._size_done else None
         left_text = f"{_clock(left)} left" if left is not None else ""
         rate = f"{self.rate():.1f} frames/s"
         if self._console.is_terminal:

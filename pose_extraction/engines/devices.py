@@ -11,12 +11,28 @@ GPU_DRIVER_TRACES = ("/proc/driver/nvidia", "/dev/nvidiactl", "/dev/nvhost-ctrl"
 ISAS_WITHOUT_BF16 = ("SSE41", "AVX", "AVX2", "AVX2_VNNI", "AVX2_VNNI_2", "AVX512_CORE", "AVX512_CORE_VNNI")
 
 
+# Set by `limit_cpus`.
+_cpu_limit: int | None = None
+
+
 def cpu_count() -> int:
-    """Return the number of CPUs that this process may use, which containers and schedulers can limit."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
+    """Return the number of CPUs that this process may use, which containers, schedulers and `limit_cpus` can limit."""
     # macOS does not tell.
-    return os.cpu_count() or 1
+    available = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return available if _cpu_limit is None else min(available, _cpu_limit)
+
+
+def limit_cpus(count: int | None) -> None:
+    """Limit the threads of networks that this process loads from now on.
+
+    Several processes of one machine share its cores. Some libraries (ONNX Runtime) ignore the variables of OpenMP, so
+    each network must be given its number of threads.
+
+    Args:
+        count: Number of CPUs, at least 1; None for no limit.
+    """
+    global _cpu_limit
+    _cpu_limit = count
 
 
 def cpu_has_bf16() -> bool:

@@ -5,6 +5,7 @@ import threading
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from time import perf_counter
 from typing import TypeVar
 
 import av.error
@@ -36,6 +37,7 @@ class VideoJob:
         info: Properties of the video, set when the first frame is decoded.
         problems: Notes on what is missing from the video and what was assumed; complete at the end of the video.
         error: Why nothing could be decoded; None on success.
+        seconds: Seconds spent opening and decoding, without waiting for the consumer; complete at the end of the video.
     """
 
     path: Path
@@ -47,6 +49,7 @@ class VideoJob:
     info: VideoInfo | None = None
     problems: list[str] = field(default_factory=list)
     error: str | None = None
+    seconds: float = 0.0
 
 
 Job = TypeVar("Job", bound=VideoJob)
@@ -93,14 +96,17 @@ def decode_ahead(
 
 def _read(job: Job, waiting: BoundedQueue[tuple[Job, Frame | None]]) -> bool:
     """Decode one video to its end. Return False if the consumer has stopped."""
+    started = perf_counter()
     try:
         reading = VideoReader(job.path, start=job.start, end=job.end, stride=job.stride, fps=job.fps, stream=job.stream)
         with reading as reader:
             job.info = reader.info
             job.problems = reader.problems
             for frame in reader:
+                job.seconds += perf_counter() - started
                 if not waiting.put((job, frame)):
                     return False
+                started = perf_counter()
     except Exception as error:
         # A damaged video must never stop the run, whatever it raises.
         text = str(error) if isinstance(error, VideoError) else f"{job.path}: {type(error).__name__}: {error}"

@@ -8,8 +8,10 @@ from typing import Any
 import pytest
 from rich.console import Console
 
+from pipeline.extract.cluster.options import ClusterOptions
 from pipeline.extract.settings import ExtractSettings
-from pipeline.extract.workflow import Share, extract
+from pipeline.extract.share import Share
+from pipeline.extract.workflow import extract
 from test_support.made_runs import SIZE, Run
 from test_support.made_video import write_made_clip
 from test_support.tiny_networks import write_tiny_networks
@@ -44,7 +46,15 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 def run(networks: tuple[Path, Path]) -> Callable[..., Run]:
     """Return a function that extracts with the tiny networks: `run(videos, out, labels=..., share=..., **settings)`."""
 
-    def call(videos: Any, out: Path, *, labels: str = "auto", share: Share | None = None, **settings: Any) -> Run:
+    def call(
+        videos: Any,
+        out: Path,
+        *,
+        labels: str = "auto",
+        share: Share | None = None,
+        cluster: ClusterOptions | None = None,
+        **settings: Any,
+    ) -> Run:
         estimator, detector = networks
         # fp32 on one processor, so that results do not depend on the machine.
         chosen = {"estimator": str(estimator), "detector": str(detector), "device": "cpu", "backend": "onnxruntime"}
@@ -52,7 +62,13 @@ def run(networks: tuple[Path, Path]) -> Callable[..., Run]:
         console = Console(file=output, width=400)
         given = [videos] if isinstance(videos, str | Path) else videos
         report = extract(
-            given, out, settings=ExtractSettings(**(chosen | settings)), labels=labels, share=share, console=console
+            given,
+            out,
+            settings=ExtractSettings(**(chosen | settings)),
+            labels=labels,
+            share=share,
+            console=console,
+            cluster=cluster,
         )
         return Run(report, output.getvalue())
 

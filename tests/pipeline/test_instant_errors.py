@@ -10,6 +10,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 HEAVY = {
+    "ray",
     *("torch", "torchvision", "lightning_fabric", "sympy", "scipy", "sklearn", "matplotlib"),
     *("cv2", "av", "mmpose", "mmengine", "onnxruntime", "openvino"),
 }
@@ -90,6 +91,10 @@ CASES = {
     "extract clips --estimator nosuch": (2, "unknown estimator 'nosuch'"),
     "extract clips --detector nosuch": (2, "unknown detector 'nosuch'"),
     "extract clips --estimator nosuch.onnx": (1, "ONNX file nosuch.onnx does not exist"),
+    "extract clips --engine nosuch": (2, "--engine nosuch: must be local or ray"),
+    "extract clips --actors 3": (2, "--actors 3: is an option of a cluster; add --engine ray"),
+    "extract clips --engine ray --actor-memory 0": (2, "--actor-memory 0: must be greater than 0"),
+    "extract clips --shard auto": (2, "SLURM_ARRAY_TASK_ID is not set"),
     "extract --nosuch": (2, "No such option: --nosuch"),
     "evaluate --protocol nosuch": (2, "unknown protocol 'nosuch'"),
     "evaluate --protocol linear --set nosuch=1": (2, "unknown setting 'nosuch'"),

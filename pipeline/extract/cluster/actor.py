@@ -1,0 +1,221 @@
+"""A process of the cluster that keeps the networks loaded, and extracts the videos that the driver sends.
+
+This class knows nothing of Ray; `driver` makes an actor of it. Its module imports nothing heavy: the number of threads
+must be set before the numeric libraries are loaded.
+"""
+
+import logging
+import os
+import queue
+import resource
+import socket
+import threading
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass, replace
+from pathlib import Path
+from time import monotonic, sleep
+from typing import TYPE_CHECKING
+
+from pipeline.extract.cluster.receipts import Ready, Receipt, Status
+from pipeline.inputs.labels import ClipLabel
+from pipeline.inputs.videos import Source
+from pose_extraction.engines.devices import limit_cpus
+from pose_extraction.engines.threads import wait_asleep
+from pose_extraction.errors import SkelpipeError
+
+if TYPE_CHECKING:
+    from pipeline.extract.device import Outcome
+    from pipeline.extract.plan import ExtractionPlan
+    from pose_extraction.networks.estimators import NetworkIdentity
+    from pose_extraction.video.reader import VideoInfo
+
+# Seconds for which a decoder waits for the next video before it ends the batch.
+NEXT_VIDEO_SECONDS = 0.2
+# Seconds for which a file that another machine has just written may stay invisible on network storage.
+SHARED_STORAGE_SECONDS = 5.0
+# A header may claim any number of frames.
+LONGEST_VIDEO = 86400.0
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(eq=False)
+class _Begun:
+    """A video of this actor.
+
+    Args:
+        future: Resolved with its receipt.
+        since: When its first frame was processed; None before that.
+        duration: Its duration in seconds; 0 if unknown.
+    """
+
+    future: Future[Receipt]
+    since: float | None = None
+    duration: float = 0.0
+
+
+class VideoActor:
+    """Extracts videos with networks that are loaded once.
+
+    Args:
+        cpus: Number of cores; each network gets that many threads.
+        log_level: Level of the log.
+        node_id: Ray's id of the node.
+    """
+
+    def __init__(self, cpus: int, log_level: int = logging.WARNING, node_id: str = "") -> None:
+        os.environ["OMP_NUM_THREADS"] = str(cpus)
+        wait_asleep()
+        limit_cpus(cpus)
+        logging.basicConfig(level=log_level, format="%(levelname)s %(name)s: %(message)s")
+        self._node, self._node_id = socket.gethostname(), node_id
+        self._waiting: queue.SimpleQueue[Source] = queue.SimpleQueue()
+        self._clips: dict[str, Sequence[ClipLabel]] = {}
+        self._begun: dict[str, _Begun] = {}
+        self._frames = 0
+        self._progress = monotonic()
+        self._network_seconds = 0.0
+
+    def open(self, plan: "ExtractionPlan", folder: str | None, marker: str) -> Ready:
+        """Load the networks.
+
+        Args:
+            plan: The plan of the driver, without clips.
+            folder: Working directory of the driver, which relative paths refer to; None if there are none.
+            marker: File in the output folder that the driver has created.
+
+        Raises:
+            SkelpipeError: The node lacks the folders, or its networks, libraries or processor differ from those of
+                the driver, so that its results would differ, too.
+        """
+        if folder is not None:
+            try:
+                os.chdir(folder)
+            except OSError as error:
+                raise SkelpipeError(
+                    f"{self._node}: cannot use the folder {folder}, which the paths refer to ({error.strerror}); give "
+                    "absolute paths on storage that all nodes share"
+                ) from error
+        self._check_output(Path(marker))
+        estimator, detector = self._networks(plan)
+        # One dictionary of the clips of the current videos: those of all videos would fill the memory of each actor.
+        self._plan = replace(plan, estimator=estimator, detector=detector, clips=self._clips)
+        from pipeline.extract.device import open_extractor
+
+        self._extractor = open_extractor(self._plan)
+        threading.Thread(target=self._work, name="videos", daemon=True).start()
+        return Ready(self._node, self._node_id, self._extractor.workers + 1)
+
+    def extract(self, source: Source, clips: Sequence[ClipLabel]) -> Receipt:
+        """Extract a video and write its file; several threads may call this at a time.
+
+        Args:
+            source: The video.
+            clips: Its clips.
+        """
+        future: Future[Receipt] = Future()
+        self._clips[source.frame_dir] = clips
+        self._begun[source.frame_dir] = _Begun(future)
+        self._note_progress()
+        self._waiting.put(source)
+        return future.result()
+
+    def status(self) -> Status:
+        """Return the progress."""
+        duration = max((begun.duration for begun in list(self._begun.values())), default=0.0)
+        return Status(self._frames, monotonic() - self._progress, duration)
+
+    def _check_output(self, marker: Path) -> None:
+        until = monotonic() + SHARED_STORAGE_SECONDS
+        while not marker.exists():
+            if monotonic() > until:
+                raise SkelpipeError(
+                    f"{self._node}: does not see the output folder {marker.parent} of the driver; give a folder on "
+                    "storage that all nodes share with --out"
+                )
+            sleep(0.1)
+
+    def _networks(self, plan: "ExtractionPlan") -> "tuple[NetworkIdentity, NetworkIdentity | None]":
+        """Find the networks on this machine; their files may have other paths than on the driver."""
+        import cv2
+        from rich.console import Console
+
+        from pipeline.extract.networks import identify_networks
+        from pose_extraction.engines.devices import cpu_count
+
+        cv2.setNumThreads(cpu_count())
+        console = Console(stderr=True)
+        estimator, detector = identify_networks(plan.settings, [plan.settings.device], None, console)
+        for wanted, found in ((plan.estimator, estimator), (plan.detector, detector)):
+            ours = found.facts() if found is not None else {}
+            theirs = wanted.facts() if wanted is not None else {}
+            differences = [
+                f"{name} {ours.get(name)} instead of {value}"
+                for name, value in theirs.items()
+                if ours.get(name) != value
+            ]
+            if differences:
+                raise SkelpipeError(
+                    f"{self._node}: would give other results, with {', '.join(differences)}; install the same versions "
+                    "on all nodes, and set --precision and --backend if their processors differ"
+                )
+        return estimator, detector
+
+    def _work(self) -> None:
+        while True:
+            first = self._waiting.get()
+            try:
+                self._stream(first)
+            except Exception as error:
+                log.warning("the videos in progress failed", exc_info=True)
+                text = f"{type(error).__name__}: {error}"
+                for name in list(self._begun):
+                    self._begun.pop(name).future.set_exception(SkelpipeError(text))
+
+    def _stream(self, first: Source) -> None:
+        """Extract videos until none is waiting, so that the last ones are not held back by a batch that is not full."""
+        from pipeline.extract.device import run_device
+
+        def work() -> Iterator[Source]:
+            yield first
+            while True:
+                try:
+                    yield self._waiting.get(timeout=NEXT_VIDEO_SECONDS)
+                except queue.Empty:
+                    return
+
+        run_device(
+            self._plan,
+            work(),
+            on_video=self._on_video,
+            on_frame=self._on_frame,
+            on_start=self._on_start,
+            extractor=self._extractor,
+        )
+
+    def _note_progress(self) -> None:
+        self._progress = monotonic()
+
+    def _on_frame(self) -> None:
+        self._frames += 1
+        self._note_progress()
+
+    def _on_start(self, source: Source, info: "VideoInfo | None") -> None:
+        self._note_progress()
+        begun = self._begun[source.frame_dir]
+        begun.since = monotonic()
+        if info is not None:
+            begun.duration = min(info.claimed_frames / info.fps, LONGEST_VIDEO)
+
+    def _on_video(self, outcome: "Outcome") -> None:
+        self._note_progress()
+        begun = self._begun.pop(outcome.source.frame_dir)
+        self._clips.pop(outcome.source.frame_dir, None)
+        times = self._extractor.times
+        total = times.detect + times.crop + times.network + times.decode
+        networks, self._network_seconds = total - self._network_seconds, total
+        elapsed = monotonic() - begun.since if begun.since is not None else 0.0
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+        seconds = {**outcome.seconds, "networks": networks}
+        begun.future.set_result(Receipt(outcome, seconds, elapsed, self._frames, peak, self._node))

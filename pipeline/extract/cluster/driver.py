@@ -1,0 +1,246 @@
+"""The driver: gives videos to actors, collects their receipts, and replaces actors that die or hang.
+
+It holds paths only. Neither frames nor poses pass through it or through Ray's object store: actors read the videos and
+write the results themselves.
+"""
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from time import monotonic, sleep
+from typing import TYPE_CHECKING, Any
+
+from pipeline.extract.cluster.connection import Demand, cause_of
+from pipeline.extract.cluster.metrics import Metrics
+from pipeline.extract.cluster.options import ClusterOptions
+from pipeline.extract.cluster.receipts import Ready, Receipt, Status
+from pipeline.extract.cluster.schedule import Kind, Schedule, Task
+from pipeline.extract.cluster.summary import Summary
+from pipeline.extract.cluster.workers import MOST_VIDEOS_AT_ONCE, Worker, Workers, first_line
+from pipeline.inputs.videos import Source
+
+if TYPE_CHECKING:
+    from pipeline.extract.device import Outcome
+    from pipeline.extract.plan import ExtractionPlan
+
+# Seconds between two questions for the progress of an actor.
+STATUS_INTERVAL = 2.0
+# Seconds after which the driver looks again for a place for its first actor.
+NO_ACTOR_SECONDS = 0.2
+
+log = logging.getLogger(__name__)
+
+
+class Driver:
+    """Extracts videos with the actors of a cluster.
+
+    Args:
+        plan: See `ExtractionPlan`.
+        sizes: The videos, with their sizes in bytes.
+        options: See `ClusterOptions`.
+        demand: What one actor needs.
+        marker: File in the output folder by which actors recognise it.
+        summary: Takes the receipts.
+        metrics: The same for Prometheus; None for no metrics.
+        on_video: Called after each video, whether it succeeded or failed.
+        on_frame: Called for every frame.
+        say: Prints a message.
+    """
+
+    def __init__(
+        self,
+        plan: "ExtractionPlan",
+        sizes: Mapping[Source, int],
+        *,
+        options: ClusterOptions,
+        demand: Demand,
+        marker: Path,
+        summary: Summary,
+        metrics: Metrics | None,
+        on_video: Callable[["Outcome"], None],
+        on_frame: Callable[[], None],
+        say: Callable[[str], None],
+    ) -> None:
+        self._clips = plan.clips
+        self._schedule = Schedule(Task(source, size) for source, size in sizes.items())
+        relative = not (plan.folder.is_absolute() and all(source.path.is_absolute() for source in sizes))
+        self._workers = Workers(
+            replace(plan, clips={}),
+            options,
+            demand,
+            folder=str(Path.cwd()) if relative or _names_relative_networks(plan) else None,
+            marker=marker,
+            summary=summary,
+            say=say,
+        )
+        self._options, self._summary, self._metrics = options, summary, metrics
+        self._on_video, self._on_frame, self._say = on_video, on_frame, say
+        self._asked = monotonic()
+
+    def run(self) -> None:
+        """Extracts all videos; ends the actors when it is done or interrupted.
+
+        Raises:
+            SkelpipeError: No actor can load its networks.
+        """
+        try:
+            while self._left():
+                self._workers.match(self._left())
+                self._feed()
+                self._handle_answers()
+                if monotonic() - self._asked >= STATUS_INTERVAL:
+                    self._asked = monotonic()
+                    self._ask()
+                    self._end_hanging()
+        finally:
+            for worker in list(self._workers.all.values()):
+                self._workers.end(worker)
+
+    def _left(self) -> int:
+        """Number of videos that are waiting or in progress."""
+        return len(self._schedule) + sum(len(worker.running) for worker in self._workers.all.values())
+
+    def _feed(self) -> None:
+        ready = self._workers.ready
+        names = [worker.name for worker in ready]
+        for worker in ready:
+            assert worker.ready is not None
+            while len(worker.running) < min(worker.ready.videos_at_once, MOST_VIDEOS_AT_ONCE):
+                task = self._schedule.next_for(worker.name, names, list(worker.running.values()))
+                if task is None:
+                    break
+                worker.send((task.source, self._clips[task.source.frame_dir]), task)
+
+    def _handle_answers(self) -> None:
+        import ray
+
+        owners = {one: worker for worker in self._workers.all.values() for one in worker.references()}
+        if not owners:
+            sleep(NO_ACTOR_SECONDS)
+            return
+        arrived, _ = ray.wait(list(owners), num_returns=1, timeout=STATUS_INTERVAL)
+        if arrived:
+            arrived, _ = ray.wait(list(owners), num_returns=len(owners), timeout=0)
+        for reference in arrived:
+            worker = owners[reference]
+            if worker.name not in self._workers.all:
+                # An earlier answer of this round ended it.
+                continue
+            try:
+                answer = ray.get(reference)
+            except ray.exceptions.RayError as error:
+                self._lost(worker, reference, cause_of(error))
+            else:
+                self._take(worker, reference, answer)
+
+    def _take(self, worker: Worker, reference: Any, answer: Ready | Receipt | Status) -> None:
+        if isinstance(answer, Ready):
+            self._workers.opened(worker, answer)
+        elif isinstance(answer, Status):
+            worker.status = None
+            self._count_frames(worker, answer.frames)
+            worker.heard = max(worker.heard, monotonic() - answer.quiet)
+            worker.duration = answer.duration
+        else:
+            self._count_frames(worker, answer.frames)
+            self._receipt(worker, worker.done(reference), answer)
+
+    def _count_frames(self, worker: Worker, frames: int) -> None:
+        # Answers can overtake each other, so an older one may hold a smaller number.
+        new = max(0, frames - worker.frames)
+        worker.frames += new
+        if self._metrics is not None:
+            self._metrics.frames(new)
+        for _ in range(new):
+            self._on_frame()
+
+    def _receipt(self, worker: Worker, task: Task, receipt: Receipt) -> None:
+        outcome = receipt.outcome
+        if outcome.error is not None and not outcome.frames:
+            self._failed(worker, task, "error", outcome)
+            return
+        for one in (self._summary, self._metrics):
+            if one is not None:
+                one.video_ended(receipt)
+                if outcome.error is not None:
+                    # Some of its clips, or the overlay. The file is written, and would not differ the next time.
+                    one.failed("incomplete")
+        self._on_video(outcome)
+
+    def _failed(self, worker: Worker, task: Task, kind: Kind, outcome: "Outcome") -> None:
+        """Handles a failed attempt; `outcome` is what is reported if it was the last one."""
+        again = self._schedule.failed(task, kind, worker.name)
+        for one in (self._summary, self._metrics):
+            if one is not None:
+                one.retried(kind) if again else one.failed(kind)
+        if again:
+            log.info("%s: %s; to be repeated on another actor", task.source.path, outcome.error)
+        else:
+            self._on_video(outcome)
+
+    def _lost(self, worker: Worker, reference: Any, error: Exception) -> None:
+        """Handles an actor that answered with an error, or whose process or node has gone."""
+        if reference is worker.opening:
+            self._workers.not_opened(worker, error)
+            return
+        if not self._workers.is_node_alive(worker):
+            self._say(f"{worker.node}: the node has left the cluster; its videos are extracted elsewhere")
+            self._give_back(worker)
+        else:
+            log.info("%s on %s: %s", worker.name, worker.node, error)
+            self._end(worker, "killed", f"ended its actor on {worker.node} ({first_line(error)})")
+
+    def _give_back(self, worker: Worker) -> None:
+        self._workers.end(worker)
+        for task in worker.running.values():
+            self._schedule.give_back(task)
+
+    def _end(self, worker: Worker, kind: Kind, reason: str) -> None:
+        """Ends an actor because of its videos."""
+        from pipeline.extract.device import Outcome
+
+        self._workers.end(worker)
+        for task in worker.running.values():
+            attempts = task.failures.total() + 1
+            text = (
+                f"{task.source.path}: {reason}; given up after {attempts} attempts, run the command again to retry it"
+            )
+            self._failed(worker, task, kind, Outcome(task.source, error=text))
+
+    def _ask(self) -> None:
+        ready = self._workers.ready
+        for worker in ready:
+            if worker.running and worker.status is None:
+                worker.status = worker.handle.status.remote()
+        if self._metrics is not None:
+            running = sum(len(worker.running) for worker in ready)
+            self._metrics.state(waiting=len(self._schedule), running=running, actors=len(ready))
+
+    def _end_hanging(self) -> None:
+        for worker in self._workers.ready:
+            patience = self._options.patience(worker.duration)
+            if worker.running and monotonic() - worker.heard > patience:
+                self._end(worker, "hung", f"made no progress for {patience:.0f} s on {worker.node}")
+
+
+def _names_relative_networks(plan: "ExtractionPlan") -> bool:
+    """Whether a network is a file that is given by a relative path."""
+    settings = plan.settings
+    names = (settings.estimator, settings.detector, settings.checkpoint, settings.detector_checkpoint)
+    return any(name is not None and not Path(name).is_absolute() and Path(name).exists() for name in names)
+
+
+def sizes_of(work: Sequence[Source]) -> dict[Source, int]:
+    """Returns the size of each video in bytes, at least 1; for a folder of images, that of all its files."""
+    return {source: max(1, _size(source.path)) for source in work}
+
+
+def _size(path: Path) -> int:
+    try:
+        if path.is_dir():
+            return sum(file.stat().st_size for file in path.iterdir())
+        return path.stat().st_size
+    except OSError:
+        # The actor reports the reason.
+        return 1

@@ -1,0 +1,124 @@
+"""Where the networks of an extraction run: in this process and processes of this machine, or on a cluster."""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Protocol
+
+from rich.console import Console
+
+from pipeline.extract.settings import ExtractSettings
+from pipeline.inputs.videos import Source
+from pipeline.reporting.progress import RunProgress
+from pose_extraction.engines.devices import parse_devices
+from pose_extraction.errors import UsageError
+
+if TYPE_CHECKING:
+    from pipeline.extract.cluster.options import ClusterOptions
+    from pipeline.extract.device import Outcome
+    from pipeline.extract.plan import ExtractionPlan
+    from pose_extraction.networks.detection import PersonDetector
+    from pose_extraction.networks.estimators import NetworkIdentity
+
+
+class Executor(Protocol):
+    """Finds the networks, and extracts videos."""
+
+    def identify(self, console: Console) -> "tuple[NetworkIdentity, NetworkIdentity | None]":
+        """Returns estimator and detector; see `identify_networks`."""
+        ...
+
+    def sizes(self, work: Sequence[Source]) -> dict[Source, int]:
+        """Returns the share of each video in the time left."""
+        ...
+
+    def run(
+        self,
+        plan: "ExtractionPlan",
+        work: dict[Source, int],
+        shown: RunProgress,
+        on_video: Callable[["Outcome"], None],
+    ) -> None:
+        """Extracts videos and writes their files.
+
+        Args:
+            plan: See `ExtractionPlan`.
+            work: The videos, with `sizes`.
+            shown: Takes frames and messages.
+            on_video: Called after each video, whether it succeeded or failed.
+        """
+        ...
+
+
+class LocalExecutor:
+    """Extracts on the devices of this machine.
+
+    Args:
+        settings: See `ExtractSettings`.
+        detector: Replaces the detector of the settings.
+
+    Raises:
+        UsageError: The devices are malformed, or cannot use the detector.
+    """
+
+    def __init__(self, settings: ExtractSettings, detector: "PersonDetector | None") -> None:
+        self._settings, self._detector = settings, detector
+        self._devices = parse_devices(settings.device)
+        if detector is not None and len(self._devices) > 1:
+            raise UsageError(f"a custom detector works on one device only, not on {settings.device}")
+
+    def identify(self, console: Console) -> "tuple[NetworkIdentity, NetworkIdentity | None]":
+        from pipeline.extract.networks import identify_networks
+
+        return identify_networks(self._settings, self._devices, self._detector, console)
+
+    def sizes(self, work: Sequence[Source]) -> dict[Source, int]:
+        # In the order of their names, in which all videos are equally likely to be long.
+        return dict.fromkeys(work, 1)
+
+    def run(
+        self,
+        plan: "ExtractionPlan",
+        work: dict[Source, int],
+        shown: RunProgress,
+        on_video: Callable[["Outcome"], None],
+    ) -> None:
+        from pipeline.extract.device import run_device
+        from pipeline.extract.processes import run_devices
+
+        if len(self._devices) == 1:
+            run_device(plan, work, on_video=on_video, on_frame=shown.frame, detector=self._detector)
+        else:
+            run_devices(plan, list(work), self._devices, on_video=on_video, on_frame=shown.frame)
+
+
+@contextmanager
+def opened_executor(
+    settings: ExtractSettings,
+    detector: "PersonDetector | None",
+    cluster: "ClusterOptions | None",
+    shard: tuple[int, int] | None,
+) -> Iterator[tuple[Executor, ExtractSettings]]:
+    """Opens an executor for the duration of a block.
+
+    Args:
+        settings: See `ExtractSettings`.
+        detector: Custom person detector, if any.
+        cluster: How to use a cluster; None for this machine.
+        shard: See `Share`.
+
+    Yields:
+        The executor, and the settings with the device that it uses.
+
+    Raises:
+        UsageError: The options contradict each other.
+        BackendError: There is no cluster.
+    """
+    if cluster is None:
+        yield LocalExecutor(settings, detector), settings
+        return
+    if detector is not None:
+        raise UsageError("a custom detector works in this process only, not with --engine ray")
+    from pipeline.extract.cluster.executor import opened_cluster
+
+    with opened_cluster(settings, cluster, shard) as opened:
+        yield opened

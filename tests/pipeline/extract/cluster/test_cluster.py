@@ -1,0 +1,169 @@
+"""Extraction on a small Ray cluster on this machine, whose actors, nodes and driver die.
+
+One cluster serves all tests: starting nodes and actors takes most of the time.
+"""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pipeline.extract.cluster.options import ClusterOptions
+from test_support.gated_video import GatedVideo, kill, parent_of, wait_for_end
+from test_support.made_runs import SIZE, all_files, identities
+from test_support.made_video import write_made_clip
+
+pytest.importorskip("ray", reason="Ray is not installed")
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(200)]
+
+ROOT = Path(__file__).resolve().parents[4]
+STORE = 80 << 20
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Any]:
+    """A head without cores, and two nodes with one core each."""
+    before = dict(os.environ)
+    # The processes of the cluster inherit these: where the project is, and that no node reports to anyone.
+    os.environ.update(PYTHONPATH=str(ROOT), RAY_USAGE_STATS_ENABLED="0", RAY_ENABLE_UV_RUN_RUNTIME_ENV="0")
+    from ray.cluster_utils import Cluster
+
+    quick = {"health_check_initial_delay_ms": 0, "health_check_period_ms": 500, "health_check_failure_threshold": 4}
+    head = {"num_cpus": 0, "object_store_memory": STORE, "include_dashboard": False, "_system_config": quick}
+    made = Cluster(initialize_head=True, head_node_args=head)
+    try:
+        for _ in range(2):
+            made.add_node(num_cpus=1, object_store_memory=STORE, memory=4 << 30)
+        yield made
+    finally:
+        made.shutdown()
+        os.environ.clear()
+        os.environ.update(before)
+
+
+@pytest.fixture
+def options(cluster) -> ClusterOptions:
+    return ClusterOptions(address=cluster.address, stall_seconds=60)
+
+
+@pytest.fixture
+def videos(clips, tmp_path) -> Path:
+    """The four clips, in a folder of their own."""
+    folder = tmp_path / "videos"
+    shutil.copytree(clips, folder)
+    return folder
+
+
+@pytest.fixture
+def late(tmp_path) -> Callable[[str], Path]:
+    """Returns a function that makes a clip which a test moves into place during a run."""
+
+    def make(name: str) -> Path:
+        return write_made_clip(tmp_path / "late" / name, size=SIZE, frames=15, persons=1)
+
+    return make
+
+
+def acting(act: Callable[[], None]) -> threading.Thread:
+    thread = threading.Thread(target=act, daemon=True)
+    thread.start()
+    return thread
+
+
+def results(folder: Path) -> dict[str, bytes]:
+    """All files but the summaries."""
+    return {name: content for name, content in all_files(folder).items() if "summary." not in name}
+
+
+def test_killed_actors_and_lost_nodes_change_nothing(run, cluster, options, videos, late, tmp_path):
+    first, second = GatedVideo(videos / "run" / "first.mp4"), GatedVideo(videos / "wave" / "second.mp4")
+
+    def act() -> None:
+        kill(first.reader())
+        first.become(late("first.mp4"))
+        raylet = parent_of(second.reader())
+        lost = next(node for node in cluster.worker_nodes if node.all_processes["raylet"][0].process.pid == raylet)
+        cluster.remove_node(lost, allow_graceful=False)
+        second.become(late("second.mp4"))
+
+    thread = acting(act)
+    outcome = run(videos, tmp_path / "out", cluster=options)
+    thread.join(60)
+    cluster.add_node(num_cpus=1, object_store_memory=STORE, memory=4 << 30)
+    assert (outcome.report.done, outcome.report.failed) == (6, {}), outcome.output
+    run(videos, tmp_path / "local")
+    assert results(tmp_path / "out") == results(tmp_path / "local")
+    summary = json.loads((tmp_path / "out" / "tiny_pose" / "summary.json").read_text())
+    assert (summary["complete"], summary["videos"], summary["failed"]) == (True, 6, 0)
+    assert summary["retries"].get("killed", 0) >= 1
+    assert summary["frames"] == 20 + 12 + 31 + 9 + 15 + 15
+    [node] = summary["nodes"]
+    assert node["actors"] >= 3
+    assert 0 < node["busy_seconds"] <= node["wall_seconds"]
+
+
+def test_a_video_that_kills_or_hangs_actors_is_given_up_and_the_others_continue(run, cluster, videos, tmp_path):
+    deadly, hanging = GatedVideo(videos / "run" / "deadly.mp4"), GatedVideo(videos / "wave" / "hanging.mp4")
+    (videos / "wave" / "broken.mp4").write_bytes(b"\0" * 500)
+
+    def act() -> None:
+        while True:
+            kill(deadly.reader())
+
+    acting(act)
+    outcome = run(videos, tmp_path / "out", cluster=ClusterOptions(address=cluster.address, stall_seconds=8))
+    failed = outcome.report.failed
+    assert outcome.report.done == 4, outcome.output
+    assert set(failed) == {"run/deadly.mp4", "wave/hanging.mp4", "wave/broken.mp4"}
+    assert "ended its actor" in failed["run/deadly.mp4"] and "given up after 3 attempts" in failed["run/deadly.mp4"]
+    assert "made no progress for 8 s" in failed["wave/hanging.mp4"]
+    for gate in (deadly, hanging):
+        gate.path.unlink()
+    run(videos, tmp_path / "local")
+    logged = {
+        json.loads(line)["file"]: json.loads(line)["cause"]
+        for line in (tmp_path / "out" / "tiny_pose" / "errors.jsonl").read_text().splitlines()
+    }
+    assert logged == failed
+    skeletons = {name: content for name, content in results(tmp_path / "out").items() if name.endswith(".pkl")}
+    assert skeletons == {
+        name: content for name, content in results(tmp_path / "local").items() if name.endswith(".pkl")
+    }
+    summary = json.loads((tmp_path / "out" / "tiny_pose" / "summary.json").read_text())
+    assert summary["failures"] == {"error": 1, "hung": 1, "killed": 1}
+    assert "hung" in (tmp_path / "out" / "tiny_pose" / "summary.html").read_text()
+
+
+def test_after_the_driver_was_killed_only_what_was_in_progress_is_repeated(
+    run, cluster, options, networks, videos, late, tmp_path
+):
+    gate = GatedVideo(videos / "run" / "gate.mp4")
+    estimator, detector = networks
+    command = [
+        *(sys.executable, "-m", "skelpipe", "extract", videos, "--out", tmp_path / "out", "--device", "cpu"),
+        *("--estimator", estimator, "--detector", detector, "--backend", "onnxruntime"),
+        *("--engine", "ray", "--address", cluster.address, "--actors", "1"),
+    ]
+    with subprocess.Popen(map(str, command), cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as driver:
+        # A single actor takes the smallest video last, so the others are finished or in progress.
+        actor = gate.reader()
+        driver.kill()
+        driver.communicate()
+    # Ray ends the actors of a driver that is gone.
+    wait_for_end(actor)
+    gate.become(late("gate.mp4"))
+    left = identities(tmp_path / "out")
+    outcome = run(videos, tmp_path / "out", cluster=options)
+    assert outcome.report.failed == {}
+    assert (outcome.report.done, outcome.report.skipped) == (5 - len(left), len(left))
+    assert len(left) >= 2
+    assert {name: identity for name, identity in identities(tmp_path / "out").items() if name in left} == left
+    run(videos, tmp_path / "local")
+    assert results(tmp_path / "out") == results(tmp_path / "local")
