@@ -132,8 +132,9 @@ def run_device(
                         on_start(job.source, job.info)
                     open_videos.setdefault(job, []).append(poses)
                     on_frame()
-                    continue
-                finishing.append(pool.submit(_finish, plan, job, open_videos.pop(job, []), interrupted))
+                else:
+                    finishing.append(pool.submit(_finish, plan, job, open_videos.pop(job, []), interrupted))
+                # After each frame, not only at the end of the next video: whoever hands out the videos may be waiting.
                 while finishing and (finishing[0].done() or len(finishing) > FINISHING_AHEAD):
                     on_video(finishing.popleft().result())
             while finishing:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from pipeline.extract.device import Outcome
     from pipeline.extract.plan import ExtractionPlan
     from pose_extraction.networks.detection import PersonDetector
-    from pose_extraction.networks.estimators import NetworkIdentity
+    from pose_extraction.networks.identity import NetworkIdentity
 
 
 class Executor(Protocol):

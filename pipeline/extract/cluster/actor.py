@@ -27,7 +27,7 @@ from pose_extraction.errors import SkelpipeError
 if TYPE_CHECKING:
     from pipeline.extract.device import Outcome
     from pipeline.extract.plan import ExtractionPlan
-    from pose_extraction.networks.estimators import NetworkIdentity
+    from pose_extraction.networks.identity import NetworkIdentity
     from pose_extraction.video.reader import VideoInfo
 
 # Seconds for which a decoder waits for the next video before it ends the batch.

@@ -14,6 +14,8 @@ from pose_extraction.errors import BackendError, UsageError
 # Before Ray is imported. With this variable, Ray would pack the project's folder and build an environment with uv on
 # every worker when the command was started by `uv run`.
 UV_RUN = "RAY_ENABLE_UV_RUN_RUNTIME_ENV"
+# A cluster that Ray starts here would report its use to Ray's makers.
+USAGE_STATISTICS = "RAY_USAGE_STATS_ENABLED"
 GIB = 1 << 30
 
 
@@ -65,7 +67,8 @@ def connected(options: ClusterOptions) -> Iterator[None]:
     Raises:
         BackendError: There is no cluster at the address, or it refuses the connection.
     """
-    os.environ.setdefault(UV_RUN, "0")
+    for name in (UV_RUN, USAGE_STATISTICS):
+        os.environ.setdefault(name, "0")
     in_main_thread = threading.current_thread() is threading.main_thread()
     handler = signal.getsignal(signal.SIGTERM)
     import ray

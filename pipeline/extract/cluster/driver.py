@@ -5,19 +5,17 @@ write the results themselves.
 """
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from time import monotonic, sleep
 from typing import TYPE_CHECKING, Any
 
-from pipeline.extract.cluster.connection import Demand, cause_of
-from pipeline.extract.cluster.metrics import Metrics
-from pipeline.extract.cluster.options import ClusterOptions
+from pipeline.extract.cluster.connection import cause_of
 from pipeline.extract.cluster.receipts import Ready, Receipt, Status
+from pipeline.extract.cluster.reports import Reports
 from pipeline.extract.cluster.schedule import Kind, Schedule, Task
-from pipeline.extract.cluster.summary import Summary
-from pipeline.extract.cluster.workers import MOST_VIDEOS_AT_ONCE, Worker, Workers, first_line
+from pipeline.extract.cluster.workers import MOST_VIDEOS_AT_ONCE, Setup, Worker, Workers, first_line
 from pipeline.inputs.videos import Source
 
 if TYPE_CHECKING:
@@ -38,44 +36,17 @@ class Driver:
     Args:
         plan: See `ExtractionPlan`.
         sizes: The videos, with their sizes in bytes.
-        options: See `ClusterOptions`.
-        demand: What one actor needs.
-        marker: File in the output folder by which actors recognise it.
-        summary: Takes the receipts.
-        metrics: The same for Prometheus; None for no metrics.
-        on_video: Called after each video, whether it succeeded or failed.
-        on_frame: Called for every frame.
-        say: Prints a message.
+        setup: How the actors are started.
+        reports: Takes what happens.
     """
 
-    def __init__(
-        self,
-        plan: "ExtractionPlan",
-        sizes: Mapping[Source, int],
-        *,
-        options: ClusterOptions,
-        demand: Demand,
-        marker: Path,
-        summary: Summary,
-        metrics: Metrics | None,
-        on_video: Callable[["Outcome"], None],
-        on_frame: Callable[[], None],
-        say: Callable[[str], None],
-    ) -> None:
+    def __init__(self, plan: "ExtractionPlan", sizes: Mapping[Source, int], setup: Setup, reports: Reports) -> None:
         self._clips = plan.clips
         self._schedule = Schedule(Task(source, size) for source, size in sizes.items())
         relative = not (plan.folder.is_absolute() and all(source.path.is_absolute() for source in sizes))
-        self._workers = Workers(
-            replace(plan, clips={}),
-            options,
-            demand,
-            folder=str(Path.cwd()) if relative or _names_relative_networks(plan) else None,
-            marker=marker,
-            summary=summary,
-            say=say,
-        )
-        self._options, self._summary, self._metrics = options, summary, metrics
-        self._on_video, self._on_frame, self._say = on_video, on_frame, say
+        folder = str(Path.cwd()) if relative or _names_relative_networks(plan) else None
+        self._workers = Workers(replace(plan, clips={}), folder, setup, reports)
+        self._options, self._reports = setup.options, reports
         self._asked = monotonic()
 
     def run(self) -> None:
@@ -150,34 +121,23 @@ class Driver:
         # Answers can overtake each other, so an older one may hold a smaller number.
         new = max(0, frames - worker.frames)
         worker.frames += new
-        if self._metrics is not None:
-            self._metrics.frames(new)
-        for _ in range(new):
-            self._on_frame()
+        self._reports.frames(new)
 
     def _receipt(self, worker: Worker, task: Task, receipt: Receipt) -> None:
         outcome = receipt.outcome
         if outcome.error is not None and not outcome.frames:
             self._failed(worker, task, "error", outcome)
-            return
-        for one in (self._summary, self._metrics):
-            if one is not None:
-                one.video_ended(receipt)
-                if outcome.error is not None:
-                    # Some of its clips, or the overlay. The file is written, and would not differ the next time.
-                    one.failed("incomplete")
-        self._on_video(outcome)
+        else:
+            # If a clip of it has no frames, the next attempt would not find any either.
+            self._reports.written(receipt)
 
     def _failed(self, worker: Worker, task: Task, kind: Kind, outcome: "Outcome") -> None:
         """Handles a failed attempt; `outcome` is what is reported if it was the last one."""
-        again = self._schedule.failed(task, kind, worker.name)
-        for one in (self._summary, self._metrics):
-            if one is not None:
-                one.retried(kind) if again else one.failed(kind)
-        if again:
+        if self._schedule.failed(task, kind, worker.name):
             log.info("%s: %s; to be repeated on another actor", task.source.path, outcome.error)
+            self._reports.retried(kind)
         else:
-            self._on_video(outcome)
+            self._reports.given_up(outcome, kind)
 
     def _lost(self, worker: Worker, reference: Any, error: Exception) -> None:
         """Handles an actor that answered with an error, or whose process or node has gone."""
@@ -185,7 +145,7 @@ class Driver:
             self._workers.not_opened(worker, error)
             return
         if not self._workers.is_node_alive(worker):
-            self._say(f"{worker.node}: the node has left the cluster; its videos are extracted elsewhere")
+            self._reports.say(f"{worker.node}: the node has left the cluster; its videos are extracted elsewhere")
             self._give_back(worker)
         else:
             log.info("%s on %s: %s", worker.name, worker.node, error)
@@ -213,9 +173,8 @@ class Driver:
         for worker in ready:
             if worker.running and worker.status is None:
                 worker.status = worker.handle.status.remote()
-        if self._metrics is not None:
-            running = sum(len(worker.running) for worker in ready)
-            self._metrics.state(waiting=len(self._schedule), running=running, actors=len(ready))
+        running = sum(len(worker.running) for worker in ready)
+        self._reports.state(waiting=len(self._schedule), running=running, actors=len(ready))
 
     def _end_hanging(self) -> None:
         for worker in self._workers.ready:

@@ -12,7 +12,9 @@ from pipeline.extract.cluster.connection import Demand, cause_of, connected, dem
 from pipeline.extract.cluster.driver import Driver, sizes_of
 from pipeline.extract.cluster.metrics import served_metrics
 from pipeline.extract.cluster.options import ClusterOptions
+from pipeline.extract.cluster.reports import Reports
 from pipeline.extract.cluster.summary import Summary, summary_path, write_summary
+from pipeline.extract.cluster.workers import Setup
 from pipeline.extract.settings import ExtractSettings
 from pipeline.inputs.videos import Source
 from pipeline.reporting.progress import RunProgress
@@ -21,7 +23,7 @@ from pose_extraction.errors import SkelpipeError
 if TYPE_CHECKING:
     from pipeline.extract.device import Outcome
     from pipeline.extract.plan import ExtractionPlan
-    from pose_extraction.networks.estimators import NetworkIdentity
+    from pose_extraction.networks.identity import NetworkIdentity
 
 
 @dataclass(frozen=True)
@@ -76,18 +78,9 @@ class ClusterExecutor:
         marker.touch()
         try:
             with served_metrics(self.options.metrics_port) as metrics:
-                Driver(
-                    plan,
-                    work,
-                    options=self.options,
-                    demand=self.demand,
-                    marker=marker,
-                    summary=summary,
-                    metrics=metrics,
-                    on_video=on_video,
-                    on_frame=shown.frame,
-                    say=lambda text: shown.say(text, style="yellow"),
-                ).run()
+                setup = Setup(self.options, self.demand, marker)
+                reports = Reports(summary, metrics, on_video, shown.frame, lambda text: shown.say(text, style="yellow"))
+                Driver(plan, work, setup, reports).run()
             complete = True
         finally:
             marker.unlink(missing_ok=True)

@@ -40,10 +40,15 @@ class ClusterOptions:
     metrics_port: int | None = None
 
     def __post_init__(self) -> None:
-        for name in ("actors", "actor_cpus", "actor_memory", "stall_seconds"):
-            value = getattr(self, name)
+        values = {
+            "--actors": self.actors,
+            "--actor-cpus": self.actor_cpus,
+            "--actor-memory": self.actor_memory,
+            "--stall-timeout": self.stall_seconds,
+        }
+        for option, value in values.items():
             if value is not None and value <= 0:
-                raise UsageError(f"--{name.replace('_', '-')} {value:g}: must be greater than 0")
+                raise UsageError(f"{option} {value:g}: must be greater than 0")
 
     def patience(self, duration: float) -> float:
         """Seconds without progress after which an actor counts as hanging.

@@ -1,7 +1,7 @@
 """The actors of a run: starting them where there is room, replacing dead ones, and what each is doing."""
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
@@ -12,8 +12,8 @@ from pipeline.extract.cluster.actor import VideoActor
 from pipeline.extract.cluster.connection import Demand, living_nodes
 from pipeline.extract.cluster.options import ClusterOptions
 from pipeline.extract.cluster.receipts import Ready
+from pipeline.extract.cluster.reports import Reports
 from pipeline.extract.cluster.schedule import Task
-from pipeline.extract.cluster.summary import Summary
 from pose_extraction.errors import SkelpipeError
 
 if TYPE_CHECKING:
@@ -29,13 +29,30 @@ NODES_INTERVAL, WAITING_NOTICE = 5.0, 30.0
 MOST_BAD_STARTS = 3
 
 
-class _RemoteActor(VideoActor):
+class RemoteActor(VideoActor):
     """An actor that knows on which node Ray has placed it."""
 
     def __init__(self, cpus: int, log_level: int) -> None:
         import ray
 
         super().__init__(cpus, log_level, ray.get_runtime_context().get_node_id())
+
+
+@dataclass(frozen=True)
+class Setup:
+    """How the actors of a run are started.
+
+    Args:
+        options: See `ClusterOptions`.
+        demand: What one actor needs.
+        marker: File in the output folder by which actors recognise it.
+        actor: Class of the actors; benchmarks have another one.
+    """
+
+    options: ClusterOptions
+    demand: Demand
+    marker: Path
+    actor: type = RemoteActor
 
 
 @dataclass(eq=False)
@@ -101,30 +118,18 @@ class Workers:
 
     Args:
         plan: The plan, without clips.
-        options: See `ClusterOptions`.
-        demand: What one actor needs.
         folder: Working directory that relative paths refer to; None if there are none.
-        summary: Takes the lives of the actors.
-        say: Prints a message.
+        setup: See `Setup`.
+        reports: Takes the lives of the actors, and messages.
     """
 
-    def __init__(
-        self,
-        plan: "ExtractionPlan",
-        options: ClusterOptions,
-        demand: Demand,
-        *,
-        folder: str | None,
-        marker: Path,
-        summary: Summary,
-        say: Callable[[str], None],
-    ) -> None:
+    def __init__(self, plan: "ExtractionPlan", folder: str | None, setup: Setup, reports: Reports) -> None:
         import ray
 
-        self._plan, self._folder, self._marker = plan, folder, marker
-        self._options, self._demand = options, demand
-        self._class = ray.remote(max_concurrency=MOST_VIDEOS_AT_ONCE + OTHER_CALLS, **demand.options())(_RemoteActor)
-        self._summary, self._say = summary, say
+        self._plan, self._folder, self._marker = plan, folder, setup.marker
+        self._options, self._demand, self._reports = setup.options, setup.demand, reports
+        resources = setup.demand.options()
+        self._class = ray.remote(max_concurrency=MOST_VIDEOS_AT_ONCE + OTHER_CALLS, **resources)(setup.actor)
         self._names = count(1)
         self._bad_starts = self._given_up = 0
         self._room, self._room_since = 0, -NODES_INTERVAL
@@ -156,14 +161,14 @@ class Workers:
             self._waiting_since = monotonic()
             need = f"{self._demand.cpus} free cores{', a GPU' if self._demand.gpus else ''}"
             memory = f"{self._demand.memory / 2**30:g} GiB of memory"
-            self._say(f"waiting for a node with {need} and {memory}; `ray status` shows what is in use")
+            self._reports.say(f"waiting for a node with {need} and {memory}; `ray status` shows what is in use")
 
     def opened(self, worker: Worker, ready: Ready) -> None:
         """Notes that an actor has loaded its networks."""
         worker.opening, worker.ready = None, ready
         worker.since = worker.heard = monotonic()
         self._bad_starts = 0
-        self._summary.actor_ready(ready.node)
+        self._reports.summary.actor_ready(ready.node)
 
     def not_opened(self, worker: Worker, error: Exception) -> None:
         """Notes that an actor could not load its networks.
@@ -182,7 +187,7 @@ class Workers:
             # The others continue; this place would fail again and again.
             self._given_up += 1
             self._bad_starts = 0
-        self._say(f"cannot use a node: {reason}")
+        self._reports.say(f"cannot use a node: {reason}")
 
     def end(self, worker: Worker) -> None:
         """Ends the process of an actor, if it has not ended itself."""
@@ -192,7 +197,7 @@ class Workers:
         ray.kill(worker.handle)
         if worker.ready is not None:
             busy = worker.busy + (monotonic() - worker.busy_since if worker.busy_since is not None else 0.0)
-            self._summary.actor_ended(worker.node, monotonic() - worker.since, busy)
+            self._reports.summary.actor_ended(worker.node, monotonic() - worker.since, busy)
 
     def is_node_alive(self, worker: Worker) -> bool:
         """Whether the node of an actor is still part of the cluster."""

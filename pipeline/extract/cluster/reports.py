@@ -1,0 +1,69 @@
+"""Where the driver reports what happens: the workflow, the summary, and Prometheus."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from pipeline.extract.cluster.metrics import Metrics
+from pipeline.extract.cluster.receipts import Receipt
+from pipeline.extract.cluster.summary import Summary
+
+if TYPE_CHECKING:
+    from pipeline.extract.device import Outcome
+
+
+@dataclass(frozen=True)
+class Reports:
+    """Takes the events of a run.
+
+    Args:
+        summary: Takes receipts and lives of actors.
+        metrics: The same for Prometheus; None for no metrics.
+        on_video: Called after each video, whether it succeeded or failed.
+        on_frame: Called for every frame.
+        say: Prints a message.
+    """
+
+    summary: Summary
+    metrics: Metrics | None
+    on_video: Callable[["Outcome"], None]
+    on_frame: Callable[[], None]
+    say: Callable[[str], None]
+
+    def written(self, receipt: Receipt) -> None:
+        """Reports a video that has been written."""
+        self.summary.video_ended(receipt)
+        if self.metrics is not None:
+            self.metrics.video_ended(receipt)
+        if receipt.outcome.error is not None:
+            # Some of its clips, or the overlay.
+            self._count_failure("incomplete")
+        self.on_video(receipt.outcome)
+
+    def given_up(self, outcome: "Outcome", kind: str) -> None:
+        """Reports a video without a result."""
+        self._count_failure(kind)
+        self.on_video(outcome)
+
+    def retried(self, kind: str) -> None:
+        """Reports an attempt that failed and is repeated."""
+        self.summary.retried(kind)
+        if self.metrics is not None:
+            self.metrics.retried(kind)
+
+    def frames(self, count: int) -> None:
+        """Reports processed frames."""
+        if self.metrics is not None:
+            self.metrics.frames(count)
+        for _ in range(count):
+            self.on_frame()
+
+    def state(self, *, waiting: int, running: int, actors: int) -> None:
+        """Reports the present numbers of waiting videos, videos in progress and actors."""
+        if self.metrics is not None:
+            self.metrics.state(waiting=waiting, running=running, actors=actors)
+
+    def _count_failure(self, kind: str) -> None:
+        self.summary.failed(kind)
+        if self.metrics is not None:
+            self.metrics.failed(kind)
