@@ -151,7 +151,9 @@ def test_after_the_driver_was_killed_only_what_was_in_progress_is_repeated(
         *("--estimator", estimator, "--detector", detector, "--backend", "onnxruntime"),
         *("--engine", "ray", "--address", cluster.address, "--actors", "1"),
     ]
-    with subprocess.Popen(map(str, command), cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as driver:
+    with subprocess.Popen(
+        [str(word) for word in command], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+    ) as driver:
         # A single actor takes the smallest video last, so the others are finished or in progress.
         actor = gate.reader()
         driver.kill()
