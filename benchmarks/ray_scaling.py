@@ -17,10 +17,11 @@ from pathlib import Path
 from time import perf_counter, sleep
 
 from pipeline.extract.cluster.connection import Demand, connected
-from pipeline.extract.cluster.driver import Driver
+from pipeline.extract.cluster.driver import Driver, tasks_of
 from pipeline.extract.cluster.options import ClusterOptions
 from pipeline.extract.cluster.receipts import STAGES, Ready, Receipt, Status
 from pipeline.extract.cluster.reports import Reports
+from pipeline.extract.cluster.schedule import Task
 from pipeline.extract.cluster.summary import Summary
 from pipeline.extract.cluster.workers import Setup
 from pipeline.extract.device import Outcome
@@ -46,25 +47,25 @@ class SleepingActor:
     def open(self, plan: ExtractionPlan, folder: str | None, marker: str) -> Ready:
         return Ready("this machine", "", 2)
 
-    def extract(self, source: Source, clips: Sequence[ClipLabel]) -> Receipt:
+    def extract(self, work: Source, name: str, clips: Sequence[ClipLabel]) -> Receipt:
         with self._working:
             sleep(self._seconds)
             self._frames += FRAMES
-            outcome = Outcome(source, frames=FRAMES, digest="0" * 129)
+            outcome = Outcome(work, frames=FRAMES, digest="0" * 129)
             return Receipt(outcome, dict.fromkeys(STAGES, 0.0), self._seconds, self._frames, 0, "this machine")
 
     def status(self) -> Status:
         return Status(self._frames, 0.0, 0.0)
 
 
-def plan_of(count: int, folder: Path) -> tuple[ExtractionPlan, dict[Source, int]]:
-    """A plan of videos that do not exist, and their sizes."""
+def plan_of(count: int, folder: Path) -> tuple[ExtractionPlan, list[Task]]:
+    """A plan of videos that do not exist, and their tasks."""
     network = NetworkIdentity("sleeping", "estimator", "0", Engine("cpu", "onnxruntime", "fp32"), None, None, 0)
     sources = [
         Source(folder / "videos" / f"{number:07d}.mp4", f"{number:07d}", f"{number:07d}.mp4") for number in range(count)
     ]
     clips = {source.frame_dir: [ClipLabel(source.frame_dir, "walk", (), None)] for source in sources}
-    return ExtractionPlan(ExtractSettings(), network, None, folder, clips), dict.fromkeys(sources, 1)
+    return ExtractionPlan(ExtractSettings(), network, None, folder, clips), tasks_of(sources, dict.fromkeys(sources, 1))
 
 
 def measure(count: int, actors: int, seconds: float) -> dict[str, float]:
@@ -75,13 +76,13 @@ def measure(count: int, actors: int, seconds: float) -> dict[str, float]:
     """
     ended: list[float] = []
     with tempfile.TemporaryDirectory() as name:
-        plan, sizes = plan_of(count, Path(name))
+        plan, tasks = plan_of(count, Path(name))
 
         def on_video(outcome: Outcome) -> None:
             ended.append(perf_counter())
 
         setup = Setup(ClusterOptions(actors=actors), Demand(1, 0, 1 << 20), Path(name) / "marker", SleepingActor)
-        driver = Driver(plan, sizes, setup, Reports(Summary(), None, on_video, lambda: None, print))
+        driver = Driver(plan, tasks, setup, Reports(Summary(), None, on_video, lambda: None, print))
         before = _processor_seconds()
         driver.run()
         spent = _processor_seconds() - before

@@ -43,7 +43,7 @@ class Outcome:
         error: Why there is no result; None on success.
         problems: Limitations of the result, one sentence each.
         persons: Maximum number of persons in one of its clips.
-        frames: Number of sampled frames; 0 if nothing was written.
+        frames: Number of sampled frames in the video or piece; 0 if nothing was written.
         withdrawn: Whether the outdated result of an earlier run was removed because the video has changed.
         work: What was processed, see `name_of_work`; empty for the video as a whole.
         is_part: Whether it was one of several pieces, and others are missing, so that the video is not done yet.
@@ -77,6 +77,11 @@ class _ExtractionJob(VideoJob):
     digest: str | None
     piece: Piece | None = None
 
+    @property
+    def name(self) -> str:
+        """Name that is unique within a run; see `name_of_work`."""
+        return name_of_work(self.piece or self.source)
+
 
 def run_device(
     plan: ExtractionPlan,
@@ -84,7 +89,7 @@ def run_device(
     *,
     on_video: Callable[[Outcome], None],
     on_frame: Callable[[], None] = lambda: None,
-    on_start: Callable[[Source, VideoInfo | None], None] = lambda source, info: None,
+    on_start: Callable[[str, VideoInfo | None], None] = lambda name, info: None,
     detector: PersonDetector | None = None,
     extractor: PoseExtractor | None = None,
 ) -> PoseExtractor:
@@ -95,7 +100,8 @@ def run_device(
         work: The videos, or pieces of them.
         on_video: Called after each video or piece, whether it succeeded or failed.
         on_frame: Called for every frame.
-        on_start: Called with each video and its properties after its first frame has passed the networks.
+        on_start: Called after the first frame of each video or piece has passed the networks, with its name
+            (`name_of_work`) and the properties of the video.
         detector: Replaces the detector of the plan.
         extractor: Loaded networks; loaded by this function if None.
 
@@ -129,7 +135,7 @@ def run_device(
             for job, poses in frames:
                 if poses is not None:
                     if job not in open_videos:
-                        on_start(job.source, job.info)
+                        on_start(job.name, job.info)
                     open_videos.setdefault(job, []).append(poses)
                     on_frame()
                 else:
@@ -202,10 +208,9 @@ class _Interrupted(Exception):
 def _finish(plan: ExtractionPlan, job: _ExtractionJob, frames: list[FramePoses], interrupted: Event) -> Outcome:
     """Tracks, cleans and writes one video; after a failure, removes the result if the video has changed since."""
     source, digest = job.source, job.digest
-    work = source.relative if job.piece is None else name_of_work(job.piece)
     if interrupted.is_set():
-        return Outcome(source, error=f"{source.path}: interrupted", work=work)
-    outcome = replace(_attempt(plan, job, frames, interrupted), work=work)
+        return Outcome(source, error=f"{source.path}: interrupted", work=job.name)
+    outcome = replace(_attempt(plan, job, frames, interrupted), work=job.name)
     if outcome.error is None or digest is None or interrupted.is_set() or not _withdraw(plan, source, digest):
         return outcome
     return replace(
@@ -271,12 +276,13 @@ def _write_piece(
     complete = store_piece(plan, piece, frames, job.info, job.problems)
     joined = join_pieces(plan, piece) if complete else None
     if joined is None:
-        return Outcome(job.source, frames=len(frames), is_part=True)
+        return Outcome(job.source, frames=len(frames), is_part=True, seconds={"decoding": job.seconds})
     every, problems = joined
     outcome = _write(plan, replace(job, piece=None, problems=problems), every, interrupted)
     if outcome.error is None:
         remove_pieces(plan, piece)
-    return outcome
+    # Those of the other pieces were reported with them.
+    return replace(outcome, frames=len(frames)) if outcome.frames else outcome
 
 
 def _write(plan: ExtractionPlan, job: _ExtractionJob, frames: list[FramePoses], interrupted: Event) -> Outcome:

@@ -1,6 +1,6 @@
 """Where the networks of an extraction run: in this process and processes of this machine, or on a cluster."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Protocol
 
@@ -15,6 +15,7 @@ from pose_extraction.errors import UsageError
 if TYPE_CHECKING:
     from pipeline.extract.cluster.options import ClusterOptions
     from pipeline.extract.device import Outcome
+    from pipeline.extract.pieces import Work
     from pipeline.extract.plan import ExtractionPlan
     from pose_extraction.networks.detection import PersonDetector
     from pose_extraction.networks.identity import NetworkIdentity
@@ -34,7 +35,8 @@ class Executor(Protocol):
     def run(
         self,
         plan: "ExtractionPlan",
-        work: dict[Source, int],
+        work: "Iterable[Work]",
+        sizes: Mapping[Source, int],
         shown: RunProgress,
         on_video: Callable[["Outcome"], None],
     ) -> None:
@@ -42,7 +44,8 @@ class Executor(Protocol):
 
         Args:
             plan: See `ExtractionPlan`.
-            work: The videos, with `sizes`.
+            work: The videos, or pieces of them.
+            sizes: `sizes` of the videos.
             shown: Takes frames and messages.
             on_video: Called after each video, whether it succeeded or failed.
         """
@@ -78,7 +81,8 @@ class LocalExecutor:
     def run(
         self,
         plan: "ExtractionPlan",
-        work: dict[Source, int],
+        work: "Iterable[Work]",
+        sizes: Mapping[Source, int],
         shown: RunProgress,
         on_video: Callable[["Outcome"], None],
     ) -> None:

@@ -89,7 +89,7 @@ class RunProgress:
 
     def _show(self) -> None:
         elapsed = monotonic() - self._started
-        left = elapsed / self._size_done * (self._size - self._size_done) if self._size_done else None
+        left = elapsed / self._size_done * max(0.0, self._size - self._size_done) if self._size_done else None
         left_text = f"{_clock(left)} left" if left is not None else ""
         rate = f"{self.rate():.1f} frames/s"
         if self._console.is_terminal:

@@ -17,7 +17,7 @@ from pathlib import Path
 from time import monotonic, sleep
 from typing import TYPE_CHECKING
 
-from pipeline.extract.cluster.receipts import Ready, Receipt, Status
+from pipeline.extract.cluster.receipts import STAGES, Ready, Receipt, Status
 from pipeline.inputs.labels import ClipLabel
 from pipeline.inputs.videos import Source
 from pose_extraction.engines.devices import limit_cpus
@@ -26,6 +26,7 @@ from pose_extraction.errors import SkelpipeError
 
 if TYPE_CHECKING:
     from pipeline.extract.device import Outcome
+    from pipeline.extract.pieces import Work
     from pipeline.extract.plan import ExtractionPlan
     from pose_extraction.networks.identity import NetworkIdentity
     from pose_extraction.video.reader import VideoInfo
@@ -42,14 +43,16 @@ log = logging.getLogger(__name__)
 
 @dataclass(eq=False)
 class _Begun:
-    """A video of this actor.
+    """A video or piece of this actor.
 
     Args:
+        clips: Id of the video, by which its clips are stored.
         future: Resolved with its receipt.
         since: When its first frame was processed; None before that.
         duration: Its duration in seconds; 0 if unknown.
     """
 
+    clips: str
     future: Future[Receipt]
     since: float | None = None
     duration: float = 0.0
@@ -70,7 +73,7 @@ class VideoActor:
         limit_cpus(cpus)
         logging.basicConfig(level=log_level, format="%(levelname)s %(name)s: %(message)s")
         self._node, self._node_id = socket.gethostname(), node_id
-        self._waiting: queue.SimpleQueue[Source] = queue.SimpleQueue()
+        self._waiting: queue.SimpleQueue[Work] = queue.SimpleQueue()
         self._clips: dict[str, Sequence[ClipLabel]] = {}
         self._begun: dict[str, _Begun] = {}
         self._frames = 0
@@ -105,20 +108,24 @@ class VideoActor:
 
         self._extractor = open_extractor(self._plan)
         threading.Thread(target=self._work, name="videos", daemon=True).start()
-        return Ready(self._node, self._node_id, self._extractor.workers + 1)
+        # One in the networks, and on a GPU, which is faster than the rest, one that is tracked and written.
+        others = 1 if estimator.engine.on_cpu else 2
+        return Ready(self._node, self._node_id, self._extractor.workers + others)
 
-    def extract(self, source: Source, clips: Sequence[ClipLabel]) -> Receipt:
+    def extract(self, work: "Work", name: str, clips: Sequence[ClipLabel]) -> Receipt:
         """Extract a video and write its file; several threads may call this at a time.
 
         Args:
-            source: The video.
+            work: The video, or a piece of it.
+            name: See `name_of_work`.
             clips: Its clips.
         """
         future: Future[Receipt] = Future()
+        source = work if isinstance(work, Source) else work.source
         self._clips[source.frame_dir] = clips
-        self._begun[source.frame_dir] = _Begun(future)
+        self._begun[name] = _Begun(source.frame_dir, future)
         self._note_progress()
-        self._waiting.put(source)
+        self._waiting.put(work)
         return future.result()
 
     def status(self) -> Status:
@@ -173,11 +180,11 @@ class VideoActor:
                 for name in list(self._begun):
                     self._begun.pop(name).future.set_exception(SkelpipeError(text))
 
-    def _stream(self, first: Source) -> None:
+    def _stream(self, first: "Work") -> None:
         """Extract videos until none is waiting, so that the last ones are not held back by a batch that is not full."""
         from pipeline.extract.device import run_device
 
-        def work() -> Iterator[Source]:
+        def work() -> "Iterator[Work]":
             yield first
             while True:
                 try:
@@ -201,21 +208,22 @@ class VideoActor:
         self._frames += 1
         self._note_progress()
 
-    def _on_start(self, source: Source, info: "VideoInfo | None") -> None:
+    def _on_start(self, name: str, info: "VideoInfo | None") -> None:
         self._note_progress()
-        begun = self._begun[source.frame_dir]
+        begun = self._begun[name]
         begun.since = monotonic()
         if info is not None:
             begun.duration = min(info.claimed_frames / info.fps, LONGEST_VIDEO)
 
     def _on_video(self, outcome: "Outcome") -> None:
         self._note_progress()
-        begun = self._begun.pop(outcome.source.frame_dir)
-        self._clips.pop(outcome.source.frame_dir, None)
+        begun = self._begun.pop(outcome.work)
+        if all(other.clips != begun.clips for other in list(self._begun.values())):
+            self._clips.pop(begun.clips, None)
         times = self._extractor.times
         total = times.detect + times.crop + times.network + times.decode
         networks, self._network_seconds = total - self._network_seconds, total
         elapsed = monotonic() - begun.since if begun.since is not None else 0.0
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-        seconds = {**outcome.seconds, "networks": networks}
+        seconds = {**dict.fromkeys(STAGES, 0.0), **outcome.seconds, "networks": networks}
         begun.future.set_result(Receipt(outcome, seconds, elapsed, self._frames, peak, self._node))

@@ -5,7 +5,7 @@ write the results themselves.
 """
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from time import monotonic, sleep
@@ -20,6 +20,7 @@ from pipeline.inputs.videos import Source
 
 if TYPE_CHECKING:
     from pipeline.extract.device import Outcome
+    from pipeline.extract.pieces import Work
     from pipeline.extract.plan import ExtractionPlan
 
 # Seconds between two questions for the progress of an actor.
@@ -35,15 +36,15 @@ class Driver:
 
     Args:
         plan: See `ExtractionPlan`.
-        sizes: The videos, with their sizes in bytes.
+        tasks: The videos, or pieces of them.
         setup: How the actors are started.
         reports: Takes what happens.
     """
 
-    def __init__(self, plan: "ExtractionPlan", sizes: Mapping[Source, int], setup: Setup, reports: Reports) -> None:
+    def __init__(self, plan: "ExtractionPlan", tasks: Sequence[Task], setup: Setup, reports: Reports) -> None:
         self._clips = plan.clips
-        self._schedule = Schedule(Task(source, size) for source, size in sizes.items())
-        relative = not (plan.folder.is_absolute() and all(source.path.is_absolute() for source in sizes))
+        self._schedule = Schedule(tasks)
+        relative = not (plan.folder.is_absolute() and all(task.source.path.is_absolute() for task in tasks))
         folder = str(Path.cwd()) if relative or _names_relative_networks(plan) else None
         self._workers = Workers(replace(plan, clips={}), folder, setup, reports)
         self._options, self._reports = setup.options, reports
@@ -81,7 +82,7 @@ class Driver:
                 task = self._schedule.next_for(worker.name, names, list(worker.running.values()))
                 if task is None:
                     break
-                worker.send((task.source, self._clips[task.source.frame_dir]), task)
+                worker.send(task, self._clips[task.source.frame_dir])
 
     def _handle_answers(self) -> None:
         import ray
@@ -166,7 +167,7 @@ class Driver:
             text = (
                 f"{task.source.path}: {reason}; given up after {attempts} attempts, run the command again to retry it"
             )
-            self._failed(worker, task, kind, Outcome(task.source, error=text))
+            self._failed(worker, task, kind, Outcome(task.source, error=text, work=task.name))
 
     def _ask(self) -> None:
         ready = self._workers.ready
@@ -188,6 +189,22 @@ def _names_relative_networks(plan: "ExtractionPlan") -> bool:
     settings = plan.settings
     names = (settings.estimator, settings.detector, settings.checkpoint, settings.detector_checkpoint)
     return any(name is not None and not Path(name).is_absolute() and Path(name).exists() for name in names)
+
+
+def tasks_of(work: "Iterable[Work]", sizes: Mapping[Source, int]) -> list[Task]:
+    """Returns the tasks of a run.
+
+    Args:
+        work: The videos, or pieces of them.
+        sizes: The size of each video.
+    """
+    from pipeline.extract.pieces import Piece, name_of_work
+
+    tasks = []
+    for one in work:
+        source, count = (one.source, one.count) if isinstance(one, Piece) else (one, 1)
+        tasks.append(Task(one, source, name_of_work(one), sizes[source] / count))
+    return tasks
 
 
 def sizes_of(work: Sequence[Source]) -> dict[Source, int]:

@@ -1,7 +1,7 @@
 """Extraction on a Ray cluster, as an executor of `pipeline.extract.workflow`."""
 
 import secrets
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 
 from pipeline.extract.cluster.connection import Demand, cause_of, connected, demand_of, living_nodes
-from pipeline.extract.cluster.driver import Driver, sizes_of
+from pipeline.extract.cluster.driver import Driver, sizes_of, tasks_of
 from pipeline.extract.cluster.metrics import served_metrics
 from pipeline.extract.cluster.options import ClusterOptions
 from pipeline.extract.cluster.reports import Reports
@@ -22,6 +22,7 @@ from pose_extraction.errors import SkelpipeError
 
 if TYPE_CHECKING:
     from pipeline.extract.device import Outcome
+    from pipeline.extract.pieces import Work
     from pipeline.extract.plan import ExtractionPlan
     from pose_extraction.networks.identity import NetworkIdentity
 
@@ -64,7 +65,8 @@ class ClusterExecutor:
     def run(
         self,
         plan: "ExtractionPlan",
-        work: dict[Source, int],
+        work: "Iterable[Work]",
+        sizes: Mapping[Source, int],
         shown: RunProgress,
         on_video: Callable[["Outcome"], None],
     ) -> None:
@@ -80,7 +82,7 @@ class ClusterExecutor:
             with served_metrics(self.options.metrics_port) as metrics:
                 setup = Setup(self.options, self.demand, marker)
                 reports = Reports(summary, metrics, on_video, shown.frame, lambda text: shown.say(text, style="yellow"))
-                Driver(plan, work, setup, reports).run()
+                Driver(plan, tasks_of(work, sizes), setup, reports).run()
             complete = True
         finally:
             marker.unlink(missing_ok=True)

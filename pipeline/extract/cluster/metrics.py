@@ -34,7 +34,7 @@ class Metrics:
 
     def video_ended(self, receipt: Receipt) -> None:
         """Counts a video that has been written."""
-        self._videos.labels("extracted").inc()
+        self._videos.labels("extracted").inc(not receipt.outcome.is_part)
         for stage, seconds in receipt.seconds.items():
             self._stages.labels(receipt.node, stage).inc(seconds)
 

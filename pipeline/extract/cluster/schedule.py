@@ -3,9 +3,12 @@
 from collections import Counter, deque
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from pipeline.inputs.videos import Source
+
+if TYPE_CHECKING:
+    from pipeline.extract.pieces import Work
 
 # How an attempt can fail: with an error message; the actor's process ended; nothing happened for too long.
 Kind = Literal["error", "killed", "hung"]
@@ -16,17 +19,21 @@ MOST_ATTEMPTS, MOST_STALLS = 3, 2
 
 @dataclass(eq=False)
 class Task:
-    """A video to extract.
+    """A video to extract, or a piece of one.
 
     Args:
+        work: The video or piece.
         source: The video.
-        size: Its size in bytes, at least 1.
+        name: See `name_of_work`.
+        size: Its size in bytes, more than 0.
         failures: Number of failed attempts by kind.
         tried: Names of the actors that have failed on it.
     """
 
+    work: "Work"
     source: Source
-    size: int
+    name: str
+    size: float
     failures: Counter[Kind] = field(default_factory=Counter)
     tried: set[str] = field(default_factory=set)
 

@@ -85,17 +85,18 @@ class Summary:
         totals.busy += busy
 
     def video_ended(self, receipt: Receipt) -> None:
-        """Adds a video that has been written."""
+        """Adds a video or piece that has been written."""
         outcome, totals = receipt.outcome, self._node(receipt.node)
-        totals.videos += 1
+        ended = not outcome.is_part
+        totals.videos += ended
         totals.frames += outcome.frames
         for stage, spent in receipt.seconds.items():
             totals.seconds[stage] += spent
         totals.peak_memory = max(totals.peak_memory, receipt.peak_memory)
-        self._videos += 1
+        self._videos += ended
         self._frames += outcome.frames
         facts = {
-            "file": outcome.source.relative,
+            "file": outcome.work or outcome.source.relative,
             "seconds": round(receipt.elapsed, 3),
             "frames": outcome.frames,
             "node": receipt.node,

@@ -1,7 +1,7 @@
 """The actors of a run: starting them where there is room, replacing dead ones, and what each is doing."""
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
@@ -14,6 +14,7 @@ from pipeline.extract.cluster.options import ClusterOptions
 from pipeline.extract.cluster.receipts import Ready
 from pipeline.extract.cluster.reports import Reports
 from pipeline.extract.cluster.schedule import Task
+from pipeline.inputs.labels import ClipLabel
 from pose_extraction.errors import SkelpipeError
 
 if TYPE_CHECKING:
@@ -97,11 +98,16 @@ class Worker:
         yield from self.running
         yield from (one for one in (self.opening, self.status) if one is not None)
 
-    def send(self, source_clips: tuple[Any, Any], task: Task) -> None:
-        """Starts a video."""
+    def send(self, task: Task, clips: Sequence[ClipLabel]) -> None:
+        """Starts a video.
+
+        Args:
+            task: The video, or a piece of it.
+            clips: Its clips.
+        """
         if self.busy_since is None:
             self.busy_since = self.heard = monotonic()
-        self.running[self.handle.extract.remote(*source_clips)] = task
+        self.running[self.handle.extract.remote(task.work, task.name, clips)] = task
 
     def done(self, reference: Any) -> Task:
         """Notes that a call for a video has been answered."""

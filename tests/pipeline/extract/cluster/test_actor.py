@@ -53,7 +53,7 @@ marker.touch()
 errors = [unseen, refused(plan, "/nosuch folder", str(marker)), refused(other, None, str(marker))]
 ready = actor.open(replace(plan, clips={}), None, str(marker))
 with ThreadPoolExecutor(2) as pool:
-    receipts = list(pool.map(lambda one: actor.extract(one, plan.clips[one.frame_dir]), sources))
+    receipts = list(pool.map(lambda one: actor.extract(one, one.relative, plan.clips[one.frame_dir]), sources))
 marker.unlink()
 status = actor.status()
 print(json.dumps({

@@ -82,6 +82,17 @@ def results(folder: Path) -> dict[str, bytes]:
     return {name: content for name, content in all_files(folder).items() if "summary." not in name}
 
 
+def test_pieces_of_a_video_go_to_different_actors(run, options, clips, tmp_path):
+    outcome = run(clips, tmp_path / "out", cluster=options, chunk=0.4)
+    assert (outcome.report.done, outcome.report.failed) == (4, {}), outcome.output
+    run(clips, tmp_path / "local")
+    assert results(tmp_path / "out") == results(tmp_path / "local")
+    summary = json.loads((tmp_path / "out" / "tiny_pose" / "summary.json").read_text())
+    assert (summary["videos"], summary["failed"], summary["retries"]) == (4, 0, {})
+    # Each frame counts in one piece, and the first frame of the next piece as well.
+    assert summary["frames"] > 20 + 12 + 31 + 9
+
+
 def test_killed_actors_and_lost_nodes_change_nothing(run, cluster, options, videos, late, tmp_path):
     first, second = GatedVideo(videos / "run" / "first.mp4"), GatedVideo(videos / "wave" / "second.mp4")
 

@@ -9,7 +9,8 @@ from pipeline.inputs.videos import Source
 
 
 def task(name: str, size: int = 1) -> Task:
-    return Task(Source(Path(f"{name}.mp4"), name, f"{name}.mp4"), size)
+    source = Source(Path(f"{name}.mp4"), name, f"{name}.mp4")
+    return Task(source, source, source.relative, size)
 
 
 def names(schedule: Schedule, actor: str = "a", actors: tuple[str, ...] = ("a", "b")) -> list[str]:
