@@ -16,6 +16,7 @@ from pose_extraction.errors import BackendError, UsageError
 UV_RUN = "RAY_ENABLE_UV_RUN_RUNTIME_ENV"
 # A cluster that Ray starts here would report its use to Ray's makers.
 USAGE_STATISTICS = "RAY_USAGE_STATS_ENABLED"
+AUTHENTICATION = "RAY_AUTH_MODE"
 GIB = 1 << 30
 
 
@@ -69,6 +70,9 @@ def connected(options: ClusterOptions) -> Iterator[None]:
     """
     for name in (UV_RUN, USAGE_STATISTICS):
         os.environ.setdefault(name, "0")
+    if options.address == "local":
+        # Ray makes the token. A cluster that exists has its own mode, which the user has to set here, too.
+        os.environ.setdefault(AUTHENTICATION, "token")
     in_main_thread = threading.current_thread() is threading.main_thread()
     handler = signal.getsignal(signal.SIGTERM)
     import ray
@@ -77,7 +81,7 @@ def connected(options: ClusterOptions) -> Iterator[None]:
     if ours:
         try:
             ray.init(address=options.address, logging_level=logging.WARNING, log_to_driver=False)
-        except (ConnectionError, RuntimeError, ValueError) as error:
+        except (ConnectionError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
             first = str(error).strip().partition("\n")[0]
             raise BackendError(
                 f"cannot connect to a Ray cluster at {options.address or 'the default address'} ({first}); check "
