@@ -19,10 +19,12 @@ class GatedVideo:
         self._writing: int | None = None
 
     def reader(self) -> int:
-        """Waits until a process reads the pipe, and returns its id."""
+        """Waits until a process reads the pipe, and returns its id. It waits until `release`."""
+        # Blocks until somebody opens it for reading. The earlier end is closed only then: without any, a reader would
+        # see the end of the file.
+        writing = os.open(self.path, os.O_WRONLY)
         self.release()
-        # Blocks until somebody opens it for reading.
-        self._writing = os.open(self.path, os.O_WRONLY)
+        self._writing = writing
         readers = [int(process.name) for process in Path("/proc").iterdir() if process.name.isdigit()]
         return next(process for process in readers if process != os.getpid() and self._is_open_in(process))
 
@@ -33,9 +35,8 @@ class GatedVideo:
             self._writing = None
 
     def become(self, video: Path) -> None:
-        """Puts a real video in the place of the pipe; moves it there."""
+        """Moves a real video to the place of the pipe; the reader of the pipe still waits."""
         video.replace(self.path)
-        self.release()
 
     def _is_open_in(self, process: int) -> bool:
         try:

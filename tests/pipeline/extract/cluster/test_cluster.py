@@ -95,14 +95,17 @@ def test_pieces_of_a_video_go_to_different_actors(run, options, clips, tmp_path)
 
 def test_killed_actors_and_lost_nodes_change_nothing(run, cluster, options, videos, late, tmp_path):
     first, second = GatedVideo(videos / "run" / "first.mp4"), GatedVideo(videos / "wave" / "second.mp4")
+    clips = late("first.mp4"), late("second.mp4")
 
     def act() -> None:
-        kill(first.reader())
-        first.become(late("first.mp4"))
+        # The real video first, because another actor begins as soon as this one is dead.
+        reader = first.reader()
+        first.become(clips[0])
+        kill(reader)
         raylet = parent_of(second.reader())
+        second.become(clips[1])
         lost = next(node for node in cluster.worker_nodes if node.all_processes["raylet"][0].process.pid == raylet)
         cluster.remove_node(lost, allow_graceful=False)
-        second.become(late("second.mp4"))
 
     thread = acting(act)
     outcome = run(videos, tmp_path / "out", cluster=options)
@@ -167,11 +170,11 @@ def test_after_the_driver_was_killed_only_what_was_in_progress_is_repeated(
     ) as driver:
         # A single actor takes the smallest video last, so the others are finished or in progress.
         actor = gate.reader()
+        gate.become(late("gate.mp4"))
         driver.kill()
         driver.communicate()
     # Ray ends the actors of a driver that is gone.
     wait_for_end(actor)
-    gate.become(late("gate.mp4"))
     left = identities(tmp_path / "out")
     outcome = run(videos, tmp_path / "out", cluster=options)
     assert outcome.report.failed == {}
