@@ -85,12 +85,12 @@ class UploadRow {
   /** @param {Upload} one */
   update(one) {
     const isFailed = one.state === "failed";
-    this._state.textContent = isFailed ? "Not uploaded" : "Uploading";
+    this._state.textContent = isFailed ? "Not uploaded" : one.state === "waiting" ? "Waiting" : "Uploading";
     this._state.className = `state ${isFailed ? "failed" : "uploading"}`;
     this._bar.show(one.share, !isFailed);
     const texts = {
-      waiting: "Waiting",
-      sending: percent(one.share),
+      waiting: "Follows when another upload has ended",
+      sending: one.share < 1 ? percent(one.share) : "Being stored",
       busy: "The service is busy; trying again",
       failed: one.error,
     };
