@@ -28,6 +28,7 @@ class ExtractOptions(TypedDict, total=False):
         fps: Frames per second of raw streams and folders of images.
         stream: Number of the video stream, counted from 0; by default the one marked as default in the file.
         workers: Videos decoded in parallel per device.
+        chunk: Length in seconds of the pieces in which long videos are processed; None for whole videos.
     """
 
     checkpoint: str | None
@@ -45,6 +46,7 @@ class ExtractOptions(TypedDict, total=False):
     fps: float | None
     stream: int | None
     workers: Literal["auto"] | int
+    chunk: float | None
 
 
 def extract(

@@ -16,6 +16,7 @@ from pipeline.serve.folders import display_name, input_name
 from pipeline.serve.requests import uploads
 from pipeline.serve.work.recording import Recorder, Reporter, TooLong
 from pose_extraction.video.reader import VideoInfo
+from test_support.event_loops import run_apart
 from test_support.made_video import write_made_clip
 from test_support.running_service import Reply, RunningService
 
@@ -284,7 +285,7 @@ def test_slow_uploads_are_ended(monkeypatch: pytest.MonkeyPatch) -> None:
     sent: list[bytes] = []
     monkeypatch.setattr(uploads, "IDLE_SECONDS", 0.01)
     with pytest.raises(uploads.ServiceError) as caught:
-        asyncio.run(read())
+        run_apart(read())
     assert (caught.value.status, caught.value.kind) == (408, "slow")
 
 

@@ -11,6 +11,7 @@ from pipeline.serve.folders import Folders
 from pipeline.serve.records import Job
 from pipeline.serve.store import Conflict, Store
 from pose_extraction.errors import UsageError
+from test_support.event_loops import run_apart
 
 
 @pytest.fixture
@@ -132,7 +133,7 @@ def test_events_can_be_resumed() -> None:
             events.publish("progress", "c", "")
         assert not events.knows(first)
 
-    asyncio.run(run())
+    run_apart(run())
 
 
 def test_events_arrive_while_a_client_waits() -> None:
@@ -150,4 +151,4 @@ def test_events_arrive_while_a_client_waits() -> None:
         events.close()
         return await reader
 
-    assert asyncio.run(run()) == ["0", "1", "2"]
+    assert run_apart(run()) == ["0", "1", "2"]
