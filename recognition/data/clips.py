@@ -96,7 +96,7 @@ class ClipSet:
         Raises:
             AnnotationError: Its joints are stored in a separate file that cannot be read.
         """
-        keypoint, score = self.stored(index)
+        keypoint, score = self._read(index, exact=False)
         name, label = self.names[index], int(self.labels[index])
         table = self._table
         clip = Clip(name, label, keypoint, score, table.sizes[index], table.tracked[index], table.times[index])
@@ -108,7 +108,10 @@ class ClipSet:
         Raises:
             AnnotationError: Its joints are stored in a separate file that cannot be read.
         """
-        keypoint, score = self._joints[index].read()
+        return self._read(index, exact=True)
+
+    def _read(self, index: int, *, exact: bool) -> tuple[np.ndarray, np.ndarray]:
+        keypoint, score = self._joints[index].read(exact=exact)
         return keypoint, seen_of(keypoint).astype(keypoint.dtype) if score is None else score
 
     def nameless(self) -> list[str]:

@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 from pipeline.cli import app
 from pipeline.datasets.merging import merge
 from pose_extraction.formats.pickles import read_pickle, write_pickle
+from pose_extraction.formats.validation import read_data_set
 from recognition.runs import load_run
 from test_support.trained_run import made_data
 
@@ -55,6 +56,42 @@ def test_stats(both: tuple[Path, Path]) -> None:
     file, shards = (json.loads(output("stats", path, "--json")) for path in both)
     assert file == shards
     assert json.loads(output("stats", "--compare", *both, "--json"))["clips"] == 48
+
+
+def test_merge_and_label(both: tuple[Path, Path], tmp_path: Path) -> None:
+    out = tmp_path / "again.parquet"
+    assert output("merge", both[1], "--out", out) == f"{out}\n"
+    assert output("merge", out, "--to", "pickle") == f"{out.with_suffix('.pkl')}\n"
+    assert out.with_suffix(".pkl").read_bytes() == both[0].read_bytes()
+    table = tmp_path / "labels.csv"
+    table.write_text("file,label,split\nclip3,squat,one_test\n")
+    output("label", out, "--labels", table)
+    (clip,) = (one for one in read_data_set(out)["annotations"] if one["frame_dir"] == "clip3")
+    assert clip["label_name"] == "squat" and "clip3" in read_data_set(out)["split"]["one_test"]
+    wrong = CliRunner().invoke(app, ["merge", str(out), "--to", "csv"])
+    assert wrong.exit_code == 2 and "pickle or parquet" in wrong.output
+
+
+def test_robustness(both: tuple[Path, Path], trained: tuple[Path, Path], tmp_path: Path) -> None:
+    tables = []
+    for path in both:
+        out = tmp_path / path.suffix[1:]
+        words = (
+            "--split",
+            "one_test",
+            "--only",
+            "noise",
+            "--draws",
+            "1",
+            "--out",
+            out,
+            "--no-figures",
+            "--device",
+            "cpu",
+        )
+        output("robustness", trained[0], "--data", path, *words)
+        tables.append(json.loads((out / "robustness.json").read_text())["conditions"])
+    assert tables[0] == tables[1]
 
 
 def test_train(both: tuple[Path, Path], tmp_path: Path) -> None:

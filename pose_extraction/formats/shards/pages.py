@@ -140,6 +140,7 @@ class PageReader:
     def __init__(self, files: list[Path]) -> None:
         self._files = files
         self._open: OrderedDict[int, int] = OrderedDict()
+        self._codec = arrow().Codec("zstd")
 
     def read(self, file: int, page: np.ndarray, dtype: np.dtype) -> np.ndarray:
         """Return the values of one clip.
@@ -168,12 +169,16 @@ class PageReader:
                 f"{path}: damaged at byte {offset}; restore the file from a copy, or continue without its clips "
                 "(--skip-bad)"
             )
-        values = arrow().Codec("zstd").decompress(data, raw)
+        values = self._codec.decompress(data, raw)
         width = dtype.itemsize
         # Values are at the end of a page, after the levels that mark where lists begin. Byte k of all values comes
         # before byte k + 1 of all values.
         tail = np.frombuffer(values, np.uint8)[raw - count * width :].reshape(width, count)
-        return np.ascontiguousarray(tail[:, skip : skip + length].T).view(dtype)[:, 0]
+        joined = np.empty((length, width), np.uint8)
+        # Faster than to copy the transpose.
+        for byte in range(width):
+            joined[:, byte] = tail[byte, skip : skip + length]
+        return joined.view(dtype)[:, 0]
 
     def _descriptor(self, file: int) -> int:
         if file in self._open:
@@ -191,7 +196,10 @@ class PageReader:
 
     def __getstate__(self) -> dict[str, Any]:
         # Another process opens its own files.
-        return {"_files": self._files, "_open": OrderedDict()}
+        return {"_files": self._files}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__init__(state["_files"])  # type: ignore[misc]
 
     def __del__(self) -> None:
         self.close()

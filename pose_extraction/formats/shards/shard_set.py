@@ -169,16 +169,20 @@ class ShardSet:
         """Return the current labels, groups and splits by clip."""
         return as_clip_labels(self._labels)
 
-    def joints(self, index: int) -> tuple[np.ndarray, np.ndarray | None]:
-        """Read joints (M, T, V, D) and scores (M, T, V) of a clip in its own precision; None if it has no scores.
+    def joints(self, index: int, *, exact: bool = True) -> tuple[np.ndarray, np.ndarray | None]:
+        """Read joints (M, T, V, D) and scores (M, T, V) of a clip; None if it has no scores.
 
-        Joints in float64 are read with the precision of float32.
+        Args:
+            index: Number of the clip.
+            exact: Whether joints have the type that they have in a skeleton file, although those in float64 have the
+                precision of float32; otherwise float32, which is faster. Scores always have their type, because a
+                comparison with a threshold depends on it.
 
         Raises:
             AnnotationError: The shard is damaged.
         """
         shape = tuple(self.shapes[index].tolist())
-        keypoint = self._values("keypoint", index).reshape(shape)
+        keypoint = self._values("keypoint", index, exact=exact).reshape(shape)
         score_type = self._types["keypoint_score"][index]
         score = None if score_type is None else self._values("keypoint_score", index).reshape(shape[:3])
         return keypoint, score
@@ -187,10 +191,9 @@ class ShardSet:
         """Read the stored times of the frames of a clip, float64; empty if there are none."""
         return self._reader.read(int(self.shard_of[index]), self._pages["time"][index], _TYPES["time"])
 
-    def _values(self, name: str, index: int) -> np.ndarray:
+    def _values(self, name: str, index: int, *, exact: bool = True) -> np.ndarray:
         values = self._reader.read(int(self.shard_of[index]), self._pages[name][index], _TYPES[name])
-        kind = self._types[name][index]
-        return values.astype(kind, copy=False)
+        return values.astype(self._types[name][index], copy=False) if exact else values
 
     def annotation(self, index: int) -> dict[str, Any]:
         """Read a whole clip, as in a skeleton file.

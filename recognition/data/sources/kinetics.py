@@ -64,7 +64,7 @@ class KineticsJoints:
     def num_frames(self) -> int:
         return int(self.frame[-1]) + 1
 
-    def read(self) -> tuple[np.ndarray, np.ndarray | None]:
+    def read(self, *, exact: bool = True) -> tuple[np.ndarray, np.ndarray | None]:
         return stack_persons(np.asarray(self.files.skeletons(self), np.float32), self.frame)
 
     def digest_parts(self) -> list[np.ndarray]:

@@ -38,8 +38,8 @@ class _ShardJoints:
     def num_frames(self) -> int:
         return int(self.shards.shapes[self.index, 1])
 
-    def read(self) -> tuple[np.ndarray, np.ndarray | None]:
-        return self.shards.joints(self.index)
+    def read(self, *, exact: bool = True) -> tuple[np.ndarray, np.ndarray | None]:
+        return self.shards.joints(self.index, exact=exact)
 
     def digest_parts(self) -> Sequence[np.ndarray]:
         return [array for array in self.read() if array is not None]

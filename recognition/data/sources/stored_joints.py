@@ -13,8 +13,12 @@ class Joints(Protocol):
     @property
     def num_frames(self) -> int: ...
 
-    def read(self) -> tuple[np.ndarray, np.ndarray | None]:
-        """Return joints (M, T, V, D) and scores (M, T, V) or None, of any float type."""
+    def read(self, *, exact: bool = True) -> tuple[np.ndarray, np.ndarray | None]:
+        """Return joints (M, T, V, D) and scores (M, T, V) or None.
+
+        Args:
+            exact: Whether the joints must have the float type that is stored; otherwise the one that is fastest.
+        """
         ...
 
     def digest_parts(self) -> Sequence[np.ndarray]:
@@ -33,7 +37,7 @@ class StoredJoints:
     def num_frames(self) -> int:
         return self.keypoint.shape[1]
 
-    def read(self) -> tuple[np.ndarray, np.ndarray | None]:
+    def read(self, *, exact: bool = True) -> tuple[np.ndarray, np.ndarray | None]:
         return self.keypoint, self.score
 
     def digest_parts(self) -> Sequence[np.ndarray]:

@@ -39,6 +39,8 @@ def assert_equal(one: ClipSet, other: ClipSet) -> None:
         for left, right in zip(one.stored(index), other.stored(index), strict=True):
             assert left.dtype == right.dtype and np.array_equal(left, right)
         a, b = one[index], other[index]
+        assert np.array_equal(a.keypoint, b.keypoint, equal_nan=True) and np.array_equal(a.score, b.score)
+        assert a.keypoint.dtype == b.keypoint.dtype and a.score.dtype == b.score.dtype
         assert (a.name, a.label, a.size, a.tracked) == (b.name, b.label, b.size, b.tracked)
         assert (a.time is None) == (b.time is None)
         assert a.time is None or np.array_equal(a.time, b.time)
