@@ -97,22 +97,24 @@ def open_sharded(
     label_names = list(shards.manifest.label_names)
     shape = _usual_shape(shards.shapes)
     usable = UsableClips(path, settings, shape, len(label_names), leave_out_empty)
-    left_out = []
+    is_kept = np.ones(len(shards), bool)
     for index in np.flatnonzero(_suspicious(shards, shape, len(label_names))).tolist():
         before = len(usable.joints)
         usable.add(shards.annotation(index), index)
-        if len(usable.joints) == before:
-            left_out.append(index)
-    kept = np.setdiff1d(np.arange(len(shards)), left_out)
+        is_kept[index] = len(usable.joints) > before
+    kept = np.flatnonzero(is_kept)
     if not len(kept):
         raise AnnotationError(f"{path}: contains no usable clips; the first: {usable.skipped[0]}")
     splits = shards.splits
     listed: dict[str, Sequence[str]] = {
-        name: [shards.names[index] for index in np.intersect1d(indices, left_out)] for name, indices in splits.items()
+        name: [shards.names[index] for index in indices[~is_kept[indices]]] for name, indices in splits.items()
     }
     persons = _Persons(shards, kept if cut_persons else kept[:0], label_names, skip_bad=settings.skip_bad)
-    kept = np.setdiff1d(kept, persons.replaced)
-    numbers = {name: np.flatnonzero(np.isin(kept, indices)) for name, indices in splits.items()}
+    is_kept[persons.replaced] = False
+    kept = np.flatnonzero(is_kept)
+    # Places among the kept clips.
+    place = np.cumsum(is_kept) - 1
+    numbers = {name: place[indices[is_kept[indices]]] for name, indices in splits.items()}
     table, joints = _table_of(shards, kept, dimensions=shape[1]), _AllJoints(shards, kept)
     return UsableSource(
         table.followed_by(table_of(persons.clips, persons.joints, shape[1])) if persons.clips else table,
@@ -148,10 +150,10 @@ class _Persons:
         self.notes: list[str] = []
         self._listed: dict[str, list[int]] = {}
         replaced = []
-        for index in indices.tolist():
-            if shards.person_labels[index] is None:
-                continue
-            own = {name: [shards.names[index]] for name, members in shards.splits.items() if index in members}
+        labelled = [index for index in indices.tolist() if shards.person_labels[index] is not None]
+        listed = {name: set(members.tolist()) for name, members in shards.splits.items()} if labelled else {}
+        for index in labelled:
+            own = {name: [shards.names[index]] for name, members in listed.items() if index in members}
             data = {"annotations": [shards.annotation(index)], "split": own, "label_names": label_names}
             cut, notes = with_person_clips(data, shards.path, skip_bad=skip_bad)
             self.notes += notes
@@ -182,8 +184,8 @@ class _Persons:
 
 def _usual_shape(shapes: np.ndarray) -> tuple[int, int]:
     """Return the most common (joints, coordinates); among equally common ones, that of the first clip."""
-    kinds, first, counts = np.unique(shapes[:, 2:], axis=0, return_index=True, return_counts=True)
-    joints, coordinates = kinds[np.lexsort((first, -counts))[0]].tolist()
+    _, first, counts = np.unique(_paired(shapes[:, 2:]), return_index=True, return_counts=True)
+    joints, coordinates = shapes[first[np.lexsort((first, -counts))[0]], 2:].tolist()
     return joints, coordinates
 
 
@@ -218,10 +220,17 @@ def _table_of(shards: ShardSet, kept: np.ndarray, *, dimensions: int) -> ClipTab
 
 
 def _sizes(shards: ShardSet, kept: np.ndarray) -> list[tuple[int, int]]:
-    sizes, which = np.unique(shards.sizes[kept], axis=0, return_inverse=True)
+    sizes = shards.sizes[kept]
+    _, first, which = np.unique(_paired(sizes), return_index=True, return_inverse=True)
     # The same object for equal sizes, so that a million of them take little memory.
-    known = [(int(height), int(width)) for height, width in sizes]
-    return [known[number] for number in which.ravel().tolist()]
+    known = [(int(height), int(width)) for height, width in sizes[first]]
+    return [known[number] for number in which.tolist()]
+
+
+def _paired(pairs: np.ndarray) -> np.ndarray:
+    """Return one number for each of N pairs of numbers below 2^31."""
+    paired: np.ndarray = (pairs[:, 0] << 31) + pairs[:, 1]
+    return paired
 
 
 def _first_steps(shards: ShardSet) -> Iterator[dict]:
