@@ -64,8 +64,8 @@ class PartJoints:
     def num_frames(self) -> int:
         return self.last - self.first
 
-    def read(self) -> tuple[np.ndarray, np.ndarray | None]:
-        keypoint, score = self.whole.read()
+    def read(self, *, exact: bool = True) -> tuple[np.ndarray, np.ndarray | None]:
+        keypoint, score = self.whole.read(exact=exact)
         rows, frames = slice(self.row, self.row + 1), slice(self.first, self.last)
         return keypoint[rows, frames], None if score is None else score[rows, frames]
 
