@@ -81,7 +81,7 @@ def test_robustness(both: tuple[Path, Path], trained: tuple[Path, Path], tmp_pat
             "one_test",
             "--only",
             "noise",
-            "--draws",
+            "--repeats",
             "1",
             "--out",
             out,
