@@ -72,7 +72,7 @@ def measure(count: int, actors: int, seconds: float) -> dict[str, float]:
     """Extracts `count` videos.
 
     Returns:
-        Seconds from the first to the last video, and processor time of the driver for it.
+        "rate", videos per second while all actors work; "driver", processor time of the driver per video in seconds.
     """
     ended: list[float] = []
     with tempfile.TemporaryDirectory() as name:
@@ -87,8 +87,9 @@ def measure(count: int, actors: int, seconds: float) -> dict[str, float]:
         driver.run()
         spent = _processor_seconds() - before
     assert len(ended) == count
-    # From the first receipt on: starting the actors is not part of the rate.
-    return {"rate": (count - 1) / (ended[-1] - ended[0]), "driver": spent / count}
+    # While all actors work: after their starts, which take turns on few cores, and before the first has nothing to do.
+    first, last = count // 2, max(count // 2 + 1, count - 2 * actors - 1)
+    return {"rate": (last - first) / (ended[last] - ended[first]), "driver": spent / count}
 
 
 def _processor_seconds() -> float:

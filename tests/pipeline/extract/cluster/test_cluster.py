@@ -31,8 +31,10 @@ STORE = 80 << 20
 def cluster() -> Iterator[Any]:
     """A head without cores, and two nodes with one core each."""
     before = dict(os.environ)
-    # The processes of the cluster inherit these: where the project is, and that no node reports to anyone.
+    # The processes of the cluster inherit these: where the project is, that no node reports to anyone, and that a token
+    # which the user may have does not count.
     os.environ.update(PYTHONPATH=str(ROOT), RAY_USAGE_STATS_ENABLED="0", RAY_ENABLE_UV_RUN_RUNTIME_ENV="0")
+    os.environ["RAY_AUTH_MODE"] = "disabled"
     from ray.cluster_utils import Cluster
 
     quick = {"health_check_initial_delay_ms": 0, "health_check_period_ms": 500, "health_check_failure_threshold": 4}
