@@ -250,7 +250,7 @@ def test_pages_of_other_sites_cannot_use_the_service(locked: RunningService) -> 
         b"GET /v1/jobs HTTP/1.1\r\nHost: 127.0.0.1\r\nX: " + b"a" * 200_000 + b"\r\n\r\n",
         b"GET /\x00 HTTP/1.1\r\n\r\n",
         b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
-        b"GET / HTTP/9.9\r\n\r\n",
+        b"GET /v1/jobs HTTP/9.9\r\n\r\n",
         b"NONSENSE\r\n\r\n",
     ],
 )
