@@ -144,7 +144,8 @@ def settings_of(request: Retraining, base: "Trained", lessons: Lessons) -> RunSe
     }
     if training.backbone_lr != "auto":
         own["training.backbone_lr"] = training.backbone_lr * RATE
-    values = _overridden(base.settings.model_dump(mode="json"), own)
+    # "auto" takes the model of the initial weights; its resolved settings would be completed with defaults again.
+    values = _overridden(base.settings.model_dump(mode="json"), own) | {"model": "auto"}
     return parse(changed(values, [], request.settings, RunSettings), RunSettings, place="settings")
 
 

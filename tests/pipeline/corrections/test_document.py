@@ -22,12 +22,14 @@ from pipeline.corrections import (
     least_certain,
     parse_corrections,
 )
+from pipeline.corrections.comparison import Comparison, Part
 from pipeline.datasets.relabel import relabel
 from pipeline.inputs.label_table import table_as_csv
 from pose_extraction.errors import AnnotationError
 from pose_extraction.formats.annotations import annotation_from, data_set
 from pose_extraction.formats.pickles import write_pickle
 from pose_extraction.formats.validation import read_data_set
+from test_support.doc_pages import page, section, table_names
 from test_support.labelled_persons import RATE, standing, two_persons
 
 
@@ -209,3 +211,11 @@ def test_what_somebody_has_looked_at_needs_no_review() -> None:
         segment(7, 2, 3, "wave", source="user") | {"id": "3"},
     )
     assert [item.segment for item in items_of("j1", "a.mp4", shown, doc)] == ["1"]
+
+
+def test_every_field_is_documented() -> None:
+    text = section(page("file_formats.md"), "Corrections")
+    assert table_names(text, "field of corrections") == set(Corrections.model_fields)
+    assert table_names(text, "field of a segment") == set(Segment.model_fields)
+    nobody = Part((), (), (), ())
+    assert table_names(text, "field of a comparison") == set(Comparison(nobody, nobody).as_dictionary())

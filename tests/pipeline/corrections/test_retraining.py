@@ -24,6 +24,7 @@ from pose_extraction.errors import UsageError, WeightsError
 from pose_extraction.formats.pickles import write_pickle
 from pose_extraction.formats.validation import read_data_set
 from recognition.inference.prediction import clips_for, predict_clips
+from recognition.packed import EVERYDAY
 from recognition.runs import load_run
 from recognition.settings import DataSettings, MaskCLRSettings, ModelSettings, RunSettings, TrainingSettings
 from recognition.training.run import train
@@ -140,6 +141,19 @@ def test_without_the_earlier_clips_their_classes_are_remembered_and_one_is_added
     right = [sum(label == answer for label, answer in each) / len(each) for each in (old, new)]
     assert right[0] > 0.9 and right[1] > right[0] - 0.1
     assert load_run(tmp_path / "out" / "run").label_names == (*LABEL_NAMES, "bow")
+
+
+def test_the_recognizer_of_the_package_learns_a_new_action(tmp_path: Path) -> None:
+    source = video(tmp_path, "new", "squat", "squat")
+    one = CorrectedVideo("new", source, corrections((3, "stand_still"), (4, "stand_still")))
+    settings = {"training.phase1_epochs": 1, "training.phase2_epochs": 0}
+    comparison = retrain(Retraining(EVERYDAY, tmp_path / "out", (one,), settings, device="cpu"))
+    assert comparison.corrections.new == ("stand_still",) * 2 and "not on this machine" in comparison.notes[0]
+    old, new = load_run(EVERYDAY), load_run(tmp_path / "out" / "run")
+    assert new.label_names == (*old.label_names, "stand_still")
+    assert old.recognizer.movement is not None and new.recognizer.movement is not None
+    # All descriptors that it knew are still there.
+    assert len(new.recognizer.movement.centres) > len(old.recognizer.movement.centres)
 
 
 def test_whole_videos_are_held_out_once_there_are_enough(tmp_path: Path) -> None:
