@@ -3,6 +3,7 @@
 import logging
 import os
 import signal
+import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -18,6 +19,8 @@ UV_RUN = "RAY_ENABLE_UV_RUN_RUNTIME_ENV"
 USAGE_STATISTICS = "RAY_USAGE_STATS_ENABLED"
 AUTHENTICATION = "RAY_AUTH_MODE"
 GIB = 1 << 30
+# Seconds for which the head node may take to answer.
+REACH_SECONDS = 10.0
 
 
 @dataclass(frozen=True)
@@ -73,6 +76,7 @@ def connected(options: ClusterOptions) -> Iterator[None]:
     if options.address == "local":
         # Ray makes the token. A cluster that exists has its own mode, which the user has to set here, too.
         os.environ.setdefault(AUTHENTICATION, "token")
+    _check_reachable(options.address)
     in_main_thread = threading.current_thread() is threading.main_thread()
     handler = signal.getsignal(signal.SIGTERM)
     import ray
@@ -96,6 +100,20 @@ def connected(options: ClusterOptions) -> Iterator[None]:
         if ours:
             with suppress(Exception):
                 ray.shutdown()
+
+
+def _check_reachable(address: str | None) -> None:
+    """Reports a wrong address at once: Ray would try it for minutes."""
+    host, _, port = (address or "").removeprefix("ray://").rpartition(":")
+    if not host or not port.isdecimal():
+        return
+    try:
+        socket.create_connection((host, int(port)), timeout=REACH_SECONDS).close()
+    except (OSError, OverflowError) as error:
+        raise BackendError(
+            f"--address {address}: nothing answers there ({error}); start it with `ray start --head`, and give "
+            "the address that it prints"
+        ) from error
 
 
 def cause_of(error: Exception) -> Exception:

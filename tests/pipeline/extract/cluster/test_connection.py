@@ -2,7 +2,7 @@
 
 import pytest
 
-from pipeline.extract.cluster.connection import GIB, Node, demand_of
+from pipeline.extract.cluster.connection import GIB, Node, connected, demand_of
 from pipeline.extract.cluster.options import ClusterOptions
 from pose_extraction.errors import BackendError, UsageError
 
@@ -51,3 +51,10 @@ def test_a_cluster_that_grows_on_demand_needs_no_room_now():
 def test_the_numbers_of_gpus_are_rays_task():
     with pytest.raises(UsageError, match="--device cuda:0,1: with --engine ray, give auto, cpu or cuda"):
         demand_of(ClusterOptions(), [GPUS], "cuda:0,1")
+
+
+def test_a_wrong_address_is_reported_at_once():
+    """Ray itself would try it for minutes."""
+    options = ClusterOptions(address="127.0.0.1:9")
+    with pytest.raises(BackendError, match=r"--address 127\.0\.0\.1:9: nothing answers there"), connected(options):
+        pass
