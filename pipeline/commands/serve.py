@@ -19,6 +19,15 @@ _UNITS = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
 
 
 def serve(
+    videos: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[VIDEO]...",
+            help="Videos and folders to process at once; others can be added on the page.",
+            show_default="none",
+            rich_help_panel=INPUT,
+        ),
+    ] = None,
     run: Annotated[
         list[str] | None,
         typer.Option(
@@ -122,6 +131,9 @@ def serve(
     for folder in allow or ():
         if not folder.is_dir():
             raise UsageError(f"--allow {folder}: is not a folder; create it, or leave out the option")
+    from pipeline.inputs.videos import survey
+
+    given = tuple(source.path.resolve() for source in survey(videos).sources) if videos else ()
     engine = engine_of(device.partition(",")[0], batch_size, precision, backend)
     from pipeline.predict.options import Networks
     from pipeline.serve.catalogue import check_runs
@@ -131,7 +143,8 @@ def serve(
         runs=check_runs(run or []),
         data=data,
         token=token,
-        allow=tuple(folder.resolve() for folder in allow or ()),
+        allow=(*(folder.resolve() for folder in allow or ()), *given),
+        videos=given,
         most_upload=_size_of("--max-upload", max_upload),
         most_queued=max_queue,
         devices=tuple(device.split(",")) * workers,

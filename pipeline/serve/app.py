@@ -5,6 +5,7 @@ from contextlib import asynccontextmanager
 
 from fastapi import FastAPI
 
+from pipeline.serve.given_videos import submit_given
 from pipeline.serve.requests.errors import add_error_handlers
 from pipeline.serve.requests.guards import Guard
 from pipeline.serve.routes.corrections import correction_routes
@@ -32,6 +33,7 @@ def create_app(settings: ServeSettings) -> FastAPI:
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         await service.start()
+        await submit_given(service, settings.videos)
         try:
             yield
         finally:

@@ -29,7 +29,8 @@ class ServeSettings:
         runs: Runs that clients can choose from; the first one is the default.
         data: Folder of jobs and of the database.
         token: Secret that clients must present; None for a service on the loopback interface without one.
-        allow: Folders whose videos clients may name by path.
+        allow: Folders whose videos clients may name by path, and single videos.
+        videos: Videos that become jobs when the service starts.
         most_upload: Largest upload in bytes.
         most_queued: Number of jobs that may wait.
         devices: One worker process for each: "auto", "cpu" or "cuda:N".
@@ -46,6 +47,7 @@ class ServeSettings:
     data: Path
     token: str | None = None
     allow: tuple[Path, ...] = ()
+    videos: tuple[Path, ...] = ()
     most_upload: int = 4 * GIGABYTE
     most_queued: int = 1000
     devices: tuple[str, ...] = ("auto",)

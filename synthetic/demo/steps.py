@@ -111,7 +111,8 @@ def demo(folder: Path, console: Console, *, plan: DemoPlan | None = None, networ
         page = folder / PAGE
         step.result = str(page)
         write_page(page, found, reporter.steps)
-    _print_next_steps(page, video, skelpipe("serve", "--run", str(run), *_chosen(networks)), reporter)
+    service = skelpipe("serve", str(video), "--run", str(run), *_chosen(networks))
+    _print_next_steps(page, service, reporter)
     return found
 
 
@@ -258,11 +259,11 @@ def _chosen(networks: Networks) -> list[str]:
     return [word for name, value in options.items() if value is not None for word in (name, value)]
 
 
-def _print_next_steps(page: Path, video: Path, serve: Sequence[str], reporter: Reporter) -> None:
+def _print_next_steps(page: Path, serve: Sequence[str], reporter: Reporter) -> None:
     reporter.say("")
     reporter.say(f"Open {page} in a browser.")
     reporter.say("")
-    reporter.say(f"To see who does what and when, and to correct it, drop {video} on the page of this service:")
+    reporter.say("To see on the new clip who does what and when, and to correct it, open the address that this prints:")
     reporter.say(f"   {' '.join(serve)}")
     reporter.say("")
     reporter.say("Commands for your own videos, with networks trained on photographs:")

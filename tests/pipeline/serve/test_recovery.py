@@ -121,3 +121,15 @@ def test_sigterm_ends_in_order(started: RunningService, walkers: Path, long_vide
     assert not list((started.data / "jobs" / running).glob("result"))
     started.start()
     assert states(started)[running] in ("queued", "running")
+
+
+def test_videos_of_the_command_line_become_jobs_once(
+    tmp_path: Path, words: tuple[str | Path, ...], walkers: Path
+) -> None:
+    with RunningService(tmp_path / "data", walkers, *words) as service:
+        (job,) = service.get("/v1/jobs")["jobs"]
+        assert job["name"] == walkers.name and job["settings"] == {"windows": 3.0}
+        assert service.finished(job["id"])["state"] == "done"
+        service.kill()
+        service.start()
+        assert [one["id"] for one in service.get("/v1/jobs")["jobs"]] == [job["id"]]
