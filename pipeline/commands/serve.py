@@ -6,6 +6,7 @@ import secrets
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated
+from urllib.parse import quote
 
 import typer
 
@@ -160,7 +161,7 @@ def serve(
     from pipeline.serve.server import serve as run_service
 
     opened = listen(host, port)
-    query = "" if token is None else f"/?token={token}"
+    query = "" if token is None else f"/?token={quote(token, safe='')}"
     typer.echo(f"http://{_shown(host)}:{opened.getsockname()[1]}{query}")
     run_service(settings, opened)
 

@@ -151,6 +151,8 @@ class Pool:
             waiting = self._requests.pop(message.request, None)
             if waiting is not None and not waiting.done():
                 waiting.set_result(message)
+            # A service that drains waits for the last answer.
+            self._idle.set()
 
     async def _finish(self, worker: Worker, message: messages.Finished) -> None:
         if worker.job is None or worker.job.id != message.job:

@@ -4,7 +4,7 @@ import asyncio
 import hashlib
 import json
 import re
-from collections.abc import AsyncIterable
+from collections.abc import AsyncIterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, BinaryIO
 
@@ -84,14 +84,17 @@ async def follow(service: Service, last: str | None, job: Job | None) -> AsyncIt
     """
     events = service.events
     number = int(last) if last is not None and _NUMBER.fullmatch(last) else -1
-    if not events.knows(number):
-        number = events.newest
+    newest = events.newest
+    if job is not None:
+        # Read after the number of the newest event, so that an end in between is not lost.
+        job = await service.find(job.id)
+    # The stream of a job that has ended consists of its state, also for a client that reconnects.
+    if not events.knows(number) or (job is not None and job.state not in OPEN):
+        number = newest
         for one in [job] if job is not None else await _open_jobs(service):
             yield ServerSentEvent(event="state", id=str(number), raw_data=json.dumps(service.describe(one)))
         if job is not None and job.state not in OPEN:
             return
-    elif job is not None and job.state not in OPEN and events.newest <= number:
-        return
     async for event in events.after(number, None if job is None else job.id):
         yield ServerSentEvent(event=event.kind, id=str(event.number), raw_data=event.data)
         if job is not None and event.kind == "state" and json.loads(event.data)["state"] not in OPEN:
@@ -132,6 +135,17 @@ def _describe_request(name: str, settings: JobSettings, source: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
+def _settings(service: Service, values: Mapping[str, Any]) -> JobSettings:
+    """Parse the settings of a job, and check that its run exists, before anything is stored.
+
+    Raises:
+        UsageError: A setting is wrong, or there is no such run.
+    """
+    settings = job_settings(values, service.settings)
+    service.catalogue.get(settings.run)
+    return settings
+
+
 async def _submit_path(service: Service, request: Request, key: str | None) -> Job:
     content = await read_json(request)
     if not isinstance(content, dict) or not isinstance(content.get("path"), str):
@@ -141,7 +155,7 @@ async def _submit_path(service: Service, request: Request, key: str | None) -> J
         raise ServiceError(
             422, "usage", "the body has other entries than `path` and `settings`, which must be an object"
         )
-    settings = job_settings({**request.query_params, **values}, service.settings)
+    settings = _settings(service, {**request.query_params, **values})
     given: str = content["path"]
     path = await asyncio.to_thread(allowed_path, given, service.settings.allow)
     if path is None:
@@ -178,7 +192,7 @@ def _refuse_other_files(name: str) -> None:
 async def _submit_upload(service: Service, request: Request, key: str | None, *, is_form: bool) -> Job:
     query = dict(request.query_params)
     name = display_name(query.pop("name", ""))
-    settings = job_settings(query, service.settings)
+    settings = _settings(service, query)
     if not is_form:
         # Before the body is read. A form names its file inside.
         _refuse_other_files(name)
@@ -221,5 +235,5 @@ async def _save_form(
         return (folder / stored[0]).open("wb")
 
     given, fields = await save_form(request, service.settings.most_upload, begin_file)
-    settings = job_settings({**query, **fields}, service.settings)
+    settings = _settings(service, {**query, **fields})
     return display_name(given), settings, stored[0]

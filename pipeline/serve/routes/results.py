@@ -12,7 +12,7 @@ from pipeline.serve import scene
 from pipeline.serve.records import DONE, Job
 from pipeline.serve.requests.errors import ServiceError
 from pipeline.serve.service import Service
-from pipeline.serve.settings import OVERLAY_NAME
+from pipeline.serve.settings import OVERLAY_NAME, allowed_path
 
 KINDS = {"json": "application/json", "csv": "text/csv; charset=utf-8", "pkl": "application/octet-stream"}
 VIDEO_NAME = "video.mp4"
@@ -47,7 +47,9 @@ def result_routes(service: Service) -> APIRouter:
         facts = found.outcome.get("video", {})
         own = service.folders.job(found.id) / found.source
         path = own if facts.get("plays") else folder / VIDEO_NAME
-        if not path.is_file():
+        named = Path(found.source).is_absolute() and path == own
+        # A path that a client has named may have become a link to elsewhere, or its folder is no longer allowed.
+        if not path.is_file() or (named and allowed_path(str(own), service.settings.allow) != own):
             raise ServiceError(404, "not_found", f"job {found.id}: its video {found.name} no longer exists")
         return FileResponse(path, media_type=facts.get("kind", "video/mp4"), content_disposition_type="inline")
 

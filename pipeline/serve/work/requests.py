@@ -4,6 +4,7 @@ While a batch is computed, further requests arrive; all of them share the next b
 and the batches are as large as the load requires.
 """
 
+import logging
 import queue
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -26,6 +27,8 @@ from recognition.data.clips import ClipSet
 from recognition.data.splits import left_out_of
 from recognition.inference.prediction import clips_for
 from recognition.inference.predictor import Predictor, frames_seen
+
+log = logging.getLogger(__name__)
 
 # Requests in one batch.
 MOST_SHARED = 64
@@ -76,7 +79,13 @@ def answer_requests(
         for request in requests:
             if isinstance(request, Describe):
                 send(_facts(request, cache))
-        for answer in shared.answer([one for one in requests if isinstance(one, PredictSkeletons)]):
+        skeletons = [one for one in requests if isinstance(one, PredictSkeletons)]
+        try:
+            answers = shared.answer(skeletons)
+        except Exception as error:
+            log.exception("skeleton requests failed")
+            answers = [Predicted(one.request, error=f"internal error: {error}", shared=0) for one in skeletons]
+        for answer in answers:
             send(answer)
 
 

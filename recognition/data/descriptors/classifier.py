@@ -35,6 +35,8 @@ class MovementClassifier(nn.Module):
         self.register_buffer("coefficients", torch.zeros(rows, num_classes))
         # Width of the kernel, whether it is Gaussian, sharpness, share of the network in the joint probabilities.
         self.register_buffer("numbers", torch.zeros(4))
+        # What `_centres_in_float64` has computed, and for which centres.
+        self._kept: tuple[Any, torch.Tensor, torch.Tensor] | None = None
 
     @property
     def is_fitted(self) -> bool:
@@ -61,13 +63,26 @@ class MovementClassifier(nn.Module):
         known = torch.where(torch.isnan(descriptor), self.mean, descriptor)
         rows = ((known - self.mean) * self.scale).clamp(-LARGEST, LARGEST) * self.weight
         # In float64, because small distances are differences of large numbers.
-        rows, centres = rows.double(), self.centres.double()
-        squared = (rows**2).sum(dim=1, keepdim=True) + (centres**2).sum(dim=1) - 2 * rows @ centres.T
+        rows = rows.double()
+        centres, lengths = self._centres_in_float64()
+        squared = (rows**2).sum(dim=1, keepdim=True) + lengths - 2 * rows @ centres.T
         squared = squared.clamp_min(1e-12).to(self.centres.dtype)
         width, gaussian, sharpness, _ = self.numbers
         distance = width * torch.where(gaussian > 0, squared / 2, squared.sqrt())
         kernel = torch.stack([torch.exp(-scale * distance) for scale in SCALES]).mean(dim=0)
         return sharpness * (kernel @ self.coefficients)
+
+    def _centres_in_float64(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return the centres (R, D) and their squared lengths (R,), computed once: this takes longer than the rest."""
+        if torch.jit.is_tracing() or torch.compiler.is_compiling():
+            centres = self.centres.double()
+            return centres, (centres**2).sum(dim=1)
+        key = (self.centres.data_ptr(), self.centres._version, self.centres.device, self.centres.shape)
+        if self._kept is None or self._kept[0] != key:
+            with torch.inference_mode(False), torch.no_grad():
+                centres = self.centres.double()
+                self._kept = (key, centres, (centres**2).sum(dim=1))
+        return self._kept[1], self._kept[2]
 
     def joined(self, logits: torch.Tensor, descriptor: torch.Tensor) -> torch.Tensor:
         """Return the logarithm of the mean of the network's and the classifier's probabilities, weighted; (N, K)."""

@@ -153,6 +153,13 @@ def test_wrong_settings_are_refused_before_the_upload(locked: RunningService, qu
     assert reply.status == 422 and message in reply.json()["error"]["message"]
 
 
+def test_an_unknown_run_is_refused_and_leaves_no_upload(locked: RunningService) -> None:
+    before = {path.name for path in (locked.data / "jobs").iterdir()}
+    reply = locked.ask("POST", "/v1/jobs?name=clip.mp4&run=nosuch", b"video")
+    assert reply.status == 422 and "nosuch" in reply.json()["error"]["message"]
+    assert {path.name for path in (locked.data / "jobs").iterdir()} == before
+
+
 def test_an_upload_that_is_too_large_is_refused_before_its_body(locked: RunningService) -> None:
     connection = locked.connection()
     connection.putrequest("POST", "/v1/jobs?name=a.mp4")

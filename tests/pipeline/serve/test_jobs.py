@@ -82,6 +82,15 @@ def test_results_equal_those_of_the_command(
     assert next(csv.reader(io.StringIO(reply.body.decode())))[0] == "clip"
 
 
+def test_a_client_that_reconnects_after_the_end_gets_the_end(service: RunningService, walkers: Path) -> None:
+    job = service.submit(walkers)
+    first, *_ = [number for number, _, _ in service.events(f"/v1/jobs/{job}/events")]
+    # Events of other jobs come later.
+    service.finished(service.submit(walkers))
+    kinds = [(kind, data["state"]) for _, kind, data in service.events(f"/v1/jobs/{job}/events", first)]
+    assert kinds == [("state", "done")]
+
+
 def test_skeletons_are_a_skeleton_file(service: RunningService, job: str, tmp_path: Path) -> None:
     path = tmp_path / "result.pkl"
     path.write_bytes(service.ask("GET", f"/v1/jobs/{job}/result.pkl").body)

@@ -202,7 +202,8 @@ export function add(document, person, start, end, label = null) {
  */
 export function swap(document, a, b, time) {
   if (a === b) throw new EditError("Choose another person to swap with.");
-  const at = rounded(time);
+  // Rounded down, so that the frame that is shown is exchanged, too.
+  const at = Math.floor(time * 1000) / 1000;
   let next = freshNumber(document);
   const segments = document.segments.flatMap((old) => {
     if ((old.person !== a && old.person !== b) || old.end <= at) return [old];

@@ -112,7 +112,8 @@ export function keyName(key) {
 /** Whether the key is text for a field. @param {KeyboardEvent} event */
 function isTyping({ target }) {
   if (!(target instanceof HTMLElement)) return false;
-  return target.matches("input:not([type=checkbox]):not([type=range]), textarea, select") || !!target.closest("dialog[open]");
+  const isField = target.matches("input:not([type=checkbox]):not([type=range]), textarea, select");
+  return isField || !!target.closest("dialog[open]");
 }
 
 /** Whether the key operates the element that has the focus. @param {KeyboardEvent} event */
