@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from importlib import resources
 from itertools import count
+from typing import Literal
 
 import numpy as np
 
@@ -49,8 +50,8 @@ class DemoPlan:
     size: tuple[int, int] = (360, 480)
     frames: int = 32
     fps: float = 16.0
-    phase1_epochs: int = 12
-    phase2_epochs: int = 6
+    phase1_epochs: int | Literal["auto"] = "auto"
+    phase2_epochs: int | Literal["auto"] = "auto"
     new_size: tuple[int, int] = (480, 640)
     new_frames: int = 64
 

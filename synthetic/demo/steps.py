@@ -38,7 +38,7 @@ from synthetic.rendering.family import TEST, TRAIN
 # Marks a folder as a demonstration's, with the digest of its plan.
 MARK = "demo.json"
 PAGE, ANSWERS = "report.html", "answers.jsonl"
-CONFIG = "small"
+CONFIG = "custom"
 NETWORKS = Networks("hrnet-tiny", "rtmdet-nano-rendered")
 
 
@@ -161,15 +161,14 @@ def _skeletons(folder: Path, plan: DemoPlan, networks: Networks, reporter: Repor
 
 def _trained(run: Path, data: Path, plan: DemoPlan, reporter: Reporter) -> Path:
     """Step four: train a recognizer, or resume its training."""
-    # Each clip shows one person; other detections of the small detector are false. The estimator is less confident on
-    # unseen people, so that its scores are not used.
+    # The default of the command. Each clip shows one person; other detections of the small detector are false.
     pairs = [f"phase1_epochs={plan.phase1_epochs}", f"phase2_epochs={plan.phase2_epochs}"]
-    pairs += ["data.max_persons=1", "data.scores=seen"]
+    pairs.append("data.max_persons=1")
     # The small detector misses some persons; clips without a person are skipped.
     words = skelpipe(
         "train", CONFIG, *pairs, "--data", str(data), "--split", TRAIN.name, "--out", str(run), "--skip-bad"
     )
-    with reporter.step("Training a small MaskCLR", words) as step:
+    with reporter.step("Training a recognizer", words) as step:
         options = {"data.file": str(data), "data.train_split": TRAIN.name, "data.skip_bad": True, "out": str(run)}
         settings = train_settings([CONFIG, *pairs], options)
         resume = _is_same(run, settings, reporter)
