@@ -196,7 +196,14 @@ class Trainings:
             await self._wake.wait()
             self._wake.clear()
             while (waiting := await asyncio.to_thread(self._next)) is not None:
-                await self._train(waiting)
+                try:
+                    await self._train(waiting)
+                except Exception as error:
+                    # Without this task, no later training would begin.
+                    log.exception("training %s failed", waiting.id)
+                    self._running = self._process = None
+                    self._store.set_training(waiting.id, RUNNING, only=(QUEUED,))
+                    self._end(waiting.id, f"internal error: {error}")
 
     def _next(self) -> Training | None:
         return next((one for one in reversed(self._store.trainings()) if one.state == QUEUED), None)
