@@ -62,6 +62,23 @@ SkipBad = Annotated[
 ]
 
 
+# Where a run knows the networks of its training.
+RunEstimator = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME|FILE.onnx", help="Pose estimator.", show_default="as in training", rich_help_panel=NETWORKS
+    ),
+]
+
+
+RunDetector = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME|FILE.onnx", help="Person detector.", show_default="as in training", rich_help_panel=NETWORKS
+    ),
+]
+
+
 Checkpoint = Annotated[
     str | None,
     typer.Option(

@@ -17,6 +17,8 @@ from pipeline.commands.options import (
     Fps,
     KeypointFiles,
     Precision,
+    RunDetector,
+    RunEstimator,
     Stream,
     engine_of,
 )
@@ -44,18 +46,8 @@ def predict(
             metavar="RUN", help="Run directory, or a .pt file.", show_default="newest run", rich_help_panel=NETWORKS
         ),
     ] = None,
-    estimator: Annotated[
-        str | None,
-        typer.Option(
-            metavar="NAME|FILE.onnx", help="Pose estimator.", show_default="as in training", rich_help_panel=NETWORKS
-        ),
-    ] = None,
-    detector: Annotated[
-        str | None,
-        typer.Option(
-            metavar="NAME|FILE.onnx", help="Person detector.", show_default="as in training", rich_help_panel=NETWORKS
-        ),
-    ] = None,
+    estimator: RunEstimator = None,
+    detector: RunDetector = None,
     checkpoint: Checkpoint = None,
     detector_checkpoint: DetectorCheckpoint = None,
     per_person: Annotated[

@@ -11,7 +11,16 @@ from urllib.parse import quote
 import typer
 
 from pipeline.commands.help_pages import ACCESS, INPUT, NETWORKS, OUTPUT, SPEED
-from pipeline.commands.options import Backend, BatchSize, Checkpoint, DetectorCheckpoint, Precision, engine_of
+from pipeline.commands.options import (
+    Backend,
+    BatchSize,
+    Checkpoint,
+    DetectorCheckpoint,
+    Precision,
+    RunDetector,
+    RunEstimator,
+    engine_of,
+)
 from pose_extraction.errors import BackendError, UsageError
 
 NEEDED = ("fastapi", "uvicorn", "python_multipart", "prometheus_client")
@@ -38,18 +47,8 @@ def serve(
             rich_help_panel=NETWORKS,
         ),
     ] = None,
-    estimator: Annotated[
-        str | None,
-        typer.Option(
-            metavar="NAME|FILE.onnx", help="Pose estimator.", show_default="as in training", rich_help_panel=NETWORKS
-        ),
-    ] = None,
-    detector: Annotated[
-        str | None,
-        typer.Option(
-            metavar="NAME|FILE.onnx", help="Person detector.", show_default="as in training", rich_help_panel=NETWORKS
-        ),
-    ] = None,
+    estimator: RunEstimator = None,
+    detector: RunDetector = None,
     checkpoint: Checkpoint = None,
     detector_checkpoint: DetectorCheckpoint = None,
     allow_agpl: Annotated[

@@ -172,7 +172,9 @@ def identify(
     entry = model_zoo.lookup(name, kind)
     builder = _builder(entry, options)
     if entry.family == "blazepose":
-        return _identify_blazepose(kind, name, entry, checkpoint, replace(options, engine=engine))
+        return replace(
+            _identify_blazepose(kind, name, entry, checkpoint, replace(options, engine=engine)), built_by=builder
+        )
     if entry.family == "onnx":
         return _identify_published_onnx(kind, name, entry, checkpoint, replace(options, engine=engine))
     if entry.name in TORCH_ONLY:
@@ -227,9 +229,7 @@ def _identify_blazepose(
     for file in files:
         if not file.is_file():
             raise WeightsError(f"{file} does not exist; --checkpoint of {name} is a folder with {entry.wheel.names}")
-    return NetworkIdentity(
-        display_name(name), kind, _digest(*files), engine, entry, folder, 0, _builder(entry, options)
-    )
+    return NetworkIdentity(display_name(name), kind, _digest(*files), engine, entry, folder, 0)
 
 
 def digest_of_onnx(file: Path) -> str:

@@ -47,16 +47,17 @@ def detector_of(estimator: str, detector: str = AUTO) -> str | None:
 
 def is_blazepose(name: str | None) -> bool:
     """Return whether a name stands for one of BlazePose's networks."""
-    wanted = (name or "").lower()
-    return any(
-        entry.family == "blazepose" and wanted in (entry.name, *entry.aliases) for entry in model_zoo.all_models()
-    )
+    return _is_of_family(name or "", "blazepose")
 
 
 def is_published_onnx(name: str) -> bool:
     """Return whether a name in the model table stands for an ONNX file that is downloaded."""
+    return _is_of_family(name, "onnx")
+
+
+def _is_of_family(name: str, family: str) -> bool:
     wanted = name.lower()
-    return any(entry.family == "onnx" and wanted in (entry.name, *entry.aliases) for entry in model_zoo.all_models())
+    return any(entry.family == family and wanted in (entry.name, *entry.aliases) for entry in model_zoo.all_models())
 
 
 def check_exists(name: str, kind: str) -> None:

@@ -14,7 +14,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from pose_extraction.engines.engine import Engine
-from pose_extraction.engines.image_networks import ImageNetwork, Normalisation, from_onnx
+from pose_extraction.engines.image_networks import IMAGENET_MEAN, IMAGENET_STD, ImageNetwork, Normalisation, from_onnx
 from pose_extraction.errors import UsageError, WeightsError
 from pose_extraction.networks.one_stage import DetectorSpec, OneStageDetector
 from pose_extraction.networks.topdown import TopdownEstimator, TopdownSpec
@@ -22,9 +22,6 @@ from pose_extraction.skeleton import COCO17
 from pose_extraction.yaml_text import read_yaml, yaml_reason
 
 log = logging.getLogger(__name__)
-
-IMAGENET_MEAN = (123.675, 116.28, 103.53)
-IMAGENET_STD = (58.395, 57.12, 57.375)
 
 
 class EstimatorNotes(BaseModel):

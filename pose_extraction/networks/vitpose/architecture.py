@@ -2,9 +2,6 @@
 
 from dataclasses import dataclass
 
-# Mean and standard deviation of ImageNet in RGB order, for values in [0, 255].
-MEAN = (123.675, 116.28, 103.53)
-STD = (58.395, 57.12, 57.375)
 PATCH = 16
 
 

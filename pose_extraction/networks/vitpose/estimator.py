@@ -3,9 +3,9 @@
 from pathlib import Path
 
 from pose_extraction.engines.engine import Engine
-from pose_extraction.engines.image_networks import Normalisation, from_torch
+from pose_extraction.engines.image_networks import IMAGENET_MEAN, IMAGENET_STD, Normalisation, from_torch
 from pose_extraction.networks.topdown import TopdownEstimator, TopdownSpec
-from pose_extraction.networks.vitpose.architecture import MEAN, STD, Architecture
+from pose_extraction.networks.vitpose.architecture import Architecture
 
 
 def load_vitpose(
@@ -43,7 +43,9 @@ def load_vitpose(
         network = build(architecture)
         apply_state_dict(network, weights, source=file)
     size = architecture.input_size
-    runner = from_torch(network, Normalisation(MEAN, STD, to_rgb=True), engine, input_size=size, batch_size=batch_size)
+    runner = from_torch(
+        network, Normalisation(IMAGENET_MEAN, IMAGENET_STD, to_rgb=True), engine, input_size=size, batch_size=batch_size
+    )
     # The heat maps of the mirrored crop are not shifted (`shift_heatmap=False` in all published configurations).
     spec = TopdownSpec(size, codec="udp", shift_flipped=False, blur_kernel=architecture.blur_kernel)
     return TopdownEstimator(runner, spec, flip_test=flip_test)
