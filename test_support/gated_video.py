@@ -1,4 +1,4 @@
-"""Named pipes in place of videos: whoever reads one waits, so that a test can act while a video is in progress."""
+"""Named pipes in place of videos: their readers wait, so that a test can act while a video is in progress."""
 
 import os
 import select
@@ -20,7 +20,7 @@ class GatedVideo:
 
     def reader(self) -> int:
         """Waits until a process reads the pipe, and returns its id. It waits until `release`."""
-        # Blocks until somebody opens it for reading. The earlier end is closed only then: without any, a reader would
+        # Blocks until a process opens it for reading. The earlier end is closed only then: without any, a reader would
         # see the end of the file.
         writing = os.open(self.path, os.O_WRONLY)
         self.release()
@@ -42,7 +42,7 @@ class GatedVideo:
         try:
             return any(one.readlink() == self.path for one in Path(f"/proc/{process}/fd").iterdir())
         except OSError:
-            # It has ended, or belongs to somebody else.
+            # It has ended, or belongs to another test.
             return False
 
 

@@ -33,7 +33,7 @@ class Segment(_Part):
     label: Name | None = Field(description="name of the action; null or unknown: none of the classes")
     source: Literal["model", "user"] = "model"
     rejected: bool = Field(False, description="it is not this action")
-    reviewed: bool = Field(False, description="somebody has looked at it and agrees")
+    reviewed: bool = Field(False, description="a user has looked at it and agrees")
 
     @model_validator(mode="after")
     def _ordered(self) -> "Segment":
@@ -43,7 +43,7 @@ class Segment(_Part):
 
     @property
     def teaches(self) -> bool:
-        """Whether the segment is an example to train on: somebody has confirmed or set its label."""
+        """Whether the segment is an example to train on: a user has confirmed or set its label."""
         confirmed = self.reviewed or self.source == "user"
         return confirmed and not self.rejected and self.label not in (None, UNKNOWN)
 

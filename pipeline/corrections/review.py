@@ -1,4 +1,4 @@
-"""Which segments to look at first: those of which the recognizer is least certain."""
+"""Which segments to look at first: those that the recognizer is least certain about."""
 
 import math
 from collections.abc import Iterable, Mapping

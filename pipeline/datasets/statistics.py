@@ -36,7 +36,7 @@ class Row:
         stage: `raw` before cleaning, `clean` after it, `as stored` for a file without this information.
         clips: Number of clips.
         values: Values by name of the measure; None if unknown.
-        person_labels: Number of labels of single persons that match somebody.
+        person_labels: Number of labels of single persons that match a person.
         unmatched_labels: Number of those that match nobody.
     """
 
@@ -134,7 +134,7 @@ def _rows(name: str, estimator: _Estimator) -> list[Row]:
 
 
 def _matched(estimator: _Estimator, split_name: str, clips: Sequence[str]) -> list[bool]:
-    """Whether somebody matches, for each label of a person in a split: its own splits, or else those of the clip."""
+    """Whether a person matches, for each label of a person in a split: its own splits, or else those of the clip."""
     labels = [label for clip in clips for label in estimator.persons[clip] if label.label_name is not None]
     return [
         label.track_id is not None

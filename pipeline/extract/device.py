@@ -140,7 +140,7 @@ def run_device(
                     on_frame()
                 else:
                     finishing.append(pool.submit(_finish, plan, job, open_videos.pop(job, []), interrupted))
-                # After each frame, not only at the end of the next video: whoever hands out the videos may be waiting.
+                # After each frame, not only at the end of the next video: what hands out the videos may be waiting.
                 while finishing and (finishing[0].done() or len(finishing) > FINISHING_AHEAD):
                     on_video(finishing.popleft().result())
             while finishing:

@@ -13,7 +13,7 @@ from pose_extraction.formats.person_labels import KEY, Anchor, PersonLabel, pain
 # The box around the joints of a person is widened by this share of its sides, on each side. Boxes that people draw
 # contain head, hands and feet, too: for 74 people of COCO val2017 with at least five labelled joints, the widened box
 # and the labelled one have a median IoU of 0.76 (0.59 if it is not widened), and above 0.38 for 95 %. With the labelled
-# box of somebody else in the same image it is below 0.24 for 95 %.
+# box of another person in the same image it is below 0.24 for 95 %.
 MARGIN = 0.1
 LEAST_IOU = 0.3
 # Seconds between an anchor and the frame in which its person is looked for; the person may be unseen in some frames.
@@ -26,7 +26,7 @@ class Match:
 
     Args:
         row: Position among the persons of the clip; None if nobody matches.
-        reason: Why nobody matches; empty if somebody does.
+        reason: Why nobody matches; empty if a person does.
     """
 
     row: int | None
@@ -70,7 +70,7 @@ def find_person(annotation: Mapping[str, Any], label: PersonLabel) -> Match:
         label: The label. Its anchor decides if it has one: the person with the largest IoU at that time.
 
     Returns:
-        The person, or the reason why nobody matches. Somebody who is not seen within the span of the label does not
+        The person, or the reason why nobody matches. A person who is not seen within the span of the label does not
         match.
     """
     found = _by_track(annotation, label) if label.anchor is None else _by_anchor(annotation, label.anchor)

@@ -1,4 +1,4 @@
-"""Write shards: clips in rows, rows in groups, and an index beside each shard."""
+"""Write shards: clips in rows, rows in groups, and an index next to each shard."""
 
 import hashlib
 import os

@@ -57,7 +57,7 @@ def test_a_misclassified_clip_is_classified_correctly_after_training_on_its_corr
         page.get_by_label("Epochs").fill("12")
         page.get_by_role("button", name="Train", exact=True).click()
         use = page.get_by_role("button", name="Use the new recognizer")
-        # Beside other work, a training takes longer than anything else that a page waits for.
+        # Next to other work, a training takes longer than anything else that a page waits for.
         use.wait_for(timeout=240_000)
         scores = page.locator("table.scores tr", has_text="Your corrections").inner_text()
         assert "0 %" in scores and "100 %" in scores

@@ -330,7 +330,7 @@ def test_perturbations_differ_between_clips(tmp_path: Path) -> None:
 
 
 def test_frames_of_a_resampled_clip_are_those_that_the_result_shows() -> None:
-    """The network sees a window with somebody, wherever in the clip it is."""
+    """The network sees a window with a person, wherever in the clip it is."""
     generator = np.random.default_rng(0)
     keypoint = generator.uniform(10, 90, (1, 60, 17, 2)).astype(np.float32)
     score = np.ones((1, 60, 17), np.float32)

@@ -17,7 +17,7 @@ export class Help {
       ),
       this._content,
     );
-    // A click beside the dialog closes it.
+    // A click outside the dialog closes it.
     this.element.addEventListener("click", (/** @type {Event} */ event) => {
       if (event.target === this.element) this.element.close();
     });
