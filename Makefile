@@ -37,7 +37,7 @@ test: setup ## Check style, types and behaviour
 test-fast: setup ## Check behaviour in a minute or so: without the tests marked slow or real_data
 	$(BIN)/pytest $(PARALLEL) -m "not slow and not real_data"
 
-test-matrix: setup ## Run the tests that depend on the processor on ten emulated ones; MATRIX=--all: the whole suite, hours
+test-matrix: setup ## Run the tests that depend on the processor on ten emulated ones; an hour on two cores; MATRIX=--all: the whole suite, hours
 	$(BIN)/python test_support/matrix.py --out runs/matrix.md $(MATRIX)
 
 docs: setup ## Build the documentation into site/; warnings are errors

@@ -159,6 +159,8 @@ def run(row: Row, words: Sequence[str], timeout: int) -> Outcome:
     with tempfile.TemporaryDirectory() as folder, busy_cores(row.busy):
         report = Path(folder) / "report.xml"
         command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-o", f"timeout={timeout}", "--tb=short"]
+        # As `make test`: whole files on each core, the slow ones first. OMP_NUM_THREADS holds in every process.
+        command += ["-n", "auto", "--dist", "loadfile", "--no-loadscope-reorder"]
         before, began = resource.getrusage(resource.RUSAGE_CHILDREN), time.monotonic()
         status = subprocess.run([*command, f"--junitxml={report}", *words], cwd=ROOT, env=row.environment).returncode
         wall, after = time.monotonic() - began, resource.getrusage(resource.RUSAGE_CHILDREN)

@@ -15,7 +15,7 @@ from pose_extraction.formats.validation import read_data_set
 from recognition.runs import load_run
 from test_support.trained_run import made_data
 
-pytestmark = [pytest.mark.slow, pytest.mark.processor]
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,7 @@ import pytest
 from test_support.running_service import Reply, RunningService
 from test_support.trained_run import LABEL_NAMES
 
-pytestmark = [pytest.mark.processor, pytest.mark.slow]
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")

@@ -21,7 +21,7 @@ from test_support.made_video import write_made_clip
 from test_support.running_service import RunningService
 from test_support.trained_run import LABEL_NAMES
 
-pytestmark = [pytest.mark.processor, pytest.mark.slow]
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")

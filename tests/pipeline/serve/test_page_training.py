@@ -13,7 +13,6 @@ from test_support.trained_run import LABEL_NAMES
 pytestmark = [
     pytest.mark.timeout(600),
     pytest.mark.slow,
-    pytest.mark.processor,
     pytest.mark.skipif(missing_browser() is not None, reason=str(missing_browser())),
 ]
 

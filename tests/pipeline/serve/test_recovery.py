@@ -11,7 +11,7 @@ import pytest
 
 from test_support.running_service import PATIENCE, RunningService
 
-pytestmark = [pytest.mark.processor, pytest.mark.slow]
+pytestmark = pytest.mark.slow
 
 
 def wait_until_gone(pid: int) -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from test_support.made_runs import all_files
 
-pytestmark = [pytest.mark.slow, pytest.mark.processor]
+pytestmark = pytest.mark.slow
 
 PROGRAM = """
 import json, os, sys
