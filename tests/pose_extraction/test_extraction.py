@@ -106,6 +106,7 @@ def extract(path: Path, every: int | None, stride: int = 1) -> tuple[VideoJob, l
     return job, frames, detector.shown
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("fps", "stride", "every"), [(10, 1, 1), (25, 1, 2), (30, 1, 3), (60, 1, 6), (30, 3, 1), (60, 2, 3)]
 )

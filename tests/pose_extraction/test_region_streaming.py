@@ -90,6 +90,7 @@ def test_two_people_who_stand_close_stay_two() -> None:
     assert_equal_truth(poses, scene)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("batch", "frame_batch"), [(1, 1), (3, 1), (2, 4), (8, 8)])
 def test_the_videos_beside_a_video_do_not_change_its_poses(batch: int, frame_batch: int) -> None:
     scenes = [walking(11), walking(7, x=120.0, turn=9.0), [], [[]] * 5, walking(1), [*walking(3), [], [], *walking(4)]]

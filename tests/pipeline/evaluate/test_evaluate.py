@@ -50,6 +50,7 @@ def some_clips(count: int = 6, seed: int = 5) -> list[dict]:
     return [made_clip(f"other{n}", LABEL_NAMES[n % 3], rng) for n in range(count)]
 
 
+@pytest.mark.slow
 def test_matching_test_split_is_the_default(trained: tuple[Path, Path]) -> None:
     result, printed = evaluated(trained[0])
     assert (result.split, result.metrics.clips) == ("one_test", 12)

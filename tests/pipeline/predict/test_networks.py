@@ -44,6 +44,7 @@ def test_file_records_settings_shared_by_all_clips(run: Callable[..., Run], clip
     assert extraction_of([*annotations, {"history": "none"}]) == extraction_of([{}]) == {}
 
 
+@pytest.mark.slow
 def test_stage_one_uses_settings_of_the_run(made: Trained, caplog: pytest.LogCaptureFixture) -> None:
     known = {"detector": "rtmdet-nano-rendered", "stride": 2, "smooth": True, "detection_threshold": 0.15}
     drawn = replace(made, estimator="hrnet-tiny", extraction=known)

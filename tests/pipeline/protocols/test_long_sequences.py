@@ -17,6 +17,7 @@ from test_support.protocol_runs import LONG, ON, SHORT, measured, refused, sets
 pytestmark = pytest.mark.processor
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("actions", "output"),
     [

@@ -142,6 +142,7 @@ def test_numbers_of_persons_come_from_their_names_where_these_differ() -> None:
     assert number_persons(["a1", "b1"]).tolist() == [0, 1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [

@@ -26,6 +26,7 @@ def there_and_back(name: str, clip: PoseClip, folder: Path) -> PoseClip:
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", BOTH_WAYS)
 def test_made_clips(name: str, tmp_path: Path) -> None:
     for dimensions in what_can_be_written(name):

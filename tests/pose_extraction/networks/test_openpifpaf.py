@@ -78,6 +78,7 @@ def raw_fields(library, poses: np.ndarray, letterbox: Letterbox, size: tuple[int
     return [field.astype(np.float32) for field in fields]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("size", "long_edge"),
     [((720, 1280), 641), ((1100, 700), 630), ((300, 400), 641)],

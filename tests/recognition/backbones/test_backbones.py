@@ -41,6 +41,7 @@ def test_parameter_counts_match_the_papers(settings: dict, count: int) -> None:
     assert backbone.dim_representation == 512
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("joints", "count"), [(25, 6_233_588), (17, 5_943_284)])
 def test_sttformers_own_plan_has_the_published_parameter_count(joints: int, count: int) -> None:
     plan = [(64, 64, 16), (64, 64, 16), (64, 128, 32), (128, 128, 32), (128, 256, 64), *[(256, 256, 64)] * 3]
@@ -81,6 +82,7 @@ def test_clips_keep_their_order_and_absent_persons_are_zero(name: str) -> None:
     assert backbone(keypoint[:, :1].nan_to_num())[1] is None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("training", [False, True], ids=["evaluation", "training"])
 @pytest.mark.parametrize("frames", [6, 7])
 @pytest.mark.parametrize("name", NAMES)

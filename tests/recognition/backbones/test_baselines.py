@@ -79,6 +79,7 @@ def test_masks_and_attention_are_refused(name: str) -> None:
             backbone.encode(torch.zeros(1, 4, 17, 3), **asked)  # type: ignore[arg-type]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_a_training_step_reaches_every_weight(name: str) -> None:
     objective = MaskCLR(small(name), MaskCLRSettings(), num_classes=4).train()

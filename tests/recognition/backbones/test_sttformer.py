@@ -11,6 +11,7 @@ from test_support.reference.backbones import sttformer
 pytestmark = pytest.mark.processor
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("length", [1, 3, 6])
 def test_output_equals_the_plain_reference(length: int) -> None:
     backbone = made_backbone("sttformer", tuple_length=length)

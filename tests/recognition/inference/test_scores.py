@@ -93,6 +93,7 @@ def test_cpu_uses_the_fastest_backend_by_default(precision: str, backend: str) -
     assert resolve_clip_engine(Engine("cpu", "openvino", precision)).backend == "openvino"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("backend", ["torch", "openvino", "onnxruntime"])
 @pytest.mark.parametrize("backbone", ["dstformer", "transformer", "sttformer", "segments"])
 def test_every_backend_equals_single_clip_results(clips: ClipSet, backbone: str, backend: str) -> None:

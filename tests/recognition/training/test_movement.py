@@ -85,6 +85,7 @@ def test_confidence_is_fitted_on_training_clips_that_the_classifier_left_out(run
     np.testing.assert_allclose(found.distance(descriptors), expected.distance(descriptors), rtol=1e-3, atol=1e-3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("backend", ["openvino", "onnxruntime"])
 def test_exported_recognizers_give_the_joint_probabilities(run: Path, backend: str) -> None:
     pytest.importorskip(backend)

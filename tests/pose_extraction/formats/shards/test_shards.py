@@ -61,6 +61,7 @@ def names_of(annotations: Any) -> list[str]:
     return sorted(annotation["frame_dir"] for annotation in annotations)
 
 
+@pytest.mark.slow
 @given(st.dictionaries(st.text(max_size=4), PLAIN | ARRAYS, max_size=4))
 @settings(max_examples=60, deadline=None)
 def test_plain_values_are_the_same_after_json(value: dict) -> None:

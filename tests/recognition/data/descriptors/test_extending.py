@@ -79,6 +79,7 @@ def test_classes_may_have_other_numbers() -> None:
     assert known_of(module).renumbered([2, 0, 1]).labels.tolist() == [[2, 0, 1][label] for label in labels]
 
 
+@pytest.mark.slow
 def test_the_shipped_recognizer_can_be_extended() -> None:
     from recognition.packed import EVERYDAY
     from recognition.runs import load_run
