@@ -12,6 +12,8 @@ calls of `numpy.ndarray` with a `bytearray`, which work with NumPy 1 and 2. NumP
 
 import io
 import math
+import mmap
+import os
 import pickle
 import sys
 from collections.abc import Callable
@@ -22,6 +24,7 @@ import numpy as np
 
 from pose_extraction.errors import AnnotationError
 from pose_extraction.files import atomic_write
+from pose_extraction.formats.pickle_memo import check_memo
 from pose_extraction.formats.shards.manifest import is_shards, read_manifest
 
 # Protocol 4 is supported by Python 3.7, the oldest version used with PYSKL and MMAction2.
@@ -242,7 +245,11 @@ def read_pickle(path: Path) -> Any:
     """
     try:
         with path.open("rb") as file:
-            return _plain(file, path)
+            if not path.is_file() or not os.fstat(file.fileno()).st_size:
+                # Pipes and empty files cannot be mapped.
+                return plain_from_bytes(file.read(), path)
+            with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+                return _plain(content, file, path)
     except OSError as error:
         raise _unreadable(path, error) from error
 
@@ -257,11 +264,12 @@ def plain_from_bytes(content: bytes, place: Path) -> Any:
     Raises:
         AnnotationError: It is damaged, or contains anything but arrays and plain containers.
     """
-    return _plain(io.BytesIO(content), place)
+    return _plain(content, io.BytesIO(content), place)
 
 
-def _plain(file: Any, path: Path) -> Any:
+def _plain(content: bytes | mmap.mmap, file: Any, path: Path) -> Any:
     try:
+        check_memo(content)
         return _with_arrays(_RestrictedUnpickler(file, path).load(), {})
     except _DAMAGE as error:
         raise AnnotationError(

@@ -18,6 +18,7 @@ from pose_extraction.formats.annotations import (
     pack_raw,
     unpack_raw,
 )
+from pose_extraction.formats.pickle_memo import check_memo
 from pose_extraction.formats.pickles import read_pickle, write_pickle
 from pose_extraction.formats.validation import read_data_set, validate_dataset
 from pose_extraction.poses import FramePoses, PoseTrack, VideoPoses
@@ -340,6 +341,37 @@ def test_allowed_functions_cannot_be_changed_or_stored(tmp_path: Path, target: b
         path.write_bytes(blob)
         with pytest.raises(AnnotationError):
             read_pickle(path)
+
+
+@pytest.mark.parametrize(
+    "blob",
+    [
+        b"]r" + (50_000_000).to_bytes(4, "little") + b".",
+        b"]p50000000\n.",
+        b"]p+50_000_000\n.",
+        b"\x80\x04" + b"\x8c\x02ab" + b"r" + (50_000_000).to_bytes(4, "little") + b".",
+    ],
+)
+def test_a_small_file_cannot_demand_a_large_memo(tmp_path: Path, blob: bytes) -> None:
+    path = tmp_path / "memo.pkl"
+    path.write_bytes(blob)
+    with pytest.raises(AnnotationError, match=r"memo\.pkl: not a valid skeleton pickle .*numbers an object 50000000"):
+        read_pickle(path)
+
+
+@pytest.mark.parametrize("protocol", range(6))
+def test_the_memo_of_every_protocol_is_followed_to_the_end(protocol: int) -> None:
+    # All kinds of arguments: lines, two lines, lengths of one, four and eight bytes.
+    value = {
+        "text": "a\nb" * 100,
+        "bytes": b"p9999999999\n",
+        "numbers": [2**70, -5, 1.5, None, True],
+        "row": ("a",),
+    }
+    blob = pickle.dumps([value, np.ones((2, 3), np.float32), np.float64(2.5)], protocol)
+    check_memo(blob)
+    with pytest.raises(ValueError, match="numbers an object 4294967295"):
+        check_memo(blob[:-1] + b"r\xff\xff\xff\xff.")
 
 
 def test_errors_name_damaged_files(tmp_path: Path) -> None:
