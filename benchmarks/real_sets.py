@@ -22,7 +22,7 @@ from benchmarks.cells.measuring import Plan, measure
 from benchmarks.cells.results import read
 from benchmarks.cells.tables import report
 from benchmarks.rivals.networks import Budget
-from benchmarks.rivals.table import OURS, TITLES, methods
+from benchmarks.rivals.table import ABLATIONS, OURS, TITLES, methods
 from pose_extraction.errors import SkelpipeError
 from recognition.robustness.conditions import CLEAN, Condition
 
@@ -44,7 +44,13 @@ def parsed() -> argparse.Namespace:
     measuring.add_argument("--data", nargs="+", required=True, metavar="NAME/ESTIMATOR=FILE")
     measuring.add_argument("--out", type=Path, required=True, metavar="FILE.jsonl")
     measuring.add_argument("--on", nargs="*", metavar="TITLE", help="data sets to measure (default: all given)")
-    measuring.add_argument("--methods", nargs="+", default=list(TITLES), choices=TITLES)
+    measuring.add_argument(
+        "--methods",
+        nargs="+",
+        default=[name for name in TITLES if name not in ABLATIONS],
+        choices=TITLES,
+        help="default: all but the parts of the default (network...)",
+    )
     measuring.add_argument("--counts", nargs="+", type=count_of, default=[None, 3, 5, 10, 20], metavar="N|all")
     measuring.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     measuring.add_argument("--folds", nargs="*", default=[], help="names of folds (default: all)")

@@ -1,5 +1,6 @@
 """The methods of the bench by name."""
 
+import functools
 from collections.abc import Callable
 
 from benchmarks.rivals.classical import Chance, Classical, Features, svm, trees
@@ -9,6 +10,20 @@ from benchmarks.rivals.networks import Budget, Network, Recurrent
 
 # Name of the method that is judged; all others are its rivals.
 OURS = "default"
+# The published MaskCLR with a network that trains on a processor in minutes; every clip is used for training, and the
+# last weights are tested, because a tenth of few clips is too small to choose an epoch.
+_ALL_CLIPS = "data.holdout=0"
+_PUBLISHED = ["small", "data.flip=0", _ALL_CLIPS]
+# The network of the default alone, and without parts of its training.
+ABLATIONS = {
+    "network": ("its network alone", []),
+    "network_cross_entropy": ("cross-entropy alone", ["objective=cross_entropy"]),
+    "network_masked": ("masked pathway, no contrast", ["maskclr.alpha=0", "maskclr.beta=0"]),
+    "network_class": ("and the class loss", ["maskclr.alpha=0"]),
+    "network_sample": ("and the sample loss", ["maskclr.beta=0"]),
+    "network_random_mask": ("random masks", ["maskclr.mask=random"]),
+    "network_random_weights": ("random initial weights", ["init=null"]),
+}
 TITLES = {
     OURS: "default",
     "descriptors": "descriptors alone",
@@ -20,11 +35,8 @@ TITLES = {
     "stgcnpp": "ST-GCN++",
     "poseconv3d": "PoseConv3D",
     "chance": "chance",
+    **{name: title for name, (title, _) in ABLATIONS.items()},
 }
-# The published MaskCLR with a network that trains on a processor in minutes; every clip is used for training, and the
-# last weights are tested, because a tenth of few clips is too small to choose an epoch.
-_ALL_CLIPS = "data.holdout=0"
-_PUBLISHED = ["small", "data.flip=0", _ALL_CLIPS]
 _BASELINE = ["model=small", "flip=auto", "batch_size=16", "backbone_lr=4e-3", "head_lr=4e-3", "warmup_epochs=1"]
 
 
@@ -58,6 +70,10 @@ def methods(budget: Budget) -> dict[str, Callable[[], Method]]:
             budget=budget,
         ),
         "chance": Chance,
+        **{
+            name: functools.partial(Network, ["custom", "data.descriptors=false", *words])
+            for name, (_, words) in ABLATIONS.items()
+        },
     }
 
 
