@@ -162,7 +162,9 @@ def run(row: Row, words: Sequence[str], timeout: int) -> Outcome:
         # As `make test`: whole files on each core, the slow ones first. OMP_NUM_THREADS holds in every process.
         command += ["-n", "auto", "--dist", "loadfile", "--no-loadscope-reorder"]
         before, began = resource.getrusage(resource.RUSAGE_CHILDREN), time.monotonic()
-        status = subprocess.run([*command, f"--junitxml={report}", *words], cwd=ROOT, env=row.environment).returncode
+        # torch's key for compiled code lacks ATEN_CPU_CAPABILITY, so that rows would compile each other's vector code.
+        environment = row.environment | {"TORCHINDUCTOR_CACHE_DIR": str(Path(folder) / "compiled")}
+        status = subprocess.run([*command, f"--junitxml={report}", *words], cwd=ROOT, env=environment).returncode
         wall, after = time.monotonic() - began, resource.getrusage(resource.RUSAGE_CHILDREN)
         cases = list(ElementTree.parse(report).iter("testcase")) if report.is_file() else []
     bad = [case for case in cases if case.find("failure") is not None or case.find("error") is not None]
