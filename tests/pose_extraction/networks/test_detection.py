@@ -96,7 +96,8 @@ def test_detections_equal_those_of_mmdet(name: str, tmp_path: Path) -> None:
         box, score = box[score > floor - 1e-3], score[score > floor - 1e-3]
         overlap = box_iou(their_box, box)
         partner = overlap.argmax(1)
-        assert (overlap.max(1) > 0.98).mean() > 0.97
+        # In pixels, as IoU says little about the thin boxes of untrained networks.
+        np.testing.assert_allclose(box[partner], their_box, atol=0.05)
         np.testing.assert_allclose(score[partner], their_score, atol=2e-3)
         assert abs(len(box) - len(their_box)) <= 1 + 0.05 * len(their_box)
         compared += len(their_box)
