@@ -149,9 +149,9 @@ def pretrained_run(name: str, words: Sequence[str], file: Path, folder: Path, *,
         "out": str(folder),
     }
     settings = pretrain_settings([f"{method}/custom", *SMALL[method], *words, *changes_of(method, config)], options)
-    if (folder / runs.BEST).exists():
+    if runs.saved(folder, runs.BEST):
         return folder
-    begun = folder if (folder / runs.LAST).exists() else None
+    begun = folder if runs.saved(folder, runs.LAST) else None
     return pretrain(settings, resume=begun, show=True)
 
 

@@ -56,7 +56,7 @@ def perturbation_of(condition: Condition) -> Perturbation | None:
 
 def at_phase_two(shared: Path, folder: Path) -> None:
     """Copy a run that has completed phase one to `folder`, so that several methods can continue from it."""
-    if (folder / runs.LAST).exists():
+    if runs.saved(folder, runs.LAST):
         return
     part = folder.with_name(f".{folder.name}.part")
     shutil.rmtree(part, ignore_errors=True)
@@ -86,12 +86,12 @@ def trained_run(words: Sequence[str], settings: RunSettings, folder: Path, share
         and own.maskclr.representation == settings.maskclr.representation
         and own.training.model_copy(update={"objective": settings.training.objective}) == settings.training
     )
-    if same_phase1 and not (folder / runs.LAST).exists():
+    if same_phase1 and not runs.saved(folder, runs.LAST):
         assert isinstance(phase1, int)
-        begun = shared if (shared / runs.LAST).exists() else None
+        begun = shared if runs.saved(shared, runs.LAST) else None
         train(settings.model_copy(update={"out": str(shared)}), resume=begun, show=True, stop_after=phase1)
         at_phase_two(shared, folder)
-    return train(own, resume=folder if (folder / runs.LAST).exists() else None, show=True)
+    return train(own, resume=folder if runs.saved(folder, runs.LAST) else None, show=True)
 
 
 def recognizer_scorer(folder: Path, which: Which, settings: RunSettings, batch_size: int) -> Scorer:

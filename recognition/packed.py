@@ -4,14 +4,14 @@ NAME.safetensors   the weights of a run file        NAME.json   the rest of it: 
 NAME.md            the model card
 """
 
-import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from pose_extraction.engines.tensor_file import SUFFIX, read_tensors, write_tensors
 from pose_extraction.errors import WeightsError
-from pose_extraction.files import atomic_write
+from pose_extraction.files import atomic_write, sha256_of
 
 # Initial weights of the package for small networks of the config `custom`.
 BASE = "base"
@@ -19,7 +19,6 @@ BASE = "base"
 EVERYDAY = "everyday"
 # Weights of the package, by name of the file.
 FOLDER = Path(__file__).with_name("weights")
-SUFFIX = ".safetensors"
 # Key of the digest of the weights in the JSON file.
 _DIGEST = "weights_sha256"
 
@@ -32,15 +31,13 @@ def write_packed(path: Path, content: Mapping[str, Any], *, prefix: str) -> None
         content: Content of the run file; of its state only the names of tensors that start with `prefix` are kept.
         prefix: Start of the names of the network's tensors.
     """
-    from pose_extraction.engines.tensor_file import write_tensors
-
     tensors = {
         name: tensor.half() if tensor.dtype.is_floating_point else tensor
         for name, tensor in content["model"].items()
         if name.startswith(prefix)
     }
     write_tensors(path, tensors)
-    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    digest = sha256_of(path)
     rest = {name: value for name, value in content.items() if name != "model" and _is_plain(value)}
     described = rest | {_DIGEST: digest}
     with atomic_write(path.with_suffix(".json")) as file:
@@ -68,18 +65,26 @@ def read_packed(path: Path) -> dict[str, Any]:
     Raises:
         WeightsError: One of both files is missing or damaged, or they do not belong together.
     """
-    from pose_extraction.engines.tensor_file import read_tensors
+    tensors = read_tensors(path)
+    model = {name: tensor.float() if tensor.dtype.is_floating_point else tensor for name, tensor in tensors.items()}
+    return read_described(path) | {"model": model}
 
+
+def read_described(path: Path) -> dict[str, Any]:
+    """Read the JSON file of `write_packed`, without the weights.
+
+    Raises:
+        WeightsError: One of both files is missing or damaged, or they do not belong together.
+    """
     described = path.with_suffix(".json")
     try:
         content = json.loads(described.read_text(encoding="utf-8"))
+        digest = sha256_of(path)
     except (OSError, ValueError) as error:
         raise WeightsError(f"{described}: cannot be read ({error}); it describes {path.name}, copy both") from error
-    tensors = read_tensors(path)
-    if not isinstance(content, dict) or content.get(_DIGEST) != hashlib.sha256(path.read_bytes()).hexdigest():
+    if not isinstance(content, dict) or content.get(_DIGEST) != digest:
         raise WeightsError(f"{path}: does not belong to {described.name}; copy both files from one place")
-    model = {name: tensor.float() if tensor.dtype.is_floating_point else tensor for name, tensor in tensors.items()}
-    return content | {"model": model}
+    return content
 
 
 def shipped(name: str) -> Path | None:

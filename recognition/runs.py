@@ -2,15 +2,15 @@
 
     settings.yaml   all settings, resolved          metrics.jsonl   losses of each step, accuracy of each epoch
     labels.json     class names                     events/         the same for TensorBoard
-    split.json      training and held-out clips     last.pt         weights and state of the training
-    about.json      data, code and network          best.pt         weights of the best epoch on the held-out part
+    split.json      training and held-out clips     last.safetensors  weights and state of the training
+    about.json      data, code and network          best.safetensors  weights of the best epoch on the held-out part
 
-`last.pt` and `best.pt` are self-contained: a single copied file is a complete recognizer.
+Both files of weights are self-contained: a single copied file is a complete recognizer; see `recognition.run_file`.
+Earlier versions wrote `last.pt` and `best.pt`, which are read in their place.
 
 The functions that find a run are used to check the command line, so torch is imported only to read or write weights.
 """
 
-import io
 import json
 import subprocess
 from collections.abc import Callable, Mapping, Sequence
@@ -25,7 +25,8 @@ from pose_extraction._version import __version__
 from pose_extraction.errors import UsageError, WeightsError
 from pose_extraction.files import atomic_write
 from recognition.confidence.confidence import Confidence, confidence_from
-from recognition.packed import EVERYDAY, SUFFIX, is_packed, read_packed, shipped
+from recognition.packed import EVERYDAY, shipped
+from recognition.run_file import EARLIER, FORMAT, SUFFIX, is_run_file, load, load_facts
 from recognition.settings import RunSettings
 
 if TYPE_CHECKING:
@@ -33,12 +34,10 @@ if TYPE_CHECKING:
 
 # Folder of the run directories.
 RUNS = Path("runs")
-LAST, BEST = "last.pt", "best.pt"
+LAST, BEST = f"last{SUFFIX}", f"best{SUFFIX}"
 # Action detector that `skelpipe evaluate --protocol detection` trains on a pre-trained encoder.
-DETECTOR = "detector.pt"
+DETECTOR = f"detector{SUFFIX}"
 SETTINGS_NAME, LABELS_NAME, SPLIT_NAME, ABOUT_NAME = "settings.yaml", "labels.json", "split.json", "about.json"
-# Format number of run files; any other value was written by an older or newer version.
-FORMAT = 1
 _RECOGNIZER = "recognizer."
 
 
@@ -132,33 +131,25 @@ def identity_of(
     }
 
 
-def save(path: Path, content: Mapping[str, Any]) -> None:
-    """Write a run file atomically.
-
-    Args:
-        path: The file.
-        content: Content of the file, plain data and tensors.
-
-    Raises:
-        OSError: The disk is full, or the file cannot be written for another reason.
-    """
-    import torch
-
-    written = io.BytesIO()
-    # Not directly to the file, because torch replaces operating system errors by its own.
-    torch.save(dict(content), written)
-    with atomic_write(path) as file:
-        file.write(written.getbuffer())
-
-
 def is_begun(folder: Path) -> bool:
     """Return whether a directory contains a run with at least one step; earlier failures do not count.
 
     Raises:
         WeightsError: Its last checkpoint is damaged.
     """
-    last = folder / LAST
-    return last.is_file() and load(last)["step"] > 0
+    last = saved(folder, LAST)
+    return last is not None and load_facts(last)["step"] > 0
+
+
+def saved(folder: Path, name: str) -> Path | None:
+    """Return a file of weights of a run directory; None if it has not been saved.
+
+    Args:
+        folder: The run directory.
+        name: `LAST`, `BEST` or `DETECTOR`; the same file of an earlier version, with the suffix .pt, takes its place.
+    """
+    path = folder / name
+    return next((found for found in (path, path.with_suffix(EARLIER)) if found.is_file()), None)
 
 
 def refuse_begun(folder: Path) -> None:
@@ -174,53 +165,11 @@ def refuse_begun(folder: Path) -> None:
         )
 
 
-def load(path: Path) -> dict[str, Any]:
-    """Read a run file without executing any code in it.
-
-    Raises:
-        WeightsError: The file is missing, damaged, or not a run file.
-    """
-    from pose_extraction.engines.checkpoints import load_plain
-
-    content = read_packed(path) if is_packed(path) else load_plain(path)
-    if content.get("skelpipe_run") != FORMAT:
-        raise WeightsError(
-            f"{path}: not a run file of this version of skelpipe; pass a run directory of `skelpipe train`, or its "
-            f"{BEST}"
-        )
-    _keep_behaviour(content.get("settings", {}))
-    return content
-
-
-def _keep_behaviour(settings: dict[str, Any]) -> None:
-    """Complete the settings of runs that were saved before a setting existed with the behaviour that they had."""
-    model, data, pcm3 = (settings.get(name) for name in ("model", "data", "pcm3"))
-    if isinstance(model, dict):
-        model.setdefault("unseen", "embed")
-        if "variant" not in model and isinstance(data, dict) and data.get("placement") == "aligned":
-            # Saved before `variant`, when "aligned" was what is now "upright".
-            data["placement"] = "upright"
-    if isinstance(pcm3, dict):
-        pcm3.setdefault("bones", "layout")
-        pcm3.setdefault("prompt_start", "zeros")
-
-
-def is_run_file(path: Path) -> bool:
-    """Return whether a file of weights belongs to a run, rather than to another project.
-
-    Raises:
-        WeightsError: The file is damaged.
-    """
-    from pose_extraction.engines.checkpoints import load_plain
-
-    return is_packed(path) or (path.suffix != SUFFIX and "skelpipe_run" in load_plain(path))
-
-
 def load_run(run: str | Path, which: Literal["best", "last"] = "best") -> Trained:
     """Load a trained recognizer.
 
     Args:
-        run: A run directory, or one of its .pt files.
+        run: A run directory, or one of its files of weights.
         which: For a directory: "best", weights of the best epoch on the held-out part; "last", the most recent ones.
 
     Raises:
@@ -280,7 +229,7 @@ def run_file(run: str | Path, which: Literal["best", "last"] = "best") -> Path:
     """Return the file with a run's weights.
 
     Args:
-        run: A run directory, one of its .pt files, or the name of weights that the package contains.
+        run: A run directory, one of its files of weights, or the name of weights that the package contains.
         which: For a directory, which of its files.
 
     Raises:
@@ -290,12 +239,13 @@ def run_file(run: str | Path, which: Literal["best", "last"] = "best") -> Path:
     if path.is_file():
         return path
     if not path.is_dir():
-        raise WeightsError(f"{path}: no such run; pass a directory of `skelpipe train`, or a .pt file")
-    file = path / (BEST if which == "best" else LAST)
-    if not file.is_file():
-        there = sorted(found.name for found in path.glob("*.pt"))
+        raise WeightsError(f"{path}: no such run; pass a directory of `skelpipe train`, or a file of weights")
+    name = BEST if which == "best" else LAST
+    file = saved(path, name)
+    if file is None:
+        there = sorted(found.name for suffix in (SUFFIX, EARLIER) for found in path.glob(f"*{suffix}"))
         hint = f"pass {path / there[0]}" if there else "nothing was saved yet: train it with `skelpipe train`"
-        raise WeightsError(f"{path}: does not contain {file.name}; {hint}")
+        raise WeightsError(f"{path}: does not contain {name}; {hint}")
     return file
 
 
@@ -315,10 +265,10 @@ def newest_run(folder: Path = RUNS, *, wanted: Callable[[Path], bool] = lambda _
     Raises:
         UsageError: There is no such run.
     """
-    saved = [path for path in folder.glob(f"*/{LAST}") if path.is_file() and wanted(path.parent)]
-    if not saved:
+    found = [path for run in folder.glob("*") if (path := saved(run, LAST)) is not None and wanted(run)]
+    if not found:
         raise UsageError(f"no run in {folder}/; train one with `skelpipe train`, or specify one")
-    return max(saved, key=lambda path: path.stat().st_mtime_ns).parent
+    return max(found, key=lambda path: path.stat().st_mtime_ns).parent
 
 
 def newest_or_shipped_run(folder: Path = RUNS, *, wanted: Callable[[Path], bool] = lambda _: True) -> Path:
@@ -353,13 +303,13 @@ def saved_file(run: str | Path) -> Path:
     """Return the file of a run's best epoch or, if it has none yet, its last checkpoint.
 
     Args:
-        run: A run directory, or one of its .pt files.
+        run: A run directory, or one of its files of weights.
 
     Raises:
         WeightsError: The file does not exist.
     """
     path = located(run)
-    return run_file(path, "last" if path.is_dir() and not (path / BEST).is_file() else "best")
+    return run_file(path, "last" if path.is_dir() and saved(path, BEST) is None else "best")
 
 
 def detector_file(run: Path) -> Path | None:
@@ -368,14 +318,11 @@ def detector_file(run: Path) -> Path | None:
     Raises:
         WeightsError: The file is damaged.
     """
-    path = run / DETECTOR if run.is_dir() else run
-    if not path.is_file() or path.suffix != ".pt":
+    if run.is_dir():
+        return saved(run, DETECTOR)
+    if run.suffix not in (SUFFIX, EARLIER) or not run.is_file():
         return None
-    if path.name == DETECTOR:
-        return path
-    from pose_extraction.engines.checkpoints import load_plain
-
-    return path if "detector" in load_plain(path) else None
+    return run if run.stem == Path(DETECTOR).stem or (is_run_file(run) and "detector" in load_facts(run)) else None
 
 
 def _commit() -> str | None:

@@ -47,8 +47,8 @@ class Recognizer:
     """A trained action recognizer for clips in memory.
 
     Args:
-        run: Run directory of `skelpipe.train`, one of its .pt files, or "everyday", the recognizer that the package
-            contains; None for the newest run in runs/, or "everyday" if there is none.
+        run: Run directory of `skelpipe.train`, one of its files of weights, or "everyday", the recognizer that the
+            package contains; None for the newest run in runs/, or "everyday" if there is none.
         which: For a directory: "best" for the weights of the best epoch, "last" for the most recent ones.
         device: "auto", "cpu" or "cuda:N".
         backend: "auto", "torch", "openvino" or "onnxruntime"; the library that runs the network.

@@ -56,7 +56,7 @@ def train(
         >>> small = {"dim": 16, "depth": 1, "heads": 2, "dim_representation": 16, "hidden": 32}
         >>> epochs = {"phase1_epochs": 1, "phase2_epochs": 1, "backbone_lr": 0.003}
         >>> run = skelpipe.train("skeletons/actions.pkl", "runs/new", settings=small | epochs, progress=False)
-        >>> (run / "best.pt").is_file()
+        >>> (run / "best.safetensors").is_file()
         True
     """
     from pipeline.train.settings import check_files, resumed_train_settings, train_settings
@@ -103,7 +103,7 @@ def evaluate(
     error.
 
     Args:
-        run: Run directory, or one of its .pt files; None for the newest run in runs/.
+        run: Run directory, or one of its files of weights; None for the newest run in runs/.
         data: Skeleton file; None for the one that the run was trained on.
         split: Name of the split, "all" for every clip; None for the test split that matches the training split.
         device: "auto", "cpu" or "cuda:N".

@@ -98,9 +98,9 @@ def test_an_interrupted_run_is_resumed_to_its_end(folder):
             assert {name: line[name] for name in expected} == pytest.approx(expected, rel=1e-2, abs=1e-3), line["step"]
     assert (after[-1]["kind"], after[-1]["epoch"]) == ("epoch", 15)
     # A finished run stays as it is.
-    last = (run / "last.pt").read_bytes()
+    last = (run / "last.safetensors").read_bytes()
     skelpipe("train", "--resume", "interrupted", "--data", "motions.pkl")
-    assert (run / "last.pt").read_bytes() == last
+    assert (run / "last.safetensors").read_bytes() == last
     answers = skelpipe("predict", "motions.pkl", "--run", "interrupted", "--split", "test", "--json", *TORCH)
     assert len(answers.splitlines()) == 9
 

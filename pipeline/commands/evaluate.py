@@ -25,7 +25,7 @@ def evaluate(
     run: Annotated[
         Path | None,
         typer.Argument(
-            metavar="[RUN]", help="Run directory, or a .pt file.", show_default="newest run", rich_help_panel=INPUT
+            metavar="[RUN]", help="Run directory, or file of weights.", show_default="newest run", rich_help_panel=INPUT
         ),
     ] = None,
     data: Annotated[

@@ -43,7 +43,10 @@ def predict(
     run: Annotated[
         Path | None,
         typer.Option(
-            metavar="RUN", help="Run directory, or a .pt file.", show_default="newest run", rich_help_panel=NETWORKS
+            metavar="RUN",
+            help="Run directory, or file of weights.",
+            show_default="newest run",
+            rich_help_panel=NETWORKS,
         ),
     ] = None,
     estimator: RunEstimator = None,

@@ -11,7 +11,7 @@ def run_to_resume(resume: str, out: Path | None) -> Path:
     """Finds the run directory for `--resume`.
 
     Args:
-        resume: Run directory, one of its .pt files, or `NEWEST`.
+        resume: Run directory, one of its files of weights, or `NEWEST`.
         out: Value of `--out`.
 
     Raises:

@@ -14,8 +14,8 @@ def robustness(
         list[str],
         typer.Argument(
             metavar="RUN|METHOD=RUN...",
-            help="Run directories or .pt files. Runs of one METHOD, trained with different seeds, are pooled; the "
-            "first method is compared with the others.",
+            help="Run directories or files of weights. Runs of one METHOD, trained with different seeds, are pooled; "
+            "the first method is compared with the others.",
             rich_help_panel=INPUT,
         ),
     ],

@@ -16,7 +16,7 @@ def folder_for(weights: Path, data: Path, what: str) -> Path:
     """Create the folder of an evaluation below its run; different weights and files get different folders.
 
     Args:
-        weights: The run's .pt file.
+        weights: The run's file of weights.
         data: The skeleton file.
         what: Subject of the measurement, such as the split.
 
@@ -26,7 +26,7 @@ def folder_for(weights: Path, data: Path, what: str) -> Path:
     Raises:
         UsageError: The folder is not writable.
     """
-    other = "" if weights.name == BEST else f"-{weights.stem}"
+    other = "" if weights.stem == Path(BEST).stem else f"-{weights.stem}"
     name = re.sub(r"[^\w.-]", "_", f"{data.stem}-{what}{other}")
     for number in itertools.count(1):
         folder = weights.parent / FOLDER / (name if number == 1 else f"{name}-{number}")

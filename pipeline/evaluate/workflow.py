@@ -41,7 +41,7 @@ def evaluate(
     """Evaluate a run on a split and write the results below the run directory.
 
     Args:
-        run: Run directory, or one of its .pt files; None for the newest run.
+        run: Run directory, or one of its files of weights; None for the newest run.
         data: Skeleton file; None for the one that the run was trained on.
         split: Name of the split; None for the test split that matches the run's training split.
         engine: Device, backend, precision and batch settings.
@@ -157,7 +157,7 @@ def _select(clips: ClipSet, split: str, trained: Trained) -> _Selection:
 
 
 def _names_of_run(trained: Trained) -> dict[str, set[str]] | None:
-    """Names of the run's training clips and held-out clips; None for a .pt file that was copied elsewhere."""
+    """Names of the run's training clips and held-out clips; None for a file of weights that was copied elsewhere."""
     path = trained.path.parent / SPLIT_NAME
     if not path.is_file():
         return None

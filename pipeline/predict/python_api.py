@@ -31,7 +31,7 @@ def predict(
     Args:
         clips: One or several videos, folders, glob patterns or skeleton files; or a camera number such as "0", or the
             address of a stream.
-        run: Run directory, or one of its .pt files; None for the newest run in runs/.
+        run: Run directory, or one of its files of weights; None for the newest run in runs/.
         estimator: Pose estimator: a name or an ONNX file; None for the one of the training data.
         detector: Person detector: a name or an ONNX file; None for the one of the training data.
         per_person: True for one prediction per tracked person, False for all persons together; None for all together,

@@ -53,7 +53,7 @@ def predict(
 
     Args:
         given: Videos, folders, glob patterns and skeleton files; or one camera or stream.
-        run: Run directory, or one of its .pt files; None for the newest run.
+        run: Run directory, or one of its files of weights; None for the newest run.
         options: Options of the prediction.
         networks: Networks of stage one (pose extraction).
         engine: Device, backend and precision of both stages, and batch settings of stage two (recognition).

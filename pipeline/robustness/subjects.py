@@ -90,7 +90,7 @@ def _reading_of(trained: Trained) -> tuple[object, ...]:
 
 
 def read_subjects(words: Sequence[str]) -> list[Subject]:
-    """Parse the runs of the command line: a directory or .pt file, or `METHOD=RUN`.
+    """Parse the runs of the command line: a directory or a file of weights, or `METHOD=RUN`.
 
     A run without METHOD is a method of its own. It is named after its folder, with parent folders if names collide.
 
@@ -118,7 +118,7 @@ def _distinct_names(paths: Sequence[Path], methods: Sequence[str | None]) -> lis
     """Return a unique name for each run, from as many path components as needed: "seed0", or "ratio=0.1/seed0".
 
     Args:
-        paths: Run directories and .pt files.
+        paths: Run directories and files of weights.
         methods: Method names of the runs; None for a run without one, whose name must differ from all others.
     """
     taken = {method for method in methods if method is not None}
@@ -134,7 +134,7 @@ def _distinct_names(paths: Sequence[Path], methods: Sequence[str | None]) -> lis
         ]
         longer = [number for number in unclear if lengths[number] < len(parts[number])]
         if not longer:
-            # Only the whole path distinguishes a directory `a-last` from `a/last.pt`.
+            # Only the whole path distinguishes a directory `a-last` from `a/last.safetensors`.
             for number in unclear:
                 while names.count(names[number]) > 1 or (methods[number] is None and names[number] in taken):
                     names[number] += "'"

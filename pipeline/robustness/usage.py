@@ -21,7 +21,7 @@ def check_usage(runs: Sequence[str], data: Sequence[Path], families: Sequence[st
     """Check that runs, skeleton files and families of damage exist.
 
     Args:
-        runs: Run directories or .pt files, or `METHOD=RUN`.
+        runs: Run directories or files of weights, or `METHOD=RUN`.
         data: Skeleton files.
         families: Selected families; empty for all.
 

@@ -44,7 +44,7 @@ def robustness(
     """Measure runs under all conditions, and write tables, figures and a report page.
 
     Args:
-        runs: Run directories or .pt files; `METHOD=RUN` if several runs belong to one method.
+        runs: Run directories or files of weights; `METHOD=RUN` if several runs belong to one method.
         data: Skeleton files. All conditions are measured on the first; the others contain the same clips by other
             estimators. None for the file that the first run was trained on.
         split: Split of the first file; None for the test split that matches the training split.

@@ -7,7 +7,7 @@ from typing import Any
 
 from pipeline.serve.messages import RunFacts
 from pose_extraction.errors import UsageError
-from recognition.packed import FOLDER
+from recognition.packed import FOLDER, is_packed
 from recognition.runs import detector_file, is_encoder, located, newest_or_shipped_run, run_file
 
 
@@ -51,7 +51,8 @@ class Catalogue:
         if known is not None:
             return known
         if name is None:
-            name = path.parent.name if path.suffix == ".pt" else path.stem if path.is_file() else path.name
+            # The package's weights have names of their own; files of runs are called alike.
+            name = path.stem if is_packed(path) else path.parent.name if path.is_file() else path.name
         number, chosen = 2, name
         while chosen in self._entries:
             chosen, number = f"{name}-{number}", number + 1
@@ -105,8 +106,8 @@ def check_runs(names: Sequence[str]) -> tuple[Path, ...]:
     """Return the paths of runs, after checking that they exist.
 
     Args:
-        names: Run directories, .pt files, or names of recognizers in the package; none for the newest run in runs/, or
-            else the recognizer of the package.
+        names: Run directories, files of weights, or names of recognizers in the package; none for the newest run in
+            runs/, or else the recognizer of the package.
 
     Raises:
         UsageError: There is no run.

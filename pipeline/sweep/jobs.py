@@ -130,10 +130,10 @@ def train_rows(
 def _check_as_wanted(job: Job) -> None:
     """Check that an existing run was trained with the requested settings and clips."""
     if isinstance(job.settings, PretrainSettings):
-        checkpoint = runs.load(job.folder / runs.BEST)
+        checkpoint = runs.load(runs.run_file(job.folder))
         check_same_pretraining(checkpoint, prepare_pretraining(job.settings), run=str(job.folder))
     else:
-        checkpoint = runs.load(job.folder / runs.LAST)
+        checkpoint = runs.load(runs.run_file(job.folder, "last"))
         prepared = prepare(job.settings, begun=settings_before(checkpoint))
         check_same_run(checkpoint, prepared, run=str(job.folder))
 
@@ -221,18 +221,18 @@ class _End:
 
 def is_begun(folder: Path) -> bool:
     """Whether a run directory contains a checkpoint to resume from."""
-    return (folder / runs.LAST).is_file()
+    return runs.saved(folder, runs.LAST) is not None
 
 
 def is_done(settings: RunSettings | PretrainSettings) -> bool:
     """Whether a run has completed its training."""
     folder = Path(settings.out)
     if isinstance(settings, PretrainSettings):
-        return (folder / runs.BEST).is_file()
+        return runs.saved(folder, runs.BEST) is not None
     training = settings.training
     if not is_begun(folder):
         return False
-    content = runs.load(folder / runs.LAST)
+    content = runs.load_facts(runs.run_file(folder, "last"))
     resolved = content["settings"]["training"]
     epochs = [
         resolved[name] if isinstance(resolved[name], int) else getattr(training, name)
@@ -268,7 +268,7 @@ def _train_phase_one(settings: RunSettings, shared: Path | None) -> None:
     """Train a shared run up to phase two, or resume it."""
     epochs = settings.training.phase1_epochs
     assert shared is not None and isinstance(epochs, int)
-    if not is_begun(shared) or runs.load(shared / runs.LAST)["epoch"] < epochs:
+    if not is_begun(shared) or runs.load_facts(runs.run_file(shared, "last"))["epoch"] < epochs:
         # Always with MaskCLR's objective, because the prototypes are filled in its last epoch.
         training = settings.training.model_copy(update={"objective": "maskclr"})
         ours = settings.model_copy(update={"out": str(shared), "training": training})

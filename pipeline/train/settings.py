@@ -77,7 +77,7 @@ def _settings_of_resumed(
             f"{run}: a resumed run keeps its weights and its directory; leave out init and out, or start a new run "
             "without --resume"
         )
-    content = runs.load(runs.run_file(run, "last"))
+    content = runs.load_facts(runs.run_file(run, "last"))
     own = "pretrain" if "method" in content else "train"
     if own != command:
         raise WeightsError(f"{run}: this is a run of `skelpipe {own}`; resume it with `skelpipe {own} --resume {run}`")

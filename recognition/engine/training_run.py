@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from pose_extraction.errors import SkelpipeError, TrainingError
-from recognition import runs
+from recognition import run_file, runs
 from recognition.engine.interruption import StopSignals
 from recognition.engine.loop import Loop, NotFiniteError, Step
 from recognition.engine.position import Position
@@ -94,7 +94,7 @@ class RunTrainable(Trainable):
         return {}
 
     def best_of(self, content: dict[str, Any]) -> dict[str, Any]:
-        """Select the content of `best.pt` from the content of a run file."""
+        """Select the content of `best.safetensors` from the content of a run file."""
         return content
 
 
@@ -256,9 +256,9 @@ class TrainingRun:
             self.log.write(kind, self.loop.position.step, values)
 
     def save(self, *, best: bool = False, also: Sequence[str] = ()) -> None:
-        """Write `last.pt`, and before it `best.pt` and the files in `also`. A collective call.
+        """Write `last.safetensors`, and before it `best.safetensors` and the files in `also`. A collective call.
 
-        If a run is killed before `last.pt` is written, it writes the others again when it is resumed.
+        If a run is killed before `last.safetensors` is written, it writes the others again when it is resumed.
         """
         random = random_state(self.fabric)
         self.saved_at = monotonic()
@@ -272,7 +272,7 @@ class TrainingRun:
             **training.facts(position),
         }
         for name in (*also, *([runs.BEST] if best else [])):
-            runs.save(self.folder / name, training.best_of(content))
+            run_file.save(self.folder / name, training.best_of(content))
         state = {
             "optimizer": self.loop.optimizer.state_dict(),
             "position": asdict(position),
@@ -280,7 +280,7 @@ class TrainingRun:
             "random": random,
             "metrics_size": self.log.size(),
         }
-        runs.save(self.folder / runs.LAST, {**content, "training": state})
+        run_file.save(self.folder / runs.LAST, {**content, "training": state})
 
     def close(self) -> None:
         if self.log is not None:

@@ -66,7 +66,7 @@ def _plot_accuracies(axes: Axes, epochs: Sequence[Line]) -> None:
     _epoch_curve(axes, epochs, "train_top1", "training (with augmentation and dropout)", BLUE, "-")
     _epoch_curve(axes, epochs, "held_out_top1", "held out", VERMILION, "-")
     _epoch_curve(axes, epochs, "held_out_mean_class", "held out, mean over classes", GREEN, "--")
-    # The same criterion as for best.pt: the last phase, highest accuracy, then lowest loss.
+    # The same criterion as for best.safetensors: the last phase, highest accuracy, then lowest loss.
     scored = [line for line in epochs if "held_out_top1" in line and line["phase"] == epochs[-1]["phase"]]
     if scored:
         best = max(scored, key=lambda line: (line["held_out_top1"], -line["held_out_loss"]))

@@ -20,6 +20,7 @@ from recognition.pretraining.networks import KEPT, build_encoder
 from recognition.pretraining.pcm3 import flatten_frames
 from recognition.pretraining.settings import PretrainSettings
 from recognition.pretraining.streams import bone_parents, to_stream
+from recognition.run_file import is_run_file, load, load_facts
 
 
 class Encoder(nn.Module):
@@ -139,13 +140,13 @@ def is_pretrained(run: str | Path) -> bool:
     """Whether a run was created by `skelpipe pretrain`.
 
     Args:
-        run: A run directory, or one of its .pt files.
+        run: A run directory, or one of its files of weights.
 
     Raises:
         WeightsError: The run does not exist, or its file is damaged.
     """
     path = pretrained_file(run)
-    return runs.is_run_file(path) and "method" in runs.load(path)
+    return is_run_file(path) and "method" in load_facts(path)
 
 
 def pretrained_file(run: str | Path) -> Path:
@@ -157,7 +158,7 @@ def load_pretrained(run: str | Path, *, scratch: bool = False, seed: int = 0) ->
     """Load the encoder of a run.
 
     Args:
-        run: A directory of `skelpipe pretrain`, or one of its .pt files.
+        run: A directory of `skelpipe pretrain`, or one of its files of weights.
         scratch: Whether to return randomly initialised weights, as a baseline.
         seed: Seed of the random weights.
 
@@ -165,7 +166,7 @@ def load_pretrained(run: str | Path, *, scratch: bool = False, seed: int = 0) ->
         WeightsError: The run does not exist, is not a pre-training run, or its file is damaged.
     """
     path = pretrained_file(run)
-    content = runs.load(path)
+    content = load(path)
     if "method" not in content:
         raise WeightsError(f"{path}: is a recognizer, not a pre-trained encoder; give a run of `skelpipe pretrain`")
     try:

@@ -14,6 +14,7 @@ from recognition.pretraining.preparation import Pretraining
 from recognition.pretraining.schedule import learning_rate
 from recognition.pretraining.settings import PretrainingLoop
 from recognition.pretraining.views import ViewDataset
+from recognition.run_file import SUFFIX
 
 LOSSES = {"mamp": ("total",), "pcm3": ("total", "contrast", "distillation", "prediction")}
 
@@ -57,7 +58,7 @@ class EncoderTraining(RunTrainable):
             {"epoch": position.epoch, "train_loss": loss},
             f"loss {loss:.4f}",
             best=done == self.epochs,
-            also=[f"epoch{done}.pt"] if done in self.settings.keep_epochs else [],
+            also=[f"epoch{done}{SUFFIX}"] if done in self.settings.keep_epochs else [],
         )
 
     def best_of(self, content: dict[str, Any]) -> dict[str, Any]:

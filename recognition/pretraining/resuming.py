@@ -32,7 +32,7 @@ def check_same_pretraining(checkpoint: dict[str, Any], prepared: Pretraining, *,
     with torch.device("meta"):
         own = prepared.build_objective().state_dict()
     sizes = {name: tensor.shape for name, tensor in checkpoint["model"].items()}
-    # best.pt of a finished run contains only the encoder.
+    # The best weights of a finished run contains only the encoder.
     other = [name for name, tensor in own.items() if sizes.get(name, tensor.shape) != tensor.shape]
     if other:
         raise UsageError(

@@ -99,7 +99,7 @@ class PretrainingLoop(Strict):
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     checkpoint_minutes: float = Field(10.0, gt=0, description="minutes between checkpoints within an epoch")
     keep_epochs: tuple[Annotated[int, Field(ge=1)], ...] = Field(
-        (), description="epochs after which the encoder is also saved as epochN.pt, for later comparison"
+        (), description="epochs after which the encoder is also saved as epochN.safetensors, for later comparison"
     )
 
 

@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from pose_extraction.engines.checkpoints import apply_state_dict
 from pose_extraction.errors import WeightsError
 from pose_extraction.skeleton import LAYOUTS, layout_by_shape
-from recognition import runs
+from recognition import run_file, runs
 from recognition.confidence.confidence import Confidence
 from recognition.pretraining.encoder import Encoder, Pretrained
 from recognition.pretraining.networks import build_encoder
@@ -98,7 +98,7 @@ def save_detector(
         extraction=extraction,
     )
     weights = {name: tensor.cpu() for name, tensor in classifier.state_dict().items()}
-    runs.save(path, identity | {"detector": pretrained.settings.method, "seconds": seconds, "model": weights})
+    run_file.save(path, identity | {"detector": pretrained.settings.method, "seconds": seconds, "model": weights})
     return path
 
 
@@ -108,7 +108,7 @@ def load_detector(path: Path) -> ActionDetector:
     Raises:
         WeightsError: The file is missing, damaged, or not a detector.
     """
-    content = runs.load(path)
+    content = run_file.load(path)
     if "detector" not in content:
         raise WeightsError(f"{path}: is not a detector; create one with `skelpipe evaluate RUN --protocol detection`")
     try:

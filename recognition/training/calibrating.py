@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from recognition import runs
+from recognition import run_file, runs
 from recognition.confidence.confidence import fit_on_finite
 from recognition.confidence.feature_distance import FEWEST_CLIPS, fit_feature_distance, left_out_distances
 from recognition.data.dataset import SkeletonDataset
@@ -45,14 +45,14 @@ class _Outputs:
 
 
 def complete_confidence(
-    path: Path, prepared: Prepared, objective: MaskCLR, loop: Loop, cross_validated: CrossValidated | None = None
+    path: Path | None, prepared: Prepared, objective: MaskCLR, loop: Loop, cross_validated: CrossValidated | None = None
 ) -> None:
     """Fit the confidence of the weights in a run file, and store it there.
 
     Without clips to fit it on, or if outputs are not finite, the file remains as it is.
 
     Args:
-        path: A run file of this training.
+        path: A run file of this training; None if it was not saved.
         prepared: Data and settings.
         objective: The recognizer with its losses; receives the weights of the file.
         loop: The loop, on whose device the recognizer runs.
@@ -61,9 +61,9 @@ def complete_confidence(
     """
     training, held_out = prepared.training, prepared.held_out
     further = cross_validated if len(held_out) < ENOUGH_HELD_OUT else None
-    if not path.is_file() or len(training) < FEWEST_CLIPS or (further is None and not len(held_out)):
+    if path is None or len(training) < FEWEST_CLIPS or (further is None and not len(held_out)):
         return
-    content = runs.load(path)
+    content = run_file.load(path)
     if "confidence" in content:
         # The run was finished before.
         return
@@ -85,7 +85,7 @@ def complete_confidence(
     of_clips, truth, far = np.concatenate(logits), np.concatenate(labels), np.concatenate(distances)
     confidence = fit_on_finite(of_clips, truth, distance=distance, distances=far)
     if confidence is not None:
-        runs.save(path, {**content, "confidence": confidence.plain()})
+        run_file.save(path.with_suffix(run_file.SUFFIX), {**content, "confidence": confidence.plain()})
 
 
 def keep_confidence(folder: Path, prepared: Prepared) -> None:
@@ -96,12 +96,13 @@ def keep_confidence(folder: Path, prepared: Prepared) -> None:
         prepared: Data and settings of the run.
     """
     assert prepared.settings.init is not None
-    earlier = runs.load(runs.run_file(prepared.settings.init))
+    earlier = run_file.load_facts(runs.run_file(prepared.settings.init))
     if "confidence" not in earlier or earlier["label_names"] != prepared.label_names:
         return
-    for path in (folder / runs.BEST, folder / runs.LAST):
-        if path.is_file():
-            runs.save(path, {**runs.load(path), "confidence": earlier["confidence"]})
+    for name in (runs.BEST, runs.LAST):
+        path = runs.saved(folder, name)
+        if path is not None:
+            run_file.save(folder / name, {**run_file.load(path), "confidence": earlier["confidence"]})
 
 
 def _outputs(prepared: Prepared, indices: np.ndarray, objective: MaskCLR, loop: Loop) -> _Outputs:

@@ -15,6 +15,7 @@ from recognition.backbones.dstformer import DSTFormer
 from recognition.backbones.gru import RecurrentBackbone
 from recognition.data.descriptors.extending import Known, known_of
 from recognition.recognizer import Recognizer
+from recognition.run_file import is_run_file
 from recognition.settings import DataSettings, ModelSettings, RunSettings
 from recognition.training.motionbert import load_motionbert, motionbert_sizes
 
@@ -41,7 +42,7 @@ def earlier_run(init: str) -> runs.Trained | None:
         WeightsError: The run or file does not exist, or is damaged.
     """
     path = runs.run_file(init)
-    return runs.load_run(path) if runs.is_run_file(path) else None
+    return runs.load_run(path) if is_run_file(path) else None
 
 
 def pretrained_encoder(init: str) -> "Pretrained | None":
@@ -140,7 +141,7 @@ def initialise(recognizer: Recognizer, init: str, *, label_names: list[str], dim
 
     Args:
         recognizer: The network; modified in place.
-        init: A run directory, one of its .pt files, or a checkpoint of MotionBERT.
+        init: A run directory, one of its files of weights, or a checkpoint of MotionBERT.
         label_names: Classes of the new run, in order.
         dimensions: Coordinates per joint in the new run's skeletons, 2 or 3.
 

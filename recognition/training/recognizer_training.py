@@ -190,7 +190,7 @@ class RecognizerTraining(RunTrainable):
             fitted = self.movement or fit_movement(self.prepared)
             cross_validated = left_out_clips(fitted, self.prepared)
         for name in (runs.BEST, runs.LAST):
-            complete_confidence(folder / name, self.prepared, self.objective, loop, cross_validated)
+            complete_confidence(runs.saved(folder, name), self.prepared, self.objective, loop, cross_validated)
 
     def facts(self, position: Position) -> dict[str, Any]:
         # Phase of the most recent step: at the start of an epoch, that of the previous epoch.

@@ -186,10 +186,10 @@ def _trained(run: Path, data: Path, plan: DemoPlan, reporter: Reporter) -> Path:
 
 def _is_same(run: Path, settings: RunSettings, reporter: Reporter) -> bool:
     """Whether to resume an existing run; a run on other clips or with other settings is replaced."""
-    if not (run / runs.LAST).is_file() or not runs.is_begun(run):
+    if not runs.is_begun(run):
         return False
     try:
-        last = runs.load(run / runs.LAST)
+        last = runs.load(runs.run_file(run, "last"))
         check_same_run(last, prepare(settings, begun=settings_before(last)), run=str(run))
     except UsageError as error:
         reporter.say(f"replacing an earlier run: {error}")

@@ -102,11 +102,11 @@ def test_every_file_of_a_run_and_what_is_in_it(trained: tuple[Path, Path]) -> No
     assert set(about) == documented("Run directory", "field of `about.json`") - of_pretraining
     fields = {name for line in read_metrics(folder) for name in line}
     assert fields - {"kind", "step"} == documented("Run directory", "field of a line")
-    content = {name: runs.load(folder / name) for name in ("best.pt", "last.pt")}
-    assert set(content["last.pt"]) == documented("Run directory", "field of a `.pt` file")
-    assert set(content["last.pt"]) - set(content["best.pt"]) == {"training"}
-    assert set(content["best.pt"]["held_out"]) == {"top1", "mean_class", "loss", "clips"}
-    assert set(content["best.pt"]["confidence"]) == documented("Run directory", "field of `confidence`")
+    content = {name: runs.load(folder / name) for name in ("best.safetensors", "last.safetensors")}
+    assert set(content["last.safetensors"]) == documented("Run directory", "field of a file of weights")
+    assert set(content["last.safetensors"]) - set(content["best.safetensors"]) == {"training"}
+    assert set(content["best.safetensors"]["held_out"]) == {"top1", "mean_class", "loss", "clips"}
+    assert set(content["best.safetensors"]["confidence"]) == documented("Run directory", "field of `confidence`")
 
 
 def test_every_field_of_an_evaluation(trained: tuple[Path, Path]) -> None:

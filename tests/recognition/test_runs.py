@@ -12,10 +12,9 @@ import pytest
 import torch
 import yaml
 
-from pose_extraction.engines.checkpoints import load_plain
 from pose_extraction.engines.engine import Engine
 from pose_extraction.errors import UsageError, WeightsError
-from recognition import runs
+from recognition import run_file, runs
 from recognition.confidence.confidence import Confidence, fit_confidence
 from recognition.confidence.feature_distance import fit_feature_distance
 from recognition.data.clips import open_clips
@@ -46,19 +45,19 @@ def test_run_directory_contains_everything_a_recognizer_needs(run):
     about = json.loads((run / "about.json").read_text())
     assert (about["layout"], about["estimator"], about["classes"]) == ("coco17", "made", 3)
     assert about["parameters"] == sum(weight.numel() for weight in runs.load_run(run).recognizer.parameters())
-    assert about["content_digest"] == load_plain(run / "last.pt")["content_digest"]
+    assert about["content_digest"] == run_file.load(run / "last.safetensors")["content_digest"]
     assert list((run / "events").glob("events.out.tfevents.*"))
 
 
 def test_single_file_is_a_recognizer(run, tmp_path):
-    copy = tmp_path / "anything.pt"
-    copy.write_bytes((run / "best.pt").read_bytes())
+    copy = tmp_path / "anything.safetensors"
+    copy.write_bytes((run / "best.safetensors").read_bytes())
     trained = runs.load_run(copy)
     assert trained.label_names == CLASSES
     assert (trained.layout, trained.channels, trained.estimator) == ("coco17", 3, "made")
     assert not trained.recognizer.training
     assert set(trained.held_out) == {"top1", "mean_class", "loss", "clips"}
-    content = load_plain(copy)
+    content = run_file.load(copy)
     assert "training" not in content and content["version"]
     for name, tensor in trained.recognizer.state_dict().items():
         assert torch.equal(tensor, content["model"][f"recognizer.{name}"])
@@ -92,7 +91,7 @@ def test_confidence_is_fitted_on_the_held_out_clips_with_the_final_features(run)
 
 
 def test_run_files_without_confidence_predict_as_before(run, tmp_path):
-    content = load_plain(run / "best.pt")
+    content = run_file.load(run / "best.safetensors")
     del content["confidence"]
     torch.save(content, tmp_path / "before.pt")
     assert runs.load_run(tmp_path / "before.pt").confidence == Confidence()
@@ -102,7 +101,7 @@ def test_run_files_without_confidence_predict_as_before(run, tmp_path):
 
 
 def test_run_files_without_the_unseen_setting_embed_unseen_joints(run, tmp_path):
-    content = load_plain(run / "best.pt")
+    content = run_file.load(run / "best.safetensors")
     assert content["settings"]["model"].pop("unseen") == "mask_token"
     torch.save(content, tmp_path / "before.pt")
     assert not runs.load_run(tmp_path / "before.pt").recognizer.backbone.unseen_as_masked
@@ -110,7 +109,7 @@ def test_run_files_without_the_unseen_setting_embed_unseen_joints(run, tmp_path)
 
 
 def test_run_files_from_before_the_variants_keep_the_alignment_that_they_were_trained_with(run, tmp_path):
-    content = load_plain(run / "best.pt")
+    content = run_file.load(run / "best.safetensors")
     content["settings"]["data"]["placement"] = "aligned"
     content["settings"]["pcm3"] = {"stream": "bone"}
     torch.save(content, tmp_path / "after.pt")
@@ -124,14 +123,14 @@ def test_run_files_from_before_the_variants_keep_the_alignment_that_they_were_tr
 
 def test_last_weights_can_be_loaded(run):
     assert runs.load_run(run, "last").epoch == 2
-    assert runs.load_run(str(run)).path == run / "best.pt"
+    assert runs.load_run(str(run)).path == run / "best.safetensors"
 
 
 def test_newest_run_is_the_one_saved_last(tmp_path):
     for age, name in enumerate(("new", "old")):
         (tmp_path / name).mkdir()
-        (tmp_path / name / "last.pt").touch()
-        os.utime(tmp_path / name / "last.pt", (1000 - age, 1000 - age))
+        (tmp_path / name / "last.safetensors").touch()
+        os.utime(tmp_path / name / "last.safetensors", (1000 - age, 1000 - age))
     (tmp_path / "unsaved").mkdir()
     assert runs.newest_run(tmp_path) == tmp_path / "new"
     with pytest.raises(UsageError, match="train one with `skelpipe train`"):
@@ -139,14 +138,14 @@ def test_newest_run_is_the_one_saved_last(tmp_path):
 
 
 def test_full_disk_is_reported(run, tmp_path):
-    content = load_plain(run / "best.pt")
+    content = run_file.load(run / "best.safetensors")
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     # A file beyond the limit also raises a signal, which ends the process unless it is handled.
     handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     try:
         resource.setrlimit(resource.RLIMIT_FSIZE, (1000, before[1]))
         with pytest.raises(OSError, match="File too large"):
-            runs.save(tmp_path / "best.pt", content)
+            run_file.save(tmp_path / "best.safetensors", content)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
         signal.signal(signal.SIGXFSZ, handler)
@@ -156,15 +155,15 @@ def test_full_disk_is_reported(run, tmp_path):
 def test_paths_that_are_not_runs_are_refused(run, tmp_path):
     with pytest.raises(WeightsError, match="no such run; pass a directory"):
         runs.load_run(tmp_path / "none")
-    with pytest.raises(WeightsError, match=r"does not contain best\.pt; nothing was saved yet"):
+    with pytest.raises(WeightsError, match=r"does not contain best\.safetensors; nothing was saved yet"):
         runs.load_run(tmp_path)
     torch.save({"weights": torch.zeros(1)}, tmp_path / "other.pt")
     with pytest.raises(WeightsError, match="not a run file of this version"):
         runs.load_run(tmp_path / "other.pt")
-    (tmp_path / "cut.pt").write_bytes((run / "best.pt").read_bytes()[:2000])
-    with pytest.raises(WeightsError, match="may be damaged"):
-        runs.load_run(tmp_path / "cut.pt")
-    content = load_plain(run / "best.pt")
+    (tmp_path / "cut.safetensors").write_bytes((run / "best.safetensors").read_bytes()[:2000])
+    with pytest.raises(WeightsError, match=r"cut\.safetensors: not a readable safetensors file"):
+        runs.load_run(tmp_path / "cut.safetensors")
+    content = run_file.load(run / "best.safetensors")
     del content["label_names"]
     torch.save(content, tmp_path / "less.pt")
     with pytest.raises(WeightsError, match="is incomplete"):

@@ -10,7 +10,6 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-import torch
 from rich.console import Console
 from typer.testing import CliRunner
 
@@ -23,6 +22,7 @@ from pose_extraction.errors import AnnotationError, UsageError
 from pose_extraction.formats.person_labels import PersonLabel
 from pose_extraction.formats.persons import set_person_labels
 from pose_extraction.formats.pickles import read_pickle
+from recognition import run_file
 from recognition.confidence.confidence import Confidence
 from recognition.data.splits import matching_test_split
 from recognition.inference.prediction import clips_for
@@ -90,10 +90,10 @@ def test_files_suffice_to_recompute_all_metrics(trained: tuple[Path, Path]) -> N
 
 
 def test_calibration_and_answered_clips_are_reported(trained: tuple[Path, Path], tmp_path: Path) -> None:
-    content = torch.load(trained[0] / "best.pt", weights_only=True)
+    content = run_file.load(trained[0] / "best.safetensors")
     content["confidence"] = Confidence(temperature=3.0, threshold=0.9, kept=0.95, clips=40).plain()
     (tmp_path / "run").mkdir()
-    torch.save(content, tmp_path / "run" / "best.pt")
+    run_file.save(tmp_path / "run" / "best.safetensors", content)
     result, _ = evaluated(tmp_path / "run", trained[1], "one_test")
     report = json.loads((result.folder / "evaluation.json").read_text(encoding="utf-8"))
     with np.load(result.folder / "scores.npz", allow_pickle=False) as stored:
@@ -191,11 +191,11 @@ def test_clips_without_persons_count_as_failures(trained: tuple[Path, Path], tmp
     whole, _ = evaluated(trained[0], write_data(tmp_path / "a.pkl", clips[2:], {"test": names[2:]}))
     clips[1] = without_persons(clips[1])
     # The other clip has joints, but all scores are below the threshold.
-    run = tmp_path / "run" / "best.pt"
+    run = tmp_path / "run" / "best.safetensors"
     run.parent.mkdir()
-    content = torch.load(trained[0] / "best.pt", weights_only=True)
+    content = run_file.load(trained[0] / "best.safetensors")
     content["settings"]["data"]["score_threshold"] = 0.5
-    torch.save(content, run)
+    run_file.save(run, content)
     clips[0]["keypoint_score"] = clips[0]["keypoint_score"] * np.float32(0.1)
     result, printed = evaluated(run, write_data(tmp_path / "b.pkl", clips, {"test": names}))
     metrics = result.metrics
@@ -255,9 +255,9 @@ def test_error_messages_contain_a_remedy(trained: tuple[Path, Path], tmp_path: P
 
 
 def test_copied_checkpoint_is_a_separate_run(trained: tuple[Path, Path], tmp_path: Path) -> None:
-    copy = tmp_path / "elsewhere" / "mine.pt"
+    copy = tmp_path / "elsewhere" / "mine.safetensors"
     copy.parent.mkdir()
-    shutil.copy(trained[0] / "best.pt", copy)
+    shutil.copy(trained[0] / "best.safetensors", copy)
     result, printed = evaluated(copy)
     assert result.metrics.clips == 12
     assert result.folder == tmp_path / "elsewhere" / "evaluation" / "made-one_test-mine"
@@ -271,7 +271,7 @@ def test_copied_checkpoint_is_a_separate_run(trained: tuple[Path, Path], tmp_pat
 def test_evaluations_do_not_overwrite_each_other(trained: tuple[Path, Path], tmp_path: Path) -> None:
     run = Path(shutil.copytree(trained[0], tmp_path / "run"))
     best, _ = evaluated(run)
-    last, _ = evaluated(run / "last.pt")
+    last, _ = evaluated(run / "last.safetensors")
     (tmp_path / "b").mkdir()
     namesake = Path(shutil.copy(trained[1], tmp_path / "b" / trained[1].name))
     other, _ = evaluated(run, namesake)
@@ -299,7 +299,7 @@ def test_names_are_not_parsed_as_markup(trained: tuple[Path, Path]) -> None:
     output = io.StringIO()
     print_table(result, Console(file=output, width=120))
     text = output.getvalue()
-    assert re.search(r"best\.pt, after epoch \d+, of phase (one|two)", text)
+    assert re.search(r"best\.safetensors, after epoch \d+, of phase (one|two)", text)
     assert "made.pkl, one_test, by made" in text and "95 % interval" in text and "mean class accuracy" in text
     assert all(name in text for name in LABEL_NAMES)
 

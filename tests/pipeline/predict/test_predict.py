@@ -14,7 +14,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 from rich.console import Console
 from typer.testing import CliRunner
 
@@ -33,6 +32,7 @@ from pose_extraction.errors import UsageError
 from pose_extraction.formats.pickles import read_pickle
 from pose_extraction.poses import VideoPoses
 from pose_extraction.skeleton import COCO17, NTU25
+from recognition import run_file
 from recognition.confidence.confidence import Confidence
 from recognition.inference.windows import Grid
 from recognition.runs import load_run
@@ -164,8 +164,8 @@ def test_prediction_below_the_threshold_is_unknown(run: Path, skeletons: Path) -
 
 
 def run_file_with(confidence: Confidence, run: Path, path: Path) -> Path:
-    content = torch.load(run / "best.pt", weights_only=True)
-    torch.save(content | {"confidence": confidence.plain()}, path)
+    content = run_file.load(run / "best.safetensors")
+    run_file.save(path, content | {"confidence": confidence.plain()})
     return path
 
 
@@ -173,12 +173,12 @@ def run_file_with(confidence: Confidence, run: Path, path: Path) -> Path:
 def cautious(run: Path, skeletons: Path, tmp_path: Path) -> Path:
     """The run with another temperature, and a threshold above the scores of two of the five clips with persons."""
     confidence = Confidence(temperature=3.0, kept=0.95, clips=40)
-    without = run_file_with(confidence, run, tmp_path / "without.pt")
+    without = run_file_with(confidence, run, tmp_path / "without.safetensors")
     scores = sorted(
         answer.unknown_score for answer in predicted(skeletons, without) if answer.unknown_score is not None
     )
     threshold = (scores[1] + scores[2]) / 2
-    return run_file_with(replace(confidence, threshold=threshold), run, tmp_path / "cautious.pt")
+    return run_file_with(replace(confidence, threshold=threshold), run, tmp_path / "cautious.safetensors")
 
 
 def test_threshold_of_the_run_is_the_default(cautious: Path, skeletons: Path) -> None:
@@ -203,7 +203,9 @@ def test_threshold_of_the_run_is_the_default(cautious: Path, skeletons: Path) ->
 def test_auto_requires_a_threshold_in_the_run(run: Path, skeletons: Path) -> None:
     held_out = load_run(run).confidence.clips
     assert 0 < held_out < 19
-    reason = f"auto: .*best.pt has no threshold, because none can be derived from {held_out} clips; at least 19"
+    reason = (
+        f"auto: .*best.safetensors has no threshold, because none can be derived from {held_out} clips; at least 19"
+    )
     with pytest.raises(UsageError, match=reason):
         predicted(skeletons, run, threshold="auto")
     assert not any(answer.label == "unknown" for answer in predicted(skeletons, run))
@@ -331,7 +333,9 @@ def test_explanation_requires_attention(trained: tuple[Path, Path], skeletons: P
     options = {"data.file": str(trained[1]), "out": str(tmp_path / "graph"), "training.device": "cpu"}
     graph = train(train_settings(given, options))
     assert len(predicted(skeletons, graph, "late")) == 3
-    with pytest.raises(UsageError, match=r"--explain: .*graph/best\.pt uses stgcnpp, which has no attention layers"):
+    with pytest.raises(
+        UsageError, match=r"--explain: .*graph/best\.safetensors uses stgcnpp, which has no attention layers"
+    ):
         predicted(skeletons, graph, "late", explain=True)
 
 
@@ -428,7 +432,7 @@ def test_newest_run_that_predicts_actions_is_used(
     encoder = tmp_path / "runs" / "encoder"
     shutil.copytree(run, encoder)
     (encoder / "about.json").write_text('{"method": "mamp"}')
-    os.utime(encoder / "last.pt", ns=(2**62, 2**62))
+    os.utime(encoder / "last.safetensors", ns=(2**62, 2**62))
     printed = io.StringIO()
     assert len(predicted(skeletons, None, "late", printed=printed)) == 3
     assert "using runs/actions, because runs/encoder is a pre-trained encoder" in printed.getvalue()

@@ -54,5 +54,5 @@ def long(tmp_path_factory):
 def own(mamp, tmp_path):
     """A copy of the run for a single test."""
     (tmp_path / "own").mkdir()
-    shutil.copy(mamp / "best.pt", tmp_path / "own")
+    shutil.copy(mamp / "best.safetensors", tmp_path / "own")
     return tmp_path / "own"

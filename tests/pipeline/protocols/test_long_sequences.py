@@ -56,7 +56,7 @@ def test_classes_are_taken_from_the_actions_if_a_file_names_none(own, long, tmp_
     write_pickle(tmp_path / "numbers.pkl", content)
     found = measured(own, "detection", "--data", tmp_path / "numbers.pkl", *sets(*SHORT, *LONG))
     assert found["actions"] == 2
-    assert load_detector(own / "detector.pt").label_names == ("0", "1", "no action")
+    assert load_detector(own / "detector.safetensors").label_names == ("0", "1", "no action")
 
 
 @pytest.mark.parametrize("protocol", ["detection", "motion"])
@@ -80,7 +80,7 @@ def test_replacing_a_detector_is_reported(own, long):
 
 def test_a_baseline_leaves_no_detector(own, long):
     found = measured(own, "detection", "--data", long, "--scratch", *sets(*SHORT, *LONG))
-    assert "detector" not in found and not (own / "detector.pt").exists()
+    assert "detector" not in found and not (own / "detector.safetensors").exists()
 
 
 def test_training_and_measuring_a_detector_write_nothing(own, long):

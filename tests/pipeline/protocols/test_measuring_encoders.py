@@ -16,10 +16,10 @@ from pipeline.protocols.request import ProtocolRequest
 from pipeline.protocols.results import SUBSETS, KeptSubsets
 from pipeline.protocols.tasks import check_same_clips, classification_tasks
 from pipeline.protocols.workflow import run_protocol
-from pose_extraction.engines.checkpoints import load_plain
 from pose_extraction.engines.engine import Engine
 from pose_extraction.errors import UsageError
 from pose_extraction.formats.pickles import write_pickle
+from recognition import run_file
 from recognition.pretraining.encoder import load_pretrained
 from test_support.doc_pages import page, section, table_names
 from test_support.made_encoders import SMALL, skelpipe
@@ -117,9 +117,9 @@ def test_every_field_of_a_result_and_of_a_detector_is_documented(own, streams, l
         assert stored == {name: value for name, value in result.items() if name != "folder"}
     report = section(page("file_formats.md"), "Evaluation by a protocol")
     assert {name for result in results for name in result} - {"folder"} == table_names(report, "field of the result")
-    detector = load_plain(own / "detector.pt")
-    shared = set(detector) - table_names(report, "field of `detector.pt`")
-    assert shared == table_names(section(page("file_formats.md"), "Run directory"), "field of a `.pt` file") - {
+    detector = run_file.load(own / "detector.safetensors")
+    shared = set(detector) - table_names(report, "field of `detector.safetensors`")
+    assert shared == table_names(section(page("file_formats.md"), "Run directory"), "field of a file of weights") - {
         *(
             "settings",
             "label_names",

@@ -29,7 +29,7 @@ from pose_extraction.engines.engine import Engine
 from pose_extraction.errors import UsageError
 from pose_extraction.formats.pickles import read_pickle, write_pickle
 from pose_extraction.skeleton import COCO17, H36M17
-from recognition import runs
+from recognition import run_file, runs
 from recognition.data.dataset import SkeletonDataset
 from recognition.data.perturbations import GaussianNoise
 from recognition.inference.prediction import clips_for
@@ -53,7 +53,7 @@ def worse(trained: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactory) 
     for name in ("weight", "bias"):
         last = content["model"][f"recognizer.head.fc2.{name}"]
         content["model"][f"recognizer.head.fc2.{name}"] = last[[1, 0, 2]].clone()
-    runs.save(folder / runs.BEST, content)
+    run_file.save(folder / runs.BEST, content)
     return folder
 
 
@@ -255,7 +255,7 @@ def changed_run(folder: Path, run: Path, change: Callable[[dict[str, Any]], None
     content = runs.load(run / runs.BEST)
     change(content)
     folder.mkdir(parents=True)
-    runs.save(folder / runs.BEST, content)
+    run_file.save(folder / runs.BEST, content)
     return folder / runs.BEST
 
 

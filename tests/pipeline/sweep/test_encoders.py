@@ -15,7 +15,7 @@ from pipeline.sweep.encoders import MEASURED
 from pose_extraction.errors import UsageError
 from pose_extraction.formats.annotations import UNLABELLED
 from pose_extraction.formats.pickles import read_pickle, write_pickle
-from recognition import runs
+from recognition import run_file, runs
 from test_support.doc_pages import page, section
 from test_support.made_motions import write_motions
 
@@ -119,7 +119,7 @@ def test_results_of_other_settings_or_weights_are_measured_again(tmp_path: Path)
     assert command(tmp_path, "--precision", "fp32").stderr.count(": knn") == 0
     assert command(tmp_path, "--precision", "bf16").stderr.count(": knn") == 1
     weights = runs.load(run / runs.BEST)
-    runs.save(run / runs.BEST, weights | {"model": {name: one * 1.1 for name, one in weights["model"].items()}})
+    run_file.save(run / runs.BEST, weights | {"model": {name: one * 1.1 for name, one in weights["model"].items()}})
     assert command(tmp_path, "--precision", "fp32").stderr.count(": knn") == 1
     (run / MEASURED).write_text('{"cut')
     again = command(tmp_path, "--precision", "fp32")

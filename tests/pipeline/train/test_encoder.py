@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import torch
 
-from pose_extraction.engines.checkpoints import load_plain
 from pose_extraction.formats.pickles import write_pickle
+from recognition import run_file
 from test_support.made_encoders import SMALL, pretrain, skelpipe, write_long
 from test_support.made_motions import write_motions
 
@@ -39,12 +39,12 @@ def test_a_resumed_run_equals_an_uninterrupted_one(run, data, tmp_path):
     from recognition.pretraining.run import pretrain as pretrain_encoder
     from recognition.pretraining.settings import PretrainSettings
 
-    whole = load_plain(run / "last.pt")
+    whole = run_file.load(run / "last.safetensors")
     settings = PretrainSettings.model_validate({**whole["settings"], "out": str(tmp_path / "halted")})
     halted = pretrain_encoder(settings, stop_after=1)
-    assert load_plain(halted / "last.pt")["epoch"] == 1
+    assert run_file.load(halted / "last.safetensors")["epoch"] == 1
     pretrain_encoder(resumed_pretrain_settings(halted, (), {}), resume=halted)
-    again = load_plain(halted / "last.pt")
+    again = run_file.load(halted / "last.safetensors")
     assert whole["model"].keys() == again["model"].keys()
     for name, tensor in whole["model"].items():
         assert torch.equal(tensor, again["model"][name]), name
@@ -55,14 +55,18 @@ def test_a_resumed_run_equals_an_uninterrupted_one(run, data, tmp_path):
 def test_encoders_of_requested_epochs_are_saved_and_can_be_measured(data, tmp_path):
     kept = pretrain("mamp", data, tmp_path / "kept", "training.keep_epochs=[2,3]")
     assert kept.exit_code == 0, kept.output
-    second, third, best = (load_plain(tmp_path / "kept" / f"{name}.pt") for name in ("epoch2", "epoch3", "best"))
-    assert (second["epoch"], third["epoch"]) == (2, 3) and not (tmp_path / "kept" / "epoch1.pt").exists()
+    second, third, best = (
+        run_file.load(tmp_path / "kept" / f"{name}.safetensors") for name in ("epoch2", "epoch3", "best")
+    )
+    assert (second["epoch"], third["epoch"]) == (2, 3) and not (tmp_path / "kept" / "epoch1.safetensors").exists()
     assert second["model"].keys() == best["model"].keys() and "training" not in second
     for name, tensor in best["model"].items():
         assert torch.equal(tensor, third["model"][name]), name
     late = pretrain("mamp", data, tmp_path / "late", "training.keep_epochs=[4]")
     assert late.exit_code == 2 and "epoch 4 exceeds training.epochs 3" in late.stderr
-    outcome = skelpipe("evaluate", tmp_path / "kept" / "epoch2.pt", "--protocol", "knn", "--device", "cpu", "--json")
+    outcome = skelpipe(
+        "evaluate", tmp_path / "kept" / "epoch2.safetensors", "--protocol", "knn", "--device", "cpu", "--json"
+    )
     assert outcome.exit_code == 0 and json.loads(outcome.stdout)["epoch"] == 2
 
 
@@ -75,7 +79,7 @@ def test_a_run_resumed_within_an_epoch_equals_an_uninterrupted_one(run, tmp_path
     from recognition.pretraining.run import pretrain as pretrain_encoder
     from recognition.pretraining.settings import PretrainSettings
 
-    whole, steps = load_plain(run / "last.pt"), []
+    whole, steps = run_file.load(run / "last.safetensors"), []
 
     def fifth_step(module, given, losses):
         if isinstance(module, MAMP | PCM3):
@@ -91,10 +95,10 @@ def test_a_run_resumed_within_an_epoch_equals_an_uninterrupted_one(run, tmp_path
             pretrain_encoder(settings)
     finally:
         hook.remove()
-    stopped = load_plain(halted / "last.pt")
+    stopped = run_file.load(halted / "last.safetensors")
     assert (stopped["epoch"], stopped["step"], whole["step"]) == (1, 5, 9)
     pretrain_encoder(resumed_pretrain_settings(halted, (), {}), resume=halted)
-    again = load_plain(halted / "last.pt")
+    again = run_file.load(halted / "last.safetensors")
     assert whole["model"].keys() == again["model"].keys()
     for name, tensor in whole["model"].items():
         assert torch.equal(tensor, again["model"][name]), name
@@ -102,7 +106,7 @@ def test_a_run_resumed_within_an_epoch_equals_an_uninterrupted_one(run, tmp_path
 
 def test_a_run_with_other_network_sizes_is_not_resumed(run, tmp_path):
     """As in earlier versions, whose PCM3 decoder also predicted scores."""
-    content = load_plain(run / "last.pt")
+    content = run_file.load(run / "last.safetensors")
     (name,) = {"decoder.out.weight", "decoder.predict.weight"} & set(content["model"])
     content["model"][name] = torch.cat([content["model"][name]] * 2)
     (tmp_path / "old").mkdir()
@@ -112,7 +116,7 @@ def test_a_run_with_other_network_sizes_is_not_resumed(run, tmp_path):
 
 
 def test_the_finished_file_contains_only_the_encoder(run):
-    best, last = load_plain(run / "best.pt"), load_plain(run / "last.pt")
+    best, last = run_file.load(run / "best.safetensors"), run_file.load(run / "last.safetensors")
     assert best["method"] == run.name and all(name.startswith("encoder.") for name in best["model"])
     assert not any("prompt" in name or "queue" in name for name in best["model"])
     if run.name == "pcm3":
@@ -156,7 +160,7 @@ def test_random_weights_differ_from_the_runs(run):
     from recognition.pretraining.encoder import load_pretrained
 
     own, fresh = (load_pretrained(run, scratch=scratch).encoder.state_dict() for scratch in (False, True))
-    stored = load_plain(run / "best.pt")["model"]
+    stored = run_file.load(run / "best.safetensors")["model"]
     for name, tensor in own.items():
         assert torch.equal(tensor, stored["encoder." + name.removeprefix("network.")]), name
     assert any(not torch.equal(tensor, fresh[name]) for name, tensor in own.items())
@@ -228,7 +232,7 @@ def test_a_recognizer_starts_from_an_encoder(run, data, tmp_path):
         result = skelpipe("train", "mamp/finetune", *words, *maskclr)
     assert result.exit_code == 0, result.output
     assert "tensors of the pre-trained encoder" in result.stderr
-    settings = load_plain(out / "last.pt")["settings"]
+    settings = run_file.load(out / "last.safetensors")["settings"]
     assert settings["data"]["num_frames"] == 16 and settings["data"]["resample"] == "linear"
     assert settings["model"]["backbone"] == {"mamp": "segments", "pcm3": "gru"}[run.name]
     assert settings["training"]["layer_decay"] == {"mamp": 0.8, "pcm3": 1.0}[run.name]
@@ -338,7 +342,7 @@ def test_both_methods_accept_3d_joints(tmp_path):
             *("--data", tmp_path / "ntu.pkl", "--out", tmp_path / method),
         )
         assert result.exit_code == 0, result.output
-        assert load_plain(tmp_path / method / "best.pt")["dimensions"] == 3
+        assert run_file.load(tmp_path / method / "best.safetensors")["dimensions"] == 3
 
 
 def test_a_detector_predicts_actions_over_time(run, tmp_path):
@@ -352,7 +356,7 @@ def test_a_detector_predicts_actions_over_time(run, tmp_path):
     write_pickle(file, content)
     mine = tmp_path / run.name
     mine.mkdir()
-    shutil.copy(run / "best.pt", mine)
+    shutil.copy(run / "best.safetensors", mine)
     refused = skelpipe("predict", "--run", mine, "--windows", "0.8", file, "--device", "cpu")
     assert refused.exit_code == 1 and "--protocol linear" in refused.stderr
     words = ("finetune.epochs=20", "finetune.batch_size=8", "finetune.warmup_epochs=0", "finetune.lr_steps=[]")
@@ -366,7 +370,7 @@ def test_a_detector_predicts_actions_over_time(run, tmp_path):
     pairs = [word for pair in words for word in ("--set", pair)]
     result = skelpipe("evaluate", mine, "--protocol", "detection", "--data", file, *pairs, *FP32, "--json")
     assert result.exit_code == 0, result.output
-    assert json.loads(result.stdout)["detector"] == str(mine / "detector.pt")
+    assert json.loads(result.stdout)["detector"] == str(mine / "detector.safetensors")
     outcome = skelpipe("predict", "--run", mine, "--windows", "0.8", file, "--split", "test", *FP32, "--json")
     assert outcome.exit_code == 0, outcome.output
     answers = [json.loads(line) for line in outcome.stdout.splitlines()]

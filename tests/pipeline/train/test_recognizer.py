@@ -49,7 +49,7 @@ def test_train_defaults_to_the_newest_file_and_resume_to_the_newest_run(skelpipe
     result = skelpipe("train", *TINY)
     assert result.exit_code == 0, result.output
     assert result.stdout.strip() == "runs/mine-segments"
-    assert (tmp_path / "runs" / "mine-segments" / "best.pt").is_file()
+    assert (tmp_path / "runs" / "mine-segments" / "best.safetensors").is_file()
     assert "epoch 2/2: loss" in result.stderr
     again = skelpipe("train", *TINY)
     assert again.exit_code == 2 and "continue it with --resume runs/mine-segments" in again.stderr
@@ -173,8 +173,8 @@ def test_a_model_size_keeps_the_backbone_of_the_config():
 def test_resume_finds_the_run(tmp_path):
     assert run_to_resume("newest", tmp_path / "here") == tmp_path / "here"
     assert run_to_resume("runs/mine", None) == Path("runs/mine")
-    (tmp_path / "last.pt").touch()
-    assert run_to_resume(str(tmp_path / "last.pt"), None) == tmp_path
+    (tmp_path / "last.safetensors").touch()
+    assert run_to_resume(str(tmp_path / "last.safetensors"), None) == tmp_path
     with pytest.raises(UsageError, match="give either"):
         run_to_resume("runs/mine", tmp_path)
     with pytest.raises(UsageError, match="leave out init and out"):

@@ -109,7 +109,7 @@ def test_training_curves_show_the_terms_of_each_phase() -> None:
         line |= {"cross_entropy": 2 / step, "lr_backbone": 1e-4, "lr_head": 1e-3}
         lines.append(line | ({"sample": 1.0, "klass": 2.0} if phase == 2 else {}))
         if step % 4 == 0:
-            # Not in best.pt: the best epoch of phase one, and the first of two equal epochs.
+            # Not in best.safetensors: the best epoch of phase one, and the first of two equal epochs.
             top1 = 0.9 if step == 20 else min(step, 36) / 50
             values = {"train_loss": 1.0, "train_top1": 0.7, "held_out_top1": top1, "held_out_mean_class": 0.4}
             values["held_out_loss"] = 2 / step

@@ -28,7 +28,9 @@ def trained() -> Trained:
     torch.manual_seed(0)
     assert isinstance(SETTINGS.model, ModelSettings)
     recognizer = build_recognizer(SETTINGS.model, num_joints=17, channels=3, num_classes=8).eval()
-    return Trained(recognizer, SETTINGS, tuple("abcdefgh"), "coco17", 3, "vitpose", {}, 1, Path("runs/made/best.pt"))
+    return Trained(
+        recognizer, SETTINGS, tuple("abcdefgh"), "coco17", 3, "vitpose", {}, 1, Path("runs/made/best.safetensors")
+    )
 
 
 def written(folder: Path, faint: int | None = None, **extra: object) -> Path:
@@ -63,7 +65,7 @@ def test_clips_without_persons_have_a_reason(trained: Trained, tmp_path: Path) -
 def test_other_joints_are_refused(trained: Trained, tmp_path: Path) -> None:
     for joints, dimensions, name in ((13, 2, "penn13"), (17, 3, "h36m17"), (25, 3, "ntu25")):
         path = written(tmp_path, joints=joints, dimensions=dimensions)
-        with pytest.raises(UsageError, match=f"has {name} joints, but .*best.pt was trained on coco17"):
+        with pytest.raises(UsageError, match=f"has {name} joints, but .*best.safetensors was trained on coco17"):
             clips_for(trained, path)
 
 
@@ -75,7 +77,9 @@ def test_the_same_joints_in_other_dimensions_are_refused(
     data = SETTINGS.data.model_copy(update={"layout": layout, "model_layout": layout})
     settings = SETTINGS.model_copy(update={"data": data})
     run = dataclasses.replace(trained, layout=layout, dimensions=own, settings=settings)
-    with pytest.raises(UsageError, match=f"has joints in {5 - own}D, but .*best.pt was trained on joints in {own}D"):
+    with pytest.raises(
+        UsageError, match=f"has joints in {5 - own}D, but .*best.safetensors was trained on joints in {own}D"
+    ):
         clips_for(run, written(tmp_path, joints=joints, dimensions=5 - own))
     assert len(clips_for(run, written(tmp_path, joints=joints, dimensions=own))) == 5
 

@@ -67,7 +67,7 @@ def trained_with(recognizer: Recognizer, settings: DataSettings = OWN) -> Traine
         estimator=None,
         held_out={},
         epoch=1,
-        path=Path("runs/made/best.pt"),
+        path=Path("runs/made/best.safetensors"),
     )
 
 
@@ -163,7 +163,7 @@ def test_outputs_that_are_not_finite_are_reported_with_the_clip(clips: ClipSet) 
     recognizer = recognizer_of()
     recognizer.head.fc2.bias.data[2] = torch.nan
     dataset = SkeletonDataset(clips, np.array([3]), OWN, train=False)
-    with pytest.raises(WeightsError, match=r"best\.pt: its output for clip clip3 is not finite"):
+    with pytest.raises(WeightsError, match=r"best\.safetensors: its output for clip clip3 is not finite"):
         scores_of(trained_with(recognizer), dataset, cpu("torch"))
 
 

@@ -11,8 +11,8 @@ from time import monotonic, sleep
 import pytest
 import torch
 
-from pose_extraction.engines.checkpoints import load_plain
 from pose_extraction.errors import TrainingError, UsageError, WeightsError
+from recognition import run_file
 from recognition.training.run import train
 from test_support.made_motions import write_motions
 from test_support.processes.training_driver import run_to_end, small_settings
@@ -32,8 +32,8 @@ def log_lines(run: Path) -> list[dict[str, object]]:
 
 def assert_same_run(first: Path, second: Path) -> None:
     assert log_lines(first) == log_lines(second)
-    for name in ("last.pt", "best.pt"):
-        one, other = load_plain(first / name), load_plain(second / name)
+    for name in ("last.safetensors", "best.safetensors"):
+        one, other = run_file.load(first / name), run_file.load(second / name)
         assert one["model"].keys() == other["model"].keys()
         for key, tensor in one["model"].items():
             assert torch.equal(tensor, other["model"][key]), key
@@ -104,7 +104,7 @@ def test_signal_saves_the_run_and_names_the_command_to_resume(motions, uninterru
     words = run.with_suffix(".txt").read_text()
     assert words.startswith("stopped by SIGTERM after step ")
     assert f"skelpipe train --resume {run}" in words
-    assert load_plain(run / "last.pt")["step"] >= 3
+    assert run_file.load(run / "last.safetensors")["step"] >= 3
     finish(start(motions, run, "checkpoint_minutes=1000", resume=True), run)
     assert_same_run(uninterrupted, run)
 
@@ -118,7 +118,7 @@ def test_signal_stops_after_an_epoch_of_one_step(motions, tmp_path):
     process.join(60)
     assert process.exitcode == 1
     assert run.with_suffix(".txt").read_text().startswith("stopped by SIGTERM after step ")
-    last = load_plain(run / "last.pt")
+    last = run_file.load(run / "last.safetensors")
     assert 3 <= last["epoch"] == last["step"] < 2000
 
 
@@ -134,9 +134,9 @@ def test_run_stopped_after_an_epoch_resumes_there(motions, half_done, tmp_path):
     train(small_settings(motions, whole))
     train(small_settings(motions, half_done), resume=half_done)
     assert_same_run(whole, half_done)
-    before = (half_done / "last.pt").read_bytes()
+    before = (half_done / "last.safetensors").read_bytes()
     train(small_settings(motions, half_done), resume=half_done)
-    assert (half_done / "last.pt").read_bytes() == before
+    assert (half_done / "last.safetensors").read_bytes() == before
 
 
 def test_pass_that_fills_the_prototypes_is_repeated(motions, tmp_path):
@@ -176,21 +176,21 @@ def test_existing_run_is_not_overwritten(motions, half_done):
 def test_run_that_failed_before_its_first_step_is_overwritten(motions, tmp_path):
     run = tmp_path / "run"
     train(small_settings(motions, run, "dim=32"), stop_after=0)
-    assert load_plain(run / "last.pt")["step"] == 0
+    assert run_file.load(run / "last.safetensors")["step"] == 0
     train(small_settings(motions, run, "phase1_epochs=1", "phase2_epochs=0"))
-    assert load_plain(run / "last.pt")["settings"]["model"]["dim"] == 16
+    assert run_file.load(run / "last.safetensors")["settings"]["model"]["dim"] == 16
 
 
 def test_early_stopped_run_can_be_extended(motions, tmp_path, capsys):
     words = ("early_stopping=1", "backbone_lr=1e-12", "head_lr=1e-12", "phase1_epochs=0", "phase2_epochs=30")
     run = train(small_settings(motions, tmp_path / "run", *words))
-    epochs = load_plain(run / "last.pt")["epoch"]
+    epochs = run_file.load(run / "last.safetensors")["epoch"]
     assert epochs < 30
     train(small_settings(motions, run, *words), resume=run, show=True)
     assert "already finished" in capsys.readouterr().err
-    assert load_plain(run / "last.pt")["epoch"] == epochs
+    assert run_file.load(run / "last.safetensors")["epoch"] == epochs
     train(small_settings(motions, run, *words, "early_stopping=null"), resume=run)
-    assert load_plain(run / "last.pt")["epoch"] == 30
+    assert run_file.load(run / "last.safetensors")["epoch"] == 30
 
 
 def test_missing_run_is_named(motions, tmp_path):
@@ -212,9 +212,9 @@ def test_initial_weights_are_not_needed_to_resume(motions, tmp_path, monkeypatch
     # Open settings are resolved from the initial weights, also when the same settings are prepared again.
     words = ("init=first", "model=auto", "phase1_epochs=2", "phase2_epochs=0")
     run = train(small_settings(motions, tmp_path / "tuned", *words), stop_after=1)
-    before = load_plain(run / "last.pt")["settings"]
+    before = run_file.load(run / "last.safetensors")["settings"]
     assert (before["init"], before["model"]["unseen"]) == (str(tmp_path / "first"), "embed")
     shutil.rmtree(tmp_path / "first")
     train(small_settings(motions, run, *words), resume=run)
-    after = load_plain(run / "last.pt")
+    after = run_file.load(run / "last.safetensors")
     assert (after["epoch"], after["settings"]["init"]) == (2, before["init"])

@@ -12,11 +12,10 @@ import pytest
 import torch
 from lightning_fabric import Fabric
 
-from pose_extraction.engines.checkpoints import load_plain
 from pose_extraction.errors import TrainingError, UsageError, WeightsError
 from pose_extraction.formats.pickles import write_pickle
 from pose_extraction.formats.validation import read_data_set
-from recognition import runs
+from recognition import run_file, runs
 from recognition.engine.loop import Loop, NotFiniteError
 from recognition.engine.training_run import TrainingRun
 from recognition.training import recognizer_training
@@ -86,7 +85,7 @@ def test_phase_two_brings_the_contrastive_losses_and_full_prototypes(learned):
     assert first["klass"] > 0 and first["sample"] > 0
     expected = first["cross_entropy"] + 0.9 * first["sample"] + 0.1 * first["klass"]
     assert first["total"] == pytest.approx(expected, rel=1e-5)
-    assert bool(load_plain(learned / "last.pt")["model"]["known"].all())
+    assert bool(run_file.load(learned / "last.safetensors")["model"]["known"].all())
 
 
 def test_best_is_the_epoch_of_phase_two_with_the_highest_accuracy_then_the_lowest_loss(motions, tmp_path, monkeypatch):
@@ -100,7 +99,7 @@ def test_best_is_the_epoch_of_phase_two_with_the_highest_accuracy_then_the_lowes
     assert (runs.load_run(run).epoch, runs.load_run(run).phase) == (2, 1)
     run = train(small_settings(motions, run, *words), resume=run)
     assert [(line["held_out_top1"], line["held_out_loss"]) for line in metrics(run, "epoch")] == figures
-    best = load_plain(run / "best.pt")
+    best = run_file.load(run / "best.safetensors")
     assert best["epoch"] == 5 and (best["held_out"]["top1"], best["held_out"]["loss"]) == (0.4, 2.5)
     assert (runs.load_run(run).epoch, runs.load_run(run).phase) == (5, 2)
 
@@ -109,7 +108,7 @@ def test_the_learning_rates_are_those_of_backbone_and_head(motions, tmp_path):
     run = train(small_settings(motions, tmp_path / "run", "backbone_lr=1e-3", "head_lr=2e-3", "phase2_epochs=0"))
     rates = {(step["epoch"], step["lr_backbone"], step["lr_head"]) for step in metrics(run, "step")}
     assert rates == {(0, 1e-3, 2e-3), (1, 1e-3 * 0.99, 2e-3 * 0.99)}
-    optimizer = load_plain(run / "last.pt")["training"]["optimizer"]["param_groups"]
+    optimizer = run_file.load(run / "last.safetensors")["training"]["optimizer"]["param_groups"]
     assert [len(group["params"]) > 0 for group in optimizer] == [True, True]
 
 
@@ -118,7 +117,7 @@ def test_cross_entropy_alone_is_phase_one_for_all_epochs(motions, tmp_path):
     steps = metrics(run, "step")
     assert {step["phase"] for step in steps} == {1}
     assert {step["epoch"] for step in steps} == {0, 1, 2}
-    assert not load_plain(run / "last.pt")["model"]["known"].any()
+    assert not run_file.load(run / "last.safetensors")["model"]["known"].any()
 
 
 def test_an_objective_can_branch_off_after_phase_one(motions, tmp_path):
@@ -139,11 +138,11 @@ def test_without_a_phase_one_the_prototypes_are_warmed_first(motions, tmp_path):
 def test_phase_one_of_cross_entropy_continues_with_full_prototypes(motions, tmp_path):
     alone = ("objective=cross_entropy", "phase1_epochs=2", "phase2_epochs=0")
     run = train(small_settings(motions, tmp_path / "run", *alone))
-    assert not load_plain(run / "last.pt")["model"]["known"].any()
+    assert not run_file.load(run / "last.safetensors")["model"]["known"].any()
     train(small_settings(motions, run, "phase1_epochs=2", "phase2_epochs=1"), resume=run)
     first = next(step for step in metrics(run, "step") if step["phase"] == 2)
     assert first["klass"] > 0
-    assert bool(load_plain(run / "last.pt")["model"]["known"].any())
+    assert bool(run_file.load(run / "last.safetensors")["model"]["known"].any())
 
 
 def test_options_of_the_loop_work(motions, tmp_path):
@@ -172,7 +171,7 @@ def test_a_compiled_network_learns_the_same(motions, tmp_path):
     compiled = train(small_settings(motions, tmp_path / "compiled", *words, "compile=true"))
     losses = [[step["total"] for step in metrics(run, "step")] for run in (plain, compiled)]
     assert losses[0] and losses[1] == pytest.approx(losses[0], rel=1e-4)
-    names = [set(load_plain(run / "last.pt")["model"]) for run in (plain, compiled)]
+    names = [set(run_file.load(run / "last.safetensors")["model"]) for run in (plain, compiled)]
     assert names[0] == names[1]
 
 
@@ -186,7 +185,7 @@ def test_early_stopping_ends_a_run_without_improvement(motions, tmp_path):
 
 def test_without_a_held_out_part_the_last_is_the_best(motions, tmp_path):
     run = train(small_settings(motions, tmp_path / "run", "holdout=0", "phase1_epochs=1", "phase2_epochs=1"))
-    last, best = load_plain(run / "last.pt"), load_plain(run / "best.pt")
+    last, best = run_file.load(run / "last.safetensors"), run_file.load(run / "best.safetensors")
     assert all(torch.equal(tensor, best["model"][name]) for name, tensor in last["model"].items())
     assert best["held_out"] is None and runs.load_run(run).held_out == {}
 
@@ -199,7 +198,7 @@ def test_loss_that_is_not_finite_stops_the_run(motions, tmp_path):
     ) as stop:
         train(small_settings(motions, run, *words))
     assert "lower training.backbone_lr" in str(stop.value)
-    last = load_plain(run / "last.pt")
+    last = run_file.load(run / "last.safetensors")
     assert last["step"] == 0
     assert all(bool(torch.isfinite(tensor).all()) for tensor in last["model"].values())
 
@@ -242,7 +241,7 @@ def test_gradient_that_is_not_finite_does_not_reach_the_weights(motions, tmp_pat
     assert re.search(r"the norm of the gradient is nan at step 1 of epoch 1, in the clips clip\d+", str(failure))
     for name, tensor in training.objective.recognizer.named_parameters():
         assert torch.equal(tensor, before[name]), name
-    last = load_plain(tmp_path / "last.pt")
+    last = run_file.load(tmp_path / "last.safetensors")
     assert last["step"] == 0 and all(bool(tensor.isfinite().all()) for tensor in last["model"].values())
 
 

@@ -58,7 +58,7 @@ def demonstration(tmp_path_factory: pytest.TempPathFactory) -> tuple[Demonstrati
 
 def identities(folder: Path) -> dict[str, tuple[int, int]]:
     """Return inodes and times of expensive files, which change if a file is written again."""
-    patterns = (f"{CLIPS}/**/*.mp4", "new/*.mp4", "skeletons/*/**/*.pkl", "run/last.pt")
+    patterns = (f"{CLIPS}/**/*.mp4", "new/*.mp4", "skeletons/*/**/*.pkl", "run/last.safetensors")
     files = [path for one in patterns for path in folder.glob(one)]
     return {str(path.relative_to(folder)): (path.stat().st_ino, path.stat().st_mtime_ns) for path in files}
 
