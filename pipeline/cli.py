@@ -27,6 +27,7 @@ from pipeline.commands.pretrain import pretrain
 from pipeline.commands.resume import TrainCommand
 from pipeline.commands.robustness import robustness
 from pipeline.commands.serve import serve
+from pipeline.commands.sharing.card import card
 from pipeline.commands.sweep import sweep
 from pipeline.commands.train import train
 from pipeline.exit_codes import FAILED, INTERRUPTED, WRONG_USAGE
@@ -220,6 +221,13 @@ app.command(
     "skelpipe sweep ablations/table4 training.phase1_epochs=5 --seeds 0,1,2\n"
     "skelpipe sweep mine.yaml --jobs 2 --dry-run",
 )(sweep)
+app.command(
+    cls=HelpCommand,
+    rich_help_panel=_ACTIONS,
+    epilog="skelpipe card runs/mine\n"
+    "skelpipe card runs/mine --license cc-by-nc-4.0 --out README.md\n"
+    "skelpipe card runs/mine --robustness robustness",
+)(card)
 app.command(
     cls=HelpCommand,
     rich_help_panel=_MACHINE,

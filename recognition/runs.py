@@ -25,7 +25,7 @@ from pose_extraction._version import __version__
 from pose_extraction.errors import UsageError, WeightsError
 from pose_extraction.files import atomic_write
 from recognition.confidence.confidence import Confidence, confidence_from
-from recognition.packed import EVERYDAY, shipped
+from recognition.packed import EVERYDAY, is_packed, shipped
 from recognition.run_file import EARLIER, FORMAT, SUFFIX, is_run_file, load, load_facts
 from recognition.settings import RunSettings
 
@@ -253,6 +253,12 @@ def located(run: str | Path) -> Path:
     """Return the path of a run; if there is none of this name, that of the package's weights with this name."""
     path = Path(run)
     return path if path.exists() else shipped(str(run)) or path
+
+
+def name_of(path: Path) -> str:
+    """Return the name of a run from the path of its directory or of one of its files of weights."""
+    # The package's weights have names of their own; files of runs are called alike.
+    return path.stem if is_packed(path) else path.parent.name if path.is_file() else path.name
 
 
 def newest_run(folder: Path = RUNS, *, wanted: Callable[[Path], bool] = lambda _: True) -> Path:

@@ -39,7 +39,7 @@ LAYERS: dict[str, tuple[tuple[str, ...], ...]] = {
     ),
     "pipeline": (
         ("config", "exit_codes", "info", "inputs", "reporting"),
-        ("corrections", "datasets", "evaluate", "models", "robustness", "train"),
+        ("corrections", "datasets", "evaluate", "models", "robustness", "sharing", "train"),
         ("extract", "protocols"),
         ("predict", "sweep"),
         ("serve",),

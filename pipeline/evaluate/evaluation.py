@@ -31,6 +31,8 @@ class Evaluation:
         trained_on: Number of clips in the split whose name is that of a training clip; None if the training clips are
             unknown because the weights were copied out of their run.
         chosen_on: The same for the held-out clips that selected the best epoch.
+        groups: Number of groups, such as persons, in the evaluated clips; None if the file has none.
+        groups_trained_on: Number of those that are in the training clips, too; None if these are unknown.
         persons: Number of evaluated clips that are single labelled persons of a video.
         folder: Folder of the result files.
     """
@@ -48,5 +50,7 @@ class Evaluation:
     left_out: int
     trained_on: int | None
     chosen_on: int | None
+    groups: int | None
+    groups_trained_on: int | None
     persons: int
     folder: Path

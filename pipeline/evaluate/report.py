@@ -65,6 +65,8 @@ def as_dictionary(result: Evaluation) -> dict[str, Any]:
         "nameless": len(result.clips.nameless()),
         "trained_on": result.trained_on,
         "chosen_on": result.chosen_on,
+        "groups": result.groups,
+        "groups_trained_on": result.groups_trained_on,
         "correct": metrics.correct,
         "top1": metrics.top1,
         "top1_interval": list(metrics.top1_interval),

@@ -76,6 +76,7 @@ def evaluate(
     scores = replace(scores, labels=chosen.labels)
     counted = {*scores.names, *chosen.unanswered}
     parts = _names_of_run(trained)
+    groups = _count_groups(clips, chosen.indices, parts)
     threshold = trained.confidence.threshold
     result = Evaluation(
         trained=trained,
@@ -93,6 +94,8 @@ def evaluate(
         left_out=chosen.left_out,
         trained_on=len(counted & parts["training"]) if parts is not None else None,
         chosen_on=len(counted & parts["held_out"]) if parts is not None else None,
+        groups=groups[0],
+        groups_trained_on=groups[1],
         persons=sum(clips.part_of[index] is not None for index in chosen.indices),
         folder=folder,
     )
@@ -162,6 +165,21 @@ def _names_of_run(trained: Trained) -> dict[str, set[str]] | None:
     if not path.is_file():
         return None
     return {name: set(clips) for name, clips in json.loads(path.read_text(encoding="utf-8")).items()}
+
+
+def _count_groups(
+    clips: ClipSet, evaluated: np.ndarray, parts: dict[str, set[str]] | None
+) -> tuple[int | None, int | None]:
+    """Number of groups, such as persons, in the evaluated clips, and of those that are in the training clips, too.
+
+    The first is None without groups, the second also if the file does not contain the training clips.
+    """
+    groups = {clips.groups[index] for index in evaluated} - {None}
+    if not groups:
+        return None, None
+    named = parts["training"] if parts is not None else set()
+    trained = {group for name, group in zip(clips.names, clips.groups, strict=True) if name in named}
+    return len(groups), len(groups & trained) if trained else None
 
 
 def _write(result: Evaluation) -> None:

@@ -7,8 +7,8 @@ from typing import Any
 
 from pipeline.serve.messages import RunFacts
 from pose_extraction.errors import UsageError
-from recognition.packed import FOLDER, is_packed
-from recognition.runs import detector_file, is_encoder, located, newest_or_shipped_run, run_file
+from recognition.packed import FOLDER
+from recognition.runs import detector_file, is_encoder, located, name_of, newest_or_shipped_run, run_file
 
 
 @dataclass(frozen=True)
@@ -51,8 +51,7 @@ class Catalogue:
         if known is not None:
             return known
         if name is None:
-            # The package's weights have names of their own; files of runs are called alike.
-            name = path.stem if is_packed(path) else path.parent.name if path.is_file() else path.name
+            name = name_of(path)
         number, chosen = 2, name
         while chosen in self._entries:
             chosen, number = f"{name}-{number}", number + 1

@@ -72,6 +72,18 @@ class PreparedRun(Generic[Settings]):
         names = {name: [self.clips.names[index] for index in indices] for name, indices in parts.items()}
         return names | {"left_out": list(self.left_out)}
 
+    def composition(self) -> dict[str, Any]:
+        """Return the clips of each class in both parts, and the number of groups, such as persons, if there are any."""
+        parts = {"training": self.training, "held_out": self.held_out}
+        count = len(self.label_names)
+        clips = {
+            part: np.bincount(labels[labels >= 0], minlength=count).tolist()
+            for part, labels in ((part, self.clips.labels[indices]) for part, indices in parts.items())
+        }
+        groups = {part: {self.clips.groups[index] for index in indices} - {None} for part, indices in parts.items()}
+        in_both = len(groups["training"] & groups["held_out"])
+        return {"clips": clips, "groups": {part: len(own) for part, own in groups.items()} | {"both": in_both}}
+
 
 def check_accumulation(training: LoopSettings) -> None:
     """Refuse batches that cannot be divided into equal micro-batches.

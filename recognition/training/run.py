@@ -35,7 +35,7 @@ class RecognizerWorkflow(Workflow[RunSettings, Prepared]):
         return RecognizerTraining(prepared, rank=rank, world_size=world_size)
 
     def network_facts(self, prepared: Prepared) -> dict[str, Any]:
-        return {"classes": prepared.num_classes, "parameters": size_of(prepared).parameters}
+        return {"classes": prepared.num_classes, "parameters": size_of(prepared).parameters, **prepared.composition()}
 
 
 def train(

@@ -1,0 +1,100 @@
+"""What the files of a run say about it: its settings, its data, and what was measured."""
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pose_extraction.errors import UsageError
+from pose_extraction.files import sha256_of
+from recognition import runs
+from recognition.run_file import load_facts
+
+EVALUATIONS, ROBUSTNESS = "evaluation", "robustness.json"
+
+
+@dataclass(frozen=True)
+class RunFacts:
+    """What is known about a run.
+
+    Args:
+        name: Name of the run.
+        weights: The file of weights.
+        content: Content of that file without weights.
+        about: Content of `about.json`; empty if the file was copied out of its run.
+        split: Names of clips by part, from `split.json`; None without this file.
+        evaluations: Results of `skelpipe evaluate` for these weights, the newest first.
+        robustness: Results of `skelpipe robustness` for these weights; None if there are none.
+        method: Name of these weights in `robustness`.
+    """
+
+    name: str
+    weights: Path
+    content: Mapping[str, Any]
+    about: Mapping[str, Any]
+    split: Mapping[str, list[str]] | None
+    evaluations: list[dict[str, Any]]
+    robustness: dict[str, Any] | None
+    method: str | None
+
+    @property
+    def is_encoder(self) -> bool:
+        """Whether the run is a pre-training."""
+        return "method" in self.content
+
+
+def facts_of(run: str | Path, *, robustness: Path) -> RunFacts:
+    """Read the files of a run. Weights are not loaded.
+
+    Args:
+        run: A run directory, or one of its files of weights.
+        robustness: Folder of `skelpipe robustness`, which need not exist or contain this run.
+
+    Raises:
+        WeightsError: The run does not exist or is damaged.
+        UsageError: One of its JSON files is damaged.
+    """
+    weights = runs.saved_file(run)
+    content = load_facts(weights)
+    folder = weights.parent
+    table, method = _robustness_of(robustness / ROBUSTNESS, weights)
+    return RunFacts(
+        name=runs.name_of(weights),
+        weights=weights,
+        content=content,
+        about=_read(folder / runs.ABOUT_NAME) or {},
+        split=_read(folder / runs.SPLIT_NAME),
+        evaluations=list(_evaluations_of(folder, weights)),
+        robustness=table,
+        method=method,
+    )
+
+
+def _evaluations_of(folder: Path, weights: Path) -> Iterator[dict[str, Any]]:
+    found = folder.glob(f"{EVALUATIONS}/*/evaluation.json")
+    for path in sorted(found, key=lambda path: (-path.stat().st_mtime_ns, path.parent.name)):
+        result = _read(path) or {}
+        # A protocol lists several runs, of which the first is measured.
+        of = result.get("run") or next(iter(result.get("runs", ())), "")
+        if "top1" in result and Path(of).stem == weights.stem:
+            yield result
+
+
+def _robustness_of(path: Path, weights: Path) -> tuple[dict[str, Any] | None, str | None]:
+    results = _read(path)
+    if results is None:
+        return None, None
+    digest = sha256_of(weights)
+    method = next((run["method"] for run in results.get("runs", ()) if run.get("sha256") == digest), None)
+    return (results, method) if method is not None else (None, None)
+
+
+def _read(path: Path) -> dict[str, Any] | None:
+    if not path.is_file():
+        return None
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UsageError(f"{path}: cannot be read ({error}); delete it, or measure the run again") from error
+    return content if isinstance(content, dict) else {}
