@@ -28,6 +28,7 @@ from pipeline.commands.resume import TrainCommand
 from pipeline.commands.robustness import robustness
 from pipeline.commands.serve import serve
 from pipeline.commands.sharing.card import card
+from pipeline.commands.sharing.push import push
 from pipeline.commands.sweep import sweep
 from pipeline.commands.train import train
 from pipeline.exit_codes import FAILED, INTERRUPTED, WRONG_USAGE
@@ -228,6 +229,13 @@ app.command(
     "skelpipe card runs/mine --license cc-by-nc-4.0 --out README.md\n"
     "skelpipe card runs/mine --robustness robustness",
 )(card)
+app.command(
+    cls=HelpCommand,
+    rich_help_panel=_ACTIONS,
+    epilog="skelpipe push runs/mine hf://lab/gestures --private\n"
+    "skelpipe push runs/mine hf://lab/gestures --revision second --license cc-by-nc-4.0\n"
+    "skelpipe predict clip.mp4 --run hf://lab/gestures",
+)(push)
 app.command(
     cls=HelpCommand,
     rich_help_panel=_MACHINE,

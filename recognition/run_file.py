@@ -85,6 +85,21 @@ def is_run_file(path: Path) -> bool:
     return "skelpipe_run" in load_plain(path)
 
 
+def portable(content: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the content of a run file without the state of the training, and without what describes this machine.
+
+    Paths and devices of the machine are no property of the weights.
+    """
+    settings = dict(content["settings"])
+    settings |= {"out": "auto", "data": {**settings["data"], "file": "auto", "keypoint_files": None}}
+    settings["training"] = {**settings["training"], "device": "auto", "precision": "auto"}
+    if "init" in settings:
+        settings["init"] = None
+    extraction = {name: value for name, value in content.get("extraction", {}).items() if not name.endswith("_file")}
+    rest = {name: value for name, value in content.items() if name != "training"}
+    return rest | {"settings": settings, "extraction": extraction}
+
+
 def _checked(path: Path, content: dict[str, Any]) -> dict[str, Any]:
     if content.get("skelpipe_run") != FORMAT:
         raise WeightsError(

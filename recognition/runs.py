@@ -24,6 +24,7 @@ from pydantic import BaseModel
 from pose_extraction._version import __version__
 from pose_extraction.errors import UsageError, WeightsError
 from pose_extraction.files import atomic_write
+from recognition import hub
 from recognition.confidence.confidence import Confidence, confidence_from
 from recognition.packed import EVERYDAY, is_packed, shipped
 from recognition.run_file import EARLIER, FORMAT, SUFFIX, is_run_file, load, load_facts
@@ -229,7 +230,8 @@ def run_file(run: str | Path, which: Literal["best", "last"] = "best") -> Path:
     """Return the file with a run's weights.
 
     Args:
-        run: A run directory, one of its files of weights, or the name of weights that the package contains.
+        run: A run directory, one of its files of weights, the name of weights that the package contains, or an
+            address on a hub.
         which: For a directory, which of its files.
 
     Raises:
@@ -250,13 +252,41 @@ def run_file(run: str | Path, which: Literal["best", "last"] = "best") -> Path:
 
 
 def located(run: str | Path) -> Path:
-    """Return the path of a run; if there is none of this name, that of the package's weights with this name."""
+    """Return the path of a run.
+
+    Args:
+        run: A path; or, if there is nothing at this path, the name of weights of the package. hf://OWNER/NAME, with or
+            without @REVISION, for a run on a hub, which is downloaded into the cache.
+
+    Raises:
+        WeightsError: There is no such run on the hub, or it cannot be downloaded.
+    """
+    address = hub.parse(run)
+    if address is not None:
+        return hub.fetch(address)
     path = Path(run)
     return path if path.exists() else shipped(str(run)) or path
 
 
+def recorded(run: str) -> str:
+    """Return how settings record a run: its absolute path, or its address on a hub with the revision."""
+    path = located(run)
+    return str(hub.address_of(path) or path.resolve())
+
+
+def results_folder(weights: Path) -> Path:
+    """Return the folder below which results of a run are stored: its directory; for a run on a hub, one in `RUNS`."""
+    address = hub.address_of(weights)
+    if address is None:
+        return weights.parent
+    return RUNS / f"{address.repo.replace('/', '--')}-{(address.revision or '')[:8]}"
+
+
 def name_of(path: Path) -> str:
     """Return the name of a run from the path of its directory or of one of its files of weights."""
+    address = hub.address_of(path)
+    if address is not None:
+        return address.repo.partition("/")[2]
     # The package's weights have names of their own; files of runs are called alike.
     return path.stem if is_packed(path) else path.parent.name if path.is_file() else path.name
 

@@ -29,7 +29,7 @@ LAYERS: dict[str, tuple[tuple[str, ...], ...]] = {
     "recognition": (
         ("confidence", "distributed", "evaluation", "fabric", "keyed_noise", "packed", "settings"),
         ("backbones", "data"),
-        ("recognizer", "run_file"),
+        ("hub", "recognizer", "run_file"),
         ("maskclr", "runs"),
         ("engine",),
         ("pretraining",),

@@ -18,14 +18,18 @@ from pipeline.commands.protocols import (
     refuse_protocol_options,
     refuse_recognizer_options,
 )
+from pipeline.commands.sharing.runs import run_path
 from pipeline.protocols.request import ProtocolRequest
 
 
 def evaluate(
     run: Annotated[
-        Path | None,
+        str | None,
         typer.Argument(
-            metavar="[RUN]", help="Run directory, or file of weights.", show_default="newest run", rich_help_panel=INPUT
+            metavar="[RUN]",
+            help="Run directory, file of weights, or hf://OWNER/NAME.",
+            show_default="newest run",
+            rich_help_panel=INPUT,
         ),
     ] = None,
     data: Annotated[
@@ -61,11 +65,12 @@ def evaluate(
     settings: Settings = None,
 ) -> None:
     """Evaluate a run: accuracies, confusion matrix and figures."""
+    path = run_path(run)
     if protocol is not None:
         refuse_recognizer_options(batch_size, backend, figures=figures)
         request = ProtocolRequest(
             protocol=protocol,
-            run=run,
+            run=path,
             fuse=fuse or (),
             data=data,
             split=split,
@@ -87,8 +92,8 @@ def evaluate(
 
     engine = engine_of(device, batch_size, precision, backend)
     # A directory or file of a run as it was given, because later messages show it.
-    run = run if run is not None else newest_run()
-    run_file(run)
+    path = path if path is not None else newest_run()
+    run_file(path)
     if data is not None:
         check_readable(data)
     # Only now, because these load torch.
@@ -96,7 +101,7 @@ def evaluate(
     from pipeline.evaluate.report import as_dictionary, print_table
 
     result = use_case.evaluate(
-        run,
+        path,
         data,
         split,
         engine=engine,

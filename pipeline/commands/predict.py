@@ -22,6 +22,7 @@ from pipeline.commands.options import (
     Stream,
     engine_of,
 )
+from pipeline.commands.sharing.runs import run_path
 from pipeline.exit_codes import FAILED, INTERRUPTED
 from pose_extraction.errors import UsageError
 
@@ -41,10 +42,10 @@ def predict(
         ),
     ],
     run: Annotated[
-        Path | None,
+        str | None,
         typer.Option(
             metavar="RUN",
-            help="Run directory, or file of weights.",
+            help="Run directory, file of weights, or hf://OWNER/NAME.",
             show_default="newest run",
             rich_help_panel=NETWORKS,
         ),
@@ -165,7 +166,7 @@ def predict(
     )
     answers = use_case.predict(
         clips,
-        run,
+        run_path(run),
         PredictOptions(
             scope,
             windows,

@@ -7,6 +7,7 @@ import typer
 
 from pipeline.commands.help_pages import CONDITIONS, INPUT, OUTPUT
 from pipeline.commands.options import Backend, BatchSize, Device, Precision, SkipBad, TestSplit, engine_of
+from pipeline.commands.sharing.runs import method_and_run
 
 
 def robustness(
@@ -135,6 +136,7 @@ def robustness(
     }
     bench_settings = parse(values, BenchSettings, place="the command line")
     engine = engine_of(device, batch_size, precision, backend)
+    runs = [method_and_run(word) for word in runs]
     check_usage(runs, data or [], bench_settings.families)
     # Only now, because it loads torch.
     from pipeline.robustness import workflow as use_case

@@ -21,6 +21,7 @@ from pipeline.commands.options import (
     RunEstimator,
     engine_of,
 )
+from pipeline.commands.sharing.runs import run_path
 from pose_extraction.errors import BackendError, UsageError
 
 NEEDED = ("fastapi", "uvicorn", "python_multipart", "prometheus_client")
@@ -42,7 +43,7 @@ def serve(
         list[str] | None,
         typer.Option(
             metavar="RUN",
-            help="Run that clients can choose; the first is the default. Repeat the option for several.",
+            help="Run, or hf://OWNER/NAME, for clients; the first is the default. Repeat the option for several.",
             show_default="newest run",
             rich_help_panel=NETWORKS,
         ),
@@ -140,7 +141,7 @@ def serve(
     from pipeline.serve.settings import ServeSettings
 
     settings = ServeSettings(
-        runs=check_runs(run or []),
+        runs=check_runs([str(run_path(name)) for name in run or []]),
         data=data,
         token=token,
         allow=(*(folder.resolve() for folder in allow or ()), *given),

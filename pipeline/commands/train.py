@@ -7,6 +7,7 @@ import typer
 
 from pipeline.commands.help_pages import NETWORKS, OUTPUT, SETTINGS, SPEED
 from pipeline.commands.options import SkipBad
+from pipeline.commands.sharing.runs import pinned
 from pipeline.commands.training import (
     BatchOfClips,
     DataFile,
@@ -40,7 +41,7 @@ Init = Annotated[
     str | None,
     typer.Option(
         metavar="FILE|RUN",
-        help="Initial weights: of a run (its classes may differ), or of MotionBERT.",
+        help="Initial weights: of a run, also on a hub (its classes may differ), or of MotionBERT.",
         show_default="random",
         rich_help_panel=NETWORKS,
     ),
@@ -88,7 +89,7 @@ def train(
     from pipeline.train.settings import resumed_train_settings, train_settings
 
     options = {
-        "init": init,
+        "init": pinned(init),
         "data.file": data,
         "data.train_split": split,
         "data.skip_bad": skip_bad or None,

@@ -7,7 +7,8 @@ import re
 from pathlib import Path
 
 from pose_extraction.errors import UsageError
-from recognition.runs import BEST
+from recognition.hub import WEIGHTS
+from recognition.runs import BEST, results_folder
 
 FOLDER, JSON_NAME, SCORES_NAME = "evaluation", "evaluation.json", "scores.npz"
 
@@ -26,10 +27,11 @@ def folder_for(weights: Path, data: Path, what: str) -> Path:
     Raises:
         UsageError: The folder is not writable.
     """
-    other = "" if weights.stem == Path(BEST).stem else f"-{weights.stem}"
+    other = "" if weights.name == WEIGHTS or weights.stem == Path(BEST).stem else f"-{weights.stem}"
     name = re.sub(r"[^\w.-]", "_", f"{data.stem}-{what}{other}")
+    parent = results_folder(weights)
     for number in itertools.count(1):
-        folder = weights.parent / FOLDER / (name if number == 1 else f"{name}-{number}")
+        folder = parent / FOLDER / (name if number == 1 else f"{name}-{number}")
         if not (folder / JSON_NAME).is_file() or _is_of(folder / JSON_NAME, data):
             break
     try:
@@ -40,7 +42,7 @@ def folder_for(weights: Path, data: Path, what: str) -> Path:
         writable, reason = False, str(error.strerror)
     if not writable:
         raise UsageError(
-            f"{folder}: cannot write results there ({reason}); copy {weights.parent} to a writable location and "
+            f"{folder}: cannot write results there ({reason}); copy {parent} to a writable location and "
             "evaluate the copy"
         )
     return folder

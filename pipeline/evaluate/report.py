@@ -12,6 +12,7 @@ from pipeline.evaluate.evaluation import Evaluation
 from pose_extraction._version import __version__
 from recognition.data.clips import nameless_note
 from recognition.engine.run_log import read_metrics
+from recognition.hub import described
 from recognition.runs import SPLIT_NAME, Trained
 
 
@@ -48,7 +49,7 @@ def as_dictionary(result: Evaluation) -> dict[str, Any]:
     """Return all results except the scores for JSON output; null where a class has no clips."""
     metrics, names = result.metrics, result.trained.label_names
     return {
-        "run": str(result.trained.path),
+        "run": described(result.trained.path),
         "epoch": result.trained.epoch,
         "phase": result.trained.phase,
         "data": str(result.clips.path),

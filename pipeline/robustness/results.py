@@ -11,6 +11,7 @@ from pipeline.robustness.tables import Answers, confusing_condition, tables_of
 from pipeline.robustness.tasks import Task
 from pose_extraction._version import __version__
 from pose_extraction.engines.engine import Engine
+from recognition.hub import described
 from recognition.inference.clip_networks import resolve_clip_engine
 from recognition.robustness.conditions import (
     BY_NAME,
@@ -144,7 +145,7 @@ def _summary(
         "classes": list(bench.label_names),
         "settings": bench.settings.model_dump(mode="json"),
         "runs": [
-            {"name": one.name, "method": one.method, "weights": str(one.path), "sha256": one.digest}
+            {"name": one.name, "method": one.method, "weights": described(one.path), "sha256": one.digest}
             for one in bench.subjects
         ],
         "data": [

@@ -9,6 +9,7 @@ from typing import Any
 from pose_extraction.errors import UsageError
 from pose_extraction.files import sha256_of
 from recognition import runs
+from recognition.hub import described
 from recognition.run_file import load_facts
 
 EVALUATIONS, ROBUSTNESS = "evaluation", "robustness.json"
@@ -65,7 +66,7 @@ def facts_of(run: str | Path, *, robustness: Path) -> RunFacts:
         content=content,
         about=_read(folder / runs.ABOUT_NAME) or {},
         split=_read(folder / runs.SPLIT_NAME),
-        evaluations=list(_evaluations_of(folder, weights)),
+        evaluations=list(_evaluations_of(runs.results_folder(weights), weights)),
         robustness=table,
         method=method,
     )
@@ -77,7 +78,7 @@ def _evaluations_of(folder: Path, weights: Path) -> Iterator[dict[str, Any]]:
         result = _read(path) or {}
         # A protocol lists several runs, of which the first is measured.
         of = result.get("run") or next(iter(result.get("runs", ())), "")
-        if "top1" in result and Path(of).stem == weights.stem:
+        if "top1" in result and (of == described(weights) or Path(of).stem == weights.stem):
             yield result
 
 

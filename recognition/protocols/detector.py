@@ -64,7 +64,7 @@ class ActionDetector:
 
 def detector_path(pretrained: Pretrained) -> Path:
     """Return the path of an encoder's detector, which need not exist."""
-    return pretrained.path.parent / runs.DETECTOR
+    return runs.results_folder(pretrained.path) / runs.DETECTOR
 
 
 def save_detector(

@@ -23,7 +23,6 @@ from recognition.data.skeleton_file import skeleton_file_of
 from recognition.data.splits import hold_out, training_indices
 from recognition.engine.prepared_run import (
     PreparedRun,
-    absolute,
     check_accumulation,
     check_transforms,
     resolve,
@@ -108,7 +107,7 @@ def prepare(settings: RunSettings, *, begun: RunSettings | None = None) -> Prepa
         engine=engine,
         name=model.backbone,
         training={"backbone_lr": _backbone_lr(settings.training, model)},
-        init=absolute(str(runs.located(settings.init))) if settings.init is not None else None,
+        init=runs.recorded(settings.init) if settings.init is not None else None,
         model=model,
     )
     return Prepared(

@@ -9,6 +9,7 @@ from pose_extraction.errors import UsageError
 from pose_extraction.files import atomic_write
 from recognition import runs
 from recognition.packed import FOLDER, SUFFIX, write_packed
+from recognition.run_file import portable
 from synthetic.base.data import Source
 
 MOST_BYTES = 8_000_000
@@ -52,14 +53,9 @@ def ship(run: Path, name: str, sources: Sequence[Source], command: str, *, folde
         UsageError: The weights are too large for the package.
         WeightsError: The run is unfinished or damaged.
     """
-    content = runs.load(runs.run_file(run, "last"))
+    content = portable(runs.load(runs.run_file(run, "last")))
     encoder = "method" in content
-    # What describes the machine and its paths is no property of the weights.
-    settings = dict(content["settings"]) | {"out": "auto", "init": None}
-    settings = {key: value for key, value in settings.items() if not (key == "init" and encoder)}
-    settings["data"] = dict(settings["data"]) | {"file": "auto"}
-    content = dict(content) | {
-        "settings": settings,
+    content |= {
         "held_out": {},
         "estimator": None,
         "extraction": {},

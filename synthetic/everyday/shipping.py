@@ -6,6 +6,7 @@ from typing import Any
 
 from pose_extraction.files import atomic_write, sha256_of
 from recognition import runs
+from recognition.run_file import portable
 from synthetic.base.shipping import RECOGNIZER, pack
 from synthetic.everyday.merging import Part
 from synthetic.everyday.testing import Result
@@ -31,23 +32,15 @@ def ship(
         UsageError: The weights are too large for the package.
         WeightsError: The run is unfinished or damaged.
     """
-    content = runs.load(runs.run_file(run))
-    # Without the paths of ONNX files.
-    extraction = {name: value for name, value in content.get("extraction", {}).items() if not name.endswith("_file")}
-    # Paths and devices of the machine that trained it are no property of the weights.
-    settings = dict(content["settings"]) | {"out": "auto", "init": None}
-    settings["data"] = dict(settings["data"]) | {"file": "auto"}
-    settings["training"] = dict(settings["training"]) | {"device": "auto", "precision": "auto"}
+    content = portable(runs.load(runs.run_file(run)))
     sources = [{"name": part.name, "file": part.path.name, "sha256": sha256_of(part.path)} for part in parts]
     described = {
-        "settings": settings,
         "held_out": {},
         "sources": sources,
         "command": command,
         "estimator": estimator,
-        "extraction": extraction,
     }
-    pack(run, path, dict(content) | described, prefix=RECOGNIZER)
+    pack(run, path, content | described, prefix=RECOGNIZER)
     with atomic_write(path.with_suffix(".md")) as file:
         file.write(card_of(path, sources, results, command).encode())
     return path

@@ -15,8 +15,6 @@ from pipeline.cli import app
 from pose_extraction.files import sha256_of
 from recognition.evaluation.metrics import wilson_interval
 
-pytestmark = pytest.mark.slow
-
 
 def skelpipe(*words: object) -> str:
     result = CliRunner().invoke(app, [str(word) for word in words])
@@ -25,11 +23,11 @@ def skelpipe(*words: object) -> str:
 
 
 @pytest.fixture(scope="module")
-def measured(trained, tmp_path_factory) -> Path:
+def measured(own_run, tmp_path_factory) -> Path:
     """A copy of a run that was evaluated."""
     run = tmp_path_factory.mktemp("card") / "mine"
-    shutil.copytree(trained[0], run)
-    skelpipe("evaluate", run, "--data", trained[1], "--no-figures", "--device", "cpu", "--backend", "torch")
+    shutil.copytree(own_run[0], run)
+    skelpipe("evaluate", run, "--data", own_run[1], "--no-figures", "--device", "cpu", "--backend", "torch")
     return run
 
 
@@ -123,10 +121,10 @@ def test_robustness_is_that_of_these_weights(measured, tmp_path):
     )
 
 
-def test_what_was_not_measured_is_named_with_the_command(trained, tmp_path):
+def test_what_was_not_measured_is_named_with_the_command(own_run, tmp_path):
     copy = tmp_path / "mine" / "best.safetensors"
     copy.parent.mkdir()
-    shutil.copy(trained[0] / "best.safetensors", copy)
+    shutil.copy(own_run[0] / "best.safetensors", copy)
     assert skelpipe("card", copy, "--out", tmp_path / "README.md") == f"{tmp_path / 'README.md'}\n"
     front, text = parts_of((tmp_path / "README.md").read_text())
     assert "model-index" not in front

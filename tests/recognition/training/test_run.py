@@ -231,7 +231,9 @@ def test_gradient_that_is_not_finite_does_not_reach_the_weights(motions, tmp_pat
     (tmp_path / "metrics.jsonl").touch()
     prepared = prepare(settings)
     training = RecognizerTraining(prepared)
-    run = TrainingRun(Fabric(accelerator="cpu", devices=1), training, prepared, None, identity={"skelpipe_run": run_file.FORMAT})
+    run = TrainingRun(
+        Fabric(accelerator="cpu", devices=1), training, prepared, None, identity={"skelpipe_run": run_file.FORMAT}
+    )
     classes = training.objective.recognizer.head.fc2
     classes.register_forward_hook(lambda _, __, logits: logits + RootOfWhatIsNothing.apply(logits))
     before = {name: tensor.clone() for name, tensor in training.objective.recognizer.named_parameters()}
