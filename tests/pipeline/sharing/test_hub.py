@@ -103,7 +103,7 @@ def test_a_run_on_a_hub_predicts_like_the_run_and_its_revision_is_recorded(hub, 
 
 @pytest.mark.slow
 def test_training_starts_from_a_run_on_a_hub(hub, pushed, own_run, tmp_path):
-    small = ("phase1_epochs=1", "phase2_epochs=0", "warmup_epochs=0")
+    small = ("phase1_epochs=1", "phase2_epochs=0", "warmup_epochs=0", "num_frames=own", "data.max_frames=16")
     skelpipe("train", "--init", TARGET, "--data", own_run[1], "--out", tmp_path / "new", "--device", "cpu", *small)
     settings = yaml.safe_load((tmp_path / "new" / "settings.yaml").read_text())
     assert settings["init"] == pushed
