@@ -1,5 +1,6 @@
 """A real browser for tests and measurements of the page: the distribution's Chromium, driven by Playwright."""
 
+import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -7,14 +8,31 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import pytest
+
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page, Route
 
 PAGE = Path(__file__).resolve().parents[1] / "pipeline" / "serve" / "page"
+# With the value 1, tests of the page fail without a browser. Continuous integration sets it where it has one.
+REQUIRED = "SKELPIPE_BROWSER_REQUIRED"
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 # Milliseconds after which a test fails instead of waiting.
 PATIENCE = 60_000
 KINDS = {".html": "text/html", ".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml"}
+
+
+def skip_reason() -> str | None:
+    """Return why tests of the page are skipped; None if they run, or if they must fail without a browser."""
+    return None if os.environ.get(REQUIRED) == "1" else missing_browser()
+
+
+def check_browser() -> None:
+    """Skip a test without a browser, or fail it where one is required."""
+    missing = missing_browser()
+    if missing is not None:
+        reason = skip_reason()
+        pytest.skip(reason) if reason is not None else pytest.fail(f"{REQUIRED}=1, but {missing}")
 
 
 def missing_browser() -> str | None:

@@ -26,6 +26,7 @@ from pose_extraction.errors import BackendError, UsageError
 
 NEEDED = ("fastapi", "uvicorn", "python_multipart", "prometheus_client")
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([kMGT]?)i?B?", re.IGNORECASE)
+_HOST = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?")
 _UNITS = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
 
 
@@ -44,7 +45,7 @@ def serve(
         typer.Option(
             metavar="RUN",
             help="Run, or hf://OWNER/NAME, for clients; the first is the default. Repeat the option for several.",
-            show_default="newest run",
+            show_default="run accepted last on the page, or else the newest run",
             rich_help_panel=NETWORKS,
         ),
     ] = None,
@@ -75,6 +76,15 @@ def serve(
             rich_help_panel=ACCESS,
         ),
     ] = None,
+    allow_host: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME",
+            help="Name under which a proxy offers the service. Repeat the option for several.",
+            show_default="none",
+            rich_help_panel=ACCESS,
+        ),
+    ] = None,
     allow: Annotated[
         list[Path] | None,
         typer.Option(
@@ -87,7 +97,22 @@ def serve(
     max_upload: Annotated[
         str, typer.Option(metavar="SIZE", help="Largest upload, such as 500M.", rich_help_panel=INPUT)
     ] = "4G",
+    max_frames: Annotated[
+        int,
+        typer.Option(
+            min=1, help="Frames of the longest video; by default 24 h at 30 per second.", rich_help_panel=INPUT
+        ),
+    ] = 2_592_000,
+    min_rate: Annotated[
+        str,
+        typer.Option(
+            metavar="SIZE", help="Slowest upload per second, in each window of 30 s; 0: any.", rich_help_panel=INPUT
+        ),
+    ] = "4k",
     max_queue: Annotated[int, typer.Option(min=1, help="Jobs that may wait.", rich_help_panel=INPUT)] = 1000,
+    max_requests: Annotated[
+        int, typer.Option(min=1, help="Requests for skeletons that may wait.", rich_help_panel=INPUT)
+    ] = 256,
     data: Annotated[
         Path, typer.Option(metavar="FOLDER", help="Folder of jobs and results.", rich_help_panel=OUTPUT)
     ] = Path("serve-data"),
@@ -129,6 +154,9 @@ def serve(
         raise UsageError(f"--host {host}: other machines could use the service; protect it with --token auto")
     if token is not None and len(token) < 16:
         raise UsageError(f"--token: has only {len(token)} characters; use at least 16, or --token auto")
+    for name in allow_host or ():
+        if not _HOST.fullmatch(name):
+            raise UsageError(f"--allow-host {name}: must be a name such as skelpipe.example.org, without port and path")
     for folder in allow or ():
         if not folder.is_dir():
             raise UsageError(f"--allow {folder}: is not a folder; create it, or leave out the option")
@@ -138,7 +166,7 @@ def serve(
     engine = engine_of(device.partition(",")[0], batch_size, precision, backend)
     from pipeline.predict.options import Networks
     from pipeline.serve.catalogue import check_runs
-    from pipeline.serve.settings import ServeSettings
+    from pipeline.serve.settings import Pace, ServeSettings
 
     settings = ServeSettings(
         runs=check_runs([str(run_path(name)) for name in run or []]),
@@ -148,6 +176,9 @@ def serve(
         videos=given,
         most_upload=_size_of("--max-upload", max_upload),
         most_queued=max_queue,
+        most_requests=max_requests,
+        most_frames=max_frames,
+        pace=Pace(least_rate=_size_of("--min-rate", min_rate)),
         devices=tuple(device.split(",")) * workers,
         engine=engine,
         networks=Networks(estimator, detector, checkpoint, detector_checkpoint),
@@ -156,6 +187,8 @@ def serve(
         least_free=_size_of("--min-free", min_free),
         drain_seconds=drain,
         local=local and token is None,
+        hosts=tuple(allow_host or ()),
+        pinned=bool(run),
     )
     from pipeline.serve.server import listen
     from pipeline.serve.server import serve as run_service
@@ -163,7 +196,7 @@ def serve(
     opened = listen(host, port)
     query = "" if token is None else f"/?token={quote(token, safe='')}"
     typer.echo(f"http://{_shown(host)}:{opened.getsockname()[1]}{query}")
-    run_service(settings, opened)
+    run_service(settings, opened, lambda line: typer.echo(line, err=True))
 
 
 def _is_local(host: str) -> bool:

@@ -9,8 +9,10 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from pipeline.config import parse
 from pose_extraction.errors import AnnotationError, UsageError
 
+# Segments of a result that can be corrected: about a day with ten persons in windows of 3 s. Splitting may double them.
+MOST_RESULTS = 200_000
 # Limits of a document, far above what anybody corrects by hand.
-MOST_SEGMENTS, MOST_EDITS, MOST_CLASSES, LONGEST_NAME = 20_000, 10_000, 1000, 200
+MOST_SEGMENTS, MOST_EDITS, MOST_CLASSES, LONGEST_NAME = 2 * MOST_RESULTS, 10_000, 1000, 200
 # Label of segments that are not one of the known actions.
 UNKNOWN = "unknown"
 

@@ -1,7 +1,7 @@
 """The data of a retraining: the corrected segments, and the clips that the earlier run was trained on."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,8 @@ from recognition.data.holdout import held_out_groups
 TRAINING, HELD_OUT = "train", "held_out"
 # Ids of corrected videos begin with this, so that they differ from those of the earlier run.
 PREFIX = "corrections/"
+# Fields of their clips: what tells their video from others, whatever its name, and whether a clip is a repetition.
+SOURCE, IS_COPY = "corrected_source", "is_copy"
 # Clips of the earlier run that are used again: enough to remember its classes.
 MOST_EARLIER = 3000
 # Corrected segments are repeated until they are this share of the training clips, but not more often than this.
@@ -38,12 +40,14 @@ class CorrectedVideo:
         skeletons: Skeleton file with the one clip of the result.
         corrections: The corrections.
         offset: Seconds to add to times of the corrections to get times of the stream.
+        source: The same for all results of one video, such as a digest of its file; None if only its name is known.
     """
 
     name: str
     skeletons: Path
     corrections: Corrections
     offset: float = 0.0
+    source: str | None = None
 
 
 @dataclass(frozen=True)
@@ -70,6 +74,10 @@ def lessons_of(
 ) -> Lessons:
     """Collect the clips to retrain on.
 
+    A video stays on the side on which it was in the earlier run: what that run was trained on is trained on again, and
+    what it held out is held out again. So neither run was trained on what is held out. Only videos that are new to the
+    earlier run may be held out in addition.
+
     Args:
         videos: The corrected videos; those without a lesson are left out.
         label_names: Classes of the earlier run, in order; classes of the corrections are added.
@@ -86,22 +94,27 @@ def lessons_of(
             continue
         annotation = _clip_of(video.skeletons)
         rows += label_rows(annotation, video.corrections, file=video.name, offset=video.offset)
-        clips.append(with_lessons(annotation, video.corrections, name=PREFIX + video.name, offset=video.offset))
-    held = _held_out(clips)
-    earlier, split, notes = _earlier(earlier_data, earlier_run)
-    training = [clip for clip in clips if clip["frame_dir"] not in held]
+        clip = with_lessons(annotation, video.corrections, name=PREFIX + video.name, offset=video.offset)
+        clips.append({**clip, SOURCE: video.source or video.name})
+    earlier = _earlier(earlier_data, earlier_run, {clip[SOURCE] for clip in clips})
+    held = _held_out(clips, earlier)
+    training = [clip for clip in clips if clip[SOURCE] not in held]
     taught = sum(len(clip.get("person_labels", ())) for clip in training)
-    copies = _copies(taught, len(split[TRAINING]))
+    copies = _copies(taught, len(earlier.split[TRAINING]))
     repeated = [
-        {**clip, "frame_dir": f"{clip['frame_dir']}~{number}"} for clip in training for number in range(2, copies + 1)
+        {**clip, "frame_dir": f"{clip['frame_dir']}~{number}", IS_COPY: True}
+        for clip in training
+        for number in range(2, copies + 1)
     ]
     corrected = frozenset(clip["frame_dir"] for clip in training)
-    split[TRAINING] += [*corrected, *(clip["frame_dir"] for clip in repeated)]
-    split[HELD_OUT] += sorted(held)
-    every = [*earlier, *clips, *repeated]
+    split = {
+        TRAINING: [*earlier.split[TRAINING], *sorted(corrected), *(clip["frame_dir"] for clip in repeated)],
+        HELD_OUT: [*earlier.split[HELD_OUT], *(clip["frame_dir"] for clip in clips if clip[SOURCE] in held)],
+    }
+    every = [*earlier.clips, *clips, *repeated]
     names = [*label_names, *sorted(class_names(every) - set(label_names))]
     content = data_set(every, {name: ids for name, ids in split.items() if ids}, names)
-    return Lessons(content, rows, corrected, len(earlier), tuple(notes))
+    return Lessons(content, rows, corrected, len(earlier.clips), earlier.notes)
 
 
 def _clip_of(path: Path) -> dict[str, Any]:
@@ -120,37 +133,72 @@ def _copies(taught: int, earlier: int) -> int:
     return int(np.clip(np.ceil(wanted / max(taught, 1)), 1, MOST_COPIES))
 
 
-def _held_out(clips: Sequence[Mapping[str, Any]]) -> set[str]:
-    """Return the ids of corrected videos to hold out; none of a few, because every one is needed for training."""
-    labels = [label["label_name"] for clip in clips for label in clip.get("person_labels", ())]
-    if len(labels) < FEWEST_SEGMENTS or len(clips) < FEWEST_VIDEOS:
-        return set()
-    numbers = np.unique(labels, return_inverse=True)[1]
-    videos = np.repeat(np.arange(len(clips)), [len(clip.get("person_labels", ())) for clip in clips])
+@dataclass(frozen=True)
+class _Earlier:
+    """What the earlier run was trained and measured on.
+
+    Args:
+        clips: Its clips, without those of videos that are corrected now.
+        split: Ids of its training clips and of its held-out clips.
+        trained: Corrected videos that it was trained on.
+        held_out: Corrected videos that it held out.
+        notes: What is missing.
+    """
+
+    clips: list[dict[str, Any]]
+    split: dict[str, list[str]]
+    trained: frozenset[str] = frozenset()
+    held_out: frozenset[str] = frozenset()
+    notes: tuple[str, ...] = ()
+
+
+def _held_out(clips: Sequence[Mapping[str, Any]], earlier: _Earlier) -> set[str]:
+    """Return the corrected videos to hold out; no new ones of a few, because every one is needed for training."""
+    labels = [(clip[SOURCE], label["label_name"]) for clip in clips for label in clip.get("person_labels", ())]
+    sources = {clip[SOURCE] for clip in clips}
+    kept = sources & earlier.held_out
+    free = [one for one in labels if one[0] not in earlier.trained | earlier.held_out]
+    if not free or len(labels) < FEWEST_SEGMENTS or len(sources) < FEWEST_VIDEOS:
+        return kept
+    names, videos = np.unique([source for source, _ in free], return_inverse=True)
+    numbers = np.unique([label for _, label in free], return_inverse=True)[1]
     chosen = held_out_groups(numbers, videos, HELD_OUT_SHARE, np.random.default_rng(0))
-    return {clips[place]["frame_dir"] for place in videos[chosen]}
+    return kept | set(names[videos[chosen]].tolist())
 
 
-def _earlier(data: Path, run: Path) -> tuple[list[dict[str, Any]], dict[str, list[str]], list[str]]:
-    """Return training clips and held-out clips of the earlier run, their splits, and notes on what is missing."""
-    nothing: dict[str, list[str]] = {TRAINING: [], HELD_OUT: []}
+def _earlier(data: Path, run: Path, corrected: Set[str]) -> _Earlier:
+    """Return what the earlier run was trained and measured on.
+
+    Args:
+        data: Its skeleton file.
+        run: Its directory, or a file of weights.
+        corrected: The videos that are corrected now, whose clips are made anew.
+    """
     listing = (run if run.is_dir() else run.parent) / "split.json"
     # Data in shards are a folder.
     missing = next((path for path in (data, listing) if not path.exists()), None)
     if missing is not None:
         reason = "its training data are not on this machine" if missing == data else f"{listing} does not exist"
-        return [], nothing, [f"the clips of the earlier run are not used again: {reason}"]
+        notes = (f"the clips of the earlier run are not used again: {reason}",)
+        return _Earlier([], {TRAINING: [], HELD_OUT: []}, notes=notes)
     content, _ = with_person_clips(read_data_set(data), data, skip_bad=True)
     names = content.get("label_names", [])
     there = {clip["frame_dir"]: clip for clip in content["annotations"] if clip.get("keypoint") is not None}
     parts = json.loads(listing.read_text(encoding="utf-8"))
-    training = [name for name in parts["training"] if name in there]
+    known = {part: [name for name in parts[part] if name in there] for part in ("training", "held_out")}
+    sources = {part: frozenset(there[name].get(SOURCE) for name in names_of) for part, names_of in known.items()}
+
+    def kept(part: str) -> list[str]:
+        clips = ((name, there[name]) for name in known[part])
+        return [name for name, clip in clips if clip.get(SOURCE) not in corrected and not clip.get(IS_COPY)]
+
+    training, held_out = kept("training"), kept("held_out")
     if len(training) > MOST_EARLIER:
         training = sorted(np.random.default_rng(0).choice(training, MOST_EARLIER, replace=False).tolist())
-    held_out = [name for name in parts["held_out"] if name in there]
     clips = []
     for name in (*training, *held_out):
         # Clips of persons keep their ids; the files of this run have nothing to cut them from.
         clip = {key: value for key, value in there[name].items() if key not in (KEY, PART_OF, PART_PLACE)}
         clips.append({**clip, "label_name": label_name_of(clip, names)})
-    return clips, {TRAINING: training, HELD_OUT: held_out}, []
+    split = {TRAINING: training, HELD_OUT: held_out}
+    return _Earlier(clips, split, sources["training"] - {None}, sources["held_out"] - {None})

@@ -172,6 +172,11 @@ def _compared(request: Retraining, base: "Trained", lessons: Lessons) -> Compari
     notes = list(lessons.notes)
     if not len(held_out):
         notes.append("nothing is held out, so whether the new run is better on other clips is not known")
+    if base.confidence.threshold is not None and new.confidence.threshold is None:
+        notes.append(
+            "the new run calls nothing unknown, because the clips are missing from which the threshold would follow; "
+            "`threshold` of a job sets a lowest probability instead"
+        )
     return Comparison(
         compare(base, new, clips, held_out, engine), compare(base, new, clips, corrected, engine), tuple(notes)
     )

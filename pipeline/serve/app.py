@@ -45,5 +45,5 @@ def create_app(settings: ServeSettings) -> FastAPI:
     for routes in (job_routes, result_routes, scene_routes, correction_routes, training_routes, skeleton_routes):
         app.include_router(routes(service))
     app.include_router(system_routes(service, app))
-    app.add_middleware(Guard, token=settings.token, local=settings.local)
+    app.add_middleware(Guard, token=settings.token, local=settings.local, hosts=settings.hosts)
     return app

@@ -84,6 +84,11 @@ class Catalogue:
         """Return all runs."""
         return list(self._entries.values())
 
+    def summary(self) -> str:
+        """Return the ids of all runs, the default one first, in one line."""
+        others = [run for run in self._entries if run != self.default]
+        return ", ".join([f"{self.default} (default)", *others])
+
     def as_list(self) -> list[dict[str, Any]]:
         """Return all runs for clients."""
         return [

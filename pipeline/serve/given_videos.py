@@ -25,7 +25,6 @@ async def submit_given(service: Service, videos: Sequence[Path]) -> None:
         if await asyncio.to_thread(service.store.by_key, key) is not None:
             continue
         job, _ = await asyncio.to_thread(service.folders.begin)
-        await asyncio.to_thread(service.folders.accept, job)
         name, settings = display_name(path.name), JobSettings(windows=WINDOWS)
         await service.submit(job, name, settings, str(path), size=None, key=key, request=key)
 

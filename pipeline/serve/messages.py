@@ -18,6 +18,7 @@ class WorkerSettings:
         engine: Device, backend, precision and batch size.
         allow: Folders whose videos jobs may name by path.
         allow_agpl: Whether jobs may use OpenPifPaf.
+        most_frames: Number of frames beyond which a video is refused.
     """
 
     run: Path
@@ -25,6 +26,7 @@ class WorkerSettings:
     engine: Engine
     allow: tuple[Path, ...]
     allow_agpl: bool
+    most_frames: int
 
 
 @dataclass(frozen=True)
@@ -153,6 +155,17 @@ class Finished:
 
 
 @dataclass(frozen=True)
+class Answering:
+    """From a worker: it begins to compute answers besides its job, or has sent all of them.
+
+    Args:
+        requests: Numbers of the requests for skeletons among them; None at the end.
+    """
+
+    requests: tuple[int, ...] | None
+
+
+@dataclass(frozen=True)
 class Predicted:
     """From a worker: answers for a skeleton file.
 
@@ -160,10 +173,12 @@ class Predicted:
         request: Number of the request.
         answers: One JSON object per clip, as `skelpipe predict --json` prints.
         error: Why there are none; None otherwise.
-        shared: Number of requests in the same batch; 0 if no worker has looked at it.
+        internal: Whether the error is a fault of the service, not of the request.
+        shared: Number of requests in the same batch.
     """
 
     request: int
     answers: list[dict[str, Any]] = field(default_factory=list)
     error: str | None = None
+    internal: bool = False
     shared: int = 1

@@ -1,5 +1,7 @@
 """Measurements for Prometheus."""
 
+from collections.abc import Mapping
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
 from pipeline.serve.records import DONE, QUEUED, Job
@@ -23,6 +25,10 @@ class Metrics:
         )  # fmt: skip
         self._frames = Counter("skelpipe_frames", "Processed frames.", registry=self._registry)
         self._errors = Counter("skelpipe_errors", "Jobs without a result, by kind.", ["kind"], registry=self._registry)
+        self._requests = Gauge(
+            "skelpipe_skeleton_requests", "Requests for skeletons without an answer.", ["state"],
+            registry=self._registry,
+        )  # fmt: skip
         self._shared = Histogram(
             "skelpipe_shared_requests", "Requests for skeletons per batch.", buckets=(1, 2, 4, 8, 16, 32),
             registry=self._registry,
@@ -45,16 +51,19 @@ class Metrics:
         """
         self._shared.observe(requests)
 
-    def text(self, store: Store, free: int) -> bytes:
+    def text(self, store: Store, free: int, requests: Mapping[str, int]) -> bytes:
         """Return all measurements in Prometheus' text format.
 
         Args:
             store: The jobs.
             free: Free disk space in bytes.
+            requests: Number of requests for skeletons without an answer, by state.
         """
         counts = store.counts()
         for state, count in counts.items():
             self._jobs.labels(state).set(count)
+        for state, count in requests.items():
+            self._requests.labels(state).set(count)
         self._queue.set(counts[QUEUED])
         self._free.set(free)
         return generate_latest(self._registry)

@@ -33,7 +33,7 @@ class Job:
         outcome: What the worker has reported: the first answers, frames and times; empty before.
         key: Idempotency key of the client.
         request: What the client has sent with this key.
-        reviewed: Number of its segments that a person has reviewed.
+        reviewed: Number of its segments from which a training can learn: a person has confirmed or labelled them.
     """
 
     number: int

@@ -4,11 +4,13 @@
     poses/ID.bin        rows of `POSE`, one per frame in which the person with this track id was seen
     attention/ID.bin    rows of `ATTENTION`
     scene.json          everything else; scene.json.gz: the same, compressed
+    segments.json       of that, persons with their segments, without windows
 
 Times in the files are seconds of the stream. `<video>.currentTime` counts from the beginning of the file, where sound
 may begin before the first frame; scene.json has the difference as `video.start`, and all times in responses include it.
 """
 
+import gzip
 import json
 import struct
 from collections.abc import Iterator, Mapping
@@ -17,6 +19,7 @@ from typing import Any
 
 import numpy as np
 
+from pose_extraction.files import atomic_write
 from pose_extraction.skeleton import COCO17
 
 JOINTS = COCO17.num_joints
@@ -33,7 +36,7 @@ POSE = np.dtype(
     ]
 )
 ATTENTION = np.dtype([("time", "<f8"), ("value", "<f4", JOINTS)])
-SCENE_NAME, PACKED_NAME, FRAMES_NAME = "scene.json", "scene.json.gz", "frames.bin"
+SCENE_NAME, PACKED_NAME, SEGMENTS_NAME, FRAMES_NAME = "scene.json", "scene.json.gz", "segments.json", "frames.bin"
 
 
 def poses_file(folder: Path, person: int) -> Path:
@@ -65,14 +68,45 @@ def persons_in(folder: Path) -> list[int]:
     return sorted(int(path.stem) for path in (folder / "poses").glob("*.bin"))
 
 
-def read_scene(folder: Path) -> dict[str, Any]:
-    """Return scene.json of a finished job.
+def write_scene(folder: Path, content: Mapping[str, Any]) -> None:
+    """Write scene.json, and what belongs to it."""
+    text = json.dumps(content, ensure_ascii=False, allow_nan=False).encode()
+    persons = [{name: person[name] for name in ("id", "segments")} for person in content["persons"]]
+    segments = json.dumps({"persons": persons}, ensure_ascii=False, allow_nan=False).encode()
+    # Compressed once; windows of a long video are megabytes.
+    for name, data in ((SCENE_NAME, text), (PACKED_NAME, gzip.compress(text, 5)), (SEGMENTS_NAME, segments)):
+        with atomic_write(folder / name) as file:
+            file.write(data)
+
+
+def read_segments(folder: Path) -> list[dict[str, Any]]:
+    """Return the persons of a finished job with their segments: dictionaries with `id` and `segments`.
+
+    Raises:
+        OSError: They cannot be read.
+    """
+    path = folder / SEGMENTS_NAME
+    # Results of earlier versions have them in the scene only.
+    text = (path if path.is_file() else folder / SCENE_NAME).read_text(encoding="utf-8")
+    found: list[dict[str, Any]] = json.loads(text)["persons"]
+    return found
+
+
+def start_of(folder: Path, outcome: Mapping[str, Any]) -> float:
+    """Return the time of the first frame for the player, in seconds from the beginning of the file.
+
+    Args:
+        folder: Folder with the results of a job.
+        outcome: What the worker reported about it.
 
     Raises:
         OSError: It cannot be read.
     """
-    found: dict[str, Any] = json.loads((folder / SCENE_NAME).read_text(encoding="utf-8"))
-    return found
+    stored = outcome.get("video", {}).get("start")
+    if stored is None:
+        # Results of earlier versions.
+        stored = json.loads((folder / SCENE_NAME).read_text(encoding="utf-8"))["video"]["start"]
+    return float(stored)
 
 
 def _between(rows: np.ndarray, start: float, end: float) -> np.ndarray:

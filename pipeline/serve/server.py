@@ -5,7 +5,7 @@ import contextlib
 import signal
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from types import FrameType
 from typing import Any
 
@@ -86,7 +86,7 @@ class _Server(uvicorn.Server):
 
     def __init__(self, config: uvicorn.Config, service: Service) -> None:
         super().__init__(config)
-        self._service = service
+        self.service = service
         self._draining: asyncio.Task[None] | None = None
 
     @contextlib.contextmanager
@@ -113,14 +113,14 @@ class _Server(uvicorn.Server):
 
         async def drain() -> None:
             try:
-                await self._service.drain()
+                await self.service.drain()
             finally:
                 self.should_exit = True
 
         self._draining = asyncio.create_task(drain())
 
 
-def make_server(settings: ServeSettings) -> uvicorn.Server:
+def make_server(settings: ServeSettings) -> "_Server":
     """Create a server.
 
     Args:
@@ -143,14 +143,17 @@ def make_server(settings: ServeSettings) -> uvicorn.Server:
     return _Server(config, app.state.service)
 
 
-def serve(settings: ServeSettings, opened: socket.socket) -> None:
+def serve(settings: ServeSettings, opened: socket.socket, tell: Callable[[str], None]) -> None:
     """Serve until a signal arrives.
 
     Args:
         settings: Settings of the service.
         opened: Socket from `listen`.
+        tell: Called with a line about the runs that are served.
 
     Raises:
         UsageError: The data folder is in use, or belongs to another version.
     """
-    make_server(settings).run(sockets=[opened])
+    server = make_server(settings)
+    tell(f"runs: {server.service.catalogue.summary()}")
+    server.run(sockets=[opened])

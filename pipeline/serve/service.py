@@ -6,6 +6,8 @@ import fcntl
 import json
 import logging
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +16,12 @@ from pipeline.serve.events import Events
 from pipeline.serve.folders import ID, Folders
 from pipeline.serve.messages import Progress, WorkerSettings
 from pipeline.serve.metrics import Metrics
-from pipeline.serve.pool import Pool
 from pipeline.serve.records import DONE, OPEN, QUEUED, RUNNING, Job, iso
 from pipeline.serve.requests.errors import ServiceError, not_found
 from pipeline.serve.settings import JobSettings, ServeSettings
 from pipeline.serve.store import Store
 from pipeline.serve.trainings import Trainings
+from pipeline.serve.workers.pool import Pool
 from pose_extraction.errors import UsageError
 
 # Seconds between two searches for expired jobs.
@@ -56,8 +58,11 @@ class Service:
         self.trainings = Trainings(
             self.store, self.folders, self.catalogue, (settings.devices or ("auto",))[0], self._trained
         )
-        self._queued = 0
+        self.trainings.offer_runs(choose=not settings.pinned)
+        # Ids of the jobs in the queue.
+        self._queued: set[str] = set()
         self._receiving = 0
+        self._predicting = 0
         self._sweeper: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
@@ -72,6 +77,7 @@ class Service:
                 dataclasses.replace(engine, device=device),
                 tuple(folder.absolute() for folder in self.settings.allow),
                 self.settings.allow_agpl,
+                self.settings.most_frames,
             )
             for device in self.settings.devices
         ]
@@ -93,7 +99,7 @@ class Service:
             else:
                 self.store.requeue(job.id)
         self.folders.clean(self.store.ids())
-        self._queued = self.store.counts()[QUEUED]
+        self._queued = self.store.ids(QUEUED)
         self._remove_expired()
 
     def _describe_runs(self) -> None:
@@ -141,7 +147,10 @@ class Service:
                 self.folders.remove(job)
 
     def _changed(self, job: Job) -> None:
-        self._queued += (job.state == QUEUED) - (job.state == RUNNING)
+        if job.state == QUEUED:
+            self._queued.add(job.id)
+        else:
+            self._queued.discard(job.id)
         if job.state not in OPEN:
             self.metrics.ended(job)
         self.events.publish("state", job.id, json.dumps(self.describe(job)))
@@ -163,13 +172,12 @@ class Service:
         Raises:
             ServiceError: The job is refused.
         """
-        if self.pool.draining:
-            raise ServiceError(503, "draining", "the service is stopping; try again later", {"Retry-After": "30"})
-        if self._queued + self._receiving >= self.settings.most_queued:
+        self._refuse_while_draining()
+        if len(self._queued) + self._receiving >= self.settings.most_queued:
             raise ServiceError(
                 429,
                 "queue_full",
-                f"{self._queued} jobs are waiting, the largest number allowed; try again later",
+                f"{len(self._queued)} jobs are waiting, the largest number allowed; try again later",
                 {"Retry-After": "10"},
             )
         free = self.folders.free() - size
@@ -181,9 +189,39 @@ class Service:
                 "delete jobs or free disk space",
             )
 
-    def receiving(self) -> "_Receiving":
+    def _refuse_while_draining(self) -> None:
+        if self.pool.draining:
+            raise ServiceError(503, "draining", "the service is stopping; try again later", {"Retry-After": "30"})
+
+    @contextmanager
+    def receiving(self) -> Iterator[None]:
         """Return a context that counts an upload as a waiting job."""
-        return _Receiving(self)
+        self._receiving += 1
+        try:
+            yield
+        finally:
+            self._receiving -= 1
+
+    @contextmanager
+    def predicting(self) -> Iterator[None]:
+        """Return a context for a request for skeletons, from its upload to its answer.
+
+        Raises:
+            ServiceError: The service stops, or too many of them wait.
+        """
+        self._refuse_while_draining()
+        if self._predicting >= self.settings.most_requests:
+            raise ServiceError(
+                429,
+                "queue_full",
+                f"{self._predicting} requests for skeletons are waiting, the largest number allowed; try again later",
+                {"Retry-After": "2"},
+            )
+        self._predicting += 1
+        try:
+            yield
+        finally:
+            self._predicting -= 1
 
     async def submit(
         self,
@@ -196,7 +234,7 @@ class Service:
         key: str | None,
         request: str,
     ) -> Job:
-        """Queue a job whose video is in place.
+        """Queue a job whose upload is complete. If that fails, nothing of it is left.
 
         Args:
             job: Its id.
@@ -209,18 +247,23 @@ class Service:
 
         Raises:
             ServiceError: The key was used for another request.
+            OSError, sqlite3.Error: The disk is full, or cannot be written to.
         """
         given = settings.model_dump(exclude_unset=True)
-        added = await asyncio.to_thread(
-            self.store.add, job, name=name, run=self.catalogue.get(settings.run).id, settings=given, source=source,
-            size=size,
-            key=key, request=request,
-        )  # fmt: skip
+        try:
+            await asyncio.to_thread(self.folders.accept, job)
+            added = await asyncio.to_thread(
+                self.store.add, job, name=name, run=self.catalogue.get(settings.run).id, settings=given, source=source,
+                size=size, key=key, request=request,
+            )  # fmt: skip
+        except Exception:
+            await asyncio.to_thread(self.folders.refuse, job)
+            raise
         if added.id != job:
             await asyncio.to_thread(self.folders.refuse, job)
             check_same_request(added, request)
             return added
-        self._queued += 1
+        self._queued.add(added.id)
         self.events.publish("state", added.id, json.dumps(self.describe(added)))
         self.pool.wake()
         return added
@@ -244,8 +287,6 @@ class Service:
                 await asyncio.to_thread(self.folders.remove, job.id)
                 self.events.publish("removed", job.id, json.dumps({"id": job.id}))
             return None
-        if cancelled.started is None:
-            self._queued -= 1
         await self.pool.cancel(cancelled)
         self._changed(cancelled)
         return cancelled
@@ -276,17 +317,6 @@ class Service:
             "size": job.size,
             "reviewed": job.reviewed,
         }
-
-
-class _Receiving:
-    def __init__(self, service: Service) -> None:
-        self._service = service
-
-    def __enter__(self) -> None:
-        self._service._receiving += 1
-
-    def __exit__(self, *_: object) -> None:
-        self._service._receiving -= 1
 
 
 def check_same_request(job: Job, request: str) -> None:

@@ -17,8 +17,25 @@ from pose_extraction.networks import model_zoo
 from pose_extraction.networks.names import is_onnx
 
 GIGABYTE = 1 << 30
+# 24 hours at 30 frames per second.
+MOST_FRAMES = 24 * 3600 * 30
 # File names in the folder of a finished job.
 OVERLAY_NAME = "overlay.mp4"
+
+
+@dataclass(frozen=True)
+class Pace:
+    """How slowly the body of a request may arrive. Only the time in which the service waits for it counts.
+
+    Args:
+        least_rate: Bytes per second that must arrive in each window; 0 for any rate.
+        window: Length of a window in seconds.
+        idle: Seconds without any byte after which the request ends.
+    """
+
+    least_rate: int = 4096
+    window: float = 30.0
+    idle: float = 30.0
 
 
 @dataclass(frozen=True)
@@ -33,6 +50,9 @@ class ServeSettings:
         videos: Videos that become jobs when the service starts.
         most_upload: Largest upload in bytes.
         most_queued: Number of jobs that may wait.
+        most_requests: Number of requests for skeletons that may wait.
+        most_frames: Number of frames beyond which a video is refused.
+        pace: How slowly uploads may arrive.
         devices: One worker process for each: "auto", "cpu" or "cuda:N".
         engine: Backend, precision and batch size of the networks.
         networks: Networks of stage one of jobs that do not name others.
@@ -41,6 +61,8 @@ class ServeSettings:
         least_free: Free disk space in bytes below which no job is accepted.
         drain_seconds: Time for the running jobs when the service stops.
         local: Whether the service listens on the loopback interface only.
+        hosts: Names under which a proxy offers the service.
+        pinned: Whether `runs` were chosen explicitly, so that the first one is the default in any case.
     """
 
     runs: tuple[Path, ...]
@@ -50,6 +72,9 @@ class ServeSettings:
     videos: tuple[Path, ...] = ()
     most_upload: int = 4 * GIGABYTE
     most_queued: int = 1000
+    most_requests: int = 256
+    most_frames: int = MOST_FRAMES
+    pace: Pace = field(default_factory=Pace)
     devices: tuple[str, ...] = ("auto",)
     engine: Engine = field(default_factory=Engine)
     networks: Networks = field(default_factory=Networks)
@@ -58,6 +83,8 @@ class ServeSettings:
     least_free: int = GIGABYTE
     drain_seconds: float = 30.0
     local: bool = True
+    hosts: tuple[str, ...] = ()
+    pinned: bool = False
 
 
 class JobSettings(BaseModel):

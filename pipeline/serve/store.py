@@ -37,7 +37,7 @@ CREATE TABLE facts (name TEXT PRIMARY KEY, value TEXT NOT NULL);
 """
 
 
-# All columns of a job, and the number of its segments that a person has reviewed.
+# All columns of a job, and the number of its segments from which a training can learn.
 _ALL = "*, (SELECT reviewed FROM corrections WHERE corrections.job = jobs.id) AS reviewed"
 
 
@@ -138,9 +138,9 @@ class Store:
         rows = self._run(f"SELECT {_ALL} FROM jobs WHERE {where} ORDER BY number DESC LIMIT ?", (*values, limit))
         return [_job(row) for row in rows]
 
-    def ids(self) -> set[str]:
-        """Return the ids of all jobs."""
-        return {row["id"] for row in self._run("SELECT id FROM jobs")}
+    def ids(self, state: str | None = None) -> set[str]:
+        """Return the ids of all jobs, or of those in a state."""
+        return {row["id"] for row in self._run("SELECT id FROM jobs WHERE state = COALESCE(?, state)", (state,))}
 
     def counts(self) -> dict[str, int]:
         """Return the number of jobs in each state."""
@@ -249,13 +249,14 @@ class Store:
         rows = self._run("SELECT version, document FROM corrections WHERE job = ?", (job,))
         return (rows[0]["version"], json.loads(rows[0]["document"])) if rows else None
 
-    def correct(self, job: str, document: Mapping[str, Any], version: int | None) -> int:
+    def correct(self, job: str, document: Mapping[str, Any], version: int | None, *, lessons: int = 0) -> int:
         """Store the corrections of a job.
 
         Args:
             job: The job.
             document: The corrections.
             version: Version that the client has read, 0 for none; None to replace any version.
+            lessons: Number of its segments from which a training can learn.
 
         Returns:
             The new version.
@@ -264,28 +265,29 @@ class Store:
             Conflict: They have been changed since.
         """
         text = json.dumps(dict(document))
-        reviewed = sum(bool(segment.get("reviewed")) for segment in document.get("segments", ()))
         if version == 0:
             rows = self._run(
                 "INSERT INTO corrections VALUES (?, 1, ?, ?) ON CONFLICT DO NOTHING RETURNING version",
-                (job, text, reviewed),
+                (job, text, lessons),
             )
         else:
             rows = self._run(
                 "UPDATE corrections SET version = version + 1, document = ?, reviewed = ? "
                 "WHERE job = ? AND version = COALESCE(?, version) RETURNING version",
-                (text, reviewed, job, version),
+                (text, lessons, job, version),
             )
             if not rows and version is None:
-                return self.correct(job, document, 0)
+                return self.correct(job, document, 0, lessons=lessons)
         if not rows:
             raise Conflict
         return int(rows[0]["version"])
 
-    def corrected(self) -> list[str]:
-        """Return the ids of the jobs with corrections, in the order of arrival."""
-        rows = self._run("SELECT job FROM corrections JOIN jobs ON jobs.id = job ORDER BY number")
-        return [row["job"] for row in rows]
+    def corrected(self) -> list[Job]:
+        """Return the finished jobs with corrections from which a training can learn, in the order of arrival."""
+        return [
+            _job(row)
+            for row in self._run(f"SELECT {_ALL} FROM jobs WHERE state = '{DONE}' AND reviewed > 0 ORDER BY number")
+        ]
 
     def add_training(self, training: str, base: str, jobs: Sequence[str], settings: Mapping[str, Any]) -> Training:
         """Add a training to the queue."""

@@ -57,17 +57,24 @@ class Trainings:
         self._wake = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
-    def start(self) -> None:
-        """Offer accepted runs, and continue with waiting trainings."""
-        for training in self._store.trainings():
-            if training.state == RUNNING:
-                self._store.set_training(training.id, QUEUED)
+    def offer_runs(self, *, choose: bool) -> None:
+        """Add the accepted runs to the list.
+
+        Args:
+            choose: Whether the run that was accepted last becomes the default again.
+        """
         names = self._store.fact(RUNS_FACT) or {}
         for training_id, name in names.items():
             self._catalogue.add(self.folder(training_id) / RUN, name)
         default = self._store.fact(DEFAULT_FACT)
-        if default in {entry.id for entry in self._catalogue.entries()}:
+        if choose and default in {entry.id for entry in self._catalogue.entries()}:
             self._catalogue.default = default
+
+    def start(self) -> None:
+        """Continue with waiting trainings."""
+        for training in self._store.trainings():
+            if training.state == RUNNING:
+                self._store.set_training(training.id, QUEUED)
         self._wake.set()
         self._task = asyncio.create_task(self._work())
 
@@ -186,9 +193,8 @@ class Trainings:
             name = f"{name}-{job.id[:6]}" if name in names else name
             names.add(name)
             folder = self._folders.result(job_id)
-            videos.append(
-                CorrectedVideo(name, folder / "result.pkl", corrections_of(stored[1], job_id), offset_of(folder))
-            )
+            corrections, offset = corrections_of(stored[1], job_id), -scene.start_of(folder, job.outcome)
+            videos.append(CorrectedVideo(name, folder / "result.pkl", corrections, offset, job.outcome.get("source")))
         return Retraining(str(run), self.folder(training), tuple(videos), settings, self._device)
 
     async def _work(self) -> None:
@@ -271,13 +277,14 @@ def corrections_of(document: dict[str, Any], job: str) -> Corrections:
     return parse_corrections(json.dumps(document), place=f"corrections of job {job}")
 
 
-def offset_of(folder: Path) -> float:
-    """Return the seconds to add to times of a page to get times of the stream.
+def corrected_videos(store: Store) -> list[Job]:
+    """Return the jobs whose corrections count: of several jobs of one video, the last one with corrections.
 
     Args:
-        folder: Folder with the results of a job.
+        store: The database.
     """
-    return -float(scene.read_scene(folder)["video"]["start"])
+    # Jobs of earlier versions do not tell what their video is.
+    return list({job.outcome.get("source", job.id): job for job in store.corrected()}.values())
 
 
 def train_in_process(request: Retraining, told: Path) -> None:

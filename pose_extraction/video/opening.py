@@ -13,6 +13,7 @@ import av.error
 from av.stream import Disposition
 
 from pose_extraction.errors import VideoError
+from pose_extraction.video.mp4_index import claimed_samples
 from pose_extraction.video.notes import Note
 
 # Allowed demuxers. The audio formats are included so that audio files can be distinguished from invalid files.
@@ -22,6 +23,8 @@ FORMATS = (
 )
 # Twice 8K: a damaged header can request more memory than is available.
 MAX_PIXELS = 2 * 7680 * 4320
+# A week at 30 frames per second; FFmpeg's index of so many has 700 MB.
+MAX_SAMPLES = 20_000_000
 # Pictures in a file that are not its video: covers, and previews of the video.
 PICTURES = Disposition.attached_pic | Disposition.timed_thumbnails | Disposition.still_image
 
@@ -35,6 +38,11 @@ def open_container(path: Path) -> "av.container.InputContainer":
     Raises:
         VideoError: It is not a video that can be read.
     """
+    if claimed_samples(path) > MAX_SAMPLES:
+        raise VideoError(
+            f"{path}: its header claims more than {MAX_SAMPLES:,} frames, whose index would fill the memory; copy the "
+            "file again, or cut it into shorter videos"
+        )
     name = str(path.absolute())
     # FFmpeg requires file names in UTF-8. For other names, pass the open file instead.
     try:

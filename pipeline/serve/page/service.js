@@ -4,8 +4,8 @@ import { followEvents, requestJson } from "./api.js";
 
 /** @typedef {import("./model/types.js").Job} Job */
 
-/** Clips that are listed at the start; older ones are found by name in the service's own list. */
-const LISTED = 200;
+/** Clips that are listed at the start, and that `older` adds. */
+const LISTED = 100;
 
 /** Events: "jobs", "trainings", "runs", "connection", and "problem" when the first requests fail. */
 export class Service extends EventTarget {
@@ -21,6 +21,9 @@ export class Service extends EventTarget {
     this._events = 0;
     /** @type {Map<string, number>} */
     this._changed = new Map();
+    this._count = LISTED;
+    /** Whether the service has clips that are not listed. */
+    this.hasOlder = false;
     this.connected = true;
     this.loaded = false;
     /** @type {Error | null} */
@@ -52,12 +55,40 @@ export class Service extends EventTarget {
     this.problem = null;
     const since = this._events;
     await Promise.all([
-      this._load(`/v1/jobs?limit=${LISTED}`, ({ jobs }) => (this.jobs = this._merged("jobs", jobs, since))),
+      this._loadJobs(since),
       this._load("/v1/runs", (runs) => (this.runs = runs)),
       this._load("/v1/trainings", (list) => (this.trainings = this._merged("trainings", list, since))),
     ]);
     this.loaded = true;
     for (const event of ["jobs", "runs", "trainings", "problem"]) this._tell(event);
+  }
+
+  /** List older clips, too. */
+  async older() {
+    this._count += LISTED;
+    this.problem = null;
+    await this._loadJobs(this._events);
+    this._tell("jobs");
+    if (this.problem) this._tell("problem");
+  }
+
+  /** Load the newest jobs, page by page. @param {number} since Number of events so far. */
+  async _loadJobs(since) {
+    /** @type {Job[]} */
+    const listed = [];
+    /** @type {string | null} */
+    let next = "";
+    while (next !== null && listed.length < this._count) {
+      const before = next && `&before=${encodeURIComponent(next)}`;
+      next = null;
+      await this._load(`/v1/jobs?limit=${LISTED}${before}`, (page) => {
+        listed.push(...page.jobs);
+        next = page.next;
+      });
+      if (this.problem) return;
+    }
+    this.hasOlder = next !== null;
+    this.jobs = this._merged("jobs", listed, since);
   }
 
   /** Load one job again: it has just been uploaded. @param {string} id */

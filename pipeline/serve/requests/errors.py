@@ -1,5 +1,8 @@
 """Errors of the service, and how they appear in responses: {"error": {"kind": ..., "message": ...}}."""
 
+import errno
+import logging
+import sqlite3
 from collections.abc import Mapping
 
 from fastapi import FastAPI, Request
@@ -8,6 +11,10 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
 from pose_extraction.errors import SkelpipeError
+
+# The disk, or the share of it that the user may fill, is full; the last one: files may not be larger.
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+log = logging.getLogger(__name__)
 
 _KINDS = {404: "not_found", 405: "method", 401: "token", 403: "forbidden", 413: "too_large"}
 
@@ -48,6 +55,12 @@ def not_found(what: str, name: str) -> ServiceError:
     return ServiceError(404, "not_found", f"{what} {name}: does not exist; GET /v1/jobs lists the jobs")
 
 
+def _is_disk_full(error: Exception) -> bool:
+    if isinstance(error, sqlite3.Error):
+        return error.sqlite_errorcode == sqlite3.SQLITE_FULL
+    return isinstance(error, OSError) and error.errno in _FULL
+
+
 def add_error_handlers(app: FastAPI) -> None:
     """Make an application answer all errors in the same format."""
 
@@ -57,6 +70,14 @@ def add_error_handlers(app: FastAPI) -> None:
 
     async def usage_error(_: Request, error: Exception) -> JSONResponse:
         return error_response(422, "usage", str(error))
+
+    async def system_error(request: Request, error: Exception) -> JSONResponse:
+        if _is_disk_full(error):
+            return error_response(
+                507, "disk_full", f"the disk of the service is full ({error}); delete jobs or free disk space"
+            )
+        log.error("%s %s failed", request.method, request.url.path, exc_info=error)
+        return error_response(500, "internal", "the service cannot use its files; see its log")
 
     async def http_error(request: Request, error: Exception) -> JSONResponse:
         assert isinstance(error, HTTPException)
@@ -71,5 +92,7 @@ def add_error_handlers(app: FastAPI) -> None:
 
     app.add_exception_handler(ServiceError, service_error)
     app.add_exception_handler(SkelpipeError, usage_error)
+    app.add_exception_handler(OSError, system_error)
+    app.add_exception_handler(sqlite3.Error, system_error)
     app.add_exception_handler(HTTPException, http_error)
     app.add_exception_handler(RequestValidationError, invalid)

@@ -7,6 +7,7 @@ and the third one is wrong if a name of another site was made to point to this m
 
 import hashlib
 import hmac
+from collections.abc import Sequence
 from http.cookies import CookieError, SimpleCookie
 from urllib.parse import parse_qs, urlsplit
 
@@ -41,10 +42,12 @@ class Guard:
         app: The application.
         token: The secret; None for a service on the loopback interface without one.
         local: Whether the service listens on the loopback interface only.
+        hosts: Further names of the service, under which a proxy offers it.
     """
 
-    def __init__(self, app: ASGIApp, token: str | None, local: bool) -> None:
+    def __init__(self, app: ASGIApp, token: str | None, local: bool, hosts: Sequence[str] = ()) -> None:
         self._app, self._local = app, local
+        self._hosts = {name.lower() for name in hosts}
         self._token = None if token is None else _digest(token)
         # The cookie holds a digest, so that the token cannot be read from a browser's files.
         self._cookie = None if token is None else _digest(f"cookie {token}")
@@ -72,16 +75,27 @@ class Guard:
 
     def _wrong_site(self, headers: Headers) -> Response | None:
         host = headers.get("host", "")
-        if self._local and _name_of(host) not in LOCAL_NAMES:
+        if self._local and _name_of(host) not in LOCAL_NAMES | self._hosts:
             return error_response(
-                403, "host", f"Host {host[:80]!r}: is not a name of this machine; use localhost or 127.0.0.1"
+                403,
+                "host",
+                f"Host {host[:80]!r}: is not a name of this machine; use localhost or 127.0.0.1, or start the service "
+                "with --allow-host and the name under which a proxy offers it",
             )
-        origin = headers.get("origin")
-        if (origin is not None and urlsplit_netloc(origin) != host) or headers.get("sec-fetch-site") == "cross-site":
+        if self._is_other_site(headers.get("origin"), host) or headers.get("sec-fetch-site") == "cross-site":
             return error_response(
-                403, "origin", "the request comes from a page of another site; open the page of the service instead"
+                403,
+                "origin",
+                "the request comes from a page of another site; open the page of the service instead. A proxy must "
+                "pass on the header Host, or the service be started with --allow-host",
             )
         return None
+
+    def _is_other_site(self, origin: str | None, host: str) -> bool:
+        if origin is None:
+            return False
+        site = urlsplit_netloc(origin)
+        return site != host and _name_of(site) not in self._hosts
 
     def _without_token(self, scope: Scope, headers: Headers) -> Response | None:
         if self._token is None or self._cookie is None or scope["path"].startswith(OPEN_PATHS):

@@ -5,6 +5,7 @@ import json
 import os
 import time
 from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -13,11 +14,12 @@ from python_multipart.multipart import MultipartParser, parse_options_header
 from starlette.requests import ClientDisconnect, Request
 
 from pipeline.serve.requests.errors import ServiceError
+from pipeline.serve.settings import Pace
 
-# Seconds without any byte after which an upload is ended.
-IDLE_SECONDS = 30.0
-# An upload must reach this average rate, in bytes per second, after the first seconds.
-LEAST_RATE, PATIENCE_SECONDS = 4096, 60.0
+# After an error, so much more of the body is read and dropped, for so many seconds: a client that is still sending
+# would otherwise see a broken connection instead of the reason.
+MOST_DROPPED, DROPPING_SECONDS = 64 << 20, 5.0
+DEFAULT_PACE = Pace()
 # Bytes that are collected before they are written in a thread.
 WRITTEN_AT_ONCE = 1 << 20
 # Largest JSON body, and largest form field that is not a file.
@@ -52,42 +54,67 @@ def _too_large(most: int) -> ServiceError:
     )
 
 
-async def chunks(request: Request, most: int) -> AsyncIterator[bytes]:
+async def chunks(request: Request, most: int, pace: Pace) -> AsyncIterator[bytes]:
     """Yield the body of a request.
 
     Args:
         request: The request.
         most: Largest size in bytes.
+        pace: How slowly it may arrive.
 
     Raises:
         ServiceError: The body is too large or too slow, or the client has left.
     """
-    began, size = time.monotonic(), 0
+    size = 0
+    # Seconds of waiting, and bytes, in the current window.
+    waited, received = 0.0, 0
     stream = request.stream().__aiter__()
     while True:
+        began = time.monotonic()
         try:
-            chunk = await asyncio.wait_for(anext(stream), IDLE_SECONDS)
+            chunk = await asyncio.wait_for(anext(stream), pace.idle)
         except StopAsyncIteration:
             return
         except TimeoutError:
-            raise ServiceError(
-                408,
-                "slow",
-                f"no data for {IDLE_SECONDS:g} s after {size:,} bytes; upload again",
-                {"Connection": "close"},
-            ) from None
+            raise _too_slow(f"no data for {pace.idle:g} s after {size:,} bytes; upload again") from None
         except ClientDisconnect:
             raise ServiceError(400, "disconnected", f"the client left after {size:,} bytes; upload again") from None
-        size += len(chunk)
+        waited, received, size = waited + time.monotonic() - began, received + len(chunk), size + len(chunk)
         if size > most:
             raise _too_large(most)
-        elapsed = time.monotonic() - began
-        if elapsed > PATIENCE_SECONDS and size < LEAST_RATE * elapsed:
-            raise ServiceError(
-                408, "slow", f"only {size:,} bytes in {elapsed:.0f} s; upload over a faster connection",
-                {"Connection": "close"},
-            )  # fmt: skip
+        if waited >= pace.window:
+            if received < pace.least_rate * waited:
+                raise _too_slow(
+                    f"only {received:,} bytes in {waited:.3g} s after {size - received:,} bytes, but "
+                    f"{pace.least_rate:,} per second are required; upload over a faster connection, or start the "
+                    "service with a smaller --min-rate"
+                )
+            waited, received = 0.0, 0
         yield chunk
+
+
+def _too_slow(message: str) -> ServiceError:
+    return ServiceError(408, "slow", message, {"Connection": "close"})
+
+
+@asynccontextmanager
+async def _answered_after_errors(request: Request) -> AsyncIterator[None]:
+    """Read on after an error, within limits, so that the client gets to read the answer."""
+    try:
+        yield
+    except Exception as error:
+        if not (isinstance(error, ServiceError) and error.kind in ("slow", "disconnected")):
+            with suppress(TimeoutError, ClientDisconnect, RuntimeError):
+                await asyncio.wait_for(_drop(request), DROPPING_SECONDS)
+        raise
+
+
+async def _drop(request: Request) -> None:
+    size = 0
+    async for chunk in request.stream():
+        size += len(chunk)
+        if size > MOST_DROPPED:
+            return
 
 
 class _Writer:
@@ -106,36 +133,41 @@ class _Writer:
         if self._size > least:
             pieces, self.written = self._waiting, self.written + self._size
             self._waiting, self._size = [], 0
-            await asyncio.to_thread(self._file.write, b"".join(pieces))
+            await asyncio.to_thread(_write_all, self._file, b"".join(pieces))
 
     async def end(self) -> None:
         await self.flush()
-        await asyncio.to_thread(_flush_to_disk, self._file)
+        await asyncio.to_thread(os.fsync, self._file.fileno())
 
 
-def _flush_to_disk(file: BinaryIO) -> None:
-    file.flush()
-    os.fsync(file.fileno())
+def _write_all(file: BinaryIO, data: bytes) -> None:
+    left = memoryview(data)
+    while left:
+        left = left[file.write(left) :]
 
 
-async def save_body(request: Request, path: Path, most: int) -> int:
+async def save_body(request: Request, path: Path, most: int, pace: Pace) -> int:
     """Write the body of a request to a file, and flush it to disk; return its size in bytes.
 
     Args:
         request: The request.
         path: The file.
         most: Largest size in bytes.
+        pace: How slowly it may arrive.
 
     Raises:
         ServiceError: The body is too large or too slow, or the client has left.
+        OSError: It cannot be written.
     """
-    with path.open("wb") as file:
-        writer = _Writer(file)
-        async for chunk in chunks(request, most):
-            writer.add(chunk)
-            await writer.flush(least=WRITTEN_AT_ONCE)
-        await writer.end()
-        return writer.written
+    async with _answered_after_errors(request):
+        # Without a buffer, in which data would remain that does not fit on the disk.
+        with path.open("wb", buffering=0) as file:
+            writer = _Writer(file)
+            async for chunk in chunks(request, most, pace):
+                writer.add(chunk)
+                await writer.flush(least=WRITTEN_AT_ONCE)
+            await writer.end()
+            return writer.written
 
 
 class _Form:
@@ -197,19 +229,23 @@ class _Form:
             self.fields[self._field] = self._data.decode("utf-8", "replace")
 
 
-async def save_form(request: Request, most: int, begin_file: Callable[[str], BinaryIO]) -> tuple[str, dict[str, str]]:
+async def save_form(
+    request: Request, most: int, pace: Pace, begin_file: Callable[[str], BinaryIO]
+) -> tuple[str, dict[str, str]]:
     """Write the file in a form to disk, without a copy in a temporary folder.
 
     Args:
         request: The request.
         most: Largest size of the body in bytes.
-        begin_file: Opens the file to write, given its name in the form.
+        pace: How slowly it may arrive.
+        begin_file: Opens the file to write, without a buffer, given its name in the form.
 
     Returns:
         Name of the file, and the other fields of the form.
 
     Raises:
         ServiceError: The form is malformed, has no file or several, is too large or too slow.
+        OSError: The file cannot be written.
     """
     _, options = parse_options_header(request.headers.get("content-type", ""))
     boundary = options.get(b"boundary")
@@ -218,10 +254,11 @@ async def save_form(request: Request, most: int, begin_file: Callable[[str], Bin
     form = _Form(begin_file)
     try:
         parser = MultipartParser(boundary, form.callbacks())  # type: ignore[arg-type]
-        async for chunk in chunks(request, most):
-            parser.write(chunk)
-            if form.writer is not None:
-                await form.writer.flush(least=WRITTEN_AT_ONCE)
+        async with _answered_after_errors(request):
+            async for chunk in chunks(request, most, pace):
+                parser.write(chunk)
+                if form.writer is not None:
+                    await form.writer.flush(least=WRITTEN_AT_ONCE)
         parser.finalize()
         if form.writer is None or form.name is None:
             raise ServiceError(400, "form", "the form has no file; send the video in the field `file`")
@@ -234,31 +271,31 @@ async def save_form(request: Request, most: int, begin_file: Callable[[str], Bin
     return form.name, form.fields
 
 
-async def read_json(request: Request, most: int = MOST_JSON) -> Any:
+async def read_json(request: Request) -> Any:
     """Return the JSON body of a request.
 
     Args:
         request: The request.
-        most: Largest size in bytes.
 
     Raises:
         ServiceError: It is too large, or not JSON.
     """
-    return parse_json(await read_body(request, most))
+    return parse_json(await read_body(request))
 
 
-async def read_body(request: Request, most: int = MOST_JSON) -> bytes:
+async def read_body(request: Request, most: int = MOST_JSON, pace: Pace = DEFAULT_PACE) -> bytes:
     """Return the body of a request.
 
     Args:
         request: The request.
         most: Largest size in bytes.
+        pace: How slowly it may arrive.
 
     Raises:
         ServiceError: It is too large or too slow.
     """
     check_length(request, most)
-    return b"".join([chunk async for chunk in chunks(request, most)])
+    return b"".join([chunk async for chunk in chunks(request, most, pace)])
 
 
 def parse_json(body: bytes) -> Any:

@@ -46,11 +46,13 @@ def job_routes(service: Service) -> APIRouter:
         limit: Annotated[int, Query(ge=1, le=MOST_LISTED)] = 100,
         before: str | None = None,
     ) -> dict[str, Any]:
-        """List the jobs, the newest first; `before` is the id of the last job of the previous page."""
+        """List the jobs, the newest first, in pages: `before` is the entry `next` of the previous page."""
         if state is not None and state not in STATES:
             raise ServiceError(422, "usage", f"state {state[:40]}: must be one of {', '.join(STATES)}")
-        jobs = await asyncio.to_thread(service.store.jobs, state=state, limit=limit, before=before)
-        return {"jobs": [service.describe(job) for job in jobs]}
+        found = await asyncio.to_thread(service.store.jobs, state=state, limit=limit + 1, before=before)
+        jobs = found[:limit]
+        following = jobs[-1].id if len(found) > limit else None
+        return {"jobs": [service.describe(job) for job in jobs], "next": following}
 
     @routes.get("/{job}")
     async def one(job: str) -> dict[str, Any]:
@@ -174,7 +176,6 @@ async def _submit_path(service: Service, request: Request, key: str | None) -> J
         return known
     service.refuse_if_busy()
     job, _ = await asyncio.to_thread(service.folders.begin)
-    await asyncio.to_thread(service.folders.accept, job)
     return await service.submit(job, name, settings, str(path), size=None, key=key, request=described)
 
 
@@ -208,7 +209,7 @@ async def _submit_upload(service: Service, request: Request, key: str | None, *,
                 name, settings, source = await _save_form(service, request, folder, query)
             else:
                 source = input_name(name)
-                await save_body(request, folder / source, service.settings.most_upload)
+                await save_body(request, folder / source, service.settings.most_upload, service.settings.pace)
             size = (folder / source).stat().st_size
             if not size:
                 raise ServiceError(
@@ -217,7 +218,6 @@ async def _submit_upload(service: Service, request: Request, key: str | None, *,
         except BaseException:
             await asyncio.shield(asyncio.to_thread(service.folders.refuse, job))
             raise
-        await asyncio.to_thread(service.folders.accept, job)
         described = _describe_request(name, settings, "")
         return await service.submit(job, name, settings, source, size=size, key=key, request=described)
 
@@ -232,8 +232,8 @@ async def _save_form(
         name = display_name(given)
         _refuse_other_files(name)
         stored.append(input_name(name))
-        return (folder / stored[0]).open("wb")
+        return (folder / stored[0]).open("wb", buffering=0)
 
-    given, fields = await save_form(request, service.settings.most_upload, begin_file)
+    given, fields = await save_form(request, service.settings.most_upload, service.settings.pace, begin_file)
     settings = _settings(service, {**query, **fields})
     return display_name(given), settings, stored[0]

@@ -67,7 +67,6 @@ def scene_routes(service: Service) -> APIRouter:
         headers = {"Vary": "Accept-Encoding"}
         path = folder / scene.SCENE_NAME
         if "gzip" in accept_encoding:
-            # Compressed once, by the worker; windows of a long video are megabytes.
             path, headers["Content-Encoding"] = folder / scene.PACKED_NAME, "gzip"
         return FileResponse(path, media_type="application/json", headers=headers)
 
@@ -78,16 +77,16 @@ def scene_routes(service: Service) -> APIRouter:
         """Return the skeletons from `start` to `end`, in seconds of the video, in a binary format."""
         if math.isnan(start) or math.isnan(end) or end < start:
             raise ServiceError(422, "usage", f"start {start}, end {end}: end must not be before start")
-        _, folder = await _finished(service, job)
-        offset = await _offset_of(folder)
+        found, folder = await _finished(service, job)
+        offset = await asyncio.to_thread(scene.start_of, folder, found.outcome)
         content = await asyncio.to_thread(scene.pack_poses, folder, offset, start, end)
         return Response(content, media_type="application/octet-stream")
 
     @routes.get("/attention")
     async def attention(job: str, person: Annotated[int, Query(ge=0)]) -> dict[str, Any]:
         """Return the attention of the joints of a person over time, where 1 is the mean over the joints."""
-        _, folder = await _finished(service, job)
-        offset = await _offset_of(folder)
+        found, folder = await _finished(service, job)
+        offset = await asyncio.to_thread(scene.start_of, folder, found.outcome)
         return await asyncio.to_thread(scene.attention_of, folder, offset, person)
 
     return routes
@@ -104,8 +103,3 @@ async def _finished(service: Service, job: str) -> tuple[Job, Path]:
         why = f" ({found.error})" if found.error else "; follow its events"
         raise ServiceError(409, "not_done", f"job {found.id}: is {found.state}, so it has no results{why}")
     return found, service.folders.result(found.id)
-
-
-async def _offset_of(folder: Path) -> float:
-    content = await asyncio.to_thread(scene.read_scene, folder)
-    return float(content["video"]["start"])

@@ -36,13 +36,14 @@ def skeleton_routes(service: Service) -> APIRouter:
         settings = _settings_of(service, request)
         run = service.catalogue.get(settings.run).path
         path = service.folders.upload()
-        try:
-            await _store(request, path)
-            found = await service.pool.predict(path, run, settings.threshold)
-        finally:
-            await asyncio.to_thread(path.unlink, missing_ok=True)
-        if found.error is not None and found.shared == 0:
-            raise ServiceError(503, "not_ready", found.error, {"Retry-After": "5"})
+        with service.predicting():
+            try:
+                await _store(service, request, path)
+                found = await service.pool.predict(path, run, settings.threshold)
+            finally:
+                await asyncio.to_thread(path.unlink, missing_ok=True)
+        if found.error is not None and found.internal:
+            raise ServiceError(500, "internal", found.error)
         if found.error is not None:
             raise UsageError(found.error)
         service.metrics.shared(found.shared)
@@ -59,14 +60,15 @@ def _settings_of(service: Service, request: Request) -> JobSettings:
     return settings
 
 
-async def _store(request: Request, path: Path) -> None:
+async def _store(service: Service, request: Request, path: Path) -> None:
     """Write the body of a request as a skeleton file."""
+    pace = service.settings.pace
     if request.headers.get("content-type", "").startswith("application/json"):
-        body = await read_body(request)
+        body = await read_body(request, pace=pace)
         await asyncio.to_thread(_convert, body, path)
     else:
         check_length(request, MOST_BYTES)
-        if not await save_body(request, path, MOST_BYTES):
+        if not await save_body(request, path, MOST_BYTES, pace):
             raise ServiceError(422, "empty", "the body is empty; send a skeleton file, or JSON with annotations")
 
 

@@ -48,7 +48,8 @@ def system_routes(service: Service, app: FastAPI) -> APIRouter:
     @routes.get("/metrics")
     async def metrics() -> Response:
         """Return measurements for Prometheus."""
-        text = await asyncio.to_thread(service.metrics.text, service.store, service.folders.free())
+        requests = service.pool.requests()
+        text = await asyncio.to_thread(service.metrics.text, service.store, service.folders.free(), requests)
         return Response(text, media_type="text/plain; version=0.0.4; charset=utf-8")
 
     @routes.get("/v1/runs")

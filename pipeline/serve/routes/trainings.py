@@ -10,6 +10,7 @@ from pipeline.serve.records import DONE, Job
 from pipeline.serve.requests.errors import ServiceError
 from pipeline.serve.requests.uploads import read_json
 from pipeline.serve.service import Service
+from pipeline.serve.trainings import corrected_videos
 
 _EXAMPLE = '{"jobs": ["ID", ...] or "all", "run": "ID", "settings": {...}}'
 
@@ -21,7 +22,8 @@ def training_routes(service: Service) -> APIRouter:
     @routes.post("", status_code=202)
     async def start(request: Request) -> JSONResponse:
         """Train a run on the corrections of jobs: `{"jobs": ["ID", ...] or "all", "run": "ID", "settings": {...}}`.
-        The training starts from `run`, the default one without it; `settings` are those of `skelpipe train`."""
+        "all" are the last corrected jobs of all videos. The training starts from `run`, the default one without it;
+        `settings` are those of `skelpipe train`."""
         content = await read_json(request)
         if not isinstance(content, dict) or set(content) - {"jobs", "run", "settings"}:
             raise ServiceError(422, "usage", f"the body must be {_EXAMPLE}")
@@ -72,7 +74,7 @@ async def _jobs_of(service: Service, given: Any) -> list[Job]:
         ServiceError: A job does not exist, or is not done.
     """
     if given == "all":
-        given = await asyncio.to_thread(service.store.corrected)
+        return await asyncio.to_thread(corrected_videos, service.store)
     if not isinstance(given, list) or not all(isinstance(name, str) for name in given):
         raise ServiceError(422, "usage", f"the body must be {_EXAMPLE}")
     jobs = [await service.find(name) for name in dict.fromkeys(given)]

@@ -1,6 +1,5 @@
 """One job: the workflow of `skelpipe predict` for one video, with everything that a page shows of it."""
 
-import gzip
 import io
 import json
 import shutil
@@ -14,6 +13,7 @@ from typing import Any
 from rich.console import Console
 
 from pipeline.extract.device import estimate_step
+from pipeline.extract.ledger import source_digest
 from pipeline.inputs.videos import named_source
 from pipeline.predict.answers import Answer, as_csv, as_dictionary
 from pipeline.predict.options import Networks
@@ -32,8 +32,6 @@ from pose_extraction.formats.annotations import annotation_from, data_set, write
 from pose_extraction.skeleton import COCO17
 from pose_extraction.tracking.cleaning import rank_persons
 
-# Number of frames beyond which a video is refused: 24 hours at 30 frames per second.
-MOST_FRAMES = 24 * 3600 * 30
 # Answers in the list of jobs.
 FIRST_ANSWERS = 5
 # Largest number of persons times frames in a skeleton file: 1 GB.
@@ -51,6 +49,7 @@ class JobContext:
         cache: The networks.
         networks: Networks of stage one of jobs that do not name others.
         allow: Folders whose videos jobs may name by path.
+        most_frames: Number of frames beyond which a video is refused.
         send: Sends a message to the service.
         is_cancelled: Whether a job has been cancelled.
     """
@@ -58,6 +57,7 @@ class JobContext:
     cache: NetworkCache
     networks: Networks
     allow: tuple[Path, ...]
+    most_frames: int
     send: Callable[[Progress], None]
     is_cancelled: Callable[[str], bool]
 
@@ -96,14 +96,14 @@ def _process(order: RunJob, context: JobContext, work: Path) -> dict[str, Any]:
     if not inside and allowed_path(str(order.source), context.allow) != order.source:
         raise VideoError(f"{order.name}: is no longer in an allowed folder; submit it again")
     reporter = Reporter(order.job, context.send, lambda: context.is_cancelled(order.job))
-    media = probe(order.source, settings.stream)
+    media = probe(order.source, settings.stream, context.most_frames)
     loaded = context.cache.get(order.run, settings.networks(context.networks))
     output = io.StringIO()
     console = Console(file=output, width=1000)
     check_options(loaded.trained, options, console)
     reporter.stage("extracting")
     stride = loaded.plan.settings.stride
-    recorder = Recorder(work, reporter, stride=stride, most_frames=MOST_FRAMES)
+    recorder = Recorder(work, reporter, stride=stride, most_frames=context.most_frames)
     source = named_source(order.source, order.name)
     with closing(recorder):
         found = predict_videos(
@@ -127,7 +127,7 @@ def _process(order: RunJob, context: JobContext, work: Path) -> dict[str, Any]:
 
 def _write_scene(work: Path, recorder: Recorder, loaded: Loaded, answers: list[Answer], media: Media) -> None:
     assert recorder.info is not None
-    info, offset = recorder.info, media.offset if media.plays else 0.0
+    info, offset = recorder.info, media.start
     segments: dict[int | None, list[dict]] = {}
     for answer in answers:
         if answer.label is not None and answer.start is not None and answer.end is not None:
@@ -150,9 +150,7 @@ def _write_scene(work: Path, recorder: Recorder, loaded: Loaded, answers: list[A
         "persons": list(scene.described_persons(work, recorder.windows(), segments, offset)),
         "attention": recorder.has_attention,
     }
-    _write_json(work / scene.SCENE_NAME, content)
-    with atomic_write(work / scene.PACKED_NAME) as file:
-        file.write(gzip.compress((work / scene.SCENE_NAME).read_bytes(), 5))
+    scene.write_scene(work, content)
 
 
 def _write_skeletons(work: Path, recorder: Recorder, loaded: Loaded, frame_dir: str, name: str) -> None:
@@ -193,11 +191,22 @@ def _write_answers(
         "answers": [{name: answer[name] for name in kept} for answer in plain[:FIRST_ANSWERS]],
         "frames": recorder.frames,
         "seconds": {stage: round(seconds, 3) for stage, seconds in reporter.seconds.items()},
-        "video": {"plays": media.plays, "kind": media.kind if media.plays else "video/mp4"},
+        "video": {
+            "plays": media.plays,
+            "kind": media.kind if media.plays else "video/mp4",
+            "start": media.start,
+        },
+        "source": _name_of_content(order),
         "overlay": (work / OVERLAY_NAME).is_file(),
     }
     _write_json(work / OUTCOME_NAME, outcome)
     return outcome
+
+
+def _name_of_content(order: RunJob) -> str:
+    """Return a text that is the same for all jobs of the same frames, whatever the name of the file."""
+    stream = order.settings.get("stream")
+    return source_digest(order.source) + ("" if stream is None else f"-{stream}")
 
 
 def _write_json(path: Path, content: Any) -> None:

@@ -35,16 +35,22 @@ class Media:
     offset: float
     kind: str
 
+    @property
+    def start(self) -> float:
+        """Time of the first frame for the player: a copy for browsers begins with it."""
+        return self.offset if self.plays else 0.0
 
-def probe(path: Path, stream: int | None) -> Media:
+
+def probe(path: Path, stream: int | None, most_frames: int) -> Media:
     """Look at the header of a video.
 
     Args:
         path: Video, or folder of images.
         stream: Number of the video stream that the job uses; None for the default one.
+        most_frames: Number of frames beyond which a video is refused.
 
     Raises:
-        VideoError: It is not a video, or its frames are too large.
+        VideoError: It is not a video, its frames are too large, or it claims to have too many.
     """
     if path.is_dir():
         return Media(False, 0.0, "")
@@ -55,6 +61,11 @@ def probe(path: Path, stream: int | None) -> Media:
             raise VideoError(
                 f"{path}: has frames of {context.width}x{context.height} pixels, but at most {MOST_PIXELS:,} pixels "
                 "are processed; scale it down"
+            )
+        if video.frames > most_frames:
+            raise VideoError(
+                f"{path}: its header claims {video.frames:,} frames, but at most {most_frames:,} are processed; cut it "
+                "into shorter videos, or start the service with a larger --max-frames"
             )
         container_format = container.format.name.partition(",")[0]
         codecs, formats = _PLAYABLE.get(container_format, (set(), set()))

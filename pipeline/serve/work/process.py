@@ -45,7 +45,10 @@ class _Worker:
 
         settings = self._settings
         self._cache = NetworkCache(settings.engine, settings.allow_agpl)
-        context = JobContext(self._cache, settings.networks, settings.allow, self._send, self._cancelled.__contains__)
+        context = JobContext(
+            self._cache, settings.networks, settings.allow, settings.most_frames, self._send,
+            self._cancelled.__contains__,
+        )  # fmt: skip
         try:
             self._cache.get(settings.run, settings.networks)
         except (SkelpipeError, OSError) as error:

@@ -104,7 +104,10 @@ class Recorder(Observer):
         self.info = info
         self.frames += 1
         if self.frames > self._most_frames:
-            raise TooLong(f"has more than {self._most_frames:,} frames; cut it into shorter videos")
+            raise TooLong(
+                f"has more than {self._most_frames:,} frames; cut it into shorter videos, or start the service with a "
+                "larger --max-frames"
+            )
         # Rounded up, as the first frame is always sampled.
         self._reporter.frame(-(-info.claimed_frames // self._stride) or None)
 

@@ -18,7 +18,7 @@ from pipeline.predict.options import PredictOptions, Scope
 from pipeline.predict.skeleton_files import predictor_for
 from pipeline.predict.whole_clip import too_few
 from pipeline.predict.workflow import check_options
-from pipeline.serve.messages import Describe, Predicted, PredictSkeletons, RunFacts
+from pipeline.serve.messages import Answering, Describe, Predicted, PredictSkeletons, RunFacts
 from pipeline.serve.work.networks import NetworkCache
 from pose_extraction.engines.engine import Engine
 from pose_extraction.errors import SkelpipeError
@@ -76,17 +76,20 @@ def answer_requests(
                 requests.append(waiting.get_nowait())
             except queue.Empty:
                 break
+        skeletons = [one for one in requests if isinstance(one, PredictSkeletons)]
+        # If the process dies from now on, the service knows what may have caused it.
+        send(Answering(tuple(one.request for one in skeletons)))
         for request in requests:
             if isinstance(request, Describe):
                 send(_facts(request, cache))
-        skeletons = [one for one in requests if isinstance(one, PredictSkeletons)]
         try:
             answers = shared.answer(skeletons)
         except Exception as error:
             log.exception("skeleton requests failed")
-            answers = [Predicted(one.request, error=f"internal error: {error}", shared=0) for one in skeletons]
+            answers = [Predicted(one.request, error=f"internal error: {error}", internal=True) for one in skeletons]
         for answer in answers:
             send(answer)
+        send(Answering(None))
 
 
 def _facts(request: Describe, cache: NetworkCache) -> RunFacts:

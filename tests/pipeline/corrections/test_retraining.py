@@ -1,7 +1,8 @@
 """Training on corrections: the corrected clip is learned, the other classes are kept, and both runs are compared."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Collection
+from dataclasses import replace
 from pathlib import Path
 from shutil import copytree
 from typing import Any
@@ -21,6 +22,7 @@ from pipeline.corrections import (
 from pipeline.corrections.lessons import lessons_of
 from pipeline.inputs.label_table import read_label_table
 from pose_extraction.errors import UsageError, WeightsError
+from pose_extraction.formats.person_clips import with_person_clips
 from pose_extraction.formats.pickles import write_pickle
 from pose_extraction.formats.validation import read_data_set
 from recognition.inference.prediction import clips_for, predict_clips
@@ -135,12 +137,17 @@ def test_without_the_earlier_clips_their_classes_are_remembered_and_one_is_added
     write_pickle(source, clip)
     request = Retraining(str(alone), tmp_path / "out", (CorrectedVideo("new", source, lessons),), SMALL, device="cpu")
     comparison = retrain(request)
-    assert comparison.held_out.names == () and len(comparison.notes) == 2
+    assert comparison.held_out.names == ()
+    missing, unmeasured, unknown = comparison.notes
+    assert "split.json does not exist" in missing and "nothing is held out" in unmeasured
+    # The threshold of the earlier run does not apply with another class.
+    assert "calls nothing unknown" in unknown
     assert set(comparison.corrections.old) <= set(LABEL_NAMES) and comparison.corrections.new == ("bow", "bow")
     new = answers(tmp_path / "out" / "run", data, lambda _: True)
     right = [sum(label == answer for label, answer in each) / len(each) for each in (old, new)]
     assert right[0] > 0.9 and right[1] > right[0] - 0.1
-    assert load_run(tmp_path / "out" / "run").label_names == (*LABEL_NAMES, "bow")
+    new_run = load_run(tmp_path / "out" / "run")
+    assert new_run.label_names == (*LABEL_NAMES, "bow") and new_run.confidence.threshold is None
 
 
 def test_the_recognizer_of_the_package_learns_a_new_action(tmp_path: Path) -> None:
@@ -149,6 +156,7 @@ def test_the_recognizer_of_the_package_learns_a_new_action(tmp_path: Path) -> No
     settings = {"training.phase1_epochs": 1, "training.phase2_epochs": 0}
     comparison = retrain(Retraining(EVERYDAY, tmp_path / "out", (one,), settings, device="cpu"))
     assert comparison.corrections.new == ("stand_still",) * 2 and "not on this machine" in comparison.notes[0]
+    assert "calls nothing unknown" in comparison.notes[-1]
     old, new = load_run(EVERYDAY), load_run(tmp_path / "out" / "run")
     assert new.label_names == (*old.label_names, "stand_still")
     assert old.recognizer.movement is not None and new.recognizer.movement is not None
@@ -166,6 +174,59 @@ def test_whole_videos_are_held_out_once_there_are_enough(tmp_path: Path) -> None
     assert 1 <= len(split["held_out"]) <= 3 and len(split["train"]) + len(split["held_out"]) == 8
     few = lessons_of(videos[:4], LABEL_NAMES, tmp_path / "none.pkl", tmp_path / "none").data["split"]
     assert "held_out" not in few
+
+
+def sources_of(names: Collection[str], clips: dict[str, dict[str, Any]]) -> set[str]:
+    return {clips[name]["corrected_source"] for name in names if "corrected_source" in clips[name]}
+
+
+def test_a_second_training_holds_out_nothing_that_the_first_one_learned(
+    base: tuple[Path, Path], tmp_path: Path
+) -> None:
+    run, data = base
+    videos = []
+    for number in range(14):
+        lessons = [(3 + person, LABEL_NAMES[person % 3]) for person in range(3)]
+        source = video(tmp_path, f"v{number}", "wave", "jump", "squat", seed=number)
+        videos.append(CorrectedVideo(f"v{number}", source, corrections(*lessons), source=f"digest{number}"))
+    first = lessons_of(videos[:8], LABEL_NAMES, data, run)
+    # As the first training leaves it: persons are cut out, and its parts are listed.
+    accepted = tmp_path / "accepted"
+    accepted.mkdir()
+    write_pickle(tmp_path / "first.pkl", first.data)
+    before, _ = with_person_clips(read_data_set(tmp_path / "first.pkl"), tmp_path / "first.pkl")
+    parts = {"training": before["split"]["train"], "held_out": before["split"]["held_out"]}
+    (accepted / "split.json").write_text(json.dumps(parts))
+    clips = {clip["frame_dir"]: clip for clip in before["annotations"]}
+    learned, kept_out = sources_of(parts["training"], clips), sources_of(parts["held_out"], clips)
+    assert learned and kept_out and not learned & kept_out
+
+    # The user gave another name to a video, and corrected six more.
+    renamed = [replace(one, name=f"again {one.name}") for one in videos[:8]]
+    second = lessons_of([*renamed, *videos[8:]], LABEL_NAMES, tmp_path / "first.pkl", accepted)
+    write_pickle(tmp_path / "second.pkl", second.data)
+    after, _ = with_person_clips(read_data_set(tmp_path / "second.pkl"), tmp_path / "second.pkl")
+    clips = {clip["frame_dir"]: clip for clip in after["annotations"]}
+    assert len(clips) == len(after["annotations"])
+    train, held_out = sources_of(after["split"]["train"], clips), sources_of(after["split"]["held_out"], clips)
+    assert learned <= train and kept_out < held_out and not train & held_out
+    assert len(train | held_out) == 14
+    # Each corrected segment is there once under its new name, besides the repetitions of this training.
+    own = [name for name in clips if name.startswith("corrections/") and not clips[name].get("is_copy")]
+    assert len(own) == 14 * 3 and not any(name.startswith("corrections/v0#") for name in own)
+    # Other clips stay where the first run had them.
+    assert {n for n in after["split"]["held_out"] if n.startswith("clip")} == {f"clip{n}" for n in range(18, 24)}
+
+
+def test_two_results_of_one_video_are_on_one_side(tmp_path: Path) -> None:
+    videos = []
+    for number in range(12):
+        lessons = [(3 + person, LABEL_NAMES[person % 3]) for person in range(3)]
+        source = video(tmp_path, f"v{number}", "wave", "jump", "squat", seed=number)
+        videos.append(CorrectedVideo(f"v{number}", source, corrections(*lessons), source=f"digest{number // 2}"))
+    found = lessons_of(videos, LABEL_NAMES, tmp_path / "none.pkl", tmp_path / "none").data
+    sides = {name: {clip.rpartition("v")[2].partition("~")[0] for clip in ids} for name, ids in found["split"].items()}
+    assert sides["held_out"] and not {int(n) // 2 for n in sides["held_out"]} & {int(n) // 2 for n in sides["train"]}
 
 
 def test_a_single_lesson_is_enough_to_train_on(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from test_support.browser import missing_browser, running_browser
+from test_support.browser import check_browser, running_browser
 from test_support.made_runs import SIZE
 from test_support.made_video import write_made_clip
 from test_support.running_service import RunningService
@@ -18,9 +18,7 @@ if TYPE_CHECKING:
 @pytest.fixture(scope="session")
 def browser() -> Iterator["Browser"]:
     """A browser for all tests of the page."""
-    missing = missing_browser()
-    if missing is not None:
-        pytest.skip(missing)
+    check_browser()
     with running_browser() as running:
         yield running
 

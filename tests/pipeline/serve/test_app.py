@@ -3,7 +3,6 @@
 import socket
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,18 +11,12 @@ from starlette.testclient import TestClient
 
 from pipeline.serve import server as server_module
 from pipeline.serve.app import create_app
-from pipeline.serve.server import listen, make_server
 from pipeline.serve.settings import GIGABYTE, ServeSettings
 from pose_extraction.errors import UsageError
-from recognition.packed import EVERYDAY, shipped
+from recognition.packed import EVERYDAY
+from test_support.served import served, settings_for
 
 ROOT = Path(__file__).resolve().parents[3]
-
-
-def settings_for(folder: Path, **changes: object) -> ServeSettings:
-    run = shipped(EVERYDAY)
-    assert run is not None
-    return ServeSettings(**{"runs": (run,), "data": folder, "devices": (), "least_free": 0} | changes)
 
 
 @pytest.fixture
@@ -76,18 +69,11 @@ def test_a_folder_belongs_to_one_service(tmp_path: Path, client: TestClient) -> 
 
 def test_connections_without_a_request_are_closed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(server_module, "HEAD_SECONDS", 0.05)
-    opened = listen("127.0.0.1", 0)
-    server = make_server(settings_for(tmp_path))
-    thread = threading.Thread(target=server.run, args=([opened],))
-    thread.start()
-    try:
+    with served(settings_for(tmp_path)) as (address, _):
         for sent in (b"", b"GET /livez HTTP/1.1\r\nHost: 127.0.0.1\r\nX: "):
-            with socket.create_connection(opened.getsockname(), timeout=60) as client:
+            with socket.create_connection(address, timeout=60) as client:
                 client.sendall(sent)
                 assert client.recv(1000) == b""
-    finally:
-        server.should_exit = True
-        thread.join()
 
 
 def test_names_of_other_sites_that_point_to_this_machine_are_refused(client: TestClient) -> None:

@@ -8,14 +8,14 @@ from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
-import av
-import numpy as np
 import pytest
 
 from pipeline.serve.folders import display_name, input_name
 from pipeline.serve.requests import uploads
+from pipeline.serve.settings import Pace
 from pipeline.serve.work.recording import Recorder, Reporter, TooLong
 from pose_extraction.video.reader import VideoInfo
+from test_support.bombs import write_claimed_frames, write_large_frames
 from test_support.event_loops import run_apart
 from test_support.made_video import write_made_clip
 from test_support.running_service import Reply, RunningService
@@ -30,7 +30,8 @@ def locked(tmp_path_factory: pytest.TempPathFactory, words: tuple[str | Path, ..
     """A service with a token, a small limit on uploads, and an allowed folder."""
     folder = tmp_path_factory.mktemp("locked")
     (folder / "allowed").mkdir()
-    more = ("--allow", folder / "allowed", "--max-upload", "5M", "--max-queue", "3")
+    limits = ("--max-upload", "5M", "--max-queue", "3", "--max-frames", "500000")
+    more = ("--allow", folder / "allowed", *limits)
     with RunningService(folder / "data", *words, *more, token=TOKEN) as running:
         yield running
 
@@ -97,16 +98,37 @@ def test_frames_of_hostile_sizes_are_refused_before_they_are_decoded(
     locked: RunningService, tmp_path: Path, size: tuple[int, int]
 ) -> None:
     """An empty picture of this size has a few kilobytes; decoded, a second of such a video would fill the memory."""
-    path = tmp_path / "bomb.mp4"
-    with av.open(str(path), "w") as container:
-        stream = container.add_stream("png", rate=30)
-        stream.width, stream.height = size
-        stream.pix_fmt = "gray"
-        container.mux(stream.encode(av.VideoFrame.from_ndarray(np.zeros(size[::-1], np.uint8), format="gray")))
-        container.mux(stream.encode(None))
+    path = write_large_frames(tmp_path / "bomb.mp4", size)
     reply = locked.ask("POST", "/v1/jobs?name=bomb.mp4", path.read_bytes())
     found = locked.finished(reply.json()["id"])
     assert found["state"] == "failed" and found["error"]["kind"] == "video", found
+
+
+def most_memory(pid: int) -> int:
+    """Largest resident size of a process so far, in MB."""
+    (line,) = [line for line in Path(f"/proc/{pid}/status").read_text().splitlines() if line.startswith("VmHWM")]
+    return int(line.split()[1]) >> 10
+
+
+def test_files_that_unpack_to_far_more_are_refused_before_memory_or_disk_fill(
+    locked: RunningService, walkers: Path, tmp_path: Path
+) -> None:
+    locked.finished(locked.submit(walkers))
+    (worker,) = locked.workers()
+    before = most_memory(worker)
+    for path, reason in (
+        (write_claimed_frames(tmp_path / "million.mp4", 1_000_000), "claims 1,000,000 frames, but at most 500,000"),
+        (write_claimed_frames(tmp_path / "more.mp4", 100_000_000), "claims more than 20,000,000 frames"),
+        (write_large_frames(tmp_path / "16k.mp4", (16_000, 16_000), claimed=(96, 64)), "frame could be decoded"),
+    ):
+        assert path.stat().st_size < 1 << 20
+        found = locked.finished(locked.submit(path))
+        assert (found["state"], found["error"]["kind"]) == ("failed", "video")
+        assert path.name in found["error"]["message"] and reason in found["error"]["message"]
+        files = [one for one in (locked.data / "jobs" / found["id"]).rglob("*") if one.is_file()]
+        assert [one.name for one in files] == ["input.mp4"]
+    assert locked.workers() == [worker]
+    assert most_memory(worker) - before < 200
 
 
 def test_videos_of_endless_length_are_refused(tmp_path: Path) -> None:
@@ -273,8 +295,7 @@ def test_malformed_requests_end_the_connection(locked: RunningService, head: byt
     assert answer[:12] in (b"", b"HTTP/1.1 400", b"HTTP/1.1 401", b"HTTP/1.1 404", b"HTTP/1.1 431")
 
 
-def test_slow_uploads_are_ended(monkeypatch: pytest.MonkeyPatch) -> None:
-    """In this process, where the time that the service waits can be shortened."""
+def test_uploads_that_stop_are_ended() -> None:
     import asyncio
 
     from starlette.requests import Request
@@ -286,11 +307,10 @@ def test_slow_uploads_are_ended(monkeypatch: pytest.MonkeyPatch) -> None:
         return {"type": "http.request", "body": b"x", "more_body": True}
 
     async def read() -> None:
-        async for _ in uploads.chunks(Request({"type": "http", "headers": []}, receive), 100):
+        async for _ in uploads.chunks(Request({"type": "http", "headers": []}, receive), 100, Pace(idle=0.01)):
             pass
 
     sent: list[bytes] = []
-    monkeypatch.setattr(uploads, "IDLE_SECONDS", 0.01)
     with pytest.raises(uploads.ServiceError) as caught:
         run_apart(read())
     assert (caught.value.status, caught.value.kind) == (408, "slow")

@@ -9,14 +9,15 @@ import av
 import numpy as np
 import pytest
 
-from test_support.browser import missing_browser, opened
+from test_support.browser import opened, skip_reason
 from test_support.made_video import made_frame
 from test_support.running_service import RunningService
+from test_support.served import served, settings_for
 from test_support.trained_run import LABEL_NAMES
 
 pytestmark = [
     pytest.mark.slow,
-    pytest.mark.skipif(missing_browser() is not None, reason=str(missing_browser())),
+    pytest.mark.skipif(skip_reason() is not None, reason=str(skip_reason())),
 ]
 
 # Size of the clip whose frames carry their number: the figures, and below them one square per bit.
@@ -99,6 +100,31 @@ def test_what_is_no_video_is_refused_before_and_after_the_upload(page: Any, tmp_
     row.locator(".state.failed").wait_for()
     row.get_by_role("link").click()
     assert page.locator(".unfinished .problem").inner_text() == row.locator(".detail").inner_text() != ""
+
+
+def test_older_clips_are_listed_page_by_page_with_the_keyboard(browser: Any, tmp_path: Path) -> None:
+    with served(settings_for(tmp_path / "data")) as ((host, port), service), opened(browser) as page:
+        for number in range(230):
+            service.store.add(f"{number:016x}", name=f"clip {number}", run="everyday", settings={}, source="x.mp4")
+        page.goto(f"http://{host}:{port}/")
+        rows, more = page.locator(".job"), page.get_by_role("button", name="Older clips")
+        more.wait_for()
+        assert rows.count() == 100 and rows.first.locator(".job-name").inner_text() == "clip 229"
+        # The tab key leads from the last clip to the button.
+        rows.nth(99).locator("button").focus()
+        page.keyboard.press("Tab")
+        for first, count in (("clip 129", 200), ("clip 29", 230)):
+            assert page.evaluate("document.activeElement.textContent") == "Older clips"
+            page.keyboard.press("Enter")
+            page.wait_for_function("(name) => document.activeElement.textContent.startsWith(name)", arg=first)
+            assert rows.count() == count and len({*rows.locator(".job-name").all_inner_texts()}) == count
+            if count < 230:
+                more.focus()
+        assert not more.is_visible()
+        # They stay in the list when it is loaded again.
+        page.evaluate("location.hash = '#/training'")
+        page.get_by_text("Confirm or correct some segments first").wait_for()
+        assert rows.count() == 230
 
 
 def test_names_are_text_and_never_markup(page: Any, service: RunningService) -> None:

@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from test_support.browser import missing_browser, opened_files, run_module
+from test_support.browser import opened_files, run_module, skip_reason
 
 pytestmark = [
     pytest.mark.slow,
-    pytest.mark.skipif(missing_browser() is not None, reason=str(missing_browser())),
+    pytest.mark.skipif(skip_reason() is not None, reason=str(skip_reason())),
 ]
 
 

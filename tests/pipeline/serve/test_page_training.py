@@ -6,14 +6,14 @@ from typing import Any
 
 import pytest
 
-from test_support.browser import missing_browser, opened
+from test_support.browser import opened, skip_reason
 from test_support.running_service import RunningService
 from test_support.trained_run import LABEL_NAMES
 
 pytestmark = [
     pytest.mark.timeout(600),
     pytest.mark.slow,
-    pytest.mark.skipif(missing_browser() is not None, reason=str(missing_browser())),
+    pytest.mark.skipif(skip_reason() is not None, reason=str(skip_reason())),
 ]
 
 

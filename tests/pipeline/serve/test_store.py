@@ -63,7 +63,7 @@ def test_a_key_belongs_to_one_job(store: Store) -> None:
 
 def test_corrections_are_not_overwritten(store: Store) -> None:
     add(store, "a")
-    assert store.correct("a", {"segments": [{"reviewed": True}, {}]}, 0) == 1
+    assert store.correct("a", {"segments": []}, 0, lessons=1) == 1
     assert store.get("a").reviewed == 1
     for version in (0, 2):
         with pytest.raises(Conflict):

@@ -20,7 +20,7 @@
  * @property {{kind: string, message: string} | string | null} error
  * @property {{person: PersonId | null, label: string | null, probability: number | null}[]} answers
  * @property {boolean} [overlay] Whether there is a video with the skeletons drawn on it.
- * @property {number} [reviewed] Number of segments that a person has confirmed or changed.
+ * @property {number} [reviewed] Number of segments to learn from: a person has confirmed or labelled them.
  *
  * @typedef {object} SceneSegment A segment as the recognizer found it.
  * @property {string} id

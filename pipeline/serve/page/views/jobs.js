@@ -28,7 +28,8 @@ export class JobList {
     this._rows = new Map();
     this._list = h("ul.job-list", { "aria-label": "Clips" });
     this._empty = h("p.muted.list-empty", null, "No clips yet.");
-    this.element = h("div.jobs", null, this._empty, this._list);
+    this._older = h("button.older", { onclick: () => this._showOlder() }, "Older clips");
+    this.element = h("div.jobs", null, this._empty, this._list, this._older);
     const show = oncePerFrame(() => this.show());
     service.addEventListener("jobs", show);
     uploads.addEventListener("change", show);
@@ -51,6 +52,17 @@ export class JobList {
     });
     while (this._list.children.length > rows.length) this._list.lastChild?.remove();
     this._empty.hidden = rows.length > 0;
+    this._older.hidden = !this._service.hasOlder;
+  }
+
+  /** The focus goes to the first of the clips that are added. */
+  async _showOlder() {
+    const before = this._list.children.length;
+    this._older.disabled = true;
+    await this._service.older();
+    this.show();
+    this._older.disabled = false;
+    this._list.children[before]?.querySelector("a")?.focus();
   }
 
   /** @param {string} key @param {Set<string>} keys @param {() => any} make */
@@ -213,5 +225,5 @@ export function answersOf(job) {
   const labels = new Map();
   for (const { label } of job.answers ?? []) if (label) labels.set(label, (labels.get(label) ?? 0) + 1);
   const text = [...labels.keys()].slice(0, 3).join(", ") || "nobody recognised";
-  return job.reviewed ? `${text} · ${job.reviewed} reviewed` : text;
+  return job.reviewed ? `${text} · ${job.reviewed} labelled` : text;
 }

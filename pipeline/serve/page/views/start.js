@@ -129,6 +129,13 @@ export function welcome(service) {
   const run = service.runs.find((one) => one.default) ?? service.runs[0];
   const names = run?.classes ?? [];
   const list = names.slice(0, 12).join(", ") + (names.length > 12 ? ` and ${names.length - 12} more` : "");
+  // Null until the service has looked at the recognizer.
+  const others =
+    run?.unknown === true
+      ? " It calls other movements unknown."
+      : run?.unknown === false
+        ? " It calls nothing unknown: other movements get the most similar of these names."
+        : "";
   return h(
     "section.welcome",
     null,
@@ -151,7 +158,7 @@ export function welcome(service) {
         "A new recognizer learns from your corrections and is compared with the old one before it replaces it.",
       ),
     ),
-    run && h("p.muted", null, `The recognizer “${run.name}” knows ${names.length} actions: ${list}.`),
+    run && h("p.muted", null, `The recognizer “${run.name}” knows ${names.length} actions: ${list}.${others}`),
     h("p.muted", null, "Press ", h("kbd", null, "?"), " for all keys."),
   );
 }

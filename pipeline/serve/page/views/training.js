@@ -29,7 +29,7 @@ export class Trainings {
     this._stop = new AbortController();
     const { signal } = this._stop;
     service.addEventListener("trainings", () => this._show(), { signal });
-    for (const event of ["jobs", "runs"]) service.addEventListener(event, () => this._form.show(), { signal });
+    for (const event of ["jobs", "runs"]) service.addEventListener(event, () => this._form.update(), { signal });
     this._show();
     // Clips may have been corrected in another window.
     service.reload();
@@ -66,6 +66,9 @@ class Form {
   /** @param {import("../service.js").Service} service */
   constructor(service) {
     this._service = service;
+    /** @type {{job: string, name: string, segments: number}[]} Clips with segments to learn from. */
+    this._corrected = [];
+    this._seen = "";
     /** @type {Set<string>} Clips that are left out. */
     this._left = new Set();
     this._hasChosen = false;
@@ -91,31 +94,41 @@ class Form {
       h("fieldset", null, h("legend", null, "Reviewed clips"), this._clips),
       h("div.form-end", null, this._button, this._note),
     );
+    this.update();
+  }
+
+  /** Ask for the clips with segments to learn from if any of the listed ones has changed. */
+  async update() {
+    const seen = [...this._service.jobs.values()].map(({ id, reviewed }) => `${id} ${reviewed}`).join();
+    if (seen !== this._seen) {
+      this._seen = seen;
+      try {
+        this._corrected = await requestJson("/v1/corrections");
+      } catch (error) {
+        toast(/** @type {Error} */ (error).message, "error");
+      }
+    }
     this.show();
   }
 
   show() {
-    const { runs, jobs } = this._service;
+    const { runs } = this._service;
     const chosen = this._run.value;
     this._run.replaceChildren(...runs.map((run) => h("option", { value: run.id, selected: run.default }, run.name)));
     if (this._hasChosen && runs.some(({ id }) => id === chosen)) this._run.value = chosen;
-    const reviewed = [...jobs.values()].filter((job) => job.state === "done" && job.reviewed);
     this._clips.replaceChildren(
-      ...reviewed.map((job) => {
+      ...this._corrected.map(({ job, name, segments }) => {
         const box = h("input", {
           type: "checkbox",
-          checked: !this._left.has(job.id),
-          onchange: () => this._choose(job.id, box.checked),
+          checked: !this._left.has(job),
+          onchange: () => this._choose(job, box.checked),
         });
-        return h(
-          "li",
-          null,
-          h("label.check", null, box, job.name, h("span.muted", null, ` ${counted(job.reviewed ?? 0, "segment")}`)),
-        );
+        const count = h("span.muted", null, ` ${counted(segments, "segment")}`);
+        return h("li", null, h("label.check", null, box, name, count));
       }),
     );
-    this._chosen = reviewed.filter(({ id }) => !this._left.has(id));
-    const total = this._chosen.reduce((sum, job) => sum + (job.reviewed ?? 0), 0);
+    this._chosen = this._corrected.filter(({ job }) => !this._left.has(job));
+    const total = this._chosen.reduce((sum, { segments }) => sum + segments, 0);
     setAttribute(this._button, "disabled", !total);
     this._note.textContent = total
       ? `${counted(total, "segment")} in ${counted(this._chosen.length, "clip")}.`
@@ -130,7 +143,7 @@ class Form {
   }
 
   async _start() {
-    const jobs = this._left.size ? (this._chosen ?? []).map(({ id }) => id) : "all";
+    const jobs = this._left.size ? (this._chosen ?? []).map(({ job }) => job) : "all";
     const epochs = Number(this._epochs.value);
     const settings = epochs > 0 ? { "training.phase1_epochs": epochs } : {};
     setAttribute(this._button, "disabled", true);

@@ -43,6 +43,8 @@ class Worker:
         # The job that was cancelled, until the worker has confirmed it.
         self.cancelled: str | None = None
         self.ready: messages.Ready | None = None
+        # Requests whose answers it computes besides the job; None while it computes none.
+        self.answering: tuple[int, ...] | None = None
         threading.Thread(target=self._listen, name="worker-messages", daemon=True).start()
 
     @property

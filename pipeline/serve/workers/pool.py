@@ -9,9 +9,11 @@ from typing import Any
 
 from pipeline.serve import messages
 from pipeline.serve.folders import Folders
-from pipeline.serve.records import DONE, FAILED, Job
+from pipeline.serve.records import DONE, FAILED, OPEN, Job
+from pipeline.serve.requests.errors import ServiceError
 from pipeline.serve.store import Store
-from pipeline.serve.worker import Worker
+from pipeline.serve.workers.skeletons import SkeletonRequests
+from pipeline.serve.workers.worker import Worker
 
 # Seconds that a worker has to stop a cancelled job before it is killed.
 CANCEL_GRACE = 0.6
@@ -49,13 +51,16 @@ class Pool:
     ) -> None:
         self._settings = settings
         self._store, self._folders, self._path_of_run = store, folders, path_of_run
-        self._changed, self._progressed, self._described, self._started = changed, progressed, described, started
+        self._tell, self._progressed, self._described, self._started = changed, progressed, described, started
         self._workers: list[Worker | None] = [None] * len(settings)
         self._failures = [0] * len(settings)
         self._claiming = asyncio.Lock()
-        self._requests: dict[int, asyncio.Future[messages.Predicted]] = {}
-        self._requested_from: dict[int, Worker] = {}
-        self._next_request = 0
+        # Jobs that were cancelled while one was being claimed, which may be theirs.
+        self._withdrawn: set[str] = set()
+        # Jobs during which a worker died that also computed answers for skeletons. Nothing else is computed beside
+        # them from then on, so that another death tells the cause.
+        self._alone: set[str] = set()
+        self.skeletons = SkeletonRequests()
         self._tasks: set[asyncio.Task[None]] = set()
         self._idle = asyncio.Event()
         self.draining = False
@@ -91,6 +96,11 @@ class Pool:
         worker = self.worker_of(job)
         return None if worker is None else worker.progress
 
+    def requests(self) -> dict[str, int]:
+        """Return the number of requests for skeletons that wait, and of those that are computed."""
+        computing = sum(len(worker.answering or ()) for worker in self.workers())
+        return {"waiting": max(self.skeletons.open - computing, 0), "computing": computing}
+
     def wake(self) -> None:
         """Give waiting jobs to workers without one."""
         self._spawn(self._dispatch())
@@ -113,7 +123,9 @@ class Pool:
                 job = await asyncio.to_thread(self._store.claim)
                 if job is None:
                     break
-                await self._give(worker, job)
+                if job.id not in self._withdrawn:
+                    await self._give(worker, job)
+            self._withdrawn.clear()
 
     async def _give(self, worker: Worker, job: Job) -> None:
         """Send a job to a worker without one."""
@@ -146,11 +158,10 @@ class Pool:
                 self._progressed(message)
         elif isinstance(message, messages.Finished):
             self._spawn(self._finish(worker, message))
+        elif isinstance(message, messages.Answering):
+            worker.answering = message.requests
         elif isinstance(message, messages.Predicted):
-            self._requested_from.pop(message.request, None)
-            waiting = self._requests.pop(message.request, None)
-            if waiting is not None and not waiting.done():
-                waiting.set_result(message)
+            self.skeletons.answered(message)
             # A service that drains waits for the last answer.
             self._idle.set()
 
@@ -183,6 +194,11 @@ class Pool:
         self._idle.set()
         self.wake()
 
+    def _changed(self, job: Job) -> None:
+        if job.state not in OPEN:
+            self._alone.discard(job.id)
+        self._tell(job)
+
     async def _replace(self, worker: Worker) -> None:
         """Decide what happens with the job of a worker that has ended, and start another one."""
         if worker not in self._workers:
@@ -190,12 +206,12 @@ class Pool:
         place = self._workers.index(worker)
         self._workers[place] = None
         reason = await asyncio.to_thread(worker.how_it_ended)
-        for request in [one for one, asked in self._requested_from.items() if asked is worker]:
-            self._receive(worker, messages.Predicted(request, error=f"the worker ended {reason}; try again", shared=0))
+        # A worker that did not stop a cancelled job in time was killed by the service.
+        self.skeletons.worker_ended(worker, reason, killed=worker.cancelled is not None)
         job = worker.job
         if job is not None and not self._stopped:
             log.warning("a worker ended %s with job %s (%s)", reason, job.id, job.name)
-            await self._after_death(job, reason, worker.cancelled == job.id)
+            await self._after_death(worker, job, reason)
         self._idle.set()
         if self._stopped:
             return
@@ -206,14 +222,18 @@ class Pool:
         await asyncio.sleep(pause)
         self._start(place)
 
-    async def _after_death(self, job: Job, reason: str, cancelled: bool) -> None:
+    async def _after_death(self, worker: Worker, job: Job, reason: str) -> None:
         outcome = await asyncio.to_thread(self._folders.outcome, job.id)
-        if cancelled:
+        if worker.cancelled == job.id:
             await asyncio.to_thread(self._folders.remove, job.id)
             return
         if outcome is not None:
             # It died between its result and its message.
             changed = await asyncio.to_thread(self._store.finish, job.id, DONE, outcome=outcome)
+        elif worker.answering is not None:
+            # The answers may be the cause, so this death does not count for the video.
+            self._alone.add(job.id)
+            changed = await asyncio.to_thread(self._store.requeue, job.id)
         else:
             changed = await asyncio.to_thread(self._store.died, job.id, reason)
         if changed is not None:
@@ -223,6 +243,8 @@ class Pool:
         """Stop a job that has just been cancelled; a worker that does not stop it in time is killed."""
         worker = self.worker_of(job.id)
         if worker is None:
+            if self._claiming.locked():
+                self._withdrawn.add(job.id)
             await asyncio.to_thread(self._folders.remove, job.id)
             return
         worker.cancelled = job.id
@@ -246,24 +268,30 @@ class Pool:
             path: The file.
             run: The run.
             threshold: See `JobSettings`.
+
+        Raises:
+            ServiceError: No worker can do it now, or it died with it.
         """
-        # The worker with the fewest requests.
-        load = list(self._requested_from.values())
         # Without networks of stage one, too: skeletons need none.
         ready = [worker for worker in self.workers() if worker.ready is not None]
         if not ready:
-            return messages.Predicted(0, error=self.trouble() or "no worker is ready", shared=0)
-        worker = min(ready, key=load.count)
-        self._next_request += 1
-        number = self._next_request
-        waiting: asyncio.Future[messages.Predicted] = asyncio.get_running_loop().create_future()
-        self._requests[number], self._requested_from[number] = waiting, worker
-        worker.send(messages.PredictSkeletons(number, path, run, threshold))
-        try:
-            return await waiting
-        finally:
-            self._requests.pop(number, None)
-            self._requested_from.pop(number, None)
+            raise ServiceError(503, "not_ready", self.trouble() or "no worker is ready", {"Retry-After": "5"})
+        shared = [worker for worker in ready if not self._is_reserved(worker)]
+        if not shared:
+            raise ServiceError(
+                503,
+                "not_ready",
+                "a worker died while it computed a video and skeletons; the video is tried alone, try again afterwards",
+                {"Retry-After": "10"},
+            )
+        return await self.skeletons.ask(shared, path, run, threshold)
+
+    def _is_reserved(self, worker: Worker) -> bool:
+        """Whether a worker processes a video alone, or may be given one at any moment."""
+        if worker.job is not None:
+            return worker.job.id in self._alone
+        given = {other.job.id for other in self.workers() if other.job is not None}
+        return bool(self._alone - given)
 
     async def drain(self, seconds: float) -> None:
         """Give workers no more jobs, wait for the running ones, and return those to the queue that take longer.
@@ -273,7 +301,7 @@ class Pool:
         """
         self.draining = True
         deadline = time.monotonic() + seconds
-        while any(worker.job is not None for worker in self.workers()) or self._requests:
+        while any(worker.job is not None for worker in self.workers()) or self.skeletons.open:
             self._idle.clear()
             left = deadline - time.monotonic()
             if left <= 0:
