@@ -3,6 +3,7 @@
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ def settings_for(folder: Path, **changes: Any) -> ServeSettings:
     """
     run = shipped(EVERYDAY)
     assert run is not None
-    return ServeSettings(**{"runs": (run,), "data": folder, "devices": (), "least_free": 0} | changes)
+    return replace(ServeSettings((run,), folder, devices=(), least_free=0), **changes)
 
 
 @contextmanager

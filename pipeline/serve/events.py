@@ -17,8 +17,8 @@ class Event:
 
     Args:
         number: Grows with each event, over restarts of the service, too.
-        kind: "state", "progress", "training" or "end".
-        subject: Id of the job or training.
+        kind: "state", "progress", "removed", "training" or "runs".
+        subject: Id of the job or training; empty for all runs.
         data: JSON text.
     """
 

@@ -14,7 +14,7 @@ from typing import Any
 from pipeline.serve.catalogue import Catalogue
 from pipeline.serve.events import Events
 from pipeline.serve.folders import ID, Folders
-from pipeline.serve.messages import Progress, WorkerSettings
+from pipeline.serve.messages import Progress, RunFacts, WorkerSettings
 from pipeline.serve.metrics import Metrics
 from pipeline.serve.records import DONE, OPEN, QUEUED, RUNNING, Job, iso
 from pipeline.serve.requests.errors import ServiceError, not_found
@@ -84,7 +84,7 @@ class Service:
         self.pool = Pool(
             workers, self.store, self.folders,
             path_of_run=self._path_of_run, changed=self._changed, progressed=self._progressed,
-            described=self.catalogue.describe, started=self._describe_runs,
+            described=self._described, started=self._describe_runs,
         )  # fmt: skip
         self.pool.start()
         self.trainings.start()
@@ -159,6 +159,10 @@ class Service:
         worker = self.pool.worker_of(progress.job)
         if worker is not None and worker.job is not None:
             self.events.publish("progress", progress.job, json.dumps(self.describe(worker.job)))
+
+    def _described(self, facts: RunFacts) -> None:
+        self.catalogue.describe(facts)
+        self.events.publish("runs", "", "{}")
 
     def _trained(self, training: str, text: str) -> None:
         self.events.publish("training", training, text)

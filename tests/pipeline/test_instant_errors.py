@@ -95,6 +95,8 @@ CASES = {
     "extract clips --actors 3": (2, "--actors 3: is an option of a cluster; add --engine ray"),
     "extract clips --engine ray --actor-memory 0": (2, "--actor-memory 0: must be greater than 0"),
     "extract clips --shard auto": (2, "SLURM_ARRAY_TASK_ID is not set"),
+    "serve --allow-host https://example.org/": (2, "--allow-host https://example.org/: must be a name such as"),
+    "serve --min-rate fast": (2, "--min-rate fast: must be a size such as 500M"),
     "extract --nosuch": (2, "No such option: --nosuch"),
     "evaluate --protocol nosuch": (2, "unknown protocol 'nosuch'"),
     "evaluate --protocol linear --set nosuch=1": (2, "unknown setting 'nosuch'"),

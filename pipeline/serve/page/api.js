@@ -86,9 +86,11 @@ export function randomKey() {
  * @param {(job: Job) => void} handlers.job
  * @param {(id: string) => void} handlers.removed
  * @param {(training: any) => void} handlers.training
+ * @param {() => void} handlers.runs The service has learned more about its recognizers.
  * @param {(connected: boolean) => void} handlers.connection
  */
-export function followEvents({ job, removed, training, connection }) {
+export function followEvents(handlers) {
+  const { job, removed, training, runs, connection } = handlers;
   const source = new EventSource("/v1/events");
   /** @param {(data: any) => void} handler */
   const parsed = (handler) => (/** @type {MessageEvent} */ event) => handler(JSON.parse(event.data));
@@ -97,7 +99,7 @@ export function followEvents({ job, removed, training, connection }) {
     connection(false);
     // After an answer such as 503 the browser gives up.
     if (source.readyState === EventSource.CLOSED) {
-      setTimeout(() => followEvents({ job, removed, training, connection }), 3000);
+      setTimeout(() => followEvents(handlers), 3000);
     }
   });
   source.addEventListener("progress", parsed(job));
@@ -107,6 +109,7 @@ export function followEvents({ job, removed, training, connection }) {
     parsed((data) => removed(data.id)),
   );
   source.addEventListener("training", parsed(training));
+  source.addEventListener("runs", () => runs());
 }
 
 /** @param {number} status @param {string} body @param {string | null} retryAfter */

@@ -15,7 +15,10 @@ export function personColour(rank) {
 export function classColour(rank, opacity) {
   if (rank < 0) return `hsl(215 10% 55% / ${opacity})`;
   // Steps of the golden angle keep neighbours apart, however many classes there are.
-  return `hsl(${Math.round(195 + rank * 137.508) % 360} 62% 52% / ${opacity})`;
+  const hue = Math.round(195 + rank * 137.508) % 360;
+  // Blue and violet are lighter, because they look darker than other hues.
+  const lightness = 52 + Math.round(12 * Math.max(0, 1 - Math.abs(hue - 250) / 50));
+  return `hsl(${hue} 62% ${lightness}% / ${opacity})`;
 }
 
 /**

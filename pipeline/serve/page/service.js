@@ -40,6 +40,7 @@ export class Service extends EventTarget {
         // Its run has become the default one.
         if (training.accepted) this._load("/v1/runs", (runs) => (this.runs = runs)).then(() => this._tell("runs"));
       },
+      runs: () => this._load("/v1/runs", (runs) => (this.runs = runs)).then(() => this._tell("runs")),
       connection: (connected) => {
         const isNew = connected !== this.connected;
         this.connected = connected;

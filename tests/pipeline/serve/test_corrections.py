@@ -98,8 +98,10 @@ def test_a_corrected_run_replaces_the_first_one(own: RunningService, job: str) -
     assert own.ask("DELETE", f"/v1/trainings/{training}").kind == "in_use"
     own.kill()
     own.start()
-    assert {run["id"]: run["default"] for run in own.get("/v1/runs")} == {"made": False, "made-2": True}
-    again = own.ask("POST", "/v1/jobs?name=a.mp4&windows=1", b"no video").json()["id"]
+    # The run that the command line names is the default again, and the accepted one can be chosen.
+    assert {run["id"]: run["default"] for run in own.get("/v1/runs")} == {"made": True, "made-2": False}
+    assert "runs: made (default), made-2" in own.log
+    again = own.ask("POST", "/v1/jobs?name=a.mp4&windows=1&run=made-2", b"no video").json()["id"]
     assert own.get(f"/v1/jobs/{again}")["run"] == "made-2"
 
 

@@ -157,9 +157,10 @@ def test_a_proxy_may_offer_the_service_under_a_name(tmp_path: Path) -> None:
 @pytest.mark.parametrize("pinned", [False, True])
 def test_the_run_accepted_last_is_the_default_unless_another_is_given(tmp_path: Path, pinned: bool) -> None:
     training = "0123456789abcdef"
-    with TestClient(create_app(settings_for(tmp_path)), base_url="http://127.0.0.1") as client:
-        client.app.state.service.store.set_fact("runs", {training: "mine"})
-        client.app.state.service.store.set_fact("default_run", "mine")
+    app = create_app(settings_for(tmp_path))
+    with TestClient(app, base_url="http://127.0.0.1"):
+        app.state.service.store.set_fact("runs", {training: "mine"})
+        app.state.service.store.set_fact("default_run", "mine")
     app = create_app(settings_for(tmp_path, pinned=pinned))
     with TestClient(app, base_url="http://127.0.0.1") as client:
         assert {run["id"]: run["default"] for run in client.get("/v1/runs").json()} == {

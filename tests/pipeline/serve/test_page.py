@@ -90,6 +90,15 @@ def test_a_dropped_video_is_uploaded_analysed_and_opened(page: Any, service: Run
     assert newest["name"] == "walkers.mp4" and newest["settings"]["windows"] == 3
 
 
+def test_the_page_tells_what_the_recognizer_knows_as_soon_as_it_is_loaded(
+    browser: Any, tmp_path: Path, words: tuple[str | Path, ...]
+) -> None:
+    with RunningService(tmp_path / "data", *words) as service, opened(browser) as page:
+        page.goto(address(service))
+        page.get_by_text("is being loaded").wait_for()
+        page.get_by_text(f"knows {len(LABEL_NAMES)} actions: {', '.join(LABEL_NAMES)}.").wait_for()
+
+
 def test_what_is_no_video_is_refused_before_and_after_the_upload(page: Any, tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("text")
     (tmp_path / "broken.mp4").write_bytes(b"this is no video" * 100)

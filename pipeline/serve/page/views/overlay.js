@@ -158,7 +158,8 @@ function drawName(context, joints, scale, name, colour, unit, isSelected, font) 
     context.lineWidth = unit;
     context.stroke();
   }
-  context.fillStyle = colour;
+  // Lighter than the bones, because small letters of some hues are hard to read on black.
+  context.fillStyle = `color-mix(in srgb, ${colour} 55%, white)`;
   context.textBaseline = "middle";
   context.fillText(name, left + size / 2, top + height / 2 + 0.5);
 }

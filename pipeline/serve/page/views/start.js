@@ -136,6 +136,7 @@ export function welcome(service) {
       : run?.unknown === false
         ? " It calls nothing unknown: other movements get the most similar of these names."
         : "";
+  const known = `The recognizer “${run?.name}” knows ${names.length} actions: ${list}.${others}`;
   return h(
     "section.welcome",
     null,
@@ -158,7 +159,7 @@ export function welcome(service) {
         "A new recognizer learns from your corrections and is compared with the old one before it replaces it.",
       ),
     ),
-    run && h("p.muted", null, `The recognizer “${run.name}” knows ${names.length} actions: ${list}.${others}`),
+    run && h("p.muted", { role: "status" }, names.length ? known : `The recognizer “${run.name}” is being loaded.`),
     h("p.muted", null, "Press ", h("kbd", null, "?"), " for all keys."),
   );
 }
