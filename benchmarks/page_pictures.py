@@ -81,7 +81,7 @@ def main() -> None:
 
 
 def _take_all(camera: Camera, service: RunningService, video: Path, epochs: int) -> None:
-    camera.take("empty", "/")
+    camera.take("empty", "/", lambda page: page.get_by_text("actions:").wait_for())
     job = service.submit(video, f"{SETTINGS}&threshold=0")
     for _, _, data in service.events(f"/v1/jobs/{job}/events"):
         if data["stage"] == "extracting" and data["frames_done"]:

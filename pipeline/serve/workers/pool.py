@@ -121,10 +121,11 @@ class Pool:
                 if worker.job is not None or worker.ready is None or self.draining:
                     continue
                 job = await asyncio.to_thread(self._store.claim)
+                while job is not None and job.id in self._withdrawn:
+                    job = await asyncio.to_thread(self._store.claim)
                 if job is None:
                     break
-                if job.id not in self._withdrawn:
-                    await self._give(worker, job)
+                await self._give(worker, job)
             self._withdrawn.clear()
 
     async def _give(self, worker: Worker, job: Job) -> None:
@@ -232,8 +233,9 @@ class Pool:
             changed = await asyncio.to_thread(self._store.finish, job.id, DONE, outcome=outcome)
         elif worker.answering is not None:
             # The answers may be the cause, so this death does not count for the video.
-            self._alone.add(job.id)
             changed = await asyncio.to_thread(self._store.requeue, job.id)
+            if changed is not None:
+                self._alone.add(job.id)
         else:
             changed = await asyncio.to_thread(self._store.died, job.id, reason)
         if changed is not None:
@@ -242,6 +244,7 @@ class Pool:
     async def cancel(self, job: Job) -> None:
         """Stop a job that has just been cancelled; a worker that does not stop it in time is killed."""
         worker = self.worker_of(job.id)
+        self._alone.discard(job.id)
         if worker is None:
             if self._claiming.locked():
                 self._withdrawn.add(job.id)
