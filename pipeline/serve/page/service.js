@@ -84,7 +84,7 @@ export class Service extends EventTarget {
       next = null;
       await this._load(`/v1/jobs?limit=${LISTED}${before}`, (page) => {
         listed.push(...page.jobs);
-        next = page.next;
+        next = page.next ?? null;
       });
       if (this.problem) return;
     }
