@@ -81,6 +81,10 @@ def main() -> None:
 
 
 def _take_all(camera: Camera, service: RunningService, video: Path, epochs: int) -> None:
+    # The first job waits for the networks.
+    service.finished(service.ask("POST", "/v1/jobs?name=broken.mp4", b"no video" * 500).json()["id"])
+    for job in service.get("/v1/jobs")["jobs"]:
+        service.ask("DELETE", f"/v1/jobs/{job['id']}")
     camera.take("empty", "/", lambda page: page.get_by_text("actions:").wait_for())
     job = service.submit(video, f"{SETTINGS}&threshold=0")
     for _, _, data in service.events(f"/v1/jobs/{job}/events"):
