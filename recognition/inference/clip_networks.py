@@ -19,8 +19,8 @@ from recognition.recognizer import Recognizer
 
 # Default batch sizes: small enough for a CPU's caches, large enough to use a GPU fully.
 CPU_BATCH, GPU_BATCH = 16, 128
-# Clips per call of a `SteadyNetwork`: as many as hardly take longer than one.
-CPU_CLIPS, GPU_CLIPS = 4, 32
+# Clips per call of a `SteadyNetwork` on a GPU: as many as hardly take longer than one.
+GPU_CLIPS = 32
 # Newest opset that the exporter supports.
 ONNX_OPSET = 17
 INPUTS, OUTPUTS = ("keypoint", "frame_mask", "person_share"), ("features", "logits")
@@ -79,29 +79,29 @@ def steady_network_for(recognizer: Recognizer, engine: Engine) -> ClipNetwork:
         recognizer: The recognizer; not modified.
         engine: Where it runs; resolved.
     """
-    clips = CPU_CLIPS if engine.on_cpu else GPU_CLIPS
-    clips = min(clips, engine.batch_size or clips)
-    if engine.backend != "torch":
-        return SteadyNetwork(network_for(recognizer, engine), clips)
-    return SteadyNetwork(_HeadClipByClip(recognizer, engine), clips, spare=1 if engine.on_cpu else 0)
+    if engine.on_cpu:
+        return SteadyNetwork(network_for(recognizer, engine), 1)
+    clips = min(GPU_CLIPS, engine.batch_size or GPU_CLIPS)
+    return SteadyNetwork(
+        _HeadClipByClip(recognizer, engine) if engine.backend == "torch" else network_for(recognizer, engine), clips
+    )
 
 
 class SteadyNetwork:
     """Calls a network with one shape for each kind of clip, so that its results are equal to the last bit.
 
-    Libraries choose their kernels by the shape of the input, and kernels round differently. Within a shape, the result
-    of a clip depends neither on its position nor on its neighbours. Therefore each call has the same number of clips,
-    all with the same numbers of persons and frames; repeated clips fill it up. Only the end of an input differs: torch
-    computes what does not fill a vector or a block with other instructions there. Clips of no use take that place.
+    Libraries choose their kernels by the shape of the input, and kernels round differently. Therefore each call has the
+    same number of clips, all with the same numbers of persons and frames; repeated clips fill it up. On a CPU that
+    number is one: how rows are divided among threads and vectors, and so how they round, depends on their position in
+    a way that differs between processors.
 
     Args:
         network: The network.
         clips: Number of clips per call.
-        spare: Number of further clips at the end whose results are not used.
     """
 
-    def __init__(self, network: ClipNetwork, clips: int, spare: int = 0) -> None:
-        self._network, self._clips, self._spare = network, clips, spare
+    def __init__(self, network: ClipNetwork, clips: int) -> None:
+        self._network, self._clips = network, clips
 
     def __call__(self, batch: Batch) -> tuple[np.ndarray, np.ndarray]:
         alike: defaultdict[tuple[int, int], list[int]] = defaultdict(list)
@@ -112,7 +112,7 @@ class SteadyNetwork:
         for (persons, frames), rows in alike.items():
             for first in range(0, len(rows), self._clips):
                 chosen = rows[first : first + self._clips]
-                filled = chosen + [chosen[-1]] * (self._clips - len(chosen) + self._spare)
+                filled = chosen + [chosen[-1]] * (self._clips - len(chosen))
                 features, logits = self._network(part_of(batch, filled, persons, frames))
                 found.update((row, (features[place], logits[place])) for place, row in enumerate(chosen))
         return np.stack([found[row][0] for row in range(len(batch))]), np.stack(
