@@ -36,7 +36,12 @@ def build_fabric(training: Machines) -> Fabric:
         raise UsageError("training.nodes is more than 1: start the command on every node with torchrun or srun")
     strategy: str | Strategy = "auto"
     if several:
-        strategy = DDPStrategy(start_method="popen" if launched_from_outside() else "spawn")
+        strategy = DDPStrategy(
+            start_method="popen" if launched_from_outside() else "spawn",
+            # Otherwise, DDP sorts the gradients in its buffers anew after the first step. Their place there decides in
+            # which order more than two processes are added up, so a resumed training would round differently.
+            find_unused_parameters=True,
+        )
     return Fabric(
         accelerator="cuda" if cuda else "cpu",
         devices=devices,

@@ -47,7 +47,8 @@ def restore_random_state(state: dict[str, Any], fabric: "Fabric") -> bool:
     of_processes = state["torch"]
     if len(of_processes["cpu"]) != fabric.world_size or ("cuda" in of_processes) != (fabric.device.type == "cuda"):
         return False
-    torch.set_rng_state(of_processes["cpu"][fabric.global_rank])
+    # A copy, because torch reads the state from the beginning of the memory that a row shares with the others.
+    torch.set_rng_state(of_processes["cpu"][fabric.global_rank].clone())
     if "cuda" in of_processes:
-        torch.cuda.set_rng_state(of_processes["cuda"][fabric.global_rank], fabric.device)
+        torch.cuda.set_rng_state(of_processes["cuda"][fabric.global_rank].clone(), fabric.device)
     return True
