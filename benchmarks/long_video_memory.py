@@ -1,10 +1,15 @@
-"""Memory of a process that predicts the actions in a video of several hours.
+"""Memory of a process that predicts the actions in a video of several hours, or that tracks persons in a whole video.
 
     python benchmarks/long_video_memory.py --hours 2
+    python benchmarks/long_video_memory.py --tracking --hours 1 --fps 30 --persons 2
 
 A synthetic minute is encoded once and its packets are repeated, so that the video is written in a second. It is
 predicted with `windows=3` and the tiny networks of the tests, so that memory that grows with the length is noticeable.
 The script prints the memory of the process after a tenth of its time, after half of it, and at the end.
+
+`--tracking` measures the last step of `skelpipe extract` instead, which holds the raw poses of a whole video: made
+poses of persons who walk to and fro are unpacked as from the file of a piece, tracked, cleaned, and packed for the
+skeleton file. The difference between half of the hours and all of them is what an hour of a person takes.
 """
 
 import argparse
@@ -14,8 +19,11 @@ import time
 from pathlib import Path
 
 import av
+import numpy as np
 
 from pipeline import predict_actions
+from pose_extraction.extraction import ExtractionSettings, follow
+from pose_extraction.formats.annotations import pack_raw, unpack_raw
 from test_support.made_video import write_made_clip
 from test_support.tiny_networks import write_tiny_networks
 from test_support.trained_run import made_run
@@ -77,13 +85,64 @@ class Watch(threading.Thread):
         return [*self.seen, held()]
 
 
+def made_raw(hours: float, fps: float, persons: int) -> dict[str, np.ndarray]:
+    """Raw poses of a video, stacked as in the file of a piece."""
+    rng = np.random.default_rng(0)
+    frames = round(hours * 3600 * fps)
+    rows = np.repeat(np.arange(frames), persons)
+    whose = np.tile(np.arange(persons), frames)
+    pose = np.stack([rng.uniform(-40, 40, 17), np.linspace(-100, 100, 17)], axis=-1)
+    centre = np.stack([640 + 400 * np.sin(rows / fps / 10 + whose), 250 + 300.0 * whose], axis=-1)
+    keypoint = (pose + centre[:, None] + rng.normal(0, 1, (len(rows), 17, 2))).astype(np.float32)
+    return {
+        "frame_index": rows,
+        "time": rows / fps,
+        "box": np.concatenate([keypoint.min(axis=1), keypoint.max(axis=1)], axis=1),
+        "box_score": np.full(len(rows), 0.9, np.float32),
+        "keypoint": keypoint,
+        "keypoint_score": np.full((len(rows), 17), 0.9, np.float32),
+        "sampled_frame_index": np.arange(frames),
+        "sampled_time": np.arange(frames) / fps,
+    }
+
+
+def peak_of_tracking(hours: float, fps: float, persons: int) -> tuple[int, int]:
+    """Track a whole video; return the bytes of its raw poses, and the peak memory of this process."""
+    raw = made_raw(hours, fps, persons)
+    size = sum(array.nbytes for array in raw.values())
+    frames = unpack_raw(raw)
+    [clip] = follow(frames, (720, 1280), ExtractionSettings())
+    assert len(clip.poses.tracks) == persons
+    pack_raw(frames)
+    peak = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM:"))
+    return size, int(peak.split()[1]) * 1024
+
+
+def measure_tracking(hours: float, fps: float, persons: int) -> None:
+    """Print what an hour of a person takes."""
+    before = held()
+    # The shorter one first: the peak of a process never falls.
+    half, whole = (peak_of_tracking(share * hours, fps, persons) for share in (0.5, 1.0))
+    grown = hours / 2 * persons
+    print(
+        f"{hours:g} h at {fps:g} frames/s, {persons} persons: peak {whole[1] / 1e6:.0f} MB ({before / 1e6:.0f} before)"
+    )
+    print(f"raw poses: {(whole[0] - half[0]) / grown / 1e6:.0f} MB for an hour of a person")
+    print(f"peak: {(whole[1] - half[1]) / grown / 1e6:.0f} MB for an hour of a person")
+
+
 def main() -> None:
     """Run the benchmark from the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--hours", type=float, default=2, help="(default: %(default)s)")
     parser.add_argument("--fps", type=float, default=5, help="frames per second (default: %(default)s)")
     parser.add_argument("--overlay", action="store_true", help="also draw an overlay")
+    parser.add_argument("--tracking", action="store_true", help="measure the tracking of a whole video")
+    parser.add_argument("--persons", type=int, default=1, help="persons to track (default: %(default)s)")
     arguments = parser.parse_args()
+    if arguments.tracking:
+        measure_tracking(arguments.hours, arguments.fps, arguments.persons)
+        return
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         estimator, detector = write_tiny_networks(folder / "networks")

@@ -23,6 +23,8 @@ NOISE_DISTANCE = 0.05
 
 # Number of frames on each side with which the position of a joint is compared.
 REACH = 3
+# Number of frames that are compared at a time, so that memory does not grow with the length of a track.
+BLOCK = 4096
 
 _BONES = np.asarray(COCO17.bones)
 
@@ -97,9 +99,11 @@ def remove_jumps(video: VideoPoses, *, deviations: float, min_speed: float, min_
     for track in video.tracks:
         size = body_size(track)
         time = video.time[track.start : track.stop]
-        still = _without_body_motion(track.keypoint.astype(float)) / size
+        still = _without_body_motion(track.keypoint)
+        still /= size
         leap = _leaps(still, time, deviations, min_speed)
-        stretch = _stretches(np.where(leap[..., None], np.nan, still), track.keypoint_score, deviations, min_stretch)
+        still[leap] = np.nan
+        stretch = _stretches(still, track.keypoint_score, deviations, min_stretch)
         leaps, stretches = leaps + int(leap.sum()), stretches + int(stretch.sum())
         tracks.append(_without(track, leap | stretch))
     parameters = {"deviations": deviations, "min_speed": min_speed, "min_stretch": min_stretch}
@@ -111,10 +115,14 @@ def _without_body_motion(keypoint: np.ndarray) -> np.ndarray:
 
     Unlike the centre of the joints, the median step does not change when other joints become visible.
     """
-    step = np.diff(keypoint, axis=0)
-    known = (~np.isnan(step[..., 0])).sum(1) >= 5
-    path = np.where(known[:, None], median_seen(step, axis=1), 0.0).cumsum(0)
-    return keypoint - np.concatenate((np.zeros((1, 2)), path))[:, None]
+    path = np.zeros((len(keypoint), 2))
+    for first in range(0, len(keypoint) - 1, BLOCK):
+        step = np.diff(keypoint[first : first + BLOCK + 1].astype(float), axis=0)
+        known = (~np.isnan(step[..., 0])).sum(1) >= 5
+        path[first + 1 : first + 1 + len(step)] = np.where(known[:, None], median_seen(step, axis=1), 0.0)
+    still = keypoint.astype(float)
+    still -= path.cumsum(0)[:, None]
+    return still
 
 
 def _leaps(still: np.ndarray, time: np.ndarray, deviations: float, min_speed: float) -> np.ndarray:
@@ -122,16 +130,37 @@ def _leaps(still: np.ndarray, time: np.ndarray, deviations: float, min_speed: fl
     length = len(still)
     if length < 3:
         return np.zeros(still.shape[:2], bool)
-    speed = np.linalg.norm(np.diff(still, axis=0), axis=-1) / np.diff(time)[:, None]
+    blocks = (still[first : first + BLOCK + 1] for first in range(0, length - 1, BLOCK))
+    distance = np.concatenate([np.linalg.norm(np.diff(block, axis=0), axis=-1) for block in blocks])
+    speed = distance / np.diff(time)[:, None]
     speed = speed[~np.isnan(speed)]
     limit = min_speed
     if len(speed):
         middle = np.median(speed)
         limit = max(min_speed, middle + deviations * DEVIATION * np.median(np.abs(speed - middle)))
 
+    gone = np.zeros(still.shape[:2], bool)
+    for first in range(0, length, BLOCK):
+        gone[first : first + BLOCK] = _leaps_in(still, time, first, min(first + BLOCK, length), limit)
+    return gone
+
+
+def _leaps_in(still: np.ndarray, time: np.ndarray, first: int, stop: int, limit: float) -> np.ndarray:
+    """Return a mask of the joints that jump in the frames from `first` to `stop` - 1.
+
+    Args:
+        still: Relative coordinates (T, V, 2) of all frames, in body sizes.
+        time: Times (T,) in seconds.
+        first: Position of the first frame.
+        stop: Position after the last frame.
+        limit: Speed limit of the track, in body sizes per second.
+    """
+    low, high, length = max(0, first - REACH), min(len(still), stop + REACH), stop - first
+    missing = REACH - (first - low), REACH - (high - stop)
     # Two stacks of neighbours (REACH, T, V, 2): the preceding and the following frames.
-    padded = np.pad(still, ((REACH, REACH), (0, 0), (0, 0)), constant_values=np.nan)
-    clock = np.pad(time, REACH, mode="edge")
+    padded = np.pad(still[low:high], (missing, (0, 0), (0, 0)), constant_values=np.nan)
+    clock = np.pad(time[low:high], missing, mode="edge")
+    still, time = still[first:stop], time[first:stop]
     before = np.stack([padded[REACH - o : REACH - o + length] for o in range(1, REACH + 1)])
     after = np.stack([padded[REACH + o : REACH + o + length] for o in range(1, REACH + 1)])
     waits = [np.abs(clock[REACH + o : REACH + o + length] - time) for o in (-1, -2, -3, 1, 2, 3)]
@@ -156,7 +185,8 @@ def _stretches(still: np.ndarray, score: np.ndarray, deviations: float, min_stre
     if still.shape[1] != COCO17.num_joints:
         return np.zeros(still.shape[:2], bool)
     first, second = _BONES.T
-    bone = np.linalg.norm(still[:, first] - still[:, second], axis=-1)
+    blocks = (still[row : row + BLOCK] for row in range(0, len(still), BLOCK))
+    bone = np.concatenate([np.linalg.norm(block[:, first] - block[:, second], axis=-1) for block in blocks])
     middle = median_seen(bone)
     spread = median_seen(np.abs(bone - middle))
     # Perspective shortens bones, but never lengthens them, so only excess length counts. NaN compares as False.

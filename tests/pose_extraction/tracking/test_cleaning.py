@@ -10,6 +10,7 @@ from scipy.signal import savgol_filter
 from pose_extraction.errors import UsageError
 from pose_extraction.oks import pose_bounds
 from pose_extraction.poses import FramePoses, PoseTrack, VideoPoses
+from pose_extraction.tracking import joint_cleaning
 from pose_extraction.tracking.cleaning import CleaningSettings, clean, drop_tracks, rank_persons, remove_duplicates
 from pose_extraction.tracking.joint_cleaning import fill_gaps, mask_low_scores, remove_jumps, smooth
 from test_support.made_motion import SIZE, STANDING, make_motion
@@ -109,6 +110,16 @@ def test_displaced_joints_are_removed(damaged):
     good = ~far & ~np.isnan(video.tracks[0].keypoint[..., 0])
     assert gone[good].mean() < 0.005
     assert (result.keypoint_score[gone] == 0).all()
+
+
+@pytest.mark.parametrize("block", [1, 7, 60])
+def test_a_long_track_is_searched_in_blocks_with_the_same_result(damaged, monkeypatch, block):
+    video, _ = damaged
+    at_once = remove_jumps(video, **JUMPS)
+    monkeypatch.setattr(joint_cleaning, "BLOCK", block)
+    in_blocks = remove_jumps(video, **JUMPS)
+    assert in_blocks.history == at_once.history and at_once.history[-1]["counts"]["joints_leapt"] > 20
+    assert in_blocks.tracks[0].keypoint.tobytes() == at_once.tracks[0].keypoint.tobytes()
 
 
 @pytest.mark.parametrize("seed", [1, 2, 5])
