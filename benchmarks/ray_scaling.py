@@ -4,7 +4,7 @@ The actors of this measurement sleep in place of decoding and networks, so that 
 competition for its cores. What remains is the cost of Ray and of the driver: handing out videos, receipts, progress.
 The driver is the one of `skelpipe extract --engine ray`.
 
-    python benchmarks/ray_scaling.py --actors 1 2 4 8 --seconds 0.5 --videos 40
+    python benchmarks/ray_scaling.py --actors 1 2 4 8 16 --seconds 0.5 --videos 40
     python benchmarks/ray_scaling.py --driver-cost 2000
 """
 
@@ -13,17 +13,21 @@ import os
 import resource
 import tempfile
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from time import perf_counter, sleep
+from typing import Any
 
-from pipeline.extract.cluster.connection import Demand, connected
-from pipeline.extract.cluster.driver import Driver, tasks_of
-from pipeline.extract.cluster.options import ClusterOptions
-from pipeline.extract.cluster.receipts import STAGES, Ready, Receipt, Status
-from pipeline.extract.cluster.reports import Reports
-from pipeline.extract.cluster.schedule import Task
+from pipeline.cluster.connection import Demand, connected
+from pipeline.cluster.driver import Driver
+from pipeline.cluster.messages import Ready, Status
+from pipeline.cluster.options import ClusterOptions
+from pipeline.cluster.schedule import Task
+from pipeline.cluster.workers import Setup
+from pipeline.extract.cluster.receipts import STAGES, Receipt
+from pipeline.extract.cluster.reports import VideoReports
 from pipeline.extract.cluster.summary import Summary
-from pipeline.extract.cluster.workers import Setup
+from pipeline.extract.cluster.tasks import tasks_of
 from pipeline.extract.device import Outcome
 from pipeline.extract.plan import ExtractionPlan
 from pipeline.extract.settings import ExtractSettings
@@ -47,7 +51,7 @@ class SleepingActor:
     def open(self, plan: ExtractionPlan, folder: str | None, marker: str) -> Ready:
         return Ready("this machine", "", 2)
 
-    def extract(self, work: Source, name: str, clips: Sequence[ClipLabel]) -> Receipt:
+    def run(self, work: Source, name: str, clips: Sequence[ClipLabel]) -> Receipt:
         with self._working:
             sleep(self._seconds)
             self._frames += FRAMES
@@ -81,8 +85,12 @@ def measure(count: int, actors: int, seconds: float) -> dict[str, float]:
         def on_video(outcome: Outcome) -> None:
             ended.append(perf_counter())
 
-        setup = Setup(ClusterOptions(actors=actors), Demand(1, 0, 1 << 20), Path(name) / "marker", SleepingActor)
-        driver = Driver(plan, tasks, setup, Reports(Summary(), None, on_video, lambda: None, print))
+        def arguments(task: Task) -> tuple[Any, ...]:
+            return task.work, task.name, plan.clips[task.work.frame_dir]
+
+        opening = (replace(plan, clips={}), None, "")
+        setup = Setup(ClusterOptions(actors=actors), Demand(1, 0, 1 << 20), SleepingActor, opening, arguments)
+        driver = Driver(tasks, setup, VideoReports(Summary(), None, on_video, lambda: None, print))
         before = _processor_seconds()
         driver.run()
         spent = _processor_seconds() - before
@@ -99,7 +107,7 @@ def _processor_seconds() -> float:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--actors", type=int, nargs="+", default=[1, 2, 4, 8], help="numbers of actors")
+    parser.add_argument("--actors", type=int, nargs="+", default=[1, 2, 4, 8, 16], help="numbers of actors")
     parser.add_argument("--videos", type=int, default=40, help="videos per actor (default: %(default)s)")
     parser.add_argument("--seconds", type=float, default=0.5, help="seconds per video (default: %(default)s)")
     parser.add_argument("--driver-cost", type=int, metavar="N", help="only the driver: N videos that take no time")
@@ -108,7 +116,7 @@ def main() -> None:
     import ray
 
     most = 1 if arguments.driver_cost else max(arguments.actors)
-    ray.init(num_cpus=most, include_dashboard=False, log_to_driver=False, object_store_memory=80 << 20)
+    ray.init(address="local", num_cpus=most, include_dashboard=False, log_to_driver=False, object_store_memory=80 << 20)
     with connected(ClusterOptions()):
         if arguments.driver_cost:
             cost = measure(arguments.driver_cost, 1, 0.0)["driver"]

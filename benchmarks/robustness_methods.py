@@ -24,7 +24,9 @@ from rich.console import Console
 from pipeline.config import read_words
 from pipeline.robustness.report import print_table
 from pipeline.robustness.workflow import robustness
-from pipeline.sweep.jobs import Job, is_done, phase_one_of, train_all
+from pipeline.sweep.job import Job, is_done
+from pipeline.sweep.jobs import phase_one_of, train_all
+from pipeline.sweep.trainers import LocalTrainer
 from pipeline.train.settings import train_settings
 from pose_extraction.engines.engine import Engine
 from pose_extraction.errors import SkelpipeError
@@ -118,7 +120,7 @@ def train(jobs: Sequence[Job], console: Console) -> None:
         if reason is not None:
             failed.append(f"{job.name}: {reason}")
 
-    train_all([job for job in jobs if not is_done(job.settings)], at_once=1, devices=["auto"], done=report)
+    train_all([job for job in jobs if not is_done(job.settings)], LocalTrainer(), report)
     if failed:
         raise SkelpipeError("; ".join(failed))
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, TypedDict, Unpack
+from typing import TYPE_CHECKING, Any, Literal, TypedDict, Unpack
 
 if TYPE_CHECKING:
     from pipeline.extract.workflow import Report
@@ -29,6 +29,13 @@ class ExtractOptions(TypedDict, total=False):
         stream: Number of the video stream, counted from 0; by default the one marked as default in the file.
         workers: Videos decoded in parallel per device.
         chunk: Length in seconds of the pieces in which long videos are processed; None for whole videos.
+        engine: "local" for this machine, or "ray" for a Ray cluster.
+        address: `HOST:PORT` of the head node of the cluster; "local" for a new cluster on this machine. By default,
+            the variable RAY_ADDRESS, else a cluster that runs on this machine, else a new one.
+        actors: Number of actors of the cluster; by default, as many as fit.
+        actor_cpus: Cores of each actor.
+        actor_memory: Memory that each actor declares, in GiB.
+        stall_timeout: Seconds without progress after which a video counts as hanging.
     """
 
     checkpoint: str | None
@@ -47,6 +54,12 @@ class ExtractOptions(TypedDict, total=False):
     stream: int | None
     workers: Literal["auto"] | int
     chunk: float | None
+    engine: Literal["local", "ray"]
+    address: str | None
+    actors: int | None
+    actor_cpus: int | None
+    actor_memory: float
+    stall_timeout: float | None
 
 
 def extract(
@@ -72,14 +85,15 @@ def extract(
     standard error.
 
     Args:
-        videos: One or several videos, folders or glob patterns; a folder of images counts as one video.
-        out: Output folder: `out/<estimator>/<clip>.pkl`, and `out/<estimator>.pkl` with all clips.
+        videos: One or several videos, folders or glob patterns, or their URLs; a folder of images counts as one video.
+        out: Output folder or its URL: `out/<estimator>/<clip>.pkl`, and `out/<estimator>.pkl` with all clips.
         labels: "auto" for NTU file names or the names of the folders, "none", or the path of a CSV file.
         overwrite: Whether to replace existing results.
         estimator: Pose estimator: a name listed by `skelpipe models`, or the path of an ONNX file.
         detector: Person detector: a name, or the path of an ONNX file; "auto" is "rtmdet", where the estimator needs
             one. Ignored by estimators that need none.
-        device: "auto", "cpu", "cuda:N", or several GPUs, "cuda:0,1", which share the videos.
+        device: "auto", "cpu", "cuda:N", or several GPUs, "cuda:0,1", which share the videos. On a Ray cluster "auto",
+            "cpu" or "cuda".
         backend: "auto", "torch", "openvino" or "onnxruntime"; the library that runs the networks.
         precision: Compute precision: "auto", "fp32", "bf16" or "fp16"; "auto" uses bf16 where the processor supports
             it, and fp32 for detectors.
@@ -95,6 +109,7 @@ def extract(
 
     Raises:
         UsageError: An option is unknown or out of range, or there is no video.
+        BackendError: Ray is not installed, or there is no cluster.
         SkelpipeError: A network cannot be loaded, or results cannot be written.
 
     Examples:
@@ -105,10 +120,13 @@ def extract(
         >>> report.data_set.name
         'hrnet-tiny.pkl'
     """
+    from pipeline.cluster.options import CLUSTER_NAMES, cluster_options
     from pipeline.extract.settings import parse_settings
     from pipeline.extract.workflow import Share
     from pipeline.extract.workflow import extract as extract_videos
 
+    options: dict[str, Any] = dict(more)
+    cluster = cluster_options({"engine": "local", **options})
     settings = parse_settings(
         {
             "estimator": str(estimator),
@@ -120,9 +138,10 @@ def extract(
             "max_persons": max_persons,
             "smooth": smooth,
             "overlay": overlay,
-            **more,
+            **{name: value for name, value in options.items() if name not in CLUSTER_NAMES},
         },
         place="skelpipe.extract",
     )
     chosen = [videos] if isinstance(videos, str | Path) else list(videos)
-    return extract_videos(chosen, Path(out), settings=settings, labels=str(labels), share=Share(overwrite=overwrite))
+    share = Share(overwrite=overwrite)
+    return extract_videos(chosen, out, settings=settings, labels=str(labels), share=share, cluster=cluster)

@@ -3,6 +3,7 @@
 import os
 import select
 import signal
+from contextlib import suppress
 from pathlib import Path
 
 
@@ -69,7 +70,8 @@ def wait_for_end(process: int, timeout: float = 60.0) -> None:
 
 def kill(process: int) -> None:
     """Kills a process, and waits until it has ended."""
-    os.kill(process, signal.SIGKILL)
+    with suppress(ProcessLookupError):
+        os.kill(process, signal.SIGKILL)
     wait_for_end(process)
 
 

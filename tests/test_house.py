@@ -19,6 +19,7 @@ PACKAGES = ("pose_extraction", "recognition", "pipeline", "skelpipe", "synthetic
 LAYERS: dict[str, tuple[tuple[str, ...], ...]] = {
     "pose_extraction": (
         ("_version", "cache", "errors", "files", "queues", "skeleton", "yaml_text"),
+        ("remote",),
         ("engines", "oks", "poses", "video"),
         ("drawing", "formats", "networks", "tracking"),
         ("exchange", "streaming"),
@@ -38,7 +39,7 @@ LAYERS: dict[str, tuple[tuple[str, ...], ...]] = {
         ("protocols", "robustness"),
     ),
     "pipeline": (
-        ("config", "exit_codes", "info", "inputs", "reporting"),
+        ("cluster", "config", "exit_codes", "info", "inputs", "reporting"),
         ("corrections", "datasets", "evaluate", "models", "robustness", "sharing", "train"),
         ("extract", "protocols"),
         ("predict", "sweep"),

@@ -1,18 +1,25 @@
 """`skelpipe extract`: command-line options into settings, and the call of `pipeline.extract.workflow`."""
 
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
+from pipeline.cluster.options import cluster_options
 from pipeline.commands.help_pages import CLUSTER, INPUT, NETWORKS, OTHER, OUTPUT, SPEED, TRACKING
-from pipeline.commands.options import Backend, Checkpoint, DetectorCheckpoint, Fps, Stream
+from pipeline.commands.options import (
+    ActorCpus,
+    ActorMemory,
+    Actors,
+    Address,
+    Backend,
+    Checkpoint,
+    ClusterEngine,
+    DetectorCheckpoint,
+    Fps,
+    Stream,
+)
 from pipeline.exit_codes import FAILED
 from pipeline.extract import defaults
-from pose_extraction.errors import UsageError
-
-if TYPE_CHECKING:
-    from pipeline.extract.cluster.options import ClusterOptions
 
 
 def _use_config(context: typer.Context, name: str | None) -> str | None:
@@ -25,38 +32,12 @@ def _use_config(context: typer.Context, name: str | None) -> str | None:
     return name
 
 
-# Options that only a cluster has, and the fields of `ClusterOptions` that they set.
-_CLUSTER_OPTIONS = {
-    "address": "address",
-    "actors": "actors",
-    "actor_cpus": "actor_cpus",
-    "actor_memory": "actor_memory",
-    "stall_timeout": "stall_seconds",
-    "metrics_port": "metrics_port",
-}
-
-
-def _cluster_options(given: dict[str, Any]) -> "ClusterOptions | None":
-    """Options of the cluster; None for this machine. Raises an error before anything heavy is imported."""
-    values = {name: given[name] for name in _CLUSTER_OPTIONS if given[name] is not None}
-    if given["engine"] not in ("local", "ray"):
-        raise UsageError(f"--engine {given['engine']}: must be local or ray")
-    if given["engine"] == "local":
-        for name, value in values.items():
-            raise UsageError(f"--{name.replace('_', '-')} {value}: is an option of a cluster; add --engine ray")
-        return None
-    from pipeline.extract.cluster.options import ClusterOptions, check_ray
-
-    check_ray()
-    return ClusterOptions(**{_CLUSTER_OPTIONS[name]: value for name, value in values.items()})
-
-
 def extract(
     context: typer.Context,
     videos: Annotated[
         list[str],
         typer.Argument(
-            metavar="VIDEO|FOLDER|GLOB...",
+            metavar="VIDEO|FOLDER|GLOB|URL...",
             help="Videos; a folder of images counts as one video.",
             rich_help_panel=INPUT,
         ),
@@ -73,7 +54,9 @@ def extract(
             rich_help_panel=NETWORKS,
         ),
     ] = defaults.DETECTOR,
-    out: Annotated[Path, typer.Option(metavar="FOLDER", help="Output folder.", rich_help_panel=OUTPUT)] = defaults.OUT,
+    out: Annotated[str, typer.Option(metavar="FOLDER|URL", help="Output folder.", rich_help_panel=OUTPUT)] = str(
+        defaults.OUT
+    ),
     labels: Annotated[
         str,
         typer.Option(
@@ -236,43 +219,11 @@ def extract(
         str,
         typer.Option(metavar="auto|N", help="Videos decoded in parallel per device.", rich_help_panel=SPEED),
     ] = defaults.WORKERS,
-    engine: Annotated[
-        str,
-        typer.Option(metavar="local|ray", help="Run on this machine, or on a Ray cluster.", rich_help_panel=CLUSTER),
-    ] = defaults.ENGINE,
-    address: Annotated[
-        str | None,
-        typer.Option(
-            metavar="HOST:PORT|auto|local",
-            help="Head node of the cluster; local: a new cluster on this machine.",
-            show_default="RAY_ADDRESS, else this machine",
-            rich_help_panel=CLUSTER,
-        ),
-    ] = None,
-    actors: Annotated[
-        int | None,
-        typer.Option(
-            min=1,
-            metavar="N",
-            help="Number of actors, each with its own networks.",
-            show_default="as many as fit",
-            rich_help_panel=CLUSTER,
-        ),
-    ] = None,
-    actor_cpus: Annotated[
-        int | None,
-        typer.Option(
-            min=1,
-            metavar="N",
-            help="Cores of each actor.",
-            show_default="up to 4, with a GPU up to 8",
-            rich_help_panel=CLUSTER,
-        ),
-    ] = None,
-    actor_memory: Annotated[
-        float | None,
-        typer.Option(metavar="GIB", help="Memory that each actor declares.", show_default="3", rich_help_panel=CLUSTER),
-    ] = None,
+    engine: ClusterEngine = defaults.ENGINE,
+    address: Address = None,
+    actors: Actors = None,
+    actor_cpus: ActorCpus = None,
+    actor_memory: ActorMemory = None,
     stall_timeout: Annotated[
         float | None,
         typer.Option(
@@ -314,7 +265,7 @@ def extract(
 
     given: dict[str, Any] = {name: context.params[name] for name in ExtractSettings.model_fields}
     settings = parse_settings(given, place="the command line")
-    cluster = _cluster_options(context.params)
+    cluster = cluster_options(context.params)
     console = Console(stderr=True)
     report = extract_videos(
         videos,
@@ -327,6 +278,6 @@ def extract(
     )
     rate = f", {report.frames_per_second:.1f} frames/s" if report.done else ""
     console.print(f"{report.done} extracted, {report.skipped} already done, {len(report.failed)} failed{rate}")
-    typer.echo(str(report.data_set or report.folder))
+    typer.echo(report.url or str(report.data_set or report.folder))
     if report.failed:
         raise typer.Exit(FAILED)

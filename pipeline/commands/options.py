@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pipeline.commands.help_pages import INPUT, NETWORKS, SPEED
+from pipeline.commands.help_pages import CLUSTER, INPUT, NETWORKS, SPEED
 from pose_extraction.errors import UsageError
 
 if TYPE_CHECKING:
@@ -121,6 +121,53 @@ Stream = Annotated[
         show_default="the default one",
         rich_help_panel=INPUT,
     ),
+]
+
+
+ClusterEngine = Annotated[
+    str,
+    typer.Option(metavar="local|ray", help="Run on this machine, or on a Ray cluster.", rich_help_panel=CLUSTER),
+]
+
+
+Address = Annotated[
+    str | None,
+    typer.Option(
+        metavar="HOST:PORT|auto|local",
+        help="Head node of the cluster; local: a new cluster on this machine.",
+        show_default="RAY_ADDRESS, else this machine",
+        rich_help_panel=CLUSTER,
+    ),
+]
+
+
+Actors = Annotated[
+    int | None,
+    typer.Option(
+        min=1,
+        metavar="N",
+        help="Number of actors, each with its own networks.",
+        show_default="as many as fit",
+        rich_help_panel=CLUSTER,
+    ),
+]
+
+
+ActorCpus = Annotated[
+    int | None,
+    typer.Option(
+        min=1,
+        metavar="N",
+        help="Cores of each actor.",
+        show_default="up to 4, with a GPU up to 8",
+        rich_help_panel=CLUSTER,
+    ),
+]
+
+
+ActorMemory = Annotated[
+    float | None,
+    typer.Option(metavar="GIB", help="Memory that each actor declares.", show_default="3", rich_help_panel=CLUSTER),
 ]
 
 

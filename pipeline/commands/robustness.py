@@ -5,12 +5,27 @@ from typing import Annotated
 
 import typer
 
+from pipeline.cluster.options import LOCAL, cluster_options
 from pipeline.commands.help_pages import CONDITIONS, INPUT, OUTPUT
-from pipeline.commands.options import Backend, BatchSize, Device, Precision, SkipBad, TestSplit, engine_of
+from pipeline.commands.options import (
+    ActorCpus,
+    ActorMemory,
+    Actors,
+    Address,
+    Backend,
+    BatchSize,
+    ClusterEngine,
+    Device,
+    Precision,
+    SkipBad,
+    TestSplit,
+    engine_of,
+)
 from pipeline.commands.sharing.runs import method_and_run
 
 
 def robustness(
+    context: typer.Context,
     runs: Annotated[
         list[str],
         typer.Argument(
@@ -103,6 +118,11 @@ def robustness(
     precision: Precision = "auto",
     backend: Backend = "auto",
     skip_bad: SkipBad = False,
+    engine: ClusterEngine = LOCAL,
+    address: Address = None,
+    actors: Actors = None,
+    actor_cpus: ActorCpus = None,
+    actor_memory: ActorMemory = None,
     figures: Annotated[
         bool,
         typer.Option("--figures/--no-figures", help="Draw figures.", show_default="yes", rich_help_panel=OUTPUT),
@@ -135,7 +155,8 @@ def robustness(
         "families": tuple(only or ()),
     }
     bench_settings = parse(values, BenchSettings, place="the command line")
-    engine = engine_of(device, batch_size, precision, backend)
+    network = engine_of(device, batch_size, precision, backend)
+    cluster = cluster_options(context.params)
     runs = [method_and_run(word) for word in runs]
     check_usage(runs, data or [], bench_settings.families)
     # Only now, because it loads torch.
@@ -146,13 +167,14 @@ def robustness(
         data or [],
         split,
         settings=bench_settings,
-        engine=engine,
+        engine=network,
         out=out,
         clip=clip,
         skip_bad=skip_bad,
         figures=figures,
         dry_run=dry_run,
         console=Console(stderr=True),
+        cluster=cluster,
     )
     if results is None:
         return

@@ -6,10 +6,16 @@ from typing import Annotated
 
 import typer
 
+from pipeline.cluster.options import LOCAL, cluster_options
 from pipeline.commands.help_pages import INPUT, OUTPUT, SETTINGS, SPEED
 from pipeline.commands.options import (
+    ActorCpus,
+    ActorMemory,
+    Actors,
+    Address,
     Backend,
     BatchSize,
+    ClusterEngine,
     Device,
     Precision,
     SkipBad,
@@ -25,6 +31,7 @@ _BATCHES = "set finetune.batch_size or linear.batch_size in the `recipe` of the 
 
 
 def sweep(
+    context: typer.Context,
     config: Annotated[
         str,
         typer.Argument(
@@ -74,6 +81,11 @@ def sweep(
     precision: Precision = "auto",
     backend: Backend = "auto",
     skip_bad: SkipBad = False,
+    engine: ClusterEngine = LOCAL,
+    address: Address = None,
+    actors: Actors = None,
+    actor_cpus: ActorCpus = None,
+    actor_memory: ActorMemory = None,
     dry_run: Annotated[
         bool,
         typer.Option("--dry-run", help="List the runs, then exit.", show_default="no", rich_help_panel=OUTPUT),
@@ -88,7 +100,10 @@ def sweep(
     from pipeline.sweep.recognizer_plan import read_sweep, settings_of
     from pipeline.train.settings import check_files
 
-    engine = engine_of(device, batch_size, precision, backend)
+    evaluation = engine_of(device, batch_size, precision, backend)
+    cluster = cluster_options(context.params)
+    if cluster is not None and jobs != "auto":
+        raise UsageError(f"--jobs {jobs}: has no effect with --engine ray; give --actors")
     request = SweepRequest(
         out if out is not None else Path("sweeps") / Path(config).stem,
         Console(stderr=True),
@@ -99,6 +114,8 @@ def sweep(
         auto_or_count("--jobs", jobs),
         skip_bad,
         dry_run,
+        cluster,
+        device,
     )
     if is_pretrain_sweep(config):
         refuse_unused(batch_size, backend, instead=_BATCHES)
@@ -109,7 +126,7 @@ def sweep(
         # Only now, because it loads torch.
         from pipeline.sweep.encoders import sweep_encoders
 
-        result = sweep_encoders(encoders, request, device=engine.device, precision=engine.precision)
+        result = sweep_encoders(encoders, request, device=evaluation.device, precision=evaluation.precision)
     else:
         plan = read_sweep(config)
         for line in plan.rows:
@@ -117,7 +134,7 @@ def sweep(
         # Only now, because it loads torch.
         from pipeline.sweep.recognizers import sweep as sweep_recognizers
 
-        result = sweep_recognizers(plan, request, engine)
+        result = sweep_recognizers(plan, request, evaluation)
     if result is None:
         return
     from pipeline.sweep.workflow import print_table

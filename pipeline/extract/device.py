@@ -24,6 +24,7 @@ from pose_extraction.formats.pickles import write_pickle
 from pose_extraction.networks.detection import PersonDetector
 from pose_extraction.networks.estimators import load_detector, load_estimator
 from pose_extraction.poses import FramePoses, VideoPoses
+from pose_extraction.remote import fetch
 from pose_extraction.video.decoding import VideoJob
 from pose_extraction.video.notes import Note
 from pose_extraction.video.reader import VideoInfo
@@ -81,6 +82,11 @@ class _ExtractionJob(VideoJob):
     def name(self) -> str:
         """Name that is unique within a run; see `name_of_work`."""
         return name_of_work(self.piece or self.source)
+
+    def prepare(self) -> None:
+        """Copies a video that is at a URL."""
+        if self.source.remote is not None:
+            fetch(self.source.remote.url, self.path)
 
 
 def run_device(
@@ -210,7 +216,12 @@ def _finish(plan: ExtractionPlan, job: _ExtractionJob, frames: list[FramePoses],
     source, digest = job.source, job.digest
     if interrupted.is_set():
         return Outcome(source, error=f"{source.path}: interrupted", work=job.name)
-    outcome = replace(_attempt(plan, job, frames, interrupted), work=job.name)
+    try:
+        outcome = replace(_attempt(plan, job, frames, interrupted), work=job.name)
+    finally:
+        if source.remote is not None:
+            # Copies of videos that are done would fill the disk.
+            source.path.unlink(missing_ok=True)
     if outcome.error is None or digest is None or interrupted.is_set() or not _withdraw(plan, source, digest):
         return outcome
     return replace(
@@ -231,9 +242,9 @@ def _withdraw(plan: ExtractionPlan, source: Source, digest: str) -> bool:
         return False
     try:
         _remove_overlay(plan, source)
-        plan.file_of(source).unlink()
-    except OSError as error:
-        log.warning("%s: cannot remove the outdated file (%s)", plan.file_of(source), error.strerror)
+        plan.withdraw(plan.file_of(source))
+    except (OSError, SkelpipeError) as error:
+        log.warning("%s: cannot remove the outdated file (%s)", plan.file_of(source), error)
         return False
     return True
 
@@ -241,8 +252,8 @@ def _withdraw(plan: ExtractionPlan, source: Source, digest: str) -> bool:
 def _remove_overlay(plan: ExtractionPlan, source: Source) -> None:
     """Removes the overlay of an earlier run, but never the video itself."""
     path = plan.overlay_of(source)
-    if path.exists() and not path.samefile(source.path):
-        path.unlink()
+    if plan.mirror is not None or (path.exists() and not path.samefile(source.path)):
+        plan.withdraw(path)
 
 
 def _attempt(plan: ExtractionPlan, job: _ExtractionJob, frames: list[FramePoses], interrupted: Event) -> Outcome:
@@ -293,6 +304,9 @@ def _write(plan: ExtractionPlan, job: _ExtractionJob, frames: list[FramePoses], 
     spans = plan.spans_of(source)
     draws_all = plan.settings.overlay and len(spans) > 1
     started = perf_counter()
+    if plan.mirror is not None:
+        # Another machine may have stored it, with labels that are kept.
+        plan.mirror.fetch(plan.file_of(source))
     # The overlay of a video with several clips shows the whole video: one more span of the same tracks.
     clips = follow(frames, job.info.size, extraction, [*spans, (None, None)] if draws_all else spans)
     shown = (clips.pop() if draws_all else clips[0]).poses
@@ -336,6 +350,7 @@ def _write(plan: ExtractionPlan, job: _ExtractionJob, frames: list[FramePoses], 
         errors += filter(None, [_write_overlay(plan, source, shown, interrupted)])
     extra: dict[str, Any] = {"digest": job.digest, "labels_from": origin, "place": source.place}
     write_pickle(plan.file_of(source), data_set(annotations, split_of(written), raw=pack_raw(frames), **extra))
+    plan.publish(plan.file_of(source))
     persons = max(len(clip.poses.tracks) for clip in clips)
     seconds = {"decoding": job.seconds, "cleaning": cleaned - started, "writing": perf_counter() - cleaned}
     unique = tuple(dict.fromkeys(notes))
@@ -364,6 +379,9 @@ def _write_overlay(plan: ExtractionPlan, source: Source, poses: VideoPoses, inte
     try:
         settings = plan.settings
         write_overlay(source.path, poses, path, fps=settings.fps, stream=settings.stream, on_frame=on_frame)
+        if plan.mirror is not None:
+            plan.publish(path)
+            path.unlink()
     except (SkelpipeError, OSError) as error:
         _remove_overlay(plan, source)
         return f"{_error_message(source, error)} (the skeletons are written, but not the overlay)"

@@ -13,7 +13,7 @@ from pose_extraction.engines.devices import parse_devices
 from pose_extraction.errors import UsageError
 
 if TYPE_CHECKING:
-    from pipeline.extract.cluster.options import ClusterOptions
+    from pipeline.cluster.options import ClusterOptions
     from pipeline.extract.device import Outcome
     from pipeline.extract.pieces import Work
     from pipeline.extract.plan import ExtractionPlan
@@ -23,6 +23,11 @@ if TYPE_CHECKING:
 
 class Executor(Protocol):
     """Finds the networks, and extracts videos."""
+
+    @property
+    def is_elsewhere(self) -> bool:
+        """Whether other machines write the results."""
+        ...
 
     def identify(self, console: Console) -> "tuple[NetworkIdentity, NetworkIdentity | None]":
         """Returns estimator and detector; see `identify_networks`."""
@@ -62,6 +67,8 @@ class LocalExecutor:
     Raises:
         UsageError: The devices are malformed, or cannot use the detector.
     """
+
+    is_elsewhere = False
 
     def __init__(self, settings: ExtractSettings, detector: "PersonDetector | None") -> None:
         self._settings, self._detector = settings, detector

@@ -49,6 +49,8 @@ def source_digest(path: Path) -> str:
 def clip_digest(source: Source, facts: Mapping[str, Any]) -> str:
     """Digest of a video, "-", and the digest of everything else that decides its poses.
 
+    That of a video at a URL depends on what its storage tells about it, so that it is not read.
+
     Args:
         source: The video.
         facts: Settings, weights and segments; must be serializable as JSON.
@@ -57,7 +59,8 @@ def clip_digest(source: Source, facts: Mapping[str, Any]) -> str:
         OSError: The video cannot be read.
     """
     text = json.dumps(facts, sort_keys=True, default=str)
-    return f"{source_digest(source.path)}-{hashlib.sha256(text.encode()).hexdigest()}"
+    video = source_digest(source.path) if source.remote is None else source.remote.key
+    return f"{video}-{hashlib.sha256(text.encode()).hexdigest()}"
 
 
 def what_changed(stored: str | None, current: str) -> str | None:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.extract.ledger import clip_digest, other_source, stored_clip, what_changed
+from pipeline.extract.mirror import Mirror
 from pipeline.extract.settings import ExtractSettings
 from pipeline.inputs.labels import ClipLabel, Labels, Origin, settle_labels
 from pipeline.inputs.videos import Source
@@ -40,6 +41,7 @@ class ExtractionPlan:
         folder: Folder of the skeleton files, `skeletons/<estimator>`.
         clips: Clips of each video, by `frame_dir` of the video.
         labels_from: Origin of the labels.
+        mirror: Where results are stored if the output folder is at a URL; `folder` is then in its local copy.
     """
 
     settings: ExtractSettings
@@ -48,6 +50,7 @@ class ExtractionPlan:
     folder: Path
     clips: Mapping[str, Sequence[ClipLabel]]
     labels_from: Origin = "names"
+    mirror: Mirror | None = None
 
     def network_options(self) -> NetworkOptions:
         settings = self.settings
@@ -76,6 +79,30 @@ class ExtractionPlan:
 
     def overlay_of(self, source: Source) -> Path:
         return self.folder / f"{source.frame_dir}.mp4"
+
+    def has_overlay(self, source: Source) -> bool:
+        path = self.overlay_of(source)
+        return path.exists() if self.mirror is None else self.mirror.exists(path)
+
+    def publish(self, path: Path) -> None:
+        """Stores a finished file, if the output folder is at a URL.
+
+        Raises:
+            SkelpipeError: It cannot be written.
+        """
+        if self.mirror is not None:
+            self.mirror.push(path)
+
+    def withdraw(self, path: Path) -> None:
+        """Removes a file, at the URL of the output folder as well.
+
+        Raises:
+            OSError: It cannot be removed.
+            SkelpipeError: It cannot be removed at the URL.
+        """
+        if self.mirror is not None:
+            self.mirror.remove(path)
+        path.unlink(missing_ok=True)
 
     def spans_of(self, source: Source) -> list[tuple[float | None, float | None]]:
         """(start, end) in seconds of each clip of a video; None for the beginning or end of the video."""
@@ -149,14 +176,14 @@ def result_state(plan: ExtractionPlan, source: Source) -> ResultState:
     other = other_source(data, source, digest)
     if other is not None:
         raise SkelpipeError(
-            f"{source.path}: its id {source.frame_dir!r} is already used by {other}; extract both from a common "
+            f"{source.shown}: its id {source.frame_dir!r} is already used by {other}; extract both from a common "
             "parent folder (ids are then paths relative to it), rename one, choose another --out, or replace the "
             "result with --overwrite"
         )
     change = what_changed(data.get("digest"), digest)
     if change is not None:
         return ResultState(change)
-    if plan.settings.overlay and not plan.overlay_of(source).exists():
+    if plan.settings.overlay and not plan.has_overlay(source):
         return ResultState("the overlay is missing")
     return ResultState(None, data)
 
@@ -223,9 +250,10 @@ def update_labels(plan: ExtractionPlan, source: Source, data: dict[str, Any]) ->
         path = plan.file_of(source)
         try:
             write_pickle(path, data_set(data["annotations"], split_of(list(labels.values())), **extra))
+            plan.publish(path)
         except OSError as error:
             raise SkelpipeError(
-                f"{source.path}: cannot write its labels to {path} ({error.strerror or error}); check free space and "
+                f"{source.shown}: cannot write its labels to {path} ({error.strerror or error}); check free space and "
                 "permissions, and run again"
             ) from error
     return changed

@@ -17,6 +17,7 @@ from pipeline.datasets.merging import KINDS, PARQUET, merge, merged_path
 from pipeline.extract import defaults
 from pipeline.extract.executors import Executor, opened_executor
 from pipeline.extract.ledger import ErrorLog, NoteLog
+from pipeline.extract.mirror import Mirror, mirror_of, states
 from pipeline.extract.settings import ExtractSettings
 from pipeline.extract.share import Share
 from pipeline.inputs.labels import Labels, load_labels
@@ -27,9 +28,10 @@ from pipeline.reporting.progress import RunProgress
 from pose_extraction.errors import SkelpipeError, UsageError
 from pose_extraction.formats.shards.arrow import arrow
 from pose_extraction.networks.names import check_exists, detector_of, display_name
+from pose_extraction.remote import is_url
 
 if TYPE_CHECKING:
-    from pipeline.extract.cluster.options import ClusterOptions
+    from pipeline.cluster.options import ClusterOptions
     from pipeline.extract.device import Outcome
     from pipeline.extract.plan import ExtractionPlan
     from pose_extraction.networks.detection import PersonDetector
@@ -53,6 +55,8 @@ class Report:
         skipped: Number of videos with an up-to-date result from an earlier run.
         failed: Reasons for failures, by video path.
         frames_per_second: Frames extracted per second.
+        url: Where the data set, or the folder if there is none, is stored if the output folder is at a URL; the paths
+            are then those of a local copy.
     """
 
     folder: Path
@@ -61,11 +65,12 @@ class Report:
     skipped: int
     failed: dict[str, str]
     frames_per_second: float
+    url: str | None = None
 
 
 def extract(
     videos: Sequence[str | Path],
-    out: Path = defaults.OUT,
+    out: str | Path = defaults.OUT,
     *,
     settings: ExtractSettings | None = None,
     labels: str = defaults.LABELS,
@@ -77,8 +82,8 @@ def extract(
     """Extracts tracked, cleaned COCO-17 skeletons from videos.
 
     Args:
-        videos: Files, folders and glob patterns.
-        out: Output folder: `out/<estimator>/<clip>.pkl`, and `out/<estimator>.pkl` with all clips.
+        videos: Files, folders and glob patterns; also URLs, such as s3://bucket/videos.
+        out: Output folder or its URL: `out/<estimator>/<clip>.pkl`, and `out/<estimator>.pkl` with all clips.
         settings: See `ExtractSettings`.
         labels: "auto", "none", or the path of a CSV file.
         share: The share of the videos to process.
@@ -92,7 +97,10 @@ def extract(
     """
     settings, share = settings or ExtractSettings(), share or Share()
     console = console or Console(stderr=True)
-    inputs = survey(videos)
+    mirror = mirror_of(out, share.shard) if isinstance(out, str) and is_url(out) else None
+    inputs = survey(videos, urls=True)
+    if settings.chunk is not None and (mirror is not None or any(source.remote for source in inputs.sources)):
+        raise UsageError(f"--chunk {settings.chunk:g}: works on files only, not on URLs; copy long videos first")
     if inputs.skipped:
         kinds = ", ".join(f"{count} {suffix or 'without suffix'}" for suffix, count in sorted(inputs.skipped.items()))
         log.info("skipped files that are not videos: %s", kinds)
@@ -105,13 +113,15 @@ def extract(
     if detector is None and detector_name is not None:
         check_exists(detector_name, "detector")
     with opened_executor(settings, detector, cluster, share.shard) as (executor, settings):
-        return _extract(executor, inputs, out, settings=settings, known=known, share=share, console=console)
+        folder = Path(out) if mirror is None else mirror.folder
+        return _extract(executor, inputs, folder, mirror, settings=settings, known=known, share=share, console=console)
 
 
 def _extract(
     executor: Executor,
     inputs: Inputs,
     out: Path,
+    mirror: Mirror | None,
     *,
     settings: ExtractSettings,
     known: Labels,
@@ -124,8 +134,12 @@ def _extract(
     estimator, detector_identity = executor.identify(console)
     folder = out / display_name(settings.estimator)
     _refuse_unwritable(folder)
+    if mirror is not None:
+        mirror.refuse_unwritable()
+        mirror.pull(folder.name)
+    before = states([*_records_in(folder), *_data_sets_of(folder)]) if mirror is not None else {}
     plan = ExtractionPlan(
-        settings, estimator, detector_identity, folder, plan_clips(inputs.sources, known), known.origin
+        settings, estimator, detector_identity, folder, plan_clips(inputs.sources, known), known.origin, mirror
     )
 
     chosen = inputs.sources
@@ -141,6 +155,8 @@ def _extract(
         rate = _run(executor, plan, work, failures, notes, console, overwrite=share.overwrite) if work else 0.0
     finally:
         notes.close()
+        if mirror is not None:
+            mirror.push_changed(_records_in(folder), {})
     tried = {source.relative for source in (*work, *skipped)}
     failed_work = sum(source.relative in failures.failed for source in work)
     # A folder that could not be listed before, but contains videos now, counts as tried as well.
@@ -150,8 +166,25 @@ def _extract(
         failures.settle(tried | {str(merged_path(folder, to)) for to in KINDS}, below=folder.absolute())
     else:
         failures.settle(tried)
+    if mirror is not None and executor.is_elsewhere:
+        # Other machines have stored the results.
+        mirror.push_changed(_records_in(folder), before)
+        mirror.pull(folder.name)
     data_set = _merge(folder, failures) if share.shard is None else None
-    return Report(folder, data_set, len(work) - failed_work, len(skipped), failures.failed, rate)
+    url = None
+    if mirror is not None:
+        mirror.push_changed([*_records_in(folder), *_data_sets_of(folder)], before)
+        url = mirror.url_of(data_set or folder)
+    return Report(folder, data_set, len(work) - failed_work, len(skipped), failures.failed, rate, url)
+
+
+def _records_in(folder: Path) -> list[Path]:
+    """Files in an output folder that describe the run."""
+    return [*folder.glob("*.jsonl"), *folder.glob("summary*.json"), *folder.glob("summary*.html")]
+
+
+def _data_sets_of(folder: Path) -> list[Path]:
+    return [merged_path(folder, kind) for kind in KINDS]
 
 
 def _refuse_unwritable(folder: Path) -> None:
@@ -306,7 +339,7 @@ def _open_work(
             break
         empty_spans = plan.empty_spans_of(source)
         if len(empty_spans) == len(plan.clips[source.frame_dir]):
-            failures.add(source.relative, f"{source.path}: {'; '.join(empty_spans.values())}")
+            failures.add(source.relative, f"{source.shown}: {'; '.join(empty_spans.values())}")
             continue
         try:
             state = ResultState("overwrite") if share.overwrite else result_state(plan, source)
@@ -316,8 +349,8 @@ def _open_work(
             failures.add(source.relative, str(error))
             continue
         except OSError as error:
-            place = error.filename or source.path
-            failures.add(source.relative, f"{source.path}: {error.strerror or error} ({place}); check its permissions")
+            place = error.filename or source.shown
+            failures.add(source.relative, f"{source.shown}: {error.strerror or error} ({place}); check its permissions")
             continue
         if state.reason is None:
             skipped.append(source)
@@ -327,7 +360,7 @@ def _open_work(
                 tell(source.relative, notes_of(state.stored))
                 lost = lost_clips(plan, source, {clip.get("frame_dir") for clip in state.stored["annotations"]})
                 if lost:
-                    failures.add(source.relative, f"{source.path}: {'; '.join(lost)} (its other clips are written)")
+                    failures.add(source.relative, f"{source.shown}: {'; '.join(lost)} (its other clips are written)")
             continue
         work.append(source)
         reasons[state.reason] += 1
@@ -361,7 +394,9 @@ def _run(
         def on_video(outcome: "Outcome") -> None:
             failures.withdrawn |= outcome.withdrawn
             if outcome.error is not None:
-                failures.add(outcome.source.relative, outcome.error)
+                # Users know a video at a URL by that, not by the path of its copy.
+                error = outcome.error.replace(str(outcome.source.path), outcome.source.shown)
+                failures.add(outcome.source.relative, error)
             if outcome.is_part:
                 return
             notes.add(outcome.source.relative, list(outcome.problems))

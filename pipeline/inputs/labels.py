@@ -111,7 +111,7 @@ class LabelsFromTable:
         for row in table.rows:
             self._rows.setdefault(_file_key(folder / row.file), []).append(row)
             self._rows_by_target.setdefault(_target_key(folder / row.file), []).append(row)
-        self._refuse_missing(folder, {_file_key(source.path) for source in sources})
+        self._refuse_missing(folder, {self._key_of(source) for source in sources})
         self.warnings = table.warnings()
         unlisted = [source.relative for source in sources if not self._rows_of(source)]
         if unlisted:
@@ -132,7 +132,12 @@ class LabelsFromTable:
                 )
 
     def _rows_of(self, source: Source) -> list[TableRow]:
-        return self._rows.get(_file_key(source.path)) or self._rows_by_target.get(_target_key(source.path), [])
+        return self._rows.get(self._key_of(source)) or self._rows_by_target.get(_target_key(source.path), [])
+
+    def _key_of(self, source: Source) -> str:
+        # The table of videos at a URL names them as if it was next to them.
+        path = source.path if source.remote is None else self._table.path.parent / source.relative
+        return _file_key(path)
 
     def clips_of(self, source: Source) -> list[ClipLabel]:
         rows = self._rows_of(source)

@@ -16,7 +16,9 @@ from pathlib import Path
 from typing import Literal
 
 from pipeline.inputs.ntu import ntu_name
+from pipeline.inputs.remote import folder_of_copies, remote_files, stems_by_folder
 from pose_extraction.errors import UsageError
+from pose_extraction.remote import RemoteFile, is_url
 from pose_extraction.video.image_files import IMAGE_SUFFIXES
 
 logger = logging.getLogger(__name__)
@@ -42,6 +44,7 @@ class Source:
         relative: Path below the given folder, with "/" between folders; the file name if a file was given.
         folder_label: Name of the parent folder if folders are classes, else None.
         kind: "images" for a folder of images.
+        remote: Where the video is, if it is not on this machine; `path` is then the place of its copy.
     """
 
     path: Path
@@ -49,11 +52,17 @@ class Source:
     relative: str
     folder_label: str | None = None
     kind: Literal["video", "images"] = "video"
+    remote: RemoteFile | None = None
 
     @property
     def place(self) -> str:
-        """Absolute path with unresolved links; distinguishes videos with the same id."""
-        return str(_absolute(self.path))
+        """URL, or absolute path with unresolved links; distinguishes videos with the same id."""
+        return self.remote.url if self.remote is not None else str(_absolute(self.path))
+
+    @property
+    def shown(self) -> str:
+        """URL or path for messages."""
+        return self.remote.url if self.remote is not None else str(self.path)
 
 
 @dataclass(slots=True)
@@ -84,7 +93,7 @@ def named_source(path: Path, name: str) -> Source:
     return Source(path, frame_dir, name, kind=kind)
 
 
-def survey(paths: Sequence[str | Path]) -> Inputs:
+def survey(paths: Sequence[str | Path], *, urls: bool = False) -> Inputs:
     """Finds the videos in files, folders and glob patterns.
 
     A file given by name is accepted with any suffix. Folders are searched recursively for files with the suffix of a
@@ -93,20 +102,26 @@ def survey(paths: Sequence[str | Path]) -> Inputs:
 
     Args:
         paths: Files, folders and glob patterns.
+        urls: Whether they may be URLs. Their videos have to be copied to their `path` before they are read.
 
     Raises:
+        SkelpipeError: A storage at a URL cannot be read.
         UsageError: A path does not exist, there is no video, or two videos would have the same id.
     """
     inputs = Inputs()
     roots = []
+    remote = [given for given in paths if urls and isinstance(given, str) and is_url(given)]
     for given in paths:
-        roots.extend(_roots(given))
+        if given not in remote:
+            roots.extend(_roots(given))
     namer = _Namer()
     for root, path in roots:
         if root is not None and path.is_dir():
             inputs.sources.extend(_in_folder(path, root, namer, inputs))
         else:
             inputs.sources.append(namer.source(path, root, "video"))
+    for url in remote:
+        inputs.sources.extend(_at_url(url, namer, inputs))
     inputs.sources = _without_repeats(inputs.sources)
     if not inputs.sources and not inputs.unreadable:
         suffixes = ", ".join(sorted(suffix for suffix in inputs.skipped if suffix)) or "nothing"
@@ -117,7 +132,9 @@ def survey(paths: Sequence[str | Path]) -> Inputs:
             f"no video in {', '.join(map(str, paths)) or 'an empty list of paths'} (found {suffixes}); {remedy}"
         )
     refuse_equal_ids(inputs.sources)
-    inputs.sources = with_class_folders(inputs.sources, {root for root, _ in roots if root is not None})
+    inputs.sources = with_class_folders(
+        inputs.sources, {*(root for root, _ in roots if root is not None), *map(folder_of_copies, remote)}
+    )
     return inputs
 
 
@@ -182,6 +199,30 @@ def _in_folder(folder: Path, root: Path, namer: "_Namer", inputs: Inputs) -> lis
     return sorted(videos + sequences, key=lambda source: source.relative)
 
 
+def _at_url(url: str, namer: "_Namer", inputs: Inputs) -> list[Source]:
+    """All videos at a URL, in a stable order. Folders of images are not supported there."""
+    folder = folder_of_copies(url)
+    files, bad = remote_files(url)
+    inputs.unreadable += [(Path(file.url), "its name is not that of a file") for file in bad]
+    by_folder: dict[str, list[RemoteFile]] = {}
+    for file in files:
+        by_folder.setdefault(file.relative.rpartition("/")[0], []).append(file)
+    namer.expect(folder, [file for file in files if _is_video_name(file.relative)])
+    videos: list[Source] = []
+    for own in by_folder.values():
+        names = [file.relative.rpartition("/")[2] for file in own]
+        for file, name in zip(own, names, strict=True):
+            # A single file is accepted with any suffix.
+            chosen = _is_video_name(name) or len(files) == 1
+            if any(part.startswith(".") for part in file.relative.split("/")):
+                continue
+            if not chosen or _is_overlay(name, names):
+                inputs.skipped[Path(name).suffix.lower()] += 1
+                continue
+            videos.append(replace(namer.source(folder / file.relative, folder, "video"), remote=file))
+    return sorted(videos, key=lambda source: source.relative)
+
+
 def _is_video_name(name: str) -> bool:
     return Path(name).suffix.lower() in VIDEO_SUFFIXES
 
@@ -201,6 +242,11 @@ class _Namer:
 
     def __init__(self) -> None:
         self._stems: dict[Path, Counter[str]] = {}
+
+    def expect(self, folder: Path, files: list[RemoteFile]) -> None:
+        """Takes the videos at a URL, whose copies will be in a folder."""
+        for name, stems in stems_by_folder(files).items():
+            self._stems[folder / name] = stems
 
     def source(self, path: Path, root: Path | None, kind: Literal["video", "images"]) -> Source:
         """The video at `path`, with an id relative to `root` (None for a single file)."""
@@ -255,7 +301,7 @@ def refuse_equal_ids(sources: Sequence[Source]) -> None:
         other = first.setdefault(source.frame_dir, source)
         if other is not source:
             raise UsageError(
-                f"{other.path} and {source.path} would both have the id {source.frame_dir!r}; give a common parent "
+                f"{other.shown} and {source.shown} would both have the id {source.frame_dir!r}; give a common parent "
                 "folder (ids are then paths relative to it), or rename one"
             )
 

@@ -106,7 +106,7 @@ def prepare_bench(
     skip_bad: bool,
     console: Console,
 ) -> Bench:
-    """Open runs and files, and list the conditions; see `robustness`."""
+    """Open runs and files, and list the conditions; see `robustness`. The engine is without "auto"."""
     check_usage(runs, data, settings.families)
     subjects = read_subjects(runs)
     first = load_run(subjects[0].path)

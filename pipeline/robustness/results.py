@@ -12,7 +12,6 @@ from pipeline.robustness.tasks import Task
 from pose_extraction._version import __version__
 from pose_extraction.engines.engine import Engine
 from recognition.hub import described
-from recognition.inference.clip_networks import resolve_clip_engine
 from recognition.robustness.conditions import (
     BY_NAME,
     CLEAN,
@@ -125,10 +124,14 @@ def _confusions(bench: "Bench", methods: Sequence[str], answers: Answers) -> lis
 
 
 def engine_info(engine: Engine) -> dict[str, Any]:
-    """Return the package version, device, backend and precision that the networks ran with."""
+    """Return the package version, device, backend and precision that the networks ran with.
+
+    Args:
+        engine: Without "auto".
+    """
     return {
         "version": __version__,
-        "engine": resolve_clip_engine(engine).facts(),
+        "engine": engine.facts(),
     }
 
 

@@ -74,7 +74,7 @@ class Cache:
     Args:
         folder: Folder of the files.
         settings: Settings of the benchmark.
-        engine: Device, backend, precision and batch settings.
+        engine: Device, backend, precision and batch settings, without "auto".
         sources: The skeleton files.
         statistics: Errors of other estimators by name.
         label_names: Names of the classes, numbered as in the stored predictions: those of the first run.
@@ -101,7 +101,7 @@ class Cache:
             "kind": task.kind,
             "condition": asdict(task.condition),
             "seed": task.seed,
-            "placement": resolve_clip_engine(self.engine).facts(),
+            "placement": self.engine.facts(),
             "choices": choices if task.condition.family != CLEAN else None,
             "steps": self.settings.steps if task.kind == "targeted" else None,
             "clip": task.clip,
@@ -152,6 +152,11 @@ def model_layout_of(trained: Trained, clips: ClipSet) -> Skeleton:
     return LAYOUTS[name] if name in LAYOUTS else layout_by_shape(clips.layout.num_joints, clips.dimensions)
 
 
+def passes_of_task(task: Task, settings: BenchSettings) -> int:
+    """Return how many forward passes over the clips a task needs."""
+    return passes_of(1, settings.steps) if task.kind == "targeted" else 1
+
+
 class Worker:
     """Executes the tasks of one run.
 
@@ -175,10 +180,6 @@ class Worker:
     def network(self) -> ClipNetwork:
         """The run's network, created on first use; planning needs only one of several equal networks."""
         return network_for(self.trained.recognizer, self.engine)
-
-    def passes(self, task: Task) -> int:
-        """Return how many forward passes over the clips a task needs."""
-        return passes_of(1, self.cache.settings.steps) if task.kind == "targeted" else 1
 
     def do(self, task: Task, progress: Callable[[int], None]) -> dict[str, np.ndarray]:
         """Compute a task's result, as arrays by name.

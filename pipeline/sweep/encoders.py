@@ -11,16 +11,19 @@ from typing import Any
 from rich.console import Console
 from rich.text import Text
 
+from pipeline.cluster.job_actor import Progress
+from pipeline.cluster.jobs import ClusterJobs
 from pipeline.protocols.clips import ClipSelection, labelled_clips
 from pipeline.protocols.recipe import engine_for_protocols
 from pipeline.protocols.request import ProtocolRequest
 from pipeline.protocols.workflow import run_protocol
 from pipeline.sweep.encoder_plan import FRESH, PretrainRow, PretrainSweep, pairs_of, pretrain_settings_of
-from pipeline.sweep.jobs import Job, train_rows
+from pipeline.sweep.job import Job
+from pipeline.sweep.jobs import train_rows
 from pipeline.sweep.plan import SweepRequest, Swept
-from pipeline.sweep.workflow import list_jobs, write_results
+from pipeline.sweep.workflow import cluster_of, list_jobs, write_results
 from pose_extraction._version import __version__
-from pose_extraction.errors import UsageError
+from pose_extraction.errors import TrainingError, UsageError
 from pose_extraction.files import atomic_write, sha256_of
 from recognition.data.clips import open_clips
 from recognition.data.skeleton_file import skeleton_file_of
@@ -69,8 +72,18 @@ def sweep_encoders(plan: PretrainSweep, request: SweepRequest, *, device: str, p
         BackendError: The device is not available.
         TrainingError: No row has a run for every seed.
     """
+    with cluster_of(request) as cluster:
+        return _sweep_encoders(plan, request, device, precision, cluster)
+
+
+def _sweep_encoders(
+    plan: PretrainSweep, request: SweepRequest, device: str, precision: str, cluster: ClusterJobs | None
+) -> Swept | None:
     # Resolve "auto": the precision, and therefore the accuracy, depends on the machine.
-    engine = engine_for_protocols(device, precision)
+    if cluster is None:
+        engine = engine_for_protocols(device, precision)
+    else:
+        engine = cluster.ask(engine_for_protocols, cluster.device, precision)
     measuring = Measuring(request.split, engine.device, engine.precision, request.skip_bad)
 
     def job_of(row: PretrainRow, name: str, own: dict[str, Any]) -> Job:
@@ -78,11 +91,11 @@ def sweep_encoders(plan: PretrainSweep, request: SweepRequest, *, device: str, p
 
     listed = list_jobs(plan, request, job_of)
     _check_files(listed, measuring)
-    trained = train_rows(listed, jobs=request.jobs, dry_run=request.dry_run, console=request.console)
+    trained = train_rows(listed, request, cluster)
     if trained is None:
         return None
     whole, failed = trained
-    rows = _rows(plan, _measure_all(plan, whole, measuring, request.console))
+    rows = _rows(plan, _measure_all(plan, whole, measuring, request, cluster))
     result = Swept(plan.title, rows, list(plan.protocols), _cells(plan, rows), failed, request.out)
     summary = {
         "sweep": plan.model_dump(mode="json"),
@@ -114,8 +127,39 @@ def _check_files(listed: Mapping[str, Sequence[Job]], measuring: Measuring) -> N
         labelled_clips(open_clips(path, shown, leave_out_empty=True), shown, measuring.split)
 
 
+@dataclass(frozen=True)
+class _Measurement:
+    """One protocol of one encoder.
+
+    Args:
+        file: File with the measurements of the run.
+        key: Everything that the result depends on.
+        request: See `ProtocolRequest`.
+        title: For messages.
+    """
+
+    file: Path
+    key: str
+    request: ProtocolRequest
+    title: str
+
+
+class _Measurer:
+    """Measures encoders: what the actors of a cluster do, too."""
+
+    def prepare(self) -> None:
+        """Needs nothing: each protocol loads its own encoder and clips."""
+
+    def do(self, job: _Measurement, progress: Progress) -> float:
+        return float(run_protocol(job.request, console=Console(stderr=True))["top1"])
+
+
 def _measure_all(
-    plan: PretrainSweep, listed: Mapping[str, Sequence[Job]], measuring: Measuring, console: Console
+    plan: PretrainSweep,
+    listed: Mapping[str, Sequence[Job]],
+    measuring: Measuring,
+    request: SweepRequest,
+    cluster: ClusterJobs | None,
 ) -> dict[tuple[str, str], list[float]]:
     """Return (row, protocol) -> top-1 per seed; reuses earlier measurements of the same weights and settings.
 
@@ -123,34 +167,59 @@ def _measure_all(
         plan: Rows and protocols of the sweep.
         listed: Trained runs of each row, one per seed.
         measuring: Settings of the evaluation; the precision is fp32 or bf16.
-        console: Receives progress.
+        request: What the command line asks for.
+        cluster: The connected cluster; None for this machine.
+
+    Raises:
+        TrainingError: The actors of the cluster could not measure an encoder.
     """
     subjects = [(name, job, False) for name, own in listed.items() for job in own]
     subjects += [(FRESH, job, True) for job in next(iter(listed.values()))] if plan.fresh else []
+    wanted = [
+        (name, protocol, _measurement(plan, measuring, name, job, protocol, scratch=scratch))
+        for name, job, scratch in subjects
+        for protocol in plan.protocols
+    ]
+    left = [one for _, _, one in wanted if one.key not in _known(one.file)]
+
+    def ended(job: _Measurement, top1: float | None, reason: str | None) -> None:
+        if top1 is None:
+            raise TrainingError(f"{job.title}: {reason}")
+        known = {**_known(job.file), job.key: top1}
+        with atomic_write(job.file) as file:
+            file.write(json.dumps(known, indent=1).encode())
+
+    if cluster is not None:
+        paths = [Path(job.settings.data.file) for own in listed.values() for job in own]
+        cluster.run(_Measurer(), [(one, 1.0) for one in left], request.out, paths=paths, ended=ended)
+    else:
+        for one in left:
+            request.console.print(Text(one.title))
+            ended(one, _Measurer().do(one, lambda count: None), None)
     found: dict[tuple[str, str], list[float]] = {}
-    for name, job, scratch in subjects:
-        path, seed = job.folder / MEASURED, job.settings.training.seed
-        known, weights = _known(path), sha256_of(pretrained_file(job.folder))
-        for protocol in plan.protocols:
-            pairs = [*pairs_of(plan.recipe), f"seed={seed}"]
-            key = json.dumps([protocol, pairs, measuring.split, scratch, measuring.precision, weights])
-            if key not in known:
-                console.print(Text(f"{name}, seed {seed}: {protocol}"))
-                request = ProtocolRequest(
-                    protocol=protocol,
-                    run=job.folder,
-                    split=measuring.split,
-                    pairs=pairs,
-                    scratch=scratch,
-                    skip_bad=measuring.skip_bad,
-                    device=measuring.device,
-                    precision=measuring.precision,
-                )
-                known[key] = run_protocol(request, console=console)["top1"]
-                with atomic_write(path) as file:
-                    file.write(json.dumps(known, indent=1).encode())
-            found.setdefault((name, protocol), []).append(known[key])
+    for name, protocol, one in wanted:
+        found.setdefault((name, protocol), []).append(_known(one.file)[one.key])
     return found
+
+
+def _measurement(
+    plan: PretrainSweep, measuring: Measuring, name: str, job: Job, protocol: str, *, scratch: bool
+) -> _Measurement:
+    """Describe one measurement of one run."""
+    seed, weights = job.settings.training.seed, sha256_of(pretrained_file(job.folder))
+    pairs = [*pairs_of(plan.recipe), f"seed={seed}"]
+    request = ProtocolRequest(
+        protocol=protocol,
+        run=job.folder,
+        split=measuring.split,
+        pairs=pairs,
+        scratch=scratch,
+        skip_bad=measuring.skip_bad,
+        device=measuring.device,
+        precision=measuring.precision,
+    )
+    key = json.dumps([protocol, pairs, measuring.split, scratch, measuring.precision, weights])
+    return _Measurement(job.folder / MEASURED, key, request, f"{name}, seed {seed}: {protocol}")
 
 
 def _known(path: Path) -> dict[str, float]:

@@ -9,9 +9,12 @@ import yaml
 from pydantic import Field, field_validator
 from rich.console import Console
 
+from pipeline.cluster.options import ClusterOptions
 from pose_extraction.errors import UsageError
 from pose_extraction.yaml_text import read_yaml, yaml_reason
 from recognition.settings import Strict
+
+AUTO = "auto"
 
 
 class SweepRow(Strict):
@@ -74,9 +77,11 @@ class SweepRequest:
         changes: Settings for all rows, by dotted name; they override the config.
         split: Test split; None for the one that matches the training split.
         seeds: Training seeds; None for those of the config.
-        jobs: Number of parallel runs; None for one per GPU, or one per core.
+        jobs: Number of parallel runs; None for one per GPU, or one per core. Actors of a cluster decide themselves.
         skip_bad: Whether to skip malformed clips, regardless of the rows' settings.
         dry_run: Whether to list the runs without training.
+        cluster: How to use a Ray cluster; None for this machine.
+        device: Kind of device of the actors of a cluster: "auto", "cpu" or "cuda".
     """
 
     out: Path
@@ -88,6 +93,8 @@ class SweepRequest:
     jobs: int | None = None
     skip_bad: bool = False
     dry_run: bool = False
+    cluster: ClusterOptions | None = None
+    device: str = AUTO
 
     def settings_of_all_rows(self) -> dict[str, Any]:
         """Settings that hold for all rows, by dotted name."""

@@ -6,14 +6,17 @@ from typing import Any
 
 import numpy as np
 
+from pipeline.cluster.jobs import ClusterJobs
 from pipeline.reporting.tables import as_json
+from pipeline.robustness.measuring import Measuring, engine_for, measure_on_cluster
 from pipeline.robustness.results import engine_info, title_of
-from pipeline.robustness.subjects import SkeletonSource, Subject, open_sources, read_subjects, translation_of
-from pipeline.robustness.tasks import Cache, Task, Worker
-from pipeline.sweep.jobs import Job, phase_one_of, train_rows
+from pipeline.robustness.subjects import SkeletonSource, Subject, open_sources, read_subjects
+from pipeline.robustness.tasks import Cache, Task
+from pipeline.sweep.job import Job
+from pipeline.sweep.jobs import phase_one_of, train_rows
 from pipeline.sweep.plan import SweepRequest, Swept
 from pipeline.sweep.recognizer_plan import Row, SweepSettings, settings_of
-from pipeline.sweep.workflow import list_jobs, write_results
+from pipeline.sweep.workflow import cluster_of, list_jobs, write_results
 from pose_extraction.engines.engine import Engine
 from pose_extraction.errors import UsageError
 from recognition.data.clips import open_clips
@@ -47,24 +50,30 @@ def sweep(plan: SweepSettings, request: SweepRequest, engine: Engine) -> Swept |
             condition, or a run in the folder has other settings.
         AnnotationError: The file is malformed, or a clip is and `data.skip_bad` is not set.
         TrainingError: No row has a run for every seed.
+        BackendError: There is no cluster, or it has no room for an actor.
     """
+    with cluster_of(request) as cluster:
+        return _sweep(plan, request, engine, cluster)
 
+
+def _sweep(plan: SweepSettings, request: SweepRequest, engine: Engine, cluster: ClusterJobs | None) -> Swept | None:
     def job_of(row: Row, name: str, own: dict[str, Any]) -> Job:
         settings = settings_of(plan, row, own, place=plan.title)
         return Job(name, settings, phase_one_of(settings, request.out))
 
     listed = list_jobs(plan, request, job_of)
     _check_files(plan, listed, request.split)
-    trained = train_rows(listed, jobs=request.jobs, dry_run=request.dry_run, console=request.console)
+    trained = train_rows(listed, request, cluster)
     if trained is None:
         return None
     whole, failed = trained
+    engine = engine_for(engine, cluster)
     subjects = {
         # Use the weights of the last epoch: with few held-out clips the best epoch is random and differs between rows.
         name: read_subjects([f"{name.replace('=', ' ')}={run_file(job.folder, 'last')}" for job in jobs])
         for name, jobs in whole.items()
     }
-    accuracies, source, split = _measured(plan, subjects, request.split, request.out, engine)
+    accuracies, source, split = _measured(plan, subjects, request, engine, cluster)
     heads = [*_papers(plan, "paper"), *map(_titled, plan.measured())]
     rows = _rows(plan, list(whole), accuracies)
     result = Swept(plan.title, rows, heads, _cells(plan, accuracies), failed, request.out)
@@ -117,9 +126,9 @@ def _check_files(plan: SweepSettings, listed: Mapping[str, Sequence[Job]], split
 def _measured(
     plan: SweepSettings,
     subjects: Mapping[str, Sequence[Subject]],
-    split: str | None,
-    out: Path,
+    request: SweepRequest,
     engine: Engine,
+    cluster: ClusterJobs | None,
 ) -> tuple[dict[tuple[str, Condition], Accuracy], SkeletonSource, str]:
     """Return the accuracy of every row under every condition, over seeds and draws, on the file of the first row.
 
@@ -129,27 +138,25 @@ def _measured(
     first = next(iter(subjects.values()))[0]
     trained = load_run(first.path)
     files, skip_bad = [Path(trained.settings.data.file)], trained.settings.data.skip_bad
-    (source,), split = open_sources(first, files, split, limit=None, skip_bad=skip_bad)
-    cache = Cache(out / CACHE, bench, engine, [source], {}, trained.label_names)
-    accuracies: dict[tuple[str, Condition], Accuracy] = {}
+    (source,), split = open_sources(first, files, request.split, limit=None, skip_bad=skip_bad)
+    cache = Cache(request.out / CACHE, bench, engine, [source], {}, trained.label_names)
+    tasks = [
+        Task("answers", 0, condition, seed) for condition in plan.measured() for seed in seeds_of(condition, bench)
+    ]
+    every = [subject for own in subjects.values() for subject in own]
+    left = [(subject, task) for subject in every for task in tasks if not cache.has(subject, task)]
+    if cluster is not None:
+        measure_on_cluster(cluster, cache, left, skip_bad=skip_bad)
+    else:
+        measuring = Measuring(cache, skip_bad=skip_bad)
+        for one in left:
+            measuring.do(one, lambda _: None)
     answers: dict[tuple[str, Condition], list[np.ndarray]] = {}
     for name, own in subjects.items():
         for subject in own:
-            tasks = [
-                Task("answers", 0, condition, seed)
-                for condition in plan.measured()
-                for seed in seeds_of(condition, bench)
-            ]
-            left = [task for task in tasks if not cache.has(subject, task)]
-            if left:
-                run = load_run(subject.path)
-                worker = Worker(run, translation_of(run, trained.label_names), cache, skip_bad=skip_bad)
-                for task in left:
-                    cache.write(subject, task, worker.do(task, lambda _: None))
             for task in tasks:
                 answers.setdefault((name, task.condition), []).append(cache.read(subject, task)["predicted"])
-    for key, found in answers.items():
-        accuracies[key] = accuracy(np.stack(found), source.labels)
+    accuracies = {key: accuracy(np.stack(found), source.labels) for key, found in answers.items()}
     return accuracies, source, split
 
 

@@ -1,16 +1,31 @@
 """Steps that sweeps of recognizers and of encoders share: listing the runs, printing and writing the table."""
 
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from pipeline.cluster.jobs import ClusterJobs, opened_jobs
 from pipeline.reporting.tables import as_csv, as_markdown
-from pipeline.sweep.jobs import RUNS, Job
+from pipeline.sweep.job import Job
+from pipeline.sweep.jobs import RUNS
 from pipeline.sweep.plan import RowType, SweepPlan, SweepRequest, Swept, folder_name
 from pose_extraction.files import atomic_write
+
+
+def cluster_of(request: SweepRequest) -> "AbstractContextManager[ClusterJobs | None]":
+    """Connects to the cluster of a sweep for the duration of a block; None without one, and for a dry run.
+
+    Raises:
+        UsageError: The device of the actors is not a kind of device.
+        BackendError: There is no cluster, or it has no room for an actor.
+    """
+    if request.cluster is None or request.dry_run:
+        return nullcontext()
+    return opened_jobs(request.cluster, request.device, lambda text: request.console.print(Text(text, style="yellow")))
 
 
 def list_jobs(

@@ -11,7 +11,7 @@ from typing import TypeVar
 import av.error
 import cv2
 
-from pose_extraction.errors import VideoError
+from pose_extraction.errors import SkelpipeError
 from pose_extraction.queues import BoundedQueue
 from pose_extraction.video.reader import Frame, VideoInfo, VideoReader
 
@@ -19,8 +19,8 @@ log = logging.getLogger(__name__)
 
 # Decoded frames in the queue. A 1080p frame has 6 MB, so the queue dominates the memory of a run.
 FRAMES_AHEAD = 16
-# Exceptions that damaged videos cause besides `VideoError`: invalid sizes and times, or frames too large for memory.
-READ_ERRORS = (VideoError, OSError, ValueError, OverflowError, MemoryError, av.error.FFmpegError, cv2.error)
+# Exceptions that damaged videos cause besides `SkelpipeError`: invalid sizes and times, or frames too large for memory.
+READ_ERRORS = (SkelpipeError, OSError, ValueError, OverflowError, MemoryError, av.error.FFmpegError, cv2.error)
 
 
 @dataclass(eq=False)
@@ -50,6 +50,13 @@ class VideoJob:
     problems: list[str] = field(default_factory=list)
     error: str | None = None
     seconds: float = 0.0
+
+    def prepare(self) -> None:
+        """Called before the video is read, in the thread that decodes it.
+
+        Raises:
+            SkelpipeError: The video cannot be read.
+        """
 
 
 Job = TypeVar("Job", bound=VideoJob)
@@ -98,6 +105,7 @@ def _read(job: Job, waiting: BoundedQueue[tuple[Job, Frame | None]]) -> bool:
     """Decode one video to its end. Return False if the consumer has stopped."""
     started = perf_counter()
     try:
+        job.prepare()
         reading = VideoReader(job.path, start=job.start, end=job.end, stride=job.stride, fps=job.fps, stream=job.stream)
         with reading as reader:
             job.info = reader.info
@@ -109,7 +117,7 @@ def _read(job: Job, waiting: BoundedQueue[tuple[Job, Frame | None]]) -> bool:
                 started = perf_counter()
     except Exception as error:
         # A damaged video must never stop the run, whatever it raises.
-        text = str(error) if isinstance(error, VideoError) else f"{job.path}: {type(error).__name__}: {error}"
+        text = str(error) if isinstance(error, SkelpipeError) else f"{job.path}: {type(error).__name__}: {error}"
         if not isinstance(error, READ_ERRORS):
             text += "; please report this as a bug"
             log.warning("%s", job.path, exc_info=True)

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from pipeline.extract.cluster.options import ClusterOptions
+from pipeline.cluster.options import ClusterOptions
 from pipeline.extract.settings import ExtractSettings
 from pipeline.extract.share import Share
 from pipeline.extract.workflow import extract
@@ -48,7 +48,7 @@ def run(networks: tuple[Path, Path]) -> Callable[..., Run]:
 
     def call(
         videos: Any,
-        out: Path,
+        out: str | Path,
         *,
         labels: str = "auto",
         share: Share | None = None,

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 import skelpipe
+from pipeline.cluster.options import CLUSTER_NAMES
 from pipeline.extract.settings import ExtractSettings
 from skelpipe.extraction import ExtractOptions
 from test_support.doc_pages import ROOT
@@ -70,7 +71,8 @@ def test_extract_has_the_options_and_defaults_of_the_command():
     parameters = inspect.signature(skelpipe.extract).parameters.values()
     named = {one.name: one.default for one in parameters if one.kind is one.KEYWORD_ONLY}
     fields = ExtractSettings.model_fields
-    assert named.keys() - {"labels", "overwrite"} | ExtractOptions.__annotations__.keys() == fields.keys()
+    of_cluster = CLUSTER_NAMES - {"metrics_port"}
+    assert named.keys() - {"labels", "overwrite"} | ExtractOptions.__annotations__.keys() == fields.keys() | of_cluster
     for name in named.keys() & fields.keys():
         assert named[name] == fields[name].default, name
 

@@ -1,11 +1,10 @@
 """A process of the cluster that keeps the networks loaded, and extracts the videos that the driver sends.
 
-This class knows nothing of Ray; `driver` makes an actor of it. Its module imports nothing heavy: the number of threads
-must be set before the numeric libraries are loaded.
+`VideoActor` knows nothing of Ray. This module imports nothing heavy: the number of threads must be set before the
+numeric libraries are loaded.
 """
 
 import logging
-import os
 import queue
 import resource
 import socket
@@ -13,15 +12,14 @@ import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
-from pathlib import Path
-from time import monotonic, sleep
+from time import monotonic
 from typing import TYPE_CHECKING
 
-from pipeline.extract.cluster.receipts import STAGES, Ready, Receipt, Status
+from pipeline.cluster.messages import Ready, Status
+from pipeline.cluster.process import begin_process, enter_folder
+from pipeline.extract.cluster.receipts import STAGES, Receipt
 from pipeline.inputs.labels import ClipLabel
 from pipeline.inputs.videos import Source
-from pose_extraction.engines.devices import limit_cpus
-from pose_extraction.engines.threads import wait_asleep
 from pose_extraction.errors import SkelpipeError
 
 if TYPE_CHECKING:
@@ -33,8 +31,6 @@ if TYPE_CHECKING:
 
 # Seconds for which a decoder waits for the next video before it ends the batch.
 NEXT_VIDEO_SECONDS = 0.2
-# Seconds for which a file that another machine has just written may stay invisible on network storage.
-SHARED_STORAGE_SECONDS = 5.0
 # A header may claim any number of frames.
 LONGEST_VIDEO = 86400.0
 
@@ -68,10 +64,7 @@ class VideoActor:
     """
 
     def __init__(self, cpus: int, log_level: int = logging.WARNING, node_id: str = "") -> None:
-        os.environ["OMP_NUM_THREADS"] = str(cpus)
-        wait_asleep()
-        limit_cpus(cpus)
-        logging.basicConfig(level=log_level, format="%(levelname)s %(name)s: %(message)s")
+        begin_process(cpus, log_level)
         self._node, self._node_id = socket.gethostname(), node_id
         self._waiting: queue.SimpleQueue[Work] = queue.SimpleQueue()
         self._clips: dict[str, Sequence[ClipLabel]] = {}
@@ -86,21 +79,13 @@ class VideoActor:
         Args:
             plan: The plan of the driver, without clips.
             folder: Working directory of the driver, which relative paths refer to; None if there are none.
-            marker: File in the output folder that the driver has created.
+            marker: Path or URL of a file in the output folder that the driver has created.
 
         Raises:
             SkelpipeError: The node lacks the folders, or its networks, libraries or processor differ from those of
                 the driver, so that its results would differ, too.
         """
-        if folder is not None:
-            try:
-                os.chdir(folder)
-            except OSError as error:
-                raise SkelpipeError(
-                    f"{self._node}: cannot use the folder {folder}, which the paths refer to ({error.strerror}); give "
-                    "absolute paths on storage that all nodes share"
-                ) from error
-        self._check_output(Path(marker))
+        enter_folder(self._node, folder, marker)
         estimator, detector = self._networks(plan)
         # One dictionary of the clips of the current videos: those of all videos would fill the memory of each actor.
         self._plan = replace(plan, estimator=estimator, detector=detector, clips=self._clips)
@@ -112,7 +97,7 @@ class VideoActor:
         others = 1 if estimator.engine.on_cpu else 2
         return Ready(self._node, self._node_id, self._extractor.workers + others)
 
-    def extract(self, work: "Work", name: str, clips: Sequence[ClipLabel]) -> Receipt:
+    def run(self, work: "Work", name: str, clips: Sequence[ClipLabel]) -> Receipt:
         """Extract a video and write its file; several threads may call this at a time.
 
         Args:
@@ -132,16 +117,6 @@ class VideoActor:
         """Return the progress."""
         duration = max((begun.duration for begun in list(self._begun.values())), default=0.0)
         return Status(self._frames, monotonic() - self._progress, duration)
-
-    def _check_output(self, marker: Path) -> None:
-        until = monotonic() + SHARED_STORAGE_SECONDS
-        while not marker.exists():
-            if monotonic() > until:
-                raise SkelpipeError(
-                    f"{self._node}: does not see the output folder {marker.parent} of the driver; give a folder on "
-                    "storage that all nodes share with --out"
-                )
-            sleep(0.1)
 
     def _networks(self, plan: "ExtractionPlan") -> "tuple[NetworkIdentity, NetworkIdentity | None]":
         """Find the networks on this machine; their files may have other paths than on the driver."""
@@ -227,3 +202,12 @@ class VideoActor:
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
         seconds = {**dict.fromkeys(STAGES, 0.0), **outcome.seconds, "networks": networks}
         begun.future.set_result(Receipt(outcome, seconds, elapsed, self._frames, peak, self._node))
+
+
+class RemoteActor(VideoActor):
+    """An actor that knows on which node Ray has placed it."""
+
+    def __init__(self, cpus: int, log_level: int) -> None:
+        import ray
+
+        super().__init__(cpus, log_level, ray.get_runtime_context().get_node_id())

@@ -1,24 +1,28 @@
 """Extraction on a Ray cluster, as an executor of `pipeline.extract.workflow`."""
 
-import secrets
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
-from pipeline.extract.cluster.connection import Demand, cause_of, connected, demand_of, living_nodes
-from pipeline.extract.cluster.driver import Driver, sizes_of, tasks_of
+from pipeline.cluster.connection import Demand, connected, demand_of, living_nodes, on_a_node
+from pipeline.cluster.driver import Driver
+from pipeline.cluster.options import ClusterOptions
+from pipeline.cluster.process import marked
+from pipeline.cluster.schedule import Task
+from pipeline.cluster.workers import Setup
+from pipeline.extract.cluster.actor import RemoteActor
 from pipeline.extract.cluster.metrics import served_metrics
-from pipeline.extract.cluster.options import ClusterOptions
-from pipeline.extract.cluster.reports import Reports
+from pipeline.extract.cluster.reports import VideoReports
 from pipeline.extract.cluster.summary import Summary, summary_path, write_summary
-from pipeline.extract.cluster.workers import Setup
+from pipeline.extract.cluster.tasks import sizes_of, source_of, tasks_of, working_folder
 from pipeline.extract.settings import ExtractSettings
 from pipeline.inputs.videos import Source
 from pipeline.reporting.progress import RunProgress
-from pose_extraction.errors import SkelpipeError
 
 if TYPE_CHECKING:
     from pipeline.extract.device import Outcome
@@ -43,20 +47,15 @@ class ClusterExecutor:
     demand: Demand
     shard: tuple[int, int] | None
 
+    @property
+    def is_elsewhere(self) -> bool:
+        return True
+
     def identify(self, console: Console) -> "tuple[NetworkIdentity, NetworkIdentity | None]":
         """Returns estimator and detector; those for a GPU are found on a node that has one."""
         if not self.demand.gpus:
             return _identify(self.settings, console)
-        import ray
-
-        found = ray.remote(**self.demand.options())(_identify).remote(self.settings, None)
-        try:
-            return ray.get(found)
-        except ray.exceptions.RayError as error:
-            cause = cause_of(error)
-            if isinstance(cause, SkelpipeError):
-                raise cause from error
-            raise SkelpipeError(f"no node of the cluster can load the networks: {error}") from error
+        return on_a_node(self.demand, _identify, self.settings, None)
 
     def sizes(self, work: Sequence[Source]) -> dict[Source, int]:
         """Returns the size of each video in bytes: the largest come first, so their number says little of the rest."""
@@ -72,20 +71,24 @@ class ClusterExecutor:
     ) -> None:
         """Extracts videos; writes `summary.json` and its page, also when it is interrupted."""
         summary, complete = Summary(), False
-        marker = plan.folder / f".ray-{secrets.token_hex(8)}"
-        for old in plan.folder.glob(".ray-*"):
-            if self.shard is None:
-                # Of a driver that was killed.
-                old.unlink(missing_ok=True)
-        marker.touch()
+        tasks = tasks_of(work, sizes)
+
+        def arguments(task: Task) -> tuple[Any, ...]:
+            return task.work, task.name, plan.clips[source_of(task.work).frame_dir]
+
         try:
-            with served_metrics(self.options.metrics_port) as metrics:
-                setup = Setup(self.options, self.demand, marker)
-                reports = Reports(summary, metrics, on_video, shown.frame, lambda text: shown.say(text, style="yellow"))
-                Driver(plan, tasks_of(work, sizes), setup, reports).run()
+            with (
+                marked(plan.folder, alone=self.shard is None) as marker,
+                _published(plan, marker) as place,
+                served_metrics(self.options.metrics_port) as metrics,
+            ):
+                # The clips of all videos would fill the memory of each actor.
+                opening = (replace(plan, clips={}), working_folder(plan, tasks), place)
+                setup = Setup(self.options, self.demand, RemoteActor, opening, arguments)
+                say = partial(shown.say, style="yellow")
+                Driver(tasks, setup, VideoReports(summary, metrics, on_video, shown.frame, say)).run()
             complete = True
         finally:
-            marker.unlink(missing_ok=True)
             path = summary_path(plan.folder, self.shard)
             try:
                 write_summary(path, summary.as_dict(complete=complete))
@@ -116,6 +119,19 @@ def opened_cluster(
         # Ray shows each actor only its own GPU.
         settings = settings.model_copy(update={"device": "cuda:0" if demand.gpus else "cpu"})
         yield ClusterExecutor(settings, options, demand, shard), settings
+
+
+@contextmanager
+def _published(plan: "ExtractionPlan", marker: Path) -> Iterator[str]:
+    """Yields the path or URL at which actors look for the marker."""
+    if plan.mirror is None:
+        yield str(marker)
+        return
+    plan.publish(marker)
+    try:
+        yield plan.mirror.url_of(marker)
+    finally:
+        plan.mirror.remove(marker)
 
 
 def _identify(settings: ExtractSettings, console: Console | None) -> "tuple[NetworkIdentity, NetworkIdentity | None]":

@@ -4,16 +4,18 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from pipeline.cluster.schedule import Kind, Task
 from pipeline.extract.cluster.metrics import Metrics
 from pipeline.extract.cluster.receipts import Receipt
 from pipeline.extract.cluster.summary import Summary
+from pipeline.extract.cluster.tasks import source_of
 
 if TYPE_CHECKING:
     from pipeline.extract.device import Outcome
 
 
 @dataclass(frozen=True)
-class Reports:
+class VideoReports:
     """Takes the events of a run.
 
     Args:
@@ -21,16 +23,16 @@ class Reports:
         metrics: The same for Prometheus; None for no metrics.
         on_video: Called after each video, whether it succeeded or failed.
         on_frame: Called for every frame.
-        say: Prints a message.
+        show: Prints a message.
     """
 
     summary: Summary
     metrics: Metrics | None
     on_video: Callable[["Outcome"], None]
     on_frame: Callable[[], None]
-    say: Callable[[str], None]
+    show: Callable[[str], None]
 
-    def written(self, receipt: Receipt) -> None:
+    def finished(self, task: Task, receipt: Receipt) -> None:
         """Reports a video that has been written."""
         self.summary.video_ended(receipt)
         if self.metrics is not None:
@@ -40,18 +42,24 @@ class Reports:
             self._count_failure("incomplete")
         self.on_video(receipt.outcome)
 
-    def given_up(self, outcome: "Outcome", kind: str) -> None:
+    def given_up(self, task: Task, kind: Kind, reason: str, receipt: Receipt | None) -> None:
         """Reports a video without a result."""
         self._count_failure(kind)
-        self.on_video(outcome)
+        if receipt is not None:
+            self.on_video(receipt.outcome)
+            return
+        from pipeline.extract.device import Outcome
 
-    def retried(self, kind: str) -> None:
+        source = source_of(task.work)
+        self.on_video(Outcome(source, error=f"{source.shown}: {reason}", work=task.name))
+
+    def retried(self, kind: Kind) -> None:
         """Reports an attempt that failed and is repeated."""
         self.summary.retried(kind)
         if self.metrics is not None:
             self.metrics.retried(kind)
 
-    def frames(self, count: int) -> None:
+    def progress(self, count: int) -> None:
         """Reports processed frames."""
         if self.metrics is not None:
             self.metrics.frames(count)
@@ -62,6 +70,18 @@ class Reports:
         """Reports the present numbers of waiting videos, videos in progress and actors."""
         if self.metrics is not None:
             self.metrics.state(waiting=waiting, running=running, actors=actors)
+
+    def actor_ready(self, node: str) -> None:
+        """Reports an actor that has loaded its networks."""
+        self.summary.actor_ready(node)
+
+    def actor_ended(self, node: str, wall: float, busy: float) -> None:
+        """Reports the life of an actor; see `Summary.actor_ended`."""
+        self.summary.actor_ended(node, wall, busy)
+
+    def say(self, text: str) -> None:
+        """Prints a message."""
+        self.show(text)
 
     def _count_failure(self, kind: str) -> None:
         self.summary.failed(kind)

@@ -12,7 +12,8 @@ import yaml
 from typer.testing import CliRunner
 
 from pipeline.cli import app
-from pipeline.sweep.jobs import is_done, phase_one_of
+from pipeline.sweep.job import is_done
+from pipeline.sweep.jobs import phase_one_of
 from pipeline.sweep.plan import folder_name
 from pipeline.sweep.recognizer_plan import SweepSettings, read_sweep, settings_of
 from pose_extraction.errors import UsageError

@@ -44,7 +44,7 @@ def refused(*arguments):
     except SkelpipeError as error:
         return str(error)
 
-import pipeline.extract.cluster.actor as module
+import pipeline.cluster.process as module
 module.SHARED_STORAGE_SECONDS = 0.2
 marker = Path(out) / ".marker"
 other = replace(plan, estimator=replace(plan.estimator, digest="0" * 16))
@@ -53,11 +53,11 @@ marker.touch()
 errors = [unseen, refused(plan, "/nosuch folder", str(marker)), refused(other, None, str(marker))]
 ready = actor.open(replace(plan, clips={}), None, str(marker))
 with ThreadPoolExecutor(2) as pool:
-    receipts = list(pool.map(lambda one: actor.extract(one, one.relative, plan.clips[one.frame_dir]), sources))
+    receipts = list(pool.map(lambda one: actor.run(one, one.relative, plan.clips[one.frame_dir]), sources))
 marker.unlink()
 status = actor.status()
 print(json.dumps({
-    "errors": errors, "node_id": ready.node_id, "at_once": ready.videos_at_once, "frames": status.frames,
+    "errors": errors, "node_id": ready.node_id, "at_once": ready.tasks_at_once, "frames": status.done,
     "cpus": cpu_count(), "quiet": status.quiet, "duration": status.duration,
     "receipts": [[one.outcome.source.relative, one.outcome.error, one.outcome.frames, one.outcome.digest,
                   one.seconds, one.elapsed, one.peak_memory] for one in receipts],

@@ -4,7 +4,6 @@ One cluster serves all tests: starting nodes and actors takes most of the time.
 """
 
 import json
-import os
 import shutil
 import subprocess
 import sys
@@ -15,39 +14,24 @@ from typing import Any
 
 import pytest
 
-from pipeline.extract.cluster.options import ClusterOptions
+import skelpipe
+from pipeline.cluster.options import ClusterOptions
+from pose_extraction.formats.pickles import read_pickle
 from test_support.gated_video import GatedVideo, kill, parent_of, wait_for_end
 from test_support.made_runs import SIZE, all_files, identities
 from test_support.made_video import write_made_clip
+from test_support.ray_cluster import STORE, add_node, small_cluster
 
 pytest.importorskip("ray", reason="Ray is not installed")
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(200)]
 
 ROOT = Path(__file__).resolve().parents[4]
-STORE = 80 << 20
 
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[Any]:
-    """A head without cores, and two nodes with one core each."""
-    before = dict(os.environ)
-    # The processes of the cluster inherit these: where the project is, that no node reports to anyone, and that a token
-    # which the user may have does not count.
-    os.environ.update(PYTHONPATH=str(ROOT), RAY_USAGE_STATS_ENABLED="0", RAY_ENABLE_UV_RUN_RUNTIME_ENV="0")
-    os.environ["RAY_AUTH_MODE"] = "disabled"
-    from ray.cluster_utils import Cluster
-
-    quick = {"health_check_initial_delay_ms": 0, "health_check_period_ms": 500, "health_check_failure_threshold": 4}
-    head = {"num_cpus": 0, "object_store_memory": STORE, "include_dashboard": False, "_system_config": quick}
-    made = Cluster(initialize_head=True, head_node_args=head)
-    try:
-        for _ in range(2):
-            made.add_node(num_cpus=1, object_store_memory=STORE, memory=4 << 30)
+    with small_cluster() as made:
         yield made
-    finally:
-        made.shutdown()
-        os.environ.clear()
-        os.environ.update(before)
 
 
 @pytest.fixture
@@ -112,7 +96,7 @@ def test_killed_actors_and_lost_nodes_change_nothing(run, cluster, options, vide
     thread = acting(act)
     outcome = run(videos, tmp_path / "out", cluster=options)
     thread.join(60)
-    cluster.add_node(num_cpus=1, object_store_memory=STORE, memory=4 << 30)
+    add_node(cluster)
     assert (outcome.report.done, outcome.report.failed) == (6, {}), outcome.output
     run(videos, tmp_path / "local")
     assert results(tmp_path / "out") == results(tmp_path / "local")
@@ -157,26 +141,56 @@ def test_a_video_that_kills_or_hangs_actors_is_given_up_and_the_others_continue(
     assert "hung" in (tmp_path / "out" / "tiny_pose" / "summary.html").read_text()
 
 
-def test_after_the_driver_was_killed_only_what_was_in_progress_is_repeated(
-    run, cluster, options, networks, videos, late, tmp_path
-):
-    gate = GatedVideo(videos / "run" / "gate.mp4")
+def test_a_full_object_store_and_videos_at_urls_change_nothing(run, cluster, networks, clips, tmp_path, monkeypatch):
+    """Neither frames nor poses pass through the store."""
+    import numpy as np
+    import ray
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+    monkeypatch.setenv("SKELPIPE_CACHE", str(tmp_path / "cache"))
+    ray.init(address=cluster.address, log_to_driver=False)
+    try:
+        block = STORE // 8
+        fill = ray.remote(num_cpus=1)(lambda: np.zeros(block, np.uint8))
+        places = [NodeAffinitySchedulingStrategy(node.node_id, soft=False) for node in cluster.worker_nodes]
+        held = [fill.options(scheduling_strategy=place).remote() for place in places for _ in range(10)]
+        held += [ray.put(np.zeros(block, np.uint8)) for _ in range(10)]
+        ray.wait(held, num_returns=len(held), fetch_local=False)
+        report = skelpipe.extract(
+            f"file://{clips}",
+            f"file://{tmp_path / 'out'}",
+            engine="ray",
+            address=cluster.address,
+            **dict(zip(("estimator", "detector"), map(str, networks), strict=True)),
+            device="cpu",
+            backend="onnxruntime",
+        )
+    finally:
+        ray.shutdown()
+    assert (report.done, report.failed) == (4, {})
+    local = run(clips, tmp_path / "local")
+    ours, theirs = read_pickle(tmp_path / "out" / "tiny_pose.pkl"), read_pickle(local.report.data_set)
+    assert [clip["frame_dir"] for clip in ours["annotations"]] == [clip["frame_dir"] for clip in theirs["annotations"]]
+    for one, other in zip(ours["annotations"], theirs["annotations"], strict=True):
+        assert one["keypoint"].tobytes() == other["keypoint"].tobytes()
+    stored = {path.name for path in (tmp_path / "out" / "tiny_pose").iterdir() if path.is_file()}
+    assert stored == {"notes.jsonl", "summary.json", "summary.html"}
+    copies = [path for path in (tmp_path / "cache" / "videos").rglob("*") if path.is_file()]
+    assert not copies
+
+
+def begun(address: str, networks: tuple[Path, Path], videos: Path, out: Path) -> subprocess.Popen[bytes]:
+    """Starts the command with a single actor, which takes the smallest video last."""
     estimator, detector = networks
     command = [
-        *(sys.executable, "-m", "skelpipe", "extract", videos, "--out", tmp_path / "out", "--device", "cpu"),
+        *(sys.executable, "-m", "skelpipe", "extract", videos, "--out", out, "--device", "cpu"),
         *("--estimator", estimator, "--detector", detector, "--backend", "onnxruntime"),
-        *("--engine", "ray", "--address", cluster.address, "--actors", "1"),
+        *("--engine", "ray", "--address", address, "--actors", "1"),
     ]
-    with subprocess.Popen(
-        [str(word) for word in command], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
-    ) as driver:
-        # A single actor takes the smallest video last, so the others are finished or in progress.
-        actor = gate.reader()
-        gate.become(late("gate.mp4"))
-        driver.kill()
-        driver.communicate()
-    # Ray ends the actors of a driver that is gone.
-    wait_for_end(actor)
+    return subprocess.Popen([str(word) for word in command], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+
+
+def assert_only_the_rest_is_repeated(run, options: ClusterOptions, videos: Path, tmp_path: Path) -> None:
     left = identities(tmp_path / "out")
     outcome = run(videos, tmp_path / "out", cluster=options)
     assert outcome.report.failed == {}
@@ -185,3 +199,36 @@ def test_after_the_driver_was_killed_only_what_was_in_progress_is_repeated(
     assert {name: identity for name, identity in identities(tmp_path / "out").items() if name in left} == left
     run(videos, tmp_path / "local")
     assert results(tmp_path / "out") == results(tmp_path / "local")
+
+
+def test_after_the_driver_was_killed_only_what_was_in_progress_is_repeated(
+    run, cluster, options, networks, videos, late, tmp_path
+):
+    gate = GatedVideo(videos / "run" / "gate.mp4")
+    with begun(cluster.address, networks, videos, tmp_path / "out") as driver:
+        # The others are finished or in progress.
+        actor = gate.reader()
+        gate.become(late("gate.mp4"))
+        driver.kill()
+        driver.communicate()
+    # Ray ends the actors of a driver that is gone.
+    wait_for_end(actor)
+    assert_only_the_rest_is_repeated(run, options, videos, tmp_path)
+
+
+def test_after_everything_was_killed_only_what_was_in_progress_is_repeated(
+    run, cluster, networks, videos, late, tmp_path
+):
+    """The last test: the cluster of the others is gone then."""
+    gate = GatedVideo(videos / "run" / "gate.mp4")
+    with begun(cluster.address, networks, videos, tmp_path / "out") as driver:
+        actor = gate.reader()
+        gate.become(late("gate.mp4"))
+        for node in [*cluster.worker_nodes, cluster.head_node]:
+            node.kill_all_processes(check_alive=False, allow_graceful=False)
+        driver.kill()
+        driver.communicate()
+    kill(actor)
+    with small_cluster() as another:
+        options = ClusterOptions(address=another.address, stall_seconds=60)
+        assert_only_the_rest_is_repeated(run, options, videos, tmp_path)

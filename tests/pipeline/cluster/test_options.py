@@ -4,7 +4,7 @@ import sys
 
 import pytest
 
-from pipeline.extract.cluster.options import STALL_SECONDS, ClusterOptions, check_ray
+from pipeline.cluster.options import STALL_SECONDS, ClusterOptions, check_ray
 from pose_extraction.errors import BackendError, UsageError
 
 

@@ -5,12 +5,15 @@ import os
 import signal
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from typing import TypeVar
 
-from pipeline.extract.cluster.options import MOST_CPUS_PER_ACTOR, MOST_CPUS_PER_GPU, ClusterOptions
-from pose_extraction.errors import BackendError, UsageError
+from pipeline.cluster.options import MOST_CPUS_PER_ACTOR, MOST_CPUS_PER_GPU, ClusterOptions
+from pose_extraction.errors import BackendError, SkelpipeError, UsageError
+
+Found = TypeVar("Found")
 
 # Before Ray is imported. With this variable, Ray would pack the project's folder and build an environment with uv on
 # every worker when the command was started by `uv run`.
@@ -120,6 +123,29 @@ def cause_of(error: Exception) -> Exception:
     """Returns the exception that an actor raised; for others, such as the death of its process, the error itself."""
     cause = getattr(error, "cause", None)
     return cause if isinstance(cause, Exception) else error
+
+
+def on_a_node(demand: Demand, call: Callable[..., Found], *arguments: object) -> Found:
+    """Returns the result of a function that runs where an actor could.
+
+    Args:
+        demand: What an actor needs.
+        call: The function.
+        arguments: Its arguments.
+
+    Raises:
+        SkelpipeError: The function raises it, or no node can run it.
+    """
+    import ray
+
+    try:
+        found: Found = ray.get(ray.remote(**demand.options())(call).remote(*arguments))
+    except ray.exceptions.RayError as error:
+        cause = cause_of(error)
+        if isinstance(cause, SkelpipeError):
+            raise cause from error
+        raise SkelpipeError(f"no node of the cluster can load the networks: {error}") from error
+    return found
 
 
 def living_nodes() -> list[Node]:

@@ -1,23 +1,19 @@
-"""Which actor gets which video when, and what happens to videos that fail."""
-
-from pathlib import Path
+"""Which actor gets which task when, and what happens to tasks that fail."""
 
 import pytest
 
-from pipeline.extract.cluster.schedule import Schedule, Task
-from pipeline.inputs.videos import Source
+from pipeline.cluster.schedule import Schedule, Task
 
 
 def task(name: str, size: int = 1) -> Task:
-    source = Source(Path(f"{name}.mp4"), name, f"{name}.mp4")
-    return Task(source, source, source.relative, size)
+    return Task(name, name, size)
 
 
 def names(schedule: Schedule, actor: str = "a", actors: tuple[str, ...] = ("a", "b")) -> list[str]:
     """Names of the videos that an actor gets one after the other."""
     found = []
     while (given := schedule.next_for(actor, actors, [])) is not None:
-        found.append(given.source.frame_dir)
+        found.append(given.name)
     return found
 
 

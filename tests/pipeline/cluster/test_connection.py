@@ -2,8 +2,8 @@
 
 import pytest
 
-from pipeline.extract.cluster.connection import GIB, Node, connected, demand_of
-from pipeline.extract.cluster.options import ClusterOptions
+from pipeline.cluster.connection import GIB, Node, connected, demand_of
+from pipeline.cluster.options import ClusterOptions
 from pose_extraction.errors import BackendError, UsageError
 
 HEAD = Node("head", 0, 0, 8 * GIB)

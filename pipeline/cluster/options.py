@@ -1,10 +1,13 @@
-"""Options of `skelpipe extract --engine ray`."""
+"""Options of `--engine ray`."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from pose_extraction.engines.engine import has_module
 from pose_extraction.errors import BackendError, UsageError
 
+LOCAL, RAY = "local", "ray"
 # Memory in GiB that each actor declares. Ray itself would assume that an actor needs none, and start as many as there
 # are cores. Networks, decoded frames and a long overlay of 1080p video stay below it.
 ACTOR_MEMORY = 3.0
@@ -19,7 +22,7 @@ STALL_SECONDS = 300.0
 
 @dataclass(frozen=True)
 class ClusterOptions:
-    """How an extraction uses a Ray cluster.
+    """How a command uses a Ray cluster.
 
     Args:
         address: `HOST:PORT` of the head node, "auto", or "local" for a new one on this machine; None: that of the
@@ -27,7 +30,7 @@ class ClusterOptions:
         actors: Number of actors; None for as many as the nodes have room for.
         actor_cpus: Cores of each actor; None selects by node.
         actor_memory: Memory of each actor in GiB, for Ray's placement.
-        stall_seconds: Seconds without progress after which a video counts as hanging; None for `STALL_SECONDS` and
+        stall_seconds: Seconds without progress after which a task counts as hanging; None for `STALL_SECONDS` and
             the duration of the video.
         metrics_port: Port for Prometheus; None for no metrics.
     """
@@ -67,3 +70,36 @@ def check_ray() -> None:
     """
     if not has_module("ray"):
         raise BackendError("--engine ray needs ray; install it with pip install 'skelpipe[ray]'")
+
+
+# Options of commands, without "engine", and the fields of `ClusterOptions` that they set.
+_FIELDS = {
+    "address": "address",
+    "actors": "actors",
+    "actor_cpus": "actor_cpus",
+    "actor_memory": "actor_memory",
+    "stall_timeout": "stall_seconds",
+    "metrics_port": "metrics_port",
+}
+CLUSTER_NAMES = frozenset({"engine", *_FIELDS})
+
+
+def cluster_options(given: Mapping[str, Any]) -> ClusterOptions | None:
+    """Returns the options of a cluster; None for this machine.
+
+    Args:
+        given: Options of a command by name; others are ignored, and all but "engine" may be missing.
+
+    Raises:
+        UsageError: The engine is unknown, or options of a cluster are given without one.
+        BackendError: Ray is not installed.
+    """
+    values = {name: given[name] for name in _FIELDS if given.get(name) is not None}
+    if given["engine"] not in (LOCAL, RAY):
+        raise UsageError(f"--engine {given['engine']}: must be local or ray")
+    if given["engine"] == LOCAL:
+        for name, value in values.items():
+            raise UsageError(f"--{name.replace('_', '-')} {value}: is an option of a cluster; add --engine ray")
+        return None
+    check_ray()
+    return ClusterOptions(**{_FIELDS[name]: value for name, value in values.items()})

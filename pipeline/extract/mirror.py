@@ -1,0 +1,161 @@
+"""An output folder at a URL: results are made in a local copy of it, and each finished file is stored as a whole."""
+
+import json
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+
+from pose_extraction.cache import default_cache_dir
+from pose_extraction.errors import SkelpipeError
+from pose_extraction.files import atomic_write
+from pose_extraction.remote import RemoteFile, below, exists, fetch, list_folder, remove, store
+
+# File in the local copy with what is known to be the same at the URL.
+_KNOWN = ".known.json"
+# Overlays are large, and nothing reads them again.
+_NOT_FETCHED = (".mp4",)
+
+
+@dataclass(frozen=True)
+class Mirror:
+    """The output folder and its local copy; can be pickled.
+
+    Args:
+        url: URL of the output folder.
+        folder: Local copy, which belongs to one run at a time.
+    """
+
+    url: str
+    folder: Path
+
+    def url_of(self, path: Path) -> str:
+        """Returns the URL of a file in the local copy."""
+        return below(self.url, path.relative_to(self.folder).as_posix())
+
+    def push(self, path: Path) -> None:
+        """Stores a file at the URL.
+
+        Raises:
+            SkelpipeError: It cannot be written.
+        """
+        store(path, self.url_of(path))
+
+    def remove(self, path: Path) -> None:
+        """Removes a file at the URL, if there is one.
+
+        Raises:
+            SkelpipeError: It cannot be removed.
+        """
+        remove(self.url_of(path))
+
+    def exists(self, path: Path) -> bool:
+        """Returns whether a file is at the URL."""
+        return exists(self.url_of(path))
+
+    def fetch(self, path: Path) -> None:
+        """Copies a file from the URL, if there is one; removes the local copy if there is none."""
+        if self.exists(path):
+            fetch(self.url_of(path), path)
+        else:
+            path.unlink(missing_ok=True)
+
+    def refuse_unwritable(self) -> None:
+        """Fails before the work starts if nothing can be stored at the URL.
+
+        Raises:
+            SkelpipeError: It cannot be written to.
+        """
+        probe = self.folder / ".writable"
+        probe.touch()
+        self.push(probe)
+        self.remove(probe)
+
+    def pull(self, name: str) -> None:
+        """Makes the local copy equal to the URL: results that other machines have stored, and none that are lost.
+
+        Args:
+            name: Name of the estimator, whose folder and data sets are compared.
+
+        Raises:
+            SkelpipeError: The storage cannot be read, or an object has a name that no file can have.
+        """
+        known = self._known()
+        files = {one.relative: one for one in list_folder(self.url) if _belongs(one.relative, name)}
+        for relative, one in files.items():
+            path = self.folder / relative
+            if one.relative.endswith(_NOT_FETCHED) or known.get(relative) == _state(one, path):
+                continue
+            fetch(one.url, path)
+            known[relative] = _state(one, path)
+        for path in list(self.folder.rglob("*")):
+            relative = path.relative_to(self.folder).as_posix()
+            if path.is_file() and relative != _KNOWN and relative not in files and _belongs(relative, name):
+                path.unlink()
+        with atomic_write(self.folder / _KNOWN) as file:
+            file.write(json.dumps({key: value for key, value in known.items() if key in files}).encode())
+
+    def push_changed(self, paths: list[Path], since: dict[Path, tuple[int, int]]) -> None:
+        """Stores those of some files that have changed, and removes those that are gone.
+
+        Args:
+            paths: Files, and folders with all their files.
+            since: What `states` returned before.
+
+        Raises:
+            SkelpipeError: The storage cannot be written.
+        """
+        now = states(paths)
+        for path, state in now.items():
+            if since.get(path) != state:
+                self.push(path)
+        for path in since.keys() - now.keys():
+            self.remove(path)
+
+    def _known(self) -> dict[str, list[str | int]]:
+        try:
+            content = json.loads((self.folder / _KNOWN).read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return {}
+        return content if isinstance(content, dict) else {}
+
+
+def mirror_of(url: str, shard: tuple[int, int] | None) -> Mirror:
+    """Returns the mirror of an output folder.
+
+    Args:
+        url: URL of the folder.
+        shard: (I, N) if several runs share the folder; each has its own local copy.
+    """
+    text = url.rstrip("/") if shard is None else f"{url.rstrip('/')} {shard[0]}/{shard[1]}"
+    folder = default_cache_dir() / "results" / sha256(text.encode()).hexdigest()[:16]
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise SkelpipeError(
+            f"{folder}: cannot create the folder for copies of {url} ({error.strerror}); set SKELPIPE_CACHE"
+        ) from error
+    return Mirror(url.rstrip("/"), folder.absolute())
+
+
+def states(paths: list[Path]) -> dict[Path, tuple[int, int]]:
+    """Returns size and time of files, and of all files in folders; hidden ones do not count."""
+    files = [file for path in paths for file in (path.rglob("*") if path.is_dir() else [path])]
+    visible = [file for file in files if file.is_file() and not file.name.startswith(".")]
+    return {file: (status.st_size, status.st_mtime_ns) for file in visible for status in [file.stat()]}
+
+
+def _belongs(relative: str, name: str) -> bool:
+    """Whether a file is part of the results of an estimator, and has a name that a file can have."""
+    first, *others = relative.split("/")
+    if any(part in ("", ".", "..") for part in others) or relative.rpartition("/")[2].startswith("."):
+        return False
+    return first in (name, f"{name}.parquet") if others else first == f"{name}.pkl"
+
+
+def _state(one: RemoteFile, path: Path) -> list[str | int]:
+    """What is stored for a file that is the same at both places."""
+    try:
+        status = path.stat()
+    except OSError:
+        return []
+    return [one.key, status.st_size, status.st_mtime_ns]

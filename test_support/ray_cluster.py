@@ -1,0 +1,40 @@
+"""A Ray cluster on this machine for tests: a head without cores, and two nodes with one core each."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[1]
+STORE = 80 << 20
+
+
+@contextmanager
+def small_cluster() -> Iterator[Any]:
+    """Runs a cluster for the duration of a block; yields `ray.cluster_utils.Cluster`."""
+    before = dict(os.environ)
+    # The processes of the cluster inherit these: where the project is, that no node reports to anyone, and that a token
+    # which the user may have does not count.
+    os.environ.update(PYTHONPATH=str(ROOT), RAY_USAGE_STATS_ENABLED="0", RAY_ENABLE_UV_RUN_RUNTIME_ENV="0")
+    os.environ["RAY_AUTH_MODE"] = "disabled"
+    from ray.cluster_utils import Cluster
+
+    quick = {"health_check_initial_delay_ms": 0, "health_check_period_ms": 500, "health_check_failure_threshold": 4}
+    head = {"num_cpus": 0, "object_store_memory": STORE, "include_dashboard": False, "_system_config": quick}
+    made = Cluster(initialize_head=True, head_node_args=head)
+    try:
+        for _ in range(2):
+            add_node(made)
+        yield made
+    finally:
+        with suppress(Exception):
+            # A test may have killed some of its processes.
+            made.shutdown()
+        os.environ.clear()
+        os.environ.update(before)
+
+
+def add_node(cluster: Any) -> None:
+    """Adds a node with one core."""
+    cluster.add_node(num_cpus=1, object_store_memory=STORE, memory=4 << 30)
