@@ -31,16 +31,17 @@ def build_fabric(training: Machines) -> Fabric:
     devices: int | list[int] = numbers if cuda else 1
     if training.devices != "auto":
         devices = numbers if len(numbers) == training.devices else training.devices
-    several = training.nodes > 1 or (devices if isinstance(devices, int) else len(devices)) > 1
+    processes = training.nodes * (devices if isinstance(devices, int) else len(devices))
     if training.nodes > 1 and not launched_from_outside():
         raise UsageError("training.nodes is more than 1: start the command on every node with torchrun or srun")
     strategy: str | Strategy = "auto"
-    if several:
+    if processes > 1:
         strategy = DDPStrategy(
             start_method="popen" if launched_from_outside() else "spawn",
             # Otherwise, DDP sorts the gradients in its buffers anew after the first step. Their place there decides in
-            # which order more than two processes are added up, so a resumed training would round differently.
-            find_unused_parameters=True,
+            # which order more than two processes are added up, so a resumed training would round differently. torch
+            # warns about the option, whose cost is small here.
+            find_unused_parameters=processes > 2,
         )
     return Fabric(
         accelerator="cuda" if cuda else "cpu",
