@@ -84,6 +84,8 @@ def list_folder(url: str) -> list[RemoteFile]:
 def _listed(url: str) -> list[RemoteFile]:
     system, path = _system_of(url)
     with _reported(url, "read"):
+        # Other machines may have written since an earlier listing.
+        system.invalidate_cache()
         if _MAGIC.search(path):
             fixed = path[: _MAGIC.search(path).start()].rpartition("/")[0]  # type: ignore[union-attr]
             matches = system.glob(path, detail=True)

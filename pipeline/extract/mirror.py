@@ -77,13 +77,13 @@ class Mirror:
             name: Name of the estimator, whose folder and data sets are compared.
 
         Raises:
-            SkelpipeError: The storage cannot be read, or an object has a name that no file can have.
+            SkelpipeError: The storage cannot be read.
         """
         known = self._known()
-        files = {one.relative: one for one in list_folder(self.url) if _belongs(one.relative, name)}
+        files = self._stored(name)
         for relative, one in files.items():
             path = self.folder / relative
-            if one.relative.endswith(_NOT_FETCHED) or known.get(relative) == _state(one, path):
+            if relative.endswith(_NOT_FETCHED) or known.get(relative) == _state(one, path):
                 continue
             fetch(one.url, path)
             known[relative] = _state(one, path)
@@ -110,6 +110,13 @@ class Mirror:
                 self.push(path)
         for path in since.keys() - now.keys():
             self.remove(path)
+
+    def _stored(self, name: str) -> dict[str, RemoteFile]:
+        """Files at the URL that are results of an estimator, by path below the output folder."""
+        found = {f"{name}.pkl": one for one in list_folder(below(self.url, f"{name}.pkl"))}
+        for part in (name, f"{name}.parquet"):
+            found |= {f"{part}/{one.relative}": one for one in list_folder(below(self.url, part))}
+        return {relative: one for relative, one in found.items() if _belongs(relative, name)}
 
     def _known(self) -> dict[str, list[str | int]]:
         try:
