@@ -19,7 +19,7 @@ from pipeline.corrections import (
     progress_of,
     retrain,
 )
-from pipeline.corrections.lessons import lessons_of
+from pipeline.corrections.lessons import Lessons, lessons_of
 from pipeline.inputs.label_table import read_label_table
 from pose_extraction.errors import UsageError, WeightsError
 from pose_extraction.formats.person_clips import with_person_clips
@@ -176,6 +176,17 @@ def test_whole_videos_are_held_out_once_there_are_enough(tmp_path: Path) -> None
     assert "held_out" not in few
 
 
+def trained_on(folder: Path, lessons: Lessons) -> tuple[Path, Path, dict[str, Any]]:
+    """Skeleton file and run as a training leaves them, and the clips of the file: persons are cut out."""
+    data, run = folder / "first.pkl", folder / "accepted"
+    run.mkdir()
+    write_pickle(data, lessons.data)
+    content, _ = with_person_clips(read_data_set(data), data)
+    parts = {"training": content["split"]["train"], "held_out": content["split"].get("held_out", [])}
+    (run / "split.json").write_text(json.dumps(parts))
+    return data, run, content
+
+
 def sources_of(names: Collection[str], clips: dict[str, dict[str, Any]]) -> set[str]:
     return {clips[name]["corrected_source"] for name in names if "corrected_source" in clips[name]}
 
@@ -189,21 +200,14 @@ def test_a_second_training_holds_out_nothing_that_the_first_one_learned(
         lessons = [(3 + person, LABEL_NAMES[person % 3]) for person in range(3)]
         source = video(tmp_path, f"v{number}", "wave", "jump", "squat", seed=number)
         videos.append(CorrectedVideo(f"v{number}", source, corrections(*lessons), source=f"digest{number}"))
-    first = lessons_of(videos[:8], LABEL_NAMES, data, run)
-    # As the first training leaves it: persons are cut out, and its parts are listed.
-    accepted = tmp_path / "accepted"
-    accepted.mkdir()
-    write_pickle(tmp_path / "first.pkl", first.data)
-    before, _ = with_person_clips(read_data_set(tmp_path / "first.pkl"), tmp_path / "first.pkl")
-    parts = {"training": before["split"]["train"], "held_out": before["split"]["held_out"]}
-    (accepted / "split.json").write_text(json.dumps(parts))
+    first, accepted, before = trained_on(tmp_path, lessons_of(videos[:8], LABEL_NAMES, data, run))
     clips = {clip["frame_dir"]: clip for clip in before["annotations"]}
-    learned, kept_out = sources_of(parts["training"], clips), sources_of(parts["held_out"], clips)
+    learned, kept_out = sources_of(before["split"]["train"], clips), sources_of(before["split"]["held_out"], clips)
     assert learned and kept_out and not learned & kept_out
 
     # The user gave another name to a video, and corrected six more.
     renamed = [replace(one, name=f"again {one.name}") for one in videos[:8]]
-    second = lessons_of([*renamed, *videos[8:]], LABEL_NAMES, tmp_path / "first.pkl", accepted)
+    second = lessons_of([*renamed, *videos[8:]], LABEL_NAMES, first, accepted)
     write_pickle(tmp_path / "second.pkl", second.data)
     after, _ = with_person_clips(read_data_set(tmp_path / "second.pkl"), tmp_path / "second.pkl")
     clips = {clip["frame_dir"]: clip for clip in after["annotations"]}
@@ -216,6 +220,17 @@ def test_a_second_training_holds_out_nothing_that_the_first_one_learned(
     assert len(own) == 14 * 3 and not any(name.startswith("corrections/v0#") for name in own)
     # Other clips stay where the first run had them.
     assert {n for n in after["split"]["held_out"] if n.startswith("clip")} == {f"clip{n}" for n in range(18, 24)}
+
+
+def test_repetitions_of_an_earlier_training_are_not_repeated_again(base: tuple[Path, Path], tmp_path: Path) -> None:
+    run, data = base
+    one, other = (
+        CorrectedVideo(name, video(tmp_path, name, "wave"), corrections((3, "wave")), source=name) for name in "ab"
+    )
+    first, accepted, before = trained_on(tmp_path, lessons_of([one], LABEL_NAMES, data, run))
+    assert len([name for name in before["split"]["train"] if name.startswith("corrections/a")]) == 5
+    split = lessons_of([other], LABEL_NAMES, first, accepted).data["split"]
+    assert [name for name in split["train"] if name.startswith("corrections/a")] == ["corrections/a#3@0-1.6"]
 
 
 def test_two_results_of_one_video_are_on_one_side(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from pose_extraction.engines.engine import Engine
 from test_support.event_loops import run_apart
 from test_support.running_service import PATIENCE
 
-pytestmark = [pytest.mark.processor, pytest.mark.slow]
+pytestmark = pytest.mark.slow
 
 
 class SlowStore(Store):
