@@ -1,4 +1,4 @@
-"""Writes requirements/*.txt: what each group of networks needs beyond the package itself, as in uv.lock.
+"""Writes requirements/*.txt: what each group of networks needs beyond skelpipe[torch], as in uv.lock.
 
     python .ci/export_requirements.py
 
@@ -39,7 +39,8 @@ def requirements(group: str) -> str:
     lock = tomllib.loads((ROOT / "uv.lock").read_text(encoding="utf-8"))
     packages = {package["name"]: package for package in lock["package"]}
     project = packages["skelpipe"]
-    names = reachable(packages, project["dev-dependencies"][group]) - reachable(packages, project["dependencies"])
+    installed = [*project["dependencies"], *project["optional-dependencies"]["torch"]]
+    names = reachable(packages, project["dev-dependencies"][group]) - reachable(packages, installed)
     lines = []
     for package in lock["package"]:
         if package["name"] in names:

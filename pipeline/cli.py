@@ -34,6 +34,8 @@ from pipeline.commands.train import train
 from pipeline.exit_codes import FAILED, INTERRUPTED, WRONG_USAGE
 from pose_extraction._version import __version__
 from pose_extraction.engines.threads import wait_asleep
+from pose_extraction.engines.torch_extra import PACKAGES as TORCH_PACKAGES
+from pose_extraction.engines.torch_extra import needed
 from pose_extraction.errors import SkelpipeError, UsageError
 
 # Commands that keep finished work when they are interrupted. (Training reports this itself.)
@@ -54,6 +56,13 @@ class _Commands(TyperGroup):
         except UsageError as error:
             _print_error(error)
             raise typer.Exit(WRONG_USAGE) from error
+        except ModuleNotFoundError as error:
+            # Commands that always need torch check before; this is for the others.
+            module = (error.name or "").partition(".")[0]
+            if module not in TORCH_PACKAGES:
+                raise
+            _print_error(needed(f"skelpipe {ctx.invoked_subcommand}", module))
+            raise typer.Exit(FAILED) from error
         except BrokenPipeError:
             # The reader closed the pipe; discard what Python flushes at exit.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

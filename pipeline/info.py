@@ -11,7 +11,8 @@ from rich.console import Console
 from rich.table import Table
 
 from pose_extraction.cache import default_cache_dir
-from pose_extraction.engines.devices import cpu_count, cpu_has_bf16
+from pose_extraction.engines.devices import cpu_count, cpu_has_bf16, cuda_count
+from pose_extraction.engines.engine import has_module
 from pose_extraction.engines.openvino_core import openvino_core
 from pose_extraction.networks.openmmlab import mmlab_packages
 
@@ -43,7 +44,7 @@ def collect() -> dict[str, Any]:
         "processor": {"name": _processor(), "usable_cores": cpu_count(), "bf16": cpu_has_bf16()},
         "gpus": _gpus(),
         "versions": {name: _version(name) for name in PACKAGES},
-        "backends": {"torch": "usable", "openvino": _openvino(), "onnxruntime": _onnxruntime()},
+        "backends": {"torch": _torch(), "openvino": _openvino(), "onnxruntime": _onnxruntime()},
         "extras": {"mmlab": _mmlab(), "openpifpaf": _openpifpaf()},
         "cache": str(default_cache_dir()),
         "environment": {key: value for key, value in sorted(os.environ.items()) if key.startswith("SKELPIPE_")},
@@ -67,7 +68,7 @@ def info(*, as_json: bool = False, console: Console | None = None) -> None:
     table.add_row("python", f"{facts['python']} on {facts['system']}")
     bf16 = "with bf16" if processor["bf16"] else "without bf16"
     table.add_row("processor", f"{processor['name']}, {processor['usable_cores']} usable cores, {bf16}")
-    table.add_row("GPUs", "\n".join(facts["gpus"]) or "none visible to torch")
+    table.add_row("GPUs", "\n".join(facts["gpus"]) or "none visible")
     for section in ("versions", "backends", "extras"):
         for name, value in facts[section].items():
             kind = "" if section == "versions" else f"{section.removesuffix('s')} "
@@ -93,7 +94,13 @@ def _processor() -> str:
         return platform.processor() or "unknown"
 
 
+def _torch() -> str:
+    return "usable" if has_module("torch") else "not installed; install the extra torch to train and for most networks"
+
+
 def _gpus() -> list[str]:
+    if not has_module("torch"):
+        return [f"cuda:{number}" for number in range(cuda_count())]
     import torch
 
     return [f"cuda:{number} {torch.cuda.get_device_name(number)}" for number in range(torch.cuda.device_count())]

@@ -1,6 +1,5 @@
 """Atomic file writing, file locks and digests."""
 
-import fcntl
 import hashlib
 import os
 from collections.abc import Iterator
@@ -9,6 +8,10 @@ from contextvars import ContextVar
 from pathlib import Path
 from typing import BinaryIO
 
+from pose_extraction.file_locks import lock
+
+# Windows neither renames nor removes open files.
+MOVES_OPEN_FILES = os.name != "nt"
 # Files that the current context has locked through `held`.
 _held: ContextVar[dict[Path, BinaryIO]] = ContextVar("_held")
 
@@ -45,7 +48,7 @@ def locked_part(path: Path) -> Iterator[BinaryIO]:
         # Not "r+b", which does not create files, nor "w+b", which would truncate another process's file.
         descriptor = os.open(part, os.O_RDWR | os.O_CREAT, 0o666)
         with os.fdopen(descriptor, "r+b") as file:
-            fcntl.flock(file, fcntl.LOCK_EX)
+            lock(file)
             # The previous owner of the lock may have renamed this file to its destination. Then open a new part file.
             with suppress(FileNotFoundError):
                 if os.path.samestat(os.fstat(file.fileno()), part.stat()):
@@ -68,7 +71,8 @@ def held(path: Path) -> Iterator[None]:
             _held.reset(token)
             # If nothing was written, remove the part file. Otherwise, the name may already belong to another process.
             with suppress(FileNotFoundError):
-                if os.path.samestat(os.fstat(file.fileno()), part_path(path).stat()):
+                if not file.closed and os.path.samestat(os.fstat(file.fileno()), part_path(path).stat()):
+                    _close_where_needed(file)
                     part_path(path).unlink()
 
 
@@ -84,10 +88,22 @@ def atomic_write(path: Path) -> Iterator[BinaryIO]:
             yield file
             file.flush()
             os.fsync(file.fileno())
-            part_path(path).replace(path)
+            put_in_place(file, path)
         except BaseException:
+            _close_where_needed(file)
             part_path(path).unlink(missing_ok=True)
             raise
+
+
+def put_in_place(file: BinaryIO, path: Path) -> None:
+    """Rename the complete part file of `path`, opened by `locked_part`, to `path`."""
+    _close_where_needed(file)
+    part_path(path).replace(path)
+
+
+def _close_where_needed(file: BinaryIO) -> None:
+    if not MOVES_OPEN_FILES:
+        file.close()
 
 
 def sha256_of(path: Path) -> str:

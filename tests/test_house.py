@@ -18,7 +18,8 @@ PACKAGES = ("pose_extraction", "recognition", "pipeline", "skelpipe", "synthetic
 # Within a package, from the bottom up. Modules and sub-packages of one row do not import each other.
 LAYERS: dict[str, tuple[tuple[str, ...], ...]] = {
     "pose_extraction": (
-        ("_version", "cache", "errors", "files", "queues", "skeleton", "yaml_text"),
+        ("_version", "cache", "errors", "file_locks", "queues", "skeleton", "yaml_text"),
+        ("files",),
         ("remote",),
         ("engines", "oks", "poses", "video"),
         ("drawing", "formats", "networks", "tracking"),
@@ -54,7 +55,17 @@ LAYERS: dict[str, tuple[tuple[str, ...], ...]] = {
     "synthetic": (("rendering",), ("demo", "motions", "networks"), ("base",), ("everyday",)),
 }
 # What stage two may use of stage one: its file format, and what both stages need to run a network.
-SHARED_WITH_STAGE_TWO = ("_version", "skeleton", "poses", "formats", "files", "errors", "cache", "engines")
+SHARED_WITH_STAGE_TWO = (
+    "_version",
+    "skeleton",
+    "poses",
+    "formats",
+    "files",
+    "file_locks",
+    "errors",
+    "cache",
+    "engines",
+)
 # Only these may open files that could carry code, because they admit data only.
 SAFE_READERS = {"pose_extraction/formats/pickles.py", "pose_extraction/engines/safe_loading.py"}
 # Modules that a command line starts, and so no other module imports.

@@ -20,6 +20,7 @@ from pipeline.commands.protocols import (
 )
 from pipeline.commands.sharing.runs import run_path
 from pipeline.protocols.request import ProtocolRequest
+from pose_extraction.engines.torch_extra import require_torch
 
 
 def evaluate(
@@ -65,6 +66,7 @@ def evaluate(
     settings: Settings = None,
 ) -> None:
     """Evaluate a run: accuracies, confusion matrix and figures."""
+    require_torch("skelpipe evaluate")
     path = run_path(run)
     if protocol is not None:
         refuse_recognizer_options(batch_size, backend, figures=figures)

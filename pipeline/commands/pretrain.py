@@ -19,6 +19,7 @@ from pipeline.commands.training import (
     settings_and_run,
     train_to_end,
 )
+from pose_extraction.engines.torch_extra import require_torch
 
 Words = Annotated[
     list[str] | None,
@@ -50,6 +51,7 @@ def pretrain(
     dry_run: DryRun = False,
 ) -> None:
     """Pre-train an encoder on skeletons without labels (MAMP, PCM3)."""
+    require_torch("skelpipe pretrain")
     from pipeline.train.settings import pretrain_settings, resumed_pretrain_settings
 
     options = {

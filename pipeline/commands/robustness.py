@@ -22,6 +22,7 @@ from pipeline.commands.options import (
     engine_of,
 )
 from pipeline.commands.sharing.runs import method_and_run
+from pose_extraction.engines.torch_extra import require_torch
 
 
 def robustness(
@@ -138,6 +139,7 @@ def robustness(
     ] = False,
 ) -> None:
     """Compare runs under noise, occlusion, other estimators and pipeline artefacts."""
+    require_torch("skelpipe robustness")
     from rich.console import Console
 
     from pipeline.config import parse

@@ -22,6 +22,7 @@ from pipeline.commands.options import (
     engine_of,
 )
 from pipeline.commands.sharing.runs import run_path
+from pose_extraction.engines.torch_extra import require_torch
 from pose_extraction.errors import BackendError, UsageError
 
 NEEDED = ("fastapi", "uvicorn", "python_multipart", "prometheus_client")
@@ -144,6 +145,7 @@ def serve(
     backend: Backend = "auto",
 ) -> None:
     """Serve recognizers over HTTP, with a page to view and correct results."""
+    require_torch("skelpipe serve")
     missing = [name for name in NEEDED if find_spec(name) is None]
     if missing:
         raise BackendError(f"skelpipe serve needs {', '.join(missing)}; install it with pip install 'skelpipe[serve]'")

@@ -25,6 +25,7 @@ from pipeline.commands.options import (
     refuse_unused,
 )
 from pipeline.exit_codes import FAILED
+from pose_extraction.engines.torch_extra import require_torch
 from pose_extraction.errors import UsageError
 
 _BATCHES = "set finetune.batch_size or linear.batch_size in the `recipe` of the sweep's config"
@@ -92,6 +93,7 @@ def sweep(
     ] = False,
 ) -> None:
     """Train (or pre-train) and evaluate runs with varied settings and several seeds, and tabulate the results."""
+    require_torch("skelpipe sweep")
     from rich.console import Console
 
     from pipeline.config import read_words

@@ -20,6 +20,7 @@ from pipeline.commands.training import (
     settings_and_run,
     train_to_end,
 )
+from pose_extraction.engines.torch_extra import require_torch
 
 Words = Annotated[
     list[str] | None,
@@ -86,6 +87,7 @@ def train(
     dry_run: DryRun = False,
 ) -> None:
     """Train an action recognizer on a skeleton file."""
+    require_torch("skelpipe train")
     from pipeline.train.settings import resumed_train_settings, train_settings
 
     options = {

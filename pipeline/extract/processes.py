@@ -117,7 +117,7 @@ def _start(plan: ExtractionPlan, devices: Sequence[str]) -> dict[Connection, _Ch
     resource_tracker.ensure_running()
     # Ctrl-C reaches the whole process group. Child processes inherit the blocked signal, so that only this process
     # handles it and terminates the others.
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    before = _block_interrupts()
     try:
         for device in devices:
             ours, theirs = context.Pipe()
@@ -128,8 +128,16 @@ def _start(plan: ExtractionPlan, devices: Sequence[str]) -> dict[Connection, _Ch
             theirs.close()
             children[ours] = _Child(device, process)
     finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        if before is not None:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
     return children
+
+
+def _block_interrupts() -> set[Any] | None:
+    """Block Ctrl-C and return the signals that were blocked before; None on Windows, which cannot block signals."""
+    if not hasattr(signal, "pthread_sigmask"):
+        return None
+    return signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
 
 
 def _on_device(plan: ExtractionPlan, device: str) -> ExtractionPlan:

@@ -12,6 +12,7 @@ from pipeline.predict.answers import Answer
 from pipeline.predict.observer import Observer
 from pipeline.predict.options import Networks, PredictOptions, SkeletonFileOptions
 from pose_extraction.engines.engine import Engine
+from pose_extraction.engines.torch_extra import require_torch
 from pose_extraction.errors import UsageError
 from pose_extraction.formats.shards.manifest import SUFFIX as SHARDS
 from pose_extraction.formats.shards.manifest import is_data_set, is_shards
@@ -84,6 +85,7 @@ def predict(
     if found_detector is None:
         # An error that needs nothing to be loaded.
         run_file(run)
+    require_torch(f"the recognizer {run}")
     # Only now, because these load torch.
     from pipeline.predict.live import predict_live
     from pipeline.predict.networks import open_networks

@@ -2,7 +2,6 @@
 
 import asyncio
 import dataclasses
-import fcntl
 import json
 import logging
 import time
@@ -23,6 +22,7 @@ from pipeline.serve.store import Store
 from pipeline.serve.trainings import Trainings
 from pipeline.serve.workers.pool import Pool
 from pose_extraction.errors import UsageError
+from pose_extraction.file_locks import lock
 
 # Seconds between two searches for expired jobs.
 SWEEP_INTERVAL = 60.0
@@ -45,7 +45,7 @@ class Service:
         self.folders = Folders(settings.data)
         self._lock = (self.folders.data / "lock").open("w")
         try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            lock(self._lock, wait=False)
         except BlockingIOError:
             raise UsageError(
                 f"{settings.data}: is used by another service; stop it, or choose another --data folder"

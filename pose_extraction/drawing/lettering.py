@@ -1,6 +1,7 @@
 """Text rendering on images: OpenCV's font for ASCII, and DejaVu Sans for all other characters."""
 
 from functools import lru_cache
+from importlib.util import find_spec
 from typing import Any
 
 import cv2
@@ -14,6 +15,7 @@ FONT_HEIGHT = 1.37
 
 def text_size(text: str, scale: float, weight: int) -> tuple[int, int]:
     """Return (width, height above the baseline) of a text in pixels, for the arguments of `draw_text`."""
+    text = _drawable(text)
     if text.isascii():
         (width, height), _ = cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, scale, weight)
         return width, height
@@ -33,6 +35,7 @@ def draw_text(
         weight: Line thickness in pixels, for ASCII text only.
         ink: BGR colour.
     """
+    text = _drawable(text)
     if text.isascii():
         cv2.putText(canvas, text, origin, cv2.FONT_HERSHEY_SIMPLEX, scale, ink, weight, cv2.LINE_AA)
         return
@@ -46,6 +49,13 @@ def draw_text(
     cover = mask[y1 - top : y2 - top, x1 - left : x2 - left, None].astype(np.float32) / 255
     region = canvas[y1:y2, x1:x2]
     region[:] = np.round(region * (1 - cover) + np.array(ink, np.float32) * cover)
+
+
+def _drawable(text: str) -> str:
+    """Return the text; without Matplotlib and its font, question marks replace what OpenCV's font lacks."""
+    if text.isascii() or find_spec("matplotlib") is not None:
+        return text
+    return text.encode("ascii", "replace").decode()
 
 
 @lru_cache(maxsize=4)

@@ -7,6 +7,7 @@ from pose_extraction.errors import BackendError, UsageError
 
 # Device files of NVIDIA's driver (natively, on Jetson, in containers and under WSL) and of AMD's.
 GPU_DRIVER_TRACES = ("/proc/driver/nvidia", "/dev/nvidiactl", "/dev/nvhost-ctrl", "/dev/dxg", "/dev/kfd")
+NVIDIA_GPUS = Path("/proc/driver/nvidia/gpus")
 # Values of ONEDNN_MAX_CPU_ISA (torch and OpenVINO multiply with oneDNN) that exclude the bf16 instructions.
 ISAS_WITHOUT_BF16 = ("SSE41", "AVX", "AVX2", "AVX2_VNNI", "AVX2_VNNI_2", "AVX512_CORE", "AVX512_CORE_VNNI")
 
@@ -55,7 +56,11 @@ def cuda_count() -> int:
     # No driver means no device. This check avoids importing torch, which takes seconds.
     if not any(Path(trace).exists() for trace in GPU_DRIVER_TRACES):
         return 0
-    import torch
+    try:
+        import torch
+    except ModuleNotFoundError:
+        # ONNX Runtime uses GPUs, too; the driver lists those of NVIDIA.
+        return len(list(NVIDIA_GPUS.glob("*")))
 
     return torch.cuda.device_count() if torch.cuda.is_available() else 0
 

@@ -67,7 +67,10 @@ def parse_engine(device: str, backend: str, precision: str, batch_size: int | No
 
 def has_module(name: str) -> bool:
     """Return whether a module can be imported, without importing it."""
-    return importlib.util.find_spec(name) is not None
+    try:
+        return importlib.util.find_spec(name) is not None
+    except ModuleNotFoundError:
+        return False
 
 
 def resolve_engine(engine: Engine, *, onnx: bool) -> Engine:

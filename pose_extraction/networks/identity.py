@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from pose_extraction.engines.engine import Engine, has_module, resolve_engine
+from pose_extraction.engines.torch_extra import require_torch
 from pose_extraction.errors import BackendError, UsageError, WeightsError
 from pose_extraction.files import sha256_of
 from pose_extraction.networks import model_zoo, weights
@@ -181,6 +182,7 @@ def identify(
         if engine.backend not in ("auto", "torch"):
             raise UsageError(f"{name} runs only on torch; use --backend auto, or choose another detector")
         engine = replace(engine, backend="torch")
+    require_torch(f"{kind} {name}")
     engine = resolve_engine(engine, onnx=False)
     if checkpoint is not None and checkpoint.startswith(SEED_PREFIX):
         number = checkpoint.removeprefix(SEED_PREFIX)

@@ -7,6 +7,7 @@ import typer
 
 from pipeline.commands.help_pages import OUTPUT
 from pipeline.commands.sharing.card import License, Robustness, RunFile
+from pose_extraction.engines.torch_extra import require_torch
 
 
 def push(
@@ -26,6 +27,7 @@ def push(
     robustness: Robustness = Path("robustness"),
 ) -> None:
     """Upload a run with its model card to a hub of models."""
+    require_torch("skelpipe push")
     from pipeline.sharing.push import push as push_run
     from pipeline.sharing.run_facts import facts_of
 

@@ -21,5 +21,6 @@ def begin_child(niceness: int) -> None:
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    os.nice(niceness)
+    if hasattr(os, "nice"):
+        os.nice(niceness)
     wait_asleep()

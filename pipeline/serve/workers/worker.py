@@ -71,7 +71,7 @@ class Worker:
         code = self._process.exitcode
         if code is None or code >= 0:
             return f"with exit status {code}"
-        memory = " (perhaps because memory was short)" if -code == signal.SIGKILL else ""
+        memory = " (perhaps because memory was short)" if signal.Signals(-code).name == "SIGKILL" else ""
         return f"by signal {signal.Signals(-code).name}{memory}"
 
     def _listen(self) -> None:
