@@ -8,8 +8,9 @@ try:
 except ImportError:
     fcntl = None  # type: ignore[assignment]
 
-# Place of the byte that is locked on Windows, where locked bytes cannot be read: beyond the end of any file.
-_FAR = 1 << 62
+# Place of the byte that is locked on Windows, where locked bytes cannot be read: beyond the end of most files, and the
+# last that its C library accepts.
+_FAR = (1 << 31) - 2
 _PAUSE = 0.05
 
 
@@ -30,8 +31,8 @@ def lock(file: IO[Any], *, wait: bool = True) -> None:
 
     while True:
         place = file.tell()
+        file.seek(_FAR)
         try:
-            file.seek(_FAR)
             msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
             return
         except OSError as error:

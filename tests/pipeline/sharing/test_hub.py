@@ -16,6 +16,9 @@ from safetensors import safe_open
 from typer.testing import CliRunner
 
 from pipeline.cli import app
+from pipeline.commands.sharing.runs import method_and_run
+from pipeline.robustness.subjects import read_subjects
+from pipeline.serve.catalogue import Catalogue, check_runs
 from pose_extraction.files import sha256_of
 from recognition import hub as runs_on_hub
 from test_support.hub_server import Hub, Repository, running_hub
@@ -115,6 +118,14 @@ def test_branches_and_revisions(hub, pushed, own_run, tmp_path):
     for words, expected in ((TARGET, pushed), (f"{TARGET}@second", second), (pushed, pushed)):
         assert str(runs_on_hub.address_of(runs_on_hub.fetch(runs_on_hub.parse(words)))) == expected
     assert "there is no branch, tag or commit third in lab/gestures" in refusal("card", f"{TARGET}@third")
+
+
+def test_robustness_and_serving_name_runs_on_a_hub_after_their_repository(hub, pushed):
+    (subject,) = read_subjects([method_and_run(TARGET)])
+    assert subject.name == subject.method == f"lab/gestures@{pushed[-40:][:8]}"
+    (named,) = read_subjects([method_and_run(f"ours={pushed}")])
+    assert named.method == "ours" and named.digest == subject.digest
+    assert Catalogue(check_runs([TARGET])).default == "gestures"
 
 
 def test_the_cache_suffices_without_a_connection(hub, pushed, monkeypatch):
