@@ -13,9 +13,12 @@ ROOT = Path(__file__).resolve().parents[1]
 PROGRAM = """
 import importlib, os, signal, sys
 
-# Loaded before these names go, because the standard library itself chooses by them.
-import asyncio, multiprocessing.context, multiprocessing.resource_tracker, numpy, selectors, shutil, subprocess
-import tempfile
+# Loaded before these names go, because the standard library and packages of others choose by the system, not by them.
+for name in (
+    "asyncio", "multiprocessing.context", "multiprocessing.resource_tracker", "numpy", "platformdirs", "selectors",
+    "shutil", "subprocess", "tempfile", "torch", "av", "cv2", "uvicorn", "fastapi",
+):
+    importlib.import_module(name)
 
 for name in ("fork", "sched_getaffinity", "nice", "getuid", "geteuid", "uname", "killpg", "setsid"):
     if hasattr(os, name):
