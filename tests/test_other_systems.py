@@ -45,7 +45,7 @@ CORE = (
     "pipeline.extract.processes",
     "pipeline.predict.workflow",
     "pipeline.serve.service",
-    "pipeline.serve.worker",
+    "pipeline.serve.workers.worker",
     "pipeline.serve.work.child",
     "pose_extraction.extraction",
     "pose_extraction.networks.download",
