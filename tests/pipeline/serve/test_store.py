@@ -112,7 +112,10 @@ def test_folders_that_belong_to_no_job_are_removed(tmp_path: Path) -> None:
 
 
 def test_runs_have_ids_without_paths(tmp_path: Path) -> None:
-    runs = Catalogue([tmp_path / "a" / "mine", tmp_path / "b" / "mine", tmp_path / "other" / "best.safetensors"])
+    weights = tmp_path / "other" / "best.safetensors"
+    weights.parent.mkdir()
+    weights.touch()
+    runs = Catalogue([tmp_path / "a" / "mine", tmp_path / "b" / "mine", weights])
     assert [entry.id for entry in runs.entries()] == ["mine", "mine-2", "other"] and runs.default == "mine"
     assert str(tmp_path) not in str(runs.as_list())
     with pytest.raises(UsageError, match="choose one of mine, mine-2, other"):
