@@ -22,7 +22,7 @@ def card_of(facts: RunFacts, *, license_id: str | None = None, address: str | No
         license_id: Licence of the weights, such as "cc-by-nc-4.0"; None if it is not known.
         address: Address of the run on a hub, for the usage example; None for the run directory.
     """
-    used = address or facts.name
+    used = address or facts.reference
     sections = [
         f"# {facts.name}",
         _summary(facts),

@@ -13,7 +13,8 @@ def accuracy_sections(facts: RunFacts) -> Iterator[str]:
     """Yield a section for each evaluation, or one that says how to make one."""
     if not facts.evaluations:
         protocol = " --protocol linear" if facts.is_encoder else ""
-        yield f"## Accuracy\n\nNot measured. To measure it: `skelpipe evaluate {facts.name}{protocol} --data FILE`."
+        command = f"skelpipe evaluate {facts.reference}{protocol} --data FILE"
+        yield f"## Accuracy\n\nNot measured. To measure it: `{command}`."
     for result in facts.evaluations:
         yield f"## Accuracy on {stem(result['data'])}, {result['split']}\n\n{_accuracy(result)}"
 
@@ -91,7 +92,7 @@ def robustness_section(facts: RunFacts) -> str:
     if facts.is_encoder:
         return "Not measured: `skelpipe robustness` measures recognizers."
     if facts.robustness is None:
-        return f"Not measured. To measure it: `skelpipe robustness {facts.name}`."
+        return f"Not measured. To measure it: `skelpipe robustness {facts.reference}`."
     rows = [row for row in facts.robustness["conditions"] if row["method"] == facts.method]
     clean = next((row["top1"] for row in rows if row["family"] == CLEAN), None)
     curves: dict[str, list[str]] = {}

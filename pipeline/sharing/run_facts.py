@@ -9,7 +9,8 @@ from typing import Any
 from pose_extraction.errors import UsageError
 from pose_extraction.files import sha256_of
 from recognition import runs
-from recognition.hub import described
+from recognition.hub import address_of, described
+from recognition.packed import is_packed
 from recognition.run_file import load_facts
 
 EVALUATIONS, ROBUSTNESS = "evaluation", "robustness.json"
@@ -38,6 +39,14 @@ class RunFacts:
     evaluations: list[dict[str, Any]]
     robustness: dict[str, Any] | None
     method: str | None
+
+    @property
+    def reference(self) -> str:
+        """How commands in the card name the run: its address on a hub, its name in the package, or runs/NAME."""
+        address = address_of(self.weights)
+        if address is not None:
+            return str(address)
+        return self.name if is_packed(self.weights) else f"{runs.RUNS}/{self.name}"
 
     @property
     def is_encoder(self) -> bool:

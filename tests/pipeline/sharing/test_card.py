@@ -116,7 +116,7 @@ def test_robustness_is_that_of_these_weights(measured, tmp_path):
     assert row == ["0.2: 70.0% (-30.0% to -10.0%); 0.4: 50.0%"]
     results["runs"][0]["sha256"] = "of other weights"
     (tmp_path / "robustness.json").write_text(json.dumps(results))
-    assert "Not measured. To measure it: `skelpipe robustness mine`" in skelpipe(
+    assert "Not measured. To measure it: `skelpipe robustness runs/mine`" in skelpipe(
         "card", measured, "--robustness", tmp_path
     )
 
@@ -128,7 +128,7 @@ def test_what_was_not_measured_is_named_with_the_command(own_run, tmp_path):
     assert skelpipe("card", copy, "--out", tmp_path / "README.md") == f"{tmp_path / 'README.md'}\n"
     front, text = parts_of((tmp_path / "README.md").read_text())
     assert "model-index" not in front
-    assert "Not measured. To measure it: `skelpipe evaluate mine --data FILE`" in text
+    assert "Not measured. To measure it: `skelpipe evaluate runs/mine --data FILE`" in text
     assert rows_of(text, "Training data")["persons (groups)"] == ["not recorded"]
 
 
