@@ -85,7 +85,7 @@ def predict(
     if found_detector is None:
         # An error that needs nothing to be loaded.
         run_file(run)
-    require_torch(f"the recognizer {run}")
+        require_torch(f"the recognizer {run}")
     # Only now, because these load torch.
     from pipeline.predict.live import predict_live
     from pipeline.predict.networks import open_networks
