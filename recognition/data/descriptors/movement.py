@@ -19,34 +19,32 @@ FEWEST = 4
 SHARE_OF_MOST_SEEN = 0.7
 
 _JOINTS = {name: number for number, name in enumerate(COCO17.joints)}
-_HIPS = (_JOINTS["left_hip"], _JOINTS["right_hip"])
-_SHOULDERS = (_JOINTS["left_shoulder"], _JOINTS["right_shoulder"])
+HIPS = (_JOINTS["left_hip"], _JOINTS["right_hip"])
+SHOULDERS = (_JOINTS["left_shoulder"], _JOINTS["right_shoulder"])
 _WRISTS = (_JOINTS["left_wrist"], _JOINTS["right_wrist"])
 _ANKLES = (_JOINTS["left_ankle"], _JOINTS["right_ankle"])
 _NOSE = _JOINTS["nose"]
 # Joints whose positions are described: the face counts as one.
-_PLACED = np.array([_NOSE, *range(5, 17)])
+PLACED = np.array([_NOSE, *range(5, 17)])
 # (a, b, c): angle at joint b.
-_ANGLES = np.array(
-    [(5, 7, 9), (6, 8, 10), (11, 13, 15), (12, 14, 16), (7, 5, 11), (8, 6, 12), (5, 11, 13), (6, 12, 14)]
-)
+ANGLES = np.array([(5, 7, 9), (6, 8, 10), (11, 13, 15), (12, 14, 16), (7, 5, 11), (8, 6, 12), (5, 11, 13), (6, 12, 14)])
 # Bones whose direction in the image is described.
-_LIMBS = np.array([(5, 7), (7, 9), (6, 8), (8, 10), (11, 13), (13, 15), (12, 14), (14, 16)])
+LIMBS = np.array([(5, 7), (7, 9), (6, 8), (8, 10), (11, 13), (13, 15), (12, 14), (14, 16)])
 # Pairs of joints whose distance is described.
-_DISTANCES = np.array([(9, 10), (15, 16), (9, 0), (10, 0), (9, 15), (10, 16)])
+DISTANCES = np.array([(9, 10), (15, 16), (9, 0), (10, 0), (9, 15), (10, 16)])
 # Joints whose movement across the image is described, in addition to that of the hips.
-_ACROSS = np.array([_NOSE, *_WRISTS, *_ANKLES])
+ACROSS = np.array([_NOSE, *_WRISTS, *_ANKLES])
 # Shoulder width in torso lengths of an average adult seen from the front: for people whose hips are never seen.
-_SHOULDERS_TO_TORSO = 1.3
+SHOULDERS_TO_TORSO = 1.3
 
-_SIGNALS = 2 * len(_PLACED) + len(_ANGLES) + 2 * len(_LIMBS) + 2 + len(_DISTANCES)
+_SIGNALS = 2 * len(PLACED) + len(ANGLES) + 2 * len(LIMBS) + 2 + len(DISTANCES)
 # Name and size of each group of numbers, in their order.
 GROUPS: tuple[tuple[str, int], ...] = (
     ("posture", 4 * _SIGNALS),
     ("spread", _SIGNALS),
     ("speed", 2 * _SIGNALS),
     ("travel", 12),
-    ("across", 4 * len(_ACROSS)),
+    ("across", 4 * len(ACROSS)),
 )
 SIZE = sum(size for _, size in GROUPS)
 
@@ -70,7 +68,7 @@ def describe(keypoint: np.ndarray, time: np.ndarray) -> np.ndarray:
     part = slice(seen[0], seen[-1] + 1)
     joints = _evenly(np.asarray(keypoint[part], np.float64), np.asarray(time[part], np.float64))
     joints = uniform_filter1d(joints, SMOOTHING, axis=0, mode="nearest")
-    hips, shoulders = _middle(joints, _HIPS), _middle(joints, _SHOULDERS)
+    hips, shoulders = _middle(joints, HIPS), _middle(joints, SHOULDERS)
     torso = _torso(joints, hips, shoulders)
     root = np.where(np.isfinite(hips), hips, shoulders + np.array([0, torso]))
     if not np.isfinite(root).all():
@@ -111,7 +109,7 @@ def _middle(joints: np.ndarray, pair: tuple[int, int]) -> np.ndarray:
 
 def _torso(joints: np.ndarray, hips: np.ndarray, shoulders: np.ndarray) -> float:
     """Return the length of the torso: the 75th percentile, because it looks shorter when people lean forwards."""
-    width = _SHOULDERS_TO_TORSO * np.linalg.norm(joints[:, _SHOULDERS[0]] - joints[:, _SHOULDERS[1]], axis=1)
+    width = SHOULDERS_TO_TORSO * np.linalg.norm(joints[:, SHOULDERS[0]] - joints[:, SHOULDERS[1]], axis=1)
     lengths = [
         _percentiles(length[:, None], (75,))[0, 0] for length in (np.linalg.norm(shoulders - hips, axis=1), width)
     ]
@@ -124,15 +122,15 @@ def _torso(joints: np.ndarray, hips: np.ndarray, shoulders: np.ndarray) -> float
 
 def _signals(pose: np.ndarray, trunk: np.ndarray) -> np.ndarray:
     """Return what is described over time (T, _SIGNALS), for joints from the hips in torso lengths."""
-    first, second = (pose[:, _ANGLES[:, side]] - pose[:, _ANGLES[:, 1]] for side in (0, 2))
+    first, second = (pose[:, ANGLES[:, side]] - pose[:, ANGLES[:, 1]] for side in (0, 2))
     lengths = np.linalg.norm(first, axis=2) * np.linalg.norm(second, axis=2)
     angles = (first * second).sum(axis=2) / np.maximum(lengths, 1e-6)
-    limbs = pose[:, _LIMBS[:, 1]] - pose[:, _LIMBS[:, 0]]
+    limbs = pose[:, LIMBS[:, 1]] - pose[:, LIMBS[:, 0]]
     limbs /= np.maximum(np.linalg.norm(limbs, axis=2, keepdims=True), 1e-6)
-    distances = np.linalg.norm(pose[:, _DISTANCES[:, 0]] - pose[:, _DISTANCES[:, 1]], axis=2)
+    distances = np.linalg.norm(pose[:, DISTANCES[:, 0]] - pose[:, DISTANCES[:, 1]], axis=2)
     frames = len(pose)
     return np.concatenate(
-        [pose[:, _PLACED].reshape(frames, -1), angles, limbs.reshape(frames, -1), trunk, distances], axis=1
+        [pose[:, PLACED].reshape(frames, -1), angles, limbs.reshape(frames, -1), trunk, distances], axis=1
     )
 
 
@@ -161,7 +159,7 @@ def _travel(root: np.ndarray) -> list[np.ndarray]:
 
 
 def _across(joints: np.ndarray, root: np.ndarray, torso: float) -> list[np.ndarray]:
-    placed = (joints[:, _ACROSS] - root.mean(axis=0)) / torso
+    placed = (joints[:, ACROSS] - root.mean(axis=0)) / torso
     change = np.abs(np.diff(placed, axis=0)) * RATE
     return [change.mean(axis=0).ravel(), placed.std(axis=0).ravel()]
 
