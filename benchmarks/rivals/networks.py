@@ -15,8 +15,8 @@ from pipeline.train.settings import train_settings
 from pose_extraction.formats.pickles import write_pickle
 from recognition.data.clips import open_clips
 from recognition.data.dataset import SkeletonDataset
-from recognition.inference.prediction import clips_for
 from recognition.inference.scores import scores_of
+from recognition.inference.skeleton_clips import clips_for
 from recognition.runs import Trained, load_run
 from recognition.settings import DataSettings
 from recognition.training.run import train

@@ -161,7 +161,7 @@ def _overridden(values: dict[str, Any], changes: Mapping[str, Any]) -> dict[str,
 def _compared(request: Retraining, base: "Trained", lessons: Lessons) -> Comparison:
     from pose_extraction.engines.engine import Engine
     from recognition.data.splits import split_indices
-    from recognition.inference.prediction import clips_for
+    from recognition.inference.skeleton_clips import clips_for
 
     new = runs.load_run(request.out / RUN)
     clips = clips_for(base, request.out / DATA, skip_bad=True)

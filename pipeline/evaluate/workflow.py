@@ -22,8 +22,9 @@ from recognition.data.dataset import SkeletonDataset
 from recognition.data.splits import left_out_of, matching_test_split, split_indices
 from recognition.evaluation.calibration import calibration_of
 from recognition.evaluation.metrics import answered_of, measure
-from recognition.inference.prediction import clips_for, matched_labels, visible_clips
+from recognition.inference.prediction import matched_labels, visible_clips
 from recognition.inference.scores import scores_of
+from recognition.inference.skeleton_clips import clips_for
 from recognition.runs import SPLIT_NAME, Trained, load_run, newest_run
 
 

@@ -22,7 +22,7 @@ from pose_extraction.queues import prefetch
 from pose_extraction.video.live import LiveSource
 from pose_extraction.video.reader import Frame
 from recognition.engine.interruption import StopSignals
-from recognition.inference.predictor import Predictor
+from recognition.inference.clip_predictor import ClipPredictor
 from recognition.inference.windows import CELLS, Grid
 
 # Default window length in seconds.
@@ -36,7 +36,7 @@ MOST_DELAYS = 10_000
 def predict_live(
     address: str,
     extractor: PoseExtractor,
-    predictor: Predictor,
+    predictor: ClipPredictor,
     options: PredictOptions,
     console: Console,
     *,
@@ -115,7 +115,7 @@ def predict_live(
 class _StreamPrediction:
     """Tracks the persons of a stream and classifies each window when it is complete."""
 
-    def __init__(self, name: str, predictor: Predictor, scope: Scope, grid: Grid, follower: Follower) -> None:
+    def __init__(self, name: str, predictor: ClipPredictor, scope: Scope, grid: Grid, follower: Follower) -> None:
         self.has_predictions = self._has_classified = False
         self._name, self._predictor, self._grid, self._follower = name, predictor, grid, follower
         self._rejection = predictor.trained.confidence.rejection(scope.threshold)

@@ -20,8 +20,7 @@ from pose_extraction.networks import model_zoo
 from pose_extraction.networks.identity import NetworkIdentity, digest_of_onnx
 from pose_extraction.networks.names import detector_of, display_name, is_onnx
 from recognition.data.extraction_settings import SHAPING
-from recognition.protocols.detector import ActionDetector
-from recognition.runs import Trained
+from recognition.inference.trained_network import DescribedRun
 
 if TYPE_CHECKING:
     from pose_extraction.extraction import PoseExtractor
@@ -33,7 +32,7 @@ log = logging.getLogger(__name__)
 
 
 def open_networks(
-    trained: Trained | ActionDetector, networks: Networks, engine: Engine, console: Console, *, at_once: bool
+    trained: DescribedRun, networks: Networks, engine: Engine, console: Console, *, at_once: bool
 ) -> "tuple[PoseExtractor, int]":
     """Load the networks of stage one with the settings that produced the run's skeletons.
 
@@ -56,9 +55,7 @@ def open_networks(
     return open_extractor(plan, at_once=at_once), plan.settings.stride
 
 
-def plan_networks(
-    trained: Trained | ActionDetector, networks: Networks, engine: Engine, console: Console
-) -> ExtractionPlan:
+def plan_networks(trained: DescribedRun, networks: Networks, engine: Engine, console: Console) -> ExtractionPlan:
     """Choose the networks of stage one, and download their weights if necessary; see `open_networks`.
 
     Args:
@@ -81,7 +78,7 @@ def plan_networks(
     return ExtractionPlan(settings, found, detector, Path(), {})
 
 
-def stage_one(trained: Trained | ActionDetector, networks: Networks, engine: Engine) -> ExtractSettings:
+def stage_one(trained: DescribedRun, networks: Networks, engine: Engine) -> ExtractSettings:
     """Return the settings of stage one: those of the run's skeletons, with the requested changes.
 
     Args:
@@ -122,7 +119,7 @@ def stage_one(trained: Trained | ActionDetector, networks: Networks, engine: Eng
     )
 
 
-def estimator_for(trained: Trained | ActionDetector, requested: str | None) -> str:
+def estimator_for(trained: DescribedRun, requested: str | None) -> str:
     """Return the requested estimator or that of the run; warn if they differ.
 
     Args:
@@ -151,7 +148,7 @@ def estimator_for(trained: Trained | ActionDetector, requested: str | None) -> s
     return _known("estimator", known, trained)
 
 
-def detector_for(trained: Trained | ActionDetector, requested: str | None) -> str:
+def detector_for(trained: DescribedRun, requested: str | None) -> str:
     """Return the requested person detector or that of the run; warn if they differ.
 
     Args:
@@ -175,7 +172,7 @@ def _warn_of_another(kind: str, requested: str, known: str, run: Path) -> None:
         log.warning("%s was trained on %s %s, not %s; expect lower accuracy", run, OUTPUTS[kind], known, name)
 
 
-def _known(kind: str, name: str, trained: Trained | ActionDetector) -> str:
+def _known(kind: str, name: str, trained: DescribedRun) -> str:
     """Return the name of a network that a run was trained with, or the path of its ONNX file.
 
     Raises:
@@ -195,7 +192,7 @@ def _known(kind: str, name: str, trained: Trained | ActionDetector) -> str:
     return name
 
 
-def _recorded_file(kind: str, file: Path, trained: Trained | ActionDetector) -> str:
+def _recorded_file(kind: str, file: Path, trained: DescribedRun) -> str:
     """Return the path of the ONNX file that a run was trained with.
 
     Raises:
@@ -226,7 +223,7 @@ def _same_network(kind: str, one: str, other: str | None) -> bool:
         return one == other
 
 
-def _warn_of_other_weights(trained: Trained | ActionDetector, *networks: NetworkIdentity | None) -> None:
+def _warn_of_other_weights(trained: DescribedRun, *networks: NetworkIdentity | None) -> None:
     for network in networks:
         if network is None or not _same_network(network.kind, network.name, trained.extraction.get(network.kind)):
             continue

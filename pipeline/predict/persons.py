@@ -14,7 +14,7 @@ from pose_extraction.formats.clip_arrays import seen_of, track_ids
 from pose_extraction.formats.clip_times import times_of
 from pose_extraction.poses import PoseTrack, VideoPoses
 from recognition.data.clip import Clip
-from recognition.inference.predictor import Predictor
+from recognition.inference.clip_predictor import ClipPredictor
 
 # Track id of a person; None for all persons together.
 PersonId = int | None
@@ -38,7 +38,7 @@ class PersonClip:
     first: int
     seen: np.ndarray
 
-    def persons_used(self, predictor: Predictor) -> tuple[int, ...]:
+    def persons_used(self, predictor: ClipPredictor) -> tuple[int, ...]:
         """Return the ids of the persons that the recognizer uses."""
         return tuple(self.track_ids[row] for row in predictor.persons_used(self.clip))
 

@@ -1,8 +1,9 @@
 """Predict actions from skeleton files, with stage two alone."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from rich.console import Console
@@ -25,17 +26,22 @@ from pose_extraction.skeleton import COCO17, Skeleton
 from recognition.confidence.confidence import Rejection
 from recognition.data.clips import ClipSet, nameless_note
 from recognition.data.splits import left_out_of, split_indices
-from recognition.inference.prediction import clips_for, predict_clips
-from recognition.inference.predictor import Predictor, frames_seen
+from recognition.inference.clip_predictor import ClipPredictor, frames_seen
+from recognition.inference.exported import ExportedPredictor, ExportedRun
+from recognition.inference.skeleton_clips import clips_for
 from recognition.inference.windows import UNKNOWN, Grid
-from recognition.protocols.detector import ActionDetector
-from recognition.protocols.frame_predictor import FramePredictor
 from recognition.runs import Trained
+
+if TYPE_CHECKING:
+    from recognition.protocols.detector import ActionDetector
+
+# Clips of a file that an exported recognizer receives at once.
+_TOGETHER = 64
 
 
 def predict_skeletons(
     path: Path,
-    trained: Trained | ActionDetector,
+    trained: "Trained | ActionDetector | ExportedRun",
     engine: Engine,
     file_options: SkeletonFileOptions,
     options: PredictOptions,
@@ -67,7 +73,7 @@ def predict_skeletons(
         console.print(Text(f"warning: {nameless_note(clips)}"))
     indices = split_indices(clips, file_options.split)
     if (
-        isinstance(trained, Trained)
+        isinstance(trained, Trained | ExportedRun)
         and options.windows is None
         and not options.scope.persons
         and not options.scope.explain
@@ -82,28 +88,49 @@ def predict_skeletons(
 
 
 def _whole(
-    trained: Trained, clips: ClipSet, indices: np.ndarray, engine: Engine, rejection: Rejection, console: Console
+    trained: Trained | ExportedRun,
+    clips: ClipSet,
+    indices: np.ndarray,
+    engine: Engine,
+    rejection: Rejection,
+    console: Console,
 ) -> Iterator[Answer]:
     """Yield one prediction per clip; clips of similar length share a batch."""
     reasons = {int(index): too_few(frames_seen(clips[int(index)].score, 0.0)) for index in indices}
     classified = np.array([index for index in indices if reasons[int(index)] is None], np.int64)
     with progress_bar(console, len(classified)) as advance:
-        found = iter(
-            predict_clips(trained, clips, classified, engine=engine, progress=advance) if len(classified) else ()
-        )
-    for index in indices:
-        reason = reasons[int(index)]
-        name = clips.names[int(index)]
-        if reason is not None:
-            yield Answer(name, reason=reason)
-            continue
-        one = next(found)
-        label = label_of(one.best, one.unknown, rejection)
-        yield Answer(name, None, None, None, label, one.best[0][1], one.unknown, one.best)
+        found = _found(trained, clips, classified, engine, advance)
+        for index in indices:
+            reason = reasons[int(index)]
+            name = clips.names[int(index)]
+            if reason is not None:
+                yield Answer(name, reason=reason)
+                continue
+            best, unknown = next(found)
+            label = label_of(best, unknown, rejection)
+            yield Answer(name, None, None, None, label, best[0][1], unknown, best)
+
+
+def _found(
+    trained: Trained | ExportedRun, clips: ClipSet, indices: np.ndarray, engine: Engine, advance: Callable[[int], None]
+) -> Iterator[tuple[tuple[tuple[str, float], ...], float]]:
+    """Yield the most probable classes and the unknown score of each clip."""
+    if isinstance(trained, Trained):
+        from recognition.inference.prediction import predict_clips
+
+        found = predict_clips(trained, clips, indices, engine=engine, progress=advance) if len(indices) else ()
+        yield from ((one.best, one.unknown) for one in found)
+        return
+    predictor = predictor_for(trained, engine, layout=clips.layout, dimensions=clips.dimensions)
+    for first in range(0, len(indices), _TOGETHER):
+        together = predictor.classify([clips[int(index)] for index in indices[first : first + _TOGETHER]])
+        advance(len(together))
+        for probabilities, unknown in zip(together.probabilities, together.unknown.tolist(), strict=True):
+            yield predictor.best(probabilities), unknown
 
 
 def _one_by_one(
-    trained: Trained | ActionDetector,
+    trained: "Trained | ActionDetector | ExportedRun",
     clips: ClipSet,
     indices: np.ndarray,
     engine: Engine,
@@ -148,12 +175,12 @@ def _one_by_one(
 
 
 def predictor_for(
-    trained: Trained | ActionDetector, engine: Engine, *, layout: Skeleton = COCO17, dimensions: int = 2
-) -> Predictor:
+    trained: "Trained | ActionDetector | ExportedRun", engine: Engine, *, layout: Skeleton = COCO17, dimensions: int = 2
+) -> ClipPredictor:
     """Prepare a network for clips with a given joint layout.
 
     Args:
-        trained: The recognizer or action detector.
+        trained: The recognizer, action detector or exported recognizer.
         engine: Device, backend, precision and batch settings.
         layout: Joint layout of the clips.
         dimensions: Coordinates per joint, 2 or 3.
@@ -161,13 +188,20 @@ def predictor_for(
     Raises:
         BackendError: The network cannot run with these settings on this machine.
     """
+    if isinstance(trained, ExportedRun):
+        return ExportedPredictor(trained, engine, layout=layout, dimensions=dimensions)
+    # Only now, because these load torch.
     if isinstance(trained, Trained):
+        from recognition.inference.predictor import Predictor
+
         return Predictor(trained, engine, layout=layout, dimensions=dimensions)
+    from recognition.protocols.frame_predictor import FramePredictor
+
     return FramePredictor(trained, engine, layout=layout, dimensions=dimensions)
 
 
 def _windows(
-    sliding: Sliding, video: VideoPoses, name: str, predictor: Predictor, record: AttentionRecord | None
+    sliding: Sliding, video: VideoPoses, name: str, predictor: ClipPredictor, record: AttentionRecord | None
 ) -> list[Answer]:
     """Return the segments of a clip, or one prediction with the reason for having none."""
     segments = []

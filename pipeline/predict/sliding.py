@@ -12,7 +12,7 @@ from pipeline.predict.persons import PersonClip, PersonId, frame_interval, perso
 from pose_extraction.drawing.overlay import Stretch
 from pose_extraction.extraction import cut
 from pose_extraction.poses import VideoPoses
-from recognition.inference.predictor import FEWEST_FRAMES, Predictor
+from recognition.inference.clip_predictor import FEWEST_FRAMES, ClipPredictor
 from recognition.inference.windows import LEAST_SEEN, UNKNOWN, Cell, Grid, Joiner, Segment, Timeline
 
 
@@ -95,7 +95,7 @@ class Sliding:
 
     def __init__(
         self,
-        predictor: Predictor,
+        predictor: ClipPredictor,
         scope: Scope,
         grid: Grid,
         name: str,

@@ -22,7 +22,7 @@ from pose_extraction.following import Follower
 from pose_extraction.poses import FramePoses
 from pose_extraction.skeleton import COCO17
 from pose_extraction.video.decoding import VideoJob
-from recognition.inference.predictor import Predictor
+from recognition.inference.clip_predictor import ClipPredictor
 from recognition.inference.windows import CELLS, UNKNOWN, Grid, Segment
 
 # Seconds above which a video is too long to classify as a whole: the network would sample its frames too sparsely.
@@ -103,7 +103,7 @@ class VideoPrediction:
         self,
         job: PredictionJob,
         options: PredictOptions,
-        predictor: Predictor,
+        predictor: ClipPredictor,
         extractor: PoseExtractor,
         console: Console,
         summary: NoteSummary,

@@ -23,7 +23,7 @@ from pipeline.reporting.progress import RunProgress
 from pose_extraction.extraction import PoseExtractor
 from pose_extraction.files import atomic_write
 from pose_extraction.queues import prefetch
-from recognition.inference.predictor import Predictor
+from recognition.inference.clip_predictor import ClipPredictor
 
 # Poses of frames that may wait for stage two; they are small.
 POSES_AHEAD = 256
@@ -34,7 +34,7 @@ DRAWINGS_AHEAD = 2
 def predict_videos(
     sources: Sequence[Source],
     extractor: PoseExtractor,
-    predictor: Predictor,
+    predictor: ClipPredictor,
     options: PredictOptions,
     console: Console,
     *,

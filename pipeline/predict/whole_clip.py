@@ -1,6 +1,6 @@
 """Predictions for a clip as a whole and for each of its persons."""
 
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -10,9 +10,11 @@ from pipeline.predict.options import Scope
 from pipeline.predict.persons import PersonClip, PersonId, frame_interval, person_clips
 from pose_extraction.drawing.overlay import Stretch
 from pose_extraction.poses import VideoPoses
-from recognition.inference.explanation import Explanation
-from recognition.inference.predictor import FEWEST_FRAMES, Predictor
+from recognition.inference.clip_predictor import FEWEST_FRAMES, ClipPredictor
 from recognition.inference.windows import Cell
+
+if TYPE_CHECKING:
+    from recognition.inference.explanation import Explanation
 
 
 class WholePrediction(NamedTuple):
@@ -39,7 +41,7 @@ def too_few(frames: int) -> str | None:
 
 
 def predict_whole(
-    predictor: Predictor,
+    predictor: ClipPredictor,
     scope: Scope,
     video: VideoPoses,
     name: str,
@@ -103,7 +105,7 @@ def _span(video: VideoPoses, seen: np.ndarray) -> tuple[float, float]:
     return float(video.time[seen[0]]), float(video.time[seen[-1]]) + frame_interval(video.time)
 
 
-def _by_track(target: PersonClip, explanation: Explanation, frames: int) -> dict[int, np.ndarray]:
+def _by_track(target: PersonClip, explanation: "Explanation", frames: int) -> dict[int, np.ndarray]:
     """Attention (T, V) over all frames of the video by track id; NaN where it is unknown."""
     rows = {}
     for person, attention in zip(explanation.persons.tolist(), explanation.attention, strict=True):

@@ -20,6 +20,8 @@ from pose_extraction.skeleton import COCO17
 from pose_extraction.video.addresses import is_live
 from recognition.confidence.confidence import FEWEST_FOR_THRESHOLD
 from recognition.data.clip import ClipFormat
+from recognition.inference.exported import ExportedRun, is_exported, load_exported
+from recognition.inference.trained_network import DescribedRun
 from recognition.inference.windows import UNKNOWN
 from recognition.packed import EVERYDAY, shipped
 from recognition.runs import (
@@ -54,7 +56,7 @@ def predict(
 
     Args:
         given: Videos, folders, glob patterns and skeleton files; or one camera or stream.
-        run: Run directory, or one of its files of weights; None for the newest run.
+        run: Run directory, one of its files of weights, or the folder of an exported recognizer; None: the newest run.
         options: Options of the prediction.
         networks: Networks of stage one (pose extraction).
         engine: Device, backend and precision of both stages, and batch settings of stage two (recognition).
@@ -81,17 +83,18 @@ def predict(
     sources = found.sources
     _refuse_overlay(sources, options)
     run = run if run is not None else _newest(console)
-    found_detector = detector_file(run)
-    if found_detector is None:
+    exported = is_exported(run)
+    found_detector = None if exported else detector_file(run)
+    if found_detector is None and not exported:
         # An error that needs nothing to be loaded.
         run_file(run)
         require_torch(f"the recognizer {run}")
-    # Only now, because these load torch.
+    # Only now, because they take a while to load.
     from pipeline.predict.live import predict_live
     from pipeline.predict.networks import open_networks
     from pipeline.predict.skeleton_files import predict_skeletons, predictor_for
     from pipeline.predict.videos import predict_videos
-    from recognition.inference.prediction import check_layout
+    from recognition.inference.skeleton_clips import check_layout
 
     trained = load_network(run, found_detector)
     check_options(trained, options, console)
@@ -145,8 +148,8 @@ def _predicts_actions(run: Path) -> bool:
     return not is_encoder(run) or detector_file(run) is not None
 
 
-def load_network(run: Path, detector: Path | None) -> "Trained | ActionDetector":
-    """Load a run's recognizer, or the action detector that was trained from a pre-trained encoder.
+def load_network(run: Path, detector: Path | None) -> "Trained | ActionDetector | ExportedRun":
+    """Load a run's recognizer, an exported one, or the action detector that was trained from a pre-trained encoder.
 
     Args:
         run: The run.
@@ -155,6 +158,8 @@ def load_network(run: Path, detector: Path | None) -> "Trained | ActionDetector"
     Raises:
         WeightsError: There is no network, or it is damaged.
     """
+    if is_exported(run):
+        return load_exported(run)
     if detector is None:
         return load_run(run)
     from recognition.protocols.detector import load_detector
@@ -162,7 +167,7 @@ def load_network(run: Path, detector: Path | None) -> "Trained | ActionDetector"
     return load_detector(detector)
 
 
-def check_options(trained: "Trained | ActionDetector", options: PredictOptions, console: Console) -> None:
+def check_options(trained: "Trained | ActionDetector | ExportedRun", options: PredictOptions, console: Console) -> None:
     """Check that a network supports the options, and print what a user should know about the combination.
 
     Args:
@@ -180,6 +185,9 @@ def check_options(trained: "Trained | ActionDetector", options: PredictOptions, 
                 f"--explain: {trained.path} uses {trained.settings.model.backbone}, which has no attention layers; "
                 "omit --explain, or use a run with dstformer, transformer or sttformer"
             )
+    elif isinstance(trained, ExportedRun):
+        if options.scope.explain:
+            raise UsageError(f"--explain: {trained.path} is an exported recognizer without attention; use the run")
     else:
         _check_detector(trained, options, console)
     _check_threshold(trained, options, console)
@@ -199,7 +207,7 @@ def _check_detector(detector: "ActionDetector", options: PredictOptions, console
         console.print(Text(f"warning: {note}"))
 
 
-def _check_threshold(trained: "Trained | ActionDetector", options: PredictOptions, console: Console) -> None:
+def _check_threshold(trained: DescribedRun, options: PredictOptions, console: Console) -> None:
     """Print which answers are unknown, if the threshold of the run decides.
 
     Raises:

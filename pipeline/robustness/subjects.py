@@ -16,7 +16,8 @@ from recognition.data.clip import Clip
 from recognition.data.clips import ClipSet
 from recognition.data.perturbations import ErrorStatistics, measure_errors
 from recognition.data.splits import left_out_of, matching_test_split, split_indices
-from recognition.inference.prediction import clips_for, matched_labels, visible_clips
+from recognition.inference.prediction import matched_labels, visible_clips
+from recognition.inference.skeleton_clips import clips_for
 from recognition.runs import Trained, load_run, run_file
 
 # Largest and smallest number of clips for comparing two estimators.

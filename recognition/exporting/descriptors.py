@@ -72,12 +72,12 @@ def describe(
     first, last = first_place(there)[0], last_place(there)
     ever = seen.any(dim=1)  # (P, 17)
     joints, valid = _evenly(keypoint.double(), seen, time, count, first, last)
-    ends = torch.zeros_like(first), valid.sum(dim=1) - 1
+    ends = first * 0, valid.sum(dim=1) - 1
     joints = _smoothed(joints.flatten(2), *ends).view(joints.shape)
     hips, has_hips = _middle(joints, ever, described.HIPS)
     shoulders, has_shoulders = _middle(joints, ever, described.SHOULDERS)
     torso = _torso(joints, ever, valid, (hips, has_hips), (shoulders, has_shoulders))
-    below = torch.stack([torch.zeros_like(torso), torso], dim=1)[:, None]
+    below = torch.stack([torso * 0, torso], dim=1)[:, None]
     weight = ever[:, None, :, None].double()
     centre = (joints * weight).sum(dim=2) / weight.sum(dim=2).clamp(min=1)
     root = torch.where(has_shoulders[:, None, None], shoulders + below, centre)
@@ -145,12 +145,12 @@ def _frames_together(time: torch.Tensor, first: torch.Tensor, last: torch.Tensor
     number = (last - first)[:, None]
     low = torch.div((number - 1).clamp(min=0), 2, rounding_mode="floor")
     high = torch.div(number, 2, rounding_mode="floor")
-    median = (rows_at(steps, low) + rows_at(steps, high))[:, 0] / 2
+    median = (torch.gather(steps, 1, low) + torch.gather(steps, 1, high))[:, 0] / 2
     return (1 / (median * _RATE)).round().to(torch.int64).clamp(min=1)
 
 
 def _smoothed(values: torch.Tensor, first: torch.Tensor, last: torch.Tensor) -> torch.Tensor:
-    return window_means(values, torch.full_like(first, described.SMOOTHING), first, last)
+    return window_means(values, first * 0 + described.SMOOTHING, first, last)
 
 
 def _middle(joints: torch.Tensor, ever: torch.Tensor, pair: tuple[int, int]) -> tuple[torch.Tensor, torch.Tensor]:

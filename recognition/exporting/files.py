@@ -13,11 +13,9 @@ import numpy as np
 import torch
 
 from recognition.data.clip import Clip, clip_from_arrays
-from recognition.exporting.arrays import arrays_of
 from recognition.exporting.graph import OUTPUTS, ClipsToActions, inputs_of
-
-# Newest opset that the exporter supports; ONNX Runtime and onnxruntime-web support it, too.
-OPSET = 17
+from recognition.exporting.symbolics import OPSET, sizes_unknown
+from recognition.inference.arrays import arrays_of
 
 
 def example_clips(
@@ -54,7 +52,7 @@ def onnx_of(graph: ClipsToActions) -> bytes:
         value.name: {axis: names[word] for axis, word in enumerate(value.shape) if isinstance(word, str)}
         for value in inputs
     }
-    with warnings.catch_warnings(), torch.inference_mode():
+    with warnings.catch_warnings(), torch.inference_mode(), sizes_unknown():
         # Tracing warns about every Python branch that depends on a shape.
         warnings.simplefilter("ignore")
         torch.onnx.export(
@@ -97,3 +95,11 @@ def write_openvino(content: bytes, path: Path) -> None:
 def _example(graph: ClipsToActions) -> tuple[torch.Tensor, ...]:
     # Clips of different lengths: otherwise tracing would follow the branch for batches without padding.
     return tuple(torch.from_numpy(array) for array in arrays_of(example_clips(graph)))
+
+
+def input_names(content: bytes) -> list[str]:
+    """Return the names of the inputs of an ONNX network; it lacks those that do not affect the result."""
+    import onnx
+
+    graph = onnx.load_from_string(content).graph
+    return [value.name for value in graph.input]

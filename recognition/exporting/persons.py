@@ -47,7 +47,7 @@ def follow_two(keypoint: torch.Tensor, score: torch.Tensor, tracked: torch.Tenso
     total = torch.where(common, distance, 0.0).sum(dim=-1)
     changed = (total[:, 0] > total[:, 1]).to(torch.int64).cumsum(dim=1) % 2
     # The first frame keeps its order.
-    swapped = torch.cat([torch.zeros_like(tracked[:, None]), changed > 0], dim=1)
+    swapped = torch.cat([tracked[:, None] != tracked[:, None], changed > 0], dim=1)
     two = (score > 0).flatten(2).any(dim=2).sum(dim=1) == 2
     swapped = (swapped & (two & ~tracked)[:, None])[:, None, :, None]
     keypoint = torch.cat([torch.where(swapped[..., None], pair.flip(1), pair), keypoint[:, 2:]], dim=1)

@@ -168,7 +168,7 @@ def _turn_onto(vector: torch.Tensor, exists: torch.Tensor, axis: int) -> torch.T
     sine, cosine = (normal[one] ** 2 + normal[other] ** 2).sqrt(), unit[:, axis]
     oblique = exists & (sine >= _PARALLEL)
     x, y, z = (part / torch.where(oblique, sine, 1.0) for part in normal)
-    zero = torch.zeros_like(x)
+    zero = x * 0
     skew = torch.stack([zero, -z, y, z, zero, -x, -y, x, zero], dim=1).view(-1, 3, 3)
     identity = torch.eye(3, dtype=torch.float64, device=vector.device)
     rotation = identity + sine[:, None, None] * skew + (1 - cosine)[:, None, None] * (skew @ skew)

@@ -44,10 +44,10 @@ def resampled(frames: Frames, time: torch.Tensor, settings: DataSettings) -> Fra
     longest = settings.max_frames if settings.num_frames == "own" else settings.num_frames
     if rate is not None:
         frames = _at_rate(frames, time, rate)
-    start, count = torch.zeros_like(frames.count), frames.count
+    start, count = frames.count * 0, frames.count
     if settings.part_test < 1:
         start, count = _middle_part(frames, settings.part_test, settings.part_min_frames)
-    target = count.clamp(max=longest) if own else torch.full_like(count, longest)
+    target = count.clamp(max=longest) if own else count * 0 + longest
     place = torch.arange(target.max() if own else longest, device=count.device)
     if rate is not None and own:
         index = _window_start(frames, start, count, longest)[:, None] + start[:, None] + place

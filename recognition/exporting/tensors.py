@@ -25,7 +25,7 @@ def count_up_to(ascending: torch.Tensor, limit: torch.Tensor, value: torch.Tenso
         limit: int64 (R,), valid elements of each row, at least 1; they come first.
         value: (R, U).
     """
-    count = torch.zeros_like(value, dtype=torch.int64)
+    count = (value * 0).to(torch.int64)
     offsets = torch.arange(1, _BRANCHES, device=value.device)
     last = limit[:, None, None]
     for step in reversed(range(_STEPS)):
@@ -72,7 +72,11 @@ def percentiles(values: torch.Tensor, valid: torch.Tensor, percents: tuple[int, 
     before = place.to(torch.int64)
     share = (place - before.to(values.dtype))[..., None]
     after = torch.minimum(before + 1, last)
-    return rows_at(ordered, before) * (1 - share) + rows_at(ordered, after) * share
+    # Not `rows_at`: exporters take the sizes of a sorted tensor from the example.
+    low, high = (
+        torch.gather(ordered, 1, index[..., None].expand(-1, -1, values.shape[2])) for index in (before, after)
+    )
+    return low * (1 - share) + high * share
 
 
 def mean_of(values: torch.Tensor, valid: torch.Tensor) -> torch.Tensor:

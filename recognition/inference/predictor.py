@@ -4,7 +4,6 @@ The network is prepared once, whereas `inference.scores_of`, which processes who
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
@@ -16,31 +15,11 @@ from recognition.data.clip import Clip, ClipFormat, clip_from_arrays
 from recognition.data.clip_transforms import ClipTransforms, first_persons
 from recognition.data.legacy_reader import LegacyReader
 from recognition.inference.clip_networks import ClipNetwork, resolve_clip_engine, steady_network_for
+from recognition.inference.clip_predictor import Classified, best_of, frames_seen
 from recognition.inference.explanation import Explanation, explain
-from recognition.inference.prediction import check_layout
+from recognition.inference.skeleton_clips import check_layout
 from recognition.inference.trained_network import TrainedNetwork
 from recognition.recognizer import Recognizer
-
-# Minimum number of frames with a person for a prediction: fewer show a pose rather than a movement.
-FEWEST_FRAMES = 5
-
-
-def frames_seen(keypoint_score: np.ndarray, threshold: float) -> int:
-    """Return the number of frames with at least one joint that was seen, given scores (M, T, V)."""
-    return int((keypoint_score > threshold).any(axis=(0, 2)).sum())
-
-
-@dataclass(frozen=True)
-class Classified:
-    """Results for N clips, or for N frames of one clip.
-
-    Args:
-        probabilities: float32 (N, K), calibrated; each row sums to 1.
-        unknown: float64 (N,), unknown scores; larger is less like the known actions.
-    """
-
-    probabilities: np.ndarray
-    unknown: np.ndarray
 
 
 class Predictor:
@@ -163,10 +142,7 @@ class Predictor:
 
     def classify_frames(self, clips: Sequence[Clip]) -> list[Classified]:
         """Return the results of each clip: one per frame (N = T), or one for the whole clip (N = 1)."""
-        found = self.classify(clips)
-        return [
-            Classified(found.probabilities[row : row + 1], found.unknown[row : row + 1]) for row in range(len(clips))
-        ]
+        return self.classify(clips).rows()
 
     def explanations(self, clips: Sequence[Clip]) -> list[Explanation]:
         """Return the importance of each joint of each clip; see `explain`."""
@@ -182,8 +158,7 @@ class Predictor:
 
     def best(self, probabilities: np.ndarray, count: int = 5) -> tuple[tuple[str, float], ...]:
         """Return the most probable classes of one clip (K,) as (name, probability), the most probable first."""
-        order = np.argsort(-probabilities, kind="stable")[:count]
-        return tuple((self.trained.label_names[k], float(probabilities[k])) for k in order)
+        return best_of(self.trained.label_names, probabilities, count)
 
     def _batch_of(self, clips: Sequence[Clip]) -> Batch:
         described = None

@@ -1,12 +1,13 @@
-"""The interface that trained recognizers and trained detectors share, so that both can classify clips."""
+"""The interface that trained recognizers, trained detectors and exported recognizers share. Loads no torch."""
 
 from pathlib import Path
-from typing import Any, Protocol
-
-from torch import nn
+from typing import TYPE_CHECKING, Any, Protocol
 
 from recognition.confidence.confidence import Confidence
 from recognition.settings import DataSettings
+
+if TYPE_CHECKING:
+    from torch import nn
 
 
 class HasDataSettings(Protocol):
@@ -16,11 +17,9 @@ class HasDataSettings(Protocol):
     def data(self) -> DataSettings: ...
 
 
-class TrainedNetwork(Protocol):
-    """A trained network with everything that is required to classify clips; see `recognition.runs.Trained`."""
+class DescribedRun(Protocol):
+    """Everything that is known about a trained network besides its weights; see `recognition.runs.Trained`."""
 
-    @property
-    def recognizer(self) -> nn.Module: ...
     @property
     def settings(self) -> HasDataSettings: ...
     @property
@@ -37,3 +36,10 @@ class TrainedNetwork(Protocol):
     def confidence(self) -> Confidence: ...
     @property
     def path(self) -> Path: ...
+
+
+class TrainedNetwork(DescribedRun, Protocol):
+    """A trained network with everything that is required to classify clips with torch."""
+
+    @property
+    def recognizer(self) -> "nn.Module": ...

@@ -12,8 +12,9 @@ from pose_extraction.errors import UsageError, WeightsError
 from pose_extraction.skeleton import Skeleton
 from recognition.data.batches import as_batch
 from recognition.data.clip import Clip
+from recognition.inference.clip_predictor import Classified
 from recognition.inference.explanation import Explanation
-from recognition.inference.predictor import Classified, Predictor
+from recognition.inference.predictor import Predictor
 from recognition.protocols.detector import ActionDetector
 
 

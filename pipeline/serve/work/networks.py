@@ -18,8 +18,8 @@ from pose_extraction.engines.engine import Engine
 from pose_extraction.extraction import PoseExtractor
 from pose_extraction.skeleton import COCO17
 from recognition.data.clip import ClipFormat
-from recognition.inference.prediction import check_layout
 from recognition.inference.predictor import Predictor
+from recognition.inference.skeleton_clips import check_layout
 from recognition.protocols.detector import ActionDetector
 from recognition.runs import Trained, detector_file
 

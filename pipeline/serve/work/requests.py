@@ -25,8 +25,9 @@ from pose_extraction.errors import SkelpipeError
 from recognition.data.clip import Clip
 from recognition.data.clips import ClipSet
 from recognition.data.splits import left_out_of
-from recognition.inference.prediction import clips_for
-from recognition.inference.predictor import Predictor, frames_seen
+from recognition.inference.clip_predictor import frames_seen
+from recognition.inference.predictor import Predictor
+from recognition.inference.skeleton_clips import clips_for
 
 log = logging.getLogger(__name__)
 

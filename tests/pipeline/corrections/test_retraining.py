@@ -25,7 +25,8 @@ from pose_extraction.errors import UsageError, WeightsError
 from pose_extraction.formats.person_clips import with_person_clips
 from pose_extraction.formats.pickles import write_pickle
 from pose_extraction.formats.validation import read_data_set
-from recognition.inference.prediction import clips_for, predict_clips
+from recognition.inference.prediction import predict_clips
+from recognition.inference.skeleton_clips import clips_for
 from recognition.packed import EVERYDAY
 from recognition.runs import load_run
 from recognition.settings import DataSettings, MaskCLRSettings, ModelSettings, RunSettings, TrainingSettings

@@ -25,7 +25,7 @@ from pose_extraction.formats.pickles import read_pickle
 from recognition import run_file
 from recognition.confidence.confidence import Confidence
 from recognition.data.splits import matching_test_split
-from recognition.inference.prediction import clips_for
+from recognition.inference.skeleton_clips import clips_for
 from recognition.runs import load_run
 from test_support.trained_run import LABEL_NAMES, made_clip, without_persons, write_data
 

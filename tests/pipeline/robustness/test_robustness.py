@@ -32,8 +32,8 @@ from pose_extraction.skeleton import COCO17, H36M17
 from recognition import run_file, runs
 from recognition.data.dataset import SkeletonDataset
 from recognition.data.perturbations import GaussianNoise
-from recognition.inference.prediction import clips_for
 from recognition.inference.scores import scores_of
+from recognition.inference.skeleton_clips import clips_for
 from recognition.robustness.conditions import CLEAN, NOISE, BenchSettings, Condition
 from test_support.doc_pages import page, section
 from test_support.trained_run import LABEL_NAMES, made_data, without_persons

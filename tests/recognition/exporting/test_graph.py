@@ -6,9 +6,9 @@ import torch
 
 from pose_extraction.engines.engine import Engine
 from recognition.data.descriptors.movement import describe_clip
-from recognition.exporting.arrays import arrays_of
 from recognition.exporting.descriptors import describe_clips
 from recognition.exporting.graph import ClipsToActions
+from recognition.inference.arrays import arrays_of
 from recognition.inference.predictor import Predictor
 from recognition.runs import Trained
 from test_support.exportable_runs import CUSTOM, DSTFORMER, SMALL, made_clips, made_trained

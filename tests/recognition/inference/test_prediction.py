@@ -9,7 +9,8 @@ import torch
 
 from pose_extraction.engines.engine import Engine
 from pose_extraction.errors import AnnotationError, UsageError
-from recognition.inference.prediction import clips_for, predict_clips
+from recognition.inference.prediction import predict_clips
+from recognition.inference.skeleton_clips import clips_for
 from recognition.recognizer import build_recognizer
 from recognition.runs import Trained
 from recognition.settings import DataSettings, ModelSettings, RunSettings

@@ -17,8 +17,9 @@ from recognition.data.clip_transforms import ClipTransforms
 from recognition.data.clips import open_clips
 from recognition.data.dataset import SkeletonDataset
 from recognition.data.transforms.joints import H36M_PARENTS
+from recognition.inference.clip_predictor import frames_seen
 from recognition.inference.explanation import Explanation, explain, to_coco
-from recognition.inference.predictor import Predictor, frames_seen, input_format
+from recognition.inference.predictor import Predictor, input_format
 from recognition.inference.scores import scores_of
 from recognition.recognizer import Recognizer, build_recognizer
 from recognition.runs import Trained

@@ -8,8 +8,9 @@ import pytest
 from pose_extraction.engines.engine import Engine
 from pose_extraction.formats.pickles import read_pickle
 from recognition.data.clip import Clip, clip_from_arrays
-from recognition.inference.prediction import clips_for, predict_clips
+from recognition.inference.prediction import predict_clips
 from recognition.inference.predictor import Predictor
+from recognition.inference.skeleton_clips import clips_for
 from recognition.runs import load_run
 from test_support.trained_run import LABEL_NAMES, made_clip, made_run, write_data
 

@@ -1,0 +1,231 @@
+"""Recognizers that were exported as a folder: reading it, and predictions without torch.
+
+model.onnx, model.xml and model.bin, or model.pt    the network, from joints to probabilities
+labels.json                                         classes, inputs, threshold, and settings of the run
+README.md, example.npz, run.py                      model card, an example, and a program that runs it
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from pydantic import ValidationError
+
+from pose_extraction.engines.engine import Engine, resolve_engine
+from pose_extraction.engines.runtimes import Runner, onnx_runner
+from pose_extraction.errors import BackendError, UsageError, WeightsError
+from pose_extraction.skeleton import Skeleton
+from recognition.confidence.confidence import Confidence
+from recognition.data.clip import Clip, ClipFormat
+from recognition.data.clip_transforms import first_persons
+from recognition.inference.arrays import arrays_of
+from recognition.inference.clip_predictor import Classified, best_of
+from recognition.inference.skeleton_clips import check_layout
+from recognition.settings import RunSettings
+
+LABELS, FORMAT = "labels.json", 1
+# Name of the network's file for each format, and the backends that run it, the best first.
+MODELS = {"onnx": "model.onnx", "openvino": "model.xml", "torch": "model.pt"}
+_BACKENDS = {"onnx": ("onnxruntime", "openvino"), "openvino": ("openvino",), "torch": ("torch",)}
+# Names of the inputs in the order of `arrays_of`.
+INPUTS = ("keypoint", "score", "frames", "size", "time", "tracked")
+# Clips per call unless the batch size is specified.
+BATCH = 8
+
+
+@dataclass(frozen=True)
+class ExportedRun:
+    """What `labels.json` of an exported recognizer says.
+
+    Args:
+        path: The folder.
+        format: A key of `MODELS`.
+        inputs: Names of the inputs that the network has.
+        settings: Settings of the run; only `data` matters.
+        label_names: K class names, in the order of the probabilities.
+        layout: Joint layout that the network sees after its transforms.
+        dimensions: Coordinates per joint.
+        estimator: Pose estimator of the training skeletons; None if it is not known.
+        extraction: Settings of that estimator.
+        confidence: Threshold of the unknown score; the calibration itself is part of the network.
+    """
+
+    path: Path
+    format: str
+    inputs: tuple[str, ...]
+    settings: RunSettings
+    label_names: tuple[str, ...]
+    layout: str
+    dimensions: int
+    estimator: str | None
+    extraction: dict[str, Any] = field(default_factory=dict)
+    confidence: Confidence = field(default_factory=Confidence)
+
+
+def is_exported(path: Path) -> bool:
+    """Return whether a path is the folder of an exported recognizer."""
+    return path.is_dir() and any((path / name).is_file() for name in MODELS.values())
+
+
+def load_exported(folder: Path) -> ExportedRun:
+    """Read `labels.json` of an exported recognizer.
+
+    Raises:
+        WeightsError: The file is missing or damaged.
+    """
+    path = folder / LABELS
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        if content["skelpipe_export"] != FORMAT:
+            raise ValueError(f"format {content['skelpipe_export']!r} instead of {FORMAT}")
+        if content["format"] not in MODELS:
+            raise ValueError(f"format is {content['format']!r}")
+        return ExportedRun(
+            folder,
+            content["format"],
+            tuple(one["name"] for one in content["inputs"]),
+            RunSettings.model_validate({"data": content["data"]}),
+            tuple(content["labels"]),
+            content["layout"],
+            content["dimensions"],
+            content["estimator"],
+            content["extraction"],
+            Confidence(threshold=content["unknown_threshold"], clips=content["calibration_clips"]),
+        )
+    except (OSError, ValueError, KeyError, TypeError, ValidationError) as error:
+        raise WeightsError(f"{path}: cannot be read ({error}); export the recognizer again") from error
+
+
+class ExportedPredictor:
+    """An exported recognizer that is ready for predictions; the same interface as `Predictor`.
+
+    Args:
+        trained: The exported recognizer.
+        engine: Backend and clips per call; the precision is fp32.
+        layout: Joint layout of the clips.
+        dimensions: Coordinates per joint.
+
+    Raises:
+        BackendError: The backend cannot run this file or is not installed.
+        UsageError: The joints do not fit the recognizer.
+    """
+
+    def __init__(self, trained: ExportedRun, engine: Engine, *, layout: Skeleton, dimensions: int) -> None:
+        self.trained = trained
+        self.engine = _resolved(trained, engine)
+        check_layout(trained, ClipFormat(trained.path, layout, dimensions))
+        self._run: Runner | None = None
+
+    @property
+    def threshold(self) -> float:
+        """Score above which a joint counts as seen, in [0, 1]."""
+        return self.trained.settings.data.score_threshold
+
+    def prepare(self) -> None:
+        """Load the network now instead of at the first prediction.
+
+        Raises:
+            WeightsError: The file is damaged.
+        """
+        if self._run is not None:
+            return
+        path = self.trained.path / MODELS[self.trained.format]
+        try:
+            self._run = _runner(path, self.engine)
+        except (OSError, RuntimeError, ValueError) as error:
+            raise WeightsError(f"{path}: cannot be loaded ({error}); export the recognizer again") from error
+
+    def classify(self, clips: Sequence[Clip]) -> Classified:
+        """Classify N clips; in each, at least one joint was seen.
+
+        Raises:
+            WeightsError: The output of the network is not finite.
+        """
+        self.prepare()
+        assert self._run is not None
+        probabilities = np.zeros((len(clips), len(self.trained.label_names)), np.float32)
+        unknown = np.zeros(len(clips))
+        # Clips of similar length share a call.
+        order = np.argsort([clip.num_frames for clip in clips], kind="stable")
+        size = self.engine.batch_size or BATCH
+        for first in range(0, len(order), size):
+            rows = order[first : first + size]
+            arrays = dict(zip(INPUTS, arrays_of([clips[row] for row in rows]), strict=True))
+            found, scores = self._run([arrays[name] for name in self.trained.inputs])
+            wrong = ~np.isfinite(found).all(axis=1)
+            if wrong.any():
+                name = clips[rows[int(wrong.argmax())]].name
+                raise WeightsError(f"{self.trained.path}: its output for {name} is not finite; export the run again")
+            probabilities[rows], unknown[rows] = found, scores
+        return Classified(probabilities, unknown)
+
+    def classify_frames(self, clips: Sequence[Clip]) -> list[Classified]:
+        """Return the result of each clip, as one row for all its frames."""
+        return self.classify(clips).rows()
+
+    def explanations(self, clips: Sequence[Clip]) -> list[Any]:
+        """Refuse: exported recognizers provide no attention.
+
+        Raises:
+            UsageError: Always.
+        """
+        raise UsageError(f"--explain: {self.trained.path} is an exported recognizer without attention; use the run")
+
+    def persons_used(self, clip: Clip) -> np.ndarray:
+        """Return the indices of the persons that the network uses; int64."""
+        score = np.where(clip.score > self.threshold, clip.score, 0)
+        return first_persons(score, self.trained.settings.data.max_persons)
+
+    def best(self, probabilities: np.ndarray, count: int = 5) -> tuple[tuple[str, float], ...]:
+        """Return the most probable classes of one clip (K,) as (name, probability), the most probable first."""
+        return best_of(self.trained.label_names, probabilities, count)
+
+
+def _resolved(trained: ExportedRun, engine: Engine) -> Engine:
+    """Choose the backend of an exported recognizer.
+
+    Raises:
+        BackendError: The backend cannot run this file or is not installed.
+    """
+    able = _BACKENDS[trained.format]
+    backend = able[0] if engine.backend == "auto" else engine.backend
+    if backend not in able:
+        raise BackendError(
+            f"--backend {backend}: {trained.path / MODELS[trained.format]} runs on {' or '.join(able)}; choose that, "
+            "or export the run in another format"
+        )
+    precision = "fp32" if engine.precision == "auto" else engine.precision
+    if precision != "fp32":
+        raise BackendError(f"--precision {precision}: an exported recognizer computes in fp32; leave --precision out")
+    # A small graph of many operations, for which a GPU is no gain.
+    device = "cpu" if engine.device == "auto" else engine.device
+    return resolve_engine(
+        replace(engine, backend=backend, precision=precision, device=device), onnx=trained.format != "torch"
+    )
+
+
+def _runner(path: Path, engine: Engine) -> Runner:
+    if engine.backend == "torch":
+        return _torchscript_runner(path, engine)
+    if path.suffix == ".xml":
+        from pose_extraction.engines.openvino_core import openvino_core
+        from pose_extraction.engines.runtimes import openvino_runner
+
+        return openvino_runner(openvino_core().read_model(path), engine)
+    return onnx_runner(path.read_bytes(), engine)
+
+
+def _torchscript_runner(path: Path, engine: Engine) -> Runner:
+    import torch
+
+    network = torch.jit.load(path, map_location=engine.device).eval()
+
+    def run(inputs: Sequence[np.ndarray]) -> list[np.ndarray]:
+        with torch.inference_mode():
+            outputs = network(*(torch.from_numpy(np.ascontiguousarray(array)).to(engine.device) for array in inputs))
+        return [output.float().cpu().numpy() for output in outputs]
+
+    return run
