@@ -19,6 +19,7 @@ from typer.core import TyperGroup
 from pipeline.commands.datasets import convert, label, merge, stats
 from pipeline.commands.evaluate import evaluate
 from pipeline.commands.exchange import export, import_
+from pipeline.commands.export_model import export_model
 from pipeline.commands.extract import extract
 from pipeline.commands.help_pages import HelpCommand, print_help
 from pipeline.commands.machine import info, models
@@ -210,6 +211,14 @@ app.command(
     "skelpipe predict videos/ --windows 3 --overlay overlays/ --out actions.csv\n"
     "skelpipe predict skeletons/vitpose.pkl --split test --json",
 )(predict)
+app.command(
+    "export-model",
+    cls=HelpCommand,
+    rich_help_panel=_ACTIONS,
+    epilog="skelpipe export-model runs/mine\n"
+    "skelpipe export-model runs/mine --format openvino --out mine-openvino\n"
+    "skelpipe export-model vitpose-b --out vitpose-b.onnx",
+)(export_model)
 app.command(
     cls=HelpCommand,
     rich_help_panel=_ACTIONS,

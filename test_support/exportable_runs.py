@@ -24,6 +24,46 @@ CUSTOM = {
 }  # fmt: skip
 SMALL = {"num_frames": 32, "max_frames": 32}
 DSTFORMER = {"dim": 16, "depth": 1, "heads": 2, "dim_representation": 16, "hidden": 16, "max_frames": 48}
+KINECT = {"layout": "ntu25", "dimensions": 3}
+SEGMENTS = {"backbone": "segments", "dim": 16, "depth": 1, "heads": 2, "hidden": 16, "max_frames": 48}
+GRAPHS = {"dim": 8, "depth": 5, "max_frames": 20}
+# Settings of data and model, and the format of the clips, for every kind of run.
+RUNS: dict[str, tuple[dict[str, Any], dict[str, Any], dict[str, Any]]] = {
+    "custom": (CUSTOM, {**DSTFORMER, "motion": True}, {}),
+    "custom, one person": ({**CUSTOM, "max_persons": 1}, DSTFORMER, {}),
+    "custom, five persons": ({**CUSTOM, "max_persons": 5, "score_threshold": 0.4}, DSTFORMER, {}),
+    "everyday": (CUSTOM, {**SEGMENTS, "relative": True}, {}),
+    "small": (SMALL, {**DSTFORMER, "max_frames": 32, "motion": True}, {}),
+    "own lengths": ({"num_frames": "own", "max_frames": 48}, DSTFORMER, {}),
+    "linear, part": ({"num_frames": 20, "resample": "linear", "part_test": 0.6, "part_min_frames": 3}, DSTFORMER, {}),
+    "own, linear": ({"num_frames": "own", "max_frames": 30, "resample": "linear"}, DSTFORMER, {}),
+    "rate, part": ({**CUSTOM, "part_test": 0.7, "descriptors": False, "max_frames": 20}, DSTFORMER, {}),
+    "frame": ({"num_frames": 16, "placement": "frame"}, DSTFORMER, {}),
+    "h36m17": ({"num_frames": 16, "model_layout": "h36m17"}, DSTFORMER, {"layout": "h36m17"}),
+    **{
+        f"3D, {placement}": ({"num_frames": 16, "placement": placement}, DSTFORMER, KINECT)
+        for placement in ("box", "raw", "first_frame", "aligned", "upright")
+    },
+    "transformer": ({"num_frames": "own", "max_frames": 48}, {**DSTFORMER, "backbone": "transformer"}, {}),
+    "sttformer": (
+        {"num_frames": "own", "max_frames": 48},
+        {"backbone": "sttformer", "dim": 16, "depth": 2, "heads": 2, "hidden": 16, "max_frames": 48},
+        {},
+    ),
+    **{
+        name: ({"num_frames": 20, "max_frames": 20}, {"backbone": name, **GRAPHS}, {})
+        for name in ("stgcnpp", "aagcn", "ctrgcn")
+    },
+    "ctrgcn, pyskl": ({"num_frames": 20}, {"backbone": "ctrgcn", "variant": "pyskl", **GRAPHS}, {}),
+    "msg3d": ({"num_frames": 20}, {"backbone": "msg3d", "dim": 12, "max_frames": 20}, {}),
+    "poseconv3d": ({"num_frames": 8}, {"backbone": "poseconv3d", "dim": 4, "max_frames": 8}, {}),
+    "mamp": ({"num_frames": 24, "resample": "linear", "part_test": 0.9, "placement": "first_frame"}, SEGMENTS, KINECT),
+    "pcm3": (
+        {"num_frames": 16, "resample": "linear", "placement": "upright"},
+        {"backbone": "gru", "dim": 16, "depth": 2, "persons": 2, "max_frames": 16},
+        KINECT,
+    ),
+}
 
 
 def made_trained(
@@ -155,6 +195,13 @@ def made_clip(
     tracked = seed % 3 > 0
     size = (480, 640) if dimensions == 2 else None
     return clip_from_arrays(keypoint, score, size, name=f"clip{seed}", tracked=tracked, time=time)
+
+
+def clips_for(name: str, count: int) -> list[Clip]:
+    """Return clips in the format of one of `RUNS`."""
+    form = RUNS[name][2]
+    # The clips of a network in H36M-17 have COCO-17's joints.
+    return made_clips(count, **({} if form.get("layout") == "h36m17" else form))
 
 
 def made_clips(count: int, **options: Any) -> list[Clip]:

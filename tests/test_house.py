@@ -37,11 +37,11 @@ LAYERS: dict[str, tuple[tuple[str, ...], ...]] = {
         ("pretraining",),
         ("training",),
         ("inference",),
-        ("protocols", "robustness"),
+        ("exporting", "protocols", "robustness"),
     ),
     "pipeline": (
         ("cluster", "config", "exit_codes", "info", "inputs", "reporting"),
-        ("corrections", "datasets", "evaluate", "models", "robustness", "sharing", "train"),
+        ("corrections", "datasets", "evaluate", "export_model", "models", "robustness", "sharing", "train"),
         ("extract", "protocols"),
         ("predict", "sweep"),
         ("serve",),

@@ -45,7 +45,7 @@ def predict(
         str | None,
         typer.Option(
             metavar="RUN",
-            help="Run directory, file of weights, or hf://OWNER/NAME.",
+            help="Run directory, file of weights, exported folder, or hf://OWNER/NAME.",
             show_default="newest run",
             rich_help_panel=NETWORKS,
         ),

@@ -22,9 +22,9 @@ def card_of(trained: Trained, kind: str, inputs: list[dict[str, Any]], notes: li
     rows = [f"| `{one['name']}` | {one['type']} | {_shape(one['shape'])} | {one['meaning']} |" for one in inputs]
     parts = [
         f"# {_title(trained)}",
-        f"A recognizer of {len(trained.label_names)} actions from skeletons, exported by skelpipe. The network contains "
-        "all steps from joints to probabilities: the choice of persons, resampling, normalisation, the classifier of "
-        "descriptors if the run has one, calibration and the unknown score.",
+        f"A recognizer of {len(trained.label_names)} actions from skeletons, exported by skelpipe. The network "
+        "contains all steps from joints to probabilities: the choice of persons, resampling, normalisation, the "
+        "classifier of descriptors if the run has one, calibration and the unknown score.",
         "## Actions",
         ", ".join(f"`{name}`" for name in trained.label_names),
         "## Training",
@@ -34,8 +34,8 @@ def card_of(trained: Trained, kind: str, inputs: list[dict[str, Any]], notes: li
         f"CLIP.npz` another clip; `classify` in `run.py` is the function to copy. The inputs of `{MODELS[kind]}`, for "
         "N clips of up to M persons and T frames:",
         "\n".join(["| input | type | shape | meaning |", "|---|---|---|---|", *rows]),
-        f"Outputs: `probabilities` (N, {len(trained.label_names)}), in the order of `{LABELS}`, and `unknown` (N), which "
-        "is larger for clips that are less like the actions above. " + _threshold(trained),
+        f"Outputs: `probabilities` (N, {len(trained.label_names)}), in the order of `{LABELS}`, and `unknown` (N), "
+        "which is larger for clips that are less like the actions above. " + _threshold(trained),
     ]
     if notes:
         parts += ["## Notes", "\n".join(f"- {note}" for note in notes)]
@@ -68,14 +68,15 @@ def _training(trained: Trained) -> list[str]:
         f"skeletons: {trained.estimator or 'estimator not recorded'}",
         f"epochs: {trained.epoch}",
     ]
-    about = _about(trained.path)
-    lines += [f"{word.replace('_', ' ')}: {about[word]}" for word in ("data", "clips", "training_clips") if word in about]
+    data_file = _about(trained.path).get("data")
+    if isinstance(data_file, str):
+        # Its name without the folder, which belongs to the machine of the training.
+        lines.append(f"data: {Path(data_file).name}")
     if trained.held_out:
         measures = trained.held_out
         lines.append(
-            f"accuracy on {int(measures.get('clips', 0))} held-out clips: {measures['top1']:.1%}"
-            if "top1" in measures
-            else f"held out: {measures}"
+            f"accuracy on {int(measures['clips'])} held-out clips: {measures['top1']:.1%}, mean over the classes "
+            f"{measures['mean_class']:.1%}"
         )
     else:
         lines.append("accuracy: not measured in the training, because no clips were held out")

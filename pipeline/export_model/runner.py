@@ -1,4 +1,4 @@
-"""The program `run.py` of an exported recognizer: it needs NumPy and the library that runs the network, nothing else."""
+"""The program `run.py` of an exported recognizer: it needs NumPy and the library that runs the network."""
 
 _PROGRAM = '''"""Classifies a clip with {model}; needs only NumPy and {library}. Usage: python run.py [CLIP.npz]"""
 

@@ -29,13 +29,15 @@ TOLERANCE = {"onnx": 1e-4, "openvino": 1e-3, "torch": 1e-4}
 _NEEDED = {"onnx": ("onnx", "onnxruntime"), "openvino": ("onnx", "openvino"), "torch": ()}
 
 
-def export_run(run: Path, kind: str, out: Path) -> Path:
+def export_run(run: Path, kind: str, out: Path, *, int8: Path | None = None) -> Path:
     """Export stage two of a run.
 
     Args:
         run: Run directory, or one of its files.
         kind: "onnx", "openvino" or "torch".
         out: Folder to create.
+        int8: Labelled skeletons; with them, the weights become 8-bit integers if the accuracy on these clips stays the
+            same. None for the weights of the run.
 
     Returns:
         The folder.
@@ -46,6 +48,8 @@ def export_run(run: Path, kind: str, out: Path) -> Path:
         WeightsError: The run cannot be read, or the exported network differs from it.
     """
     check_kind(kind)
+    if int8 is not None and kind != "onnx":
+        raise UsageError(f"--int8: only --format onnx has 8-bit weights, not {kind}")
     refuse_existing(out)
     found = located(run)
     if found.exists() and detector_file(found) is not None:
@@ -55,7 +59,7 @@ def export_run(run: Path, kind: str, out: Path) -> Path:
 
     check_exportable(trained)
     with _whole(out) as folder:
-        write_folder(folder, trained, ClipsToActions(trained), kind)
+        write_folder(folder, trained, ClipsToActions(trained), kind, int8=int8)
     return out
 
 
@@ -97,7 +101,9 @@ def _whole(out: Path) -> Iterator[Path]:
         raise
 
 
-def write_folder(folder: Path, trained: Trained, graph: "ClipsToActions", kind: str) -> None:
+def write_folder(
+    folder: Path, trained: Trained, graph: "ClipsToActions", kind: str, *, int8: Path | None = None
+) -> None:
     """Write all files of an exported recognizer, and compare it with the run.
 
     Args:
@@ -105,8 +111,10 @@ def write_folder(folder: Path, trained: Trained, graph: "ClipsToActions", kind: 
         trained: The run.
         graph: Its graph.
         kind: Format of the network.
+        int8: See `export_run`.
 
     Raises:
+        UsageError: 8-bit weights would lose accuracy.
         WeightsError: The exported network differs from the run.
     """
     from recognition.exporting.files import example_clips
@@ -127,6 +135,10 @@ def write_folder(folder: Path, trained: Trained, graph: "ClipsToActions", kind: 
             f"than {TOLERANCE[kind]:g}; report this run's settings.yaml, or try another --format"
         )
     notes = [f"the largest difference from the run on test clips was {difference:.1e} in a probability"]
+    if int8 is not None:
+        from pipeline.export_model.quantising import quantise
+
+        notes.append(quantise(folder, trained, int8))
     (folder / "README.md").write_text(card_of(trained, kind, inputs, notes), encoding="utf-8")
 
 
@@ -153,9 +165,7 @@ def _described_inputs(graph: "ClipsToActions", names: list[str]) -> list[dict[st
     return [asdict(known[name]) for name in names]
 
 
-def _labels_of(
-    trained: Trained, graph: "ClipsToActions", kind: str, inputs: list[dict[str, Any]]
-) -> dict[str, Any]:
+def _labels_of(trained: Trained, graph: "ClipsToActions", kind: str, inputs: list[dict[str, Any]]) -> dict[str, Any]:
     return {
         "skelpipe_export": FORMAT,
         "format": kind,
@@ -192,9 +202,7 @@ def _difference(folder: Path, trained: Trained, graph: "ClipsToActions") -> floa
 
     clips = example_clips(graph, persons=(1, 2, 3, 1, 2), frames=(60, 7, 33, 1, 250))
     expected = Predictor(trained, Engine("cpu", "torch", "fp32")).classify(clips).probabilities
-    exported = ExportedPredictor(
-        load_exported(folder), Engine("cpu"), layout=graph.layout, dimensions=graph.dimensions
-    )
+    exported = ExportedPredictor(load_exported(folder), Engine("cpu"), layout=graph.layout, dimensions=graph.dimensions)
     together = exported.classify(clips).probabilities
     alone = np.concatenate([exported.classify([clip]).probabilities for clip in clips])
     return float(max(np.abs(together - expected).max(), np.abs(alone - expected).max()))

@@ -14,7 +14,7 @@ from pose_extraction.networks.onnx_models import detector_from_onnx, estimator_f
 from pose_extraction.networks.openmmlab import mmlab
 from pose_extraction.networks.openmmlab.two_stage import TwoStageDetector
 from pose_extraction.networks.topdown import TopdownEstimator, TopdownSpec
-from pose_extraction.networks.vitpose.estimator import load_vitpose
+from pose_extraction.networks.vitpose.estimator import vitpose_network
 
 if TYPE_CHECKING:
     import torch
@@ -54,27 +54,33 @@ def load_estimator(
         return _load_openpifpaf(identity, options)
     if identity.entry.family == "blazepose":
         return _load_blazepose(identity, options)
-    if identity.built_by == OWN:
-        assert identity.entry.vitpose is not None
-        return load_vitpose(
-            identity.entry.vitpose,
-            identity.file,
-            engine,
-            seed=identity.seed,
-            batch_size=batch_size,
-            flip_test=options.flip_test,
-        )
-    network, facts = mmlab.build_topdown(identity.entry.config, package=identity.entry.package, seed=identity.seed)
-    _load_weights(network, identity)
-    runner = from_torch(
-        mmlab.heatmap_function(network),
-        Normalisation(facts.mean, facts.std, to_rgb=True),
-        engine,
-        input_size=facts.input_size,
-        batch_size=batch_size,
-    )
-    spec = TopdownSpec(facts.input_size, facts.codec, facts.box_scale, facts.shift_flipped, facts.blur_kernel)
+    network, normalisation, spec = topdown_network(identity)
+    runner = from_torch(network, normalisation, engine, input_size=spec.input_size, batch_size=batch_size)
     return TopdownEstimator(runner, spec, flip_test=options.flip_test)
+
+
+def topdown_network(identity: NetworkIdentity) -> "tuple[torch.nn.Module, Normalisation, TopdownSpec]":
+    """Build the network of a top-down estimator that torch runs, on the CPU.
+
+    Args:
+        identity: The network, with a row in the model table.
+
+    Returns:
+        The network, which takes normalised crops, their normalisation, and the format of input and output.
+
+    Raises:
+        WeightsError: The weights are unsafe or do not match the network.
+        BackendError: A required package is not installed.
+    """
+    entry = identity.entry
+    assert entry is not None
+    if identity.built_by == OWN:
+        assert entry.vitpose is not None
+        return vitpose_network(entry.vitpose, identity.file, seed=identity.seed)
+    network, facts = mmlab.build_topdown(entry.config, package=entry.package, seed=identity.seed)
+    _load_weights(network, identity)
+    spec = TopdownSpec(facts.input_size, facts.codec, facts.box_scale, facts.shift_flipped, facts.blur_kernel)
+    return mmlab.heatmap_function(network), Normalisation(facts.mean, facts.std, to_rgb=True), spec
 
 
 def load_detector(identity: NetworkIdentity, options: NetworkOptions | None = None) -> PersonDetector:

@@ -51,9 +51,9 @@ class Predictor:
         if layout is None or dimensions is None:
             usual = input_format(trained)
             layout, dimensions = layout or usual.layout, dimensions or usual.dimensions
-        self._format = ClipFormat(trained.path, layout, dimensions)
-        check_layout(trained, self._format)
-        self._transforms = ClipTransforms(self._format, trained.settings.data)
+        self.format = ClipFormat(trained.path, layout, dimensions)
+        check_layout(trained, self.format)
+        self._transforms = ClipTransforms(self.format, trained.settings.data)
         self._network: ClipNetwork | None = None
 
     @property
@@ -96,10 +96,10 @@ class Predictor:
         """
         clip = clip_from_arrays(keypoint, score, size, time=time)
         joints, dimensions = clip.keypoint.shape[2:]
-        if (joints, dimensions) != (self._format.layout.num_joints, self._format.dimensions):
+        if (joints, dimensions) != (self.format.layout.num_joints, self.format.dimensions):
             raise UsageError(
                 f"keypoint has {joints} joints in {dimensions}D, but {self.trained.path} requires "
-                f"{self._format.layout.num_joints} ({self._format.layout.name}) in {self._format.dimensions}D"
+                f"{self.format.layout.num_joints} ({self.format.layout.name}) in {self.format.dimensions}D"
             )
         if not frames_seen(clip.score, self.threshold):
             raise UsageError(f"no joint of the clip has a score above {self.threshold:g}, so nothing can be classified")
@@ -170,7 +170,7 @@ class Predictor:
         """Return a clip as the network sees it, float32 (M, T, V, 3)."""
         settings = self.trained.settings.data
         if settings.legacy:
-            reader = LegacyReader(self._format, np.array([clip.num_frames]), settings, train=False)
+            reader = LegacyReader(self.format, np.array([clip.num_frames]), settings, train=False)
             return reader.read(clip.keypoint, clip.score, clip.size, 0, None)
         return self._transforms(clip.above(self.threshold))
 

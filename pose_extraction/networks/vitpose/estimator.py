@@ -1,32 +1,29 @@
-"""ViTPose as a top-down estimator."""
+"""ViTPose as the network of a top-down estimator."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from pose_extraction.engines.engine import Engine
-from pose_extraction.engines.image_networks import IMAGENET_MEAN, IMAGENET_STD, Normalisation, from_torch
-from pose_extraction.networks.topdown import TopdownEstimator, TopdownSpec
+from pose_extraction.engines.image_networks import IMAGENET_MEAN, IMAGENET_STD, Normalisation
+from pose_extraction.networks.topdown import TopdownSpec
 from pose_extraction.networks.vitpose.architecture import Architecture
 
+if TYPE_CHECKING:
+    import torch
 
-def load_vitpose(
-    architecture: Architecture,
-    file: Path | None,
-    engine: Engine,
-    *,
-    seed: int = 0,
-    batch_size: int,
-    flip_test: bool = False,
-) -> TopdownEstimator:
-    """Build a ViTPose estimator.
+
+def vitpose_network(
+    architecture: Architecture, file: Path | None, *, seed: int = 0
+) -> "tuple[torch.nn.Module, Normalisation, TopdownSpec]":
+    """Build a ViTPose network on the CPU.
 
     Args:
         architecture: Sizes of the network.
         file: Its weights: a checkpoint of mmpose or of the authors, or a safetensors file in Hugging Face's format;
             None for random weights.
-        engine: Where and how it runs; resolved.
         seed: Seed of random weights.
-        batch_size: Persons per batch.
-        flip_test: See `TopdownEstimator`.
+
+    Returns:
+        The network, which takes normalised crops, their normalisation, and the format of input and output.
 
     Raises:
         WeightsError: The file is damaged, unsafe, or of another network.
@@ -42,10 +39,6 @@ def load_vitpose(
         weights, architecture = with_own_names(load_state_dict(file), architecture, file)
         network = build(architecture)
         apply_state_dict(network, weights, source=file)
-    size = architecture.input_size
-    runner = from_torch(
-        network, Normalisation(IMAGENET_MEAN, IMAGENET_STD, to_rgb=True), engine, input_size=size, batch_size=batch_size
-    )
     # The heat maps of the mirrored crop are not shifted (`shift_heatmap=False` in all published configurations).
-    spec = TopdownSpec(size, codec="udp", shift_flipped=False, blur_kernel=architecture.blur_kernel)
-    return TopdownEstimator(runner, spec, flip_test=flip_test)
+    spec = TopdownSpec(architecture.input_size, codec="udp", shift_flipped=False, blur_kernel=architecture.blur_kernel)
+    return network, Normalisation(IMAGENET_MEAN, IMAGENET_STD, to_rgb=True), spec

@@ -1,0 +1,80 @@
+"""Time of stage two per clip: the run in torch, and the same run exported, alternating in one process.
+
+    skelpipe export-model runs/mine --out mine
+    python benchmarks/exported_speed.py runs/mine mine --clips 40 --rounds 5
+
+Prints the median over the rounds of the milliseconds per clip, one clip at a time and in batches, and the median of the
+ratios to torch. Clips are random walks of one person with two seconds at 25 frames per second.
+"""
+
+import argparse
+import statistics
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from pose_extraction.engines.engine import Engine
+from recognition.data.clip import Clip, clip_from_arrays
+from recognition.inference.exported import ExportedPredictor, load_exported
+from recognition.inference.predictor import Predictor
+from recognition.runs import load_run
+
+BATCHES = (1, 16)
+
+
+def made_clips(count: int, joints: int, dimensions: int, *, frames: int = 50, rate: float = 25.0) -> list[Clip]:
+    """Return clips of one person with random movement."""
+    rng = np.random.default_rng(0)
+    clips = []
+    for _ in range(count):
+        keypoint = rng.uniform(100, 400, (1, 1, joints, dimensions)) + rng.normal(
+            0, 3, (1, frames, joints, dimensions)
+        ).cumsum(axis=1)
+        size = (480, 640) if dimensions == 2 else None
+        clips.append(clip_from_arrays(keypoint, size=size, time=np.arange(frames) / rate))
+    return clips
+
+
+def seconds_of(classify: Callable[[list[Clip]], object], clips: list[Clip], batch: int) -> float:
+    """Return the processor seconds per clip."""
+    began = time.process_time()
+    for first in range(0, len(clips), batch):
+        classify(clips[first : first + batch])
+    return (time.process_time() - began) / len(clips)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("run")
+    parser.add_argument("folders", nargs="+", type=Path)
+    parser.add_argument("--clips", type=int, default=40)
+    parser.add_argument("--rounds", type=int, default=5)
+    options = parser.parse_args()
+    reference = Predictor(load_run(options.run), Engine("cpu", "torch", "fp32", max(BATCHES)))
+    layout, dimensions = reference.format.layout, reference.format.dimensions
+    clips = made_clips(options.clips, layout.num_joints, dimensions)
+    subjects: dict[str, Callable[[list[Clip]], object]] = {"torch": reference.classify}
+    for folder in options.folders:
+        engine = Engine("cpu", batch_size=max(BATCHES))
+        found = ExportedPredictor(load_exported(folder), engine, layout=layout, dimensions=dimensions)
+        subjects[f"{folder.name} ({found.trained.format})"] = found.classify
+    for batch in BATCHES:
+        times: dict[str, list[float]] = {name: [] for name in subjects}
+        for number in range(options.rounds + 1):
+            for name, classify in subjects.items():
+                spent = seconds_of(classify, clips, batch)
+                # The first round warms up.
+                if number:
+                    times[name].append(spent)
+        for name, spent_of in times.items():
+            ratios = [own / torch for own, torch in zip(spent_of, times["torch"], strict=True)]
+            print(
+                f"batch {batch:2d}  {name:30s} {statistics.median(spent_of) * 1e3:7.2f} ms per clip, "
+                f"{statistics.median(ratios):.2f} of torch"
+            )
+
+
+if __name__ == "__main__":
+    main()

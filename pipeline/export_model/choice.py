@@ -1,0 +1,70 @@
+"""What `skelpipe export-model` exports: a run, or a network of stage one."""
+
+from pathlib import Path
+
+from pipeline.export_model.workflow import export_run, refuse_existing
+from pose_extraction.errors import UsageError
+from pose_extraction.networks import model_zoo
+from recognition.runs import located
+
+# Folder of exported networks.
+FOLDER = Path("exported")
+
+
+def export(model: str, kind: str, out: Path | None, weights: Path | None, int8: Path | None) -> Path:
+    """Export a run or a network.
+
+    Args:
+        model: Run directory, one of its files, or the name of a network in the model table.
+        kind: Format.
+        out: Folder or file to create; None for `exported/NAME`.
+        weights: Weights of a network of the model table; None for the published ones.
+        int8: Labelled skeletons to check 8-bit weights with; None for the weights of the run.
+
+    Returns:
+        What was created.
+
+    Raises:
+        UsageError: There is no such run or network, it cannot be exported, or the options contradict each other.
+        BackendError: A package for the format is not installed.
+        WeightsError: Weights cannot be read, or the exported network differs from the run.
+    """
+    if not located(model).exists():
+        kinds = [name for name in ("estimator", "detector") if _is_network(model, name)]
+        if kinds and int8 is not None:
+            raise UsageError(f"--int8: only runs have 8-bit weights, not {model}; omit --int8")
+        if kinds:
+            return _export_network(model, kinds[0], kind, out or FOLDER / f"{model}.onnx", weights)
+        raise UsageError(
+            f"{model}: neither a run nor a network; pass a directory of `skelpipe train`, or a name listed by "
+            "`skelpipe models`, such as vitpose-b"
+        )
+    if weights is not None:
+        raise UsageError(f"--weights {weights}: {model} is a run, which has its own weights; omit --weights")
+    return export_run(Path(model), kind, out or FOLDER / _name_of(Path(model)), int8=int8)
+
+
+def _name_of(run: Path) -> str:
+    """Return the name of a run: that of its directory, also for a file in it."""
+    return run.resolve().parent.name if run.suffix == ".pt" else run.stem
+
+
+def _is_network(name: str, kind: str) -> bool:
+    try:
+        model_zoo.lookup(name, kind)
+    except UsageError:
+        return False
+    return True
+
+
+def _export_network(name: str, network: str, kind: str, out: Path, weights: Path | None) -> Path:
+    if kind != "onnx":
+        raise UsageError(f"--format {kind}: networks of stage one are exported as onnx, which OpenVINO reads, too")
+    if out.suffix != ".onnx":
+        raise UsageError(f"--out {out}: {name} becomes a single file; pass a name that ends in .onnx")
+    refuse_existing(out)
+    from pose_extraction.networks.identity import identify
+    from pose_extraction.networks.onnx_export import export_estimator
+
+    export_estimator(identify(network, name, checkpoint=None if weights is None else str(weights)), out)
+    return out

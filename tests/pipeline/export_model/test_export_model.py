@@ -1,0 +1,143 @@
+"""`skelpipe export-model`: the folder, its program, and predictions from it without torch."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from pipeline.cli import app
+from pipeline.export_model.workflow import export_run
+from pose_extraction.errors import UsageError, WeightsError
+from pose_extraction.formats.pickles import write_pickle
+from recognition.inference.exported import load_exported
+from test_support.exportable_runs import made_clips
+
+pytestmark = pytest.mark.slow
+
+# What `python -c` runs first, so that torch cannot be imported.
+WITHOUT_TORCH = "import sys; sys.modules['torch'] = None; "
+
+
+def skelpipe(*words: object) -> Any:
+    return CliRunner().invoke(app, [str(word) for word in words])
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The recognizer of the package, exported as ONNX."""
+    out = tmp_path_factory.mktemp("exported") / "everyday"
+    result = skelpipe("export-model", "everyday", "--out", out)
+    assert result.exit_code == 0, result.output
+    return out
+
+
+@pytest.fixture(scope="module")
+def skeletons(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A skeleton file with clips of one to five persons at several frame rates."""
+    annotations = []
+    for number, clip in enumerate(made_clips(9)):
+        annotation = {
+            "frame_dir": f"clip{number}",
+            "label": -1,
+            "total_frames": clip.num_frames,
+            "img_shape": clip.size,
+            "original_shape": clip.size,
+            "keypoint": np.nan_to_num(clip.keypoint),
+            "keypoint_score": clip.score,
+            "time": clip.seconds,
+        }
+        if clip.tracked:
+            annotation["track_id"] = np.arange(len(clip.score))
+        annotations.append(annotation)
+    path = tmp_path_factory.mktemp("skeletons") / "made.pkl"
+    write_pickle(path, {"split": {}, "annotations": annotations})
+    return path
+
+
+def without_torch(*words: object) -> str:
+    code = f"{WITHOUT_TORCH}sys.argv = {['skelpipe', *map(str, words)]!r}; from pipeline.cli import main; main()"
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert found.returncode == 0, found.stderr
+    return found.stdout
+
+
+def test_folder_has_everything_to_run_it(exported: Path) -> None:
+    assert {path.name for path in exported.iterdir()} == {
+        "README.md", "example.npz", "labels.json", "model.onnx", "run.py",
+    }  # fmt: skip
+    labels = json.loads((exported / "labels.json").read_text())
+    assert labels["labels"][0] == "baseball_pitch" and labels["unknown_threshold"] > 0
+    assert {one["name"] for one in labels["inputs"]} >= {"keypoint", "score", "frames", "size", "time"}
+    card = (exported / "README.md").read_text()
+    assert "`squat`" in card and "coco17" in card and "blazepose" in card
+
+
+def test_program_needs_no_torch_and_none_of_our_code(exported: Path, tmp_path: Path) -> None:
+    program = exported / "run.py"
+    assert len(program.read_text().splitlines()) <= 40
+    code = f"{WITHOUT_TORCH}import runpy; sys.argv = ['run.py']; runpy.run_path({str(program)!r}, run_name='__main__')"
+    found = subprocess.run([sys.executable, "-I", "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True)
+    _, *rows = found.stdout.splitlines()
+    names = json.loads((exported / "labels.json").read_text())["labels"]
+    expected = dict(zip(names, np.load(exported / "example.npz")["probabilities"], strict=True))
+    for row in rows:
+        probability, name = row.split(maxsplit=1)
+        assert float(probability) == pytest.approx(expected[name], abs=1e-4)
+
+
+@pytest.mark.parametrize("options", [(), ("--per-person",), ("--windows", "1"), ("--windows", "1", "--together")])
+def test_predictions_without_torch_are_those_of_the_run(
+    exported: Path, skeletons: Path, options: tuple[str, ...]
+) -> None:
+    reference = skelpipe("predict", skeletons, "--run", "everyday", "--device", "cpu", "--precision", "fp32", "--json",
+                         "--backend", "torch", *options)  # fmt: skip
+    assert reference.exit_code == 0, reference.output
+    expected = [json.loads(line) for line in reference.stdout.splitlines() if line.startswith("{")]
+    found = [json.loads(line) for line in without_torch(
+        "predict", skeletons, "--run", exported, "--json", *options
+    ).splitlines()]  # fmt: skip
+    assert len(found) == len(expected) > 5
+    for one, other in zip(found, expected, strict=True):
+        for key in ("clip", "person", "start", "end", "label", "reason"):
+            assert one[key] == other[key], (key, one, other)
+        if one["reason"] is None:
+            assert one["probability"] == pytest.approx(other["probability"], abs=1e-4)
+            assert one["unknown_score"] == pytest.approx(other["unknown_score"], abs=1e-3)
+
+
+def test_explanations_are_refused(exported: Path, skeletons: Path) -> None:
+    result = skelpipe("predict", skeletons, "--run", exported, "--explain")
+    assert result.exit_code == 2 and "exported recognizer" in result.output
+
+
+def test_damaged_folder_is_reported(exported: Path, tmp_path: Path) -> None:
+    (tmp_path / "model.onnx").write_bytes(b"")
+    (tmp_path / "labels.json").write_text('{"skelpipe_export": 99}')
+    with pytest.raises(WeightsError, match="export the recognizer again"):
+        load_exported(tmp_path)
+
+
+def test_nothing_is_left_of_an_export_that_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pipeline.export_model.workflow.TOLERANCE", {"torch": -1.0})
+    with pytest.raises(WeightsError, match="differs from the run"):
+        export_run(Path("everyday"), "torch", tmp_path / "out")
+    assert not list(tmp_path.iterdir())
+
+
+def test_existing_folder_and_unknown_names_are_refused(exported: Path) -> None:
+    with pytest.raises(UsageError, match="already exists"):
+        export_run(Path("everyday"), "onnx", exported)
+    result = skelpipe("export-model", "nothing")
+    assert result.exit_code == 2 and "neither a run nor a network" in result.output
+    result = skelpipe("export-model", "everyday", "--format", "tflite")
+    assert result.exit_code == 2 and "must be one of onnx, openvino, torch" in result.output
+
+
+def test_detectors_of_mmdet_are_refused_with_an_alternative(tmp_path: Path) -> None:
+    result = skelpipe("export-model", "rtmdet", "--weights", "seed:0", "--out", tmp_path / "rtmdet.onnx")
+    assert result.exit_code == 2 and "--detector yolox-tiny" in result.output

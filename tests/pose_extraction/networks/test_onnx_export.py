@@ -1,0 +1,42 @@
+"""An estimator that was exported as an ONNX file finds the same joints."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pose_extraction.engines.engine import Engine
+from pose_extraction.networks.estimators import load_estimator
+from pose_extraction.networks.identity import OWN, NetworkIdentity, NetworkOptions
+from pose_extraction.networks.model_zoo import lookup
+from pose_extraction.networks.onnx_export import export_estimator
+from pose_extraction.networks.onnx_models import estimator_from_onnx
+from pose_extraction.networks.vitpose.architecture import Architecture
+
+ENGINE = Engine("cpu", "torch", "fp32")
+
+
+def tiny_vitpose(**sizes: object) -> NetworkIdentity:
+    """Return a ViTPose with random weights, three blocks and tokens of 24 values."""
+    entry = lookup("vitpose-b", "estimator")
+    changed = replace(entry, vitpose=Architecture((256, 192), 24, 3, 2, **sizes))  # type: ignore[arg-type]
+    return NetworkIdentity("vitpose-b", "estimator", "seed:0", ENGINE, changed, None, 0, OWN)
+
+
+@pytest.mark.parametrize(
+    "sizes", [{}, {"deconvolutions": (16, 16)}, {"expert_dim": 8}], ids=["simple", "classic", "plus"]
+)
+@pytest.mark.parametrize("backend", ["onnxruntime", "openvino"])
+def test_exported_vitpose_finds_the_same_joints(sizes: dict, backend: str, tmp_path: Path) -> None:
+    identity = tiny_vitpose(**sizes)
+    export_estimator(identity, tmp_path / "tiny.onnx")
+    own = load_estimator(identity, NetworkOptions(Engine("cpu", "torch", "fp32", 2)))
+    other = estimator_from_onnx(tmp_path / "tiny.onnx", Engine("cpu", backend, "fp32"), batch_size=2, flip_test=False)
+    frame = np.random.default_rng(0).integers(0, 255, (240, 320, 3), np.uint8)
+    for box in np.array([[20, 10, 120, 230], [150, 30, 300, 200], [0, 0, 60, 100]], np.float32):
+        crops = own.crop(frame, box)
+        expected, expected_score = own.estimate(crops)
+        found, score = other.estimate(other.crop(frame, box))
+        np.testing.assert_allclose(found, expected, atol=1e-2)
+        np.testing.assert_allclose(score, expected_score, atol=1e-4)

@@ -1,0 +1,88 @@
+"""An exported recognizer in a browser: onnxruntime-web in headless Chromium computes what the run computes."""
+
+import base64
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+
+from pose_extraction.engines.engine import Engine
+from recognition.data.clip import Clip
+from recognition.exporting.files import input_names, onnx_of
+from recognition.exporting.graph import ClipsToActions
+from recognition.inference.arrays import arrays_of
+from recognition.inference.exported import INPUTS
+from recognition.inference.predictor import Predictor
+from test_support.browser import missing_browser, opened, running_browser
+from test_support.browser_runtime import RuntimeMissingError, browser_runtime
+from test_support.exportable_runs import CUSTOM, DSTFORMER, made_clips, made_trained
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Route
+
+pytestmark = pytest.mark.slow
+
+KINDS = {".mjs": "text/javascript", ".wasm": "application/wasm", ".onnx": "application/octet-stream"}
+# Creates the session, and runs it on each clip; values arrive as base64 of their bytes.
+RUN = """async (clips) => {
+  const ort = await import('/ort.wasm.min.mjs');
+  ort.env.wasm.numThreads = 1;
+  ort.env.wasm.wasmPaths = '/';
+  const session = await ort.InferenceSession.create('/model.onnx', {executionProviders: ['wasm']});
+  const kinds = {float32: Float32Array, float64: Float64Array, int32: Int32Array, bool: Uint8Array};
+  const results = [];
+  for (const clip of clips) {
+    const feeds = {};
+    for (const [name, one] of Object.entries(clip)) {
+      const bytes = Uint8Array.from(atob(one.data), (letter) => letter.charCodeAt(0));
+      feeds[name] = new ort.Tensor(one.type, new kinds[one.type](bytes.buffer), one.shape);
+    }
+    const found = await session.run(feeds);
+    results.push([...found.probabilities.data, ...found.unknown.data]);
+  }
+  return results;
+}"""
+
+
+def feeds_of(clip: Clip, names: list[str]) -> dict[str, dict[str, object]]:
+    given = dict(zip(INPUTS, arrays_of([clip]), strict=True))
+    return {
+        name: {
+            "type": given[name].dtype.name,
+            "shape": list(given[name].shape),
+            "data": base64.b64encode(np.ascontiguousarray(given[name]).tobytes()).decode(),
+        }
+        for name in names
+    }
+
+
+def test_browser_computes_the_probabilities_of_the_run() -> None:
+    if (reason := missing_browser()) is not None:
+        pytest.skip(reason)
+    try:
+        folder = browser_runtime()
+    except RuntimeMissingError as error:
+        pytest.skip(str(error))
+    trained = made_trained(CUSTOM, DSTFORMER)
+    content = onnx_of(ClipsToActions(trained))
+    clips = made_clips(8)
+    expected = Predictor(trained, Engine("cpu", "torch", "fp32")).classify(clips)
+
+    def send(route: "Route") -> None:
+        name = Path(route.request.url).name
+        if not name or "localhost" in name:
+            route.fulfill(body="<!doctype html><title>model</title>", content_type="text/html")
+        elif name == "model.onnx":
+            route.fulfill(body=content, content_type=KINDS[".onnx"])
+        elif (folder / name).is_file():
+            route.fulfill(body=(folder / name).read_bytes(), content_type=KINDS[Path(name).suffix])
+        else:
+            route.fulfill(status=404)
+
+    with running_browser() as browser, opened(browser) as page:
+        page.route("**/*", send)
+        page.goto("http://localhost/")
+        found = np.array(page.evaluate(RUN, [feeds_of(clip, input_names(content)) for clip in clips]))
+    np.testing.assert_allclose(found[:, :-1], expected.probabilities, atol=1e-4)
+    np.testing.assert_allclose(found[:, -1], expected.unknown, rtol=1e-3, atol=1e-3)
