@@ -56,7 +56,7 @@ RUNS: dict[str, tuple[dict[str, Any], dict[str, Any], dict[str, Any]]] = {
     },
     "ctrgcn, pyskl": ({"num_frames": 20}, {"backbone": "ctrgcn", "variant": "pyskl", **GRAPHS}, {}),
     "msg3d": ({"num_frames": 20}, {"backbone": "msg3d", "dim": 12, "max_frames": 20}, {}),
-    "poseconv3d": ({"num_frames": 8}, {"backbone": "poseconv3d", "dim": 4, "max_frames": 8}, {}),
+    "poseconv3d": ({"num_frames": 8}, {"backbone": "poseconv3d", "dim": 8, "max_frames": 8}, {}),
     "mamp": ({"num_frames": 24, "resample": "linear", "part_test": 0.9, "placement": "first_frame"}, SEGMENTS, KINECT),
     "pcm3": (
         {"num_frames": 16, "resample": "linear", "placement": "upright"},

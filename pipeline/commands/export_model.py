@@ -43,7 +43,7 @@ def export_model(
         Path | None,
         typer.Option(
             metavar="SKELETONS",
-            help="8-bit weights, if the accuracy on these labelled skeletons falls by 1 % at most.",
+            help="8-bit weights, if they cost at most 1 % of these labelled clips; those of the training do not count.",
             show_default="weights of the run",
             rich_help_panel=OUTPUT,
         ),

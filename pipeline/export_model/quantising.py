@@ -1,5 +1,6 @@
 """Weights of an exported recognizer in 8 bits, if its accuracy on labelled clips stays the same."""
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from recognition.data.clip import Clip
 from recognition.inference.exported import MODELS, ExportedPredictor, load_exported
 from recognition.inference.prediction import matched_labels
 from recognition.inference.skeleton_clips import clips_for
-from recognition.runs import Trained
+from recognition.runs import SPLIT_NAME, Trained
 
 # Share of the clips by which the accuracy may fall.
 MOST_LOST = 0.01
@@ -33,13 +34,13 @@ def quantise(folder: Path, trained: Trained, skeletons: Path) -> str:
     Args:
         folder: The folder of an exported recognizer in ONNX.
         trained: The run.
-        skeletons: Labelled skeletons to measure the accuracy on.
+        skeletons: Labelled skeletons to measure the accuracy on; clips that the run was trained on do not count.
 
     Returns:
         A sentence with the accuracy before and after, for the model card.
 
     Raises:
-        UsageError: The file has no labels of the run's classes, or too much accuracy would be lost.
+        UsageError: The file has no further labelled clips of the run's classes, or too much accuracy would be lost.
         WeightsError: The network has no weights to quantise.
     """
     clips, labels = _labelled(trained, skeletons)
@@ -63,10 +64,25 @@ def quantise(folder: Path, trained: Trained, skeletons: Path) -> str:
 def _labelled(trained: Trained, skeletons: Path) -> tuple[list[Clip], np.ndarray]:
     clips = clips_for(trained, skeletons, skip_bad=True)
     labels = matched_labels(clips, np.asarray(clips.labels, np.int64), trained)
-    chosen = [number for number in np.flatnonzero(labels >= 0) if (clips[int(number)].score > 0).any()]
+    known = _trained_on(trained.path)
+    chosen = [
+        number
+        for number in np.flatnonzero(labels >= 0)
+        if clips.names[number] not in known and (clips[int(number)].score > 0).any()
+    ]
     if not chosen:
-        raise UsageError(f"--int8 {skeletons}: has no labelled clips of the classes of {trained.path}; choose another")
+        raise UsageError(
+            f"--int8 {skeletons}: has no labelled clips that {trained.path} was not trained on; choose another file"
+        )
     return [clips[int(number)] for number in chosen], labels[chosen]
+
+
+def _trained_on(path: Path) -> set[str]:
+    """Return the names of the clips that a run was trained on; empty if its directory does not tell."""
+    try:
+        return set(json.loads((path.parent / SPLIT_NAME).read_text(encoding="utf-8"))["training"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return set()
 
 
 def _measure(folder: Path, clips: list[Clip], labels: np.ndarray) -> _Measured:

@@ -14,6 +14,7 @@ from recognition.exporting.tensors import (
     first_place,
     last_place,
     mean_of,
+    numbers_up_to,
     percentiles,
     places_in_order,
     range_of,
@@ -107,7 +108,7 @@ def _evenly(
     flat = torch.where((width > 1)[:, None, None], averaged, flat)
     begin, end = rows_at(time, first[:, None]), rows_at(time, last[:, None])
     length = (((end - begin) * _RATE).round().to(torch.int64) + 1).clamp(min=described.FEWEST)  # (P, 1)
-    place = torch.arange(length.max(), device=time.device)
+    place = numbers_up_to(length)
     new = torch.minimum(begin + place.double() * ((end - begin) / (length - 1)), end)
     before = count_up_to(time, count, new) - 1
     before = torch.minimum(torch.maximum(before, first[:, None]), last[:, None])

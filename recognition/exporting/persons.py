@@ -42,12 +42,12 @@ def follow_two(keypoint: torch.Tensor, score: torch.Tensor, tracked: torch.Tenso
     """
     first, pair = keypoint[:, 0], keypoint[:, :2]
     seen = score[:, :2] > 0
-    distance = ((first[:, None, 1:] - pair[:, :, :-1]) ** 2).sum(dim=-1).sqrt()  # (N, 2, T - 1, V)
-    common = (seen[:, :1, 1:] & seen[:, :, :-1]).all(dim=1, keepdim=True)
+    # The first frame is compared with itself, and so keeps its order; a clip may have a single frame.
+    before = (torch.arange(score.shape[2], device=score.device) - 1).clamp(min=0)
+    distance = ((first[:, None] - pair[:, :, before]) ** 2).sum(dim=-1).sqrt()  # (N, 2, T, V)
+    common = (seen[:, :1] & seen[:, :, before]).all(dim=1, keepdim=True)
     total = torch.where(common, distance, 0.0).sum(dim=-1)
-    changed = (total[:, 0] > total[:, 1]).to(torch.int64).cumsum(dim=1) % 2
-    # The first frame keeps its order.
-    swapped = torch.cat([tracked[:, None] != tracked[:, None], changed > 0], dim=1)
+    swapped = (total[:, 0] > total[:, 1]).to(torch.int64).cumsum(dim=1) % 2 > 0
     two = (score > 0).flatten(2).any(dim=2).sum(dim=1) == 2
     swapped = (swapped & (two & ~tracked)[:, None])[:, None, :, None]
     keypoint = torch.cat([torch.where(swapped[..., None], pair.flip(1), pair), keypoint[:, 2:]], dim=1)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import torch
 
-from recognition.exporting.tensors import count_up_to, first_place, rows_at
+from recognition.exporting.tensors import count_up_to, first_place, numbers_up_to, rows_at
 from recognition.settings import DataSettings
 
 
@@ -48,7 +48,7 @@ def resampled(frames: Frames, time: torch.Tensor, settings: DataSettings) -> Fra
     if settings.part_test < 1:
         start, count = _middle_part(frames, settings.part_test, settings.part_min_frames)
     target = count.clamp(max=longest) if own else count * 0 + longest
-    place = torch.arange(target.max() if own else longest, device=count.device)
+    place = numbers_up_to(target) if own else torch.arange(longest, device=count.device)
     if rate is not None and own:
         index = _window_start(frames, start, count, longest)[:, None] + start[:, None] + place
         return _taken(frames, index, target)
@@ -67,7 +67,7 @@ def _at_rate(frames: Frames, time: torch.Tensor, rate: float) -> Frames:
     """Resample to a fixed frame rate by linear interpolation in time; see `at_rate`."""
     begin, end = time[:, :1], rows_at(time, frames.count[:, None] - 1)
     count = ((end - begin) * rate).round().to(torch.int64)[:, 0] + 1
-    place = torch.arange(count.max(), device=count.device)
+    place = numbers_up_to(count)
     new = torch.minimum(begin + place.double() / rate, end)  # (N, U)
     last = (frames.count - 1)[:, None]
     after = torch.minimum(count_up_to(time, frames.count, new).clamp(min=1), last)

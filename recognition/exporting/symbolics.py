@@ -81,13 +81,11 @@ def _expanded(graph: Any, values: Any, shape: Any, _: Any) -> Any:
     return graph.op("Expand", values, graph.op("Abs", _listed(graph, shape)))
 
 
-_FORMS = {
-    name: _forgetting(form)
-    for name, form in {
-        "view": _reshaped,
-        "reshape": _reshaped,
-        "flatten": _flattened,
-        "unflatten": _unflattened,
-        "expand": _expanded,
-    }.items()
+_PLAIN: dict[str, Callable[..., Any]] = {
+    "view": _reshaped,
+    "reshape": _reshaped,
+    "flatten": _flattened,
+    "unflatten": _unflattened,
+    "expand": _expanded,
 }
+_FORMS = {name: _forgetting(form) for name, form in _PLAIN.items()}

@@ -9,6 +9,12 @@ import torch
 _BRANCHES, _STEPS = 32, 4
 
 
+def numbers_up_to(count: torch.Tensor) -> torch.Tensor:
+    """Return the numbers from 0 to the largest of `count`, int64, without that one."""
+    numbers: torch.Tensor = torch.arange(count.max(), device=count.device)  # type: ignore[call-overload]
+    return numbers
+
+
 def rows_at(values: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
     """Return elements (R, U, ...) of each row of `values` (R, T, ...) at `index`, int64 (R, U)."""
     start = torch.arange(values.shape[0], device=values.device)[:, None] * values.shape[1]
@@ -47,7 +53,7 @@ def window_means(values: torch.Tensor, width: torch.Tensor, first: torch.Tensor,
         first: int64 (R,), first valid element of each row.
         last: int64 (R,), last valid element of each row.
     """
-    offset = torch.arange(width.max(), device=values.device)
+    offset = numbers_up_to(width)
     place = torch.arange(values.shape[1], device=values.device)[:, None] + offset  # (T, W)
     index = place - torch.div(width, 2, rounding_mode="floor")[:, None, None]  # (R, T, W)
     index = torch.minimum(torch.maximum(index, first[:, None, None]), last[:, None, None])

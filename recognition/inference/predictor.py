@@ -18,7 +18,7 @@ from recognition.inference.clip_networks import ClipNetwork, resolve_clip_engine
 from recognition.inference.clip_predictor import Classified, best_of, frames_seen
 from recognition.inference.explanation import Explanation, explain
 from recognition.inference.skeleton_clips import check_layout
-from recognition.inference.trained_network import TrainedNetwork
+from recognition.inference.trained_network import DescribedRun, TrainedNetwork
 from recognition.recognizer import Recognizer
 
 
@@ -175,7 +175,7 @@ class Predictor:
         return self._transforms(clip.above(self.threshold))
 
 
-def input_format(trained: TrainedNetwork) -> ClipFormat:
+def input_format(trained: DescribedRun) -> ClipFormat:
     """Return the format of a recognizer's training skeletons, before their conversion to the network's layout."""
     dimensions, network_layout = trained.dimensions or 2, trained.layout
     if network_layout in LAYOUTS:
