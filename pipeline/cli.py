@@ -19,7 +19,6 @@ from typer.core import TyperGroup
 from pipeline.commands.datasets import convert, label, merge, stats
 from pipeline.commands.evaluate import evaluate
 from pipeline.commands.exchange import export, import_
-from pipeline.commands.export_model import export_model
 from pipeline.commands.extract import extract
 from pipeline.commands.help_pages import HelpCommand, print_help
 from pipeline.commands.machine import info, models
@@ -29,6 +28,7 @@ from pipeline.commands.resume import TrainCommand
 from pipeline.commands.robustness import robustness
 from pipeline.commands.serve import serve
 from pipeline.commands.sharing.card import card
+from pipeline.commands.sharing.export_model import export_model
 from pipeline.commands.sharing.push import push
 from pipeline.commands.sweep import sweep
 from pipeline.commands.train import train

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import nn
 
 from pose_extraction.skeleton import LAYOUTS
 from recognition.confidence.confidence import Confidence
@@ -98,7 +99,7 @@ def made_trained(
             num_classes=len(CLASSES),
             movement_rows=0 if settings.data.descriptors else None,
         )
-        _as_if_trained(recognizer)
+        _as_if_trained(recognizer, settings)
     if recognizer.movement is not None:
         recognizer.movement.set_fitted(_made_classifier(rng), network_share=0.4)
     described = SIZE if settings.data.descriptors else recognizer.head.fc2.in_features
@@ -119,18 +120,25 @@ def made_trained(
     )
 
 
-def _as_if_trained(recognizer: Recognizer) -> None:
+def _as_if_trained(recognizer: Recognizer, settings: RunSettings) -> None:
     """Change weights and statistics of normalisations, so that classes and layers matter as after a training."""
     for name, weight in recognizer.named_parameters():
         with torch.no_grad():
             weight.add_(0.05 * torch.randn_like(weight))
             if name == "head.fc2.weight":
                 weight.mul_(25)
-    for name, statistic in recognizer.named_buffers():
-        if name.endswith("running_mean"):
-            statistic.normal_(0, 0.1)
-        elif name.endswith("running_var"):
-            statistic.uniform_(0.5, 1.5)
+    norms = [module for module in recognizer.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
+    for norm in norms:
+        norm.momentum = 0.3
+        nn.init.uniform_(norm.weight, 0.5, 1.5)
+    # Statistics that belong to the weights: poses that hardly move, in the network's coordinates.
+    frames = settings.data.num_frames if isinstance(settings.data.num_frames, int) else 12
+    shape = (6, frames, recognizer.backbone.num_joints, 3)
+    with torch.no_grad():
+        for _ in range(8 if norms else 0):
+            x = torch.rand(shape[0], 1, *shape[2:]) - 0.5 + 0.05 * torch.randn(shape)
+            representation, _ = recognizer.backbone.encode(x)
+            recognizer.head.hidden(representation.mean(dim=1).flatten(1))
 
 
 def _made_classifier(rng: np.random.Generator, rows: int = 30) -> KernelRidge:

@@ -36,9 +36,8 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
-@pytest.fixture(scope="module")
-def skeletons(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A skeleton file with clips of one to five persons at several frame rates."""
+def made_annotations() -> list[dict[str, Any]]:
+    """Return clips of one to five persons at several frame rates, as in a skeleton file."""
     annotations = []
     for number, clip in enumerate(made_clips(9)):
         annotation = {
@@ -54,8 +53,13 @@ def skeletons(tmp_path_factory: pytest.TempPathFactory) -> Path:
         if clip.tracked:
             annotation["track_id"] = np.arange(len(clip.score))
         annotations.append(annotation)
+    return annotations
+
+
+@pytest.fixture(scope="module")
+def skeletons(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("skeletons") / "made.pkl"
-    write_pickle(path, {"split": {}, "annotations": annotations})
+    write_pickle(path, {"split": {}, "annotations": made_annotations()})
     return path
 
 
@@ -88,6 +92,38 @@ def test_program_needs_no_torch_and_none_of_our_code(exported: Path, tmp_path: P
     for row in rows:
         probability, name = row.split(maxsplit=1)
         assert float(probability) == pytest.approx(expected[name], abs=1e-4)
+
+
+@pytest.mark.parametrize(("kind", "limit"), [("openvino", 1e-3), ("torch", 1e-4)])
+def test_other_formats_come_with_a_program_of_their_own(kind: str, limit: float, tmp_path: Path) -> None:
+    out = export_run(Path("everyday"), kind, tmp_path / kind)
+    program = out / "run.py"
+    assert len(program.read_text().splitlines()) <= 40
+    found = subprocess.run([sys.executable, "-I", program], cwd=tmp_path, capture_output=True, text=True, check=True)
+    probabilities = sorted((float(row.split()[0]) for row in found.stdout.splitlines()[1:]), reverse=True)
+    expected = np.sort(np.load(out / "example.npz")["probabilities"])[::-1]
+    np.testing.assert_allclose(probabilities, expected, atol=limit)
+
+
+def test_weights_in_8_bits_are_written_only_if_the_accuracy_stays(
+    exported: Path, skeletons: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Labelled with the actions that the run predicts, so that all are correct before.
+    result = skelpipe("predict", skeletons, "--run", "everyday", "--threshold", "0", "--json")
+    answers = [json.loads(line) for line in result.stdout.splitlines() if line.startswith("{")]
+    labels = {one["clip"]: one["label"] for one in answers if one["reason"] is None}
+    names = json.loads((exported / "labels.json").read_text())["labels"]
+    clips = [clip for clip in made_annotations() if clip["frame_dir"] in labels]
+    labelled = [clip | {"label": names.index(labels[clip["frame_dir"]])} for clip in clips]
+    write_pickle(tmp_path / "labelled.pkl", {"split": {}, "annotations": labelled, "label_names": names})
+    monkeypatch.setattr("pipeline.export_model.quantising.MOST_LOST", 0.4)
+    out = export_run(Path("everyday"), "onnx", tmp_path / "int8", int8=tmp_path / "labelled.pkl")
+    assert (out / "model.onnx").stat().st_size < (exported / "model.onnx").stat().st_size
+    assert f"{len(labelled)} with those of the run" in (out / "README.md").read_text()
+    monkeypatch.setattr("pipeline.export_model.quantising.MOST_LOST", -1.0)
+    with pytest.raises(UsageError, match="would lose more than"):
+        export_run(Path("everyday"), "onnx", tmp_path / "refused", int8=tmp_path / "labelled.pkl")
+    assert not list(tmp_path.glob("*refused*"))
 
 
 @pytest.mark.parametrize("options", [(), ("--per-person",), ("--windows", "1"), ("--windows", "1", "--together")])

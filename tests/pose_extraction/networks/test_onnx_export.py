@@ -36,7 +36,10 @@ def test_exported_vitpose_finds_the_same_joints(sizes: dict, backend: str, tmp_p
     frame = np.random.default_rng(0).integers(0, 255, (240, 320, 3), np.uint8)
     for box in np.array([[20, 10, 120, 230], [150, 30, 300, 200], [0, 0, 60, 100]], np.float32):
         crops = own.crop(frame, box)
+        (expected_maps,), (maps,) = own.heatmaps(crops.images), other.heatmaps(crops.images)
+        np.testing.assert_allclose(maps, expected_maps, atol=1e-4 * np.abs(expected_maps).max())
         expected, expected_score = own.estimate(crops)
         found, score = other.estimate(other.crop(frame, box))
-        np.testing.assert_allclose(found, expected, atol=1e-2)
+        # The maximum of the flat heat maps of random networks is ill-defined.
+        np.testing.assert_allclose(found, expected, atol=0.5)
         np.testing.assert_allclose(score, expected_score, atol=1e-4)
