@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from recognition.inference.exported import LABELS, MODELS
-from recognition.runs import ABOUT_NAME, Trained
+from recognition.runs import ABOUT_NAME, Trained, name_of
 
 _LIBRARIES = {"onnx": "onnxruntime", "openvino": "openvino", "torch": "torch"}
 
@@ -21,7 +21,7 @@ def card_of(trained: Trained, kind: str, inputs: list[dict[str, Any]], notes: li
     """
     rows = [f"| `{one['name']}` | {one['type']} | {_shape(one['shape'])} | {one['meaning']} |" for one in inputs]
     parts = [
-        f"# {_title(trained)}",
+        f"# {name_of(trained.path)}",
         f"A recognizer of {len(trained.label_names)} actions from skeletons, exported by skelpipe. The network "
         "contains all steps from joints to probabilities: the choice of persons, resampling, normalisation, the "
         "classifier of descriptors if the run has one, calibration and the unknown score.",
@@ -40,11 +40,6 @@ def card_of(trained: Trained, kind: str, inputs: list[dict[str, Any]], notes: li
     if notes:
         parts += ["## Notes", "\n".join(f"- {note}" for note in notes)]
     return "\n\n".join(parts) + "\n"
-
-
-def _title(trained: Trained) -> str:
-    path = trained.path
-    return path.parent.name if path.suffix == ".pt" and path.parent.name else path.stem
 
 
 def _shape(shape: list[Any]) -> str:

@@ -5,7 +5,7 @@ from pathlib import Path
 from pipeline.export_model.workflow import export_run, refuse_existing
 from pose_extraction.errors import UsageError
 from pose_extraction.networks import model_zoo
-from recognition.runs import located
+from recognition.runs import located, name_of
 
 # Folder of exported networks.
 FOLDER = Path("exported")
@@ -15,7 +15,7 @@ def export(model: str, kind: str, out: Path | None, weights: Path | None, int8: 
     """Export a run or a network.
 
     Args:
-        model: Run directory, one of its files, or the name of a network in the model table.
+        model: Run directory, one of its files, an address on a hub, or the name of a network in the model table.
         kind: Format.
         out: Folder or file to create; None for `exported/NAME`.
         weights: Weights of a network of the model table; None for the published ones.
@@ -29,7 +29,8 @@ def export(model: str, kind: str, out: Path | None, weights: Path | None, int8: 
         BackendError: A package for the format is not installed.
         WeightsError: Weights cannot be read, or the exported network differs from the run.
     """
-    if not located(model).exists():
+    run = located(model)
+    if not run.exists():
         kinds = [name for name in ("estimator", "detector") if _is_network(model, name)]
         if kinds and int8 is not None:
             raise UsageError(f"--int8: only runs have 8-bit weights, not {model}; omit --int8")
@@ -41,12 +42,7 @@ def export(model: str, kind: str, out: Path | None, weights: Path | None, int8: 
         )
     if weights is not None:
         raise UsageError(f"--weights {weights}: {model} is a run, which has its own weights; omit --weights")
-    return export_run(Path(model), kind, out or FOLDER / _name_of(Path(model)), int8=int8)
-
-
-def _name_of(run: Path) -> str:
-    """Return the name of a run: that of its directory, also for a file in it."""
-    return run.resolve().parent.name if run.suffix == ".pt" else run.stem
+    return export_run(run, kind, out or FOLDER / name_of(run), int8=int8)
 
 
 def _is_network(name: str, kind: str) -> bool:
