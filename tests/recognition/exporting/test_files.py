@@ -10,11 +10,14 @@ import torch
 from pose_extraction.engines.engine import Engine
 from pose_extraction.errors import UsageError
 from recognition.data.clip import Clip
+from recognition.data.clips import open_clips
 from recognition.exporting.files import input_names, onnx_of, torchscript_of, write_openvino
 from recognition.exporting.graph import ClipsToActions, check_exportable
 from recognition.inference.arrays import arrays_of
 from recognition.inference.exported import INPUTS
 from recognition.inference.predictor import Predictor
+from recognition.runs import load_run
+from recognition.settings import DataSettings
 from test_support.exportable_runs import CUSTOM, DSTFORMER, RUNS, clips_for, made_clips, made_trained
 
 pytestmark = pytest.mark.slow
@@ -84,3 +87,11 @@ def test_openvino_computes_the_same_in_single_precision(tmp_path: Path) -> None:
 def test_runs_that_read_clips_as_published_are_refused() -> None:
     with pytest.raises(UsageError, match="legacy"):
         check_exportable(made_trained({"legacy": True, "model_layout": "h36m17"}, DSTFORMER, layout="h36m17"))
+
+
+@pytest.mark.parametrize(("name", "count"), [("penn_action", 20), ("motions5", 8)])
+def test_real_clips_get_the_probabilities_of_the_run(shared_data: Path, name: str, count: int) -> None:
+    trained = load_run("everyday")
+    clips = open_clips(shared_data / "skeletons" / f"{name}.pkl", DataSettings())
+    chosen = [clips[int(number)] for number in np.linspace(0, len(clips) - 1, count).astype(int)]
+    assert_same(onnx_session(onnx_of(ClipsToActions(trained))), trained, chosen)
