@@ -199,6 +199,9 @@ def made_clip(
     score[:, frames // 2 : frames // 2 + frames // 10] = 0
     if not (score > 0).any():
         score[0, 0, 0] = 0.9
+    if dimensions == 3:
+        # Metres.
+        keypoint /= 200
     keypoint[score == 0] = np.nan
     tracked = seed % 3 > 0
     size = (480, 640) if dimensions == 2 else None

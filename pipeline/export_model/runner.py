@@ -23,7 +23,7 @@ def classify(keypoint, score=None, *, size=(1, 1), time=None, tracked=True):
     keypoint = np.asarray(keypoint, np.float32)
     frames = keypoint.shape[1]
     score = np.isfinite(keypoint).all(axis=-1) if score is None else score
-    time = np.arange(frames) / 30 if time is None else time
+    time = np.arange(frames) / 30 if time is None else time{shift}
     clip = dict(keypoint=keypoint, score=score, frames=frames, size=size, time=time, tracked=tracked)
     inputs = [np.asarray(clip[one["name"]], one["type"])[None] for one in LABELS["inputs"]]
     {call}
@@ -44,6 +44,7 @@ _ONNX = {
     "library": "ONNX Runtime",
     "module": "onnxruntime",
     "load": 'SESSION = onnxruntime.InferenceSession(str(HERE / "model.onnx"), providers=["CPUExecutionProvider"])',
+    "shift": "",
     "call": "probabilities, unknown = SESSION.run(None, {one['name']: value for one, value in "
     'zip(LABELS["inputs"], inputs)})',
 }
@@ -52,6 +53,8 @@ _OPENVINO = {
     "library": "OpenVINO",
     "module": "openvino",
     "load": 'NETWORK = openvino.Core().compile_model(HERE / "model.xml", "CPU", {"INFERENCE_PRECISION_HINT": "f32"})',
+    # OpenVINO computes in single precision, in which large times are too coarse.
+    "shift": " - time[0]",
     "call": "probabilities, unknown = NETWORK(inputs).values()",
 }
 _TORCH = {
@@ -59,7 +62,8 @@ _TORCH = {
     "library": "PyTorch",
     "module": "torch",
     "load": 'NETWORK = torch.jit.load(HERE / "model.pt")',
-    "call": "probabilities, unknown = (value.numpy() for value in NETWORK(*map(torch.from_numpy, inputs)))",
+    "shift": "",
+    "call": "probabilities, unknown = (value.detach().numpy() for value in NETWORK(*map(torch.from_numpy, inputs)))",
 }
 _KINDS = {"onnx": _ONNX, "openvino": _OPENVINO, "torch": _TORCH}
 
