@@ -62,15 +62,16 @@ class MovementClassifier(nn.Module):
         """Return logits (N, K) for descriptors (N, D) in which unknown numbers are NaN; they count as the mean."""
         known = torch.where(torch.isnan(descriptor), self.mean, descriptor)
         rows = ((known - self.mean) * self.scale).clamp(-LARGEST, LARGEST) * self.weight
-        # In float64, because small distances are differences of large numbers.
+        # In float64, because small distances are differences of large numbers, and so are the scores: in float32 they
+        # would depend on the number of clips that are computed together.
         rows = rows.double()
         centres, lengths = self._centres_in_float64()
         squared = (rows**2).sum(dim=1, keepdim=True) + lengths - 2 * rows @ centres.T
-        squared = squared.clamp_min(1e-12).to(self.centres.dtype)
-        width, gaussian, sharpness, _ = self.numbers
+        squared = squared.clamp_min(1e-12)
+        width, gaussian, sharpness, _ = self.numbers.double()
         distance = width * torch.where(gaussian > 0, squared / 2, squared.sqrt())
         kernel = torch.stack([torch.exp(-scale * distance) for scale in SCALES]).mean(dim=0)
-        return sharpness * (kernel @ self.coefficients)
+        return (sharpness * (kernel @ self.coefficients.double())).to(self.coefficients.dtype)
 
     def _centres_in_float64(self) -> tuple[torch.Tensor, torch.Tensor]:
         """Return the centres (R, D) and their squared lengths (R,), computed once: this takes longer than the rest."""
