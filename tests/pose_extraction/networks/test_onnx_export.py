@@ -8,7 +8,7 @@ import pytest
 
 from pose_extraction.engines.engine import Engine
 from pose_extraction.networks.estimators import load_estimator
-from pose_extraction.networks.identity import OWN, NetworkIdentity, NetworkOptions
+from pose_extraction.networks.identity import OWN, NetworkIdentity, NetworkOptions, identify
 from pose_extraction.networks.model_zoo import lookup
 from pose_extraction.networks.onnx_export import export_estimator
 from pose_extraction.networks.onnx_models import estimator_from_onnx
@@ -43,3 +43,18 @@ def test_exported_vitpose_finds_the_same_joints(sizes: dict, backend: str, tmp_p
         # The maximum of the flat heat maps of random networks is ill-defined.
         np.testing.assert_allclose(found, expected, atol=0.5)
         np.testing.assert_allclose(score, expected_score, atol=1e-4)
+
+
+@pytest.mark.slow
+def test_exported_hrnet_has_the_same_heat_maps(tmp_path: Path) -> None:
+    pytest.importorskip("mmpose")
+    identity = identify("estimator", "hrnet-tiny", checkpoint="seed:0", options=NetworkOptions(ENGINE))
+    export_estimator(identity, tmp_path / "hrnet.onnx")
+    own = load_estimator(identity, NetworkOptions(Engine("cpu", "torch", "fp32", 1)))
+    other = estimator_from_onnx(
+        tmp_path / "hrnet.onnx", Engine("cpu", "onnxruntime", "fp32"), batch_size=1, flip_test=False
+    )
+    frame = np.random.default_rng(0).integers(0, 255, (240, 320, 3), np.uint8)
+    images = own.crop(frame, np.array([20, 10, 120, 230], np.float32)).images
+    (expected,), (found,) = own.heatmaps(images), other.heatmaps(images)
+    np.testing.assert_allclose(found, expected, atol=1e-4 * np.abs(expected).max())
