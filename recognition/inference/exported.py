@@ -16,6 +16,7 @@ from pydantic import ValidationError
 
 from pose_extraction.engines.engine import Engine, resolve_engine
 from pose_extraction.engines.runtimes import Runner, onnx_runner
+from pose_extraction.engines.torch_extra import require_torch
 from pose_extraction.errors import BackendError, UsageError, WeightsError
 from pose_extraction.skeleton import Skeleton
 from recognition.confidence.confidence import Confidence
@@ -222,6 +223,7 @@ def _runner(path: Path, engine: Engine) -> Runner:
 
 
 def _torchscript_runner(path: Path, engine: Engine) -> Runner:
+    require_torch(str(path))
     import torch
 
     network = torch.jit.load(path, map_location=engine.device).eval()

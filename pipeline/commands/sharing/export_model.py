@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from pipeline.commands.help_pages import INPUT, OUTPUT
+from pose_extraction.engines.torch_extra import require_torch
 
 
 def export_model(
@@ -50,6 +51,7 @@ def export_model(
     ] = None,
 ) -> None:
     """Export a recognizer, or a network of stage one, for machines without torch."""
+    require_torch("skelpipe export-model")
     from pipeline.export_model.choice import export
 
     typer.echo(str(export(model, format_name, out, weights, int8)))
