@@ -119,7 +119,7 @@ def write_folder(
     """
     from recognition.exporting.files import example_clips
 
-    names = _write_network(folder, graph, kind, folded=int8 is not None)
+    names = _write_network(folder, graph, kind)
     inputs = _described_inputs(graph, names)
     labels = _labels_of(trained, graph, kind, inputs)
     (folder / LABELS).write_text(json.dumps(labels, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
@@ -142,15 +142,15 @@ def write_folder(
     (folder / "README.md").write_text(card_of(trained, kind, inputs, notes), encoding="utf-8")
 
 
-def _write_network(folder: Path, graph: "ClipsToActions", kind: str, *, folded: bool) -> list[str]:
-    """Write the network; return the names of its inputs. For `folded` see `onnx_of`."""
+def _write_network(folder: Path, graph: "ClipsToActions", kind: str) -> list[str]:
+    """Write the network; return the names of its inputs."""
     from recognition.exporting import files
 
     path = folder / MODELS[kind]
     if kind == "torch":
         path.write_bytes(files.torchscript_of(graph))
         return list(INPUTS)
-    content = files.onnx_of(graph, folded=folded)
+    content = files.onnx_of(graph)
     if kind == "openvino":
         files.write_openvino(content, path)
     else:

@@ -43,14 +43,8 @@ def example_clips(
     return clips
 
 
-def onnx_of(graph: ClipsToActions, *, folded: bool = False) -> bytes:
-    """Return the network as an ONNX file with any numbers of clips, persons and frames.
-
-    Args:
-        graph: The network.
-        folded: Whether to compute constants now, such as transposed weights and centres in double precision. Engines
-            do so when they load the file, which is a third as large without; quantisation requires it.
-    """
+def onnx_of(graph: ClipsToActions) -> bytes:
+    """Return the network as an ONNX file with any numbers of clips, persons and frames."""
     content = io.BytesIO()
     inputs = inputs_of(graph.layout, graph.dimensions)
     names = {"N": "clips", "M": "persons", "T": "frames"}
@@ -69,7 +63,6 @@ def onnx_of(graph: ClipsToActions, *, folded: bool = False) -> bytes:
             output_names=list(OUTPUTS),
             dynamic_axes=axes | {name: {0: "clips"} for name in OUTPUTS},
             opset_version=OPSET,
-            do_constant_folding=folded,
             dynamo=False,
         )
     return content.getvalue()
