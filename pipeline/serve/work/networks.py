@@ -18,7 +18,8 @@ from pose_extraction.engines.engine import Engine
 from pose_extraction.extraction import PoseExtractor
 from pose_extraction.skeleton import COCO17
 from recognition.data.clip import ClipFormat
-from recognition.inference.predictor import Predictor
+from recognition.inference.clip_predictor import ClipPredictor
+from recognition.inference.exported import ExportedRun
 from recognition.inference.skeleton_clips import check_layout
 from recognition.protocols.detector import ActionDetector
 from recognition.runs import Trained, detector_file
@@ -38,10 +39,10 @@ class Loaded:
         predictor: Stage two.
     """
 
-    trained: Trained | ActionDetector
+    trained: Trained | ActionDetector | ExportedRun
     plan: ExtractionPlan
     extractor: PoseExtractor
-    predictor: Predictor
+    predictor: ClipPredictor
 
 
 class NetworkCache:
@@ -54,11 +55,11 @@ class NetworkCache:
 
     def __init__(self, engine: Engine, allow_agpl: bool) -> None:
         self._engine, self._allow_agpl = engine, allow_agpl
-        self._runs: dict[tuple[Path, int], Trained | ActionDetector] = {}
+        self._runs: dict[tuple[Path, int], Trained | ActionDetector | ExportedRun] = {}
         self._loaded: dict[tuple[Path, int, Networks], Loaded] = {}
         self._lock = threading.Lock()
 
-    def run(self, path: Path) -> Trained | ActionDetector:
+    def run(self, path: Path) -> Trained | ActionDetector | ExportedRun:
         """Return a run; it is read again if it has changed.
 
         Raises:

@@ -25,8 +25,7 @@ from pose_extraction.errors import SkelpipeError
 from recognition.data.clip import Clip
 from recognition.data.clips import ClipSet
 from recognition.data.splits import left_out_of
-from recognition.inference.clip_predictor import frames_seen
-from recognition.inference.predictor import Predictor
+from recognition.inference.clip_predictor import ClipPredictor, frames_seen
 from recognition.inference.skeleton_clips import clips_for
 
 log = logging.getLogger(__name__)
@@ -53,7 +52,7 @@ class _Open:
 
     request: PredictSkeletons
     clips: ClipSet
-    predictor: Predictor
+    predictor: ClipPredictor
     usable: dict[int, Clip]
     found: dict[int, Answer]
 
@@ -106,7 +105,7 @@ def _facts(request: Describe, cache: NetworkCache) -> RunFacts:
 class _SharedBatches:
     def __init__(self, cache: NetworkCache, engine: Engine) -> None:
         self._cache, self._engine = cache, engine
-        self._predictors: dict[tuple[Path, int, str, int], Predictor] = {}
+        self._predictors: dict[tuple[Path, int, str, int], ClipPredictor] = {}
 
     def answer(self, requests: Sequence[PredictSkeletons]) -> list[Predicted]:
         """Return one answer per request, from as few calls of the networks as possible."""
@@ -155,7 +154,7 @@ class _SharedBatches:
         return Predicted(one.request.request, plain, shared=shared)
 
 
-def _classify(predictor: Predictor, together: Sequence[_Open]) -> None:
+def _classify(predictor: ClipPredictor, together: Sequence[_Open]) -> None:
     places = [(one, index) for one in together for index in one.usable]
     if not places:
         return
