@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 
 # Largest difference between the exported network and the run, in probabilities.
 TOLERANCE = {"onnx": 1e-4, "openvino": 1e-3, "torch": 1e-4}
-# Modules that write a format, besides torch.
-_NEEDED = {"onnx": ("onnx", "onnxruntime"), "openvino": ("onnx", "openvino"), "torch": ()}
+# Formats whose package is an extra of the same name.
+_EXTRAS = ("openvino",)
 
 
 def export_run(run: Path, kind: str, out: Path, *, int8: Path | None = None) -> Path:
@@ -72,9 +72,8 @@ def check_kind(kind: str) -> None:
     """
     if kind not in MODELS:
         raise UsageError(f"--format {kind}: must be one of {', '.join(MODELS)}")
-    for name in _NEEDED[kind]:
-        if not has_module(name):
-            raise BackendError(f"--format {kind} needs the package {name}; install skelpipe[export,{kind}]")
+    if kind in _EXTRAS and not has_module(kind):
+        raise BackendError(f"--format {kind} needs the package {kind}; install skelpipe[{kind}]")
 
 
 def refuse_existing(out: Path) -> None:
