@@ -62,7 +62,7 @@ def extract(
         typer.Option(
             metavar="auto|none|FILE.csv",
             help="Labels. auto: NTU file names, else the parent folder. Columns of the CSV: file, label, and "
-            "optionally split, group, start, end.",
+            "optionally split, group, start, end, track, anchor_time, anchor_box.",
             rich_help_panel=INPUT,
         ),
     ] = defaults.LABELS,

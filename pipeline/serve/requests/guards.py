@@ -71,9 +71,9 @@ class Guard:
 
     def _refusal(self, scope: Scope) -> Response | None:
         headers = Headers(scope=scope)
-        return self._wrong_site(headers) or self._without_token(scope, headers)
+        return self._wrong_site(scope, headers) or self._without_token(scope, headers)
 
-    def _wrong_site(self, headers: Headers) -> Response | None:
+    def _wrong_site(self, scope: Scope, headers: Headers) -> Response | None:
         host = headers.get("host", "")
         if self._local and _name_of(host) not in LOCAL_NAMES | self._hosts:
             return error_response(
@@ -82,7 +82,8 @@ class Guard:
                 f"Host {host[:80]!r}: is not a name of this machine; use localhost or 127.0.0.1, or start the service "
                 "with --allow-host and the name under which a proxy offers it",
             )
-        if self._is_other_site(headers.get("origin"), host) or headers.get("sec-fetch-site") == "cross-site":
+        is_foreign = headers.get("sec-fetch-site") == "cross-site" and not _follows_link(scope, headers)
+        if is_foreign or self._is_other_site(headers.get("origin"), host):
             return error_response(
                 403,
                 "origin",
@@ -123,6 +124,12 @@ class Guard:
         response = RedirectResponse("/", status_code=303)
         response.set_cookie(COOKIE, self._cookie, httponly=True, samesite="strict", path="/", max_age=30 * 24 * 3600)
         return response
+
+
+def _follows_link(scope: Scope, headers: Headers) -> bool:
+    """Whether a browser opens the page because of a link on another site, which learns and changes nothing by it."""
+    kind = headers.get("sec-fetch-mode"), headers.get("sec-fetch-dest")
+    return scope["method"] == "GET" and scope["path"] == "/" and kind == ("navigate", "document")
 
 
 def _digest(text: str) -> str:

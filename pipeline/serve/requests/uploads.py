@@ -49,8 +49,7 @@ def _too_large(most: int) -> ServiceError:
     return ServiceError(
         413,
         "too_large",
-        f"the body is larger than {most:,} bytes; cut or compress the video, or start the service with a larger "
-        "--max-upload",
+        f"the body is larger than {most:,} bytes; send less at once. The limit of videos is the option --max-upload",
     )
 
 

@@ -211,7 +211,8 @@ class Pool:
         self.skeletons.worker_ended(worker, reason, killed=worker.cancelled is not None)
         job = worker.job
         if job is not None and not self._stopped:
-            log.warning("a worker ended %s with job %s (%s)", reason, job.id, job.name)
+            if worker.cancelled != job.id:
+                log.warning("a worker ended %s with job %s (%s)", reason, job.id, job.name)
             await self._after_death(worker, job, reason)
         self._idle.set()
         if self._stopped:

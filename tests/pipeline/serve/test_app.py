@@ -87,6 +87,16 @@ def test_names_of_other_sites_that_point_to_this_machine_are_refused(client: Tes
         assert client.post("/v1/jobs?name=a.mp4", headers={name: value}).status_code == 403
 
 
+def test_a_link_on_another_site_opens_the_page_and_nothing_else(client: TestClient) -> None:
+    link = {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "navigate", "Sec-Fetch-Dest": "document"}
+    assert "<!doctype html>" in client.get("/", headers=link).text.lower()
+    for changed in ({"Sec-Fetch-Dest": "iframe"}, {"Sec-Fetch-Mode": "no-cors"}, {"Host": "evil.example"}):
+        assert client.get("/", headers=link | changed).status_code == 403
+    assert client.get("/v1/jobs", headers=link).status_code == 403
+    # A form on another site.
+    assert client.post("/v1/jobs?name=a.mp4", headers=link | {"Origin": "http://evil.example"}).status_code == 403
+
+
 def test_a_deleted_job_is_gone(client: TestClient, tmp_path: Path) -> None:
     job = client.post("/v1/jobs?name=a.mp4", content=b"video").json()["id"]
     assert client.delete(f"/v1/jobs/{job}").json()["state"] == "cancelled"

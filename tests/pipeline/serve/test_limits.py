@@ -118,6 +118,14 @@ def test_an_upload_at_a_good_pace_with_a_pause_is_accepted(tmp_path: Path) -> No
         assert job.size == 40960
 
 
+def test_bodies_that_are_too_large_get_advice_that_fits(tmp_path: Path) -> None:
+    with TestClient(create_app(settings_for(tmp_path, most_upload=5)), base_url="http://127.0.0.1") as client:
+        for address, size in (("/v1/jobs?name=a.mp4", 6), ("/v1/skeletons:predict", (64 << 20) + 1)):
+            reply = client.post(address, headers={"Content-Length": str(size)})
+            assert (reply.status_code, reply.json()["error"]["kind"]) == (413, "too_large")
+            assert f"larger than {size - 1:,} bytes; send less" in reply.json()["error"]["message"]
+
+
 def test_requests_for_skeletons_beyond_the_limit_are_told_to_come_back(tmp_path: Path) -> None:
     with served(settings_for(tmp_path / "data", most_requests=2)) as ((host, port), _):
         waiting = []
