@@ -1,5 +1,6 @@
 """The page in a real browser, in front of a running service."""
 
+import shutil
 from collections.abc import Callable, Iterator
 from fractions import Fraction
 from pathlib import Path
@@ -88,6 +89,29 @@ def test_a_dropped_video_is_uploaded_analysed_and_opened(page: Any, service: Run
     assert page.locator(".gutter .person").count() == 2
     newest = service.get("/v1/jobs?limit=1")["jobs"][0]
     assert newest["name"] == "walkers.mp4" and newest["settings"]["windows"] == 3
+
+
+def drop(page: Any, *paths: Path) -> None:
+    """Drop files and folders onto the middle of the page, as a file manager does."""
+    session = page.context.new_cdp_session(page)
+    data = {"items": [], "files": [str(path) for path in paths], "dragOperationsMask": 1}
+    for kind in ("dragEnter", "dragOver", "drop"):
+        session.send("Input.dispatchDragEvent", {"type": kind, "x": 700, "y": 400, "data": data})
+
+
+def test_videos_of_a_dropped_folder_and_its_folders_are_uploaded(
+    page: Any, service: RunningService, walkers: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "session"
+    (folder / "camera 2").mkdir(parents=True)
+    (folder / "notes.txt").write_text("text")
+    for name in ("left.mp4", "camera 2/right.mp4"):
+        shutil.copy(walkers, folder / name)
+    page.get_by_role("heading", name="Who does what, and when").wait_for()
+    drop(page, folder, Path(shutil.copy(walkers, tmp_path / "single.mp4")))
+    page.get_by_text("1 of 4 files are not videos").wait_for()
+    for name in ("left.mp4", "right.mp4", "single.mp4"):
+        page.locator(".job", has_text=name).locator(".state.done").wait_for()
 
 
 def test_the_page_tells_what_the_recognizer_knows_as_soon_as_it_is_loaded(
@@ -197,6 +221,27 @@ def test_everything_can_be_done_by_keyboard(page: Any, service: RunningService, 
         page.keyboard.press("Escape")
         page.keyboard.press("ArrowDown")
         page.wait_for_selector(".person[aria-pressed=true][aria-label='Person 1']")
+
+    restored(service, job, edit)
+
+
+def test_a_clip_opens_at_a_person_with_segments(browser: Any, service: RunningService, job: str) -> None:
+    def edit() -> None:
+        content = service.get(f"/v1/jobs/{job}/corrections")
+        # Person 0 was seen too briefly for an action.
+        content["segments"] = [one for one in content["segments"] if one["person"] == 1]
+        assert service.ask("PUT", f"/v1/jobs/{job}/corrections", content, {"If-Match": "*"}).status == 200
+        # So low that the lanes do not fit.
+        with opened(browser, viewport={"width": 1280, "height": 520}) as page:
+            open_clip(page, service, job)
+            page.wait_for_selector(".person[aria-pressed=true][aria-label='Person 1']")
+            assert page.evaluate("document.querySelector('.lane-scroller').scrollTop") > 0
+            page.keyboard.press("ArrowUp")
+            page.wait_for_selector(".person[aria-pressed=true][aria-label='Person 1']", state="detached")
+            assert page.locator(".inspector h2").first.inner_text() == "No segment here"
+            page.keyboard.press("]")
+            page.wait_for_selector(".person[aria-pressed=true][aria-label='Person 1']")
+            assert page.locator(".inspector h2").first.inner_text() == content["segments"][0]["label"]
 
     restored(service, job, edit)
 

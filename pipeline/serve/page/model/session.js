@@ -51,8 +51,9 @@ export class Session extends EventTarget {
     this._refresh();
     /** @type {Segment | null} */
     this.segment = null;
-    /** @type {PersonId | null} */
-    this.person = this.persons[0]?.id ?? null;
+    const hasSegments = (/** @type {{id: PersonId}} */ { id }) => edits.segmentsOf(document, id).length > 0;
+    /** @type {PersonId | null} Persons who are seen too briefly for an action have no segments. */
+    this.person = (this.persons.find(hasSegments) ?? this.persons[0])?.id ?? null;
     /** @type {string | null} Class whose probability is drawn; null for that of the selected segment. */
     this.shownClass = null;
     /** @type {Map<PersonId, {times: number[], values: number[][]} | null>} Null while loading. */

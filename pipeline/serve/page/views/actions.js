@@ -143,11 +143,16 @@ export class Actions {
     toast(redone ? `Done again: ${redone}` : "There is nothing to redo.");
   }
 
-  /** Select the next or previous segment of the person, and show its first frame. @param {1 | -1} direction */
+  /**
+   * Select the next or previous segment of the person, or of anyone if the person has none, and show its first frame.
+   *
+   * @param {1 | -1} direction
+   */
   neighbour(direction) {
     const { session, player } = this;
     if (session.person === null) return;
-    const lane = edits.segmentsOf(session.document, session.person);
+    const own = edits.segmentsOf(session.document, session.person);
+    const lane = own.length ? own : [...session.document.segments].sort((a, b) => a.start - b.start);
     const index = session.segment ? lane.findIndex(({ id }) => id === session.segment?.id) : -1;
     let target = lane[index + direction];
     if (index < 0) {

@@ -27,6 +27,7 @@ export class Timeline {
     /** @type {import("./lanes.js").Lane[]} */
     this.lanes = [];
     this._theme = themeColours();
+    this._hasSize = false;
     this.pointer = new Pointer(this, edit);
     this._build();
     this.pointer.connect();
@@ -67,12 +68,18 @@ export class Timeline {
       const middle = (segment.start + segment.end) / 2;
       axis.show(middle - shown / 2, middle + shown / 2);
     }
-    const lane = arrange(this.session, this.withAttention).lanes.find(({ id }) => id === segment.person);
-    if (lane) {
-      const { scrollTop, clientHeight } = this.scroller;
-      if (lane.top < scrollTop || lane.top + lane.height > scrollTop + clientHeight) this.scroller.scrollTop = lane.top;
-    }
+    this._revealLane(segment.person);
     this.redraw();
+  }
+
+  /** @param {import("../model/types.js").PersonId | null} person */
+  _revealLane(person) {
+    const { lanes, height } = arrange(this.session, this.withAttention);
+    const lane = lanes.find(({ id }) => id === person);
+    if (!lane) return;
+    const { scrollTop, clientHeight } = this.scroller;
+    this.spacer.style.height = `${Math.max(0, height - clientHeight)}px`;
+    if (lane.top < scrollTop || lane.top + lane.height > scrollTop + clientHeight) this.scroller.scrollTop = lane.top;
   }
 
   _build() {
@@ -133,6 +140,9 @@ export class Timeline {
       canvas.style.height = `${tall}px`;
     }
     this.stage.style.height = `${height}px`;
+    // Before it has a size, nothing can be scrolled.
+    if (!this._hasSize) this._revealLane(this.session.person);
+    this._hasSize = height > 0;
     this._redraw();
   }
 
