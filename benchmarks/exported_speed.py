@@ -17,7 +17,8 @@ import numpy as np
 
 from pose_extraction.engines.engine import Engine
 from recognition.data.clip import Clip, clip_from_arrays
-from recognition.inference.exported import ExportedPredictor, load_exported
+from recognition.inference.exported import ExportedPredictor
+from recognition.inference.exported_run import load_exported
 from recognition.inference.predictor import Predictor
 from recognition.runs import load_run
 

@@ -252,7 +252,7 @@ app.command(
     rich_help_panel=_ACTIONS,
     epilog="skelpipe push runs/mine hf://lab/gestures --private\n"
     "skelpipe push runs/mine hf://lab/gestures --revision second --license cc-by-nc-4.0\n"
-    "skelpipe predict clip.mp4 --run hf://lab/gestures",
+    "skelpipe push runs/mine hf://lab/gestures --robustness robustness/mine",
 )(push)
 app.command(
     cls=HelpCommand,

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from recognition.inference.exported import LABELS, MODELS
+from recognition.inference.exported_run import LABELS, MODELS
 from recognition.runs import ABOUT_NAME, Trained, name_of
 
 _LIBRARIES = {"onnx": "onnxruntime", "openvino": "openvino", "torch": "torch"}

@@ -9,7 +9,8 @@ import numpy as np
 from pose_extraction.engines.engine import Engine
 from pose_extraction.errors import UsageError, WeightsError
 from recognition.data.clip import Clip
-from recognition.inference.exported import MODELS, ExportedPredictor, load_exported
+from recognition.inference.exported import ExportedPredictor
+from recognition.inference.exported_run import MODELS, load_exported
 from recognition.inference.prediction import matched_labels
 from recognition.inference.skeleton_clips import clips_for
 from recognition.runs import SPLIT_NAME, Trained

@@ -16,7 +16,8 @@ from pose_extraction.engines.engine import Engine, has_module
 from pose_extraction.errors import BackendError, UsageError
 from pose_extraction.files import part_path
 from recognition.inference.arrays import arrays_of
-from recognition.inference.exported import FORMAT, INPUTS, LABELS, MODELS, ExportedPredictor, load_exported
+from recognition.inference.exported import INPUTS, ExportedPredictor
+from recognition.inference.exported_run import FORMAT, LABELS, MODELS, load_exported
 from recognition.runs import Trained, detector_file, load_run, located
 
 if TYPE_CHECKING:

@@ -27,7 +27,8 @@ from recognition.confidence.confidence import Rejection
 from recognition.data.clips import ClipSet, nameless_note
 from recognition.data.splits import left_out_of, split_indices
 from recognition.inference.clip_predictor import ClipPredictor, frames_seen
-from recognition.inference.exported import ExportedPredictor, ExportedRun
+from recognition.inference.exported import ExportedPredictor
+from recognition.inference.exported_run import ExportedRun
 from recognition.inference.skeleton_clips import clips_for
 from recognition.inference.windows import UNKNOWN, Grid
 from recognition.runs import Trained

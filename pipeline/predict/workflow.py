@@ -20,7 +20,7 @@ from pose_extraction.skeleton import COCO17
 from pose_extraction.video.addresses import is_live
 from recognition.confidence.confidence import FEWEST_FOR_THRESHOLD
 from recognition.data.clip import ClipFormat
-from recognition.inference.exported import ExportedRun, is_exported, load_exported
+from recognition.inference.exported_run import ExportedRun, is_exported, load_exported
 from recognition.inference.trained_network import DescribedRun
 from recognition.inference.windows import UNKNOWN
 from recognition.packed import EVERYDAY, shipped

@@ -19,7 +19,7 @@ from pose_extraction.extraction import PoseExtractor
 from pose_extraction.skeleton import COCO17
 from recognition.data.clip import ClipFormat
 from recognition.inference.clip_predictor import ClipPredictor
-from recognition.inference.exported import ExportedRun
+from recognition.inference.exported_run import ExportedRun
 from recognition.inference.skeleton_clips import check_layout
 from recognition.protocols.detector import ActionDetector
 from recognition.runs import Trained, detector_file

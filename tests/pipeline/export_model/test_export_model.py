@@ -14,7 +14,7 @@ from pipeline.cli import app
 from pipeline.export_model.workflow import export_run
 from pose_extraction.errors import UsageError, WeightsError
 from pose_extraction.formats.pickles import write_pickle
-from recognition.inference.exported import load_exported
+from recognition.inference.exported_run import load_exported
 from test_support.exportable_runs import made_clips
 
 pytestmark = pytest.mark.slow
