@@ -122,7 +122,7 @@ def serve(
         typer.Option(
             min=0,
             metavar="DAYS",
-            help="Remove jobs this long after their end.",
+            help="Remove jobs without corrections this long after their end.",
             show_default="keep all",
             rich_help_panel=OUTPUT,
         ),

@@ -142,9 +142,8 @@ class Service:
     def _remove_expired(self) -> None:
         if self.settings.keep_days is None:
             return
-        for job in self.store.expired(time.time() - self.settings.keep_days * 86400):
-            if self.store.remove(job):
-                self.folders.remove(job)
+        for job in self.store.remove_expired(time.time() - self.settings.keep_days * 86400):
+            self.folders.remove(job)
 
     def _changed(self, job: Job) -> None:
         if job.state == QUEUED:

@@ -56,7 +56,7 @@ class ServeSettings:
         devices: One worker process for each: "auto", "cpu" or "cuda:N".
         engine: Backend, precision and batch size of the networks.
         networks: Networks of stage one of jobs that do not name others.
-        keep_days: Days after which finished jobs are removed; None to keep them.
+        keep_days: Days after which finished jobs without corrections are removed; None to keep them.
         allow_agpl: Whether jobs may use OpenPifPaf, whose licence is the AGPL.
         least_free: Free disk space in bytes below which no job is accepted.
         drain_seconds: Time for the running jobs when the service stops.

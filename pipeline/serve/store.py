@@ -240,9 +240,13 @@ class Store:
             self._run("DELETE FROM corrections WHERE job = ?", (job,))
         return bool(removed)
 
-    def expired(self, before: float) -> list[str]:
-        """Return the ids of jobs that ended before a Unix time."""
-        return [row["id"] for row in self._run("SELECT id FROM jobs WHERE finished < ?", (before,))]
+    def remove_expired(self, before: float) -> list[str]:
+        """Remove the jobs without corrections that ended before a Unix time; return their ids."""
+        # One statement: a correction that arrives meanwhile keeps its job.
+        removed = self._run(
+            "DELETE FROM jobs WHERE finished < ? AND id NOT IN (SELECT job FROM corrections) RETURNING id", (before,)
+        )
+        return [row["id"] for row in removed]
 
     def corrections(self, job: str) -> tuple[int, dict[str, Any]] | None:
         """Return version and content of the corrections of a job; None if there are none."""

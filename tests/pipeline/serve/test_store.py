@@ -79,10 +79,23 @@ def test_only_jobs_that_have_ended_expire(store: Store) -> None:
     for name in ("a", "b", "c"):
         add(store, name)
     store.claim()
-    store.finish("a", "done")
+    finished = store.finish("a", "done").finished
     store.claim()
-    assert store.expired(store.get("a").finished + 1) == ["a"] and store.expired(store.get("a").finished) == []
-    assert not store.remove("b") and not store.remove("c")
+    assert store.remove_expired(finished) == [] and store.remove_expired(finished + 1) == ["a"]
+    assert store.ids() == {"b", "c"} and not store.remove("b") and not store.remove("c")
+
+
+def test_jobs_with_corrections_do_not_expire(store: Store) -> None:
+    for name in ("a", "b", "c"):
+        add(store, name)
+        store.claim()
+        finished = store.finish(name, "done").finished
+    store.correct("a", {"segments": [{"label": "wave", "reviewed": True}]}, 0, lessons=1)
+    # Rejected segments teach nothing, but are work, too.
+    store.correct("b", {"segments": [{"rejected": True}]}, 0)
+    assert store.remove_expired(finished + 1) == ["c"]
+    assert store.ids() == {"a", "b"} and [job.id for job in store.corrected()] == ["a"]
+    assert store.corrections("b") is not None and store.remove("b") and store.corrections("b") is None
 
 
 def test_a_file_of_another_version_is_refused(tmp_path: Path, store: Store) -> None:
