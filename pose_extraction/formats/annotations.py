@@ -16,6 +16,7 @@ import numpy as np
 from pose_extraction.errors import AnnotationError
 from pose_extraction.formats.label_numbers import ALL_CLIPS, MOST_CLASSES, UNLABELLED, number_labels
 from pose_extraction.formats.person_labels import KEY as PERSON_LABELS
+from pose_extraction.formats.person_labels import matched
 from pose_extraction.formats.pickles import read_pickle, write_pickle
 from pose_extraction.formats.shards.manifest import is_shards
 from pose_extraction.formats.shards.shard_set import ShardSet
@@ -179,8 +180,8 @@ def label_name_of(annotation: Mapping[str, Any], label_names: Sequence[str]) -> 
 
 
 def class_names(annotations: Iterable[Mapping[str, Any]]) -> set[str]:
-    """Return the names of all labels of clips and of their persons."""
-    labelled = (entry for clip in annotations for entry in (clip, *(clip.get(PERSON_LABELS) or ())))
+    """Return the names of all labels of clips and of persons in them; a label that matches nobody has no class."""
+    labelled = (entry for clip in annotations for entry in (clip, *matched(clip.get(PERSON_LABELS))))
     return {entry["label_name"] for entry in labelled} - {None}
 
 

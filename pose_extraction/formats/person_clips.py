@@ -108,16 +108,16 @@ def _parts_of(
     for label in person_labels_of(clip, place):
         if label.label_name is None:
             continue
-        if label.label_name not in numbers:
-            raise AnnotationError(
-                f'{place}: {KEY} has the label {label.label_name!r}, which is not in "label_names"; add it there, or '
-                "correct the label"
-            )
         row = ids.index(label.track_id) if label.track_id in ids else None
         frames = np.zeros(0, np.int64) if row is None else frames_of(clip, label, row)[0]
         if row is None or not len(frames):
             notes.append(f"{place}: {label.describe()} matches nobody; see `skelpipe label --check`")
             continue
+        if label.label_name not in numbers:
+            raise AnnotationError(
+                f'{place}: {KEY} has the label {label.label_name!r}, which is not in "label_names"; add it there, or '
+                "correct the label"
+            )
         part = cut_person(clip, row, int(frames[0]), int(frames[-1]) + 1)
         span = f"@{label.span_name}" if label.span_name else ""
         person = f"{clip.get('source') or name}#{label.track_id}"

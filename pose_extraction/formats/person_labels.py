@@ -98,6 +98,15 @@ def stored_form(labels: Iterable[PersonLabel]) -> list[dict[str, Any]]:
     ]
 
 
+def matched(entries: Iterable[Mapping[str, Any]] | None) -> list[Mapping[str, Any]]:
+    """Return the entries of `person_labels` that have found their person.
+
+    Args:
+        entries: The entry `person_labels` of a clip; None if it has none.
+    """
+    return [entry for entry in entries or () if entry.get("track_id") is not None]
+
+
 def person_labels_of(annotation: Mapping[str, Any], place: str) -> list[PersonLabel]:
     """Return the labels of single persons that a clip contains.
 

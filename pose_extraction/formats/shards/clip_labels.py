@@ -8,6 +8,7 @@ from typing import Any
 from pose_extraction.errors import AnnotationError
 from pose_extraction.files import atomic_write
 from pose_extraction.formats.label_numbers import UNLABELLED
+from pose_extraction.formats.person_labels import matched
 from pose_extraction.formats.shards.arrow import arrow
 from pose_extraction.formats.shards.manifest import LABELS
 from pose_extraction.formats.shards.plain import from_text, to_text
@@ -31,8 +32,8 @@ class ClipLabels:
 
     @property
     def class_names(self) -> set[str]:
-        """Names of the actions of the clip and of its persons."""
-        names = {self.label_name, *(person["label_name"] for person in self.person_labels or ())}
+        """Names of the actions of the clip and of persons in it; a label that matches nobody has no class."""
+        names = {self.label_name, *(person["label_name"] for person in matched(self.person_labels))}
         return {name for name in names if name is not None}
 
 

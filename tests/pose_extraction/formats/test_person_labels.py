@@ -136,6 +136,24 @@ def test_a_label_without_any_match_leaves_the_clip() -> None:
     assert [clip["frame_dir"] for clip in cut["annotations"]] == ["two"]
 
 
+def test_a_label_that_matches_nobody_makes_no_class(tmp_path: Path) -> None:
+    data = labelled(PersonLabel("jump", track=3), PersonLabel("wave", track=1))
+    assert data["label_names"] == ["jump"]
+    cut, notes = with_person_clips(data, FILE)
+    assert [clip["label_name"] for clip in cut["annotations"]] == ["jump"] and len(notes) == 1
+    write_pickle(tmp_path / "a.pkl", data)
+    other = two_persons(frame_dir="b", source="b.mp4")
+    for track, classes in ((1, ["jump"]), (7, ["jump", "wave"])):
+        set_person_labels(other, [PersonLabel("wave", track=track)])
+        write_pickle(tmp_path / "b.pkl", data_set([other], {"all": ["b"]}))
+        merged = merge_files([tmp_path / "a.pkl", tmp_path / "b.pkl"])
+        # The label itself stays, in case that another extraction finds its person.
+        assert (
+            merged["label_names"] == classes
+            and len(next(one for one in merged["annotations"] if one["frame_dir"] == "two")["person_labels"]) == 2
+        )
+
+
 def test_a_file_without_labels_of_persons_stays_as_it_is() -> None:
     data = data_set([two_persons()], {"all": ["two"]})
     assert with_person_clips(data, FILE) == (data, [])

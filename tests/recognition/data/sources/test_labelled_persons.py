@@ -59,13 +59,15 @@ def test_whole_clips_are_read_on_request(tmp_path: Path) -> None:
 def test_a_table_labels_persons_of_shards(tmp_path: Path) -> None:
     paths = both(tmp_path)
     (tmp_path / "t.csv").write_text(
-        "file,label,start,end,track\nc0.mp4,sit,0,1,3\nc1.mp4,run,1,2,7\nc1.mp4,run,1,2,8\n"
+        "file,label,start,end,track\nc0.mp4,sit,0,1,3\nc1.mp4,run,1,2,7\nc1.mp4,fly,1,2,8\n"
     )
     for path in paths:
         checked = relabel(path, tmp_path / "t.csv", check=True)
         assert relabel(path, tmp_path / "t.csv").nobody == checked.nobody
-        assert len(checked.nobody) == 1 and "line 4: label 'run' of track 8" in checked.nobody[0]
+        assert len(checked.nobody) == 1 and "line 4: label 'fly' of track 8" in checked.nobody[0]
     file, shards = (read_data_set(path) for path in paths)
     assert shards["label_names"] == file["label_names"] == ["fight", "hop", "run", "sit", "wave"]
+    # "fly" matches nobody.
+    assert opened(paths[0]).label_names == opened(paths[1]).label_names == file["label_names"]
     persons = [[clip.get("person_labels") for clip in data["annotations"]] for data in (file, shards)]
     assert persons[0] == persons[1]
