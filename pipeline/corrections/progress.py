@@ -12,6 +12,13 @@ import yaml
 DATA, TABLE, RUN, COMPARISON = "skeletons.pkl", "labels.csv", "run", "comparison.json"
 # Measures of an epoch that are shown as curves.
 CURVES = ("train_loss", "train_top1", "held_out_loss", "held_out_top1", "held_out_mean_class")
+# During an epoch, only the network answers. Of a recognizer with a classifier of descriptors, that is the smaller part.
+OF_NETWORK = "train_top1"
+NETWORK_ONLY = (
+    "Training loss is that of the network alone. The recognizer also has a classifier of descriptors, which learned "
+    "the segments before the first epoch. So the training accuracy of the network is not that of the recognizer, and "
+    "is not shown"
+)
 
 
 @dataclass(frozen=True)
@@ -24,6 +31,7 @@ class Progress:
         clips: Number of training clips; None before the training has begun.
         curves: [epoch, value] pairs by name of the measure; epochs count from 1.
         comparison: The comparison with the earlier run; None before the end.
+        note: What the curves do not show, in one sentence or two; None if they show everything.
     """
 
     epochs_done: int = 0
@@ -31,6 +39,7 @@ class Progress:
     clips: int | None = None
     curves: Mapping[str, list[list[float]]] | None = None
     comparison: Mapping[str, Any] | None = None
+    note: str | None = None
 
     def as_dictionary(self) -> dict[str, Any]:
         """Return the state for JSON output."""
@@ -39,6 +48,7 @@ class Progress:
             "epochs_total": self.epochs_total,
             "clips": self.clips,
             "curves": dict(self.curves or {}),
+            "curves_note": self.note,
             "comparison": self.comparison,
         }
 
@@ -53,7 +63,8 @@ def progress_of(folder: Path) -> Progress:
     if not (run / "settings.yaml").is_file():
         # Written last of what a training writes before its first step.
         return Progress()
-    training = yaml.safe_load((run / "settings.yaml").read_text(encoding="utf-8"))["training"]
+    settings = yaml.safe_load((run / "settings.yaml").read_text(encoding="utf-8"))
+    training, joined = settings["training"], settings["data"].get("descriptors") is True
     split = json.loads((run / "split.json").read_text(encoding="utf-8"))
     curves: dict[str, list[list[float]]] = {}
     done = 0
@@ -62,7 +73,7 @@ def progress_of(folder: Path) -> Progress:
             continue
         done = max(done, line["epoch"] + 1)
         for name in CURVES:
-            if line.get(name) is not None:
+            if line.get(name) is not None and not (joined and name == OF_NETWORK):
                 curves.setdefault(name, []).append([line["epoch"] + 1, line[name]])
     comparison = folder / COMPARISON
     return Progress(
@@ -71,6 +82,7 @@ def progress_of(folder: Path) -> Progress:
         len(split["training"]),
         curves,
         json.loads(comparison.read_text(encoding="utf-8")) if comparison.is_file() else None,
+        NETWORK_ONLY if joined and curves else None,
     )
 
 

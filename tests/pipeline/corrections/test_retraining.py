@@ -121,6 +121,12 @@ def test_a_corrected_person_is_learned_and_both_runs_are_compared(base: tuple[Pa
     shown = progress_of(tmp_path / "out")
     assert (shown.epochs_done, shown.epochs_total, shown.comparison) == (2, 2, written)
     assert [epoch for epoch, _ in (shown.curves or {})["held_out_top1"]] == [1, 2]
+    # The network alone, without the classifier of descriptors, is not the recognizer.
+    assert "train_top1" not in (shown.curves or {}) and "network alone" in (shown.note or "")
+    text = (tmp_path / "out" / "run" / "settings.yaml").read_text()
+    (tmp_path / "out" / "run" / "settings.yaml").write_text(text.replace("descriptors: true", "descriptors: false"))
+    alone = progress_of(tmp_path / "out")
+    assert len((alone.curves or {})["train_top1"]) == 2 and alone.note is None
 
 
 def test_without_the_earlier_clips_their_classes_are_remembered_and_one_is_added(
@@ -158,6 +164,9 @@ def test_the_recognizer_of_the_package_learns_a_new_action(tmp_path: Path) -> No
     comparison = retrain(Retraining(EVERYDAY, tmp_path / "out", (one,), settings, device="cpu"))
     assert comparison.corrections.new == ("stand_still",) * 2 and "not on this machine" in comparison.notes[0]
     assert "calls nothing unknown" in comparison.notes[-1]
+    # In these epochs, the network alone knows nothing of the new class yet, but the recognizer does.
+    shown = progress_of(tmp_path / "out")
+    assert set(shown.curves or {}) == {"train_loss"} and "network alone" in (shown.note or "")
     old, new = load_run(EVERYDAY), load_run(tmp_path / "out" / "run")
     assert new.label_names == (*old.label_names, "stand_still")
     assert old.recognizer.movement is not None and new.recognizer.movement is not None

@@ -185,6 +185,7 @@ function detail(training) {
     ...(training.comparison ? comparison(training.comparison) : []),
     buttons(training),
     h("div.figures", null, ...figures),
+    ...(training.curves_note ? [h("p.muted", null, `${training.curves_note}.`)] : []),
   ];
 }
 
