@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 from fastapi import FastAPI
 
 from pipeline.serve.given_videos import submit_given
-from pipeline.serve.requests.errors import add_error_handlers
+from pipeline.serve.requests.errors import UniformErrors, add_error_handlers
 from pipeline.serve.requests.guards import Guard
 from pipeline.serve.routes.corrections import correction_routes
 from pipeline.serve.routes.jobs import job_routes
@@ -45,5 +45,6 @@ def create_app(settings: ServeSettings) -> FastAPI:
     for routes in (job_routes, result_routes, scene_routes, correction_routes, training_routes, skeleton_routes):
         app.include_router(routes(service))
     app.include_router(system_routes(service, app))
+    app.add_middleware(UniformErrors)
     app.add_middleware(Guard, token=settings.token, local=settings.local, hosts=settings.hosts)
     return app

@@ -9,10 +9,12 @@ from collections.abc import Callable, Iterator
 from types import FrameType
 from typing import Any
 
+import h11
 import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from pipeline.serve.app import create_app
+from pipeline.serve.requests.errors import error_response
 from pipeline.serve.service import Service
 from pipeline.serve.settings import ServeSettings
 from pose_extraction.errors import UsageError
@@ -23,6 +25,9 @@ MOST_CONNECTIONS = 512
 LAST_RESPONSES = 5
 # Seconds for the head of a request. Bodies have limits of their own, see `uploads`.
 HEAD_SECONDS = 30.0
+# Largest head of a request.
+MOST_HEAD = 64 << 10
+NO_HTTP = f"the request is not HTTP/1.1, or its head is larger than {MOST_HEAD:,} bytes; correct the client"
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -49,9 +54,38 @@ def listen(host: str, port: int) -> socket.socket:
 
 
 class PatientProtocol(H11Protocol):
-    """HTTP/1.1 with a time limit for the head of each request, so that idle clients cannot occupy all connections."""
+    """HTTP/1.1 with errors in the format of the service, a limit on the number of connections, and a time limit for the
+    head of each request, so that idle clients cannot occupy all connections."""
 
     _deadline: asyncio.TimerHandle | None = None
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self._within_limit, self.app = self.app, self._limited
+
+    async def _limited(self, scope: Any, receive: Any, send: Any) -> None:
+        """Answer a request unless too many connections are open."""
+        if len(self.connections) > MOST_CONNECTIONS:
+            message = f"{MOST_CONNECTIONS} connections are open, the largest number allowed; try again later"
+            headers = {"Retry-After": "5", "Connection": "close"}
+            await error_response(503, "connections", message, headers)(scope, receive, send)
+        else:
+            await self._within_limit(scope, receive, send)
+
+    def send_400_response(self, msg: str) -> None:
+        if self.conn.our_state not in (h11.IDLE, h11.SEND_RESPONSE):
+            # An answer is under way.
+            self.transport.close()
+            return
+        response = error_response(400, "http", NO_HTTP)
+        headers = [*response.raw_headers, (b"connection", b"close")]
+        for event in (
+            h11.Response(status_code=400, headers=headers, reason=b"Bad Request"),
+            h11.Data(data=bytes(response.body)),
+            h11.EndOfMessage(),
+        ):
+            self.transport.write(self.conn.send(event) or b"")
+        self.transport.close()
 
     def connection_made(self, transport: Any) -> None:
         super().connection_made(transport)
@@ -135,9 +169,9 @@ def make_server(settings: ServeSettings) -> "_Server":
         log_level="warning",
         access_log=False,
         server_header=False,
-        limit_concurrency=MOST_CONNECTIONS,
+        ws="none",
         timeout_graceful_shutdown=LAST_RESPONSES,
-        h11_max_incomplete_event_size=64 << 10,
+        h11_max_incomplete_event_size=MOST_HEAD,
         http=PatientProtocol,
     )
     return _Server(config, app.state.service)

@@ -8,7 +8,9 @@ from collections.abc import Mapping
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
+from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from pose_extraction.errors import SkelpipeError
 
@@ -16,7 +18,9 @@ from pose_extraction.errors import SkelpipeError
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 log = logging.getLogger(__name__)
 
-_KINDS = {404: "not_found", 405: "method", 401: "token", 403: "forbidden", 413: "too_large"}
+_KINDS = {
+    400: "header", 401: "token", 403: "forbidden", 404: "not_found", 405: "method", 413: "too_large", 416: "range",
+}  # fmt: skip
 
 
 class ServiceError(Exception):
@@ -90,9 +94,56 @@ def add_error_handlers(app: FastAPI) -> None:
         place = ".".join(str(part) for part in first["loc"])
         return error_response(422, "usage", f"{place}: {first['msg']}; GET /docs describes the request")
 
+    async def internal(request: Request, _: Exception) -> JSONResponse:
+        # The server logs it.
+        message = f"{request.method} {request.url.path}: a fault of the service; see its log"
+        return error_response(500, "internal", message)
+
+    app.add_exception_handler(Exception, internal)
     app.add_exception_handler(ServiceError, service_error)
     app.add_exception_handler(SkelpipeError, usage_error)
     app.add_exception_handler(OSError, system_error)
     app.add_exception_handler(sqlite3.Error, system_error)
     app.add_exception_handler(HTTPException, http_error)
     app.add_exception_handler(RequestValidationError, invalid)
+
+
+class UniformErrors:
+    """Middleware that puts errors which the web framework words as text, such as those of ranges, in our format.
+
+    Args:
+        app: The application.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        start: Message | None = None
+        text = b""
+
+        async def send_uniformly(message: Message) -> None:
+            nonlocal start, text
+            if message["type"] == "http.response.start" and _is_text_error(message):
+                start = message
+            elif start is None:
+                await send(message)
+            else:
+                text += message.get("body", b"")
+                if not message.get("more_body", False):
+                    await _in_our_format(start, text.decode(errors="replace"))(scope, receive, send)
+
+        await self._app(scope, receive, send_uniformly)
+
+
+def _is_text_error(message: Message) -> bool:
+    return message["status"] >= 400 and Headers(raw=message["headers"]).get("content-type", "").startswith("text/plain")
+
+
+def _in_our_format(start: Message, text: str) -> JSONResponse:
+    status, headers = start["status"], Headers(raw=start["headers"])
+    known = headers.get("content-range")
+    if status == 416 and known is not None:
+        text = f"Range: lies outside the file, which has {known.rpartition('/')[2]} bytes; ask for less"
+    kept = {name: value for name, value in headers.items() if name not in ("content-type", "content-length")}
+    return error_response(status, _KINDS.get(status, "http"), text, kept)

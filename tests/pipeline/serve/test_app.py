@@ -1,10 +1,13 @@
 """The web application without workers, in this process."""
 
+import http.client
+import json
 import socket
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from starlette.testclient import TestClient
@@ -54,12 +57,18 @@ def test_a_full_disk_is_reported_before_the_upload(tmp_path: Path) -> None:
 def test_expired_jobs_are_removed_at_the_start_and_waiting_ones_are_not(tmp_path: Path) -> None:
     app = create_app(settings_for(tmp_path))
     with TestClient(app, base_url="http://127.0.0.1") as client:
-        ended, waiting = (client.post("/v1/jobs?name=a.mp4", content=b"video").json()["id"] for _ in range(2))
-        assert client.delete(f"/v1/jobs/{ended}").json()["state"] == "cancelled"
-        app.state.service.store._run("UPDATE jobs SET created = 0, finished = finished - 90000")
+        ended, corrected, waiting = (
+            client.post("/v1/jobs?name=a.mp4", content=b"video").json()["id"] for _ in range(3)
+        )
+        store = app.state.service.store
+        for job in (ended, corrected):
+            store.claim()
+            store.finish(job, "done")
+        store.correct(corrected, {"segments": []}, 0)
+        store._run("UPDATE jobs SET created = 0, finished = finished - 90000")
     with TestClient(create_app(settings_for(tmp_path, keep_days=1)), base_url="http://127.0.0.1") as client:
-        assert [job["id"] for job in client.get("/v1/jobs").json()["jobs"]] == [waiting]
-    assert [path.name for path in (tmp_path / "jobs").iterdir()] == [waiting]
+        assert [job["id"] for job in client.get("/v1/jobs").json()["jobs"]] == [waiting, corrected]
+    assert {path.name for path in (tmp_path / "jobs").iterdir()} == {waiting, corrected}
 
 
 def test_a_folder_belongs_to_one_service(tmp_path: Path, client: TestClient) -> None:
@@ -74,6 +83,68 @@ def test_connections_without_a_request_are_closed(tmp_path: Path, monkeypatch: p
             with socket.create_connection(address, timeout=60) as client:
                 client.sendall(sent)
                 assert client.recv(1000) == b""
+
+
+def test_malformed_requests_are_answered_in_the_format_of_errors(tmp_path: Path) -> None:
+    with served(settings_for(tmp_path)) as (address, _):
+        chunked = b"POST /v1/jobs?name=a.mp4 HTTP/1.1\r\nHost: 127.0.0.1\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n"
+        long = b"GET /livez HTTP/1.1\r\nX: " + bytes(70_000).replace(b"\0", b"x")
+        for sent in (b"nonsense\r\n\r\n", b"GET /livez HTTP/1.1\r\nno header\r\n\r\n", chunked, long):
+            with socket.create_connection(address, timeout=60) as client:
+                client.sendall(sent)
+                reply = http.client.HTTPResponse(client)
+                reply.begin()
+                assert (reply.status, json.loads(reply.read())["error"]["kind"]) == (400, "http")
+                assert reply.headers["Connection"] == "close"
+
+
+def test_connections_beyond_the_limit_are_told_to_come_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server_module, "MOST_CONNECTIONS", 2)
+
+    def ask(connection: http.client.HTTPConnection) -> tuple[int, str | None, dict[str, Any]]:
+        connection.request("GET", "/livez")
+        reply = connection.getresponse()
+        return reply.status, reply.headers["Retry-After"], json.loads(reply.read())
+
+    with served(settings_for(tmp_path)) as ((host, port), _):
+        open_ones = [http.client.HTTPConnection(host, port, timeout=60) for _ in range(2)]
+        assert [ask(one)[0] for one in open_ones] == [200, 200]
+        refused = http.client.HTTPConnection(host, port, timeout=60)
+        status, later, content = ask(refused)
+        assert (status, content["error"]["kind"]) == (503, "connections") and int(later or 0) > 0
+        # It was closed, so that the next request is within the limit as soon as the service knows.
+        open_ones[0].close()
+        while ask(http.client.HTTPConnection(host, port, timeout=60))[0] != 200:
+            pass
+        open_ones[1].close()
+
+
+def test_wrong_ranges_and_faults_are_answered_in_the_format_of_errors(
+    client: TestClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = client.post("/v1/jobs?name=a.mp4", content=b"video").json()["id"]
+    service = client.app.state.service  # type: ignore[attr-defined]
+    service.store.claim()
+    result = service.folders.result(job)
+    result.mkdir()
+    (result / "result.csv").write_bytes(b"0123456789")
+    service.store.finish(job, "done")
+    address = f"/v1/jobs/{job}/result.csv"
+    assert client.get(address, headers={"Range": "bytes=2-4"}).content == b"234"
+    for value, status, kind in (
+        ("bytes=20-30", 416, "range"),
+        ("bytes=4-2", 400, "header"),
+        ("lines=1", 400, "header"),
+    ):
+        reply = client.get(address, headers={"Range": value})
+        assert (reply.status_code, reply.json()["error"]["kind"]) == (status, kind)
+        assert reply.json()["error"]["message"] and reply.headers["X-Content-Type-Options"] == "nosniff"
+    assert client.get(address, headers={"Range": "bytes=20-30"}).headers["Content-Range"] == "bytes */10"
+
+    monkeypatch.setattr(service.folders, "free", lambda: 1 / 0)
+    with TestClient(client.app, base_url="http://127.0.0.1", raise_server_exceptions=False) as other:
+        reply = other.get("/readyz")
+        assert (reply.status_code, reply.json()["error"]["kind"]) == (500, "internal")
 
 
 def test_names_of_other_sites_that_point_to_this_machine_are_refused(client: TestClient) -> None:
