@@ -1,6 +1,6 @@
 """The extraction pipeline: from the frames of many videos to tracked and cleaned persons."""
 
-from collections.abc import Generator, Iterable, Iterator, Sequence
+from collections.abc import Collection, Generator, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
@@ -19,10 +19,17 @@ from pose_extraction.streaming import (
     estimate_bottomup,
     estimate_topdown,
 )
-from pose_extraction.tracking.cleaning import CleaningSettings, clean, rank_persons, remove_duplicates
+from pose_extraction.tracking.cleaning import (
+    CleaningSettings,
+    clean,
+    duplicates_entry,
+    rank_persons,
+    remove_duplicates,
+)
 from pose_extraction.tracking.quality import clean_counts, frame_counts, present
+from pose_extraction.tracking.stored_tracks import fresh
 from pose_extraction.tracking.tracker import Tracker, TrackerSettings
-from pose_extraction.tracking.tracks import build_tracks
+from pose_extraction.tracking.tracks import TrackedPoses
 from pose_extraction.video.decoding import Job, decode_ahead
 from pose_extraction.video.reader import Frame
 
@@ -34,6 +41,9 @@ DETECTION_INTERVAL = 0.1
 STAMP_NOISE = 0.001
 # Relative difference below which two frame rates are considered equal.
 RATE_TOLERANCE = 0.2
+# With more poses than this, the tracks of a video are in a temporary file. A pose takes about 230 bytes, and cleaning
+# makes copies.
+HELD_POSES = 50_000
 
 
 @dataclass(frozen=True)
@@ -148,7 +158,7 @@ class PoseExtractor:
                 open_videos.setdefault(job, []).append(poses)
 
 
-def frame_rate(frames: Sequence[FramePoses], claimed: float) -> float:
+def frame_rate(frames: Collection[FramePoses], claimed: float) -> float:
     """Return the frame rate of a source: the value in its header, unless the time stamps contradict it.
 
     Some recorders store the resolution of their clock as the frame rate, such as 1000 for a video at 25 Hz.
@@ -162,57 +172,71 @@ def frame_rate(frames: Sequence[FramePoses], claimed: float) -> float:
     """
     if len(frames) < 2:
         return claimed
-    steps = np.diff([poses.time for poses in frames]) / np.diff([poses.frame_index for poses in frames])
+    times, numbers = np.empty(len(frames)), np.empty(len(frames), np.int64)
+    for position, poses in enumerate(frames):
+        times[position], numbers[position] = poses.time, poses.frame_index
+    steps = np.diff(times) / np.diff(numbers)
     measured = 1 / float(np.median(steps))
     return claimed if abs(measured - claimed) <= RATE_TOLERANCE * claimed else measured
 
 
 def follow(
-    frames: Sequence[FramePoses],
+    frames: Collection[FramePoses],
     size: tuple[int, int],
     settings: ExtractionSettings,
     spans: Sequence[tuple[float | None, float | None]] = ((None, None),),
+    *,
+    held_poses: int = HELD_POSES,
 ) -> list[ExtractedClip]:
     """Track persons and clean their tracks.
 
     Args:
-        frames: Raw poses of all sampled frames.
+        frames: Raw poses of all sampled frames; for a long video `RawPoses`.
         size: (height, width) of the upright frame in pixels.
         settings: See `ExtractionSettings`.
         spans: (start, end) in seconds of each clip to cut from the video; None for its beginning or end.
+        held_poses: Number of poses up to which tracks stay in memory. Those of a longer video are in a temporary file,
+            and one person's at a time in memory.
 
     Returns:
         One clip per span. Track ids are consistent across the clips of a video.
     """
-    single, duplicates = remove_duplicates(frames)
     tracker = Tracker(settings.tracker, size)
-    ids = [tracker.update(poses) for poses in single]
+    tracked = TrackedPoses()
+    frame_index = np.empty(len(frames), np.int64)
+    removed = 0
+    for position, poses in enumerate(frames):
+        single = remove_duplicates(poses)
+        tracked.append(single, tracker.update(single))
+        frame_index[position] = poses.frame_index
+        removed += poses.num_persons - single.num_persons
+    tracks = tracked.tracks()
     video = VideoPoses(
-        frame_index=np.array([poses.frame_index for poses in frames], np.int64),
-        time=np.array([poses.time for poses in frames], np.float64),
+        frame_index=frame_index,
+        time=tracked.time,
         size=size,
-        tracks=build_tracks(single, ids),
-        history=[duplicates, _tracking_entry(settings.tracker, ids)],
+        tracks=list(tracks) if tracked.num_tracked <= held_poses else tracks,
+        history=[duplicates_entry(removed), _tracking_entry(settings.tracker, tracked)],
     )
     cleaned = clean(video, settings.cleaning)
     clips = []
     for start, end in spans:
         first, last = _rows(video.time, start, end)
-        poses = rank_persons(cut(cleaned, first, last), max_persons=settings.max_persons)
+        ranked = rank_persons(cut(cleaned, first, last), max_persons=settings.max_persons)
         quality = {
-            "raw": frame_counts(single[first:last], ids[first:last], persons=settings.persons),
-            "clean": clean_counts(poses, persons=settings.persons),
+            "raw": frame_counts(tracked, first, last, persons=settings.persons),
+            "clean": clean_counts(ranked, persons=settings.persons),
         }
-        clips.append(ExtractedClip(poses, quality))
+        clips.append(ExtractedClip(ranked, quality))
     return clips
 
 
-def _tracking_entry(settings: TrackerSettings, ids: Sequence[np.ndarray]) -> dict[str, Any]:
-    every = np.concatenate(ids) if ids else np.zeros(0, np.int64)
+def _tracking_entry(settings: TrackerSettings, poses: TrackedPoses) -> dict[str, Any]:
+    detections = int(poses.found.sum())
     counts = {
-        "detections": len(every),
-        "without_track": int((every < 0).sum()),
-        "tracks": len(np.unique(every[every >= 0])),
+        "detections": detections,
+        "without_track": detections - poses.num_tracked,
+        "tracks": poses.num_tracks,
     }
     return {"step": "track", "parameters": asdict(settings), "counts": counts}
 
@@ -235,7 +259,7 @@ def cut(video: VideoPoses, first: int, last: int) -> VideoPoses:
     """
     if first == 0 and last == video.num_frames:
         return video
-    tracks = []
+    tracks = fresh(video.tracks)
     for track in video.tracks:
         here = track.start + np.flatnonzero(present(track))
         here = here[(first <= here) & (here < last)]

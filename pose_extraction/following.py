@@ -40,7 +40,7 @@ class Follower:
 
     def add(self, poses: FramePoses) -> None:
         """Add the raw poses of the next frame."""
-        (single,), _ = remove_duplicates([poses])
+        single = remove_duplicates(poses)
         self._held.append((single, self._tracker.update(single)))
 
     def now(self) -> VideoPoses:

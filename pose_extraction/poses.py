@@ -5,6 +5,7 @@ frame, with the origin at its top left corner and x to the right; sizes are (hei
 first frame of the stream. Unseen joints are NaN with score 0; joints created by a cleaning step are marked `imputed`.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -95,14 +96,15 @@ class VideoPoses:
         frame_index: int64 (T,), frame number in the source of each sampled frame.
         time: float64 (T,), seconds since the first frame of the stream.
         size: (height, width) of the upright frame in pixels; (0, 0) for 3D skeletons without images.
-        tracks: Persons, sorted by importance after `cleaning.rank_persons`.
+        tracks: Persons, sorted by importance after `cleaning.rank_persons`; those of a long video are read from a
+            temporary file, at every access.
         history: One entry per step, {"step": name, "parameters": {...}, "counts": {...}}, oldest first.
     """
 
     frame_index: np.ndarray
     time: np.ndarray
     size: tuple[int, int]
-    tracks: list[PoseTrack]
+    tracks: Sequence[PoseTrack]
     history: list[dict[str, Any]] = field(default_factory=list)
 
     @property

@@ -2,7 +2,7 @@
 
 import logging
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, field, replace
@@ -25,6 +25,7 @@ from pose_extraction.networks.detection import PersonDetector
 from pose_extraction.networks.estimators import load_detector, load_estimator
 from pose_extraction.poses import FramePoses, VideoPoses
 from pose_extraction.remote import fetch
+from pose_extraction.tracking.raw_poses import RawPoses
 from pose_extraction.video.decoding import VideoJob
 from pose_extraction.video.notes import Note
 from pose_extraction.video.reader import VideoInfo
@@ -133,7 +134,7 @@ def run_device(
                 piece=piece,
             )
 
-    open_videos: dict[_ExtractionJob, list[FramePoses]] = {}
+    open_videos: dict[_ExtractionJob, RawPoses] = {}
     finishing: deque[Future[Outcome]] = deque()
     interrupted = Event()
     with ThreadPoolExecutor(1, thread_name_prefix="finish") as pool, closing(extractor.frames(jobs())) as frames:
@@ -142,10 +143,10 @@ def run_device(
                 if poses is not None:
                     if job not in open_videos:
                         on_start(job.name, job.info)
-                    open_videos.setdefault(job, []).append(poses)
+                    open_videos.setdefault(job, RawPoses()).append(poses)
                     on_frame()
                 else:
-                    finishing.append(pool.submit(_finish, plan, job, open_videos.pop(job, []), interrupted))
+                    finishing.append(pool.submit(_finish, plan, job, open_videos.pop(job, RawPoses()), interrupted))
                 # After each frame, not only at the end of the next video: what hands out the videos may be waiting.
                 while finishing and (finishing[0].done() or len(finishing) > FINISHING_AHEAD):
                     on_video(finishing.popleft().result())
@@ -211,7 +212,7 @@ class _Interrupted(Exception):
     """Stops drawing an overlay."""
 
 
-def _finish(plan: ExtractionPlan, job: _ExtractionJob, frames: list[FramePoses], interrupted: Event) -> Outcome:
+def _finish(plan: ExtractionPlan, job: _ExtractionJob, frames: Collection[FramePoses], interrupted: Event) -> Outcome:
     """Tracks, cleans and writes one video; after a failure, removes the result if the video has changed since."""
     source, digest = job.source, job.digest
     if interrupted.is_set():
@@ -256,7 +257,7 @@ def _remove_overlay(plan: ExtractionPlan, source: Source) -> None:
         plan.withdraw(path)
 
 
-def _attempt(plan: ExtractionPlan, job: _ExtractionJob, frames: list[FramePoses], interrupted: Event) -> Outcome:
+def _attempt(plan: ExtractionPlan, job: _ExtractionJob, frames: Collection[FramePoses], interrupted: Event) -> Outcome:
     source = job.source
     if job.error is not None or job.info is None:
         return Outcome(source, error=job.error or f"{source.path}: no frame could be decoded")
@@ -280,7 +281,7 @@ def _error_message(source: Source, error: Exception) -> str:
 
 
 def _write_piece(
-    plan: ExtractionPlan, job: _ExtractionJob, piece: Piece, frames: list[FramePoses], interrupted: Event
+    plan: ExtractionPlan, job: _ExtractionJob, piece: Piece, frames: Collection[FramePoses], interrupted: Event
 ) -> Outcome:
     """Stores the raw poses of a piece; with those of all pieces, writes the result of the video."""
     assert job.info is not None
@@ -296,7 +297,7 @@ def _write_piece(
     return replace(outcome, frames=len(frames)) if outcome.frames else outcome
 
 
-def _write(plan: ExtractionPlan, job: _ExtractionJob, frames: list[FramePoses], interrupted: Event) -> Outcome:
+def _write(plan: ExtractionPlan, job: _ExtractionJob, frames: Collection[FramePoses], interrupted: Event) -> Outcome:
     assert job.info is not None
     source = job.source
     problems = list(dict.fromkeys(job.problems))

@@ -6,7 +6,7 @@ order, tracks persons through the whole video, and writes the same result as wit
 """
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -21,6 +21,7 @@ from pose_extraction.formats.pickles import read_pickle, write_pickle
 from pose_extraction.networks.names import is_blazepose
 from pose_extraction.poses import FramePoses
 from pose_extraction.streaming import key_frames
+from pose_extraction.tracking.raw_poses import RawPoses
 from pose_extraction.video.reader import VideoInfo, frame_times
 
 # An estimator that follows persons from frame to frame starts this many seconds before its piece, so that it follows
@@ -148,7 +149,7 @@ def _before(times: Sequence[float], index: int) -> float | None:
 
 
 def store_piece(
-    plan: ExtractionPlan, piece: Piece, frames: Sequence[FramePoses], info: VideoInfo, problems: Sequence[str]
+    plan: ExtractionPlan, piece: Piece, frames: Collection[FramePoses], info: VideoInfo, problems: Sequence[str]
 ) -> bool:
     """Write the raw poses of a piece.
 
@@ -175,7 +176,7 @@ def store_piece(
     return all(path.is_file() for path in paths)
 
 
-def join_pieces(plan: ExtractionPlan, piece: Piece) -> tuple[list[FramePoses], list[str]] | None:
+def join_pieces(plan: ExtractionPlan, piece: Piece) -> tuple[RawPoses, list[str]] | None:
     """Read the raw poses of all pieces of a video.
 
     Args:
@@ -188,14 +189,15 @@ def join_pieces(plan: ExtractionPlan, piece: Piece) -> tuple[list[FramePoses], l
     Raises:
         SkelpipeError: The frames of the pieces differ in size.
     """
-    frames: list[FramePoses] = []
+    frames = RawPoses()
     problems: list[str] = []
     sizes = set()
     for number in range(piece.count):
         stored = _stored(plan, piece, number)
         if stored is None:
             return None
-        frames += unpack_raw(stored["raw"])
+        for frame in unpack_raw(stored["raw"]):
+            frames.append(frame)
         problems += stored["problems"]
         sizes.add(stored["size"])
     if len(sizes) > 1:

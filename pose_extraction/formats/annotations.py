@@ -73,7 +73,10 @@ def annotation_from(
         The annotation, with the label -1 until `data_set` numbers the labels.
     """
     keypoint, keypoint_score, imputed = video.dense()
-    keypoint, keypoint_score = with_zeros(keypoint, keypoint_score)
+    # In place, because the arrays of a long video are large.
+    for joints, scores in zip(keypoint, keypoint_score, strict=True):
+        unseen = ~np.isfinite(joints).all(axis=-1)
+        joints[unseen], scores[unseen] = 0, 0
     size = (int(video.size[0]), int(video.size[1]))
     return {
         "frame_dir": frame_dir,
@@ -105,7 +108,7 @@ def with_zeros(keypoint: np.ndarray, keypoint_score: np.ndarray) -> tuple[np.nda
     return zeroed, np.where(seen, keypoint_score, 0).astype(np.float32)
 
 
-def pack_raw(frames: Sequence[FramePoses]) -> dict[str, np.ndarray]:
+def pack_raw(frames: Collection[FramePoses]) -> dict[str, np.ndarray]:
     """Stack the raw poses of an estimator: all P persons of all frames, in their order.
 
     Args:
@@ -116,22 +119,32 @@ def pack_raw(frames: Sequence[FramePoses]) -> dict[str, np.ndarray]:
         float32 (P, V, 2) and keypoint_score float32 (P, V), with zeros for unseen joints; and, because frames can be
         without persons, sampled_frame_index int64 (T,) and sampled_time float64 (T,).
     """
-    stacked = frames or [FramePoses.empty(0, 0.0)]
-    counts = [frame.num_persons for frame in stacked]
-    keypoint, keypoint_score = with_zeros(
-        np.concatenate([frame.keypoint for frame in stacked]),
-        np.concatenate([frame.keypoint_score for frame in stacked]),
-    )
-    return {
-        "frame_index": np.repeat(np.array([frame.frame_index for frame in stacked], np.int64), counts),
-        "time": np.repeat(np.array([frame.time for frame in stacked], np.float64), counts),
-        "box": np.concatenate([frame.box for frame in stacked]).astype(np.float32),
-        "box_score": np.concatenate([frame.box_score for frame in stacked]).astype(np.float32),
-        "keypoint": keypoint,
-        "keypoint_score": keypoint_score,
-        "sampled_frame_index": np.array([frame.frame_index for frame in frames], np.int64),
-        "sampled_time": np.array([frame.time for frame in frames], np.float64),
+    counts, index = np.empty(len(frames), np.int64), np.empty(len(frames), np.int64)
+    time = np.empty(len(frames), np.float64)
+    frame = FramePoses.empty(0, 0.0)
+    for position, frame in enumerate(frames):
+        counts[position], index[position], time[position] = frame.num_persons, frame.frame_index, frame.time
+    total, joints = int(counts.sum()), frame.keypoint_score.shape[1]
+    packed = {
+        "frame_index": np.repeat(index, counts),
+        "time": np.repeat(time, counts),
+        "box": np.empty((total, 4), np.float32),
+        "box_score": np.empty(total, np.float32),
+        "keypoint": np.empty((total, joints, 2), np.float32),
+        "keypoint_score": np.empty((total, joints), np.float32),
+        "sampled_frame_index": index,
+        "sampled_time": time,
     }
+    # Frame by frame, because the poses of a long video are in a file.
+    row = 0
+    for frame in frames:
+        rows = slice(row, row + frame.num_persons)
+        packed["box"][rows], packed["box_score"][rows] = frame.box, frame.box_score
+        packed["keypoint"][rows], packed["keypoint_score"][rows] = frame.keypoint, frame.keypoint_score
+        row = rows.stop
+    unseen = ~np.isfinite(packed["keypoint"]).all(axis=-1)
+    packed["keypoint"][unseen], packed["keypoint_score"][unseen] = 0, 0
+    return packed
 
 
 def unpack_raw(raw: Mapping[str, np.ndarray]) -> list[FramePoses]:

@@ -17,8 +17,9 @@ import os
 import pickle
 import sys
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 
@@ -29,6 +30,9 @@ from pose_extraction.formats.shards.manifest import is_shards, read_manifest
 
 # Protocol 4 is supported by Python 3.7, the oldest version used with PYSKL and MMAction2.
 PROTOCOL = 4
+
+# Arrays of at least this many bytes are written without a copy. It is larger than the frames of a pickle (64 KiB).
+LARGE = 1 << 20
 
 # Exceptions that damaged or malicious pickles cause in the unpickler.
 _DAMAGE = (
@@ -278,10 +282,63 @@ def _plain(content: bytes | mmap.mmap, file: Any, path: Path) -> Any:
         ) from error
 
 
+@dataclass(eq=False, slots=True)
+class _Content:
+    """The bytes of an array, which the pickle holds as a `bytearray`."""
+
+    array: np.ndarray
+
+
+class _ArrayWriter:
+    """The file of a pickler, which writes arrays instead of the zeros that stand for them.
+
+    A pickler keeps all objects that it has written until it ends, and so would keep copies of all arrays. Instead of a
+    large array, it gets zeros of the same length, for which the system provides no memory until they are read. The
+    pickler passes them on to `write` as they are.
+    """
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self._waiting: dict[int, tuple[bytes, np.ndarray]] = {}
+
+    def stand_in(self, array: np.ndarray) -> bytes:
+        """Return the zeros for an array."""
+        zeros = bytes(array.nbytes)
+        self._waiting[id(zeros)] = (zeros, array)
+        return zeros
+
+    def write(self, content: Any) -> int:
+        """Write bytes, or the array for which they stand."""
+        _, array = self._waiting.pop(id(content), (None, None))
+        return self._file.write(content if array is None else _bytes_of(array))
+
+    def end(self) -> None:
+        """Check that no array is missing.
+
+        Raises:
+            RuntimeError: The pickler has copied zeros, and so written them.
+        """
+        if self._waiting:
+            raise RuntimeError("this Python copies large bytes when it writes a pickle; please report this as a bug")
+
+
+def _bytes_of(array: np.ndarray) -> memoryview:
+    return np.ascontiguousarray(array).reshape(-1).view(np.uint8).data
+
+
 class _PortablePickler(pickle.Pickler):
+    """Writes arrays as calls of `numpy.ndarray`."""
+
+    def __init__(self, file: _ArrayWriter) -> None:
+        super().__init__(file, PROTOCOL)
+        self._file = file
+
     def reducer_override(self, value: Any) -> Any:
         if isinstance(value, np.ndarray):
-            return np.ndarray, (value.shape, sys.intern(value.dtype.str), bytearray(value.tobytes()))
+            return np.ndarray, (value.shape, sys.intern(value.dtype.str), _Content(value))
+        if isinstance(value, _Content):
+            is_large = value.array.nbytes >= LARGE
+            return bytearray, (self._file.stand_in(value.array) if is_large else value.array.tobytes(),)
         return NotImplemented
 
 
@@ -332,4 +389,6 @@ def write_pickle(path: Path, data: Any) -> None:
             "data contains itself, or is nested too deeply: a skeleton file may contain only arrays and plain data"
         ) from error
     with atomic_write(path) as file:
-        _PortablePickler(file, PROTOCOL).dump(canonical)
+        writer = _ArrayWriter(file)
+        _PortablePickler(writer).dump(canonical)
+        writer.end()

@@ -5,7 +5,6 @@ The same steps apply to every estimator. Duplicate persons are removed before tr
 is a pure function that appends its parameters and counts to the history.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -15,6 +14,7 @@ from pose_extraction.errors import UsageError
 from pose_extraction.oks import OUTLINE_SHARE, box_area, box_inside, median_seen, oks_matrix
 from pose_extraction.poses import FramePoses, PoseTrack, VideoPoses
 from pose_extraction.tracking.joint_cleaning import (
+    BLOCK,
     body_size,
     fill_gaps,
     mask_low_scores,
@@ -22,11 +22,16 @@ from pose_extraction.tracking.joint_cleaning import (
     smooth,
     with_step,
 )
+from pose_extraction.tracking.stored_tracks import selected
+
+# Defaults of `remove_duplicates`.
+INSIDE, ALIKE = 0.8, 0.5
 
 __all__ = [
     "CleaningSettings",
     "clean",
     "drop_tracks",
+    "duplicates_entry",
     "fill_gaps",
     "mask_low_scores",
     "rank_persons",
@@ -108,9 +113,7 @@ def clean(video: VideoPoses, settings: CleaningSettings) -> VideoPoses:
     return rank_persons(video, max_persons=settings.max_persons)
 
 
-def remove_duplicates(
-    frames: Sequence[FramePoses], *, inside: float = 0.8, alike: float = 0.5
-) -> tuple[list[FramePoses], dict[str, Any]]:
+def remove_duplicates(frame: FramePoses, *, inside: float = INSIDE, alike: float = ALIKE) -> FramePoses:
     """Remove duplicate detections of the same person, before tracking.
 
     A detection is a duplicate if more than `inside` of its box lies in another box with at least the same score (for
@@ -118,28 +121,28 @@ def remove_duplicates(
     different poses. If a pose has no joints, only its box counts.
 
     Args:
-        frames: Detected persons per frame.
+        frame: Detected persons.
         inside: Fraction of the area of a box, in [0, 1].
         alike: Threshold of the object keypoint similarity (OKS), in [0, 1], computed with the area of the larger box.
 
     Returns:
-        The frames without duplicates, and the history entry for the video made from them.
+        The frame without duplicates.
     """
-    kept_frames, removed = [], 0
-    for frame in frames:
-        keep = _distinct(frame, inside, alike) if frame.num_persons > 1 else None
-        if keep is None or keep.all():
-            kept_frames.append(frame)
-            continue
-        removed += int((~keep).sum())
-        parts = (frame.box, frame.box_score, frame.keypoint, frame.keypoint_score)
-        kept_frames.append(FramePoses(frame.frame_index, frame.time, *(part[keep] for part in parts)))
-    parameters = {"inside": inside, "alike": alike}
-    return kept_frames, {
-        "step": "remove_duplicates",
-        "parameters": parameters,
-        "counts": {"persons_removed": removed},
-    }
+    keep = _distinct(frame, inside, alike) if frame.num_persons > 1 else None
+    if keep is None or keep.all():
+        return frame
+    parts = (frame.box, frame.box_score, frame.keypoint, frame.keypoint_score)
+    return FramePoses(frame.frame_index, frame.time, *(part[keep] for part in parts))
+
+
+def duplicates_entry(removed: int) -> dict[str, Any]:
+    """Return the history entry of `remove_duplicates` for a video.
+
+    Args:
+        removed: Number of persons that were removed from its frames.
+    """
+    parameters = {"inside": INSIDE, "alike": ALIKE}
+    return {"step": "remove_duplicates", "parameters": parameters, "counts": {"persons_removed": removed}}
 
 
 def _distinct(frame: FramePoses, inside: float, alike: float) -> np.ndarray:
@@ -175,8 +178,10 @@ def drop_tracks(video: VideoPoses, *, min_seconds: float, min_frames: int, min_a
         The video without these tracks.
     """
     interval = float(np.median(np.diff(video.time))) if video.num_frames > 1 else 0.0
-    lasting, empty, short = [], 0, 0
-    for track in video.tracks:
+    # Areas of the tracks that last, by their number.
+    area: dict[int, float] = {}
+    empty = short = 0
+    for number, track in enumerate(video.tracks):
         seconds = float(video.time[track.stop - 1] - video.time[track.start]) + interval
         brief = seconds < min_seconds - 1e-6 or int(track.seen.sum()) < min_frames
         if np.isnan(track.keypoint[..., 0]).all():
@@ -184,18 +189,18 @@ def drop_tracks(video: VideoPoses, *, min_seconds: float, min_frames: int, min_a
         elif brief and len(track) < 0.5 * video.num_frames:
             short += 1
         else:
-            lasting.append(track)
-    share = [_area(track) / (video.size[0] * video.size[1]) for track in lasting]
-    least = min(min_area_share, 0.5 * max(share, default=0.0))
-    tracks = [track for track, part in zip(lasting, share, strict=True) if part >= least]
+            area[number] = _area(track)
+    share = {number: part / (video.size[0] * video.size[1]) for number, part in area.items()}
+    least = min(min_area_share, 0.5 * max(share.values(), default=0.0))
+    kept = [number for number, part in share.items() if part >= least]
     counts = {
         "tracks_empty": empty,
         "tracks_too_short": short,
-        "tracks_too_small": len(lasting) - len(tracks),
-        "tracks_kept": len(tracks),
+        "tracks_too_small": len(area) - len(kept),
+        "tracks_kept": len(kept),
     }
     parameters = {"min_seconds": min_seconds, "min_frames": min_frames, "min_area_share": min_area_share}
-    return with_step(video, tracks, "drop_tracks", parameters, counts)
+    return with_step(video, selected(video.tracks, kept), "drop_tracks", parameters, counts)
 
 
 def _area(track: PoseTrack) -> float:
@@ -219,11 +224,11 @@ def rank_persons(video: VideoPoses, *, max_persons: int | None) -> VideoPoses:
     Returns:
         The video with its tracks sorted.
     """
-    importance = [_importance(video, track) for track in video.tracks]
-    order = sorted(range(len(video.tracks)), key=lambda i: (-importance[i], *_tie_breaker(video.tracks[i])))
+    ranks = [(-_importance(video, track), *_tie_breaker(track)) for track in video.tracks]
+    order = sorted(range(len(ranks)), key=ranks.__getitem__)
     kept = order[:max_persons]
     counts = {"persons_kept": len(kept), "persons_dropped": len(order) - len(kept)}
-    tracks = [video.tracks[i] for i in kept]
+    tracks = selected(video.tracks, kept)
     return with_step(video, tracks, "rank_persons", {"max_persons": max_persons}, counts)
 
 
@@ -233,11 +238,11 @@ def _importance(video: VideoPoses, track: PoseTrack) -> float:
     presence = float(track.seen.sum()) / max(video.num_frames, 1)
     score = float(track.keypoint_score[seen].mean()) if seen.any() else 0.0
     relative_size = size / np.sqrt(video.size[0] * video.size[1])
-    motion = _motion(track.keypoint.astype(float) / size, video.time[track.start : track.stop])
+    motion = _motion(track.keypoint, size, video.time[track.start : track.stop])
     return round(float(presence * score * np.sqrt(relative_size) * (0.1 + 0.9 * motion / (motion + 0.3))), 9)
 
 
-def _motion(keypoint: np.ndarray, time: np.ndarray) -> float:
+def _motion(keypoint: np.ndarray, size: float, time: np.ndarray) -> float:
     """Return the amount of motion in body sizes per second.
 
     Motion is measured over intervals of 0.2 s, because shorter intervals measure mainly noise. The motion of the limbs
@@ -247,11 +252,15 @@ def _motion(keypoint: np.ndarray, time: np.ndarray) -> float:
     if len(time) < 2:
         return 0.0
     stride = int(np.clip(np.round(0.2 / np.median(np.diff(time))), 1, len(time) - 1))
-    elapsed = (time[stride:] - time[:-stride])[:, None]
-    step = (keypoint[stride:] - keypoint[:-stride]) / elapsed[..., None]
-    path = median_seen(step, axis=1)
-    limbs = np.linalg.norm(step - path[:, None], axis=-1)
-    travel = np.linalg.norm(path, axis=-1)
+    elapsed = time[stride:] - time[:-stride]
+    limbs, travel = np.empty((len(elapsed), keypoint.shape[1])), np.empty(len(elapsed))
+    for first in range(0, len(elapsed), BLOCK):
+        rows = slice(first, first + BLOCK)
+        place = keypoint[first : first + BLOCK + stride].astype(float) / size
+        step = (place[stride:] - place[:-stride]) / elapsed[rows, None, None]
+        path = median_seen(step, axis=1)
+        limbs[rows] = np.linalg.norm(step - path[:, None], axis=-1)
+        travel[rows] = np.linalg.norm(path, axis=-1)
     known = ~np.isnan(limbs)
     if not known.any():
         return 0.0

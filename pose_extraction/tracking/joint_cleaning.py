@@ -5,7 +5,7 @@ Lengths are in body sizes (square root of the area of the person's box) and time
 depend on resolution or frame rate. Notation: T frames, V joints.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -14,6 +14,7 @@ import numpy as np
 from pose_extraction.oks import box_area, median_seen, pose_bounds
 from pose_extraction.poses import PoseTrack, VideoPoses
 from pose_extraction.skeleton import COCO17
+from pose_extraction.tracking.stored_tracks import fresh
 
 # Ratio of the standard deviation to the median absolute deviation for normally distributed values.
 DEVIATION = 1.4826
@@ -30,7 +31,11 @@ _BONES = np.asarray(COCO17.bones)
 
 
 def with_step(
-    video: VideoPoses, tracks: list[PoseTrack], step: str, parameters: Mapping[str, Any], counts: Mapping[str, float]
+    video: VideoPoses,
+    tracks: Sequence[PoseTrack],
+    step: str,
+    parameters: Mapping[str, Any],
+    counts: Mapping[str, float],
 ) -> VideoPoses:
     """Return `video` with new tracks and an additional history entry.
 
@@ -66,7 +71,7 @@ def _without(track: PoseTrack, gone: np.ndarray) -> PoseTrack:
 
 def mask_low_scores(video: VideoPoses, *, threshold: float) -> VideoPoses:
     """Mark joints with a score below `threshold`, in [0, 1], as not seen."""
-    tracks, masked = [], 0
+    tracks, masked = fresh(video.tracks), 0
     for track in video.tracks:
         gone = (track.keypoint_score < threshold) & ~np.isnan(track.keypoint[..., 0])
         masked += int(gone.sum())
@@ -95,14 +100,11 @@ def remove_jumps(video: VideoPoses, *, deviations: float, min_speed: float, min_
     Returns:
         The video without these joints.
     """
-    tracks, leaps, stretches = [], 0, 0
+    tracks, leaps, stretches = fresh(video.tracks), 0, 0
     for track in video.tracks:
-        size = body_size(track)
         time = video.time[track.start : track.stop]
-        still = _without_body_motion(track.keypoint)
-        still /= size
-        leap = _leaps(still, time, deviations, min_speed)
-        still[leap] = np.nan
+        still = _Still(track.keypoint, body_size(track))
+        leap = still.gone = _leaps(still, time, deviations, min_speed)
         stretch = _stretches(still, track.keypoint_score, deviations, min_stretch)
         leaps, stretches = leaps + int(leap.sum()), stretches + int(stretch.sum())
         tracks.append(_without(track, leap | stretch))
@@ -110,42 +112,70 @@ def remove_jumps(video: VideoPoses, *, deviations: float, min_speed: float, min_
     return with_step(video, tracks, "remove_jumps", parameters, {"joints_leapt": leaps, "joints_stretched": stretches})
 
 
-def _without_body_motion(keypoint: np.ndarray) -> np.ndarray:
-    """Return poses (T, V, 2) relative to the path of the body, which is the cumulated median step of the joints.
+class _Still:
+    """Poses (T, V, 2) relative to the path of the body, which is the cumulated median step of the joints.
 
-    Unlike the centre of the joints, the median step does not change when other joints become visible.
+    Unlike the centre of the joints, the median step does not change when other joints become visible. The float64
+    coordinates are computed on request, because those of a long track would take twice its memory.
+
+    Args:
+        keypoint: (T, V, 2) in pixels.
+        size: Body size in pixels, the unit of the coordinates.
     """
-    path = np.zeros((len(keypoint), 2))
-    for first in range(0, len(keypoint) - 1, BLOCK):
-        step = np.diff(keypoint[first : first + BLOCK + 1].astype(float), axis=0)
-        known = (~np.isnan(step[..., 0])).sum(1) >= 5
-        path[first + 1 : first + 1 + len(step)] = np.where(known[:, None], median_seen(step, axis=1), 0.0)
-    still = keypoint.astype(float)
-    still -= path.cumsum(0)[:, None]
-    return still
+
+    def __init__(self, keypoint: np.ndarray, size: float) -> None:
+        self._keypoint, self._size = keypoint, size
+        self.shape = keypoint.shape[:2]
+        # Mask (T, V) of joints to leave out.
+        self.gone = np.zeros(self.shape, bool)
+        path = np.zeros((len(keypoint), 2))
+        for first in range(0, len(keypoint) - 1, BLOCK):
+            step = np.diff(keypoint[first : first + BLOCK + 1].astype(float), axis=0)
+            known = (~np.isnan(step[..., 0])).sum(1) >= 5
+            path[first + 1 : first + 1 + len(step)] = np.where(known[:, None], median_seen(step, axis=1), 0.0)
+        self._path = path.cumsum(0)
+
+    def __len__(self) -> int:
+        return len(self._keypoint)
+
+    def __getitem__(self, rows: slice) -> np.ndarray:
+        still = self._keypoint[rows].astype(float)
+        still -= self._path[rows, None]
+        still /= self._size
+        still[self.gone[rows]] = np.nan
+        return still
 
 
-def _leaps(still: np.ndarray, time: np.ndarray, deviations: float, min_speed: float) -> np.ndarray:
+def _leaps(still: _Still, time: np.ndarray, deviations: float, min_speed: float) -> np.ndarray:
     """Return a mask (T, V) of the joints that jump, from relative coordinates (T, V, 2) in body sizes."""
     length = len(still)
     if length < 3:
-        return np.zeros(still.shape[:2], bool)
-    blocks = (still[first : first + BLOCK + 1] for first in range(0, length - 1, BLOCK))
-    distance = np.concatenate([np.linalg.norm(np.diff(block, axis=0), axis=-1) for block in blocks])
-    speed = distance / np.diff(time)[:, None]
-    speed = speed[~np.isnan(speed)]
+        return np.zeros(still.shape, bool)
+    speed = np.empty((length - 1) * still.shape[1])
+    count = 0
+    for first in range(0, length - 1, BLOCK):
+        distance = np.linalg.norm(np.diff(still[first : first + BLOCK + 1], axis=0), axis=-1)
+        some = distance / np.diff(time[first : first + BLOCK + 1])[:, None]
+        some = some[~np.isnan(some)]
+        speed[count : count + len(some)] = some
+        count += len(some)
+    speed = speed[:count]
     limit = min_speed
     if len(speed):
-        middle = np.median(speed)
-        limit = max(min_speed, middle + deviations * DEVIATION * np.median(np.abs(speed - middle)))
+        # In place: there is one speed per joint and frame.
+        middle = np.median(speed, overwrite_input=True)
+        speed -= middle
+        spread = np.median(np.abs(speed, out=speed), overwrite_input=True)
+        limit = max(min_speed, middle + deviations * DEVIATION * spread)
+    del speed
 
-    gone = np.zeros(still.shape[:2], bool)
+    gone = np.zeros(still.shape, bool)
     for first in range(0, length, BLOCK):
         gone[first : first + BLOCK] = _leaps_in(still, time, first, min(first + BLOCK, length), limit)
     return gone
 
 
-def _leaps_in(still: np.ndarray, time: np.ndarray, first: int, stop: int, limit: float) -> np.ndarray:
+def _leaps_in(still: _Still, time: np.ndarray, first: int, stop: int, limit: float) -> np.ndarray:
     """Return a mask of the joints that jump in the frames from `first` to `stop` - 1.
 
     Args:
@@ -160,12 +190,12 @@ def _leaps_in(still: np.ndarray, time: np.ndarray, first: int, stop: int, limit:
     # Two stacks of neighbours (REACH, T, V, 2): the preceding and the following frames.
     padded = np.pad(still[low:high], (missing, (0, 0), (0, 0)), constant_values=np.nan)
     clock = np.pad(time[low:high], missing, mode="edge")
-    still, time = still[first:stop], time[first:stop]
+    here, time = still[first:stop], time[first:stop]
     before = np.stack([padded[REACH - o : REACH - o + length] for o in range(1, REACH + 1)])
     after = np.stack([padded[REACH + o : REACH + o + length] for o in range(1, REACH + 1)])
     waits = [np.abs(clock[REACH + o : REACH + o + length] - time) for o in (-1, -2, -3, 1, 2, 3)]
     around = np.concatenate((before, after))
-    distance = np.linalg.norm(around - still, axis=-1)
+    distance = np.linalg.norm(around - here, axis=-1)
     seen = ~np.isnan(distance)
     # Closer neighbours have larger weights, to detect small jumps; three distant ones outvote one close neighbour.
     weight = np.tile(1.0 / np.arange(1, REACH + 1), 2)[:, None, None] * seen
@@ -175,35 +205,47 @@ def _leaps_in(still: np.ndarray, time: np.ndarray, first: int, stop: int, limit:
         return outvoted
     start, end = median_seen(before), median_seen(after)
     way = np.linalg.norm(end - start, axis=-1)
-    off = np.linalg.norm(still - 0.5 * (start + end), axis=-1)
+    off = np.linalg.norm(here - 0.5 * (start + end), axis=-1)
     # At both ends of a track there is no path between neighbours, so only the vote counts.
     return outvoted & (np.isnan(way) | (off > 0.75 * way + NOISE_DISTANCE))
 
 
-def _stretches(still: np.ndarray, score: np.ndarray, deviations: float, min_stretch: float) -> np.ndarray:
+def _stretches(still: _Still, score: np.ndarray, deviations: float, min_stretch: float) -> np.ndarray:
     """Return a mask (T, V) of the joints at the wrong end of an overlong bone."""
     if still.shape[1] != COCO17.num_joints:
-        return np.zeros(still.shape[:2], bool)
+        return np.zeros(still.shape, bool)
     first, second = _BONES.T
-    blocks = (still[row : row + BLOCK] for row in range(0, len(still), BLOCK))
-    bone = np.concatenate([np.linalg.norm(block[:, first] - block[:, second], axis=-1) for block in blocks])
-    middle = median_seen(bone)
-    spread = median_seen(np.abs(bone - middle))
-    # Perspective shortens bones, but never lengthens them, so only excess length counts. NaN compares as False.
-    long = bone > middle + np.maximum(deviations * DEVIATION * spread, min_stretch)
-    gone = np.zeros(still.shape[:2], bool)
+    bone = np.empty((len(still), len(_BONES)))
+    for row in range(0, len(still), BLOCK):
+        block = still[row : row + BLOCK]
+        bone[row : row + BLOCK] = np.linalg.norm(block[:, first] - block[:, second], axis=-1)
+    long = np.zeros(bone.shape, bool)
+    for columns in _column_blocks(*bone.shape):
+        middle = median_seen(bone[:, columns])
+        spread = median_seen(np.abs(bone[:, columns] - middle))
+        # Perspective shortens bones, but never lengthens them, so only excess length counts. NaN compares as False.
+        long[:, columns] = bone[:, columns] > middle + np.maximum(deviations * DEVIATION * spread, min_stretch)
+    del bone
+    gone = np.zeros(still.shape, bool)
     if not long.any():
         return gone
-    faults = np.zeros(still.shape[:2])
+    faults = np.zeros(still.shape, np.uint8)
     for number, (one, other) in enumerate(_BONES):
         faults[:, one] += long[:, number]
         faults[:, other] += long[:, number]
-    blame = faults - score
+    blame = np.subtract(faults, score, dtype=float)
     for number, (one, other) in enumerate(_BONES):
         worse = blame[:, one] > blame[:, other]
         gone[:, one] |= long[:, number] & worse
         gone[:, other] |= long[:, number] & ~worse
     return gone
+
+
+def _column_blocks(length: int, width: int) -> Iterator[slice]:
+    """Yield blocks of columns of an array: all of them for a short one, so that temporary arrays stay small."""
+    step = max(1, BLOCK * width // max(length, 1))
+    for first in range(0, width, step):
+        yield slice(first, first + step)
 
 
 def fill_gaps(video: VideoPoses, *, max_seconds: float) -> VideoPoses:
@@ -219,26 +261,34 @@ def fill_gaps(video: VideoPoses, *, max_seconds: float) -> VideoPoses:
     Returns:
         The video with filled gaps.
     """
-    tracks, filled = [], 0
+    tracks, filled = fresh(video.tracks), 0
     for track in video.tracks:
         time = video.time[track.start : track.stop]
-        seen = ~np.isnan(track.keypoint[..., 0])
-        rows = np.arange(len(track))[:, None]
-        before = np.maximum.accumulate(np.where(seen, rows, -1), axis=0)
-        after = np.minimum.accumulate(np.where(seen, rows, len(track))[::-1], axis=0)[::-1]
-        gap = ~seen & (before >= 0) & (after < len(track))
-        before, after = np.where(gap, before, 0), np.where(gap, after, 0)
-        # Rounding of time stamps must not exclude a gap of exactly the maximum length.
-        gap &= time[after] - time[before] <= max_seconds + 1e-6
-        row, joint = np.nonzero(gap)
-        start, end = before[row, joint], after[row, joint]
-        part = ((time[row] - time[start]) / (time[end] - time[start]))[:, None]
-        keypoint, score = track.keypoint.copy(), track.keypoint_score.copy()
-        keypoint[row, joint] = (1 - part) * keypoint[start, joint] + part * keypoint[end, joint]
-        score[row, joint] = 0.5 * np.minimum(score[start, joint], score[end, joint])
-        filled += len(row)
-        tracks.append(replace(track, keypoint=keypoint, keypoint_score=score, imputed=track.imputed | gap))
+        keypoint, score, imputed = track.keypoint.copy(), track.keypoint_score.copy(), track.imputed.copy()
+        for joints in _column_blocks(*score.shape):
+            gap = _fill(keypoint[:, joints], score[:, joints], time, max_seconds)
+            imputed[:, joints] |= gap
+            filled += int(gap.sum())
+        tracks.append(replace(track, keypoint=keypoint, keypoint_score=score, imputed=imputed))
     return with_step(video, tracks, "fill_gaps", {"max_seconds": max_seconds}, {"joints_filled": filled})
+
+
+def _fill(keypoint: np.ndarray, score: np.ndarray, time: np.ndarray, max_seconds: float) -> np.ndarray:
+    """Fill the gaps of some joints (T, V, 2) and their scores (T, V) in place; return where, bool (T, V)."""
+    seen = ~np.isnan(keypoint[..., 0])
+    rows = np.arange(len(keypoint))[:, None]
+    before = np.maximum.accumulate(np.where(seen, rows, -1), axis=0)
+    after = np.minimum.accumulate(np.where(seen, rows, len(keypoint))[::-1], axis=0)[::-1]
+    gap: np.ndarray = ~seen & (before >= 0) & (after < len(keypoint))
+    before, after = np.where(gap, before, 0), np.where(gap, after, 0)
+    # Rounding of time stamps must not exclude a gap of exactly the maximum length.
+    gap &= time[after] - time[before] <= max_seconds + 1e-6
+    row, joint = np.nonzero(gap)
+    start, end = before[row, joint], after[row, joint]
+    part = ((time[row] - time[start]) / (time[end] - time[start]))[:, None]
+    keypoint[row, joint] = (1 - part) * keypoint[start, joint] + part * keypoint[end, joint]
+    score[row, joint] = 0.5 * np.minimum(score[start, joint], score[end, joint])
+    return gap
 
 
 def smooth(video: VideoPoses, *, window_seconds: float) -> VideoPoses:
@@ -254,10 +304,13 @@ def smooth(video: VideoPoses, *, window_seconds: float) -> VideoPoses:
     Returns:
         The smoothed video.
     """
-    tracks, smoothed = [], 0
+    tracks, smoothed = fresh(video.tracks), 0
     for track in video.tracks:
-        keypoint, changed = _smoothed(track.keypoint, video.time[track.start : track.stop], window_seconds)
-        smoothed += changed
+        time = video.time[track.start : track.stop]
+        keypoint = track.keypoint.copy()
+        for joints in _column_blocks(*track.keypoint_score.shape):
+            keypoint[:, joints], changed = _smoothed(track.keypoint[:, joints], time, window_seconds)
+            smoothed += changed
         tracks.append(replace(track, keypoint=keypoint))
     return with_step(video, tracks, "smooth", {"window_seconds": window_seconds}, {"joints_smoothed": smoothed})
 

@@ -7,13 +7,14 @@ missing people as in table 3 of MaskCLR's supplementary material, and properties
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
 
 from pose_extraction.oks import OUTLINE_SHARE, box_centre, median_seen, oks
-from pose_extraction.poses import FramePoses, PoseTrack, VideoPoses
-from pose_extraction.tracking.joint_cleaning import body_size
-from pose_extraction.tracking.tracks import build_tracks
+from pose_extraction.poses import PoseTrack, VideoPoses
+from pose_extraction.tracking.joint_cleaning import BLOCK, body_size
+from pose_extraction.tracking.tracks import TrackedPoses
 
 # Lengths are counted in bins, so that medians of sums can be computed: exactly for frames, to 0.1 s for durations.
 FRAMES_BIN = "tracks_of_frames/"
@@ -23,25 +24,34 @@ SECONDS_BIN = "tracks_of_seconds/"
 SWITCH_SECONDS = 0.5
 
 
+class _Path(NamedTuple):
+    """Where a person is over time: positions `start` to `stop` - 1, and the centres (T, 2) of the body there."""
+
+    start: int
+    stop: int
+    centres: np.ndarray
+
+
 def frame_counts(
-    frames: Sequence[FramePoses], ids: Sequence[np.ndarray], *, persons: int | None = None
+    poses: TrackedPoses, first: int = 0, last: int | None = None, *, persons: int | None = None
 ) -> dict[str, float]:
     """Count properties of the raw output of an estimator.
 
     Args:
-        frames: T frames, without duplicate persons (see `remove_duplicates`), which would count twice.
-        ids: Track ids int (M,) of the poses in each frame from `Tracker`, -1 for none.
+        poses: The poses with their identities from `Tracker`, without duplicate persons (see `remove_duplicates`),
+            which would count twice.
+        first: Position of the first frame to count.
+        last: Position after the last one; None for the end.
         persons: Number of people in every frame, if known. Otherwise, a person is expected in all frames from the
             first to the last of a track; people without a track, or before their track, do not count as missing.
 
     Returns:
         Counts for `summarise`.
     """
-    found = np.array([frame.num_persons for frame in frames], float)
-    joints = sum(frame.keypoint_score.size for frame in frames)
-    missing = sum(int(np.isnan(frame.keypoint[..., 0]).sum()) for frame in frames)
-    times = np.array([frame.time for frame in frames])
-    return _counts(build_tracks(frames, ids), times, found, joints, missing, persons)
+    rows = slice(first, last)
+    found = poses.found[rows].astype(float)
+    joints, missing = poses.joints(first, last)
+    return _counts(poses.tracks(first, last), poses.time[rows], found, joints, missing, persons)
 
 
 def clean_counts(video: VideoPoses, *, persons: int | None = None) -> dict[str, float]:
@@ -75,13 +85,9 @@ def _counts(
 ) -> dict[str, float]:
     counts: defaultdict[str, float] = defaultdict(float)
     interval = float(np.median(np.diff(times))) if len(times) > 1 else 0.0
-    if persons is None:
-        expected = float(sum(len(track) for track in tracks))
-        absent = float(sum((~present(track)).sum() for track in tracks))
-    else:
-        expected = float(persons * len(found))
-        absent = float(np.maximum(persons - found, 0).sum())
+    length = unseen = 0
     for track in tracks:
+        length, unseen = length + len(track), unseen + int((~present(track)).sum())
         seconds = float(times[track.stop - 1] - times[track.start]) + interval
         counts[f"{FRAMES_BIN}{len(track)}"] += 1
         counts[f"{SECONDS_BIN}{seconds:.1f}"] += 1
@@ -90,6 +96,11 @@ def _counts(
         unrest, samples = _jitter(track, times[track.start : track.stop])
         counts["jitter_weighted"] += unrest * samples
         counts["jitter_samples"] += samples
+    if persons is None:
+        expected, absent = float(length), float(unseen)
+    else:
+        expected = float(persons * len(found))
+        absent = float(np.maximum(persons - found, 0).sum())
     totals = {
         "videos": 1.0,
         "frames": float(len(found)),
@@ -114,10 +125,17 @@ def _jitter(track: PoseTrack, times: np.ndarray) -> tuple[float, int]:
     if len(track) < 3:
         return 0.0, 0
     part = ((times[1:-1] - times[:-2]) / (times[2:] - times[:-2]))[:, None, None]
-    keypoint = track.keypoint.astype(float)
-    distance = np.linalg.norm(keypoint[1:-1] - (1 - part) * keypoint[:-2] - part * keypoint[2:], axis=-1)
-    distance = distance[~np.isnan(distance)]
-    return (float(np.median(distance)) / body_size(track), len(distance)) if len(distance) else (0.0, 0)
+    distance = np.empty(len(part) * track.keypoint.shape[1])
+    count = 0
+    for first in range(0, len(part), BLOCK):
+        keypoint, share = track.keypoint[first : first + BLOCK + 2].astype(float), part[first : first + BLOCK]
+        some = np.linalg.norm(keypoint[1:-1] - (1 - share) * keypoint[:-2] - share * keypoint[2:], axis=-1)
+        some = some[~np.isnan(some)]
+        distance[count : count + len(some)] = some
+        count += len(some)
+    if not count:
+        return 0.0, 0
+    return float(np.median(distance[:count], overwrite_input=True)) / body_size(track), count
 
 
 def _switches(tracks: Sequence[PoseTrack], times: np.ndarray) -> int:
@@ -131,17 +149,19 @@ def _switches(tracks: Sequence[PoseTrack], times: np.ndarray) -> int:
     if len(tracks) < 2:
         return 0
     # Compare only tracks that are close in time: a long video has many tracks, most of them far apart.
-    centres = [_centres(track) for track in tracks]
-    sizes = [body_size(track) for track in tracks]
-    leaps = sum(_leaps_to_another(number, tracks, centres, sizes[number], times) for number in range(len(tracks)))
-    by_start = sorted(range(len(tracks)), key=lambda number: (times[tracks[number].start], number))
-    starts = np.array([times[tracks[number].start] for number in by_start])
+    paths, sizes = [], []
+    for track in tracks:
+        paths.append(_Path(track.start, track.stop, _centres(track)))
+        sizes.append(body_size(track))
+    leaps = sum(_leaps_to_another(track, number, paths, sizes[number], times) for number, track in enumerate(tracks))
+    by_start = sorted(range(len(paths)), key=lambda number: (times[paths[number].start], number))
+    starts = np.array([times[paths[number].start] for number in by_start])
     continued: set[int] = set()
-    for number, track in enumerate(tracks):
-        moment = times[track.stop - 1]
+    for number, path in enumerate(paths):
+        moment = times[path.stop - 1]
         soon = slice(*np.searchsorted(starts, (moment, moment + SWITCH_SECONDS), side="right"))
         for other in sorted(by_start[soon]):
-            if other not in continued and np.linalg.norm(centres[other][0] - centres[number][-1]) <= sizes[number]:
+            if other not in continued and np.linalg.norm(paths[other].centres[0] - path.centres[-1]) <= sizes[number]:
                 continued.add(other)
                 break
     return leaps + len(continued)
@@ -149,14 +169,14 @@ def _switches(tracks: Sequence[PoseTrack], times: np.ndarray) -> int:
 
 def _centres(track: PoseTrack) -> np.ndarray:
     """Return the position (T, 2) of the body in each frame: the median joint, or the centre of the box."""
-    joints = median_seen(track.keypoint.astype(float), axis=1)
+    joints = np.empty((len(track), track.keypoint.shape[-1]))
+    for first in range(0, len(track), BLOCK):
+        joints[first : first + BLOCK] = median_seen(track.keypoint[first : first + BLOCK].astype(float), axis=1)
     return np.where(np.isnan(joints), box_centre(track.box), joints)
 
 
-def _leaps_to_another(
-    number: int, tracks: Sequence[PoseTrack], centres: Sequence[np.ndarray], size: float, times: np.ndarray
-) -> int:
-    track, path = tracks[number], centres[number]
+def _leaps_to_another(track: PoseTrack, number: int, paths: Sequence[_Path], size: float, times: np.ndarray) -> int:
+    path = paths[number].centres
     rows = np.flatnonzero(present(track))
     if len(rows) < 2:
         return 0
@@ -168,8 +188,8 @@ def _leaps_to_another(
     for ends in zip(before[leap], after[leap], strict=True):
         # Positions of the other tracks at the two times, if present.
         others = [
-            centre[track.start + row - other.start]
-            for place, (other, centre) in enumerate(zip(tracks, centres, strict=True))
+            other.centres[track.start + row - other.start]
+            for place, other in enumerate(paths)
             for row in ends
             if place != number and other.start <= track.start + row < other.stop
         ]

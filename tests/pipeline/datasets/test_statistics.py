@@ -21,6 +21,7 @@ from pose_extraction.formats.persons import set_person_labels
 from pose_extraction.formats.pickles import write_pickle
 from pose_extraction.poses import FramePoses, PoseTrack, VideoPoses
 from pose_extraction.tracking.quality import clean_counts, frame_counts
+from pose_extraction.tracking.tracks import tracked
 from test_support.labelled_persons import two_persons
 
 
@@ -38,7 +39,7 @@ def extracted(name: str, missing: int, estimator: str = "made") -> dict[str, Any
         for t in range(10)
     ]
     counts = {
-        "raw": frame_counts(frames, [np.array([1])] * 10, persons=2),
+        "raw": frame_counts(tracked(frames, [np.array([1])] * 10), persons=2),
         "clean": clean_counts(video, persons=2),
     }
     return annotation_from(
@@ -105,7 +106,7 @@ def test_statistics_of_a_foreign_file_come_from_its_arrays(tmp_path: Path) -> No
 
 def test_the_table_and_json_mark_unknown_values(tmp_path: Path) -> None:
     empty = extracted("a", 0)
-    empty["quality"] = {"raw": frame_counts([], [])}
+    empty["quality"] = {"raw": frame_counts(tracked([], []))}
     rows = statistics_of([stored(tmp_path / "x.pkl", [empty], {"[bold]odd": ["a"]})])
     (entry,) = json.loads(as_json(rows))
     assert (entry["split"], entry["clips"], entry["missing_keypoints_percent"]) == ("[bold]odd", 1, None)

@@ -9,7 +9,7 @@ from pose_extraction.oks import OUTLINE_SHARE, oks, pose_bounds
 from pose_extraction.poses import FramePoses, PoseTrack, VideoPoses
 from pose_extraction.tracking.joint_cleaning import body_size, fill_gaps
 from pose_extraction.tracking.quality import clean_counts, frame_counts, summarise
-from pose_extraction.tracking.tracks import build_tracks
+from pose_extraction.tracking.tracks import build_tracks, tracked
 from test_support.made_motion import SIZE, STANDING
 
 HEIGHT = 200.0
@@ -35,20 +35,22 @@ def test_missing_keypoints_are_counted_within_detected_poses():
     frames[2].keypoint[0, :4] = np.nan
     frames[2].keypoint_score[0, :4] = 0
     ids = [np.array([0]), np.zeros(0, int), np.array([0])]
-    for counts in (frame_counts(frames, ids), clean_counts(video(frames, ids))):
+    for counts in (frame_counts(tracked(frames, ids)), clean_counts(video(frames, ids))):
         assert summarise([counts])["missing_keypoints_percent"] == pytest.approx(100 * 4 / 34)
 
 
 def test_missing_people_with_a_known_number():
     frames = [frame(0, 300, 700), frame(1, 300), frame(2), frame(3, 300, 600, 900)]
     ids = [np.arange(f.num_persons) for f in frames]
-    assert summarise([frame_counts(frames, ids, persons=2)])["missing_people_percent"] == pytest.approx(100 * 3 / 8)
+    assert summarise([frame_counts(tracked(frames, ids), persons=2)])["missing_people_percent"] == pytest.approx(
+        100 * 3 / 8
+    )
 
 
 def test_missing_people_without_a_known_number_are_gaps_in_tracks():
     frames = [frame(0, 300), frame(1, 300), frame(2), frame(3, 300), frame(4)]
     ids = [np.arange(f.num_persons) for f in frames]
-    assert summarise([frame_counts(frames, ids)])["missing_people_percent"] == pytest.approx(25)
+    assert summarise([frame_counts(tracked(frames, ids))])["missing_people_percent"] == pytest.approx(25)
 
 
 def test_filled_gaps_are_not_missing_people():
@@ -62,7 +64,7 @@ def test_lengths_of_tracks_in_frames_and_seconds():
     lengths = (2, 3, 10)
     frames = [frame(i, *(300 + 300 * n for n, length in enumerate(lengths) if i < length)) for i in range(10)]
     ids = [np.array([n for n, length in enumerate(lengths) if i < length]) for i in range(10)]
-    result = summarise([frame_counts(frames, ids)])
+    result = summarise([frame_counts(tracked(frames, ids))])
     assert result["tracks"] == 3
     assert result["track_frames_mean"] == 5
     assert result["track_frames_median"] == 3
@@ -72,7 +74,7 @@ def test_lengths_of_tracks_in_frames_and_seconds():
 
 def test_counts_of_videos_add_up():
     short, long = [frame(i, 300) for i in range(2)], [frame(i, 300, 800) for i in range(8)]
-    counts = [frame_counts(f, [np.arange(x.num_persons) for x in f], persons=2) for f in (short, long)]
+    counts = [frame_counts(tracked(f, [np.arange(x.num_persons) for x in f]), persons=2) for f in (short, long)]
     total = Counter(counts[0])
     total.update(counts[1])
     assert summarise(counts) == summarise([total])
@@ -85,17 +87,17 @@ def test_exchanged_identities_count_twice():
     frames = [frame(i, 300, 900) for i in range(10)]
     right = [np.array([0, 1])] * 10
     wrong = [np.array([0, 1])] * 5 + [np.array([1, 0])] * 5
-    assert frame_counts(frames, right)["suspected_switches"] == 0
-    assert frame_counts(frames, wrong)["suspected_switches"] == 2
+    assert frame_counts(tracked(frames, right))["suspected_switches"] == 0
+    assert frame_counts(tracked(frames, wrong))["suspected_switches"] == 2
 
 
 def test_an_identity_that_ends_where_another_begins_counts():
     frames = [frame(i, 300) for i in range(10)]
-    assert frame_counts(frames, [np.array([i // 5]) for i in range(10)])["suspected_switches"] == 1
+    assert frame_counts(tracked(frames, [np.array([i // 5]) for i in range(10)]))["suspected_switches"] == 1
     far = [frame(i, 300 if i < 5 else 900) for i in range(10)]
-    assert frame_counts(far, [np.array([i // 5]) for i in range(10)])["suspected_switches"] == 0
+    assert frame_counts(tracked(far, [np.array([i // 5]) for i in range(10)]))["suspected_switches"] == 0
     late = [*frames[:5], *(frame(i, 300, time=i / 10 + 1) for i in range(5, 10))]
-    assert frame_counts(late, [np.array([i // 5]) for i in range(10)])["suspected_switches"] == 0
+    assert frame_counts(tracked(late, [np.array([i // 5]) for i in range(10)]))["suspected_switches"] == 0
 
 
 def test_jitter_measures_noise_and_not_uniform_motion():
@@ -103,22 +105,24 @@ def test_jitter_measures_noise_and_not_uniform_motion():
     times = np.cumsum(np.random.default_rng(0).uniform(0.02, 0.06, 100))
     steady = [frame(i, 300 + 200 * t, time=t) for i, t in enumerate(times)]
     ids = [np.array([0])] * 100
-    assert summarise([frame_counts(steady, ids)])["jitter_percent"] < 0.01
+    assert summarise([frame_counts(tracked(steady, ids))])["jitter_percent"] < 0.01
     box = pose_bounds(steady[0].keypoint)[0]
     size = np.sqrt((box[2] - box[0]) * (box[3] - box[1]))
     random = np.random.default_rng(1)
     for item in steady:
         item.keypoint += random.normal(0, 0.01 * size, item.keypoint.shape).astype(np.float32)
     # The noise of three positions is 1.22 standard deviations per axis; the median of a Rayleigh distribution 1.18.
-    assert summarise([frame_counts(steady, ids)])["jitter_percent"] == pytest.approx(1.45, rel=0.1)
+    assert summarise([frame_counts(tracked(steady, ids))])["jitter_percent"] == pytest.approx(1.45, rel=0.1)
 
 
 def test_measures_of_a_video_without_people_are_none():
     frames = [frame(i) for i in range(3)]
-    result = summarise([frame_counts(frames, [np.zeros(0, int)] * 3)])
+    result = summarise([frame_counts(tracked(frames, [np.zeros(0, int)] * 3))])
     assert result["frames_without_people"] == 3
     assert result["missing_keypoints_percent"] is result["missing_people_percent"] is result["jitter_percent"] is None
-    assert summarise([frame_counts(frames, [np.zeros(0, int)] * 3, persons=2)])["missing_people_percent"] == 100
+    assert (
+        summarise([frame_counts(tracked(frames, [np.zeros(0, int)] * 3), persons=2)])["missing_people_percent"] == 100
+    )
     assert summarise([])["videos"] == 0
 
 
@@ -170,7 +174,7 @@ def test_switches_equal_the_plain_definition(seed):
     times = np.array([item.time for item in frames])
     expected = plain_switches(build_tracks(frames, ids), times)
     assert expected > 10
-    assert frame_counts(frames, ids)["suspected_switches"] == expected
+    assert frame_counts(tracked(frames, ids))["suspected_switches"] == expected
 
 
 @pytest.mark.slow
@@ -180,7 +184,7 @@ def test_memory_does_not_grow_with_tracks_times_frames():
     ids = [np.array([index // 3]) for index in range(6000)]
     tracemalloc.start()
     try:
-        counts = frame_counts(frames, ids)
+        counts = frame_counts(tracked(frames, ids))
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
