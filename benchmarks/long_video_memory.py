@@ -7,15 +7,16 @@ A synthetic minute is encoded once and its packets are repeated, so that the vid
 predicted with `windows=3` and the tiny networks of the tests, so that memory that grows with the length is noticeable.
 The script prints the memory of the process after a tenth of its time, after half of it, and at the end.
 
-`--tracking` measures the last step of `skelpipe extract` instead, which holds the raw poses of a whole video: made
-poses of persons who walk to and fro are unpacked as from the file of a piece, tracked, cleaned, and packed for the
-skeleton file. The difference between half of the hours and all of them is what an hour of a person takes.
+`--tracking` measures the last step of `skelpipe extract` instead, which needs the raw poses of a whole video: made
+poses of persons who walk to and fro are read in pieces of ten minutes, tracked and cleaned, and the skeleton file is
+written. The difference between half of the hours and all of them is what an hour of a person takes.
 """
 
 import argparse
 import tempfile
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import av
@@ -23,13 +24,17 @@ import numpy as np
 
 from pipeline import predict_actions
 from pose_extraction.extraction import ExtractionSettings, follow
-from pose_extraction.formats.annotations import pack_raw, unpack_raw
+from pose_extraction.formats.annotations import annotation_from, data_set, pack_raw, unpack_raw
+from pose_extraction.formats.pickles import write_pickle
+from pose_extraction.tracking.raw_poses import RawPoses
 from test_support.made_video import write_made_clip
 from test_support.tiny_networks import write_tiny_networks
 from test_support.trained_run import made_run
 
 SIZE = (120, 160)
 SECONDS = 60
+# Seconds of a piece.
+PIECE = 600
 # Interval in seconds between two memory readings.
 INTERVAL = 0.5
 
@@ -85,37 +90,52 @@ class Watch(threading.Thread):
         return [*self.seen, held()]
 
 
-def made_raw(hours: float, fps: float, persons: int) -> dict[str, np.ndarray]:
-    """Raw poses of a video, stacked as in the file of a piece."""
+def made_pieces(hours: float, fps: float, persons: int) -> Iterator[dict[str, np.ndarray]]:
+    """Raw poses of a video, as in the files of its pieces."""
     rng = np.random.default_rng(0)
-    frames = round(hours * 3600 * fps)
-    rows = np.repeat(np.arange(frames), persons)
-    whose = np.tile(np.arange(persons), frames)
     pose = np.stack([rng.uniform(-40, 40, 17), np.linspace(-100, 100, 17)], axis=-1)
-    centre = np.stack([640 + 400 * np.sin(rows / fps / 10 + whose), 250 + 300.0 * whose], axis=-1)
-    keypoint = (pose + centre[:, None] + rng.normal(0, 1, (len(rows), 17, 2))).astype(np.float32)
-    return {
-        "frame_index": rows,
-        "time": rows / fps,
-        "box": np.concatenate([keypoint.min(axis=1), keypoint.max(axis=1)], axis=1),
-        "box_score": np.full(len(rows), 0.9, np.float32),
-        "keypoint": keypoint,
-        "keypoint_score": np.full((len(rows), 17), 0.9, np.float32),
-        "sampled_frame_index": np.arange(frames),
-        "sampled_time": np.arange(frames) / fps,
-    }
+    step = round(PIECE * fps)
+    for first in range(0, round(hours * 3600 * fps), step):
+        frames = np.arange(first, min(first + step, round(hours * 3600 * fps)))
+        rows, whose = np.repeat(frames, persons), np.tile(np.arange(persons), len(frames))
+        centre = np.stack([640 + 400 * np.sin(rows / fps / 10 + whose), 250 + 300.0 * whose], axis=-1)
+        keypoint = (pose + centre[:, None] + rng.normal(0, 1, (len(rows), 17, 2))).astype(np.float32)
+        yield {
+            "frame_index": rows,
+            "time": rows / fps,
+            "box": np.concatenate([keypoint.min(axis=1), keypoint.max(axis=1)], axis=1),
+            "box_score": np.full(len(rows), 0.9, np.float32),
+            "keypoint": keypoint,
+            "keypoint_score": np.full((len(rows), 17), 0.9, np.float32),
+            "sampled_frame_index": frames,
+            "sampled_time": frames / fps,
+        }
 
 
-def peak_of_tracking(hours: float, fps: float, persons: int) -> tuple[int, int]:
-    """Track a whole video; return the bytes of its raw poses, and the peak memory of this process."""
-    raw = made_raw(hours, fps, persons)
-    size = sum(array.nbytes for array in raw.values())
-    frames = unpack_raw(raw)
+def peak_of_tracking(hours: float, fps: float, persons: int) -> tuple[int, int, int]:
+    """Track a whole video, and write its skeleton file.
+
+    Returns:
+        The bytes of the file, and the peak memory of this process after tracking and after writing.
+    """
+    frames = RawPoses()
+    for piece in made_pieces(hours, fps, persons):
+        for frame in unpack_raw(piece):
+            frames.append(frame)
     [clip] = follow(frames, (720, 1280), ExtractionSettings())
     assert len(clip.poses.tracks) == persons
-    pack_raw(frames)
-    peak = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM:"))
-    return size, int(peak.split()[1]) * 1024
+    tracked = peak()
+    annotation = annotation_from(clip.poses, frame_dir="made", estimator="none", fps=fps, source="made.mp4")
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "made.pkl"
+        write_pickle(path, data_set([annotation], {"all": ["made"]}, raw=pack_raw(frames)))
+        return path.stat().st_size, tracked, peak()
+
+
+def peak() -> int:
+    """Peak memory of this process in bytes."""
+    line = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM:"))
+    return int(line.split()[1]) * 1024
 
 
 def measure_tracking(hours: float, fps: float, persons: int) -> None:
@@ -123,12 +143,15 @@ def measure_tracking(hours: float, fps: float, persons: int) -> None:
     before = held()
     # The shorter one first: the peak of a process never falls.
     half, whole = (peak_of_tracking(share * hours, fps, persons) for share in (0.5, 1.0))
-    grown = hours / 2 * persons
-    print(
-        f"{hours:g} h at {fps:g} frames/s, {persons} persons: peak {whole[1] / 1e6:.0f} MB ({before / 1e6:.0f} before)"
+    size, tracked, written = (
+        (last - first) / (hours / 2 * persons) / 1e6 for first, last in zip(half, whole, strict=True)
     )
-    print(f"raw poses: {(whole[0] - half[0]) / grown / 1e6:.0f} MB for an hour of a person")
-    print(f"peak: {(whole[1] - half[1]) / grown / 1e6:.0f} MB for an hour of a person")
+    print(
+        f"{hours:g} h at {fps:g} frames/s, {persons} persons: peak {whole[2] / 1e6:.0f} MB ({before / 1e6:.0f} before)"
+    )
+    print(f"skeleton file: {size:.0f} MB for an hour of a person")
+    print(f"peak of tracking: {tracked:.0f} MB for an hour of a person")
+    print(f"peak with writing: {written:.0f} MB for an hour of a person")
 
 
 def main() -> None:

@@ -125,7 +125,7 @@ def pack_raw(frames: Collection[FramePoses]) -> dict[str, np.ndarray]:
     for position, frame in enumerate(frames):
         counts[position], index[position], time[position] = frame.num_persons, frame.frame_index, frame.time
     total, joints = int(counts.sum()), frame.keypoint_score.shape[1]
-    packed = {
+    packed: dict[str, np.ndarray] = {
         "frame_index": np.repeat(index, counts),
         "time": np.repeat(time, counts),
         "box": np.empty((total, 4), np.float32),

@@ -76,4 +76,4 @@ class Spool:
         folder.mkdir(parents=True, exist_ok=True)
         file = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115 - open as long as the spool
         file.write(self._file.getbuffer())
-        self._file, self._in_memory = file, False  # type: ignore[assignment]
+        self._file, self._in_memory = file, False

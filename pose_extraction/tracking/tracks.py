@@ -21,12 +21,10 @@ class _Person:
     Args:
         rows: Positions of its frames among the sampled frames.
         pieces: Number of poses in each piece, and where their arrays are.
-        newest: Poses that are not stored yet, each as the arrays of `PARTS`.
     """
 
     rows: array = field(default_factory=lambda: array("q"))
     pieces: list[tuple[int, list[Stored]]] = field(default_factory=list)
-    newest: list[list[Any]] = field(default_factory=list)
 
 
 class TrackedPoses:
@@ -41,6 +39,8 @@ class TrackedPoses:
         self._block = block
         self._spool = Spool(held)
         self._persons: dict[int, _Person] = {}
+        # Poses that are not stored yet, each as the arrays of `PARTS`.
+        self._newest: dict[int, list[list[Any]]] = {}
         # For each frame: its time, and the number of persons, of their joints, and of those that are missing.
         self._time, self._found, self._joints, self._missing = array("d"), array("q"), array("q"), array("q")
 
@@ -65,7 +65,7 @@ class TrackedPoses:
             if person.rows and person.rows[-1] == position:
                 raise UsageError(f"identity {name} occurs twice in one frame: assign a different identity to each pose")
             person.rows.append(position)
-            person.newest.append([getattr(frame, part)[number] for part in PARTS])
+            self._newest.setdefault(name, []).append([getattr(frame, part)[number] for part in PARTS])
         self._time.append(frame.time)
         self._found.append(frame.num_persons)
         self._joints.append(frame.keypoint_score.size)
@@ -74,11 +74,10 @@ class TrackedPoses:
             self._store()
 
     def _store(self) -> None:
-        for person in self._persons.values():
-            if person.newest:
-                parts = [self._spool.add(np.array(part)) for part in zip(*person.newest, strict=True)]
-                person.pieces.append((len(person.newest), parts))
-                person.newest = []
+        for name, poses in self._newest.items():
+            parts = [self._spool.add(np.array(part)) for part in zip(*poses, strict=True)]
+            self._persons[name].pieces.append((len(poses), parts))
+        self._newest = {}
 
     @property
     def num_tracked(self) -> int:
@@ -100,7 +99,7 @@ class TrackedPoses:
         """int64 (T,), numbers of persons, with and without an identity."""
         return np.array(self._found)
 
-    def joints(self, first: int, last: int) -> tuple[int, int]:
+    def joints(self, first: int, last: int | None) -> tuple[int, int]:
         """Return the number of joints of all persons in some frames, and the number of those that are missing."""
         return sum(self._joints[first:last]), sum(self._missing[first:last])
 

@@ -1,0 +1,155 @@
+"""Long videos: files hold what memory cannot, and the result is the same for every size of their blocks."""
+
+import tracemalloc
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from pose_extraction.extraction import ExtractedClip, ExtractionSettings, follow, frame_rate
+from pose_extraction.formats import pickles
+from pose_extraction.formats.annotations import pack_raw, unpack_raw
+from pose_extraction.formats.pickles import LARGE, read_pickle, write_pickle
+from pose_extraction.poses import FramePoses
+from pose_extraction.tracking.cleaning import CleaningSettings
+from pose_extraction.tracking.raw_poses import PARTS, RawPoses
+from pose_extraction.tracking.spool import Spool
+from pose_extraction.tracking.stored_tracks import StoredTracks
+from pose_extraction.tracking.tracks import TrackedPoses
+from test_support.made_motion import SIZE, STANDING
+
+SPANS = [(None, None), (1.0, 4.0), (6.05, 6.5), (90.0, None)]
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder of the temporary files."""
+    monkeypatch.setenv("SKELPIPE_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+@pytest.fixture(scope="module")
+def frames() -> list[FramePoses]:
+    """Three people who come and go, with noise, duplicates, outliers, low scores and missing joints."""
+    rng = np.random.default_rng(3)
+    made = []
+    for index in range(400):
+        here = [p for p in range(3) if (index // 60 + p) % 4 and rng.random() < 0.95]
+        here += here[:1] if index % 17 == 0 else []
+        count = len(here)
+        place = np.array([(400 + 400 * p + 2 * index, 600) for p in here]).reshape(count, 1, 2)
+        keypoint = (STANDING * 300 + place + rng.normal(0, 2, (count, 17, 2))).astype(np.float32)
+        keypoint[rng.random((count, 17)) < 0.02] += 200
+        score = rng.uniform(0.1, 1, (count, 17)).astype(np.float32)
+        unseen = rng.random((count, 17)) < 0.05
+        keypoint[unseen], score[unseen] = np.nan, 0
+        box = np.array([(300 + 400 * p + 2 * index, 400, 500 + 400 * p + 2 * index, 800) for p in here], np.float32)
+        box_score = rng.uniform(0.2, 1, count).astype(np.float32)
+        made.append(FramePoses(index, index / 25, box.reshape(count, 4), box_score, keypoint, score))
+    return made
+
+
+def stored(frames: list[FramePoses], block: int, held: int = 0) -> RawPoses:
+    poses = RawPoses(block=block, held=held)
+    for frame in frames:
+        poses.append(frame)
+    return poses
+
+
+def content(clips: list[ExtractedClip]) -> list[tuple[Any, ...]]:
+    """Everything in clips, with arrays as bytes."""
+    return [
+        (
+            [array.tobytes() for array in clip.poses.dense()],
+            [(track.track_id, track.start, track.box.tobytes()) for track in clip.poses.tracks],
+            (clip.poses.frame_index.tobytes(), clip.poses.time.tobytes(), repr(clip.poses.history)),
+            repr(clip.quality),
+        )
+        for clip in clips
+    ]
+
+
+@pytest.mark.parametrize("smooth", [False, True])
+def test_clips_do_not_depend_on_where_the_poses_are(frames, smooth):
+    settings = ExtractionSettings(max_persons=2, cleaning=CleaningSettings(smooth=smooth))
+    in_memory = follow(frames, SIZE, settings, SPANS)
+    assert [len(clip.poses.tracks) for clip in in_memory] == [2, 2, 2, 0]
+    assert in_memory[0].poses.history[0]["counts"]["persons_removed"] > 5
+    assert isinstance(in_memory[0].poses.tracks, list)
+    for block in (1, 7, 400, 1000):
+        clips = follow(stored(frames, block), SIZE, settings, SPANS, held_poses=0)
+        assert isinstance(clips[0].poses.tracks, StoredTracks)
+        assert content(clips) == content(in_memory), f"blocks of {block} frames"
+
+
+@pytest.mark.parametrize("block", [1, 7, 400, 1000])
+def test_raw_poses_are_read_as_they_were_added(frames, block):
+    poses = stored(frames, block)
+    assert len(poses) == len(frames) and frame_rate(poses, 25.0) == frame_rate(frames, 25.0)
+    for _ in range(2):
+        for one, other in zip(poses, frames, strict=True):
+            assert (one.frame_index, one.time) == (other.frame_index, other.time)
+            for part in PARTS:
+                np.testing.assert_array_equal(getattr(one, part), getattr(other, part))
+    packed = pack_raw(poses)
+    assert {name: array.tobytes() for name, array in packed.items()} == {
+        name: array.tobytes() for name, array in pack_raw(list(frames)).items()
+    }
+    assert len(unpack_raw(packed)) == len(frames)
+
+
+@pytest.mark.parametrize("block", [1, 5, 64])
+@pytest.mark.parametrize(("first", "last"), [(0, None), (3, 31), (10, 20), (20, 20)])
+def test_tracks_of_a_span_are_those_of_its_frames(block, first, last):
+    rng = np.random.default_rng(block)
+    poses, expected = TrackedPoses(block=block, held=0), {}
+    for index in range(40):
+        names = np.array([name for name in (4, 0, 7) if rng.random() < 0.4] + [-1])
+        values = rng.random((len(names), 17, 2)).astype(np.float32)
+        score = values[..., 0]
+        poses.append(FramePoses(index, index / 10, values[:, 0].repeat(2, 1), score[:, 0], values, score), names)
+        for name, value in zip(names.tolist(), values, strict=True):
+            if name >= 0 and first <= index < (40 if last is None else last):
+                expected.setdefault(name, {})[index - first] = value
+    tracks = poses.tracks(first, last)
+    assert [track.track_id for track in tracks] == sorted(expected)
+    for track in tracks:
+        there = expected[track.track_id]
+        assert (track.start, track.stop) == (min(there), max(there) + 1)
+        for row in range(len(track)):
+            value = there.get(track.start + row)
+            assert bool(track.seen[row]) == (value is not None)
+            if value is None:
+                assert np.isnan(track.keypoint[row]).all() and not track.keypoint_score[row].any()
+            else:
+                np.testing.assert_array_equal(track.keypoint[row], value)
+                np.testing.assert_array_equal(track.box[row], value[0].repeat(2))
+
+
+def test_memory_holds_one_array_of_a_spool(cache):
+    spool = Spool(held=1 << 20)
+    made = np.arange(500_000.0)
+    tracemalloc.start()
+    try:
+        places = [spool.add(made + number) for number in range(10)]
+        assert all(spool.read(place)[-1] == 499_999 + number for number, place in enumerate(places))
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < 3 * made.nbytes
+    del spool
+    assert list(cache.iterdir()) == [], "the temporary file is still there"
+
+
+@pytest.mark.parametrize("size", [0, 1000, LARGE // 4 - 1, LARGE // 4, LARGE])
+def test_large_arrays_are_written_like_small_ones(tmp_path, monkeypatch, size):
+    array = np.arange(size, dtype=np.float32)
+    data = {"a": array, "b": [array[::-1], np.asfortranarray(array.reshape(-1, 1).repeat(2, 1))], "c": array > 5}
+    write_pickle(tmp_path / "a.pkl", data)
+    read = read_pickle(tmp_path / "a.pkl")
+    for one, other in zip((read["a"], *read["b"], read["c"]), (data["a"], *data["b"], data["c"]), strict=True):
+        np.testing.assert_array_equal(one, other)
+    monkeypatch.setattr(pickles, "LARGE", 1 << 40)
+    write_pickle(tmp_path / "b.pkl", data)
+    assert (tmp_path / "a.pkl").read_bytes() == (tmp_path / "b.pkl").read_bytes()
