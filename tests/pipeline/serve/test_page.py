@@ -1,7 +1,7 @@
 """The page in a real browser, in front of a running service."""
 
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ import pytest
 
 from test_support.browser import opened, skip_reason
 from test_support.made_video import made_frame
+from test_support.open_page import address, analysed, open_clip, restored, saved, segments_of, step
 from test_support.running_service import RunningService
 from test_support.served import served, settings_for
 from test_support.trained_run import LABEL_NAMES
@@ -36,47 +37,6 @@ def page(browser: Any, service: RunningService) -> Iterator[Any]:
 def job(service: RunningService, walkers: Path) -> str:
     """A finished clip of two persons with windows and attention."""
     return analysed(service, walkers, "&windows=0.8&per_person=true&explain=true&threshold=0")
-
-
-def address(service: RunningService, route: str = "") -> str:
-    return f"http://{service.host}:{service.port}/{route}"
-
-
-def analysed(service: RunningService, path: Path, query: str) -> str:
-    job = service.submit(path, query)
-    assert service.finished(job)["state"] == "done"
-    return job
-
-
-def open_clip(page: Any, service: RunningService, job: str) -> None:
-    """Open a clip, and wait until its first frame and its skeletons are shown."""
-    page.goto(address(service, f"#/job/{job}"))
-    page.wait_for_selector(".overlay[data-persons]:not([data-persons=''])", state="attached")
-
-
-def step(page: Any, key: str) -> None:
-    """Press a key that shows another frame, and wait for it."""
-    before = page.get_attribute(".overlay", "data-time")
-    page.keyboard.press(key)
-    page.wait_for_function("(before) => document.querySelector('.overlay').dataset.time !== before", arg=before)
-
-
-def saved(page: Any) -> None:
-    page.wait_for_selector("#saving[data-state=saved]", state="attached")
-
-
-def segments_of(service: RunningService, job: str) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = service.get(f"/v1/jobs/{job}/corrections")["segments"]
-    return found
-
-
-def restored(service: RunningService, job: str, change: Callable[[], None]) -> None:
-    """Run something that edits a clip, and take its edits back for the next test."""
-    before = service.get(f"/v1/jobs/{job}/corrections")
-    try:
-        change()
-    finally:
-        service.ask("PUT", f"/v1/jobs/{job}/corrections", before, {"If-Match": "*"})
 
 
 def test_a_dropped_video_is_uploaded_analysed_and_opened(page: Any, service: RunningService, walkers: Path) -> None:

@@ -21,11 +21,13 @@ export class Actions {
    * @param {Session} session
    * @param {Player} player
    * @param {(segment: Segment) => void} reveal Brings a segment into view.
+   * @param {(person: PersonId) => void} revealPerson Brings the lane of a person into view.
    */
-  constructor(session, player, reveal) {
+  constructor(session, player, reveal, revealPerson) {
     this.session = session;
     this.player = player;
     this._reveal = reveal;
+    this._revealPerson = revealPerson;
   }
 
   /**
@@ -177,7 +179,9 @@ export class Actions {
     const ids = this.session.persons.map(({ id }) => id);
     if (!ids.length) return;
     const index = this.session.person === null ? -1 : ids.indexOf(this.session.person);
-    this.session.selectPerson(ids[(index + direction + ids.length) % ids.length]);
+    const chosen = ids[(index + direction + ids.length) % ids.length];
+    this.session.selectPerson(chosen);
+    this._revealPerson(chosen);
   }
 
   /** @param {1 | -1} direction @param {boolean} isLong */

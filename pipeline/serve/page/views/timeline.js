@@ -68,12 +68,12 @@ export class Timeline {
       const middle = (segment.start + segment.end) / 2;
       axis.show(middle - shown / 2, middle + shown / 2);
     }
-    this._revealLane(segment.person);
+    this.revealLane(segment.person);
     this.redraw();
   }
 
-  /** @param {import("../model/types.js").PersonId | null} person */
-  _revealLane(person) {
+  /** Bring the lane of a person into view. @param {import("../model/types.js").PersonId | null} person */
+  revealLane(person) {
     const { lanes, height } = arrange(this.session, this.withAttention);
     const lane = lanes.find(({ id }) => id === person);
     if (!lane) return;
@@ -141,7 +141,7 @@ export class Timeline {
     }
     this.stage.style.height = `${height}px`;
     // Before it has a size, nothing can be scrolled.
-    if (!this._hasSize) this._revealLane(this.session.person);
+    if (!this._hasSize) this.revealLane(this.session.person);
     this._hasSize = height > 0;
     this._redraw();
   }

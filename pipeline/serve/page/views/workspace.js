@@ -27,7 +27,12 @@ export class Workspace {
     this.video = h("video", { src: jobPath(job.id, "video"), preload: "auto", playsinline: true, tabindex: -1 });
     this.video.muted = true;
     this.player = new Player(this.video, session.scene.video, (time) => session.poses.timesAround(time));
-    this.actions = new Actions(session, this.player, (at) => this.timeline.reveal(at));
+    this.actions = new Actions(
+      session,
+      this.player,
+      (segment) => this.timeline.reveal(segment),
+      (person) => this.timeline.revealLane(person),
+    );
     this.timeline = new Timeline(session, this.player, (what, edit) => this.actions.edit(what, edit));
     this.inspector = new Inspector(session, this.actions);
     this.keyGroups = bindingsOf(this.actions, this);
