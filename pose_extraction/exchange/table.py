@@ -163,4 +163,9 @@ def dropped_from(annotation: Mapping[str, Any], clip: PoseClip, target: Format) 
     """
     held = parts_of(clip)
     lost = [part for part in PARTS if part in held and part in target.lacks]
-    return lost + [name for field, name in OWN_FIELDS.items() if annotation.get(field)]
+    own = {name for field, name in OWN_FIELDS.items() if annotation.get(field)}
+    # Files of other programs have the number of the class only.
+    label = annotation.get("label")
+    if label is not None and label != -1:
+        own.add(OWN_FIELDS["label_name"])
+    return lost + [name for name in OWN_FIELDS.values() if name in own]

@@ -60,6 +60,13 @@ def test_what_is_dropped_is_said(skeletons: Path, tmp_path: Path) -> None:
     assert sorted(path.name for path in (tmp_path / "cvat").rglob("*.xml")) == ["1.xml", "3.xml"]
     done = call("export", skeletons, "openpose", "--layout", "penn13", "--out", tmp_path / "penn")
     assert "dropped: joints that penn13 does not have (4 of 4 clips)" in done.output
+    # Files of other programs have numbers of classes without names.
+    data = read_pickle(skeletons)
+    for annotation in data["annotations"]:
+        del annotation["label_name"]
+    write_pickle(tmp_path / "numbers.pkl", data)
+    done = call("export", tmp_path / "numbers.pkl", "cvat", "--out", tmp_path / "numbers")
+    assert "dropped: label (4 of 4 clips); cvat cannot hold it" in done.output
 
 
 def test_a_table_gives_labels_splits_and_parts_of_a_clip(skeletons: Path, tmp_path: Path) -> None:
