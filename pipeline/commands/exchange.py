@@ -143,6 +143,7 @@ def export(
     layout: Annotated[
         str | None,
         typer.Option(
+            "--layout",
             metavar="LAYOUT",
             help="Joints to write, by name.",
             show_default="of the file; openpose: BODY_25",

@@ -44,6 +44,7 @@ def predict(
     run: Annotated[
         str | None,
         typer.Option(
+            "--run",
             metavar="RUN",
             help="Run directory, file of weights, exported folder, or hf://OWNER/NAME.",
             show_default="newest run",

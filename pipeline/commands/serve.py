@@ -44,6 +44,7 @@ def serve(
     run: Annotated[
         list[str] | None,
         typer.Option(
+            "--run",
             metavar="RUN",
             help="Run, or hf://OWNER/NAME, for clients; the first is the default. Repeat the option for several.",
             show_default="run accepted last on the page, or else the newest run",

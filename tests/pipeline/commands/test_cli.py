@@ -1,5 +1,6 @@
 """The command line: output, help pages, imports and exit statuses."""
 
+import inspect
 import json
 import re
 import shlex
@@ -60,6 +61,16 @@ def test_every_option_shows_its_default_and_has_a_panel(name):
             assert "default: " in text or "required" in text, param.name
             assert param.rich_help_panel in PANELS, param.name
             assert param.help and param.help[0] != "[", param.name
+
+
+@pytest.mark.parametrize("command", cli.app.registered_commands, ids=lambda command: command.callback.__name__)
+def test_options_whose_value_is_called_like_them_are_named_explicitly(command):
+    """Some releases of Typer otherwise take over the capitals: --RUN RUN instead of --run RUN."""
+    for name, parameter in inspect.signature(command.callback).parameters.items():
+        for one in getattr(parameter.annotation, "__metadata__", ()):
+            if isinstance(one, typer.models.OptionInfo) and (one.metavar or "").lower().replace("_", "-") == name:
+                # Typer keeps the first of the names as the default.
+                assert f"--{name}" in (one.default, *one.param_decls), name
 
 
 @pytest.mark.parametrize("width", [80, 100, 120])
