@@ -9,6 +9,7 @@ from pose_extraction.engines.devices import cpu_count
 from pose_extraction.engines.engine import Engine
 from pose_extraction.engines.openvino_core import openvino_core
 from pose_extraction.engines.threads import waits_asleep
+from pose_extraction.errors import BackendError
 
 if TYPE_CHECKING:
     import torch
@@ -65,14 +66,31 @@ def _onnxruntime_runner(content: bytes, engine: Engine) -> Runner:
     if waits_asleep():
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         options.add_session_config_entry("session.inter_op.allow_spinning", "0")
-    session = onnxruntime.InferenceSession(content, options, providers=providers)
+    errors = _onnxruntime_errors()
+    try:
+        session = onnxruntime.InferenceSession(content, options, providers=providers)
+    except errors as error:
+        # As OpenVINO and torch do, so that callers name the file.
+        raise RuntimeError(str(error)) from error
     names = [value.name for value in session.get_inputs()]
 
     def run(inputs: Sequence[np.ndarray]) -> list[np.ndarray]:
         given = {name: np.ascontiguousarray(array) for name, array in zip(names, inputs, strict=True)}
-        return [np.asarray(output, np.float32) for output in session.run(None, given)]
+        try:
+            outputs = session.run(None, given)
+        except errors as error:
+            reason = " ".join(str(error).split())
+            raise BackendError(f"ONNX Runtime cannot run the network ({reason}); try another --backend") from error
+        return [np.asarray(output, np.float32) for output in outputs]
 
     return run
+
+
+def _onnxruntime_errors() -> tuple[type[Exception], ...]:
+    """Return the exceptions of ONNX Runtime, which have no common class of their own."""
+    from onnxruntime.capi import onnxruntime_pybind11_state as state
+
+    return tuple(one for one in vars(state).values() if isinstance(one, type) and issubclass(one, Exception))
 
 
 def torch_device(engine: Engine) -> "torch.device":
