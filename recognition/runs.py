@@ -36,6 +36,8 @@ if TYPE_CHECKING:
 # Folder of the run directories.
 RUNS = Path("runs")
 LAST, BEST = f"last{SUFFIX}", f"best{SUFFIX}"
+# Networks in the folder of an exported recognizer, which is no run, by format; see `recognition.inference.exported`.
+EXPORTED = {"onnx": "model.onnx", "openvino": "model.xml", "torch": "model.pt"}
 # Action detector that `skelpipe evaluate --protocol detection` trains on a pre-trained encoder.
 DETECTOR = f"detector{SUFFIX}"
 SETTINGS_NAME, LABELS_NAME, SPLIT_NAME, ABOUT_NAME = "settings.yaml", "labels.json", "split.json", "about.json"
@@ -238,6 +240,7 @@ def run_file(run: str | Path, which: Literal["best", "last"] = "best") -> Path:
         WeightsError: The file does not exist.
     """
     path = located(run)
+    _refuse_exported(path)
     if path.is_file():
         return path
     if not path.is_dir():
@@ -249,6 +252,29 @@ def run_file(run: str | Path, which: Literal["best", "last"] = "best") -> Path:
         hint = f"pass {path / there[0]}" if there else "nothing was saved yet: train it with `skelpipe train`"
         raise WeightsError(f"{path}: does not contain {name}; {hint}")
     return file
+
+
+def is_exported(path: Path) -> bool:
+    """Return whether a path is the folder of an exported recognizer."""
+    return path.is_dir() and any((path / name).is_file() for name in EXPORTED.values())
+
+
+def _refuse_exported(path: Path) -> None:
+    """Refuse exported recognizers, which contain neither weights to train further nor the state of a training.
+
+    Raises:
+        WeightsError: It is the folder of one, or the network in it.
+    """
+    if is_exported(path):
+        raise WeightsError(
+            f"{path}: is an exported recognizer, which only `skelpipe predict` uses; pass the run that it was exported "
+            "from"
+        )
+    if path.name in EXPORTED.values() and (path.parent / LABELS_NAME).is_file():
+        raise WeightsError(
+            f"{path}: is the network of an exported recognizer; for `skelpipe predict`, pass the folder {path.parent}, "
+            "and otherwise the run that it was exported from"
+        )
 
 
 def located(run: str | Path) -> Path:

@@ -34,6 +34,7 @@ class Answer:
         failed: Whether the clip could not be read.
         attention: Attention per joint name, where 1 is the mean over joints. Empty if it was not requested.
         delay: Seconds between the newest frame and the prediction, for a live source; else None.
+        run: Address of the recognizer with its revision, if it is on a hub; else None.
     """
 
     clip: str
@@ -48,6 +49,7 @@ class Answer:
     failed: bool = False
     attention: dict[str, float] = field(default_factory=dict)
     delay: float | None = None
+    run: str | None = None
 
 
 def label_of(best: Sequence[tuple[str, float]], unknown_score: float, rejection: Rejection) -> str:
@@ -79,6 +81,8 @@ def as_dictionary(answer: Answer) -> dict[str, Any]:
         values["attention"] = answer.attention
     if answer.delay is not None:
         values["delay"] = _seconds(answer.delay)
+    if answer.run is not None:
+        values["run"] = answer.run
     return values
 
 

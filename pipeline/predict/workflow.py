@@ -1,6 +1,8 @@
 """`skelpipe predict`: predict actions from videos, skeleton files, a camera or a stream."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,9 +20,10 @@ from pose_extraction.formats.shards.manifest import SUFFIX as SHARDS
 from pose_extraction.formats.shards.manifest import is_data_set, is_shards
 from pose_extraction.skeleton import COCO17
 from pose_extraction.video.addresses import is_live
+from recognition import hub
 from recognition.confidence.confidence import FEWEST_FOR_THRESHOLD
 from recognition.data.clip import ClipFormat
-from recognition.inference.exported_run import ExportedRun, is_exported, load_exported
+from recognition.inference.exported_run import ExportedRun, load_exported
 from recognition.inference.trained_network import DescribedRun
 from recognition.inference.windows import UNKNOWN
 from recognition.packed import EVERYDAY, shipped
@@ -29,6 +32,7 @@ from recognition.runs import (
     Trained,
     detector_file,
     is_encoder,
+    is_exported,
     load_run,
     newest_or_shipped_run,
     newest_run,
@@ -98,10 +102,12 @@ def predict(
 
     trained = load_network(run, found_detector)
     check_options(trained, options, console)
+    address = hub.address_of(trained.path)
+    named = partial(replace, run=None if address is None else str(address))
     for folder, reason in found.unreadable:
-        yield Answer(str(folder), reason=f"cannot be listed ({reason}); check its permissions", failed=True)
+        yield named(Answer(str(folder), reason=f"cannot be listed ({reason}); check its permissions", failed=True))
     for path in skeletons:
-        yield from predict_skeletons(path, trained, engine, file_options, options, console, observer)
+        yield from map(named, predict_skeletons(path, trained, engine, file_options, options, console, observer))
     if not sources and not live:
         return
     place = Path(live[0] if live else sources[0].path)
@@ -109,9 +115,10 @@ def predict(
     extractor, stride = open_networks(trained, networks, engine, console, at_once=bool(live))
     predictor = predictor_for(trained, engine)
     if live:
-        yield from predict_live(live[0], extractor, predictor, options, console, stride=stride)
+        answers = predict_live(live[0], extractor, predictor, options, console, stride=stride)
     else:
-        yield from predict_videos(sources, extractor, predictor, options, console, stride=stride, observer=observer)
+        answers = predict_videos(sources, extractor, predictor, options, console, stride=stride, observer=observer)
+    yield from map(named, answers)
 
 
 def _holds_skeletons(path: Path) -> bool:

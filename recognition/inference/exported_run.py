@@ -14,11 +14,10 @@ from pydantic import ValidationError
 
 from pose_extraction.errors import WeightsError
 from recognition.confidence.confidence import Confidence
+from recognition.runs import EXPORTED as MODELS
 from recognition.settings import RunSettings
 
 LABELS, FORMAT = "labels.json", 1
-# Name of the network's file for each format.
-MODELS = {"onnx": "model.onnx", "openvino": "model.xml", "torch": "model.pt"}
 
 
 @dataclass(frozen=True)
@@ -48,11 +47,6 @@ class ExportedRun:
     estimator: str | None
     extraction: dict[str, Any] = field(default_factory=dict)
     confidence: Confidence = field(default_factory=Confidence)
-
-
-def is_exported(path: Path) -> bool:
-    """Return whether a path is the folder of an exported recognizer."""
-    return path.is_dir() and any((path / name).is_file() for name in MODELS.values())
 
 
 def load_exported(folder: Path) -> ExportedRun:

@@ -61,7 +61,7 @@ def test_what_is_dropped_is_said(skeletons: Path, tmp_path: Path) -> None:
     done = call("export", skeletons, "openpose", "--layout", "penn13", "--out", tmp_path / "penn")
     assert "dropped: joints that penn13 does not have (4 of 4 clips)" in done.output
     # Files of other programs have numbers of classes without names.
-    data = read_pickle(skeletons)
+    data = read_data_set(skeletons)
     for annotation in data["annotations"]:
         del annotation["label_name"]
     write_pickle(tmp_path / "numbers.pkl", data)

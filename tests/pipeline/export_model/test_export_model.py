@@ -1,6 +1,7 @@
 """`skelpipe export-model`: the folder, its program, and predictions from it without torch."""
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -156,6 +157,29 @@ def test_damaged_folder_is_reported(exported: Path, tmp_path: Path) -> None:
     (tmp_path / "labels.json").write_text('{"skelpipe_export": 99}')
     with pytest.raises(WeightsError, match="export the recognizer again"):
         load_exported(tmp_path)
+
+
+def test_damaged_network_is_reported(exported: Path, skeletons: Path, tmp_path: Path) -> None:
+    shutil.copytree(exported, tmp_path / "damaged")
+    with (tmp_path / "damaged" / "model.onnx").open("r+b") as file:
+        file.truncate(100_000)
+    result = skelpipe("predict", skeletons, "--run", tmp_path / "damaged", "--backend", "onnxruntime")
+    assert result.exit_code == 1 and "export the recognizer again" in " ".join(result.output.split()), result.output
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("serve", "--run"), ("evaluate",), ("robustness",), ("card",), ("export-model",), ("train", "--init"),
+    ],
+)  # fmt: skip
+def test_commands_that_need_the_run_say_so(words: tuple[str, ...], exported: Path, skeletons: Path) -> None:
+    data = () if words[0] in ("serve", "card", "export-model") else ("--data", skeletons)
+    result = skelpipe(*words, exported, *data)
+    output = " ".join(result.output.split())
+    assert result.exit_code == 1 and "is an exported recognizer, which only `skelpipe predict` uses" in output, output
+    result = skelpipe("predict", skeletons, "--run", exported / "model.onnx")
+    assert result.exit_code == 1 and f"pass the folder {exported}" in " ".join(result.output.split())
 
 
 def test_nothing_is_left_of_an_export_that_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

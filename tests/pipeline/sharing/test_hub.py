@@ -94,7 +94,9 @@ def test_a_run_on_a_hub_predicts_like_the_run_and_its_revision_is_recorded(hub, 
     own = skelpipe(*words, "--run", run)
     result = call(*words, "--run", TARGET)
     assert result.exit_code == 0, result.output
-    assert result.stdout == own
+    answers = [json.loads(line) for line in result.stdout.splitlines()]
+    assert {one.pop("run") for one in answers} == {pushed}
+    assert answers == [json.loads(line) for line in own.splitlines()]
     assert f"{TARGET}: using {pushed}" in result.stderr
     found = json.loads(skelpipe("evaluate", TARGET, "--data", data, "--json", "--no-figures", *CPU))
     assert found["run"] == pushed
