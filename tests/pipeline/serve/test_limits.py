@@ -102,20 +102,21 @@ def test_an_upload_that_drips_is_ended(tmp_path: Path) -> None:
 
 
 def test_an_upload_at_a_good_pace_with_a_pause_is_accepted(tmp_path: Path) -> None:
-    pace = Pace(least_rate=1000, window=0.05, idle=30)
+    pace = Pace(least_rate=1000, window=1, idle=30)
     with served(settings_for(tmp_path / "data", pace=pace)) as (address, service):
         with socket.create_connection(address, timeout=60) as client:
             client.sendall(HEAD.format("/v1/jobs?name=a.mp4").encode())
-            for _ in range(10):
+            # More than one window, each with many parts, so that a process that waits for its turn is no pause.
+            for _ in range(12):
                 client.sendall(b"1000\r\n" + bytes(4096) + b"\r\n")
-                client.settimeout(0.02)
+                client.settimeout(0.1)
                 with pytest.raises(TimeoutError):
                     client.recv(1)
             client.settimeout(60)
             client.sendall(b"0\r\n\r\n")
             assert client.recv(65536).startswith(b"HTTP/1.1 202")
         (job,) = service.store.jobs()
-        assert job.size == 40960
+        assert job.size == 12 * 4096
 
 
 def test_bodies_that_are_too_large_get_advice_that_fits(tmp_path: Path) -> None:
