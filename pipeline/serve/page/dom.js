@@ -21,10 +21,17 @@ export function h(selector, properties, ...children) {
   return element;
 }
 
-/** @param {Element} element @param {string} name @param {unknown} value False and null remove the attribute. */
+/**
+ * Set or remove an attribute.
+ *
+ * @param {Element} element
+ * @param {string} name
+ * @param {unknown} value Null removes the attribute, and so does false, except that states of ARIA may be "false".
+ */
 export function setAttribute(element, name, value) {
-  if (value === false || value === null || value === undefined) element.removeAttribute(name);
-  else element.setAttribute(name, value === true && !name.startsWith("aria-") ? "" : String(value));
+  const aria = name.startsWith("aria-");
+  if (value === null || value === undefined || (value === false && !aria)) element.removeAttribute(name);
+  else element.setAttribute(name, value === true && !aria ? "" : String(value));
 }
 
 const SVG = "http://www.w3.org/2000/svg";

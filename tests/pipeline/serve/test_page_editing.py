@@ -115,7 +115,7 @@ def test_a_segment_is_repeated_until_the_loop_ends(page: Any, service: RunningSe
         assert page.evaluate("window.shown.at(-1)") >= SPANS["c"][0] - 0.5 / RATE
         # Without it, the video plays to its end.
         page.keyboard.press("r")
-        page.wait_for_selector("button[aria-label='Repeat the segment']:not([aria-pressed])")
+        page.wait_for_selector("button[aria-label='Repeat the segment'][aria-pressed=false]")
         page.wait_for_function("() => document.querySelector('video').ended")
 
     restored(service, job, edit)
