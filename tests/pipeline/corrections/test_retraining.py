@@ -295,5 +295,6 @@ def test_a_retraining_that_has_not_begun_has_no_progress(tmp_path: Path) -> None
         "epochs_total": None,
         "clips": None,
         "curves": {},
+        "curves_note": None,
         "comparison": None,
     }
