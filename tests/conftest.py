@@ -2,7 +2,9 @@
 
 import os
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 # Before anything loads torch: threads that wait give the processor away instead of spinning, so that the tests stay
 # bearable next to other work. Processes that tests start inherit it.
@@ -17,6 +19,9 @@ if "PYTEST_XDIST_WORKER" in os.environ:
 import hypothesis
 import pytest
 
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
+
 # Property-based tests. On CI, examples are the same in every run; `HYPOTHESIS_PROFILE=thorough` tries many more.
 hypothesis.settings.register_profile("default", max_examples=200, deadline=None)
 hypothesis.settings.register_profile("ci", max_examples=200, deadline=None, derandomize=True, database=None)
@@ -24,6 +29,16 @@ hypothesis.settings.register_profile("thorough", max_examples=10_000, deadline=N
 hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci" if "CI" in os.environ else "default"))
 
 SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator["Browser"]:
+    """A browser for all tests that need one: Playwright can be started once in a process."""
+    from test_support.browser import check_browser, running_browser
+
+    check_browser()
+    with running_browser() as running:
+        yield running
 
 
 @pytest.fixture(scope="session")

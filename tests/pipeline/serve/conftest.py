@@ -2,25 +2,12 @@
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 
-from test_support.browser import check_browser, running_browser
 from test_support.made_runs import SIZE
 from test_support.made_video import write_made_clip
 from test_support.running_service import RunningService
-
-if TYPE_CHECKING:
-    from playwright.sync_api import Browser
-
-
-@pytest.fixture(scope="session")
-def browser() -> Iterator["Browser"]:
-    """A browser for all tests of the page."""
-    check_browser()
-    with running_browser() as running:
-        yield running
 
 
 @pytest.fixture(scope="session")

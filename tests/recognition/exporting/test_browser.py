@@ -14,12 +14,12 @@ from recognition.exporting.graph import ClipsToActions
 from recognition.inference.arrays import arrays_of
 from recognition.inference.exported import INPUTS
 from recognition.inference.predictor import Predictor
-from test_support.browser import missing_browser, opened, running_browser
+from test_support.browser import opened
 from test_support.browser_runtime import RuntimeMissingError, browser_runtime
 from test_support.exportable_runs import CUSTOM, DSTFORMER, made_clips, made_trained
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Route
+    from playwright.sync_api import Browser, Route
 
 pytestmark = pytest.mark.slow
 
@@ -57,9 +57,7 @@ def feeds_of(clip: Clip, names: list[str]) -> dict[str, dict[str, object]]:
     }
 
 
-def test_browser_computes_the_probabilities_of_the_run() -> None:
-    if (reason := missing_browser()) is not None:
-        pytest.skip(reason)
+def test_browser_computes_the_probabilities_of_the_run(browser: "Browser") -> None:
     try:
         folder = browser_runtime()
     except RuntimeMissingError as error:
@@ -80,7 +78,7 @@ def test_browser_computes_the_probabilities_of_the_run() -> None:
         else:
             route.fulfill(status=404)
 
-    with running_browser() as browser, opened(browser) as page:
+    with opened(browser) as page:
         page.route("**/*", send)
         page.goto("http://localhost/")
         found = np.array(page.evaluate(RUN, [feeds_of(clip, input_names(content)) for clip in clips]))
