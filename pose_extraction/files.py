@@ -101,6 +101,12 @@ def put_in_place(file: BinaryIO, path: Path) -> None:
     part_path(path).replace(path)
 
 
+def discard(file: BinaryIO, path: Path) -> None:
+    """Delete the part file of `path`, opened by `locked_part`."""
+    _close_where_needed(file)
+    part_path(path).unlink(missing_ok=True)
+
+
 def _close_where_needed(file: BinaryIO) -> None:
     if not MOVES_OPEN_FILES:
         file.close()

@@ -20,7 +20,7 @@ from typing import IO, Any, BinaryIO
 from urllib.parse import urlsplit
 
 from pose_extraction.errors import WeightsError
-from pose_extraction.files import locked_part, part_path, put_in_place, sha256_of
+from pose_extraction.files import discard, locked_part, part_path, put_in_place, sha256_of
 
 # Called with the number of bytes on disk and the length of the file (None if unknown).
 Progress = Callable[[int, int | None], None]
@@ -111,6 +111,7 @@ class _Download:
         if not self._matches():
             length, actual = self._size(), sha256_of(part_path(self.path))
             self._restart()
+            discard(self.part, self.path)
             expected = f"expected {' or '.join(self.digests)}" if self.digests else "and the server announced no length"
             raise WeightsError(
                 f"{self.url}: the SHA-256 of the {length} bytes received starts with {actual[:8]}, {expected}; they "

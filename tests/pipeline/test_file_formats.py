@@ -130,7 +130,7 @@ def test_every_field_of_an_evaluation(trained: tuple[Path, Path]) -> None:
 
 def test_every_field_of_an_answer() -> None:
     best = tuple((f"action {n}", 0.2) for n in range(5))
-    answer = Answer("a", 0, 0.0, 1.0, "action 0", 0.2, 0.8, best, attention={"nose": 1.0}, delay=0.1)
+    answer = Answer("a", 0, 0.0, 1.0, "action 0", 0.2, 0.8, best, attention={"nose": 1.0}, delay=0.1, run="hf://a/b@c")
     rows = [line.split(" | ") for line in section(PAGE, "Predictions").splitlines() if line.startswith("| `")]
     of_json = {name for row in rows if not row[1].startswith("CSV") for name in table_names_of(row[0])}
     of_csv = {name for row in rows if not row[1].startswith("JSON") for name in table_names_of(row[0])}
