@@ -34,7 +34,7 @@ test: setup ## Check style, types and behaviour
 	$(BIN)/mypy
 	$(BIN)/pytest $(PARALLEL)
 
-test-fast: setup ## Check behaviour in a minute or so: without the tests marked slow or real_data
+test-fast: setup ## Check behaviour in two minutes: without the tests marked slow or real_data
 	$(BIN)/pytest $(PARALLEL) -m "not slow and not real_data"
 
 test-matrix: setup ## Run the tests that depend on the processor on ten emulated ones; an hour on two cores; MATRIX=--all: the whole suite, hours
