@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 # Folder of the run directories.
 RUNS = Path("runs")
 LAST, BEST = f"last{SUFFIX}", f"best{SUFFIX}"
-# Networks in the folder of an exported recognizer, which is no run, by format; see `recognition.inference.exported`.
+# Networks in the folder of an exported recognizer, which is no run, by format; see `inference.exported_run`.
 EXPORTED = {"onnx": "model.onnx", "openvino": "model.xml", "torch": "model.pt"}
 # Action detector that `skelpipe evaluate --protocol detection` trains on a pre-trained encoder.
 DETECTOR = f"detector{SUFFIX}"

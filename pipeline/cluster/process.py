@@ -35,7 +35,7 @@ def enter_folder(node: str, folder: str | None, marker: str) -> None:
 
     Args:
         node: Name of this machine, for messages.
-        folder: Working directory of the driver, which relative paths refer to; None if there are none.
+        folder: Working directory of the driver, which relative paths refer to; None without such paths.
         marker: Path or URL of a file in the output folder that the driver has created.
 
     Raises:

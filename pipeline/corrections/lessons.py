@@ -172,7 +172,7 @@ def _earlier(data: Path, run: Path, corrected: Set[str]) -> _Earlier:
     Args:
         data: Its skeleton file.
         run: Its directory, or a file of weights.
-        corrected: The videos that are corrected now, whose clips are made anew.
+        corrected: The videos that are corrected now, whose clips are made again.
     """
     listing = (run if run.is_dir() else run.parent) / "split.json"
     # Data in shards are a folder.

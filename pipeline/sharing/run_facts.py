@@ -27,7 +27,7 @@ class RunFacts:
         about: Content of `about.json`; empty if the file was copied out of its run.
         split: Names of clips by part, from `split.json`; None without this file.
         evaluations: Results of `skelpipe evaluate` for these weights, the newest first.
-        robustness: Results of `skelpipe robustness` for these weights; None if there are none.
+        robustness: Results of `skelpipe robustness` for these weights; None if they were not measured.
         method: Name of these weights in `robustness`.
     """
 

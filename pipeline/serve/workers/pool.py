@@ -57,8 +57,8 @@ class Pool:
         self._claiming = asyncio.Lock()
         # Jobs that were cancelled while one was being claimed, which may be theirs.
         self._withdrawn: set[str] = set()
-        # Jobs during which a worker died that also computed answers for skeletons. Nothing else is computed beside
-        # them from then on, so that another death tells the cause.
+        # Jobs during which a worker died that also computed answers for skeletons. Nothing else is computed
+        # at the same time from then on, so that another death tells the cause.
         self._alone: set[str] = set()
         self.skeletons = SkeletonRequests()
         self._tasks: set[asyncio.Task[None]] = set()
