@@ -34,7 +34,7 @@ COMMANDS = {
     "train --data nosuch.pkl": "missing file",
     "train --data data.pkl foo.bar=1": "unknown setting",
     "predict clip.mp4": "missing file",
-    "predict video.mp4": "no run",
+    "predict video.mp4": "not a video",
     "evaluate": "empty folder",
     "evaluate nosuch": "missing run",
     "pretrain": "empty folder",
