@@ -70,7 +70,7 @@ def label(
         bool,
         typer.Option(
             "--check",
-            help="Write nothing, and list lines that match no clip or nobody.",
+            help="Write nothing, and list lines that match no clip or no person.",
             show_default="no",
             rich_help_panel=OUTPUT,
         ),
@@ -92,7 +92,7 @@ def label(
     typer.echo(f"{report.matched} clips {changed}, {len(report.unmatched)} {unchanged}", err=True)
     if report.persons:
         lost = len(report.nobody)
-        typer.echo(f"{report.persons} lines label a person, {lost} of them match nobody", err=True)
+        typer.echo(f"{report.persons} lines label a person, {lost} of them match no person", err=True)
     if not check:
         typer.echo(str(report.path))
     elif report.unused or report.nobody:

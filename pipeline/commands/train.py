@@ -42,8 +42,8 @@ Init = Annotated[
     str | None,
     typer.Option(
         metavar="FILE|RUN",
-        help="Initial weights: of a run, also on a hub (its classes may differ), or of MotionBERT.",
-        show_default="random",
+        help="Initial weights: a run, also on a hub (its classes may differ), or a file of MotionBERT.",
+        show_default="from the config; custom: base weights",
         rich_help_panel=NETWORKS,
     ),
 ]

@@ -171,11 +171,11 @@ def _compared(request: Retraining, base: "Trained", lessons: Lessons) -> Compari
     corrected = [index for index, whole in enumerate(clips.part_of) if whole in lessons.corrected]
     notes = list(lessons.notes)
     if not len(held_out):
-        notes.append("nothing is held out, so whether the new run is better on other clips is not known")
+        notes.append("no clips are held out, so it is unknown whether the new run is better on other clips")
     if base.confidence.threshold is not None and new.confidence.threshold is None:
         notes.append(
-            "the new run calls nothing unknown, because the clips are missing from which the threshold would follow; "
-            "`threshold` of a job sets a lowest probability instead"
+            "the new run reports no action as unknown, because there are no clips to derive its threshold from; "
+            "the setting `threshold` of a job sets a minimum probability instead"
         )
     return Comparison(
         compare(base, new, clips, held_out, engine), compare(base, new, clips, corrected, engine), tuple(notes)

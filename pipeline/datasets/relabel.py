@@ -119,7 +119,7 @@ def relabel(pickle: Path, csv: Path, out: Path | None = None, *, check: bool = F
         video_files,
         sum(row.is_person for row in table.rows),
         [
-            f"line {row.line}: {table.person_label(row).describe()} matches nobody in {row.file}: "
+            f"line {row.line}: {table.person_label(row).describe()} matches no person in {row.file}: "
             f"{lines.nobody[row.line]}"
             for row in table.rows
             if row.line in lines.nobody

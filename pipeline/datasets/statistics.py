@@ -37,7 +37,7 @@ class Row:
         clips: Number of clips.
         values: Values by name of the measure; None if unknown.
         person_labels: Number of labels of single persons that match a person.
-        unmatched_labels: Number of those that match nobody.
+        unmatched_labels: Number of those that match no person.
     """
 
     estimator: str
@@ -180,7 +180,7 @@ def as_cells(columns: Sequence[Row]) -> list[list[str]]:
     lines = [["clips", *(str(row.clips) for row in columns)]]
     if any(row.person_labels or row.unmatched_labels for row in columns):
         lines.append(["labelled persons", *(str(row.person_labels) for row in columns)])
-        lines.append(["labels that match nobody", *(str(row.unmatched_labels) for row in columns)])
+        lines.append(["labels that match no person", *(str(row.unmatched_labels) for row in columns)])
     for name in dict.fromkeys(name for row in columns for name in row.values):
         title = name.replace("_percent", " %").replace("_", " ")
         lines.append([title, *(_cell(row.values.get(name)) for row in columns)])

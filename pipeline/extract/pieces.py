@@ -98,7 +98,7 @@ def _pieces_of(plan: ExtractionPlan, source: Source, seconds: float) -> list[Pie
         return []
     start, end = plan.span_of(source)
     if not times:
-        log.info("%s: not cut into pieces, because its frames have no certain numbers", source.path)
+        log.info("%s: not cut into pieces, because its frames cannot be numbered without decoding", source.path)
         return []
     every = [index for index, time in enumerate(times) if time >= (start or 0) and (end is None or time < end)]
     sampled = every[:: plan.settings.stride]

@@ -213,8 +213,8 @@ def notes_of(data: Mapping[str, Any]) -> list[str]:
 
 
 def nobody_labelled(annotation: Mapping[str, Any]) -> list[Note]:
-    """Notes on labels of persons that match nobody in a clip."""
-    return [Note(sentence, "the label of a person matches nobody") for sentence in unmatched_persons(annotation)]
+    """Notes on labels of persons that match no person in a clip."""
+    return [Note(sentence, "the label of a person matches no person") for sentence in unmatched_persons(annotation)]
 
 
 def update_labels(plan: ExtractionPlan, source: Source, data: dict[str, Any]) -> int:

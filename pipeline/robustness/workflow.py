@@ -133,7 +133,7 @@ def _plan(bench: Bench, todo: dict[Subject, list[Task]], console: Console, *, ti
         console.print(
             Text(
                 f"about {in_all} in total, including damage and attention, but not the final intervals, t-SNE and "
-                "figures; if stopped, the same command continues"
+                "figures; if it is interrupted, running the command again continues"
             )
         )
 

@@ -193,7 +193,7 @@ def label_name_of(annotation: Mapping[str, Any], label_names: Sequence[str]) -> 
 
 
 def class_names(annotations: Iterable[Mapping[str, Any]]) -> set[str]:
-    """Return the names of all labels of clips and of persons in them; a label that matches nobody has no class."""
+    """Return the names of all labels of clips and of persons in them; a label that matches no person has no class."""
     labelled = (entry for clip in annotations for entry in (clip, *matched(clip.get(PERSON_LABELS))))
     return {entry["label_name"] for entry in labelled} - {None}
 

@@ -111,7 +111,7 @@ def _parts_of(
         row = ids.index(label.track_id) if label.track_id in ids else None
         frames = np.zeros(0, np.int64) if row is None else frames_of(clip, label, row)[0]
         if row is None or not len(frames):
-            notes.append(f"{place}: {label.describe()} matches nobody; see `skelpipe label --check`")
+            notes.append(f"{place}: {label.describe()} matches no person; see `skelpipe label --check`")
             continue
         if label.label_name not in numbers:
             raise AnnotationError(

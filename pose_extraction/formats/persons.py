@@ -171,13 +171,13 @@ def found_in(annotation: Mapping[str, Any], label: PersonLabel) -> tuple[PersonL
 
 
 def unmatched_persons(annotation: Mapping[str, Any]) -> list[str]:
-    """Return a sentence for each label of a person in a clip that matches nobody.
+    """Return a sentence for each label of a person in a clip that matches no person.
 
     Args:
         annotation: A clip of `set_person_labels`.
     """
     labels = [label for label in person_labels_of(annotation, "clip") if label.track_id is None]
-    return [f"{label.describe()} matches nobody: {find_person(annotation, label).reason}" for label in labels]
+    return [f"{label.describe()} matches no person: {find_person(annotation, label).reason}" for label in labels]
 
 
 def set_person_labels(annotation: dict[str, Any], labels: Iterable[PersonLabel]) -> None:

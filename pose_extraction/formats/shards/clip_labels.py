@@ -32,7 +32,7 @@ class ClipLabels:
 
     @property
     def class_names(self) -> set[str]:
-        """Names of the actions of the clip and of persons in it; a label that matches nobody has no class."""
+        """Names of the actions of the clip and of persons in it; a label that matches no person has no class."""
         names = {self.label_name, *(person["label_name"] for person in matched(self.person_labels))}
         return {name for name in names if name is not None}
 

@@ -141,7 +141,7 @@ class ShardUpdate:
             AnnotationError: The data set would be empty.
         """
         if not self.labels:
-            raise AnnotationError(f"{self._folder}: no clip is left for it; give some skeleton files")
+            raise AnnotationError(f"{self._folder}: the data set would contain no clips; give skeleton files with clips")
         # Refused before anything is written.
         to_text(dict(extra or {}), str(self._folder))
         stay = self._shards_that_stay()

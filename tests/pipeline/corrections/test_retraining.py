@@ -146,9 +146,9 @@ def test_without_the_earlier_clips_their_classes_are_remembered_and_one_is_added
     comparison = retrain(request)
     assert comparison.held_out.names == ()
     missing, unmeasured, unknown = comparison.notes
-    assert "split.json does not exist" in missing and "nothing is held out" in unmeasured
+    assert "split.json does not exist" in missing and "no clips are held out" in unmeasured
     # The threshold of the earlier run does not apply with another class.
-    assert "calls nothing unknown" in unknown
+    assert "reports no action as unknown" in unknown
     assert set(comparison.corrections.old) <= set(LABEL_NAMES) and comparison.corrections.new == ("bow", "bow")
     new = answers(tmp_path / "out" / "run", data, lambda _: True)
     right = [sum(label == answer for label, answer in each) / len(each) for each in (old, new)]
@@ -163,7 +163,7 @@ def test_the_recognizer_of_the_package_learns_a_new_action(tmp_path: Path) -> No
     settings = {"training.phase1_epochs": 1, "training.phase2_epochs": 0}
     comparison = retrain(Retraining(EVERYDAY, tmp_path / "out", (one,), settings, device="cpu"))
     assert comparison.corrections.new == ("stand_still",) * 2 and "not on this machine" in comparison.notes[0]
-    assert "calls nothing unknown" in comparison.notes[-1]
+    assert "reports no action as unknown" in comparison.notes[-1]
     # In these epochs, the network alone knows nothing of the new class yet, but the recognizer does.
     shown = progress_of(tmp_path / "out")
     assert set(shown.curves or {}) == {"train_loss"} and "network alone" in (shown.note or "")

@@ -158,4 +158,4 @@ def test_labels_of_persons_are_counted_by_split(tmp_path: Path) -> None:
     assert {(one["split"], one["person_labels"], one["unmatched_labels"]) for one in entries} >= {("test", 1, 1)}
     printed = io.StringIO()
     print_table(statistics_of([path]), Console(file=printed, width=200))
-    assert "labelled persons" in printed.getvalue() and "labels that match nobody" in printed.getvalue()
+    assert "labelled persons" in printed.getvalue() and "labels that match no person" in printed.getvalue()

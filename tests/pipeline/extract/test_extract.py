@@ -136,7 +136,7 @@ def test_labels_of_persons_are_found_in_results_and_kept(run, clips, tmp_path):
     table.write_text("\n".join(["file,label,start,end,track", *rows]))
     again = run(clips, tmp_path, labels=str(table))
     assert again.report.done == 0 and "updated labels, splits or groups of" in again.output
-    assert "label 'hop' of track 99 matches nobody: the clip has the tracks" in again.output.replace("\n", " ")
+    assert "label 'hop' of track 99 matches no person: the clip has the tracks" in again.output.replace("\n", " ")
 
     def labels() -> list[tuple]:
         keys = ("track_id", "track", "start", "end", "label_name")
@@ -152,7 +152,7 @@ def test_labels_of_persons_are_found_in_results_and_kept(run, clips, tmp_path):
     assert labels() == wanted
     # A fresh extraction with the table gives the same file, and none removes them.
     fresh = run(clips, tmp_path / "fresh", labels=str(table))
-    assert "matches nobody" in fresh.output.replace("\n", " ")
+    assert "matches no person" in fresh.output.replace("\n", " ")
     assert (
         annotations(tmp_path / "fresh" / "tiny_pose.pkl")[name]["person_labels"]
         == annotations(merged)[name]["person_labels"]

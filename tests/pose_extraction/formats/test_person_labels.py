@@ -128,7 +128,7 @@ def test_labels_that_match_nobody_are_counted_and_not_trained_on() -> None:
     data = labelled(PersonLabel("wave", track=1), PersonLabel("wave", track=3), PersonLabel(None, track=7))
     cut, notes = with_person_clips(data, FILE)
     assert [clip["frame_dir"] for clip in cut["annotations"]] == ["two#3"]
-    assert len(notes) == 1 and "label 'wave' of track 1 matches nobody" in notes[0]
+    assert len(notes) == 1 and "label 'wave' of track 1 matches no person" in notes[0]
 
 
 def test_a_label_without_any_match_leaves_the_clip() -> None:

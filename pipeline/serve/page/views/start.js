@@ -134,7 +134,7 @@ export function welcome(service) {
     run?.unknown === true
       ? " It calls other movements unknown."
       : run?.unknown === false
-        ? " It calls nothing unknown: other movements get the most similar of these names."
+        ? " It reports nothing as unknown: other movements get the most similar of these names."
         : "";
   const known = `The recognizer “${run?.name}” knows ${names.length} actions: ${list}.${others}`;
   return h(

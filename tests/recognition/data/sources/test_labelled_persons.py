@@ -67,7 +67,7 @@ def test_a_table_labels_persons_of_shards(tmp_path: Path) -> None:
         assert len(checked.nobody) == 1 and "line 4: label 'fly' of track 8" in checked.nobody[0]
     file, shards = (read_data_set(path) for path in paths)
     assert shards["label_names"] == file["label_names"] == ["fight", "hop", "run", "sit", "wave"]
-    # "fly" matches nobody.
+    # "fly" matches no person.
     assert opened(paths[0]).label_names == opened(paths[1]).label_names == file["label_names"]
     persons = [[clip.get("person_labels") for clip in data["annotations"]] for data in (file, shards)]
     assert persons[0] == persons[1]
