@@ -31,13 +31,13 @@ _PLAINER = {
 Settings = TypeVar("Settings", bound=BaseModel)
 
 
-def parse(values: Mapping[str, Any], kind: type[Settings], *, place: str) -> Settings:
+def parse(values: Mapping[str, Any], kind: type[Settings], *, place: str | None) -> Settings:
     """Validates settings and fills in defaults.
 
     Args:
         values: Values by name, nested by section.
         kind: Class of the settings.
-        place: Origin of the values, for error messages.
+        place: Origin of the values, for error messages; None for options of a command, which are named as such.
 
     Raises:
         UsageError: A key is unknown, or a value is of the wrong type or out of range.
@@ -62,12 +62,18 @@ def parse(values: Mapping[str, Any], kind: type[Settings], *, place: str) -> Set
             raise UsageError(f"{place}: unknown setting {key!r}{hint}") from error
         if first["type"] == "missing":
             raise UsageError(f"{place}: the setting {key!r} is missing") from error
-        message = _expected([one for one in error.errors() if one["loc"][: len(path)] == first["loc"][: len(path)]])
+        message = expected([one for one in error.errors() if one["loc"][: len(path)] == first["loc"][: len(path)]])
+        if place is None:
+            raise UsageError(f"{_option(key)} {first['input']}: {message}" if key else message) from error
         got = f" (got {first['input']!r})" if key else ""
         raise UsageError(f"{place}: {key + ': ' if key else ''}{message}{got}") from error
 
 
-def _expected(errors: Sequence[Mapping[str, Any]]) -> str:
+def _option(key: str) -> str:
+    return f"--{key.replace('_', '-')}"
+
+
+def expected(errors: Sequence[Mapping[str, Any]]) -> str:
     """What pydantic expected of one value, in this project's words; a union of types gives one error per type."""
     messages = [one["msg"].removeprefix("Value error, ").partition(", unable to parse")[0] for one in errors]
     alternatives = [text.removeprefix("Input should be ") for text in messages if text.startswith("Input should be ")]

@@ -172,9 +172,12 @@ def _system_of(url: str) -> tuple[Any, str]:
         remedy = f"pip install {package}" if package else f"the package that it names ({error})"
         raise BackendError(f"{url}: reading {kind}:// needs another package; install {remedy}") from error
     except (ValueError, TypeError) as error:
-        raise UsageError(
-            f"{url}: is not a URL that fsspec supports ({error}); give a path, or a URL such as s3://bucket/folder"
-        ) from error
+        remedy = (
+            "only `skelpipe predict` reads streams"
+            if kind in ("rtsp", "rtsps")
+            else "give a path, or a URL such as s3://bucket/folder"
+        )
+        raise UsageError(f"{url}: is not a URL that fsspec supports ({error}); {remedy}") from error
     return system, path
 
 

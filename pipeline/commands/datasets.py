@@ -7,6 +7,7 @@ import typer
 
 from pipeline.commands.help_pages import INPUT, OUTPUT
 from pipeline.exit_codes import FAILED
+from pipeline.reporting.counts import counted
 from pose_extraction.errors import SkelpipeError, UsageError
 
 
@@ -44,7 +45,7 @@ def merge(
     merged = merge_files(paths, out, to=to)
     for _path, reason in merged.damaged:
         typer.echo(f"skipped: {reason}", err=True)
-    typer.echo(f"merged {merged.clips} clips from {merged.files} files", err=True)
+    typer.echo(f"merged {counted(merged.clips, 'clip')} from {counted(merged.files, 'file')}", err=True)
     typer.echo(str(merged.path))
     if merged.damaged:
         raise typer.Exit(FAILED)
@@ -88,11 +89,11 @@ def label(
         typer.echo(f"warning: {labels}, {line}: matches no clip", err=True)
     for line in report.nobody:
         typer.echo(f"warning: {labels}, {line}", err=True)
-    changed, unchanged = ("match", "do not match") if check else ("changed", "unchanged")
-    typer.echo(f"{report.matched} clips {changed}, {len(report.unmatched)} {unchanged}", err=True)
+    every = report.matched + len(report.unmatched)
+    typer.echo(f"{'matching' if check else 'changed'}: {report.matched} of {counted(every, 'clip')}", err=True)
     if report.persons:
         lost = len(report.nobody)
-        typer.echo(f"{report.persons} lines label a person, {lost} of them match no person", err=True)
+        typer.echo(f"{lost} of {counted(report.persons, 'line')} for persons match no person", err=True)
     if not check:
         typer.echo(str(report.path))
     elif report.unused or report.nobody:
@@ -150,7 +151,7 @@ def convert(
         typer.echo(note, err=True)
     left_out = converted.left_out
     malformed = f", {len(left_out)} skipped; the first: {left_out[0]}" if left_out else ""
-    typer.echo(f"{converted.clips} clips{malformed}", err=True)
+    typer.echo(f"{counted(converted.clips, 'clip')}{malformed}", err=True)
     typer.echo(str(converted.path))
 
 

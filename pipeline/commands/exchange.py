@@ -7,6 +7,7 @@ import typer
 
 from pipeline.commands.help_pages import INPUT, OUTPUT
 from pipeline.exit_codes import FAILED
+from pipeline.reporting.counts import counted
 
 
 def _list_formats(requested: bool) -> None:
@@ -118,7 +119,7 @@ def import_(
     )
     for line in (*done.notes, *(f"skipped: {reason}" for reason in done.left_out)):
         typer.echo(line, err=True)
-    typer.echo(f"{done.clips} clips, {done.labelled} with a label", err=True)
+    typer.echo(f"{counted(done.clips, 'clip')}, {done.labelled} with a label", err=True)
     typer.echo(str(done.path))
     if done.left_out:
         raise typer.Exit(FAILED)
@@ -157,6 +158,8 @@ def export(
 
     done = export_file(skeletons, format_name, out, split=split, layout=layout)
     for part, clips in sorted(done.dropped.items()):
-        typer.echo(f"dropped: {part} ({clips} of {done.clips} clips); {format_name} cannot hold it", err=True)
-    typer.echo(f"{done.clips} clips", err=True)
+        typer.echo(
+            f"dropped: {part} ({clips} of {counted(done.clips, 'clip')}); {format_name} cannot hold it", err=True
+        )
+    typer.echo(counted(done.clips, "clip"), err=True)
     typer.echo(str(done.path))

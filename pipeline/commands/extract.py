@@ -264,7 +264,7 @@ def extract(
     from pipeline.extract.workflow import extract as extract_videos
 
     given: dict[str, Any] = {name: context.params[name] for name in ExtractSettings.model_fields}
-    settings = parse_settings(given, place="the command line")
+    settings = parse_settings(given, place=None)
     cluster = cluster_options(context.params)
     console = Console(stderr=True)
     report = extract_videos(

@@ -8,6 +8,7 @@ import textwrap
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+import typer
 from typer.core import TyperCommand
 
 # Panels in the order in which they are printed; a panel that is not listed comes before the last one.
@@ -50,6 +51,13 @@ class HelpCommand(TyperCommand):
 
     def collect_usage_pieces(self, ctx: Any) -> list[str]:
         return ["[OPTIONS]", *(_argument_name(param) for param in self.params if param.param_type_name == "argument")]
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        try:
+            return super().parse_args(ctx, args)
+        except typer.BadParameter as error:
+            _reword(error)
+            raise
 
     def format_help(self, ctx: Any, formatter: Any) -> None:
         print_help(self, ctx)
@@ -120,8 +128,9 @@ def panel_lines(rows: Iterable[Row], width: int) -> Iterator[str]:
 
 
 def _unbroken(text: str) -> str:
-    """A description whose default stays on one line; textwrap does not break at no-break spaces."""
-    return re.sub(r"  (\[[^\]]{,40}\])$", lambda match: " " + match[1].replace(" ", "\N{NO-BREAK SPACE}"), text)
+    """A description whose default stays on one line if it is short; textwrap does not break at no-break spaces."""
+    text = text.replace("  [", " [")
+    return re.sub(r" (\[[^\]]{,40}\])$", lambda match: " " + match[1].replace(" ", "\N{NO-BREAK SPACE}"), text)
 
 
 def _with_spaces(line: str) -> str:
@@ -134,5 +143,15 @@ def _argument_name(param: Any) -> str:
 
 def _plain_default(text: str) -> str:
     """A description without the parentheses around a default in words, and without the range of a number."""
-    text = re.sub(r"; x[<>]=?[^;\]]*", "", text)
-    return re.sub(r"\[default: \((.*)\)\]$", r"[default: \1]", text)
+    text = re.sub(r"; (?:[\d.]+<=?)?x(?:[<>]=?[\d.]+)?(?=[;\]])", "", text)
+    return re.sub(r"default: \((.*)\)\]$", r"default: \1]", text)
+
+
+def _reword(error: typer.BadParameter) -> None:
+    """Names the wrong value, in this project's words; recent releases of Typer print those of pydantic."""
+    errors_of = getattr(error.__cause__, "errors", None)
+    if errors_of is not None:
+        from pipeline.config import expected
+
+        errors = errors_of()
+        error.message = f"{expected(errors)} (got {errors[0]['input']!r})"

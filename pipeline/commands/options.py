@@ -117,8 +117,8 @@ Stream = Annotated[
     typer.Option(
         min=0,
         metavar="N",
-        help="Video stream of files with several, from 0.",
-        show_default="the default one",
+        help="Number of the video stream, from 0, in files with several.",
+        show_default="as marked in the file",
         rich_help_panel=INPUT,
     ),
 ]

@@ -47,7 +47,7 @@ def predict(
             "--run",
             metavar="RUN",
             help="Run directory, file of weights, exported folder, or hf://OWNER/NAME.",
-            show_default="newest run",
+            show_default="newest run, else `everyday`",
             rich_help_panel=NETWORKS,
         ),
     ] = None,
@@ -77,7 +77,7 @@ def predict(
         str | None,
         typer.Option(
             metavar="auto|PROBABILITY",
-            help='Report "unknown" below this probability; auto: where the run is less sure than on known actions.',
+            help='Report "unknown" below this probability; auto: above the threshold of the unknown score.',
             show_default="auto if the run supports it, else 0",
             rich_help_panel=PREDICTIONS,
         ),

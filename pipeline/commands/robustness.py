@@ -156,7 +156,7 @@ def robustness(
         "shifted": shifted,
         "families": tuple(only or ()),
     }
-    bench_settings = parse(values, BenchSettings, place="the command line")
+    bench_settings = parse(values, BenchSettings, place=None)
     network = engine_of(device, batch_size, precision, backend)
     cluster = cluster_options(context.params)
     runs = [method_and_run(word) for word in runs]

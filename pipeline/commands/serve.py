@@ -47,7 +47,7 @@ def serve(
             "--run",
             metavar="RUN",
             help="Run, or hf://OWNER/NAME, for clients; the first is the default. Repeat the option for several.",
-            show_default="run accepted last on the page, or else the newest run",
+            show_default="accepted last on the page, else the newest, else `everyday`",
             rich_help_panel=NETWORKS,
         ),
     ] = None,
@@ -63,10 +63,22 @@ def serve(
     ] = False,
     host: Annotated[
         str,
-        typer.Option(help="Address to listen on; others than this machine's own need --token.", rich_help_panel=ACCESS),
+        typer.Option(
+            metavar="ADDRESS",
+            help="Address to listen on; any other than this machine's own requires --token.",
+            rich_help_panel=ACCESS,
+        ),
     ] = "127.0.0.1",
     port: Annotated[
-        int, typer.Option(min=0, max=65535, help="Port to listen on; 0: any free one.", rich_help_panel=ACCESS)
+        int,
+        typer.Option(
+            "--port",
+            min=0,
+            max=65535,
+            metavar="PORT",
+            help="Port to listen on; 0: any free one.",
+            rich_help_panel=ACCESS,
+        ),
     ] = 8000,
     token: Annotated[
         str | None,
@@ -102,18 +114,28 @@ def serve(
     max_frames: Annotated[
         int,
         typer.Option(
-            min=1, help="Frames of the longest video; by default 24 h at 30 per second.", rich_help_panel=INPUT
+            min=1,
+            metavar="N",
+            help="Maximum number of frames of a video; the default is 24 h at 30 per second.",
+            rich_help_panel=INPUT,
         ),
     ] = 2_592_000,
     min_rate: Annotated[
         str,
         typer.Option(
-            metavar="SIZE", help="Slowest upload per second, in each window of 30 s; 0: any.", rich_help_panel=INPUT
+            metavar="SIZE",
+            help="Minimum speed of uploads, in bytes per second, in each window of 30 s; 0: none.",
+            rich_help_panel=INPUT,
         ),
     ] = "4k",
-    max_queue: Annotated[int, typer.Option(min=1, help="Jobs that may wait.", rich_help_panel=INPUT)] = 1000,
+    max_queue: Annotated[
+        int, typer.Option(min=1, metavar="N", help="Maximum number of waiting jobs.", rich_help_panel=INPUT)
+    ] = 1000,
     max_requests: Annotated[
-        int, typer.Option(min=1, help="Requests for skeletons that may wait.", rich_help_panel=INPUT)
+        int,
+        typer.Option(
+            min=1, metavar="N", help="Maximum number of waiting requests for skeletons.", rich_help_panel=INPUT
+        ),
     ] = 256,
     data: Annotated[
         Path, typer.Option(metavar="FOLDER", help="Folder of jobs and results.", rich_help_panel=OUTPUT)
@@ -134,13 +156,18 @@ def serve(
     ] = "1G",
     drain: Annotated[
         float,
-        typer.Option(min=0, metavar="SECONDS", help="Time for running jobs at the end.", rich_help_panel=OUTPUT),
+        typer.Option(
+            min=0,
+            metavar="SECONDS",
+            help="Time that running jobs have to finish when the service stops.",
+            rich_help_panel=OUTPUT,
+        ),
     ] = 30.0,
     device: Annotated[
         str,
         typer.Option(metavar="auto|cpu|cuda:0,cuda:1", help="Devices; each has a process.", rich_help_panel=SPEED),
     ] = "auto",
-    workers: Annotated[int, typer.Option(min=1, help="Processes per device.", rich_help_panel=SPEED)] = 1,
+    workers: Annotated[int, typer.Option(min=1, metavar="N", help="Processes per device.", rich_help_panel=SPEED)] = 1,
     batch_size: BatchSize = "auto",
     precision: Precision = "auto",
     backend: Backend = "auto",
@@ -163,6 +190,8 @@ def serve(
     for folder in allow or ():
         if not folder.is_dir():
             raise UsageError(f"--allow {folder}: is not a folder; create it, or leave out the option")
+    if data.exists() and not data.is_dir():
+        raise UsageError(f"--data {data}: is a file; choose a folder, which is created if it does not exist")
     from pipeline.inputs.videos import survey
 
     given = tuple(source.path.resolve() for source in survey(videos).sources) if videos else ()

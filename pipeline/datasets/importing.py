@@ -89,7 +89,7 @@ def import_files(name: str, paths: Sequence[Path], out: Path, options: ImportOpt
         return _convert(name, paths, out, options)
     if options.untrimmed or options.keep_incomplete:
         raise UsageError("--untrimmed and --keep-incomplete apply to the data sets ntu and pkummd; leave them out")
-    source_format = format_named(name, to_write=False)
+    source_format = format_named(name, to_write=False, others=KINDS)
     if options.layout is not None and options.layout not in (SOURCE_LAYOUT, *JOINTS):
         raise UsageError(f"--layout {options.layout}: must be one of {', '.join(JOINTS)} and {SOURCE_LAYOUT}")
     given = given_by(options)

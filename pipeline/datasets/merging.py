@@ -55,7 +55,7 @@ def skeleton_files(path: Path) -> list[Path]:
     if is_data_set(path):
         return [path]
     if not path.is_dir():
-        raise UsageError(f"{path}: no such file or folder; give the folder of an estimator, such as skeletons/vitpose")
+        raise UsageError(f"{path}: no such file or folder; check the name")
     found = [file for file in path.rglob("*.pkl") if file.is_file()]
     found += filter(is_shards, path.rglob(f"*{SUFFIX}"))
     files = sorted(file for file in found if not file.name.startswith("."))
@@ -93,7 +93,7 @@ def merge(paths: Sequence[Path], out: Path | None = None, *, to: str | None = No
 def _default_out(paths: Sequence[Path], to: str | None) -> Path:
     for path in paths:
         if not path.exists():
-            raise UsageError(f"{path}: no such file or folder; give a folder such as skeletons/vitpose")
+            raise UsageError(f"{path}: no such file or folder; check the name")
     if len(paths) == 1 and (to is not None or not is_data_set(paths[0])):
         return merged_path(paths[0], to or PICKLE)
     raise UsageError(

@@ -12,6 +12,8 @@ from pose_extraction.networks.model_zoo import score_threshold_of
 from pose_extraction.networks.names import detector_of, is_blazepose
 from recognition.data.extraction_settings import SHAPING
 
+AtLeastOne = Annotated[int, Field(ge=1)]
+
 
 class ExtractSettings(BaseModel):
     """Settings of `skelpipe extract`; `skelpipe extract --help` describes each one."""
@@ -25,8 +27,8 @@ class ExtractSettings(BaseModel):
     device: str = defaults.DEVICE
     backend: Backend = defaults.BACKEND
     precision: Precision = defaults.PRECISION
-    batch_size: Literal["auto"] | int = defaults.BATCH_SIZE
-    detect_every: Literal["auto"] | int = defaults.DETECT_EVERY
+    batch_size: Literal["auto"] | AtLeastOne = defaults.BATCH_SIZE
+    detect_every: Literal["auto"] | AtLeastOne = defaults.DETECT_EVERY
     detection_threshold: Literal["auto"] | Annotated[float, Field(gt=0, lt=1)] = defaults.DETECTION_THRESHOLD
     square_input: bool = defaults.SQUARE_INPUT
     flip_test: bool = defaults.FLIP_TEST
@@ -42,14 +44,10 @@ class ExtractSettings(BaseModel):
     stream: int | None = Field(None, ge=0)
     chunk: float | None = Field(defaults.CHUNK, gt=0)
     overlay: bool = defaults.OVERLAY
-    workers: Literal["auto"] | int = defaults.WORKERS
+    workers: Literal["auto"] | AtLeastOne = defaults.WORKERS
 
     @model_validator(mode="after")
     def _consistent(self) -> "ExtractSettings":
-        for name in ("batch_size", "detect_every", "workers"):
-            value = getattr(self, name)
-            if isinstance(value, int) and value < 1:
-                raise ValueError(f"{name} is {value}, but must be auto or at least 1")
         if self.start is not None and self.end is not None and self.end <= self.start:
             raise ValueError(f"end {self.end} s is not after start {self.start} s")
         return self
@@ -69,6 +67,6 @@ class ExtractSettings(BaseModel):
         return own | {"detection_threshold": self.score_threshold}
 
 
-def parse_settings(values: Mapping[str, Any], *, place: str) -> ExtractSettings:
+def parse_settings(values: Mapping[str, Any], *, place: str | None) -> ExtractSettings:
     """Parses the settings of `skelpipe extract`; see `parse`."""
     return parse(values, ExtractSettings, place=place)

@@ -130,7 +130,9 @@ def download_progress(entry: ModelEntry, console: Console | None = None) -> Iter
     """
     console = console or Console(stderr=True)
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
-    with Progress(*columns, TimeRemainingColumn(), console=console, transient=True) as bar:
+    with Progress(
+        *columns, TimeRemainingColumn(), console=console, transient=True, disable=not console.is_terminal
+    ) as bar:
         task = bar.add_task(entry.filename, visible=False, total=None)
         announced = False
 

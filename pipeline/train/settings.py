@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from pipeline.config import changed, parse, read_config, split_words
+from pose_extraction.engines.devices import parse_devices
 from pose_extraction.errors import UsageError, WeightsError
 from pose_extraction.formats.pickles import check_readable
 from recognition import runs
@@ -86,16 +87,17 @@ def _settings_of_resumed(
 
 
 def check_files(settings: RunSettings | PretrainSettings) -> None:
-    """Checks that the files of a new run exist, before anything that takes seconds to load.
+    """Checks that the files of a new run exist, and the name of its device, before anything that takes seconds to load.
 
     Args:
         settings: Settings of the run.
 
     Raises:
-        UsageError: No file is given, and `skelpipe extract` has written none.
+        UsageError: No file is given, and `skelpipe extract` has written none; or the device is of no known kind.
         AnnotationError: The skeleton file cannot be opened.
         WeightsError: The initial weights do not exist.
     """
+    parse_devices(settings.training.device)
     check_readable(skeleton_file_of(settings.data))
     if isinstance(settings, RunSettings) and settings.init not in (None, AUTO):
         runs.run_file(settings.init)

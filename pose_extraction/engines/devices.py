@@ -1,6 +1,7 @@
 """Devices of this machine, and the precisions that they compute fast in."""
 
 import os
+import re
 from pathlib import Path
 
 from pose_extraction.errors import BackendError, UsageError
@@ -10,7 +11,7 @@ GPU_DRIVER_TRACES = ("/proc/driver/nvidia", "/dev/nvidiactl", "/dev/nvhost-ctrl"
 NVIDIA_GPUS = Path("/proc/driver/nvidia/gpus")
 # Values of ONEDNN_MAX_CPU_ISA (torch and OpenVINO multiply with oneDNN) that exclude the bf16 instructions.
 ISAS_WITHOUT_BF16 = ("SSE41", "AVX", "AVX2", "AVX2_VNNI", "AVX2_VNNI_2", "AVX512_CORE", "AVX512_CORE_VNNI")
-
+_KNOWN = re.compile(r"auto|cpu|cuda(:\d+)?")
 
 # Set by `limit_cpus`.
 _cpu_limit: int | None = None
@@ -72,7 +73,7 @@ def parse_devices(text: str) -> list[str]:
         text: One device, or several separated by commas.
 
     Raises:
-        UsageError: A name is empty, or the devices differ in kind.
+        UsageError: A name is empty or of no known kind, or the devices differ in kind.
     """
     names: list[str] = []
     for part in text.split(","):
@@ -80,6 +81,8 @@ def parse_devices(text: str) -> list[str]:
         names.append(f"cuda:{part}" if part.isdecimal() and names and names[0].startswith("cuda") else part)
     if not all(names):
         raise UsageError(f"device {text!r}: give auto, cpu, cuda:0, or several as cuda:0,1")
+    if not all(_KNOWN.fullmatch(name) for name in names):
+        raise UsageError(f"unknown device {text!r}; use auto, cpu, cuda:0 or a list such as cuda:0,1")
     if len(names) > 1 and ("auto" in names or len({name.partition(":")[0] for name in names}) > 1):
         raise UsageError(
             f"device {text!r}: all devices must be of the same kind, such as cuda:0,1, because "

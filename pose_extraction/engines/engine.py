@@ -51,7 +51,7 @@ def parse_engine(device: str, backend: str, precision: str, batch_size: int | No
     """Return the engine that options of the command line describe.
 
     Args:
-        device: Any; whether it exists is known only when a network is loaded.
+        device: Any known kind; whether it exists is known only when a network is loaded.
         backend: One of `BACKENDS`.
         precision: One of `PRECISIONS`.
         batch_size: See `Engine`.
@@ -62,6 +62,7 @@ def parse_engine(device: str, backend: str, precision: str, batch_size: int | No
     for name, value, known in (("--precision", precision, PRECISIONS), ("--backend", backend, BACKENDS)):
         if value not in known:
             raise UsageError(f"{name} {value}: must be one of {', '.join(known)}")
+    parse_devices(device)
     return Engine(device, backend, precision, batch_size)
 
 

@@ -1,6 +1,6 @@
 """The formats that `skelpipe import` reads and `skelpipe export` writes, and what each of them can hold."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -116,12 +116,13 @@ FORMATS: dict[str, Format] = {
 }  # fmt: skip
 
 
-def format_named(name: str, *, to_write: bool) -> Format:
+def format_named(name: str, *, to_write: bool, others: Sequence[str] = ()) -> Format:
     """Return a format by name.
 
     Args:
         name: Its name.
         to_write: Whether it is to be written, not read.
+        others: Further names to list in messages.
 
     Raises:
         UsageError: There is no such format, or it cannot be read or written.
@@ -129,10 +130,10 @@ def format_named(name: str, *, to_write: bool) -> Format:
     able = [one for one, found in FORMATS.items() if (found.write if to_write else found.read) is not None]
     if name in able:
         return FORMATS[name]
-    verb = "written" if to_write else "read"
+    verb, listed = "written" if to_write else "read", ", ".join((*able, *others))
     if name in FORMATS:
-        raise UsageError(f"the format {name} cannot be {verb} ({FORMATS[name].title}); use one of {', '.join(able)}")
-    raise UsageError(f"unknown format {name!r}; can be {verb}: {', '.join(able)}")
+        raise UsageError(f"the format {name} cannot be {verb} ({FORMATS[name].title}); use one of {listed}")
+    raise UsageError(f"unknown format {name!r}; can be {verb}: {listed}")
 
 
 def parts_of(clip: PoseClip) -> set[str]:

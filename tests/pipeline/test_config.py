@@ -21,7 +21,7 @@ from recognition.settings import RunSettings
         ({"stride": 0}, "stride: must be at least 1 (got 0)"),
         ({"precision": "int8"}, "precision: must be 'auto', 'fp32'"),
         ({"batch_size": "few"}, "batch_size: must be 'auto' or an integer (got 'few')"),
-        ({"workers": 0}, "workers is 0, but must be auto or at least 1"),
+        ({"workers": 0}, "workers: must be 'auto' or at least 1 (got 0)"),
         ({"start": 2, "end": 2}, "end 2.0 s is not after start 2.0 s"),
         ({"detection_threshold": 1.0}, "detection_threshold: "),
     ],

@@ -25,7 +25,7 @@ def export_model(
     out: Annotated[
         Path | None,
         typer.Option(
-            metavar="DIR",
+            metavar="FOLDER",
             help="Folder to create; for a network of `skelpipe models` the .onnx file.",
             show_default="exported/NAME",
             rich_help_panel=OUTPUT,

@@ -141,7 +141,9 @@ class ShardUpdate:
             AnnotationError: The data set would be empty.
         """
         if not self.labels:
-            raise AnnotationError(f"{self._folder}: the data set would contain no clips; give skeleton files with clips")
+            raise AnnotationError(
+                f"{self._folder}: the data set would contain no clips; give skeleton files with clips"
+            )
         # Refused before anything is written.
         to_text(dict(extra or {}), str(self._folder))
         stay = self._shards_that_stay()

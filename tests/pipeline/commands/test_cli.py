@@ -80,6 +80,8 @@ def test_help_never_cuts_an_option_name_off_and_fits_the_terminal(name, width, m
     lines = page.split("Examples")[0].splitlines()
     assert max(map(len, lines)) <= width
     assert "…" not in page
+    # Neither types nor ranges of Python, nor parentheses around a default.
+    assert not re.search(r"<\w+( range)?>|<=|default: \(", page)
     for param in COMMANDS[name].params:
         for option in param.opts if param.param_type_name == "option" else ():
             assert re.search(rf"^│ (?:.* / )?{option}(?: |$)", page, re.MULTILINE), option
@@ -124,12 +126,14 @@ def test_the_main_help_page_lists_every_command(monkeypatch, capsys):
         (["extract"], 2, "Missing argument"),
         (["extract", "x", "--bogus"], 2, "No such option"),
         (["extract", "no such folder"], 2, "no such folder: no such file or folder"),
-        (["extract", ".", "--stride", "0"], 2, "Invalid value for '--stride'"),
+        (["extract", ".", "--stride", "0"], 2, "Invalid value for '--stride': must be at least 1 (got '0')"),
+        (["train", "--seed", "x"], 2, "Invalid value for '--seed': must be an integer (got 'x')"),
         (["extract", ".", "--shard", "4/3"], 2, "give I/N with I from 1 to N"),
-        (["extract", ".", "--batch-size", "many"], 2, "batch_size"),
-        (["extract", ".", "--detect-every", "0"], 2, "detect_every is 0, but must be auto or at least 1"),
+        (["extract", ".", "--batch-size", "many"], 2, "--batch-size many: must be 'auto' or an integer"),
+        (["extract", ".", "--detect-every", "0"], 2, "--detect-every 0: must be 'auto' or at least 1"),
         (["extract", ".", "--start", "3", "--end", "2"], 2, "end 2.0 s is not after start 3.0 s"),
-        (["extract", ".", "--backend", "tpu"], 2, "backend"),
+        (["extract", ".", "--backend", "tpu"], 2, "--backend tpu: must be 'auto', 'torch'"),
+        (["extract", ".", "--fps", "-3"], 2, "--fps -3.0: must be greater than 0"),
         (["extract", ".", "--labels", "nowhere.csv"], 2, "nowhere.csv"),
         (["extract", ".", "--config", "extract/fast"], 2, "extract/accurate"),
         (["merge", "nowhere"], 2, "nowhere"),
