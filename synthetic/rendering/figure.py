@@ -140,31 +140,36 @@ def _thickness(body: Body) -> np.ndarray:
 
 
 def _limbs_of(body: Body, look: Look, posture: Posture, camera: Camera, seen: np.ndarray) -> Iterator[Limb]:
+    size = body.height / 1.72
+    # The axes of each part in those of the camera, as columns.
+    pelvis, chest, head = (camera.turn @ axes for axes in (posture.pelvis, posture.chest, posture.head))
+    yield from _trunk_limbs(body, look, posture, camera, seen, pelvis, chest)
+    yield from _head_limbs(body, look, posture, camera, seen, head, _thin(body) * size)
+    for number in (0, 1):
+        yield from _arm_limbs(body, look, seen, chest, number)
+        yield from _leg_limbs(body, look, seen, pelvis, number)
+        heel = camera.seen(posture.point[:, ANKLES[number]] - (0.0, 0.45 * body.ankle, 0.0))
+        yield Limb(heel, seen[:, TOES[number]], np.array([0.045, 0.047, 0.034]) * size, 1.0, look.shoe,
+                   pelvis[:, :, 0], pelvis[:, :, 2])  # fmt: skip
+
+
+def _thin(body: Body) -> float:
+    """Return the relative thickness of wrists, ankles and neck, which vary less with girth, because of the bones."""
+    return 0.5 + 0.5 * body.girth
+
+
+def _trunk_limbs(
+    body: Body,
+    look: Look,
+    posture: Posture,
+    camera: Camera,
+    seen: np.ndarray,
+    pelvis: np.ndarray,
+    chest: np.ndarray,
+) -> Iterator[Limb]:
+    """Yield chest, seat, hem and skirt: flat ends, wider than deep."""
     point = posture.point
     size, girth = body.height / 1.72, body.girth
-    thin = 0.5 + 0.5 * girth  # wrists, ankles and neck vary less with girth, because of the bones
-
-    def axes_of(axes: np.ndarray) -> np.ndarray:
-        """Convert a part's axes in the world (T, 3, 3) to the camera's axes, as columns."""
-        return camera.turn @ axes
-
-    pelvis, chest, head = axes_of(posture.pelvis), axes_of(posture.chest), axes_of(posture.head)
-
-    def tube(
-        start: int, stop: int, wide: tuple[float, ...], axes: np.ndarray, texture: np.ndarray, **more: object
-    ) -> Limb:
-        return Limb(
-            seen[:, start],
-            seen[:, stop],
-            np.array(wide) * size,
-            1.0,
-            texture,
-            axes[:, :, 0],
-            axes[:, :, 2],
-            **more,  # type: ignore[arg-type]
-        )
-
-    # The trunk: flat ends, wider than deep.
     over_hips = (body.hip + 0.085 * size * girth) * (0.5 + 0.5 * look.loose)
     at_chest = (body.shoulder + 0.02 * size) * (0.85 + 0.15 * girth)
     waist = 0.5 * (over_hips + at_chest) * body.waistline
@@ -184,55 +189,45 @@ def _limbs_of(body: Body, look: Look, posture: Posture, camera: Camera, seen: np
         spread = np.linalg.norm(point[:, KNEES[0]] - point[:, KNEES[1]], axis=-1).mean() / 2
         yield Limb(seat, end, np.array([over_hips, over_hips + 0.3 * spread, 1.1 * over_hips + 0.5 * spread]),
                    0.8, look.bottom, pelvis[:, :, 0], pelvis[:, :, 2], round_ends=0.15)  # fmt: skip
-    yield from _head_limbs(body, look, posture, camera, seen, head, thin * size)
 
-    for number in (0, 1):
-        arm = look.loose * girth
-        upper, lower = look.sleeve, look.sleeve - 1
-        sleeve = 1 + 0.3 * (look.loose - 1)
-        yield tube(
-            SHOULDERS[number],
-            ELBOWS[number],
-            (0.058 * arm * sleeve, 0.052 * arm, 0.04 * arm),
-            chest,
-            look.top,
-            cut=upper if upper < 1 else 2.0,
-            other=look.skin,
-        )
-        yield tube(
-            ELBOWS[number],
-            WRISTS[number],
-            (0.041 * arm, 0.043 * arm, 0.03 * thin),
-            chest,
-            look.top if lower > 0 else look.skin,
-            cut=lower if 0 < lower < 1 else 2.0,
-            other=look.skin,
-        )
-        yield tube(WRISTS[number], HANDS[number], (0.029 * thin, 0.038 * thin, 0.026 * thin), chest, look.skin)
-        leg = (0.4 + 0.6 * look.loose) * girth
-        cloth = 0.0 if look.skirt else look.leg
-        yield tube(
-            HIPS[number],
-            KNEES[number],
-            (0.088 * leg, 0.08 * leg, 0.057 * leg),
-            pelvis,
-            look.bottom if cloth > 0 else look.skin,
-            cut=cloth if 0 < cloth < 1 else 2.0,
-            other=look.skin,
-        )
-        shin = cloth - 1
-        yield tube(
-            KNEES[number],
-            ANKLES[number],
-            (0.056 * leg, 0.057 * leg, 0.036 * thin * (1 + (shin > 0.8) * 0.3)),
-            pelvis,
-            look.bottom if shin > 0 else look.skin,
-            cut=shin if 0 < shin < 1 else 2.0,
-            other=look.skin,
-        )
-        heel = camera.seen(point[:, ANKLES[number]] - (0.0, 0.45 * body.ankle, 0.0))
-        yield Limb(heel, seen[:, TOES[number]], np.array([0.045, 0.047, 0.034]) * size, 1.0, look.shoe,
-                   pelvis[:, :, 0], pelvis[:, :, 2])  # fmt: skip
+
+def _arm_limbs(body: Body, look: Look, seen: np.ndarray, chest: np.ndarray, number: int) -> Iterator[Limb]:
+    size, thin, arm = body.height / 1.72, _thin(body), look.loose * body.girth
+    upper, lower = look.sleeve, look.sleeve - 1
+    sleeve = 1 + 0.3 * (look.loose - 1)
+    shoulder, elbow, wrist, hand = (seen[:, part[number]] for part in (SHOULDERS, ELBOWS, WRISTS, HANDS))
+    yield _tube(shoulder, elbow, np.array((0.058 * arm * sleeve, 0.052 * arm, 0.04 * arm)) * size, chest, look.top,
+                cut=upper if upper < 1 else 2.0, other=look.skin)  # fmt: skip
+    yield _tube(elbow, wrist, np.array((0.041 * arm, 0.043 * arm, 0.03 * thin)) * size, chest,
+                look.top if lower > 0 else look.skin, cut=lower if 0 < lower < 1 else 2.0, other=look.skin)  # fmt: skip
+    yield _tube(wrist, hand, np.array((0.029 * thin, 0.038 * thin, 0.026 * thin)) * size, chest, look.skin)
+
+
+def _leg_limbs(body: Body, look: Look, seen: np.ndarray, pelvis: np.ndarray, number: int) -> Iterator[Limb]:
+    size, thin, leg = body.height / 1.72, _thin(body), (0.4 + 0.6 * look.loose) * body.girth
+    cloth = 0.0 if look.skirt else look.leg
+    shin = cloth - 1
+    hip, knee, ankle = (seen[:, part[number]] for part in (HIPS, KNEES, ANKLES))
+    yield _tube(hip, knee, np.array((0.088 * leg, 0.08 * leg, 0.057 * leg)) * size, pelvis,
+                look.bottom if cloth > 0 else look.skin,
+                cut=cloth if 0 < cloth < 1 else 2.0, other=look.skin)  # fmt: skip
+    at_ankle = 0.036 * thin * (1 + (shin > 0.8) * 0.3)
+    yield _tube(knee, ankle, np.array((0.056 * leg, 0.057 * leg, at_ankle)) * size, pelvis,
+                look.bottom if shin > 0 else look.skin, cut=shin if 0 < shin < 1 else 2.0, other=look.skin)  # fmt: skip
+
+
+def _tube(
+    start: np.ndarray,
+    stop: np.ndarray,
+    wide: np.ndarray,
+    axes: np.ndarray,
+    texture: np.ndarray,
+    *,
+    cut: float = 2.0,
+    other: np.ndarray | None = None,
+) -> Limb:
+    """Return a limb that is as deep as wide, and turns with the axes (T, 3, 3) of a part; the rest as in `Limb`."""
+    return Limb(start, stop, wide, 1.0, texture, axes[:, :, 0], axes[:, :, 2], cut=cut, other=other)
 
 
 def _head_limbs(
