@@ -54,7 +54,9 @@ def main() -> None:
         measuring.add_argument("--estimator", default="vitpose-b", help="reference estimator (default: %(default)s)")
         measuring.add_argument("--detector", default="rtmdet-m", help="reference detector (default: %(default)s)")
         if name == "ship":
-            measuring.add_argument("--even-short", action="store_true", help="ship below the target; the card says so")
+            measuring.add_argument(
+                "--below-target", "--even-short", action="store_true", help="ship below the target; the card says so"
+            )
     arguments = parser.parse_args()
     console = Console()
     try:
@@ -116,7 +118,7 @@ def _measure(arguments: argparse.Namespace, console: Console) -> None:
 def _shipped(
     arguments: argparse.Namespace, recipe: Recipe, counts: JointCounts | BoxCounts, compared: Comparison | None
 ) -> Path:
-    return ship(recipe, arguments.checkpoint, counts, arguments.scenes, compared, even_short=arguments.even_short)
+    return ship(recipe, arguments.checkpoint, counts, arguments.scenes, compared, below_target=arguments.below_target)
 
 
 def _real_frames(arguments: argparse.Namespace) -> list[ReferenceFrame]:

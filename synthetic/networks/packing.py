@@ -67,7 +67,7 @@ def ship(
     scenes: int,
     compared: Comparison | None = None,
     *,
-    even_short: bool = False,
+    below_target: bool = False,
 ) -> Path:
     """Add weights and their card to the package.
 
@@ -77,7 +77,7 @@ def ship(
         counts: Accuracy on scenes of the test family.
         scenes: Number of these scenes.
         compared: Comparison on real clips, or None.
-        even_short: Ship the weights even if they miss the target accuracy; the card then says so.
+        below_target: Ship the weights even if they miss the target accuracy; the card then says so.
 
     Returns:
         Path of the weights in the package.
@@ -88,10 +88,10 @@ def ship(
     numbers = numbers_of(counts)
     least = {"PCK@0.1": LEAST_PCK, "recall": LEAST_RECALL, "precision": LEAST_PRECISION}
     poor = [f"{name} {numbers[name]:.3f} < {limit}" for name, limit in least.items() if numbers.get(name, 1.0) < limit]
-    if poor and not even_short:
+    if poor and not below_target:
         raise UsageError(
             f"{weights}: {recipe.name} is not accurate enough ({', '.join(poor)} on unseen rendered people); add a "
-            "cycle in synthetic/networks/recipes.py and continue the training, or ship it with --even-short"
+            "cycle in synthetic/networks/recipes.py and continue the training, or ship it with --below-target"
         )
     content = weights.read_bytes()
     if len(content) > MOST_BYTES:

@@ -320,7 +320,7 @@ def test_inaccurate_or_large_weights_are_not_shipped(tmp_path: Path, monkeypatch
     with pytest.raises(UsageError, match=r"recall 0.900 < 0.95"):
         ship(recipe_named("rtmdet-nano-rendered"), weights, BoxCounts(100, 90, 0), 10)
     assert not (tmp_path / "package").exists()
-    poor = ship(recipe, weights, JointCounts(many, np.full(17, 89)), 10, even_short=True)
+    poor = ship(recipe, weights, JointCounts(many, np.full(17, 89)), 10, below_target=True)
     assert (
         poor.with_suffix(".md")
         .read_text()
