@@ -36,6 +36,7 @@ RUNS: dict[str, tuple[dict[str, Any], dict[str, Any], dict[str, Any]]] = {
     "everyday": (CUSTOM, {**SEGMENTS, "relative": True}, {}),
     "small": (SMALL, {**DSTFORMER, "max_frames": 32, "motion": True}, {}),
     "own lengths": ({"num_frames": "own", "max_frames": 48}, DSTFORMER, {}),
+    "own lengths, short": ({"num_frames": "own", "max_frames": 16}, DSTFORMER, {}),
     "linear, part": ({"num_frames": 20, "resample": "linear", "part_test": 0.6, "part_min_frames": 3}, DSTFORMER, {}),
     "own, linear": ({"num_frames": "own", "max_frames": 30, "resample": "linear"}, DSTFORMER, {}),
     "rate, part": ({**CUSTOM, "part_test": 0.7, "descriptors": False, "max_frames": 20}, DSTFORMER, {}),

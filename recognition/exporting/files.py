@@ -19,7 +19,7 @@ from recognition.inference.arrays import arrays_of
 
 
 def example_clips(
-    graph: ClipsToActions, *, persons: Sequence[int] = (2, 1), frames: Sequence[int] = (40, 24)
+    graph: ClipsToActions, *, persons: Sequence[int] = (2, 1), frames: Sequence[int] = (40, 1)
 ) -> list[Clip]:
     """Return clips of people whose joints swing, some of which are not seen, for tracing and as an example.
 
@@ -93,7 +93,8 @@ def write_openvino(content: bytes, path: Path) -> None:
 
 
 def _example(graph: ClipsToActions) -> tuple[torch.Tensor, ...]:
-    # Clips of different lengths: otherwise tracing would follow the branch for batches without padding.
+    # One clip has a single frame, so that it is shorter for every run: otherwise tracing would follow the branch for
+    # batches without padding.
     return tuple(torch.from_numpy(array) for array in arrays_of(example_clips(graph)))
 
 
