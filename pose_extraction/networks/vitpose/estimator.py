@@ -30,14 +30,14 @@ def vitpose_network(
     """
     # Imported here, because these load torch.
     from pose_extraction.engines.checkpoints import apply_state_dict, load_state_dict
-    from pose_extraction.networks.vitpose.network import build
+    from pose_extraction.networks.vitpose.network import build, build_empty
     from pose_extraction.networks.vitpose.weights import with_own_names
 
     if file is None:
         network = build(architecture, seed)
     else:
         weights, architecture = with_own_names(load_state_dict(file), architecture, file)
-        network = build(architecture)
+        network = build_empty(architecture)
         apply_state_dict(network, weights, source=file)
     # The heat maps of the mirrored crop are not shifted (`shift_heatmap=False` in all published configurations).
     spec = TopdownSpec(architecture.input_size, codec="udp", shift_flipped=False, blur_kernel=architecture.blur_kernel)

@@ -123,3 +123,19 @@ def build(architecture: Architecture, seed: int = 0) -> ViTPose:
         network = ViTPose(architecture)
         nn.init.trunc_normal_(network.position, std=0.02)
     return network.eval().requires_grad_(False)
+
+
+def build_empty(architecture: Architecture) -> ViTPose:
+    """Build a network for weights that are read next, in evaluation mode. No random weights are drawn for it.
+
+    Args:
+        architecture: Its sizes.
+    """
+    with torch.device("meta"):
+        network = ViTPose(architecture)
+    network.to_empty(device="cpu")
+    for module in network.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            # Old files lack the number of training steps.
+            module.reset_running_stats()
+    return network.eval().requires_grad_(False)

@@ -1,18 +1,24 @@
 """This project's ViTPose compared with mmpose's, and with a plain reference for the parts that mmpose lacks."""
 
 import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from pose_extraction.engines.engine import Engine
+from pose_extraction.engines.tensor_file import write_tensors
 from pose_extraction.errors import UsageError, WeightsError
 from pose_extraction.networks.estimators import load_estimator
 from pose_extraction.networks.identity import NetworkOptions, identify
 from pose_extraction.networks.model_zoo import all_models, lookup
 from pose_extraction.networks.openmmlab import mmlab, mmlab_packages
 from pose_extraction.networks.vitpose.architecture import Architecture
+from pose_extraction.networks.vitpose.estimator import vitpose_network
 from pose_extraction.networks.vitpose.network import build
 from pose_extraction.networks.vitpose.weights import with_own_names
 
@@ -242,6 +248,39 @@ def test_files_in_hugging_faces_format_are_read(architecture: Architecture) -> N
     assert weights.keys() == own.keys()
     for name, tensor in own.items():
         torch.testing.assert_close(weights[name], tensor)
+
+
+class RandomNumbers(TorchDispatchMode):
+    """Counts the tensors in memory that are filled with random numbers."""
+
+    drawn = 0
+
+    def __torch_dispatch__(
+        self, func: Callable[..., Any], types: Sequence[type], args: tuple = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        result = func(*args, **(kwargs or {}))
+        if torch.Tag.nondeterministic_seeded in func.tags and result.device.type != "meta":
+            self.drawn += 1
+        return result
+
+
+@pytest.mark.parametrize("architecture", [CLASSIC, PLUS], ids=["base", "plus"])
+def test_a_file_is_read_without_drawing_random_weights(architecture: Architecture, tmp_path: Path) -> None:
+    published = as_hugging_face(random_weights(architecture), architecture)
+    own, _ = with_own_names(published, architecture, "model.safetensors")
+    path = tmp_path / "model.safetensors"
+    write_tensors(path, published, ("format", "pt"))
+    state = torch.get_rng_state()
+    with RandomNumbers() as random:
+        network, _, _ = vitpose_network(architecture, path)
+    assert random.drawn == 0 and torch.equal(torch.get_rng_state(), state)
+    crops = torch.randn(2, 3, *architecture.input_size, generator=torch.Generator().manual_seed(0))
+    assert torch.equal(network(crops), network_with(own, architecture)(crops))
+    for name, tensor in network.state_dict().items():
+        assert torch.equal(tensor, own[name] if name in own else torch.tensor(0)), name
+    with RandomNumbers() as random:
+        build(architecture)
+    assert random.drawn > 0
 
 
 def test_another_networks_file_is_refused() -> None:
