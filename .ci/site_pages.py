@@ -29,6 +29,8 @@ API: dict[str, tuple[str, str, tuple[str, ...]]] = {
             "skelpipe.extract",
             "skelpipe.read_skeletons",
             "skelpipe.write_skeletons",
+            "skelpipe.import_skeletons",
+            "skelpipe.export_skeletons",
             "skelpipe.train",
             "skelpipe.evaluate",
             "skelpipe.predict",
@@ -40,6 +42,8 @@ API: dict[str, tuple[str, str, tuple[str, ...]]] = {
             "skelpipe.Report",
             "skelpipe.Evaluation",
             "skelpipe.Answer",
+            "skelpipe.Imported",
+            "skelpipe.Exported",
         ),
     ),
     "api/pose_extraction.md": (

@@ -25,12 +25,15 @@ check_packages(Path(__file__).resolve().parents[1])
 from pose_extraction._version import __version__  # noqa: E402
 
 if TYPE_CHECKING:
+    from pipeline.datasets.exporting import Exported
+    from pipeline.datasets.importing import Imported
     from pipeline.evaluate.evaluation import Evaluation
     from pipeline.extract.workflow import Report
     from pipeline.predict.answers import Answer
     from pipeline.predict.python_api import predict
     from pose_extraction.errors import SkelpipeError
     from pose_extraction.image_poses import ImagePoses as Poses
+    from skelpipe.exchange import export_skeletons, import_skeletons
     from skelpipe.extraction import extract
     from skelpipe.pose_estimator import PoseEstimator
     from skelpipe.recognizer import Prediction, Recognizer
@@ -40,6 +43,8 @@ if TYPE_CHECKING:
 __all__ = [
     "Answer",
     "Evaluation",
+    "Exported",
+    "Imported",
     "PoseEstimator",
     "Poses",
     "Prediction",
@@ -48,7 +53,9 @@ __all__ = [
     "SkelpipeError",
     "__version__",
     "evaluate",
+    "export_skeletons",
     "extract",
+    "import_skeletons",
     "predict",
     "read_skeletons",
     "train",
@@ -59,6 +66,8 @@ __all__ = [
 _PLACES = {
     "Answer": ("pipeline.predict.answers", "Answer"),
     "Evaluation": ("pipeline.evaluate.evaluation", "Evaluation"),
+    "Exported": ("pipeline.datasets.exporting", "Exported"),
+    "Imported": ("pipeline.datasets.importing", "Imported"),
     "PoseEstimator": ("skelpipe.pose_estimator", "PoseEstimator"),
     "Poses": ("pose_extraction.image_poses", "ImagePoses"),
     "Prediction": ("skelpipe.recognizer", "Prediction"),
@@ -66,7 +75,9 @@ _PLACES = {
     "Report": ("pipeline.extract.workflow", "Report"),
     "SkelpipeError": ("pose_extraction.errors", "SkelpipeError"),
     "evaluate": ("skelpipe.training", "evaluate"),
+    "export_skeletons": ("skelpipe.exchange", "export_skeletons"),
     "extract": ("skelpipe.extraction", "extract"),
+    "import_skeletons": ("skelpipe.exchange", "import_skeletons"),
     "predict": ("pipeline.predict.python_api", "predict"),
     "read_skeletons": ("skelpipe.skeletons", "read_skeletons"),
     "train": ("skelpipe.training", "train"),

@@ -41,15 +41,15 @@ LAYERS: dict[str, tuple[tuple[str, ...], ...]] = {
     ),
     "pipeline": (
         ("cluster", "config", "exit_codes", "info", "inputs", "reporting"),
-        ("corrections", "datasets", "evaluate", "export_model", "models", "robustness", "sharing", "train"),
-        ("extract", "protocols"),
+        ("corrections", "datasets", "evaluate", "models", "robustness", "sharing", "train"),
+        ("export_model", "extract", "protocols"),
         ("predict", "sweep"),
         ("serve",),
         ("commands",),
         ("cli",),
     ),
     "skelpipe": (
-        ("extraction", "pose_estimator", "recognizer", "shadowing", "skeletons", "training"),
+        ("exchange", "extraction", "pose_estimator", "recognizer", "shadowing", "skeletons", "training"),
         ("__main__",),
     ),
     "synthetic": (("rendering",), ("demo", "motions", "networks"), ("base",), ("everyday",)),

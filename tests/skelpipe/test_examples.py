@@ -19,7 +19,7 @@ pytestmark = [pytest.mark.slow, needs("hrnet-tiny", "rtmdet-nano-rendered")]
 
 # Objects that a user calls; the others are types of results.
 DOCUMENTED = ("PoseEstimator", "Recognizer", "evaluate", "extract", "predict", "read_skeletons", "train")
-DOCUMENTED += ("write_skeletons",)
+DOCUMENTED += ("write_skeletons", "export_skeletons", "import_skeletons")
 
 
 @pytest.fixture(scope="module")
@@ -60,3 +60,4 @@ def test_the_examples_of_the_page_run(folder, tmp_path, monkeypatch, capsys):
     printed = capsys.readouterr().out
     assert re.search(r"^1 videos extracted; \{\}\nwave \(1, 6, 17, 2\)$", printed, re.MULTILINE)
     assert "top-1" in printed and "clip47 " in printed and "missing.pkl" in printed
+    assert "48 clips imported" in printed
