@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pipeline.export_model.card import card_of
+from pipeline.export_model.card import export_section
 from pipeline.export_model.runner import program_for
+from pipeline.sharing.card import card_of
+from pipeline.sharing.run_facts import facts_of
 from pose_extraction.engines.engine import Engine, has_module
 from pose_extraction.errors import BackendError, UsageError
 from pose_extraction.files import part_path
@@ -119,9 +121,10 @@ def write_folder(
     """
     from recognition.exporting.files import example_clips
 
+    facts = facts_of(trained.path)
     names = _write_network(folder, graph, kind)
-    inputs = _described_inputs(graph, names)
-    labels = _labels_of(trained, graph, kind, inputs)
+    network = sorted(folder.iterdir())
+    labels = _labels_of(trained, graph, kind, _described_inputs(graph, names))
     (folder / LABELS).write_text(json.dumps(labels, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     (folder / "run.py").write_text(program_for(kind), encoding="utf-8")
     (clip,) = example_clips(graph, persons=(2,), frames=(60,))
@@ -134,12 +137,13 @@ def write_folder(
             f"{trained.path}: the exported network differs from the run by {difference:.2g} in a probability, more "
             f"than {TOLERANCE[kind]:g}; report this run's settings.yaml, or try another --format"
         )
-    notes = [f"the largest difference from the run on test clips was {difference:.1e} in a probability"]
+    notes = [f"The largest difference from the run on test clips was {difference:.1e} in a probability."]
     if int8 is not None:
         from pipeline.export_model.quantising import quantise
 
         notes.append(quantise(folder, trained, int8))
-    (folder / "README.md").write_text(card_of(trained, kind, inputs, notes), encoding="utf-8")
+    card = card_of(facts, sections=[export_section(labels, network, notes)])
+    (folder / "README.md").write_text(card, encoding="utf-8")
 
 
 def _write_network(folder: Path, graph: "ClipsToActions", kind: str) -> list[str]:

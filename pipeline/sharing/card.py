@@ -1,5 +1,6 @@
 """Model cards: Markdown with the front matter of model hubs, from the files of a run alone."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import yaml
@@ -14,19 +15,23 @@ _SHOWN = ("objective", "phase1_epochs", "phase2_epochs", "batch_size", "backbone
 _OF_EXTRACTION = ("estimator", "detector", "estimator_weights", "detector_weights")
 
 
-def card_of(facts: RunFacts, *, license_id: str | None = None, address: str | None = None) -> str:
+def card_of(
+    facts: RunFacts, *, license_id: str | None = None, address: str | None = None, sections: Sequence[str] = ()
+) -> str:
     """Return the model card of a run.
 
     Args:
         facts: The run.
         license_id: Licence of the weights, such as "cc-by-nc-4.0"; None if it is not known.
         address: Address of the run on a hub, for the usage example; None for the run directory.
+        sections: Further sections, which follow the usage example.
     """
     used = address or facts.reference
-    sections = [
+    parts = [
         f"# {facts.name}",
         _summary(facts),
         _usage(facts, used),
+        *sections,
         "## Training data\n\n" + _data(facts),
         "## Network and training\n\n" + _training(facts),
         "## Pose estimation\n\n" + _estimation(facts),
@@ -37,7 +42,7 @@ def card_of(facts: RunFacts, *, license_id: str | None = None, address: str | No
         "## Limits\n\n" + _limits(facts),
         "## Unsuitable uses\n\n" + _UNSUITABLE,
     ]
-    return f"---\n{_front_matter(facts, license_id)}---\n\n" + "\n\n".join(sections) + "\n"
+    return f"---\n{_front_matter(facts, license_id)}---\n\n" + "\n\n".join(parts) + "\n"
 
 
 def _front_matter(facts: RunFacts, license_id: str | None) -> str:

@@ -54,7 +54,7 @@ class RunFacts:
         return "method" in self.content
 
 
-def facts_of(run: str | Path, *, robustness: Path) -> RunFacts:
+def facts_of(run: str | Path, *, robustness: Path = Path("robustness")) -> RunFacts:
     """Read the files of a run. Weights are not loaded.
 
     Args:

@@ -78,8 +78,21 @@ def test_folder_has_everything_to_run_it(exported: Path) -> None:
     labels = json.loads((exported / "labels.json").read_text())
     assert labels["labels"][0] == "baseball_pitch" and labels["unknown_threshold"] > 0
     assert {one["name"] for one in labels["inputs"]} >= {"keypoint", "score", "frames", "size", "time"}
+
+
+def test_card_is_that_of_the_run_with_a_section_on_the_network(exported: Path) -> None:
     card = (exported / "README.md").read_text()
-    assert "`squat`" in card and "coco17" in card and "blazepose" in card
+    before, found, after = card.partition("\n## Exported network\n")
+    section, _, rest = after.partition("\n## ")
+    assert found and f"{before}\n## {rest}" == skelpipe("card", "everyday").stdout
+    labels = json.loads((exported / "labels.json").read_text())
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in section.splitlines() if line[:2] == "| "]
+    described = {name.strip("`"): rest for name, *rest in rows}
+    for one in (*labels["inputs"], *labels["outputs"]):
+        assert described[one["name"]][:2] == [one["type"], f"({', '.join(map(str, one['shape']))})"]
+    size = (exported / "model.onnx").stat().st_size / 2**20
+    assert described["model.onnx"] == [f"network, ONNX, {size:.1f} MiB"]
+    assert f"above {labels['unknown_threshold']:.4g} the action is reported as unknown" in described["unknown"][2]
 
 
 def test_program_needs_no_torch_and_none_of_our_code(exported: Path, tmp_path: Path) -> None:
