@@ -267,13 +267,13 @@ def _refuse_exported(path: Path) -> None:
     """
     if is_exported(path):
         raise WeightsError(
-            f"{path}: is an exported recognizer, which only `skelpipe predict` uses; pass the run that it was exported "
-            "from"
+            f"{path}: is an exported recognizer, which only `skelpipe predict` and `skelpipe serve` use; pass the run "
+            "that it was exported from"
         )
     if path.name in EXPORTED.values() and (path.parent / LABELS_NAME).is_file():
         raise WeightsError(
-            f"{path}: is the network of an exported recognizer; for `skelpipe predict`, pass the folder {path.parent}, "
-            "and otherwise the run that it was exported from"
+            f"{path}: is the network of an exported recognizer; for `skelpipe predict` and `skelpipe serve`, pass the "
+            f"folder {path.parent}, and otherwise the run that it was exported from"
         )
 
 

@@ -45,10 +45,19 @@ class RunningService:
         words: Further words of the command line.
         folder: Working directory.
         token: Its token; None for none.
+        first: Folder with modules that come before all others; None for none.
     """
 
-    def __init__(self, data: Path, *words: str | Path, folder: Path | None = None, token: str | None = None) -> None:
+    def __init__(
+        self,
+        data: Path,
+        *words: str | Path,
+        folder: Path | None = None,
+        token: str | None = None,
+        first: Path | None = None,
+    ) -> None:
         self.data, self._words, self._folder, self._token = data, words, folder, token
+        self._path = os.pathsep.join(str(place) for place in (first, ROOT) if place is not None)
         self.process: subprocess.Popen[str]
         self.host, self.port = "127.0.0.1", 0
         self.log: list[str] = []
@@ -58,7 +67,7 @@ class RunningService:
         words = ["serve", "--port", "0", "--data", self.data, "--min-free", "1M", *self._words]
         if self._token is not None:
             words += ["--token", self._token]
-        environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+        environment = os.environ | {"PYTHONPATH": self._path, "OMP_NUM_THREADS": "1"}
         self.process = subprocess.Popen(
             [sys.executable, "-m", "skelpipe", *map(str, words)],
             cwd=self._folder or self.data.parent,

@@ -10,29 +10,23 @@ import pytest
 from test_support.made_video import write_made_clip
 from test_support.tiny_networks import write_tiny_networks
 from test_support.trained_run import made_data
+from test_support.without_torch import ABSENT
 
 pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).resolve().parents[1]
 # Runs commands in an interpreter in which the packages of the extra `torch` cannot be imported. Prints a line for each
 # command: its exit status, its output, and the modules of these packages that are there anyway.
-PROGRAM = """
-import json, sys
-from pose_extraction.engines.torch_extra import PACKAGES
-
-class Absent:
-    def find_spec(self, name, path=None, target=None):
-        if name.partition(".")[0] in PACKAGES:
-            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
-
-sys.meta_path.insert(0, Absent())
+PROGRAM = f"""
+{ABSENT}
+import json
 from typer.testing import CliRunner
 from pipeline.cli import app
 
 if __name__ == "__main__":
     for words in json.loads(sys.argv[1]):
         result = CliRunner().invoke(app, words)
-        heavy = sorted({"cv2", "onnxruntime", "openvino", "scipy"} & set(sys.modules))
+        heavy = sorted({{"cv2", "onnxruntime", "openvino", "scipy"}} & set(sys.modules))
         failure = repr(result.exception) if not isinstance(result.exception, SystemExit | None) else ""
         print(json.dumps([result.exit_code, result.output + failure, heavy]), file=sys.__stdout__)
 """

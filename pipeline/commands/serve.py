@@ -46,7 +46,7 @@ def serve(
         typer.Option(
             "--run",
             metavar="RUN",
-            help="Run, or hf://OWNER/NAME, for clients; the first is the default. Repeat the option for several.",
+            help="Run, exported recognizer, or hf://OWNER/NAME; the first is the default. Repeat for several.",
             show_default="accepted last on the page, else the newest, else `everyday`",
             rich_help_panel=NETWORKS,
         ),
@@ -173,7 +173,7 @@ def serve(
     backend: Backend = "auto",
 ) -> None:
     """Serve recognizers over HTTP, with a page to view and correct results."""
-    require_torch("skelpipe serve")
+    _require_torch_for(run)
     missing = [name for name in NEEDED if find_spec(name) is None]
     if missing:
         raise BackendError(f"skelpipe serve needs {', '.join(missing)}; install it with pip install 'skelpipe[serve]'")
@@ -254,3 +254,18 @@ def _size_of(option: str, text: str) -> int:
     if found is None:
         raise UsageError(f"{option} {text}: must be a size such as 500M or 4G")
     return int(float(found[1]) * _UNITS[found[2].lower()])
+
+
+def _require_torch_for(runs: list[str] | None) -> None:
+    """Check that PyTorch is installed, unless all runs are exported recognizers, whose formats say what they need.
+
+    Raises:
+        BackendError: It is not installed.
+    """
+    from recognition.runs import is_exported
+
+    for run in runs or ():
+        if not is_exported(Path(run)):
+            require_torch(f"skelpipe serve --run {run}")
+    if not runs:
+        require_torch("skelpipe serve")

@@ -13,6 +13,7 @@ from pipeline.corrections.comparison import Comparison, compare
 from pipeline.corrections.lessons import HELD_OUT, TRAINING, CorrectedVideo, Lessons, lessons_of
 from pipeline.corrections.progress import COMPARISON, DATA, RUN, TABLE
 from pipeline.inputs.label_table import table_as_csv
+from pose_extraction.engines.torch_extra import require_torch
 from pose_extraction.errors import UsageError
 from pose_extraction.files import atomic_write
 from pose_extraction.formats.pickles import write_pickle
@@ -52,9 +53,11 @@ def check_retraining(request: Retraining) -> None:
 
     Raises:
         UsageError: No segment was corrected, two videos have one name, or a setting is unknown or may not be changed.
-        WeightsError: There is no such run.
+        WeightsError: There is no such run, or it is an exported recognizer.
+        BackendError: torch is not installed.
     """
     runs.run_file(request.base)
+    require_torch("training on corrections")
     if not any(video.corrections.lessons for video in request.videos):
         raise UsageError(
             "there is nothing to learn from: no segment of these videos is reviewed or corrected and has a label; "

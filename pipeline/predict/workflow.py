@@ -164,9 +164,11 @@ def load_network(run: Path, detector: Path | None) -> "Trained | ActionDetector 
 
     Raises:
         WeightsError: There is no network, or it is damaged.
+        BackendError: It needs torch, which is not installed.
     """
     if is_exported(run):
         return load_exported(run)
+    require_torch(f"the recognizer {run}")
     if detector is None:
         return load_run(run)
     from recognition.protocols.detector import load_detector

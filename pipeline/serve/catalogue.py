@@ -7,8 +7,9 @@ from typing import Any
 
 from pipeline.serve.messages import RunFacts
 from pose_extraction.errors import UsageError
+from recognition.inference.exported_run import load_exported
 from recognition.packed import FOLDER
-from recognition.runs import detector_file, is_encoder, located, name_of, newest_or_shipped_run, run_file
+from recognition.runs import detector_file, is_encoder, is_exported, located, name_of, newest_or_shipped_run, run_file
 
 
 @dataclass(frozen=True)
@@ -96,8 +97,9 @@ class Catalogue:
                 "id": entry.id,
                 "name": entry.id,
                 "classes": list(entry.facts.classes) if entry.facts else [],
-                "backbone": entry.facts.backbone if entry.facts else None,
+                "backbone": (entry.facts.backbone or None) if entry.facts else None,
                 "default": entry.id == self.default,
+                "exported": is_exported(entry.path),
                 "shipped": entry.path.parent == FOLDER,
                 "unknown": entry.facts.unknown if entry.facts else None,
                 "error": entry.facts.error if entry.facts else None,
@@ -110,8 +112,8 @@ def check_runs(names: Sequence[str]) -> tuple[Path, ...]:
     """Return the paths of runs, after checking that they exist.
 
     Args:
-        names: Run directories, files of weights, or names of recognizers in the package; none for the newest run in
-            runs/, or else the recognizer of the package.
+        names: Run directories, files of weights, folders of exported recognizers, or names of recognizers in the
+            package; none for the newest run in runs/, or else the recognizer of the package.
 
     Raises:
         UsageError: There is no run.
@@ -119,7 +121,9 @@ def check_runs(names: Sequence[str]) -> tuple[Path, ...]:
     """
     paths = [located(name) for name in names] or [newest_or_shipped_run(wanted=_predicts_actions)]
     for path in paths:
-        if detector_file(path) is None:
+        if is_exported(path):
+            load_exported(path)
+        elif detector_file(path) is None:
             run_file(path)
     return tuple(paths)
 

@@ -88,7 +88,7 @@ class RunFacts:
     Args:
         run: The run.
         classes: Names of its actions.
-        backbone: Name of its network.
+        backbone: Name of its network; empty if it is not known.
         unknown: Whether it reports unlike actions as unknown.
         error: Why it cannot be used; None if it can.
     """

@@ -4,6 +4,7 @@ import io
 import threading
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 
@@ -21,8 +22,10 @@ from recognition.data.clip import ClipFormat
 from recognition.inference.clip_predictor import ClipPredictor
 from recognition.inference.exported_run import ExportedRun
 from recognition.inference.skeleton_clips import check_layout
-from recognition.protocols.detector import ActionDetector
-from recognition.runs import Trained, detector_file
+from recognition.runs import Trained, detector_file, is_exported
+
+if TYPE_CHECKING:
+    from recognition.protocols.detector import ActionDetector
 
 # Combinations of a run and networks of stage one that stay in memory.
 KEPT = 2
@@ -33,13 +36,13 @@ class Loaded:
     """A run with the networks of stage one.
 
     Args:
-        trained: The recognizer or action detector.
+        trained: The recognizer, action detector or exported recognizer.
         plan: Networks and settings of stage one.
         extractor: Stage one.
         predictor: Stage two.
     """
 
-    trained: Trained | ActionDetector | ExportedRun
+    trained: "Trained | ActionDetector | ExportedRun"
     plan: ExtractionPlan
     extractor: PoseExtractor
     predictor: ClipPredictor
@@ -59,17 +62,18 @@ class NetworkCache:
         self._loaded: dict[tuple[Path, int, Networks], Loaded] = {}
         self._lock = threading.Lock()
 
-    def run(self, path: Path) -> Trained | ActionDetector | ExportedRun:
+    def run(self, path: Path) -> "Trained | ActionDetector | ExportedRun":
         """Return a run; it is read again if it has changed.
 
         Raises:
             WeightsError: It cannot be read.
+            BackendError: It needs torch, which is not installed.
         """
         with self._lock:
             key = (path, _changed(path))
             found = self._runs.get(key)
             if found is None:
-                found = load_network(path, detector_file(path))
+                found = load_network(path, None if is_exported(path) else detector_file(path))
                 _keep(self._runs, key, found, 2 * KEPT)
             return found
 

@@ -26,6 +26,7 @@ from recognition.data.clip import Clip
 from recognition.data.clips import ClipSet
 from recognition.data.splits import left_out_of
 from recognition.inference.clip_predictor import ClipPredictor, frames_seen
+from recognition.inference.exported_run import ExportedRun
 from recognition.inference.skeleton_clips import clips_for
 
 log = logging.getLogger(__name__)
@@ -97,8 +98,9 @@ def _facts(request: Describe, cache: NetworkCache) -> RunFacts:
         trained = cache.run(request.run)
     except (SkelpipeError, OSError) as error:
         return RunFacts(request.run, error=str(error))
-    backbone = getattr(trained.settings, "model", None)
-    name = str(getattr(backbone, "backbone", ""))
+    # The folder of an exported recognizer does not say which network is in it.
+    model = None if isinstance(trained, ExportedRun) else getattr(trained.settings, "model", None)
+    name = str(getattr(model, "backbone", ""))
     return RunFacts(request.run, trained.label_names, name, trained.confidence.threshold is not None)
 
 

@@ -30,7 +30,11 @@ export class DropZone {
     this._files.dataset.for = "videos";
     /** Whether the user has chosen a recognizer, instead of the default one. */
     this._hasChosen = false;
-    this._run = h("select", { "aria-label": "Recognizer", onchange: () => (this._hasChosen = true) });
+    const choose = () => {
+      this._hasChosen = true;
+      this._showAttention();
+    };
+    this._run = h("select", { "aria-label": "Recognizer", onchange: choose });
     this._mode = h(
       "select",
       { "aria-label": "Answers" },
@@ -121,6 +125,14 @@ export class DropZone {
     this._run.replaceChildren(...runs.map((run) => h("option", { value: run.id, selected: run.default }, name(run))));
     if (this._hasChosen && runs.some(({ id }) => id === chosen)) this._run.value = chosen;
     setAttribute(this._run, "disabled", runs.length < 2);
+    this._showAttention();
+  }
+
+  /** An exported recognizer has no attention. */
+  _showAttention() {
+    const exported = this._service.runs.find(({ id }) => id === this._run.value)?.exported === true;
+    if (exported) this._explain.checked = false;
+    setAttribute(this._explain, "disabled", exported);
   }
 }
 

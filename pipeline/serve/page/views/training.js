@@ -112,7 +112,8 @@ class Form {
   }
 
   show() {
-    const { runs } = this._service;
+    // An exported recognizer has no weights to start from.
+    const runs = this._service.runs.filter(({ exported }) => !exported);
     const chosen = this._run.value;
     this._run.replaceChildren(...runs.map((run) => h("option", { value: run.id, selected: run.default }, run.name)));
     if (this._hasChosen && runs.some(({ id }) => id === chosen)) this._run.value = chosen;
