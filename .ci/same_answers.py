@@ -1,4 +1,4 @@
-"""Compares two outputs of `skelpipe predict --json`: `python .ci/same_answers.py FILE OTHER`; status 1 if they differ."""
+"""Compares two outputs of `skelpipe predict --json`: `python .ci/same_answers.py FILE OTHER`; status 1 if different."""
 
 import json
 import sys
