@@ -1,13 +1,14 @@
 """A Ray cluster on this machine for tests: a head without cores, and two nodes with one core each."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 STORE = 80 << 20
+ATTEMPTS = 3
 
 
 @contextmanager
@@ -22,7 +23,7 @@ def small_cluster() -> Iterator[Any]:
 
     quick = {"health_check_initial_delay_ms": 0, "health_check_period_ms": 500, "health_check_failure_threshold": 4}
     head = {"num_cpus": 0, "object_store_memory": STORE, "include_dashboard": False, "_system_config": quick}
-    made = Cluster(initialize_head=True, head_node_args=head)
+    made = _started(lambda: Cluster(initialize_head=True, head_node_args=head))
     try:
         for _ in range(2):
             add_node(made)
@@ -37,4 +38,12 @@ def small_cluster() -> Iterator[Any]:
 
 def add_node(cluster: Any) -> None:
     """Adds a node with one core."""
-    cluster.add_node(num_cpus=1, object_store_memory=STORE, memory=4 << 30)
+    _started(lambda: cluster.add_node(num_cpus=1, object_store_memory=STORE, memory=4 << 30))
+
+
+def _started(start: Callable[[], Any]) -> Any:
+    """Starts processes of Ray; again if they need more than Ray's fixed 30 seconds, as next to much other work."""
+    for _ in range(ATTEMPTS - 1):
+        with suppress(Exception):
+            return start()
+    return start()

@@ -21,6 +21,8 @@ UV_RUN = "RAY_ENABLE_UV_RUN_RUNTIME_ENV"
 # A cluster that Ray starts here would report its use to Ray's makers.
 USAGE_STATISTICS = "RAY_USAGE_STATS_ENABLED"
 AUTHENTICATION = "RAY_AUTH_MODE"
+# In the message of Ray about a node that takes too long to start.
+NOT_STARTED = "timed out during startup"
 GIB = 1 << 30
 # Seconds for which the head node may take to answer.
 REACH_SECONDS = 10.0
@@ -93,6 +95,14 @@ def connected(options: ClusterOptions) -> Iterator[None]:
             raise BackendError(
                 f"cannot connect to a Ray cluster at {options.address or 'the default address'} ({first}); check "
                 "--address with `ray status --address=HOST:PORT`, and the token if the cluster asks for one"
+            ) from error
+        except Exception as error:
+            # Ray has no class of its own for this.
+            if NOT_STARTED not in str(error):
+                raise
+            raise BackendError(
+                "Ray did not start on this machine within its 30 seconds; run the command again when the machine has "
+                "less other work, or use --engine local"
             ) from error
     if in_main_thread and handler is not None:
         # Ray replaces the handler that turns SIGTERM into an orderly end.

@@ -58,3 +58,21 @@ def test_a_wrong_address_is_reported_at_once():
     options = ClusterOptions(address="127.0.0.1:9")
     with pytest.raises(BackendError, match=r"--address 127\.0\.0\.1:9: nothing answers there"), connected(options):
         pass
+
+
+def test_a_node_that_takes_too_long_to_start_is_reported_with_the_remedy(monkeypatch):
+    ray = pytest.importorskip("ray")
+
+    def too_slow(**_):
+        # Ray raises this class, and has this text.
+        raise Exception(
+            "The current node timed out during startup. This could happen because some of the raylet failed"
+        )
+
+    monkeypatch.setattr(ray, "init", too_slow)
+    local = ClusterOptions(address="local")
+    with pytest.raises(BackendError, match="Ray did not start on this machine within its 30 seconds"), connected(local):
+        pass
+    monkeypatch.setattr(ray, "init", lambda **_: 1 / 0)
+    with pytest.raises(ZeroDivisionError), connected(local):
+        pass
