@@ -83,7 +83,7 @@ def label(
     if check and out is not None:
         raise UsageError(f"--check writes nothing; leave out --out {out}")
     report = relabel(skeletons, labels, out, check=check)
-    for line in (*report.warnings, *(f"the table lists no clip for {clip}" for clip in report.unmatched)):
+    for line in (*report.warnings, *(f"{clip} is not in the table and stays unchanged" for clip in report.unmatched)):
         typer.echo(f"warning: {line}", err=True)
     for line in report.unused:
         typer.echo(f"warning: {labels}, {line}: matches no clip", err=True)

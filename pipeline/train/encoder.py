@@ -6,6 +6,7 @@ from time import perf_counter
 
 from rich.console import Console
 
+from pipeline.reporting.counts import counted, rounded_duration
 from pipeline.train.dry_run import print_plan
 from recognition.data.batching import make_loader
 from recognition.engine.step import TrainingStep
@@ -104,9 +105,9 @@ def dry_run(settings: PretrainSettings, *, resume: Path | None = None, console: 
 def costs_of(prepared: Pretraining, cost: StepCost) -> dict[str, str]:
     """Describes epochs and time of a run, from a measured step."""
     training = prepared.settings.training
-    hours = cost.seconds * cost.steps * training.epochs / 3600
+    duration = rounded_duration(cost.seconds * cost.steps * training.epochs)
     return {
-        "epochs": f"{training.epochs} with {cost.steps} steps each",
-        "time": f"about {hours:.1f} h on {training.device.partition(',')[0]} (measured: {cost.seconds:.2f} s per step, "
+        "epochs": f"{training.epochs} with {counted(cost.steps, 'step')} each",
+        "time": f"about {duration} on {training.device.partition(',')[0]} (measured: {cost.seconds:.2f} s per step, "
         f"scaled from {cost.clips} clips)",
     }

@@ -4,6 +4,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from pipeline.reporting.counts import counted, rounded_duration
 from pipeline.train.dry_run import print_plan
 from recognition import runs
 from recognition.engine.workflow import last_checkpoint
@@ -70,10 +71,10 @@ def costs_of(prepared: Prepared, cost: Cost) -> dict[str, str]:
         "" if cost.clips == cost.micro_batch else f", scaled to {cost.micro_batch} from steps with {cost.clips} clips"
     )
     return {
-        "epochs": f"phase1_epochs: {phase1}, phase2_epochs: {phase2}, with {cost.steps} steps each",
+        "epochs": f"phase1_epochs: {phase1}, phase2_epochs: {phase2}, with {counted(cost.steps, 'step')} each",
         "memory": f"{_size(cost.activation_bytes)} of activations in a step of phase two (measured"
         f"{scaled}); the framework needs additional memory",
-        "time": f"about {_clock(seconds)} on {device} (measured: {cost.phase1:.3f} s per "
+        "time": f"about {rounded_duration(seconds)} on {device} (measured: {cost.phase1:.3f} s per "
         f"step in phase one, {cost.phase2:.3f} s in phase two{scaled}; without held-out evaluation); less if "
         "several devices share the batch",
     }
@@ -81,8 +82,3 @@ def costs_of(prepared: Prepared, cost: Cost) -> dict[str, str]:
 
 def _size(count: int) -> str:
     return f"{count / 2**30:.2f} GiB" if count >= 2**30 else f"{count / 2**20:.0f} MiB"
-
-
-def _clock(seconds: float) -> str:
-    minutes = round(seconds / 60)
-    return f"{minutes // 60} h {minutes % 60} min" if minutes >= 60 else f"{minutes} min" if minutes else "a minute"
