@@ -10,6 +10,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from pose_extraction._version import __version__
 from pose_extraction.cache import default_cache_dir
 from pose_extraction.engines.devices import cpu_count, cpu_has_bf16, cuda_count
 from pose_extraction.engines.engine import has_module
@@ -17,7 +18,6 @@ from pose_extraction.engines.openvino_core import openvino_core
 from pose_extraction.networks.openmmlab import mmlab_packages
 
 PACKAGES = (
-    "skelpipe",
     "torch",
     "torchvision",
     "numpy",
@@ -35,15 +35,18 @@ PACKAGES = (
     "openpifpaf",
 )
 
+# Networks whose packages pip cannot install by name, in the table.
+OTHER_NETWORKS = {"mmlab": "OpenMMLab networks", "openpifpaf": "OpenPifPaf"}
+
 
 def collect() -> dict[str, Any]:
-    """Collects versions (None if not installed), devices, and the state of each backend and extra."""
+    """Collects versions (None if not installed), devices, and the state of each backend and of optional networks."""
     return {
         "python": platform.python_version(),
         "system": platform.platform(),
         "processor": {"name": _processor(), "usable_cores": cpu_count(), "bf16": cpu_has_bf16()},
         "gpus": _gpus(),
-        "versions": {name: _version(name) for name in PACKAGES},
+        "versions": {"skelpipe": __version__} | {name: _version(name) for name in PACKAGES},
         "backends": {"torch": _torch(), "openvino": _openvino(), "onnxruntime": _onnxruntime()},
         "extras": {"mmlab": _mmlab(), "openpifpaf": _openpifpaf()},
         "cache": str(default_cache_dir()),
@@ -71,8 +74,8 @@ def info(*, as_json: bool = False, console: Console | None = None) -> None:
     table.add_row("GPUs", "\n".join(facts["gpus"]) or "none visible")
     for section in ("versions", "backends", "extras"):
         for name, value in facts[section].items():
-            kind = "" if section == "versions" else f"{section.removesuffix('s')} "
-            table.add_row(f"{kind}{name}", value or "not installed")
+            titles = {"versions": name, "backends": f"backend {name}", "extras": OTHER_NETWORKS.get(name)}
+            table.add_row(titles[section], value or "not installed")
     table.add_row("cache", facts["cache"])
     for name, value in facts["environment"].items():
         table.add_row(name, value)
@@ -128,7 +131,7 @@ def _mmlab() -> str:
         mmlab_packages.prepare()
     except ImportError as error:
         return f"not usable: {error}"
-    return "usable: vitpose, hrnet, rtmdet, faster-rcnn"
+    return "usable: hrnet, rtmdet, faster-rcnn; vitpose with --builder mmpose"
 
 
 def _openpifpaf() -> str:

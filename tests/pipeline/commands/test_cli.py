@@ -12,6 +12,7 @@ import typer.main
 
 from pipeline import cli, read_skeletons
 from pipeline.commands.help_pages import PANELS, panels_of
+from pose_extraction._version import __version__
 
 HEAVY = ("torch", "mmpose", "mmengine", "mmdet", "mmcv", "openpifpaf", "cv2", "numpy", "av", "onnxruntime", "openvino")
 
@@ -208,7 +209,7 @@ def test_info_lists_versions_and_backends(monkeypatch, capsys):
     status, output = skelpipe_here(["info", "--json"], monkeypatch, capsys)
     assert status == 0
     facts = json.loads(output.out)
-    assert facts["versions"]["skelpipe"]
+    assert facts["versions"]["skelpipe"] == __version__
     assert facts["versions"]["torch"]
     assert set(facts["backends"]) == {"torch", "openvino", "onnxruntime"}
     assert all(isinstance(output, str) and output for output in (facts["backends"] | facts["extras"]).values())
