@@ -1,4 +1,4 @@
-"""What only a GPU can tell, in one command of at most seven minutes.
+"""What only a GPU can show, in one command of at most seven minutes.
 
     python benchmarks/gpu_check.py [--device cuda:0] [--out gpu.md] [--only equality extraction ...]
     python benchmarks/gpu_check.py --toy --device cpu     # the same code with the smallest networks, to test it

@@ -42,7 +42,7 @@ class RemoteFile:
     Args:
         url: Its URL.
         relative: Path below the listed folder, with "/" between folders; the file name if a file was listed.
-        size: Bytes; 0 if the storage does not tell.
+        size: Bytes; 0 if the storage does not report it.
         key: Digest that changes with the content.
     """
 

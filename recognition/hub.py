@@ -115,7 +115,7 @@ def fetch(address: Address) -> Path:
 def _reachable(library: ModuleType, address: Address) -> bool:
     """Return whether to ask the hub: it answers, and the revision is not a commit in the cache.
 
-    Asking first tells at once that there is no connection; a download would try again for half a minute.
+    Asking first shows at once that there is no connection; a download would try again for half a minute.
     """
     from huggingface_hub import errors
 

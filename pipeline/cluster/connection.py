@@ -172,7 +172,7 @@ def living_nodes() -> list[Node]:
 
 
 def demand_of(options: ClusterOptions, nodes: list[Node], device: str) -> Demand:
-    """Returns what an actor needs, and thereby which device it has.
+    """Returns what an actor needs, which determines its device.
 
     Args:
         options: See `ClusterOptions`.

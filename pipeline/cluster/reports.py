@@ -1,4 +1,4 @@
-"""What the driver tells about a run."""
+"""What the driver reports about a run."""
 
 from typing import Any, Protocol
 

@@ -33,7 +33,7 @@ def merge(
         str | None,
         typer.Option(
             metavar="pickle|parquet",
-            help="One file, or shards for large data sets, of which only new clips are written.",
+            help="One file, or shards, which suit large data sets: only new clips are written.",
             show_default="by the suffix of --out",
             rich_help_panel=OUTPUT,
         ),

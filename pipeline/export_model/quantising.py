@@ -79,7 +79,7 @@ def _labelled(trained: Trained, skeletons: Path) -> tuple[list[Clip], np.ndarray
 
 
 def _trained_on(path: Path) -> set[str]:
-    """Return the names of the clips that a run was trained on; empty if its directory does not tell."""
+    """Return the names of the clips that a run was trained on; empty if its directory does not record them."""
     try:
         return set(json.loads((path.parent / SPLIT_NAME).read_text(encoding="utf-8"))["training"])
     except (OSError, ValueError, KeyError, TypeError):

@@ -49,7 +49,7 @@ def source_digest(path: Path) -> str:
 def clip_digest(source: Source, facts: Mapping[str, Any]) -> str:
     """Digest of a video, "-", and the digest of everything else that decides its poses.
 
-    That of a video at a URL depends on what its storage tells about it, so that it is not read.
+    That of a video at a URL depends on what its storage reports about it, so that it is not read.
 
     Args:
         source: The video.

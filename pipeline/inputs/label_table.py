@@ -36,7 +36,7 @@ class TableRow:
         group: Clips of one group must not be on both sides of a split.
         start: Start of the clip in seconds; None for the start of the video.
         end: End of the clip in seconds; None for the end of the video.
-        track: Track number of the person whom the row labels.
+        track: Track number of the person that the row labels.
         anchor: Where this person is at one time; decides instead of the track.
     """
 
@@ -84,7 +84,7 @@ class LabelTable:
         return row.splits if self.has_splits else (ALL_CLIPS,)
 
     def person_label(self, row: TableRow) -> PersonLabel:
-        """The label of the person whom a row names; without splits in the table, those of the clip apply."""
+        """The label of the person that a row names; without splits in the table, those of the clip apply."""
         splits = row.splits if self.has_splits else None
         return PersonLabel(row.label_name, row.track, row.anchor, row.start, row.end, splits, row.group)
 

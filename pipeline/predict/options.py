@@ -87,7 +87,7 @@ class PredictOptions:
         fps: Frames per second of raw streams and folders of images; None for the default of `VideoReader`.
         stream: Number of the video stream; None for the default one.
         notes: File for the notes on each video, written if there are any; None for no file.
-        timed: Whether each prediction must tell the time that it covers, also that of a whole clip in a skeleton file.
+        timed: Whether each prediction must contain its time, also that of a whole clip in a skeleton file.
 
     Raises:
         UsageError: The frame rate or the number of the stream is out of range.

@@ -257,10 +257,10 @@ class Trainings:
         return any(one.state in OPEN for one in self._store.trainings())
 
 
-def _reason(told: Path, status: int | None) -> str:
+def _reason(failure: Path, status: int | None) -> str:
     """Return why the process of a training has failed."""
-    if told.is_file():
-        return told.read_text(encoding="utf-8")
+    if failure.is_file():
+        return failure.read_text(encoding="utf-8")
     return f"the process of the training ended with status {status}; see the log of the service"
 
 
@@ -283,16 +283,16 @@ def corrected_videos(store: Store) -> list[Job]:
     Args:
         store: The database.
     """
-    # Jobs of earlier versions do not tell what their video is.
+    # Jobs of earlier versions do not record the content of their video.
     return list({job.outcome.get("source", job.id): job for job in store.corrected()}.values())
 
 
-def train_in_process(request: Retraining, told: Path) -> None:
+def train_in_process(request: Retraining, failure: Path) -> None:
     """Train; the target of a process. The exit status is 0 if there is a new run.
 
     Args:
         request: See `Retraining`.
-        told: File for the reason of a failure.
+        failure: File for the reason of a failure.
     """
     begin_child(NICENESS)
     from pipeline.corrections.retraining import retrain
@@ -300,6 +300,6 @@ def train_in_process(request: Retraining, told: Path) -> None:
     try:
         retrain(request)
     except SkelpipeError as error:
-        with atomic_write(told) as file:
+        with atomic_write(failure) as file:
             file.write(str(error).encode())
         raise SystemExit(1) from error

@@ -19,7 +19,7 @@ _cpu_limit: int | None = None
 
 def cpu_count() -> int:
     """Return the number of CPUs that this process may use, which containers, schedulers and `limit_cpus` can limit."""
-    # macOS does not tell.
+    # macOS does not report which CPUs a process may use.
     available = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return available if _cpu_limit is None else min(available, _cpu_limit)
 

@@ -1,4 +1,4 @@
-"""What the arrays of a clip in a skeleton file mean: which joints were seen, and of whom."""
+"""What the arrays of a clip in a skeleton file mean: which joints of which persons were seen."""
 
 from collections.abc import Mapping
 from typing import Any

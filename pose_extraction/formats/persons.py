@@ -22,7 +22,7 @@ NEARBY = 0.5
 
 @dataclass(frozen=True, slots=True)
 class Match:
-    """The person of a clip whom a label means.
+    """The person of a clip that a label means.
 
     Args:
         row: Position among the persons of the clip; None if nobody matches.
@@ -63,7 +63,7 @@ def iou(one: tuple[float, float, float, float], other: tuple[float, float, float
 
 
 def find_person(annotation: Mapping[str, Any], label: PersonLabel) -> Match:
-    """Find the person of a clip whom a label means.
+    """Find the person of a clip that a label means.
 
     Args:
         annotation: A clip with joints.

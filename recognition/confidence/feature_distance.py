@@ -76,7 +76,7 @@ def fit_feature_distance(features: np.ndarray, labels: np.ndarray) -> FeatureDis
     counts = np.maximum(known.sum(axis=0), 1)
     centre = np.where(known, features, 0).sum(axis=0) / counts
     deviation = np.sqrt((np.where(known, features - centre, 0) ** 2).sum(axis=0) / counts)
-    # Features that are constant but for rounding errors tell nothing.
+    # Features that are constant except for rounding errors carry no information.
     varies = deviation > 1e-6 * np.maximum(deviation.max(), np.abs(centre))
     scale = np.divide(1, deviation, out=np.zeros(len(deviation)), where=varies)
     standard = _standardised(features, centre, scale)

@@ -181,7 +181,7 @@ class RecognizerTraining(RunTrainable):
 
     def complete(self, loop: Loop, folder: Path) -> None:
         if self.settings.keep_descriptors:
-            # The clips of this run are not all that it knows, so they cannot tell what is unknown.
+            # The clips of this run are not all that it knows, so they cannot define what is unknown.
             keep_confidence(folder, self.prepared)
             return
         cross_validated = None

@@ -111,7 +111,7 @@ export class Service extends EventTarget {
   }
 
   /**
-   * An event has told the newest state of a job or training.
+   * An event has reported the newest state of a job or training.
    *
    * @param {"jobs" | "trainings"} kind
    * @param {string} id

@@ -20,7 +20,7 @@ from pipeline.serve.requests.errors import error_response
 COOKIE = "skelpipe"
 # Names of this machine on the loopback interface.
 LOCAL_NAMES = {"localhost", "127.0.0.1", "::1"}
-# Addresses that need no token: they tell only whether the service is running, or are the same for everyone.
+# Addresses that need no token: they show only whether the service is running, or are the same for everyone.
 OPEN_PATHS = ("/livez", "/readyz", "/page/")
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; media-src 'self' blob:; "

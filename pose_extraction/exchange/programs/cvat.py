@@ -46,7 +46,7 @@ def read(path: Path, given: Given) -> list[PoseClip]:
 
 
 def _frames(text: str | None, present: list[int], path: Path) -> range | None:
-    """Return the numbers of all frames, in the stride of the key frames; None if the file does not tell their count."""
+    """Return the numbers of all frames, in the stride of the key frames; None if the file lacks their count."""
     count = 0 if text is None else whole(text, f"{path}: meta/task/size")
     if not present or not max(present) < count <= MOST_VALUES:
         return None

@@ -78,7 +78,7 @@ def regions_of_persons(hips: np.ndarray, reach: np.ndarray) -> Regions:
 
 
 def regions_of_boxes(box: np.ndarray) -> Regions:
-    """Return upright squares for boxes (N, 4), x1 y1 x2 y2 in pixels, of whose persons nothing else is known."""
+    """Return upright squares for boxes (N, 4), x1 y1 x2 y2 in pixels, of persons about whom nothing else is known."""
     box = np.asarray(box, np.float64).reshape(-1, 4)
     # The circle around a body has the body's length as its diameter.
     side = np.maximum((box[:, 2:] - box[:, :2]).max(1), 1e-6) * SIDE / 2

@@ -180,7 +180,7 @@ export class Inspector {
       this._rows = this._listed.map((name) => new ClassRow(session, actions, name));
       this._classes.replaceChildren(...this._rows.map(({ element }) => element));
     }
-    // Rows that remain are not made anew, because the focus may be on one.
+    // Rows that remain are kept, because one of them may have the focus.
     this._rows.forEach((row, index) => {
       const rank = row.name === null ? -1 : names.indexOf(row.name);
       row.update(rank, DIGITS[index] ?? "", means && rank >= 0 ? means[rank] : undefined, segment);

@@ -19,7 +19,7 @@ export class Review {
       h(
         "p",
         null,
-        "The segments of which the recognizer is least certain. Confirm or correct them, and train on them.",
+        "The segments that the recognizer is least certain about. Confirm or correct them, and train on them.",
       ),
       this._count,
       h("div.table-scroll", null, this._table),
