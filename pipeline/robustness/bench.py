@@ -13,6 +13,7 @@ from pipeline.robustness.usage import check_usage
 from pose_extraction.engines.engine import Engine
 from pose_extraction.errors import UsageError
 from pose_extraction.formats.shards.manifest import is_data_set
+from recognition.data.clips import ClipSet
 from recognition.data.perturbations import ErrorStatistics
 from recognition.robustness.conditions import (
     BY_NAME,
@@ -140,16 +141,8 @@ def prepare_bench(
     if left_out:
         raise UsageError(f"--only {left_out[0]}: does not apply to the skeletons of {files[0]}; remove it")
     families = tuple(family for family in families if settings.wants(family.name))
-    statistics: dict[str, ErrorStatistics] = {}
-    compared: dict[str, str] = {}
-    for source in sources[1:] if settings.wants(ESTIMATOR_ERRORS) else ():
-        found, compared[source.name] = estimator_statistics(main, clips, source.clips_of(first, skip_bad=skip_bad))
-        if found is None:
-            console.print(
-                Text(f"warning: {source.path} has no persons where {main.path} has; its errors are not replayed")
-            )
-        else:
-            statistics[source.name] = found
+    others = sources[1:] if settings.wants(ESTIMATOR_ERRORS) else ()
+    statistics, compared = _errors_of(others, main, clips, first, skip_bad=skip_bad, console=console)
     conditions = conditions_of(families, others=list(statistics))
     return Bench(
         subjects=subjects,
@@ -164,6 +157,29 @@ def prepare_bench(
         clip=shown[0][0] if clip is None else clip,
         skip_bad=skip_bad,
     )
+
+
+def _errors_of(
+    others: Sequence[SkeletonSource],
+    main: SkeletonSource,
+    clips: ClipSet,
+    trained: Trained,
+    *,
+    skip_bad: bool,
+    console: Console,
+) -> tuple[dict[str, ErrorStatistics], dict[str, str]]:
+    """Return the errors of other estimators relative to the first, and which clips they were measured on, by source."""
+    statistics: dict[str, ErrorStatistics] = {}
+    compared: dict[str, str] = {}
+    for source in others:
+        found, compared[source.name] = estimator_statistics(main, clips, source.clips_of(trained, skip_bad=skip_bad))
+        if found is None:
+            console.print(
+                Text(f"warning: {source.path} has no persons where {main.path} has; its errors are not replayed")
+            )
+        else:
+            statistics[source.name] = found
+    return statistics, compared
 
 
 def _seen(trained: Trained, source: SkeletonSource, names: list[str], split: str, *, skip_bad: bool) -> list[str]:
