@@ -34,6 +34,8 @@ PROTOCOL = 4
 # Arrays of at least this many bytes are written without a copy. It is larger than the frames of a pickle (64 KiB).
 LARGE = 1 << 20
 
+# First bytes of pickles of dictionaries and lists: protocols from 2 on, and 0 and 1.
+_STARTS = b"\x80(}]"
 # Exceptions that damaged or malicious pickles cause in the unpickler.
 _DAMAGE = (
     pickle.UnpicklingError,
@@ -215,18 +217,23 @@ def _with_arrays(value: Any, done: dict[int, tuple[Any, Any]]) -> Any:
 
 
 def check_readable(path: Path) -> None:
-    """Check that a skeleton file or a data set in shards can be opened, without reading it.
+    """Check that a skeleton file or a data set in shards can be opened, and how it begins, without reading it.
 
     Raises:
-        AnnotationError: It cannot.
+        AnnotationError: It cannot, or is certainly no pickle of a data set.
     """
     if is_shards(path):
         read_manifest(path)
         return
     try:
-        path.open("rb").close()
+        with path.open("rb") as file:
+            start = file.read(1)
     except OSError as error:
         raise _unreadable(path, error) from error
+    if not start or start not in _STARTS:
+        raise AnnotationError(
+            f"{path}: not a skeleton pickle; it is empty or of another type: create or download it again"
+        )
 
 
 def _unreadable(path: Path, error: OSError) -> AnnotationError:

@@ -120,6 +120,8 @@ CASES = {
     "serve --max-upload many": (2, "--max-upload many: must be a size"),
     "serve --host 192.0.2.1 --token 0123456789abcdef": (2, "--host 192.0.2.1 --port 8000: cannot listen there"),
     # A malformed table.
+    "train --data labels.csv": (1, "labels.csv: not a skeleton pickle"),
+    "pretrain --data clips/clip.mp4": (1, "clips/clip.mp4: not a skeleton pickle"),
     "extract clips --labels malformed.csv": (1, "malformed.csv"),
     "label data.pkl --labels malformed.csv": (1, "malformed.csv"),
 }
