@@ -142,7 +142,7 @@ export class Actions {
 
   redo() {
     const redone = this.session.redo();
-    toast(redone ? `Done again: ${redone}` : "There is nothing to redo.");
+    toast(redone ? `Redone: ${redone}` : "There is nothing to redo.");
   }
 
   /**

@@ -103,7 +103,7 @@ export class Inspector {
     );
     this._join = h(
       "button",
-      { title: "Make one person of the two", onclick: () => this._withOther((other) => actions.join(other)) },
+      { title: "Join the two into one person", onclick: () => this._withOther((other) => actions.join(other)) },
       "Join",
     );
     this._personTitle = h("h2");

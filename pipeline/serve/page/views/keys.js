@@ -21,7 +21,7 @@ export function bindingsOf(actions, workspace) {
         { keys: ["k"], what: "Pause", run: () => player.pause() },
         { keys: ["l"], what: "Play; again: faster", run: () => player.faster() },
         { keys: ["ArrowLeft"], what: "Back 1 s; with Shift 5 s", run: (event) => actions.jump(-1, event.shiftKey) },
-        { keys: ["ArrowRight"], what: "On 1 s; with Shift 5 s", run: (event) => actions.jump(1, event.shiftKey) },
+        { keys: ["ArrowRight"], what: "Forward 1 s; with Shift 5 s", run: (event) => actions.jump(1, event.shiftKey) },
         { keys: ["Home"], what: "First frame", run: () => player.seek(0) },
         { keys: ["End"], what: "Last frame", run: () => player.seek(player.duration) },
         { keys: ["r"], what: "Repeat the selected segment", run: () => actions.loop() },
