@@ -543,7 +543,7 @@ def test_command_prints_a_table_and_json(trained: tuple[Path, Path], tmp_path: P
     record = json.loads(CliRunner().invoke(app, [*words, "--json"]).stdout)
     assert record["clips"] == 6 and record["split"] == "one_test"
     wrong = CliRunner().invoke(app, [*words, "--noise-space", "nowhere"])
-    assert wrong.exit_code == 2 and "noise_space" in wrong.output
+    assert wrong.exit_code == 2 and "--noise-space nowhere: must be 'camera' or 'model'" in wrong.output
 
 
 def test_runs_in_folders_with_the_same_name_are_separate_methods(tmp_path: Path) -> None:
