@@ -5,7 +5,7 @@ names. `joint_values` decides what the numbers of the joints mean.
 """
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,37 +13,50 @@ import numpy as np
 
 from pose_extraction.errors import AnnotationError
 from pose_extraction.formats.joint_values import convert_joints, joint_arrays
-from pose_extraction.formats.label_numbers import ALL_CLIPS, UNLABELLED, check_label_names, number_labels
+from pose_extraction.formats.label_numbers import (
+    ALL_CLIPS,
+    MOST_CLASSES,
+    UNLABELLED,
+    check_label_names,
+    number_labels,
+)
 from pose_extraction.formats.pickles import read_pickle
 from pose_extraction.formats.shards.manifest import is_shards
 from pose_extraction.formats.shards.shard_set import open_shards
+from pose_extraction.video.notes import Note
 
 log = logging.getLogger(__name__)
 
 
-def read_converted(path: Path) -> Any:
-    """Read a skeleton file, and convert it into the form of PYSKL's; see `convert`. Assumptions are logged.
+def warn(path: Path, note: str) -> None:
+    """Log an assumption about a file."""
+    log.warning("%s: %s", path, note)
+
+
+def read_converted(path: Path, tell: Callable[[Path, str], None] = warn) -> Any:
+    """Read a skeleton file, and convert it into the form of PYSKL's; see `convert`.
 
     Args:
         path: Skeleton file, or folder of a data set in shards, whose clips were converted when they were written.
+        tell: Called with the file and each assumption about it.
 
     Raises:
         AnnotationError: The file is damaged or contains code, or its numbers have no certain meaning.
     """
     if is_shards(path):
         return open_shards(path).data_set()
-    return converted(read_pickle(path), path)
+    return converted(read_pickle(path), path, tell)
 
 
-def converted(data: Any, path: Path) -> Any:
-    """Convert the content of a skeleton file, and log the assumptions; see `convert`."""
+def converted(data: Any, path: Path, tell: Callable[[Path, str], None] = warn) -> Any:
+    """Convert the content of a skeleton file, and tell the assumptions; see `convert`."""
     data, notes = convert(data, path)
     for note in notes:
-        log.warning("%s: %s", path, note)
+        tell(path, note)
     return data
 
 
-def convert(data: Any, path: Path) -> tuple[Any, list[str]]:
+def convert(data: Any, path: Path) -> tuple[Any, list[Note]]:
     """Convert the content of a skeleton file into the form of PYSKL's.
 
     What cannot be converted is left as it is, for the validation to refuse.
@@ -71,23 +84,35 @@ def convert(data: Any, path: Path) -> tuple[Any, list[str]]:
     return data, notes + convert_joints(data["annotations"], path)
 
 
-def _as_data_set(data: Any) -> tuple[Any, list[str]]:
+def _as_data_set(data: Any) -> tuple[Any, list[Note]]:
     """Return a data set for annotations in a list, for that of one clip, and for a data set without splits."""
     if isinstance(data, dict) and "annotations" in data:
-        clips = data["annotations"]
-        clips = list(clips) if isinstance(clips, tuple) else clips
+        clips = _listed(data["annotations"])
         if not isinstance(clips, list) or data.get("split") is not None:
             return {**data, "annotations": clips}, []
         data = {**data, "annotations": clips, "split": _every_clip(clips)}
-        return data, ["the file has no splits; all clips are used"]
+        return data, [Note("the file has no splits; all clips are used")]
     if isinstance(data, dict) and "keypoint" in data:
         data = [data]
-    clips = list(data) if isinstance(data, list | tuple) else []
-    if not clips or not all(isinstance(clip, dict) and ("keypoint" in clip or "frame_inds" in clip) for clip in clips):
+    clips = _listed(data)
+    if not isinstance(clips, list) or not clips or not all(map(_is_clip, clips)):
         return data, []
     kind = "the annotation of one clip" if len(clips) == 1 else "a list of annotations"
     note = f"the file is {kind}, without splits; all clips are used"
-    return {"annotations": clips, "split": _every_clip(clips)}, [note]
+    return {"annotations": clips, "split": _every_clip(clips)}, [Note(note)]
+
+
+def _listed(clips: Any) -> Any:
+    """Return annotations in another collection as a list; those in a dictionary get their keys as ids."""
+    if isinstance(clips, dict) and clips and all(map(_is_clip, clips.values())):
+        return [{"frame_dir": clip.get("filename", key)} | clip for key, clip in clips.items()]
+    if isinstance(clips, np.ndarray) and clips.dtype == object:
+        clips = clips.ravel()
+    return list(clips) if isinstance(clips, tuple | np.ndarray) else clips
+
+
+def _is_clip(value: Any) -> bool:
+    return isinstance(value, dict) and ("keypoint" in value or "frame_inds" in value)
 
 
 def _every_clip(clips: list[Any]) -> dict[str, list[Any]]:
@@ -100,7 +125,7 @@ def _plain_splits(split: Any, path: Path) -> Any:
     plain: dict[Any, Any] = {}
     for name, clips in split.items():
         listed = clips.ravel().tolist() if isinstance(clips, np.ndarray) else clips
-        is_list = isinstance(listed, list | tuple | set)
+        is_list = isinstance(listed, list | tuple | set | frozenset)
         if _plain_id(name) in plain:
             raise AnnotationError(f"{path}: two splits have the name {_plain_id(name)!r}; rename one")
         plain[_plain_id(name)] = [_plain_id(clip) for clip in listed] if is_list else listed
@@ -132,8 +157,12 @@ def _plain_names(names: Any, path: Path) -> Any:
         names = names.ravel().tolist()
     if not isinstance(names, Mapping):
         return names
-    pairs = [(key, value) if isinstance(value, str) else (value, key) for key, value in names.items()]
-    numbers = [_plain_number(number) for number, _ in pairs]
+    pairs = list(names.items())
+    if not all(_is_number(key) for key, _ in pairs) or not all(isinstance(name, str) for _, name in pairs):
+        pairs = [(value, key) for key, value in pairs]
+    numbers = [
+        int(number) if isinstance(number, str) and _is_number(number) else _plain_number(number) for number, _ in pairs
+    ]
     if not all(map(_is_whole, numbers)) or sorted(numbers) != list(range(len(pairs))):
         raise AnnotationError(
             f'{path}: "label_names" is a dictionary, but does not number its {len(pairs)} names from 0 to '
@@ -141,6 +170,13 @@ def _plain_names(names: Any, path: Path) -> Any:
         )
     names_by_number = {number: name for number, (_, name) in zip(numbers, pairs, strict=True)}
     return [names_by_number[number] for number in range(len(pairs))]
+
+
+def _is_number(value: Any) -> bool:
+    """Return whether a value is a whole number, or one as text, as in JSON's objects."""
+    if isinstance(value, str):
+        return value.isascii() and value.isdigit() and len(value) <= len(str(MOST_CLASSES))
+    return _is_whole(_plain_number(value))
 
 
 def _with_plain_fields(clip: dict[str, Any]) -> dict[str, Any]:
@@ -153,7 +189,8 @@ def _with_plain_fields(clip: dict[str, Any]) -> dict[str, Any]:
     for name in ("label", "total_frames"):
         if name in clip:
             clip[name] = _plain_number(clip[name])
-    if clip.get("label", UNLABELLED) is None:
+    label = clip.get("label", UNLABELLED)
+    if label is None or (isinstance(label, str) and not label.strip()):
         clip["label"] = UNLABELLED
     for name in ("img_shape", "original_shape"):
         if name in clip:
@@ -173,7 +210,7 @@ def _plain_size(size: Any) -> Any:
     return tuple(_plain_number(side) for side in size[:2])
 
 
-def _number_labels(data: dict[str, Any], path: Path) -> list[str]:
+def _number_labels(data: dict[str, Any], path: Path) -> list[Note]:
     """Replace labels that are text by their numbers, in place; the texts become the class names."""
     clips = [clip for clip in data["annotations"] if isinstance(clip, dict) and "label" in clip]
     named = [clip for clip in clips if isinstance(clip["label"], str)]
@@ -198,7 +235,7 @@ def _number_labels(data: dict[str, Any], path: Path) -> list[str]:
             )
         clip["label_name"], clip["label"] = clip["label"], numbers[clip["label"]]
     data["label_names"] = names
-    return [] if known else [f"labels are names; numbered as {_listing(names)}"]
+    return [] if known else [Note(f"labels are names; numbered as {_listing(names)}", "labels are names")]
 
 
 def _listing(names: list[str]) -> str:

@@ -1,21 +1,24 @@
 """Validate skeleton files for PYSKL's readers, with one-sentence error messages."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from pose_extraction.errors import AnnotationError
-from pose_extraction.formats.foreign import read_converted
+from pose_extraction.formats.foreign import read_converted, warn
 from pose_extraction.formats.joint_values import is_size
 from pose_extraction.formats.label_numbers import UNLABELLED, check_label_names
 from pose_extraction.formats.person_labels import person_labels_of
 
 
-def read_data_set(path: Path) -> dict[str, Any]:
+def read_data_set(path: Path, tell: Callable[[Path, str], None] = warn) -> dict[str, Any]:
     """Read, convert and validate a skeleton file of this or another program.
 
     Args:
         path: Skeleton file.
+        tell: Called with the file and each assumption about it.
 
     Returns:
         The data set.
@@ -23,7 +26,7 @@ def read_data_set(path: Path) -> dict[str, Any]:
     Raises:
         AnnotationError: The file is damaged, contains code or is not a skeleton data set.
     """
-    data = read_converted(path)
+    data = read_converted(path, tell)
     validate_dataset(data, path)
     return data
 
@@ -137,7 +140,8 @@ def validated_clip(annotation: Any, position: int, path: Path) -> str:
     clip = f"{path}: clip {identifier!r}"
     for key in ("label", "total_frames", "keypoint"):
         if key not in annotation:
-            raise AnnotationError(f"{clip} has no {key!r}; add it or remove the clip")
+            hint = f" ({UNLABELLED} for a clip without a label)" if key == "label" else ""
+            raise AnnotationError(f"{clip} has no {key!r}; add it{hint}, or remove the clip")
     keypoint, frames = annotation["keypoint"], annotation["total_frames"]
     for key, meaning in (("label", "a class number, or a name in all clips"), ("total_frames", "a number of frames")):
         if not isinstance(annotation[key], int) or isinstance(annotation[key], bool):
@@ -165,17 +169,33 @@ def validated_clip(annotation: Any, position: int, path: Path) -> str:
     if shape is None or len(shape) != 4 or shape[1] != frames or shape[3] not in (2, 3):
         raise AnnotationError(
             f"{clip}: keypoint is {type(keypoint).__name__ if shape is None else f'of shape {shape}'}, must be floats "
-            f"(persons, {frames} frames, joints, 2 or 3 coordinates); extract the clip again"
+            f"(persons, {frames} frames, joints, 2 or 3 coordinates); reorder or reshape its axes, or extract the clip "
+            "again"
         )
     score_shape = getattr(annotation.get("keypoint_score"), "shape", None)
     if "keypoint_score" in annotation and score_shape != shape[:3]:
         raise AnnotationError(
-            f"{clip}: keypoint_score has shape {score_shape}, must have {shape[:3]}; extract the clip again"
+            f"{clip}: keypoint_score has shape {score_shape}, must have {shape[:3]} (persons, frames, joints); reshape "
+            "or remove it, or extract the clip again"
         )
     size = annotation.get("img_shape")
     if size is not None and not is_size(size):
         raise AnnotationError(f"{clip}: img_shape is {size!r:.80}, must be (height, width) in pixels; fix it")
     if size is None and shape[3] == 2:
         raise AnnotationError(f"{clip} has no 'img_shape', the frame's (height, width) in pixels; add it")
+    _refuse_infinite(keypoint, annotation.get("keypoint_score"), clip)
     person_labels_of(annotation, clip)
     return identifier
+
+
+def _refuse_infinite(keypoint: np.ndarray, score: np.ndarray | None, clip: str) -> None:
+    for values, field in ((keypoint, "keypoint"), (score, "keypoint_score")):
+        if values is None or values.dtype.kind != "f" or np.isfinite(values).all():
+            continue
+        if values.dtype == np.float16 and np.isinf(values).any():
+            raise AnnotationError(
+                f"{clip} has infinite values in {field!r}: float16 overflows above 65504; write it as float32"
+            )
+        raise AnnotationError(
+            f"{clip} has NaN or infinite values in {field!r}; write joints that were not seen as (0, 0) with score 0"
+        )

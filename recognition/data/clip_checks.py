@@ -104,16 +104,6 @@ def check_clip(annotation: Any, position: int, path: Path, shape: tuple[int, int
         raise AnnotationError(
             f"{clip}: keypoint_score has type {score.dtype}, but must be numeric; extract the clip again"
         )
-    for values, field in ((keypoint, "keypoint"), (score, "keypoint_score")):
-        if values is not None and values.dtype == np.float16 and np.isinf(values).any():
-            raise AnnotationError(
-                f"{clip} has infinite values in {field!r}: float16 overflows above 65504; write it as float32"
-            )
-        if values is not None and not np.isfinite(values).all():
-            raise AnnotationError(
-                f"{clip} has NaN or infinite values in {field!r}; write joints that were not seen as (0, 0) with score "
-                "0"
-            )
     if not (keypoint if score is None else score > 0).any():
         raise EmptyClipError(f"{clip} has no person in any frame; check its video")
 

@@ -68,7 +68,7 @@ def test_plain_values_of_other_types_are_accepted(changes: dict[str, Any], field
     assert type(data["annotations"][0][field]) is type(expected)
 
 
-@pytest.mark.parametrize("names", [np.array(["a", "b"]), ("a", "b"), {"a", "b"}])
+@pytest.mark.parametrize("names", [np.array(["a", "b"]), ("a", "b"), {"a", "b"}, frozenset("ab")])
 def test_splits_of_other_types_are_accepted(names: Any) -> None:
     data, _ = converted(clip("a"), clip("b"), split={"train": names})
     assert sorted(data["split"]["train"]) == ["a", "b"]
@@ -85,6 +85,7 @@ def test_numbers_as_ids_are_accepted_in_splits() -> None:
         {0: "wave", 1: "run"},
         {"wave": 0, "run": 1},
         {"run": np.int64(1), "wave": np.int64(0)},
+        {"0": "wave", "1": "run"},
         np.array(["wave", "run"]),
     ],
 )
@@ -110,6 +111,9 @@ def test_labels_may_be_names() -> None:
     assert notes == ["labels are names; numbered as 0 run, 1 wave"]
     data, notes = converted(clip("a", "wave"), label_names=["wave", "run"])
     assert data["annotations"][0]["label"] == 0 and notes == []
+    # As in an empty cell of a label table.
+    data, _ = converted(clip("a", "wave"), clip("b", ""), clip("c", " "))
+    assert data["label_names"] == ["wave"] and [one["label"] for one in data["annotations"]] == [0, -1, -1]
 
 
 @pytest.mark.parametrize(
@@ -173,6 +177,17 @@ def test_the_dictionary_of_one_clip_is_a_data_set() -> None:
     assert notes == ["the file is the annotation of one clip, without splits; all clips are used"]
 
 
+def test_annotations_by_id_are_a_data_set() -> None:
+    clips = {name: {key: value for key, value in clip(name).items() if key != "frame_dir"} for name in ("a", "b")}
+    for content in (clips, {"annotations": clips, "split": {"train": ["a", "b"]}}):
+        data, _ = convert(content, PATH)
+        validate_dataset(data, PATH)
+        assert [one["frame_dir"] for one in data["annotations"]] == ["a", "b"]
+        assert next(iter(data["split"].values())) == ["a", "b"]
+    data, _ = convert({"annotations": np.array([clip("a"), clip("b")], object), "split": {"train": ["a"]}}, PATH)
+    validate_dataset(data, PATH)
+
+
 def test_whole_numbers_and_lists_are_accepted_as_joints() -> None:
     whole = clip()["keypoint"].astype(np.int64)
     for keypoint in (whole, whole.tolist(), whole[0]):
@@ -198,18 +213,74 @@ def test_nan_in_3d_is_not_the_origin() -> None:
     assert after["keypoint_score"][0, 3, 4] == 0 and (after["keypoint_score"][0, :, 0] == 1).all()
 
 
+def with_third(third: np.ndarray, **changes: Any) -> dict[str, Any]:
+    """A clip without scores whose joints have a third channel."""
+    joined = np.concatenate([clip()["keypoint"], third[..., None].astype(np.float32)], -1)
+    return clip(**{"keypoint": joined, "keypoint_score": None, **changes})
+
+
 def test_a_third_channel_of_scores_is_not_depth() -> None:
     one = clip()
-    joined = np.concatenate([one["keypoint"], one["keypoint_score"][..., None]], -1)
-    data, notes = converted(clip(keypoint=joined, keypoint_score=None))
-    (after,) = data["annotations"]
-    np.testing.assert_array_equal(after["keypoint"], one["keypoint"])
-    np.testing.assert_array_equal(after["keypoint_score"], one["keypoint_score"])
-    assert notes == ["the third channel of the joints is in [0, 1], so it is read as their scores: 2D, not 3D"]
+    note = "the third channel of the joints is in [0, 1], so it is read as their scores: 2D, not 3D"
+    for scores in (None, one["keypoint_score"].copy()):
+        data, notes = converted(with_third(one["keypoint_score"], keypoint_score=scores))
+        (after,) = data["annotations"]
+        np.testing.assert_array_equal(after["keypoint"], one["keypoint"])
+        np.testing.assert_array_equal(after["keypoint_score"], one["keypoint_score"])
+        assert notes == [note]
     # In metres, it is depth.
     metres = np.random.default_rng(0).uniform(0, 1, (1, 6, 17, 3)).astype(np.float32)
-    data, notes = converted(clip(keypoint=metres, keypoint_score=None))
+    data, notes = converted(clip(keypoint=metres, keypoint_score=None, img_shape=None))
     assert data["annotations"][0]["keypoint"].shape[3] == 3 and notes == []
+
+
+def test_a_third_channel_of_scores_may_have_joints_that_were_not_seen() -> None:
+    one = with_third(clip()["keypoint_score"])
+    one["keypoint"][0, 2, 5] = np.nan
+    (after,) = converted(one)[0]["annotations"]
+    assert after["keypoint"].shape[3] == 2 and (after["keypoint"][0, 2, 5] == 0).all()
+    assert after["keypoint_score"][0, 2, 5] == 0 and after["keypoint_score"][0, 2, 6] == one["keypoint"][0, 2, 6, 2]
+
+
+def test_a_third_channel_of_visibility_flags_is_not_depth() -> None:
+    flags = np.random.default_rng(0).integers(0, 3, (1, 6, 17))
+    data, notes = converted(with_third(flags))
+    np.testing.assert_array_equal(data["annotations"][0]["keypoint_score"], flags > 0)
+    assert notes == ["the third channel of the joints is 0, 1 or 2, so it is read as COCO's visibility: 2D, not 3D"]
+
+
+def test_a_third_channel_of_zeros_is_ignored() -> None:
+    data, notes = converted(with_third(np.zeros((1, 6, 17))))
+    assert data["annotations"][0]["keypoint"].shape[3] == 2 and "keypoint_score" not in data["annotations"][0]
+    assert notes == ["the third channel of the joints is 0 everywhere and is ignored: 2D, not 3D"]
+    # Without a frame, it may be a plane in space.
+    data, notes = converted(with_third(np.zeros((1, 6, 17)), img_shape=None))
+    assert data["annotations"][0]["keypoint"].shape[3] == 3 and notes == []
+
+
+@pytest.mark.parametrize(
+    ("one", "message"),
+    [
+        (with_third(clip()["keypoint_score"] * 8), "from 0 to 7.* next to x and y in pixels, which may be scores on"),
+        (with_third(clip()["keypoint_score"] * 100), "store scores from 0 to 1 as 'keypoint_score', or remove"),
+        (with_third(clip()["keypoint_score"], keypoint_score=clip()["keypoint_score"] / 2), "differs from it; remove"),
+        (with_third(clip()["keypoint_score"], img_shape=None), "clip 'a' has no 'img_shape'"),
+        (
+            clip(keypoint=np.random.default_rng(0).random((1, 6, 17, 3), np.float32), keypoint_score=None),
+            "clip 'a' has three numbers from 0 to 1 per joint, which may be shares of the frame with a score, or",
+        ),
+    ],
+)
+def test_an_ambiguous_third_channel_is_refused(one: dict[str, Any], message: str) -> None:
+    with pytest.raises(AnnotationError, match=message):
+        converted(one)
+
+
+def test_depth_next_to_millimetres_or_with_scores_stays() -> None:
+    depth = np.random.default_rng(0).uniform(1000, 3000, (1, 6, 17))
+    for one in (with_third(depth), with_third(depth / 100, keypoint_score=clip()["keypoint_score"])):
+        data, notes = converted(one)
+        assert data["annotations"][0]["keypoint"].shape[3] == 3 and notes == []
 
 
 def test_shares_of_the_frame_become_pixels() -> None:
@@ -224,6 +295,20 @@ def test_shares_of_the_frame_become_pixels() -> None:
         converted(clip(keypoint=shares - 0.5))
 
 
+def test_shares_of_the_frame_in_some_clips_become_pixels() -> None:
+    one = clip("b")
+    shares = one["keypoint"] / np.array([WIDTH, HEIGHT], np.float32)
+    data, notes = converted(clip("a"), clip("b", keypoint=shares))
+    np.testing.assert_allclose(data["annotations"][1]["keypoint"], one["keypoint"], rtol=1e-5)
+    assert len(notes) == 1 and "1 clips (the first: 'b') have coordinates up to 1, unlike the others" in notes[0]
+    # A few joints at the corner are pixels.
+    corner = np.zeros_like(shares)
+    corner[0, 0, :2] = ((0.3, 0.7), (1.1, 0.4))
+    data, notes = converted(clip("a"), clip("b", keypoint=corner))
+    np.testing.assert_array_equal(data["annotations"][1]["keypoint"], corner)
+    assert notes == []
+
+
 def test_exchanged_width_and_height() -> None:
     data, notes = converted(clip(img_shape=(WIDTH, HEIGHT)), clip("b", img_shape=(WIDTH, HEIGHT)))
     assert {one["img_shape"] for one in data["annotations"]} == {(HEIGHT, WIDTH)}
@@ -232,6 +317,11 @@ def test_exchanged_width_and_height() -> None:
     data, notes = converted(clip(img_shape=(100, 200)))
     assert data["annotations"][0]["img_shape"] == (100, 200)
     assert len(notes) == 1 and "outside the frame; check img_shape, which is (height, width)" in notes[0]
+    # A single clip of many.
+    data, notes = converted(*(clip(f"c{number}") for number in range(40)), clip("odd", img_shape=(WIDTH, HEIGHT)))
+    assert notes == [
+        "in 1 clips (the first: 'odd'), many joints are outside the frame; check img_shape, which is (height, width)"
+    ]
 
 
 def test_scores_above_one() -> None:
@@ -243,8 +333,38 @@ def test_scores_above_one() -> None:
         AnnotationError, match=r"clip 'a' has a score of .* from 0 to 1; divide all scores by the largest"
     ):
         converted(clip(keypoint_score=one["keypoint_score"] * 8))
+    with pytest.raises(AnnotationError, match=r"clip 'b' has scores up to .*, but clip 'a' only up to 0.*by 100"):
+        converted(one, clip("b", keypoint_score=one["keypoint_score"] * 100))
+    # The same scores everywhere are not right for that.
+    for value, message in ((100, "read as percent"), (2, "read as COCO's visibility")):
+        data, notes = converted(clip(keypoint_score=np.full((1, 6, 17), value, np.float32)))
+        assert (data["annotations"][0]["keypoint_score"] == 1).all() and message in notes[0]
+    with pytest.raises(AnnotationError, match="has a score of 8"):
+        converted(clip(keypoint_score=np.full((1, 6, 17), 8, np.float32)))
     # Heat maps are interpolated, which may exceed 1 a little.
     assert converted(clip(keypoint_score=one["keypoint_score"] * 1.2))[1] == []
+
+
+def test_visibility_flags_as_scores() -> None:
+    flags = np.random.default_rng(0).integers(0, 3, (1, 6, 17))
+    for scores in (flags, flags.astype(np.float32)):
+        data, notes = converted(clip(keypoint_score=scores))
+        np.testing.assert_array_equal(data["annotations"][0]["keypoint_score"], flags > 0)
+        assert notes == ["scores are 0, 1 or 2, so they are read as COCO's visibility"]
+    data, notes = converted(clip(keypoint_score=flags > 0))
+    assert data["annotations"][0]["keypoint_score"].dtype == np.float32 and notes == []
+
+
+def test_negative_scores() -> None:
+    scores = clip()["keypoint_score"].copy()
+    scores[0, 2, 5] = -1
+    data, notes = converted(clip(keypoint_score=scores))
+    assert data["annotations"][0]["keypoint_score"][0, 2, 5] == 0 and notes == [
+        "joints with the score -1 count as not seen"
+    ]
+    # Numbers before a sigmoid.
+    with pytest.raises(AnnotationError, match=r"clip 'a' has a score of -.*, but scores are from 0 to 1; convert them"):
+        converted(clip(keypoint_score=np.log(scores.clip(0.1))))
 
 
 @pytest.mark.parametrize("value", [0.0, 0.5, 1.0])
@@ -268,6 +388,10 @@ def test_constant_scores_do_not_say_what_was_seen(value: float) -> None:
         ({"total_frames": 7}, "total_frames is 7, but keypoint of shape .* has 6 frames; set total_frames"),
         ({"keypoint": np.zeros((1, 6, 17, 2), bool)}, "keypoint is of type bool, must be numbers"),
         ({"img_shape": (480.5, 640)}, r"img_shape is \(480.5, 640\), must be \(height, width\) in pixels"),
+        ({"label": None}, r"clip 'a' has no 'label'; add it \(-1 for a clip without a label\), or remove the clip"),
+        ({"keypoint": np.zeros((1, 6, 2, 17), np.float32)}, "must be floats .*; reorder or reshape its axes"),
+        ({"keypoint": np.full((1, 6, 17, 2), np.inf, np.float16)}, "'keypoint': float16 overflows above 65504"),
+        ({"keypoint_score": np.full((1, 6, 17), np.inf, np.float32)}, "infinite values in 'keypoint_score'"),
     ],
 )
 def test_what_is_not_clear_is_refused_with_clip_value_and_fix(changes: dict[str, Any], message: str) -> None:
