@@ -71,6 +71,18 @@ def trim_front(source: Path, path: Path, seconds: float) -> Path:
     return path
 
 
+def without_packets(source: Path, path: Path, count: int) -> Path:
+    """Copy a video without encoding it again, and without its first packets."""
+    with av.open(str(source)) as read, av.open(str(path), "w") as written:
+        stream = read.streams.video[0]
+        copy = written.add_stream_from_template(stream)
+        for number, packet in enumerate(read.demux(stream)):
+            if number >= count and packet.size:
+                packet.stream = copy
+                written.mux(packet)
+    return path
+
+
 def trim_end(source: Path, path: Path, share: float) -> Path:
     """Copy an mp4 file with an edit list that ends after a share of its duration."""
     data = bytearray(source.read_bytes())

@@ -1,7 +1,7 @@
 """Compare what a file contains with what its header specifies, to report truncated and damaged files.
 
-Not every difference is damage: an edit list hides frames at both ends of a trimmed video, and an empty chunk of an AVI
-file shows the frame before it once more.
+Not every difference is damage: an edit list hides frames at both ends of a trimmed video, an empty chunk of an AVI file
+shows the frame before it once more, and a recording that was cut out of a longer one may not begin with a key frame.
 """
 
 import struct
@@ -47,24 +47,40 @@ class Completeness:
             # That of mp4 files lists the frames that the edit list leaves.
             self._claimed = min(stream.frames, len(stream.index_entries))
         self._hidden = 0
+        # Packets before the first key frame, and all packets; without those that show no frame of their own.
+        self._before_key = 0
+        self._shown = 0
+        self._has_key = False
         self._first: int | None = None
         self._last = 0
 
     def count(self, packet: av.Packet) -> None:
         """Take the next packet into account."""
         repeats = self._repeats_in_packets and packet.size <= REPEATING_BYTES
-        self._hidden += packet.is_discard or repeats
+        is_hidden = packet.is_discard or repeats
+        self._hidden += is_hidden
+        self._shown += not is_hidden
+        self._has_key |= packet.is_keyframe
+        self._before_key += not self._has_key and not is_hidden
         if packet.dts is not None:
             self._first = packet.dts if self._first is None else self._first
             self._last = packet.dts
 
-    def shortfall(self, frames: int, seconds: float) -> Note | None:
-        """Return a note if frames are missing at the end of the iteration.
+    def shortfall(self, frames: int, seconds: float) -> list[Note]:
+        """Return notes if frames are missing at the end of the iteration.
 
         Args:
             frames: Number of frames read, and of frames before them.
             seconds: Time of their end.
         """
+        late = self._before_key if self._before_key and self._shown - frames >= self._before_key else 0
+        notes = []
+        if late:
+            text = "before its first key frame, which cannot be decoded; times start at the first frame that can"
+            notes.append(Note(f"the video has {late} frames {text}", f"the video has frames {text}"))
+        return notes + self._truncation(frames + late, seconds * (frames + late) / frames)
+
+    def _truncation(self, frames: int, seconds: float) -> list[Note]:
         promised, claimed = self._promised_seconds(), self._claimed - self._hidden
         kind = "truncated or damaged: shorter than the header specifies"
         if (
@@ -76,8 +92,8 @@ class Completeness:
         elif claimed - self._spanned(frames) > max(1, claimed * MISSING_SHARE):
             text = f"the header specifies {claimed} frames, but only {frames} can be read"
         else:
-            return None
-        return Note(f"{text}: the file is truncated or damaged", kind)
+            return []
+        return [Note(f"{text}: the file is truncated or damaged", kind)]
 
     def _spanned(self, frames: int) -> int:
         """Return the number of frames, including those that repeat the frame before."""

@@ -138,8 +138,7 @@ class VideoStream:
             self._note_frame(frame)
             yield Picture(index, time, partial(self._converter.convert, frame))
         if time is not None:
-            shortfall = self._completeness.shortfall(index + 1, time + step)
-            self._problems += [] if shortfall is None else [shortfall]
+            self._problems += self._completeness.shortfall(index + 1, time + step)
         self.note_damage()
 
     def frame_times(self) -> list[float]:

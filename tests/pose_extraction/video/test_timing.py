@@ -9,7 +9,7 @@ import pytest
 
 from pose_extraction.video.notes import kind_of
 from pose_extraction.video.reader import Frame, VideoReader
-from test_support.made_container import add_empty_chunks, encode, trim_end, trim_front
+from test_support.made_container import add_empty_chunks, encode, trim_end, trim_front, without_packets
 from test_support.made_video import made_frame, write_made_clip
 
 QUIET = {"x265-params": "log-level=none"}
@@ -28,6 +28,8 @@ def read(path: Path, **arguments: object) -> tuple[list[Frame], list[str], float
         ("hevc", "libx265", 15, QUIET),
         ("m4v", "mpeg4", 15, {}),
         ("mpeg2video", "mpeg2video", 24, {}),
+        ("mpeg1video", "mpeg1video", 24, {}),
+        ("mpeg1video", "mpeg1video", 30, {"bf": "2"}),
     ],
 )
 def test_a_raw_stream_has_the_rate_of_its_header(
@@ -117,6 +119,29 @@ def test_lost_frames_in_the_middle_of_avi_are_reported(tmp_path: Path) -> None:
     data[third : 2 * third] = random.Random(1).randbytes(third)
     (tmp_path / "holed.avi").write_bytes(data)
     assert read(tmp_path / "holed.avi")[1]
+
+
+@pytest.mark.parametrize("suffix", ["mp4", "mkv", "ts"])
+def test_a_beginning_without_a_key_frame_is_not_a_missing_end(tmp_path: Path, suffix: str) -> None:
+    whole = write_made_clip(tmp_path / f"whole.{suffix}", size=(96, 128), frames=60, options={"bf": "0"})
+    frames, problems, _ = read(without_packets(whole, tmp_path / f"part.{suffix}", 10))
+    assert len(frames) == 35 and frames[-1].time == pytest.approx(34 / 25, abs=1e-3)
+    text = "before its first key frame, which cannot be decoded; times start at the first frame that can"
+    assert problems == [f"the video has 15 frames {text}"]
+    assert kind_of(problems[0]) == f"the video has frames {text}"
+    # Decoders of MPEG-4 begin with any frame.
+    if suffix != "ts":
+        whole = write_made_clip(tmp_path / f"other.{suffix}", size=(96, 128), frames=60, codec="mpeg4")
+        frames, problems, _ = read(without_packets(whole, tmp_path / f"rest.{suffix}", 10))
+        assert len(frames) == 50 and problems == []
+
+
+def test_the_rate_of_a_clock_or_of_fields_is_not_that_of_frames(tmp_path: Path) -> None:
+    # Without a known rate, FLV files store that of their clock, and FFmpeg guesses that of fields in MPEG-1.
+    whole = write_made_clip(tmp_path / "whole.flv", size=(96, 128), frames=30)
+    assert read(without_packets(whole, tmp_path / "copy.flv", 0))[2] == 25
+    fields = encode(tmp_path / "fields.ts", "mpeg1video", rate=30, container_format="mpegts")
+    assert read(fields)[2] == 30
 
 
 def test_interlaced_video_is_reported(tmp_path: Path) -> None:
