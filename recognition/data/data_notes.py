@@ -3,7 +3,7 @@
 import numpy as np
 
 from pose_extraction.errors import AnnotationError
-from pose_extraction.formats.annotations import UNLABELLED
+from pose_extraction.formats.annotations import ALL_CLIPS, UNLABELLED
 from recognition.data.clips import ClipSet
 from recognition.data.splits import split_indices, splits_for_training, training_split
 from recognition.settings import DataSettings
@@ -110,12 +110,12 @@ def notes_on_test_clips(clips: ClipSet, settings: DataSettings, training: np.nda
 
     Args:
         clips: The skeleton file.
-        settings: `train_split` is used.
+        settings: `train_split` and `holdout_split` are used.
         training: int (N,), indices of the training clips.
     """
     split = training_split(clips, settings)
     notes: list[str] = []
-    for name in _partners(split, clips) if split is not None else ():
+    for name in _partners(split, clips, settings) if split is not None else ():
         test = np.setdiff1d(clips.splits[name], training)
         unknown = np.setdiff1d(clips.labels[test], [*clips.labels[training], UNLABELLED])
         if len(unknown):
@@ -209,7 +209,7 @@ def notes_on_splits(clips: ClipSet, settings: DataSettings, training: np.ndarray
             notes.append(
                 f"{_clips_of(clips, both)} in both split {split!r} and split {held!r}, and held out of training"
             )
-    for name in _partners(split, clips):
+    for name in _partners(split, clips, settings):
         both = np.intersect1d(training, clips.splits[name])
         if len(both):
             notes.append(
@@ -219,11 +219,17 @@ def notes_on_splits(clips: ClipSet, settings: DataSettings, training: np.ndarray
     return notes
 
 
-def _partners(trained: str, clips: ClipSet) -> list[str]:
-    """Counterparts of the training split, by name: for example xsub_val for xsub_train."""
+def _partners(trained: str, clips: ClipSet, settings: DataSettings) -> list[str]:
+    """Counterparts of the training split, by name: for example xsub_val for xsub_train; or the only other split."""
     before, train, after = trained.lower().rpartition("train")
     wanted = {f"{before}{word}{after}" for word in _PARTNERS} if train else set()
-    return [name for name in clips.splits if name.lower() in wanted]
+    partners = [name for name in clips.splits if name.lower() in wanted]
+    others = [
+        name
+        for name in clips.splits
+        if name not in (trained, settings.holdout_split, ALL_CLIPS) and "train" not in name.lower()
+    ]
+    return partners or (others if len(others) == 1 else [])
 
 
 def _clips_of(clips: ClipSet, indices: np.ndarray) -> str:

@@ -250,6 +250,13 @@ def test_one_person_on_both_sides_is_noted(tmp_path):
     assert note.startswith(
         "1 groups (the first: 'ben') have clips both for training and in split 'test', so its results"
     )
+    # The only other split, whatever its name.
+    file = labelled(tmp_path / "b.pkl", [0, 0, 1, 1, 0, 1], {"train": range(4), "rest": range(4, 6)}, group=people)
+    (note,) = notes_of(file, "holdout=0")
+    assert "both for training and in split 'rest'" in note
+    file = labelled(tmp_path / "c.pkl", [0, 0, 1, 1, 0, 1], {"train": range(4), "rest": range(3, 6)})
+    (note,) = notes_of(file, "holdout=0")
+    assert "is in both split 'train' and split 'rest', and used for training" in note
 
 
 def test_near_duplicates_across_splits_are_noted(tmp_path):
