@@ -43,6 +43,8 @@ def merge(
     from pipeline.datasets.merging import merge as merge_files
 
     merged = merge_files(paths, out, to=to)
+    for note in merged.notes:
+        typer.echo(note, err=True)
     for _path, reason in merged.damaged:
         typer.echo(f"skipped: {reason}", err=True)
     typer.echo(f"merged {counted(merged.clips, 'clip')} from {counted(merged.files, 'file')}", err=True)
@@ -83,12 +85,8 @@ def label(
     if check and out is not None:
         raise UsageError(f"--check writes nothing; leave out --out {out}")
     report = relabel(skeletons, labels, out, check=check)
-    for line in (*report.warnings, *(f"{clip} is not in the table and stays unchanged" for clip in report.unmatched)):
+    for line in report.lines(labels, complete=check):
         typer.echo(f"warning: {line}", err=True)
-    for line in report.unused:
-        typer.echo(f"warning: {labels}, {line}: matches no clip", err=True)
-    for line in report.nobody:
-        typer.echo(f"warning: {labels}, {line}", err=True)
     every = report.matched + len(report.unmatched)
     typer.echo(f"{'matching' if check else 'changed'}: {report.matched} of {counted(every, 'clip')}", err=True)
     if report.persons:

@@ -6,8 +6,9 @@ from pathlib import Path
 
 from pipeline.datasets.shard_merging import ShardMerge
 from pipeline.inputs.ntu import applicable_splits
+from pipeline.reporting.notes import NoteSummary
 from pose_extraction.errors import AnnotationError, UsageError
-from pose_extraction.files import held
+from pose_extraction.files import atomic_write, held
 from pose_extraction.formats.annotations import merge_files
 from pose_extraction.formats.pickles import write_pickle
 from pose_extraction.formats.shards.manifest import SUFFIX, is_data_set, is_shards
@@ -25,12 +26,15 @@ class Merged:
         files: Number of merged files and data sets.
         clips: Number of clips in the data set.
         damaged: Files, or shards of data sets, that were skipped, each with the reason.
+        notes: What was assumed about files of other programs, one line per kind. The file with the details is named
+            after the data set, with `.notes.jsonl`.
     """
 
     path: Path
     files: int
     clips: int
     damaged: list[tuple[Path, str]]
+    notes: list[str]
 
 
 def merged_path(source: Path, to: str = PICKLE) -> Path:
@@ -106,27 +110,39 @@ def _merge(paths: Sequence[Path], out: Path) -> Merged:
         dict.fromkeys(file for path in paths for file in skeleton_files(path) if file.absolute() != out.absolute())
     )
     damaged: list[tuple[Path, str]] = []
-    data = merge_files(files, damaged)
+    notes = NoteSummary("files")
+    data = merge_files(files, damaged, lambda path, note: notes.add(str(path), [note]))
     _refuse_nothing(len(data["annotations"]), files, damaged)
     data["split"] = applicable_splits(data["split"])
     write_pickle(out, data)
     # A data set in shards counts as read if one of its shards could be.
     unread = {path for path, _ in damaged if not is_shards(path)}
-    return Merged(out, len(files) - len(unread), len(data["annotations"]), damaged)
+    return Merged(out, len(files) - len(unread), len(data["annotations"]), damaged, _written(notes, out))
 
 
 def _merge_to_shards(paths: Sequence[Path], out: Path) -> Merged:
     files = list(dict.fromkeys(file for path in paths for file in skeleton_files(path)))
     others = [file for file in files if file.absolute() != out.absolute()]
+    notes = NoteSummary("files")
     # Named as an input, the data set is checked completely.
-    merging = ShardMerge(out, verify=len(others) < len(files))
+    merging = ShardMerge(out, verify=len(others) < len(files), tell=lambda path, note: notes.add(str(path), [note]))
     for file in others:
         merging.add(file)
     _refuse_nothing(merging.clips, files, merging.damaged)
     folders = [path for path in paths if path.is_dir() and not is_shards(path)]
     clips = merging.finish(folders, single=len(others) == 1)
     unread = {path for path, _ in merging.damaged if not is_shards(path)}
-    return Merged(out, len(files) - len(unread), clips, merging.damaged)
+    return Merged(out, len(files) - len(unread), clips, merging.damaged, _written(notes, out))
+
+
+def _written(notes: NoteSummary, out: Path) -> list[str]:
+    """Write the notes on all files next to the data set, if there are any; return one line per kind."""
+    if not notes.lines():
+        return []
+    details = out.with_name(f"{out.name}.notes.jsonl")
+    with atomic_write(details) as file:
+        file.write(notes.as_json_lines().encode())
+    return notes.lines(details)
 
 
 def _refuse_nothing(clips: int, files: Sequence[Path], damaged: Sequence[tuple[Path, str]]) -> None:

@@ -47,6 +47,27 @@ class Relabelled:
     persons: int
     nobody: list[str]
 
+    def lines(self, table: Path, *, complete: bool) -> list[str]:
+        """Return the warnings, one line per kind; if `complete`, one for each line of the table instead.
+
+        Args:
+            table: The table, for messages.
+            complete: Whether to list all lines of the table that match nothing.
+        """
+        lines = list(self.warnings)
+        if self.unmatched:
+            count = len(self.unmatched)
+            clips = f"clip {self.unmatched[0]}" if count == 1 else f"{count} clips (the first: {self.unmatched[0]})"
+            lines.append(f"{table} does not list {clips}, so nothing changes there")
+        unused = [f"{table}, {line}: matches no clip" for line in self.unused]
+        nobody = [f"{table}, {line}" for line in self.nobody]
+        if complete:
+            return [*lines, *unused, *nobody]
+        for found, what in ((unused, "no clip"), (nobody, "no person")):
+            several = f"{len(found)} lines match {what}; --check lists them. The first: "
+            lines += [(several if len(found) > 1 else "") + line for line in found[:1]]
+        return lines
+
 
 @dataclass(frozen=True)
 class _Lines:

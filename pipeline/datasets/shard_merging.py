@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -44,10 +44,12 @@ class ShardMerge:
     Args:
         out: Folder of the data set.
         verify: Whether the digests of its shards are compared.
+        tell: Called with each file of another program and each assumption about it.
     """
 
-    def __init__(self, out: Path, *, verify: bool) -> None:
+    def __init__(self, out: Path, *, verify: bool, tell: Callable[[Path, str], None]) -> None:
         self.damaged: list[tuple[Path, str]] = []
+        self._tell = tell
         self._out = out
         self._update = ShardUpdate(out, verify=verify)
         self._before = _read_sources(out) if self._update.before is not None else {}
@@ -151,7 +153,7 @@ class ShardMerge:
 
     def _read(self, path: Path, name: str, status: os.stat_result) -> None:
         try:
-            data = read_data_set(path)
+            data = read_data_set(path, self._tell)
         except AnnotationError as error:
             self.damaged.append((path, str(error)))
             return

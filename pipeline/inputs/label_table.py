@@ -105,10 +105,12 @@ class LabelTable:
         return sorted(person for person, splits in sides.items() if len(splits) > 1)
 
     def warnings(self) -> list[str]:
-        """What makes results on a test split of this table too good, one sentence each."""
-        crossing = [f"group {group!r}" for group in self.crossing_groups()] + self.crossing_persons()
+        """What makes results on a test split of this table too good, one sentence per kind."""
+        found = ([f"group {group!r}" for group in self.crossing_groups()], self.crossing_persons())
         return [
-            f"{self.path}: {who} is on both sides of a split; test results would be too optimistic" for who in crossing
+            f"{self.path}: {_is_or_are(who, noun)} on both sides of a split; test results would be too optimistic"
+            for who, noun in zip(found, ("groups", "tracks"), strict=True)
+            if who
         ]
 
 
@@ -325,6 +327,10 @@ def _refuse_mixed_labels(path: Path, rows: tuple[TableRow, ...]) -> None:
         f"{path}: labels mix numbers and names (line {numbers[0].line}: {numbers[0].label_name}, line "
         f"{name.line}: {name.label_name}); use one or the other"
     )
+
+
+def _is_or_are(who: list[str], noun: str) -> str:
+    return f"{who[0]} is" if len(who) == 1 else f"{len(who)} {noun} (the first: {who[0]}) are"
 
 
 def _is_number(label: str | None) -> bool:

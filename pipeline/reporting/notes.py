@@ -1,4 +1,4 @@
-"""Notes on many videos: one line per kind of note."""
+"""Notes on many videos or files: one line per kind of note."""
 
 import json
 from collections.abc import Sequence
@@ -6,17 +6,21 @@ from pathlib import Path
 
 from pose_extraction.video.notes import kind_of
 
-# Names of videos in the line of a kind.
+# Names in the line of a kind.
 NAMED = 3
 
 
 class NoteSummary:
-    """Collects the notes on videos, and states each kind once.
+    """Collects the notes on videos or files, and states each kind once.
 
     A public data set may have the same peculiarity in every clip; a line per clip would hide all other messages.
+
+    Args:
+        noun: What the notes are on, in the plural.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, noun: str = "videos") -> None:
+        self._noun = noun
         # (video, note) by kind.
         self._by_kind: dict[str, list[tuple[str, str]]] = {}
 
@@ -41,7 +45,7 @@ class NoteSummary:
                 lines.append(f"note: {videos[0]}: {kind} ({len(notes)} times, first: {notes[0][1]}){place}")
             else:
                 named = ", ".join(videos[:NAMED]) + (", ..." if len(videos) > NAMED else "")
-                lines.append(f"note: {len(videos)} videos: {kind} ({named}){place}")
+                lines.append(f"note: {len(videos)} {self._noun}: {kind} ({named}){place}")
         return lines
 
     def as_json_lines(self) -> str:

@@ -7,13 +7,14 @@ Each annotation stores the name of its label ("label_name"). The number of a lab
 data set, so labels are renumbered whenever annotations are combined.
 """
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from pose_extraction.errors import AnnotationError
+from pose_extraction.formats.foreign import warn
 from pose_extraction.formats.label_numbers import ALL_CLIPS, MOST_CLASSES, UNLABELLED, number_labels
 from pose_extraction.formats.person_labels import KEY as PERSON_LABELS
 from pose_extraction.formats.person_labels import matched
@@ -247,7 +248,11 @@ def further_entries(data: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in data.items() if name not in named}
 
 
-def merge_files(paths: Iterable[Path], damaged: list[tuple[Path, str]] | None = None) -> dict[str, Any]:
+def merge_files(
+    paths: Iterable[Path],
+    damaged: list[tuple[Path, str]] | None = None,
+    tell: Callable[[Path, str], None] = warn,
+) -> dict[str, Any]:
     """Merge skeleton files. Only one input file is in memory at a time, and raw poses are not copied.
 
     Further entries of a data set are kept if it is the only input.
@@ -256,6 +261,7 @@ def merge_files(paths: Iterable[Path], damaged: list[tuple[Path, str]] | None = 
         paths: Skeleton files in any order.
         damaged: List to which (path, reason) of damaged or malformed files is appended, which are then skipped; None
             raises an exception instead.
+        tell: Called with each file of another program and each assumption about it.
 
     Returns:
         The merged data set.
@@ -271,7 +277,7 @@ def merge_files(paths: Iterable[Path], damaged: list[tuple[Path, str]] | None = 
     inputs = sorted(paths)
     for path in inputs:
         try:
-            data = _read_input(path, damaged)
+            data = _read_input(path, damaged, tell)
         except AnnotationError as error:
             if damaged is None:
                 raise
@@ -298,10 +304,12 @@ def merge_files(paths: Iterable[Path], damaged: list[tuple[Path, str]] | None = 
     return data_set(annotations, split, orders.pop() if len(orders) == 1 else None, **extra)
 
 
-def _read_input(path: Path, damaged: list[tuple[Path, str]] | None) -> dict[str, Any]:
+def _read_input(
+    path: Path, damaged: list[tuple[Path, str]] | None, tell: Callable[[Path, str], None]
+) -> dict[str, Any]:
     """Read a data set, and report its damaged shards as `merge_files` reports damaged files."""
     if not is_shards(path):
-        return read_data_set(path)
+        return read_data_set(path, tell)
     shards = ShardSet(path, verify=True)
     if shards.damaged and damaged is None:
         raise AnnotationError(shards.damaged[0])

@@ -1,5 +1,6 @@
 """Merging the files of single videos into one reproducible data set."""
 
+import json
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
@@ -7,7 +8,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
+from pipeline.cli import app
 from pipeline.datasets import merging
 from pipeline.datasets.merging import merge, merged_path
 from pose_extraction.errors import AnnotationError, UsageError
@@ -105,3 +108,28 @@ def test_ntu_splits_are_selected_when_merging(tmp_path: Path) -> None:
     data = read_data_set(merge([tmp_path / "made"]).path)
     assert set(data["split"]) == {"xsub_train", "xset_train", "xset_val"}
     assert data["annotations"][0]["label"] == 4 and len(data["label_names"]) == 120
+
+
+@pytest.mark.parametrize("name", ["all.pkl", "all.parquet"])
+def test_notes_on_files_of_other_programs_are_one_line_per_kind(tmp_path: Path, name: str) -> None:
+    random = np.random.default_rng(0)
+    for number in range(5):
+        one = {
+            "frame_dir": f"clip{number}",
+            "label": 0,
+            "img_shape": (480, 640),
+            "keypoint": random.uniform(9, 400, (1, 4, 17, 2)),
+            "keypoint_score": random.uniform(60 + number, 90 + number, (1, 4, 17)),
+        }
+        write_pickle(tmp_path / "other" / f"{number}.pkl", one)
+    result = CliRunner().invoke(app, ["merge", str(tmp_path / "other"), "--out", str(tmp_path / name)])
+    assert result.exit_code == 0, result.stderr
+    details = tmp_path / f"{name}.notes.jsonl"
+    lines = result.stderr.splitlines()
+    assert len(lines) == 3 and lines[-1] == "merged 5 clips from 5 files"
+    for line, kind in zip(
+        lines, ("the file is the annotation of one clip", "scores are read as percent"), strict=False
+    ):
+        assert line.startswith(f"note: 5 files: {kind}") and line.endswith(f"details in {details}")
+    stored = [json.loads(line) for line in details.read_text(encoding="utf-8").splitlines()]
+    assert len(stored) == 5 and all(len(one["notes"]) == 2 for one in stored)

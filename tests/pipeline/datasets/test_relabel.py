@@ -197,6 +197,18 @@ def test_splits_and_groups_of_persons(persons: Path, tmp_path: Path) -> None:
     }
 
 
+def test_warnings_of_one_kind_are_one_line(merged: Path, tmp_path: Path) -> None:
+    csv = table(tmp_path, "file,label", "fight/1.mp4,brawl", "one.mp4,a", "two.mp4,b")
+    result = CliRunner().invoke(app, ["label", str(merged), "--labels", str(csv), "--out", str(tmp_path / "out.pkl")])
+    assert result.stderr.splitlines() == [
+        f"warning: {csv} does not list 3 clips (the first: calm/1), so nothing changes there",
+        f"warning: 2 lines match no clip; --check lists them. The first: {csv}, line 3: one.mp4: matches no clip",
+        "changed: 1 of 4 clips",
+    ]
+    result = CliRunner().invoke(app, ["label", str(merged), "--labels", str(csv), "--check"])
+    assert result.stderr.count("matches no clip") == 2
+
+
 def test_a_check_lists_lines_that_match_nobody_and_writes_nothing(persons: Path, tmp_path: Path) -> None:
     before = persons.read_bytes()
     csv = table(

@@ -169,6 +169,11 @@ def test_crossing_groups_and_unlisted_videos_give_warnings(videos: Path) -> None
     path = table(videos, "file,label,split,group\nfight/1.mp4,a,train,g7\ncalm/1.mp4,b,test,g7\n")
     warnings = load_labels(path, survey([videos]).sources).warnings
     assert len(warnings) == 2 and "'g7'" in warnings[0] and "1 of 3 videos (long recording.mp4)" in warnings[1]
+    lines = [f"fight/1.mp4,a,{split},{group},{group}" for group in range(9) for split in ("train", "test")]
+    rows = [f"{line},{second},{second + 1}" for second, line in enumerate(lines)]
+    path = table(videos, "\n".join(["file,label,split,group,track,start,end", *rows]))
+    (warning, *_) = load_labels(path, survey([videos]).sources).warnings
+    assert "9 groups (the first: group '0') are on both sides of a split" in warning
 
 
 def test_a_table_finds_files_through_links_and_other_unicode_forms(videos: Path) -> None:
