@@ -110,8 +110,13 @@ class Recognizer:
         Raises:
             UsageError: The arrays do not match each other or the training data, or no joint was seen.
         """
+        from pose_extraction.errors import UsageError
+        from pose_extraction.formats.clip_times import rate_of
+
+        if fps is not None and rate_of({"fps": fps}) is None:
+            raise UsageError(f"fps is {fps!r}, but must be a number of frames per second above 0")
         arrays = np.asarray(keypoint), None if score is None else np.asarray(score)
-        time = None if fps is None else np.arange(arrays[0].shape[-3]) / fps
+        time = None if fps is None or arrays[0].ndim < 3 else np.arange(arrays[0].shape[-3]) / fps
         labels, probabilities, unknown = self._predictor(*arrays, size, time)
         rejection = self._predictor.trained.confidence.rejection(None)
         return Prediction(labels, probabilities, unknown, rejection.applies_to(float(probabilities[0]), unknown))

@@ -18,6 +18,12 @@ def identifier_of(annotation: Mapping[str, Any]) -> str:
     return annotation["frame_dir"] if "frame_dir" in annotation else annotation["filename"]
 
 
+def _source_of(annotation: Mapping[str, Any]) -> str:
+    """The video of a clip; without one, the id of the clip."""
+    source = annotation.get("source")
+    return source if isinstance(source, str) and source else identifier_of(annotation)
+
+
 def match_rows(annotations: Sequence[Mapping[str, Any]], table: LabelTable) -> dict[str, TableRow]:
     """Finds the line of the table for each clip.
 
@@ -71,9 +77,7 @@ def _refuse_shared_rows(
     annotations: Sequence[Mapping[str, Any]], found: dict[str, tuple[bool, TableRow]], table: LabelTable
 ) -> None:
     """Refuses lines that match several videos, as 1.mp4 matches fight/1 and noFight/1."""
-    sources = {
-        identifier_of(annotation): annotation.get("source") or identifier_of(annotation) for annotation in annotations
-    }
+    sources = {identifier_of(annotation): _source_of(annotation) for annotation in annotations}
     by_line: dict[int, list[str]] = {}
     for clip, (_, row) in found.items():
         by_line.setdefault(row.line, []).append(clip)
@@ -122,7 +126,7 @@ def _best_clips(
             if rank is not None:
                 ranked.append((rank, annotation))
     best = max((rank for rank, _ in ranked), default=None)
-    clips = {identifier_of(clip): clip.get("source") or identifier_of(clip) for rank, clip in ranked if rank == best}
+    clips = {identifier_of(clip): _source_of(clip) for rank, clip in ranked if rank == best}
     if len(set(clips.values())) > 1:
         first, second, *_ = clips
         raise AnnotationError(
@@ -153,9 +157,10 @@ def _row_keys(row: TableRow) -> list[tuple[Parts, bool]]:
 def _clip_keys(annotation: Mapping[str, Any]) -> list[tuple[Parts, bool]]:
     """Paths of a clip, each with a flag: True for its id, False for its source."""
     keys = [(_parts(identifier_of(annotation)), True)]
-    if annotation.get("source"):
-        keys.append((_parts(annotation["source"]), False))
-        keys.append((_parts(str(PurePosixPath(annotation["source"]).with_suffix(""))), False))
+    source = annotation.get("source")
+    if isinstance(source, str) and PurePosixPath(source).name:
+        keys.append((_parts(source), False))
+        keys.append((_parts(str(PurePosixPath(source).with_suffix(""))), False))
     return keys
 
 

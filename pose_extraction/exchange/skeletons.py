@@ -10,6 +10,9 @@ from pose_extraction.errors import AnnotationError
 from pose_extraction.exchange.clips import USUAL_RATE, PoseClip, rate_of
 from pose_extraction.exchange.names import JOINTS, with_joints
 from pose_extraction.formats.annotations import UNLABELLED, with_zeros
+from pose_extraction.formats.clip_arrays import optional_array, seen_of
+from pose_extraction.formats.clip_times import has_unusable_times, times_of
+from pose_extraction.formats.clip_times import rate_of as fps_of
 from pose_extraction.poses import PoseTrack, VideoPoses
 from pose_extraction.skeleton import COCO17, H36M17, LAYOUTS, NTU25, layout_by_shape
 from pose_extraction.tracking.cleaning import rank_persons
@@ -132,33 +135,38 @@ def clip_of(annotation: Mapping[str, Any], place: str) -> PoseClip:
         place: The file and the clip, for messages.
 
     Raises:
-        AnnotationError: Its times or frame numbers do not fit its frames.
+        AnnotationError: An optional entry does not fit its joints; the message names value and remedy.
     """
     keypoint = np.asarray(annotation["keypoint"], np.float32)
     persons, frames, num_joints, dimensions = keypoint.shape
     score = annotation.get("keypoint_score")
     if score is None:
-        score = keypoint.any(axis=-1)
+        score = seen_of(keypoint)
     score = np.asarray(score, np.float32)
-    index = np.asarray(annotation.get("frame_index", np.arange(frames)), np.int64)
-    rate = annotation.get("fps")
-    time = np.asarray(annotation.get("time", index / (rate or USUAL_RATE)), np.float64)
-    if index.shape != (frames,) or time.shape != (frames,):
+    index = optional_array(annotation, "frame_index", "iu", (frames,), place)
+    index = np.arange(frames) if index is None else index.astype(np.int64)
+    if has_unusable_times(annotation, frames):
         raise AnnotationError(
-            f"{place}: has {frames} frames, but {len(index)} frame numbers and {len(time)} times; extract it again"
+            f"{place}: the times are not usable; 'time' must contain {frames} finite times in seconds, in ascending "
+            "order, or 'fps' a number above 0; correct or remove them"
         )
-    imputed = annotation.get("imputed")
-    layout = LAYOUTS.get(annotation.get("layout", "")) or layout_by_shape(num_joints, dimensions)
+    rate, time = fps_of(annotation), times_of(annotation, frames)
+    if time is None or annotation.get("time") is None:
+        time = index / (rate or USUAL_RATE)
+    track_id = optional_array(annotation, "track_id", "iu", (persons,), place)
+    imputed = optional_array(annotation, "imputed", "b", (persons, frames, num_joints), place)
+    named = annotation.get("layout")
+    layout = LAYOUTS.get(named if isinstance(named, str) else "") or layout_by_shape(num_joints, dimensions)
     return PoseClip(
         layout.joints,
         np.where((score > 0)[..., None], keypoint, np.float32(np.nan)),
         score,
         index,
         time,
-        float(rate) if rate else rate_of(time, index),
+        rate or rate_of(time, index),
         tuple(annotation["img_shape"]) if dimensions == 2 else None,
-        np.asarray(annotation.get("track_id", np.arange(persons)), np.int64),
-        imputed=None if imputed is None else np.asarray(imputed, bool),
+        np.arange(persons) if track_id is None else track_id.astype(np.int64),
+        imputed=imputed,
     )
 
 

@@ -5,6 +5,8 @@ from typing import Any
 
 import numpy as np
 
+from pose_extraction.errors import AnnotationError
+
 
 def seen_of(keypoint: np.ndarray) -> np.ndarray:
     """Return which joints were seen, for a file without scores.
@@ -37,5 +39,42 @@ def seen_joints(annotation: Mapping[str, Any], row: int) -> np.ndarray:
 
 
 def track_ids(annotation: Mapping[str, Any]) -> list[int]:
-    """Return the track number of each person of a clip; without any, persons are numbered by position."""
-    return [int(name) for name in annotation.get("track_id", range(len(annotation["keypoint"])))]
+    """Return the track number of each person of a clip; without any, persons are numbered by position.
+
+    Raises:
+        AnnotationError: They are not whole numbers, one for each person.
+    """
+    count = len(annotation["keypoint"])
+    ids = optional_array(annotation, "track_id", "iu", (count,), f"clip {annotation.get('frame_dir')!r}")
+    return list(range(count)) if ids is None else [int(number) for number in ids]
+
+
+def optional_array(
+    annotation: Mapping[str, Any], name: str, kinds: str, shape: tuple[int, ...], place: str
+) -> np.ndarray | None:
+    """Return an optional entry of a clip as an array; None if it is missing.
+
+    Args:
+        annotation: The clip.
+        name: Name of the entry.
+        kinds: What it must contain, as NumPy's `dtype.kind`: "iu" or "b".
+        shape: Shape that it must have.
+        place: The clip, for messages.
+
+    Raises:
+        AnnotationError: It is of another kind or shape.
+    """
+    value = annotation.get(name)
+    if value is None:
+        return None
+    try:
+        array = np.asarray(value)
+    except ValueError:
+        # Lists of different lengths.
+        array = np.empty(0, object)
+    if array.shape != shape or (array.size and array.dtype.kind not in kinds):
+        meaning = "true or false" if kinds == "b" else "whole numbers"
+        raise AnnotationError(
+            f"{place}: {name} is {value!r:.80}, must be {meaning} of the shape {shape}; correct or remove it"
+        )
+    return array

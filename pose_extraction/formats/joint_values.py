@@ -136,18 +136,19 @@ def _convert_scores(clips: Sequence[dict[str, Any]], path: Path) -> list[Note]:
 
 def _convert_negative(clips: Sequence[dict[str, Any]], path: Path) -> list[Note]:
     """Replace marks of unseen joints by 0."""
-    smallest = min(clips, key=lambda clip: float(clip["keypoint_score"].min()))
-    lowest = float(smallest["keypoint_score"].min())
-    if lowest >= LEAST_SCORE:
-        return []
-    if any(((clip["keypoint_score"] < 0) & (clip["keypoint_score"] != UNSEEN)).any() for clip in clips):
-        raise AnnotationError(
-            f"{path}: clip {smallest.get('frame_dir')!r} has a score of {lowest:.4g} in 'keypoint_score', but scores "
-            "are from 0 to 1; convert them to probabilities"
-        )
     for clip in clips:
-        clip["keypoint_score"] = clip["keypoint_score"].clip(min=0)
-    return [Note(f"joints with the score {UNSEEN:g} count as not seen")]
+        score = clip["keypoint_score"]
+        lowest = float(score.min(where=score != UNSEEN, initial=0))
+        # Without a score above 0, nobody is seen, whatever the others mean.
+        if lowest < LEAST_SCORE and (score > 0).any():
+            raise AnnotationError(
+                f"{path}: clip {clip.get('frame_dir')!r} has a score of {lowest:.4g} in 'keypoint_score', but scores "
+                "are from 0 to 1; convert them to probabilities"
+            )
+    marked = [clip for clip in clips if (clip["keypoint_score"] == UNSEEN).any()]
+    for clip in marked:
+        clip["keypoint_score"] = np.where(clip["keypoint_score"] == UNSEEN, 0, clip["keypoint_score"])
+    return [Note(f"joints with the score {UNSEEN:g} count as not seen")] if marked else []
 
 
 def _convert_large(clips: Sequence[dict[str, Any]], path: Path) -> list[Note]:
@@ -204,7 +205,7 @@ def _convert_shares(clips: Sequence[dict[str, Any]], path: Path) -> list[Note]:
             for size in (f"up to {highest:.2f}, so they are ", "")
         )
         return [Note(text, kind)]
-    own = [clip for clip in clips if _has_shares(clip)]
+    own = [clip for clip in clips if has_shares(clip["keypoint"])]
     if not own:
         return []
     for clip in own:
@@ -217,9 +218,12 @@ def _is_shares(lowest: float, highest: float) -> bool:
     return max(highest, -lowest) <= 1 + OUTSIDE_SHARE and highest >= LEAST_SHARE and highest != lowest
 
 
-def _has_shares(clip: dict[str, Any]) -> bool:
-    """Return whether a clip has enough joints to tell shares of the frame from pixels next to its corner."""
-    keypoint = clip["keypoint"]
+def has_shares(keypoint: np.ndarray) -> bool:
+    """Return whether there are enough joints to tell shares of the frame from pixels next to its corner.
+
+    Args:
+        keypoint: (M, T, V, 2), (0, 0) where a joint was not seen.
+    """
     seen = len(np.unique(keypoint[keypoint.any(axis=-1)], axis=0))
     return seen >= FEWEST_JOINTS and _is_shares(float(keypoint.min()), float(keypoint.max()))
 

@@ -7,6 +7,8 @@ import numpy as np
 
 from pose_extraction.errors import UsageError
 from pose_extraction.formats.annotations import UNLABELLED
+from pose_extraction.formats.joint_values import MOST_SCORE, has_shares
+from pose_extraction.formats.third_channel import PIXELS
 from pose_extraction.skeleton import Skeleton
 
 # Assumed frames per second of clips without times.
@@ -139,3 +141,24 @@ def clip_from_arrays(
         if time.shape != score.shape[1:2] or not np.isfinite(time).all() or (np.diff(time) <= 0).any():
             raise UsageError(f"{name}: time must contain {score.shape[1]} finite, ascending times in seconds")
     return Clip(name, UNLABELLED, keypoint, score, size, tracked, time)
+
+
+def refuse_other_units(clip: Clip) -> None:
+    """Refuse a clip of a user whose joints are shares of the frame, or whose scores exceed 1.
+
+    Raises:
+        UsageError: The message names the value and the fix.
+    """
+    highest = float(clip.score.max(initial=0))
+    if highest > MOST_SCORE:
+        raise UsageError(
+            f"{clip.name}: score is up to {highest:.4g}, but must be from 0 to 1; divide it by the largest score that "
+            "the estimator gives"
+        )
+    seen = np.where((clip.score > 0)[..., None], clip.keypoint, np.float32(0))
+    if clip.size is not None and min(clip.size) >= PIXELS and has_shares(seen):
+        height, width = clip.size
+        raise UsageError(
+            f"{clip.name}: keypoint is up to {float(seen.max()):.2f}, but must be in pixels; multiply x by {width} and "
+            f"y by {height}"
+        )

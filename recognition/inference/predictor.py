@@ -11,7 +11,7 @@ from pose_extraction.engines.engine import Engine
 from pose_extraction.errors import UsageError, WeightsError
 from pose_extraction.skeleton import LAYOUTS, Skeleton, layout_by_shape
 from recognition.data.batches import Batch, as_batch
-from recognition.data.clip import Clip, ClipFormat, clip_from_arrays
+from recognition.data.clip import Clip, ClipFormat, clip_from_arrays, refuse_other_units
 from recognition.data.clip_transforms import ClipTransforms, first_persons
 from recognition.data.legacy_reader import LegacyReader
 from recognition.inference.clip_networks import ClipNetwork, resolve_clip_engine, steady_network_for
@@ -97,10 +97,13 @@ class Predictor:
         clip = clip_from_arrays(keypoint, score, size, time=time)
         joints, dimensions = clip.keypoint.shape[2:]
         if (joints, dimensions) != (self.format.layout.num_joints, self.format.dimensions):
+            flat = dimensions > self.format.dimensions
+            hint = "; pass x and y only, and a third number that is a score as `score`" if flat else ""
             raise UsageError(
                 f"keypoint has {joints} joints in {dimensions}D, but {self.trained.path} requires "
-                f"{self.format.layout.num_joints} ({self.format.layout.name}) in {self.format.dimensions}D"
+                f"{self.format.layout.num_joints} ({self.format.layout.name}) in {self.format.dimensions}D{hint}"
             )
+        refuse_other_units(clip)
         if not frames_seen(clip.score, self.threshold):
             raise UsageError(f"no joint of the clip has a score above {self.threshold:g}, so nothing can be classified")
         found = self.classify([clip])

@@ -164,12 +164,22 @@ def test_one_person_may_be_given_without_an_axis_and_scores(tmp_path: Path) -> N
     np.testing.assert_array_equal(without_joint, by_score)
 
 
+PIXELS = np.random.default_rng(0).uniform(5, 600, (1, 10, 17, 2))
+
+
 @pytest.mark.parametrize(
     ("keypoint", "score", "size", "message"),
     [
         (np.ones((10, 17)), None, (480, 640), r"shape \(10, 17\); it must be \(persons, frames, joints, 2 or 3\)"),
         (np.ones((1, 10, 13, 2)), None, (480, 640), r"13 joints in 2D, but run requires 17 \(coco17\) in 2D"),
-        (np.ones((1, 10, 17, 3)), None, None, "17 joints in 3D, but run requires 17"),
+        (
+            np.ones((1, 10, 17, 3)),
+            None,
+            None,
+            r"17 joints in 3D, but run requires 17 .*; pass x and y only, and a third",
+        ),
+        (PIXELS, np.full((1, 10, 17), 87), (480, 640), "score is up to 87, but must be from 0 to 1; divide it by"),
+        (PIXELS / 600, None, (480, 640), r"keypoint is up to 1\.00, but must be in pixels; multiply x by 640 and y by"),
         (np.ones((1, 10, 17, 2)), np.ones((1, 9, 17)), (480, 640), r"score has shape \(1, 9, 17\), but"),
         (np.ones((1, 10, 17, 2)), None, None, r"size is None; 2D joints require the \(height, width\)"),
         (np.full((1, 10, 17, 2), np.nan), None, (480, 640), "no joint of the clip has a score above 0"),

@@ -1,0 +1,102 @@
+"""Whatever the optional fields of a clip contain, commands use it or name the field; they never end in a traceback."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import event, example, given
+from hypothesis import strategies as st
+
+from pipeline.datasets.comparison import compare_files
+from pipeline.datasets.exporting import export_file
+from pipeline.datasets.merging import merge
+from pipeline.datasets.relabel import relabel
+from pipeline.datasets.statistics import statistics_of
+from pose_extraction.errors import SkelpipeError
+from pose_extraction.formats.pickles import write_pickle
+from recognition.data.clips import open_clips
+from recognition.settings import DataSettings
+from test_support.odd_values import odd_values
+
+FIELDS = (
+    "time",
+    "fps",
+    "frame_index",
+    "track_id",
+    "imputed",
+    "source",
+    "estimator",
+    "history",
+    "problems",
+    "quality",
+    "group",
+    "layout",
+    "original_shape",
+    "label_name",
+)
+FRAMES = 4
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("fields")
+    (folder / "labels.csv").write_text("file,label\na.mp4,wave\n")
+    (folder / "tracks.csv").write_text("file,label,track\na.mp4,wave,0\n")
+    return folder
+
+
+def clip(**fields: Any) -> dict[str, Any]:
+    keypoint = np.random.default_rng(0).uniform(5, 400, (2, FRAMES, 17, 2)).astype(np.float32)
+    return {
+        "frame_dir": "a",
+        "label": 0,
+        "total_frames": FRAMES,
+        "img_shape": (480, 640),
+        "keypoint": keypoint,
+        "keypoint_score": np.full(keypoint.shape[:3], 0.5, np.float32),
+        **fields,
+    }
+
+
+def uses(folder: Path, path: Path) -> dict[str, Callable[[], object]]:
+    """What the commands do with a skeleton file."""
+    return {
+        "open": lambda: open_clips(path, DataSettings())[0],
+        "coco": lambda: export_file(path, "coco", folder / "coco"),
+        "trc": lambda: export_file(path, "trc", folder / "trc"),
+        "openpose": lambda: export_file(path, "openpose", folder / "openpose"),
+        "stats": lambda: statistics_of([path]),
+        "compare": lambda: compare_files(path, path),
+        "merge": lambda: merge([path], folder / "merged.pkl"),
+        "shards": lambda: merge([path], folder / "merged.parquet"),
+        "label": lambda: relabel(path, folder / "labels.csv", folder / "labelled.pkl"),
+        "tracks": lambda: relabel(path, folder / "tracks.csv", folder / "labelled.pkl"),
+    }
+
+
+@given(fields=st.dictionaries(st.sampled_from(FIELDS), odd_values(), min_size=1, max_size=2))
+@example(fields={"time": "x"})
+@example(fields={"time": np.full(FRAMES, np.nan)})
+@example(fields={"fps": "25"})
+@example(fields={"fps": float("nan")})
+@example(fields={"track_id": ["a", "b"]})
+@example(fields={"track_id": np.arange(3)})
+@example(fields={"imputed": np.zeros((2, 2), bool)})
+@example(fields={"layout": [1]})
+@example(fields={"source": 3})
+def test_optional_fields_cause_no_traceback(folder: Path, fields: dict[str, Any]) -> None:
+    path = folder / "clips.pkl"
+    try:
+        write_pickle(path, {"split": {"all": ["a"]}, "annotations": [clip(**fields)], "label_names": ["wave"]})
+    except SkelpipeError:
+        return
+    for name, use in uses(folder, path).items():
+        try:
+            use()
+        except SkelpipeError as error:
+            event(f"{name} refused")
+            assert str(path) in str(error) or "clip 'a'" in str(error), error
