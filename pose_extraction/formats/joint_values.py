@@ -210,8 +210,13 @@ def _convert_shares(clips: Sequence[dict[str, Any]], path: Path) -> list[Note]:
         return []
     for clip in own:
         _multiply_by_size([clip], float(clip["keypoint"].min()), float(clip["keypoint"].max()), path)
-    text = "coordinates up to 1, unlike the others: read as shares of the frame and multiplied by its size"
-    return [Note(f"{len(own)} clips (the first: {own[0].get('frame_dir')!r}) have {text}", f"clips have {text}")]
+    text = "coordinates up to 1, unlike the others, are read as shares of the frame and multiplied by its size"
+    return [Note(f"{_named(own)}: {text}", text)]
+
+
+def _named(clips: Sequence[dict[str, Any]]) -> str:
+    first = f"{clips[0].get('frame_dir')!r}"
+    return f"clip {first}" if len(clips) == 1 else f"{len(clips)} clips (the first: {first})"
 
 
 def _is_shares(lowest: float, highest: float) -> bool:
@@ -262,9 +267,8 @@ def _convert_sizes(clips: Sequence[dict[str, Any]]) -> list[Note]:
     wrong = [clip for clip, (own, off, _) in zip(sized, counts, strict=True) if off > max(MANY_OUTSIDE_CLIP * own, 1)]
     if not wrong:
         return []
-    kind = "joints are outside the frame; check img_shape, which is (height, width)"
-    text = f"in {len(wrong)} clips (the first: {wrong[0].get('frame_dir')!r}), many {kind}"
-    return [Note(text, f"many {kind}")]
+    text = "many joints are outside the frame; check img_shape, which is (height, width)"
+    return [Note(f"{_named(wrong)}: {text}", text)]
 
 
 def _outside(clip: dict[str, Any]) -> tuple[int, int, int]:

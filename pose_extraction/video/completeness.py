@@ -76,8 +76,8 @@ class Completeness:
         late = self._before_key if self._before_key and self._shown - frames >= self._before_key else 0
         notes = []
         if late:
-            text = "before its first key frame, which cannot be decoded; times start at the first frame that can"
-            notes.append(Note(f"the video has {late} frames {text}", f"the video has frames {text}"))
+            text, rest = "frames before the first key frame cannot be decoded", "times start at the first one that can"
+            notes.append(Note(f"{text} ({late}); {rest}", f"{text}; {rest}"))
         return notes + self._truncation(frames + late, seconds * (frames + late) / frames)
 
     def _truncation(self, frames: int, seconds: float) -> list[Note]:
