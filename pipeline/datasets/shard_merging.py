@@ -10,7 +10,13 @@ from typing import Any
 from pipeline.inputs.ntu import NTU_SPLITS, applicable_splits
 from pose_extraction.errors import AnnotationError
 from pose_extraction.files import atomic_write
-from pose_extraction.formats.annotations import further_entries, label_name_of, ordered_classes
+from pose_extraction.formats.annotations import (
+    further_entries,
+    has_unnamed_labels,
+    label_name_of,
+    note_unnamed_labels,
+    ordered_classes,
+)
 from pose_extraction.formats.shards.arrow import arrow
 from pose_extraction.formats.shards.manifest import SOURCES, is_shards
 from pose_extraction.formats.shards.shard_set import ShardSet
@@ -55,6 +61,7 @@ class ShardMerge:
         self._before = _read_sources(out) if self._update.before is not None else {}
         self._sources: dict[str, _Source] = {}
         self._orders: set[tuple[str, ...]] = set()
+        self._unnamed: list[Path] = []
         self._origin: dict[str, Path] = {}
         # Clips of the present data set that do not stay.
         self._dropped: set[str] = set()
@@ -133,6 +140,7 @@ class ShardMerge:
         update.drop_splits(superfluous)
         update.split_names -= superfluous
         names = {name for labels in update.labels.values() for name in labels.class_names}
+        note_unnamed_labels(self._unnamed, self._orders, self._tell)
         order = self._orders.pop() if len(self._orders) == 1 else None
         update.finish(ordered_classes(names, order), self._extra if single or update.before is not None else {})
         _write_sources(self._out, self._sources)
@@ -163,6 +171,7 @@ class ShardMerge:
             for clip in clips:
                 splits.setdefault(clip, []).append(split)
         label_names = data.get("label_names", [])
+        self._unnamed += [path] if has_unnamed_labels(data) else []
         for annotation in data["annotations"]:
             clip = annotation["frame_dir"]
             annotation["label_name"] = label_name_of(annotation, label_names)

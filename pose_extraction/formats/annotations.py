@@ -31,8 +31,10 @@ __all__ = [
     "annotation_from",
     "data_set",
     "further_entries",
+    "has_unnamed_labels",
     "label_name_of",
     "merge_files",
+    "note_unnamed_labels",
     "number_labels",
     "ordered_classes",
     "pack_raw",
@@ -193,6 +195,32 @@ def label_name_of(annotation: Mapping[str, Any], label_names: Sequence[str]) -> 
     return label_names[label] if label < len(label_names) else str(label)
 
 
+def note_unnamed_labels(
+    unnamed: Iterable[Path], orders: Iterable[Sequence[str]], tell: Callable[[Path, str], None]
+) -> None:
+    """Tell of files whose labels are numbers without names, if others name theirs: the same class may be in both.
+
+    Args:
+        unnamed: Files for which `has_unnamed_labels` holds.
+        orders: Class names of all files.
+        tell: Called with each file and the note.
+    """
+    if any(orders):
+        for path in unnamed:
+            tell(
+                path,
+                "labels are numbers without names, but other files have names; they count as classes of their own: add "
+                "label_names",
+            )
+
+
+def has_unnamed_labels(data: Mapping[str, Any]) -> bool:
+    """Return whether a data set has labels, but only their numbers."""
+    if data.get("label_names"):
+        return False
+    return any(clip["label"] >= 0 and clip.get("label_name") is None for clip in data["annotations"])
+
+
 def class_names(annotations: Iterable[Mapping[str, Any]]) -> set[str]:
     """Return the names of all labels of clips and of persons in them; a label that matches no person has no class."""
     labelled = (entry for clip in annotations for entry in (clip, *matched(clip.get(PERSON_LABELS))))
@@ -273,6 +301,7 @@ def merge_files(
     split: dict[str, list[str]] = {}
     origin: dict[str, Path] = {}
     orders: set[tuple[str, ...]] = set()
+    unnamed: list[Path] = []
     extra: dict[str, Any] = {}
     inputs = sorted(paths)
     for path in inputs:
@@ -287,6 +316,7 @@ def merge_files(
             extra = further_entries(data)
         label_names = data.get("label_names", [])
         orders.add(tuple(label_names))
+        unnamed += [path] if has_unnamed_labels(data) else []
         for annotation in data["annotations"]:
             annotation["label_name"] = label_name_of(annotation, label_names)
             annotation.setdefault("frame_dir", annotation.get("filename"))
@@ -300,6 +330,7 @@ def merge_files(
             annotations.append(annotation)
         for name, clips in data["split"].items():
             split.setdefault(name, []).extend(clips)
+    note_unnamed_labels(unnamed, orders, tell)
     # If all files have the same classes, keep their order, which may be an official one.
     return data_set(annotations, split, orders.pop() if len(orders) == 1 else None, **extra)
 

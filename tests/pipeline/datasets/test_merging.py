@@ -133,3 +133,15 @@ def test_notes_on_files_of_other_programs_are_one_line_per_kind(tmp_path: Path, 
         assert line.startswith(f"note: 5 files: {kind}") and line.endswith(f"details in {details}")
     stored = [json.loads(line) for line in details.read_text(encoding="utf-8").splitlines()]
     assert len(stored) == 5 and all(len(one["notes"]) == 2 for one in stored)
+
+
+@pytest.mark.parametrize("name", ["all.pkl", "all.parquet"])
+def test_numbers_next_to_names_as_labels_are_noted(tmp_path: Path, name: str) -> None:
+    joints = np.random.default_rng(0).uniform(9, 400, (1, 4, 17, 2)).astype(np.float32)
+    for clip, label in (("a", "wave"), ("b", 1)):
+        one = {"frame_dir": clip, "label": label, "img_shape": (480, 640), "keypoint": joints}
+        write_pickle(tmp_path / "other" / f"{clip}.pkl", one)
+    merged = merge([tmp_path / "other"], tmp_path / name)
+    assert f"note: {tmp_path / 'other' / 'b.pkl'}: labels are numbers without names, but other" in merged.notes[-1]
+    (tmp_path / "other" / "a.pkl").unlink()
+    assert not any("without names" in note for note in merge([tmp_path / "other"], tmp_path / f"b{name}").notes)
