@@ -14,6 +14,7 @@ from scipy.optimize import linear_sum_assignment
 
 from pipeline.datasets.merging import skeleton_files
 from pose_extraction.errors import UsageError
+from pose_extraction.formats.clip_arrays import optional_array
 from pose_extraction.formats.storage import stream_data_set
 from pose_extraction.skeleton import COCO17
 
@@ -115,7 +116,8 @@ def _clips_of(path: Path) -> tuple[dict[str, _Clip], str]:
         for annotation in stream_data_set(file)[0]:
             clip = annotation["frame_dir"] if "frame_dir" in annotation else annotation["filename"]
             clips.setdefault(clip, _clip(annotation, file))
-            names[annotation.get("estimator", file.stem)] = None
+            named = annotation.get("estimator")
+            names[named if isinstance(named, str) else file.stem] = None
     return clips, ", ".join(names) or path.stem
 
 
@@ -131,7 +133,9 @@ def _clip(annotation: Mapping[str, Any], file: Path) -> _Clip:
     torso = np.linalg.norm(keypoint[:, :, SHOULDERS].mean(2) - keypoint[:, :, HIPS].mean(2), axis=-1)
     known = [one[~np.isnan(one)] for one in torso]
     sizes = np.array([np.median(one) if len(one) else np.nan for one in known])
-    return _Clip(keypoint, np.asarray(annotation.get("frame_index", np.arange(keypoint.shape[1]))), sizes)
+    frames = keypoint.shape[1]
+    index = optional_array(annotation, "frame_index", "iu", (frames,), f"{file}: clip {annotation.get('frame_dir')!r}")
+    return _Clip(keypoint, np.arange(frames) if index is None else index, sizes)
 
 
 def _frames(one: _Clip, other: _Clip) -> Iterator[tuple[np.ndarray, np.ndarray, list[tuple[int, int, float]]]]:

@@ -22,6 +22,8 @@ from pose_extraction.tracking.quality import summarise
 AS_STORED = "as stored"
 STAGES = ("raw", "clean", AS_STORED)
 ALL_CLIPS = "all clips"
+# More than any data set can count.
+MOST = 1e18
 # Measures that can be computed from the arrays alone, unlike missed persons and track ends.
 MEASURES_OF_ARRAYS = frozenset({"videos", "frames", "frames_without_people", "poses", "missing_keypoints_percent"})
 
@@ -87,9 +89,11 @@ def _take(
     taken: dict[str, _Estimator] = {}
     for annotation in annotations:
         clip = annotation["frame_dir"] if "frame_dir" in annotation else annotation["filename"]
-        estimator = estimators.setdefault(annotation.get("estimator", file_name), _Estimator())
+        named = annotation.get("estimator")
+        estimator = estimators.setdefault(named if isinstance(named, str) else file_name, _Estimator())
         if clip not in estimator.counts:
-            estimator.counts[clip] = annotation.get("quality") or {AS_STORED: _stored_counts(annotation)}
+            quality = annotation.get("quality")
+            estimator.counts[clip] = quality if _is_quality(quality) else {AS_STORED: _stored_counts(annotation)}
             estimator.persons[clip] = person_labels_of(annotation, clip)
             taken[clip] = estimator
     for name, clips in split.items():
@@ -112,6 +116,24 @@ def _stored_counts(annotation: Mapping[str, Any]) -> dict[str, float]:
         "joints": float(present.sum() * keypoint.shape[2]),
         "joints_missing": float((~seen[present]).sum()),
     }
+
+
+def _is_count(value: Any) -> bool:
+    return isinstance(value, int | float) and 0 <= value < MOST
+
+
+def _is_quality(value: Any) -> bool:
+    """Whether a value contains counts of one or both stages, as written by `skelpipe extract`."""
+    return (
+        isinstance(value, Mapping)
+        and bool(value)
+        and all(
+            stage in STAGES
+            and isinstance(counts, Mapping)
+            and all(isinstance(name, str) and _is_count(count) for name, count in counts.items())
+            for stage, counts in value.items()
+        )
+    )
 
 
 def _rows(name: str, estimator: _Estimator) -> list[Row]:

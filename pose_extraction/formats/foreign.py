@@ -186,7 +186,7 @@ def _with_plain_fields(clip: dict[str, Any]) -> dict[str, Any]:
     for name in ("frame_dir", "filename"):
         if name in clip:
             clip[name] = _plain_id(clip[name])
-    for name in ("label", "total_frames"):
+    for name in ("label", "total_frames", "group"):
         if name in clip:
             clip[name] = _plain_number(clip[name])
     label = clip.get("label", UNLABELLED)

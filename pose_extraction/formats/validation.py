@@ -184,8 +184,16 @@ def validated_clip(annotation: Any, position: int, path: Path) -> str:
     if size is None and shape[3] == 2:
         raise AnnotationError(f"{clip} has no 'img_shape', the frame's (height, width) in pixels; add it")
     _refuse_infinite(keypoint, annotation.get("keypoint_score"), clip)
+    refuse_group(annotation, clip)
     person_labels_of(annotation, clip)
     return identifier
+
+
+def refuse_group(annotation: dict[str, Any], clip: str) -> None:
+    """Refuse a group that is neither text nor a whole number; `clip` is the file and the clip, for the message."""
+    group = annotation.get("group")
+    if not isinstance(group, str | int | None) or isinstance(group, bool):
+        raise AnnotationError(f"{clip}: group {group!r:.80} must be a string or an integer; fix or remove it")
 
 
 def _refuse_infinite(keypoint: np.ndarray, score: np.ndarray | None, clip: str) -> None:

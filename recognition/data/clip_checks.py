@@ -12,7 +12,7 @@ from pose_extraction.errors import AnnotationError, EmptyClipError
 from pose_extraction.formats.annotations import MOST_CLASSES, UNLABELLED, number_labels
 from pose_extraction.formats.joint_values import is_size
 from pose_extraction.formats.label_numbers import check_label_names
-from pose_extraction.formats.validation import validated_clip
+from pose_extraction.formats.validation import refuse_group, validated_clip
 
 _NTU_ACTION = re.compile(r"A(\d{3})")
 # (joints, coordinates) of Kinetics-400, whose clips store their joints in separate files.
@@ -85,9 +85,6 @@ def check_clip(annotation: Any, position: int, path: Path, shape: tuple[int, int
             f"{clip} has label {annotation['label']}, but the file's {num_classes} classes are numbered from 0 (-1: "
             "unlabelled); fix the label or the list of names"
         )
-    group = annotation.get("group")
-    if not (group is None or isinstance(group, str) or _is_whole(group)):
-        raise AnnotationError(f"{clip}: group {group!r:.80} must be a string or an integer; fix or remove it")
     if is_kinetics:
         if shape != KINETICS_SHAPE:
             raise AnnotationError(f"{clip} has its joints in another file, unlike most clips; keep the two kinds apart")
@@ -119,6 +116,7 @@ def _checked_kinetics(annotation: dict[str, Any], path: Path) -> str:
     for key in ("label", "total_frames", "img_shape", "box_score"):
         if key not in annotation:
             raise AnnotationError(f"{clip} lacks {key!r}; download the file again")
+    refuse_group(annotation, clip)
     frame_of, box_score = np.asarray(annotation["frame_inds"]), np.asarray(annotation["box_score"])
     if frame_of.ndim != 1 or frame_of.dtype.kind not in "iu" or box_score.shape != frame_of.shape:
         raise AnnotationError(

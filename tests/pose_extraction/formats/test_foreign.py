@@ -57,6 +57,7 @@ def test_a_valid_file_stays_as_it_is() -> None:
         ({"label": 3.0}, "label", 3),
         ({"total_frames": np.int32(6)}, "total_frames", 6),
         ({"total_frames": None}, "total_frames", 6),
+        ({"group": np.int64(4)}, "group", 4),
         ({"img_shape": np.array([HEIGHT, WIDTH])}, "img_shape", (HEIGHT, WIDTH)),
         ({"img_shape": (480.0, 640.0)}, "img_shape", (HEIGHT, WIDTH)),
         ({"img_shape": [480, 640, 3]}, "img_shape", (HEIGHT, WIDTH)),
@@ -364,7 +365,7 @@ def test_negative_scores() -> None:
     ]
     # Numbers before a sigmoid.
     with pytest.raises(AnnotationError, match=r"clip 'a' has a score of -.*, but scores are from 0 to 1; convert them"):
-        converted(clip(keypoint_score=np.log(scores.clip(0.1))))
+        converted(clip(keypoint_score=np.log(scores.clip(0.1)) + 1))
 
 
 @pytest.mark.parametrize("value", [0.0, 0.5, 1.0])
