@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.inputs.ntu import NTU_SPLITS, applicable_splits
+from pipeline.reporting.counts import counted
 from pose_extraction.errors import AnnotationError
 from pose_extraction.files import atomic_write
 from pose_extraction.formats.annotations import (
@@ -99,8 +100,10 @@ class ShardMerge:
                 self._update.keep(clip)
             self._sources[name] = known
         else:
-            self._dropped.update(known.clips if known is not None else ())
-            self._read(path, name, status)
+            # Clips of a file that cannot be read any more stay as they are.
+            stay = known.clips if known is not None else ()
+            if self._read(path, name, status, stay=len(stay)):
+                self._dropped.update(stay)
         if name in self._sources:
             self._orders.add(self._sources[name].label_names)
 
@@ -159,12 +162,13 @@ class ShardMerge:
         self._orders.add(other.manifest.label_names)
         self._extra = other.manifest.extra
 
-    def _read(self, path: Path, name: str, status: os.stat_result) -> None:
+    def _read(self, path: Path, name: str, status: os.stat_result, *, stay: int) -> bool:
         try:
             data = read_data_set(path, self._tell)
         except AnnotationError as error:
-            self.damaged.append((path, str(error)))
-            return
+            kept = f"; what the last merge read of it stays: {counted(stay, 'clip')}" if stay else ""
+            self.damaged.append((path, f"{error}{kept}"))
+            return False
         self._update.split_names.update(data["split"])
         splits: dict[str, list[str]] = {}
         for split, clips in data["split"].items():
@@ -180,6 +184,7 @@ class ShardMerge:
         clips = tuple(annotation["frame_dir"] for annotation in data["annotations"])
         self._sources[name] = _Source(status.st_size, status.st_mtime_ns, tuple(label_names), clips)
         self._extra = further_entries(data)
+        return True
 
     def _claim(self, clip: str, path: Path) -> None:
         if clip in self._origin:

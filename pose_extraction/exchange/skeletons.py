@@ -145,6 +145,11 @@ def clip_of(annotation: Mapping[str, Any], place: str) -> PoseClip:
     score = np.asarray(score, np.float32)
     index = optional_array(annotation, "frame_index", "iu", (frames,), place)
     index = np.arange(frames) if index is None else index.astype(np.int64)
+    if (index < 0).any() or (np.diff(index) <= 0).any():
+        raise AnnotationError(
+            f"{place}: frame_index is {index.tolist()!r:.80}, must be {frames} numbers of frames from 0 in ascending "
+            "order; correct or remove it"
+        )
     if has_unusable_times(annotation, frames):
         raise AnnotationError(
             f"{place}: the times are not usable; 'time' must contain {frames} finite times in seconds, in ascending "

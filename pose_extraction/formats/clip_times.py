@@ -41,7 +41,9 @@ def rate_of(annotation: Mapping[str, Any]) -> float | None:
 
 def has_unusable_times(annotation: Mapping[str, Any], frames: int) -> bool:
     """Return whether a clip has entries for times, but none that `times_of` can use."""
-    recorded = annotation.get("time") is not None or annotation.get("fps") not in (None, 0)
+    rate = annotation.get("fps")
+    no_rate = rate is None or (isinstance(rate, int | float | np.number) and rate == 0)
+    recorded = annotation.get("time") is not None or not no_rate
     return recorded and times_of(annotation, frames) is None
 
 

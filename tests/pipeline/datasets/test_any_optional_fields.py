@@ -88,6 +88,10 @@ def uses(folder: Path, path: Path) -> dict[str, Callable[[], object]]:
 @example(fields={"imputed": np.zeros((2, 2), bool)})
 @example(fields={"layout": [1]})
 @example(fields={"source": 3})
+@example(fields={"fps": np.zeros(0, bool)})
+@example(fields={"fps": [25, [30]]})
+@example(fields={"time": None, "group": []})
+@example(fields={"frame_index": [0, 0, 0, 0]})
 def test_optional_fields_cause_no_traceback(folder: Path, fields: dict[str, Any]) -> None:
     path = folder / "clips.pkl"
     try:

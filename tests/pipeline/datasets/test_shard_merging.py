@@ -143,6 +143,22 @@ def test_a_damaged_skeleton_file_does_not_block_the_others(tmp_path: Path) -> No
         merge([tmp_path / "made"], to="parquet")
 
 
+def test_clips_of_a_file_that_was_damaged_later_stay(tmp_path: Path) -> None:
+    folder, out = tmp_path / "made", tmp_path / "made.parquet"
+    file = store(folder, "a", None, "all")
+    whole = file.read_bytes()
+    merge([folder], out)
+    before = content(out)
+    file.write_bytes(whole[:-20])
+    merged = merge([folder], out)
+    assert merged.clips == 1 and content(out) == before
+    assert merged.damaged[0][1].endswith("; what the last merge read of it stays: 1 clip")
+    # The file is read again as soon as it can be.
+    store(folder, "a", "wave", "all")
+    assert not merge([folder], out).damaged
+    assert read_data_set(out)["label_names"] == ["wave"]
+
+
 def test_ntu_splits_that_did_not_apply_come_back(tmp_path: Path) -> None:
     folder, out = tmp_path / "made", tmp_path / "made.parquet"
     store(folder, "S001C002P001R001A005", "A005", "xsub_train", "xview_train", "xset_val")
