@@ -9,15 +9,20 @@ The script prints the memory of the process after a tenth of its time, after hal
 
 `--tracking` measures the last step of `skelpipe extract` instead, which needs the raw poses of a whole video: made
 poses of persons who walk to and fro are read in pieces of ten minutes, tracked and cleaned, and the skeleton file is
-written. The difference between half of the hours and all of them is what an hour of a person takes.
+written. Half of the hours and all of them are measured in turn, each in a process of its own; the difference of their
+peaks is the growth.
 """
 
 import argparse
+import multiprocessing
 import tempfile
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
+from statistics import median
+from typing import NamedTuple
 
 import av
 import numpy as np
@@ -112,24 +117,37 @@ def made_pieces(hours: float, fps: float, persons: int) -> Iterator[dict[str, np
         }
 
 
-def peak_of_tracking(hours: float, fps: float, persons: int) -> tuple[int, int, int]:
-    """Track a whole video, and write its skeleton file.
+class Peaks(NamedTuple):
+    """What a process needed, in bytes.
 
-    Returns:
-        The bytes of the file, and the peak memory of this process after tracking and after writing.
+    Args:
+        file: Size of the skeleton file.
+        libraries: Memory before the work.
+        tracking: Peak memory after tracking and cleaning.
+        writing: Peak memory after writing the skeleton file.
     """
+
+    file: int
+    libraries: int
+    tracking: int
+    writing: int
+
+
+def peaks_of_tracking(hours: float, fps: float, persons: int) -> Peaks:
+    """Track a whole video, and write its skeleton file."""
+    libraries = held()
     frames = RawPoses()
     for piece in made_pieces(hours, fps, persons):
         for frame in unpack_raw(piece):
             frames.append(frame)
     [clip] = follow(frames, (720, 1280), ExtractionSettings())
     assert len(clip.poses.tracks) == persons
-    tracked = peak()
+    tracking = peak()
     annotation = annotation_from(clip.poses, frame_dir="made", estimator="none", fps=fps, source="made.mp4")
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "made.pkl"
         write_pickle(path, data_set([annotation], {"all": ["made"]}, raw=pack_raw(frames)))
-        return path.stat().st_size, tracked, peak()
+        return Peaks(path.stat().st_size, libraries, tracking, peak())
 
 
 def peak() -> int:
@@ -138,20 +156,21 @@ def peak() -> int:
     return int(line.split()[1]) * 1024
 
 
-def measure_tracking(hours: float, fps: float, persons: int) -> None:
-    """Print what an hour of a person takes."""
-    before = held()
-    # The shorter one first: the peak of a process never falls.
-    half, whole = (peak_of_tracking(share * hours, fps, persons) for share in (0.5, 1.0))
-    size, tracked, written = (
-        (last - first) / (hours / 2 * persons) / 1e6 for first, last in zip(half, whole, strict=True)
-    )
-    print(
-        f"{hours:g} h at {fps:g} frames/s, {persons} persons: peak {whole[2] / 1e6:.0f} MB ({before / 1e6:.0f} before)"
-    )
-    print(f"skeleton file: {size:.0f} MB for an hour of a person")
-    print(f"peak of tracking: {tracked:.0f} MB for an hour of a person")
-    print(f"peak with writing: {written:.0f} MB for an hour of a person")
+def measure_tracking(hours: float, fps: float, persons: int, rounds: int) -> None:
+    """Print the peaks for half of the hours and for all of them, and what an hour adds."""
+    lengths = (hours / 2, hours)
+    found: dict[float, list[Peaks]] = {length: [] for length in lengths}
+    # One process for each: the peak of a process never falls.
+    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn"), max_tasks_per_child=1) as pool:
+        for _ in range(rounds):
+            for length in lengths:
+                found[length].append(pool.submit(peaks_of_tracking, length, fps, persons).result())
+    whose = "1 person" if persons == 1 else f"{persons} persons"
+    print(f"{whose} at {fps:g} frames/s, medians of processes for each length: {rounds}; in MB")
+    print(f"{'':12} {lengths[0]:>8g} h {lengths[1]:>8g} h   for each hour")
+    for name in Peaks._fields:
+        half, whole = (median(getattr(one, name) for one in found[length]) / 1e6 for length in lengths)
+        print(f"{name:12} {half:10.1f} {whole:10.1f} {(whole - half) / (hours / 2):+15.1f}")
 
 
 def main() -> None:
@@ -162,9 +181,10 @@ def main() -> None:
     parser.add_argument("--overlay", action="store_true", help="also draw an overlay")
     parser.add_argument("--tracking", action="store_true", help="measure the tracking of a whole video")
     parser.add_argument("--persons", type=int, default=1, help="persons to track (default: %(default)s)")
+    parser.add_argument("--rounds", type=int, default=3, help="processes for each length (default: %(default)s)")
     arguments = parser.parse_args()
     if arguments.tracking:
-        measure_tracking(arguments.hours, arguments.fps, arguments.persons)
+        measure_tracking(arguments.hours, arguments.fps, arguments.persons, arguments.rounds)
         return
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)

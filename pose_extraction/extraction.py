@@ -6,10 +6,11 @@ from typing import Any
 
 import numpy as np
 
+from pose_extraction.arrays.mapped import new_array
 from pose_extraction.networks.blazepose.estimator import BlazePoseEstimator
 from pose_extraction.networks.detection import PersonDetector
 from pose_extraction.networks.topdown import TopdownEstimator
-from pose_extraction.poses import FramePoses, PoseTrack, VideoPoses
+from pose_extraction.poses import FramePoses, VideoPoses
 from pose_extraction.region_streaming import estimate_followed
 from pose_extraction.streaming import (
     BottomUpEstimator,
@@ -203,7 +204,7 @@ def follow(
     """
     tracker = Tracker(settings.tracker, size)
     tracked = TrackedPoses()
-    frame_index = np.empty(len(frames), np.int64)
+    frame_index = new_array((len(frames),), np.int64)
     removed = 0
     for position, poses in enumerate(frames):
         single = remove_duplicates(poses)
@@ -264,16 +265,6 @@ def cut(video: VideoPoses, first: int, last: int) -> VideoPoses:
         here = track.start + np.flatnonzero(present(track))
         here = here[(first <= here) & (here < last)]
         if len(here):
-            begin, stop = int(here[0]), int(here[-1]) + 1
-            rows = slice(begin - track.start, stop - track.start)
-            part = PoseTrack(
-                track.track_id,
-                begin - first,
-                track.keypoint[rows],
-                track.keypoint_score[rows],
-                track.box[rows],
-                track.box_score[rows],
-                track.imputed[rows],
-            )
-            tracks.append(part)
+            part = track.part(slice(int(here[0]) - track.start, int(here[-1]) + 1 - track.start))
+            tracks.append(replace(part, start=part.start - first))
     return replace(video, frame_index=video.frame_index[first:last], time=video.time[first:last], tracks=tracks)

@@ -5,12 +5,13 @@ frame, with the origin at its top left corner and x to the right; sizes are (hei
 first frame of the stream. Unseen joints are NaN with score 0; joints created by a cleaning step are marked `imputed`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
+from pose_extraction.arrays.mapped import new_array, release, row_blocks
 from pose_extraction.skeleton import COCO17
 
 
@@ -85,7 +86,26 @@ class PoseTrack:
     @property
     def seen(self) -> np.ndarray:
         """Mask (T,) of the frames in which the person was detected, not only imputed."""
-        return ~np.isnan(self.box[:, 0])
+        seen: np.ndarray = ~np.isnan(self.box[:, 0])
+        release(self.box)
+        return seen
+
+    @property
+    def arrays(self) -> tuple[np.ndarray, ...]:
+        """The arrays of the track, in the order of its fields."""
+        return self.keypoint, self.keypoint_score, self.box, self.box_score, self.imputed
+
+    def part(self, rows: slice) -> "PoseTrack":
+        """Return some of the rows, without copying them.
+
+        Args:
+            rows: First row and the one after the last.
+        """
+        return PoseTrack(self.track_id, self.start + rows.start, *(array[rows] for array in self.arrays))
+
+    def row_blocks(self) -> Iterator[slice]:
+        """Yield blocks of rows, so that the memory for a long track in a file is small; see `arrays.mapped`."""
+        return row_blocks(len(self), *self.arrays)
 
 
 @dataclass(slots=True)
@@ -113,19 +133,23 @@ class VideoPoses:
         return len(self.time)
 
     def dense(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Stack the tracks over all T frames.
+        """Stack the tracks over all T frames. Large arrays are in temporary files; see `arrays.mapped`.
 
         Returns:
             keypoint float32 (M, T, V, D), NaN where not seen; keypoint_score float32 (M, T, V); imputed bool (M, T, V).
         """
         num_joints, dimensions = self.tracks[0].keypoint.shape[1:] if self.tracks else (COCO17.num_joints, 2)
         shape = (len(self.tracks), self.num_frames, num_joints)
-        keypoint = np.full((*shape, dimensions), np.nan, np.float32)
-        score = np.zeros(shape, np.float32)
-        imputed = np.zeros(shape, bool)
+        keypoint = new_array((*shape, dimensions), np.float32)
+        score, imputed = new_array(shape, np.float32), new_array(shape, bool)
         for person, track in enumerate(self.tracks):
-            rows = slice(track.start, track.stop)
-            keypoint[person, rows] = track.keypoint
-            score[person, rows] = track.keypoint_score
-            imputed[person, rows] = track.imputed
+            for rows in row_blocks(self.num_frames, keypoint):
+                keypoint[person, rows] = np.nan
+            for rows in track.row_blocks():
+                part = track.part(rows)
+                here = slice(part.start, part.stop)
+                keypoint[person, here] = part.keypoint
+                score[person, here] = part.keypoint_score
+                imputed[person, here] = part.imputed
+                release(keypoint, score, imputed)
         return keypoint, score, imputed

@@ -8,11 +8,13 @@ data set, so labels are renumbered whenever annotations are combined.
 """
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from pose_extraction.arrays.mapped import new_array, row_blocks
 from pose_extraction.errors import AnnotationError
 from pose_extraction.formats.foreign import warn
 from pose_extraction.formats.label_numbers import ALL_CLIPS, MOST_CLASSES, UNLABELLED, number_labels
@@ -76,10 +78,9 @@ def annotation_from(
         The annotation, with the label -1 until `data_set` numbers the labels.
     """
     keypoint, keypoint_score, imputed = video.dense()
-    # In place, because the arrays of a long video are large.
+    # In place and in blocks, because the arrays of a long video are large.
     for joints, scores in zip(keypoint, keypoint_score, strict=True):
-        unseen = ~np.isfinite(joints).all(axis=-1)
-        joints[unseen], scores[unseen] = 0, 0
+        _zero_unseen(joints, scores)
     size = (int(video.size[0]), int(video.size[1]))
     return {
         "frame_dir": frame_dir,
@@ -104,6 +105,13 @@ def annotation_from(
     }
 
 
+def _zero_unseen(keypoint: np.ndarray, keypoint_score: np.ndarray) -> None:
+    """Set unseen joints (N, V, D) and their scores (N, V) to zero, in place."""
+    for rows in row_blocks(len(keypoint), keypoint, keypoint_score):
+        unseen = ~np.isfinite(keypoint[rows]).all(axis=-1)
+        keypoint[rows][unseen], keypoint_score[rows][unseen] = 0, 0
+
+
 def with_zeros(keypoint: np.ndarray, keypoint_score: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return float32 copies (..., V, D) and (..., V), with zeros for unseen joints."""
     seen = np.isfinite(keypoint).all(axis=-1)
@@ -120,33 +128,36 @@ def pack_raw(frames: Collection[FramePoses]) -> dict[str, np.ndarray]:
     Returns:
         frame_index int64 (P,), time float64 (P,) in seconds, box float32 (P, 4), box_score float32 (P,), keypoint
         float32 (P, V, 2) and keypoint_score float32 (P, V), with zeros for unseen joints; and, because frames can be
-        without persons, sampled_frame_index int64 (T,) and sampled_time float64 (T,).
+        without persons, sampled_frame_index int64 (T,) and sampled_time float64 (T,). Large arrays are in temporary
+        files; see `arrays.mapped`.
     """
-    counts, index = np.empty(len(frames), np.int64), np.empty(len(frames), np.int64)
-    time = np.empty(len(frames), np.float64)
+    length, total = len(frames), 0
     frame = FramePoses.empty(0, 0.0)
-    for position, frame in enumerate(frames):
-        counts[position], index[position], time[position] = frame.num_persons, frame.frame_index, frame.time
-    total, joints = int(counts.sum()), frame.keypoint_score.shape[1]
-    packed: dict[str, np.ndarray] = {
-        "frame_index": np.repeat(index, counts),
-        "time": np.repeat(time, counts),
-        "box": np.empty((total, 4), np.float32),
-        "box_score": np.empty(total, np.float32),
-        "keypoint": np.empty((total, joints, 2), np.float32),
-        "keypoint_score": np.empty((total, joints), np.float32),
-        "sampled_frame_index": index,
-        "sampled_time": time,
+    for frame in frames:
+        total += frame.num_persons
+    joints = frame.keypoint_score.shape[1]
+    packed = {
+        "frame_index": new_array((total,), np.int64),
+        "time": new_array((total,), np.float64),
+        "box": new_array((total, 4), np.float32),
+        "box_score": new_array((total,), np.float32),
+        "keypoint": new_array((total, joints, 2), np.float32),
+        "keypoint_score": new_array((total, joints), np.float32),
+        "sampled_frame_index": new_array((length,), np.int64),
+        "sampled_time": new_array((length,), np.float64),
     }
     # Frame by frame, because the poses of a long video are in a file.
     row = 0
-    for frame in frames:
-        rows = slice(row, row + frame.num_persons)
-        packed["box"][rows], packed["box_score"][rows] = frame.box, frame.box_score
-        packed["keypoint"][rows], packed["keypoint_score"][rows] = frame.keypoint, frame.keypoint_score
-        row = rows.stop
-    unseen = ~np.isfinite(packed["keypoint"]).all(axis=-1)
-    packed["keypoint"][unseen], packed["keypoint_score"][unseen] = 0, 0
+    supply = iter(frames)
+    for block in row_blocks(length, *packed.values()):
+        for position, frame in enumerate(islice(supply, block.stop - block.start), block.start):
+            rows = slice(row, row + frame.num_persons)
+            packed["sampled_frame_index"][position], packed["sampled_time"][position] = frame.frame_index, frame.time
+            packed["frame_index"][rows], packed["time"][rows] = frame.frame_index, frame.time
+            packed["box"][rows], packed["box_score"][rows] = frame.box, frame.box_score
+            packed["keypoint"][rows], packed["keypoint_score"][rows] = frame.keypoint, frame.keypoint_score
+            row = rows.stop
+    _zero_unseen(packed["keypoint"], packed["keypoint_score"])
     return packed
 
 

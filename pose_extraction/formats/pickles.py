@@ -23,6 +23,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
+from pose_extraction.arrays.mapped import release
 from pose_extraction.errors import AnnotationError
 from pose_extraction.files import atomic_write
 from pose_extraction.formats.pickle_memo import check_memo
@@ -33,6 +34,8 @@ PROTOCOL = 4
 
 # Arrays of at least this many bytes are written without a copy. It is larger than the frames of a pickle (64 KiB).
 LARGE = 1 << 20
+# Number of bytes of a large array that are written at a time.
+CHUNK = 1 << 20
 
 # First bytes of pickles of dictionaries and lists: protocols from 2 on, and 0 and 1.
 _STARTS = b"\x80(}]"
@@ -317,7 +320,14 @@ class _ArrayWriter:
     def write(self, content: Any) -> int:
         """Write bytes, or the array for which they stand."""
         _, array = self._waiting.pop(id(content), (None, None))
-        return self._file.write(content if array is None else _bytes_of(array))
+        if array is None:
+            return self._file.write(content)
+        data = _bytes_of(array)
+        for first in range(0, len(data), CHUNK):
+            self._file.write(data[first : first + CHUNK])
+            # An array in a file would be read into memory as a whole.
+            release(array)
+        return len(data)
 
     def end(self) -> None:
         """Check that no array is missing.

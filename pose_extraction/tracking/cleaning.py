@@ -10,11 +10,12 @@ from typing import Any
 
 import numpy as np
 
+from pose_extraction.arrays.mapped import row_blocks
+from pose_extraction.arrays.statistics import Values
 from pose_extraction.errors import UsageError
 from pose_extraction.oks import OUTLINE_SHARE, box_area, box_inside, median_seen, oks_matrix
 from pose_extraction.poses import FramePoses, PoseTrack, VideoPoses
 from pose_extraction.tracking.joint_cleaning import (
-    BLOCK,
     body_size,
     fill_gaps,
     mask_low_scores,
@@ -184,7 +185,7 @@ def drop_tracks(video: VideoPoses, *, min_seconds: float, min_frames: int, min_a
     for number, track in enumerate(video.tracks):
         seconds = float(video.time[track.stop - 1] - video.time[track.start]) + interval
         brief = seconds < min_seconds - 1e-6 or int(track.seen.sum()) < min_frames
-        if np.isnan(track.keypoint[..., 0]).all():
+        if all(np.isnan(track.keypoint[rows, :, 0]).all() for rows in track.row_blocks()):
             empty += 1
         elif brief and len(track) < 0.5 * video.num_frames:
             short += 1
@@ -205,7 +206,8 @@ def drop_tracks(video: VideoPoses, *, min_seconds: float, min_frames: int, min_a
 
 def _area(track: PoseTrack) -> float:
     """Return the mean area of a track's boxes in square pixels; 0 if it has no boxes."""
-    area = box_area(track.box[track.seen].astype(float))
+    area = np.concatenate([box_area(track.box[rows].astype(float)) for rows in track.row_blocks()])
+    area = area[~np.isnan(area)]
     return float(area.mean()) if len(area) else 0.0
 
 
@@ -234,9 +236,12 @@ def rank_persons(video: VideoPoses, *, max_persons: int | None) -> VideoPoses:
 
 def _importance(video: VideoPoses, track: PoseTrack) -> float:
     size = body_size(track)
-    seen = track.keypoint_score > 0
+    scores = Values(track.keypoint_score.size, np.float32)
+    for rows in track.row_blocks():
+        part = track.keypoint_score[rows]
+        scores.add(part[part > 0])
     presence = float(track.seen.sum()) / max(video.num_frames, 1)
-    score = float(track.keypoint_score[seen].mean()) if seen.any() else 0.0
+    score = scores.mean() if len(scores) else 0.0
     relative_size = size / np.sqrt(video.size[0] * video.size[1])
     motion = _motion(track.keypoint, size, video.time[track.start : track.stop])
     return round(float(presence * score * np.sqrt(relative_size) * (0.1 + 0.9 * motion / (motion + 0.3))), 9)
@@ -253,18 +258,15 @@ def _motion(keypoint: np.ndarray, size: float, time: np.ndarray) -> float:
         return 0.0
     stride = int(np.clip(np.round(0.2 / np.median(np.diff(time))), 1, len(time) - 1))
     elapsed = time[stride:] - time[:-stride]
-    limbs, travel = np.empty((len(elapsed), keypoint.shape[1])), np.empty(len(elapsed))
-    for first in range(0, len(elapsed), BLOCK):
-        rows = slice(first, first + BLOCK)
-        place = keypoint[first : first + BLOCK + stride].astype(float) / size
+    limbs, travel = Values(len(elapsed) * keypoint.shape[1]), Values(len(elapsed))
+    for rows in row_blocks(len(elapsed), keypoint):
+        place = keypoint[rows.start : rows.stop + stride].astype(float) / size
         step = (place[stride:] - place[:-stride]) / elapsed[rows, None, None]
         path = median_seen(step, axis=1)
-        limbs[rows] = np.linalg.norm(step - path[:, None], axis=-1)
-        travel[rows] = np.linalg.norm(path, axis=-1)
-    known = ~np.isnan(limbs)
-    if not known.any():
-        return 0.0
-    return float(limbs[known].mean() + 0.25 * travel[~np.isnan(travel)].mean())
+        for values, speed in ((limbs, step - path[:, None]), (travel, path)):
+            distance = np.linalg.norm(speed, axis=-1)
+            values.add(distance[~np.isnan(distance)])
+    return limbs.mean() + 0.25 * travel.mean() if len(limbs) else 0.0
 
 
 def _tie_breaker(track: PoseTrack) -> tuple[float, ...]:

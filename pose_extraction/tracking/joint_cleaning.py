@@ -11,10 +11,12 @@ from typing import Any
 
 import numpy as np
 
+from pose_extraction.arrays.mapped import BLOCK, new_array, release, row_blocks
+from pose_extraction.arrays.statistics import Values
 from pose_extraction.oks import box_area, median_seen, pose_bounds
 from pose_extraction.poses import PoseTrack, VideoPoses
 from pose_extraction.skeleton import COCO17
-from pose_extraction.tracking.stored_tracks import fresh
+from pose_extraction.tracking.stored_tracks import add_parts, fresh
 
 # Ratio of the standard deviation to the median absolute deviation for normally distributed values.
 DEVIATION = 1.4826
@@ -24,8 +26,8 @@ NOISE_DISTANCE = 0.05
 
 # Number of frames on each side with which the position of a joint is compared.
 REACH = 3
-# Number of frames that are compared at a time, so that memory does not grow with the length of a track.
-BLOCK = 4096
+# Seconds by which a gap may be longer than the maximum, because time stamps are rounded.
+GAP_SLACK = 1e-6
 
 _BONES = np.asarray(COCO17.bones)
 
@@ -52,9 +54,10 @@ def with_step(
 
 def body_size(track: PoseTrack) -> float:
     """Return the body size of a track in pixels: square root of the median box area, at least 1."""
-    area = box_area(track.box[track.seen])
+    area = np.concatenate([box_area(track.box[rows]) for rows in track.row_blocks()])
+    area = area[~np.isnan(area)]
     if not len(area):
-        area = box_area(pose_bounds(track.keypoint))
+        area = np.concatenate([box_area(pose_bounds(track.keypoint[rows])) for rows in track.row_blocks()])
         area = area[~np.isnan(area)]
     return max(float(np.sqrt(np.median(area))), 1.0) if len(area) else 1.0
 
@@ -72,10 +75,17 @@ def _without(track: PoseTrack, gone: np.ndarray) -> PoseTrack:
 def mask_low_scores(video: VideoPoses, *, threshold: float) -> VideoPoses:
     """Mark joints with a score below `threshold`, in [0, 1], as not seen."""
     tracks, masked = fresh(video.tracks), 0
+
+    def parts(track: PoseTrack) -> Iterator[PoseTrack]:
+        nonlocal masked
+        for rows in track.row_blocks():
+            part = track.part(rows)
+            gone = (part.keypoint_score < threshold) & ~np.isnan(part.keypoint[..., 0])
+            masked += int(gone.sum())
+            yield _without(part, gone)
+
     for track in video.tracks:
-        gone = (track.keypoint_score < threshold) & ~np.isnan(track.keypoint[..., 0])
-        masked += int(gone.sum())
-        tracks.append(_without(track, gone))
+        add_parts(tracks, track, parts(track))
     return with_step(video, tracks, "mask_low_scores", {"threshold": threshold}, {"joints_masked": masked})
 
 
@@ -107,7 +117,8 @@ def remove_jumps(video: VideoPoses, *, deviations: float, min_speed: float, min_
         leap = still.gone = _leaps(still, time, deviations, min_speed)
         stretch = _stretches(still, track.keypoint_score, deviations, min_stretch)
         leaps, stretches = leaps + int(leap.sum()), stretches + int(stretch.sum())
-        tracks.append(_without(track, leap | stretch))
+        blocks = row_blocks(len(track), leap, stretch, *track.arrays)
+        add_parts(tracks, track, (_without(track.part(rows), leap[rows] | stretch[rows]) for rows in blocks))
     parameters = {"deviations": deviations, "min_speed": min_speed, "min_stretch": min_stretch}
     return with_step(video, tracks, "remove_jumps", parameters, {"joints_leapt": leaps, "joints_stretched": stretches})
 
@@ -127,13 +138,16 @@ class _Still:
         self._keypoint, self._size = keypoint, size
         self.shape = keypoint.shape[:2]
         # Mask (T, V) of joints to leave out.
-        self.gone = np.zeros(self.shape, bool)
-        path = np.zeros((len(keypoint), 2))
-        for first in range(0, len(keypoint) - 1, BLOCK):
-            step = np.diff(keypoint[first : first + BLOCK + 1].astype(float), axis=0)
+        self.gone = new_array(self.shape, bool)
+        self._path = new_array((len(keypoint), 2), np.float64)
+        place = np.zeros(2)
+        for rows in row_blocks(len(keypoint) - 1, keypoint, self._path):
+            step = np.diff(keypoint[rows.start : rows.stop + 1].astype(float), axis=0)
             known = (~np.isnan(step[..., 0])).sum(1) >= 5
-            path[first + 1 : first + 1 + len(step)] = np.where(known[:, None], median_seen(step, axis=1), 0.0)
-        self._path = path.cumsum(0)
+            path = np.where(known[:, None], median_seen(step, axis=1), 0.0)
+            path[:1] += place
+            self._path[rows.start + 1 : rows.stop + 1] = path.cumsum(0)
+            place = self._path[rows.stop].copy()
 
     def __len__(self) -> int:
         return len(self._keypoint)
@@ -143,6 +157,7 @@ class _Still:
         still -= self._path[rows, None]
         still /= self._size
         still[self.gone[rows]] = np.nan
+        release(self._keypoint, self._path, self.gone)
         return still
 
 
@@ -151,27 +166,21 @@ def _leaps(still: _Still, time: np.ndarray, deviations: float, min_speed: float)
     length = len(still)
     if length < 3:
         return np.zeros(still.shape, bool)
-    speed = np.empty((length - 1) * still.shape[1])
-    count = 0
-    for first in range(0, length - 1, BLOCK):
-        distance = np.linalg.norm(np.diff(still[first : first + BLOCK + 1], axis=0), axis=-1)
-        some = distance / np.diff(time[first : first + BLOCK + 1])[:, None]
-        some = some[~np.isnan(some)]
-        speed[count : count + len(some)] = some
-        count += len(some)
-    speed = speed[:count]
+    speeds = Values((length - 1) * still.shape[1])
+    for rows in row_blocks(length - 1):
+        ahead = slice(rows.start, rows.stop + 1)
+        speed = np.linalg.norm(np.diff(still[ahead], axis=0), axis=-1) / np.diff(time[ahead])[:, None]
+        speeds.add(speed[~np.isnan(speed)])
     limit = min_speed
-    if len(speed):
-        # In place: there is one speed per joint and frame.
-        middle = np.median(speed, overwrite_input=True)
-        speed -= middle
-        spread = np.median(np.abs(speed, out=speed), overwrite_input=True)
-        limit = max(min_speed, middle + deviations * DEVIATION * spread)
-    del speed
+    if len(speeds):
+        middle = speeds.median()
+        speeds.subtract(middle)
+        limit = max(min_speed, middle + deviations * DEVIATION * speeds.median())
+    del speeds
 
-    gone = np.zeros(still.shape, bool)
-    for first in range(0, length, BLOCK):
-        gone[first : first + BLOCK] = _leaps_in(still, time, first, min(first + BLOCK, length), limit)
+    gone = new_array(still.shape, bool)
+    for rows in row_blocks(length, gone):
+        gone[rows] = _leaps_in(still, time, rows.start, rows.stop, limit)
     return gone
 
 
@@ -212,39 +221,53 @@ def _leaps_in(still: _Still, time: np.ndarray, first: int, stop: int, limit: flo
 
 def _stretches(still: _Still, score: np.ndarray, deviations: float, min_stretch: float) -> np.ndarray:
     """Return a mask (T, V) of the joints at the wrong end of an overlong bone."""
+    gone = new_array(still.shape, bool)
     if still.shape[1] != COCO17.num_joints:
-        return np.zeros(still.shape, bool)
-    first, second = _BONES.T
-    bone = np.empty((len(still), len(_BONES)))
-    for row in range(0, len(still), BLOCK):
-        block = still[row : row + BLOCK]
-        bone[row : row + BLOCK] = np.linalg.norm(block[:, first] - block[:, second], axis=-1)
-    long = np.zeros(bone.shape, bool)
-    for columns in _column_blocks(*bone.shape):
-        middle = median_seen(bone[:, columns])
-        spread = median_seen(np.abs(bone[:, columns] - middle))
-        # Perspective shortens bones, but never lengthens them, so only excess length counts. NaN compares as False.
-        long[:, columns] = bone[:, columns] > middle + np.maximum(deviations * DEVIATION * spread, min_stretch)
-    del bone
-    gone = np.zeros(still.shape, bool)
-    if not long.any():
         return gone
-    faults = np.zeros(still.shape, np.uint8)
-    for number, (one, other) in enumerate(_BONES):
-        faults[:, one] += long[:, number]
-        faults[:, other] += long[:, number]
-    blame = np.subtract(faults, score, dtype=float)
-    for number, (one, other) in enumerate(_BONES):
-        worse = blame[:, one] > blame[:, other]
-        gone[:, one] |= long[:, number] & worse
-        gone[:, other] |= long[:, number] & ~worse
+    first, second = _BONES.T
+    # Bones first, because the medians are those of a bone in all frames.
+    bone = new_array((len(_BONES), len(still)), np.float64)
+    for rows in row_blocks(len(still), bone):
+        block = still[rows]
+        bone[:, rows] = np.linalg.norm(block[:, first] - block[:, second], axis=-1).T
+    # Perspective shortens bones, but never lengthens them, so only excess length counts.
+    longest = np.empty(len(_BONES))
+    for bones in _blocks_of_bones(*bone.shape):
+        middle = median_seen(bone[bones], axis=1)
+        spread = median_seen(np.abs(bone[bones] - middle[:, None]), axis=1)
+        longest[bones] = middle + np.maximum(deviations * DEVIATION * spread, min_stretch)
+        release(bone)
+    for rows in row_blocks(len(still), bone, score, gone):
+        # NaN compares as False.
+        long = bone[:, rows] > longest[:, None]
+        if long.any():
+            gone[rows] = _wrong_ends(long, score[rows])
     return gone
 
 
-def _column_blocks(length: int, width: int) -> Iterator[slice]:
-    """Yield blocks of columns of an array: all of them for a short one, so that temporary arrays stay small."""
-    step = max(1, BLOCK * width // max(length, 1))
-    for first in range(0, width, step):
+def _wrong_ends(long: np.ndarray, score: np.ndarray) -> np.ndarray:
+    """Return a mask (T, V) of the joints to blame for stretched bones.
+
+    Args:
+        long: Mask (B, T) of the bones that are stretched.
+        score: Scores (T, V) of the joints.
+    """
+    faults, gone = np.zeros(score.shape, np.uint8), np.zeros(score.shape, bool)
+    for number, (one, other) in enumerate(_BONES):
+        faults[:, one] += long[number]
+        faults[:, other] += long[number]
+    blame = np.subtract(faults, score, dtype=float)
+    for number, (one, other) in enumerate(_BONES):
+        worse = blame[:, one] > blame[:, other]
+        gone[:, one] |= long[number] & worse
+        gone[:, other] |= long[number] & ~worse
+    return gone
+
+
+def _blocks_of_bones(number: int, length: int) -> Iterator[slice]:
+    """Yield blocks of bones: all of them for a short track, so that temporary arrays stay small."""
+    step = max(1, BLOCK * number // max(length, 1))
+    for first in range(0, number, step):
         yield slice(first, first + step)
 
 
@@ -262,19 +285,28 @@ def fill_gaps(video: VideoPoses, *, max_seconds: float) -> VideoPoses:
         The video with filled gaps.
     """
     tracks, filled = fresh(video.tracks), 0
-    for track in video.tracks:
+
+    def parts(track: PoseTrack) -> Iterator[PoseTrack]:
+        nonlocal filled
         time = video.time[track.start : track.stop]
-        keypoint, score, imputed = track.keypoint.copy(), track.keypoint_score.copy(), track.imputed.copy()
-        for joints in _column_blocks(*score.shape):
-            gap = _fill(keypoint[:, joints], score[:, joints], time, max_seconds)
-            imputed[:, joints] |= gap
+        for rows in track.row_blocks():
+            # With both ends of every gap that is short enough.
+            first = int(np.searchsorted(time, time[rows.start] - max_seconds - 2 * GAP_SLACK, side="left"))
+            last = int(np.searchsorted(time, time[rows.stop - 1] + max_seconds + 2 * GAP_SLACK, side="right"))
+            keypoint, score = track.keypoint[first:last].copy(), track.keypoint_score[first:last].copy()
+            own = slice(rows.start - first, rows.stop - first)
+            gap = _fill(keypoint, score, time[first:last], max_seconds)[own]
             filled += int(gap.sum())
-        tracks.append(replace(track, keypoint=keypoint, keypoint_score=score, imputed=imputed))
+            part = track.part(rows)
+            yield replace(part, keypoint=keypoint[own], keypoint_score=score[own], imputed=part.imputed | gap)
+
+    for track in video.tracks:
+        add_parts(tracks, track, parts(track))
     return with_step(video, tracks, "fill_gaps", {"max_seconds": max_seconds}, {"joints_filled": filled})
 
 
 def _fill(keypoint: np.ndarray, score: np.ndarray, time: np.ndarray, max_seconds: float) -> np.ndarray:
-    """Fill the gaps of some joints (T, V, 2) and their scores (T, V) in place; return where, bool (T, V)."""
+    """Fill the gaps of joints (T, V, 2) and their scores (T, V) in place; return where, bool (T, V)."""
     seen = ~np.isnan(keypoint[..., 0])
     rows = np.arange(len(keypoint))[:, None]
     before = np.maximum.accumulate(np.where(seen, rows, -1), axis=0)
@@ -282,7 +314,7 @@ def _fill(keypoint: np.ndarray, score: np.ndarray, time: np.ndarray, max_seconds
     gap: np.ndarray = ~seen & (before >= 0) & (after < len(keypoint))
     before, after = np.where(gap, before, 0), np.where(gap, after, 0)
     # Rounding of time stamps must not exclude a gap of exactly the maximum length.
-    gap &= time[after] - time[before] <= max_seconds + 1e-6
+    gap &= time[after] - time[before] <= max_seconds + GAP_SLACK
     row, joint = np.nonzero(gap)
     start, end = before[row, joint], after[row, joint]
     part = ((time[row] - time[start]) / (time[end] - time[start]))[:, None]
@@ -305,22 +337,39 @@ def smooth(video: VideoPoses, *, window_seconds: float) -> VideoPoses:
         The smoothed video.
     """
     tracks, smoothed = fresh(video.tracks), 0
-    for track in video.tracks:
+
+    def parts(track: PoseTrack) -> Iterator[PoseTrack]:
+        nonlocal smoothed
         time = video.time[track.start : track.stop]
-        keypoint = track.keypoint.copy()
-        for joints in _column_blocks(*track.keypoint_score.shape):
-            keypoint[:, joints], changed = _smoothed(track.keypoint[:, joints], time, window_seconds)
-            smoothed += changed
-        tracks.append(replace(track, keypoint=keypoint))
+        interval = float(np.median(np.diff(time))) if len(time) > 1 else window_seconds
+        # Number of frames in half a window.
+        half = min(int(np.ceil(0.5 * window_seconds / max(interval, 1e-6))), len(time) - 1)
+        for rows in track.row_blocks():
+            part = track.part(rows)
+            if half < 1:
+                yield part
+                continue
+            around = slice(max(rows.start - half, 0), rows.stop + half)
+            keypoint, fitted = _smoothed(track.keypoint[around], time[around], window_seconds, half)
+            own = slice(rows.start - around.start, rows.stop - around.start)
+            smoothed += int(fitted[own].sum())
+            yield replace(part, keypoint=keypoint[own])
+
+    for track in video.tracks:
+        add_parts(tracks, track, parts(track))
     return with_step(video, tracks, "smooth", {"window_seconds": window_seconds}, {"joints_smoothed": smoothed})
 
 
-def _smoothed(keypoint: np.ndarray, time: np.ndarray, window: float) -> tuple[np.ndarray, int]:
+def _smoothed(keypoint: np.ndarray, time: np.ndarray, window: float, half: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return smoothed joints (T, V, 2), and a mask (T, V) of those that have changed.
+
+    Args:
+        keypoint: Joints (T, V, 2) in pixels.
+        time: Times (T,) in seconds.
+        window: Width of the window in seconds.
+        half: Number of frames in half a window.
+    """
     length = len(keypoint)
-    interval = float(np.median(np.diff(time))) if length > 1 else window
-    half = min(int(np.ceil(0.5 * window / max(interval, 1e-6))), length - 1)
-    if half < 1:
-        return keypoint, 0
     seen = ~np.isnan(keypoint[..., 0])
     stretch = np.cumsum(~seen, axis=0)
     padded = np.pad(np.nan_to_num(keypoint).astype(float), ((half, half), (0, 0), (0, 0)))
@@ -348,4 +397,4 @@ def _smoothed(keypoint: np.ndarray, time: np.ndarray, window: float) -> tuple[np
     value = first[:, None] * t0 + second[:, None] * t1 + third[:, None] * t2
     result = keypoint.copy()
     result[fitted] = value / (m0 * first + m1 * second + m2 * third)[:, None]
-    return result, int(fitted.sum())
+    return result, fitted

@@ -11,9 +11,11 @@ from typing import NamedTuple
 
 import numpy as np
 
+from pose_extraction.arrays.mapped import new_array, row_blocks
+from pose_extraction.arrays.statistics import Values
 from pose_extraction.oks import OUTLINE_SHARE, box_centre, median_seen, oks
 from pose_extraction.poses import PoseTrack, VideoPoses
-from pose_extraction.tracking.joint_cleaning import BLOCK, body_size
+from pose_extraction.tracking.joint_cleaning import body_size
 from pose_extraction.tracking.tracks import TrackedPoses
 
 # Lengths are counted in bins, so that medians of sums can be computed: exactly for frames, to 0.1 s for durations.
@@ -69,14 +71,17 @@ def clean_counts(video: VideoPoses, *, persons: int | None = None) -> dict[str, 
     for track in video.tracks:
         here = present(track)
         found[track.start : track.stop] += here
-        unseen = np.isnan(track.keypoint[here, :, 0])
-        joints, missing = joints + unseen.size, missing + int(unseen.sum())
+        for rows in track.row_blocks():
+            unseen = np.isnan(track.keypoint[rows, :, 0])[here[rows]]
+            joints, missing = joints + unseen.size, missing + int(unseen.sum())
     return _counts(video.tracks, video.time, found, joints, missing, persons)
 
 
 def present(track: PoseTrack) -> np.ndarray:
     """Return a mask (T,) of the frames in which a person has a box or any joint."""
-    here: np.ndarray = track.seen | ~np.isnan(track.keypoint[..., 0]).all(1)
+    here = track.seen
+    for rows in track.row_blocks():
+        here[rows] |= ~np.isnan(track.keypoint[rows, :, 0]).all(1)
     return here
 
 
@@ -125,17 +130,14 @@ def _jitter(track: PoseTrack, times: np.ndarray) -> tuple[float, int]:
     if len(track) < 3:
         return 0.0, 0
     part = ((times[1:-1] - times[:-2]) / (times[2:] - times[:-2]))[:, None, None]
-    distance = np.empty(len(part) * track.keypoint.shape[1])
-    count = 0
-    for first in range(0, len(part), BLOCK):
-        keypoint, share = track.keypoint[first : first + BLOCK + 2].astype(float), part[first : first + BLOCK]
+    distances = Values(len(part) * track.keypoint.shape[1])
+    for rows in row_blocks(len(part), track.keypoint):
+        keypoint, share = track.keypoint[rows.start : rows.stop + 2].astype(float), part[rows]
         some = np.linalg.norm(keypoint[1:-1] - (1 - share) * keypoint[:-2] - share * keypoint[2:], axis=-1)
-        some = some[~np.isnan(some)]
-        distance[count : count + len(some)] = some
-        count += len(some)
-    if not count:
+        distances.add(some[~np.isnan(some)])
+    if not len(distances):
         return 0.0, 0
-    return float(np.median(distance[:count], overwrite_input=True)) / body_size(track), count
+    return distances.median() / body_size(track), len(distances)
 
 
 def _switches(tracks: Sequence[PoseTrack], times: np.ndarray) -> int:
@@ -169,10 +171,11 @@ def _switches(tracks: Sequence[PoseTrack], times: np.ndarray) -> int:
 
 def _centres(track: PoseTrack) -> np.ndarray:
     """Return the position (T, 2) of the body in each frame: the median joint, or the centre of the box."""
-    joints = np.empty((len(track), track.keypoint.shape[-1]))
-    for first in range(0, len(track), BLOCK):
-        joints[first : first + BLOCK] = median_seen(track.keypoint[first : first + BLOCK].astype(float), axis=1)
-    return np.where(np.isnan(joints), box_centre(track.box), joints)
+    centres = new_array((len(track), track.keypoint.shape[-1]), np.float64)
+    for rows in row_blocks(len(track), centres, *track.arrays):
+        joints = median_seen(track.keypoint[rows].astype(float), axis=1)
+        centres[rows] = np.where(np.isnan(joints), box_centre(track.box[rows]), joints)
+    return centres
 
 
 def _leaps_to_another(track: PoseTrack, number: int, paths: Sequence[_Path], size: float, times: np.ndarray) -> int:
@@ -180,12 +183,15 @@ def _leaps_to_another(track: PoseTrack, number: int, paths: Sequence[_Path], siz
     rows = np.flatnonzero(present(track))
     if len(rows) < 2:
         return 0
-    before, after = rows[:-1], rows[1:]
-    leap = np.linalg.norm(path[after] - path[before], axis=-1) > size
-    leap &= times[track.start + after] - times[track.start + before] <= SWITCH_SECONDS
-    leap &= oks(track.keypoint[before], track.keypoint[after], OUTLINE_SHARE * size**2) < 0.05
+    leaps: list[tuple[int, int]] = []
+    for pairs in row_blocks(len(rows) - 1, path, track.keypoint):
+        before, after = rows[pairs], rows[pairs.start + 1 : pairs.stop + 1]
+        leap = np.linalg.norm(path[after] - path[before], axis=-1) > size
+        leap &= times[track.start + after] - times[track.start + before] <= SWITCH_SECONDS
+        leap &= oks(track.keypoint[before], track.keypoint[after], OUTLINE_SHARE * size**2) < 0.05
+        leaps += zip(before[leap].tolist(), after[leap].tolist(), strict=True)
     count = 0
-    for ends in zip(before[leap], after[leap], strict=True):
+    for ends in leaps:
         # Positions of the other tracks at the two times, if present.
         others = [
             other.centres[track.start + row - other.start]

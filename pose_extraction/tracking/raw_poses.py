@@ -1,12 +1,11 @@
 """The raw poses of a video, which go to a temporary file in blocks of frames as they arrive."""
 
-from array import array
 from collections.abc import Collection, Iterator
 
 import numpy as np
 
+from pose_extraction.arrays.spool import HELD, Spool, Stored
 from pose_extraction.poses import FramePoses
-from pose_extraction.tracking.spool import HELD, Spool, Stored
 
 # Number of frames in a block.
 BLOCK = 1024
@@ -15,7 +14,7 @@ PARTS = ("box", "box_score", "keypoint", "keypoint_score")
 
 
 class RawPoses(Collection[FramePoses]):
-    """Frames of a video with their raw poses, in order. Memory holds one block of them, and 24 bytes for each frame.
+    """Frames of a video with their raw poses, in order. Memory holds one block of them.
 
     Args:
         block: Number of frames in a block.
@@ -25,7 +24,7 @@ class RawPoses(Collection[FramePoses]):
     def __init__(self, *, block: int = BLOCK, held: int = HELD) -> None:
         self._block = block
         self._spool = Spool(held)
-        self._index, self._time, self._count = array("q"), array("d"), array("q")
+        # Numbers, times and numbers of persons of the frames, then `PARTS`.
         self._blocks: list[list[Stored]] = []
         self._newest: list[FramePoses] = []
 
@@ -35,30 +34,30 @@ class RawPoses(Collection[FramePoses]):
         Raises:
             OSError: The temporary file cannot be written.
         """
-        self._index.append(frame.frame_index)
-        self._time.append(frame.time)
-        self._count.append(frame.num_persons)
         self._newest.append(frame)
         if len(self._newest) == self._block:
-            parts = [np.concatenate([getattr(frame, name) for frame in self._newest]) for name in PARTS]
-            self._blocks.append([self._spool.add(part) for part in parts])
+            frames = self._newest
+            arrays = [
+                np.array([frame.frame_index for frame in frames], np.int64),
+                np.array([frame.time for frame in frames], np.float64),
+                np.array([frame.num_persons for frame in frames], np.int64),
+                *(np.concatenate([getattr(frame, name) for frame in frames]) for name in PARTS),
+            ]
+            self._blocks.append([self._spool.add(array) for array in arrays])
             self._newest = []
 
     def __len__(self) -> int:
-        return len(self._index)
+        return len(self._blocks) * self._block + len(self._newest)
 
     def __contains__(self, frame: object) -> bool:
         return any(frame is one for one in self)
 
     def __iter__(self) -> Iterator[FramePoses]:
-        first = 0
         for block in self._blocks:
-            box, score, keypoint, keypoint_score = (self._spool.read(part) for part in block)
+            index, time, count, *arrays = (self._spool.read(part) for part in block)
             row = 0
-            for number in range(first, first + self._block):
-                rows = slice(row, row + self._count[number])
-                parts = (box[rows], score[rows], keypoint[rows], keypoint_score[rows])
-                yield FramePoses(self._index[number], self._time[number], *parts)
+            for number, moment, persons in zip(index.tolist(), time.tolist(), count.tolist(), strict=True):
+                rows = slice(row, row + persons)
+                yield FramePoses(number, moment, *(array[rows] for array in arrays))
                 row = rows.stop
-            first += self._block
         yield from self._newest

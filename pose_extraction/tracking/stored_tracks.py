@@ -1,13 +1,12 @@
-"""Tracks of a long video in a temporary file, so that one person's track is in memory at a time."""
+"""Tracks of a long video in a temporary file, of which a block of rows is in memory at a time."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import fields
 from typing import overload
 
-from pose_extraction.poses import PoseTrack
-from pose_extraction.tracking.spool import HELD, Spool, Stored
+import numpy as np
 
-_ARRAYS = [item.name for item in fields(PoseTrack) if item.name not in ("track_id", "start")]
+from pose_extraction.arrays.spool import Spool, Stored
+from pose_extraction.poses import PoseTrack
 
 
 class LazyTracks(Sequence[PoseTrack]):
@@ -27,20 +26,30 @@ class LazyTracks(Sequence[PoseTrack]):
 
 
 class StoredTracks(LazyTracks):
-    """Tracks in a temporary file; each access reads one.
+    """Tracks in a temporary file. Large arrays are read when they are used; see `arrays.mapped`."""
 
-    Args:
-        held: Number of bytes that stay in memory, see `Spool`.
-    """
-
-    def __init__(self, held: int = HELD) -> None:
-        self._spool = Spool(held)
+    def __init__(self) -> None:
+        self._spool = Spool(held=0)
         self._stored: list[tuple[int, int, list[Stored]]] = []
 
     def append(self, track: PoseTrack) -> None:
         """Add a track."""
-        parts = [self._spool.add(getattr(track, name)) for name in _ARRAYS]
-        self._stored.append((track.track_id, track.start, parts))
+        self.append_parts(track, (track.part(rows) for rows in track.row_blocks()))
+
+    def append_parts(self, track: PoseTrack, parts: Iterable[PoseTrack]) -> None:
+        """Add a track of which a block of rows is known at a time.
+
+        Args:
+            track: A track with the same identity, start and length, and arrays of the same shapes and types.
+            parts: The rows, in order.
+        """
+        places = [self._spool.reserve(array.shape, array.dtype) for array in track.arrays]
+        first = 0
+        for part in parts:
+            for place, array in zip(places, part.arrays, strict=True):
+                self._spool.write(place, first, array)
+            first += len(part)
+        self._stored.append((track.track_id, track.start, places))
 
     def selected(self, numbers: Iterable[int]) -> "StoredTracks":
         """Return some of the tracks in the given order, without copying them."""
@@ -52,13 +61,25 @@ class StoredTracks(LazyTracks):
         return len(self._stored)
 
     def _track(self, number: int) -> PoseTrack:
-        name, start, parts = self._stored[number]
-        return PoseTrack(name, start, *(self._spool.read(part) for part in parts))
+        name, start, places = self._stored[number]
+        return PoseTrack(name, start, *(self._spool.open(place) for place in places))
 
 
 def fresh(tracks: Sequence[PoseTrack]) -> list[PoseTrack] | StoredTracks:
     """Return an empty sequence for the results of a step: in memory if the tracks are, or else in a file."""
     return [] if isinstance(tracks, list) else StoredTracks()
+
+
+def add_parts(tracks: list[PoseTrack] | StoredTracks, track: PoseTrack, parts: Iterable[PoseTrack]) -> None:
+    """Add a changed track to the results of a step; arguments as `StoredTracks.append_parts`."""
+    if isinstance(tracks, StoredTracks):
+        tracks.append_parts(track, parts)
+        return
+    first, *others = parts
+    if others:
+        arrays = zip(first.arrays, *(part.arrays for part in others), strict=True)
+        first = PoseTrack(track.track_id, track.start, *(np.concatenate(pieces) for pieces in arrays))
+    tracks.append(first)
 
 
 def selected(tracks: Sequence[PoseTrack], numbers: Iterable[int]) -> Sequence[PoseTrack]:

@@ -7,10 +7,11 @@ from typing import Any
 
 import numpy as np
 
+from pose_extraction.arrays.mapped import new_array, release, row_blocks
+from pose_extraction.arrays.spool import HELD, Spool, Stored
 from pose_extraction.errors import UsageError
 from pose_extraction.poses import FramePoses, PoseTrack
 from pose_extraction.tracking.raw_poses import BLOCK, PARTS
-from pose_extraction.tracking.spool import HELD, Spool, Stored
 from pose_extraction.tracking.stored_tracks import LazyTracks
 
 
@@ -23,7 +24,7 @@ class _Person:
         pieces: Number of poses in each piece, and where their arrays are.
     """
 
-    rows: array = field(default_factory=lambda: array("q"))
+    rows: array = field(default_factory=lambda: array("I"))
     pieces: list[tuple[int, list[Stored]]] = field(default_factory=list)
 
 
@@ -42,7 +43,7 @@ class TrackedPoses:
         # Poses that are not stored yet, each as the arrays of `PARTS`.
         self._newest: dict[int, list[list[Any]]] = {}
         # For each frame: its time, and the number of persons, of their joints, and of those that are missing.
-        self._time, self._found, self._joints, self._missing = array("d"), array("q"), array("q"), array("q")
+        self._time, self._found, self._joints, self._missing = array("d"), array("I"), array("I"), array("I")
 
     def append(self, frame: FramePoses, ids: np.ndarray) -> None:
         """Add the poses of the next frame.
@@ -97,7 +98,7 @@ class TrackedPoses:
     @property
     def found(self) -> np.ndarray:
         """int64 (T,), numbers of persons, with and without an identity."""
-        return np.array(self._found)
+        return np.array(self._found, np.int64)
 
     def joints(self, first: int, last: int | None) -> tuple[int, int]:
         """Return the number of joints of all persons in some frames, and the number of those that are missing."""
@@ -124,7 +125,7 @@ class _TracksOfSpan(LazyTracks):
         # Name, and which of its poses are in the span.
         self._names: list[tuple[int, int, int]] = []
         for name in sorted(persons):
-            low, high = np.searchsorted(np.frombuffer(persons[name].rows, np.int64), (first, last))
+            low, high = np.searchsorted(np.frombuffer(persons[name].rows, np.uintc), (first, last))
             if low < high:
                 self._names.append((name, int(low), int(high)))
 
@@ -142,12 +143,14 @@ class _TracksOfSpan(LazyTracks):
         track = PoseTrack(
             name,
             start - self._first,
-            np.full((length, num_joints, 2), np.nan, np.float32),
-            np.zeros((length, num_joints), np.float32),
-            np.full((length, 4), np.nan, np.float32),
-            np.zeros(length, np.float32),
-            np.zeros((length, num_joints), bool),
+            new_array((length, num_joints, 2), np.float32),
+            new_array((length, num_joints), np.float32),
+            new_array((length, 4), np.float32),
+            new_array((length,), np.float32),
+            new_array((length, num_joints), bool),
         )
+        for block in row_blocks(length, track.keypoint, track.box):
+            track.keypoint[block], track.box[block] = np.nan, np.nan
         begin = 0
         for count, parts in person.pieces:
             chosen = slice(max(low - begin, 0), max(min(high - begin, count), 0))
@@ -155,6 +158,7 @@ class _TracksOfSpan(LazyTracks):
                 places = rows[begin + chosen.start - low : begin + chosen.stop - low]
                 for name_of_part, part in zip(PARTS, parts, strict=True):
                     getattr(track, name_of_part)[places] = self._spool.read(part)[chosen]
+                release(*track.arrays)
             begin += count
         return track
 

@@ -1,20 +1,24 @@
 """Long videos: files hold what memory cannot, and the result is the same for every size of their blocks."""
 
 import tracemalloc
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from pose_extraction.arrays import mapped, statistics
+from pose_extraction.arrays.mapped import new_array
+from pose_extraction.arrays.spool import Spool
 from pose_extraction.extraction import ExtractedClip, ExtractionSettings, follow, frame_rate
 from pose_extraction.formats import pickles
-from pose_extraction.formats.annotations import pack_raw, unpack_raw
+from pose_extraction.formats.annotations import annotation_from, data_set, pack_raw, unpack_raw
 from pose_extraction.formats.pickles import LARGE, read_pickle, write_pickle
-from pose_extraction.poses import FramePoses
-from pose_extraction.tracking.cleaning import CleaningSettings
+from pose_extraction.poses import FramePoses, PoseTrack, VideoPoses
+from pose_extraction.tracking.cleaning import CleaningSettings, clean
+from pose_extraction.tracking.quality import clean_counts
 from pose_extraction.tracking.raw_poses import PARTS, RawPoses
-from pose_extraction.tracking.spool import Spool
 from pose_extraction.tracking.stored_tracks import StoredTracks
 from pose_extraction.tracking.tracks import TrackedPoses
 from test_support.made_motion import SIZE, STANDING
@@ -81,6 +85,78 @@ def test_clips_do_not_depend_on_where_the_poses_are(frames, smooth):
         clips = follow(stored(frames, block), SIZE, settings, SPANS, held_poses=0)
         assert isinstance(clips[0].poses.tracks, StoredTracks)
         assert content(clips) == content(in_memory), f"blocks of {block} frames"
+
+
+def written(path: Path, clips: list[ExtractedClip], frames: Collection[FramePoses]) -> bytes:
+    """The skeleton file of clips."""
+    annotations = [
+        annotation_from(clip.poses, frame_dir=str(number), estimator="none", fps=25.0, source="made.mp4")
+        for number, clip in enumerate(clips)
+        if clip.poses.num_frames
+    ]
+    write_pickle(path, data_set(annotations, {"all": []}, raw=pack_raw(frames)))
+    return path.read_bytes()
+
+
+@pytest.mark.parametrize("smooth", [False, True])
+@pytest.mark.parametrize(("rows", "values"), [(16, 200), (4096, 1 << 16)])
+def test_skeleton_files_do_not_depend_on_where_their_arrays_are(
+    frames, tmp_path, cache, monkeypatch, smooth, rows, values
+):
+    settings = ExtractionSettings(cleaning=CleaningSettings(smooth=smooth))
+    in_memory = follow(frames, SIZE, settings, SPANS)
+    expected = written(tmp_path / "a.pkl", in_memory, frames)
+    for module, name, value in (
+        (mapped, "LARGE", 0),
+        (mapped, "BLOCK", rows),
+        (statistics, "VALUES", values),
+    ):
+        monkeypatch.setattr(module, name, value)
+    clips = follow(stored(frames, 7), SIZE, settings, SPANS, held_poses=0)
+    assert repr([clip.quality for clip in clips]) == repr([clip.quality for clip in in_memory])
+    assert mapped.is_mapped(clips[0].poses.tracks[0].keypoint)
+    assert all(mapped.is_mapped(array) for array in clips[0].poses.dense())
+    assert written(tmp_path / "b.pkl", clips, stored(frames, 7)) == expected
+    assert list(cache.iterdir()) == [], "a temporary file has a name"
+
+
+def status(name: str) -> int:
+    """A size in bytes from what the system knows of this process."""
+    text = Path("/proc/self/status").read_text()
+    return int(text.partition(f"{name}:")[2].split()[0]) << 10
+
+
+def long_video(length: int) -> VideoPoses:
+    """One person in a long video, whose track is in a file."""
+    rng = np.random.default_rng(0)
+
+    def parts() -> Iterator[PoseTrack]:
+        for first in range(0, length, 1000):
+            keypoint = (STANDING * 300 + 600 + rng.normal(0, 2, (1000, 17, 2))).astype(np.float32)
+            box = np.concatenate([keypoint.min(1), keypoint.max(1)], axis=1)
+            score, imputed = np.ones((1000, 17), np.float32), np.zeros((1000, 17), bool)
+            yield PoseTrack(1, first, keypoint, score, box, score[:, 0], imputed)
+
+    joints, tracks = (length, 17), StoredTracks()
+    arrays = [new_array(shape, np.float32) for shape in ((*joints, 2), joints, (length, 4), (length,))]
+    tracks.append_parts(PoseTrack(1, 0, *arrays, new_array(joints, bool)), parts())
+    return VideoPoses(np.arange(length), np.arange(length) / 30, SIZE, tracks)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="the system does not measure peaks of memory")
+def test_memory_does_not_hold_the_joints_of_a_long_video(tmp_path):
+    peaks, sizes = [], []
+    for length in (20_000, 120_000):
+        video = long_video(length)
+        # The peak of the process is from now on.
+        Path("/proc/self/clear_refs").write_text("5")
+        cleaned = clean(video, CleaningSettings())
+        clip = ExtractedClip(cleaned, {"clean": clean_counts(cleaned)})
+        written(tmp_path / "a.pkl", [clip], [])
+        peaks.append(status("VmHWM"))
+        sizes.append((tmp_path / "a.pkl").stat().st_size)
+    assert peaks[1] - peaks[0] < 0.4 * (sizes[1] - sizes[0])
 
 
 @pytest.mark.parametrize("block", [1, 7, 400, 1000])
