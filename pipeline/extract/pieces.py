@@ -91,7 +91,7 @@ def in_pieces(plan: ExtractionPlan, sources: Sequence[Source], *, overwrite: boo
 def _pieces_of(plan: ExtractionPlan, source: Source, seconds: float) -> list[Piece]:
     """Return the pieces of a video; none if it is short, or if its frames cannot be numbered without decoding."""
     try:
-        times = frame_times(source.path, stream=plan.settings.stream) if source.kind == "video" else []
+        times = frame_times(source.path, fps=plan.settings.fps, stream=plan.settings.stream)
         digest = plan.digest_of(source)
     except (VideoError, OSError):
         # Reported when it is decoded.

@@ -65,6 +65,10 @@ class ImageFolder:
                 continue
             yield Picture(index, index / self.fps, partial(np.asarray, image))
 
+    def frame_times(self) -> list[float]:
+        """Return the times of all images in seconds, also of those that cannot be read."""
+        return [index / self.fps for index in range(len(self._files))]
+
     def note_damage(self) -> None:
         """Do nothing: unreadable images are reported immediately."""
 

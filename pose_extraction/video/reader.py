@@ -199,19 +199,22 @@ class VideoReader:
         return cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
 
 
-def frame_times(source: Path, *, stream: int | None = None) -> list[float]:
-    """Return the times in seconds at which `VideoReader` returns the frames of a video file, without decoding it.
+def frame_times(source: Path, *, fps: float | None = None, stream: int | None = None) -> list[float]:
+    """Return the times in seconds at which `VideoReader` returns the frames of a video, without decoding it.
 
     Args:
-        source: Video file.
+        source: Video file, or folder of images.
+        fps: Frames per second of a folder of images; see `VideoReader`.
         stream: Number of the video stream; None for the default one.
 
     Returns:
         One time per frame; empty for containers and codecs in which frames cannot be numbered without decoding.
 
     Raises:
-        VideoError: The file cannot be read.
+        VideoError: The file or folder cannot be read.
     """
+    if source.is_dir():
+        return ImageFolder(source, fps, []).frame_times()
     opened = VideoStream(source, [], 1, number=stream)
     try:
         return opened.frame_times()

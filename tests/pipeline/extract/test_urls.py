@@ -190,9 +190,10 @@ def test_what_cannot_be_opened_is_reported_with_the_remedy(run, tmp_path, monkey
         run(url, tmp_path / "out")
 
 
-def test_pieces_of_a_video_at_a_url_are_refused(run, bucket, tmp_path):
-    with pytest.raises(UsageError, match="--chunk 5: works on files only"):
-        run(bucket, tmp_path / "out", chunk=5.0)
+def test_pieces_of_a_video_at_a_url_are_refused_with_the_way_out(run, bucket, clips, tmp_path):
+    for videos, out in ((bucket, tmp_path / "out"), (clips, "memory://bucket/out")):
+        with pytest.raises(UsageError, match="--chunk 5: works on files and folders, not at URLs; copy long videos to"):
+            run(videos, out, chunk=5.0)
 
 
 def test_a_file_appears_whole_or_not_at_all(tmp_path, monkeypatch):
