@@ -29,7 +29,7 @@ from rich.console import Console
 from pipeline.protocols.request import ProtocolRequest
 from pipeline.protocols.workflow import run_protocol
 from pipeline.train.settings import pretrain_settings
-from recognition import runs
+from recognition import run_folder
 from recognition.pretraining.run import pretrain
 
 CONFIGS = Path(__file__).resolve().parents[1] / "configs"
@@ -149,9 +149,9 @@ def pretrained_run(name: str, words: Sequence[str], file: Path, folder: Path, *,
         "out": str(folder),
     }
     settings = pretrain_settings([f"{method}/custom", *SMALL[method], *words, *changes_of(method, config)], options)
-    if runs.saved(folder, runs.BEST):
+    if run_folder.saved(folder, run_folder.BEST):
         return folder
-    begun = folder if runs.saved(folder, runs.LAST) else None
+    begun = folder if run_folder.saved(folder, run_folder.LAST) else None
     return pretrain(settings, resume=begun, show=True)
 
 

@@ -27,7 +27,7 @@ from benchmarks.bilstm import NUM_FRAMES, BiLSTMSettings, bilstm_scores, fit_bil
 from pipeline.config import override, parse, read_config, read_words
 from pose_extraction.engines.devices import parse_devices, resolve_device
 from pose_extraction.engines.engine import Engine
-from recognition import runs
+from recognition import run_folder, runs
 from recognition.data.clips import ClipSet, open_clips
 from recognition.data.dataset import SkeletonDataset
 from recognition.data.perturbations import GaussianNoise, JointOcclusion, Perturbation
@@ -56,7 +56,7 @@ def perturbation_of(condition: Condition) -> Perturbation | None:
 
 def at_phase_two(shared: Path, folder: Path) -> None:
     """Copy a run that has completed phase one to `folder`, so that several methods can continue from it."""
-    if runs.saved(folder, runs.LAST):
+    if run_folder.saved(folder, run_folder.LAST):
         return
     part = folder.with_name(f".{folder.name}.part")
     shutil.rmtree(part, ignore_errors=True)
@@ -86,12 +86,12 @@ def trained_run(words: Sequence[str], settings: RunSettings, folder: Path, share
         and own.maskclr.representation == settings.maskclr.representation
         and own.training.model_copy(update={"objective": settings.training.objective}) == settings.training
     )
-    if same_phase1 and not runs.saved(folder, runs.LAST):
+    if same_phase1 and not run_folder.saved(folder, run_folder.LAST):
         assert isinstance(phase1, int)
-        begun = shared if runs.saved(shared, runs.LAST) else None
+        begun = shared if run_folder.saved(shared, run_folder.LAST) else None
         train(settings.model_copy(update={"out": str(shared)}), resume=begun, show=True, stop_after=phase1)
         at_phase_two(shared, folder)
-    return train(own, resume=folder if runs.saved(folder, runs.LAST) else None, show=True)
+    return train(own, resume=folder if run_folder.saved(folder, run_folder.LAST) else None, show=True)
 
 
 def recognizer_scorer(folder: Path, which: Which, settings: RunSettings, batch_size: int) -> Scorer:

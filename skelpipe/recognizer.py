@@ -78,7 +78,8 @@ class Recognizer:
     ) -> None:
         from pose_extraction.engines.engine import Engine
         from recognition.inference.predictor import Predictor
-        from recognition.runs import load_run, newest_or_shipped_run
+        from recognition.run_names import newest_or_shipped_run
+        from recognition.runs import load_run
 
         trained = load_run(run if run is not None else newest_or_shipped_run(), which)
         self._predictor = Predictor(trained, Engine(device, backend, precision))

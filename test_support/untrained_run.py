@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from recognition import run_file, runs
+from recognition import run_file, run_folder
 from recognition.recognizer import build_recognizer
 from recognition.settings import DataSettings, ModelSettings, RunSettings, TrainingSettings
 from recognition.training.preparation import prepare
@@ -21,7 +21,7 @@ def untrained_run(folder: Path) -> tuple[Path, Path]:
     )
     prepared = prepare(settings).at(folder / "runs" / "mine")
     run = Path(prepared.settings.out)
-    identity = runs.identity_of(
+    identity = run_folder.identity_of(
         prepared.settings,
         label_names=prepared.label_names,
         layout=prepared.layout.name,
@@ -32,8 +32,8 @@ def untrained_run(folder: Path) -> tuple[Path, Path]:
         extraction={"estimator": "made", "estimator_file": str(folder / "made.onnx")},
     ) | {"content_digest": prepared.content_digest}
     about = {"data": str(data), "content_digest": prepared.content_digest, **prepared.composition()}
-    runs.begin_run(run, prepared.settings, label_names=prepared.label_names, split=prepared.split(), about=about)
-    for number, name in enumerate((runs.BEST, runs.LAST)):
+    run_folder.begin_run(run, prepared.settings, label_names=prepared.label_names, split=prepared.split(), about=about)
+    for number, name in enumerate((run_folder.BEST, run_folder.LAST)):
         recognizer = build_recognizer(
             prepared.settings.model, num_joints=prepared.layout.num_joints, channels=3, num_classes=3
         )

@@ -19,7 +19,7 @@ PACKAGES = ("pose_extraction", "recognition", "pipeline", "skelpipe", "synthetic
 LAYERS: dict[str, tuple[tuple[str, ...], ...]] = {
     "pose_extraction": (
         ("_version", "cache", "errors", "file_locks", "queues", "skeleton", "yaml_text"),
-        ("files",),
+        ("arrays", "files"),
         ("remote",),
         ("engines", "oks", "poses", "video"),
         ("drawing", "formats", "networks", "tracking"),
@@ -32,6 +32,8 @@ LAYERS: dict[str, tuple[tuple[str, ...], ...]] = {
         ("confidence", "distributed", "evaluation", "fabric", "keyed_noise", "packed", "settings"),
         ("backbones", "data"),
         ("hub", "recognizer", "run_file"),
+        ("run_folder",),
+        ("run_names",),
         ("maskclr", "runs"),
         ("engine",),
         ("pretraining",),

@@ -90,7 +90,8 @@ def evaluate(
     from rich.console import Console
 
     from pose_extraction.formats.pickles import check_readable
-    from recognition.runs import newest_run, run_file
+    from recognition.run_names import newest_run
+    from recognition.runs import run_file
 
     engine = engine_of(device, batch_size, precision, backend)
     # A directory or file of a run as it was given, because later messages show it.

@@ -17,14 +17,14 @@ def run_to_resume(resume: str, out: Path | None) -> Path:
     Raises:
         UsageError: There is no run, or `resume` and `out` are both given.
     """
-    from recognition import runs
+    from recognition import run_names
 
     if resume != NEWEST:
         path = Path(resume)
         if out is not None:
             raise UsageError(f"a resumed run keeps its directory; give either --resume {resume} or --out {out}")
         return path.parent if path.is_file() else path
-    return out if out is not None else runs.newest_run()
+    return out if out is not None else run_names.newest_run()
 
 
 # Value of `--resume` without a run.

@@ -17,7 +17,7 @@ from pose_extraction.engines.torch_extra import require_torch
 from pose_extraction.errors import UsageError
 from pose_extraction.files import atomic_write
 from pose_extraction.formats.pickles import write_pickle
-from recognition import runs
+from recognition import run_names, runs
 from recognition.settings import RunSettings
 
 if TYPE_CHECKING:
@@ -99,7 +99,7 @@ def retrain(request: Retraining) -> Comparison:
 
     base = runs.load_run(request.base)
     earlier_data = Path(base.settings.data.file)
-    lessons = lessons_of(request.videos, base.label_names, earlier_data, runs.located(request.base))
+    lessons = lessons_of(request.videos, base.label_names, earlier_data, run_names.located(request.base))
     request.out.mkdir(parents=True, exist_ok=True)
     write_pickle(request.out / DATA, lessons.data)
     _write_text(request.out / TABLE, table_as_csv(lessons.rows))
@@ -126,7 +126,7 @@ def settings_of(request: Retraining, base: "Trained", lessons: Lessons) -> RunSe
     holds_out = bool(lessons.data["split"].get(HELD_OUT))
     own = {
         "out": str(request.out / RUN),
-        "init": str(runs.located(request.base)),
+        "init": str(run_names.located(request.base)),
         "data.file": str(request.out / DATA),
         "data.train_split": TRAINING,
         "data.skip_bad": True,

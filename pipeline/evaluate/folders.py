@@ -8,7 +8,8 @@ from pathlib import Path
 
 from pose_extraction.errors import UsageError
 from recognition.hub import WEIGHTS
-from recognition.runs import BEST, results_folder
+from recognition.run_folder import BEST
+from recognition.run_names import results_folder
 
 FOLDER, JSON_NAME, SCORES_NAME = "evaluation", "evaluation.json", "scores.npz"
 

@@ -13,7 +13,8 @@ from pose_extraction._version import __version__
 from recognition.data.clips import nameless_note
 from recognition.engine.run_log import read_metrics
 from recognition.hub import described
-from recognition.runs import SPLIT_NAME, Trained
+from recognition.run_folder import SPLIT_NAME
+from recognition.runs import Trained
 
 
 def warnings_of(result: Evaluation) -> list[str]:

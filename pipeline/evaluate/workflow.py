@@ -25,7 +25,9 @@ from recognition.evaluation.metrics import answered_of, measure
 from recognition.inference.prediction import matched_labels, visible_clips
 from recognition.inference.scores import scores_of
 from recognition.inference.skeleton_clips import clips_for
-from recognition.runs import SPLIT_NAME, Trained, load_run, newest_run
+from recognition.run_folder import SPLIT_NAME
+from recognition.run_names import newest_run
+from recognition.runs import Trained, load_run
 
 
 def evaluate(

@@ -5,7 +5,7 @@ from pathlib import Path
 from pipeline.export_model.workflow import export_run, refuse_existing
 from pose_extraction.errors import UsageError
 from pose_extraction.networks import model_zoo
-from recognition.runs import located, name_of
+from recognition.run_names import located, name_of
 
 # Folder of exported networks.
 FOLDER = Path("exported")

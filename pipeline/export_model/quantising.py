@@ -13,7 +13,8 @@ from recognition.inference.exported import ExportedPredictor
 from recognition.inference.exported_run import MODELS, load_exported
 from recognition.inference.prediction import matched_labels
 from recognition.inference.skeleton_clips import clips_for
-from recognition.runs import SPLIT_NAME, Trained
+from recognition.run_folder import SPLIT_NAME
+from recognition.runs import Trained
 
 # Share of the clips by which the accuracy may fall.
 MOST_LOST = 0.01

@@ -20,7 +20,8 @@ from pose_extraction.files import part_path
 from recognition.inference.arrays import arrays_of
 from recognition.inference.exported import INPUTS, ExportedPredictor
 from recognition.inference.exported_run import FORMAT, LABELS, MODELS, load_exported
-from recognition.runs import Trained, detector_file, load_run, located
+from recognition.run_names import located
+from recognition.runs import Trained, detector_file, load_run
 
 if TYPE_CHECKING:
     from recognition.data.clip import Clip

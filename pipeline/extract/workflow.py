@@ -2,31 +2,29 @@
 
 import logging
 import os
-import shutil
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from threading import Timer
 from time import monotonic
 from typing import TYPE_CHECKING
 
 from rich.console import Console
 
-from pipeline.datasets.merging import KINDS, PARQUET, merge, merged_path
+from pipeline.datasets.merging import KINDS, merged_path
 from pipeline.extract import defaults
+from pipeline.extract.data_set import data_sets_of, merge_results, records_in
 from pipeline.extract.executors import Executor, opened_executor
 from pipeline.extract.ledger import ErrorLog, NoteLog
+from pipeline.extract.messages import Failures, Notes
 from pipeline.extract.mirror import Mirror, mirror_of, states
 from pipeline.extract.settings import ExtractSettings
 from pipeline.extract.share import Share
 from pipeline.inputs.labels import Labels, load_labels
 from pipeline.inputs.videos import Inputs, Source, survey
 from pipeline.reporting import progress
-from pipeline.reporting.notes import NoteSummary
 from pipeline.reporting.progress import RunProgress
 from pose_extraction.errors import SkelpipeError, UsageError
-from pose_extraction.formats.shards.arrow import arrow
 from pose_extraction.networks.names import check_exists, detector_of, display_name
 from pose_extraction.remote import is_url
 
@@ -36,10 +34,6 @@ if TYPE_CHECKING:
     from pipeline.extract.plan import ExtractionPlan
     from pose_extraction.networks.detection import PersonDetector
 
-# Seconds after which a merge that is still running is announced.
-MERGE_NOTICE = 3.0
-# Number of skeleton files from which on they are merged into shards, as one file of them takes gigabytes to read.
-SHARDS_FROM = 20_000
 
 log = logging.getLogger(__name__)
 
@@ -100,7 +94,10 @@ def extract(
     mirror = mirror_of(out, share.shard) if isinstance(out, str) and is_url(out) else None
     inputs = survey(videos, urls=True)
     if settings.chunk is not None and (mirror is not None or any(source.remote for source in inputs.sources)):
-        raise UsageError(f"--chunk {settings.chunk:g}: works on files only, not on URLs; copy long videos first")
+        raise UsageError(
+            f"--chunk {settings.chunk:g}: works on files and folders, not at URLs; copy long videos to this machine or "
+            "to storage that all nodes share, and give folders for the videos and for --out"
+        )
     if inputs.skipped:
         kinds = ", ".join(f"{count} {suffix or 'without suffix'}" for suffix, count in sorted(inputs.skipped.items()))
         log.info("skipped files that are not videos: %s", kinds)
@@ -137,7 +134,7 @@ def _extract(
     if mirror is not None:
         mirror.refuse_unwritable()
         mirror.pull(folder.name)
-    before = states([*_records_in(folder), *_data_sets_of(folder)]) if mirror is not None else {}
+    before = states([*records_in(folder), *data_sets_of(folder)]) if mirror is not None else {}
     plan = ExtractionPlan(
         settings, estimator, detector_identity, folder, plan_clips(inputs.sources, known), known.origin, mirror
     )
@@ -146,17 +143,17 @@ def _extract(
     if share.shard is not None:
         # By position in the sorted list, so that every machine that sees the same folder splits it in the same way.
         chosen = sorted(chosen, key=lambda source: source.frame_dir)[share.shard[0] - 1 :: share.shard[1]]
-    failures = _Failures(ErrorLog(folder, share.shard), console)
+    failures = Failures(ErrorLog(folder, share.shard), console)
     for place, reason in inputs.unreadable:
         failures.add(str(place), f"{place}: cannot list the folder ({reason}); check its permissions")
-    notes = _Notes(NoteLog(folder, share.shard), failures)
+    notes = Notes(NoteLog(folder, share.shard), failures)
     work, skipped = _open_work(plan, chosen, share, failures, notes, console)
     try:
         rate = _run(executor, plan, work, failures, notes, console, overwrite=share.overwrite) if work else 0.0
     finally:
         notes.close()
         if mirror is not None:
-            mirror.push_changed(_records_in(folder), {})
+            mirror.push_changed(records_in(folder), {})
     tried = {source.relative for source in (*work, *skipped)}
     failed_work = sum(source.relative in failures.failed for source in work)
     # A folder that could not be listed before, but contains videos now, counts as tried as well.
@@ -168,23 +165,14 @@ def _extract(
         failures.settle(tried)
     if mirror is not None and executor.is_elsewhere:
         # Other machines have stored the results.
-        mirror.push_changed(_records_in(folder), before)
+        mirror.push_changed(records_in(folder), before)
         mirror.pull(folder.name)
-    data_set = _merge(folder, failures) if share.shard is None else None
+    data_set = merge_results(folder, failures) if share.shard is None else None
     url = None
     if mirror is not None:
-        mirror.push_changed([*_records_in(folder), *_data_sets_of(folder)], before)
+        mirror.push_changed([*records_in(folder), *data_sets_of(folder)], before)
         url = mirror.url_of(data_set or folder)
     return Report(folder, data_set, len(work) - failed_work, len(skipped), failures.failed, rate, url)
-
-
-def _records_in(folder: Path) -> list[Path]:
-    """Files in an output folder that describe the run."""
-    return [*folder.glob("*.jsonl"), *folder.glob("summary*.json"), *folder.glob("summary*.html")]
-
-
-def _data_sets_of(folder: Path) -> list[Path]:
-    return [merged_path(folder, kind) for kind in KINDS]
 
 
 def _refuse_unwritable(folder: Path) -> None:
@@ -199,128 +187,12 @@ def _refuse_unwritable(folder: Path) -> None:
         raise SkelpipeError(f"{folder}: no write permission; choose another folder with --out")
 
 
-def _merge(folder: Path, failures: "_Failures") -> Path | None:
-    """Writes the data set of all clips in the folder; None if there is no clip, or if writing fails."""
-    if not any(folder.rglob("*.pkl")):
-        if failures.withdrawn:
-            # All its clips have just been removed.
-            merged_path(folder).unlink(missing_ok=True)
-            shutil.rmtree(merged_path(folder, PARQUET), ignore_errors=True)
-        return None
-    path = _data_set_path(folder, failures)
-    # Reading tens of thousands of files takes minutes; a few files need no message.
-    notice = Timer(MERGE_NOTICE, failures.say, [f"merging the skeleton files in {folder}", None])
-    notice.daemon = True
-    notice.start()
-    try:
-        merged = merge([folder], path)
-    except OSError as error:
-        failures.add(
-            str(path), f"{path}: cannot write the file ({error.strerror or error}); run `skelpipe merge {folder}`"
-        )
-        return None
-    finally:
-        notice.cancel()
-    for path, reason in merged.damaged:
-        # An absolute path, so that the name does not depend on the working directory.
-        failures.add(str(path.absolute()), reason)
-    return merged.path
-
-
-def _data_set_path(folder: Path, failures: "_Failures") -> Path:
-    """Path of the data set of a folder: shards if there are many clips, or if it is in shards already."""
-    shards = merged_path(folder, PARQUET)
-    files = sum(1 for _ in folder.rglob("*.pkl"))
-    if files < SHARDS_FROM and not shards.is_dir():
-        return merged_path(folder)
-    try:
-        arrow()
-    except UsageError as error:
-        failures.say(f"the {files} clips are merged into one file: {error}", None)
-        return merged_path(folder)
-    return shards
-
-
-class _Failures:
-    """Records failures, and reports each one immediately on the console and in the log.
-
-    Args:
-        log: Log file.
-        console: Console for messages.
-    """
-
-    def __init__(self, log: ErrorLog, console: Console) -> None:
-        self.failed: dict[str, str] = {}
-        self.withdrawn = False
-        self._log = log
-        self._console = console
-
-    def add(self, file: str, cause: str) -> None:
-        self.failed[file] = cause
-        self.say(f"failed: {cause}")
-        try:
-            self._log.add(file, cause)
-        except OSError as error:
-            # A full disk must not end the run: other videos may need less space.
-            self.say(f"{self._log.path}: cannot write the file ({error.strerror})")
-
-    def settle(self, tried: set[str], below: Path | None = None) -> None:
-        try:
-            self._log.settle(tried, below)
-        except OSError as error:
-            self.say(f"{self._log.path}: cannot write the file ({error.strerror})")
-
-    def say(self, text: str, style: str | None = "red") -> None:
-        self._console.print(text, style=style, highlight=False, markup=False, soft_wrap=True)
-
-
-class _Notes:
-    """Notes on the videos of a run: into a file at once, and grouped on the console at the end.
-
-    Args:
-        log: File of the notes.
-        failures: Prints messages.
-    """
-
-    def __init__(self, log: NoteLog, failures: _Failures) -> None:
-        self._log = log
-        self._failures = failures
-        self._summary = NoteSummary()
-        self._tried: set[str] = set()
-
-    def keep(self, video: str, notes: list[str]) -> None:
-        """Takes the notes on a video from its up-to-date result, for the file."""
-        self._tried.add(video)
-        if notes:
-            self._log.keep(video, notes)
-
-    def add(self, video: str, notes: list[str]) -> None:
-        """Takes the notes on a video that was extracted."""
-        self._tried.add(video)
-        if not notes:
-            return
-        self._summary.add(video, notes)
-        try:
-            self._log.add(video, [str(note) for note in notes])
-        except OSError as error:
-            self._failures.say(f"{self._log.path}: cannot write the file ({error.strerror})")
-
-    def close(self) -> None:
-        """Prints the notes, and removes outdated ones from the file."""
-        for line in self._summary.lines(self._log.path):
-            self._failures.say(line, style="yellow")
-        try:
-            self._log.settle(self._tried)
-        except OSError as error:
-            self._failures.say(f"{self._log.path}: cannot write the file ({error.strerror})")
-
-
 def _open_work(
     plan: "ExtractionPlan",
     chosen: Sequence[Source],
     share: Share,
-    failures: _Failures,
-    notes: _Notes,
+    failures: Failures,
+    notes: Notes,
     console: Console,
 ) -> tuple[list[Source], list[Source]]:
     """The videos to extract, and those with an up-to-date result."""
@@ -379,8 +251,8 @@ def _run(
     executor: Executor,
     plan: "ExtractionPlan",
     work: Sequence[Source],
-    failures: _Failures,
-    notes: _Notes,
+    failures: Failures,
+    notes: Notes,
     console: Console,
     *,
     overwrite: bool,

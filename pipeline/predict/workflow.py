@@ -27,17 +27,9 @@ from recognition.inference.exported_run import ExportedRun, load_exported
 from recognition.inference.trained_network import DescribedRun
 from recognition.inference.windows import UNKNOWN
 from recognition.packed import EVERYDAY, shipped
-from recognition.runs import (
-    RUNS,
-    Trained,
-    detector_file,
-    is_encoder,
-    is_exported,
-    load_run,
-    newest_or_shipped_run,
-    newest_run,
-    run_file,
-)
+from recognition.run_folder import is_encoder
+from recognition.run_names import RUNS, newest_or_shipped_run, newest_run
+from recognition.runs import Trained, detector_file, is_exported, load_run, run_file
 
 if TYPE_CHECKING:
     from recognition.protocols.detector import ActionDetector

@@ -14,7 +14,7 @@ from pose_extraction.errors import UsageError
 from pose_extraction.formats.shards.manifest import is_data_set
 from recognition.pretraining.encoder import Pretrained, load_pretrained
 from recognition.protocols.settings import ProtocolSettings
-from recognition.runs import newest_run
+from recognition.run_names import newest_run
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,7 +6,8 @@ from pipeline.protocols.request import ProtocolRequest
 from pose_extraction.errors import UsageError
 from pose_extraction.formats.shards.manifest import is_data_set
 from recognition.protocols.settings import ProtocolSettings
-from recognition.runs import newest_run, saved_file
+from recognition.run_names import newest_run
+from recognition.runs import saved_file
 
 
 def check_request(request: ProtocolRequest) -> None:

@@ -9,7 +9,9 @@ from pipeline.serve.messages import RunFacts
 from pose_extraction.errors import UsageError
 from recognition.inference.exported_run import load_exported
 from recognition.packed import FOLDER
-from recognition.runs import detector_file, is_encoder, is_exported, located, name_of, newest_or_shipped_run, run_file
+from recognition.run_folder import is_encoder
+from recognition.run_names import located, name_of, newest_or_shipped_run
+from recognition.runs import detector_file, is_exported, run_file
 
 
 @dataclass(frozen=True)

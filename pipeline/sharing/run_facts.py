@@ -8,7 +8,7 @@ from typing import Any
 
 from pose_extraction.errors import UsageError
 from pose_extraction.files import sha256_of
-from recognition import runs
+from recognition import run_folder, run_names, runs
 from recognition.hub import address_of, described
 from recognition.packed import is_packed
 from recognition.run_file import load_facts
@@ -46,7 +46,7 @@ class RunFacts:
         address = address_of(self.weights)
         if address is not None:
             return str(address)
-        return self.name if is_packed(self.weights) else f"{runs.RUNS}/{self.name}"
+        return self.name if is_packed(self.weights) else f"{run_names.RUNS}/{self.name}"
 
     @property
     def is_encoder(self) -> bool:
@@ -70,12 +70,12 @@ def facts_of(run: str | Path, *, robustness: Path = Path("robustness")) -> RunFa
     folder = weights.parent
     table, method = _robustness_of(robustness / ROBUSTNESS, weights)
     return RunFacts(
-        name=runs.name_of(weights),
+        name=run_names.name_of(weights),
         weights=weights,
         content=content,
-        about=_read(folder / runs.ABOUT_NAME) or {},
-        split=_read(folder / runs.SPLIT_NAME),
-        evaluations=list(_evaluations_of(runs.results_folder(weights), weights)),
+        about=_read(folder / run_folder.ABOUT_NAME) or {},
+        split=_read(folder / run_folder.SPLIT_NAME),
+        evaluations=list(_evaluations_of(run_names.results_folder(weights), weights)),
         robustness=table,
         method=method,
     )

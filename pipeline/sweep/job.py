@@ -8,7 +8,7 @@ import torch
 
 from pipeline.sweep.plan import AUTO
 from pose_extraction.errors import SkelpipeError
-from recognition import runs
+from recognition import run_folder, runs
 from recognition.engine.training_run import TrainingStopped
 from recognition.pretraining.run import pretrain
 from recognition.pretraining.settings import PretrainSettings
@@ -44,18 +44,18 @@ class End:
     stopped: bool = False
 
 
-def is_begun(folder: Path) -> bool:
+def has_checkpoint(folder: Path) -> bool:
     """Whether a run directory contains a checkpoint to resume from."""
-    return runs.saved(folder, runs.LAST) is not None
+    return run_folder.saved(folder, run_folder.LAST) is not None
 
 
 def is_done(settings: RunSettings | PretrainSettings) -> bool:
     """Whether a run has completed its training."""
     folder = Path(settings.out)
     if isinstance(settings, PretrainSettings):
-        return runs.saved(folder, runs.BEST) is not None
+        return run_folder.saved(folder, run_folder.BEST) is not None
     training = settings.training
-    if not is_begun(folder):
+    if not has_checkpoint(folder):
         return False
     content = runs.load_facts(runs.run_file(folder, "last"))
     resolved = content["settings"]["training"]
@@ -83,13 +83,13 @@ def train_job(job: Job, device: str, *, until_phase_two: bool, threads: int | No
         settings = settings.model_copy(update={"training": training})
     try:
         if isinstance(settings, PretrainSettings):
-            pretrain(settings, resume=job.folder if is_begun(job.folder) else None)
+            pretrain(settings, resume=job.folder if has_checkpoint(job.folder) else None)
         elif until_phase_two:
             _train_phase_one(settings, job.shared)
         elif not is_done(settings):
-            if not is_begun(job.folder) and job.shared is not None and is_begun(job.shared):
+            if not has_checkpoint(job.folder) and job.shared is not None and has_checkpoint(job.shared):
                 _copy(job.shared, job.folder)
-            train(settings, resume=job.folder if is_begun(job.folder) else None)
+            train(settings, resume=job.folder if has_checkpoint(job.folder) else None)
     except TrainingStopped:
         return End(stopped=True)
     except SkelpipeError as error:
@@ -101,11 +101,11 @@ def _train_phase_one(settings: RunSettings, shared: Path | None) -> None:
     """Train a shared run up to phase two, or resume it."""
     epochs = settings.training.phase1_epochs
     assert shared is not None and isinstance(epochs, int)
-    if not is_begun(shared) or runs.load_facts(runs.run_file(shared, "last"))["epoch"] < epochs:
+    if not has_checkpoint(shared) or runs.load_facts(runs.run_file(shared, "last"))["epoch"] < epochs:
         # Always with MaskCLR's objective, because the prototypes are filled in its last epoch.
         training = settings.training.model_copy(update={"objective": "maskclr"})
         ours = settings.model_copy(update={"out": str(shared), "training": training})
-        train(ours, resume=shared if is_begun(shared) else None, stop_after=epochs)
+        train(ours, resume=shared if has_checkpoint(shared) else None, stop_after=epochs)
 
 
 def _copy(shared: Path, folder: Path) -> None:

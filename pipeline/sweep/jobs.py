@@ -9,7 +9,7 @@ from pathlib import Path
 from rich.text import Text
 
 from pipeline.cluster.jobs import ClusterJobs
-from pipeline.sweep.job import End, Job, is_begun, is_done
+from pipeline.sweep.job import End, Job, has_checkpoint, is_done
 from pipeline.sweep.plan import SweepRequest
 from pipeline.sweep.trainers import ClusterTrainer, Trainer, local_trainer
 from pose_extraction.errors import TrainingError
@@ -123,7 +123,7 @@ def train_all(jobs: Iterable[Job], trainer: Trainer, done: Callable[[Job, str | 
         KeyboardInterrupt: A signal was received; the progress of the training is saved.
     """
     listed = list(jobs)
-    shared = {job.shared: job for job in listed if job.shared is not None and not is_begun(job.folder)}
+    shared = {job.shared: job for job in listed if job.shared is not None and not has_checkpoint(job.folder)}
 
     def ended(job: Job, end: End) -> None:
         if end.stopped:

@@ -6,7 +6,7 @@ from rich.console import Console
 
 from pipeline.reporting.counts import counted, rounded_duration
 from pipeline.train.dry_run import print_plan
-from recognition import runs
+from recognition import run_folder
 from recognition.engine.workflow import last_checkpoint
 from recognition.settings import RunSettings
 from recognition.training.initialising import initialise
@@ -33,7 +33,7 @@ def dry_run(settings: RunSettings, *, resume: Path | None = None, console: Conso
     if checkpoint is not None:
         check_same_run(checkpoint, prepared, run=str(resume))
     else:
-        runs.refuse_begun(Path(prepared.settings.out))
+        run_folder.refuse_begun(Path(prepared.settings.out))
         if prepared.settings.init is not None:
             clips, init = prepared.clips, prepared.settings.init
             loaded = initialise(

@@ -15,7 +15,7 @@ from recognition.data.batches import CHANNELS
 from recognition.data.clip_transforms import check_placement, flip_probability
 from recognition.data.clips import ClipSet
 from recognition.engine.settings import AnyRunSettings, LoopSettings
-from recognition.runs import RUNS
+from recognition.run_names import RUNS
 from recognition.settings import DataSettings
 
 Settings = TypeVar("Settings", bound=AnyRunSettings)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from pose_extraction.errors import SkelpipeError, TrainingError
-from recognition import run_file, runs
+from recognition import run_file, run_folder
 from recognition.engine.interruption import StopSignals
 from recognition.engine.loop import Loop, NotFiniteError, Step
 from recognition.engine.position import Position
@@ -193,8 +193,8 @@ class TrainingRun:
                     self.training.complete(self.loop, self.folder)
             except NotFiniteError as error:
                 return TrainingError(
-                    f"{self.folder}: {error}. {runs.LAST} is unchanged; check these clips, or start again with a lower "
-                    f"{self.training.rate_settings}, or with training.clip_gradient=1"
+                    f"{self.folder}: {error}. {run_folder.LAST} is unchanged; check these clips, or start again with a "
+                    f"lower {self.training.rate_settings}, or with training.clip_gradient=1"
                 )
         return None
 
@@ -271,7 +271,7 @@ class TrainingRun:
             **position.for_run_file(),
             **training.facts(position),
         }
-        for name in (*also, *([runs.BEST] if best else [])):
+        for name in (*also, *([run_folder.BEST] if best else [])):
             run_file.save(self.folder / name, training.best_of(content))
         state = {
             "optimizer": self.loop.optimizer.state_dict(),
@@ -280,7 +280,7 @@ class TrainingRun:
             "random": random,
             "metrics_size": self.log.size(),
         }
-        run_file.save(self.folder / runs.LAST, {**content, "training": state})
+        run_file.save(self.folder / run_folder.LAST, {**content, "training": state})
 
     def close(self) -> None:
         if self.log is not None:

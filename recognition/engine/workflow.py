@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 from pydantic import BaseModel
 
 from pose_extraction.errors import SkelpipeError
-from recognition import runs
+from recognition import run_folder, runs
 from recognition.engine.memory import explain_out_of_memory
 from recognition.engine.prepared_run import PreparedRun, Settings
 from recognition.engine.processes import launch
@@ -61,7 +61,7 @@ class Workflow(ABC, Generic[Settings, Prepared]):
     def identity(self, prepared: Prepared) -> dict[str, Any]:
         """Return the content of every run file in addition to the weights."""
         clips = prepared.clips
-        return runs.identity_of(
+        return run_folder.identity_of(
             cast(BaseModel, prepared.settings),
             label_names=prepared.label_names,
             layout=prepared.layout.name,
@@ -90,14 +90,14 @@ class Workflow(ABC, Generic[Settings, Prepared]):
         """
         if resume is None and settings.out != "auto":
             # Check before the time-consuming preparation.
-            runs.refuse_begun(Path(settings.out))
+            run_folder.refuse_begun(Path(settings.out))
         checkpoint = last_checkpoint(resume) if resume is not None else None
         prepared = self.prepare(settings, checkpoint)
         # Each process loads its own copy.
         del checkpoint
         folder = resume or Path(prepared.settings.out)
         if resume is None:
-            runs.refuse_begun(folder)
+            run_folder.refuse_begun(folder)
         prepared = self.measure(prepared.at(folder))
         launch(
             self._process,
@@ -151,7 +151,7 @@ class Workflow(ABC, Generic[Settings, Prepared]):
 
     def _begin(self, folder: Path, prepared: Prepared, identity: dict[str, Any]) -> None:
         facts = {name: identity[name] for name in self.about}
-        runs.begin_run(
+        run_folder.begin_run(
             folder,
             cast(BaseModel, prepared.settings),
             label_names=prepared.label_names,

@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from pose_extraction.engines.checkpoints import apply_state_dict
 from pose_extraction.errors import WeightsError
 from pose_extraction.skeleton import LAYOUTS, layout_by_shape
-from recognition import run_file, runs
+from recognition import run_file, run_folder, run_names
 from recognition.confidence.confidence import Confidence
 from recognition.pretraining.encoder import Encoder, Pretrained
 from recognition.pretraining.networks import build_encoder
@@ -64,7 +64,7 @@ class ActionDetector:
 
 def detector_path(pretrained: Pretrained) -> Path:
     """Return the path of an encoder's detector, which need not exist."""
-    return runs.results_folder(pretrained.path) / runs.DETECTOR
+    return run_names.results_folder(pretrained.path) / run_folder.DETECTOR
 
 
 def save_detector(
@@ -87,7 +87,7 @@ def save_detector(
         seconds: Length of the training windows in seconds, or None.
     """
     path = detector_path(pretrained)
-    identity = runs.identity_of(
+    identity = run_folder.identity_of(
         pretrained.settings,
         label_names=[*label_names, BACKGROUND],
         layout=pretrained.layout,

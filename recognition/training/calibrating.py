@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from recognition import run_file, runs
+from recognition import run_file, run_folder, runs
 from recognition.confidence.confidence import fit_on_finite
 from recognition.confidence.feature_distance import FEWEST_CLIPS, fit_feature_distance, left_out_distances
 from recognition.data.dataset import SkeletonDataset
@@ -99,8 +99,8 @@ def keep_confidence(folder: Path, prepared: Prepared) -> None:
     earlier = run_file.load_facts(runs.run_file(prepared.settings.init))
     if "confidence" not in earlier or earlier["label_names"] != prepared.label_names:
         return
-    for name in (runs.BEST, runs.LAST):
-        path = runs.saved(folder, name)
+    for name in (run_folder.BEST, run_folder.LAST):
+        path = run_folder.saved(folder, name)
         if path is not None:
             run_file.save(folder / name, {**run_file.load(path), "confidence": earlier["confidence"]})
 

@@ -10,7 +10,7 @@ from torch import nn
 from pose_extraction.engines.checkpoints import apply_state_dict
 from pose_extraction.errors import UsageError, WeightsError
 from pose_extraction.skeleton import H36M17
-from recognition import runs
+from recognition import run_names, runs
 from recognition.backbones.dstformer import DSTFormer
 from recognition.backbones.gru import RecurrentBackbone
 from recognition.data.descriptors.extending import Known, known_of
@@ -58,7 +58,7 @@ def pretrained_encoder(init: str) -> "Pretrained | None":
     # Imported here because pre-training imports this module.
     from recognition.pretraining.encoder import is_pretrained, load_pretrained
 
-    path = runs.located(init)
+    path = run_names.located(init)
     if not is_pretrained(path):
         return None
     found = load_pretrained(path)

@@ -8,7 +8,7 @@ import torch
 from pose_extraction.engines.engine import resolve_training_engine
 from pose_extraction.errors import UsageError
 from pose_extraction.skeleton import COCO17, Skeleton
-from recognition import runs
+from recognition import run_names
 from recognition.backbones import baselines, gru
 from recognition.data.clip_transforms import layout_of_model
 from recognition.data.clips import ClipSet, open_clips
@@ -107,7 +107,7 @@ def prepare(settings: RunSettings, *, begun: RunSettings | None = None) -> Prepa
         engine=engine,
         name=model.backbone,
         training={"backbone_lr": _backbone_lr(settings.training, model)},
-        init=runs.recorded(settings.init) if settings.init is not None else None,
+        init=run_names.recorded(settings.init) if settings.init is not None else None,
         model=model,
     )
     return Prepared(

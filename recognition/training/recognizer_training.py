@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from recognition import runs
+from recognition import run_folder
 from recognition.backbones.segments import SegmentTransformer
 from recognition.data.batches import Batch
 from recognition.data.batching import ClipBatches
@@ -189,8 +189,8 @@ class RecognizerTraining(RunTrainable):
             # A resumed run has only the weights of its classifier.
             fitted = self.movement or fit_movement(self.prepared)
             cross_validated = left_out_clips(fitted, self.prepared)
-        for name in (runs.BEST, runs.LAST):
-            complete_confidence(runs.saved(folder, name), self.prepared, self.objective, loop, cross_validated)
+        for name in (run_folder.BEST, run_folder.LAST):
+            complete_confidence(run_folder.saved(folder, name), self.prepared, self.objective, loop, cross_validated)
 
     def facts(self, position: Position) -> dict[str, Any]:
         # Phase of the most recent step: at the start of an epoch, that of the previous epoch.

@@ -15,7 +15,7 @@ from rich.console import Console
 from pipeline.train.settings import pretrain_settings, train_settings
 from pose_extraction.errors import SkelpipeError
 from pose_extraction.formats.pickles import write_pickle
-from recognition import runs
+from recognition import run_folder
 from synthetic.base.data import Source, base_set
 from synthetic.base.shipping import ship
 from synthetic.base.words import command_of, pair_of
@@ -69,7 +69,7 @@ def _train(objective: str, words: Sequence[str], clips: Path, run: Path, seed: i
     """Train, or continue an interrupted training."""
     words = words if words and "=" not in words[0] else [CONFIGS[objective], *words]
     options = {"data.file": str(clips), "training.seed": seed, "out": str(run)}
-    resume = run if runs.is_begun(run) else None
+    resume = run if run_folder.is_begun(run) else None
     if objective in ("mamp", "pcm3"):
         from recognition.pretraining.run import pretrain
 

@@ -23,7 +23,7 @@ from pose_extraction.engines.engine import Engine
 from pose_extraction.errors import SkelpipeError, UsageError
 from pose_extraction.files import atomic_write
 from pose_extraction.formats.validation import read_data_set
-from recognition import runs
+from recognition import run_folder, runs
 from recognition.settings import RunSettings
 from recognition.training.preparation import prepare
 from recognition.training.resuming import check_same_run, settings_before
@@ -186,7 +186,7 @@ def _trained(run: Path, data: Path, plan: DemoPlan, reporter: Reporter) -> Path:
 
 def _is_same(run: Path, settings: RunSettings, reporter: Reporter) -> bool:
     """Whether to resume an existing run; a run on other clips or with other settings is replaced."""
-    if not runs.is_begun(run):
+    if not run_folder.is_begun(run):
         return False
     try:
         last = runs.load(runs.run_file(run, "last"))

@@ -23,11 +23,11 @@ import onnx.numpy_helper  # noqa: F401
 import onnxruntime  # noqa: F401
 from rich.console import Console
 
+import pipeline.extract.data_set
 import pipeline.extract.device
 import pipeline.extract.networks
 import pipeline.extract.plan
 import pipeline.extract.processes
-import pipeline.extract.workflow
 from pipeline.extract.settings import ExtractSettings
 from pipeline.extract.workflow import extract
 from pose_extraction.drawing import overlay
@@ -99,14 +99,14 @@ def count_events(work: Callable[[], Any]) -> str:
     """Number of events of each kind before merging and after its start, as JSON."""
     counts: dict[str, Counter[Event]] = {"before": Counter(), "merging": Counter()}
     stage = "before"
-    merge = pipeline.extract.workflow.merge
+    merge = pipeline.extract.data_set.merge
 
     def merging(*arguments: Any) -> Any:
         nonlocal stage
         stage = "merging"
         return merge(*arguments)
 
-    setattr(pipeline.extract.workflow, "merge", merging)  # noqa: B010 (mypy refuses the plain assignment)
+    setattr(pipeline.extract.data_set, "merge", merging)  # noqa: B010 (mypy refuses the plain assignment)
     watch(lambda event: counts[stage].update([event]))
     work()
     return json.dumps({stage: [[*event, n] for event, n in counted.items()] for stage, counted in counts.items()})

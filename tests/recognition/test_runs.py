@@ -14,7 +14,7 @@ import yaml
 
 from pose_extraction.engines.engine import Engine
 from pose_extraction.errors import UsageError, WeightsError
-from recognition import run_file, runs
+from recognition import run_file, run_names, runs
 from recognition.confidence.confidence import Confidence, fit_confidence
 from recognition.confidence.feature_distance import fit_feature_distance
 from recognition.data.clips import open_clips
@@ -132,9 +132,9 @@ def test_newest_run_is_the_one_saved_last(tmp_path):
         (tmp_path / name / "last.safetensors").touch()
         os.utime(tmp_path / name / "last.safetensors", (1000 - age, 1000 - age))
     (tmp_path / "unsaved").mkdir()
-    assert runs.newest_run(tmp_path) == tmp_path / "new"
+    assert run_names.newest_run(tmp_path) == tmp_path / "new"
     with pytest.raises(UsageError, match="train one with `skelpipe train`"):
-        runs.newest_run(tmp_path / "none")
+        run_names.newest_run(tmp_path / "none")
 
 
 def test_full_disk_is_reported(run, tmp_path):

@@ -19,7 +19,7 @@ from pipeline.cluster.options import ClusterOptions
 from pipeline.robustness.workflow import robustness
 from pose_extraction.engines.engine import Engine
 from pose_extraction.errors import SkelpipeError
-from recognition import runs
+from recognition import run_folder, runs
 from recognition.robustness.conditions import BenchSettings
 from test_support.made_motions import write_motions
 from test_support.made_runs import all_files
@@ -122,7 +122,9 @@ def sweep(folder: Path, out: str, *words: str) -> Any:
 
 
 def weights(folder: Path) -> dict[str, Any]:
-    return {path.relative_to(folder).as_posix(): runs.load(path)["model"] for path in sorted(folder.rglob(runs.LAST))}
+    return {
+        path.relative_to(folder).as_posix(): runs.load(path)["model"] for path in sorted(folder.rglob(run_folder.LAST))
+    }
 
 
 def test_a_sweep_on_a_cluster_has_the_results_of_a_local_one(options: ClusterOptions, tmp_path: Path) -> None:

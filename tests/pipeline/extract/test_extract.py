@@ -201,7 +201,7 @@ def test_long_checks_and_merges_are_announced(run, clips, tmp_path, monkeypatch)
     quick = run(clips, tmp_path)
     assert "checked" not in quick.output and "merging" not in quick.output
     monkeypatch.setattr("pipeline.reporting.progress.LINE_INTERVAL", 0)
-    monkeypatch.setattr("pipeline.extract.workflow.MERGE_NOTICE", 0)
+    monkeypatch.setattr("pipeline.extract.data_set.MERGE_NOTICE", 0)
     slow = run(clips, tmp_path)
     assert "checked 3 of 4 videos" in slow.output and "merging the skeleton files in" in slow.output
 

@@ -1,12 +1,14 @@
 """Long videos in pieces: the same files as in one pass, by any number of processes, and nothing lost by a stop."""
 
 import itertools
+import shutil
 from pathlib import Path
 
+import cv2
 import pytest
 
 from pipeline import read_skeletons
-from pipeline.extract import workflow
+from pipeline.extract import data_set
 from pipeline.extract.pieces import piece_bounds
 from pipeline.reporting.progress import RunProgress
 from pose_extraction.extraction import ExtractionSettings
@@ -20,13 +22,17 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture(scope="module")
 def videos(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A video at a constant rate, one at a variable rate, a short one, and one whose frames cannot be numbered."""
+    """Videos at a constant and at a variable rate, a short one, one of uncertain frame numbers, a folder of images."""
     folder = tmp_path_factory.mktemp("long")
     write_made_clip(folder / "constant.mp4", size=SIZE, frames=120, persons=2, key_every=10)
     times = [index / 25 + 0.013 * (index % 3) for index in range(90)]
     write_made_clip(folder / "variable.mkv", size=SIZE, times=times, persons=1, key_every=30)
     write_made_clip(folder / "short.mp4", size=SIZE, frames=12, persons=1)
     write_made_clip(folder / "moving.avi", size=SIZE, frames=60, persons=1, codec="mpeg4")
+    (folder / "images").mkdir()
+    with VideoReader(folder / "constant.mp4") as reader:
+        for frame in itertools.islice(reader, 50):
+            cv2.imwrite(str(folder / "images" / f"{frame.index:03}.png"), frame.image)
     return folder
 
 
@@ -43,7 +49,7 @@ def test_the_files_are_those_of_one_pass(run, videos, tmp_path, settings):
     rest = {name: value for name, value in settings.items() if name not in ("chunk", "device")}
     run(videos, tmp_path / "one", **rest)
     report = run(videos, tmp_path / "pieces", **settings).report
-    assert (report.done, report.failed) == (4, {})
+    assert (report.done, report.failed) == (5, {})
     assert all_files(tmp_path / "pieces") == all_files(tmp_path / "one")
 
 
@@ -82,6 +88,16 @@ def test_stored_pieces_are_not_extracted_again(run, videos, tmp_path, monkeypatc
     assert all_files(out) == all_files(tmp_path / "one")
 
 
+def test_images_that_cannot_be_read_are_reported_once(run, videos, tmp_path):
+    images = shutil.copytree(videos / "images", tmp_path / "damaged")
+    (images / "030.png").write_bytes(b"no image")
+    outcome = run(images, tmp_path / "pieces", chunk=0.3)
+    run(images, tmp_path / "one")
+    ours, theirs = (read_skeletons(tmp_path / name / "tiny_pose.pkl")["annotations"][0] for name in ("pieces", "one"))
+    assert ours["problems"] == theirs["problems"] and "030.png" in outcome.output
+    assert 30 not in ours["frame_index"] and list(ours["frame_index"]) == list(theirs["frame_index"])
+
+
 def test_pieces_begin_with_key_frames_of_the_single_pass() -> None:
     times = [index / 30 for index in range(1000)]
     settings = ExtractionSettings()
@@ -95,17 +111,17 @@ def test_pieces_begin_with_key_frames_of_the_single_pass() -> None:
 
 
 def test_times_are_known_without_decoding(videos: Path) -> None:
-    for name in ("constant.mp4", "variable.mkv", "short.mp4"):
-        with VideoReader(videos / name) as reader:
-            assert frame_times(videos / name) == [frame.time for frame in reader]
+    for name in ("constant.mp4", "variable.mkv", "short.mp4", "images"):
+        with VideoReader(videos / name, fps=12.0 if name == "images" else None) as reader:
+            assert frame_times(videos / name, fps=12.0) == [frame.time for frame in reader]
     assert frame_times(videos / "moving.avi") == []
 
 
 def test_many_videos_are_merged_into_shards(run, clips, tmp_path, monkeypatch):
-    monkeypatch.setattr(workflow, "SHARDS_FROM", 3)
+    monkeypatch.setattr(data_set, "SHARDS_FROM", 3)
     report = run(clips, tmp_path).report
     assert report.data_set == tmp_path / "tiny_pose.parquet"
     assert len(read_skeletons(report.data_set)["annotations"]) == 4
-    monkeypatch.setattr(workflow, "SHARDS_FROM", 100)
+    monkeypatch.setattr(data_set, "SHARDS_FROM", 100)
     # Once in shards, it stays in shards.
     assert run(clips, tmp_path).report.data_set == report.data_set

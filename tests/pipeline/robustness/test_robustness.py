@@ -29,7 +29,7 @@ from pose_extraction.engines.engine import Engine
 from pose_extraction.errors import UsageError
 from pose_extraction.formats.pickles import read_pickle, write_pickle
 from pose_extraction.skeleton import COCO17, H36M17
-from recognition import run_file, runs
+from recognition import run_file, run_folder, runs
 from recognition.data.dataset import SkeletonDataset
 from recognition.data.perturbations import GaussianNoise
 from recognition.inference.scores import scores_of
@@ -49,11 +49,11 @@ def worse(trained: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactory) 
     """A copy of the run with the weights of two classes swapped, so that one of three classes is correct."""
     folder = tmp_path_factory.mktemp("worse") / "worse"
     shutil.copytree(trained[0], folder)
-    content = runs.load(folder / runs.BEST)
+    content = runs.load(folder / run_folder.BEST)
     for name in ("weight", "bias"):
         last = content["model"][f"recognizer.head.fc2.{name}"]
         content["model"][f"recognizer.head.fc2.{name}"] = last[[1, 0, 2]].clone()
-    run_file.save(folder / runs.BEST, content)
+    run_file.save(folder / run_folder.BEST, content)
     return folder
 
 
@@ -252,11 +252,11 @@ def test_unreadable_results_are_measured_again(trained: tuple[Path, Path], tmp_p
 
 def changed_run(folder: Path, run: Path, change: Callable[[dict[str, Any]], None]) -> Path:
     """Copy a run's best weights and change the content."""
-    content = runs.load(run / runs.BEST)
+    content = runs.load(run / run_folder.BEST)
     change(content)
     folder.mkdir(parents=True)
-    run_file.save(folder / runs.BEST, content)
-    return folder / runs.BEST
+    run_file.save(folder / run_folder.BEST, content)
+    return folder / run_folder.BEST
 
 
 def test_runs_with_reordered_classes_are_compared_on_the_same_labels(
@@ -549,11 +549,11 @@ def test_command_prints_a_table_and_json(trained: tuple[Path, Path], tmp_path: P
 def test_runs_in_folders_with_the_same_name_are_separate_methods(tmp_path: Path) -> None:
     for row in ("ratio=0.1", "ratio=0.9"):
         (tmp_path / row / "seed0").mkdir(parents=True)
-        (tmp_path / row / "seed0" / runs.BEST).write_bytes(row.encode())
+        (tmp_path / row / "seed0" / run_folder.BEST).write_bytes(row.encode())
     rows = [str(tmp_path / row / "seed0") for row in ("ratio=0.1", "ratio=0.9")]
     assert [one.method for one in read_subjects(rows)] == ["ratio=0.1/seed0", "ratio=0.9/seed0"]
     assert [one.method for one in read_subjects(rows[:1])] == ["seed0"]
-    files = [f"{row}/{runs.BEST}" for row in rows]
+    files = [f"{row}/{run_folder.BEST}" for row in rows]
     assert [one.method for one in read_subjects(files)] == ["ratio=0.1/seed0-best", "ratio=0.9/seed0-best"]
     # Only METHOD groups runs; a run without it is never added to a group.
     assert [one.method for one in read_subjects([f"m={row}" for row in rows])] == ["m", "m"]

@@ -15,7 +15,7 @@ from pipeline.sweep.encoders import MEASURED
 from pose_extraction.errors import UsageError
 from pose_extraction.formats.annotations import UNLABELLED
 from pose_extraction.formats.pickles import read_pickle, write_pickle
-from recognition import run_file, runs
+from recognition import run_file, run_folder, runs
 from test_support.doc_pages import page, section
 from test_support.made_motions import write_motions
 
@@ -75,7 +75,7 @@ def test_every_row_is_pretrained_with_every_seed_and_evaluated(swept: tuple[Path
     assert result.exit_code == 0, result.output
     for row, ratio in (("90_pct", 0.9), ("70_pct", 0.7)):
         for seed in (0, 1):
-            settings = runs.load(folder / "out" / "runs" / row / f"seed{seed}" / runs.BEST)["settings"]
+            settings = runs.load(folder / "out" / "runs" / row / f"seed{seed}" / run_folder.BEST)["settings"]
             assert (settings["mamp"]["ratio"], settings["training"]["seed"]) == (ratio, seed)
     content = json.loads((folder / "out" / "sweep.json").read_text(encoding="utf-8"))
     with (folder / "out" / "sweep.csv").open(encoding="utf-8") as file:
@@ -99,7 +99,7 @@ def test_every_row_is_pretrained_with_every_seed_and_evaluated(swept: tuple[Path
 
 def test_finished_results_are_kept_and_missing_ones_are_computed(swept: tuple[Path, Any]) -> None:
     folder, _ = swept
-    kept, gone = (folder / "out" / "runs" / "90_pct" / f"seed{seed}" / runs.BEST for seed in (0, 1))
+    kept, gone = (folder / "out" / "runs" / "90_pct" / f"seed{seed}" / run_folder.BEST for seed in (0, 1))
     before, table = kept.stat().st_mtime_ns, (folder / "out" / "sweep.csv").read_bytes()
     gone.unlink()
     (gone.parent / MEASURED).unlink()
@@ -118,8 +118,10 @@ def test_results_of_other_settings_or_weights_are_measured_again(tmp_path: Path)
     assert json.loads((tmp_path / "out" / "sweep.json").read_text(encoding="utf-8"))["measured"]["device"] == "cpu"
     assert command(tmp_path, "--precision", "fp32").stderr.count(": knn") == 0
     assert command(tmp_path, "--precision", "bf16").stderr.count(": knn") == 1
-    weights = runs.load(run / runs.BEST)
-    run_file.save(run / runs.BEST, weights | {"model": {name: one * 1.1 for name, one in weights["model"].items()}})
+    weights = runs.load(run / run_folder.BEST)
+    run_file.save(
+        run / run_folder.BEST, weights | {"model": {name: one * 1.1 for name, one in weights["model"].items()}}
+    )
     assert command(tmp_path, "--precision", "fp32").stderr.count(": knn") == 1
     (run / MEASURED).write_text('{"cut')
     again = command(tmp_path, "--precision", "fp32")

@@ -18,7 +18,7 @@ from pipeline.sweep.plan import folder_name
 from pipeline.sweep.recognizer_plan import SweepSettings, read_sweep, settings_of
 from pose_extraction.errors import UsageError
 from pose_extraction.formats.pickles import read_pickle, write_pickle
-from recognition import runs
+from recognition import run_folder, runs
 from recognition.robustness.conditions import CLEAN, NOISE, Condition
 from test_support.doc_pages import page, section
 from test_support.trained_run import made_data, write_data
@@ -69,13 +69,13 @@ def test_every_row_is_trained_with_every_seed_and_phase_one_once_per_seed(swept:
     assert "4 runs, 0 of them finished; 1 in parallel; 2 shared trainings of" in " ".join(result.stderr.split())
     for row in ("none", "random_15_pct"):
         for seed in (0, 1):
-            content = runs.load(folder / "out" / "runs" / row / f"seed{seed}" / runs.LAST)
+            content = runs.load(folder / "out" / "runs" / row / f"seed{seed}" / run_folder.LAST)
             assert content["epoch"] == 4
             assert content["settings"]["training"]["seed"] == seed
             objective = content["settings"]["training"]["objective"]
             assert objective == ("cross_entropy" if row == "none" else "maskclr")
     shared = sorted((folder / "out" / "phase_one").iterdir())
-    assert [runs.load(one / runs.LAST)["epoch"] for one in shared] == [3, 3]
+    assert [runs.load(one / run_folder.LAST)["epoch"] for one in shared] == [3, 3]
 
 
 def test_table_contains_means_over_seeds_and_draws_and_differences(swept: tuple[Path, Any]) -> None:
@@ -86,7 +86,7 @@ def test_table_contains_means_over_seeds_and_draws_and_differences(swept: tuple[
     assert report["bench"]["repeats"] == 3 and report["version"]
     for run in report["runs"]:
         # The best epoch on a few held-out clips would differ between rows.
-        assert Path(run["weights"]).name == runs.LAST
+        assert Path(run["weights"]).name == run_folder.LAST
         assert hashlib.sha256(Path(run["weights"]).read_bytes()).hexdigest() == run["sha256"]
     assert [(run["row"], run["seed"]) for run in report["runs"]] == [
         (row, seed) for row in ("none", "random 15 %") for seed in (0, 1)
@@ -110,7 +110,7 @@ def test_table_contains_means_over_seeds_and_draws_and_differences(swept: tuple[
 
 def test_finished_runs_are_kept_and_missing_ones_are_trained(swept: tuple[Path, Any]) -> None:
     folder, _ = swept
-    run = folder / "out" / "runs" / "none" / "seed1" / runs.LAST
+    run = folder / "out" / "runs" / "none" / "seed1" / run_folder.LAST
     before = run.stat().st_mtime_ns
     kept = {path: path.stat().st_mtime_ns for path in (folder / "out" / "cache").iterdir()}
     plan = read_sweep(str(write_sweep(folder, seeds=[0, 1])))

@@ -14,7 +14,7 @@ from time import monotonic, sleep
 import pytest
 import torch
 
-from recognition import runs
+from recognition import run_folder, runs
 from test_support.made_motions import write_motions
 
 pytestmark = [pytest.mark.slow, pytest.mark.processor, pytest.mark.timeout(300)]
@@ -94,9 +94,9 @@ def test_a_training_on_two_nodes_survives_the_loss_of_a_node(tmp_path: Path) -> 
     kill_node(agents[1])
     # The other node cannot go on alone.
     assert 0 not in ended(agents)
-    assert 1 <= runs.load(broken / runs.LAST)["epoch"] < EPOCHS
+    assert 1 <= runs.load(broken / run_folder.LAST)["epoch"] < EPOCHS
     assert ended(start(["--resume", broken])) == [0] * NODES
-    expected, found = (runs.load(folder / runs.LAST) for folder in (whole, broken))
+    expected, found = (runs.load(folder / run_folder.LAST) for folder in (whole, broken))
     assert found["epoch"] == EPOCHS
     assert expected["model"].keys() == found["model"].keys()
     for name, value in expected["model"].items():

@@ -1,0 +1,87 @@
+"""Names and addresses of runs: paths, weights of the package, hubs, and the newest run of a folder."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from pose_extraction.errors import UsageError
+from recognition import hub
+from recognition.packed import EVERYDAY, is_packed, shipped
+from recognition.run_folder import LAST, saved
+
+# Folder of the run directories.
+RUNS = Path("runs")
+
+
+def located(run: str | Path) -> Path:
+    """Return the path of a run.
+
+    Args:
+        run: A path; or, if there is nothing at this path, the name of weights of the package. hf://OWNER/NAME, with or
+            without @REVISION, for a run on a hub, which is downloaded into the cache.
+
+    Raises:
+        WeightsError: There is no such run on the hub, or it cannot be downloaded.
+    """
+    address = hub.parse(run)
+    if address is not None:
+        return hub.fetch(address)
+    path = Path(run)
+    return path if path.exists() else shipped(str(run)) or path
+
+
+def recorded(run: str) -> str:
+    """Return how settings record a run: its absolute path, or its address on a hub with the revision."""
+    path = located(run)
+    return str(hub.address_of(path) or path.resolve())
+
+
+def results_folder(weights: Path) -> Path:
+    """Return the folder below which results of a run are stored: its directory; for a run on a hub, one in `RUNS`."""
+    address = hub.address_of(weights)
+    if address is None:
+        return weights.parent
+    return RUNS / f"{address.repo.replace('/', '--')}-{(address.revision or '')[:8]}"
+
+
+def name_of(path: Path) -> str:
+    """Return the name of a run from the path of its directory or of one of its files of weights."""
+    address = hub.address_of(path)
+    if address is not None:
+        return address.repo.partition("/")[2]
+    # The package's weights have names of their own; files of runs are called alike.
+    return path.stem if is_packed(path) else path.parent.name if path.is_file() else path.name
+
+
+def newest_run(folder: Path = RUNS, *, wanted: Callable[[Path], bool] = lambda _: True) -> Path:
+    """Return the run directory that was saved most recently.
+
+    Args:
+        folder: Folder that contains the runs.
+        wanted: Filter for run directories.
+
+    Raises:
+        UsageError: There is no such run.
+    """
+    found = [path for run in folder.glob("*") if (path := saved(run, LAST)) is not None and wanted(run)]
+    if not found:
+        raise UsageError(f"no run in {folder}/; train one with `skelpipe train`, or specify one")
+    return max(found, key=lambda path: path.stat().st_mtime_ns).parent
+
+
+def newest_or_shipped_run(folder: Path = RUNS, *, wanted: Callable[[Path], bool] = lambda _: True) -> Path:
+    """Return the newest run; without any, the recognizer of everyday actions that the package contains.
+
+    Args:
+        folder: Folder that contains the runs.
+        wanted: Filter for run directories.
+
+    Raises:
+        UsageError: There is neither.
+    """
+    try:
+        return newest_run(folder, wanted=wanted)
+    except UsageError:
+        everyday = shipped(EVERYDAY)
+        if everyday is None:
+            raise
+        return everyday
