@@ -36,13 +36,7 @@ def build_fabric(training: Machines) -> Fabric:
         raise UsageError("training.nodes is more than 1: start the command on every node with torchrun or srun")
     strategy: str | Strategy = "auto"
     if processes > 1:
-        strategy = DDPStrategy(
-            start_method="popen" if launched_from_outside() else "spawn",
-            # Otherwise, DDP sorts the gradients in its buffers again after the first step. Their place there decides in
-            # which order more than two processes are added up, so a resumed training would round differently. torch
-            # warns about the option, whose cost is small here.
-            find_unused_parameters=processes > 2,
-        )
+        strategy = DDPStrategy(start_method="popen" if launched_from_outside() else "spawn")
     return Fabric(
         accelerator="cuda" if cuda else "cpu",
         devices=devices,
