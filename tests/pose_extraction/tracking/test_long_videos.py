@@ -138,8 +138,9 @@ def long_video(length: int) -> VideoPoses:
             yield PoseTrack(1, first, keypoint, score, box, score[:, 0], imputed)
 
     joints, tracks = (length, 17), StoredTracks()
-    arrays = [new_array(shape, np.float32) for shape in ((*joints, 2), joints, (length, 4), (length,))]
-    tracks.append_parts(PoseTrack(1, 0, *arrays, new_array(joints, bool)), parts())
+    keypoint, score = new_array((*joints, 2), np.float32), new_array(joints, np.float32)
+    box, box_score = new_array((length, 4), np.float32), new_array((length,), np.float32)
+    tracks.append_parts(PoseTrack(1, 0, keypoint, score, box, box_score, new_array(joints, bool)), parts())
     return VideoPoses(np.arange(length), np.arange(length) / 30, SIZE, tracks)
 
 

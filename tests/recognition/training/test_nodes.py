@@ -21,7 +21,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.processor, pytest.mark.timeout(300)]
 
 ROOT = Path(__file__).parents[3]
 NODES, PROCESSES = 2, 2
-EPOCHS = 8
+EPOCHS = 6
 SETTINGS = (
     *("num_frames=own", "data.max_frames=16", "model.max_frames=16", "holdout=0.25", "workers=0", "batch_size=8"),
     *("dim=16", "depth=1", "heads=2", "dim_representation=16", "hidden=32", "backbone_lr=0.003", "head_lr=0.003"),
