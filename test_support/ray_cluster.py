@@ -1,10 +1,13 @@
 """A Ray cluster on this machine for tests: a head without cores, and two nodes with one core each."""
 
 import os
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
+
+from pose_extraction.file_locks import lock
 
 ROOT = Path(__file__).resolve().parents[1]
 STORE = 80 << 20
@@ -23,10 +26,13 @@ def small_cluster() -> Iterator[Any]:
 
     quick = {"health_check_initial_delay_ms": 0, "health_check_period_ms": 500, "health_check_failure_threshold": 4}
     head = {"num_cpus": 0, "object_store_memory": STORE, "include_dashboard": False, "_system_config": quick}
-    made = _started(lambda: Cluster(initialize_head=True, head_node_args=head))
-    try:
+    # One test process at a time: each node consists of half a dozen processes.
+    with (Path(tempfile.gettempdir()) / f"skelpipe-ray-{os.getuid()}.lock").open("w") as turn:
+        lock(turn)
+        made = _started(lambda: Cluster(initialize_head=True, head_node_args=head))
         for _ in range(2):
             add_node(made)
+    try:
         yield made
     finally:
         with suppress(Exception):

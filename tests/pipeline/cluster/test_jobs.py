@@ -27,7 +27,7 @@ from test_support.ray_cluster import small_cluster
 from test_support.trained_run import made_data
 
 pytest.importorskip("ray", reason="Ray is not installed")
-pytestmark = [pytest.mark.slow, pytest.mark.processor, pytest.mark.timeout(200)]
+pytestmark = [pytest.mark.slow, pytest.mark.processor, pytest.mark.timeout(300)]
 
 BASE = """
 data: {num_frames: own, max_frames: 16, holdout: 0.2, random_move: false}

@@ -23,7 +23,7 @@ from test_support.made_video import write_made_clip
 from test_support.ray_cluster import STORE, add_node, small_cluster
 
 pytest.importorskip("ray", reason="Ray is not installed")
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(200)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
 ROOT = Path(__file__).resolve().parents[4]
 
@@ -229,5 +229,6 @@ def test_after_everything_was_killed_only_what_was_in_progress_is_repeated(
         driver.kill()
         driver.communicate()
     kill(actor)
-    # A cluster that the command starts by itself.
-    assert_only_the_rest_is_repeated(run, ClusterOptions(address="local", actors=2), videos, tmp_path)
+    with small_cluster() as another:
+        options = ClusterOptions(address=another.address, stall_seconds=60)
+        assert_only_the_rest_is_repeated(run, options, videos, tmp_path)
