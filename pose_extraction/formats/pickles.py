@@ -78,8 +78,22 @@ class _Dtype:
         self.dtype = self.dtype.newbyteorder(byte_order)
 
 
+class _Bytearray:
+    """Substitute for a `bytearray` while reading. It keeps the bytes of the pickle instead of copying them."""
+
+    __slots__ = ("data",)
+    __hash__ = None  # type: ignore[assignment]
+
+    def __init__(self, data: bytes) -> None:
+        self.data = data
+
+
 class _Array:
-    """Substitute for an array while reading. `array` is the actual array once its data has been read."""
+    """Substitute for an array while reading. `array` is the actual array once its data has been read.
+
+    It may be read-only, over bytes of the pickle. The unpickler keeps all of them until it ends, so copies would double
+    the memory; `writable` copies one array at a time afterwards.
+    """
 
     __slots__ = ("array",)
     __hash__ = None  # type: ignore[assignment]
@@ -87,15 +101,25 @@ class _Array:
     def __init__(self, array: np.ndarray | None = None) -> None:
         self.array = array
 
+    def writable(self) -> np.ndarray:
+        """Return the array, which belongs to nobody else, and may be written to."""
+        if self.array is None:
+            raise ValueError("an array has no data")
+        if not self.array.flags.writeable:
+            self.array = self.array.copy(order="K")
+        return self.array
+
     def __setstate__(self, state: Any) -> None:
         _, shape, dtype, is_fortran, data = state
         self.array = _array_of(data, dtype, shape, "F" if is_fortran else "C")
 
 
 def _array_of(data: Any, dtype: Any, shape: Any, order: str) -> np.ndarray:
-    """Return a writable array of the given shape over `data`, which must have the exact number of bytes."""
+    """Return an array of the given shape over `data`, which must have the exact number of bytes."""
     if not isinstance(dtype, _Dtype):
         dtype = _Dtype(dtype)
+    if isinstance(data, _Bytearray):
+        data = data.data
     if not isinstance(data, bytes | bytearray):
         raise ValueError("arrays of Python objects are not allowed, only numbers, booleans and text")
     shape = tuple(shape)
@@ -105,9 +129,7 @@ def _array_of(data: Any, dtype: Any, shape: Any, order: str) -> np.ndarray:
         raise ValueError(f"{len(data)} bytes do not match an array of shape {shape!r} and type {dtype.dtype}")
     if not data:
         return np.zeros(shape, dtype.dtype)
-    # A bytearray belongs only to this array; bytes are shared and read-only.
-    buffer = data if isinstance(data, bytearray) else bytearray(data)
-    return np.frombuffer(buffer, dtype.dtype).reshape(shape, order="F" if order == "F" else "C")
+    return np.frombuffer(data, dtype.dtype).reshape(shape, order="F" if order == "F" else "C")
 
 
 def _reconstruct(subtype: Any, shape: Any, typecode: Any) -> _Array:
@@ -134,13 +156,13 @@ def _encode(text: Any = "", encoding: Any = "latin1") -> bytes:
     return str(text).encode("latin1")
 
 
-def _bytearray(data: Any = b"", encoding: Any = "latin1") -> bytearray:
+def _bytearray(data: Any = b"", encoding: Any = "latin1") -> bytearray | _Bytearray:
     if isinstance(data, str):
         return bytearray(_encode(data, encoding))
     if not isinstance(data, bytes | bytearray):
         # bytearray(n) would allocate n bytes.
         raise ValueError("a bytearray must be created from bytes")
-    return bytearray(data)
+    return _Bytearray(data) if isinstance(data, bytes) else bytearray(data)
 
 
 class _Maker:
@@ -199,9 +221,9 @@ def _with_arrays(value: Any, done: dict[int, tuple[Any, Any]]) -> Any:
     `done` maps the id of each container to the container (which keeps the id valid) and its replacement.
     """
     if isinstance(value, _Array):
-        if value.array is None:
-            raise ValueError("an array has no data")
-        return value.array
+        return value.writable()
+    if isinstance(value, _Bytearray):
+        return bytearray(value.data)
     if not isinstance(value, dict | list | tuple):
         if isinstance(value, _Dtype | _Maker):
             raise ValueError("found a dtype or function instead of data")

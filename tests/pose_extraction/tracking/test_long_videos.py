@@ -219,6 +219,21 @@ def test_memory_holds_one_array_of_a_spool(cache):
     assert list(cache.iterdir()) == [], "the temporary file is still there"
 
 
+def test_reading_holds_one_array_twice(tmp_path):
+    arrays = [np.arange(100_000.0) + number for number in range(10)]
+    write_pickle(tmp_path / "a.pkl", arrays)
+    tracemalloc.start()
+    try:
+        read = read_pickle(tmp_path / "a.pkl")
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < 13 * arrays[0].nbytes
+    for one, other in zip(read, arrays, strict=True):
+        np.testing.assert_array_equal(one, other)
+        one += 1
+
+
 @pytest.mark.parametrize("size", [0, 1000, LARGE // 4 - 1, LARGE // 4, LARGE])
 def test_large_arrays_are_written_like_small_ones(tmp_path, monkeypatch, size):
     array = np.arange(size, dtype=np.float32)
