@@ -26,18 +26,20 @@ def small_cluster() -> Iterator[Any]:
 
     quick = {"health_check_initial_delay_ms": 0, "health_check_period_ms": 500, "health_check_failure_threshold": 4}
     head = {"num_cpus": 0, "object_store_memory": STORE, "include_dashboard": False, "_system_config": quick}
-    # One test process at a time: each node consists of half a dozen processes.
-    with (Path(tempfile.gettempdir()) / f"skelpipe-ray-{os.getuid()}.lock").open("w") as turn:
-        lock(turn)
-        made = _started(lambda: Cluster(initialize_head=True, head_node_args=head))
-        for _ in range(2):
-            add_node(made)
+    made = None
     try:
+        # One test process at a time: each node consists of half a dozen processes.
+        with (Path(tempfile.gettempdir()) / f"skelpipe-ray-{os.getuid()}.lock").open("w") as turn:
+            lock(turn)
+            made = _started(lambda: Cluster(initialize_head=True, head_node_args=head))
+            for _ in range(2):
+                add_node(made)
         yield made
     finally:
         with suppress(Exception):
             # A test may have killed some of its processes.
-            made.shutdown()
+            if made is not None:
+                made.shutdown()
         os.environ.clear()
         os.environ.update(before)
 
