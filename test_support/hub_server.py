@@ -151,7 +151,9 @@ class _Handler(BaseHTTPRequestHandler):
         if name in self.hub.repositories:
             self.answer(409, {"url": f"{self.hub.url}/{name}"})
             return
-        self.hub.repositories[name] = repository = Repository(private=wanted.get("visibility") == "private")
+        # Releases of huggingface_hub before 1.2 send `private`.
+        private = wanted.get("visibility") == "private" or bool(wanted.get("private"))
+        self.hub.repositories[name] = repository = Repository(private=private)
         repository.commit("main", {".gitattributes": b""})
         self.answer(200, {"url": f"{self.hub.url}/{name}"})
 
