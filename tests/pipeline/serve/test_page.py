@@ -2,6 +2,7 @@
 
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -81,6 +82,27 @@ def test_the_page_tells_what_the_recognizer_knows_as_soon_as_it_is_loaded(
         page.goto(address(service))
         page.get_by_text("is being loaded").wait_for()
         page.get_by_text(f"knows {len(LABEL_NAMES)} actions: {', '.join(LABEL_NAMES)}.").wait_for()
+
+
+def test_an_exported_recognizer_is_offered_neither_for_attention_nor_for_training(browser: Any, tmp_path: Path) -> None:
+    exported = tmp_path / "exported"
+    exported.mkdir()
+    (exported / "model.onnx").write_bytes(b"")
+    settings = settings_for(tmp_path / "data")
+    settings = replace(settings, runs=(exported, *settings.runs))
+    with served(settings) as ((host, port), _), opened(browser) as page:
+        page.goto(f"http://{host}:{port}/")
+        attention, run = page.get_by_label("Attention"), page.get_by_label("Recognizer")
+        run.locator("option").nth(1).wait_for(state="attached")
+        assert run.input_value() == "exported" and attention.is_disabled()
+        run.select_option("everyday")
+        attention.check()
+        run.select_option("exported")
+        assert attention.is_disabled() and not attention.is_checked()
+        page.get_by_role("link", name="Training").click()
+        start = page.get_by_label("Start from").locator("option")
+        start.first.wait_for(state="attached")
+        assert start.all_inner_texts() == ["everyday"]
 
 
 def test_what_is_no_video_is_refused_before_and_after_the_upload(page: Any, tmp_path: Path) -> None:

@@ -1,7 +1,7 @@
 """This project's ViTPose compared with mmpose's, and with a plain reference for the parts that mmpose lacks."""
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -256,7 +256,7 @@ class RandomNumbers(TorchDispatchMode):
     drawn = 0
 
     def __torch_dispatch__(
-        self, func: Callable[..., Any], types: Sequence[type], args: tuple = (), kwargs: Mapping[str, Any] | None = None
+        self, func: Any, types: Sequence[type], args: tuple = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
         result = func(*args, **(kwargs or {}))
         if torch.Tag.nondeterministic_seeded in func.tags and result.device.type != "meta":
