@@ -1,8 +1,12 @@
 """ViTPose in plain torch: a vision transformer on a crop, and a head that turns its tokens into heat maps."""
 
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
 import torch
 from torch import nn
 from torch.nn import functional
+from torch.overrides import TorchFunctionMode
 
 from pose_extraction.networks.vitpose.architecture import PATCH, Architecture
 
@@ -131,11 +135,24 @@ def build_empty(architecture: Architecture) -> ViTPose:
     Args:
         architecture: Its sizes.
     """
-    with torch.device("meta"):
+    with _WithoutRandomWeights():
         network = ViTPose(architecture)
-    network.to_empty(device="cpu")
-    for module in network.modules():
-        if isinstance(module, nn.BatchNorm2d):
-            # Old files lack the number of training steps.
-            module.reset_running_stats()
     return network.eval().requires_grad_(False)
+
+
+class _WithoutRandomWeights(TorchFunctionMode):
+    """Layers that are built in this context keep the memory of their weights as it is.
+
+    The device "meta" has the same effect, but the first network on it loads parts of torch's compiler, for seconds.
+    """
+
+    def __torch_function__(
+        self,
+        func: Callable[..., Any],
+        types: Sequence[type],
+        args: tuple[Any, ...] = (),
+        kwargs: Mapping[str, Any] | None = None,
+    ) -> Any:
+        if func in (nn.init.kaiming_uniform_, nn.init.uniform_):
+            return {"tensor": args[0] if args else None, **(kwargs or {})}["tensor"]
+        return func(*args, **(kwargs or {}))
