@@ -15,6 +15,7 @@ from pipeline.cli import app
 from pipeline.export_model.workflow import export_run
 from pose_extraction.errors import UsageError, WeightsError
 from pose_extraction.formats.pickles import write_pickle
+from pose_extraction.networks.openmmlab import mmlab_packages
 from recognition.inference.exported_run import load_exported
 from test_support.exportable_runs import made_clips
 
@@ -209,6 +210,7 @@ def test_existing_folder_and_unknown_names_are_refused(exported: Path) -> None:
     assert result.exit_code == 2 and "must be one of onnx, openvino, torch" in result.output
 
 
+@pytest.mark.skipif(bool(mmlab_packages.missing_packages()), reason="mmdet is not installed")
 def test_detectors_of_mmdet_are_refused_with_an_alternative(tmp_path: Path) -> None:
     result = skelpipe("export-model", "rtmdet", "--weights", "seed:0", "--out", tmp_path / "rtmdet.onnx")
     assert result.exit_code == 2 and "--detector yolox-tiny" in result.output
