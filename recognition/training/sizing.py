@@ -8,7 +8,7 @@
 
 from dataclasses import dataclass
 from statistics import median
-from time import perf_counter
+from time import perf_counter, process_time
 from typing import Literal
 
 import torch
@@ -146,14 +146,17 @@ def _measure(objective: MaskCLR, batch: Batch, training: TrainingSettings) -> _S
     for phase in phases:
         counter = _Kept(objective)
         _synchronise(device)
-        started = perf_counter()
+        started, worked = perf_counter(), process_time()
         autocast = torch.autocast(device.type, dtype=torch.bfloat16, enabled=training.precision == "bf16")
         with torch.autograd.graph.saved_tensors_hooks(counter.pack, lambda tensor: tensor), autocast:
             losses = objective(batch, phase=phase, epoch=0)
         losses.total.backward()
         objective.zero_grad()
         _synchronise(device)
-        seconds.append(perf_counter() - started)
+        duration = perf_counter() - started
+        # Next to other work a step waits for its cores. The processor time of all its threads is an upper bound on what
+        # it needs alone, so that a busy machine does not shorten the training to a few epochs.
+        seconds.append(min(duration, process_time() - worked) if device.type == "cpu" else duration)
         kept = max(kept, counter.bytes)
     return _Step(len(batch), seconds[0], seconds[1], kept)
 

@@ -1,5 +1,7 @@
 """Cost estimate of a run, without the memory and time of a whole batch."""
 
+import itertools
+
 import pytest
 import torch
 
@@ -36,6 +38,18 @@ def test_large_batches_are_measured_in_part_and_scaled(prepared, monkeypatch):
     assert part.activation_bytes == pytest.approx(whole.activation_bytes, rel=0.2)
     monkeypatch.setattr(sizing, "MOST_SECONDS", 0.0)
     assert measure_cost(prepared).clips == 2
+
+
+def test_waiting_for_a_busy_machine_is_no_cost(prepared, monkeypatch):
+    """Otherwise a training next to other work would have fewer epochs than one alone."""
+    monkeypatch.setattr(sizing, "perf_counter", itertools.count(0, 10).__next__)
+    monkeypatch.setattr(sizing, "process_time", itertools.count(0, 2).__next__)
+    cost = measure_cost(prepared)
+    assert (cost.phase1, cost.phase2) == (2.0 * cost.micro_batch / cost.clips,) * 2
+    # With several threads, the processor time is longer than the step.
+    monkeypatch.setattr(sizing, "process_time", itertools.count(0, 20).__next__)
+    cost = measure_cost(prepared)
+    assert (cost.phase1, cost.phase2) == (10.0 * cost.micro_batch / cost.clips,) * 2
 
 
 def test_out_of_memory_is_reported_equally_on_cpu_and_gpu():
