@@ -57,7 +57,7 @@ else
 endif
 
 runs/bench/two_walkers.mp4: | $(STAMP)
-	$(BIN)/python -c "from pathlib import Path; from test_support.made_video import write_made_clip; \
+	$(BIN)/python -c "from pathlib import Path; from test_support.videos.made_video import write_made_clip; \
 		write_made_clip(Path('$@'), size=(1080, 1920), persons=2)"
 
 format: setup ## Format the code

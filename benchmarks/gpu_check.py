@@ -25,7 +25,7 @@ from pose_extraction.engines.engine import Engine
 from pose_extraction.networks.estimators import load_estimator
 from pose_extraction.networks.identity import NetworkOptions, identify
 from pose_extraction.networks.topdown import TopdownEstimator
-from test_support.made_video import write_made_clip
+from test_support.videos.made_video import write_made_clip
 
 ROOT = Path(__file__).resolve().parents[1]
 SECONDS = 420

@@ -25,7 +25,7 @@ from recognition.data.clips import open_clips
 from recognition.data.dataset import SkeletonDataset
 from recognition.data.splits import training_indices
 from recognition.settings import DataSettings
-from test_support.made_data_sets import ntu_like_lengths
+from test_support.clips.made_data_sets import ntu_like_lengths
 
 CLIPS, CLASSES, JOINTS = 114_480, 120, 17
 # One in this many clips has two persons.

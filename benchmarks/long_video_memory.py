@@ -32,9 +32,9 @@ from pose_extraction.extraction import ExtractionSettings, follow
 from pose_extraction.formats.annotations import annotation_from, data_set, pack_raw, unpack_raw
 from pose_extraction.formats.pickles import write_pickle
 from pose_extraction.tracking.raw_poses import RawPoses
-from test_support.made_video import write_made_clip
-from test_support.tiny_networks import write_tiny_networks
-from test_support.trained_run import made_run
+from test_support.networks.tiny_networks import write_tiny_networks
+from test_support.networks.trained_run import made_run
+from test_support.videos.made_video import write_made_clip
 
 SIZE = (120, 160)
 SECONDS = 60

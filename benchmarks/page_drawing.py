@@ -16,7 +16,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from test_support.browser import missing_browser, opened_files, run_module, running_browser
+from test_support.services.browser import missing_browser, opened_files, run_module, running_browser
 
 # Body of a function that returns median and 95th percentile in milliseconds of each drawing.
 MEASURE = Path(__file__).with_suffix(".js")

@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING
 import cv2
 import numpy as np
 
-from test_support.browser import missing_browser, opened, running_browser
-from test_support.running_service import RunningService
+from test_support.services.browser import missing_browser, opened, running_browser
+from test_support.services.running_service import RunningService
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page

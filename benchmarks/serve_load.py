@@ -24,10 +24,10 @@ from typing import Any
 
 import numpy as np
 
-from test_support.made_video import write_made_clip
-from test_support.running_service import ENDED, Reply, RunningService
-from test_support.tiny_networks import write_tiny_networks
-from test_support.trained_run import LABEL_NAMES, made_clip, made_run
+from test_support.networks.tiny_networks import write_tiny_networks
+from test_support.networks.trained_run import LABEL_NAMES, made_clip, made_run
+from test_support.services.running_service import ENDED, Reply, RunningService
+from test_support.videos.made_video import write_made_clip
 
 BROKEN_SHARE = 0.05
 LIVEZ_INTERVAL = 0.05

@@ -24,8 +24,8 @@ from time import perf_counter
 
 from pose_extraction.engines.devices import cpu_count
 from pose_extraction.engines.threads import SLEEPING
-from test_support.made_motions import write_motions
-from test_support.made_video import write_made_clip
+from test_support.clips.made_motions import write_motions
+from test_support.videos.made_video import write_made_clip
 
 ROOT = Path(__file__).resolve().parents[1]
 TESTS = "tests/recognition/maskclr"

@@ -13,7 +13,7 @@ from dataclasses import replace
 import numpy as np
 
 from pose_extraction.tracking.tracker import Tracker, TrackerSettings
-from test_support.made_motion import SIZE, MadeMotion, make_meeting, make_motion
+from test_support.clips.made_motion import SIZE, MadeMotion, make_meeting, make_motion
 from test_support.reference.idf1 import idf1
 
 RATES = (5.0, 8.0, 15.0, 30.0)

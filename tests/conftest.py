@@ -34,7 +34,7 @@ SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 @pytest.fixture(scope="session")
 def browser() -> Iterator["Browser"]:
     """A browser for all tests that need one: Playwright can be started once in a process."""
-    from test_support.browser import check_browser, running_browser
+    from test_support.services.browser import check_browser, running_browser
 
     check_browser()
     with running_browser() as running:

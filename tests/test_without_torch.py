@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from test_support.made_video import write_made_clip
-from test_support.tiny_networks import write_tiny_networks
-from test_support.trained_run import made_data
+from test_support.networks.tiny_networks import write_tiny_networks
+from test_support.networks.trained_run import made_data
+from test_support.videos.made_video import write_made_clip
 from test_support.without_torch import ABSENT
 
 pytestmark = pytest.mark.slow

@@ -12,9 +12,9 @@ from pipeline import extract_videos
 from pose_extraction.formats.validation import read_data_set
 from pose_extraction.networks.model_zoo import lookup
 from test_support.doc_pages import ROOT, blocks, page, section
-from test_support.made_video import write_made_clip
-from test_support.tiny_networks import write_tiny_detector
-from test_support.trained_run import made_data
+from test_support.networks.tiny_networks import write_tiny_detector
+from test_support.networks.trained_run import made_data
+from test_support.videos.made_video import write_made_clip
 
 pytestmark = pytest.mark.slow
 

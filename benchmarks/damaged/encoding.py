@@ -6,7 +6,7 @@ from pathlib import Path
 import av
 from av.codec import Codec, codecs_available
 
-from test_support.made_container import encode
+from test_support.videos.made_container import encode
 
 # Suffix of each container, and FFmpeg's name of the format. The last ones are streams without a container.
 CONTAINERS = {

@@ -20,7 +20,7 @@ from recognition.data.legacy_reader import LegacyReader
 from recognition.settings import DataSettings, TrainingSettings
 from recognition.training.motionbert import our_name
 from recognition.training.schedule import learning_rate_factor
-from test_support.made_clips import annotation, write_clips
+from test_support.clips.made_clips import annotation, write_clips
 
 SIZES: dict[str, Any] = {"depth": 3, "mlp_ratio": 2}
 FRAMES, DIM, HEADS = 12, 32, 4

@@ -5,7 +5,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 import numpy as np
 from rich.console import Console
@@ -122,7 +122,7 @@ def _is_count(value: Any) -> bool:
     return isinstance(value, int | float) and 0 <= value < MOST
 
 
-def _is_quality(value: Any) -> bool:
+def _is_quality(value: Any) -> TypeGuard[dict[str, Mapping[str, float]]]:
     """Whether a value contains counts of one or both stages, as written by `skelpipe extract`."""
     return (
         isinstance(value, Mapping)

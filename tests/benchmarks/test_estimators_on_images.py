@@ -6,7 +6,7 @@ import pytest
 from benchmarks.estimators_on_images import Labelled, compare
 from pose_extraction.oks import joint_likeness
 from pose_extraction.poses import FramePoses
-from test_support.made_video import STANDING
+from test_support.videos.made_video import STANDING
 
 HEIGHT = 100.0
 

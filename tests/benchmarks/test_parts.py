@@ -17,7 +17,7 @@ from pipeline.train.settings import pretrain_settings
 from pose_extraction.formats.pickles import read_pickle
 from recognition.backbones.dstformer import DSTFormer
 from recognition.data.batches import Batch
-from test_support.made_data_sets import made_ntu60, ntu_like_lengths, write_kinetics400
+from test_support.clips.made_data_sets import made_ntu60, ntu_like_lengths, write_kinetics400
 
 CLEAN, NOISE = tables.Condition("clean"), tables.Condition("noise", 0.01)
 

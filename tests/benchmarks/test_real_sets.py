@@ -24,8 +24,8 @@ from pose_extraction.skeleton import COCO17
 from recognition.data.clips import open_clips
 from recognition.robustness.conditions import Condition
 from recognition.settings import DataSettings
-from test_support.made_clips import write_clips
-from test_support.made_motion import STANDING
+from test_support.clips.made_clips import write_clips
+from test_support.clips.made_motion import STANDING
 
 CLASSES = ("raise", "walk")
 

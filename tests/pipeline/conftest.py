@@ -12,9 +12,9 @@ from pipeline.cluster.options import ClusterOptions
 from pipeline.extract.settings import ExtractSettings
 from pipeline.extract.share import Share
 from pipeline.extract.workflow import extract
-from test_support.made_runs import SIZE, Run
-from test_support.made_video import write_made_clip
-from test_support.tiny_networks import write_tiny_networks
+from test_support.networks.made_runs import SIZE, Run
+from test_support.networks.tiny_networks import write_tiny_networks
+from test_support.videos.made_video import write_made_clip
 
 
 @pytest.fixture(scope="session")
@@ -37,7 +37,7 @@ def clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """Directory and skeleton file of a small training run; read-only, except for evaluations."""
-    from test_support.trained_run import made_run
+    from test_support.networks.trained_run import made_run
 
     return made_run(tmp_path_factory.mktemp("trained"))
 

@@ -13,7 +13,7 @@ from pipeline.datasets.merging import merge
 from pose_extraction.formats.pickles import read_pickle, write_pickle
 from pose_extraction.formats.validation import read_data_set
 from recognition.runs import load_run
-from test_support.trained_run import made_data
+from test_support.networks.trained_run import made_data
 
 pytestmark = pytest.mark.slow
 

@@ -27,8 +27,8 @@ from synthetic.rendering.clips import Clip, write_clips
 from synthetic.rendering.family import family_named
 from synthetic.rendering.scene import Scene
 from test_support.doc_pages import page, section, table_names
-from test_support.made_runs import SIZE, Run
-from test_support.trained_run import LABEL_NAMES
+from test_support.networks.made_runs import SIZE, Run
+from test_support.networks.trained_run import LABEL_NAMES
 
 PAGE = page("file_formats.md")
 

@@ -14,7 +14,7 @@ from pose_extraction.oks import pose_bounds
 from pose_extraction.poses import FramePoses
 from pose_extraction.tracking.tracker import TrackerSettings
 from pose_extraction.video.decoding import VideoJob
-from test_support.made_motion import STANDING
+from test_support.clips.made_motion import STANDING
 
 SIZE = (1080, 1920)
 STEP = 0.1

@@ -6,7 +6,7 @@ import pytest
 from pose_extraction.extraction import ExtractionSettings, cut, follow
 from pose_extraction.following import Follower
 from pose_extraction.poses import FramePoses
-from test_support.made_video import made_box, made_keypoint
+from test_support.videos.made_video import made_box, made_keypoint
 
 SIZE, FPS = (240, 320), 25.0
 

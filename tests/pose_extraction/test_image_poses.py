@@ -21,8 +21,8 @@ from pose_extraction.video.reader import VideoReader
 from synthetic.rendering.clips import Clip, write_clip
 from synthetic.rendering.family import TEST
 from synthetic.rendering.scene import FrameTruth, Scene
-from test_support.drawn_world import needs, same_persons
-from test_support.tiny_networks import write_tiny_networks
+from test_support.clips.drawn_world import needs, same_persons
+from test_support.networks.tiny_networks import write_tiny_networks
 
 SHIPPED = ("hrnet-tiny", "rtmdet-nano-rendered")
 SIZE, FRAMES = (360, 480), 5

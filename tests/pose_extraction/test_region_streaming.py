@@ -11,7 +11,7 @@ from pose_extraction.poses import FramePoses
 from pose_extraction.region_streaming import SEARCH_PAUSE, estimate_followed
 from pose_extraction.streaming import KeyRule, StageTimes
 from pose_extraction.video.reader import Frame
-from test_support.marked_persons import Person, draw, estimator, finder_of, landmarks_of, looker_of
+from test_support.clips.marked_persons import Person, draw, estimator, finder_of, landmarks_of, looker_of
 
 SIZE, FPS = (240, 320), 25.0
 Scene = list[list[Person]]

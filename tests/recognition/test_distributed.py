@@ -14,7 +14,7 @@ from recognition.distributed import Shares, find_shares, gather
 from recognition.maskclr.objective import MaskCLR
 from recognition.recognizer import build_recognizer
 from recognition.settings import MaskCLRSettings, ModelSettings
-from test_support.tiny_recognizer import NUM_CLASSES, NUM_JOINTS, made_batch, made_objective, part_of
+from test_support.networks.tiny_recognizer import NUM_CLASSES, NUM_JOINTS, made_batch, made_objective, part_of
 
 pytestmark = pytest.mark.processor
 

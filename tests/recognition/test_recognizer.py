@@ -9,7 +9,7 @@ from torch import nn
 from recognition.backbones.segments import SegmentTransformer
 from recognition.recognizer import Recognizer, build_recognizer
 from recognition.settings import ModelSettings
-from test_support.tiny_recognizer import NUM_JOINTS, TinyBackbone, made_batch, part_of, tiny_recognizer
+from test_support.networks.tiny_recognizer import NUM_JOINTS, TinyBackbone, made_batch, part_of, tiny_recognizer
 
 pytestmark = pytest.mark.processor
 

@@ -22,7 +22,7 @@ from recognition.data.dataset import SkeletonDataset
 from recognition.inference.scores import scores_of
 from recognition.settings import RunSettings
 from recognition.training.run import train
-from test_support.made_motions import CLASSES, write_motions
+from test_support.clips.made_motions import CLASSES, write_motions
 from test_support.processes.training_driver import small_settings
 
 

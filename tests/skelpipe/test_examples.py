@@ -11,9 +11,9 @@ import skelpipe
 from synthetic.rendering.clips import Clip, write_clip
 from synthetic.rendering.family import TEST
 from synthetic.rendering.scene import Scene
+from test_support.clips.drawn_world import needs
 from test_support.doc_pages import blocks, page
-from test_support.drawn_world import needs
-from test_support.trained_run import made_run
+from test_support.networks.trained_run import made_run
 
 pytestmark = [pytest.mark.slow, needs("hrnet-tiny", "rtmdet-nano-rendered")]
 

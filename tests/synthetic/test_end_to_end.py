@@ -18,7 +18,7 @@ from pose_extraction.extraction import ExtractionSettings, follow
 from pose_extraction.poses import FramePoses
 from synthetic.networks.measuring import JointCounts, joint_counts
 from synthetic.rendering.scene import SEEN, FrameTruth
-from test_support.drawn_world import (
+from test_support.clips.drawn_world import (
     DETECTOR,
     SIZE,
     Truths,
@@ -30,7 +30,7 @@ from test_support.drawn_world import (
     raw_frames,
     same_persons,
 )
-from test_support.made_runs import all_files
+from test_support.networks.made_runs import all_files
 from test_support.reference.idf1 import idf1
 
 pytestmark = [pytest.mark.processor, pytest.mark.slow]

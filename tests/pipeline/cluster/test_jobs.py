@@ -21,10 +21,10 @@ from pose_extraction.engines.engine import Engine
 from pose_extraction.errors import SkelpipeError
 from recognition import run_folder, runs
 from recognition.robustness.conditions import BenchSettings
-from test_support.made_motions import write_motions
-from test_support.made_runs import all_files
-from test_support.ray_cluster import small_cluster
-from test_support.trained_run import made_data
+from test_support.clips.made_motions import write_motions
+from test_support.networks.made_runs import all_files
+from test_support.networks.trained_run import made_data
+from test_support.services.ray_cluster import small_cluster
 
 pytest.importorskip("ray", reason="Ray is not installed")
 pytestmark = [pytest.mark.slow, pytest.mark.processor, pytest.mark.timeout(300)]

@@ -29,8 +29,8 @@ from pose_extraction.errors import AnnotationError
 from pose_extraction.formats.annotations import annotation_from, data_set
 from pose_extraction.formats.pickles import write_pickle
 from pose_extraction.formats.validation import read_data_set
+from test_support.clips.labelled_persons import RATE, standing, two_persons
 from test_support.doc_pages import page, section, table_names
-from test_support.labelled_persons import RATE, standing, two_persons
 
 
 def segment(person: int, start: float, end: float, label: str | None, **fields: Any) -> dict[str, Any]:

@@ -31,7 +31,7 @@ from recognition.packed import EVERYDAY
 from recognition.runs import load_run
 from recognition.settings import DataSettings, MaskCLRSettings, ModelSettings, RunSettings, TrainingSettings
 from recognition.training.run import train
-from test_support.trained_run import LABEL_NAMES, made_clip, write_data
+from test_support.networks.trained_run import LABEL_NAMES, made_clip, write_data
 
 pytestmark = pytest.mark.slow
 

@@ -18,7 +18,7 @@ from pose_extraction.errors import SkelpipeError
 from pose_extraction.formats.pickles import write_pickle
 from recognition.data.clips import open_clips
 from recognition.settings import DataSettings
-from test_support.odd_values import odd_values
+from test_support.clips.odd_values import odd_values
 
 FIELDS = (
     "time",

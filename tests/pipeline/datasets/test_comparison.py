@@ -12,7 +12,7 @@ from pipeline.datasets.comparison import compare_files
 from pose_extraction.errors import UsageError
 from pose_extraction.formats.pickles import write_pickle
 from pose_extraction.skeleton import COCO17
-from test_support.made_video import STANDING
+from test_support.videos.made_video import STANDING
 
 TORSO = 40.0
 WRIST, SHOULDERS, HIPS = COCO17.joints.index("left_wrist"), [5, 6], [11, 12]

@@ -12,8 +12,8 @@ from pose_extraction.exchange.table import FORMATS
 from pose_extraction.formats.annotations import data_set
 from pose_extraction.formats.pickles import write_pickle
 from pose_extraction.formats.validation import read_data_set
+from test_support.clips.exchanged import annotation_with, made_clip
 from test_support.doc_pages import page, section, table_names
-from test_support.exchanged import annotation_with, made_clip
 
 
 def call(*arguments: object) -> Result:

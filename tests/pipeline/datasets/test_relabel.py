@@ -17,7 +17,7 @@ from pose_extraction.formats.validation import read_data_set
 from pose_extraction.poses import FramePoses, VideoPoses
 from recognition.data.clips import open_clips
 from recognition.settings import DataSettings
-from test_support.labelled_persons import two_persons
+from test_support.clips.labelled_persons import two_persons
 
 
 def clip(name: str, source: str, label: str | None, group: str | None = None) -> dict[str, Any]:

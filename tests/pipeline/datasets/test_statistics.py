@@ -22,7 +22,7 @@ from pose_extraction.formats.pickles import write_pickle
 from pose_extraction.poses import FramePoses, PoseTrack, VideoPoses
 from pose_extraction.tracking.quality import clean_counts, frame_counts
 from pose_extraction.tracking.tracks import tracked
-from test_support.labelled_persons import two_persons
+from test_support.clips.labelled_persons import two_persons
 
 
 def extracted(name: str, missing: int, estimator: str = "made") -> dict[str, Any]:

@@ -27,7 +27,7 @@ from recognition.confidence.confidence import Confidence
 from recognition.data.splits import matching_test_split
 from recognition.inference.skeleton_clips import clips_for
 from recognition.runs import load_run
-from test_support.trained_run import LABEL_NAMES, made_clip, without_persons, write_data
+from test_support.networks.trained_run import LABEL_NAMES, made_clip, without_persons, write_data
 
 pytestmark = pytest.mark.processor
 

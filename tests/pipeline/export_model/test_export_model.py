@@ -17,7 +17,7 @@ from pose_extraction.errors import UsageError, WeightsError
 from pose_extraction.formats.pickles import write_pickle
 from pose_extraction.networks.openmmlab import mmlab_packages
 from recognition.inference.exported_run import load_exported
-from test_support.exportable_runs import made_clips
+from test_support.networks.exportable_runs import made_clips
 
 pytestmark = pytest.mark.slow
 

@@ -17,10 +17,10 @@ from pose_extraction.video.reader import VideoReader
 from recognition.data.clips import open_clips
 from recognition.data.splits import training_indices
 from recognition.settings import DataSettings
-from test_support.made_container import encode
-from test_support.made_runs import SIZE, all_files, identities
-from test_support.made_video import made_keypoint, write_made_clip
-from test_support.tiny_networks import write_tiny_estimator
+from test_support.networks.made_runs import SIZE, all_files, identities
+from test_support.networks.tiny_networks import write_tiny_estimator
+from test_support.videos.made_container import encode
+from test_support.videos.made_video import made_keypoint, write_made_clip
 
 
 def annotations(data_set: Path) -> dict[str, dict]:

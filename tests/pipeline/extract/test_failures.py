@@ -26,8 +26,8 @@ from pipeline.extract import ledger
 from pipeline.extract.ledger import ErrorLog
 from pipeline.extract.workflow import Share
 from pose_extraction.errors import AnnotationError
-from test_support.made_runs import SIZE, all_files, identities
-from test_support.made_video import made_frame, write_made_clip
+from test_support.networks.made_runs import SIZE, all_files, identities
+from test_support.videos.made_video import made_frame, write_made_clip
 
 PRELUDE = """
 import os, signal, sys, threading

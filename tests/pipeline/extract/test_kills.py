@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from test_support.made_runs import all_files
+from test_support.networks.made_runs import all_files
 from test_support.processes import kill_driver
 
 pytestmark = pytest.mark.slow

@@ -14,8 +14,8 @@ from pipeline.reporting.progress import RunProgress
 from pose_extraction.extraction import ExtractionSettings
 from pose_extraction.streaming import key_frames
 from pose_extraction.video.reader import VideoReader, frame_times
-from test_support.made_runs import SIZE, all_files
-from test_support.made_video import write_made_clip
+from test_support.networks.made_runs import SIZE, all_files
+from test_support.videos.made_video import write_made_clip
 
 pytestmark = pytest.mark.slow
 

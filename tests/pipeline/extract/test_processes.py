@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from pipeline.reporting.progress import RunProgress
-from test_support.made_runs import SIZE, all_files
-from test_support.made_video import write_made_clip
+from test_support.networks.made_runs import SIZE, all_files
+from test_support.videos.made_video import write_made_clip
 
 pytestmark = pytest.mark.slow
 

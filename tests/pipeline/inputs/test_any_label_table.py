@@ -14,7 +14,7 @@ from pipeline.inputs.label_table import TableRow, read_label_table
 from pipeline.inputs.labels import LabelsFromTable
 from pipeline.inputs.videos import Source
 from pose_extraction.errors import AnnotationError
-from test_support.odd_values import NAMES
+from test_support.clips.odd_values import NAMES
 
 LABELS = NAMES.map(str.strip).filter(lambda name: name and not (name.isascii() and name.isdigit()))
 NUMBERS = st.integers(0, 9999).map(str)

@@ -22,9 +22,9 @@ from pose_extraction.errors import UsageError, VideoError
 from pose_extraction.video.addresses import is_live
 from pose_extraction.video.live import LiveSource
 from pose_extraction.video.writer import VideoWriter
-from test_support.made_runs import SIZE
-from test_support.made_video import made_frame, write_made_clip
-from test_support.trained_run import LABEL_NAMES
+from test_support.networks.made_runs import SIZE
+from test_support.networks.trained_run import LABEL_NAMES
+from test_support.videos.made_video import made_frame, write_made_clip
 
 pytestmark = pytest.mark.processor
 

@@ -8,9 +8,9 @@ from typer.testing import CliRunner
 
 from pipeline.cli import app
 from pose_extraction.video.live import LiveSource
-from test_support.made_runs import SIZE
-from test_support.made_video import write_made_clip
+from test_support.networks.made_runs import SIZE
 from test_support.processes.rtsp_relay import Relay, relayed
+from test_support.videos.made_video import write_made_clip
 
 pytestmark = pytest.mark.slow
 

@@ -16,8 +16,8 @@ from pose_extraction.errors import UsageError
 from pose_extraction.formats.validation import read_data_set
 from recognition.data.extraction_settings import extraction_of
 from recognition.runs import Trained, load_run
-from test_support.made_runs import Run
-from test_support.tiny_networks import write_tiny_estimator
+from test_support.networks.made_runs import Run
+from test_support.networks.tiny_networks import write_tiny_estimator
 
 pytestmark = pytest.mark.processor
 

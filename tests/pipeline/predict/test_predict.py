@@ -38,7 +38,7 @@ from recognition.inference.windows import Grid
 from recognition.runs import load_run
 from recognition.settings import DataSettings, ModelSettings, RunSettings, TrainingSettings
 from recognition.training.run import train
-from test_support.trained_run import LABEL_NAMES, made_clip, without_persons, write_data
+from test_support.networks.trained_run import LABEL_NAMES, made_clip, without_persons, write_data
 
 pytestmark = pytest.mark.processor
 

@@ -24,10 +24,10 @@ from pipeline.predict.workflow import predict
 from pose_extraction.engines.engine import Engine
 from pose_extraction.errors import UsageError
 from recognition.runs import load_run
-from test_support.made_container import encode
-from test_support.made_runs import SIZE, Run
-from test_support.made_video import write_made_clip
-from test_support.trained_run import LABEL_NAMES
+from test_support.networks.made_runs import SIZE, Run
+from test_support.networks.trained_run import LABEL_NAMES
+from test_support.videos.made_container import encode
+from test_support.videos.made_video import write_made_clip
 
 pytestmark = [pytest.mark.processor, pytest.mark.slow]
 

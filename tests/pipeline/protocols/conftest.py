@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from pose_extraction.formats.pickles import read_pickle, write_pickle
-from test_support.made_encoders import pretrain, write_long
-from test_support.made_motions import write_motions
+from test_support.clips.made_motions import write_motions
+from test_support.networks.made_encoders import pretrain, write_long
 
 ONE = {"mamp": ("epochs=1", "warmup_epochs=0"), "pcm3": ("epochs=1", "lr_steps=[]")}
 

@@ -11,8 +11,8 @@ from pipeline.protocols.request import ProtocolRequest
 from pipeline.protocols.sequences import open_sequences
 from pose_extraction.formats.pickles import read_pickle, write_pickle
 from recognition.protocols.detector import load_detector
-from test_support.made_encoders import skelpipe
-from test_support.protocol_runs import LONG, ON, SHORT, measured, refused, sets
+from test_support.networks.made_encoders import skelpipe
+from test_support.networks.protocol_runs import LONG, ON, SHORT, measured, refused, sets
 
 pytestmark = pytest.mark.processor
 

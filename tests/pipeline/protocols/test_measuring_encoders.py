@@ -22,8 +22,8 @@ from pose_extraction.formats.pickles import write_pickle
 from recognition import run_file
 from recognition.pretraining.encoder import load_pretrained
 from test_support.doc_pages import page, section, table_names
-from test_support.made_encoders import SMALL, skelpipe
-from test_support.protocol_runs import LONG, ON, SHORT, measured, refused, sets
+from test_support.networks.made_encoders import SMALL, skelpipe
+from test_support.networks.protocol_runs import LONG, ON, SHORT, measured, refused, sets
 
 pytestmark = [pytest.mark.processor, pytest.mark.slow]
 

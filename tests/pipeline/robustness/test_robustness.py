@@ -36,7 +36,7 @@ from recognition.inference.scores import scores_of
 from recognition.inference.skeleton_clips import clips_for
 from recognition.robustness.conditions import CLEAN, NOISE, BenchSettings, Condition
 from test_support.doc_pages import page, section
-from test_support.trained_run import LABEL_NAMES, made_data, without_persons
+from test_support.networks.trained_run import LABEL_NAMES, made_data, without_persons
 
 pytestmark = [pytest.mark.processor, pytest.mark.slow]
 

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from test_support.made_runs import SIZE
-from test_support.made_video import write_made_clip
-from test_support.running_service import RunningService
+from test_support.networks.made_runs import SIZE
+from test_support.services.running_service import RunningService
+from test_support.videos.made_video import write_made_clip
 
 
 @pytest.fixture(scope="session")

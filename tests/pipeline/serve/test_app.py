@@ -17,7 +17,7 @@ from pipeline.serve.app import create_app
 from pipeline.serve.settings import GIGABYTE, ServeSettings
 from pose_extraction.errors import UsageError
 from recognition.packed import EVERYDAY
-from test_support.served import served, settings_for
+from test_support.services.served import served, settings_for
 
 ROOT = Path(__file__).resolve().parents[3]
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from test_support.browser import NAMES, REQUIRED, check_browser, skip_reason
+from test_support.services.browser import NAMES, REQUIRED, check_browser, skip_reason
 
 ROOT = Path(__file__).resolve().parents[3]
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from test_support.running_service import Reply, RunningService
-from test_support.trained_run import LABEL_NAMES
+from test_support.networks.trained_run import LABEL_NAMES
+from test_support.services.running_service import Reply, RunningService
 
 pytestmark = pytest.mark.slow
 

@@ -14,8 +14,8 @@ from pipeline.predict.answers import as_dictionary
 from pipeline.predict.options import Networks, PredictOptions, scope_of
 from pipeline.predict.workflow import predict
 from pose_extraction.engines.engine import Engine
-from test_support.running_service import RunningService
-from test_support.trained_run import LABEL_NAMES, made_clip, write_data
+from test_support.networks.trained_run import LABEL_NAMES, made_clip, write_data
+from test_support.services.running_service import RunningService
 from test_support.without_torch import write_start
 
 pytestmark = [pytest.mark.processor, pytest.mark.slow]

@@ -15,10 +15,10 @@ from pipeline.serve.requests import uploads
 from pipeline.serve.settings import Pace
 from pipeline.serve.work.recording import Recorder, Reporter, TooLong
 from pose_extraction.video.reader import VideoInfo
-from test_support.bombs import write_claimed_frames, write_large_frames
 from test_support.event_loops import run_apart
-from test_support.made_video import write_made_clip
-from test_support.running_service import Reply, RunningService
+from test_support.services.running_service import Reply, RunningService
+from test_support.videos.bombs import write_claimed_frames, write_large_frames
+from test_support.videos.made_video import write_made_clip
 
 pytestmark = pytest.mark.slow
 

@@ -16,10 +16,10 @@ from pipeline.predict.options import Networks, PredictOptions, scope_of
 from pipeline.predict.workflow import predict
 from pose_extraction.engines.engine import Engine
 from pose_extraction.formats.annotations import read_data_set
-from test_support.made_runs import SIZE
-from test_support.made_video import write_made_clip
-from test_support.running_service import RunningService
-from test_support.trained_run import LABEL_NAMES
+from test_support.networks.made_runs import SIZE
+from test_support.networks.trained_run import LABEL_NAMES
+from test_support.services.running_service import RunningService
+from test_support.videos.made_video import write_made_clip
 
 pytestmark = pytest.mark.slow
 

@@ -13,7 +13,7 @@ from starlette.testclient import TestClient
 
 from pipeline.serve.app import create_app
 from pipeline.serve.settings import Pace
-from test_support.served import served, settings_for
+from test_support.services.served import served, settings_for
 
 MEGABYTE = 1 << 20
 HEAD = "POST {} HTTP/1.1\r\nHost: 127.0.0.1\r\nTransfer-Encoding: chunked\r\n\r\n"

@@ -11,12 +11,12 @@ import av
 import numpy as np
 import pytest
 
-from test_support.browser import opened, skip_reason
-from test_support.made_video import made_frame
-from test_support.open_page import address, analysed, open_clip, restored, saved, segments_of, step
-from test_support.running_service import RunningService
-from test_support.served import served, settings_for
-from test_support.trained_run import LABEL_NAMES
+from test_support.networks.trained_run import LABEL_NAMES
+from test_support.services.browser import opened, skip_reason
+from test_support.services.open_page import address, analysed, open_clip, restored, saved, segments_of, step
+from test_support.services.running_service import RunningService
+from test_support.services.served import served, settings_for
+from test_support.videos.made_video import made_frame
 
 pytestmark = [
     pytest.mark.slow,

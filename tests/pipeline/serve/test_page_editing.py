@@ -10,11 +10,11 @@ import av
 import numpy as np
 import pytest
 
-from test_support.browser import opened, skip_reason
-from test_support.made_runs import SIZE
-from test_support.made_video import made_frame
-from test_support.open_page import address, analysed, open_clip, restored, saved, segments_of
-from test_support.running_service import RunningService
+from test_support.networks.made_runs import SIZE
+from test_support.services.browser import opened, skip_reason
+from test_support.services.open_page import address, analysed, open_clip, restored, saved, segments_of
+from test_support.services.running_service import RunningService
+from test_support.videos.made_video import made_frame
 
 pytestmark = [
     pytest.mark.slow,

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from test_support.browser import PAGE
+from test_support.services.browser import PAGE
 
 # The page of `/docs` has a style sheet of its own.
 STARTS = (PAGE / "index.html", PAGE / "reference.css")

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from test_support.browser import opened_files, run_module, skip_reason
+from test_support.services.browser import opened_files, run_module, skip_reason
 
 pytestmark = [
     pytest.mark.slow,

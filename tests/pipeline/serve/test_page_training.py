@@ -10,10 +10,10 @@ import pytest
 from pipeline.corrections.progress import RUN
 from pipeline.serve.records import DONE
 from recognition.packed import EVERYDAY
-from test_support.browser import opened, skip_reason
-from test_support.running_service import RunningService
-from test_support.served import served, settings_for
-from test_support.trained_run import LABEL_NAMES
+from test_support.networks.trained_run import LABEL_NAMES
+from test_support.services.browser import opened, skip_reason
+from test_support.services.running_service import RunningService
+from test_support.services.served import served, settings_for
 
 pytestmark = [
     pytest.mark.timeout(600),

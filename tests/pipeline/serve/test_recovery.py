@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from test_support.running_service import PATIENCE, Reply, RunningService
-from test_support.trained_run import LABEL_NAMES, made_clip, write_data
+from test_support.networks.trained_run import LABEL_NAMES, made_clip, write_data
+from test_support.services.running_service import PATIENCE, Reply, RunningService
 
 pytestmark = pytest.mark.slow
 

@@ -17,8 +17,8 @@ from pipeline.serve.app import create_app
 from pipeline.serve.service import Service
 from pose_extraction.formats.annotations import data_set
 from pose_extraction.formats.pickles import write_pickle
-from test_support.labelled_persons import two_persons
-from test_support.served import settings_for
+from test_support.clips.labelled_persons import two_persons
+from test_support.services.served import settings_for
 
 # The tracks of the made clip.
 FIRST, SECOND = 3, 7

@@ -15,7 +15,7 @@ from pipeline.serve.store import Store
 from pipeline.serve.workers.pool import Pool
 from pose_extraction.engines.engine import Engine
 from test_support.event_loops import run_apart
-from test_support.running_service import PATIENCE
+from test_support.services.running_service import PATIENCE
 
 pytestmark = pytest.mark.slow
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from test_support.untrained_run import untrained_run
+from test_support.networks.untrained_run import untrained_run
 
 
 @pytest.fixture(scope="session")

@@ -21,7 +21,7 @@ from pipeline.robustness.subjects import read_subjects
 from pipeline.serve.catalogue import Catalogue, check_runs
 from pose_extraction.files import sha256_of
 from recognition import hub as runs_on_hub
-from test_support.hub_server import Hub, Repository, running_hub
+from test_support.services.hub_server import Hub, Repository, running_hub
 
 ROOT = Path(__file__).resolve().parents[3]
 TOKEN, TARGET = "hf_secretsecretsecret", "hf://lab/gestures"

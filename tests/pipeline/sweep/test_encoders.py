@@ -16,8 +16,8 @@ from pose_extraction.errors import UsageError
 from pose_extraction.formats.annotations import UNLABELLED
 from pose_extraction.formats.pickles import read_pickle, write_pickle
 from recognition import run_file, run_folder, runs
+from test_support.clips.made_motions import write_motions
 from test_support.doc_pages import page, section
-from test_support.made_motions import write_motions
 
 pytestmark = [pytest.mark.processor, pytest.mark.slow]
 

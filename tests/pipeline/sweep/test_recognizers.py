@@ -21,7 +21,7 @@ from pose_extraction.formats.pickles import read_pickle, write_pickle
 from recognition import run_folder, runs
 from recognition.robustness.conditions import CLEAN, NOISE, Condition
 from test_support.doc_pages import page, section
-from test_support.trained_run import made_data, write_data
+from test_support.networks.trained_run import made_data, write_data
 
 pytestmark = [pytest.mark.processor, pytest.mark.slow]
 

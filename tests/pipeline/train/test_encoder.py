@@ -11,8 +11,8 @@ import torch
 
 from pose_extraction.formats.pickles import write_pickle
 from recognition import run_file
-from test_support.made_encoders import SMALL, pretrain, skelpipe, write_long
-from test_support.made_motions import write_motions
+from test_support.clips.made_motions import write_motions
+from test_support.networks.made_encoders import SMALL, pretrain, skelpipe, write_long
 
 pytestmark = [pytest.mark.processor, pytest.mark.slow]
 # bf16, where a processor has it, makes another result.

@@ -12,7 +12,7 @@ from pipeline.config import override, read_config, read_words
 from pipeline.train.settings import resumed_train_settings, train_settings
 from pose_extraction.errors import UsageError
 from recognition.settings import ModelSettings, RunSettings
-from test_support.made_motions import write_motions
+from test_support.clips.made_motions import write_motions
 
 pytestmark = pytest.mark.slow
 

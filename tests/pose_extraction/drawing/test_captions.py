@@ -5,7 +5,7 @@ import pytest
 
 from pose_extraction.drawing.lettering import draw_text, text_size
 from pose_extraction.drawing.persons import draw_poses
-from test_support.made_video import made_box, made_keypoint
+from test_support.videos.made_video import made_box, made_keypoint
 
 SIZE = (240, 320)
 

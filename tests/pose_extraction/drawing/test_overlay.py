@@ -9,7 +9,7 @@ from pose_extraction.drawing.overlay import write_overlay
 from pose_extraction.drawing.persons import draw_poses, line_thickness, track_colour
 from pose_extraction.poses import PoseTrack, VideoPoses
 from pose_extraction.video.reader import VideoReader
-from test_support.made_video import made_box, made_keypoint, write_made_clip
+from test_support.videos.made_video import made_box, made_keypoint, write_made_clip
 
 GREY = 128
 

@@ -6,7 +6,7 @@ import pytest
 from pose_extraction.errors import AnnotationError, UsageError
 from pose_extraction.exchange.names import JOINTS, canonical, indices_in, joints_by_count, joints_given, with_joints
 from pose_extraction.skeleton import COCO17
-from test_support.exchanged import made_clip
+from test_support.clips.exchanged import made_clip
 
 LIMBS = ("shoulder", "elbow", "wrist", "hip", "knee", "ankle")
 ARMS_AND_LEGS = {f"{side}_{part}" for side in ("left", "right") for part in LIMBS}

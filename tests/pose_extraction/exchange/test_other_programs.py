@@ -16,7 +16,7 @@ from pose_extraction.exchange.names import JOINTS, canonical, with_joints
 from pose_extraction.exchange.programs.movement import data_set_of
 from pose_extraction.exchange.table import FORMATS
 from pose_extraction.skeleton import COCO17
-from test_support.exchanged import assert_same, made_clip
+from test_support.clips.exchanged import assert_same, made_clip
 
 # These libraries take seconds to import.
 pytestmark = pytest.mark.slow

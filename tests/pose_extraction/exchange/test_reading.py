@@ -13,7 +13,7 @@ from pose_extraction.exchange import reading
 from pose_extraction.exchange.clips import Given, PoseClip, number_persons
 from pose_extraction.exchange.rows import Row, clip_from_rows
 from pose_extraction.exchange.table import FORMATS
-from test_support.exchanged import made_clip
+from test_support.clips.exchanged import made_clip
 
 
 def read(name: str, path: Path, given: Given | None = None) -> list[PoseClip]:
@@ -262,7 +262,7 @@ def test_libraries_are_imported_only_when_their_format_is_used(tmp_path: Path) -
 
     code = (
         "import sys\nfrom pathlib import Path\nfrom pose_extraction.exchange.table import FORMATS\n"
-        "from test_support.exchanged import made_clip\nfrom pose_extraction.exchange.clips import Given\n"
+        "from test_support.clips.exchanged import made_clip\nfrom pose_extraction.exchange.clips import Given\n"
         "path = Path(sys.argv[1]) / 'a.json'\nFORMATS['coco'].write(made_clip(), path)\n"
         "FORMATS['coco'].read(path, Given())\n"
         "print({name.split('.')[0] for name in sys.modules} & "

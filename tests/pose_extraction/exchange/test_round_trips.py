@@ -11,7 +11,7 @@ from pose_extraction.exchange.clips import Given, PoseClip
 from pose_extraction.exchange.skeletons import clip_of
 from pose_extraction.exchange.table import DEPTH, FORMATS, RATE, SIZE, parts_of
 from pose_extraction.formats.pickles import read_pickle
-from test_support.exchanged import assert_same, file_for, made_clip, what_can_be_written
+from test_support.clips.exchanged import assert_same, file_for, made_clip, what_can_be_written
 
 BOTH_WAYS = [name for name, one in FORMATS.items() if one.read is not None and one.write is not None]
 QUICK = [name for name in BOTH_WAYS if FORMATS[name].package is None]

@@ -19,7 +19,7 @@ from pose_extraction.formats.validation import read_data_set, validate_dataset
 from pose_extraction.skeleton import COCO17
 from recognition.data.clips import open_clips
 from recognition.settings import DataSettings
-from test_support.odd_values import NAMES, is_equal, odd_values
+from test_support.clips.odd_values import NAMES, is_equal, odd_values
 
 # Larger indices of the pickle's memo would take gigabytes of memory.
 MOST_MEMO = 10_000

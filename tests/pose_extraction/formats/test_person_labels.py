@@ -15,7 +15,7 @@ from pose_extraction.formats.person_labels import Anchor, PersonLabel, painted, 
 from pose_extraction.formats.persons import find_person, set_person_labels
 from pose_extraction.formats.pickles import write_pickle
 from pose_extraction.formats.validation import read_data_set
-from test_support.labelled_persons import standing, two_persons
+from test_support.clips.labelled_persons import standing, two_persons
 
 FILE = Path("made.pkl")
 

@@ -13,7 +13,7 @@ from pose_extraction.poses import FramePoses, PoseTrack, VideoPoses
 from pose_extraction.tracking import joint_cleaning
 from pose_extraction.tracking.cleaning import CleaningSettings, clean, drop_tracks, rank_persons, remove_duplicates
 from pose_extraction.tracking.joint_cleaning import fill_gaps, mask_low_scores, remove_jumps, smooth
-from test_support.made_motion import SIZE, STANDING, make_motion
+from test_support.clips.made_motion import SIZE, STANDING, make_motion
 
 JUMPS = {"deviations": 6.0, "min_speed": CleaningSettings().min_speed, "min_stretch": 0.25}
 HEIGHT = 200.0

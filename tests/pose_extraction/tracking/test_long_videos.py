@@ -21,7 +21,7 @@ from pose_extraction.tracking.quality import clean_counts
 from pose_extraction.tracking.raw_poses import PARTS, RawPoses
 from pose_extraction.tracking.stored_tracks import StoredTracks
 from pose_extraction.tracking.tracks import TrackedPoses
-from test_support.made_motion import SIZE, STANDING
+from test_support.clips.made_motion import SIZE, STANDING
 
 SPANS = [(None, None), (1.0, 4.0), (6.05, 6.5), (90.0, None)]
 

@@ -10,7 +10,7 @@ from pose_extraction.poses import FramePoses, PoseTrack, VideoPoses
 from pose_extraction.tracking.joint_cleaning import body_size, fill_gaps
 from pose_extraction.tracking.quality import clean_counts, frame_counts, summarise
 from pose_extraction.tracking.tracks import build_tracks, tracked
-from test_support.made_motion import SIZE, STANDING
+from test_support.clips.made_motion import SIZE, STANDING
 
 HEIGHT = 200.0
 

@@ -10,7 +10,7 @@ from pose_extraction.oks import OUTLINE_SHARE, box_area, oks, pose_bounds
 from pose_extraction.poses import FramePoses
 from pose_extraction.tracking.tracker import Tracker, TrackerSettings
 from pose_extraction.tracking.tracks import build_tracks
-from test_support.made_motion import SIZE, STANDING, MadeMotion, make_meeting, make_motion
+from test_support.clips.made_motion import SIZE, STANDING, MadeMotion, make_meeting, make_motion
 from test_support.reference.idf1 import idf1, nearest_box_ids
 
 # The first six seeds in which the OKS exceeds 0.5 in all crossings.

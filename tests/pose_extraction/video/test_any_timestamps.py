@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from pose_extraction.formats.clip_times import has_unusable_times, times_of
 from pose_extraction.video.clock import FrameClock
 from recognition.data.transforms.sampling import at_rate
-from test_support.odd_values import odd_values
+from test_support.clips.odd_values import odd_values
 
 BASES = st.fractions(Fraction(1, 10**9), Fraction(10))
 STAMPS = st.none() | st.integers(-1000, 1000) | st.integers(-(2**63), 2**63 - 1)

@@ -10,8 +10,8 @@ import pytest
 
 from pose_extraction.errors import VideoError
 from pose_extraction.video.reader import VideoReader
-from test_support.made_container import SIZE, encode, write_streams, write_with_cover
-from test_support.made_video import made_frame
+from test_support.videos.made_container import SIZE, encode, write_streams, write_with_cover
+from test_support.videos.made_video import made_frame
 
 # BGR.
 COLOUR = np.array([40, 120, 200], np.uint8)

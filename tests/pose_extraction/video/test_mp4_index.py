@@ -10,8 +10,8 @@ import pytest
 from pose_extraction.errors import VideoError
 from pose_extraction.video.mp4_index import claimed_samples
 from pose_extraction.video.opening import open_container
-from test_support.bombs import write_claimed_frames
-from test_support.made_video import write_made_clip
+from test_support.videos.bombs import write_claimed_frames
+from test_support.videos.made_video import write_made_clip
 
 BILLION = 1_000_000_000
 

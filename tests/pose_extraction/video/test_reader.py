@@ -15,7 +15,7 @@ import pytest
 
 from pose_extraction.errors import VideoError
 from pose_extraction.video.reader import Frame, VideoReader
-from test_support.made_video import made_frame, write_made_clip
+from test_support.videos.made_video import made_frame, write_made_clip
 
 VP9 = {"deadline": "realtime", "cpu-used": "8"}
 # Name: (file, arguments of write_made_clip).

@@ -9,8 +9,8 @@ import pytest
 
 from pose_extraction.video.notes import kind_of
 from pose_extraction.video.reader import Frame, VideoReader
-from test_support.made_container import add_empty_chunks, encode, trim_end, trim_front, without_packets
-from test_support.made_video import made_frame, write_made_clip
+from test_support.videos.made_container import add_empty_chunks, encode, trim_end, trim_front, without_packets
+from test_support.videos.made_video import made_frame, write_made_clip
 
 QUIET = {"x265-params": "log-level=none"}
 

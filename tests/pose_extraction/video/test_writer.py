@@ -13,7 +13,7 @@ import pytest
 from pose_extraction.errors import VideoError
 from pose_extraction.video.reader import VideoReader
 from pose_extraction.video.writer import ENCODERS, VideoWriter
-from test_support.made_video import made_frame
+from test_support.videos.made_video import made_frame
 
 
 def write(path: Path, times: list[float | None], size: tuple[int, int] = (90, 120), fps: float = 25.0) -> None:

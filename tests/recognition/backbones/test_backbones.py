@@ -13,7 +13,7 @@ from recognition.backbones.base import Backbone, motion
 from recognition.backbones.batch_norm import CellNorm
 from recognition.backbones.sttformer import STTFormer, channel_plan
 from recognition.settings import ModelSettings
-from test_support.made_backbones import JOINTS, NAMES, made_backbone, made_joints, parameters
+from test_support.networks.made_backbones import JOINTS, NAMES, made_backbone, made_joints, parameters
 
 pytestmark = pytest.mark.processor
 

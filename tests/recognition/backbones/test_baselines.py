@@ -19,7 +19,7 @@ from recognition.recognizer import PlainHead, Recognizer
 from recognition.settings import DataSettings, MaskCLRSettings, ModelSettings, RunSettings, TrainingSettings
 from recognition.training.preparation import prepare
 from recognition.training.run import train
-from test_support.made_motions import write_motions
+from test_support.clips.made_motions import write_motions
 
 pytestmark = pytest.mark.processor
 

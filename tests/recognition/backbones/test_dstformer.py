@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from recognition.backbones.dstformer import DSTFormer
-from test_support.made_backbones import DEPTH, HEADS, JOINTS, made_backbone, made_joints
+from test_support.networks.made_backbones import DEPTH, HEADS, JOINTS, made_backbone, made_joints
 from test_support.reference.backbones import dstformer
 
 pytestmark = pytest.mark.processor

@@ -5,7 +5,7 @@ import torch
 
 from recognition.backbones import build_backbone
 from recognition.settings import ModelSettings
-from test_support.made_backbones import DEPTH, HEADS, JOINTS, made_backbone, made_joints
+from test_support.networks.made_backbones import DEPTH, HEADS, JOINTS, made_backbone, made_joints
 from test_support.reference.backbones import sttformer
 
 pytestmark = pytest.mark.processor

@@ -5,7 +5,7 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from recognition.backbones import layers
-from test_support.made_backbones import DEPTH, HEADS, JOINTS, made_backbone, made_joints
+from test_support.networks.made_backbones import DEPTH, HEADS, JOINTS, made_backbone, made_joints
 from test_support.reference.backbones import transformer
 
 pytestmark = pytest.mark.processor

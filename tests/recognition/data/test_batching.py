@@ -11,7 +11,7 @@ from recognition.data.batching import ClipBatches, make_loader
 from recognition.data.clips import open_clips
 from recognition.data.dataset import SkeletonDataset, repeated
 from recognition.settings import DataSettings
-from test_support.made_clips import annotation, write_clips
+from test_support.clips.made_clips import annotation, write_clips
 
 
 def batches_of(count: int, **settings: object) -> ClipBatches:

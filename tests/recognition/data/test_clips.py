@@ -14,7 +14,7 @@ from recognition.data.clips import ClipSet, open_clips
 from recognition.data.skeleton_file import newest_skeleton_file
 from recognition.data.splits import hold_out, split_indices, training_indices
 from recognition.settings import DataSettings
-from test_support.made_clips import annotation, write_clips
+from test_support.clips.made_clips import annotation, write_clips
 
 AUTO = DataSettings()
 

@@ -23,7 +23,7 @@ from recognition.data.perturbations import (
 )
 from recognition.data.transforms.placement import crop_scale, to_camera
 from recognition.settings import DataSettings
-from test_support.made_clips import annotation, write_clips
+from test_support.clips.made_clips import annotation, write_clips
 
 
 def made(

@@ -11,7 +11,7 @@ from pose_extraction.errors import UsageError
 from recognition.data.clips import open_clips
 from recognition.data.dataset import SkeletonDataset
 from recognition.settings import DataSettings
-from test_support.made_clips import annotation, write_clips
+from test_support.clips.made_clips import annotation, write_clips
 
 TARGET = 24
 

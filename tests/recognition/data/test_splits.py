@@ -19,7 +19,7 @@ from recognition.pretraining.preparation import prepare_pretraining
 from recognition.pretraining.settings import PretrainSettings
 from recognition.settings import DataSettings, RunSettings
 from recognition.training.preparation import prepare
-from test_support.made_clips import annotation, write_clips
+from test_support.clips.made_clips import annotation, write_clips
 
 NAMES = [f"clip{number}" for number in range(10)]
 TRAIN, TEST, SOME = NAMES[:6], NAMES[6:], NAMES[2:5]

@@ -14,9 +14,9 @@ from recognition.exporting.graph import ClipsToActions
 from recognition.inference.arrays import arrays_of
 from recognition.inference.exported import INPUTS
 from recognition.inference.predictor import Predictor
-from test_support.browser import opened
-from test_support.browser_runtime import RuntimeMissingError, browser_runtime
-from test_support.exportable_runs import CUSTOM, DSTFORMER, made_clips, made_trained
+from test_support.networks.exportable_runs import CUSTOM, DSTFORMER, made_clips, made_trained
+from test_support.services.browser import opened
+from test_support.services.browser_runtime import RuntimeMissingError, browser_runtime
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Route

@@ -18,7 +18,7 @@ from recognition.inference.exported import INPUTS
 from recognition.inference.predictor import Predictor
 from recognition.runs import load_run
 from recognition.settings import DataSettings
-from test_support.exportable_runs import CUSTOM, DSTFORMER, RUNS, clips_for, made_clips, made_trained
+from test_support.networks.exportable_runs import CUSTOM, DSTFORMER, RUNS, clips_for, made_clips, made_trained
 
 pytestmark = pytest.mark.slow
 

@@ -11,7 +11,7 @@ from recognition.exporting.graph import ClipsToActions
 from recognition.inference.arrays import arrays_of
 from recognition.inference.predictor import Predictor
 from recognition.runs import Trained
-from test_support.exportable_runs import DSTFORMER, RUNS, SMALL, clips_for, made_clips, made_trained
+from test_support.networks.exportable_runs import DSTFORMER, RUNS, SMALL, clips_for, made_clips, made_trained
 
 ENGINE = Engine("cpu", "torch", "fp32")
 

@@ -14,8 +14,8 @@ from recognition.inference.skeleton_clips import clips_for
 from recognition.recognizer import build_recognizer
 from recognition.runs import Trained
 from recognition.settings import DataSettings, ModelSettings, RunSettings
-from test_support.made_clips import annotation, write_clips
-from test_support.made_data_sets import write_kinetics400
+from test_support.clips.made_clips import annotation, write_clips
+from test_support.clips.made_data_sets import write_kinetics400
 
 # With this threshold, a clip whose joints all score below 0.3 shows no person.
 SETTINGS = RunSettings(

@@ -24,7 +24,7 @@ from recognition.inference.scores import scores_of
 from recognition.recognizer import Recognizer, build_recognizer
 from recognition.runs import Trained
 from recognition.settings import DataSettings, ModelSettings, RunSettings
-from test_support.made_clips import annotation, write_clips
+from test_support.clips.made_clips import annotation, write_clips
 
 ENGINE = Engine("cpu", "torch", "fp32")
 

@@ -12,7 +12,7 @@ from recognition.inference.prediction import predict_clips
 from recognition.inference.predictor import Predictor
 from recognition.inference.skeleton_clips import clips_for
 from recognition.runs import load_run
-from test_support.trained_run import LABEL_NAMES, made_clip, made_run, write_data
+from test_support.networks.trained_run import LABEL_NAMES, made_clip, made_run, write_data
 
 pytestmark = [pytest.mark.processor, pytest.mark.slow]
 

@@ -10,8 +10,8 @@ import torch
 from recognition.maskclr.objective import Losses, MaskCLR
 from recognition.recognizer import build_recognizer
 from recognition.settings import MaskCLRSettings, ModelSettings
+from test_support.networks.tiny_recognizer import NUM_CLASSES, NUM_JOINTS, made_batch, made_objective, tiny_recognizer
 from test_support.reference.losses import class_contrastive, cross_entropy, moved_prototypes, sample_contrastive
-from test_support.tiny_recognizer import NUM_CLASSES, NUM_JOINTS, made_batch, made_objective, tiny_recognizer
 
 pytestmark = pytest.mark.processor
 

@@ -22,7 +22,7 @@ from recognition.protocols.frame_classifier import FrameClassifier
 from recognition.protocols.optimisation import layer_groups, optimizer_of, set_rates
 from recognition.protocols.settings import FinetuneSettings
 from recognition.settings import ModelSettings
-from test_support.made_motions import write_motions
+from test_support.clips.made_motions import write_motions
 
 pytestmark = pytest.mark.processor
 

@@ -29,7 +29,7 @@ from recognition.protocols.settings import FinetuneSettings, LinearSettings, Mot
 from recognition.protocols.stretches import StretchSampler
 from recognition.protocols.windows import cut_windows, window_clips, window_settings, window_starts
 from recognition.settings import DataSettings
-from test_support.made_motions import write_motions
+from test_support.clips.made_motions import write_motions
 
 pytestmark = pytest.mark.processor
 

@@ -21,8 +21,8 @@ from recognition.robustness.targeted import (
     ranks,
     targeted_curves,
 )
-from test_support.made_backbones import DEPTH, JOINTS, made_backbone
-from test_support.tiny_recognizer import NUM_CLASSES, made_batch, tiny_recognizer
+from test_support.networks.made_backbones import DEPTH, JOINTS, made_backbone
+from test_support.networks.tiny_recognizer import NUM_CLASSES, made_batch, tiny_recognizer
 
 
 def recognizer_of(name: str, **sizes: int) -> Recognizer:

@@ -9,7 +9,7 @@ import torch
 from pose_extraction.errors import WeightsError
 from recognition.backbones.dstformer import DSTFormer
 from recognition.training.motionbert import load_motionbert
-from test_support.made_backbones import DEPTH, HEADS, JOINTS, made_joints
+from test_support.networks.made_backbones import DEPTH, HEADS, JOINTS, made_joints
 
 pytestmark = pytest.mark.processor
 

@@ -20,7 +20,7 @@ from recognition.settings import RunSettings
 from recognition.training.movement import fit_movement, left_out_clips
 from recognition.training.preparation import prepare
 from recognition.training.run import train
-from test_support.made_motions import write_motions
+from test_support.clips.made_motions import write_motions
 
 TRAINING = {"phase1_epochs": 1, "phase2_epochs": 1, "warmup_epochs": 0, "device": "cpu", "precision": "fp32"}
 # Left and right arms are classes of their own.

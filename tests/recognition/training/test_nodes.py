@@ -15,7 +15,7 @@ import pytest
 import torch
 
 from recognition import run_folder, runs
-from test_support.made_motions import write_motions
+from test_support.clips.made_motions import write_motions
 
 pytestmark = [pytest.mark.slow, pytest.mark.processor, pytest.mark.timeout(300)]
 

@@ -14,8 +14,8 @@ from recognition.recognizer import build_recognizer
 from recognition.settings import ModelSettings, RunSettings
 from recognition.training.model_choice import choose_model
 from recognition.training.preparation import Prepared, prepare
-from test_support.made_clips import annotation, write_clips
-from test_support.made_motions import write_motions
+from test_support.clips.made_clips import annotation, write_clips
+from test_support.clips.made_motions import write_motions
 from test_support.processes.training_driver import small_settings
 
 

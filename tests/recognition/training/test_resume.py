@@ -14,7 +14,7 @@ import torch
 from pose_extraction.errors import TrainingError, UsageError, WeightsError
 from recognition import run_file
 from recognition.training.run import train
-from test_support.made_motions import write_motions
+from test_support.clips.made_motions import write_motions
 from test_support.processes.training_driver import run_to_end, small_settings
 
 pytestmark = [pytest.mark.processor, pytest.mark.slow]

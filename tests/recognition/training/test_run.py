@@ -22,8 +22,8 @@ from recognition.training import recognizer_training
 from recognition.training.preparation import prepare
 from recognition.training.recognizer_training import RecognizerTraining
 from recognition.training.run import train
-from test_support.made_clips import annotation, write_clips
-from test_support.made_motions import write_motions
+from test_support.clips.made_clips import annotation, write_clips
+from test_support.clips.made_motions import write_motions
 from test_support.processes.training_driver import small_settings
 
 pytestmark = [pytest.mark.processor, pytest.mark.slow]

@@ -11,7 +11,7 @@ from recognition.recognizer import build_recognizer
 from recognition.training import sizing
 from recognition.training.preparation import prepare
 from recognition.training.sizing import measure_cost, size_of
-from test_support.made_motions import write_motions
+from test_support.clips.made_motions import write_motions
 from test_support.processes.training_driver import small_settings
 
 

@@ -18,7 +18,7 @@ from synthetic.demo.plan import CLIPS, FIRST_SEED, NEW_CLIP, DemoPlan, orders, t
 from synthetic.demo.report import DemoResult
 from synthetic.demo.steps import ANSWERS, MARK, PAGE, demo
 from synthetic.rendering.clips import TRUTH
-from test_support.tiny_networks import write_blind_detector, write_tiny_estimator
+from test_support.networks.tiny_networks import write_blind_detector, write_tiny_estimator
 
 pytestmark = [pytest.mark.processor, pytest.mark.slow]
 

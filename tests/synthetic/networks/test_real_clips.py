@@ -20,8 +20,8 @@ from synthetic.networks.real_clips import (
     reference_frames,
 )
 from synthetic.networks.recipes import recipe_named
-from test_support.made_video import write_made_clip
-from test_support.tiny_networks import write_tiny_networks
+from test_support.networks.tiny_networks import write_tiny_networks
+from test_support.videos.made_video import write_made_clip
 
 
 def test_similarity_is_oks_by_joint() -> None:

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from test_support.made_runs import all_files
+from test_support.networks.made_runs import all_files
 
 pytestmark = pytest.mark.slow
 

@@ -17,10 +17,10 @@ import pytest
 import skelpipe
 from pipeline.cluster.options import ClusterOptions
 from pose_extraction.formats.pickles import read_pickle
-from test_support.gated_video import GatedVideo, kill, parent_of, wait_for_end
-from test_support.made_runs import SIZE, all_files, identities
-from test_support.made_video import write_made_clip
-from test_support.ray_cluster import STORE, add_node, small_cluster
+from test_support.networks.made_runs import SIZE, all_files, identities
+from test_support.services.ray_cluster import STORE, add_node, small_cluster
+from test_support.videos.gated_video import GatedVideo, kill, parent_of, wait_for_end
+from test_support.videos.made_video import write_made_clip
 
 pytest.importorskip("ray", reason="Ray is not installed")
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from pose_extraction.formats.shards.update import write_shards
-from test_support.made_data_sets import made_ntu60
+from test_support.clips.made_data_sets import made_ntu60
 
 
 @pytest.fixture(scope="module")

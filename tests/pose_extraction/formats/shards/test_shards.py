@@ -21,7 +21,7 @@ from pose_extraction.formats.shards.shard_set import ShardSet
 from pose_extraction.formats.shards.update import ShardUpdate, write_shards
 from pose_extraction.formats.storage import stream_data_set
 from pose_extraction.formats.validation import read_data_set
-from test_support.made_data_sets import made_ntu60
+from test_support.clips.made_data_sets import made_ntu60
 
 FLOATS = st.floats(allow_nan=True, allow_infinity=True)
 PLAIN = st.recursive(

@@ -5,7 +5,7 @@ import pytest
 
 from recognition.data.descriptors.copies import varied
 from recognition.data.descriptors.movement import FEWEST, GROUPS, RATE, SIZE, describe, describe_clip
-from test_support.made_motions import made_clip
+from test_support.clips.made_motions import made_clip
 
 LEFT_WRIST, RIGHT_HIP = 9, 12
 

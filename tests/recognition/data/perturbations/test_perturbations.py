@@ -31,7 +31,7 @@ from recognition.data.perturbations import (
 )
 from recognition.data.transforms.placement import to_camera
 from recognition.settings import DataSettings
-from test_support.made_clips import annotation, write_clips
+from test_support.clips.made_clips import annotation, write_clips
 
 SIZE = (1080, 1920)
 PARTS = tuple(COCO17.parts.values())

@@ -14,7 +14,7 @@ from recognition.data.clips import open_clips
 from recognition.data.dataset import SkeletonDataset
 from recognition.data.sources.kinetics import KeypointFiles, stack_persons
 from recognition.settings import DataSettings
-from test_support.made_data_sets import write_kinetics400
+from test_support.clips.made_data_sets import write_kinetics400
 
 
 def plain_stack(skeletons: np.ndarray, frame_inds: np.ndarray, box_score: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

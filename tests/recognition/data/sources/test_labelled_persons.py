@@ -13,7 +13,7 @@ from pose_extraction.formats.storage import write_data_set
 from pose_extraction.formats.validation import read_data_set
 from recognition.data.clips import ClipSet, open_clips
 from recognition.settings import DataSettings
-from test_support.labelled_persons import two_persons
+from test_support.clips.labelled_persons import two_persons
 
 pytest.importorskip("pyarrow", reason="shards need the extra parquet")
 

@@ -16,7 +16,7 @@ from recognition.data.dataset import SkeletonDataset
 from recognition.data.skeleton_file import newest_skeleton_file
 from recognition.data.splits import hold_out, training_indices
 from recognition.settings import DataSettings
-from test_support.made_data_sets import made_ntu60
+from test_support.clips.made_data_sets import made_ntu60
 
 
 def both(folder: Path, data: dict) -> tuple[Path, Path]:

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from test_support.made_encoders import skelpipe
+from test_support.networks.made_encoders import skelpipe
 
 ON = ("--device", "cpu", "--precision", "fp32", "--json")
 SHORT = ("finetune.epochs=1", "finetune.hidden=8", "finetune.warmup_epochs=0", "finetune.lr_steps=[]")

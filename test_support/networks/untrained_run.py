@@ -6,7 +6,7 @@ from recognition import run_file, run_folder
 from recognition.recognizer import build_recognizer
 from recognition.settings import DataSettings, ModelSettings, RunSettings, TrainingSettings
 from recognition.training.preparation import prepare
-from test_support.trained_run import made_data
+from test_support.networks.trained_run import made_data
 
 
 def untrained_run(folder: Path) -> tuple[Path, Path]:

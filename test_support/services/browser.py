@@ -13,7 +13,7 @@ import pytest
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page, Route
 
-PAGE = Path(__file__).resolve().parents[1] / "pipeline" / "serve" / "page"
+PAGE = Path(__file__).resolve().parents[2] / "pipeline" / "serve" / "page"
 # With the value 1, tests of the page fail without a browser. Continuous integration sets it where it has one.
 REQUIRED = "SKELPIPE_BROWSER_REQUIRED"
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")

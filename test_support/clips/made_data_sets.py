@@ -1,7 +1,7 @@
 """Synthetic pickles with the structure of NTU RGB+D 60 and of Kinetics-400, with a different motion for each class.
 
-    python test_support/made_data_sets.py ntu60 FILE.pkl [--clips 240]
-    python test_support/made_data_sets.py kinetics400 FOLDER [--clips 240]
+    python test_support/clips/made_data_sets.py ntu60 FILE.pkl [--clips 240]
+    python test_support/clips/made_data_sets.py kinetics400 FOLDER [--clips 240]
 
 NTU60 and Kinetics-400 themselves are too large, or too restricted, to be included. These files have their splits,
 persons, lengths, types and ids, so that the shipped configs can run end to end, in minutes with a few overrides:

@@ -11,7 +11,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from test_support.made_video import STANDING
+from test_support.videos.made_video import STANDING
 
 # Input of the detector: height, width and pixels per cell.
 DETECTOR_SIZE, CELL = (64, 96), 16

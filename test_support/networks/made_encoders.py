@@ -7,7 +7,7 @@ from typer.testing import CliRunner, Result
 
 from pipeline.cli import app
 from pose_extraction.formats.pickles import write_pickle
-from test_support.made_motions import made_clip
+from test_support.clips.made_motions import made_clip
 
 SMALL = {
     "mamp": ("mamp/custom", "model.dim=16", "model.depth=2", "model.heads=2", "decoder_depth=1", "warmup_epochs=1"),

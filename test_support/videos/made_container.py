@@ -9,7 +9,7 @@ import av
 import numpy as np
 from av.stream import Disposition
 
-from test_support.made_video import made_frame
+from test_support.videos.made_video import made_frame
 
 SIZE = (96, 128)
 

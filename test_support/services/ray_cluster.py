@@ -9,7 +9,7 @@ from typing import Any
 
 from pose_extraction.file_locks import lock
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 STORE = 80 << 20
 ATTEMPTS = 3
 

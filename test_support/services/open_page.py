@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from playwright.sync_api import Page
 
-    from test_support.running_service import RunningService
+    from test_support.services.running_service import RunningService
 
 
 def address(service: "RunningService", route: str = "") -> str:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 # Seconds after which a test fails instead of waiting.
 PATIENCE = 120
 ENDED = ("done", "failed", "cancelled", "quarantined")
