@@ -111,9 +111,9 @@ def extract(path: Path, every: int | None, stride: int = 1) -> tuple[VideoJob, l
     ("fps", "stride", "every"), [(10, 1, 1), (25, 1, 2), (30, 1, 3), (60, 1, 6), (30, 3, 1), (60, 2, 3)]
 )
 def test_key_frames_depend_on_time_stamps_and_not_on_the_header(tmp_path, fps, stride, every):
-    path = webm(tmp_path / "clip.webm", [round(1000 * i / fps) for i in range(61)], rate=1000)
+    path = webm(tmp_path / "clip.webm", [round(1000 * i / fps) for i in range(61)], rate=2)
     job, frames, shown = extract(path, None, stride)
-    assert (len(frames), job.info.fps) == (len(range(0, 61, stride)), 1000), "the clip's header was to be wrong"
+    assert (len(frames), job.info.fps) == (len(range(0, 61, stride)), 2), "the clip's header was to be wrong"
     assert shown == len(frames[::every]) + ((len(frames) - 1) % every > 0)
     assert frame_rate(frames, job.info.fps) == pytest.approx(fps, rel=0.03)
 
