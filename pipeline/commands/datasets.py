@@ -91,7 +91,7 @@ def label(
     typer.echo(f"{'matching' if check else 'changed'}: {report.matched} of {counted(every, 'clip')}", err=True)
     if report.persons:
         lost = len(report.nobody)
-        typer.echo(f"{lost} of {counted(report.persons, 'line')} for persons match no person", err=True)
+        typer.echo(f"lines for persons that match no person: {lost} of {report.persons}", err=True)
     if not check:
         typer.echo(str(report.path))
     elif report.unused or report.nobody:

@@ -115,13 +115,13 @@ def _clips_of(path: Path) -> tuple[dict[str, _Clip], str]:
     for file in skeleton_files(path):
         for annotation in stream_data_set(file)[0]:
             clip = annotation["frame_dir"] if "frame_dir" in annotation else annotation["filename"]
-            clips.setdefault(clip, _clip(annotation, file))
+            clips.setdefault(clip, _clip(annotation, f"{file}: clip {clip!r}", file))
             named = annotation.get("estimator")
             names[named if isinstance(named, str) else file.stem] = None
     return clips, ", ".join(names) or path.stem
 
 
-def _clip(annotation: Mapping[str, Any], file: Path) -> _Clip:
+def _clip(annotation: Mapping[str, Any], place: str, file: Path) -> _Clip:
     keypoint = np.asarray(annotation.get("keypoint", np.zeros((0, 0, 0, 0))), np.float64)
     if keypoint.shape[2:] != (COCO17.num_joints, 2):
         raise UsageError(
@@ -134,7 +134,7 @@ def _clip(annotation: Mapping[str, Any], file: Path) -> _Clip:
     known = [one[~np.isnan(one)] for one in torso]
     sizes = np.array([np.median(one) if len(one) else np.nan for one in known])
     frames = keypoint.shape[1]
-    index = optional_array(annotation, "frame_index", "iu", (frames,), f"{file}: clip {annotation.get('frame_dir')!r}")
+    index = optional_array(annotation, "frame_index", "iu", (frames,), place)
     return _Clip(keypoint, np.arange(frames) if index is None else index, sizes)
 
 

@@ -137,9 +137,11 @@ def _merge_to_shards(paths: Sequence[Path], out: Path) -> Merged:
 
 def _written(notes: NoteSummary, out: Path) -> list[str]:
     """Write the notes on all files next to the data set, if there are any; return one line per kind."""
-    if not notes.lines():
-        return []
     details = out.with_name(f"{out.name}.notes.jsonl")
+    if not notes.lines():
+        # Those of an earlier merge describe another content.
+        details.unlink(missing_ok=True)
+        return []
     with atomic_write(details) as file:
         file.write(notes.as_json_lines().encode())
     return notes.lines(details)

@@ -48,14 +48,16 @@ class Relabelled:
     nobody: list[str]
 
     def lines(self, table: Path, *, complete: bool) -> list[str]:
-        """Return the warnings, one line per kind; if `complete`, one for each line of the table instead.
+        """Return the warnings, one line per kind; if `complete`, one for each clip and each line of the table instead.
 
         Args:
             table: The table, for messages.
-            complete: Whether to list all lines of the table that match nothing.
+            complete: Whether to list all clips that the table does not list, and all its lines that match nothing.
         """
         lines = list(self.warnings)
-        if self.unmatched:
+        if self.unmatched and complete:
+            lines += [f"{table} does not list clip {clip}, so nothing changes there" for clip in self.unmatched]
+        elif self.unmatched:
             count = len(self.unmatched)
             clips = f"clip {self.unmatched[0]}" if count == 1 else f"{count} clips (the first: {self.unmatched[0]})"
             lines.append(f"{table} does not list {clips}, so nothing changes there")

@@ -23,7 +23,7 @@ AS_STORED = "as stored"
 STAGES = ("raw", "clean", AS_STORED)
 ALL_CLIPS = "all clips"
 # More than any data set can count.
-MOST = 1e18
+MOST_COUNT = 1e18
 # Measures that can be computed from the arrays alone, unlike missed persons and track ends.
 MEASURES_OF_ARRAYS = frozenset({"videos", "frames", "frames_without_people", "poses", "missing_keypoints_percent"})
 
@@ -119,7 +119,7 @@ def _stored_counts(annotation: Mapping[str, Any]) -> dict[str, float]:
 
 
 def _is_count(value: Any) -> bool:
-    return isinstance(value, int | float) and 0 <= value < MOST
+    return isinstance(value, int | float) and 0 <= value < MOST_COUNT
 
 
 def _is_quality(value: Any) -> TypeGuard[dict[str, Mapping[str, float]]]:

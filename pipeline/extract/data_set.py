@@ -46,6 +46,8 @@ def merge_results(folder: Path, failures: Failures) -> Path | None:
         return None
     finally:
         notice.cancel()
+    for note in merged.notes:
+        failures.say(note, "yellow")
     for path, reason in merged.damaged:
         # An absolute path, so that the name does not depend on the working directory.
         failures.add(str(path.absolute()), reason)

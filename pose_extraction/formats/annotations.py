@@ -209,7 +209,7 @@ def label_name_of(annotation: Mapping[str, Any], label_names: Sequence[str]) -> 
 def note_unnamed_labels(
     unnamed: Iterable[Path], orders: Iterable[Sequence[str]], tell: Callable[[Path, str], None]
 ) -> None:
-    """Tell of files whose labels are numbers without names, if others name theirs: the same class may be in both.
+    """Report files whose labels are numbers without names, if others name theirs: the same class may be in both.
 
     Args:
         unnamed: Files for which `has_unnamed_labels` holds.

@@ -7,6 +7,18 @@ import numpy as np
 
 from pose_extraction.errors import AnnotationError
 
+# Largest height or width of a frame.
+MOST_SIDE = 1_000_000
+
+
+def is_size(size: Any) -> bool:
+    """Return whether a value is a possible (height, width) of a frame in pixels."""
+    return (
+        isinstance(size, tuple | list)
+        and len(size) == 2
+        and all(isinstance(side, int) and not isinstance(side, bool) and 0 < side <= MOST_SIDE for side in size)
+    )
+
 
 def seen_of(keypoint: np.ndarray) -> np.ndarray:
     """Return which joints were seen, for a file without scores.
@@ -45,7 +57,8 @@ def track_ids(annotation: Mapping[str, Any]) -> list[int]:
         AnnotationError: They are not whole numbers, one for each person.
     """
     count = len(annotation["keypoint"])
-    ids = optional_array(annotation, "track_id", "iu", (count,), f"clip {annotation.get('frame_dir')!r}")
+    name = annotation.get("frame_dir", annotation.get("filename"))
+    ids = optional_array(annotation, "track_id", "iu", (count,), f"clip {name!r}")
     return list(range(count)) if ids is None else [int(number) for number in ids]
 
 
@@ -57,7 +70,8 @@ def optional_array(
     Args:
         annotation: The clip.
         name: Name of the entry.
-        kinds: What it must contain, as NumPy's `dtype.kind`: "iu" or "b".
+        kinds: What it must contain, as NumPy's `dtype.kind`: "iu", also as floats without fractions, or "b", also as
+            0 and 1.
         shape: Shape that it must have.
         place: The clip, for messages.
 
@@ -72,6 +86,10 @@ def optional_array(
     except ValueError:
         # Lists of different lengths.
         array = np.empty(0, object)
+    if array.dtype.kind == "f" and kinds == "iu" and (array == np.rint(array)).all() and np.isfinite(array).all():
+        array = array.astype(np.int64)
+    elif array.dtype.kind in "iu" and kinds == "b" and ((array == 0) | (array == 1)).all():
+        array = array.astype(bool)
     if array.shape != shape or (array.size and array.dtype.kind not in kinds):
         meaning = "true or false" if kinds == "b" else "whole numbers"
         raise AnnotationError(

@@ -49,7 +49,7 @@ def read_converted(path: Path, tell: Callable[[Path, str], None] = warn) -> Any:
 
 
 def converted(data: Any, path: Path, tell: Callable[[Path, str], None] = warn) -> Any:
-    """Convert the content of a skeleton file, and tell the assumptions; see `convert`."""
+    """Convert the content of a skeleton file, and report the assumptions; see `convert`."""
     data, notes = convert(data, path)
     for note in notes:
         tell(path, note)

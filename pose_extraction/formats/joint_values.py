@@ -12,11 +12,10 @@ from typing import Any
 import numpy as np
 
 from pose_extraction.errors import AnnotationError
+from pose_extraction.formats.clip_arrays import is_size
 from pose_extraction.formats.third_channel import PERCENT, PIXELS, is_flags, split_third_channel
 from pose_extraction.video.notes import Note
 
-# Largest height or width of a frame.
-MOST_SIDE = 1_000_000
 # Interpolation of heat maps goes beyond 0 and 1 by less than this.
 LEAST_SCORE, MOST_SCORE = -0.2, 1.2
 # Mark of some programs for a joint that was not seen.
@@ -242,15 +241,6 @@ def _multiply_by_size(clips: Sequence[dict[str, Any]], lowest: float, highest: f
     for clip in clips:
         height, width = clip["img_shape"]
         clip["keypoint"] = clip["keypoint"].astype(np.float32) * np.array([width, height], np.float32)
-
-
-def is_size(size: Any) -> bool:
-    """Return whether a value is a possible (height, width) of a frame in pixels."""
-    return (
-        isinstance(size, tuple | list)
-        and len(size) == 2
-        and all(isinstance(side, int) and not isinstance(side, bool) and 0 < side <= MOST_SIDE for side in size)
-    )
 
 
 def _convert_sizes(clips: Sequence[dict[str, Any]]) -> list[Note]:

@@ -37,8 +37,8 @@ LARGE = 1 << 20
 # Number of bytes of a large array that are written at a time.
 CHUNK = 1 << 20
 
-# First bytes of pickles of dictionaries and lists: protocols from 2 on, and 0 and 1.
-_STARTS = b"\x80(}]"
+# First bytes of pickles of dictionaries and lists, and of ordered dictionaries: protocols from 2 on, and 0 and 1.
+_STARTS = b"\x80(}]c"
 # Exceptions that damaged or malicious pickles cause in the unpickler.
 _DAMAGE = (
     pickle.UnpicklingError,
@@ -102,7 +102,7 @@ class _Array:
         self.array = array
 
     def writable(self) -> np.ndarray:
-        """Return the array, which belongs to nobody else, and may be written to."""
+        """Return the array, which shares its memory with no other object, and may be written to."""
         if self.array is None:
             raise ValueError("an array has no data")
         if not self.array.flags.writeable:

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from pose_extraction.errors import AnnotationError
+from pose_extraction.formats.clip_arrays import is_size
 from pose_extraction.video.notes import Note
 
 # Pixels: larger than any coordinate in metres or shares of the frame.
@@ -111,7 +112,7 @@ def _refuse_pixels(clips: Sequence[dict[str, Any]], highest: float, path: Path) 
     """Refuse what may be scores on another scale, if x and y are pixels within the frame."""
     for clip in clips:
         size, plane = clip.get("img_shape"), np.nan_to_num(clip["keypoint"][..., :2])
-        if not isinstance(size, tuple | list) or len(size) != 2:
+        if not is_size(size):
             return
         height, width = size
         if not (plane.min() >= 0 and plane[..., 0].max() <= width and plane[..., 1].max() <= height):

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 
 from pose_extraction.errors import AnnotationError
+from pose_extraction.formats.clip_arrays import is_size
 from pose_extraction.formats.foreign import read_converted, warn
-from pose_extraction.formats.joint_values import is_size
 from pose_extraction.formats.label_numbers import UNLABELLED, check_label_names
 from pose_extraction.formats.person_labels import person_labels_of
 

@@ -144,12 +144,15 @@ def clip_from_arrays(
 
 
 def refuse_other_units(clip: Clip) -> None:
-    """Refuse a clip of a user whose joints are shares of the frame, or whose scores exceed 1.
+    """Refuse a clip of a user whose joints are shares of the frame, or whose scores are clearly above 1.
+
+    Scores below 0 mark joints that were not seen, like 0.
 
     Raises:
         UsageError: The message names the value and the fix.
     """
     highest = float(clip.score.max(initial=0))
+    # Peaks of heat maps exceed 1 a little.
     if highest > MOST_SCORE:
         raise UsageError(
             f"{clip.name}: score is up to {highest:.4g}, but must be from 0 to 1; divide it by the largest score that "

@@ -75,9 +75,9 @@ class Loop:
         step = TrainingStep(training.objective, device_type=fabric.device.type, bf16=bf16)
         self.module, self.optimizer = fabric.setup(step, training.optimizer)
         if fabric.world_size > 1:
-            # In its first backward pass, DDP notes in which order gradients arrive, and sorts its buffers like that.
-            # Their place there decides in which order more than two processes are added up. This pass fixes the place
-            # by the order of the weights; otherwise, a resumed training would round differently.
+            # In its first backward pass, DDP notes in which order gradients arrive, and orders its buffers accordingly.
+            # The place of a gradient in them decides in which order those of more than two processes are added. This
+            # pass fixes the place by the order of the weights; otherwise, a resumed training would round differently.
             fabric.backward(self.module(None)["total"])
         self.position = Position()
 

@@ -116,9 +116,9 @@ def measure_cost(prepared: Prepared) -> Cost:
     ):
         first = steps(chosen[:1], FIRST_CLIPS)[0]
         kept_fit = MOST_KEPT[device.type] * first.clips / max(1, first.kept)
-        time_fit = MOST_SECONDS / MEASURED * first.clips / (first.phase1 + first.phase2)
+        time_fit = MOST_SECONDS / MEASURED * first.clips / first.duration
         clips = int(min(whole, max(FIRST_CLIPS, kept_fit if kept_fit < time_fit else time_fit)))
-        slow = (first.phase1 + first.phase2) * MEASURED > MOST_SECONDS
+        slow = first.duration * MEASURED > MOST_SECONDS
         measured = [first] if slow else steps(chosen[1:], clips)
     return Cost(
         phase1=training.accumulate * whole * median(step.phase1 / step.clips for step in measured),
@@ -135,12 +135,14 @@ class _Step:
     clips: int
     phase1: float
     phase2: float
+    # Of both phases, with the time that they waited for cores.
+    duration: float
     kept: int
 
 
 def _measure(objective: MaskCLR, batch: Batch, training: TrainingSettings) -> _Step:
     device = batch.label.device
-    seconds, kept = [], 0
+    seconds, waited, kept = [], 0.0, 0
     # Cross-entropy uses steps of phase one throughout, and its networks may not provide attention for masking.
     phases: tuple[Literal[1, 2], ...] = (1, 2) if training.objective == "maskclr" else (1, 1)
     for phase in phases:
@@ -156,9 +158,10 @@ def _measure(objective: MaskCLR, batch: Batch, training: TrainingSettings) -> _S
         duration = perf_counter() - started
         # Next to other work a step waits for its cores. The processor time of all its threads is an upper bound on what
         # it needs alone, so that a busy machine does not shorten the training to a few epochs.
+        waited += duration
         seconds.append(min(duration, process_time() - worked) if device.type == "cpu" else duration)
         kept = max(kept, counter.bytes)
-    return _Step(len(batch), seconds[0], seconds[1], kept)
+    return _Step(len(batch), seconds[0], seconds[1], waited, kept)
 
 
 def recognizer_of(prepared: Prepared) -> Recognizer:

@@ -14,7 +14,8 @@ from pipeline.datasets.exporting import export_file
 from pipeline.datasets.merging import merge
 from pipeline.datasets.relabel import relabel
 from pipeline.datasets.statistics import statistics_of
-from pose_extraction.errors import SkelpipeError
+from pose_extraction.errors import AnnotationError, SkelpipeError
+from pose_extraction.formats.clip_arrays import optional_array, track_ids
 from pose_extraction.formats.pickles import write_pickle
 from recognition.data.clips import open_clips
 from recognition.settings import DataSettings
@@ -76,6 +77,15 @@ def uses(folder: Path, path: Path) -> dict[str, Callable[[], object]]:
         "label": lambda: relabel(path, folder / "labels.csv", folder / "labelled.pkl"),
         "tracks": lambda: relabel(path, folder / "tracks.csv", folder / "labelled.pkl"),
     }
+
+
+def test_numbers_of_equal_value_are_read() -> None:
+    one = clip(track_id=[3.0, 4.0], imputed=np.ones((2, FRAMES, 17), np.int64))
+    assert track_ids(one) == [3, 4]
+    read = optional_array(one, "imputed", "b", (2, FRAMES, 17), "a")
+    assert read is not None and read.dtype == bool and read.all()
+    with pytest.raises(AnnotationError, match="track_id is"):
+        track_ids(clip(track_id=[0.5, 1.0]))
 
 
 @given(fields=st.dictionaries(st.sampled_from(FIELDS), odd_values(), min_size=1, max_size=2))

@@ -1,6 +1,7 @@
 """Merging the files of single videos into one reproducible data set."""
 
 import json
+import shutil
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
@@ -133,6 +134,11 @@ def test_notes_on_files_of_other_programs_are_one_line_per_kind(tmp_path: Path, 
         assert line.startswith(f"note: 5 files: {kind}") and line.endswith(f"details in {details}")
     stored = [json.loads(line) for line in details.read_text(encoding="utf-8").splitlines()]
     assert len(stored) == 5 and all(len(one["notes"]) == 2 for one in stored)
+    # Of a merge without notes, no details of an earlier one remain.
+    shutil.rmtree(tmp_path / "other")
+    store(tmp_path / "other", "fresh", "wave", "all")
+    merge([tmp_path / "other"], tmp_path / name)
+    assert not details.exists()
 
 
 @pytest.mark.parametrize("name", ["all.pkl", "all.parquet"])

@@ -207,6 +207,7 @@ def test_warnings_of_one_kind_are_one_line(merged: Path, tmp_path: Path) -> None
     ]
     result = CliRunner().invoke(app, ["label", str(merged), "--labels", str(csv), "--check"])
     assert result.stderr.count("matches no clip") == 2
+    assert result.stderr.count("so nothing changes there") == 3
 
 
 def test_a_check_lists_lines_that_match_nobody_and_writes_nothing(persons: Path, tmp_path: Path) -> None:
@@ -227,7 +228,7 @@ def test_a_check_lists_lines_that_match_nobody_and_writes_nothing(persons: Path,
         f"warning: {csv}, line 3: label 'wave' of track 5 matches no person in two.mp4: the clip has the tracks 3, 7",
     ]
     assert "line 4: label 'jump' of the person in the box 10 10 20 20 at 1 s matches no person" in lines[2]
-    assert lines[-2:] == ["matching: 1 of 1 clip", "2 of 4 lines for persons match no person"]
+    assert lines[-2:] == ["matching: 1 of 1 clip", "lines for persons that match no person: 2 of 4"]
     good = table(tmp_path, "file,label,track", "two.mp4,wave,3")
     assert CliRunner().invoke(app, ["label", str(persons), "--labels", str(good), "--check"]).exit_code == 0
     assert persons.read_bytes() == before

@@ -243,6 +243,12 @@ def test_a_third_channel_of_scores_may_have_joints_that_were_not_seen() -> None:
     assert after["keypoint_score"][0, 2, 5] == 0 and after["keypoint_score"][0, 2, 6] == one["keypoint"][0, 2, 6, 2]
 
 
+def test_a_third_channel_next_to_a_malformed_size_is_no_traceback() -> None:
+    for size in (("480", "640"), (None, None), (480,)):
+        with pytest.raises(AnnotationError, match="img_shape"):
+            converted(with_third(clip()["keypoint_score"] * 50, img_shape=size))
+
+
 def test_a_third_channel_of_visibility_flags_is_not_depth() -> None:
     flags = np.random.default_rng(0).integers(0, 3, (1, 6, 17))
     data, notes = converted(with_third(flags))
