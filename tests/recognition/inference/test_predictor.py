@@ -179,12 +179,6 @@ PIXELS = np.random.default_rng(0).uniform(5, 600, (1, 10, 17, 2))
             r"17 joints in 3D, but run requires 17 .*; pass x and y only, and a third",
         ),
         (PIXELS, np.full((1, 10, 17), 87), (480, 640), "score is up to 87, but must be from 0 to 1; divide it by"),
-        (
-            PIXELS,
-            np.tile([-1.0] + [1.0] * 16, (1, 10, 1)),
-            (480, 640),
-            "score is from -1 to 1, but must be from 0 to 1",
-        ),
         (PIXELS / 600, None, (480, 640), r"keypoint is up to 1\.00, but must be in pixels; multiply x by 640 and y by"),
         (np.ones((1, 10, 17, 2)), np.ones((1, 9, 17)), (480, 640), r"score has shape \(1, 9, 17\), but"),
         (np.ones((1, 10, 17, 2)), None, None, r"size is None; 2D joints require the \(height, width\)"),
