@@ -2,6 +2,9 @@
 
 All code can use such an array like any other: the system reads a page of the file when it is used, and keeps it in the
 memory of the process. `release` takes the pages out of it again; `row_blocks` does so after each block of rows.
+
+Each array in a file keeps a file descriptor open until it is garbage. If a process is forked, what the child writes to
+such an array is visible in the parent.
 """
 
 import math
@@ -9,6 +12,8 @@ import mmap
 import os
 import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -20,19 +25,45 @@ from pose_extraction.cache import default_cache_dir
 LARGE = 1 << 20
 # Number of rows that are used at a time.
 BLOCK = 4096
+# Number of zeros that are written at a time.
+_ZEROS = 1 << 20
 
 
-def temporary_file() -> BinaryIO:
-    """Open a file without a name, which disappears with the process.
+def temporary_file() -> tuple[BinaryIO, Path]:
+    """Open a file without a name, which disappears with the process; return it and its folder.
 
-    It is in the cache folder, because the folder for temporary files is often in memory.
+    It is in the cache folder, because the folder for temporary files is often in memory. That folder is used only if
+    the cache folder cannot be written to.
 
     Raises:
-        OSError: The file cannot be created.
+        OSError: The file can be created in neither of them.
     """
     folder = default_cache_dir()
-    folder.mkdir(parents=True, exist_ok=True)
-    return tempfile.TemporaryFile(dir=folder)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        return tempfile.TemporaryFile(dir=folder), folder
+    except OSError:
+        with storing_in(folder):
+            return tempfile.TemporaryFile(), Path(tempfile.gettempdir())
+
+
+@contextmanager
+def storing_in(folder: Path) -> Iterator[None]:
+    """Errors of the system in this block state which folder is full or cannot be written to, and what helps.
+
+    Args:
+        folder: Contains the temporary file that is written.
+
+    Raises:
+        OSError: The error with this message.
+    """
+    try:
+        yield
+    except OSError as error:
+        message = (
+            f"cannot store temporary arrays in {folder} ({error.strerror}); free space there or set SKELPIPE_CACHE"
+        )
+        raise OSError(error.errno, message) from error
 
 
 def new_array(shape: tuple[int, ...], dtype: DTypeLike) -> np.ndarray:
@@ -46,15 +77,25 @@ def new_array(shape: tuple[int, ...], dtype: DTypeLike) -> np.ndarray:
         OSError: The file cannot be created, or the disk is full.
     """
     size = math.prod(shape) * np.dtype(dtype).itemsize
-    if size < max(LARGE, 1):
+    if not size or size < LARGE:
         return np.zeros(shape, dtype)
-    with temporary_file() as file:
-        if hasattr(os, "posix_fallocate"):
-            # Without the space, the process would be killed when it uses the array on a full disk.
-            os.posix_fallocate(file.fileno(), 0, size)
-        else:
-            file.truncate(size)
+    file, folder = temporary_file()
+    with storing_in(folder), file:
+        _reserve(file, size)
         return map_array(file, 0, shape, dtype, writable=True)
+
+
+def _reserve(file: BinaryIO, size: int) -> None:
+    """Fill an empty file with zeros that have a place on the disk.
+
+    Without it, the system would end the process when it uses the array on a full disk.
+    """
+    if hasattr(os, "posix_fallocate"):
+        os.posix_fallocate(file.fileno(), 0, size)
+        return
+    for start in range(0, size, _ZEROS):
+        file.write(bytes(min(_ZEROS, size - start)))
+    file.flush()
 
 
 def map_array(

@@ -1,13 +1,15 @@
 """Arrays that move from memory to a temporary file when there are many."""
 
 import io
+from contextlib import nullcontext
 from dataclasses import dataclass
+from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
 
 from pose_extraction.arrays import mapped
-from pose_extraction.arrays.mapped import map_array, temporary_file
+from pose_extraction.arrays.mapped import map_array, storing_in, temporary_file
 
 # Bytes that a spool keeps in memory.
 HELD = 16 << 20
@@ -45,7 +47,8 @@ class Spool:
     def __init__(self, held: int = HELD) -> None:
         self._held = held
         self._file: BinaryIO = io.BytesIO()
-        self._in_memory = True
+        # Folder of the file; None in memory.
+        self._folder: Path | None = None
         self._end = 0
 
     def add(self, array: np.ndarray) -> Stored:
@@ -62,11 +65,11 @@ class Spool:
         """Return a place for an array, all of whose rows are written later.
 
         Raises:
-            OSError: The file cannot be created.
+            OSError: The file cannot be created or written.
         """
         stored = Stored(-(-self._end // _ALIGNMENT) * _ALIGNMENT, shape, dtype)
         self._end = stored.start + stored.nbytes
-        if self._in_memory and self._end > self._held:
+        if self._folder is None and self._end > self._held:
             self._move_to_file()
         return stored
 
@@ -81,9 +84,13 @@ class Spool:
         Raises:
             OSError: The file cannot be written.
         """
-        if rows.size:
+        if not rows.size:
+            return
+        with nullcontext() if self._folder is None else storing_in(self._folder):
             self._file.seek(stored.start + first * (stored.nbytes // stored.shape[0]))
             self._file.write(np.ascontiguousarray(rows, stored.dtype).reshape(-1).view(np.uint8).data)
+            # A full disk is an error of this write, and not of a later read.
+            self._file.flush()
 
     def read(self, stored: Stored) -> np.ndarray:
         """Return a copy of an array.
@@ -101,18 +108,21 @@ class Spool:
         return array
 
     def open(self, stored: Stored) -> np.ndarray:
-        """Return an array as it is in the file, read-only; a copy if it is small or in memory.
+        """Return an array as it is in the file, or a copy if it is small or in memory; both are read-only.
 
         Raises:
             OSError: The file cannot be read.
         """
-        if self._in_memory or stored.nbytes < max(mapped.LARGE, 1):
-            return self.read(stored)
-        self._file.flush()
+        if self._folder is None or not stored.nbytes or stored.nbytes < mapped.LARGE:
+            array = self.read(stored)
+            array.setflags(write=False)
+            return array
         return map_array(self._file, stored.start, stored.shape, stored.dtype)
 
     def _move_to_file(self) -> None:
         assert isinstance(self._file, io.BytesIO)
-        file = temporary_file()
-        file.write(self._file.getbuffer())
-        self._file, self._in_memory = file, False
+        file, folder = temporary_file()
+        with storing_in(folder):
+            file.write(self._file.getbuffer())
+            file.flush()
+        self._file, self._folder = file, folder

@@ -1,13 +1,17 @@
 """Arrays in temporary files: they behave like those in memory, and leave nothing behind."""
 
-import errno
 import os
+import resource
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from pose_extraction.arrays.mapped import LARGE, is_mapped, map_array, new_array, release, row_blocks, temporary_file
+from pose_extraction.arrays.spool import Spool
 
 
 @pytest.fixture(autouse=True)
@@ -55,7 +59,8 @@ def test_released_pages_leave_the_memory_and_keep_their_content():
 @pytest.mark.parametrize("start", [0, 64, 4096, 8256])
 def test_an_array_within_a_file_is_read_only(start):
     values = np.arange(1000, dtype=np.float32).reshape(10, 100)
-    with temporary_file() as file:
+    file, _ = temporary_file()
+    with file:
         file.write(bytes(start) + values.tobytes() + b"the end")
         file.flush()
         array = map_array(file, start, values.shape, values.dtype)
@@ -64,15 +69,71 @@ def test_an_array_within_a_file_is_read_only(start):
         array[0] = 1
 
 
-@pytest.mark.skipif(not hasattr(os, "posix_fallocate"), reason="the system cannot reserve space")
-def test_a_full_disk_is_an_error_when_the_array_is_made(cache, monkeypatch):
-    def full(*_: int) -> None:
-        raise OSError(errno.ENOSPC, "No space left on device")
+@contextmanager
+def full_disk(size: int) -> Iterator[None]:
+    """No file can have more than this number of bytes."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
-    monkeypatch.setattr(os, "posix_fallocate", full)
-    with pytest.raises(OSError, match="No space left"):
+
+FULL = r"cannot store temporary arrays in .*cache \(File too large\); free space there or set SKELPIPE_CACHE"
+
+
+@pytest.fixture(params=[True, False])
+def reserving(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With and without the call of the system that reserves space."""
+    if not request.param:
+        monkeypatch.delattr(os, "posix_fallocate", raising=False)
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="the system does not tell which files are open")
+@pytest.mark.usefixtures("reserving")
+def test_an_array_has_its_space_on_the_disk():
+    array = new_array((3, LARGE + 1), bool)
+    open_files = [path.stat() for path in list(Path("/proc/self/fd").iterdir()) if path.exists()]
+    assert array.nbytes in [file.st_size for file in open_files if 512 * file.st_blocks >= file.st_size]
+    assert not array.any()
+
+
+@pytest.mark.usefixtures("reserving")
+def test_a_full_disk_is_an_error_when_the_array_is_made(cache):
+    with full_disk(LARGE // 2), pytest.raises(OSError, match=FULL):
         new_array((LARGE,), bool)
     assert list(cache.iterdir()) == []
+
+
+@pytest.mark.parametrize("held", [0, 4000])
+def test_a_full_disk_is_an_error_when_a_spool_is_written(held):
+    spool = Spool(held)
+    with full_disk(4000), pytest.raises(OSError, match=FULL):
+        for _ in range(2):
+            spool.add(np.ones(3000, bool))
+
+
+def test_without_a_cache_folder_arrays_are_in_the_folder_for_temporary_files(cache, tmp_path, monkeypatch):
+    cache.write_text("a file where the folder would be")
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    array, spool = new_array((LARGE,), bool), Spool(held=0)
+    array[:] = True
+    np.testing.assert_array_equal(spool.read(spool.add(array)), array)
+    assert is_mapped(array) and list(tmp_path.iterdir()) == [cache]
+    with full_disk(1000), pytest.raises(OSError, match=f"in {tmp_path} "):
+        new_array((LARGE,), bool)
+    monkeypatch.setattr(tempfile, "tempdir", str(cache))
+    with pytest.raises(OSError, match=r"arrays in .*cache .*Not a directory.*set SKELPIPE_CACHE"):
+        new_array((LARGE,), bool)
+
+
+@pytest.mark.parametrize("held", [0, 4 * LARGE])
+@pytest.mark.parametrize("size", [0, 10, LARGE])
+def test_arrays_of_a_spool_are_read_only(held, size):
+    spool = Spool(held)
+    array = spool.open(spool.add(np.ones(size, bool)))
+    assert len(array) == size and array.all() and not array.flags.writeable
 
 
 @pytest.mark.parametrize(("length", "blocks"), [(-1, 1), (0, 1), (1, 1), (4096, 1), (4097, 2)])
