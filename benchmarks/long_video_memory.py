@@ -166,11 +166,14 @@ def measure_tracking(hours: float, fps: float, persons: int, rounds: int) -> Non
             for length in lengths:
                 found[length].append(pool.submit(peaks_of_tracking, length, fps, persons).result())
     whose = "1 person" if persons == 1 else f"{persons} persons"
-    print(f"{whose} at {fps:g} frames/s, medians of processes for each length: {rounds}; in MB")
+    processes = "1 process" if rounds == 1 else f"{rounds} processes"
+    print(f"{whose} at {fps:g} frames/s, median of {processes} per length, in MB")
     print(f"{'':12} {lengths[0]:>8g} h {lengths[1]:>8g} h   for each hour")
     for name in Peaks._fields:
         half, whole = (median(getattr(one, name) for one in found[length]) / 1e6 for length in lengths)
-        print(f"{name:12} {half:10.1f} {whole:10.1f} {(whole - half) / (hours / 2):+15.1f}")
+        # Zero is added so that a small decrease is not "-0.0".
+        growth = round((whole - half) / (hours / 2), 1) + 0.0
+        print(f"{name:12} {half:10.1f} {whole:10.1f} {growth:+15.1f}")
 
 
 def main() -> None:

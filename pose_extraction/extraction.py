@@ -197,7 +197,7 @@ def follow(
         settings: See `ExtractionSettings`.
         spans: (start, end) in seconds of each clip to cut from the video; None for its beginning or end.
         held_poses: Number of poses up to which tracks stay in memory. Those of a longer video are in a temporary file,
-            and one person's at a time in memory.
+            and a block of frames at a time in memory.
 
     Returns:
         One clip per span. Track ids are consistent across the clips of a video.
