@@ -2,6 +2,7 @@
 
 import os
 import tempfile
+import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -29,7 +30,7 @@ def small_cluster() -> Iterator[Any]:
     made = None
     try:
         # One test process at a time: each node consists of half a dozen processes.
-        with (Path(tempfile.gettempdir()) / f"skelpipe-ray-{os.getuid()}.lock").open("w") as turn:
+        with open(Path(tempfile.gettempdir()) / f"skelpipe-ray-{os.getuid()}.lock", "a", opener=_no_links) as turn:
             lock(turn)
             made = _started(lambda: Cluster(initialize_head=True, head_node_args=head))
             for _ in range(2):
@@ -49,9 +50,31 @@ def add_node(cluster: Any) -> None:
     _started(lambda: cluster.add_node(num_cpus=1, object_store_memory=STORE, memory=4 << 30))
 
 
+def _no_links(path: str, flags: int) -> int:
+    """Opens a file that other users can replace by a link to one of ours."""
+    return os.open(path, flags | os.O_NOFOLLOW, 0o600)
+
+
 def _started(start: Callable[[], Any]) -> Any:
     """Starts processes of Ray; again if they need more than Ray's fixed 30 seconds, as next to much other work."""
     for _ in range(ATTEMPTS - 1):
-        with suppress(Exception):
+        try:
             return start()
+        except Exception as error:  # noqa: BLE001 - Ray raises errors of many kinds, also `Exception` itself
+            _end_started(error)
     return start()
+
+
+def _end_started(error: Exception) -> None:
+    """Ends the processes of nodes whose start has failed. Only the frames of the error know these nodes."""
+    from ray._private.node import Node
+
+    nodes = {
+        id(value): value
+        for frame, _ in traceback.walk_tb(error.__traceback__)
+        for value in frame.f_locals.values()
+        if isinstance(value, Node)
+    }
+    for node in nodes.values():
+        with suppress(Exception):
+            node.kill_all_processes(check_alive=False, wait=True)
