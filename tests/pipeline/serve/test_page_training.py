@@ -78,6 +78,21 @@ def test_a_misclassified_clip_is_classified_correctly_after_training_on_its_corr
         assert page.locator(".inspector h2").first.inner_text() == right
 
 
+def test_a_service_with_exported_recognizers_alone_says_why_none_is_trained(browser: Any, tmp_path: Path) -> None:
+    exported, job = tmp_path / "exported", "0123456789abcdef"
+    exported.mkdir()
+    (exported / "model.onnx").write_bytes(b"")
+    with served(settings_for(tmp_path / "data", runs=(exported,))) as ((host, port), service), opened(browser) as page:
+        service.store.add(job, name="clip", run="exported", settings={}, source="x.mp4")
+        service.store.claim()
+        service.store.finish(job, "done")
+        service.store.correct(job, {"segments": []}, 0, lessons=2)
+        page.goto(f"http://{host}:{port}/#/training")
+        page.get_by_text("2 segments", exact=True).wait_for()
+        page.get_by_text("An exported recognizer cannot be trained").wait_for()
+        assert page.get_by_role("button", name="Train", exact=True).is_disabled()
+
+
 def test_the_accuracy_of_the_network_alone_is_not_shown_as_that_of_the_recognizer(browser: Any, tmp_path: Path) -> None:
     name = "0123456789abcdef"
     with served(settings_for(tmp_path)) as ((host, port), service), opened(browser) as page:

@@ -6,6 +6,8 @@ import { charts } from "./chart.js";
 import { comparison } from "./comparison.js";
 import { Bar } from "./jobs.js";
 
+const EXPORTED_ONLY = "An exported recognizer cannot be trained; serve the run that it was exported from.";
+
 export class Trainings {
   /**
    * @param {import("../service.js").Service} service
@@ -130,9 +132,14 @@ class Form {
     );
     this._chosen = this._corrected.filter(({ job }) => !this._left.has(job));
     const total = this._chosen.reduce((sum, { segments }) => sum + segments, 0);
-    setAttribute(this._button, "disabled", !total);
-    this._note.textContent = total
-      ? `${counted(total, "segment")} in ${counted(this._chosen.length, "clip")}.`
+    setAttribute(this._button, "disabled", !total || !runs.length);
+    this._note.textContent = this._service.runs.length && !runs.length ? EXPORTED_ONLY : this._summary(total);
+  }
+
+  /** @param {number} total Number of segments. */
+  _summary(total) {
+    return total
+      ? `${counted(total, "segment")} in ${counted(this._chosen?.length ?? 0, "clip")}.`
       : "Confirm or correct some segments first; the review list is a good start.";
   }
 
