@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from recognition.inference.exported_run import FORMAT
 from test_support.networks.tiny_networks import write_tiny_networks
 from test_support.networks.trained_run import made_data
 from test_support.videos.made_video import write_made_clip
@@ -95,6 +96,18 @@ def test_what_needs_torch_says_so_before_anything_heavy_is_loaded(folder: Path) 
             output,
         )
         assert heavy == [], command
+
+
+def test_a_service_refuses_a_recognizer_in_the_format_of_torch(folder: Path) -> None:
+    exported = folder / "torchscript"
+    exported.mkdir()
+    (exported / "model.pt").write_bytes(b"")
+    labels = {"inputs": [], "data": {}, "labels": [], "layout": "coco17", "dimensions": 2, "estimator": None,
+              "extraction": {}, "unknown_threshold": None, "calibration_clips": 0}  # fmt: skip
+    (exported / "labels.json").write_text(json.dumps({"skelpipe_export": FORMAT, "format": "torch", **labels}))
+    (result,) = run(folder, f"serve --run {exported}").values()
+    output = " ".join(result[1].split())
+    assert result[0] == 1 and "torchscript, a recognizer in the format torch, needs PyTorch" in output, output
 
 
 def test_networks_that_need_torch_are_named_before_their_weights_are_downloaded(folder: Path) -> None:

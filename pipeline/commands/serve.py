@@ -257,15 +257,19 @@ def _size_of(option: str, text: str) -> int:
 
 
 def _require_torch_for(runs: list[str] | None) -> None:
-    """Check that PyTorch is installed, unless all runs are exported recognizers, whose formats say what they need.
+    """Check that PyTorch is installed, unless all runs are exported recognizers of other formats.
 
     Raises:
         BackendError: It is not installed.
+        WeightsError: An exported recognizer is damaged.
     """
+    from recognition.inference.exported_run import load_exported
     from recognition.runs import is_exported
 
     for run in runs or ():
         if not is_exported(Path(run)):
             require_torch(f"skelpipe serve --run {run}")
+        elif load_exported(Path(run)).format == "torch":
+            require_torch(f"--run {run}, a recognizer in the format torch,")
     if not runs:
         require_torch("skelpipe serve")

@@ -31,12 +31,10 @@ def export_section(labels: Mapping[str, Any], files: Sequence[Path], notes: Sequ
     ]
     parts = [
         TITLE,
-        "This folder is the recognizer as one network with all steps from joints to probabilities: the choice of "
-        "persons, resampling, normalisation, the classifier of descriptors if the run has one, calibration and the "
-        "unknown score.",
+        "This folder (`FOLDER` above) is the recognizer as one network with all steps from joints to probabilities: "
+        "the choice of persons, resampling, normalisation, the classifier of descriptors if the run has one, "
+        "calibration and the unknown score.",
         table(("file", "content"), contents),
-        "With skelpipe:",
-        "```bash\nskelpipe predict clip.mp4 --run FOLDER\n```",
         f"Without skelpipe: `pip install numpy {_LIBRARIES[kind]}`, then `python run.py` classifies `example.npz`, and "
         "`python run.py CLIP.npz` another clip.",
         "Inputs, for N clips of up to M persons and T frames:",

@@ -143,7 +143,7 @@ def write_folder(
         from pipeline.export_model.quantising import quantise
 
         notes.append(quantise(folder, trained, int8))
-    card = card_of(facts, sections=[export_section(labels, network, notes)])
+    card = card_of(facts, address="FOLDER", sections=[export_section(labels, network, notes)])
     (folder / "README.md").write_text(card, encoding="utf-8")
 
 

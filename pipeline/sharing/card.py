@@ -23,7 +23,7 @@ def card_of(
     Args:
         facts: The run.
         license_id: Licence of the weights, such as "cc-by-nc-4.0"; None if it is not known.
-        address: Address of the run on a hub, for the usage example; None for the run directory.
+        address: What the usage example gives as the run, such as its address on a hub; None for the run directory.
         sections: Further sections, which follow the usage example.
     """
     used = address or facts.reference

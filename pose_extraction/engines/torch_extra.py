@@ -25,5 +25,5 @@ def needed(what: str, module: str) -> BackendError:
     name = "PyTorch" if module == "torch" else module
     return BackendError(
         f"{what} needs {name}, which is not installed; run pip install 'skelpipe[torch]'. Without it, ONNX networks, "
-        "BlazePose and exported recognizers work"
+        "BlazePose and recognizers exported as ONNX or OpenVINO work"
     )

@@ -53,7 +53,7 @@ def load_exported(folder: Path) -> ExportedRun:
     """Read `labels.json` of an exported recognizer.
 
     Raises:
-        WeightsError: The file is missing or damaged.
+        WeightsError: The file is missing or damaged, or the network that it describes is missing.
     """
     path = folder / LABELS
     try:
@@ -62,7 +62,7 @@ def load_exported(folder: Path) -> ExportedRun:
             raise ValueError(f"format {content['skelpipe_export']!r} instead of {FORMAT}")
         if content["format"] not in MODELS:
             raise ValueError(f"format is {content['format']!r}")
-        return ExportedRun(
+        exported = ExportedRun(
             folder,
             content["format"],
             tuple(one["name"] for one in content["inputs"]),
@@ -76,3 +76,7 @@ def load_exported(folder: Path) -> ExportedRun:
         )
     except (OSError, ValueError, KeyError, TypeError, ValidationError) as error:
         raise WeightsError(f"{path}: cannot be read ({error}); export the recognizer again") from error
+    network = folder / MODELS[exported.format]
+    if not network.is_file():
+        raise WeightsError(f"{network}: does not exist, but {LABELS} describes it; export the recognizer again")
+    return exported

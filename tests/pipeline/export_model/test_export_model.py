@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 
 from pipeline.cli import app
 from pipeline.export_model.workflow import export_run
+from pipeline.serve.catalogue import check_runs
 from pose_extraction.errors import UsageError, WeightsError
 from pose_extraction.formats.pickles import write_pickle
 from pose_extraction.networks.openmmlab import mmlab_packages
@@ -85,7 +86,9 @@ def test_card_is_that_of_the_run_with_a_section_on_the_network(exported: Path) -
     card = (exported / "README.md").read_text()
     before, found, after = card.partition("\n## Exported network\n")
     section, _, rest = after.partition("\n## ")
-    assert found and f"{before}\n## {rest}" == skelpipe("card", "everyday").stdout
+    reference = skelpipe("card", "everyday").stdout
+    assert found and f"{before}\n## {rest}" == reference.replace("--run everyday", "--run FOLDER") != reference
+    assert card.count("skelpipe predict") == 1
     labels = json.loads((exported / "labels.json").read_text())
     rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in section.splitlines() if line[:2] == "| "]
     described = {name.strip("`"): rest for name, *rest in rows}
@@ -171,6 +174,15 @@ def test_damaged_folder_is_reported(exported: Path, tmp_path: Path) -> None:
     (tmp_path / "labels.json").write_text('{"skelpipe_export": 99}')
     with pytest.raises(WeightsError, match="export the recognizer again"):
         load_exported(tmp_path)
+
+
+def test_missing_network_is_reported(exported: Path, tmp_path: Path) -> None:
+    labels = json.loads((exported / "labels.json").read_text())
+    (tmp_path / "labels.json").write_text(json.dumps(labels | {"format": "openvino"}))
+    # A network of another format does not count.
+    shutil.copy(exported / "model.onnx", tmp_path)
+    with pytest.raises(WeightsError, match=r"model\.xml: does not exist.*export the recognizer again"):
+        check_runs([str(tmp_path)])
 
 
 def test_damaged_network_is_reported(exported: Path, skeletons: Path, tmp_path: Path) -> None:
