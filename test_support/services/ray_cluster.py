@@ -47,7 +47,10 @@ def small_cluster() -> Iterator[Any]:
 
 def add_node(cluster: Any) -> None:
     """Adds a node with one core."""
-    _started(lambda: cluster.add_node(num_cpus=1, object_store_memory=STORE, memory=4 << 30))
+    before = set(cluster.worker_nodes)
+    node = _started(lambda: cluster.add_node(num_cpus=1, object_store_memory=STORE, memory=4 << 30))
+    # Without those whose start has failed.
+    cluster.worker_nodes = before | {node}
 
 
 def _no_links(path: str, flags: int) -> int:
@@ -57,12 +60,15 @@ def _no_links(path: str, flags: int) -> int:
 
 def _started(start: Callable[[], Any]) -> Any:
     """Starts processes of Ray; again if they need more than Ray's fixed 30 seconds, as next to much other work."""
-    for _ in range(ATTEMPTS - 1):
+    left = ATTEMPTS
+    while True:
         try:
             return start()
-        except Exception as error:  # noqa: BLE001 - Ray raises errors of many kinds, also `Exception` itself
+        except Exception as error:
             _end_started(error)
-    return start()
+            left -= 1
+            if not left:
+                raise
 
 
 def _end_started(error: Exception) -> None:
