@@ -105,7 +105,8 @@ def test_a_service_refuses_a_recognizer_in_the_format_of_torch(folder: Path) -> 
     labels = {"inputs": [], "data": {}, "labels": [], "layout": "coco17", "dimensions": 2, "estimator": None,
               "extraction": {}, "unknown_threshold": None, "calibration_clips": 0}  # fmt: skip
     (exported / "labels.json").write_text(json.dumps({"skelpipe_export": FORMAT, "format": "torch", **labels}))
-    (result,) = run(folder, f"serve --run {exported}").values()
+    # The short token ends the command if nothing refuses the recognizer.
+    (result,) = run(folder, f"serve --run {exported} --token short").values()
     output = " ".join(result[1].split())
     assert result[0] == 1 and "torchscript, a recognizer in the format torch, needs PyTorch" in output, output
 
