@@ -95,7 +95,7 @@ def import_files(name: str, paths: Sequence[Path], out: Path, options: ImportOpt
     given = given_by(options)
     left_out: list[str] = []
     found = [
-        (_part_source(source, clip), clip)
+        (_part_source(source, clip, in_folder=not source_format.suffixes), clip)
         for source in _sources(name, source_format, paths)
         for clip in _read(source_format, source, given, left_out if options.skip_bad else None)
     ]
@@ -196,9 +196,12 @@ def _read(source_format: Format, source: Source, given: Given, bad: list[str] | 
         bad.append(str(error))
 
 
-def _part_source(source: Source, clip: PoseClip) -> Source:
-    """Return the source of one of several clips in a file."""
-    return replace(source, frame_dir=f"{source.frame_dir}/{clip.name}") if clip.name else source
+def _part_source(source: Source, clip: PoseClip, *, in_folder: bool) -> Source:
+    """Return the source of one of several clips in a file, or in a folder of frames, which may be that of a class."""
+    if not clip.name:
+        return source
+    part = replace(source, frame_dir=f"{source.frame_dir}/{clip.name}")
+    return replace(part, relative=f"{source.relative}/{clip.name}") if in_folder else part
 
 
 def _annotation(name: str, source: Source, clip: PoseClip, label: ClipLabel, options: ImportOptions) -> dict[str, Any]:

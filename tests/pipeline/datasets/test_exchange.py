@@ -51,6 +51,20 @@ def test_folders_of_another_program_become_labelled_clips(skeletons: Path, tmp_p
         assert after["img_shape"] == (720, 1280)
 
 
+def test_several_videos_in_the_folder_of_an_action_have_its_label(skeletons: Path, tmp_path: Path) -> None:
+    """OpenPose writes the frames of all videos into the folder that it is given."""
+    assert call("export", skeletons, "openpose", "--out", tmp_path / "one").exit_code == 0
+    for frame in (tmp_path / "one").rglob("*_keypoints.json"):
+        action = tmp_path / "keypoints" / frame.parent.parent.name
+        action.mkdir(parents=True, exist_ok=True)
+        frame.rename(action / f"video{frame.parent.name}_{frame.name.split('_', 1)[1]}")
+    out = tmp_path / "imported.pkl"
+    done = call("import", "openpose", tmp_path / "keypoints", "--size", "1280x720", "--out", out)
+    assert done.exit_code == 0 and "4 clips, 4 with a label" in done.output, done.output
+    found = {one["frame_dir"]: one["label_name"] for one in read_data_set(out)["annotations"]}
+    assert found == {f"{action}/video{n}": action for n, action in enumerate(("wave", "wave", "jump", "jump"))}
+
+
 def test_what_is_dropped_is_said(skeletons: Path, tmp_path: Path) -> None:
     done = call("export", skeletons, "cvat", "--split", "test", "--out", tmp_path / "cvat")
     assert done.exit_code == 0, done.output
