@@ -1,7 +1,7 @@
 """What the arrays of a clip in a skeleton file mean: which joints of which persons were seen."""
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeGuard
 
 import numpy as np
 
@@ -11,7 +11,7 @@ from pose_extraction.errors import AnnotationError
 MOST_SIDE = 1_000_000
 
 
-def is_size(size: Any) -> bool:
+def is_size(size: Any) -> TypeGuard[Sequence[int]]:
     """Return whether a value is a possible (height, width) of a frame in pixels."""
     return (
         isinstance(size, tuple | list)
