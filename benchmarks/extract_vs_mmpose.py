@@ -26,7 +26,7 @@ from pose_extraction.engines.engine import Engine
 from pose_extraction.engines.image_networks import ImageNetwork
 from pose_extraction.extraction import ExtractionSettings, PoseExtractor, follow
 from pose_extraction.formats.annotations import annotation_from, data_set, pack_raw
-from pose_extraction.formats.pickles import write_pickle
+from pose_extraction.formats.pickle_writing import write_pickle
 from pose_extraction.networks.detection import Detections
 from pose_extraction.networks.estimators import load_detector, load_estimator
 from pose_extraction.networks.identity import NetworkOptions, identify

@@ -19,7 +19,8 @@ from typing import Any
 import numpy as np
 
 from pose_extraction.errors import SkelpipeError
-from pose_extraction.formats.pickles import read_pickle, write_pickle
+from pose_extraction.formats.pickle_writing import write_pickle
+from pose_extraction.formats.pickles import read_pickle
 
 # Frame size of the joined sequences, and the side of the square that a clip's person fills, in pixels.
 HEIGHT, WIDTH, SIDE = 480, 640, 400.0

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from pose_extraction.formats.pickles import write_pickle
+from pose_extraction.formats.pickle_writing import write_pickle
 from pose_extraction.formats.shards.clip_labels import ClipLabels, write_labels
 from pose_extraction.formats.shards.manifest import Manifest, is_data_set, write_manifest
 from pose_extraction.formats.shards.rows import row_of

@@ -30,7 +30,7 @@ import numpy as np
 from pipeline import predict_actions
 from pose_extraction.extraction import ExtractionSettings, follow
 from pose_extraction.formats.annotations import annotation_from, data_set, pack_raw, unpack_raw
-from pose_extraction.formats.pickles import write_pickle
+from pose_extraction.formats.pickle_writing import write_pickle
 from pose_extraction.tracking.raw_poses import RawPoses
 from test_support.networks.tiny_networks import write_tiny_networks
 from test_support.networks.trained_run import made_run

@@ -33,7 +33,7 @@ from rich.table import Table
 
 from benchmarks.plain_recipe import PlainDSTFormer, with_two_persons
 from pose_extraction.engines.engine import Engine
-from pose_extraction.formats.pickles import write_pickle
+from pose_extraction.formats.pickle_writing import write_pickle
 from recognition.backbones import build_backbone
 from recognition.backbones.base import Backbone
 from recognition.data.batches import Batch

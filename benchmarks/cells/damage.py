@@ -6,10 +6,9 @@ from typing import Any
 import numpy as np
 
 from benchmarks.rivals.motion import joints_of
-from pose_extraction.formats.annotations import with_zeros
+from pose_extraction.formats.annotations import identifier_of, with_zeros
 from pose_extraction.skeleton import COCO17
 from recognition.data.perturbations import generator_of
-from recognition.data.sources.clip_table import name_of
 from recognition.robustness.conditions import CLEAN, BenchSettings, Condition, perturbation_of
 
 Annotation = dict[str, Any]
@@ -42,14 +41,14 @@ def damaged(clip: Annotation, condition: Condition, others: Mapping[str, Annotat
     if condition.family == CLEAN:
         return clip
     if condition.family == OTHER:
-        return (others or {})[name_of(clip)]
+        return (others or {})[identifier_of(clip)]
     perturbation = perturbation_of(condition, BenchSettings(), layout=COCO17, model_layout=COCO17)
     assert perturbation is not None
     keypoint, score = (values.astype(np.float32) for values in joints_of(clip))
     height, width = clip["img_shape"]
     # The unit in which perturbations are defined: half the longer side of the frame.
     unit = np.float32(max(height, width) / 2)
-    name = name_of(clip)
+    name = identifier_of(clip)
     moved, moved_score = perturbation(keypoint / unit - 1, score, generator_of(SEED, name), (height, width))
     # The same draw applied to frame numbers tells which frames are left.
     numbers = np.broadcast_to(np.arange(1, score.shape[1] + 1, dtype=np.float32)[:, None], score.shape)

@@ -10,8 +10,8 @@ import numpy as np
 
 from benchmarks.rivals.motion import times_of
 from pose_extraction.errors import UsageError
+from pose_extraction.formats.annotations import identifier_of
 from pose_extraction.formats.validation import read_data_set
-from recognition.data.sources.clip_table import name_of
 
 Annotation = dict[str, Any]
 
@@ -86,14 +86,14 @@ def read_set(title: str, path: Path) -> DataSet:
     groups = [_group_of(name, clip) for clip in clips]
     labels = np.array([clip["label"] for clip in clips], np.int64)
     splits = {split: set(names) for split, names in data["split"].items()}
-    folds = RULES[name](path, labels, groups, [name_of(clip) for clip in clips], splits)
+    folds = RULES[name](path, labels, groups, [identifier_of(clip) for clip in clips], splits)
     return DataSet(name, estimator, clips, labels, tuple(data["label_names"]), groups, tuple(folds))
 
 
 def _group_of(name: str, clip: Annotation) -> str | None:
     if clip.get("group") is not None or name not in GROUP_IN_NAME:
         return clip.get("group")
-    found = re.search(GROUP_IN_NAME[name], name_of(clip))
+    found = re.search(GROUP_IN_NAME[name], identifier_of(clip))
     return found[1] if found else None
 
 

@@ -16,7 +16,7 @@ from benchmarks.cells.results import UNANSWERED, Key, Result, append, digest_of
 from benchmarks.rivals.method import Fitted, Method
 from benchmarks.rivals.motion import has_person
 from pose_extraction.engines.devices import cpu_count
-from recognition.data.sources.clip_table import name_of
+from pose_extraction.formats.annotations import identifier_of
 from recognition.robustness.conditions import CLEAN, Condition
 
 
@@ -64,7 +64,7 @@ class Cell:
     classes: np.ndarray
 
     def digest(self) -> str:
-        names = [name_of(clip) for clip in self.data.clips]
+        names = [identifier_of(clip) for clip in self.data.clips]
         return digest_of([names[index] for index in self.train], [names[index] for index in self.test])
 
 
@@ -137,7 +137,7 @@ def _described(key: Key) -> str:
 
 def _skeletons_of_others(sets: Sequence[DataSet]) -> dict[tuple[str, str], dict[str, Any]]:
     """Return the clips of every data set by id, by the names of the set and the estimator."""
-    return {(data.name, data.estimator): {name_of(clip): clip for clip in data.clips} for data in sets}
+    return {(data.name, data.estimator): {identifier_of(clip): clip for clip in data.clips} for data in sets}
 
 
 def _conditions_for(
@@ -145,7 +145,7 @@ def _conditions_for(
 ) -> list[Condition]:
     """Return the conditions of a cell, `OTHER` once for every other estimator that has all test clips."""
     listed = []
-    needed = {name_of(cell.data.clips[index]) for index in cell.test}
+    needed = {identifier_of(cell.data.clips[index]) for index in cell.test}
     for condition in conditions:
         if condition.family != OTHER:
             listed.append(condition)

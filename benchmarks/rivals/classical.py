@@ -19,7 +19,7 @@ from sklearn.svm import SVC
 from benchmarks.rivals.features import features_of
 from benchmarks.rivals.method import Fitted, Method
 from benchmarks.rivals.motion import Annotation
-from recognition.data.sources.clip_table import name_of
+from pose_extraction.formats.annotations import identifier_of
 
 # Parts of a training clip besides the whole clip, and the shortest as a share of its duration.
 PARTS, SHORTEST = 2, 0.5
@@ -67,7 +67,7 @@ def parts_of(clip: Annotation) -> list[tuple[float, float]]:
 
 def _number_of(clip: Annotation) -> int:
     """Return a number that depends on the clip's name only, as a seed."""
-    return zlib.crc32(name_of(dict(clip)).encode())
+    return zlib.crc32(identifier_of(dict(clip)).encode())
 
 
 class FittedClassifier(Fitted):

@@ -12,7 +12,7 @@ from benchmarks.bilstm import NUM_FRAMES, BiLSTM, BiLSTMSettings, bilstm_scores,
 from benchmarks.rivals.method import Fitted, Method
 from benchmarks.rivals.motion import Annotation
 from pipeline.train.settings import train_settings
-from pose_extraction.formats.pickles import write_pickle
+from pose_extraction.formats.pickle_writing import write_pickle
 from recognition.data.clips import open_clips
 from recognition.data.dataset import SkeletonDataset
 from recognition.inference.scores import scores_of

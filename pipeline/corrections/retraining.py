@@ -16,7 +16,7 @@ from pipeline.inputs.label_table import table_as_csv
 from pose_extraction.engines.torch_extra import require_torch
 from pose_extraction.errors import UsageError
 from pose_extraction.files import atomic_write
-from pose_extraction.formats.pickles import write_pickle
+from pose_extraction.formats.pickle_writing import write_pickle
 from recognition import run_names, runs
 from recognition.settings import RunSettings
 

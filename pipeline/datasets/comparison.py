@@ -14,6 +14,7 @@ from scipy.optimize import linear_sum_assignment
 
 from pipeline.datasets.merging import skeleton_files
 from pose_extraction.errors import UsageError
+from pose_extraction.formats.annotations import estimator_of, identifier_of
 from pose_extraction.formats.clip_arrays import optional_array
 from pose_extraction.formats.storage import stream_data_set
 from pose_extraction.skeleton import COCO17
@@ -114,10 +115,9 @@ def _clips_of(path: Path) -> tuple[dict[str, _Clip], str]:
     names: dict[str, None] = {}
     for file in skeleton_files(path):
         for annotation in stream_data_set(file)[0]:
-            clip = annotation["frame_dir"] if "frame_dir" in annotation else annotation["filename"]
+            clip = identifier_of(annotation)
             clips.setdefault(clip, _clip(annotation, f"{file}: clip {clip!r}", file))
-            named = annotation.get("estimator")
-            names[named if isinstance(named, str) else file.stem] = None
+            names[estimator_of(annotation, file.stem)] = None
     return clips, ", ".join(names) or path.stem
 
 

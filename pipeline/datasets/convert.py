@@ -11,7 +11,7 @@ from pipeline.datasets.kinect_text import clean, read_ntu_text, read_pku_labels,
 from pipeline.inputs.ntu import applicable_splits, incomplete_clips, ntu_name
 from pose_extraction.errors import AnnotationError, UsageError
 from pose_extraction.formats.annotations import UNLABELLED
-from pose_extraction.formats.pickles import write_pickle
+from pose_extraction.formats.pickle_writing import write_pickle
 
 KINDS = ("ntu", "pkummd")
 PKU_CLASSES = 51

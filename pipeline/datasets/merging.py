@@ -10,7 +10,7 @@ from pipeline.reporting.notes import NoteSummary
 from pose_extraction.errors import AnnotationError, UsageError
 from pose_extraction.files import atomic_write, held
 from pose_extraction.formats.annotations import merge_files
-from pose_extraction.formats.pickles import write_pickle
+from pose_extraction.formats.pickle_writing import write_pickle
 from pose_extraction.formats.shards.manifest import SUFFIX, is_data_set, is_shards
 
 PICKLE, PARQUET = "pickle", "parquet"

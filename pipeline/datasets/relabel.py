@@ -5,14 +5,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from pipeline.datasets.row_matching import identifier_of, match_person_rows, match_rows
+from pipeline.datasets.row_matching import match_person_rows, match_rows
 from pipeline.inputs.label_table import LabelTable, TableRow, read_label_table
 from pose_extraction.files import held
-from pose_extraction.formats.annotations import class_names, data_set, label_name_of
+from pose_extraction.formats.annotations import class_names, data_set, identifier_of, label_name_of
 from pose_extraction.formats.person_labels import KEY as PERSON_LABELS
 from pose_extraction.formats.person_labels import PersonLabel, person_labels_of
 from pose_extraction.formats.persons import find_person, found_in, set_person_labels
-from pose_extraction.formats.pickles import write_pickle
+from pose_extraction.formats.pickle_writing import write_pickle
 from pose_extraction.formats.shards.manifest import is_shards
 from pose_extraction.formats.shards.shard_set import open_shards
 from pose_extraction.formats.shards.update import change_labels

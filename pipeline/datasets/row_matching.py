@@ -9,13 +9,9 @@ from typing import Any
 from pipeline.inputs.label_table import LabelTable, TableRow
 from pipeline.inputs.ntu import ntu_name
 from pose_extraction.errors import AnnotationError
+from pose_extraction.formats.annotations import identifier_of
 
 Parts = tuple[str, ...]
-
-
-def identifier_of(annotation: Mapping[str, Any]) -> str:
-    """The id of a clip."""
-    return annotation["frame_dir"] if "frame_dir" in annotation else annotation["filename"]
 
 
 def _source_of(annotation: Mapping[str, Any]) -> str:

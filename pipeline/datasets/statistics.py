@@ -14,6 +14,7 @@ from rich.text import Text
 
 from pipeline.datasets.merging import skeleton_files
 from pipeline.inputs.ntu import applicable_splits
+from pose_extraction.formats.annotations import estimator_of, identifier_of
 from pose_extraction.formats.person_labels import PersonLabel, person_labels_of
 from pose_extraction.formats.storage import stream_data_set
 from pose_extraction.tracking.quality import summarise
@@ -88,9 +89,8 @@ def _take(
     """Adds the counts of the clips of a file to their estimators."""
     taken: dict[str, _Estimator] = {}
     for annotation in annotations:
-        clip = annotation["frame_dir"] if "frame_dir" in annotation else annotation["filename"]
-        named = annotation.get("estimator")
-        estimator = estimators.setdefault(named if isinstance(named, str) else file_name, _Estimator())
+        clip = identifier_of(annotation)
+        estimator = estimators.setdefault(estimator_of(annotation, file_name), _Estimator())
         if clip not in estimator.counts:
             quality = annotation.get("quality")
             estimator.counts[clip] = quality if _is_quality(quality) else {AS_STORED: _stored_counts(annotation)}

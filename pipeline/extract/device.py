@@ -20,7 +20,7 @@ from pose_extraction.errors import SkelpipeError
 from pose_extraction.extraction import PoseExtractor, follow, frame_rate
 from pose_extraction.formats.annotations import annotation_from, data_set, pack_raw
 from pose_extraction.formats.persons import set_person_labels
-from pose_extraction.formats.pickles import write_pickle
+from pose_extraction.formats.pickle_writing import write_pickle
 from pose_extraction.networks.detection import PersonDetector
 from pose_extraction.networks.estimators import load_detector, load_estimator
 from pose_extraction.poses import FramePoses, VideoPoses

@@ -17,7 +17,8 @@ from pipeline.inputs.videos import Source
 from pose_extraction.errors import SkelpipeError, VideoError
 from pose_extraction.extraction import ExtractionSettings
 from pose_extraction.formats.annotations import pack_raw, unpack_raw
-from pose_extraction.formats.pickles import read_pickle, write_pickle
+from pose_extraction.formats.pickle_writing import write_pickle
+from pose_extraction.formats.pickles import read_pickle
 from pose_extraction.networks.names import is_blazepose
 from pose_extraction.poses import FramePoses
 from pose_extraction.streaming import key_frames

@@ -18,7 +18,7 @@ from pose_extraction.formats.annotations import data_set, label_name_of
 from pose_extraction.formats.person_labels import KEY as PERSON_LABELS
 from pose_extraction.formats.person_labels import person_labels_of
 from pose_extraction.formats.persons import set_person_labels, unmatched_persons
-from pose_extraction.formats.pickles import write_pickle
+from pose_extraction.formats.pickle_writing import write_pickle
 from pose_extraction.networks.identity import NetworkIdentity, NetworkOptions
 from pose_extraction.tracking.cleaning import CleaningSettings
 from pose_extraction.video.notes import Note

@@ -12,7 +12,7 @@ VALUES = 1 << 16
 
 
 class Values:
-    """Collects numbers of which only statistics are needed.
+    """Collects numbers for statistics.
 
     Args:
         most: Largest number of values.

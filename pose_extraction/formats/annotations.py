@@ -20,7 +20,8 @@ from pose_extraction.formats.foreign import warn
 from pose_extraction.formats.label_numbers import ALL_CLIPS, MOST_CLASSES, UNLABELLED, number_labels
 from pose_extraction.formats.person_labels import KEY as PERSON_LABELS
 from pose_extraction.formats.person_labels import matched
-from pose_extraction.formats.pickles import read_pickle, write_pickle
+from pose_extraction.formats.pickle_writing import write_pickle
+from pose_extraction.formats.pickles import read_pickle
 from pose_extraction.formats.shards.manifest import is_shards
 from pose_extraction.formats.shards.shard_set import ShardSet
 from pose_extraction.formats.validation import read_data_set, validate_dataset
@@ -186,6 +187,18 @@ def unpack_raw(raw: Mapping[str, np.ndarray]) -> list[FramePoses]:
         )
         for index, time, start, stop in zip(raw["sampled_frame_index"], raw["sampled_time"], first, last, strict=True)
     ]
+
+
+def identifier_of(annotation: Mapping[str, Any]) -> str:
+    """Return the id of a clip of a validated file."""
+    identifier: str = annotation["frame_dir"] if "frame_dir" in annotation else annotation["filename"]
+    return identifier
+
+
+def estimator_of(annotation: Mapping[str, Any], other: str) -> str:
+    """Return the name of the estimator of a clip; another name if the clip has none."""
+    named = annotation.get("estimator")
+    return named if isinstance(named, str) else other
 
 
 def label_name_of(annotation: Mapping[str, Any], label_names: Sequence[str]) -> str | None:

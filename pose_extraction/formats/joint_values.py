@@ -199,11 +199,8 @@ def _convert_shares(clips: Sequence[dict[str, Any]], path: Path) -> list[Note]:
         return []
     if _is_shares(lowest, highest):
         _multiply_by_size(clips, lowest, highest, path)
-        text, kind = (
-            f"coordinates are {size}read as shares of the frame and multiplied by its size"
-            for size in (f"up to {highest:.2f}, so they are ", "")
-        )
-        return [Note(text, kind)]
+        text = "read as shares of the frame and multiplied by its size"
+        return [Note(f"coordinates are up to {highest:.2f}, so they are {text}", f"coordinates are {text}")]
     own = [clip for clip in clips if has_shares(clip["keypoint"])]
     if not own:
         return []

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from pose_extraction.files import held
-from pose_extraction.formats.pickles import write_pickle
+from pose_extraction.formats.pickle_writing import write_pickle
 from pose_extraction.formats.shards.manifest import SUFFIX, is_shards
 from pose_extraction.formats.shards.shard_set import open_shards
 from pose_extraction.formats.shards.update import write_shards

@@ -1,4 +1,4 @@
-"""Tracks of a long video in a temporary file, of which a block of rows is in memory at a time."""
+"""Tracks of a long video in a temporary file; a block of their rows is in memory at a time."""
 
 from collections.abc import Iterable, Sequence
 from typing import overload
@@ -37,7 +37,7 @@ class StoredTracks(LazyTracks):
         self.append_parts(track, (track.part(rows) for rows in track.row_blocks()))
 
     def append_parts(self, track: PoseTrack, parts: Iterable[PoseTrack]) -> None:
-        """Add a track of which a block of rows is known at a time.
+        """Add a track that is given in blocks of rows.
 
         Args:
             track: A track with the same identity, start and length, and arrays of the same shapes and types.

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from pose_extraction.errors import AnnotationError, UsageError
+from pose_extraction.formats.annotations import identifier_of
 from pose_extraction.formats.clip_arrays import seen_of
 from pose_extraction.formats.clip_times import has_unusable_times
 from pose_extraction.formats.foreign import read_converted
@@ -22,7 +23,7 @@ from pose_extraction.formats.validation import validate_container
 from pose_extraction.skeleton import LAYOUTS, Skeleton, layout_by_shape
 from recognition.data.clip import UNKNOWN_RATE, Clip
 from recognition.data.clip_checks import names_of_labels, numbers_as_names, usual_shape
-from recognition.data.sources.clip_table import UsableSource, name_of, table_of
+from recognition.data.sources.clip_table import UsableSource, table_of
 from recognition.data.sources.sharded_clips import open_sharded
 from recognition.data.usable_clips import UsableClips
 from recognition.settings import DataSettings
@@ -197,7 +198,7 @@ def _open_file(path: Path, settings: DataSettings, *, leave_out_empty: bool, cut
 
 def _warn_of_times(usable: UsableClips, path: Path) -> None:
     wrong = [
-        name_of(annotation)
+        identifier_of(annotation)
         for annotation, joints in zip(usable.annotations, usable.joints, strict=True)
         if has_unusable_times(annotation, joints.num_frames)
     ]

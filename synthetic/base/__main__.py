@@ -14,7 +14,7 @@ from rich.console import Console
 
 from pipeline.train.settings import pretrain_settings, train_settings
 from pose_extraction.errors import SkelpipeError
-from pose_extraction.formats.pickles import write_pickle
+from pose_extraction.formats.pickle_writing import write_pickle
 from recognition import run_folder
 from synthetic.base.data import Source, base_set
 from synthetic.base.shipping import ship

@@ -19,7 +19,7 @@ from pipeline.reporting.progress import RunProgress
 from pose_extraction.engines.devices import cpu_count
 from pose_extraction.files import atomic_write
 from pose_extraction.formats.annotations import data_set
-from pose_extraction.formats.pickles import write_pickle
+from pose_extraction.formats.pickle_writing import write_pickle
 from synthetic.demo.plan import CLIPS, NEW_CLIP, DemoPlan, Order, orders, two_people
 from synthetic.rendering.clips import TRUTH, Clip, write_clip, write_clips
 

@@ -11,7 +11,7 @@ from rich.console import Console
 
 from pipeline.train.settings import train_settings
 from pose_extraction.errors import SkelpipeError
-from pose_extraction.formats.pickles import write_pickle
+from pose_extraction.formats.pickle_writing import write_pickle
 from recognition.packed import FOLDER, SUFFIX
 from recognition.training.run import train
 from synthetic.base.words import command_of, pair_of

@@ -7,7 +7,7 @@ from pathlib import Path
 from rich.console import Console
 
 from pose_extraction.errors import SkelpipeError
-from pose_extraction.formats.pickles import write_pickle
+from pose_extraction.formats.pickle_writing import write_pickle
 from synthetic.motions.clips import motion_set
 from synthetic.motions.sheet import draw_sheet
 

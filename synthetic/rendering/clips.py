@@ -12,7 +12,7 @@ from rich.console import Console
 
 from pose_extraction.errors import SkelpipeError, UsageError
 from pose_extraction.formats.annotations import annotation_from, data_set
-from pose_extraction.formats.pickles import write_pickle
+from pose_extraction.formats.pickle_writing import write_pickle
 from pose_extraction.poses import PoseTrack, VideoPoses
 from pose_extraction.video.writer import VideoWriter
 from synthetic.rendering.actions import ACTIONS

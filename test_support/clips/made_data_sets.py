@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from pose_extraction.formats.pickles import write_pickle
+from pose_extraction.formats.pickle_writing import write_pickle
 
 NTU_CLASSES = 60
 # A050 to A060 are the actions of two persons.

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from pose_extraction.formats.pickles import write_pickle
+from pose_extraction.formats.pickle_writing import write_pickle
 
 CLASSES = ("left arm", "right arm", "sway")
 STANDING = np.array(

@@ -6,7 +6,7 @@ import numpy as np
 from typer.testing import CliRunner, Result
 
 from pipeline.cli import app
-from pose_extraction.formats.pickles import write_pickle
+from pose_extraction.formats.pickle_writing import write_pickle
 from test_support.clips.made_motions import made_clip
 
 SMALL = {

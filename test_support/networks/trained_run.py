@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from pose_extraction.formats.pickles import write_pickle
+from pose_extraction.formats.pickle_writing import write_pickle
 from recognition.settings import DataSettings, MaskCLRSettings, ModelSettings, RunSettings, TrainingSettings
 from recognition.training.run import train
 

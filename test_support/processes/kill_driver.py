@@ -31,7 +31,7 @@ import pipeline.extract.processes
 from pipeline.extract.settings import ExtractSettings
 from pipeline.extract.workflow import extract
 from pose_extraction.drawing import overlay
-from pose_extraction.formats import pickles, validation
+from pose_extraction.formats import pickle_writing, validation
 from pose_extraction.video import reader as video
 
 Event = tuple[str, str]
@@ -40,7 +40,7 @@ Event = tuple[str, str]
 WATCHED: dict[str, Any] = {
     "_at_first_size": video.VideoReader,
     "draw_poses": overlay,
-    "reducer_override": pickles._PortablePickler,
+    "reducer_override": pickle_writing._PortablePickler,
     "fsync": os,
     "replace": os,
     "validated_clip": validation,

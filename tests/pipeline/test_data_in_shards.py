@@ -10,7 +10,8 @@ from typer.testing import CliRunner
 
 from pipeline.cli import app
 from pipeline.datasets.merging import merge
-from pose_extraction.formats.pickles import read_pickle, write_pickle
+from pose_extraction.formats.pickle_writing import write_pickle
+from pose_extraction.formats.pickles import read_pickle
 from pose_extraction.formats.validation import read_data_set
 from recognition.runs import load_run
 from test_support.networks.trained_run import made_data

@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 
 from pipeline.cli import app
 from pipeline.train.settings import train_settings
-from pose_extraction.formats.pickles import write_pickle
+from pose_extraction.formats.pickle_writing import write_pickle
 from test_support.clips.made_data_sets import made_ntu60, write_kinetics400
 
 pytestmark = [pytest.mark.processor, pytest.mark.slow]

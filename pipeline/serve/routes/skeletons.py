@@ -13,7 +13,7 @@ from pipeline.serve.service import Service
 from pipeline.serve.settings import JobSettings, job_settings
 from pose_extraction.errors import UsageError
 from pose_extraction.formats.annotations import UNLABELLED
-from pose_extraction.formats.pickles import write_pickle
+from pose_extraction.formats.pickle_writing import write_pickle
 
 # Largest skeleton file in bytes.
 MOST_BYTES = 64 << 20

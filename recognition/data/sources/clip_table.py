@@ -6,6 +6,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from pose_extraction.formats.annotations import identifier_of
 from pose_extraction.formats.clip_times import times_of
 from pose_extraction.formats.person_clips import PART_OF
 from recognition.data.clip import UNKNOWN_RATE, LeftOut
@@ -104,11 +105,6 @@ class UsableSource:
     digest: bytes | None = None
 
 
-def name_of(annotation: Mapping[str, Any]) -> str:
-    """Return the id of a clip that has been checked."""
-    return annotation["frame_dir"] if "frame_dir" in annotation else annotation["filename"]
-
-
 def table_of(annotations: Sequence[Mapping[str, Any]], joints: Sequence[Joints], dimensions: int) -> ClipTable:
     """Return the table of clips in memory.
 
@@ -125,7 +121,7 @@ def table_of(annotations: Sequence[Mapping[str, Any]], joints: Sequence[Joints],
     ]
     recorded = (annotation.get("estimator") for annotation in annotations)
     return ClipTable(
-        names=[name_of(annotation) for annotation in annotations],
+        names=[identifier_of(annotation) for annotation in annotations],
         labels=np.array([annotation["label"] for annotation in annotations], np.int64),
         groups=[annotation.get("group") for annotation in annotations],
         lengths=lengths,

@@ -27,7 +27,7 @@ from pipeline.datasets.relabel import relabel
 from pipeline.inputs.label_table import table_as_csv
 from pose_extraction.errors import AnnotationError
 from pose_extraction.formats.annotations import annotation_from, data_set
-from pose_extraction.formats.pickles import write_pickle
+from pose_extraction.formats.pickle_writing import write_pickle
 from pose_extraction.formats.validation import read_data_set
 from test_support.clips.labelled_persons import RATE, standing, two_persons
 from test_support.doc_pages import page, section, table_names

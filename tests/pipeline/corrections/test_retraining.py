@@ -23,7 +23,7 @@ from pipeline.corrections.lessons import Lessons, lessons_of
 from pipeline.inputs.label_table import read_label_table
 from pose_extraction.errors import UsageError, WeightsError
 from pose_extraction.formats.person_clips import with_person_clips
-from pose_extraction.formats.pickles import write_pickle
+from pose_extraction.formats.pickle_writing import write_pickle
 from pose_extraction.formats.validation import read_data_set
 from recognition.inference.prediction import predict_clips
 from recognition.inference.skeleton_clips import clips_for

@@ -16,7 +16,7 @@ from pipeline.datasets.relabel import relabel
 from pipeline.datasets.statistics import statistics_of
 from pose_extraction.errors import AnnotationError, SkelpipeError
 from pose_extraction.formats.clip_arrays import optional_array, track_ids
-from pose_extraction.formats.pickles import write_pickle
+from pose_extraction.formats.pickle_writing import write_pickle
 from recognition.data.clips import open_clips
 from recognition.settings import DataSettings
 from test_support.clips.odd_values import odd_values

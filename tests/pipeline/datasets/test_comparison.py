@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 from pipeline.cli import app
 from pipeline.datasets.comparison import compare_files
 from pose_extraction.errors import UsageError
-from pose_extraction.formats.pickles import write_pickle
+from pose_extraction.formats.pickle_writing import write_pickle
 from pose_extraction.skeleton import COCO17
 from test_support.videos.made_video import STANDING
 

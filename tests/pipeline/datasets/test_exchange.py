@@ -10,7 +10,7 @@ from typer.testing import CliRunner, Result
 from pipeline import cli
 from pose_extraction.exchange.table import FORMATS
 from pose_extraction.formats.annotations import data_set
-from pose_extraction.formats.pickles import write_pickle
+from pose_extraction.formats.pickle_writing import write_pickle
 from pose_extraction.formats.validation import read_data_set
 from test_support.clips.exchanged import annotation_with, made_clip
 from test_support.doc_pages import page, section, table_names

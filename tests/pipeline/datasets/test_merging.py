@@ -16,7 +16,7 @@ from pipeline.datasets import merging
 from pipeline.datasets.merging import merge, merged_path
 from pose_extraction.errors import AnnotationError, UsageError
 from pose_extraction.formats.annotations import annotation_from, data_set
-from pose_extraction.formats.pickles import write_pickle
+from pose_extraction.formats.pickle_writing import write_pickle
 from pose_extraction.formats.validation import read_data_set
 from pose_extraction.poses import VideoPoses
 

@@ -12,7 +12,8 @@ from pipeline.datasets.merging import merge
 from pipeline.datasets.relabel import relabel
 from pose_extraction.errors import AnnotationError
 from pose_extraction.formats.annotations import annotation_from, data_set, pack_raw
-from pose_extraction.formats.pickles import read_pickle, write_pickle
+from pose_extraction.formats.pickle_writing import write_pickle
+from pose_extraction.formats.pickles import read_pickle
 from pose_extraction.formats.validation import read_data_set
 from pose_extraction.poses import FramePoses, VideoPoses
 from recognition.data.clips import open_clips

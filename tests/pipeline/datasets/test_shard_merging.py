@@ -12,7 +12,8 @@ from pipeline.datasets.relabel import relabel
 from pipeline.datasets.statistics import statistics_of
 from pose_extraction.errors import AnnotationError, UsageError
 from pose_extraction.formats.annotations import annotation_from, data_set
-from pose_extraction.formats.pickles import read_pickle, write_pickle
+from pose_extraction.formats.pickle_writing import write_pickle
+from pose_extraction.formats.pickles import read_pickle
 from pose_extraction.formats.shards.manifest import CLIPS
 from pose_extraction.formats.shards.plain import to_text
 from pose_extraction.formats.validation import read_data_set

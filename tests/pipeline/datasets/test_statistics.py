@@ -18,7 +18,7 @@ from pose_extraction.errors import AnnotationError
 from pose_extraction.formats.annotations import annotation_from, data_set
 from pose_extraction.formats.person_labels import PersonLabel
 from pose_extraction.formats.persons import set_person_labels
-from pose_extraction.formats.pickles import write_pickle
+from pose_extraction.formats.pickle_writing import write_pickle
 from pose_extraction.poses import FramePoses, PoseTrack, VideoPoses
 from pose_extraction.tracking.quality import clean_counts, frame_counts
 from pose_extraction.tracking.tracks import tracked

@@ -15,7 +15,7 @@ from pipeline.cli import app
 from pipeline.export_model.workflow import export_run
 from pipeline.serve.catalogue import check_runs
 from pose_extraction.errors import UsageError, WeightsError
-from pose_extraction.formats.pickles import write_pickle
+from pose_extraction.formats.pickle_writing import write_pickle
 from pose_extraction.networks.openmmlab import mmlab_packages
 from recognition.inference.exported_run import load_exported
 from test_support.networks.exportable_runs import made_clips

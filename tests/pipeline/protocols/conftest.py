@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from pose_extraction.formats.pickles import read_pickle, write_pickle
+from pose_extraction.formats.pickle_writing import write_pickle
+from pose_extraction.formats.pickles import read_pickle
 from test_support.clips.made_motions import write_motions
 from test_support.networks.made_encoders import pretrain, write_long
 

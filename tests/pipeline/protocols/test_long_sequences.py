@@ -9,7 +9,8 @@ from pipeline.protocols.labelled_sequences import read_labelled_sequences
 from pipeline.protocols.measurement import resolve_request
 from pipeline.protocols.request import ProtocolRequest
 from pipeline.protocols.sequences import open_sequences
-from pose_extraction.formats.pickles import read_pickle, write_pickle
+from pose_extraction.formats.pickle_writing import write_pickle
+from pose_extraction.formats.pickles import read_pickle
 from recognition.protocols.detector import load_detector
 from test_support.networks.made_encoders import skelpipe
 from test_support.networks.protocol_runs import LONG, ON, SHORT, measured, refused, sets

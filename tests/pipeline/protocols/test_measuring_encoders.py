@@ -18,7 +18,7 @@ from pipeline.protocols.tasks import check_same_clips, classification_tasks
 from pipeline.protocols.workflow import run_protocol
 from pose_extraction.engines.engine import Engine
 from pose_extraction.errors import UsageError
-from pose_extraction.formats.pickles import write_pickle
+from pose_extraction.formats.pickle_writing import write_pickle
 from recognition import run_file
 from recognition.pretraining.encoder import load_pretrained
 from test_support.doc_pages import page, section, table_names

@@ -27,7 +27,8 @@ from pipeline.robustness.tasks import Task, Worker
 from pipeline.robustness.workflow import robustness
 from pose_extraction.engines.engine import Engine
 from pose_extraction.errors import UsageError
-from pose_extraction.formats.pickles import read_pickle, write_pickle
+from pose_extraction.formats.pickle_writing import write_pickle
+from pose_extraction.formats.pickles import read_pickle
 from pose_extraction.skeleton import COCO17, H36M17
 from recognition import run_file, run_folder, runs
 from recognition.data.dataset import SkeletonDataset

@@ -16,7 +16,7 @@ from pipeline.serve import scene
 from pipeline.serve.app import create_app
 from pipeline.serve.service import Service
 from pose_extraction.formats.annotations import data_set
-from pose_extraction.formats.pickles import write_pickle
+from pose_extraction.formats.pickle_writing import write_pickle
 from test_support.clips.labelled_persons import two_persons
 from test_support.services.served import settings_for
 

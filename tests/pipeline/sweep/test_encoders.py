@@ -14,7 +14,8 @@ from pipeline.sweep.encoder_plan import own_changes, pretrain_settings_of, read_
 from pipeline.sweep.encoders import MEASURED
 from pose_extraction.errors import UsageError
 from pose_extraction.formats.annotations import UNLABELLED
-from pose_extraction.formats.pickles import read_pickle, write_pickle
+from pose_extraction.formats.pickle_writing import write_pickle
+from pose_extraction.formats.pickles import read_pickle
 from recognition import run_file, run_folder, runs
 from test_support.clips.made_motions import write_motions
 from test_support.doc_pages import page, section

@@ -17,7 +17,8 @@ from pipeline.sweep.jobs import phase_one_of
 from pipeline.sweep.plan import folder_name
 from pipeline.sweep.recognizer_plan import SweepSettings, read_sweep, settings_of
 from pose_extraction.errors import UsageError
-from pose_extraction.formats.pickles import read_pickle, write_pickle
+from pose_extraction.formats.pickle_writing import write_pickle
+from pose_extraction.formats.pickles import read_pickle
 from recognition import run_folder, runs
 from recognition.robustness.conditions import CLEAN, NOISE, Condition
 from test_support.doc_pages import page, section

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from pose_extraction.formats.pickles import write_pickle
+from pose_extraction.formats.pickle_writing import write_pickle
 from recognition import run_file
 from test_support.clips.made_motions import write_motions
 from test_support.networks.made_encoders import SMALL, pretrain, skelpipe, write_long

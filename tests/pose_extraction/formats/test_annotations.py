@@ -19,7 +19,8 @@ from pose_extraction.formats.annotations import (
     unpack_raw,
 )
 from pose_extraction.formats.pickle_memo import check_memo
-from pose_extraction.formats.pickles import read_pickle, write_pickle
+from pose_extraction.formats.pickle_writing import write_pickle
+from pose_extraction.formats.pickles import read_pickle
 from pose_extraction.formats.validation import read_data_set, validate_dataset
 from pose_extraction.poses import FramePoses, PoseTrack, VideoPoses
 

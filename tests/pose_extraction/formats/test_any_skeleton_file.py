@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from pose_extraction.errors import AnnotationError, SkelpipeError
 from pose_extraction.formats.annotations import merge_files
 from pose_extraction.formats.foreign import convert
-from pose_extraction.formats.pickles import write_pickle
+from pose_extraction.formats.pickle_writing import write_pickle
 from pose_extraction.formats.validation import read_data_set, validate_dataset
 from pose_extraction.skeleton import COCO17
 from recognition.data.clips import open_clips

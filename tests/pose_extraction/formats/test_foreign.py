@@ -9,7 +9,7 @@ import pytest
 
 from pose_extraction.errors import AnnotationError
 from pose_extraction.formats.foreign import convert
-from pose_extraction.formats.pickles import write_pickle
+from pose_extraction.formats.pickle_writing import write_pickle
 from pose_extraction.formats.validation import read_data_set, validate_dataset
 
 PATH = Path("some.pkl")

@@ -13,7 +13,7 @@ from pose_extraction.formats.annotations import annotation_from, data_set, merge
 from pose_extraction.formats.person_clips import with_person_clips
 from pose_extraction.formats.person_labels import Anchor, PersonLabel, painted, person_labels_of, stored_form
 from pose_extraction.formats.persons import find_person, set_person_labels
-from pose_extraction.formats.pickles import write_pickle
+from pose_extraction.formats.pickle_writing import write_pickle
 from pose_extraction.formats.validation import read_data_set
 from test_support.clips.labelled_persons import standing, two_persons
 

@@ -12,9 +12,10 @@ from pose_extraction.arrays import mapped, statistics
 from pose_extraction.arrays.mapped import new_array
 from pose_extraction.arrays.spool import Spool
 from pose_extraction.extraction import ExtractedClip, ExtractionSettings, follow, frame_rate
-from pose_extraction.formats import pickles
+from pose_extraction.formats import pickle_writing
 from pose_extraction.formats.annotations import annotation_from, data_set, pack_raw, unpack_raw
-from pose_extraction.formats.pickles import LARGE, read_pickle, write_pickle
+from pose_extraction.formats.pickle_writing import LARGE, write_pickle
+from pose_extraction.formats.pickles import read_pickle
 from pose_extraction.poses import FramePoses, PoseTrack, VideoPoses
 from pose_extraction.tracking.cleaning import CleaningSettings, clean
 from pose_extraction.tracking.quality import clean_counts
@@ -242,6 +243,6 @@ def test_large_arrays_are_written_like_small_ones(tmp_path, monkeypatch, size):
     read = read_pickle(tmp_path / "a.pkl")
     for one, other in zip((read["a"], *read["b"], read["c"]), (data["a"], *data["b"], data["c"]), strict=True):
         np.testing.assert_array_equal(one, other)
-    monkeypatch.setattr(pickles, "LARGE", 1 << 40)
+    monkeypatch.setattr(pickle_writing, "LARGE", 1 << 40)
     write_pickle(tmp_path / "b.pkl", data)
     assert (tmp_path / "a.pkl").read_bytes() == (tmp_path / "b.pkl").read_bytes()

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from pose_extraction.errors import AnnotationError, UsageError
-from pose_extraction.formats.pickles import write_pickle
+from pose_extraction.formats.pickle_writing import write_pickle
 from recognition.data.clips import ClipSet, open_clips
 from recognition.data.skeleton_file import newest_skeleton_file
 from recognition.data.splits import hold_out, split_indices, training_indices

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from pose_extraction.formats.pickles import read_pickle, write_pickle
+from pose_extraction.formats.pickle_writing import write_pickle
+from pose_extraction.formats.pickles import read_pickle
 from pose_extraction.skeleton import COCO17
 from recognition.backbones.segments import DropPath
 from recognition.data.clips import open_clips

@@ -8,7 +8,8 @@ import torch
 
 from pipeline.train.settings import train_settings
 from pose_extraction.errors import AnnotationError, UsageError
-from pose_extraction.formats.pickles import read_pickle, write_pickle
+from pose_extraction.formats.pickle_writing import write_pickle
+from pose_extraction.formats.pickles import read_pickle
 from recognition.backbones.dstformer import DSTFormer
 from recognition.recognizer import build_recognizer
 from recognition.settings import ModelSettings, RunSettings

@@ -13,7 +13,7 @@ import torch
 from lightning_fabric import Fabric
 
 from pose_extraction.errors import TrainingError, UsageError, WeightsError
-from pose_extraction.formats.pickles import write_pickle
+from pose_extraction.formats.pickle_writing import write_pickle
 from pose_extraction.formats.validation import read_data_set
 from recognition import run_file, runs
 from recognition.engine.loop import Loop, NotFiniteError

@@ -10,7 +10,7 @@ import torch
 
 from pipeline.train.settings import train_settings
 from pose_extraction.errors import UsageError, WeightsError
-from pose_extraction.formats.pickles import write_pickle
+from pose_extraction.formats.pickle_writing import write_pickle
 from recognition import packed, runs
 from recognition.data.clips import open_clips
 from recognition.data.dataset import SkeletonDataset, collate

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from pose_extraction.errors import UsageError
-from pose_extraction.formats.pickles import read_pickle, write_pickle
+from pose_extraction.formats.pickle_writing import write_pickle
+from pose_extraction.formats.pickles import read_pickle
 from recognition.data.clips import open_clips
 from recognition.settings import DataSettings
 from synthetic.motions.actions import USUAL, Action, actions_of

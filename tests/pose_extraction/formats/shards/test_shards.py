@@ -13,7 +13,8 @@ from pipeline.datasets.merging import merge
 from pose_extraction.errors import AnnotationError, UsageError
 from pose_extraction.formats.annotations import data_set
 from pose_extraction.formats.person_labels import Anchor, PersonLabel, stored_form
-from pose_extraction.formats.pickles import read_pickle, write_pickle
+from pose_extraction.formats.pickle_writing import write_pickle
+from pose_extraction.formats.pickles import read_pickle
 from pose_extraction.formats.shards import arrow
 from pose_extraction.formats.shards.manifest import CLIPS, INDEX, LABELS, MANIFEST, read_manifest
 from pose_extraction.formats.shards.plain import from_text, to_text

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from pose_extraction.errors import AnnotationError
-from pose_extraction.formats.pickles import read_pickle, write_pickle
+from pose_extraction.formats.pickle_writing import write_pickle
+from pose_extraction.formats.pickles import read_pickle
 from recognition.data.clips import open_clips
 from recognition.data.dataset import SkeletonDataset
 from recognition.data.sources.kinetics import KeypointFiles, stack_persons

@@ -8,7 +8,8 @@ import pytest
 
 from pipeline.datasets.merging import merge
 from pose_extraction.errors import AnnotationError
-from pose_extraction.formats.pickles import read_pickle, write_pickle
+from pose_extraction.formats.pickle_writing import write_pickle
+from pose_extraction.formats.pickles import read_pickle
 from pose_extraction.formats.shards.manifest import CLIPS
 from pose_extraction.formats.shards.update import write_shards
 from recognition.data.clips import ClipSet, open_clips
