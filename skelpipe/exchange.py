@@ -43,7 +43,8 @@ def import_skeletons(
 
     Returns:
         A report: `path` of the skeleton file, `clips` and `labelled`, numbers of clips, `left_out`, errors of skipped
-        files, and `notes` about what was assumed.
+        files, `notes` about what was assumed, and `dropped`: what the skeleton file does not hold, with the number of
+        clips that it concerns.
 
     Raises:
         UsageError: The format is unknown, a path does not exist, no file is of the format, or an option is wrong.

@@ -110,6 +110,7 @@ def import_(
 ) -> None:
     """Convert skeletons of other programs to a skeleton file, with labels."""
     from pipeline.datasets.importing import ImportOptions, import_files
+    from pose_extraction.exchange.dropping import NO_PERSONS
 
     done = import_files(
         format_name,
@@ -119,6 +120,10 @@ def import_(
     )
     for line in (*done.notes, *(f"skipped: {reason}" for reason in done.left_out)):
         typer.echo(line, err=True)
+    # Clips without persons are in the files, but not in the skeleton file.
+    read = done.clips + done.dropped.get(NO_PERSONS, 0)
+    for part, clips in sorted(done.dropped.items()):
+        typer.echo(f"dropped: {part} ({clips} of {counted(read, 'clip')})", err=True)
     typer.echo(f"{counted(done.clips, 'clip')}, {done.labelled} with a label", err=True)
     typer.echo(str(done.path))
     if done.left_out:

@@ -7,7 +7,8 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from pose_extraction.errors import AnnotationError, UsageError
-from pose_extraction.exchange.names import JOINTS, with_joints
+from pose_extraction.exchange.dropping import unplaced_joints
+from pose_extraction.exchange.names import JOINTS, has_other_joints, with_joints
 from pose_extraction.exchange.skeletons import clip_of
 from pose_extraction.exchange.table import DEPTH, FORMATS, Format, dropped_from, format_named
 from pose_extraction.formats.storage import stream_data_set
@@ -70,10 +71,8 @@ def export_file(
         place = f"{skeletons}: clip {annotation['frame_dir']!r}"
         clip = clip_of(annotation, place)
         if layout is not None:
-            converted = with_joints(clip, JOINTS[layout], place)
-            if converted.seen.sum() < clip.seen.sum():
-                dropped[f"joints that {layout} does not have"] += 1
-            clip = converted
+            dropped[unplaced_joints(layout)] += has_other_joints(clip, JOINTS[layout])
+            clip = with_joints(clip, JOINTS[layout], place)
         if clip.keypoint.shape[3] == 3 and DEPTH in target.lacks:
             able = ", ".join(one for one, found in FORMATS.items() if found.write and DEPTH not in found.lacks)
             raise AnnotationError(f"{place}: is in 3D, which {name} cannot hold; use one of {able}")
@@ -82,7 +81,7 @@ def export_file(
         assert target.write is not None
         target.write(clip, file)
         dropped.update(dropped_from(annotation, clip, target))
-    return Exported(out, clips, dict(dropped))
+    return Exported(out, clips, dict(+dropped))
 
 
 def _file_of(frame_dir: str, target: Format, place: str) -> Path:

@@ -1,8 +1,9 @@
 """`skelpipe import`: clips of other programs become one skeleton file."""
 
 import os
+from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +14,11 @@ from pipeline.inputs.videos import Source, refuse_equal_ids, with_class_folders
 from pipeline.reporting.notes import NoteSummary
 from pose_extraction.errors import AnnotationError, UsageError
 from pose_extraction.exchange.clips import Given, PoseClip
+from pose_extraction.exchange.dropping import NO_PERSONS
 from pose_extraction.exchange.names import JOINTS, joints_given
 from pose_extraction.exchange.person_files import clip_path
 from pose_extraction.exchange.programs.openpose import is_frame
-from pose_extraction.exchange.skeletons import SOURCE_LAYOUT, annotation_of, part_of
+from pose_extraction.exchange.skeletons import SOURCE_LAYOUT, annotation_of, dropped_from_file, part_of
 from pose_extraction.exchange.table import Format, format_named
 from pose_extraction.formats.annotations import data_set
 from pose_extraction.formats.persons import set_person_labels
@@ -61,6 +63,8 @@ class Imported:
         labelled: Number of clips with a label.
         left_out: Errors of malformed files that were skipped.
         notes: What was assumed, and other omissions, one sentence for each kind.
+        dropped: Number of clips by what the skeleton file does not hold of them; clips that it does not hold at all
+            are `clips without persons`.
     """
 
     path: Path
@@ -68,6 +72,7 @@ class Imported:
     labelled: int
     left_out: tuple[str, ...]
     notes: tuple[str, ...]
+    dropped: dict[str, int] = field(default_factory=dict)
 
 
 def import_files(name: str, paths: Sequence[Path], out: Path, options: ImportOptions | None = None) -> Imported:
@@ -105,19 +110,24 @@ def import_files(name: str, paths: Sequence[Path], out: Path, options: ImportOpt
     sources = with_class_folders(sources, {path for path in paths if path.is_dir()})
     labels = load_labels(options.labels, sources)
     summary = NoteSummary()
+    dropped: Counter[str] = Counter()
     annotations: list[dict[str, Any]] = []
     splits: dict[str, list[str]] = {}
     for source, (_, clip) in zip(sources, found, strict=True):
+        if not clip.num_persons:
+            dropped[NO_PERSONS] += 1
+            continue
         for label in labels.clips_of(source):
             annotation = _annotation(name, source, clip, label, options)
             summary.add(label.frame_dir, annotation["problems"])
+            dropped.update(dropped_from_file(clip, options.layout))
             annotations.append(annotation)
             for split in label.splits:
                 splits.setdefault(split, []).append(label.frame_dir)
     write_data_set(out, data_set(annotations, applicable_splits(splits)))
     labelled = sum(annotation["label_name"] is not None for annotation in annotations)
     notes = (*(f"warning: {line}" for line in labels.warnings), *summary.lines())
-    return Imported(out, len(annotations), labelled, tuple(left_out), notes)
+    return Imported(out, len(annotations), labelled, tuple(left_out), notes, dict(dropped))
 
 
 def _convert(name: str, paths: Sequence[Path], out: Path, options: ImportOptions) -> Imported:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from pose_extraction.errors import AnnotationError
+from pose_extraction.exchange.dropping import GIVEN_RATE, GIVEN_SIZE, GIVEN_TIMES
 
 # Assumed for files that hold neither times nor a frame rate.
 USUAL_RATE = 30.0
@@ -48,6 +49,8 @@ class PoseClip:
         imputed: bool (M, T, V), joints that were filled in; None if unknown.
         tracked: Whether the identities come from the file.
         notes: What was assumed in reading it, one sentence each.
+        dropped: What its file holds in addition, and a skeleton file does not, see `dropping`.
+        video: Path of the video, or of the folder of images, as the file has it; empty if it has none.
     """
 
     joints: tuple[str, ...]
@@ -62,6 +65,8 @@ class PoseClip:
     imputed: np.ndarray | None = None
     tracked: bool = True
     notes: list[str] = field(default_factory=list)
+    dropped: set[str] = field(default_factory=set)
+    video: str = ""
 
     @property
     def num_persons(self) -> int:
@@ -150,6 +155,9 @@ def new_clip(
     seen &= score > 0
     frames = keypoint.shape[1]
     index = np.arange(frames, dtype=np.int64) if frame_index is None else np.asarray(frame_index, np.int64)
+    dropped = _replaced_timing(given.fps, fps, time, index)
+    if None not in (size, given.size) and size != given.size:
+        dropped.add(GIVEN_SIZE)
     fps, time = _timing(given.fps, fps, time, index, place, notes)
     ids = np.arange(len(keypoint), dtype=np.int64) if track_id is None else np.asarray(track_id, np.int64)
     return PoseClip(
@@ -163,7 +171,26 @@ def new_clip(
         ids,
         name,
         notes=notes,
+        dropped=dropped,
     )
+
+
+def clip_without_persons(name: str, video: str = "") -> PoseClip:
+    """Return a clip of a file with several ones, in which nobody was found."""
+    nothing = np.zeros((0, 0, 0, 2), np.float32)
+    frames = np.zeros(0, np.int64)
+    return PoseClip(
+        (), nothing, nothing[..., 0], frames, frames.astype(np.float64), USUAL_RATE, None, frames, name, video=video
+    )
+
+
+def _replaced_timing(wanted: float | None, fps: float | None, time: np.ndarray | None, index: np.ndarray) -> set[str]:
+    """Return what a frame rate that the user gives replaces in a file."""
+    if wanted is None:
+        return set()
+    if time is not None and np.shape(time) == index.shape:
+        return {GIVEN_TIMES} if (np.abs(time - index / wanted) > SAME_TIME).any() else set()
+    return {GIVEN_RATE} if fps is not None and fps != wanted else set()
 
 
 def _timing(

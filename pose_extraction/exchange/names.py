@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -153,7 +154,12 @@ def with_joints(clip: PoseClip, joints: Sequence[str], place: str) -> PoseClip:
     keypoint, score = clip.keypoint[:, :, indices], clip.keypoint_score[:, :, indices]
     keypoint[:, :, missing], score[:, :, missing] = np.nan, 0
     imputed = None if clip.imputed is None else clip.imputed[:, :, indices] & ~missing
-    return PoseClip(
-        tuple(joints), keypoint, score, clip.frame_index, clip.time, clip.fps, clip.size, clip.track_id, clip.name,
-        imputed, clip.tracked, list(clip.notes),
-    )  # fmt: skip
+    return replace(
+        clip, joints=tuple(joints), keypoint=keypoint, keypoint_score=score, imputed=imputed, notes=list(clip.notes)
+    )
+
+
+def has_other_joints(clip: PoseClip, joints: Sequence[str]) -> bool:
+    """Whether a clip has seen joints that others do not include, by name."""
+    others = sorted(set(range(len(clip.joints))) - set(indices_in(clip.joints, joints)))
+    return bool(clip.seen[:, :, others].any())

@@ -9,6 +9,7 @@ import numpy as np
 
 from pose_extraction.errors import AnnotationError
 from pose_extraction.exchange.clips import USUAL_RATE, Given, PoseClip, check_count, new_clip, times_from
+from pose_extraction.exchange.dropping import SOME_IDS
 from pose_extraction.exchange.names import indices_in, joints_by_count
 from pose_extraction.poses import FramePoses
 from pose_extraction.skeleton import COCO17
@@ -76,7 +77,8 @@ def clip_from_rows(
     names = given.joints or joints or joints_by_count(shape[0], shape[1], place)
     index = _frame_numbers([row.frame for row in rows], frames, place)
     place_of = {number: position for position, number in enumerate(index.tolist())}
-    tracked = all(row.person is not None for row in rows)
+    known = [row.person is not None for row in rows]
+    tracked = all(known)
     if not tracked:
         single = max(Counter(row.frame for row in rows).values()) == 1
         rate = given.fps or fps or USUAL_RATE
@@ -98,6 +100,8 @@ def clip_from_rows(
         names, keypoint, score, place=place, given=given, fps=fps, size=size, time=times_from(times or {}, index),
         frame_index=index, track_id=np.array(ids, np.int64), name=name,
     )  # fmt: skip
+    if any(known) and not tracked:
+        clip.dropped.add(SOME_IDS)
     clip.tracked = tracked or len(ids) == 1
     if not clip.tracked:
         clip.notes.append("its persons have no ids; they were linked from frame to frame by this project's tracker")

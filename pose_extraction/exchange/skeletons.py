@@ -8,7 +8,8 @@ import numpy as np
 
 from pose_extraction.errors import AnnotationError
 from pose_extraction.exchange.clips import USUAL_RATE, PoseClip, rate_of
-from pose_extraction.exchange.names import JOINTS, with_joints
+from pose_extraction.exchange.dropping import unplaced_joints
+from pose_extraction.exchange.names import JOINTS, has_other_joints, with_joints
 from pose_extraction.formats.annotations import UNLABELLED, with_zeros
 from pose_extraction.formats.clip_arrays import optional_array, seen_of
 from pose_extraction.formats.clip_times import has_unusable_times, times_of
@@ -29,20 +30,36 @@ OWN_FIELDS = {
 }
 
 
-def layout_for(clip: PoseClip, wanted: str | None) -> Sequence[str]:
-    """Return the joints of the skeleton file that a clip is imported to.
+def layout_for(clip: PoseClip, wanted: str | None) -> str:
+    """Return the name of the layout of the skeleton file that a clip is imported to; "source" keeps its joints.
 
     Args:
         clip: The clip.
         wanted: Name of a layout, or "source"; None for COCO-17 in 2D, and in 3D for NTU's layout or Human3.6M's.
     """
-    if wanted == SOURCE_LAYOUT:
-        return clip.joints
     if wanted is not None:
-        return JOINTS[wanted]
+        return wanted
     if clip.keypoint.shape[3] == 2:
-        return COCO17.joints
-    return NTU25.joints if clip.joints == NTU25.joints else H36M17.joints
+        return COCO17.name
+    return NTU25.name if clip.joints == NTU25.joints else H36M17.name
+
+
+def joints_for(clip: PoseClip, wanted: str | None) -> Sequence[str]:
+    """Return the joints of the skeleton file that a clip is imported to, see `layout_for`."""
+    layout = layout_for(clip, wanted)
+    return clip.joints if layout == SOURCE_LAYOUT else JOINTS[layout]
+
+
+def dropped_from_file(clip: PoseClip, wanted: str | None) -> set[str]:
+    """Return what a file of another program holds of a clip and the skeleton file does not, in words.
+
+    Args:
+        clip: The clip, as it was read.
+        wanted: See `layout_for`.
+    """
+    if not has_other_joints(clip, joints_for(clip, wanted)):
+        return clip.dropped
+    return clip.dropped | {f"{unplaced_joints(layout_for(clip, wanted))} (--layout source keeps them)"}
 
 
 def annotation_of(
@@ -66,7 +83,7 @@ def annotation_of(
     if clip.keypoint.shape[3] == 2:
         size = clip.size or _extent(clip, notes)
         clip = _ranked(clip, size)
-    converted = with_joints(clip, layout_for(clip, layout), place)
+    converted = with_joints(clip, joints_for(clip, layout), place)
     keypoint, score = with_zeros(converted.keypoint, converted.keypoint_score)
     annotation: dict[str, Any] = {
         "frame_dir": frame_dir,

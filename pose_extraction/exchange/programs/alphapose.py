@@ -5,6 +5,7 @@ from pathlib import Path, PurePosixPath
 
 from pose_extraction.errors import AnnotationError
 from pose_extraction.exchange.clips import Given, PoseClip, as_seconds
+from pose_extraction.exchange.dropping import BOXES, POSE_SCORES, held
 from pose_extraction.exchange.reading import numbers, read_json, whole
 from pose_extraction.exchange.rows import Row, clip_from_rows, row_of
 from pose_extraction.exchange.writing import corner_box, triples, write_json
@@ -27,7 +28,9 @@ def read(path: Path, given: Given) -> list[PoseClip]:
         ident = None if person is None else whole(person, f"{place}: idx")
         rows.append(row_of(frame, ident, numbers(entry.get("keypoints"), (-1, 3), f"{place}: keypoints")))
         times[frame] = as_seconds(entry.get("time"))
-    return [clip_from_rows(rows, str(path), given, times=times)]
+    clip = clip_from_rows(rows, str(path), given, times=times)
+    clip.dropped |= held(entries, {"box": BOXES, "score": POSE_SCORES})
+    return [clip]
 
 
 def write(clip: PoseClip, path: Path) -> None:

@@ -13,15 +13,18 @@ from typing import Any
 import numpy as np
 
 from pose_extraction.errors import AnnotationError
-from pose_extraction.exchange.clips import Given, PoseClip, as_seconds
+from pose_extraction.exchange.clips import Given, PoseClip, as_seconds, clip_without_persons
+from pose_extraction.exchange.dropping import BOXES, MASKS, NO_JOINTS, POSE_SCORES, REPEATED_FRAMES, held
 from pose_extraction.exchange.reading import numbers, read_json, whole
 from pose_extraction.exchange.rows import Row, clip_from_rows, row_of
 from pose_extraction.exchange.writing import corner_box, triples, write_json
 from pose_extraction.skeleton import LAYOUTS
 
 PERSON = 1
-# Visibility of an annotated joint: not labelled, or labelled and visible.
-UNLABELLED_JOINT, VISIBLE = 0.0, 2.0
+# Visibility of an annotated joint: not labelled, labelled but occluded, or labelled and visible.
+UNLABELLED_JOINT, OCCLUDED, VISIBLE = 0.0, 1.0, 2.0
+# Entries of an annotation or a result that a skeleton file does not hold.
+_DROPPED = {"bbox": BOXES, "segmentation": MASKS, "score": POSE_SCORES}
 
 
 def read_results(path: Path, given: Given) -> list[PoseClip]:
@@ -36,7 +39,9 @@ def read_results(path: Path, given: Given) -> list[PoseClip]:
         frame = whole(entry.get("image_id"), f"{place}: image_id")
         rows.append(row_of(frame, _person(entry, place), _joints(entry, place)))
         times[frame] = as_seconds(entry.get("time"))
-    return [clip_from_rows(rows, str(path), given, times=times)]
+    clip = clip_from_rows(rows, str(path), given, times=times)
+    clip.dropped |= held(entries, _DROPPED)
+    return [clip]
 
 
 def write_results(clip: PoseClip, path: Path) -> None:
@@ -79,15 +84,19 @@ def read_annotations(path: Path, given: Given) -> list[PoseClip]:
         clips[_video_of(image, videos)].append((_frame_of(image, position, path), image))
     poses = defaultdict(list)
     for entry in annotations or ():
-        if entry.get("category_id") == category.get("id") and entry.get("keypoints"):
+        if entry.get("category_id") == category.get("id"):
             poses[entry.get("image_id")].append(entry)
     made = [
         _clip_of(name if len(clips) > 1 else "", found, poses, joints, data, path, given)
         for name, found in clips.items()
-        if any(poses[image.get("id")] for _, image in found)
     ]
-    if not made:
+    if not any(clip.num_persons for clip in made):
         raise AnnotationError(f"{path}: none of its images has annotated keypoints")
+    others = len({entry.get("category_id") for entry in annotations or ()} - {category.get("id")})
+    for name, clip in zip(clips, made, strict=True):
+        clip.video = name
+        if others:
+            clip.dropped.add("annotations of other categories")
     return made
 
 
@@ -100,17 +109,29 @@ def _clip_of(
     path: Path,
     given: Given,
 ) -> PoseClip:
-    if len({frame for frame, _ in images}) < len(images):
+    repeated = len({frame for frame, _ in images}) < len(images)
+    if repeated:
         images = list(enumerate(image for _, image in images))
-    rows = []
+    rows, entries = [], [entry for _, image in images for entry in poses[image.get("id")]]
+    dropped = held(entries, _DROPPED) | ({REPEATED_FRAMES} if repeated else set())
     for frame, image in images:
         for entry in poses[image.get("id")]:
+            if not entry.get("keypoints"):
+                dropped.add(NO_JOINTS)
+                continue
             place = f"{path}: annotation {entry.get('id')}"
             flat = _joints(entry, place)
             if len(flat) != len(joints):
                 raise AnnotationError(f"{place}: has {len(flat)} joints, its category {len(joints)}; fix the file")
+            if not flat[:, 2].any():
+                dropped.add(NO_JOINTS)
+                continue
+            if (flat[:, 2] == OCCLUDED).any():
+                dropped.add("marks of occluded joints")
             flat[:, 2] = flat[:, 2] > 0
             rows.append(row_of(frame, _person(entry, place), flat))
+    if not rows:
+        return clip_without_persons(name)
     sizes = [(image.get("height"), image.get("width")) for _, image in images]
     size = next(((h, w) for h, w in sizes if isinstance(h, int) and isinstance(w, int) and h > 0 and w > 0), None)
     info = data.get("info")
@@ -121,6 +142,7 @@ def _clip_of(
     )  # fmt: skip
     if len(set(sizes)) > 1:
         clip.notes.append(f"its images have different sizes; that of the first, {size}, is used for all")
+    clip.dropped |= dropped
     return clip
 
 

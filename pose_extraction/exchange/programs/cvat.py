@@ -42,7 +42,21 @@ def read(path: Path, given: Given) -> list[PoseClip]:
     every = _frames(root.findtext("meta/task/size"), [row.frame for row in rows], path)
     if len({canonical(name) for name in joints}) < len(joints):
         raise AnnotationError(f"{path}: two of the joints {', '.join(joints)} mean the same; rename one of them")
-    return [clip_from_rows(rows, str(path), given, joints=joints, frames=every, size=_size(size, path))]
+    clip = clip_from_rows(rows, str(path), given, joints=joints, frames=every, size=_size(size, path))
+    clip.dropped |= _dropped(root, [shape for _, shape in shapes])
+    return [clip]
+
+
+def _dropped(root: Element, skeletons: list[Element]) -> set[str]:
+    others = [one for parent in (*root.findall("track"), *root.findall("image")) for one in parent]
+    found = {
+        "shapes other than skeletons": any(one.tag not in ("skeleton", "attribute", "tag") for one in others),
+        "tags": root.find(".//tag") is not None,
+        "attributes": any(one.find(".//attribute") is not None for one in skeletons),
+        "marks of occluded joints": any(point.get("occluded") == "1" for one in skeletons for point in one.iter()),
+        "labels of tracks": len({track.get("label") for track in root.findall("track")}) > 1,
+    }
+    return {part for part, is_found in found.items() if is_found}
 
 
 def _frames(text: str | None, present: list[int], path: Path) -> range | None:

@@ -14,6 +14,7 @@ import numpy as np
 
 from pose_extraction.errors import AnnotationError
 from pose_extraction.exchange.clips import Given, PoseClip, check_count, new_clip, number_persons
+from pose_extraction.exchange.dropping import lost_names
 from pose_extraction.exchange.person_files import files_of, person_path
 from pose_extraction.exchange.programs.movement import data_set_of
 from pose_extraction.exchange.reading import check_hdf5, library, read_text
@@ -41,11 +42,11 @@ def read_lightning_pose(path: Path, given: Given) -> list[PoseClip]:
             raise AnnotationError(f"{path}: the files of its persons differ in body parts or frames; import them alone")
     keypoint, score = (np.concatenate([getattr(c, key) for c in clips]) for key in ("keypoint", "keypoint_score"))
     ids = np.array(list(files_of(path))) if len(clips) == len(keypoint) else None
-    return [
-        new_clip(
-            first.joints, keypoint, score, place=str(path), given=given, frame_index=first.frame_index, track_id=ids
-        )
-    ]
+    clip = new_clip(
+        first.joints, keypoint, score, place=str(path), given=given, frame_index=first.frame_index, track_id=ids
+    )
+    clip.dropped = clip.dropped.union(*(one.dropped for one in clips))
+    return [clip]
 
 
 def _table(path: Path) -> tuple[list[Sequence[str]], np.ndarray, np.ndarray]:
@@ -126,10 +127,14 @@ def _clip(columns: Sequence[Column], index: np.ndarray, values: np.ndarray, path
         elif score is not None and axis == "likelihood":
             score[where] = values[:, number]
     order = np.argsort(index, kind="stable")
-    return new_clip(
+    ids = number_persons(individuals)
+    clip = new_clip(
         given.joints or joints, keypoint[:, order], None if score is None else score[:, order], place=str(path),
-        given=given, frame_index=index[order], track_id=number_persons(individuals),
+        given=given, frame_index=index[order], track_id=ids,
     )  # fmt: skip
+    clip.dropped |= lost_names(individuals, ids)
+    clip.dropped |= {f"columns {name!r}" for name in coordinates - {*axes, "likelihood"}}
+    return clip
 
 
 def write(clip: PoseClip, path: Path) -> None:

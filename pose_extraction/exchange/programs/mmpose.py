@@ -7,6 +7,7 @@ import numpy as np
 
 from pose_extraction.errors import AnnotationError
 from pose_extraction.exchange.clips import Given, PoseClip, as_seconds
+from pose_extraction.exchange.dropping import BOXES, POSE_SCORES, held
 from pose_extraction.exchange.reading import numbers, read_json, whole
 from pose_extraction.exchange.rows import Row, clip_from_rows
 from pose_extraction.exchange.writing import plain, write_json
@@ -38,12 +39,13 @@ def read(path: Path, given: Given) -> list[PoseClip]:
         for instance in frame["instances"]
     ]
     times = {number: as_seconds(frame.get("time")) for number, frame in zip(index, frames, strict=True)}
-    return [
-        clip_from_rows(
-            rows, str(path), given, joints=_names(meta), frames=index, times=times, fps=as_seconds(meta.get("fps")),
-            size=_size(meta.get("frame_size")),
-        )
-    ]  # fmt: skip
+    clip = clip_from_rows(
+        rows, str(path), given, joints=_names(meta), frames=index, times=times, fps=as_seconds(meta.get("fps")),
+        size=_size(meta.get("frame_size")),
+    )  # fmt: skip
+    instances = (instance for frame in frames for instance in frame["instances"])
+    clip.dropped |= held(instances, {"bbox": BOXES, "bbox_score": POSE_SCORES})
+    return [clip]
 
 
 def _row(frame: int, instance: Any, path: Path) -> Row:

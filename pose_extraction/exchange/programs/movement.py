@@ -10,14 +10,18 @@ import numpy as np
 
 from pose_extraction.errors import AnnotationError
 from pose_extraction.exchange.clips import Given, PoseClip, as_seconds, new_clip, number_persons
+from pose_extraction.exchange.dropping import lost_names
 from pose_extraction.exchange.reading import check_hdf5, library, read_start, read_text
 from pose_extraction.files import atomic_write
 
 NAME, ANIPOSE = "netcdf", "anipose"
+# Columns of a joint in a file of Anipose that movement does not read.
+_OF_ANIPOSE = {"_error": "errors of the triangulation", "_ncams": "numbers of cameras"}
 # Files of netCDF 3 begin with these letters; others are HDF5.
 _CLASSIC = b"CDF"
 # Attributes that this project adds.
 _HEIGHT, _WIDTH, _NUMBERS, _IMPUTED = "frame_height", "frame_width", "frame_number", "imputed"
+_READ = ("position", "confidence", _NUMBERS, _IMPUTED)
 
 
 def data_set_of(clip: PoseClip, format_name: str = NAME) -> Any:
@@ -94,10 +98,14 @@ def clip_of_data_set(data: Any, place: str, given: Given) -> PoseClip:
     height, width = (_plain(data.attrs.get(key)) for key in (_HEIGHT, _WIDTH))
     size = (int(height), int(width)) if height and width else None
     joints = given.joints or tuple(str(name) for name in data[joint].values)
+    individuals = [str(name) for name in data[people].values]
+    ids = number_persons(individuals)
     clip = new_clip(
         joints, position, score, place=place, given=given, fps=fps, size=size, time=time if in_seconds else None,
-        frame_index=numbers, track_id=number_persons([str(name) for name in data[people].values]),
+        frame_index=numbers, track_id=ids,
     )  # fmt: skip
+    clip.dropped |= lost_names(individuals, ids)
+    clip.dropped |= {f"variable {name!r}" for name in map(str, data.data_vars) if name not in _READ}
     if _IMPUTED in data:
         clip.imputed = data[_IMPUTED].transpose(people, "time", joint).values.astype(bool)
     return clip
@@ -109,7 +117,7 @@ def _plain(value: Any) -> Any:
 
 def read_anipose(path: Path, given: Given) -> list[PoseClip]:
     """Read the triangulated joints of one person."""
-    read_text(path)
+    columns = read_text(path).partition("\n")[0].strip().split(",")
     load_poses = library("movement.io.load_poses", ANIPOSE)
     try:
         data = load_poses.from_anipose_file(path, fps=given.fps)
@@ -117,4 +125,5 @@ def read_anipose(path: Path, given: Given) -> list[PoseClip]:
         raise AnnotationError(f"{path}: is not a table of Anipose ({error})") from error
     clip = clip_of_data_set(data, str(path), given)
     clip.notes.append("its coordinates have no unit and are kept; skeletons in 3D are usually in metres")
+    clip.dropped |= {part for ending, part in _OF_ANIPOSE.items() if f"{clip.joints[0]}{ending}" in columns}
     return [clip]

@@ -12,6 +12,7 @@ import numpy as np
 
 from pose_extraction.errors import AnnotationError
 from pose_extraction.exchange.clips import Given, PoseClip, check_count, new_clip, number_persons, rate_of
+from pose_extraction.exchange.dropping import lost_names
 from pose_extraction.exchange.reading import check_hdf5, library
 from pose_extraction.exchange.writing import file_of_library
 from pose_extraction.skeleton import LAYOUTS
@@ -29,14 +30,19 @@ def read(path: Path, given: Given) -> list[PoseClip]:
     pynwb = library("pynwb", NAME)
     try:
         with pynwb.NWBHDF5IO(path, "r") as file:
+            content = file.read()
             modules = {
                 name: [one for one in module.data_interfaces.values() if hasattr(one, "pose_estimation_series")]
-                for name, module in file.read().processing.items()
+                for name, module in content.processing.items()
             }
             found = {name: estimations for name, estimations in modules.items() if estimations}
-            return [
+            clips = [
                 _clip(name if len(found) > 1 else "", estimations, path, given) for name, estimations in found.items()
             ] or _nothing(path)
+            if content.acquisition or content.stimulus or len(found) < len(modules):
+                for clip in clips:
+                    clip.dropped.add("recordings other than poses")
+            return clips
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise AnnotationError(f"{path}: is not a readable NWB file with poses ({error})") from error
 
@@ -47,6 +53,7 @@ def _nothing(path: Path) -> list[PoseClip]:
 
 def _clip(name: str, estimations: list[Any], path: Path, given: Given) -> PoseClip:
     ids = number_persons([one.name for one in estimations])
+    unnamed = lost_names([one.name for one in estimations], ids)
     estimations, ids = [estimations[place] for place in np.argsort(ids)], np.sort(ids)
     series = [dict(one.pose_estimation_series.items()) for one in estimations]
     # The file has the series in alphabetical order; the skeleton has the original one.
@@ -70,11 +77,13 @@ def _clip(name: str, estimations: list[Any], path: Path, given: Given) -> PoseCl
     index = _numbers(time)
     size = estimations[0].dimensions
     width, height = (0, 0) if size is None or not len(size) else (int(side) for side in np.asarray(size)[0])
-    return new_clip(
+    clip = new_clip(
         given.joints or joints, keypoint, score, place=str(path), given=given, fps=rate_of(time, index),
         size=(height, width) if height and width else None, time=time, frame_index=index,
         track_id=ids, name=name,
     )  # fmt: skip
+    clip.dropped |= unnamed
+    return clip
 
 
 def _times(part: Any) -> np.ndarray:

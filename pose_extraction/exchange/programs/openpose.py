@@ -8,11 +8,18 @@ from pathlib import Path
 from typing import Any
 
 from pose_extraction.errors import AnnotationError
-from pose_extraction.exchange.clips import Given, PoseClip, as_seconds
+from pose_extraction.exchange.clips import Given, PoseClip, as_seconds, clip_without_persons
 from pose_extraction.exchange.reading import numbers, read_json, whole
 from pose_extraction.exchange.rows import Row, clip_from_rows, row_of
 from pose_extraction.exchange.writing import triples
 
+# Parts of a person that a skeleton file does not hold.
+_DROPPED = {
+    "face_keypoints_2d": "faces",
+    "hand_left_keypoints_2d": "hands",
+    "hand_right_keypoints_2d": "hands",
+    "pose_keypoints_3d": "joints in 3D",
+}
 _NAME = re.compile(r"(?:(?P<video>.*)_)?(?P<frame>\d{1,12})_keypoints\.json")
 
 
@@ -30,12 +37,17 @@ def read(path: Path, given: Given) -> list[PoseClip]:
             videos[match["video"] or ""][int(match["frame"])] = file
     if not videos:
         raise AnnotationError(f"{path}: must be a folder with files such as clip_000000000000_keypoints.json")
-    return [_clip(name if len(videos) > 1 else "", files, path, given) for name, files in sorted(videos.items())]
+    several = len(videos) > 1
+    clips = [_clip(name if several else "", files, path, given) for name, files in sorted(videos.items())]
+    if not any(clip.num_persons for clip in clips):
+        raise AnnotationError(f"{path}: contains no poses; nobody was found in its videos")
+    return clips
 
 
 def _clip(name: str, files: dict[int, Path], path: Path, given: Given) -> PoseClip:
     rows: list[Row] = []
     times: dict[int, float | None] = {}
+    dropped: set[str] = set()
     for frame, file in files.items():
         data = read_json(file)
         people = data.get("people") if isinstance(data, dict) else None
@@ -43,7 +55,16 @@ def _clip(name: str, files: dict[int, Path], path: Path, given: Given) -> PoseCl
             raise AnnotationError(f'{file}: must have a list of "people"; it is not a file of OpenPose')
         times[frame] = as_seconds(data.get("time"))
         rows += [_row(frame, person, file) for person in people]
-    return clip_from_rows(rows, str(path), given, frames=files, times=times, name=name)
+        dropped.update(part for person in people for key, part in _DROPPED.items() if _has_numbers(person.get(key)))
+    if not rows and name:
+        return clip_without_persons(name)
+    clip = clip_from_rows(rows, str(path), given, frames=files, times=times, name=name)
+    clip.dropped |= dropped
+    return clip
+
+
+def _has_numbers(values: Any) -> bool:
+    return isinstance(values, list) and any(values)
 
 
 def _row(frame: int, person: Any, file: Path) -> Row:

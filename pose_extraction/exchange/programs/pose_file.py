@@ -7,6 +7,7 @@ import numpy as np
 
 from pose_extraction.errors import AnnotationError
 from pose_extraction.exchange.clips import Given, PoseClip, new_clip
+from pose_extraction.exchange.dropping import DEPTH
 from pose_extraction.exchange.names import JOINTS, indices_in
 from pose_extraction.exchange.reading import library, read_bytes
 from pose_extraction.exchange.rows import Row, clip_from_rows
@@ -32,21 +33,24 @@ def read(path: Path, given: Given) -> list[PoseClip]:
         raise AnnotationError(f"{path}: is not a readable .pose file ({error}); it is damaged or truncated") from error
     name, joints, first = _body(components, path)
     data, score = data[:, :, first : first + len(joints)], score[:, :, first : first + len(joints)]
+    dropped = {"faces and hands"} if len(components) > 1 else set()
     if name in (OPENPOSE, MEDIAPIPE):
+        dropped |= {DEPTH} if np.nan_to_num(data[..., 2:]).any() else set()
         data = data[..., :2]
     data = np.where((score > 0)[..., None], data, np.nan)
     size = (int(dimensions.height), int(dimensions.width))
     known = size if min(size) > 0 else None
     if data.shape[1] == 1:
         keypoint, confidence = data.transpose(1, 0, 2, 3), score.transpose(1, 0, 2)
-        return [
-            new_clip(given.joints or joints, keypoint, confidence, place=str(path), given=given, fps=fps, size=known)
+        clip = new_clip(given.joints or joints, keypoint, confidence, place=str(path), given=given, fps=fps, size=known)
+    else:
+        rows = [
+            Row(frame, None, data[frame, person], score[frame, person])
+            for frame, person in np.argwhere((score > 0).any(axis=-1)).tolist()
         ]
-    rows = [
-        Row(frame, None, data[frame, person], score[frame, person])
-        for frame, person in np.argwhere((score > 0).any(axis=-1)).tolist()
-    ]
-    return [clip_from_rows(rows, str(path), given, joints=joints, frames=range(len(data)), fps=fps, size=known)]
+        clip = clip_from_rows(rows, str(path), given, joints=joints, frames=range(len(data)), fps=fps, size=known)
+    clip.dropped |= dropped
+    return [clip]
 
 
 def _struct_error() -> type[Exception]:

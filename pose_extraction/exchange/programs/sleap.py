@@ -6,16 +6,18 @@ Videos that such a file names are never opened.
 import math
 import re
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from pose_extraction.errors import AnnotationError
-from pose_extraction.exchange.clips import Given, PoseClip, as_seconds, number_persons
+from pose_extraction.exchange.clips import Given, PoseClip, as_seconds, clip_without_persons, number_persons
+from pose_extraction.exchange.dropping import BOXES, POSE_SCORES, lost_names
 from pose_extraction.exchange.reading import check_hdf5, library, read_json
 from pose_extraction.exchange.rows import Row, clip_from_rows
+from pose_extraction.exchange.video_names import clip_names, video_path
 from pose_extraction.exchange.writing import file_of_library, write_json
 from pose_extraction.skeleton import LAYOUTS
 
@@ -36,14 +38,21 @@ def read_slp(path: Path, given: Given) -> list[PoseClip]:
         raise AnnotationError(f"{path}: contains no labelled frames")
     joints = [node.name for node in labels.skeletons[0].nodes]
     numbers = dict(zip(map(id, labels.tracks), number_persons([t.name for t in labels.tracks]).tolist(), strict=True))
-    frames = defaultdict(list)
+    frames: dict[int, list[Any]] = defaultdict(list)
     for frame in labels.labeled_frames:
         frames[id(frame.video)].append(frame)
-    videos = [video for video in labels.videos if frames[id(video)]]
-    return [
-        _clip(_name(video.filename) if len(videos) > 1 else "", frames[id(video)], joints, numbers, labels, path, given)
-        for video in videos
-    ]
+    paths = [video_path((video.source_video or video).filename) for video in labels.videos]
+    dropped = _dropped_of(labels, numbers)
+    clips = []
+    for video, name, file in zip(labels.videos, clip_names(paths), paths, strict=True):
+        found = frames.get(id(video), [])
+        clip = _clip("" if found and len(frames) == 1 else name, found, joints, numbers, labels, path, given)
+        clip.video = file
+        clip.dropped |= dropped
+        clips.append(clip)
+    if not any(clip.num_persons for clip in clips):
+        raise AnnotationError(f"{path}: contains no poses in its labelled frames")
+    return clips
 
 
 def _clip(
@@ -55,12 +64,12 @@ def _clip(
     path: Path,
     given: Given,
 ) -> PoseClip:
-    rows = [
-        _row(int(frame.frame_idx), numbers.get(id(instance.track)), instance)
-        for frame in frames
-        for instance in frame.instances
-        if len(instance.skeleton.nodes) == len(joints) and not _is_replaced(instance, frame)
-    ]
+    instances = [(frame, instance) for frame in frames for instance in frame.instances]
+    fitting = [(frame, one) for frame, one in instances if len(one.skeleton.nodes) == len(joints)]
+    used = [(frame, one) for frame, one in fitting if not _is_replaced(one, frame)]
+    rows = [_row(int(frame.frame_idx), numbers.get(id(one.track)), one) for frame, one in used]
+    if not rows and name:
+        return clip_without_persons(name)
     own = labels.provenance.get(_OWN)
     own = own if isinstance(own, dict) else {}
     metadata = frames[0].video.backend_metadata
@@ -70,11 +79,45 @@ def _clip(
     times = own.get("time")
     times = times if isinstance(times, list) else []
     known = len(times) == len(index) == len(set(index))
-    return clip_from_rows(
+    clip = clip_from_rows(
         rows, str(path), given, joints=joints, size=size, fps=as_seconds(metadata.get("fps")), name=name,
         frames=index if known else None,
         times={number: as_seconds(time) for number, time in zip(sorted(index), times, strict=True)} if known else None,
     )  # fmt: skip
+    found = {
+        "instances of other skeletons": len(fitting) < len(instances),
+        "predictions that were corrected": len(used) < len(fitting),
+        "joints that are marked as not visible": any(_has_hidden(one) for _, one in used),
+        POSE_SCORES: any(_is_score(getattr(one, "score", None)) for _, one in used),
+        "scores of tracking": any(_is_score(one.tracking_score) for _, one in used),
+        "images": bool(metadata.get("has_embedded_images")),
+    }
+    clip.dropped |= {part for part, is_found in found.items() if is_found}
+    return clip
+
+
+def _is_score(value: float | None) -> bool:
+    return bool(value) and math.isfinite(value or 0)
+
+
+def _has_hidden(instance: Any) -> bool:
+    points = instance.points
+    return bool((np.isfinite(points["xy"]).all(axis=1) & ~points["visible"]).any())
+
+
+def _dropped_of(labels: Any, numbers: Mapping[int, int]) -> set[str]:
+    """Return what a file of SLEAP holds in addition to the poses of its videos."""
+    names = {
+        "suggestions": "suggested frames",
+        "sessions": "cameras",
+        "identities": "identities",
+        "events": "events",
+        "rois": "regions",
+        "masks": "segmentations",
+        "bboxes": BOXES,
+    }
+    found = {part for name, part in names.items() if getattr(labels, name, None)}
+    return found | lost_names([track.name for track in labels.tracks], [numbers[id(track)] for track in labels.tracks])
 
 
 def _row(frame: int, person: int | None, instance: Any) -> Row:
@@ -94,11 +137,6 @@ def _is_replaced(instance: Any, frame: Any) -> bool:
         for other in by_hand
         if not any(instance is user for user in frame.user_instances)
     )
-
-
-def _name(filename: Any) -> str:
-    first = filename[0] if isinstance(filename, list) and filename else filename
-    return re.split(r"[\\/]", str(first))[-1].rpartition(".")[0] or "video"
 
 
 def _labels_of(clip: PoseClip, name: str, format_name: str) -> Any:
@@ -152,15 +190,30 @@ def read_labelstudio(path: Path, given: Given) -> list[PoseClip]:
         raise AnnotationError(f"{path}: is not an export of Label Studio with key points ({error!r})") from error
     if not joints:
         raise AnnotationError(f"{path}: has no key points")
-    clips: dict[str, list[Row]] = defaultdict(list)
+    rows: dict[str, list[Row]] = defaultdict(list)
     for (video, number), frame in zip(places, frames, strict=True):
-        clips[video] += [_row(number, None, instance) for instance in frame.instances]
+        rows[video] += [_row(number, None, instance) for instance in frame.instances]
     size = sizes.pop() if len(sizes) == 1 else None
-    return [
-        clip_from_rows(rows, str(path), given, joints=list(joints), size=size, name=name if len(clips) > 1 else "")
-        for name, rows in clips.items()
-        if rows
-    ]
+    several = len(rows) > 1
+    dropped = _dropped_of_tasks(tasks)
+    clips = []
+    for name, (video, found) in zip(clip_names(list(rows)), rows.items(), strict=True):
+        if found or not several:
+            clip = clip_from_rows(found, str(path), given, joints=list(joints), size=size, name=name if several else "")
+        else:
+            clip = clip_without_persons(name)
+        clip.video = video
+        clip.dropped |= dropped
+        clips.append(clip)
+    return clips
+
+
+def _dropped_of_tasks(tasks: Sequence[Mapping[str, Any]]) -> set[str]:
+    notes = [note for task in tasks for note in task.get("annotations") or () if isinstance(note, dict)]
+    kinds = {one.get("type") for note in notes for one in note["result"]} - {"keypointlabels", "relation"}
+    found = {BOXES} if "rectanglelabels" in kinds else set()
+    found |= {"regions other than key points"} if kinds - {"rectanglelabels"} else set()
+    return found | ({"predictions"} if any(task.get("predictions") for task in tasks) else set())
 
 
 def _prepared(
@@ -183,8 +236,7 @@ def _prepared(
         if one.get("type") == "keypointlabels":
             joints.update(dict.fromkeys(map(str, one["value"]["keypointlabels"])))
             sizes.add((int(one["original_height"]), int(one["original_width"])))
-    name = _name(named) if video.get("filename") else re.split(r"[\\/]", str(named))[-2:-1]
-    return name if isinstance(name, str) else "".join(name), frame
+    return video_path(named) if video.get("filename") else video_path([named]), frame
 
 
 def write_labelstudio(clip: PoseClip, path: Path) -> None:

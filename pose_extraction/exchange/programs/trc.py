@@ -6,6 +6,7 @@ import numpy as np
 
 from pose_extraction.errors import AnnotationError
 from pose_extraction.exchange.clips import Given, PoseClip, new_clip
+from pose_extraction.exchange.dropping import DEPTH
 from pose_extraction.exchange.person_files import files_of, person_path
 from pose_extraction.exchange.reading import read_text
 from pose_extraction.exchange.writing import write_text
@@ -23,7 +24,9 @@ def read(path: Path, given: Given) -> list[PoseClip]:
         if table[:3] != (joints, units, rate) or len(table[3]) != len(time):
             raise AnnotationError(f"{files[person]}: has other markers, units or frames than the first person's file")
     keypoint = np.stack([table[4] for table in tables.values()])
-    if units == PIXELS:
+    flat = units == PIXELS
+    has_depth = flat and bool(np.nan_to_num(keypoint[..., 2]).any())
+    if flat:
         keypoint = keypoint[..., :2]
     elif units in _METRES:
         keypoint = keypoint * np.float32(_METRES[units])
@@ -32,12 +35,13 @@ def read(path: Path, given: Given) -> list[PoseClip]:
     index = np.rint((time - time[0]) * rate).astype(np.int64) + int(np.rint(time[0] * rate))
     if (np.diff(index) <= 0).any():
         index = np.arange(len(time))
-    return [
-        new_clip(
-            given.joints or joints, keypoint, None, place=str(path), given=given, fps=rate, time=time,
-            frame_index=index, track_id=np.array(list(tables)),
-        )
-    ]  # fmt: skip
+    clip = new_clip(
+        given.joints or joints, keypoint, None, place=str(path), given=given, fps=rate, time=time,
+        frame_index=index, track_id=np.array(list(tables)),
+    )  # fmt: skip
+    if has_depth:
+        clip.dropped.add(DEPTH)
+    return [clip]
 
 
 def _table(path: Path) -> tuple[tuple[str, ...], str, float, np.ndarray, np.ndarray]:

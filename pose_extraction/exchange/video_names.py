@@ -1,0 +1,34 @@
+"""Paths of videos in files of other programs, which come from other machines, and the names of clips made from them."""
+
+import re
+from collections.abc import Sequence
+from itertools import takewhile
+
+# Not a number: "clip.1" is a folder.
+_SUFFIX = re.compile(r"\.(?=\w*[A-Za-z])\w{1,5}$")
+
+
+def video_path(filename: object) -> str:
+    """Return the path of a video with "/" between folders; of a list of images, that of their folder."""
+    if isinstance(filename, list | tuple):
+        return video_path(filename[0]).rpartition("/")[0] if filename else ""
+    return str(filename or "").replace("\\", "/")
+
+
+def without_suffix(path: str) -> str:
+    """Return the path of a video without the suffix of its name."""
+    return _SUFFIX.sub("", path)
+
+
+def clip_names(videos: Sequence[str]) -> list[str]:
+    """Return the names of the clips of several videos: their paths below the folder that they have in common.
+
+    Args:
+        videos: Paths as `video_path` returns them. Suffixes are left out unless two names would be equal.
+    """
+    paths = [[part for part in video.split("/") if part not in ("", ".", "..")] for video in videos]
+    folders = zip(*(path[:-1] for path in paths), strict=False)
+    shared = sum(1 for _ in takewhile(lambda parts: len(set(parts)) == 1, folders))
+    names = ["/".join(path[shared:]) or "video" for path in paths]
+    short = [without_suffix(name) for name in names]
+    return short if len(set(short)) == len(short) else names
