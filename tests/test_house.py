@@ -29,7 +29,7 @@ LAYERS: dict[str, tuple[tuple[str, ...], ...]] = {
         ("following", "image_poses"),
     ),
     "recognition": (
-        ("confidence", "distributed", "evaluation", "fabric", "keyed_noise", "packed", "settings"),
+        ("confidence", "distributed", "evaluation", "fabric", "keyed_noise", "optimizers", "packed", "settings"),
         ("backbones", "data"),
         ("hub", "recognizer", "run_file"),
         ("run_folder",),

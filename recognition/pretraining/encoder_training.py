@@ -9,6 +9,7 @@ from recognition.data.batching import ClipBatches
 from recognition.data.dataset import SkeletonDataset
 from recognition.engine.loop import Loop
 from recognition.engine.training_run import EpochResult, RunTrainable
+from recognition.optimizers import SGD, AdamW
 from recognition.pretraining.networks import KEPT
 from recognition.pretraining.preparation import Pretraining
 from recognition.pretraining.schedule import learning_rate
@@ -99,7 +100,7 @@ def build_optimizer(objective: nn.Module, settings: PretrainingLoop) -> torch.op
     """Build AdamW without weight decay of biases and normalisation, or SGD with weight decay of all, as published."""
     parameters = [parameter for parameter in objective.parameters() if parameter.requires_grad]
     if settings.optimizer == "sgd":
-        return torch.optim.SGD(
+        return SGD(
             parameters,
             lr=settings.lr,
             momentum=settings.momentum,
@@ -108,7 +109,7 @@ def build_optimizer(objective: nn.Module, settings: PretrainingLoop) -> torch.op
         )
     matrices = [parameter for parameter in parameters if parameter.dim() > 1]
     others = [parameter for parameter in parameters if parameter.dim() <= 1]
-    return torch.optim.AdamW(
+    return AdamW(
         [{"params": matrices, "weight_decay": settings.weight_decay}, {"params": others, "weight_decay": 0.0}],
         lr=settings.lr,
         betas=settings.betas,

@@ -7,6 +7,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from recognition.optimizers import SGD
 from recognition.protocols.settings import LinearSettings
 
 # Epsilon of the batch normalisation before MAMP's classifier, and deviation of the classifiers' initial weights.
@@ -36,7 +37,7 @@ def fit_linear(
         classify.bias.zero_()
     layers = [nn.BatchNorm1d(width, eps=EPSILON, affine=False)] if settings.normalise else []
     network = nn.Sequential(*layers, classify).train()
-    optimizer = torch.optim.SGD(classify.parameters(), lr=settings.lr, momentum=0.9)
+    optimizer = SGD(classify.parameters(), lr=settings.lr, momentum=0.9)
     count = len(labels)
     # The standard deviation of a batch of one clip is undefined.
     starts = [start for start in range(0, count, settings.batch_size) if count - start > 1]

@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from recognition.optimizers import SGD
 from recognition.pretraining.encoder import Encoder
 from recognition.protocols.settings import MotionSettings
 
@@ -95,7 +96,7 @@ def fit_decoder(
     rng = np.random.default_rng(seed)
     decoder.standardise(draw(rng, STANDARD)[1])
     weights = [*encoder.parameters(), *decoder.parameters()]
-    optimizer = torch.optim.SGD(weights, lr=settings.lr)
+    optimizer = SGD(weights, lr=settings.lr)
     encoder.train()
     for step in range(settings.steps):
         for group in optimizer.param_groups:

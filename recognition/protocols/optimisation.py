@@ -5,6 +5,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from recognition.optimizers import SGD, AdamW
 from recognition.pretraining.encoder import Encoder
 from recognition.pretraining.schedule import learning_rate
 from recognition.pretraining.settings import PretrainingLoop
@@ -35,8 +36,8 @@ def layer_groups(classifier: nn.Module, encoder: Encoder, settings: FinetuneSett
 def optimizer_of(groups: list[dict[str, Any]], settings: FinetuneSettings) -> torch.optim.Optimizer:
     """Build the optimiser of the recipe."""
     if settings.optimizer == "sgd":
-        return torch.optim.SGD(groups, lr=settings.lr, momentum=0.9)
-    return torch.optim.AdamW(groups, lr=settings.lr)
+        return SGD(groups, lr=settings.lr, momentum=0.9)
+    return AdamW(groups, lr=settings.lr)
 
 
 def set_rates(optimizer: torch.optim.Optimizer, settings: FinetuneSettings, epoch: int, progress: float) -> float:

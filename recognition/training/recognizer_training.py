@@ -17,6 +17,7 @@ from recognition.engine.loop import Loop
 from recognition.engine.position import Position
 from recognition.engine.training_run import EpochResult, RunTrainable
 from recognition.maskclr.objective import MaskCLR
+from recognition.optimizers import AdamW
 from recognition.recognizer import Recognizer
 from recognition.settings import RunSettings, TrainingSettings
 from recognition.training.calibrating import complete_confidence, keep_confidence
@@ -273,7 +274,7 @@ def build_optimizer(
     if settings.parameter_groups == "mamp":
         groups = [part for group in groups for part in _by_decay(group)]
         scales = [scale for scale in scales for _ in range(2)]
-    return torch.optim.AdamW(groups, weight_decay=settings.weight_decay, fused=True), scales
+    return AdamW(groups, weight_decay=settings.weight_decay, fused=True), scales
 
 
 def _layers(backbone: nn.Module, settings: TrainingSettings) -> tuple[list[list[nn.Parameter]], list[float]]:

@@ -18,6 +18,7 @@ from pose_extraction.engines.checkpoints import load_plain
 from pose_extraction.engines.devices import cpu_has_bf16
 from pose_extraction.errors import TrainingError
 from pose_extraction.files import atomic_write
+from recognition.optimizers import AdamW
 from synthetic.networks.objectives import Objective, objective_of
 from synthetic.networks.recipes import Recipe, rate_at
 
@@ -87,7 +88,7 @@ def train(
         {"params": [one for one in network.parameters() if one.ndim > 1 and one.shape[0] > 1]},
         {"params": [one for one in network.parameters() if one.ndim <= 1 or one.shape[0] == 1], "weight_decay": 0.0},
     ]
-    optimiser = torch.optim.AdamW(groups, lr=recipe.rate, weight_decay=recipe.decay)
+    optimiser = AdamW(groups, lr=recipe.rate, weight_decay=recipe.decay)
     about = {"seed": seed, **asdict(recipe)}
     done = _resume(state_file, about, network, average, optimiser)
     last = min(recipe.steps, stop_at if stop_at is not None else recipe.steps)
