@@ -1,4 +1,4 @@
-"""The project's exceptions.
+"""The project's exceptions, and the words for numbers in messages.
 
 Each message names the value, the place and the remedy. The CLI converts exceptions into exit codes.
 """
@@ -34,3 +34,14 @@ class BackendError(SkelpipeError):
 
 class TrainingError(SkelpipeError):
     """A training run cannot continue or be resumed."""
+
+
+def counted(number: int, singular: str, plural: str | None = None) -> str:
+    """A number with the words that go with it: "1 clip", "2 clips", "1 clip is empty", "2 clips are empty".
+
+    Args:
+        number: The number.
+        singular: Words for 1.
+        plural: Words for other numbers; none: `singular` with an "s".
+    """
+    return f"{number} {singular if number == 1 else plural or f'{singular}s'}"

@@ -7,7 +7,7 @@ import typer
 
 from pipeline.commands.help_pages import INPUT, OUTPUT
 from pipeline.exit_codes import FAILED
-from pipeline.reporting.counts import counted
+from pose_extraction.errors import counted
 
 
 def _list_formats(requested: bool) -> None:

@@ -11,7 +11,7 @@ import numpy as np
 from pipeline.corrections.document import Corrections
 from pipeline.corrections.rows import label_rows, with_lessons
 from pipeline.inputs.label_table import TableRow
-from pose_extraction.errors import AnnotationError
+from pose_extraction.errors import AnnotationError, counted
 from pose_extraction.formats.annotations import class_names, data_set, label_name_of
 from pose_extraction.formats.person_clips import PART_OF, PART_PLACE, with_person_clips
 from pose_extraction.formats.person_labels import KEY
@@ -121,7 +121,7 @@ def _clip_of(path: Path) -> dict[str, Any]:
     clips = read_data_set(path)["annotations"]
     if len(clips) != 1:
         raise AnnotationError(
-            f"{path}: contains {len(clips)} clips, but the result of a video has one; extract it again"
+            f"{path}: contains {counted(len(clips), 'clip')}, but the result of a video has one; extract it again"
         )
     clip: dict[str, Any] = clips[0]
     return clip

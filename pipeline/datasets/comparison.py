@@ -13,7 +13,7 @@ from rich.text import Text
 from scipy.optimize import linear_sum_assignment
 
 from pipeline.datasets.merging import skeleton_files
-from pose_extraction.errors import UsageError
+from pose_extraction.errors import UsageError, counted
 from pose_extraction.formats.annotations import estimator_of, identifier_of
 from pose_extraction.formats.clip_arrays import optional_array
 from pose_extraction.formats.storage import stream_data_set
@@ -183,7 +183,8 @@ def print_comparison(comparison: Comparison, console: Console) -> None:
     """Prints the counts, and a table with one line per joint."""
     first, second = comparison.first, comparison.second
     console.print(
-        f"{comparison.clips} clips, {comparison.frames} frames, {comparison.poses} poses in both; "
+        f"{counted(comparison.clips, 'clip')}, {counted(comparison.frames, 'frame')}, "
+        f"{counted(comparison.poses, 'pose')} in both; "
         f"only {first}: {comparison.only_first}, only {second}: {comparison.only_second}",
         highlight=False,
         markup=False,

@@ -9,7 +9,7 @@ import numpy as np
 
 from pipeline.datasets.kinect_text import clean, read_ntu_text, read_pku_labels, read_pku_split, read_pku_text
 from pipeline.inputs.ntu import applicable_splits, incomplete_clips, ntu_name
-from pose_extraction.errors import AnnotationError, UsageError
+from pose_extraction.errors import AnnotationError, UsageError, counted
 from pose_extraction.formats.annotations import UNLABELLED
 from pose_extraction.formats.pickle_writing import write_pickle
 
@@ -115,11 +115,11 @@ def _ntu(folder: Path, keep_incomplete: bool, bad: list[str] | None, notes: list
             split.setdefault(part, []).append(name.text)
     if incomplete:
         notes.append(
-            f"skipped {len(incomplete)} clips that NTU's authors list as missing or incomplete; "
+            f"skipped {counted(len(incomplete), 'clip')} that NTU's authors list as missing or incomplete; "
             "use --keep-incomplete to keep them"
         )
     if empty:
-        notes.append(f"skipped {len(empty)} clips without persons, such as {empty[0]}")
+        notes.append(f"skipped {counted(len(empty), 'clip')} without persons, such as {empty[0]}")
     last = max((annotation["label"] for annotation in annotations), default=-1) + 1
     names = [f"A{number + 1:03d}" for number in range(last)]
     return {"split": applicable_splits(split), "annotations": annotations, "label_names": names}

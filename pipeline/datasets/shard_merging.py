@@ -8,8 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.inputs.ntu import NTU_SPLITS, applicable_splits
-from pipeline.reporting.counts import counted
-from pose_extraction.errors import AnnotationError
+from pose_extraction.errors import AnnotationError, counted
 from pose_extraction.files import atomic_write
 from pose_extraction.formats.annotations import (
     further_entries,

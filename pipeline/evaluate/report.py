@@ -10,6 +10,7 @@ from rich.text import Text
 
 from pipeline.evaluate.evaluation import Evaluation
 from pose_extraction._version import __version__
+from pose_extraction.errors import counted
 from recognition.data.clips import nameless_note
 from recognition.engine.run_log import read_metrics
 from recognition.hub import described
@@ -36,11 +37,29 @@ def warnings_of(result: Evaluation) -> list[str]:
             "the accuracy is optimistic"
         )
     if result.unlabelled:
-        lines.append(f"{result.unlabelled} clips of the split have no label and are not counted")
+        lines.append(
+            counted(
+                result.unlabelled,
+                "clip of the split has no label and is not counted",
+                "clips of the split have no label and are not counted",
+            )
+        )
     if result.unanswered:
-        lines.append(f"no person is visible in {len(result.unanswered)} clips of the split; they count as failures")
+        lines.append(
+            counted(
+                len(result.unanswered),
+                "clip of the split shows no person and counts as a failure",
+                "clips of the split show no person and count as failures",
+            )
+        )
     if result.left_out:
-        lines.append(f"{result.left_out} clips of the split are malformed and are not counted")
+        lines.append(
+            counted(
+                result.left_out,
+                "clip of the split is malformed and is not counted",
+                "clips of the split are malformed and are not counted",
+            )
+        )
     if result.clips.nameless():
         lines.append(nameless_note(result.clips))
     return lines
@@ -139,7 +158,7 @@ def print_table(result: Evaluation, console: Console) -> None:
     )
     if answered is not None:
         accuracy = f"; top-1 of these {answered.accuracy:.2%}" if answered.accuracy is not None else ""
-        table.add_row("not unknown", f"{answered.answered} of {answered.clips} clips{accuracy}")
+        table.add_row("not unknown", f"{answered.answered} of {counted(answered.clips, 'clip')}{accuracy}")
     console.print(table)
     pairs = Table("most confused", "clips", "share of failures", title_justify="left")
     for pair in metrics.confused_pairs:

@@ -63,6 +63,6 @@ def _path_of_data_set(folder: Path, failures: Failures) -> Path:
     try:
         arrow()
     except UsageError as error:
-        failures.say(f"the {files} clips are merged into one file: {error}", None)
+        failures.say(f"the clips ({files}) are merged into one file: {error}", None)
         return merged_path(folder)
     return shards

@@ -24,7 +24,7 @@ from pipeline.inputs.labels import Labels, load_labels
 from pipeline.inputs.videos import Inputs, Source, survey
 from pipeline.reporting import progress
 from pipeline.reporting.progress import RunProgress
-from pose_extraction.errors import SkelpipeError, UsageError
+from pose_extraction.errors import SkelpipeError, UsageError, counted
 from pose_extraction.networks.names import check_exists, detector_of, display_name
 from pose_extraction.remote import is_url
 
@@ -206,7 +206,7 @@ def _open_work(
     for checked, source in enumerate(chosen):
         if monotonic() - last_message >= progress.LINE_INTERVAL:
             last_message = monotonic()
-            console.print(f"checked {checked} of {len(chosen)} videos for existing results", highlight=False)
+            console.print(f"checked {checked} of {counted(len(chosen), 'video')} for existing results", highlight=False)
         if share.limit is not None and len(work) + len(skipped) >= share.limit:
             break
         empty_spans = plan.empty_spans_of(source)
@@ -240,10 +240,12 @@ def _open_work(
     if skipped:
         console.print(f"{len(skipped)} of {len(chosen)} videos are already done", highlight=False)
     if relabelled:
-        console.print(f"updated labels, splits or groups of {relabelled} clips", highlight=False)
+        console.print(f"updated labels, splits or groups of {counted(relabelled, 'clip')}", highlight=False)
     for reason, count in sorted(reasons.items()):
         if reason not in ("new", "overwrite"):
-            console.print(f"extracting {count} of {len(chosen)} videos again: {reason}", highlight=False, markup=False)
+            console.print(
+                f"extracting {count} of {counted(len(chosen), 'video')} again: {reason}", highlight=False, markup=False
+            )
     return work, skipped
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from pipeline.protocols.sequences import Sequences
-from pose_extraction.errors import AnnotationError, UsageError
+from pose_extraction.errors import AnnotationError, UsageError, counted
 from pose_extraction.formats.clip_times import rate_of
 from pose_extraction.formats.foreign import read_converted
 from pose_extraction.formats.validation import clip_identifier
@@ -101,7 +101,7 @@ def _read_actions(
                 raise AnnotationError(f"{error}, or skip the clip (--skip-bad)") from error
             bad.append(str(error))
     if bad:
-        tell(f"{len(bad)} clips with malformed actions are skipped; the first: {bad[0]}")
+        tell(f"skipped {counted(len(bad), 'clip')} with malformed actions; the first: {bad[0]}")
     return found
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from pipeline.protocols.clips import ClipSelection, check_joints, optional_split
-from pose_extraction.errors import UsageError
+from pose_extraction.errors import UsageError, counted
 from pose_extraction.formats.annotations import ALL_CLIPS
 from recognition.data.clips import ClipSet, open_clips
 from recognition.data.splits import matching_test_split, split_indices, training_split
@@ -54,7 +54,7 @@ def open_sequences(pretrained: Pretrained, selection: ClipSelection, *, tell: Ca
     clips = open_clips(selection.path, data, leave_out_empty=True, cut_persons=False)
     check_joints(pretrained, clips, clips.layout.name)
     if clips.skipped:
-        tell(f"{len(clips.skipped)} clips are skipped; the first: {clips.skipped[0]}")
+        tell(f"skipped {counted(len(clips.skipped), 'clip')}; the first: {clips.skipped[0]}")
     trained_on = training_split(clips, data)
     usual_data = ClipSelection(selection.path).data_settings(pretrained.settings.data)
     # Frames have labels of their own, so clips need none.

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline.reporting.html_page import Block, Cell, Details, Image, Paragraph, Section, Table, render_page
 from pipeline.robustness.results import Results, title_of
+from pose_extraction.errors import counted
 from recognition.robustness.conditions import CLEAN, Condition
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ def page(bench: "Bench", results: Results, pictures: Mapping[str, tuple[str, byt
     once = bench.settings.repeats == 1
     blocks: list[Block] = [
         Paragraph(
-            f"{len(main.names)} clips, {len(bench.label_names)} classes; each random damage is drawn "
+            f"{counted(len(main.names), 'clip')}, {len(bench.label_names)} classes; each random damage is drawn "
             f"{'once' if once else f'{bench.settings.repeats} times'}, seeded by the clip, so that all runs get the "
             "same damage. Accuracy is top-1 in per cent; ± is the standard deviation over runs and draws. A clip "
             "without a visible person counts as a failure."

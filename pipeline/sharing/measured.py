@@ -5,6 +5,7 @@ from typing import Any
 
 from pipeline.sharing.markdown import stem, table
 from pipeline.sharing.run_facts import RunFacts
+from pose_extraction.errors import counted
 from recognition.evaluation.metrics import wilson_interval
 from recognition.robustness.conditions import BY_NAME, CLEAN
 
@@ -41,7 +42,7 @@ def _accuracy(result: dict[str, Any]) -> str:
 def _shared(result: dict[str, Any]) -> str:
     """Describe which evaluated clips and persons were trained on."""
     trained_on, groups, shared = (result.get(name) for name in ("trained_on", "groups", "groups_trained_on"))
-    clips = "unknown clips" if trained_on is None else f"{trained_on} clips"
+    clips = "unknown clips" if trained_on is None else counted(trained_on, "clip")
     persons = (
         "unknown persons (groups)" if groups is None or shared is None else f"{shared} of {groups} persons (groups)"
     )

@@ -12,7 +12,7 @@ from pipeline.cluster.jobs import ClusterJobs
 from pipeline.sweep.job import End, Job, has_checkpoint, is_done
 from pipeline.sweep.plan import SweepRequest
 from pipeline.sweep.trainers import ClusterTrainer, Trainer, local_trainer
-from pose_extraction.errors import TrainingError
+from pose_extraction.errors import TrainingError, counted
 from recognition import runs
 from recognition.pretraining.preparation import prepare_pretraining
 from recognition.pretraining.resuming import check_same_pretraining
@@ -78,7 +78,7 @@ def train_rows(
     where = f"{local.at_once} in parallel" if request.cluster is None else "on a Ray cluster"
     shared = len({job.shared for job in left if job.shared is not None})
     first = f"; {shared} shared trainings of phase one" if shared else ""
-    console.print(Text(f"{len(every)} runs, {len(every) - len(left)} of them finished; {where}{first}"))
+    console.print(Text(f"{counted(len(every), 'run')}, {len(every) - len(left)} of them finished; {where}{first}"))
     if request.dry_run:
         for job in left:
             console.print(Text(f"  {job.name}: {job.folder}"))

@@ -6,8 +6,9 @@ from time import perf_counter
 
 from rich.console import Console
 
-from pipeline.reporting.counts import counted, rounded_duration
+from pipeline.reporting.durations import rounded_duration
 from pipeline.train.dry_run import print_plan
+from pose_extraction.errors import counted
 from recognition.data.batching import make_loader
 from recognition.engine.step import TrainingStep
 from recognition.engine.workflow import last_checkpoint

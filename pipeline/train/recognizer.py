@@ -4,8 +4,9 @@ from pathlib import Path
 
 from rich.console import Console
 
-from pipeline.reporting.counts import counted, rounded_duration
+from pipeline.reporting.durations import rounded_duration
 from pipeline.train.dry_run import print_plan
+from pose_extraction.errors import counted
 from recognition import run_folder
 from recognition.engine.workflow import last_checkpoint
 from recognition.settings import RunSettings

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from pose_extraction.errors import AnnotationError, UsageError
+from pose_extraction.errors import AnnotationError, UsageError, counted
 from pose_extraction.formats.annotations import identifier_of
 from pose_extraction.formats.clip_arrays import seen_of
 from pose_extraction.formats.clip_times import has_unusable_times
@@ -245,4 +245,5 @@ def _groups_by(pattern: str, clips: ClipSet) -> list[str | None]:
 def nameless_note(clips: ClipSet) -> str:
     """Return a note with the number of unusable entries in a file and the reason for the first one."""
     sentences = clips.nameless()
-    return f"{len(sentences)} entries of the file are skipped; the first: {sentences[0]}"
+    skipped = counted(len(sentences), "entry of the file is", "entries of the file are")
+    return f"{skipped} skipped; the first: {sentences[0]}"

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from pose_extraction.errors import AnnotationError
+from pose_extraction.errors import AnnotationError, counted
 from pose_extraction.formats.annotations import ALL_CLIPS, UNLABELLED
 from recognition.data.clips import ClipSet
 from recognition.data.splits import split_indices, splits_for_training, training_split
@@ -77,8 +77,8 @@ def notes_on_labels(clips: ClipSet, settings: DataSettings, training: np.ndarray
     unlabelled = candidates[clips.labels[candidates] == UNLABELLED]
     if len(unlabelled):
         notes.append(
-            f"{len(unlabelled)} of {len(candidates)} clips for training have no label and are not used (the first: "
-            f"{clips.names[unlabelled[0]]!r}); label them with `skelpipe label`"
+            f"not used for training, because without a label: {len(unlabelled)} of {counted(len(candidates), 'clip')} "
+            f"(the first: {clips.names[unlabelled[0]]!r}); label them with `skelpipe label`"
         )
     numbers, counts = np.unique(clips.labels[training], return_counts=True)
     if len(numbers) == 1:
@@ -128,14 +128,15 @@ def notes_on_test_clips(clips: ClipSet, settings: DataSettings, training: np.nda
         shared = sorted(set.intersection(*groups), key=str)
         if shared:
             notes.append(
-                f"{len(shared)} groups (the first: {shared[0]!r}) have clips both for training and in split {name!r}, "
-                "so its results will be too optimistic; move each group to one side"
+                f"{counted(len(shared), 'group has', 'groups have')} clips both for training and in split {name!r} "
+                f"(the first: {shared[0]!r}), so its results will be too optimistic; move each group to one side"
             )
         alike = near_duplicates(clips, training, test)
         if alike:
             ours, theirs = alike[0]
+            differ = "hardly differs" if len(alike) == 1 else "hardly differ"
             notes.append(
-                f"{len(alike)} clips of split {name!r} hardly differ from a training clip (the first: "
+                f"{counted(len(alike), 'clip')} of split {name!r} {differ} from a training clip (the first: "
                 f"{clips.names[theirs]!r} and {clips.names[ours]!r}), so its results will be too optimistic; remove "
                 "them from one of the two"
             )

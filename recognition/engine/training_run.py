@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from pose_extraction.errors import SkelpipeError, TrainingError
+from pose_extraction.errors import SkelpipeError, TrainingError, counted
 from recognition import run_file, run_folder
 from recognition.engine.interruption import StopSignals
 from recognition.engine.loop import Loop, NotFiniteError, Step
@@ -182,7 +182,8 @@ class TrainingRun:
                 self.save()
             if position.finished or position.epoch >= epochs:
                 progress.say(
-                    f"{self.folder}: already finished after {position.epoch} epochs; {self.training.extension} to go on"
+                    f"{self.folder}: already finished after {counted(position.epoch, 'epoch')}; "
+                    f"{self.training.extension} to go on"
                 )
             try:
                 while position.epoch < last and not position.finished:

@@ -8,6 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
+from pose_extraction.errors import counted
 from recognition.evaluation.figures import BLUE, GREEN, GREY, PALETTE, VERMILION
 
 # A line of `metrics.jsonl`.
@@ -46,7 +47,8 @@ def training_figure(records: Iterable[Line], title: str) -> Figure:
         if axes.get_legend_handles_labels()[0]:
             axes.legend(fontsize=8, loc="center left", bbox_to_anchor=(1.01, 0.5), frameon=False)
     shaded = "" if change is None else "; shaded: phase two, with the masked pathway"
-    figure.suptitle(f"{title}\n{len(epochs)} epochs, {steps[-1]['step'] if steps else 0} steps{shaded}", fontsize=11)
+    length = f"{counted(len(epochs), 'epoch')}, {counted(steps[-1]['step'] if steps else 0, 'step')}"
+    figure.suptitle(f"{title}\n{length}{shaded}", fontsize=11)
     return figure
 
 

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from pose_extraction.engines.engine import resolve_training_engine
-from pose_extraction.errors import UsageError
+from pose_extraction.errors import UsageError, counted
 from pose_extraction.skeleton import Skeleton
 from recognition.backbones.gru import GRUEncoder
 from recognition.backbones.segments import SEGMENT_FRAMES, SegmentTransformer
@@ -73,7 +73,9 @@ def prepare_pretraining(settings: PretrainSettings) -> Pretraining:
         held_out=chosen[:0],
         layout=layout,
         left_out=tuple(clips.skipped),
-        notes=(f"{len(clips.skipped)} clips were skipped; the first: {clips.skipped[0]}",) if clips.skipped else (),
+        notes=(f"skipped {counted(len(clips.skipped), 'clip')}; the first: {clips.skipped[0]}",)
+        if clips.skipped
+        else (),
     )
     # Report missing properties of the layout before anything is written.
     with torch.device("meta"):

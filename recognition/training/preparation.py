@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from pose_extraction.engines.engine import resolve_training_engine
-from pose_extraction.errors import UsageError
+from pose_extraction.errors import UsageError, counted
 from pose_extraction.skeleton import COCO17, Skeleton
 from recognition import run_names
 from recognition.backbones import baselines, gru
@@ -156,7 +156,7 @@ class _Parts:
     def notes(self) -> list[str]:
         if not self.left_out:
             return []
-        return [f"{len(self.left_out)} clips are left out (data.skip_bad); the first: {self.left_out[0]}"]
+        return [f"left out {counted(len(self.left_out), 'clip')} (data.skip_bad); the first: {self.left_out[0]}"]
 
     def check(self, training: TrainingSettings) -> None:
         """Refuse parts that are too small.
@@ -166,7 +166,10 @@ class _Parts:
         """
         count = len(self.training)
         if count < 2:
-            raise UsageError(f"{self.clips.path}: {count} clips are left to train on, but at least 2 are required")
+            raise UsageError(
+                f"{self.clips.path}: {counted(count, 'clip is', 'clips are')} left to train on, but at least 2 are "
+                "required"
+            )
         if training.early_stopping is not None and not len(self.held_out):
             raise UsageError("training.early_stopping requires a held-out part; set data.holdout or data.holdout_split")
 

@@ -20,7 +20,7 @@ from pipeline.predict.options import Networks, PredictOptions, scope_of
 from pipeline.predict.workflow import predict
 from pipeline.train.settings import train_settings
 from pose_extraction.engines.engine import Engine
-from pose_extraction.errors import SkelpipeError, UsageError
+from pose_extraction.errors import SkelpipeError, UsageError, counted
 from pose_extraction.files import atomic_write
 from pose_extraction.formats.validation import read_data_set
 from recognition import run_folder, runs
@@ -155,7 +155,9 @@ def _skeletons(folder: Path, plan: DemoPlan, networks: Networks, reporter: Repor
                 "and start again"
             )
         rate = f", {report.frames_per_second:.0f} frames/s" if report.done else ""
-        step.result = f"{report.data_set}: {report.done} clips extracted{rate}, {report.skipped} already done"
+        step.result = (
+            f"{report.data_set}: {counted(report.done, 'clip')} extracted{rate}, {report.skipped} already done"
+        )
     return report.data_set
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 from pipeline.extract.cluster.receipts import STAGES, Receipt
 from pipeline.reporting.html_page import Block, Paragraph, Section, Table, render_page
+from pose_extraction.errors import counted
 from pose_extraction.files import atomic_write
 
 # Number of videos in the list of the slowest ones.
@@ -168,7 +169,8 @@ def page_of(content: dict[str, Any]) -> str:
     state = "" if content["complete"] else " The run was interrupted; the same command continues it."
     blocks: list[Block] = [
         Paragraph(
-            f"{content['videos']} videos with {content['frames']} frames in {_clock(content['wall_seconds'])}, "
+            f"{counted(content['videos'], 'video')} with {content['frames']} frames in "
+            f"{_clock(content['wall_seconds'])}, "
             f"{content['frames_per_second']:.1f} frames per second; {content['failed']} failed.{state}"
         )
     ]

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from pose_extraction.errors import AnnotationError
+from pose_extraction.errors import AnnotationError, counted
 from pose_extraction.files import sha256_of
 from pose_extraction.formats.label_numbers import UNLABELLED
 from pose_extraction.formats.shards.arrow import arrow
@@ -67,7 +67,7 @@ class ShardSet:
             try:
                 tables.append(_opened(path, shard, verify=verify))
             except AnnotationError as error:
-                self.damaged.append(f"{error}; its {shard.clips} clips are left out")
+                self.damaged.append(f"{error}; its {counted(shard.clips, 'clip is', 'clips are')} left out")
                 continue
             self.shards.append(shard)
         if not tables:
@@ -365,7 +365,7 @@ def _opened(folder: Path, shard: Shard, *, verify: bool) -> Any:
         )
         if len(table) == shard.clips:
             return table
-        reason = f"{len(table)} rows instead of {shard.clips}"
+        reason = f"{counted(len(table), 'row')} instead of {shard.clips}"
     except (OSError, pa.ArrowException) as error:
         reason = str(error).splitlines()[0]
     log.warning("%s: created again, because it cannot be used (%s)", folder / INDEX / shard.name, reason)

@@ -121,7 +121,7 @@ def test_a_damaged_shard_is_written_again_from_its_files(tmp_path: Path) -> None
     first = max((out / CLIPS).iterdir(), key=lambda path: path.stat().st_mtime_ns)
     first.write_bytes(first.read_bytes()[:-9])
     merged = merge([folder], out)
-    assert "1 clips are left out" in merged.damaged[0][1]
+    assert "1 clip is left out" in merged.damaged[0][1]
     assert_equal_to_a_fresh_merge(out, folder)
     # Bytes change, but not the size: found where the data set is an input.
     (shard,) = (path for path in (out / CLIPS).iterdir() if path != first)

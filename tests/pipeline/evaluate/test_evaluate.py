@@ -167,7 +167,7 @@ def test_unlabelled_clips_are_excluded_and_counted(trained: tuple[Path, Path], t
     data = write_data(tmp_path / "b.pkl", clips, {"test": [clip["frame_dir"] for clip in clips]})
     result, printed = evaluated(trained[0], data)
     assert (result.metrics.clips, result.unlabelled) == (6, 1)
-    assert "warning: 1 clips of the split have no label" in printed
+    assert "warning: 1 clip of the split has no label" in printed
     bare = write_data(tmp_path / "c.pkl", clips[-1:], {"test": ["silent"]})
     with pytest.raises(UsageError, match="no clip of split 'test' has a label"):
         evaluated(trained[0], bare)
@@ -181,8 +181,8 @@ def test_malformed_clips_are_skipped_only_on_request(trained: tuple[Path, Path],
         evaluated(trained[0], data)
     result, printed = evaluated(trained[0], data, skip_bad=True)
     assert (result.metrics.clips, result.left_out) == (5, 1)
-    assert "warning: 1 clips of the split are malformed and are not counted" in printed
-    assert "warning: 1 entries of the file are skipped; the first: " in printed and "'other2' occurs twice" in printed
+    assert "warning: 1 clip of the split is malformed and is not counted" in printed
+    assert "warning: 1 entry of the file is skipped; the first: " in printed and "'other2' occurs twice" in printed
 
 
 def test_clips_without_persons_count_as_failures(trained: tuple[Path, Path], tmp_path: Path) -> None:
@@ -205,7 +205,7 @@ def test_clips_without_persons_count_as_failures(trained: tuple[Path, Path], tmp
     assert metrics.top5 == pytest.approx(10 / 12)
     assert metrics.counts.tolist() == [4, 4, 4]
     assert metrics.per_class.tolist() == pytest.approx((np.diag(metrics.confusion) / 4).tolist())
-    assert "no person is visible in 2 clips of the split; they count as failures" in printed
+    assert "2 clips of the split show no person and count as failures" in printed
     report = json.loads((result.folder / "evaluation.json").read_text(encoding="utf-8"))
     assert (report["clips"], report["unanswered"], report["left_out"]) == (12, 2, 0)
     with np.load(result.folder / "scores.npz", allow_pickle=False) as stored:

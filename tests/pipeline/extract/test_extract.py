@@ -335,7 +335,7 @@ def test_an_overlay_is_next_to_its_skeletons_and_is_drawn_again_if_missing(run, 
     assert run(clip, tmp_path, overlay=True).report.skipped == 1
     overlay.unlink()
     again = run(clip, tmp_path, overlay=True)
-    assert "extracting 1 of 1 videos again: the overlay is missing" in again.output
+    assert "extracting 1 of 1 video again: the overlay is missing" in again.output
     assert overlay.read_bytes() == drawn
 
 

@@ -100,7 +100,7 @@ def test_reasons_for_skipped_clips_do_not_mention_unavailable_options(run: Path,
     data = write_data(tmp_path / "new.pkl", [*clips, clips[3]], {})
     reasons = {answer.clip: answer.reason for answer in predicted(data, run, printed=printed) if answer.reason}
     assert sorted(reasons) == ["new1", "new2"] and not any("--skip" in reason for reason in reasons.values())
-    assert "warning: 1 entries of the file are skipped; the first: " in printed.getvalue()
+    assert "warning: 1 entry of the file is skipped; the first: " in printed.getvalue()
     assert "'new3' occurs twice" in printed.getvalue() and "--skip" not in printed.getvalue()
 
 

@@ -46,7 +46,7 @@ def test_invalid_actions_are_refused_or_skipped(own, long, tmp_path, actions, ou
     assert "bad.pkl: clip 'long3'" + output in message and message.endswith("or skip the clip (--skip-bad)")
     result = skelpipe("evaluate", own, "--protocol", "detection", *words, "--skip-bad", *ON)
     assert result.exit_code == 0, result.output
-    assert "1 clips with malformed actions are skipped; the first:" in " ".join(result.stderr.split())
+    assert "skipped 1 clip with malformed actions; the first:" in " ".join(result.stderr.split())
 
 
 def test_classes_are_taken_from_the_actions_if_a_file_names_none(own, long, tmp_path):

@@ -227,7 +227,7 @@ def test_malformed_clips_are_skipped_on_request(tmp_path: Path) -> None:
     report = json.loads((tmp_path / "out" / "sweep.json").read_text(encoding="utf-8"))
     assert report["clips"] == 11 and "data.skip_bad" not in report["settings"]
     flagged = command(tmp_path, "--skip-bad", "data.skip_bad=false", "--dry-run")
-    assert flagged.exit_code == 0 and "1 runs, 1 of them finished" in " ".join(flagged.stderr.split()), flagged.stderr
+    assert flagged.exit_code == 0 and "1 run, 1 of them finished" in " ".join(flagged.stderr.split()), flagged.stderr
 
 
 def in_3d(clip: dict[str, Any]) -> dict[str, Any]:

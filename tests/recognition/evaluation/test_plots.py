@@ -129,7 +129,7 @@ def test_a_run_without_a_held_out_part_or_steps_still_has_a_figure() -> None:
     epoch = {"kind": "epoch", "step": 3, "epoch": 0, "phase": 1, "train_loss": 1, "train_top1": 0.5}
     figure = training_figure([epoch], "one epoch")
     text = texts_of(figure)
-    assert "one epoch" in text and "1 epochs, 0 steps" in text and "held out" not in text and "phase two" not in text
+    assert "one epoch" in text and "1 epoch, 0 steps" in text and "held out" not in text and "phase two" not in text
     losses, accuracy, rates = figure.axes
     assert not losses.lines and not rates.lines
     (curve,) = accuracy.lines

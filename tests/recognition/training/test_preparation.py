@@ -110,12 +110,16 @@ def test_clips_below_the_threshold_are_named_or_left_out(tmp_path):
     split = prepared.split()
     assert len(split["training"]) + len(split["held_out"]) == 17 and len(split["left_out"]) == 1
     assert "clip006_s2_" not in split["training"] + split["held_out"]
-    assert prepared.notes[0].startswith("1 clips are left out (data.skip_bad); the first: ")
+    assert prepared.notes[0].startswith("left out 1 clip (data.skip_bad); the first: ")
 
 
 def mistakes(prepared: Prepared) -> list[str]:
     """Notes without those that apply to the synthetic motions: their persons and motions are in both splits."""
-    return [note for note in prepared.notes if "groups (the first" not in note and "hardly differ" not in note]
+    return [
+        note
+        for note in prepared.notes
+        if "clips both for training and in split" not in note and "hardly differ" not in note
+    ]
 
 
 def test_likely_mistakes_are_noted(motions, tmp_path):
@@ -220,7 +224,8 @@ def test_one_class_is_noted(tmp_path):
 def test_unlabelled_clips_are_counted(tmp_path):
     file = labelled(tmp_path / "a.pkl", [0, 1, 2, 0, 1, 2, -1, -1], {"train": range(8)})
     assert notes_of(file, "holdout=0") == (
-        "2 of 8 clips for training have no label and are not used (the first: 'c06'); label them with `skelpipe label`",
+        "not used for training, because without a label: 2 of 8 clips (the first: 'c06'); label them with "
+        "`skelpipe label`",
     )
 
 
@@ -248,9 +253,7 @@ def test_one_person_on_both_sides_is_noted(tmp_path):
     people = ["anna", "anna", "ben", "ben", "ben", "carl"]
     file = labelled(tmp_path / "a.pkl", [0, 0, 1, 1, 0, 1], {"train": range(4), "test": range(4, 6)}, group=people)
     (note,) = notes_of(file, "holdout=0")
-    assert note.startswith(
-        "1 groups (the first: 'ben') have clips both for training and in split 'test', so its results"
-    )
+    assert note.startswith("1 group has clips both for training and in split 'test' (the first: 'ben'), so its results")
     # The only other split, whatever its name.
     file = labelled(tmp_path / "b.pkl", [0, 0, 1, 1, 0, 1], {"train": range(4), "rest": range(4, 6)}, group=people)
     (note,) = notes_of(file, "holdout=0")
@@ -272,7 +275,7 @@ def test_near_duplicates_across_splits_are_noted(tmp_path):
     write_pickle(file, data)
     (note,) = notes_of(file, "holdout=0")
     assert note.startswith(
-        "1 clips of split 'test' hardly differ from a training clip (the first: 'c05' and 'c02'), so"
+        "1 clip of split 'test' hardly differs from a training clip (the first: 'c05' and 'c02'), so"
     )
 
 

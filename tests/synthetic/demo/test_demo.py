@@ -93,7 +93,7 @@ def test_a_second_run_keeps_finished_steps_and_continues(demonstration) -> None:
     again, output = one.run()
     after = identities(one.folder)
     assert {name for name in after if after[name] != before[name]} == {str(lost.relative_to(one.folder))}
-    assert "1 clips extracted" in output and "already rendered" in output
+    assert "1 clip extracted" in output and "already rendered" in output
     assert again.evaluation.metrics.top1 == found.evaluation.metrics.top1
 
 
