@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.datasets.convert import KINDS, convert
+from pipeline.datasets.video_labels import VideoClip, rows_of_clips, with_video_folders
 from pipeline.inputs.labels import ClipLabel, load_labels
 from pipeline.inputs.ntu import applicable_splits, ntu_name
 from pipeline.inputs.videos import Source, refuse_equal_ids, with_class_folders
@@ -108,7 +109,9 @@ def import_files(name: str, paths: Sequence[Path], out: Path, options: ImportOpt
         raise UsageError(f"no clip could be read; first error: {left_out[0] if left_out else 'no file'}")
     refuse_equal_ids(sources := [source for source, _ in found])
     sources = with_class_folders(sources, {path for path in paths if path.is_dir()})
-    labels = load_labels(options.labels, sources)
+    clips = with_video_folders([_video_clip(source, clip) for source, (_, clip) in zip(sources, found, strict=True)])
+    sources = [clip.source for clip in clips]
+    labels = load_labels(options.labels, sources, lambda table: rows_of_clips(table, clips))
     summary = NoteSummary()
     dropped: Counter[str] = Counter()
     annotations: list[dict[str, Any]] = []
@@ -212,6 +215,11 @@ def _part_source(source: Source, clip: PoseClip, *, in_folder: bool) -> Source:
         return source
     part = replace(source, frame_dir=f"{source.frame_dir}/{clip.name}")
     return replace(part, relative=f"{source.relative}/{clip.name}") if in_folder else part
+
+
+def _video_clip(source: Source, clip: PoseClip) -> VideoClip:
+    part = replace(source, path=source.path / clip.name) if clip.name else source
+    return VideoClip(part, source.path, clip.video)
 
 
 def _annotation(name: str, source: Source, clip: PoseClip, label: ClipLabel, options: ImportOptions) -> dict[str, Any]:

@@ -1,14 +1,16 @@
 """Which lines of a label table belong to which clips of a data set, by the paths of videos and the ids of clips."""
 
 import unicodedata
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from pipeline.inputs.label_table import LabelTable, TableRow
 from pipeline.inputs.ntu import ntu_name
 from pose_extraction.errors import AnnotationError
+from pose_extraction.exchange.video_names import without_suffix
 from pose_extraction.formats.annotations import identifier_of
 
 Parts = tuple[str, ...]
@@ -130,6 +132,51 @@ def _best_clips(
             "path of the clip in the data set"
         )
     return list(clips)
+
+
+class VideoRows:
+    """Finds the videos that the lines of a table name, in files of other programs.
+
+    Args:
+        videos: Paths of the videos; empty for none.
+        table: Path of the table, for messages.
+    """
+
+    def __init__(self, videos: Sequence[str], table: Path) -> None:
+        self._videos, self._table = videos, table
+        self._by_name: dict[str, list[tuple[Parts, bool, int]]] = defaultdict(list)
+        for number, video in enumerate(videos):
+            for path, is_shortened in _with_and_without_suffix(video):
+                self._by_name[path[-1]].append((path, is_shortened, number))
+
+    def of_row(self, row: TableRow) -> list[int]:
+        """Return the places of the videos that a line matches best; several if these are the same video.
+
+        Raises:
+            AnnotationError: It matches several videos equally well.
+        """
+        ranked: list[tuple[tuple[bool, int, bool], int]] = []
+        for parts, is_shortened in _with_and_without_suffix(str(row.file)):
+            for video_parts, video_is_shortened, number in self._by_name.get(parts[-1], []):
+                # The suffix matters if both have one: a.avi is not a.mp4.
+                allowed = not (is_shortened and video_is_shortened)
+                rank = _rank(parts, video_parts, is_id=True, allowed=allowed)
+                if rank is not None:
+                    ranked.append((rank, number))
+        best = max((rank for rank, _ in ranked), default=None)
+        found = sorted({number for rank, number in ranked if rank == best})
+        first, *others = dict.fromkeys(self._videos[number] for number in found) or [""]
+        if others:
+            raise AnnotationError(
+                f"{self._table}, line {row.line}: {row.file} matches videos {first!r} and {others[0]!r} equally well; "
+                "add the folder of the video"
+            )
+        return found
+
+
+def _with_and_without_suffix(path: str) -> list[tuple[Parts, bool]]:
+    short = without_suffix(path)
+    return [(_parts(name), name != path) for name in dict.fromkeys((path, short)) if PurePosixPath(name).name]
 
 
 def _rank(parts: Parts, clip_parts: Parts, *, is_id: bool, allowed: bool) -> tuple[bool, int, bool] | None:

@@ -6,7 +6,7 @@ of the parent folder if folders are classes.
 
 import os
 import unicodedata
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal, Protocol
@@ -109,8 +109,8 @@ class LabelsFromTable:
         self._rows_by_target: dict[str, list[TableRow]] = {}
         folder = table.path.parent
         for row in table.rows:
-            self._rows.setdefault(_file_key(folder / row.file), []).append(row)
-            self._rows_by_target.setdefault(_target_key(folder / row.file), []).append(row)
+            self._rows.setdefault(file_key(folder / row.file), []).append(row)
+            self._rows_by_target.setdefault(target_key(folder / row.file), []).append(row)
         self._refuse_missing(folder, {self._key_of(source) for source in sources})
         self.warnings = table.warnings()
         unlisted = [source.relative for source in sources if not self._rows_of(source)]
@@ -125,19 +125,19 @@ class LabelsFromTable:
         for row in self._table.rows:
             path = folder / row.file
             # The table and the file name may use different Unicode normal forms.
-            if not (_file_key(path) in known or exists(path) or exists(Path(_file_key(path)))):
+            if not (file_key(path) in known or exists(path) or exists(Path(file_key(path)))):
                 raise AnnotationError(
                     f"{self._table.path}, line {row.line}: there is no file {str(row.file)!r} in {folder.absolute()}; "
                     "correct the path, which is relative to the folder of the table, or delete the line"
                 )
 
     def _rows_of(self, source: Source) -> list[TableRow]:
-        return self._rows.get(self._key_of(source)) or self._rows_by_target.get(_target_key(source.path), [])
+        return self._rows.get(self._key_of(source)) or self._rows_by_target.get(target_key(source.path), [])
 
     def _key_of(self, source: Source) -> str:
         # The table of videos at a URL names them as if it was next to them.
         path = source.path if source.remote is None else self._table.path.parent / source.relative
-        return _file_key(path)
+        return file_key(path)
 
     def clips_of(self, source: Source) -> list[ClipLabel]:
         rows = self._rows_of(source)
@@ -202,22 +202,25 @@ def _kept(clip: ClipLabel, stored: ClipLabel, stored_origin: Origin) -> ClipLabe
     )
 
 
-def _file_key(path: Path) -> str:
-    """Key of a file name, in Unicode normal form C."""
+def file_key(path: Path) -> str:
+    """Return the key of a file name, in Unicode normal form C."""
     return unicodedata.normalize("NFC", os.path.normpath(path.absolute()))
 
 
-def _target_key(path: Path) -> str:
-    """Key of a file, with links resolved."""
+def target_key(path: Path) -> str:
+    """Return the key of a file, with links resolved."""
     return unicodedata.normalize("NFC", os.path.realpath(path))
 
 
-def load_labels(choice: str | Path, sources: Sequence[Source]) -> Labels:
+def load_labels(
+    choice: str | Path, sources: Sequence[Source], adapted: Callable[[LabelTable], LabelTable] | None = None
+) -> Labels:
     """Loads the labels for the option `--labels`.
 
     Args:
         choice: `auto`, `none` or the path of a table.
         sources: All videos of the run, before it is split into shards.
+        adapted: Changes a table after reading; None to take it as it is.
 
     Raises:
         UsageError: `choice` is none of these.
@@ -232,4 +235,5 @@ def load_labels(choice: str | Path, sources: Sequence[Source]) -> Labels:
         raise UsageError(
             f"--labels {choice}: must be auto, none or an existing CSV file with the columns file and label"
         )
-    return LabelsFromTable(read_label_table(path), sources)
+    table = read_label_table(path)
+    return LabelsFromTable(table if adapted is None else adapted(table), sources)

@@ -20,15 +20,20 @@ def without_suffix(path: str) -> str:
     return _SUFFIX.sub("", path)
 
 
+def inside(path: str) -> str:
+    """Return a path as one below a folder: without a root, and without parts that lead out of the folder."""
+    return "/".join(part for part in path.split("/") if part not in ("", ".", "..")) or "video"
+
+
 def clip_names(videos: Sequence[str]) -> list[str]:
     """Return the names of the clips of several videos: their paths below the folder that they have in common.
 
     Args:
         videos: Paths as `video_path` returns them. Suffixes are left out unless two names would be equal.
     """
-    paths = [[part for part in video.split("/") if part not in ("", ".", "..")] for video in videos]
+    paths = [inside(video).split("/") for video in videos]
     folders = zip(*(path[:-1] for path in paths), strict=False)
     shared = sum(1 for _ in takewhile(lambda parts: len(set(parts)) == 1, folders))
-    names = ["/".join(path[shared:]) or "video" for path in paths]
+    names = ["/".join(path[shared:]) for path in paths]
     short = [without_suffix(name) for name in names]
     return short if len(set(short)) == len(short) else names

@@ -17,6 +17,7 @@ from pose_extraction.exchange.clips import Given, PoseClip, as_seconds, clip_wit
 from pose_extraction.exchange.dropping import BOXES, MASKS, NO_JOINTS, POSE_SCORES, REPEATED_FRAMES, held
 from pose_extraction.exchange.reading import numbers, read_json, whole
 from pose_extraction.exchange.rows import Row, clip_from_rows, row_of
+from pose_extraction.exchange.video_names import inside
 from pose_extraction.exchange.writing import corner_box, triples, write_json
 from pose_extraction.skeleton import LAYOUTS
 
@@ -87,7 +88,7 @@ def read_annotations(path: Path, given: Given) -> list[PoseClip]:
         if entry.get("category_id") == category.get("id"):
             poses[entry.get("image_id")].append(entry)
     made = [
-        _clip_of(name if len(clips) > 1 else "", found, poses, joints, data, path, given)
+        _clip_of(inside(name) if len(clips) > 1 else "", found, poses, joints, data, path, given)
         for name, found in clips.items()
     ]
     if not any(clip.num_persons for clip in made):
@@ -211,7 +212,8 @@ def _video_of(image: dict[str, Any], videos: Mapping[Any, dict[str, Any]]) -> st
     if video is not None:
         name = videos.get(video, {}).get("name", video)
         return str(name)
-    return str(PurePosixPath(str(image.get("file_name", ""))).parent).strip("./")
+    folder = PurePosixPath(str(image.get("file_name", ""))).parent
+    return "" if folder == PurePosixPath() else str(folder)
 
 
 def _frame_of(image: dict[str, Any], position: int, path: Path) -> int:
